@@ -1,0 +1,57 @@
+/* The node record: 512 bytes that say what one node does. docs/segment.md, "Node record".
+ *
+ * In VM memory (and in PROGRAM, and in the bytes that are hashed) every field is big-endian, so the
+ * guest reads a record in place; the host decodes it with record_decode.
+ *
+ *   0x000 u16 opcode        0x002 u8 rank (0..8)   0x003 u8 n_in (0..6)   0x004 u8 n_free (0..7)
+ *   0x005 u8 dtype_out      0x006 u8 dtype_in[6]   0x00C u32 zero
+ *   0x010 u64 lo            0x018 u64 hi           the part [lo, hi) of the output's elements made here
+ *   0x020 u64 out           0x028 u64 in[6]        byte offsets from the segment's base, element-aligned
+ *   0x058 u64 free[7]       log2_size << 56 | offset: blocks that become zero when the node is done
+ *   0x090 u64 imm[4]        immediates, meaning by opcode
+ *   0x0B0 i64 body[40]      strided kernels: u64 dim[8]; i64 stride[4][8] (0 = out, 1.. = inputs; in elements)
+ *                           OP_CONV, OP_POOL, OP_TREE: see docs/kernels.md
+ *   0x1F0 16 bytes zero */
+#ifndef OPML_RECORD_H
+#define OPML_RECORD_H
+#include <stdint.h>
+
+#define RECORD_BYTES 512
+#define RECORD_MAX_RANK 8
+#define RECORD_MAX_IN 6
+#define RECORD_MAX_FREE 7
+
+struct record {
+    uint16_t opcode;
+    uint8_t rank, n_in, n_free, dtype_out, dtype_in[RECORD_MAX_IN];
+    uint32_t zero;
+    uint64_t lo, hi;
+    uint64_t out, in[RECORD_MAX_IN];
+    uint64_t free[RECORD_MAX_FREE];
+    uint64_t imm[4];
+    union {
+        int64_t body[40];
+        struct { uint64_t dim[RECORD_MAX_RANK]; int64_t stride[4][RECORD_MAX_RANK]; };
+    };
+    uint64_t reserved[2];
+};
+_Static_assert(sizeof(struct record) == RECORD_BYTES, "docs/segment.md: a record has 512 bytes");
+
+/* PROGRAM starts with one 512-byte header, record i stands at 512 * (1 + i).
+ *   0x00 u64 magic "OPMLPROG"   0x08 u64 format version (1)   0x10 u64 node_count   0x18 u64 zero
+ *   0x20 u64 input image bytes  0x28 u64 output image bytes   rest zero
+ * HEADER section: u64 magic "OPMLSTAT", u64 node_index, u64 status, u64 fault_node, rest zero. */
+#define PROGRAM_MAGIC 0x4f504d4c50524f47ull /* "OPMLPROG" */
+#define STATE_MAGIC   0x4f504d4c53544154ull /* "OPMLSTAT" */
+#define PROGRAM_VERSION 1ull
+
+#define SEGMENT_BASE  0x0000700000000000ull
+#define SEGMENT_LOG2  40
+#define SEC_PROGRAM   0x0000000000ull
+#define SEC_WEIGHTS   0x4000000000ull
+#define SEC_HEADER    0x8000000000ull
+#define SEC_INPUT     0xA000000000ull
+#define SEC_OUTPUT    0xB000000000ull
+#define SEC_ARENA     0xC000000000ull
+#define SEC_END      0x10000000000ull
+#endif
