@@ -1,0 +1,22 @@
+"""
+The sample model that ships with the package: a small network that reads handwritten digits of 8 x 8 pixels.
+
+`DIGITS` is the ONNX file; `digit_samples` gives the images and labels that its training never saw. Where they
+come from is scripts/train-digits; what they measured is `digits.json` beside them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+DIGITS = Path(__file__).with_name("digits.onnx")
+"""Input `image` f32[1][1][8][8], pixels 0..1; output `probabilities` f32[1][10]."""
+
+
+def digit_samples() -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    """The held-out images f32[360][1][8][8] and their labels i64[360]."""
+    with np.load(DIGITS.with_name("digits-samples.npz")) as samples:
+        return samples["images"], samples["labels"]
