@@ -1,0 +1,1 @@
+"""The C of the project: the engine (host) and the guest (inside the VM); `build` makes both."""

@@ -1,0 +1,94 @@
+"""
+What every script needs before it can work: a virtual environment with pinned packages, and everything built.
+
+A script starts with
+
+    from lib.environment import enter
+    enter()
+
+which sets all that up (quickly, when it is there already) and goes on inside the project's own Python. Standard
+library only: a fresh machine has nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+VENV = ROOT / ".venv"
+PYTHON = VENV / "bin" / "python"
+REQUIREMENTS = ROOT / "requirements.txt"
+MINIMUM = (3, 11)
+_INSIDE = "OPML_SCRIPT_ENVIRONMENT"
+
+
+def enter() -> None:
+    """Continues this script in the project's environment, made first where it is missing or out of date."""
+    if os.environ.get(_INSIDE) == str(VENV) and Path(sys.prefix).resolve() == VENV.resolve():
+        return
+    if sys.version_info < MINIMUM:
+        _give_up(f"Python {'.'.join(map(str, MINIMUM))} or newer is needed; this is {sys.version.split()[0]}",
+                 "run the script with a newer interpreter: python3.11 scripts/…")  # fmt: skip
+    _make_environment()
+    _build()
+    environment = dict(os.environ, **{_INSIDE: str(VENV)})
+    sys.stdout.flush()
+    os.execve(PYTHON, [str(PYTHON), *sys.argv], environment)
+
+
+def _make_environment() -> None:
+    stamp = VENV / ".complete"
+    wanted = hashlib.sha256(
+        REQUIREMENTS.read_bytes() + (ROOT / "pyproject.toml").read_bytes() + sys.version.encode()
+    ).hexdigest()
+    if stamp.is_file() and stamp.read_text() == wanted and PYTHON.exists():
+        return
+    _say("making the virtual environment (.venv), once")
+    if not PYTHON.exists():
+        made = subprocess.run([sys.executable, "-m", "venv", str(VENV)], capture_output=True, text=True)
+        if made.returncode != 0:
+            _give_up("python -m venv failed: " + _last_line(made.stdout + made.stderr),
+                     "install Python's venv module (Debian: apt-get install python3-venv)")  # fmt: skip
+    _run("installing the pinned packages", [*_PIP, "-r", str(REQUIREMENTS)],
+         "check that pip reaches its package index, then run this again")  # fmt: skip
+    # Registers the console script; what it needs is installed already, so nothing is fetched here.
+    _run("building the engine, the guest and the contracts", [*_PIP, "--no-deps", "--no-build-isolation", "-e", str(ROOT)],
+         "the lines above say which part failed")  # fmt: skip
+    stamp.write_text(wanted)
+
+
+def _build() -> None:
+    """Rebuilds what changed since the last time; no work, and no output, if nothing did."""
+    for module, what in (("opml_dispute.native.build", "the engine"), ("opml_dispute.chain.compile", "the contracts")):
+        done = subprocess.run([str(PYTHON), "-m", module], cwd=ROOT, capture_output=True, text=True)
+        if done.returncode != 0:
+            _give_up(
+                f"could not build {what}:\n{done.stderr.strip() or done.stdout.strip()}", "mend it and run this again"
+            )
+
+
+_PIP = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+
+
+def _run(what: str, command: list[str], hint: str) -> None:
+    _say(what)
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode != 0:
+        _give_up(f"{what} failed:\n{done.stdout.strip()}", hint)
+
+
+def _say(text: str) -> None:
+    print(f"· {text}", file=sys.stderr, flush=True)
+
+
+def _give_up(reason: str, hint: str) -> None:
+    sys.exit(f"error: {reason}\nhint: {hint}")
+
+
+def _last_line(text: str) -> str:
+    lines = [line for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else "no message"
