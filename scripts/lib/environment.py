@@ -31,8 +31,10 @@ def enter() -> None:
     if os.environ.get(_INSIDE) == str(VENV) and Path(sys.prefix).resolve() == VENV.resolve():
         return
     if sys.version_info < MINIMUM:
-        _give_up(f"Python {'.'.join(map(str, MINIMUM))} or newer is needed; this is {sys.version.split()[0]}",
-                 "run the script with a newer interpreter: python3.11 scripts/…")  # fmt: skip
+        _give_up(
+            f"Python {'.'.join(map(str, MINIMUM))} or newer is needed; this is {sys.version.split()[0]}",
+            "run the script with a newer interpreter: python3.11 scripts/…",
+        )
     _make_environment()
     _build()
     environment = dict(os.environ, **{_INSIDE: str(VENV)})
@@ -51,13 +53,20 @@ def _make_environment() -> None:
     if not PYTHON.exists():
         made = subprocess.run([sys.executable, "-m", "venv", str(VENV)], capture_output=True, text=True)
         if made.returncode != 0:
-            _give_up("python -m venv failed: " + _last_line(made.stdout + made.stderr),
-                     "install Python's venv module (Debian: apt-get install python3-venv)")  # fmt: skip
-    _run("installing the pinned packages", [*_PIP, "-r", str(REQUIREMENTS)],
-         "check that pip reaches its package index, then run this again")  # fmt: skip
+            _give_up(
+                "python -m venv failed: " + _last_line(made.stdout + made.stderr),
+                "install Python's venv module (Debian: apt-get install python3-venv)",
+            )
+    _run(
+        "installing the pinned packages",
+        [*_PIP, "-r", str(REQUIREMENTS)],
+        "check that pip reaches its package index, then run this again",
+    )
     # Registers the console script; what it needs is installed already, so nothing is fetched here.
-    _run("building the engine, the guest and the contracts", [*_PIP, "--no-deps", "--no-build-isolation", "-e", str(ROOT)],
-         "the lines above say which part failed")  # fmt: skip
+    editable = ["--no-deps", "--no-build-isolation", "-e", str(ROOT)]
+    _run(
+        "building the engine, the guest and the contracts", [*_PIP, *editable], "the lines above say which part failed"
+    )
     stamp.write_text(wanted)
 
 
