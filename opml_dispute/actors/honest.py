@@ -1,0 +1,210 @@
+"""
+The honest actor: a pure function from a game, a trace and a time to what should be done now.
+
+1. `consider` walks the claims in the contract's order and decides which to answer. It keeps the set of claims that
+   an honest player would make, on chain or not yet, and for each claim the honest answer to it.
+2. A claim is answered if it is a wrong root claim, if it counters an honest claim, or if it stands beside the honest
+   answer to the same claim, at or left of it: from there it could take the bond. What stands to the right of the
+   honest answer can never outrank it, and is left alone.
+3. A right claim is defended, a wrong one attacked, each with the right value; a leaf is stepped.
+4. `resolution_actions` settles what the clocks allow.
+
+Nothing is remembered between calls: the chain is the only state. A liar is this same function over a faulty trace.
+Source: docs/game.md, "The honest actor".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from opml_dispute.actors.actions import Action, Move, ResolveClaim, ResolveGame, Step
+from opml_dispute.actors.words import short_hex, state_name, subject, vm_state_name
+from opml_dispute.game.bond import required_bond_wei
+from opml_dispute.game.claim import Claim, Game, GameStatus
+from opml_dispute.game.clock import time_left_s
+from opml_dispute.game.position import Position
+from opml_dispute.game.resolve import forecast, game_resolvable, resolvable
+from opml_dispute.game.rules import outputs_below, outputs_of
+from opml_dispute.primitives import Hash32
+from opml_dispute.trace.provider import GameTrace, TraceError
+
+
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """What the actor thinks of one claim that it looked at."""
+
+    claim_index: int
+    expected: Hash32
+    """The right value there."""
+
+    agrees: bool
+    """Whether the claim has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to do now, and why."""
+
+    actions: tuple[Move | Step, ...]
+    opinions: tuple[Opinion, ...]
+    """Of the claims that had to be judged; the others make no difference."""
+
+    missed: tuple[str, ...]
+    """Answers that came too late: sentences."""
+
+    stopped_by: TraceError | None
+    """Set if a value could not be determined. What was planned before it still holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Reply:
+    """The honest answer to a claim."""
+
+    position: Position
+    value: Hash32
+    is_attack: bool
+
+
+def honest_actions(game: Game, trace: GameTrace, now_s: int) -> list[Move | Step]:
+    """The moves and steps that an honest player makes now. Raises `TraceError` if it knows too little to make any."""
+    plan = consider(game, trace, now_s)
+    if plan.stopped_by is not None and not plan.actions:
+        raise plan.stopped_by
+    return list(plan.actions)
+
+
+def consider(game: Game, trace: GameTrace, now_s: int) -> Plan:
+    """The whole train of thought behind `honest_actions`. Empty for a game that is over."""
+    return _Deliberation(game, trace, now_s).run()
+
+
+class _Deliberation:
+    """One walk over the claims of one snapshot."""
+
+    def __init__(self, game: Game, trace: GameTrace, now_s: int) -> None:
+        self.game, self.trace, self.now_s = game, trace, now_s
+        self.honest: set[tuple[int, int | None, bytes]] = set()
+        """Claims an honest player makes, as (position, parent index, value)."""
+        self.replies: dict[int, _Reply] = {}
+        """The honest answer to each claim that gets one."""
+        self.actions: list[Move | Step] = []
+        self.opinions: list[Opinion] = []
+        self.missed: list[str] = []
+
+    def run(self) -> Plan:
+        stopped_by = None
+        if self.game.in_progress:
+            try:
+                for claim in self.game.claims:
+                    self._look_at(claim)
+            except TraceError as error:
+                stopped_by = error
+        return Plan(tuple(self.actions), tuple(self.opinions), tuple(self.missed), stopped_by)
+
+    def _look_at(self, claim: Claim) -> None:
+        if claim.parent_index is None and self._judge(claim).agrees:
+            self._add_honest(claim.position, None, claim.value)
+        if not self._should_counter(claim):
+            return
+        if claim.position.depth == self.game.depths.max:
+            self._step(claim)
+        else:
+            self._reply(claim)
+
+    def _judge(self, claim: Claim) -> Opinion:
+        expected = self.trace.claim_at(self.game, claim)
+        opinion = Opinion(claim.index, expected, agrees=expected == claim.value)
+        self.opinions.append(opinion)
+        return opinion
+
+    def _add_honest(self, position: Position, parent_index: int | None, value: bytes) -> None:
+        self.honest.add((position.gindex, parent_index, bytes(value)))
+
+    def _should_counter(self, claim: Claim) -> bool:
+        if self._is_honest(claim):
+            return False  # the actor's own, or as good as its own, whoever posted it
+        parent = self.game.parent(claim)
+        if parent is None or self._is_honest(parent):
+            return True
+        reply = self.replies.get(parent.index)
+        if reply is None:
+            return False  # the parent was left alone, and so is all below it
+        deepest = self.game.depths.max
+        return claim.position.trace_index(deepest) <= reply.position.trace_index(deepest)
+
+    def _is_honest(self, claim: Claim) -> bool:
+        return (claim.position.gindex, claim.parent_index, bytes(claim.value)) in self.honest
+
+    def _reply(self, claim: Claim) -> None:
+        # The root is judged before anything else; it is only looked at again if it is wrong.
+        is_wrong = claim.parent_index is None or not self._judge(claim).agrees
+        if not is_wrong and claim.position.depth == self.game.depths.execution_root:
+            # WHY NOT defend: nothing lies right of an execution root. It cannot be right where the actor looks:
+            # the status byte that the contract demands of it contradicts the true one.
+            return
+        value = self.trace.reply_at(self.game, claim, is_attack=is_wrong)
+        reply = _Reply(claim.position.move(is_attack=is_wrong), value, is_wrong)
+        self.replies[claim.index] = reply
+        self._add_honest(reply.position, claim.index, value)
+        if self.game.find(claim.index, reply.position, value) is not None:
+            return
+        if time_left_s(self.game, claim.index, self.now_s) == 0:
+            self.missed.append(f"Too late to answer claim {claim.index}: the clock has run out.")
+            return
+        bond_wei = required_bond_wei(reply.position.depth, self.game.depths.max)
+        reason = self._reason(claim, reply)
+        self.actions.append(
+            Move(claim.index, claim.value, reply.is_attack, value, reply.position, bond_wei, reason)
+        )
+
+    def _reason(self, claim: Claim, reply: _Reply) -> str:
+        there = subject(self.game, claim)
+        if reply.is_attack:
+            expected = self.opinions[-1].expected
+            judged = (
+                f"Claim {claim.index} says {there} is {short_hex(claim.value)}. "
+                f"Here it is {short_hex(expected)}, so the claim is wrong"
+            )
+        else:
+            judged = f"Claim {claim.index} is right: {there} is {short_hex(claim.value)}"
+        if reply.position.depth <= self.game.depths.split:
+            about = state_name(self.game, reply.position)
+        elif claim.position.depth == self.game.depths.split:
+            outputs = outputs_below(self.game, claim.index, is_attack=reply.is_attack)
+            about = vm_state_name(self.game, outputs, reply.position)
+        else:
+            about = vm_state_name(self.game, outputs_of(self.game, claim.index), reply.position)
+        return f"{judged}. {'Attack' if reply.is_attack else 'Defend'}: {about} is {short_hex(reply.value)}."
+
+    def _step(self, claim: Claim) -> None:
+        if claim.countered_by is not None:
+            return
+        parent = self.game.parent(claim)
+        if parent is not None and parent.is_resolved:
+            self.missed.append(f"Too late to step on claim {claim.index}: the claim above it is settled.")
+            return
+        opinion = self._judge(claim)
+        data = self.trace.step_at(self.game, claim, is_attack=not opinion.agrees)
+        there = subject(self.game, claim)
+        judged = (
+            f"is right: {there} is {short_hex(claim.value)}; the instruction after it shows that the next claim is not"
+            if opinion.agrees
+            else f"says {there} is {short_hex(claim.value)}; the instruction before it ends in "
+            f"{short_hex(opinion.expected)}"
+        )
+        reason = f"Claim {claim.index} {judged}. Step: the chain runs that one instruction."
+        self.actions.append(Step(claim.index, not opinion.agrees, data, reason))
+
+
+def resolution_actions(game: Game, now_s: int) -> list[Action]:
+    """Everything that can be settled now, answers before what they answer, then the game itself if its root is."""
+    outcome = forecast(game)
+    actions: list[Action] = []
+    for index in resolvable(game, now_s):
+        winner = outcome.countered_by[index]
+        verdict = "stands" if winner is None else f"falls to {winner}"
+        actions.append(ResolveClaim(index, f"The time to answer claim {index} is over: it {verdict}."))
+    if game_resolvable(game, now_s):
+        side = "challenger" if outcome.winner == GameStatus.CHALLENGER_WINS else "defender"
+        actions.append(ResolveGame(outcome.winner, f"The root claim is settled: the {side} wins."))
+    return actions

@@ -1,0 +1,185 @@
+"""
+What a game looks like at one moment: its claims, and the parameters it was created with.
+
+`Game` is a snapshot, read whole from one block; everything else in this package, and every actor, is a function of
+such snapshots. The lookups here are the ones that the contract makes by walking parent chains: `ancestor` finds the
+claim at a position above another claim, `replies` the answers to a claim.
+Source: docs/game.md, "Claims".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from functools import cached_property
+
+from opml_dispute.errors import OpmlError
+from opml_dispute.game.clock import Clock, ClockSettings
+from opml_dispute.game.depths import Depths
+from opml_dispute.game.position import Position
+from opml_dispute.primitives import Address, Hash32, RequestId, StateHash, StateRoot
+
+NO_PARENT = 0xFFFF_FFFF
+"""The chain's parent index of the root claim."""
+
+
+class GameStatus(IntEnum):
+    """How a game stands; the chain's numbers."""
+
+    IN_PROGRESS = 0
+    CHALLENGER_WINS = 1
+    DEFENDER_WINS = 2
+
+
+class VmStatus(IntEnum):
+    """The first byte of a state hash: how the VM stands."""
+
+    VALID = 0
+    """Exited with 0: the disputed root is what the node makes of the starting root."""
+
+    INVALID = 1
+    """Exited with 1: it is not."""
+
+    PANIC = 2
+    """Exited with anything else."""
+
+    UNFINISHED = 3
+    """Still running."""
+
+
+class UnknownClaim(OpmlError):
+    """A claim was looked up that the game does not hold."""
+
+    hint = "the snapshot may be older than the claim: read the game again"
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Thirty-two bytes asserted at a position, by someone, for a stake."""
+
+    index: int
+    """Its place in the contract's list; parents come before children."""
+
+    parent_index: int | None
+    """The claim it counters; None for the root claim."""
+
+    countered_by: Address | None
+    """Who defeated it; set by a step, and by resolution, never by a mere answer."""
+
+    claimant: Address
+    """Who posted it."""
+
+    bond_wei: int
+    """What was staked on it."""
+
+    value: Hash32
+    """A state root down to the split depth, a state hash below."""
+
+    position: Position
+    """Where it stands in the tree."""
+
+    clock: Clock
+    """What its side had used when it was posted."""
+
+    is_resolved: bool = False
+    """Whether its subgame is settled."""
+
+
+@dataclass(frozen=True)
+class Game:
+    """One game at one moment. The lookups are memoised: a snapshot never changes."""
+
+    address: Address
+    request_id: RequestId
+    status: GameStatus
+    created_at_s: int
+    depths: Depths
+    clocks: ClockSettings
+    node_count: int
+    """Nodes of the model: the ML phase is over S_1 to S_node_count."""
+
+    starting_root: StateRoot
+    """S_0, computed by the chain from the request."""
+
+    absolute_prestate: StateHash
+    """Where every VM trace starts."""
+
+    chain_id: int
+    l1_head: Hash32
+    claims: tuple[Claim, ...]
+    resolved_at_s: int = 0
+
+    def __post_init__(self) -> None:
+        for index, claim in enumerate(self.claims):
+            # INVARIANT: indices are list places and parents come first; every walk below relies on both.
+            if claim.index != index or (claim.parent_index is None) != (index == 0):
+                raise ValueError(f"claim {index} of {self.address} carries index {claim.index}")
+            if claim.parent_index is not None and not 0 <= claim.parent_index < index:
+                raise ValueError(f"claim {index} of {self.address} has parent {claim.parent_index}")
+
+    @property
+    def root(self) -> Claim:
+        """The root claim: the proposer's S_n."""
+        return self.claims[0]
+
+    @property
+    def in_progress(self) -> bool:
+        """Whether moves, steps and resolutions are still possible."""
+        return self.status == GameStatus.IN_PROGRESS
+
+    def claim(self, index: int) -> Claim:
+        """The claim at `index`; raises `UnknownClaim`."""
+        if not 0 <= index < len(self.claims):
+            raise UnknownClaim(f"the game has no claim {index}; it holds {len(self.claims)}, from 0")
+        return self.claims[index]
+
+    def parent(self, claim: Claim) -> Claim | None:
+        """The claim that `claim` counters; None for the root claim."""
+        return None if claim.parent_index is None else self.claims[claim.parent_index]
+
+    def replies(self, index: int) -> Sequence[Claim]:
+        """The direct answers to claim `index`, in the order they came."""
+        return self._replies_by_parent.get(index, ())
+
+    def find(self, parent_index: int, position: Position, value: bytes) -> Claim | None:
+        """The claim of this value at this position under this parent, if it is there: at most one can be."""
+        return self._by_identity.get((parent_index, position.gindex, value))
+
+    def is_attack(self, claim: Claim) -> bool:
+        """Whether `claim` attacks its parent; otherwise it defends it. Raises `ValueError` for the root claim."""
+        parent = self.parent(claim)
+        if parent is None:
+            raise ValueError("the root claim answers nothing")
+        return claim.position == parent.position.attack()
+
+    def ancestor(self, position: Position, from_index: int, *, bounded: bool) -> Claim:
+        """
+        The claim that speaks for `position` among claim `from_index` and those above it.
+
+        `bounded` keeps the search below the split depth, that is, inside one execution subgame. Raises
+        `UnknownClaim` if there is none, which no legal game can show.
+        """
+        target = position.trace_ancestor_bounded(self.depths.split) if bounded else position.trace_ancestor()
+        claim: Claim | None = self.claim(from_index)
+        while claim is not None:
+            if claim.position == target:
+                return claim
+            claim = self.parent(claim)
+        raise UnknownClaim(f"no claim at position {target} stands above claim {from_index}")
+
+    @cached_property
+    def _replies_by_parent(self) -> Mapping[int, tuple[Claim, ...]]:
+        replies: dict[int, tuple[Claim, ...]] = {}
+        for claim in self.claims[1:]:
+            assert claim.parent_index is not None  # __post_init__
+            replies[claim.parent_index] = (*replies.get(claim.parent_index, ()), claim)
+        return replies
+
+    @cached_property
+    def _by_identity(self) -> Mapping[tuple[int, int, bytes], Claim]:
+        return {
+            (claim.parent_index, claim.position.gindex, bytes(claim.value)): claim
+            for claim in self.claims[1:]
+            if claim.parent_index is not None
+        }

@@ -1,0 +1,73 @@
+"""
+Depths: how deep a game goes, for a model of so many nodes and a node of so many steps.
+
+A game has two layers. Depths 0 to `split` hold state roots (the ML phase); depth `split + 1` holds the root of an
+execution subgame, the VM's last state for one node; depths down to `max` bisect that execution (the FPVM phase).
+`for_model` computes what the contracts compute when a game is created.
+Source: docs/game.md, "Depths".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MAX_DEPTH_LIMIT = 125
+"""The deepest game that the contracts accept: a generalized index must fit 128 bits with room for a step."""
+
+
+def ceil_log2(value: int) -> int:
+    """
+    The least k with 2**k >= value; `value` is 1 or more.
+
+    >>> [ceil_log2(v) for v in (1, 2, 3, 4, 5)]
+    [0, 1, 2, 2, 3]
+    """
+    if value < 1:
+        raise ValueError(f"no power of two is at most {value}")
+    return (value - 1).bit_length()
+
+
+@dataclass(frozen=True, slots=True)
+class Depths:
+    """The two depths that a game is created with."""
+
+    split: int
+    """The deepest level of the ML phase."""
+
+    max: int
+    """The deepest level of all, where only a step remains. Even, so leaves belong to the root claim's side."""
+
+    def __post_init__(self) -> None:
+        if not (2 <= self.split and self.split + 1 < self.max <= MAX_DEPTH_LIMIT):
+            raise ValueError(
+                f"split depth {self.split} and max depth {self.max} found, "
+                f"expected 2 <= split, split + 1 < max <= {MAX_DEPTH_LIMIT}"
+            )
+
+    @classmethod
+    def for_model(cls, node_count: int, step_bound: int) -> Depths:
+        """
+        Depths for `node_count` nodes, none of which takes more than `step_bound` VM steps.
+
+        >>> Depths.for_model(node_count=100, step_bound=2**20)
+        Depths(split=7, max=28)
+        """
+        split = max(2, ceil_log2(max(1, node_count)))
+        execution = max(1, ceil_log2(max(1, step_bound)))
+        deepest = split + 1 + execution
+        return cls(split, deepest + deepest % 2)
+
+    @property
+    def execution(self) -> int:
+        """Levels below an execution root: its trace has 2**execution steps."""
+        return self.max - self.split - 1
+
+    @property
+    def execution_root(self) -> int:
+        """The depth of an execution root."""
+        return self.split + 1
+
+    @property
+    def steps(self) -> int:
+        """VM steps that one execution subgame spans."""
+        return 1 << self.execution

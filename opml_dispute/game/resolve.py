@@ -1,0 +1,83 @@
+"""
+Who wins: settling claims from the bottom up.
+
+A claim falls if one of its answers stands; the leftmost standing answer (the earliest, on ties) takes its bond.
+`resolvable` lists what can be settled now, in an order that the contract accepts; `forecast` settles everything as
+the game stands, whatever the clocks say, and tells winner and payouts; `winner_if_resolved_now` is its first line.
+Source: docs/game.md, "Resolution".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from opml_dispute.game.claim import Claim, Game, GameStatus
+from opml_dispute.game.clock import time_left_s
+from opml_dispute.primitives import Address
+
+
+def resolvable(game: Game, now_s: int) -> list[int]:
+    """
+    Indices of the claims that can be resolved now, one after the other, answers before what they answer.
+
+    INVARIANT: answers have higher indices than what they answer, so one pass from the end sees them first.
+    """
+    if not game.in_progress:
+        return []
+    settled = {claim.index for claim in game.claims if claim.is_resolved}
+    order = []
+    for claim in reversed(game.claims):
+        if claim.is_resolved or time_left_s(game, claim.index, now_s) > 0:
+            continue
+        if all(reply.index in settled for reply in game.replies(claim.index)):
+            settled.add(claim.index)
+            order.append(claim.index)
+    return order
+
+
+def game_resolvable(game: Game, now_s: int) -> bool:
+    """Whether, once `resolvable` is done, the game itself can be resolved."""
+    return game.in_progress and (game.root.is_resolved or 0 in resolvable(game, now_s))
+
+
+def winning_reply(replies: list[Claim]) -> Claim | None:
+    """Of the answers that stand, the one that takes the bond: the leftmost, and of several there the earliest."""
+    return min(replies, key=lambda claim: (claim.position.gindex, claim.index), default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """How the game would end if nothing more were played."""
+
+    winner: GameStatus
+    countered_by: Mapping[int, Address | None]
+    """By claim index: who defeats it, None if it stands."""
+
+    payouts_wei: Mapping[Address, int]
+    """What resolution awards, bonds returned included."""
+
+
+def forecast(game: Game) -> Forecast:
+    """Settles every claim of `game` as it stands. What is resolved already stays as it is."""
+    countered_by: dict[int, Address | None] = {}
+    payouts_wei: dict[Address, int] = {}
+    for claim in reversed(game.claims):
+        if claim.is_resolved:
+            countered_by[claim.index] = claim.countered_by
+        elif game.replies(claim.index):
+            standing = [reply for reply in game.replies(claim.index) if countered_by[reply.index] is None]
+            best = winning_reply(standing)
+            countered_by[claim.index] = None if best is None else best.claimant
+        else:
+            # Only a step sets this on a claim without answers; the root cannot be stepped.
+            countered_by[claim.index] = claim.countered_by
+        receiver = countered_by[claim.index] or claim.claimant
+        payouts_wei[receiver] = payouts_wei.get(receiver, 0) + claim.bond_wei
+    winner = GameStatus.DEFENDER_WINS if countered_by[0] is None else GameStatus.CHALLENGER_WINS
+    return Forecast(winner, countered_by, payouts_wei)
+
+
+def winner_if_resolved_now(game: Game) -> GameStatus:
+    """Who wins if nothing more is played; the real winner once the game is over."""
+    return forecast(game).winner if game.in_progress else game.status

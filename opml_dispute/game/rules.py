@@ -1,0 +1,295 @@
+"""
+Which moves are legal, and what a claim below the split is about.
+
+1. `check_move` says why the contract would refuse a move, in the contract's own order of checks; silence is consent.
+2. `outputs_of` finds the two state roots that an execution subgame is about: where the VM starts (agreed) and what
+   it must find (disputed).
+3. `local_context` is the hash that keeps the local pre-images of one subgame apart from another's;
+   `local_key` is where the oracle stores one; `local_data` is what the game puts there.
+4. `step_claims` finds the two claims that a step at a leaf is judged by, `step_refutes` judges.
+
+What to play is the affair of `actors`; who wins, of `resolve`.
+Source: docs/game.md, "Moves", "Execution subgames", "Steps".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from opml_dispute.engine.hashing import keccak256
+from opml_dispute.errors import OpmlError
+from opml_dispute.game.bond import required_bond_wei
+from opml_dispute.game.claim import Claim, Game, VmStatus
+from opml_dispute.game.clock import challenger_duration_s
+from opml_dispute.game.position import Position
+from opml_dispute.primitives import Address, Hash32, StateHash, StateRoot
+
+
+class IllegalMove(OpmlError):
+    """The contract would refuse this move; `contract_error` is the name of the error it would raise."""
+
+    contract_error: ClassVar[str]
+
+
+class GameNotInProgress(IllegalMove):
+    """The game is over."""
+
+    contract_error = "GameNotInProgress"
+
+
+class DisputedClaimChanged(IllegalMove):
+    """The claim at the index is not the one that the mover saw, for instance after a chain reorganisation."""
+
+    contract_error = "InvalidDisputedClaimIndex"
+    hint = "read the game again and decide anew"
+
+
+class CannotDefendRootClaim(IllegalMove):
+    """Nothing lies to the right of the root of a trace."""
+
+    contract_error = "CannotDefendRootClaim"
+
+
+class GameDepthExceeded(IllegalMove):
+    """A leaf takes no more moves, only a step."""
+
+    contract_error = "GameDepthExceeded"
+
+
+class WrongVmStatus(IllegalMove):
+    """An execution root carries a VM status that its mover's side cannot mean."""
+
+    contract_error = "UnexpectedRootClaim"
+
+
+class WrongBond(IllegalMove):
+    """The stake is not exactly what the depth asks for."""
+
+    contract_error = "IncorrectBondAmount"
+
+
+class ClockTimeExceeded(IllegalMove):
+    """The mover's side has used up its time against this claim."""
+
+    contract_error = "ClockTimeExceeded"
+
+
+class ClaimAlreadyExists(IllegalMove):
+    """The same value already stands at the same position under the same claim."""
+
+    contract_error = "ClaimAlreadyExists"
+
+
+class ClaimAboveSplit(OpmlError):
+    """A question about VM execution was asked of a claim in the ML phase."""
+
+    def __init__(self, index: int, depth: int, split_depth: int) -> None:
+        super().__init__(f"claim {index} stands at depth {depth}, expected one below the split depth {split_depth}")
+        self.index, self.depth, self.split_depth = index, depth, split_depth
+
+
+def check_move(
+    game: Game, index: int, value: bytes, *, is_attack: bool, now_s: int, bond_wei: int | None = None
+) -> Position:
+    """
+    The position that the move would take; raises the `IllegalMove` that the contract's first failing check names.
+
+    `bond_wei` None means that exactly the required bond is sent. Raises `UnknownClaim` if there is no such claim.
+    """
+    if not game.in_progress:
+        raise GameNotInProgress(f"the game is over ({game.status.name}), expected one in progress")
+    claim = game.claim(index)
+    depth = claim.position.depth + 1
+    # At depth split + 2 a defence would answer an execution root, the last state of its trace.
+    if not is_attack and (index == 0 or depth == game.depths.split + 2):
+        raise CannotDefendRootClaim(f"claim {index} is the root of its trace: it can be attacked, not defended")
+    if depth > game.depths.max:
+        raise GameDepthExceeded(f"a move against claim {index} would stand at depth {depth}, above {game.depths.max}")
+    if depth == game.depths.execution_root:
+        _check_vm_status(game, claim, value, is_attack=is_attack)
+    position = claim.position.move(is_attack=is_attack)
+    required_wei = required_bond_wei(depth, game.depths.max)
+    if bond_wei is not None and bond_wei != required_wei:
+        raise WrongBond(f"bond of {bond_wei} wei found, expected {required_wei} wei at depth {depth}")
+    if challenger_duration_s(game, index, now_s) == game.clocks.max_clock_s:
+        raise ClockTimeExceeded(f"the time to answer claim {index} is over ({game.clocks.max_clock_s} s used)")
+    if (duplicate := game.find(index, position, value)) is not None:
+        raise ClaimAlreadyExists(f"claim {duplicate.index} already says this at position {position}")
+    return position
+
+
+def allowed_vm_statuses(game: Game, leaf: Claim, *, is_attack: bool) -> frozenset[VmStatus]:
+    """
+    The VM statuses that an execution root answering `leaf` (at the split depth) may carry.
+
+    The mover says "run on this disputed root, the program fails" (and it exits with 1 or panics), unless the
+    disputed root is its own side's: then the program must succeed.
+    """
+    failing = frozenset((VmStatus.INVALID, VmStatus.PANIC))
+    if is_attack:
+        return failing
+    disputed = game.ancestor(leaf.position.right_neighbour(), leaf.index, bounded=False)
+    same_side = disputed.position.depth % 2 == game.depths.split % 2
+    return failing if same_side else frozenset((VmStatus.VALID,))
+
+
+def _check_vm_status(game: Game, leaf: Claim, value: bytes, *, is_attack: bool) -> None:
+    allowed = allowed_vm_statuses(game, leaf, is_attack=is_attack)
+    if value[0] not in allowed:
+        expected = " or ".join(str(int(status)) for status in sorted(allowed))
+        raise WrongVmStatus(f"execution root with status byte {value[0]} found, expected {expected}")
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A state root as a claim makes it."""
+
+    root: StateRoot
+    position: Position | None
+    """Where it is claimed; None for S_0, which the chain computed and nobody claims."""
+
+    def state_index(self, game: Game) -> int:
+        """Which state it claims to be: t of S_t, at most the node count."""
+        if self.position is None:
+            return 0
+        return min(self.position.trace_index(game.depths.split) + 1, game.node_count)
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """What an execution subgame is about: the node that leads from `starting` to, or not to, `disputed`."""
+
+    starting: Output
+    """Where the VM starts; both sides of an honest dispute agree on it. Local pre-image 2."""
+
+    disputed: Output
+    """What the node is said to make of it. Local pre-image 3."""
+
+    def node_index(self, game: Game) -> int:
+        """The node that the VM runs: 0 is the first. Equal to the node count past the program's end."""
+        return self.starting.state_index(game)
+
+    @property
+    def local_context(self) -> Hash32:
+        """The hash that sets this subgame's local pre-images apart: 128 bytes in, or 64 when it starts at S_0."""
+        words = [] if self.starting.position is None else [self.starting]
+        words.append(self.disputed)
+        return Hash32(keccak256(b"".join(output.root + _word(output.position) for output in words)))
+
+
+def outputs_of(game: Game, index: int) -> Outputs:
+    """
+    Starting and disputed output of the execution subgame that claim `index` belongs to.
+
+    Raises `ClaimAboveSplit` if it belongs to none.
+    """
+    child = game.claim(index)
+    if child.position.depth <= game.depths.split:
+        raise ClaimAboveSplit(index, child.position.depth, game.depths.split)
+    while child.position.depth > game.depths.execution_root:
+        child = game.claims[_parent_index(child)]
+    return outputs_below(game, _parent_index(child), is_attack=game.is_attack(child))
+
+
+def outputs_below(game: Game, leaf_index: int, *, is_attack: bool) -> Outputs:
+    """The outputs of the subgame that an attack on, or a defence of, a claim at the split depth opens."""
+    leaf = game.claim(leaf_index)
+    if leaf.position.depth != game.depths.split:
+        raise ValueError(f"claim {leaf_index} has depth {leaf.position.depth}, not the split depth")
+    if not is_attack:
+        disputed = game.ancestor(leaf.position.right_neighbour(), leaf_index, bounded=False)
+        return Outputs(starting=_output(leaf), disputed=_output(disputed))
+    if leaf.position.index_at_depth == 0:
+        return Outputs(starting=Output(game.starting_root, None), disputed=_output(leaf))
+    starting = game.ancestor(leaf.position.left_neighbour(), leaf_index, bounded=False)
+    return Outputs(starting=_output(starting), disputed=_output(leaf))
+
+
+def _output(claim: Claim) -> Output:
+    return Output(StateRoot(bytes(claim.value)), claim.position)
+
+
+def _parent_index(claim: Claim) -> int:
+    if claim.parent_index is None:
+        raise ValueError("the root claim has no parent")
+    return claim.parent_index
+
+
+def _word(position: Position | None) -> bytes:
+    """A position as the EVM's 32-byte word."""
+    return (0 if position is None else position.gindex).to_bytes(32, "big")
+
+
+LOCAL_IDENTS = (1, 2, 3, 4, 5)
+"""L1 head, starting root, disputed root, disputed node's end state index, chain id."""
+
+
+def local_data(game: Game, outputs: Outputs) -> dict[int, bytes]:
+    """The local pre-images that the game fixes for one subgame, by ident: what `addLocalData` loads."""
+    return {
+        1: bytes(game.l1_head),
+        2: bytes(outputs.starting.root),
+        3: bytes(outputs.disputed.root),
+        4: outputs.disputed.state_index(game).to_bytes(8, "big"),
+        5: game.chain_id.to_bytes(8, "big"),
+    }
+
+
+def unlocalized_key(ident: int) -> bytes:
+    """The key by which a VM program asks for a local pre-image, before the game's name goes into it."""
+    return b"\x01" + ident.to_bytes(31, "big")
+
+
+def local_key(ident: int, game_address: Address, context: bytes) -> Hash32:
+    """Where the oracle keeps local pre-image `ident` of this game's subgame."""
+    sender = bytes(12) + bytes.fromhex(game_address.removeprefix("0x"))
+    return Hash32(b"\x01" + keccak256(unlocalized_key(ident) + sender + context)[1:])
+
+
+@dataclass(frozen=True, slots=True)
+class StepClaims:
+    """The two claims that a step is judged by."""
+
+    pre: Claim | None
+    """The state before the instruction; None for the absolute prestate."""
+
+    post: Claim
+    """The state after it."""
+
+    def pre_value(self, game: Game) -> bytes:
+        """The state hash before the instruction."""
+        return game.absolute_prestate if self.pre is None else self.pre.value
+
+
+def step_claims(game: Game, index: int, *, is_attack: bool) -> StepClaims:
+    """What a step against leaf `index` starts from, and what its outcome is compared with."""
+    claim = game.claim(index)
+    if claim.position.depth != game.depths.max:
+        raise GameDepthExceeded(
+            f"claim {index} has depth {claim.position.depth}; only depth {game.depths.max} is stepped"
+        )
+    if not is_attack:
+        post = game.ancestor(claim.position.right_neighbour(), _parent_index(claim), bounded=True)
+        return StepClaims(pre=claim, post=post)
+    if claim.position.within_subtree(game.depths.execution_root).index_at_depth == 0:
+        return StepClaims(pre=None, post=claim)
+    pre = game.ancestor(claim.position.left_neighbour(), _parent_index(claim), bounded=True)
+    return StepClaims(pre=pre, post=claim)
+
+
+def prestate_matches(claimed: bytes, state_hash: StateHash) -> bool:
+    """Whether a presented state is the claimed one: all but the status byte decides."""
+    return claimed[1:] == state_hash[1:]
+
+
+def step_refutes(game: Game, index: int, outcome: StateHash, *, is_attack: bool) -> bool:
+    """Whether a step against leaf `index` whose instruction ends in `outcome` defeats the leaf."""
+    post = step_claims(game, index, is_attack=is_attack).post
+    same_side = (game.claim(index).position.depth - post.position.depth) % 2 == 0
+    return (outcome == post.value) != same_side
+
+
+def duplicate_key(value: bytes, position: Position, parent_index: int) -> Hash32:
+    """The contract's key for "this value at this position under this claim": its guard against duplicates."""
+    return Hash32(keccak256(value + position.gindex.to_bytes(16, "big") + parent_index.to_bytes(16, "big")))

@@ -1,0 +1,80 @@
+"""
+What an actor may ask about the truth, or about a liar's version of it.
+
+`TraceProvider` is one trace, on its own: a value at a position, and the witness of one step. `GameTrace` is what the
+actors use: the same questions about the claims of a game, where a claim below the split depth is about the one node
+that its ancestors chose. An answer never changes: two calls, two processes, two machines give the same bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from opml_dispute.errors import OpmlError
+from opml_dispute.game.claim import Claim, Game
+from opml_dispute.game.position import Position
+from opml_dispute.primitives import Hash32
+
+if TYPE_CHECKING:
+    from opml_dispute.engine.vm import StepWitness
+
+ValueT_co = TypeVar("ValueT_co", covariant=True)
+
+
+class TraceError(OpmlError):
+    """A value cannot be determined here. An actor stops at it: what follows would rest on a guess."""
+
+
+class TraceProvider(Protocol[ValueT_co]):
+    """One trace: `StateTrace` speaks state roots, `VmTrace` speaks state hashes."""
+
+    def claim_at(self, position: Position) -> ValueT_co:
+        """The value at `position` of the trace's own tree; raises `TraceError` if it cannot be determined."""
+        ...
+
+    def step_witness(self, position: Position) -> StepWitness:
+        """The witness of the instruction that leads to the state at `position`, a leaf."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LocalRead:
+    """A local pre-image that a step reads: `addLocalData(ident, claim, offset)` must come first."""
+
+    ident: int
+    """Which one: 2 starting root, 3 disputed root, …"""
+
+    offset: int
+    """The first byte of the stream (8 bytes of length, then the data) that the step reads."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepData:
+    """All that a step on chain needs."""
+
+    witness: StepWitness
+    """State and proofs, for the instruction about to run."""
+
+    local_read: LocalRead | None
+    """The local pre-image that it reads, if it reads one."""
+
+
+class GameTrace(Protocol):
+    """The truth, or a liar's version, about the claims of one game."""
+
+    def root_claim(self) -> Hash32:
+        """S_n: what a proposer claims."""
+        ...
+
+    def claim_at(self, game: Game, claim: Claim) -> Hash32:
+        """The right value where `claim` stands; raises `TraceError` if it cannot be determined."""
+        ...
+
+    def reply_at(self, game: Game, claim: Claim, *, is_attack: bool) -> Hash32:
+        """The right value where an answer to `claim` would stand; raises `TraceError` likewise."""
+        ...
+
+    def step_at(self, game: Game, claim: Claim, *, is_attack: bool) -> StepData:
+        """What a step against the leaf `claim` needs; raises `TraceError` likewise."""
+        ...
