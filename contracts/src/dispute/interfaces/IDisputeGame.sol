@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: MIT
+pragma solidity ^0.8.30;
+
+import {GameStatus} from "../Types.sol";
+
+/// @title What the factory and the registry know of a game
+/// @dev Source: docs/game.md, "Getters".
+interface IDisputeGame {
+    /// @notice The game is over.
+    event Resolved(GameStatus indexed status);
+
+    /// @notice Called once by the factory, in the transaction that makes the clone, with the root claim's bond.
+    function initialize() external payable;
+
+    /// @notice Settles the game by its root claim.
+    /// @return status_ How it ended.
+    function resolve() external returns (GameStatus status_);
+
+    /// @notice When the game was made, in seconds since 1970.
+    function createdAt() external view returns (uint64);
+
+    /// @notice When the game was resolved; 0 while it is in progress.
+    function resolvedAt() external view returns (uint64);
+
+    function status() external view returns (GameStatus);
+
+    function gameType() external view returns (uint32);
+
+    /// @notice The factory's caller: who claims the root claim.
+    function gameCreator() external view returns (address);
+
+    /// @notice What the game is about: the state root S_n, says its creator.
+    function rootClaim() external view returns (bytes32);
+
+    /// @notice Hash of the block before the one the game was made in.
+    function l1Head() external view returns (bytes32);
+
+    /// @notice The request id, 32 bytes.
+    function extraData() external view returns (bytes memory);
+
+    /// @notice What the game's identity is made of.
+    function gameData() external view returns (uint32 gameType_, bytes32 rootClaim_, bytes memory extraData_);
+
+    /// @notice The node count: what the root claim's number is for clients that number claims.
+    function l2SequenceNumber() external view returns (uint256);
+
+    /// @notice Whether games of this type counted when this one was made.
+    function wasRespectedGameTypeWhenCreated() external view returns (bool);
+
+    function version() external view returns (string memory);
+}

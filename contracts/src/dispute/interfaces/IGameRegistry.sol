@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: MIT
+pragma solidity ^0.8.30;
+
+import {IDisputeGame} from "./IDisputeGame.sol";
+
+/// @title What a game asks of the contract in the anchor state registry's place
+/// @notice Where its trace starts, how deep it goes, and whether it counts.
+interface IGameRegistry {
+    /// @notice What a game for a request plays about. All zero if there is no such request.
+    /// @return startingRoot The state root S_0.
+    /// @return nodeCount Number of nodes n: the root claim asserts S_n.
+    /// @return splitDepth The deepest level of the ML phase; 2^splitDepth >= nodeCount.
+    /// @return maxGameDepth The deepest level of all; even.
+    function gameParameters(bytes32 requestId)
+        external
+        view
+        returns (bytes32 startingRoot, uint64 nodeCount, uint64 splitDepth, uint64 maxGameDepth);
+
+    /// @notice The game type that counts.
+    function respectedGameType() external view returns (uint32);
+
+    /// @notice Whether the guardian paused the system.
+    function paused() external view returns (bool);
+
+    /// @notice Whether the game is resolved and the finality delay is over.
+    function isGameFinalized(IDisputeGame game) external view returns (bool);
+
+    /// @notice Whether the factory made the game and the guardian did not discard it. Says nothing about its root claim.
+    function isGameProper(IDisputeGame game) external view returns (bool);
+
+    /// @notice Records the game as the first that survived for its request. Reverts unless it is valid and the first.
+    function setAnchorState(IDisputeGame game) external;
+}

@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: MIT
+pragma solidity ^0.8.30;
+
+import {IDisputeGame} from "../../dispute/interfaces/IDisputeGame.sol";
+import {IDisputeGameFactory} from "../../dispute/interfaces/IDisputeGameFactory.sol";
+import {IGameRegistry} from "../../dispute/interfaces/IGameRegistry.sol";
+import {IModelRegistry} from "./IModelRegistry.sol";
+
+/// @notice Someone's wish for one inference.
+struct Request {
+    bytes32 modelId;
+    /// @notice Root of the INPUT section, 2^36 bytes.
+    bytes32 inputRoot;
+    /// @notice The state root S_0.
+    bytes32 startingRoot;
+    /// @notice Who asked, and gets the fee back if nothing is delivered.
+    address requester;
+    /// @notice When, in seconds since 1970.
+    uint64 requestedAt;
+    /// @notice Whom to call with the output; zero for nobody.
+    address callback;
+    /// @notice Gas of that call.
+    uint64 callbackGas;
+    /// @notice Wei for the creator of the game that delivers; 0 once paid or reclaimed.
+    uint128 fee;
+    /// @notice Number of games that the factory had made before: proposals for this request come after.
+    uint64 firstGameIndex;
+    /// @notice The game that delivered; zero before.
+    IDisputeGame deliveredBy;
+    /// @notice keccak256 of the output image delivered; zero before.
+    bytes32 outputHash;
+}
+
+/// @title Inferences asked for, disputed, delivered
+/// @notice A request names a model and an input. A proposal is a game that anyone makes for it at the factory, with the
+///         request id as extra data; any number may compete. The first that survives delivers, with the output itself.
+///         This contract also stands in the anchor state registry's place: it tells games where their trace starts, and
+///         everyone which games count.
+/// @dev Source: docs/game.md, "Requests" and "Which games count".
+interface IInferenceOracle is IGameRegistry {
+    // ---------------------------------------------------------------- events
+
+    /// @param input The input image; empty if the request gave its root only.
+    event InferenceRequested(
+        bytes32 indexed requestId,
+        bytes32 indexed modelId,
+        address indexed requester,
+        bytes32 inputRoot,
+        bytes input,
+        string inputUri,
+        address callback,
+        uint64 callbackGas,
+        uint256 fee
+    );
+    event InferenceDelivered(
+        bytes32 indexed requestId, bytes32 indexed modelId, IDisputeGame indexed game, bytes output
+    );
+    /// @notice The consumer was called. `reason` is what it reverted with, cut to 256 bytes; empty if it succeeded or has no
+    ///         code.
+    event CallbackCalled(bytes32 indexed requestId, address indexed callback, bool success, bytes reason);
+    event FeePaid(bytes32 indexed requestId, address indexed recipient, uint256 amount);
+    event FeeReclaimed(bytes32 indexed requestId, address indexed requester, uint256 amount);
+    /// @notice The first game that survived for its request.
+    event AnchorUpdated(IDisputeGame indexed game);
+    event RespectedGameTypeSet(uint32 gameType);
+    event RetirementTimestampSet(uint256 timestamp);
+    event DisputeGameBlacklisted(IDisputeGame indexed game);
+    event PausedSet(bool paused);
+
+    // ---------------------------------------------------------------- errors
+
+    /// @notice No request has this id.
+    error UnknownRequest(bytes32 requestId);
+    /// @notice The input image has not the size that the program header names.
+    error InputSizeMismatch(uint256 found, uint256 expected);
+    /// @notice The output image has not the size that the program header names.
+    error OutputSizeMismatch(uint256 found, uint256 expected);
+    /// @notice The callback wants more gas than one can count on.
+    error CallbackGasTooHigh(uint64 found, uint64 max);
+    /// @notice The request has its output.
+    error AlreadyDelivered(bytes32 requestId, IDisputeGame deliveredBy);
+    /// @notice The game is about another request.
+    error GameForOtherRequest(bytes32 found, bytes32 expected);
+    /// @notice The game asks another registry.
+    error GameOfOtherRegistry(address found, address expected);
+    /// @notice The game is not proper, respected, finalized and won by its defender.
+    error GameNotValid(IDisputeGame game);
+    /// @notice Header, input, output and arena do not make the root claim: other output, or an inference that failed.
+    error StateRootMismatch(bytes32 computed, bytes32 rootClaim);
+    /// @notice The transaction's gas would not leave the callback what the request promised it.
+    error CallbackGasShort(uint256 available, uint256 needed);
+    /// @notice Only the requester gets the fee back.
+    error NotRequester(address found, address expected);
+    /// @notice The fee cannot be taken back yet.
+    error ReclaimTooEarly(uint256 nowTimestamp, uint256 deadline);
+    /// @notice The fee was paid, reclaimed, or never there.
+    error NoFee(bytes32 requestId);
+    /// @notice The caller is not the guardian.
+    error AnchorStateRegistry_Unauthorized();
+    /// @notice The game did not survive, or another did before it.
+    error AnchorStateRegistry_InvalidAnchorGame();
+
+    // ---------------------------------------------------------------- requests
+
+    /// @notice Asks for an inference; the value sent is the fee.
+    /// @param input The input image: big-endian tensors at their places in the INPUT section, exactly the model's input size.
+    /// @param callback An IInferenceConsumer, or zero.
+    /// @param callbackGas Gas of its call, at most `maxCallbackGas`.
+    function request(bytes32 modelId, bytes calldata input, address callback, uint64 callbackGas)
+        external
+        payable
+        returns (bytes32 requestId);
+
+    /// @notice As `request`, for an input too large to send: its root, and where the image can be fetched.
+    /// @dev Nobody can check an inference on an input that is not public. So a requester that hides it can only get an
+    ///      unchecked answer to its own question.
+    function requestByRoot(
+        bytes32 modelId,
+        bytes32 inputRoot,
+        string calldata inputUri,
+        address callback,
+        uint64 callbackGas
+    ) external payable returns (bytes32 requestId);
+
+    /// @notice Delivers the output of a request, pays the fee to the game's creator, and calls the consumer.
+    /// @param game One that survived: see `isGameClaimValid`.
+    /// @param output The output image, exactly the model's output size.
+    /// @param arenaRoot Root of the ARENA section in the final state.
+    function finalize(bytes32 requestId, IDisputeGame game, bytes calldata output, bytes32 arenaRoot) external;
+
+    /// @notice Gives the fee back to the requester, if nothing was delivered `reclaimDelay` seconds after the request. The
+    ///         request stays open: an output can still be delivered, for nothing.
+    function reclaimFee(bytes32 requestId) external;
+
+    /// @notice A request; reverts with UnknownRequest if there is none.
+    function requests(bytes32 requestId) external view returns (Request memory);
+
+    function requestCount() external view returns (uint256);
+
+    /// @notice The id of the index-th request ever made.
+    function requestIdAtIndex(uint256 index) external view returns (bytes32);
+
+    /// @notice Games made for a request, oldest first.
+    /// @param start Index in the factory's list to start from; smaller than the request's `firstGameIndex` means that.
+    /// @param maxScan How many games of the list to look at.
+    /// @return games Those that are about the request, whether or not they count.
+    /// @return next Where to go on; the factory's game count if there is no more.
+    function gamesOf(bytes32 requestId, uint256 start, uint256 maxScan)
+        external
+        view
+        returns (IDisputeGame[] memory games, uint256 next);
+
+    /// @notice The first game recorded as having survived for a request; zero if none.
+    function anchorGameOf(bytes32 requestId) external view returns (IDisputeGame);
+
+    /// @notice The final state root S_n of an inference without error, from its parts.
+    function finalRoot(bytes32 requestId, bytes calldata output, bytes32 arenaRoot) external view returns (bytes32);
+
+    // ---------------------------------------------------------------- which games count
+
+    /// @notice Whether the factory made the game.
+    function isGameRegistered(IDisputeGame game) external view returns (bool);
+    /// @notice Whether games of its type counted when it was made.
+    function isGameRespected(IDisputeGame game) external view returns (bool);
+    /// @notice Whether the guardian discarded it.
+    function isGameBlacklisted(IDisputeGame game) external view returns (bool);
+    /// @notice Whether the guardian discarded all games made until some time, and this is one.
+    function isGameRetired(IDisputeGame game) external view returns (bool);
+    function isGameResolved(IDisputeGame game) external view returns (bool);
+    /// @notice Whether it is proper, respected, finalized, and its defender won: whether its root claim is the truth.
+    function isGameClaimValid(IDisputeGame game) external view returns (bool);
+    /// @notice As `isGameBlacklisted`.
+    function disputeGameBlacklist(IDisputeGame game) external view returns (bool);
+    function retirementTimestamp() external view returns (uint64);
+    /// @notice Seconds between a game's resolution and its finality.
+    function disputeGameFinalityDelaySeconds() external view returns (uint256);
+
+    // ---------------------------------------------------------------- guardian
+
+    function setRespectedGameType(uint32 gameType) external;
+    function blacklistDisputeGame(IDisputeGame game) external;
+    /// @notice Discards all games made until now.
+    function updateRetirementTimestamp() external;
+    /// @notice Stops delivery, closing of games and withdrawals, or lets them go on. Moves and resolution go on always.
+    function setPaused(bool paused_) external;
+
+    // ---------------------------------------------------------------- parameters
+
+    function disputeGameFactory() external view returns (IDisputeGameFactory);
+    function modelRegistry() external view returns (IModelRegistry);
+    /// @notice Seconds after which the fee of a request without output can be taken back.
+    function reclaimDelay() external view returns (uint256);
+    function maxCallbackGas() external view returns (uint64);
+    function version() external view returns (string memory);
+}

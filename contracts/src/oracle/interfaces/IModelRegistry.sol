@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: MIT
+pragma solidity ^0.8.30;
+
+/// @notice A model as its registrant describes it.
+struct Model {
+    /// @notice Root of the lower half of the ML segment, 2^39 bytes: program and weights.
+    bytes32 modelRoot;
+    /// @notice No node takes more VM steps than this. Vouched for by the registrant: whoever plays checks it first.
+    uint64 stepBound;
+    /// @notice The inputs' names, types, shapes and places in the input image, as JSON.
+    string inputs;
+    /// @notice The outputs', likewise.
+    string outputs;
+    /// @notice Where the program and its weights can be fetched.
+    string uri;
+}
+
+/// @notice A registered model: what its registrant said, what its program header proves, and what follows.
+struct RegisteredModel {
+    bytes32 modelRoot;
+    uint64 stepBound;
+    /// @notice Number of nodes, from the program header.
+    uint64 nodeCount;
+    /// @notice Size of the input image, from the program header.
+    uint64 inputBytes;
+    /// @notice Size of the output image, from the program header.
+    uint64 outputBytes;
+    /// @notice max(2, ceil(log2 nodeCount)).
+    uint64 splitDepth;
+    /// @notice splitDepth + 1 + max(1, ceil(log2 stepBound)), rounded up to an even number.
+    uint64 maxGameDepth;
+    string inputs;
+    string outputs;
+    string uri;
+}
+
+/// @title Models by content
+/// @notice Anyone registers any model. A model's id is the hash of all that was said about it, so an id cannot come to mean
+///         something else, and nobody can be kept from registering.
+/// @dev Source: docs/game.md, "Models".
+interface IModelRegistry {
+    event ModelRegistered(
+        bytes32 indexed modelId,
+        bytes32 indexed modelRoot,
+        address indexed registrant,
+        uint64 nodeCount,
+        uint64 stepBound,
+        uint64 inputBytes,
+        uint64 outputBytes,
+        string inputs,
+        string outputs,
+        string uri
+    );
+
+    /// @notice The header leaves do not lead to the model root.
+    error HeaderProofMismatch(bytes32 computedRoot, bytes32 modelRoot);
+    /// @notice The program header's first word is not "OPMLPROG".
+    error WrongProgramMagic(uint64 found, uint64 expected);
+    /// @notice The program header names a format that this contract does not know.
+    error WrongProgramVersion(uint64 found, uint64 expected);
+    /// @notice The program has no node, or more than its section holds.
+    error NodeCountOutOfRange(uint64 found, uint64 min, uint64 max);
+    /// @notice The input or output image is larger than its section.
+    error ImageTooLarge(uint64 found, uint64 max);
+    /// @notice A node takes at least one step.
+    error ZeroStepBound();
+    /// @notice No model has this id.
+    error UnknownModel(bytes32 modelId);
+
+    /// @notice Registers a model. Registering the same again changes nothing and answers the same id.
+    /// @param headerLeaves The program header: the first 64 bytes of the segment.
+    /// @param headerProof Their 33 siblings, levels 6 to 38, lowest first, up to the model root.
+    /// @return modelId keccak256(abi.encode(model)).
+    function register(Model calldata model, bytes32[2] calldata headerLeaves, bytes32[33] calldata headerProof)
+        external
+        returns (bytes32 modelId);
+
+    /// @notice A registered model; reverts with UnknownModel if there is none.
+    function models(bytes32 modelId) external view returns (RegisteredModel memory);
+
+    function isRegistered(bytes32 modelId) external view returns (bool);
+
+    /// @notice What a request needs of a model; reverts with UnknownModel if there is none.
+    function parameters(bytes32 modelId)
+        external
+        view
+        returns (
+            bytes32 modelRoot,
+            uint64 nodeCount,
+            uint64 inputBytes,
+            uint64 outputBytes,
+            uint64 splitDepth,
+            uint64 maxGameDepth
+        );
+
+    /// @notice The id that a model has or would have.
+    function modelIdOf(Model calldata model) external pure returns (bytes32);
+
+    /// @notice Number of registered models.
+    function modelCount() external view returns (uint256);
+
+    /// @notice The id of the index-th model ever registered.
+    function modelIdAtIndex(uint256 index) external view returns (bytes32);
+}
