@@ -1,0 +1,145 @@
+"""
+Compiled contracts, as the package holds them: `load("FaultDisputeGame")` gives one contract's ABI and creation code.
+
+They are made by `compile` and lie in the package itself, so an installed package needs no compiler.
+`error_signatures` and `function_signatures` look up what four bytes mean in any of them.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from eth_utils.abi import collapse_if_tuple
+from eth_utils.crypto import keccak
+
+from opml_dispute.chain.compile import ARTIFACTS_DIR
+from opml_dispute.errors import OpmlError
+
+
+class ArtifactMissing(OpmlError):
+    """A compiled contract is not where the package keeps them."""
+
+    hint = "compile the contracts: python -m opml_dispute.chain.compile (the project's scripts do it)"
+
+
+@dataclass(frozen=True)
+class Signature:
+    """A function, error or event of an ABI, with what is needed to encode and decode it."""
+
+    name: str
+    inputs: tuple[str, ...]
+    """Canonical ABI types, tuples written out."""
+    input_names: tuple[str, ...]
+    outputs: tuple[str, ...]
+    kind: str
+    """"function", "error" or "event"."""
+    indexed: tuple[bool, ...] = ()
+    """Events only: which inputs are topics."""
+
+    @property
+    def text(self) -> str:
+        """As hashed for the selector: `attack(bytes32,uint256,bytes32)`."""
+        return f"{self.name}({','.join(self.inputs)})"
+
+    @property
+    def selector(self) -> bytes:
+        """The first four bytes of the signature's hash."""
+        return keccak(text=self.text)[:4]
+
+    @property
+    def topic(self) -> bytes:
+        """The whole hash: an event's first topic."""
+        return keccak(text=self.text)
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One compiled contract."""
+
+    name: str
+    abi: tuple[dict[str, Any], ...]
+    bytecode: bytes
+    """Creation code, without constructor arguments; empty for an interface."""
+    runtime_bytes: int
+    """Size of the deployed code."""
+    functions: dict[str, Signature]
+    """By full signature, and by bare name where that is unambiguous."""
+    errors: dict[bytes, Signature]
+    """By selector."""
+    events: dict[str, Signature]
+    """By name."""
+    constructor_inputs: tuple[str, ...]
+
+
+def _signature(entry: dict[str, Any]) -> Signature:
+    inputs = entry.get("inputs", [])
+    return Signature(
+        name=entry["name"],
+        inputs=tuple(collapse_if_tuple(item) for item in inputs),
+        input_names=tuple(item.get("name", "") for item in inputs),
+        outputs=tuple(collapse_if_tuple(item) for item in entry.get("outputs", [])),
+        kind=entry["type"],
+        indexed=tuple(bool(item.get("indexed")) for item in inputs),
+    )
+
+
+@cache
+def load(name: str) -> Artifact:
+    """
+    The compiled contract of that name.
+
+    Raises `ArtifactMissing` if the package holds none.
+    """
+    path = ARTIFACTS_DIR / f"{name}.json"
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ArtifactMissing(f"the compiled contract {name} is not at {path}") from None
+    except ValueError as error:
+        raise ArtifactMissing(f"{path} is not a compiled contract: {error}") from None
+    functions: dict[str, Signature] = {}
+    bare: dict[str, list[Signature]] = {}
+    errors: dict[bytes, Signature] = {}
+    events: dict[str, Signature] = {}
+    constructor: tuple[str, ...] = ()
+    for entry in raw["abi"]:
+        match entry["type"]:
+            case "function":
+                signature = _signature(entry)
+                functions[signature.text] = signature
+                bare.setdefault(signature.name, []).append(signature)
+            case "error":
+                errors[_signature(entry).selector] = _signature(entry)
+            case "event":
+                events[entry["name"]] = _signature(entry)
+            case "constructor":
+                constructor = tuple(collapse_if_tuple(item) for item in entry["inputs"])
+    functions |= {text: same[0] for text, same in bare.items() if len(same) == 1}
+    return Artifact(
+        name=raw["name"],
+        abi=tuple(raw["abi"]),
+        bytecode=bytes.fromhex(raw["bytecode"][2:]),
+        runtime_bytes=raw["runtime_bytes"],
+        functions=functions,
+        errors=errors,
+        events=events,
+        constructor_inputs=constructor,
+    )
+
+
+@cache
+def names() -> tuple[str, ...]:
+    """Every compiled contract the package holds, sorted."""
+    found = tuple(sorted(path.stem for path in ARTIFACTS_DIR.glob("*.json")))
+    if not found:
+        raise ArtifactMissing(f"there are no compiled contracts in {ARTIFACTS_DIR}")
+    return found
+
+
+@cache
+def error_signatures() -> dict[bytes, Signature]:
+    """Selector -> custom error, over all contracts: an inner contract's error bubbles up through an outer one's."""
+    return {selector: error for name in names() for selector, error in load(name).errors.items()}
