@@ -74,9 +74,10 @@ def contract_sources(contracts_dir: Path, remappings: list[tuple[str, str]], src
             continue
         path = contracts_dir / name
         if not path.is_file():
+            fetched = name.startswith("node_modules/")
             raise CompileError(
                 f"{name} is imported but is not below {contracts_dir}",
-                hint="install the contracts' dependencies: npm install in contracts/ (the project's scripts do it)",
+                hint="fetch the contracts' libraries: scripts/test and scripts/demo do it" if fetched else None,
             )
         sources[name] = path.read_text(encoding="utf-8")
         pending += [_resolve_import(name, target, remappings) for target in _IMPORT.findall(sources[name])]

@@ -49,7 +49,7 @@ class Contract:
         artifact = self.artifact()
         return Call(self.address, artifact.functions[function], arguments, artifact.name, parse)
 
-    def _events(self, name: str, logs: Iterable[Log]) -> list[dict[str, Any]]:
+    def events(self, name: str, logs: Iterable[Log]) -> list[dict[str, Any]]:
         """The arguments of every event `name` that this contract emitted, by name."""
         event = self.artifact().events[name]
         found = []
@@ -129,7 +129,7 @@ class DisputeGameFactory(Contract):
 
     def created_game(self, receipt: Receipt) -> Address:
         """The game that a `create` transaction made."""
-        (event,) = self._events("DisputeGameCreated", receipt.logs)
+        (event,) = self.events("DisputeGameCreated", receipt.logs)
         return Address(to_checksum_address(event["disputeProxy"]))
 
 
@@ -495,15 +495,15 @@ class InferenceOracle(Contract):
 
     def requested(self, logs: Iterable[Log]) -> list[dict[str, Any]]:
         """Every InferenceRequested event."""
-        return self._events("InferenceRequested", logs)
+        return self.events("InferenceRequested", logs)
 
     def delivered(self, logs: Iterable[Log]) -> list[dict[str, Any]]:
         """Every InferenceDelivered event."""
-        return self._events("InferenceDelivered", logs)
+        return self.events("InferenceDelivered", logs)
 
     def callbacks(self, logs: Iterable[Log]) -> list[dict[str, Any]]:
         """Every CallbackCalled event."""
-        return self._events("CallbackCalled", logs)
+        return self.events("CallbackCalled", logs)
 
 
 class DigitReader(Contract):

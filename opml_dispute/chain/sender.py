@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from eth_abi.abi import encode
 from eth_utils.address import to_checksum_address
 
+from opml_dispute.chain.amounts import ether
 from opml_dispute.chain.artifacts import Artifact
 from opml_dispute.chain.keys import Account
 from opml_dispute.chain.reverts import Reverted
@@ -297,15 +298,3 @@ def read_log(raw: dict[str, Any]) -> Log:
         topics=tuple(bytes.fromhex(topic[2:]) for topic in raw["topics"]),
         data=bytes.fromhex(raw["data"][2:]),
     )
-
-
-def ether(wei: int) -> str:
-    """
-    An amount in ETH, without trailing zeros; tiny amounts in full.
-
-    >>> ether(80_000_000_000_000_000), ether(0), ether(10**18)
-    ('0.08 ETH', '0 ETH', '1 ETH')
-    """
-    whole, rest = divmod(wei, 10**18)
-    digits = f"{rest:018d}".rstrip("0")
-    return f"{whole}{'.' if digits else ''}{digits} ETH"

@@ -1,0 +1,244 @@
+"""
+The whole system on one chain, and the file that says where it is.
+
+`deploy` creates what is missing, in the order in which contracts need each other, and configures the factory. After
+every contract it writes down how far it came, so a process that dies goes on where it stopped; when all is there it
+changes nothing. `Deployment` is that file's content; `connect` checks it against the chain and gives the contracts,
+as a `System`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from eth_utils.address import is_address, to_checksum_address
+
+from opml_dispute.chain.artifacts import load
+from opml_dispute.chain.contracts import (
+    DisputeGameFactory,
+    InferenceOracle,
+    ModelRegistry,
+)
+from opml_dispute.chain.devnet import write_json
+from opml_dispute.chain.games import GameReader
+from opml_dispute.chain.rpc import NoCode, Rpc
+from opml_dispute.chain.sender import Deployment as Creation
+from opml_dispute.chain.sender import Sender
+from opml_dispute.errors import OpmlError
+from opml_dispute.game.bond import required_bond_wei
+from opml_dispute.primitives import Address, StateHash
+
+STATE_VERSION_ML = 136
+"""The VM with the ML extension (docs/vm.md)."""
+
+MAX_GAME_DEPTH = 125
+MAX_SPLIT_DEPTH = 64
+"""Limits of the game implementation; a game's own depths come with its model."""
+
+CONTRACTS = ("preimage_oracle", "vm", "factory", "registry", "oracle", "weth", "game")
+"""Names in the deployment file, in the order of creation."""
+
+
+class BadDeployment(OpmlError):
+    """The deployment file is missing, unreadable, or does not describe this chain."""
+
+    hint = "give --deployment FILE, as `opml-dispute deploy` or `devnet start` wrote it"
+
+
+@dataclass(frozen=True)
+class Times:
+    """How long everything may take, in seconds. The defaults are a public chain's."""
+
+    max_clock_s: int = 302_400
+    """Each side's time in a game: 3.5 days."""
+    extension_s: int = 10_800
+    """The least time left to answer an answer: 3 hours."""
+    challenge_period_s: int = 86_400
+    """How long a large pre-image lies open: 1 day."""
+    finality_delay_s: int = 302_400
+    """Between a game's resolution and its finality: 3.5 days."""
+    withdrawal_delay_s: int = 604_800
+    """Between unlocking a bond and withdrawing it: 7 days."""
+    reclaim_delay_s: int = 2_592_000
+    """After which the fee of a request without output can be taken back: 30 days."""
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """Where everything is."""
+
+    chain_id: int
+    block: int
+    """Nothing of ours happened before this block."""
+    absolute_prestate: StateHash
+    addresses: dict[str, Address]
+    times: Times = field(default_factory=Times)
+
+    @classmethod
+    def load(cls, path: Path) -> Deployment:
+        """From its file. Raises `BadDeployment`."""
+        try:
+            raw = json.loads(path.read_text(encoding="utf-8"))
+            return cls(
+                chain_id=int(raw["chain_id"]),
+                block=int(raw["block"]),
+                absolute_prestate=StateHash(bytes.fromhex(raw["absolute_prestate"].removeprefix("0x"))),
+                addresses={name: _address(text) for name, text in raw["addresses"].items()},
+                times=Times(**raw["times"]),
+            )
+        except OSError as error:
+            raise BadDeployment(f"cannot read the deployment {path}: {error.strerror}") from None
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise BadDeployment(f"{path} is not a deployment: {error}") from None
+
+    def save(self, path: Path) -> None:
+        """To its file."""
+        write_json(path, asdict(self) | {"absolute_prestate": "0x" + self.absolute_prestate.hex()})
+
+
+def _address(text: Any) -> Address:
+    if not is_address(text):
+        raise ValueError(f"{text!r} is not an address")
+    return Address(to_checksum_address(text))
+
+
+@dataclass(frozen=True)
+class System:
+    """A deployment, connected: what every command works with."""
+
+    rpc: Rpc
+    deployment: Deployment
+    factory: DisputeGameFactory
+    oracle: InferenceOracle
+    registry: ModelRegistry
+    games: GameReader
+
+
+def connect(rpc: Rpc, deployment: Deployment) -> System:
+    """The system behind a deployment. Raises `WrongChain`, `NoCode` or `BadDeployment`."""
+    rpc.expect_chain(deployment.chain_id)
+    missing = [name for name in CONTRACTS if name not in deployment.addresses]
+    if missing:
+        raise BadDeployment(
+            f"the deployment lacks {', '.join(missing)}", hint="finish it: run the same `opml-dispute deploy` again"
+        )
+    named = [(name, deployment.addresses[name]) for name in CONTRACTS]
+    codes = rpc.batch([("eth_getCode", [address, "latest"]) for _, address in named])
+    for (name, address), code in zip(named, codes, strict=True):
+        if code in ("0x", "", None):
+            raise NoCode(address, f"the {name.replace('_', ' ')}")
+    factory = DisputeGameFactory(deployment.addresses["factory"])
+    return System(
+        rpc=rpc,
+        deployment=deployment,
+        factory=factory,
+        oracle=InferenceOracle(deployment.addresses["oracle"]),
+        registry=ModelRegistry(deployment.addresses["registry"]),
+        games=GameReader(rpc, factory),
+    )
+
+
+def deploy(
+    sender: Sender,
+    path: Path,
+    *,
+    absolute_prestate: StateHash,
+    times: Times | None = None,
+    with_examples: bool = False,
+    tell: Callable[[str, Address], None] = lambda name, address: None,
+) -> Deployment:
+    """
+    Deploy what `path` does not name yet, and configure it; the sender becomes owner and guardian.
+
+    Raises `BadDeployment` if `path` holds the beginnings of another deployment.
+    """
+    rpc = sender.rpc
+    sender.settle()
+    times = times or Times()
+    chain_id = rpc.chain_id()
+    done = Deployment(chain_id, rpc.head().number, absolute_prestate, {}, times)
+    if path.exists():
+        done = _resume(path, done, rpc)
+    for name, creation in _plan(sender, done, with_examples=with_examples):
+        if name in done.addresses:
+            continue
+        receipt = sender.send(creation())
+        assert receipt.created is not None
+        done.addresses[name] = receipt.created
+        done.save(path)
+        tell(name, receipt.created)
+    _configure(sender, done)
+    return done
+
+
+def _resume(path: Path, wanted: Deployment, rpc: Rpc) -> Deployment:
+    """What an earlier run left, if it was on its way to the same end."""
+    earlier = Deployment.load(path)
+    if earlier.chain_id != wanted.chain_id:
+        raise BadDeployment(
+            f"{path} is a deployment on chain {earlier.chain_id}, not {wanted.chain_id}",
+            hint="give another --deployment",
+        )
+    if earlier.absolute_prestate != wanted.absolute_prestate or earlier.times != wanted.times:
+        raise BadDeployment(
+            f"{path} holds a deployment with another guest or other times", hint="give another --deployment"
+        )
+    for name, address in earlier.addresses.items():
+        if not rpc.code(address):
+            raise NoCode(address, f"the {name.replace('_', ' ')}")
+    return earlier
+
+
+def _plan(sender: Sender, done: Deployment, *, with_examples: bool) -> list[tuple[str, Callable[[], Creation]]]:
+    """What to create, in order. Arguments are looked up when it is a contract's turn."""
+    at, times = done.addresses, done.times
+    limits = (MAX_GAME_DEPTH, MAX_SPLIT_DEPTH, times.extension_s, times.max_clock_s)
+    plan: list[tuple[str, Callable[[], Creation]]] = [
+        ("preimage_oracle", lambda: Creation(load("PreimageOracle"), (0, times.challenge_period_s))),
+        ("vm", lambda: Creation(load("FPVM"), (at["preimage_oracle"], STATE_VERSION_ML))),
+        ("factory", lambda: Creation(load("DisputeGameFactory"), (sender.address,))),
+        ("registry", lambda: Creation(load("ModelRegistry"))),
+        (
+            "oracle",
+            lambda: Creation(
+                load("InferenceOracle"),
+                (at["factory"], at["registry"], sender.address, times.finality_delay_s, times.reclaim_delay_s),
+            ),
+        ),
+        (
+            "weth",
+            lambda: Creation(load("DelayedWETH"), (times.withdrawal_delay_s, at["oracle"], sender.address)),
+        ),
+        ("game", lambda: Creation(load("FaultDisputeGame"), (limits,))),
+    ]
+    if with_examples:
+        plan.append(("digit_reader", lambda: Creation(load("DigitReader"), (at["oracle"],))))
+    return plan
+
+
+def game_arguments(deployment: Deployment) -> bytes:
+    """What the factory gives every game: prestate, VM, registry, WETH, chain id; 124 bytes."""
+    at = deployment.addresses
+    return (
+        bytes(deployment.absolute_prestate)
+        + b"".join(bytes.fromhex(at[name][2:]) for name in ("vm", "oracle", "weth"))
+        + deployment.chain_id.to_bytes(32, "big")
+    )
+
+
+def _configure(sender: Sender, deployment: Deployment) -> None:
+    """Tell the factory what games are made of, and what a root claim costs, where it does not know."""
+    factory = DisputeGameFactory(deployment.addresses["factory"])
+    implementation, arguments, bond_wei = sender.rpc.read_all(
+        [factory.game_implementation(), factory.game_arguments(), factory.init_bond_wei()]
+    )
+    wanted = game_arguments(deployment)
+    if implementation != deployment.addresses["game"] or arguments != wanted:
+        sender.send(factory.set_implementation(deployment.addresses["game"], wanted))
+    root_bond_wei = required_bond_wei(0, MAX_GAME_DEPTH)
+    if bond_wei != root_bond_wei:
+        sender.send(factory.set_init_bond(root_bond_wei))

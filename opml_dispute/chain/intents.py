@@ -1,0 +1,78 @@
+"""
+An intent: one transaction that is about to be sent, in words, in numbers, and as the call itself.
+
+Everything an operator does is first a list of intents. A command says each (`will`), sends it (`perform`), and says
+what came of it (`Done.sentence`); a dry run stops after the first of the three; the demo shows the very same
+objects. What somebody else did in the meantime is no failure: `perform` answers a `Done` without a receipt then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from opml_dispute.chain.reverts import Reverted
+from opml_dispute.chain.rpc import Call
+from opml_dispute.chain.sender import Receipt, Sender
+
+
+@dataclass(frozen=True)
+class Intent:
+    """One transaction to be."""
+
+    kind: str
+    """What it is, for scripts: "attack", "defend", "local-data", "step", "resolve-claim", …"""
+    call: Call[Any]
+    will: str
+    """What will happen, as a sentence without its end: "Will attack claim 0 at depth 1 with 0x44ab…07"."""
+    did: Callable[[Receipt], str]
+    """What happened: "Attacked as claim 1"."""
+    value_wei: int = 0
+    reason: str = ""
+    """Why, as sentences; may be empty."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """The same for scripts."""
+    done_already: frozenset[str] = frozenset()
+    """Names of reverts that mean that somebody did it before us."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """What came of an intent."""
+
+    intent: Intent
+    receipt: Receipt | None
+    """None if somebody else had done it already."""
+
+    @property
+    def sentence(self) -> str:
+        """What happened."""
+        if self.receipt is None:
+            return "Somebody did this already; nothing was sent."
+        return self.intent.did(self.receipt)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The same for scripts."""
+        facts: dict[str, Any] = {"did": self.intent.kind, **self.intent.facts}
+        if self.receipt is None:
+            return facts | {"sent": False}
+        return facts | {
+            "sent": True,
+            "tx": self.receipt.hash,
+            "block": self.receipt.block_number,
+            "gas": self.receipt.gas_used,
+            "value_wei": self.intent.value_wei,
+        }
+
+
+def perform(intent: Intent, sender: Sender) -> Done:
+    """Send it. Raises what `Sender.send` raises, unless the contract's refusal means that it is done already."""
+    try:
+        receipt = sender.send(intent.call, value_wei=intent.value_wei)
+    except Reverted as reverted:
+        if reverted.name in intent.done_already:
+            return Done(intent, None)
+        raise
+    return Done(intent, receipt)

@@ -1,0 +1,135 @@
+"""
+Options that commands share, spelled and explained the same everywhere.
+
+`chain_options`, `sending_options` and `model_options` decorate a command; each hands it one object (`ChainOptions`,
+`SendingOptions`, `ModelOptions`) instead of a row of arguments. `json_option` gives it an `Output`.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from opml_dispute.chain.rpc import DEFAULT_URL
+from opml_dispute.cli.output import Output
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class ChainOptions:
+    """Which node, and which deployment on it."""
+
+    rpc_url: str | None
+    deployment: Path | None
+
+
+@dataclass(frozen=True)
+class SendingOptions:
+    """Who signs, and how far to go."""
+
+    key_file: Path | None
+    keystore: Path | None
+    password_file: Path | None
+    dry_run: bool
+    yes: bool
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """The model file, where the chain's URI and the local store do not give it."""
+
+    model: Path | None
+    dims: tuple[str, ...]
+
+
+def _path() -> click.Path:
+    return click.Path(path_type=Path)
+
+
+def json_option(command: F) -> F:
+    """--json; the command gets `output`."""
+
+    @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line on stdout, for scripts.")
+    @functools.wraps(command)
+    def wrapped(*args: Any, as_json: bool, **kwargs: Any) -> Any:
+        return command(*args, output=Output(as_json=as_json), **kwargs)
+
+    return wrapped  # type: ignore[return-value]
+
+
+def chain_options(command: F) -> F:
+    """--rpc-url and --deployment; the command gets `chain`."""
+
+    @click.option(
+        "--rpc-url",
+        envvar="OPML_RPC_URL",
+        show_envvar=True,
+        metavar="URL",
+        help=f"The Ethereum node. Default: the running devnet's, else {DEFAULT_URL}.",
+    )
+    @click.option(
+        "--deployment",
+        envvar="OPML_DEPLOYMENT",
+        show_envvar=True,
+        type=_path(),
+        metavar="FILE",
+        help="The deployment to work with. Default: the running devnet's.",
+    )
+    @functools.wraps(command)
+    def wrapped(*args: Any, rpc_url: str | None, deployment: Path | None, **kwargs: Any) -> Any:
+        return command(*args, chain=ChainOptions(rpc_url, deployment), **kwargs)
+
+    return wrapped  # type: ignore[return-value]
+
+
+def sending_options(command: F) -> F:
+    """The key, --dry-run and --yes; the command gets `sending`."""
+
+    @click.option("--key-file", type=_path(), metavar="FILE", help="A file with the private key in hex.")
+    @click.option("--keystore", type=_path(), metavar="FILE", help="An encrypted keystore (JSON) with the private key.")
+    @click.option(
+        "--password-file",
+        type=_path(),
+        metavar="FILE",
+        help="The keystore's password. Else: OPML_KEYSTORE_PASSWORD, else it is asked for.",
+    )
+    @click.option("--dry-run", is_flag=True, help="Say what would be done, and stop.")
+    @click.option("--yes", "-y", is_flag=True, help="Do not ask before spending money on a public chain.")
+    @functools.wraps(command)
+    def wrapped(
+        *args: Any,
+        key_file: Path | None,
+        keystore: Path | None,
+        password_file: Path | None,
+        dry_run: bool,
+        yes: bool,
+        **kwargs: Any,
+    ) -> Any:
+        return command(*args, sending=SendingOptions(key_file, keystore, password_file, dry_run, yes), **kwargs)
+
+    return wrapped  # type: ignore[return-value]
+
+
+def model_options(command: F) -> F:
+    """--model and --dim; the command gets `files`."""
+
+    @click.option(
+        "--model",
+        type=_path(),
+        metavar="FILE",
+        help="The ONNX file of the request's model. Default: the local copy made when it was registered or used.",
+    )
+    @click.option(
+        "--dim", "dims", multiple=True, metavar="NAME=N", help="The size of a symbolic dimension; may be repeated."
+    )
+    @functools.wraps(command)
+    def wrapped(*args: Any, model: Path | None, dims: tuple[str, ...], **kwargs: Any) -> Any:
+        return command(*args, files=ModelOptions(model, dims), **kwargs)
+
+    return wrapped  # type: ignore[return-value]
