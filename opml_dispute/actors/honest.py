@@ -153,9 +153,7 @@ class _Deliberation:
             return
         bond_wei = required_bond_wei(reply.position.depth, self.game.depths.max)
         reason = self._reason(claim, reply)
-        self.actions.append(
-            Move(claim.index, claim.value, reply.is_attack, value, reply.position, bond_wei, reason)
-        )
+        self.actions.append(Move(claim.index, claim.value, reply.is_attack, value, reply.position, bond_wei, reason))
 
     def _reason(self, claim: Claim, reply: _Reply) -> str:
         there = subject(self.game, claim)

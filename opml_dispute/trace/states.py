@@ -1,0 +1,46 @@
+"""
+The ML phase: state roots, from the native run of a program.
+
+Position p of the upper tree speaks about S_t with t = its trace index + 1, and past the program's end about S_n:
+nothing happens after the last node. Nothing is computed before it is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, TypeVar
+
+from opml_dispute.game.position import Position
+from opml_dispute.primitives import StateRoot
+
+BlockT_co = TypeVar("BlockT_co", covariant=True)
+
+
+class StateSource(Protocol[BlockT_co]):
+    """The states of one inference: `engine.inference.Inference`, honest or overridden."""
+
+    def state_root(self, t: int) -> StateRoot:
+        """S_t, in any order."""
+        ...
+
+    def blocks_at(self, t: int) -> Sequence[BlockT_co]:
+        """The content of the whole segment at S_t."""
+        ...
+
+
+class StateTrace:
+    """S_1 … S_n as the upper trace of a game; its leaves are at `split_depth`."""
+
+    def __init__(self, states: StateSource[object], *, node_count: int, split_depth: int) -> None:
+        if node_count > 1 << split_depth:
+            raise ValueError(f"{node_count} nodes do not fit a split depth of {split_depth}")
+        self._states = states
+        self.node_count, self.split_depth = node_count, split_depth
+
+    def state_index(self, position: Position) -> int:
+        """Which state `position` speaks about: t of S_t."""
+        return min(position.trace_index(self.split_depth) + 1, self.node_count)
+
+    def claim_at(self, position: Position) -> StateRoot:
+        """The state root at `position`."""
+        return self._states.state_root(self.state_index(position))

@@ -1,0 +1,206 @@
+"""
+The FPVM phase: the states of one node's run in the VM.
+
+The guest runs once; on the way, forks of the machine are kept as snapshots, evenly spaced and never more than
+`MAX_SNAPSHOTS`. Any state is then one short run away from the snapshot before it. Trace index i is the state after
+i + 1 instructions; past the program's exit its last state repeats.
+
+A `VmFault` makes this a liar's trace: one bit flips between two instructions, and the machine goes on from there.
+Where a fault comes from is the affair of `actors.liars`.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self
+
+from opml_dispute.errors import OpmlError
+from opml_dispute.game.position import Position
+from opml_dispute.primitives import StateHash
+from opml_dispute.trace.provider import TraceError
+
+if TYPE_CHECKING:
+    from opml_dispute.engine.vm import StepWitness
+
+MAX_SNAPSHOTS: Final = 64
+FIRST_INTERVAL: Final = 1 << 14
+
+Progress = Callable[[int], None]
+"""Told, now and then, how many steps a first run has made."""
+
+
+class VmMachine(Protocol):
+    """What a trace needs of a machine: `engine.vm.Machine`."""
+
+    @property
+    def step(self) -> int:
+        """Instructions executed since the start."""
+        ...
+
+    @property
+    def exited(self) -> bool:
+        """Whether the program has ended."""
+        ...
+
+    @property
+    def exit_code(self) -> int:
+        """What it ended with."""
+        ...
+
+    def fork(self) -> Self:
+        """A cheap copy that goes its own way."""
+        ...
+
+    def run(self, max_steps: int) -> object:
+        """Up to `max_steps` more instructions; the answer says why it stopped."""
+        ...
+
+    def state_hash(self) -> StateHash:
+        """The hash of the present state, status byte first."""
+        ...
+
+    def step_witness(self) -> StepWitness:
+        """State and proofs for the next instruction."""
+        ...
+
+    def flip_bit(self, target: Any) -> None:
+        """Flips one bit of the state."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class VmFault:
+    """One flipped bit in a VM run."""
+
+    after_step: int
+    """How many instructions run before the bit flips: the state after that many is the first wrong one."""
+
+    target: object
+    """Which bit: an `engine.vm.FaultTarget`."""
+
+
+class VmStopped(TraceError):
+    """The VM met something it cannot execute. The guest never does, so only a fault can lead here."""
+
+    def __init__(self, step: int, cause: object) -> None:
+        super().__init__(f"the VM stopped at step {step}: {cause}; expected it to run until it exits")
+        self.step, self.cause = step, cause
+
+
+class VmUnfinished(TraceError):
+    """The program is still running when its tree ends: the model's step bound is too low."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__(f"the VM has not exited after {steps} steps, all that the game's depth has room for")
+        self.steps = steps
+
+
+class VmTrace:
+    """
+    The states of one run; the leaves of its tree are at `depth`.
+
+    `machine` stands at the absolute prestate with all its pre-images and subtrees; it is forked, never changed.
+    """
+
+    def __init__(
+        self, machine: VmMachine, *, depth: int, fault: VmFault | None = None, progress: Progress | None = None
+    ) -> None:
+        self.depth = depth
+        self._fault, self._progress = fault, progress
+        self._snapshots: dict[int, VmMachine] = {}
+        self._snapshot_steps: list[int] = []
+        self._interval = FIRST_INTERVAL
+        self._hashes: dict[int, StateHash] = {}
+        self._exit_step: int | None = None
+        start = machine.fork()
+        if fault is not None and fault.after_step == 0:
+            raise ValueError("a fault before the first instruction would change the absolute prestate")
+        self._keep(start)
+
+    def claim_at(self, position: Position) -> StateHash:
+        """The state hash at `position`; raises `VmStopped` or, for the whole trace, `VmUnfinished`."""
+        steps = position.trace_index(self.depth) + 1
+        state_hash = self.state_hash(steps)
+        if position.is_root and self._exit_step is None:
+            raise VmUnfinished(steps)
+        return state_hash
+
+    def step_witness(self, position: Position) -> StepWitness:
+        """The witness of the instruction that leads to the state at `position`, a leaf."""
+        if position.depth != self.depth:
+            raise ValueError(f"position at depth {position.depth} found, expected a leaf, at depth {self.depth}")
+        return self.machine_at(position.index_at_depth).step_witness()
+
+    def state_hash(self, steps: int) -> StateHash:
+        """The hash of the state after `steps` instructions, of the last state if the program exits before."""
+        key = steps if self._exit_step is None else min(steps, self._exit_step)
+        if key not in self._hashes:
+            self._hashes[key] = self.machine_at(key).state_hash()
+        return self._hashes[key]
+
+    def machine_at(self, steps: int) -> VmMachine:
+        """A machine in the state after `steps` instructions, the caller's to keep."""
+        if self._exit_step is not None:
+            steps = min(steps, self._exit_step)
+        nearest = self._snapshot_steps[bisect_right(self._snapshot_steps, steps) - 1]
+        machine = self._snapshots[nearest].fork()
+        is_first_run = nearest == self._snapshot_steps[-1]
+        while machine.step < steps and not machine.exited:
+            stop_at = min(steps, (machine.step // self._interval + 1) * self._interval)
+            self._advance(machine, stop_at)
+            if is_first_run and (machine.exited or machine.step % self._interval == 0):
+                self._keep(machine.fork())
+                if self._progress is not None:
+                    self._progress(machine.step)
+        if machine.exited:
+            self._exit_step = machine.step
+        return machine
+
+    @property
+    def exit_code(self) -> int:
+        """What the program exits with. Runs it, if it has not been run."""
+        machine = self.machine_at(1 << self.depth)
+        if not machine.exited:
+            raise VmUnfinished(1 << self.depth)
+        return machine.exit_code
+
+    @property
+    def exit_step(self) -> int:
+        """How many instructions the program takes. Runs it, if it has not been run."""
+        machine = self.machine_at(1 << self.depth)
+        if not machine.exited:
+            raise VmUnfinished(1 << self.depth)
+        return machine.step
+
+    def _advance(self, machine: VmMachine, stop_at: int) -> None:
+        """Runs `machine` to `stop_at`, and through the fault if that lies on the way."""
+        fault = self._fault
+        if fault is not None and machine.step < fault.after_step <= stop_at:
+            self._run(machine, fault.after_step)
+            # INVARIANT: a machine at or past the fault's step has the flipped bit, snapshots included.
+            if machine.step == fault.after_step and not machine.exited:
+                machine.flip_bit(fault.target)
+        self._run(machine, stop_at)
+
+    def _run(self, machine: VmMachine, stop_at: int) -> None:
+        if machine.exited or machine.step >= stop_at:
+            return
+        before = machine.step
+        try:
+            stop = machine.run(stop_at - before)
+        except OpmlError as error:
+            raise VmStopped(machine.step, error) from error
+        if not machine.exited and machine.step != stop_at:
+            raise VmStopped(machine.step, stop)
+
+    def _keep(self, machine: VmMachine) -> None:
+        """Adds a snapshot, at the end; thins them all out when there are too many."""
+        self._snapshots[machine.step] = machine
+        if len(self._snapshots) > MAX_SNAPSHOTS:
+            self._interval *= 2
+            self._snapshots = {
+                step: kept for step, kept in self._snapshots.items() if step % self._interval == 0 or kept.exited
+            }
+        self._snapshot_steps = sorted(self._snapshots)

@@ -1,0 +1,197 @@
+"""What the honest actor answers, and what it leaves alone: games of a few moves."""
+
+import pytest
+
+from opml_dispute.actors.actions import Move, Step
+from opml_dispute.actors.honest import consider, honest_actions, resolution_actions
+from opml_dispute.game.claim import GameStatus
+from opml_dispute.primitives import StateRoot
+from opml_dispute.trace.split import SplitTrace, WrongInference
+from tests.alphabet import ToyInference, ToyMachine
+from tests.builders import HONEST, LIE, MALLORY, SPAMMER, STORY, TRUTH, Told, ToyTable, send
+
+
+@pytest.fixture
+def game() -> ToyTable:
+    return ToyTable()
+
+
+def test_leaves_a_true_root_alone(game: ToyTable) -> None:
+    game.root(TRUTH).expect_nothing()
+
+
+def test_attacks_a_wrong_root(game: ToyTable) -> None:
+    game.root(LIE).expect_attack()
+
+
+def test_attacks_a_lie_under_its_own_claim(game: ToyTable) -> None:
+    game.root(LIE).attack(TRUTH).attack(LIE).expect_attack()
+
+
+def test_defends_a_truth_under_its_own_claim(game: ToyTable) -> None:
+    """Who agrees with the first half must be wrong about the second."""
+    game.root(LIE).attack(TRUTH).attack(TRUTH, by=MALLORY).expect_defence()
+
+
+def test_answers_what_counters_a_true_root(game: ToyTable) -> None:
+    game.root(TRUTH).attack(LIE).expect_attack()
+
+
+def test_does_not_counter_its_own_claim(game: ToyTable) -> None:
+    game.root(LIE).attack(TRUTH).expect_nothing()
+
+
+def test_takes_an_equal_claim_for_its_own(game: ToyTable) -> None:
+    """Somebody else posted the honest answer: it is neither repeated nor countered."""
+    root = game.root(LIE)
+    root.attack(TRUTH, by=SPAMMER).expect_nothing()
+    root.expect_nothing()
+
+
+def test_answers_a_freeloader_at_its_own_place(game: ToyTable) -> None:
+    """Another value beside the honest attack could take the root's bond."""
+    game.root(LIE).attack(TRUTH).up.attack(LIE, by=SPAMMER).expect_attack()
+
+
+def test_answers_a_freeloader_to_the_left(game: ToyTable) -> None:
+    """The honest answer to a right claim is a defence; an attack beside it stands left of it."""
+    claim = game.root(LIE).attack(TRUTH).attack(TRUTH, by=MALLORY)
+    claim.expect_defence()
+    claim.attack(LIE, by=SPAMMER).expect_attack()
+
+
+def test_ignores_a_freeloader_to_the_right(game: ToyTable) -> None:
+    """A defence beside the honest attack can never outrank it."""
+    claim = game.root(LIE).attack(TRUTH).attack(LIE)
+    claim.expect_attack()
+    claim.defend(LIE, by=SPAMMER).expect_nothing()
+
+
+def test_ignores_all_below_what_it_ignores(game: ToyTable) -> None:
+    claim = game.root(LIE).attack(TRUTH).attack(LIE)
+    claim.expect_attack()
+    claim.defend(LIE, by=SPAMMER).attack(LIE).expect_nothing()
+
+
+def test_ignores_a_quarrel_under_a_true_root(game: ToyTable) -> None:
+    """Two spammers under a lie that the honest actor has answered once."""
+    lie = game.root(TRUTH).attack(LIE)
+    lie.expect_attack()
+    lie.defend(LIE, by=SPAMMER).expect_nothing()
+
+
+def test_an_execution_root_over_a_lie_fails(game: ToyTable) -> None:
+    """Over a wrong leaf even the true run ends in failure: the honest execution root has status byte 1."""
+    leaf = game.root(LIE).attack(TRUTH).attack(LIE).attack(TRUTH)
+    assert leaf.index == game.rules.split_depth
+    wrong_leaf = leaf.up.attack(LIE, by=SPAMMER)
+    wrong_leaf.expect_attack()
+    assert game.reference.claims[-1].claim[0] == 1
+
+
+def test_an_execution_root_against_a_true_leaf_is_attacked(game: ToyTable) -> None:
+    """Over the honest leaf the true run succeeds, so whoever says that it fails is wrong."""
+    leaf = game.root(LIE).attack(TRUTH).attack(LIE).attack(TRUTH)
+    leaf.attack(LIE).expect_attack()
+
+
+def test_says_why(game: ToyTable) -> None:
+    """A reason names the claim, what it is about, and both values."""
+    (action,) = game.root(LIE).honest_answers()
+    assert isinstance(action, Move)
+    assert action.reason.startswith("Claim 0 says S_5 is 0x")
+    assert "Here it is 0x" in action.reason
+    assert "Attack: S_4 is 0x" in action.reason
+
+
+def play_out(game: ToyTable, *, honest_first: bool = True) -> None:
+    """The honest actor and the liar with the story answer each other until neither has anything to say."""
+    players = [(HONEST, game.truth), (MALLORY, game.story)]
+    for _ in range(40):
+        said = False
+        for name, trace in players if honest_first else reversed(players):
+            for action in honest_actions(game.game(), trace, game.reference.now):
+                if isinstance(action, Step) and name == MALLORY:
+                    continue  # the chain would refuse it: see test_liars
+                send(game.reference, name, action)
+                said = True
+        if not said:
+            return
+    raise AssertionError("the game does not end")
+
+
+@pytest.mark.parametrize("root", [TRUTH, STORY])
+def test_a_whole_dispute_is_won_by_the_truth(game: ToyTable, root: object) -> None:
+    """Down to the step, whoever proposes; then the game resolves for the truth."""
+    assert root in (TRUTH, STORY)
+    game.root(root)  # type: ignore[arg-type]
+    play_out(game)
+    assert max(claim.position.depth for claim in game.game().claims) == game.rules.max_depth
+    game.reference.now += game.rules.max_clock
+    while game.reference.status == 0:
+        for action in resolution_actions(game.game(), game.reference.now):
+            send(game.reference, HONEST, action)
+    expected = GameStatus.DEFENDER_WINS if root is TRUTH else GameStatus.CHALLENGER_WINS
+    assert game.game().status == expected
+
+
+def test_steps_only_once(game: ToyTable) -> None:
+    """A leaf that a step has countered needs no second one."""
+    game.root(STORY)
+    play_out(game)
+    stepped = [claim for claim in game.game().claims if claim.countered_by == HONEST]
+    assert stepped
+    assert not [a for a in honest_actions(game.game(), game.truth, game.reference.now) if isinstance(a, Step)]
+
+
+def test_says_what_it_is_too_late_for(game: ToyTable) -> None:
+    """No move is planned that the clock would refuse."""
+    game.root(LIE).wait(game.rules.max_clock)
+    plan = consider(game.game(), game.truth, game.reference.now)
+    assert plan.actions == ()
+    assert plan.missed == ("Too late to answer claim 0: the clock has run out.",)
+
+
+def test_plans_nothing_for_a_game_that_is_over(game: ToyTable) -> None:
+    game.root(LIE).wait(game.rules.max_clock)
+    for action in resolution_actions(game.game(), game.reference.now):
+        send(game.reference, HONEST, action)
+    assert game.game().status == GameStatus.DEFENDER_WINS
+    assert consider(game.game(), game.truth, game.reference.now).actions == ()
+    assert resolution_actions(game.game(), game.reference.now) == []
+
+
+def test_refuses_a_game_about_another_input(game: ToyTable) -> None:
+    """Judging it by this trace would call every claim a lie."""
+    game.root(LIE)
+    other = SplitTrace(ToyInference(1, game.node_count), ToyMachine(game.node_count), node_count=game.node_count)
+    with pytest.raises(WrongInference, match="the game starts at 0x"):
+        honest_actions(game.game(), other, game.reference.now)
+
+
+def test_refuses_a_game_about_another_program(game: ToyTable) -> None:
+    game.root(LIE)
+    other = SplitTrace(ToyInference(0, 4), ToyMachine(4), node_count=4)
+    with pytest.raises(WrongInference, match="about 5 nodes, this program has 4"):
+        honest_actions(game.game(), other, game.reference.now)
+
+
+def test_keeps_what_it_planned_before_it_got_stuck(game: ToyTable) -> None:
+    """A trace that does not know S_1 still attacks what stands before the claim about it, and plans nothing after."""
+    first = game.root(LIE).attack(TRUTH)
+    first.attack(LIE)  # to be answered with S_1
+    first.attack(b"\x77" * 32, by=SPAMMER)  # the same once more, never reached
+
+    class Forgetful(ToyInference):
+        def state_root(self, t: int) -> StateRoot:
+            if t == 1:
+                raise WrongInference("forgotten")
+            return super().state_root(t)
+
+    stuck = SplitTrace(Forgetful(0, game.node_count), ToyMachine(game.node_count), node_count=game.node_count)
+    plan = consider(game.game(), stuck, game.reference.now)
+    assert plan.stopped_by is not None
+    assert [opinion.claim_index for opinion in plan.opinions] == [0, 2]
+    assert plan.actions == ()
+    with pytest.raises(WrongInference, match="forgotten"):
+        honest_actions(game.game(), stuck, game.reference.now)

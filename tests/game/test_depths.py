@@ -1,0 +1,28 @@
+"""Depths fit the model, and leaves belong to the root claim's side."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from opml_dispute.game.depths import Depths, ceil_log2
+
+
+@given(st.integers(1, 2**27), st.integers(1, 2**40))
+def test_every_node_and_every_step_has_a_leaf(node_count: int, step_bound: int) -> None:
+    depths = Depths.for_model(node_count, step_bound)
+    assert node_count <= 1 << depths.split
+    assert step_bound <= depths.steps
+    assert depths.max % 2 == 0
+    assert depths.max == depths.split + 1 + depths.execution
+
+
+@given(st.integers(1, 2**80))
+def test_ceil_log2_is_the_least(value: int) -> None:
+    assert 1 << ceil_log2(value) >= value
+    assert value == 1 or 1 << (ceil_log2(value) - 1) < value
+
+
+@pytest.mark.parametrize(("split", "deepest"), [(1, 8), (4, 5), (4, 126)])
+def test_depths_that_the_contract_refuses(split: int, deepest: int) -> None:
+    with pytest.raises(ValueError, match="expected 2 <= split"):
+        Depths(split, deepest)
