@@ -71,8 +71,6 @@ error GamePaused();
 error GameNotResolved();
 /// @notice The game is resolved, but the finality delay is not over.
 error GameNotFinalized();
-/// @notice Neither normal nor refund.
-error InvalidBondDistributionMode();
 /// @notice The recipient has nothing to claim.
 error NoCreditToClaim();
 /// @notice The recipient does not take the money.

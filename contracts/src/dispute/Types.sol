@@ -59,3 +59,15 @@ struct ClaimData {
     /// @notice When, and how much time its team had used.
     Clock clock;
 }
+
+/// @notice How far the resolution of a claim has come: it can be done in several calls.
+struct ResolutionCheckpoint {
+    /// @notice Whether a first call was made.
+    bool initialCheckpointComplete;
+    /// @notice Number of replies looked at.
+    uint32 subgameIndex;
+    /// @notice Where the leftmost uncountered reply so far stands; 2^128 - 1 if there is none.
+    Position leftmostPosition;
+    /// @notice Its claimant.
+    address counteredBy;
+}

@@ -40,16 +40,7 @@ struct RegisteredModel {
 /// @dev Source: docs/game.md, "Models".
 interface IModelRegistry {
     event ModelRegistered(
-        bytes32 indexed modelId,
-        bytes32 indexed modelRoot,
-        address indexed registrant,
-        uint64 nodeCount,
-        uint64 stepBound,
-        uint64 inputBytes,
-        uint64 outputBytes,
-        string inputs,
-        string outputs,
-        string uri
+        bytes32 indexed modelId, bytes32 indexed modelRoot, address indexed registrant, RegisteredModel model
     );
 
     /// @notice The header leaves do not lead to the model root.

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: MIT
+pragma solidity ^0.8.30;
+
+import {Ownable} from "@openzeppelin/contracts/access/Ownable.sol";
+import {ERC20} from "solady/tokens/ERC20.sol";
+import {WETH} from "solady/tokens/WETH.sol";
+import {IDelayedWETH} from "./interfaces/IDelayedWETH.sol";
+import {IGameRegistry} from "./interfaces/IGameRegistry.sol";
+
+/// @title DelayedWETH
+/// @notice See IDelayedWETH. Errors are the strings that existing tools know.
+contract DelayedWETH is WETH, Ownable, IDelayedWETH {
+    struct WithdrawalRequest {
+        /// @notice In wei.
+        uint256 amount;
+        /// @notice When it was last announced; 0 if never.
+        uint256 timestamp;
+    }
+
+    /// @inheritdoc IDelayedWETH
+    uint256 public immutable delay;
+    /// @inheritdoc IDelayedWETH
+    address public immutable config;
+
+    mapping(address owner => mapping(address guy => WithdrawalRequest)) public withdrawals;
+
+    /// @param delay_ Seconds between announcing and taking out.
+    /// @param config_ Says whether the system is paused: the games' registry.
+    /// @param owner_ May take bonds out if a game went wrong.
+    constructor(uint256 delay_, IGameRegistry config_, address owner_) Ownable(owner_) {
+        delay = delay_;
+        config = address(config_);
+    }
+
+    /// @notice Ether sent with data that name no function is a deposit, as is ether sent without data.
+    fallback() external payable {
+        deposit();
+    }
+
+    receive() external payable override {
+        deposit();
+    }
+
+    function deposit() public payable override(WETH, IDelayedWETH) {
+        super.deposit();
+        emit Deposit(msg.sender, msg.value);
+    }
+
+    function unlock(address guy, uint256 wad) external {
+        WithdrawalRequest storage request = withdrawals[msg.sender][guy];
+        request.timestamp = block.timestamp;
+        request.amount += wad;
+        emit Unlocked(msg.sender, guy, wad);
+    }
+
+    function withdraw(uint256 wad) public override(WETH, IDelayedWETH) {
+        withdraw(msg.sender, wad);
+    }
+
+    function withdraw(address guy, uint256 wad) public {
+        require(!IGameRegistry(config).paused(), "DelayedWETH: contract is paused");
+        WithdrawalRequest storage request = withdrawals[msg.sender][guy];
+        require(request.amount >= wad, "DelayedWETH: insufficient unlocked withdrawal");
+        require(request.timestamp > 0, "DelayedWETH: withdrawal not unlocked");
+        require(request.timestamp + delay <= block.timestamp, "DelayedWETH: withdrawal delay not met");
+        request.amount -= wad;
+        _burn(msg.sender, wad);
+        emit Withdrawal(msg.sender, wad);
+        payable(msg.sender).transfer(wad);
+    }
+
+    function hold(address guy) external {
+        hold(guy, balanceOf(guy));
+    }
+
+    function hold(address guy, uint256 wad) public onlyOwner {
+        _transfer(guy, msg.sender, wad);
+    }
+
+    function recover(uint256 wad) external onlyOwner {
+        uint256 amount = wad < address(this).balance ? wad : address(this).balance;
+        (bool success,) = msg.sender.call{value: amount}("");
+        require(success, "DelayedWETH: recover failed");
+    }
+
+    /// @notice The contract's ether.
+    function totalSupply() public view override returns (uint256) {
+        return address(this).balance;
+    }
+
+    function version() external pure returns (string memory) {
+        return "1.5.1";
+    }
+
+    function _checkOwner() internal view override {
+        require(owner() == msg.sender, "DelayedWETH: not owner");
+    }
+
+    /// @dev WHY NOT Solady's default, true: nobody may move WETH that was not given to them.
+    function _givePermit2InfiniteAllowance() internal pure override returns (bool) {
+        return false;
+    }
+}

@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: MIT
+pragma solidity ^0.8.30;
+
+import {LibCall} from "solady/utils/LibCall.sol";
+import {SafeTransferLib} from "solady/utils/SafeTransferLib.sol";
+import {IDisputeGame} from "../dispute/interfaces/IDisputeGame.sol";
+import {IDisputeGameFactory} from "../dispute/interfaces/IDisputeGameFactory.sol";
+import {IFaultDisputeGame} from "../dispute/interfaces/IFaultDisputeGame.sol";
+import {GameValidity} from "./GameValidity.sol";
+import {SegmentTree} from "./SegmentTree.sol";
+import {IInferenceConsumer} from "./interfaces/IInferenceConsumer.sol";
+import {IInferenceOracle, Request} from "./interfaces/IInferenceOracle.sol";
+import {IModelRegistry} from "./interfaces/IModelRegistry.sol";
+
+/// @title InferenceOracle
+/// @notice See IInferenceOracle. A request fixes S_0; a game for it, made at the factory, settles what S_n is; `finalize`
+///         shows the output under S_n.
+/// @dev Source: docs/game.md, "Requests".
+contract InferenceOracle is GameValidity {
+    /// @notice What the constructor takes.
+    struct Config {
+        IModelRegistry modelRegistry;
+        IDisputeGameFactory disputeGameFactory;
+        /// @notice Seconds between a game's resolution and its finality.
+        uint256 finalityDelay;
+        /// @notice Seconds after which the fee of a request without output can be taken back. A dispute should fit in.
+        uint256 reclaimDelay;
+        uint64 maxCallbackGas;
+        uint32 respectedGameType;
+        address guardian;
+    }
+
+    /// @dev Gas spent between the check and the consumer's first instruction, and after its last, at most.
+    uint256 internal constant CALLBACK_OVERHEAD_GAS = 20_000;
+    /// @dev How much of a consumer's revert reason is recorded.
+    uint16 internal constant MAX_REASON_BYTES = 256;
+
+    /// @inheritdoc IInferenceOracle
+    IModelRegistry public immutable modelRegistry;
+    /// @inheritdoc IInferenceOracle
+    uint256 public immutable reclaimDelay;
+    /// @inheritdoc IInferenceOracle
+    uint64 public immutable maxCallbackGas;
+
+    mapping(bytes32 requestId => Request) internal requestOf;
+    bytes32[] internal requestIds;
+    /// @inheritdoc IInferenceOracle
+    mapping(bytes32 requestId => IDisputeGame) public anchorGameOf;
+
+    constructor(Config memory config)
+        GameValidity(config.disputeGameFactory, config.finalityDelay, config.respectedGameType, config.guardian)
+    {
+        modelRegistry = config.modelRegistry;
+        reclaimDelay = config.reclaimDelay;
+        maxCallbackGas = config.maxCallbackGas;
+    }
+
+    // ---------------------------------------------------------------- asking
+
+    function request(bytes32 modelId, bytes calldata input, address callback, uint64 callbackGas)
+        external
+        payable
+        returns (bytes32 requestId)
+    {
+        (,, uint64 inputBytes,,,) = modelRegistry.parameters(modelId);
+        if (input.length != inputBytes) revert InputSizeMismatch(input.length, inputBytes);
+        bytes32 inputRoot = SegmentTree.imageRoot(input, SegmentTree.LOG2_INPUT);
+        requestId = _addRequest(modelId, inputRoot, callback, callbackGas);
+        emit InferenceRequested(requestId, modelId, msg.sender, inputRoot, input, "", callback, callbackGas, msg.value);
+    }
+
+    function requestByRoot(
+        bytes32 modelId,
+        bytes32 inputRoot,
+        string calldata inputUri,
+        address callback,
+        uint64 callbackGas
+    ) external payable returns (bytes32 requestId) {
+        requestId = _addRequest(modelId, inputRoot, callback, callbackGas);
+        emit InferenceRequested(
+            requestId, modelId, msg.sender, inputRoot, "", inputUri, callback, callbackGas, msg.value
+        );
+    }
+
+    function _addRequest(bytes32 modelId, bytes32 inputRoot, address callback, uint64 callbackGas)
+        internal
+        returns (bytes32 requestId)
+    {
+        (bytes32 modelRoot,,,,,) = modelRegistry.parameters(modelId);
+        // Else a request could promise its consumer more gas than a block has, and nobody could ever deliver.
+        if (callbackGas > maxCallbackGas) revert CallbackGasTooHigh(callbackGas, maxCallbackGas);
+
+        // Made of all that matters, so that a proposal cannot hit another request after the chain was reorganised.
+        requestId = keccak256(
+            abi.encode(
+                block.chainid, this, requestIds.length, msg.sender, modelId, inputRoot, callback, callbackGas, msg.value
+            )
+        );
+        requestIds.push(requestId);
+
+        Request storage added = requestOf[requestId];
+        added.modelId = modelId;
+        added.inputRoot = inputRoot;
+        added.startingRoot = SegmentTree.initialRoot(modelRoot, inputRoot);
+        added.requester = msg.sender;
+        added.requestedAt = uint64(block.timestamp);
+        added.callback = callback;
+        added.callbackGas = callbackGas;
+        added.fee = uint128(msg.value); // ASSUMES: there are fewer than 2^128 wei
+        added.firstGameIndex = uint64(disputeGameFactory.gameCount());
+    }
+
+    // ---------------------------------------------------------------- disputing
+
+    function gameParameters(bytes32 requestId)
+        external
+        view
+        returns (bytes32 startingRoot, uint64 nodeCount, uint64 splitDepth, uint64 maxGameDepth)
+    {
+        Request storage asked = requestOf[requestId];
+        if (asked.requestedAt == 0) return (bytes32(0), 0, 0, 0);
+        startingRoot = asked.startingRoot;
+        (, nodeCount,,, splitDepth, maxGameDepth) = modelRegistry.parameters(asked.modelId);
+    }
+
+    function setAnchorState(IDisputeGame game) external {
+        bytes32 requestId = bytes32(game.extraData());
+        if (!isGameClaimValid(game) || address(anchorGameOf[requestId]) != address(0)) {
+            revert AnchorStateRegistry_InvalidAnchorGame();
+        }
+        anchorGameOf[requestId] = game;
+        emit AnchorUpdated(game);
+    }
+
+    // ---------------------------------------------------------------- delivering
+
+    function finalize(bytes32 requestId, IDisputeGame game, bytes calldata output, bytes32 arenaRoot) external {
+        Request storage asked = _known(requestId);
+        if (address(asked.deliveredBy) != address(0)) revert AlreadyDelivered(requestId, asked.deliveredBy);
+        _requireDecides(game, requestId);
+
+        bytes32 computed = finalRoot(requestId, output, arenaRoot);
+        if (computed != game.rootClaim()) revert StateRootMismatch(computed, game.rootClaim());
+
+        // Everything is settled before money or control leaves, so calling back gains nothing.
+        uint256 fee = asked.fee;
+        asked.fee = 0;
+        asked.deliveredBy = game;
+        asked.outputHash = keccak256(output);
+        emit InferenceDelivered(requestId, asked.modelId, game, output);
+        if (fee != 0) {
+            address proposer = game.gameCreator();
+            emit FeePaid(requestId, proposer, fee);
+            SafeTransferLib.forceSafeTransferETH(proposer, fee); // also to a proposer that refuses it
+        }
+        if (asked.callback != address(0)) _callConsumer(requestId, asked, output);
+    }
+
+    /// @dev The game is about this request, and it survived.
+    function _requireDecides(IDisputeGame game, bytes32 requestId) internal view {
+        // First of all: only what the factory made is known to answer the truth about itself.
+        if (!isGameClaimValid(game)) revert GameNotValid(game);
+        address registry = address(IFaultDisputeGame(address(game)).anchorStateRegistry());
+        if (registry != address(this)) revert GameOfOtherRegistry(registry, address(this));
+        bytes32 about = bytes32(game.extraData());
+        if (about != requestId) revert GameForOtherRequest(about, requestId);
+    }
+
+    /// @dev Neither a consumer's failure nor its return data, whatever their size, can block a delivery.
+    function _callConsumer(bytes32 requestId, Request storage asked, bytes calldata output) internal {
+        (address callback, uint256 callbackGas) = (asked.callback, asked.callbackGas);
+        bytes memory call = abi.encodeCall(IInferenceConsumer.onInference, (requestId, asked.modelId, output));
+        // A call gets at most 63 of 64 parts of the gas that is left. Whoever finalizes must bring enough, or could deliver
+        // past the consumer.
+        uint256 needed = callbackGas + callbackGas / 63 + CALLBACK_OVERHEAD_GAS;
+        if (gasleft() < needed) revert CallbackGasShort(gasleft(), needed);
+        (bool success,, bytes memory reason) = LibCall.tryCall(callback, 0, callbackGas, MAX_REASON_BYTES, call);
+        success = success && callback.code.length != 0;
+        emit CallbackCalled(requestId, callback, success, success ? bytes("") : reason);
+    }
+
+    function reclaimFee(bytes32 requestId) external {
+        Request storage asked = _known(requestId);
+        if (msg.sender != asked.requester) revert NotRequester(msg.sender, asked.requester);
+        uint256 fee = asked.fee;
+        if (fee == 0) revert NoFee(requestId);
+        uint256 deadline = asked.requestedAt + reclaimDelay;
+        if (block.timestamp < deadline) revert ReclaimTooEarly(block.timestamp, deadline);
+        asked.fee = 0;
+        emit FeeReclaimed(requestId, msg.sender, fee);
+        SafeTransferLib.forceSafeTransferETH(msg.sender, fee);
+    }
+
+    // ---------------------------------------------------------------- looking up
+
+    function requests(bytes32 requestId) external view returns (Request memory) {
+        return _known(requestId);
+    }
+
+    function requestCount() external view returns (uint256) {
+        return requestIds.length;
+    }
+
+    function requestIdAtIndex(uint256 index) external view returns (bytes32) {
+        return requestIds[index];
+    }
+
+    function gamesOf(bytes32 requestId, uint256 start, uint256 maxScan)
+        external
+        view
+        returns (IDisputeGame[] memory games, uint256 next)
+    {
+        uint256 first = _known(requestId).firstGameIndex;
+        uint256 end = disputeGameFactory.gameCount();
+        next = start < first ? first : start;
+        if (next > end) next = end;
+        if (end - next > maxScan) end = next + maxScan;
+
+        games = new IDisputeGame[](end - next);
+        uint256 found = 0;
+        for (; next < end; ++next) {
+            (,, IDisputeGame game) = disputeGameFactory.gameAtIndex(next);
+            if (bytes32(game.extraData()) == requestId) games[found++] = game;
+        }
+        assembly ("memory-safe") {
+            mstore(games, found) // found <= the length allocated
+        }
+    }
+
+    function finalRoot(bytes32 requestId, bytes calldata output, bytes32 arenaRoot) public view returns (bytes32) {
+        Request storage asked = _known(requestId);
+        (bytes32 modelRoot, uint64 nodeCount,, uint64 outputBytes,,) = modelRegistry.parameters(asked.modelId);
+        if (output.length != outputBytes) revert OutputSizeMismatch(output.length, outputBytes);
+        return SegmentTree.finalRoot(modelRoot, nodeCount, asked.inputRoot, output, arenaRoot);
+    }
+
+    function version() external pure returns (string memory) {
+        return "1.0.0";
+    }
+
+    function _known(bytes32 requestId) internal view returns (Request storage asked) {
+        asked = requestOf[requestId];
+        // INVARIANT: a request was made at some time.
+        if (asked.requestedAt == 0) revert UnknownRequest(requestId);
+    }
+}

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: MIT
+pragma solidity ^0.8.30;
+
+import {FixedPointMathLib} from "solady/utils/FixedPointMathLib.sol";
+import {SegmentTree} from "./SegmentTree.sol";
+import {IModelRegistry, Model, RegisteredModel} from "./interfaces/IModelRegistry.sol";
+
+/// @title ModelRegistry
+/// @notice See IModelRegistry. What decides games is not taken on trust: node count and image sizes are read from the program
+///         header, which is proven against the model root. The step bound alone is the registrant's word.
+contract ModelRegistry is IModelRegistry {
+    /// @notice A program of 2^37 bytes holds the header and this many records of 512 bytes.
+    uint64 public constant MAX_NODE_COUNT = uint64(2 ** SegmentTree.LOG2_PROGRAM / 512 - 1);
+
+    mapping(bytes32 modelId => RegisteredModel) internal registered;
+    bytes32[] internal modelIds;
+
+    function register(Model calldata model, bytes32[2] calldata headerLeaves, bytes32[33] calldata headerProof)
+        external
+        returns (bytes32 modelId)
+    {
+        modelId = modelIdOf(model);
+        if (isRegistered(modelId)) return modelId;
+
+        bytes32 root = SegmentTree.modelRootOf(headerLeaves, headerProof);
+        if (root != model.modelRoot) revert HeaderProofMismatch(root, model.modelRoot);
+        (uint64 nodeCount, uint64 inputBytes, uint64 outputBytes) = _readHeader(headerLeaves);
+        if (model.stepBound == 0) revert ZeroStepBound();
+        (uint64 splitDepth, uint64 maxGameDepth) = gameDepths(nodeCount, model.stepBound);
+
+        RegisteredModel memory entry = RegisteredModel({
+            modelRoot: model.modelRoot,
+            stepBound: model.stepBound,
+            nodeCount: nodeCount,
+            inputBytes: inputBytes,
+            outputBytes: outputBytes,
+            splitDepth: splitDepth,
+            maxGameDepth: maxGameDepth,
+            inputs: model.inputs,
+            outputs: model.outputs,
+            uri: model.uri
+        });
+        registered[modelId] = entry;
+        modelIds.push(modelId);
+        emit ModelRegistered(modelId, model.modelRoot, msg.sender, entry);
+    }
+
+    /// @dev The program header, big-endian: magic u64, version u64, node count u64, zero u64; input bytes u64, output bytes
+    ///      u64, rest zero.
+    function _readHeader(bytes32[2] calldata leaves)
+        internal
+        pure
+        returns (uint64 nodeCount, uint64 inputBytes, uint64 outputBytes)
+    {
+        uint64 magic = uint64(uint256(leaves[0]) >> 192);
+        if (magic != SegmentTree.PROGRAM_MAGIC) revert WrongProgramMagic(magic, SegmentTree.PROGRAM_MAGIC);
+        uint64 formatVersion = uint64(uint256(leaves[0]) >> 128);
+        if (formatVersion != SegmentTree.PROGRAM_VERSION) {
+            revert WrongProgramVersion(formatVersion, SegmentTree.PROGRAM_VERSION);
+        }
+        nodeCount = uint64(uint256(leaves[0]) >> 64);
+        if (nodeCount == 0 || nodeCount > MAX_NODE_COUNT) revert NodeCountOutOfRange(nodeCount, 1, MAX_NODE_COUNT);
+        inputBytes = uint64(uint256(leaves[1]) >> 192);
+        if (inputBytes > 2 ** SegmentTree.LOG2_INPUT) {
+            revert ImageTooLarge(inputBytes, uint64(2 ** SegmentTree.LOG2_INPUT));
+        }
+        outputBytes = uint64(uint256(leaves[1]) >> 128);
+        if (outputBytes > 2 ** SegmentTree.LOG2_OUTPUT) {
+            revert ImageTooLarge(outputBytes, uint64(2 ** SegmentTree.LOG2_OUTPUT));
+        }
+    }
+
+    /// @notice How deep a game about a model goes.
+    /// @param nodeCount At least 1.
+    /// @param stepBound At least 1.
+    /// @return splitDepth At least 2; 2^splitDepth leaves hold the state roots S_1 to S_n.
+    /// @return maxGameDepth Even; 2^(maxGameDepth - splitDepth - 1) leaves hold the VM states after 1 to stepBound steps.
+    function gameDepths(uint64 nodeCount, uint64 stepBound)
+        public
+        pure
+        returns (uint64 splitDepth, uint64 maxGameDepth)
+    {
+        uint256 split = FixedPointMathLib.max(2, FixedPointMathLib.log2Up(nodeCount));
+        uint256 exec = FixedPointMathLib.max(1, FixedPointMathLib.log2Up(stepBound));
+        uint256 deepest = split + 1 + exec;
+        // Even, so that the deepest claims belong to the root claim's side. At most 28 + 1 + 64, rounded up: 94.
+        return (uint64(split), uint64(deepest + deepest % 2));
+    }
+
+    function models(bytes32 modelId) external view returns (RegisteredModel memory) {
+        if (!isRegistered(modelId)) revert UnknownModel(modelId);
+        return registered[modelId];
+    }
+
+    function parameters(bytes32 modelId)
+        external
+        view
+        returns (
+            bytes32 modelRoot,
+            uint64 nodeCount,
+            uint64 inputBytes,
+            uint64 outputBytes,
+            uint64 splitDepth,
+            uint64 maxGameDepth
+        )
+    {
+        if (!isRegistered(modelId)) revert UnknownModel(modelId);
+        RegisteredModel storage model = registered[modelId];
+        return
+            (
+                model.modelRoot,
+                model.nodeCount,
+                model.inputBytes,
+                model.outputBytes,
+                model.splitDepth,
+                model.maxGameDepth
+            );
+    }
+
+    function isRegistered(bytes32 modelId) public view returns (bool) {
+        // INVARIANT: a registered model has a node.
+        return registered[modelId].nodeCount != 0;
+    }
+
+    function modelIdOf(Model calldata model) public pure returns (bytes32) {
+        return keccak256(abi.encode(model));
+    }
+
+    function modelCount() external view returns (uint256) {
+        return modelIds.length;
+    }
+
+    function modelIdAtIndex(uint256 index) external view returns (bytes32) {
+        return modelIds[index];
+    }
+}
