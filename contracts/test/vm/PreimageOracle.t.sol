@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: MIT
+pragma solidity 0.8.30;
+
+import {PreimageKey} from "../../src/vm/PreimageKey.sol";
+import {PreimageOracle} from "../../src/vm/PreimageOracle.sol";
+import {Test} from "../Test.sol";
+
+/// @notice Parts of pre-images: what can be loaded, and that reading gives back the object's own bytes.
+contract PreimageOracleTest is Test {
+    address internal constant GAME = 0x00000000000000000000000000000000Ca11e401;
+
+    PreimageOracle internal oracle;
+
+    function setUp() public {
+        oracle = new PreimageOracle(126_000, 86_400);
+    }
+
+    /// @dev The slow obvious version: byte i of (length ++ preimage ++ zeros), for 32 bytes from `offset`.
+    function slowPart(bytes memory preimage, uint256 offset) internal pure returns (bytes32 part) {
+        bytes memory object = abi.encodePacked(uint64(preimage.length), preimage);
+        for (uint256 i = 0; i < 32; ++i) {
+            if (offset + i < object.length) part |= bytes32(object[offset + i]) >> (8 * i);
+        }
+    }
+
+    function slowLength(uint256 length, uint256 offset) internal pure returns (uint256) {
+        return length + 8 - offset < 32 ? length + 8 - offset : 32;
+    }
+
+    function test_getters_answerWhatClientsAskAtStart() public view {
+        vm.assertEq(oracle.version(), "1.1.5");
+        vm.assertEq(oracle.minProposalSize(), 126_000);
+        vm.assertEq(oracle.challengePeriod(), 86_400);
+        vm.assertEq(oracle.proposalCount(), 0);
+    }
+
+    function test_keccakKey_hasItsCheckValue() public {
+        oracle.loadKeccak256PreimagePart(0, "abc");
+        bytes32 key = 0x0203657aea45a94fc7d47ba826c8d667c0d1e6e33a64a036ec44f58fa12d6c45;
+        vm.assertTrue(oracle.preimagePartOk(key, 0));
+        vm.assertEq(oracle.preimageLengths(key), 3);
+        vm.assertEq(oracle.preimageParts(key, 0), bytes32(hex"0000000000000003616263"));
+    }
+
+    function test_sha256Key_hasItsCheckValue() public {
+        oracle.loadSha256PreimagePart(8, "abc");
+        bytes32 key = 0x047816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad;
+        (bytes32 part, uint256 length) = oracle.readPreimage(key, 8);
+        vm.assertEq(part, bytes32("abc"));
+        vm.assertEq(length, 3);
+    }
+
+    function test_localKey_hasItsCheckValue() public {
+        bytes32 key = PreimageKey.localized(bytes32(uint256(0x01 << 248) | 5), GAME, 0);
+        vm.assertEq(key, 0x013588b2a71b0990c29f49949eae7b437af7a7050b34cc1c0f8b3cc4003ee301);
+        vm.prank(GAME);
+        vm.assertEq(oracle.loadLocalData(5, 0, bytes32(uint256(901) << 192), 8, 0), key);
+    }
+
+    function testFuzz_keccak_readsBackWhatWasLoaded(bytes calldata preimage, uint256 offset) public {
+        offset = bound(offset, 0, preimage.length + 7);
+        oracle.loadKeccak256PreimagePart(offset, preimage);
+        bytes32 key = PreimageKey.typed(keccak256(preimage), 2);
+        (bytes32 part, uint256 length) = oracle.readPreimage(key, offset);
+        vm.assertEq(part, slowPart(preimage, offset));
+        vm.assertEq(length, slowLength(preimage.length, offset));
+        vm.assertEq(oracle.preimageLengths(key), preimage.length);
+    }
+
+    function testFuzz_sha256_readsBackWhatWasLoaded(bytes calldata preimage, uint256 offset) public {
+        offset = bound(offset, 0, preimage.length + 7);
+        oracle.loadSha256PreimagePart(offset, preimage);
+        (bytes32 part, uint256 length) = oracle.readPreimage(PreimageKey.typed(sha256(preimage), 4), offset);
+        vm.assertEq(part, slowPart(preimage, offset));
+        vm.assertEq(length, slowLength(preimage.length, offset));
+    }
+
+    function testFuzz_part_isReadOnlyWhereItWasLoaded(bytes calldata preimage, uint256 offset, uint256 other) public {
+        offset = bound(offset, 0, preimage.length + 7);
+        vm.assume(other != offset);
+        oracle.loadKeccak256PreimagePart(offset, preimage);
+        vm.expectRevert("pre-image must exist");
+        oracle.readPreimage(PreimageKey.typed(keccak256(preimage), 2), other);
+    }
+
+    function testFuzz_offsetBehindTheEnd_isRefused(bytes calldata preimage, uint256 offset) public {
+        offset = bound(offset, preimage.length + 8, type(uint256).max);
+        vm.expectRevert(PreimageOracle.PartOffsetOOB.selector);
+        oracle.loadKeccak256PreimagePart(offset, preimage);
+        vm.expectRevert(PreimageOracle.PartOffsetOOB.selector);
+        oracle.loadSha256PreimagePart(offset, preimage);
+    }
+
+    function testFuzz_local_readsBackWhatWasLoaded(uint256 ident, bytes32 context, bytes32 word, uint256 size, uint256 offset)
+        public
+    {
+        size = bound(size, 0, 32);
+        offset = bound(offset, 0, size + 7);
+        bytes32 key = oracle.loadLocalData(ident, context, word, size, offset);
+        // All 32 bytes of the word are in the part, whatever the size; reading says how many of them count.
+        bytes32 expected = offset < 8
+            ? (bytes32(size << 192) << (8 * offset)) | (word >> (8 * (8 - offset)))
+            : word << (8 * (offset - 8));
+        (bytes32 part, uint256 length) = oracle.readPreimage(key, offset);
+        vm.assertEq(part, expected);
+        vm.assertEq(length, slowLength(size, offset));
+        vm.assertEq(uint8(key[0]), 1);
+    }
+
+    function testFuzz_local_isSomeoneElsesUnderAnotherKey(address other, uint256 ident, bytes32 context, bytes32 word) public {
+        vm.assume(other != address(this));
+        bytes32 ours = oracle.loadLocalData(ident, context, word, 32, 0);
+        vm.prank(other);
+        vm.assertNotEq(oracle.loadLocalData(ident, context, word, 32, 0), ours);
+        vm.assertNotEq(oracle.loadLocalData(ident, keccak256(abi.encode(context)), word, 32, 0), ours);
+    }
+
+    function testFuzz_local_refusesMoreThanAWord(uint256 size, uint256 offset) public {
+        vm.expectRevert(PreimageOracle.PartOffsetOOB.selector);
+        oracle.loadLocalData(1, 0, 0, bound(size, 33, type(uint256).max), 0);
+        size = bound(size, 0, 32);
+        vm.expectRevert(PreimageOracle.PartOffsetOOB.selector);
+        oracle.loadLocalData(1, 0, 0, size, bound(offset, size + 8, type(uint256).max));
+    }
+
+    function test_local_loadedAnewAndShorter_movesTheEnd() public {
+        bytes32 key = oracle.loadLocalData(1, 0, bytes32(type(uint256).max), 32, 20);
+        oracle.loadLocalData(1, 0, bytes32(type(uint256).max), 12, 0);
+        (, uint256 length) = oracle.readPreimage(key, 20); // exactly at the new end
+        vm.assertEq(length, 0);
+        oracle.loadLocalData(1, 0, bytes32(type(uint256).max), 11, 0);
+        vm.expectRevert();
+        oracle.readPreimage(key, 20); // behind it
+    }
+}

@@ -1,0 +1,159 @@
+"""
+The verifier contract without a chain: FPVM and its pre-image oracle, deployed into an EVM inside this process.
+
+`Verifier.step` runs one VM instruction exactly as the chain would and answers with a `Verdict`: the state hash, or why
+the contract refused, and the gas. Pre-images are loaded first (`load_keccak256`, `load_sha256`, `load_local`) and
+forgotten all at once (`forget_preimages`).
+
+This is for testing, fuzzing and measuring, thousands of steps a second; it needs `pyrevm`, which the package itself
+does not depend on. Real steps are sent by `sender`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from eth_abi.abi import encode
+
+from opml_dispute.chain.artifacts import Artifact, load
+from opml_dispute.chain.reverts import Meaning, describe
+from opml_dispute.errors import OpmlError
+from opml_dispute.primitives import Address, Hash32, StateHash
+
+if TYPE_CHECKING:
+    import pyrevm
+
+BASE_VERSION: Final = 8
+ML_VERSION: Final = 136
+"""State versions: the base machine; the base machine with the ML extension."""
+
+TRANSACTION_GAS: Final = 21_000
+DEPLOYER: Final = Address("0x00000000000000000000000000000000De91043E")
+GAME: Final = Address("0x00000000000000000000000000000000Ca11e401")
+"""Who calls `step` and loads local data, unless the call says otherwise: the place of a dispute game."""
+
+MIN_PROPOSAL_SIZE: Final = 126_000
+CHALLENGE_PERIOD_S: Final = 86_400
+
+_REVERT = re.compile(r"Revert \{ gas_used: (\d+), output: 0x([0-9a-f]*) \}")
+
+
+class EvmMissing(OpmlError):
+    """`pyrevm` is not installed."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the in-process EVM needs the package pyrevm, which is not installed",
+            hint="install the development dependencies: pip install -e '.[dev]'",
+        )
+
+
+class EvmHalted(Exception):
+    """
+    The EVM stopped otherwise than by a revert (out of gas, invalid opcode, …).
+
+    No step may end so, whatever its input: our bug, not the caller's.
+    """
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What came of one step."""
+
+    post: StateHash | None
+    """Hash of the next state; None if the contract reverted."""
+
+    refusal: Meaning | None
+    """Why it reverted; None if it did not."""
+
+    gas_used: int
+    """Of the whole transaction, before refunds."""
+
+    calldata_gas: int
+    """Thereof for calldata: 16 per non-zero byte, 4 per zero byte (EIP-2028)."""
+
+    @property
+    def execution_gas(self) -> int:
+        """Gas of the contract's own work, without calldata and the transaction's base price."""
+        return self.gas_used - self.calldata_gas - TRANSACTION_GAS
+
+
+class Verifier:
+    """FPVM, base or ML, and a PreimageOracle, in an EVM of their own."""
+
+    def __init__(self, *, ml: bool) -> None:
+        """
+        Deploys both contracts.
+
+        Raises `EvmMissing` without pyrevm, `ArtifactMissing` before the contracts were compiled.
+        """
+        try:
+            import pyrevm
+        except ImportError:
+            raise EvmMissing from None
+        self.ml = ml
+        self._evm: pyrevm.EVM = pyrevm.EVM(spec_id="CANCUN", gas_limit=2**62)
+        self._evm.set_balance(DEPLOYER, 10**24)
+        self._oracle_abi, self._fpvm_abi = load("PreimageOracle"), load("FPVM")
+        self.oracle = self._deploy(self._oracle_abi, MIN_PROPOSAL_SIZE, CHALLENGE_PERIOD_S)
+        self.fpvm = self._deploy(self._fpvm_abi, self.oracle, ML_VERSION if ml else BASE_VERSION)
+        self._fresh = self._evm.snapshot()
+
+    def step(
+        self, state_data: bytes, proof: bytes, local_context: bytes = bytes(32), *, caller: Address = GAME
+    ) -> Verdict:
+        """
+        One instruction, from its witness.
+
+        Raises `EvmHalted` if the contract ends in a way that no input may cause.
+        """
+        data = _call_data(self._fpvm_abi, "step", state_data, proof, local_context)
+        calldata_gas = 4 * data.count(0) + 16 * (len(data) - data.count(0))
+        try:
+            returned = bytes(self._evm.message_call(caller, self.fpvm, data))
+        except RuntimeError as error:
+            if (revert := _REVERT.fullmatch(str(error))) is None:
+                raise EvmHalted(str(error)) from error
+            return Verdict(None, describe(bytes.fromhex(revert[2])), int(revert[1]), calldata_gas)
+        assert len(returned) == 32, "step returns one word"
+        return Verdict(StateHash(returned), None, self._evm.result.gas_used, calldata_gas)
+
+    def load_keccak256(self, preimage: bytes, offset: int) -> None:
+        """The part at `offset` of a pre-image that is known by its Keccak-256 hash."""
+        self._send(GAME, "loadKeccak256PreimagePart", offset, preimage)
+
+    def load_sha256(self, preimage: bytes, offset: int) -> None:
+        """The part at `offset` of a pre-image that is known by its SHA-256 hash."""
+        self._send(GAME, "loadSha256PreimagePart", offset, preimage)
+
+    def load_local(
+        self,
+        ident: int,
+        word: bytes,
+        size_bytes: int,
+        offset: int,
+        *,
+        local_context: bytes = bytes(32),
+        sender: Address = GAME,
+    ) -> Hash32:
+        """The part at `offset` of `sender`'s own datum `ident`, the first `size_bytes` of `word`; answers its key."""
+        return Hash32(self._send(sender, "loadLocalData", ident, local_context, word, size_bytes, offset))
+
+    def forget_preimages(self) -> None:
+        """Back to an oracle without data."""
+        self._evm.revert(self._fresh)
+        self._fresh = self._evm.snapshot()
+
+    def _deploy(self, artifact: Artifact, *arguments: Any) -> Address:
+        code = artifact.bytecode + encode(artifact.constructor_inputs, arguments)
+        return Address(self._evm.deploy(DEPLOYER, code))
+
+    def _send(self, sender: Address, function: str, *arguments: Any) -> bytes:
+        return bytes(self._evm.message_call(sender, self.oracle, _call_data(self._oracle_abi, function, *arguments)))
+
+
+def _call_data(artifact: Artifact, function: str, *arguments: Any) -> bytes:
+    signature = artifact.functions[function]
+    return signature.selector + encode(signature.inputs, arguments)
