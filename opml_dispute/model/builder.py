@@ -1,0 +1,279 @@
+"""
+What lowerings are written in: arithmetic, reductions, windows, assembly of tensors.
+
+`Builder` adds to the bare kernels of `emitter` what makes a lowering read like its formula: numbers as operands,
+`keepdims`, concatenation, padding, slices. Nothing here knows ONNX.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+import numpy as np
+
+from .emitter import Emitter
+from .opcodes import Binary, DType, Reduction, Unary
+from .refusals import Refuse
+from .tensor import Shape, Tensor
+
+Operand = Tensor | float | int
+"""A tensor, or a number that takes the type of the other operand."""
+
+
+class Builder(Emitter):
+    """Kernels, and the compositions of them that many operators share."""
+
+    def _pair(self, x: Operand, y: Operand) -> tuple[Tensor, Tensor]:
+        if isinstance(x, Tensor):
+            return x, y if isinstance(y, Tensor) else self.scalar(y, x.dtype)
+        assert isinstance(y, Tensor)
+        return self.scalar(x, y.dtype), y
+
+    def _two(self, function: Binary, x: Operand, y: Operand) -> Tensor:
+        return self.binary(function, *self._pair(x, y))
+
+    # Arithmetic
+
+    def add(self, x: Operand, y: Operand) -> Tensor:
+        return self._two(Binary.ADD, x, y)
+
+    def sub(self, x: Operand, y: Operand) -> Tensor:
+        return self._two(Binary.SUB, x, y)
+
+    def mul(self, x: Operand, y: Operand) -> Tensor:
+        return self._two(Binary.MUL, x, y)
+
+    def div(self, x: Operand, y: Operand) -> Tensor:
+        return self._two(Binary.DIV, x, y)
+
+    def power(self, x: Operand, y: Operand) -> Tensor:
+        return self._two(Binary.POW, x, y)
+
+    def minimum(self, x: Operand, y: Operand) -> Tensor:
+        return self._two(Binary.MIN, x, y)
+
+    def maximum(self, x: Operand, y: Operand) -> Tensor:
+        return self._two(Binary.MAX, x, y)
+
+    def equal(self, x: Operand, y: Operand) -> Tensor:
+        return self._two(Binary.EQ, x, y)
+
+    def less(self, x: Operand, y: Operand) -> Tensor:
+        return self._two(Binary.LT, x, y)
+
+    def less_equal(self, x: Operand, y: Operand) -> Tensor:
+        return self._two(Binary.LE, x, y)
+
+    def both(self, x: Tensor, y: Tensor) -> Tensor:
+        return self.binary(Binary.AND, x, y)
+
+    def either(self, x: Tensor, y: Tensor) -> Tensor:
+        return self.binary(Binary.OR, x, y)
+
+    def negate(self, x: Tensor) -> Tensor:
+        return self.unary(Unary.NEG, x)
+
+    def absolute(self, x: Tensor) -> Tensor:
+        return self.unary(Unary.ABS, x)
+
+    def reciprocal(self, x: Tensor) -> Tensor:
+        return self.unary(Unary.RECIPROCAL, x)
+
+    def sqrt(self, x: Tensor) -> Tensor:
+        return self.unary(Unary.SQRT, x)
+
+    def exp(self, x: Tensor) -> Tensor:
+        return self.unary(Unary.EXP, x)
+
+    def log(self, x: Tensor) -> Tensor:
+        return self.unary(Unary.LOG, x)
+
+    def tanh(self, x: Tensor) -> Tensor:
+        return self.unary(Unary.TANH, x)
+
+    def sigmoid(self, x: Tensor) -> Tensor:
+        return self.unary(Unary.SIGMOID, x)
+
+    def relu(self, x: Tensor) -> Tensor:
+        return self.unary(Unary.RELU, x)
+
+    def floor(self, x: Tensor) -> Tensor:
+        return self.unary(Unary.FLOOR, x)
+
+    def invert(self, x: Tensor) -> Tensor:
+        """Logical not of bool."""
+        return self.unary(Unary.NOT, x)
+
+    def square(self, x: Tensor) -> Tensor:
+        return self.mul(x, x)
+
+    def choose(self, condition: Tensor, x: Operand, y: Operand) -> Tensor:
+        """`x` where `condition` holds, else `y`; one of the two may be a number."""
+        return self.select(condition, *self._pair(x, y))
+
+    def clipped(self, x: Tensor, low: Operand | None, high: Operand | None) -> Tensor:
+        """`x` held between `low` and `high`; `high` wins where they cross."""
+        if low is not None:
+            x = self.maximum(x, low)
+        return x if high is None else self.minimum(x, high)
+
+    # Reductions
+
+    def axes(self, x: Tensor, axes: Sequence[int] | None) -> tuple[int, ...]:
+        """`axes` counted from the front, ascending; all if None. Raises `Refuse` for one that is not there."""
+        if axes is None:
+            return tuple(range(x.rank))
+        try:
+            return tuple(sorted({x.axis(int(axis)) for axis in axes}))
+        except IndexError as error:
+            raise Refuse(str(error)) from None
+
+    def axis(self, x: Tensor, axis: int) -> int:
+        """`axis` counted from the front. Raises `Refuse` if it is not there."""
+        return self.axes(x, (axis,))[0]
+
+    def _reduced(self, function: Reduction, x: Tensor, axes: Sequence[int] | None, keepdims: bool) -> Tensor:
+        over = self.axes(x, axes)
+        if prod(x.shape[d] for d in over) == 0:
+            shape = tuple(size for d, size in enumerate(x.shape) if d not in over)
+            result = self.filled(shape, _neutral(function, x.dtype), x.dtype)
+        elif not over:
+            result = x
+        else:
+            result = self.reduce(function, self._staged(function, x, over), over)
+        if keepdims:
+            for d in over:
+                result = result.with_axis(d)
+        return result
+
+    def _staged(self, function: Reduction, x: Tensor, over: tuple[int, ...]) -> Tensor:
+        """`x`, or if one output would take too long, `x` with its last long axis reduced to a hundredth."""
+        longest = 1 << 16
+        if prod(x.shape[d] for d in over) <= longest:
+            return x
+        axis = max(over, key=lambda d: x.shape[d])
+        size = x.shape[axis]
+        chunk = 1 << (max(size // 256, 1).bit_length() - 1)
+        if chunk < 2:
+            return x
+        whole = size // chunk
+        head = x.sliced(axis, 0, whole * chunk)
+        split = self.reshape(head, (*x.shape[:axis], whole, chunk, *x.shape[axis + 1 :]))
+        parts = [self.reduce(function, split, (axis + 1,))]
+        if size % chunk:
+            parts.append(self.reduce(function, x.sliced(axis, whole * chunk, size % chunk), (axis,)).with_axis(axis))
+        return self.concat(parts, axis)
+
+    def reduce_sum(self, x: Tensor, axes: Sequence[int] | None, *, keepdims: bool = True) -> Tensor:
+        return self._reduced(Reduction.SUM, x, axes, keepdims)
+
+    def reduce_prod(self, x: Tensor, axes: Sequence[int] | None, *, keepdims: bool = True) -> Tensor:
+        return self._reduced(Reduction.PROD, x, axes, keepdims)
+
+    def reduce_max(self, x: Tensor, axes: Sequence[int] | None, *, keepdims: bool = True) -> Tensor:
+        return self._reduced(Reduction.MAX, x, axes, keepdims)
+
+    def reduce_min(self, x: Tensor, axes: Sequence[int] | None, *, keepdims: bool = True) -> Tensor:
+        return self._reduced(Reduction.MIN, x, axes, keepdims)
+
+    def reduce_mean(self, x: Tensor, axes: Sequence[int] | None, *, keepdims: bool = True) -> Tensor:
+        """The mean; of nothing, NaN."""
+        count = prod(x.shape[d] for d in self.axes(x, axes))
+        return self.div(self.reduce_sum(x, axes, keepdims=keepdims), count)
+
+    def softmax(self, x: Tensor, axes: Sequence[int]) -> Tensor:
+        """Powers of e over their sum along `axes`."""
+        powers = self.exp(self.sub(x, self.reduce_max(x, axes)))  # <= 0 before exp, so no overflow
+        return self.div(powers, self.reduce_sum(powers, axes))
+
+    # Linear algebra
+
+    def matmul(self, a: Tensor, b: Tensor, bias: Tensor | None = None, dtype: DType | None = None) -> Tensor:
+        """As numpy's matmul: vectors count as one row or one column, which the result then lacks."""
+        if not a.rank or not b.rank:
+            raise Refuse("a matrix product with a scalar")
+        row, column = a.rank == 1, b.rank == 1
+        product = self.contract(a.with_axis(0) if row else a, b.with_axis(1) if column else b, bias, dtype)
+        if row:
+            product = product.without(-2)
+        return product.without(-1) if column else product
+
+    # Assembly
+
+    def concat(self, parts: Sequence[Tensor], axis: int) -> Tensor:
+        """The parts one after another along `axis`, counted from the front."""
+        shapes = {(*part.shape[:axis], *part.shape[axis + 1 :]) for part in parts}
+        if len(shapes) != 1 or len({part.dtype for part in parts}) != 1:
+            found = " and ".join(f"{part.dtype.name}{list(part.shape)}" for part in parts)
+            raise Refuse(f"cannot join {found} along axis {axis}")
+        if len(parts) == 1:
+            return parts[0]
+        shape = list(parts[0].shape)
+        shape[axis] = sum(part.shape[axis] for part in parts)
+        if all(part.is_constant for part in parts) and self._folds(tuple(shape), parts[0].dtype, *parts):
+            return self.constant(np.concatenate([part.values() for part in parts], axis))
+        out = self.new(parts[0].dtype, tuple(shape), *parts)
+        start = 0
+        for part in parts:
+            self.copy(out.sliced(axis, start, part.shape[axis]), part)
+            start += part.shape[axis]
+        return out
+
+    def stack(self, parts: Sequence[Tensor], axis: int) -> Tensor:
+        """The parts one after another along a new axis."""
+        return self.concat([part.with_axis(axis) for part in parts], axis)
+
+    def pad(self, x: Tensor, before: Sequence[int], after: Sequence[int], value: Operand = 0) -> Tensor:
+        """`x` with `value` around it; a negative width takes elements away."""
+        for d in range(x.rank):
+            cut, cut_end = max(-before[d], 0), max(-after[d], 0)
+            if cut or cut_end:
+                x = x.sliced(d, cut, max(x.shape[d] - cut - cut_end, 0))
+        before, after = [max(n, 0) for n in before], [max(n, 0) for n in after]
+        if not any(before) and not any(after):
+            return x
+        shape = tuple(b + size + a for b, size, a in zip(before, x.shape, after, strict=True))
+        fill = value if isinstance(value, Tensor) else self.scalar(value, x.dtype)
+        if x.is_constant and fill.is_constant and self._folds(shape, x.dtype, x):
+            values = np.full(shape, fill.values().reshape(()), x.dtype.numpy)
+            values[tuple(slice(b, b + size) for b, size in zip(before, x.shape, strict=True))] = x.values()
+            return self.constant(values)
+        out = self.new(x.dtype, shape, x, fill)
+        self.copy(out, fill)
+        inner = out
+        for d, size in enumerate(x.shape):
+            inner = inner.sliced(d, before[d], size)
+        self.copy(inner, x)
+        return out
+
+    def flattened(self, x: Tensor, axis: int) -> Tensor:
+        """The matrix whose rows are the dimensions before `axis`."""
+        return self.reshape(x, (prod(x.shape[:axis]), prod(x.shape[axis:])))
+
+    def windows(self, x: Tensor, kernel: Shape, strides: Shape, dilations: Shape, out_spatial: Shape) -> Tensor:
+        """A view: x[N][C][spatial] -> [N][C][out_spatial][kernel]. ASSUMES that every window lies inside."""
+        lead = x.rank - len(kernel)
+        steps = x.strides[lead:]
+        moved = tuple(step * stride for step, stride in zip(steps, strides, strict=True))
+        taps = tuple(step * dilation for step, dilation in zip(steps, dilations, strict=True))
+        return Tensor(x.buffer, (*x.shape[:lead], *out_spatial, *kernel), (*x.strides[:lead], *moved, *taps), x.offset)
+
+    def arange(self, count: int, dtype: DType = DType.I64) -> Tensor:
+        """0, 1, … `count` - 1."""
+        return self.constant(np.arange(count).astype(dtype.numpy))
+
+
+def _neutral(function: Reduction, dtype: DType) -> float | int | bool:
+    """What an empty reduction gives."""
+    if function is Reduction.SUM:
+        return 0
+    if function is Reduction.PROD:
+        return 1
+    lowest = function is Reduction.MAX
+    if dtype.is_float:
+        return -np.inf if lowest else np.inf
+    if dtype is DType.BOOL:
+        return not lowest
+    limits = np.iinfo(dtype.numpy)
+    return int(limits.min if lowest else limits.max)

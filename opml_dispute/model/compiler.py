@@ -1,0 +1,100 @@
+"""
+The compiler: an ONNX model and concrete shapes become a program.
+
+`compile_model` is the whole way: `importer` reads and checks the model and lowers its operators to kernels,
+`plan` gives every tensor its block and every block its end, `tile` cuts what costs too much, and `rules` holds the
+result against what every program must satisfy. The same file and shapes give the same bytes on any machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from . import importer, rules
+from .builder import Builder
+from .cost import estimate_steps
+from .emitter import Origin
+from .importer import Importer, ModelSource
+from .opcodes import DType
+from .plan import Plan, live_operations
+from .program import Program
+from .refusals import ModelError
+from .tensor import Array, Tensor
+
+TILE_BUDGET = 1 << 26
+"""VM steps that one node may take by its estimate: what fixes how deep a dispute's second phase goes."""
+
+
+def compile_model(
+    model: ModelSource,
+    *,
+    dims: Mapping[str, int] | None = None,
+    constants: Mapping[str, Array] | None = None,
+    tile_budget: int = TILE_BUDGET,
+) -> Program:
+    """
+    Compiles an ONNX model (a path, bytes, or a loaded model).
+
+    `dims` gives sizes to symbolic dimensions, by name or as `input.position`. `constants` fixes inputs to values, so
+    that what depends on them (a shape, a number of iterations) is known now. `tile_budget` is in VM steps.
+
+    Raises subclasses of `ModelError` for everything that the model's author can put right (`refusals`).
+    """
+    proto = importer.load(model)
+    builder = Builder()
+    importing = Importer(proto, builder)
+    fixed = dict(constants or {})
+    outputs = _end_in_own_blocks(builder, importing.run(dict(dims or {}), fixed))
+    if not outputs:
+        raise ModelError("the model has no outputs; expected at least one")
+    _make_a_node(builder, outputs)
+    ops = live_operations(builder.ops, [tensor for _, tensor in outputs])
+    plan = Plan(ops or builder.ops, importing.inputs, outputs)
+    records, nodes, blocks = plan.nodes(tile_budget, estimate_steps)
+    program = Program(
+        records=b"".join(record.pack() for record in records),
+        weights=tuple(plan.weights),
+        inputs=tuple(plan.inputs),
+        outputs=tuple(plan.outputs),
+        blocks=tuple(blocks),
+        nodes=tuple(nodes),
+        notes=tuple(importing.notes),
+        fixed={name: np.asarray(value) for name, value in fixed.items()},
+    )
+    rules.check(program)
+    return program
+
+
+def _end_in_own_blocks(builder: Builder, results: list[tuple[str, Tensor]]) -> list[tuple[str, Tensor]]:
+    """
+    The outputs, each alone and packed in a buffer of its own, which will lie in OUTPUT.
+
+    What a node computed whole is used as it is; a view, an input, a constant or a second use is copied.
+    """
+    taken: set[int] = set()
+    outputs = []
+    for name, tensor in results:
+        buffer = tensor.buffer
+        whole = tensor.is_contiguous and tensor.offset == 0 and tensor.size == buffer.size
+        if not whole or buffer.values is not None or buffer.input_name or id(buffer) in taken:
+            builder.origin = Origin("Output", name)
+            copy = builder.new(tensor.dtype, tensor.shape, tensor)
+            builder.copy(copy, tensor)
+            tensor = copy
+        taken.add(id(tensor.buffer))
+        outputs.append((name, tensor))
+    return outputs
+
+
+def _make_a_node(builder: Builder, outputs: list[tuple[str, Tensor]]) -> None:
+    """
+    A program has at least one node.
+
+    Where all outputs are empty there is nothing to compute, so one byte of ARENA is written and freed.
+    """
+    if not live_operations(builder.ops, [tensor for _, tensor in outputs]):
+        builder.origin = Origin("Output", outputs[0][0])
+        builder.ops.clear()
+        builder.copy(builder.new(DType.U8, ()), builder.scalar(0, DType.U8))

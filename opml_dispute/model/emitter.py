@@ -1,0 +1,360 @@
+"""
+The primitive operations of a program under construction: one method a kernel.
+
+Each method checks its operands, computes at once what can be folded exactly (`fold`), and otherwise appends an
+`Op`: a node record whose operands are still views of buffers, not addresses. Views cost nothing (`tensor`); a
+kernel that needs packed elements gets them through `contiguous`. What the operators of ONNX mean in these terms is
+`builder` and `lower`; which address each buffer gets is `plan`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from . import fold
+from .opcodes import Binary, DType, Opcode, Reduction, Unary
+from .record import BODY_WORDS, IMMEDIATES, MAX_RANK, strided_body
+from .refusals import NeedsConstant, Refuse
+from .tensor import Array, Buffer, Shape, Tensor, broadcast_shapes, merged, row_major
+
+FOLD_LIMIT_BYTES = 1 << 16
+"""A folded constant may be this large, or as large as what it is made from. Larger ones are made when running."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The ONNX node that a record comes from."""
+
+    op_type: str
+    name: str
+
+
+@dataclass(eq=False, slots=True)
+class Op:
+    """A node record whose operands are views: `plan` puts in the addresses."""
+
+    opcode: Opcode
+    out: Tensor
+    inputs: tuple[Tensor, ...]
+    rank: int
+    count: int
+    """Output elements, the end of [lo, hi) of the whole operation."""
+    grain: int
+    """Tiles start at multiples of this many outputs (a row), where they can."""
+    imm: tuple[int, ...]
+    body: tuple[int, ...]
+    origin: Origin
+
+
+COMPARISONS = frozenset({Binary.EQ, Binary.LT, Binary.LE})
+LOGIC = frozenset({Binary.AND, Binary.OR, Binary.XOR})
+PREDICATES = frozenset({Unary.ISNAN, Unary.ISINF, Unary.NOT})
+
+
+class Emitter:
+    """Collects the operations of one program, in the order they will run."""
+
+    def __init__(self) -> None:
+        self.ops: list[Op] = []
+        self.origin = Origin("", "")
+        self._scalars: dict[tuple[DType, bytes], Buffer] = {}
+
+    # Tensors out of nothing
+
+    def constant(self, values: Array) -> Tensor:
+        """A tensor whose elements are known now. Raises `Refuse` for a type that no kernel takes."""
+        try:
+            dtype = DType.of(values.dtype)
+        except KeyError:
+            raise Refuse(f"a constant of type {values.dtype}, which no kernel takes") from None
+        flat = np.ascontiguousarray(values).reshape(-1)
+        if flat.size == 1:
+            # Equal scalars share one block: epsilons and zeros are everywhere.
+            key = (dtype, flat.tobytes())
+            buffer = self._scalars.setdefault(key, Buffer(dtype, 1, flat))
+        else:
+            buffer = Buffer(dtype, flat.size, flat)
+        return Tensor(buffer, tuple(values.shape), row_major(values.shape))
+
+    def scalar(self, value: float | int | bool, dtype: DType) -> Tensor:
+        """A tensor of rank 0. ASSUMES that `value` fits `dtype`."""
+        return self.constant(np.array(value).astype(dtype.numpy))
+
+    def filled(self, shape: Shape, value: float | int | bool, dtype: DType) -> Tensor:
+        """`value` everywhere: one element in memory, broadcast."""
+        return self.scalar(value, dtype).broadcast(shape)
+
+    def new(self, dtype: DType, shape: Shape, *sources: Tensor) -> Tensor:
+        """Room for a result that will be computed from `sources` when the model runs."""
+        depends = frozenset[str]().union(*(source.buffer.depends for source in sources))
+        return Tensor(Buffer(dtype, prod(shape), depends=depends), tuple(shape), row_major(shape))
+
+    def known(self, x: Tensor, what: str) -> Array:
+        """The values of a tensor that must be constant; `what` names it in the error."""
+        if not x.is_constant:
+            raise NeedsConstant(what, x.buffer.depends)
+        return x.values()
+
+    # Moves
+
+    def copy(self, out: Tensor, x: Tensor) -> None:
+        """Copies `x`, broadcast, into the view `out`."""
+        if x.dtype.width != out.dtype.width:
+            raise Refuse(f"cannot copy {x.dtype.name} into {out.dtype.name}")
+        values = x.buffer.values
+        if values is not None and values.size == 1:
+            bits = int(values.view(f"u{out.dtype.width}")[0])
+            self._strided(Opcode.FILL, out, [], imm=(bits,))
+        else:
+            self._strided(Opcode.COPY, out, [x.broadcast(out.shape)])
+
+    def contiguous(self, x: Tensor) -> Tensor:
+        """The same elements, packed and row-major: `x` itself if it is, else a copy."""
+        if x.is_contiguous:
+            return Tensor(x.buffer, x.shape, row_major(x.shape), x.offset)
+        if x.is_constant and self._folds(x.shape, x.dtype, x):
+            return self.constant(x.values())
+        out = self.new(x.dtype, x.shape, x)
+        self.copy(out, x)
+        return out
+
+    def reshape(self, x: Tensor, shape: Sequence[int]) -> Tensor:
+        """The same elements, row-major, in another shape; a copy only where the strides demand one."""
+        if prod(shape) != x.size:
+            raise Refuse(f"cannot reshape {list(x.shape)} ({x.size} elements) to {list(shape)}")
+        view = x.reshaped(tuple(shape))
+        if view is None:
+            view = self.contiguous(x).reshaped(tuple(shape))
+            assert view is not None
+        return view
+
+    # Elementwise
+
+    def unary(self, function: Unary, x: Tensor, *flags: int) -> Tensor:
+        """`function` of each element; bool for predicates, else `x`'s type."""
+        dtype = DType.BOOL if function in PREDICATES else x.dtype
+        if x.is_constant and not flags and self._folds(x.shape, dtype, x):
+            folded = fold.unary(function, x.values())
+            if folded is not None:
+                return self.constant(folded)
+        out = self.new(dtype, x.shape, x)
+        self._strided(Opcode.UNARY, out, [x], imm=(function, *flags))
+        return out
+
+    def binary(self, function: Binary, x: Tensor, y: Tensor) -> Tensor:
+        """`function` of each pair, broadcast; bool for comparisons and logic, else the operands' type."""
+        if x.dtype is not y.dtype:
+            raise Refuse(f"operands of types {x.dtype.name} and {y.dtype.name}; expected one type")
+        if (function in LOGIC) != (x.dtype is DType.BOOL) and function is not Binary.EQ:
+            raise Refuse(f"{function.name} of {x.dtype.name} operands")
+        dtype = DType.BOOL if function in COMPARISONS or function in LOGIC else x.dtype
+        shape = self._common(x, y)
+        if x.is_constant and y.is_constant and self._folds(shape, dtype, x, y):
+            folded = fold.binary(function, x.values(), y.values())
+            if folded is not None:
+                return self.constant(folded)
+        out = self.new(dtype, shape, x, y)
+        self._strided(Opcode.BINARY, out, [x.broadcast(shape), y.broadcast(shape)], imm=(function,))
+        return out
+
+    def select(self, condition: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        """`x` where `condition` (bool) holds, else `y`; broadcast."""
+        if condition.dtype is not DType.BOOL or x.dtype is not y.dtype:
+            found = f"{condition.dtype.name}, {x.dtype.name} and {y.dtype.name}"
+            raise Refuse(f"a choice by types {found}; expected BOOL and twice one type")
+        shape = self._common(condition, x, y)
+        operands = [condition, x, y]
+        if all(t.is_constant for t in operands) and self._folds(shape, x.dtype, *operands):
+            return self.constant(np.where(condition.values(), x.values(), y.values()))
+        out = self.new(x.dtype, shape, *operands)
+        self._strided(Opcode.SELECT, out, [t.broadcast(shape) for t in operands])
+        return out
+
+    def cast(self, x: Tensor, dtype: DType, *, saturate: bool = False) -> Tensor:
+        """`x` as `dtype`; integers wrap, or saturate if asked to; floats always saturate when made integers."""
+        if x.dtype is dtype:
+            return x
+        if x.is_constant and not saturate and self._folds(x.shape, dtype, x):
+            return self.constant(fold.cast(x.values(), dtype))
+        out = self.new(dtype, x.shape, x)
+        self._strided(Opcode.CAST, out, [x], imm=(int(saturate),))
+        return out
+
+    # Contractions and windows
+
+    def contract(self, a: Tensor, b: Tensor, bias: Tensor | None = None, dtype: DType | None = None) -> Tensor:
+        """
+        a[..., M, K] times b[..., K, N], batch dimensions broadcast, plus `bias` broadcast to [..., M, N].
+
+        k ascends, one fused multiply-add each, onto +0; the bias is added last (docs/arithmetic.md, "Contractions").
+        """
+        (m, k), (k_b, n) = a.shape[-2:], b.shape[-2:]
+        if k != k_b:
+            raise Refuse(f"cannot multiply {list(a.shape)} by {list(b.shape)}: {k} columns meet {k_b} rows")
+        batch = self._broadcast(a.shape[:-2], b.shape[:-2])
+        out = self.new(dtype or a.dtype, (*batch, m, n), *(t for t in (a, b, bias) if t is not None))
+        a, b = a.broadcast((*batch, m, k)), b.broadcast((*batch, k, n))
+        # Views over the iteration space batch, M, N: a does not move along N, nor b along M.
+        rows = [
+            Tensor(a.buffer, out.shape, (*a.strides[:-1], 0), a.offset),
+            Tensor(b.buffer, out.shape, (*b.strides[:-2], 0, b.strides[-1]), b.offset),
+        ]
+        if bias is not None:
+            rows.append(bias.broadcast(out.shape))
+        self._strided(Opcode.CONTRACT, out, rows, imm=(k, a.strides[-1], b.strides[-2]), keep=2)
+        return out
+
+    def conv(
+        self,
+        x: Tensor,
+        w: Tensor,
+        bias: Tensor | None,
+        *,
+        groups: int,
+        strides: Shape,
+        dilations: Shape,
+        pads: Shape,
+        out_spatial: Shape,
+        dtype: DType | None = None,
+    ) -> Tensor:
+        """x[N][C][spatial] over w[M][C/groups][kernel]; `pads` are those before each dimension."""
+        x, w = self.contiguous(x), self.contiguous(w)
+        inputs = [x, w] if bias is None else [x, w, self.contiguous(bias)]
+        out = self.new(dtype or x.dtype, (x.shape[0], w.shape[0], *out_spatial), *inputs)
+        fields = (x.shape[0], x.shape[1], w.shape[0], groups)
+        body = _window_body(fields, x.shape[2:], w.shape[2:], strides, dilations, pads, out_spatial)
+        self._append(Opcode.CONV, out, inputs, len(out_spatial), body, grain=out_spatial[-1])
+        return out
+
+    def pool(
+        self, opcode: Opcode, kind: int, x: Tensor, *, kernel: Shape, strides: Shape, dilations: Shape, pads: Shape,
+        out_spatial: Shape, flags: int = 0,
+    ) -> Tensor:  # fmt: skip
+        """Windows over x[N][C][spatial]: `kind` 0 maximum, 1 average without padding, 2 average with it."""
+        x = self.contiguous(x)
+        dtype = DType.I64 if opcode is Opcode.POOL_INDEX else x.dtype
+        out = self.new(dtype, (*x.shape[:2], *out_spatial), x)
+        fields = (x.shape[0], x.shape[1], 0, 0)
+        body = _window_body(fields, x.shape[2:], kernel, strides, dilations, pads, out_spatial)
+        self._append(opcode, out, [x], len(out_spatial), body, imm=(kind, flags), grain=out_spatial[-1])
+        return out
+
+    # Along axes
+
+    def reduce(self, function: Reduction, x: Tensor, axes: Sequence[int]) -> Tensor:
+        """`x` reduced over `axes` (counted from the front), which disappear. ASSUMES that they hold elements."""
+        shape = tuple(size for d, size in enumerate(x.shape) if d not in axes)
+        if x.is_constant and self._folds(shape, x.dtype, x):
+            folded = fold.reduce(function, x.values(), tuple(axes))
+            if folded is not None:
+                return self.constant(folded)
+        out = self.new(x.dtype, shape, x)
+        self._along(Opcode.REDUCE, out, out, x, axes, (function,))
+        return out
+
+    def _along(
+        self, opcode: Opcode, out: Tensor, kept: Tensor, x: Tensor, axes: Sequence[int], imm: tuple[int, ...]
+    ) -> None:
+        """A kernel whose iteration space is `kept`'s dimensions, then `axes` of `x`; imm[1] counts the latter."""
+        kept_axes = [d for d in range(x.rank) if d not in axes]
+        outer, (out_row, x_row) = merged(kept.shape, kept.strides, tuple(x.strides[d] for d in kept_axes))
+        inner, (inner_row,) = merged(tuple(x.shape[d] for d in axes), tuple(x.strides[d] for d in axes))
+        if not inner:
+            inner, inner_row = (1,), (0,)
+        if len(outer) + len(inner) > MAX_RANK:
+            raise Refuse(f"{opcode.name} over {len(outer) + len(inner)} dimensions; a record holds {MAX_RANK}")
+        body = strided_body((*outer, *inner), [(*out_row, *(0,) * len(inner)), (*x_row, *inner_row)])
+        imm = (imm[0], len(inner), *imm[1:])
+        grain = outer[-1] if outer else 1
+        self._append(opcode, out, [x], len(outer) + len(inner), body, imm=imm, grain=grain, count=prod(outer))
+
+    # Records
+
+    def _strided(
+        self, opcode: Opcode, out: Tensor, inputs: list[Tensor], *, imm: tuple[int, ...] = (), keep: int = 0
+    ) -> None:
+        """A kernel over `out`'s dimensions; the last `keep` of them stay as they are."""
+        split = out.rank - keep
+        views = [out, *inputs]
+        outer, rows = merged(out.shape[:split], *(view.strides[:split] for view in views))
+        dims = (*outer, *out.shape[split:])
+        strides = [(*row, *view.strides[split:]) for row, view in zip(rows, views, strict=True)]
+        excess = max(0, len(dims) - MAX_RANK)
+        if out.size == 0:
+            return
+        # A record holds eight dimensions; what is left over becomes one operation a slice.
+        for moved in _corners(dims[:excess], views, [row[:excess] for row in strides]):
+            body = strided_body(dims[excess:], [row[excess:] for row in strides])
+            grain = dims[-1] if dims else 1
+            self._append(
+                opcode, moved[0], moved[1:], len(dims) - excess, body, imm=imm, grain=grain, count=prod(dims[excess:])
+            )
+
+    def _append(
+        self,
+        opcode: Opcode,
+        out: Tensor,
+        inputs: Sequence[Tensor],
+        rank: int,
+        body: tuple[int, ...],
+        *,
+        imm: tuple[int, ...] = (),
+        grain: int = 1,
+        count: int | None = None,
+    ) -> None:
+        count = out.size if count is None else count
+        if count == 0:
+            return  # Nothing to make: an empty tensor has no elements to be wrong.
+        words = tuple(word & (1 << 64) - 1 for word in (*imm, *(0,) * (IMMEDIATES - len(imm))))
+        body = (*body, *(0,) * (BODY_WORDS - len(body)))
+        self.ops.append(Op(opcode, out, tuple(inputs), rank, count, max(grain, 1), words, body, self.origin))
+
+    def _folds(self, shape: Shape, dtype: DType, *sources: Tensor) -> bool:
+        """Whether a constant of this size is worth its bytes."""
+        limit = max(FOLD_LIMIT_BYTES, *(t.buffer.size * t.dtype.width for t in sources))
+        return prod(shape) * dtype.width <= limit
+
+    def _common(self, *tensors: Tensor) -> Shape:
+        return self._broadcast(*(t.shape for t in tensors))
+
+    def _broadcast(self, *shapes: Shape) -> Shape:
+        try:
+            return broadcast_shapes(*shapes)
+        except ValueError as error:
+            raise Refuse(str(error)) from None
+
+
+def _window_body(
+    fields: tuple[int, int, int, int],
+    in_spatial: Shape,
+    kernel: Shape,
+    strides: Shape,
+    dilations: Shape,
+    pads: Shape,
+    out_spatial: Shape,
+) -> tuple[int, ...]:
+    """The body of CONV and POOL (docs/kernels.md): rank, the four `fields`, then six triples."""
+    rank = len(in_spatial)
+    if not 1 <= rank <= 3:
+        raise Refuse(f"{rank} spatial dimensions; expected 1 to 3")
+    triples = (in_spatial, kernel, strides, dilations, pads, out_spatial)
+    neutral = (1, 1, 1, 1, 0, 1)
+    body: list[Any] = [rank, *fields]
+    for triple, rest in zip(triples, neutral, strict=True):
+        body += [*triple, *(rest,) * (3 - rank)]
+    return tuple(body)
+
+
+def _corners(dims: Shape, views: Sequence[Tensor], strides: Sequence[Shape]) -> Iterator[list[Tensor]]:
+    """The views moved to each index of `dims`, in order."""
+    for index in product(*map(range, dims)):
+        yield [
+            Tensor(v.buffer, v.shape, v.strides, v.offset + sum(i * s for i, s in zip(index, row, strict=True)))
+            for v, row in zip(views, strides, strict=True)
+        ]

@@ -1,0 +1,429 @@
+"""
+From an ONNX file to operations.
+
+1. `load` reads and checks the file.
+2. `Importer.run` gives every graph input a tensor (`bind` has made its shape concrete), then walks the nodes in
+   order and hands each to its lowering (`lower`). Shapes need no inference of their own: every tensor that a
+   lowering returns has one. Values that are known are folded on the way, so shape arithmetic leaves nothing behind.
+3. Control flow with a known condition, and functions of the model, are walked in place (`Subgraph`, `_call`).
+
+What cannot be expressed is refused with the operator, the node, the opset and the reason (`refusals`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from onnx import AttributeProto, TensorProto, numpy_helper
+
+from .builder import Builder
+from .emitter import Origin
+from .lower import Value, find, versions
+from .opcodes import DType
+from .refusals import (
+    InputNotFixed,
+    InvalidModel,
+    ModelError,
+    ModelFileError,
+    NeedsConstant,
+    Refuse,
+    UnboundDimension,
+    UnsupportedOp,
+    UnsupportedOpset,
+    UnsupportedType,
+)
+from .tensor import Array, Shape, Tensor
+
+DOMAINS = {"": 27, "ai.onnx.ml": 5, "com.microsoft": 1, "ai.onnx.preview.training": 1}
+"""The operator sets that lowerings exist for, and the newest version of each that they were written against."""
+
+ModelSource = Path | str | bytes | onnx.ModelProto
+
+
+def load(source: ModelSource) -> onnx.ModelProto:
+    """
+    The model in a file, in bytes, or as it is.
+
+    Raises `ModelFileError` if there is no file or it does not hold a model, `InvalidModel` if ONNX's checker objects.
+    """
+    if isinstance(source, onnx.ModelProto):
+        return _checked(source, "the model")
+    if isinstance(source, bytes):
+        return _checked(_parsed(source, "the model"), "the model")
+    path = Path(source)
+    if not path.is_file():
+        found = "a directory" if path.is_dir() else "nothing"
+        raise ModelFileError(f"{path} is {found}; expected an ONNX file")
+    try:
+        model = _parsed(path.read_bytes(), str(path))
+        onnx.load_external_data_for_model(model, str(path.parent))
+    except OSError as error:
+        raise ModelFileError(f"cannot read {error.filename or path}: {error.strerror}; expected an ONNX file") from None
+    except (onnx.checker.ValidationError, ValueError) as error:
+        raise ModelFileError(f"cannot read the weights beside {path}: {error}") from None
+    return _checked(model, str(path))
+
+
+def _parsed(raw: bytes, name: str) -> onnx.ModelProto:
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(raw)
+    except DecodeError:
+        raise ModelFileError(
+            f"{name} ({len(raw):,} bytes) is not an ONNX model, or is cut short", hint="download or export it again"
+        ) from None
+    if not model.ir_version or not model.HasField("graph"):
+        raise ModelFileError(f"{name} ({len(raw):,} bytes) is not an ONNX model: it has no graph")
+    return model
+
+
+def _checked(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
+    try:
+        onnx.checker.check_model(model)
+    except onnx.checker.ValidationError as error:
+        reason = str(error).strip().split("\n")[0]
+        raise InvalidModel(f"{name} breaks ONNX's rules: {reason}") from None
+    for opset in model.opset_import:
+        newest = DOMAINS.get(_domain(opset.domain))
+        if newest is not None and not 1 <= opset.version <= newest:
+            raise UnsupportedOpset(_domain(opset.domain), opset.version, f"1 to {newest}")
+    return model
+
+
+def bind(value: onnx.ValueInfoProto, dims: Mapping[str, int]) -> tuple[DType, Shape]:
+    """
+    The element type and the concrete shape of a graph input.
+
+    `dims` gives sizes to named dimensions, and to nameless ones as `input.position`. Raises `UnsupportedType` or
+    `UnboundDimension`.
+    """
+    kind = value.type.WhichOneof("value")
+    if kind != "tensor_type":
+        raise UnsupportedType(value.name, kind or "none", "a tensor")
+    tensor = value.type.tensor_type
+    dtype = _dtype(value.name, tensor.elem_type)
+    if not tensor.HasField("shape"):
+        raise UnsupportedType(value.name, "a tensor without a shape", "a shape, if only of named dimensions")
+    shape = []
+    for position, dim in enumerate(tensor.shape.dim):
+        size = dim.dim_value if dim.HasField("dim_value") else dims.get(dim.dim_param)
+        size = dims.get(f"{value.name}.{position}", size)
+        if size is None or size < 0:
+            raise UnboundDimension(value.name, dim.dim_param, position)
+        shape.append(int(size))
+    return dtype, tuple(shape)
+
+
+def dimension_names(model: onnx.ModelProto) -> list[str]:
+    """What `dims` may name: the inputs' named dimensions, then every `input.position`."""
+    given = {tensor.name for tensor in model.graph.initializer}
+    named, placed = [], []
+    for value in model.graph.input:
+        if value.name not in given and value.type.WhichOneof("value") == "tensor_type":
+            for position, dim in enumerate(value.type.tensor_type.shape.dim):
+                if dim.dim_param and dim.dim_param not in named:
+                    named.append(dim.dim_param)
+                placed.append(f"{value.name}.{position}")
+    return named + placed
+
+
+class Scope:
+    """Names and their values; a subgraph sees those around it."""
+
+    def __init__(self, outer: Scope | None = None) -> None:
+        self.values: dict[str, Value] = {}
+        self.outer = outer
+
+    def __getitem__(self, name: str) -> Value:
+        scope: Scope | None = self
+        while scope is not None:
+            if name in scope.values:
+                return scope.values[name]
+            scope = scope.outer
+        raise InvalidModel(f"tensor {name!r} is used before anything makes it")
+
+
+@dataclass(frozen=True, slots=True)
+class Subgraph:
+    """A graph in an attribute, with the scope that it stands in: calling it lowers its nodes in place."""
+
+    importer: Importer
+    graph: onnx.GraphProto
+    scope: Scope
+    opsets: Mapping[str, int]
+
+    def __call__(self, *inputs: Value) -> list[Value]:
+        """The graph's outputs for these inputs."""
+        inner = Scope(self.scope)
+        for value, given in zip(self.graph.input, inputs, strict=True):
+            inner.values[value.name] = given
+        self.importer.walk(self.graph, inner, self.opsets)
+        return [inner[value.name] for value in self.graph.output]
+
+    @property
+    def outputs(self) -> int:
+        return len(self.graph.output)
+
+
+class Importer:
+    """Lowers one model into one `Builder`."""
+
+    def __init__(self, model: onnx.ModelProto, builder: Builder) -> None:
+        self.model = model
+        self.builder = builder
+        self.inputs: list[tuple[str, Tensor]] = []
+        """The inputs that stay inputs, in the graph's order."""
+        self.notes: list[str] = []
+        """Choices that change results, for the reader."""
+        self._functions = {(_domain(f.domain), f.name, f.overload): f for f in model.functions}
+        self._arguments: dict[str, AttributeProto] = {}
+        self._path: list[str] = []
+
+    def run(self, dims: Mapping[str, int], constants: Mapping[str, Array]) -> list[tuple[str, Tensor]]:
+        """The graph's outputs, by name, in the graph's order."""
+        graph = self.model.graph
+        scope = Scope()
+        given = {tensor.name for tensor in graph.initializer}
+        self._refuse_unknown("dims", dims, dimension_names(self.model))
+        self._refuse_unknown("constants", constants, [value.name for value in graph.input])
+        for value in graph.input:
+            if value.name in constants:
+                scope.values[value.name] = self._fixed(value, constants[value.name], dims)
+            elif value.name not in given:
+                dtype, shape = bind(value, dims)
+                tensor = self.builder.new(dtype, shape)
+                tensor.buffer.input_name = value.name
+                tensor.buffer.depends = frozenset({value.name})
+                scope.values[value.name] = tensor
+                self.inputs.append((value.name, tensor))
+        opsets = {_domain(opset.domain): opset.version for opset in self.model.opset_import}
+        self.walk(graph, scope, opsets)
+        return [(value.name, self._output(value, scope[value.name])) for value in graph.output]
+
+    def walk(self, graph: onnx.GraphProto, scope: Scope, opsets: Mapping[str, int]) -> None:
+        """Lowers the graph's nodes in order; every value gets its name in `scope`."""
+        for tensor in graph.initializer:
+            if tensor.name not in scope.values:
+                scope.values[tensor.name] = self._constant(tensor)
+        for sparse in graph.sparse_initializer:
+            scope.values[sparse.values.name] = self._sparse(sparse)
+        wanted = _needed(graph.node, {value.name for value in graph.output})
+        for index, node in enumerate(graph.node):
+            if index in wanted:
+                self._node(node, scope, opsets)
+
+    def _node(self, node: onnx.NodeProto, scope: Scope, opsets: Mapping[str, int]) -> None:
+        domain = _domain(node.domain)
+        inputs = [scope[name] if name else None for name in node.input]
+        while inputs and inputs[-1] is None:
+            inputs.pop()
+        name = node.name or next((output for output in node.output if output), "")
+        function = self._functions.get((domain, node.op_type, node.overload))
+        results: Sequence[Value]
+        if function is not None:
+            results = self._call(function, node, inputs, scope, opsets, name)
+        else:
+            results = self._lower(node, domain, name, inputs, scope, opsets)
+        if len(results) < len(node.output):
+            version = opsets.get(domain, 0)
+            reason = f"output number {len(results) + 1} is not supported"
+            raise UnsupportedOp(node.op_type, name, version, reason)
+        for output, value in zip(node.output, results, strict=False):
+            if output:
+                scope.values[output] = value
+
+    def _lower(
+        self,
+        node: onnx.NodeProto,
+        domain: str,
+        name: str,
+        inputs: Sequence[Value],
+        scope: Scope,
+        opsets: Mapping[str, int],
+    ) -> Sequence[Value]:
+        version = opsets.get(domain, 0)
+        full_name = "/".join([*self._path, name])
+        if domain not in DOMAINS:
+            reason = f"the operator set {domain!r} is unknown"
+            raise UnsupportedOp(node.op_type, full_name, version, reason)
+        entry = find(domain, node.op_type, version)
+        if entry is None:
+            since = versions(domain, node.op_type)
+            reason = f"expected opset {since[0]} or newer" if since else REASONS.get(node.op_type, "no lowering for it")
+            raise UnsupportedOp(node.op_type, full_name, version, reason)
+        outer, self.builder.origin = self.builder.origin, Origin(node.op_type, full_name)
+        try:
+            attributes = {a.name: self._attribute(a, scope, opsets) for a in map(self._bound, node.attribute) if a}
+            return entry(self.builder, inputs, attributes)
+        except Refuse as refusal:
+            raise UnsupportedOp(node.op_type, full_name, version, str(refusal)) from None
+        except NeedsConstant as need:
+            if not need.depends:
+                reason = f"{need.what} must be known when the model is compiled, but is computed"
+                raise UnsupportedOp(node.op_type, full_name, version, reason) from None
+            raise InputNotFixed(node.op_type, full_name, version, need.what, need.depends) from None
+        finally:
+            self.builder.origin = outer
+
+    def _call(
+        self,
+        function: onnx.FunctionProto,
+        node: onnx.NodeProto,
+        inputs: Sequence[Value],
+        scope: Scope,
+        opsets: Mapping[str, int],
+        name: str,
+    ) -> list[Value]:
+        """A function of the model, walked in place with its own names, attributes and operator sets."""
+        inner = Scope()
+        padded = [*inputs, *(None,) * (len(function.input) - len(inputs))]
+        inner.values.update(zip(function.input, padded, strict=True))
+        arguments = {a.name: a for a in function.attribute_proto}
+        arguments |= {a.name: a for a in map(self._bound, node.attribute) if a}
+        outer, self._arguments = self._arguments, arguments
+        self._path.append(name)
+        own = {_domain(opset.domain): opset.version for opset in function.opset_import}
+        wanted = _needed(function.node, set(function.output))
+        for index, part in enumerate(function.node):
+            if index in wanted:
+                self._node(part, inner, {**opsets, **own})
+        self._path.pop()
+        self._arguments = outer
+        return [inner[output] for output in function.output]
+
+    def _bound(self, attribute: AttributeProto) -> AttributeProto | None:
+        """The attribute, or the argument of the function being walked that it refers to; None if not given."""
+        if not attribute.ref_attr_name:
+            return attribute
+        argument = self._arguments.get(attribute.ref_attr_name)
+        if argument is None:
+            return None
+        bound = AttributeProto()
+        bound.CopyFrom(argument)
+        bound.name = attribute.name
+        return bound
+
+    def _attribute(self, attribute: AttributeProto, scope: Scope, opsets: Mapping[str, int]) -> Any:
+        """The attribute as a Python value: number, text, tuple, numpy array, or `Subgraph`."""
+        kind = attribute.type
+        if kind == AttributeProto.GRAPH:
+            return Subgraph(self, attribute.g, scope, opsets)
+        if kind == AttributeProto.TENSOR:
+            return _array("", attribute.t)
+        if kind == AttributeProto.STRING:
+            return _text(attribute.s)
+        if kind == AttributeProto.STRINGS:
+            return tuple(_text(item) for item in attribute.strings)
+        if kind in (AttributeProto.FLOAT, AttributeProto.INT, AttributeProto.FLOATS, AttributeProto.INTS):
+            value = onnx.helper.get_attribute_value(attribute)
+            return tuple(value) if kind in (AttributeProto.FLOATS, AttributeProto.INTS) else value
+        raise Refuse(f"attribute {attribute.name!r} has a type that is not supported")
+
+    def _constant(self, tensor: TensorProto) -> Tensor:
+        try:
+            return self.builder.constant(_array(tensor.name, tensor))
+        except Refuse as refusal:
+            raise UnsupportedType(tensor.name, str(refusal), "a type that kernels take") from None
+
+    def _sparse(self, sparse: onnx.SparseTensorProto) -> Tensor:
+        """A sparse initializer, written out."""
+        values, indices = _array(sparse.values.name, sparse.values), numpy_helper.to_array(sparse.indices)
+        dense = np.zeros(tuple(sparse.dims), values.dtype)
+        if indices.ndim == 2:
+            dense[tuple(indices.T)] = values
+        else:
+            dense.reshape(-1)[indices] = values
+        return self.builder.constant(dense)
+
+    def _fixed(self, value: onnx.ValueInfoProto, array: Array, dims: Mapping[str, int]) -> Tensor:
+        """A graph input whose value is given when compiling."""
+        kind = value.type.WhichOneof("value")
+        if kind != "tensor_type":
+            raise UnsupportedType(value.name, kind or "none", "a tensor")
+        dtype = _dtype(value.name, value.type.tensor_type.elem_type)
+        if np.asarray(array).dtype != dtype.numpy:
+            raise UnsupportedType(value.name, f"the fixed value's {np.asarray(array).dtype}", str(dtype.numpy))
+        return self.builder.constant(np.asarray(array))
+
+    def _output(self, value: onnx.ValueInfoProto, result: Value) -> Tensor:
+        if not isinstance(result, Tensor):
+            found = "no value" if result is None else "a sequence"
+            raise UnsupportedType(value.name, found, "a tensor")
+        declared = value.type.tensor_type.elem_type
+        if declared and declared != result.dtype:
+            expected = TensorProto.DataType.Name(declared)
+            raise InvalidModel(f"output {value.name!r} is {result.dtype.name}; the model declares {expected}")
+        return result
+
+    @staticmethod
+    def _refuse_unknown(what: str, given: Mapping[str, object], known: Sequence[str]) -> None:
+        unknown = sorted(given.keys() - set(known))
+        if unknown:
+            expected = ", ".join(repr(name) for name in known) or "none"
+            raise ModelError(f"{what} names {unknown[0]!r}, which the model does not have; expected {expected}")
+
+
+_RANDOM = ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli")
+_TEXT = ("StringNormalizer", "StringSplit", "StringConcat", "RegexFullMatch")
+REASONS = {
+    **dict.fromkeys(_RANDOM, "its output is not determined by its inputs"),
+    **dict.fromkeys(_TEXT, "text has no place in the segment, whose blocks hold numbers"),
+}
+"""Why operators that will never have a lowering have none."""
+
+
+def _needed(nodes: Sequence[onnx.NodeProto], outputs: set[str]) -> set[int]:
+    """The indices of the nodes that `outputs` depend on."""
+    wanted, needed = set(), set(outputs)
+    for index in reversed(range(len(nodes))):
+        if needed.intersection(nodes[index].output):
+            wanted.add(index)
+            needed |= _uses(nodes[index])
+    return wanted
+
+
+def _uses(node: onnx.NodeProto) -> set[str]:
+    """The names that a node, or a graph in its attributes, refers to."""
+    names = set(node.input)
+    for attribute in node.attribute:
+        for graph in (*attribute.graphs, *((attribute.g,) if attribute.HasField("g") else ())):
+            names |= {value.name for value in graph.output}
+            for inner in graph.node:
+                names |= _uses(inner)
+    return names
+
+
+def _array(name: str, tensor: TensorProto) -> Array:
+    if tensor.data_type == TensorProto.STRING:
+        raise UnsupportedType(name, "STRING", "numbers")
+    _dtype(name, tensor.data_type)
+    try:
+        return np.asarray(numpy_helper.to_array(tensor))
+    except (ValueError, TypeError) as error:
+        raise InvalidModel(f"constant {name!r} cannot be read: {error}") from None
+
+
+def _dtype(name: str, number: int) -> DType:
+    try:
+        return DType(number)
+    except ValueError:
+        found = TensorProto.DataType.Name(number) if number in TensorProto.DataType.values() else str(number)
+        expected = ", ".join(dtype.name for dtype in DType)
+        raise UnsupportedType(name, found, f"one of {expected}") from None
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", errors="replace")
+
+
+def _domain(domain: str) -> str:
+    return "" if domain == "ai.onnx" else domain
+
+
+__all__ = ["Importer", "ModelSource", "Scope", "Subgraph", "bind", "dimension_names", "load"]

@@ -1,0 +1,265 @@
+"""Operators that treat every element alike: activations, arithmetic, comparisons, logic, casts."""
+
+from __future__ import annotations
+
+from functools import reduce
+
+import numpy as np
+
+from ..builder import Builder
+from ..opcodes import Binary, DType, Unary
+from ..refusals import Refuse
+from ..tensor import Tensor
+from .registry import lowers
+
+# ONNX operator -> unary function; the attribute-free ones.
+_UNARY = {
+    "Neg": Unary.NEG,
+    "Abs": Unary.ABS,
+    "Sign": Unary.SIGN,
+    "Reciprocal": Unary.RECIPROCAL,
+    "Sqrt": Unary.SQRT,
+    "Floor": Unary.FLOOR,
+    "Ceil": Unary.CEIL,
+    "Round": Unary.ROUND,
+    "Exp": Unary.EXP,
+    "Log": Unary.LOG,
+    "Sin": Unary.SIN,
+    "Cos": Unary.COS,
+    "Tan": Unary.TAN,
+    "Asin": Unary.ASIN,
+    "Acos": Unary.ACOS,
+    "Atan": Unary.ATAN,
+    "Sinh": Unary.SINH,
+    "Cosh": Unary.COSH,
+    "Tanh": Unary.TANH,
+    "Asinh": Unary.ASINH,
+    "Acosh": Unary.ACOSH,
+    "Atanh": Unary.ATANH,
+    "Erf": Unary.ERF,
+    "Sigmoid": Unary.SIGMOID,
+    "Softplus": Unary.SOFTPLUS,
+    "Relu": Unary.RELU,
+    "Not": Unary.NOT,
+    "BitwiseNot": Unary.BITNOT,
+    "IsNaN": Unary.ISNAN,
+}
+
+
+def _unary(name: str, function: Unary) -> None:
+    @lowers(name, since=6, in_f32=True)
+    def lower(g: Builder, x: Tensor) -> Tensor:
+        return g.unary(function, x)
+
+    @lowers(name, in_f32=True)
+    def lower_1(g: Builder, x: Tensor, *, consumed_inputs: object = None) -> Tensor:
+        return g.unary(function, x)
+
+
+for _name, _function in _UNARY.items():
+    _unary(_name, _function)
+
+_BINARY = {
+    "Add": Binary.ADD,
+    "Sub": Binary.SUB,
+    "Mul": Binary.MUL,
+    "Div": Binary.DIV,
+    "Pow": Binary.POW,
+    "And": Binary.AND,
+    "Or": Binary.OR,
+    "Xor": Binary.XOR,
+    "Equal": Binary.EQ,
+    "Less": Binary.LT,
+    "LessOrEqual": Binary.LE,
+    "BitwiseAnd": Binary.BITAND,
+    "BitwiseOr": Binary.BITOR,
+    "BitwiseXor": Binary.BITXOR,
+    "PRelu": Binary.PRELU,
+}
+
+
+def _binary(name: str, function: Binary) -> None:
+    @lowers(name, since=7, in_f32=True)
+    def lower(g: Builder, x: Tensor, y: Tensor) -> Tensor:
+        if function is Binary.POW and y.dtype is not x.dtype:
+            return _mixed_power(g, x, y)
+        return g.binary(function, x, y)
+
+    @lowers(name, in_f32=True)
+    def lower_1(
+        g: Builder, x: Tensor, y: Tensor, *, broadcast: int = 0, axis: int | None = None, consumed_inputs: object = None
+    ) -> Tensor:
+        """Before version 7, the second operand's place among the first's dimensions was an attribute."""
+        if name == "PRelu" and y.rank == 1 and y.size > 1:
+            axis = 1
+        if axis is not None:
+            for _ in range(x.rank - g.axis(x, axis) - y.rank):
+                y = y.with_axis(y.rank)
+        return g.binary(function, x, y)
+
+
+for _name, _binary_function in _BINARY.items():
+    _binary(_name, _binary_function)
+
+
+def _mixed_power(g: Builder, x: Tensor, y: Tensor) -> Tensor:
+    """The result has the base's type; a float exponent of an integer is computed in binary32."""
+    if x.dtype.is_float or (y.dtype.is_integer and x.dtype.is_integer):
+        return g.power(x, g.cast(y, x.dtype))
+    return g.cast(g.power(g.cast(x, DType.F32), g.cast(y, DType.F32)), x.dtype)
+
+
+@lowers("Greater", since=7, in_f32=True)
+def greater(g: Builder, x: Tensor, y: Tensor) -> Tensor:
+    return g.less(y, x)
+
+
+@lowers("GreaterOrEqual", since=12, in_f32=True)
+def greater_or_equal(g: Builder, x: Tensor, y: Tensor) -> Tensor:
+    return g.less_equal(y, x)
+
+
+@lowers("Sum", in_f32=True)
+def add_all(g: Builder, *xs: Tensor) -> Tensor:
+    return reduce(g.add, xs)
+
+
+@lowers("Mean", in_f32=True)
+def mean(g: Builder, *xs: Tensor) -> Tensor:
+    return g.div(reduce(g.add, xs), len(xs))
+
+
+@lowers("Max", in_f32=True)
+def maximum(g: Builder, *xs: Tensor) -> Tensor:
+    return reduce(g.maximum, xs)
+
+
+@lowers("Min", in_f32=True)
+def minimum(g: Builder, *xs: Tensor) -> Tensor:
+    return reduce(g.minimum, xs)
+
+
+@lowers("Mod", in_f32=True)
+def modulo(g: Builder, x: Tensor, y: Tensor, *, fmod: int = 0) -> Tensor:
+    """The divisor's sign, or with `fmod` the dividend's."""
+    return g.binary(Binary.FMOD if fmod else Binary.MOD, x, y)
+
+
+@lowers("BitShift")
+def bit_shift(g: Builder, x: Tensor, y: Tensor, *, direction: str) -> Tensor:
+    if direction not in ("LEFT", "RIGHT"):
+        raise Refuse(f"direction {direction!r}; expected 'LEFT' or 'RIGHT'")
+    return g.binary(Binary.SHL if direction == "LEFT" else Binary.SHR, x, y)
+
+
+@lowers("Where")
+def where(g: Builder, condition: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    return g.select(condition, x, y)
+
+
+@lowers("Identity")
+def identity(g: Builder, x: Tensor) -> Tensor:
+    return x
+
+
+@lowers("IsInf", in_f32=True)
+def is_inf(g: Builder, x: Tensor, *, detect_negative: int = 1, detect_positive: int = 1) -> Tensor:
+    return g.unary(Unary.ISINF, x, int(bool(detect_negative)) | int(bool(detect_positive)) << 1)
+
+
+@lowers("Clip", since=11, in_f32=True)
+def clip(g: Builder, x: Tensor, low: Tensor | None = None, high: Tensor | None = None) -> Tensor:
+    return g.clipped(x, low, high)
+
+
+@lowers("Clip", in_f32=True)
+def clip_1(
+    g: Builder,
+    x: Tensor,
+    *,
+    min: float = -3.4028234663852886e38,
+    max: float = 3.4028234663852886e38,
+    consumed_inputs: object = None,
+) -> Tensor:
+    return g.clipped(x, min, max)
+
+
+# Activations. Each is its formula; none changes the shape.
+
+
+@lowers("LeakyRelu", in_f32=True)
+def leaky_relu(g: Builder, x: Tensor, *, alpha: float = 0.01, consumed_inputs: object = None) -> Tensor:
+    return g.binary(Binary.PRELU, x, g.scalar(alpha, x.dtype))
+
+
+@lowers("Elu", in_f32=True)
+def elu(g: Builder, x: Tensor, *, alpha: float = 1.0, consumed_inputs: object = None) -> Tensor:
+    return g.choose(g.less(x, 0), g.mul(g.sub(g.exp(x), 1), alpha), x)
+
+
+@lowers("Selu", in_f32=True)
+def selu(
+    g: Builder,
+    x: Tensor,
+    *,
+    alpha: float = 1.6732632423543772,
+    gamma: float = 1.0507009873554805,
+    consumed_inputs: object = None,
+) -> Tensor:
+    return g.mul(elu(g, x, alpha=alpha), gamma)
+
+
+@lowers("Celu", in_f32=True)
+def celu(g: Builder, x: Tensor, *, alpha: float = 1.0) -> Tensor:
+    below = g.mul(g.sub(g.exp(g.div(x, alpha)), 1), alpha)
+    return g.add(g.relu(x), g.minimum(below, 0))
+
+
+@lowers("ThresholdedRelu", in_f32=True)
+def thresholded_relu(g: Builder, x: Tensor, *, alpha: float = 1.0) -> Tensor:
+    return g.choose(g.less(g.scalar(alpha, x.dtype), x), x, 0)
+
+
+@lowers("HardSigmoid", in_f32=True)
+def hard_sigmoid(
+    g: Builder, x: Tensor, *, alpha: float = 0.2, beta: float = 0.5, consumed_inputs: object = None
+) -> Tensor:
+    return g.clipped(g.add(g.mul(x, alpha), beta), 0, 1)
+
+
+@lowers("HardSwish", in_f32=True)
+def hard_swish(g: Builder, x: Tensor) -> Tensor:
+    return g.mul(x, hard_sigmoid(g, x, alpha=float(np.float32(1 / 6)), beta=0.5))
+
+
+@lowers("Swish", in_f32=True)
+def swish(g: Builder, x: Tensor, *, alpha: float = 1.0) -> Tensor:
+    return g.mul(x, g.sigmoid(g.mul(x, alpha) if alpha != 1 else x))
+
+
+@lowers("Mish", in_f32=True)
+def mish(g: Builder, x: Tensor) -> Tensor:
+    return g.mul(x, g.tanh(g.unary(Unary.SOFTPLUS, x)))
+
+
+@lowers("Softsign", in_f32=True)
+def softsign(g: Builder, x: Tensor) -> Tensor:
+    return g.div(x, g.add(g.absolute(x), 1))
+
+
+@lowers("Shrink", in_f32=True)
+def shrink(g: Builder, x: Tensor, *, bias: float = 0.0, lambd: float = 0.5) -> Tensor:
+    above = g.choose(g.less(g.scalar(lambd, x.dtype), x), g.sub(x, bias), 0)
+    return g.choose(g.less(x, -lambd), g.add(x, bias), above)
+
+
+@lowers("Gelu", in_f32=True)
+def gelu(g: Builder, x: Tensor, *, approximate: str = "none") -> Tensor:
+    if approximate == "tanh":
+        cubic = g.add(g.mul(g.mul(g.square(x), x), 0.044715), x)
+        inner = g.tanh(g.mul(cubic, 0.7978845608028654))  # sqrt(2 / pi)
+    elif approximate == "none":
+        inner = g.unary(Unary.ERF, g.mul(x, 0.7071067811865476))  # 1 / sqrt(2)
+    else:
+        raise Refuse(f"approximate {approximate!r}; expected 'none' or 'tanh'")
+    return g.mul(g.mul(x, 0.5), g.add(inner, 1))

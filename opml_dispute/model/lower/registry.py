@@ -1,0 +1,122 @@
+"""
+Which function lowers which operator: the `lowers` decorator, and `find`.
+
+A lowering is only its operator's mathematics. The frame around it (here and in `importer`) has already turned
+attributes into Python values, chosen the version for the model's opset, refused attributes that the function does
+not name and, with `in_f32`, made narrow and wide floats binary32 on the way in and given results back in the type
+that came.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..builder import Builder
+from ..opcodes import DType
+from ..refusals import Refuse
+from ..tensor import Tensor
+
+Value = Any
+"""What flows along an edge: a `Tensor`, a list of values (a sequence), or None (an omitted or empty optional)."""
+
+Lowering = Callable[..., Any]
+
+NARROW = frozenset({DType.F16, DType.BF16, DType.F64})
+"""Floats that are stored as they are, and computed in binary32 (docs/operators.md, "Floats")."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One operator, from one version of its operator set on."""
+
+    function: Lowering
+    since: int
+    in_f32: bool
+    attributes: frozenset[str]
+    required: frozenset[str]
+    least: int
+    """Inputs that the function cannot do without."""
+    most: int | None
+    """Inputs that it takes; None for any number."""
+
+    def __call__(self, g: Builder, inputs: Sequence[Value], attributes: dict[str, Any]) -> tuple[Value, ...]:
+        """The operator's outputs. Raises `Refuse` or `NeedsConstant` with the reason alone."""
+        self._check(inputs, attributes)
+        given = list(inputs)
+        narrow = next((v.dtype for v in given if isinstance(v, Tensor) and v.dtype in NARROW), None)
+        if not self.in_f32 or narrow is None:
+            return _outputs(self.function(g, *given, **attributes))
+        wide = [g.cast(v, DType.F32) if isinstance(v, Tensor) and v.dtype in NARROW else v for v in given]
+        results = _outputs(self.function(g, *wide, **attributes))
+        return tuple(g.cast(v, narrow) if isinstance(v, Tensor) and v.dtype is DType.F32 else v for v in results)
+
+    def _check(self, inputs: Sequence[Value], attributes: dict[str, Any]) -> None:
+        unknown = sorted(attributes.keys() - self.attributes)
+        if unknown:
+            raise Refuse(f"attribute {unknown[0]!r} is not supported; expected {_names(self.attributes)}")
+        missing = sorted(self.required - attributes.keys())
+        if missing:
+            raise Refuse(f"attribute {missing[0]!r} is missing")
+        if len(inputs) < self.least or any(v is None for v in inputs[: self.least]):
+            raise Refuse(f"{sum(v is not None for v in inputs)} inputs; expected at least {self.least}")
+        if self.most is not None and len(inputs) > self.most:
+            raise Refuse(f"{len(inputs)} inputs; expected at most {self.most}")
+
+
+_ENTRIES: dict[tuple[str, str], list[Entry]] = {}
+
+
+def lowers(*names: str, since: int = 1, domain: str = "", in_f32: bool = False) -> Callable[[Lowering], Lowering]:
+    """
+    Registers a function as the lowering of operators `names` from version `since` of their operator set on.
+
+    Its positional parameters are the builder and the operator's inputs; keyword-only ones are its attributes.
+    """
+
+    def register(function: Lowering) -> Lowering:
+        parameters = list(inspect.signature(function).parameters.values())[1:]
+        keywords = [p for p in parameters if p.kind is p.KEYWORD_ONLY]
+        positional = [p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+        entry = Entry(
+            function,
+            since,
+            in_f32,
+            frozenset(p.name for p in keywords),
+            frozenset(p.name for p in keywords if p.default is p.empty),
+            sum(p.default is p.empty for p in positional),
+            None if any(p.kind is p.VAR_POSITIONAL for p in parameters) else len(positional),
+        )
+        for name in names:
+            entries = _ENTRIES.setdefault((domain, name), [])
+            assert all(other.since != since for other in entries), (domain, name, since)
+            entries.append(entry)
+            entries.sort(key=lambda e: e.since)
+        return function
+
+    return register
+
+
+def find(domain: str, op_type: str, version: int) -> Entry | None:
+    """The lowering of an operator in a version of its operator set; None if there is none."""
+    return next((e for e in reversed(_ENTRIES.get((domain, op_type), [])) if e.since <= version), None)
+
+
+def versions(domain: str, op_type: str) -> list[int]:
+    """The versions from which on an operator is lowered; empty if it is not known at all."""
+    return [entry.since for entry in _ENTRIES.get((domain, op_type), [])]
+
+
+def operators() -> list[tuple[str, str]]:
+    """All (domain, operator) pairs that have a lowering, sorted."""
+    return sorted(_ENTRIES)
+
+
+def _outputs(result: Any) -> tuple[Value, ...]:
+    return result if isinstance(result, tuple) else (result,)
+
+
+def _names(attributes: frozenset[str]) -> str:
+    return ", ".join(sorted(attributes)) or "none"

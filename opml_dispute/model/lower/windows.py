@@ -1,0 +1,70 @@
+"""What convolution and pooling share: window attributes, made explicit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..refusals import Refuse
+from ..tensor import Shape
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """Where a kernel's windows lie; one number per spatial dimension."""
+
+    kernel: Shape
+    strides: Shape
+    dilations: Shape
+    before: Shape
+    """Padding before the first element."""
+    after: Shape
+    """Padding after the last element; negative where the last elements are in no window."""
+    out: Shape
+    """Windows along each dimension."""
+
+
+def windows(
+    spatial: Shape,
+    kernel: Shape,
+    *,
+    strides: Shape | None,
+    dilations: Shape | None,
+    pads: Shape | None,
+    auto_pad: str,
+    ceil_mode: bool = False,
+) -> Windows:
+    """
+    The attributes of Conv and the pools, defaults filled in.
+
+    Raises `Refuse` if their lengths do not match the input's, or a window does not fit.
+    """
+    rank = len(spatial)
+    strides, dilations = strides or (1,) * rank, dilations or (1,) * rank
+    pads = pads or (0,) * (2 * rank)
+    if not len(kernel) == len(strides) == len(dilations) == rank or len(pads) != 2 * rank:
+        raise Refuse(f"kernel {kernel}, strides {strides}, pads {pads} for an input of {rank} spatial dimensions")
+    if min((*strides, *dilations, *kernel), default=1) < 1:
+        raise Refuse(f"kernel {kernel}, strides {strides}, dilations {dilations}; expected positive numbers")
+    before, after, out = [], [], []
+    for d in range(rank):
+        span = dilations[d] * (kernel[d] - 1) + 1
+        begin, end = pads[d], pads[rank + d]
+        if auto_pad in ("SAME_UPPER", "SAME_LOWER"):
+            count = -(-spatial[d] // strides[d])
+            total = max((count - 1) * strides[d] + span - spatial[d], 0)
+            begin = total // 2 if auto_pad == "SAME_UPPER" else total - total // 2
+            end = total - begin
+        elif auto_pad == "VALID":
+            begin = end = 0
+        elif auto_pad not in ("NOTSET", ""):
+            raise Refuse(f"auto_pad {auto_pad!r}; expected NOTSET, SAME_UPPER, SAME_LOWER or VALID")
+        room = spatial[d] + begin + end - span
+        if room < 0:
+            raise Refuse(f"a window of {span} over {spatial[d]} elements padded by {begin} and {end}")
+        count = (-(-room // strides[d]) if ceil_mode else room // strides[d]) + 1
+        if ceil_mode and (count - 1) * strides[d] >= spatial[d] + begin:
+            count -= 1  # A window that starts in the padding behind the input is none.
+        before.append(begin)
+        after.append((count - 1) * strides[d] + span - spatial[d] - begin)
+        out.append(count)
+    return Windows(kernel, strides, dilations, tuple(before), tuple(after), tuple(out))

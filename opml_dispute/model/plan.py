@@ -1,0 +1,157 @@
+"""
+The plan: every buffer gets its block, every operation its records, every block its end.
+
+1. `live_operations` drops what no output needs.
+2. Each buffer gets a block: a power of two of at least 64 bytes, at an address that it divides, so that its root
+   is a subtree's root. Sections are filled from their start in the order of use. No address is used twice: address
+   space is not scarce, and every byte keeps one element width for the whole run.
+3. Operations become records, cut into tiles (`tile`). The last record that touches a block of ARENA frees it, so
+   the state after the last node holds the outputs and nothing else that was computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ..engine.vm import Block
+from .emitter import Op
+from .opcodes import Binary, Opcode, Reduction, Unary
+from .program import NodeInfo, PlannedBlock, TensorSpec
+from .record import SEC_ARENA, SEC_END, SEC_HEADER, SEC_INPUT, SEC_OUTPUT, SEC_WEIGHTS, Free, Record
+from .refusals import ModelTooLarge
+from .tensor import Buffer, Tensor
+from .tile import Estimate, tiles
+
+MIN_LOG2_SIZE = 6
+"""A block has at least 64 bytes: two leaves, so that it is a subtree."""
+
+
+class _Section:
+    """Hands out aligned blocks, one behind the other."""
+
+    def __init__(self, name: str, start: int, end: int) -> None:
+        self.name, self.start, self.end, self.next = name, start, end, start
+
+    def place(self, size_bytes: int) -> tuple[int, int]:
+        """Offset and log2 size of a block for `size_bytes`. Raises `ModelTooLarge` if the section is full."""
+        log2_size = max(MIN_LOG2_SIZE, (size_bytes - 1).bit_length())
+        offset = -(-self.next >> log2_size) << log2_size
+        self.next = offset + (1 << log2_size)
+        if self.next > self.end:
+            raise ModelTooLarge(self.name, self.next - self.start, self.end - self.start)
+        return offset, log2_size
+
+
+class Plan:
+    """Where everything lies; made once per program, from its live operations."""
+
+    def __init__(
+        self, ops: Sequence[Op], inputs: Sequence[tuple[str, Tensor]], outputs: Sequence[tuple[str, Tensor]]
+    ) -> None:
+        self.ops = ops
+        self.inputs: list[TensorSpec] = []
+        self.outputs: list[TensorSpec] = []
+        self.weights: list[Block] = []
+        self._places: dict[int, tuple[int, int]] = {}
+        self._arena: list[Buffer] = []
+        self._inputs = [tensor for _, tensor in inputs]
+        self._outputs = [tensor for _, tensor in outputs]
+        self._put_ends(_Section("input", SEC_INPUT, SEC_OUTPUT), inputs, self.inputs)
+        self._put_ends(_Section("output", SEC_OUTPUT, SEC_ARENA), outputs, self.outputs)
+        self._put_rest()
+
+    def _put_ends(self, section: _Section, tensors: Sequence[tuple[str, Tensor]], specs: list[TensorSpec]) -> None:
+        for name, tensor in tensors:
+            place = section.place(tensor.size * tensor.dtype.width)
+            self._places[id(tensor.buffer)] = place
+            specs.append(TensorSpec(name, tensor.dtype, tensor.shape, *place))
+
+    def _put_rest(self) -> None:
+        weights = _Section("weights", SEC_WEIGHTS, SEC_HEADER)
+        arena = _Section("activations", SEC_ARENA, SEC_END)
+        for op in self.ops:
+            for buffer in (*(tensor.buffer for tensor in op.inputs), op.out.buffer):
+                if id(buffer) in self._places:
+                    continue
+                width = buffer.dtype.width
+                if buffer.values is None:
+                    self._places[id(buffer)] = arena.place(buffer.size * width)
+                    self._arena.append(buffer)
+                else:
+                    place = weights.place(buffer.size * width)
+                    self._places[id(buffer)] = place
+                    self.weights.append(Block(*place, buffer.values.view(f"u{width}").data, width, None))
+
+    def _address(self, tensor: Tensor) -> int:
+        return self._places[id(tensor.buffer)][0] + tensor.offset * tensor.dtype.width
+
+    def nodes(self, budget: int, estimate: Estimate) -> tuple[list[Record], list[NodeInfo], list[PlannedBlock]]:
+        """The records in order, what each is, and every block's life."""
+        last_use = {id(tensor.buffer): i for i, op in enumerate(self.ops) for tensor in (*op.inputs, op.out)}
+        arena = {id(buffer) for buffer in self._arena}
+        born: dict[int, int] = {}
+        freed: dict[int, int] = {}
+        records: list[Record] = []
+        infos: list[NodeInfo] = []
+        for i, op in enumerate(self.ops):
+            born.setdefault(id(op.out.buffer), len(records))
+            parts = list(tiles(self._record(op), op.count, op.grain, budget, estimate))
+            touched = dict.fromkeys(id(tensor.buffer) for tensor in (*op.inputs, op.out))
+            dead = [buffer for buffer in touched if buffer in arena and last_use[buffer] == i]
+            # INVARIANT: a block is freed in the same transition as its last use, so S_n holds only what is live,
+            # and committing to it costs the outputs alone. A record has room: at most 6 inputs and 1 output.
+            offsets = [self._places[buffer] for buffer in dead]
+            parts[-1] = replace(parts[-1], frees=tuple(Free(log2, offset) for offset, log2 in offsets))
+            freed.update(dict.fromkeys(dead, len(records) + len(parts) - 1))
+            for k, part in enumerate(parts):
+                kernel = kernel_name(part)
+                infos.append(
+                    NodeInfo(op.origin.op_type, op.origin.name, kernel, len(records), k, len(parts), estimate(part))
+                )
+                records.append(part)
+        return records, infos, self._blocks(born, freed)
+
+    def _blocks(self, born: dict[int, int], freed: dict[int, int]) -> list[PlannedBlock]:
+        blocks = []
+        ends = [*self._inputs, *self._outputs]
+        for buffer in (*(tensor.buffer for tensor in ends), *self._arena):
+            width = buffer.dtype.width
+            key = id(buffer)
+            lives = (born.get(key, -1), freed.get(key))
+            blocks.append(PlannedBlock(*self._places[key], width, *lives, buffer.size * width))
+        return blocks
+
+    def _record(self, op: Op) -> Record:
+        return Record(
+            opcode=op.opcode,
+            dtype_out=op.out.dtype,
+            out=self._address(op.out),
+            inputs=tuple(self._address(tensor) for tensor in op.inputs),
+            dtypes_in=tuple(tensor.dtype for tensor in op.inputs),
+            rank=op.rank,
+            imm=op.imm,
+            body=op.body,
+        )
+
+
+def live_operations(ops: Sequence[Op], outputs: Sequence[Tensor]) -> list[Op]:
+    """The operations that the outputs depend on, in order."""
+    needed = {id(tensor.buffer) for tensor in outputs}
+    live = []
+    for op in reversed(ops):
+        if id(op.out.buffer) in needed:
+            needed.update(id(tensor.buffer) for tensor in op.inputs)
+            live.append(op)
+    return live[::-1]
+
+
+def kernel_name(record: Record) -> str:
+    """The kernel and its function, as people read it: BINARY.ADD."""
+    functions = {
+        Opcode.UNARY: Unary,
+        Opcode.BINARY: Binary,
+        Opcode.REDUCE: Reduction,
+        Opcode.SCATTER: None,
+    }.get(record.opcode)
+    return f"{record.opcode.name}.{functions(record.imm[0]).name}" if functions else record.opcode.name

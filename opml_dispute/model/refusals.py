@@ -1,0 +1,96 @@
+"""
+What the compiler refuses, one class a cause. Every message says what was found and what was expected.
+
+A lowering knows only its operator's mathematics, so it raises `Refuse` (or `NeedsConstant`) with the reason alone;
+the importer, which knows operator, node and opset, turns it into `UnsupportedOp` (or `InputNotFixed`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from ..errors import OpmlError
+
+
+class ModelError(OpmlError):
+    """A model that cannot become a program."""
+
+
+class ModelFileError(ModelError):
+    """The file is missing, unreadable, or not an ONNX model."""
+
+
+class InvalidModel(ModelError):
+    """The file is ONNX, but breaks ONNX's own rules."""
+
+
+class UnsupportedOpset(ModelError):
+    """An operator set, or a version of one, that the importer does not know."""
+
+    def __init__(self, domain: str, version: int, expected: str) -> None:
+        super().__init__(f"the model uses opset {version} of {domain or 'ai.onnx'!r}; expected {expected}")
+        self.domain, self.version = domain, version
+
+
+class UnsupportedOp(ModelError):
+    """An operator, or a use of one, that the importer cannot express."""
+
+    def __init__(self, op_type: str, node: str, opset: int, reason: str, *, hint: str | None = None) -> None:
+        super().__init__(f"cannot import {op_type} (node {node!r}, opset {opset}): {reason}", hint=hint)
+        self.op_type, self.node, self.opset, self.reason = op_type, node, opset, reason
+
+
+class InputNotFixed(UnsupportedOp):
+    """A value must be known when the model is compiled, but depends on inputs of the model."""
+
+    def __init__(self, op_type: str, node: str, opset: int, what: str, inputs: Collection[str]) -> None:
+        names = ", ".join(repr(name) for name in sorted(inputs))
+        super().__init__(
+            op_type,
+            node,
+            opset,
+            f"{what} must be known when the model is compiled, but depends on the input {names}",
+            hint=f"fix the input: constants={{{sorted(inputs)[0]!r}: array}}",
+        )
+        self.inputs = frozenset(inputs)
+
+
+class UnboundDimension(ModelError):
+    """An input's shape has a dimension without a number."""
+
+    def __init__(self, tensor: str, dimension: str, position: int) -> None:
+        name = repr(dimension) if dimension else f"number {position}"
+        example = dimension or f"{tensor}.{position}"
+        super().__init__(
+            f"input {tensor!r} has a dimension ({name}) without a size; expected a number for every dimension",
+            hint=f"bind it: dims={{{example!r}: 1}}, or --dim {example}=1",
+        )
+        self.tensor, self.dimension, self.position = tensor, dimension, position
+
+
+class UnsupportedType(ModelError):
+    """An input, output or constant has a type that no kernel takes."""
+
+    def __init__(self, tensor: str, found: str, expected: str) -> None:
+        super().__init__(f"tensor {tensor!r} has type {found}; expected {expected}")
+        self.tensor, self.found = tensor, found
+
+
+class ModelTooLarge(ModelError):
+    """A section of the segment is too small for the model."""
+
+    def __init__(self, section: str, size_bytes: int, limit_bytes: int) -> None:
+        super().__init__(f"the model's {section} needs {size_bytes:,} bytes; expected at most {limit_bytes:,} bytes")
+        self.section, self.size_bytes, self.limit_bytes = section, size_bytes, limit_bytes
+
+
+class Refuse(Exception):
+    """Why a lowering cannot express what it is asked; never leaves the package."""
+
+
+class NeedsConstant(Exception):
+    """A lowering needs a value now that is known only when the model runs; never leaves the package."""
+
+    def __init__(self, what: str, depends: frozenset[str]) -> None:
+        super().__init__(what)
+        self.what, self.depends = what, depends

@@ -1,0 +1,208 @@
+"""
+What every program must satisfy, whatever model it came from.
+
+`RULES` is the list; `check` holds a program against it after every compilation, and the tests hold random programs
+against it. A broken rule is our bug, not the model author's, so it is a `BrokenRule`, which keeps its traceback.
+What the segment itself demands of a record from strangers is checked again where it runs (native/record.c).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from .opcodes import Opcode
+from .program import PlannedBlock, Program
+from .record import (
+    RECORD_BYTES,
+    SEC_ARENA,
+    SEC_END,
+    SEC_HEADER,
+    SEC_INPUT,
+    SEC_OUTPUT,
+    SEC_PROGRAM,
+    SEC_WEIGHTS,
+    Record,
+)
+
+
+class BrokenRule(AssertionError):
+    """The compiler made a program that breaks one of its own rules."""
+
+
+@dataclass(frozen=True)
+class View:
+    """A program, decoded once for all rules."""
+
+    program: Program
+
+    @cached_property
+    def records(self) -> list[Record]:
+        return [self.program.record(i) for i in range(self.program.node_count)]
+
+    @cached_property
+    def places(self) -> list[tuple[int, int, str]]:
+        """Offset, log2 size and section of every block, weights included, ascending."""
+        planned = [(block.offset, block.log2_size) for block in self.program.blocks]
+        weights = [(block.offset, block.log2_size) for block in self.program.weights]
+        return sorted((offset, log2, section_of(offset)) for offset, log2 in planned + weights)
+
+    @cached_property
+    def lives(self) -> dict[int, PlannedBlock]:
+        """Planned blocks by offset."""
+        return {block.offset: block for block in self.program.blocks}
+
+    def holder(self, offset: int) -> int:
+        """The offset of the block that contains byte `offset`. Raises `BrokenRule` if none does."""
+        for start, log2_size, _ in reversed(self.places):
+            if start <= offset:
+                if offset < start + (1 << log2_size):
+                    return start
+                break
+        raise BrokenRule(f"byte {offset:#x} lies in no block")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A sentence that holds for every program, and how to find what breaks it."""
+
+    sentence: str
+    broken: Callable[[View], Iterator[str]]
+
+
+_ENDS = {
+    "PROGRAM": (SEC_PROGRAM, SEC_WEIGHTS),
+    "WEIGHTS": (SEC_WEIGHTS, SEC_HEADER),
+    "HEADER": (SEC_HEADER, SEC_INPUT),
+    "INPUT": (SEC_INPUT, SEC_OUTPUT),
+    "OUTPUT": (SEC_OUTPUT, SEC_ARENA),
+    "ARENA": (SEC_ARENA, SEC_END),
+}
+
+
+def section_of(offset: int) -> str:
+    """The section that byte `offset` of the segment lies in."""
+    return next(name for name, (start, end) in _ENDS.items() if start <= offset < end)
+
+
+def _unaligned(view: View) -> Iterator[str]:
+    for offset, log2_size, _ in view.places:
+        if log2_size < 6 or offset % (1 << log2_size):
+            yield f"block of 2^{log2_size} bytes at {offset:#x}"
+
+
+def _overlapping(view: View) -> Iterator[str]:
+    for (start, log2_size, section), (behind, *_) in zip(view.places, view.places[1:], strict=False):
+        if start + (1 << log2_size) > behind:
+            yield f"blocks at {start:#x} and {behind:#x} ({section})"
+    for start, log2_size, section in view.places:
+        if start + (1 << log2_size) > _ENDS[section][1]:
+            yield f"block at {start:#x} reaches out of {section}"
+
+
+def _misplaced(view: View) -> Iterator[str]:
+    for i, record in enumerate(view.records):
+        if section_of(record.out) not in ("OUTPUT", "ARENA"):
+            yield f"node {i} writes to {section_of(record.out)}"
+        for source in record.inputs:
+            if section_of(source) not in ("WEIGHTS", "INPUT", "OUTPUT", "ARENA"):
+                yield f"node {i} reads from {section_of(source)}"
+
+
+def _dead_reads(view: View) -> Iterator[str]:
+    for i, record in enumerate(view.records):
+        for source in record.inputs:
+            block = view.lives.get(view.holder(source))
+            if block is not None and not (block.born_node < i and (block.freed_node is None or i <= block.freed_node)):
+                yield f"node {i} reads {source:#x}, live from {block.born_node} to {block.freed_node}"
+
+
+def _stray_writes(view: View) -> Iterator[str]:
+    for i, record in enumerate(view.records):
+        block = view.lives.get(view.holder(record.out))
+        if block is None or i < block.born_node or (block.freed_node is not None and i > block.freed_node):
+            yield f"node {i} writes {record.out:#x}, which holds nothing then"
+
+
+def _unfreed(view: View) -> Iterator[str]:
+    freed = {free.offset: (i, free) for i, record in enumerate(view.records) for free in record.frees}
+    if sum(len(record.frees) for record in view.records) != len(freed):
+        yield "a block is freed twice"
+    for block in view.program.blocks:
+        at, free = freed.pop(block.offset, (None, None))
+        if section_of(block.offset) == "ARENA":
+            if at is None or at != block.freed_node or free is None or free.log2_size != block.log2_size:
+                yield f"block {block.offset:#x} ends with node {block.freed_node}, but is freed by {at}"
+        elif at is not None or block.freed_node is not None:
+            yield f"block {block.offset:#x} of {section_of(block.offset)} is freed by node {at}"
+    for offset in freed:
+        yield f"{offset:#x} is freed, but is no block"
+
+
+def _untyped(view: View) -> Iterator[str]:
+    widths = {block.offset: block.word_bytes for block in (*view.program.blocks, *view.program.weights)}
+    for i, record in enumerate(view.records):
+        operands = zip((record.dtype_out, *record.dtypes_in), (record.out, *record.inputs), strict=True)
+        for dtype, offset in operands:
+            if offset % dtype.width or widths[view.holder(offset)] != dtype.width:
+                yield f"node {i} takes {dtype.name} at {offset:#x}"
+
+
+def _gaps_in_tiles(view: View) -> Iterator[str]:
+    expected = 0
+    for info, record in zip(view.program.nodes, view.records, strict=True):
+        if info.tile == 0:
+            expected = 0
+        if record.lo != expected or record.hi <= record.lo:
+            yield f"node {info.record_index} makes [{record.lo}, {record.hi}); expected to start at {expected}"
+        expected = record.hi
+        if info.tile == info.tiles - 1 and record.rank and record.opcode in _FLAT:
+            total = 1
+            for size in record.dims:
+                total *= size
+            if expected != total:
+                yield f"tiles end with node {info.record_index} at {expected} of {total} outputs"
+
+
+_FLAT = {
+    Opcode.COPY,
+    Opcode.FILL,
+    Opcode.UNARY,
+    Opcode.BINARY,
+    Opcode.SELECT,
+    Opcode.CAST,
+    Opcode.CONTRACT,
+    Opcode.GATHER,
+    Opcode.SCATTER,
+}
+"""Kernels whose outputs are as many as their iteration space."""
+
+
+def _misnumbered(view: View) -> Iterator[str]:
+    program = view.program
+    if len(program.records) % RECORD_BYTES or not program.node_count:
+        yield f"{len(program.records)} bytes of records"
+    if [info.record_index for info in program.nodes] != list(range(program.node_count)):
+        yield f"{len(program.nodes)} descriptions for {program.node_count} nodes"
+
+
+RULES: Sequence[Rule] = (
+    Rule("a program has at least one node, and each node its description", _misnumbered),
+    Rule("a block has at least 64 bytes and lies at a multiple of its size", _unaligned),
+    Rule("no two blocks overlap, and none reaches out of its section", _overlapping),
+    Rule("nodes read weights, inputs, outputs and activations, and write only the last two", _misplaced),
+    Rule("a node reads only what is live", _dead_reads),
+    Rule("a node writes only what is live", _stray_writes),
+    Rule("each block of ARENA is freed once, by the last node that touches it; no other block is", _unfreed),
+    Rule("every block has one element width for its whole life", _untyped),
+    Rule("tiles cover an output exactly once, in order", _gaps_in_tiles),
+)
+
+
+def check(program: Program) -> None:
+    """Raises `BrokenRule` for the first rule that the program breaks."""
+    view = View(program)
+    for rule in RULES:
+        for found in rule.broken(view):
+            raise BrokenRule(f"{rule.sentence}: {found}")
