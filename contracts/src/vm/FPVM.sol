@@ -1,15 +1,7 @@
 // SPDX-License-Identifier: MIT
 pragma solidity 0.8.30;
 
-import {
-    BASE_THREAD_BYTES,
-    FPU_BYTES,
-    Frame,
-    IS_ML,
-    LOCAL_CONTEXT,
-    ORACLE,
-    THREAD_BYTES
-} from "./Frame.sol";
+import {BASE_THREAD_BYTES, FPU_BYTES, Frame, IS_ML, LOCAL_CONTEXT, ORACLE, THREAD_BYTES} from "./Frame.sol";
 import {functOf, opcodeOf} from "./Fields.sol";
 import {IPreimageOracle} from "./IPreimageOracle.sol";
 import {Instructions} from "./Instructions.sol";

@@ -98,8 +98,7 @@ library FloatInstructions {
     /// @notice c.cond.s: the low bits of funct choose among less, equal, unordered. Signalling forms are quiet too.
     function compare(uint32 insn, uint32 s, uint32 t) internal pure {
         (bool isUnordered, bool isEqual, bool isLess) = Fpu.compare(s, t);
-        bool condition =
-            (isUnordered && insn & 1 != 0) || (isEqual && insn & 2 != 0) || (isLess && insn & 4 != 0);
+        bool condition = (isUnordered && insn & 1 != 0) || (isEqual && insn & 2 != 0) || (isLess && insn & 4 != 0);
         uint32 bit = conditionBit((insn >> 8) & 7);
         uint32 fcsr = Frame.u32(Thread.FCSR);
         Frame.setU32(Thread.FCSR, condition ? fcsr | bit : fcsr & ~bit);

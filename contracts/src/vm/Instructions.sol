@@ -266,8 +266,12 @@ library Instructions {
             if (opcode == 0x28) return merged(word, t << (56 - k8), uint64(0xFF) << (56 - k8)); // sb
             if (opcode == 0x29) return merged(word, t << (48 - (k8 & 48)), uint64(0xFFFF) << (48 - (k8 & 48))); // sh
             uint64 half = halfOf(word, va);
-            if (opcode == 0x2A) return withHalf(word, va, merged(half, (t & 0xFFFFFFFF) >> k4, uint64(0xFFFFFFFF) >> k4)); // swl
-            if (opcode == 0x2E) return withHalf(word, va, merged(half, t << (24 - k4), uint64(0xFFFFFFFF) << (24 - k4))); // swr
+            if (opcode == 0x2A) {
+                return withHalf(word, va, merged(half, (t & 0xFFFFFFFF) >> k4, uint64(0xFFFFFFFF) >> k4)); // swl
+            }
+            if (opcode == 0x2E) {
+                return withHalf(word, va, merged(half, t << (24 - k4), uint64(0xFFFFFFFF) << (24 - k4))); // swr
+            }
             if (opcode == 0x2C) return merged(word, t >> k8, ~uint64(0) >> k8); // sdl
             return merged(word, t << (56 - k8), ~uint64(0) << (56 - k8)); // sdr
         }

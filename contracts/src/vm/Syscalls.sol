@@ -72,10 +72,9 @@ library Syscalls {
 
     uint256 private constant NO_OPS_LOW = (1 << 3) | (1 << 4) | (1 << 5) | (1 << 8) | (1 << 10) | (1 << 11) | (1 << 13)
         | (1 << 14) | (1 << 15) | (1 << 16) | (1 << 26) | (1 << 27) | (1 << 36) | (1 << 38) | (1 << 61) | (1 << 87)
-        | (1 << 95) | (1 << 100) | (1 << 102) | (1 << 129) | (1 << 196) | (1 << 208) | (1 << 216) | (1 << 217) | (1 << 220)
-        | (1 << 225);
-    uint256 private constant NO_OPS_HIGH =
-        (1 << 0) | (1 << 10) | (1 << 25) | (1 << 38) | (1 << 40) | (1 << 50);
+        | (1 << 95) | (1 << 100) | (1 << 102) | (1 << 129) | (1 << 196) | (1 << 208) | (1 << 216) | (1 << 217)
+        | (1 << 220) | (1 << 225);
+    uint256 private constant NO_OPS_HIGH = (1 << 0) | (1 << 10) | (1 << 25) | (1 << 38) | (1 << 40) | (1 << 50);
 
     /// @notice read(fd, buffer, count): at most up to the end of an 8-byte word when it is the pre-image that is read.
     function read() internal view {
@@ -163,8 +162,8 @@ library Syscalls {
         Frame.setU8(Thread.EXITED, 1);
         Frame.setU8(Thread.EXIT_CODE, code);
         Thread.commit();
-        bool isLast = bytes32(Frame.word(INNER_ROOT)) == EMPTY_STACK
-            && bytes32(Frame.word(State.inactiveStack())) == EMPTY_STACK;
+        bool isLast =
+            bytes32(Frame.word(INNER_ROOT)) == EMPTY_STACK && bytes32(Frame.word(State.inactiveStack())) == EMPTY_STACK;
         if (isLast) State.exit(code);
     }
 
@@ -196,9 +195,7 @@ library Syscalls {
             uint64 step = clock == 1 ? Frame.u64(State.STEP) : 0;
             uint64 buffer = Thread.reg(5);
             Instructions.writeWord(MemoryTree.next(LEAF), buffer, step / STEPS_PER_SECOND);
-            Instructions.writeWord(
-                MemoryTree.next(LEAF), buffer + 8, (step % STEPS_PER_SECOND) * NANOSECONDS_PER_STEP
-            );
+            Instructions.writeWord(MemoryTree.next(LEAF), buffer + 8, (step % STEPS_PER_SECOND) * NANOSECONDS_PER_STEP);
         }
         succeed(0);
     }

@@ -91,9 +91,13 @@ contract PreimageOracleTest is Test {
         oracle.loadSha256PreimagePart(offset, preimage);
     }
 
-    function testFuzz_local_readsBackWhatWasLoaded(uint256 ident, bytes32 context, bytes32 word, uint256 size, uint256 offset)
-        public
-    {
+    function testFuzz_local_readsBackWhatWasLoaded(
+        uint256 ident,
+        bytes32 context,
+        bytes32 word,
+        uint256 size,
+        uint256 offset
+    ) public {
         size = bound(size, 0, 32);
         offset = bound(offset, 0, size + 7);
         bytes32 key = oracle.loadLocalData(ident, context, word, size, offset);
@@ -107,7 +111,9 @@ contract PreimageOracleTest is Test {
         vm.assertEq(uint8(key[0]), 1);
     }
 
-    function testFuzz_local_isSomeoneElsesUnderAnotherKey(address other, uint256 ident, bytes32 context, bytes32 word) public {
+    function testFuzz_local_isSomeoneElsesUnderAnotherKey(address other, uint256 ident, bytes32 context, bytes32 word)
+        public
+    {
         vm.assume(other != address(this));
         bytes32 ours = oracle.loadLocalData(ident, context, word, 32, 0);
         vm.prank(other);
