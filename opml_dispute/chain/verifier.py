@@ -1,9 +1,11 @@
 """
 The verifier contract without a chain: FPVM and its pre-image oracle, deployed into an EVM inside this process.
 
-`Verifier.step` runs one VM instruction exactly as the chain would and answers with a `Verdict`: the state hash, or why
-the contract refused, and the gas. Pre-images are loaded first (`load_keccak256`, `load_sha256`, `load_local`) and
-forgotten all at once (`forget_preimages`).
+`Verifier.step` runs one VM instruction exactly as the chain would and answers with a `Verdict`: the state hash, or
+why the contract refused, and the gas. Pre-images are loaded first (`load_keccak256`, `load_sha256`, `load_local`)
+and forgotten all at once (`forget_preimages`).
+
+`Verifier.step_vector` makes it a `fpvm.vectors.Stepper`, to be held against the engine.
 
 This is for testing, fuzzing and measuring, thousands of steps a second; it needs `pyrevm`, which the package itself
 does not depend on. Real steps are sent by `sender`.
@@ -20,20 +22,14 @@ from eth_abi.abi import encode
 from opml_dispute.chain.artifacts import Artifact, load
 from opml_dispute.chain.reverts import Meaning, describe
 from opml_dispute.errors import OpmlError
+from opml_dispute.fpvm.vectors import BASE_VERSION, GAME, ML_VERSION, Load, Vector
 from opml_dispute.primitives import Address, Hash32, StateHash
 
 if TYPE_CHECKING:
     import pyrevm
 
-BASE_VERSION: Final = 8
-ML_VERSION: Final = 136
-"""State versions: the base machine; the base machine with the ML extension."""
-
 TRANSACTION_GAS: Final = 21_000
 DEPLOYER: Final = Address("0x00000000000000000000000000000000De91043E")
-GAME: Final = Address("0x00000000000000000000000000000000Ca11e401")
-"""Who calls `step` and loads local data, unless the call says otherwise: the place of a dispute game."""
-
 MIN_PROPOSAL_SIZE: Final = 126_000
 CHALLENGE_PERIOD_S: Final = 86_400
 
@@ -48,6 +44,10 @@ class EvmMissing(OpmlError):
             "the in-process EVM needs the package pyrevm, which is not installed",
             hint="install the development dependencies: pip install -e '.[dev]'",
         )
+
+
+class LocalKeyMismatch(Exception):
+    """The oracle put local data under another key than a vector says: our bug, or the vector's."""
 
 
 class EvmHalted(Exception):
@@ -100,6 +100,7 @@ class Verifier:
         self.oracle = self._deploy(self._oracle_abi, MIN_PROPOSAL_SIZE, CHALLENGE_PERIOD_S)
         self.fpvm = self._deploy(self._fpvm_abi, self.oracle, ML_VERSION if ml else BASE_VERSION)
         self._fresh = self._evm.snapshot()
+        self._has_preimages = False
 
     def step(
         self, state_data: bytes, proof: bytes, local_context: bytes = bytes(32), *, caller: Address = GAME
@@ -117,8 +118,23 @@ class Verifier:
             if (revert := _REVERT.fullmatch(str(error))) is None:
                 raise EvmHalted(str(error)) from error
             return Verdict(None, describe(bytes.fromhex(revert[2])), int(revert[1]), calldata_gas)
-        assert len(returned) == 32, "step returns one word"
-        return Verdict(StateHash(returned), None, self._evm.result.gas_used, calldata_gas)
+        result = self._evm.result
+        assert len(returned) == 32 and result is not None, "step returns one word"
+        return Verdict(StateHash(returned), None, result.gas_used, calldata_gas)
+
+    def step_vector(self, vector: Vector) -> StateHash | None:
+        """
+        A vector's step, with an oracle that holds the vector's loads and nothing else.
+
+        Raises `ValueError` for a vector of the other state version.
+        """
+        if vector.ml != self.ml:
+            raise ValueError(f"the vector is of state version {vector.version}, but this verifier's ml is {self.ml}")
+        if vector.loads or self._has_preimages:
+            self.forget_preimages()
+        for part in vector.loads:
+            self._load(part, vector)
+        return self.step(vector.state, vector.proof, vector.context, caller=vector.caller).post
 
     def load_keccak256(self, preimage: bytes, offset: int) -> None:
         """The part at `offset` of a pre-image that is known by its Keccak-256 hash."""
@@ -145,12 +161,29 @@ class Verifier:
         """Back to an oracle without data."""
         self._evm.revert(self._fresh)
         self._fresh = self._evm.snapshot()
+        self._has_preimages = False
+
+    def _load(self, part: Load, vector: Vector) -> None:
+        if part.kind == "keccak":
+            return self.load_keccak256(part.preimage, part.offset)
+        key = self.load_local(
+            part.ident,
+            part.preimage,
+            part.size_bytes,
+            part.offset,
+            local_context=part.context,
+            sender=part.sender or vector.caller,
+        )
+        if part.key is not None and key != part.key:
+            raise LocalKeyMismatch(f"{vector.name}: found key 0x{key.hex()}, expected 0x{part.key.hex()}")
+        return None
 
     def _deploy(self, artifact: Artifact, *arguments: Any) -> Address:
         code = artifact.bytecode + encode(artifact.constructor_inputs, arguments)
         return Address(self._evm.deploy(DEPLOYER, code))
 
     def _send(self, sender: Address, function: str, *arguments: Any) -> bytes:
+        self._has_preimages = True
         return bytes(self._evm.message_call(sender, self.oracle, _call_data(self._oracle_abi, function, *arguments)))
 
 
