@@ -1,0 +1,95 @@
+/* See fpu.h. */
+#include "fpu.h"
+#include "export.h"
+#if defined(__SSE__)
+#include <xmmintrin.h>
+#elif !defined(__aarch64__)
+#include <fenv.h>
+#endif
+
+uint32_t fpu_to_int(uint32_t a, enum fpu_rounding rounding)
+{
+    float x = fpu_float(a);
+    /* Every float of 2^24 or more is an integer, so rounding cannot carry x over these bounds. */
+    if (!(x >= -2147483648.0f && x < 2147483648.0f))
+        return 0x7fffffff;
+    int32_t integer = (int32_t)x;
+    float rest = x - (float)integer; /* exact: not zero only where |x| < 2^23 */
+    switch (rounding) {
+    case FPU_NEAREST:
+        if (rest > 0.5f || (rest == 0.5f && (integer & 1)))
+            integer++;
+        else if (rest < -0.5f || (rest == -0.5f && (integer & 1)))
+            integer--;
+        break;
+    case FPU_CEIL:
+        integer += rest > 0.0f;
+        break;
+    case FPU_FLOOR:
+        integer -= rest < 0.0f;
+        break;
+    case FPU_TRUNCATE:
+        break;
+    }
+    return (uint32_t)integer;
+}
+
+uint64_t fpu_enter(void)
+{
+#if defined(__SSE__)
+    unsigned mode = _mm_getcsr();
+    _mm_setcsr(0x1f80); /* round to nearest, no flushing, every exception masked */
+    return mode;
+#elif defined(__aarch64__)
+    uint64_t mode;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(mode));
+    __asm__ volatile("msr fpcr, %0" : : "r"((uint64_t)0));
+    return mode;
+#else
+    int mode = fegetround();
+    fesetround(FE_TONEAREST);
+    return (uint64_t)mode;
+#endif
+}
+
+void fpu_leave(uint64_t mode)
+{
+#if defined(__SSE__)
+    _mm_setcsr((unsigned)mode);
+#elif defined(__aarch64__)
+    __asm__ volatile("msr fpcr, %0" : : "r"(mode));
+#else
+    fesetround((int)mode);
+#endif
+}
+
+/* out[i] := operation `funct` on a[i], b[i], c[i]; what the tests hold against exact arithmetic. Functs as in docs/vm.md:
+ * COP1's own, 0x40 + COP1X's, 0x80 for cvt.s.w. False: no such operation. */
+EXPORT int opml_fpu(unsigned funct, const uint32_t *a, const uint32_t *b, const uint32_t *c, uint32_t *out, size_t count)
+{
+    uint64_t mode = fpu_enter();
+    int known = 1;
+    for (size_t i = 0; i < count && known; i++) {
+        switch (funct) {
+        case 0x00: out[i] = fpu_add(a[i], b[i]); break;
+        case 0x01: out[i] = fpu_sub(a[i], b[i]); break;
+        case 0x02: out[i] = fpu_mul(a[i], b[i]); break;
+        case 0x03: out[i] = fpu_div(a[i], b[i]); break;
+        case 0x04: out[i] = fpu_sqrt(a[i]); break;
+        case 0x0c: case 0x24: out[i] = fpu_to_int(a[i], FPU_NEAREST); break;
+        case 0x0d: out[i] = fpu_to_int(a[i], FPU_TRUNCATE); break;
+        case 0x0e: out[i] = fpu_to_int(a[i], FPU_CEIL); break;
+        case 0x0f: out[i] = fpu_to_int(a[i], FPU_FLOOR); break;
+        case 0x40 + 0x20: out[i] = fpu_madd(a[i], b[i], c[i]); break;
+        case 0x40 + 0x28: out[i] = fpu_msub(a[i], b[i], c[i]); break;
+        case 0x40 + 0x30: out[i] = fpu_nmadd(a[i], b[i], c[i]); break;
+        case 0x40 + 0x38: out[i] = fpu_nmsub(a[i], b[i], c[i]); break;
+        case 0x80: out[i] = fpu_from_int(a[i]); break;
+        default:
+            known = funct >= 0x30 && funct <= 0x3f;
+            out[i] = known && fpu_compare(a[i], b[i], funct);
+        }
+    }
+    fpu_leave(mode);
+    return known;
+}

@@ -1,0 +1,122 @@
+/* Single-precision arithmetic of the ML extension, on bits. Twin: contracts/src/vm/Fpu.sol; docs/vm.md, ML.3 to ML.8.
+ *
+ * ASSUMES: host float is IEEE binary32, and the host rounds to nearest even and keeps subnormals while these run
+ * (fpu_enter, fpu_leave); the build fuses nothing (-ffp-contract=off). */
+#ifndef OPML_FPU_H
+#define OPML_FPU_H
+#include <math.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+
+#define FPU_NAN 0x7fc00000u
+#define FPU_SIGN 0x80000000u
+#define FCSR_MASK 0xfe800000u /* FCC[0] is bit 23, FCC[1..7] are bits 25..31 */
+
+static inline float fpu_float(uint32_t bits)
+{
+    float x;
+    memcpy(&x, &bits, 4);
+    return x;
+}
+
+static inline uint32_t fpu_bits(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, 4);
+    return bits;
+}
+
+/* NaN has one face. */
+static inline uint32_t fpu_result(float x)
+{
+    return x != x ? FPU_NAN : fpu_bits(x);
+}
+
+static inline uint32_t fpu_add(uint32_t a, uint32_t b)
+{
+    return fpu_result(fpu_float(a) + fpu_float(b));
+}
+
+static inline uint32_t fpu_sub(uint32_t a, uint32_t b)
+{
+    return fpu_result(fpu_float(a) - fpu_float(b));
+}
+
+static inline uint32_t fpu_mul(uint32_t a, uint32_t b)
+{
+    return fpu_result(fpu_float(a) * fpu_float(b));
+}
+
+static inline uint32_t fpu_div(uint32_t a, uint32_t b)
+{
+    return fpu_result(fpu_float(a) / fpu_float(b));
+}
+
+static inline uint32_t fpu_sqrt(uint32_t a)
+{
+    return fpu_result(__builtin_sqrtf(fpu_float(a)));
+}
+
+/* a * b + c, one rounding. */
+static inline uint32_t fpu_madd(uint32_t a, uint32_t b, uint32_t c)
+{
+    return fpu_result(fmaf(fpu_float(a), fpu_float(b), fpu_float(c)));
+}
+
+/* a * b - c, one rounding. */
+static inline uint32_t fpu_msub(uint32_t a, uint32_t b, uint32_t c)
+{
+    return fpu_madd(a, b, c ^ FPU_SIGN);
+}
+
+/* The sign flips after rounding, and a NaN has none. */
+static inline uint32_t fpu_negate_result(uint32_t a)
+{
+    return a == FPU_NAN ? FPU_NAN : a ^ FPU_SIGN;
+}
+
+static inline uint32_t fpu_nmadd(uint32_t a, uint32_t b, uint32_t c)
+{
+    return fpu_negate_result(fpu_madd(a, b, c));
+}
+
+static inline uint32_t fpu_nmsub(uint32_t a, uint32_t b, uint32_t c)
+{
+    return fpu_negate_result(fpu_msub(a, b, c));
+}
+
+/* `condition` is c.cond.s's funct: bit 0 unordered, bit 1 equal, bit 2 less. */
+static inline bool fpu_compare(uint32_t a, uint32_t b, unsigned condition)
+{
+    float x = fpu_float(a), y = fpu_float(b);
+    unsigned holds = (unsigned)(x != x || y != y) | (unsigned)(x == y) << 1 | (unsigned)(x < y) << 2;
+    return (holds & condition) != 0;
+}
+
+static inline uint32_t fpu_from_int(uint32_t a)
+{
+    return fpu_bits((float)(int32_t)a);
+}
+
+enum fpu_rounding { FPU_NEAREST, FPU_TRUNCATE, FPU_CEIL, FPU_FLOOR };
+
+/* Out of range and NaN: 0x7fffffff. */
+uint32_t fpu_to_int(uint32_t a, enum fpu_rounding rounding);
+
+static inline bool fcc(uint32_t fcsr, unsigned code)
+{
+    return (fcsr >> (code == 0 ? 23 : 24 + code)) & 1;
+}
+
+static inline uint32_t fcc_set(uint32_t fcsr, unsigned code, bool value)
+{
+    unsigned bit = code == 0 ? 23 : 24 + code;
+    return (fcsr & ~(1u << bit)) | (uint32_t)value << bit;
+}
+
+/* The host's floating-point mode: enter makes it the one above and answers the old one for leave. A host program may
+ * have set flush-to-zero (some numeric libraries do), and the answer must not depend on that. */
+uint64_t fpu_enter(void);
+void fpu_leave(uint64_t mode);
+#endif

@@ -1,0 +1,71 @@
+/* A whole machine: run.c runs it, machine.c makes, forks and questions it, witness.c proves its next step. */
+#ifndef OPML_MACHINE_H
+#define OPML_MACHINE_H
+#include "fpvm.h"
+
+/* One thread stack, bottom first. onion[i] is the onion root of the lowest i threads, right for i <= known. */
+struct stack {
+    struct thread *threads;
+    uint8_t (*onion)[HASH_BYTES];
+    size_t count, room, known;
+};
+
+struct oracle; /* pre-images by key, shared by a machine and its forks */
+
+/* Host pointers to pages, by the low bits of the page index; a page index that cannot be marks an empty place. */
+enum { LOOKASIDE_ENTRIES = 1024, CODE_PAGES = 1024, PAGE_INSTRUCTIONS = MEMORY_PAGE_BYTES / 4 };
+#define NO_PAGE (~(uint64_t)0)
+
+struct lookaside {
+    uint64_t page;
+    uint8_t *host;
+};
+
+/* What running needs and a fork at rest does not: made at the first run.
+ * INVARIANT: a page in `write` is ours alone and its hashes are already forgotten; a page in `code` is not in `write`, so
+ * that every store to it passes slow_store, which drops the decoded instruction. */
+struct caches {
+    struct lookaside read[LOOKASIDE_ENTRIES], write[LOOKASIDE_ENTRIES];
+    struct {
+        uint64_t page;
+        struct instruction *instructions;
+    } code[CODE_PAGES];
+};
+
+struct machine {
+    struct vm vm;
+    struct memory memory;
+    struct stack stacks[2]; /* left, right */
+    struct oracle *oracle;
+    struct caches *caches;
+    uint64_t fault_address; /* data address of the last fault about memory */
+};
+
+static inline unsigned active_side(const struct vm *vm)
+{
+    return vm->traverse_right != 0;
+}
+
+static inline struct thread *active_thread(struct machine *machine)
+{
+    struct stack *stack = &machine->stacks[active_side(&machine->vm)];
+    return stack->count == 0 ? NULL : &stack->threads[stack->count - 1];
+}
+
+/* Runs until the machine exits, max_steps steps are done, or there is no next state: then the reason. */
+enum fault machine_run(struct machine *machine, uint64_t max_steps);
+
+/* Forget host pointers: to write (hashes were taken, or a fork), or all and the decoded code (memory was changed). */
+void machine_forget_writes(struct machine *machine);
+void machine_forget_all(struct machine *machine);
+void machine_free_caches(struct machine *machine);
+
+bool stack_make_room(struct machine *machine, unsigned side);
+enum fault machine_preimage(struct machine *machine, const uint8_t key[static 32], uint64_t offset,
+                            uint8_t data[static 32], size_t *count);
+/* roots := the three roots of the present state. */
+enum fault machine_roots(struct machine *machine, struct roots *roots);
+/* inner := onion root of the active stack without its top. */
+void machine_inner_root(struct machine *machine, uint8_t inner[static HASH_BYTES]);
+
+#endif
