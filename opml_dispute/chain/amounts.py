@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal, InvalidOperation, localcontext
 
 from opml_dispute.errors import OpmlError
 
@@ -37,7 +37,8 @@ def parse_wei(text: str) -> int:
     number = text.strip().lower().replace("_", "")
     unit = next((name for name in sorted(_UNITS, key=len, reverse=True) if number.endswith(name)), "eth")
     try:
-        amount = Decimal(number.removesuffix(unit).strip()) * _UNITS[unit]
+        with localcontext(prec=100):  # the usual 28 digits would round large sums
+            amount = Decimal(number.removesuffix(unit).strip()) * _UNITS[unit]
     except InvalidOperation:
         raise BadAmount(f"{text!r} is not an amount") from None
     if not amount.is_finite() or amount < 0 or amount != int(amount):

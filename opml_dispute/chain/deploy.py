@@ -19,6 +19,7 @@ from eth_utils.address import is_address, to_checksum_address
 
 from opml_dispute.chain.artifacts import load
 from opml_dispute.chain.contracts import (
+    GAME_TYPE,
     DisputeGameFactory,
     InferenceOracle,
     ModelRegistry,
@@ -38,6 +39,9 @@ STATE_VERSION_ML = 136
 MAX_GAME_DEPTH = 125
 MAX_SPLIT_DEPTH = 64
 """Limits of the game implementation; a game's own depths come with its model."""
+
+MAX_CALLBACK_GAS = 2_000_000
+"""The most gas that a request can promise to its consumer."""
 
 CONTRACTS = ("preimage_oracle", "vm", "factory", "registry", "oracle", "weth", "game")
 """Names in the deployment file, in the order of creation."""
@@ -148,7 +152,6 @@ def deploy(
     *,
     absolute_prestate: StateHash,
     times: Times | None = None,
-    with_examples: bool = False,
     tell: Callable[[str, Address], None] = lambda name, address: None,
 ) -> Deployment:
     """
@@ -163,7 +166,7 @@ def deploy(
     done = Deployment(chain_id, rpc.head().number, absolute_prestate, {}, times)
     if path.exists():
         done = _resume(path, done, rpc)
-    for name, creation in _plan(sender, done, with_examples=with_examples):
+    for name, creation in _plan(sender, done):
         if name in done.addresses:
             continue
         receipt = sender.send(creation())
@@ -193,11 +196,11 @@ def _resume(path: Path, wanted: Deployment, rpc: Rpc) -> Deployment:
     return earlier
 
 
-def _plan(sender: Sender, done: Deployment, *, with_examples: bool) -> list[tuple[str, Callable[[], Creation]]]:
+def _plan(sender: Sender, done: Deployment) -> list[tuple[str, Callable[[], Creation]]]:
     """What to create, in order. Arguments are looked up when it is a contract's turn."""
     at, times = done.addresses, done.times
     limits = (MAX_GAME_DEPTH, MAX_SPLIT_DEPTH, times.extension_s, times.max_clock_s)
-    plan: list[tuple[str, Callable[[], Creation]]] = [
+    return [
         ("preimage_oracle", lambda: Creation(load("PreimageOracle"), (0, times.challenge_period_s))),
         ("vm", lambda: Creation(load("FPVM"), (at["preimage_oracle"], STATE_VERSION_ML))),
         ("factory", lambda: Creation(load("DisputeGameFactory"), (sender.address,))),
@@ -206,7 +209,13 @@ def _plan(sender: Sender, done: Deployment, *, with_examples: bool) -> list[tupl
             "oracle",
             lambda: Creation(
                 load("InferenceOracle"),
-                (at["factory"], at["registry"], sender.address, times.finality_delay_s, times.reclaim_delay_s),
+                (
+                    (
+                        *(at["registry"], at["factory"]),
+                        *(times.finality_delay_s, times.reclaim_delay_s),
+                        *(MAX_CALLBACK_GAS, GAME_TYPE, sender.address),
+                    ),
+                ),
             ),
         ),
         (
@@ -215,9 +224,6 @@ def _plan(sender: Sender, done: Deployment, *, with_examples: bool) -> list[tupl
         ),
         ("game", lambda: Creation(load("FaultDisputeGame"), (limits,))),
     ]
-    if with_examples:
-        plan.append(("digit_reader", lambda: Creation(load("DigitReader"), (at["oracle"],))))
-    return plan
 
 
 def game_arguments(deployment: Deployment) -> bytes:

@@ -39,6 +39,10 @@ ROLES = ("deployer", "requester", "proposer", "challenger")
 """The first accounts, by what the devnet and the demo use them for."""
 
 
+_CHILDREN: list[subprocess.Popen[bytes]] = []
+"""Kept, since a child that nobody holds is complained about while it runs."""
+
+
 class DevnetProblem(OpmlError):
     """The local chain could not be started, or is not what it should be."""
 
@@ -95,6 +99,7 @@ class Anvil:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
         )
+        _CHILDREN.append(process)
         if not isinstance(output, int):
             output.close()
         anvil = cls(process.pid, f"http://127.0.0.1:{port}")
@@ -243,12 +248,9 @@ def expect_anvil(rpc: Rpc) -> None:
 
 def is_alive(pid: int) -> bool:
     """Whether a process runs under that number; one that ended and only waits to be collected does not."""
-    try:
-        collected, _ = os.waitpid(pid, os.WNOHANG)
-    except ChildProcessError:
-        pass  # not a child of ours
-    else:
-        return collected == 0
+    for child in _CHILDREN:
+        if child.pid == pid:
+            return child.poll() is None
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -1,27 +1,32 @@
 """
 The model files behind registered models, on this computer.
 
-The chain knows a model by its root; to compute with it one needs the file. `ModelStore.program` finds it: the file the
-operator names, the copy kept from an earlier use, or the sample model of the package; compiles it; and accepts it only if
-its root is the registered one. A file named by the operator is kept for the next time. `describe` is what a registration
+The chain knows a model by its root; to compute with it one needs the file. `ModelStore.program` finds it: the file
+that the operator names, the program kept from an earlier use, or the sample model of the package. It accepts only
+what has the registered root. What a file compiled to is kept for the next time. `describe` is what a registration
 says about a program.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import shutil
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from opml_dispute.chain.contracts import Model, RegisteredModel
-from opml_dispute.chain.devnet import home, write_json
+from opml_dispute.chain.contracts import Model, ModelRegistry, RegisteredModel
+from opml_dispute.chain.devnet import home
+from opml_dispute.chain.rpc import Call
 from opml_dispute.errors import OpmlError
-from opml_dispute.model import Program, compile_model
+from opml_dispute.merkle import SparseTree
+from opml_dispute.model.compiler import compile_model
+from opml_dispute.model.program import FILE_MAGIC, MODEL_LOG2_SIZE, Program, ProgramFileError, TensorSpec
 from opml_dispute.models import DIGITS
 from opml_dispute.primitives import Hash32, ModelId
+
+HEADER_LOG2_SIZE = 6
+"""The two leaves of the program header that a registration proves."""
 
 
 class ModelFileMissing(OpmlError):
@@ -56,14 +61,12 @@ def parse_dims(texts: tuple[str, ...]) -> dict[str, int]:
 def describe(program: Program, uri: str) -> Model:
     """What a registration says about a program."""
 
-    def tensors(specs: object) -> str:
-        return json.dumps(
-            [
-                {"name": spec.name, "dtype": str(spec.dtype), "shape": list(spec.shape), "offset": spec.offset}
-                for spec in specs  # type: ignore[attr-defined]
-            ],
-            separators=(",", ":"),
-        )
+    def tensors(specs: Sequence[TensorSpec]) -> str:
+        base = min((spec.offset for spec in specs), default=0)
+        facts = [
+            {"name": s.name, "dtype": s.dtype.name, "shape": list(s.shape), "offset": s.offset - base} for s in specs
+        ]
+        return json.dumps(facts, separators=(",", ":"))
 
     return Model(
         model_root=Hash32(program.model_root),
@@ -76,7 +79,7 @@ def describe(program: Program, uri: str) -> Model:
 
 @dataclass(frozen=True)
 class ModelStore:
-    """A folder with one sub-folder a model."""
+    """A folder with one compiled program a model."""
 
     folder: Path
 
@@ -85,41 +88,17 @@ class ModelStore:
         """The user's own."""
         return cls(home() / "models")
 
-    def keep(self, model_id: bytes, file: Path, dims: Mapping[str, int]) -> Path:
-        """Copy a model's file into the store; the copy's path."""
-        place = self.folder / model_id.hex()
-        place.mkdir(parents=True, exist_ok=True)
-        kept = place / "model.onnx"
-        temporary = place / ".model.onnx.new"
-        shutil.copyfile(file, temporary)
-        digest = hashlib.sha256(temporary.read_bytes()).hexdigest()
-        # INVARIANT: the note is written last, so that a copy without one, left by a kill, counts as absent.
-        (place / "model.json").unlink(missing_ok=True)
-        temporary.replace(kept)
-        write_json(place / "model.json", {"sha256": digest, "dims": dict(dims)})
-        return kept
+    def path(self, model_id: bytes) -> Path:
+        """Where a model's program lies, or would lie."""
+        return self.folder / f"{model_id.hex()}.program"
 
-    def find(self, model_id: bytes) -> tuple[Path, dict[str, int]] | None:
-        """The kept file and its dimensions, None if there is none. Raises `CorruptedCache`."""
-        place = self.folder / model_id.hex()
-        note_path = place / "model.json"
-        if not note_path.exists():
-            return None
-        try:
-            note = json.loads(note_path.read_text())
-            digest, dims = str(note["sha256"]), {str(name): int(size) for name, size in note["dims"].items()}
-            content = (place / "model.onnx").read_bytes()
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            raise self._corrupted(place, "cannot be read") from None
-        if hashlib.sha256(content).hexdigest() != digest:
-            raise self._corrupted(place, "changed since it was put there")
-        return place / "model.onnx", dims
-
-    def _corrupted(self, place: Path, how: str) -> CorruptedCache:
-        return CorruptedCache(
-            f"the local copy of a model in {place} {how}",
-            hint=f"delete the folder {place} and give the model's file with --model",
-        )
+    def keep(self, model_id: bytes, program: Program) -> None:
+        """Keep a program for the next time; whole or not at all."""
+        path = self.path(model_id)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        program.save(temporary)
+        temporary.replace(path)
 
     def program(
         self, model_id: ModelId, registered: RegisteredModel, *, file: Path | None, dims: Mapping[str, int]
@@ -130,15 +109,17 @@ class ModelStore:
         Raises `ModelFileMissing`, `WrongModelFile` or `CorruptedCache`, and what compiling a model raises.
         """
         if file is not None:
-            program = compile_model(file, dims=dims)
-            _expect_root(program, registered, str(file))
-            self.keep(model_id, file, dims)
+            program = read_model(file, dims)
+            if program.model_root != registered.model_root:
+                raise WrongModelFile(
+                    f"{file} compiles to model root 0x{program.model_root.hex()}, "
+                    f"but the registered model's is 0x{registered.model_root.hex()}",
+                    hint="give the file, and the --dim sizes, that the model was registered with",
+                )
+            self.keep(model_id, program)
             return program
-        kept = self.find(model_id)
-        if kept is not None:
-            program = compile_model(kept[0], dims=kept[1])
-            _expect_root(program, registered, str(kept[0]))
-            return program
+        if self.path(model_id).exists():
+            return self._load(model_id, registered)
         sample = compile_model(DIGITS)
         if sample.model_root == registered.model_root:
             return sample
@@ -147,11 +128,36 @@ class ModelStore:
             f"the file of model 0x{model_id.hex()} is not on this computer", hint=f"give it with --model FILE; {where}"
         )
 
+    def _load(self, model_id: ModelId, registered: RegisteredModel) -> Program:
+        """The kept program, if it still is what was registered: a dispute must not be lost to a bad disk."""
+        path = self.path(model_id)
+        try:
+            program = Program.load(path)
+            damage = None if program.model_root == registered.model_root else "changed since it was put there"
+        except ProgramFileError as error:
+            damage = f"cannot be read ({error})"
+        if damage is not None:
+            raise CorruptedCache(
+                f"the local copy of a model in {path} {damage}",
+                hint="delete that file, and give the model's own with --model",
+            )
+        return program
 
-def _expect_root(program: Program, registered: RegisteredModel, where: str) -> None:
-    if program.model_root != registered.model_root:
-        raise WrongModelFile(
-            f"{where} compiles to model root 0x{program.model_root.hex()}, "
-            f"but the registered model's is 0x{registered.model_root.hex()}",
-            hint="give the file, and the --dim sizes, that the model was registered with",
-        )
+
+def read_model(file: Path, dims: Mapping[str, int]) -> Program:
+    """A program from an ONNX file or from a compiled one. Raises what compiling and loading raise."""
+    try:
+        with file.open("rb") as opened:
+            is_compiled = opened.read(len(FILE_MAGIC)) == FILE_MAGIC
+    except OSError:
+        is_compiled = False  # the importer says what is wrong with the path
+    return Program.load(file) if is_compiled else compile_model(file, dims=dims)
+
+
+def registration(registry: ModelRegistry, program: Program, description: Model) -> Call[ModelId]:
+    """The registration of a program, its header proven against its root."""
+    tree = SparseTree(MODEL_LOG2_SIZE)
+    for block in program.model_blocks:
+        tree.put(block)
+    header = program.header_bytes[: 1 << HEADER_LOG2_SIZE]
+    return registry.register(description, [header[:32], header[32:]], list(tree.proof(0, HEADER_LOG2_SIZE)))

@@ -119,7 +119,8 @@ class Verifier:
                 raise EvmHalted(str(error)) from error
             return Verdict(None, describe(bytes.fromhex(revert[2])), int(revert[1]), calldata_gas)
         result = self._evm.result
-        assert len(returned) == 32 and result is not None, "step returns one word"
+        assert result is not None, "a call has a result"
+        assert len(returned) == 32, "step returns one word"
         return Verdict(StateHash(returned), None, result.gas_used, calldata_gas)
 
     def step_vector(self, vector: Vector) -> StateHash | None:

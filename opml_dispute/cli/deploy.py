@@ -1,0 +1,97 @@
+"""`opml-dispute deploy`: the whole system on any chain."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from opml_dispute.chain.cases import absolute_prestate
+from opml_dispute.chain.deploy import CONTRACTS, Times
+from opml_dispute.chain.deploy import deploy as deploy_all
+from opml_dispute.chain.samples import deploy_samples
+from opml_dispute.chain.sender import Sender
+from opml_dispute.cli.devnet import Seconds
+from opml_dispute.cli.options import ChainOptions, SendingOptions, json_option, sending_options
+from opml_dispute.cli.output import Output, ether
+from opml_dispute.cli.session import Declined, load_account, open_rpc
+
+_DEFAULT = Times()
+
+
+def _time(name: str, default_s: int, help_: str):  # type: ignore[no-untyped-def]
+    return click.option(name, type=Seconds(), default=default_s, show_default=f"{default_s} s", help=help_)
+
+
+@click.command()
+@click.option("--rpc-url", envvar="OPML_RPC_URL", show_envvar=True, metavar="URL", help="The Ethereum node.")
+@click.option(
+    "--deployment",
+    envvar="OPML_DEPLOYMENT",
+    show_envvar=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    default=Path("deployment.json"),
+    show_default=True,
+    help="Where to write what is where; a half-finished deployment there is finished.",
+)
+@_time("--max-clock", _DEFAULT.max_clock_s, "Each side's time in a game.")
+@_time("--clock-extension", _DEFAULT.extension_s, "The least time left to answer an answer.")
+@_time("--challenge-period", _DEFAULT.challenge_period_s, "How long a large pre-image lies open.")
+@_time("--finality-delay", _DEFAULT.finality_delay_s, "Between a game's resolution and its finality.")
+@_time("--withdrawal-delay", _DEFAULT.withdrawal_delay_s, "Between unlocking a bond and withdrawing it.")
+@click.option("--examples", is_flag=True, help="Also register the sample model and deploy its consumer.")
+@sending_options
+@json_option
+def deploy(
+    rpc_url: str | None,
+    deployment: Path,
+    max_clock: int,
+    clock_extension: int,
+    challenge_period: int,
+    finality_delay: int,
+    withdrawal_delay: int,
+    examples: bool,
+    sending: SendingOptions,
+    output: Output,
+) -> None:
+    """
+    Deploy the whole system; the sender becomes its owner and guardian.
+
+    Example: opml-dispute deploy --rpc-url URL --keystore owner.json --deployment sepolia.json
+    """
+    rpc = open_rpc(ChainOptions(rpc_url, None))
+    sender = Sender(rpc, load_account(sending))
+    chain_id = rpc.chain_id()
+    times = replace(
+        _DEFAULT,
+        max_clock_s=max_clock,
+        extension_s=clock_extension,
+        challenge_period_s=challenge_period,
+        finality_delay_s=finality_delay,
+        withdrawal_delay_s=withdrawal_delay,
+    )
+    output.say(f"Will deploy {len(CONTRACTS)} contracts on chain {chain_id} from {sender.address}.", style="cyan")
+    if sending.dry_run:
+        output.fact(would="deploy", chain_id=chain_id, contracts=list(CONTRACTS))
+        return
+    if (
+        output.is_interactive
+        and not sending.yes
+        and not click.confirm(
+            f"Spend gas of {sender.address}, which has {ether(rpc.balance_wei(sender.address))}?", err=True
+        )
+    ):
+        raise Declined("nothing was sent", hint="give --yes to send without being asked")
+    made = deploy_all(
+        sender,
+        deployment,
+        absolute_prestate=absolute_prestate(),
+        times=times,
+        tell=lambda name, address: output.say(f"  {name.replace('_', ' '):<16} {address}"),
+    )
+    if examples:
+        deploy_samples(sender, made, deployment)
+    output.say(f"Deployed; use it with --deployment {deployment}", style="green")
+    output.fact(did="deploy", chain_id=chain_id, addresses=made.addresses, deployment=str(deployment))

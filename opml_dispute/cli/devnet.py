@@ -1,0 +1,147 @@
+"""`opml-dispute devnet`: a local chain with everything deployed, in the background."""
+
+from __future__ import annotations
+
+import click
+
+from opml_dispute.chain import devnet as net
+from opml_dispute.chain.cases import absolute_prestate
+from opml_dispute.chain.deploy import Times, deploy
+from opml_dispute.chain.rpc import Rpc
+from opml_dispute.chain.samples import deploy_samples
+from opml_dispute.chain.sender import Sender
+from opml_dispute.cli.options import ChainOptions, chain_options, json_option
+from opml_dispute.cli.output import Output, duration, ether
+from opml_dispute.cli.session import open_rpc
+
+DEVNET_TIMES = Times(
+    max_clock_s=3_600,
+    extension_s=300,
+    challenge_period_s=600,
+    finality_delay_s=600,
+    withdrawal_delay_s=600,
+    reclaim_delay_s=86_400,
+)
+"""Short, so that one `devnet warp 2h` gets a game over."""
+
+
+@click.group()
+def devnet() -> None:
+    """A local chain (Anvil) with everything deployed."""
+
+
+@devnet.command()
+@click.option("--port", type=click.IntRange(1, 65535), default=net.DEFAULT_PORT, show_default=True, help="TCP port.")
+@click.option(
+    "--block-time", type=click.IntRange(1), metavar="S", help="Mine every S seconds. Default: on every transaction."
+)
+@json_option
+def start(port: int, block_time: int | None, output: Output) -> None:
+    """
+    Start it and deploy everything on it.
+
+    Example: opml-dispute devnet start --port 8545
+    """
+    output.say(f"Starting a local chain on port {port} …")
+    chain = net.start(port=port, block_time_s=block_time)
+    try:
+        sender = Sender(chain.anvil.rpc, net.account("deployer"))
+        deployment = deploy(
+            sender,
+            chain.deployment_file,
+            absolute_prestate=absolute_prestate(),
+            times=DEVNET_TIMES,
+            tell=lambda name, address: output.say(f"  {name.replace('_', ' '):<16} {address}", style="dim"),
+        )
+        model_id = deploy_samples(sender, deployment, chain.deployment_file)
+    except BaseException:
+        net.stop()
+        raise
+    output.say(f"Running at {chain.anvil.url} with everything deployed.", style="green")
+    output.say(f"The sample model is registered as 0x{model_id.hex()}.")
+    output.say(f"Keys with money: --key-file {chain.folder}/{{{','.join(net.ROLES[1:])}}}.key")
+    output.fact(
+        started=True,
+        url=chain.anvil.url,
+        pid=chain.anvil.pid,
+        deployment=str(chain.deployment_file),
+        addresses=deployment.addresses,
+        model_id=model_id,
+        key_files={role: str(chain.key_file(role)) for role in net.ROLES},
+    )
+
+
+@devnet.command()
+@json_option
+def status(output: Output) -> None:
+    """
+    Say whether it runs, and where everything is.
+
+    Example: opml-dispute devnet status --json
+    """
+    chain = net.running()
+    if chain is None:
+        raise net.NoDevnet("no local chain of ours is running")
+    rpc = Rpc(chain.anvil.url)
+    head = rpc.head()
+    output.say(f"Running at {chain.anvil.url}, process {chain.anvil.pid}, block {head.number}.")
+    accounts = {}
+    for role in net.ROLES:
+        address = net.account(role).address
+        balance_wei = rpc.balance_wei(address)
+        accounts[role] = {"address": address, "balance_wei": balance_wei, "key_file": str(chain.key_file(role))}
+        output.say(f"  {role:<11} {address}  {ether(balance_wei)}  --key-file {chain.key_file(role)}")
+    output.fact(
+        url=chain.anvil.url,
+        pid=chain.anvil.pid,
+        block=head.number,
+        timestamp=head.timestamp,
+        deployment=str(chain.deployment_file),
+        accounts=accounts,
+    )
+
+
+@devnet.command()
+@json_option
+def stop(output: Output) -> None:
+    """
+    Stop it. Everything on it is gone.
+
+    Example: opml-dispute devnet stop
+    """
+    chain = net.stop()
+    output.say(f"Stopped the local chain at {chain.anvil.url}.")
+    output.fact(stopped=True, url=chain.anvil.url, pid=chain.anvil.pid)
+
+
+class Seconds(click.ParamType):
+    """A time span: 90, 90s, 15min, 2h, 3d."""
+
+    name = "time"
+    _units = (("min", 60), ("s", 1), ("m", 60), ("h", 3600), ("d", 86400))
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        text = str(value).strip().lower()
+        for unit, seconds in self._units:
+            if text.endswith(unit) and text.removesuffix(unit).isdigit():
+                return int(text.removesuffix(unit)) * seconds
+        if not text.isdigit():
+            self.fail(f"{value!r} is not a time span; write it like 90s, 15min, 2h or 3d", param, ctx)
+        return int(text)
+
+
+@devnet.command()
+@click.argument("span", type=Seconds())
+@chain_options
+@json_option
+def warp(span: int, chain: ChainOptions, output: Output) -> None:
+    """
+    Move the local chain's clock forward by SPAN, like 2h.
+
+    Example: opml-dispute devnet warp 2h
+    """
+    now_s = net.warp(open_rpc(chain), span)
+    output.say(f"The chain's clock went {duration(span)} forward.")
+    output.fact(warped_s=span, timestamp=now_s)

@@ -1,0 +1,273 @@
+"""`opml-dispute challenge | respond | move | resolve`: the moves of a game."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+
+from opml_dispute.actors.actions import Move
+from opml_dispute.actors.words import short_hex
+from opml_dispute.chain.contracts import FaultDisputeGame
+from opml_dispute.chain.games import parse_address
+from opml_dispute.chain.intents import Intent
+from opml_dispute.chain.play import Look, Table, move_intent
+from opml_dispute.chain.rpc import RpcUnreachable
+from opml_dispute.chain.settle import (
+    STATUS_WORDS,
+    Settlement,
+    read_settlement,
+    recipients,
+    settle_intents,
+    waiting,
+)
+from opml_dispute.cli.faults import fault_option, open_trace
+from opml_dispute.cli.options import (
+    ChainOptions,
+    ModelOptions,
+    SendingOptions,
+    chain_options,
+    json_option,
+    model_options,
+    sending_options,
+)
+from opml_dispute.cli.output import Output, duration, ether
+from opml_dispute.cli.session import Session, open_case_of
+from opml_dispute.errors import OpmlError
+from opml_dispute.game.bond import required_bond_wei
+from opml_dispute.game.rules import check_move
+from opml_dispute.primitives import Address, Hash32
+
+GAME = "the address of a game"
+
+
+class ClockRanOut(OpmlError):
+    """Everything that should be answered can no longer be."""
+
+    hint = "nothing more can be played here; settle it with: opml-dispute resolve"
+
+
+class BadValue(OpmlError):
+    """A claim's value that cannot be read."""
+
+    hint = "write it as 0x and 64 hexadecimal digits"
+
+
+@click.command()
+@click.argument("game")
+@model_options
+@chain_options
+@sending_options
+@json_option
+def challenge(game: str, files: ModelOptions, chain: ChainOptions, sending: SendingOptions, output: Output) -> None:
+    """
+    Compute the inference behind GAME; attack its root claim if that is wrong.
+
+    Example: opml-dispute challenge 0x5a… --key-file me.key
+    """
+    address = parse_address(game, GAME)
+    session = Session.open(chain, sending, output)
+    table = _table(session, address, files, None)
+    state = session.system.games.read(address)
+    _expect_in_progress(session, address)
+    right = table.trace.root_claim()
+    if right == state.root.value:
+        output.say(
+            f"Claim 0 says S_{state.node_count} is {short_hex(right)}, and so it is here: nothing to challenge.",
+            style="green",
+        )
+        output.fact(game=address, root_claim=state.root.value, computed=right, correct=True)
+        return
+    output.fact(game=address, root_claim=state.root.value, computed=right, correct=False)
+    look = table.look()
+    attacks = [move for move in look.plan.actions if isinstance(move, Move) and move.parent_index == 0]
+    if not attacks:
+        _expect_time(look)
+        output.say("The root claim is wrong, and it is attacked already; go on with: opml-dispute respond")
+        return
+    _play(session, table, look, only_root=True)
+
+
+@click.command()
+@click.argument("game")
+@click.option("--watch", is_flag=True, help="Go on until the game is over: look again every few seconds.")
+@click.option(
+    "--interval", type=click.FloatRange(0.1), default=12.0, show_default=True, metavar="S", help="For --watch."
+)
+@fault_option
+@model_options
+@chain_options
+@sending_options
+@json_option
+def respond(
+    game: str,
+    watch: bool,
+    interval: float,
+    fault: str | None,
+    files: ModelOptions,
+    chain: ChainOptions,
+    sending: SendingOptions,
+    output: Output,
+) -> None:
+    """
+    Make every move that an honest player owes in GAME now, steps included.
+
+    With --watch it goes on until the game is over, and settles it.
+
+    Example: opml-dispute respond 0x5a… --watch --key-file me.key
+    """
+    address = parse_address(game, GAME)
+    session = Session.open(chain, sending, output)
+    table = _table(session, address, files, fault)
+    if not watch:
+        _expect_in_progress(session, address)
+        look = table.look()
+        if not _play(session, table, look):
+            _expect_time(look)
+            output.say("Nothing to answer: every claim that matters is answered.")
+            output.fact(game=address, owed=0)
+        return
+    while True:
+        with _patient(output):
+            state = session.system.games.read(address)
+            if state.in_progress:
+                acted = _play(session, table, table.look())
+                if not acted:
+                    acted = bool(session.send_all(settle_intents(_settlement(session, address, own=True))))
+            else:
+                output.say(f"The game is over: {STATUS_WORDS[state.status]}.")
+                return
+            if acted:
+                continue
+        time.sleep(interval)
+
+
+@click.command()
+@click.argument("game")
+@click.option("--attack/--defend", "is_attack", required=True, help="Say that the claim is wrong, or that it is right.")
+@click.option("--claim", "index", type=click.IntRange(0), required=True, metavar="I", help="The claim to answer.")
+@click.option("--value", required=True, metavar="HEX", help="What to claim: a state root or a state hash.")
+@chain_options
+@sending_options
+@json_option
+def move(
+    game: str, is_attack: bool, index: int, value: str, chain: ChainOptions, sending: SendingOptions, output: Output
+) -> None:
+    """
+    Make one move by hand, whether or not it is right.
+
+    Example: opml-dispute move 0x5a… --attack --claim 0 --value 0x44ab…
+    """
+    address = parse_address(game, GAME)
+    try:
+        raw = bytes.fromhex(value.removeprefix("0x"))
+    except ValueError:
+        raw = b""
+    if len(raw) != 32:
+        raise BadValue(f"{value!r} is not a claim: expected 32 bytes")
+    session = Session.open(chain, sending, output)
+    head = session.system.rpc.head()
+    state = session.system.games.read(address, at=head)
+    position = check_move(state, index, raw, is_attack=is_attack, now_s=head.timestamp)
+    contract = FaultDisputeGame(address)
+    bond_wei = session.system.rpc.read(contract.required_bond_wei(position))
+    planned = required_bond_wei(position.depth, state.depths.max)
+    disputed = state.claim(index).value
+    action = Move(index, disputed, is_attack, Hash32(raw), position, planned, reason="")
+    session.send_all([move_intent(contract, state, head.timestamp, action, bond_wei)])
+
+
+@click.command()
+@click.argument("game")
+@click.option("--for", "payee", metavar="ADDRESS|all", help="Whose bonds to pay out. Default: the sender's own.")
+@chain_options
+@sending_options
+@json_option
+def resolve(game: str, payee: str | None, chain: ChainOptions, sending: SendingOptions, output: Output) -> None:
+    """
+    Settle whatever can be settled in GAME: claims from the bottom up, the game, its bonds.
+
+    Example: opml-dispute resolve 0x5a… --for all --key-file me.key
+    """
+    address = parse_address(game, GAME)
+    session = Session.open(chain, sending, output)
+    while True:
+        settlement = _settlement(session, address, own=payee is None, payee=payee)
+        intents = settle_intents(settlement)
+        if not session.send_all(intents) or session.dry_run:
+            break
+    left = waiting(settlement)
+    state = settlement.game
+    if left is None:
+        output.say(f"The game is over ({STATUS_WORDS[state.status]}), and nothing is left to settle.")
+    elif not session.dry_run:
+        output.say(f"The rest has to wait for {left.what}: {duration(left.seconds)} more.")
+    owed_wei = sum(credit.owed_wei for credit in settlement.credits)
+    if owed_wei:
+        output.say(f"Still to be paid out: {ether(owed_wei)}")
+    output.fact(
+        game=address,
+        status=state.status.name,
+        waits_for=None if left is None else left.what,
+        seconds=0 if left is None else left.seconds,
+        owed_wei=owed_wei,
+    )
+
+
+def _table(session: Session, address: Address, files: ModelOptions, fault: str | None) -> Table:
+    """The game and what to believe about it: the truth, or with a fault a liar's version."""
+    constants = session.system.games.constants(address)
+    case = open_case_of(session.system, constants.request_id, files)
+    session.output.say(f"Computing {case.program.node_count} nodes …", style="dim")
+    return Table(session.system, address, open_trace(case, fault, session.output))
+
+
+def _play(session: Session, table: Table, look: Look, *, only_root: bool = False) -> bool:
+    """Send what the plan asks for; whether there was anything."""
+    for sentence in look.plan.missed:
+        session.output.say(sentence, style="yellow")
+    intents = table.intents(look)
+    wanted: Iterator[Intent] | list[Intent] = intents
+    if only_root:
+        wanted = [intent for intent in intents if intent.facts.get("parent") == 0]
+    done = session.send_all(wanted)
+    return bool(done) or (session.dry_run and bool(look.plan.actions))
+
+
+def _expect_in_progress(session: Session, address: Address) -> None:
+    state = session.system.games.read(address)
+    if not state.in_progress:
+        raise GameOver(f"the game {address} is over: {STATUS_WORDS[state.status]}")
+
+
+class GameOver(OpmlError):
+    """The game is resolved: nothing can be played in it."""
+
+    hint = "pay out what it owes with: opml-dispute resolve"
+
+
+def _expect_time(look: Look) -> None:
+    """Raises `ClockRanOut` if something should have been answered and can no longer be."""
+    if look.plan.missed and not look.plan.actions:
+        raise ClockRanOut(" ".join(look.plan.missed))
+
+
+def _settlement(session: Session, address: Address, *, own: bool, payee: str | None = None) -> Settlement:
+    if own:
+        payees = [session.sender.address]
+    elif payee == "all":
+        payees = recipients(session.system.games.read(address))
+    else:
+        payees = [parse_address(str(payee), "an address to pay out to")]
+    return read_settlement(session.system, address, payees)
+
+
+@contextmanager
+def _patient(output: Output) -> Iterator[None]:
+    """While watching, a node that does not answer is waited for, not given up on."""
+    try:
+        yield
+    except RpcUnreachable as error:
+        output.say(f"{error}; trying again.", style="yellow")

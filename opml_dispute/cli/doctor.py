@@ -1,0 +1,106 @@
+"""`opml-dispute doctor`: is everything here, and does it fit together?"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+
+import click
+
+from opml_dispute import toolchain
+from opml_dispute.chain import artifacts
+from opml_dispute.chain.cases import absolute_prestate
+from opml_dispute.chain.contracts import FPVM
+from opml_dispute.chain.deploy import Deployment, connect, game_arguments
+from opml_dispute.chain.keys import KeyProblem
+from opml_dispute.cli.options import ChainOptions, SendingOptions, chain_options, json_option, sending_options
+from opml_dispute.cli.output import Output, ether
+from opml_dispute.cli.session import deployment_path, load_account, open_rpc
+from opml_dispute.errors import OpmlError
+
+EIP_170_BYTES = 24_576
+
+
+class Unhealthy(OpmlError):
+    """Something that commands need is missing or does not fit."""
+
+    hint = "mend what is marked above, then run doctor again"
+
+
+@click.command()
+@click.option("--offline", is_flag=True, help="Check this computer only, no chain.")
+@chain_options
+@sending_options
+@json_option
+def doctor(offline: bool, chain: ChainOptions, sending: SendingOptions, output: Output) -> None:
+    """
+    Check tools, native library, guest, contracts, node, deployment and key.
+
+    Example: opml-dispute doctor --key-file me.key
+    """
+    failed = 0
+
+    def check(name: str, find: Callable[[], str]) -> bool:
+        nonlocal failed
+        try:
+            found = find()
+        except OpmlError as error:
+            failed += 1
+            output.show(f"[red]✗[/] {name:<14} {error}" + (f"\n  {'':<14} hint: {error.hint}" if error.hint else ""))
+            output.fact(check=name, ok=False, found=str(error), hint=error.hint)
+            return False
+        output.show(f"[green]✓[/] {name:<14} {found}")
+        output.fact(check=name, ok=True, found=found)
+        return True
+
+    check("python", lambda: f"{platform.python_version()} on {platform.machine()}")
+    check("guest", lambda: f"absolute prestate 0x{absolute_prestate().hex()}")
+    check("contracts", _contracts)
+    check("anvil", lambda: str(toolchain.anvil()))
+    if not offline:
+        rpc = open_rpc(chain)
+        if check("node", lambda: f"{rpc.url}, chain {rpc.chain_id()}, block {rpc.head().number}"):
+            check("deployment", lambda: _deployment(chain))
+            check("key", lambda: _key(chain, sending))
+    if failed:
+        raise Unhealthy(f"{failed} of the checks failed")
+    output.say("All is well.", style="green")
+
+
+def _contracts() -> str:
+    sizes = {name: artifacts.load(name).runtime_bytes for name in artifacts.names()}
+    largest = max(sizes, key=lambda name: sizes[name])
+    if sizes[largest] > EIP_170_BYTES:
+        raise Unhealthy(f"{largest} has {sizes[largest]:,} bytes, more than a chain takes ({EIP_170_BYTES:,})")
+    return f"{sum(size > 0 for size in sizes.values())} compiled, the largest {largest} with {sizes[largest]:,} bytes"
+
+
+def _deployment(chain: ChainOptions) -> str:
+    path = deployment_path(chain)
+    deployment = Deployment.load(path)
+    system = connect(open_rpc(chain), deployment)
+    if deployment.absolute_prestate != absolute_prestate():
+        raise Unhealthy(
+            f"{path} was made for the guest 0x{deployment.absolute_prestate.hex()}, not for this release's",
+            hint="use the release that it was deployed with, or deploy anew",
+        )
+    implementation, arguments = system.rpc.read_all(
+        [system.factory.game_implementation(), system.factory.game_arguments()]
+    )
+    if implementation != deployment.addresses["game"] or arguments != game_arguments(deployment):
+        raise Unhealthy(
+            f"the factory {system.factory.address} makes other games than {path} says",
+            hint="finish the deployment: run the same `opml-dispute deploy` again",
+        )
+    version = system.rpc.read(FPVM(deployment.addresses["vm"]).state_version())
+    return f"{path}: chain {deployment.chain_id}, factory {system.factory.address}, VM version {version}"
+
+
+def _key(chain: ChainOptions, sending: SendingOptions) -> str:
+    try:
+        account = load_account(sending)
+    except KeyProblem as problem:
+        if "no key" in str(problem):
+            return "none given (only needed for sending)"
+        raise
+    return f"{account.address} has {ether(open_rpc(chain).balance_wei(account.address))}"

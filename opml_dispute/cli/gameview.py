@@ -1,0 +1,131 @@
+"""
+A game for people: what is at stake, and its tree of claims.
+
+`stake_of` says what the newest live claim is about: which stretch of nodes, or of instructions of one node.
+`claim_tree` draws all claims with their sides, bonds and clocks. Both are pure functions of a game and a time;
+`show` and the demo use them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from rich.text import Text
+from rich.tree import Tree
+
+from opml_dispute.actors.words import short_hex, subject
+from opml_dispute.cli.output import duration, ether, short
+from opml_dispute.game.claim import Claim, Game
+from opml_dispute.game.clock import time_left_s
+from opml_dispute.game.resolve import forecast
+from opml_dispute.game.rules import outputs_of
+
+
+@dataclass(frozen=True)
+class Stake:
+    """What a claim is about."""
+
+    phase: str
+    """"ML" or "FPVM"."""
+    node_low: int
+    node_high: int
+    """Nodes still in question: node_low up to, not including, node_high."""
+    step_low: int | None = None
+    step_high: int | None = None
+    """FPVM phase: instructions still in question, likewise."""
+
+    @property
+    def sentence(self) -> str:
+        """For people."""
+        if self.step_low is None or self.step_high is None:
+            if self.node_high - self.node_low == 1:
+                return f"ML phase: node {self.node_low}"
+            return f"ML phase: nodes {self.node_low} to {self.node_high - 1}"
+        if self.step_high - self.step_low == 1:
+            return f"FPVM phase: node {self.node_low}, instruction {self.step_low:,}"
+        return f"FPVM phase: node {self.node_low}, instructions {self.step_low:,} to {self.step_high - 1:,}"
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """For scripts."""
+        return {
+            "phase": self.phase,
+            "nodes": [self.node_low, self.node_high],
+            "steps": None if self.step_low is None else [self.step_low, self.step_high],
+        }
+
+
+def stake_of(game: Game, claim: Claim) -> Stake:
+    """The stretch of the trace that `claim` covers: its answers split it."""
+    depths = game.depths
+    if claim.position.depth <= depths.split:
+        below = depths.split - claim.position.depth
+        low = claim.position.index_at_depth << below
+        high = min(game.node_count, (claim.position.index_at_depth + 1) << below)
+        return Stake("ML", min(low, game.node_count - 1), max(high, low + 1))
+    node = outputs_of(game, claim.index).node_index(game)
+    local = claim.position.within_subtree(depths.execution_root)
+    below = depths.execution - local.depth
+    return Stake("FPVM", node, node + 1, local.index_at_depth << below, (local.index_at_depth + 1) << below)
+
+
+def frontier(game: Game) -> Claim:
+    """The claim the game turns on now: the deepest that stands uncountered and unresolved, the newest of several."""
+    live = [claim for claim in game.claims if not claim.is_resolved and claim.countered_by is None]
+    return max(live or game.claims, key=lambda claim: (claim.position.depth, claim.index))
+
+
+def claim_words(game: Game, claim: Claim) -> str:
+    """One claim in a line, without its bond and clock."""
+    if claim.parent_index is None:
+        move = "proposes"
+    else:
+        move = f"{'attacks' if game.is_attack(claim) else 'defends'} {claim.parent_index}"
+    return f"{claim.index}  {short(claim.claimant)} {move}: {subject(game, claim)} is {short_hex(claim.value)}"
+
+
+def claim_tree(game: Game, now_s: int) -> Tree:
+    """All claims, answers under what they answer; green on the root's side, red on the other."""
+    outcome = forecast(game)
+    trees: dict[int, Tree] = {}
+    for claim in game.claims:
+        side = "green" if claim.position.depth % 2 == 0 else "red"
+        line = Text(claim_words(game, claim), style=side)
+        line.append(f"  bond {ether(claim.bond_wei)}", style="dim")
+        line.append(f"  {_standing(game, claim, outcome.countered_by[claim.index], now_s)}", style="dim")
+        if claim.parent_index is None:
+            trees[0] = Tree(line, guide_style="dim")
+        else:
+            # A game is one long line, answer under answer: indenting every move would leave the screen.
+            parent = trees[claim.parent_index]
+            trees[claim.index] = parent.add(line)
+    return trees[0]
+
+
+def _standing(game: Game, claim: Claim, falls_to: str | None, now_s: int) -> str:
+    if claim.is_resolved:
+        return "resolved: stands" if claim.countered_by is None else f"resolved: fell to {short(claim.countered_by)}"
+    if claim.countered_by is not None:
+        return f"stepped on by {short(claim.countered_by)}"
+    left_s = time_left_s(game, claim.index, now_s)
+    clock = f"{duration(left_s)} to answer" if left_s else "no time left to answer"
+    return clock if falls_to is None else f"{clock}; would fall to {short(falls_to)}"
+
+
+def claim_facts(game: Game, claim: Claim, now_s: int) -> dict[str, Any]:
+    """One claim for scripts."""
+    return {
+        "claim": claim.index,
+        "parent": claim.parent_index,
+        "claimant": claim.claimant,
+        "position": claim.position.gindex,
+        "depth": claim.position.depth,
+        "value": claim.value,
+        "bond_wei": claim.bond_wei,
+        "countered_by": claim.countered_by,
+        "resolved": claim.is_resolved,
+        "time_left_s": time_left_s(game, claim.index, now_s),
+        "about": subject(game, claim),
+        **stake_of(game, claim).facts,
+    }

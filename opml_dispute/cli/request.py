@@ -1,0 +1,185 @@
+"""`opml-dispute request | propose | finalize`: asking, answering, delivering."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from opml_dispute.actors.words import short_hex
+from opml_dispute.chain.amounts import parse_wei
+from opml_dispute.chain.asking import (
+    deliverable_game,
+    delivery_intent,
+    new_request_id,
+    proposal_intent,
+    request_intent,
+)
+from opml_dispute.chain.contracts import ZERO_ADDRESS, DigitReader
+from opml_dispute.chain.deploy import System
+from opml_dispute.chain.games import parse_address
+from opml_dispute.chain.requests import parse_request_id, read_request
+from opml_dispute.chain.samples import READER
+from opml_dispute.cli.faults import fault_option, open_trace
+from opml_dispute.cli.inputs import image_of, input_options, read_inputs, slots_from_json
+from opml_dispute.cli.options import (
+    ChainOptions,
+    ModelOptions,
+    SendingOptions,
+    chain_options,
+    json_option,
+    model_options,
+    sending_options,
+)
+from opml_dispute.cli.output import Output
+from opml_dispute.cli.session import Session, open_case_of
+from opml_dispute.errors import OpmlError
+from opml_dispute.primitives import Address, ModelId, StateRoot
+
+
+class WhichModel(OpmlError):
+    """The model of a request is not clear."""
+
+    hint = "name it with --model-id; list the models: opml-dispute model list"
+
+
+@click.command()
+@input_options
+@click.option("--input-image", type=click.Path(path_type=Path), metavar="FILE", help="A ready input image instead.")
+@click.option("--model-id", metavar="HEX", help="The model to ask. Default: the only one registered.")
+@click.option("--fee", default="0", metavar="AMOUNT", help="For whoever answers, like 0.05eth. Default: none.")
+@click.option("--callback", metavar="ADDRESS", help="A consumer contract to call with the output.")
+@click.option("--callback-gas", type=click.IntRange(0), default=150_000, show_default=True, help="Gas of that call.")
+@click.option("--reader", is_flag=True, help="Ask through the example consumer, which keeps the digit it is told.")
+@chain_options
+@sending_options
+@json_option
+def request(
+    inputs: tuple[str, ...],
+    sample: int | None,
+    input_image: Path | None,
+    model_id: str | None,
+    fee: str,
+    callback: str | None,
+    callback_gas: int,
+    reader: bool,
+    chain: ChainOptions,
+    sending: SendingOptions,
+    output: Output,
+) -> None:
+    """
+    Ask for an inference.
+
+    Example: opml-dispute request --sample 7 --fee 0.01eth --key-file me.key
+    """
+    fee_wei = parse_wei(fee)
+    session = Session.open(chain, sending, output)
+    system = session.system
+    consumer = _reader(system) if reader else None
+    wanted = system.rpc.read(DigitReader(consumer).model_id()) if consumer else _which_model(system, model_id)
+    if not system.rpc.read(system.registry.is_registered(wanted)):
+        raise WhichModel(f"model 0x{wanted.hex()} is not registered")
+    known = system.rpc.read(system.registry.model(wanted))
+    if input_image is not None:
+        try:
+            image = input_image.read_bytes()
+        except OSError as error:
+            raise WhichModel(f"cannot read {input_image}: {error.strerror}", hint="check the path") from None
+    else:
+        slots = slots_from_json(known.inputs)
+        image = image_of(slots, read_inputs(slots, inputs, sample), known.input_bytes)
+    intent = request_intent(
+        system,
+        wanted,
+        image,
+        fee_wei=fee_wei,
+        callback=parse_address(callback, "a consumer's address") if callback else ZERO_ADDRESS,
+        callback_gas=callback_gas if callback else 0,
+        reader=consumer,
+    )
+    for done in session.send_all([intent]):
+        assert done.receipt is not None
+        request_id = new_request_id(system, done.receipt)
+        output.say(f"Answer it with: opml-dispute propose 0x{request_id.hex()}")
+        output.fact(request_id=request_id)
+
+
+def _reader(system: System) -> Address:
+    address = system.deployment.addresses.get(READER)
+    if address is None:
+        raise WhichModel("this deployment has no example consumer", hint="deploy with --examples, or give --callback")
+    return address
+
+
+def _which_model(system: System, text: str | None) -> ModelId:
+    if text is not None:
+        try:
+            raw = bytes.fromhex(text.removeprefix("0x"))
+        except ValueError:
+            raw = b""
+        if len(raw) != 32:
+            raise WhichModel(f"{text} is not a model id: that is 0x and 64 hexadecimal digits")
+        return ModelId(raw)
+    count = system.rpc.read(system.registry.model_count())
+    if count != 1:
+        raise WhichModel(f"there are {count} registered models, and none was named")
+    return system.rpc.read(system.registry.model_id_at(0))
+
+
+@click.command()
+@click.argument("request_id")
+@fault_option
+@model_options
+@chain_options
+@sending_options
+@json_option
+def propose(
+    request_id: str,
+    fault: str | None,
+    files: ModelOptions,
+    chain: ChainOptions,
+    sending: SendingOptions,
+    output: Output,
+) -> None:
+    """
+    Compute the inference of REQUEST_ID and propose its answer, with a bond.
+
+    Example: opml-dispute propose 0x91… --key-file me.key
+    """
+    wanted = parse_request_id(request_id)
+    session = Session.open(chain, sending, output)
+    case = open_case_of(session.system, wanted, files)
+    trace = open_trace(case, fault, output)
+    root_claim = StateRoot(trace.root_claim())
+    for done in session.send_all([proposal_intent(session.system, wanted, root_claim, case.program.node_count)]):
+        assert done.receipt is not None
+        game = session.system.factory.created_game(done.receipt)
+        output.say(f"Defend it with: opml-dispute respond {game} --watch")
+        output.fact(game=game)
+
+
+@click.command()
+@click.argument("request_id")
+@model_options
+@chain_options
+@sending_options
+@json_option
+def finalize(
+    request_id: str, files: ModelOptions, chain: ChainOptions, sending: SendingOptions, output: Output
+) -> None:
+    """
+    Deliver the output of REQUEST_ID out of a game that survived, and call its consumer.
+
+    Example: opml-dispute finalize 0x91… --key-file me.key
+    """
+    wanted = parse_request_id(request_id)
+    session = Session.open(chain, sending, output)
+    record = read_request(session.system, wanted)
+    if record.delivered_by != ZERO_ADDRESS:
+        output.say(f"Delivered already, by game {record.delivered_by}.")
+        output.fact(request_id=wanted, delivered_by=record.delivered_by, output_hash=record.output_hash)
+        return
+    game = deliverable_game(session.system, wanted)
+    case = open_case_of(session.system, wanted, files)
+    output.say(f"The output of request {short_hex(wanted)} is computed; game {game} vouches for it.")
+    session.send_all([delivery_intent(session.system, case, game)])

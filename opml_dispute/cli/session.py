@@ -1,0 +1,151 @@
+"""
+From options to something to work with: a connected system, a key, a case.
+
+What the operator left out comes from the running devnet, so that on a local chain no command needs an address.
+`send_all` is how every command sends: say each intent, stop there on a dry run, send it, say what came of it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import click
+
+from opml_dispute.chain import devnet, keys
+from opml_dispute.chain.cases import Case, open_case
+from opml_dispute.chain.deploy import BadDeployment, Deployment, System, connect
+from opml_dispute.chain.intents import Done, Intent, perform
+from opml_dispute.chain.models import ModelStore, parse_dims
+from opml_dispute.chain.rpc import DEFAULT_URL, Rpc
+from opml_dispute.chain.sender import Sender
+from opml_dispute.cli.options import ChainOptions, ModelOptions, SendingOptions
+from opml_dispute.cli.output import Output, ether, gas, short
+from opml_dispute.errors import OpmlError
+from opml_dispute.primitives import RequestId
+
+
+class Declined(OpmlError):
+    """The operator answered no."""
+
+
+def open_rpc(chain: ChainOptions) -> Rpc:
+    """The node the options name, else the running devnet's, else the usual local port."""
+    if chain.rpc_url:
+        return Rpc(chain.rpc_url)
+    running = devnet.running()
+    return Rpc(running.anvil.url if running else DEFAULT_URL)
+
+
+def deployment_path(chain: ChainOptions) -> Path:
+    """The deployment file the options name, else the running devnet's. Raises `BadDeployment`."""
+    if chain.deployment is not None:
+        return chain.deployment
+    running = devnet.running()
+    if running is None or not running.deployment_file.exists():
+        raise BadDeployment(
+            "no deployment was named, and no devnet is running",
+            hint="give --deployment FILE, or start a local chain: opml-dispute devnet start",
+        )
+    return running.deployment_file
+
+
+def open_system(chain: ChainOptions) -> System:
+    """The connected system."""
+    path = deployment_path(chain)
+    return connect(open_rpc(chain), Deployment.load(path))
+
+
+def open_case_of(system: System, request_id: RequestId, files: ModelOptions, image_file: Path | None = None) -> Case:
+    """The case of a request, with the operator's model file if there is one."""
+    return open_case(
+        system,
+        request_id,
+        store=ModelStore.default(),
+        model_file=files.model,
+        dims=parse_dims(files.dims),
+        image_file=image_file,
+    )
+
+
+def load_account(sending: SendingOptions) -> keys.Account:
+    """The key the options name."""
+
+    def ask() -> str:
+        return str(click.prompt(f"Password of {sending.keystore}", hide_input=True, err=True))
+
+    return keys.load(
+        key_file=sending.key_file,
+        keystore=sending.keystore,
+        password_file=sending.password_file,
+        ask_password=ask if sys.stdin.isatty() else None,
+    )
+
+
+@dataclass
+class Session:
+    """One command that sends: its account, its chain, its words."""
+
+    system: System
+    sender: Sender
+    output: Output
+    dry_run: bool
+    ask_first: bool
+    done: list[Done] = field(default_factory=list)
+
+    @classmethod
+    def open(cls, chain: ChainOptions, sending: SendingOptions, output: Output) -> Session:
+        """Connect, load the key, and wait for what an earlier command of this key may have left in flight."""
+        system = open_system(chain)
+        sender = Sender(system.rpc, load_account(sending))
+        sender.settle()
+        ask = output.is_interactive and not sending.yes and system.deployment.chain_id != devnet.CHAIN_ID
+        return cls(system, sender, output, sending.dry_run, ask)
+
+    def send_all(self, intents: Iterable[Intent]) -> list[Done]:
+        """
+        Say and send each; on a dry run only say. The list of what was done, empty on a dry run.
+
+        Raises what sending raises, at the first that fails; `Declined` if the operator says no.
+        """
+        done = []
+        for intent in intents:
+            self.announce(intent)
+            if self.dry_run:
+                self.output.fact(would=intent.kind, value_wei=intent.value_wei, **intent.facts)
+                continue
+            if self.ask_first:
+                self._confirm()
+            result = perform(intent, self.sender)
+            self.report(result)
+            done.append(result)
+        self.done += done
+        return done
+
+    def announce(self, intent: Intent) -> None:
+        """What will happen, and why."""
+        if intent.reason:
+            self.output.say(intent.reason)
+        parts = [intent.will]
+        if intent.value_wei:
+            parts.append(f"{_value_word(intent)} {ether(intent.value_wei)}")
+        self.output.say("   ".join(parts), style="cyan")
+
+    def report(self, done: Done) -> None:
+        """What happened."""
+        parts = [done.sentence]
+        if done.receipt is not None:
+            parts += [f"tx {short(done.receipt.hash)}", gas(done.receipt.gas_used)]
+        self.output.say("   ".join(parts), style="green")
+        self.output.fact(**done.facts)
+
+    def _confirm(self) -> None:
+        self.ask_first = False
+        if not click.confirm(f"Send from {self.sender.address} on chain {self.system.deployment.chain_id}?", err=True):
+            raise Declined("nothing was sent", hint="give --yes to send without being asked")
+
+
+def _value_word(intent: Intent) -> str:
+    return "fee" if intent.kind == "request" else "bond"

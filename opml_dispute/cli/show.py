@@ -1,0 +1,133 @@
+"""`opml-dispute list | show`: which games there are, and how one stands."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import click
+from rich.table import Table as RichTable
+
+from opml_dispute.chain.asking import games_of
+from opml_dispute.chain.contracts import FaultDisputeGame
+from opml_dispute.chain.deploy import System
+from opml_dispute.chain.games import parse_address
+from opml_dispute.chain.requests import parse_request_id, read_request
+from opml_dispute.chain.settle import STATUS_WORDS
+from opml_dispute.cli.gameview import claim_facts, claim_tree, frontier, stake_of
+from opml_dispute.cli.options import ChainOptions, chain_options, json_option
+from opml_dispute.cli.output import Output, ether, short
+from opml_dispute.cli.session import open_system
+from opml_dispute.game.claim import GameStatus
+from opml_dispute.game.resolve import forecast
+from opml_dispute.primitives import Address
+
+
+@click.command("list")
+@click.option("--request", "request_id", metavar="HEX", help="Only the games of this request.")
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="At most so many, newest first.")
+@chain_options
+@json_option
+def list_games(request_id: str | None, limit: int, chain: ChainOptions, output: Output) -> None:
+    """
+    List the games, newest first.
+
+    Example: opml-dispute list --limit 5
+    """
+    system = open_system(chain)
+    if request_id is None:
+        addresses = _newest_games(system, limit)
+    else:
+        wanted = parse_request_id(request_id)
+        read_request(system, wanted)
+        addresses = list(reversed(games_of(system, wanted)))[:limit]
+    per_game = 6
+    games = [FaultDisputeGame(address) for address in addresses]
+    answers = system.rpc.read_all(
+        [
+            call
+            for game in games
+            for call in (
+                game.status(),
+                game.created_at_s(),
+                game.request_id(),
+                game.root_claim(),
+                game.claim_count(),
+                game.creator(),
+            )
+        ]
+    )
+    table = RichTable(
+        "game", "made", "request", "root claim", "proposer", "claims", "status", box=None, header_style="bold"
+    )
+    for index, address in enumerate(addresses):
+        status, created_s, request, root, claims, creator = answers[per_game * index : per_game * (index + 1)]
+        made = datetime.fromtimestamp(created_s, UTC).strftime("%Y-%m-%d %H:%M")
+        words = STATUS_WORDS[GameStatus(status)]
+        table.add_row(address, made, short(request), short(root), short(creator), str(claims), words)
+        output.fact(
+            game=address,
+            created_at=created_s,
+            request_id=request,
+            root_claim=root,
+            proposer=creator,
+            claims=claims,
+            status=GameStatus(status).name,
+        )
+    if addresses:
+        output.show(table)
+    else:
+        output.say("There are no games.")
+
+
+def _newest_games(system: System, limit: int) -> list[Address]:
+    count = system.rpc.read(system.factory.game_count())
+    indices = range(count - 1, max(-1, count - 1 - limit), -1)
+    return [entry.address for entry in system.rpc.read_each([system.factory.game_at(index) for index in indices])]
+
+
+@click.command()
+@click.argument("game")
+@chain_options
+@json_option
+def show(game: str, chain: ChainOptions, output: Output) -> None:
+    """
+    Show GAME: its claims, clocks and bonds, the phase, and what is at stake.
+
+    Example: opml-dispute show 0x5a…
+    """
+    address = parse_address(game, "the address of a game")
+    system = open_system(chain)
+    head = system.rpc.head()
+    state = system.games.read(address, at=head)
+    turning = frontier(state)
+    stake = stake_of(state, turning)
+    outcome = forecast(state)
+    bonds_wei = sum(claim.bond_wei for claim in state.claims)
+    output.show(claim_tree(state, head.timestamp))
+    output.show(
+        "\n".join(
+            [
+                f"status     {STATUS_WORDS[state.status]}",
+                f"request    0x{state.request_id.hex()}",
+                f"depths     split {state.depths.split}, max {state.depths.max}",
+                f"at stake   {stake.sentence}" if state.in_progress else "at stake   nothing any more",
+                f"bonds      {ether(bonds_wei)} on {len(state.claims)} claims",
+                f"as it is   {STATUS_WORDS[outcome.winner]}",
+            ]
+        )
+    )
+    for claim in state.claims:
+        output.fact(game=address, **claim_facts(state, claim, head.timestamp))
+    output.fact(
+        game=address,
+        status=state.status.name,
+        request_id=state.request_id,
+        node_count=state.node_count,
+        split_depth=state.depths.split,
+        max_depth=state.depths.max,
+        claims=len(state.claims),
+        bonds_wei=bonds_wei,
+        at_stake=stake.facts,
+        forecast=outcome.winner.name,
+        payouts_wei=dict(outcome.payouts_wei),
+    )

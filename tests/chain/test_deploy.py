@@ -1,0 +1,114 @@
+"""Deployment: once, whatever happens on the way; checked before it is used."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from opml_dispute.chain import devnet
+from opml_dispute.chain.contracts import DisputeGameFactory
+from opml_dispute.chain.deploy import BadDeployment, Deployment, Times, connect, deploy, game_arguments
+from opml_dispute.chain.rpc import NoCode, Rpc, WrongChain
+from opml_dispute.chain.sender import Receipt, Sender
+from opml_dispute.primitives import StateHash
+
+PRESTATE = StateHash(b"\x03" + b"\x42" * 31)
+TRANSACTIONS = 9
+"""Seven contracts, the implementation, the bond."""
+
+
+class Killed(Exception):
+    """The process ended here."""
+
+
+class Mortal(Sender):
+    """Dies after some transactions: each was sent and mined, but nobody noted it."""
+
+    def __init__(self, rpc: Rpc, lives: int) -> None:
+        super().__init__(rpc, devnet.account("deployer"))
+        self.lives, self.sent = lives, 0
+
+    def send(self, work: Any, *, value_wei: int = 0) -> Receipt:
+        receipt = super().send(work, value_wei=value_wei)
+        self.sent += 1
+        if self.sent > self.lives:
+            raise Killed
+        return receipt
+
+
+@pytest.fixture
+def rpc(bare_anvil: devnet.Anvil) -> Iterator[Rpc]:
+    rpc = bare_anvil.rpc
+    snapshot = rpc.request("evm_snapshot")
+    yield rpc
+    rpc.request("evm_revert", snapshot)
+
+
+def test_a_deployment_is_complete_and_a_second_run_changes_nothing(rpc: Rpc, tmp_path: Path) -> None:
+    path = tmp_path / "deployment.json"
+    sender = Mortal(rpc, 1000)
+    deployment = deploy(sender, path, absolute_prestate=PRESTATE)
+    assert sender.sent == TRANSACTIONS
+    assert Deployment.load(path) == deployment
+    system = connect(rpc, deployment)
+    assert rpc.read(system.factory.game_implementation()) == deployment.addresses["game"]
+    assert rpc.read(system.factory.game_arguments()) == game_arguments(deployment)
+    assert len(game_arguments(deployment)) == 124
+    assert rpc.read(system.factory.init_bond_wei()) == 8 * 10**16
+    again = Mortal(rpc, 0)
+    assert deploy(again, path, absolute_prestate=PRESTATE) == deployment
+    assert again.sent == 0
+
+
+@pytest.mark.parametrize("lives", range(TRANSACTIONS))
+def test_a_deployment_killed_anywhere_is_finished_by_the_next_run(rpc: Rpc, tmp_path: Path, lives: int) -> None:
+    path = tmp_path / "deployment.json"
+    with pytest.raises(Killed):
+        deploy(Mortal(rpc, lives), path, absolute_prestate=PRESTATE)
+    survivor = Mortal(rpc, 1000)
+    deployment = deploy(survivor, path, absolute_prestate=PRESTATE)
+    assert survivor.sent <= TRANSACTIONS - lives, "what was done and noted is not done again"
+    connect(rpc, deployment)
+    factory = DisputeGameFactory(deployment.addresses["factory"])
+    assert rpc.read(factory.game_arguments()) == game_arguments(deployment)
+
+
+def test_another_deployments_file_is_not_overwritten(rpc: Rpc, tmp_path: Path) -> None:
+    path = tmp_path / "deployment.json"
+    sender = Sender(rpc, devnet.account("deployer"))
+    deploy(sender, path, absolute_prestate=PRESTATE)
+    with pytest.raises(BadDeployment, match="another guest or other times"):
+        deploy(sender, path, absolute_prestate=PRESTATE, times=Times(max_clock_s=604_800))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"chain_id": 1}))
+    with pytest.raises(BadDeployment, match="on chain 1, not 31337"):
+        deploy(sender, path, absolute_prestate=PRESTATE)
+
+
+def test_a_deployment_is_checked_against_its_chain(rpc: Rpc, tmp_path: Path) -> None:
+    path = tmp_path / "deployment.json"
+    deployment = deploy(Sender(rpc, devnet.account("deployer")), path, absolute_prestate=PRESTATE)
+    raw = json.loads(path.read_text())
+    path.write_text(json.dumps(raw | {"chain_id": 1}))
+    with pytest.raises(WrongChain):
+        connect(rpc, Deployment.load(path))
+    elsewhere = dict(deployment.addresses, vm="0x000000000000000000000000000000000000dEaD")
+    path.write_text(json.dumps(raw | {"addresses": elsewhere}))
+    with pytest.raises(NoCode, match="expected the vm at 0x000000000000000000000000000000000000dEaD"):
+        connect(rpc, Deployment.load(path))
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"chain_id": 1, "addresses": {"vm": "0x12"}}'])
+def test_what_is_no_deployment_file_is_refused(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "deployment.json"
+    path.write_text(content)
+    with pytest.raises(BadDeployment, match="is not a deployment"):
+        Deployment.load(path)
+
+
+def test_a_missing_deployment_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BadDeployment, match="No such file"):
+        Deployment.load(tmp_path / "none.json")

@@ -1,0 +1,102 @@
+"""
+What tests of several folders share: one local chain with everything deployed, put back after every test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from opml_dispute.chain import devnet
+from opml_dispute.chain.deploy import Deployment, System, Times, connect
+from opml_dispute.chain.rpc import Rpc
+from opml_dispute.chain.sender import Sender
+
+TEST_TIMES = Times(
+    max_clock_s=3_600,
+    extension_s=300,
+    challenge_period_s=600,
+    finality_delay_s=600,
+    withdrawal_delay_s=600,
+    reclaim_delay_s=86_400,
+)
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A local chain with everything deployed."""
+
+    anvil: devnet.Anvil
+    deployment: Deployment
+    deployment_file: Path
+
+    @property
+    def rpc(self) -> Rpc:
+        return Rpc(self.anvil.url)
+
+    def system(self) -> System:
+        """Connected afresh: nothing remembered."""
+        return connect(self.rpc, Deployment.load(self.deployment_file))
+
+    def sender(self, role: str) -> Sender:
+        """One of the local chain's accounts."""
+        return Sender(self.rpc, devnet.account(role))
+
+    def warp(self, seconds: int) -> int:
+        """Move the chain's clock."""
+        return devnet.warp(self.rpc, seconds)
+
+
+@pytest.fixture(scope="session")
+def deployed_chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
+    """Deployed once a session. Tests take `chain`, which puts it back."""
+    from opml_dispute.chain.cases import absolute_prestate
+    from opml_dispute.chain.deploy import deploy
+    from opml_dispute.chain.samples import deploy_samples
+
+    path = tmp_path_factory.mktemp("chain") / "deployment.json"
+    anvil = devnet.Anvil.spawn()
+    try:
+        sender = Sender(anvil.rpc, devnet.account("deployer"))
+        deployment = deploy(sender, path, absolute_prestate=absolute_prestate(), times=TEST_TIMES)
+        deploy_samples(sender, deployment, path)
+        yield Chain(anvil, deployment, path)
+    finally:
+        anvil.stop()
+
+
+@pytest.fixture
+def chain(deployed_chain: Chain) -> Iterator[Chain]:
+    """The deployed chain; whatever a test does to it is undone."""
+    rpc = deployed_chain.rpc
+    snapshot = rpc.request("evm_snapshot")
+    yield deployed_chain
+    rpc.request("evm_setAutomine", True)
+    rpc.request("evm_revert", snapshot)
+
+
+@pytest.fixture(scope="session")
+def bare_anvil() -> Iterator[devnet.Anvil]:
+    """A local chain with nothing on it, for tests that do not mind each other."""
+    anvil = devnet.Anvil.spawn()
+    yield anvil
+    anvil.stop()
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No test touches, or depends on, the user's own files and settings."""
+    home = tmp_path / "home"
+    monkeypatch.setenv("OPML_HOME", str(home))
+    for variable in (
+        "OPML_RPC_URL",
+        "OPML_DEPLOYMENT",
+        "OPML_PRIVATE_KEY",
+        "OPML_KEYSTORE_PASSWORD",
+        "OPML_DEBUG",
+    ):
+        monkeypatch.delenv(variable, raising=False)
+    return home
