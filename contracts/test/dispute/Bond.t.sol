@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: MIT
+pragma solidity ^0.8.30;
+
+import {Test} from "../Test.sol";
+import {Bond} from "../../src/dispute/Bond.sol";
+import {FixedPointMathLib} from "solady/utils/FixedPointMathLib.sol";
+
+/// @notice Bonds against the published tables, and their shape for any maximum depth.
+contract BondTest is Test {
+    function test_table_maxDepth8() public pure {
+        uint32[9] memory gas =
+            [400_000, 915_045, 2_093_270, 4_788_593, 10_954_451, 25_059_550, 57_326_567, 131_141_031, 299_999_999];
+        for (uint256 depth = 0; depth <= 8; ++depth) {
+            vm.assertEq(Bond.required(depth, 8), uint256(gas[depth]) * 200 gwei);
+        }
+    }
+
+    function test_table_maxDepth73() public pure {
+        uint32[2][9] memory rows = [
+            [uint32(0), 400_000],
+            [uint32(1), 437_970],
+            [uint32(2), 479_544],
+            [uint32(10), 990_612],
+            [uint32(30), 6_075_639],
+            [uint32(31), 6_652_370],
+            [uint32(50), 37_263_190],
+            [uint32(72), 273_991_351],
+            [uint32(73), 299_999_999]
+        ];
+        for (uint256 i = 0; i < rows.length; ++i) {
+            vm.assertEq(Bond.required(rows[i][0], 73), uint256(rows[i][1]) * 200 gwei);
+        }
+    }
+
+    function test_constant_isTheLogarithm() public pure {
+        vm.assertEq(Bond.LN_750_WAD, uint256(FixedPointMathLib.lnWad(750e18)));
+        vm.assertEq(Bond.GAS_AT_MAX_DEPTH / Bond.GAS_AT_ROOT, 750);
+    }
+
+    /// @notice For every maximum depth: 0.08 ETH at the root, about 60 ETH at the bottom, strictly more at each depth.
+    function test_shape_forEveryMaxDepth() public pure {
+        for (uint256 maxDepth = 4; maxDepth <= 125; ++maxDepth) {
+            vm.assertEq(Bond.required(0, maxDepth), 0.08 ether);
+            vm.assertLe(60 ether - Bond.required(maxDepth, maxDepth), 1000 * 200 gwei);
+            for (uint256 depth = 1; depth <= maxDepth; depth += 3) {
+                vm.assertGt(Bond.required(depth, maxDepth), Bond.required(depth - 1, maxDepth));
+            }
+        }
+    }
+}

@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: MIT
+pragma solidity ^0.8.30;
+
+import {GameFixture} from "./helpers/GameFixture.sol";
+import {DelayedWETH} from "../../src/dispute/DelayedWETH.sol";
+import {IDelayedWETH} from "../../src/dispute/interfaces/IDelayedWETH.sol";
+
+/// @notice A depositor that measures how much gas its money comes with.
+contract Depositor {
+    uint256 internal gasOnReceive;
+
+    function deposit(DelayedWETH weth) external payable {
+        weth.deposit{value: msg.value}();
+    }
+
+    function withdraw(DelayedWETH weth, uint256 wad) external {
+        weth.withdraw(wad);
+    }
+
+    function unlock(DelayedWETH weth, uint256 wad) external {
+        weth.unlock(address(this), wad);
+    }
+
+    receive() external payable {
+        require(gasleft() <= 2300, "more gas than a transfer has");
+    }
+}
+
+/// @notice The vault that the bonds are in.
+contract DelayedWETHTest is GameFixture {
+    address internal immutable ALICE = makeAddr("alice");
+    address internal immutable BOB = makeAddr("bob");
+
+    function setUp() public override {
+        super.setUp();
+        vm.deal(ALICE, 100 ether);
+        vm.startPrank(ALICE);
+        weth.deposit{value: 10 ether}();
+    }
+
+    receive() external payable {}
+
+    function test_metadata() public view {
+        vm.assertEq(weth.name(), "Wrapped Ether");
+        vm.assertEq(weth.symbol(), "WETH");
+        vm.assertEq(weth.decimals(), 18);
+        vm.assertEq(weth.delay(), WETH_DELAY);
+        vm.assertEq(weth.config(), address(registry));
+        vm.assertEq(weth.totalSupply(), 10 ether);
+    }
+
+    function test_deposit_inThreeWays() public {
+        vm.expectEmit(address(weth));
+        emit IDelayedWETH.Deposit(ALICE, 1 ether);
+        weth.deposit{value: 1 ether}();
+        (bool sent,) = address(weth).call{value: 2 ether}("");
+        (bool called,) = address(weth).call{value: 3 ether}(hex"12345678");
+        vm.assertTrue(sent && called);
+        vm.assertEq(weth.balanceOf(ALICE), 16 ether);
+        vm.assertEq(weth.totalSupply(), 16 ether);
+    }
+
+    function test_withdraw_errorsInOrder() public {
+        registry.setPaused(true);
+        vm.expectRevert("DelayedWETH: contract is paused");
+        weth.withdraw(1);
+        registry.setPaused(false);
+        vm.expectRevert("DelayedWETH: insufficient unlocked withdrawal");
+        weth.withdraw(1);
+        vm.expectRevert("DelayedWETH: withdrawal not unlocked");
+        weth.withdraw(0);
+        weth.unlock(ALICE, 5 ether);
+        vm.expectRevert("DelayedWETH: insufficient unlocked withdrawal");
+        weth.withdraw(5 ether + 1);
+        skip(WETH_DELAY - 1);
+        vm.expectRevert("DelayedWETH: withdrawal delay not met");
+        weth.withdraw(5 ether);
+        skip(1);
+        weth.withdraw(5 ether);
+        vm.assertEq(weth.balanceOf(ALICE), 5 ether);
+        vm.assertEq(ALICE.balance, 95 ether);
+    }
+
+    /// @notice What is taken out for somebody goes to the owner of the WETH, which passes it on.
+    function test_withdraw_forAnother() public {
+        weth.unlock(BOB, 3 ether);
+        skip(WETH_DELAY);
+        vm.expectEmit(address(weth));
+        emit IDelayedWETH.Withdrawal(ALICE, 2 ether);
+        weth.withdraw(BOB, 2 ether);
+        (uint256 left,) = weth.withdrawals(ALICE, BOB);
+        vm.assertEq(left, 1 ether);
+        vm.assertEq(ALICE.balance, 92 ether);
+        vm.assertEq(BOB.balance, 0);
+    }
+
+    function test_unlock_addsUpAndStartsAnew() public {
+        vm.expectEmit(address(weth));
+        emit IDelayedWETH.Unlocked(ALICE, BOB, 3 ether);
+        weth.unlock(BOB, 3 ether);
+        skip(WETH_DELAY);
+        weth.unlock(BOB, 1 ether);
+        (uint256 amount, uint256 since) = weth.withdrawals(ALICE, BOB);
+        vm.assertEq(amount, 4 ether);
+        vm.assertEq(since, block.timestamp);
+        vm.expectRevert("DelayedWETH: withdrawal delay not met");
+        weth.withdraw(BOB, 3 ether);
+    }
+
+    /// @notice Announcing more than one has is possible; taking it is not.
+    function test_unlock_looksAtNoBalance() public {
+        weth.unlock(ALICE, 1000 ether);
+        skip(WETH_DELAY);
+        vm.expectRevert();
+        weth.withdraw(10 ether + 1);
+        weth.withdraw(10 ether);
+    }
+
+    function test_withdraw_gives2300Gas() public {
+        vm.stopPrank();
+        Depositor depositor = new Depositor();
+        depositor.deposit{value: 1 ether}(weth);
+        depositor.unlock(weth, 1 ether);
+        skip(WETH_DELAY);
+        depositor.withdraw(weth, 1 ether);
+        vm.assertEq(address(depositor).balance, 1 ether);
+    }
+
+    function test_ownerOnly() public {
+        vm.expectRevert("DelayedWETH: not owner");
+        weth.hold(BOB);
+        vm.expectRevert("DelayedWETH: not owner");
+        weth.hold(BOB, 1);
+        vm.expectRevert("DelayedWETH: not owner");
+        weth.recover(1);
+        vm.expectRevert("DelayedWETH: not owner");
+        weth.transferOwnership(ALICE);
+    }
+
+    function test_hold_takesWeth() public {
+        vm.stopPrank();
+        vm.startPrank(OWNER);
+        weth.hold(ALICE, 4 ether);
+        vm.assertEq(weth.balanceOf(OWNER), 4 ether);
+        weth.hold(ALICE);
+        vm.assertEq(weth.balanceOf(OWNER), 10 ether);
+        vm.assertEq(weth.balanceOf(ALICE), 0);
+    }
+
+    function test_recover_takesEther() public {
+        vm.stopPrank();
+        vm.startPrank(OWNER);
+        weth.recover(1 ether);
+        vm.assertEq(OWNER.balance, 1 ether);
+        weth.recover(1000 ether);
+        vm.assertEq(OWNER.balance, 10 ether);
+        vm.assertEq(weth.totalSupply(), 0);
+    }
+
+    /// @notice No contract has a standing allowance.
+    function test_allowance_isNobodysByDefault() public view {
+        vm.assertEq(weth.allowance(ALICE, 0x000000000022D473030F116dDEE9F6B43aC78BA3), 0);
+    }
+}

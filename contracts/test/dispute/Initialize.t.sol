@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: MIT
+pragma solidity ^0.8.30;
+
+import {GameFixture} from "./helpers/GameFixture.sol";
+import {AlphabetOracle, AlphabetVm} from "./helpers/AlphabetVm.sol";
+import "../../src/dispute/Errors.sol";
+import {FaultDisputeGame} from "../../src/dispute/FaultDisputeGame.sol";
+import {BondDistributionMode, ClaimData, GameLimits, GameStatus} from "../../src/dispute/Types.sol";
+import {IFaultDisputeGame} from "../../src/dispute/interfaces/IFaultDisputeGame.sol";
+import {Clock, newClock} from "../../src/dispute/Clock.sol";
+import {Position} from "../../src/dispute/Position.sol";
+
+/// @notice Making the implementation, and making a game.
+contract InitializeTest is GameFixture {
+    // ---------------------------------------------------------------- constructor
+
+    function make(uint256 maxDepth, uint256 split, uint64 extension, uint64 clock) internal returns (FaultDisputeGame) {
+        return new FaultDisputeGame(GameLimits(maxDepth, split, extension, clock));
+    }
+
+    function test_constructor_takesTheLimits() public {
+        FaultDisputeGame made = make(125, 123, CLOCK / 2, CLOCK);
+        vm.assertEq(made.clockExtension(), CLOCK / 2);
+        vm.assertEq(made.maxClockDuration(), CLOCK);
+    }
+
+    function test_constructor_errorsInOrder() public {
+        vm.expectRevert(MaxDepthTooLarge.selector); // all are wrong
+        make(126, 1, CLOCK, CLOCK);
+        vm.expectRevert(InvalidSplitDepth.selector);
+        make(125, type(uint256).max, CLOCK, CLOCK);
+        vm.expectRevert(InvalidSplitDepth.selector);
+        make(125, 124, CLOCK, CLOCK);
+        vm.expectRevert(InvalidSplitDepth.selector);
+        make(125, 1, CLOCK, CLOCK);
+        vm.expectRevert(InvalidClockExtension.selector);
+        make(125, 2, CLOCK / 2 + 1, CLOCK);
+        vm.expectRevert(InvalidClockExtension.selector);
+        make(125, 2, type(uint64).max / 2 + 1, type(uint64).max);
+    }
+
+    // ---------------------------------------------------------------- initialize
+
+    function test_initialize_recordsEverything() public {
+        registry.setRespectedGameType(CANNON);
+        propose(lie(0));
+        vm.assertEq(game.createdAt(), block.timestamp);
+        vm.assertEq(game.resolvedAt(), 0);
+        vm.assertTrue(game.status() == GameStatus.IN_PROGRESS);
+        vm.assertTrue(game.bondDistributionMode() == BondDistributionMode.UNDECIDED);
+        vm.assertTrue(game.wasRespectedGameTypeWhenCreated());
+        vm.assertEq(game.gameCreator(), PROPOSER);
+        vm.assertEq(game.rootClaim(), lie(0));
+        vm.assertEq(game.l1Head(), blockhash(block.number - 1));
+        vm.assertEq(game.gameType(), CANNON);
+        vm.assertEq(game.requestId(), REQUEST);
+        vm.assertEq(game.extraData(), abi.encode(REQUEST));
+        vm.assertEq(game.absolutePrestate(), prestate);
+        vm.assertEq(address(game.vm()), address(alphabet));
+        vm.assertEq(address(game.anchorStateRegistry()), address(registry));
+        vm.assertEq(address(game.weth()), address(weth));
+        vm.assertEq(game.l2ChainId(), CHAIN_ID);
+        vm.assertEq(game.nodeCount(), NODES);
+        vm.assertEq(game.l2BlockNumber(), NODES);
+        vm.assertEq(game.l2SequenceNumber(), NODES);
+        vm.assertEq(game.startingBlockNumber(), 0);
+        vm.assertEq(game.startingSequenceNumber(), 0);
+        vm.assertEq(game.startingRootHash(), alphabet.truth(0));
+        (bytes32 root, uint256 number) = game.startingOutputRoot();
+        vm.assertEq(root, alphabet.truth(0));
+        vm.assertEq(number, 0);
+        vm.assertEq(game.splitDepth(), S);
+        vm.assertEq(game.maxGameDepth(), D);
+        vm.assertEq(game.maxClockDuration(), CLOCK);
+        vm.assertEq(game.clockExtension(), EXTENSION);
+        vm.assertFalse(game.l2BlockNumberChallenged());
+        vm.assertEq(game.l2BlockNumberChallenger(), address(0));
+        vm.assertEq(game.rootClaimByChainId(CHAIN_ID), lie(0));
+        (uint32 gameType, bytes32 rootClaim, bytes memory extraData) = game.gameData();
+        vm.assertEq(gameType, CANNON);
+        vm.assertEq(rootClaim, lie(0));
+        vm.assertEq(extraData, abi.encode(REQUEST));
+
+        vm.assertEq(game.claimDataLen(), 1);
+        ClaimData memory root_ = claimAt(0);
+        vm.assertEq(root_.parentIndex, type(uint32).max);
+        vm.assertEq(root_.counteredBy, address(0));
+        vm.assertEq(root_.claimant, PROPOSER);
+        vm.assertEq(root_.bond, INIT_BOND);
+        vm.assertEq(root_.claim, lie(0));
+        vm.assertEq(root_.position.raw(), 1);
+        vm.assertEq(Clock.unwrap(root_.clock), block.timestamp);
+        vm.assertEq(game.refundModeCredit(PROPOSER), INIT_BOND);
+        vm.assertEq(game.normalModeCredit(PROPOSER), 0);
+        vm.assertEq(weth.balanceOf(address(game)), INIT_BOND);
+    }
+
+    function test_initialize_tellsTheLogs() public {
+        vm.expectEmit(true, true, true, true, expectedGame(lie(0)));
+        emit IFaultDisputeGame.Proposed(REQUEST, lie(0), PROPOSER, NODES, S, D);
+        vm.expectEmit(true, true, true, true, expectedGame(lie(0)));
+        emit IFaultDisputeGame.ClaimAdded(
+            0,
+            type(uint32).max,
+            PROPOSER,
+            lie(0),
+            Position.wrap(1),
+            uint128(INIT_BOND),
+            newClock(0, uint64(block.timestamp))
+        );
+        propose(lie(0));
+    }
+
+    /// @dev Where the next game will be: made, and undone.
+    function expectedGame(bytes32 rootClaim) internal returns (address made) {
+        uint256 before = vm.snapshotState();
+        made = address(propose(rootClaim));
+        vm.revertToState(before);
+    }
+
+    function test_initialize_notesThatItsTypeDoesNotCount() public {
+        registry.setRespectedGameType(1);
+        propose(lie(0));
+        vm.assertFalse(game.wasRespectedGameTypeWhenCreated());
+    }
+
+    function test_initialize_onlyOnce() public {
+        propose(lie(0));
+        vm.expectRevert(AlreadyInitialized.selector);
+        game.initialize();
+    }
+
+    function test_initialize_notWithoutAClone() public {
+        vm.expectRevert(BadExtraData.selector);
+        implementation.initialize();
+    }
+
+    function test_initialize_pinsTheExtraData() public {
+        for (uint256 length = 0; length <= 65; ++length) {
+            if (length == 32) continue;
+            vm.expectRevert(BadExtraData.selector);
+            factory.create{value: INIT_BOND}(CANNON, lie(0), new bytes(length));
+        }
+    }
+
+    function test_initialize_pinsTheTypeArguments() public {
+        vm.prank(OWNER);
+        factory.setImplementation(CANNON, implementation, abi.encodePacked(gameArgs(), hex"00"));
+        vm.expectRevert(BadExtraData.selector);
+        factory.create{value: INIT_BOND}(CANNON, lie(0), abi.encode(REQUEST));
+    }
+
+    function expectNoGame(bytes memory error_) internal {
+        vm.expectRevert(error_);
+        factory.create{value: INIT_BOND}(CANNON, lie(0), abi.encode(REQUEST));
+    }
+
+    function expectNoGame(bytes4 selector) internal {
+        expectNoGame(abi.encodePacked(selector));
+    }
+
+    function test_initialize_parameterErrorsInOrder() public {
+        registry.setParameters(0, 0, 1, 127);
+        expectNoGame(AnchorRootNotFound.selector);
+        registry.setParameters("S_0", 0, 1, 127);
+        expectNoGame(abi.encodeWithSelector(UnexpectedRootClaim.selector, lie(0)));
+        registry.setParameters("S_0", 5, 1, 127);
+        expectNoGame(MaxDepthTooLarge.selector);
+        registry.setParameters("S_0", 5, 1, 125);
+        expectNoGame(abi.encodeWithSelector(OddMaxDepth.selector, 125));
+        registry.setParameters("S_0", 5, 1, 124);
+        expectNoGame(InvalidSplitDepth.selector);
+        registry.setParameters("S_0", 5, 65, 124); // above the limit
+        expectNoGame(InvalidSplitDepth.selector);
+        registry.setParameters("S_0", 5, 3, 4);
+        expectNoGame(InvalidSplitDepth.selector);
+        registry.setParameters("S_0", 5, 2, 124); // five nodes do not fit four leaves
+        expectNoGame(InvalidSplitDepth.selector);
+        registry.setParameters("S_0", 4, 2, 4);
+        propose(lie(0));
+    }
+
+    function useChallengePeriod(uint256 period) internal {
+        alphabet = new AlphabetVm(new AlphabetOracle(period), 6);
+        vm.prank(OWNER);
+        factory.setImplementation(CANNON, implementation, gameArgs());
+    }
+
+    function test_initialize_checksTheOraclesChallengePeriod() public {
+        useChallengePeriod(uint256(type(uint64).max) + 1);
+        expectNoGame(InvalidChallengePeriod.selector);
+        useChallengePeriod(type(uint64).max);
+        expectNoGame(InvalidClockExtension.selector);
+        useChallengePeriod(CLOCK - EXTENSION + 1);
+        expectNoGame(InvalidClockExtension.selector);
+        useChallengePeriod(CLOCK - EXTENSION);
+        propose(lie(0));
+    }
+
+    function test_rootClaimByChainId_knowsOneChain() public {
+        propose(lie(0));
+        vm.expectRevert(UnknownChainId.selector);
+        game.rootClaimByChainId(CHAIN_ID + 1);
+    }
+
+    /// @notice A later change of the registry's answer does not change a game.
+    function test_parameters_areReadOnce() public {
+        propose(lie(0));
+        registry.setParameters("other", 1, 2, 4);
+        vm.assertEq(game.startingRootHash(), alphabet.truth(0));
+        vm.assertEq(game.nodeCount(), NODES);
+        vm.assertEq(game.splitDepth(), S);
+        vm.assertEq(game.maxGameDepth(), D);
+    }
+}

@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: MIT
+pragma solidity ^0.8.30;
+
+import {GameFixture} from "./helpers/GameFixture.sol";
+import {Clock, newClock} from "../../src/dispute/Clock.sol";
+import "../../src/dispute/Errors.sol";
+import {Position} from "../../src/dispute/Position.sol";
+import {ClaimData} from "../../src/dispute/Types.sol";
+import {IFaultDisputeGame} from "../../src/dispute/interfaces/IFaultDisputeGame.sol";
+
+/// @notice What a move does, what is refused and in which order, and what the clocks show.
+contract MovesTest is GameFixture {
+    function setUp() public override {
+        super.setUp();
+        propose(lie(0));
+    }
+
+    // ---------------------------------------------------------------- effects
+
+    function test_move_recordsTheClaim() public {
+        vm.warp(block.timestamp + 100);
+        uint256 bond = game.getRequiredBond(Position.wrap(2));
+        uint256 wethBefore = weth.balanceOf(address(game));
+
+        vm.expectEmit(address(game));
+        emit IFaultDisputeGame.Move(0, lie(1), CHALLENGER);
+        vm.expectEmit(address(game));
+        emit IFaultDisputeGame.ClaimAdded(
+            1, 0, CHALLENGER, lie(1), Position.wrap(2), uint128(bond), newClock(100, uint64(block.timestamp))
+        );
+        vm.prank(CHALLENGER);
+        game.attack{value: bond}(lie(0), 0, lie(1));
+
+        vm.assertEq(game.claimDataLen(), 2);
+        ClaimData memory added = claimAt(1);
+        vm.assertEq(added.parentIndex, 0);
+        vm.assertEq(added.counteredBy, address(0));
+        vm.assertEq(added.claimant, CHALLENGER);
+        vm.assertEq(added.bond, bond);
+        vm.assertEq(added.claim, lie(1));
+        vm.assertEq(added.position.raw(), 2);
+        vm.assertEq(Clock.unwrap(added.clock), (uint256(100) << 64) | block.timestamp);
+        vm.assertEq(game.subgames(0, 0), 1);
+        vm.assertEq(game.refundModeCredit(CHALLENGER), bond);
+        vm.assertEq(weth.balanceOf(address(game)), wethBefore + bond);
+        vm.assertEq(address(game).balance, 0);
+        // A reply does not counter a claim: that is for resolution to say.
+        vm.assertEq(claimAt(0).counteredBy, address(0));
+    }
+
+    function test_move_attackAndDefendAreShorthands() public {
+        uint256 one = attack(0, lie(1));
+        uint256 bond = bondOf(one, false);
+        game.defend{value: bond}(lie(1), one, lie(2));
+        vm.assertEq(claimAt(2).position.raw(), 6);
+        bond = bondOf(one, true);
+        game.attack{value: bond}(lie(1), one, lie(2));
+        vm.assertEq(claimAt(3).position.raw(), 4);
+    }
+
+    function test_move_keyOfTheDuplicateMap() public {
+        attack(0, bytes32(0xa1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1));
+        vm.assertTrue(game.claims(0x5b2f6eaaa243edf8ed21fcb89aca94d155f9c3e01794900333027f60f5648f8f));
+        defend(1, bytes32(0xa2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2));
+        vm.assertTrue(game.claims(0xf046200d83750a018ea30036ac2e3f4282206f87b77f08c9087b2c79a2453491));
+    }
+
+    function test_move_sameClaimElsewhereIsAnother() public {
+        uint256 one = attack(0, lie(1));
+        attack(0, lie(2));
+        attack(one, lie(9));
+        attack(one, lie(8)); // another value, same place
+        defend(one, lie(9)); // same value, another position
+        attack(2, lie(9)); // same value and position, another parent
+        vm.assertEq(game.claimDataLen(), 7);
+    }
+
+    function test_move_anyoneAgainstAnyone_alsoThemselves() public {
+        uint256 one = moveAs(PROPOSER, 0, lie(1), true);
+        moveAs(PROPOSER, one, lie(2), true);
+        moveAs(PROPOSER, one, lie(3), true);
+        vm.assertEq(game.claimDataLen(), 4);
+    }
+
+    // ---------------------------------------------------------------- refusals, in order
+
+    /// @dev Calls move with exactly these, expecting `reason`.
+    function expectRefusal(
+        bytes memory reason,
+        uint256 value,
+        bytes32 disputed,
+        uint256 index,
+        bytes32 claim,
+        bool isAttack
+    ) internal {
+        vm.expectRevert(reason);
+        game.move{value: value}(disputed, index, claim, isAttack);
+    }
+
+    function refusal(bytes4 selector) internal pure returns (bytes memory) {
+        return abi.encodePacked(selector);
+    }
+
+    function panic(uint256 code) internal pure returns (bytes memory) {
+        return abi.encodeWithSignature("Panic(uint256)", code);
+    }
+
+    function test_move_errorsInOrder_aboveTheSplit() public {
+        attackDownTo(S - 1);
+        uint256 deep = game.claimDataLen() - 1;
+        skip(CLOCK * 2);
+
+        // Wrong index, wrong disputed claim, defence of the root, wrong bond, no time left.
+        expectRefusal(panic(0x32), 1 wei, lie(99), deep + 1, lie(1), false);
+        expectRefusal(refusal(InvalidDisputedClaimIndex.selector), 1 wei, lie(99), 0, lie(1), false);
+        expectRefusal(refusal(CannotDefendRootClaim.selector), 1 wei, lie(0), 0, lie(1), false);
+        expectRefusal(refusal(IncorrectBondAmount.selector), 1 wei, lie(0), 0, lie(1), true);
+        // The same claim again: only time speaks against it sooner.
+        uint256 bond = bondOf(0, true);
+        expectRefusal(refusal(ClockTimeExceeded.selector), bond, lie(0), 0, lie(1), true);
+        vm.warp(game.createdAt());
+        expectRefusal(refusal(ClaimAlreadyExists.selector), bond, lie(0), 0, lie(1), true);
+    }
+
+    function test_move_errorsInOrder_atTheSplit() public {
+        uint256 leaf = attackDownTo(S);
+        skip(CLOCK * 2);
+        bytes32 unfinished = withStatus(lie(5), 3);
+        expectRefusal(
+            abi.encodeWithSelector(UnexpectedRootClaim.selector, unfinished), 1 wei, lie(S), leaf, unfinished, true
+        );
+        expectRefusal(refusal(IncorrectBondAmount.selector), 1 wei, lie(S), leaf, lie(5), true);
+        expectRefusal(refusal(ClockTimeExceeded.selector), bondOf(leaf, true), lie(S), leaf, lie(5), true);
+    }
+
+    function test_move_errorsInOrder_belowTheSplit() public {
+        uint256 execRoot = attackDownTo(S + 1);
+        expectRefusal(refusal(CannotDefendRootClaim.selector), 1 wei, lie(S + 1), execRoot, lie(6), false);
+        uint256 index = execRoot;
+        for (uint256 depth = S + 2; depth <= D; ++depth) {
+            index = attack(index, lie(depth));
+        }
+        skip(CLOCK * 2);
+        expectRefusal(refusal(GameDepthExceeded.selector), 1 wei, lie(D), index, lie(9), true);
+        expectRefusal(refusal(GameDepthExceeded.selector), 1 wei, lie(D), index, lie(9), false);
+    }
+
+    function test_move_notOnceResolved() public {
+        skip(CLOCK);
+        resolveAll();
+        // Before anything else is looked at.
+        expectRefusal(refusal(GameNotInProgress.selector), 1 wei, lie(99), 99, lie(1), false);
+    }
+
+    function test_getRequiredBond_knowsTheDepth() public {
+        vm.assertEq(game.getRequiredBond(Position.wrap(1)), 0.08 ether);
+        vm.assertEq(game.getRequiredBond(Position.wrap(uint128(2 ** D))), 59.9999998 ether);
+        vm.expectRevert(GameDepthExceeded.selector);
+        game.getRequiredBond(Position.wrap(uint128(2 ** (D + 1))));
+    }
+
+    function testFuzz_move_takesTheExactBondOnly(uint256 value) public {
+        uint256 bond = bondOf(0, true);
+        value = bound(value, 0, 1000 ether);
+        if (value != bond) vm.expectRevert(IncorrectBondAmount.selector);
+        game.attack{value: value}(lie(0), 0, lie(1));
+    }
+
+    // ---------------------------------------------------------------- status byte of execution roots
+
+    /// @notice For each path to a leaf (A attack, D defend), what the status byte of an answer must be.
+    function test_executionRoot_statusByPath() public {
+        // path as bits from the second move on (1 = defend), whether a defence must say "valid"
+        bool[8] memory defenceSaysValid = [true, false, true, true, true, false, true, false];
+        for (uint256 path = 0; path < 8; ++path) {
+            propose(keccak256(abi.encode("root", path)));
+            uint256 leaf = attack(0, lie(1));
+            for (uint256 bit = 3; bit > 0; --bit) {
+                bool isDefence = (path >> (bit - 1)) & 1 == 1;
+                leaf = moveAs(address(this), leaf, lie(5 - bit), !isDefence);
+            }
+            vm.assertEq(claimAt(leaf).position.raw(), 16 + 2 * path);
+            for (uint8 status = 0; status <= 4; ++status) {
+                tryExecutionRoot(leaf, true, status, status == 1 || status == 2);
+                bool isMeant = defenceSaysValid[path] ? status == 0 : status == 1 || status == 2;
+                tryExecutionRoot(leaf, false, status, isMeant);
+            }
+        }
+    }
+
+    function tryExecutionRoot(uint256 leaf, bool isAttack, uint8 status, bool isMeant) internal {
+        bytes32 execRoot = withStatus(lie(9), status);
+        bytes32 disputed = claimAt(leaf).claim;
+        uint256 bond = bondOf(leaf, isAttack);
+        if (!isMeant) vm.expectRevert(abi.encodeWithSelector(UnexpectedRootClaim.selector, execRoot));
+        game.move{value: bond}(disputed, leaf, execRoot, isAttack);
+    }
+
+    // ---------------------------------------------------------------- clocks
+
+    /// @notice A team that answers at the last second keeps an extension, whose length depends on the new claim's depth.
+    function test_clock_extensionsByDepth() public {
+        uint64[7] memory extensions =
+            [EXTENSION, EXTENSION, 2 * EXTENSION, EXTENSION, EXTENSION, EXTENSION, EXTENSION + CHALLENGE_PERIOD];
+        for (uint256 depth = 1; depth <= 7; ++depth) {
+            propose(keccak256(abi.encode("clock", depth)));
+            uint256 parent = attackDownTo(depth - 1);
+            skip(CLOCK - 1 - game.getChallengerDuration(parent));
+            vm.assertEq(game.getChallengerDuration(parent), CLOCK - 1);
+            uint256 added = attack(parent, lie(depth));
+            vm.assertEq(claimAt(added).clock.duration(), CLOCK - extensions[depth - 1]);
+            vm.assertEq(claimAt(added).clock.timestamp(), block.timestamp);
+        }
+    }
+
+    function test_clock_ofTheDeepestClaim() public {
+        uint256 parent = attackDownTo(D - 1);
+        skip(CLOCK - 1 - game.getChallengerDuration(parent));
+        uint256 added = attack(parent, lie(D));
+        vm.assertEq(claimAt(added).clock.duration(), CLOCK - EXTENSION);
+    }
+
+    function test_clock_secondsCount() public {
+        skip(CLOCK - 1);
+        uint256 before = vm.snapshotState();
+        attack(0, lie(1));
+        vm.revertToState(before);
+        skip(1);
+        uint256 bond = bondOf(0, true);
+        vm.expectRevert(ClockTimeExceeded.selector);
+        game.attack{value: bond}(lie(0), 0, lie(1));
+    }
+
+    /// @notice Each team's clock runs only while it is that team's turn.
+    function testFuzz_clock_isAChessClock(uint256[8] memory waits) public {
+        uint256[2] memory used;
+        uint256 index = 0;
+        for (uint256 depth = 1; depth <= D; ++depth) {
+            uint256 team = depth % 2;
+            uint256 wait = bound(waits[depth - 1], 0, 20_000); // never near the end: no extensions here
+            skip(wait);
+            used[team] += wait;
+            vm.assertEq(game.getChallengerDuration(index), used[team]);
+            index = attack(index, lie(depth));
+            vm.assertEq(claimAt(index).clock.duration(), used[team]);
+        }
+    }
+
+    function test_clock_stopsAtTheMaximum() public {
+        skip(CLOCK * 10);
+        vm.assertEq(game.getChallengerDuration(0), CLOCK);
+    }
+
+    function test_getChallengerDuration_endsWithTheGame() public {
+        skip(CLOCK);
+        resolveAll();
+        vm.expectRevert(GameNotInProgress.selector);
+        game.getChallengerDuration(0);
+    }
+}

@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: MIT
+pragma solidity ^0.8.30;
+
+import {GameFixture} from "./helpers/GameFixture.sol";
+import "../../src/dispute/Errors.sol";
+import {FaultDisputeGame} from "../../src/dispute/FaultDisputeGame.sol";
+import {BondDistributionMode} from "../../src/dispute/Types.sol";
+import {IFaultDisputeGame} from "../../src/dispute/interfaces/IFaultDisputeGame.sol";
+
+/// @notice Tries to claim again whenever it gets money.
+contract Reentrant {
+    FaultDisputeGame internal immutable GAME;
+    uint256 public tries;
+
+    constructor(FaultDisputeGame game) payable {
+        GAME = game;
+    }
+
+    function attackRoot(bytes32 claim) external {
+        GAME.attack{value: address(this).balance}(GAME.rootClaim(), 0, claim);
+    }
+
+    receive() external payable {
+        ++tries;
+        (bool success, bytes memory reason) =
+            address(GAME).call(abi.encodeCall(IFaultDisputeGame.claimCredit, (address(this))));
+        require(!success && bytes4(reason) == NoCreditToClaim.selector, "claimed twice");
+    }
+}
+
+/// @notice From a resolved game to money in the pocket: closing, the two calls, the two delays, the two ledgers.
+contract PayoutTest is GameFixture {
+    function setUp() public override {
+        super.setUp();
+        propose(lie(0));
+    }
+
+    /// @dev The challenger's answer stands; everything is resolved.
+    function challengerWins() internal {
+        moveAs(CHALLENGER, 0, lie(1), true);
+        skip(CLOCK);
+        resolveAll();
+    }
+
+    // ---------------------------------------------------------------- closing
+
+    function test_closeGame_errorsInOrder() public {
+        registry.setPaused(true);
+        vm.expectRevert(GamePaused.selector);
+        game.closeGame();
+        registry.setPaused(false);
+        vm.expectRevert(GameNotResolved.selector);
+        game.closeGame();
+        challengerWins();
+        vm.expectRevert(GameNotFinalized.selector);
+        game.closeGame();
+        registry.setFinal(true);
+        game.closeGame();
+    }
+
+    function test_claimCredit_refusesAsClosingDoes() public {
+        registry.setPaused(true);
+        vm.expectRevert(GamePaused.selector);
+        game.claimCredit(CHALLENGER);
+        registry.setPaused(false);
+        vm.expectRevert(GameNotResolved.selector);
+        game.claimCredit(CHALLENGER);
+        challengerWins();
+        vm.expectRevert(GameNotFinalized.selector);
+        game.claimCredit(CHALLENGER);
+    }
+
+    function test_closeGame_normalMode() public {
+        challengerWins();
+        registry.setFinal(true);
+        vm.expectEmit(address(game));
+        emit IFaultDisputeGame.GameClosed(BondDistributionMode.NORMAL);
+        game.closeGame();
+        vm.assertTrue(game.bondDistributionMode() == BondDistributionMode.NORMAL);
+        vm.assertEq(registry.anchorUpdates(), 1);
+    }
+
+    function test_closeGame_refundMode() public {
+        challengerWins();
+        registry.setFinal(true);
+        registry.setProper(false);
+        vm.expectEmit(address(game));
+        emit IFaultDisputeGame.GameClosed(BondDistributionMode.REFUND);
+        game.closeGame();
+        vm.assertTrue(game.bondDistributionMode() == BondDistributionMode.REFUND);
+    }
+
+    /// @notice Decided once: what the registry says later changes nothing, not even a pause.
+    function test_closeGame_isFinal() public {
+        challengerWins();
+        registry.setFinal(true);
+        game.closeGame();
+        registry.setProper(false);
+        registry.setPaused(true);
+        game.closeGame();
+        vm.assertTrue(game.bondDistributionMode() == BondDistributionMode.NORMAL);
+        vm.assertEq(registry.anchorUpdates(), 1);
+    }
+
+    function test_closeGame_swallowsTheAnchorsRefusal() public {
+        challengerWins();
+        registry.setFinal(true);
+        registry.setAnchorReverts(true);
+        game.closeGame();
+        vm.assertTrue(game.bondDistributionMode() == BondDistributionMode.NORMAL);
+    }
+
+    // ---------------------------------------------------------------- claiming
+
+    function test_claimCredit_inTwoCalls() public {
+        challengerWins();
+        registry.setFinal(true);
+        uint256 amount = INIT_BOND + claimAt(1).bond;
+        uint256 before = CHALLENGER.balance;
+
+        vm.expectEmit(address(game));
+        emit IFaultDisputeGame.CreditUnlocked(CHALLENGER, amount);
+        game.claimCredit(CHALLENGER);
+        vm.assertTrue(game.hasUnlockedCredit(CHALLENGER));
+        (uint256 announced, uint256 since) = weth.withdrawals(address(game), CHALLENGER);
+        vm.assertEq(announced, amount);
+        vm.assertEq(since, block.timestamp);
+
+        vm.expectRevert("DelayedWETH: withdrawal delay not met");
+        game.claimCredit(CHALLENGER);
+        skip(WETH_DELAY - 1);
+        vm.expectRevert("DelayedWETH: withdrawal delay not met");
+        game.claimCredit(CHALLENGER);
+        skip(1);
+        registry.setPaused(true);
+        vm.expectRevert("DelayedWETH: contract is paused");
+        game.claimCredit(CHALLENGER);
+        registry.setPaused(false);
+
+        vm.expectEmit(address(game));
+        emit IFaultDisputeGame.CreditPaid(CHALLENGER, amount);
+        game.claimCredit(CHALLENGER);
+        vm.assertEq(CHALLENGER.balance, before + amount);
+        vm.assertEq(game.credit(CHALLENGER), 0);
+        vm.assertEq(weth.balanceOf(address(game)), 0);
+        vm.assertEq(address(weth).balance, 0);
+        vm.assertEq(address(game).balance, 0);
+
+        vm.expectRevert(NoCreditToClaim.selector);
+        game.claimCredit(CHALLENGER);
+    }
+
+    /// @notice In refund mode everybody gets back what they paid.
+    function test_claimCredit_refunds() public {
+        challengerWins();
+        registry.setFinal(true);
+        registry.setProper(false);
+        (uint256 challengerBefore, uint256 proposerBefore) = (CHALLENGER.balance, PROPOSER.balance);
+        game.claimCredit(CHALLENGER);
+        game.claimCredit(PROPOSER);
+        skip(WETH_DELAY);
+        game.claimCredit(CHALLENGER);
+        game.claimCredit(PROPOSER);
+        vm.assertEq(CHALLENGER.balance, challengerBefore + claimAt(1).bond);
+        vm.assertEq(PROPOSER.balance, proposerBefore + INIT_BOND);
+    }
+
+    /// @notice Who has nothing can announce it, but not take it.
+    function test_claimCredit_ofNothing() public {
+        challengerWins();
+        registry.setFinal(true);
+        game.claimCredit(PROPOSER);
+        vm.assertTrue(game.hasUnlockedCredit(PROPOSER));
+        skip(WETH_DELAY);
+        vm.expectRevert(NoCreditToClaim.selector);
+        game.claimCredit(PROPOSER);
+    }
+
+    /// @notice `credit` follows the ledger that applies.
+    function test_credit_followsTheMode() public {
+        challengerWins();
+        vm.assertEq(game.credit(PROPOSER), 0);
+        registry.setFinal(true);
+        registry.setProper(false);
+        game.closeGame();
+        vm.assertEq(game.credit(PROPOSER), INIT_BOND);
+    }
+
+    function test_claimCredit_paysOnceWhateverTheRecipientDoes() public {
+        uint256 bond = bondOf(0, true);
+        Reentrant recipient = new Reentrant{value: bond}(game);
+        recipient.attackRoot(lie(1));
+        moveAs(PROPOSER, 0, lie(2), true); // other money in the vault
+        skip(CLOCK);
+        resolveAll();
+        registry.setFinal(true);
+        game.claimCredit(address(recipient));
+        skip(WETH_DELAY);
+        game.claimCredit(address(recipient));
+        vm.assertEq(recipient.tries(), 1);
+        vm.assertEq(address(recipient).balance, bond + INIT_BOND);
+    }
+
+    /// @notice A recipient that refuses money keeps its credit.
+    function test_claimCredit_keepsWhatCannotBePaid() public {
+        vm.deal(address(factory), 1e4 ether); // a contract without a way to take money
+        moveAs(address(factory), 0, lie(1), true);
+        skip(CLOCK);
+        resolveAll();
+        registry.setFinal(true);
+        game.claimCredit(address(factory));
+        skip(WETH_DELAY);
+        uint256 amount = game.credit(address(factory));
+        vm.expectRevert(BondTransferFailed.selector);
+        game.claimCredit(address(factory));
+        vm.assertEq(game.credit(address(factory)), amount);
+        (uint256 announced,) = weth.withdrawals(address(game), address(factory));
+        vm.assertEq(announced, amount);
+    }
+
+    /// @notice Ether sent to a game by mistake is not a bond and is never paid out.
+    function test_strayEther_staysOutOfTheBooks() public {
+        payable(address(game)).transfer(1 ether); // 2300 gas suffice
+        challengerWins();
+        registry.setFinal(true);
+        game.claimCredit(CHALLENGER);
+        skip(WETH_DELAY);
+        game.claimCredit(CHALLENGER);
+        vm.assertEq(address(game).balance, 1 ether);
+    }
+}

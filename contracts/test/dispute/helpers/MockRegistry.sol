@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: MIT
+pragma solidity ^0.8.30;
+
+import {IDisputeGame} from "../../../src/dispute/interfaces/IDisputeGame.sol";
+import {IGameRegistry} from "../../../src/dispute/interfaces/IGameRegistry.sol";
+
+/// @title A registry that answers what a test wants
+contract MockRegistry is IGameRegistry {
+    bytes32 public startingRoot;
+    uint64 public nodeCount;
+    uint64 public splitDepth;
+    uint64 public maxGameDepth;
+    uint32 public respectedGameType;
+    bool public paused;
+    bool public isFinal;
+    bool public isProper = true;
+    bool public anchorReverts;
+    uint256 public anchorUpdates;
+
+    error NoAnchor();
+
+    function setParameters(bytes32 startingRoot_, uint64 nodeCount_, uint64 splitDepth_, uint64 maxGameDepth_)
+        external
+    {
+        (startingRoot, nodeCount, splitDepth, maxGameDepth) = (startingRoot_, nodeCount_, splitDepth_, maxGameDepth_);
+    }
+
+    function setRespectedGameType(uint32 gameType) external {
+        respectedGameType = gameType;
+    }
+
+    function setPaused(bool paused_) external {
+        paused = paused_;
+    }
+
+    function setFinal(bool isFinal_) external {
+        isFinal = isFinal_;
+    }
+
+    function setProper(bool isProper_) external {
+        isProper = isProper_;
+    }
+
+    function setAnchorReverts(bool reverts) external {
+        anchorReverts = reverts;
+    }
+
+    function gameParameters(bytes32) external view returns (bytes32, uint64, uint64, uint64) {
+        return (startingRoot, nodeCount, splitDepth, maxGameDepth);
+    }
+
+    function isGameFinalized(IDisputeGame) external view returns (bool) {
+        return isFinal;
+    }
+
+    function isGameProper(IDisputeGame) external view returns (bool) {
+        return isProper;
+    }
+
+    function setAnchorState(IDisputeGame) external {
+        if (anchorReverts) revert NoAnchor();
+        ++anchorUpdates;
+    }
+}
