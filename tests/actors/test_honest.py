@@ -8,7 +8,7 @@ from opml_dispute.game.claim import GameStatus
 from opml_dispute.primitives import StateRoot
 from opml_dispute.trace.split import SplitTrace, WrongInference
 from tests.alphabet import ToyInference, ToyMachine
-from tests.builders import HONEST, LIE, MALLORY, SPAMMER, STORY, TRUTH, Told, ToyTable, send
+from tests.builders import HONEST, LIE, MALLORY, SPAMMER, STORY, TRUTH, ToyTable, send
 
 
 @pytest.fixture
