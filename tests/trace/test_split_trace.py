@@ -1,0 +1,93 @@
+"""The split trace finds what a claim is about, and knows what it does not know."""
+
+from __future__ import annotations
+
+import pytest
+
+from opml_dispute.game.position import Position
+from opml_dispute.game.rules import outputs_of
+from opml_dispute.trace.split import UnknownStart
+from opml_dispute.trace.states import StateTrace
+from tests.alphabet import ToyInference
+from tests.builders import LIE, MALLORY, STORY, TRUTH, Told, ToyTable
+
+
+def descend(table: ToyTable, told: Told, depth: int) -> Told:
+    """Truth against story, as the two would play it, down to `depth`."""
+    from opml_dispute.actors.actions import Move
+    from opml_dispute.actors.honest import honest_actions
+    from tests.builders import HONEST, send
+
+    for turn in range(2 * depth):
+        trace, name = ((table.truth, HONEST), (table.story, MALLORY))[turn % 2]
+        for action in honest_actions(table.game(), trace, table.reference.now):
+            if isinstance(action, Move) and action.position.depth <= depth:
+                send(table.reference, name, action)
+    last = max(table.game().claims, key=lambda claim: (claim.position.depth, claim.index))
+    assert last.position.depth == depth
+    return Told(table, last.index)
+
+
+def test_state_trace_repeats_the_last_state() -> None:
+    """Positions past the program's end are about S_n."""
+    states = ToyInference(0, 5)
+    trace = StateTrace(states, node_count=5, split_depth=3)
+    leaves = [trace.claim_at(Position(3, index)) for index in range(8)]
+    assert leaves == [states.state_root(min(index + 1, 5)) for index in range(8)]
+
+
+def test_state_trace_refuses_a_tree_too_small() -> None:
+    with pytest.raises(ValueError, match="9 nodes do not fit"):
+        StateTrace(ToyInference(0, 9), node_count=9, split_depth=3)
+
+
+def test_the_disputed_value_is_what_the_run_compares_with() -> None:
+    """The same node over a true and over a wrong disputed root: two traces, two endings."""
+    table = ToyTable()
+    table.root(STORY)
+    descend(table, Told(table, 0), table.rules.split_depth + 1)
+    game = table.game()
+    (root,) = [claim for claim in game.claims if claim.position.depth == game.depths.execution_root]
+    outputs = outputs_of(game, root.index)
+    truth, story = table.truth.vm_trace(game, outputs), table.story.vm_trace(game, outputs)
+    assert {truth.exit_code, story.exit_code} == {0, 1}
+    assert (truth.exit_code == 0) == (
+        outputs.disputed.root == table.truth.state_root(outputs.disputed.state_index(game))
+    )
+
+
+def test_the_two_stories_part_at_the_fault() -> None:
+    """Up to the flipped bit every state is the same, and none after it until the end."""
+    table = ToyTable()
+    table.root(STORY)
+    descend(table, Told(table, 0), table.rules.split_depth + 1)
+    game = table.game()
+    outputs = outputs_of(game, len(game.claims) - 1)
+    truth, story = table.truth.vm_trace(game, outputs), table.story.vm_trace(game, outputs)
+    same = [truth.state_hash(step) == story.state_hash(step) for step in range(game.depths.steps + 1)]
+    fault_step = 3 + 3
+    assert same == [step < fault_step for step in range(game.depths.steps + 1)]
+
+
+def test_a_start_that_nobody_honest_agrees_with_is_an_error() -> None:
+    """A run from it would need content that is not there."""
+    table = ToyTable()
+    leaf = table.root(LIE).attack(LIE, by=MALLORY).defend(LIE).attack(LIE)
+    assert leaf.index == table.rules.split_depth
+    wrong = leaf.attack(LIE)
+    game = table.game()
+    with pytest.raises(UnknownStart, match="a subgame starts from S_"):
+        table.truth.claim_at(game, game.claims[wrong.index])
+
+
+def test_traces_are_kept_by_context_and_forgotten_in_turn() -> None:
+    table = ToyTable()
+    table.truth._keep = 1
+    table.root(LIE).attack(TRUTH).attack(LIE).attack(TRUTH).attack(LIE)
+    game = table.game()
+    outputs = outputs_of(game, 4)
+    first = table.truth.vm_trace(game, outputs)
+    assert table.truth.vm_trace(game, outputs) is first
+    Told(table, 3).up.attack(LIE, by=MALLORY).attack(LIE)
+    table.truth.vm_trace(table.game(), outputs_of(table.game(), len(table.game().claims) - 1))
+    assert table.truth.vm_trace(game, outputs) is not first
