@@ -39,7 +39,8 @@ library MemoryTree {
             start := proof.offset
         }
         Frame.setWord(PROOF_AT, isCompact ? start + 8 : start);
-        Frame.setWord(PROOF_END, start + proof.length);
+        // In the full encoding the zeros that pad calldata to whole words count as sent, as they do for Cannon.
+        Frame.setWord(PROOF_END, start + (isCompact ? proof.length : (proof.length + 31) & ~uint256(31)));
         Frame.setWord(ZERO_ROOTS, isCompact ? ZeroRoots.load() : 0);
     }
 
