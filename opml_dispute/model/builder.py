@@ -12,7 +12,7 @@ from math import prod
 
 import numpy as np
 
-from .emitter import Emitter
+from .emitter import Emitter, Places
 from .opcodes import Binary, DType, Reduction, Unary
 from .refusals import Refuse
 from .tensor import Shape, Tensor
@@ -258,6 +258,54 @@ class Builder(Emitter):
         moved = tuple(step * stride for step, stride in zip(steps, strides, strict=True))
         taps = tuple(step * dilation for step, dilation in zip(steps, dilations, strict=True))
         return Tensor(x.buffer, (*x.shape[:lead], *out_spatial, *kernel), (*x.strides[:lead], *moved, *taps), x.offset)
+
+    # Places
+
+    def common_shape(self, *shapes: Shape) -> Shape:
+        """The shape that all broadcast to. Raises `Refuse` if there is none."""
+        return self._broadcast(*shapes)
+
+    def take(self, x: Tensor, indices: Tensor, axis: int) -> Tensor:
+        """
+        x[..., indices, ...] along `axis`: the indices' dimensions stand where `axis` stood.
+
+        Known indices in an even progression make a view. Others make a GATHER; one outside latches a status.
+        """
+        size = x.shape[axis]
+        if indices.is_constant:
+            places = indices.values().reshape(-1).astype(np.int64)
+            if np.any((places < -size) | (places >= size)):
+                raise Refuse(f"an index outside of [-{size}, {size}) along axis {axis} of {list(x.shape)}")
+            places = np.where(places < 0, places + size, places)
+            steps = np.diff(places)
+            if places.size and (places.size == 1 or (steps == steps[0]).all()):
+                step = int(steps[0]) if places.size > 1 else 1
+                run = x.sliced(axis, int(places[0]), places.size, step)
+                return self.reshape(run, (*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]))
+            shape = (*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
+            if x.is_constant and self._folds(shape, x.dtype, x, indices):
+                return self.constant(np.take(x.values(), places.reshape(indices.shape), axis))
+        index = self.cast(indices, DType.I64)
+        shape = (*x.shape[:axis], *index.shape, *x.shape[axis + 1 :])
+        data = (*x.strides[:axis], *(0,) * index.rank, *x.strides[axis + 1 :])
+        rows = (*(0,) * axis, *index.strides, *(0,) * (x.rank - axis - 1))
+        return self.gather(x, data, index, rows, shape, Places((x.strides[axis],), (size,)))
+
+    def take_along(self, x: Tensor, indices: Tensor, axis: int) -> Tensor:
+        """x[i][indices[i][j][k]][k] for each point (i, j, k) of `indices`, here with `axis` 1."""
+        index = self.cast(indices, DType.I64)
+        data = (*x.strides[:axis], 0, *x.strides[axis + 1 :])
+        places = Places((x.strides[axis],), (x.shape[axis],))
+        if x.is_constant and index.is_constant and self._folds(index.shape, x.dtype, x, index):
+            return self.constant(np.take_along_axis(x.values(), index.values(), axis))
+        return self.gather(x, data, index, index.strides, index.shape, places)
+
+    def scatter_along(self, out: Tensor, axis: int, indices: Tensor, updates: Tensor, how: Reduction) -> None:
+        """Puts `updates` into `out` at the places along `axis` that `indices`, a vector, names; `out` is changed."""
+        index = self.cast(indices, DType.I64)
+        stays = (*out.strides[:axis], 0, *out.strides[axis + 1 :])
+        rows = tuple(index.strides[0] if d == axis else 0 for d in range(out.rank))
+        self.scatter(out, stays, updates, index, rows, Places((out.strides[axis],), (out.shape[axis],)), how)
 
     def arange(self, count: int, dtype: DType = DType.I64) -> Tensor:
         """0, 1, … `count` - 1."""

@@ -13,15 +13,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import prod
-from typing import Any
 
 import numpy as np
 
 from . import fold
-from .opcodes import Binary, DType, Opcode, Reduction, Unary
+from .opcodes import Binary, DType, Opcode, Pool, Reduction, Unary
 from .record import BODY_WORDS, IMMEDIATES, MAX_RANK, strided_body
 from .refusals import NeedsConstant, Refuse
 from .tensor import Array, Buffer, Shape, Tensor, broadcast_shapes, merged, row_major
+from .windows import Windows
 
 FOLD_LIMIT_BYTES = 1 << 16
 """A folded constant may be this large, or as large as what it is made from. Larger ones are made when running."""
@@ -52,6 +52,19 @@ class Op:
     origin: Origin
 
 
+@dataclass(frozen=True, slots=True)
+class Places:
+    """How an index tensor names places: each has one component per axis that it moves along."""
+
+    strides: Shape
+    """Of the data, per component, in elements."""
+    sizes: Shape
+    """Of the axes: an index below 0 counts from the end, one outside latches a status."""
+    step: int = 0
+    """Elements from one component to the next in the index tensor."""
+
+
+MOVES = frozenset({Opcode.COPY, Opcode.FILL, Opcode.SELECT, Opcode.GATHER, Opcode.SCATTER})
 COMPARISONS = frozenset({Binary.EQ, Binary.LT, Binary.LE})
 LOGIC = frozenset({Binary.AND, Binary.OR, Binary.XOR})
 PREDICATES = frozenset({Unary.ISNAN, Unary.ISINF, Unary.NOT})
@@ -211,39 +224,33 @@ class Emitter:
         return out
 
     def conv(
-        self,
-        x: Tensor,
-        w: Tensor,
-        bias: Tensor | None,
-        *,
-        groups: int,
-        strides: Shape,
-        dilations: Shape,
-        pads: Shape,
-        out_spatial: Shape,
-        dtype: DType | None = None,
+        self, x: Tensor, w: Tensor, bias: Tensor | None, at: Windows, *, groups: int = 1, dtype: DType | None = None
     ) -> Tensor:
-        """x[N][C][spatial] over w[M][C/groups][kernel]; `pads` are those before each dimension."""
+        """x[N][C][spatial] over w[M][C/groups][kernel], plus bias[M]: docs/kernels.md, "CONV"."""
         x, w = self.contiguous(x), self.contiguous(w)
         inputs = [x, w] if bias is None else [x, w, self.contiguous(bias)]
-        out = self.new(dtype or x.dtype, (x.shape[0], w.shape[0], *out_spatial), *inputs)
-        fields = (x.shape[0], x.shape[1], w.shape[0], groups)
-        body = _window_body(fields, x.shape[2:], w.shape[2:], strides, dilations, pads, out_spatial)
-        self._append(Opcode.CONV, out, inputs, len(out_spatial), body, grain=out_spatial[-1])
+        out = self.new(dtype or x.dtype, (x.shape[0], w.shape[0], *at.out), *inputs)
+        body = at.body(x.shape[2:], x.shape[0], x.shape[1], w.shape[0], groups)
+        self._append(Opcode.CONV, out, inputs, len(at.out), body, grain=at.out[-1])
         return out
 
-    def pool(
-        self, opcode: Opcode, kind: int, x: Tensor, *, kernel: Shape, strides: Shape, dilations: Shape, pads: Shape,
-        out_spatial: Shape, flags: int = 0,
-    ) -> Tensor:  # fmt: skip
-        """Windows over x[N][C][spatial]: `kind` 0 maximum, 1 average without padding, 2 average with it."""
+    def pool(self, kind: Pool, x: Tensor, at: Windows) -> Tensor:
+        """The maximum, average or sum of windows over x[N][C][spatial]."""
         x = self.contiguous(x)
-        dtype = DType.I64 if opcode is Opcode.POOL_INDEX else x.dtype
-        out = self.new(dtype, (*x.shape[:2], *out_spatial), x)
-        fields = (x.shape[0], x.shape[1], 0, 0)
-        body = _window_body(fields, x.shape[2:], kernel, strides, dilations, pads, out_spatial)
-        self._append(opcode, out, [x], len(out_spatial), body, imm=(kind, flags), grain=out_spatial[-1])
+        out = self.new(x.dtype, (*x.shape[:2], *at.out), x)
+        self._windows(Opcode.POOL, out, x, at, (kind,))
         return out
+
+    def pool_index(self, x: Tensor, at: Windows, *, column_major: bool = False) -> Tensor:
+        """Where (int64) in x[N][C][spatial] the maximum of each window is; the last two dimensions may be swapped."""
+        x = self.contiguous(x)
+        out = self.new(DType.I64, (*x.shape[:2], *at.out), x)
+        self._windows(Opcode.POOL_INDEX, out, x, at, (Pool.MAX, int(column_major)))
+        return out
+
+    def _windows(self, opcode: Opcode, out: Tensor, x: Tensor, at: Windows, imm: tuple[int, ...]) -> None:
+        body = at.body(x.shape[2:], x.shape[0], x.shape[1], 0, 0)
+        self._append(opcode, out, [x], len(at.out), body, imm=imm, grain=at.out[-1])
 
     # Along axes
 
@@ -257,6 +264,95 @@ class Emitter:
         out = self.new(x.dtype, shape, x)
         self._along(Opcode.REDUCE, out, out, x, axes, (function,))
         return out
+
+    def argreduce(self, function: Reduction, x: Tensor, axis: int, *, last: bool = False) -> Tensor:
+        """Where along `axis` (which disappears) the greatest or least element is: the first, or the last, of equals."""
+        if not x.shape[axis]:
+            raise Refuse(f"the place of an extreme among no elements (axis {axis} of {list(x.shape)})")
+        out = self.new(DType.I64, x.shape[:axis] + x.shape[axis + 1 :], x)
+        self._along(Opcode.ARGREDUCE, out, out, x, (axis,), (function, int(last)))
+        return out
+
+    def topk(self, x: Tensor, k: int, axis: int, *, largest: bool) -> Tensor:
+        """The places (int64) along `axis` of the `k` greatest or least elements, in order; of equals the first first."""
+        if not 0 <= k <= x.shape[axis]:
+            raise Refuse(f"the first {k} of {x.shape[axis]} elements")
+        out = self.new(DType.I64, (*x.shape[:axis], k, *x.shape[axis + 1 :]), x)
+        if k:
+            self._lines(Opcode.TOPK, out, x, axis, (int(largest), 1, k))
+        return out
+
+    def scan(
+        self, function: Reduction, x: Tensor, axis: int, *, exclusive: bool = False, reverse: bool = False
+    ) -> Tensor:
+        """Cumulative sums or products along `axis`."""
+        if x.rank == 0:
+            raise Refuse("a cumulative sum of a scalar")
+        out = self.new(x.dtype, x.shape, x)
+        self._lines(Opcode.SCAN, out, x, axis, (function, 1, int(exclusive) | int(reverse) << 1))
+        return out
+
+    def _lines(self, opcode: Opcode, out: Tensor, x: Tensor, axis: int, imm: tuple[int, ...]) -> None:
+        """A kernel that takes whole lines of `x` along `axis`, the last dimension of its iteration space."""
+        rest = [d for d in range(x.rank) if d != axis]
+        shape = tuple(x.shape[d] for d in rest)
+        rows = [tuple(t.strides[d] for d in rest) for t in (out, x)]
+        outer, (out_row, x_row) = merged(shape, *rows)
+        if len(outer) + 1 > MAX_RANK:
+            raise Refuse(f"{opcode.name} over {len(outer) + 1} dimensions; a record holds {MAX_RANK}")
+        body = strided_body((*outer, x.shape[axis]), [(*out_row, out.strides[axis]), (*x_row, x.strides[axis])])
+        count = prod(outer) if x.size else 0
+        self._append(opcode, out, [x], len(outer) + 1, body, imm=imm, count=count)
+
+    # At places that a tensor names
+
+    def gather(
+        self, x: Tensor, data_strides: Shape, indices: Tensor, index_strides: Shape, shape: Shape, places: Places
+    ) -> Tensor:
+        """
+        The elements of `x` at the places that `indices` (int64) names, for each point of the output's `shape`.
+
+        Point idx reads x's element sum(idx * data_strides) plus what each component of its place adds; the components
+        lie `places.step` elements apart from indices' element sum(idx * index_strides) on.
+        """
+        out = self.new(x.dtype, shape, x, indices)
+        views = [
+            out,
+            Tensor(x.buffer, shape, data_strides, x.offset),
+            Tensor(indices.buffer, shape, index_strides, indices.offset),
+        ]
+        self._at_places(Opcode.GATHER, views, places, ())
+        return out
+
+    def scatter(
+        self,
+        out: Tensor,
+        out_strides: Shape,
+        updates: Tensor,
+        indices: Tensor,
+        index_strides: Shape,
+        places: Places,
+        reduction: Reduction,
+    ) -> None:
+        """Puts `updates` into `out`, in their order, at the places that `indices` names, as `gather` reads them."""
+        views = [
+            Tensor(out.buffer, updates.shape, out_strides, out.offset),
+            updates,
+            Tensor(indices.buffer, updates.shape, index_strides, indices.offset),
+        ]
+        self._at_places(Opcode.SCATTER, views, places, (reduction,))
+
+    def _at_places(self, opcode: Opcode, views: list[Tensor], places: Places, flags: tuple[int, ...]) -> None:
+        if not 1 <= len(places.strides) <= 4:
+            raise Refuse(f"an index of {len(places.strides)} components; a record holds 1 to 4")
+        dims, rows = merged(views[1].shape, *(view.strides for view in views))
+        if len(dims) > MAX_RANK:
+            raise Refuse(f"{opcode.name} over {len(dims)} dimensions; a record holds {MAX_RANK}")
+        spare = (0,) * (4 - len(places.strides))
+        where = (*places.strides, *spare, *places.sizes, *spare)
+        body = strided_body(dims, [*rows, where])
+        imm = (len(places.strides), places.step, *flags)
+        self._append(opcode, views[0], views[1:], len(dims), body, imm=imm, count=prod(dims))
 
     def _along(
         self, opcode: Opcode, out: Tensor, kept: Tensor, x: Tensor, axes: Sequence[int], imm: tuple[int, ...]
@@ -308,6 +404,8 @@ class Emitter:
         grain: int = 1,
         count: int | None = None,
     ) -> None:
+        if opcode not in MOVES and any(t.dtype is DType.F64 for t in (out, *inputs)):
+            raise Refuse("it computes in binary64, which no kernel does; expected binary32")
         count = out.size if count is None else count
         if count == 0:
             return  # Nothing to make: an empty tensor has no elements to be wrong.
@@ -328,27 +426,6 @@ class Emitter:
             return broadcast_shapes(*shapes)
         except ValueError as error:
             raise Refuse(str(error)) from None
-
-
-def _window_body(
-    fields: tuple[int, int, int, int],
-    in_spatial: Shape,
-    kernel: Shape,
-    strides: Shape,
-    dilations: Shape,
-    pads: Shape,
-    out_spatial: Shape,
-) -> tuple[int, ...]:
-    """The body of CONV and POOL (docs/kernels.md): rank, the four `fields`, then six triples."""
-    rank = len(in_spatial)
-    if not 1 <= rank <= 3:
-        raise Refuse(f"{rank} spatial dimensions; expected 1 to 3")
-    triples = (in_spatial, kernel, strides, dilations, pads, out_spatial)
-    neutral = (1, 1, 1, 1, 0, 1)
-    body: list[Any] = [rank, *fields]
-    for triple, rest in zip(triples, neutral, strict=True):
-        body += [*triple, *(rest,) * (3 - rank)]
-    return tuple(body)
 
 
 def _corners(dims: Shape, views: Sequence[Tensor], strides: Sequence[Shape]) -> Iterator[list[Tensor]]:

@@ -22,6 +22,7 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import AttributeProto, TensorProto, numpy_helper
 
+from . import elements
 from .builder import Builder
 from .emitter import Origin
 from .lower import Value, find, versions
@@ -40,7 +41,7 @@ from .refusals import (
 )
 from .tensor import Array, Shape, Tensor
 
-DOMAINS = {"": 27, "ai.onnx.ml": 5, "com.microsoft": 1, "ai.onnx.preview.training": 1}
+DOMAINS = {"": 28, "ai.onnx.ml": 5, "ai.onnx.preview": 1, "ai.onnx.preview.training": 1, "com.microsoft": 1}
 """The operator sets that lowerings exist for, and the newest version of each that they were written against."""
 
 ModelSource = Path | str | bytes | onnx.ModelProto
@@ -105,11 +106,11 @@ def bind(value: onnx.ValueInfoProto, dims: Mapping[str, int]) -> tuple[DType, Sh
     """
     kind = value.type.WhichOneof("value")
     if kind != "tensor_type":
-        raise UnsupportedType(value.name, kind or "none", "a tensor")
+        raise UnsupportedType(value.name, f"{kind or 'no type'}; expected a tensor")
     tensor = value.type.tensor_type
     dtype = _dtype(value.name, tensor.elem_type)
     if not tensor.HasField("shape"):
-        raise UnsupportedType(value.name, "a tensor without a shape", "a shape, if only of named dimensions")
+        raise UnsupportedType(value.name, "no shape; expected one, if only of named dimensions")
     shape = []
     for position, dim in enumerate(tensor.shape.dim):
         size = dim.dim_value if dim.HasField("dim_value") else dims.get(dim.dim_param)
@@ -197,6 +198,7 @@ class Importer:
                 scope.values[value.name] = self._fixed(value, constants[value.name], dims)
             elif value.name not in given:
                 dtype, shape = bind(value, dims)
+                self._note(value.type.tensor_type.elem_type)
                 tensor = self.builder.new(dtype, shape)
                 tensor.buffer.input_name = value.name
                 tensor.buffer.depends = frozenset({value.name})
@@ -260,7 +262,7 @@ class Importer:
         outer, self.builder.origin = self.builder.origin, Origin(node.op_type, full_name)
         try:
             attributes = {a.name: self._attribute(a, scope, opsets) for a in map(self._bound, node.attribute) if a}
-            return entry(self.builder, inputs, attributes)
+            return entry(self.builder, inputs, attributes, len(node.output))
         except Refuse as refusal:
             raise UnsupportedOp(node.op_type, full_name, version, str(refusal)) from None
         except NeedsConstant as need:
@@ -315,7 +317,7 @@ class Importer:
         if kind == AttributeProto.GRAPH:
             return Subgraph(self, attribute.g, scope, opsets)
         if kind == AttributeProto.TENSOR:
-            return _array("", attribute.t)
+            return self._constant(attribute.t)
         if kind == AttributeProto.STRING:
             return _text(attribute.s)
         if kind == AttributeProto.STRINGS:
@@ -326,10 +328,14 @@ class Importer:
         raise Refuse(f"attribute {attribute.name!r} has a type that is not supported")
 
     def _constant(self, tensor: TensorProto) -> Tensor:
-        try:
-            return self.builder.constant(_array(tensor.name, tensor))
-        except Refuse as refusal:
-            raise UnsupportedType(tensor.name, str(refusal), "a type that kernels take") from None
+        self._note(tensor.data_type)
+        constant = self.builder.constant(_array(tensor.name, tensor))
+        constant.buffer.is_widened = elements.is_widened(tensor.data_type)
+        return constant
+
+    def _note(self, element_type: int) -> None:
+        if element_type == TensorProto.DOUBLE and elements.BINARY64_NOTE not in self.notes:
+            self.notes.append(elements.BINARY64_NOTE)
 
     def _sparse(self, sparse: onnx.SparseTensorProto) -> Tensor:
         """A sparse initializer, written out."""
@@ -345,20 +351,21 @@ class Importer:
         """A graph input whose value is given when compiling."""
         kind = value.type.WhichOneof("value")
         if kind != "tensor_type":
-            raise UnsupportedType(value.name, kind or "none", "a tensor")
+            raise UnsupportedType(value.name, f"{kind or 'no type'}; expected a tensor")
         dtype = _dtype(value.name, value.type.tensor_type.elem_type)
-        if np.asarray(array).dtype != dtype.numpy:
-            raise UnsupportedType(value.name, f"the fixed value's {np.asarray(array).dtype}", str(dtype.numpy))
-        return self.builder.constant(np.asarray(array))
+        values = elements.as_type(np.asarray(array), dtype) if array.dtype == np.float64 else np.asarray(array)
+        if values.dtype != dtype.numpy:
+            raise UnsupportedType(value.name, f"a fixed value of type {array.dtype}; expected {dtype.numpy}")
+        return self.builder.constant(values)
 
     def _output(self, value: onnx.ValueInfoProto, result: Value) -> Tensor:
         if not isinstance(result, Tensor):
             found = "no value" if result is None else "a sequence"
-            raise UnsupportedType(value.name, found, "a tensor")
+            raise UnsupportedType(value.name, f"{found}; expected a tensor")
         declared = value.type.tensor_type.elem_type
-        if declared and declared != result.dtype:
-            expected = TensorProto.DataType.Name(declared)
-            raise InvalidModel(f"output {value.name!r} is {result.dtype.name}; the model declares {expected}")
+        self._note(declared)
+        if declared and (expected := _dtype(value.name, declared)) is not result.dtype:
+            raise InvalidModel(f"output {value.name!r} is {result.dtype.name}; the model declares {expected.name}")
         return result
 
     @staticmethod
@@ -400,22 +407,19 @@ def _uses(node: onnx.NodeProto) -> set[str]:
 
 
 def _array(name: str, tensor: TensorProto) -> Array:
-    if tensor.data_type == TensorProto.STRING:
-        raise UnsupportedType(name, "STRING", "numbers")
-    _dtype(name, tensor.data_type)
     try:
-        return np.asarray(numpy_helper.to_array(tensor))
+        return elements.values_of(tensor)
+    except Refuse as refusal:
+        raise UnsupportedType(name, str(refusal)) from None
     except (ValueError, TypeError) as error:
         raise InvalidModel(f"constant {name!r} cannot be read: {error}") from None
 
 
 def _dtype(name: str, number: int) -> DType:
     try:
-        return DType(number)
-    except ValueError:
-        found = TensorProto.DataType.Name(number) if number in TensorProto.DataType.values() else str(number)
-        expected = ", ".join(dtype.name for dtype in DType)
-        raise UnsupportedType(name, found, f"one of {expected}") from None
+        return elements.dtype_of(number)
+    except Refuse as refusal:
+        raise UnsupportedType(name, str(refusal)) from None
 
 
 def _text(raw: bytes) -> str:

@@ -109,6 +109,17 @@ class Reduction(IntEnum):
     NONE = 5
 
 
+class Pool(IntEnum):
+    """What POOL makes of a window (docs/kernels.md, "POOL"); the C kernel names them itself."""
+
+    MAX = 0
+    AVERAGE = 1
+    """Of the elements inside the input."""
+    AVERAGE_PADDED = 2
+    """Of the elements inside the input and its padding."""
+    SUM = 3
+
+
 class DType(IntEnum):
     """Element types, with ONNX's own numbers."""
 

@@ -71,9 +71,9 @@ class UnboundDimension(ModelError):
 class UnsupportedType(ModelError):
     """An input, output or constant has a type that no kernel takes."""
 
-    def __init__(self, tensor: str, found: str, expected: str) -> None:
-        super().__init__(f"tensor {tensor!r} has type {found}; expected {expected}")
-        self.tensor, self.found = tensor, found
+    def __init__(self, tensor: str, reason: str) -> None:
+        super().__init__(f"tensor {tensor!r} has {reason}")
+        self.tensor, self.reason = tensor, reason
 
 
 class ModelTooLarge(ModelError):

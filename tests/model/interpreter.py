@@ -64,8 +64,9 @@ def run(program: Program, inputs: Mapping[str, Array]) -> dict[str, Array]:
     """The program's outputs. Raises `IndexOutOfRange` where the segment would latch a status."""
     segment = Segment(program)
     for spec in program.inputs:
-        array = np.ascontiguousarray(inputs[spec.name])
-        assert (array.shape, array.dtype) == (spec.shape, spec.dtype.numpy), spec
+        array = np.asarray(inputs[spec.name])
+        if (array.shape, array.dtype) != (spec.shape, spec.dtype.numpy):
+            raise ValueError(f"{spec.name} is {array.dtype}{list(array.shape)}; expected {spec.dtype.name}{spec.shape}")
         elements, first = segment.elements(spec.offset, spec.dtype)
         elements[first : first + array.size] = array.reshape(-1)
     for index in range(program.node_count):
@@ -310,6 +311,20 @@ def _conv(segment: Segment, record: Record) -> None:
     _store(segment.view(record.out, record.dtype_out, out_shape, _packed(out_shape)), values, record)
 
 
+def _counted(record: Record, inside: Array, axes: tuple[int, ...]) -> Any:
+    """What an average divides by: elements inside, or inside the input and its padding; 1 for a sum."""
+    if record.imm[0] != 2:
+        return inside.sum(axis=axes) if record.imm[0] == 1 else 1
+    rank = record.body[0]
+    spatial, kernel, stride, dilation, pads, out, behind = (record.body[5 + 3 * i : 5 + 3 * i + rank] for i in range(7))
+    total: Array = np.ones((), np.int64)
+    for d in range(rank):
+        at = np.arange(out[d])[:, None] * stride[d] + np.arange(kernel[d]) * dilation[d]
+        counted = (at < pads[d] + spatial[d] + behind[d]).sum(axis=1)
+        total = total[..., None] * counted
+    return total
+
+
 def _pool(segment: Segment, record: Record) -> None:
     rank, n, c = record.body[:3]
     out_shape = (n, c, *record.body[20 : 20 + rank])
@@ -320,8 +335,7 @@ def _pool(segment: Segment, record: Record) -> None:
     if record.imm[0] == 0:
         values = windows.max(axis=axes)
     else:
-        count = inside.sum(axis=axes) if record.imm[0] == 1 else math.prod(kernel)
-        values = windows.astype(np.float64).sum(axis=axes) / count
+        values = windows.astype(np.float64).sum(axis=axes) / _counted(record, inside, axes)
     _store(segment.view(record.out, record.dtype_out, out_shape, _packed(out_shape)), values, record)
 
 
@@ -367,6 +381,127 @@ def _reduce(segment: Segment, record: Record) -> None:
     _store(out, function.reduce(exact, axis=axes, dtype=exact.dtype), record)
 
 
+def _keys(x: Array, largest: bool) -> Array:
+    """Values that sort ascending in the order in which ARGREDUCE and TOPK prefer elements."""
+    if x.dtype.kind in "iub":
+        exact = x.astype(object)
+        return np.asarray(-exact if largest else exact)
+    wide = x.astype(np.float64)
+    # NaN is the greatest of all.
+    return np.where(np.isnan(wide), -np.inf, -wide) if largest else np.where(np.isnan(wide), np.inf, wide)
+
+
+def _argreduce(segment: Segment, record: Record) -> None:
+    kept = record.rank - record.imm[1]
+    x = _operand(segment, record, 1)
+    largest = record.imm[0] == Reduction.MAX
+    flat = np.ascontiguousarray(x).reshape(*record.dims[:kept], -1)
+    keys = _keys(flat, largest)
+    if flat.dtype.kind not in "iub":  # the one looked for, whether greatest or least
+        keys = np.where(np.isnan(flat.astype(np.float64)), -np.inf, keys)
+    if record.imm[2]:
+        values = keys.shape[-1] - 1 - np.argmin(keys[..., ::-1], axis=-1)
+    else:
+        values = np.argmin(keys, axis=-1)
+    out = segment.view(record.out, record.dtype_out, record.dims[:kept], record.strides(0)[:kept])
+    _store(out, values, record)
+
+
+def _topk(segment: Segment, record: Record) -> None:
+    x, k, lines = _operand(segment, record, 1), record.imm[2], record.dims[:-1]
+    order = np.argsort(_keys(x, bool(record.imm[0])), axis=-1, kind="stable")[..., :k]
+    out = segment.view(record.out, record.dtype_out, (*lines, k), record.strides(0))
+    for number, index in enumerate(np.ndindex(*lines)):
+        if record.lo <= number < record.hi:
+            out[index] = order[index]
+
+
+def _scan(segment: Segment, record: Record) -> None:
+    x, out, lines = _operand(segment, record, 1), _operand(segment, record, 0), record.dims[:-1]
+    exact = x if x.dtype.kind in "iu" else x.astype(np.float32)
+    function = np.add if record.imm[0] == Reduction.SUM else np.multiply
+    for number, index in enumerate(np.ndindex(*lines)):
+        if record.lo <= number < record.hi:
+            line = exact[index][::-1] if record.imm[2] & 2 else exact[index]
+            sums = function.accumulate(line, dtype=line.dtype)
+            if record.imm[2] & 1:
+                sums = np.concatenate([np.array([function.identity], line.dtype), sums[:-1]])
+            out[index] = sums[::-1] if record.imm[2] & 2 else sums
+
+
+def _places(segment: Segment, record: Record) -> Array:
+    """How far the index tensor moves each point of the iteration space, in elements."""
+    q, step = record.imm[0], signed64(record.imm[1])
+    strides, sizes = record.body[32 : 32 + q], record.body[36 : 36 + q]
+    dims = (*record.dims, q)
+    index = segment.view(record.inputs[1], DType.I64, dims, (*record.strides(2), step)).copy()
+    moved = np.zeros(record.dims, np.int64)
+    for c in range(q):
+        if np.any((index[..., c] < -sizes[c]) | (index[..., c] >= sizes[c])):
+            raise IndexOutOfRange
+        moved += np.where(index[..., c] < 0, index[..., c] + sizes[c], index[..., c]) * strides[c]
+    return moved
+
+
+def _walked(record: Record, operand: int) -> Array:
+    """Where each point of the iteration space finds an operand's element, from its element 0."""
+    walked = np.zeros(record.dims, np.int64)
+    for d, (size, stride) in enumerate(zip(record.dims, record.strides(operand), strict=True)):
+        walked += (np.arange(size) * stride).reshape(-1, *(1,) * (record.rank - 1 - d))
+    return walked
+
+
+def _gather(segment: Segment, record: Record) -> None:
+    elements, first = segment.elements(record.inputs[0], record.dtypes_in[0])
+    values = elements[first + _walked(record, 1) + _places(segment, record)]
+    _store(_operand(segment, record, 0), values, record)
+
+
+def _scatter(segment: Segment, record: Record) -> None:
+    elements, first = segment.elements(record.out, record.dtype_out)
+    places = (first + _walked(record, 0) + _places(segment, record)).reshape(-1)
+    updates = _operand(segment, record, 1).copy().reshape(-1)
+    for number in range(record.lo, record.hi):
+        old, new = elements[places[number]], updates[number]
+        elements[places[number]] = {
+            Reduction.SUM: lambda a, b: a + b,
+            Reduction.PROD: lambda a, b: a * b,
+            Reduction.MAX: np.maximum,
+            Reduction.MIN: np.minimum,
+            Reduction.NONE: lambda a, b: b,
+        }[Reduction(record.imm[2])](old, new)
+
+
+def _tree(segment: Segment, record: Record) -> None:
+    rows, features, nodes, trees, weights, targets = record.body[:6]
+    shapes = ((rows, features), (nodes, 4), (nodes,), (trees,), (weights,), (weights,))
+    operands = zip(record.inputs, record.dtypes_in, shapes, strict=True)
+    x, node, threshold, root, target, weight = (
+        segment.view(offset, dtype, shape, _packed(shape)) for offset, dtype, shape in operands
+    )
+    out = segment.view(record.out, record.dtype_out, (rows, targets), (targets, 1))
+    start = {Reduction.SUM: 0.0, Reduction.MAX: -np.inf, Reduction.MIN: np.inf}[Reduction(record.imm[0])]
+    compare: dict[int, Callable[[Any, Any], Any]] = {
+        1: np.less_equal, 2: np.less, 3: np.greater_equal, 4: np.greater, 5: np.equal, 6: np.not_equal,
+    }  # fmt: skip
+    for row in range(record.lo, record.hi):
+        out[row] = start
+        for at in map(int, root):
+            while node[at][0] & 0xFF:
+                mode, feature, yes, no = map(int, node[at])
+                value = x[row, feature]
+                true = bool(mode & 0x100) if np.isnan(value) else compare[mode & 0xFF](value, threshold[at])
+                at = yes if true else no
+            _, begin, count, _ = map(int, node[at])
+            for i in range(begin, begin + count):
+                old = out[row, target[i]]
+                out[row, target[i]] = {
+                    Reduction.SUM: old + weight[i],
+                    Reduction.MAX: max(old, weight[i]),
+                    Reduction.MIN: min(old, weight[i]),
+                }[Reduction(record.imm[0])]
+
+
 _KERNELS: dict[Opcode, Callable[[Segment, Record], None]] = {
     Opcode.COPY: _copy,
     Opcode.FILL: _fill,
@@ -379,4 +514,10 @@ _KERNELS: dict[Opcode, Callable[[Segment, Record], None]] = {
     Opcode.POOL: _pool,
     Opcode.POOL_INDEX: _pool_index,
     Opcode.REDUCE: _reduce,
+    Opcode.ARGREDUCE: _argreduce,
+    Opcode.GATHER: _gather,
+    Opcode.SCATTER: _scatter,
+    Opcode.TOPK: _topk,
+    Opcode.SCAN: _scan,
+    Opcode.TREE: _tree,
 }

@@ -4,20 +4,24 @@ From ONNX operators to kernels: one module a family, one short function an opera
 Importing this package registers them all. How to add one is docs/operators.md, "Adding an operator".
 """
 
-from . import convolution, elementwise, linear, normalise, pooling, shape
+from . import control, convolution, create, elementwise, index, linear, normalise, pooling, reduction, shape
 from .registry import Entry, Value, find, lowers, operators, versions
 
 __all__ = [
     "Entry",
     "Value",
+    "control",
     "convolution",
+    "create",
     "elementwise",
     "find",
+    "index",
     "linear",
     "lowers",
     "normalise",
     "operators",
     "pooling",
+    "reduction",
     "shape",
     "versions",
 ]

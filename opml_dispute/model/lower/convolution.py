@@ -1,15 +1,39 @@
-"""Convolutions."""
+"""Convolutions: plain, transposed, deformable, and columns put together to an image."""
 
 from __future__ import annotations
 
+from math import prod
+
+import numpy as np
+
 from ..builder import Builder
+from ..opcodes import Reduction
 from ..refusals import Refuse
 from ..tensor import Shape, Tensor
+from ..windows import Windows, windows
 from .registry import lowers
-from .windows import windows
 
 
-@lowers("Conv", in_f32=True)
+def conv_windows(
+    x: Tensor,
+    w: Tensor,
+    *,
+    auto_pad: str = "NOTSET",
+    dilations: Shape | None = None,
+    group: int = 1,
+    kernel_shape: Shape | None = None,
+    pads: Shape | None = None,
+    strides: Shape | None = None,
+) -> Windows:
+    """Where the windows lie. Raises `Refuse` if input and weights do not fit together."""
+    if x.rank != w.rank or x.rank < 3 or x.shape[1] != w.shape[1] * group or w.shape[0] % group:
+        raise Refuse(f"input {list(x.shape)} with weights {list(w.shape)} in {group} groups")
+    if kernel_shape is not None and tuple(kernel_shape) != w.shape[2:]:
+        raise Refuse(f"kernel_shape {list(kernel_shape)} for weights {list(w.shape)}")
+    return windows(x.shape[2:], w.shape[2:], strides=strides, dilations=dilations, pads=pads, auto_pad=auto_pad)
+
+
+@lowers("Conv")
 def conv(
     g: Builder,
     x: Tensor,
@@ -24,11 +48,120 @@ def conv(
     strides: Shape | None = None,
 ) -> Tensor:
     """x[N][C][spatial] over w[M][C/group][kernel], plus bias[M]."""
-    if x.rank != w.rank or x.rank < 3 or x.shape[1] != w.shape[1] * group or w.shape[0] % group:
-        raise Refuse(f"input {list(x.shape)} with weights {list(w.shape)} in {group} groups")
-    if kernel_shape is not None and tuple(kernel_shape) != w.shape[2:]:
-        raise Refuse(f"kernel_shape {list(kernel_shape)} for weights {list(w.shape)}")
-    at = windows(x.shape[2:], w.shape[2:], strides=strides, dilations=dilations, pads=pads, auto_pad=auto_pad)
-    return g.conv(
-        x, w, bias, groups=group, strides=at.strides, dilations=at.dilations, pads=at.before, out_spatial=at.out
+    at = conv_windows(
+        x, w, auto_pad=auto_pad, dilations=dilations, group=group, kernel_shape=kernel_shape, pads=pads, strides=strides
     )
+    return g.conv(x, w, bias, at, groups=group)
+
+
+@lowers("ConvTranspose")
+def conv_transpose(
+    g: Builder,
+    x: Tensor,
+    w: Tensor,
+    bias: Tensor | None = None,
+    *,
+    auto_pad: str = "NOTSET",
+    dilations: Shape | None = None,
+    group: int = 1,
+    kernel_shape: Shape | None = None,
+    output_padding: Shape | None = None,
+    output_shape: Shape | None = None,
+    pads: Shape | None = None,
+    strides: Shape | None = None,
+) -> Tensor:
+    """
+    x[N][C][spatial] spread by w[C][M/group][kernel]: the gradient of a convolution.
+
+    Computed as a convolution of x, with stride - 1 zeros between its elements, over w turned around.
+    """
+    rank = x.rank - 2
+    if x.rank != w.rank or rank < 1 or x.shape[1] != w.shape[0] or w.shape[0] % group:
+        raise Refuse(f"input {list(x.shape)} with weights {list(w.shape)} in {group} groups")
+    strides, dilations = strides or (1,) * rank, dilations or (1,) * rank
+    extra, kernel = output_padding or (0,) * rank, w.shape[2:]
+    spans = [d * (k - 1) + 1 for d, k in zip(dilations, kernel, strict=True)]
+    full = [s * (n - 1) + e + k for s, n, e, k in zip(strides, x.shape[2:], extra, spans, strict=True)]
+    begin, out = _cropping(full, rank, strides, x.shape[2:], auto_pad, output_shape, pads)
+    spread = tuple(s * (n - 1) + 1 for s, n in zip(strides, x.shape[2:], strict=True))
+    if any(s > 1 for s in strides):
+        sparse = g.new(x.dtype, (*x.shape[:2], *spread), x)
+        g.copy(sparse, g.scalar(0, x.dtype))
+        places = sparse
+        for d in range(rank):
+            places = places.sliced(2 + d, 0, x.shape[2 + d], strides[d])
+        g.copy(places, x)
+        x = sparse
+    # [C][M/group][kernel] -> [M][C/group][kernel], every kernel turned around.
+    m = w.shape[1]
+    turned = g.reshape(w, (group, w.shape[0] // group, m, *kernel))
+    turned = turned.transposed((0, 2, 1, *range(3, 3 + rank)))
+    for d in range(rank):
+        turned = turned.sliced(3 + d, kernel[d] - 1, kernel[d], -1)
+    turned = g.reshape(turned, (group * m, w.shape[0] // group, *kernel))
+    before = tuple(span - 1 - b for span, b in zip(spans, begin, strict=True))
+    x = g.pad(x, (0, 0, *(min(b, 0) for b in before)), (0,) * x.rank)
+    at = Windows(kernel, (1,) * rank, dilations, tuple(max(b, 0) for b in before), (0,) * rank, out)
+    return g.conv(x, turned, bias, at, groups=group)
+
+
+def _cropping(
+    full: list[int],
+    rank: int,
+    strides: Shape,
+    spatial: Shape,
+    auto_pad: str,
+    output_shape: Shape | None,
+    pads: Shape | None,
+) -> tuple[Shape, Shape]:
+    """How many elements to leave out in front, and how many to keep, of the `full` result."""
+    if output_shape is not None:
+        out = tuple(output_shape[-rank:])
+    elif auto_pad in ("SAME_UPPER", "SAME_LOWER"):
+        out = tuple(n * s for n, s in zip(spatial, strides, strict=True))
+    else:
+        widths = pads or (0,) * (2 * rank)
+        kept = tuple(n - b - e for n, b, e in zip(full, widths[:rank], widths[rank:], strict=True))
+        return tuple(widths[:rank]), kept
+    left_out = [max(n - o, 0) for n, o in zip(full, out, strict=True)]
+    begin = [n // 2 if auto_pad == "SAME_UPPER" else n - n // 2 for n in left_out]
+    return tuple(begin), out
+
+
+@lowers("Col2Im")
+def col2im(
+    g: Builder,
+    x: Tensor,
+    image_shape: Tensor,
+    block_shape: Tensor,
+    *,
+    dilations: Shape | None = None,
+    pads: Shape | None = None,
+    strides: Shape | None = None,
+) -> Tensor:
+    """x[N][C * taps][windows] -> [N][C][image]: every window's taps added where they were taken from."""
+    image = tuple(int(n) for n in g.known(image_shape, "the image's shape"))
+    kernel = tuple(int(n) for n in g.known(block_shape, "the windows' shape"))
+    at = windows(image, kernel, strides=strides, dilations=dilations, pads=pads, auto_pad="NOTSET")
+    n, taps, rank = x.shape[0], prod(kernel), len(image)
+    if x.rank != 3 or x.shape[1] % taps or x.shape[2] != prod(at.out):
+        raise Refuse(f"columns {list(x.shape)} for windows of {list(kernel)} over {list(image)}")
+    c = x.shape[1] // taps
+    size = [max(i + b + e, (o - 1) * s + d * (k - 1) + 1) for i, b, e, o, s, d, k in zip(
+        image, at.before, at.behind, at.out, at.strides, at.dilations, at.kernel, strict=True)]  # fmt: skip
+    coordinates = [
+        (np.arange(k)[:, None] * d + np.arange(o) * s).reshape(
+            *(1,) * i, k, *(1,) * (rank - 1), o, *(1,) * (rank - 1 - i)
+        )
+        for i, (k, d, o, s) in enumerate(zip(kernel, at.dilations, at.out, at.strides, strict=True))
+    ]
+    flat: np.ndarray[tuple[int, ...], np.dtype[np.int64]] = np.zeros((*kernel, *at.out), np.int64)
+    for length, coordinate in zip(size, coordinates, strict=True):
+        flat = flat * length + coordinate
+    canvas = g.new(x.dtype, (n, c, prod(size)), x)
+    g.copy(canvas, g.scalar(0, x.dtype))
+    g.scatter_along(canvas, 2, g.constant(flat.reshape(-1)), g.reshape(x, (n, c, taps * x.shape[2])), Reduction.SUM)
+    result = g.reshape(canvas, (n, c, *size))
+    for d in range(rank):
+        result = result.sliced(2 + d, at.before[d], image[d])
+    return result

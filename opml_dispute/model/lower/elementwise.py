@@ -47,11 +47,11 @@ _UNARY = {
 
 
 def _unary(name: str, function: Unary) -> None:
-    @lowers(name, since=6, in_f32=True)
+    @lowers(name, since=6)
     def lower(g: Builder, x: Tensor) -> Tensor:
         return g.unary(function, x)
 
-    @lowers(name, in_f32=True)
+    @lowers(name)
     def lower_1(g: Builder, x: Tensor, *, consumed_inputs: object = None) -> Tensor:
         return g.unary(function, x)
 
@@ -79,13 +79,13 @@ _BINARY = {
 
 
 def _binary(name: str, function: Binary) -> None:
-    @lowers(name, since=7, in_f32=True)
+    @lowers(name, since=7)
     def lower(g: Builder, x: Tensor, y: Tensor) -> Tensor:
         if function is Binary.POW and y.dtype is not x.dtype:
             return _mixed_power(g, x, y)
         return g.binary(function, x, y)
 
-    @lowers(name, in_f32=True)
+    @lowers(name)
     def lower_1(
         g: Builder, x: Tensor, y: Tensor, *, broadcast: int = 0, axis: int | None = None, consumed_inputs: object = None
     ) -> Tensor:
@@ -109,12 +109,12 @@ def _mixed_power(g: Builder, x: Tensor, y: Tensor) -> Tensor:
     return g.cast(g.power(g.cast(x, DType.F32), g.cast(y, DType.F32)), x.dtype)
 
 
-@lowers("Greater", since=7, in_f32=True)
+@lowers("Greater", since=7)
 def greater(g: Builder, x: Tensor, y: Tensor) -> Tensor:
     return g.less(y, x)
 
 
-@lowers("GreaterOrEqual", since=12, in_f32=True)
+@lowers("GreaterOrEqual", since=12)
 def greater_or_equal(g: Builder, x: Tensor, y: Tensor) -> Tensor:
     return g.less_equal(y, x)
 
@@ -129,17 +129,17 @@ def mean(g: Builder, *xs: Tensor) -> Tensor:
     return g.div(reduce(g.add, xs), len(xs))
 
 
-@lowers("Max", in_f32=True)
+@lowers("Max")
 def maximum(g: Builder, *xs: Tensor) -> Tensor:
     return reduce(g.maximum, xs)
 
 
-@lowers("Min", in_f32=True)
+@lowers("Min")
 def minimum(g: Builder, *xs: Tensor) -> Tensor:
     return reduce(g.minimum, xs)
 
 
-@lowers("Mod", in_f32=True)
+@lowers("Mod")
 def modulo(g: Builder, x: Tensor, y: Tensor, *, fmod: int = 0) -> Tensor:
     """The divisor's sign, or with `fmod` the dividend's."""
     return g.binary(Binary.FMOD if fmod else Binary.MOD, x, y)
@@ -162,17 +162,17 @@ def identity(g: Builder, x: Tensor) -> Tensor:
     return x
 
 
-@lowers("IsInf", in_f32=True)
+@lowers("IsInf")
 def is_inf(g: Builder, x: Tensor, *, detect_negative: int = 1, detect_positive: int = 1) -> Tensor:
     return g.unary(Unary.ISINF, x, int(bool(detect_negative)) | int(bool(detect_positive)) << 1)
 
 
-@lowers("Clip", since=11, in_f32=True)
+@lowers("Clip", since=11)
 def clip(g: Builder, x: Tensor, low: Tensor | None = None, high: Tensor | None = None) -> Tensor:
     return g.clipped(x, low, high)
 
 
-@lowers("Clip", in_f32=True)
+@lowers("Clip")
 def clip_1(
     g: Builder,
     x: Tensor,
@@ -187,7 +187,7 @@ def clip_1(
 # Activations. Each is its formula; none changes the shape.
 
 
-@lowers("LeakyRelu", in_f32=True)
+@lowers("LeakyRelu")
 def leaky_relu(g: Builder, x: Tensor, *, alpha: float = 0.01, consumed_inputs: object = None) -> Tensor:
     return g.binary(Binary.PRELU, x, g.scalar(alpha, x.dtype))
 

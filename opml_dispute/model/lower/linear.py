@@ -8,7 +8,7 @@ from ..tensor import Tensor
 from .registry import lowers
 
 
-@lowers("MatMul", in_f32=True)
+@lowers("MatMul")
 def matmul(g: Builder, a: Tensor, b: Tensor) -> Tensor:
     return g.matmul(a, b)
 

@@ -1,19 +1,40 @@
-"""Pooling."""
+"""Pooling: one element of each window, or of a whole channel."""
 
 from __future__ import annotations
 
+from math import prod
+
 from ..builder import Builder
-from ..opcodes import Opcode
+from ..opcodes import Pool, Reduction
 from ..refusals import Refuse
 from ..tensor import Shape, Tensor
+from ..windows import Windows, windows
 from .registry import lowers
-from .windows import windows
-
-MAXIMUM, AVERAGE_INSIDE, AVERAGE_PADDED = 0, 1, 2
-"""The kinds of pool (docs/kernels.md)."""
 
 
-@lowers("MaxPool", in_f32=True)
+def _windows(
+    x: Tensor,
+    kernel_shape: Shape,
+    strides: Shape | None,
+    dilations: Shape | None,
+    pads: Shape | None,
+    auto_pad: str,
+    ceil_mode: int,
+) -> Windows:
+    if x.rank < 3:
+        raise Refuse(f"input {list(x.shape)}; expected batch, channels and spatial dimensions")
+    return windows(
+        x.shape[2:],
+        kernel_shape,
+        strides=strides,
+        dilations=dilations,
+        pads=pads,
+        auto_pad=auto_pad,
+        ceil_mode=bool(ceil_mode),
+    )
+
+
+@lowers("MaxPool")
 def max_pool(
     g: Builder,
     x: Tensor,
@@ -27,17 +48,101 @@ def max_pool(
     strides: Shape | None = None,
 ) -> tuple[Tensor, Tensor]:
     """x[N][C][spatial] -> the maximum of each window, and its place in x (int64)."""
-    if x.rank < 3:
-        raise Refuse(f"input {list(x.shape)}; expected batch, channels and spatial dimensions")
-    at = windows(
-        x.shape[2:], kernel_shape, strides=strides, dilations=dilations, pads=pads, auto_pad=auto_pad,
-        ceil_mode=bool(ceil_mode),
-    )  # fmt: skip
+    at = _windows(x, kernel_shape, strides, dilations, pads, auto_pad, ceil_mode)
+    return g.pool(Pool.MAX, x, at), g.pool_index(x, at, column_major=bool(storage_order))
 
-    def pool(opcode: Opcode, flags: int = 0) -> Tensor:
-        return g.pool(
-            opcode, MAXIMUM, x, kernel=at.kernel, strides=at.strides, dilations=at.dilations, pads=at.before,
-            out_spatial=at.out, flags=flags,
-        )  # fmt: skip
 
-    return pool(Opcode.POOL), pool(Opcode.POOL_INDEX, storage_order)
+@lowers("AveragePool")
+def average_pool(
+    g: Builder,
+    x: Tensor,
+    *,
+    kernel_shape: Shape,
+    auto_pad: str = "NOTSET",
+    ceil_mode: int = 0,
+    count_include_pad: int = 0,
+    dilations: Shape | None = None,
+    pads: Shape | None = None,
+    strides: Shape | None = None,
+) -> Tensor:
+    """The average of each window's elements; padding counts as zeros, or not at all."""
+    at = _windows(x, kernel_shape, strides, dilations, pads, auto_pad, ceil_mode)
+    if ceil_mode and pads is not None:
+        # What rounding up adds behind the padding counts in neither way.
+        rank = len(at.out)
+        at = Windows(at.kernel, at.strides, at.dilations, at.before, tuple(pads[rank:]), at.out)
+    elif ceil_mode and auto_pad in ("NOTSET", "VALID", ""):
+        at = Windows(at.kernel, at.strides, at.dilations, at.before, (0,) * len(at.out), at.out)
+    return g.pool(Pool.AVERAGE_PADDED if count_include_pad else Pool.AVERAGE, x, at)
+
+
+@lowers("LpPool", in_f32=True)
+def lp_pool(
+    g: Builder,
+    x: Tensor,
+    *,
+    kernel_shape: Shape,
+    auto_pad: str = "NOTSET",
+    ceil_mode: int = 0,
+    dilations: Shape | None = None,
+    p: float = 2,
+    pads: Shape | None = None,
+    strides: Shape | None = None,
+) -> Tensor:
+    """(sum of |x|^p)^(1/p) over each window."""
+    at = _windows(x, kernel_shape, strides, dilations, pads, auto_pad, ceil_mode)
+    return _root(g, g.pool(Pool.SUM, _powers(g, x, p), at), p)
+
+
+def _powers(g: Builder, x: Tensor, p: float) -> Tensor:
+    """|x|^p."""
+    return g.square(x) if p == 2 else g.absolute(x) if p == 1 else g.power(g.absolute(x), p)
+
+
+def _root(g: Builder, x: Tensor, p: float) -> Tensor:
+    """x^(1/p)."""
+    return g.sqrt(x) if p == 2 else x if p == 1 else g.power(x, 1 / p)
+
+
+@lowers("GlobalAveragePool", in_f32=True)
+def global_average_pool(g: Builder, x: Tensor) -> Tensor:
+    return g.reduce_mean(x, range(2, x.rank))
+
+
+@lowers("GlobalMaxPool")
+def global_max_pool(g: Builder, x: Tensor) -> Tensor:
+    return g.reduce_max(x, range(2, x.rank))
+
+
+@lowers("GlobalLpPool", in_f32=True)
+def global_lp_pool(g: Builder, x: Tensor, *, p: float = 2) -> Tensor:
+    return _root(g, g.reduce_sum(_powers(g, x, p), range(2, x.rank)), p)
+
+
+@lowers("MaxUnpool")
+def max_unpool(
+    g: Builder,
+    x: Tensor,
+    indices: Tensor,
+    output_shape: Tensor | None = None,
+    *,
+    kernel_shape: Shape,
+    pads: Shape | None = None,
+    strides: Shape | None = None,
+) -> Tensor:
+    """Each element back at its place (as MaxPool gave it) in an output of zeros."""
+    rank = x.rank - 2
+    widths, steps = pads or (0,) * (2 * rank), strides or (1,) * rank
+    natural = tuple(
+        (n - 1) * s + k - b - e
+        for n, s, k, b, e in zip(x.shape[2:], steps, kernel_shape, widths[:rank], widths[rank:], strict=True)
+    )
+    pooled = (*x.shape[:2], *natural)
+    out = g.new(x.dtype, (prod(pooled),), x, indices)
+    g.copy(out, g.scalar(0, x.dtype))
+    g.scatter_along(out, 0, g.reshape(indices, (x.size,)), g.reshape(x, (x.size,)), Reduction.NONE)
+    result = g.reshape(out, pooled)
+    if output_shape is None:
+        return result
+    shape = tuple(int(n) for n in g.known(output_shape, "the output's shape"))
+    return g.pad(result, (0,) * x.rank, [want - have for want, have in zip(shape, pooled, strict=True)])

@@ -3,8 +3,8 @@ Which function lowers which operator: the `lowers` decorator, and `find`.
 
 A lowering is only its operator's mathematics. The frame around it (here and in `importer`) has already turned
 attributes into Python values, chosen the version for the model's opset, refused attributes that the function does
-not name and, with `in_f32`, made narrow and wide floats binary32 on the way in and given results back in the type
-that came.
+not name and, with `in_f32`, made narrow floats binary32 on the way in and given results back in the type that came:
+for compositions, whose intermediate results then are not rounded. (A single kernel does the same by itself.)
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Value = Any
 
 Lowering = Callable[..., Any]
 
-NARROW = frozenset({DType.F16, DType.BF16, DType.F64})
+NARROW = frozenset({DType.F16, DType.BF16})
 """Floats that are stored as they are, and computed in binary32 (docs/operators.md, "Floats")."""
 
 
@@ -41,10 +41,16 @@ class Entry:
     """Inputs that the function cannot do without."""
     most: int | None
     """Inputs that it takes; None for any number."""
+    counts_outputs: bool
+    """Whether the number of outputs says what to compute (parameter `output_count`)."""
 
-    def __call__(self, g: Builder, inputs: Sequence[Value], attributes: dict[str, Any]) -> tuple[Value, ...]:
+    def __call__(
+        self, g: Builder, inputs: Sequence[Value], attributes: dict[str, Any], output_count: int
+    ) -> tuple[Value, ...]:
         """The operator's outputs. Raises `Refuse` or `NeedsConstant` with the reason alone."""
         self._check(inputs, attributes)
+        if self.counts_outputs:
+            attributes = {**attributes, "output_count": output_count}
         given = list(inputs)
         narrow = next((v.dtype for v in given if isinstance(v, Tensor) and v.dtype in NARROW), None)
         if not self.in_f32 or narrow is None:
@@ -78,7 +84,7 @@ def lowers(*names: str, since: int = 1, domain: str = "", in_f32: bool = False) 
 
     def register(function: Lowering) -> Lowering:
         parameters = list(inspect.signature(function).parameters.values())[1:]
-        keywords = [p for p in parameters if p.kind is p.KEYWORD_ONLY]
+        keywords = [p for p in parameters if p.kind is p.KEYWORD_ONLY and p.name != "output_count"]
         positional = [p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
         entry = Entry(
             function,
@@ -88,6 +94,7 @@ def lowers(*names: str, since: int = 1, domain: str = "", in_f32: bool = False) 
             frozenset(p.name for p in keywords if p.default is p.empty),
             sum(p.default is p.empty for p in positional),
             None if any(p.kind is p.VAR_POSITIONAL for p in parameters) else len(positional),
+            any(p.name == "output_count" for p in parameters),
         )
         for name in names:
             entries = _ENTRIES.setdefault((domain, name), [])

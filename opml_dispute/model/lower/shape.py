@@ -1,4 +1,4 @@
-"""Operators that only look at elements in another shape."""
+"""Operators that only look at elements in another shape or order: nearly all of them are views and cost nothing."""
 
 from __future__ import annotations
 
@@ -8,6 +8,16 @@ from ..builder import Builder
 from ..refusals import Refuse
 from ..tensor import Shape, Tensor
 from .registry import lowers
+
+
+def _axes(g: Builder, axes: Tensor | None, rank: int) -> tuple[int, ...] | None:
+    """Axes given as a tensor, counted from the front of a tensor with `rank` dimensions; None if not given."""
+    if axes is None:
+        return None
+    given = [int(axis) for axis in g.known(axes, "the axes").reshape(-1)]
+    if any(not -rank <= axis < rank for axis in given):
+        raise Refuse(f"axes {given} of a tensor with {rank} dimensions")
+    return tuple(sorted({axis % rank for axis in given}))
 
 
 @lowers("Flatten")
@@ -44,3 +54,189 @@ def _reshaped(g: Builder, x: Tensor, wanted: list[int], allowzero: bool) -> Tens
             raise Refuse(f"cannot reshape {list(x.shape)} ({x.size} elements) to {wanted}")
         wanted[wanted.index(-1)] = x.size // rest
     return g.reshape(x, wanted)
+
+
+@lowers("Transpose")
+def transpose(g: Builder, x: Tensor, *, perm: Shape | None = None) -> Tensor:
+    order = tuple(reversed(range(x.rank))) if perm is None else tuple(perm)
+    if sorted(order) != list(range(x.rank)):
+        raise Refuse(f"the order {list(order)} of {x.rank} dimensions")
+    return x.transposed(order)
+
+
+@lowers("Squeeze", since=13)
+def squeeze(g: Builder, x: Tensor, axes: Tensor | None = None) -> Tensor:
+    return _squeezed(x, _axes(g, axes, x.rank))
+
+
+@lowers("Squeeze")
+def squeeze_1(g: Builder, x: Tensor, *, axes: Shape | None = None) -> Tensor:
+    return _squeezed(x, None if axes is None else g.axes(x, axes))
+
+
+def _squeezed(x: Tensor, axes: tuple[int, ...] | None) -> Tensor:
+    if axes is None:
+        axes = tuple(d for d, size in enumerate(x.shape) if size == 1)
+    for d in reversed(axes):
+        if x.shape[d] != 1:
+            raise Refuse(f"cannot squeeze dimension {d} of {list(x.shape)}; expected a size of 1")
+        x = x.without(d)
+    return x
+
+
+@lowers("Unsqueeze", since=13)
+def unsqueeze(g: Builder, x: Tensor, axes: Tensor) -> Tensor:
+    return _unsqueezed(x, [int(axis) for axis in g.known(axes, "the axes").reshape(-1)])
+
+
+@lowers("Unsqueeze")
+def unsqueeze_1(g: Builder, x: Tensor, *, axes: Shape) -> Tensor:
+    return _unsqueezed(x, list(axes))
+
+
+def _unsqueezed(x: Tensor, axes: list[int]) -> Tensor:
+    rank = x.rank + len(axes)
+    places = sorted({axis % rank for axis in axes if -rank <= axis < rank})
+    if len(places) != len(axes):
+        raise Refuse(f"new dimensions at {axes} of a tensor with {rank}")
+    for d in places:
+        x = x.with_axis(d)
+    return x
+
+
+@lowers("Expand")
+def expand(g: Builder, x: Tensor, shape: Tensor) -> Tensor:
+    wanted = tuple(int(size) for size in g.known(shape, "the shape"))
+    return x.broadcast(g.common_shape(x.shape, wanted))
+
+
+@lowers("Tile", since=6)
+def tile(g: Builder, x: Tensor, repeats: Tensor) -> Tensor:
+    """Each dimension gets one before it that does not move: repeating is a view until it is reshaped."""
+    times = [int(n) for n in g.known(repeats, "the repeats")]
+    if len(times) != x.rank:
+        raise Refuse(f"{len(times)} repeats of {x.rank} dimensions")
+    shape = tuple(n * size for n, size in zip(times, x.shape, strict=True))
+    for d in reversed(range(x.rank)):
+        x = x.with_axis(d)
+    spread = tuple(size for d, n in enumerate(times) for size in (n, x.shape[2 * d + 1]))
+    return g.reshape(x.broadcast(spread), shape)
+
+
+@lowers("Slice", since=10)
+def slice_(
+    g: Builder,
+    x: Tensor,
+    starts: Tensor,
+    ends: Tensor,
+    axes: Tensor | None = None,
+    steps: Tensor | None = None,
+) -> Tensor:
+    first, last = g.known(starts, "where the slice starts"), g.known(ends, "where the slice ends")
+    along = [int(axis) for axis in g.known(axes, "the axes")] if axes is not None else list(range(len(first)))
+    strides = [int(n) for n in g.known(steps, "the steps")] if steps is not None else [1] * len(first)
+    return _sliced(g, x, [int(n) for n in first], [int(n) for n in last], along, strides)
+
+
+@lowers("Slice")
+def slice_1(g: Builder, x: Tensor, *, starts: Shape, ends: Shape, axes: Shape | None = None) -> Tensor:
+    along = list(axes) if axes is not None else list(range(len(starts)))
+    return _sliced(g, x, list(starts), list(ends), along, [1] * len(starts))
+
+
+def _sliced(g: Builder, x: Tensor, starts: list[int], ends: list[int], axes: list[int], steps: list[int]) -> Tensor:
+    if not len(starts) == len(ends) == len(axes) == len(steps) or 0 in steps:
+        raise Refuse(f"a slice from {starts} to {ends} by {steps} along {axes}")
+    for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
+        d = g.axis(x, axis)
+        # Python's own slices clamp as ONNX's do.
+        places = range(*slice(start, None if step < 0 and end < -x.shape[d] else end, step).indices(x.shape[d]))
+        x = x.sliced(d, places.start, len(places), step)
+    return x
+
+
+@lowers("Split", since=13)
+def split(
+    g: Builder,
+    x: Tensor,
+    sizes: Tensor | None = None,
+    *,
+    axis: int = 0,
+    num_outputs: int | None = None,
+    output_count: int,
+) -> tuple[Tensor, ...]:
+    given = None if sizes is None else [int(n) for n in g.known(sizes, "the sizes of the parts")]
+    return split_by(g, x, given, g.axis(x, axis), num_outputs or output_count)
+
+
+@lowers("Split")
+def split_1(
+    g: Builder, x: Tensor, sizes: Tensor | None = None, *, axis: int = 0, split: Shape | None = None, output_count: int
+) -> tuple[Tensor, ...]:
+    if sizes is not None:
+        split = tuple(int(n) for n in g.known(sizes, "the sizes of the parts"))
+    return split_by(g, x, None if split is None else list(split), g.axis(x, axis), output_count)
+
+
+def split_by(g: Builder, x: Tensor, sizes: list[int] | None, axis: int, count: int) -> tuple[Tensor, ...]:
+    """Parts of the given sizes, or `count` equal ones, of which the last may be smaller."""
+    total = x.shape[axis]
+    if sizes is None:
+        each = -(-total // count)
+        sizes = [max(0, min(each, total - i * each)) for i in range(count)]
+    if sum(sizes) != total or min(sizes, default=0) < 0:
+        raise Refuse(f"parts of {sizes} from a dimension of {total}")
+    starts = [sum(sizes[:i]) for i in range(len(sizes))]
+    return tuple(x.sliced(axis, start, size) for start, size in zip(starts, sizes, strict=True))
+
+
+@lowers("Concat", since=4)
+def concat(g: Builder, *xs: Tensor, axis: int) -> Tensor:
+    return g.concat(xs, g.axis(xs[0], axis))
+
+
+@lowers("Concat")
+def concat_1(g: Builder, *xs: Tensor, axis: int = 1) -> Tensor:
+    return g.concat(xs, g.axis(xs[0], axis))
+
+
+@lowers("DepthToSpace")
+def depth_to_space(g: Builder, x: Tensor, *, blocksize: int, mode: str = "DCR") -> Tensor:
+    """[N][C][H][W] -> [N][C / b^2][H b][W b]."""
+    if x.rank != 4 or x.shape[1] % blocksize**2:
+        raise Refuse(f"blocks of {blocksize} from {list(x.shape)}")
+    n, c, h, w = x.shape
+    b, depth = blocksize, c // blocksize**2
+    if mode == "DCR":
+        y = g.reshape(x, (n, b, b, depth, h, w)).transposed((0, 3, 4, 1, 5, 2))
+    elif mode == "CRD":
+        y = g.reshape(x, (n, depth, b, b, h, w)).transposed((0, 1, 4, 2, 5, 3))
+    else:
+        raise Refuse(f"mode {mode!r}; expected 'DCR' or 'CRD'")
+    return g.reshape(y, (n, depth, h * b, w * b))
+
+
+@lowers("SpaceToDepth")
+def space_to_depth(g: Builder, x: Tensor, *, blocksize: int, mode: str = "DCR") -> Tensor:
+    """[N][C][H][W] -> [N][C b^2][H / b][W / b]."""
+    if x.rank != 4 or x.shape[2] % blocksize or x.shape[3] % blocksize:
+        raise Refuse(f"blocks of {blocksize} from {list(x.shape)}")
+    n, c, h, w = x.shape
+    b = blocksize
+    order = (0, 1, 3, 5, 2, 4) if mode == "CRD" else (0, 3, 5, 1, 2, 4)
+    y = g.reshape(x, (n, c, h // b, b, w // b, b)).transposed(order)
+    return g.reshape(y, (n, c * b * b, h // b, w // b))
+
+
+@lowers("CenterCropPad")
+def center_crop_pad(g: Builder, x: Tensor, shape: Tensor, *, axes: Shape | None = None) -> Tensor:
+    """Each of `axes` cut down or padded with zeros to the wanted size, the middle staying in the middle."""
+    wanted = [int(size) for size in g.known(shape, "the shape")]
+    along = [g.axis(x, axis) for axis in axes] if axes is not None else list(range(x.rank))
+    before, after = [0] * x.rank, [0] * x.rank
+    for d, size in zip(along, wanted, strict=True):
+        missing = size - x.shape[d]
+        # Of an odd number of elements, one more goes at the end, or is cut there.
+        before[d] = missing // 2 if missing >= 0 else -(-missing // 2)
+        after[d] = missing - before[d]
+    return g.pad(x, before, after)

@@ -1,11 +1,16 @@
-"""What convolution and pooling share: window attributes, made explicit."""
+"""
+Sliding windows: the attributes that convolution and pooling share, made explicit.
+
+`windows` turns what ONNX leaves open (defaults, automatic padding, rounding up) into a `Windows`, which holds numbers
+only; `Windows.body` is how a node record holds them.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..refusals import Refuse
-from ..tensor import Shape
+from .refusals import Refuse
+from .tensor import Shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +26,19 @@ class Windows:
     """Padding after the last element; negative where the last elements are in no window."""
     out: Shape
     """Windows along each dimension."""
+
+    def body(self, spatial: Shape, n: int, c: int, m: int, groups: int) -> tuple[int, ...]:
+        """The body of CONV and POOL records (docs/kernels.md). Raises `Refuse` beyond three dimensions."""
+        rank = len(spatial)
+        if not 1 <= rank <= 3:
+            raise Refuse(f"{rank} spatial dimensions; expected 1 to 3")
+        rows = (spatial, self.kernel, self.strides, self.dilations, self.before, self.out, self.behind)
+        return (rank, n, c, m, groups, *(word for row in rows for word in (*row, *(0,) * (3 - rank))))
+
+    @property
+    def behind(self) -> Shape:
+        """Padding behind the last element, 0 where there is none."""
+        return tuple(max(0, size) for size in self.after)
 
 
 def windows(

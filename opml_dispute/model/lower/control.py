@@ -1,0 +1,222 @@
+"""
+Control flow and sequences, done away with when compiling.
+
+A condition or a number of iterations that is known decides which graphs are lowered, and how often. An `If` whose
+condition is known only later computes both branches and chooses. A sequence is a Python list of tensors; it never
+reaches the segment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..builder import Builder
+from ..opcodes import DType
+from ..refusals import Refuse
+from ..tensor import Shape, Tensor
+from .registry import Value, lowers
+from .shape import split_by
+
+Branch = Callable[..., list[Value]]
+"""A graph in an attribute (`importer.Subgraph`): called with its inputs, it lowers its nodes."""
+
+MAX_ITERATIONS = 1 << 16
+"""Iterations that a loop is written out for, at most."""
+
+
+@lowers("If")
+def if_(g: Builder, condition: Tensor, *, then_branch: Branch, else_branch: Branch) -> tuple[Value, ...]:
+    if condition.is_constant:
+        return tuple((then_branch if condition.values().any() else else_branch)())
+    choice = g.reshape(condition, ())
+    pairs = zip(then_branch(), else_branch(), strict=True)
+    return tuple(_either(g, choice, then, other) for then, other in pairs)
+
+
+def _either(g: Builder, choice: Tensor, then: Value, other: Value) -> Tensor:
+    if not isinstance(then, Tensor) or not isinstance(other, Tensor) or then.shape != other.shape:
+        raise Refuse("branches with results of different shapes, and a condition that is known only when running")
+    return g.select(choice, then, other)
+
+
+@lowers("Loop")
+def loop(g: Builder, trips: Tensor | None, condition: Tensor | None, *states: Value, body: Branch) -> tuple[Value, ...]:
+    """The body, written out once per iteration; carried values, then the stacked results of all iterations."""
+    limit = MAX_ITERATIONS if trips is None else int(g.known(trips, "the number of iterations").reshape(()))
+    goes_on = True if condition is None else bool(g.known(condition, "whether the loop starts").any())
+    carried: list[Value] = list(states)
+    stacked: list[list[Value]] = []
+    iteration = 0
+    while goes_on and iteration < limit:
+        if iteration == MAX_ITERATIONS:
+            raise Refuse(f"more than {MAX_ITERATIONS:,} iterations")
+        results = body(g.scalar(iteration, DType.I64), g.scalar(True, DType.BOOL), *carried)
+        goes_on = bool(g.known(results[0], "whether the loop goes on").any())
+        carried = results[1 : 1 + len(states)]
+        stacked.append(results[1 + len(states) :])
+        iteration += 1
+    if not stacked and body.outputs > 1 + len(states):  # type: ignore[attr-defined]
+        raise Refuse("a loop without iterations, whose stacked results have no known shape")
+    return *carried, *(g.stack(list(results), 0) for results in zip(*stacked, strict=True))
+
+
+@lowers("Scan", since=9)
+def scan(
+    g: Builder,
+    *inputs: Tensor,
+    body: Branch,
+    num_scan_inputs: int,
+    scan_input_axes: Shape | None = None,
+    scan_input_directions: Shape | None = None,
+    scan_output_axes: Shape | None = None,
+    scan_output_directions: Shape | None = None,
+) -> tuple[Value, ...]:
+    """The body over slices of the last inputs, one after another."""
+    carried: list[Value] = list(inputs[: len(inputs) - num_scan_inputs])
+    scanned = inputs[len(inputs) - num_scan_inputs :]
+    count = len(carried)
+    axes = [g.axis(x, a) for x, a in zip(scanned, scan_input_axes or (0,) * num_scan_inputs, strict=True)]
+    length = scanned[0].shape[axes[0]]
+    backwards = scan_input_directions or (0,) * num_scan_inputs
+    stacked: list[list[Any]] = []
+    for i in range(length):
+        slices = [
+            x.picked(axis, length - 1 - i if back else i)
+            for x, axis, back in zip(scanned, axes, backwards, strict=True)
+        ]
+        results = body(*carried, *slices)
+        carried = results[:count]
+        stacked.append(results[count:])
+    if not stacked:
+        raise Refuse("a scan over no elements, whose results have no known shape")
+    outputs = list(zip(*stacked, strict=True))
+    out_axes = scan_output_axes or (0,) * len(outputs)
+    out_backwards = scan_output_directions or (0,) * len(outputs)
+    joined = []
+    for parts, axis, back in zip(outputs, out_axes, out_backwards, strict=True):
+        ordered = list(reversed(parts)) if back else list(parts)
+        joined.append(g.stack(ordered, axis if axis >= 0 else axis + ordered[0].rank + 1))
+    return *carried, *joined
+
+
+@lowers("Scan")
+def scan_8(
+    g: Builder,
+    lengths: Tensor | None,
+    *inputs: Tensor,
+    body: Branch,
+    num_scan_inputs: int,
+    directions: Shape | None = None,
+) -> tuple[Value, ...]:
+    """The first version: one scan per batch entry, all of one length."""
+    if lengths is not None:
+        raise Refuse("sequences of different lengths in a batch; expected none given")
+    batches = [
+        scan(
+            g, *(x.picked(0, b) for x in inputs), body=body, num_scan_inputs=num_scan_inputs,
+            scan_input_directions=directions,
+        )
+        for b in range(inputs[0].shape[0])
+    ]  # fmt: skip
+    return tuple(g.stack(list(parts), 0) for parts in zip(*batches, strict=True))
+
+
+def _sequence(value: Value) -> list[Value]:
+    if not isinstance(value, list):
+        raise Refuse("a value that is not a sequence; expected one")
+    return value
+
+
+def _position(g: Builder, position: Tensor, length: int) -> int:
+    at = int(g.known(position, "the position in the sequence").reshape(()))
+    if not -length <= at < length:
+        raise Refuse(f"position {at} in a sequence of {length}")
+    return at % length
+
+
+@lowers("SequenceConstruct")
+def sequence_construct(g: Builder, *items: Tensor) -> list[Value]:
+    return list(items)
+
+
+@lowers("SequenceEmpty")
+def sequence_empty(g: Builder, *, dtype: int = 1) -> list[Value]:
+    return []
+
+
+@lowers("SequenceAt")
+def sequence_at(g: Builder, sequence: Value, position: Tensor) -> Value:
+    items = _sequence(sequence)
+    return items[_position(g, position, len(items))]
+
+
+@lowers("SequenceLength")
+def sequence_length(g: Builder, sequence: Value) -> Tensor:
+    return g.scalar(len(_sequence(sequence)), DType.I64)
+
+
+@lowers("SequenceInsert")
+def sequence_insert(g: Builder, sequence: Value, item: Tensor, position: Tensor | None = None) -> list[Value]:
+    items = list(_sequence(sequence))
+    at = len(items) if position is None else int(g.known(position, "the position in the sequence").reshape(()))
+    items.insert(at, item)
+    return items
+
+
+@lowers("SequenceErase")
+def sequence_erase(g: Builder, sequence: Value, position: Tensor | None = None) -> list[Value]:
+    items = list(_sequence(sequence))
+    items.pop(-1 if position is None else _position(g, position, len(items)))
+    return items
+
+
+@lowers("SequenceMap")
+def sequence_map(g: Builder, sequence: Value, *others: Value, body: Branch) -> tuple[Value, ...]:
+    """The body for each element; what is no sequence goes to every call."""
+    items = _sequence(sequence)
+    rows = [body(item, *(o[i] if isinstance(o, list) else o for o in others)) for i, item in enumerate(items)]
+    return tuple(list(parts) for parts in zip(*rows, strict=True))
+
+
+@lowers("ConcatFromSequence")
+def concat_from_sequence(g: Builder, sequence: Value, *, axis: int, new_axis: int = 0) -> Tensor:
+    items = _sequence(sequence)
+    if not items:
+        raise Refuse("an empty sequence to join")
+    rank = items[0].rank + bool(new_axis)
+    along = axis + rank if axis < 0 else axis
+    return g.stack(items, along) if new_axis else g.concat(items, along)
+
+
+@lowers("SplitToSequence")
+def split_to_sequence(
+    g: Builder, x: Tensor, sizes: Tensor | None = None, *, axis: int = 0, keepdims: int = 1
+) -> list[Value]:
+    along = g.axis(x, axis)
+    total = x.shape[along]
+    if sizes is None:
+        parts = [x.sliced(along, i, 1) for i in range(total)]
+        return [part if keepdims else part.without(along) for part in parts]
+    given = g.known(sizes, "the sizes of the parts")
+    if given.ndim == 0:
+        each = int(given)
+        given = np.array([min(each, total - start) for start in range(0, total, each)])
+    return list(split_by(g, x, [int(n) for n in given], along, len(given)))
+
+
+@lowers("Optional")
+def optional(g: Builder, value: Value = None, *, type: object = None) -> Value:
+    return value
+
+
+@lowers("OptionalHasElement")
+def optional_has_element(g: Builder, value: Value = None) -> Tensor:
+    return g.scalar(value is not None, DType.BOOL)
+
+
+@lowers("OptionalGetElement")
+def optional_get_element(g: Builder, value: Value) -> Value:
+    return value

@@ -1,0 +1,209 @@
+"""Operators that make tensors from attributes, shapes and types: constants, ranges, masks, casts, padding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+
+import numpy as np
+
+from ..builder import Builder
+from ..elements import dtype_of
+from ..opcodes import DType
+from ..refusals import Refuse
+from ..tensor import Array, Shape, Tensor
+from .registry import lowers
+
+
+@lowers("Constant")
+def constant(
+    g: Builder,
+    *,
+    value: Tensor | None = None,
+    value_float: float | None = None,
+    value_floats: tuple[float, ...] | None = None,
+    value_int: int | None = None,
+    value_ints: tuple[int, ...] | None = None,
+) -> Tensor:
+    if value is not None:
+        return value
+    for given, dtype in (
+        (value_float, np.float32),
+        (value_floats, np.float32),
+        (value_int, np.int64),
+        (value_ints, np.int64),
+    ):
+        if given is not None:
+            return g.constant(np.array(given, dtype))
+    raise Refuse("it has no value")
+
+
+@lowers("ConstantOfShape")
+def constant_of_shape(g: Builder, shape: Tensor, *, value: Tensor | None = None) -> Tensor:
+    wanted = tuple(int(size) for size in g.known(shape, "the shape"))
+    return (g.scalar(0, DType.F32) if value is None else g.reshape(value, ())).broadcast(wanted)
+
+
+@lowers("Shape")
+def shape(g: Builder, x: Tensor, *, start: int = 0, end: int | None = None) -> Tensor:
+    return g.constant(np.array(x.shape[start:end], np.int64))
+
+
+@lowers("Size")
+def size(g: Builder, x: Tensor) -> Tensor:
+    return g.scalar(x.size, DType.I64)
+
+
+@lowers("Range")
+def range_(g: Builder, start: Tensor, limit: Tensor, delta: Tensor) -> Tensor:
+    """start, start + delta, … as long as they are before limit."""
+    first, last, step = (g.known(t, "the range").reshape(()) for t in (start, limit, delta))
+    if step == 0:
+        raise Refuse("a range by steps of 0")
+    count = (
+        max(int(np.ceil((last.astype(np.float64) - first) / step)), 0)
+        if start.dtype.is_float
+        else len(range(int(first), int(last), int(step)))
+    )
+    return g.add(g.mul(g.arange(count, start.dtype), delta), start)
+
+
+@lowers("EyeLike")
+def eye_like(g: Builder, x: Tensor, *, dtype: int | None = None, k: int = 0) -> Tensor:
+    kind = x.dtype if dtype is None else dtype_of(dtype)
+    return g.constant(np.eye(*x.shape, k).astype(kind.numpy))
+
+
+@lowers("Trilu")
+def trilu(g: Builder, x: Tensor, k: Tensor | None = None, *, upper: int = 1) -> Tensor:
+    """The triangle above (or with `upper` 0 below) the diagonal number `k`, zeros elsewhere."""
+    diagonal = 0 if k is None else int(g.known(k, "the diagonal's number").reshape(()))
+    rows, columns = x.shape[-2:]
+    distance = np.arange(columns)[None] - np.arange(rows)[:, None]
+    kept = g.constant(distance >= diagonal if upper else distance <= diagonal)
+    return g.select(kept, x, g.scalar(0, x.dtype))
+
+
+@lowers("Cast")
+def cast(g: Builder, x: Tensor, *, to: int, saturate: int = 1, round_mode: str = "up") -> Tensor:
+    return g.cast(x, dtype_of(to))
+
+
+@lowers("CastLike")
+def cast_like(g: Builder, x: Tensor, like: Tensor, *, saturate: int = 1, round_mode: str = "up") -> Tensor:
+    if like.buffer.is_widened:
+        raise Refuse("a target type that only constants may have")
+    return g.cast(x, like.dtype)
+
+
+@lowers("BitCast")
+def bit_cast(g: Builder, x: Tensor, *, to: int) -> Tensor:
+    """The same bits read as another type of the same width."""
+    target = dtype_of(to)
+    if target.width != x.dtype.width:
+        raise Refuse(f"{x.dtype.name} as {target.name}; expected types of the same width")
+    if x.is_constant:
+        return g.constant(np.ascontiguousarray(x.values()).view(target.numpy).reshape(x.shape))
+    out = g.new(target, x.shape, x)
+    g.copy(out, x)
+    return out
+
+
+@lowers("Dropout", since=12)
+def dropout(
+    g: Builder, x: Tensor, ratio: Tensor | None = None, training: Tensor | None = None, *, seed: int = 0
+) -> tuple[Tensor, Tensor]:
+    """Inference drops nothing; so does training with a ratio of 0."""
+    if training is not None and g.known(training, "the training mode").any():
+        rate = 0.5 if ratio is None else float(g.known(ratio, "the ratio").reshape(()))
+        if rate:
+            raise Refuse(f"training with a ratio of {rate}: its output is not determined by its inputs")
+    return x, g.filled(x.shape, True, DType.BOOL)
+
+
+@lowers("Dropout")
+def dropout_1(
+    g: Builder, x: Tensor, *, ratio: float = 0.5, is_test: int = 1, consumed_inputs: object = None
+) -> tuple[Tensor, Tensor]:
+    return x, g.filled(x.shape, True, DType.BOOL)
+
+
+@lowers("Pad", since=11)
+def pad(
+    g: Builder,
+    x: Tensor,
+    pads: Tensor,
+    value: Tensor | None = None,
+    axes: Tensor | None = None,
+    *,
+    mode: str = "constant",
+) -> Tensor:
+    widths = [int(n) for n in g.known(pads, "the padding")]
+    along = list(range(x.rank)) if axes is None else [g.axis(x, int(d)) for d in g.known(axes, "the axes")]
+    before, after = [0] * x.rank, [0] * x.rank
+    for i, d in enumerate(along):
+        before[d], after[d] = widths[i], widths[len(along) + i]
+    return padded(g, x, before, after, mode, value)
+
+
+@lowers("Pad")
+def pad_1(
+    g: Builder,
+    x: Tensor,
+    *,
+    mode: str = "constant",
+    pads: Shape | None = None,
+    paddings: Shape | None = None,
+    value: float = 0,
+) -> Tensor:
+    widths = list(pads or paddings or ())
+    return padded(g, x, widths[: x.rank], widths[x.rank :], mode, g.scalar(value, x.dtype))
+
+
+def padded(
+    g: Builder, x: Tensor, before: list[int], after: list[int], mode: str, value: Tensor | None = None
+) -> Tensor:
+    """`x` with `before` and `after` elements around it, by ONNX's modes."""
+    if mode == "constant":
+        fill = g.scalar(0, x.dtype) if value is None else g.reshape(value, ())
+        return g.pad(x, before, after, fill)
+    around = _AROUND.get(mode)
+    if around is None:
+        raise Refuse(f"mode {mode!r}; expected 'constant', {', '.join(map(repr, _AROUND))}")
+    for d in range(x.rank):
+        if before[d] < 0 or after[d] < 0:
+            cut, cut_end = max(-before[d], 0), max(-after[d], 0)
+            x = x.sliced(d, cut, x.shape[d] - cut - cut_end)
+        head, tail = max(before[d], 0), max(after[d], 0)
+        if head or tail:
+            places = around(np.arange(-head, x.shape[d] + tail), x.shape[d])
+            x = g.concat([x.sliced(d, start, count, step) for start, count, step in _runs(places)], d)
+    return x
+
+
+def _reflect(places: Array, size: int) -> Array:
+    """Mirrored at the first and the last element, which are not repeated."""
+    period = max(2 * (size - 1), 1)
+    within = places % period
+    return np.where(within < size, within, period - within)
+
+
+_AROUND: dict[str, Callable[[Array, int], Array]] = {
+    "edge": lambda places, size: np.clip(places, 0, size - 1),
+    "reflect": _reflect,
+    "wrap": lambda places, size: places % size,
+}
+"""Pad's modes: which element stands at each place around the input."""
+
+
+def _runs(places: Array) -> list[tuple[int, int, int]]:
+    """`places` as runs with equal steps: (start, count, step). Each becomes one copy."""
+    runs: list[tuple[int, int, int]] = []
+    for place in map(int, places):
+        if runs:
+            start, count, step = runs[-1]
+            if count == 1 or place == start + count * step:
+                runs[-1] = (start, count + 1, place - start if count == 1 else step)
+                continue
+        runs.append((place, 1, 1))
+    return runs

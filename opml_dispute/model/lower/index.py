@@ -1,0 +1,180 @@
+"""Operators that name places: gathering, scattering, sorting, one-hot."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..builder import Builder
+from ..emitter import Places
+from ..opcodes import DType, Reduction
+from ..refusals import Refuse
+from ..tensor import Tensor
+from .registry import lowers
+
+_REDUCTIONS = {
+    "none": Reduction.NONE,
+    "add": Reduction.SUM,
+    "mul": Reduction.PROD,
+    "max": Reduction.MAX,
+    "min": Reduction.MIN,
+}
+
+
+def _reduction(name: str) -> Reduction:
+    if name not in _REDUCTIONS:
+        raise Refuse(f"reduction {name!r}; expected one of {', '.join(_REDUCTIONS)}")
+    return _REDUCTIONS[name]
+
+
+@lowers("Gather")
+def gather(g: Builder, x: Tensor, indices: Tensor, *, axis: int = 0) -> Tensor:
+    return g.take(x, indices, g.axis(x, axis))
+
+
+@lowers("GatherElements")
+def gather_elements(g: Builder, x: Tensor, indices: Tensor, *, axis: int = 0) -> Tensor:
+    return g.take_along(x, indices, g.axis(x, axis))
+
+
+@lowers("GatherND")
+def gather_nd(g: Builder, x: Tensor, indices: Tensor, *, batch_dims: int = 0) -> Tensor:
+    """x[batch][place...] for each place; what a place leaves open is taken whole."""
+    index = g.cast(indices, DType.I64)
+    b, q = batch_dims, index.shape[-1]
+    rest = x.rank - b - q
+    if x.shape[:b] != index.shape[:b] or rest < 0:
+        raise Refuse(f"places {list(indices.shape)} in {list(x.shape)} with {b} batch dimensions")
+    if q == 0:
+        return x.broadcast(index.shape[:-1] + x.shape)
+    shape = (*index.shape[:-1], *x.shape[b + q :])
+    data = (*x.strides[:b], *(0,) * (index.rank - 1 - b), *x.strides[b + q :])
+    rows = (*index.strides[:-1], *(0,) * rest)
+    places = Places(x.strides[b : b + q], x.shape[b : b + q], index.strides[-1])
+    return g.gather(x, data, index, rows, shape, places)
+
+
+def _copied(g: Builder, x: Tensor, *sources: Tensor) -> Tensor:
+    """A copy of `x` that may be changed."""
+    out = g.new(x.dtype, x.shape, x, *sources)
+    g.copy(out, x)
+    return out
+
+
+@lowers("ScatterElements", "Scatter")
+def scatter_elements(
+    g: Builder, x: Tensor, indices: Tensor, updates: Tensor, *, axis: int = 0, reduction: str = "none"
+) -> Tensor:
+    """A copy of x in which each update stands at its own place, except along `axis`, where indices says."""
+    along, how = g.axis(x, axis), _reduction(reduction)
+    index = g.cast(indices, DType.I64)
+    if index.shape != updates.shape or index.rank != x.rank:
+        raise Refuse(f"updates {list(updates.shape)} at {list(indices.shape)} in {list(x.shape)}")
+    out = _copied(g, x, index, updates)
+    stays = (*out.strides[:along], 0, *out.strides[along + 1 :])
+    places = Places((out.strides[along],), (x.shape[along],))
+    g.scatter(out, stays, updates, index, index.strides, places, how)
+    return out
+
+
+@lowers("ScatterND")
+def scatter_nd(g: Builder, x: Tensor, indices: Tensor, updates: Tensor, *, reduction: str = "none") -> Tensor:
+    """A copy of x with each slice of updates at the place that indices names."""
+    index, how = g.cast(indices, DType.I64), _reduction(reduction)
+    q = index.shape[-1]
+    if updates.shape != (*index.shape[:-1], *x.shape[q:]):
+        raise Refuse(f"updates {list(updates.shape)} at {list(indices.shape)} in {list(x.shape)}")
+    out = _copied(g, x, index, updates)
+    if q == 0:
+        raise Refuse("places without components")
+    stays = (*(0,) * (index.rank - 1), *out.strides[q:])
+    rows = (*index.strides[:-1], *(0,) * (x.rank - q))
+    g.scatter(out, stays, updates, index, rows, Places(out.strides[:q], x.shape[:q], index.strides[-1]), how)
+    return out
+
+
+@lowers("TensorScatter")
+def tensor_scatter(
+    g: Builder, x: Tensor, update: Tensor, at: Tensor | None = None, *, axis: int = -2, mode: str = "linear"
+) -> Tensor:
+    """A cache x[batch][...] with update written along `axis` from at[batch] on; "circular" goes round."""
+    along = g.axis(x, axis)
+    if mode not in ("linear", "circular") or along == 0:
+        raise Refuse(f"mode {mode!r} along axis {axis}; expected 'linear' or 'circular', and not the batch")
+    batch, length = x.shape[0], update.shape[along]
+    start = g.filled((batch,), 0, DType.I64) if at is None else g.cast(at, DType.I64)
+    index = g.add(start.with_axis(1), g.arange(length).with_axis(0))
+    if mode == "circular":
+        index = g.sub(index, g.mul(g.div(index, x.shape[along]), x.shape[along]))
+    out = _copied(g, x, update, index)
+    index = g.contiguous(index)
+    rows = tuple(length if d == 0 else int(d == along) for d in range(x.rank))
+    stays = (*out.strides[:along], 0, *out.strides[along + 1 :])
+    g.scatter(out, stays, update, index, rows, Places((out.strides[along],), (x.shape[along],)), Reduction.NONE)
+    return out
+
+
+@lowers("OneHot")
+def one_hot(g: Builder, indices: Tensor, depth: Tensor, values: Tensor, *, axis: int = -1) -> Tensor:
+    """values[1] where a new dimension's number equals the index, else values[0]; no index is out of range."""
+    size = int(g.known(depth, "the depth").reshape(-1)[0])
+    index = g.cast(indices, DType.I64)
+    index = g.select(g.less(index, 0), g.add(index, size), index)
+    place = axis + index.rank + 1 if axis < 0 else axis
+    numbers = g.arange(size)
+    for _ in range(index.rank - place):
+        numbers = numbers.with_axis(numbers.rank)
+    off, on = (g.reshape(values, (2,)).picked(0, i) for i in (0, 1))
+    return g.select(g.equal(index.with_axis(place), numbers), on, off)
+
+
+def top_k(g: Builder, x: Tensor, k: int, *, axis: int = -1, largest: int = 1, sorted: int = 1) -> tuple[Tensor, Tensor]:
+    """The k greatest (or least) elements in order, and their places; unsorted asks for less than this."""
+    along = g.axis(x, axis)
+    places = g.topk(x, k, along, largest=bool(largest))
+    return g.take_along(x, places, along), places
+
+
+@lowers("TopK", since=10)
+def top_k_10(
+    g: Builder, x: Tensor, k: Tensor, *, axis: int = -1, largest: int = 1, sorted: int = 1
+) -> tuple[Tensor, Tensor]:
+    return top_k(g, x, int(g.known(k, "the number of elements").reshape(-1)[0]), axis=axis, largest=largest)
+
+
+@lowers("TopK")
+def top_k_1(g: Builder, x: Tensor, *, k: int, axis: int = -1) -> tuple[Tensor, Tensor]:
+    return top_k(g, x, k, axis=axis)
+
+
+@lowers("Compress")
+def compress(g: Builder, x: Tensor, condition: Tensor, *, axis: int | None = None) -> Tensor:
+    """The slices along `axis` for which the condition, which must be known, holds."""
+    kept = np.flatnonzero(g.known(condition, "which elements are kept"))
+    if axis is None:
+        x, axis = g.reshape(x, (x.size,)), 0
+    return g.take(x, g.constant(kept.astype(np.int64)), g.axis(x, axis))
+
+
+@lowers("NonZero")
+def non_zero(g: Builder, x: Tensor) -> Tensor:
+    return g.constant(np.array(np.nonzero(g.known(x, "how many elements are not zero")), np.int64).reshape(x.rank, -1))
+
+
+@lowers("ReverseSequence")
+def reverse_sequence(g: Builder, x: Tensor, lengths: Tensor, *, batch_axis: int = 1, time_axis: int = 0) -> Tensor:
+    """The first lengths[b] steps of batch entry b turned around, the rest as it is."""
+    if {batch_axis, time_axis} != {0, 1}:
+        raise Refuse(f"batch_axis {batch_axis} and time_axis {time_axis}; expected 0 and 1")
+    steps = g.arange(x.shape[time_axis]).with_axis(1 - time_axis)
+    length = g.cast(lengths, DType.I64).with_axis(1 - batch_axis)
+    turned = g.sub(g.sub(length, 1), steps)
+    index = g.select(g.less(turned, 0), steps, turned)
+    for _ in range(x.rank - 2):
+        index = index.with_axis(index.rank)
+    return g.take_along(x, index.broadcast(x.shape), time_axis)
+
+
+@lowers("ArrayFeatureExtractor", domain="ai.onnx.ml")
+def array_feature_extractor(g: Builder, x: Tensor, columns: Tensor) -> Tensor:
+    x = x.with_axis(0) if x.rank == 1 else x
+    return g.take(x, g.reshape(columns, (columns.size,)), x.rank - 1)

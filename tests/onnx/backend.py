@@ -1,0 +1,163 @@
+"""
+ONNX's own conformance cases, run through the compiler and an inference.
+
+`cases` lists them: the node cases (one operator each, with inputs and expected outputs) and the nine real
+architectures whose weights are constants. `attempt` compiles one, runs it and compares, and says how it went:
+
+- passed: every output has the expected type, shape and values, to the case's own tolerance;
+- refused: the compiler said clearly that it cannot express the model;
+- failed: anything else. There must be none.
+
+Some cases give as an input what must be known when compiling, such as a shape: it is then fixed to the case's value,
+and the result says which inputs were.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import numpy_helper
+from onnx.backend.test.case.test_case import TestCase
+from onnx.backend.test.loader import load_model_tests
+
+from opml_dispute.model.compiler import compile_model
+from opml_dispute.model.opcodes import DType
+from opml_dispute.model.program import Program
+from opml_dispute.model.refusals import InputNotFixed, ModelError
+
+Array = npt.NDArray[Any]
+Run = Callable[[Program, Mapping[str, Array]], dict[str, Array]]
+"""Runs a program on inputs by name; gives its outputs by name."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """How one case went."""
+
+    name: str
+    outcome: str
+    """passed, refused or failed."""
+    reason: str = ""
+    fixed: tuple[str, ...] = ()
+    """Inputs that were given to the compiler instead of the inference."""
+    op_types: tuple[str, ...] = field(default=(), compare=False)
+    notes: tuple[str, ...] = ()
+    """What the program says about itself."""
+    nodes: int = field(default=0, compare=False)
+
+    def line(self) -> str:
+        """The case's line in the committed table."""
+        fixed = [f"fixed: {', '.join(self.fixed)}"] if self.fixed else []
+        note = self.reason or "; ".join([*fixed, *self.notes])
+        return f"{self.name}: {self.outcome}{f' ({note})' if note else ''}"
+
+
+def cases(pattern: str = "") -> Iterator[TestCase]:
+    """The cases whose name contains `pattern`: node cases, then real architectures."""
+    for case in (*_node_cases(), *_real_cases()):
+        if pattern in case.name:
+            yield case
+
+
+@functools.cache
+def _node_cases() -> Sequence[TestCase]:
+    return sorted(load_model_tests(kind="node"), key=lambda case: str(case.name))
+
+
+@functools.cache
+def _real_cases() -> Sequence[TestCase]:
+    folder = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
+    return [_light_case(path) for path in sorted(folder.glob("*.onnx"))]
+
+
+def _light_case(path: Path) -> TestCase:
+    """One of the real architectures. Its input is made as the ONNX runner makes it; its output lies beside it."""
+    name = f"test_{path.stem}"
+    expected = path.with_name(f"{path.stem}_output_0.pb")
+    output = numpy_helper.to_array(onnx.load_tensor(str(expected)))
+    model = onnx.load(path)
+    given = {tensor.name for tensor in model.graph.initializer}
+    inputs = []
+    for value in model.graph.input:
+        if value.name not in given:
+            shape = tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)
+            size = int(np.prod(shape))
+            inputs.append((np.arange(size).reshape(shape).astype(np.float32) / np.float32(size)).astype(np.float32))
+    return TestCase(
+        name=name, model_name=name, url=None, model_dir=None, model=model, data_sets=[(inputs, [output])],
+        kind="real", rtol=1e-3, atol=1e-7,
+    )  # fmt: skip
+
+
+def attempt(case: TestCase, run: Run) -> Result:
+    """Compiles, runs and compares one case."""
+    model = case.model
+    op_types = tuple(dict.fromkeys(node.op_type for node in model.graph.node))
+    fixed: dict[str, Array] = {}
+    program: Program | None = None
+    try:
+        for inputs, outputs in case.data_sets:
+            program, fixed = _compiled(model, _named(model, inputs))
+            given = _named(model, inputs)
+            got = run(program, {spec.name: _stored(given[spec.name], spec.dtype) for spec in program.inputs})
+            for value, expected in zip(model.graph.output, outputs, strict=True):
+                _compare(value.name, got[value.name], expected, case.rtol, case.atol)
+    except ModelError as refusal:
+        return Result(case.name, "refused", str(refusal), (), op_types)
+    except Exception as error:  # Whatever it is, it is this case's result.
+        reason = f"{type(error).__name__}: {str(error).strip()}"
+        return Result(case.name, "failed", reason, tuple(sorted(fixed)), op_types)
+    assert program is not None
+    return Result(case.name, "passed", "", tuple(sorted(fixed)), op_types, program.notes, program.node_count)
+
+
+def _named(model: onnx.ModelProto, inputs: Sequence[Any]) -> dict[str, Any]:
+    given = {tensor.name for tensor in model.graph.initializer}
+    names = [value.name for value in model.graph.input if value.name not in given]
+    return dict(zip(names, inputs, strict=False))
+
+
+def _compiled(model: onnx.ModelProto, inputs: Mapping[str, Any]) -> tuple[Program, dict[str, Array]]:
+    """The program, and the inputs that had to be fixed for it."""
+    fixed: dict[str, Array] = {}
+    dims = {
+        f"{name}.{position}": size
+        for name, value in inputs.items()
+        if isinstance(value, np.ndarray)
+        for position, size in enumerate(value.shape)
+    }
+    while True:
+        known = {value.name for value in model.graph.input if value.type.HasField("tensor_type")}
+        dims = {key: size for key, size in dims.items() if key.rsplit(".", 1)[0] in known}
+        try:
+            return compile_model(model, dims=dims, constants=fixed), fixed
+        except InputNotFixed as need:
+            fixed |= {name: inputs[name] for name in need.inputs}
+
+
+_COARSE = {"bfloat16": 2**-6, "float16": 2**-9}
+"""Two units in the last place: what ONNX's own runner allows bfloat16, and the same for binary16."""
+
+
+def _stored(value: Any, dtype: DType) -> Array:
+    """An input in the type that the program takes: binary64 becomes binary32, as the program's notes say."""
+    array = numpy_helper.to_array(value) if isinstance(value, onnx.TensorProto) else np.asarray(value)
+    return array.astype(np.float32) if array.dtype == np.float64 and dtype is DType.F32 else array
+
+
+def _compare(name: str, got: Array, expected: Any, rtol: float, atol: float) -> None:
+    expected = numpy_helper.to_array(expected) if isinstance(expected, onnx.TensorProto) else np.asarray(expected)
+    expected = expected.astype(np.float32) if expected.dtype == np.float64 else expected
+    if got.dtype != expected.dtype or got.shape != expected.shape:
+        raise AssertionError(f"{name} is {got.dtype}{list(got.shape)}; expected {expected.dtype}{list(expected.shape)}")
+    rtol = max(rtol, _COARSE.get(expected.dtype.name, 0))
+    if expected.dtype.name == "bfloat16":  # numpy cannot compare these
+        got, expected = got.astype(np.float32), expected.astype(np.float32)
+    np.testing.assert_allclose(got, expected, rtol=rtol, atol=atol)
