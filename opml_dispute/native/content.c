@@ -14,6 +14,8 @@ struct kept_block {
 };
 
 struct content {
+    uint64_t references;
+    struct store *store;
     uint8_t root[HASH_BYTES];
     uint8_t log2_size;
     size_t count;
@@ -24,7 +26,6 @@ struct content {
 struct store {
     uint64_t references;
     uint64_t limit, used;
-    struct content *contents;
 };
 
 struct store *store_new(uint64_t limit_bytes)
@@ -81,29 +82,38 @@ static void free_levels(struct kept_block *kept)
     kept->levels = NULL;
 }
 
-static void content_free(struct store *store, struct content *content)
+void store_release(struct store *store)
+{
+    if (--store->references == 0)
+        free(store);
+}
+
+static void content_free(struct content *content)
 {
     for (size_t i = 0; i < content->count; i++)
         free_levels(&content->blocks[i]);
-    store_free(store, content->blocks, content->count * sizeof *content->blocks);
-    store_free(store, content, sizeof *content);
+    store_free(content->store, content->blocks, content->count * sizeof *content->blocks);
+    store_free(content->store, content, sizeof *content);
 }
 
-void store_release(struct store *store)
+void content_retain(struct content *content)
 {
-    if (--store->references != 0)
-        return;
-    while (store->contents != NULL) {
-        struct content *content = store->contents;
-        store->contents = content->next;
-        content_free(store, content);
+    if (content != NULL)
+        content->references++;
+}
+
+void content_release(struct content *content)
+{
+    while (content != NULL && --content->references == 0) {
+        struct content *next = content->next;
+        content_free(content);
+        content = next;
     }
-    free(store);
 }
 
-const struct content *store_find(const struct store *store, const uint8_t root[static HASH_BYTES], unsigned log2_size)
+struct content *content_find(struct content *list, const uint8_t root[static HASH_BYTES], unsigned log2_size)
 {
-    for (const struct content *content = store->contents; content != NULL; content = content->next)
+    for (struct content *content = list; content != NULL; content = content->next)
         if (content->log2_size == log2_size && memcmp(content->root, root, HASH_BYTES) == 0)
             return content;
     return NULL;
@@ -264,12 +274,12 @@ static const char *block_problem(const struct block *block, unsigned log2_size)
     return NULL;
 }
 
-enum memory_status store_add_content(struct store *store, const uint8_t root[static HASH_BYTES], unsigned log2_size,
-                                     const struct block *blocks, size_t count, unsigned threads,
-                                     const char **problem, size_t *problem_block)
+enum memory_status content_add(struct store *store, struct content **list, const uint8_t root[static HASH_BYTES],
+                               unsigned log2_size, const struct block *blocks, size_t count, unsigned threads,
+                               const char **problem, size_t *problem_block)
 {
     *problem = NULL;
-    if (store_find(store, root, log2_size) != NULL)
+    if (content_find(*list, root, log2_size) != NULL)
         return MEMORY_OK;
     for (size_t i = 0; i < count; i++)
         if ((*problem = block_problem(&blocks[i], log2_size)) != NULL) {
@@ -279,6 +289,8 @@ enum memory_status store_add_content(struct store *store, const uint8_t root[sta
     struct content *content = store_allocate(store, sizeof *content);
     if (content == NULL)
         return MEMORY_FULL;
+    content->references = 1;
+    content->store = store;
     memcpy(content->root, root, HASH_BYTES);
     content->log2_size = (uint8_t)log2_size;
     content->count = 0;
@@ -287,7 +299,7 @@ enum memory_status store_add_content(struct store *store, const uint8_t root[sta
                               ? NULL
                               : store_allocate(store, count * sizeof *content->blocks);
         if (content->blocks == NULL) {
-            content_free(store, content);
+            content_free(content);
             return MEMORY_FULL;
         }
         content->count = count;
@@ -324,10 +336,10 @@ enum memory_status store_add_content(struct store *store, const uint8_t root[sta
     if (status == MEMORY_OK && memcmp(made, root, HASH_BYTES) != 0)
         status = MEMORY_CONTENT;
     if (status != MEMORY_OK) {
-        content_free(store, content);
+        content_free(content);
         return status;
     }
-    content->next = store->contents;
-    store->contents = content;
+    content->next = *list; /* the list's hold on what was its head passes to the new one */
+    *list = content;
     return MEMORY_OK;
 }

@@ -4,7 +4,8 @@
  * inference), in the host's byte order. A `content` lists them as blocks, and can fill any page and give the hash of any
  * aligned part without the whole ever being copied or, where the blocks' roots are known, hashed.
  *
- * A `store` is what one machine and all its forks share: contents and the account of memory used. One thread at a time. */
+ * A `store` is the account of memory that one machine and all its forks draw on. Contents form a list that only grows at
+ * its head: a fork shares the list as it stood, and what either adds later is its own. One thread at a time. */
 #ifndef OPML_CONTENT_H
 #define OPML_CONTENT_H
 #include "keccak.h"
@@ -42,15 +43,19 @@ void *store_allocate(struct store *store, size_t size);
 void store_free(struct store *store, void *memory, size_t size);
 uint64_t store_used_bytes(const struct store *store);
 
-/* Registers the content of `root`, which must be what the blocks' roots make: those that are not known are hashed now.
- * The blocks must be disjoint, aligned to their size and inside the subtree (else *problem says which is not, and why).
- * Registering a root again does nothing. */
-enum memory_status store_add_content(struct store *store, const uint8_t root[static HASH_BYTES], unsigned log2_size,
-                                     const struct block *blocks, size_t count, unsigned threads,
-                                     const char **problem, size_t *problem_block);
+/* *list := a longer list, with the content of `root`, which must be what the blocks' roots make: those that are not known
+ * are hashed now. The blocks must be disjoint, aligned to their size and inside the subtree (else *problem says what is
+ * wrong with block *problem_block). Adding a root again does nothing. */
+enum memory_status content_add(struct store *store, struct content **list, const uint8_t root[static HASH_BYTES],
+                               unsigned log2_size, const struct block *blocks, size_t count, unsigned threads,
+                               const char **problem, size_t *problem_block);
 
-/* The content registered under `root` for 2^log2_size bytes, or NULL. */
-const struct content *store_find(const struct store *store, const uint8_t root[static HASH_BYTES], unsigned log2_size);
+/* Counts one more, or one less, holder of a content and of all behind it in its list. NULL is no content. */
+void content_retain(struct content *content);
+void content_release(struct content *content);
+
+/* The content in `list` for the 2^log2_size bytes whose root is `root`, or NULL. */
+struct content *content_find(struct content *list, const uint8_t root[static HASH_BYTES], unsigned log2_size);
 
 /* Whether any block lies in the 2^log2_size bytes at `offset`; if not, they are zero. */
 bool content_touches(const struct content *content, uint64_t offset, unsigned log2_size);

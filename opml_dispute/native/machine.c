@@ -3,7 +3,7 @@
 #include "machine.h"
 #include <stdlib.h>
 
-/* ---- pre-images, shared by a machine and all its forks ---- */
+/* ---- pre-images: shared with forks until one of them adds another ---- */
 
 struct preimage {
     struct preimage *next;
@@ -26,6 +26,14 @@ static struct preimage **oracle_find(struct oracle *oracle, const uint8_t key[st
     while (*place != NULL && memcmp((*place)->key, key, 32) != 0)
         place = &(*place)->next;
     return place;
+}
+
+static struct oracle *oracle_new(void)
+{
+    struct oracle *oracle = calloc(1, sizeof *oracle);
+    if (oracle != NULL)
+        oracle->references = 1;
+    return oracle;
 }
 
 static void oracle_release(struct oracle *oracle)
@@ -123,9 +131,7 @@ EXPORT struct machine *opml_machine_new(int ml, uint64_t memory_limit_bytes)
         return NULL;
     struct store *store = store_new(memory_limit_bytes);
     machine->memory.store = store;
-    machine->oracle = calloc(1, sizeof *machine->oracle);
-    if (machine->oracle != NULL)
-        machine->oracle->references = 1;
+    machine->oracle = oracle_new();
     if (store == NULL || machine->oracle == NULL || !memory_init(&machine->memory, store) || !stack_make_room(machine, 0)) {
         opml_machine_free(machine);
         return NULL;
@@ -338,16 +344,14 @@ EXPORT int opml_machine_siblings(struct machine *machine, uint64_t address, unsi
 
 /* ---- what is known from outside ---- */
 
-/* Replaces what was there under that key. 0: out of memory. */
-EXPORT int opml_machine_add_preimage(struct machine *machine, const uint8_t key[static 32], const uint8_t *data,
-                                     uint64_t size)
+static bool oracle_put(struct oracle *oracle, const uint8_t key[static 32], const uint8_t *data, uint64_t size)
 {
     if (size > SIZE_MAX - sizeof(struct preimage))
-        return 0;
+        return false;
     struct preimage *preimage = malloc(sizeof *preimage + (size_t)size);
     if (preimage == NULL)
-        return 0;
-    struct preimage **place = oracle_find(machine->oracle, key), *old = *place;
+        return false;
+    struct preimage **place = oracle_find(oracle, key), *old = *place;
     preimage->next = old == NULL ? NULL : old->next;
     memcpy(preimage->key, key, 32);
     preimage->size = size;
@@ -355,10 +359,30 @@ EXPORT int opml_machine_add_preimage(struct machine *machine, const uint8_t key[
         memcpy(preimage->data, data, (size_t)size);
     *place = preimage;
     free(old);
-    return 1;
+    return true;
 }
 
-/* See store_add_content. *problem is a constant string or NULL. */
+/* Replaces what was there under that key, for this machine alone. 0: out of memory. */
+EXPORT int opml_machine_add_preimage(struct machine *machine, const uint8_t key[static 32], const uint8_t *data,
+                                     uint64_t size)
+{
+    if (machine->oracle->references > 1) {
+        struct oracle *own = oracle_new();
+        if (own == NULL)
+            return 0;
+        for (unsigned i = 0; i < ORACLE_BUCKETS; i++)
+            for (const struct preimage *old = machine->oracle->buckets[i]; old != NULL; old = old->next)
+                if (!oracle_put(own, old->key, old->data, old->size)) {
+                    oracle_release(own);
+                    return 0;
+                }
+        oracle_release(machine->oracle);
+        machine->oracle = own;
+    }
+    return oracle_put(machine->oracle, key, data, size);
+}
+
+/* See content_add. *problem is a constant string or NULL. */
 EXPORT int opml_machine_add_subtree(struct machine *machine, const uint8_t root[static HASH_BYTES], unsigned log2_size,
                                     const struct block *blocks, uint64_t count, unsigned threads, const char **problem,
                                     uint64_t *problem_block)
@@ -367,8 +391,8 @@ EXPORT int opml_machine_add_subtree(struct machine *machine, const uint8_t root[
     *problem = NULL;
     if (log2_size < LEAF_LOG2 || log2_size > 63)
         return FAULT_BAD_STATE;
-    enum memory_status status = store_add_content(machine->memory.store, root, log2_size, blocks, (size_t)count, threads,
-                                                  problem, &at);
+    enum memory_status status = content_add(machine->memory.store, &machine->memory.contents, root, log2_size, blocks,
+                                            (size_t)count, threads, problem, &at);
     *problem_block = at;
     return (int)memory_fault(status);
 }
@@ -433,4 +457,42 @@ EXPORT int opml_merkle_root(const uint8_t *data, uint64_t size, unsigned log2_si
 EXPORT void opml_keccak_pairs(const uint8_t *in, uint8_t *out, uint64_t count)
 {
     keccak_pairs(in, out, (size_t)count);
+}
+
+/* What decode makes of an instruction word: "DADDIU", "ILLEGAL", ... A constant string. */
+EXPORT const char *opml_operation_name(uint32_t word, int ml)
+{
+    static const char *const names[OPERATION_COUNT] = {
+#define X(name) #name,
+        OPERATIONS(X)
+#undef X
+    };
+    return names[decode(word, ml != 0).operation];
+}
+
+/* ---- for saving ---- */
+
+typedef int visit_mapping(uint64_t address, unsigned log2_size, const uint8_t *root);
+typedef int visit_page(uint64_t address, const uint8_t *page);
+
+struct visit_context {
+    visit_mapping *mapping;
+    visit_page *page;
+};
+
+static bool call_mapping(void *context, uint64_t address, unsigned log2_size, const uint8_t root[static HASH_BYTES])
+{
+    return ((struct visit_context *)context)->mapping(address, log2_size, root) != 0;
+}
+
+static bool call_page(void *context, uint64_t address, const uint8_t *page)
+{
+    return ((struct visit_context *)context)->page(address, page) != 0;
+}
+
+EXPORT int opml_machine_visit(struct machine *machine, visit_mapping *mapping, visit_page *page)
+{
+    struct visit_context context = {mapping, page};
+    struct memory_visitor visitor = {&context, call_mapping, call_page};
+    return (int)memory_fault(memory_visit(&machine->memory, &visitor));
 }

@@ -10,7 +10,7 @@ struct stack {
     size_t count, room, known;
 };
 
-struct oracle; /* pre-images by key, shared by a machine and its forks */
+struct oracle; /* pre-images by key */
 
 /* Host pointers to pages, by the low bits of the page index; a page index that cannot be marks an empty place. */
 enum { LOOKASIDE_ENTRIES = 1024, CODE_PAGES = 1024, PAGE_INSTRUCTIONS = MEMORY_PAGE_BYTES / 4 };

@@ -44,8 +44,10 @@ static void child_release(struct store *store, void *child, int height)
         return;
     if (is_mapping(child)) {
         struct mapping *mapping = as_mapping(child);
-        if (--mapping->references == 0)
+        if (--mapping->references == 0) {
+            content_release(mapping->content);
             store_free(store, mapping, sizeof *mapping);
+        }
     } else if (height == 0) {
         struct page *page = child;
         if (--page->references == 0) {
@@ -65,6 +67,7 @@ static void child_release(struct store *store, void *child, int height)
 bool memory_init(struct memory *memory, struct store *store)
 {
     memory->store = store;
+    memory->contents = NULL;
     memory->root = branch_new(memory, TOP_HEIGHT);
     return memory->root != NULL;
 }
@@ -72,6 +75,7 @@ bool memory_init(struct memory *memory, struct store *store)
 void memory_free(struct memory *memory)
 {
     child_release(memory->store, memory->root, TOP_HEIGHT);
+    content_release(memory->contents);
     store_release(memory->store);
     memory->root = NULL;
     memory->store = NULL;
@@ -81,14 +85,14 @@ void memory_fork(const struct memory *memory, struct memory *copy)
 {
     *copy = *memory;
     copy->root->references++;
+    content_retain(copy->contents);
     store_retain(copy->store);
 }
 
-const struct content *mapping_content(struct memory *memory, struct mapping *mapping)
+const struct content *mapping_content(const struct memory *memory, const struct mapping *mapping)
 {
-    if (mapping->content == NULL)
-        mapping->content = store_find(memory->store, mapping->root, mapping->log2_size);
-    return mapping->content;
+    return mapping->content != NULL ? mapping->content
+                                    : content_find(memory->contents, mapping->root, mapping->log2_size);
 }
 
 enum memory_status branch_child(struct memory *memory, struct branch *branch, int height, uint64_t address, void **child)
@@ -367,7 +371,7 @@ static enum memory_status put_in_page(struct memory *memory, uint64_t address, u
             if (bit_of(page->partial->fixed, above))
                 return MEMORY_UNKNOWN; /* its siblings inside the fixed part are not known */
     bool zero = memcmp(root, zero_root(log2_size), HASH_BYTES) == 0;
-    const struct content *content = store_find(memory->store, root, log2_size);
+    const struct content *content = content_find(memory->contents, root, log2_size);
     bool known = zero || log2_size == LEAF_LOG2 || content != NULL;
     status = find_page_to_write(memory, address, &page);
     if (status != MEMORY_OK)
@@ -436,15 +440,18 @@ enum memory_status memory_put(struct memory *memory, uint64_t address, unsigned 
         mapping->references = slots;
         mapping->address = address;
         mapping->log2_size = (uint8_t)log2_size;
-        mapping->content = store_find(memory->store, root, log2_size);
+        mapping->content = content_find(memory->contents, root, log2_size);
+        content_retain(mapping->content);
         memcpy(mapping->root, root, HASH_BYTES);
     }
     void **walk = (void **)&memory->root;
     for (int height = TOP_HEIGHT;; height--) {
         enum memory_status status = own_branch(memory, walk, height);
         if (status != MEMORY_OK) {
-            if (mapping != NULL)
+            if (mapping != NULL) {
+                content_release(mapping->content);
                 store_free(memory->store, mapping, sizeof *mapping);
+            }
             return status;
         }
         if (height == target)

@@ -8,7 +8,7 @@
  * A branch keeps the 31 hashes of the four levels it spans as a heap (1 is its own root, 16..31 are its children's), each
  * marked valid or not; a write marks those above it invalid, and a root is recomputed from invalid ones alone, in vector
  * batches. A child is NULL (zero bytes), a branch or page, or a *mapping*: a subtree put there by its root alone
- * (tensor_map), whose bytes appear page by page as they are touched, if the store has them.
+ * (tensor_map), whose bytes appear page by page as they are touched, if their content was added.
  *
  * Branches and pages are counted and shared: memory_fork copies one pointer, and whoever writes to a shared one copies it.
  * Filling in a mapping or a missing hash changes no byte of memory, so it is done in place, for all who share it. */
@@ -25,6 +25,7 @@ struct branch;
 struct memory {
     struct branch *root;
     struct store *store;
+    struct content *contents; /* what may be known about subtrees put by their root */
 };
 
 /* memory->store is taken over (released by memory_free). False: out of memory. */
@@ -53,7 +54,7 @@ enum memory_status memory_zero(struct memory *memory, uint64_t address, uint64_t
 /* out := the root of the 2^log2_size bytes at `address`, a multiple of that; 5 <= log2_size <= 64. */
 enum memory_status memory_root(struct memory *memory, uint64_t address, unsigned log2_size, uint8_t out[static HASH_BYTES]);
 
-/* The subtree's root becomes `root`; 5 <= log2_size <= 63. Its bytes are the store's content for that root, if any. */
+/* The subtree's root becomes `root`; 5 <= log2_size <= 63. Its bytes are the content added for that root, if any. */
 enum memory_status memory_put(struct memory *memory, uint64_t address, unsigned log2_size,
                               const uint8_t root[static HASH_BYTES]);
 

@@ -32,7 +32,7 @@ struct mapping {
     uint64_t references;
     uint64_t address;
     uint8_t log2_size;
-    const struct content *content; /* NULL: not registered (yet) */
+    struct content *content; /* NULL: not known when it was put */
     uint8_t root[HASH_BYTES];
 };
 
@@ -78,8 +78,9 @@ static inline uint32_t places_above(unsigned place)
     return mask;
 }
 
-/* The mapping's content, looked up again if it was not registered when it was put. */
-const struct content *mapping_content(struct memory *memory, struct mapping *mapping);
+/* The mapping's content, or NULL: looked up again if it was not known when it was put.
+ * WHY NOT keep what is found: the mapping may be shared with forks that do not hold that content. */
+const struct content *mapping_content(const struct memory *memory, const struct mapping *mapping);
 
 /* *child := the branch or page that holds `address` below `branch`, or NULL for zeros; fills in a mapping. */
 enum memory_status branch_child(struct memory *memory, struct branch *branch, int height, uint64_t address, void **child);

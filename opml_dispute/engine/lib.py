@@ -1,0 +1,155 @@
+"""
+The native library, found, loaded and typed once per process.
+
+`library` answers it: of the builds in `_build/` (`libopml-<isa>.so`) the best one that this processor can run; the
+environment variable OPML_ENGINE_ISA names another. Every build computes the same bits, only faster or slower.
+`buffer` turns anything with bytes into a pointer that C may read.
+
+Nothing outside `engine` calls C. A machine releases the interpreter lock while C runs; see `vm` for what that needs.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+from functools import cache
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import OpmlError
+
+Buffer: TypeAlias = "bytes | bytearray | memoryview | npt.NDArray[Any]"
+"""Anything whose bytes lie in one piece."""
+
+BUILD: Final = Path(__file__).resolve().parent.parent / "_build"
+
+_X86_NEEDS: Final = {
+    "x86_64_v4": {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"},
+    "x86_64_v3": {"avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "movbe"},
+    "x86_64": set[str](),
+}
+"""Builds for x86-64, best first, and the processor flags each needs beyond the ones before it in the list's end."""
+
+
+class EngineMissing(OpmlError):
+    """No native library fits: it was not built, or the one asked for is not there."""
+
+    hint = "build it: python -m opml_dispute.native.build"
+
+
+class WrongBuffer(OpmlError):
+    """Something that should be bytes is not one contiguous buffer."""
+
+
+def candidates() -> list[str]:
+    """The builds that this processor can run, best first."""
+    machine = platform.machine().lower()
+    if machine not in {"x86_64", "amd64"}:
+        return [{"arm64": "aarch64"}.get(machine, machine)]
+    flags = _processor_flags()
+    names: list[str] = []
+    wanted: set[str] = set()
+    for name in reversed(_X86_NEEDS):
+        wanted |= _X86_NEEDS[name]
+        if wanted <= flags:
+            names.insert(0, name)
+    return names
+
+
+def _processor_flags() -> set[str]:
+    try:
+        text = Path("/proc/cpuinfo").read_text(errors="replace")
+    except OSError:
+        return set()  # another system: the plain build is right everywhere
+    for line in text.splitlines():
+        if line.startswith("flags"):
+            return set(line.partition(":")[2].split())
+    return set()
+
+
+def library_path() -> Path:
+    """
+    The library file that `library` loads.
+
+    Raises `EngineMissing` if there is none, or not the one that OPML_ENGINE_ISA names.
+    """
+    forced = os.environ.get("OPML_ENGINE_ISA")
+    names = [forced] if forced else candidates()
+    for name in names:
+        path = BUILD / f"libopml-{name}.so"
+        if path.is_file():
+            return path
+    present = ", ".join(sorted(path.name for path in BUILD.glob("libopml-*.so"))) or "nothing"
+    raise EngineMissing(f"no native library for {' or '.join(names)} in {BUILD}; found {present}")
+
+
+@cache
+def library() -> ctypes.CDLL:
+    """The native library, with the signatures of this package's VM and hashing set. Raises `EngineMissing`."""
+    path = library_path()
+    try:
+        lib = ctypes.CDLL(str(path))
+    except OSError as error:
+        raise EngineMissing(f"cannot load {path}: {error}") from error
+    for name, (result, arguments) in _SIGNATURES.items():
+        function = getattr(lib, name)
+        function.restype = result
+        function.argtypes = arguments
+    return lib
+
+
+def buffer(data: Buffer) -> tuple[int, int, object]:
+    """
+    (address, size in bytes, owner) of `data` without a copy; the address holds as long as the owner lives.
+
+    Raises `WrongBuffer` if `data` is not contiguous.
+    """
+    try:
+        view = np.frombuffer(data, dtype=np.uint8)
+    except (ValueError, BufferError) as error:
+        if memoryview(data).nbytes == 0:
+            return 0, 0, data
+        raise WrongBuffer(f"bytes expected in one contiguous buffer: {error}") from error
+    return view.ctypes.data, view.nbytes, view
+
+
+_pointer = ctypes.c_void_p
+_u64 = ctypes.c_uint64
+_u32 = ctypes.c_uint
+_int = ctypes.c_int
+_out = ctypes.c_char_p  # a ctypes string buffer that C fills
+
+_SIGNATURES: Final[dict[str, tuple[object, list[object]]]] = {
+    "opml_keccak256": (None, [_pointer, _u64, _out]),
+    "opml_zero_root": (None, [_u32, _out]),
+    "opml_merkle_root": (_int, [_pointer, _u64, _u32, _u32, _u32, _out]),
+    "opml_keccak_pairs": (None, [_pointer, _pointer, _u64]),
+    "opml_fpu": (_int, [_u32, _pointer, _pointer, _pointer, _pointer, _u64]),
+    "opml_operation_name": (ctypes.c_char_p, [ctypes.c_uint32, _int]),
+    "opml_machine_new": (_pointer, [_int, _u64]),
+    "opml_machine_free": (None, [_pointer]),
+    "opml_machine_fork": (_pointer, [_pointer]),
+    "opml_machine_run": (_int, [_pointer, _u64]),
+    "opml_machine_scalars": (None, [_pointer, _pointer]),
+    "opml_machine_set_scalars": (None, [_pointer, _pointer]),
+    "opml_machine_thread": (_int, [_pointer, _u32, _u64, _out]),
+    "opml_machine_set_thread": (_int, [_pointer, _u32, _u64, ctypes.c_char_p]),
+    "opml_machine_resize_stack": (_int, [_pointer, _u32, _u64]),
+    "opml_machine_state": (_int, [_pointer, _out, _out]),
+    "opml_machine_read": (_int, [_pointer, _u64, _pointer, _u64]),
+    "opml_machine_write": (_int, [_pointer, _u64, _pointer, _u64]),
+    "opml_machine_zero": (_int, [_pointer, _u64, _u64]),
+    "opml_machine_subtree_root": (_int, [_pointer, _u64, _u32, _out]),
+    "opml_machine_put_subtree": (_int, [_pointer, _u64, _u32, ctypes.c_char_p]),
+    "opml_machine_siblings": (_int, [_pointer, _u64, _u32, _out]),
+    "opml_machine_add_preimage": (_int, [_pointer, ctypes.c_char_p, _pointer, _u64]),
+    "opml_machine_add_subtree": (_int, [_pointer, ctypes.c_char_p, _u32, _pointer, _u64, _u32, _pointer, _pointer]),
+    "opml_machine_flip": (_int, [_pointer, _u32, _u64, _u32]),
+    "opml_machine_step_witness": (_int, [_pointer, _int, _out, _out, _pointer, _pointer, _out]),
+    "opml_machine_visit": (_int, [_pointer, _pointer, _pointer]),
+    "opml_step": (_int, [_int, ctypes.c_char_p, _u64, ctypes.c_char_p, _u64, _pointer, _out, _out, _pointer]),
+}

@@ -1,0 +1,674 @@
+"""
+The fault proof VM: whole machines, and single steps from a witness.
+
+`Machine` holds 2^64 bytes of Merkleized memory and any number of threads. `Machine.from_elf` makes the initial state of
+a program, `run` runs it, `fork` takes a snapshot in constant time, `state_hash` costs what changed since the last one.
+What a program reads from outside is given beforehand: pre-images (`add_preimage`, `set_local`), and with `add_subtree`
+the bytes behind a root that the program may map. `step_witness` proves the next step; `step_from_witness` is its
+other side, and does what the contract does. `flip_bit` makes liars.
+
+What the machine is: docs/vm.md. A machine and its forks share memory under one lock, so any thread may use any of
+them, one at a time.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum, IntEnum
+from typing import Final, NoReturn
+
+from ..errors import OpmlError
+from ..primitives import Hash32, StateHash
+from .elf import parse_elf
+from .lib import Buffer, buffer, library
+
+STATE_WITNESS_BYTES: Final = 188
+BASE_THREAD_BYTES: Final = 298
+ML_THREAD_BYTES: Final = 430
+STACK_TOP: Final = 0x00007FFFFFFFF000
+DEFAULT_MEMORY_LIMIT: Final = 8 << 30
+"""Bytes that a machine and all its forks may use for pages and trees."""
+
+_U64 = (1 << 64) - 1
+_STEPS_PER_CALL: Final = 1 << 27  # how long Ctrl-C may have to wait: well under a second
+_PROOF_ROOM: Final = 8192
+
+
+class Reason(IntEnum):
+    """Why there is no next state, or none that can be computed here. The numbers are `enum fault` of native/fpvm.h."""
+
+    NONE = 0
+    MISALIGNED_PC = 1
+    UNSUPPORTED_INSTRUCTION = 2
+    BRANCH_IN_DELAY_SLOT = 3
+    DIVISION_BY_ZERO = 4
+    UNSUPPORTED_SYSCALL = 5
+    FCSR = 6
+    NO_THREAD = 7
+    BAD_STATE = 8
+    PROOF_TOO_SHORT = 16
+    THREAD_PROOF = 17
+    MEMORY_PROOF = 18
+    PROOF_BITMAP = 19
+    UNKNOWN_PREIMAGE = 32
+    UNKNOWN_MEMORY = 33
+    OUT_OF_MEMORY = 34
+    WRONG_CONTENT = 35
+
+
+_WORDS: Final = {
+    Reason.NONE: "nothing",
+    Reason.MISALIGNED_PC: "the program counter is not a multiple of 4",
+    Reason.UNSUPPORTED_INSTRUCTION: "there is no such instruction",
+    Reason.BRANCH_IN_DELAY_SLOT: "a branch stands in a delay slot",
+    Reason.DIVISION_BY_ZERO: "division by zero",
+    Reason.UNSUPPORTED_SYSCALL: "there is no such system call",
+    Reason.FCSR: "ctc1 sets a bit of FCSR that is not a condition code",
+    Reason.NO_THREAD: "no thread is left to run",
+    Reason.BAD_STATE: "this is no state of the VM",
+    Reason.PROOF_TOO_SHORT: "the proof ends before a part that is needed",
+    Reason.THREAD_PROOF: "the thread proof does not lead to the thread stack's root",
+    Reason.MEMORY_PROOF: "a memory proof does not lead to the memory root",
+    Reason.PROOF_BITMAP: "a compact proof names siblings above the root",
+    Reason.UNKNOWN_PREIMAGE: "a pre-image that was not given is read",
+    Reason.UNKNOWN_MEMORY: "memory is touched that is known by its root only",
+    Reason.OUT_OF_MEMORY: "the machine's memory limit is reached",
+    Reason.WRONG_CONTENT: "the content given for a subtree does not have that subtree's root",
+}
+
+
+class StopKind(Enum):
+    """How a run ended."""
+
+    EXITED = "exited"
+    STEP_LIMIT = "step limit"
+    NO_SUCCESSOR = "no successor"
+    UNKNOWN_PREIMAGE = "unknown pre-image"
+    UNKNOWN_MEMORY = "unknown memory content"
+    OUT_OF_MEMORY = "out of memory"
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Why and where a run ended. Unless it exited or met its limit, the step at `pc` has had no effect."""
+
+    kind: StopKind
+    steps: int
+    """How many steps this run made."""
+    reason: Reason = Reason.NONE
+    pc: int = 0
+    instruction: int | None = None
+    """The instruction word at `pc`, if that can be read."""
+    message: str = ""
+
+    def __str__(self) -> str:
+        return self.message or self.kind.value
+
+
+class VmError(OpmlError):
+    """The machine cannot do what was asked, for what it holds or knows."""
+
+    def __init__(self, message: str, reason: Reason = Reason.NONE, *, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.reason = reason
+
+
+class FaultKind(IntEnum):
+    """What a fault injection hits. `enum` of native/machine.c, "fault injection"."""
+
+    REGISTER = 0
+    FLOAT_REGISTER = 1
+    HI = 2
+    LO = 3
+    PC = 4
+    MEMORY = 5
+
+
+@dataclass(frozen=True, slots=True)
+class FaultTarget:
+    """One bit of the active thread, or of a 64-bit word of memory."""
+
+    kind: FaultKind
+    index: int = 0
+    """Register number, or the address of a memory word (its low three bits are ignored)."""
+    bit: int = 0
+    """0 is the least significant."""
+
+    def __str__(self) -> str:
+        where = {FaultKind.REGISTER: f"r{self.index}", FaultKind.FLOAT_REGISTER: f"f{self.index}"}
+        where[FaultKind.MEMORY] = f"memory word 0x{self.index & ~7:x}"
+        return f"bit {self.bit} of {where.get(self.kind, self.kind.name)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Known content of 2^log2_size bytes inside a subtree: `data`, then zeros."""
+
+    offset: int
+    """From the subtree's start; a multiple of the block's size."""
+    log2_size: int
+    data: Buffer
+    """Must stay as it is while a machine knows it."""
+    word_bytes: int = 1
+    """Above 1: `data` is host-order words of this width; VM memory is big-endian."""
+    root: bytes | None = None
+    """If given, the block is not hashed, unless a part of it changes."""
+
+
+@dataclass(frozen=True, slots=True)
+class PreimageRead:
+    """The pre-image part that a step reads."""
+
+    key: bytes
+    """32 bytes, as the program wrote it: a local key (first byte 1) is not localized."""
+    offset: int
+    """From the start of (8 bytes of length, then the data)."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepWitness:
+    """All that one step needs, and what comes of it."""
+
+    state_data: bytes
+    """The 188-byte state before the step."""
+    proof: bytes
+    """docs/vm.md, "Proof"."""
+    preimage: PreimageRead | None
+    post_hash: StateHash
+    """The state hash after the step."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepOutcome:
+    """What a step from a witness came to."""
+
+    post_hash: StateHash | None
+    """None: there is no next state, for `reason`."""
+    post_state: bytes | None
+    reason: Reason
+    preimage: PreimageRead | None
+    """The pre-image part that the step asked for."""
+
+    def __str__(self) -> str:
+        return f"0x{self.post_hash.hex()}" if self.post_hash is not None else _WORDS[self.reason]
+
+
+PreimageSource = Callable[[bytes, int], bytes | None]
+"""(key, offset) -> the up to 32 bytes there, counted from the 8-byte length prefix; None: not known."""
+
+
+def preimage_part(data: bytes, offset: int) -> bytes | None:
+    """The part of a whole pre-image that an oracle gives at `offset`; None behind its end."""
+    whole = len(data).to_bytes(8, "big") + data
+    return whole[offset : offset + 32] if offset < len(whole) else None
+
+
+def local_key(ident: int) -> bytes:
+    """The key under which a program asks for local pre-image `ident`."""
+    return b"\x01" + ident.to_bytes(31, "big")
+
+
+class Machine:
+    """A running program in the VM."""
+
+    def __init__(self, *, ml: bool, memory_limit_bytes: int = DEFAULT_MEMORY_LIMIT) -> None:
+        """All memory zero, one thread at address 0; `ml` says whether the ML extension is on."""
+        self._lib = library()
+        self._lock = threading.RLock()
+        self._known: list[object] = []  # buffers that C points into
+        self._handle = self._made(self._lib.opml_machine_new(int(ml), min(memory_limit_bytes, _U64)))
+        self.ml = ml
+
+    @staticmethod
+    def _made(handle: int | None) -> int:
+        if handle is None:
+            raise VmError("no memory for a machine", Reason.OUT_OF_MEMORY)
+        return handle
+
+    @classmethod
+    def from_elf(cls, elf: bytes, *, ml: bool, memory_limit_bytes: int = DEFAULT_MEMORY_LIMIT) -> Machine:
+        """
+        The initial state of a program: its segments, its stack, entry point.
+
+        Raises `elf.ElfError` if `elf` is not a program this VM loads. Source: docs/vm.md, "Initial state".
+        """
+        image = parse_elf(elf)
+        machine = cls(ml=ml, memory_limit_bytes=memory_limit_bytes)
+        for segment in image.segments:
+            machine.write(segment.address, segment.data)
+            machine.zero(segment.address + len(segment.data), segment.memory_bytes - len(segment.data))
+        for address, data in initial_stack():
+            machine.write(address, data)
+        machine.jump(image.entry)
+        return machine
+
+    def fork(self) -> Machine:
+        """A snapshot that goes its own way: what either does from now on, the other does not see."""
+        with self._lock:
+            fork = object.__new__(Machine)
+            fork._lib, fork._lock, fork.ml = self._lib, self._lock, self.ml
+            fork._known = list(self._known)
+            fork._handle = self._made(self._lib.opml_machine_fork(self._handle))
+            return fork
+
+    def __del__(self) -> None:
+        handle = getattr(self, "_handle", None)
+        if handle is not None:
+            self._handle = 0
+            with self._lock:
+                self._lib.opml_machine_free(handle)
+
+    # ---- running ----
+
+    def run(self, max_steps: int) -> Stop:
+        """Runs until the program exits, `max_steps` steps were made, or there is no next state to be had."""
+        first = self.step
+        left = max_steps
+        while True:
+            chunk = min(left, _STEPS_PER_CALL)
+            with self._lock:
+                reason = Reason(self._lib.opml_machine_run(self._handle, chunk))
+                now = self._scalars()
+            left = max_steps - ((now.step - first) & _U64)
+            if reason != Reason.NONE:
+                return self._stop(reason, max_steps - left)
+            if now.exited:
+                message = f"exited with code {now.exit_code} at step {now.step}"
+                return Stop(StopKind.EXITED, max_steps - left, message=message)
+            if left == 0:
+                return Stop(StopKind.STEP_LIMIT, max_steps, message=f"step limit: still running at step {now.step}")
+
+    def _stop(self, reason: Reason, steps: int) -> Stop:
+        kinds = {
+            Reason.UNKNOWN_PREIMAGE: StopKind.UNKNOWN_PREIMAGE,
+            Reason.UNKNOWN_MEMORY: StopKind.UNKNOWN_MEMORY,
+            Reason.WRONG_CONTENT: StopKind.UNKNOWN_MEMORY,
+            Reason.OUT_OF_MEMORY: StopKind.OUT_OF_MEMORY,
+        }
+        kind = kinds.get(reason, StopKind.NO_SUCCESSOR)
+        if reason in {Reason.NO_THREAD, Reason.BAD_STATE}:
+            return Stop(kind, steps, reason, message=f"{kind.value}: {_WORDS[reason]}")
+        instruction = self._instruction()
+        name = "an instruction that cannot be read"
+        if instruction is not None:
+            name = f"{self.operation_name(instruction)} (0x{instruction:08x})"
+        message = f"{kind.value}: {_WORDS[reason]}; {name} at pc 0x{self.pc:x}, step {self.step}"
+        if reason in {Reason.UNKNOWN_MEMORY, Reason.OUT_OF_MEMORY, Reason.WRONG_CONTENT}:
+            message += f", address 0x{self._scalars().fault_address:x}"
+        if reason == Reason.UNKNOWN_PREIMAGE:
+            now = self._scalars()
+            message += f", key 0x{bytes(now.preimage_key).hex()}, offset {now.preimage_offset}"
+        if reason == Reason.UNSUPPORTED_SYSCALL:
+            message += f", number {self.registers()[2]}"
+        return Stop(kind, steps, reason, self.pc, instruction, message)
+
+    def _instruction(self) -> int | None:
+        try:
+            return int.from_bytes(self.read(self.pc & ~3, 4), "big")
+        except VmError:
+            return None
+
+    def operation_name(self, instruction: int) -> str:
+        """The engine's name for what an instruction word does, "ILLEGAL" if that is nothing."""
+        name: bytes = self._lib.opml_operation_name(instruction & 0xFFFFFFFF, int(self.ml))
+        return name.decode()
+
+    # ---- state ----
+
+    @property
+    def step(self) -> int:
+        """Steps made since the initial state."""
+        return int(self._scalars().step)
+
+    @property
+    def exited(self) -> bool:
+        """Whether the program has ended."""
+        return bool(self._scalars().exited)
+
+    @property
+    def exit_code(self) -> int:
+        """What it ended with; 0 while it runs."""
+        return int(self._scalars().exit_code)
+
+    @property
+    def memory_used_bytes(self) -> int:
+        """What this machine and all its forks hold against their limit."""
+        return int(self._scalars().memory_used_bytes)
+
+    def state_hash(self) -> StateHash:
+        """The state hash, its first byte the VM status."""
+        return StateHash(self._state()[1])
+
+    def witness(self) -> bytes:
+        """The 188-byte state."""
+        return self._state()[0]
+
+    def _state(self) -> tuple[bytes, bytes]:
+        state, state_hash = ctypes.create_string_buffer(STATE_WITNESS_BYTES), ctypes.create_string_buffer(32)
+        with self._lock:
+            self._check(self._lib.opml_machine_state(self._handle, state, state_hash), "cannot hash the state")
+        return state.raw, state_hash.raw
+
+    def thread_witness(self, *, right: bool | None = None, index: int = -1) -> bytes:
+        """
+        The 298 (ML: 430) bytes of a thread; by default the active one.
+
+        `right` chooses the stack (None: the active one), `index` counts from its bottom, or from its top if negative.
+        """
+        with self._lock:
+            now = self._scalars()
+            side = bool(now.traverse_right) if right is None else right
+            count = now.right_threads if side else now.left_threads
+            place = index + count if index < 0 else index
+            out = ctypes.create_string_buffer(ML_THREAD_BYTES if self.ml else BASE_THREAD_BYTES)
+            if not 0 <= place < count or not self._lib.opml_machine_thread(self._handle, int(side), place, out):
+                raise VmError(f"there is no thread {index}: the stack has {count}", Reason.NO_THREAD)
+            return out.raw
+
+    def set_thread(self, witness: bytes, *, right: bool | None = None, index: int = -1) -> None:
+        """Puts a thread in the place of one; the counterpart of `thread_witness`."""
+        size = ML_THREAD_BYTES if self.ml else BASE_THREAD_BYTES
+        if len(witness) != size:
+            raise VmError(f"a thread has {size} bytes, found {len(witness)}", Reason.BAD_STATE)
+        with self._lock:
+            now = self._scalars()
+            side = bool(now.traverse_right) if right is None else right
+            count = now.right_threads if side else now.left_threads
+            place = index + count if index < 0 else index
+            if not 0 <= place < count or not self._lib.opml_machine_set_thread(self._handle, int(side), place, witness):
+                raise VmError(f"there is no thread {index}: the stack has {count}", Reason.NO_THREAD)
+
+    def thread_counts(self) -> tuple[int, int]:
+        """How many threads the left and the right stack have."""
+        now = self._scalars()
+        return int(now.left_threads), int(now.right_threads)
+
+    @property
+    def pc(self) -> int:
+        """The active thread's program counter."""
+        return int.from_bytes(self.thread_witness()[10:18], "big")
+
+    def registers(self) -> tuple[int, ...]:
+        """R[0] .. R[31] of the active thread."""
+        witness = self.thread_witness()
+        return tuple(int.from_bytes(witness[42 + 8 * i : 50 + 8 * i], "big") for i in range(32))
+
+    def float_registers(self) -> tuple[int, ...]:
+        """F[0] .. F[31] of the active thread, as bits; empty without the ML extension."""
+        witness = self.thread_witness()[BASE_THREAD_BYTES : BASE_THREAD_BYTES + 128]
+        return tuple(int.from_bytes(witness[i : i + 4], "big") for i in range(0, len(witness), 4))
+
+    def set_register(self, index: int, value: int) -> None:
+        """R[index] of the active thread := `value` mod 2^64."""
+        at = 42 + 8 * index
+        witness = self.thread_witness()
+        self.set_thread(witness[:at] + (value & _U64).to_bytes(8, "big") + witness[at + 8 :])
+
+    def jump(self, address: int) -> None:
+        """The active thread goes on at `address`."""
+        witness = self.thread_witness()
+        places = address.to_bytes(8, "big") + ((address + 4) & _U64).to_bytes(8, "big")
+        self.set_thread(witness[:10] + places + witness[26:])
+
+    def _scalars(self) -> _Scalars:
+        now = _Scalars()
+        self._lib.opml_machine_scalars(self._handle, ctypes.byref(now))
+        return now
+
+    # ---- memory ----
+
+    def read(self, address: int, size: int) -> bytes:
+        """`size` bytes at `address`. Raises `VmError` if they are not all known."""
+        if size == 0:
+            return b""
+        out = ctypes.create_string_buffer(size)
+        with self._lock:
+            found = self._lib.opml_machine_read(self._handle, address & _U64, ctypes.addressof(out), size)
+            self._check(found, f"cannot read {size} bytes at 0x{address:x}")
+        return out.raw
+
+    def write(self, address: int, data: Buffer) -> None:
+        """Writes `data` at `address`. Raises `VmError`, with nothing written, if what is there is not known."""
+        pointer, size, owner = buffer(data)
+        with self._lock:
+            found = self._lib.opml_machine_write(self._handle, address & _U64, pointer, size)
+            self._check(found, f"cannot write {size} bytes at 0x{address:x}")
+        del owner
+
+    def zero(self, address: int, size: int) -> None:
+        """Makes `size` bytes zero, however many, at once."""
+        with self._lock:
+            found = self._lib.opml_machine_zero(self._handle, address & _U64, size)
+            self._check(found, f"cannot zero {size} bytes at 0x{address:x}")
+
+    def subtree_root(self, address: int, log2_size: int) -> Hash32:
+        """The root of the 2^log2_size bytes at `address`, 5 <= log2_size <= 63."""
+        out = ctypes.create_string_buffer(32)
+        with self._lock:
+            found = self._lib.opml_machine_subtree_root(self._handle, address, log2_size, out)
+            self._check(found, f"no root of 2^{log2_size} bytes at 0x{address:x}")
+        return Hash32(out.raw)
+
+    def put_subtree(self, address: int, log2_size: int, root: bytes) -> None:
+        """What `tensor_map` does: those bytes become the subtree whose root is `root`."""
+        with self._lock:
+            found = self._lib.opml_machine_put_subtree(self._handle, address, log2_size, _hash32(root))
+            self._check(found, f"cannot put a subtree of 2^{log2_size} bytes at 0x{address:x}")
+
+    def subtree_proof(self, address: int, log2_size: int) -> list[Hash32]:
+        """The 64 - log2_size siblings of that subtree, lowest first."""
+        out = ctypes.create_string_buffer(32 * 59)
+        with self._lock:
+            found = self._lib.opml_machine_siblings(self._handle, address, log2_size, out)
+            self._check(found, f"no proof of 2^{log2_size} bytes at 0x{address:x}")
+        return [Hash32(out.raw[32 * i : 32 * i + 32]) for i in range(64 - log2_size)]
+
+    def _check(self, found: int, what: str) -> None:
+        if found != Reason.NONE:
+            reason = Reason(found)
+            raise VmError(f"{what}: {_WORDS[reason]}", reason)
+
+    # ---- what is known from outside ----
+
+    def add_preimage(self, key: bytes, data: Buffer) -> None:
+        """The pre-image behind a 32-byte key, for this machine and forks made later."""
+        pointer, size, owner = buffer(data)
+        with self._lock:
+            if not self._lib.opml_machine_add_preimage(self._handle, _hash32(key), pointer, size):
+                raise VmError(f"no memory for a pre-image of {size} bytes", Reason.OUT_OF_MEMORY)
+        del owner
+
+    def set_local(self, ident: int, data: Buffer) -> None:
+        """Local pre-image `ident`, for this machine and forks made later."""
+        self.add_preimage(local_key(ident), data)
+
+    def add_subtree(self, root: bytes, log2_size: int, blocks: Sequence[Block], *, threads: int = 1) -> None:
+        """
+        What lies below `root` when the program maps it, for this machine and forks made later: blocks, zeros between.
+
+        Blocks without a root are hashed now; a given root is believed until a part of its block changes. Raises
+        `VmError` if the blocks overlap, are misplaced, or do not make `root`.
+        """
+        natives = (_Block * max(len(blocks), 1))()
+        owners: list[object] = []
+        for native, block in zip(natives, blocks, strict=False):
+            pointer, size, owner = buffer(block.data)
+            owners.append(owner)
+            known = block.root is not None
+            if not (0 <= block.offset <= _U64 and 0 <= block.log2_size <= 63 and block.word_bytes in {1, 2, 4, 8}):
+                raise VmError(f"no block: {block.offset=}, {block.log2_size=}, {block.word_bytes=}", Reason.BAD_STATE)
+            native.offset, native.data, native.size = block.offset, pointer, size
+            native.log2_size, native.word_bytes, native.root_known = block.log2_size, block.word_bytes, int(known)
+            if block.root is not None:
+                native.root[:] = _hash32(block.root)
+        problem, place = ctypes.c_char_p(), ctypes.c_uint64()
+        with self._lock:
+            found = self._lib.opml_machine_add_subtree(
+                self._handle,
+                _hash32(root),
+                log2_size,
+                natives,
+                len(blocks),
+                threads,
+                ctypes.byref(problem),
+                ctypes.byref(place),
+            )
+            self._known.extend(owners)
+        if problem.value is not None:
+            block = blocks[place.value]
+            where = f"block {place.value} (offset 0x{block.offset:x}, 2^{block.log2_size} bytes)"
+            raise VmError(f"{where} of a subtree of 2^{log2_size} bytes: {problem.value.decode()}", Reason(found))
+        self._check(found, f"cannot use the content of 0x{bytes(root).hex()}")
+
+    # ---- steps and faults ----
+
+    def step_witness(self, *, compact: bool = False) -> StepWitness:
+        """
+        The witness of the next step, in the full or the compact encoding. The machine stays where it is.
+
+        Raises `VmError` if there is no next step, or something it touches is not known.
+        """
+        state, proof = ctypes.create_string_buffer(STATE_WITNESS_BYTES), ctypes.create_string_buffer(_PROOF_ROOM)
+        post, size, part = ctypes.create_string_buffer(32), ctypes.c_uint64(), _PreimagePart()
+        with self._lock:
+            found = self._lib.opml_machine_step_witness(
+                self._handle, int(compact), state, proof, ctypes.byref(size), ctypes.byref(part), post
+            )
+            if found != Reason.NONE:
+                self._no_step(Reason(found))
+        return StepWitness(state.raw, proof.raw[: size.value], part.read(), StateHash(post.raw))
+
+    def _no_step(self, reason: Reason) -> NoReturn:
+        stop = self._stop(reason, 0)
+        raise VmError(f"the next step cannot be proven: {stop.message}", reason)
+
+    def flip_bit(self, target: FaultTarget) -> None:
+        """Flips one bit of the present state. Raises `VmError` if there is no such bit."""
+        with self._lock:
+            found = self._lib.opml_machine_flip(self._handle, int(target.kind), target.index & _U64, target.bit & 0xFF)
+            self._check(found, f"cannot flip {target}")
+
+
+def initial_stack() -> list[tuple[int, bytes]]:
+    """What a program finds on its stack: (address, bytes) pieces. Source: docs/vm.md, "Initial state"."""
+    sp = STACK_TOP
+    words = [1, sp + 128, 0, sp + 96, 0, 6, 4096, 25, sp + 80, 0]
+    return [
+        (sp - 16384, bytes(5 * 4096)),
+        (sp, b"".join(word.to_bytes(8, "big") for word in words)),
+        (sp + 80, b"4;byfairdiceroll"),
+        (sp + 96, b"GODEBUG=memprofilerate=0".ljust(32, b"\0")),
+        (sp + 128, b"op-program".ljust(16, b"\0")),
+    ]
+
+
+def step_from_witness(
+    state_data: bytes, proof: bytes, preimages: PreimageSource | None = None, *, ml: bool = False
+) -> StepOutcome:
+    """
+    The step that a witness shows, exactly as the contract makes it; `proof` in either encoding.
+
+    `preimages` answers for the oracle. What is wrong with a witness is in the outcome's reason; nothing is raised.
+    """
+    post_state, post_hash = ctypes.create_string_buffer(STATE_WITNESS_BYTES), ctypes.create_string_buffer(32)
+    part, address = _PreimagePart(), ctypes.c_uint64()
+
+    def attempt() -> Reason:
+        return Reason(
+            library().opml_step(
+                int(ml),
+                state_data,
+                len(state_data),
+                proof,
+                len(proof),
+                ctypes.byref(part),
+                post_state,
+                post_hash,
+                ctypes.byref(address),
+            )
+        )
+
+    reason = attempt()
+    read = part.read()
+    if reason == Reason.UNKNOWN_PREIMAGE and read is not None and preimages is not None:
+        answer = preimages(read.key, read.offset)
+        if answer is not None:
+            part.answer(answer)
+            reason = attempt()
+    if reason != Reason.NONE:
+        return StepOutcome(None, None, reason, read)
+    return StepOutcome(StateHash(post_hash.raw), post_state.raw, reason, read)
+
+
+def _hash32(data: bytes) -> bytes:
+    if len(data) != 32:
+        raise VmError(f"32 bytes expected, found {len(data)}", Reason.BAD_STATE)
+    return bytes(data)
+
+
+# ---- the C side's structures ----
+
+
+class _Scalars(ctypes.Structure):
+    """`struct scalars` of native/machine.c."""
+
+    _fields_ = (
+        ("step", ctypes.c_uint64),
+        ("slice", ctypes.c_uint64),
+        ("heap", ctypes.c_uint64),
+        ("next_thread_id", ctypes.c_uint64),
+        ("preimage_offset", ctypes.c_uint64),
+        ("ll_address", ctypes.c_uint64),
+        ("ll_owner", ctypes.c_uint64),
+        ("left_threads", ctypes.c_uint64),
+        ("right_threads", ctypes.c_uint64),
+        ("fault_address", ctypes.c_uint64),
+        ("memory_used_bytes", ctypes.c_uint64),
+        ("preimage_key", ctypes.c_uint8 * 32),
+        ("exited", ctypes.c_uint8),
+        ("exit_code", ctypes.c_uint8),
+        ("ll_status", ctypes.c_uint8),
+        ("traverse_right", ctypes.c_uint8),
+        ("ml", ctypes.c_uint8),
+        ("pad", ctypes.c_uint8 * 3),
+    )
+
+
+class _Block(ctypes.Structure):
+    """`struct block` of native/content.h."""
+
+    _fields_ = (
+        ("offset", ctypes.c_uint64),
+        ("data", ctypes.c_void_p),
+        ("size", ctypes.c_uint64),
+        ("log2_size", ctypes.c_uint8),
+        ("word_bytes", ctypes.c_uint8),
+        ("root_known", ctypes.c_uint8),
+        ("root", ctypes.c_uint8 * 32),
+    )
+
+
+class _PreimagePart(ctypes.Structure):
+    """`struct preimage_part` of native/witness.c."""
+
+    _fields_ = (
+        ("key", ctypes.c_uint8 * 32),
+        ("offset", ctypes.c_uint64),
+        ("count", ctypes.c_uint64),
+        ("data", ctypes.c_uint8 * 32),
+        ("asked", ctypes.c_uint8),
+        ("answered", ctypes.c_uint8),
+        ("pad", ctypes.c_uint8 * 6),
+    )
+
+    def read(self) -> PreimageRead | None:
+        """What was asked for, if anything."""
+        return PreimageRead(bytes(self.key), int(self.offset)) if self.asked else None
+
+    def answer(self, data: bytes) -> None:
+        """Up to 32 bytes."""
+        self.data[: len(data)] = data
+        self.count, self.answered = len(data), 1
