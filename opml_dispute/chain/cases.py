@@ -27,7 +27,7 @@ from opml_dispute.errors import OpmlError
 from opml_dispute.model.program import Program
 from opml_dispute.native.build import guest_path
 from opml_dispute.primitives import ModelId, RequestId, StateHash, StateRoot
-from opml_dispute.trace.split import SplitTrace, SubgameProgress
+from opml_dispute.trace.split import SEGMENT_LOG2_SIZE, SplitTrace, SubgameProgress
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,6 +56,27 @@ def guest_machine() -> Machine:
 def absolute_prestate() -> StateHash:
     """The state hash where every VM trace of this release starts."""
     return _prestate_machine().state_hash()
+
+
+@dataclass(frozen=True)
+class VmRun:
+    """A node, run in the VM from the native run's state before it."""
+
+    steps: int
+    agrees: bool
+    """Whether the VM found the native run's state after it."""
+
+
+def run_node_in_vm(inference: Inference, node_index: int) -> VmRun:
+    """Let the guest run one node to its end. Raises what the machine raises."""
+    start = inference.state_root(node_index)
+    machine = guest_machine()
+    machine.set_local(2, start)
+    machine.set_local(3, inference.state_root(node_index + 1))
+    machine.add_subtree(start, SEGMENT_LOG2_SIZE, inference.blocks_at(node_index))
+    while not machine.exited:
+        machine.run(1 << 40)
+    return VmRun(machine.step, machine.exit_code == 0)
 
 
 @dataclass(frozen=True)

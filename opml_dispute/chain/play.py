@@ -8,10 +8,10 @@ caches, so a player can be killed anywhere and started again. A liar plays by th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from opml_dispute.actors.actions import Move, Step
+from opml_dispute.actors.actions import Action, Move, Step
 from opml_dispute.actors.honest import Plan, consider
 from opml_dispute.actors.words import short_hex, subject
 from opml_dispute.chain.contracts import FaultDisputeGame, PreimageOracle
@@ -19,6 +19,7 @@ from opml_dispute.chain.deploy import System
 from opml_dispute.chain.intents import Intent
 from opml_dispute.chain.rpc import Head
 from opml_dispute.chain.sender import Receipt
+from opml_dispute.chain.settle import resolution_intent
 from opml_dispute.game.claim import Game
 from opml_dispute.game.clock import time_left_s
 from opml_dispute.game.rules import local_key, outputs_of
@@ -53,16 +54,23 @@ class Table:
             raise plan.stopped_by
         return Look(head, game, plan)
 
-    def intents(self, look: Look) -> Iterator[Intent]:
-        """The transactions that the plan asks for, in order."""
-        moves = [action for action in look.plan.actions if isinstance(action, Move)]
+    def snapshot(self) -> tuple[Game, int]:
+        """The game now, and the chain's time."""
+        head = self.system.rpc.head()
+        return self.system.games.read(self.address, at=head), head.timestamp
+
+    def intents(self, game: Game, now_s: int, actions: Sequence[Action]) -> Iterator[Intent]:
+        """The transactions that these actions take, in order; bonds are asked from the chain."""
+        moves = [action for action in actions if isinstance(action, Move)]
         bonds = self.system.rpc.read_each([self.contract.required_bond_wei(move.position) for move in moves])
         bond_of = {id(move): bond_wei for move, bond_wei in zip(moves, bonds, strict=True)}
-        for action in look.plan.actions:
+        for action in actions:
             if isinstance(action, Move):
-                yield move_intent(self.contract, look.game, look.head.timestamp, action, bond_of[id(action)])
+                yield move_intent(self.contract, game, now_s, action, bond_of[id(action)])
+            elif isinstance(action, Step):
+                yield from self._step_intents(game, action)
             else:
-                yield from self._step_intents(look.game, action)
+                yield resolution_intent(self.contract, action)
 
     def _step_intents(self, game: Game, step: Step) -> Iterator[Intent]:
         read = step.data.local_read

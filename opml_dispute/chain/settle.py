@@ -103,9 +103,8 @@ def settle_intents(settlement: Settlement) -> list[Intent]:
     game, now_s = settlement.game, settlement.head.timestamp
     contract = FaultDisputeGame(game.address)
     if game.in_progress:
-        return [
-            _resolution_intent(contract, action) for action in resolution_actions(game, now_s) if not _is_play(action)
-        ]
+        actions = resolution_actions(game, now_s)
+        return [resolution_intent(contract, a) for a in actions if isinstance(a, ResolveClaim | ResolveGame)]
     if not settlement.is_finalized:
         return []
     intents = []
@@ -129,11 +128,8 @@ def settle_intents(settlement: Settlement) -> list[Intent]:
     return intents
 
 
-def _is_play(action: object) -> bool:
-    return not isinstance(action, ResolveClaim | ResolveGame)
-
-
-def _resolution_intent(contract: FaultDisputeGame, action: object) -> Intent:
+def resolution_intent(contract: FaultDisputeGame, action: ResolveClaim | ResolveGame) -> Intent:
+    """Settling one claim, or the game."""
     if isinstance(action, ResolveClaim):
         index = action.claim_index
         return Intent(
@@ -145,7 +141,6 @@ def _resolution_intent(contract: FaultDisputeGame, action: object) -> Intent:
             facts={"game": contract.address, "claim": index},
             done_already=frozenset({"ClaimAlreadyResolved", "GameNotInProgress"}),
         )
-    assert isinstance(action, ResolveGame)
     outcome = STATUS_WORDS[action.expected]
     return Intent(
         kind="resolve-game",

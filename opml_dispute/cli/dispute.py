@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import click
 
-from opml_dispute.actors.actions import Move
+from opml_dispute.actors.actions import Action, Move
+from opml_dispute.actors.player import ActionRefused, play_round
 from opml_dispute.actors.words import short_hex
 from opml_dispute.chain.contracts import FaultDisputeGame
 from opml_dispute.chain.games import parse_address
-from opml_dispute.chain.intents import Intent
 from opml_dispute.chain.play import Look, Table, move_intent
+from opml_dispute.chain.reverts import Reverted
 from opml_dispute.chain.rpc import RpcUnreachable
 from opml_dispute.chain.settle import (
     STATUS_WORDS,
@@ -36,6 +35,7 @@ from opml_dispute.cli.options import (
 from opml_dispute.cli.output import Output, duration, ether
 from opml_dispute.cli.session import Session, open_case_of
 from opml_dispute.errors import OpmlError
+from opml_dispute.game.claim import Game
 from opml_dispute.game.bond import required_bond_wei
 from opml_dispute.game.rules import check_move
 from opml_dispute.primitives import Address, Hash32
@@ -82,12 +82,13 @@ def challenge(game: str, files: ModelOptions, chain: ChainOptions, sending: Send
         return
     output.fact(game=address, root_claim=state.root.value, computed=right, correct=False)
     look = table.look()
-    attacks = [move for move in look.plan.actions if isinstance(move, Move) and move.parent_index == 0]
+    attacks = [action for action in look.plan.actions if isinstance(action, Move) and action.parent_index == 0]
     if not attacks:
         _expect_time(look)
-        output.say("The root claim is wrong, and it is attacked already; go on with: opml-dispute respond")
+        output.say(f"The root claim is wrong, and attacked already. Go on with: opml-dispute respond {address}")
         return
-    _play(session, table, look, only_root=True)
+    session.send_all(table.intents(look.game, look.head.timestamp, attacks))
+    output.say(f"Go on with: opml-dispute respond {address} --watch")
 
 
 @click.command()
@@ -121,27 +122,15 @@ def respond(
     address = parse_address(game, GAME)
     session = Session.open(chain, sending, output)
     table = _table(session, address, files, fault)
-    if not watch:
-        _expect_in_progress(session, address)
-        look = table.look()
-        if not _play(session, table, look):
-            _expect_time(look)
-            output.say("Nothing to answer: every claim that matters is answered.")
-            output.fact(game=address, owed=0)
+    if watch:
+        _watch(session, table, interval)
         return
-    while True:
-        with _patient(output):
-            state = session.system.games.read(address)
-            if state.in_progress:
-                acted = _play(session, table, table.look())
-                if not acted:
-                    acted = bool(session.send_all(settle_intents(_settlement(session, address, own=True))))
-            else:
-                output.say(f"The game is over: {STATUS_WORDS[state.status]}.")
-                return
-            if acted:
-                continue
-        time.sleep(interval)
+    _expect_in_progress(session, address)
+    look = table.look()
+    if not _play(session, table, look):
+        _expect_time(look)
+        output.say("Nothing to answer: every claim that matters is answered.")
+        output.fact(game=address, owed=0)
 
 
 @click.command()
@@ -224,16 +213,54 @@ def _table(session: Session, address: Address, files: ModelOptions, fault: str |
     return Table(session.system, address, open_trace(case, fault, session.output))
 
 
-def _play(session: Session, table: Table, look: Look, *, only_root: bool = False) -> bool:
+def _play(session: Session, table: Table, look: Look) -> bool:
     """Send what the plan asks for; whether there was anything."""
     for sentence in look.plan.missed:
         session.output.say(sentence, style="yellow")
-    intents = table.intents(look)
-    wanted: Iterator[Intent] | list[Intent] = intents
-    if only_root:
-        wanted = [intent for intent in intents if intent.facts.get("parent") == 0]
-    done = session.send_all(wanted)
-    return bool(done) or (session.dry_run and bool(look.plan.actions))
+    session.send_all(table.intents(look.game, look.head.timestamp, look.plan.actions))
+    return bool(look.plan.actions)
+
+
+class _Seat:
+    """A game and a session as `actors.player` wants them: what it decides is said and sent."""
+
+    def __init__(self, session: Session, table: Table) -> None:
+        self.session, self.table = session, table
+        self.seen: tuple[Game, int] | None = None
+
+    def snapshot(self) -> tuple[Game, int]:
+        """The game now."""
+        self.seen = self.table.snapshot()
+        return self.seen
+
+    def send(self, action: Action) -> None:
+        """Raises `ActionRefused` for what the chain refuses."""
+        assert self.seen is not None
+        try:
+            self.session.send_all(self.table.intents(*self.seen, [action]))
+        except Reverted as error:
+            raise ActionRefused(str(error), hint=error.hint) from error
+
+
+def _watch(session: Session, table: Table, interval_s: float) -> None:
+    """Round after round until the game is over. A node that does not answer is waited for, not given up on."""
+    seat = _Seat(session, table)
+    while True:
+        try:
+            result = play_round(seat, table.trace)
+        except RpcUnreachable as error:
+            session.output.say(f"{error}; trying again.", style="yellow")
+        else:
+            for _, refusal in result.refused:
+                session.output.say(str(refusal), style="yellow")
+            if not result.game.in_progress:
+                session.output.say(f"The game is over: {STATUS_WORDS[result.game.status]}.")
+                return
+            if session.dry_run:
+                return
+            if result.done:
+                continue
+        time.sleep(interval_s)
 
 
 def _expect_in_progress(session: Session, address: Address) -> None:
@@ -262,12 +289,3 @@ def _settlement(session: Session, address: Address, *, own: bool, payee: str | N
     else:
         payees = [parse_address(str(payee), "an address to pay out to")]
     return read_settlement(session.system, address, payees)
-
-
-@contextmanager
-def _patient(output: Output) -> Iterator[None]:
-    """While watching, a node that does not answer is waited for, not given up on."""
-    try:
-        yield
-    except RpcUnreachable as error:
-        output.say(f"{error}; trying again.", style="yellow")

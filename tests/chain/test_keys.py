@@ -19,7 +19,7 @@ ADDRESS = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
 def keystore(tmp_path: Path) -> Path:
     """An encrypted keystore with few rounds, so that it opens quickly."""
     path = tmp_path / "keystore.json"
-    path.write_text(json.dumps(EthAccount.encrypt(KEY, "open sesame", kdf="pbkdf2", iterations=2)))
+    path.write_text(json.dumps(EthAccount.encrypt(bytes.fromhex(KEY[2:]), "open sesame", kdf="pbkdf2", iterations=2)))
     return path
 
 

@@ -92,5 +92,5 @@ def test_an_address_without_code_is_named(bare_anvil: devnet.Anvil) -> None:
 
 
 def test_reading_from_an_address_without_code_is_no_crash(bare_anvil: devnet.Anvil) -> None:
-    with pytest.raises(UnexpectedAnswer, match="DisputeGameFactory.gameCount"):
+    with pytest.raises(UnexpectedAnswer, match=r"DisputeGameFactory\.gameCount"):
         bare_anvil.rpc.read(DisputeGameFactory(NOBODY).game_count())

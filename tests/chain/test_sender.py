@@ -85,7 +85,7 @@ def test_a_revert_that_only_shows_when_mined_is_explained(
     other = Sender(rpc, devnet.account("proposer"), timeout_s=5.0)
     rpc.request("evm_setAutomine", False)
     call = factory.set_init_bond(5)
-    away = Call(
+    away: Call[None] = Call(
         factory.address, factory.artifact().functions["transferOwnership"], (other.address,), "DisputeGameFactory"
     )
     failures: list[Exception] = []
@@ -120,7 +120,7 @@ def test_a_revert_that_only_shows_when_mined_is_explained(
 
 def test_who_cannot_pay_is_told_how_much_is_missing(rpc: Rpc, weth: DelayedWETH) -> None:
     poor = Sender(rpc, Account.from_hex("0x" + "77" * 32, "a test"))
-    with pytest.raises(NotEnoughFunds, match="has 0 ETH, but DelayedWETH.deposit needs 1 ETH") as raised:
+    with pytest.raises(NotEnoughFunds, match=r"has 0 ETH, but DelayedWETH\.deposit needs 1 ETH") as raised:
         poor.send(deposit(weth.address), value_wei=ETHER)
     assert "send at least 1 ETH" in str(raised.value.hint)
     with pytest.raises(NotEnoughFunds):

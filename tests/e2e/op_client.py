@@ -1,0 +1,467 @@
+"""
+The OP Stack's dispute tools, as far as a chain can tell: the requests they send, byte for byte, and how they read the answers.
+
+Written from their observed behaviour and from nothing of ours: selectors are numbers here, answers are decoded by the types
+those tools expect, strictly, the way Go does. So if one of our contracts renames, retypes or reorders anything that they
+read, this client fails where they would.
+
+`list_games`, `list_claims`, `list_credits` and `create_game`, `move`, `resolve_claim`, `resolve` are their commands.
+"""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import rlp
+from eth_account import Account
+from eth_utils.address import to_checksum_address
+from eth_utils.crypto import keccak
+
+ZERO = "0x" + "00" * 20
+BATCH = 100
+GAS_CAP = 2**24
+
+# Factory.
+VERSION = "54fd4d50"
+GAME_COUNT = "4d1975b4"
+GAME_AT_INDEX = "bb8aa1fc"
+INIT_BONDS = "6593dc6e"
+CREATE = "82ecf2f6"
+DISPUTE_GAME_CREATED = "5b565efe82411da98814f356d0e7bcb8f0219b8d970307c5afb4a6903a8b2e35"
+# Game.
+GAME_TYPE = "bbdc02db"
+L1_HEAD = "6361506d"
+L2_BLOCK_NUMBER = "8b85902b"
+ROOT_CLAIM = "bcef3b55"
+STATUS = "200d2ed2"
+CLAIM_DATA_LEN = "8980e0cc"
+CLAIM_DATA = "c6f0308c"
+MAX_CLOCK_DURATION = "dabd396d"
+L2_BLOCK_NUMBER_CHALLENGED = "3e3ac912"
+L2_BLOCK_NUMBER_CHALLENGER = "30dbe570"
+MAX_GAME_DEPTH = "fa315aa9"
+SPLIT_DEPTH = "ec5e6308"
+STARTING_BLOCK_NUMBER = "70872aa5"
+RESOLVED_AT = "19effeb4"
+RESOLVED_SUBGAMES = "fe2bbeb2"
+WETH = "3fc8cef3"
+REQUIRED_BOND = "c395e1ca"
+ATTACK = "472777c6"
+DEFEND = "7b0f0adc"
+RESOLVE = "2810e1d6"
+RESOLVE_CLAIM = "03c2924d"
+# DelayedWETH.
+DELAY = "6a42b8f8"
+WITHDRAWALS = "cd47bde1"
+
+
+class ClientError(Exception):
+    """The tool would have failed here."""
+
+
+def word(value: int | bytes | str) -> str:
+    """One ABI word, in hex."""
+    if isinstance(value, bytes):
+        return value.rjust(32, b"\0").hex()
+    if isinstance(value, str):
+        return bytes.fromhex(value[2:]).rjust(32, b"\0").hex()
+    return value.to_bytes(32, "big").hex()
+
+
+def decode(kinds: Sequence[str], raw: bytes) -> list[Any]:
+    """As Go's decoder: small integers must fit, booleans be 0 or 1, nothing be empty; surplus data is ignored."""
+    if not raw:
+        raise ClientError("empty answer")
+    values: list[Any] = []
+    for position, kind in enumerate(kinds):
+        part = raw[32 * position : 32 * position + 32]
+        if len(part) < 32:
+            raise ClientError(f"answer too short for {kinds}")
+        number = int.from_bytes(part, "big")
+        if kind == "string":
+            length = int.from_bytes(raw[number : number + 32], "big")
+            values.append(raw[number + 32 : number + 32 + length].decode())
+        elif kind == "bytes32":
+            values.append(part)
+        elif kind == "address":
+            if number >> 160:
+                raise ClientError("not an address")
+            values.append(to_checksum_address(part[12:]))
+        elif kind == "bool":
+            if number > 1:
+                raise ClientError("improperly encoded boolean")
+            values.append(bool(number))
+        else:
+            if number >> int(kind.removeprefix("uint")):
+                raise ClientError(f"value {number} does not fit {kind}")
+            values.append(number)
+    return values
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One contract read: selector, arguments, expected types."""
+
+    to: str
+    selector: str
+    kinds: tuple[str, ...]
+    arguments: tuple[int | bytes | str, ...] = ()
+
+    @property
+    def input(self) -> str:
+        return "0x" + self.selector + "".join(word(argument) for argument in self.arguments)
+
+
+@dataclass
+class Wire:
+    """HTTP POST of JSON as Go writes it: no spaces, keys of a call sorted."""
+
+    url: str
+    sent: list[bytes] = field(default_factory=list)
+    next_id: int = 1
+
+    def _message(self, method: str, params: list[Any]) -> dict[str, Any]:
+        message = {"jsonrpc": "2.0", "id": self.next_id, "method": method, "params": params}
+        self.next_id += 1
+        return message
+
+    def _post(self, content: Any) -> Any:
+        body = json.dumps(content, separators=(",", ":")).encode()
+        self.sent.append(body)
+        request = urllib.request.Request(
+            self.url, body, {"Content-Type": "application/json", "Accept": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return json.load(answer)
+
+    def request(self, method: str, *params: Any) -> Any:
+        """A plain request."""
+        message = self._message(method, list(params))
+        answer = self._post(message)
+        if answer.get("id") != message["id"] or "error" in answer:
+            raise ClientError(f"{method}: {answer.get('error', answer)}")
+        return answer["result"]
+
+    def calls(self, asks: Sequence[Ask], block: Any = "latest") -> list[list[Any]]:
+        """Reads in groups of 100; a group of one is a plain request. One failure fails the group."""
+        results = []
+        for start in range(0, len(asks), BATCH):
+            group = asks[start : start + BATCH]
+            params = [[{"from": ZERO, "input": ask.input, "to": ask.to.lower()}, block] for ask in group]
+            if len(group) == 1:
+                raws = [self.request("eth_call", *params[0])]
+            else:
+                messages = [self._message("eth_call", each) for each in params]
+                answers = {answer["id"]: answer for answer in self._post(messages)}
+                raws = []
+                for message in messages:
+                    answer = answers[message["id"]]
+                    if "error" in answer:
+                        raise ClientError(f"batch element failed: {answer['error']}")
+                    raws.append(answer["result"])
+            results += [
+                decode(ask.kinds, bytes.fromhex(raw[2:])) for ask, raw in zip(group, raws, strict=True)
+            ]
+        return results
+
+    def call(self, ask: Ask, block: Any = "latest") -> Any:
+        """One read of one value."""
+        return self.calls([ask], block)[0][0]
+
+    def head_block(self) -> dict[str, str]:
+        """The latest block by a hash that is computed here, from the header's fields."""
+        header = self.request("eth_getBlockByNumber", "latest", False)
+        return {"blockHash": "0x" + header_hash(header).hex()}
+
+
+HEADER_FIELDS = (
+    ("parentHash", "bytes"),
+    ("sha3Uncles", "bytes"),
+    ("miner", "bytes"),
+    ("stateRoot", "bytes"),
+    ("transactionsRoot", "bytes"),
+    ("receiptsRoot", "bytes"),
+    ("logsBloom", "bytes"),
+    ("difficulty", "number"),
+    ("number", "number"),
+    ("gasLimit", "number"),
+    ("gasUsed", "number"),
+    ("timestamp", "number"),
+    ("extraData", "bytes"),
+    ("mixHash", "bytes"),
+    ("nonce", "bytes"),
+    ("baseFeePerGas", "number"),
+    ("withdrawalsRoot", "bytes"),
+    ("blobGasUsed", "number"),
+    ("excessBlobGas", "number"),
+    ("parentBeaconBlockRoot", "bytes"),
+    ("requestsHash", "bytes"),
+)
+
+
+def header_hash(header: dict[str, str]) -> bytes:
+    """A block's hash, from its fields."""
+    values: list[bytes | int] = []
+    for name, kind in HEADER_FIELDS:
+        if header.get(name) is None:
+            continue
+        values.append(int(header[name], 16) if kind == "number" else bytes.fromhex(header[name][2:]))
+    return keccak(rlp.encode(values))
+
+
+def check_version(version: str, refused: Sequence[str]) -> None:
+    """The tools pick an older ABI for these prefixes; ours must not be among them."""
+    if any(version.startswith(prefix) for prefix in refused):
+        raise ClientError(f"version {version} selects an old ABI")
+
+
+OLD_GAMES = ("0.8.", "0.18.", "1.0.", "1.1.", "1.2.", "1.3.")
+OLD_FACTORIES = ("1.0.", "1.1.", "1.2.")
+
+
+@dataclass(frozen=True)
+class ListedGame:
+    """A row of list-games."""
+
+    index: int
+    address: str
+    game_type: int
+    timestamp: int
+    l1_head: bytes
+    l2_block: int
+    root_claim: bytes
+    claims: int
+    status: int
+
+
+def list_games(wire: Wire, factory: str) -> list[ListedGame]:
+    """`op-challenger list-games --game-window 0`."""
+    check_version(wire.call(Ask(factory, VERSION, ("string",))), OLD_FACTORIES)
+    block = wire.head_block()
+    count = wire.call(Ask(factory, GAME_COUNT, ("uint256",)), block)
+    kinds = ("uint32", "uint64", "address")
+    entries = wire.calls([Ask(factory, GAME_AT_INDEX, kinds, (i,)) for i in reversed(range(count))], block)
+    listed = []
+    for index, (game_type, timestamp, game) in zip(reversed(range(count)), entries, strict=True):
+        if game_type not in (0, 1, 8, 254, 255):
+            raise ClientError(f"unsupported game type {game_type}: list-games prints nothing")
+        check_version(wire.call(Ask(game, VERSION, ("string",))), OLD_GAMES)
+        (l1_head,), (l2_block,), (root,), (status,) = wire.calls(
+            [
+                Ask(game, L1_HEAD, ("bytes32",)),
+                Ask(game, L2_BLOCK_NUMBER, ("uint256",)),
+                Ask(game, ROOT_CLAIM, ("bytes32",)),
+                Ask(game, STATUS, ("uint8",)),
+            ],
+            block,
+        )
+        if status > 2:
+            raise ClientError(f"invalid game status {status}")
+        claims = wire.call(Ask(game, CLAIM_DATA_LEN, ("uint256",)))
+        listed.append(ListedGame(index, game, game_type, timestamp, l1_head, l2_block, root, claims, status))
+    timestamps = [game.timestamp for game in listed]
+    if timestamps != sorted(timestamps, reverse=True):
+        raise ClientError("timestamps decrease with the index")
+    return listed
+
+
+@dataclass(frozen=True)
+class ListedClaim:
+    """A row of list-claims."""
+
+    index: int
+    parent: int
+    countered_by: str
+    claimant: str
+    bond: int
+    value: bytes
+    gindex: int
+    clock: int
+    resolved: bool
+
+
+@dataclass(frozen=True)
+class ListedClaims:
+    """What list-claims prints."""
+
+    metadata: list[Any]
+    max_depth: int
+    split_depth: int
+    max_clock: int
+    starting_block: int
+    resolved_at: int | None
+    claims: list[ListedClaim]
+
+
+CLAIM_KINDS = ("uint32", "address", "address", "uint128", "bytes32", "uint128", "uint128")
+
+
+def metadata(wire: Wire, game: str) -> list[Any]:
+    """The seven-call batch."""
+    answers = wire.calls(
+        [
+            Ask(game, L1_HEAD, ("bytes32",)),
+            Ask(game, L2_BLOCK_NUMBER, ("uint256",)),
+            Ask(game, ROOT_CLAIM, ("bytes32",)),
+            Ask(game, STATUS, ("uint8",)),
+            Ask(game, MAX_CLOCK_DURATION, ("uint64",)),
+            Ask(game, L2_BLOCK_NUMBER_CHALLENGED, ("bool",)),
+            Ask(game, L2_BLOCK_NUMBER_CHALLENGER, ("address",)),
+        ]
+    )
+    return [value for (value,) in answers]
+
+
+def open_game(wire: Wire, game: str) -> None:
+    """What every command asks first, to choose an ABI."""
+    game_type = wire.call(Ask(game, GAME_TYPE, ("uint32",)))
+    if game_type not in (0, 1, 8, 254, 255):
+        raise ClientError(f"unsupported game type {game_type}")
+    check_version(wire.call(Ask(game, VERSION, ("string",))), OLD_GAMES)
+
+
+def all_claims(wire: Wire, game: str) -> list[list[Any]]:
+    """claimDataLen, then every claimData."""
+    count = wire.call(Ask(game, CLAIM_DATA_LEN, ("uint256",)))
+    return wire.calls([Ask(game, CLAIM_DATA, CLAIM_KINDS, (i,)) for i in range(count)])
+
+
+def list_claims(wire: Wire, game: str) -> ListedClaims:
+    """`op-challenger list-claims --verbose`."""
+    open_game(wire, game)
+    described = metadata(wire, game)
+    max_depth = wire.call(Ask(game, MAX_GAME_DEPTH, ("uint256",)))
+    max_clock = wire.call(Ask(game, MAX_CLOCK_DURATION, ("uint64",)))
+    split_depth = wire.call(Ask(game, SPLIT_DEPTH, ("uint256",)))
+    if not max_depth > split_depth:
+        raise ClientError("max depth must exceed split depth")
+    (starting,), _ = wire.calls(
+        [Ask(game, STARTING_BLOCK_NUMBER, ("uint256",)), Ask(game, L2_BLOCK_NUMBER, ("uint256",))]
+    )
+    records = all_claims(wire, game)
+    resolved_at = wire.call(Ask(game, RESOLVED_AT, ("uint64",))) if described[3] else None
+    flags = wire.calls([Ask(game, RESOLVED_SUBGAMES, ("bool",), (i,)) for i in range(len(records))])
+    for index, record in enumerate(records):
+        is_root = record[5] == 1
+        if not is_root and record[0] >= index:
+            raise ClientError(f"claim {index} has parent {record[0]}")
+    claims = [
+        ListedClaim(index, *record, resolved)
+        for index, (record, (resolved,)) in enumerate(zip(records, flags, strict=True))
+    ]
+    return ListedClaims(described, max_depth, split_depth, max_clock, starting, resolved_at, claims)
+
+
+@dataclass(frozen=True)
+class ListedCredits:
+    """What list-credits prints."""
+
+    collateral: int
+    delay: int
+    withdrawals: dict[str, tuple[int, int]]
+
+
+def list_credits(wire: Wire, game: str) -> ListedCredits:
+    """`op-challenger list-credits`."""
+    open_game(wire, game)
+    records = all_claims(wire, game)
+    described = metadata(wire, game)
+    weth = wire.call(Ask(game, WETH, ("address",)))
+    messages = [
+        wire._message("eth_getBalance", [weth.lower(), "latest"]),
+        wire._message("eth_call", [{"from": ZERO, "input": "0x" + DELAY, "to": weth.lower()}, "latest"]),
+    ]
+    answers = {answer["id"]: answer["result"] for answer in wire._post(messages)}
+    collateral = int(answers[messages[0]["id"]], 16)
+    delay = decode(("uint256",), bytes.fromhex(answers[messages[1]["id"]][2:]))[0]
+    if wire.call(Ask(game, WETH, ("address",))) != weth:
+        raise ClientError("weth changed")
+    people = {record[2] for record in records} | {record[1] for record in records} | {described[6]}
+    wanted = sorted(people - {to_checksum_address(ZERO)})
+    found = wire.calls([Ask(weth, WITHDRAWALS, ("uint256", "uint256"), (game, who)) for who in wanted])
+    return ListedCredits(collateral, delay, {who: (amount, at) for who, (amount, at) in zip(wanted, found, strict=True)})
+
+
+# ---- transactions ----
+
+
+def transact(wire: Wire, key: str, to: str, data: str, value: int = 0) -> dict[str, Any]:
+    """A transaction the way the tools' transaction manager makes one; its receipt."""
+    account = Account.from_key(key)
+    chain_id = int(wire.request("eth_chainId"), 16)
+    header = wire.request("eth_getBlockByNumber", "latest", False)
+    tip = int(wire.request("eth_maxPriorityFeePerGas"), 16)
+    wire.request("eth_blobBaseFee")
+    fee_cap = 2 * int(header["baseFeePerGas"], 16) + tip
+    nonce = int(wire.request("eth_getTransactionCount", account.address.lower(), "latest"), 16)
+    estimate = {
+        "from": account.address.lower(),
+        "gas": hex(GAS_CAP),
+        "input": data,
+        "maxFeePerGas": hex(fee_cap),
+        "maxPriorityFeePerGas": hex(tip),
+        "to": to.lower(),
+        "value": hex(value),
+    }
+    gas = int(wire.request("eth_estimateGas", estimate), 16)
+    signed = account.sign_transaction(
+        {
+            "type": 2,
+            "chainId": chain_id,
+            "nonce": nonce,
+            "to": to_checksum_address(to),
+            "value": value,
+            "data": data,
+            "gas": gas,
+            "maxFeePerGas": fee_cap,
+            "maxPriorityFeePerGas": tip,
+        }
+    )
+    sent = wire.request("eth_sendRawTransaction", "0x" + bytes(signed.raw_transaction).hex())
+    receipt = wire.request("eth_getTransactionReceipt", sent)
+    wire.request("eth_blockNumber")
+    if int(receipt["status"], 16) != 1:
+        raise ClientError("transaction failed")
+    return dict(receipt)
+
+
+def create_game(wire: Wire, key: str, factory: str, game_type: int, root: bytes, l2_block: int) -> str:
+    """`op-challenger create-game`; the new game's address, out of the event."""
+    check_version(wire.call(Ask(factory, VERSION, ("string",))), OLD_FACTORIES)
+    bond = wire.call(Ask(factory, INIT_BONDS, ("uint256",), (game_type,)))
+    data = "0x" + CREATE + word(game_type) + word(root) + word(96) + word(32) + word(l2_block)
+    receipt = transact(wire, key, factory, data, bond)
+    for log in receipt["logs"]:
+        if log["address"].lower() == factory.lower() and log["topics"][0] == "0x" + DISPUTE_GAME_CREATED:
+            if len(log["topics"]) != 4 or log["data"] != "0x":
+                raise ClientError("DisputeGameCreated must have three indexed fields and no data")
+            return to_checksum_address("0x" + log["topics"][1][26:])
+    raise ClientError("no DisputeGameCreated event from the factory")
+
+
+def move(wire: Wire, key: str, game: str, parent: int, value: bytes, *, attack: bool) -> dict[str, Any]:
+    """`op-challenger move --attack|--defend --parent-index I --claim V`."""
+    open_game(wire, game)
+    record = wire.calls([Ask(game, CLAIM_DATA, CLAIM_KINDS, (parent,))])[0]
+    gindex = record[5] * 2 if attack else (record[5] | 1) * 2
+    bond = wire.call(Ask(game, REQUIRED_BOND, ("uint256",), (gindex,)))
+    selector = ATTACK if attack else DEFEND
+    return transact(wire, key, game, "0x" + selector + record[4].hex() + word(parent) + word(value), bond)
+
+
+def resolve_claim(wire: Wire, key: str, game: str, index: int) -> dict[str, Any]:
+    """`op-challenger resolve-claim --claim I`: simulated from the zero address first."""
+    open_game(wire, game)
+    data = "0x" + RESOLVE_CLAIM + word(index) + word(512)
+    wire.request("eth_call", {"from": ZERO, "input": data, "to": game.lower()}, "latest")
+    return transact(wire, key, game, data)
+
+
+def resolve(wire: Wire, key: str, game: str) -> dict[str, Any]:
+    """`op-challenger resolve`."""
+    open_game(wire, game)
+    return transact(wire, key, game, "0x" + RESOLVE)
