@@ -35,7 +35,7 @@ COMPILER = "0.17.1"
 ENGINE_FLAGS = (
     *("-std=c11", "-O3", "-shared", "-fPIC", "-fvisibility=hidden", "-pthread", "-s"),
     # The bits of the answer: nothing may be fused, reassociated or flushed behind our back.
-    *("-ffp-contract=off", "-fno-math-errno", "-fno-sanitize=all"),
+    *("-ffp-contract=off", "-fno-math-errno", "-fno-strict-aliasing", "-fno-sanitize=all"),
     *("-Wall", "-Wextra", "-Werror", "-Wno-psabi"),
 )
 

@@ -37,6 +37,10 @@ struct record {
 };
 _Static_assert(sizeof(struct record) == RECORD_BYTES, "docs/segment.md: a record has 512 bytes");
 
+/* A node's work is counted in inner steps: output elements times what each takes (products, taps, reduced elements).
+ * More than this in one record is refused: it could neither be run in the VM nor be an honest compiler's. */
+#define RECORD_MAX_WORK (1ull << 32)
+
 /* PROGRAM starts with one 512-byte header, record i stands at 512 * (1 + i).
  *   0x00 u64 magic "OPMLPROG"   0x08 u64 format version (1)   0x10 u64 node_count   0x18 u64 zero
  *   0x20 u64 input image bytes  0x28 u64 output image bytes   rest zero
@@ -54,4 +58,24 @@ _Static_assert(sizeof(struct record) == RECORD_BYTES, "docs/segment.md: a record
 #define SEC_OUTPUT    0xB000000000ull
 #define SEC_ARENA     0xC000000000ull
 #define SEC_END      0x10000000000ull
+
+/* More node records than this do not fit into PROGRAM. */
+#define MAX_NODES ((1ull << 37) / RECORD_BYTES - 1)
+
+/* Bytes [lo, hi) of the segment that an operand may touch, whatever the node's range, and its elements' width. */
+struct extent {
+    uint64_t lo, hi;
+    uint32_t width;
+};
+
+/* Width in bytes of an element of `dtype`; 0 if there is no such dtype. */
+unsigned dtype_bytes(uint8_t dtype);
+
+/* The record at `bytes` (512, big-endian) as a struct. On a big-endian machine the bytes are the struct. */
+void record_decode(struct record *r, const uint8_t *bytes);
+
+/* The one judge of what a record may be: ST_OK, or the status that the node latches. Looks at the record alone, never
+ * at tensors. After ST_OK every kernel stays inside the operands' extents and within RECORD_MAX_WORK.
+ * `extent` (of 1 + RECORD_MAX_IN; the output first, then n_in inputs) may be null. */
+int record_check(const struct record *r, struct extent *extent);
 #endif

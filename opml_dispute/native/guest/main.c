@@ -1,0 +1,48 @@
+/* The program that a dispute runs in the VM: does one node lead from the starting root to the disputed root?
+ *
+ * It maps the starting root into memory, runs the node that the segment's header names, reads the new root, and
+ * exits with 0 if that is the disputed one, else 1. The same program serves every model: what a node does comes
+ * from the segment, so ABSOLUTE_PRESTATE is one constant. */
+#include "../kernels/kernels.h"
+#include "../opcodes.h"
+#include "../transition.h"
+#include "system.h"
+
+enum { LOCAL_STARTING_ROOT = 2, LOCAL_DISPUTED_ROOT = 3 };
+
+/* Memory that nobody ever writes, so its subtrees are the zero roots: aligned for every size a block can have. */
+#define NEVER_WRITTEN 0x0000600000000000ull
+
+static u8 *const segment = (u8 *)SEGMENT_BASE;
+
+static int run(void *self, const struct record *r)
+{
+    (void)self;
+    int status = (int)kernel_check_data(segment, r);
+    if (status == ST_OK)
+        kernel_run(segment, r, r->lo, r->hi);
+    return status;
+}
+
+static void zero(void *self, uint64_t offset, unsigned log2_size)
+{
+    static struct leaf root;
+    (void)self;
+    tensor_root(NEVER_WRITTEN, log2_size, &root);
+    tensor_map(SEGMENT_BASE + offset, log2_size, &root);
+}
+
+int guest_main(void)
+{
+    static struct leaf root, disputed;
+    static const struct transition_host host = {run, zero, 0};
+    oracle_local(LOCAL_STARTING_ROOT, &root);
+    oracle_local(LOCAL_DISPUTED_ROOT, &disputed);
+    tensor_map(SEGMENT_BASE, SEGMENT_LOG2, &root);
+    transition(segment + SEC_PROGRAM, segment + SEC_HEADER, &host);
+    tensor_root(SEGMENT_BASE, SEGMENT_LOG2, &root);
+    for (unsigned i = 0; i < 4; i++)
+        if (root.word[i] != disputed.word[i])
+            return EXIT_DIFFERENT;
+    return EXIT_EQUAL;
+}

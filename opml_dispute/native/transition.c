@@ -1,0 +1,51 @@
+#include "transition.h"
+#include "opcodes.h"
+
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+#define BIG_ENDIAN_64(x) (x)
+#else
+#define BIG_ENDIAN_64(x) __builtin_bswap64(x)
+#endif
+
+/* Word number i of a section. */
+static uint64_t get(const uint8_t *section, unsigned i) { return BIG_ENDIAN_64(((const uint64_t *)section)[i]); }
+static void set(uint8_t *section, unsigned i, uint64_t value) { ((uint64_t *)section)[i] = BIG_ENDIAN_64(value); }
+
+enum { PROGRAM_MAGIC_WORD = 0, VERSION_WORD = 1, NODE_COUNT_WORD = 2 };
+enum { NODE_INDEX_WORD = 1, STATUS_WORD = 2, FAULT_NODE_WORD = 3 };
+
+static int run_node(const uint8_t *bytes, const struct transition_host *host)
+{
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    const struct record *r = (const struct record *)bytes;
+#else
+    struct record decoded, *r = &decoded;
+    record_decode(r, bytes);
+#endif
+    int status = record_check(r, 0);
+    if (status == ST_OK)
+        status = host->run(host->self, r);
+    if (status == ST_OK)
+        for (unsigned i = 0; i < r->n_free; i++)
+            host->zero(host->self, r->free[i] & ((1ull << 56) - 1), (unsigned)(r->free[i] >> 56));
+    return status;
+}
+
+void transition(const uint8_t *program, uint8_t *header, const struct transition_host *host)
+{
+    uint64_t index = get(header, NODE_INDEX_WORD), count = get(program, NODE_COUNT_WORD);
+    if (index >= count)
+        return;
+    if (get(header, STATUS_WORD) == ST_OK) {
+        int status = ST_BAD_PROGRAM;
+        if (get(program, PROGRAM_MAGIC_WORD) == PROGRAM_MAGIC && get(program, VERSION_WORD) == PROGRAM_VERSION &&
+            count <= MAX_NODES)
+            status = run_node(program + RECORD_BYTES * (1 + index), host);
+        if (status != ST_OK) {
+            /* INVARIANT: a node that fails leaves nothing behind but this. */
+            set(header, STATUS_WORD, (uint64_t)status);
+            set(header, FAULT_NODE_WORD, index);
+        }
+    }
+    set(header, NODE_INDEX_WORD, index + 1);
+}
