@@ -15,7 +15,7 @@ import os
 import platform
 from functools import cache
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -111,7 +111,7 @@ def buffer(data: Buffer) -> tuple[int, int, object]:
     try:
         view = np.frombuffer(data, dtype=np.uint8)
     except (ValueError, BufferError) as error:
-        if memoryview(data).nbytes == 0:
+        if memoryview(cast(Any, data)).nbytes == 0:
             return 0, 0, data
         raise WrongBuffer(f"bytes expected in one contiguous buffer: {error}") from error
     return view.ctypes.data, view.nbytes, view
@@ -134,6 +134,8 @@ _SIGNATURES: Final[dict[str, tuple[object, list[object]]]] = {
     "opml_machine_free": (None, [_pointer]),
     "opml_machine_fork": (_pointer, [_pointer]),
     "opml_machine_run": (_int, [_pointer, _u64]),
+    "opml_machine_listen": (None, [_pointer, _u64]),
+    "opml_machine_printed": (_u64, [_pointer, _pointer, _pointer]),
     "opml_machine_scalars": (None, [_pointer, _pointer]),
     "opml_machine_set_scalars": (None, [_pointer, _pointer]),
     "opml_machine_thread": (_int, [_pointer, _u32, _u64, _out]),
