@@ -1,0 +1,55 @@
+"""What the tests of this folder share: the contracts in an EVM, and a quick way to one float operation on chain."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+
+from opml_dispute.chain.verifier import Verifier
+from opml_dispute.engine.hashing import keccak256
+from opml_dispute.fpvm.case import EMPTY_STACK, Case
+
+FLOATS_AT = 298
+"""Where F[0] stands in a thread witness."""
+LEFT_STACK_AT = 116
+"""Where the left stack's root stands in the state witness."""
+
+
+@cache
+def verifier(*, ml: bool) -> Verifier:
+    """The contracts of one state version, deployed once a process."""
+    return Verifier(ml=ml)
+
+
+class FloatProbe:
+    """
+    Runs one instruction on any operands, on chain, much faster than a `Case` for each: only the thread changes.
+
+    Operands go into F[2], F[3] and F[4]; the instruction writes F[1] or, if it compares, condition code 0.
+    """
+
+    def __init__(self, insn: int) -> None:
+        vector = Case(ml=True, insn=insn).vector()
+        self._case = Case(ml=True, insn=insn)
+        self._state, self._proof = vector.state, vector.proof
+
+    def gives(self, operands: tuple[int, ...], *, result: int | None = None, fcsr: int = 0) -> bool:
+        """Whether F[1] (unless None) and FCSR have these values afterwards, and nothing else changed."""
+        floats = (0, 0, *operands, *(0,) * (30 - len(operands)))
+        before = self._thread(floats, fcsr=0, pc=self._case.pc)
+        state = self._state[:LEFT_STACK_AT] + _stack(before) + self._state[LEFT_STACK_AT + 32 :]
+        found = verifier(ml=True).step(state, before + self._proof[len(before) :]).post
+        if result is not None:
+            floats = (0, result, *floats[2:])
+        after = self._thread(floats, fcsr=fcsr, pc=self._case.pc + 4)
+        expected = bytearray(state)
+        expected[99:107] = expected[107:115] = (1).to_bytes(8, "big")  # step, slice
+        expected[LEFT_STACK_AT : LEFT_STACK_AT + 32] = _stack(after)
+        return found == b"\x03" + keccak256(bytes(expected))[1:]
+
+    def _thread(self, floats: tuple[int, ...], *, fcsr: int, pc: int) -> bytes:
+        return replace(self._case, floats=floats, fcsr=fcsr, pc=pc).thread()
+
+
+def _stack(thread: bytes) -> bytes:
+    return keccak256(EMPTY_STACK + keccak256(thread))
