@@ -77,11 +77,16 @@ contract AlphabetVm is IFpvm {
         exitStep = exitStep_;
     }
 
-    /// @param nodeCount n: the roots S_0 to S_n become true.
+    /// @notice Made-up roots S_0 to S_n become true.
     function setTruth(bytes32 seed, uint256 nodeCount) external {
+        setTruth(seed, nodeCount, keccak256(abi.encode(seed, 0)), keccak256(abi.encode(seed, nodeCount)));
+    }
+
+    /// @notice As above, the first and the last as given.
+    function setTruth(bytes32 seed, uint256 nodeCount, bytes32 first, bytes32 last) public {
         delete truth;
         for (uint256 t = 0; t <= nodeCount; ++t) {
-            bytes32 root = keccak256(abi.encode(seed, t));
+            bytes32 root = t == 0 ? first : t == nodeCount ? last : keccak256(abi.encode(seed, t));
             truth.push(root);
             place[root] = t + 1;
         }

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: MIT
+pragma solidity ^0.8.30;
+
+import {OracleFixture} from "./helpers/OracleFixture.sol";
+import {FaultDisputeGame} from "../../src/dispute/FaultDisputeGame.sol";
+import {Position} from "../../src/dispute/Position.sol";
+import {BondDistributionMode} from "../../src/dispute/Types.sol";
+import {IDisputeGame} from "../../src/dispute/interfaces/IDisputeGame.sol";
+import {InferenceOracle} from "../../src/oracle/InferenceOracle.sol";
+import {IInferenceOracle} from "../../src/oracle/interfaces/IInferenceOracle.sol";
+
+/// @notice Which games count, what the guardian can do about it, and what a game records when it closes.
+contract GameValidityTest is OracleFixture {
+    bytes32 internal id;
+    FaultDisputeGame internal game;
+
+    function setUp() public override {
+        super.setUp();
+        id = ask(address(0), 0, 0);
+        game = proposeTruth(id);
+    }
+
+    // ---------------------------------------------------------------- predicates
+
+    function test_predicates_overAGamesLife() public {
+        vm.assertTrue(oracle.isGameRegistered(game));
+        vm.assertTrue(oracle.isGameRespected(game));
+        vm.assertFalse(oracle.isGameBlacklisted(game));
+        vm.assertFalse(oracle.isGameRetired(game));
+        vm.assertTrue(oracle.isGameProper(game));
+        vm.assertFalse(oracle.isGameResolved(game));
+        skip(CLOCK);
+        vm.assertFalse(oracle.isGameFinalized(game));
+        resolve(game);
+        vm.assertTrue(oracle.isGameResolved(game));
+        skip(FINALITY_DELAY);
+        vm.assertFalse(oracle.isGameFinalized(game)); // strictly more
+        vm.assertFalse(oracle.isGameClaimValid(game));
+        skip(1);
+        vm.assertTrue(oracle.isGameFinalized(game));
+        vm.assertTrue(oracle.isGameClaimValid(game));
+    }
+
+    function test_predicates_ofALostGame() public {
+        uint256 bond = game.getRequiredBond(Position.wrap(2));
+        bytes32 root = game.rootClaim();
+        game.attack{value: bond}(root, 0, "no");
+        survive(game);
+        vm.assertTrue(oracle.isGameProper(game)); // says nothing about the claim
+        vm.assertTrue(oracle.isGameFinalized(game));
+        vm.assertFalse(oracle.isGameClaimValid(game));
+    }
+
+    function test_predicates_ofAnImpostor() public {
+        address impostor = address(0x1234);
+        vm.etch(impostor, address(game).code);
+        vm.assertFalse(oracle.isGameRegistered(IDisputeGame(impostor)));
+        vm.assertFalse(oracle.isGameProper(IDisputeGame(impostor)));
+    }
+
+    function test_retired_sameBlockIncluded() public {
+        InferenceOracle second = newOracle();
+        vm.assertEq(second.retirementTimestamp(), block.timestamp);
+        vm.assertTrue(second.isGameRetired(game)); // made in the same block
+        skip(1);
+        FaultDisputeGame later = propose(id, "later");
+        vm.assertFalse(second.isGameRetired(later));
+    }
+
+    // ---------------------------------------------------------------- guardian
+
+    function test_guardianOnly() public {
+        bytes4 unauthorized = IInferenceOracle.AnchorStateRegistry_Unauthorized.selector;
+        vm.expectRevert(unauthorized);
+        oracle.setRespectedGameType(1);
+        vm.expectRevert(unauthorized);
+        oracle.blacklistDisputeGame(game);
+        vm.expectRevert(unauthorized);
+        oracle.updateRetirementTimestamp();
+        vm.expectRevert(unauthorized);
+        oracle.setPaused(true);
+        vm.expectRevert(unauthorized);
+        oracle.transferOwnership(address(this));
+        vm.assertEq(oracle.owner(), GUARDIAN);
+    }
+
+    /// @dev After `act`, the game does not count, and its bonds go back to who paid them.
+    function expectDiscarded() internal {
+        vm.assertFalse(oracle.isGameProper(game));
+        vm.assertFalse(oracle.isGameClaimValid(game));
+        vm.expectRevert(abi.encodeWithSelector(IInferenceOracle.GameNotValid.selector, game));
+        oracle.finalize(id, game, output, ARENA);
+        game.closeGame();
+        vm.assertTrue(game.bondDistributionMode() == BondDistributionMode.REFUND);
+        vm.assertEq(address(oracle.anchorGameOf(id)), address(0));
+    }
+
+    function test_blacklist() public {
+        survive(game);
+        vm.prank(GUARDIAN);
+        vm.expectEmit(address(oracle));
+        emit IInferenceOracle.DisputeGameBlacklisted(game);
+        oracle.blacklistDisputeGame(game);
+        vm.assertTrue(oracle.isGameBlacklisted(game));
+        vm.assertTrue(oracle.disputeGameBlacklist(game));
+        expectDiscarded();
+    }
+
+    function test_retire() public {
+        survive(game);
+        vm.prank(GUARDIAN);
+        vm.expectEmit(address(oracle));
+        emit IInferenceOracle.RetirementTimestampSet(block.timestamp);
+        oracle.updateRetirementTimestamp();
+        expectDiscarded();
+    }
+
+    /// @notice A pause delays; it discards nothing.
+    function test_pause() public {
+        survive(game);
+        vm.prank(GUARDIAN);
+        vm.expectEmit(address(oracle));
+        emit IInferenceOracle.PausedSet(true);
+        oracle.setPaused(true);
+        vm.assertFalse(oracle.isGameProper(game));
+        vm.expectRevert(abi.encodeWithSelector(IInferenceOracle.GameNotValid.selector, game));
+        oracle.finalize(id, game, output, ARENA);
+        vm.expectRevert(); // GamePaused
+        game.closeGame();
+        vm.prank(GUARDIAN);
+        oracle.setPaused(false);
+        oracle.finalize(id, game, output, ARENA);
+        game.closeGame();
+        vm.assertTrue(game.bondDistributionMode() == BondDistributionMode.NORMAL);
+    }
+
+    /// @notice A type that did not count when a game was made: its bonds are paid as usual, but it delivers nothing.
+    function test_respectedGameType() public {
+        vm.prank(GUARDIAN);
+        vm.expectEmit(address(oracle));
+        emit IInferenceOracle.RespectedGameTypeSet(1);
+        oracle.setRespectedGameType(1);
+        bytes32 second = ask(address(0), 0, 0);
+        FaultDisputeGame late = proposeTruth(second);
+        survive(late);
+        vm.assertTrue(oracle.isGameRespected(game)); // it counted when it was made
+        vm.assertFalse(oracle.isGameRespected(late));
+        vm.expectRevert(abi.encodeWithSelector(IInferenceOracle.GameNotValid.selector, late));
+        oracle.finalize(second, late, output, ARENA);
+        late.closeGame();
+        vm.assertTrue(late.bondDistributionMode() == BondDistributionMode.NORMAL);
+        vm.assertEq(address(oracle.anchorGameOf(second)), address(0));
+    }
+
+    // ---------------------------------------------------------------- survivors on record
+
+    function test_anchor_isTheFirstThatClosed() public {
+        FaultDisputeGame second = propose(id, "another");
+        skip(CLOCK);
+        resolve(game);
+        resolve(second);
+        skip(FINALITY_DELAY + 1);
+        vm.expectEmit(address(oracle));
+        emit IInferenceOracle.AnchorUpdated(second);
+        second.closeGame();
+        game.closeGame();
+        vm.assertEq(address(oracle.anchorGameOf(id)), address(second));
+        vm.expectRevert(IInferenceOracle.AnchorStateRegistry_InvalidAnchorGame.selector);
+        oracle.setAnchorState(game);
+        // Which of them delivers is another question.
+        oracle.finalize(id, game, output, ARENA);
+    }
+
+    function test_anchor_onlySurvivors() public {
+        vm.expectRevert(IInferenceOracle.AnchorStateRegistry_InvalidAnchorGame.selector);
+        oracle.setAnchorState(game);
+        survive(game);
+        oracle.setAnchorState(game); // anyone may
+        vm.assertEq(address(oracle.anchorGameOf(id)), address(game));
+    }
+
+    /// @notice With too little gas for the record, a game does not close at all.
+    function testFuzz_close_cannotStarveTheRecord(uint256 gas) public {
+        survive(game);
+        gas = bound(gas, 20_000, 250_000);
+        try game.closeGame{gas: gas}() {
+            vm.assertEq(address(oracle.anchorGameOf(id)), address(game));
+        } catch {
+            vm.assertTrue(game.bondDistributionMode() == BondDistributionMode.UNDECIDED);
+        }
+    }
+}

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: MIT
+pragma solidity ^0.8.30;
+
+import {IDisputeGame} from "../../../src/dispute/interfaces/IDisputeGame.sol";
+import {InferenceOracle} from "../../../src/oracle/InferenceOracle.sol";
+import {IInferenceConsumer} from "../../../src/oracle/interfaces/IInferenceConsumer.sol";
+
+/// @notice Keeps what it was told, and how much gas it had.
+contract GoodConsumer is IInferenceConsumer {
+    bytes32 public requestId;
+    bytes32 public modelId;
+    bytes public output;
+    address public caller;
+    uint256 public gasAtEntry;
+
+    function onInference(bytes32 requestId_, bytes32 modelId_, bytes calldata output_) external {
+        gasAtEntry = gasleft();
+        (requestId, modelId, output, caller) = (requestId_, modelId_, output_, msg.sender);
+    }
+}
+
+/// @notice Reverts with a reason of 10,000 bytes.
+contract RevertingConsumer is IInferenceConsumer {
+    function onInference(bytes32, bytes32, bytes calldata) external pure {
+        assembly ("memory-safe") {
+            mstore(0x00, "too bad")
+            revert(0x00, 10000)
+        }
+    }
+}
+
+/// @notice Returns as much memory as its gas can buy.
+contract BombConsumer is IInferenceConsumer {
+    function onInference(bytes32, bytes32, bytes calldata) external pure {
+        assembly ("memory-safe") {
+            return(0x00, 200000)
+        }
+    }
+}
+
+/// @notice Never ends.
+contract BurningConsumer is IInferenceConsumer {
+    function onInference(bytes32, bytes32, bytes calldata) external pure {
+        for (uint256 i = 0;; ++i) {}
+    }
+}
+
+/// @notice Tries to deliver again from inside the delivery, and keeps why it could not.
+contract ReentrantConsumer is IInferenceConsumer {
+    IDisputeGame internal game;
+    bytes32 internal arenaRoot;
+    bytes public reason;
+
+    function prepare(IDisputeGame game_, bytes32 arenaRoot_) external {
+        (game, arenaRoot) = (game_, arenaRoot_);
+    }
+
+    function onInference(bytes32 requestId, bytes32, bytes calldata output) external {
+        try InferenceOracle(msg.sender).finalize(requestId, game, output, arenaRoot) {}
+        catch (bytes memory why) {
+            reason = why;
+        }
+    }
+}
+
+/// @notice A proposer that takes no money.
+contract ProudProposer {
+    error NoThanks();
+
+    function create(address factory, bytes calldata call) external payable returns (address game) {
+        (bool success, bytes memory result) = factory.call{value: msg.value}(call);
+        require(success, "create failed");
+        return abi.decode(result, (address));
+    }
+
+    receive() external payable {
+        revert NoThanks();
+    }
+}

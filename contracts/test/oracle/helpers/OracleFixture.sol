@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: MIT
+pragma solidity ^0.8.30;
+
+import {Test} from "../../Test.sol";
+import {AlphabetOracle, AlphabetVm} from "../../dispute/helpers/AlphabetVm.sol";
+import {SlowTree} from "./SlowTree.sol";
+import {DelayedWETH} from "../../../src/dispute/DelayedWETH.sol";
+import {DisputeGameFactory} from "../../../src/dispute/DisputeGameFactory.sol";
+import {FaultDisputeGame} from "../../../src/dispute/FaultDisputeGame.sol";
+import {GameLimits} from "../../../src/dispute/Types.sol";
+import {InferenceOracle} from "../../../src/oracle/InferenceOracle.sol";
+import {ModelRegistry} from "../../../src/oracle/ModelRegistry.sol";
+import {Model} from "../../../src/oracle/interfaces/IModelRegistry.sol";
+
+/// @title Everything but the VM as it is deployed, and one model of twelve nodes
+abstract contract OracleFixture is Test {
+    uint64 internal constant CLOCK = 302_400;
+    uint256 internal constant FINALITY_DELAY = 302_400;
+    uint256 internal constant RECLAIM_DELAY = 30 days;
+    uint256 internal constant WETH_DELAY = 604_800;
+    uint64 internal constant MAX_CALLBACK_GAS = 2_000_000;
+    uint256 internal constant INIT_BOND = 0.08 ether;
+    uint32 internal constant CANNON = 0;
+    uint64 internal constant NODES = 12;
+    uint64 internal constant INPUT_BYTES = 100;
+    uint64 internal constant OUTPUT_BYTES = 40;
+    bytes32 internal constant ARENA = "arena";
+
+    address internal immutable GUARDIAN = makeAddr("guardian");
+    address internal immutable OWNER = makeAddr("owner");
+    address internal immutable PROPOSER = makeAddr("proposer");
+    address internal immutable REQUESTER = makeAddr("requester");
+    address internal immutable CHALLENGER = makeAddr("challenger");
+
+    ModelRegistry internal models;
+    DisputeGameFactory internal factory;
+    InferenceOracle internal oracle;
+    DelayedWETH internal weth;
+    AlphabetVm internal alphabet;
+    FaultDisputeGame internal implementation;
+    bytes32 internal modelId;
+    bytes internal input;
+    bytes internal output;
+
+    function setUp() public virtual {
+        vm.warp(1_700_000_000);
+        vm.roll(100);
+        models = new ModelRegistry();
+        factory = new DisputeGameFactory(OWNER);
+        oracle = newOracle();
+        weth = new DelayedWETH(WETH_DELAY, oracle, OWNER);
+        alphabet = new AlphabetVm(new AlphabetOracle(4), 6);
+        implementation = new FaultDisputeGame(GameLimits(125, 64, 10_800, CLOCK));
+        vm.startPrank(OWNER);
+        factory.setImplementation(CANNON, implementation, gameArgs(oracle));
+        factory.setInitBond(CANNON, INIT_BOND);
+        vm.stopPrank();
+        vm.deal(PROPOSER, 1e5 ether);
+        vm.deal(REQUESTER, 1e5 ether);
+        vm.deal(CHALLENGER, 1e5 ether);
+        vm.deal(address(this), 1e5 ether);
+
+        modelId = register(NODES, 8);
+        input = fill(INPUT_BYTES, "input");
+        output = fill(OUTPUT_BYTES, "output");
+        skip(1); // games made in the block of the oracle's construction are retired
+    }
+
+    function newOracle() internal returns (InferenceOracle) {
+        return new InferenceOracle(
+            InferenceOracle.Config({
+                modelRegistry: models,
+                disputeGameFactory: factory,
+                finalityDelay: FINALITY_DELAY,
+                reclaimDelay: RECLAIM_DELAY,
+                maxCallbackGas: MAX_CALLBACK_GAS,
+                respectedGameType: CANNON,
+                guardian: GUARDIAN
+            })
+        );
+    }
+
+    function gameArgs(InferenceOracle registry) internal view returns (bytes memory) {
+        bytes32 prestate = alphabet.commitment(alphabet.firstState());
+        return abi.encodePacked(prestate, address(alphabet), address(registry), address(weth), uint256(901));
+    }
+
+    // ---------------------------------------------------------------- models
+
+    function headerLeaves(uint64 nodes, uint64 inputBytes, uint64 outputBytes)
+        internal
+        pure
+        returns (bytes32[2] memory leaves)
+    {
+        leaves[0] = bytes32(abi.encodePacked("OPMLPROG", uint64(1), nodes, uint64(0)));
+        leaves[1] = bytes32(abi.encodePacked(inputBytes, outputBytes, uint128(0)));
+    }
+
+    function headerProof() internal pure returns (bytes32[33] memory proof) {
+        for (uint256 i = 0; i < 33; ++i) {
+            proof[i] = keccak256(abi.encode("sibling", i));
+        }
+    }
+
+    function modelRootOf(bytes32[2] memory leaves, bytes32[33] memory proof) internal pure returns (bytes32) {
+        bytes32[] memory siblings = new bytes32[](34);
+        siblings[0] = leaves[1];
+        for (uint256 i = 0; i < 33; ++i) {
+            siblings[i + 1] = proof[i];
+        }
+        return SlowTree.rootFromProof(leaves[0], 0, siblings);
+    }
+
+    function describe(bytes32 modelRoot, uint64 stepBound) internal pure returns (Model memory) {
+        return Model({
+            modelRoot: modelRoot,
+            stepBound: stepBound,
+            inputs: '[{"name":"image"}]',
+            outputs: '[{"name":"scores"}]',
+            uri: "ipfs://model"
+        });
+    }
+
+    function register(uint64 nodes, uint64 stepBound) internal returns (bytes32) {
+        bytes32[2] memory leaves = headerLeaves(nodes, INPUT_BYTES, OUTPUT_BYTES);
+        return models.register(describe(modelRootOf(leaves, headerProof()), stepBound), leaves, headerProof());
+    }
+
+    function fill(uint256 size, string memory seed) internal pure returns (bytes memory data) {
+        data = new bytes(size);
+        for (uint256 i = 0; i < size; ++i) {
+            data[i] = bytes1(uint8(uint256(keccak256(abi.encode(seed, i)))));
+        }
+    }
+
+    // ---------------------------------------------------------------- requests and games
+
+    function ask(address callback, uint64 callbackGas, uint256 fee) internal returns (bytes32) {
+        vm.prank(REQUESTER);
+        return oracle.request{value: fee}(modelId, input, callback, callbackGas);
+    }
+
+    function propose(bytes32 requestId, bytes32 rootClaim) internal returns (FaultDisputeGame) {
+        vm.prank(PROPOSER);
+        return
+            FaultDisputeGame(
+                payable(address(factory.create{value: INIT_BOND}(CANNON, rootClaim, abi.encode(requestId))))
+            );
+    }
+
+    /// @notice The game of a proposer that tells the truth.
+    function proposeTruth(bytes32 requestId) internal returns (FaultDisputeGame) {
+        return propose(requestId, oracle.finalRoot(requestId, output, ARENA));
+    }
+
+    function resolve(FaultDisputeGame game) internal {
+        for (uint256 i = game.claimDataLen(); i > 0; --i) {
+            game.resolveClaim(i - 1, 0);
+        }
+        game.resolve();
+    }
+
+    /// @notice Nobody answers, and all delays pass.
+    function survive(FaultDisputeGame game) internal {
+        skip(CLOCK);
+        resolve(game);
+        skip(FINALITY_DELAY + 1);
+    }
+}
