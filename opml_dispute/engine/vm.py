@@ -316,6 +316,18 @@ class Machine:
         name: bytes = self._lib.opml_operation_name(instruction & 0xFFFFFFFF, int(self.ml))
         return name.decode()
 
+    def listen(self, limit_bytes: int = 1 << 20) -> None:
+        """Keep what the program prints from now on, up to `limit_bytes`. Forks do not listen until told to."""
+        with self._lock:
+            self._lib.opml_machine_listen(self._handle, limit_bytes)
+
+    def printed(self) -> tuple[bytes, int]:
+        """What the program wrote to descriptors 1 and 2 since `listen`, and how many more bytes were not kept."""
+        start, lost = ctypes.c_void_p(), ctypes.c_uint64()
+        with self._lock:
+            size = self._lib.opml_machine_printed(self._handle, ctypes.byref(start), ctypes.byref(lost))
+            return ctypes.string_at(start.value, size) if start.value is not None else b"", lost.value
+
     # ---- state ----
 
     @property

@@ -98,6 +98,46 @@ void machine_inner_root(struct machine *machine, uint8_t inner[static HASH_BYTES
     stack_root(stack, machine->vm.ml, stack->count - 1, inner);
 }
 
+/* ---- what the program printed ---- */
+
+void machine_printed(void *context, uint64_t address, uint64_t size)
+{
+    struct machine *machine = context;
+    struct printed *printed = &machine->printed;
+    uint64_t kept = printed->limit - printed->size;
+    if (kept > size)
+        kept = size;
+    if (printed->size + kept > printed->room) {
+        uint64_t room = 2 * (printed->size + kept);
+        uint8_t *bytes = realloc(printed->bytes, (size_t)room);
+        if (bytes == NULL)
+            kept = 0;
+        else
+            printed->bytes = bytes, printed->room = room;
+    }
+    /* Memory that is known by its root only has nothing to show. */
+    if (kept != 0 && memory_read(&machine->memory, address, printed->bytes + printed->size, kept) != MEMORY_OK)
+        kept = 0;
+    printed->size += kept;
+    if (printed->limit != 0)
+        printed->lost += size - kept;
+}
+
+/* From now on up to limit bytes are kept; what was kept before is forgotten. */
+EXPORT void opml_machine_listen(struct machine *machine, uint64_t limit)
+{
+    free(machine->printed.bytes);
+    machine->printed = (struct printed){.limit = limit};
+}
+
+/* The bytes kept stay the machine's, until its next run or listen. Answers their number. */
+EXPORT uint64_t opml_machine_printed(const struct machine *machine, const uint8_t **bytes, uint64_t *lost)
+{
+    *bytes = machine->printed.bytes;
+    *lost = machine->printed.lost;
+    return machine->printed.size;
+}
+
 /* ---- life ---- */
 
 EXPORT void opml_machine_free(struct machine *machine)
@@ -105,6 +145,7 @@ EXPORT void opml_machine_free(struct machine *machine)
     if (machine == NULL)
         return;
     machine_free_caches(machine);
+    free(machine->printed.bytes);
     if (machine->memory.store != NULL) {
         for (unsigned side = 0; side < 2; side++) {
             struct stack *stack = &machine->stacks[side];

@@ -32,6 +32,13 @@ struct caches {
     } code[CODE_PAGES];
 };
 
+/* What the program wrote to descriptors 1 and 2 since somebody began to listen: no part of the state, and a fork's
+ * starts empty and deaf. What does not fit `limit` is not kept, but counted. */
+struct printed {
+    uint8_t *bytes;
+    uint64_t size, room, limit, lost;
+};
+
 struct machine {
     struct vm vm;
     struct memory memory;
@@ -39,6 +46,7 @@ struct machine {
     struct oracle *oracle;
     struct caches *caches;
     uint64_t fault_address; /* data address of the last fault about memory */
+    struct printed printed;
 };
 
 static inline unsigned active_side(const struct vm *vm)
@@ -63,6 +71,8 @@ void machine_free_caches(struct machine *machine);
 bool stack_make_room(struct machine *machine, unsigned side);
 enum fault machine_preimage(struct machine *machine, const uint8_t key[static 32], uint64_t offset,
                             uint8_t data[static 32], size_t *count);
+/* Keeps what the program printed, if somebody listens. */
+void machine_printed(void *machine, uint64_t address, uint64_t size);
 /* roots := the three roots of the present state. */
 enum fault machine_roots(struct machine *machine, struct roots *roots);
 /* inner := onion root of the active stack without its top. */
