@@ -4,12 +4,26 @@ From ONNX operators to kernels: one module a family, one short function an opera
 Importing this package registers them all. How to add one is docs/operators.md, "Adding an operator".
 """
 
-from . import control, convolution, create, elementwise, index, linear, normalise, pooling, reduction, shape
+from . import (
+    attention,
+    control,
+    convolution,
+    create,
+    elementwise,
+    index,
+    linear,
+    normalise,
+    pooling,
+    recurrent,
+    reduction,
+    shape,
+)
 from .registry import Entry, Value, find, lowers, operators, versions
 
 __all__ = [
     "Entry",
     "Value",
+    "attention",
     "control",
     "convolution",
     "create",
@@ -21,6 +35,7 @@ __all__ = [
     "normalise",
     "operators",
     "pooling",
+    "recurrent",
     "reduction",
     "shape",
     "versions",

@@ -263,3 +263,8 @@ def gelu(g: Builder, x: Tensor, *, approximate: str = "none") -> Tensor:
     else:
         raise Refuse(f"approximate {approximate!r}; expected 'none' or 'tanh'")
     return g.mul(g.mul(x, 0.5), g.add(inner, 1))
+
+
+@lowers("SwiGLU", in_f32=True)
+def swiglu(g: Builder, gate: Tensor, value: Tensor, *, alpha: float = 1.0) -> Tensor:
+    return g.mul(swish(g, gate, alpha=alpha), value)

@@ -1,0 +1,286 @@
+"""Attention and what stands around it in transformers: rotary embeddings, linear attention, causal convolution."""
+
+from __future__ import annotations
+
+from math import sqrt
+
+import numpy as np
+
+from ..builder import Builder
+from ..elements import dtype_of
+from ..opcodes import DType
+from ..refusals import Refuse
+from ..tensor import Tensor
+from ..windows import windows
+from .control import Branch
+from .elementwise import swish
+from .registry import NARROW, lowers
+
+MINUS_INFINITY = float("-inf")
+
+
+def _wide(g: Builder, x: Tensor) -> Tensor:
+    return g.cast(x, DType.F32) if x.dtype in NARROW else x
+
+
+def _heads(g: Builder, x: Tensor, heads: int | None, what: str) -> Tensor:
+    """[batch][time][heads * size] -> [batch][heads][time][size]; a tensor with four dimensions is so already."""
+    if x.rank == 4:
+        return x
+    if x.rank != 3 or not heads or x.shape[2] % heads:
+        raise Refuse(f"{what} of shape {list(x.shape)} for {heads} heads")
+    return g.reshape(x, (*x.shape[:2], heads, x.shape[2] // heads)).transposed((0, 2, 1, 3))
+
+
+def _allowed(
+    g: Builder, queries: int, keys: int, offset: int | Tensor, causal: bool, left: int, right: int
+) -> Tensor | None:
+    """Which keys each query may see, by position: bool[queries][keys], or with an offset per batch [batch][1][..][..]."""
+    if not causal and left < 0 and right < 0:
+        return None
+    distance: Tensor = g.constant(np.arange(queries)[:, None] - np.arange(keys)[None])
+    distance = g.add(distance, offset if isinstance(offset, int) else g.reshape(offset, (offset.size, 1, 1, 1)))
+    limits = [(0, None)] if causal else []
+    limits += [(-right, None)] if right >= 0 else []
+    limits += [(None, left)] if left >= 0 else []
+    allowed: Tensor | None = None
+    for low, high in limits:
+        within = g.less_equal(low, distance) if low is not None else g.less_equal(distance, int(high or 0))
+        allowed = within if allowed is None else g.both(allowed, within)
+    return allowed
+
+
+@lowers("Attention")
+def attention(
+    g: Builder,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    mask: Tensor | None = None,
+    past_key: Tensor | None = None,
+    past_value: Tensor | None = None,
+    valid_keys: Tensor | None = None,
+    *,
+    is_causal: int = 0,
+    kv_num_heads: int | None = None,
+    left_window_size: int = -1,
+    q_num_heads: int | None = None,
+    qk_matmul_output_mode: int = 0,
+    right_window_size: int = -1,
+    scale: float | None = None,
+    softcap: float = 0.0,
+    softmax_precision: int = 1,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """softmax(q k' scale + bias) v for each head; groups of query heads may share a key and value head."""
+    dtype, packed = q.dtype, q.rank == 3
+    q = _heads(g, q, q_num_heads, "queries")
+    k, v = _heads(g, k, kv_num_heads, "keys"), _heads(g, v, kv_num_heads, "values")
+    past = 0
+    if past_key is not None and past_value is not None:
+        past = past_key.shape[2]
+        k, v = g.concat([past_key, k], 2), g.concat([past_value, v], 2)
+    batch, heads, queries, size = q.shape
+    shared, keys = k.shape[1], k.shape[2]
+    if heads % shared:
+        raise Refuse(f"{heads} query heads over {shared} key heads")
+    # [batch][shared][heads of the group][queries][size]; keys and values do not move along the group.
+    factor = 1 / sqrt(size) if scale is None else scale
+    grouped = g.reshape(g.mul(_wide(g, q), factor), (batch, shared, heads // shared, queries, size))
+    scores = g.contract(grouped, _wide(g, k).with_axis(2).transposed((0, 1, 2, 4, 3)))
+    scores = g.reshape(scores, (batch, heads, queries, keys))
+    stages = [scores]
+    if softcap:
+        scores = g.mul(g.tanh(g.div(scores, softcap)), softcap)
+    stages.append(scores)
+    offset: int | Tensor = past
+    if valid_keys is not None:
+        valid_keys = g.cast(valid_keys, DType.I64)
+        offset = g.sub(valid_keys, queries)
+    allowed = _allowed(g, queries, keys, offset, bool(is_causal), left_window_size, right_window_size)
+    if valid_keys is not None:
+        present = g.less(g.arange(keys), g.reshape(valid_keys, (batch, 1, 1, 1)))
+        allowed = present if allowed is None else g.both(allowed, present)
+    if mask is not None:
+        missing = [0] * (mask.rank - 1) + [keys - mask.shape[-1]]
+        if mask.dtype is DType.BOOL:
+            seen = g.pad(mask, [0] * mask.rank, missing, g.scalar(False, DType.BOOL))
+            allowed = seen if allowed is None else g.both(allowed, seen)
+        else:
+            bias = g.pad(_wide(g, mask), [0] * mask.rank, missing, g.scalar(MINUS_INFINITY, DType.F32))
+            visible = g.less(MINUS_INFINITY, bias)
+            allowed = visible if allowed is None else g.both(allowed, visible)
+            scores = g.add(scores, bias)
+    if allowed is not None:
+        scores = g.choose(allowed, scores, MINUS_INFINITY)
+    stages.append(scores)
+    if softmax_precision != DType.F32 and dtype_of(softmax_precision) is not DType.F32:
+        scores = g.cast(scores, dtype_of(softmax_precision))
+        weights = _wide(g, _masked_softmax(g, scores, allowed))
+    else:
+        weights = _masked_softmax(g, scores, allowed)
+    stages.append(weights)
+    values = _wide(g, v).with_axis(2)
+    y = g.contract(g.reshape(weights, (batch, shared, heads // shared, queries, keys)), values)
+    y = g.cast(g.reshape(y, (batch, heads, queries, v.shape[3])), dtype)
+    if packed:
+        y = g.reshape(y.transposed((0, 2, 1, 3)), (batch, queries, heads * v.shape[3]))
+    return y, k, v, g.cast(stages[qk_matmul_output_mode], dtype)
+
+
+def _masked_softmax(g: Builder, scores: Tensor, allowed: Tensor | None) -> Tensor:
+    """Softmax over the last dimension; a query that may see nothing gets zeros instead of 0/0."""
+    if allowed is None:
+        return g.softmax(scores, (scores.rank - 1,))
+    last = (scores.rank - 1,)
+    greatest = g.reduce_max(scores, last)
+    nothing = g.equal(greatest, MINUS_INFINITY)
+    powers = g.exp(g.sub(scores, g.choose(nothing, 0, greatest)))
+    total = g.reduce_sum(powers, last)
+    weights = g.div(powers, g.choose(nothing, 1, total))
+    # Decided on the mask as well: a masked score may have been infinite before.
+    seen = g.reduce_max(g.cast(allowed, DType.U8), (allowed.rank - 1,))
+    return g.choose(g.equal(seen, 0), 0, weights)
+
+
+@lowers("FlexAttention", domain="ai.onnx.preview")
+def flex_attention(
+    g: Builder,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    *,
+    prob_mod: Branch | None = None,
+    scale: float | None = None,
+    score_mod: Branch | None = None,
+    softmax_precision: int = 1,
+) -> Tensor:
+    """Attention whose scores and weights pass through graphs of the model's own."""
+    if q.rank != 4 or q.shape[1] % k.shape[1]:
+        raise Refuse(f"queries {list(q.shape)} over keys {list(k.shape)}")
+    inner = dtype_of(softmax_precision)
+    batch, heads, queries, size = q.shape
+    shared, keys = k.shape[1], k.shape[2]
+    factor = 1 / sqrt(size) if scale is None else scale
+    grouped = g.reshape(g.mul(_wide(g, q), factor), (batch, shared, heads // shared, queries, size))
+    scores = g.contract(grouped, _wide(g, k).with_axis(2).transposed((0, 1, 2, 4, 3)))
+    scores = g.cast(g.reshape(scores, (batch, heads, queries, keys)), inner)
+    if score_mod is not None:
+        (scores,) = score_mod(scores)
+    weights = g.cast(g.softmax(_wide(g, scores), (3,)), inner)
+    if prob_mod is not None:
+        (weights,) = prob_mod(weights)
+    grouped = g.reshape(_wide(g, weights), (batch, shared, heads // shared, queries, keys))
+    y = g.contract(grouped, _wide(g, v).with_axis(2))
+    return g.cast(g.reshape(y, (batch, heads, queries, v.shape[3])), v.dtype)
+
+
+@lowers("RotaryEmbedding", in_f32=True)
+def rotary_embedding(
+    g: Builder,
+    x: Tensor,
+    cosines: Tensor,
+    sines: Tensor,
+    positions: Tensor | None = None,
+    *,
+    interleaved: int = 0,
+    num_heads: int = 0,
+    rotary_embedding_dim: int = 0,
+) -> Tensor:
+    """Pairs of elements of each head, turned by the angle of their position."""
+    heads = _heads(g, x, num_heads, "the input")
+    turned = rotary_embedding_dim or heads.shape[3]
+    half = turned // 2
+    if positions is not None:
+        cosines, sines = g.take(cosines, positions, 0), g.take(sines, positions, 0)
+    if cosines.shape[-1] != half or cosines.shape != sines.shape:
+        raise Refuse(f"cosines {list(cosines.shape)} and sines {list(sines.shape)}; expected {half} for each position")
+    cos, sin = cosines.with_axis(1), sines.with_axis(1)  # alike for all heads
+    step = 2 if interleaved else 1
+    a = heads.sliced(3, 0, half, step)
+    b = heads.sliced(3, 1 if interleaved else half, half, step)
+    real = g.sub(g.mul(cos, a), g.mul(sin, b))
+    imaginary = g.add(g.mul(sin, a), g.mul(cos, b))
+    out = g.new(x.dtype, heads.shape, heads, cos, sin)
+    g.copy(out.sliced(3, 0, half, step), real)
+    g.copy(out.sliced(3, 1 if interleaved else half, half, step), imaginary)
+    if turned < heads.shape[3]:
+        rest = heads.shape[3] - turned
+        g.copy(out.sliced(3, turned, rest), heads.sliced(3, turned, rest))
+    return out if x.rank == 4 else g.reshape(out.transposed((0, 2, 1, 3)), x.shape)
+
+
+@lowers("LinearAttention")
+def linear_attention(
+    g: Builder,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    past_state: Tensor | None = None,
+    decay: Tensor | None = None,
+    beta: Tensor | None = None,
+    *,
+    chunk_size: int = 64,
+    kv_num_heads: int,
+    q_num_heads: int,
+    scale: float = 0.0,
+    update_rule: str = "gated_delta",
+) -> tuple[Tensor, Tensor]:
+    """A state [key][value] per head that decays, takes up each key and value, and is read by each query."""
+    if update_rule not in ("linear", "gated", "delta", "gated_delta"):
+        raise Refuse(f"update_rule {update_rule!r}; expected 'linear', 'gated', 'delta' or 'gated_delta'")
+    dtype = q.dtype
+    state_dtype = dtype if past_state is None else past_state.dtype
+    queries = _heads(g, _wide(g, q), q_num_heads, "queries")
+    keys = _heads(g, _wide(g, k), kv_num_heads, "keys")
+    values = _heads(g, _wide(g, v), kv_num_heads, "values")
+    batch, _, length, size = queries.shape
+    factor = scale or 1 / sqrt(size)
+    group = q_num_heads // kv_num_heads
+    state = g.filled((batch, kv_num_heads, size, values.shape[3]), 0, DType.F32)
+    if past_state is not None:
+        state = _wide(g, past_state)
+    gates = rates = None
+    if "gated" in update_rule:
+        if decay is None:
+            raise Refuse(f"update_rule {update_rule!r} without decay")
+        gates = g.exp(_heads(g, _wide(g, decay), kv_num_heads, "decay"))  # [batch][heads][time][size or 1]
+    if "delta" in update_rule:
+        if beta is None:
+            raise Refuse(f"update_rule {update_rule!r} without beta")
+        rates = _heads(g, _wide(g, beta), beta.shape[-1], "beta")
+    steps = []
+    for t in range(length):
+        key, value = keys.picked(2, t), values.picked(2, t)
+        if gates is not None:
+            state = g.mul(state, gates.picked(2, t).with_axis(-1))
+        if rates is not None:
+            stored = g.contract(key.with_axis(2), state).without(2)
+            value = g.mul(rates.picked(2, t), g.sub(value, stored))
+        state = g.add(state, g.mul(key.with_axis(-1), value.with_axis(2)))
+        query = g.reshape(queries.picked(2, t), (batch, kv_num_heads, group, size))
+        steps.append(g.reshape(g.contract(query, state), (batch, q_num_heads * values.shape[3])))
+    output = g.mul(g.stack(steps, 1), factor)
+    return g.cast(output, dtype), g.cast(state, state_dtype)
+
+
+@lowers("CausalConvWithState")
+def causal_conv_with_state(
+    g: Builder,
+    x: Tensor,
+    w: Tensor,
+    bias: Tensor | None = None,
+    past_state: Tensor | None = None,
+    *,
+    activation: str = "none",
+) -> tuple[Tensor, Tensor]:
+    """A convolution of each channel with what came before; the last elements are the next call's past."""
+    if activation not in ("none", "silu", "swish"):
+        raise Refuse(f"activation {activation!r}; expected 'none', 'silu' or 'swish'")
+    before = w.shape[2] - 1
+    past = g.filled((*x.shape[:2], before), 0, x.dtype) if past_state is None else past_state
+    whole = g.concat([past, x], 2)
+    at = windows(whole.shape[2:], w.shape[2:], strides=None, dilations=None, pads=None, auto_pad="NOTSET")
+    y = g.conv(whole, w, bias, at, groups=x.shape[1])
+    if activation != "none":
+        y = g.cast(swish(g, _wide(g, y)), x.dtype)
+    return y, whole.sliced(2, whole.shape[2] - before, before)
