@@ -96,7 +96,10 @@ def library() -> ctypes.CDLL:
     except OSError as error:
         raise EngineMissing(f"cannot load {path}: {error}") from error
     for name, (result, arguments) in _SIGNATURES.items():
-        function = getattr(lib, name)
+        try:
+            function = getattr(lib, name)
+        except AttributeError:
+            raise EngineMissing(f"{path} is older than this package: it has no {name}") from None
         function.restype = result
         function.argtypes = arguments
     return lib
