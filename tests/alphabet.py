@@ -11,8 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from opml_dispute.engine.hashing import keccak256
+from opml_dispute.engine.vm import PreimageRead, StepWitness
 from opml_dispute.primitives import StateHash, StateRoot
 
 SCRAMBLES = 8
@@ -84,31 +86,14 @@ class ToyState:
         return StateHash(bytes([status]) + keccak256(self.encode())[1:])
 
 
-@dataclass(frozen=True)
-class ToyRead:
-    """The local pre-image that a step reads."""
-
-    key: bytes
-    offset: int
-
-
-@dataclass(frozen=True)
-class ToyWitness:
-    """What a toy step needs; shaped as the real one."""
-
-    state_data: bytes
-    proof: bytes
-    preimage: ToyRead | None
-
-
-def preimage_read(state: ToyState) -> ToyRead | None:
+def preimage_read(state: ToyState) -> PreimageRead | None:
     """The local pre-image that the next step reads: 2 first, then 3."""
     if state.exited or state.step > 1:
         return None
-    return ToyRead(b"\x01" + (2 + state.step).to_bytes(31, "big"), 8)
+    return PreimageRead(b"\x01" + (2 + state.step).to_bytes(31, "big"), 8)
 
 
-def step_toy_vm(state: ToyState, node_count: int, read_local: Callable[[ToyRead], bytes]) -> ToyState:
+def step_toy_vm(state: ToyState, node_count: int, read_local: Callable[[PreimageRead], bytes]) -> ToyState:
     """One step. `read_local` gives 32 bytes of a local pre-image, or raises."""
     if state.exited:
         return state
@@ -168,7 +153,7 @@ class ToyMachine:
             self.state = step_toy_vm(self.state, self.node_count, self._read)
         return "step limit"
 
-    def _read(self, read: ToyRead) -> bytes:
+    def _read(self, read: PreimageRead) -> bytes:
         word = self.local[int.from_bytes(read.key[1:], "big")]
         assert read.key[-1] != 2 or word in self.known, "the starting root's content is not known"
         return word
@@ -176,10 +161,12 @@ class ToyMachine:
     def state_hash(self) -> StateHash:
         return self.state.state_hash()
 
-    def step_witness(self) -> ToyWitness:
-        return ToyWitness(self.state.encode(), b"", preimage_read(self.state))
+    def step_witness(self, *, compact: bool = False) -> StepWitness:
+        after = self.fork()
+        after.run(1)
+        return StepWitness(self.state.encode(), b"", preimage_read(self.state), after.state_hash())
 
-    def flip_bit(self, target: int) -> None:
+    def flip_bit(self, target: Any) -> None:
         """Flips bit `target` (0 to 191) of the root's tail."""
         flipped = int.from_bytes(self.state.root, "big") ^ (1 << target)
         self.state = replace(self.state, root=flipped.to_bytes(32, "big"))

@@ -16,7 +16,9 @@ from typing import Any, Protocol
 
 from opml_dispute.actors.actions import Action, Move, ResolveClaim, ResolveGame, Step
 from opml_dispute.actors.honest import consider
+from opml_dispute.actors.player import ActionRefused
 from opml_dispute.engine.hashing import keccak256
+from opml_dispute.engine.vm import PreimageRead
 from opml_dispute.game.claim import Claim, Game, GameStatus
 from opml_dispute.game.clock import Clock, ClockSettings
 from opml_dispute.game.depths import Depths
@@ -32,12 +34,11 @@ from tests.alphabet import (
     TOY_PRESTATE,
     ToyInference,
     ToyMachine,
-    ToyRead,
     ToyState,
     first_root,
     step_toy_vm,
 )
-from tests.reference_game import NO_PARENT, ZERO, ReadLocal, ReferenceGame, Rules
+from tests.reference_game import NO_PARENT, ZERO, ReadLocal, ReferenceGame, Reverted, Rules
 
 HONEST = Address("0x00000000000000000000000000000000000000A1")
 MALLORY = Address("0x00000000000000000000000000000000000000B2")
@@ -92,7 +93,7 @@ def toy_vm(node_count: int) -> Any:
     """The toy VM as a chain runs it: one step from a witness."""
 
     def step(state_data: bytes, proof: bytes, read_local: ReadLocal) -> bytes:
-        def read(toy_read: ToyRead) -> bytes:
+        def read(toy_read: PreimageRead) -> bytes:
             return read_local(int.from_bytes(toy_read.key[1:], "big"), toy_read.offset)
 
         return step_toy_vm(ToyState.decode(state_data), node_count, read).state_hash()
@@ -153,7 +154,7 @@ class ToyTable:
 
     def __init__(self, *, node_count: int = 5, split_depth: int = 3, max_depth: int = 8, seed: int = 0) -> None:
         assert node_count <= 1 << split_depth
-        assert EXIT_STEP <= 1 << (max_depth - split_depth - 1)
+        assert 1 << (max_depth - split_depth - 1) >= EXIT_STEP
         self.node_count = node_count
         self.rules = Rules(
             max_depth=max_depth,
@@ -169,7 +170,11 @@ class ToyTable:
 
     def root(self, value: Value | bytes, by: Address | None = None) -> Told:
         """Starts the game. The root claim is MALLORY's unless it is true."""
-        named = {TRUTH: self.truth.root_claim(), STORY: self.story.root_claim(), LIE: keccak256(b"lie")}
+        named: dict[Value, bytes] = {
+            TRUTH: self.truth.root_claim(),
+            STORY: self.story.root_claim(),
+            LIE: keccak256(b"lie"),
+        }
         raw = named[value] if isinstance(value, Value) else value
         is_true = raw == self.truth.root_claim()
         self.reference = ReferenceGame(self.rules, self.vm, by or (HONEST if is_true else MALLORY), raw)
@@ -195,7 +200,7 @@ class ToyTable:
 
 def a_lie(game: Game, claim: Claim, true_value: bytes, *, is_attack: bool, salt: bytes = b"") -> bytes:
     """A value other than the true one, which the contract accepts as an answer to `claim`."""
-    lie = keccak256(b"lie" + salt + true_value)
+    lie: bytes = keccak256(b"lie" + salt + true_value)
     if claim.position.depth == game.depths.split:
         lie = bytes([min(allowed_vm_statuses(game, claim, is_attack=is_attack))]) + lie[1:]
     return lie
@@ -267,3 +272,19 @@ class Told:
                 self.table.game(), self.table.game().claims[self.index], is_attack=is_attack
             )
             assert action.value == expected
+
+
+class Seat:
+    """One player's place at a game in memory: a `ChainGame`."""
+
+    def __init__(self, reference: ReferenceGame, name: Address) -> None:
+        self.reference, self.name = reference, name
+
+    def snapshot(self) -> tuple[Game, int]:
+        return snapshot(self.reference), self.reference.now
+
+    def send(self, action: Action) -> None:
+        try:
+            send(self.reference, self.name, action)
+        except Reverted as error:
+            raise ActionRefused(f"the game in memory refuses {action}: {error}") from error

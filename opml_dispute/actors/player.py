@@ -68,9 +68,7 @@ def play_round(table: ChainGame, trace: GameTrace) -> Round:
     return Round((*done, *more_done), (*refused, *more_refused), game)
 
 
-def _send_all(
-    table: ChainGame, actions: Sequence[Action]
-) -> tuple[list[Action], list[tuple[Action, ActionRefused]]]:
+def _send_all(table: ChainGame, actions: Sequence[Action]) -> tuple[list[Action], list[tuple[Action, ActionRefused]]]:
     """Sends each, in order; a refusal does not stop the others."""
     done: list[Action] = []
     refused: list[tuple[Action, ActionRefused]] = []

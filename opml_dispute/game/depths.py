@@ -38,7 +38,7 @@ class Depths:
     """The deepest level of all, where only a step remains. Even, so leaves belong to the root claim's side."""
 
     def __post_init__(self) -> None:
-        if not (2 <= self.split and self.split + 1 < self.max <= MAX_DEPTH_LIMIT):
+        if not (self.split >= 2 and self.split + 1 < self.max <= MAX_DEPTH_LIMIT):
             raise ValueError(
                 f"split depth {self.split} and max depth {self.max} found, "
                 f"expected 2 <= split, split + 1 < max <= {MAX_DEPTH_LIMIT}"

@@ -283,7 +283,7 @@ def prestate_matches(claimed: bytes, state_hash: StateHash) -> bool:
     return claimed[1:] == state_hash[1:]
 
 
-def step_refutes(game: Game, index: int, outcome: StateHash, *, is_attack: bool) -> bool:
+def step_refutes(game: Game, index: int, outcome: bytes, *, is_attack: bool) -> bool:
     """Whether a step against leaf `index` whose instruction ends in `outcome` defeats the leaf."""
     post = step_claims(game, index, is_attack=is_attack).post
     same_side = (game.claim(index).position.depth - post.position.depth) % 2 == 0

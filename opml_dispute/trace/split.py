@@ -86,7 +86,7 @@ class SplitTrace:
     ) -> None:
         self._states, self._guest, self.node_count = states, guest, node_count
         self._fault, self._keep, self._progress = fault, keep, progress
-        self._traces: OrderedDict[tuple[str, bytes], VmTrace] = OrderedDict()
+        self._traces: OrderedDict[tuple[str, bytes], VmTrace[GuestMachine]] = OrderedDict()
         self._checked: set[str] = set()
 
     def root_claim(self) -> Hash32:
@@ -120,13 +120,13 @@ class SplitTrace:
         local_read = None
         if witness.preimage is not None:
             if witness.preimage.key[0] != LOCAL_KEY_TYPE:
-                # ASSUMES the guest reads local pre-images only (native/guest/oracle.c); a fault may make it ask for more.
+                # ASSUMES the guest reads local pre-images only (native/guest/main.c); a fault may ask for others.
                 raise TraceError(f"a step reads pre-image 0x{witness.preimage.key.hex()}, expected a local one")
             ident = int.from_bytes(witness.preimage.key[1:], "big")
             local_read = LocalRead(ident, witness.preimage.offset)
         return StepData(witness, local_read)
 
-    def vm_trace(self, game: Game, outputs: Outputs) -> VmTrace:
+    def vm_trace(self, game: Game, outputs: Outputs) -> VmTrace[GuestMachine]:
         """The VM run of one subgame; made when first asked for, then kept for a while."""
         key = (game.address, bytes(outputs.local_context))
         if key not in self._traces:
@@ -136,7 +136,7 @@ class SplitTrace:
         self._traces.move_to_end(key)
         return self._traces[key]
 
-    def _make_trace(self, game: Game, outputs: Outputs) -> VmTrace:
+    def _make_trace(self, game: Game, outputs: Outputs) -> VmTrace[GuestMachine]:
         self._check(game)
         node_index = outputs.node_index(game)
         known = self._states.state_root(node_index)

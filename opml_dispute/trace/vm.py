@@ -14,7 +14,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol, Self
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, Self, TypeVar
 
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.position import Position
@@ -61,13 +61,16 @@ class VmMachine(Protocol):
         """The hash of the present state, status byte first."""
         ...
 
-    def step_witness(self) -> StepWitness:
-        """State and proofs for the next instruction."""
+    def step_witness(self, *, compact: bool = False) -> StepWitness:
+        """State and proofs for the next instruction; compact proofs leave out the zero subtrees."""
         ...
 
     def flip_bit(self, target: Any) -> None:
         """Flips one bit of the state."""
         ...
+
+
+MachineT = TypeVar("MachineT", bound=VmMachine)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +100,7 @@ class VmUnfinished(TraceError):
         self.steps = steps
 
 
-class VmTrace:
+class VmTrace(Generic[MachineT]):
     """
     The states of one run; the leaves of its tree are at `depth`.
 
@@ -105,11 +108,11 @@ class VmTrace:
     """
 
     def __init__(
-        self, machine: VmMachine, *, depth: int, fault: VmFault | None = None, progress: Progress | None = None
+        self, machine: MachineT, *, depth: int, fault: VmFault | None = None, progress: Progress | None = None
     ) -> None:
         self.depth = depth
         self._fault, self._progress = fault, progress
-        self._snapshots: dict[int, VmMachine] = {}
+        self._snapshots: dict[int, MachineT] = {}
         self._snapshot_steps: list[int] = []
         self._interval = FIRST_INTERVAL
         self._hashes: dict[int, StateHash] = {}
@@ -131,7 +134,7 @@ class VmTrace:
         """The witness of the instruction that leads to the state at `position`, a leaf."""
         if position.depth != self.depth:
             raise ValueError(f"position at depth {position.depth} found, expected a leaf, at depth {self.depth}")
-        return self.machine_at(position.index_at_depth).step_witness()
+        return self.machine_at(position.index_at_depth).step_witness(compact=True)
 
     def state_hash(self, steps: int) -> StateHash:
         """The hash of the state after `steps` instructions, of the last state if the program exits before."""
@@ -140,7 +143,7 @@ class VmTrace:
             self._hashes[key] = self.machine_at(key).state_hash()
         return self._hashes[key]
 
-    def machine_at(self, steps: int) -> VmMachine:
+    def machine_at(self, steps: int) -> MachineT:
         """A machine in the state after `steps` instructions, the caller's to keep."""
         if self._exit_step is not None:
             steps = min(steps, self._exit_step)
@@ -174,7 +177,7 @@ class VmTrace:
             raise VmUnfinished(1 << self.depth)
         return machine.step
 
-    def _advance(self, machine: VmMachine, stop_at: int) -> None:
+    def _advance(self, machine: MachineT, stop_at: int) -> None:
         """Runs `machine` to `stop_at`, and through the fault if that lies on the way."""
         fault = self._fault
         if fault is not None and machine.step < fault.after_step <= stop_at:
@@ -184,7 +187,7 @@ class VmTrace:
                 machine.flip_bit(fault.target)
         self._run(machine, stop_at)
 
-    def _run(self, machine: VmMachine, stop_at: int) -> None:
+    def _run(self, machine: MachineT, stop_at: int) -> None:
         if machine.exited or machine.step >= stop_at:
             return
         before = machine.step
@@ -195,7 +198,7 @@ class VmTrace:
         if not machine.exited and machine.step != stop_at:
             raise VmStopped(machine.step, stop)
 
-    def _keep(self, machine: VmMachine) -> None:
+    def _keep(self, machine: MachineT) -> None:
         """Adds a snapshot, at the end; thins them all out when there are too many."""
         self._snapshots[machine.step] = machine
         if len(self._snapshots) > MAX_SNAPSHOTS:

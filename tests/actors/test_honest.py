@@ -8,7 +8,7 @@ from opml_dispute.game.claim import GameStatus
 from opml_dispute.primitives import StateRoot
 from opml_dispute.trace.split import SplitTrace, WrongInference
 from tests.alphabet import ToyInference, ToyMachine
-from tests.builders import HONEST, LIE, MALLORY, SPAMMER, STORY, TRUTH, ToyTable, send
+from tests.builders import HONEST, LIE, MALLORY, SPAMMER, STORY, TRUTH, ToyTable, Value, send
 
 
 @pytest.fixture
@@ -121,10 +121,9 @@ def play_out(game: ToyTable, *, honest_first: bool = True) -> None:
 
 
 @pytest.mark.parametrize("root", [TRUTH, STORY])
-def test_a_whole_dispute_is_won_by_the_truth(game: ToyTable, root: object) -> None:
+def test_a_whole_dispute_is_won_by_the_truth(game: ToyTable, root: Value) -> None:
     """Down to the step, whoever proposes; then the game resolves for the truth."""
-    assert root in (TRUTH, STORY)
-    game.root(root)  # type: ignore[arg-type]
+    game.root(root)
     play_out(game)
     assert max(claim.position.depth for claim in game.game().claims) == game.rules.max_depth
     game.reference.now += game.rules.max_clock

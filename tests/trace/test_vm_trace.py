@@ -33,7 +33,7 @@ def slow_states(fault: VmFault | None = None) -> list[StateHash]:
     for step in range(1, STEPS + 1):
         machine.run(1)
         if fault is not None and step == fault.after_step:
-            machine.flip_bit(fault.target)  # type: ignore[arg-type]
+            machine.flip_bit(fault.target)
         hashes.append(machine.state_hash())
     return hashes
 
@@ -98,7 +98,7 @@ def test_a_tree_too_small_is_an_error() -> None:
 
 def test_a_machine_that_stops_is_an_error() -> None:
     class Broken(ToyMachine):
-        def fork(self) -> ToyMachine:
+        def fork(self) -> Broken:
             copy = Broken(self.node_count)
             copy.state, copy.local, copy.known = self.state, self.local, self.known
             return copy

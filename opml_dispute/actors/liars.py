@@ -1,0 +1,388 @@
+"""
+Liars, made by fault injection: one flipped bit, and all the rest honest.
+
+A `Fault` flips one bit between two instructions of one node's VM run. `Liar.tell` runs that node with the fault, reads
+the tensors it leaves behind, and lets the native engine continue from there: a `Story`. Its state roots and its VM
+states agree with each other everywhere, and the program exits with 0 over the story's own roots, so nothing but that
+one instruction gives it away. `Story.trace` is what the honest function plays a liar's game with.
+
+Not every flip is a lie. Many change nothing, some break the program, some leave the tensors: `UselessFault` says
+which. `Liar.find` searches, by seed, for one that serves; with `changes_prediction` as the goal, for one that turns
+the answer.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from opml_dispute.engine.inference import Inference
+from opml_dispute.engine.vm import FaultKind, FaultTarget, Machine, VmError
+from opml_dispute.errors import OpmlError
+from opml_dispute.game.depths import Depths
+from opml_dispute.model.program import Program
+from opml_dispute.primitives import StateRoot
+from opml_dispute.trace.provider import TraceError
+from opml_dispute.trace.split import SEGMENT_LOG2_SIZE, NodeFault, SplitTrace, SubgameProgress
+from opml_dispute.trace.vm import VmFault, VmTrace
+
+SEGMENT_BASE: Final = 0x0000_7000_0000_0000
+TENSORS: Final = range(SEGMENT_BASE + 0xB0_0000_0000, SEGMENT_BASE + 0x100_0000_0000)
+"""VM addresses of OUTPUT and ARENA: what a node may write."""
+
+STARTING_ROOT, DISPUTED_ROOT = 2, 3
+OVERRIDE_ALIGNMENT: Final = 8
+"""No element is wider, so a range of whole 8-byte words never cuts one."""
+
+Outputs = Mapping[str, npt.NDArray[np.generic]]
+Goal = Callable[[Outputs, Outputs], bool]
+"""Whether the wrong outputs (second) are wrong in the way that is wanted, given the right ones (first)."""
+
+
+class UselessFault(OpmlError):
+    """A fault that makes no lie that could be told to the end."""
+
+    hint = "try another bit, step or node, or let a seed find one"
+
+
+class NoFaultFound(OpmlError):
+    """The search gave up."""
+
+    hint = "allow more attempts, or start from another seed"
+
+
+class FaultSyntax(OpmlError):
+    """A fault that cannot be read."""
+
+    hint = "write NODE:STEP:PLACE.BIT, for example 3:1200:f4.30; PLACE is r0…r31, f0…f31, hi, lo or an address"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One flipped bit: after `after_step` instructions of node `node_index`'s VM run."""
+
+    node_index: int
+    after_step: int
+    target: FaultTarget
+
+    @classmethod
+    def parse(cls, text: str) -> Fault:
+        """
+        From the form that `str` gives: "3:1200:f4.30". Raises `FaultSyntax`.
+        """
+        match = re.fullmatch(r"(\d+):(\d+):(.+)\.(\d+)", text)
+        if match is None:
+            raise FaultSyntax(f"cannot read the fault {text!r}")
+        node, step, place, bit = match.groups()
+        return cls(int(node), int(step), _parse_target(place, int(bit), text))
+
+    def __str__(self) -> str:
+        return f"{self.node_index}:{self.after_step}:{place_name(self.target)}.{self.target.bit}"
+
+
+_PLAIN_PLACES: Final = {"hi": FaultKind.HI, "lo": FaultKind.LO, "pc": FaultKind.PC}
+_REGISTERS: Final = {"r": FaultKind.REGISTER, "f": FaultKind.FLOAT_REGISTER}
+
+
+def place_name(target: FaultTarget) -> str:
+    """
+    Where a target's bit is, in a word.
+
+    >>> place_name(FaultTarget(FaultKind.FLOAT_REGISTER, 4, 30))
+    'f4'
+    """
+    for prefix, kind in _REGISTERS.items():
+        if target.kind == kind:
+            return f"{prefix}{target.index}"
+    for name, kind in _PLAIN_PLACES.items():
+        if target.kind == kind:
+            return name
+    return f"0x{target.index & ~7:x}"
+
+
+def _parse_target(place: str, bit: int, text: str) -> FaultTarget:
+    """The counterpart of `place_name`."""
+    target = None
+    if place in _PLAIN_PLACES:
+        target = FaultTarget(_PLAIN_PLACES[place], bit=bit)
+    elif re.fullmatch(r"[rf]\d+", place):
+        target = FaultTarget(_REGISTERS[place[0]], int(place[1:]), bit)
+    elif re.fullmatch(r"0x[0-9a-f]{1,16}", place):
+        target = FaultTarget(FaultKind.MEMORY, int(place, 16) & ~7, bit)
+    width = 32 if place[0] == "f" else 64
+    if target is None or bit >= width or (target.kind in _REGISTERS.values() and target.index > 31):
+        raise FaultSyntax(f"no bit of the machine is called {place}.{bit}, in the fault {text!r}")
+    return target
+
+
+def changes_prediction(right: Outputs, wrong: Outputs) -> bool:
+    """Whether the largest element of any output (the class that a classifier names) is another one, and a number."""
+    for name, array in right.items():
+        if array.size > 1 and np.issubdtype(array.dtype, np.floating):
+            told = wrong[name]
+            if np.isfinite(told.astype(np.float64)).all() and (array.argmax(-1) != told.argmax(-1)).any():
+                return True
+    return False
+
+
+def changes_anything(right: Outputs, wrong: Outputs) -> bool:
+    """Any wrong state will do: outputs may even be right, if what lies beside them is not."""
+    return True
+
+
+@dataclass(frozen=True)
+class Story:
+    """A wrong inference that is consistent with itself down to one instruction."""
+
+    program: Program
+    fault: Fault
+    states: Inference
+    """The native run that goes on from the wrong state."""
+
+    exit_step: int
+    """Instructions of the faulty VM run."""
+
+    changed_bytes: int
+    """How many bytes of the node's tensors the fault changed."""
+
+    @property
+    def root_claim(self) -> StateRoot:
+        """The wrong S_n."""
+        return self.states.state_root(self.program.node_count)
+
+    def outputs(self) -> Outputs:
+        """The wrong answer."""
+        return self.states.outputs()
+
+    def trace(self, guest: Machine, *, progress: SubgameProgress | None = None) -> SplitTrace:
+        """What the liar plays by. `guest` stands at the absolute prestate."""
+        vm_fault = VmFault(self.fault.after_step, self.fault.target)
+        return SplitTrace(
+            self.states,
+            guest,
+            node_count=self.program.node_count,
+            fault=NodeFault(self.fault.node_index, vm_fault),
+            progress=progress,
+        )
+
+    def __str__(self) -> str:
+        node = self.program.nodes[self.fault.node_index]
+        fault = self.fault
+        return (
+            f"bit {fault.target.bit} of {place_name(fault.target)} flips after step {fault.after_step:,} "
+            f"of node {fault.node_index} ({node.op_type} {node.name})"
+        )
+
+
+class Liar:
+    """Makes lies about one inference. What it learns about a node's honest run is kept."""
+
+    def __init__(self, program: Program, image: bytes, honest: Inference, guest: Machine) -> None:
+        self.program, self.image, self.honest, self.guest = program, image, honest, guest
+        self._runs: dict[int, _NodeRun] = {}
+
+    def tell(self, fault: Fault) -> Story:
+        """The story that rests on `fault`. Raises `UselessFault` if there is none, with the reason."""
+        run = self._run(fault.node_index)
+        if not 1 <= fault.after_step < run.trace.exit_step:
+            raise UselessFault(
+                f"step {fault.after_step} found, expected 1 to {run.trace.exit_step - 1}: "
+                f"node {fault.node_index} takes {run.trace.exit_step} steps"
+            )
+        changes = run.changes_by(fault)
+        if not changes:
+            raise UselessFault(f"{fault} changes no tensor")
+        after = fault.node_index + 1
+        states = Inference(self.program, self.image, overrides={after: changes})
+        wrong = states.state_root(after)
+        told = run.trace_with(fault, disputed=wrong)
+        try:
+            exit_code = told.exit_code
+        except TraceError as error:
+            raise UselessFault(f"{fault} breaks the program: {error}") from error
+        if exit_code != 0:
+            raise UselessFault(f"{fault} changes more than the tensors: the program exits with {exit_code}")
+        if states.state_root(self.program.node_count) == self.honest.state_root(self.program.node_count):
+            raise UselessFault(f"{fault} is forgotten before the end: S_{self.program.node_count} is right")
+        changed = sum(len(data) for _, data in changes)
+        return Story(self.program, fault, states, told.exit_step, changed)
+
+    def find(
+        self,
+        seed: int,
+        *,
+        goal: Goal = changes_anything,
+        node_index: int | None = None,
+        attempts: int = 400,
+        tell: Callable[[int], None] = lambda attempt: None,
+    ) -> Story:
+        """
+        A story that meets `goal`, the same for the same seed. `tell` hears of each attempt.
+
+        Raises `NoFaultFound`.
+        """
+        right = self.honest.outputs()
+        for attempt, fault in zip(range(attempts), self._candidates(seed, node_index), strict=False):
+            tell(attempt)
+            try:
+                story = self.tell(fault)
+            except UselessFault:
+                continue
+            if goal(right, story.outputs()):
+                return story
+        raise NoFaultFound(f"none of {attempts} faults from seed {seed} makes the lie that is wanted")
+
+    def _candidates(self, seed: int, node_index: int | None) -> Iterator[Fault]:
+        """Faults without end, most of them about to be stored in a tensor: others rarely come to anything."""
+        chance = random.Random(seed)
+        while True:
+            node = chance.randrange(self.program.node_count) if node_index is None else node_index
+            run = self._run(node)
+            step = chance.randrange(1, run.trace.exit_step)
+            if chance.random() < 0.75:
+                fault = run.next_store(step, chance)
+                if fault is not None:
+                    yield fault
+            elif chance.random() < 0.5:
+                yield Fault(
+                    node, step, FaultTarget(FaultKind.FLOAT_REGISTER, chance.randrange(32), chance.randrange(32))
+                )
+            else:
+                yield Fault(node, step, FaultTarget(FaultKind.REGISTER, chance.randrange(1, 32), chance.randrange(32)))
+
+    def _run(self, node_index: int) -> _NodeRun:
+        if not 0 <= node_index < self.program.node_count:
+            raise UselessFault(f"node {node_index} found, expected 0 to {self.program.node_count - 1}")
+        if node_index not in self._runs:
+            self._runs[node_index] = _NodeRun(self, node_index)
+        return self._runs[node_index]
+
+
+class _NodeRun:
+    """The VM run of one node from the honest S_i: what faults are put into."""
+
+    def __init__(self, liar: Liar, node_index: int) -> None:
+        self.node_index = node_index
+        self.program = liar.program
+        self.depth = Depths.for_model(liar.program.node_count, liar.program.step_bound).execution
+        self.start = liar.guest.fork()
+        root = liar.honest.state_root(node_index)
+        self.start.set_local(STARTING_ROOT, root)
+        self.start.set_local(DISPUTED_ROOT, liar.honest.state_root(node_index + 1))
+        self.start.add_subtree(root, SEGMENT_LOG2_SIZE, liar.honest.blocks_at(node_index))
+        self.trace = VmTrace(self.start, depth=self.depth)
+
+    def trace_with(self, fault: Fault, *, disputed: StateRoot) -> VmTrace[Machine]:
+        """The run with the fault in it, over another disputed root."""
+        machine = self.start.fork()
+        machine.set_local(DISPUTED_ROOT, disputed)
+        return VmTrace(machine, depth=self.depth, fault=VmFault(fault.after_step, fault.target))
+
+    @cached_property
+    def live(self) -> Sequence[tuple[int, int]]:
+        """(offset, size in bytes) of each tensor block that holds something after the node."""
+        return [
+            (block.offset, block.size_bytes)
+            for block in self.program.blocks
+            if block.born_node <= self.node_index
+            and (block.freed_node is None or block.freed_node > self.node_index)
+            and SEGMENT_BASE + block.offset in TENSORS
+        ]
+
+    @cached_property
+    def right_tensors(self) -> Sequence[bytes]:
+        """Those blocks after the honest run."""
+        return self._tensors(self.trace.machine_at(self.trace.exit_step))
+
+    def _tensors(self, machine: Machine) -> Sequence[bytes]:
+        return [machine.read(SEGMENT_BASE + offset, size) for offset, size in self.live]
+
+    def changes_by(self, fault: Fault) -> list[tuple[int, bytes]]:
+        """
+        What the fault changes in the node's tensors: (segment offset, big-endian bytes).
+
+        Raises `UselessFault` if the program does not come to its end.
+        """
+        # The honest snapshot before the fault serves: nothing has been different until then.
+        machine = self.trace.machine_at(fault.after_step)
+        try:
+            machine.flip_bit(fault.target)
+            stop = machine.run((1 << self.depth) - fault.after_step)
+            if not machine.exited or machine.exit_code not in (0, 1):
+                raise UselessFault(f"{fault} breaks the program: {stop}")
+            wrong = self._tensors(machine)
+        except VmError as error:  # memory that nobody knows: the fault put an address, or a root, astray
+            raise UselessFault(f"{fault} breaks the program: {error}") from error
+        changes = []
+        for (offset, _), right_bytes, wrong_bytes in zip(self.live, self.right_tensors, wrong, strict=True):
+            changes += [(offset + start, data) for start, data in changed_ranges(right_bytes, wrong_bytes)]
+        return changes
+
+    def next_store(self, step: int, chance: random.Random) -> Fault | None:
+        """A fault in what one of the next instructions is about to store in a tensor, if one stores there soon."""
+        machine = self.trace.machine_at(step)
+        for _ in range(2048):
+            if machine.exited:
+                return None
+            target = _about_to_store(machine, chance)
+            if target is not None:
+                return Fault(self.node_index, machine.step, target)
+            machine.run(1)
+        return None
+
+
+def changed_ranges(right: bytes, wrong: bytes) -> list[tuple[int, bytes]]:
+    """
+    Where `wrong` differs from `right`, in whole 8-byte words: (offset, what `wrong` has there).
+
+    >>> changed_ranges(bytes(24), bytes(9) + b"x" + bytes(14))
+    [(8, b'\\x00x\\x00\\x00\\x00\\x00\\x00\\x00')]
+    """
+    differs = np.flatnonzero(np.frombuffer(right, np.uint8) != np.frombuffer(wrong, np.uint8)) // OVERRIDE_ALIGNMENT
+    words = np.unique(differs)
+    if not words.size:
+        return []
+    ranges = np.split(words, np.flatnonzero(np.diff(words) > 1) + 1)
+    return [
+        (
+            int(run[0]) * OVERRIDE_ALIGNMENT,
+            wrong[int(run[0]) * OVERRIDE_ALIGNMENT : (int(run[-1]) + 1) * OVERRIDE_ALIGNMENT],
+        )
+        for run in ranges
+    ]
+
+
+_STORES: Final = {0x28: 8, 0x29: 16, 0x2B: 32, 0x3F: 64}
+"""Opcode of sb, sh, sw, sd: bits stored."""
+
+_SWC1, _COP1X, _SWXC1 = 0x39, 0x13, 0x08
+
+
+def _about_to_store(machine: Machine, chance: random.Random) -> FaultTarget | None:
+    """A bit of the register that the next instruction stores in a tensor; None if it does no such thing."""
+    word = int.from_bytes(machine.read(machine.pc, 4), "big")
+    opcode, rs, rt, rd = word >> 26, word >> 21 & 31, word >> 16 & 31, word >> 11 & 31
+    registers = machine.registers()
+    address = registers[rs] + ((word & 0xFFFF) ^ 0x8000) - 0x8000
+    if opcode == _COP1X and word & 0x3F == _SWXC1:
+        address = registers[rs] + registers[rt]
+        return FaultTarget(FaultKind.FLOAT_REGISTER, rd, _float_bit(chance)) if address in TENSORS else None
+    if address not in TENSORS:
+        return None
+    if opcode == _SWC1:
+        return FaultTarget(FaultKind.FLOAT_REGISTER, rt, _float_bit(chance))
+    if opcode in _STORES and rt != 0:
+        return FaultTarget(FaultKind.REGISTER, rt, chance.randrange(_STORES[opcode]))
+    return None
+
+
+def _float_bit(chance: random.Random) -> int:
+    """A bit of a binary32 number, mostly one that weighs something: sign, exponent, first of the mantissa."""
+    return chance.randrange(20, 32) if chance.random() < 0.7 else chance.randrange(20)

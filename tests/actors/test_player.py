@@ -1,0 +1,94 @@
+"""The player's loop: stateless, patient, and not upset by a refusal."""
+
+from __future__ import annotations
+
+import pytest
+
+from opml_dispute.actors.actions import Action, Move, ResolveClaim, ResolveGame, Step
+from opml_dispute.actors.player import ActionRefused, Round, play, play_round
+from opml_dispute.game.claim import GameStatus
+from opml_dispute.primitives import StateRoot
+from opml_dispute.trace.provider import TraceError
+from opml_dispute.trace.split import SplitTrace
+from tests.alphabet import ToyInference, ToyMachine
+from tests.builders import HONEST, LIE, MALLORY, STORY, TRUTH, Seat, ToyTable, Value
+
+
+@pytest.mark.parametrize("root", [TRUTH, STORY, LIE])
+def test_two_players_play_to_the_end(root: Value) -> None:
+    """Each is made anew for every round, as if it had just been killed; the truth wins all the same."""
+    table = ToyTable()
+    table.root(root)
+    reference = table.reference
+    honest, liar = Seat(reference, HONEST), Seat(reference, MALLORY)
+    while reference.status == 0:
+        node_count = table.node_count
+        truth = SplitTrace(ToyInference(0, node_count), ToyMachine(node_count), node_count=node_count)
+        rounds = [play_round(honest, truth), play_round(liar, table.story)]
+        if all(not round_.done for round_ in rounds):
+            reference.now += 3_600
+    expected = GameStatus.DEFENDER_WINS if root is TRUTH else GameStatus.CHALLENGER_WINS
+    assert reference.status == expected
+    assert reference.credits[HONEST] > reference.deposits[HONEST] or root is TRUTH
+
+
+def test_the_liars_step_is_refused() -> None:
+    """At the fault the chain's own run shows the truth, so the liar has no step to make."""
+    table = ToyTable()
+    table.root(TRUTH)
+    honest, liar = Seat(table.reference, HONEST), Seat(table.reference, MALLORY)
+    refused: list[tuple[Action, ActionRefused]] = []
+    for _ in range(20):
+        play_round(honest, table.truth)
+        refused += play_round(liar, table.story).refused
+    assert refused
+    assert all(isinstance(action, Step) and "ValidStep" in str(error) for action, error in refused)
+
+
+def test_play_waits_until_the_game_is_over() -> None:
+    table = ToyTable()
+    table.root(LIE)
+    reference = table.reference
+    rounds: list[Round] = []
+
+    def wait() -> None:
+        reference.now += 100_000
+
+    ended = play(Seat(reference, HONEST), table.truth, wait=wait, tell=rounds.append)
+    assert ended.status == GameStatus.CHALLENGER_WINS
+    kinds = [type(action) for round_ in rounds for action in round_.done]
+    assert kinds == [Move, ResolveClaim, ResolveClaim, ResolveGame]
+    assert any(round_.is_idle for round_ in rounds)
+
+
+def test_a_late_step_comes_before_settling() -> None:
+    """A step has no clock: even when everything could be settled, it still turns the game."""
+    table = ToyTable()
+    table.root(STORY)
+    honest, liar = Seat(table.reference, HONEST), Seat(table.reference, MALLORY)
+    max_depth = table.rules.max_depth
+    while not [claim for claim in table.game().claims if claim.position.depth == max_depth]:
+        play_round(honest, table.truth)
+        play_round(liar, table.story)
+    table.reference.now += table.rules.max_clock
+    done = play_round(honest, table.truth).done
+    assert isinstance(done[0], Step)
+    assert isinstance(done[-1], ResolveGame)
+    assert table.game().status == GameStatus.CHALLENGER_WINS
+
+
+def test_who_knows_nothing_can_still_settle() -> None:
+    """Without a trace the claims are only counted; without anything to settle the error is raised."""
+
+    class Ignorant(ToyInference):
+        def state_root(self, t: int) -> StateRoot:
+            raise TraceError("unknown")
+
+    table = ToyTable()
+    table.root(LIE)
+    ignorant = SplitTrace(Ignorant(0, 5), ToyMachine(5), node_count=5)
+    with pytest.raises(TraceError, match="unknown"):
+        play_round(Seat(table.reference, MALLORY), ignorant)
+    table.reference.now += table.rules.max_clock
+    play_round(Seat(table.reference, MALLORY), ignorant)
+    assert table.game().status == GameStatus.DEFENDER_WINS
