@@ -123,12 +123,24 @@ def _parse_target(place: str, bit: int, text: str) -> FaultTarget:
 
 
 def changes_prediction(right: Outputs, wrong: Outputs) -> bool:
-    """Whether the largest element of any output (the class that a classifier names) is another one, and a number."""
+    """
+    Whether some output's largest element (the class that a classifier names) is clearly another one.
+
+    Clearly: every number is finite, and the wrong class stands above the right one at least half as far as the right
+    one stood above it.
+    """
     for name, array in right.items():
-        if array.size > 1 and np.issubdtype(array.dtype, np.floating):
-            told = wrong[name]
-            if np.isfinite(told.astype(np.float64)).all() and (array.argmax(-1) != told.argmax(-1)).any():
-                return True
+        if array.size < 2 or not np.issubdtype(array.dtype, np.floating):
+            continue
+        before = array.reshape(-1, array.shape[-1]).astype(np.float64)
+        after = wrong[name].reshape(before.shape).astype(np.float64)
+        if not np.isfinite(after).all():
+            continue
+        rows = np.arange(len(before))
+        was, now = before.argmax(-1), after.argmax(-1)
+        lead, lead_now = before[rows, was] - before[rows, now], after[rows, now] - after[rows, was]
+        if ((was != now) & (lead_now > 0) & (lead_now >= lead / 2)).any():
+            return True
     return False
 
 
@@ -149,8 +161,8 @@ class Story:
     exit_step: int
     """Instructions of the faulty VM run."""
 
-    changed_bytes: int
-    """How many bytes of the node's tensors the fault changed."""
+    changes: tuple[tuple[int, bytes], ...]
+    """What the fault changes in the node's tensors: (segment offset, big-endian bytes), whole words."""
 
     @property
     def root_claim(self) -> StateRoot:
@@ -211,8 +223,7 @@ class Liar:
             raise UselessFault(f"{fault} changes more than the tensors: the program exits with {exit_code}")
         if states.state_root(self.program.node_count) == self.honest.state_root(self.program.node_count):
             raise UselessFault(f"{fault} is forgotten before the end: S_{self.program.node_count} is right")
-        changed = sum(len(data) for _, data in changes)
-        return Story(self.program, fault, states, told.exit_step, changed)
+        return Story(self.program, fault, states, told.exit_step, tuple(changes))
 
     def find(
         self,

@@ -1,0 +1,160 @@
+"""Liars made by one flipped bit of the real VM: how good their stories are, and that they lose all the same."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from opml_dispute.actors.actions import Step
+from opml_dispute.actors.liars import (
+    Fault,
+    FaultSyntax,
+    NoFaultFound,
+    Story,
+    UselessFault,
+    changed_ranges,
+    changes_prediction,
+)
+from opml_dispute.actors.player import play_round
+from opml_dispute.engine.vm import FaultKind, FaultTarget
+from opml_dispute.game.claim import GameStatus
+from opml_dispute.game.rules import outputs_of
+from tests.builders import HONEST, MALLORY, Seat, snapshot
+from tests.digits import DigitsTable, digits_liar, digits_program, guest, honest_inference, honest_table
+
+
+def play_out(table: DigitsTable, story: Story) -> list[Step]:
+    """Both play until the game is over; the honest steps."""
+    liar_trace = story.trace(guest())
+    honest, liar = Seat(table.reference, HONEST), Seat(table.reference, MALLORY)
+    steps: list[Step] = []
+    while table.reference.status == 0:
+        ours, theirs = play_round(honest, table.truth), play_round(liar, liar_trace)
+        assert not ours.refused
+        steps += [action for action in ours.done if isinstance(action, Step)]
+        if not ours.done and not theirs.done:
+            table.reference.now += table.reference.rules.max_clock
+    return steps
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_lying_proposer_is_beaten_by_one_step(seed: int) -> None:
+    """The chain runs the instruction at the flipped bit, and every bond of the liar's goes to the honest side."""
+    story = digits_liar().find(seed)
+    table = DigitsTable(story.root_claim, MALLORY)
+    steps = play_out(table, story)
+    game = snapshot(table.reference)
+    assert game.status == GameStatus.CHALLENGER_WINS
+    assert len(steps) == 1
+    leaf = game.claims[steps[0].claim_index]
+    outputs = outputs_of(game, leaf.index)
+    assert outputs.node_index(game) == story.fault.node_index
+    local = leaf.position.within_subtree(game.depths.execution_root).index_at_depth
+    assert (local + 1 if steps[0].is_attack else local + 2) == story.fault.after_step
+    assert table.reference.credits == {HONEST: sum(table.reference.deposits.values())}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_lying_challenger_loses_every_bond(seed: int) -> None:
+    """An honest proposal, attacked all the way down by a story without a hole but one."""
+    story = digits_liar().find(seed)
+    table = honest_table()
+    play_out(table, story)
+    game = snapshot(table.reference)
+    assert game.status == GameStatus.DEFENDER_WINS
+    assert max(claim.position.depth for claim in game.claims) == game.depths.max
+    assert table.reference.credits == {HONEST: sum(table.reference.deposits.values())}
+
+
+def test_a_story_agrees_with_itself() -> None:
+    """Over its own roots the program exits with 0 at every node: nothing but the flipped bit gives it away."""
+    story = digits_liar().find(seed=1)
+    trace = story.trace(guest())
+    program, fault = digits_program(), story.fault
+    honest = honest_inference()
+    for t in range(program.node_count + 1):
+        assert (story.states.state_root(t) == honest.state_root(t)) == (t <= fault.node_index)
+    table = DigitsTable(story.root_claim, MALLORY)
+    play_out(table, story)
+    game = snapshot(table.reference)
+    roots = [claim for claim in game.claims if claim.position.depth == game.depths.execution_root]
+    for claim in roots:
+        outputs = outputs_of(game, claim.index)
+        own = outputs.disputed.root == story.states.state_root(fault.node_index + 1)
+        assert trace.vm_trace(game, outputs).exit_code == (0 if own else 1)
+        truth = table.truth.vm_trace(game, outputs)
+        assert truth.exit_code == (1 if own else 0)
+
+
+def test_a_fault_that_turns_the_prediction() -> None:
+    """What the demo shows: another digit, found in seconds, the same for the same seed."""
+    right = honest_inference().outputs()
+    story = digits_liar().find(seed=7, goal=changes_prediction)
+    (name,) = right
+    assert right[name].argmax() != story.outputs()[name].argmax()
+    assert digits_liar().find(seed=7, goal=changes_prediction).fault == story.fault
+
+
+def test_only_tensors_are_changed() -> None:
+    story = digits_liar().find(seed=3)
+    assert story.changes
+    for offset, data in story.changes:
+        blocks = [
+            block
+            for block in digits_program().blocks
+            if block.offset <= offset and offset + len(data) <= block.offset + (1 << block.log2_size)
+        ]
+        assert blocks
+        assert all(block.offset >= 0xB0_0000_0000 for block in blocks)
+
+
+def test_an_explicit_fault_tells_the_same_story() -> None:
+    found = digits_liar().find(seed=2)
+    told = digits_liar().tell(Fault.parse(str(found.fault)))
+    assert told.root_claim == found.root_claim
+
+
+def test_useless_faults_say_why() -> None:
+    """A flip that nothing reads, one of the stack pointer, one after the end."""
+    liar = digits_liar()
+    steps = liar.find(seed=0).exit_step
+    with pytest.raises(UselessFault, match="changes no tensor"):
+        liar.tell(Fault(0, 1, FaultTarget(FaultKind.HI, bit=3)))
+    with pytest.raises(UselessFault, match="breaks the program"):
+        liar.tell(Fault(0, 2000, FaultTarget(FaultKind.PC, bit=1)))
+    with pytest.raises(UselessFault, match=r"expected 1 to \d+"):
+        liar.tell(Fault(0, 10**9 + steps, FaultTarget(FaultKind.HI, bit=3)))
+    with pytest.raises(UselessFault, match="node 99 found, expected 0 to 14"):
+        liar.tell(Fault(99, 1, FaultTarget(FaultKind.HI, bit=3)))
+
+
+def test_a_search_can_fail() -> None:
+    with pytest.raises(NoFaultFound, match="none of 3 faults from seed 0"):
+        digits_liar().find(seed=0, goal=lambda right, wrong: False, attempts=3)
+
+
+@pytest.mark.parametrize("text", ["3:1200:f4.30", "0:1:hi.63", "14:9:0x70b000000000.7", "2:77:r31.0", "1:2:pc.2"])
+def test_faults_read_as_they_are_written(text: str) -> None:
+    assert str(Fault.parse(text)) == text
+
+
+@pytest.mark.parametrize("text", ["", "3:4", "3:4:f4", "3:4:f32.1", "3:4:f4.32", "3:4:r1.64", "3:4:x1.2", "-1:4:r1.2"])
+def test_nonsense_is_not_a_fault(text: str) -> None:
+    with pytest.raises(FaultSyntax):
+        Fault.parse(text)
+
+
+def test_prediction_changes_only_if_another_class_clearly_leads() -> None:
+    right = {"p": np.array([[0.1, 0.8, 0.1]], np.float32)}
+    assert changes_prediction(right, {"p": np.array([[0.9, 0.05, 0.05]], np.float32)})
+    assert not changes_prediction(right, right)
+    assert not changes_prediction(right, {"p": np.array([[0.4, 0.3, 0.3]], np.float32)})
+    assert not changes_prediction(right, {"p": np.array([[np.nan, 0.0, 1.0]], np.float32)})
+
+
+def test_changed_ranges_are_whole_words() -> None:
+    right = bytes(40)
+    wrong = bytes(7) + b"\1\2" + bytes(20) + b"\3" + bytes(10)
+    assert changed_ranges(right, wrong) == [(0, wrong[:16]), (24, wrong[24:32])]
+    assert changed_ranges(right, right) == []
+    assert changed_ranges(bytes(4), b"\0\0\0\1") == [(0, b"\0\0\0\1")]
