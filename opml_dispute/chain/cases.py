@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from opml_dispute.actors.liars import Liar
 from opml_dispute.chain.contracts import RegisteredModel, RequestRecord
 from opml_dispute.chain.deploy import System
 from opml_dispute.chain.models import ModelStore
@@ -98,6 +99,10 @@ class Case:
     def trace(self, progress: SubgameProgress | None = None) -> SplitTrace:
         """The truth."""
         return SplitTrace(self.inference, guest_machine(), node_count=self.program.node_count, progress=progress)
+
+    def liar(self) -> Liar:
+        """One who could lie about it."""
+        return Liar(self.program, self.image, self.inference, guest_machine())
 
     @property
     def final_root(self) -> StateRoot:

@@ -8,15 +8,17 @@ caches, so a player can be killed anywhere and started again. A liar plays by th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from opml_dispute.actors.actions import Action, Move, Step
 from opml_dispute.actors.honest import Plan, consider
+from opml_dispute.actors.player import ActionRefused
 from opml_dispute.actors.words import short_hex, subject
 from opml_dispute.chain.contracts import FaultDisputeGame, PreimageOracle
 from opml_dispute.chain.deploy import System
 from opml_dispute.chain.intents import Intent
+from opml_dispute.chain.reverts import Reverted
 from opml_dispute.chain.rpc import Head
 from opml_dispute.chain.sender import Receipt
 from opml_dispute.chain.settle import resolution_intent
@@ -91,6 +93,32 @@ class Table:
         oracle = PreimageOracle(self.system.games.constants(self.address).preimage_oracle)
         context = outputs_of(game, step.claim_index).local_context
         return self.system.rpc.read(oracle.part_ok(local_key(read.ident, self.address, context), read.offset))
+
+
+class Seat:
+    """
+    A table as `actors.player` wants it: what a player decides is handed to `act`, intent by intent.
+
+    What the chain refuses becomes `ActionRefused`: somebody was faster, or the player is a liar.
+    """
+
+    def __init__(self, table: Table, act: Callable[[Intent], object]) -> None:
+        self.table, self.act = table, act
+        self._seen: tuple[Game, int] | None = None
+
+    def snapshot(self) -> tuple[Game, int]:
+        """The game now, and the chain's time."""
+        self._seen = self.table.snapshot()
+        return self._seen
+
+    def send(self, action: Action) -> None:
+        """Raises `ActionRefused`."""
+        game, now_s = self._seen or self.snapshot()
+        try:
+            for intent in self.table.intents(game, now_s, [action]):
+                self.act(intent)
+        except Reverted as error:
+            raise ActionRefused(str(error), hint=error.hint) from error
 
 
 def move_intent(contract: FaultDisputeGame, game: Game, now_s: int, move: Move, bond_wei: int) -> Intent:

@@ -188,6 +188,18 @@ class Verifier:
         return bytes(self._evm.message_call(sender, self.oracle, _call_data(self._oracle_abi, function, *arguments)))
 
 
+class VerifierPair:
+    """A `fpvm.vectors.Stepper` for files that mix vectors of both state versions."""
+
+    def __init__(self) -> None:
+        """Deploys a base and an ML verifier; raises what `Verifier` raises."""
+        self._verifiers = {ml: Verifier(ml=ml) for ml in (False, True)}
+
+    def step_vector(self, vector: Vector) -> StateHash | None:
+        """A vector's step, by the verifier of its state version."""
+        return self._verifiers[vector.ml].step_vector(vector)
+
+
 def _call_data(artifact: Artifact, function: str, *arguments: Any) -> bytes:
     signature = artifact.functions[function]
     return signature.selector + encode(signature.inputs, arguments)

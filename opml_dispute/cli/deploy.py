@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 
@@ -17,10 +19,12 @@ from opml_dispute.cli.options import ChainOptions, SendingOptions, json_option, 
 from opml_dispute.cli.output import Output, ether
 from opml_dispute.cli.session import Declined, load_account, open_rpc
 
+F = TypeVar("F", bound=Callable[..., Any])
+
 _DEFAULT = Times()
 
 
-def _time(name: str, default_s: int, help_: str):  # type: ignore[no-untyped-def]
+def _time(name: str, default_s: int, help_: str) -> Callable[[F], F]:
     return click.option(name, type=Seconds(), default=default_s, show_default=f"{default_s} s", help=help_)
 
 

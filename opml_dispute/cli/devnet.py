@@ -114,7 +114,7 @@ def stop(output: Output) -> None:
     output.fact(stopped=True, url=chain.anvil.url, pid=chain.anvil.pid)
 
 
-class Seconds(click.ParamType):
+class Seconds(click.ParamType[int]):
     """A time span: 90, 90s, 15min, 2h, 3d."""
 
     name = "time"

@@ -6,13 +6,12 @@ import time
 
 import click
 
-from opml_dispute.actors.actions import Action, Move
-from opml_dispute.actors.player import ActionRefused, play_round
+from opml_dispute.actors.actions import Move
+from opml_dispute.actors.player import play_round
 from opml_dispute.actors.words import short_hex
 from opml_dispute.chain.contracts import FaultDisputeGame
 from opml_dispute.chain.games import parse_address
-from opml_dispute.chain.play import Look, Table, move_intent
-from opml_dispute.chain.reverts import Reverted
+from opml_dispute.chain.play import Look, Seat, Table, move_intent
 from opml_dispute.chain.rpc import RpcUnreachable
 from opml_dispute.chain.settle import (
     STATUS_WORDS,
@@ -35,7 +34,6 @@ from opml_dispute.cli.options import (
 from opml_dispute.cli.output import Output, duration, ether
 from opml_dispute.cli.session import Session, open_case_of
 from opml_dispute.errors import OpmlError
-from opml_dispute.game.claim import Game
 from opml_dispute.game.bond import required_bond_wei
 from opml_dispute.game.rules import check_move
 from opml_dispute.primitives import Address, Hash32
@@ -221,30 +219,9 @@ def _play(session: Session, table: Table, look: Look) -> bool:
     return bool(look.plan.actions)
 
 
-class _Seat:
-    """A game and a session as `actors.player` wants them: what it decides is said and sent."""
-
-    def __init__(self, session: Session, table: Table) -> None:
-        self.session, self.table = session, table
-        self.seen: tuple[Game, int] | None = None
-
-    def snapshot(self) -> tuple[Game, int]:
-        """The game now."""
-        self.seen = self.table.snapshot()
-        return self.seen
-
-    def send(self, action: Action) -> None:
-        """Raises `ActionRefused` for what the chain refuses."""
-        assert self.seen is not None
-        try:
-            self.session.send_all(self.table.intents(*self.seen, [action]))
-        except Reverted as error:
-            raise ActionRefused(str(error), hint=error.hint) from error
-
-
 def _watch(session: Session, table: Table, interval_s: float) -> None:
     """Round after round until the game is over. A node that does not answer is waited for, not given up on."""
-    seat = _Seat(session, table)
+    seat = Seat(table, lambda intent: session.send_all([intent]))
     while True:
         try:
             result = play_round(seat, table.trace)

@@ -7,9 +7,7 @@ that a wrong shape or type is named before anything runs. `image_of` lays them o
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,44 +15,10 @@ import click
 import numpy as np
 import numpy.typing as npt
 
-from opml_dispute.errors import OpmlError
-from opml_dispute.model.opcodes import DType
-from opml_dispute.model.program import TensorSpec
+from opml_dispute.chain.images import BadInput, Slot
 from opml_dispute.models import digit_samples
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-class BadInput(OpmlError):
-    """An input that cannot be read, or is not what the model takes."""
-
-
-@dataclass(frozen=True)
-class Slot:
-    """What the model wants for one input."""
-
-    name: str
-    dtype: DType
-    shape: tuple[int, ...]
-    offset: int
-    """Bytes from the start of the input image."""
-
-
-def slots_of(specs: Sequence[TensorSpec]) -> list[Slot]:
-    """The inputs, or outputs, of a program."""
-    base = min((spec.offset for spec in specs), default=0)
-    return [Slot(spec.name, spec.dtype, tuple(spec.shape), spec.offset - base) for spec in specs]
-
-
-def slots_from_json(text: str) -> list[Slot]:
-    """The inputs, or outputs, as a registration describes them. Raises `BadInput`."""
-    try:
-        return [Slot(s["name"], DType[s["dtype"]], tuple(s["shape"]), int(s["offset"])) for s in json.loads(text)]
-    except (ValueError, KeyError, TypeError):
-        raise BadInput(
-            "the registered model does not describe its inputs in a way we can read",
-            hint="give a ready input image with --input-image FILE",
-        ) from None
 
 
 def input_options(command: F) -> F:
@@ -125,13 +89,3 @@ def _checked(slot: Slot, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
             hint="reshape it, or compile the model for that shape with --dim",
         )
     return array
-
-
-def image_of(slots: Sequence[Slot], arrays: Mapping[str, npt.NDArray[Any]], size_bytes: int) -> bytes:
-    """The INPUT section's content from offset 0: big-endian tensors at their places."""
-    image = bytearray(size_bytes)
-    for slot in slots:
-        array = np.ascontiguousarray(arrays[slot.name])
-        words = array.view(f"u{array.dtype.itemsize}").astype(f">u{array.dtype.itemsize}").tobytes()
-        image[slot.offset : slot.offset + len(words)] = words
-    return bytes(image)

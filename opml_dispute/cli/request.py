@@ -18,10 +18,11 @@ from opml_dispute.chain.asking import (
 from opml_dispute.chain.contracts import ZERO_ADDRESS, DigitReader
 from opml_dispute.chain.deploy import System
 from opml_dispute.chain.games import parse_address
+from opml_dispute.chain.images import image_of, slots_from_json
 from opml_dispute.chain.requests import parse_request_id, read_request
 from opml_dispute.chain.samples import READER
 from opml_dispute.cli.faults import fault_option, open_trace
-from opml_dispute.cli.inputs import image_of, input_options, read_inputs, slots_from_json
+from opml_dispute.cli.inputs import input_options, read_inputs
 from opml_dispute.cli.options import (
     ChainOptions,
     ModelOptions,

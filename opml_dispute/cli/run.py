@@ -9,8 +9,9 @@ import click
 import numpy as np
 
 from opml_dispute.chain.cases import run_node_in_vm
+from opml_dispute.chain.images import image_of, slots_of
 from opml_dispute.chain.models import parse_dims, read_model
-from opml_dispute.cli.inputs import image_of, input_options, read_inputs, slots_of
+from opml_dispute.cli.inputs import input_options, read_inputs
 from opml_dispute.cli.options import json_option
 from opml_dispute.cli.output import Output
 from opml_dispute.engine.inference import Inference

@@ -16,6 +16,7 @@ from opml_dispute.chain import devnet
 from opml_dispute.chain.cases import absolute_prestate
 from opml_dispute.chain.contracts import DigitReader
 from opml_dispute.chain.deploy import System, Times, connect, deploy
+from opml_dispute.chain.models import ModelStore
 from opml_dispute.chain.samples import READER, deploy_samples
 from opml_dispute.chain.sender import Receipt, Sender
 from opml_dispute.primitives import Address
@@ -61,6 +62,7 @@ class Stage:
 
     system: System
     parties: dict[str, Party]
+    store: ModelStore
     deploy_gas: int
 
     @property
@@ -91,6 +93,7 @@ class Stage:
                 deployer = parties["deployer"]
                 deployment = deploy(deployer.sender, path, absolute_prestate=absolute_prestate(), times=TIMES)
                 deploy_samples(deployer.sender, deployment, path)
-                yield cls(connect(anvil.rpc, deployment), parties, deployer.tally.gas)
+                system = connect(anvil.rpc, deployment)
+                yield cls(system, parties, ModelStore(Path(folder) / "models"), deployer.tally.gas)
         finally:
             anvil.stop()

@@ -1,9 +1,10 @@
 """
-The OP Stack's dispute tools, as far as a chain can tell: the requests they send, byte for byte, and how they read the answers.
+The OP Stack's dispute tools, as far as a chain can tell: the requests they send, byte for byte, and how they read
+the answers.
 
-Written from their observed behaviour and from nothing of ours: selectors are numbers here, answers are decoded by the types
-those tools expect, strictly, the way Go does. So if one of our contracts renames, retypes or reorders anything that they
-read, this client fails where they would.
+Written from their observed behaviour and from nothing of ours: selectors are numbers here, answers are decoded by
+the types those tools expect, strictly, the way Go does. So if one of our contracts renames, retypes or reorders
+anything that they read, this client fails where they would.
 
 `list_games`, `list_claims`, `list_credits` and `create_game`, `move`, `resolve_claim`, `resolve` are their commands.
 """
@@ -16,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import rlp
+import rlp  # type: ignore[import-untyped]
 from eth_account import Account
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
@@ -163,9 +164,7 @@ class Wire:
                     if "error" in answer:
                         raise ClientError(f"batch element failed: {answer['error']}")
                     raws.append(answer["result"])
-            results += [
-                decode(ask.kinds, bytes.fromhex(raw[2:])) for ask, raw in zip(group, raws, strict=True)
-            ]
+            results += [decode(ask.kinds, bytes.fromhex(raw[2:])) for ask, raw in zip(group, raws, strict=True)]
         return results
 
     def call(self, ask: Ask, block: Any = "latest") -> Any:
@@ -349,10 +348,10 @@ def list_claims(wire: Wire, game: str) -> ListedClaims:
         is_root = record[5] == 1
         if not is_root and record[0] >= index:
             raise ClientError(f"claim {index} has parent {record[0]}")
-    claims = [
-        ListedClaim(index, *record, resolved)
-        for index, (record, (resolved,)) in enumerate(zip(records, flags, strict=True))
-    ]
+    claims = []
+    for index, (record, (resolved,)) in enumerate(zip(records, flags, strict=True)):
+        parent, countered_by, claimant, bond, value, gindex, clock = record
+        claims.append(ListedClaim(index, parent, countered_by, claimant, bond, value, gindex, clock, resolved))
     return ListedClaims(described, max_depth, split_depth, max_clock, starting, resolved_at, claims)
 
 
@@ -383,7 +382,9 @@ def list_credits(wire: Wire, game: str) -> ListedCredits:
     people = {record[2] for record in records} | {record[1] for record in records} | {described[6]}
     wanted = sorted(people - {to_checksum_address(ZERO)})
     found = wire.calls([Ask(weth, WITHDRAWALS, ("uint256", "uint256"), (game, who)) for who in wanted])
-    return ListedCredits(collateral, delay, {who: (amount, at) for who, (amount, at) in zip(wanted, found, strict=True)})
+    return ListedCredits(
+        collateral, delay, {who: (amount, at) for who, (amount, at) in zip(wanted, found, strict=True)}
+    )
 
 
 # ---- transactions ----

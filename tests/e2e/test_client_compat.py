@@ -46,9 +46,7 @@ def test_create_game_finds_its_game_in_the_event(chain: Chain, game: str) -> Non
     assert system.games.constants(FaultDisputeGame(game).address).creator == PROPOSER  # type: ignore[arg-type]
 
 
-def test_list_games_shows_every_game_newest_first(
-    chain: Chain, wire: op.Wire, game: str, request_number: int
-) -> None:
+def test_list_games_shows_every_game_newest_first(chain: Chain, wire: op.Wire, game: str, request_number: int) -> None:
     factory = chain.deployment.addresses["factory"]
     second = op.create_game(wire, CHALLENGER_KEY, factory, 0, OTHER, request_number)
     node_count = chain.system().games.read(game).node_count  # type: ignore[arg-type]
@@ -90,7 +88,13 @@ def test_moves_and_list_claims(wire: op.Wire, game: str) -> None:
         assert claim.countered_by == "0x" + "00" * 20
         assert not claim.resolved
         assert 8 * 10**16 <= claim.bond < 10**18
-        assert abs((claim.clock & (1 << 64) - 1) - int(wire.request("eth_getBlockByNumber", "latest", False)["timestamp"], 16)) < 60
+        assert (
+            abs(
+                (claim.clock & (1 << 64) - 1)
+                - int(wire.request("eth_getBlockByNumber", "latest", False)["timestamp"], 16)
+            )
+            < 60
+        )
 
 
 def test_a_move_for_the_wrong_bond_or_made_twice_fails_like_theirs(wire: op.Wire, game: str) -> None:

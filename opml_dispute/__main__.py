@@ -1,0 +1,5 @@
+"""`python -m opml_dispute`: the same as `opml-dispute`."""
+
+from opml_dispute.cli import main
+
+main()

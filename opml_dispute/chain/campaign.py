@@ -1,0 +1,178 @@
+"""
+Random games between an honest party and a liar, on a local chain: does the truth always win, and keep its money?
+
+`play_game` asks about a random digit, lets a random fault (`actors.liars`) make a liar of the proposer or of the
+challenger, plays and settles the whole game, and holds the end against `RULES`. The same seed gives the same game.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from opml_dispute.actors.actions import Move, Step
+from opml_dispute.actors.liars import NoFaultFound, Story, changes_anything
+from opml_dispute.actors.player import Round
+from opml_dispute.chain.asking import new_request_id, proposal_intent, request_intent
+from opml_dispute.chain.cases import Case, guest_machine, open_case
+from opml_dispute.chain.deploy import System
+from opml_dispute.chain.images import image_of, slots_of
+from opml_dispute.chain.intents import Done, Intent, perform
+from opml_dispute.chain.match import play_out, settle_out
+from opml_dispute.chain.models import ModelStore
+from opml_dispute.chain.play import Seat, Table
+from opml_dispute.chain.sender import Sender
+from opml_dispute.game.claim import Game, GameStatus
+from opml_dispute.models import digit_samples
+from opml_dispute.primitives import Address, ModelId, RequestId
+
+ROLES = ("proposer", "challenger")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One finished game."""
+
+    seed: int
+    liar: str
+    """Which of `ROLES` lied; "nobody" if none did."""
+    fault: str
+    node_index: int
+    game: Game
+    moves: int
+    steps: int
+    refused: int
+    """Actions that the chain refused."""
+    gas: int
+    staked_wei: Mapping[str, int]
+    paid_wei: Mapping[str, int]
+    honest: frozenset[Address]
+    broken_rules: tuple[str, ...]
+    """Empty if all is well."""
+
+
+def rule_truth_wins(outcome: Outcome) -> bool:
+    """The root claim stands exactly if its proposer is honest."""
+    wanted = GameStatus.CHALLENGER_WINS if outcome.liar == "proposer" else GameStatus.DEFENDER_WINS
+    return outcome.game.status == wanted
+
+
+def rule_no_honest_claim_falls(outcome: Outcome) -> bool:
+    """Otherwise honesty costs money."""
+    return not [c for c in outcome.game.claims if c.claimant in outcome.honest and c.countered_by is not None]
+
+
+def rule_the_honest_get_their_bonds_back(outcome: Outcome) -> bool:
+    """And the liar's, where it posted any."""
+    return all(outcome.paid_wei[role] >= outcome.staked_wei[role] for role in ROLES if role != outcome.liar)
+
+
+def rule_bonds_add_up(outcome: Outcome) -> bool:
+    """What was staked is what is paid, to the wei."""
+    return sum(outcome.paid_wei.values()) == sum(outcome.staked_wei.values())
+
+
+def rule_all_is_settled(outcome: Outcome) -> bool:
+    """Nothing is left hanging."""
+    return all(claim.is_resolved for claim in outcome.game.claims)
+
+
+RULES: tuple[Callable[[Outcome], bool], ...] = (
+    rule_truth_wins,
+    rule_no_honest_claim_falls,
+    rule_the_honest_get_their_bonds_back,
+    rule_bonds_add_up,
+    rule_all_is_settled,
+)
+
+
+@dataclass
+class _Books:
+    """What a game costs."""
+
+    staked_wei: dict[str, int]
+    gas: int = 0
+    moves: int = 0
+    steps: int = 0
+    refused: int = 0
+
+
+def ask_sample(system: System, sender: Sender, sample: int, store: ModelStore) -> RequestId:
+    """Ask the only registered model about one of the sample digits."""
+    model_id = ModelId(system.rpc.read(system.registry.model_id_at(0)))
+    registered = system.rpc.read(system.registry.model(model_id))
+    program = store.program(model_id, registered, file=None, dims={})
+    slots = slots_of(program.inputs)
+    image = image_of(slots, {slots[0].name: digit_samples()[0][sample]}, program.input_bytes)
+    done = perform(request_intent(system, model_id, image, fee_wei=0), sender)
+    assert done.receipt is not None
+    return new_request_id(system, done.receipt)
+
+
+def play_game(system: System, senders: Mapping[str, Sender], store: ModelStore, seed: int, *, liar: str) -> Outcome:
+    """
+    One game, from the request to the last payment; `liar` is one of `ROLES`, or "nobody".
+
+    Raises what playing raises; a broken rule is reported, not raised.
+    """
+    chance = random.Random(seed)
+    request_id = ask_sample(system, senders["requester"], chance.randrange(len(digit_samples()[0])), store)
+    case = open_case(system, request_id, store=store)
+    story = _story(case, chance) if liar != "nobody" else None
+    books = _Books(dict.fromkeys(ROLES, 0))
+
+    def act(role: str, intent: Intent) -> Done:
+        done = perform(intent, senders[role])
+        if done.receipt is not None:
+            books.gas += done.receipt.gas_used
+            books.staked_wei[role] += intent.value_wei
+        return done
+
+    def after_round(role: str, round_: Round) -> None:
+        books.moves += sum(isinstance(action, Move) for action in round_.done)
+        books.steps += sum(isinstance(action, Step) for action in round_.done)
+        books.refused += len(round_.refused)
+
+    root_claim = story.root_claim if story is not None and liar == "proposer" else case.final_root
+    done = act("proposer", proposal_intent(system, request_id, root_claim, case.program.node_count))
+    assert done.receipt is not None
+    address = system.factory.created_game(done.receipt)
+    seats = {}
+    for role in reversed(ROLES):
+        trace = story.trace(guest_machine()) if story is not None and role == liar else case.trace()
+        seats[role] = Seat(Table(system, address, trace), _actor(act, role))
+    play_out(seats, after_round=after_round)
+    addresses = {role: senders[role].address for role in ROLES}
+    paid_wei = settle_out(system, address, addresses, act)
+    outcome = Outcome(
+        seed=seed,
+        liar=liar,
+        fault=str(story.fault) if story is not None else "",
+        node_index=story.fault.node_index if story is not None else -1,
+        game=system.games.read(address),
+        moves=books.moves,
+        steps=books.steps,
+        refused=books.refused,
+        gas=books.gas,
+        staked_wei=books.staked_wei,
+        paid_wei=paid_wei,
+        honest=frozenset(addresses[role] for role in ROLES if role != liar),
+        broken_rules=(),
+    )
+    broken = tuple(rule.__name__ for rule in RULES if not rule(outcome))
+    return Outcome(**{**vars(outcome), "broken_rules": broken})
+
+
+def _actor(act: Callable[[str, Intent], Done], role: str) -> Callable[[Intent], Done]:
+    return lambda intent: act(role, intent)
+
+
+def _story(case: Case, chance: random.Random) -> Story:
+    """A lie about a random node; about any node, if a few hundred flips of that one come to nothing."""
+    liar, seed = case.liar(), chance.randrange(1 << 32)
+    try:
+        node_index = chance.randrange(case.program.node_count)
+        return liar.find(seed, goal=changes_anything, node_index=node_index, attempts=60)
+    except NoFaultFound:
+        return liar.find(seed, goal=changes_anything)

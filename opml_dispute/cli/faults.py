@@ -1,0 +1,51 @@
+"""
+`--fault`: play as a liar, to test those who should notice.
+
+A fault is one flipped bit in the VM run of one node (`actors.liars`), written NODE:STEP:PLACE.BIT, or `seed=N` to
+have one found. The same fault gives the same lie in every command, so a liar proposes and responds like anybody
+else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from opml_dispute.actors.liars import Fault, FaultSyntax, Story, changes_anything
+from opml_dispute.chain.cases import Case, guest_machine
+from opml_dispute.cli.output import Output
+from opml_dispute.trace.split import SplitTrace
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def fault_option(command: F) -> F:
+    """--fault."""
+    return click.option(
+        "--fault",
+        metavar="FAULT",
+        help="For testing: lie. One bit flips in the VM: NODE:STEP:PLACE.BIT, or seed=N to have one found.",
+    )(command)
+
+
+def open_trace(case: Case, fault: str | None, output: Output) -> SplitTrace:
+    """What to believe: the truth, or with a fault the lie that rests on it. Raises `FaultSyntax`, `UselessFault`."""
+    if fault is None:
+        return case.trace()
+    story = tell_story(case, fault)
+    output.say(f"Lying: {story} (--fault {story.fault}).", style="yellow")
+    output.fact(fault=str(story.fault), node=story.fault.node_index, after_step=story.fault.after_step)
+    return story.trace(guest_machine())
+
+
+def tell_story(case: Case, fault: str) -> Story:
+    """The lie that a `--fault` names."""
+    liar = case.liar()
+    if fault.startswith("seed="):
+        digits = fault.removeprefix("seed=")
+        if not digits.isdigit():
+            raise FaultSyntax(f"cannot read the seed in {fault!r}")
+        return liar.find(int(digits), goal=changes_anything)
+    return liar.tell(Fault.parse(fault))

@@ -1,0 +1,283 @@
+"""
+The two stories, told to whoever watches.
+
+1. `lying_proposer`: one bit flips at one instruction inside one node, so that the predicted digit is another. An
+   honest challenger takes the liar down to that instruction, the chain runs it, and the challenger wins the bonds.
+2. `lying_challenger`: the proposer is honest, and a challenger with such a story attacks all the way. The proposer
+   keeps its bonds, and the oracle delivers the digit to the consumer contract.
+
+Both are told in the operator's own steps: request, propose, challenge and respond, resolve, finalize. `Audience`
+sees it all; `StoryResult` is what is left at the end.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from opml_dispute.actors.actions import Action, Move, Step
+from opml_dispute.actors.liars import Story, changes_prediction
+from opml_dispute.actors.player import Round
+from opml_dispute.chain.asking import deliverable_game, delivery_intent, new_request_id, proposal_intent, request_intent
+from opml_dispute.chain.cases import Case, guest_machine, open_case
+from opml_dispute.chain.images import image_of, slots_of
+from opml_dispute.chain.intents import Done, Intent, perform
+from opml_dispute.chain.match import play_out, settle_out
+from opml_dispute.chain.play import Seat, Table
+from opml_dispute.chain.settle import Waiting
+from opml_dispute.demo.digit import best_digit
+from opml_dispute.demo.stage import Party, Stage
+from opml_dispute.errors import OpmlError
+from opml_dispute.fpvm.disassemble import disassemble
+from opml_dispute.game.claim import Game, GameStatus
+from opml_dispute.game.rules import outputs_of
+from opml_dispute.models import digit_samples
+from opml_dispute.primitives import Address, RequestId, StateRoot
+from opml_dispute.trace.split import SplitTrace
+
+FEE_WEI = 10**16
+
+
+class StoryBroken(OpmlError):
+    """A story did not end as it must: a bug of ours."""
+
+    hint = "this must never happen: please report it with the seed"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The one instruction that a dispute came down to."""
+
+    node_index: int
+    op: str
+    """The ONNX operator and name of the node."""
+    step: int
+    """Instructions of the node's run before it."""
+    instruction: str
+    """Disassembled."""
+
+
+@dataclass
+class StoryResult:
+    """What is left of a story."""
+
+    story: str
+    winner: str = ""
+    status: str = ""
+    node: int = 0
+    op: str = ""
+    step: int = 0
+    instruction: str = ""
+    moves: int = 0
+    transactions: int = 0
+    gas: dict[str, int] = field(default_factory=dict)
+    bonds_wei: dict[str, int] = field(default_factory=dict)
+    paid_out_wei: dict[str, int] = field(default_factory=dict)
+    right_digit: int = 0
+    told_digit: int = 0
+    fault: str = ""
+    seconds: float = 0.0
+    delivered: int | None = None
+
+
+class Audience(Protocol):
+    """Whoever watches a story."""
+
+    def opens(self, title: str, image: npt.NDArray[np.float32], label: int) -> None:
+        """A story begins, about this image."""
+
+    def says(self, sentence: str) -> None:
+        """Something worth a sentence."""
+
+    def answers(self, right: npt.NDArray[np.float32], told: npt.NDArray[np.float32], liar: str) -> None:
+        """The scores that the model gives, and those that the liar tells."""
+
+    def intends(self, party: Party, intent: Intent) -> None:
+        """A transaction is about to be sent."""
+
+    def sees(self, party: Party, done: Done) -> None:
+        """It was mined."""
+
+    def stands(self, game: Game) -> None:
+        """How the game stands now."""
+
+    def judges(self, judged: Judged) -> None:
+        """It came down to this instruction."""
+
+    def closes(self, result: StoryResult) -> None:
+        """The story ends."""
+
+
+@dataclass
+class Teller:
+    """Tells stories on a stage to an audience."""
+
+    stage: Stage
+    audience: Audience
+    seed: int = 0
+    pace_s: float = 0.0
+    """A pause after each transaction, for people to follow."""
+
+    # ---- the stories ----
+
+    def lying_proposer(self, sample: int) -> StoryResult:
+        """A wrong answer, caught."""
+        with self._story("lying-proposer", "A lying proposer", sample) as result:
+            request_id = self._ask(sample)
+            case = self._case(request_id)
+            story = self._lie(case, "proposer", result)
+            game = self._propose(request_id, story.root_claim, case)
+            self._dispute(game, case, result, liar="proposer", trace=story.trace(guest_machine()))
+            self._settle(game, result)
+        return result
+
+    def lying_challenger(self, sample: int) -> StoryResult:
+        """A right answer, attacked in vain."""
+        with self._story("lying-challenger", "A lying challenger", sample) as result:
+            request_id = self._ask(sample)
+            case = self._case(request_id)
+            story = self._lie(case, "challenger", result)
+            game = self._propose(request_id, case.final_root, case)
+            self._dispute(game, case, result, liar="challenger", trace=story.trace(guest_machine()))
+            self._settle(game, result)
+            self._deliver(request_id, case, result)
+        return result
+
+    @contextmanager
+    def _story(self, name: str, title: str, sample: int) -> Iterator[StoryResult]:
+        images, labels = digit_samples()
+        self.stage.reset_tallies()
+        self.audience.opens(title, images[sample], int(labels[sample]))
+        started = time.perf_counter()
+        result = StoryResult(name)
+        yield result
+        result.seconds = round(time.perf_counter() - started, 2)
+        tallies = {role: party.tally for role, party in self.stage.parties.items() if party.tally.transactions}
+        result.gas = {role: tally.gas for role, tally in tallies.items()}
+        result.gas["total"] = sum(result.gas.values())
+        result.transactions = sum(tally.transactions for tally in tallies.values())
+        result.bonds_wei = {role: tally.bonds_wei for role, tally in tallies.items() if tally.bonds_wei}
+        expected = "challenger" if name == "lying-proposer" else "proposer"
+        if result.winner != expected:
+            raise StoryBroken(f"the story {name} was won by the {result.winner}, expected the {expected}")
+        self.audience.closes(result)
+
+    # ---- what happens in them ----
+
+    def _act(self, role: str, intent: Intent) -> Done:
+        party = self.stage.parties[role]
+        self.audience.intends(party, intent)
+        done = perform(intent, party.sender)
+        if done.receipt is not None and intent.kind in ("attack", "defend", "propose"):
+            party.tally.bonds_wei += intent.value_wei
+        self.audience.sees(party, done)
+        if self.pace_s:
+            time.sleep(self.pace_s)
+        return done
+
+    def _ask(self, sample: int) -> RequestId:
+        system, reader = self.stage.system, self.stage.reader
+        model_id = system.rpc.read(reader.model_id())
+        registered = system.rpc.read(system.registry.model(model_id))
+        program = self.stage.store.program(model_id, registered, file=None, dims={})
+        slots = slots_of(program.inputs)
+        image = image_of(slots, {slots[0].name: digit_samples()[0][sample]}, program.input_bytes)
+        intent = request_intent(system, model_id, image, fee_wei=FEE_WEI, reader=reader.address)
+        done = self._act("requester", intent)
+        assert done.receipt is not None
+        return new_request_id(system, done.receipt)
+
+    def _case(self, request_id: RequestId) -> Case:
+        return open_case(self.stage.system, request_id, store=self.stage.store)
+
+    def _lie(self, case: Case, role: str, result: StoryResult) -> Story:
+        self.audience.says(f"The {role} looks for one bit whose flip turns the answer …")
+        story = case.liar().find(self.seed, goal=changes_prediction)
+        (right,), (told,) = case.outputs.values(), story.outputs().values()
+        right_scores, told_scores = (np.asarray(scores, dtype=np.float32) for scores in (right, told))
+        result.right_digit, result.told_digit = best_digit(right_scores), best_digit(told_scores)
+        result.fault = str(story.fault)
+        self.audience.answers(right_scores, told_scores, role)
+        self.audience.says(f"The lie: {story}.")
+        return story
+
+    def _propose(self, request_id: RequestId, root_claim: StateRoot, case: Case) -> Address:
+        system = self.stage.system
+        done = self._act("proposer", proposal_intent(system, request_id, root_claim, case.program.node_count))
+        assert done.receipt is not None
+        return system.factory.created_game(done.receipt)
+
+    def _dispute(self, address: Address, case: Case, result: StoryResult, *, liar: str, trace: SplitTrace) -> None:
+        """Both sides play until neither has a move left."""
+        system = self.stage.system
+        truth = case.trace()
+        traces = {role: trace if role == liar else truth for role in ("challenger", "proposer")}
+        seats = {
+            role: Seat(Table(system, address, believed), partial(self._act, role)) for role, believed in traces.items()
+        }
+
+        def after_round(role: str, round_: Round) -> None:
+            result.moves += sum(isinstance(action, Move) for action in round_.done)
+            game, _ = seats[role].snapshot()
+            self.audience.stands(game)
+            for action in (*round_.done, *(refused for refused, _ in round_.refused)):
+                if isinstance(action, Step) and not result.instruction:
+                    self._judge(game, action, truth, case, result)
+            for _, refusal in round_.refused:
+                self.audience.says(f"The chain refuses the {role}: {refusal}.")
+
+        play_out(seats, after_round=after_round)
+
+    def _judge(self, game: Game, action: Action, truth: SplitTrace, case: Case, result: StoryResult) -> None:
+        """Name the instruction that a step is about."""
+        assert isinstance(action, Step)
+        outputs = outputs_of(game, action.claim_index)
+        leaf = game.claim(action.claim_index).position.within_subtree(game.depths.execution_root)
+        step = leaf.index_at_depth + (0 if action.is_attack else 1)
+        machine = truth.vm_trace(game, outputs).machine_at(step)
+        word = int.from_bytes(machine.read(machine.pc, 4), "big")  # type: ignore[attr-defined]
+        node_index = outputs.node_index(game)
+        node = case.program.nodes[node_index]
+        text = disassemble(word, machine.pc)  # type: ignore[attr-defined]
+        judged = Judged(node_index, node.op_type, step, text)
+        result.node, result.op, result.step, result.instruction = node_index, judged.op, step, text
+        self.audience.judges(judged)
+
+    def _settle(self, address: Address, result: StoryResult) -> None:
+        """Let the clocks run out; then claims, game and bonds, each party for itself."""
+        system = self.stage.system
+        parties = {role: self.stage.parties[role].address for role in ("challenger", "proposer")}
+
+        def passing(left: Waiting) -> None:
+            self.audience.says(f"Time passes: {left.what}, {left.seconds:,} s.")
+
+        result.paid_out_wei = settle_out(
+            system,
+            address,
+            parties,
+            self._act,
+            passing=passing,
+            settled=lambda settlement: self.audience.stands(settlement.game),
+        )
+        game = system.games.read(address)
+        result.status = game.status.name
+        result.winner = "challenger" if game.status == GameStatus.CHALLENGER_WINS else "proposer"
+
+    def _deliver(self, request_id: RequestId, case: Case, result: StoryResult) -> None:
+        """The output, with its proof, to the oracle and on to the consumer."""
+        system = self.stage.system
+        self._act("proposer", delivery_intent(system, case, deliverable_game(system, request_id)))
+        result.delivered = int(system.rpc.read(self.stage.reader.digit_of(request_id)))
+        self.audience.says(f"The consumer contract now holds the digit {result.delivered}.")
+
+
+def result_facts(result: StoryResult) -> dict[str, Any]:
+    """A story's result as JSON knows it."""
+    return dict(vars(result))
