@@ -37,12 +37,16 @@ FLOAT_MEMORY_OPCODES: Final = frozenset({0x31, 0x39})
 class Tree:
     """Memory with few known leaves; what no leaf is below is zero or, with a `filling`, anything at all."""
 
-    def __init__(self, leaves: dict[int, bytes], filling: bytes | None) -> None:
-        """`leaves`: address of a leaf -> its 32 bytes."""
+    def __init__(self, leaves: dict[int, bytes], filling: bytes | None, opened: list[tuple[int, int]]) -> None:
+        """
+        `leaves`: address of a leaf -> its 32 bytes. `opened`: (address, log2_size) of subtrees that are to be proven;
+        of them too, no more than the root is made up.
+        """
         self._leaves = {address >> LEAF: content for address, content in leaves.items()}
         self._filling = filling
         self._known: dict[tuple[int, int], bytes] = {}
-        self._paths = {(level, leaf >> (level - LEAF)) for leaf in self._leaves for level in range(LEAF, 65)}
+        subtrees = [*opened, *((address, LEAF) for address in leaves)]
+        self._parents = {(level, address >> level) for address, size in subtrees for level in range(size + 1, 65)}
 
     def root(self, address: int, log2_size: int) -> bytes:
         """Root of the 2**log2_size bytes around `address`; of a leaf, its own 32 bytes."""
@@ -52,23 +56,21 @@ class Tree:
         """The siblings on the way up from there, lowest first."""
         return [self._node(level, (address >> level) ^ 1) for level in range(log2_size, 64)]
 
-    def leaf(self, address: int) -> bytes:
-        """The 32 bytes of the leaf around `address`."""
-        return self._node(LEAF, address >> LEAF)
-
     def _node(self, level: int, index: int) -> bytes:
         key = (level, index)
-        if key not in self._paths:
-            if self._filling is None:
-                return zero_root(level)
-            return keccak256(self._filling + level.to_bytes(1, "big") + index.to_bytes(8, "big"))
         if key not in self._known:
-            if level == LEAF:
-                self._known[key] = self._leaves[index]
-            else:
-                left, right = self._node(level - 1, 2 * index), self._node(level - 1, 2 * index + 1)
-                self._known[key] = keccak256(left + right)
+            self._known[key] = self._hashed(level, index) if key in self._parents else self._made_up(level, index)
         return self._known[key]
+
+    def _hashed(self, level: int, index: int) -> bytes:
+        return keccak256(self._node(level - 1, 2 * index) + self._node(level - 1, 2 * index + 1))
+
+    def _made_up(self, level: int, index: int) -> bytes:
+        if level == LEAF and index in self._leaves:
+            return self._leaves[index]
+        if self._filling is None:
+            return zero_root(level)
+        return keccak256(self._filling + level.to_bytes(1, "big") + index.to_bytes(8, "big"))
 
 
 @dataclass(frozen=True)
@@ -137,13 +139,17 @@ class Case:
 
     def tree(self) -> Tree:
         """Memory, the instruction in it."""
-        leaves = dict(self.leaves)
-        at = self.pc & ~31 & U64
-        leaf = bytearray(leaves.get(at) or Tree({}, self.filling).leaf(at))
-        place = self.pc & 28
-        leaf[place : place + 4] = self.insn.to_bytes(4, "big")
-        leaves[at] = bytes(leaf)
-        return Tree(leaves, self.filling)
+        return self._tree(dict(self.leaves), [(self.pc & 28, self.insn.to_bytes(4, "big"), self.pc)])
+
+    def _tree(self, leaves: dict[int, bytes], written: list[tuple[int, bytes, int]]) -> Tree:
+        """Memory of `leaves` with each of `written` in it: (place in the leaf, bytes, address of the leaf)."""
+        opened = [(self.pc, LEAF), *self.parts_touched()]
+        for place, data, address in written:
+            at = address & ~31 & U64
+            leaf = bytearray(leaves.get(at) or Tree({}, self.filling, []).root(at, LEAF))
+            leaf[place : place + len(data)] = data
+            leaves[at] = bytes(leaf)
+        return Tree(leaves, self.filling, opened)
 
     @property
     def is_syscall(self) -> bool:
@@ -161,8 +167,10 @@ class Case:
             return [((base + index) & U64, LEAF)]
         if not self.is_syscall:
             return []
-        if r[2] in (5000, 5001, 5222):
+        if r[2] in (5000, 5001):
             return [(r[5], LEAF)]
+        if r[2] == 5222:
+            return [(r[5], LEAF), ((r[5] + 8) & U64, LEAF)]
         if r[2] in (5194, 5313):
             return [(r[4], LEAF)]
         if r[2] in (7001, 7002) and LEAF <= r[5] < 64:
@@ -222,17 +230,15 @@ class Case:
         parts = [encode(tree, address, log2_size) for address, log2_size in [(self.pc, LEAF), *self.parts_touched()]]
         if self.is_syscall and self.registers[2] == 5222:
             # The second word of clock_gettime is proven against the memory after the first was written.
-            parts.append(encode(self._after_first_word(tree), (self.registers[5] + 8) & U64, LEAF))
+            parts[2] = encode(self._after_first_word(), (self.registers[5] + 8) & U64, LEAF)
         head = self.thread() + self.inner_root
         return (COMPACT_MARKER + head if self.compact else head) + b"".join(parts)
 
-    def _after_first_word(self, tree: Tree) -> Tree:
+    def _after_first_word(self) -> Tree:
         seconds = (self.step + 1) // 10_000_000 if self.registers[4] == 1 else 0
         at = self.registers[5]
-        leaf = bytearray(tree.leaf(at))
-        leaf[at & 24 : (at & 24) + 8] = seconds.to_bytes(8, "big")
-        leaves = {**self.leaves, self.pc & ~31 & U64: tree.leaf(self.pc), at & ~31 & U64: bytes(leaf)}
-        return Tree(leaves, self.filling)
+        instruction = (self.pc & 28, self.insn.to_bytes(4, "big"), self.pc)
+        return self._tree(dict(self.leaves), [instruction, (at & 24, seconds.to_bytes(8, "big"), at)])
 
 
 def _full_part(tree: Tree, address: int, log2_size: int) -> bytes:

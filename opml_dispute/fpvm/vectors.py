@@ -17,11 +17,14 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from opml_dispute.engine.hashing import keccak256
+from opml_dispute.engine.vm import PreimageSource, step_from_witness
 from opml_dispute.errors import OpmlError
 from opml_dispute.primitives import Address, StateHash
 
@@ -116,6 +119,14 @@ class Stepper(Protocol):
         ...
 
 
+class EngineStepper:
+    """The engine's step from a witness."""
+
+    def step_vector(self, vector: Vector) -> StateHash | None:
+        """The next state's hash, or None if there is no next state."""
+        return step_from_witness(vector.state, vector.proof, _oracle(vector), ml=vector.ml).post_hash
+
+
 @dataclass
 class Tally:
     """How one stepper did."""
@@ -145,7 +156,7 @@ def read_vectors(path: Path) -> Iterator[Vector]:
                 yield _parse(path, number, line)
     except FileNotFoundError:
         raise VectorFileError(f"there is no file {path}") from None
-    except (gzip.BadGzipFile, EOFError, UnicodeDecodeError) as error:
+    except (gzip.BadGzipFile, zlib.error, EOFError, UnicodeDecodeError) as error:
         raise VectorFileError(f"{path} is not a gzip'd text file: {error}") from None
 
 
@@ -165,9 +176,39 @@ def replay(vectors: Iterable[Vector], steppers: Mapping[str, Stepper]) -> tuple[
     return count, tallies
 
 
+def localized(key: bytes, caller: str, context: bytes) -> bytes:
+    """Where the oracle keeps `caller`'s local data: `key`, as a program writes it, made the caller's own."""
+    return b"\x01" + keccak256(key + bytes.fromhex(caller[2:]).rjust(32, b"\0") + context)[1:]
+
+
+def _oracle(vector: Vector) -> PreimageSource:
+    """What the pre-image oracle answers after the vector's loads."""
+    parts: dict[tuple[bytes, int], bytes] = {}
+    lengths: dict[bytes, int] = {}
+    for load in vector.loads:
+        if load.kind == "keccak":
+            key, size = b"\x02" + keccak256(load.preimage)[1:], len(load.preimage)
+        else:
+            plain = b"\x01" + load.ident.to_bytes(32, "big")[1:]
+            key, size = localized(plain, load.sender or vector.caller, load.context), load.size_bytes
+        parts[key, load.offset] = (size.to_bytes(8, "big") + load.preimage + bytes(32))[load.offset :][:32]
+        lengths[key] = size  # a local datum loaded anew may be shorter than before
+
+    def read(key: bytes, offset: int) -> bytes | None:
+        if key[0] == 1:
+            key = localized(key, vector.caller, vector.context)
+        if (part := parts.get((key, offset))) is None or offset > lengths[key] + 8:
+            return None
+        return part[: lengths[key] + 8 - offset]
+
+    return read
+
+
 def _parse(path: Path, number: int, line: str) -> Vector:
     try:
         entry = json.loads(line)
+        if entry.get("version", BASE_VERSION) not in {BASE_VERSION, ML_VERSION}:
+            raise ValueError(f"unknown state version {entry['version']}")
         return Vector(
             name=entry["name"],
             version=entry.get("version", BASE_VERSION),

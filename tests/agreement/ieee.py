@@ -53,6 +53,7 @@ def nearest(x: Fraction, sign_of_zero: int = 0) -> int:
     sign, x = (SIGN, -x) if x < 0 else (0, x)
     if x >= OVERFLOW:
         return sign | INFINITY
+    guess: int
     try:
         (guess,) = struct.unpack(">I", struct.pack(">f", float(x)))
     except OverflowError:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import random
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -39,7 +39,7 @@ UNARY: dict[int, Callable[[int], int]] = {
 FEW = (0, 0x80000000, 1, 0x80800000, 0x7F7FFFFF, 0x7F800000, 0xFF800000, 0xFFC00001, 0x3F800001, 0xBF800000, 0x33800000)
 
 
-def check(insn: int, operation: Callable[..., int], operands: list[tuple[int, ...]]) -> None:
+def check(insn: int, operation: Callable[..., int], operands: Sequence[tuple[int, ...]]) -> None:
     """Every tuple of operands gives what exact arithmetic says."""
     probe = FloatProbe(insn)
     wrong = [

@@ -1,0 +1,82 @@
+"""
+No part of a witness is taken on trust: whatever bit of a used part is flipped, the step is refused or differs.
+
+Both sides are asked: the contract decides disputes, and the engine must not believe what the contract would refuse.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from opml_dispute.fpvm.case import LEAF, SYSCALL, Case
+from opml_dispute.fpvm.vectors import EngineStepper, Vector
+from tests.agreement.harness import verifier
+
+DATA = 0x20040
+SEGMENT = 1 << 40
+PARTS = {
+    "add": Case(insn=0x00430820),
+    "lw": Case(insn=0x8C410004, registers=(0, 0, DATA) + (0,) * 29),
+    "sw": Case(insn=0xAC410004, registers=(0, 5, DATA) + (0,) * 29),
+    "sc": Case(insn=0xE0410004, registers=(0, 5, DATA) + (0,) * 29, reservation=1, reserved_address=DATA + 4),
+    "clock_gettime": Case(insn=SYSCALL, registers=(0, 0, 5222, 0, 1, DATA) + (0,) * 26, step=12_345),
+    "tensor_map": Case(ml=True, insn=SYSCALL, registers=(0, 0, 7001, 0, SEGMENT, 40, DATA) + (0,) * 25),
+    "tensor_root": Case(ml=True, insn=SYSCALL, registers=(0, 0, 7002, 0, SEGMENT, 40, DATA) + (0,) * 25),
+    "madd.s": Case(ml=True, insn=0x4C831060, floats=(0, 0, 0x3F800001, 0x40490FDB, 0xBF800000) + (0,) * 27),
+    "exited thread": Case(thread_exited=1, inner_root=b"\x11" * 32),
+}
+USED_WORDS = {"add": 60, "lw": 120, "sw": 120, "sc": 120, "clock_gettime": 180, "madd.s": 60, "exited thread": 0}
+
+
+def used_bytes(name: str, case: Case, proof: bytes) -> int:
+    """How much of the proof the step looks at."""
+    if case.compact:
+        return len(proof) if name != "exited thread" else 8 + 298 + 32
+    words = USED_WORDS.get(name, 120 + 25)
+    return len(case.thread()) + 32 + 32 * words
+
+
+@pytest.mark.parametrize("compact", [False, True], ids=["full", "compact"])
+@pytest.mark.parametrize("name", PARTS)
+def test_a_flipped_bit_of_the_proof_is_refused(name: str, compact: bool) -> None:
+    leaves = {at & ~31: bytes(range(32)) for at, size in PARTS[name].parts_touched() if size == LEAF}
+    case = replace(PARTS[name], leaves=leaves, filling=b"dense", compact=compact)
+    vector = case.vector()
+    honest = EngineStepper().step_vector(vector)
+    assert honest is not None
+    assert verifier(ml=case.ml).step_vector(vector) == honest
+    used = used_bytes(name, case, vector.proof)
+    # One bit of every byte: which one moves along, so that all eight places are met.
+    for at in range(used):
+        proof = bytearray(vector.proof)
+        proof[at] ^= 1 << (at % 8)
+        tampered = replace(vector, proof=bytes(proof))
+        assert verifier(ml=case.ml).step_vector(tampered) is None, f"byte {at}"
+        assert EngineStepper().step_vector(tampered) is None, f"byte {at}"
+    if not compact:
+        junk = replace(vector, proof=vector.proof[:used] + b"\xff" * 64)
+        assert verifier(ml=case.ml).step_vector(junk) == honest
+        short = replace(vector, proof=vector.proof[: used - 32])
+        assert verifier(ml=case.ml).step_vector(short) is None
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_a_flipped_bit_of_the_state_shows(name: str) -> None:
+    # A reservation far from all that is written, so that no single bit moves it there (where it would rightly vanish).
+    reserved_address = PARTS[name].reserved_address or 3 << 61
+    case = replace(PARTS[name], filling=b"dense", reserved_address=reserved_address)
+    vector = case.vector()
+    honest = verifier(ml=case.ml).step_vector(vector)
+    assert honest is not None
+    # Leaving an exited thread ends its time slice, however long that was.
+    told = set(range(188)) - (set(range(107, 115)) if name == "exited thread" else set())
+    for at in sorted(told):
+        for bit in (0, 7):
+            state = bytearray(vector.state)
+            state[at] ^= 1 << bit
+            tampered: Vector = replace(vector, state=bytes(state))
+            found = verifier(ml=case.ml).step_vector(tampered)
+            assert found != honest, f"byte {at}"
+            assert found == EngineStepper().step_vector(tampered), f"byte {at}"
