@@ -1,0 +1,30 @@
+"""
+From a program to the state where every trace of it starts.
+
+`absolute_prestate` is the state hash of a program's initial state: one constant per program and state version. The
+reading of ELF files is the engine's (`engine.elf`), as is the machine (`engine.vm.Machine.from_elf`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..engine.elf import ElfError, Image, Segment, parse_elf
+from ..engine.vm import Machine
+from ..primitives import StateHash
+
+__all__ = ["ElfError", "Image", "Segment", "absolute_prestate", "load_elf", "parse_elf"]
+
+
+def load_elf(path: Path, *, ml: bool) -> Machine:
+    """The machine at a program file's initial state. Raises `ElfError`, also if the file cannot be read."""
+    try:
+        elf = path.read_bytes()
+    except OSError as error:
+        raise ElfError(f"cannot read {path}: {error.strerror}", hint="give the path of a program") from None
+    return Machine.from_elf(elf, ml=ml)
+
+
+def absolute_prestate(elf: bytes, *, ml: bool) -> StateHash:
+    """The hash of a program's initial state. Raises `ElfError`."""
+    return Machine.from_elf(elf, ml=ml).state_hash()

@@ -1,0 +1,133 @@
+"""
+A step's proof, taken apart and put together again.
+
+`Proof.decode` reads either encoding; `Proof.encode` writes either. What a step needs of it the VM decides; here the
+parts are only found: the active thread, the inner root of its stack, and up to three paths in the memory tree.
+
+A tensor call's third path is that of a subtree, its length given by the call's a1 in the thread itself.
+Source: docs/vm.md, "Proof".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from ..engine.hashing import LEAF_LOG2, zero_root
+from ..merkle import root_from_proof
+from ..primitives import Hash32
+from .state import BASE_THREAD_BYTES, ML_THREAD_BYTES, BadEncoding, Thread, push_thread
+
+COMPACT_MARKER: Final = b"OPMLCMP1"
+MEMORY_PROOF_BYTES: Final = 60 * 32
+TENSOR_CALLS: Final = (7001, 7002)
+_SYSCALL: Final = 0x0C
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """A leaf or subtree and its siblings up to the memory root, lowest first."""
+
+    log2_size: int
+    root: bytes
+    """The subtree's root; of a leaf its 32 bytes."""
+    siblings: tuple[bytes, ...]
+
+    def memory_root(self, address: int) -> Hash32:
+        """Where the path leads if the subtree is the one at `address`."""
+        return root_from_proof(self.root, address, self.log2_size, self.siblings)
+
+    def encode(self) -> bytes:
+        """65 - log2_size words."""
+        return self.root + b"".join(self.siblings)
+
+    def encode_compact(self) -> bytes:
+        """Root, bitmap, and the siblings that are not zero subtrees."""
+        sent = [i for i, sibling in enumerate(self.siblings) if sibling != zero_root(self.log2_size + i)]
+        bitmap = sum(1 << i for i in sent)
+        return self.root + bitmap.to_bytes(8, "big") + b"".join(self.siblings[i] for i in sent)
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What a step is shown."""
+
+    thread: Thread
+    inner_root: bytes
+    """Root of the active stack without its top."""
+    paths: tuple[Path, ...]
+    """In order: the instruction's leaf; the data's; the second word's, or a tensor call's subtree."""
+
+    @property
+    def stack_root(self) -> Hash32:
+        """The active stack's root that this proof shows."""
+        return push_thread(self.inner_root, self.thread)
+
+    def encode(self, *, compact: bool = False) -> bytes:
+        """The bytes that `step` takes, ending after the last path there is."""
+        head = self.thread.encode() + self.inner_root
+        if compact:
+            return COMPACT_MARKER + head + b"".join(path.encode_compact() for path in self.paths)
+        padded = [path.encode().ljust(MEMORY_PROOF_BYTES, b"\0") for path in self.paths]
+        return head + b"".join(padded)
+
+    @classmethod
+    def decode(cls, proof: bytes, *, ml: bool) -> Proof:
+        """
+        Reads a proof in either encoding. In the full one, paths that are all zero bytes are unused places.
+
+        Raises `BadEncoding` if it is too short for a part it begins.
+        """
+        compact = proof.startswith(COMPACT_MARKER)
+        at = len(COMPACT_MARKER) if compact else 0
+        size = ML_THREAD_BYTES if ml else BASE_THREAD_BYTES
+        if len(proof) < at + size + 32:
+            raise BadEncoding(f"a thread proof has {size + 32} bytes, found {len(proof) - at}")
+        thread, inner_root = Thread.decode(proof[at : at + size]), proof[at + size : at + size + 32]
+        at += size + 32
+        paths: list[Path] = []
+        while len(paths) < 3 and at < len(proof):
+            log2_size = _log2_size(thread, paths)
+            if compact:
+                path, at = _take_compact(proof, at, log2_size)
+                paths.append(path)
+                continue
+            part = proof[at : at + MEMORY_PROOF_BYTES]
+            at += MEMORY_PROOF_BYTES
+            if len(part) < 32 * (65 - log2_size):
+                raise BadEncoding(f"memory proof {len(paths)} has {len(part)} bytes, expected {32 * (65 - log2_size)}")
+            if not any(part):
+                break
+            words = [part[i : i + 32] for i in range(0, 32 * (65 - log2_size), 32)]
+            paths.append(Path(log2_size, words[0], tuple(words[1:])))
+        return cls(thread, inner_root, tuple(paths))
+
+
+def _log2_size(thread: Thread, paths: list[Path]) -> int:
+    """What the next path is a path of: a leaf, but for the third one of a tensor call."""
+    if len(paths) < 2 or thread.registers[2] not in TENSOR_CALLS:
+        return LEAF_LOG2
+    word = thread.pc % 32 & ~3
+    instruction = int.from_bytes(paths[0].root[word : word + 4], "big")
+    is_syscall = instruction >> 26 == 0 and instruction & 63 == _SYSCALL
+    log2_size = thread.registers[5]
+    return log2_size if is_syscall and LEAF_LOG2 <= log2_size < 64 else LEAF_LOG2
+
+
+def _take_compact(proof: bytes, at: int, log2_size: int) -> tuple[Path, int]:
+    root, bitmap = proof[at : at + 32], int.from_bytes(proof[at + 32 : at + 40], "big")
+    levels = 64 - log2_size
+    if bitmap >> levels:
+        raise BadEncoding(f"bitmap 0x{bitmap:x} of a compact proof names siblings beyond its {levels} levels")
+    end = at + 40 + 32 * bitmap.bit_count()
+    if end > len(proof):
+        raise BadEncoding(f"a compact memory proof ends at byte {end} of {len(proof)}")
+    siblings: list[bytes] = []
+    at += 40
+    for level in range(levels):
+        if bitmap >> level & 1:
+            siblings.append(proof[at : at + 32])
+            at += 32
+        else:
+            siblings.append(zero_root(log2_size + level))
+    return Path(log2_size, root, tuple(siblings)), end
