@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from functools import cache
 
-from opml_dispute.actors.liars import Liar
 from opml_dispute.engine.inference import Inference
+
+from opml_dispute.actors.liars import Liar
 from opml_dispute.engine.vm import Machine, preimage_part, step_from_witness
 from opml_dispute.game.depths import Depths
 from opml_dispute.model.compiler import compile_model
@@ -32,7 +33,8 @@ def digits_program() -> Program:
 def digits_image(sample: int = 0) -> bytes:
     """One picture, as the INPUT section holds it."""
     images, _ = digit_samples()
-    return images[sample].astype(">f4").tobytes()
+    picture: bytes = images[sample].astype(">f4").tobytes()
+    return picture
 
 
 @cache
