@@ -1,0 +1,109 @@
+"""Native inference beside ONNX Runtime in the same run, and what committing to it costs on top."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import TensorProto, helper
+
+from opml_dispute.engine.hashing import merkle_root
+from opml_dispute.engine.inference import Inference
+from opml_dispute.model.compiler import compile_model
+from opml_dispute.models import DIGITS
+
+Row = dict[str, Any]
+LIGHT = ("light_squeezenet", "light_resnet50", "light_densenet121", "light_inception_v1")
+MODEL_BYTES = 100 << 20
+
+
+def run(models: list[Path]) -> list[Row]:
+    """Seconds of one inference, best of several, both engines taking turns."""
+    named: list[tuple[str, onnx.ModelProto]] = [(path.stem, onnx.load(path)) for path in models]
+    if not named:
+        named = [("MatMul 1024^3", _matmul(1024)), ("digits", onnx.load(DIGITS)), *map(_light, LIGHT)]
+    rows = []
+    for name, model in named:
+        for threads in (1, 2):
+            rows.append(_beside_onnxruntime(name, model, threads))
+    return rows
+
+
+def commitment() -> list[Row]:
+    """S_n on top of the inference, and the root of 100 MB of weights."""
+    name, model = _light("light_resnet50")
+    program = compile_model(model)
+    inputs = _inputs(model)
+    inference = Inference(program, inputs)
+    inference.state_root(program.node_count)  # weights are hashed once, when the model is loaded
+    rerun = _best(lambda: _run_again(inference))
+    committed = _best(lambda: inference.state_root(program.node_count))
+    weights = np.random.default_rng(0).standard_normal(MODEL_BYTES // 4, dtype=np.float32)
+    rooted = _best(lambda: merkle_root(weights, 38, 4), repeat=3)
+    return [
+        {"what": f"{name}: S_n beside inference", "inference_s": rerun, "commitment_s": committed,
+         "percent": 100 * committed / rerun},
+        {"what": "root of 100 MB of weights", "seconds": rooted},
+    ]  # fmt: skip
+
+
+def _run_again(inference: Inference) -> None:
+    inference.run_to(0)
+    inference.run_to(inference.program.node_count)
+
+
+def _beside_onnxruntime(name: str, model: onnx.ModelProto, threads: int) -> Row:
+    inputs = _inputs(model)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    inference = Inference(compile_model(model), inputs, threads=threads)
+    ours, theirs = float("inf"), float("inf")
+    deadline = time.monotonic() + 6
+    for turn in range(50):
+        ours = min(ours, _seconds(lambda: _run_again(inference)))
+        theirs = min(theirs, _seconds(lambda: session.run(None, inputs)))
+        if time.monotonic() > deadline and turn >= 2:
+            break
+    return {"model": name, "threads": threads, "ours_s": ours, "onnxruntime_s": theirs, "ratio": ours / theirs}
+
+
+def _light(name: str) -> tuple[str, onnx.ModelProto]:
+    folder = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
+    return name, onnx.load(folder / f"{name}.onnx")
+
+
+def _matmul(size: int) -> onnx.ModelProto:
+    shape = [size, size]
+    a, b, out = (helper.make_tensor_value_info(n, TensorProto.FLOAT, shape) for n in ("a", "b", "out"))
+    graph = helper.make_graph([helper.make_node("MatMul", ["a", "b"], ["out"])], "matmul", [a, b], [out])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
+
+
+def _inputs(model: onnx.ModelProto) -> dict[str, np.ndarray]:
+    """Random values for every input that no initializer gives."""
+    given = {tensor.name for tensor in model.graph.initializer}
+    random = np.random.default_rng(1)
+    found = {}
+    for value in model.graph.input:
+        if value.name not in given:
+            shape = [dimension.dim_value for dimension in value.type.tensor_type.shape.dim]
+            dtype = helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
+            found[value.name] = random.standard_normal(shape).astype(dtype)
+    return found
+
+
+def _best(work: Callable[[], object], repeat: int = 5) -> float:
+    return min(_seconds(work) for _ in range(repeat))
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
