@@ -1,4 +1,4 @@
-"""What the tests of this folder share: the contracts in an EVM, and a quick way to one float operation on chain."""
+"""What the tests of this folder share: the contracts in an EVM, and quick ways to a step on chain."""
 
 from __future__ import annotations
 
@@ -7,18 +7,44 @@ from functools import cache
 
 from opml_dispute.chain.verifier import Verifier
 from opml_dispute.engine.hashing import keccak256
+from opml_dispute.engine.vm import Machine, StepWitness
 from opml_dispute.fpvm.case import EMPTY_STACK, Case
 
 FLOATS_AT = 298
 """Where F[0] stands in a thread witness."""
 LEFT_STACK_AT = 116
 """Where the left stack's root stands in the state witness."""
+CONTEXT = b"\x07" * 32
+"""The local context that a game would give to this run."""
 
 
 @cache
 def verifier(*, ml: bool) -> Verifier:
     """The contracts of one state version, deployed once a process."""
     return Verifier(ml=ml)
+
+
+def give(witness: StepWitness, preimages: dict[bytes, bytes], *, ml: bool) -> None:
+    """Loads what the step reads, as a game does before it lets the chain step."""
+    if witness.preimage is None:
+        return
+    key, offset = witness.preimage.key, witness.preimage.offset
+    data = preimages[key]
+    if key[0] == 1:
+        ident = int.from_bytes(key[1:], "big")
+        verifier(ml=ml).load_local(ident, data.ljust(32, b"\0"), len(data), offset, local_context=CONTEXT)
+    else:
+        verifier(ml=ml).load_keccak256(data, offset)
+
+
+def check_step(machine: Machine, *, compact: bool, preimages: dict[bytes, bytes] | None = None) -> None:
+    """The machine's next step, proven to the contract, then run; all three post-states agree."""
+    witness = machine.step_witness(compact=compact)
+    give(witness, preimages or {}, ml=machine.ml)
+    assert witness.state_data == machine.witness()
+    machine.run(1)
+    verdict = verifier(ml=machine.ml).step(witness.state_data, witness.proof, CONTEXT)
+    assert verdict.post == witness.post_hash == machine.state_hash(), f"step {machine.step}: {verdict.refusal}"
 
 
 class FloatProbe:

@@ -1,0 +1,69 @@
+"""
+What a step costs on chain: below what the OP Stack's verifier costs for the same step.
+
+Execution gas only (docs/vm.md): the base price of a transaction and its calldata come on top. The exact numbers of our
+own contract are kept in contracts/snapshots/FPVM.json, which Forge compares.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from opml_dispute.engine.hashing import keccak256
+from opml_dispute.fpvm.case import SYSCALL, Case
+from tests.agreement.harness import verifier
+
+DATA = 0x20040
+PREIMAGE = b"a pre-image"
+
+
+def case(insn: int, *, ml: bool = False, **registers: int) -> Case:
+    """Dense memory, two more threads, registers by name: r2=…"""
+    values = [registers.get(f"r{i}", 0) for i in range(32)]
+    return Case(ml=ml, insn=insn, registers=tuple(values), filling=b"dense", inner_root=b"\x22" * 32)
+
+
+CEILINGS = {
+    "add": (case(0x00430820, r2=5, r3=6), 33_393),
+    "div": (case(0x0043001A, r2=5, r3=6), 33_933),
+    "lw": (case(0x8C410004, r2=DATA), 45_036),
+    "sw": (case(0xAC410004, r2=DATA), 56_376),
+    "ll": (case(0xC0410004, r2=DATA), 43_572),
+    "clock_gettime": (case(SYSCALL, r2=5222, r4=1, r5=DATA), 77_227),
+    "getrandom": (case(SYSCALL, r2=5313, r4=DATA, r5=8), 55_764),
+    # The ML extension has no model to be compared with: an arithmetic step, a store.
+    "div.s": (case(0x46031043, ml=True), 33_393),
+    "tensor_map": (case(SYSCALL, ml=True, r2=7001, r4=1 << 40, r5=40, r6=DATA), 56_376),
+    "tensor_root": (case(SYSCALL, ml=True, r2=7002, r4=1 << 40, r5=40, r6=DATA), 56_376),
+}
+
+
+@pytest.mark.parametrize("kind", CEILINGS)
+def test_a_step_costs_less_than_the_op_stacks(kind: str) -> None:
+    subject, ceiling = CEILINGS[kind]
+    vector = subject.vector()
+    verdict = verifier(ml=subject.ml).step(vector.state, vector.proof)
+    assert verdict.post is not None, verdict.refusal
+    assert verdict.execution_gas < 0.75 * ceiling
+
+
+def test_reading_a_cold_preimage_costs_less_than_the_op_stacks() -> None:
+    key = b"\x02" + keccak256(PREIMAGE)[1:]
+    vector = replace(case(SYSCALL, r2=5000, r4=5, r5=DATA, r6=8), preimage_key=key).vector()
+    verifier(ml=False).load_keccak256(PREIMAGE, 0)
+    verdict = verifier(ml=False).step(vector.state, vector.proof)
+    assert verdict.post is not None, verdict.refusal
+    assert verdict.execution_gas < 0.75 * 65_353
+
+
+def test_a_compact_proof_saves_more_calldata_than_it_costs() -> None:
+    sparse = replace(case(0x8C410004, r2=DATA), filling=None)
+    verdicts = []
+    for compact in (False, True):
+        vector = replace(sparse, compact=compact).vector()
+        verdicts.append(verifier(ml=False).step(vector.state, vector.proof))
+    full, short = verdicts
+    assert full.post == short.post
+    assert short.gas_used < full.gas_used - 50_000
