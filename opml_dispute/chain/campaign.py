@@ -17,7 +17,6 @@ from opml_dispute.actors.player import Round
 from opml_dispute.chain.asking import new_request_id, proposal_intent, request_intent
 from opml_dispute.chain.cases import Case, guest_machine, open_case
 from opml_dispute.chain.deploy import System
-from opml_dispute.chain.images import image_of, slots_of
 from opml_dispute.chain.intents import Done, Intent, perform
 from opml_dispute.chain.match import play_out, settle_out
 from opml_dispute.chain.models import ModelStore
@@ -26,6 +25,7 @@ from opml_dispute.chain.sender import Sender
 from opml_dispute.game.claim import Game, GameStatus
 from opml_dispute.models import digit_samples
 from opml_dispute.primitives import Address, ModelId, RequestId
+from opml_dispute.segment import input_image
 
 ROLES = ("proposer", "challenger")
 
@@ -103,8 +103,7 @@ def ask_sample(system: System, sender: Sender, sample: int, store: ModelStore) -
     model_id = ModelId(system.rpc.read(system.registry.model_id_at(0)))
     registered = system.rpc.read(system.registry.model(model_id))
     program = store.program(model_id, registered, file=None, dims={})
-    slots = slots_of(program.inputs)
-    image = image_of(slots, {slots[0].name: digit_samples()[0][sample]}, program.input_bytes)
+    image = input_image(program.inputs, {program.inputs[0].name: digit_samples()[0][sample : sample + 1]})
     done = perform(request_intent(system, model_id, image, fee_wei=0), sender)
     assert done.receipt is not None
     return new_request_id(system, done.receipt)

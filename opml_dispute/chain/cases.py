@@ -27,7 +27,7 @@ from opml_dispute.engine.vm import Machine
 from opml_dispute.errors import OpmlError
 from opml_dispute.model.program import Program
 from opml_dispute.native.build import guest_path
-from opml_dispute.primitives import ModelId, RequestId, StateHash, StateRoot
+from opml_dispute.primitives import Hash32, ModelId, RequestId, StateHash, StateRoot
 from opml_dispute.trace.split import SEGMENT_LOG2_SIZE, SplitTrace, SubgameProgress
 
 if TYPE_CHECKING:
@@ -108,6 +108,11 @@ class Case:
     def final_root(self) -> StateRoot:
         """S_n: the right root claim."""
         return self.inference.state_root(self.program.node_count)
+
+    @property
+    def arena_root(self) -> Hash32:
+        """Root of the ARENA section in S_n: part of an output's proof."""
+        return self.inference.output_proof().arena_root
 
     @property
     def outputs(self) -> Mapping[str, npt.NDArray[np.generic]]:

@@ -50,7 +50,18 @@ _CODEGEN_KEYS = {
 }
 _HARMLESS_KEYS = {
     *("test", "script", "out", "libs", "cache", "cache_path", "auto_detect_remappings", "fs_permissions"),
-    *("fuzz", "invariant", "gas_limit", "gas_reports", "isolate", "snapshots", "deny", "ignored_error_codes"),
+    *(
+        "fuzz",
+        "invariant",
+        "gas_limit",
+        "gas_reports",
+        "gas_snapshot_check",
+        "gas_snapshot_emit",
+        "isolate",
+        "snapshots",
+        "deny",
+        "ignored_error_codes",
+    ),
 }
 
 

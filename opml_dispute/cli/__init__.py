@@ -22,23 +22,23 @@ from opml_dispute.cli.output import Output
 from opml_dispute.errors import OpmlError
 
 COMMANDS = {
-    "challenge": "opml_dispute.cli.dispute:challenge",
-    "demo": "opml_dispute.cli.demo:demo",
-    "deploy": "opml_dispute.cli.deploy:deploy",
-    "devnet": "opml_dispute.cli.devnet:devnet",
-    "doctor": "opml_dispute.cli.doctor:doctor",
-    "finalize": "opml_dispute.cli.request:finalize",
-    "list": "opml_dispute.cli.show:list_games",
-    "model": "opml_dispute.cli.model:model",
-    "move": "opml_dispute.cli.dispute:move",
-    "propose": "opml_dispute.cli.request:propose",
-    "request": "opml_dispute.cli.request:request",
-    "resolve": "opml_dispute.cli.dispute:resolve",
-    "respond": "opml_dispute.cli.dispute:respond",
-    "run": "opml_dispute.cli.run:run",
-    "show": "opml_dispute.cli.show:show",
+    "challenge": ("dispute:challenge", "Attack a root claim if it is wrong."),
+    "demo": ("demo:demo", "Watch two disputes on a fresh local chain."),
+    "deploy": ("deploy:deploy", "Deploy the whole system on any chain."),
+    "devnet": ("devnet:devnet", "A local chain with everything deployed."),
+    "doctor": ("doctor:doctor", "Check tools, chain, deployment and key."),
+    "finalize": ("request:finalize", "Deliver the output of a request."),
+    "list": ("show:list_games", "List the games, newest first."),
+    "model": ("model:model", "Inspect, register and list models."),
+    "move": ("dispute:move", "Make one move by hand."),
+    "propose": ("request:propose", "Answer a request, with a bond."),
+    "request": ("request:request", "Ask for an inference."),
+    "resolve": ("dispute:resolve", "Settle claims, a game and its bonds."),
+    "respond": ("dispute:respond", "Make every move owed in a game."),
+    "run": ("run:run", "Run a model here."),
+    "show": ("show:show", "Show a game."),
 }
-"""Where each command is; loaded when it is called, so that `--help` does not wait for the libraries of all."""
+"""Where each command is, and what it does; it is loaded when it is called, so that help does not wait for libraries."""
 
 EXIT_BUG = 70
 EXIT_INTERRUPTED = 130
@@ -53,10 +53,14 @@ class _LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module, _, attribute = COMMANDS[cmd_name].partition(":")
-        command = getattr(importlib.import_module(module), attribute)
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        command = getattr(importlib.import_module(f"opml_dispute.cli.{module}"), attribute)
         assert isinstance(command, click.Command)
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name][1]) for name in self.list_commands(ctx)])
 
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

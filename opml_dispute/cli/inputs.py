@@ -15,8 +15,8 @@ import click
 import numpy as np
 import numpy.typing as npt
 
-from opml_dispute.chain.images import BadInput, Slot
 from opml_dispute.models import digit_samples
+from opml_dispute.segment import BadInput, Placed
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -38,14 +38,14 @@ def input_options(command: F) -> F:
     )(command)
 
 
-def read_inputs(slots: Sequence[Slot], inputs: Sequence[str], sample: int | None) -> dict[str, npt.NDArray[Any]]:
+def read_inputs(slots: Sequence[Placed], inputs: Sequence[str], sample: int | None) -> dict[str, npt.NDArray[Any]]:
     """The arrays for all inputs, checked. Raises `BadInput`."""
     if sample is not None:
         if inputs:
             raise BadInput("both --input and --sample were given", hint="give one of them")
         if len(slots) != 1:
             raise BadInput(f"--sample gives one image, but the model takes {len(slots)} inputs", hint="use --input")
-        arrays = {slots[0].name: digit_samples()[0][sample]}
+        arrays = {slots[0].name: digit_samples()[0][sample : sample + 1]}
     else:
         arrays = dict(_read(text, slots) for text in inputs)
     missing = [slot.name for slot in slots if slot.name not in arrays]
@@ -54,7 +54,7 @@ def read_inputs(slots: Sequence[Slot], inputs: Sequence[str], sample: int | None
     return {slot.name: _checked(slot, arrays[slot.name]) for slot in slots}
 
 
-def _read(text: str, slots: Sequence[Slot]) -> tuple[str, npt.NDArray[Any]]:
+def _read(text: str, slots: Sequence[Placed]) -> tuple[str, npt.NDArray[Any]]:
     name, separator, file = text.partition("=")
     if not separator:
         if len(slots) != 1:
@@ -74,16 +74,17 @@ def _read(text: str, slots: Sequence[Slot]) -> tuple[str, npt.NDArray[Any]]:
     return name, value
 
 
-def _checked(slot: Slot, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def _checked(slot: Placed, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     wanted = slot.dtype.numpy
     if array.dtype != wanted:
         raise BadInput(
             f"input {slot.name} has type {array.dtype}, but the model takes {wanted}",
             hint=f"convert it: array.astype({wanted.name!r})",
         )
-    if array.shape != slot.shape:
-        if array.shape == slot.shape[1:] and slot.shape[0] == 1:  # a batch of one, its dimension left out
-            return array.reshape(slot.shape)
+    shape = tuple(slot.shape)
+    if array.shape != shape:
+        if shape[:1] == (1,) and array.shape == shape[1:]:  # a batch of one, its dimension left out
+            return array.reshape(shape)
         raise BadInput(
             f"input {slot.name} has shape {list(array.shape)}, but the model takes {list(slot.shape)}",
             hint="reshape it, or compile the model for that shape with --dim",

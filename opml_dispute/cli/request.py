@@ -18,7 +18,7 @@ from opml_dispute.chain.asking import (
 from opml_dispute.chain.contracts import ZERO_ADDRESS, DigitReader
 from opml_dispute.chain.deploy import System
 from opml_dispute.chain.games import parse_address
-from opml_dispute.chain.images import image_of, slots_from_json
+from opml_dispute.chain.images import slots_from_json
 from opml_dispute.chain.requests import parse_request_id, read_request
 from opml_dispute.chain.samples import READER
 from opml_dispute.cli.faults import fault_option, open_trace
@@ -36,6 +36,7 @@ from opml_dispute.cli.output import Output
 from opml_dispute.cli.session import Session, open_case_of
 from opml_dispute.errors import OpmlError
 from opml_dispute.primitives import Address, ModelId, StateRoot
+from opml_dispute.segment import input_image as input_image_of
 
 
 class WhichModel(OpmlError):
@@ -88,7 +89,7 @@ def request(
             raise WhichModel(f"cannot read {input_image}: {error.strerror}", hint="check the path") from None
     else:
         slots = slots_from_json(known.inputs)
-        image = image_of(slots, read_inputs(slots, inputs, sample), known.input_bytes)
+        image = input_image_of(slots, read_inputs(slots, inputs, sample))
     intent = request_intent(
         system,
         wanted,

@@ -9,7 +9,6 @@ import click
 import numpy as np
 
 from opml_dispute.chain.cases import run_node_in_vm
-from opml_dispute.chain.images import image_of, slots_of
 from opml_dispute.chain.models import parse_dims, read_model
 from opml_dispute.cli.inputs import input_options, read_inputs
 from opml_dispute.cli.options import json_option
@@ -47,10 +46,9 @@ def run(
     Example: opml-dispute run --sample 7 --vm
     """
     program = read_model(file, parse_dims(dims))
-    slots = slots_of(program.inputs)
-    image = image_of(slots, read_inputs(slots, inputs, sample), program.input_bytes)
+    arrays = read_inputs(program.inputs, inputs, sample)
     started = time.perf_counter()
-    inference = Inference(program, image)
+    inference = Inference(program, arrays)
     inference.run_to(program.node_count)
     ran_s = time.perf_counter() - started
     started = time.perf_counter()

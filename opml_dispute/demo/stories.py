@@ -27,7 +27,6 @@ from opml_dispute.actors.liars import Story, changes_prediction
 from opml_dispute.actors.player import Round
 from opml_dispute.chain.asking import deliverable_game, delivery_intent, new_request_id, proposal_intent, request_intent
 from opml_dispute.chain.cases import Case, guest_machine, open_case
-from opml_dispute.chain.images import image_of, slots_of
 from opml_dispute.chain.intents import Done, Intent, perform
 from opml_dispute.chain.match import play_out, settle_out
 from opml_dispute.chain.play import Seat, Table
@@ -40,6 +39,7 @@ from opml_dispute.game.claim import Game, GameStatus
 from opml_dispute.game.rules import outputs_of
 from opml_dispute.models import digit_samples
 from opml_dispute.primitives import Address, RequestId, StateRoot
+from opml_dispute.segment import input_image
 from opml_dispute.trace.split import SplitTrace
 
 FEE_WEI = 10**16
@@ -135,7 +135,7 @@ class Teller:
             story = self._lie(case, "proposer", result)
             game = self._propose(request_id, story.root_claim, case)
             self._dispute(game, case, result, liar="proposer", trace=story.trace(guest_machine()))
-            self._settle(game, result)
+            self._settle(game, result, first="challenger")
         return result
 
     def lying_challenger(self, sample: int) -> StoryResult:
@@ -146,7 +146,7 @@ class Teller:
             story = self._lie(case, "challenger", result)
             game = self._propose(request_id, case.final_root, case)
             self._dispute(game, case, result, liar="challenger", trace=story.trace(guest_machine()))
-            self._settle(game, result)
+            self._settle(game, result, first="proposer")
             self._deliver(request_id, case, result)
         return result
 
@@ -187,8 +187,7 @@ class Teller:
         model_id = system.rpc.read(reader.model_id())
         registered = system.rpc.read(system.registry.model(model_id))
         program = self.stage.store.program(model_id, registered, file=None, dims={})
-        slots = slots_of(program.inputs)
-        image = image_of(slots, {slots[0].name: digit_samples()[0][sample]}, program.input_bytes)
+        image = input_image(program.inputs, {program.inputs[0].name: digit_samples()[0][sample : sample + 1]})
         intent = request_intent(system, model_id, image, fee_wei=FEE_WEI, reader=reader.address)
         done = self._act("requester", intent)
         assert done.receipt is not None
@@ -245,15 +244,17 @@ class Teller:
         word = int.from_bytes(machine.read(machine.pc, 4), "big")  # type: ignore[attr-defined]
         node_index = outputs.node_index(game)
         node = case.program.nodes[node_index]
-        text = disassemble(word, machine.pc)  # type: ignore[attr-defined]
+        text = disassemble(word, machine.pc, ml=True)  # type: ignore[attr-defined]
         judged = Judged(node_index, node.op_type, step, text)
         result.node, result.op, result.step, result.instruction = node_index, judged.op, step, text
         self.audience.judges(judged)
 
-    def _settle(self, address: Address, result: StoryResult) -> None:
-        """Let the clocks run out; then claims, game and bonds, each party for itself."""
+    def _settle(self, address: Address, result: StoryResult, *, first: str) -> None:
+        """Let the clocks run out; then claims, game and bonds, each party for itself: `first` has won, and is in a
+        hurry."""
         system = self.stage.system
-        parties = {role: self.stage.parties[role].address for role in ("challenger", "proposer")}
+        roles = (first, "proposer" if first == "challenger" else "challenger")
+        parties = {role: self.stage.parties[role].address for role in roles}
 
         def passing(left: Waiting) -> None:
             self.audience.says(f"Time passes: {left.what}, {left.seconds:,} s.")
