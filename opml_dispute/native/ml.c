@@ -1,0 +1,309 @@
+/* The host's side of an inference: a segment in memory, and nodes run in it.
+ *
+ * The segment is 2^40 bytes of address space reserved without memory: pages come when they are touched, and go when
+ * their block is freed. Elements lie in the host's byte order (or, with `vm_bytes`, as the VM holds them); PROGRAM and
+ * HEADER always hold the VM's bytes. `opml_ml_run` does transitions; a node's range is cut into parts for threads,
+ * which changes no bit (kernels.h). Reading, writing and hashing the segment is Python's work (inference.py). */
+#define _GNU_SOURCE
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "export.h"
+#include "fast/fast.h"
+#include "kernels/kernels.h"
+#include "opcodes.h"
+#include "transition.h"
+
+#if defined(__x86_64__)
+#include <xmmintrin.h>
+#endif
+
+/* The kernels of kernels_bytes.c. */
+kernel kernel_run_bytes;
+enum inference_status kernel_check_data_bytes(const uint8_t *segment, const struct record *r);
+
+/* Rounding to nearest, subnormals kept: another library may have left this thread otherwise. Answers what to restore. */
+static uint64_t canonical_float_mode(void)
+{
+#if defined(__x86_64__)
+    unsigned before = _mm_getcsr();
+    _mm_setcsr(0x1f80);
+    return before;
+#elif defined(__aarch64__)
+    uint64_t before;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(before));
+    __asm__ volatile("msr fpcr, %0" : : "r"(0ull));
+    return before;
+#else
+#error "say here how this machine's rounding mode and flush-to-zero are set"
+#endif
+}
+static void restore_float_mode(uint64_t before)
+{
+#if defined(__x86_64__)
+    _mm_setcsr((unsigned)before);
+#elif defined(__aarch64__)
+    __asm__ volatile("msr fpcr, %0" : : "r"(before));
+#endif
+}
+
+/* Parts smaller than this (in inner steps) are not worth waking a thread for. */
+#define LEAST_PART (1u << 16)
+
+struct ml;
+struct worker {
+    struct ml *ml;
+    pthread_t thread;
+    struct fast_scratch scratch;
+    uint64_t lo, hi; /* its part of the current node */
+};
+
+struct ml {
+    uint8_t *segment;
+    int vm_bytes;
+    unsigned workers; /* the caller is worker 0 */
+    struct worker *worker;
+    const struct record *record; /* the current node */
+    pthread_mutex_t lock;
+    pthread_cond_t begin, done;
+    uint64_t round; /* counts nodes handed out, so that a worker knows a new one */
+    unsigned running;
+    int quit;
+};
+
+static void run_part(struct worker *w)
+{
+    struct ml *ml = w->ml;
+    if (w->lo >= w->hi)
+        return;
+    if (ml->vm_bytes)
+        kernel_run_bytes(ml->segment, ml->record, w->lo, w->hi);
+    else if (!fast_run(ml->segment, ml->record, w->lo, w->hi, &w->scratch))
+        kernel_run(ml->segment, ml->record, w->lo, w->hi);
+}
+
+static void *worker_main(void *argument)
+{
+    struct worker *w = argument;
+    struct ml *ml = w->ml;
+    uint64_t seen = 0;
+    canonical_float_mode();
+    pthread_mutex_lock(&ml->lock);
+    for (;;) {
+        while (ml->round == seen && !ml->quit)
+            pthread_cond_wait(&ml->begin, &ml->lock);
+        if (ml->quit)
+            break;
+        seen = ml->round;
+        pthread_mutex_unlock(&ml->lock);
+        run_part(w);
+        pthread_mutex_lock(&ml->lock);
+        if (--ml->running == 0)
+            pthread_cond_signal(&ml->done);
+    }
+    pthread_mutex_unlock(&ml->lock);
+    return NULL;
+}
+
+/* Inner steps that one output element takes, and how many outputs belong together. */
+static uint64_t steps_each(const struct record *r, uint64_t *grain)
+{
+    const int64_t *body = r->body;
+    uint64_t steps = 1;
+    *grain = 16;
+    switch (r->opcode) {
+    case OP_CONTRACT:
+        *grain = r->dim[r->rank - 1];
+        if ((r->hi - r->lo) / *grain < 64) /* few rows: cut columns, a cache line at a time */
+            *grain = 16;
+        return r->imm[0];
+    case OP_CONV:
+        steps = (uint64_t)body[2] / (uint64_t)body[4]; /* fall through */
+    case OP_POOL:
+    case OP_POOL_INDEX:
+        for (int d = 0; d < body[0]; d++)
+            steps *= (uint64_t)body[8 + d];
+        return steps;
+    case OP_REDUCE:
+    case OP_ARGREDUCE:
+    case OP_TOPK:
+    case OP_SCAN:
+        for (unsigned d = r->rank - (unsigned)r->imm[1]; d < r->rank; d++)
+            steps *= r->dim[d];
+        *grain = 1;
+        return steps;
+    case OP_TREE:
+        *grain = 1;
+        return (uint64_t)body[3] * (1 + (uint64_t)body[6] + (uint64_t)body[7]);
+    default:
+        return 1;
+    }
+}
+
+static int run_node(void *self, const struct record *r)
+{
+    struct ml *ml = self;
+    int status = (int)(ml->vm_bytes ? kernel_check_data_bytes : kernel_check_data)(ml->segment, r);
+    if (status != ST_OK)
+        return status;
+    uint64_t grain, count = r->hi - r->lo, steps = steps_each(r, &grain), parts = ml->workers;
+    uint64_t affordable = count * steps / LEAST_PART; /* ASSUMES record_check: at most RECORD_MAX_WORK steps */
+    if (affordable < parts)
+        parts = affordable;
+    if (r->opcode == OP_SCATTER || parts < 1)
+        parts = 1;
+    ml->record = r;
+    uint64_t each = (count / parts + grain - 1) / grain * grain, at = r->lo;
+    for (unsigned i = 0; i < ml->workers; i++) {
+        struct worker *w = &ml->worker[i];
+        w->lo = at;
+        at = i + 1 >= parts || r->hi - at < each ? r->hi : at + each;
+        w->hi = at;
+    }
+    if (parts > 1) {
+        pthread_mutex_lock(&ml->lock);
+        ml->round++;
+        ml->running = ml->workers - 1;
+        pthread_cond_broadcast(&ml->begin);
+        pthread_mutex_unlock(&ml->lock);
+    }
+    run_part(&ml->worker[0]);
+    if (parts > 1) {
+        pthread_mutex_lock(&ml->lock);
+        while (ml->running)
+            pthread_cond_wait(&ml->done, &ml->lock);
+        pthread_mutex_unlock(&ml->lock);
+    }
+    return ST_OK;
+}
+
+/* Zero again, and the memory given back where whole pages are. */
+static void zero_block(void *self, uint64_t offset, unsigned log2_size)
+{
+    struct ml *ml = self;
+    if (log2_size >= 16 && madvise(ml->segment + offset, 1ull << log2_size, MADV_DONTNEED) == 0)
+        return;
+    memset(ml->segment + offset, 0, 1ull << log2_size);
+}
+
+/* Frees a segment and its threads. */
+EXPORT void opml_ml_free(struct ml *ml)
+{
+    if (!ml)
+        return;
+    pthread_mutex_lock(&ml->lock);
+    ml->quit = 1;
+    pthread_cond_broadcast(&ml->begin);
+    pthread_mutex_unlock(&ml->lock);
+    for (unsigned i = 0; i < ml->workers; i++) {
+        if (i)
+            pthread_join(ml->worker[i].thread, NULL);
+        fast_scratch_free(&ml->worker[i].scratch);
+    }
+    if (ml->segment)
+        munmap(ml->segment, 1ull << SEGMENT_LOG2);
+    free(ml->worker);
+    free(ml);
+}
+
+/* An empty segment; nodes will be run by `threads` threads. Null if the address space or memory is not to be had. */
+EXPORT struct ml *opml_ml_new(int vm_bytes, unsigned threads)
+{
+    struct ml *ml = calloc(1, sizeof *ml);
+    struct worker *worker = calloc(threads ? threads : 1, sizeof *worker);
+    if (!ml || !worker) {
+        free(ml);
+        free(worker);
+        return NULL;
+    }
+    ml->vm_bytes = vm_bytes;
+    ml->worker = worker;
+    pthread_mutex_init(&ml->lock, NULL);
+    pthread_cond_init(&ml->begin, NULL);
+    pthread_cond_init(&ml->done, NULL);
+    void *segment =
+        mmap(NULL, 1ull << SEGMENT_LOG2, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (segment == MAP_FAILED) {
+        opml_ml_free(ml);
+        return NULL;
+    }
+    ml->segment = segment;
+    for (unsigned i = 0; i < (threads ? threads : 1); i++) {
+        worker[i].ml = ml;
+        if (i && pthread_create(&worker[i].thread, NULL, worker_main, &worker[i]) != 0)
+            break;
+        ml->workers = i + 1;
+    }
+    return ml;
+}
+
+/* Where the segment lies in this process. */
+EXPORT uint8_t *opml_ml_segment(struct ml *ml) { return ml->segment; }
+
+/* Makes `count` transitions. */
+EXPORT void opml_ml_run(struct ml *ml, uint64_t count)
+{
+    struct transition_host host = {run_node, zero_block, ml};
+    uint64_t mode = canonical_float_mode();
+    while (count--)
+        transition(ml->segment + SEC_PROGRAM, ml->segment + SEC_HEADER, &host);
+    restore_float_mode(mode);
+}
+
+/* Makes `size` bytes at `offset` zero. */
+EXPORT void opml_ml_zero(struct ml *ml, uint64_t offset, uint64_t size)
+{
+    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), end = offset + size;
+    uint64_t first = (offset + page - 1) / page * page, last = end / page * page;
+    if (first < last && madvise(ml->segment + first, last - first, MADV_DONTNEED) == 0) {
+        memset(ml->segment + offset, 0, first - offset);
+        memset(ml->segment + last, 0, end - last);
+    } else {
+        memset(ml->segment + offset, 0, size);
+    }
+}
+
+/* Judges `count` records of 512 bytes: status[i], and in extents[i][0..6][lo, hi, width] what record i touches (the
+ * output first; zero where there is no such operand, and where status is not ST_OK). */
+EXPORT void opml_records_check(const uint8_t *records, uint64_t count, int32_t *status, uint64_t *extents)
+{
+    for (uint64_t i = 0; i < count; i++) {
+        struct record r;
+        struct extent e[1 + RECORD_MAX_IN];
+        uint64_t *to = extents + i * 3 * (1 + RECORD_MAX_IN);
+        record_decode(&r, records + i * RECORD_BYTES);
+        status[i] = record_check(&r, e);
+        memset(to, 0, sizeof(uint64_t) * 3 * (1 + RECORD_MAX_IN));
+        for (unsigned j = 0; status[i] == ST_OK && j < 1u + r.n_in; j++) {
+            to[3 * j] = e[j].lo;
+            to[3 * j + 1] = e[j].hi;
+            to[3 * j + 2] = e[j].width;
+        }
+    }
+}
+
+/* Runs one node on memory that is not a segment: for tests. `fast`: 0 plain kernels, 1 with fast paths, 2 the kernels
+ * of kernels_bytes.c. Addresses in the record count from `base`. The record is judged as ever. */
+EXPORT int opml_kernel(uint8_t *base, const uint8_t *record, int fast)
+{
+    struct record r;
+    struct fast_scratch scratch = {0};
+    record_decode(&r, record);
+    int status = record_check(&r, 0);
+    if (status != ST_OK)
+        return status;
+    status = (int)(fast == 2 ? kernel_check_data_bytes : kernel_check_data)(base, &r);
+    if (status != ST_OK)
+        return status;
+    uint64_t mode = canonical_float_mode();
+    if (fast == 2)
+        kernel_run_bytes(base, &r, r.lo, r.hi);
+    else if (fast != 1 || !fast_run(base, &r, r.lo, r.hi, &scratch))
+        kernel_run(base, &r, r.lo, r.hi);
+    restore_float_mode(mode);
+    fast_scratch_free(&scratch);
+    return ST_OK;
+}
