@@ -100,6 +100,7 @@ interface Vm {
     function assertLe(uint256 a, uint256 b) external pure;
     function assertLe(uint256 a, uint256 b, string calldata why) external pure;
     function assertGt(uint256 a, uint256 b) external pure;
+    function assertGt(uint256 a, uint256 b, string calldata why) external pure;
     function assertGe(uint256 a, uint256 b) external pure;
     function assertGe(uint256 a, uint256 b, string calldata why) external pure;
 }

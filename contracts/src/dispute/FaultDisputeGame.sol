@@ -6,7 +6,7 @@ import {Clock, newClock} from "./Clock.sol";
 import "./Errors.sol";
 import {GameArguments} from "./GameArguments.sol";
 import {Position, NO_POSITION, ROOT_POSITION} from "./Position.sol";
-import {BondDistributionMode, ClaimData, GameLimits, GameStatus, ResolutionCheckpoint, VmStatus} from "./Types.sol";
+import {BondDistributionMode, GameLimits, GameStatus, ResolutionCheckpoint, StoredClaim, VmStatus} from "./Types.sol";
 import {IFaultDisputeGame} from "./interfaces/IFaultDisputeGame.sol";
 import {ILocalPreimageOracle} from "./interfaces/IFpvm.sol";
 
@@ -40,7 +40,7 @@ contract FaultDisputeGame is GameArguments {
     /// @inheritdoc IFaultDisputeGame
     bytes32 public startingRootHash;
 
-    ClaimData[] public claimData;
+    StoredClaim[] internal claimList;
     mapping(bytes32 key => bool) public claims;
     mapping(uint256 claimIndex => uint256[] children) public subgames;
     mapping(uint256 claimIndex => bool) public resolvedSubgames;
@@ -125,7 +125,7 @@ contract FaultDisputeGame is GameArguments {
 
     function move(bytes32 disputed, uint256 challengeIndex, bytes32 claim, bool isAttack) public payable {
         _requireInProgress();
-        ClaimData storage countered = claimData[challengeIndex];
+        StoredClaim storage countered = claimList[challengeIndex];
         if (countered.claim != disputed) revert InvalidDisputedClaimIndex();
 
         Position position = countered.position.move(isAttack);
@@ -143,7 +143,7 @@ contract FaultDisputeGame is GameArguments {
         if (claims[key]) revert ClaimAlreadyExists();
         claims[key] = true;
 
-        subgames[challengeIndex].push(claimData.length);
+        subgames[challengeIndex].push(claimList.length);
         emit Move(challengeIndex, claim, msg.sender);
         _addClaim(uint32(challengeIndex), msg.sender, claim, position, clock);
     }
@@ -151,16 +151,17 @@ contract FaultDisputeGame is GameArguments {
     /// @dev Records a claim with the value sent as its bond.
     function _addClaim(uint32 parentIndex, address claimant, bytes32 claim, Position position, Clock clock) internal {
         uint128 bond = uint128(msg.value); // ASSUMES: there are fewer than 2^128 wei
-        emit ClaimAdded(claimData.length, parentIndex, claimant, claim, position, bond, clock);
-        claimData.push(
-            ClaimData({
-                parentIndex: parentIndex,
-                counteredBy: address(0),
-                claimant: claimant,
-                bond: bond,
+        emit ClaimAdded(claimList.length, parentIndex, claimant, claim, position, bond, clock);
+        claimList.push(
+            StoredClaim({
                 claim: claim,
+                bond: bond,
                 position: position,
-                clock: clock
+                claimant: claimant,
+                parentIndex: parentIndex,
+                postedAt: clock.timestamp(),
+                counteredBy: address(0),
+                timeUsed: clock.duration()
             })
         );
         refundModeCredit[claimant] += bond;
@@ -191,8 +192,8 @@ contract FaultDisputeGame is GameArguments {
         bool disputedIsOwn = false;
         if (!isAttack) {
             // Agreeing with the leaf disputes the claim just right of it.
-            Position right = Position.wrap(claimData[leafIndex].position.raw() + 1);
-            uint256 disputedDepth = claimData[_ancestor(right.traceAncestor(), leafIndex)].position.depth();
+            Position right = Position.wrap(claimList[leafIndex].position.raw() + 1);
+            uint256 disputedDepth = claimList[_ancestor(right.traceAncestor(), leafIndex)].position.depth();
             disputedIsOwn = (disputedDepth + splitDepth_) % 2 == 1;
         }
         bool isMeant =
@@ -204,10 +205,10 @@ contract FaultDisputeGame is GameArguments {
 
     function step(uint256 claimIndex, bool isAttack, bytes calldata stateData, bytes calldata proof) external {
         _requireInProgress();
-        ClaimData storage countered = claimData[claimIndex];
+        StoredClaim storage countered = claimList[claimIndex];
         if (countered.position.depth() != maxGameDepth_) revert InvalidParent();
 
-        (bytes32 preClaim, ClaimData storage post) = _statesAround(claimIndex, isAttack);
+        (bytes32 preClaim, StoredClaim storage post) = _statesAround(claimIndex, isAttack);
         bytes32 postState = _execute(preClaim, stateData, proof, claimIndex);
 
         // The step counters the claim if it shows the claim's own team wrong about the state after the instruction, or the
@@ -267,9 +268,9 @@ contract FaultDisputeGame is GameArguments {
     function _statesAround(uint256 claimIndex, bool isAttack)
         internal
         view
-        returns (bytes32 preClaim, ClaimData storage post)
+        returns (bytes32 preClaim, StoredClaim storage post)
     {
-        ClaimData storage countered = claimData[claimIndex];
+        StoredClaim storage countered = claimList[claimIndex];
         Position position = countered.position;
         if (isAttack) {
             // The claim is the state after the instruction.
@@ -277,11 +278,11 @@ contract FaultDisputeGame is GameArguments {
             uint256 leavesPerTrace = uint256(1) << (maxGameDepth_ - splitDepth_ - 1);
             preClaim = position.indexAtDepth() % leavesPerTrace == 0
                 ? absolutePrestate()
-                : claimData[_ancestorBelowSplit(Position.wrap(position.raw() - 1), countered.parentIndex)].claim;
+                : claimList[_ancestorBelowSplit(Position.wrap(position.raw() - 1), countered.parentIndex)].claim;
         } else {
             // The claim is the state before it.
             preClaim = countered.claim;
-            post = claimData[_ancestorBelowSplit(Position.wrap(position.raw() + 1), countered.parentIndex)];
+            post = claimList[_ancestorBelowSplit(Position.wrap(position.raw() + 1), countered.parentIndex)];
         }
     }
 
@@ -290,7 +291,7 @@ contract FaultDisputeGame is GameArguments {
     /// @dev The claim at `target` among `index` and the claims above it.
     function _ancestor(Position target, uint256 index) internal view returns (uint256) {
         // ASSUMES: it is there: a position next to a claim's own is covered by a claim on its path. Else Panic(0x32).
-        while (claimData[index].position.raw() != target.raw()) index = claimData[index].parentIndex;
+        while (claimList[index].position.raw() != target.raw()) index = claimList[index].parentIndex;
         return index;
     }
 
@@ -306,24 +307,25 @@ contract FaultDisputeGame is GameArguments {
         view
         returns (bytes32 starting, Position startingPosition, bytes32 disputed, Position disputedPosition)
     {
-        if (claimData[index].position.depth() <= splitDepth_) revert ClaimAboveSplit();
+        if (claimList[index].position.depth() <= splitDepth_) revert ClaimAboveSplit();
         uint256 execRoot;
-        while (claimData[index].position.depth() > splitDepth_) (execRoot, index) =
-        (index, claimData[index].parentIndex);
+        while (claimList[index].position.depth() > splitDepth_) {
+            (execRoot, index) = (index, claimList[index].parentIndex);
+        }
 
-        Position leaf = claimData[index].position;
-        bytes32 leafClaim = claimData[index].claim;
-        if (claimData[execRoot].position.parent().raw() == leaf.raw()) {
+        Position leaf = claimList[index].position;
+        bytes32 leafClaim = claimList[index].claim;
+        if (claimList[execRoot].position.parent().raw() == leaf.raw()) {
             (disputed, disputedPosition) = (leafClaim, leaf);
             if (leaf.indexAtDepth() == 0) {
                 (starting, startingPosition) = (startingRootHash, NO_POSITION);
             } else {
-                ClaimData storage left = claimData[_ancestor(Position.wrap(leaf.raw() - 1).traceAncestor(), index)];
+                StoredClaim storage left = claimList[_ancestor(Position.wrap(leaf.raw() - 1).traceAncestor(), index)];
                 (starting, startingPosition) = (left.claim, left.position);
             }
         } else {
             (starting, startingPosition) = (leafClaim, leaf);
-            ClaimData storage right = claimData[_ancestor(Position.wrap(leaf.raw() + 1).traceAncestor(), index)];
+            StoredClaim storage right = claimList[_ancestor(Position.wrap(leaf.raw() + 1).traceAncestor(), index)];
             (disputed, disputedPosition) = (right.claim, right.position);
         }
     }
@@ -340,7 +342,7 @@ contract FaultDisputeGame is GameArguments {
 
     function resolveClaim(uint256 claimIndex, uint256 numToResolve) external {
         _requireInProgress();
-        ClaimData storage claim = claimData[claimIndex];
+        StoredClaim storage claim = claimList[claimIndex];
         if (getChallengerDuration(claimIndex) < maxClockDuration) revert ClockNotExpired();
         if (resolvedSubgames[claimIndex]) revert ClaimAlreadyResolved();
 
@@ -363,7 +365,7 @@ contract FaultDisputeGame is GameArguments {
         for (uint256 i = checkpoint.subgameIndex; i < end; ++i) {
             uint256 replyIndex = replies[i];
             if (!resolvedSubgames[replyIndex]) revert OutOfOrderResolution();
-            ClaimData storage reply = claimData[replyIndex];
+            StoredClaim storage reply = claimList[replyIndex];
             // The leftmost reply that stands wins: it disputes the earliest disagreement. Among equals, the first posted.
             if (reply.counteredBy == address(0) && reply.position.raw() < checkpoint.leftmostPosition.raw()) {
                 checkpoint.leftmostPosition = reply.position;
@@ -382,7 +384,7 @@ contract FaultDisputeGame is GameArguments {
     /// @dev Credits a claim's bond to who countered it, or back to its claimant.
     function _settle(uint256 claimIndex, address counteredBy) internal {
         resolvedSubgames[claimIndex] = true;
-        ClaimData storage claim = claimData[claimIndex];
+        StoredClaim storage claim = claimList[claimIndex];
         address recipient = counteredBy == address(0) ? claim.claimant : counteredBy;
         normalModeCredit[recipient] += claim.bond;
         emit ClaimResolved(claimIndex, counteredBy);
@@ -392,7 +394,7 @@ contract FaultDisputeGame is GameArguments {
     function resolve() external returns (GameStatus status_) {
         _requireInProgress();
         if (!resolvedSubgames[0]) revert OutOfOrderResolution();
-        status_ = claimData[0].counteredBy == address(0) ? GameStatus.DEFENDER_WINS : GameStatus.CHALLENGER_WINS;
+        status_ = claimList[0].counteredBy == address(0) ? GameStatus.DEFENDER_WINS : GameStatus.CHALLENGER_WINS;
         status = status_;
         resolvedAt = uint64(block.timestamp);
         emit Resolved(status_);
@@ -446,10 +448,10 @@ contract FaultDisputeGame is GameArguments {
 
     function getChallengerDuration(uint256 claimIndex) public view returns (uint64) {
         _requireInProgress();
-        ClaimData storage claim = claimData[claimIndex];
+        StoredClaim storage claim = claimList[claimIndex];
         // The time that the answering team had used when its claim, the parent, was posted, and the time since this one was.
-        uint64 usedBefore = claim.parentIndex == NO_PARENT ? 0 : claimData[claim.parentIndex].clock.duration();
-        uint256 used = usedBefore + (block.timestamp - claim.clock.timestamp());
+        uint64 usedBefore = claim.parentIndex == NO_PARENT ? 0 : claimList[claim.parentIndex].timeUsed;
+        uint256 used = usedBefore + (block.timestamp - claim.postedAt);
         return used < maxClockDuration ? uint64(used) : maxClockDuration;
     }
 
@@ -463,8 +465,25 @@ contract FaultDisputeGame is GameArguments {
         return subgames[claimIndex].length - resolutionCheckpoints[claimIndex].subgameIndex;
     }
 
+    function claimData(uint256 index)
+        external
+        view
+        returns (
+            uint32 parentIndex,
+            address counteredBy,
+            address claimant,
+            uint128 bond,
+            bytes32 claim,
+            Position position,
+            Clock clock
+        )
+    {
+        StoredClaim storage c = claimList[index];
+        return (c.parentIndex, c.counteredBy, c.claimant, c.bond, c.claim, c.position, newClock(c.timeUsed, c.postedAt));
+    }
+
     function claimDataLen() external view returns (uint256) {
-        return claimData.length;
+        return claimList.length;
     }
 
     function maxGameDepth() external view returns (uint256) {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.30;
 
-import {Clock} from "./Clock.sol";
 import {Position} from "./Position.sol";
 
 /// @notice How a game stands. The numbers are part of the interface.
@@ -42,22 +41,25 @@ struct GameLimits {
     uint64 maxClockDuration;
 }
 
-/// @notice One claim of a game. `claimData(i)` answers these seven, in this order.
-struct ClaimData {
-    /// @notice The claim that this one answers; 2^32 - 1 for the root claim.
-    uint32 parentIndex;
-    /// @notice Zero while uncountered; set by a step, and when the claim is resolved.
-    address counteredBy;
-    /// @notice Who posted it.
-    address claimant;
-    /// @notice Its stake, in wei.
-    uint128 bond;
+/// @notice One claim of a game, in four words.
+/// @dev What is zero at first shares a word with what is not, so that setting it later costs less.
+struct StoredClaim {
     /// @notice The 32 bytes asserted: a state root down to the split depth, a state hash below it.
     bytes32 claim;
-    /// @notice Where: a generalized index.
+    /// @notice Its stake, in wei.
+    uint128 bond;
+    /// @notice Where it stands.
     Position position;
-    /// @notice When, and how much time its team had used.
-    Clock clock;
+    /// @notice Who posted it.
+    address claimant;
+    /// @notice The claim that this one answers; 2^32 - 1 for the root claim.
+    uint32 parentIndex;
+    /// @notice When, in seconds since 1970: its clock's timestamp.
+    uint64 postedAt;
+    /// @notice Zero while uncountered; set by a step, and when the claim is resolved.
+    address counteredBy;
+    /// @notice Seconds that its team had used when it was posted: its clock's duration.
+    uint64 timeUsed;
 }
 
 /// @notice How far the resolution of a claim has come: it can be done in several calls.

@@ -5,7 +5,7 @@ import {GameFixture} from "./helpers/GameFixture.sol";
 import {Clock, newClock} from "../../src/dispute/Clock.sol";
 import "../../src/dispute/Errors.sol";
 import {Position} from "../../src/dispute/Position.sol";
-import {ClaimData} from "../../src/dispute/Types.sol";
+import {ClaimData} from "./helpers/ClaimData.sol";
 import {IFaultDisputeGame} from "../../src/dispute/interfaces/IFaultDisputeGame.sol";
 
 /// @notice What a move does, what is refused and in which order, and what the clocks show.

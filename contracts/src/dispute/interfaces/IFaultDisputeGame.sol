@@ -105,7 +105,14 @@ interface IFaultDisputeGame is IDisputeGame {
 
     // ---------------------------------------------------------------- claims
 
-    /// @notice The record of a claim; see `ClaimData`.
+    /// @notice The record of a claim.
+    /// @return parentIndex The claim that it answers; 2^32 - 1 for the root claim.
+    /// @return counteredBy Zero while uncountered; set by a step, and when the claim is resolved. Not by an answer.
+    /// @return claimant Who posted it.
+    /// @return bond Its stake, in wei.
+    /// @return claim The 32 bytes asserted: a state root down to the split depth, a state hash below it.
+    /// @return position Where it stands: a generalized index.
+    /// @return clock Seconds that its team had used when it was posted, and when that was: duration << 64 | timestamp.
     function claimData(uint256 index)
         external
         view

@@ -9,7 +9,8 @@ import {DelayedWETH} from "../../../src/dispute/DelayedWETH.sol";
 import {DisputeGameFactory} from "../../../src/dispute/DisputeGameFactory.sol";
 import {FaultDisputeGame} from "../../../src/dispute/FaultDisputeGame.sol";
 import {Position} from "../../../src/dispute/Position.sol";
-import {ClaimData, GameLimits} from "../../../src/dispute/Types.sol";
+import {ClaimData} from "./ClaimData.sol";
+import {GameLimits} from "../../../src/dispute/Types.sol";
 
 /// @title One game of the published example's size, S = 4 and D = 8, over twelve nodes, in the words of the game
 abstract contract GameFixture is Test {

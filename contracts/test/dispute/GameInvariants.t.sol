@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: MIT
+pragma solidity ^0.8.30;
+
+import {Test} from "../Test.sol";
+import {AlphabetVm} from "./helpers/AlphabetVm.sol";
+import {GameFixture} from "./helpers/GameFixture.sol";
+import {MockRegistry} from "./helpers/MockRegistry.sol";
+import {DelayedWETH} from "../../src/dispute/DelayedWETH.sol";
+import {FaultDisputeGame} from "../../src/dispute/FaultDisputeGame.sol";
+import {ClaimData} from "./helpers/ClaimData.sol";
+import {BondDistributionMode, GameStatus} from "../../src/dispute/Types.sol";
+
+/// @notice Players without a plan: they move, step, settle, close and take money in any order, at any time.
+contract Players is Test {
+    FaultDisputeGame public immutable GAME;
+    DelayedWETH internal immutable WETH;
+    AlphabetVm internal immutable ALPHABET;
+    MockRegistry internal immutable REGISTRY;
+    address[3] public players;
+
+    /// @notice Wei that players got out of the game.
+    uint256 public paidOut;
+    /// @notice How often each kind of call went through: moves, steps, settled claims, payments.
+    uint256[4] public done;
+
+    constructor(FaultDisputeGame game, DelayedWETH weth, AlphabetVm alphabet, MockRegistry registry) {
+        (GAME, WETH, ALPHABET, REGISTRY) = (game, weth, alphabet, registry);
+        players = [makeAddr("p0"), makeAddr("p1"), makeAddr("p2")];
+        for (uint256 i = 0; i < 3; ++i) {
+            vm.deal(players[i], 1e9 ether);
+        }
+    }
+
+    function claimAt(uint256 index) public view returns (ClaimData memory c) {
+        (c.parentIndex, c.counteredBy, c.claimant, c.bond, c.claim, c.position, c.clock) = GAME.claimData(index);
+    }
+
+    function pick(uint256 seed) internal view returns (uint256) {
+        uint256 count = GAME.claimDataLen();
+        return seed % 2 == 0 ? count - 1 : (seed / 2) % count;
+    }
+
+    function move(uint256 who, uint256 seed, bool isAttack, uint8 status) external {
+        uint256 index = pick(seed);
+        ClaimData memory c = claimAt(index);
+        if (c.position.depth() == GAME.maxGameDepth()) return;
+        uint256 bond = GAME.getRequiredBond(c.position.move(isAttack));
+        bytes32 claim = bytes32(uint256(status % 3) << 248 | seed % 4);
+        vm.prank(players[who % 3]);
+        try GAME.move{value: bond}(c.claim, index, claim, isAttack || index == 0) {
+            ++done[0];
+        } catch {}
+    }
+
+    /// @notice Attacks the newest claim, so that games reach the bottom.
+    function dig(uint256 who, uint256 seed) external {
+        this.move(who, 2 * (seed / 2), true, 1);
+    }
+
+    function step(uint256 who, uint256 seed) external {
+        bytes memory state = abi.encode(ALPHABET.firstState());
+        uint256 index = pick(seed);
+        vm.prank(players[who % 3]);
+        try GAME.step(index, true, state, "") {
+            ++done[1];
+        } catch {}
+    }
+
+    function wait(uint256 seconds_) external {
+        skip(bound(seconds_, 1, 40_000));
+    }
+
+    function settle(uint256 seed, uint256 count) external {
+        try GAME.resolveClaim(seed % GAME.claimDataLen(), count % 3) {
+            ++done[2];
+        } catch {}
+    }
+
+    /// @dev Seldom, for it ends the game.
+    function settleAll(uint256 seed) external {
+        if (seed % 8 != 0) return;
+        skip(GAME.maxClockDuration());
+        for (uint256 i = GAME.claimDataLen(); i > 0; --i) {
+            try GAME.resolveClaim(i - 1, 0) {} catch {}
+        }
+        try GAME.resolve() {} catch {}
+    }
+
+    function close(bool isProper) external {
+        REGISTRY.setFinal(GAME.resolvedAt() != 0);
+        REGISTRY.setProper(isProper);
+        try GAME.closeGame() {} catch {}
+    }
+
+    function claimCredit(uint256 who) external {
+        address player = who % 4 == 3 ? GAME.gameCreator() : players[who % 4];
+        uint256 before = player.balance;
+        try GAME.claimCredit(player) {
+            if (player.balance > before) ++done[3];
+        } catch {}
+        paidOut += player.balance - before;
+    }
+}
+
+/// @notice What holds at every moment of a game, whatever is done to it.
+contract GameInvariantsTest is GameFixture {
+    Players internal players;
+
+    function setUp() public override {
+        super.setUp();
+        propose(lie(0));
+        players = new Players(game, weth, alphabet, registry);
+    }
+
+    /// @notice The players are able to do what they may do: else the invariants would hold for want of trying.
+    function test_playersCanDoEverything() public {
+        players.move(0, 0, true, 1);
+        while (players.claimAt(game.claimDataLen() - 1).position.depth() < D) players.dig(1, 0);
+        players.step(2, 0);
+        players.wait(40_000);
+        skip(CLOCK);
+        players.settle(game.claimDataLen() - 1, 0);
+        players.settleAll(0);
+        players.close(true);
+        for (uint256 i = 0; i < 2; ++i) {
+            for (uint256 who = 0; who < 4; ++who) {
+                players.claimCredit(who);
+            }
+            skip(WETH_DELAY);
+        }
+        for (uint256 kind = 0; kind < 4; ++kind) {
+            vm.assertGt(players.done(kind), 0);
+        }
+        vm.assertEq(weth.balanceOf(address(game)), 0);
+    }
+
+    function targetContracts() public view returns (address[] memory targets) {
+        targets = new address[](1);
+        targets[0] = address(players);
+    }
+
+    function sums() internal view returns (uint256 bonds, uint256 settled, uint256 normal, uint256 refund) {
+        for (uint256 i = 0; i < game.claimDataLen(); ++i) {
+            uint256 bond = claimAt(i).bond;
+            bonds += bond;
+            if (game.resolvedSubgames(i)) settled += bond;
+        }
+        for (uint256 i = 0; i < 4; ++i) {
+            address player = i == 3 ? PROPOSER : players.players(i);
+            normal += game.normalModeCredit(player);
+            refund += game.refundModeCredit(player);
+        }
+    }
+
+    /// @notice The vault holds every bond until it is paid out, and the game itself holds nothing.
+    function invariant_theVaultHoldsTheBonds() public view {
+        (uint256 bonds,,,) = sums();
+        vm.assertEq(weth.balanceOf(address(game)) + players.paidOut(), bonds);
+        vm.assertEq(weth.totalSupply(), weth.balanceOf(address(game)));
+        vm.assertEq(address(game).balance, 0);
+    }
+
+    /// @notice Both ledgers add up: paid in, one; settled, the other; less what was taken out.
+    function invariant_theLedgersAddUp() public view {
+        (uint256 bonds, uint256 settled, uint256 normal, uint256 refund) = sums();
+        BondDistributionMode mode = game.bondDistributionMode();
+        if (mode == BondDistributionMode.REFUND) {
+            vm.assertEq(refund + players.paidOut(), bonds);
+        } else {
+            vm.assertEq(normal + players.paidOut(), settled);
+        }
+        if (mode == BondDistributionMode.UNDECIDED) {
+            vm.assertEq(players.paidOut(), 0);
+            vm.assertEq(refund, bonds);
+        }
+    }
+
+    /// @notice Claims form a tree in the game's positions: each one level below an earlier one.
+    function invariant_claimsFormATree() public view {
+        for (uint256 i = 1; i < game.claimDataLen(); ++i) {
+            ClaimData memory c = claimAt(i);
+            vm.assertLt(c.parentIndex, i);
+            ClaimData memory parent = claimAt(c.parentIndex);
+            vm.assertEq(c.position.depth(), parent.position.depth() + 1);
+            vm.assertLe(c.position.depth(), D);
+            vm.assertEq(c.position.raw() % 2, 0);
+            vm.assertEq(c.bond, game.getRequiredBond(c.position));
+            vm.assertLe(c.clock.duration(), CLOCK - EXTENSION);
+        }
+    }
+
+    /// @notice A claim is settled after all its answers, and the game after its root.
+    function invariant_settledFromTheBottom() public view {
+        for (uint256 i = 1; i < game.claimDataLen(); ++i) {
+            if (game.resolvedSubgames(claimAt(i).parentIndex)) vm.assertTrue(game.resolvedSubgames(i));
+        }
+        bool isOver = game.status() != GameStatus.IN_PROGRESS;
+        vm.assertEq(isOver, game.resolvedAt() != 0);
+        if (isOver) {
+            vm.assertTrue(game.resolvedSubgames(0));
+            vm.assertEq(claimAt(0).counteredBy == address(0), game.status() == GameStatus.DEFENDER_WINS);
+        }
+        if (game.bondDistributionMode() != BondDistributionMode.UNDECIDED) vm.assertTrue(isOver);
+    }
+}

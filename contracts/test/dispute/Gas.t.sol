@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: MIT
+pragma solidity ^0.8.30;
+
+import {OracleFixture} from "../oracle/helpers/OracleFixture.sol";
+import {FaultDisputeGame} from "../../src/dispute/FaultDisputeGame.sol";
+import {Position} from "../../src/dispute/Position.sol";
+import {DigitReader} from "../../src/examples/DigitReader.sol";
+import {Model} from "../../src/oracle/interfaces/IModelRegistry.sol";
+
+/// @notice What each call costs as a transaction of its own, on record in snapshots/game.json. A game of depth 8 over 12
+///         nodes; input 100 bytes, output 40.
+/// forge-config: default.isolate = true
+contract GasTest is OracleFixture {
+    function record(string memory name) internal {
+        vm.snapshotGasLastCall("game", name);
+    }
+
+    function attack(FaultDisputeGame game, uint256 index, bytes32 claim, string memory name)
+        internal
+        returns (uint256)
+    {
+        (,,,, bytes32 disputed, Position position,) = game.claimData(index);
+        uint256 bond = game.getRequiredBond(position.attack());
+        skip(12); // no two moves stand in one block
+        game.attack{value: bond}(disputed, index, claim);
+        if (bytes(name).length != 0) record(name);
+        return game.claimDataLen() - 1;
+    }
+
+    function test_gas_delivery() public {
+        DigitReader reader = new DigitReader(oracle, modelId);
+        bytes32[2] memory leaves = headerLeaves(99, 4, 4);
+        Model memory model = describe(modelRootOf(leaves, headerProof()), 1 << 26);
+        models.register(model, leaves, headerProof());
+        record("register a model");
+
+        bytes32 id = ask(address(0), 0, 1 ether);
+        record("request, 100 bytes of input");
+        bytes32 digit = reader.read(input);
+        input = new bytes(100);
+
+        FaultDisputeGame game = proposeTruth(id);
+        record("create a game");
+        FaultDisputeGame digitGame = proposeTruth(digit);
+        skip(CLOCK);
+        game.resolveClaim(0, 0);
+        record("resolve the undisputed root claim");
+        game.resolve();
+        record("resolve the game");
+        resolve(digitGame);
+        skip(FINALITY_DELAY + 1);
+        oracle.finalize(id, game, output, ARENA);
+        record("finalize, 40 bytes of output, no callback");
+        oracle.finalize(digit, digitGame, output, ARENA);
+        record("finalize, 40 bytes of output, digit reader called");
+        game.closeGame();
+        record("close a game");
+        game.claimCredit(PROPOSER);
+        record("claim credit, first call");
+        skip(WETH_DELAY);
+        game.claimCredit(PROPOSER);
+        record("claim credit, second call");
+    }
+
+    function test_gas_dispute() public {
+        bytes32 id = ask(address(0), 0, 0);
+        FaultDisputeGame game = propose(id, "a lie");
+        uint256 index = attack(game, 0, "1", "attack, depth 1");
+        index = attack(game, index, "2", "attack, depth 2");
+        index = attack(game, index, "3", "attack, split depth - 1");
+        index = attack(game, index, "4", "attack, split depth");
+        index = attack(game, index, bytes32(uint256(1) << 248), "attack, split depth + 1");
+        index = attack(game, index, "6", "");
+        index = attack(game, index, "7", "attack, max depth - 1");
+        index = attack(game, index, "8", "attack, max depth");
+        game.addLocalData(2, index, 0);
+        record("add local data, toy oracle");
+        game.step(index, true, abi.encode(alphabet.firstState()), "");
+        record("step, toy VM");
+        skip(2 * CLOCK);
+        game.resolveClaim(index, 0);
+        record("resolve a leaf");
+        game.resolveClaim(index - 1, 0);
+        record("resolve a claim with one answer");
+    }
+
+    function test_gas_wideClaim() public {
+        bytes32 id = ask(address(0), 0, 0);
+        FaultDisputeGame game = propose(id, "a lie");
+        for (uint256 i = 0; i < 100; ++i) {
+            attack(game, 0, bytes32(i + 1), "");
+        }
+        skip(CLOCK);
+        for (uint256 i = 1; i <= 100; ++i) {
+            game.resolveClaim(i, 0);
+        }
+        game.resolveClaim(0, 0);
+        record("resolve a claim with 100 answers");
+    }
+}
