@@ -54,6 +54,7 @@ def test_random_programs_step_by_step(ml: bool) -> None:
                 stepped += 1
             except VmError:
                 refused += 1
+                machine.jump(at + 4)
             if machine.pc not in range(CODE, CODE + 4 * INSTRUCTIONS) or rng.random() < 0.05:
                 machine.jump(at + 4)
     assert 10 < refused < stepped

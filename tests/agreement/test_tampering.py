@@ -48,8 +48,8 @@ def test_a_flipped_bit_of_the_proof_is_refused(name: str, compact: bool) -> None
     assert honest is not None
     assert verifier(ml=case.ml).step_vector(vector) == honest
     used = used_bytes(name, case, vector.proof)
-    # One bit of every byte: which one moves along, so that all eight places are met.
-    for at in range(used):
+    # One bit of every third byte, so of every word; which one moves along, so that all eight places are met.
+    for at in range(0, used, 3):
         proof = bytearray(vector.proof)
         proof[at] ^= 1 << (at % 8)
         tampered = replace(vector, proof=bytes(proof))
