@@ -370,6 +370,17 @@ class Emitter:
         grain = outer[-1] if outer else 1
         self._append(opcode, out, [x], len(outer) + len(inner), body, imm=imm, grain=grain, count=prod(outer))
 
+    def tree(
+        self, x: Tensor, table: Sequence[Tensor], targets: int, function: Reduction, depth: int, leaf_weights: int
+    ) -> Tensor:
+        """Decision trees over the rows of x[N][F]; `table` is nodes, thresholds, roots, targets, weights."""
+        x = self.contiguous(x)
+        out = self.new(DType.F32, (x.shape[0], targets), x)
+        nodes, _, roots, _, weights = table
+        body = (*x.shape, nodes.shape[0], roots.size, weights.size, targets, depth, leaf_weights)
+        self._append(Opcode.TREE, out, [x, *table], 2, body, imm=(function,), count=x.shape[0])
+        return out
+
     # Records
 
     def _strided(

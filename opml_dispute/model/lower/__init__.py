@@ -6,6 +6,7 @@ Importing this package registers them all. How to add one is docs/operators.md, 
 
 from . import (
     attention,
+    classic,
     control,
     convolution,
     create,
@@ -14,9 +15,15 @@ from . import (
     linear,
     normalise,
     pooling,
+    quantise,
     recurrent,
     reduction,
+    resize,
+    sample,
     shape,
+    signal,
+    train,
+    trees,
 )
 from .registry import Entry, Value, find, lowers, operators, versions
 
@@ -24,6 +31,7 @@ __all__ = [
     "Entry",
     "Value",
     "attention",
+    "classic",
     "control",
     "convolution",
     "create",
@@ -35,8 +43,14 @@ __all__ = [
     "normalise",
     "operators",
     "pooling",
+    "quantise",
     "recurrent",
     "reduction",
+    "resize",
+    "sample",
     "shape",
+    "signal",
+    "train",
+    "trees",
     "versions",
 ]

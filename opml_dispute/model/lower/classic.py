@@ -1,0 +1,273 @@
+"""Classical machine learning (ai.onnx.ml): linear models, support vector machines, encoders, scalers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..builder import Builder
+from ..opcodes import DType, Reduction, Unary
+from ..refusals import Refuse
+from ..tensor import Tensor
+from .registry import lowers
+
+ML = "ai.onnx.ml"
+
+
+def post_transformed(g: Builder, scores: Tensor, name: str) -> Tensor:
+    """ONNX's last step on scores [N][targets]."""
+    if name in ("", "NONE"):
+        return scores
+    if name == "SOFTMAX":
+        return g.softmax(scores, (1,))
+    if name == "LOGISTIC":
+        return g.sigmoid(scores)
+    if name == "SOFTMAX_ZERO":
+        # What scored exactly nothing stays at nothing.
+        nothing = g.equal(scores, 0)
+        powers = g.choose(nothing, 0, g.exp(g.sub(scores, g.reduce_max(scores, (1,)))))
+        return g.div(powers, g.maximum(g.reduce_sum(powers, (1,)), 1e-38))
+    raise Refuse(f"post_transform {name!r}; expected NONE, SOFTMAX, LOGISTIC or SOFTMAX_ZERO")
+
+
+def class_labels(g: Builder, scores: Tensor, labels: Sequence[int]) -> Tensor:
+    """The label of each row's greatest score, the first of equals."""
+    best = g.argreduce(Reduction.MAX, scores, 1)
+    return g.take(g.constant(np.array(labels, np.int64)), best, 0)
+
+
+def two_classes(
+    g: Builder, score: Tensor, labels: Sequence[int], transform: str, *, positive: bool
+) -> tuple[Tensor, Tensor]:
+    """
+    One score [N][1] of the second class as two scores, and the label.
+
+    A score made of weights that are all positive is a probability, decided at one half; others are decided at zero.
+    """
+    second = g.less(g.scalar(0.5 if positive else 0.0, DType.F32), score).without(1)
+    label = g.select(second, *(g.scalar(labels[i], DType.I64) for i in (1, 0)))
+    if positive:
+        scores = g.concat([g.sub(1, score), score], 1)
+        if transform == "LOGISTIC":
+            raise Refuse("LOGISTIC of a score whose weights are all positive")
+        return label, scores if transform == "NONE" else post_transformed(g, scores, transform)
+    scores = g.concat([g.negate(score), score], 1)
+    return label, post_transformed(g, scores, transform)
+
+
+def _matrix(g: Builder, x: Tensor) -> Tensor:
+    """Rows of features, binary32."""
+    x = g.cast(x, DType.F32)
+    return x.with_axis(0) if x.rank == 1 else x
+
+
+def _array(g: Builder, values: Sequence[float]) -> Tensor:
+    return g.constant(np.array(values, np.float32))
+
+
+def _linear(g: Builder, x: Tensor, coefficients: Sequence[float], intercepts: Sequence[float] | None) -> Tensor:
+    x = _matrix(g, x)
+    weights = g.reshape(_array(g, coefficients), (len(coefficients) // x.shape[1], x.shape[1]))
+    bias = _array(g, intercepts) if intercepts else None
+    return g.contract(x, weights.transposed((1, 0)), bias)
+
+
+@lowers("LinearRegressor", domain=ML)
+def linear_regressor(
+    g: Builder,
+    x: Tensor,
+    *,
+    coefficients: Sequence[float],
+    intercepts: Sequence[float] | None = None,
+    post_transform: str = "NONE",
+    targets: int = 1,
+) -> Tensor:
+    return post_transformed(g, _linear(g, x, coefficients, intercepts), post_transform)
+
+
+@lowers("LinearClassifier", domain=ML)
+def linear_classifier(
+    g: Builder,
+    x: Tensor,
+    *,
+    classlabels_ints: Sequence[int] | None = None,
+    classlabels_strings: Sequence[str] | None = None,
+    coefficients: Sequence[float],
+    intercepts: Sequence[float] | None = None,
+    multi_class: int = 0,
+    post_transform: str = "NONE",
+) -> tuple[Tensor, Tensor]:
+    labels = list(classlabels_ints or range(len(classlabels_strings or ())))
+    scores = _linear(g, x, coefficients, intercepts)
+    if scores.shape[1] == 1 and len(labels) == 2:
+        if post_transform == "LOGISTIC":
+            return two_classes(g, scores, labels, post_transform, positive=False)
+        raise Refuse(f"one score for two classes with post_transform {post_transform!r}; expected LOGISTIC")
+    return class_labels(g, scores, labels), post_transformed(g, scores, post_transform)
+
+
+@lowers("Scaler", domain=ML)
+def scaler(
+    g: Builder, x: Tensor, *, offset: Sequence[float] | None = None, scale: Sequence[float] | None = None
+) -> Tensor:
+    """(x - offset) * scale, one of each for all features or for each."""
+    x = g.cast(x, DType.F32)
+    x = g.sub(x, _array(g, offset)) if offset else x
+    return g.mul(x, _array(g, scale)) if scale else x
+
+
+@lowers("Normalizer", domain=ML)
+def normalizer(g: Builder, x: Tensor, *, norm: str = "MAX") -> Tensor:
+    """Over the largest, the sum of absolute values, or the root of the sum of squares of its row."""
+    x = g.cast(x, DType.F32)
+    last = (x.rank - 1,)
+    if norm == "MAX":
+        size = g.reduce_max(x, last)
+    elif norm == "L1":
+        size = g.reduce_sum(g.absolute(x), last)
+    elif norm == "L2":
+        size = g.sqrt(g.reduce_sum(g.square(x), last))
+    else:
+        raise Refuse(f"norm {norm!r}; expected MAX, L1 or L2")
+    return g.div(x, g.choose(g.equal(size, 0), 1, size))
+
+
+@lowers("Binarizer", domain=ML)
+def binarizer(g: Builder, x: Tensor, *, threshold: float = 0.0) -> Tensor:
+    """1 above the threshold, else 0, in the type of x."""
+    return g.cast(g.less(g.scalar(threshold, x.dtype), x), x.dtype)
+
+
+@lowers("FeatureVectorizer", domain=ML)
+def feature_vectorizer(g: Builder, *xs: Tensor, inputdimensions: Sequence[int] | None = None) -> Tensor:
+    return g.concat([_matrix(g, x) for x in xs], 1)
+
+
+@lowers("Imputer", domain=ML)
+def imputer(
+    g: Builder,
+    x: Tensor,
+    *,
+    imputed_value_floats: Sequence[float] | None = None,
+    imputed_value_int64s: Sequence[int] | None = None,
+    replaced_value_float: float = 0.0,
+    replaced_value_int64: int = 0,
+) -> Tensor:
+    """One value (or NaN) replaced by another, one for all features or for each."""
+    if imputed_value_int64s:
+        return g.choose(g.equal(x, replaced_value_int64), g.constant(np.array(imputed_value_int64s, np.int64)), x)
+    values = _array(g, imputed_value_floats or [0.0])
+    if replaced_value_float != replaced_value_float:
+        return g.select(g.unary(Unary.ISNAN, x), values, x)
+    return g.select(g.equal(x, replaced_value_float), values, x)
+
+
+@lowers("OneHotEncoder", domain=ML)
+def one_hot_encoder(
+    g: Builder,
+    x: Tensor,
+    *,
+    cats_int64s: Sequence[int] | None = None,
+    cats_strings: Sequence[str] | None = None,
+    zeros: int = 1,
+) -> Tensor:
+    """A new last dimension: 1 at the category that x equals, else 0. An unknown one gives zeros."""
+    if cats_int64s is None:
+        raise Refuse("categories that are text; expected integers")
+    if not zeros:
+        raise Refuse("zeros 0, which makes an unknown category an error; expected 1")
+    categories = g.constant(np.array(cats_int64s, np.int64))
+    return g.cast(g.equal(g.cast(x, DType.I64).with_axis(x.rank), categories), DType.F32)
+
+
+@lowers("LabelEncoder", domain=ML, since=2)
+def label_encoder(
+    g: Builder,
+    x: Tensor,
+    *,
+    default_float: float = -0.0,
+    default_int64: int = -1,
+    default_string: str = "_Unused",
+    default_tensor: Tensor | None = None,
+    keys_floats: Sequence[float] | None = None,
+    keys_int64s: Sequence[int] | None = None,
+    keys_strings: Sequence[str] | None = None,
+    keys_tensor: Tensor | None = None,
+    values_floats: Sequence[float] | None = None,
+    values_int64s: Sequence[int] | None = None,
+    values_strings: Sequence[str] | None = None,
+    values_tensor: Tensor | None = None,
+) -> Tensor:
+    """The value that belongs to the key that x equals, else the default."""
+    if keys_strings is not None or values_strings is not None:
+        raise Refuse("keys or values that are text; expected numbers")
+    keys = keys_tensor or g.constant(
+        np.array(keys_floats, np.float32) if keys_floats is not None else np.array(keys_int64s, np.int64)
+    )
+    values = values_tensor or g.constant(
+        np.array(values_floats, np.float32) if values_floats is not None else np.array(values_int64s, np.int64)
+    )
+    if default_tensor is not None:
+        default = g.reshape(default_tensor, (1,))
+    else:
+        default = g.constant(
+            np.array([default_float if values.dtype is DType.F32 else default_int64], values.dtype.numpy)
+        )
+    if keys.dtype is not x.dtype:
+        keys = g.cast(keys, x.dtype)
+    same = g.equal(x.with_axis(x.rank), keys)
+    if keys.dtype.is_float:  # NaN is a key like others
+        both = g.both(g.unary(Unary.ISNAN, x).with_axis(x.rank), g.unary(Unary.ISNAN, keys))
+        same = g.either(same, both)
+    # The first key that fits; the one behind the last stands for the default.
+    hits = g.cast(same, DType.U8)
+    found = g.reduce_max(hits, (x.rank,), keepdims=False)
+    place = g.argreduce(Reduction.MAX, hits, x.rank)
+    place = g.choose(g.equal(found, 0), keys.size, place)
+    return g.take(g.concat([values, default], 0), place, 0)
+
+
+def _kernel(g: Builder, x: Tensor, vectors: Tensor, kind: str, parameters: Sequence[float]) -> Tensor:
+    """The kernel of each row of x with each support vector: [N][vectors]."""
+    gamma, offset, degree = parameters or (0.0, 0.0, 0.0)
+    if kind == "RBF":
+        apart = g.sub(x.with_axis(1), vectors.with_axis(0))
+        return g.exp(g.mul(g.reduce_sum(g.square(apart), (2,), keepdims=False), -gamma))
+    product = g.contract(x, vectors.transposed((1, 0)))
+    if kind == "LINEAR":
+        return product
+    shifted = g.add(g.mul(product, gamma), offset)
+    if kind == "POLY":
+        return g.power(shifted, degree)
+    if kind == "SIGMOID":
+        return g.tanh(shifted)
+    raise Refuse(f"kernel_type {kind!r}; expected LINEAR, POLY, RBF or SIGMOID")
+
+
+@lowers("SVMRegressor", domain=ML)
+def svm_regressor(
+    g: Builder,
+    x: Tensor,
+    *,
+    coefficients: Sequence[float],
+    kernel_params: Sequence[float] = (),
+    kernel_type: str = "LINEAR",
+    n_supports: int = 0,
+    one_class: int = 0,
+    post_transform: str = "NONE",
+    rho: Sequence[float],
+    support_vectors: Sequence[float] = (),
+) -> Tensor:
+    x = _matrix(g, x)
+    rows = n_supports or 1
+    vectors = g.reshape(_array(g, support_vectors if n_supports else coefficients), (rows, x.shape[1]))
+    if n_supports:
+        weights = _array(g, coefficients).with_axis(1)
+        y = g.contract(_kernel(g, x, vectors, kernel_type, kernel_params), weights)
+    else:
+        y = _kernel(g, x, vectors, kernel_type, kernel_params)
+    y = g.add(y, float(rho[0]))
+    if one_class:
+        y = g.choose(g.less(0, y), 1.0, g.filled(y.shape, -1.0, DType.F32))
+    return post_transformed(g, y, post_transform)

@@ -1,0 +1,291 @@
+"""
+Operators that read a tensor between its elements, at places that are computed when running.
+
+`sample` is what they share: the value of x[...][channel][spatial] at float coordinates, by interpolation of its
+neighbours. GridSample, RoiAlign and DeformConv differ in how they come by the coordinates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+from math import prod
+
+import numpy as np
+
+from ..builder import Builder
+from ..emitter import Places
+from ..opcodes import Binary, DType, Unary
+from ..refusals import Refuse
+from ..tensor import Shape, Tensor
+from .registry import lowers
+
+
+def _corner(g: Builder, x: Tensor, batch: Tensor | None, at: Sequence[Tensor]) -> Tensor:
+    """
+    x[n][:][at] for each point: [rows][channels][points].
+
+    `at` holds one int64[rows][points] per spatial dimension, all inside. Row r reads batch entry `batch[r]`, or r.
+    """
+    rows, points = at[0].shape
+    index = g.contiguous(g.stack(list(at), 2))
+    strides, sizes, step = x.strides[2:], x.shape[2:], 1
+    data = (0 if batch is not None else x.strides[0], x.strides[1], 0)
+    if batch is not None:
+        first = batch.with_axis(1).with_axis(2).broadcast((rows, points, 1))
+        index = g.contiguous(g.concat([first, index], 2))
+        strides, sizes = (x.strides[0], *strides), (x.shape[0], *sizes)
+    q = len(sizes)
+    return g.gather(x, data, index, (points * q, 0, q), (rows, x.shape[1], points), Places(strides, sizes, step))
+
+
+def _cubic_weights(g: Builder, f: Tensor, a: float = -0.75) -> list[Tensor]:
+    """Keys' kernel for the four neighbours of a point `f` (0 to 1) behind the second."""
+
+    def near(d: Tensor) -> Tensor:
+        return g.add(g.mul(g.sub(g.mul(d, a + 2), a + 3), g.square(d)), 1)
+
+    def far(d: Tensor) -> Tensor:
+        return g.sub(g.mul(g.add(g.mul(g.sub(g.mul(d, a), 5 * a), d), 8 * a), d), 4 * a)
+
+    return [far(g.add(f, 1)), near(f), near(g.sub(1, f)), far(g.sub(2, f))]
+
+
+def _reflected(g: Builder, x: Tensor, low: float, high: float) -> Tensor:
+    """x mirrored at `low` and `high` until it lies between them."""
+    span = high - low
+    if span <= 0:
+        return g.mul(x, 0)
+    away = g.binary(Binary.FMOD, g.absolute(g.sub(x, low)), g.scalar(2 * span, x.dtype))
+    return g.add(g.minimum(away, g.sub(2 * span, away)), low)
+
+
+def sample(
+    g: Builder,
+    x: Tensor,
+    coordinates: Sequence[Tensor],
+    *,
+    mode: str,
+    padding: str,
+    align_corners: bool,
+    batch: Tensor | None = None,
+) -> Tensor:
+    """
+    x at the coordinates (f32[rows][points] per spatial dimension, in elements): f32[rows][channels][points].
+
+    `mode` is nearest, linear or cubic. Outside there is nothing ("zeros"), the outermost elements ("border"), or the
+    tensor mirrored ("reflection").
+    """
+    taps: list[list[tuple[Tensor, Tensor | None, Tensor | None]]] = []
+    for size, at in zip(x.shape[2:], coordinates, strict=True):
+        low, high = (0.0, size - 1.0) if align_corners else (-0.5, size - 0.5)
+        if mode == "nearest":
+            at = g.unary(Unary.ROUND, at)
+        if padding == "border":
+            at = g.clipped(at, 0, size - 1)
+        elif padding == "reflection":
+            at = _reflected(g, at, low, high)
+        # Far outside is as good as just outside, and fits an integer.
+        at = g.clipped(at, -8.0, size + 8.0)
+        below = at if mode == "nearest" else g.floor(at)
+        behind = None if mode == "nearest" else g.sub(at, below)
+        if behind is None:
+            steps: list[tuple[int, Tensor | None]] = [(0, None)]
+        elif mode == "linear":
+            steps = [(0, g.sub(1, behind)), (1, behind)]
+        else:
+            steps = list(zip((-1, 0, 1, 2), _cubic_weights(g, behind), strict=True))
+        axis = []
+        for step, weight in steps:
+            place = g.add(below, step) if step else below
+            inside = None
+            if padding == "zeros":
+                inside = g.both(g.less_equal(0, place), g.less_equal(place, size - 1))
+            elif padding == "reflection":
+                place = _reflected(g, place, low, high)
+            place = g.cast(g.clipped(place, 0, size - 1), DType.I64)
+            axis.append((place, weight, inside))
+        taps.append(axis)
+    total: Tensor | None = None
+    for corner in product(*taps):
+        value = _corner(g, x, batch, [place for place, _, _ in corner])
+        weight: Tensor | None = None
+        for _, part, _ in corner:
+            if part is not None:
+                weight = part if weight is None else g.mul(weight, part)
+        seen: Tensor | None = None
+        for _, _, inside in corner:
+            if inside is not None:
+                seen = inside if seen is None else g.both(seen, inside)
+        if seen is not None:
+            value = g.choose(seen.with_axis(1), value, 0)
+        if weight is not None:
+            value = g.mul(value, weight.with_axis(1))
+        total = value if total is None else g.add(total, value)
+    assert total is not None
+    return total
+
+
+_MODES = {"bilinear": "linear", "bicubic": "cubic", "linear": "linear", "cubic": "cubic", "nearest": "nearest"}
+
+
+@lowers("GridSample", in_f32=True)
+def grid_sample(
+    g: Builder,
+    x: Tensor,
+    grid: Tensor,
+    *,
+    align_corners: int = 0,
+    mode: str = "linear",
+    padding_mode: str = "zeros",
+) -> Tensor:
+    """x[N][C][spatial] at grid[N][points...][dimension], whose -1..1 spans x, the last dimension first."""
+    if mode not in _MODES or padding_mode not in ("zeros", "border", "reflection"):
+        raise Refuse(f"mode {mode!r} with padding_mode {padding_mode!r}, which is unknown")
+    rank, n, points = x.rank - 2, x.shape[0], prod(grid.shape[1:-1])
+    coordinates = []
+    for d, size in enumerate(x.shape[2:]):
+        at = g.reshape(grid.picked(grid.rank - 1, rank - 1 - d), (n, points))
+        if align_corners:
+            coordinates.append(g.mul(g.add(at, 1), (size - 1) / 2))
+        else:
+            coordinates.append(g.div(g.sub(g.mul(g.add(at, 1), size), 1), 2))
+    y = sample(g, x, coordinates, mode=_MODES[mode], padding=padding_mode, align_corners=bool(align_corners))
+    return g.reshape(y, (n, x.shape[1], *grid.shape[1:-1]))
+
+
+@lowers("AffineGrid", in_f32=True)
+def affine_grid(g: Builder, theta: Tensor, size: Tensor, *, align_corners: int = 0) -> Tensor:
+    """theta[N][d][d + 1] applied to the grid of an image of `size`: [N][spatial][d], the last dimension first."""
+    spatial = tuple(int(n) for n in g.known(size, "the image's size")[2:])
+    axes = []
+    for n in spatial:
+        numbers = np.arange(n, dtype=np.float64)
+        axes.append(-1 + 2 * numbers / max(n - 1, 1) if align_corners else (2 * numbers + 1) / n - 1)
+    grids = np.meshgrid(*axes, indexing="ij")
+    flat = [grid.reshape(-1) for grid in reversed(grids)]
+    points = np.stack([*flat, np.ones_like(flat[0])], axis=1).astype(np.float32)
+    grid = g.contract(g.constant(points), theta.transposed((0, 2, 1)))
+    return g.reshape(grid, (theta.shape[0], *spatial, len(spatial)))
+
+
+@lowers("RoiAlign", since=16, in_f32=True)
+def roi_align(
+    g: Builder,
+    x: Tensor,
+    rois: Tensor,
+    batch_indices: Tensor,
+    *,
+    coordinate_transformation_mode: str = "half_pixel",
+    mode: str = "avg",
+    output_height: int = 1,
+    output_width: int = 1,
+    sampling_ratio: int = 0,
+    spatial_scale: float = 1.0,
+) -> Tensor:
+    """The average or maximum of points in each cell of regions [x0 y0 x1 y1] of x[N][C][H][W]."""
+    half = coordinate_transformation_mode == "half_pixel"
+    corners = g.sub(g.mul(rois, spatial_scale), 0.5 if half else 0.0)
+    bounds = [corners.picked(1, i) for i in range(4)]
+    axes = []
+    for start, end, cells, size in (
+        (bounds[1], bounds[3], output_height, x.shape[2]),
+        (bounds[0], bounds[2], output_width, x.shape[3]),
+    ):
+        extent = g.sub(end, start)
+        extent = extent if half else g.maximum(extent, 1)
+        count = sampling_ratio
+        if count <= 0:
+            known = g.known(extent, "how many points a region's cell has (sampling_ratio 0 derives it)")
+            counts = set(np.ceil(known / cells).astype(int).tolist())
+            if len(counts) != 1:
+                raise Refuse("regions of different sizes with sampling_ratio 0; expected one number of points")
+            (count,) = counts
+        # Point i of cell c lies at start + (c + (i + 0.5) / count) * extent / cells.
+        steps = (np.arange(cells)[:, None] + (np.arange(count) + 0.5) / count).reshape(-1) / cells
+        at = g.add(start.with_axis(1), g.mul(extent.with_axis(1), g.constant(steps.astype(np.float32))))
+        outside = g.either(g.less(at, -1), g.less(size, at))
+        axes.append((at, outside, cells, count))
+    (y, y_out, rows, per_row), (z, z_out, columns, per_column) = axes
+    n, across = rois.shape[0], columns * per_column
+    shape = (n, rows * per_row, across)
+    points = rows * per_row * across
+    coordinates = [
+        g.reshape(y.with_axis(2).broadcast(shape), (n, points)),
+        g.reshape(z.with_axis(1).broadcast(shape), (n, points)),
+    ]
+    if mode not in ("avg", "max"):
+        raise Refuse(f"mode {mode!r}; expected 'avg' or 'max'")
+    if mode == "max":
+        raise Refuse("mode 'max' is not supported; expected 'avg'")
+    batch = g.cast(batch_indices, DType.I64)
+    values = sample(g, x, coordinates, mode="linear", padding="border", align_corners=True, batch=batch)
+    beyond = g.reshape(g.either(y_out.with_axis(2), z_out.with_axis(1)).broadcast(shape), (n, 1, points))
+    values = g.choose(beyond, 0, values)
+    cells = g.reshape(values, (n, x.shape[1], rows, per_row, columns, per_column))
+    return g.reduce_mean(cells, (3, 5), keepdims=False)
+
+
+@lowers("RoiAlign", in_f32=True)
+def roi_align_10(
+    g: Builder,
+    x: Tensor,
+    rois: Tensor,
+    batch_indices: Tensor,
+    *,
+    mode: str = "avg",
+    output_height: int = 1,
+    output_width: int = 1,
+    sampling_ratio: int = 0,
+    spatial_scale: float = 1.0,
+) -> Tensor:
+    """The first version, which did not shift by half a pixel."""
+    return roi_align(
+        g, x, rois, batch_indices, mode=mode, output_height=output_height, output_width=output_width,
+        sampling_ratio=sampling_ratio, spatial_scale=spatial_scale,
+        coordinate_transformation_mode="output_half_pixel",
+    )  # fmt: skip
+
+
+@lowers("DeformConv", in_f32=True)
+def deform_conv(
+    g: Builder,
+    x: Tensor,
+    w: Tensor,
+    offset: Tensor,
+    bias: Tensor | None = None,
+    mask: Tensor | None = None,
+    *,
+    dilations: Shape | None = None,
+    group: int = 1,
+    kernel_shape: Shape | None = None,
+    offset_group: int = 1,
+    pads: Shape | None = None,
+    strides: Shape | None = None,
+) -> Tensor:
+    """A convolution whose taps are moved by `offset`[N][groups * taps * 2][out] and weighed by `mask`."""
+    if x.rank != 4:
+        raise Refuse(f"input {list(x.shape)}; expected two spatial dimensions")
+    n, c, m = x.shape[0], x.shape[1], w.shape[0]
+    kernel, out = w.shape[2:], offset.shape[2:]
+    strides, dilations, pads = strides or (1, 1), dilations or (1, 1), pads or (0, 0, 0, 0)
+    taps, points = prod(kernel), prod(out)
+    rows, inner = n * offset_group, taps * points
+    moves = g.reshape(offset, (n, offset_group, taps, 2, *out))
+    coordinates = []
+    for d in range(2):
+        base = np.arange(kernel[d]).reshape(-1, 1) * dilations[d] + np.arange(out[d]) * strides[d] - pads[d]
+        order = (kernel[0], 1, out[0], 1) if d == 0 else (1, kernel[1], 1, out[1])
+        grid = np.broadcast_to(base.reshape(order), (*kernel, *out)).reshape(taps, *out)
+        at = g.add(moves.picked(3, d), g.constant(np.ascontiguousarray(grid).astype(np.float32)))
+        coordinates.append(g.reshape(at, (rows, inner)))
+    split = g.reshape(x, (rows, c // offset_group, *x.shape[2:]))
+    values = sample(g, split, coordinates, mode="linear", padding="zeros", align_corners=True)
+    values = g.reshape(values, (n, offset_group, c // offset_group, taps, points))
+    if mask is not None:
+        values = g.mul(values, g.reshape(mask, (n, offset_group, 1, taps, points)))
+    per_group = c // group
+    values = g.reshape(values, (n, group, per_group * taps, points))
+    weights = g.reshape(w, (group, m // group, per_group * taps))
+    y = g.reshape(g.contract(weights, values), (n, m, *out))
+    return y if bias is None else g.add(y, bias.with_axis(1).with_axis(2))
