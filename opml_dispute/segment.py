@@ -67,6 +67,8 @@ _HEADER: Final = struct.Struct(">4Q")
 class BadInput(OpmlError):
     """The inputs given are not the inputs that the model takes."""
 
+    hint = "see what the model takes: opml-dispute model inspect"
+
 
 class _DType(Protocol):
     @property

@@ -63,6 +63,8 @@ def deployed_chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
         sender = Sender(anvil.rpc, devnet.account("deployer"))
         deployment = deploy(sender, path, absolute_prestate=absolute_prestate(), times=TEST_TIMES)
         deploy_samples(sender, deployment, path)
+        # Games made in the very second of the oracle's own creation would not count.
+        devnet.warp(anvil.rpc, 2)
         yield Chain(anvil, deployment, path)
     finally:
         anvil.stop()

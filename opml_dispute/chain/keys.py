@@ -53,7 +53,7 @@ class Account:
         except ValueError:
             raise KeyProblem(f"{source} does not hold a private key: it is not hexadecimal") from None
         if len(raw) != 32:
-            raise KeyProblem(f"{source} does not hold a private key: it has {len(raw)} bytes instead of 32")
+            raise KeyProblem(f"{source} does not hold a private key: {len(raw) * 8} bits found, expected 256")
         try:
             return cls(EthAccount.from_key(raw))
         except Exception:  # whatever the library objects to might quote the key

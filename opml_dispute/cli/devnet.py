@@ -54,6 +54,8 @@ def start(port: int, block_time: int | None, output: Output) -> None:
             tell=lambda name, address: output.say(f"  {name.replace('_', ' '):<16} {address}", style="dim"),
         )
         model_id = deploy_samples(sender, deployment, chain.deployment_file)
+        # Games made in the very second of the oracle's own creation would not count.
+        net.warp(chain.anvil.rpc, 2)
     except BaseException:
         net.stop()
         raise

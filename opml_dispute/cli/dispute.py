@@ -12,6 +12,7 @@ from opml_dispute.actors.words import short_hex
 from opml_dispute.chain.contracts import FaultDisputeGame
 from opml_dispute.chain.games import parse_address
 from opml_dispute.chain.play import Look, Seat, Table, move_intent
+from opml_dispute.chain.reverts import HINTS
 from opml_dispute.chain.rpc import RpcUnreachable
 from opml_dispute.chain.settle import (
     STATUS_WORDS,
@@ -35,7 +36,7 @@ from opml_dispute.cli.output import Output, duration, ether
 from opml_dispute.cli.session import Session, open_case_of
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.bond import required_bond_wei
-from opml_dispute.game.rules import check_move
+from opml_dispute.game.rules import IllegalMove, check_move
 from opml_dispute.primitives import Address, Hash32
 
 GAME = "the address of a game"
@@ -157,7 +158,11 @@ def move(
     session = Session.open(chain, sending, output)
     head = session.system.rpc.head()
     state = session.system.games.read(address, at=head)
-    position = check_move(state, index, raw, is_attack=is_attack, now_s=head.timestamp)
+    try:
+        position = check_move(state, index, raw, is_attack=is_attack, now_s=head.timestamp)
+    except IllegalMove as illegal:
+        illegal.hint = illegal.hint or HINTS.get(illegal.contract_error)
+        raise
     contract = FaultDisputeGame(address)
     bond_wei = session.system.rpc.read(contract.required_bond_wei(position))
     planned = required_bond_wei(position.depth, state.depths.max)

@@ -93,6 +93,8 @@ class Stage:
                 deployer = parties["deployer"]
                 deployment = deploy(deployer.sender, path, absolute_prestate=absolute_prestate(), times=TIMES)
                 deploy_samples(deployer.sender, deployment, path)
+                # Games made in the very second of the oracle's own creation would not count.
+                devnet.warp(anvil.rpc, 2)
                 system = connect(anvil.rpc, deployment)
                 yield cls(system, parties, ModelStore(Path(folder) / "models"), deployer.tally.gas)
         finally:

@@ -19,13 +19,19 @@ class ModelError(OpmlError):
 class ModelFileError(ModelError):
     """The file is missing, unreadable, or not an ONNX model."""
 
+    hint = "check the path, or export the model again"
+
 
 class InvalidModel(ModelError):
     """The file is ONNX, but breaks ONNX's own rules."""
 
+    hint = "export the model again, or mend it: onnx.checker.check_model says the same"
+
 
 class UnsupportedOpset(ModelError):
     """An operator set, or a version of one, that the importer does not know."""
+
+    hint = "convert the model with onnx.version_converter, or export it for another opset"
 
     def __init__(self, domain: str, version: int, expected: str) -> None:
         super().__init__(f"the model uses opset {version} of {domain or 'ai.onnx'!r}; expected {expected}")
@@ -34,6 +40,8 @@ class UnsupportedOpset(ModelError):
 
 class UnsupportedOp(ModelError):
     """An operator, or a use of one, that the importer cannot express."""
+
+    hint = "write the model without it; docs/operators.md lists what can be expressed"
 
     def __init__(self, op_type: str, node: str, opset: int, reason: str, *, hint: str | None = None) -> None:
         super().__init__(f"cannot import {op_type} (node {node!r}, opset {opset}): {reason}", hint=hint)
@@ -71,6 +79,8 @@ class UnboundDimension(ModelError):
 class UnsupportedType(ModelError):
     """An input, output or constant has a type that no kernel takes."""
 
+    hint = "cast it to a type that docs/operators.md lists"
+
     def __init__(self, tensor: str, reason: str) -> None:
         super().__init__(f"tensor {tensor!r} has {reason}")
         self.tensor, self.reason = tensor, reason
@@ -78,6 +88,8 @@ class UnsupportedType(ModelError):
 
 class ModelTooLarge(ModelError):
     """A section of the segment is too small for the model."""
+
+    hint = "split the model, or use smaller types"
 
     def __init__(self, section: str, size_bytes: int, limit_bytes: int) -> None:
         super().__init__(f"the model's {section} needs {size_bytes:,} bytes; expected at most {limit_bytes:,} bytes")

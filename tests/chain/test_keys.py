@@ -69,7 +69,7 @@ def test_two_files_are_one_too_many(keystore: Path, tmp_path: Path) -> None:
     ("text", "says"),
     [
         ("my secret", "not hexadecimal"),
-        ("0x1234", "2 bytes instead of 32"),
+        ("0x1234", "16 bits found, expected 256"),
         ("00" * 32, "outside the curve's range"),
         ("ff" * 32, "outside the curve's range"),
     ],

@@ -12,6 +12,7 @@ anything that they read, this client fails where they would.
 from __future__ import annotations
 
 import json
+import time
 import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -423,7 +424,11 @@ def transact(wire: Wire, key: str, to: str, data: str, value: int = 0) -> dict[s
         }
     )
     sent = wire.request("eth_sendRawTransaction", "0x" + bytes(signed.raw_transaction).hex())
-    receipt = wire.request("eth_getTransactionReceipt", sent)
+    deadline = time.monotonic() + 10
+    while (receipt := wire.request("eth_getTransactionReceipt", sent)) is None:
+        if time.monotonic() > deadline:
+            raise ClientError("transaction was not mined")
+        time.sleep(0.01)
     wire.request("eth_blockNumber")
     if int(receipt["status"], 16) != 1:
         raise ClientError("transaction failed")
