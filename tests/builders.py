@@ -38,11 +38,32 @@ from tests.alphabet import (
     first_root,
     step_toy_vm,
 )
-from tests.reference_game import NO_PARENT, ZERO, ReadLocal, ReferenceGame, Reverted, Rules
+from tests.reference_game import NO_PARENT, ZERO, ReadLocal, Record, ReferenceGame, Reverted, Rules
 
 HONEST = Address("0x00000000000000000000000000000000000000A1")
 MALLORY = Address("0x00000000000000000000000000000000000000B2")
 SPAMMER = Address("0x00000000000000000000000000000000000000C3")
+
+
+class AnyGame(Protocol):
+    """A game to play at: in memory (`reference_game`) or the contract in an EVM (`contract_game`)."""
+
+    rules: Rules
+    now: int
+    created_at: int
+
+    @property
+    def status(self) -> int: ...
+    @property
+    def resolved_at(self) -> int: ...
+    @property
+    def claims(self) -> list[Record]: ...
+    def required_bond(self, position: int) -> int: ...
+    def move(self, sender: str, disputed: bytes, index: int, claim: bytes, is_attack: bool, value: int) -> int: ...
+    def add_local_data(self, ident: int, index: int, offset: int) -> None: ...
+    def step(self, sender: str, index: int, is_attack: bool, state_data: bytes, proof: bytes) -> None: ...
+    def resolve_claim(self, index: int, count: int) -> None: ...
+    def resolve(self) -> int: ...
 
 
 class Value(Enum):
@@ -56,7 +77,7 @@ class Value(Enum):
 TRUTH, STORY, LIE = Value.TRUTH, Value.STORY, Value.LIE
 
 
-def snapshot(reference: ReferenceGame) -> Game:
+def snapshot(reference: AnyGame) -> Game:
     """The game in memory as actors see games."""
     rules = reference.rules
     return Game(
@@ -117,14 +138,7 @@ def faulty_trace(seed: int, node_count: int, node_index: int, scramble_index: in
     return SplitTrace(states, ToyMachine(node_count), node_count=node_count, fault=NodeFault(node_index, fault))
 
 
-class Table(Protocol):
-    """A game in memory with its true trace."""
-
-    reference: ReferenceGame
-    truth: SplitTrace
-
-
-def send(reference: ReferenceGame, sender: Address, action: Action) -> None:
+def send(reference: AnyGame, sender: Address, action: Action) -> None:
     """Does on the game in memory what the chain layer does on a chain. Raises `Reverted`."""
     match action:
         case Move():
@@ -277,7 +291,7 @@ class Told:
 class Seat:
     """One player's place at a game in memory: a `ChainGame`."""
 
-    def __init__(self, reference: ReferenceGame, name: Address) -> None:
+    def __init__(self, reference: AnyGame, name: Address) -> None:
         self.reference, self.name = reference, name
 
     def snapshot(self) -> tuple[Game, int]:

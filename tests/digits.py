@@ -1,17 +1,16 @@
 """
 The sample digit reader as a game's subject: its program, one input, the true trace, and the real VM as the chain.
 
-`DigitsTable` is a game in memory over it: moves, clocks and bonds are `reference_game`'s, and a step is
-`step_from_witness`, which does what the verifier contract does.
+`DigitsTable` is a game over it, on the contract itself (`contract_game`) or in memory: there moves, clocks and bonds
+are `reference_game`'s, and a step is `step_from_witness`, which does what the verifier contract does.
 """
 
 from __future__ import annotations
 
 from functools import cache
 
-from opml_dispute.engine.inference import Inference
-
 from opml_dispute.actors.liars import Liar
+from opml_dispute.engine.inference import Inference
 from opml_dispute.engine.vm import Machine, preimage_part, step_from_witness
 from opml_dispute.game.depths import Depths
 from opml_dispute.model.compiler import compile_model
@@ -21,6 +20,7 @@ from opml_dispute.native.build import guest_path
 from opml_dispute.primitives import Address
 from opml_dispute.trace.split import SplitTrace
 from tests.builders import HONEST
+from tests.contract_game import ContractGame
 from tests.reference_game import ReadLocal, ReferenceGame, Reverted, Rules
 
 
@@ -65,24 +65,37 @@ def real_vm(state_data: bytes, proof: bytes, read_local: ReadLocal) -> bytes:
     return outcome.post_hash
 
 
+def digits_rules(sample: int = 0) -> Rules:
+    """What a game about one picture is created with."""
+    program = digits_program()
+    depths = Depths.for_model(program.node_count, program.step_bound)
+    return Rules(
+        max_depth=depths.max,
+        split_depth=depths.split,
+        node_count=program.node_count,
+        starting_root=honest_inference(sample).state_root(0),
+        absolute_prestate=guest().state_hash(),
+    )
+
+
+def digits_truth(sample: int = 0) -> SplitTrace:
+    """The true trace, made anew: as after a restart."""
+    return SplitTrace(honest_inference(sample), guest(), node_count=digits_program().node_count)
+
+
 class DigitsTable:
-    """A game about one picture; the true trace is made anew for each table."""
+    """A game about one picture."""
 
-    def __init__(self, root_claim: bytes, proposer: Address, *, sample: int = 0) -> None:
-        program, honest = digits_program(), honest_inference(sample)
-        depths = Depths.for_model(program.node_count, program.step_bound)
-        rules = Rules(
-            max_depth=depths.max,
-            split_depth=depths.split,
-            node_count=program.node_count,
-            starting_root=honest.state_root(0),
-            absolute_prestate=guest().state_hash(),
-        )
-        self.reference = ReferenceGame(rules, real_vm, proposer, root_claim)
-        self.truth = SplitTrace(honest, guest(), node_count=program.node_count)
+    def __init__(self, root_claim: bytes, proposer: Address, *, sample: int = 0, on_contract: bool = False) -> None:
+        self.truth = digits_truth(sample)
+        self.reference: ReferenceGame | ContractGame
+        if on_contract:
+            self.reference = ContractGame(digits_rules(sample), proposer, root_claim)
+        else:
+            self.reference = ReferenceGame(digits_rules(sample), real_vm, proposer, root_claim)
 
 
-def honest_table(sample: int = 0) -> DigitsTable:
+def honest_table(sample: int = 0, *, on_contract: bool = False) -> DigitsTable:
     """A game that an honest proposer started."""
-    inference = honest_inference(sample)
-    return DigitsTable(inference.state_root(digits_program().node_count), HONEST, sample=sample)
+    root_claim = honest_inference(sample).state_root(digits_program().node_count)
+    return DigitsTable(root_claim, HONEST, sample=sample, on_contract=on_contract)

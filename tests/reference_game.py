@@ -195,7 +195,6 @@ class ReferenceGame:
         below = self.rules.split_depth - depth(position)
         trace_index = ((position + 1) << below) - 1 - (1 << self.rules.split_depth)
         data = {
-            1: self.rules.l1_head,
             2: starting,
             3: disputed,
             4: min(trace_index + 1, self.rules.node_count).to_bytes(8, "big"),

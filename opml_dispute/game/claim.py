@@ -107,6 +107,8 @@ class Game:
 
     chain_id: int
     l1_head: Hash32
+    """The block before the game's: fixed for other clients' sake, nothing here depends on it."""
+
     claims: tuple[Claim, ...]
     resolved_at_s: int = 0
 

@@ -221,14 +221,13 @@ def _word(position: Position | None) -> bytes:
     return (0 if position is None else position.gindex).to_bytes(32, "big")
 
 
-LOCAL_IDENTS = (1, 2, 3, 4, 5)
-"""L1 head, starting root, disputed root, disputed node's end state index, chain id."""
+LOCAL_IDENTS = (2, 3, 4, 5)
+"""Starting root, disputed root, t of the disputed root S_t, chain id. (1 is the L1 head of other games: not here.)"""
 
 
 def local_data(game: Game, outputs: Outputs) -> dict[int, bytes]:
     """The local pre-images that the game fixes for one subgame, by ident: what `addLocalData` loads."""
     return {
-        1: bytes(game.l1_head),
         2: bytes(outputs.starting.root),
         3: bytes(outputs.disputed.root),
         4: outputs.disputed.state_index(game).to_bytes(8, "big"),

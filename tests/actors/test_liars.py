@@ -37,11 +37,12 @@ def play_out(table: DigitsTable, story: Story) -> list[Step]:
     return steps
 
 
+@pytest.mark.parametrize("on_contract", [False, True])
 @pytest.mark.parametrize("seed", range(4))
-def test_a_lying_proposer_is_beaten_by_one_step(seed: int) -> None:
+def test_a_lying_proposer_is_beaten_by_one_step(seed: int, on_contract: bool) -> None:
     """The chain runs the instruction at the flipped bit, and every bond of the liar's goes to the honest side."""
     story = digits_liar().find(seed)
-    table = DigitsTable(story.root_claim, MALLORY)
+    table = DigitsTable(story.root_claim, MALLORY, on_contract=on_contract)
     steps = play_out(table, story)
     game = snapshot(table.reference)
     assert game.status == GameStatus.CHALLENGER_WINS
@@ -54,11 +55,12 @@ def test_a_lying_proposer_is_beaten_by_one_step(seed: int) -> None:
     assert table.reference.credits == {HONEST: sum(table.reference.deposits.values())}
 
 
+@pytest.mark.parametrize("on_contract", [False, True])
 @pytest.mark.parametrize("seed", range(4))
-def test_a_lying_challenger_loses_every_bond(seed: int) -> None:
+def test_a_lying_challenger_loses_every_bond(seed: int, on_contract: bool) -> None:
     """An honest proposal, attacked all the way down by a story without a hole but one."""
     story = digits_liar().find(seed)
-    table = honest_table()
+    table = honest_table(on_contract=on_contract)
     play_out(table, story)
     game = snapshot(table.reference)
     assert game.status == GameStatus.DEFENDER_WINS
