@@ -6,6 +6,8 @@ Differential fuzzing of single steps: made-up states, two implementations, one a
 2. `fuzz` steps each by all given steppers and stops at the first case on which they differ.
 3. `shrink` leaves away of that case whatever the difference does not need.
 
+`ml_sample` picks made-up states that between them run every instruction of the ML extension: a vector file.
+
 Everything follows from one seed: case number i of seed s is the same on every machine.
 """
 
@@ -106,6 +108,40 @@ def shrink(case: Case, is_interesting: Callable[[Case], bool]) -> Case:
     while smaller := next(filter(is_interesting, case.simpler()), None):
         case = smaller
     return case
+
+
+def ml_sample(stepper: Stepper, *, seed: int = 1, per_kind: int = 2) -> list[Vector]:
+    """
+    Vectors of the ML extension, results by `stepper`: up to `per_kind` of each instruction and system call, and one
+    refusal of each, taken from the first cases of `seed`. Memory is sparse and half the proofs are compact.
+    """
+    found: dict[tuple[str, bool], int] = {}
+    vectors = []
+    for case in cases(seed, 12_000, ml=True):
+        if (kind := _ml_kind(case)) is None or case.cut is not None:
+            continue
+        vector = replace(case, filling=None, compact=case.filling is None).vector()
+        post = stepper.step_vector(vector)
+        number = found.get((kind, post is None), 0)
+        if number < (1 if post is None else per_kind):
+            found[kind, post is None] = number + 1
+            outcome = "refused" if post is None else "stepped"
+            vectors.append(replace(vector, name=f"ml/{kind}/{outcome}-{number}", post=post))
+    return sorted(vectors, key=lambda vector: vector.name)
+
+
+def _ml_kind(case: Case) -> str | None:
+    """Which part of the extension a case is about; None: the base machine."""
+    opcode, fmt, funct = case.insn >> 26, (case.insn >> 21) & 31, case.insn & 63
+    if case.is_syscall:
+        return f"syscall-{case.registers[2]}" if 7000 <= case.registers[2] <= 7003 else None
+    if opcode == 0x11:
+        return f"cop1-{fmt:02x}-{funct:02x}" if fmt in (0x10, 0x14) else f"cop1-{fmt:02x}"
+    if opcode == 0x13:
+        return f"cop1x-{funct:02x}"
+    if opcode in (0x31, 0x39):
+        return f"opcode-{opcode:02x}"
+    return "special-01" if opcode == 0 and funct == 0x01 else None
 
 
 def _differs(steppers: Mapping[str, Stepper], case: Case) -> bool:

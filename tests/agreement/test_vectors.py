@@ -12,6 +12,7 @@ import pytest
 from opml_dispute.chain.verifier import Verdict
 from opml_dispute.engine.vm import step_from_witness
 from opml_dispute.fpvm.case import Case
+from opml_dispute.fpvm.fuzz import ml_sample
 from opml_dispute.fpvm.vectors import EngineStepper, Load, Stepper, VectorFileError, read_vectors, replay
 from opml_dispute.primitives import StateHash
 from tests.agreement.harness import verifier
@@ -37,6 +38,14 @@ def test_engine_and_contract_reproduce_the_vectors(file: Path, ml: bool) -> None
     for name, tally in tallies.items():
         assert not tally.disagreements, f"{name}: {tally.disagreements[:5]}"
         assert tally.agree + tally.stricter == count
+
+
+def test_the_ml_vectors_are_what_their_script_makes() -> None:
+    """scripts/renew-ml-vectors writes them anew after a change on purpose."""
+    (path,) = (file for file in FILES if file.name == "ml-steps.jsonl.gz")
+    committed, made = list(read_vectors(path)), ml_sample(EngineStepper())
+    assert committed == made
+    assert len({vector.name.split("/")[1] for vector in committed if vector.post is not None}) >= 45
 
 
 def test_base_and_ml_agree_where_the_extension_is_not_used() -> None:
