@@ -327,6 +327,10 @@ class FPVM(Contract):
         """Which machine it runs."""
         return self._call(int, "stateVersion")
 
+    def step(self, state_data: bytes, proof: bytes, local_context: bytes) -> Call[bytes]:
+        """One instruction from its witness: the hash of the state after it."""
+        return self._call(bytes, "step", state_data, proof, local_context)
+
 
 class PreimageOracle(Contract):
     """Data the VM asks for, by its hash."""

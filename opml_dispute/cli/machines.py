@@ -1,0 +1,277 @@
+"""
+Which run of the VM a `vm` command is about.
+
+`run_options` decorates a command with a source and what belongs to it, and hands it a `VmRun`, which opens to a
+`Source`: a machine at its first state, the pre-images it may ask for, and its states by number (`at`). A source is
+
+- a program (ELF), with pre-images given as files and local data,
+- a state saved by `vm run --save` or `vm state --save` (or by the OP Stack's `cannon`), maybe gzip'd,
+- or, with --node, the guest on one node of an inference: exactly the run that a dispute about that node examines.
+"""
+
+from __future__ import annotations
+
+import functools
+import gzip
+import hashlib
+import re
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import click
+
+from opml_dispute.actors.liars import Fault
+from opml_dispute.chain.cases import guest_machine
+from opml_dispute.chain.models import parse_dims, read_model
+from opml_dispute.cli.inputs import input_options, read_inputs
+from opml_dispute.engine.hashing import keccak256
+from opml_dispute.engine.inference import Inference
+from opml_dispute.engine.vm import Machine, local_key
+from opml_dispute.errors import OpmlError
+from opml_dispute.fpvm.statefile import load_state
+from opml_dispute.fpvm.vectors import BASE_VERSION, ML_VERSION
+from opml_dispute.models import DIGITS
+from opml_dispute.trace.split import SEGMENT_LOG2_SIZE
+from opml_dispute.trace.vm import VmFault, VmTrace
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+DEPTH: Final = 63
+"""Of the tree over a run's steps: room for any run."""
+
+STARTING_ROOT, DISPUTED_ROOT = 2, 3
+"""Local pre-images of the guest."""
+
+_GZIP_MAGIC: Final = b"\x1f\x8b"
+_ELF_MAGIC: Final = b"\x7fELF"
+_STATE_VERSIONS: Final = {bytes([BASE_VERSION]), bytes([ML_VERSION])}
+_MAX_FILE_BYTES: Final = 4 << 30
+
+
+class BadSource(OpmlError):
+    """It is not clear which run is meant, or a file of it cannot be read."""
+
+
+class NoSuchStep(OpmlError):
+    """A step that the run does not have."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """One run of the VM."""
+
+    name: str
+    machine: Machine
+    """At its first state; fork it, never run it."""
+    preimages: dict[bytes, bytes] = field(default_factory=dict)
+    """key -> data, of all that the machine was given."""
+    fault: VmFault | None = None
+
+    @cached_property
+    def trace(self) -> VmTrace[Machine]:
+        """The run's states; found once, then any is near."""
+        return VmTrace(self.machine, depth=DEPTH, fault=self.fault)
+
+    def at(self, step: int) -> Machine:
+        """
+        The machine after `step` steps, the caller's to run.
+
+        Raises `NoSuchStep` before the first and past the last state, `VmStopped` where there is no next state.
+        """
+        first = self.machine.step
+        if step < first:
+            raise NoSuchStep(f"step {step:,} lies before the saved state, which is at step {first:,}")
+        if step >= 1 << DEPTH:
+            raise NoSuchStep(f"step {step:,} found, expected less than 2^{DEPTH}")
+        machine = self.trace.machine_at(step)
+        if machine.step != step:
+            raise NoSuchStep(
+                f"step {step:,} lies past the end: the program exits at step {machine.step:,}",
+                hint=f"the last state is --step {machine.step}; {machine.step - 1} leads to it",
+            )
+        return machine
+
+
+@dataclass(frozen=True)
+class VmRun:
+    """The options of one command, unread."""
+
+    file: Path | None
+    ml: bool
+    preimages: tuple[Path, ...]
+    locals: tuple[str, ...]
+    node: int | None
+    model: Path | None
+    dims: tuple[str, ...]
+    inputs: tuple[str, ...]
+    sample: int | None
+    disputed: str | None
+    fault: str | None
+
+    def open(self) -> Source:
+        """The source that the options describe. Raises `BadSource`, and what reading its files raises."""
+        if (self.file is None) == (self.node is None):
+            raise BadSource(
+                "no program was named" if self.file is None else "both a program and --node were given",
+                hint="give an ELF file or a saved state, or --node I (with --model, and --input or --sample)",
+            )
+        return self._node_source() if self.node is not None else self.open_file(self.file)  # type: ignore[arg-type]
+
+    def open_file(self, path: Path) -> Source:
+        """A program, or a saved state."""
+        node_options = {
+            "--model": self.model,
+            "--dim": self.dims,
+            "--input": self.inputs,
+            "--sample": self.sample,
+            "--disputed-root": self.disputed,
+            "--fault": self.fault,
+        }
+        for name, value in node_options.items():
+            if value not in (None, ()):
+                raise BadSource(f"{name} was given, but belongs to --node", hint="give --node I instead of a file")
+        data = _read(path)
+        source = Source(str(path), self._machine(path, data))
+        self._give_preimages(source)
+        return source
+
+    def _machine(self, path: Path, data: bytes) -> Machine:
+        if data.startswith(_ELF_MAGIC):
+            return Machine.from_elf(data, ml=self.ml)
+        if data[:1] not in _STATE_VERSIONS:
+            raise BadSource(
+                f"{path} starts with {data[:4].hex() or 'nothing'}: neither an ELF file nor a saved state",
+                hint="give a 64-bit big-endian MIPS executable, or what vm run --save wrote",
+            )
+        return load_state(data)
+
+    def _give_preimages(self, source: Source) -> None:
+        for path in self.preimages:
+            data = _read_plain(path)
+            # Which of its two names the program will use is not known here, so it gets both.
+            source.preimages[b"\x02" + keccak256(data)[1:]] = data
+            source.preimages[b"\x04" + hashlib.sha256(data).digest()[1:]] = data
+        for text in self.locals:
+            match = re.fullmatch(r"(\d+)=(?:0x)?((?:[0-9a-fA-F]{2})+)", text)
+            if match is None or len(match[2]) > 64:
+                raise BadSource(f"cannot read --local {text!r}", hint="write NUMBER=HEX, at most 32 bytes")
+            source.preimages[local_key(int(match[1]))] = bytes.fromhex(match[2])
+        for key, data in source.preimages.items():
+            source.machine.add_preimage(key, data)
+
+    def _node_source(self) -> Source:
+        assert self.node is not None
+        if self.preimages or self.locals:
+            raise BadSource("--preimage and --local belong to a program", hint="the guest's data follow from --node")
+        model = self.model or DIGITS
+        program = read_model(model, parse_dims(self.dims))
+        if not 0 <= self.node < program.node_count:
+            raise BadSource(
+                f"the model has no node {self.node}: it has {program.node_count}",
+                hint=f"give --node 0 to --node {program.node_count - 1}",
+            )
+        inference = Inference(program, read_inputs(program.inputs, self.inputs, self.sample))
+        start = inference.state_root(self.node)
+        disputed = inference.state_root(self.node + 1) if self.disputed is None else _hash32(self.disputed)
+        locals_ = {local_key(STARTING_ROOT): bytes(start), local_key(DISPUTED_ROOT): bytes(disputed)}
+        source = Source(f"node {self.node} of {model.name}", guest_machine(), locals_, self._vm_fault())
+        for key, data in source.preimages.items():
+            source.machine.add_preimage(key, data)
+        source.machine.add_subtree(start, SEGMENT_LOG2_SIZE, inference.blocks_at(self.node))
+        return source
+
+    def _vm_fault(self) -> VmFault | None:
+        if self.fault is None:
+            return None
+        fault = Fault.parse(self.fault)
+        if fault.node_index != self.node:
+            raise BadSource(f"the fault is in node {fault.node_index}, but --node is {self.node}")
+        if fault.after_step == 0:
+            raise BadSource("a fault before the first step would change the absolute prestate", hint="let it be step 1")
+        return VmFault(fault.after_step, fault.target)
+
+
+def run_options(*, files: str = "one") -> Callable[[F], F]:
+    """
+    The options that say which run; the command gets `run`.
+
+    `files`: "one" for a single file, "two" for up to two (the command gets both as `paths`).
+    """
+
+    def decorate(command: F) -> F:
+        @click.option("--ml/--base", default=True, help="Run the program with (default) or without the ML extension.")
+        @click.option("--preimage", "preimages", multiple=True, type=_path(), metavar="FILE", help=_PREIMAGE_HELP)
+        @click.option("--local", "locals_", multiple=True, metavar="N=HEX", help="Local pre-image N; may be repeated.")
+        @click.option("--node", type=int, metavar="I", help="Instead of a file: the guest's run of node I of a model.")
+        @click.option("--model", type=_path(), metavar="FILE", help="--node: the ONNX file. Default: the sample model.")
+        @click.option("--dim", "dims", multiple=True, metavar="NAME=N", help="--node: size of a symbolic dimension.")
+        @input_options
+        @click.option(
+            "--disputed-root", "disputed", metavar="HASH", help="--node: the claim to check. Default: the right one."
+        )
+        @click.option("--fault", metavar="I:STEP:PLACE.BIT", help="--node: a liar's run, one bit flipped at a step.")
+        @functools.wraps(command)
+        def wrapped(
+            *args: Any,
+            ml: bool,
+            preimages: tuple[Path, ...],
+            locals_: tuple[str, ...],
+            node: int | None,
+            model: Path | None,
+            dims: tuple[str, ...],
+            inputs: tuple[str, ...],
+            sample: int | None,
+            disputed: str | None,
+            fault: str | None,
+            file: Path | None = None,
+            **kwargs: Any,
+        ) -> Any:
+            run = VmRun(file, ml, preimages, locals_, node, model, dims, inputs, sample, disputed, fault)
+            return command(*args, run=run, **kwargs)
+
+        if files == "two":
+            return click.argument("paths", nargs=-1, metavar="[FILE [FILE]]", type=_path())(wrapped)  # type: ignore[return-value]
+        return click.argument("file", required=False, type=_path())(wrapped)  # type: ignore[return-value]
+
+    return decorate
+
+
+_PREIMAGE_HELP = "Data that the program may ask for by Keccak-256 or SHA-256; may be repeated."
+
+
+def _path() -> click.Path:
+    return click.Path(path_type=Path)
+
+
+def _hash32(text: str) -> bytes:
+    match = re.fullmatch(r"(?:0x)?([0-9a-fA-F]{64})", text)
+    if match is None:
+        raise BadSource(f"cannot read the hash {text!r}", hint="write it as 0x and 64 hexadecimal digits")
+    return bytes.fromhex(match[1])
+
+
+def _read_plain(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > _MAX_FILE_BYTES:
+            raise BadSource(f"{path} has {path.stat().st_size:,} bytes; expected {_MAX_FILE_BYTES:,} at most")
+        return path.read_bytes()
+    except OSError as error:
+        raise BadSource(f"cannot read {path}: {error.strerror}", hint="check the path") from None
+
+
+def _read(path: Path) -> bytes:
+    data = _read_plain(path)
+    if not data.startswith(_GZIP_MAGIC):
+        return data
+    try:
+        with gzip.open(path) as stream:
+            data = stream.read(_MAX_FILE_BYTES + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise BadSource(f"{path} is not a whole gzip file: {error}") from None
+    if len(data) > _MAX_FILE_BYTES:
+        raise BadSource(f"{path} unpacks to more than {_MAX_FILE_BYTES:,} bytes")
+    return data
