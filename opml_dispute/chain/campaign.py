@@ -2,7 +2,8 @@
 Random games between an honest party and a liar, on a local chain: does the truth always win, and keep its money?
 
 `play_game` asks about a random digit, lets a random fault (`actors.liars`) make a liar of the proposer or of the
-challenger, plays and settles the whole game, and holds the end against `RULES`. The same seed gives the same game.
+challenger, or lets the challenger be a vandal who moves at random against the truth, plays and settles the whole
+game, and holds the end against `RULES`. The same seed gives the same game.
 """
 
 from __future__ import annotations
@@ -22,12 +23,20 @@ from opml_dispute.chain.match import play_out, settle_out
 from opml_dispute.chain.models import ModelStore
 from opml_dispute.chain.play import Seat, Table
 from opml_dispute.chain.sender import Sender
+from opml_dispute.game.bond import required_bond_wei
 from opml_dispute.game.claim import Game, GameStatus
+from opml_dispute.game.position import DepthError
+from opml_dispute.game.rules import IllegalMove, check_move
 from opml_dispute.models import digit_samples
-from opml_dispute.primitives import Address, ModelId, RequestId
+from opml_dispute.primitives import Address, Hash32, ModelId, RequestId
 from opml_dispute.segment import input_image
 
 ROLES = ("proposer", "challenger")
+
+LIARS = ("proposer", "challenger", "vandal", "nobody")
+"""Who does not play honestly: one of the roles with a faulty trace, or a challenger who moves at random."""
+
+VANDAL_MOVES = 12
 
 
 @dataclass(frozen=True)
@@ -36,7 +45,7 @@ class Outcome:
 
     seed: int
     liar: str
-    """Which of `ROLES` lied; "nobody" if none did."""
+    """One of `LIARS`."""
     fault: str
     node_index: int
     game: Game
@@ -52,6 +61,11 @@ class Outcome:
     """Empty if all is well."""
 
 
+def honest_roles(liar: str) -> tuple[str, ...]:
+    """Who plays honestly, if `liar` does not."""
+    return tuple(role for role in ROLES if role != ("challenger" if liar == "vandal" else liar))
+
+
 def rule_truth_wins(outcome: Outcome) -> bool:
     """The root claim stands exactly if its proposer is honest."""
     wanted = GameStatus.CHALLENGER_WINS if outcome.liar == "proposer" else GameStatus.DEFENDER_WINS
@@ -64,8 +78,8 @@ def rule_no_honest_claim_falls(outcome: Outcome) -> bool:
 
 
 def rule_the_honest_get_their_bonds_back(outcome: Outcome) -> bool:
-    """And the liar's, where it posted any."""
-    return all(outcome.paid_wei[role] >= outcome.staked_wei[role] for role in ROLES if role != outcome.liar)
+    """Otherwise nobody would stay to be honest."""
+    return all(outcome.paid_wei[role] >= outcome.staked_wei[role] for role in honest_roles(outcome.liar))
 
 
 def rule_bonds_add_up(outcome: Outcome) -> bool:
@@ -111,14 +125,14 @@ def ask_sample(system: System, sender: Sender, sample: int, store: ModelStore) -
 
 def play_game(system: System, senders: Mapping[str, Sender], store: ModelStore, seed: int, *, liar: str) -> Outcome:
     """
-    One game, from the request to the last payment; `liar` is one of `ROLES`, or "nobody".
+    One game, from the request to the last payment; `liar` is one of `LIARS`.
 
     Raises what playing raises; a broken rule is reported, not raised.
     """
     chance = random.Random(seed)
     request_id = ask_sample(system, senders["requester"], chance.randrange(len(digit_samples()[0])), store)
     case = open_case(system, request_id, store=store)
-    story = _story(case, chance) if liar != "nobody" else None
+    story = _story(case, chance) if liar in ROLES else None
     books = _Books(dict.fromkeys(ROLES, 0))
 
     def act(role: str, intent: Intent) -> Done:
@@ -139,9 +153,15 @@ def play_game(system: System, senders: Mapping[str, Sender], store: ModelStore, 
     address = system.factory.created_game(done.receipt)
     seats = {}
     for role in reversed(ROLES):
+        if role == "challenger" and liar == "vandal":
+            continue
         trace = story.trace(guest_machine()) if story is not None and role == liar else case.trace()
         seats[role] = Seat(Table(system, address, trace), _actor(act, role))
     play_out(seats, after_round=after_round)
+    if liar == "vandal":
+        for _ in range(VANDAL_MOVES):
+            books.moves += _vandalise(Table(system, address, case.trace()), _actor(act, "challenger"), chance)
+            play_out(seats, after_round=after_round)
     addresses = {role: senders[role].address for role in ROLES}
     paid_wei = settle_out(system, address, addresses, act)
     outcome = Outcome(
@@ -156,7 +176,7 @@ def play_game(system: System, senders: Mapping[str, Sender], store: ModelStore, 
         gas=books.gas,
         staked_wei=books.staked_wei,
         paid_wei=paid_wei,
-        honest=frozenset(addresses[role] for role in ROLES if role != liar),
+        honest=frozenset(addresses[role] for role in honest_roles(liar)),
         broken_rules=(),
     )
     broken = tuple(rule.__name__ for rule in RULES if not rule(outcome))
@@ -165,6 +185,26 @@ def play_game(system: System, senders: Mapping[str, Sender], store: ModelStore, 
 
 def _actor(act: Callable[[str, Intent], Done], role: str) -> Callable[[Intent], Done]:
     return lambda intent: act(role, intent)
+
+
+def _vandalise(table: Table, act: Callable[[Intent], Done], chance: random.Random) -> int:
+    """One move that makes no sense, against any claim that takes one, right or wrong; whether there was one."""
+    game, now_s = table.snapshot()
+    claims = list(game.claims)
+    chance.shuffle(claims)
+    for claim in claims:
+        is_attack, status = chance.random() < 0.5, chance.choice([0, 1, 2])
+        value = bytes([status]) + chance.randbytes(31)
+        try:
+            position = check_move(game, claim.index, value, is_attack=is_attack, now_s=now_s)
+        except (IllegalMove, DepthError):
+            continue
+        bond_wei = required_bond_wei(position.depth, game.depths.max)
+        move = Move(claim.index, claim.value, is_attack, Hash32(value), position, bond_wei, "for no reason")
+        for intent in table.intents(game, now_s, [move]):
+            act(intent)
+        return 1
+    return 0
 
 
 def _story(case: Case, chance: random.Random) -> Story:
