@@ -159,6 +159,9 @@ def random_case(rng: random.Random, *, ml: bool) -> Case:
     if rng.random() < 0.98:
         pc &= ~3
     insn = random_instruction(rng, ml=ml)
+    if rng.random() < 0.1:
+        # So that loads, stores and system calls meet the instruction's own leaf.
+        registers[1:] = [(pc + rng.randrange(-40, 40)) & U64 for _ in range(31)]
     case = Case(
         ml=ml,
         insn=insn,
@@ -196,11 +199,13 @@ def random_case(rng: random.Random, *, ml: bool) -> Case:
 
 def random_instruction(rng: random.Random, *, ml: bool) -> int:
     """An instruction word: legal but for one in twenty; unused fields may hold anything."""
-    word = rng.getrandbits(32)
+    word, is_near = rng.getrandbits(32), rng.random() < 0.3
 
     def encode(opcode: int, funct: int | None = None, rs: int | None = None, rt: int | None = None) -> int:
         """`word` with these fields in it."""
         insn = (word & 0x03FFFFFF) | (opcode << 26)
+        if opcode >= 0x1A and is_near:
+            insn = (insn & ~0xFFFF) | (rng.randrange(-16, 16) & 0xFFFF)
         for value, shift, width in ((funct, 0, 6), (rs, 21, 5), (rt, 16, 5)):
             if value is not None:
                 insn = (insn & ~(((1 << width) - 1) << shift)) | (value << shift)
