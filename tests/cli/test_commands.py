@@ -1,0 +1,220 @@
+"""An operator does every move by hand: whole disputes through commands, as a script would drive them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from opml_dispute import cli as cli_module
+from opml_dispute.chain import devnet
+from opml_dispute.cli import COMMANDS
+from opml_dispute.models import digit_samples
+from tests.cli.conftest import Cli
+from tests.conftest import TEST_TIMES, Chain
+
+Key = Callable[[str], str]
+SAMPLE = 7
+
+
+def ask(cli: Cli, key: Key, *options: str) -> str:
+    """A request through the example consumer; its id."""
+    result = cli("request", "--sample", SAMPLE, "--reader", "--key-file", key("requester"), "--json", *options)
+    assert result.code == 0, result.err
+    return str(result.object_with("request_id")["request_id"])
+
+
+def propose(cli: Cli, key: Key, request_id: str, *options: str) -> str:
+    """A proposal; its game."""
+    result = cli("propose", request_id, "--key-file", key("proposer"), "--json", *options)
+    assert result.code == 0, result.err
+    return str(result.objects[-1]["game"])
+
+
+def test_a_lie_is_challenged_answered_stepped_and_settled(cli: Cli, on_chain: Chain, key: Key) -> None:
+    """Command by command, both sides, until the challenger has the money."""
+    fault = ("--fault", "seed=2")
+    game = propose(cli, key, ask(cli, key), *fault)
+    challenger, proposer = ("--key-file", key("challenger")), ("--key-file", key("proposer"))
+    opened = cli("challenge", game, *challenger, "--json")
+    assert opened.code == 0, opened.err
+    assert opened.objects[0]["correct"] is False
+    assert opened.objects[-1]["did"] == "attack"
+    kinds = []
+    for turn in range(60):
+        signing, lie = (challenger, ()) if turn % 2 else (proposer, fault)
+        answer = cli("respond", game, *signing, *lie, "--json")
+        if answer.code != 0:
+            assert "ValidStep" not in answer.err
+        did = [item["did"] for item in answer.objects if "did" in item]
+        kinds += did
+        if "step" in did:
+            break
+    depth = cli("show", game, "--json").objects[-1]["max_depth"]
+    assert kinds.count("attack") + kinds.count("defend") == depth - 1, "the first was `challenge`"
+    assert kinds[-1] == "step"
+    shown = cli("show", game, "--json")
+    assert shown.objects[-2]["countered_by"] == devnet.account("challenger").address
+    assert shown.objects[-1]["forecast"] == "CHALLENGER_WINS"
+    waiting = cli("resolve", game, *challenger, "--json")
+    assert waiting.objects[-1]["waits_for"] == "the clocks of its claims"
+    for span, after in (
+        (TEST_TIMES.max_clock_s, "the finality delay"),
+        (TEST_TIMES.finality_delay_s + 1, "the withdrawal delay"),
+        (TEST_TIMES.withdrawal_delay_s, None),
+    ):
+        assert cli("devnet", "warp", span).code == 0
+        settled = cli("resolve", game, *challenger, "--json")
+        assert settled.code == 0, settled.err
+        assert settled.objects[-1]["waits_for"] == after
+    assert settled.objects[-1]["status"] == "CHALLENGER_WINS"
+    assert settled.objects[-1]["owed_wei"] == 0
+
+
+def test_a_right_answer_is_left_alone_and_delivered(cli: Cli, on_chain: Chain, key: Key) -> None:
+    request_id = ask(cli, key, "--fee", "0.01eth")
+    game = propose(cli, key, request_id)
+    proposer = ("--key-file", key("proposer"))
+    agreed = cli("challenge", game, "--key-file", key("challenger"))
+    assert agreed.code == 0
+    assert "nothing to challenge" in agreed.err
+    idle = cli("respond", game, *proposer)
+    assert idle.code == 0
+    assert "Nothing to answer" in idle.err
+    cli("devnet", "warp", TEST_TIMES.max_clock_s)
+    assert cli("resolve", game, *proposer).code == 0
+    early = cli("finalize", request_id, *proposer)
+    assert early.code == 1
+    assert "not final yet" in early.err
+    cli("devnet", "warp", TEST_TIMES.finality_delay_s + 1)
+    delivered = cli("finalize", request_id, *proposer, "--json")
+    assert delivered.code == 0, delivered.err
+    system = on_chain.system()
+    reader = on_chain.deployment.addresses["digit_reader"]
+    from opml_dispute.chain.contracts import DigitReader
+
+    digit = system.rpc.read(DigitReader(reader).digit_of(bytes.fromhex(request_id[2:])))
+    assert digit == digit_samples()[1][SAMPLE]
+    again = cli("finalize", request_id, *proposer)
+    assert again.code == 0
+    assert "Delivered already" in again.err
+
+
+def test_a_dry_run_says_what_it_would_do_and_does_nothing(cli: Cli, on_chain: Chain, key: Key) -> None:
+    request_id = ask(cli, key)
+    game = propose(cli, key, request_id, "--fault", "seed=2")
+    before = on_chain.rpc.head().number
+    signing = ("--key-file", key("challenger"), "--dry-run")
+    for command in (
+        ("challenge", game),
+        ("respond", game),
+        ("move", game, "--attack", "--claim", 0, "--value", "0x" + "ab" * 32),
+        ("resolve", game),
+        ("propose", request_id),
+        ("request", "--sample", 1),
+        ("model", "register", "--uri", "elsewhere"),
+    ):
+        spoken = cli(*command, *signing)
+        assert spoken.code == 0, spoken.err
+        if command[0] != "resolve":  # nothing can be resolved yet
+            assert "Will " in spoken.err
+            assert [item for item in cli(*command, *signing, "--json").objects if "would" in item]
+    assert on_chain.rpc.head().number == before
+
+
+def test_people_hear_reasons_transactions_gas_and_bonds(cli: Cli, on_chain: Chain, key: Key) -> None:
+    """The sentences that README and docs show."""
+    game = propose(cli, key, ask(cli, key), "--fault", "seed=2")
+    said = cli("challenge", game, "--key-file", key("challenger")).err
+    assert "Claim 0 says S_15 is 0x" in said
+    assert "so the claim is wrong" in said
+    assert "Will attack claim 0 at depth 1 with 0x" in said
+    assert "bond 0." in said
+    assert "Attacked as claim 1   tx 0x" in said
+    assert " gas" in said
+    listed = cli("list").out
+    assert game in listed
+    assert "in progress" in listed
+    shown = cli("show", game).out
+    assert "attacks 0" in shown
+    assert "at stake   ML phase: nodes 0 to 7" in shown
+    assert "\x1b[" not in said + listed + shown
+
+
+def test_run_shows_outputs_and_agrees_with_the_vm(cli: Cli, tmp_path: Path) -> None:
+    result = cli("run", "--sample", SAMPLE, "--vm", "--json", "--save", tmp_path / "out")
+    assert result.code == 0, result.err
+    native, *nodes = result.objects
+    assert np.argmax(native["outputs"]["probabilities"]) == digit_samples()[1][SAMPLE]
+    assert len(nodes) == native["nodes"]
+    assert all(node["agrees"] for node in nodes)
+    saved = np.load(tmp_path / "out" / "probabilities.npy")
+    assert saved.tolist() == native["outputs"]["probabilities"]
+
+
+def test_models_are_inspected_registered_once_and_listed(cli: Cli, on_chain: Chain, key: Key) -> None:
+    inspected = cli("model", "inspect", "--json").object_with("model_root")
+    register = ("model", "register", "--uri", "ipfs://there", "--key-file", key("proposer"), "--json")
+    first = cli(*register).objects[-1]
+    assert first["did"] == "register-model"
+    again = cli(*register).objects[-1]
+    assert again == {"model_id": first["model_id"], "registered": False}
+    listed = cli("model", "list", "--json").objects
+    assert [item["uri"] for item in listed] == ["ipfs://there", "package:opml_dispute/models/digits.onnx"]
+    assert {item["model_root"] for item in listed} == {inspected["model_root"]}
+
+
+def test_doctor_finds_a_healthy_system_healthy_and_a_missing_chain_missing(cli: Cli, on_chain: Chain, key: Key) -> None:
+    healthy = cli("doctor", "--key-file", key("proposer"), "--json")
+    assert healthy.code == 0, healthy.out
+    assert all(item["ok"] for item in healthy.objects)
+    sick = cli("doctor", "--rpc-url", f"http://127.0.0.1:{devnet.free_port()}", "--json")
+    assert sick.code == 1
+    assert [item["check"] for item in sick.objects if item.get("ok") is False] == ["node"]
+    assert cli("doctor", "--offline").code == 0
+
+
+@pytest.mark.slow
+def test_a_devnet_starts_answers_and_stops(cli: Cli) -> None:
+    port = devnet.free_port()
+    started = cli("devnet", "start", "--port", port, "--json")
+    try:
+        assert started.code == 0, started.err
+        (facts,) = started.objects
+        assert cli("devnet", "start", "--port", port).code == 1, "there is one already"
+        assert cli("devnet", "status", "--json").objects[0]["url"] == facts["url"]
+        keys = facts["key_files"]
+        assert Path(keys["proposer"]).stat().st_mode & 0o777 == 0o600
+        assert cli("request", "--sample", 1, "--key-file", keys["requester"]).code == 0, "no address is needed"
+        assert cli("doctor").code == 0
+    finally:
+        assert cli("devnet", "stop").code == 0
+    assert devnet.running() is None
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_every_command_has_help_of_one_line_and_one_example(cli: Cli, name: str) -> None:
+    helped = cli(name, "--help").out
+    command = cli_module.cli.get_command(None, name)  # type: ignore[arg-type]
+    assert command is not None
+    if not hasattr(command, "commands"):
+        assert "Example: opml-dispute" in helped
+    else:
+        for child in command.commands:
+            assert "Example: opml-dispute" in cli(name, child, "--help").out
+
+
+def test_options_mean_the_same_everywhere() -> None:
+    """One name, one help text, in every command."""
+    seen: dict[str, str] = {}
+    for name in COMMANDS:
+        command = cli_module.cli.get_command(None, name)  # type: ignore[arg-type]
+        for child in getattr(command, "commands", {"": command}).values():
+            for parameter in child.params:
+                if getattr(parameter, "help", None) and name != "deploy":
+                    for option in parameter.opts:
+                        if option in ("--rpc-url", "--deployment", "--key-file", "--keystore", "--json", "--dry-run"):
+                            assert seen.setdefault(option, parameter.help) == parameter.help, (name, option)
+    assert len(seen) == 6

@@ -1,0 +1,70 @@
+"""The demo: both stories end as they must, and its JSON says how."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from opml_dispute.demo.digit import best_digit, draw_digit, draw_scores
+from opml_dispute.demo.stage import Stage
+from opml_dispute.demo.stories import Teller
+from opml_dispute.demo.view import LiveView, bracket_bar
+from opml_dispute.models import digit_samples
+from tests.cli.conftest import Cli
+
+SAMPLE = 7
+FIELDS = {"story", "winner", "status", "node", "op", "step", "instruction", "moves", "transactions", "gas", "seconds"}
+
+
+@pytest.mark.slow
+def test_the_demo_prints_one_object_a_story(cli: Cli) -> None:
+    result = cli("demo", "--sample", SAMPLE, "--json")
+    assert result.code == 0, result.err
+    proposer_lied, challenger_lied = result.objects
+    for story in (proposer_lied, challenger_lied):
+        assert FIELDS | {"delivered"} <= set(story)
+        assert story["moves"] > 20
+        assert story["gas"]["total"] == sum(gas for role, gas in story["gas"].items() if role != "total")
+        assert story["instruction"]
+        assert story["told_digit"] != story["right_digit"] == digit_samples()[1][SAMPLE]
+    assert (proposer_lied["story"], challenger_lied["story"]) == ("lying-proposer", "lying-challenger")
+    assert (proposer_lied["winner"], proposer_lied["status"]) == ("challenger", "CHALLENGER_WINS")
+    assert (challenger_lied["winner"], challenger_lied["status"]) == ("proposer", "DEFENDER_WINS")
+    assert proposer_lied["delivered"] is None
+    assert challenger_lied["delivered"] == challenger_lied["right_digit"]
+    assert "It comes down to node" in result.err
+
+
+@pytest.mark.slow
+def test_the_live_view_draws_the_same_story() -> None:
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=110, height=50)
+    with Stage.open() as stage, LiveView(console) as view:
+        result = Teller(stage, view, seed=1).lying_proposer(SAMPLE)
+    drawn = screen.getvalue()
+    assert result.instruction in drawn
+    assert "the proposer says" in drawn
+    assert "machine" in drawn
+
+
+def test_digits_and_scores_are_drawn_with_characters() -> None:
+    image, label = digit_samples()[0][SAMPLE], digit_samples()[1][SAMPLE]
+    rows = draw_digit(image)
+    assert [len(row) for row in rows] == [16] * 8
+    assert set("".join(rows)) <= set(" ░▒▓█")
+    scores = np.zeros(10, np.float32)
+    scores[label] = 1
+    assert best_digit(scores) == label
+    assert "█" in draw_scores(scores)[label]
+    scores[:] = np.nan
+    assert all("not a number" in line for line in draw_scores(scores))
+
+
+@pytest.mark.parametrize(("low", "high", "whole"), [(0, 1, 2**30), (2**30 - 1, 2**30, 2**30), (0, 7, 7), (3, 4, 7)])
+def test_a_bracket_is_never_invisible_and_never_too_long(low: int, high: int, whole: int) -> None:
+    bar = bracket_bar(low, high, whole).plain
+    assert len(bar) == 56
+    assert "█" in bar
