@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import random
 import re
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -38,6 +39,7 @@ TENSORS: Final = range(SEGMENT_BASE + 0xB0_0000_0000, SEGMENT_BASE + 0x100_0000_
 """VM addresses of OUTPUT and ARENA: what a node may write."""
 
 STARTING_ROOT, DISPUTED_ROOT = 2, 3
+RUNS_KEPT: Final = 16
 OVERRIDE_ALIGNMENT: Final = 8
 """No element is wider, so a range of whole 8-byte words never cuts one."""
 
@@ -194,11 +196,11 @@ class Story:
 
 
 class Liar:
-    """Makes lies about one inference. What it learns about a node's honest run is kept."""
+    """Makes lies about one inference. The latest few nodes' honest runs are kept."""
 
     def __init__(self, program: Program, image: bytes, honest: Inference, guest: Machine) -> None:
         self.program, self.image, self.honest, self.guest = program, image, honest, guest
-        self._runs: dict[int, _NodeRun] = {}
+        self._runs: OrderedDict[int, _NodeRun] = OrderedDict()
 
     def tell(self, fault: Fault) -> Story:
         """The story that rests on `fault`. Raises `UselessFault` if there is none, with the reason."""
@@ -224,6 +226,10 @@ class Liar:
         if states.state_root(self.program.node_count) == self.honest.state_root(self.program.node_count):
             raise UselessFault(f"{fault} is forgotten before the end: S_{self.program.node_count} is right")
         return Story(self.program, fault, states, told.exit_step, tuple(changes))
+
+    def steps_of(self, node_index: int) -> int:
+        """How many VM instructions a node's honest run takes. Raises `UselessFault` if there is no such node."""
+        return self._run(node_index).trace.exit_step
 
     def find(
         self,
@@ -273,6 +279,9 @@ class Liar:
             raise UselessFault(f"node {node_index} found, expected 0 to {self.program.node_count - 1}")
         if node_index not in self._runs:
             self._runs[node_index] = _NodeRun(self, node_index)
+            if len(self._runs) > RUNS_KEPT:
+                self._runs.popitem(last=False)
+        self._runs.move_to_end(node_index)
         return self._runs[node_index]
 
 

@@ -17,10 +17,14 @@ from opml_dispute.actors.liars import (
 )
 from opml_dispute.actors.player import play_round
 from opml_dispute.engine.vm import FaultKind, FaultTarget
-from opml_dispute.game.claim import GameStatus
+from opml_dispute.game.claim import Claim, Game, GameStatus
+from opml_dispute.game.position import Position
 from opml_dispute.game.rules import outputs_of
+from opml_dispute.primitives import Hash32
+from opml_dispute.trace.provider import StepData
+from opml_dispute.trace.split import SplitTrace
 from tests.builders import HONEST, MALLORY, Seat, snapshot
-from tests.digits import DigitsTable, digits_liar, digits_program, guest, honest_inference, honest_table
+from tests.digits import DigitsTable, digits_liar, digits_program, digits_truth, guest, honest_inference, honest_table
 
 
 def play_out(table: DigitsTable, story: Story) -> list[Step]:
@@ -160,3 +164,62 @@ def test_changed_ranges_are_whole_words() -> None:
     assert changed_ranges(right, wrong) == [(0, wrong[:16]), (24, wrong[24:32])]
     assert changed_ranges(right, right) == []
     assert changed_ranges(bytes(4), b"\0\0\0\1") == [(0, b"\0\0\0\1")]
+
+
+class BeyondTheEnd:
+    """A liar about what cannot change any more: its VM states are true until the program has exited, then noise."""
+
+    def __init__(self, truth: SplitTrace, *, first_wrong_state: int, first_wrong_step: int) -> None:
+        self.truth, self.first_wrong_state, self.first_wrong_step = truth, first_wrong_state, first_wrong_step
+
+    def root_claim(self) -> Hash32:
+        return Hash32(b"\x77" * 32)
+
+    def _twist(self, game: Game, position: Position, value: Hash32) -> Hash32:
+        if position.depth <= game.depths.split:
+            state_index = min(position.trace_index(game.depths.split) + 1, game.node_count)
+            return value if state_index < self.first_wrong_state else Hash32(b"\x77" * 32)
+        steps = position.within_subtree(game.depths.execution_root).trace_index(game.depths.execution) + 1
+        # The status that the liar's side has to claim is the one that is not true.
+        return value if steps < self.first_wrong_step else Hash32(bytes([1 - value[0]]) + b"\x77" * 31)
+
+    def claim_at(self, game: Game, claim: Claim) -> Hash32:
+        return self._twist(game, claim.position, self.truth.claim_at(game, claim))
+
+    def reply_at(self, game: Game, claim: Claim, *, is_attack: bool) -> Hash32:
+        position = claim.position.move(is_attack=is_attack)
+        return self._twist(game, position, self.truth.reply_at(game, claim, is_attack=is_attack))
+
+    def step_at(self, game: Game, claim: Claim, *, is_attack: bool) -> StepData:
+        return self.truth.step_at(game, claim, is_attack=is_attack)
+
+
+@pytest.mark.parametrize("on_contract", [False, True])
+@pytest.mark.parametrize("beyond", [1, 2, 1000])
+@pytest.mark.parametrize("is_honest_proposal", [False, True])
+def test_an_exited_program_is_stepped_too(is_honest_proposal: bool, beyond: int, on_contract: bool) -> None:
+    """Past its exit the program does nothing, and the chain says so in one step."""
+    node_index = 8
+    # Over another disputed root the run is the same up to the comparison at its end, a few steps.
+    exit_step = digits_liar().steps_of(node_index)
+    liar_trace = BeyondTheEnd(
+        digits_truth(), first_wrong_state=node_index + 1, first_wrong_step=exit_step + 20 + beyond
+    )
+    if is_honest_proposal:
+        table = honest_table(on_contract=on_contract)
+    else:
+        table = DigitsTable(liar_trace.root_claim(), MALLORY, on_contract=on_contract)
+    honest, liar = Seat(table.reference, HONEST), Seat(table.reference, MALLORY)
+    steps: list[Step] = []
+    while table.reference.status == 0:
+        ours, theirs = play_round(honest, table.truth), play_round(liar, liar_trace)
+        steps += [action for action in ours.done if isinstance(action, Step)]
+        if not ours.done and not theirs.done:
+            table.reference.now += table.reference.rules.max_clock
+    game = snapshot(table.reference)
+    assert game.status == (GameStatus.DEFENDER_WINS if is_honest_proposal else GameStatus.CHALLENGER_WINS)
+    if not is_honest_proposal:
+        # Leaves are the liar's then. In the other game they are the honest side's, and the clock decides.
+        (step,) = steps
+        exited_at, running = 98, 0  # docs/vm.md, "State": the flag of an exited program
+        assert step.data.witness.state_data[exited_at] != running
