@@ -55,6 +55,8 @@ _MAX_FILE_BYTES: Final = 4 << 30
 class BadSource(OpmlError):
     """It is not clear which run is meant, or a file of it cannot be read."""
 
+    hint = "see: opml-dispute vm run --help"
+
 
 class NoSuchStep(OpmlError):
     """A step that the run does not have."""
@@ -84,9 +86,12 @@ class Source:
         """
         first = self.machine.step
         if step < first:
-            raise NoSuchStep(f"step {step:,} lies before the saved state, which is at step {first:,}")
+            raise NoSuchStep(
+                f"step {step:,} lies before the saved state, which is at step {first:,}",
+                hint="give a later step, or the program instead of the saved state",
+            )
         if step >= 1 << DEPTH:
-            raise NoSuchStep(f"step {step:,} found, expected less than 2^{DEPTH}")
+            raise NoSuchStep(f"step {step:,} found, expected less than 2^{DEPTH}", hint="no run is that long")
         machine = self.trace.machine_at(step)
         if machine.step != step:
             raise NoSuchStep(
@@ -189,7 +194,9 @@ class VmRun:
             return None
         fault = Fault.parse(self.fault)
         if fault.node_index != self.node:
-            raise BadSource(f"the fault is in node {fault.node_index}, but --node is {self.node}")
+            raise BadSource(
+                f"the fault is in node {fault.node_index}, but --node is {self.node}", hint="give both the same node"
+            )
         if fault.after_step == 0:
             raise BadSource("a fault before the first step would change the absolute prestate", hint="let it be step 1")
         return VmFault(fault.after_step, fault.target)
@@ -271,7 +278,9 @@ def _read(path: Path) -> bytes:
         with gzip.open(path) as stream:
             data = stream.read(_MAX_FILE_BYTES + 1)
     except (OSError, EOFError, zlib.error) as error:
-        raise BadSource(f"{path} is not a whole gzip file: {error}") from None
+        raise BadSource(
+            f"{path} is not a whole gzip file: {error}", hint="pack it again, or give it unpacked"
+        ) from None
     if len(data) > _MAX_FILE_BYTES:
         raise BadSource(f"{path} unpacks to more than {_MAX_FILE_BYTES:,} bytes")
     return data

@@ -143,7 +143,7 @@ def trace(run: VmRun, first: int, last: int | None, output: Output) -> None:
     """
     source = run.open()
     if last is not None and last < first:
-        raise NoSuchStep(f"--to {last} lies before --from {first}")
+        raise NoSuchStep(f"--to {last} lies before --from {first}", hint="give the smaller one to --from")
     if source.fault is not None:
         _trace_liar(source, first, last if last is not None else first + _TRACE_STEPS, output)
         return
@@ -483,7 +483,7 @@ def _memory_range(text: str) -> tuple[int, int]:
     except ValueError:
         raise BadSource(f"cannot read --memory {text!r}", hint="write ADDRESS:BYTES, like 0x10000:64") from None
     if not (0 <= place[0] < 1 << 64 and 0 <= place[1] <= 1 << 20):
-        raise BadSource(f"--memory {text} is outside the memory, or longer than 2^20 bytes")
+        raise BadSource(f"--memory {text} is outside the memory, or longer than 2^20 bytes", hint="ask for less")
     return place
 
 
@@ -507,4 +507,4 @@ def _save(machine: Machine, path: Path) -> None:
     try:
         path.write_bytes(data)
     except OSError as error:
-        raise BadSource(f"cannot write {path}: {error.strerror}") from None
+        raise BadSource(f"cannot write {path}: {error.strerror}", hint="give a path that can be written") from None
