@@ -17,12 +17,12 @@ class NativeBuildHook(BuildHookInterface):  # type: ignore[type-arg]
         if self.target_name != "wheel":
             return
         sys.path.insert(0, str(Path(self.root)))
-        from opml_dispute.chain.compile import compile_contracts
+        from opml_dispute.chain.compile import build_artifacts
         from opml_dispute.native.build import build_engine, build_guest
 
         build_engine()
         build_guest()
-        compile_contracts()
+        build_artifacts()
         # The wheel holds machine code for one kind of machine, and no Python version's ABI.
         build_data["pure_python"] = False
         build_data["tag"] = f"py3-none-{self._platform()}"

@@ -174,7 +174,11 @@ def build_artifacts(*, force: bool = False, contracts_dir: Path = CONTRACTS_DIR,
 
     Raises `CompileError` if something is missing or the compiler objects; then `out_dir` stays as it was.
     """
+    from opml_dispute import toolchain
+
     version = required_compiler(contracts_dir)
+    if (contracts_dir / "package.json").is_file():
+        toolchain.solidity_libraries(contracts_dir)
     standard_input = compiler_input(contracts_dir)
     expected_stamp = stamp(standard_input, version)
     stamp_path = out_dir / STAMP_NAME

@@ -1,0 +1,16 @@
+"""
+Where every VM trace of this release starts: one constant, the same for every model.
+
+It is the state hash of the guest as loaded (`elf.absolute_prestate`), and the game contract holds it. The guest's
+bytes depend on its sources and the pinned compiler alone, so a change here is a new release of the protocol:
+`scripts/renew` writes it, tests/guest compares it with a guest built from scratch.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from opml_dispute.primitives import StateHash
+
+ABSOLUTE_PRESTATE: Final = StateHash(bytes.fromhex("0321202ca45073d48dd0a24f1254389cf11bbf25311cca9e22d369441198bcf6"))
+"""First byte 3: the VM has not exited."""
