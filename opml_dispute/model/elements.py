@@ -20,7 +20,7 @@ from .tensor import Array
 
 BINARY64_NOTE = "binary64 is stored and computed as binary32 (24 bits of precision)"
 
-_WIDENED = {
+_WIDENED: dict[int, DType] = {
     TensorProto.INT4: DType.I8,
     TensorProto.UINT4: DType.U8,
     TensorProto.FLOAT8E4M3FN: DType.F32,

@@ -274,7 +274,7 @@ class Emitter:
         return out
 
     def topk(self, x: Tensor, k: int, axis: int, *, largest: bool) -> Tensor:
-        """The places (int64) along `axis` of the `k` greatest or least elements, in order; of equals the first first."""
+        """Where (int64) along `axis` the `k` greatest or least elements are, in order; of equals the first first."""
         if not 0 <= k <= x.shape[axis]:
             raise Refuse(f"the first {k} of {x.shape[axis]} elements")
         out = self.new(DType.I64, (*x.shape[:axis], k, *x.shape[axis + 1 :]), x)

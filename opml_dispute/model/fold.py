@@ -125,14 +125,15 @@ def cast(x: Array, dtype: DType) -> Array:
     target = dtype.numpy
     with np.errstate(all="ignore"):
         if dtype is DType.BOOL:
-            return x != 0
+            return np.asarray(x != 0)
         if dtype.is_integer and DType.of(x.dtype).is_float:
             wide = np.trunc(x.astype(np.float64))
             limits = np.iinfo(target)
             # WHY NOT clip and cast: 2**63 - 1 is no float64, so the upper end is put in by hand.
             low, high = wide < float(limits.min), wide >= float(limits.max)
             inside = np.where(low | high | (wide != wide), 0, wide).astype(target)
-            return np.where(high, target.type(limits.max), np.where(low, target.type(limits.min), inside))
+            held: Array = np.where(high, target.type(limits.max), np.where(low, target.type(limits.min), inside))
+            return held
         return canonical(x.astype(target))
 
 

@@ -41,7 +41,7 @@ from .refusals import (
 )
 from .tensor import Array, Shape, Tensor
 
-DOMAINS = {"": 28, "ai.onnx.ml": 5, "ai.onnx.preview": 1, "ai.onnx.preview.training": 1, "com.microsoft": 1}
+DOMAINS = {"": 28, "ai.onnx.ml": 5, "ai.onnx.preview": 1, "ai.onnx.preview.training": 1}
 """The operator sets that lowerings exist for, and the newest version of each that they were written against."""
 
 ModelSource = Path | str | bytes | onnx.ModelProto
@@ -377,10 +377,15 @@ class Importer:
 
 
 _RANDOM = ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli")
-_TEXT = ("StringNormalizer", "StringSplit", "StringConcat", "RegexFullMatch")
+_TEXT = ("StringNormalizer", "StringSplit", "StringConcat", "RegexFullMatch", "CategoryMapper")
+_MAPS = ("ZipMap", "CastMap", "DictVectorizer")
+_COUNTS = ("NonMaxSuppression", "Unique")
 REASONS = {
     **dict.fromkeys(_RANDOM, "its output is not determined by its inputs"),
     **dict.fromkeys(_TEXT, "text has no place in the segment, whose blocks hold numbers"),
+    **dict.fromkeys(_MAPS, "a map has no place in the segment, whose blocks hold numbers"),
+    **dict.fromkeys(_COUNTS, "how many elements it gives depends on its inputs"),
+    "ImageDecoder": "file formats have no lowering; decode the image before",
 }
 """Why operators that will never have a lowering have none."""
 

@@ -135,7 +135,7 @@ class Program:
     @property
     def weights_bytes(self) -> int:
         """Bytes of all weights, without what the blocks' sizes round up."""
-        return sum(memoryview(block.data).nbytes for block in self.weights)
+        return sum(_size(block) for block in self.weights)
 
     def record(self, node_index: int) -> Record:
         """What node `node_index` does. Raises `IndexError` if there is no such node."""
@@ -162,7 +162,7 @@ class Program:
             "version": FILE_VERSION,
             "records": len(self.records),
             "weights": [
-                [block.offset, block.log2_size, block.word_bytes, memoryview(block.data).nbytes]
+                [block.offset, block.log2_size, block.word_bytes, _size(block)]
                 for block in self.weights
             ],
             "inputs": [asdict(spec) for spec in self.inputs],
@@ -244,6 +244,11 @@ def _root(blocks: Sequence[Block], offset: int, log2_size: int) -> bytes:
     split = bisect_left(blocks, middle, key=lambda block: block.offset)
     left = _root(blocks[:split], offset, log2_size - 1)
     return keccak256(left + _root(blocks[split:], middle, log2_size - 1))
+
+
+def _size(block: Block) -> int:
+    """Bytes of a block's content."""
+    return np.frombuffer(block.data, np.uint8).size
 
 
 def _image_bytes(specs: Sequence[TensorSpec]) -> int:

@@ -141,7 +141,8 @@ def _unfreed(view: View) -> Iterator[str]:
 
 
 def _untyped(view: View) -> Iterator[str]:
-    widths = {block.offset: block.word_bytes for block in (*view.program.blocks, *view.program.weights)}
+    widths = {block.offset: block.word_bytes for block in view.program.blocks}
+    widths |= {block.offset: block.word_bytes for block in view.program.weights}
     for i, record in enumerate(view.records):
         operands = zip((record.dtype_out, *record.dtypes_in), (record.out, *record.inputs), strict=True)
         for dtype, offset in operands:

@@ -171,15 +171,19 @@ def _modulo(x: Array, y: Array) -> Array:
 
 def _fmod(x: Array, y: Array) -> Array:
     if x.dtype.kind in "iu":
-        return _wrapped([int(math.copysign(abs(a) % abs(b), a)) if b else 0 for a, b in _pairs(x, y)], x)
+        return _wrapped([abs(a) % abs(b) * (-1 if a < 0 else 1) if b else 0 for a, b in _pairs(x, y)], x)
     return np.fmod(x, y)
 
 
 def _power(x: Array, y: Array) -> Array:
     if x.dtype.kind not in "iu":
         return np.power(x.astype(np.float64), y.astype(np.float64))
-    one: dict[int, Callable[[int], int]] = {1: lambda e: 1, -1: lambda e: -1 if e % 2 else 1}
-    return _wrapped([pow(b, e, 1 << 64) if e >= 0 else one.get(b, lambda e: 0)(e) for b, e in _pairs(x, y)], x)
+    return _wrapped([pow(b, e, 1 << 64) if e >= 0 else _negative_power(b, e) for b, e in _pairs(x, y)], x)
+
+
+def _negative_power(base: int, exponent: int) -> int:
+    """0, except of 1 and -1."""
+    return 0 if abs(base) != 1 else base if exponent % 2 else 1
 
 
 def _shift(x: Array, y: Array, left: bool) -> Array:
@@ -330,7 +334,7 @@ def _pool(segment: Segment, record: Record) -> None:
     out_shape = (n, c, *record.body[20 : 20 + rank])
     dtype = record.dtypes_in[0].numpy
     lowest = np.iinfo(dtype).min if dtype.kind in "iu" else -np.inf
-    windows, inside, kernel = _windows(segment, record, lowest if record.imm[0] == 0 else 0)
+    windows, inside, _ = _windows(segment, record, lowest if record.imm[0] == 0 else 0)
     axes = tuple(range(2 + rank, 2 + 2 * rank))
     if record.imm[0] == 0:
         values = windows.max(axis=axes)
@@ -399,10 +403,8 @@ def _argreduce(segment: Segment, record: Record) -> None:
     keys = _keys(flat, largest)
     if flat.dtype.kind not in "iub":  # the one looked for, whether greatest or least
         keys = np.where(np.isnan(flat.astype(np.float64)), -np.inf, keys)
-    if record.imm[2]:
-        values = keys.shape[-1] - 1 - np.argmin(keys[..., ::-1], axis=-1)
-    else:
-        values = np.argmin(keys, axis=-1)
+    last = keys.shape[-1] - 1
+    values = last - np.argmin(keys[..., ::-1], axis=-1) if record.imm[2] else np.argmin(keys, axis=-1)
     out = segment.view(record.out, record.dtype_out, record.dims[:kept], record.strides(0)[:kept])
     _store(out, values, record)
 
@@ -463,13 +465,14 @@ def _scatter(segment: Segment, record: Record) -> None:
     updates = _operand(segment, record, 1).copy().reshape(-1)
     for number in range(record.lo, record.hi):
         old, new = elements[places[number]], updates[number]
-        elements[places[number]] = {
-            Reduction.SUM: lambda a, b: a + b,
-            Reduction.PROD: lambda a, b: a * b,
-            Reduction.MAX: np.maximum,
-            Reduction.MIN: np.minimum,
-            Reduction.NONE: lambda a, b: b,
-        }[Reduction(record.imm[2])](old, new)
+        combined = {
+            Reduction.SUM: old + new,
+            Reduction.PROD: old * new,
+            Reduction.MAX: np.maximum(old, new),
+            Reduction.MIN: np.minimum(old, new),
+            Reduction.NONE: new,
+        }
+        elements[places[number]] = combined[Reduction(record.imm[2])]
 
 
 def _tree(segment: Segment, record: Record) -> None:

@@ -35,12 +35,12 @@ def _heads(g: Builder, x: Tensor, heads: int | None, what: str) -> Tensor:
 def _allowed(
     g: Builder, queries: int, keys: int, offset: int | Tensor, causal: bool, left: int, right: int
 ) -> Tensor | None:
-    """Which keys each query may see, by position: bool[queries][keys], or with an offset per batch [batch][1][..][..]."""
+    """Which keys each query may see, by position: bool[queries][keys], or [batch][1][..][..] with an offset each."""
     if not causal and left < 0 and right < 0:
         return None
     distance: Tensor = g.constant(np.arange(queries)[:, None] - np.arange(keys)[None])
     distance = g.add(distance, offset if isinstance(offset, int) else g.reshape(offset, (offset.size, 1, 1, 1)))
-    limits = [(0, None)] if causal else []
+    limits: list[tuple[int | None, int | None]] = [(0, None)] if causal else []
     limits += [(-right, None)] if right >= 0 else []
     limits += [(None, left)] if left >= 0 else []
     allowed: Tensor | None = None

@@ -43,7 +43,9 @@ def _either(g: Builder, choice: Tensor, then: Value, other: Value) -> Tensor:
 
 
 @lowers("Loop")
-def loop(g: Builder, trips: Tensor | None, condition: Tensor | None, *states: Value, body: Branch) -> tuple[Value, ...]:
+def loop(
+    g: Builder, trips: Tensor | None = None, condition: Tensor | None = None, *states: Value, body: Branch
+) -> tuple[Value, ...]:
     """The body, written out once per iteration; carried values, then the stacked results of all iterations."""
     limit = MAX_ITERATIONS if trips is None else int(g.known(trips, "the number of iterations").reshape(()))
     goes_on = True if condition is None else bool(g.known(condition, "whether the loop starts").any())
@@ -105,7 +107,7 @@ def scan(
 @lowers("Scan")
 def scan_8(
     g: Builder,
-    lengths: Tensor | None,
+    lengths: Tensor | None = None,
     *inputs: Tensor,
     body: Branch,
     num_scan_inputs: int,

@@ -70,7 +70,9 @@ def range_(g: Builder, start: Tensor, limit: Tensor, delta: Tensor) -> Tensor:
 @lowers("EyeLike")
 def eye_like(g: Builder, x: Tensor, *, dtype: int | None = None, k: int = 0) -> Tensor:
     kind = x.dtype if dtype is None else dtype_of(dtype)
-    return g.constant(np.eye(*x.shape, k).astype(kind.numpy))
+    if x.rank != 2:
+        raise Refuse(f"the shape {list(x.shape)}; expected a matrix's")
+    return g.constant(np.eye(x.shape[0], x.shape[1], k).astype(kind.numpy))
 
 
 @lowers("Trilu")

@@ -111,7 +111,7 @@ def _run(
     time, batch, _ = x.shape
     if lengths is not None and lengths.is_constant and np.all(lengths.values() == time):
         lengths = None
-    names = list(activations or functions * directions)
+    names = list(activations) if activations else list(functions) * directions
     chosen = _activations(names, activation_alpha, activation_beta, clip)
     outputs, finals = [], []
     for d in range(directions):

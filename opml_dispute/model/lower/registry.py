@@ -12,7 +12,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from ..builder import Builder
 from ..opcodes import DType
@@ -23,6 +23,7 @@ Value = Any
 """What flows along an edge: a `Tensor`, a list of values (a sequence), or None (an omitted or empty optional)."""
 
 Lowering = Callable[..., Any]
+F = TypeVar("F", bound=Lowering)
 
 NARROW = frozenset({DType.F16, DType.BF16})
 """Floats that are stored as they are, and computed in binary32 (docs/operators.md, "Floats")."""
@@ -75,14 +76,14 @@ class Entry:
 _ENTRIES: dict[tuple[str, str], list[Entry]] = {}
 
 
-def lowers(*names: str, since: int = 1, domain: str = "", in_f32: bool = False) -> Callable[[Lowering], Lowering]:
+def lowers(*names: str, since: int = 1, domain: str = "", in_f32: bool = False) -> Callable[[F], F]:
     """
     Registers a function as the lowering of operators `names` from version `since` of their operator set on.
 
     Its positional parameters are the builder and the operator's inputs; keyword-only ones are its attributes.
     """
 
-    def register(function: Lowering) -> Lowering:
+    def register(function: F) -> F:
         parameters = list(inspect.signature(function).parameters.values())[1:]
         keywords = [p for p in parameters if p.kind is p.KEYWORD_ONLY and p.name != "output_count"]
         positional = [p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]

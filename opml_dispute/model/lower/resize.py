@@ -8,6 +8,7 @@ add it up with its weight, or for nearest neighbours only to gather.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import floor, isclose
 
 import numpy as np
@@ -84,7 +85,7 @@ def taps(
 
 def _nearest(x: Array, size: int, rounding: str) -> Array:
     """The nearest element's place, by ONNX's four ways to round."""
-    roundings = {
+    roundings: dict[str, Callable[[Array], Array]] = {
         "round_prefer_floor": lambda x: np.ceil(x - 0.5),
         "round_prefer_ceil": lambda x: np.floor(x + 0.5),
         "floor": np.floor,

@@ -76,7 +76,7 @@ def sample(
     `mode` is nearest, linear or cubic. Outside there is nothing ("zeros"), the outermost elements ("border"), or the
     tensor mirrored ("reflection").
     """
-    taps: list[list[tuple[Tensor, Tensor | None, Tensor | None]]] = []
+    taps: list[list[tuple[Tensor, Tensor | None, Tensor | None]]] = []  # place, weight, is inside
     for size, at in zip(x.shape[2:], coordinates, strict=True):
         low, high = (0.0, size - 1.0) if align_corners else (-0.5, size - 0.5)
         if mode == "nearest":
@@ -109,18 +109,18 @@ def sample(
     total: Tensor | None = None
     for corner in product(*taps):
         value = _corner(g, x, batch, [place for place, _, _ in corner])
-        weight: Tensor | None = None
+        share: Tensor | None = None
         for _, part, _ in corner:
             if part is not None:
-                weight = part if weight is None else g.mul(weight, part)
+                share = part if share is None else g.mul(share, part)
         seen: Tensor | None = None
         for _, _, inside in corner:
             if inside is not None:
                 seen = inside if seen is None else g.both(seen, inside)
         if seen is not None:
             value = g.choose(seen.with_axis(1), value, 0)
-        if weight is not None:
-            value = g.mul(value, weight.with_axis(1))
+        if share is not None:
+            value = g.mul(value, share.with_axis(1))
         total = value if total is None else g.add(total, value)
     assert total is not None
     return total
@@ -222,8 +222,8 @@ def roi_align(
     values = sample(g, x, coordinates, mode="linear", padding="border", align_corners=True, batch=batch)
     beyond = g.reshape(g.either(y_out.with_axis(2), z_out.with_axis(1)).broadcast(shape), (n, 1, points))
     values = g.choose(beyond, 0, values)
-    cells = g.reshape(values, (n, x.shape[1], rows, per_row, columns, per_column))
-    return g.reduce_mean(cells, (3, 5), keepdims=False)
+    split = g.reshape(values, (n, x.shape[1], rows, per_row, columns, per_column))
+    return g.reduce_mean(split, (3, 5), keepdims=False)
 
 
 @lowers("RoiAlign", in_f32=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ..builder import Builder
 from ..refusals import Refuse
 from ..tensor import Tensor
@@ -18,7 +20,7 @@ def _groups(tensors: tuple[Tensor, ...], size: int) -> list[tuple[Tensor, ...]]:
     return [tensors[i::count] for i in range(count)]
 
 
-def _joined(updated: list[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+def _joined(updated: Sequence[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
     """All new parameters, then all new states of the first kind, and so on."""
     return tuple(tensor for kind in zip(*updated, strict=True) for tensor in kind)
 

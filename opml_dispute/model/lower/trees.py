@@ -79,7 +79,9 @@ def _table(nodes: Sequence[Node], roots: Sequence[int]) -> _Table:
                     stack.append((child, False))
     order.reverse()
     place = {at: i for i, at in enumerate(order)}
-    rows, targets, weights = [], [], []
+    rows: list[tuple[int, int, int, int]] = []
+    targets: list[int] = []
+    weights: list[float] = []
     for at in order:
         node = nodes[at]
         if node.mode:
