@@ -88,19 +88,24 @@ def claim_words(game: Game, claim: Claim) -> str:
 def claim_tree(game: Game, now_s: int) -> Tree:
     """All claims, answers under what they answer; green on the root's side, red on the other."""
     outcome = forecast(game)
-    trees: dict[int, Tree] = {}
-    for claim in game.claims:
-        side = "green" if claim.position.depth % 2 == 0 else "red"
-        line = Text(claim_words(game, claim), style=side)
-        line.append(f"  bond {ether(claim.bond_wei)}", style="dim")
-        line.append(f"  {_standing(game, claim, outcome.countered_by[claim.index], now_s)}", style="dim")
-        if claim.parent_index is None:
-            trees[0] = Tree(line, guide_style="dim")
-        else:
-            # A game is one long line, answer under answer: indenting every move would leave the screen.
-            parent = trees[claim.parent_index]
-            trees[claim.index] = parent.add(line)
-    return trees[0]
+    top = Tree(_claim_line(game, game.root, outcome.countered_by[0], now_s), guide_style="dim")
+    # A dispute is mostly one long line, answer upon answer, and indenting each would soon leave the screen. So only
+    # answers that have siblings stand below what they answer; a lone answer stands after it.
+    nodes, containers = {0: top}, {0: top}
+    for claim in game.claims[1:]:
+        assert claim.parent_index is not None
+        is_alone = len(game.replies(claim.parent_index)) == 1
+        containers[claim.index] = (containers if is_alone else nodes)[claim.parent_index]
+        line = _claim_line(game, claim, outcome.countered_by[claim.index], now_s)
+        nodes[claim.index] = containers[claim.index].add(line)
+    return top
+
+
+def _claim_line(game: Game, claim: Claim, falls_to: str | None, now_s: int) -> Text:
+    line = Text(claim_words(game, claim), style="green" if claim.position.depth % 2 == 0 else "red")
+    line.append(f"  bond {ether(claim.bond_wei)}", style="dim")
+    line.append(f"  {_standing(game, claim, falls_to, now_s)}", style="dim")
+    return line
 
 
 def _standing(game: Game, claim: Claim, falls_to: str | None, now_s: int) -> str:

@@ -18,6 +18,7 @@ from rich.markup import escape
 from opml_dispute.chain.amounts import ether
 from opml_dispute.errors import OpmlError
 
+PIPE_WIDTH = 240
 _MINUTE_S = 60
 _HOUR_S = 3600
 _DAY_S = 86400
@@ -29,7 +30,8 @@ class Output:
     def __init__(self, *, as_json: bool) -> None:
         self.as_json = as_json
         self._talk = Console(stderr=True, highlight=False, soft_wrap=True)
-        self._data = Console(highlight=False, soft_wrap=True)
+        # What reads a pipe has no screen to be narrow.
+        self._data = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else PIPE_WIDTH)
 
     def say(self, sentence: str, *, style: str | None = None) -> None:
         """A sentence for people; nothing for scripts."""

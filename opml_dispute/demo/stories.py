@@ -105,8 +105,8 @@ class Audience(Protocol):
     def sees(self, party: Party, done: Done) -> None:
         """It was mined."""
 
-    def stands(self, game: Game) -> None:
-        """How the game stands now."""
+    def stands(self, game: Game, node_steps: int) -> None:
+        """How the game stands now; how many instructions the node at stake takes, 0 while that is open."""
 
     def judges(self, judged: Judged) -> None:
         """It came down to this instruction."""
@@ -225,7 +225,7 @@ class Teller:
         def after_round(role: str, round_: Round) -> None:
             result.moves += sum(isinstance(action, Move) for action in round_.done)
             game, _ = seats[role].snapshot()
-            self.audience.stands(game)
+            self.audience.stands(game, _node_steps(game, truth))
             for action in (*round_.done, *(refused for refused, _ in round_.refused)):
                 if isinstance(action, Step) and not result.instruction:
                     self._judge(game, action, truth, case, result)
@@ -265,7 +265,7 @@ class Teller:
             parties,
             self._act,
             passing=passing,
-            settled=lambda settlement: self.audience.stands(settlement.game),
+            settled=lambda settlement: self.audience.stands(settlement.game, 0),
         )
         game = system.games.read(address)
         result.status = game.status.name
@@ -277,6 +277,14 @@ class Teller:
         self._act("proposer", delivery_intent(system, case, deliverable_game(system, request_id)))
         result.delivered = int(system.rpc.read(self.stage.reader.digit_of(request_id)))
         self.audience.says(f"The consumer contract now holds the digit {result.delivered}.")
+
+
+def _node_steps(game: Game, truth: SplitTrace) -> int:
+    """How many instructions the node at stake takes; 0 in the ML phase."""
+    deepest = max(game.claims, key=lambda claim: claim.position.depth)
+    if deepest.position.depth <= game.depths.split:
+        return 0
+    return truth.vm_trace(game, outputs_of(game, deepest.index)).exit_step
 
 
 def result_facts(result: StoryResult) -> dict[str, Any]:

@@ -30,7 +30,10 @@ from opml_dispute.demo.stories import Judged, StoryResult
 from opml_dispute.game.claim import Game
 
 BAR_WIDTH = 56
-LOG_LINES = 8
+LOG_LINES = range(2, 9)
+"""As many as the screen has room for."""
+PICTURE_LINES = 23
+"""All the rest of the picture."""
 COLOURS = {"proposer": "magenta", "challenger": "cyan", "requester": "yellow", "deployer": "white"}
 
 
@@ -73,7 +76,7 @@ class PlainView:
     def sees(self, party: Party, done: Done) -> None:
         self._print(f"    {done_words(done)}", "dim")
 
-    def stands(self, game: Game) -> None:
+    def stands(self, game: Game, node_steps: int) -> None:
         stake = stake_of(game, frontier(game))
         if game.in_progress and stake != self.last_stake:
             self._print(f"    at stake: {stake.sentence}")
@@ -120,12 +123,14 @@ class LiveView(PlainView):
 
     def __init__(self, console: Console) -> None:
         super().__init__(console)
-        self.log: deque[Text] = deque(maxlen=LOG_LINES)
+        self.log_lines = min(max(console.height - PICTURE_LINES, LOG_LINES[0]), LOG_LINES[-1])
+        self.log: deque[Text] = deque(maxlen=self.log_lines)
         self.title = ""
         self.digit: list[str] = []
         self.label = 0
         self.scores: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], str] | None = None
         self.game: Game | None = None
+        self.node_steps = 0
         self.judged: Judged | None = None
         self.parties: dict[str, Party] = {}
         self.live: Live | None = None
@@ -151,6 +156,7 @@ class LiveView(PlainView):
     def opens(self, title: str, image: npt.NDArray[np.float32], label: int) -> None:
         self.title, self.digit, self.label = title, draw_digit(image), label
         self.scores = self.game = self.judged = None
+        self.node_steps = 0
         self.parties.clear()
         self.log.clear()
         self.live = Live(console=self.console, auto_refresh=False, transient=False)
@@ -171,8 +177,8 @@ class LiveView(PlainView):
     def sees(self, party: Party, done: Done) -> None:
         self._log(f"    {done_words(done)}", "dim")
 
-    def stands(self, game: Game) -> None:
-        self.game = game
+    def stands(self, game: Game, node_steps: int) -> None:
+        self.game, self.node_steps = game, node_steps or self.node_steps
         self._update()
 
     def judges(self, judged: Judged) -> None:
@@ -188,9 +194,9 @@ class LiveView(PlainView):
     def _picture(self) -> RenderableType:
         top = RichTable.grid(padding=(0, 3))
         top.add_row("\n".join(self.digit), *self._score_columns())
-        parts: list[RenderableType] = [top, Text(""), self._brackets(), Text(""), self._ledger(), Text("")]
+        parts: list[RenderableType] = [top, Text(""), self._brackets(), self._ledger()]
         lines: list[RenderableType] = list(self.log)
-        lines += [Text("")] * (LOG_LINES - len(lines))
+        lines += [Text("")] * (self.log_lines - len(lines))
         return Panel(Group(*parts, *lines), title=f"[bold]{self.title}[/]", border_style="blue")
 
     def _score_columns(self) -> list[str]:
@@ -210,6 +216,8 @@ class LiveView(PlainView):
         low, high = (0, count) if stake is None else (stake.node_low, stake.node_high)
         grid.add_row("graph", bracket_bar(low, high, count), _stretch("node", low, high, count))
         steps = 1 if self.game is None else self.game.depths.steps
+        if stake is not None and stake.step_high is not None and stake.step_high <= self.node_steps:
+            steps = self.node_steps  # past the program's end there is nothing to see
         if stake is None or stake.step_low is None or stake.step_high is None:
             grid.add_row("machine", Text("·" * BAR_WIDTH, style="dim"), "")
         else:
