@@ -389,6 +389,8 @@ def _about_to_store(machine: Machine, chance: random.Random) -> FaultTarget | No
     """A bit of the register that the next instruction stores in a tensor; None if it does no such thing."""
     word = int.from_bytes(machine.read(machine.pc, 4), "big")
     opcode, rs, rt, rd = word >> 26, word >> 21 & 31, word >> 16 & 31, word >> 11 & 31
+    if opcode not in _STORES and opcode not in (_SWC1, _COP1X):
+        return None  # nearly all: decided before the registers are read
     registers = machine.registers()
     address = registers[rs] + ((word & 0xFFFF) ^ 0x8000) - 0x8000
     if opcode == _COP1X and word & 0x3F == _SWXC1:

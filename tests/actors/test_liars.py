@@ -223,3 +223,20 @@ def test_an_exited_program_is_stepped_too(is_honest_proposal: bool, beyond: int,
         (step,) = steps
         exited_at, running = 98, 0  # docs/vm.md, "State": the flag of an exited program
         assert step.data.witness.state_data[exited_at] != running
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(100, 130))
+def test_random_liars_lose_on_the_contract(seed: int) -> None:
+    """Any picture, any fault, either side: the chain's own contracts find for the truth."""
+    sample = seed * 7 % 360
+    story = digits_liar(sample).find(seed)
+    is_proposer = seed % 2 == 0
+    if is_proposer:
+        table = DigitsTable(story.root_claim, MALLORY, sample=sample, on_contract=True)
+    else:
+        table = honest_table(sample, on_contract=True)
+    play_out(table, story)
+    status = snapshot(table.reference).status
+    assert status == (GameStatus.CHALLENGER_WINS if is_proposer else GameStatus.DEFENDER_WINS)
+    assert table.reference.credits == {HONEST: sum(table.reference.deposits.values())}
