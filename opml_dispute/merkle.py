@@ -45,6 +45,12 @@ class SparseTree:
         """The whole tree's root."""
         return self.subtree(0, self.log2_size)
 
+    def copy(self) -> SparseTree:
+        """A tree with the same blocks that goes its own way."""
+        other = SparseTree(self.log2_size)
+        other._blocks, other._offsets, other._roots = dict(self._blocks), list(self._offsets), dict(self._roots)
+        return other
+
     def put(self, block: Block) -> None:
         """
         Lays a block down over whatever was there; inside an older block, only its own part changes.
@@ -71,7 +77,7 @@ class SparseTree:
         if log2_size == LEAF_LOG2:
             self.put(Block(offset, log2_size, bytes(root)))  # a leaf is its own root
         else:
-            self.put(Block(offset, log2_size, _ROOT_ONLY, root=bytes(root)))
+            self.put(_RootOnly(offset, log2_size, b"", root=bytes(root)))
 
     def subtree(self, offset: int, log2_size: int) -> Hash32:
         """The root of the 2^log2_size bytes at `offset`. Raises `BadSubtree`, `UnknownContent`."""
@@ -133,7 +139,8 @@ def root_from_proof(root: bytes, offset: int, log2_size: int, siblings: Sequence
     return node
 
 
-_ROOT_ONLY = bytearray()  # this very object, not its content, says that a block's data is unknown
+class _RootOnly(Block):
+    """A subtree of which nothing but the root is known."""
 
 
 def _bytes(block: Block) -> npt.NDArray[np.uint8]:
@@ -144,13 +151,9 @@ def _bytes(block: Block) -> npt.NDArray[np.uint8]:
     return np.frombuffer(data, dtype=np.uint8) if len(data) else np.empty(0, np.uint8)
 
 
-def _is_root_only(block: Block) -> bool:
-    return block.data is _ROOT_ONLY
-
-
 def _part(block: Block, at: int, log2_size: int) -> Block:
     """The 2^log2_size bytes at `at` in a block, as a block of their own."""
-    if _is_root_only(block):
+    if isinstance(block, _RootOnly):
         raise UnknownContent(f"only the root is known of the 2^{block.log2_size} bytes at 0x{block.offset:x}")
     data = _bytes(block)[at : at + (1 << log2_size)]
     return Block(block.offset + at, log2_size, data, block.word_bytes)

@@ -15,15 +15,54 @@ from __future__ import annotations
 
 import ctypes
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from enum import Enum, IntEnum
+from collections.abc import Sequence
 from typing import Final, NoReturn
 
-from ..errors import OpmlError
 from ..primitives import Hash32, StateHash
 from .elf import parse_elf
-from .lib import Buffer, buffer, library
+from .hashing import zero_root
+from .lib import VISIT_PAGE, VISIT_SUBTREE, Buffer, NativeBlock, NativePreimagePart, NativeScalars, buffer, library
+from .values import (
+    SCALAR_NUMBERS,
+    WORDS,
+    Block,
+    FaultKind,
+    FaultTarget,
+    PreimageRead,
+    PreimageSource,
+    Reason,
+    Scalars,
+    StepOutcome,
+    StepWitness,
+    Stop,
+    StopKind,
+    VmError,
+    local_key,
+    preimage_part,
+)
+
+__all__ = [
+    "BASE_THREAD_BYTES",
+    "ML_THREAD_BYTES",
+    "STATE_WITNESS_BYTES",
+    "Block",
+    "FaultKind",
+    "FaultTarget",
+    "Machine",
+    "PreimageRead",
+    "PreimageSource",
+    "Reason",
+    "Scalars",
+    "StepOutcome",
+    "StepWitness",
+    "Stop",
+    "StopKind",
+    "VmError",
+    "initial_stack",
+    "local_key",
+    "preimage_part",
+    "step_from_witness",
+]
 
 STATE_WITNESS_BYTES: Final = 188
 BASE_THREAD_BYTES: Final = 298
@@ -35,180 +74,6 @@ DEFAULT_MEMORY_LIMIT: Final = 8 << 30
 _U64 = (1 << 64) - 1
 _STEPS_PER_CALL: Final = 1 << 27  # how long Ctrl-C may have to wait: well under a second
 _PROOF_ROOM: Final = 8192
-
-
-class Reason(IntEnum):
-    """Why there is no next state, or none that can be computed here. The numbers are `enum fault` of native/fpvm.h."""
-
-    NONE = 0
-    MISALIGNED_PC = 1
-    UNSUPPORTED_INSTRUCTION = 2
-    BRANCH_IN_DELAY_SLOT = 3
-    DIVISION_BY_ZERO = 4
-    UNSUPPORTED_SYSCALL = 5
-    FCSR = 6
-    NO_THREAD = 7
-    BAD_STATE = 8
-    PROOF_TOO_SHORT = 16
-    THREAD_PROOF = 17
-    MEMORY_PROOF = 18
-    PROOF_BITMAP = 19
-    UNKNOWN_PREIMAGE = 32
-    UNKNOWN_MEMORY = 33
-    OUT_OF_MEMORY = 34
-    WRONG_CONTENT = 35
-
-
-_WORDS: Final = {
-    Reason.NONE: "nothing",
-    Reason.MISALIGNED_PC: "the program counter is not a multiple of 4",
-    Reason.UNSUPPORTED_INSTRUCTION: "there is no such instruction",
-    Reason.BRANCH_IN_DELAY_SLOT: "a branch stands in a delay slot",
-    Reason.DIVISION_BY_ZERO: "division by zero",
-    Reason.UNSUPPORTED_SYSCALL: "there is no such system call",
-    Reason.FCSR: "ctc1 sets a bit of FCSR that is not a condition code",
-    Reason.NO_THREAD: "no thread is left to run",
-    Reason.BAD_STATE: "this is no state of the VM",
-    Reason.PROOF_TOO_SHORT: "the proof ends before a part that is needed",
-    Reason.THREAD_PROOF: "the thread proof does not lead to the thread stack's root",
-    Reason.MEMORY_PROOF: "a memory proof does not lead to the memory root",
-    Reason.PROOF_BITMAP: "a compact proof names siblings above the root",
-    Reason.UNKNOWN_PREIMAGE: "a pre-image that was not given is read",
-    Reason.UNKNOWN_MEMORY: "memory is touched that is known by its root only",
-    Reason.OUT_OF_MEMORY: "the machine's memory limit is reached",
-    Reason.WRONG_CONTENT: "the content given for a subtree does not have that subtree's root",
-}
-
-
-class StopKind(Enum):
-    """How a run ended."""
-
-    EXITED = "exited"
-    STEP_LIMIT = "step limit"
-    NO_SUCCESSOR = "no successor"
-    UNKNOWN_PREIMAGE = "unknown pre-image"
-    UNKNOWN_MEMORY = "unknown memory content"
-    OUT_OF_MEMORY = "out of memory"
-
-
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """Why and where a run ended. Unless it exited or met its limit, the step at `pc` has had no effect."""
-
-    kind: StopKind
-    steps: int
-    """How many steps this run made."""
-    reason: Reason = Reason.NONE
-    pc: int = 0
-    instruction: int | None = None
-    """The instruction word at `pc`, if that can be read."""
-    message: str = ""
-
-    def __str__(self) -> str:
-        return self.message or self.kind.value
-
-
-class VmError(OpmlError):
-    """The machine cannot do what was asked, for what it holds or knows."""
-
-    def __init__(self, message: str, reason: Reason = Reason.NONE, *, hint: str | None = None) -> None:
-        super().__init__(message, hint=hint)
-        self.reason = reason
-
-
-class FaultKind(IntEnum):
-    """What a fault injection hits. `enum` of native/machine.c, "fault injection"."""
-
-    REGISTER = 0
-    FLOAT_REGISTER = 1
-    HI = 2
-    LO = 3
-    PC = 4
-    MEMORY = 5
-
-
-@dataclass(frozen=True, slots=True)
-class FaultTarget:
-    """One bit of the active thread, or of a 64-bit word of memory."""
-
-    kind: FaultKind
-    index: int = 0
-    """Register number, or the address of a memory word (its low three bits are ignored)."""
-    bit: int = 0
-    """0 is the least significant."""
-
-    def __str__(self) -> str:
-        where = {FaultKind.REGISTER: f"r{self.index}", FaultKind.FLOAT_REGISTER: f"f{self.index}"}
-        where[FaultKind.MEMORY] = f"memory word 0x{self.index & ~7:x}"
-        return f"bit {self.bit} of {where.get(self.kind, self.kind.name)}"
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """Known content of 2^log2_size bytes inside a subtree: `data`, then zeros."""
-
-    offset: int
-    """From the subtree's start; a multiple of the block's size."""
-    log2_size: int
-    data: Buffer
-    """Must stay as it is while a machine knows it."""
-    word_bytes: int = 1
-    """Above 1: `data` is host-order words of this width; VM memory is big-endian."""
-    root: bytes | None = None
-    """If given, the block is not hashed, unless a part of it changes."""
-
-
-@dataclass(frozen=True, slots=True)
-class PreimageRead:
-    """The pre-image part that a step reads."""
-
-    key: bytes
-    """32 bytes, as the program wrote it: a local key (first byte 1) is not localized."""
-    offset: int
-    """From the start of (8 bytes of length, then the data)."""
-
-
-@dataclass(frozen=True, slots=True)
-class StepWitness:
-    """All that one step needs, and what comes of it."""
-
-    state_data: bytes
-    """The 188-byte state before the step."""
-    proof: bytes
-    """docs/vm.md, "Proof"."""
-    preimage: PreimageRead | None
-    post_hash: StateHash
-    """The state hash after the step."""
-
-
-@dataclass(frozen=True, slots=True)
-class StepOutcome:
-    """What a step from a witness came to."""
-
-    post_hash: StateHash | None
-    """None: there is no next state, for `reason`."""
-    post_state: bytes | None
-    reason: Reason
-    preimage: PreimageRead | None
-    """The pre-image part that the step asked for."""
-
-    def __str__(self) -> str:
-        return f"0x{self.post_hash.hex()}" if self.post_hash is not None else _WORDS[self.reason]
-
-
-PreimageSource = Callable[[bytes, int], bytes | None]
-"""(key, offset) -> the up to 32 bytes there, counted from the 8-byte length prefix; None: not known."""
-
-
-def preimage_part(data: bytes, offset: int) -> bytes | None:
-    """The part of a whole pre-image that an oracle gives at `offset`; None behind its end."""
-    whole = len(data).to_bytes(8, "big") + data
-    return whole[offset : offset + 32] if offset < len(whole) else None
-
-
-def local_key(ident: int) -> bytes:
-    """The key under which a program asks for local pre-image `ident`."""
-    return b"\x01" + ident.to_bytes(31, "big")
 
 
 class Machine:
@@ -290,14 +155,15 @@ class Machine:
         }
         kind = kinds.get(reason, StopKind.NO_SUCCESSOR)
         if reason in {Reason.NO_THREAD, Reason.BAD_STATE}:
-            return Stop(kind, steps, reason, message=f"{kind.value}: {_WORDS[reason]}")
+            return Stop(kind, steps, reason, message=f"{kind.value}: {WORDS[reason]}")
+        address = self._scalars().fault_address
         instruction = self._instruction()
         name = "an instruction that cannot be read"
         if instruction is not None:
             name = f"{self.operation_name(instruction)} (0x{instruction:08x})"
-        message = f"{kind.value}: {_WORDS[reason]}; {name} at pc 0x{self.pc:x}, step {self.step}"
+        message = f"{kind.value}: {WORDS[reason]}; {name} at pc 0x{self.pc:x}, step {self.step}"
         if reason in {Reason.UNKNOWN_MEMORY, Reason.OUT_OF_MEMORY, Reason.WRONG_CONTENT}:
-            message += f", address 0x{self._scalars().fault_address:x}"
+            message += f", address 0x{address:x}"
         if reason == Reason.UNKNOWN_PREIMAGE:
             now = self._scalars()
             message += f", key 0x{bytes(now.preimage_key).hex()}, offset {now.preimage_offset}"
@@ -344,6 +210,28 @@ class Machine:
     def exit_code(self) -> int:
         """What it ended with; 0 while it runs."""
         return int(self._scalars().exit_code)
+
+    @property
+    def scalars(self) -> Scalars:
+        """The state but for memory and threads."""
+        now = self._scalars()
+        return Scalars(
+            preimage_key=bytes(now.preimage_key), **{name: int(getattr(now, name)) for name in SCALAR_NUMBERS}
+        )
+
+    def set_scalars(self, scalars: Scalars) -> None:
+        """Puts the state there, but for memory and threads."""
+        native = NativeScalars()
+        native.preimage_key[:] = _hash32(scalars.preimage_key)
+        for name in SCALAR_NUMBERS:
+            setattr(native, name, getattr(scalars, name))
+        with self._lock:
+            self._lib.opml_machine_set_scalars(self._handle, ctypes.byref(native))
+
+    def resize_stack(self, *, right: bool, count: int) -> None:
+        """Makes a thread stack have `count` threads; new ones are all zero."""
+        with self._lock:
+            self._check(self._lib.opml_machine_resize_stack(self._handle, int(right), count), "cannot add threads")
 
     @property
     def memory_used_bytes(self) -> int:
@@ -425,8 +313,8 @@ class Machine:
         places = address.to_bytes(8, "big") + ((address + 4) & _U64).to_bytes(8, "big")
         self.set_thread(witness[:10] + places + witness[26:])
 
-    def _scalars(self) -> _Scalars:
-        now = _Scalars()
+    def _scalars(self) -> NativeScalars:
+        now = NativeScalars()
         self._lib.opml_machine_scalars(self._handle, ctypes.byref(now))
         return now
 
@@ -458,6 +346,7 @@ class Machine:
 
     def subtree_root(self, address: int, log2_size: int) -> Hash32:
         """The root of the 2^log2_size bytes at `address`, 5 <= log2_size <= 63."""
+        _check_place(address, log2_size)
         out = ctypes.create_string_buffer(32)
         with self._lock:
             found = self._lib.opml_machine_subtree_root(self._handle, address, log2_size, out)
@@ -466,12 +355,14 @@ class Machine:
 
     def put_subtree(self, address: int, log2_size: int, root: bytes) -> None:
         """What `tensor_map` does: those bytes become the subtree whose root is `root`."""
+        _check_place(address, log2_size)
         with self._lock:
             found = self._lib.opml_machine_put_subtree(self._handle, address, log2_size, _hash32(root))
             self._check(found, f"cannot put a subtree of 2^{log2_size} bytes at 0x{address:x}")
 
     def subtree_proof(self, address: int, log2_size: int) -> list[Hash32]:
         """The 64 - log2_size siblings of that subtree, lowest first."""
+        _check_place(address, log2_size)
         out = ctypes.create_string_buffer(32 * 59)
         with self._lock:
             found = self._lib.opml_machine_siblings(self._handle, address, log2_size, out)
@@ -481,7 +372,34 @@ class Machine:
     def _check(self, found: int, what: str) -> None:
         if found != Reason.NONE:
             reason = Reason(found)
-            raise VmError(f"{what}: {_WORDS[reason]}", reason)
+            raise VmError(f"{what}: {WORDS[reason]}", reason)
+
+    def memory_parts(self) -> tuple[list[tuple[int, int, bytes]], list[tuple[int, bytes]]]:
+        """
+        All there is in memory: (address, log2_size, root) of subtrees, and (address, 4096 bytes) of pages.
+
+        The subtrees are those that were put by their root and not filled in everywhere, and what is zero inside them.
+        Laid down largest first, with the pages behind those of a page or more, they make the same memory again.
+        """
+        found: dict[tuple[int, int], bytes] = {}
+        pages: list[tuple[int, bytes]] = []
+
+        def subtree(address: int, log2_size: int, root: int) -> int:
+            found[address, log2_size] = ctypes.string_at(root, 32)
+            return 1
+
+        def page(address: int, data: int) -> int:
+            pages.append((address, ctypes.string_at(data, 4096)))
+            return 1
+
+        with self._lock:
+            self._lib.opml_machine_visit(self._handle, VISIT_SUBTREE(subtree), VISIT_PAGE(page))
+        put = [(a, k) for (a, k), root in found.items() if root != zero_root(k)]
+        kept = set(put)
+        for address, log2_size in found.keys() - kept:
+            if any(address >> k == a >> k and log2_size < k for a, k in put):
+                kept.add((address, log2_size))
+        return sorted((a, k, found[a, k]) for a, k in kept), pages
 
     # ---- what is known from outside ----
 
@@ -504,7 +422,7 @@ class Machine:
         Blocks without a root are hashed now; a given root is believed until a part of its block changes. Raises
         `VmError` if the blocks overlap, are misplaced, or do not make `root`.
         """
-        natives = (_Block * max(len(blocks), 1))()
+        natives = (NativeBlock * max(len(blocks), 1))()
         owners: list[object] = []
         for native, block in zip(natives, blocks, strict=False):
             pointer, size, owner = buffer(block.data)
@@ -544,14 +462,14 @@ class Machine:
         Raises `VmError` if there is no next step, or something it touches is not known.
         """
         state, proof = ctypes.create_string_buffer(STATE_WITNESS_BYTES), ctypes.create_string_buffer(_PROOF_ROOM)
-        post, size, part = ctypes.create_string_buffer(32), ctypes.c_uint64(), _PreimagePart()
+        post, size, part = ctypes.create_string_buffer(32), ctypes.c_uint64(), NativePreimagePart()
         with self._lock:
             found = self._lib.opml_machine_step_witness(
                 self._handle, int(compact), state, proof, ctypes.byref(size), ctypes.byref(part), post
             )
             if found != Reason.NONE:
                 self._no_step(Reason(found))
-        return StepWitness(state.raw, proof.raw[: size.value], part.read(), StateHash(post.raw))
+        return StepWitness(state.raw, proof.raw[: size.value], _asked(part), StateHash(post.raw))
 
     def _no_step(self, reason: Reason) -> NoReturn:
         stop = self._stop(reason, 0)
@@ -586,7 +504,7 @@ def step_from_witness(
     `preimages` answers for the oracle. What is wrong with a witness is in the outcome's reason; nothing is raised.
     """
     post_state, post_hash = ctypes.create_string_buffer(STATE_WITNESS_BYTES), ctypes.create_string_buffer(32)
-    part, address = _PreimagePart(), ctypes.c_uint64()
+    part, address = NativePreimagePart(), ctypes.c_uint64()
 
     def attempt() -> Reason:
         return Reason(
@@ -604,7 +522,7 @@ def step_from_witness(
         )
 
     reason = attempt()
-    read = part.read()
+    read = _asked(part)
     if reason == Reason.UNKNOWN_PREIMAGE and read is not None and preimages is not None:
         answer = preimages(read.key, read.offset)
         if answer is not None:
@@ -615,72 +533,18 @@ def step_from_witness(
     return StepOutcome(StateHash(post_hash.raw), post_state.raw, reason, read)
 
 
+def _check_place(address: int, log2_size: int) -> None:
+    if not 5 <= log2_size <= 63 or address % (1 << log2_size) or not 0 <= address <= _U64:
+        raise VmError(
+            f"no subtree has 2^{log2_size} bytes at 0x{address:x}; a size is 2^5 to 2^63, a place its multiple"
+        )
+
+
 def _hash32(data: bytes) -> bytes:
     if len(data) != 32:
         raise VmError(f"32 bytes expected, found {len(data)}", Reason.BAD_STATE)
     return bytes(data)
 
 
-# ---- the C side's structures ----
-
-
-class _Scalars(ctypes.Structure):
-    """`struct scalars` of native/machine.c."""
-
-    _fields_ = (
-        ("step", ctypes.c_uint64),
-        ("slice", ctypes.c_uint64),
-        ("heap", ctypes.c_uint64),
-        ("next_thread_id", ctypes.c_uint64),
-        ("preimage_offset", ctypes.c_uint64),
-        ("ll_address", ctypes.c_uint64),
-        ("ll_owner", ctypes.c_uint64),
-        ("left_threads", ctypes.c_uint64),
-        ("right_threads", ctypes.c_uint64),
-        ("fault_address", ctypes.c_uint64),
-        ("memory_used_bytes", ctypes.c_uint64),
-        ("preimage_key", ctypes.c_uint8 * 32),
-        ("exited", ctypes.c_uint8),
-        ("exit_code", ctypes.c_uint8),
-        ("ll_status", ctypes.c_uint8),
-        ("traverse_right", ctypes.c_uint8),
-        ("ml", ctypes.c_uint8),
-        ("pad", ctypes.c_uint8 * 3),
-    )
-
-
-class _Block(ctypes.Structure):
-    """`struct block` of native/content.h."""
-
-    _fields_ = (
-        ("offset", ctypes.c_uint64),
-        ("data", ctypes.c_void_p),
-        ("size", ctypes.c_uint64),
-        ("log2_size", ctypes.c_uint8),
-        ("word_bytes", ctypes.c_uint8),
-        ("root_known", ctypes.c_uint8),
-        ("root", ctypes.c_uint8 * 32),
-    )
-
-
-class _PreimagePart(ctypes.Structure):
-    """`struct preimage_part` of native/witness.c."""
-
-    _fields_ = (
-        ("key", ctypes.c_uint8 * 32),
-        ("offset", ctypes.c_uint64),
-        ("count", ctypes.c_uint64),
-        ("data", ctypes.c_uint8 * 32),
-        ("asked", ctypes.c_uint8),
-        ("answered", ctypes.c_uint8),
-        ("pad", ctypes.c_uint8 * 6),
-    )
-
-    def read(self) -> PreimageRead | None:
-        """What was asked for, if anything."""
-        return PreimageRead(bytes(self.key), int(self.offset)) if self.asked else None
-
-    def answer(self, data: bytes) -> None:
-        """Up to 32 bytes."""
-        self.data[: len(data)] = data
-        self.count, self.answered = len(data), 1
+def _asked(part: NativePreimagePart) -> PreimageRead | None:
+    return PreimageRead(bytes(part.key), int(part.offset)) if part.asked else None
