@@ -1,0 +1,238 @@
+"""From an ONNX file to a program: the same bytes everywhere, and the answers of ONNX Runtime."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from hypothesis import given, settings
+
+from opml_dispute.engine.inference import Inference
+from opml_dispute.model.compiler import compile_model
+from opml_dispute.model.program import Program, ProgramFileError
+from opml_dispute.model.record import RECORD_BYTES
+from opml_dispute.model.tensor import Array
+from opml_dispute.models import DIGITS, digit_samples
+from tests.model import interpreter
+from tests.model.graphs import Graph, models, single
+
+DIGITS_MODEL_ROOT = Path(__file__).with_name("digits-model-root.txt")
+
+
+def test_the_digit_reader_has_its_committed_model_root() -> None:
+    """A change here is a change of every registered program: make it on purpose, then renew the file."""
+    assert compile_model(DIGITS).model_root.hex() == DIGITS_MODEL_ROOT.read_text().strip()
+
+
+@pytest.mark.parametrize("seed", ["0", "1", "4242"])
+def test_the_bytes_do_not_depend_on_the_process(seed: str) -> None:
+    """Not on the hashing of strings, which Python seeds anew, nor on anything else that differs between runs."""
+    code = "from opml_dispute.model.compiler import compile_model; from opml_dispute.models import DIGITS; " \
+        "print(compile_model(DIGITS).model_root.hex())"  # fmt: skip
+    result = subprocess.run(
+        [sys.executable, "-c", code], env={"PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True
+    )
+    assert result.stdout == DIGITS_MODEL_ROOT.read_text()
+
+
+def test_path_bytes_and_loaded_model_give_one_program() -> None:
+    first = compile_model(DIGITS)
+    assert compile_model(DIGITS.read_bytes()) == first
+    assert compile_model(onnx.load(DIGITS)) == first
+    assert compile_model(str(DIGITS)) == first
+
+
+def test_the_digit_reader_answers_as_onnx_runtime_does() -> None:
+    """To float tolerance on every held-out image; and with the accuracy that digits.json states."""
+    program = compile_model(DIGITS)
+    session = onnxruntime.InferenceSession(DIGITS)
+    images, labels = digit_samples()
+    correct = 0
+    for image, label in zip(images, labels, strict=True):
+        got = Inference(program, {"image": image[None]}).outputs()["probabilities"]
+        np.testing.assert_allclose(got, session.run(None, {"image": image[None]})[0], rtol=1e-4, atol=1e-6)
+        correct += int(got.argmax() == label)
+    assert correct / len(labels) >= 0.97
+
+
+def test_node_descriptions_lead_back_to_the_onnx_nodes() -> None:
+    program = compile_model(DIGITS)
+    named = {node.name: node.op_type for node in onnx.load(DIGITS).graph.node}
+    assert [node.record_index for node in program.nodes] == list(range(program.node_count))
+    for node in program.nodes:
+        assert named[node.name] == node.op_type
+    assert {node.kernel for node in program.nodes if node.name == "softmax"} == {
+        "REDUCE.MAX", "BINARY.SUB", "UNARY.EXP", "REDUCE.SUM", "BINARY.DIV",
+    }  # fmt: skip
+
+
+@settings(max_examples=60, deadline=None)
+@given(models())
+def test_random_models_run_alike_in_the_kernels_and_in_the_slow_interpreter(
+    pair: tuple[onnx.ModelProto, dict[str, Array]],
+) -> None:
+    """Compiling checks the rules; two readings of the records, which share no code, then agree."""
+    model, arrays = pair
+    program = compile_model(model)
+    inputs = {spec.name: arrays[spec.name] for spec in program.inputs}
+    slow = interpreter.run(program, inputs)
+    fast = Inference(program, inputs)
+    for name, array in fast.outputs().items():
+        np.testing.assert_allclose(array, slow[name], rtol=2e-5, atol=1e-5)
+    assert fast.status == 0
+
+
+@settings(max_examples=30, deadline=None)
+@given(models())
+def test_tiles_change_no_bit_of_the_result(pair: tuple[onnx.ModelProto, dict[str, Array]]) -> None:
+    """However small the budget, and however many nodes come of it."""
+    model, arrays = pair
+    whole, cut = compile_model(model), compile_model(model, tile_budget=6_200)
+    assert cut.node_count >= whole.node_count
+    inputs = {spec.name: arrays[spec.name] for spec in whole.inputs}
+    assert Inference(whole, inputs).output_image() == Inference(cut, inputs).output_image()
+
+
+def test_a_tile_budget_bounds_every_node_that_can_be_cut() -> None:
+    whole = compile_model(DIGITS)
+    budget = whole.step_bound // 5
+    cut = compile_model(DIGITS, tile_budget=budget)
+    assert cut.step_bound <= budget
+    conv = [node for node in cut.nodes if node.name == "conv2"]
+    assert len(conv) > 1
+    assert [node.tile for node in conv] == list(range(conv[0].tiles))
+
+
+@settings(max_examples=20, deadline=None)
+@given(models())
+def test_a_saved_program_is_the_same_when_loaded(
+    tmp_path_factory: pytest.TempPathFactory, pair: tuple[onnx.ModelProto, dict[str, Array]]
+) -> None:
+    program = compile_model(pair[0])
+    path = tmp_path_factory.mktemp("programs") / "model.opml"
+    program.save(path)
+    loaded = Program.load(path)
+    assert loaded.model_root == program.model_root
+    assert replace(loaded, weights=()) == replace(program, weights=())
+    again = path.with_name("again.opml")
+    loaded.save(again)
+    assert again.read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("cut", [0, 4, 8, 100, -1])
+def test_a_damaged_program_file_is_refused(cut: int, tmp_path: Path) -> None:
+    path = tmp_path / "model.opml"
+    compile_model(DIGITS).save(path)
+    path.write_bytes(path.read_bytes()[:cut])
+    with pytest.raises(ProgramFileError):
+        Program.load(path)
+
+
+def test_a_program_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ProgramFileError, match=r"nothing\.opml"):
+        Program.load(tmp_path / "nothing.opml")
+
+
+def test_symbolic_dimensions_are_bound_by_name_or_by_place() -> None:
+    graph = Graph()
+    graph.input("x", ["batch", 3])
+    model = graph.model([graph.node("Relu", "x")])
+    assert compile_model(model, dims={"batch": 2}).inputs[0].shape == (2, 3)
+    assert compile_model(model, dims={"x.0": 5}).inputs[0].shape == (5, 3)
+
+
+def test_a_fixed_input_is_part_of_the_program() -> None:
+    """The new shape is a constant then, and the reshape a view."""
+    model = single("Reshape", np.zeros((2, 3), np.float32), np.zeros(1, np.int64))
+    program = compile_model(model, constants={"x1": np.array([6])})
+    assert [spec.name for spec in program.inputs] == ["x0"]
+    assert program.outputs[0].shape == (6,)
+    assert program.fixed["x1"].tolist() == [6]
+
+
+def test_binary64_becomes_binary32_and_the_program_says_so() -> None:
+    program = compile_model(single("Add", np.zeros(2), np.zeros(2)))
+    assert program.notes == ("binary64 is stored and computed as binary32 (24 bits of precision)",)
+    ones = np.ones(2, np.float32)
+    (sums,) = Inference(program, {"x0": ones, "x1": ones}).outputs().values()
+    assert sums.tolist() == [2, 2]
+
+
+def test_an_output_that_nothing_computes_is_copied() -> None:
+    """An input, a constant, and one tensor under two names."""
+    graph = Graph()
+    graph.input("x", [3])
+    double = graph.node("Add", "x", "x")
+    names = [
+        graph.node("Identity", "x"),
+        graph.node("Identity", graph.constant(np.array([7.0], np.float32))),
+        graph.node("Identity", double),
+        double,
+    ]
+    program = compile_model(graph.model(names))
+    x = np.array([1, 2, 3], np.float32)
+    got = list(Inference(program, {"x": x}).outputs().values())
+    assert [array.tolist() for array in got] == [[1, 2, 3], [7], [2, 4, 6], [2, 4, 6]]
+
+
+def test_a_program_of_empty_tensors_still_has_a_node() -> None:
+    program = compile_model(single("Relu", np.zeros((0, 3), np.float32)))
+    assert program.node_count == 1
+    (result,) = Inference(program, {"x0": np.zeros((0, 3), np.float32)}).outputs().values()
+    assert result.shape == (0, 3)
+
+
+def test_unused_nodes_leave_nothing_behind() -> None:
+    graph = Graph()
+    graph.input("x", [3])
+    graph.node("NonZero", "x")  # could not even be compiled
+    program = compile_model(graph.model([graph.node("Relu", "x")]))
+    assert [node.kernel for node in program.nodes] == ["UNARY.RELU"]
+
+
+def test_transposing_slicing_and_expanding_cost_no_node() -> None:
+    graph = Graph()
+    graph.input("x", [2, 3, 4])
+    y = graph.node("Transpose", "x", perm=[2, 0, 1])
+    bounds = [graph.constant(np.array([v], np.int64)) for v in (3, -(2**31), 0, -2)]
+    y = graph.node("Slice", y, *bounds)
+    y = graph.node("Expand", y, graph.constant(np.array([5, 1, 1, 1], np.int64)))
+    program = compile_model(graph.model([graph.node("Relu", y)]))
+    assert program.node_count == 1
+    x = np.arange(24, dtype=np.float32).reshape(2, 3, 4) - 12
+    (got,) = Inference(program, {"x": x}).outputs().values()
+    expected = np.maximum(np.broadcast_to(x.transpose(2, 0, 1)[3::-2], (5, 2, 2, 3)), 0)
+    assert np.array_equal(got, expected)
+
+
+def test_more_than_eight_dimensions_are_cut_into_several_nodes() -> None:
+    shape = (2, 1, 2, 2, 2, 1, 2, 2, 2, 2, 2)
+    x = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+    order = [10, 0, 8, 2, 6, 4, 3, 7, 1, 9, 5]
+    model = single("Transpose", x, perm=order)
+    program = compile_model(model)
+    assert program.node_count > 1
+    (got,) = Inference(program, {"x0": x}).outputs().values()
+    assert np.array_equal(got, x.transpose(order))
+
+
+def test_the_header_counts_nodes_and_the_bytes_of_both_images() -> None:
+    program = compile_model(DIGITS)
+    assert (program.node_count, program.input_bytes, program.output_bytes) == (15, 256, 40)
+    assert len(program.records) == 15 * RECORD_BYTES
+    assert Inference(program, {"image": digit_samples()[0][:1]}).output_image()[:40]
+
+
+def test_a_long_sum_is_cut_into_stages() -> None:
+    """One output of a million terms would be one node that no budget can cut."""
+    x = np.random.default_rng(5).uniform(-1, 1, 1_000_003).astype(np.float32)
+    program = compile_model(single("ReduceSum", x, keepdims=0), tile_budget=1 << 20)
+    assert program.step_bound <= 1 << 20
+    (got,) = Inference(program, {"x0": x}).outputs().values()
+    assert got == pytest.approx(float(x.astype(np.float64).sum()), abs=0.05)
