@@ -41,7 +41,7 @@ def test_engine_and_contract_reproduce_the_vectors(file: Path, ml: bool) -> None
 
 
 def test_the_ml_vectors_are_what_their_script_makes() -> None:
-    """scripts/renew-ml-vectors writes them anew after a change on purpose."""
+    """scripts/renew writes them anew after a change on purpose."""
     (path,) = (file for file in FILES if file.name == "ml-steps.jsonl.gz")
     committed, made = list(read_vectors(path)), ml_sample(EngineStepper())
     assert committed == made
