@@ -13,10 +13,12 @@ from opml_dispute.chain.cases import Case
 from opml_dispute.chain.contracts import ZERO_ADDRESS, DigitReader, FaultDisputeGame
 from opml_dispute.chain.deploy import System
 from opml_dispute.chain.intents import Intent
+from opml_dispute.chain.rpc import Call
 from opml_dispute.chain.sender import Receipt
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.claim import GameStatus
 from opml_dispute.primitives import Address, ModelId, RequestId, StateRoot
+from opml_dispute.segment import INPUT, section_root
 
 SCAN = 500
 """Games looked at in one `gamesOf`."""
@@ -45,9 +47,14 @@ def request_intent(
     callback: Address = ZERO_ADDRESS,
     callback_gas: int = 0,
     reader: Address | None = None,
+    input_uri: str | None = None,
 ) -> Intent:
-    """Ask for an inference; `reader` is a consumer that asks for itself."""
-    if reader is None:
+    """Ask for an inference. `reader` is a consumer that asks for itself; `input_uri` sends the input's root only."""
+    call: Call[RequestId]
+    if input_uri is not None:
+        root = section_root(image, INPUT)
+        call = system.oracle.request_by_root(model_id, root, input_uri, callback, callback_gas)
+    elif reader is None:
         call = system.oracle.request(model_id, image, callback, callback_gas)
     else:
         call = DigitReader(reader).read(image)

@@ -447,6 +447,12 @@ class InferenceOracle(Contract):
         """Ask for an inference on an input image; value: the fee."""
         return self._call(RequestId, "request", model_id, image, callback, callback_gas)
 
+    def request_by_root(
+        self, model_id: bytes, input_root: bytes, input_uri: str, callback: Address, callback_gas: int
+    ) -> Call[RequestId]:
+        """The same for an input too large to send: its root, and where its image can be fetched."""
+        return self._call(RequestId, "requestByRoot", model_id, input_root, input_uri, callback, callback_gas)
+
     def request_of(self, request_id: bytes) -> Call[RequestRecord]:
         """A request; reverts with UnknownRequest."""
         return self._call(lambda v: RequestRecord(*v), "requests", request_id)

@@ -25,7 +25,7 @@ INPUT_LOG2_SIZE = 36
 class UnknownRequest(OpmlError):
     """No request has this id."""
 
-    hint = "list the requests and their games: opml-dispute list"
+    hint = "list the requests: opml-dispute list --requests"
 
 
 class InputUnavailable(OpmlError):

@@ -158,6 +158,11 @@ class Verifier:
         """The part at `offset` of `sender`'s own datum `ident`, the first `size_bytes` of `word`; answers its key."""
         return Hash32(self._send(sender, "loadLocalData", ident, local_context, word, size_bytes, offset))
 
+    @property
+    def last_gas_used(self) -> int:
+        """Of the last transaction, whole, before refunds."""
+        return int(self._evm.result.gas_used)
+
     def forget_preimages(self) -> None:
         """Back to an oracle without data."""
         self._evm.revert(self._fresh)

@@ -237,6 +237,7 @@ def _watch(session: Session, table: Table, interval_s: float) -> None:
                 session.output.say(str(refusal), style="yellow")
             if not result.game.in_progress:
                 session.output.say(f"The game is over: {STATUS_WORDS[result.game.status]}.")
+                session.output.say(f"Get its bonds paid out with: opml-dispute resolve {result.game.address}")
                 return
             if session.dry_run:
                 return

@@ -17,6 +17,7 @@ from opml_dispute.cli.options import ChainOptions, SendingOptions, chain_options
 from opml_dispute.cli.output import Output, ether
 from opml_dispute.cli.session import deployment_path, load_account, open_rpc
 from opml_dispute.errors import OpmlError
+from opml_dispute.fpvm.prestate import ABSOLUTE_PRESTATE
 
 EIP_170_BYTES = 24_576
 
@@ -54,7 +55,7 @@ def doctor(offline: bool, chain: ChainOptions, sending: SendingOptions, output: 
         return True
 
     check("python", lambda: f"{platform.python_version()} on {platform.machine()}")
-    check("guest", lambda: f"absolute prestate 0x{absolute_prestate().hex()}")
+    check("guest", _guest)
     check("contracts", _contracts)
     check("anvil", lambda: str(toolchain.anvil()))
     if not offline:
@@ -65,6 +66,16 @@ def doctor(offline: bool, chain: ChainOptions, sending: SendingOptions, output: 
     if failed:
         raise Unhealthy(f"{failed} of the checks failed")
     output.say("All is well.", style="green")
+
+
+def _guest() -> str:
+    built = absolute_prestate()
+    if built != ABSOLUTE_PRESTATE:
+        raise Unhealthy(
+            f"the guest here starts at 0x{built.hex()}, but this release's at 0x{ABSOLUTE_PRESTATE.hex()}",
+            hint="build it with the pinned compiler: python -m opml_dispute.native.build --force",
+        )
+    return f"absolute prestate 0x{built.hex()}"
 
 
 def _contracts() -> str:

@@ -71,9 +71,8 @@ def stake_of(game: Game, claim: Claim) -> Stake:
 
 
 def frontier(game: Game) -> Claim:
-    """The claim the game turns on now: the deepest that stands uncountered and unresolved, the newest of several."""
-    live = [claim for claim in game.claims if not claim.is_resolved and claim.countered_by is None]
-    return max(live or game.claims, key=lambda claim: (claim.position.depth, claim.index))
+    """The claim that the game has come down to: the deepest, the newest of several."""
+    return max(game.claims, key=lambda claim: (claim.position.depth, claim.index))
 
 
 def claim_words(game: Game, claim: Claim) -> str:

@@ -46,6 +46,8 @@ class ModelOptions:
 
     model: Path | None
     dims: tuple[str, ...]
+    input_image: Path | None
+    """The request's input, where the chain knows its root only."""
 
 
 def _path() -> click.Path:
@@ -117,7 +119,7 @@ def sending_options(command: F) -> F:
 
 
 def model_options(command: F) -> F:
-    """--model and --dim; the command gets `files`."""
+    """--model, --dim and --input-image; the command gets `files`."""
 
     @click.option(
         "--model",
@@ -128,8 +130,14 @@ def model_options(command: F) -> F:
     @click.option(
         "--dim", "dims", multiple=True, metavar="NAME=N", help="The size of a symbolic dimension; may be repeated."
     )
+    @click.option(
+        "--input-image",
+        type=_path(),
+        metavar="FILE",
+        help="The request's input image, where the request gave its root only.",
+    )
     @functools.wraps(command)
-    def wrapped(*args: Any, model: Path | None, dims: tuple[str, ...], **kwargs: Any) -> Any:
-        return command(*args, files=ModelOptions(model, dims), **kwargs)
+    def wrapped(*args: Any, model: Path | None, dims: tuple[str, ...], input_image: Path | None, **kwargs: Any) -> Any:
+        return command(*args, files=ModelOptions(model, dims, input_image), **kwargs)
 
     return wrapped  # type: ignore[return-value]

@@ -45,6 +45,12 @@ class WhichModel(OpmlError):
     hint = "name it with --model-id; list the models: opml-dispute model list"
 
 
+class ShallowModel(OpmlError):
+    """A registrant understated what a node may take, so a dispute might have no end."""
+
+    hint = "propose nothing for it; ask for the model to be registered again, with the right bound"
+
+
 @click.command()
 @input_options
 @click.option("--input-image", type=click.Path(path_type=Path), metavar="FILE", help="A ready input image instead.")
@@ -52,6 +58,8 @@ class WhichModel(OpmlError):
 @click.option("--fee", default="0", metavar="AMOUNT", help="For whoever answers, like 0.05eth. Default: none.")
 @click.option("--callback", metavar="ADDRESS", help="A consumer contract to call with the output.")
 @click.option("--callback-gas", type=click.IntRange(0), default=150_000, show_default=True, help="Gas of that call.")
+@click.option("--by-root", metavar="URI", help="Send the input's root only, and where its image can be fetched.")
+@click.option("--save-image", type=click.Path(path_type=Path), metavar="FILE", help="Write the input image to a file.")
 @click.option("--reader", is_flag=True, help="Ask through the example consumer, which keeps the digit it is told.")
 @chain_options
 @sending_options
@@ -64,6 +72,8 @@ def request(
     fee: str,
     callback: str | None,
     callback_gas: int,
+    by_root: str | None,
+    save_image: Path | None,
     reader: bool,
     chain: ChainOptions,
     sending: SendingOptions,
@@ -75,6 +85,8 @@ def request(
     Example: opml-dispute request --sample 7 --fee 0.01eth --key-file me.key
     """
     fee_wei = parse_wei(fee)
+    if reader and (by_root is not None or callback is not None):
+        raise WhichModel("--reader asks in its own way", hint="leave out --by-root and --callback, or --reader")
     session = Session.open(chain, sending, output)
     system = session.system
     consumer = _reader(system) if reader else None
@@ -90,6 +102,8 @@ def request(
     else:
         slots = slots_from_json(known.inputs)
         image = input_image_of(slots, read_inputs(slots, inputs, sample))
+    if save_image is not None:
+        save_image.write_bytes(image)
     intent = request_intent(
         system,
         wanted,
@@ -98,6 +112,7 @@ def request(
         callback=parse_address(callback, "a consumer's address") if callback else ZERO_ADDRESS,
         callback_gas=callback_gas if callback else 0,
         reader=consumer,
+        input_uri=by_root,
     )
     for done in session.send_all([intent]):
         assert done.receipt is not None
@@ -151,6 +166,11 @@ def propose(
     wanted = parse_request_id(request_id)
     session = Session.open(chain, sending, output)
     case = open_case_of(session.system, wanted, files)
+    if case.registered.step_bound < case.program.step_bound:
+        raise ShallowModel(
+            f"the model was registered for nodes of {case.registered.step_bound:,} VM steps at most, "
+            f"but they may take {case.program.step_bound:,}: its games are not deep enough to defend an answer in"
+        )
     trace = open_trace(case, fault, output)
     root_claim = StateRoot(trace.root_claim())
     for done in session.send_all([proposal_intent(session.system, wanted, root_claim, case.program.node_count)]):

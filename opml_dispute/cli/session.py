@@ -58,7 +58,7 @@ def open_system(chain: ChainOptions) -> System:
     return connect(open_rpc(chain), Deployment.load(path))
 
 
-def open_case_of(system: System, request_id: RequestId, files: ModelOptions, image_file: Path | None = None) -> Case:
+def open_case_of(system: System, request_id: RequestId, files: ModelOptions) -> Case:
     """The case of a request, with the operator's model file if there is one."""
     return open_case(
         system,
@@ -66,7 +66,7 @@ def open_case_of(system: System, request_id: RequestId, files: ModelOptions, ima
         store=ModelStore.default(),
         model_file=files.model,
         dims=parse_dims(files.dims),
-        image_file=image_file,
+        image_file=files.input_image,
     )
 
 

@@ -8,7 +8,7 @@ import click
 from rich.table import Table as RichTable
 
 from opml_dispute.chain.asking import games_of
-from opml_dispute.chain.contracts import FaultDisputeGame
+from opml_dispute.chain.contracts import ZERO_ADDRESS, FaultDisputeGame
 from opml_dispute.chain.deploy import System
 from opml_dispute.chain.games import parse_address
 from opml_dispute.chain.requests import parse_request_id, read_request
@@ -24,16 +24,20 @@ from opml_dispute.primitives import Address
 
 @click.command("list")
 @click.option("--request", "request_id", metavar="HEX", help="Only the games of this request.")
+@click.option("--requests", is_flag=True, help="List the requests instead: what could be answered.")
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="At most so many, newest first.")
 @chain_options
 @json_option
-def list_games(request_id: str | None, limit: int, chain: ChainOptions, output: Output) -> None:
+def list_games(request_id: str | None, requests: bool, limit: int, chain: ChainOptions, output: Output) -> None:
     """
-    List the games, newest first.
+    List the games, newest first; with --requests, what was asked for.
 
     Example: opml-dispute list --limit 5
     """
     system = open_system(chain)
+    if requests:
+        _list_requests(system, limit, output)
+        return
     if request_id is None:
         addresses = _newest_games(system, limit)
     else:
@@ -59,6 +63,7 @@ def list_games(request_id: str | None, limit: int, chain: ChainOptions, output: 
     table = RichTable(
         "game", "made", "request", "root claim", "proposer", "claims", "status", box=None, header_style="bold"
     )
+    table.columns[0].no_wrap = True
     for index, address in enumerate(addresses):
         status, created_s, request, root, claims, creator = answers[per_game * index : per_game * (index + 1)]
         made = datetime.fromtimestamp(created_s, UTC).strftime("%Y-%m-%d %H:%M")
@@ -77,6 +82,38 @@ def list_games(request_id: str | None, limit: int, chain: ChainOptions, output: 
         output.show(table)
     else:
         output.say("There are no games.")
+
+
+def _list_requests(system: System, limit: int, output: Output) -> None:
+    count = system.rpc.read(system.oracle.request_count())
+    indices = range(count - 1, max(-1, count - 1 - limit), -1)
+    ids = system.rpc.read_each([system.oracle.request_id_at(index) for index in indices])
+    records = system.rpc.read_each([system.oracle.request_of(request_id) for request_id in ids])
+    table = RichTable("request", "made", "model", "requester", "fee", "delivered by", box=None, header_style="bold")
+    table.columns[0].no_wrap = True
+    for request_id, record in zip(ids, records, strict=True):
+        delivered = None if record.delivered_by == ZERO_ADDRESS else record.delivered_by
+        made = datetime.fromtimestamp(record.requested_at_s, UTC).strftime("%Y-%m-%d %H:%M")
+        table.add_row(
+            "0x" + request_id.hex(),
+            made,
+            short(record.model_id),
+            short(record.requester),
+            ether(record.fee_wei),
+            short(delivered) if delivered else "nobody yet",
+        )
+        output.fact(
+            request_id=request_id,
+            requested_at=record.requested_at_s,
+            model_id=record.model_id,
+            requester=record.requester,
+            fee_wei=record.fee_wei,
+            delivered_by=delivered,
+        )
+    if ids:
+        output.show(table)
+    else:
+        output.say("There are no requests.")
 
 
 def _newest_games(system: System, limit: int) -> list[Address]:

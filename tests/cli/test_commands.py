@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from eth_account import Account as EthAccount
 
 from opml_dispute import cli as cli_module
 from opml_dispute.chain import devnet
+from opml_dispute.chain.contracts import DigitReader
+from opml_dispute.chain.models import describe, registration
 from opml_dispute.cli import COMMANDS
-from opml_dispute.models import digit_samples
+from opml_dispute.model.compiler import compile_model
+from opml_dispute.models import DIGITS, digit_samples
 from tests.cli.conftest import Cli
 from tests.conftest import TEST_TIMES, Chain
 
@@ -93,8 +99,6 @@ def test_a_right_answer_is_left_alone_and_delivered(cli: Cli, on_chain: Chain, k
     assert delivered.code == 0, delivered.err
     system = on_chain.system()
     reader = on_chain.deployment.addresses["digit_reader"]
-    from opml_dispute.chain.contracts import DigitReader
-
     digit = system.rpc.read(DigitReader(reader).digit_of(bytes.fromhex(request_id[2:])))
     assert digit == digit_samples()[1][SAMPLE]
     again = cli("finalize", request_id, *proposer)
@@ -164,6 +168,65 @@ def test_models_are_inspected_registered_once_and_listed(cli: Cli, on_chain: Cha
     listed = cli("model", "list", "--json").objects
     assert [item["uri"] for item in listed] == ["ipfs://there", "package:opml_dispute/models/digits.onnx"]
     assert {item["model_root"] for item in listed} == {inspected["model_root"]}
+
+
+def test_an_input_given_by_root_is_answered_from_its_image(cli: Cli, on_chain: Chain, key: Key, tmp_path: Path) -> None:
+    """The chain has the root only; whoever plays brings the image, and a wrong one is noticed."""
+    image, other = tmp_path / "image", tmp_path / "other"
+    asking = ("request", "--sample", SAMPLE, "--by-root", "https://example.org/image", "--key-file", key("requester"))
+    request_id = cli(*asking, "--save-image", image, "--json").object_with("request_id")["request_id"]
+    signing = ("--key-file", key("proposer"))
+    without = cli("propose", request_id, *signing)
+    assert without.code == 1
+    assert "by root only" in without.err
+    assert "https://example.org/image" in without.err
+    other.write_bytes(image.read_bytes()[:-1] + b"x")
+    wrong = cli("propose", request_id, "--input-image", other, *signing)
+    assert wrong.code == 1
+    assert "does not match the request's input root" in wrong.err
+    game = cli("propose", request_id, "--input-image", image, *signing, "--json").objects[-1]["game"]
+    agreed = cli("challenge", game, "--input-image", image, "--key-file", key("challenger"))
+    assert "nothing to challenge" in agreed.err
+
+
+def test_requests_are_listed_for_those_who_could_answer(cli: Cli, on_chain: Chain, key: Key) -> None:
+    assert "There are no requests" in cli("list", "--requests").err
+    first, second = ask(cli, key, "--fee", "0.5eth"), ask(cli, key)
+    listed = cli("list", "--requests", "--json").objects
+    assert [item["request_id"] for item in listed] == [second, first]
+    assert [item["fee_wei"] for item in listed] == [0, 5 * 10**17]
+    assert first in cli("list", "--requests").out
+    game = propose(cli, key, first)
+    assert [item["game"] for item in cli("list", "--request", first, "--json").objects] == [game]
+    assert cli("list", "--request", second, "--json").objects == []
+
+
+def test_a_model_registered_as_too_shallow_is_not_proposed_for(cli: Cli, on_chain: Chain, key: Key) -> None:
+    """A registrant can understate what a node takes; a proposer could not defend itself in so shallow a game."""
+    system, sender = on_chain.system(), on_chain.sender("requester")
+    program = compile_model(DIGITS)
+    shallow = replace(describe(program, "shallow"), step_bound=16)
+    sender.send(registration(system.registry, program, shallow))
+    model_id = system.rpc.read(system.registry.model_id_of(shallow))
+    asking = ("request", "--sample", SAMPLE, "--model-id", "0x" + model_id.hex(), "--key-file", key("requester"))
+    request_id = cli(*asking, "--json").object_with("request_id")["request_id"]
+    refused = cli("propose", request_id, "--key-file", key("proposer"))
+    assert refused.code == 1
+    assert "registered for nodes of 16 VM steps at most" in refused.err
+
+
+def test_a_keystore_signs(cli: Cli, on_chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keystore, password = tmp_path / "keystore.json", tmp_path / "password"
+    secret = bytes.fromhex(devnet.key_hex(devnet.ROLES.index("requester"))[2:])
+    keystore.write_text(json.dumps(EthAccount.encrypt(secret, "open sesame", kdf="pbkdf2", iterations=2)))
+    password.write_text("open sesame\n")
+    asking = ("request", "--sample", SAMPLE, "--keystore", keystore)
+    assert cli(*asking, "--password-file", password).code == 0
+    monkeypatch.setenv("OPML_KEYSTORE_PASSWORD", "open barley")
+    wrong = cli(*asking)
+    assert wrong.code == 1
+    assert "the password does not open" in wrong.err
+    assert secret.hex() not in wrong.err + wrong.out
 
 
 def test_doctor_finds_a_healthy_system_healthy_and_a_missing_chain_missing(cli: Cli, on_chain: Chain, key: Key) -> None:
