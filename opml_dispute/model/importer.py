@@ -12,7 +12,8 @@ What cannot be expressed is refused with the operator, the node, the opset and t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,7 +87,8 @@ def _parsed(raw: bytes, name: str) -> onnx.ModelProto:
 
 def _checked(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
     try:
-        onnx.checker.check_model(model)
+        with _without_gaps(model.graph):
+            onnx.checker.check_model(model)
     except onnx.checker.ValidationError as error:
         reason = str(error).strip().split("\n")[0]
         raise InvalidModel(f"{name} breaks ONNX's rules: {reason}") from None
@@ -95,6 +97,29 @@ def _checked(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
         if newest is not None and not 1 <= opset.version <= newest:
             raise UnsupportedOpset(_domain(opset.domain), opset.version, f"1 to {newest}")
     return model
+
+
+@contextmanager
+def _without_gaps(graph: onnx.GraphProto) -> Iterator[None]:
+    """
+    Types and shapes of computed tensors filled in for as long as this lasts.
+
+    The checker insists on them, but they are not needed: what a tensor is follows from what makes it.
+    """
+    gaps = []
+    for value in (*graph.output, *graph.value_info):
+        kind = value.type.WhichOneof("value")
+        if kind is None or (kind == "tensor_type" and not value.type.tensor_type.HasField("shape")):
+            kept = onnx.ValueInfoProto()
+            kept.CopyFrom(value)
+            gaps.append((value, kept))
+            value.type.tensor_type.shape.SetInParent()
+            value.type.tensor_type.elem_type = value.type.tensor_type.elem_type or TensorProto.FLOAT
+    try:
+        yield
+    finally:
+        for value, kept in gaps:
+            value.CopyFrom(kept)
 
 
 def bind(value: onnx.ValueInfoProto, dims: Mapping[str, int]) -> tuple[DType, Shape]:

@@ -161,10 +161,7 @@ class Program:
         facts = {
             "version": FILE_VERSION,
             "records": len(self.records),
-            "weights": [
-                [block.offset, block.log2_size, block.word_bytes, _size(block)]
-                for block in self.weights
-            ],
+            "weights": [[block.offset, block.log2_size, block.word_bytes, _size(block)] for block in self.weights],
             "inputs": [asdict(spec) for spec in self.inputs],
             "outputs": [asdict(spec) for spec in self.outputs],
             "blocks": [list(asdict(block).values()) for block in self.blocks],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -47,7 +49,7 @@ def awkward(dtype: DType) -> Array:
     return np.array(sorted(values), dtype.numpy)
 
 
-def both_ways(op_type: str, *arrays: Array, **attributes: object) -> tuple[Array, Array]:
+def both_ways(op_type: str, *arrays: Array, **attributes: Any) -> tuple[Array, Array]:
     """The operator's result folded, and computed by the kernels."""
     model = single(op_type, *arrays, opset=21, **attributes)
     named = {f"x{i}": array for i, array in enumerate(arrays)}

@@ -5,8 +5,9 @@ from __future__ import annotations
 import warnings
 
 import pytest
+from onnx.backend.test.case.test_case import TestCase
 
-from tests.onnx.backend import TestCase, attempt, cases, in_vm
+from tests.onnx.backend import attempt, cases, in_vm
 from tests.onnx.conformance import committed
 
 VM_SAMPLE = ("test_softmax_axis_1", "test_conv_with_strides_padding", "test_lstm_defaults", "test_gather_nd_example")

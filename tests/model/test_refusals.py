@@ -1,0 +1,284 @@
+"""What cannot become a program is refused: with what was found, what was expected, and where."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from opml_dispute.errors import OpmlError
+from opml_dispute.model.compiler import compile_model
+from opml_dispute.model.refusals import (
+    InputNotFixed,
+    InvalidModel,
+    ModelError,
+    ModelFileError,
+    ModelTooLarge,
+    UnboundDimension,
+    UnsupportedOp,
+    UnsupportedOpset,
+    UnsupportedType,
+)
+from opml_dispute.models import DIGITS
+from tests.model.graphs import Graph, single
+
+X = np.zeros((2, 3), np.float32)
+
+
+# The file
+
+
+def test_a_path_that_does_not_exist(tmp_path: Path) -> None:
+    with pytest.raises(ModelFileError, match=r"nothing\.onnx is nothing; expected an ONNX file"):
+        compile_model(tmp_path / "nothing.onnx")
+
+
+def test_a_directory(tmp_path: Path) -> None:
+    with pytest.raises(ModelFileError, match="is a directory; expected an ONNX file"):
+        compile_model(tmp_path)
+
+
+@pytest.mark.parametrize("raw", [b"", b"PK\x03\x04 not an onnx file", b"\xff" * 100, b"# a text file\n"])
+def test_a_file_that_is_not_onnx(raw: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(raw)
+    with pytest.raises(ModelFileError, match=r"model\.onnx .*not an ONNX model"):
+        compile_model(path)
+
+
+@pytest.mark.parametrize("fraction", [0.1, 0.5, 0.99])
+def test_a_truncated_file(fraction: float, tmp_path: Path) -> None:
+    whole = DIGITS.read_bytes()
+    path = tmp_path / "model.onnx"
+    path.write_bytes(whole[: int(len(whole) * fraction)])
+    with pytest.raises(ModelFileError, match="or is cut short"):
+        compile_model(path)
+
+
+def test_weights_that_lie_in_a_file_beside_are_read_and_missed(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    onnx.save(
+        onnx.load(DIGITS),
+        path,
+        save_as_external_data=True,
+        location="weights.bin",
+        size_threshold=0,
+        convert_attribute=False,
+    )
+    assert compile_model(path).model_root == compile_model(DIGITS).model_root
+    (tmp_path / "weights.bin").unlink()
+    with pytest.raises(ModelFileError, match=r"weights"):
+        compile_model(path)
+
+
+def test_a_graph_that_breaks_onnxs_rules() -> None:
+    model = single("Relu", X)
+    model.graph.node[0].input[0] = "nobody"
+    with pytest.raises(InvalidModel, match="nobody"):
+        compile_model(model)
+
+
+def test_an_output_of_another_type_than_declared() -> None:
+    model = single("Relu", X)
+    model.graph.output[0].type.tensor_type.elem_type = TensorProto.INT64
+    with pytest.raises(InvalidModel, match="is F32; the model declares I64"):
+        compile_model(model)
+
+
+# Operator sets and operators
+
+
+def test_an_opset_from_the_future() -> None:
+    model = single("Relu", X)
+    model.opset_import[0].version = 999
+    with pytest.raises((UnsupportedOpset, InvalidModel), match="999"):
+        compile_model(model)
+
+
+def test_an_operator_set_that_is_unknown() -> None:
+    model = single("Anything", X, domain="example.com")
+    with pytest.raises(UnsupportedOp, match=r"cannot import Anything \(node 'anything0', opset 1\): the operator set"):
+        compile_model(model)
+
+
+@pytest.mark.parametrize(
+    ("op_type", "reason"),
+    [
+        ("RandomNormalLike", "its output is not determined by its inputs"),
+        ("NonZero", "must be known when the model is compiled, but depends on the input 'x0'"),
+        ("Unique", "how many elements it gives depends on its inputs"),
+    ],
+)
+def test_operators_that_cannot_be_expressed(op_type: str, reason: str) -> None:
+    with pytest.raises(UnsupportedOp) as caught:
+        compile_model(single(op_type, X))
+    assert reason in caught.value.reason
+    assert (caught.value.op_type, caught.value.opset) == (op_type, 17)
+
+
+def test_an_operator_older_than_its_first_lowering() -> None:
+    graph = Graph()
+    graph.input("x", [1, 1, 2, 2])
+    model = graph.model([graph.node("Upsample", "x", height_scale=2.0, width_scale=2.0, mode="nearest")], opset=1)
+    with pytest.raises(UnsupportedOp, match="expected opset 7 or newer"):
+        compile_model(model)
+
+
+def test_an_attribute_value_that_is_unknown() -> None:
+    with pytest.raises(UnsupportedOp, match=r"direction 'SIDEWAYS'; expected 'LEFT' or 'RIGHT'"):
+        compile_model(single("BitShift", np.zeros(2, np.uint8), np.zeros(2, np.uint8), direction="SIDEWAYS"))
+
+
+def test_training_mode() -> None:
+    model = single("Dropout", X, np.array(0.5, np.float32), np.array(True))
+    with pytest.raises(UnsupportedOp, match=r"training with a ratio of 0\.5"):
+        compile_model(model, constants={"x1": np.array(0.5, np.float32), "x2": np.array(True)})
+
+
+def test_shapes_that_do_not_fit_together() -> None:
+    graph = Graph()
+    graph.input("x", ["n", 3])
+    graph.input("y", ["m", 3])
+    model = graph.model(
+        [
+            graph.node(
+                "Add",
+                "x",
+                "y",
+            )
+        ]
+    )
+    with pytest.raises(UnsupportedOp, match=r"shapes \[2, 3\] and \[5, 3\] do not broadcast together"):
+        compile_model(model, dims={"n": 2, "m": 5})
+
+
+def test_a_loop_whose_length_is_known_only_when_running() -> None:
+    body = helper.make_graph(
+        [
+            helper.make_node("Identity", ["going"], ["goes_on"]),
+            helper.make_node("Add", ["state", "state"], ["doubled"]),
+        ],
+        "body",
+        [
+            helper.make_tensor_value_info("i", TensorProto.INT64, []),
+            helper.make_tensor_value_info("going", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("state", TensorProto.FLOAT, [2, 3]),
+        ],
+        [
+            helper.make_tensor_value_info("goes_on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("doubled", TensorProto.FLOAT, [2, 3]),
+        ],
+    )
+    graph = Graph()
+    graph.input("times", [], TensorProto.INT64)
+    graph.input("x", [2, 3])
+    model = graph.model([graph.node("Loop", "times", "", "x", body=body)])
+    with pytest.raises(InputNotFixed, match="the number of iterations must be known") as caught:
+        compile_model(model)
+    assert caught.value.inputs == {"times"}
+    assert caught.value.hint is not None
+    assert "constants={'times': array}" in caught.value.hint
+    assert compile_model(model, constants={"times": np.array(3)}).node_count == 3
+
+
+# Inputs and types
+
+
+def test_a_dimension_without_a_size() -> None:
+    graph = Graph()
+    graph.input("x", ["batch", 3])
+    model = graph.model([graph.node("Relu", "x")])
+    with pytest.raises(UnboundDimension, match=r"input 'x' has a dimension \('batch'\) without a size") as caught:
+        compile_model(model)
+    assert caught.value.hint is not None
+    assert "--dim batch=1" in caught.value.hint
+
+
+def test_a_nameless_dimension() -> None:
+    model = single("Relu", X)
+    model.graph.input[0].type.tensor_type.shape.dim[1].Clear()
+    with pytest.raises(UnboundDimension, match=r"\(number 1\) without a size"):
+        compile_model(model)
+    assert compile_model(model, dims={"x0.1": 3}).inputs[0].shape == (2, 3)
+
+
+def test_a_dimension_that_the_model_does_not_have() -> None:
+    """A typing error must not pass for a binding."""
+    with pytest.raises(ModelError, match=r"dims names 'btach', which the model does not have; expected 'image\.0'"):
+        compile_model(DIGITS, dims={"btach": 1})
+
+
+def test_a_fixed_input_that_the_model_does_not_have() -> None:
+    with pytest.raises(ModelError, match=r"constants names 'picture'.*expected 'image'"):
+        compile_model(DIGITS, constants={"picture": X})
+
+
+def test_a_fixed_input_of_the_wrong_type() -> None:
+    with pytest.raises(UnsupportedType, match="a fixed value of type int32; expected float32"):
+        compile_model(single("Relu", X), constants={"x0": X.astype(np.int32)})
+
+
+def test_text() -> None:
+    graph = Graph()
+    graph.input("x", [2], TensorProto.STRING)
+    with pytest.raises(UnsupportedType, match="tensor 'x' has element type STRING; expected one of FLOAT"):
+        compile_model(graph.model([graph.node("Identity", "x")]))
+
+
+def test_a_constant_of_text() -> None:
+    graph = Graph()
+    graph.input("x", [2])
+    text = graph.constant(np.array(["a", "b"], object))
+    with pytest.raises(UnsupportedType, match="element type STRING"):
+        compile_model(graph.model([graph.node("Identity", text)]))
+
+
+def test_a_sequence_as_an_input() -> None:
+    model = single("Relu", X)
+    value = helper.make_tensor_sequence_value_info("x0", TensorProto.FLOAT, [2])
+    model.graph.input[0].CopyFrom(value)
+    with pytest.raises((UnsupportedType, InvalidModel), match="sequence"):
+        compile_model(model)
+
+
+def test_a_type_that_only_constants_may_have() -> None:
+    graph = Graph()
+    graph.input("x", [2], TensorProto.FLOAT8E4M3FN)
+    with pytest.raises(UnsupportedType, match="FLOAT8E4M3FN"):
+        compile_model(graph.model([graph.node("Cast", "x", to=1)], opset=19))
+
+
+def test_four_bit_weights_are_widened() -> None:
+    """A constant of a narrow type holds the same numbers; a result of that type is refused."""
+    graph = Graph()
+    graph.input("x", [2])
+    raw = helper.make_tensor("w", TensorProto.INT4, [2], [-8, 7])
+    graph.constants.append(raw)
+    scale = graph.constant(np.array(0.5, np.float32))
+    y = graph.node("DequantizeLinear", "w", scale)
+    program = compile_model(graph.model([graph.node("Add", "x", y)], opset=21))
+    assert program.node_count >= 1
+    graph.node("QuantizeLinear", "x", scale, "w")
+    with pytest.raises((UnsupportedType, UnsupportedOp)):
+        compile_model(graph.model([graph.nodes[-1].output[0]], opset=21))
+
+
+# Size
+
+
+def test_a_model_that_no_section_holds() -> None:
+    """One activation of a terabyte."""
+    graph = Graph()
+    graph.input("x", [1 << 19, 1])
+    graph.input("y", [1, 1 << 19])
+    product = graph.node("Mul", "x", "y")
+    model = graph.model([graph.node("ReduceMax", product, axes=[0], keepdims=0)])
+    with pytest.raises(ModelTooLarge, match="activations needs"):
+        compile_model(model)
+
+
+def test_every_refusal_is_one_that_the_command_line_can_tell() -> None:
+    assert issubclass(ModelError, OpmlError)

@@ -1,0 +1,118 @@
+"""Every compiled program satisfies the rules, and each rule catches a program that does not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import onnx
+import pytest
+from hypothesis import given, settings
+
+from opml_dispute.model.compiler import compile_model
+from opml_dispute.model.program import PlannedBlock, Program
+from opml_dispute.model.record import SEC_ARENA, SEC_INPUT, SEC_OUTPUT, SEC_WEIGHTS, Free, Record
+from opml_dispute.model.rules import RULES, BrokenRule, check, section_of
+from opml_dispute.model.tensor import Array
+from opml_dispute.models import DIGITS
+from tests.model.graphs import models
+
+
+@settings(max_examples=60, deadline=None)
+@given(models())
+def test_compiled_programs_satisfy_every_rule(pair: tuple[onnx.ModelProto, dict[str, Array]]) -> None:
+    check(compile_model(pair[0]))
+    check(compile_model(pair[0], tile_budget=6_500))
+
+
+@settings(max_examples=40, deadline=None)
+@given(models())
+def test_only_the_outputs_are_left_at_the_end(pair: tuple[onnx.ModelProto, dict[str, Array]]) -> None:
+    """Committing to the last state costs the outputs alone."""
+    program = compile_model(pair[0])
+    left = {block.offset for block in program.blocks if block.freed_node is None}
+    assert left == {spec.offset for spec in (*program.inputs, *program.outputs)}
+
+
+@settings(max_examples=40, deadline=None)
+@given(models())
+def test_outputs_stand_block_after_block_from_the_sections_start(
+    pair: tuple[onnx.ModelProto, dict[str, Array]],
+) -> None:
+    program = compile_model(pair[0])
+    for specs, start in ((program.inputs, SEC_INPUT), (program.outputs, SEC_OUTPUT)):
+        expected = start
+        for spec in specs:
+            size = 1 << spec.log2_size
+            expected = -(-expected // size) * size
+            assert spec.offset == expected
+            assert spec.size_bytes <= size < max(2 * spec.size_bytes, 65)
+            expected += size
+
+
+Tamper = Callable[[list[Record]], list[Record]]
+
+
+def _with_record(index: int, **changes: object) -> Tamper:
+    def tamper(records: list[Record]) -> list[Record]:
+        records[index] = replace(records[index], **changes)  # type: ignore[arg-type]
+        return records
+
+    return tamper
+
+
+def _block(program: Program, index: int, **changes: object) -> Program:
+    blocks = list(program.blocks)
+    blocks[index] = replace(blocks[index], **changes)  # type: ignore[arg-type]
+    return replace(program, blocks=tuple(blocks))
+
+
+def _records(program: Program, tamper: Tamper) -> Program:
+    records = tamper([program.record(i) for i in range(program.node_count)])
+    return replace(program, records=b"".join(record.pack() for record in records))
+
+
+def _arena(program: Program) -> int:
+    """The first block of ARENA."""
+    return next(i for i, block in enumerate(program.blocks) if section_of(block.offset) == "ARENA")
+
+
+BREAKERS: Sequence[tuple[int, Callable[[Program], Program]]] = (
+    (0, lambda p: replace(p, nodes=p.nodes[:-1])),
+    (0, lambda p: replace(p, records=b"", nodes=())),
+    (1, lambda p: _block(p, _arena(p), offset=p.blocks[_arena(p)].offset + 64, log2_size=12)),
+    (1, lambda p: _block(p, 0, log2_size=5)),
+    (2, lambda p: _block(p, 0, log2_size=37)),
+    (2, lambda p: replace(p, blocks=(*p.blocks, p.blocks[_arena(p)]))),
+    (3, lambda p: _records(p, _with_record(0, out=SEC_WEIGHTS))),
+    (3, lambda p: _records(p, _with_record(1, inputs=(0,)))),
+    (4, lambda p: _records(p, _with_record(8, inputs=(p.blocks[_arena(p)].offset, p.record(8).inputs[1])))),
+    (5, lambda p: _records(p, _with_record(8, out=p.blocks[_arena(p)].offset))),
+    (6, lambda p: _records(p, _with_record(2, frees=()))),
+    (6, lambda p: _records(p, _with_record(2, frees=p.record(2).frees * 2))),
+    (6, lambda p: _records(p, _with_record(14, frees=(*p.record(14).frees, Free(6, SEC_OUTPUT))))),
+    (7, lambda p: _block(p, _arena(p), word_bytes=8)),
+    (7, lambda p: _records(p, _with_record(1, inputs=(p.record(1).inputs[0] + 2,)))),
+    (8, lambda p: _records(p, _with_record(1, lo=1))),
+    (8, lambda p: _records(p, _with_record(1, hi=p.record(1).hi - 1))),
+)
+
+
+@pytest.mark.parametrize("number", range(len(BREAKERS)))
+def test_each_rule_catches_what_breaks_it(number: int) -> None:
+    """And it is that rule which does, not another."""
+    rule, tamper = BREAKERS[number]
+    with pytest.raises(BrokenRule) as caught:
+        check(tamper(compile_model(DIGITS)))
+    assert str(caught.value).startswith(RULES[rule].sentence), caught.value
+
+
+def test_every_rule_is_broken_by_something_above() -> None:
+    assert {rule for rule, _ in BREAKERS} == set(range(len(RULES)))
+
+
+def test_addresses_of_arena_are_never_used_twice() -> None:
+    program = compile_model(DIGITS)
+    arena: list[PlannedBlock] = [block for block in program.blocks if block.offset >= SEC_ARENA]
+    ends = [block.offset + (1 << block.log2_size) for block in arena]
+    assert all(end <= block.offset for end, block in zip(ends, arena[1:], strict=False))

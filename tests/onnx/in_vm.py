@@ -1,0 +1,90 @@
+"""
+A conformance case's nodes in the VM.
+
+`InVm` runs a program natively and then every node of it in the guest, from the native state before it: the guest must
+reach the native state after it, within the node's estimate, which a model's step bound relies on. It is a `Run` for
+`backend.attempt`, and it keeps what it saw: how many steps each node took, and whether the case was too long to run
+whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from opml_dispute.chain.cases import guest_machine
+from opml_dispute.engine.inference import Inference
+from opml_dispute.engine.vm import StopKind
+from opml_dispute.model.program import NodeInfo, Program
+from opml_dispute.model.record import Record
+from opml_dispute.segment import SEGMENT_LOG2
+from tests.onnx.backend import Array, native_run
+
+STEPS_LIMIT = 50_000_000
+"""A case that takes more VM steps than this in all is not run to its end."""
+
+
+class NodeDiffers(AssertionError):
+    """The VM and the native engine came to different states."""
+
+
+class BoundExceeded(AssertionError):
+    """A node took more VM steps than its estimate: a registered step bound would be wrong."""
+
+
+@dataclass(frozen=True)
+class NodeRun:
+    """One node, run in the VM."""
+
+    node: NodeInfo
+    record: Record
+    steps: int
+
+
+@dataclass
+class InVm:
+    """Runs programs natively and node by node in the VM; one for each case."""
+
+    steps_limit: int = STEPS_LIMIT
+    runs: list[NodeRun] = field(default_factory=list)
+    too_long: bool = False
+    """Whether the steps limit ended the VM's part before the last node."""
+
+    @property
+    def steps(self) -> int:
+        """VM steps of all nodes that were run."""
+        return sum(run.steps for run in self.runs)
+
+    def __call__(self, program: Program, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """
+        The native outputs.
+
+        Raises `NodeDiffers` or `BoundExceeded` at the first node where the VM does not agree.
+        """
+        inference = native_run(program, inputs)
+        for t in range(program.node_count):
+            if not self._run_node(program, inference, t):
+                self.too_long = True
+                break
+        return inference.outputs()
+
+    def _run_node(self, program: Program, inference: Inference, t: int) -> bool:
+        """Whether node t ended within what is left of the limit."""
+        node = program.nodes[t]
+        where = f"node {t} ({node.kernel} of {node.op_type} {node.name!r})"
+        start, end = inference.state_root(t), inference.state_root(t + 1)
+        machine = guest_machine()
+        machine.set_local(2, start)
+        machine.set_local(3, end)
+        machine.add_subtree(start, SEGMENT_LOG2, inference.blocks_at(t))
+        stop = machine.run(self.steps_limit - self.steps)
+        if stop.kind is StopKind.STEP_LIMIT:
+            return False
+        if stop.kind is not StopKind.EXITED:
+            raise NodeDiffers(f"the VM stops at {where}: {stop}")
+        if machine.exit_code != 0:
+            raise NodeDiffers(f"the VM comes to another state than the native engine at {where}")
+        if machine.step > node.estimated_steps:
+            raise BoundExceeded(f"{where} takes {machine.step:,} VM steps; estimated {node.estimated_steps:,} at most")
+        self.runs.append(NodeRun(node, program.record(t), machine.step))
+        return True
