@@ -161,7 +161,9 @@ class Verifier:
     @property
     def last_gas_used(self) -> int:
         """Of the last transaction, whole, before refunds."""
-        return int(self._evm.result.gas_used)
+        result = self._evm.result
+        assert result is not None, "a transaction has a result"
+        return int(result.gas_used)
 
     def forget_preimages(self) -> None:
         """Back to an oracle without data."""
