@@ -20,7 +20,7 @@ import os
 import struct
 import weakref
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
@@ -232,7 +232,8 @@ class Inference:
         else:
             raw, judged = self.program.records, self._judged
         lo, hi, _ = judged.extents[node, 0]
-        return int(judged.status[node]), int(lo), int(hi), _frees(raw, node)
+        status = int(judged.status[node])
+        return status, int(lo), int(hi), [] if status else _frees(raw, node)
 
     def _start(self) -> None:
         """S_0 in a segment whose upper half is zero."""
@@ -290,8 +291,8 @@ class Inference:
 
     def _override(self, t: int) -> None:
         for offset, data in self.overrides.get(t, ()):
-            if offset + len(data) > 1 << MODEL_LOG2:
-                self._live.touch(max(offset, 1 << MODEL_LOG2), offset + len(data))
+            for lo, hi in _pieces(max(offset, 1 << MODEL_LOG2), offset + len(data)):
+                self._live.touch(lo, hi)
         self._write_overrides(t, below=1 << SEGMENT_LOG2)
 
     def _write_overrides(self, t: int, *, below: int) -> None:
@@ -340,8 +341,9 @@ class Inference:
             lower.touch(block.offset, block.offset + _size(block))
         for t, changes in self.overrides.items():
             for offset, data in changes:
-                if t <= self._t and offset < 1 << MODEL_LOG2:
-                    lower.touch(offset, min(offset + len(data), 1 << MODEL_LOG2))
+                if t <= self._t:
+                    for lo, hi in _pieces(offset, min(offset + len(data), 1 << MODEL_LOG2)):
+                        lower.touch(lo, hi)
         return [self._block(entry) for entry in lower.entries()]
 
     def _block(self, entry: _Entry) -> Block:
@@ -600,6 +602,16 @@ class _Live:
         self.size_bytes -= entry.used
         del self._entries[entry.offset]
         self._homes = {extent: home for extent, home in self._homes.items() if home != entry.offset}
+
+
+def _pieces(lo: int, hi: int) -> Iterator[tuple[int, int]]:
+    """[lo, hi) cut where aligned blocks end: bytes across a section's middle make no block of the section's size."""
+    lo = lo >> LEAST_BLOCK_LOG2 << LEAST_BLOCK_LOG2
+    while lo < hi:
+        size = min(lo & -lo, 1 << max(hi - lo - 1, 1).bit_length()) if lo else 1 << max(hi - 1, 1).bit_length()
+        end = min(lo + max(size, 1 << LEAST_BLOCK_LOG2), hi)
+        yield lo, end
+        lo = end
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,66 @@
+"""
+A place to run single node records.
+
+`Bench` is memory in the guise of a segment: `run` lays a case's arrays down, runs its record with the plain kernels,
+the fast paths, or the kernels on the VM's own bytes, and answers the bytes that the output may lie in. Cases come from
+`cases`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from opml_dispute.engine.inference import Judged, _native, _Segment, judge
+
+from .cases import Array, Case
+
+PLAIN, FAST, VM_BYTES = 0, 1, 2
+
+
+class Bench:
+    """Memory to run single records on; one serves a whole test session."""
+
+    def __init__(self) -> None:
+        self.segment = _Segment(vm_bytes=False, threads=1)
+
+    def run(self, case: Case, mode: int = PLAIN) -> tuple[int, Array]:
+        """The status, and the output's extent after running `case`, as elements in host order."""
+        memory, swap = self.segment.memory, mode == VM_BYTES
+        lo, hi = extent(case)
+        dtype = case.record.dtype_out.numpy
+        for offset, array in case.arrays:
+            memory[offset : offset + array.nbytes] = _bytes(array, swap)
+        memory[lo:hi] = _bytes(case.before(hi - lo), swap)
+        status = _native().opml_kernel(self._base, case.record.pack(), mode)
+        raw = memory[lo:hi].copy()
+        memory[lo:hi] = 0
+        for offset, array in case.arrays:
+            memory[offset : offset + array.nbytes] = 0
+        words = raw.view(f">u{dtype.itemsize}" if swap else f"=u{dtype.itemsize}").astype(f"=u{dtype.itemsize}")
+        return status, words.view(dtype)
+
+    @property
+    def _base(self) -> int:
+        base: int = _native().opml_ml_segment(self.segment._handle)
+        return base
+
+
+def extent(case: Case) -> tuple[int, int]:
+    """The bytes [lo, hi) of the segment that the output may lie in; nothing if the record is refused."""
+    judged: Judged = judge(case.record.pack())
+    lo, hi, _ = judged.extents[0, 0]
+    return int(lo), int(hi)
+
+
+def same_bits(x: Array, y: Array) -> bool:
+    """Whether two arrays hold the same bytes."""
+    return x.dtype == y.dtype and x.tobytes() == y.tobytes()
+
+
+def _bytes(array: npt.NDArray[Any], swap: bool) -> npt.NDArray[np.uint8]:
+    width = array.dtype.itemsize
+    words = np.ascontiguousarray(array).reshape(-1).view(f"=u{width}")
+    return (words.astype(f">u{width}") if swap else words).view(np.uint8)

@@ -1,0 +1,132 @@
+"""
+Every kernel, on random records: right values, and the same bits however it is run.
+
+Right values: against tests/model/interpreter.py, which reads docs/kernels.md on its own and computes in numpy.
+Same bits: plain kernels, fast paths and kernels on the VM's bytes; and whatever parts a range is cut into.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from opml_dispute.model.opcodes import Binary, DType, Opcode, Unary
+from tests.model import interpreter
+
+from . import cases
+from .bench import FAST, PLAIN, VM_BYTES, Bench, extent, same_bits
+from .cases import Array, Case, Maker
+
+SEEDS = st.integers(0, 2**32 - 1)
+EXACT = (Opcode.COPY, Opcode.FILL, Opcode.SELECT, Opcode.GATHER, Opcode.TOPK, Opcode.ARGREDUCE, Opcode.POOL_INDEX)
+
+
+def read_again(case: Case) -> Array:
+    """The output's extent as the interpreter makes it."""
+    lo, hi = extent(case)
+    segment = interpreter.Segment.__new__(interpreter.Segment)
+    segment.blocks = {}
+    for offset, array in case.arrays:
+        segment.blocks[offset] = (array.nbytes, array.view(np.uint8).copy())
+    segment.blocks[lo] = (hi - lo, case.before(hi - lo).view(np.uint8).copy())
+    with np.errstate(all="ignore"):
+        interpreter._KERNELS[case.record.opcode](segment, case.record)
+    return segment.blocks[lo][1].view(case.record.dtype_out.numpy)
+
+
+def close(found: Array, expected: Array, dtype: DType) -> bool:
+    """Equal; floats up to what another order of rounding can do."""
+    if not dtype.is_float or dtype is DType.F64:
+        return same_bits(found, expected)
+    tolerance = {DType.F32: 2e-5, DType.F16: 4e-3, DType.BF16: 3e-2}[dtype]
+    return np.allclose(
+        found.astype(np.float64), expected.astype(np.float64), rtol=tolerance, atol=tolerance, equal_nan=True
+    )
+
+
+def show(case: Case) -> str:
+    record = case.record
+    return f"{record} imm {record.imm} body {record.body}"
+
+
+@pytest.mark.parametrize("opcode", Opcode)
+def test_kernel_computes_what_its_record_says(bench: Bench, opcode: Opcode) -> None:
+    """And it touches nothing between, before or behind its elements."""
+    for seed in range(150):
+        case = cases.case(np.random.default_rng([opcode, seed]), opcode)
+        status, found = bench.run(case)
+        assert status == 0, show(case)
+        assert close(found, read_again(case), case.record.dtype_out), f"seed {seed}: {show(case)}"
+
+
+@pytest.mark.parametrize("function", Unary)
+def test_unary_function_in_every_dtype(bench: Bench, function: Unary) -> None:
+    for dtype in cases._UNARY[function]:
+        for seed in range(4):
+            make = Maker(np.random.default_rng([function, dtype, seed]), awkward=False)
+            case = cases.unary(make, function, dtype)
+            status, found = bench.run(case)
+            assert status == 0
+            assert close(found, read_again(case), case.record.dtype_out), f"{dtype.name} seed {seed}: {show(case)}"
+
+
+@pytest.mark.parametrize("function", Binary)
+def test_binary_function_in_every_dtype(bench: Bench, function: Binary) -> None:
+    for dtype in cases._BINARY[function]:
+        for seed in range(4):
+            make = Maker(np.random.default_rng([function, dtype, seed]), awkward=False)
+            case = cases.binary(make, function, dtype)
+            status, found = bench.run(case)
+            assert status == 0
+            assert close(found, read_again(case), case.record.dtype_out), f"{dtype.name} seed {seed}: {show(case)}"
+
+
+@pytest.mark.parametrize("opcode", Opcode)
+@settings(max_examples=120, deadline=None)
+@given(seed=SEEDS)
+def test_every_build_and_fast_path_gives_the_same_bits(bench: Bench, opcode: Opcode, seed: int) -> None:
+    """On NaNs, infinities, subnormals and signed zeros too."""
+    case = cases.case(np.random.default_rng(seed), opcode, awkward=True)
+    status, plain = bench.run(case, PLAIN)
+    assert status == 0, show(case)
+    for mode in (FAST, VM_BYTES):
+        other_status, other = bench.run(case, mode)
+        assert other_status == 0
+        assert same_bits(plain, other), f"mode {mode}: {show(case)}"
+
+
+@pytest.mark.parametrize("opcode", [opcode for opcode in Opcode if opcode is not Opcode.SCATTER])
+@settings(max_examples=40, deadline=None)
+@given(seed=SEEDS, cut=st.floats(0, 1))
+def test_parts_of_a_range_make_the_whole(bench: Bench, opcode: Opcode, seed: int, cut: float) -> None:
+    """So tiles and threads may be cut anywhere."""
+    whole = cases.case(np.random.default_rng(seed), opcode, awkward=True)
+    record = whole.record
+    middle = record.lo + round(cut * (record.hi - record.lo))
+    _, expected = bench.run(whole, PLAIN)
+    for mode in (PLAIN, FAST):
+        _, first = bench.run(whole.part(record.lo, middle), mode)
+        second = Case(whole.part(middle, record.hi).record, whole.arrays, first)
+        _, both = bench.run(second, mode)
+        assert same_bits(both, expected), show(whole)
+
+
+@pytest.mark.parametrize("opcode", Opcode)
+def test_floats_are_stored_with_one_nan(bench: Bench, opcode: Opcode) -> None:
+    """Arithmetic results are; moves keep bits as they are."""
+    if opcode in (Opcode.COPY, Opcode.FILL, Opcode.SELECT, Opcode.GATHER, Opcode.SCATTER):
+        pytest.skip("moves bits")
+    canonical = {DType.F32: 0x7FC00000, DType.F16: 0x7E00, DType.BF16: 0x7FC0}
+    seen = 0
+    for seed in range(200):
+        case = cases.case(np.random.default_rng(seed), opcode, awkward=True)
+        dtype = case.record.dtype_out
+        if dtype not in canonical:
+            continue
+        _, found = bench.run(case)
+        nans = found.view(f"u{dtype.width}")[np.isnan(found.astype(np.float32))]
+        seen += nans.size
+        assert set(nans.tolist()) <= {canonical[dtype]}, show(case)
+    assert seen or opcode in (Opcode.ARGREDUCE, Opcode.TOPK, Opcode.POOL_INDEX)
