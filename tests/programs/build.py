@@ -61,6 +61,13 @@ def build_elf(name: str, folder: Path, *, scale: int = 1) -> Path:
     return _compile([*MIPS64_FLAGS, f"-DSCALE={scale}", f"{name}.c", "frame_mips64.c"], target)
 
 
+def build_loading(folder: Path, *, log2_size: int, way: str) -> Path:
+    """loading.c for 2^log2_size bytes; `way` is "oracle" or "tensor_map". Answers the ELF file in `folder`."""
+    target = folder / f"loading-{way}-{log2_size}.elf"
+    defines = [f"-DLOG2_SIZE={log2_size}", f"-DBY_TENSOR_MAP={int(way == 'tensor_map')}"]
+    return _compile([*MIPS64_FLAGS, *defines, "loading.c"], target)
+
+
 def build_host(name: str, folder: Path, *, scale: int = 1) -> Path:
     """`name`.c for this machine; answers the executable in `folder`."""
     target = folder / f"{name}-{scale}.host"
