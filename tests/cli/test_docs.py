@@ -1,0 +1,43 @@
+"""docs/operating.md speaks of commands and options that exist."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import click
+import pytest
+
+from opml_dispute import cli as cli_module
+
+TEXT = (Path(__file__).parents[2] / "docs" / "operating.md").read_text()
+COMMAND_LINES = [line.split("#")[0].split() for line in re.findall(r"^    opml-dispute (.+)$", TEXT, re.MULTILINE)]
+
+
+def find(words: list[str]) -> click.Command:
+    """The command that a line calls."""
+    command: click.Command | None = cli_module.cli.get_command(click.Context(cli_module.cli), words[0])
+    assert command is not None, words
+    if isinstance(command, click.Group):
+        command = command.commands[words[1]]
+    return command
+
+
+@pytest.mark.parametrize("words", COMMAND_LINES, ids=" ".join)
+def test_every_command_line_shown_exists(words: list[str]) -> None:
+    known = {option for parameter in find(words).params for option in (*parameter.opts, *parameter.secondary_opts)}
+    assert {word for word in words if word.startswith("--")} <= known
+
+
+def test_every_option_named_exists_somewhere() -> None:
+    known = {"--help", "--debug"}
+    for name in cli_module.COMMANDS:
+        command = cli_module.cli.get_command(click.Context(cli_module.cli), name)
+        for child in getattr(command, "commands", {"": command}).values():
+            known |= {option for parameter in child.params for option in (*parameter.opts, *parameter.secondary_opts)}
+    assert set(re.findall(r"`?(--[a-z][a-z-]+)", TEXT)) <= known
+
+
+def test_the_exit_codes_are_those_of_the_program() -> None:
+    codes = {int(code) for code in re.findall(r"^\| (\d+) \|", TEXT, re.MULTILINE)}
+    assert codes == {0, 1, 2, cli_module.EXIT_BUG, cli_module.EXIT_INTERRUPTED}
