@@ -165,6 +165,22 @@ contract PayoutTest is GameFixture {
         vm.assertEq(PROPOSER.balance, proposerBefore + INIT_BOND);
     }
 
+    /// @notice All that one paid comes back, not only the last bond.
+    function test_claimCredit_refundsEveryBond() public {
+        moveAs(CHALLENGER, 0, lie(1), true);
+        moveAs(CHALLENGER, 1, lie(2), true);
+        vm.assertEq(game.refundModeCredit(CHALLENGER), claimAt(1).bond + claimAt(2).bond);
+        skip(CLOCK);
+        resolveAll();
+        registry.setFinal(true);
+        registry.setProper(false);
+        uint256 before = CHALLENGER.balance;
+        game.claimCredit(CHALLENGER);
+        skip(WETH_DELAY);
+        game.claimCredit(CHALLENGER);
+        vm.assertEq(CHALLENGER.balance, before + claimAt(1).bond + claimAt(2).bond);
+    }
+
     /// @notice Who has nothing can announce it, but not take it.
     function test_claimCredit_ofNothing() public {
         challengerWins();
