@@ -27,53 +27,24 @@ from onnx import numpy_helper
 from onnx.backend.test.case.test_case import TestCase
 from onnx.backend.test.loader import load_model_tests
 
-from opml_dispute.chain.cases import guest_machine
 from opml_dispute.engine.inference import Inference
 from opml_dispute.model.compiler import compile_model
 from opml_dispute.model.opcodes import DType
 from opml_dispute.model.program import Program
 from opml_dispute.model.refusals import InputNotFixed, ModelError
-from opml_dispute.trace.split import SEGMENT_LOG2_SIZE
 
 Array = npt.NDArray[Any]
 Run = Callable[[Program, Mapping[str, Array]], dict[str, Array]]
 """Runs a program on inputs by name; gives its outputs by name."""
 
 
-class NodeDiffers(AssertionError):
-    """The VM and the native engine came to different states, or the VM took longer than was estimated."""
-
-
 def native(program: Program, inputs: Mapping[str, Array]) -> dict[str, Array]:
     """The native engine. Raises `RuntimeError` if the inference latched a status."""
-    return _finished(program, inputs).outputs()
+    return native_run(program, inputs).outputs()
 
 
-def in_vm(program: Program, inputs: Mapping[str, Array]) -> dict[str, Array]:
-    """
-    The native engine, with every node run in the VM as well: the guest must agree with each state root.
-
-    Raises `NodeDiffers` where it does not, or where a node takes more steps than its estimate, which a model's
-    step bound relies on.
-    """
-    inference = _finished(program, inputs)
-    for t, node in enumerate(program.nodes):
-        start, end = inference.state_root(t), inference.state_root(t + 1)
-        machine = guest_machine()
-        machine.set_local(2, start)
-        machine.set_local(3, end)
-        machine.add_subtree(start, SEGMENT_LOG2_SIZE, inference.blocks_at(t))
-        machine.run(4 * node.estimated_steps)
-        if not machine.exited or machine.exit_code != 0:
-            verdict = f"exits with {machine.exit_code}" if machine.exited else "does not end"
-            raise NodeDiffers(f"the VM {verdict} at node {t} ({node.kernel} of {node.op_type} {node.name!r})")
-        if machine.step > node.estimated_steps:
-            steps = f"{machine.step:,} steps; estimated {node.estimated_steps:,}"
-            raise NodeDiffers(f"node {t} ({node.kernel} of {node.op_type} {node.name!r}) takes {steps}")
-    return inference.outputs()
-
-
-def _finished(program: Program, inputs: Mapping[str, Array]) -> Inference:
+def native_run(program: Program, inputs: Mapping[str, Array]) -> Inference:
+    """The inference, at its end. Raises `RuntimeError` if it latched a status."""
     inference = Inference(program, dict(inputs))
     inference.run_to(program.node_count)
     if inference.status:
@@ -96,6 +67,8 @@ class Result:
     notes: tuple[str, ...] = ()
     """What the program says about itself."""
     nodes: int = field(default=0, compare=False)
+    kernels: tuple[tuple[str, str], ...] = field(default=(), compare=False)
+    """The kernels that each operator became."""
 
     def line(self) -> str:
         """The case's line in the committed table."""
@@ -162,7 +135,13 @@ def attempt(case: TestCase, run: Run = native) -> Result:
         reason = f"{type(error).__name__}: {str(error).strip()}"
         return Result(case.name, "failed", reason, tuple(sorted(fixed)), op_types)
     assert program is not None
-    return Result(case.name, "passed", "", tuple(sorted(fixed)), op_types, program.notes, program.node_count)
+    return Result(
+        case.name, "passed", "", tuple(sorted(fixed)), op_types, program.notes, program.node_count, _kernels(program)
+    )
+
+
+def _kernels(program: Program) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted({(node.op_type, node.kernel.split(".")[0]) for node in program.nodes}))
 
 
 def _named(model: onnx.ModelProto, inputs: Sequence[Any]) -> dict[str, Any]:

@@ -3,8 +3,7 @@ A conformance case's nodes in the VM.
 
 `InVm` runs a program natively and then every node of it in the guest, from the native state before it: the guest must
 reach the native state after it, within the node's estimate, which a model's step bound relies on. It is a `Run` for
-`backend.attempt`, and it keeps what it saw: how many steps each node took, and whether the case was too long to run
-whole.
+`backend.attempt`, and it keeps what it saw: how it went, and how many steps each node took.
 """
 
 from __future__ import annotations
@@ -47,8 +46,8 @@ class InVm:
 
     steps_limit: int = STEPS_LIMIT
     runs: list[NodeRun] = field(default_factory=list)
-    too_long: bool = False
-    """Whether the steps limit ended the VM's part before the last node."""
+    outcome: str = ""
+    """equal, differs, or "too long"; nothing as long as no program came to its end natively."""
 
     @property
     def steps(self) -> int:
@@ -62,10 +61,10 @@ class InVm:
         Raises `NodeDiffers` or `BoundExceeded` at the first node where the VM does not agree.
         """
         inference = native_run(program, inputs)
-        for t in range(program.node_count):
-            if not self._run_node(program, inference, t):
-                self.too_long = True
-                break
+        if self.outcome != "too long":
+            self.outcome = "differs"  # until the last node has shown otherwise
+            whole = all(self._run_node(program, inference, t) for t in range(program.node_count))
+            self.outcome = "equal" if whole else "too long"
         return inference.outputs()
 
     def _run_node(self, program: Program, inference: Inference, t: int) -> bool:
