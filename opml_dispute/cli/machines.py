@@ -6,7 +6,8 @@ Which run of the VM a `vm` command is about.
 
 - a program (ELF), with pre-images given as files and local data,
 - a state saved by `vm run --save` or `vm state --save` (or by the OP Stack's `cannon`), maybe gzip'd,
-- or, with --node, the guest on one node of an inference: exactly the run that a dispute about that node examines.
+- with --node, the guest on one node of an inference: exactly the run that a dispute about that node examines,
+- or, with --game, the honest run that a claim of a game on chain is about; the claim then has a step and a value.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import gzip
 import hashlib
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -26,14 +27,18 @@ import click
 
 from opml_dispute.actors.liars import Fault
 from opml_dispute.chain.cases import guest_machine
+from opml_dispute.chain.games import parse_address
 from opml_dispute.chain.models import parse_dims, read_model
 from opml_dispute.cli.inputs import input_options, read_inputs
+from opml_dispute.cli.options import ChainOptions, ModelOptions, chain_options
+from opml_dispute.cli.session import open_case_of, open_system
 from opml_dispute.engine.hashing import keccak256
 from opml_dispute.engine.inference import Inference
 from opml_dispute.engine.vm import Machine, local_key
 from opml_dispute.errors import OpmlError
 from opml_dispute.fpvm.statefile import load_state
 from opml_dispute.fpvm.vectors import BASE_VERSION, ML_VERSION
+from opml_dispute.game.rules import local_data, outputs_of
 from opml_dispute.models import DIGITS
 from opml_dispute.trace.split import SEGMENT_LOG2_SIZE
 from opml_dispute.trace.vm import VmFault, VmTrace
@@ -62,6 +67,16 @@ class NoSuchStep(OpmlError):
     """A step that the run does not have."""
 
 
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """What a claim on chain says about a run."""
+
+    index: int
+    step: int
+    """The state it is about, by the number of steps; of a program that exits before, its last."""
+    state_hash: bytes
+
+
 @dataclass(frozen=True)
 class Source:
     """One run of the VM."""
@@ -72,6 +87,7 @@ class Source:
     preimages: dict[bytes, bytes] = field(default_factory=dict)
     """key -> data, of all that the machine was given."""
     fault: VmFault | None = None
+    claimed: Claimed | None = None
 
     @cached_property
     def trace(self) -> VmTrace[Machine]:
@@ -116,33 +132,49 @@ class VmRun:
     sample: int | None
     disputed: str | None
     fault: str | None
+    game: str | None
+    claim: int | None
+    input_image: Path | None
+    chain: ChainOptions
 
     def open(self) -> Source:
         """The source that the options describe. Raises `BadSource`, and what reading its files raises."""
-        if (self.file is None) == (self.node is None):
+        given = {"a program": self.file, "--node": self.node, "--game": self.game}
+        named = [name for name, value in given.items() if value is not None]
+        if len(named) != 1:
             raise BadSource(
-                "no program was named" if self.file is None else "both a program and --node were given",
-                hint="give an ELF file or a saved state, or --node I (with --model, and --input or --sample)",
+                f"both {' and '.join(named)} were given" if named else "no program was named",
+                hint="give an ELF file or a saved state; or --node I, --model and --input; or --game and --claim",
             )
+        if self.game is not None:
+            return self._game_source(self.game)
         return self._node_source() if self.node is not None else self.open_file(self.file)  # type: ignore[arg-type]
 
     def open_file(self, path: Path) -> Source:
         """A program, or a saved state."""
-        node_options = {
-            "--model": self.model,
-            "--dim": self.dims,
-            "--input": self.inputs,
-            "--sample": self.sample,
-            "--disputed-root": self.disputed,
-            "--fault": self.fault,
-        }
-        for name, value in node_options.items():
-            if value not in (None, ()):
-                raise BadSource(f"{name} was given, but belongs to --node", hint="give --node I instead of a file")
+        self._expect_none(
+            "--node or --game",
+            {
+                "--model": self.model,
+                "--dim": self.dims,
+                "--input": self.inputs,
+                "--sample": self.sample,
+                "--disputed-root": self.disputed,
+                "--fault": self.fault,
+                "--claim": self.claim,
+                "--input-image": self.input_image,
+            },
+        )
         data = _read(path)
         source = Source(str(path), self._machine(path, data))
         self._give_preimages(source)
         return source
+
+    @staticmethod
+    def _expect_none(owner: str, options: Mapping[str, object]) -> None:
+        for name, value in options.items():
+            if value not in (None, ()):
+                raise BadSource(f"{name} was given, but belongs to {owner}", hint=f"leave {name} out, or give {owner}")
 
     def _machine(self, path: Path, data: bytes) -> Machine:
         if data.startswith(_ELF_MAGIC):
@@ -170,8 +202,8 @@ class VmRun:
 
     def _node_source(self) -> Source:
         assert self.node is not None
-        if self.preimages or self.locals:
-            raise BadSource("--preimage and --local belong to a program", hint="the guest's data follow from --node")
+        self._expect_none("a program", {"--preimage": self.preimages, "--local": self.locals})
+        self._expect_none("--game", {"--claim": self.claim, "--input-image": self.input_image})
         model = self.model or DIGITS
         program = read_model(model, parse_dims(self.dims))
         if not 0 <= self.node < program.node_count:
@@ -188,6 +220,39 @@ class VmRun:
             source.machine.add_preimage(key, data)
         source.machine.add_subtree(start, SEGMENT_LOG2_SIZE, inference.blocks_at(self.node))
         return source
+
+    def _game_source(self, address: str) -> Source:
+        self._expect_none("a program", {"--preimage": self.preimages, "--local": self.locals})
+        of_node = {"--input": self.inputs, "--sample": self.sample, "--disputed-root": self.disputed}
+        self._expect_none("--node", of_node | {"--fault": self.fault})
+        system = open_system(self.chain)
+        game = system.games.read(parse_address(address, "the address of a game"))
+        below = [claim for claim in game.claims if claim.position.depth > game.depths.split]
+        if self.claim is None and not below:
+            raise BadSource(
+                f"the game has {len(game.claims)} claims, none of them about the VM yet",
+                hint="look at a node of the model with --node",
+            )
+        claim = below[-1] if self.claim is None else game.claim(self.claim)
+        if claim.position.depth <= game.depths.split:
+            raise BadSource(
+                f"claim {claim.index} is about a state root, not about the VM: "
+                f"its depth is {claim.position.depth}, and the VM begins below {game.depths.split}",
+                hint="look at a node of the model with --node",
+            )
+        outputs = outputs_of(game, claim.index)
+        case = open_case_of(system, game.request_id, ModelOptions(self.model, self.dims, self.input_image))
+        trace = case.trace().vm_trace(game, outputs)
+        position = claim.position.within_subtree(game.depths.execution_root)
+        step = trace.machine_at(position.trace_index(game.depths.execution) + 1).step
+        machine = trace.machine_at(0)
+        assert isinstance(machine, Machine)
+        return Source(
+            f"node {outputs.node_index(game)} in game {game.address}",
+            machine,
+            {local_key(ident): data for ident, data in local_data(game, outputs).items()},
+            claimed=Claimed(claim.index, step, bytes(claim.value)),
+        )
 
     def _vm_fault(self) -> VmFault | None:
         if self.fault is None:
@@ -221,6 +286,12 @@ def run_options(*, files: str = "one") -> Callable[[F], F]:
             "--disputed-root", "disputed", metavar="HASH", help="--node: the claim to check. Default: the right one."
         )
         @click.option("--fault", metavar="I:STEP:PLACE.BIT", help="--node: a liar's run, one bit flipped at a step.")
+        @click.option("--game", metavar="ADDRESS", help="Instead of a file: the run that a claim of a game is about.")
+        @click.option("--claim", type=int, metavar="N", help="--game: the claim. Default: the newest about the VM.")
+        @click.option(
+            "--input-image", type=_path(), metavar="FILE", help="--game: the input, if given by its root only."
+        )
+        @chain_options
         @functools.wraps(command)
         def wrapped(
             *args: Any,
@@ -234,10 +305,30 @@ def run_options(*, files: str = "one") -> Callable[[F], F]:
             sample: int | None,
             disputed: str | None,
             fault: str | None,
+            game: str | None,
+            claim: int | None,
+            input_image: Path | None,
+            chain: ChainOptions,
             file: Path | None = None,
             **kwargs: Any,
         ) -> Any:
-            run = VmRun(file, ml, preimages, locals_, node, model, dims, inputs, sample, disputed, fault)
+            run = VmRun(
+                file=file,
+                ml=ml,
+                preimages=preimages,
+                locals=locals_,
+                node=node,
+                model=model,
+                dims=dims,
+                inputs=inputs,
+                sample=sample,
+                disputed=disputed,
+                fault=fault,
+                game=game,
+                claim=claim,
+                input_image=input_image,
+                chain=chain,
+            )
             return command(*args, run=run, **kwargs)
 
         if files == "two":

@@ -23,7 +23,7 @@ import click
 from rich.text import Text
 
 from opml_dispute.cli.machines import BadSource, NoSuchStep, Source, VmRun, run_options
-from opml_dispute.cli.options import ChainOptions, chain_options, json_option
+from opml_dispute.cli.options import ChainOptions, json_option
 from opml_dispute.cli.output import Output, gas
 from opml_dispute.engine.vm import Machine, Stop, StopKind, VmError
 from opml_dispute.errors import OpmlError
@@ -132,16 +132,21 @@ def _run_showing(machine: Machine, max_steps: int | None, output: Output) -> Sto
 
 @vm.command()
 @run_options()
-@click.option("--from", "first", type=click.IntRange(min=0), default=0, show_default=True, help="The first state.")
+@click.option(
+    "--from", "first", type=click.IntRange(min=0), help="The first state. --game: a little before the claim's."
+)
 @click.option("--to", "last", type=click.IntRange(min=0), help=f"The last state. Default: {_TRACE_STEPS} steps on.")
 @json_option
-def trace(run: VmRun, first: int, last: int | None, output: Output) -> None:
+def trace(run: VmRun, first: int | None, last: int | None, output: Output) -> None:
     """
     Show each step from one state to another: its instruction, and what it changed.
 
     Example: opml-dispute vm trace --node 3 --sample 7 --from 1200 --to 1210
     """
     source = run.open()
+    if first is None:
+        claimed = source.claimed
+        first = source.machine.step if claimed is None else max(0, claimed.step - _TRACE_STEPS // 2)
     if last is not None and last < first:
         raise NoSuchStep(f"--to {last} lies before --from {first}", hint="give the smaller one to --from")
     if source.fault is not None:
@@ -189,11 +194,11 @@ def _show_step(machine: Machine, output: Output) -> None:
 
 @vm.command()
 @run_options()
-@click.option("--step", type=click.IntRange(min=0), default=0, show_default=True, metavar="K", help="Which state.")
+@click.option("--step", type=click.IntRange(min=0), metavar="K", help="Which state. Default: 0; --game: the claim's.")
 @click.option("--memory", metavar="ADDRESS:BYTES", multiple=True, help="Also show memory; may be repeated.")
 @click.option("--save", type=click.Path(path_type=Path), metavar="FILE", help="Write the state there (.gz packs it).")
 @json_option
-def state(run: VmRun, step: int, memory: tuple[str, ...], save: Path | None, output: Output) -> None:
+def state(run: VmRun, step: int | None, memory: tuple[str, ...], save: Path | None, output: Output) -> None:
     """
     Show a state: hash, witness, threads, registers and the instruction that comes next.
 
@@ -201,9 +206,11 @@ def state(run: VmRun, step: int, memory: tuple[str, ...], save: Path | None, out
     """
     source = run.open()
     ranges = [_memory_range(text) for text in memory]
-    machine = source.at(step)
+    first = source.machine.step if source.claimed is None else source.claimed.step
+    machine = source.at(first if step is None else step)
     state_hash, witness = machine.state_hash(), machine.witness()
     lines = [f"step {machine.step:,} of {source.name}", f"state hash  0x{state_hash.hex()}"]
+    lines += _claim_lines(source, machine.step, state_hash)
     lines += [f"status      {Status(state_hash[0]).name.lower()}", f"witness     0x{witness.hex()}"]
     lines += [f"{name:<20} {_value(value)}" for name, value in _scalar_facts(machine).items()]
     threads = _threads(machine)
@@ -221,6 +228,7 @@ def state(run: VmRun, step: int, memory: tuple[str, ...], save: Path | None, out
         state_hash=state_hash,
         witness=witness,
         version="ml" if machine.ml else "base",
+        claim=_claim_fact(source, machine.step, state_hash),
         **_scalar_facts(machine),
         threads=[_thread_fact(where, thread) for where, thread in threads],
         next=following,
@@ -233,24 +241,30 @@ def state(run: VmRun, step: int, memory: tuple[str, ...], save: Path | None, out
 
 @vm.command()
 @run_options()
-@click.option("--step", type=click.IntRange(min=0), required=True, metavar="K", help="The state before the step.")
+@click.option(
+    "--step", type=click.IntRange(min=0), metavar="K", help="The state before it. --game: before the claim's."
+)
 @click.option("--compact", is_flag=True, help="Leave the roots of zero subtrees out of the proof.")
 @click.option("--verify-onchain", is_flag=True, help="Let the contract make the step, and compare.")
-@chain_options
+@click.option("--on-node", is_flag=True, help="--verify-onchain: ask the deployed contract (--rpc-url, --deployment).")
 @json_option
-def prove(run: VmRun, step: int, compact: bool, verify_onchain: bool, chain: ChainOptions, output: Output) -> None:
+def prove(run: VmRun, step: int | None, compact: bool, verify_onchain: bool, on_node: bool, output: Output) -> None:
     """
     Show the witness of a step; with --verify-onchain, what the contract makes of it.
 
-    The contract runs in this process (package pyrevm), or with --rpc-url on that node, in a call that changes
-    nothing. Example: opml-dispute vm prove --node 3 --sample 7 --step 1200 --compact --verify-onchain
+    The contract runs in this process (package pyrevm), or with --on-node on a chain, in a call that changes nothing.
+    Example: opml-dispute vm prove --node 3 --sample 7 --step 1200 --compact --verify-onchain
     """
     source = run.open()
+    if step is None:
+        if source.claimed is None:
+            raise NoSuchStep("no step was named", hint="give --step K")
+        step = max(0, source.claimed.step - 1)
     machine = source.at(step)
     witness = machine.step_witness(compact=compact)
     parts = Proof.decode(witness.proof, ml=machine.ml)
     encoding = "compact" if compact else "full"
-    lines = [f"step {step:,} of {source.name}"]
+    lines = [f"step {step:,} of {source.name}", *_claim_lines(source, step + 1, witness.post_hash)]
     following = _next_instruction(machine)
     if following is not None:
         lines.append(f"instruction  {following}")
@@ -275,12 +289,12 @@ def prove(run: VmRun, step: int, compact: bool, verify_onchain: bool, chain: Cha
         preimage=None if read is None else {"key": read.key, "offset": read.offset},
     )
     if verify_onchain:
-        _verify(source, witness, machine.ml, chain, output)
+        _verify(source, witness, machine.ml, run.chain if on_node else None, output)
 
 
-def _verify(source: Source, witness: StepWitness, ml: bool, chain: ChainOptions, output: Output) -> None:
+def _verify(source: Source, witness: StepWitness, ml: bool, chain: ChainOptions | None, output: Output) -> None:
     """The contract's own word; raises `ContractDisagrees` if it is not the engine's."""
-    if chain.rpc_url or chain.deployment:
+    if chain is not None:
         answer, facts, where = _ask_node(witness, ml, chain)
     else:
         answer, facts, where = _ask_here(source, witness, ml)
@@ -323,11 +337,11 @@ def _ask_node(witness: StepWitness, ml: bool, chain: ChainOptions) -> tuple[byte
     from opml_dispute.cli.session import open_system
 
     if not ml:
-        raise CannotVerify("the deployed contract runs ML states, this is a base state", hint="leave --rpc-url out")
+        raise CannotVerify("the deployed contract runs ML states, this is a base state", hint="leave --on-node out")
     if witness.preimage is not None:
         raise CannotVerify(
             f"the step reads pre-image 0x{witness.preimage.key.hex()}, which the deployed oracle has from a game only",
-            hint="leave --rpc-url out, to let the contract run in this process",
+            hint="leave --on-node out, to let the contract run in this process",
         )
     system = open_system(chain)
     fpvm = FPVM(system.deployment.addresses["vm"])
@@ -374,9 +388,9 @@ def diff(run: VmRun, paths: Sequence[Path], steps: tuple[int, ...], show_all: bo
 def _two_states(run: VmRun, paths: Sequence[Path], steps: tuple[int, ...]) -> tuple[Machine, Machine]:
     if len(paths) > 2:
         raise BadSource(f"{len(paths)} files were given", hint="give one or two")
+    if paths and (run.node is not None or run.game is not None):
+        raise BadSource("both a file and --node or --game were given", hint="give one of them")
     if len(paths) == 2:
-        if run.node is not None:
-            raise BadSource("both files and --node were given", hint="give one of them")
         if len(steps) not in {0, 1, 2}:
             raise BadSource(
                 f"--step was given {len(steps)} times", hint="give it once for both files, or once for each"
@@ -386,7 +400,7 @@ def _two_states(run: VmRun, paths: Sequence[Path], steps: tuple[int, ...]) -> tu
         if not wanted:
             return sources[0].machine, sources[1].machine
         return sources[0].at(wanted[0]), sources[1].at(wanted[1])
-    source = run.open_file(paths[0]) if paths and run.node is None else _only_node(run, paths)
+    source = run.open_file(paths[0]) if paths else run.open()
     if source.fault is not None and len(steps) == 1:
         honest = Source(source.name, source.machine, source.preimages)
         return honest.at(steps[0]), source.at(steps[0])
@@ -398,10 +412,21 @@ def _two_states(run: VmRun, paths: Sequence[Path], steps: tuple[int, ...]) -> tu
     return source.at(steps[0]), source.at(steps[1])
 
 
-def _only_node(run: VmRun, paths: Sequence[Path]) -> Source:
-    if paths:
-        raise BadSource("both a file and --node were given", hint="give one of them")
-    return run.open()
+def _claim_lines(source: Source, step: int, state_hash: bytes) -> list[str]:
+    """What the claim says to the state, if it is about that state."""
+    claimed = source.claimed
+    if claimed is None or claimed.step != step:
+        return []
+    verdict = "right" if claimed.state_hash == state_hash else "WRONG"
+    return [f"claim {claimed.index:<6}0x{claimed.state_hash.hex()}: {verdict}"]
+
+
+def _claim_fact(source: Source, step: int, state_hash: bytes) -> dict[str, Any] | None:
+    claimed = source.claimed
+    if claimed is None or claimed.step != step:
+        return None
+    right = claimed.state_hash == state_hash
+    return {"index": claimed.index, "state_hash": claimed.state_hash, "right": right}
 
 
 def _as_fact(difference: Difference) -> dict[str, Any]:

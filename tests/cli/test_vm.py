@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -101,10 +102,9 @@ def test_contract_reads_the_preimage_of_a_step(cli: Cli) -> None:
 
 def test_contract_on_a_chain_makes_the_step(cli: Cli, on_chain: Chain) -> None:
     """The deployed contract is asked in a call that changes nothing."""
-    url = on_chain.anvil.url
-    result = cli("vm", "prove", *NODE, "--step", 20, "--verify-onchain", "--rpc-url", url, "--json")
+    result = cli("vm", "prove", *NODE, "--step", 20, "--verify-onchain", "--on-node", "--json")
     assert str(on_chain.deployment.chain_id) in result.object_with("contract_agrees")["where"]
-    base = cli("vm", "prove", guest_path(), "--base", "--step", 1, "--verify-onchain", "--rpc-url", url)
+    base = cli("vm", "prove", guest_path(), "--base", "--step", 1, "--verify-onchain", "--on-node")
     assert_refused(base, "base state")
 
 
@@ -168,3 +168,32 @@ def test_a_program_that_stops_says_why(cli: Cli, tmp_path: Path) -> None:
     elf = build_elf("float", tmp_path)
     assert_refused(cli("vm", "run", elf, "--base"), "there is no such instruction")
     assert_refused(cli("vm", "run", guest_path()), "a pre-image that was not given is read")
+
+
+def test_a_disputed_step_is_looked_at(cli: Cli, on_chain: Chain, key: Callable[[str], str]) -> None:
+    """A liar and a challenger play down to one step; whoever comes along finds the lie, the instruction, the proof."""
+    sides = [("--key-file", key("proposer"), "--fault", "seed=2"), ("--key-file", key("challenger"))]
+    request = cli("request", "--sample", 7, "--reader", "--key-file", key("requester"), "--json")
+    request_id = request.object_with("request_id")["request_id"]
+    game = cli("propose", request_id, *sides[0], "--json").objects[-1]["game"]
+    early = cli("vm", "state", "--game", game)
+    assert_refused(early, "none of them about the VM yet")
+    cli("challenge", game, *sides[1])
+    for turn in range(60):
+        answer = cli("respond", game, *sides[turn % 2], "--json")
+        if "step" in [item.get("did") for item in answer.objects]:
+            break
+    claims = [item for item in cli("show", game, "--json").objects if "position" in item]
+    deepest = claims[-1]["claim"]
+    wrong = cli("vm", "state", "--game", game, "--claim", deepest, "--json").object_with("state_hash")
+    assert wrong["claim"]["index"] == deepest
+    assert wrong["claim"]["right"] is False, "the last claim is the liar's"
+    right = cli("vm", "state", "--game", game, "--claim", deepest - 1, "--json").object_with("state_hash")
+    assert right["claim"]["right"] is True
+    proof = cli("vm", "prove", "--game", game, "--verify-onchain", "--json")
+    assert proof.object_with("proof")["post_hash"] == wrong["state_hash"]
+    assert proof.object_with("contract_agrees")["contract_agrees"]
+    steps = cli("vm", "trace", "--game", game, "--json").objects
+    assert wrong["step"] - 1 in [step["step"] for step in steps]
+    assert_refused(cli("vm", "state", "--game", game, "--claim", 0), "claim 0")
+    assert_refused(cli("vm", "state", "--game", game, "--sample", 7), "--sample")
