@@ -283,7 +283,7 @@ class Importer:
         if entry is None:
             since = versions(domain, node.op_type)
             reason = f"expected opset {since[0]} or newer" if since else REASONS.get(node.op_type, "no lowering for it")
-            raise UnsupportedOp(node.op_type, full_name, version, reason)
+            raise UnsupportedOp(node.op_type, full_name, version, reason, hint=HINTS.get(node.op_type))
         outer, self.builder.origin = self.builder.origin, Origin(node.op_type, full_name)
         try:
             attributes = {a.name: self._attribute(a, scope, opsets) for a in map(self._bound, node.attribute) if a}
@@ -413,6 +413,11 @@ REASONS = {
     "ImageDecoder": "file formats have no lowering; decode the image before",
 }
 """Why operators that will never have a lowering have none."""
+HINTS = {
+    **dict.fromkeys(_RANDOM, "make it an input of the model"),
+    "ZipMap": "export the classifier with options={'zipmap': False}",
+}
+"""What to do instead."""
 
 
 def _needed(nodes: Sequence[onnx.NodeProto], outputs: set[str]) -> set[int]:
