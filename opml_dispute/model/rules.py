@@ -8,6 +8,7 @@ What the segment itself demands of a record from strangers is checked again wher
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -55,12 +56,10 @@ class View:
 
     def holder(self, offset: int) -> int:
         """The offset of the block that contains byte `offset`. Raises `BrokenRule` if none does."""
-        for start, log2_size, _ in reversed(self.places):
-            if start <= offset:
-                if offset < start + (1 << log2_size):
-                    return start
-                break
-        raise BrokenRule(f"byte {offset:#x} lies in no block")
+        at = bisect_right(self.places, offset, key=lambda place: place[0]) - 1
+        if at < 0 or offset >= self.places[at][0] + (1 << self.places[at][1]):
+            raise BrokenRule(f"byte {offset:#x} lies in no block")
+        return self.places[at][0]
 
 
 @dataclass(frozen=True)

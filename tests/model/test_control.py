@@ -1,0 +1,202 @@
+"""Control flow, sequences and functions are gone when a program runs, and the answer is ONNX Runtime's."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from opml_dispute.engine.inference import Inference
+from opml_dispute.model.compiler import compile_model
+from opml_dispute.model.program import Program
+from opml_dispute.model.tensor import Array
+
+X = np.arange(6, dtype=np.float32).reshape(2, 3) - 2
+
+
+def parsed(text: str, opset: int = 18) -> onnx.ModelProto:
+    """A model in ONNX's own textual syntax."""
+    head = f'<ir_version: 9, opset_import: ["" : {opset}, "local" : 1]>\n'
+    return onnx.parser.parse_model(head + textwrap.dedent(text))
+
+
+def assert_as_onnx_runtime(model: onnx.ModelProto, inputs: Mapping[str, Array]) -> Program:
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    expected = session.run(None, dict(inputs))
+    program = compile_model(model)
+    got = Inference(program, dict(inputs)).outputs()
+    for spec, want in zip(program.outputs, expected, strict=True):
+        np.testing.assert_allclose(got[spec.name], want, rtol=1e-5)
+        assert got[spec.name].dtype == want.dtype
+    return program
+
+
+def kernels(program: Program) -> list[str]:
+    return [node.kernel for node in program.nodes]
+
+
+@pytest.mark.parametrize("condition", [True, False])
+def test_a_branch_on_an_unknown_condition_is_a_choice(condition: bool) -> None:
+    """Both branches see the tensors around them."""
+    model = parsed("""
+        agraph (float[2,3] x, bool c) => (float[2,3] y) {
+            d = Add(x, x)
+            y = If (c) <
+                then_branch = yes () => (float[2,3] a) { a = Relu(d) },
+                else_branch = no () => (float[2,3] b) { b = Neg(x) }
+            >
+        }""")
+    program = assert_as_onnx_runtime(model, {"x": X, "c": np.array(condition)})
+    assert "SELECT" in kernels(program)
+
+
+def test_a_branch_on_a_known_condition_leaves_nothing_behind() -> None:
+    """The condition is shape arithmetic; only the branch that is taken is lowered."""
+    model = parsed("""
+        agraph (float[2,3] x) => (float[2,3] y) {
+            rank = Size(x)
+            six = Constant <value = int64 {6}> ()
+            c = Equal(rank, six)
+            y = If (c) <
+                then_branch = yes () => (float[2,3] a) { a = Relu(x) },
+                else_branch = no () => (int64[2,N] b) { b = NonZero(x) }
+            >
+        }""")
+    assert kernels(compile_model(model)) == ["UNARY.RELU"]
+
+
+def test_a_loop_is_written_out() -> None:
+    """Carried values, values of the scope around it, and the stacked results of every iteration."""
+    model = parsed("""
+        agraph (float[2,3] x) => (float[2,3] last, float[T,2,3] each) {
+            trips = Constant <value = int64 {4}> ()
+            going = Constant <value = bool {1}> ()
+            last, each = Loop (trips, going, x) <
+                body = step (int64 i, bool c, float[2,3] s) => (bool c2, float[2,3] t, float[2,3] u) {
+                c2 = Identity(c)
+                f = Cast <to = 1> (i)
+                t = Add(s, f)
+                u = Mul(t, x)
+            }>
+        }""")
+    assert_as_onnx_runtime(model, {"x": X})
+
+
+def test_a_loop_ends_when_its_own_condition_says_so() -> None:
+    model = parsed("""
+        agraph (float[2,3] x) => (float[2,3] last) {
+            trips = Constant <value = int64 {100}> ()
+            going = Constant <value = bool {1}> ()
+            last = Loop (trips, going, x) <body = step (int64 i, bool c, float[2,3] s) => (bool c2, float[2,3] t) {
+                three = Constant <value = int64 {3}> ()
+                c2 = Less(i, three)
+                t = Add(s, s)
+            }>
+        }""")
+    assert kernels(assert_as_onnx_runtime(model, {"x": X})).count("BINARY.ADD") == 4
+
+
+def test_a_scan_walks_slices_forwards_and_backwards() -> None:
+    model = parsed("""
+        agraph (float[3] start, float[4,3] x, float[3,4] z) => (float[3] last, float[T,3] up, float[3,T] down) {
+            last, up, down = Scan <
+                num_scan_inputs = 2, scan_input_axes = [0, 1], scan_input_directions = [0, 1],
+                scan_output_axes = [0, 1], scan_output_directions = [0, 1],
+                body = step (float[3] s, float[3] a, float[3] b) => (float[3] t, float[3] u, float[3] v) {
+                    t = Add(s, a)
+                    u = Mul(t, b)
+                    v = Sub(a, b)
+                }
+            > (start, x, z)
+        }""")
+    rng = np.random.default_rng(3)
+    arrays = {
+        name: rng.normal(size=shape).astype(np.float32) for name, shape in (("start", 3), ("x", (4, 3)), ("z", (3, 4)))
+    }
+    assert_as_onnx_runtime(model, arrays)
+
+
+def test_sequences_never_reach_the_program() -> None:
+    """Made, cut up, changed, counted and joined while compiling."""
+    model = parsed("""
+        agraph (float[2,3] x, float[2,3] z) => (float[A,B] joined, float[C,2,3] stacked, int64 count, float[1,3] row) {
+            one = Constant <value = int64 {1}> ()
+            last = Constant <value = int64 {-1}> ()
+            s = SequenceConstruct(x, z)
+            y = SequenceAt(s, last)
+            t = SequenceInsert(s, y, one)
+            u = SequenceErase(t, last)
+            v = SequenceInsert(u, x)
+            joined = ConcatFromSequence <axis = 1> (v)
+            stacked = ConcatFromSequence <axis = 0, new_axis = 1> (v)
+            count = SequenceLength(v)
+            rows = SplitToSequence <axis = 0> (x, one)
+            row = SequenceAt(rows, one)
+        }""")
+    program = assert_as_onnx_runtime(model, {"x": X, "z": X * 3})
+    assert set(kernels(program)) <= {"COPY", "FILL"}
+
+
+def test_splitting_without_sizes_takes_single_slices() -> None:
+    model = parsed("""
+        agraph (float[2,3] x) => (float[2] column, float[1,3] row) {
+            one = Constant <value = int64 {1}> ()
+            columns = SplitToSequence <axis = 1, keepdims = 0> (x)
+            column = SequenceAt(columns, one)
+            rows = SplitToSequence (x)
+            row = SequenceAt(rows, one)
+        }""")
+    assert_as_onnx_runtime(model, {"x": X})
+
+
+def test_a_map_over_a_sequence_calls_its_body_for_each_element() -> None:
+    """ONNX Runtime expands this operator itself, from the function that comes with ONNX."""
+    model = parsed("""
+        agraph (float[2,3] x, float[2,3] z) => (float[2,6] y) {
+            s = SequenceConstruct(x, z)
+            t = SequenceMap (s, x) <body = step (float[2,3] a, float[2,3] b) => (float[2,3] c) { c = Add(a, b) }>
+            y = ConcatFromSequence <axis = 1> (t)
+        }""")
+    program = compile_model(model)
+    (got,) = Inference(program, {"x": X, "z": X * 3}).outputs().values()
+    assert np.array_equal(got, np.concatenate([X + X, X * 3 + X], axis=1))
+
+
+def test_functions_of_the_model_are_walked_in_place() -> None:
+    """With their own names, attributes handed on, and functions inside functions."""
+    model = parsed("""
+        agraph (float[2,3] x) => (float[2,3] y) {
+            x2 = local.twice <factor = 3.0> (x)
+            y = local.softened (x2)
+        }
+        <domain: "local", opset_import: ["" : 18]>
+        twice <factor> (a) => (c) {
+            k = Constant <value_float: float = @factor> ()
+            c = Mul(a, k)
+        }
+        <domain: "local", opset_import: ["" : 18, "local" : 1]>
+        softened (a) => (c) {
+            b = local.twice <factor = 0.5> (a)
+            c = Softmax <axis = 1> (b)
+        }""")
+    program = assert_as_onnx_runtime(model, {"x": X})
+    assert any("/" in node.name for node in program.nodes), "a node within a function says where"
+
+
+def test_an_optional_without_an_element_is_known_to_be_empty() -> None:
+    model = parsed("""
+        agraph (float[2,3] x) => (float[2,3] y) {
+            o = Optional (x)
+            has = OptionalHasElement (o)
+            y = If (has) <
+                then_branch = yes () => (float[2,3] a) { a = OptionalGetElement(o) },
+                else_branch = no () => (float[2,3] b) { b = Neg(x) }
+            >
+        }""")
+    program = compile_model(model)
+    (got,) = Inference(program, {"x": X}).outputs().values()
+    assert np.array_equal(got, X)
