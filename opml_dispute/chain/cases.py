@@ -68,13 +68,19 @@ class VmRun:
     """Whether the VM found the native run's state after it."""
 
 
-def run_node_in_vm(inference: Inference, node_index: int) -> VmRun:
-    """Let the guest run one node to its end. Raises what the machine raises."""
+def node_start(inference: Inference, node_index: int) -> Machine:
+    """The VM, about to run one node from the native run's state before it."""
     start = inference.state_root(node_index)
     machine = guest_machine()
     machine.set_local(2, start)
     machine.set_local(3, inference.state_root(node_index + 1))
     machine.add_subtree(start, SEGMENT_LOG2_SIZE, inference.blocks_at(node_index))
+    return machine
+
+
+def run_node_in_vm(inference: Inference, node_index: int) -> VmRun:
+    """Let the guest run one node to its end. Raises what the machine raises."""
+    machine = node_start(inference, node_index)
     while not machine.exited:
         machine.run(1 << 40)
     return VmRun(machine.step, machine.exit_code == 0)
@@ -103,6 +109,12 @@ class Case:
     def liar(self) -> Liar:
         """One who could lie about it."""
         return Liar(self.program, self.image, self.inference, guest_machine())
+
+    def node_machine(self, node_index: int, steps: int) -> Machine:
+        """The VM after so many instructions of a node's honest run."""
+        machine = node_start(self.inference, node_index)
+        machine.run(steps)
+        return machine
 
     @property
     def final_root(self) -> StateRoot:

@@ -13,12 +13,19 @@ from opml_dispute.demo.stage import Stage
 from opml_dispute.demo.stories import Teller, result_facts
 from opml_dispute.demo.view import LiveView, PlainView
 
+SAMPLES = 360
+"""Held-out digits that come with the package."""
+
 
 @click.command()
 @click.option(
-    "--sample", type=click.IntRange(0, 359), default=7, show_default=True, help="Which held-out digit to read."
+    "--sample",
+    type=click.IntRange(0, SAMPLES - 1),
+    default=7,
+    show_default=True,
+    help="Which held-out digit to read; the second story reads the next one.",
 )
-@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Which bit flips.")
+@click.option("--seed", type=click.IntRange(0), default=2, show_default=True, help="Which bit flips.")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="The local chain's port. Default: a free one.")
 @click.option("--plain", is_flag=True, help="Sentences instead of the live picture.")
 @click.option(
@@ -41,7 +48,7 @@ def demo(sample: int, seed: int, port: int, plain: bool, pace: float | None, out
     with Stage.open(port=port) as stage, view:
         teller = Teller(stage, view, seed=seed, pace_s=(0.1 if live else 0.0) if pace is None else pace)
         results.append(teller.lying_proposer(sample))
-        results.append(teller.lying_challenger(sample))
+        results.append(teller.lying_challenger((sample + 1) % SAMPLES))
     output.say(f"Both stories took {time.perf_counter() - started:.1f} s, the chain and all contracts included.")
     for result in results:
         output.fact(**result_facts(result))
