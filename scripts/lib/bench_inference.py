@@ -38,16 +38,18 @@ def commitment() -> list[Row]:
     """S_n on top of the inference, and the root of 100 MB of weights."""
     name, model = _light("light_resnet50")
     program = compile_model(model)
+    program.model_root  # noqa: B018 - known once per model, before anyone asks for an inference
     inputs = _inputs(model)
-    inference = Inference(program, inputs)
-    inference.state_root(program.node_count)  # weights are hashed once, when the model is loaded
-    rerun = _best(lambda: _run_again(inference))
-    committed = _best(lambda: inference.state_root(program.node_count))
+    ran, committed = float("inf"), float("inf")
+    for _ in range(3):
+        inference = Inference(program, inputs)  # a fresh one each time: a root is computed once and then kept
+        ran = min(ran, _seconds(lambda run=inference: run.run_to(program.node_count)))
+        committed = min(committed, _seconds(lambda run=inference: run.state_root(program.node_count)))
     weights = np.random.default_rng(0).standard_normal(MODEL_BYTES // 4, dtype=np.float32)
     rooted = _best(lambda: merkle_root(weights, 38, 4), repeat=3)
     return [
-        {"what": f"{name}: S_n beside inference", "inference_s": rerun, "commitment_s": committed,
-         "percent": 100 * committed / rerun},
+        {"what": f"{name}: S_n beside inference", "inference_s": ran, "commitment_s": committed,
+         "percent": 100 * committed / ran},
         {"what": "root of 100 MB of weights", "seconds": rooted},
     ]  # fmt: skip
 
@@ -62,6 +64,7 @@ def _beside_onnxruntime(name: str, model: onnx.ModelProto, threads: int) -> Row:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
+    options.log_severity_level = 3  # its warnings are about the models, not about us
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     inference = Inference(compile_model(model), inputs, threads=threads)
     ours, theirs = float("inf"), float("inf")
