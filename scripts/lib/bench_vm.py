@@ -59,7 +59,7 @@ SYSCALL_WORD = 0x0C
 
 
 def run() -> list[Row]:
-    """All measurements, as rows with their units in their names."""
+    """All measurements, as rows with their units in their names; M is a million, cpu_s are seconds of processor time."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         rows = [_guest_contraction()]
@@ -103,7 +103,7 @@ def _guest_contraction() -> Row:
     steps, seconds, exit_code = _run(machine)
     if exit_code != 0:
         sys.exit("error: the guest finds another state than the native run")
-    what = f"guest: MatMul, {size} x {size} (first of {program.node_count} nodes)"
+    what = f"guest: MatMul {size}"
     return _speed(what, steps, seconds, None)
 
 
@@ -119,11 +119,11 @@ def _beside_qemu(what: str, elf: Path, *, ml: bool) -> Row:
 def _speed(what: str, steps: int, seconds: float, qemu_s: float | None) -> Row:
     return {
         "program": what,
-        "million_steps": steps / 1e6,
-        "processor_s": seconds,
-        "million_steps_per_s": steps / seconds / 1e6,
-        "qemu_processor_s": qemu_s,
-        "qemu_million_steps_per_s": None if qemu_s is None else steps / qemu_s / 1e6,
+        "Msteps": steps / 1e6,
+        "cpu_s": seconds,
+        "Msteps_per_s": steps / seconds / 1e6,
+        "qemu_cpu_s": qemu_s,
+        "qemu_Msteps_per_s": None if qemu_s is None else steps / qemu_s / 1e6,
     }
 
 
@@ -146,13 +146,13 @@ def _snapshots(what: str, elf: Path) -> Row:
         times.append(_time(lambda step=step: _answer(trace, step)))
     return {
         "trace": what,
-        "million_steps": trace.exit_step / 1e6,
+        "Msteps": trace.exit_step / 1e6,
         "hash_after_50M_steps_ms": first_hash * 1e3,
-        "hash_after_1000_more_ms": small_hash * 1e3,
+        "hash_after_1000_ms": small_hash * 1e3,
         "fork_us": fork_s * 1e6,
         "one_run_s": run_s,
-        "random_step_mean_s": sum(times) / len(times),
-        "random_step_worst_s": max(times),
+        "random_step_mean_ms": 1e3 * sum(times) / len(times),
+        "random_step_worst_ms": 1e3 * max(times),
     }
 
 
@@ -204,9 +204,9 @@ def _step_gas(kind: str, verifier: Verifier, machine: Machine, local: dict[int, 
         if verdict.post != witness.post_hash:
             sys.exit(f"error: engine and contract differ on {kind} at step {machine.step}")
         row |= {
-            f"{encoding}_proof_bytes": len(witness.proof),
+            f"{encoding}_bytes": len(witness.proof),
             f"{encoding}_execution_gas": verdict.execution_gas,
-            f"{encoding}_transaction_gas": verdict.gas_used,
+            f"{encoding}_tx_gas": verdict.gas_used,
         }
     return row
 

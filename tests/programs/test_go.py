@@ -114,6 +114,7 @@ def test_contract_agrees_on_steps_of_the_go_program() -> None:
     check(finished())
 
 
+@pytest.mark.slow
 def test_go_program_is_built_from_this_source(tmp_path: Path) -> None:
     """The committed file is what README.md's build line makes, where that Go version is there to tell."""
     go = shutil.which("go")
