@@ -59,7 +59,7 @@ SYSCALL_WORD = 0x0C
 
 
 def run() -> list[Row]:
-    """All measurements, as rows with their units in their names; M is a million, cpu_s are seconds of processor time."""
+    """All measurements, units in their names: M is a million, cpu_s are seconds of processor time."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         rows = [_guest_contraction()]
@@ -205,7 +205,7 @@ def _step_gas(kind: str, verifier: Verifier, machine: Machine, local: dict[int, 
             sys.exit(f"error: engine and contract differ on {kind} at step {machine.step}")
         row |= {
             f"{encoding}_bytes": len(witness.proof),
-            f"{encoding}_execution_gas": verdict.execution_gas,
+            f"{encoding}_exec_gas": verdict.execution_gas,
             f"{encoding}_tx_gas": verdict.gas_used,
         }
     return row
