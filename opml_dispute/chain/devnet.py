@@ -11,6 +11,7 @@ What is deployed on it is `deploy`'s work.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import signal
@@ -39,12 +40,16 @@ ROLES = ("deployer", "requester", "proposer", "challenger")
 """The first accounts, by what the devnet and the demo use them for."""
 
 
+_PR_SET_PDEATHSIG = 1
+
 _CHILDREN: list[subprocess.Popen[bytes]] = []
 """Kept, since a child that nobody holds is complained about while it runs."""
 
 
 class DevnetProblem(OpmlError):
     """The local chain could not be started, or is not what it should be."""
+
+    hint = "check Anvil itself: opml-dispute doctor --offline"
 
 
 class NoDevnet(OpmlError):
@@ -80,12 +85,14 @@ class Anvil:
     url: str
 
     @classmethod
-    def spawn(cls, *, port: int = 0, log: Path | None = None, block_time_s: int | None = None) -> Anvil:
+    def spawn(
+        cls, *, port: int = 0, log: Path | None = None, block_time_s: int | None = None, outlives: bool = False
+    ) -> Anvil:
         """
-        Start one and wait until it answers; port 0 takes a free one. It outlives this process unless stopped.
+        Start one and wait until it answers; port 0 takes a free one.
 
-        Raises `DevnetProblem` if it does not come up, `ToolMissing` if there is no
-        Anvil to be had.
+        Unless it `outlives` this process, it ends with it, even if that is killed. Raises `DevnetProblem` if it
+        does not come up, `ToolMissing` if there is no Anvil to be had.
         """
         port = port or free_port()
         if _port_answers(port):
@@ -97,12 +104,25 @@ class Anvil:
             command += ["--block-time", str(block_time_s)]
         output = log.open("wb") if log is not None else subprocess.DEVNULL
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=None if outlives else _die_with_parent,
         )
         _CHILDREN.append(process)
         if not isinstance(output, int):
             output.close()
         anvil = cls(process.pid, f"http://127.0.0.1:{port}")
+        try:
+            anvil._await_answer(process, log)
+        except BaseException:
+            anvil.stop()
+            raise
+        return anvil
+
+    def _await_answer(self, process: subprocess.Popen[bytes], log: Path | None) -> None:
         deadline = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline:
             if process.poll() is not None:
@@ -111,13 +131,12 @@ class Anvil:
                     f"Anvil ended at once with code {process.returncode}" + (f": {said[0]}" if said else "")
                 )
             try:
-                Rpc(anvil.url, timeout_s=2.0).chain_id()
+                Rpc(self.url, timeout_s=2.0).chain_id()
             except RpcUnreachable:
                 time.sleep(0.02)
             else:
-                return anvil
-        anvil.stop()
-        raise DevnetProblem(f"Anvil did not answer at {anvil.url} within {START_TIMEOUT_S:.0f} s")
+                return
+        raise DevnetProblem(f"Anvil did not answer at {self.url} within {START_TIMEOUT_S:.0f} s")
 
     @property
     def rpc(self) -> Rpc:
@@ -179,7 +198,7 @@ def start(*, port: int = DEFAULT_PORT, block_time_s: int | None = None) -> Devne
     folder.mkdir(parents=True, exist_ok=True)
     for stale in ("devnet.json", "deployment.json"):
         (folder / stale).unlink(missing_ok=True)
-    anvil = Anvil.spawn(port=port, log=folder / "anvil.log", block_time_s=block_time_s)
+    anvil = Anvil.spawn(port=port, log=folder / "anvil.log", block_time_s=block_time_s, outlives=True)
     devnet = Devnet(anvil, folder)
     for index, role in enumerate(ROLES):
         path = devnet.key_file(role)
@@ -244,6 +263,15 @@ def expect_anvil(rpc: Rpc) -> None:
 
 
 # ---- processes and files ----
+
+
+def _die_with_parent() -> None:
+    """In the child, before it becomes Anvil: have the kernel end it when the parent ends. Linux only; elsewhere
+    nothing."""
+    try:
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    except (OSError, AttributeError):
+        return
 
 
 def is_alive(pid: int) -> bool:

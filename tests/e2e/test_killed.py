@@ -1,4 +1,4 @@
-"""Any process may die between any two transactions: whoever takes over finishes the game; nothing is lost or doubled."""
+"""Any process may die between any two transactions: whoever takes over finishes the game; nothing is lost."""
 
 from __future__ import annotations
 
@@ -174,3 +174,21 @@ def test_the_devnet_file_of_a_dead_chain_is_no_chain(own_home: Path) -> None:
     devnet.stop()
     assert devnet.running() is None
     assert not devnet.is_alive(again.anvil.pid)
+
+
+def test_a_chain_of_a_killed_demo_dies_with_it(tmp_path: Path) -> None:
+    """Not even SIGKILL leaves an orphan behind."""
+    program = (
+        "from opml_dispute.chain.devnet import Anvil; import time; print(Anvil.spawn().pid, flush=True); time.sleep(60)"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline())
+    assert devnet.is_alive(child)
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    deadline = time.monotonic() + 5
+    while devnet.is_alive(child) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not devnet.is_alive(child)
