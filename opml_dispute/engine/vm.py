@@ -130,6 +130,8 @@ class Machine:
 
     def run(self, max_steps: int) -> Stop:
         """Runs until the program exits, `max_steps` steps were made, or there is no next state to be had."""
+        if max_steps < 0:
+            raise ValueError(f"max_steps is {max_steps}; a run makes no step or some")
         first = self.step
         left = max_steps
         while True:
@@ -339,7 +341,9 @@ class Machine:
         del owner
 
     def zero(self, address: int, size: int) -> None:
-        """Makes `size` bytes zero, however many, at once."""
+        """Makes `size` bytes zero, however many, at once. Raises `VmError` if they reach beyond the memory's end."""
+        if size < 0 or not 0 <= address <= _U64 or address + size > 1 << 64:
+            raise VmError(f"there are no {size} bytes at 0x{address:x}: memory has 2^64")
         with self._lock:
             found = self._lib.opml_machine_zero(self._handle, address & _U64, size)
             self._check(found, f"cannot zero {size} bytes at 0x{address:x}")

@@ -246,3 +246,25 @@ def test_a_hostile_program_meets_the_memory_limit_not_the_hosts() -> None:
     written = [page for page in range(1000) if machine.read(page << 30, 1) == b"\1"]
     assert written == list(range(len(written)))
     assert machine.witness()[:32] == SparseTree(64, [Block(page << 30, 5, b"\1") for page in written]).root
+
+
+@pytest.mark.parametrize(("address", "size"), [(0, -1), (1, 2**64), (2**64 - 8, 9), (-1, 1)])
+def test_nothing_beyond_the_memory_is_zeroed(address: int, size: int) -> None:
+    with pytest.raises(VmError, match="there are no"):
+        Machine(ml=True).zero(address, size)
+
+
+def test_all_of_memory_can_be_zeroed() -> None:
+    machine = Machine(ml=True)
+    machine.write(2**64 - 4, b"end of memory and around it"[:4])
+    machine.write(12345, b"somewhere")
+    machine.zero(0, 2**64 - 1)
+    machine.zero(2**64 - 1, 1)
+    assert machine.witness()[:32] == zero_root(64)
+
+
+def test_an_access_may_wrap_around_the_end() -> None:
+    machine = Machine(ml=True)
+    machine.write(2**64 - 4, b"12345678")
+    assert machine.read(0, 4) == b"5678"
+    assert machine.read(2**64 - 4, 8) == b"12345678"
