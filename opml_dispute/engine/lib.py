@@ -158,3 +158,64 @@ _SIGNATURES: Final[dict[str, tuple[object, list[object]]]] = {
     "opml_machine_visit": (_int, [_pointer, _pointer, _pointer]),
     "opml_step": (_int, [_int, ctypes.c_char_p, _u64, ctypes.c_char_p, _u64, _pointer, _out, _out, _pointer]),
 }
+
+VISIT_SUBTREE = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_uint64, ctypes.c_uint, ctypes.c_void_p)
+VISIT_PAGE = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_uint64, ctypes.c_void_p)
+
+
+class NativeScalars(ctypes.Structure):
+    """`struct scalars` of native/machine.c."""
+
+    _fields_ = (
+        ("step", ctypes.c_uint64),
+        ("slice", ctypes.c_uint64),
+        ("heap", ctypes.c_uint64),
+        ("next_thread_id", ctypes.c_uint64),
+        ("preimage_offset", ctypes.c_uint64),
+        ("ll_address", ctypes.c_uint64),
+        ("ll_owner", ctypes.c_uint64),
+        ("left_threads", ctypes.c_uint64),
+        ("right_threads", ctypes.c_uint64),
+        ("fault_address", ctypes.c_uint64),
+        ("memory_used_bytes", ctypes.c_uint64),
+        ("preimage_key", ctypes.c_uint8 * 32),
+        ("exited", ctypes.c_uint8),
+        ("exit_code", ctypes.c_uint8),
+        ("ll_status", ctypes.c_uint8),
+        ("traverse_right", ctypes.c_uint8),
+        ("ml", ctypes.c_uint8),
+        ("pad", ctypes.c_uint8 * 3),
+    )
+
+
+class NativeBlock(ctypes.Structure):
+    """`struct block` of native/content.h."""
+
+    _fields_ = (
+        ("offset", ctypes.c_uint64),
+        ("data", ctypes.c_void_p),
+        ("size", ctypes.c_uint64),
+        ("log2_size", ctypes.c_uint8),
+        ("word_bytes", ctypes.c_uint8),
+        ("root_known", ctypes.c_uint8),
+        ("root", ctypes.c_uint8 * 32),
+    )
+
+
+class NativePreimagePart(ctypes.Structure):
+    """`struct preimage_part` of native/witness.c."""
+
+    _fields_ = (
+        ("key", ctypes.c_uint8 * 32),
+        ("offset", ctypes.c_uint64),
+        ("count", ctypes.c_uint64),
+        ("data", ctypes.c_uint8 * 32),
+        ("asked", ctypes.c_uint8),
+        ("answered", ctypes.c_uint8),
+        ("pad", ctypes.c_uint8 * 6),
+    )
+
+    def answer(self, data: bytes) -> None:
+        """Up to 32 bytes."""
+        self.data[: len(data)] = data
+        self.count, self.answered = len(data), 1

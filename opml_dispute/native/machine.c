@@ -513,17 +513,17 @@ EXPORT const char *opml_operation_name(uint32_t word, int ml)
 
 /* ---- for saving ---- */
 
-typedef int visit_mapping(uint64_t address, unsigned log2_size, const uint8_t *root);
+typedef int visit_subtree(uint64_t address, unsigned log2_size, const uint8_t *root);
 typedef int visit_page(uint64_t address, const uint8_t *page);
 
 struct visit_context {
-    visit_mapping *mapping;
+    visit_subtree *subtree;
     visit_page *page;
 };
 
-static bool call_mapping(void *context, uint64_t address, unsigned log2_size, const uint8_t root[static HASH_BYTES])
+static bool call_subtree(void *context, uint64_t address, unsigned log2_size, const uint8_t root[static HASH_BYTES])
 {
-    return ((struct visit_context *)context)->mapping(address, log2_size, root) != 0;
+    return ((struct visit_context *)context)->subtree(address, log2_size, root) != 0;
 }
 
 static bool call_page(void *context, uint64_t address, const uint8_t *page)
@@ -531,9 +531,10 @@ static bool call_page(void *context, uint64_t address, const uint8_t *page)
     return ((struct visit_context *)context)->page(address, page) != 0;
 }
 
-EXPORT int opml_machine_visit(struct machine *machine, visit_mapping *mapping, visit_page *page)
+/* See memory_visit. 0: a call answered 0. */
+EXPORT int opml_machine_visit(struct machine *machine, visit_subtree *subtree, visit_page *page)
 {
-    struct visit_context context = {mapping, page};
-    struct memory_visitor visitor = {&context, call_mapping, call_page};
-    return (int)memory_fault(memory_visit(&machine->memory, &visitor));
+    struct visit_context context = {subtree, page};
+    struct memory_visitor visitor = {&context, call_subtree, call_page};
+    return memory_visit(&machine->memory, &visitor);
 }

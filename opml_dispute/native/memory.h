@@ -62,12 +62,13 @@ enum memory_status memory_put(struct memory *memory, uint64_t address, unsigned 
 enum memory_status memory_siblings(struct memory *memory, uint64_t address, unsigned log2_size,
                                    uint8_t siblings[static HASH_BYTES]);
 
-/* Calls visit_mapping for every subtree known by its root alone or zeroed inside one, and visit_page for every page there
- * is (pages by ascending address), until one answers false. For saving a state. */
+/* Walks the whole memory by ascending address, until a call answers false. `page` is told every page there is; `subtree`
+ * every part that is zero, and every subtree that was put by its root and is not filled in everywhere (as it was put, once
+ * for each place in it that is not). For saving a state. */
 struct memory_visitor {
     void *context;
-    bool (*visit_mapping)(void *context, uint64_t address, unsigned log2_size, const uint8_t root[static HASH_BYTES]);
-    bool (*visit_page)(void *context, uint64_t address, const uint8_t *page);
+    bool (*subtree)(void *context, uint64_t address, unsigned log2_size, const uint8_t root[static HASH_BYTES]);
+    bool (*page)(void *context, uint64_t address, const uint8_t *bytes);
 };
-enum memory_status memory_visit(struct memory *memory, const struct memory_visitor *visitor);
+bool memory_visit(struct memory *memory, const struct memory_visitor *visitor);
 #endif

@@ -254,51 +254,42 @@ enum memory_status memory_siblings(struct memory *memory, uint64_t address, unsi
 
 /* ---- saving ---- */
 
-/* `place` is walked down to the largest parts that are one mapping or (inside a mapping) zero. */
-static enum memory_status visit_branch(struct memory *memory, struct branch *branch, int height, uint64_t start,
-                                       const struct memory_visitor *visitor, bool *going)
+static bool visit_page(struct page *page, uint64_t address, const struct memory_visitor *visitor)
 {
-    for (unsigned slot = 0; slot < FANOUT && *going; slot++) {
+    if (!visitor->page(visitor->context, address, page->bytes))
+        return false;
+    for (unsigned place = 1; page->partial != NULL && place < PAGE_LEAVES; place++)
+        if (bit_of(page->partial->fixed, place)) {
+            unsigned depth = 31u - (unsigned)__builtin_clz(place), log2_size = MEMORY_PAGE_LOG2 - depth;
+            uint64_t at = address + ((uint64_t)(place ^ (1u << depth)) << log2_size);
+            if (!visitor->subtree(visitor->context, at, log2_size, page->partial->hash[place]))
+                return false;
+        }
+    return true;
+}
+
+static bool visit_branch(struct branch *branch, int height, uint64_t start, const struct memory_visitor *visitor)
+{
+    for (unsigned slot = 0; slot < FANOUT; slot++) {
         unsigned log2_size = span_log2(height - 1);
         uint64_t address = start + ((uint64_t)slot << log2_size);
         void *child = branch->child[slot];
-        enum memory_status status = MEMORY_OK;
-        if (child == NULL)
-            continue;
-        if (is_mapping(child)) {
-            uint8_t root[HASH_BYTES];
-            struct mapping *mapping = as_mapping(child);
-            if (mapping->log2_size > log2_size && mapping_content(memory, mapping) == NULL) {
-                /* A mapping over several children, unknown: only its own root is there to tell. */
-                if (mapping->address == address)
-                    *going = visitor->visit_mapping(visitor->context, address, mapping->log2_size, mapping->root);
-                continue;
-            }
-            status = memory_root(memory, address, log2_size, root);
-            if (status == MEMORY_OK)
-                *going = visitor->visit_mapping(visitor->context, address, log2_size, root);
-        } else if (height > 1) {
-            status = visit_branch(memory, child, height - 1, address, visitor, going);
+        bool going;
+        if (child == NULL) {
+            going = visitor->subtree(visitor->context, address, log2_size, zero_root(log2_size));
+        } else if (is_mapping(child)) {
+            const struct mapping *mapping = as_mapping(child);
+            going = visitor->subtree(visitor->context, mapping->address, mapping->log2_size, mapping->root);
         } else {
-            struct page *page = child;
-            *going = visitor->visit_page(visitor->context, address, page->bytes);
-            if (page->partial != NULL)
-                for (unsigned place = 1; place < PAGE_LEAVES && *going; place++)
-                    if (bit_of(page->partial->fixed, place)) {
-                        unsigned depth = 31u - (unsigned)__builtin_clz(place);
-                        *going = visitor->visit_mapping(
-                            visitor->context, address + ((uint64_t)(place ^ (1u << depth)) << (MEMORY_PAGE_LOG2 - depth)),
-                            MEMORY_PAGE_LOG2 - depth, page->partial->hash[place]);
-                    }
+            going = height > 1 ? visit_branch(child, height - 1, address, visitor) : visit_page(child, address, visitor);
         }
-        if (status != MEMORY_OK)
-            return status;
+        if (!going)
+            return false;
     }
-    return MEMORY_OK;
+    return true;
 }
 
-enum memory_status memory_visit(struct memory *memory, const struct memory_visitor *visitor)
+bool memory_visit(struct memory *memory, const struct memory_visitor *visitor)
 {
-    bool going = true;
-    return visit_branch(memory, memory->root, TOP_HEIGHT, 0, visitor, &going);
+    return visit_branch(memory->root, TOP_HEIGHT, 0, visitor);
 }
