@@ -50,9 +50,13 @@ def windows(
     pads: Shape | None,
     auto_pad: str,
     ceil_mode: bool = False,
+    cuts: bool = False,
 ) -> Windows:
     """
     The attributes of Conv and the pools, defaults filled in.
+
+    Where windows lie further apart than they are long, automatic padding comes out negative: with `cuts` (the pools)
+    it takes elements away from both ends, without (Conv) it is none. So do ONNX Runtime's.
 
     Raises `Refuse` if their lengths do not match the input's, or a window does not fit.
     """
@@ -69,8 +73,9 @@ def windows(
         begin, end = pads[d], pads[rank + d]
         if auto_pad in ("SAME_UPPER", "SAME_LOWER"):
             count = -(-spatial[d] // strides[d])
-            total = max((count - 1) * strides[d] + span - spatial[d], 0)
-            begin = total // 2 if auto_pad == "SAME_UPPER" else total - total // 2
+            total = (count - 1) * strides[d] + span - spatial[d]
+            total = total if cuts else max(total, 0)
+            begin = int(total / 2) if auto_pad == "SAME_UPPER" else int((total + 1) / 2)
             end = total - begin
         elif auto_pad == "VALID":
             begin = end = 0

@@ -31,6 +31,7 @@ def _windows(
         pads=pads,
         auto_pad=auto_pad,
         ceil_mode=bool(ceil_mode),
+        cuts=True,
     )
 
 

@@ -33,8 +33,8 @@ def _source(mode: str, size: int, out: int, scale: float, roi: tuple[float, floa
         if width == 1:
             return x * 0 + (start + end) * (size - 1) / 2
         return x * (end - start) * (size - 1) / (width - 1) + start * (size - 1)
-    if mode == "pytorch_half_pixel" and width == 1:
-        return x * 0 - 0.5
+    if mode == "pytorch_half_pixel" and out == 1:
+        return x * 0
     if mode in ("half_pixel", "pytorch_half_pixel", "tf_half_pixel_for_nn"):
         return (x + 0.5) / scale - (0 if mode == "tf_half_pixel_for_nn" else 0.5)
     if mode == "half_pixel_symmetric":
