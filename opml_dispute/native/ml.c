@@ -50,6 +50,9 @@ static void restore_float_mode(uint64_t before)
 #endif
 }
 
+/* The segment, and a page behind it: fast paths load whole vectors, which may go over the end of what they need. */
+#define MAPPED_BYTES ((1ull << SEGMENT_LOG2) + 65536)
+
 /* Parts smaller than this (in inner steps) are not worth waking a thread for. */
 #define LEAST_PART (1u << 16)
 
@@ -204,7 +207,7 @@ EXPORT void opml_ml_free(struct ml *ml)
         fast_scratch_free(&ml->worker[i].scratch);
     }
     if (ml->segment)
-        munmap(ml->segment, 1ull << SEGMENT_LOG2);
+        munmap(ml->segment, MAPPED_BYTES);
     free(ml->worker);
     free(ml);
 }
@@ -225,7 +228,7 @@ EXPORT struct ml *opml_ml_new(int vm_bytes, unsigned threads)
     pthread_cond_init(&ml->begin, NULL);
     pthread_cond_init(&ml->done, NULL);
     void *segment =
-        mmap(NULL, 1ull << SEGMENT_LOG2, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        mmap(NULL, MAPPED_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (segment == MAP_FAILED) {
         opml_ml_free(ml);
         return NULL;

@@ -2,31 +2,30 @@
 
 #include <stdlib.h>
 
-void *fast_scratch_get(struct fast_scratch *s, size_t size)
+void *fast_buffer_get(struct fast_buffer *buffer, size_t size)
 {
-    if (s->size < size) {
-        free(s->memory);
-        s->size = 0;
-        s->memory = aligned_alloc(64, (size + 63) / 64 * 64);
-        if (s->memory)
-            s->size = size;
+    if (buffer->size < size) {
+        free(buffer->memory);
+        buffer->size = 0;
+        buffer->memory = aligned_alloc(64, (size + 63) / 64 * 64);
+        if (buffer->memory)
+            buffer->size = size;
     }
-    return s->memory;
+    return buffer->memory;
 }
 
 void fast_scratch_free(struct fast_scratch *s)
 {
-    free(s->memory);
-    s->memory = NULL;
-    s->size = 0;
+    free(s->packed.memory);
+    free(s->layout.memory);
+    *s = (struct fast_scratch){0};
 }
 
 int fast_run(u8 *segment, const struct record *r, u64 lo, u64 hi, struct fast_scratch *s)
 {
-    (void)segment;
-    (void)r;
-    (void)lo;
-    (void)hi;
-    (void)s;
-    return 0;
+    switch (r->opcode) {
+    case OP_CONTRACT: return fast_contract(segment, r, lo, hi, s);
+    case OP_CONV: return fast_conv(segment, r, lo, hi, s);
+    default: return 0;
+    }
 }

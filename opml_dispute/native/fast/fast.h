@@ -9,14 +9,22 @@
 #include "../kernels/kernels.h"
 
 /* Memory that a worker keeps between nodes. */
-struct fast_scratch {
+struct fast_buffer {
     void *memory;
     size_t size;
 };
+struct fast_scratch {
+    struct fast_buffer packed; /* gemm's */
+    struct fast_buffer layout; /* a convolution's input */
+};
 
 /* At least `size` bytes, aligned to 64; null if there is no memory (then decline). */
-void *fast_scratch_get(struct fast_scratch *s, size_t size);
+void *fast_buffer_get(struct fast_buffer *buffer, size_t size);
 void fast_scratch_free(struct fast_scratch *s);
+
+/* One opcode each, as fast_run. */
+int fast_contract(u8 *segment, const struct record *r, u64 lo, u64 hi, struct fast_scratch *s);
+int fast_conv(u8 *segment, const struct record *r, u64 lo, u64 hi, struct fast_scratch *s);
 
 /* Makes outputs [lo, hi) of r, whose elements lie in the host's byte order; 0 if no fast path takes it. */
 int fast_run(u8 *segment, const struct record *r, u64 lo, u64 hi, struct fast_scratch *s);

@@ -1,0 +1,383 @@
+#include "gemm.h"
+
+#include "../kernels/float32.h"
+
+#if LANES
+
+typedef float vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef int32_t veci __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+
+/* Sums are put down and taken up again every PIECE_K terms. A piece of b is packed at a time, small enough for the
+ * second-level cache; the rows of a are packed once for all of them. */
+#define PIECE_K 1024
+#define PIECE_B (128 * 1024) /* floats */
+#define PIECE_M (TILE_M * 256)
+
+/* As `canonical` (float32.h), on a vector. */
+INLINE vec canonical_vec(vec x)
+{
+    veci bits = (veci)x;
+    veci is_nan = (bits & 0x7fffffff) > 0x7f800000;
+    return (vec)((is_nan & 0x7fc00000) | (~is_nan & bits));
+}
+
+/* One register tile over one piece of K. a: packed [depth][mr]; b: packed [depth][TILE_N]; c: the sums so far, if not
+ * `first`, and where they go. On the last piece the bias is added and NaN made canonical. */
+struct tile {
+    size_t depth;
+    const float *a, *b;
+    float *c;
+    ptrdiff_t c_m;
+    int first, last;
+    const float *bias; /* of the tile's first element; null: none */
+    ptrdiff_t bias_m, bias_n;
+};
+
+INLINE void run_tile(const struct tile *t, unsigned mr, unsigned nv)
+{
+    vec sum[TILE_M][2];
+    const float *a = t->a, *b = t->b;
+#pragma clang loop unroll(full)
+    for (unsigned i = 0; i < mr; i++)
+#pragma clang loop unroll(full)
+        for (unsigned v = 0; v < nv; v++)
+            sum[i][v] = t->first ? (vec){0} : *(const vec *)(t->c + (ptrdiff_t)i * t->c_m + v * LANES);
+    for (size_t k = t->depth; k; k--, a += mr, b += TILE_N) {
+        vec column[2];
+#pragma clang loop unroll(full)
+        for (unsigned v = 0; v < nv; v++)
+            column[v] = *(const vec *)(b + v * LANES);
+#pragma clang loop unroll(full)
+        for (unsigned i = 0; i < mr; i++) {
+            vec row = a[i] - (vec){0}; /* a[i] in every lane: x - 0 is x, also for -0 */
+#pragma clang loop unroll(full)
+            for (unsigned v = 0; v < nv; v++)
+                sum[i][v] = __builtin_elementwise_fma(row, column[v], sum[i][v]);
+        }
+    }
+#pragma clang loop unroll(full)
+    for (unsigned i = 0; i < mr; i++)
+#pragma clang loop unroll(full)
+        for (unsigned v = 0; v < nv; v++) {
+            vec x = sum[i][v];
+            if (t->last) {
+                if (t->bias) {
+                    const float *bias = t->bias + (ptrdiff_t)i * t->bias_m + (ptrdiff_t)(v * LANES) * t->bias_n;
+                    if (t->bias_n == 1)
+                        x += *(const vec *)bias;
+                    else if (t->bias_n == 0)
+                        x += *bias;
+                    else
+                        for (unsigned j = 0; j < LANES; j++)
+                            x[j] += bias[(ptrdiff_t)j * t->bias_n];
+                }
+                x = canonical_vec(x);
+            }
+            *(vec *)(t->c + (ptrdiff_t)i * t->c_m + v * LANES) = x;
+        }
+}
+
+#define FOR_EACH_MR(X) FOR_EACH_MR_TO_6(X) FOR_EACH_MR_TO_8(X) FOR_EACH_MR_TO_12(X)
+#define FOR_EACH_MR_TO_6(X) X(1) X(2) X(3) X(4) X(5) X(6)
+#if TILE_M >= 8
+#define FOR_EACH_MR_TO_8(X) X(7) X(8)
+#else
+#define FOR_EACH_MR_TO_8(X)
+#endif
+#if TILE_M >= 12
+#define FOR_EACH_MR_TO_12(X) X(9) X(10) X(11) X(12)
+#else
+#define FOR_EACH_MR_TO_12(X)
+#endif
+
+#define TILE_FUNCTIONS(MR)                                                                                             \
+    static void tile_##MR##_1(const struct tile *t) { run_tile(t, MR, 1); }                                            \
+    static void tile_##MR##_2(const struct tile *t) { run_tile(t, MR, 2); }
+FOR_EACH_MR(TILE_FUNCTIONS)
+
+typedef void tile_function(const struct tile *t);
+static tile_function *const tiles[TILE_M][2] = {
+#define TILE_ROW(MR) {tile_##MR##_1, tile_##MR##_2},
+    FOR_EACH_MR(TILE_ROW)
+};
+
+/* A tile of mr x nr outputs at c; what is narrower than its vectors goes through a buffer. */
+static void make_tile(struct tile *t, unsigned mr, unsigned nr)
+{
+    unsigned nv = nr > LANES ? 2 : 1;
+    if (nr == nv * LANES) {
+        tiles[mr - 1][nv - 1](t);
+        return;
+    }
+    float buffer[TILE_M * TILE_N], bias[TILE_M * TILE_N];
+    struct tile narrow = *t;
+    narrow.c = buffer;
+    narrow.c_m = TILE_N;
+    for (unsigned i = 0; i < mr; i++)
+        for (unsigned j = 0; j < TILE_N; j++) {
+            buffer[i * TILE_N + j] = !t->first && j < nr ? t->c[(ptrdiff_t)i * t->c_m + j] : 0.0f;
+            if (t->bias && t->last)
+                bias[i * TILE_N + j] = j < nr ? t->bias[(ptrdiff_t)i * t->bias_m + (ptrdiff_t)j * t->bias_n] : 0.0f;
+        }
+    if (t->bias) {
+        narrow.bias = bias;
+        narrow.bias_m = TILE_N;
+        narrow.bias_n = 1;
+    }
+    tiles[mr - 1][nv - 1](&narrow);
+    for (unsigned i = 0; i < mr; i++)
+        for (unsigned j = 0; j < nr; j++)
+            t->c[(ptrdiff_t)i * t->c_m + j] = buffer[i * TILE_N + j];
+}
+
+/* Turns LANES rows of LANES floats into columns, in registers: at each step pairs of rows that lie `apart` rows from one
+ * another exchange halves of blocks of twice that length. */
+INLINE void transpose(vec row[LANES])
+{
+#if LANES == 16
+#define LOW(p, q, A) __builtin_shufflevector(p, q, A(0), A(1), A(2), A(3), A(4), A(5), A(6), A(7), A(8), A(9), A(10), A(11), A(12), A(13), A(14), A(15))
+#elif LANES == 8
+#define LOW(p, q, A) __builtin_shufflevector(p, q, A(0), A(1), A(2), A(3), A(4), A(5), A(6), A(7))
+#else
+#define LOW(p, q, A) __builtin_shufflevector(p, q, A(0), A(1), A(2), A(3))
+#endif
+/* Lane i of the first result comes from lane i of p, or, where bit APART of i is set, from lane i - APART of q; of the
+ * second result from lane i + APART of p, or lane i of q. */
+#define FIRST(APART, i) ((i) & (APART) ? LANES + (i) - (APART) : (i))
+#define SECOND(APART, i) ((i) & (APART) ? LANES + (i) : (i) + (APART))
+#define FIRST_1(i) FIRST(1, i)
+#define FIRST_2(i) FIRST(2, i)
+#define FIRST_4(i) FIRST(4, i)
+#define FIRST_8(i) FIRST(8, i)
+#define SECOND_1(i) SECOND(1, i)
+#define SECOND_2(i) SECOND(2, i)
+#define SECOND_4(i) SECOND(4, i)
+#define SECOND_8(i) SECOND(8, i)
+#define EXCHANGE(APART)                                                                                                \
+    _Pragma("clang loop unroll(full)") for (unsigned i = 0; i < LANES; i++) if (!(i & APART))                          \
+    {                                                                                                                  \
+        vec p = row[i], q = row[i + APART];                                                                            \
+        row[i] = LOW(p, q, FIRST_##APART);                                                                             \
+        row[i + APART] = LOW(p, q, SECOND_##APART);                                                                    \
+    }
+    EXCHANGE(1)
+    EXCHANGE(2)
+#if LANES >= 8
+    EXCHANGE(4)
+#endif
+#if LANES >= 16
+    EXCHANGE(8)
+#endif
+}
+
+/* `depth` elements of `columns` runs that start `apart` elements from one another, as [depth][width], missing columns
+ * zero. columns <= width. */
+static void pack_runs(const float *from, ptrdiff_t apart, float *to, size_t depth, size_t columns, size_t width)
+{
+    size_t whole = width % LANES == 0 ? columns / LANES * LANES : 0, deep = depth / LANES * LANES;
+    for (size_t j = 0; j < whole; j += LANES)
+        for (size_t k = 0; k < deep; k += LANES) {
+            vec row[LANES];
+#pragma clang loop unroll(full)
+            for (unsigned i = 0; i < LANES; i++)
+                row[i] = *(const vec *)(from + (ptrdiff_t)(j + i) * apart + (ptrdiff_t)k);
+            transpose(row);
+#pragma clang loop unroll(full)
+            for (unsigned i = 0; i < LANES; i++)
+                *(vec *)(to + (k + i) * width + j) = row[i];
+        }
+    for (size_t k = 0; k < depth; k++)
+        for (size_t j = k < deep ? whole : 0; j < width; j++)
+            to[k * width + j] = j < columns ? from[(ptrdiff_t)j * apart + (ptrdiff_t)k] : 0.0f;
+}
+
+/* Rows [0, mr) of a as [depth][mr]. */
+static void pack_a(const float *a, ptrdiff_t a_m, ptrdiff_t a_k, float *to, size_t depth, unsigned mr)
+{
+    if (a_k == 1) {
+        /* Four rows at a time through registers; what is left singly. */
+        typedef float quad __attribute__((vector_size(16), aligned(4), may_alias));
+        size_t deep = depth / 4 * 4;
+        unsigned i = 0;
+        for (; i + 4 <= mr; i += 4)
+            for (size_t k = 0; k < deep; k += 4) {
+                const float *from = a + (ptrdiff_t)i * a_m + (ptrdiff_t)k;
+                quad p = *(const quad *)from, q = *(const quad *)(from + a_m);
+                quad r = *(const quad *)(from + 2 * a_m), s = *(const quad *)(from + 3 * a_m);
+                quad pq_low = __builtin_shufflevector(p, q, 0, 4, 1, 5), pq_high = __builtin_shufflevector(p, q, 2, 6, 3, 7);
+                quad rs_low = __builtin_shufflevector(r, s, 0, 4, 1, 5), rs_high = __builtin_shufflevector(r, s, 2, 6, 3, 7);
+                float *into = to + k * mr + i;
+                *(quad *)into = __builtin_shufflevector(pq_low, rs_low, 0, 1, 4, 5);
+                *(quad *)(into + mr) = __builtin_shufflevector(pq_low, rs_low, 2, 3, 6, 7);
+                *(quad *)(into + 2 * mr) = __builtin_shufflevector(pq_high, rs_high, 0, 1, 4, 5);
+                *(quad *)(into + 3 * mr) = __builtin_shufflevector(pq_high, rs_high, 2, 3, 6, 7);
+            }
+        for (size_t k = 0; k < depth; k++)
+            for (unsigned j = k < deep ? i : 0; j < mr; j++)
+                to[k * mr + j] = a[(ptrdiff_t)j * a_m + (ptrdiff_t)k];
+        return;
+    }
+    for (size_t k = 0; k < depth; k++)
+        for (unsigned i = 0; i < mr; i++)
+            to[k * mr + i] = a[(ptrdiff_t)i * a_m + (ptrdiff_t)k * a_k];
+}
+
+void pack_matrix(const void *b, float *to, size_t k0, size_t depth, size_t n0, size_t columns)
+{
+    const struct matrix *m = b;
+    const float *from = m->at + (ptrdiff_t)k0 * m->k + (ptrdiff_t)n0 * m->n;
+    if (columns == TILE_N && m->n == 1) {
+        for (size_t k = 0; k < depth; k++, from += m->k, to += TILE_N)
+            for (unsigned v = 0; v < 2; v++)
+                *(vec *)(to + v * LANES) = *(const vec *)(from + v * LANES);
+    } else if (m->k == 1) {
+        pack_runs(from, m->n, to, depth, columns, TILE_N);
+    } else {
+        for (size_t k = 0; k < depth; k++, from += m->k, to += TILE_N)
+            for (size_t j = 0; j < TILE_N; j++)
+                to[j] = j < columns ? from[(ptrdiff_t)j * m->n] : 0.0f;
+    }
+}
+
+/* A few rows times a matrix: every element of b is used once or twice, so packing would cost as much as the product. */
+#define FEW_ROWS 2
+
+/* Adds the bias and makes NaN canonical in one finished row. */
+static void finish_row(const struct gemm *g, size_t m)
+{
+    float *out = g->out + (ptrdiff_t)m * g->o_m;
+    const float *bias = g->bias ? g->bias + (ptrdiff_t)m * g->bias_m : NULL;
+    for (size_t n = 0; n < g->N; n++)
+        out[n] = canonical(bias ? out[n] + bias[(ptrdiff_t)n * g->bias_n] : out[n]);
+}
+
+/* Columns of b side by side: eight rows of b are read along at a time, the sums stay in out. */
+#define ROWS_AT_ONCE 8
+static void rows_times_rows(const struct gemm *g)
+{
+    const struct matrix *b = g->b;
+    for (size_t m = 0; m < g->M; m++) {
+        float *out = g->out + (ptrdiff_t)m * g->o_m;
+        const float *a = g->a + (ptrdiff_t)m * g->a_m;
+        for (size_t n = 0; n < g->N; n++)
+            out[n] = 0.0f;
+        size_t k = 0;
+        for (; k + ROWS_AT_ONCE <= g->K; k += ROWS_AT_ONCE) {
+            vec factor[ROWS_AT_ONCE];
+            const float *row = b->at + (ptrdiff_t)k * b->k;
+            for (unsigned i = 0; i < ROWS_AT_ONCE; i++)
+                factor[i] = a[(ptrdiff_t)(k + i) * g->a_k] - (vec){0};
+            size_t n = 0;
+            for (; n + LANES <= g->N; n += LANES) {
+                vec sum = *(const vec *)(out + n);
+#pragma clang loop unroll(full)
+                for (unsigned i = 0; i < ROWS_AT_ONCE; i++)
+                    sum = __builtin_elementwise_fma(factor[i], *(const vec *)(row + (ptrdiff_t)i * b->k + n), sum);
+                *(vec *)(out + n) = sum;
+            }
+            for (; n < g->N; n++)
+                for (unsigned i = 0; i < ROWS_AT_ONCE; i++)
+                    out[n] = fma32(factor[i][0], row[(ptrdiff_t)i * b->k + (ptrdiff_t)n], out[n]);
+        }
+        for (; k < g->K; k++)
+            for (size_t n = 0; n < g->N; n++)
+                out[n] = fma32(a[(ptrdiff_t)k * g->a_k], b->at[(ptrdiff_t)k * b->k + (ptrdiff_t)n], out[n]);
+        finish_row(g, m);
+    }
+}
+
+/* Each column of b a run in memory: LANES of them are read along, and turned in registers. */
+static void rows_times_runs(const struct gemm *g)
+{
+    const struct matrix *b = g->b;
+    size_t deep = g->K / LANES * LANES, wide = g->N / LANES * LANES;
+    for (size_t n = 0; n < g->N; n += LANES) {
+        const float *run = b->at + (ptrdiff_t)n * b->n;
+        size_t k = 0;
+        if (n < wide) {
+            vec sum[FEW_ROWS] = {{0}};
+            for (; k < deep; k += LANES) {
+                vec column[LANES];
+#pragma clang loop unroll(full)
+                for (unsigned i = 0; i < LANES; i++) {
+                    const float *from = run + (ptrdiff_t)i * b->n + (ptrdiff_t)k;
+                    column[i] = *(const vec *)from;
+                    __builtin_prefetch(from + 8 * LANES);
+                }
+                transpose(column);
+#pragma clang loop unroll(full)
+                for (unsigned m = 0; m < FEW_ROWS; m++)
+                    if (m < g->M)
+#pragma clang loop unroll(full)
+                        for (unsigned i = 0; i < LANES; i++) {
+                            float factor = g->a[(ptrdiff_t)m * g->a_m + (ptrdiff_t)(k + i) * g->a_k];
+                            sum[m] = __builtin_elementwise_fma(factor - (vec){0}, column[i], sum[m]);
+                        }
+            }
+            for (size_t m = 0; m < g->M; m++)
+                *(vec *)(g->out + (ptrdiff_t)m * g->o_m + n) = sum[m];
+        }
+        for (size_t m = 0; m < g->M; m++)
+            for (size_t j = n; j < n + LANES && j < g->N; j++) {
+                float *out = g->out + (ptrdiff_t)m * g->o_m + j, sum = k ? *out : 0.0f;
+                for (size_t i = k; i < g->K; i++)
+                    sum = fma32(g->a[(ptrdiff_t)m * g->a_m + (ptrdiff_t)i * g->a_k], b->at[(ptrdiff_t)j * b->n + (ptrdiff_t)i], sum);
+                *out = sum;
+            }
+    }
+    for (size_t m = 0; m < g->M; m++)
+        finish_row(g, m);
+}
+
+static size_t least(size_t x, size_t y) { return x < y ? x : y; }
+
+int gemm(const struct gemm *g, struct fast_scratch *s)
+{
+    if (g->M <= FEW_ROWS && g->pack == pack_matrix) {
+        const struct matrix *b = g->b;
+        if (b->n == 1 || b->k == 1) {
+            (b->n == 1 ? rows_times_rows : rows_times_runs)(g);
+            return 1;
+        }
+    }
+    size_t depth_most = least(g->K, PIECE_K), rows_most = least(g->M, PIECE_M);
+    size_t columns_most = least((PIECE_B / depth_most) / TILE_N * TILE_N, (g->N + TILE_N - 1) / TILE_N * TILE_N);
+    /* Behind the packed pieces room for one row more: pack_positions writes whole vectors. */
+    float *packed_b =
+        fast_buffer_get(&s->packed, sizeof(float) * (depth_most * (columns_most + rows_most + TILE_M) + TILE_N));
+    if (!packed_b)
+        return 0;
+    float *packed_a = packed_b + depth_most * columns_most + TILE_N;
+    for (size_t m0 = 0; m0 < g->M; m0 += PIECE_M)
+        for (size_t k0 = 0; k0 < g->K; k0 += PIECE_K) {
+            size_t rows = least(g->M - m0, PIECE_M), depth = least(g->K - k0, PIECE_K);
+            for (size_t i = 0; i < rows; i += TILE_M)
+                pack_a(g->a + (ptrdiff_t)(m0 + i) * g->a_m + (ptrdiff_t)k0 * g->a_k, g->a_m, g->a_k, packed_a + i * depth,
+                       depth, (unsigned)least(rows - i, TILE_M));
+            for (size_t n0 = 0; n0 < g->N; n0 += columns_most) {
+                size_t columns = least(g->N - n0, columns_most);
+                for (size_t j = 0; j < columns; j += TILE_N)
+                    g->pack(g->b, packed_b + j * depth, k0, depth, n0 + j, least(columns - j, TILE_N));
+                for (size_t i = 0; i < rows; i += TILE_M)
+                    for (size_t j = 0; j < columns; j += TILE_N) {
+                        ptrdiff_t m = (ptrdiff_t)(m0 + i), n = (ptrdiff_t)(n0 + j);
+                        struct tile t = {
+                            .depth = depth,
+                            .a = packed_a + i * depth,
+                            .b = packed_b + j * depth,
+                            .c = g->out + m * g->o_m + n,
+                            .c_m = g->o_m,
+                            .first = k0 == 0,
+                            .last = k0 + depth == g->K,
+                            .bias = g->bias ? g->bias + m * g->bias_m + n * g->bias_n : NULL,
+                            .bias_m = g->bias_m,
+                            .bias_n = g->bias_n,
+                        };
+                        make_tile(&t, (unsigned)least(rows - i, TILE_M), (unsigned)least(columns - j, TILE_N));
+                    }
+            }
+        }
+    return 1;
+}
+
+#endif

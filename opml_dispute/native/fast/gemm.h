@@ -1,0 +1,52 @@
+/* Matrix products in vector registers: the loop behind fast contractions and convolutions.
+ *
+ * out[m][n] = sum over k of a[m][k] * b[k][n] (+ bias), k ascending, one fused multiply-add each, onto +0. Only m and n
+ * are blocked and vectorised. K is worked through in pieces too, but a sum that is put down in memory and taken up
+ * again is the same sum: binary32 holds it exactly. */
+#ifndef OPML_GEMM_H
+#define OPML_GEMM_H
+#include <stddef.h>
+
+#include "fast.h"
+
+#if defined(__AVX512F__)
+#define LANES 16 /* floats in a vector register */
+#define TILE_M 12 /* rows of a register tile */
+#elif defined(__AVX2__) && defined(__FMA__)
+#define LANES 8
+#define TILE_M 6
+#elif defined(__aarch64__)
+#define LANES 4
+#define TILE_M 8
+#else
+#define LANES 0 /* no fused multiply-add in hardware: plain kernels only */
+#define TILE_M 1
+#endif
+#define TILE_N (2 * LANES) /* columns of a register tile */
+
+/* Packs b[k0 .. k0 + depth)[n0 .. n0 + columns) as [depth][TILE_N], missing columns zero. columns <= TILE_N. */
+typedef void pack_b(const void *b, float *to, size_t k0, size_t depth, size_t n0, size_t columns);
+
+struct gemm {
+    size_t M, N, K;
+    const float *a;
+    ptrdiff_t a_m, a_k; /* strides in elements, as all below */
+    const void *b;
+    pack_b *pack;
+    float *out; /* columns lie side by side */
+    ptrdiff_t o_m;
+    const float *bias; /* may be null */
+    ptrdiff_t bias_m, bias_n;
+};
+
+/* 0 if there is no memory to pack into. */
+int gemm(const struct gemm *g, struct fast_scratch *s);
+
+/* A matrix b with any strides, for `pack_matrix`. */
+struct matrix {
+    const float *at;
+    ptrdiff_t k, n;
+};
+pack_b pack_matrix;
+
+#endif

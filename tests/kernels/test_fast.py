@@ -1,0 +1,129 @@
+"""
+Fast paths against plain kernels, on sizes at which they take over.
+
+Bit for bit, for every shape: odd edges of tiles, transposed and broadcast operands, many pieces of K, groups, strides,
+dilations, and paddings that cut windows off. A few awkward numbers are strewn among well-behaved ones, so that NaN,
+infinities and signed zeros reach every place, without drowning all else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from opml_dispute.model.opcodes import DType, Opcode
+from opml_dispute.model.record import Record, strided_body
+
+from . import cases
+from .bench import FAST, PLAIN, Bench, same_bits
+from .cases import ARENA, Array, Case, Maker, Rng, words
+
+F32 = (DType.F32, DType.F32, DType.F32)
+SEEDS = st.integers(0, 2**32 - 1)
+
+
+def strewn(rng: Rng, count: int) -> Array:
+    """Mostly normal numbers."""
+    plain = rng.standard_normal(count).astype(np.float32)
+    wild = cases.values(rng, DType.F32, count, awkward=True)
+    return np.where(rng.random(count) < rng.choice([0.0, 0.001, 0.05]), wild, plain)
+
+
+def strewn_case(rng: Rng, case: Case) -> Case:
+    return replace(case, arrays=tuple((offset, strewn(rng, array.size)) for offset, array in case.arrays))
+
+
+def agree(bench: Bench, case: Case) -> None:
+    status, plain = bench.run(case, PLAIN)
+    assert status == 0
+    _, fast = bench.run(case, FAST)
+    assert same_bits(plain, fast), f"{case.record} {case.record.imm} {case.record.body}"
+
+
+@settings(max_examples=150, deadline=None)
+@given(seed=SEEDS)
+def test_contraction(bench: Bench, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    m, n, k = (int(rng.choice([1, 2, 3, 7, 12, 13, 16, 31, 32, 33, 48, 65])) for _ in range(3))
+    if rng.random() < 0.1:
+        k = int(rng.integers(1000, 2200))
+    case = cases.contract(Maker(rng, awkward=False), (m, n, k), F32)
+    agree(bench, strewn_case(rng, case))
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=SEEDS, transpose_a=st.booleans(), transpose_b=st.booleans(), transpose_out=st.booleans())
+def test_contraction_of_packed_and_transposed_matrices(
+    bench: Bench, seed: int, transpose_a: bool, transpose_b: bool, transpose_out: bool
+) -> None:
+    """The layouts that models are made of, with a bias along rows, columns, both or neither."""
+    rng = np.random.default_rng(seed)
+    make = Maker(rng, awkward=False)
+    m, n, k = (int(size) for size in rng.integers(1, 90, 3))
+    batch = int(rng.integers(1, 4))
+    a, b = make.put(strewn(rng, batch * m * k)), make.put(strewn(rng, batch * k * n))
+    bias = make.put(strewn(rng, m * n))
+    a_m, a_k = (1, m) if transpose_a else (k, 1)
+    b_k, b_n = (1, k) if transpose_b else (n, 1)
+    out = (1, m) if transpose_out else (n, 1)
+    bias_row = [0, *((0, 1), (1, 0), (n, 1), (0, 0))[int(rng.integers(4))]]
+    with_bias = rng.random() < 0.7
+    record = Record(
+        Opcode.CONTRACT,
+        DType.F32,
+        ARENA.offset,
+        (a, b, bias)[: 2 + with_bias],
+        (DType.F32,) * (2 + with_bias),
+        3,
+        0,
+        0,
+        words(k, a_k, b_k),
+        strided_body([batch, m, n], [[m * n, *out], [m * k, a_m, 0], [k * n, 0, b_n], bias_row]),
+    )
+    agree(bench, make.case(record, batch * m * n))
+
+
+def windows(rng: Rng) -> list[list[int]]:
+    """Two spatial dimensions, sizes at which rows are cut into vectors in every way."""
+    fields: list[list[int]] = [[] for _ in range(7)]
+    for _ in range(2):
+        kernel = int(rng.choice([1, 1, 2, 3, 3, 5]))
+        stride, dilation = int(rng.choice([1, 1, 2, 3])), int(rng.choice([1, 1, 2]))
+        size = int(rng.integers(1, 40))
+        before, after = (int(pad) for pad in rng.integers(-1, 4, 2))
+        if rng.random() < 0.4:
+            before = after = 0
+        span = (kernel - 1) * dilation + 1
+        out = max((size + before + after - span) // stride + 1, 1)
+        for column, value in zip(fields, (size, kernel, stride, dilation, before, out, after), strict=True):
+            column.append(value)
+    return [[*column, filler] for column, filler in zip(fields, (1, 1, 1, 1, 0, 1, 0), strict=True)]
+
+
+@settings(max_examples=200, deadline=None)
+@given(seed=SEEDS)
+def test_convolution(bench: Bench, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    groups = int(rng.choice([1, 1, 1, 2, 4, 8]))
+    per_in, per_out = (int(rng.choice([1, 1, 2, 3, 8, 13])) for _ in range(2))
+    if groups == 1 and rng.random() < 0.5:
+        per_in, per_out = (int(size) for size in rng.integers(1, 40, 2))
+    channels = (int(rng.integers(1, 3)), groups * per_in, groups * per_out, groups)
+    case = cases.conv(Maker(rng, awkward=False), windows(rng), channels, F32)
+    agree(bench, strewn_case(rng, case))
+
+
+def test_padding_meets_infinite_weights(bench: Bench) -> None:
+    """0 * inf is NaN also where the 0 is padding."""
+    rng = np.random.default_rng(5)
+    at = [[9, 9, 1], [3, 3, 1], [1, 1, 1], [1, 1, 1], [1, 1, 0], [9, 9, 1], [1, 1, 0]]
+    case = cases.conv(Maker(rng, awkward=False), at, (1, 6, 8, 1), F32).part(0, 8 * 81)
+    (x, w, *bias) = case.arrays
+    weights = np.where(rng.random(w[1].size) < 0.02, np.float32(np.inf), w[1]).astype(np.float32)
+    case = replace(case, arrays=(x, (w[0], weights), *bias))
+    agree(bench, case)
+    _, found = bench.run(case, FAST)
+    assert np.isnan(found.reshape(8, 9, 9)[:, 0, :]).any()
