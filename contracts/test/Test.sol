@@ -60,6 +60,7 @@ interface Vm {
     function stopSnapshotGas() external returns (uint256 gas);
     function snapshotGasLastCall(string calldata group, string calldata name) external returns (uint256 gas);
     function snapshotValue(string calldata group, string calldata name, uint256 value) external;
+    function cool(address target) external;
     function pauseGasMetering() external;
     function resumeGasMetering() external;
 

@@ -332,25 +332,33 @@ contract InferenceOracleTest is OracleFixture {
         assertDelivered(id, game);
     }
 
-    /// @notice Either all fails or the consumer had the gas it was promised: every amount of gas around the limit.
+    /// @notice Either all fails or the consumer has the gas it was promised: with the least gas that delivers, the consumer
+    ///         sees what it sees when it is called with that gas directly.
     function test_callback_getsItsGasOrNothingHappens() public {
         GoodConsumer consumer = new GoodConsumer();
-        (bytes32 id, FaultDisputeGame game) = deliverTo(address(consumer), 1_000_000);
-        (uint256 delivered, uint256 refused) = (0, 0);
-        for (uint256 gas = 1_000_000; gas < 1_400_000; gas += 500) {
-            uint256 before = vm.snapshotState();
+        uint64 promised = MAX_CALLBACK_GAS;
+        (bytes32 id, FaultDisputeGame game) = deliverTo(address(consumer), promised);
+        uint256 before = vm.snapshotState();
+        consumer.onInference{gas: promised}(id, modelId, output);
+        uint256 expected = consumer.gasAtEntry();
+        vm.revertToState(before);
+
+        (uint256 refused, uint256 delivered) = (promised, uint256(promised) + 1_000_000);
+        while (delivered - refused > 1) {
+            uint256 gas = (refused + delivered) / 2;
+            before = vm.snapshotState();
+            vm.cool(address(consumer)); // as it is in a transaction of its own
             try oracle.finalize{gas: gas}(id, game, output, ARENA) {
-                ++delivered;
-                vm.assertGe(consumer.gasAtEntry(), 1_000_000 - 1000); // its dispatcher ran already
-                vm.assertEq(consumer.output(), output);
+                vm.assertEq(consumer.gasAtEntry(), expected);
+                delivered = gas;
             } catch {
-                ++refused;
+                refused = gas;
             }
             vm.revertToState(before);
         }
         // Both sides of the limit were seen.
-        vm.assertGt(delivered, 0);
-        vm.assertGt(refused, 0);
+        vm.assertGt(refused, promised);
+        vm.assertLt(delivered, uint256(promised) + 1_000_000);
     }
 
     function test_callback_saysWhenTheGasIsShort() public {
