@@ -234,6 +234,37 @@ class Emitter:
         self._append(Opcode.CONV, out, inputs, len(at.out), body, grain=at.out[-1])
         return out
 
+    def rescaled_conv(self, x: Tensor, factor: Tensor, shift: Tensor) -> Tensor | None:
+        """
+        `x` * factor[M] + shift[M] as one convolution, if `x` is the whole result of one with constant weights.
+
+        Factor and shift must be constants too; None where this does not apply. The first convolution is left to be
+        dropped, unless something else needs it.
+        """
+        made = [op for op in reversed(self.ops) if op.out.buffer is x.buffer]
+        if (
+            len(made) != 1
+            or made[0].opcode is not Opcode.CONV
+            or (x.shape, x.strides) != (made[0].out.shape, made[0].out.strides)
+        ):
+            return None
+        (op,) = made
+        w, bias = op.inputs[1], op.inputs[2] if len(op.inputs) == 3 else None
+        parts = [w, factor, shift] if bias is None else [w, factor, shift, bias]
+        if not all(t.is_constant and t.buffer.size == t.size and t.dtype is DType.F32 for t in parts):
+            return None
+        column = Tensor(
+            factor.buffer, (w.shape[0], *(1,) * (w.rank - 1)), (factor.strides[0], *(0,) * (w.rank - 1)), factor.offset
+        )
+        w = self.binary(Binary.MUL, w, column)
+        scaled = None if bias is None else self.binary(Binary.MUL, bias, factor)
+        bias = shift if scaled is None else self.binary(Binary.ADD, scaled, shift)
+        out = self.new(op.out.dtype, op.out.shape, *op.inputs)
+        outer, self.origin = self.origin, op.origin
+        self._append(Opcode.CONV, out, [op.inputs[0], w, bias], op.rank, op.body, grain=op.grain)
+        self.origin = outer
+        return out
+
     def pool(self, kind: Pool, x: Tensor, at: Windows) -> Tensor:
         """The maximum, average or sum of windows over x[N][C][spatial]."""
         x = self.contiguous(x)

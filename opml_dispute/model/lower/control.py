@@ -8,8 +8,7 @@ reaches the segment.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -20,8 +19,17 @@ from ..tensor import Shape, Tensor
 from .registry import Value, lowers
 from .shape import split_by
 
-Branch = Callable[..., list[Value]]
-"""A graph in an attribute (`importer.Subgraph`): called with its inputs, it lowers its nodes."""
+
+class Branch(Protocol):
+    """A graph in an attribute (`importer.Subgraph`)."""
+
+    @property
+    def outputs(self) -> int:
+        """How many it has."""
+
+    def __call__(self, *inputs: Value) -> list[Value]:
+        """Lowers its nodes: the graph's outputs for these inputs."""
+
 
 MAX_ITERATIONS = 1 << 16
 """Iterations that a loop is written out for, at most."""
@@ -60,7 +68,7 @@ def loop(
         carried = results[1 : 1 + len(states)]
         stacked.append(results[1 + len(states) :])
         iteration += 1
-    if not stacked and body.outputs > 1 + len(states):  # type: ignore[attr-defined]
+    if not stacked and body.outputs > 1 + len(states):
         raise Refuse("a loop without iterations, whose stacked results have no known shape")
     return *carried, *(g.stack(list(results), 0) for results in zip(*stacked, strict=True))
 
