@@ -58,7 +58,11 @@ LEAST_BLOCK_LOG2: Final = 6
 KEPT_BYTES: Final = 1 << 29
 """Room for kept states, from which an earlier state is reached faster than from the start."""
 
+_LO_AT: Final = 0x10
+_HI_AT: Final = 0x18
 _FREES_AT: Final = 0x58
+_LOOK_AT_DATA: Final = (12, 13)
+"""GATHER and SCATTER: each tile may fail on its own."""
 _HEADER_WORDS: Final = struct.Struct(">4Q")
 
 
@@ -147,7 +151,7 @@ class Inference:
         if t < self._t:
             self._restore(max((kept for kept in self._kept if kept <= t), default=None))
         while self._t < t:
-            self._transition()
+            self._transition(t)
 
     def state_root(self, t: int) -> StateRoot:
         """S_t."""
@@ -200,10 +204,12 @@ class Inference:
 
     # One transition, and the way back
 
-    def _transition(self) -> None:
+    def _transition(self, goal: int) -> None:
+        """The next state, or several at once if their nodes are tiles of one operation; none beyond S_goal."""
         _, node, status, _ = self._header()
         touched: tuple[int, int] | None = None
         frees: list[tuple[int, int]] = []
+        count, joined_hi = 1, 0
         if status == 0 and node < self.program.node_count:
             state, lo, hi, frees = self._effect(node)
             if state == 0:
@@ -214,12 +220,18 @@ class Inference:
                         f"live tensors of {self._live.size_bytes:,} bytes at node {node}; "
                         f"{self._limit:,} bytes of memory are there"
                     )
-        self._segment.run(1)
+            if state == 0 and not self._overridden_model and node == self._t:
+                last = min(self._known.tiles_end(node), goal, *(t for t in self.overrides if t > self._t)) - 1
+                if last > node:
+                    count = last - node + 1
+                    joined_hi = _hi(self.program.records, last)
+                    frees = _frees(self.program.records, last)
+        self._segment.run(count, joined_hi)
         if touched is not None and self._header()[2] == 0:
             for offset, log2_size in frees:
                 self._live.free(offset, log2_size)
         self._live.changed(HEADER.offset)
-        self._t += 1
+        self._t += count
         self._override(self._t)
 
     def _effect(self, node: int) -> tuple[int, int, int, list[tuple[int, int]]]:
@@ -379,7 +391,7 @@ class _Known:
     def __init__(self, program: ProgramLike) -> None:
         self.judged = judge(program.records)
         self.typing = Typing(program, self.judged)
-        self._blocks = program.model_blocks
+        self._records, self._blocks = program.records, program.model_blocks
 
     @classmethod
     def of(cls, program: ProgramLike) -> _Known:
@@ -388,6 +400,27 @@ class _Known:
             cls._all[id(program)] = cls(program)
             weakref.finalize(program, cls._all.pop, id(program))
         return cls._all[id(program)]
+
+    def tiles_end(self, node: int) -> int:
+        """The first node after `node` that does not go on where its predecessor's range ends."""
+        return int(self._tiles_end[node])
+
+    @cached_property
+    def _tiles_end(self) -> npt.NDArray[np.int64]:
+        rows = np.frombuffer(self._records, np.uint8).reshape(-1, RECORD_BYTES)
+        ends = np.arange(1, len(rows) + 1)
+        if len(rows) < 2:
+            return ends
+        before, after = rows[:-1], rows[1:]
+        same = np.ones(RECORD_BYTES, bool)
+        same[[4, *range(_LO_AT, _HI_AT + 8), *range(_FREES_AT, _FREES_AT + 56)]] = False
+        goes_on = (before[:, same] == after[:, same]).all(axis=1)
+        goes_on &= (before[:, _HI_AT : _HI_AT + 8] == after[:, _LO_AT : _LO_AT + 8]).all(axis=1)
+        goes_on &= (before[:, 4] == 0) & (self.judged.status[:-1] == 0) & (self.judged.status[1:] == 0)
+        goes_on &= ~np.isin(before[:, 1], _LOOK_AT_DATA)
+        for node in np.flatnonzero(goes_on)[::-1]:
+            ends[node] = ends[node + 1]
+        return ends
 
     @cached_property
     def model_blocks(self) -> tuple[Block, ...]:
@@ -422,6 +455,11 @@ def _frees(records: bytes, node: int) -> list[tuple[int, int]]:
     base = RECORD_BYTES * node
     words = struct.unpack_from(f">{records[base + 4]}Q", records, base + _FREES_AT)
     return [(word & (1 << 56) - 1, word >> 56) for word in words]
+
+
+def _hi(records: bytes, node: int) -> int:
+    """The end of a record's range."""
+    return int.from_bytes(records[RECORD_BYTES * node + _HI_AT : RECORD_BYTES * node + _HI_AT + 8], "big")
 
 
 class Typing:
@@ -638,8 +676,8 @@ class _Segment:
         address = _native().opml_ml_segment(self._handle)
         self.memory: Bytes = np.ctypeslib.as_array((ctypes.c_uint8 * (1 << SEGMENT_LOG2)).from_address(address))
 
-    def run(self, count: int) -> None:
-        _native().opml_ml_run(self._handle, count)
+    def run(self, count: int, joined_hi: int) -> None:
+        _native().opml_ml_run(self._handle, count, joined_hi)
 
     def zero(self, offset: int, size: int) -> None:
         _native().opml_ml_zero(self._handle, offset, size)
@@ -659,7 +697,7 @@ def _native() -> ctypes.CDLL:
             "opml_ml_new": (pointer, [ctypes.c_int, ctypes.c_uint]),
             "opml_ml_free": (None, [pointer]),
             "opml_ml_segment": (pointer, [pointer]),
-            "opml_ml_run": (None, [pointer, u64]),
+            "opml_ml_run": (None, [pointer, u64, u64]),
             "opml_ml_zero": (None, [pointer, u64, u64]),
             "opml_records_check": (None, [ctypes.c_char_p, u64, pointer, pointer]),
             "opml_kernel": (ctypes.c_int, [pointer, ctypes.c_char_p, ctypes.c_int]),

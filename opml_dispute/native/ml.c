@@ -75,6 +75,8 @@ struct ml {
     uint64_t round; /* counts nodes handed out, so that a worker knows a new one */
     unsigned running;
     int quit;
+    uint64_t joined_hi; /* opml_ml_run */
+    int joined_done;
 };
 
 static void run_part(struct worker *w)
@@ -146,9 +148,16 @@ static uint64_t steps_each(const struct record *r, uint64_t *grain)
     }
 }
 
-static int run_node(void *self, const struct record *r)
+static int run_node(void *self, const struct record *node)
 {
     struct ml *ml = self;
+    struct record whole = *node, *r = &whole;
+    if (ml->joined_done)
+        return ST_OK; /* the first of its kin made its part too */
+    if (ml->joined_hi) {
+        whole.hi = ml->joined_hi;
+        ml->joined_done = 1;
+    }
     int status = (int)(ml->vm_bytes ? kernel_check_data_bytes : kernel_check_data)(ml->segment, r);
     if (status != ST_OK)
         return status;
@@ -234,6 +243,8 @@ EXPORT struct ml *opml_ml_new(int vm_bytes, unsigned threads)
         return NULL;
     }
     ml->segment = segment;
+    /* Large pages where there are any: a tensor's first write costs a fault for each page. Only a wish. */
+    madvise(ml->segment + SEC_WEIGHTS, (1ull << SEGMENT_LOG2) - SEC_WEIGHTS, MADV_HUGEPAGE);
     for (unsigned i = 0; i < (threads ? threads : 1); i++) {
         worker[i].ml = ml;
         if (i && pthread_create(&worker[i].thread, NULL, worker_main, &worker[i]) != 0)
@@ -246,13 +257,18 @@ EXPORT struct ml *opml_ml_new(int vm_bytes, unsigned threads)
 /* Where the segment lies in this process. */
 EXPORT uint8_t *opml_ml_segment(struct ml *ml) { return ml->segment; }
 
-/* Makes `count` transitions. */
-EXPORT void opml_ml_run(struct ml *ml, uint64_t count)
+/* Makes `count` transitions. If `joined_hi` is not 0, the nodes are parts of one range that ends there, and run as one:
+ * the same record but for lo and hi, one behind the other, frees in the last only. ASSUMES the caller looked (their
+ * records are judged good, and look at no data), so that this changes the speed and nothing else. */
+EXPORT void opml_ml_run(struct ml *ml, uint64_t count, uint64_t joined_hi)
 {
     struct transition_host host = {run_node, zero_block, ml};
     uint64_t mode = canonical_float_mode();
+    ml->joined_hi = joined_hi;
     while (count--)
         transition(ml->segment + SEC_PROGRAM, ml->segment + SEC_HEADER, &host);
+    ml->joined_hi = 0;
+    ml->joined_done = 0;
     restore_float_mode(mode);
 }
 

@@ -7,6 +7,7 @@ Everything here is run on the host and in the VM, which must reach the same stat
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -371,3 +372,23 @@ def test_any_byte_of_a_state_can_be_lied_about(offset: int, data: bytes) -> None
         assert run_node(wrong, t).exit_code == EQUAL
     assert wrong.state_root(0) == honest.state_root(0)
     assert wrong.state_root(1) == Inference(made, given, overrides={1: [(offset, data)]}).state_root(1)
+
+
+@pytest.mark.parametrize(
+    "opcode", [Opcode.UNARY, Opcode.CONTRACT, Opcode.CONV, Opcode.REDUCE, Opcode.GATHER, Opcode.TOPK]
+)
+def test_tiles_run_together_or_one_by_one_lead_to_the_same_states(opcode: Opcode) -> None:
+    """The host makes neighbouring tiles in one go; asking for the states between makes it do them singly."""
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        case = cases.case(rng, opcode, awkward=True)
+        lo, hi = case.record.lo, case.record.hi
+        cuts = sorted({lo, hi, *(int(cut) for cut in rng.integers(lo, hi + 1, 5))})
+        parts = [case.part(a, b).record for a, b in pairwise(cuts)] or [case.record]
+        parts[-1] = replace(parts[-1], frees=(Free(6, ARENA.offset + (1 << 30)),))
+        made = program([fill(ARENA.offset + (1 << 30), 9).pack(), *(part.pack() for part in parts)], case.arrays)
+        whole, single = Inference(made, image(case.arrays)), Inference(made, image(case.arrays))
+        roots = [single.state_root(t) for t in range(made.node_count + 1)]
+        assert whole.state_root(made.node_count) == roots[-1]
+        middle = made.node_count // 2
+        assert Inference(made, image(case.arrays)).state_root(middle) == roots[middle]

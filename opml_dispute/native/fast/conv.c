@@ -19,9 +19,13 @@ typedef float vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias))
 /* Above this many floats a copy is no longer worth its memory. */
 #define LAYOUT_MOST (1ull << 27)
 
-/* One image and group, laid out. Positions are rows of `row` neighbours, numbered across the output's rows. */
+/* A stride beyond this is not worth a layout. */
+#define MOST_PARTS 8
+
+/* One image and group, laid out. Positions are rows of `output[2]` neighbours, numbered across the output's rows. */
 struct layout {
     const float *at;
+    int part_of[3][MOST_PARTS]; /* for each coordinate mod stride its part; -1: no tap reads it */
     i64 part[3];   /* elements from one part of dimension d to the next */
     i64 pitch[3];  /* elements from one coordinate of a part to the next, by dimension */
     i64 size[3];   /* coordinates in a part */
@@ -30,18 +34,27 @@ struct layout {
     const i64 *offset; /* [K], of the taps in the order of the sum */
 };
 
-static i64 most(i64 x, i64 y) { return x > y ? x : y; }
-
-/* Sizes and pitches; answers the elements of all channels of a group. `direct`: the input itself will do. */
+/* Sizes and pitches; answers the elements of all channels of a group, UINT64_MAX if there can be no layout. `direct`:
+ * the input itself will do. */
 static u64 plan_layout(struct layout *l, const struct window *g, int *direct)
 {
     *direct = 1;
-    i64 pitch = 1;
+    i64 parts[3], pitch = 1;
     for (int d = 2; d >= 0; d--) {
-        i64 need = (g->output[d] - 1) * g->stride[d] + (g->kernel[d] - 1) * g->dilation[d] + 1;
-        *direct &= g->stride[d] == 1 && g->pad[d] == 0 && need <= g->input[d];
-        l->size[d] = (need + g->stride[d] - 1) / g->stride[d];
+        i64 stride = g->stride[d], need = (g->output[d] - 1) * stride + (g->kernel[d] - 1) * g->dilation[d] + 1;
+        if (stride > MOST_PARTS)
+            return UINT64_MAX;
+        *direct &= stride == 1 && g->pad[d] == 0 && need <= g->input[d];
+        l->size[d] = (need + stride - 1) / stride;
         l->output[d] = g->output[d];
+        parts[d] = 0;
+        for (i64 i = 0; i < stride; i++)
+            l->part_of[d][i] = -1;
+        for (i64 t = 0; t < g->kernel[d]; t++) {
+            int *part = &l->part_of[d][t * g->dilation[d] % stride];
+            if (*part < 0)
+                *part = (int)parts[d]++;
+        }
     }
     if (*direct)
         for (int d = 0; d < 3; d++)
@@ -53,7 +66,7 @@ static u64 plan_layout(struct layout *l, const struct window *g, int *direct)
     }
     for (int d = 2; d >= 0; d--) {
         l->part[d] = pitch;
-        if (__builtin_mul_overflow(pitch, g->stride[d], &pitch))
+        if (__builtin_mul_overflow(pitch, parts[d], &pitch))
             return UINT64_MAX;
     }
     l->channel = pitch;
@@ -68,9 +81,10 @@ static u64 plan_layout(struct layout *l, const struct window *g, int *direct)
     return all;
 }
 
-static i64 coordinate_offset(const struct layout *l, const struct window *g, int d, i64 coordinate)
+static i64 tap_offset(const struct layout *l, const struct window *g, int d, i64 tap)
 {
-    return coordinate % g->stride[d] * l->part[d] + coordinate / g->stride[d] * l->pitch[d];
+    i64 coordinate = tap * g->dilation[d];
+    return l->part_of[d][coordinate % g->stride[d]] * l->part[d] + coordinate / g->stride[d] * l->pitch[d];
 }
 
 static void plan_taps(const struct layout *l, const struct window *g, i64 *offset)
@@ -79,9 +93,39 @@ static void plan_taps(const struct layout *l, const struct window *g, i64 *offse
         for (i64 d = 0; d < g->kernel[0]; d++)
             for (i64 h = 0; h < g->kernel[1]; h++)
                 for (i64 w = 0; w < g->kernel[2]; w++)
-                    *offset++ = (i64)c * l->channel + coordinate_offset(l, g, 0, d * g->dilation[0]) +
-                                coordinate_offset(l, g, 1, h * g->dilation[1]) +
-                                coordinate_offset(l, g, 2, w * g->dilation[2]);
+                    *offset++ = (i64)c * l->channel + tap_offset(l, g, 0, d) + tap_offset(l, g, 1, h) + tap_offset(l, g, 2, w);
+}
+
+/* Where along dimension d the input's coordinate lies; -1 if nothing reads it. */
+static i64 input_offset(const struct layout *l, const struct window *g, int d, i64 coordinate)
+{
+    i64 padded = coordinate + g->pad[d], at = padded / g->stride[d];
+    if (padded < 0 || at >= l->size[d] || l->part_of[d][padded % g->stride[d]] < 0)
+        return -1;
+    return l->part_of[d][padded % g->stride[d]] * l->part[d] + at * l->pitch[d];
+}
+
+/* One row of the input into the parts of one row of the layout. */
+static void lay_out_row(const struct layout *l, const struct window *g, const float *x, float *row)
+{
+    i64 stride = g->stride[2], pad = g->pad[2];
+    for (i64 i = 0; i < stride; i++) {
+        if (l->part_of[2][i] < 0)
+            continue;
+        /* Coordinates at * stride + i - pad, those that the input has. */
+        float *part = row + l->part_of[2][i] * l->part[2];
+        i64 first = pad > i ? (pad - i + stride - 1) / stride : 0;
+        i64 end = (g->input[2] + pad - i + stride - 1) / stride;
+        end = end < l->size[2] ? end : l->size[2];
+        const float *from = x + first * stride + i - pad;
+        if (stride == 1) {
+            if (first < end)
+                memcpy(part + first, from, (size_t)(end - first) * sizeof(float));
+        } else {
+            for (i64 at = first; at < end; at++, from += stride)
+                part[at] = *from;
+        }
+    }
 }
 
 /* Copies one image and group into place. */
@@ -91,22 +135,11 @@ static void lay_out(const struct layout *l, const struct window *g, const float 
     memset(to, 0, channels * (u64)l->channel * sizeof(float));
     for (u64 c = 0; c < channels; c++, to += l->channel)
         for (i64 d = 0; d < g->input[0]; d++) {
-            i64 at_d = d + g->pad[0];
-            u32 has_d = at_d >= 0 && at_d / g->stride[0] < l->size[0];
+            i64 at_d = input_offset(l, g, 0, d);
             for (i64 h = 0; h < g->input[1]; h++, x += g->input[2]) {
-                i64 at_h = h + g->pad[1];
-                if (!has_d || at_h < 0 || at_h / g->stride[1] >= l->size[1])
-                    continue;
-                float *row = to + coordinate_offset(l, g, 0, at_d) + coordinate_offset(l, g, 1, at_h);
-                i64 first = most(0, -g->pad[2]), end = l->size[2] * g->stride[2] - g->pad[2];
-                end = end < g->input[2] ? end : g->input[2];
-                if (g->stride[2] == 1) {
-                    if (first < end)
-                        memcpy(row + first + g->pad[2], x + first, (size_t)(end - first) * sizeof(float));
-                } else {
-                    for (i64 w = first; w < end; w++)
-                        row[coordinate_offset(l, g, 2, w + g->pad[2])] = x[w];
-                }
+                i64 at_h = at_d < 0 ? -1 : input_offset(l, g, 1, h);
+                if (at_h >= 0)
+                    lay_out_row(l, g, x, to + at_d + at_h);
             }
         }
 }

@@ -12,6 +12,7 @@ typedef int32_t veci __attribute__((vector_size(4 * LANES), aligned(4), may_alia
 #define PIECE_K 1024
 #define PIECE_B (128 * 1024) /* floats */
 #define PIECE_M (TILE_M * 256)
+#define ROWS_AS_THEY_LIE 256 /* columns */
 
 /* As `canonical` (float32.h), on a vector. */
 INLINE vec canonical_vec(vec x)
@@ -21,11 +22,14 @@ INLINE vec canonical_vec(vec x)
     return (vec)((is_nan & 0x7fc00000) | (~is_nan & bits));
 }
 
-/* One register tile over one piece of K. a: packed [depth][mr]; b: packed [depth][TILE_N]; c: the sums so far, if not
- * `first`, and where they go. On the last piece the bias is added and NaN made canonical. */
+/* One register tile over one piece of K. a: packed [depth][mr], or rows a_m apart whose elements lie side by side;
+ * b: packed [depth][TILE_N]; c: the sums so far, if not `first`, and where they go. On the last piece the bias is added
+ * and NaN made canonical. */
 struct tile {
     size_t depth;
     const float *a, *b;
+    int packed;    /* a is */
+    ptrdiff_t a_m; /* if it is not */
     float *c;
     ptrdiff_t c_m;
     int first, last;
@@ -33,27 +37,35 @@ struct tile {
     ptrdiff_t bias_m, bias_n;
 };
 
-INLINE void run_tile(const struct tile *t, unsigned mr, unsigned nv)
+INLINE void run_tile(const struct tile *t, unsigned mr, unsigned nv, int packed)
 {
     vec sum[TILE_M][2];
-    const float *a = t->a, *b = t->b;
+    const float *b = t->b;
+    /* Every third row has a pointer: the others are one and two strides from it, which one register holds. */
+    const float *third[(TILE_M + 2) / 3];
+    ptrdiff_t a_m = packed ? 1 : t->a_m;
+    for (unsigned i = 0; i < (mr + 2) / 3; i++)
+        third[i] = t->a + (ptrdiff_t)(3 * i) * a_m;
 #pragma clang loop unroll(full)
     for (unsigned i = 0; i < mr; i++)
 #pragma clang loop unroll(full)
         for (unsigned v = 0; v < nv; v++)
             sum[i][v] = t->first ? (vec){0} : *(const vec *)(t->c + (ptrdiff_t)i * t->c_m + v * LANES);
-    for (size_t k = t->depth; k; k--, a += mr, b += TILE_N) {
+    for (size_t k = t->depth; k; k--, b += TILE_N) {
         vec column[2];
 #pragma clang loop unroll(full)
         for (unsigned v = 0; v < nv; v++)
             column[v] = *(const vec *)(b + v * LANES);
 #pragma clang loop unroll(full)
         for (unsigned i = 0; i < mr; i++) {
-            vec row = a[i] - (vec){0}; /* a[i] in every lane: x - 0 is x, also for -0 */
+            vec row = third[i / 3][(ptrdiff_t)(i % 3) * a_m] - (vec){0}; /* in every lane: x - 0 is x, also for -0 */
 #pragma clang loop unroll(full)
             for (unsigned v = 0; v < nv; v++)
                 sum[i][v] = __builtin_elementwise_fma(row, column[v], sum[i][v]);
         }
+#pragma clang loop unroll(full)
+        for (unsigned i = 0; i < (mr + 2) / 3; i++)
+            third[i] += packed ? mr : 1;
     }
 #pragma clang loop unroll(full)
     for (unsigned i = 0; i < mr; i++)
@@ -91,22 +103,25 @@ INLINE void run_tile(const struct tile *t, unsigned mr, unsigned nv)
 #endif
 
 #define TILE_FUNCTIONS(MR)                                                                                             \
-    static void tile_##MR##_1(const struct tile *t) { run_tile(t, MR, 1); }                                            \
-    static void tile_##MR##_2(const struct tile *t) { run_tile(t, MR, 2); }
+    static void tile_##MR##_1(const struct tile *t) { run_tile(t, MR, 1, 1); }                                         \
+    static void tile_##MR##_2(const struct tile *t) { run_tile(t, MR, 2, 1); }                                         \
+    static void rows_##MR##_1(const struct tile *t) { run_tile(t, MR, 1, 0); }                                         \
+    static void rows_##MR##_2(const struct tile *t) { run_tile(t, MR, 2, 0); }
 FOR_EACH_MR(TILE_FUNCTIONS)
 
 typedef void tile_function(const struct tile *t);
-static tile_function *const tiles[TILE_M][2] = {
-#define TILE_ROW(MR) {tile_##MR##_1, tile_##MR##_2},
+static tile_function *const tiles[TILE_M][2][2] = { /* [mr - 1][a is packed][vectors - 1] */
+#define TILE_ROW(MR) {{rows_##MR##_1, rows_##MR##_2}, {tile_##MR##_1, tile_##MR##_2}},
     FOR_EACH_MR(TILE_ROW)
 };
 
 /* A tile of mr x nr outputs at c; what is narrower than its vectors goes through a buffer. */
-static void make_tile(struct tile *t, unsigned mr, unsigned nr)
+static void make_tile(const struct tile *t, unsigned mr, unsigned nr)
 {
     unsigned nv = nr > LANES ? 2 : 1;
+    tile_function *run = tiles[mr - 1][t->packed][nv - 1];
     if (nr == nv * LANES) {
-        tiles[mr - 1][nv - 1](t);
+        run(t);
         return;
     }
     float buffer[TILE_M * TILE_N], bias[TILE_M * TILE_N];
@@ -124,7 +139,7 @@ static void make_tile(struct tile *t, unsigned mr, unsigned nr)
         narrow.bias_m = TILE_N;
         narrow.bias_n = 1;
     }
-    tiles[mr - 1][nv - 1](&narrow);
+    run(&narrow);
     for (unsigned i = 0; i < mr; i++)
         for (unsigned j = 0; j < nr; j++)
             t->c[(ptrdiff_t)i * t->c_m + j] = buffer[i * TILE_N + j];
@@ -340,7 +355,9 @@ int gemm(const struct gemm *g, struct fast_scratch *s)
             return 1;
         }
     }
-    size_t depth_most = least(g->K, PIECE_K), rows_most = least(g->M, PIECE_M);
+    /* Packing a pays once its elements are used often; few columns take rows as they lie. */
+    int packs_a = g->a_k != 1 || g->N > ROWS_AS_THEY_LIE;
+    size_t depth_most = least(g->K, PIECE_K), rows_most = packs_a ? least(g->M, PIECE_M) : 0;
     size_t columns_most = least((PIECE_B / depth_most) / TILE_N * TILE_N, (g->N + TILE_N - 1) / TILE_N * TILE_N);
     /* Behind the packed pieces room for one row more: pack_positions writes whole vectors. */
     float *packed_b =
@@ -351,7 +368,7 @@ int gemm(const struct gemm *g, struct fast_scratch *s)
     for (size_t m0 = 0; m0 < g->M; m0 += PIECE_M)
         for (size_t k0 = 0; k0 < g->K; k0 += PIECE_K) {
             size_t rows = least(g->M - m0, PIECE_M), depth = least(g->K - k0, PIECE_K);
-            for (size_t i = 0; i < rows; i += TILE_M)
+            for (size_t i = 0; packs_a && i < rows; i += TILE_M)
                 pack_a(g->a + (ptrdiff_t)(m0 + i) * g->a_m + (ptrdiff_t)k0 * g->a_k, g->a_m, g->a_k, packed_a + i * depth,
                        depth, (unsigned)least(rows - i, TILE_M));
             for (size_t n0 = 0; n0 < g->N; n0 += columns_most) {
@@ -363,7 +380,9 @@ int gemm(const struct gemm *g, struct fast_scratch *s)
                         ptrdiff_t m = (ptrdiff_t)(m0 + i), n = (ptrdiff_t)(n0 + j);
                         struct tile t = {
                             .depth = depth,
-                            .a = packed_a + i * depth,
+                            .a = packs_a ? packed_a + i * depth : g->a + m * g->a_m + (ptrdiff_t)k0,
+                            .packed = packs_a,
+                            .a_m = g->a_m,
                             .b = packed_b + j * depth,
                             .c = g->out + m * g->o_m + n,
                             .c_m = g->o_m,
