@@ -24,7 +24,8 @@ GUEST_SOURCES: tuple[str, ...] = (
 """Every file of the guest, in the order in which it is linked."""
 
 GUEST_FLAGS: tuple[str, ...] = (
-    *("-target", "mips64-freestanding-none", "-mcpu=mips64", "-msingle-float", "-mno-abicalls", "-fno-pic"),
+    # WHY +nomadd4: else this compiler fuses a * b + c whatever -ffp-contract says. (zig cc ignores -mno-madd4.)
+    *("-target", "mips64-freestanding-none", "-mcpu=mips64+nomadd4", "-msingle-float", "-mno-abicalls", "-fno-pic"),
     # WHY NOT +sym32 (addresses in two instructions, not six): this compiler then fails on some of our files.
     *("-mno-gpopt", "-mno-check-zero-division"),
     *("-std=c11", "-O2", "-ffreestanding", "-fno-builtin", "-fomit-frame-pointer", "-fno-strict-aliasing"),
@@ -36,8 +37,8 @@ GUEST_FLAGS: tuple[str, ...] = (
     *("-g0", "-s", "-nostdlib", "-static", "-T", "guest/link.ld", "-Wl,--build-id=none", "-Wl,-z,max-page-size=4096"),
 )
 """
-Why so: docs/vm.md has 32-bit floating-point registers, and a fused multiply-add is written as such or not at all.
-Hard facts of this compiler for this target: it fuses a * b + c whatever -ffp-contract says (kernels/float32.h,
-`mul32`), writes NaN constants in the legacy MIPS encoding, and calls library functions for memcpy, 64-bit
-conversions and doubles.
+Why so: docs/vm.md has 32-bit floating-point registers, and a fused multiply-add is written as such or not at all: as a
+word (kernels/float32.h, `fma32`), since the compiler must not know the instruction. Hard facts of this compiler for
+this target: with the instruction it fuses a * b + c whatever -ffp-contract says, it writes NaN constants in the legacy
+MIPS encoding, and calls library functions for memcpy, 64-bit conversions and doubles.
 """

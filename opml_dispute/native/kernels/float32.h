@@ -38,10 +38,9 @@ INLINE f32 canonical(f32 x)
 INLINE f32 arith(f32 x) { return OPML_GUEST ? x : canonical(x); }
 
 /* a * b, rounded, even if it is then added to something.
- * WHY on the guest: this compiler turns a * b + c into one fused instruction whatever -ffp-contract says, and
- * nothing but the inside of an asm is safe from it. So a product that is a term of a sum is written mul32. A test
- * (tests/guest/test_build.py) builds the guest with fma32 marked and finds every fused instruction that we did not
- * write. */
+ * WHY an asm on the guest: this compiler turns a * b + c into one fused instruction whatever -ffp-contract says, as long
+ * as its target has one. Ours is built without (guest_flags.py, "+nomadd4"), so this is the second lock on that door:
+ * nothing but the inside of an asm is safe from a compiler that knows better. */
 INLINE f32 mul32(f32 a, f32 b)
 {
 #if OPML_GUEST
@@ -53,10 +52,21 @@ INLINE f32 mul32(f32 a, f32 b)
 #endif
 }
 
-#if defined(OPML_MARK_FUSED)
-#define FUSED "nmadd.s" /* an instruction that the compiler never makes here */
-#else
-#define FUSED "madd.s"
+#if OPML_GUEST
+/* madd.s, as a word, with the registers that the compiler chose looked up by name: the assembler refuses the
+ * instruction's name along with the compiler.
+ *
+ *  31    26 25   21 20   16 15   11 10    6 5      0
+ * | COP1X  |  fr   |  ft   |  fs   |  fd   | funct  |   madd.s fd, fr, fs, ft: fd = fs * ft + fr, one rounding */
+__asm__(".macro fused_madd d, r, s, t\n"
+        "  .irp n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31\n"
+        "    .ifc \\d, $f\\n\n .set fused_d, \\n\n .endif\n"
+        "    .ifc \\r, $f\\n\n .set fused_r, \\n\n .endif\n"
+        "    .ifc \\s, $f\\n\n .set fused_s, \\n\n .endif\n"
+        "    .ifc \\t, $f\\n\n .set fused_t, \\n\n .endif\n"
+        "  .endr\n"
+        "  .word 0x4c000020 | fused_r << 21 | fused_t << 16 | fused_s << 11 | fused_d << 6\n"
+        ".endm\n");
 #endif
 
 /* a * b + c, rounded once. */
@@ -64,7 +74,7 @@ INLINE f32 fma32(f32 a, f32 b, f32 c)
 {
 #if OPML_GUEST
     f32 d;
-    __asm__(FUSED " %0, %1, %2, %3" : "=f"(d) : "f"(c), "f"(a), "f"(b));
+    __asm__("fused_madd %0, %1, %2, %3" : "=f"(d) : "f"(c), "f"(a), "f"(b));
     return d;
 #elif defined(__FMA__) || defined(__aarch64__)
     return __builtin_fmaf(a, b, c);
