@@ -103,7 +103,7 @@ def test_guest_has_only_the_fused_operation_that_kernels_write() -> None:
 
 
 def test_guest_has_no_instruction_that_the_vm_lacks() -> None:
-    """But a break behind exit_group, and what the linker fills the gaps between functions with: nothing reaches them."""
+    """But a break behind exit_group, and what the linker fills gaps between functions with: nothing gets there."""
     words = [
         word for word in code(build.guest_path().read_bytes()) if disassemble(word, 0, ml=True).startswith(".word")
     ]
