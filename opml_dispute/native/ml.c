@@ -9,12 +9,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include "export.h"
 #include "fast/fast.h"
 #include "kernels/kernels.h"
 #include "opcodes.h"
+#include "pages.h"
 #include "transition.h"
 
 #if defined(__x86_64__)
@@ -64,6 +64,12 @@ struct worker {
     uint64_t lo, hi; /* its part of the current node */
 };
 
+/* What the caller of opml_ml_run knows about the nodes to come. */
+struct ml_hint {
+    uint64_t joined_hi;                     /* not 0: they are parts of one range that ends here, and run as one */
+    uint64_t fresh_block, fresh_log2, lo, hi; /* fresh_log2 not 0: they fill [lo, hi) of a block that is zero */
+};
+
 struct ml {
     uint8_t *segment;
     int vm_bytes;
@@ -75,7 +81,8 @@ struct ml {
     uint64_t round; /* counts nodes handed out, so that a worker knows a new one */
     unsigned running;
     int quit;
-    uint64_t joined_hi; /* opml_ml_run */
+    struct pages pages;
+    struct ml_hint hint; /* opml_ml_run */
     int joined_done;
 };
 
@@ -154,13 +161,18 @@ static int run_node(void *self, const struct record *node)
     struct record whole = *node, *r = &whole;
     if (ml->joined_done)
         return ST_OK; /* the first of its kin made its part too */
-    if (ml->joined_hi) {
-        whole.hi = ml->joined_hi;
+    if (ml->hint.joined_hi) {
+        whole.hi = ml->hint.joined_hi;
         ml->joined_done = 1;
     }
     int status = (int)(ml->vm_bytes ? kernel_check_data_bytes : kernel_check_data)(ml->segment, r);
     if (status != ST_OK)
         return status;
+    struct extent touched[1 + RECORD_MAX_IN];
+    record_check(node, touched);
+    pages_wrote(&ml->pages, touched[0].lo, touched[0].hi);
+    if (ml->hint.fresh_log2)
+        pages_announce(&ml->pages, ml->hint.fresh_block, (unsigned)ml->hint.fresh_log2, ml->hint.lo, ml->hint.hi);
     uint64_t grain, count = r->hi - r->lo, steps = steps_each(r, &grain), parts = ml->workers;
     uint64_t affordable = count * steps / LEAST_PART; /* ASSUMES record_check: at most RECORD_MAX_WORK steps */
     if (affordable < parts)
@@ -192,13 +204,10 @@ static int run_node(void *self, const struct record *node)
     return ST_OK;
 }
 
-/* Zero again, and the memory given back where whole pages are. */
 static void zero_block(void *self, uint64_t offset, unsigned log2_size)
 {
     struct ml *ml = self;
-    if (log2_size >= 16 && madvise(ml->segment + offset, 1ull << log2_size, MADV_DONTNEED) == 0)
-        return;
-    memset(ml->segment + offset, 0, 1ull << log2_size);
+    pages_clear(&ml->pages, offset, 1ull << log2_size);
 }
 
 /* Frees a segment and its threads. */
@@ -215,6 +224,7 @@ EXPORT void opml_ml_free(struct ml *ml)
             pthread_join(ml->worker[i].thread, NULL);
         fast_scratch_free(&ml->worker[i].scratch);
     }
+    pages_free(&ml->pages);
     if (ml->segment)
         munmap(ml->segment, MAPPED_BYTES);
     free(ml->worker);
@@ -242,7 +252,7 @@ EXPORT struct ml *opml_ml_new(int vm_bytes, unsigned threads)
         opml_ml_free(ml);
         return NULL;
     }
-    ml->segment = segment;
+    ml->segment = ml->pages.base = segment;
     /* Large pages where there are any: a tensor's first write costs a fault for each page. Only a wish. */
     madvise(ml->segment + SEC_WEIGHTS, (1ull << SEGMENT_LOG2) - SEC_WEIGHTS, MADV_HUGEPAGE);
     for (unsigned i = 0; i < (threads ? threads : 1); i++) {
@@ -257,33 +267,24 @@ EXPORT struct ml *opml_ml_new(int vm_bytes, unsigned threads)
 /* Where the segment lies in this process. */
 EXPORT uint8_t *opml_ml_segment(struct ml *ml) { return ml->segment; }
 
-/* Makes `count` transitions. If `joined_hi` is not 0, the nodes are parts of one range that ends there, and run as one:
- * the same record but for lo and hi, one behind the other, frees in the last only. ASSUMES the caller looked (their
- * records are judged good, and look at no data), so that this changes the speed and nothing else. */
-EXPORT void opml_ml_run(struct ml *ml, uint64_t count, uint64_t joined_hi)
+/* Makes `count` transitions. The hint (may be null) changes their speed and nothing else. ASSUMES it is true: with
+ * joined_hi the nodes' records differ in lo and hi only, lie one behind the other, free in the last only, are judged
+ * good, and look at no data; with fresh_log2 they write all of [lo, hi), and fail in no case. */
+EXPORT void opml_ml_run(struct ml *ml, uint64_t count, const struct ml_hint *hint)
 {
     struct transition_host host = {run_node, zero_block, ml};
     uint64_t mode = canonical_float_mode();
-    ml->joined_hi = joined_hi;
+    if (hint)
+        ml->hint = *hint;
     while (count--)
         transition(ml->segment + SEC_PROGRAM, ml->segment + SEC_HEADER, &host);
-    ml->joined_hi = 0;
+    ml->hint = (struct ml_hint){0};
     ml->joined_done = 0;
     restore_float_mode(mode);
 }
 
 /* Makes `size` bytes at `offset` zero. */
-EXPORT void opml_ml_zero(struct ml *ml, uint64_t offset, uint64_t size)
-{
-    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), end = offset + size;
-    uint64_t first = (offset + page - 1) / page * page, last = end / page * page;
-    if (first < last && madvise(ml->segment + first, last - first, MADV_DONTNEED) == 0) {
-        memset(ml->segment + offset, 0, first - offset);
-        memset(ml->segment + last, 0, end - last);
-    } else {
-        memset(ml->segment + offset, 0, size);
-    }
-}
+EXPORT void opml_ml_zero(struct ml *ml, uint64_t offset, uint64_t size) { pages_clear(&ml->pages, offset, size); }
 
 /* Judges `count` records of 512 bytes: status[i], and in extents[i][0..6][lo, hi, width] what record i touches (the
  * output first; zero where there is no such operand, and where status is not ST_OK). */

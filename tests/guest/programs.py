@@ -105,14 +105,15 @@ def specs(case: Case) -> list[TensorSpec]:
 
 
 @cache
-def _prestate() -> Machine:
+def prestate() -> Machine:
+    """The VM before it ran anything; fork it, never run it."""
     return Machine.from_elf(guest_path().read_bytes(), ml=True)
 
 
 def run_node(states: Inference, t: int = 0, *, disputed: bytes | None = None) -> Machine:
     """The VM after running node t from S_t to its end; the disputed root is the native S_{t+1} unless given."""
     start = states.state_root(t)
-    machine = _prestate().fork()
+    machine = prestate().fork()
     machine.set_local(2, start)
     machine.set_local(3, states.state_root(t + 1) if disputed is None else disputed)
     machine.add_subtree(start, SEGMENT_LOG2, states.blocks_at(t))

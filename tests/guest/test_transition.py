@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opml_dispute.engine.hashing import merkle_root, zero_root
-from opml_dispute.engine.inference import Inference, judge
+from opml_dispute.engine.inference import Inference
+from opml_dispute.engine.segment_memory import judge
 from opml_dispute.model.opcodes import Binary, DType, Opcode, Unary
 from opml_dispute.model.record import Free, Record, program_header, strided_body
 from opml_dispute.segment import ARENA, HEADER, INPUT, OUTPUT, WEIGHTS, header_leaf, header_root, state_root

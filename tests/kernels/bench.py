@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from opml_dispute.engine.inference import Judged, _native, _Segment, judge
+from opml_dispute.engine.segment_memory import Judged, SegmentMemory, judge, native
 
 from .cases import Array, Case
 
@@ -24,28 +24,23 @@ class Bench:
     """Memory to run single records on; one serves a whole test session."""
 
     def __init__(self) -> None:
-        self.segment = _Segment(vm_bytes=False, threads=1)
+        self.segment = SegmentMemory(vm_bytes=False, threads=1)
 
     def run(self, case: Case, mode: int = PLAIN) -> tuple[int, Array]:
         """The status, and the output's extent after running `case`, as elements in host order."""
-        memory, swap = self.segment.memory, mode == VM_BYTES
+        memory, swap = self.segment.bytes, mode == VM_BYTES
         lo, hi = extent(case)
         dtype = case.record.dtype_out.numpy
         for offset, array in case.arrays:
             memory[offset : offset + array.nbytes] = _bytes(array, swap)
         memory[lo:hi] = _bytes(case.before(hi - lo), swap)
-        status = _native().opml_kernel(self._base, case.record.pack(), mode)
+        status = native().opml_kernel(self.segment.address, case.record.pack(), mode)
         raw = memory[lo:hi].copy()
         memory[lo:hi] = 0
         for offset, array in case.arrays:
             memory[offset : offset + array.nbytes] = 0
         words = raw.view(f">u{dtype.itemsize}" if swap else f"=u{dtype.itemsize}").astype(f"=u{dtype.itemsize}")
         return status, words.view(dtype)
-
-    @property
-    def _base(self) -> int:
-        base: int = _native().opml_ml_segment(self.segment._handle)
-        return base
 
 
 def extent(case: Case) -> tuple[int, int]:

@@ -1,0 +1,212 @@
+"""
+What is known of a program before it runs, from its records alone.
+
+`Known.of` works it out once for a program: the judgement of every record, how elements lie in memory (`Typing`), which
+nodes are tiles of one operation, and the model's blocks with their roots.
+"""
+
+from __future__ import annotations
+
+import struct
+import weakref
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from functools import cached_property
+from itertools import pairwise
+from typing import ClassVar, Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from ..primitives import Hash32
+from ..segment import Placed
+from .hashing import merkle_root
+from .segment_memory import RECORD_BYTES, Bytes, Judged, judge
+from .vm import Block
+
+_LO_AT: Final = 0x10
+_HI_AT: Final = 0x18
+_FREES_AT: Final = 0x58
+_LOOK_AT_DATA: Final = (12, 13)
+"""GATHER and SCATTER: each tile may fail on its own."""
+
+
+class ProgramLike(Protocol):
+    """What an inference needs of a program: `model.program.Program`."""
+
+    @property
+    def records(self) -> bytes: ...
+    @property
+    def node_count(self) -> int: ...
+    @property
+    def inputs(self) -> Sequence[Placed]: ...
+    @property
+    def outputs(self) -> Sequence[Placed]: ...
+    @property
+    def output_bytes(self) -> int: ...
+    @property
+    def model_blocks(self) -> Sequence[Block]: ...
+    @property
+    def model_root(self) -> Hash32: ...
+
+
+class Known:
+    """What is known of a program before it runs; worked out once, however many inferences it makes."""
+
+    _all: ClassVar[dict[int, Known]] = {}
+
+    def __init__(self, program: ProgramLike) -> None:
+        self.judged = judge(program.records)
+        self.typing = Typing(program, self.judged)
+        self._records, self._blocks = program.records, program.model_blocks
+
+    @classmethod
+    def of(cls, program: ProgramLike) -> Known:
+        """The one of `program`, as long as that lives."""
+        if id(program) not in cls._all:
+            cls._all[id(program)] = cls(program)
+            weakref.finalize(program, cls._all.pop, id(program))
+        return cls._all[id(program)]
+
+    def tiles_end(self, node: int) -> int:
+        """The first node after `node` that does not go on where its predecessor's range ends."""
+        return int(self._tiles_end[node])
+
+    def range_of(self, node: int) -> tuple[int, int]:
+        """The outputs [lo, hi) that a node makes."""
+        lo, hi = struct.unpack_from(">2Q", self._records, RECORD_BYTES * node + _LO_AT)
+        return lo, hi
+
+    def fills(self, first: int, last: int) -> bool:
+        """Whether the tiles `first` to `last`, which cannot fail, write every byte of their output's extent."""
+        lo, hi, width = map(int, self.judged.extents[first, 0])
+        outputs = self.range_of(last)[1] - self.range_of(first)[0]
+        # Outputs lie apart (native/record.c), so as many as there is room for are all there are.
+        return outputs * width == hi - lo and self._records[RECORD_BYTES * first + 1] not in _LOOK_AT_DATA
+
+    @cached_property
+    def _tiles_end(self) -> npt.NDArray[np.int64]:
+        rows = np.frombuffer(self._records, np.uint8).reshape(-1, RECORD_BYTES)
+        ends = np.arange(1, len(rows) + 1)
+        if len(rows) < 2:
+            return ends
+        before, after = rows[:-1], rows[1:]
+        same = np.ones(RECORD_BYTES, bool)
+        same[[4, *range(_LO_AT, _HI_AT + 8), *range(_FREES_AT, _FREES_AT + 56)]] = False
+        goes_on = (before[:, same] == after[:, same]).all(axis=1)
+        goes_on &= (before[:, _HI_AT : _HI_AT + 8] == after[:, _LO_AT : _LO_AT + 8]).all(axis=1)
+        goes_on &= (before[:, 4] == 0) & (self.judged.status[:-1] == 0) & (self.judged.status[1:] == 0)
+        goes_on &= ~np.isin(before[:, 1], _LOOK_AT_DATA)
+        for node in np.flatnonzero(goes_on)[::-1]:
+            ends[node] = ends[node + 1]
+        return ends
+
+    @cached_property
+    def model_blocks(self) -> tuple[Block, ...]:
+        """Program and weights with their roots, so that no machine hashes them again."""
+        return tuple(
+            replace(block, root=block.root or merkle_root(block.data, block.log2_size, block.word_bytes))
+            for block in self._blocks
+        )
+
+
+def frees_of(records: bytes, node: int) -> list[tuple[int, int]]:
+    """(offset, log2 size) of the blocks that a record frees."""
+    base = RECORD_BYTES * node
+    words = struct.unpack_from(f">{records[base + 4]}Q", records, base + _FREES_AT)
+    return [(word & (1 << 56) - 1, word >> 56) for word in words]
+
+
+class Typing:
+    """Which width the elements at each place have, and how bytes are read and written accordingly."""
+
+    def __init__(self, program: ProgramLike, judged: Judged) -> None:
+        good = judged.extents[judged.status == 0].reshape(-1, 3)
+        found = [(int(lo), int(hi), int(width)) for lo, hi, width in np.unique(good[good[:, 2] > 0], axis=0)]
+        for block in program.model_blocks[1:]:
+            found.append((block.offset, block.offset + size_of(block), block.word_bytes))
+        for spec in program.inputs:
+            width = spec.dtype.numpy.itemsize
+            found.append((spec.offset, spec.offset + width * int(np.prod(spec.shape, dtype=np.int64)), width))
+        regions = _united(found)
+        self.is_typed = all(left[1] <= right[0] for left, right in pairwise(regions))
+        self._regions = regions if self.is_typed else []
+        self._starts = [lo for lo, _, _ in self._regions]
+
+    def width_of(self, memory: Bytes, offset: int, size: int) -> int | None:
+        """The one width that `memory` at [offset, offset + size) can be read with; None if there is none."""
+        inside = [region for region in self._around(offset, offset + size) if region[2] > 1]
+        if not inside:
+            return 1
+        if len(inside) > 1:
+            return None
+        lo, hi, width = inside[0]
+        # What belongs to no element lies as the VM holds it, which reads alike only if it is zero.
+        if memory[offset:lo].any() or memory[hi : offset + size].any():
+            return None
+        return width
+
+    def read(self, memory: Bytes, offset: int, size: int) -> bytes:
+        """Bytes of `memory` as the VM would hold them."""
+        out = memory[offset : offset + size].copy()
+        for lo, hi, width in self._around(offset, offset + size):
+            if width == 1:
+                continue
+            begin, end = max(lo, offset), min(hi, offset + size)
+            first, last = begin - begin % width, end + -end % width
+            words = memory[first:last].view(f"=u{width}").astype(f">u{width}").view(np.uint8)
+            out[begin - offset : end - offset] = words[begin - first : begin - first + end - begin]
+        return out.tobytes()
+
+    def write(self, memory: Bytes, offset: int, data: bytes) -> None:
+        """Puts bytes, as the VM would hold them, into `memory`."""
+        if not data:
+            return
+        size = len(data)
+        raw = np.frombuffer(data, np.uint8)
+        inside = self._around(offset, offset + size)
+        # Whole words at both ends of every region: what surrounds the data there is read first.
+        before = {}
+        for lo, hi, width in inside:
+            begin, end = max(lo, offset), min(hi, offset + size)
+            first, last = begin - begin % width, end + -end % width
+            words = np.frombuffer(self.read(memory, first, last - first), np.uint8).copy()
+            words[begin - first : end - first] = raw[begin - offset : end - offset]
+            before[first] = words.view(f">u{width}").astype(f"=u{width}").view(np.uint8)
+        outside = np.ones(size, bool)
+        for lo, hi, _ in inside:
+            outside[max(lo, offset) - offset : min(hi, offset + size) - offset] = False
+        memory[offset : offset + size][outside] = raw[outside]
+        for first, words in before.items():
+            memory[first : first + words.size] = words
+
+    def _around(self, begin: int, end: int) -> list[tuple[int, int, int]]:
+        """The regions that meet [begin, end)."""
+        first = max(bisect_right(self._starts, begin) - 1, 0)
+        found = []
+        for region in self._regions[first:]:
+            if region[0] >= end:
+                break
+            if region[1] > begin:
+                found.append(region)
+        return found
+
+
+def _united(found: Iterable[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
+    """Regions (lo, hi, width), those of one width that meet made one, ascending."""
+    regions: list[tuple[int, int, int]] = []
+    open_at: dict[int, int] = {}
+    for lo, hi, width in sorted(found):
+        last = open_at.get(width)
+        if last is not None and regions[last][1] >= lo:
+            regions[last] = (regions[last][0], max(regions[last][1], hi), width)
+        else:
+            open_at[width] = len(regions)
+            regions.append((lo, hi, width))
+    return sorted(regions)
+
+
+def size_of(block: Block) -> int:
+    """Bytes of a block's data."""
+    return np.frombuffer(block.data, np.uint8).size

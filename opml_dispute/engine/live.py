@@ -1,0 +1,113 @@
+"""
+Which blocks of a state may hold something.
+
+`Live` follows the run: `touch` before a node writes, `free` when a block becomes zero. Hashing a state then costs its
+live blocks, and of those only what changed since their root was last computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Final
+
+from ..primitives import Hash32
+from ..segment import SEGMENT_LOG2
+
+LEAST_BLOCK_LOG2: Final = 6
+
+
+@dataclass(slots=True)
+class Entry:
+    """A block that may hold something."""
+
+    offset: int
+    log2_size: int
+    used: int
+    """Bytes from its start beyond which it is zero."""
+    root: Hash32 | None
+
+
+class Live:
+    """The blocks of a state that may hold something; none lies in another."""
+
+    def __init__(self) -> None:
+        self._entries: dict[int, Entry] = {}
+        self._homes: dict[tuple[int, int], int] = {}  # extents already looked up -> offset of their block
+        self.size_bytes = 0
+
+    def entries(self) -> list[Entry]:
+        """By ascending offset."""
+        return [self._entries[offset] for offset in sorted(self._entries)]
+
+    def copy(self) -> Live:
+        twin = Live()
+        twin._entries = {offset: replace(entry) for offset, entry in self._entries.items()}
+        twin.size_bytes = self.size_bytes
+        return twin
+
+    def touch(self, lo: int, hi: int) -> Entry | None:
+        """The bytes [lo, hi) change. Answers their block if there was nothing in it before."""
+        home = self._homes.get((lo, hi))
+        if home is not None:
+            self._entries[home].root = None
+            return None
+        log2_size = max(LEAST_BLOCK_LOG2, (lo ^ (hi - 1)).bit_length())
+        offset = lo >> log2_size << log2_size
+        for level in range(log2_size, SEGMENT_LOG2 + 1):
+            entry = self._entries.get(offset >> level << level)
+            if entry is not None and entry.log2_size >= level:
+                self._grow(entry, hi - entry.offset)
+                self._homes[lo, hi] = entry.offset
+                return None
+        used = hi - offset
+        was_empty = True
+        for inner in self._inside(offset, log2_size):
+            was_empty = False
+            used = max(used, inner.offset - offset + inner.used)
+            self._drop(inner)
+        self._entries[offset] = Entry(offset, log2_size, 0, None)
+        self._grow(self._entries[offset], used)
+        self._homes[lo, hi] = offset
+        return self._entries[offset] if was_empty else None
+
+    def changed(self, offset: int) -> None:
+        """The block at `offset` changes within what it uses."""
+        self._entries[offset].root = None
+
+    def free(self, offset: int, log2_size: int) -> None:
+        """A block becomes zero."""
+        for entry in self._inside(offset, log2_size):
+            self._drop(entry)
+        for level in range(log2_size + 1, SEGMENT_LOG2 + 1):
+            outer = self._entries.get(offset >> level << level)
+            if outer is not None and outer.log2_size >= level:
+                outer.root = None
+
+    def _inside(self, offset: int, log2_size: int) -> list[Entry]:
+        end = offset + (1 << log2_size)
+        return [
+            entry for entry in self._entries.values() if offset <= entry.offset < end and entry.log2_size <= log2_size
+        ]
+
+    def _grow(self, entry: Entry, used: int) -> None:
+        entry.root = None
+        used = -(-used // 8) * 8  # whole words, whatever their width
+        if used > entry.used:
+            self.size_bytes += used - entry.used
+            entry.used = used
+
+    def _drop(self, entry: Entry) -> None:
+        self.size_bytes -= entry.used
+        del self._entries[entry.offset]
+        self._homes = {extent: home for extent, home in self._homes.items() if home != entry.offset}
+
+
+def pieces(lo: int, hi: int) -> Iterator[tuple[int, int]]:
+    """[lo, hi) cut where aligned blocks end: bytes across a section's middle make no block of the section's size."""
+    lo = lo >> LEAST_BLOCK_LOG2 << LEAST_BLOCK_LOG2
+    while lo < hi:
+        size = min(lo & -lo, 1 << max(hi - lo - 1, 1).bit_length()) if lo else 1 << max(hi - 1, 1).bit_length()
+        end = min(lo + max(size, 1 << LEAST_BLOCK_LOG2), hi)
+        yield lo, end
+        lo = end

@@ -1,0 +1,114 @@
+"""
+The native side of an inference: address space for a segment, nodes run in it, and records judged.
+
+`SegmentMemory` is native/ml.c as an object; `judge` is native/record.c's verdict on records. What states are made of,
+and which nodes to run, is `inference`'s.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import OpmlError
+from ..segment import SEGMENT_LOG2
+from .lib import library
+
+Bytes: TypeAlias = npt.NDArray[np.uint8]
+
+RECORD_BYTES: Final = 512
+OPERANDS: Final = 7
+"""Of a record: the output, then at most six inputs."""
+
+
+class SegmentUnavailable(OpmlError):
+    """This system does not give the address space or memory that an inference needs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What native/record.c says of each record."""
+
+    status: npt.NDArray[np.int32]
+    """[records]: 0, or what the node latches."""
+    extents: npt.NDArray[np.uint64]
+    """[records][operand][lo, hi, element width]: the bytes each operand may touch."""
+
+
+def judge(records: bytes) -> Judged:
+    """The judgement of `records`, 512 bytes each."""
+    count = len(records) // RECORD_BYTES
+    status = np.zeros(count, np.int32)
+    extents = np.zeros((count, OPERANDS, 3), np.uint64)
+    native().opml_records_check(records, count, status.ctypes.data, extents.ctypes.data)
+    return Judged(status, extents)
+
+
+class Hint(ctypes.Structure):
+    """What is known about the nodes to come; it changes their speed alone (native/ml.c, `struct ml_hint`)."""
+
+    _fields_ = (
+        ("joined_hi", ctypes.c_uint64),
+        ("fresh_block", ctypes.c_uint64),
+        ("fresh_log2", ctypes.c_uint64),
+        ("lo", ctypes.c_uint64),
+        ("hi", ctypes.c_uint64),
+    )
+
+
+class SegmentMemory:
+    """2^40 bytes of address space; pages come as they are touched."""
+
+    def __init__(self, *, vm_bytes: bool, threads: int) -> None:
+        """
+        `vm_bytes`: elements lie as the VM holds them, not in the host's byte order.
+
+        Raises `SegmentUnavailable`.
+        """
+        self._handle = native().opml_ml_new(int(vm_bytes), threads)
+        if not self._handle:
+            raise SegmentUnavailable(
+                f"cannot reserve 2^{SEGMENT_LOG2} bytes of address space",
+                hint="lift the limit of this process's address space (ulimit -v unlimited), or allow overcommit",
+            )
+        self.address: int = native().opml_ml_segment(self._handle)
+        self.bytes: Bytes = np.ctypeslib.as_array((ctypes.c_uint8 * (1 << SEGMENT_LOG2)).from_address(self.address))
+        """The segment itself; not to be used once this object is gone."""
+
+    def run(self, count: int, hint: Hint | None = None) -> None:
+        """Makes `count` transitions."""
+        native().opml_ml_run(self._handle, count, None if hint is None else ctypes.byref(hint))
+
+    def zero(self, offset: int, size: int) -> None:
+        """`size` bytes at `offset` become zero."""
+        native().opml_ml_zero(self._handle, offset, size)
+
+    def __del__(self) -> None:
+        handle, self._handle = getattr(self, "_handle", None), None
+        if handle:
+            native().opml_ml_free(handle)
+
+
+def native() -> ctypes.CDLL:
+    """The library, with the signatures of native/ml.c set."""
+    lib = library()
+    if not getattr(lib, "opml_ml_typed", False):
+        pointer, u64 = ctypes.c_void_p, ctypes.c_uint64
+        signatures: dict[str, tuple[Any, list[Any]]] = {
+            "opml_ml_new": (pointer, [ctypes.c_int, ctypes.c_uint]),
+            "opml_ml_free": (None, [pointer]),
+            "opml_ml_segment": (pointer, [pointer]),
+            "opml_ml_run": (None, [pointer, u64, ctypes.POINTER(Hint)]),
+            "opml_ml_zero": (None, [pointer, u64, u64]),
+            "opml_records_check": (None, [ctypes.c_char_p, u64, pointer, pointer]),
+            "opml_kernel": (ctypes.c_int, [pointer, ctypes.c_char_p, ctypes.c_int]),
+        }
+        for name, (result, arguments) in signatures.items():
+            function = getattr(lib, name)
+            function.restype, function.argtypes = result, arguments
+        lib.opml_ml_typed = True  # type: ignore[attr-defined]
+    return lib
