@@ -294,11 +294,18 @@ class Builder(Emitter):
     def take_along(self, x: Tensor, indices: Tensor, axis: int) -> Tensor:
         """x[i][indices[i][j][k]][k] for each point (i, j, k) of `indices`, here with `axis` 1."""
         index = self.cast(indices, DType.I64)
+        self.check_beside(x, index, axis)
         data = (*x.strides[:axis], 0, *x.strides[axis + 1 :])
         places = Places((x.strides[axis],), (x.shape[axis],))
         if x.is_constant and index.is_constant and self._folds(index.shape, x.dtype, x, index):
             return self.constant(np.take_along_axis(x.values(), index.values(), axis))
         return self.gather(x, data, index, index.strides, index.shape, places)
+
+    def check_beside(self, x: Tensor, indices: Tensor, axis: int) -> None:
+        """Raises `Refuse` unless each index has its element beside it, in every dimension but `axis`."""
+        rest = [d for d in range(x.rank) if d != axis]
+        if indices.rank != x.rank or any(indices.shape[d] > x.shape[d] for d in rest):
+            raise Refuse(f"indices {list(indices.shape)} along axis {axis} of {list(x.shape)}")
 
     def scatter_along(self, out: Tensor, axis: int, indices: Tensor, updates: Tensor, how: Reduction) -> None:
         """Puts `updates` into `out` at the places along `axis` that `indices`, a vector, names; `out` is changed."""

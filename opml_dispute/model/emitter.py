@@ -105,6 +105,8 @@ class Emitter:
 
     def new(self, dtype: DType, shape: Shape, *sources: Tensor) -> Tensor:
         """Room for a result that will be computed from `sources` when the model runs."""
+        if any(size < 0 for size in shape):
+            raise Refuse(f"a result of shape {list(shape)}")
         depends = frozenset[str]().union(*(source.buffer.depends for source in sources))
         return Tensor(Buffer(dtype, prod(shape), depends=depends), tuple(shape), row_major(shape))
 
@@ -139,7 +141,7 @@ class Emitter:
 
     def reshape(self, x: Tensor, shape: Sequence[int]) -> Tensor:
         """The same elements, row-major, in another shape; a copy only where the strides demand one."""
-        if prod(shape) != x.size:
+        if prod(shape) != x.size or min(shape, default=0) < 0:
             raise Refuse(f"cannot reshape {list(x.shape)} ({x.size} elements) to {list(shape)}")
         view = x.reshaped(tuple(shape))
         if view is None:
@@ -379,6 +381,8 @@ class Emitter:
         dims, rows = merged(views[1].shape, *(view.strides for view in views))
         if len(dims) > MAX_RANK:
             raise Refuse(f"{opcode.name} over {len(dims)} dimensions; a record holds {MAX_RANK}")
+        if 0 in places.sizes and prod(dims) > 0:
+            raise Refuse("an index into a dimension without elements")
         spare = (0,) * (4 - len(places.strides))
         where = (*places.strides, *spare, *places.sizes, *spare)
         body = strided_body(dims, [*rows, where])

@@ -45,6 +45,9 @@ from .tensor import Array, Shape, Tensor
 DOMAINS = {"": 28, "ai.onnx.ml": 5, "ai.onnx.preview": 1, "ai.onnx.preview.training": 1}
 """The operator sets that lowerings exist for, and the newest version of each that they were written against."""
 
+CHECKER_LIMIT_BYTES = (1 << 31) - (1 << 24)
+"""Weights that ONNX's checker takes, with some room for the rest of the model."""
+
 ModelSource = Path | str | bytes | onnx.ModelProto
 
 
@@ -87,8 +90,10 @@ def _parsed(raw: bytes, name: str) -> onnx.ModelProto:
 
 def _checked(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
     try:
-        with _without_gaps(model.graph):
-            onnx.checker.check_model(model)
+        # The checker takes no more than 2 GiB. Whatever the importer relies on, it finds out for itself as well.
+        if sum(len(tensor.raw_data) for tensor in model.graph.initializer) < CHECKER_LIMIT_BYTES:
+            with _without_gaps(model.graph):
+                onnx.checker.check_model(model)
     except onnx.checker.ValidationError as error:
         reason = str(error).strip().split("\n")[0]
         raise InvalidModel(f"{name} breaks ONNX's rules: {reason}") from None
@@ -295,6 +300,12 @@ class Importer:
                 reason = f"{need.what} must be known when the model is compiled, but is computed"
                 raise UnsupportedOp(node.op_type, full_name, version, reason) from None
             raise InputNotFixed(node.op_type, full_name, version, need.what, need.depends) from None
+        except (ValueError, IndexError, ZeroDivisionError) as error:
+            # A lowering takes shapes apart as its operator's rules allow. Where a model breaks them, that fails; the
+            # cause stays attached, for it could be the lowering's own fault.
+            shapes = ", ".join(str(list(v.shape)) for v in inputs if isinstance(v, Tensor))
+            reason = f"inputs of shapes {shapes} and its attributes do not fit together ({error})"
+            raise UnsupportedOp(node.op_type, full_name, version, reason) from error
         finally:
             self.builder.origin = outer
 

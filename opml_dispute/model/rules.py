@@ -12,6 +12,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 
 from .opcodes import Opcode
 from .program import PlannedBlock, Program
@@ -25,6 +26,7 @@ from .record import (
     SEC_PROGRAM,
     SEC_WEIGHTS,
     Record,
+    signed64,
 )
 
 
@@ -107,6 +109,45 @@ def _misplaced(view: View) -> Iterator[str]:
         for source in record.inputs:
             if section_of(source) not in ("WEIGHTS", "INPUT", "OUTPUT", "ARENA"):
                 yield f"node {i} reads from {section_of(source)}"
+
+
+def _far_reaches(view: View) -> Iterator[str]:
+    for i, record in enumerate(view.records):
+        operands = zip((record.dtype_out, *record.dtypes_in), (record.out, *record.inputs), _reach(record), strict=True)
+        for dtype, offset, (below, above) in operands:
+            first, last = offset - below * dtype.width, offset + (above + 1) * dtype.width - 1
+            if view.holder(first) != view.holder(last):
+                yield f"node {i} ({record.opcode.name}) takes bytes {first:#x} to {last:#x}"
+
+
+def _reach(record: Record) -> list[tuple[int, int]]:
+    """How many elements each operand (output first) reaches below and above the one that its offset names."""
+    body = record.body
+    if record.opcode in (Opcode.CONV, Opcode.POOL, Opcode.POOL_INDEX):
+        rank, n, c, m, groups = body[:5]
+        inputs, taps, outputs = (prod(body[at : at + rank]) for at in (5, 8, 20))
+        if record.opcode is not Opcode.CONV:
+            return [(0, n * c * outputs - 1), (0, n * c * inputs - 1)]
+        sizes = [n * m * outputs, n * c * inputs, m * c // groups * taps, m]
+        return [(0, size - 1) for size in sizes[: 1 + len(record.inputs)]]
+    if record.opcode is Opcode.TREE:
+        n, features, nodes, trees, weights, targets = body[:6]
+        sizes = [n * targets, n * features, 4 * nodes, nodes, trees, weights, weights]
+        return [(0, size - 1) for size in sizes]
+    rows = [[*zip(record.dims, record.strides(j), strict=True)] for j in range(1 + len(record.inputs))]
+    if record.opcode in (Opcode.REDUCE, Opcode.ARGREDUCE):
+        rows[0] = rows[0][: record.rank - record.imm[1]]
+    elif record.opcode is Opcode.TOPK:
+        rows[0][-1] = (record.imm[2], rows[0][-1][1])
+    elif record.opcode is Opcode.CONTRACT:
+        for j in (1, 2):
+            rows[j].append((record.imm[0], signed64(record.imm[j])))
+    elif record.opcode in (Opcode.GATHER, Opcode.SCATTER):
+        q = record.imm[0]
+        rows[1 if record.opcode is Opcode.GATHER else 0] += zip(body[36 : 36 + q], body[32 : 32 + q], strict=True)
+        rows[2].append((q, signed64(record.imm[1])))
+    reached = [[(size - 1) * stride for size, stride in row] for row in rows]
+    return [(-sum(s for s in steps if s < 0), sum(s for s in steps if s > 0)) for steps in reached]
 
 
 def _dead_reads(view: View) -> Iterator[str]:
@@ -192,6 +233,7 @@ RULES: Sequence[Rule] = (
     Rule("a block has at least 64 bytes and lies at a multiple of its size", _unaligned),
     Rule("no two blocks overlap, and none reaches out of its section", _overlapping),
     Rule("nodes read weights, inputs, outputs and activations, and write only the last two", _misplaced),
+    Rule("what a node reads or writes lies in one block", _far_reaches),
     Rule("a node reads only what is live", _dead_reads),
     Rule("a node writes only what is live", _stray_writes),
     Rule("each block of ARENA is freed once, by the last node that touches it; no other block is", _unfreed),
@@ -204,5 +246,9 @@ def check(program: Program) -> None:
     """Raises `BrokenRule` for the first rule that the program breaks."""
     view = View(program)
     for rule in RULES:
-        for found in rule.broken(view):
+        try:
+            found = next(rule.broken(view), None)
+        except BrokenRule as nowhere:
+            found = str(nowhere)
+        if found is not None:
             raise BrokenRule(f"{rule.sentence}: {found}")

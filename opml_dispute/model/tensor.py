@@ -99,7 +99,14 @@ class Tensor:
         )
 
     def sliced(self, axis: int, start: int, count: int, step: int = 1) -> Tensor:
-        """Elements `start`, `start + step`, … (`count` of them) along `axis`; `step` may be negative."""
+        """
+        Elements `start`, `start + step`, … (`count` of them) along `axis`; `step` may be negative.
+
+        Raises `IndexError` if one of them is not there.
+        """
+        last = start + (count - 1) * step
+        if count < 0 or (count and not (min(start, last) >= 0 and max(start, last) < self.shape[axis])):
+            raise IndexError(f"elements {start} to {last} along axis {axis} of {list(self.shape)}")
         offset = self.offset + (start * self.strides[axis] if count else 0)
         return Tensor(
             self.buffer,

@@ -32,6 +32,10 @@ class Windows:
         rank = len(spatial)
         if not 1 <= rank <= 3:
             raise Refuse(f"{rank} spatial dimensions; expected 1 to 3")
+        if min((*self.kernel, *self.strides, *self.dilations)) < 1:
+            raise Refuse(
+                f"kernel {self.kernel}, strides {self.strides}, dilations {self.dilations}; expected at least 1"
+            )
         rows = (spatial, self.kernel, self.strides, self.dilations, self.before, self.out, self.behind)
         return (rank, n, c, m, groups, *(word for row in rows for word in (*row, *(0,) * (3 - rank))))
 

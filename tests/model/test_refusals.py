@@ -10,6 +10,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from opml_dispute.errors import OpmlError
+from opml_dispute.model import importer
 from opml_dispute.model.compiler import compile_model
 from opml_dispute.model.refusals import (
     InputNotFixed,
@@ -78,6 +79,16 @@ def test_a_graph_that_breaks_onnxs_rules() -> None:
     model = single("Relu", X)
     model.graph.node[0].input[0] = "nobody"
     with pytest.raises(InvalidModel, match="nobody"):
+        compile_model(model)
+
+
+def test_a_model_too_large_for_the_checker_is_still_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """2 GiB of weights are more than the checker takes; here one byte is."""
+    monkeypatch.setattr(importer, "CHECKER_LIMIT_BYTES", 0)
+    assert compile_model(DIGITS).node_count == 15
+    model = single("Relu", X)
+    model.graph.node[0].input[0] = "nobody"
+    with pytest.raises(InvalidModel, match="'nobody' is used before anything makes it"):
         compile_model(model)
 
 

@@ -67,8 +67,9 @@ def scatter_elements(
     """A copy of x in which each update stands at its own place, except along `axis`, where indices says."""
     along, how = g.axis(x, axis), _reduction(reduction)
     index = g.cast(indices, DType.I64)
-    if index.shape != updates.shape or index.rank != x.rank:
-        raise Refuse(f"updates {list(updates.shape)} at {list(indices.shape)} in {list(x.shape)}")
+    if index.shape != updates.shape:
+        raise Refuse(f"updates {list(updates.shape)} at {list(indices.shape)}")
+    g.check_beside(x, index, along)
     out = _copied(g, x, index, updates)
     stays = (*out.strides[:along], 0, *out.strides[along + 1 :])
     places = Places((out.strides[along],), (x.shape[along],))

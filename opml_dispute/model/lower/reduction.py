@@ -8,7 +8,7 @@ from ..builder import Builder
 from ..opcodes import DType, Reduction
 from ..tensor import Shape, Tensor
 from .registry import lowers
-from .shape import _axes
+from .shape import known_axes
 
 Reducer = Callable[[Builder, Tensor, tuple[int, ...]], Tensor]
 """Reduces over axes, which stay with a size of 1."""
@@ -59,7 +59,7 @@ def _reducer(name: str, reducer: Reducer) -> None:
     def lower(
         g: Builder, x: Tensor, axes: Tensor | None = None, *, keepdims: int = 1, noop_with_empty_axes: int = 0
     ) -> Tensor:
-        over = _axes(g, axes, x.rank)
+        over = known_axes(g, axes, x.rank)
         if not over:
             over = () if noop_with_empty_axes else tuple(range(x.rank))
         return reduced(g, x, over, keepdims)

@@ -40,8 +40,10 @@ class Entry:
     required: frozenset[str]
     least: int
     """Inputs that the function cannot do without."""
-    most: int | None
-    """Inputs that it takes; None for any number."""
+    named: int
+    """Inputs that it takes, each with a meaning of its own."""
+    takes_more: bool
+    """Whether it takes any number of inputs behind those."""
     counts_outputs: bool
     """Whether the number of outputs says what to compute (parameter `output_count`)."""
 
@@ -69,8 +71,10 @@ class Entry:
             raise Refuse(f"attribute {missing[0]!r} is missing")
         if len(inputs) < self.least or any(v is None for v in inputs[: self.least]):
             raise Refuse(f"{sum(v is not None for v in inputs)} inputs; expected at least {self.least}")
-        if self.most is not None and len(inputs) > self.most:
-            raise Refuse(f"{len(inputs)} inputs; expected at most {self.most}")
+        if len(inputs) > self.named and not self.takes_more:
+            raise Refuse(f"{len(inputs)} inputs; expected at most {self.named}")
+        if any(v is None for v in inputs[self.named :]):
+            raise Refuse(f"input {list(inputs).index(None, self.named) + 1} is missing")
 
 
 _ENTRIES: dict[tuple[str, str], list[Entry]] = {}
@@ -94,7 +98,8 @@ def lowers(*names: str, since: int = 1, domain: str = "", in_f32: bool = False) 
             frozenset(p.name for p in keywords),
             frozenset(p.name for p in keywords if p.default is p.empty),
             sum(p.default is p.empty for p in positional),
-            None if any(p.kind is p.VAR_POSITIONAL for p in parameters) else len(positional),
+            len(positional),
+            any(p.kind is p.VAR_POSITIONAL for p in parameters),
             any(p.name == "output_count" for p in parameters),
         )
         for name in names:

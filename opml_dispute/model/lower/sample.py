@@ -28,6 +28,8 @@ def _corner(g: Builder, x: Tensor, batch: Tensor | None, at: Sequence[Tensor]) -
     `at` holds one int64[rows][points] per spatial dimension, all inside. Row r reads batch entry `batch[r]`, or r.
     """
     rows, points = at[0].shape
+    if batch is None and rows != x.shape[0]:
+        raise Refuse(f"coordinates for {rows} batch entries of {x.shape[0]}")
     index = g.contiguous(g.stack(list(at), 2))
     strides, sizes, step = x.strides[2:], x.shape[2:], 1
     data = (0 if batch is not None else x.strides[0], x.strides[1], 0)

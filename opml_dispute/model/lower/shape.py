@@ -10,7 +10,7 @@ from ..tensor import Shape, Tensor
 from .registry import lowers
 
 
-def _axes(g: Builder, axes: Tensor | None, rank: int) -> tuple[int, ...] | None:
+def known_axes(g: Builder, axes: Tensor | None, rank: int) -> tuple[int, ...] | None:
     """Axes given as a tensor, counted from the front of a tensor with `rank` dimensions; None if not given."""
     if axes is None:
         return None
@@ -66,7 +66,7 @@ def transpose(g: Builder, x: Tensor, *, perm: Shape | None = None) -> Tensor:
 
 @lowers("Squeeze", since=13)
 def squeeze(g: Builder, x: Tensor, axes: Tensor | None = None) -> Tensor:
-    return _squeezed(x, _axes(g, axes, x.rank))
+    return _squeezed(x, known_axes(g, axes, x.rank))
 
 
 @lowers("Squeeze")

@@ -1,0 +1,86 @@
+"""Conformance cases broken at random: each compiles or is refused with a reason; none ends in a traceback."""
+
+from __future__ import annotations
+
+import random
+import warnings
+from collections.abc import Iterator
+
+import numpy as np
+import onnx
+import pytest
+
+from opml_dispute.model.compiler import compile_model
+from opml_dispute.model.refusals import InputNotFixed, ModelError
+from opml_dispute.model.tensor import Array
+from tests.onnx.backend import cases
+
+CASES = 500
+FIXES = 12
+"""Inputs of one case that are fixed, one after another, at most."""
+
+
+def _broken(rng: random.Random) -> Iterator[tuple[str, onnx.ModelProto, dict[str, Array]]]:
+    """A sample of cases, each with one shape, attribute or operand changed, and the values of its inputs."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        known = [case for case in cases() if case.kind != "real" and "_expanded" not in case.name]
+    for case in rng.sample(known, CASES):
+        assert case.model is not None
+        assert case.data_sets is not None
+        model = onnx.ModelProto()
+        model.CopyFrom(case.model)
+        names = [value.name for value in model.graph.input]
+        if _break(model, rng):
+            yield case.name, model, dict(zip(names, case.data_sets[0][0], strict=False))
+
+
+def _break(model: onnx.ModelProto, rng: random.Random) -> bool:
+    """Changes one thing; whether there was anything of the chosen kind to change."""
+    kind = rng.choice(["size", "rank", "attribute", "operand"])
+    tensors = [value for value in model.graph.input if value.type.HasField("tensor_type")]
+    if kind in ("size", "rank"):
+        if not tensors:
+            return False
+        shape = rng.choice(tensors).type.tensor_type.shape
+        if kind == "rank" and (not shape.dim or rng.random() < 0.5):
+            shape.dim.add().dim_value = 2
+        elif kind == "rank":
+            del shape.dim[-1]
+        elif shape.dim:
+            dim = rng.choice(list(shape.dim))
+            dim.dim_value = rng.choice([0, 1, dim.dim_value + 1, 2 * dim.dim_value])
+        return True
+    if kind == "attribute":
+        numbers = [a for node in model.graph.node for a in node.attribute if a.HasField("i") or a.ints]
+        if numbers:
+            attribute = rng.choice(numbers)
+            if attribute.ints:
+                attribute.ints[rng.randrange(len(attribute.ints))] = rng.choice([-3, -1, 0, 1, 5])
+            else:
+                attribute.i = rng.choice([-5, -1, 0, 1, 2, 7])
+        return bool(numbers)
+    inputs = model.graph.node[0].input
+    if len(inputs) > 1:
+        inputs[rng.randrange(1, len(inputs))] = ""
+    return len(inputs) > 1
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_broken_model_compiles_or_is_refused(seed: int) -> None:
+    """Whatever compiles satisfies every rule, or compiling would have raised `BrokenRule`."""
+    refused = 0
+    for name, model, values in _broken(random.Random(seed)):
+        fixed: dict[str, Array] = {}
+        for _ in range(FIXES):
+            try:
+                compile_model(model, constants=fixed)
+            except InputNotFixed as need:
+                fixed |= {given: np.asarray(values[given]) for given in need.inputs}
+                continue
+            except ModelError:
+                refused += 1
+            except Exception as error:
+                raise AssertionError(f"{name}, seed {seed}") from error
+            break
+    assert refused > CASES // 10, "the changes are too harmless to show anything"
