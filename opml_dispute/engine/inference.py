@@ -42,7 +42,7 @@ from ..segment import (
 from .hashing import hash_pair, merkle_root
 from .known import Known, ProgramLike, frees_of, size_of
 from .live import Entry, Live, pieces
-from .segment_memory import RECORD_BYTES, Bytes, Hint, SegmentMemory, SegmentUnavailable, judge
+from .segment_memory import RECORD_BYTES, Bytes, SegmentMemory, SegmentUnavailable, judge
 from .vm import Block
 
 KEPT_BYTES: Final = 1 << 29
@@ -162,14 +162,14 @@ class Inference:
 
     def read(self, offset: int, size_bytes: int) -> bytes:
         """Bytes of the current state, as VM memory would hold them."""
-        return self._typing.read(self._segment.bytes, offset, size_bytes)
+        return self._typing.read(self._segment.memory, offset, size_bytes)
 
     # One transition, and the way back
 
     def _transition(self, goal: int) -> None:
         """The next state, or several at once if their nodes are tiles of one operation; none beyond S_goal."""
         _, node, status, _ = self._header()
-        count, hint = 1, Hint()
+        count, joined_hi = 1, 0
         frees: list[tuple[int, int]] = []
         if status == 0 and node < self.program.node_count:
             status, lo, hi, frees = self._effect(node)
@@ -182,11 +182,11 @@ class Inference:
             if status == 0 and not self.overrides:
                 last = min(self._known.tiles_end(node), goal) - 1
                 if last > node:
-                    count, hint.joined_hi = last - node + 1, self._known.range_of(last)[1]
+                    count, joined_hi = last - node + 1, self._known.range_of(last)[1]
                     frees = frees_of(self.program.records, last)
                 if fresh is not None and self.is_typed and self._known.fills(node, last):
-                    hint.fresh_block, hint.fresh_log2, hint.lo, hint.hi = fresh.offset, fresh.log2_size, lo, hi
-        self._segment.run(count, hint)
+                    self._segment.announce(fresh.offset, fresh.log2_size, lo, hi)
+        self._segment.run(count, joined_hi)
         if self._header()[2] == 0:
             for offset, log2_size in frees:
                 self._live.free(offset, log2_size)
@@ -199,7 +199,7 @@ class Inference:
         if self._overridden_model:
             # A liar may have changed the program itself: what runs is what lies in memory now.
             place = RECORD_BYTES * (1 + node)
-            raw = self._segment.bytes[place : place + RECORD_BYTES].tobytes()
+            raw = self._segment.memory[place : place + RECORD_BYTES].tobytes()
             judged, node = judge(raw), 0
         else:
             raw, judged = self.program.records, self._known.judged
@@ -213,7 +213,7 @@ class Inference:
         self._live.touch(HEADER.offset, HEADER.offset + 32)
         if self.input_image:
             self._live.touch(INPUT.offset, INPUT.offset + len(self.input_image))
-            self._typing.write(self._segment.bytes, INPUT.offset, self.input_image)
+            self._typing.write(self._segment.memory, INPUT.offset, self.input_image)
         self._write_header(header_leaf(0))
         self._t = 0
         self._override(0)
@@ -235,7 +235,7 @@ class Inference:
         kept = self._kept[t]
         self._live = kept.live.copy()
         for entry, content in zip(kept.live.entries(), kept.data, strict=True):
-            self._segment.bytes[entry.offset : entry.offset + entry.used] = content
+            self._segment.memory[entry.offset : entry.offset + entry.used] = content
         self._t = t
 
     def _keep(self) -> None:
@@ -245,7 +245,7 @@ class Inference:
             return
         while sum(kept.live.size_bytes for kept in self._kept.values()) + size > KEPT_BYTES:
             del self._kept[next(iter(self._kept))]
-        data = [self._segment.bytes[e.offset : e.offset + e.used].copy() for e in self._live.entries()]
+        data = [self._segment.memory[e.offset : e.offset + e.used].copy() for e in self._live.entries()]
         self._kept[self._t] = _Kept(self._live.copy(), data)
 
     # Overrides
@@ -269,13 +269,13 @@ class Inference:
 
     def _write_overrides(self, t: int, *, below: int) -> None:
         for offset, data in self.overrides.get(t, ()):
-            self._typing.write(self._segment.bytes, offset, data[: max(0, below - offset)])
+            self._typing.write(self._segment.memory, offset, data[: max(0, below - offset)])
 
     # The header
 
     def _header(self) -> tuple[int, int, int, int]:
         """Magic, node index, status, fault node."""
-        raw = self._segment.bytes[HEADER.offset : HEADER.offset + 32].tobytes()
+        raw = self._segment.memory[HEADER.offset : HEADER.offset + 32].tobytes()
         magic, node, status, fault = _HEADER_WORDS.unpack(raw)
         return magic, node, status, fault
 
@@ -285,12 +285,12 @@ class Inference:
         return self._header()
 
     def _write_header(self, leaf: bytes) -> None:
-        self._segment.bytes[HEADER.offset : HEADER.offset + 32] = np.frombuffer(leaf, np.uint8)
+        self._segment.memory[HEADER.offset : HEADER.offset + 32] = np.frombuffer(leaf, np.uint8)
 
     # Hashing
 
     def _load_model(self) -> None:
-        memory = self._segment.bytes
+        memory = self._segment.memory
         for block in self.program.model_blocks:
             data = np.frombuffer(block.data, np.uint8)
             if self._typing.is_typed or block.word_bytes == 1:
@@ -320,11 +320,11 @@ class Inference:
 
     def _block(self, entry: Entry) -> Block:
         """A live block as the current state has it; its data is the segment's own memory where that can be."""
-        width = self._typing.width_of(self._segment.bytes, entry.offset, entry.used)
+        width = self._typing.width_of(self._segment.memory, entry.offset, entry.used)
         if width is None:
             raw = np.frombuffer(self.read(entry.offset, entry.used), np.uint8)
             return Block(entry.offset, entry.log2_size, raw, 1, entry.root)
-        data = self._segment.bytes[entry.offset : entry.offset + entry.used]
+        data = self._segment.memory[entry.offset : entry.offset + entry.used]
         return Block(entry.offset, entry.log2_size, data, width, entry.root)
 
     def _tree_blocks(self) -> list[Block]:

@@ -48,18 +48,6 @@ def judge(records: bytes) -> Judged:
     return Judged(status, extents)
 
 
-class Hint(ctypes.Structure):
-    """What is known about the nodes to come; it changes their speed alone (native/ml.c, `struct ml_hint`)."""
-
-    _fields_ = (
-        ("joined_hi", ctypes.c_uint64),
-        ("fresh_block", ctypes.c_uint64),
-        ("fresh_log2", ctypes.c_uint64),
-        ("lo", ctypes.c_uint64),
-        ("hi", ctypes.c_uint64),
-    )
-
-
 class SegmentMemory:
     """2^40 bytes of address space; pages come as they are touched."""
 
@@ -76,12 +64,20 @@ class SegmentMemory:
                 hint="lift the limit of this process's address space (ulimit -v unlimited), or allow overcommit",
             )
         self.address: int = native().opml_ml_segment(self._handle)
-        self.bytes: Bytes = np.ctypeslib.as_array((ctypes.c_uint8 * (1 << SEGMENT_LOG2)).from_address(self.address))
+        self.memory: Bytes = np.ctypeslib.as_array((ctypes.c_uint8 * (1 << SEGMENT_LOG2)).from_address(self.address))
         """The segment itself; not to be used once this object is gone."""
 
-    def run(self, count: int, hint: Hint | None = None) -> None:
-        """Makes `count` transitions."""
-        native().opml_ml_run(self._handle, count, None if hint is None else ctypes.byref(hint))
+    def announce(self, block: int, log2_size: int, lo: int, hi: int) -> None:
+        """
+        For speed alone: the next node writes every byte of [lo, hi), in the block at `block`, which is zero so far.
+
+        ASSUMES that this is so, and that the node cannot fail.
+        """
+        native().opml_ml_fresh(self._handle, block, log2_size, lo, hi)
+
+    def run(self, count: int, joined_hi: int = 0) -> None:
+        """Makes `count` transitions; with `joined_hi` of tiles that end there, in one go (native/ml.c)."""
+        native().opml_ml_run(self._handle, count, joined_hi)
 
     def zero(self, offset: int, size: int) -> None:
         """`size` bytes at `offset` become zero."""
@@ -102,7 +98,8 @@ def native() -> ctypes.CDLL:
             "opml_ml_new": (pointer, [ctypes.c_int, ctypes.c_uint]),
             "opml_ml_free": (None, [pointer]),
             "opml_ml_segment": (pointer, [pointer]),
-            "opml_ml_run": (None, [pointer, u64, ctypes.POINTER(Hint)]),
+            "opml_ml_fresh": (None, [pointer, u64, ctypes.c_uint, u64, u64]),
+            "opml_ml_run": (None, [pointer, u64, u64]),
             "opml_ml_zero": (None, [pointer, u64, u64]),
             "opml_records_check": (None, [ctypes.c_char_p, u64, pointer, pointer]),
             "opml_kernel": (ctypes.c_int, [pointer, ctypes.c_char_p, ctypes.c_int]),

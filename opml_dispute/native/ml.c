@@ -64,12 +64,6 @@ struct worker {
     uint64_t lo, hi; /* its part of the current node */
 };
 
-/* What the caller of opml_ml_run knows about the nodes to come. */
-struct ml_hint {
-    uint64_t joined_hi;                     /* not 0: they are parts of one range that ends here, and run as one */
-    uint64_t fresh_block, fresh_log2, lo, hi; /* fresh_log2 not 0: they fill [lo, hi) of a block that is zero */
-};
-
 struct ml {
     uint8_t *segment;
     int vm_bytes;
@@ -82,7 +76,9 @@ struct ml {
     unsigned running;
     int quit;
     struct pages pages;
-    struct ml_hint hint; /* opml_ml_run */
+    uint64_t joined_hi; /* opml_ml_run */
+    uint64_t fresh_block, fresh_lo, fresh_hi; /* opml_ml_fresh */
+    unsigned fresh_log2;
     int joined_done;
 };
 
@@ -161,8 +157,8 @@ static int run_node(void *self, const struct record *node)
     struct record whole = *node, *r = &whole;
     if (ml->joined_done)
         return ST_OK; /* the first of its kin made its part too */
-    if (ml->hint.joined_hi) {
-        whole.hi = ml->hint.joined_hi;
+    if (ml->joined_hi) {
+        whole.hi = ml->joined_hi;
         ml->joined_done = 1;
     }
     int status = (int)(ml->vm_bytes ? kernel_check_data_bytes : kernel_check_data)(ml->segment, r);
@@ -171,8 +167,9 @@ static int run_node(void *self, const struct record *node)
     struct extent touched[1 + RECORD_MAX_IN];
     record_check(node, touched);
     pages_wrote(&ml->pages, touched[0].lo, touched[0].hi);
-    if (ml->hint.fresh_log2)
-        pages_announce(&ml->pages, ml->hint.fresh_block, (unsigned)ml->hint.fresh_log2, ml->hint.lo, ml->hint.hi);
+    if (ml->fresh_log2)
+        pages_announce(&ml->pages, ml->fresh_block, ml->fresh_log2, ml->fresh_lo, ml->fresh_hi);
+    ml->fresh_log2 = 0;
     uint64_t grain, count = r->hi - r->lo, steps = steps_each(r, &grain), parts = ml->workers;
     uint64_t affordable = count * steps / LEAST_PART; /* ASSUMES record_check: at most RECORD_MAX_WORK steps */
     if (affordable < parts)
@@ -267,19 +264,29 @@ EXPORT struct ml *opml_ml_new(int vm_bytes, unsigned threads)
 /* Where the segment lies in this process. */
 EXPORT uint8_t *opml_ml_segment(struct ml *ml) { return ml->segment; }
 
-/* Makes `count` transitions. The hint (may be null) changes their speed and nothing else. ASSUMES it is true: with
- * joined_hi the nodes' records differ in lo and hi only, lie one behind the other, free in the last only, are judged
- * good, and look at no data; with fresh_log2 they write all of [lo, hi), and fail in no case. */
-EXPORT void opml_ml_run(struct ml *ml, uint64_t count, const struct ml_hint *hint)
+/* For speed, and changing nothing else: the next node to run writes all of [lo, hi), in the block of 2^log2_size bytes at
+ * `block`, which is zero so far. ASSUMES that, and that the node fails in no case. */
+EXPORT void opml_ml_fresh(struct ml *ml, uint64_t block, unsigned log2_size, uint64_t lo, uint64_t hi)
+{
+    ml->fresh_block = block;
+    ml->fresh_log2 = log2_size;
+    ml->fresh_lo = lo;
+    ml->fresh_hi = hi;
+}
+
+/* Makes `count` transitions. If `joined_hi` is not 0, the nodes are parts of one range that ends there, and run as one:
+ * the same record but for lo and hi, one behind the other, frees in the last only. ASSUMES the caller looked (their
+ * records are judged good, and look at no data), so that this changes the speed and nothing else. */
+EXPORT void opml_ml_run(struct ml *ml, uint64_t count, uint64_t joined_hi)
 {
     struct transition_host host = {run_node, zero_block, ml};
     uint64_t mode = canonical_float_mode();
-    if (hint)
-        ml->hint = *hint;
+    ml->joined_hi = joined_hi;
     while (count--)
         transition(ml->segment + SEC_PROGRAM, ml->segment + SEC_HEADER, &host);
-    ml->hint = (struct ml_hint){0};
+    ml->joined_hi = 0;
     ml->joined_done = 0;
+    ml->fresh_log2 = 0;
     restore_float_mode(mode);
 }
 

@@ -28,7 +28,7 @@ class Bench:
 
     def run(self, case: Case, mode: int = PLAIN) -> tuple[int, Array]:
         """The status, and the output's extent after running `case`, as elements in host order."""
-        memory, swap = self.segment.bytes, mode == VM_BYTES
+        memory, swap = self.segment.memory, mode == VM_BYTES
         lo, hi = extent(case)
         dtype = case.record.dtype_out.numpy
         for offset, array in case.arrays:
