@@ -2,7 +2,8 @@
 The native library, found, loaded and typed once per process.
 
 `library` answers it: of the builds in `_build/` (`libopml-<isa>.so`) the best one that this processor can run; the
-environment variable OPML_ENGINE_ISA names another. Every build computes the same bits, only faster or slower.
+environment variable OPML_ENGINE_ISA names another, and OPML_ENGINE_LIBRARY a file elsewhere (one with sanitizers, say).
+Every build computes the same bits, only faster or slower.
 `buffer` turns anything with bytes into a pointer that C may read.
 
 Nothing outside `engine` calls C. A machine releases the interpreter lock while C runs; see `vm` for what that needs.
@@ -75,8 +76,12 @@ def library_path() -> Path:
     """
     The library file that `library` loads.
 
-    Raises `EngineMissing` if there is none, or not the one that OPML_ENGINE_ISA names.
+    Raises `EngineMissing` if there is none, or not the one that OPML_ENGINE_LIBRARY or OPML_ENGINE_ISA names.
     """
+    if elsewhere := os.environ.get("OPML_ENGINE_LIBRARY"):
+        if not Path(elsewhere).is_file():
+            raise EngineMissing(f"OPML_ENGINE_LIBRARY names {elsewhere}, and there is no such file")
+        return Path(elsewhere)
     forced = os.environ.get("OPML_ENGINE_ISA")
     names = [forced] if forced else candidates()
     for name in names:

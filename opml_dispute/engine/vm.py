@@ -345,8 +345,9 @@ class Machine:
         if size < 0 or not 0 <= address <= _U64 or address + size > 1 << 64:
             raise VmError(f"there are no {size} bytes at 0x{address:x}: memory has 2^64")
         with self._lock:
-            found = self._lib.opml_machine_zero(self._handle, address & _U64, size)
-            self._check(found, f"cannot zero {size} bytes at 0x{address:x}")
+            for at in range(address, address + size, 1 << 63):  # 2^64 is no 64-bit number
+                found = self._lib.opml_machine_zero(self._handle, at, min(address + size - at, 1 << 63))
+                self._check(found, f"cannot zero {size} bytes at 0x{address:x}")
 
     def subtree_root(self, address: int, log2_size: int) -> Hash32:
         """The root of the 2^log2_size bytes at `address`, 5 <= log2_size <= 63."""

@@ -42,8 +42,17 @@ class Subtree:
 
 
 def save_state(machine: Machine) -> bytes:
-    """The whole state. Pre-images, and the content behind subtrees' roots, are not part of it."""
+    """
+    The whole state. Pre-images, and the content behind subtrees' roots, are not part of it.
+
+    Raises `BadEncoding` for a base state with a subtree put into it by its root, which no program there can do.
+    """
     subtrees, pages = machine.memory_parts()
+    if subtrees and not machine.ml:
+        address, log2_size, _ = subtrees[0]
+        raise BadEncoding(
+            f"a base state's file holds pages; 2^{log2_size} bytes at 0x{address:x} are known by their root"
+        )
     subtrees.sort(key=lambda subtree: -subtree[1])
     out = [bytes([ML_VERSION if machine.ml else BASE_VERSION])]
     if machine.ml:
