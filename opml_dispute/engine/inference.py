@@ -2,9 +2,10 @@
 One inference, run natively: the states S_0 ... S_n and what lies in them.
 
 An `Inference` holds a segment in memory (native/ml.c) and moves it from state to state. `run_to` goes to any t, going
-back by starting again from the nearest state it kept; `state_root` and `blocks_at` answer about any state, in any
-order. Hashing costs the live blocks only: `Live` knows which they are, and keeps the root of each until a node
-writes to it. `overrides` put wrong bytes into a state, and the run goes on from there: how a liar's story is told.
+back by starting again from the nearest state it kept, and from the first state to the last by a schedule (`schedule`)
+that skips those between; `state_root` and `blocks_at` answer about any state, in any order. Hashing costs the live
+blocks only: `Live` knows which they are, and keeps the root of each until a node writes to it. `overrides` put wrong
+bytes into a state, and the run goes on from there: how a liar's story is told.
 
 **Typed programs.** The segment holds elements in the host's byte order, which needs every byte to belong to elements
 of one width. `Typing` finds out from the records. Honest programs are so; any other is run by the same kernels on the
@@ -42,7 +43,7 @@ from ..segment import (
 from .hashing import hash_pair, merkle_root
 from .known import Known, ProgramLike, frees_of, size_of
 from .live import Entry, Live, pieces
-from .segment_memory import RECORD_BYTES, Bytes, SegmentMemory, SegmentUnavailable, judge
+from .segment_memory import RECORD_BYTES, Bytes, ReadySchedule, SegmentMemory, SegmentUnavailable, judge
 from .vm import Block
 
 KEPT_BYTES: Final = 1 << 29
@@ -92,7 +93,8 @@ class Inference:
         self._roots: dict[int, StateRoot] = {}
         self._input_root: Hash32 | None = None
         self._overridden_model = self._overridden(0, 1 << MODEL_LOG2)
-        self._load_model()
+        self._is_loaded = False
+        self._schedule: ReadySchedule | None = None
         self._t = 0
         self._start()
 
@@ -112,6 +114,10 @@ class Inference:
             raise StateOutOfRange(f"S_{t} found, expected S_0 to S_{self.program.node_count}")
         if t < self._t:
             self._restore(max((kept for kept in self._kept if kept <= t), default=None))
+        if self._t == 0 and 0 < t == self.program.node_count and self._run_whole():
+            return
+        if self._t < t:
+            self._load_model()
         while self._t < t:
             self._transition(t)
 
@@ -162,7 +168,39 @@ class Inference:
 
     def read(self, offset: int, size_bytes: int) -> bytes:
         """Bytes of the current state, as VM memory would hold them."""
+        if offset < 1 << MODEL_LOG2:
+            self._load_model()
         return self._typing.read(self._segment.memory, offset, size_bytes)
+
+    @property
+    def memory(self) -> Bytes:
+        """The current state itself, elements as `Typing` says; not to be changed, and gone with this object."""
+        self._load_model()
+        return self._segment.memory
+
+    # From the first state to the last
+
+    def _run_whole(self) -> bool:
+        """Makes S_n of S_0 without the states between, or leaves S_0 as it is where that does not go."""
+        schedule = self._known.schedule if not self.overrides else None
+        if schedule is None:
+            return False
+        if schedule.workspace_bytes + len(self.input_image) + self.program.output_bytes > self._limit:
+            return False  # node by node it may fit, or be told where not
+        if self._schedule is None:
+            for block in schedule.loads:
+                self._load(block)
+            self._schedule = ReadySchedule(schedule, self._segment)
+        if self._schedule.run() != 0:
+            for lo, hi in schedule.written:
+                self._segment.zero(lo, hi - lo)
+            return False
+        self._write_header(header_leaf(self.program.node_count))
+        self._live.changed(HEADER.offset)
+        for lo, hi in schedule.written:
+            self._live.touch(lo, hi)
+        self._t = self.program.node_count
+        return True
 
     # One transition, and the way back
 
@@ -218,17 +256,32 @@ class Inference:
         self._t = 0
         self._override(0)
 
+    def _start_again(self) -> None:
+        """As `_start`, with the input where it already is, and its root known."""
+        inputs = [replace(entry) for entry in self._live.entries() if _holds_input(entry)]
+        self._live = Live()
+        self._live.touch(HEADER.offset, HEADER.offset + 32)
+        for entry in inputs:
+            self._live.put(entry)
+        self._write_header(header_leaf(0))
+        self._t = 0
+
     def _restore(self, t: int | None) -> None:
         """Goes back to the kept state t, or to S_0."""
+        keeps_input = t is None and not self.overrides
         for entry in self._live.entries():
-            self._segment.zero(entry.offset, 1 << entry.log2_size)
+            if not (keeps_input and _holds_input(entry)):
+                self._segment.zero(entry.offset, 1 << entry.log2_size)
         if self._overridden_model:
             for changes in self.overrides.values():
                 for offset, data in changes:
                     self._segment.zero(offset, max(0, min(len(data), (1 << MODEL_LOG2) - offset)))
-            self._load_model()
+            self._load_model(again=True)
             for at in sorted(at for at in self.overrides if t is not None and at <= t):
                 self._write_overrides(at, below=1 << MODEL_LOG2)
+        if keeps_input:
+            self._start_again()
+            return
         if t is None:
             self._start()
             return
@@ -268,6 +321,8 @@ class Inference:
         self._write_overrides(t, below=1 << SEGMENT_LOG2)
 
     def _write_overrides(self, t: int, *, below: int) -> None:
+        if self._overridden_model:
+            self._load_model()
         for offset, data in self.overrides.get(t, ()):
             self._typing.write(self._segment.memory, offset, data[: max(0, below - offset)])
 
@@ -289,15 +344,19 @@ class Inference:
 
     # Hashing
 
-    def _load_model(self) -> None:
-        memory = self._segment.memory
+    def _load_model(self, *, again: bool = False) -> None:
+        """Puts program and weights into the segment if they are not there yet; `again`: over what lies there."""
+        if self._is_loaded and not again:
+            return
         for block in self.program.model_blocks:
-            data = np.frombuffer(block.data, np.uint8)
-            if self._typing.is_typed or block.word_bytes == 1:
-                memory[block.offset : block.offset + data.size] = data
-            else:
-                swapped = data.view(f"=u{block.word_bytes}").astype(f">u{block.word_bytes}").view(np.uint8)
-                memory[block.offset : block.offset + data.size] = swapped
+            self._load(block)
+        self._is_loaded = True
+
+    def _load(self, block: Block) -> None:
+        data = np.frombuffer(block.data, np.uint8)
+        if not self._typing.is_typed and block.word_bytes != 1:
+            data = data.view(f"=u{block.word_bytes}").astype(f">u{block.word_bytes}").view(np.uint8)
+        self._segment.memory[block.offset : block.offset + data.size] = data
 
     def _model_root(self) -> Hash32:
         if not self._overridden_model:
@@ -338,6 +397,10 @@ class Inference:
         tree = SparseTree(SEGMENT_LOG2, self._tree_blocks())
         upper = tree.subtree(1 << MODEL_LOG2, MODEL_LOG2)
         return StateRoot(hash_pair(self._model_root(), upper))
+
+
+def _holds_input(entry: Entry) -> bool:
+    return INPUT.offset <= entry.offset < INPUT.end
 
 
 @dataclass(frozen=True, slots=True)

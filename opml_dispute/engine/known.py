@@ -2,7 +2,7 @@
 What is known of a program before it runs, from its records alone.
 
 `Known.of` works it out once for a program: the judgement of every record, how elements lie in memory (`Typing`), which
-nodes are tiles of one operation, and the model's blocks with their roots.
+nodes are tiles of one operation, a schedule for the whole run, and the model's blocks with their roots.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import numpy.typing as npt
 from ..primitives import Hash32
 from ..segment import Placed
 from .hashing import merkle_root
+from .schedule import Schedule, make_schedule
 from .segment_memory import RECORD_BYTES, Bytes, Judged, judge
 from .vm import Block
 
@@ -101,6 +102,13 @@ class Known:
         for node in np.flatnonzero(goes_on)[::-1]:
             ends[node] = ends[node + 1]
         return ends
+
+    @cached_property
+    def schedule(self) -> Schedule | None:
+        """How to run from the first state to the last, if the program can be seen to allow a short way."""
+        if not self.typing.is_typed or self.judged.status.any():
+            return None
+        return make_schedule(self._records, self.judged.extents, self._tiles_end, self._blocks)
 
     @cached_property
     def model_blocks(self) -> tuple[Block, ...]:

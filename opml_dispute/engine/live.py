@@ -46,6 +46,11 @@ class Live:
         twin.size_bytes = self.size_bytes
         return twin
 
+    def put(self, entry: Entry) -> None:
+        """One more block, apart from all others."""
+        self._entries[entry.offset] = entry
+        self.size_bytes += entry.used
+
     def touch(self, lo: int, hi: int) -> Entry | None:
         """The bytes [lo, hi) change. Answers their block if there was nothing in it before."""
         home = self._homes.get((lo, hi))

@@ -1,8 +1,8 @@
 """
 The native side of an inference: address space for a segment, nodes run in it, and records judged.
 
-`SegmentMemory` is native/ml.c as an object; `judge` is native/record.c's verdict on records. What states are made of,
-and which nodes to run, is `inference`'s.
+`SegmentMemory` is native/ml.c as an object, `ReadySchedule` native/schedule.c; `judge` is native/record.c's verdict on
+records. What states are made of, and which nodes to run, is `inference`'s.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy.typing as npt
 from ..errors import OpmlError
 from ..segment import SEGMENT_LOG2
 from .lib import library
+from .schedule import Schedule
 
 Bytes: TypeAlias = npt.NDArray[np.uint8]
 
@@ -57,13 +58,13 @@ class SegmentMemory:
 
         Raises `SegmentUnavailable`.
         """
-        self._handle = native().opml_ml_new(int(vm_bytes), threads)
-        if not self._handle:
+        self.handle = native().opml_ml_new(int(vm_bytes), threads)
+        if not self.handle:
             raise SegmentUnavailable(
                 f"cannot reserve 2^{SEGMENT_LOG2} bytes of address space",
                 hint="lift the limit of this process's address space (ulimit -v unlimited), or allow overcommit",
             )
-        self.address: int = native().opml_ml_segment(self._handle)
+        self.address: int = native().opml_ml_segment(self.handle)
         self.memory: Bytes = np.ctypeslib.as_array((ctypes.c_uint8 * (1 << SEGMENT_LOG2)).from_address(self.address))
         """The segment itself; not to be used once this object is gone."""
 
@@ -73,20 +74,51 @@ class SegmentMemory:
 
         ASSUMES that this is so, and that the node cannot fail.
         """
-        native().opml_ml_fresh(self._handle, block, log2_size, lo, hi)
+        native().opml_ml_fresh(self.handle, block, log2_size, lo, hi)
 
     def run(self, count: int, joined_hi: int = 0) -> None:
         """Makes `count` transitions; with `joined_hi` of tiles that end there, in one go (native/ml.c)."""
-        native().opml_ml_run(self._handle, count, joined_hi)
+        native().opml_ml_run(self.handle, count, joined_hi)
 
     def zero(self, offset: int, size: int) -> None:
         """`size` bytes at `offset` become zero."""
-        native().opml_ml_zero(self._handle, offset, size)
+        native().opml_ml_zero(self.handle, offset, size)
+
+    def __del__(self) -> None:
+        handle, self.handle = getattr(self, "handle", None), None
+        if handle:
+            native().opml_ml_free(handle)
+
+
+class ReadySchedule:
+    """A schedule made ready for one segment (native/schedule.c)."""
+
+    def __init__(self, schedule: Schedule, segment: SegmentMemory) -> None:
+        """Raises `SegmentUnavailable` if there is no memory for its workspace."""
+        self._schedule, self._segment = schedule, segment  # both must outlive what is made of them
+        clearings = schedule.clearings
+        self._handle = native().opml_schedule_new(
+            segment.handle,
+            schedule.records,
+            len(schedule.chained),
+            schedule.chained,
+            clearings.ctypes.data,
+            len(clearings),
+            schedule.workspace_bytes,
+            schedule.buffers,
+        )
+        if not self._handle:
+            raise SegmentUnavailable(f"no memory for a workspace of {schedule.workspace_bytes:,} bytes")
+
+    def run(self) -> int:
+        """From S_0 to S_n: 0, or the status of the node that failed."""
+        status: int = native().opml_schedule_run(self._segment.handle, self._handle)
+        return status
 
     def __del__(self) -> None:
         handle, self._handle = getattr(self, "_handle", None), None
         if handle:
-            native().opml_ml_free(handle)
+            native().opml_schedule_free(handle)
 
 
 def native() -> ctypes.CDLL:
@@ -101,6 +133,12 @@ def native() -> ctypes.CDLL:
             "opml_ml_fresh": (None, [pointer, u64, ctypes.c_uint, u64, u64]),
             "opml_ml_run": (None, [pointer, u64, u64]),
             "opml_ml_zero": (None, [pointer, u64, u64]),
+            "opml_schedule_new": (
+                pointer,
+                [pointer, ctypes.c_char_p, u64, ctypes.c_char_p, pointer, u64, u64, ctypes.c_uint],
+            ),
+            "opml_schedule_run": (ctypes.c_int, [pointer, pointer]),
+            "opml_schedule_free": (None, [pointer]),
             "opml_records_check": (None, [ctypes.c_char_p, u64, pointer, pointer]),
             "opml_kernel": (ctypes.c_int, [pointer, ctypes.c_char_p, ctypes.c_int]),
         }

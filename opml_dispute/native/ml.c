@@ -5,7 +5,6 @@
  * HEADER always hold the VM's bytes. `opml_ml_run` does transitions; a node's range is cut into parts for threads,
  * which changes no bit (kernels.h). Reading, writing and hashing the segment is Python's work (inference.py). */
 #define _GNU_SOURCE
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -13,108 +12,21 @@
 #include "export.h"
 #include "fast/fast.h"
 #include "kernels/kernels.h"
+#include "ml.h"
 #include "opcodes.h"
-#include "pages.h"
 #include "transition.h"
-
-#if defined(__x86_64__)
-#include <xmmintrin.h>
-#endif
 
 /* The kernels of kernels_bytes.c. */
 kernel kernel_run_bytes;
 enum inference_status kernel_check_data_bytes(const uint8_t *segment, const struct record *r);
-
-/* Rounding to nearest, subnormals kept: another library may have left this thread otherwise. Answers what to restore. */
-static uint64_t canonical_float_mode(void)
-{
-#if defined(__x86_64__)
-    unsigned before = _mm_getcsr();
-    _mm_setcsr(0x1f80);
-    return before;
-#elif defined(__aarch64__)
-    uint64_t before;
-    __asm__ volatile("mrs %0, fpcr" : "=r"(before));
-    __asm__ volatile("msr fpcr, %0" : : "r"(0ull));
-    return before;
-#else
-#error "say here how this machine's rounding mode and flush-to-zero are set"
-#endif
-}
-static void restore_float_mode(uint64_t before)
-{
-#if defined(__x86_64__)
-    _mm_setcsr((unsigned)before);
-#elif defined(__aarch64__)
-    __asm__ volatile("msr fpcr, %0" : : "r"(before));
-#endif
-}
 
 /* The segment, and a page behind it: fast paths load whole vectors, which may go over the end of what they need. */
 #define MAPPED_BYTES ((1ull << SEGMENT_LOG2) + 65536)
 
 /* Parts smaller than this (in inner steps) are not worth waking a thread for. */
 #define LEAST_PART (1u << 16)
-
-struct ml;
-struct worker {
-    struct ml *ml;
-    pthread_t thread;
-    struct fast_scratch scratch;
-    uint64_t lo, hi; /* its part of the current node */
-};
-
-struct ml {
-    uint8_t *segment;
-    int vm_bytes;
-    unsigned workers; /* the caller is worker 0 */
-    struct worker *worker;
-    const struct record *record; /* the current node */
-    pthread_mutex_t lock;
-    pthread_cond_t begin, done;
-    uint64_t round; /* counts nodes handed out, so that a worker knows a new one */
-    unsigned running;
-    int quit;
-    struct pages pages;
-    uint64_t joined_hi; /* opml_ml_run */
-    uint64_t fresh_block, fresh_lo, fresh_hi; /* opml_ml_fresh */
-    unsigned fresh_log2;
-    int joined_done;
-};
-
-static void run_part(struct worker *w)
-{
-    struct ml *ml = w->ml;
-    if (w->lo >= w->hi)
-        return;
-    if (ml->vm_bytes)
-        kernel_run_bytes(ml->segment, ml->record, w->lo, w->hi);
-    else if (!fast_run(ml->segment, ml->record, w->lo, w->hi, &w->scratch))
-        kernel_run(ml->segment, ml->record, w->lo, w->hi);
-}
-
-static void *worker_main(void *argument)
-{
-    struct worker *w = argument;
-    struct ml *ml = w->ml;
-    uint64_t seen = 0;
-    canonical_float_mode();
-    pthread_mutex_lock(&ml->lock);
-    for (;;) {
-        while (ml->round == seen && !ml->quit)
-            pthread_cond_wait(&ml->begin, &ml->lock);
-        if (ml->quit)
-            break;
-        seen = ml->round;
-        pthread_mutex_unlock(&ml->lock);
-        run_part(w);
-        pthread_mutex_lock(&ml->lock);
-        if (--ml->running == 0)
-            pthread_cond_signal(&ml->done);
-    }
-    pthread_mutex_unlock(&ml->lock);
-    return NULL;
-}
+/* A multiple of the rows of gemm's register tiles (fast/gemm.h), on most machines. */
+#define CHANNELS_TOGETHER 12
 
 /* Inner steps that one output element takes, and how many outputs belong together. */
 static uint64_t steps_each(const struct record *r, uint64_t *grain)
@@ -128,8 +40,14 @@ static uint64_t steps_each(const struct record *r, uint64_t *grain)
         if ((r->hi - r->lo) / *grain < 64) /* few rows: cut columns, a cache line at a time */
             *grain = 16;
         return r->imm[0];
-    case OP_CONV:
-        steps = (uint64_t)body[2] / (uint64_t)body[4]; /* fall through */
+    case OP_CONV: {
+        uint64_t channel = 1;
+        for (int d = 0; d < body[0]; d++)
+            channel *= (uint64_t)body[20 + d];
+        if ((r->hi - r->lo) / channel >= 2) /* cut between channels, and between the rows of register tiles */
+            *grain = (r->hi - r->lo) / channel >= 4 * CHANNELS_TOGETHER ? CHANNELS_TOGETHER * channel : channel;
+        steps = (uint64_t)body[2] / (uint64_t)body[4];
+    } /* fall through */
     case OP_POOL:
     case OP_POOL_INDEX:
         for (int d = 0; d < body[0]; d++)
@@ -151,6 +69,44 @@ static uint64_t steps_each(const struct record *r, uint64_t *grain)
     }
 }
 
+unsigned node_parts(const struct record *r, unsigned workers, uint64_t more_steps, uint64_t *each)
+{
+    uint64_t grain, count = r->hi - r->lo, steps = steps_each(r, &grain) + more_steps, parts = workers;
+    uint64_t affordable = count * steps / LEAST_PART; /* ASSUMES record_check: at most RECORD_MAX_WORK steps a node */
+    if (affordable < parts)
+        parts = affordable;
+    if (parts > POOL_MOST_PARTS)
+        parts = POOL_MOST_PARTS;
+    if (r->opcode == OP_SCATTER || parts < 1)
+        parts = 1;
+    *each = parts == 1 ? count : (count / parts + grain - 1) / grain * grain;
+    return (unsigned)parts;
+}
+
+/* One node, shared out. */
+struct job {
+    struct ml *ml;
+    const struct record *record;
+    uint64_t each;
+    unsigned parts;
+};
+
+static void run_part(void *self, unsigned part, unsigned worker, struct fast_scratch *scratch)
+{
+    const struct job *job = self;
+    const struct record *r = job->record;
+    uint64_t count = r->hi - r->lo, begin = part * job->each, end = begin + job->each;
+    (void)worker;
+    if (begin >= count)
+        return;
+    if (end > count || part + 1 == job->parts)
+        end = count;
+    if (job->ml->vm_bytes)
+        kernel_run_bytes(job->ml->segment, r, r->lo + begin, r->lo + end);
+    else if (!fast_run(job->ml->segment, r, r->lo + begin, r->lo + end, scratch))
+        kernel_run(job->ml->segment, r, r->lo + begin, r->lo + end);
+}
+
 static int run_node(void *self, const struct record *node)
 {
     struct ml *ml = self;
@@ -170,34 +126,9 @@ static int run_node(void *self, const struct record *node)
     if (ml->fresh_log2)
         pages_announce(&ml->pages, ml->fresh_block, ml->fresh_log2, ml->fresh_lo, ml->fresh_hi);
     ml->fresh_log2 = 0;
-    uint64_t grain, count = r->hi - r->lo, steps = steps_each(r, &grain), parts = ml->workers;
-    uint64_t affordable = count * steps / LEAST_PART; /* ASSUMES record_check: at most RECORD_MAX_WORK steps */
-    if (affordable < parts)
-        parts = affordable;
-    if (r->opcode == OP_SCATTER || parts < 1)
-        parts = 1;
-    ml->record = r;
-    uint64_t each = (count / parts + grain - 1) / grain * grain, at = r->lo;
-    for (unsigned i = 0; i < ml->workers; i++) {
-        struct worker *w = &ml->worker[i];
-        w->lo = at;
-        at = i + 1 >= parts || r->hi - at < each ? r->hi : at + each;
-        w->hi = at;
-    }
-    if (parts > 1) {
-        pthread_mutex_lock(&ml->lock);
-        ml->round++;
-        ml->running = ml->workers - 1;
-        pthread_cond_broadcast(&ml->begin);
-        pthread_mutex_unlock(&ml->lock);
-    }
-    run_part(&ml->worker[0]);
-    if (parts > 1) {
-        pthread_mutex_lock(&ml->lock);
-        while (ml->running)
-            pthread_cond_wait(&ml->done, &ml->lock);
-        pthread_mutex_unlock(&ml->lock);
-    }
+    struct job job = {.ml = ml, .record = r};
+    job.parts = node_parts(r, pool_workers(ml->pool), 0, &job.each);
+    pool_run(ml->pool, job.parts, run_part, &job);
     return ST_OK;
 }
 
@@ -212,19 +143,10 @@ EXPORT void opml_ml_free(struct ml *ml)
 {
     if (!ml)
         return;
-    pthread_mutex_lock(&ml->lock);
-    ml->quit = 1;
-    pthread_cond_broadcast(&ml->begin);
-    pthread_mutex_unlock(&ml->lock);
-    for (unsigned i = 0; i < ml->workers; i++) {
-        if (i)
-            pthread_join(ml->worker[i].thread, NULL);
-        fast_scratch_free(&ml->worker[i].scratch);
-    }
+    pool_free(ml->pool);
     pages_free(&ml->pages);
     if (ml->segment)
         munmap(ml->segment, MAPPED_BYTES);
-    free(ml->worker);
     free(ml);
 }
 
@@ -232,17 +154,14 @@ EXPORT void opml_ml_free(struct ml *ml)
 EXPORT struct ml *opml_ml_new(int vm_bytes, unsigned threads)
 {
     struct ml *ml = calloc(1, sizeof *ml);
-    struct worker *worker = calloc(threads ? threads : 1, sizeof *worker);
-    if (!ml || !worker) {
+    if (!ml)
+        return NULL;
+    ml->vm_bytes = vm_bytes;
+    ml->pool = pool_new(threads);
+    if (!ml->pool) {
         free(ml);
-        free(worker);
         return NULL;
     }
-    ml->vm_bytes = vm_bytes;
-    ml->worker = worker;
-    pthread_mutex_init(&ml->lock, NULL);
-    pthread_cond_init(&ml->begin, NULL);
-    pthread_cond_init(&ml->done, NULL);
     void *segment =
         mmap(NULL, MAPPED_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (segment == MAP_FAILED) {
@@ -252,12 +171,6 @@ EXPORT struct ml *opml_ml_new(int vm_bytes, unsigned threads)
     ml->segment = ml->pages.base = segment;
     /* Large pages where there are any: a tensor's first write costs a fault for each page. Only a wish. */
     madvise(ml->segment + SEC_WEIGHTS, (1ull << SEGMENT_LOG2) - SEC_WEIGHTS, MADV_HUGEPAGE);
-    for (unsigned i = 0; i < (threads ? threads : 1); i++) {
-        worker[i].ml = ml;
-        if (i && pthread_create(&worker[i].thread, NULL, worker_main, &worker[i]) != 0)
-            break;
-        ml->workers = i + 1;
-    }
     return ml;
 }
 
@@ -280,14 +193,14 @@ EXPORT void opml_ml_fresh(struct ml *ml, uint64_t block, unsigned log2_size, uin
 EXPORT void opml_ml_run(struct ml *ml, uint64_t count, uint64_t joined_hi)
 {
     struct transition_host host = {run_node, zero_block, ml};
-    uint64_t mode = canonical_float_mode();
+    uint64_t mode = float_mode_begin();
     ml->joined_hi = joined_hi;
     while (count--)
         transition(ml->segment + SEC_PROGRAM, ml->segment + SEC_HEADER, &host);
     ml->joined_hi = 0;
     ml->joined_done = 0;
     ml->fresh_log2 = 0;
-    restore_float_mode(mode);
+    float_mode_end(mode);
 }
 
 /* Makes `size` bytes at `offset` zero. */
@@ -325,12 +238,12 @@ EXPORT int opml_kernel(uint8_t *base, const uint8_t *record, int fast)
     status = (int)(fast == 2 ? kernel_check_data_bytes : kernel_check_data)(base, &r);
     if (status != ST_OK)
         return status;
-    uint64_t mode = canonical_float_mode();
+    uint64_t mode = float_mode_begin();
     if (fast == 2)
         kernel_run_bytes(base, &r, r.lo, r.hi);
     else if (fast != 1 || !fast_run(base, &r, r.lo, r.hi, &scratch))
         kernel_run(base, &r, r.lo, r.hi);
-    restore_float_mode(mode);
+    float_mode_end(mode);
     fast_scratch_free(&scratch);
     return ST_OK;
 }

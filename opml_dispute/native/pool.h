@@ -1,0 +1,29 @@
+/* Threads that share out the parts of one piece of work at a time.
+ *
+ * Parts are taken, not handed out: the caller works too, and never waits for a thread that has not begun. So a machine
+ * with other things to do costs speed, not sleep; and which thread makes which part changes no bit (kernels.h). */
+#ifndef OPML_POOL_H
+#define OPML_POOL_H
+#include "fast/fast.h"
+
+struct pool;
+
+/* Makes part number `part`, 0 <= part < parts; `worker` says whose scratch memory this is, 0 <= worker < pool_workers. */
+typedef void pool_work(void *self, unsigned part, unsigned worker, struct fast_scratch *scratch);
+
+/* `threads` workers, the caller among them; fewer if the system gives no more. Null if there is no memory. */
+struct pool *pool_new(unsigned threads);
+void pool_free(struct pool *p);
+unsigned pool_workers(const struct pool *p);
+
+#define POOL_MOST_PARTS 0xffffu
+
+/* Runs all parts, each once, and returns when all are done. */
+void pool_run(struct pool *p, unsigned parts, pool_work *work, void *self);
+
+/* Rounding to nearest, subnormals kept, on this thread: another library may have left it otherwise. Workers run so, the
+ * caller has to see to it. Answers what to restore. */
+uint64_t float_mode_begin(void);
+void float_mode_end(uint64_t before);
+
+#endif
