@@ -213,6 +213,9 @@ class Emitter:
         if k != k_b:
             raise Refuse(f"cannot multiply {list(a.shape)} by {list(b.shape)}: {k} columns meet {k_b} rows")
         batch = self._broadcast(a.shape[:-2], b.shape[:-2])
+        if k == 0:  # a sum of nothing, which no record may ask for
+            zero = self.filled((*batch, m, n), 0, dtype or a.dtype)
+            return zero if bias is None else self.binary(Binary.ADD, zero, bias)
         out = self.new(dtype or a.dtype, (*batch, m, n), *(t for t in (a, b, bias) if t is not None))
         a, b = a.broadcast((*batch, m, k)), b.broadcast((*batch, k, n))
         # Views over the iteration space batch, M, N: a does not move along N, nor b along M.
@@ -232,6 +235,8 @@ class Emitter:
         x, w = self.contiguous(x), self.contiguous(w)
         inputs = [x, w] if bias is None else [x, w, self.contiguous(bias)]
         out = self.new(dtype or x.dtype, (x.shape[0], w.shape[0], *at.out), *inputs)
+        if out.size and not (x.size and w.size):
+            raise Refuse(f"windows over {list(x.shape)} with weights {list(w.shape)}; expected elements in both")
         body = at.body(x.shape[2:], x.shape[0], x.shape[1], w.shape[0], groups)
         self._append(Opcode.CONV, out, inputs, len(at.out), body, grain=at.out[-1])
         return out
@@ -282,6 +287,8 @@ class Emitter:
         return out
 
     def _windows(self, opcode: Opcode, out: Tensor, x: Tensor, at: Windows, imm: tuple[int, ...]) -> None:
+        if out.size and not x.size:
+            raise Refuse(f"windows over {list(x.shape)}; expected elements")
         body = at.body(x.shape[2:], x.shape[0], x.shape[1], 0, 0)
         self._append(opcode, out, [x], len(at.out), body, imm=imm, grain=at.out[-1])
 

@@ -236,3 +236,10 @@ def test_a_long_sum_is_cut_into_stages() -> None:
     assert program.step_bound <= 1 << 20
     (got,) = Inference(program, {"x0": x}).outputs().values()
     assert got == pytest.approx(float(x.astype(np.float64).sum()), abs=0.05)
+
+
+def test_a_product_over_nothing_is_zero_plus_the_bias() -> None:
+    a, b, c = np.zeros((2, 0), np.float32), np.zeros((0, 3), np.float32), np.arange(3, dtype=np.float32)
+    program = compile_model(single("Gemm", a, b, c))
+    (got,) = Inference(program, {"x0": a, "x1": b, "x2": c}).outputs().values()
+    assert got.tolist() == [[0, 1, 2], [0, 1, 2]]

@@ -22,6 +22,7 @@ from . import (
     sample,
     shape,
     signal,
+    svm,
     train,
     trees,
 )
@@ -50,6 +51,7 @@ __all__ = [
     "sample",
     "shape",
     "signal",
+    "svm",
     "train",
     "trees",
     "versions",

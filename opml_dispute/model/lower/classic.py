@@ -1,4 +1,4 @@
-"""Classical machine learning (ai.onnx.ml): linear models, support vector machines, encoders, scalers."""
+"""Classical machine learning (ai.onnx.ml): linear models, encoders, scalers."""
 
 from __future__ import annotations
 
@@ -56,20 +56,21 @@ def two_classes(
     return label, post_transformed(g, scores, transform)
 
 
-def _matrix(g: Builder, x: Tensor) -> Tensor:
+def matrix(g: Builder, x: Tensor) -> Tensor:
     """Rows of features, binary32."""
     x = g.cast(x, DType.F32)
     return x.with_axis(0) if x.rank == 1 else x
 
 
-def _array(g: Builder, values: Sequence[float]) -> Tensor:
+def floats(g: Builder, values: Sequence[float]) -> Tensor:
+    """A constant vector, binary32."""
     return g.constant(np.array(values, np.float32))
 
 
 def _linear(g: Builder, x: Tensor, coefficients: Sequence[float], intercepts: Sequence[float] | None) -> Tensor:
-    x = _matrix(g, x)
-    weights = g.reshape(_array(g, coefficients), (len(coefficients) // x.shape[1], x.shape[1]))
-    bias = _array(g, intercepts) if intercepts else None
+    x = matrix(g, x)
+    weights = g.reshape(floats(g, coefficients), (len(coefficients) // x.shape[1], x.shape[1]))
+    bias = floats(g, intercepts) if intercepts else None
     return g.contract(x, weights.transposed((1, 0)), bias)
 
 
@@ -113,8 +114,8 @@ def scaler(
 ) -> Tensor:
     """(x - offset) * scale, one of each for all features or for each."""
     x = g.cast(x, DType.F32)
-    x = g.sub(x, _array(g, offset)) if offset else x
-    return g.mul(x, _array(g, scale)) if scale else x
+    x = g.sub(x, floats(g, offset)) if offset else x
+    return g.mul(x, floats(g, scale)) if scale else x
 
 
 @lowers("Normalizer", domain=ML)
@@ -141,7 +142,7 @@ def binarizer(g: Builder, x: Tensor, *, threshold: float = 0.0) -> Tensor:
 
 @lowers("FeatureVectorizer", domain=ML)
 def feature_vectorizer(g: Builder, *xs: Tensor, inputdimensions: Sequence[int] | None = None) -> Tensor:
-    return g.concat([_matrix(g, x) for x in xs], 1)
+    return g.concat([matrix(g, x) for x in xs], 1)
 
 
 @lowers("Imputer", domain=ML)
@@ -157,7 +158,7 @@ def imputer(
     """One value (or NaN) replaced by another, one for all features or for each."""
     if imputed_value_int64s:
         return g.choose(g.equal(x, replaced_value_int64), g.constant(np.array(imputed_value_int64s, np.int64)), x)
-    values = _array(g, imputed_value_floats or [0.0])
+    values = floats(g, imputed_value_floats or [0.0])
     if replaced_value_float != replaced_value_float:
         return g.select(g.unary(Unary.ISNAN, x), values, x)
     return g.select(g.equal(x, replaced_value_float), values, x)
@@ -226,48 +227,3 @@ def label_encoder(
     place = g.argreduce(Reduction.MAX, hits, x.rank)
     place = g.choose(g.equal(found, 0), keys.size, place)
     return g.take(g.concat([values, default], 0), place, 0)
-
-
-def _kernel(g: Builder, x: Tensor, vectors: Tensor, kind: str, parameters: Sequence[float]) -> Tensor:
-    """The kernel of each row of x with each support vector: [N][vectors]."""
-    gamma, offset, degree = parameters or (0.0, 0.0, 0.0)
-    if kind == "RBF":
-        apart = g.sub(x.with_axis(1), vectors.with_axis(0))
-        return g.exp(g.mul(g.reduce_sum(g.square(apart), (2,), keepdims=False), -gamma))
-    product = g.contract(x, vectors.transposed((1, 0)))
-    if kind == "LINEAR":
-        return product
-    shifted = g.add(g.mul(product, gamma), offset)
-    if kind == "POLY":
-        return g.power(shifted, degree)
-    if kind == "SIGMOID":
-        return g.tanh(shifted)
-    raise Refuse(f"kernel_type {kind!r}; expected LINEAR, POLY, RBF or SIGMOID")
-
-
-@lowers("SVMRegressor", domain=ML)
-def svm_regressor(
-    g: Builder,
-    x: Tensor,
-    *,
-    coefficients: Sequence[float],
-    kernel_params: Sequence[float] = (),
-    kernel_type: str = "LINEAR",
-    n_supports: int = 0,
-    one_class: int = 0,
-    post_transform: str = "NONE",
-    rho: Sequence[float],
-    support_vectors: Sequence[float] = (),
-) -> Tensor:
-    x = _matrix(g, x)
-    rows = n_supports or 1
-    vectors = g.reshape(_array(g, support_vectors if n_supports else coefficients), (rows, x.shape[1]))
-    if n_supports:
-        weights = _array(g, coefficients).with_axis(1)
-        y = g.contract(_kernel(g, x, vectors, kernel_type, kernel_params), weights)
-    else:
-        y = _kernel(g, x, vectors, kernel_type, kernel_params)
-    y = g.add(y, float(rho[0]))
-    if one_class:
-        y = g.choose(g.less(0, y), 1.0, g.filled(y.shape, -1.0, DType.F32))
-    return post_transformed(g, y, post_transform)
