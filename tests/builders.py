@@ -10,11 +10,12 @@ something else that the contract accepts there.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Protocol
 
-from opml_dispute.actors.actions import Action, Move, ResolveClaim, ResolveGame, Step
+from opml_dispute.actors.actions import Action, Move, ResolveClaim, ResolveGame, Settle, Step
 from opml_dispute.actors.honest import consider
 from opml_dispute.actors.player import ActionRefused
 from opml_dispute.engine.hashing import keccak256
@@ -63,6 +64,7 @@ class AnyGame(Protocol):
     def add_local_data(self, ident: int, index: int, offset: int) -> None: ...
     def step(self, sender: str, index: int, is_attack: bool, state_data: bytes, proof: bytes) -> None: ...
     def resolve_claim(self, index: int, count: int) -> None: ...
+    def settle(self, indices: Sequence[int], count: int) -> int: ...
     def resolve(self) -> int: ...
 
 
@@ -159,6 +161,8 @@ def send(reference: AnyGame, sender: Address, action: Action) -> None:
             reference.step(sender, action.claim_index, action.is_attack, witness.state_data, witness.proof)
         case ResolveClaim():
             reference.resolve_claim(action.claim_index, 512)
+        case Settle():
+            reference.settle(action.claim_indices, 512)
         case ResolveGame():
             reference.resolve()
 

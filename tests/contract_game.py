@@ -9,6 +9,7 @@ and a vault that takes every deposit; what the real ones do is tested beside the
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import pyrevm
@@ -97,6 +98,10 @@ class ContractGame:
 
     def resolve_claim(self, index: int, count: int) -> None:
         self._do(OWNER, "resolveClaim", index, count)
+
+    def settle(self, indices: Sequence[int], count: int) -> int:
+        """Returns for how many claims something was done."""
+        return int(self._ask("settle", list(indices), count))
 
     def resolve(self) -> int:
         self._do(OWNER, "resolve")

@@ -8,7 +8,7 @@ What is missing is what no game in memory needs: WETH and its delays, the factor
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from opml_dispute.engine.hashing import keccak256
@@ -274,6 +274,22 @@ class ReferenceGame:
             claim.resolved = True
             self._pay(countered_by if countered_by != ZERO else claim.claimant, claim.bond)
             claim.countered_by = countered_by
+
+    def settle(self, indices: Sequence[int], count: int) -> int:
+        if self.status != 0:
+            raise Reverted("GameNotInProgress")
+        if any(index >= len(self.claims) for index in indices):
+            raise Reverted("Panic(0x32)")
+        done = 0
+        for index in indices:
+            try:
+                self.resolve_claim(index, count or len(self.claims))
+            except Reverted:
+                continue
+            done += 1
+        if self.claims[0].resolved:
+            self.resolve()
+        return done
 
     def _pay(self, receiver: str, amount: int) -> None:
         self.credits[receiver] = self.credits.get(receiver, 0) + amount

@@ -1,8 +1,8 @@
 """
 What an actor can do in a game. Each action carries its reason, in a sentence for people.
 
-`Move` and `Step` are played while a game runs (`honest`); `ResolveClaim` and `ResolveGame` end it. Sending them is
-the chain layer's work, money and all: bonds are asked from the chain when a move is sent.
+`Move` and `Step` are played while a game runs (`honest`); `ResolveClaim`, `Settle` and `ResolveGame` end it. Sending
+them is the chain layer's work, money and all: bonds are asked from the chain when a move is sent.
 """
 
 from __future__ import annotations
@@ -53,6 +53,20 @@ class ResolveClaim:
 
 
 @dataclass(frozen=True, slots=True)
+class Settle:
+    """
+    Settle the subgames of these claims in one go, answers before what they answer, and the game once its root is.
+
+    What somebody else has settled by then is skipped.
+    """
+
+    claim_indices: tuple[int, ...]
+    expected: GameStatus | None
+    """How the game ends by this; None if it goes on."""
+    reason: str = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
 class ResolveGame:
     """Settle the game."""
 
@@ -60,4 +74,5 @@ class ResolveGame:
     reason: str = field(compare=False)
 
 
-Action = Move | Step | ResolveClaim | ResolveGame
+Resolution = ResolveClaim | Settle | ResolveGame
+Action = Move | Step | Resolution

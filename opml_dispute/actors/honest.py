@@ -17,13 +17,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from opml_dispute.actors.actions import Action, Move, ResolveClaim, ResolveGame, Step
+from opml_dispute.actors.actions import Move, Resolution, ResolveClaim, ResolveGame, Settle, Step
 from opml_dispute.actors.words import short_hex, state_name, subject, vm_state_name
 from opml_dispute.game.bond import required_bond_wei
 from opml_dispute.game.claim import Claim, Game, GameStatus
 from opml_dispute.game.clock import time_left_s
 from opml_dispute.game.position import Position
-from opml_dispute.game.resolve import forecast, game_resolvable, resolvable
+from opml_dispute.game.resolve import forecast, game_resolvable, resolvable, settlement_batches
 from opml_dispute.game.rules import outputs_below, outputs_of
 from opml_dispute.primitives import Hash32
 from opml_dispute.trace.provider import GameTrace, TraceError
@@ -194,15 +194,27 @@ class _Deliberation:
         self.actions.append(Step(claim.index, not opinion.agrees, data, reason))
 
 
-def resolution_actions(game: Game, now_s: int) -> list[Action]:
-    """Everything that can be settled now, answers before what they answer, then the game itself if its root is."""
+def resolution_actions(game: Game, now_s: int) -> list[Resolution]:
+    """Everything that can be settled now, as few at a time as gas demands; the game too, if its root can be settled."""
     outcome = forecast(game)
-    actions: list[Action] = []
-    for index in resolvable(game, now_s):
-        winner = outcome.countered_by[index]
-        verdict = "stands" if winner is None else f"falls to {winner}"
-        actions.append(ResolveClaim(index, f"The time to answer claim {index} is over: it {verdict}."))
-    if game_resolvable(game, now_s):
-        side = "challenger" if outcome.winner == GameStatus.CHALLENGER_WINS else "defender"
-        actions.append(ResolveGame(outcome.winner, f"The root claim is settled: the {side} wins."))
+    side = "challenger" if outcome.winner == GameStatus.CHALLENGER_WINS else "defender"
+    ending = f"The root claim is settled: the {side} wins."
+    ends = game_resolvable(game, now_s)
+    actions: list[Resolution] = []
+    for batch in settlement_batches(game, resolvable(game, now_s)):
+        expected = outcome.winner if ends and 0 in batch else None
+        if len(batch) == 1:
+            winner = outcome.countered_by[batch[0]]
+            verdict = "stands" if winner is None else f"falls to {winner}"
+            reason = f"The time to answer claim {batch[0]} is over: it {verdict}."
+        else:
+            reason = f"The time to answer {len(batch)} claims is over."
+        if expected is not None:
+            actions.append(Settle(tuple(batch), expected, f"{reason} {ending}"))
+        elif len(batch) == 1:
+            actions.append(ResolveClaim(batch[0], reason))
+        else:
+            actions.append(Settle(tuple(batch), None, reason))
+    if game.in_progress and game.root.is_resolved:
+        actions.append(ResolveGame(outcome.winner, ending))
     return actions

@@ -8,7 +8,7 @@ gathered into batches, and a transaction can be simulated, shown or sent as the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
@@ -19,13 +19,11 @@ from opml_dispute.chain.artifacts import Artifact, load
 from opml_dispute.chain.rpc import Call
 from opml_dispute.chain.sender import Log, Receipt
 from opml_dispute.game.position import Position
+from opml_dispute.game.resolve import MAX_ANSWERS
 from opml_dispute.primitives import Address, Hash32, ModelId, RequestId, StateHash, StateRoot
 
 GAME_TYPE = 0
 """The number our game goes by in the factory; one that existing clients know."""
-
-MAX_RESOLVE = 512
-"""Replies looked at in one `resolveClaim`; the OP tools send the same."""
 
 ZERO_ADDRESS = Address("0x" + "00" * 20)
 
@@ -277,7 +275,11 @@ class FaultDisputeGame(Contract):
 
     def resolve_claim(self, index: int) -> Call[None]:
         """Settle a claim's subgame."""
-        return self._call(_is, "resolveClaim", index, MAX_RESOLVE)
+        return self._call(_is, "resolveClaim", index, MAX_ANSWERS)
+
+    def settle(self, indices: Sequence[int]) -> Call[int]:
+        """Settle several claims' subgames, and the game if that settles its root; answers how many claims."""
+        return self._call(int, "settle", list(indices), MAX_ANSWERS)
 
     def resolve(self) -> Call[int]:
         """Settle the game; answers its status."""

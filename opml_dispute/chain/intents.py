@@ -22,7 +22,7 @@ class Intent:
     """One transaction to be."""
 
     kind: str
-    """What it is, for scripts: "attack", "defend", "local-data", "step", "resolve-claim", …"""
+    """What it is, for scripts: "attack", "defend", "local-data", "step", "settle", …"""
     call: Call[Any]
     will: str
     """What will happen, as a sentence without its end: "Will attack claim 0 at depth 1 with 0x44ab…07"."""

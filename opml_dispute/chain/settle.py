@@ -11,13 +11,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from opml_dispute.actors.actions import ResolveClaim, ResolveGame
+from opml_dispute.actors.actions import Resolution, ResolveClaim, Settle
 from opml_dispute.actors.honest import resolution_actions
 from opml_dispute.chain.amounts import ether
 from opml_dispute.chain.contracts import DelayedWETH, FaultDisputeGame, Withdrawal
 from opml_dispute.chain.deploy import System
 from opml_dispute.chain.intents import Intent
 from opml_dispute.chain.rpc import Head
+from opml_dispute.chain.sender import Receipt
 from opml_dispute.game.claim import Game, GameStatus
 from opml_dispute.game.clock import time_left_s
 from opml_dispute.primitives import Address
@@ -103,8 +104,7 @@ def settle_intents(settlement: Settlement) -> list[Intent]:
     game, now_s = settlement.game, settlement.head.timestamp
     contract = FaultDisputeGame(game.address)
     if game.in_progress:
-        actions = resolution_actions(game, now_s)
-        return [resolution_intent(contract, a) for a in actions if isinstance(a, ResolveClaim | ResolveGame)]
+        return [resolution_intent(contract, action) for action in resolution_actions(game, now_s)]
     if not settlement.is_finalized:
         return []
     intents = []
@@ -128,8 +128,8 @@ def settle_intents(settlement: Settlement) -> list[Intent]:
     return intents
 
 
-def resolution_intent(contract: FaultDisputeGame, action: ResolveClaim | ResolveGame) -> Intent:
-    """Settling one claim, or the game."""
+def resolution_intent(contract: FaultDisputeGame, action: Resolution) -> Intent:
+    """Settling one claim, several, or the game."""
     if isinstance(action, ResolveClaim):
         index = action.claim_index
         return Intent(
@@ -141,6 +141,8 @@ def resolution_intent(contract: FaultDisputeGame, action: ResolveClaim | Resolve
             facts={"game": contract.address, "claim": index},
             done_already=frozenset({"ClaimAlreadyResolved", "GameNotInProgress"}),
         )
+    if isinstance(action, Settle):
+        return _settle_intent(contract, action)
     outcome = STATUS_WORDS[action.expected]
     return Intent(
         kind="resolve-game",
@@ -149,6 +151,32 @@ def resolution_intent(contract: FaultDisputeGame, action: ResolveClaim | Resolve
         did=lambda receipt: f"The game is over: {outcome}",
         reason=action.reason,
         facts={"game": contract.address, "status": action.expected.name},
+        done_already=frozenset({"GameNotInProgress"}),
+    )
+
+
+def _settle_intent(contract: FaultDisputeGame, action: Settle) -> Intent:
+    indices = action.claim_indices
+    claims = f"claim {indices[0]}" if len(indices) == 1 else f"{len(indices)} claims"
+
+    def did(receipt: Receipt) -> str:
+        settled = len(contract.events("ClaimResolved", receipt.logs))
+        sentence = "1 claim is resolved" if settled == 1 else f"{settled} claims are resolved"
+        for event in contract.events("Resolved", receipt.logs):
+            sentence += f", and the game is over: {STATUS_WORDS[GameStatus(event['status'])]}"
+        return sentence
+
+    return Intent(
+        kind="settle",
+        call=contract.settle(indices),
+        will=f"Will resolve {claims}" + ("" if action.expected is None else ", and the game"),
+        did=did,
+        reason=action.reason,
+        facts={
+            "game": contract.address,
+            "claims": list(indices),
+            "status": None if action.expected is None else action.expected.name,
+        },
         done_already=frozenset({"GameNotInProgress"}),
     )
 

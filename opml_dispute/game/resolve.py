@@ -2,19 +2,30 @@
 Who wins: settling claims from the bottom up.
 
 A claim falls if one of its answers stands; the leftmost standing answer (the earliest, on ties) takes its bond.
-`resolvable` lists what can be settled now, in an order that the contract accepts; `forecast` settles everything as
+`resolvable` lists what can be settled now, in an order that the contract accepts, `settlement_batches` how much of it
+at once; `forecast` settles everything as
 the game stands, whatever the clocks say, and tells winner and payouts; `winner_if_resolved_now` is its first line.
 Source: docs/game.md, "Resolution".
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from opml_dispute.game.claim import Claim, Game, GameStatus
 from opml_dispute.game.clock import time_left_s
 from opml_dispute.primitives import Address
+
+MAX_ANSWERS = 512
+"""Answers to one claim looked at in one call; the rest takes another. Existing clients do the same."""
+
+WORK_AT_ONCE = 512
+"""
+Claims settled, and answers to them looked at, in one transaction.
+
+At less than 20,000 gas each, that is well below what a transaction may take on any chain.
+"""
 
 
 def resolvable(game: Game, now_s: int) -> list[int]:
@@ -34,6 +45,20 @@ def resolvable(game: Game, now_s: int) -> list[int]:
             settled.add(claim.index)
             order.append(claim.index)
     return order
+
+
+def settlement_batches(game: Game, claim_indices: Sequence[int]) -> list[list[int]]:
+    """The same indices in the same order, cut into what one transaction can settle."""
+    batches: list[list[int]] = []
+    room = 0
+    for index in claim_indices:
+        work = 1 + min(len(game.replies(index)), MAX_ANSWERS)
+        if work > room or not batches:
+            batches.append([])
+            room = WORK_AT_ONCE
+        batches[-1].append(index)
+        room -= work
+    return batches
 
 
 def game_resolvable(game: Game, now_s: int) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from opml_dispute.actors.actions import Action, Move, ResolveClaim, ResolveGame, Step
+from opml_dispute.actors.actions import Action, Move, Settle, Step
 from opml_dispute.actors.player import ActionRefused, Round, play, play_round
 from opml_dispute.game.claim import GameStatus
 from opml_dispute.primitives import StateRoot
@@ -57,7 +57,7 @@ def test_play_waits_until_the_game_is_over() -> None:
     ended = play(Seat(reference, HONEST), table.truth, wait=wait, tell=rounds.append)
     assert ended.status == GameStatus.CHALLENGER_WINS
     kinds = [type(action) for round_ in rounds for action in round_.done]
-    assert kinds == [Move, ResolveClaim, ResolveClaim, ResolveGame]
+    assert kinds == [Move, Settle]
     assert any(round_.is_idle for round_ in rounds)
 
 
@@ -73,7 +73,7 @@ def test_a_late_step_comes_before_settling() -> None:
     table.reference.now += table.rules.max_clock
     done = play_round(honest, table.truth).done
     assert isinstance(done[0], Step)
-    assert isinstance(done[-1], ResolveGame)
+    assert isinstance(done[-1], Settle)
     assert table.game().status == GameStatus.CHALLENGER_WINS
 
 

@@ -111,7 +111,7 @@ class Both:
 
 
 turns = st.tuples(
-    st.sampled_from(["round", "duel", "move", "move", "step", "step", "load", "settle", "wait"]),
+    st.sampled_from(["round", "duel", "move", "move", "step", "step", "load", "settle", "settle all", "wait"]),
     st.integers(0, 2**16),
     st.booleans(),
 )
@@ -143,13 +143,19 @@ def test_random_play_comes_to_the_same(root_seed: int, played: list[tuple[str, i
         elif kind == "settle":
             both.do(partial(settle, index=index + number % 2, count=number % 3))
             both.do(lambda game: game.resolve())
+        elif kind == "settle all":
+            both.do(partial(settle_all, indices=in_some_order(claims, number), count=number % 3))
         else:
             both.wait([1, 5_000, 100_000, 302_400][number % 4])
     both.compare()
     both.wait(302_400)
-    for index in reversed(range(len(both.memory.claims))):
-        both.do(partial(settle, index=index, count=512))
-    both.do(lambda game: game.resolve())
+    newest_first = list(reversed(range(len(both.memory.claims))))
+    if root_seed % 2:
+        both.do(partial(settle_all, indices=newest_first, count=512))
+    else:
+        for index in newest_first:
+            both.do(partial(settle, index=index, count=512))
+        both.do(lambda game: game.resolve())
     both.compare()
     assert both.memory.status != 0
 
@@ -160,6 +166,19 @@ def load(game: AnyGame, *, index: int, ident: int, offset: int) -> None:
 
 def settle(game: AnyGame, *, index: int, count: int) -> None:
     game.resolve_claim(index, count)
+
+
+def settle_all(game: AnyGame, *, indices: list[int], count: int) -> None:
+    game.settle(indices, count)
+
+
+def in_some_order(claims: int, number: int) -> list[int]:
+    """All claims from the newest; or only some, some of them twice; once in a while one that does not exist."""
+    newest_first = list(reversed(range(claims)))
+    if number % 2:
+        return newest_first
+    some = newest_first[:: 1 + number // 2 % 3]
+    return some + some[:2] + [claims] * (number % 12 == 0)
 
 
 def play(both: Both, trace: SplitTrace, name: Address) -> None:

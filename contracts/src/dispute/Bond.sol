@@ -9,8 +9,8 @@ import {FixedPointMathLib} from "solady/utils/FixedPointMathLib.sol";
 ///
 ///             bond(depth) = BASE_FEE * floor(GAS_AT_ROOT * 750^(depth / D))
 ///
-/// @dev Source: docs/game.md, "Bonds". Fixed point with 18 digits, truncated at each step, as the published game computes
-///      it: a bond is a number of gas units times 200 gwei, the same number to the last digit.
+/// @dev Source: docs/game.md, "Bonds". Fixed point with 18 digits, truncated at each step: the same number to the last digit
+///      as the published game's, for each depth of each maximum depth up to 125 (test/dispute/Bond.t.sol).
 library Bond {
     /// @notice Wei per gas.
     uint256 internal constant BASE_FEE = 200 gwei;
@@ -24,10 +24,11 @@ library Bond {
     /// @param depth 0 to `maxDepth`; the caller checks.
     /// @param maxDepth 1 to 125.
     function required(uint256 depth, uint256 maxDepth) internal pure returns (uint256) {
-        // The factor from one depth to the next: 750^(1 / maxDepth).
+        // The logarithm of the factor from one depth to the next, 750^(1 / maxDepth).
         uint256 exponent = FixedPointMathLib.mulWad(LN_750_WAD, FixedPointMathLib.divWad(1e18, maxDepth * 1e18));
-        int256 factor = FixedPointMathLib.expWad(int256(exponent));
-        uint256 growth = uint256(FixedPointMathLib.powWad(factor, int256(depth * 1e18)));
+        // WHY NOT the factor's own power, as published: that takes the logarithm of an exponential, which is the exponent
+        // again but for the last of 18 digits, and the gas is cut to whole units.
+        uint256 growth = uint256(FixedPointMathLib.expWad(int256(exponent * depth)));
         return BASE_FEE * FixedPointMathLib.mulWad(GAS_AT_ROOT, growth);
     }
 }

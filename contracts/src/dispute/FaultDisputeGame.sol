@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.30;
 
+import {AnswerList} from "./AnswerList.sol";
 import {Bond} from "./Bond.sol";
 import {Clock, newClock} from "./Clock.sol";
 import "./Errors.sol";
 import {GameArguments} from "./GameArguments.sol";
 import {Position, NO_POSITION, ROOT_POSITION} from "./Position.sol";
-import {BondDistributionMode, GameLimits, GameStatus, ResolutionCheckpoint, StoredClaim, VmStatus} from "./Types.sol";
+import {Account, BondDistributionMode, GameLimits, GameStatus, StoredClaim, VmStatus} from "./Types.sol";
 import {IFaultDisputeGame} from "./interfaces/IFaultDisputeGame.sol";
 import {ILocalPreimageOracle} from "./interfaces/IFpvm.sol";
 
@@ -25,29 +26,38 @@ contract FaultDisputeGame is GameArguments {
     uint256 internal immutable SPLIT_DEPTH_LIMIT;
 
     /// @dev The index that stands for "no parent".
-    uint32 internal constant NO_PARENT = type(uint32).max;
+    uint32 internal constant NO_PARENT = 2 ** 32 - 1;
 
-    uint64 public createdAt;
-    uint64 public resolvedAt;
+    /// @dev What `_tryResolve` answers if it did something; no error has this selector.
+    bytes4 internal constant NOTHING_REFUSED = 0;
+
+    // One word, which every call reads and most change.
     GameStatus public status;
     bool internal initialized;
     bool public wasRespectedGameTypeWhenCreated;
     BondDistributionMode public bondDistributionMode;
     uint8 internal splitDepth_;
     uint8 internal maxGameDepth_;
+    uint32 internal claimCount;
+    uint40 internal resolvedAt_;
+    uint64 public createdAt;
     uint64 public nodeCount;
 
     /// @inheritdoc IFaultDisputeGame
     bytes32 public startingRootHash;
 
-    StoredClaim[] internal claimList;
-    mapping(bytes32 key => bool) public claims;
-    mapping(uint256 claimIndex => uint256[] children) public subgames;
-    mapping(uint256 claimIndex => bool) public resolvedSubgames;
-    mapping(uint256 claimIndex => ResolutionCheckpoint) public resolutionCheckpoints;
-    mapping(address => uint256) public normalModeCredit;
-    mapping(address => uint256) public refundModeCredit;
-    mapping(address => bool) public hasUnlockedCredit;
+    /// @dev The root claim's bond less that of depth 0, modulo 2^256: 0 unless the factory asks for another.
+    uint256 internal rootBondOffset;
+
+    mapping(uint256 claimIndex => AnswerList) internal moreAnswers;
+    /// @dev Keys of all answers but the first to each claim.
+    mapping(bytes32 key => bool) internal isLaterAnswer;
+    /// @dev How many answers were looked at, of claims whose resolution has begun and is not complete.
+    mapping(uint256 claimIndex => uint256) internal answersLookedAt;
+    mapping(address => Account) internal accounts;
+
+    /// @dev The first `claimCount` are in use. As long as an index can say, so that none costs a read of the length.
+    StoredClaim[NO_PARENT] internal claimList;
 
     // ------------------------------------------------------------------------------------------------ making a game
 
@@ -89,6 +99,9 @@ contract FaultDisputeGame is GameArguments {
         createdAt = uint64(block.timestamp);
         wasRespectedGameTypeWhenCreated = anchorStateRegistry().respectedGameType() == gameType();
 
+        unchecked {
+            rootBondOffset = msg.value - Bond.required(0, maxGameDepth_);
+        }
         emit Proposed(requestId(), rootClaim(), gameCreator(), nodeCount, splitDepth_, maxGameDepth_);
         _addClaim(NO_PARENT, gameCreator(), rootClaim(), ROOT_POSITION, newClock(0, uint64(block.timestamp)));
     }
@@ -125,7 +138,7 @@ contract FaultDisputeGame is GameArguments {
 
     function move(bytes32 disputed, uint256 challengeIndex, bytes32 claim, bool isAttack) public payable {
         _requireInProgress();
-        StoredClaim storage countered = claimList[challengeIndex];
+        StoredClaim storage countered = _claimAt(challengeIndex);
         if (countered.claim != disputed) revert InvalidDisputedClaimIndex();
 
         Position position = countered.position.move(isAttack);
@@ -137,42 +150,55 @@ contract FaultDisputeGame is GameArguments {
         if (depth == uint256(splitDepth_) + 1) _requireMeantStatus(claim, challengeIndex, isAttack);
         if (msg.value != Bond.required(depth, maxGameDepth_)) revert IncorrectBondAmount();
 
-        Clock clock = _clockAfter(challengeIndex, depth);
-
-        bytes32 key = keccak256(abi.encodePacked(claim, position, uint128(challengeIndex)));
-        if (claims[key]) revert ClaimAlreadyExists();
-        claims[key] = true;
-
-        subgames[challengeIndex].push(claimList.length);
+        Clock clock = _clockAfter(countered, depth);
+        _enlist(countered, challengeIndex, claim, position);
         emit Move(challengeIndex, claim, msg.sender);
         _addClaim(uint32(challengeIndex), msg.sender, claim, position, clock);
     }
 
+    /// @dev Enters the claim that is about to be added among the answers to `parentIndex`, unless it stands there already.
+    function _enlist(StoredClaim storage parent, uint256 parentIndex, bytes32 claim, Position position) internal {
+        uint32 firstAnswer = parent.firstAnswer;
+        if (firstAnswer == 0) {
+            parent.firstAnswer = claimCount;
+            return;
+        }
+        // Most claims have one answer: it is compared itself, so that only those after it need an entry of their own.
+        StoredClaim storage first = claimList[firstAnswer];
+        bytes32 key = _claimKey(claim, position, parentIndex);
+        bool isFirst = first.claim == claim && first.position.raw() == position.raw();
+        if (isFirst || isLaterAnswer[key]) revert ClaimAlreadyExists();
+        isLaterAnswer[key] = true;
+        if (!parent.hasMoreAnswers) parent.hasMoreAnswers = true;
+        moreAnswers[parentIndex].push(claimCount);
+    }
+
+    function _claimKey(bytes32 claim, Position position, uint256 parentIndex) internal pure returns (bytes32) {
+        return keccak256(abi.encodePacked(claim, position, uint128(parentIndex)));
+    }
+
     /// @dev Records a claim with the value sent as its bond.
     function _addClaim(uint32 parentIndex, address claimant, bytes32 claim, Position position, Clock clock) internal {
-        uint128 bond = uint128(msg.value); // ASSUMES: there are fewer than 2^128 wei
-        emit ClaimAdded(claimList.length, parentIndex, claimant, claim, position, bond, clock);
-        claimList.push(
-            StoredClaim({
-                claim: claim,
-                bond: bond,
-                position: position,
-                claimant: claimant,
-                parentIndex: parentIndex,
-                postedAt: clock.timestamp(),
-                counteredBy: address(0),
-                timeUsed: clock.duration()
-            })
-        );
-        refundModeCredit[claimant] += bond;
+        uint128 bond = uint128(msg.value); // ASSUMES: there are fewer than 2^120 wei
+        uint32 index = claimCount;
+        claimCount = index + 1;
+        emit ClaimAdded(index, parentIndex, claimant, claim, position, bond, clock);
+        StoredClaim storage added = claimList[index];
+        added.claim = claim;
+        added.position = position;
+        added.parentIndex = parentIndex;
+        added.postedAt = uint40(clock.timestamp()); // ASSUMES: the year is below 36,812
+        added.claimant = claimant;
+        added.timeUsed = clock.duration();
+        accounts[claimant].paid += uint120(bond);
         weth().deposit{value: bond}();
     }
 
-    /// @dev The clock of a claim at `depth` that answers `challengeIndex` now. Its team has used what the chess clock shows,
+    /// @dev The clock of a claim at `depth` that answers `countered` now. Its team has used what the chess clock shows,
     ///      but keeps enough time to answer the answer: usually one extension; two where that answer is an execution
     ///      root, for which the VM has to be run first; and the oracle's challenge period where it is a step.
-    function _clockAfter(uint256 challengeIndex, uint256 depth) internal view returns (Clock) {
-        uint64 used = getChallengerDuration(challengeIndex);
+    function _clockAfter(StoredClaim storage countered, uint256 depth) internal view returns (Clock) {
+        uint64 used = _challengerTimeUsed(countered);
         if (used == maxClockDuration) revert ClockTimeExceeded();
 
         uint64 extension = clockExtension;
@@ -205,7 +231,7 @@ contract FaultDisputeGame is GameArguments {
 
     function step(uint256 claimIndex, bool isAttack, bytes calldata stateData, bytes calldata proof) external {
         _requireInProgress();
-        StoredClaim storage countered = claimList[claimIndex];
+        StoredClaim storage countered = _claimAt(claimIndex);
         if (countered.position.depth() != maxGameDepth_) revert InvalidParent();
 
         (bytes32 preClaim, StoredClaim storage post) = _statesAround(claimIndex, isAttack);
@@ -216,11 +242,11 @@ contract FaultDisputeGame is GameArguments {
         bool postIsRight = postState == post.claim;
         bool postIsOwn = (maxGameDepth_ - post.position.depth()) % 2 == 0;
         if (postIsRight == postIsOwn) revert ValidStep();
-        if (countered.counteredBy != address(0)) revert DuplicateStep();
+        if (countered.stepper != address(0)) revert DuplicateStep();
 
         // WHY NOT check the clock, or whether the claim is resolved: a late step still counts when the parent is resolved,
         // and honest players may need it.
-        countered.counteredBy = msg.sender;
+        countered.stepper = msg.sender;
         emit Stepped(claimIndex, msg.sender, isAttack, postState);
     }
 
@@ -307,7 +333,7 @@ contract FaultDisputeGame is GameArguments {
         view
         returns (bytes32 starting, Position startingPosition, bytes32 disputed, Position disputedPosition)
     {
-        if (claimList[index].position.depth() <= splitDepth_) revert ClaimAboveSplit();
+        if (_claimAt(index).position.depth() <= splitDepth_) revert ClaimAboveSplit();
         uint256 execRoot;
         while (claimList[index].position.depth() > splitDepth_) {
             (execRoot, index) = (index, claimList[index].parentIndex);
@@ -342,62 +368,83 @@ contract FaultDisputeGame is GameArguments {
 
     function resolveClaim(uint256 claimIndex, uint256 numToResolve) external {
         _requireInProgress();
-        StoredClaim storage claim = claimList[claimIndex];
-        if (getChallengerDuration(claimIndex) < maxClockDuration) revert ClockNotExpired();
-        if (resolvedSubgames[claimIndex]) revert ClaimAlreadyResolved();
+        bytes4 refusal = _tryResolve(claimIndex, numToResolve);
+        if (refusal == ClockNotExpired.selector) revert ClockNotExpired();
+        if (refusal == ClaimAlreadyResolved.selector) revert ClaimAlreadyResolved();
+        if (refusal == OutOfOrderResolution.selector) revert OutOfOrderResolution();
+    }
 
-        uint256[] storage replies = subgames[claimIndex];
-        if (replies.length == 0 && claimIndex != 0) {
+    function settle(uint256[] calldata claimIndices, uint256 numToResolve) external returns (uint256 done) {
+        _requireInProgress();
+        // WHY NOT as in `resolveClaim`, where 0 on a later call does nothing and a huge number overflows: whoever resolved a
+        // first page just before could then spoil this call.
+        if (numToResolve == 0 || numToResolve > NO_PARENT) numToResolve = NO_PARENT;
+        for (uint256 i = 0; i < claimIndices.length; ++i) {
+            if (_tryResolve(claimIndices[i], numToResolve) == NOTHING_REFUSED) ++done;
+        }
+        if (claimList[0].isResolved) _end();
+    }
+
+    function resolve() external returns (GameStatus) {
+        _requireInProgress();
+        if (!claimList[0].isResolved) revert OutOfOrderResolution();
+        return _end();
+    }
+
+    /// @dev Resolves a claim, or a page of its answers. If that cannot be done, changes nothing.
+    /// @return refusal The selector of the error that says why not; NOTHING_REFUSED if it was done.
+    function _tryResolve(uint256 claimIndex, uint256 numToResolve) internal returns (bytes4 refusal) {
+        StoredClaim storage claim = _claimAt(claimIndex);
+        if (_challengerTimeUsed(claim) < maxClockDuration) return ClockNotExpired.selector;
+        if (claim.isResolved) return ClaimAlreadyResolved.selector;
+
+        uint256 count = _answerCount(claimIndex);
+        if (count == 0 && claimIndex != 0) {
             // Nobody answered: the claim stands unless a step countered it.
-            _settle(claimIndex, claim.counteredBy);
-            return;
+            _settle(claimIndex, _counteredBy(claim));
+            return NOTHING_REFUSED;
         }
 
-        ResolutionCheckpoint memory checkpoint = resolutionCheckpoints[claimIndex];
-        if (!checkpoint.initialCheckpointComplete) {
-            checkpoint.initialCheckpointComplete = true;
-            checkpoint.leftmostPosition = Position.wrap(type(uint128).max);
-            if (numToResolve == 0) numToResolve = replies.length;
-        }
-        uint256 end = checkpoint.subgameIndex + numToResolve;
-        if (end > replies.length) end = replies.length;
+        bool isBegun = claim.isBegun;
+        if (!isBegun && numToResolve == 0) numToResolve = count;
+        uint256 start = isBegun ? answersLookedAt[claimIndex] : 0;
+        uint256 end = start + numToResolve;
+        if (end > count) end = count;
 
-        for (uint256 i = checkpoint.subgameIndex; i < end; ++i) {
-            uint256 replyIndex = replies[i];
-            if (!resolvedSubgames[replyIndex]) revert OutOfOrderResolution();
-            StoredClaim storage reply = claimList[replyIndex];
+        uint32 winner = claim.winningAnswer;
+        uint128 leftmost = _placeOf(winner).raw();
+        for (uint256 i = start; i < end; ++i) {
+            uint32 answerIndex = _answerAt(claimIndex, i);
+            StoredClaim storage answer = claimList[answerIndex];
+            if (!answer.isResolved) return OutOfOrderResolution.selector;
             // The leftmost reply that stands wins: it disputes the earliest disagreement. Among equals, the first posted.
-            if (reply.counteredBy == address(0) && reply.position.raw() < checkpoint.leftmostPosition.raw()) {
-                checkpoint.leftmostPosition = reply.position;
-                checkpoint.counteredBy = reply.claimant;
-            }
+            uint128 place = answer.position.raw();
+            if (place < leftmost && _counteredBy(answer) == address(0)) (winner, leftmost) = (answerIndex, place);
         }
-        checkpoint.subgameIndex = uint32(end);
-        resolutionCheckpoints[claimIndex] = checkpoint;
-
-        if (end == replies.length) {
-            claim.counteredBy = checkpoint.counteredBy;
-            _settle(claimIndex, checkpoint.counteredBy);
-        }
+        if (!isBegun) claim.isBegun = true;
+        if (winner != claim.winningAnswer) claim.winningAnswer = winner;
+        if (end < count) answersLookedAt[claimIndex] = end;
+        else _settle(claimIndex, winner == 0 ? address(0) : claimList[winner].claimant);
+        return NOTHING_REFUSED;
     }
 
     /// @dev Credits a claim's bond to who countered it, or back to its claimant.
     function _settle(uint256 claimIndex, address counteredBy) internal {
-        resolvedSubgames[claimIndex] = true;
         StoredClaim storage claim = claimList[claimIndex];
+        claim.isResolved = true;
         address recipient = counteredBy == address(0) ? claim.claimant : counteredBy;
-        normalModeCredit[recipient] += claim.bond;
+        uint256 bond = _bondOf(claimIndex);
+        accounts[recipient].awarded += uint120(bond);
         emit ClaimResolved(claimIndex, counteredBy);
-        emit BondPaid(claimIndex, recipient, claim.bond);
+        emit BondPaid(claimIndex, recipient, bond);
     }
 
-    function resolve() external returns (GameStatus status_) {
-        _requireInProgress();
-        if (!resolvedSubgames[0]) revert OutOfOrderResolution();
-        status_ = claimList[0].counteredBy == address(0) ? GameStatus.DEFENDER_WINS : GameStatus.CHALLENGER_WINS;
-        status = status_;
-        resolvedAt = uint64(block.timestamp);
-        emit Resolved(status_);
+    /// @dev Ends the game; its root claim is resolved.
+    function _end() internal returns (GameStatus outcome) {
+        outcome = _counteredBy(claimList[0]) == address(0) ? GameStatus.DEFENDER_WINS : GameStatus.CHALLENGER_WINS;
+        status = outcome;
+        resolvedAt_ = uint40(block.timestamp);
+        emit Resolved(outcome);
     }
 
     // ------------------------------------------------------------------------------------------------ paying out
@@ -406,7 +453,7 @@ contract FaultDisputeGame is GameArguments {
         if (bondDistributionMode != BondDistributionMode.UNDECIDED) return;
         // First of all, so that a pause can only delay the decision, never make it.
         if (anchorStateRegistry().paused()) revert GamePaused();
-        if (resolvedAt == 0) revert GameNotResolved();
+        if (resolvedAt_ == 0) revert GameNotResolved();
         if (!anchorStateRegistry().isGameFinalized(this)) revert GameNotFinalized();
 
         // INVARIANT: the caller cannot starve this call of gas and still close the game: it gets 63 of 64 parts of the gas,
@@ -421,16 +468,16 @@ contract FaultDisputeGame is GameArguments {
     function claimCredit(address recipient) external {
         closeGame();
         uint256 amount = credit(recipient);
-        if (!hasUnlockedCredit[recipient]) {
-            hasUnlockedCredit[recipient] = true;
+        Account storage account = accounts[recipient];
+        if (!account.isUnlocked) {
+            account.isUnlocked = true;
             weth().unlock(recipient, amount);
             emit CreditUnlocked(recipient, amount);
             return;
         }
         if (amount == 0) revert NoCreditToClaim();
         // Before the money moves, so that a recipient who calls back finds nothing.
-        refundModeCredit[recipient] = 0;
-        normalModeCredit[recipient] = 0;
+        (account.paid, account.awarded) = (0, 0);
         weth().withdraw(recipient, amount);
         emit CreditPaid(recipient, amount);
         (bool success,) = recipient.call{value: amount}("");
@@ -438,21 +485,76 @@ contract FaultDisputeGame is GameArguments {
     }
 
     function credit(address recipient) public view returns (uint256) {
-        return
-            bondDistributionMode == BondDistributionMode.REFUND
-                ? refundModeCredit[recipient]
-                : normalModeCredit[recipient];
+        Account storage account = accounts[recipient];
+        return bondDistributionMode == BondDistributionMode.REFUND ? account.paid : account.awarded;
+    }
+
+    function normalModeCredit(address recipient) external view returns (uint256) {
+        return accounts[recipient].awarded;
+    }
+
+    function refundModeCredit(address recipient) external view returns (uint256) {
+        return accounts[recipient].paid;
+    }
+
+    function hasUnlockedCredit(address recipient) external view returns (bool) {
+        return accounts[recipient].isUnlocked;
+    }
+
+    // ------------------------------------------------------------------------------------------------ about claims
+
+    /// @dev The claim at an index that a caller gave: Panic(0x32) if there is none.
+    function _claimAt(uint256 index) internal view returns (StoredClaim storage) {
+        return claimList[index < claimCount ? index : NO_PARENT]; // NO_PARENT is the array's length
+    }
+
+    /// @dev Seconds that the team which may answer the claim has used, at most `maxClockDuration`.
+    function _challengerTimeUsed(StoredClaim storage claim) internal view returns (uint64) {
+        // The time that the answering team had used when its claim, the parent, was posted, and the time since this one was.
+        uint32 parentIndex = claim.parentIndex;
+        uint64 usedBefore = parentIndex == NO_PARENT ? 0 : claimList[parentIndex].timeUsed;
+        uint256 used = usedBefore + (block.timestamp - claim.postedAt);
+        return used < maxClockDuration ? uint64(used) : maxClockDuration;
+    }
+
+    /// @dev Who countered a claim: who stepped against it, at the maximum depth; above it, whose answer won its subgame.
+    function _counteredBy(StoredClaim storage claim) internal view returns (address) {
+        if (claim.position.depth() == maxGameDepth_) return claim.stepper;
+        uint32 winner = claim.winningAnswer;
+        // Until the claim is resolved, another answer can still win.
+        return winner != 0 && claim.isResolved ? claimList[winner].claimant : address(0);
+    }
+
+    /// @dev A claim's stake, in wei.
+    function _bondOf(uint256 index) internal view returns (uint256) {
+        uint256 bond = Bond.required(claimList[index].position.depth(), maxGameDepth_);
+        if (index != 0) return bond;
+        unchecked {
+            return bond + rootBondOffset;
+        }
+    }
+
+    function _answerCount(uint256 index) internal view returns (uint256) {
+        StoredClaim storage claim = claimList[index];
+        if (claim.firstAnswer == 0) return 0;
+        return claim.hasMoreAnswers ? 1 + moreAnswers[index].length() : 1;
+    }
+
+    /// @param n Below `_answerCount(index)`.
+    function _answerAt(uint256 index, uint256 n) internal view returns (uint32) {
+        return n == 0 ? claimList[index].firstAnswer : moreAnswers[index].at(n - 1);
+    }
+
+    /// @dev Where a claim stands; to the right of all, if the index is 0.
+    function _placeOf(uint32 answerIndex) internal view returns (Position) {
+        return answerIndex == 0 ? Position.wrap(type(uint128).max) : claimList[answerIndex].position;
     }
 
     // ------------------------------------------------------------------------------------------------ what clients ask
 
-    function getChallengerDuration(uint256 claimIndex) public view returns (uint64) {
+    function getChallengerDuration(uint256 claimIndex) external view returns (uint64) {
         _requireInProgress();
-        StoredClaim storage claim = claimList[claimIndex];
-        // The time that the answering team had used when its claim, the parent, was posted, and the time since this one was.
-        uint64 usedBefore = claim.parentIndex == NO_PARENT ? 0 : claimList[claim.parentIndex].timeUsed;
-        uint256 used = usedBefore + (block.timestamp - claim.postedAt);
-        return used < maxClockDuration ? uint64(used) : maxClockDuration;
+        return _challengerTimeUsed(_claimAt(claimIndex));
     }
 
     function getRequiredBond(Position position) external view returns (uint256) {
@@ -462,7 +564,46 @@ contract FaultDisputeGame is GameArguments {
     }
 
     function getNumToResolve(uint256 claimIndex) external view returns (uint256) {
-        return subgames[claimIndex].length - resolutionCheckpoints[claimIndex].subgameIndex;
+        return claimIndex < claimCount ? _answerCount(claimIndex) - _answersLookedAt(claimIndex) : 0;
+    }
+
+    /// @dev Number of answers that `resolveClaim` has looked at.
+    function _answersLookedAt(uint256 claimIndex) internal view returns (uint256) {
+        StoredClaim storage claim = claimList[claimIndex];
+        if (!claim.isBegun) return 0;
+        return claim.isResolved ? _answerCount(claimIndex) : answersLookedAt[claimIndex];
+    }
+
+    function resolutionCheckpoints(uint256 claimIndex)
+        external
+        view
+        returns (bool initialCheckpointComplete, uint32 subgameIndex, Position leftmostPosition, address counteredBy)
+    {
+        if (claimIndex >= claimCount || !claimList[claimIndex].isBegun) {
+            return (false, 0, NO_POSITION, address(0));
+        }
+        uint32 winner = claimList[claimIndex].winningAnswer;
+        counteredBy = winner == 0 ? address(0) : claimList[winner].claimant;
+        return (true, uint32(_answersLookedAt(claimIndex)), _placeOf(winner), counteredBy);
+    }
+
+    function resolvedSubgames(uint256 claimIndex) external view returns (bool) {
+        return claimIndex < claimCount && claimList[claimIndex].isResolved;
+    }
+
+    function subgames(uint256 claimIndex, uint256 n) external view returns (uint256) {
+        if (claimIndex >= claimCount || n >= _answerCount(claimIndex)) revert();
+        return _answerAt(claimIndex, n);
+    }
+
+    /// @dev Answers other than the first have an entry; a first one is looked for among all claims.
+    function claims(bytes32 key) external view returns (bool) {
+        if (isLaterAnswer[key]) return true;
+        for (uint256 i = 1; i < claimCount; ++i) {
+            StoredClaim storage claim = claimList[i];
+            if (_claimKey(claim.claim, claim.position, claim.parentIndex) == key) return true;
+        }
+        return false;
     }
 
     function claimData(uint256 index)
@@ -478,12 +619,17 @@ contract FaultDisputeGame is GameArguments {
             Clock clock
         )
     {
-        StoredClaim storage c = claimList[index];
-        return (c.parentIndex, c.counteredBy, c.claimant, c.bond, c.claim, c.position, newClock(c.timeUsed, c.postedAt));
+        StoredClaim storage c = _claimAt(index);
+        clock = newClock(c.timeUsed, c.postedAt);
+        return (c.parentIndex, _counteredBy(c), c.claimant, uint128(_bondOf(index)), c.claim, c.position, clock);
     }
 
     function claimDataLen() external view returns (uint256) {
-        return claimList.length;
+        return claimCount;
+    }
+
+    function resolvedAt() external view returns (uint64) {
+        return resolvedAt_;
     }
 
     function maxGameDepth() external view returns (uint256) {

@@ -41,35 +41,46 @@ struct GameLimits {
     uint64 maxClockDuration;
 }
 
-/// @notice One claim of a game, in four words.
-/// @dev What is zero at first shares a word with what is not, so that setting it later costs less.
+/// @notice One claim of a game. A new claim writes three words, the first answer to it and its settlement change the second:
+///         what is written later shares a word with what is not zero from the start, which costs less.
+/// @dev The bond is not stored: it follows from the depth.
 struct StoredClaim {
     /// @notice The 32 bytes asserted: a state root down to the split depth, a state hash below it.
     bytes32 claim;
-    /// @notice Its stake, in wei.
-    uint128 bond;
+    // ---- second word
     /// @notice Where it stands.
     Position position;
-    /// @notice Who posted it.
-    address claimant;
     /// @notice The claim that this one answers; 2^32 - 1 for the root claim.
     uint32 parentIndex;
     /// @notice When, in seconds since 1970: its clock's timestamp.
-    uint64 postedAt;
-    /// @notice Zero while uncountered; set by a step, and when the claim is resolved.
-    address counteredBy;
+    uint40 postedAt;
+    /// @notice The first claim that answers this one; 0 if there is none, for claim 0 answers nothing.
+    uint32 firstAnswer;
+    /// @notice Whether others follow, in `moreAnswers`.
+    bool hasMoreAnswers;
+    /// @notice Whether its subgame is settled.
+    bool isResolved;
+    /// @notice Whether its answers were begun to be looked at.
+    bool isBegun;
+    // ---- third word
+    /// @notice Who posted it.
+    address claimant;
     /// @notice Seconds that its team had used when it was posted: its clock's duration.
     uint64 timeUsed;
+    /// @notice Of the answers looked at, the leftmost, earliest one that stands; 0 if there is none. Once the claim is
+    ///         resolved: the one that countered it.
+    uint32 winningAnswer;
+    // ---- fourth word, written by a step only
+    /// @notice Who countered it by a step; zero if nobody did.
+    address stepper;
 }
 
-/// @notice How far the resolution of a claim has come: it can be done in several calls.
-struct ResolutionCheckpoint {
-    /// @notice Whether a first call was made.
-    bool initialCheckpointComplete;
-    /// @notice Number of replies looked at.
-    uint32 subgameIndex;
-    /// @notice Where the leftmost uncountered reply so far stands; 2^128 - 1 if there is none.
-    Position leftmostPosition;
-    /// @notice Its claimant.
-    address counteredBy;
+/// @notice What a game owes to one address, in one word.
+struct Account {
+    /// @notice Bonds that it paid, in wei.
+    uint120 paid;
+    /// @notice Bonds that resolution awarded to it, in wei.
+    uint120 awarded;
+    /// @notice Whether its payment was announced to DelayedWETH.
+    bool isUnlocked;
 }

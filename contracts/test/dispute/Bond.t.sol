@@ -47,4 +47,22 @@ contract BondTest is Test {
             }
         }
     }
+
+    /// @notice The published way of counting: the factor from depth to depth, raised to its power by its own logarithm.
+    function published(uint256 depth, uint256 maxDepth) internal pure returns (uint256) {
+        int256 ln = FixedPointMathLib.lnWad(750e18);
+        uint256 exponent = FixedPointMathLib.mulWad(uint256(ln), FixedPointMathLib.divWad(1e18, maxDepth * 1e18));
+        int256 factor = FixedPointMathLib.expWad(int256(exponent));
+        uint256 growth = uint256(FixedPointMathLib.powWad(factor, int256(depth * 1e18)));
+        return 200 gwei * FixedPointMathLib.mulWad(400_000, growth);
+    }
+
+    /// @notice Every bond that a game can ask for is the published one.
+    function test_everyBond_isThePublished() public pure {
+        for (uint256 maxDepth = 1; maxDepth <= 125; ++maxDepth) {
+            for (uint256 depth = 0; depth <= maxDepth; ++depth) {
+                vm.assertEq(Bond.required(depth, maxDepth), published(depth, maxDepth));
+            }
+        }
+    }
 }

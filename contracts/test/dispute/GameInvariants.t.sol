@@ -70,6 +70,17 @@ contract Players is Test {
         skip(bound(seconds_, 1, 40_000));
     }
 
+    /// @notice Claims in any order, several at once.
+    function settleSome(uint256 seed, uint256 count) external {
+        uint256[] memory indices = new uint256[](seed % 6);
+        for (uint256 i = 0; i < indices.length; ++i) {
+            indices[i] = (seed >> (8 * i)) % GAME.claimDataLen();
+        }
+        try GAME.settle(indices, count % 3) returns (uint256 some) {
+            done[2] += some;
+        } catch {}
+    }
+
     function settle(uint256 seed, uint256 count) external {
         try GAME.resolveClaim(seed % GAME.claimDataLen(), count % 3) {
             ++done[2];
@@ -80,10 +91,18 @@ contract Players is Test {
     function settleAll(uint256 seed) external {
         if (seed % 8 != 0) return;
         skip(GAME.maxClockDuration());
-        for (uint256 i = GAME.claimDataLen(); i > 0; --i) {
-            try GAME.resolveClaim(i - 1, 0) {} catch {}
+        if (seed % 16 == 0) {
+            for (uint256 i = GAME.claimDataLen(); i > 0; --i) {
+                try GAME.resolveClaim(i - 1, 0) {} catch {}
+            }
+            try GAME.resolve() {} catch {}
+            return;
         }
-        try GAME.resolve() {} catch {}
+        uint256[] memory indices = new uint256[](GAME.claimDataLen());
+        for (uint256 i = 0; i < indices.length; ++i) {
+            indices[i] = indices.length - 1 - i;
+        }
+        try GAME.settle(indices, 0) {} catch {}
     }
 
     function close(bool isProper) external {

@@ -84,6 +84,24 @@ contract GasTest is OracleFixture {
         record("resolve a claim with one answer");
     }
 
+    /// @notice The depth of the sample model's games, 26 moves: settled in one transaction.
+    function test_gas_settleAWholeDispute() public {
+        modelId = register(NODES, 1 << 21);
+        FaultDisputeGame game = propose(ask(address(0), 0, 0), "a lie");
+        vm.assertEq(game.maxGameDepth(), 26);
+        uint256 index = 0;
+        for (uint256 d = 1; d <= 26; ++d) {
+            index = attack(game, index, bytes32(uint256(1) << 248 | d), "");
+        }
+        skip(2 * CLOCK);
+        uint256[] memory indices = new uint256[](27);
+        for (uint256 i = 0; i < 27; ++i) {
+            indices[i] = 26 - i;
+        }
+        game.settle(indices, 0);
+        record("settle 27 claims and the game");
+    }
+
     function test_gas_wideClaim() public {
         bytes32 id = ask(address(0), 0, 0);
         FaultDisputeGame game = propose(id, "a lie");

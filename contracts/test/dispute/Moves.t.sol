@@ -65,6 +65,47 @@ contract MovesTest is GameFixture {
         vm.assertTrue(game.claims(0xf046200d83750a018ea30036ac2e3f4282206f87b77f08c9087b2c79a2453491));
     }
 
+    /// @notice Every answer has its key, the first to a claim as well as those after it; nothing else has.
+    function test_move_everyAnswerHasItsKey() public {
+        attack(0, lie(1));
+        for (uint256 i = 0; i < 20; ++i) {
+            moveAs(address(this), 1, lie(10 + i / 2), i % 2 == 0);
+            vm.assertEq(game.subgames(1, i), 2 + i);
+        }
+        for (uint256 i = 1; i < game.claimDataLen(); ++i) {
+            ClaimData memory c = claimAt(i);
+            bytes memory key = abi.encodePacked(c.claim, c.position.raw(), uint128(c.parentIndex));
+            vm.assertTrue(game.claims(keccak256(key)));
+            vm.assertFalse(game.claims(keccak256(bytes.concat(key, hex"00"))));
+            uint256 bond = bondOf(c.parentIndex, c.position.raw() == 2 * claimAt(c.parentIndex).position.raw());
+            bytes32 disputed = claimAt(c.parentIndex).claim;
+            bool isAttack = c.position.raw() == 2 * claimAt(c.parentIndex).position.raw();
+            vm.expectRevert(ClaimAlreadyExists.selector);
+            game.move{value: bond}(disputed, c.parentIndex, c.claim, isAttack);
+        }
+        ClaimData memory root = claimAt(0);
+        vm.assertFalse(
+            game.claims(keccak256(abi.encodePacked(root.claim, root.position.raw(), uint128(root.parentIndex))))
+        );
+    }
+
+    /// @notice Past the end, and of a claim that does not exist: no data, as arrays in mappings have it.
+    function test_subgames_endWithoutData() public {
+        vm.expectRevert(bytes(""));
+        game.subgames(0, 0);
+        attack(0, lie(1));
+        vm.assertEq(game.subgames(0, 0), 1);
+        vm.expectRevert(bytes(""));
+        game.subgames(0, 1);
+        defend(1, lie(2));
+        defend(1, lie(3));
+        vm.assertEq(game.subgames(1, 1), 3);
+        vm.expectRevert(bytes(""));
+        game.subgames(1, 2);
+        vm.expectRevert(bytes(""));
+        game.subgames(9, 0);
+    }
+
     function test_move_sameClaimElsewhereIsAnother() public {
         uint256 one = attack(0, lie(1));
         attack(0, lie(2));

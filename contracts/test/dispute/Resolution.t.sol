@@ -3,6 +3,7 @@ pragma solidity ^0.8.30;
 
 import {GameFixture} from "./helpers/GameFixture.sol";
 import "../../src/dispute/Errors.sol";
+import {FaultDisputeGame} from "../../src/dispute/FaultDisputeGame.sol";
 import {Position} from "../../src/dispute/Position.sol";
 import {GameStatus} from "../../src/dispute/Types.sol";
 import {IDisputeGame} from "../../src/dispute/interfaces/IDisputeGame.sol";
@@ -128,6 +129,21 @@ contract ResolutionTest is GameFixture {
         vm.assertEq(claimAt(leaf - 1).counteredBy, address(0));
         vm.assertEq(game.normalModeCredit(BOB), 0);
         vm.assertEq(game.normalModeCredit(address(this)), claimAt(leaf).bond + claimAt(leaf - 1).bond);
+    }
+
+    /// @notice The root claim's bond is what the factory asked for, whatever that is.
+    function testFuzz_resolve_anyRootBond(uint96 bond) public {
+        vm.prank(OWNER);
+        factory.setInitBond(CANNON, bond);
+        vm.deal(ALICE, bond);
+        vm.prank(ALICE);
+        game = FaultDisputeGame(payable(address(factory.create{value: bond}(CANNON, lie(7), abi.encode(REQUEST)))));
+        vm.assertEq(claimAt(0).bond, bond);
+        vm.assertEq(game.refundModeCredit(ALICE), bond);
+        moveAs(BOB, 0, lie(1), true);
+        expire();
+        resolveAll();
+        vm.assertEq(game.normalModeCredit(BOB), bond + claimAt(1).bond);
     }
 
     // ---------------------------------------------------------------- refusals, in order

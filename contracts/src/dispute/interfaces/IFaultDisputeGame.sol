@@ -97,6 +97,15 @@ interface IFaultDisputeGame is IDisputeGame {
     /// @param numToResolve How many replies to look at in this call; 0 on the first call means all.
     function resolveClaim(uint256 claimIndex, uint256 numToResolve) external;
 
+    /// @notice `resolveClaim` for each of these claims, in this order, skipping those that it would refuse; then, if the root
+    ///         claim is settled, `resolve`. Anybody can do this, for all sides alike.
+    /// @dev Errors: GameNotInProgress, and Panic(0x32) for a claim that does not exist. That somebody else settled a claim in
+    ///      the meantime, or that one is not ripe, is no error.
+    /// @param claimIndices Answers before what they answer: for instance all claims, from the newest.
+    /// @param numToResolve How many answers to look at of each claim, at most; 0 means all. List a claim twice for two pages.
+    /// @return done For how many of the indices `resolveClaim` did something.
+    function settle(uint256[] calldata claimIndices, uint256 numToResolve) external returns (uint256 done);
+
     /// @notice Decides how bonds are paid out, once, after the finality delay.
     function closeGame() external;
 
