@@ -13,7 +13,7 @@ Running programs is the engine's work (`engine.vm`); what lies where in a segmen
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Sequence
 
 import numpy as np
@@ -94,21 +94,21 @@ class SparseTree:
         return tuple(self.subtree(((offset >> level) ^ 1) << level, level) for level in levels)
 
     def _compute(self, offset: int, log2_size: int) -> Hash32:
-        block = self._around(offset, log2_size)
-        if block is not None:
-            return _root(block, offset - block.offset, log2_size)
-        if not self._within(offset, log2_size):
-            return zero_root(log2_size)
+        within = self._within(offset, log2_size)
+        if not within or (within[0].offset == offset and within[0].log2_size >= log2_size):
+            block = self._around(offset, log2_size)
+            return zero_root(log2_size) if block is None else _root(block, offset - block.offset, log2_size)
         half = log2_size - 1
         return hash_pair(self.subtree(offset, half), self.subtree(offset + (1 << half), half))
 
     def _around(self, offset: int, log2_size: int) -> Block | None:
         """The block that these bytes lie in or are."""
-        for level in range(log2_size, self.log2_size + 1):
-            block = self._blocks.get(offset >> level << level)
-            if block is not None and block.log2_size >= level:
-                return block
-        return None
+        # No two blocks overlap, so it can only be the last one that begins here or before.
+        place = bisect_right(self._offsets, offset) - 1
+        block = self._blocks[self._offsets[place]] if place >= 0 else None
+        if block is None or block.log2_size < log2_size or offset >= block.offset + (1 << block.log2_size):
+            return None
+        return block
 
     def _within(self, offset: int, log2_size: int) -> list[Block]:
         """The blocks that begin in these bytes."""

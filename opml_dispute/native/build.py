@@ -99,7 +99,7 @@ def build_guest(*, force: bool = False) -> Path:
 
 def _make(target: Path, flags: list[str], sources: list[Path], libraries: list[str], force: bool) -> Path:
     stamp = target.with_suffix(target.suffix + ".stamp")
-    inputs = _fingerprint(flags, sources)
+    inputs = fingerprint(flags, sources)
     if not force and target.is_file() and stamp.is_file() and stamp.read_text() == inputs:
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -117,7 +117,8 @@ def _make(target: Path, flags: list[str], sources: list[Path], libraries: list[s
     return target
 
 
-def _fingerprint(flags: list[str], sources: list[Path]) -> str:
+def fingerprint(flags: Sequence[str], sources: Sequence[Path]) -> str:
+    """The hash of all that a build is made from: compiler, flags, sources, and every header."""
     digest = hashlib.sha256("\0".join([COMPILER, *flags]).encode())
     headers = sorted(file for file in NATIVE.rglob("*") if file.suffix in {".h", ".ld", ".inc"})
     for file in [*sources, *headers]:
