@@ -30,6 +30,9 @@ SPECIALS = (
     *(0x5F800000, 0x1F800000, 0x20000000, 0x0D000000, 0x40490FDB),  # squares at both ends, pi
 )
 
+FEW = (0, 0x80000000, 1, 0x80800000, 0x7F7FFFFF, 0x7F800000, 0xFF800000, 0xFFC00001, 0x3F800001, 0xBF800000, 0x33800000)
+"""One of each kind, so that triples stay few."""
+
 
 def is_nan(a: int) -> bool:
     return a & ~SIGN > INFINITY

@@ -1,0 +1,7 @@
+"""
+Floating point, checked by opinions that owe nothing to any processor.
+
+`exact` has each operation as fractions, one result at a time; `vector` has them as integer arithmetic over whole
+arrays, for millions; `operations` lists them beside what engine and contract call them; `operands` makes numbers that
+are hard to round. `campaign` runs all of it for as many operands as wanted: `scripts/fuzz-floats`.
+"""
