@@ -1,9 +1,10 @@
 """
 The compiler: an ONNX model and concrete shapes become a program.
 
-`compile_model` is the whole way: `importer` reads and checks the model and lowers its operators to kernels,
-`plan` gives every tensor its block and every block its end, `tile` cuts what costs too much, and `rules` holds the
-result against what every program must satisfy. The same file and shapes give the same bytes on any machine.
+`compile_model` is the whole way: `importer` reads and checks the model and lowers its operators to kernels, `absorb`
+makes fewer of them, `plan` gives every tensor its block and every block its end, `tile` cuts what costs too much, and
+`rules` holds the result against what every program must satisfy. The same file and shapes give the same bytes on any
+machine.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from . import importer, rules
+from .absorb import absorb
 from .builder import Builder
 from .cost import estimate_steps
 from .emitter import Origin
@@ -50,7 +52,8 @@ def compile_model(
     if not outputs:
         raise ModelError("the model has no outputs; expected at least one")
     _make_a_node(builder, outputs)
-    ops = live_operations(builder.ops, [tensor for _, tensor in outputs])
+    ends = [tensor for _, tensor in outputs]
+    ops = absorb(builder, live_operations(builder.ops, ends), ends)
     plan = Plan(ops or builder.ops, importing.inputs, outputs)
     records, nodes, blocks = plan.nodes(tile_budget, estimate_steps)
     program = Program(

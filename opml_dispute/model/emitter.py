@@ -25,6 +25,9 @@ from .windows import Windows
 
 FOLD_LIMIT_BYTES = 1 << 16
 """A folded constant may be this large, or as large as what it is made from. Larger ones are made when running."""
+PACK_LIMIT_BYTES = 1 << 26
+"""A constant that a kernel needs packed may be this large: so weights that are one number repeated are weights too, and
+not written anew in every run. Larger ones are made when running."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,7 @@ class Emitter:
         self.ops: list[Op] = []
         self.origin = Origin("", "")
         self._scalars: dict[tuple[DType, bytes], Buffer] = {}
+        self._packed: dict[tuple[int, Shape, Shape, int], tuple[Tensor, Tensor]] = {}
 
     # Tensors out of nothing
 
@@ -133,11 +137,18 @@ class Emitter:
         """The same elements, packed and row-major: `x` itself if it is, else a copy."""
         if x.is_contiguous:
             return Tensor(x.buffer, x.shape, row_major(x.shape), x.offset)
-        if x.is_constant and self._folds(x.shape, x.dtype, x):
-            return self.constant(x.values())
+        if x.is_constant and (x.size * x.dtype.width <= PACK_LIMIT_BYTES or self._folds(x.shape, x.dtype, x)):
+            return self._packed_constant(x)
         out = self.new(x.dtype, x.shape, x)
         self.copy(out, x)
         return out
+
+    def _packed_constant(self, x: Tensor) -> Tensor:
+        """A constant's elements, packed; once for each view, however many operations want it."""
+        key = (id(x.buffer), x.shape, x.strides, x.offset)
+        if key not in self._packed:
+            self._packed[key] = (x, self.constant(x.values()))
+        return self._packed[key][1]
 
     def reshape(self, x: Tensor, shape: Sequence[int]) -> Tensor:
         """The same elements, row-major, in another shape; a copy only where the strides demand one."""
@@ -239,37 +250,6 @@ class Emitter:
             raise Refuse(f"windows over {list(x.shape)} with weights {list(w.shape)}; expected elements in both")
         body = at.body(x.shape[2:], x.shape[0], x.shape[1], w.shape[0], groups)
         self._append(Opcode.CONV, out, inputs, len(at.out), body, grain=at.out[-1])
-        return out
-
-    def rescaled_conv(self, x: Tensor, factor: Tensor, shift: Tensor) -> Tensor | None:
-        """
-        `x` * factor[M] + shift[M] as one convolution, if `x` is the whole result of one with constant weights.
-
-        Factor and shift must be constants too; None where this does not apply. The first convolution is left to be
-        dropped, unless something else needs it.
-        """
-        made = [op for op in reversed(self.ops) if op.out.buffer is x.buffer]
-        if (
-            len(made) != 1
-            or made[0].opcode is not Opcode.CONV
-            or (x.shape, x.strides) != (made[0].out.shape, made[0].out.strides)
-        ):
-            return None
-        (op,) = made
-        w, bias = op.inputs[1], op.inputs[2] if len(op.inputs) == 3 else None
-        parts = [w, factor, shift] if bias is None else [w, factor, shift, bias]
-        if not all(t.is_constant and t.buffer.size == t.size and t.dtype is DType.F32 for t in parts):
-            return None
-        column = Tensor(
-            factor.buffer, (w.shape[0], *(1,) * (w.rank - 1)), (factor.strides[0], *(0,) * (w.rank - 1)), factor.offset
-        )
-        w = self.binary(Binary.MUL, w, column)
-        scaled = None if bias is None else self.binary(Binary.MUL, bias, factor)
-        bias = shift if scaled is None else self.binary(Binary.ADD, scaled, shift)
-        out = self.new(op.out.dtype, op.out.shape, *op.inputs)
-        outer, self.origin = self.origin, op.origin
-        self._append(Opcode.CONV, out, [op.inputs[0], w, bias], op.rank, op.body, grain=op.grain)
-        self.origin = outer
         return out
 
     def pool(self, kind: Pool, x: Tensor, at: Windows) -> Tensor:

@@ -132,7 +132,7 @@ def test_people_hear_reasons_transactions_gas_and_bonds(cli: Cli, on_chain: Chai
     """The sentences that README and docs show."""
     game = propose(cli, key, ask(cli, key), "--fault", "seed=2")
     said = cli("challenge", game, "--key-file", key("challenger")).err
-    assert "Claim 0 says S_15 is 0x" in said
+    assert "Claim 0 says S_14 is 0x" in said
     assert "so the claim is wrong" in said
     assert "Will attack claim 0 at depth 1 with 0x" in said
     assert "bond 0." in said

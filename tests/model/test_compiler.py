@@ -224,8 +224,8 @@ def test_more_than_eight_dimensions_are_cut_into_several_nodes() -> None:
 
 def test_the_header_counts_nodes_and_the_bytes_of_both_images() -> None:
     program = compile_model(DIGITS)
-    assert (program.node_count, program.input_bytes, program.output_bytes) == (15, 256, 40)
-    assert len(program.records) == 15 * RECORD_BYTES
+    assert (program.node_count, program.input_bytes, program.output_bytes) == (14, 256, 40)
+    assert len(program.records) == 14 * RECORD_BYTES
     assert Inference(program, {"image": digit_samples()[0][:1]}).output_image()[:40]
 
 

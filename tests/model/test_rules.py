@@ -77,6 +77,10 @@ def _arena(program: Program) -> int:
     return next(i for i, block in enumerate(program.blocks) if section_of(block.offset) == "ARENA")
 
 
+def _last(program: Program) -> Record:
+    return program.record(program.node_count - 1)
+
+
 BREAKERS: Sequence[tuple[int, Callable[[Program], Program]]] = (
     (0, lambda p: replace(p, nodes=p.nodes[:-1])),
     (0, lambda p: replace(p, records=b"", nodes=())),
@@ -90,11 +94,11 @@ BREAKERS: Sequence[tuple[int, Callable[[Program], Program]]] = (
     (4, lambda p: _records(p, _with_record(1, body=(*p.record(1).body[:16], -1, *p.record(1).body[17:])))),
     (4, lambda p: _records(p, _with_record(0, body=(*p.record(0).body[:3], 99, *p.record(0).body[4:])))),
     (4, lambda p: _records(p, _with_record(6, imm=(1 << 20, *p.record(6).imm[1:])))),
-    (5, lambda p: _records(p, _with_record(8, inputs=(p.blocks[_arena(p)].offset, p.record(8).inputs[1])))),
+    (5, lambda p: _records(p, _with_record(8, inputs=(p.blocks[_arena(p)].offset, *p.record(8).inputs[1:])))),
     (6, lambda p: _records(p, _with_record(8, out=p.blocks[_arena(p)].offset))),
     (7, lambda p: _records(p, _with_record(2, frees=()))),
     (7, lambda p: _records(p, _with_record(2, frees=p.record(2).frees * 2))),
-    (7, lambda p: _records(p, _with_record(14, frees=(*p.record(14).frees, Free(6, SEC_OUTPUT))))),
+    (7, lambda p: _records(p, _with_record(-1, frees=(*_last(p).frees, Free(6, SEC_OUTPUT))))),
     (8, lambda p: _block(p, _arena(p), word_bytes=8)),
     (8, lambda p: _records(p, _with_record(1, inputs=(p.record(1).inputs[0] + 2,)))),
     (9, lambda p: _records(p, _with_record(1, lo=1))),
