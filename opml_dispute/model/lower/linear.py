@@ -96,6 +96,8 @@ def _diagonal(x: Tensor, letters: str) -> tuple[Tensor, str]:
     for c in letters:
         while letters.count(c) > 1:
             first, second = letters.index(c), letters.rindex(c)
+            if x.shape[first] != x.shape[second]:
+                raise Refuse(f"letter {c!r} stands for {x.shape[first]} and for {x.shape[second]}")
             stride = x.strides[first] + x.strides[second]
             x = Tensor(
                 x.buffer,
