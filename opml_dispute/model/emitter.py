@@ -243,6 +243,8 @@ class Emitter:
         self, x: Tensor, w: Tensor, bias: Tensor | None, at: Windows, *, groups: int = 1, dtype: DType | None = None
     ) -> Tensor:
         """x[N][C][spatial] over w[M][C/groups][kernel], plus bias[M]: docs/kernels.md, "CONV"."""
+        if x.rank != w.rank or x.shape[1] != w.shape[1] * groups or w.shape[0] % max(groups, 1):
+            raise Refuse(f"input {list(x.shape)} with weights {list(w.shape)} in {groups} groups")
         x, w = self.contiguous(x), self.contiguous(w)
         inputs = [x, w] if bias is None else [x, w, self.contiguous(bias)]
         out = self.new(dtype or x.dtype, (x.shape[0], w.shape[0], *at.out), *inputs)
