@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.30;
 
-import {AnswerList} from "./AnswerList.sol";
 import {Bond} from "./Bond.sol";
 import {Clock, newClock} from "./Clock.sol";
 import "./Errors.sol";
-import {GameArguments} from "./GameArguments.sol";
+import {GameState} from "./GameState.sol";
 import {Position, NO_POSITION, ROOT_POSITION} from "./Position.sol";
 import {Account, BondDistributionMode, GameLimits, GameStatus, StoredClaim, VmStatus} from "./Types.sol";
 import {IFaultDisputeGame} from "./interfaces/IFaultDisputeGame.sol";
@@ -15,7 +14,7 @@ import {ILocalPreimageOracle} from "./interfaces/IFpvm.sol";
 /// @notice See IFaultDisputeGame. In order: making a game; moves; steps; resolution; paying out; what clients ask.
 /// @dev Source: docs/game.md. Claims only ever get added, each with a pointer to the claim that it answers; so the claims
 ///      that a claim rests on are found by walking up from it.
-contract FaultDisputeGame is GameArguments {
+contract FaultDisputeGame is GameState {
     /// @inheritdoc IFaultDisputeGame
     uint64 public immutable maxClockDuration;
     /// @inheritdoc IFaultDisputeGame
@@ -25,39 +24,8 @@ contract FaultDisputeGame is GameArguments {
     uint256 internal immutable MAX_DEPTH_LIMIT;
     uint256 internal immutable SPLIT_DEPTH_LIMIT;
 
-    /// @dev The index that stands for "no parent".
-    uint32 internal constant NO_PARENT = 2 ** 32 - 1;
-
     /// @dev What `_tryResolve` answers if it did something; no error has this selector.
     bytes4 internal constant NOTHING_REFUSED = 0;
-
-    // One word, which every call reads and most change.
-    GameStatus public status;
-    bool internal initialized;
-    bool public wasRespectedGameTypeWhenCreated;
-    BondDistributionMode public bondDistributionMode;
-    uint8 internal splitDepth_;
-    uint8 internal maxGameDepth_;
-    uint32 internal claimCount;
-    uint40 internal resolvedAt_;
-    uint64 public createdAt;
-    uint64 public nodeCount;
-
-    /// @inheritdoc IFaultDisputeGame
-    bytes32 public startingRootHash;
-
-    /// @dev The root claim's bond less that of depth 0, modulo 2^256: 0 unless the factory asks for another.
-    uint256 internal rootBondOffset;
-
-    mapping(uint256 claimIndex => AnswerList) internal moreAnswers;
-    /// @dev Keys of all answers but the first to each claim.
-    mapping(bytes32 key => bool) internal isLaterAnswer;
-    /// @dev How many answers were looked at, of claims whose resolution has begun and is not complete.
-    mapping(uint256 claimIndex => uint256) internal answersLookedAt;
-    mapping(address => Account) internal accounts;
-
-    /// @dev The first `claimCount` are in use. As long as an index can say, so that none costs a read of the length.
-    StoredClaim[NO_PARENT] internal claimList;
 
     // ------------------------------------------------------------------------------------------------ making a game
 
@@ -154,27 +122,6 @@ contract FaultDisputeGame is GameArguments {
         _enlist(countered, challengeIndex, claim, position);
         emit Move(challengeIndex, claim, msg.sender);
         _addClaim(uint32(challengeIndex), msg.sender, claim, position, clock);
-    }
-
-    /// @dev Enters the claim that is about to be added among the answers to `parentIndex`, unless it stands there already.
-    function _enlist(StoredClaim storage parent, uint256 parentIndex, bytes32 claim, Position position) internal {
-        uint32 firstAnswer = parent.firstAnswer;
-        if (firstAnswer == 0) {
-            parent.firstAnswer = claimCount;
-            return;
-        }
-        // Most claims have one answer: it is compared itself, so that only those after it need an entry of their own.
-        StoredClaim storage first = claimList[firstAnswer];
-        bytes32 key = _claimKey(claim, position, parentIndex);
-        bool isFirst = first.claim == claim && first.position.raw() == position.raw();
-        if (isFirst || isLaterAnswer[key]) revert ClaimAlreadyExists();
-        isLaterAnswer[key] = true;
-        if (!parent.hasMoreAnswers) parent.hasMoreAnswers = true;
-        moreAnswers[parentIndex].push(claimCount);
-    }
-
-    function _claimKey(bytes32 claim, Position position, uint256 parentIndex) internal pure returns (bytes32) {
-        return keccak256(abi.encodePacked(claim, position, uint128(parentIndex)));
     }
 
     /// @dev Records a claim with the value sent as its bond.
@@ -484,28 +431,11 @@ contract FaultDisputeGame is GameArguments {
         if (!success) revert BondTransferFailed();
     }
 
-    function credit(address recipient) public view returns (uint256) {
-        Account storage account = accounts[recipient];
-        return bondDistributionMode == BondDistributionMode.REFUND ? account.paid : account.awarded;
-    }
+    // ------------------------------------------------------------------------------------------------ what clients ask
 
-    function normalModeCredit(address recipient) external view returns (uint256) {
-        return accounts[recipient].awarded;
-    }
-
-    function refundModeCredit(address recipient) external view returns (uint256) {
-        return accounts[recipient].paid;
-    }
-
-    function hasUnlockedCredit(address recipient) external view returns (bool) {
-        return accounts[recipient].isUnlocked;
-    }
-
-    // ------------------------------------------------------------------------------------------------ about claims
-
-    /// @dev The claim at an index that a caller gave: Panic(0x32) if there is none.
-    function _claimAt(uint256 index) internal view returns (StoredClaim storage) {
-        return claimList[index < claimCount ? index : NO_PARENT]; // NO_PARENT is the array's length
+    function getChallengerDuration(uint256 claimIndex) external view returns (uint64) {
+        _requireInProgress();
+        return _challengerTimeUsed(_claimAt(claimIndex));
     }
 
     /// @dev Seconds that the team which may answer the claim has used, at most `maxClockDuration`.
@@ -515,129 +445,6 @@ contract FaultDisputeGame is GameArguments {
         uint64 usedBefore = parentIndex == NO_PARENT ? 0 : claimList[parentIndex].timeUsed;
         uint256 used = usedBefore + (block.timestamp - claim.postedAt);
         return used < maxClockDuration ? uint64(used) : maxClockDuration;
-    }
-
-    /// @dev Who countered a claim: who stepped against it, at the maximum depth; above it, whose answer won its subgame.
-    function _counteredBy(StoredClaim storage claim) internal view returns (address) {
-        if (claim.position.depth() == maxGameDepth_) return claim.stepper;
-        uint32 winner = claim.winningAnswer;
-        // Until the claim is resolved, another answer can still win.
-        return winner != 0 && claim.isResolved ? claimList[winner].claimant : address(0);
-    }
-
-    /// @dev A claim's stake, in wei.
-    function _bondOf(uint256 index) internal view returns (uint256) {
-        uint256 bond = Bond.required(claimList[index].position.depth(), maxGameDepth_);
-        if (index != 0) return bond;
-        unchecked {
-            return bond + rootBondOffset;
-        }
-    }
-
-    function _answerCount(uint256 index) internal view returns (uint256) {
-        StoredClaim storage claim = claimList[index];
-        if (claim.firstAnswer == 0) return 0;
-        return claim.hasMoreAnswers ? 1 + moreAnswers[index].length() : 1;
-    }
-
-    /// @param n Below `_answerCount(index)`.
-    function _answerAt(uint256 index, uint256 n) internal view returns (uint32) {
-        return n == 0 ? claimList[index].firstAnswer : moreAnswers[index].at(n - 1);
-    }
-
-    /// @dev Where a claim stands; to the right of all, if the index is 0.
-    function _placeOf(uint32 answerIndex) internal view returns (Position) {
-        return answerIndex == 0 ? Position.wrap(type(uint128).max) : claimList[answerIndex].position;
-    }
-
-    // ------------------------------------------------------------------------------------------------ what clients ask
-
-    function getChallengerDuration(uint256 claimIndex) external view returns (uint64) {
-        _requireInProgress();
-        return _challengerTimeUsed(_claimAt(claimIndex));
-    }
-
-    function getRequiredBond(Position position) external view returns (uint256) {
-        uint256 depth = position.depth();
-        if (depth > maxGameDepth_) revert GameDepthExceeded();
-        return Bond.required(depth, maxGameDepth_);
-    }
-
-    function getNumToResolve(uint256 claimIndex) external view returns (uint256) {
-        return claimIndex < claimCount ? _answerCount(claimIndex) - _answersLookedAt(claimIndex) : 0;
-    }
-
-    /// @dev Number of answers that `resolveClaim` has looked at.
-    function _answersLookedAt(uint256 claimIndex) internal view returns (uint256) {
-        StoredClaim storage claim = claimList[claimIndex];
-        if (!claim.isBegun) return 0;
-        return claim.isResolved ? _answerCount(claimIndex) : answersLookedAt[claimIndex];
-    }
-
-    function resolutionCheckpoints(uint256 claimIndex)
-        external
-        view
-        returns (bool initialCheckpointComplete, uint32 subgameIndex, Position leftmostPosition, address counteredBy)
-    {
-        if (claimIndex >= claimCount || !claimList[claimIndex].isBegun) {
-            return (false, 0, NO_POSITION, address(0));
-        }
-        uint32 winner = claimList[claimIndex].winningAnswer;
-        counteredBy = winner == 0 ? address(0) : claimList[winner].claimant;
-        return (true, uint32(_answersLookedAt(claimIndex)), _placeOf(winner), counteredBy);
-    }
-
-    function resolvedSubgames(uint256 claimIndex) external view returns (bool) {
-        return claimIndex < claimCount && claimList[claimIndex].isResolved;
-    }
-
-    function subgames(uint256 claimIndex, uint256 n) external view returns (uint256) {
-        if (claimIndex >= claimCount || n >= _answerCount(claimIndex)) revert();
-        return _answerAt(claimIndex, n);
-    }
-
-    /// @dev Answers other than the first have an entry; a first one is looked for among all claims.
-    function claims(bytes32 key) external view returns (bool) {
-        if (isLaterAnswer[key]) return true;
-        for (uint256 i = 1; i < claimCount; ++i) {
-            StoredClaim storage claim = claimList[i];
-            if (_claimKey(claim.claim, claim.position, claim.parentIndex) == key) return true;
-        }
-        return false;
-    }
-
-    function claimData(uint256 index)
-        external
-        view
-        returns (
-            uint32 parentIndex,
-            address counteredBy,
-            address claimant,
-            uint128 bond,
-            bytes32 claim,
-            Position position,
-            Clock clock
-        )
-    {
-        StoredClaim storage c = _claimAt(index);
-        clock = newClock(c.timeUsed, c.postedAt);
-        return (c.parentIndex, _counteredBy(c), c.claimant, uint128(_bondOf(index)), c.claim, c.position, clock);
-    }
-
-    function claimDataLen() external view returns (uint256) {
-        return claimCount;
-    }
-
-    function resolvedAt() external view returns (uint64) {
-        return resolvedAt_;
-    }
-
-    function maxGameDepth() external view returns (uint256) {
-        return maxGameDepth_;
-    }
-
-    function splitDepth() external view returns (uint256) {
-        return splitDepth_;
     }
 
     function l2BlockNumber() external view returns (uint256) {

@@ -1,0 +1,63 @@
+"""What can be settled now, and how much of it at once."""
+
+from __future__ import annotations
+
+from opml_dispute.actors.actions import ResolveClaim, ResolveGame, Settle
+from opml_dispute.actors.honest import resolution_actions
+from opml_dispute.game.claim import GameStatus
+from opml_dispute.game.resolve import MAX_ANSWERS, WORK_AT_ONCE, resolvable, settlement_batches
+from tests.builders import LIE, MALLORY, ToyTable
+
+
+def answered(answers: int) -> ToyTable:
+    """A root claim with so many answers."""
+    table = ToyTable()
+    table.root(LIE)
+    reference = table.reference
+    for number in range(answers):
+        value = b"\x01" + number.to_bytes(31, "big")
+        reference.move(MALLORY, reference.claims[0].claim, 0, value, True, reference.required_bond(2))
+    return table
+
+
+def expire(table: ToyTable) -> None:
+    table.reference.now += table.rules.max_clock
+
+
+def test_batches_keep_the_order_and_their_size() -> None:
+    """Answers count too: looking at them is most of the work for a claim with many."""
+    table = answered(1_200)
+    expire(table)
+    game = table.game()
+    order = resolvable(game, table.reference.now)
+    assert order == list(range(1_200, -1, -1))
+    batches = settlement_batches(game, order)
+    assert [index for batch in batches for index in batch] == order
+    assert [len(batch) for batch in batches] == [WORK_AT_ONCE, WORK_AT_ONCE, 1_200 - 2 * WORK_AT_ONCE, 1]
+    assert len(game.replies(0)) > MAX_ANSWERS
+
+
+def test_actions_settle_all_and_the_game_in_one() -> None:
+    table = answered(3)
+    assert resolution_actions(table.game(), table.reference.now) == []
+    expire(table)
+    (action,) = resolution_actions(table.game(), table.reference.now)
+    assert action == Settle((3, 2, 1, 0), GameStatus.CHALLENGER_WINS, "")
+    assert "challenger wins" in action.reason
+
+
+def test_actions_for_one_claim_and_for_the_game_alone() -> None:
+    """One claim of a game that goes on, and a game whose root somebody settled: the plain calls."""
+    table = answered(1)
+    reference = table.reference
+    reference.now += 10
+    reference.move(MALLORY, reference.claims[0].claim, 0, b"\x01" * 32, True, reference.required_bond(2))
+    reference.now = reference.created_at + table.rules.max_clock
+    # The root claim's time is over too, but its second answer can still be answered.
+    (action,) = resolution_actions(table.game(), reference.now)
+    assert action == ResolveClaim(1, "")
+    expire(table)
+    for index in resolvable(table.game(), reference.now):
+        reference.resolve_claim(index, MAX_ANSWERS)
+    (action,) = resolution_actions(table.game(), reference.now)
+    assert action == ResolveGame(GameStatus.CHALLENGER_WINS, "")
