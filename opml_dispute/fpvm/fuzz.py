@@ -69,8 +69,8 @@ class Mismatch:
 
     number: int
     """Which case of the seed it is."""
-    case: Case
-    """As small as shrinking made it."""
+    case: Case | None
+    """As small as shrinking made it; None: no made-up state shows the difference, only `vector` does."""
     vector: Vector
     """Its witness."""
     results: dict[str, StateHash | None]

@@ -57,6 +57,7 @@ def test_a_planted_bug_is_found_and_shrunk() -> None:
     assert found is not None
     assert found.results["contract"] != found.results["engine"]
     # What the bug does not need is gone: every register, the other threads, the memory around.
+    assert found.case is not None
     assert found.case == Case(ml=True, insn=found.case.insn)
     assert found.vector.insn == found.case.insn
 

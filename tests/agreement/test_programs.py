@@ -7,57 +7,52 @@ contract, which stepped from it.
 
 from __future__ import annotations
 
-import random
-
 import pytest
 
 from opml_dispute.engine.hashing import keccak256
-from opml_dispute.engine.vm import Machine, VmError, preimage_part
-from opml_dispute.fpvm.case import SYSCALL
-from opml_dispute.fpvm.fuzz import SYSCALLS, random_float, random_instruction, random_word
-from tests.agreement.harness import check_step
-
-CODE = 0x10000
-INSTRUCTIONS = 200
-
-
-def random_program(rng: random.Random, *, ml: bool) -> Machine:
-    """A page of random instructions, random registers, and a machine about to run them."""
-    machine = Machine(ml=ml)
-    machine.resize_stack(right=False, count=1)
-    machine.resize_stack(right=True, count=0)
-    words = [SYSCALL if rng.random() < 0.1 else random_instruction(rng, ml=ml) for _ in range(INSTRUCTIONS)]
-    machine.write(CODE, b"".join(word.to_bytes(4, "big") for word in words))
-    thread = bytes(26) + b"".join(random_word(rng).to_bytes(8, "big") for _ in range(34))
-    if ml:
-        thread += b"".join(random_float(rng).to_bytes(4, "big") for _ in range(32)) + bytes(4)
-    machine.set_thread(thread)
-    machine.set_register(0, 0)
-    machine.jump(CODE)
-    return machine
+from opml_dispute.engine.vm import Machine, preimage_part
+from opml_dispute.fpvm.case import SYSCALL, Case
+from opml_dispute.fpvm.sequences import CODE, fuzz_programs
+from opml_dispute.fpvm.vectors import EngineStepper, Stepper, Vector
+from opml_dispute.primitives import StateHash
+from tests.agreement.harness import check_step, verifier
 
 
-@pytest.mark.parametrize("ml", [False, True], ids=["base", "ml"])
-def test_random_programs_step_by_step(ml: bool) -> None:
+@pytest.mark.parametrize("seed", [1, 2])
+def test_random_programs_step_by_step_and_in_one_go(seed: int) -> None:
     """Branches, faults, threads and all; where the machine stops, the run goes on behind the instruction."""
-    rng = random.Random(f"programs/{ml}")
-    stepped = refused = 0
-    while stepped < 1_000:  # a program may end soon, as an exit is an instruction like others
-        machine = random_program(rng, ml=ml)
-        for at in range(CODE, CODE + 4 * INSTRUCTIONS, 4):
-            if machine.exited:
-                break
-            if machine.registers()[2] not in SYSCALLS and rng.random() < 0.1:
-                machine.set_register(2, rng.choice(SYSCALLS))
-            try:
-                check_step(machine, compact=rng.random() < 0.5)
-                stepped += 1
-            except VmError:
-                refused += 1
-                machine.jump(at + 4)
-            if machine.pc not in range(CODE, CODE + 4 * INSTRUCTIONS) or rng.random() < 0.05:
-                machine.jump(at + 4)
-    assert 10 < refused < stepped
+    steppers: dict[bool, dict[str, Stepper]] = {
+        ml: {"engine": EngineStepper(), "contract": verifier(ml=ml)} for ml in (False, True)
+    }
+    found = fuzz_programs(steppers, seed=seed, count=1_000)
+    assert found is None, found and (found.vector.to_json(), found.results)
+
+
+class Forgetful(EngineStepper):
+    """An engine that loses what daddu adds."""
+
+    def step_vector(self, vector: Vector) -> StateHash | None:
+        post = super().step_vector(vector)
+        return StateHash(bytes(32)) if post is not None and _is_daddu(vector) else post
+
+
+def _is_daddu(vector: Vector) -> bool:
+    start = 8 if vector.proof.startswith(b"OPMLCMP1") else 0
+    leaf_at = start + (430 if vector.ml else 298) + 32
+    pc = int.from_bytes(vector.proof[start + 10 : start + 18], "big")
+    word = int.from_bytes(vector.proof[leaf_at + pc % 32 : leaf_at + pc % 32 + 4], "big")
+    return word >> 26 == 0 and word & 63 == 0x2D
+
+
+def test_a_planted_bug_is_found_in_a_run_and_shrunk_to_a_single_state() -> None:
+    steppers: dict[bool, dict[str, Stepper]] = {
+        ml: {"engine": Forgetful(), "other": EngineStepper()} for ml in (False, True)
+    }
+    found = fuzz_programs(steppers, seed=3, count=3_000)
+    assert found is not None
+    assert found.case is not None
+    assert found.case == Case(ml=found.case.ml, insn=found.case.insn)
+    assert found.results["engine"] != found.results["other"]
 
 
 def test_preimages_are_read_to_their_end() -> None:
