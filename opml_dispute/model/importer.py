@@ -98,9 +98,9 @@ def _checked(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
         reason = str(error).strip().split("\n")[0]
         raise InvalidModel(f"{name} breaks ONNX's rules: {reason}") from None
     for opset in model.opset_import:
-        newest = DOMAINS.get(_domain(opset.domain))
+        newest = DOMAINS.get(domain_name(opset.domain))
         if newest is not None and not 1 <= opset.version <= newest:
-            raise UnsupportedOpset(_domain(opset.domain), opset.version, f"1 to {newest}")
+            raise UnsupportedOpset(domain_name(opset.domain), opset.version, f"1 to {newest}")
     return model
 
 
@@ -141,13 +141,16 @@ def bind(value: onnx.ValueInfoProto, dims: Mapping[str, int]) -> tuple[DType, Sh
     dtype = _dtype(value.name, tensor.elem_type)
     if not tensor.HasField("shape"):
         raise UnsupportedType(value.name, "no shape; expected one, if only of named dimensions")
-    shape = []
+    shape, missing = [], []
     for position, dim in enumerate(tensor.shape.dim):
         size = dim.dim_value if dim.HasField("dim_value") else dims.get(dim.dim_param)
         size = dims.get(f"{value.name}.{position}", size)
         if size is None or size < 0:
-            raise UnboundDimension(value.name, dim.dim_param, position)
-        shape.append(int(size))
+            missing.append((value.name, dim.dim_param, position))
+        else:
+            shape.append(int(size))
+    if missing:
+        raise UnboundDimension(missing)
     return dtype, tuple(shape)
 
 
@@ -212,7 +215,7 @@ class Importer:
         """The inputs that stay inputs, in the graph's order."""
         self.notes: list[str] = []
         """Choices that change results, for the reader."""
-        self._functions = {(_domain(f.domain), f.name, f.overload): f for f in model.functions}
+        self._functions = {(domain_name(f.domain), f.name, f.overload): f for f in model.functions}
         self._arguments: dict[str, AttributeProto] = {}
         self._path: list[str] = []
 
@@ -223,18 +226,25 @@ class Importer:
         given = {tensor.name for tensor in graph.initializer}
         self._refuse_unknown("dims", dims, dimension_names(self.model))
         self._refuse_unknown("constants", constants, [value.name for value in graph.input])
+        unbound: list[tuple[str, str, int]] = []
         for value in graph.input:
             if value.name in constants:
                 scope.values[value.name] = self._fixed(value, constants[value.name], dims)
             elif value.name not in given:
-                dtype, shape = bind(value, dims)
+                try:
+                    dtype, shape = bind(value, dims)
+                except UnboundDimension as missing:
+                    unbound += missing.missing
+                    continue
                 self._note(value.type.tensor_type.elem_type)
                 tensor = self.builder.new(dtype, shape)
                 tensor.buffer.input_name = value.name
                 tensor.buffer.depends = frozenset({value.name})
                 scope.values[value.name] = tensor
                 self.inputs.append((value.name, tensor))
-        opsets = {_domain(opset.domain): opset.version for opset in self.model.opset_import}
+        if unbound:
+            raise UnboundDimension(unbound)
+        opsets = {domain_name(opset.domain): opset.version for opset in self.model.opset_import}
         self.walk(graph, scope, opsets)
         return [(value.name, self._output(value, scope[value.name])) for value in graph.output]
 
@@ -242,7 +252,7 @@ class Importer:
         """Lowers the graph's nodes in order; every value gets its name in `scope`."""
         for tensor in graph.initializer:
             if tensor.name not in scope.values:
-                scope.values[tensor.name] = self._constant(tensor)
+                scope.values[tensor.name] = self._initializer(tensor)
         for sparse in graph.sparse_initializer:
             scope.values[sparse.values.name] = self._sparse(sparse)
         wanted = _needed(graph.node, {value.name for value in graph.output})
@@ -250,8 +260,11 @@ class Importer:
             if index in wanted:
                 self._node(node, scope, opsets)
 
+    def _initializer(self, tensor: TensorProto) -> Value:
+        return self._constant(tensor)
+
     def _node(self, node: onnx.NodeProto, scope: Scope, opsets: Mapping[str, int]) -> None:
-        domain = _domain(node.domain)
+        domain = domain_name(node.domain)
         inputs = [scope[name] if name else None for name in node.input]
         while inputs and inputs[-1] is None:
             inputs.pop()
@@ -281,14 +294,11 @@ class Importer:
     ) -> Sequence[Value]:
         version = opsets.get(domain, 0)
         full_name = "/".join([*self._path, name])
-        if domain not in DOMAINS:
-            reason = f"the operator set {domain!r} is unknown"
-            raise UnsupportedOp(node.op_type, full_name, version, reason)
         entry = find(domain, node.op_type, version)
         if entry is None:
-            since = versions(domain, node.op_type)
-            reason = f"expected opset {since[0]} or newer" if since else REASONS.get(node.op_type, "no lowering for it")
-            raise UnsupportedOp(node.op_type, full_name, version, reason, hint=HINTS.get(node.op_type))
+            raise UnsupportedOp(
+                node.op_type, full_name, version, why_unknown(node, version), hint=HINTS.get(node.op_type)
+            )
         outer, self.builder.origin = self.builder.origin, Origin(node.op_type, full_name)
         try:
             attributes = {a.name: self._attribute(a, scope, opsets) for a in map(self._bound, node.attribute) if a}
@@ -326,7 +336,7 @@ class Importer:
         arguments |= {a.name: a for a in map(self._bound, node.attribute) if a}
         outer, self._arguments = self._arguments, arguments
         self._path.append(name)
-        own = {_domain(opset.domain): opset.version for opset in function.opset_import}
+        own = {domain_name(opset.domain): opset.version for opset in function.opset_import}
         wanted = _needed(function.node, set(function.output))
         for index, part in enumerate(function.node):
             if index in wanted:
@@ -431,6 +441,15 @@ HINTS = {
 """What to do instead."""
 
 
+def why_unknown(node: onnx.NodeProto, version: int) -> str:
+    """Why there is no lowering for an operator in a version of its set."""
+    domain = domain_name(node.domain)
+    if domain not in DOMAINS:
+        return f"the operator set {domain!r} is unknown"
+    since = versions(domain, node.op_type)
+    return f"expected opset {since[0]} or newer" if since else REASONS.get(node.op_type, "no lowering for it")
+
+
 def _needed(nodes: Sequence[onnx.NodeProto], outputs: set[str]) -> set[int]:
     """The indices of the nodes that `outputs` depend on."""
     wanted, needed = set(), set(outputs)
@@ -472,7 +491,7 @@ def _text(raw: bytes) -> str:
     return raw.decode("utf-8", errors="replace")
 
 
-def _domain(domain: str) -> str:
+def domain_name(domain: str) -> str:
     return "" if domain == "ai.onnx" else domain
 
 

@@ -7,7 +7,7 @@ the importer, which knows operator, node and opset, turns it into `UnsupportedOp
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from ..errors import OpmlError
 
@@ -64,16 +64,28 @@ class InputNotFixed(UnsupportedOp):
 
 
 class UnboundDimension(ModelError):
-    """An input's shape has a dimension without a number."""
+    """The inputs' shapes have dimensions without a number: all of them, so that all can be given at once."""
 
-    def __init__(self, tensor: str, dimension: str, position: int) -> None:
-        name = repr(dimension) if dimension else f"number {position}"
-        example = dimension or f"{tensor}.{position}"
-        super().__init__(
-            f"input {tensor!r} has a dimension ({name}) without a size; expected a number for every dimension",
-            hint=f"bind it: dims={{{example!r}: 1}}, or --dim {example}=1",
-        )
-        self.tensor, self.dimension, self.position = tensor, dimension, position
+    def __init__(self, missing: Sequence[tuple[str, str, int]]) -> None:
+        """Each is a tensor, the dimension's name ("" if it has none), and its position in the shape."""
+        keys = list(dict.fromkeys(dimension or f"{tensor}.{position}" for tensor, dimension, position in missing))
+        tensor, dimension, position = missing[0]
+        if len(keys) == 1:
+            name = repr(dimension) if dimension else f"number {position}"
+            message = f"input {tensor!r} has a dimension ({name}) without a size"
+        else:
+            told = ", ".join(f"{key!r} ({self._where(key, missing)})" for key in keys)
+            message = f"the inputs have {len(keys)} dimensions without a size: {told}"
+        options = " ".join(f"--dim {key}=1" for key in keys)
+        python = ", ".join(f"{key!r}: 1" for key in keys)
+        hint = f"bind {'it' if len(keys) == 1 else 'them'}: dims={{{python}}}, or {options}"
+        super().__init__(f"{message}; expected a number for every dimension", hint=hint)
+        self.missing = tuple(missing)
+
+    @staticmethod
+    def _where(key: str, missing: Sequence[tuple[str, str, int]]) -> str:
+        places = [f"{tensor}.{position}" for tensor, dimension, position in missing if dimension == key]
+        return f"of {', '.join(places)}" if places else "nameless"
 
 
 class UnsupportedType(ModelError):

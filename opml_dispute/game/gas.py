@@ -1,0 +1,54 @@
+"""
+What a dispute costs in gas: an expectation, from measured parts.
+
+A dispute that goes to the last step has one claim at each depth: the root claim, then moves down to the maximum depth,
+where the chain executes one step. `dispute_gas` adds up what that takes from the creation of the game to the winner's
+payout, both sides together. The parts are the sizes of single transactions (docs/game.md, "What it costs"; a test
+holds them to the contracts' own snapshots), so a game with more liars, or one that ends early, costs more or less.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from .bond import required_bond_wei
+from .depths import Depths
+
+CREATE_GAS: Final = 454_000
+"""Creating the game, which makes the root claim."""
+MOVE_GAS: Final = 144_000
+FIRST_MOVE_GAS: Final = 15_000
+"""What a player's first move costs more than the others; there are two players."""
+STEP_GAS: Final = 219_000
+"""Executing the last instruction: witness, verifier, pre-image if it reads one."""
+SETTLE_CLAIM_GAS: Final = 21_000
+"""Resolving one claim, where many are resolved in one transaction."""
+PAYOUT_GAS: Final = 156_000
+"""The winner's two calls of `claimCredit`."""
+
+
+def dispute_moves(depths: Depths) -> int:
+    """Moves of a dispute that goes to the last step: one at each depth below the root claim."""
+    return depths.max
+
+
+def dispute_gas(depths: Depths) -> int:
+    """
+    Gas of such a dispute, from the creation of the game to the payout.
+
+    >>> dispute_gas(Depths(split=4, max=26))
+    5170000
+    """
+    moves = dispute_moves(depths)
+    return CREATE_GAS + moves * MOVE_GAS + 2 * FIRST_MOVE_GAS + STEP_GAS + (moves + 1) * SETTLE_CLAIM_GAS + PAYOUT_GAS
+
+
+def dispute_bonds_wei(depths: Depths) -> tuple[int, int]:
+    """
+    What the proposer's and the challenger's side have at stake at the end of such a dispute.
+
+    >>> [wei // 10**18 for wei in dispute_bonds_wei(Depths(split=4, max=26))]
+    [150, 116]
+    """
+    bonds = [required_bond_wei(depth, depths.max) for depth in range(depths.max + 1)]
+    return sum(bonds[0::2]), sum(bonds[1::2])
