@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import NoReturn
 
 import click
 from rich.table import Table as RichTable
 
+from opml_dispute.chain.inspection import inspect_program, obstacles_by_operator
 from opml_dispute.chain.intents import Intent
 from opml_dispute.chain.models import ModelStore, describe, parse_dims, read_model, registration
+from opml_dispute.cli.facts import ModelNotSupported, obstacle_table, show_inspection
 from opml_dispute.cli.options import ChainOptions, SendingOptions, chain_options, json_option, sending_options
 from opml_dispute.cli.output import Output
 from opml_dispute.cli.session import Session, open_system
-from opml_dispute.game.depths import Depths
-from opml_dispute.model.program import Program, TensorSpec
+from opml_dispute.model.refusals import ModelError, UnsupportedOp, UnsupportedType
+from opml_dispute.model.survey import Obstacle, survey
 from opml_dispute.models import DIGITS
 from opml_dispute.primitives import ModelId
 
@@ -30,55 +35,32 @@ _DIM = click.option("--dim", "dims", multiple=True, metavar="NAME=N", help="The 
 @model.command()
 @_FILE
 @_DIM
-@click.option("--nodes/--no-nodes", default=True, help="List the nodes.")
+@click.option(
+    "--nodes", "shown", type=click.IntRange(min=0), default=20, metavar="N", help="List the N costliest nodes."
+)
+@click.option("--time/--no-time", "timed", default=True, help="Run it natively, and say how long that takes.")
 @json_option
-def inspect(file: Path, dims: tuple[str, ...], nodes: bool, output: Output) -> None:
+def inspect(file: Path, dims: tuple[str, ...], shown: int, timed: bool, output: Output) -> None:
     """
-    Compile FILE (default: the sample digit reader) and show the program.
+    Compile FILE (default: the sample digit reader) and show what it becomes, and what a dispute about it costs.
 
     Example: opml-dispute model inspect model.onnx --dim batch=1
     """
-    program = read_model(file, parse_dims(dims))
-    depths = Depths.for_model(program.node_count, program.step_bound)
-    if nodes:
-        output.show(_node_table(program))
-    output.show(
-        "\n".join(
-            [
-                f"model root   0x{program.model_root.hex()}",
-                f"nodes        {program.node_count}, at most {program.step_bound:,} VM steps each",
-                f"weights      {program.weights_bytes:,} bytes",
-                *(f"input        {_tensor(spec)}" for spec in program.inputs),
-                *(f"output       {_tensor(spec)}" for spec in program.outputs),
-                f"game         split depth {depths.split}, max depth {depths.max}",
-                *(f"note         {note}" for note in program.notes),
-            ]
-        )
-    )
-    output.fact(
-        file=str(file),
-        model_root=program.model_root,
-        nodes=program.node_count,
-        step_bound=program.step_bound,
-        weights_bytes=program.weights_bytes,
-        inputs=[_tensor(spec) for spec in program.inputs],
-        outputs=[_tensor(spec) for spec in program.outputs],
-        split_depth=depths.split,
-        max_depth=depths.max,
-        notes=list(program.notes),
-    )
+    sizes = parse_dims(dims)
+    try:
+        program = read_model(file, sizes)
+    except (UnsupportedOp, UnsupportedType) as refusal:
+        _refuse(file, survey(file, sizes), refusal, output)
+    show_inspection(file, inspect_program(program, timed=timed), shown, output)
 
 
-def _node_table(program: Program) -> RichTable:
-    table = RichTable("node", "ONNX", "name", "kernel", "tile", "VM steps, at most", box=None, header_style="bold")
-    for index, node in enumerate(program.nodes):
-        tile = f"{node.tile + 1}/{node.tiles}" if node.tiles > 1 else ""
-        table.add_row(str(index), node.op_type, node.name, node.kernel, tile, f"{node.estimated_steps:,}")
-    return table
-
-
-def _tensor(spec: TensorSpec) -> str:
-    return f"{spec.name} {spec.dtype.name.lower()}{list(spec.shape)}"
+def _refuse(file: Path, obstacles: Sequence[Obstacle], refusal: ModelError, output: Output) -> NoReturn:
+    """Show everything that stands in a model's way. Raises `ModelNotSupported`, or `refusal` if it is not that."""
+    if not obstacles:
+        raise refusal
+    output.show(obstacle_table(obstacles))
+    output.fact(file=str(file), unsupported=[asdict(obstacle) for obstacle in obstacles])
+    raise ModelNotSupported(file.name, obstacles_by_operator(obstacles))
 
 
 @model.command()

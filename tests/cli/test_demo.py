@@ -12,7 +12,10 @@ from opml_dispute.demo.digit import best_digit, draw_digit, draw_scores
 from opml_dispute.demo.stage import Stage
 from opml_dispute.demo.stories import Teller
 from opml_dispute.demo.view import LiveView, bracket_bar
-from opml_dispute.models import digit_samples
+from opml_dispute.game.depths import Depths
+from opml_dispute.game.gas import dispute_gas, dispute_moves
+from opml_dispute.model.compiler import compile_model
+from opml_dispute.models import DIGITS, digit_samples
 from tests.cli.conftest import Cli
 
 SAMPLE = 7
@@ -24,11 +27,17 @@ def test_the_demo_prints_one_object_a_story(cli: Cli) -> None:
     result = cli("demo", "--sample", SAMPLE, "--json")
     assert result.code == 0, result.err
     proposer_lied, challenger_lied = result.objects
+    program = compile_model(DIGITS)
+    depths = Depths.for_model(program.node_count, program.step_bound)
     for story, sample in ((proposer_lied, SAMPLE), (challenger_lied, SAMPLE + 1)):
         assert FIELDS | {"delivered"} <= set(story)
         assert story["moves"] > 20
         assert story["gas"]["total"] == sum(gas for role, gas in story["gas"].items() if role != "total")
         assert story["instruction"]
+        # What `model inspect` expects of a dispute is what one takes.
+        assert story["moves"] == dispute_moves(depths)
+        played = story["gas"]["proposer"] + story["gas"]["challenger"]
+        assert abs(played - dispute_gas(depths)) <= played / 20
         assert story["told_digit"] != story["right_digit"] == digit_samples()[1][sample]
     assert (proposer_lied["story"], challenger_lied["story"]) == ("lying-proposer", "lying-challenger")
     assert (proposer_lied["winner"], proposer_lied["status"]) == ("challenger", "CHALLENGER_WINS")

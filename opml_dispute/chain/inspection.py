@@ -1,0 +1,149 @@
+"""
+What a person needs to know of a model before putting money on it.
+
+`inspect_program` answers an `Inspection`: what the model takes and gives, its nodes by operator and by kernel with
+their estimated VM steps, its weights and root, the memory and time of a native run, and what a dispute about it comes
+to in moves, gas and bonds. All but the time follows from the program alone. `obstacles_by_operator` puts together what
+stands in the way of a model that has no program.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from opml_dispute.engine.inference import Inference
+from opml_dispute.game.depths import Depths
+from opml_dispute.game.gas import dispute_bonds_wei, dispute_gas, dispute_moves
+from opml_dispute.model.program import NodeInfo, PlannedBlock, Program, TensorSpec
+from opml_dispute.model.survey import Obstacle
+from opml_dispute.primitives import Hash32
+
+LEAST_TIMED_S: Final = 0.2
+"""A native run is repeated until this long has passed, and its shortest time taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What belongs to one operator, or one kernel."""
+
+    name: str
+    nodes: int
+    estimated_steps: int
+    """VM steps of all its nodes together, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dispute:
+    """A dispute about the model that goes to the last step."""
+
+    depths: Depths
+    moves: int
+    gas: int
+    """From the creation of the game to the payout, both sides together."""
+    bonds_wei: tuple[int, int]
+    """Of the proposer's side and of the challenger's, at the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class NativeRun:
+    """One run on this machine, by one thread, on made-up input."""
+
+    seconds: float
+    status: int
+    """0, or why it failed: made-up input need not be sensible (docs/segment.md, "Status")."""
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """The facts about one program."""
+
+    program: Program
+    operators: Sequence[Share]
+    """By ONNX operator, costliest first."""
+    kernels: Sequence[Share]
+    largest: Sequence[tuple[int, NodeInfo]]
+    """All nodes with their index, costliest first."""
+    peak_live_bytes: int
+    """Tensors that are live at once, at most; weights not counted."""
+    dispute: Dispute
+    run: NativeRun | None
+    """None if it was not asked for."""
+
+    @property
+    def total_steps(self) -> int:
+        """VM steps of all nodes together, at most."""
+        return sum(share.estimated_steps for share in self.operators)
+
+    @property
+    def model_root(self) -> Hash32:
+        return self.program.model_root
+
+
+def inspect_program(program: Program, *, timed: bool = True) -> Inspection:
+    """
+    The facts about a program. Raises `SegmentUnavailable` if `timed` and this machine cannot run it.
+    """
+    depths = Depths.for_model(program.node_count, program.step_bound)
+    dispute = Dispute(depths, dispute_moves(depths), dispute_gas(depths), dispute_bonds_wei(depths))
+    return Inspection(
+        program,
+        operators=_shares((node.op_type, node) for node in program.nodes),
+        kernels=_shares((node.kernel, node) for node in program.nodes),
+        largest=sorted(enumerate(program.nodes), key=lambda item: -item[1].estimated_steps),
+        peak_live_bytes=peak_live_bytes(program.blocks, program.node_count),
+        dispute=dispute,
+        run=_timed(program) if timed else None,
+    )
+
+
+def peak_live_bytes(blocks: Sequence[PlannedBlock], node_count: int) -> int:
+    """Bytes of tensors (inputs, outputs, activations) that exist at once, at most."""
+    change = np.zeros(node_count + 2, np.int64)
+    for block in blocks:
+        change[block.born_node + 1] += block.size_bytes
+        if block.freed_node is not None:
+            change[block.freed_node + 2] -= block.size_bytes  # it is still there while that node runs
+    return max(accumulate(int(bytes_) for bytes_ in change))
+
+
+def obstacles_by_operator(obstacles: Iterable[Obstacle]) -> Mapping[str, Sequence[Obstacle]]:
+    """Obstacles by operator (tensors: ""), in the order in which the model has them."""
+    found: dict[str, list[Obstacle]] = {}
+    for obstacle in obstacles:
+        found.setdefault(obstacle.op_type, []).append(obstacle)
+    return found
+
+
+def _shares(named: Iterable[tuple[str, NodeInfo]]) -> list[Share]:
+    nodes: dict[str, list[NodeInfo]] = {}
+    for name, node in named:
+        nodes.setdefault(name, []).append(node)
+    shares = [Share(name, len(of), sum(node.estimated_steps for node in of)) for name, of in nodes.items()]
+    return sorted(shares, key=lambda share: -share.estimated_steps)
+
+
+def _timed(program: Program) -> NativeRun:
+    inputs = {spec.name: _made_up(spec) for spec in program.inputs}
+    inference = Inference(program, inputs)
+    began, times = time.perf_counter(), list[float]()
+    while not times or time.perf_counter() - began < LEAST_TIMED_S:
+        start = time.perf_counter()
+        inference.run_to(program.node_count)
+        times.append(time.perf_counter() - start)
+        status = inference.status
+        inference.run_to(0)
+    return NativeRun(min(times), status)
+
+
+def _made_up(spec: TensorSpec) -> npt.NDArray[Any]:
+    """Numbers from 0 to 1; zeros where whole numbers are wanted, which are indices more often than not."""
+    if spec.dtype.is_float:
+        return np.random.default_rng(0).random(spec.shape, np.float32).astype(spec.dtype.numpy)
+    return np.zeros(spec.shape, spec.dtype.numpy)

@@ -1,0 +1,145 @@
+"""
+The facts about a model, as `model inspect` shows them: for people as tables, for scripts as one object.
+
+`show_inspection` shows a model that has a program, `obstacle_table` what stands in the way of one that has none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from opml_dispute.chain.inspection import Inspection, Share, obstacles_by_operator
+from opml_dispute.cli.output import Output, ether, gas
+from opml_dispute.errors import OpmlError
+from opml_dispute.model.program import NodeInfo, TensorSpec
+from opml_dispute.model.survey import Obstacle
+
+
+class ModelNotSupported(OpmlError):
+    """A model that cannot be compiled, with everything that stands in its way."""
+
+    hint = "write the model without them; docs/operators.md lists what can be expressed"
+
+    def __init__(self, name: str, obstacles: Mapping[str, Sequence[Obstacle]]) -> None:
+        told = [
+            f"{op_type or 'tensors'} ({len(found)} {'node' if op_type else 'tensor'}{'s' if len(found) > 1 else ''})"
+            for op_type, found in obstacles.items()
+        ]
+        super().__init__(f"cannot compile {name}; in its way: {', '.join(told)}")
+
+
+def show_inspection(file: Path, inspection: Inspection, shown: int, output: Output) -> None:
+    """All facts; of the nodes the `shown` costliest."""
+    output.show(_share_table("operator", inspection.operators))
+    output.show(_share_table("kernel", inspection.kernels))
+    if shown:
+        output.show(_node_table(inspection.largest[:shown]))
+    output.show("\n".join(f"{name:<13}{text}" for name, text in _lines(inspection)))
+    output.fact(file=str(file), **_facts(inspection, shown))
+
+
+def obstacle_table(obstacles: Sequence[Obstacle]) -> Table:
+    """Every obstacle, by operator."""
+    table = _table("operator", "opset", "node or tensor", "why not")
+    for op_type, found in obstacles_by_operator(obstacles).items():
+        for obstacle in found:
+            table.add_row(op_type or "–", str(obstacle.opset or "–"), obstacle.name, obstacle.reason)
+    return table
+
+
+def _lines(inspection: Inspection) -> list[tuple[str, str]]:
+    program, dispute, run = inspection.program, inspection.dispute, inspection.run
+    proposer, challenger = (ether(wei) for wei in dispute.bonds_wei)
+    lines = [
+        ("model root", f"0x{inspection.model_root.hex()}"),
+        *(("input", _tensor(spec)) for spec in program.inputs),
+        *(("output", _tensor(spec)) for spec in program.outputs),
+        (
+            "nodes",
+            f"{program.node_count:,}, at most {program.step_bound:,} VM steps each, {inspection.total_steps:,} in all",
+        ),
+        ("weights", f"{program.weights_bytes:,} bytes"),
+        ("memory", f"{inspection.peak_live_bytes:,} bytes of tensors at once, at most, and the weights"),
+    ]
+    if run is not None:
+        failed = f"; made-up input makes it fail with status {run.status}" if run.status else ""
+        lines.append(("native run", f"{run.seconds * 1e3:,.2f} ms, one thread{failed}"))
+    return [
+        *lines,
+        ("depths", f"split depth {dispute.depths.split}, max depth {dispute.depths.max}"),
+        ("dispute", f"{dispute.moves} moves and a step, about {gas(dispute.gas)} in all"),
+        ("bonds", f"{proposer} on the proposer's side at the end, {challenger} on the challenger's"),
+        *(("note", note) for note in program.notes),
+    ]
+
+
+def _facts(inspection: Inspection, shown: int) -> dict[str, Any]:
+    program, dispute, run = inspection.program, inspection.dispute, inspection.run
+    return {
+        "model_root": inspection.model_root,
+        "inputs": [_tensor(spec) for spec in program.inputs],
+        "outputs": [_tensor(spec) for spec in program.outputs],
+        "nodes": program.node_count,
+        "step_bound": program.step_bound,
+        "total_steps": inspection.total_steps,
+        "operators": _share_facts(inspection.operators),
+        "kernels": _share_facts(inspection.kernels),
+        "largest": [_node_facts(index, node) for index, node in inspection.largest[:shown]],
+        "weights_bytes": program.weights_bytes,
+        "peak_live_bytes": inspection.peak_live_bytes,
+        "native_seconds": None if run is None else run.seconds,
+        "native_status": None if run is None else run.status,
+        "split_depth": dispute.depths.split,
+        "max_depth": dispute.depths.max,
+        "moves": dispute.moves,
+        "gas": dispute.gas,
+        "proposer_bonds_wei": dispute.bonds_wei[0],
+        "challenger_bonds_wei": dispute.bonds_wei[1],
+        "notes": list(program.notes),
+    }
+
+
+def _share_facts(shares: Sequence[Share]) -> dict[str, dict[str, int]]:
+    return {share.name: {"nodes": share.nodes, "estimated_steps": share.estimated_steps} for share in shares}
+
+
+def _node_facts(index: int, node: NodeInfo) -> dict[str, Any]:
+    return {
+        "node": index,
+        "op_type": node.op_type,
+        "name": node.name,
+        "kernel": node.kernel,
+        "tile": node.tile,
+        "tiles": node.tiles,
+        "estimated_steps": node.estimated_steps,
+    }
+
+
+def _share_table(what: str, shares: Sequence[Share]) -> Table:
+    table = _table(what, "nodes", "VM steps, at most")
+    for share in shares:
+        table.add_row(share.name, f"{share.nodes:,}", f"{share.estimated_steps:,}")
+    return table
+
+
+def _node_table(nodes: Sequence[tuple[int, NodeInfo]]) -> Table:
+    table = _table("node", "operator", "name", "kernel", "tile", "VM steps, at most")
+    for index, node in nodes:
+        tile = f"{node.tile + 1}/{node.tiles}" if node.tiles > 1 else ""
+        table.add_row(str(index), node.op_type, node.name, node.kernel, tile, f"{node.estimated_steps:,}")
+    return table
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, header_style="bold")
+    for column in columns:
+        table.add_column(column, justify="right" if column in ("nodes", "VM steps, at most") else "left")
+    return table
+
+
+def _tensor(spec: TensorSpec) -> str:
+    return f"{spec.name} {spec.dtype.name.lower()}{list(spec.shape)}"
