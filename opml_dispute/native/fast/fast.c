@@ -26,6 +26,8 @@ int fast_run(u8 *segment, const struct record *r, u64 lo, u64 hi, struct fast_sc
     switch (r->opcode) {
     case OP_CONTRACT: return fast_contract(segment, r, lo, hi, s);
     case OP_CONV: return fast_conv(segment, r, lo, hi, s);
+    case OP_POOL: return fast_pool(segment, r, lo, hi, s);
+    case OP_BINARY: return fast_binary(segment, r, lo, hi);
     default: return 0;
     }
 }

@@ -15,7 +15,7 @@ struct fast_buffer {
 };
 struct fast_scratch {
     struct fast_buffer packed; /* gemm's */
-    struct fast_buffer layout; /* a convolution's input */
+    struct fast_buffer layout; /* the input of a convolution or a pooling */
 };
 
 /* At least `size` bytes, aligned to 64; null if there is no memory (then decline). */
@@ -25,6 +25,8 @@ void fast_scratch_free(struct fast_scratch *s);
 /* One opcode each, as fast_run. */
 int fast_contract(u8 *segment, const struct record *r, u64 lo, u64 hi, struct fast_scratch *s);
 int fast_conv(u8 *segment, const struct record *r, u64 lo, u64 hi, struct fast_scratch *s);
+int fast_pool(u8 *segment, const struct record *r, u64 lo, u64 hi, struct fast_scratch *s);
+int fast_binary(u8 *segment, const struct record *r, u64 lo, u64 hi);
 
 /* Makes outputs [lo, hi) of r, whose elements lie in the host's byte order; 0 if no fast path takes it. */
 int fast_run(u8 *segment, const struct record *r, u64 lo, u64 hi, struct fast_scratch *s);

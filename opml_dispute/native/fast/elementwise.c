@@ -1,0 +1,62 @@
+/* Elementwise functions whose plain kernels branch, where their common case can be told from the operands. */
+#include "../kernels/elementary.h"
+#include "../kernels/walk.h"
+#include "fast.h"
+
+/* Elements looked at before they are computed, together: a cache's worth. */
+#define LOOK 1024
+
+/* x^y of positive finite numbers: what pow32 leaves to pow_positive, without a branch on the way. */
+static __attribute__((flatten)) void pow_row(float *restrict o, const float *restrict x, const float *restrict y, u64 y_step, u64 n)
+{
+    if (y_step == 0) {
+        float exponent = *y;
+        for (u64 i = 0; i < n; i++)
+            o[i] = canonical(pow_positive(x[i], exponent));
+    } else {
+        for (u64 i = 0; i < n; i++)
+            o[i] = canonical(pow_positive(x[i], y[i]));
+    }
+}
+
+/* Are all of n numbers positive and finite? As integers those lie side by side. */
+static u32 all_positive(const float *x, u64 n)
+{
+    u32 others = 0;
+    for (u64 i = 0; i < n; i++)
+        others |= f32_bits(x[i]) - 1 >= INF_BITS - 1;
+    return !others;
+}
+
+static u32 all_finite(const float *x, u64 n)
+{
+    u32 others = 0;
+    for (u64 i = 0; i < n; i++)
+        others |= (f32_bits(x[i]) & ~SIGN_BIT) >= INF_BITS;
+    return !others;
+}
+
+int fast_binary(u8 *segment, const struct record *r, u64 lo, u64 hi)
+{
+    if (r->imm[0] != BIN_POW || r->dtype_in[0] != DT_F32)
+        return 0;
+    struct walk w;
+    struct walk_operand operand[3] = {walk_out(segment, r), walk_in(segment, r, 0), walk_in(segment, r, 1)};
+    walk_begin(&w, operand, 3, r->dim, r->rank, lo, hi);
+    if (w.step[0] != 4 || w.step[1] != 4 || (w.step[2] != 4 && w.step[2] != 0))
+        return 0;
+    u64 step = (u64)w.step[2] / 4;
+    for (u64 n; (n = walk_row(&w)) != 0; walk_next(&w, n, 3)) {
+        float *o = (float *)w.at[0];
+        const float *x = (const float *)w.at[1], *y = (const float *)w.at[2];
+        for (u64 at = 0; at < n; at += LOOK) {
+            u64 now = n - at < LOOK ? n - at : LOOK;
+            if (all_positive(x + at, now) && all_finite(y + at * step, step ? now : 1))
+                pow_row(o + at, x + at, y + at * step, step, now);
+            else
+                for (u64 i = at; i < at + now; i++)
+                    o[i] = canonical(pow32(x[i], y[i * step]));
+        }
+    }
+    return 1;
+}

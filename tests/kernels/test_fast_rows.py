@@ -1,0 +1,125 @@
+"""
+Fast pooling and powers, on sizes where they are used: the plain kernels' bits, whatever the operands and the range.
+
+The random cases of `cases` are mostly too small for them; here rows are long, and ranges begin and end anywhere.
+"""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+import pytest
+
+from opml_dispute.model.opcodes import Binary, DType, Opcode, Pool
+from opml_dispute.model.record import Record, strided_body
+from opml_dispute.segment import ARENA
+
+from .bench import FAST, PLAIN, Bench, same_bits
+from .cases import Case, Maker, body, values, words
+
+
+def pooling(seed: int, kind: Pool, *, awkward: bool) -> Case:
+    """1 to 3 spatial dimensions, any stride, dilation and padding, rows of up to 40 windows."""
+    rng = np.random.default_rng([kind, seed])
+    rank = int(rng.integers(1, 4))
+    n, c = int(rng.integers(1, 3)), int(rng.integers(1, 6))
+    fields: list[list[int]] = [[] for _ in range(7)]
+    for d in range(rank):
+        kernel, stride, dilation = int(rng.integers(1, 6)), int(rng.integers(1, 4)), int(rng.integers(1, 3))
+        out = int(rng.integers(4, 41)) if d == rank - 1 else int(rng.integers(1, 9))
+        span = (kernel - 1) * dilation + 1
+        before, after = int(rng.integers(-1, span)), int(rng.integers(-1, 3))
+        size = max((out - 1) * stride + span - before - after + int(rng.integers(0, stride)), 1)
+        if rng.random() < 0.2:
+            before = after = 0
+        for column, value in zip(fields, (size, kernel, stride, dilation, before, out, after), strict=True):
+            column.append(value)
+    rest = (1, 1, 1, 1, 0, 1, 0)
+    at = [[*column, *(filler,) * (3 - rank)] for column, filler in zip(fields, rest, strict=True)]
+    make = Maker(rng, awkward=awkward)
+    x = make.put(values(rng, DType.F32, n * c * prod(at[0]), awkward=awkward))
+    record = Record(
+        opcode=Opcode.POOL,
+        dtype_out=DType.F32,
+        out=ARENA.offset,
+        inputs=(x,),
+        dtypes_in=(DType.F32,),
+        rank=rank,
+        imm=words(kind),
+        body=body(rank, n, c, 0, 0, *(value for column in at for value in column)),
+    )
+    return make.case(record, n * c * prod(at[5]))
+
+
+@pytest.mark.parametrize("kind", Pool)
+@pytest.mark.parametrize("awkward", [False, True])
+def test_pooling(bench: Bench, kind: Pool, awkward: bool) -> None:
+    for seed in range(150):
+        case = pooling(seed, kind, awkward=awkward)
+        status, plain = bench.run(case, PLAIN)
+        assert status == 0, case.record
+        _, fast = bench.run(case, FAST)
+        assert same_bits(plain, fast), f"seed {seed}: {case.record}"
+
+
+def power(seed: int, exponent: str) -> Case:
+    """Mostly positive bases, so that whole stretches are; a row of exponents, or one for all."""
+    rng = np.random.default_rng(seed)
+    rows, columns = int(rng.integers(1, 4)), int(rng.integers(1, 3000))
+    base = np.abs(values(rng, DType.F32, rows * columns, awkward=True))
+    base[~(base > 0) | np.isinf(base)] = 1
+    if seed % 3 == 0:
+        base[int(rng.integers(0, base.size))] = rng.choice(np.array([0, -0.0, -2, np.inf, np.nan], np.float32))
+    count = base.size if exponent == "each" else 1
+    powers = values(rng, DType.F32, count, awkward=seed % 2 == 0)
+    if exponent == "usual":
+        powers[:] = rng.choice(np.array([0.75, 0.5, 2, -1, -0.5, 0, 3], np.float32))
+    make = Maker(rng, awkward=True)
+    strides = [[columns, 1], [columns, 1], [columns, 1] if exponent == "each" else [0, 0]]
+    record = Record(
+        Opcode.BINARY,
+        DType.F32,
+        ARENA.offset,
+        (make.put(base), make.put(powers)),
+        (DType.F32, DType.F32),
+        2,
+        imm=words(Binary.POW),
+        body=strided_body([rows, columns], strides),
+    )
+    return make.case(record, base.size)
+
+
+@pytest.mark.parametrize("exponent", ["usual", "one", "each"])
+def test_powers(bench: Bench, exponent: str) -> None:
+    for seed in range(60):
+        case = power(seed, exponent)
+        status, plain = bench.run(case, PLAIN)
+        assert status == 0
+        _, fast = bench.run(case, FAST)
+        assert same_bits(plain, fast), f"seed {seed}: {case.record}"
+
+
+def test_every_kind_of_positive_base(bench: Bench) -> None:
+    """From the least subnormal to the largest number."""
+    bits = np.concatenate([np.arange(1, 2000), np.linspace(1, 0x7F7FFFFF, 200_000).astype(np.uint32)]).astype(np.uint32)
+    base = bits.view(np.float32)
+    for exponent in (0.75, -0.75, 1.0, 30.0, -30.0, 1e-6, 3e38):
+        make = Maker(np.random.default_rng(0), awkward=False)
+        inputs = make.put(base), make.put(np.array([exponent], np.float32))
+        strides = strided_body([base.size], [[1], [1], [0]])
+        record = Record(
+            Opcode.BINARY,
+            DType.F32,
+            ARENA.offset,
+            inputs,
+            (DType.F32, DType.F32),
+            1,
+            hi=base.size,
+            imm=words(Binary.POW),
+            body=strides,
+        )
+        case = Case(record, tuple(make.arrays))
+        _, plain = bench.run(case, PLAIN)
+        _, fast = bench.run(case, FAST)
+        assert same_bits(plain, fast), exponent
