@@ -174,6 +174,7 @@ def random_case(rng: random.Random, *, ml: bool) -> Case:
         hi=random_word(rng),
         thread_id=rng.choice((0, 1, 2, random_word(rng))),
         thread_exited=rng.choice((1, 255)) if rng.random() < 0.02 else 0,
+        thread_exit_code=rng.choice((0, 0, 1, 200)),
         inner_root=EMPTY_STACK if rng.random() < 0.5 else rng.randbytes(32),
         inactive_root=EMPTY_STACK if rng.random() < 0.5 else rng.randbytes(32),
         right_is_active=rng.choice((0, 0, 1, 1, 7, 255)),

@@ -124,7 +124,7 @@ class EngineStepper:
 
     def step_vector(self, vector: Vector) -> StateHash | None:
         """The next state's hash, or None if there is no next state."""
-        return step_from_witness(vector.state, vector.proof, _oracle(vector), ml=vector.ml).post_hash
+        return step_from_witness(vector.state, vector.proof, oracle_of(vector), ml=vector.ml).post_hash
 
 
 @dataclass
@@ -181,7 +181,7 @@ def localized(key: bytes, caller: str, context: bytes) -> bytes:
     return b"\x01" + keccak256(key + bytes.fromhex(caller[2:]).rjust(32, b"\0") + context)[1:]
 
 
-def _oracle(vector: Vector) -> PreimageSource:
+def oracle_of(vector: Vector) -> PreimageSource:
     """What the pre-image oracle answers after the vector's loads."""
     parts: dict[tuple[bytes, int], bytes] = {}
     lengths: dict[bytes, int] = {}
