@@ -130,7 +130,7 @@ def test_useless_faults_say_why() -> None:
         liar.tell(Fault(0, 2000, FaultTarget(FaultKind.PC, bit=1)))
     with pytest.raises(UselessFault, match=r"expected 1 to \d+"):
         liar.tell(Fault(0, 10**9 + steps, FaultTarget(FaultKind.HI, bit=3)))
-    with pytest.raises(UselessFault, match="node 99 found, expected 0 to 14"):
+    with pytest.raises(UselessFault, match=r"node 99 found, expected 0 to \d+"):
         liar.tell(Fault(99, 1, FaultTarget(FaultKind.HI, bit=3)))
 
 
