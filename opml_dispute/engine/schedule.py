@@ -353,13 +353,12 @@ class _Planner:
                 end.buffer = self._free_buffer(busy, last)
 
     def _is_local(self, place: _Place, chain: range) -> bool:
-        """Whether all that ever happens to `place` is one write in `chain`, before all that is read of it."""
-        return (
-            len(place.writes) == 1
-            and place.writes[0][0] in chain
-            and place.freed in chain
-            and all(at > place.writes[0][0] for at, *_ in place.reads)
-        )
+        """Whether all that ever happens to `place` is one write in `chain`, and later reads of just what that wrote."""
+        if len(place.writes) != 1 or place.freed not in chain:
+            return False
+        written, lo, hi, _ = place.writes[0]
+        # WHY the extents too: beside what was written lie zeros, which a buffer does not have.
+        return written in chain and all(at > written and (begin, end) == (lo, hi) for at, begin, end in place.reads)
 
     def _free_buffer(self, busy: Mapping[int, int], step: int) -> int:
         number = next(n for n in range(len(busy) + 1) if busy.get(n, -1) < step)

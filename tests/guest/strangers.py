@@ -7,7 +7,7 @@ bits, windows that lie in the padding alone, indices and booleans that are any b
 those that use them. `disagreement` runs one on the host, in both storage orders, in one go and node by node, and in the
 VM, and answers how they differ: None, or it is a bug that loses somebody honest a dispute.
 
-    python -m tests.guest.hostile --seconds 60 --first 0
+    python -m tests.guest.strangers --seconds 60 --first 0
 """
 
 from __future__ import annotations
@@ -26,10 +26,11 @@ from opml_dispute.model.cost import estimate_steps
 from opml_dispute.model.opcodes import DType, Opcode
 from opml_dispute.model.program import TensorSpec
 from opml_dispute.model.record import Free, Record
-from opml_dispute.segment import ARENA, HEADER, INPUT, OUTPUT, SEGMENT_LOG2, WEIGHTS
+from opml_dispute.segment import ARENA, HEADER, INPUT, OUTPUT, SEGMENT_LOG2, WEIGHTS, big_endian
 from tests.kernels import cases
 
 from .programs import EQUAL, BareProgram, image, prestate, program
+from .strange_chains import DTYPES, ChainMaker
 
 Rng = np.random.Generator
 
@@ -79,6 +80,27 @@ def hostile_program(seed: int) -> Hostile:
     given = _scribbled(rng, image(arrays))
     made = program([record.pack() for record in records], [])
     return Hostile(seed, tuple(records), replace(made, weights=_weights(rng, arrays)), given)
+
+
+def hostile_chain(seed: int) -> Hostile:
+    """A program that looks like a compiler's; the same on every machine."""
+    rng = np.random.default_rng([seed, 0xC4A1])
+    records = tuple(ChainMaker(rng).records())
+    content = np.zeros(len(set(DTYPES)) << 17, np.uint8)
+    weights = []
+    for i, dtype in enumerate(sorted(set(DTYPES))):
+        for section in (INPUT, WEIGHTS):
+            array = cases.values(rng, dtype, 10_500, awkward=True)
+            if section is INPUT:
+                content[i << 17 : (i << 17) + array.nbytes] = np.frombuffer(big_endian(array), np.uint8)
+            else:
+                weights.append(Block(WEIGHTS.offset + (i << 17), 17, array.view(np.uint8), dtype.width))
+    specs = [
+        TensorSpec(dtype.name, dtype, (10_500,), INPUT.offset + (i << 17), 17)
+        for i, dtype in enumerate(sorted(set(DTYPES)))
+    ]
+    made = replace(program([record.pack() for record in records]), weights=weights, inputs=specs)
+    return Hostile(seed, records, made, content.tobytes())
 
 
 def _weights(rng: Rng, arrays: list[tuple[int, cases.Array]]) -> list[Block]:
@@ -250,19 +272,21 @@ def _span(extent: Any) -> int:
     return 1 << (lo ^ (hi - 1)).bit_length()
 
 
-def disagreement(hostile: Hostile) -> str | None:
-    """How host and VM differ about a program; None if they do not."""
+def disagreement(hostile: Hostile, *, in_vm: bool = True) -> str | None:
+    """How host and VM, or the host's own ways to run it, differ about a program; None if they do not."""
     count = hostile.made.node_count
+    at_once = [Inference(hostile.made, hostile.given, threads=threads).state_root(count) for threads in (1, 2)]
     states, other = Inference(hostile.made, hostile.given), Inference(hostile.untyped, hostile.given)
     assert not other.is_typed
     roots = [states.state_root(t) for t in range(count + 1)]
     for t, root in enumerate(roots):
         if other.state_root(t) != root:
             return f"S_{t} differs between the kernels on elements and those on the VM's bytes"
-    if Inference(hostile.made, hostile.given, threads=2).state_root(count) != roots[count]:
-        return f"S_{count} differs when the nodes are run in one go, by two threads"
+    for threads, root in enumerate(at_once, 1):
+        if root != roots[count]:
+            return f"S_{count} differs when the nodes are run in one go, by {threads} threads"
     judged = judge(hostile.made.records)
-    for t in range(count + 1):
+    for t in range(count + 1 if in_vm else 0):
         machine = prestate().fork()
         machine.set_local(2, roots[t])
         machine.set_local(3, roots[min(t + 1, count)])
@@ -284,14 +308,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--first", type=int, default=0, help="the first seed")
+    parser.add_argument("--chains", action="store_true", help="programs that look like a compiler's")
+    parser.add_argument("--native", action="store_true", help="leave the VM out: more programs")
     arguments = parser.parse_args()
     end, seed, ran, refused = time.monotonic() + arguments.seconds, arguments.first, 0, 0
     while time.monotonic() < end:
-        hostile = hostile_program(seed)
+        hostile = hostile_chain(seed) if arguments.chains else hostile_program(seed)
         if not too_much(hostile):
             ran += 1
             refused += int((judge(hostile.made.records).status != 0).any())
-            if (found := disagreement(hostile)) is not None:
+            if (found := disagreement(hostile, in_vm=not arguments.native)) is not None:
                 print(f"seed {seed}: {found}\n" + "\n".join(str(record) for record in hostile.records))
                 raise SystemExit(1)
         seed += 1
