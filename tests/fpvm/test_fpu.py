@@ -59,6 +59,15 @@ def test_special_values(operation: Operation) -> None:
     assert not wrong, f"{len(wrong)} wrong results: {wrong[:5]}"
 
 
+@pytest.mark.parametrize("operation", [each for each in OPERATIONS if each.arity == 3], ids=lambda each: each.name)
+def test_all_triples_of_special_values(operation: Operation) -> None:
+    """More than a hundred thousand: by integers."""
+    values = np.array([x ^ sign for x in SPECIALS for sign in (0, SIGN)], np.uint32)
+    triples = [column.reshape(-1) for column in np.meshgrid(values, values, values)]
+    wrong = np.flatnonzero(operation.by_engine(*triples) != operation.vector(*triples))
+    assert not wrong.size, [f"{int(column[wrong[0]]):08x}" for column in triples]
+
+
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
 def test_hard_operands(operation: Operation) -> None:
     tally = check(operation, seed=1, count=RANDOM)

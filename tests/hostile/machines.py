@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from opml_dispute.engine.hashing import keccak256
+from opml_dispute.engine.hashing import keccak256, merkle_root
 from opml_dispute.engine.vm import (
     BASE_THREAD_BYTES,
     ML_THREAD_BYTES,
@@ -126,7 +126,7 @@ def _random_subtree(rng: random.Random) -> tuple[int, int]:
 
 
 def _random_content(rng: random.Random) -> tuple[Any, ...]:
-    """(log2 size, blocks as [offset, log2 size, data, word bytes, root or None])."""
+    """(log2 size, blocks as [offset, log2 size, data, word bytes, root or None], threads)."""
     log2_size = rng.choice((5, 6, 9, 11, 12, 13, 14, 16, 18, 22, 40, 63))
     blocks: list[list[Any]] = []
     for _ in range(rng.choice((0, 1, 1, 2, 4, 9))):
@@ -137,7 +137,18 @@ def _random_content(rng: random.Random) -> tuple[Any, ...]:
         blocks.append([offset, size, data, width, rng.randbytes(32) if rng.random() < 0.1 else None])
     if rng.random() < 0.1 and blocks:
         blocks[-1][rng.randrange(2)] = rng.choice((0, 4, 5, 6, 13, 63, 64, 1 << 20, U64))
-    return log2_size, blocks
+    return log2_size, blocks, rng.choice((1, 1, 3))
+
+
+def _random_leaves(rng: random.Random) -> tuple[Any, ...]:
+    """(bytes, log2 size, word bytes, threads) to be hashed."""
+    size = rng.choice((0, 1, 31, 32, 4096, 5000, 70_000, 300_000))
+    return (
+        rng.randbytes(64) * (size // 64) + rng.randbytes(size % 64),
+        rng.randrange(4, 66),
+        rng.choice((1, 2, 4, 8, 3)),
+        3,
+    )
 
 
 _MAKERS: Final[dict[str, tuple[float, Callable[[random.Random], tuple[Any, ...]]]]] = {
@@ -151,6 +162,7 @@ _MAKERS: Final[dict[str, tuple[float, Callable[[random.Random], tuple[Any, ...]]
     "zero": (3, lambda rng: (random_place(rng), rng.choice((random_number(rng), rng.getrandbits(14))))),
     "put": (7, lambda rng: (*_random_subtree(rng), rng.choice((None, None, rng.randbytes(32), bytes(32))))),
     "content": (4, _random_content),
+    "leaves": (1, _random_leaves),
     "root": (4, _random_subtree),
     "proof": (3, _random_subtree),
     "hash": (3, lambda _: ()),
@@ -226,7 +238,9 @@ def _put(play: Play, _: Family, machine: Machine, address: int, log2_size: int, 
     machine.put_subtree(address, log2_size, root)
 
 
-def _content(play: Play, family: Family, machine: Machine, log2_size: int, blocks: list[list[Any]]) -> None:
+def _content(
+    play: Play, family: Family, machine: Machine, log2_size: int, blocks: list[list[Any]], threads: int
+) -> None:
     made = [Block(*block) for block in blocks]
     try:
         root: bytes = SparseTree(log2_size, made).root
@@ -234,7 +248,14 @@ def _content(play: Play, family: Family, machine: Machine, log2_size: int, block
         root = bytes(32)  # no such blocks: the engine must say so too
     play.roots.append((root, log2_size))
     family.contents = True
-    machine.add_subtree(root, log2_size, made)
+    machine.add_subtree(root, log2_size, made, threads=threads)
+
+
+def _leaves(_: Play, __: Family, ___: Machine, data: bytes, log2_size: int, word_bytes: int, threads: int) -> None:
+    root = merkle_root(data, log2_size, word_bytes)
+    assert root == merkle_root(data, log2_size, word_bytes, threads=threads)
+    if word_bytes == 1 and log2_size < 64:
+        assert root == SparseTree(log2_size, [Block(0, log2_size, data)]).root
 
 
 def _hash(_: Play, __: Family, machine: Machine) -> None:
@@ -277,6 +298,7 @@ _PLAYERS: Final[dict[str, Callable[..., None]]] = {
     "witness": _witness,
     "put": _put,
     "content": _content,
+    "leaves": _leaves,
     "hash": _hash,
     "fork": _fork,
     "drop": _drop,

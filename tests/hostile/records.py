@@ -11,7 +11,7 @@ import ctypes
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, lru_cache
 from itertools import pairwise
 from math import prod
 from typing import Any, Final
@@ -27,12 +27,14 @@ from opml_dispute.model.record import BODY_WORDS, RECORD_BYTES, program_header, 
 from opml_dispute.segment import ARENA, HEADER, INPUT, OUTPUT, SEGMENT_LOG2, WEIGHTS
 from tests.guest.programs import BareProgram, image, program
 from tests.kernels.bench import FAST, PLAIN, VM_BYTES
-from tests.kernels.cases import Case, case
+from tests.kernels.cases import PRODUCTS, Case, Maker, case, contract, conv
 
 from .campaign import Move, random_number
 
-MOST_WORK: Final = 1 << 15
+MOST_WORK: Final = 1 << 20
 """Inner steps of a record that is run; a larger one is only judged."""
+LARGE: Final = 2
+"""In the place of a case's `awkward`: a contraction or convolution large enough for fast paths and for threads."""
 WINDOW: Final = 1 << 16
 WINDOWS: Final = (
     *((section.offset - WINDOW, section.offset + WINDOW) for section in (WEIGHTS, HEADER, INPUT, OUTPUT, ARENA)),
@@ -47,14 +49,13 @@ Memory = npt.NDArray[np.uint8]
 
 
 class Records:
-    """One record at a time, on a bench."""
+    """One record at a time."""
 
     name: Final = "records"
 
     def moves(self, rng: random.Random) -> list[Move]:
         """A good record, and what is made of it."""
-        opcode = rng.choice(list(Opcode))
-        moves: list[Move] = [("case", rng.getrandbits(32), int(opcode), rng.random() < 0.5)]
+        moves = [_random_case(rng)]
         return moves + (_record_edits(rng, _made(*moves[0][1:]).record.pack()) if rng.random() < 0.85 else [])
 
     def play(self, moves: Sequence[Move]) -> None:
@@ -84,7 +85,7 @@ class Programs:
         """Records, overrides of states, and how to ask."""
         moves: list[Move] = []
         for _ in range(rng.choice((1, 2, 3, 5))):
-            start: Move = ("case", rng.getrandbits(32), int(rng.choice(list(Opcode))), rng.random() < 0.5)
+            start = _random_case(rng)
             moves.append(start)
             if rng.random() < 0.5:
                 moves += _record_edits(rng, _made(*start[1:]).record.pack())
@@ -183,9 +184,27 @@ def work(raw: bytes) -> int:
     return count * max(inner, 1) * (imm[2] if opcode == Opcode.TOPK else 1)
 
 
-@cache
-def _made(number: int, opcode: int, awkward: bool) -> Case:
-    return case(np.random.default_rng(number), Opcode(opcode), awkward=awkward)
+def _random_case(rng: random.Random) -> Move:
+    if rng.random() < 0.15:
+        return ("case", rng.getrandbits(32), int(rng.choice((Opcode.CONTRACT, Opcode.CONV))), LARGE)
+    return ("case", rng.getrandbits(32), int(rng.choice(list(Opcode))), rng.randrange(2))
+
+
+@lru_cache(256)
+def _made(number: int, opcode: int, kind: int) -> Case:
+    rng = np.random.default_rng(number)
+    if kind != LARGE:
+        return case(rng, Opcode(opcode), awkward=bool(kind))
+    make, product = Maker(rng, awkward=bool(number & 1)), PRODUCTS[number % len(PRODUCTS) if number % 3 == 0 else 0]
+    if opcode == Opcode.CONTRACT:
+        m, n, k = (int(rng.choice((1, 2, 7, 16, 33, 64, 97))) for _ in range(3))
+        return contract(make, (m, n, k), product)
+    size, kernel, stride, pad = (int(rng.integers(*limits)) for limits in ((5, 20), (1, 6), (1, 3), (0, 3)))
+    out = max((size + 2 * pad - kernel) // stride + 1, 1)
+    groups = int(rng.choice((1, 1, 2, 4)))
+    fields = [[n, n, 1] for n in (size, kernel, stride, 1, pad, out, pad)]
+    fields[4][2] = fields[6][2] = 0
+    return conv(make, fields, (1, 4 * groups, int(rng.choice((4, 8, 20))) // 4 * 4 * groups, groups), product)
 
 
 def _record_edits(rng: random.Random, raw: bytes) -> list[Move]:
