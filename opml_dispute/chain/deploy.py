@@ -40,6 +40,10 @@ MAX_GAME_DEPTH = 125
 MAX_SPLIT_DEPTH = 64
 """Limits of the game implementation; a game's own depths come with its model."""
 
+MIN_PROPOSAL_SIZE = 2**63 - 1
+"""Bytes from which a client would propose a pre-image in pieces, which our oracle does not offer: so never. The
+largest number that clients read right, with a sign or without."""
+
 MAX_CALLBACK_GAS = 2_000_000
 """The most gas that a request can promise to its consumer."""
 
@@ -201,7 +205,7 @@ def _plan(sender: Sender, done: Deployment) -> list[tuple[str, Callable[[], Crea
     at, times = done.addresses, done.times
     limits = (MAX_GAME_DEPTH, MAX_SPLIT_DEPTH, times.extension_s, times.max_clock_s)
     return [
-        ("preimage_oracle", lambda: Creation(load("PreimageOracle"), (0, times.challenge_period_s))),
+        ("preimage_oracle", lambda: Creation(load("PreimageOracle"), (MIN_PROPOSAL_SIZE, times.challenge_period_s))),
         ("vm", lambda: Creation(load("FPVM"), (at["preimage_oracle"], STATE_VERSION_ML))),
         ("factory", lambda: Creation(load("DisputeGameFactory"), (sender.address,))),
         ("registry", lambda: Creation(load("ModelRegistry"))),

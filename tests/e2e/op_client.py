@@ -56,6 +56,16 @@ ATTACK = "472777c6"
 DEFEND = "7b0f0adc"
 RESOLVE = "2810e1d6"
 RESOLVE_CLAIM = "03c2924d"
+# What the run loop asks.
+GAME_IMPLS = "1b685b9e"
+GAME_ARGS = "74cc86ac"
+VM = "3a768463"
+ORACLE = "7dc0d1d0"
+ABSOLUTE_PRESTATE = "8d450a95"
+STARTING_ROOT_HASH = "25fc2ace"
+MIN_PROPOSAL_SIZE = "dd24f9bf"
+PROPOSAL_COUNT = "da35c664"
+CHALLENGE_PERIOD = "f3f480d9"
 # DelayedWETH.
 DELAY = "6a42b8f8"
 WITHDRAWALS = "cd47bde1"
@@ -385,6 +395,49 @@ def list_credits(wire: Wire, game: str) -> ListedCredits:
     found = wire.calls([Ask(weth, WITHDRAWALS, ("uint256", "uint256"), (game, who)) for who in wanted])
     return ListedCredits(
         collateral, delay, {who: (amount, at) for who, (amount, at) in zip(wanted, found, strict=True)}
+    )
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What the run loop learns of a game before it plays."""
+
+    absolute_prestate: bytes
+    starting_root: bytes
+    min_proposal_size: int
+    proposal_count: int
+    challenge_period: int
+
+
+def watch(wire: Wire, factory: str, game: str) -> Watched:
+    """`op-challenger` without a command: start-up for the game's type, then its first sight of the game."""
+    game_type = wire.call(Ask(game, GAME_TYPE, ("uint32",)))
+    if wire.call(Ask(factory, GAME_IMPLS, ("address",), (game_type,))) == to_checksum_address(ZERO):
+        raise ClientError("no implementation: the oracle is skipped")
+    raw = bytes.fromhex(
+        wire.request(
+            "eth_call",
+            {"from": ZERO, "input": "0x" + GAME_ARGS + word(game_type), "to": factory.lower()},
+            "latest",
+        )[2:]
+    )
+    length = int.from_bytes(raw[32:64], "big")
+    if length not in (124, 164):
+        raise ClientError(f"game arguments of {length} bytes")
+    vm = to_checksum_address(raw[64 + 32 : 64 + 52])
+    if wire.call(Ask(game, VM, ("address",))) != vm:
+        raise ClientError("the game has another VM than the factory's arguments")
+    oracle = wire.call(Ask(vm, ORACLE, ("address",)))
+    check_version(wire.call(Ask(oracle, VERSION, ("string",))), ("1.0.",))
+    header = wire.call(Ask(game, L1_HEAD, ("bytes32",)))
+    if wire.request("eth_getBlockByHash", "0x" + header.hex(), False) is None:
+        raise ClientError("the game's head is no block of the chain")
+    return Watched(
+        wire.call(Ask(game, ABSOLUTE_PRESTATE, ("bytes32",))),
+        wire.call(Ask(game, STARTING_ROOT_HASH, ("bytes32",))),
+        wire.call(Ask(oracle, MIN_PROPOSAL_SIZE, ("uint256",))),
+        wire.call(Ask(oracle, PROPOSAL_COUNT, ("uint256",))),
+        wire.call(Ask(oracle, CHALLENGE_PERIOD, ("uint256",))),
     )
 
 

@@ -10,6 +10,7 @@ from opml_dispute.chain import devnet
 from opml_dispute.chain.asking import new_request_id, request_intent
 from opml_dispute.chain.contracts import FaultDisputeGame
 from opml_dispute.chain.intents import perform
+from opml_dispute.fpvm.prestate import ABSOLUTE_PRESTATE
 from tests.conftest import TEST_TIMES, Chain
 from tests.e2e import op_client as op
 
@@ -59,6 +60,16 @@ def test_list_games_shows_every_game_newest_first(chain: Chain, wire: op.Wire, g
         assert listed.claims == 1
         assert listed.status == 0
         assert wire.request("eth_getBlockByHash", "0x" + listed.l1_head.hex(), False) is not None
+
+
+def test_the_run_loop_finds_what_it_asks_before_it_plays(chain: Chain, wire: op.Wire, game: str) -> None:
+    """And no pre-image is large enough for it to take the way through proposals, which our oracle does not offer."""
+    seen = op.watch(wire, chain.deployment.addresses["factory"], game)
+    assert seen.absolute_prestate == ABSOLUTE_PRESTATE
+    assert seen.starting_root == chain.system().games.read(game).starting_root  # type: ignore[arg-type]
+    assert seen.min_proposal_size.bit_length() == 63
+    assert seen.proposal_count == 0
+    assert seen.challenge_period == TEST_TIMES.challenge_period_s
 
 
 def test_list_games_works_with_more_games_than_one_batch_holds(
