@@ -18,6 +18,7 @@ from opml_dispute.actors.words import short_hex, subject
 from opml_dispute.cli.output import duration, ether, short
 from opml_dispute.game.claim import Claim, Game
 from opml_dispute.game.clock import time_left_s
+from opml_dispute.game.position import Position
 from opml_dispute.game.resolve import forecast
 from opml_dispute.game.rules import outputs_of
 
@@ -39,12 +40,8 @@ class Stake:
     def sentence(self) -> str:
         """For people."""
         if self.step_low is None or self.step_high is None:
-            if self.node_high - self.node_low == 1:
-                return f"ML phase: node {self.node_low}"
-            return f"ML phase: nodes {self.node_low} to {self.node_high - 1}"
-        if self.step_high - self.step_low == 1:
-            return f"FPVM phase: node {self.node_low}, instruction {self.step_low:,}"
-        return f"FPVM phase: node {self.node_low}, instructions {self.step_low:,} to {self.step_high - 1:,}"
+            return f"ML phase: {_stretch('node', self.node_low, self.node_high)}"
+        return f"FPVM phase: node {self.node_low}, {_stretch('instruction', self.step_low, self.step_high)}"
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -56,18 +53,35 @@ class Stake:
         }
 
 
+def _stretch(noun: str, low: int, high: int) -> str:
+    if high - low == 1:
+        return f"{noun} {low:,}"
+    if high - low == 2:
+        return f"{noun} {low:,} or {low + 1:,}"
+    return f"{noun}s {low:,} to {high - 1:,}"
+
+
 def stake_of(game: Game, claim: Claim) -> Stake:
-    """The stretch of the trace that `claim` covers: its answers split it."""
+    """
+    What is in question once `claim` is made: what its answers can be about.
+
+    An attack looks for the first difference in the stretch up to the claim's state, a defence in the stretch of the
+    same length behind it. The first claim of a phase cannot be defended: only the stretch up to its state counts.
+    """
     depths = game.depths
     if claim.position.depth <= depths.split:
-        below = depths.split - claim.position.depth
-        low = claim.position.index_at_depth << below
-        high = min(game.node_count, (claim.position.index_at_depth + 1) << below)
-        return Stake("ML", min(low, game.node_count - 1), max(high, low + 1))
+        low, high = _answered(claim.position, depths.split)
+        low = min(low, game.node_count - 1)
+        return Stake("ML", low, max(min(high, game.node_count), low + 1))
     node = outputs_of(game, claim.index).node_index(game)
-    local = claim.position.within_subtree(depths.execution_root)
-    below = depths.execution - local.depth
-    return Stake("FPVM", node, node + 1, local.index_at_depth << below, (local.index_at_depth + 1) << below)
+    low, high = _answered(claim.position.within_subtree(depths.execution_root), depths.execution)
+    return Stake("FPVM", node, node + 1, low, high)
+
+
+def _answered(position: Position, deepest: int) -> tuple[int, int]:
+    below = deepest - position.depth
+    halves = 1 if position.depth == 0 else 2
+    return position.index_at_depth << below, (position.index_at_depth + halves) << below
 
 
 def frontier(game: Game) -> Claim:

@@ -212,6 +212,9 @@ class LiveView(PlainView):
     def _brackets(self) -> RenderableType:
         grid = RichTable.grid(padding=(0, 2))
         stake = None if self.game is None else stake_of(self.game, frontier(self.game))
+        if self.judged is not None:
+            node, step = self.judged.node_index, self.judged.step
+            stake = Stake("FPVM", node, node + 1, step, step + 1)
         count = 1 if self.game is None else self.game.node_count
         low, high = (0, count) if stake is None else (stake.node_low, stake.node_high)
         grid.add_row("graph", bracket_bar(low, high, count), _stretch("node", low, high, count))

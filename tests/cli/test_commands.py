@@ -143,7 +143,7 @@ def test_people_hear_reasons_transactions_gas_and_bonds(cli: Cli, on_chain: Chai
     assert "in progress" in listed
     shown = cli("show", game).out
     assert "attacks 0" in shown
-    assert "at stake   ML phase: nodes 0 to 7" in shown
+    assert "at stake   ML phase: nodes 0 to 13" in shown
     assert "\x1b[" not in said + listed + shown
 
 
