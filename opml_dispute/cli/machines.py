@@ -7,6 +7,7 @@ Which run of the VM a `vm` command is about.
 - a program (ELF), with pre-images given as files and local data,
 - a state saved by `vm run --save` or `vm state --save` (or by the OP Stack's `cannon`), maybe gzip'd,
 - with --node, the guest on one node of an inference: exactly the run that a dispute about that node examines,
+- with --node and a saved state, that run from the saved state on: the node gives it the tensors that a file leaves out,
 - or, with --game, the honest run that a claim of a game on chain is about; the claim then has a step and a value.
 """
 
@@ -17,7 +18,7 @@ import gzip
 import hashlib
 import re
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -34,14 +35,15 @@ from opml_dispute.cli.options import ChainOptions, ModelOptions, chain_options
 from opml_dispute.cli.session import open_case_of, open_system
 from opml_dispute.engine.hashing import keccak256
 from opml_dispute.engine.inference import Inference
-from opml_dispute.engine.vm import Machine, local_key
+from opml_dispute.engine.vm import Machine, Reason, VmError, local_key
 from opml_dispute.errors import OpmlError
-from opml_dispute.fpvm.statefile import load_state
+from opml_dispute.fpvm.state import BadEncoding
+from opml_dispute.fpvm.statefile import Subtree, load_state
 from opml_dispute.fpvm.vectors import BASE_VERSION, ML_VERSION
 from opml_dispute.game.rules import local_data, outputs_of
 from opml_dispute.models import DIGITS
 from opml_dispute.trace.split import SEGMENT_LOG2_SIZE
-from opml_dispute.trace.vm import VmFault, VmTrace
+from opml_dispute.trace.vm import VmFault, VmStopped, VmTrace
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -65,6 +67,21 @@ class BadSource(OpmlError):
 
 class NoSuchStep(OpmlError):
     """A step that the run does not have."""
+
+
+def way_out(reason: Reason, *, ml: bool) -> str:
+    """What to do about a run that cannot go on, as a hint."""
+    match reason:
+        case Reason.UNKNOWN_PREIMAGE:
+            return "give the data with --preimage FILE, or --local N=HEX"
+        case Reason.UNKNOWN_MEMORY | Reason.WRONG_CONTENT:
+            return "give the run's own --node I, --model FILE and --input: the tensors are not in a saved state"
+        case Reason.UNSUPPORTED_INSTRUCTION | Reason.UNSUPPORTED_SYSCALL if not ml:
+            return "if the program needs floating point or tensor calls, run it without --base"
+        case Reason.OUT_OF_MEMORY:
+            return "the program needs more memory than a machine is given here"
+        case _:
+            return "there is no next state, for anybody: docs/vm.md, No successor"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +125,12 @@ class Source:
             )
         if step >= 1 << DEPTH:
             raise NoSuchStep(f"step {step:,} found, expected less than 2^{DEPTH}", hint="no run is that long")
-        machine = self.trace.machine_at(step)
+        try:
+            machine = self.trace.machine_at(step)
+        except VmStopped as stopped:
+            reason = getattr(stopped.cause, "reason", Reason.NONE)
+            stopped.hint = f"{way_out(reason, ml=self.machine.ml)}; the last state is --step {stopped.step}"
+            raise
         if machine.step != step:
             raise NoSuchStep(
                 f"step {step:,} lies past the end: the program exits at step {machine.step:,}",
@@ -117,12 +139,24 @@ class Source:
         return machine
 
 
+@dataclass(frozen=True, slots=True)
+class _Node:
+    """What the guest's run of one node begins with."""
+
+    name: str
+    locals: dict[bytes, bytes]
+    """key -> data of its local pre-images."""
+    segment: Subtree
+    """The state of the inference before the node."""
+
+
 @dataclass(frozen=True)
 class VmRun:
     """The options of one command, unread."""
 
     file: Path | None
-    ml: bool
+    ml: bool | None
+    """None: nothing was said. Programs then run with the extension, a saved state as what it is."""
     preimages: tuple[Path, ...]
     locals: tuple[str, ...]
     node: int | None
@@ -141,17 +175,21 @@ class VmRun:
         """The source that the options describe. Raises `BadSource`, and what reading its files raises."""
         given = {"a program": self.file, "--node": self.node, "--game": self.game}
         named = [name for name, value in given.items() if value is not None]
-        if len(named) != 1:
+        if not named or (self.game is not None and len(named) > 1):
             raise BadSource(
                 f"both {' and '.join(named)} were given" if named else "no program was named",
                 hint="give an ELF file or a saved state; or --node I, --model and --input; or --game and --claim",
             )
-        if self.game is not None:
-            return self._game_source(self.game)
-        return self._node_source() if self.node is not None else self.open_file(self.file)  # type: ignore[arg-type]
+        if self.file is not None:
+            return self.open_file(self.file)
+        return self._node_source() if self.game is None else self._game_source(self.game)
 
     def open_file(self, path: Path) -> Source:
-        """A program, or a saved state."""
+        """A program, or a saved state; with --node, a state of that node's run."""
+        self._expect_none("--game", {"--claim": self.claim, "--input-image": self.input_image})
+        data = _read(path)
+        if self.node is not None:
+            return self._saved_node_source(path, data)
         self._expect_none(
             "--node or --game",
             {
@@ -161,13 +199,25 @@ class VmRun:
                 "--sample": self.sample,
                 "--disputed-root": self.disputed,
                 "--fault": self.fault,
-                "--claim": self.claim,
-                "--input-image": self.input_image,
             },
         )
-        data = _read(path)
         source = Source(str(path), self._machine(path, data))
         self._give_preimages(source)
+        return source
+
+    def _saved_node_source(self, path: Path, data: bytes) -> Source:
+        """A state that was saved in a node's run, with what the node's run may ask for."""
+        if data.startswith(_ELF_MAGIC):
+            raise BadSource(
+                "both a program and --node were given", hint="give one of them; --node goes with a saved state only"
+            )
+        self._expect_none("--node without a file", {"--fault": self.fault})
+        self._expect_none("a program", {"--preimage": self.preimages, "--local": self.locals})
+        node = self._open_node()
+        source = Source(str(path), self._saved_machine(path, data, [node.segment]), node.locals)
+        for key, value in source.preimages.items():
+            source.machine.add_preimage(key, value)
+        source.machine.add_subtree(node.segment.root, node.segment.log2_size, node.segment.blocks)
         return source
 
     @staticmethod
@@ -178,13 +228,32 @@ class VmRun:
 
     def _machine(self, path: Path, data: bytes) -> Machine:
         if data.startswith(_ELF_MAGIC):
-            return Machine.from_elf(data, ml=self.ml)
+            return Machine.from_elf(data, ml=self.ml is not False)
+        return self._saved_machine(path, data, [])
+
+    def _saved_machine(self, path: Path, data: bytes, contents: Sequence[Subtree]) -> Machine:
         if data[:1] not in _STATE_VERSIONS:
             raise BadSource(
                 f"{path} starts with {data[:4].hex() or 'nothing'}: neither an ELF file nor a saved state",
                 hint="give a 64-bit big-endian MIPS executable, or what vm run --save wrote",
             )
-        return load_state(data)
+        try:
+            machine = load_state(data, contents)
+        except BadEncoding as error:
+            raise BadSource(f"{path} is no whole state: {error}", hint="save it again with vm state --save") from None
+        except VmError as error:
+            if error.reason not in {Reason.UNKNOWN_MEMORY, Reason.WRONG_CONTENT}:
+                raise
+            raise BadSource(
+                f"{path} is a state in a node's run, and the tensors of that node are not in the file",
+                hint="give the run's own --node I, --model FILE and --input with it"
+                if not contents
+                else "it belongs to another node, model or input than those given",
+            ) from None
+        if self.ml not in {None, machine.ml}:
+            found, asked = ("--ml", "--base") if machine.ml else ("--base", "--ml")
+            raise BadSource(f"{asked} was given, but {path} is a state saved with {found}", hint=f"leave {asked} out")
+        return machine
 
     def _give_preimages(self, source: Source) -> None:
         for path in self.preimages:
@@ -200,10 +269,10 @@ class VmRun:
         for key, data in source.preimages.items():
             source.machine.add_preimage(key, data)
 
-    def _node_source(self) -> Source:
+    def _open_node(self) -> _Node:
         assert self.node is not None
-        self._expect_none("a program", {"--preimage": self.preimages, "--local": self.locals})
-        self._expect_none("--game", {"--claim": self.claim, "--input-image": self.input_image})
+        if self.ml is False:
+            raise BadSource("--base was given, but the guest runs with the ML extension", hint="leave --base out")
         model = self.model or DIGITS
         program = read_model(model, parse_dims(self.dims))
         if not 0 <= self.node < program.node_count:
@@ -215,13 +284,22 @@ class VmRun:
         start = inference.state_root(self.node)
         disputed = inference.state_root(self.node + 1) if self.disputed is None else _hash32(self.disputed)
         locals_ = {local_key(STARTING_ROOT): bytes(start), local_key(DISPUTED_ROOT): bytes(disputed)}
-        source = Source(f"node {self.node} of {model.name}", guest_machine(), locals_, self._vm_fault())
+        segment = Subtree(bytes(start), SEGMENT_LOG2_SIZE, inference.blocks_at(self.node))
+        return _Node(f"node {self.node} of {model.name}", locals_, segment)
+
+    def _node_source(self) -> Source:
+        self._expect_none("a program", {"--preimage": self.preimages, "--local": self.locals})
+        self._expect_none("--game", {"--claim": self.claim, "--input-image": self.input_image})
+        fault, node = self._vm_fault(), self._open_node()
+        source = Source(node.name, guest_machine(), node.locals, fault)
         for key, data in source.preimages.items():
             source.machine.add_preimage(key, data)
-        source.machine.add_subtree(start, SEGMENT_LOG2_SIZE, inference.blocks_at(self.node))
+        source.machine.add_subtree(node.segment.root, node.segment.log2_size, node.segment.blocks)
         return source
 
     def _game_source(self, address: str) -> Source:
+        if self.ml is False:
+            raise BadSource("--base was given, but the guest runs with the ML extension", hint="leave --base out")
         self._expect_none("a program", {"--preimage": self.preimages, "--local": self.locals})
         of_node = {"--input": self.inputs, "--sample": self.sample, "--disputed-root": self.disputed}
         self._expect_none("--node", of_node | {"--fault": self.fault})
@@ -275,7 +353,7 @@ def run_options(*, files: str = "one") -> Callable[[F], F]:
     """
 
     def decorate(command: F) -> F:
-        @click.option("--ml/--base", default=True, help="Run the program with (default) or without the ML extension.")
+        @click.option("--ml/--base", default=None, help="Run the program with (default) or without the ML extension.")
         @click.option("--preimage", "preimages", multiple=True, type=_path(), metavar="FILE", help=_PREIMAGE_HELP)
         @click.option("--local", "locals_", multiple=True, metavar="N=HEX", help="Local pre-image N; may be repeated.")
         @click.option("--node", type=int, metavar="I", help="Instead of a file: the guest's run of node I of a model.")
@@ -295,7 +373,7 @@ def run_options(*, files: str = "one") -> Callable[[F], F]:
         @functools.wraps(command)
         def wrapped(
             *args: Any,
-            ml: bool,
+            ml: bool | None,
             preimages: tuple[Path, ...],
             locals_: tuple[str, ...],
             node: int | None,
@@ -355,7 +433,10 @@ def _hash32(text: str) -> bytes:
 def _read_plain(path: Path) -> bytes:
     try:
         if path.stat().st_size > _MAX_FILE_BYTES:
-            raise BadSource(f"{path} has {path.stat().st_size:,} bytes; expected {_MAX_FILE_BYTES:,} at most")
+            raise BadSource(
+                f"{path} has {path.stat().st_size:,} bytes; expected {_MAX_FILE_BYTES:,} at most",
+                hint="give another file",
+            )
         return path.read_bytes()
     except OSError as error:
         raise BadSource(f"cannot read {path}: {error.strerror}", hint="check the path") from None
@@ -373,5 +454,5 @@ def _read(path: Path) -> bytes:
             f"{path} is not a whole gzip file: {error}", hint="pack it again, or give it unpacked"
         ) from None
     if len(data) > _MAX_FILE_BYTES:
-        raise BadSource(f"{path} unpacks to more than {_MAX_FILE_BYTES:,} bytes")
+        raise BadSource(f"{path} unpacks to more than {_MAX_FILE_BYTES:,} bytes", hint="give another file")
     return data

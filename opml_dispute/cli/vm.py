@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 from rich.text import Text
 
-from opml_dispute.cli.machines import BadSource, NoSuchStep, Source, VmRun, run_options
+from opml_dispute.cli.machines import BadSource, NoSuchStep, Source, VmRun, run_options, way_out
 from opml_dispute.cli.options import ChainOptions, json_option
 from opml_dispute.cli.output import Output, gas
 from opml_dispute.engine.vm import Machine, Stop, StopKind, VmError
@@ -100,12 +100,7 @@ def run(run: VmRun, max_steps: int | None, save: Path | None, output: Output) ->
         memory_bytes=machine.memory_used_bytes,
     )
     if stop.kind not in {StopKind.EXITED, StopKind.STEP_LIMIT}:
-        hint = None
-        if stop.kind == StopKind.UNKNOWN_PREIMAGE:
-            hint = "give it with --preimage FILE, or --local N=HEX"
-        elif not machine.ml and stop.kind == StopKind.NO_SUCCESSOR:
-            hint = "if the program needs floating point or tensor calls, run it without --base"
-        raise RunStopped(stop.message, hint=hint)
+        raise RunStopped(stop.message, hint=way_out(stop.reason, ml=machine.ml))
     return machine.exit_code
 
 
@@ -176,7 +171,11 @@ def _trace_liar(source: Source, first: int, last: int, output: Output) -> None:
 
 
 def _show_step(machine: Machine, output: Output) -> None:
-    step = explain_step(machine)
+    try:
+        step = explain_step(machine)
+    except VmError as error:
+        error.hint = error.hint or way_out(error.reason, ml=machine.ml)
+        raise
     word = "        " if step.word is None else f"{step.word:08x}"
     changes = "  ".join(str(change) for change in step.changes)
     text = step.text if not changes else f"{step.text:<34} {changes}"
@@ -261,18 +260,18 @@ def prove(run: VmRun, step: int | None, compact: bool, verify_onchain: bool, on_
             raise NoSuchStep("no step was named", hint="give --step K")
         step = max(0, source.claimed.step - 1)
     machine = source.at(step)
-    witness = machine.step_witness(compact=compact)
-    parts = Proof.decode(witness.proof, ml=machine.ml)
+    try:
+        witness = machine.step_witness(compact=compact)
+    except VmError as error:
+        error.hint = error.hint or way_out(error.reason, ml=machine.ml)
+        raise
     encoding = "compact" if compact else "full"
     lines = [f"step {step:,} of {source.name}", *_claim_lines(source, step + 1, witness.post_hash)]
     following = _next_instruction(machine)
     if following is not None:
         lines.append(f"instruction  {following}")
     lines.append(f"post hash    0x{witness.post_hash.hex()}")
-    lines.append(f"proof        {len(witness.proof):,} bytes, {encoding}: thread {parts.thread.thread_id}")
-    for number, path in enumerate(parts.paths):
-        what = "leaf" if path.log2_size == 5 else f"subtree of 2^{path.log2_size} bytes"
-        lines.append(f"  path {number}     {what} 0x{path.root.hex()}, {len(path.siblings)} siblings")
+    lines += _proof_lines(witness, encoding, machine)
     if witness.preimage is not None:
         lines.append(f"reads        pre-image 0x{witness.preimage.key.hex()} at {witness.preimage.offset}")
     lines += [f"stateData    0x{witness.state_data.hex()}", f"proof        0x{witness.proof.hex()}"]
@@ -290,6 +289,18 @@ def prove(run: VmRun, step: int | None, compact: bool, verify_onchain: bool, on_
     )
     if verify_onchain:
         _verify(source, witness, machine.ml, run.chain if on_node else None, output)
+
+
+def _proof_lines(witness: StepWitness, encoding: str, machine: Machine) -> list[str]:
+    """What the proof is made of."""
+    if machine.exited:
+        return ["proof        0 bytes: the program has exited, so the step changes nothing and needs no proof"]
+    parts = Proof.decode(witness.proof, ml=machine.ml)
+    lines = [f"proof        {len(witness.proof):,} bytes, {encoding}: thread {parts.thread.thread_id}"]
+    for number, path in enumerate(parts.paths):
+        what = "leaf" if path.log2_size == 5 else f"subtree of 2^{path.log2_size} bytes"
+        lines.append(f"  path {number}     {what} 0x{path.root.hex()}, {len(path.siblings)} siblings")
+    return lines
 
 
 def _verify(source: Source, witness: StepWitness, ml: bool, chain: ChainOptions | None, output: Output) -> None:
@@ -388,8 +399,8 @@ def diff(run: VmRun, paths: Sequence[Path], steps: tuple[int, ...], show_all: bo
 def _two_states(run: VmRun, paths: Sequence[Path], steps: tuple[int, ...]) -> tuple[Machine, Machine]:
     if len(paths) > 2:
         raise BadSource(f"{len(paths)} files were given", hint="give one or two")
-    if paths and (run.node is not None or run.game is not None):
-        raise BadSource("both a file and --node or --game were given", hint="give one of them")
+    if paths and run.game is not None:
+        raise BadSource("both a file and --game were given", hint="give one of them")
     if len(paths) == 2:
         if len(steps) not in {0, 1, 2}:
             raise BadSource(
@@ -507,13 +518,17 @@ def _memory_range(text: str) -> tuple[int, int]:
         place = int(address, 0), int(size, 0) if separator else 32
     except ValueError:
         raise BadSource(f"cannot read --memory {text!r}", hint="write ADDRESS:BYTES, like 0x10000:64") from None
-    if not (0 <= place[0] < 1 << 64 and 0 <= place[1] <= 1 << 20):
+    if not (0 <= place[0] < 1 << 64 and 0 <= place[1] <= 1 << 20 and sum(place) <= 1 << 64):
         raise BadSource(f"--memory {text} is outside the memory, or longer than 2^20 bytes", hint="ask for less")
     return place
 
 
 def _dump(machine: Machine, address: int, size: int) -> bytes:
-    return machine.read(address, size)
+    try:
+        return machine.read(address, size)
+    except VmError as error:
+        error.hint = way_out(error.reason, ml=machine.ml)
+        raise
 
 
 def _hex_lines(address: int, data: bytes) -> list[str]:

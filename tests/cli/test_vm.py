@@ -133,6 +133,67 @@ def test_diff_of_files_and_steps(cli: Cli, elf: Path, tmp_path: Path) -> None:
     assert cli("vm", "diff", elf, "--step", 100, "--step", 100).code == 0
 
 
+def test_states_of_a_node_are_saved_compared_and_gone_on_from(cli: Cli, tmp_path: Path) -> None:
+    """The file leaves the node's tensors out; with the same --node they are there again."""
+    for step in (3000, 3010):
+        cli("vm", "state", *NODE, "--step", step, "--save", tmp_path / f"{step}.state")
+    one, other = tmp_path / "3000.state", tmp_path / "3010.state"
+    assert_refused(cli("vm", "diff", one, other), "the tensors of that node are not in the file")
+    assert_refused(cli("vm", "run", one, "--node", 2, "--sample", 7), "the tensors of that node")
+    files = cli("vm", "diff", one, other, *NODE, "--json")
+    assert files.objects == cli("vm", "diff", *NODE, "--step", 3000, "--step", 3010, "--json").objects
+    assert files.object_with("differences")["differences"] > 0
+    whole = cli("vm", "run", *NODE, "--json").object_with("state_hash")
+    rest = cli("vm", "run", one, *NODE, "--json").object_with("state_hash")
+    assert (rest["state_hash"], rest["steps"]) == (whole["state_hash"], whole["steps"])
+    proof = cli("vm", "prove", one, *NODE, "--step", 3005, "--verify-onchain", "--json")
+    assert proof.object_with("contract_agrees")["contract_agrees"]
+
+
+def test_the_step_after_the_end_changes_nothing(cli: Cli, elf: Path) -> None:
+    """Claims beyond a program's end are about its last state; the contract's step there is proven by nothing."""
+    end = cli("vm", "run", elf, "--json").object_with("state_hash")
+    result = cli("vm", "prove", elf, "--step", end["steps"], "--verify-onchain", "--json")
+    assert result.object_with("proof")["proof"] == "0x"
+    assert result.object_with("contract_agrees")["post_hash"] == end["state_hash"]
+    assert "needs no proof" in cli("vm", "prove", elf, "--step", end["steps"]).out
+
+
+def test_a_saved_state_is_what_it_is(cli: Cli, elf: Path, tmp_path: Path) -> None:
+    """Its version is not the command line's to choose."""
+    for version, other in (("--base", "--ml"), ("--ml", "--base")):
+        file = tmp_path / f"{version}.state"
+        assert cli("vm", "state", elf, version, "--step", 50, "--save", file).code == 0
+        assert_refused(cli("vm", "run", file, other), f"{other} was given")
+        assert cli("vm", "state", file, version).code == cli("vm", "state", file).code == 0
+    assert_refused(cli("vm", "run", *NODE, "--base"), "--base was given")
+
+
+def test_damaged_states_are_refused(cli: Cli, elf: Path, tmp_path: Path) -> None:
+    """Cut, lengthened, of impossible counts: one sentence each, and never a crash."""
+    file = tmp_path / "at.state"
+    assert cli("vm", "state", elf, "--base", "--step", 50, "--save", file).code == 0
+    whole = file.read_bytes()
+    pages_end = 9 + int.from_bytes(whole[1:9], "big") * 4104
+    exited, threads = pages_end + 66, pages_end + 92
+    damaged = {
+        "cut": (whole[:-100], "ends at byte"),
+        "longer": (whole + b"x", "1 bytes too many"),
+        "pages": (whole[:1] + b"\xff" * 8 + whole[9:], "ends at byte"),
+        "threads": (whole[:threads] + b"\x00" + b"\xff" * 7 + whole[threads + 8 :], "ends at byte"),
+        "exited": (whole[:exited] + b"\x07" + whole[exited + 1 :], "exited is 7"),
+        "version": (b"\x88" + whole[1:], "no whole state"),
+    }
+    for name, (data, says) in damaged.items():
+        (tmp_path / name).write_bytes(data)
+        assert_refused(cli("vm", "run", tmp_path / name), says)
+    empty = tmp_path / "no-thread"
+    empty.write_bytes(whole[:threads] + bytes(20))
+    assert_refused(cli("vm", "run", empty), "no thread is left")
+    for command in (("trace",), ("prove", "--step", 50)):
+        assert_refused(cli("vm", *command, empty), "thread")
+
+
 def test_sources_that_make_no_sense_are_refused(cli: Cli, elf: Path, tmp_path: Path) -> None:
     """Each with what was found, and what to do."""
     broken = tmp_path / "broken.gz"
@@ -158,16 +219,16 @@ def test_sources_that_make_no_sense_are_refused(cli: Cli, elf: Path, tmp_path: P
     assert_refused(cli("vm", "trace", elf, "--from", 10, "--to", 5), "lies before")
     assert_refused(cli("vm", "diff", elf), "two states are compared")
     assert_refused(cli("vm", "diff", elf, elf, elf), "3 files")
-    result = cli("vm", "run", short)
-    assert result.code == 1
-    assert "state file ends" in result.err
+    assert_refused(cli("vm", "run", short), "state file ends")
+    assert_refused(cli("vm", "state", elf, "--memory", f"0x{2**64 - 16:x}:32"), "outside the memory")
 
 
 def test_a_program_that_stops_says_why(cli: Cli, tmp_path: Path) -> None:
     """Floating point in a base state, and a pre-image that nobody gave."""
     elf = build_elf("float", tmp_path)
     assert_refused(cli("vm", "run", elf, "--base"), "there is no such instruction")
-    assert_refused(cli("vm", "run", guest_path()), "a pre-image that was not given is read")
+    for command in (("run",), ("state", "--step", 5000), ("trace", "--to", 5000)):
+        assert_refused(cli("vm", *command, guest_path()), "a pre-image that was not given is read")
 
 
 def test_a_disputed_step_is_looked_at(cli: Cli, on_chain: Chain, key: Callable[[str], str]) -> None:
