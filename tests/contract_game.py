@@ -25,6 +25,8 @@ OWNER = "0x00000000000000000000000000000000DE91043e"
 ML_VERSION = 136
 REQUEST_ID = b"\x52" * 32
 RICH = 10**30
+TRANSACTION_GAS, FLOOR_GAS_PER_TOKEN = 21_000, 10
+"""EIP-7623: a byte of calldata is four tokens, a zero one."""
 _REVERT = re.compile(r"Revert \{ gas_used: (\d+), output: 0x([0-9a-f]*) \}")
 
 
@@ -95,6 +97,21 @@ class ContractGame:
 
     def step(self, sender: str, index: int, is_attack: bool, state_data: bytes, proof: bytes) -> None:
         self._do(sender, "step", index, is_attack, state_data, proof)
+
+    def step_gas(self, sender: str, index: int, is_attack: bool, state_data: bytes, proof: bytes) -> tuple[int, int]:
+        """
+        What a step costs as a transaction, before refunds; and the least that EIP-7623 would ask for its calldata.
+
+        The step is made and taken back.
+        """
+        before = self._evm.snapshot()
+        self.step(sender, index, is_attack, state_data, proof)
+        assert self._evm.result is not None, "a call has a result"
+        gas = int(self._evm.result.gas_used)
+        self._evm.revert(before)
+        signature = self._game.functions["step"]
+        data = signature.selector + encode(signature.inputs, (index, is_attack, state_data, proof))
+        return gas, TRANSACTION_GAS + FLOOR_GAS_PER_TOKEN * (4 * len(data) - 3 * data.count(0))
 
     def resolve_claim(self, index: int, count: int) -> None:
         self._do(OWNER, "resolveClaim", index, count)

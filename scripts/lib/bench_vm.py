@@ -20,6 +20,7 @@ from random import Random
 from typing import Any
 
 import numpy as np
+from lib import bench_step
 from lib.environment import ROOT
 from onnx import TensorProto, helper
 
@@ -55,6 +56,10 @@ KINDS = {
 }
 """Kinds of steps by how their text begins; system calls are told apart by number."""
 CALLS = {5000: "oracle read", 5001: "oracle write", 5205: "exit_group", 7001: "tensor_map", 7002: "tensor_root"}
+IN_GAME = {"add", "load", "store", "float load", "madd.s", "oracle read", "tensor_map", "tensor_root"}
+"""Kinds whose step is also sent in a game."""
+PEER_EXEC_GAS = {"add": 33_524, "load": 45_215, "store": 56_632, "oracle read": 65_773}
+"""The OP Stack's verifier on such a step: measured once on its own contract, not repeated here."""
 SYSCALL_WORD = 0x0C
 
 
@@ -168,6 +173,7 @@ def _gas() -> list[Row]:
     program = compile_model(DIGITS)
     inference = Inference(program, {program.inputs[0].name: digit_samples()[0][:1].reshape(program.inputs[0].shape)})
     rows: dict[str, Row] = {}
+    numbers: dict[str, int] = {}
     verifier = Verifier(ml=True)
     node = 0
     start, end = inference.state_root(node), inference.state_root(node + 1)
@@ -180,9 +186,12 @@ def _gas() -> list[Row]:
         kind = _kind(machine)
         if kind is not None and kind not in rows:
             rows[kind] = _step_gas(kind, verifier, machine, local)
+            numbers[kind] = machine.step
         machine.run(1)
     order = [*KINDS, *CALLS.values()]
-    return sorted(rows.values(), key=lambda row: order.index(row["step"]))
+    kinds = sorted(rows, key=order.index)
+    in_game = {kind: numbers[kind] for kind in kinds if kind in IN_GAME}
+    return [rows[kind] for kind in kinds] + bench_step.run(in_game)
 
 
 def _kind(machine: Machine) -> str | None:
@@ -196,7 +205,7 @@ def _kind(machine: Machine) -> str | None:
 
 
 def _step_gas(kind: str, verifier: Verifier, machine: Machine, local: dict[int, bytes]) -> Row:
-    row: Row = {"step": kind}
+    row: Row = {"step": kind, "peer_exec_gas": PEER_EXEC_GAS.get(kind)}
     for encoding in ("full", "compact"):
         witness = machine.step_witness(compact=encoding == "compact")
         _load(verifier, witness, local)

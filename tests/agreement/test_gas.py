@@ -14,6 +14,7 @@ import pytest
 from opml_dispute.engine.hashing import keccak256
 from opml_dispute.fpvm.case import SYSCALL, Case
 from tests.agreement.harness import verifier
+from tests.last_step import LastStep, first_step
 
 DATA = 0x20040
 PREIMAGE = b"a pre-image"
@@ -67,3 +68,13 @@ def test_a_compact_proof_saves_more_calldata_than_it_costs() -> None:
     full, short = verdicts
     assert full.post == short.post
     assert short.gas_used < full.gas_used - 50_000
+
+
+@pytest.mark.parametrize("opcode", [0x23, 0x2B], ids=["lw", "sw"])
+def test_a_step_in_its_game_costs_less_than_half_of_the_op_stacks(opcode: int) -> None:
+    """The whole transaction, with the compact proof that actors send; there a load or store costs 389,000 and more."""
+    last = LastStep(first_step(lambda machine: machine.read(machine.pc, 1)[0] >> 2 == opcode))
+    compact, full = last.gas(compact=True), last.gas(compact=False)
+    assert max(compact) < 0.5 * 389_000
+    assert max(full) < 389_000
+    assert compact[0] < full[0] - 30_000
