@@ -12,5 +12,5 @@ from typing import Final
 
 from opml_dispute.primitives import StateHash
 
-ABSOLUTE_PRESTATE: Final = StateHash(bytes.fromhex("0321202ca45073d48dd0a24f1254389cf11bbf25311cca9e22d369441198bcf6"))
+ABSOLUTE_PRESTATE: Final = StateHash(bytes.fromhex("03910c048ee3175edb0b7474a009e4d0476f786ccdd488d199c80fe872d63867"))
 """First byte 3: the VM has not exited."""

@@ -1,265 +1,580 @@
 """
-How many VM steps a node takes, from its record alone.
+How many VM steps a node takes, at most.
 
-`estimate_steps` never answers less than the guest really needs, whatever the record (a compiler's or a stranger's) and
-whatever the data, so a model's registered step bound holds for every input: else a dispute about it would have no end.
-It is a formula per kernel: what each output element costs, what each row of the walk costs, and what the node costs
-once. The numbers were measured one by one on the worst operands, and are a tenth or more above what was found;
-tests/guest/test_cost.py holds them to runs of the guest. Tiling (`tile`) keeps nodes within a budget by it.
+`estimate_steps` never answers less than the guest really needs, whatever the data, so a model's registered step bound
+holds for every input; and for the nodes that matter it answers little more. It follows the kernels' own loops
+(native/kernels/): what a block or row costs, what each product or element in it, and what a node costs once. The
+numbers were measured on the guest, with the worst operands for each function; tests/guest/test_cost.py and
+test_estimates.py hold the estimate against runs of the guest, from both sides.
 
-Whole numbers only: what is estimated decides how a model is cut, and so its root.
+Tiling (`tile`) keeps nodes within a budget by it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from math import prod
+from math import gcd, prod
 
-from .opcodes import Binary, DType, Opcode, Reduction, Unary
-from .record import Record
+from .opcodes import Binary, DType, Opcode, Pool, Reduction, Unary
+from .record import MAX_RANK, Record
 
-NODE_STEPS = 6_000
-"""Reading roots, mapping, judging the record, freeing blocks: what every node costs."""
+NODE_STEPS = 1_400
+"""Reading roots, mapping, the transition, judging a record without dimensions."""
+FREE_STEPS = 60
+DIMENSION_STEPS, DIMENSION_OPERAND_STEPS = 180, 60
+"""Judging and preparing one dimension of a walk, and of each operand in it."""
+ROW_STEPS, ROW_OPERAND_STEPS = 62, 21
+"""One row of a walk: finding it, calling the inner loop."""
+CARRY_STEPS, CARRY_OPERAND_STEPS = 27, 11
+"""Carrying into the next dimension."""
+CHUNK = 64
+"""Elements that a kernel converts at once where it works through a buffer (native/kernels/rows.h)."""
 
-_ROW_STEPS = 280
-"""One row of a strided walk: carrying up to eight indices, calling the inner loop."""
-_GATHER_ROW_STEPS = 360
-_LONG_ROW_STEPS = 620
-"""The same where the inner loop first fetches many constants, or works in chunks."""
-
-_UNARY = {
-    Unary.NEG: 11, Unary.ABS: 12, Unary.SIGN: 18, Unary.RECIPROCAL: 9, Unary.SQRT: 9, Unary.FLOOR: 34, Unary.CEIL: 34,
-    Unary.ROUND: 28, Unary.TRUNC: 34, Unary.RELU: 13, Unary.EXP: 60, Unary.LOG: 80, Unary.SIN: 200, Unary.COS: 200,
-    Unary.TAN: 210, Unary.ASIN: 60, Unary.ACOS: 65, Unary.ATAN: 60, Unary.SINH: 90, Unary.COSH: 80, Unary.TANH: 100,
-    Unary.ASINH: 150, Unary.ACOSH: 150, Unary.ATANH: 150, Unary.ERF: 110, Unary.SIGMOID: 80, Unary.SOFTPLUS: 180,
-    Unary.ISNAN: 12, Unary.ISINF: 14, Unary.NOT: 10, Unary.BITNOT: 10,
-}  # fmt: skip
-_BINARY = {
-    Binary.ADD: 12, Binary.SUB: 12, Binary.MUL: 12, Binary.DIV: 24, Binary.MIN: 16, Binary.MAX: 16, Binary.POW: 420,
-    Binary.MOD: 330, Binary.FMOD: 330, Binary.SHL: 16, Binary.SHR: 16, Binary.EQ: 14, Binary.LT: 14, Binary.LE: 14,
-    Binary.PRELU: 18, Binary.ATAN2: 120,
-}  # fmt: skip
-_INTEGER_POWER_STEPS = 1_200
-"""64 squarings and products, for exponents with all bits set."""
-_HALF_STEPS = 90
-"""Widening and rounding a binary16 or bfloat16 element, over all operands; subnormals take longest."""
-_SIMPLE = 40
-"""Functions of fewer steps have short rows too."""
+HALVES = (DType.F16, DType.BF16)
+REAL = (DType.F32, *HALVES)
 
 
 def estimate_steps(record: Record) -> int:
     """VM steps that the guest needs for this node, at most."""
-    return NODE_STEPS + _kernel_steps(record)
-
-
-def _kernel_steps(record: Record) -> int:
+    operands = 1 + len(record.inputs)
+    fixed = NODE_STEPS + FREE_STEPS * len(record.frees)
+    fixed += record.rank * (DIMENSION_STEPS + DIMENSION_OPERAND_STEPS * operands)
     count = record.hi - record.lo
-    if count == 0:
-        return 0
-    match record.opcode:
-        case Opcode.CONTRACT:
-            return _contract_steps(record)
-        case Opcode.CONV:
-            return _conv_steps(record)
-        case Opcode.POOL | Opcode.POOL_INDEX:
-            return _pool_steps(record, count)
-        case Opcode.REDUCE:
-            return _reduce_steps(record, count)
-        case Opcode.ARGREDUCE:
-            return count * (520 + _reduced(record) * 60 + _reduced_rows(record) * _ROW_STEPS)
-        case Opcode.TOPK:
-            length, k = record.dims[-1], record.imm[2]
-            return count * (480 + (length + 2 * k) * (100 + 220 * max(k.bit_length(), 1)))
-        case Opcode.SCAN:
-            return count * (480 + record.dims[-1] * 64)
-        case Opcode.TREE:
-            _, _, _, trees, _, targets, depth, leaf_weights = record.body[:8]
-            return count * (80 + 10 * targets + trees * (80 + 50 * depth + 45 * leaf_weights))
-        case Opcode.GATHER | Opcode.SCATTER:
-            combines = record.opcode is Opcode.SCATTER and record.imm[2] != Reduction.NONE
-            return count * (120 + 32 * record.imm[0] + (120 if combines else 0)) + _rows(record) * _GATHER_ROW_STEPS
-        case Opcode.UNARY | Opcode.BINARY:
-            function, half = _function_steps(record), _HALF_STEPS if _is_half(record) else 0
-            row = _ROW_STEPS if function < _SIMPLE and not half else _LONG_ROW_STEPS
-            return count * (function + half) + _rows(record) * row
-        case Opcode.CAST:
-            return count * 90 + _rows(record) * _LONG_ROW_STEPS
-        case Opcode.SELECT:
-            return count * 14 + _rows(record) * _ROW_STEPS
-        case _:  # COPY and FILL; narrow elements may move byte by byte
-            return count * (16 if record.dtype_out.width <= 2 else 10) + _rows(record) * _ROW_STEPS
+    return int(fixed + (_KERNELS[record.opcode](record, count) if count else 0)) + 1
 
 
-def _function_steps(record: Record) -> int:
-    """One element of an elementwise function, in binary32 or integers."""
-    if record.opcode is Opcode.UNARY:
-        return _UNARY[Unary(record.imm[0])]
-    function = Binary(record.imm[0])
-    if record.dtypes_in[0].is_integer and function is Binary.POW:
-        return _INTEGER_POWER_STEPS
-    return _BINARY.get(function, 14)
-
-
-# Contractions and convolutions: blocks of up to 4 x 4 outputs share their loads
+# Walks over strided operands
 
 
 @dataclass(frozen=True, slots=True)
-class _Block:
-    """What one block of outputs costs."""
+class _Walk:
+    """The dimensions of a walk, the row first, merged as in native/kernels/walk.c."""
 
-    line: int
-    """A row of taps in a convolution; nothing in a contraction."""
-    tap: int
-    """One product of each of its outputs."""
-    once: int
-    """Starting it, finishing its outputs."""
+    sizes: tuple[int, ...]
+    steps: tuple[tuple[int, ...], ...]
+    """Bytes from one element to the next, by dimension and operand."""
+    lo: int
+    hi: int
 
-    def steps(self, lines: int, taps: int) -> int:
-        return lines * self.line + taps * self.tap + self.once
+    @property
+    def rows(self) -> int:
+        """Rows, or parts of them, that hold the elements [lo, hi)."""
+        return (self.hi - 1) // self.sizes[0] - self.lo // self.sizes[0] + 1
 
+    @property
+    def chunks(self) -> int:
+        """The buffers' fillings, of all rows."""
+        return self.rows * -(-min(self.sizes[0], self.hi - self.lo) // CHUNK)
 
-@dataclass(frozen=True, slots=True)
-class _Blocks:
-    """Four or one rows (or output channels) by four or one columns (or positions)."""
-
-    four_by_four: _Block
-    four_by_one: _Block
-    one_by_four: _Block
-    one_by_one: _Block
-
-
-_CONTRACT: dict[str, _Blocks] = {
-    "f32": _Blocks(_Block(0, 32, 1000), _Block(0, 15, 370), _Block(0, 15, 380), _Block(0, 8, 150)),
-    "f16": _Blocks(_Block(0, 220, 1600), _Block(0, 97, 540), _Block(0, 97, 550), _Block(0, 40, 220)),
-    "bf16": _Blocks(_Block(0, 57, 1200), _Block(0, 29, 420), _Block(0, 29, 430), _Block(0, 13, 170)),
-    "int": _Blocks(_Block(0, 88, 720), _Block(0, 24, 310), _Block(0, 24, 320), _Block(0, 11, 160)),
-    "int64": _Blocks(_Block(0, 131, 720), _Block(0, 27, 320), _Block(0, 27, 320), _Block(0, 11, 150)),
-}
-_CONTRACT_ROW_STEPS = 340
-"""One turn of the outer loop: finding four rows, or one, among up to six batch dimensions."""
-
-_CONV: dict[str, _Blocks] = {
-    # Windows in the padding: every tap is looked at.
-    "f32": _Blocks(_Block(178, 72, 800), _Block(64, 26, 400), _Block(168, 39, 520), _Block(55, 17, 280)),
-    # All windows inside.
-    "f32 inside": _Blocks(_Block(55, 50, 860), _Block(37, 20, 420), _Block(50, 19, 580), _Block(32, 8, 310)),
-    "f16": _Blocks(_Block(180, 305, 1200), _Block(180, 305, 1200), _Block(168, 178, 520), _Block(168, 178, 520)),
-    "bf16": _Blocks(_Block(198, 97, 800), _Block(198, 97, 800), _Block(176, 55, 420), _Block(176, 55, 420)),
-    "int": _Blocks(_Block(220, 123, 500), _Block(220, 123, 500), _Block(192, 52, 330), _Block(192, 52, 330)),
-    "int64": _Blocks(_Block(208, 134, 560), _Block(208, 134, 560), _Block(188, 54, 420), _Block(188, 54, 420)),
-}
-_CONV_ROW_STEPS = 420
-"""One turn of the outer loop: finding four channels, or one, and the first window."""
-
-
-def _arithmetic(record: Record) -> str:
-    """Which loops a product of the operands' dtypes runs in."""
-    dtype = record.dtypes_in[0]
-    names = {DType.F32: "f32", DType.F16: "f16", DType.BF16: "bf16", DType.I64: "int64", DType.U64: "int64"}
-    return names.get(dtype, "int")
-
-
-def _contract_steps(record: Record) -> int:
-    rows, columns, depth = record.dims[-2], record.dims[-1], record.imm[0]
-    blocks = _CONTRACT[_arithmetic(record)]
-
-    def row(of_four: _Block, of_one: _Block, count: int) -> int:
-        return count // 4 * of_four.steps(0, depth) + count % 4 * of_one.steps(0, depth) + _CONTRACT_ROW_STEPS
-
-    fours, ones, parts = _cut(record, rows, columns)
-    return (
-        fours * row(blocks.four_by_four, blocks.four_by_one, columns)
-        + ones * row(blocks.one_by_four, blocks.one_by_one, columns)
-        # A part of a row may be cut so that fewer of its columns share a block.
-        + sum(row(blocks.one_by_four, blocks.one_by_one, part) for part in parts)
-    )
-
-
-def _conv_steps(record: Record) -> int:
-    spatial, _, channels, outputs, groups, *fields = record.body[:23]
-    inputs, kernel, stride, dilation, pad, output = (fields[i : i + spatial] for i in range(0, 18, 3))
-    lines = channels // groups * prod(kernel[:-1])
-    taps: int = lines * kernel[-1]
-    # Output positions, along each dimension, whose window lies inside the input.
-    inside: int = prod(
-        max(0, min(o, (i - (k - 1) * d - 1 + p) // s + 1) - max(0, -(-p // s)))
-        for i, k, s, d, p, o in zip(inputs, kernel, stride, dilation, pad, output, strict=True)
-    )
-    positions = prod(output)
-    arithmetic = _arithmetic(record)
-    edge = _CONV[arithmetic]
-    within = _CONV.get(arithmetic + " inside", edge)
-
-    def row(four: bool, count: int) -> int:
-        def block(blocks: _Blocks, wide: bool) -> int:
-            if wide:
-                chosen = blocks.four_by_four if four else blocks.one_by_four
-            else:
-                chosen = blocks.four_by_one if four else blocks.one_by_one
-            return chosen.steps(lines, taps)
-
-        # Only binary32 has blocks of one position: the others make four, and leave out what is too many.
-        wide, single = (count // 4, count % 4) if arithmetic == "f32" else (-(-count // 4), 0)
-        at_edge = min(count, positions - inside)
-        wide_at_edge = min(wide, at_edge)
-        single_block = max(block(edge, wide=False), block(within, wide=False)) if at_edge else block(within, wide=False)
-        return (
-            wide_at_edge * max(block(edge, wide=True), block(within, wide=True))
-            + (wide - wide_at_edge) * block(within, wide=True)
-            + single * single_block
-            + _CONV_ROW_STEPS
+    @property
+    def row_steps(self) -> int:
+        """VM steps of all rows, without what happens in them."""
+        operands = len(self.steps[0])
+        first, last = self.lo, self.hi - 1
+        carries = 0
+        for level, size in enumerate(self.sizes[:-1]):
+            first, last = first // size, last // size
+            carries += last - first if level else 0
+        return self.rows * (ROW_STEPS + ROW_OPERAND_STEPS * operands) + carries * (
+            CARRY_STEPS + CARRY_OPERAND_STEPS * operands
         )
 
-    fours, ones, parts = _cut(record, outputs // groups, positions)
-    return fours * row(True, positions) + ones * row(False, positions) + sum(row(False, part) for part in parts)
+
+def _walk(dims: Sequence[int], strides: Sequence[Sequence[int]], widths: Sequence[int], lo: int, hi: int) -> _Walk:
+    sizes: list[int] = []
+    steps: list[tuple[int, ...]] = []
+    for d in reversed(range(len(dims))):
+        if dims[d] == 1:
+            continue
+        here = tuple(stride[d] * width for stride, width in zip(strides, widths, strict=True))
+        if sizes and here == tuple(step * sizes[-1] for step in steps[-1]):
+            sizes[-1] *= dims[d]
+        else:
+            sizes.append(dims[d])
+            steps.append(here)
+    return _Walk(tuple(sizes) or (1,), tuple(steps) or ((0,) * len(widths),), lo, hi)
 
 
-def _cut(record: Record, rows: int, columns: int) -> tuple[int, int, tuple[int, ...]]:
+def _walk_of(record: Record, operands: int, dims: int | None = None) -> _Walk:
+    """The walk over a record's first operands and first dimensions."""
+    shape = record.dims[:dims]
+    widths = [dtype.width for dtype in (record.dtype_out, *record.dtypes_in)][:operands]
+    return _walk(shape, [record.strides(j) for j in range(operands)], widths, record.lo, record.hi)
+
+
+def _packed(walk: _Walk, record: Record) -> bool:
+    """Whether the elements of a row lie side by side, in every operand."""
+    return walk.steps[0] == tuple(dtype.width for dtype in (record.dtype_out, *record.dtypes_in))
+
+
+# Element by element: the worst that any operand does to one element; of floats in packed rows, see _STRIDED.
+
+_SHORT_UNARY: dict[Unary, tuple[float, int]] = {
+    Unary.NEG: (6.5, 0), Unary.ABS: (7.5, 0), Unary.SIGN: (10.5, 25), Unary.RECIPROCAL: (4.5, 10),
+    Unary.SQRT: (4.5, 0), Unary.FLOOR: (24.5, 30), Unary.CEIL: (24.5, 30), Unary.ROUND: (18.5, 25),
+    Unary.TRUNC: (25.5, 20), Unary.RELU: (7.5, 0), Unary.ISNAN: (6.5, 0), Unary.ISINF: (8.5, 5), Unary.NOT: (4.5, 0),
+}  # fmt: skip
+_LONG_UNARY: dict[Unary, tuple[float, int]] = {
+    Unary.EXP: (37, 75), Unary.LOG: (46, 105), Unary.SIN: (180, 110), Unary.COS: (177, 110), Unary.TAN: (184, 110),
+    Unary.ASIN: (43, 75), Unary.ACOS: (41, 85), Unary.ATAN: (34, 75), Unary.SINH: (52, 105), Unary.COSH: (43, 85),
+    Unary.TANH: (61, 135), Unary.ASINH: (73, 135), Unary.ACOSH: (69, 130), Unary.ATANH: (70, 155),
+    Unary.ERF: (75, 230), Unary.SIGMOID: (47, 95), Unary.SOFTPLUS: (97, 235),
+}  # fmt: skip
+"""And what a row costs more, where the function's coefficients must be brought into registers first."""
+_INTEGER_UNARY = {Unary.NEG: 7, Unary.ABS: 10, Unary.SIGN: 9, Unary.RELU: 8, Unary.BITNOT: 7}
+
+_SHORT_BINARY: dict[Binary, float] = {
+    Binary.ADD: 6, Binary.SUB: 6, Binary.MUL: 6, Binary.DIV: 6, Binary.MIN: 11, Binary.MAX: 11, Binary.EQ: 8,
+    Binary.LT: 8, Binary.LE: 8, Binary.PRELU: 10,
+}  # fmt: skip
+_LONG_BINARY: dict[Binary, tuple[float, int]] = {
+    Binary.POW: (205, 195),
+    Binary.MOD: (185, 35),
+    Binary.FMOD: (170, 35),
+    Binary.ATAN2: (62, 95),
+}
+_INTEGER_BINARY = {
+    Binary.DIV: 19, Binary.MOD: 24, Binary.FMOD: 19, Binary.SHL: 12, Binary.SHR: 12, Binary.PRELU: 13,
+}  # fmt: skip
+_OTHER_INTEGER_BINARY, _BOOL_BINARY = 10, 11
+_POWER_STEPS_PER_BIT = 17
+
+_STRIDED, _SCALAR = 3.5, -1.5
+"""A float's element where rows are not packed; where they are but for a second operand that stays the same."""
+_ROW, _FLOAT_ROW = 30, 60
+"""What the inner loops cost beside their elements; loops of packed floats end with up to three single elements."""
+_HALF_CHUNK = 145
+_HALF_UNARY = {DType.F16: (55, 25.5), DType.BF16: (31.5, 11.5)}
+_HALF_BINARY = {DType.F16: (66, 42), DType.BF16: (29, 14)}
+"""Widening and rounding binary16 or bfloat16, over all operands; only widening, where the result is bool."""
+
+
+def _unary(record: Record, count: int) -> float:
+    function, dtype = Unary(record.imm[0]), record.dtypes_in[0]
+    walk = _walk_of(record, 2)
+    if dtype.is_integer:
+        return walk.row_steps + walk.rows * _ROW + count * _INTEGER_UNARY[function]
+    element, constants = _LONG_UNARY.get(function) or _SHORT_UNARY[function]
+    if dtype in HALVES:
+        element += _HALF_UNARY[dtype][record.dtype_out is DType.BOOL]
+        return walk.row_steps + walk.rows * _ROW + walk.chunks * (_HALF_CHUNK + constants) + count * element
+    if function in _SHORT_UNARY and not _packed(walk, record):
+        element += _STRIDED
+    return walk.row_steps + walk.rows * (_FLOAT_ROW + constants) + count * element
+
+
+def _binary(record: Record, count: int) -> float:
+    function, dtype = Binary(record.imm[0]), record.dtypes_in[0]
+    walk = _walk_of(record, 3)
+    if dtype.is_integer or dtype is DType.BOOL:
+        other = _BOOL_BINARY if dtype is DType.BOOL else _OTHER_INTEGER_BINARY
+        power = 20 + _POWER_STEPS_PER_BIT * 8 * dtype.width
+        each = power if function is Binary.POW else _INTEGER_BINARY.get(function, other)
+        return walk.row_steps + walk.rows * _ROW + count * each
+    element, constants = _LONG_BINARY.get(function) or (_SHORT_BINARY[function], 0)
+    if dtype in HALVES:
+        element += _HALF_BINARY[dtype][record.dtype_out is DType.BOOL]
+        return walk.row_steps + walk.rows * _ROW + walk.chunks * (_HALF_CHUNK + constants) + count * element
+    if function in _SHORT_BINARY:
+        out, x, y = walk.steps[0]
+        if (out, x) != (record.dtype_out.width, dtype.width) or y not in (0, dtype.width):
+            element += _STRIDED
+        elif y == 0:
+            element += _SCALAR if function not in (Binary.MIN, Binary.MAX) else _SCALAR / 3
+    return walk.row_steps + walk.rows * (_FLOAT_ROW + 10 + constants) + count * element
+
+
+# Casts: loading, converting, storing.
+_LOAD = {DType.F16: 15, DType.BF16: 1, DType.BOOL: 3}
+_STORE = {DType.F32: 13, DType.F16: 30, DType.BF16: 20}
+_CAST_CHUNK = 116
+
+
+def _cast(record: Record, count: int) -> float:
+    walk = _walk_of(record, 2)
+    return walk.row_steps + walk.rows * (_ROW + 5) + walk.chunks * _CAST_CHUNK + count * _cast_element(record)
+
+
+def _cast_element(record: Record) -> int:
+    source, target = record.dtypes_in[0], record.dtype_out
+    load = _LOAD.get(source, 0)
+    if source in REAL:
+        return load + (_STORE.get(target) or {DType.BOOL: 21, DType.U64: 33, DType.I64: 60}.get(target, 65))
+    if target in REAL:
+        return load + 27 + _STORE[target]
+    if record.imm[0] != 1 or target is DType.BOOL:
+        return load + 11
+    if target in (DType.I64, DType.U64):
+        return load + 30
+    return load + (37 if source is DType.U64 else 49)
+
+
+# Moves
+
+
+def _copy(record: Record, count: int) -> float:
+    walk = _walk_of(record, 2)
+    each, row = _copying(record, walk)
+    return walk.row_steps + walk.rows * (20 + row) + count * each
+
+
+_COPY_BYTE, _COPY_4, _COPY_8 = 5.1, 13 / 16, 13 / 32
+"""A byte of packed elements: alone, in words of 4 and of 8 bytes (native/guest/memory.c)."""
+
+
+def _copying(record: Record, walk: _Walk, *more: int) -> tuple[float, int]:
     """
-    How a range over matrices of `rows` x `columns` is worked through: at most so many times four rows, so many single
-    ones (which cost more than a quarter of four), and the parts of rows at both ends.
+    (steps an element, steps a row) of a copy of in0's rows to the output's. `more`: bytes by whose multiples a row's
+    source moves besides.
     """
-    first, last = -(-record.lo // columns), record.hi // columns
-    if first > last:  # within one row
-        return 0, 0, (record.hi - record.lo,)
-    parts = tuple(part for part in (first * columns - record.lo, record.hi - last * columns) if part)
-    whole = last - first
-    # Each matrix leaves rows % 4 of its rows over; one that the range begins or ends in may leave three.
-    ones = min(whole, (whole // rows) * (rows % 4) + 6)
-    return -(-(whole - ones) // 4), ones, parts
+    width = record.dtype_out.width
+    if walk.steps[0][:2] != (width, width):
+        return 6, 10
+    # Words must fit both ends, in whatever row.
+    apart = gcd(8, record.out - record.inputs[0], *(step[0] - step[1] for step in walk.steps[1:]), *more)
+    if apart < 4:
+        return width * _COPY_BYTE, 45
+    return width * (_COPY_8 if apart == 8 else _COPY_4), 90 if width < 4 else 75
 
 
-def _pool_steps(record: Record, count: int) -> int:
-    kernel = record.body[8 : 8 + record.body[0]]
+def _fill(record: Record, count: int) -> float:
+    walk = _walk_of(record, 1)
+    return walk.row_steps + walk.rows * 10 + count * 4
+
+
+def _select(record: Record, count: int) -> float:
+    walk = _walk_of(record, 4)
+    return walk.row_steps + walk.rows * 10 + count * 11
+
+
+# Contractions and windows. (4 x 4, 4 x 1, 1 x 4, 1 x 1 outputs at a time): steps a product, steps an output.
+
+_PRODUCT: dict[str, tuple[tuple[float, float, float, float], float]] = {
+    "f32": ((1.85, 3.25, 3.25, 7.0), 16),
+    "f16": ((12.4, 21.8, 21.8, 36.0), 45),
+    "bf16": ((3.25, 6.5, 6.5, 11.0), 35),
+    "small": ((5.0, 5.4, 5.4, 9.0), 20),
+    "i64": ((7.5, 6.2, 6.2, 9.5), 20),
+}
+_BLOCK_STEPS = 110
+_GROUP_STEPS = 260
+"""Finding the first element of four rows, or of the rest of one."""
+_BIAS_STEPS = 12
+
+
+def _kind(record: Record) -> str:
+    dtype = record.dtypes_in[0]
+    known = {DType.F32: "f32", DType.F16: "f16", DType.BF16: "bf16", DType.I64: "i64", DType.U64: "i64"}
+    return known.get(dtype, "small")
+
+
+def _contract(record: Record, count: int) -> float:
+    m, n = record.dims[-2:]
+    depth = record.imm[0]
+    (p44, p41, p14, p11), output = _PRODUCT[_kind(record)]
+    if record.dtype_out.width == 2:
+        output += 25
+    if len(record.inputs) == 3:
+        output += _BIAS_STEPS + (15 if record.dtype_out.width == 2 else 0)
+    fours, singles = _groups_of_four(record.lo, record.hi, n, m)
+    whole, rest = divmod(n, 4)
+    four = whole * (16 * depth * p44 + _BLOCK_STEPS) + rest * (4 * depth * p41 + _BLOCK_STEPS)
+    single = whole * (4 * depth * p14 + _BLOCK_STEPS) + rest * (depth * p11 + _BLOCK_STEPS)
+    # The parts of rows at both ends of the range count as whole rows here: a few single outputs at most.
+    ends = 6 * (depth * p11 + _BLOCK_STEPS) if singles else 0
+    groups = (fours + singles) * (_GROUP_STEPS + 60 * max(record.rank - 2, 0))
+    parts = _partial_rows(record.lo, record.hi, n)
+    return (
+        fours * four
+        + (singles - len(parts)) * single
+        + _part_steps(parts, depth, p14, p11)
+        + ends
+        + groups
+        + (count * output)
+    )
+
+
+def _part_steps(parts: Sequence[int], depth: int, p14: float, p11: float) -> float:
+    """Parts of single rows: blocks of four outputs, then single ones."""
+    return sum(
+        outputs // 4 * (4 * depth * p14 + _BLOCK_STEPS) + outputs % 4 * (depth * p11 + _BLOCK_STEPS)
+        for outputs in parts
+    )
+
+
+def _partial_rows(lo: int, hi: int, row: int) -> list[int]:
+    """How many outputs of a row that it does not have whole the range takes, at its start and end."""
+    if lo // row == (hi - 1) // row:
+        return [hi - lo] if hi - lo < row else []
+    return [part for part in (-lo % row, hi % row) if part]
+
+
+def _groups_of_four(lo: int, hi: int, row: int, rows: int) -> tuple[int, int]:
+    """(times four rows are made at once, times one row or part of one is): `rows` belong together, fours among them."""
+    singles = len(_partial_rows(lo, hi, row))
+    first, last = -(-lo // row), hi // row  # whole rows
+    fours = 0
+    if last > first:
+        head = min(last, (first // rows + 1) * rows) - first
+        middle, tail = divmod(last - first - head, rows)
+        for length, times in ((head, 1), (rows, middle), (tail, 1)):
+            fours += length // 4 * times
+            singles += length % 4 * times
+    return fours, singles
+
+
+# A convolution's block of windows: (once, a channel, a line of taps, a tap), by channels at once and windows at once.
+_INSIDE = {
+    (4, 4): (330, 26, 12, 44.5),
+    (4, 1): (230, 27, 12, 17),
+    (1, 4): (180, 27, 13, 16.5),
+    (1, 1): (130, 25, 13, 7),
+}
+_POINT = {(4, 4): 30.5, (4, 1): 13.5, (1, 4): 13.5, (1, 1): 7.5}
+"""One channel of windows of one tap, all inside."""
+_EDGE = {(4, 4): (330, 57, 24, 64), (4, 1): (230, 45, 20, 23), (1, 4): (180, 56, 20, 35), (1, 1): (130, 42, 18, 13.5)}
+_OTHER_EDGE = {
+    "f16": {4: (760, 60, 22, 223), 1: (330, 60, 22, 113)},
+    "bf16": {4: (600, 60, 32, 86), 1: (260, 60, 28, 48)},
+    "small": {4: (330, 82, 50, 108), 1: (220, 76, 42, 45)},
+    "i64": {4: (420, 82, 50, 126), 1: (290, 76, 42, 49)},
+}
+
+
+def _conv(record: Record, count: int) -> float:
+    rank, _, channels, made, groups = record.body[:5]
+    taps_w = record.body[8 + rank - 1]
+    depth, out_size = channels // groups, prod(record.body[20 : 20 + rank])
+    lines = prod(record.body[8 : 8 + rank - 1])
+    kind = _kind(record)
+    blocks = _conv_blocks(record)
+    fours, singles = _groups_of_four(record.lo, record.hi, out_size, made // groups)
+    total = 0.0
+    steps: tuple[float, float, float, float]
+    for at_once, times in ((4, fours), (1, singles)):
+        for windows, inside, number in blocks:
+            if kind != "f32":
+                steps = _OTHER_EDGE[kind][at_once]
+            elif inside and lines * taps_w == 1:
+                steps = _INSIDE[at_once, windows][0], _POINT[at_once, windows], 0, 0
+            else:
+                steps = (_INSIDE if inside else _EDGE)[at_once, windows]
+            once, channel, line, tap = steps
+            bias = 60 if len(record.inputs) == 3 else 0
+            total += times * number * (once + bias + depth * (channel + lines * (line + taps_w * tap)))
+    rows = out_size // record.body[20 + rank - 1]
+    return total + (fours + singles) * (420 + 110 * rows) + 600
+
+
+def _conv_blocks(record: Record) -> list[tuple[int, bool, int]]:
+    """(windows at once, all taps inside, how many such blocks) of one channel's output."""
+    rank = record.body[0]
+    size, kernel, stride, dilation, pad, out = (record.body[5 + 3 * i : 5 + 3 * i + rank] for i in range(6))
+
+    def starts_inside(d: int, windows: int) -> range:
+        """Positions from which on that many windows have all their taps along dimension d inside the input."""
+        room = size[d] - 1 - (kernel[d] - 1) * dilation[d] + pad[d]
+        return range(-(-pad[d] // stride[d]), max(room // stride[d] - windows + 2, 0))
+
+    # Lines whose taps are all inside, by the outer dimensions; then the blocks of a line: fours, and one left over.
+    lines = prod(out[:-1])
+    lines_inside = prod(
+        len(range(out[d])[starts_inside(d, 1).start : starts_inside(d, 1).stop]) for d in range(rank - 1)
+    )
+    fours, single = (-(-out[-1] // 4), 0) if out[-1] % 4 != 1 else (out[-1] // 4, 1)
+    at_four, at_one = starts_inside(rank - 1, 4), starts_inside(rank - 1, 1)
+    fours_inside = len(range(fours)[-(-at_four.start // 4) : -(-at_four.stop // 4)])
+    single_inside = single if out[-1] - 1 in at_one else 0
+    blocks = [
+        (4, True, lines_inside * fours_inside),
+        (4, False, lines * fours - lines_inside * fours_inside),
+        (1, True, lines_inside * single_inside),
+        (1, False, lines * single - lines_inside * single_inside),
+    ]
+    return [(windows, inside, number) for windows, inside, number in blocks if number]
+
+
+def _pool(record: Record, count: int) -> float:
+    rank = record.body[0]
+    kernel = record.body[8 : 8 + rank]
+    taps, lines = prod(kernel), prod(kernel[:-1])
+    dtype = record.dtypes_in[0]
+    dilated = 60 * rank if any(d != 1 for d in record.body[14 : 14 + rank]) else 0
     if record.opcode is Opcode.POOL_INDEX:
-        tap = 112
-    elif record.dtypes_in[0].is_integer:
-        tap = 56
+        return count * (260 + dilated + 45 * lines + taps * 101)
+    tap = {DType.F32: 11.5, DType.F16: 26.0, DType.BF16: 15.0}.get(dtype, 52.0)
+    divide = 70 if record.imm[0] in (Pool.AVERAGE, Pool.AVERAGE_PADDED) else 0
+    return count * (230 + dilated + divide + 48 * lines + taps * tap)
+
+
+# Along dimensions
+
+
+@dataclass(frozen=True, slots=True)
+class _Round:
+    """Reducing floats: steps of a round of eight, packed or not; of an element before the first round, behind it."""
+
+    packed: int
+    strided: int
+    before: float
+    behind: float
+    output: int
+    """Once an output."""
+
+
+_REDUCE = {
+    DType.F32: (_Round(21, 27, 16, 11.2, 117), _Round(52, 59, 19, 14.2, 136)),
+    DType.F16: (_Round(167, 167, 33, 25.2, 151), _Round(192, 192, 36, 28.2, 170)),
+    DType.BF16: (_Round(37, 43, 18, 13.2, 122), _Round(68, 76, 21, 16.2, 141)),
+}
+"""A sum or product, a maximum or minimum."""
+_REDUCE_INTEGER = {Reduction.SUM: 17, Reduction.PROD: 15, Reduction.MAX: 19, Reduction.MIN: 23}
+LANES = 8
+
+
+def _below(record: Record) -> _Walk:
+    """The walk over the elements below one output."""
+    kept = record.rank - record.imm[1]
+    dims = record.dims[kept:]
+    return _walk(dims, [record.strides(1)[kept:]], [record.dtypes_in[0].width], 0, prod(dims))
+
+
+def _outputs(record: Record, count: int) -> float:
+    """The walk over the outputs of a kernel along dimensions."""
+    walk = _walk_of(record, 2, record.rank - record.imm[1])
+    return walk.row_steps + walk.rows * 30 + DIMENSION_STEPS * 3
+
+
+def _reduce(record: Record, count: int) -> float:
+    dtype, walk = record.dtypes_in[0], _below(record)
+    if dtype not in _REDUCE:
+        elements = walk.hi * _REDUCE_INTEGER[Reduction(record.imm[0])]
+        output = 236 + elements + walk.row_steps + 50 * walk.rows + 48 * (walk.chunks - walk.rows)
+        return count * output + _outputs(record, count)
+    each: float
+    steps = _REDUCE[dtype][record.imm[0] in (Reduction.MAX, Reduction.MIN)]
+    rounds, before, behind, rows_with_rounds = _lanes(walk)
+    each = steps.output + rounds * (steps.packed if walk.steps[0][0] == dtype.width else steps.strided)
+    half = 14 if dtype is DType.F16 else 2  # constants
+    each += before * steps.before + behind * steps.behind + rows_with_rounds * (22 + half) + walk.rows * half
+    if walk.rows > 1:
+        each += 155 + walk.row_steps + 22 * walk.rows
+    return count * each + _outputs(record, count)
+
+
+def _lanes(walk: _Walk) -> tuple[int, int, int, int]:
+    """(rounds of eight, elements before them in their rows, elements behind them, rows with a round) of one output."""
+    size, rows = walk.sizes[0], walk.rows
+    rounds = before = behind = with_rounds = 0
+    for turn in range(min(rows, LANES)):  # the eighth row begins with the same lane again
+        times = (rows - turn - 1) // LANES + 1
+        first = min(-turn * size % LANES, size)
+        whole, rest = divmod(size - first, LANES)
+        before, behind = before + times * first, behind + times * rest
+        rounds, with_rounds = rounds + times * whole, with_rounds + times * (whole > 0)
+    return rounds, before, behind, with_rounds
+
+
+def _argreduce(record: Record, count: int) -> float:
+    walk = _below(record)
+    each = {DType.F32: 39, DType.F16: 60, DType.BF16: 41}.get(record.dtypes_in[0], 30)
+    return count * (200 + walk.hi * each + walk.rows * 120 + walk.chunks * 130) + _outputs(record, count)
+
+
+def _topk(record: Record, count: int) -> float:
+    length, k = record.dims[-1], record.imm[2]
+    compare = {DType.F32: 105, DType.F16: 150, DType.BF16: 112}.get(record.dtypes_in[0], 118)
+    depth = max(k - 1, 0).bit_length()  # levels of the heap below its top
+    # Building the heap, each later element against its top and down, then taking out one by one.
+    sift = 45 + depth * (2 * compare + 45)
+    return count * (300 + k * 8 + (k // 2 + 1) * sift + (length - k) * (compare + 15 + sift) + k * (sift + 20)) + (
+        _outputs(record, count)
+    )
+
+
+def _scan(record: Record, count: int) -> float:
+    length = record.dims[-1]
+    half = 35 if record.dtypes_in[0] in HALVES else 0
+    return count * (200 + length * (24 + half) + (1 + length // 64) * 110) + _outputs(record, count)
+
+
+# At places that a tensor names
+
+
+_CHECK, _CHECK_COMPONENT = 14, 14
+_PLACE, _PLACE_COMPONENT = 20, 13
+"""Looking at an index before anything is written; finding its place. And for each component."""
+_ONE_ELEMENT = {1: 73, 2: 82, 4: 74, 8: 76}
+"""Moving one element by a call, by its width."""
+_COMBINE = {DType.F32: 123, DType.F16: 184, DType.BF16: 134, DType.I64: 160, DType.U64: 126}
+_COMBINE_OTHER = 160
+
+
+def _check(record: Record) -> float:
+    """Looking at all indices: once each, if the whole is made, else for every element."""
+    whole = record.lo == 0 and record.hi == prod(record.dims)
+    dims = [1 if whole and not stride else dim for dim, stride in zip(record.dims, record.strides(2), strict=True)]
+    lo, hi = (0, prod(dims)) if whole else (record.lo, record.hi)
+    walk = _walk(dims, [record.strides(2)], [DType.I64.width], lo, hi)
+    looks = walk.rows if walk.steps[0] == (0,) else hi - lo
+    return walk.row_steps + 15 * walk.rows + looks * (_CHECK + _CHECK_COMPONENT * record.imm[0])
+
+
+def _displacements(record: Record) -> list[int]:
+    """Bytes that an index moves by, for each component."""
+    return [record.body[4 * MAX_RANK + c] * record.dtype_out.width for c in range(record.imm[0])]
+
+
+def _gather(record: Record, count: int) -> float:
+    q, walk = record.imm[0], _walk_of(record, 3)
+    place = _PLACE + _PLACE_COMPONENT * q
+    each: float
+    if walk.steps[0][2] == 0:  # one place for the whole row
+        each, row = _copying(record, walk, *_displacements(record))
+        row += place + 30
     else:
-        tap = 32 if _is_half(record) else 14
-    return count * (290 + prod(kernel[:-1]) * 52 + prod(kernel) * tap)
+        row = 30
+        each = place + _ONE_ELEMENT[record.dtype_out.width]
+    return 400 + _check(record) + walk.row_steps + walk.rows * row + count * each
 
 
-def _reduce_steps(record: Record, count: int) -> int:
-    compares = record.imm[0] in (Reduction.MAX, Reduction.MIN)
-    each = 34 if record.dtypes_in[0] is not DType.F32 else 12 if compares else 8
-    return count * (520 + _reduced(record) * each + _reduced_rows(record) * _ROW_STEPS)
+def _scatter(record: Record, count: int) -> float:
+    q, walk = record.imm[0], _walk_of(record, 3)
+    place = _PLACE + _PLACE_COMPONENT * q
+    store = record.imm[2] == Reduction.NONE
+    each: float
+    if store and walk.steps[0][2] == 0 and walk.steps[0][0] != 0:
+        each, row = _copying(record, walk, *_displacements(record))
+        row += place + 30
+    else:
+        moved = _ONE_ELEMENT[record.dtype_out.width] + 6
+        each = place + (moved if store else _COMBINE.get(record.dtype_out, _COMBINE_OTHER))
+        row = 30
+    return 400 + _check(record) + walk.row_steps + walk.rows * row + count * each
 
 
-def _rows(record: Record) -> int:
-    """Rows of the walk over the outputs, at most."""
-    count = record.hi - record.lo
-    row = record.dims[-1] if record.dims else 1
-    return count // max(row, 1) + 2
+def _tree(record: Record, count: int) -> float:
+    _, _, _, trees, _, targets, depth, leaf_weights = record.body[:8]
+    return count * (60 + 6 * targets + trees * (70 + 42 * (depth + 1) + 42 * leaf_weights)) + 200
 
 
-def _reduced(record: Record) -> int:
-    return prod(record.dims[record.rank - record.imm[1] :])
-
-
-def _reduced_rows(record: Record) -> int:
-    return prod(record.dims[record.rank - record.imm[1] : -1]) if record.imm[1] else 1
-
-
-def _is_half(record: Record) -> bool:
-    return DType.F16 in record.dtypes_in or DType.BF16 in record.dtypes_in
+_KERNELS = {
+    Opcode.COPY: _copy,
+    Opcode.FILL: _fill,
+    Opcode.UNARY: _unary,
+    Opcode.BINARY: _binary,
+    Opcode.SELECT: _select,
+    Opcode.CAST: _cast,
+    Opcode.CONTRACT: _contract,
+    Opcode.CONV: _conv,
+    Opcode.POOL: _pool,
+    Opcode.POOL_INDEX: _pool,
+    Opcode.REDUCE: _reduce,
+    Opcode.ARGREDUCE: _argreduce,
+    Opcode.TOPK: _topk,
+    Opcode.SCAN: _scan,
+    Opcode.GATHER: _gather,
+    Opcode.SCATTER: _scatter,
+    Opcode.TREE: _tree,
+}

@@ -1,145 +1,175 @@
 """
-No node takes more steps than estimated, whatever its operands hold.
+The step estimate against the guest: never too low, and for the nodes that models are made of not much too high.
 
-A dispute has room for as many steps as the model's step bound says. A node that takes more has no last state in the
-game's tree, and whoever is right about it cannot say so.
+Too low would break the step bound that a model is registered with: a dispute about such a node could not reach its
+last instruction. Too high costs extra tiles.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from opml_dispute.model.cost import estimate_steps
 from opml_dispute.model.opcodes import Binary, DType, Opcode, Reduction, Unary
-from opml_dispute.model.record import Record, strided_body
-from opml_dispute.segment import ARENA, INPUT
+from opml_dispute.model.record import Free, Record, strided_body
+from opml_dispute.segment import ARENA, INPUT, WEIGHTS
 from tests.kernels import cases
-from tests.kernels.cases import Array, Case, Maker, words
+from tests.kernels.cases import Case, Maker, body, words
 
 from .programs import EQUAL, inference, run_node
 
 
-def assert_within_estimate(case: Case) -> None:
+def steps(case: Case) -> int:
+    """What the guest takes."""
     states = inference(case)
     assert states.status == 0
     machine = run_node(states)
     assert machine.exit_code == EQUAL
-    assert machine.step <= estimate_steps(case.record), case.record
-
-
-def elementwise(opcode: Opcode, function: int, dtype: DType, *operands: Array, rows: int = 1) -> Case:
-    """A function of whole arrays, in so many rows that do not join."""
-    count = operands[0].size // (rows + 1) * rows
-    columns, pitch = count // rows, operands[0].size // rows
-    dims, strides = ([rows, columns], [pitch, 1]) if rows > 1 else ([count], [1])
-    size = -(-operands[0].nbytes // 64) * 64
-    places = [INPUT.offset + size * i for i in range(len(operands))]
-    record = Record(
-        opcode,
-        dtype,
-        ARENA.offset,
-        tuple(places),
-        (dtype,) * len(operands),
-        len(dims),
-        0,
-        rows * columns,
-        words(function),
-        strided_body(dims, [strides] * (1 + len(operands))),
-    )
-    return Case(record, tuple(zip(places, operands, strict=True)))
+    return machine.step
 
 
 @pytest.mark.parametrize("opcode", Opcode)
-def test_random_nodes_stay_within_their_estimates(opcode: Opcode) -> None:
-    for seed in range(40):
-        case = cases.case(np.random.default_rng([opcode, seed, 7]), opcode, awkward=True)
-        if inference(case).status == 0:
-            assert_within_estimate(case)
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), awkward=st.booleans())
+def test_no_node_takes_more_than_estimated(opcode: Opcode, seed: int, awkward: bool) -> None:
+    case = cases.case(np.random.default_rng(seed), opcode, awkward=awkward)
+    taken, estimate = steps(case), estimate_steps(case.record)
+    assert taken <= estimate, f"{case.record} {case.record.imm} {case.record.body}"
 
 
-FLOATS = {
-    "any bits": lambda rng, n: rng.integers(0, 1 << 32, n, dtype=np.uint32).view(np.float32),
-    "subnormal": lambda rng, n: rng.integers(1, 1 << 23, n, dtype=np.uint32).view(np.float32),
-    "huge": lambda rng, n: rng.integers(0x7E000000, 0x7F800000, n, dtype=np.uint32).view(np.float32),
-    "small": lambda rng, n: rng.uniform(-1, 1, n).astype(np.float32),
-    "middling": lambda rng, n: rng.uniform(1, 40_000, n).astype(np.float32),
-}
+def test_frees_and_many_dimensions_are_counted() -> None:
+    frees = tuple(Free(6, ARENA.offset + (1 << 20) + 64 * i) for i in range(7))
+    dims = [2] * 8
+    strides = [[3**d for d in range(8)], [5**d % 7 for d in range(8)], [0] * 8, [-(d % 3) for d in range(8)]]
+    for opcode, inputs, imm in (
+        (Opcode.FILL, 0, 7),
+        (Opcode.COPY, 1, 0),
+        (Opcode.BINARY, 2, Binary.ADD),
+        (Opcode.SELECT, 3, 0),
+    ):
+        dtypes = (DType.BOOL, DType.F32, DType.F32) if opcode is Opcode.SELECT else (DType.F32,) * inputs
+        record = Record(
+            opcode,
+            DType.F32,
+            ARENA.offset,
+            tuple(INPUT.offset + 65536 * (1 + i) for i in range(inputs)),
+            dtypes,
+            8,
+            0,
+            256,
+            words(imm),
+            strided_body(dims, strides[: 1 + inputs]),
+            frees,
+        )
+        assert steps(Case(record)) <= estimate_steps(record), opcode
 
 
-@pytest.mark.parametrize("population", FLOATS)
-@pytest.mark.parametrize("dtype", [DType.F32, DType.F16, DType.BF16])
-def test_every_unary_function_on_the_worst_operands(dtype: DType, population: str) -> None:
-    operands = FLOATS[population](np.random.default_rng(1), 400)
-    with np.errstate(all="ignore"):
-        operands = operands.astype(dtype.numpy)
-    if dtype is not DType.F32 and population == "subnormal":
-        operands = np.arange(1, 401, dtype=np.uint16).view(dtype.numpy)
-    for function in Unary:
-        if dtype in cases._UNARY[function] and function not in (Unary.ISNAN, Unary.ISINF):
-            for rows in (1, 130):
-                assert_within_estimate(elementwise(Opcode.UNARY, function, dtype, operands, rows=rows))
+@pytest.mark.parametrize("function", [*Unary, *Binary])
+def test_worst_operands_of_each_function_are_counted(function: Unary | Binary) -> None:
+    """Where a function branches, the longest way counts."""
+    sizes = [0.0, -0.0, 0.3, -0.7, 0.99, 1.5, -3.0, 20.0, -104.0, 5e3, -4e4, 1e10, 1e30, -3e38, 1e-10, 1e-40, -1e-45]
+    wild = np.array([*sizes, np.inf, -np.inf, np.nan], np.float32)
+    takes = cases._UNARY[function] if isinstance(function, Unary) else cases._BINARY[function]
+    for dtype in (DType.F32, DType.F16, DType.BF16):
+        if dtype not in takes:
+            continue
+        with np.errstate(all="ignore"):
+            values = wild.astype(dtype.numpy)
+        pairs: list[tuple[np.generic, ...]] = (
+            [(x,) for x in values] if isinstance(function, Unary) else [(x, y) for x in values for y in values[::5]]
+        )
+        for operands in pairs:
+            make = Maker(np.random.default_rng(0), awkward=False)
+            make.dims = lambda rank=None, most=6: [16]  # type: ignore[method-assign]
+            if isinstance(function, Unary):
+                case = cases.unary(make, function, dtype)
+            else:
+                case = cases.binary(make, function, dtype)
+            arrays = tuple((at, np.full_like(a, x)) for (at, a), x in zip(case.arrays, operands, strict=True))
+            case = replace(case, record=replace(case.record, lo=0, hi=16), arrays=arrays)
+            assert steps(case) <= estimate_steps(case.record), f"{dtype.name} {operands}"
 
 
-@pytest.mark.parametrize("dtype", [DType.I8, DType.I64, DType.U64])
-def test_integer_powers_with_every_bit_of_the_exponent_set(dtype: DType) -> None:
-    most = np.iinfo(dtype.numpy).max
-    operands = np.full(300, most, dtype.numpy)
-    assert_within_estimate(elementwise(Opcode.BINARY, Binary.POW, dtype, operands, operands))
-
-
-@pytest.mark.parametrize("function", [Binary.MOD, Binary.FMOD, Binary.POW, Binary.ATAN2])
-def test_binary_functions_of_the_largest_and_the_least(function: Binary) -> None:
-    large, least = np.full(300, 3e38, np.float32), np.full(300, 3e-45, np.float32)
-    assert_within_estimate(elementwise(Opcode.BINARY, function, DType.F32, large, least))
-    assert_within_estimate(elementwise(Opcode.BINARY, function, DType.F32, least, large))
-
-
-@pytest.mark.parametrize("product", cases.PRODUCTS, ids=lambda product: "-".join(dtype.name for dtype in product))
-def test_products_of_every_type_in_blocks_of_every_kind(product: tuple[DType, DType, DType]) -> None:
-    for seed, (rows, columns, depth) in enumerate([(16, 16, 60), (5, 7, 40), (1, 33, 50), (33, 1, 50), (3, 3, 200)]):
-        make = Maker(np.random.default_rng(seed), awkward=True)
-        case = cases.contract(make, (rows, columns, depth), product)
-        for part in (case.part(0, rows * columns), case.part(rows * columns // 3, rows * columns - 1)):
-            assert_within_estimate(part)
-
-
-CONVOLUTIONS = [
-    # input, kernel, stride, dilation, padding, output; images, channels, outputs, groups
-    ([[12, 12, 1], [3, 3, 1], [1, 1, 1], [1, 1, 1], [1, 1, 0], [12, 12, 1]], (1, 3, 8, 1)),
-    ([[12, 12, 1], [3, 3, 1], [1, 1, 1], [1, 1, 1], [0, 0, 0], [10, 10, 1]], (1, 6, 6, 6)),
-    ([[9, 9, 1], [9, 1, 1], [1, 1, 1], [1, 1, 1], [4, 0, 0], [9, 9, 1]], (1, 2, 3, 1)),
-    ([[7, 7, 1], [1, 1, 1], [1, 1, 1], [1, 1, 1], [1, 1, 0], [9, 9, 1]], (1, 8, 3, 1)),
-    ([[2, 2, 1], [2, 2, 1], [2, 2, 1], [1, 1, 1], [0, 0, 0], [1, 1, 1]], (2, 16, 18, 2)),
-    ([[11, 5, 1], [3, 3, 1], [2, 1, 1], [2, 3, 1], [2, 3, 0], [6, 5, 1]], (1, 5, 5, 1)),
-]
-
-
-@pytest.mark.parametrize("product", cases.PRODUCTS, ids=lambda product: "-".join(dtype.name for dtype in product))
-def test_convolutions_of_every_type_inside_and_at_the_edge(product: tuple[DType, DType, DType]) -> None:
-    for seed, (fields, channels) in enumerate(CONVOLUTIONS):
-        case = cases.conv(Maker(np.random.default_rng(seed), awkward=True), fields, channels, product)
-        count = channels[0] * channels[2] * int(np.prod(fields[5]))
-        for part in (case.part(0, count), case.part(count // 3, count - 1)):
-            assert_within_estimate(part)
-
-
-@pytest.mark.parametrize("reduction", Reduction)
-@pytest.mark.parametrize("dtype", [DType.F16, DType.F32, DType.I8, DType.I64])
-def test_scatter_with_every_reduction(dtype: DType, reduction: Reduction) -> None:
-    count = 300
-    updates = np.ones(count, dtype.numpy)
+def contract(m: int, n: int, k: int, lo: int = 0, hi: int | None = None) -> Case:
     record = Record(
-        Opcode.SCATTER,
-        dtype,
+        Opcode.CONTRACT,
+        DType.F32,
         ARENA.offset,
-        (INPUT.offset, INPUT.offset + 4096),
-        (dtype, DType.I64),
-        1,
-        0,
-        count,
-        words(1, 1, reduction),
-        strided_body([count], [[0], [1], [1], [1, 0, 0, 0, count]]),
+        (INPUT.offset, WEIGHTS.offset),
+        (DType.F32, DType.F32),
+        2,
+        lo,
+        m * n if hi is None else hi,
+        words(k, 1, n),
+        strided_body([m, n], [[n, 1], [k, 0], [0, 1]]),
     )
-    indices = -np.arange(1, count + 1)
-    assert_within_estimate(Case(record, ((INPUT.offset, updates), (INPUT.offset + 4096, indices))))
+    return Case(record)
+
+
+def conv(channels: int, made: int, size: int, kernel: int, pad: int, stride: int = 1, groups: int = 1) -> Case:
+    out = (size + 2 * pad - kernel) // stride + 1
+    at = [[size, size, 1], [kernel, kernel, 1], [stride, stride, 1], [1, 1, 1], [pad, pad, 0], [out, out, 1]]
+    fields = (2, 1, channels, made, groups, *(value for column in at for value in column))
+    inputs = (INPUT.offset, WEIGHTS.offset)
+    return Case(
+        Record(
+            Opcode.CONV,
+            DType.F32,
+            ARENA.offset,
+            inputs,
+            (DType.F32,) * 2,
+            2,
+            0,
+            made * out * out,
+            words(),
+            body(*fields),
+        )
+    )
+
+
+def elementwise(opcode: Opcode, function: int, inputs: int, count: int) -> Case:
+    places = (INPUT.offset, WEIGHTS.offset)[:inputs]
+    shape = strided_body([count], [[1]] * (1 + inputs))
+    return Case(
+        Record(opcode, DType.F32, ARENA.offset, places, (DType.F32,) * inputs, 1, 0, count, words(function), shape)
+    )
+
+
+def reduce(kept: int, reduced: int, function: Reduction) -> Case:
+    shape = strided_body([kept, reduced], [[1, 0], [reduced, 1]])
+    record = Record(
+        Opcode.REDUCE, DType.F32, ARENA.offset, (INPUT.offset,), (DType.F32,), 2, 0, kept, words(function, 1), shape
+    )
+    return Case(record)
+
+
+@pytest.mark.parametrize(
+    ("name", "case", "at_most"),
+    [
+        ("matrix product", contract(64, 64, 64), 1.15),
+        ("matrix product, odd sizes", contract(37, 29, 51), 1.3),
+        ("tile of a matrix product", contract(64, 64, 64, 777, 3001), 1.3),
+        ("matrix times vector", contract(256, 1, 128), 1.3),
+        ("vector times matrix", contract(1, 256, 128), 1.3),
+        ("convolution 1x1", conv(32, 16, 14, 1, 0), 1.25),
+        ("convolution 3x3", conv(16, 16, 28, 3, 1), 1.25),
+        ("convolution 3x3, stride 2", conv(16, 8, 28, 3, 1, stride=2), 1.3),
+        ("convolution 7x7", conv(3, 8, 32, 7, 3, stride=2), 1.3),
+        ("convolution by channel", conv(16, 16, 28, 3, 1, groups=16), 1.4),
+        ("sum", elementwise(Opcode.BINARY, Binary.ADD, 2, 20_000), 2.0),
+        ("relu", elementwise(Opcode.UNARY, Unary.RELU, 1, 20_000), 1.6),
+        ("exp", elementwise(Opcode.UNARY, Unary.EXP, 1, 20_000), 1.2),
+        ("gelu's erf", elementwise(Opcode.UNARY, Unary.ERF, 1, 20_000), 1.2),
+        ("sums of rows", reduce(64, 1000, Reduction.SUM), 1.3),
+        ("maxima of rows", reduce(64, 1000, Reduction.MAX), 1.3),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_common_nodes_are_not_overestimated(name: str, case: Case, at_most: float) -> None:
+    taken, estimate = steps(case), estimate_steps(case.record)
+    assert taken <= estimate <= at_most * taken, f"{name}: {taken:,} steps, estimate {estimate:,}"

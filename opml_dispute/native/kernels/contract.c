@@ -33,10 +33,19 @@ struct contraction {
             a += a_k;                                                                                        \
             b += b_k;                                                                                        \
         }                                                                                                    \
-        for (unsigned i = 0; i < mr; i++)                                                                    \
-            for (unsigned j = 0; j < nr; j++)                                                                \
-                finish_##ACC(o + (i64)i * c->o_m + (i64)j * c->o_n, c->dtype_out, sum[i][j],                 \
-                             c->has_bias ? bias + (i64)i * c->bias_m + (i64)j * c->bias_n : 0);              \
+        u8 dtype = c->dtype_out;                                                                             \
+        if (c->has_bias) {                                                                                   \
+            i64 bias_m = c->bias_m, bias_n = c->bias_n;                                                      \
+            for (unsigned i = 0; i < mr; i++, bias += bias_m)                                                \
+                for (unsigned j = 0; j < nr; j++)                                                            \
+                    sum[i][j] = sum[i][j] + load_bias_##ACC(bias + (i64)j * bias_n, dtype);                  \
+        }                                                                                                    \
+        i64 o_m = c->o_m, o_n = c->o_n;                                                                      \
+        for (unsigned i = 0; i < mr; i++, o += o_m) {                                                        \
+            u8 *to = o;                                                                                      \
+            for (unsigned j = 0; j < nr; j++, to += o_n)                                                     \
+                store_##ACC(to, dtype, sum[i][j]);                                                           \
+        }                                                                                                    \
     }                                                                                                        \
     static void contract_4x4_##NAME(const struct contraction *c, u8 *o, const u8 *a, const u8 *b,               \
                                  const u8 *bias)                                                             \

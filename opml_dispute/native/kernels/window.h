@@ -36,15 +36,6 @@ INLINE void place_next(struct place *p, const struct window *g)
     }
 }
 
-/* Does every tap of the window read inside the input? */
-INLINE u32 place_inside(const struct place *p, const struct window *g)
-{
-    for (int d = 0; d < 3; d++)
-        if (p->at[d] < 0 || p->at[d] + (g->kernel[d] - 1) * g->dilation[d] >= g->input[d])
-            return 0;
-    return 1;
-}
-
 /* The taps [first, end) along dimension d that read inside the input. */
 INLINE void place_taps(const struct place *p, const struct window *g, int d, i64 *first, i64 *end)
 {
