@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -85,6 +86,22 @@ def test_contraction_of_packed_and_transposed_matrices(
         strided_body([batch, m, n], [[m * n, *out], [m * k, a_m, 0], [k * n, 0, b_n], bias_row]),
     )
     agree(bench, make.case(record, batch * m * n))
+
+
+@pytest.mark.parametrize(
+    ("m", "n", "k"), [(390, 33, 600), (385, 900, 520), (40, 49, 1100), (384, 100, 1500), (14, 65, 769)]
+)
+def test_contraction_in_several_blocks(bench: Bench, m: int, n: int, k: int) -> None:
+    """More rows, columns and terms than caches take at a time."""
+    rng = np.random.default_rng([m, n, k])
+    make = Maker(rng, awkward=False)
+    a, b, bias = (make.put(strewn(rng, size)) for size in (m * k, k * n, m))
+    strides = [[n, 1], [k, 0], [0, 1], [1, 0]]
+    record = Record(
+        *(Opcode.CONTRACT, DType.F32, ARENA.offset, (a, b, bias), (DType.F32,) * 3, 2, 0, 0),
+        *(words(k, 1, n), strided_body([m, n], strides)),
+    )
+    agree(bench, make.case(record, m * n))
 
 
 def windows(rng: Rng) -> list[list[int]]:

@@ -7,12 +7,18 @@
 typedef float vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 typedef int32_t veci __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 
-/* Sums are put down and taken up again every PIECE_K terms. A piece of b is packed at a time, small enough for the
- * second-level cache; the rows of a are packed once for all of them. */
-#define PIECE_K 1024
+/* Sums are put down and taken up again every DEPTH terms: a panel of b of that depth stays in the first-level cache
+ * while the tiles of all rows of a block pass over it. The rows lie packed in the second-level cache. */
+#ifndef DEPTH
+#define DEPTH 256
+#endif
+#define PIECE_M (TILE_M * 32)
+#define PIECE_A (128 * 1024) /* floats */
 #define PIECE_B (128 * 1024) /* floats */
-#define PIECE_M (TILE_M * 256)
-#define ROWS_AS_THEY_LIE 256 /* columns */
+#ifndef DEPTH_OF_ROWS
+#define DEPTH_OF_ROWS 512
+#endif
+#define ROWS_AS_THEY_LIE 64 /* columns */
 
 /* As `canonical` (float32.h), on a vector. */
 INLINE vec canonical_vec(vec x)
@@ -66,6 +72,10 @@ INLINE void run_tile(const struct tile *t, unsigned mr, unsigned nv, int packed)
 #pragma clang loop unroll(full)
         for (unsigned i = 0; i < (mr + 2) / 3; i++)
             third[i] += packed ? mr : 1;
+        if (!packed && k % 16 == 0)
+#pragma clang loop unroll(full)
+            for (unsigned i = 0; i < mr; i++)
+                __builtin_prefetch(third[i / 3] + (ptrdiff_t)(mr + i % 3) * a_m, 0, 2);
     }
 #pragma clang loop unroll(full)
     for (unsigned i = 0; i < mr; i++)
@@ -219,6 +229,8 @@ static void pack_a(const float *a, ptrdiff_t a_m, ptrdiff_t a_k, float *to, size
                 const float *from = a + (ptrdiff_t)i * a_m + (ptrdiff_t)k;
                 quad p = *(const quad *)from, q = *(const quad *)(from + a_m);
                 quad r = *(const quad *)(from + 2 * a_m), s = *(const quad *)(from + 3 * a_m);
+                for (unsigned ahead = 4; k % 16 == 0 && ahead < 8; ahead++)
+                    __builtin_prefetch(from + (ptrdiff_t)ahead * a_m);
                 quad pq_low = __builtin_shufflevector(p, q, 0, 4, 1, 5), pq_high = __builtin_shufflevector(p, q, 2, 6, 3, 7);
                 quad rs_low = __builtin_shufflevector(r, s, 0, 4, 1, 5), rs_high = __builtin_shufflevector(r, s, 2, 6, 3, 7);
                 float *into = to + k * mr + i;
@@ -346,6 +358,103 @@ static void rows_times_runs(const struct gemm *g)
 
 static size_t least(size_t x, size_t y) { return x < y ? x : y; }
 
+/* The height of the next tile where `left` rows are left: no low tile at the end, which would be slow. */
+static unsigned next_height(size_t left)
+{
+    if (left <= TILE_M)
+        return (unsigned)left;
+    return left <= TILE_M + TILE_M / 3 ? TILE_M - TILE_M / 3 : TILE_M;
+}
+
+/* x in as few nearly equal shares of at most `most` as there can be; if in several, then each a multiple of `unit`. */
+static size_t share(size_t x, size_t most, size_t unit)
+{
+    if (x <= most)
+        return x;
+    most = most < unit ? unit : most / unit * unit;
+    size_t shares = (x + most - 1) / most, each = (x + shares - 1) / shares;
+    return (each + unit - 1) / unit * unit;
+}
+
+/* A piece of the product: rows, columns and terms. */
+struct block {
+    const struct gemm *g;
+    size_t m0, k0, n0, rows, depth, columns;
+    size_t tall; /* terms of a tile */
+    float *a;    /* where to pack rows; null: they are taken as they lie */
+    float *b;
+    int keeps_b; /* panels of b are packed by the first rows, for all; else each is packed, used and forgotten */
+};
+
+/* Rows i and so on, columns j and so on, terms k and so on of a block; a, b: where those rows and columns begin. */
+static void run_in_block(const struct block *block, size_t i, unsigned mr, size_t j, size_t k, const float *a, const float *b)
+{
+    const struct gemm *g = block->g;
+    ptrdiff_t m = (ptrdiff_t)(block->m0 + i), n = (ptrdiff_t)(block->n0 + j);
+    size_t depth = least(block->depth - k, block->tall);
+    struct tile t = {
+        .depth = depth,
+        .a = a,
+        .packed = block->a != NULL,
+        .a_m = g->a_m,
+        .b = b,
+        .c = g->out + m * g->o_m + n,
+        .c_m = g->o_m,
+        .first = block->k0 + k == 0,
+        .last = block->k0 + k + depth == g->K,
+        .bias = g->bias ? g->bias + m * g->bias_m + n * g->bias_n : NULL,
+        .bias_m = g->bias_m,
+        .bias_n = g->bias_n,
+    };
+    make_tile(&t, mr, (unsigned)least(block->columns - j, TILE_N));
+}
+
+/* Panel by panel of b, each in the nearest cache, all rows pass over it. */
+static void run_packed(const struct block *block)
+{
+    const struct gemm *g = block->g;
+    const float *a = g->a + (ptrdiff_t)block->m0 * g->a_m + (ptrdiff_t)block->k0 * g->a_k;
+    for (size_t k = 0; k < block->depth; k += block->tall) {
+        size_t depth = least(block->depth - k, block->tall);
+        for (size_t i = 0; i < block->rows;) {
+            unsigned mr = next_height(block->rows - i);
+            pack_a(a + (ptrdiff_t)i * g->a_m + (ptrdiff_t)k * g->a_k, g->a_m, g->a_k,
+                   block->a + k * block->rows + i * depth, depth, mr);
+            i += mr;
+        }
+    }
+    for (size_t j = 0; j < block->columns; j += TILE_N)
+        for (size_t k = 0; k < block->depth; k += block->tall) {
+            size_t depth = least(block->depth - k, block->tall);
+            float *panel = block->b + (block->keeps_b ? j * block->depth + k * TILE_N : 0);
+            if (!block->keeps_b || block->m0 == 0)
+                g->pack(g->b, panel, block->k0 + k, depth, block->n0 + j, least(block->columns - j, TILE_N));
+            for (size_t i = 0; i < block->rows;) {
+                unsigned mr = next_height(block->rows - i);
+                run_in_block(block, i, mr, j, k, block->a + k * block->rows + i * depth, panel);
+                i += mr;
+            }
+        }
+}
+
+/* Few columns: rows by rows of a, as they lie, pass over the few panels of b. */
+static void run_rows(const struct block *block)
+{
+    const struct gemm *g = block->g;
+    for (size_t k = 0; k < block->depth; k += block->tall) {
+        size_t depth = least(block->depth - k, block->tall);
+        const float *a = g->a + (ptrdiff_t)block->m0 * g->a_m + (ptrdiff_t)(block->k0 + k);
+        for (size_t j = 0; j < block->columns; j += TILE_N)
+            g->pack(g->b, block->b + j * depth, block->k0 + k, depth, block->n0 + j, least(block->columns - j, TILE_N));
+        for (size_t i = 0; i < block->rows;) {
+            unsigned mr = next_height(block->rows - i);
+            for (size_t j = 0; j < block->columns; j += TILE_N)
+                run_in_block(block, i, mr, j, k, a + (ptrdiff_t)i * g->a_m, block->b + j * depth);
+            i += mr;
+        }
+    }
+}
+
 int gemm(const struct gemm *g, struct fast_scratch *s)
 {
     if (g->M <= FEW_ROWS && g->pack == pack_matrix) {
@@ -357,45 +466,34 @@ int gemm(const struct gemm *g, struct fast_scratch *s)
     }
     /* Packing a pays once its elements are used often; few columns take rows as they lie. */
     int packs_a = g->a_k != 1 || g->N > ROWS_AS_THEY_LIE;
-    size_t depth_most = least(g->K, PIECE_K), rows_most = packs_a ? least(g->M, PIECE_M) : 0;
-    size_t columns_most = least((PIECE_B / depth_most) / TILE_N * TILE_N, (g->N + TILE_N - 1) / TILE_N * TILE_N);
-    /* Behind the packed pieces room for one row more: pack_positions writes whole vectors. */
-    float *packed_b =
-        fast_buffer_get(&s->packed, sizeof(float) * (depth_most * (columns_most + rows_most + TILE_M) + TILE_N));
+    size_t tall = share(g->K, packs_a ? DEPTH : DEPTH_OF_ROWS, 1);
+    size_t rows = packs_a ? least(g->M, PIECE_M) : g->M, piece_k = packs_a ? share(g->K, PIECE_A / rows, tall) : g->K;
+    int keeps_b = rows < g->M || !packs_a;
+    size_t wide = (g->N + TILE_N - 1) / TILE_N * TILE_N, columns = keeps_b && packs_a ? PIECE_B / piece_k / TILE_N * TILE_N : wide;
+    columns = least(columns < TILE_N ? TILE_N : columns, wide);
+    size_t size_b = keeps_b ? columns * (packs_a ? piece_k : tall) : TILE_N * tall;
+    /* Behind the packed panels room for one row more: pack_positions writes whole vectors. */
+    float *packed_b = fast_buffer_get(&s->packed, sizeof(float) * (size_b + TILE_N + (packs_a ? piece_k * rows : 0)));
     if (!packed_b)
         return 0;
-    float *packed_a = packed_b + depth_most * columns_most + TILE_N;
-    for (size_t m0 = 0; m0 < g->M; m0 += PIECE_M)
-        for (size_t k0 = 0; k0 < g->K; k0 += PIECE_K) {
-            size_t rows = least(g->M - m0, PIECE_M), depth = least(g->K - k0, PIECE_K);
-            for (size_t i = 0; packs_a && i < rows; i += TILE_M)
-                pack_a(g->a + (ptrdiff_t)(m0 + i) * g->a_m + (ptrdiff_t)k0 * g->a_k, g->a_m, g->a_k, packed_a + i * depth,
-                       depth, (unsigned)least(rows - i, TILE_M));
-            for (size_t n0 = 0; n0 < g->N; n0 += columns_most) {
-                size_t columns = least(g->N - n0, columns_most);
-                for (size_t j = 0; j < columns; j += TILE_N)
-                    g->pack(g->b, packed_b + j * depth, k0, depth, n0 + j, least(columns - j, TILE_N));
-                for (size_t i = 0; i < rows; i += TILE_M)
-                    for (size_t j = 0; j < columns; j += TILE_N) {
-                        ptrdiff_t m = (ptrdiff_t)(m0 + i), n = (ptrdiff_t)(n0 + j);
-                        struct tile t = {
-                            .depth = depth,
-                            .a = packs_a ? packed_a + i * depth : g->a + m * g->a_m + (ptrdiff_t)k0,
-                            .packed = packs_a,
-                            .a_m = g->a_m,
-                            .b = packed_b + j * depth,
-                            .c = g->out + m * g->o_m + n,
-                            .c_m = g->o_m,
-                            .first = k0 == 0,
-                            .last = k0 + depth == g->K,
-                            .bias = g->bias ? g->bias + m * g->bias_m + n * g->bias_n : NULL,
-                            .bias_m = g->bias_m,
-                            .bias_n = g->bias_n,
-                        };
-                        make_tile(&t, (unsigned)least(rows - i, TILE_M), (unsigned)least(columns - j, TILE_N));
-                    }
+    for (size_t n0 = 0; n0 < g->N; n0 += columns)
+        for (size_t k0 = 0; k0 < g->K; k0 += piece_k)
+            for (size_t m0 = 0; m0 < g->M; m0 += rows) {
+                struct block block = {
+                    .g = g,
+                    .m0 = m0,
+                    .k0 = k0,
+                    .n0 = n0,
+                    .rows = least(g->M - m0, rows),
+                    .depth = least(g->K - k0, piece_k),
+                    .columns = least(g->N - n0, columns),
+                    .tall = tall,
+                    .a = packs_a ? packed_b + size_b + TILE_N : NULL,
+                    .b = packed_b,
+                    .keeps_b = keeps_b,
+                };
+                (packs_a ? run_packed : run_rows)(&block);
             }
-        }
     return 1;
 }
 
