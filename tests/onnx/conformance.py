@@ -16,6 +16,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from rich.console import Console
+from rich.progress import track
+
 from opml_dispute.model import lower
 from tests.onnx.backend import Result, attempt, cases, native
 from tests.onnx.in_vm import STEPS_LIMIT, InVm
@@ -108,7 +111,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("--write renews the whole table from a native run; leave out -k and --vm")
     warnings.simplefilter("ignore")
     results, runs = [], []
-    for case in cases(options.k):
+    shown = Console(stderr=True)
+    for case in track([*cases(options.k)], "Running cases", console=shown, disable=not shown.is_terminal):
         # The architectures are far above the steps limit.
         in_vm = InVm() if options.vm and case.kind != "real" else None
         result = attempt(case, in_vm or native)
