@@ -25,7 +25,7 @@ from typing import Any
 from eth_account import Account as EthAccount
 
 from opml_dispute import toolchain
-from opml_dispute.chain.keys import Account
+from opml_dispute.chain.keys import KEY_VARIABLE, PASSWORD_VARIABLE, Account
 from opml_dispute.chain.rpc import Rpc, RpcUnreachable
 from opml_dispute.errors import OpmlError
 
@@ -110,6 +110,8 @@ class Anvil:
             stderr=subprocess.STDOUT,
             start_new_session=True,
             preexec_fn=None if outlives else _die_with_parent,
+            # It may outlive us, and has no use for the operator's secrets.
+            env={name: value for name, value in os.environ.items() if name not in (KEY_VARIABLE, PASSWORD_VARIABLE)},
         )
         _CHILDREN.append(process)
         if not isinstance(output, int):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,9 @@ from opml_dispute.primitives import Address
 
 KEY_VARIABLE = "OPML_PRIVATE_KEY"
 PASSWORD_VARIABLE = "OPML_KEYSTORE_PASSWORD"
+
+_LOOKS_LIKE_A_KEY = re.compile(r"\s*(0x)?[0-9a-fA-F]{60,68}\s*")
+"""Somebody took --key-file for --key."""
 
 
 class KeyProblem(OpmlError):
@@ -96,7 +100,7 @@ def _from_keystore(
     if not isinstance(content, dict) or not {"crypto", "Crypto"} & set(content):
         raise KeyProblem(f"{path} is not an encrypted keystore: expected JSON with a `crypto` part")
     if password_file is not None:
-        password = _read(password_file, "password file").rstrip("\r\n")
+        password = _read(password_file, "password file", is_shown=os.path.exists(password_file)).rstrip("\r\n")
     elif PASSWORD_VARIABLE in environment:
         password = environment[PASSWORD_VARIABLE]
     elif ask is not None:
@@ -114,10 +118,17 @@ def _from_keystore(
     return Account.from_hex(bytes(key).hex(), f"the keystore {path}")
 
 
-def _read(path: Path, what: str) -> str:
+def _read(path: Path, what: str, *, is_shown: bool = True) -> str:
+    """The file's text. Raises `KeyProblem`, which names the path only if it cannot be the secret itself."""
+    if _LOOKS_LIKE_A_KEY.fullmatch(path.name):
+        raise KeyProblem(
+            f"a private key was given where the name of a {what} is expected",
+            hint="put it into a file that only you can read; a command line is seen by everyone on the machine",
+        )
+    named = f"the {what} {path}" if is_shown else f"the {what}"
     try:
         return path.read_text(encoding="utf-8")
     except OSError as error:
-        raise KeyProblem(f"cannot read the {what} {path}: {error.strerror}", hint="check the path") from None
+        raise KeyProblem(f"cannot read {named}: {error.strerror}", hint="check the path") from None
     except UnicodeDecodeError:
-        raise KeyProblem(f"cannot read the {what} {path}: it is not text", hint="check the path") from None
+        raise KeyProblem(f"cannot read {named}: it is not text", hint="check the path") from None

@@ -11,6 +11,7 @@ Signing and sending are `sender`'s work.
 from __future__ import annotations
 
 import http.client
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -91,6 +92,21 @@ class Head:
     base_fee_wei: int
 
 
+def public_url(url: str) -> str:
+    """
+    A URL without what may be a secret in it: user and password, query, and the keys that providers put into paths.
+
+    >>> public_url("https://me:pw@node.example:8545/v3/0123456789abcdef0123456789abcdef?token=x")
+    'https://node.example:8545/v3/…?…'
+    >>> public_url("http://127.0.0.1:8545")
+    'http://127.0.0.1:8545'
+    """
+    found = re.match(r"([a-zA-Z][a-zA-Z0-9+.-]*://)?(?:[^/?#]*@)?([^/?#]*)([^?#]*)(.?)", url, re.DOTALL)
+    assert found is not None, "every part may be empty"
+    scheme, host, path, query = found.groups()
+    return f"{scheme or ''}{host}{re.sub(r'[A-Za-z0-9_-]{20,}', '…', path)}{query and query + '…'}"
+
+
 def _same(value: Any) -> Any:
     return value
 
@@ -139,10 +155,14 @@ class Rpc:
     """One endpoint."""
 
     def __init__(self, url: str = DEFAULT_URL, *, timeout_s: float = 30.0) -> None:
-        parts = urlsplit(url)
+        self.url = public_url(url)
+        """For messages."""
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            parts = urlsplit("")
         if parts.scheme not in ("http", "https") or not parts.netloc:
-            raise RpcUnreachable(url, "the URL must start with http:// or https:// and name a host")
-        self.url = url
+            raise RpcUnreachable(self.url, "the URL must start with http:// or https:// and name a host")
         self._provider = HTTPProvider(url, request_kwargs={"timeout": timeout_s}, exception_retry_configuration=None)
 
     def request(self, method: str, *params: Any) -> Any:
@@ -179,7 +199,8 @@ class Rpc:
         except (requests.exceptions.ConnectionError, ConnectionError):
             raise RpcUnreachable(self.url, "the connection failed") from None
         except requests.exceptions.RequestException as error:
-            raise RpcUnreachable(self.url, str(error)) from None
+            # Its own words may quote the whole URL.
+            raise RpcUnreachable(self.url, f"it cannot be asked ({type(error).__name__})") from None
         except (ValueError, TypeError):
             raise RpcUnreachable(self.url, "what answers there does not speak JSON-RPC") from None
 
