@@ -8,6 +8,7 @@ read it (`NodeInfo`). Its bytes, and so its `model_root`, depend on the model's 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import struct
 from bisect import bisect_left
@@ -28,7 +29,8 @@ from .record import RECORD_BYTES, SEC_PROGRAM, SEC_WEIGHTS, Record, program_head
 from .tensor import Array, Shape
 
 FILE_MAGIC = b"OPMLFILE"
-FILE_VERSION = 1
+FILE_VERSION = 2
+DIGEST_BYTES = hashlib.sha256().digest_size
 MODEL_LOG2_SIZE = 39
 """Program and weights are the lower half of the segment."""
 
@@ -157,7 +159,12 @@ class Program:
         return Hash32(_root(self.model_blocks, 0, MODEL_LOG2_SIZE))
 
     def save(self, path: Path) -> None:
-        """Writes the program into one file; the same program gives the same bytes on any machine."""
+        """
+        Writes the program into one file; the same program gives the same bytes on any machine.
+
+        The file ends with the SHA-256 of all before it. The model root covers records and weights alone, and who runs
+        a damaged plan claims wrong states: a dispute must not be lost to a bad disk.
+        """
         facts = {
             "version": FILE_VERSION,
             "records": len(self.records),
@@ -173,11 +180,17 @@ class Program:
             },
         }
         text = json.dumps(facts, sort_keys=True, separators=(",", ":")).encode()
+        digest = hashlib.sha256()
         with path.open("wb") as file:
-            file.write(FILE_MAGIC + struct.pack(">Q", len(text)) + text + self.records)
+
+            def put(part: bytes) -> None:
+                digest.update(part)
+                file.write(part)
+
+            put(FILE_MAGIC + struct.pack(">Q", len(text)) + text + self.records)
             for block in self.weights:
-                words = np.frombuffer(block.data, dtype=f"u{block.word_bytes}")
-                file.write(_big_endian(words))
+                put(_big_endian(np.frombuffer(block.data, dtype=f"u{block.word_bytes}")))
+            file.write(digest.digest())
 
     @classmethod
     def load(cls, path: Path) -> Program:
@@ -188,8 +201,13 @@ class Program:
             raise ProgramFileError(f"cannot read {path}: {error.strerror}; expected a compiled program") from None
         if raw[:8] != FILE_MAGIC:
             raise ProgramFileError(f"{path} is not a compiled program", hint="compile the ONNX file again")
+        if hashlib.sha256(memoryview(raw)[:-DIGEST_BYTES]).digest() != raw[-DIGEST_BYTES:]:
+            raise ProgramFileError(
+                f"{path} ({len(raw):,} bytes) is damaged, or of another version: its checksum is not its own",
+                hint="compile the ONNX file again",
+            )
         try:
-            return cls._decode(raw)
+            return cls._decode(memoryview(raw)[:-DIGEST_BYTES])
         except (struct.error, ValueError, KeyError, TypeError) as error:
             raise ProgramFileError(
                 f"{path} ({len(raw):,} bytes) is damaged or of another version: {error}",
@@ -197,16 +215,16 @@ class Program:
             ) from None
 
     @classmethod
-    def _decode(cls, raw: bytes) -> Program:
+    def _decode(cls, raw: memoryview) -> Program:
         (length,) = struct.unpack_from(">Q", raw, 8)
-        facts: dict[str, Any] = json.loads(raw[16 : 16 + length])
+        facts: dict[str, Any] = json.loads(bytes(raw[16 : 16 + length]))
         if facts["version"] != FILE_VERSION:
             raise ValueError(f"version {facts['version']}; expected {FILE_VERSION}")
         position = 16 + length + facts["records"]
         total = position + sum(size for *_, size in facts["weights"])
         if len(raw) != total:
             raise ValueError(f"{len(raw):,} bytes; expected {total:,}")
-        records = raw[position - facts["records"] : position]
+        records = bytes(raw[position - facts["records"] : position])
         weights = []
         for offset, log2_size, word_bytes, size in facts["weights"]:
             words = np.frombuffer(raw, f">u{word_bytes}", size // word_bytes, position)

@@ -134,6 +134,21 @@ def test_a_damaged_program_file_is_refused(cut: int, tmp_path: Path) -> None:
         Program.load(path)
 
 
+def test_a_program_file_with_any_bit_flipped_is_refused(tmp_path: Path) -> None:
+    """Also in the plan, which the model root does not cover: who ran by it would claim wrong states."""
+    path = tmp_path / "model.opml"
+    compile_model(DIGITS).save(path)
+    whole = path.read_bytes()
+    plan_end = 16 + int.from_bytes(whole[8:16], "big")
+    places = [*range(0, plan_end, 7), *range(plan_end, len(whole), 997), len(whole) - 1]
+    for place in places:
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        with pytest.raises(ProgramFileError):
+            Program.load(path)
+
+
 def test_a_program_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ProgramFileError, match=r"nothing\.opml"):
         Program.load(tmp_path / "nothing.opml")
