@@ -210,15 +210,19 @@ def start(*, port: int = DEFAULT_PORT, block_time_s: int | None = None) -> Devne
     return devnet
 
 
+MAX_PID = 2**31 - 1
+"""What a process id can be: a larger one in a damaged file is no number that the system takes."""
+
+
 def running() -> Devnet | None:
     """The background chain, if its process is alive and answers."""
     folder = devnet_folder()
     try:
         state = json.loads((folder / "devnet.json").read_text())
         anvil = Anvil(int(state["pid"]), str(state["url"]))
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None
-    if not is_alive(anvil.pid) or not _is_anvil(anvil.pid):
+    if not 0 < anvil.pid <= MAX_PID or not is_alive(anvil.pid) or not _is_anvil(anvil.pid):
         return None
     try:
         anvil.rpc.chain_id()

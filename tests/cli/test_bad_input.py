@@ -271,6 +271,41 @@ def test_a_corrupted_cache_and_a_wrong_model_file(
     assert_refused(cli("challenge", game, "--model", other, *signing), "the registered model's is")
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "null", "\0\xff", '{"pid": "x"}', '{"url": "http://127.0.0.1:1"}', '{"pid": PID, "url": "ftp://x"}'],
+)
+@pytest.mark.parametrize("pid", [-1, 0, 1, 2**31, 10**30])
+def test_a_damaged_note_about_the_local_chain_is_no_chain(cli: Cli, own_home: Path, text: str, pid: int) -> None:
+    """Nothing is stopped on its word: not process 1, nor the group of processes that a negative number means."""
+    (own_home / "devnet").mkdir(parents=True)
+    (own_home / "devnet" / "devnet.json").write_text(text.replace("PID", str(pid)), encoding="latin-1")
+    assert_refused(cli("devnet", "status"), "no local chain")
+    assert_refused(cli("devnet", "stop"), "no local chain")
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "list", "no addresses", "a number", "an address"])
+def test_a_damaged_deployment_is_refused(cli: Cli, on_chain: Chain, tmp_path: Path, damage: str) -> None:
+    text = on_chain.deployment_file.read_text()
+    facts = json.loads(text)
+    match damage:
+        case "empty":
+            text = ""
+        case "cut":
+            text = text[: len(text) // 2]
+        case "list":
+            text = "[]"
+        case "no addresses":
+            text = json.dumps({name: value for name, value in facts.items() if name != "addresses"})
+        case "a number":
+            text = json.dumps({name: 5 if isinstance(value, dict) else value for name, value in facts.items()})
+        case _:
+            text = json.dumps(facts | {"addresses": dict.fromkeys(facts["addresses"], "0x12")})
+    file = tmp_path / "damaged.json"
+    file.write_text(text)
+    assert_refused(cli("list", "--deployment", file), "deployment")
+
+
 # ---- the frame ----
 
 
