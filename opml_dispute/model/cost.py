@@ -16,7 +16,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import gcd, prod
 
-from .opcodes import Binary, DType, Opcode, Pool, Reduction, Unary
+from .cost_windows import contract, conv, pool
+from .opcodes import Binary, DType, Opcode, Reduction, Unary
 from .record import MAX_RANK, Record
 
 NODE_STEPS = 1_400
@@ -216,26 +217,25 @@ def _cast_element(record: Record) -> int:
 def _copy(record: Record, count: int) -> float:
     walk = _walk_of(record, 2)
     each, row = _copying(record, walk)
-    return walk.row_steps + walk.rows * (20 + row) + count * each
+    return walk.row_steps + walk.rows * (6 + row) + count * each + 60
 
 
-_COPY_BYTE, _COPY_4, _COPY_8 = 5.1, 13 / 16, 13 / 32
-"""A byte of packed elements: alone, in words of 4 and of 8 bytes (native/guest/memory.c)."""
-
-
-def _copying(record: Record, walk: _Walk, *more: int) -> tuple[float, int]:
+def _copying(record: Record, walk: _Walk, *more: int) -> tuple[float, float]:
     """
     (steps an element, steps a row) of a copy of in0's rows to the output's. `more`: bytes by whose multiples a row's
-    source moves besides.
+    source moves besides. Packed rows go in the widest words that fit both ends (native/guest/memory.c).
     """
-    width = record.dtype_out.width
+    width, size = record.dtype_out.width, walk.sizes[0]
     if walk.steps[0][:2] != (width, width):
-        return 6, 10
-    # Words must fit both ends, in whatever row.
+        return 6, 15
     apart = gcd(8, record.out - record.inputs[0], *(step[0] - step[1] for step in walk.steps[1:]), *more)
     if apart < 4:
-        return width * _COPY_BYTE, 45
-    return width * (_COPY_8 if apart == 8 else _COPY_4), 90 if width < 4 else 75
+        return width * 5.01, 47
+    # Four words a round; then single ones, which cost more; where elements are smaller, bytes at both ends.
+    round_bytes = 4 * apart
+    rest = 7 * (size * width % round_bytes // apart) if width == apart else 7 * 4
+    ends = {1: 32, 2: 27, 4: 8, 8: 0}[width] + (10 if apart == 4 else 0)
+    return width * 13 / round_bytes, 47 + rest + ends
 
 
 def _fill(record: Record, count: int) -> float:
@@ -246,166 +246,6 @@ def _fill(record: Record, count: int) -> float:
 def _select(record: Record, count: int) -> float:
     walk = _walk_of(record, 4)
     return walk.row_steps + walk.rows * 10 + count * 11
-
-
-# Contractions and windows. (4 x 4, 4 x 1, 1 x 4, 1 x 1 outputs at a time): steps a product, steps an output.
-
-_PRODUCT: dict[str, tuple[tuple[float, float, float, float], float]] = {
-    "f32": ((1.85, 3.25, 3.25, 7.0), 16),
-    "f16": ((12.4, 21.8, 21.8, 36.0), 45),
-    "bf16": ((3.25, 6.5, 6.5, 11.0), 35),
-    "small": ((5.0, 5.4, 5.4, 9.0), 20),
-    "i64": ((7.5, 6.2, 6.2, 9.5), 20),
-}
-_BLOCK_STEPS = 110
-_GROUP_STEPS = 260
-"""Finding the first element of four rows, or of the rest of one."""
-_BIAS_STEPS = 12
-
-
-def _kind(record: Record) -> str:
-    dtype = record.dtypes_in[0]
-    known = {DType.F32: "f32", DType.F16: "f16", DType.BF16: "bf16", DType.I64: "i64", DType.U64: "i64"}
-    return known.get(dtype, "small")
-
-
-def _contract(record: Record, count: int) -> float:
-    m, n = record.dims[-2:]
-    depth = record.imm[0]
-    (p44, p41, p14, p11), output = _PRODUCT[_kind(record)]
-    if record.dtype_out.width == 2:
-        output += 25
-    if len(record.inputs) == 3:
-        output += _BIAS_STEPS + (15 if record.dtype_out.width == 2 else 0)
-    fours, singles = _groups_of_four(record.lo, record.hi, n, m)
-    whole, rest = divmod(n, 4)
-    four = whole * (16 * depth * p44 + _BLOCK_STEPS) + rest * (4 * depth * p41 + _BLOCK_STEPS)
-    single = whole * (4 * depth * p14 + _BLOCK_STEPS) + rest * (depth * p11 + _BLOCK_STEPS)
-    # The parts of rows at both ends of the range count as whole rows here: a few single outputs at most.
-    ends = 6 * (depth * p11 + _BLOCK_STEPS) if singles else 0
-    groups = (fours + singles) * (_GROUP_STEPS + 60 * max(record.rank - 2, 0))
-    parts = _partial_rows(record.lo, record.hi, n)
-    return (
-        fours * four
-        + (singles - len(parts)) * single
-        + _part_steps(parts, depth, p14, p11)
-        + ends
-        + groups
-        + (count * output)
-    )
-
-
-def _part_steps(parts: Sequence[int], depth: int, p14: float, p11: float) -> float:
-    """Parts of single rows: blocks of four outputs, then single ones."""
-    return sum(
-        outputs // 4 * (4 * depth * p14 + _BLOCK_STEPS) + outputs % 4 * (depth * p11 + _BLOCK_STEPS)
-        for outputs in parts
-    )
-
-
-def _partial_rows(lo: int, hi: int, row: int) -> list[int]:
-    """How many outputs of a row that it does not have whole the range takes, at its start and end."""
-    if lo // row == (hi - 1) // row:
-        return [hi - lo] if hi - lo < row else []
-    return [part for part in (-lo % row, hi % row) if part]
-
-
-def _groups_of_four(lo: int, hi: int, row: int, rows: int) -> tuple[int, int]:
-    """(times four rows are made at once, times one row or part of one is): `rows` belong together, fours among them."""
-    singles = len(_partial_rows(lo, hi, row))
-    first, last = -(-lo // row), hi // row  # whole rows
-    fours = 0
-    if last > first:
-        head = min(last, (first // rows + 1) * rows) - first
-        middle, tail = divmod(last - first - head, rows)
-        for length, times in ((head, 1), (rows, middle), (tail, 1)):
-            fours += length // 4 * times
-            singles += length % 4 * times
-    return fours, singles
-
-
-# A convolution's block of windows: (once, a channel, a line of taps, a tap), by channels at once and windows at once.
-_INSIDE = {
-    (4, 4): (330, 26, 12, 44.5),
-    (4, 1): (230, 27, 12, 17),
-    (1, 4): (180, 27, 13, 16.5),
-    (1, 1): (130, 25, 13, 7),
-}
-_POINT = {(4, 4): 30.5, (4, 1): 13.5, (1, 4): 13.5, (1, 1): 7.5}
-"""One channel of windows of one tap, all inside."""
-_EDGE = {(4, 4): (330, 57, 24, 64), (4, 1): (230, 45, 20, 23), (1, 4): (180, 56, 20, 35), (1, 1): (130, 42, 18, 13.5)}
-_OTHER_EDGE = {
-    "f16": {4: (760, 60, 22, 223), 1: (330, 60, 22, 113)},
-    "bf16": {4: (600, 60, 32, 86), 1: (260, 60, 28, 48)},
-    "small": {4: (330, 82, 50, 108), 1: (220, 76, 42, 45)},
-    "i64": {4: (420, 82, 50, 126), 1: (290, 76, 42, 49)},
-}
-
-
-def _conv(record: Record, count: int) -> float:
-    rank, _, channels, made, groups = record.body[:5]
-    taps_w = record.body[8 + rank - 1]
-    depth, out_size = channels // groups, prod(record.body[20 : 20 + rank])
-    lines = prod(record.body[8 : 8 + rank - 1])
-    kind = _kind(record)
-    blocks = _conv_blocks(record)
-    fours, singles = _groups_of_four(record.lo, record.hi, out_size, made // groups)
-    total = 0.0
-    steps: tuple[float, float, float, float]
-    for at_once, times in ((4, fours), (1, singles)):
-        for windows, inside, number in blocks:
-            if kind != "f32":
-                steps = _OTHER_EDGE[kind][at_once]
-            elif inside and lines * taps_w == 1:
-                steps = _INSIDE[at_once, windows][0], _POINT[at_once, windows], 0, 0
-            else:
-                steps = (_INSIDE if inside else _EDGE)[at_once, windows]
-            once, channel, line, tap = steps
-            bias = 60 if len(record.inputs) == 3 else 0
-            total += times * number * (once + bias + depth * (channel + lines * (line + taps_w * tap)))
-    rows = out_size // record.body[20 + rank - 1]
-    return total + (fours + singles) * (420 + 110 * rows) + 600
-
-
-def _conv_blocks(record: Record) -> list[tuple[int, bool, int]]:
-    """(windows at once, all taps inside, how many such blocks) of one channel's output."""
-    rank = record.body[0]
-    size, kernel, stride, dilation, pad, out = (record.body[5 + 3 * i : 5 + 3 * i + rank] for i in range(6))
-
-    def starts_inside(d: int, windows: int) -> range:
-        """Positions from which on that many windows have all their taps along dimension d inside the input."""
-        room = size[d] - 1 - (kernel[d] - 1) * dilation[d] + pad[d]
-        return range(-(-pad[d] // stride[d]), max(room // stride[d] - windows + 2, 0))
-
-    # Lines whose taps are all inside, by the outer dimensions; then the blocks of a line: fours, and one left over.
-    lines = prod(out[:-1])
-    lines_inside = prod(
-        len(range(out[d])[starts_inside(d, 1).start : starts_inside(d, 1).stop]) for d in range(rank - 1)
-    )
-    fours, single = (-(-out[-1] // 4), 0) if out[-1] % 4 != 1 else (out[-1] // 4, 1)
-    at_four, at_one = starts_inside(rank - 1, 4), starts_inside(rank - 1, 1)
-    fours_inside = len(range(fours)[-(-at_four.start // 4) : -(-at_four.stop // 4)])
-    single_inside = single if out[-1] - 1 in at_one else 0
-    blocks = [
-        (4, True, lines_inside * fours_inside),
-        (4, False, lines * fours - lines_inside * fours_inside),
-        (1, True, lines_inside * single_inside),
-        (1, False, lines * single - lines_inside * single_inside),
-    ]
-    return [(windows, inside, number) for windows, inside, number in blocks if number]
-
-
-def _pool(record: Record, count: int) -> float:
-    rank = record.body[0]
-    kernel = record.body[8 : 8 + rank]
-    taps, lines = prod(kernel), prod(kernel[:-1])
-    dtype = record.dtypes_in[0]
-    dilated = 60 * rank if any(d != 1 for d in record.body[14 : 14 + rank]) else 0
-    if record.opcode is Opcode.POOL_INDEX:
-        return count * (260 + dilated + 45 * lines + taps * 101)
-    tap = {DType.F32: 11.5, DType.F16: 26.0, DType.BF16: 15.0}.get(dtype, 52.0)
-    divide = 70 if record.imm[0] in (Pool.AVERAGE, Pool.AVERAGE_PADDED) else 0
-    return count * (230 + dilated + divide + 48 * lines + taps * tap)
 
 
 # Along dimensions
@@ -477,9 +317,11 @@ def _lanes(walk: _Walk) -> tuple[int, int, int, int]:
 
 
 def _argreduce(record: Record, count: int) -> float:
-    walk = _below(record)
-    each = {DType.F32: 39, DType.F16: 60, DType.BF16: 41}.get(record.dtypes_in[0], 30)
-    return count * (200 + walk.hi * each + walk.rows * 120 + walk.chunks * 130) + _outputs(record, count)
+    walk, real = _below(record), record.dtypes_in[0] in REAL
+    each = {DType.F32: 37, DType.F16: 52, DType.BF16: 39}.get(record.dtypes_in[0], 27)
+    row, chunk = (72, 75) if real else (90, 92)
+    output = 205 + walk.hi * each + walk.row_steps + walk.rows * row + (walk.chunks - walk.rows) * chunk
+    return count * output + _outputs(record, count)
 
 
 def _topk(record: Record, count: int) -> float:
@@ -495,8 +337,8 @@ def _topk(record: Record, count: int) -> float:
 
 def _scan(record: Record, count: int) -> float:
     length = record.dims[-1]
-    half = 35 if record.dtypes_in[0] in HALVES else 0
-    return count * (200 + length * (24 + half) + (1 + length // 64) * 110) + _outputs(record, count)
+    each = {DType.F32: 22, DType.F16: 55, DType.BF16: 31}.get(record.dtypes_in[0], 20)
+    return count * (155 + length * each + (length - 1) // CHUNK * 85) + _outputs(record, count)
 
 
 # At places that a tensor names
@@ -505,10 +347,10 @@ def _scan(record: Record, count: int) -> float:
 _CHECK, _CHECK_COMPONENT = 14, 14
 _PLACE, _PLACE_COMPONENT = 20, 13
 """Looking at an index before anything is written; finding its place. And for each component."""
-_ONE_ELEMENT = {1: 73, 2: 82, 4: 74, 8: 76}
+_GATHERED, _SCATTERED = {1: 52, 2: 63, 4: 58, 8: 68}, {1: 67, 2: 72, 4: 62, 8: 68}
 """Moving one element by a call, by its width."""
-_COMBINE = {DType.F32: 123, DType.F16: 184, DType.BF16: 134, DType.I64: 160, DType.U64: 126}
-_COMBINE_OTHER = 160
+_COMBINE = {DType.F32: 116, DType.F16: 176, DType.BF16: 128, DType.U64: 116}
+_COMBINE_OTHER = 150
 
 
 def _check(record: Record) -> float:
@@ -532,11 +374,11 @@ def _gather(record: Record, count: int) -> float:
     each: float
     if walk.steps[0][2] == 0:  # one place for the whole row
         each, row = _copying(record, walk, *_displacements(record))
-        row += place + 30
+        row += place
     else:
-        row = 30
-        each = place + _ONE_ELEMENT[record.dtype_out.width]
-    return 400 + _check(record) + walk.row_steps + walk.rows * row + count * each
+        row = 50.0
+        each = place + _GATHERED[record.dtype_out.width]
+    return 400 + 60 * q + _check(record) + walk.row_steps + walk.rows * row + count * each
 
 
 def _scatter(record: Record, count: int) -> float:
@@ -546,12 +388,12 @@ def _scatter(record: Record, count: int) -> float:
     each: float
     if store and walk.steps[0][2] == 0 and walk.steps[0][0] != 0:
         each, row = _copying(record, walk, *_displacements(record))
-        row += place + 30
+        row += place
     else:
-        moved = _ONE_ELEMENT[record.dtype_out.width] + 6
+        moved = _SCATTERED[record.dtype_out.width]
         each = place + (moved if store else _COMBINE.get(record.dtype_out, _COMBINE_OTHER))
-        row = 30
-    return 400 + _check(record) + walk.row_steps + walk.rows * row + count * each
+        row = 50.0
+    return 400 + 60 * q + _check(record) + walk.row_steps + walk.rows * row + count * each
 
 
 def _tree(record: Record, count: int) -> float:
@@ -566,10 +408,10 @@ _KERNELS = {
     Opcode.BINARY: _binary,
     Opcode.SELECT: _select,
     Opcode.CAST: _cast,
-    Opcode.CONTRACT: _contract,
-    Opcode.CONV: _conv,
-    Opcode.POOL: _pool,
-    Opcode.POOL_INDEX: _pool,
+    Opcode.CONTRACT: contract,
+    Opcode.CONV: conv,
+    Opcode.POOL: pool,
+    Opcode.POOL_INDEX: pool,
     Opcode.REDUCE: _reduce,
     Opcode.ARGREDUCE: _argreduce,
     Opcode.TOPK: _topk,

@@ -67,7 +67,7 @@ def test_people_are_told_the_same(cli: Cli) -> None:
 def test_as_many_nodes_are_listed_as_asked_for(cli: Cli) -> None:
     """The costliest; none for 0. Without --time nothing is run."""
     two = cli("model", "inspect", "--nodes", 2, "--no-time", "--json").object_with("largest")
-    assert [node["name"] for node in two["largest"]] == ["conv2", "pool1"]
+    assert [node["name"] for node in two["largest"]] == ["conv2", "conv1"]
     assert two["native_seconds"] is None
     none = cli("model", "inspect", "--nodes", 0, "--no-time")
     assert "conv2" not in none.out
