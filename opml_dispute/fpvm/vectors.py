@@ -148,8 +148,9 @@ def read_vectors(path: Path) -> Iterator[Vector]:
     """
     Every vector of a file.
 
-    Raises `VectorFileError` if the file is missing, is not gzip'd JSON Lines, or a line lacks a field.
+    Raises `VectorFileError` if the file is missing, is not gzip'd JSON Lines, holds nothing, or a line lacks a field.
     """
+    number = 0
     try:
         with gzip.open(path, "rt", encoding="utf-8") as lines:
             for number, line in enumerate(lines, 1):
@@ -158,6 +159,10 @@ def read_vectors(path: Path) -> Iterator[Vector]:
         raise VectorFileError(f"there is no file {path}") from None
     except (gzip.BadGzipFile, zlib.error, EOFError, UnicodeDecodeError) as error:
         raise VectorFileError(f"{path} is not a gzip'd text file: {error}") from None
+    except OSError as error:
+        raise VectorFileError(f"cannot read {path}: {error.strerror}") from None
+    if number == 0:
+        raise VectorFileError(f"{path} holds no vectors")
 
 
 def replay(vectors: Iterable[Vector], steppers: Mapping[str, Stepper]) -> tuple[int, dict[str, Tally]]:

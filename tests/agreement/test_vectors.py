@@ -81,13 +81,19 @@ def test_vectors_survive_a_round_trip(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"no gzip", gzip.compress(b"no json", mtime=0), gzip.compress(b"{}", mtime=0), b"\x1f\x8b\x08"]
+    "content",
+    [
+        *(b"no gzip", b"\x1f\x8b\x08", b""),
+        *(gzip.compress(text, mtime=0) for text in (b"no json", b"{}", b"", b"\xff\xfe", b"[]")),
+    ],
 )
 def test_another_file_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "other.jsonl.gz"
     path.write_bytes(content)
     with pytest.raises(VectorFileError):
         list(read_vectors(path))
+    with pytest.raises(VectorFileError):
+        list(read_vectors(tmp_path))
 
 
 def test_an_unknown_state_version_is_refused(tmp_path: Path) -> None:
