@@ -25,8 +25,8 @@ enum inference_status kernel_check_data_bytes(const uint8_t *segment, const stru
 
 /* Parts smaller than this (in inner steps) are not worth waking a thread for. */
 #define LEAST_PART (1u << 16)
-/* A multiple of the rows of gemm's register tiles (fast/gemm.h), on most machines. */
-#define CHANNELS_TOGETHER 12
+/* gemm's register tiles (fast/gemm.h) take rows well by fours. */
+#define CHANNELS_TOGETHER 4
 
 /* Inner steps that one output element takes, and how many outputs belong together. */
 static uint64_t steps_each(const struct record *r, uint64_t *grain)

@@ -30,6 +30,8 @@ struct step {
     struct record record; /* operands count from the segment's base, modulo 2^64; those in buffers are numbers */
     uint32_t buffered;    /* bit j: operand j (0 the output) is in a buffer */
     uint32_t chained;     /* runs with the step before it */
+    uint32_t finishes;    /* of a head: so many steps after it are its `finish` (see plan_finish) */
+    struct fast_finish finish;
 };
 
 /* Bytes of the workspace that must be zero before a step. */
@@ -53,6 +55,7 @@ struct job {
     const struct schedule *schedule;
     const struct step *step; /* of `steps` */
     unsigned steps, parts;
+    int columns; /* parts are positions of every channel, not a range (fast_conv_columns) */
     uint64_t each;
 };
 
@@ -84,9 +87,38 @@ static int is_elementwise(const struct record *r)
            r->opcode == OP_COPY || r->opcode == OP_FILL;
 }
 
+/* The steps chained to a head that was made, on [begin, end). */
+static void run_chain(const struct job *job, const struct step *step, unsigned steps, uint64_t begin, uint64_t end,
+                      unsigned worker, struct fast_scratch *scratch)
+{
+    struct record record[CHAIN_MOST];
+    for (unsigned i = 0; i < steps; i++)
+        record[i] = step[i].record;
+    for (uint64_t lo = begin; lo < end && steps; lo += STRETCH)
+        run_stretch(job, record, step, steps, lo, end - lo < STRETCH ? end : lo + STRETCH, worker, scratch);
+}
+
+static void run_columns(const struct job *job, unsigned part, unsigned worker, struct fast_scratch *scratch)
+{
+    const struct step *head = job->step;
+    const struct record *r = &head->record;
+    uint64_t size = 1, first = part * job->each, end = first + job->each;
+    for (int d = 0; d < r->body[0]; d++)
+        size *= (uint64_t)r->body[20 + d];
+    end = end < size ? end : size;
+    fast_run_columns(job->ml->segment, r, first, end, &head->finish, scratch);
+    unsigned made = 1 + head->finishes;
+    for (uint64_t channel = r->lo; made < job->steps && channel < r->hi; channel += size)
+        run_chain(job, head + made, job->steps - made, channel + first, channel + end, worker, scratch);
+}
+
 static void run_part(void *self, unsigned part, unsigned worker, struct fast_scratch *scratch)
 {
     const struct job *job = self;
+    if (job->columns) {
+        run_columns(job, part, worker, scratch);
+        return;
+    }
     const struct record *head = &job->step->record;
     uint64_t count = head->hi - head->lo, begin = part * job->each, end = begin + job->each;
     if (begin >= count)
@@ -97,19 +129,73 @@ static void run_part(void *self, unsigned part, unsigned worker, struct fast_scr
     end += head->lo;
     const struct step *step = job->step;
     unsigned steps = job->steps;
-    if (steps == 1 || !is_elementwise(head)) {
+    if (job->step->finishes) {
+        fast_run_finished(job->ml->segment, head, begin, end, &job->step->finish, scratch);
+        step += 1 + job->step->finishes;
+        steps -= 1 + job->step->finishes;
+    } else if (steps == 1 || !is_elementwise(head)) {
         if (!fast_run(job->ml->segment, head, begin, end, scratch))
             kernel_run(job->ml->segment, head, begin, end);
         step++;
         steps--;
     }
-    if (steps == 0)
+    run_chain(job, step, steps, begin, end, worker, scratch);
+}
+
+/* Whether element i of operand j is at i elements from its place, in the order of the range. */
+static int is_packed(const struct record *r, unsigned j)
+{
+    int64_t apart = 1;
+    for (unsigned d = r->rank; d-- > 0; apart *= (int64_t)r->dim[d])
+        if (r->dim[d] != 1 && r->stride[j][d] != apart)
+            return 0;
+    return 1;
+}
+
+/* Whether operand j of s lies in the same place as the output of `made`. */
+static int is_made_by(const struct step *s, unsigned j, const struct step *made)
+{
+    return (s->buffered >> j & 1) == (made->buffered & 1) && s->record.in[j - 1] == made->record.out;
+}
+
+/* Sees that a head's chain comes to x + something and the greater of that and 0, put where the head's output was: then
+ * that is done to each output as soon as it is made, and no step runs for it.
+ *
+ * Between them the steps write buffers only, and what is in a buffer nobody reads after the chain (engine/schedule.py);
+ * nor the head's own output, which the last step writes over. */
+static void plan_finish(const struct schedule *s, uint64_t head, const uint8_t *segment)
+{
+    struct step *h = &s->step[head];
+    const struct record *r = &h->record;
+    if ((r->opcode != OP_CONV && r->opcode != OP_CONTRACT) || r->dtype_in[0] != DT_F32 || r->dtype_out != DT_F32 || h->buffered & 1)
         return;
-    struct record record[CHAIN_MOST];
-    for (unsigned i = 0; i < steps; i++)
-        record[i] = step[i].record;
-    for (uint64_t lo = begin; lo < end; lo += STRETCH)
-        run_stretch(job, record, step, steps, lo, end - lo < STRETCH ? end : lo + STRETCH, worker, scratch);
+    struct fast_finish finish = {0};
+    uint64_t i = head + 1;
+    for (; i < s->steps && s->step[i].chained; i++) {
+        const struct step *step = &s->step[i], *before = step - 1;
+        const struct record *f = &step->record;
+        int first = i == head + 1;
+        if (!first && !(before->buffered & 1))
+            return; /* somebody else may read that */
+        if (f->opcode == OP_BINARY && f->imm[0] == BIN_ADD && f->dtype_in[0] == DT_F32 && first) {
+            unsigned other = is_made_by(step, 1, before) ? 2 : 1;
+            if (!is_made_by(step, 3 - other, before) || is_made_by(step, other, before) || step->buffered >> other & 1 ||
+                !is_packed(f, other))
+                return;
+            finish.add = (const float *)(segment + f->in[other - 1]);
+        } else if (f->opcode == OP_UNARY && f->imm[0] == UN_RELU && f->dtype_in[0] == DT_F32 && is_made_by(step, 1, before)) {
+            finish.relu = 1; /* twice is once */
+        } else if (f->opcode != OP_COPY || dtype_bytes(f->dtype_in[0]) != sizeof(float) || first || !is_made_by(step, 1, before)) {
+            return;
+        }
+        if (f->lo != 0 || r->lo != 0 || f->hi != r->hi)
+            return;
+    }
+    const struct step *last = &s->step[i - 1];
+    if (i == head + 1 || last->buffered & 1 || last->record.out != r->out)
+        return;
+    h->finish = finish;
+    h->finishes = (uint32_t)(i - head - 1);
 }
 
 /* Frees a schedule. Its segment must still be there. */
@@ -166,6 +252,9 @@ EXPORT struct schedule *opml_schedule_new(struct ml *ml, const uint8_t *records,
             }
         }
     }
+    for (uint64_t i = 0; i < steps; i++)
+        if (!chained[i])
+            plan_finish(s, i, ml->segment);
     for (uint64_t i = 0; i < clearings; i++)
         s->clearing[i] = (struct clearing){clearing[3 * i], clearing[3 * i + 1], clearing[3 * i + 2]};
     return s;
@@ -188,6 +277,15 @@ EXPORT int opml_schedule_run(struct ml *ml, const struct schedule *s)
             break;
         struct job job = {.ml = ml, .schedule = s, .step = &s->step[i], .steps = (unsigned)(next - i)};
         job.parts = node_parts(head, pool_workers(ml->pool), job.steps - 1, &job.each);
+        if (head->opcode == OP_CONV && job.parts > 1) {
+            uint64_t each;
+            unsigned columns = fast_conv_columns(head, job.parts, &each);
+            if (columns) {
+                job.columns = 1;
+                job.parts = columns;
+                job.each = each;
+            }
+        }
         pool_run(ml->pool, job.parts, run_part, &job);
     }
     float_mode_end(mode);

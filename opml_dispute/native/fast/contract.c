@@ -6,7 +6,7 @@
 /* Below this many products packing costs more than it saves. */
 #define WORTH_PACKING 2048
 
-int fast_contract(u8 *segment, const struct record *r, u64 lo, u64 hi, struct fast_scratch *s)
+int fast_contract(u8 *segment, const struct record *r, u64 lo, u64 hi, const struct fast_finish *finish, struct fast_scratch *s)
 {
     unsigned m_at = r->rank - 2u, n_at = r->rank - 1u;
     u64 M = r->dim[m_at], N = r->dim[n_at], K = r->imm[0];
@@ -53,6 +53,8 @@ int fast_contract(u8 *segment, const struct record *r, u64 lo, u64 hi, struct fa
             .bias = r->n_in == 3 ? bias : NULL,
             .bias_m = r->stride[3][m_at],
             .bias_n = r->stride[3][n_at],
+            .add = finish->add ? finish->add + (out - (float *)(segment + r->out)) : NULL,
+            .relu = finish->relu,
         };
         if (transposed) {
             struct matrix left = {a, (i64)r->imm[1], r->stride[1][m_at]};
@@ -74,9 +76,9 @@ int fast_contract(u8 *segment, const struct record *r, u64 lo, u64 hi, struct fa
 
 #else
 
-int fast_contract(u8 *segment, const struct record *r, u64 lo, u64 hi, struct fast_scratch *s)
+int fast_contract(u8 *segment, const struct record *r, u64 lo, u64 hi, const struct fast_finish *finish, struct fast_scratch *s)
 {
-    (void)segment, (void)r, (void)lo, (void)hi, (void)s;
+    (void)segment, (void)r, (void)lo, (void)hi, (void)finish, (void)s;
     return 0;
 }
 

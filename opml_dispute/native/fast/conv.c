@@ -16,6 +16,8 @@ typedef float vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias))
 
 /* Below this many products laying out costs more than it saves. */
 #define WORTH_LAYING_OUT 4096
+/* Fewer tiles of positions for each thread cannot be shared out evenly. */
+#define PANELS_WORTH 8
 /* Above this many floats a copy is no longer worth its memory. */
 #define LAYOUT_MOST (1ull << 27)
 
@@ -33,6 +35,19 @@ struct layout {
     i64 output[3]; /* the output's size; merged to one row where positions are one run */
     const i64 *offset; /* [K], of the taps in the order of the sum */
 };
+
+/* from[0], from[2], from[4] ... */
+static vec every_second(const float *from)
+{
+    vec low = *(const vec *)from, high = *(const vec *)(from + LANES);
+#if LANES == 16
+    return __builtin_shufflevector(low, high, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+#elif LANES == 8
+    return __builtin_shufflevector(low, high, 0, 2, 4, 6, 8, 10, 12, 14);
+#else
+    return __builtin_shufflevector(low, high, 0, 2, 4, 6);
+#endif
+}
 
 /* Sizes and pitches; answers the elements of all channels of a group, UINT64_MAX if there can be no layout. `direct`:
  * the input itself will do. */
@@ -89,59 +104,71 @@ static i64 tap_offset(const struct layout *l, const struct window *g, int d, i64
 
 static void plan_taps(const struct layout *l, const struct window *g, i64 *offset)
 {
-    for (u64 c = 0; c < g->C / g->groups; c++)
-        for (i64 d = 0; d < g->kernel[0]; d++)
-            for (i64 h = 0; h < g->kernel[1]; h++)
-                for (i64 w = 0; w < g->kernel[2]; w++)
-                    *offset++ = (i64)c * l->channel + tap_offset(l, g, 0, d) + tap_offset(l, g, 1, h) + tap_offset(l, g, 2, w);
+    u64 taps = g->kernel_size, K = taps * (g->C / g->groups);
+    i64 *to = offset;
+    for (i64 d = 0; d < g->kernel[0]; d++)
+        for (i64 h = 0; h < g->kernel[1]; h++)
+            for (i64 w = 0; w < g->kernel[2]; w++)
+                *to++ = tap_offset(l, g, 0, d) + tap_offset(l, g, 1, h) + tap_offset(l, g, 2, w);
+    for (u64 k = taps; k < K; k++)
+        offset[k] = offset[k - taps] + l->channel;
 }
 
-/* Where along dimension d the input's coordinate lies; -1 if nothing reads it. */
-static i64 input_offset(const struct layout *l, const struct window *g, int d, i64 coordinate)
-{
-    i64 padded = coordinate + g->pad[d], at = padded / g->stride[d];
-    if (padded < 0 || at >= l->size[d] || l->part_of[d][padded % g->stride[d]] < 0)
-        return -1;
-    return l->part_of[d][padded % g->stride[d]] * l->part[d] + at * l->pitch[d];
-}
-
-/* One row of the input into the parts of one row of the layout. */
+/* One row of the input (null: there is none, zeros) into the parts of one row of the layout. */
 static void lay_out_row(const struct layout *l, const struct window *g, const float *x, float *row)
 {
     i64 stride = g->stride[2], pad = g->pad[2];
     for (i64 i = 0; i < stride; i++) {
         if (l->part_of[2][i] < 0)
             continue;
-        /* Coordinates at * stride + i - pad, those that the input has. */
+        /* Coordinates at * stride + i - pad; [first, end) are those that the input has. */
         float *part = row + l->part_of[2][i] * l->part[2];
-        i64 first = pad > i ? (pad - i + stride - 1) / stride : 0;
-        i64 end = (g->input[2] + pad - i + stride - 1) / stride;
-        end = end < l->size[2] ? end : l->size[2];
+        i64 first = pad > i ? (pad - i + stride - 1) / stride : 0, size = l->size[2];
+        i64 last = g->input[2] + pad - i, end = x && last > 0 ? (last + stride - 1) / stride : 0;
+        end = end < size ? end : size;
+        if (first > end)
+            first = end;
+        for (i64 at = 0; at < first; at++)
+            part[at] = 0.0f;
+        for (i64 at = end; at < size; at++)
+            part[at] = 0.0f;
+        if (first == end)
+            continue;
         const float *from = x + first * stride + i - pad;
+        i64 at = first;
         if (stride == 1) {
-            if (first < end)
-                memcpy(part + first, from, (size_t)(end - first) * sizeof(float));
-        } else {
-            for (i64 at = first; at < end; at++, from += stride)
-                part[at] = *from;
+            for (; at + LANES <= end; at += LANES, from += LANES)
+                *(vec *)(part + at) = *(const vec *)from;
+        } else if (stride == 2) {
+            /* The last of the 2 LANES floats read is not needed, and need not be in the input. */
+            for (; at + LANES < end; at += LANES, from += 2 * LANES)
+                *(vec *)(part + at) = every_second(from);
         }
+        for (; at < end; at++, from += stride)
+            part[at] = *from;
     }
 }
 
-/* Copies one image and group into place. */
-static void lay_out(const struct layout *l, const struct window *g, const float *x, float *to)
+/* Copies one image and group into place, as far as positions [first, end) look at it. */
+static void lay_out(const struct layout *l, const struct window *g, const float *x, float *to, u64 first, u64 end)
 {
-    u64 channels = g->C / g->groups;
-    memset(to, 0, channels * (u64)l->channel * sizeof(float));
-    for (u64 c = 0; c < channels; c++, to += l->channel)
-        for (i64 d = 0; d < g->input[0]; d++) {
-            i64 at_d = input_offset(l, g, 0, d);
-            for (i64 h = 0; h < g->input[1]; h++, x += g->input[2]) {
-                i64 at_h = at_d < 0 ? -1 : input_offset(l, g, 1, h);
-                if (at_h >= 0)
-                    lay_out_row(l, g, x, to + at_d + at_h);
-            }
-        }
+    i64 begin = 0, reach = l->size[1];
+    if (g->output[0] == 1) { /* whole rows h of the layout */
+        begin = (i64)first / g->output[2];
+        reach = (i64)(end - 1) / g->output[2] + (g->kernel[1] - 1) * g->dilation[1] / g->stride[1] + 1;
+        reach = reach < l->size[1] ? reach : l->size[1];
+    }
+    for (u64 c = 0; c < g->C / g->groups; c++, x += g->in_size, to += l->channel)
+        for (i64 i = 0; i < g->stride[0]; i++)
+            for (i64 d = 0; l->part_of[0][i] >= 0 && d < l->size[0]; d++)
+                for (i64 j = 0; j < g->stride[1]; j++)
+                    for (i64 h = begin; l->part_of[1][j] >= 0 && h < reach; h++) {
+                        i64 at_d = d * g->stride[0] + i - g->pad[0], at_h = h * g->stride[1] + j - g->pad[1];
+                        int inside = at_d >= 0 && at_d < g->input[0] && at_h >= 0 && at_h < g->input[1];
+                        lay_out_row(l, g, inside ? x + (at_d * g->input[1] + at_h) * g->input[2] : NULL,
+                                    to + l->part_of[0][i] * l->part[0] + d * l->pitch[0] + l->part_of[1][j] * l->part[1] +
+                                        h * l->pitch[1]);
+                    }
 }
 
 /* The elements between the layout's start and output position p. */
@@ -183,9 +210,16 @@ static void pack_positions(const void *b, float *to, size_t k0, size_t depth, si
     }
 }
 
-/* Output channel by output channel, for groups of few: w is the channel's K weights. Positions [p, end). */
-static void convolve_channel(const struct layout *l, const float *w, u64 K, float bias, int has_bias, float *out, u64 p,
-                             u64 end)
+/* What is added to, or done with, the outputs of one channel. */
+struct ending {
+    float bias;
+    int has_bias;
+    const float *add; /* of the channel's first position; null: none */
+    int relu;
+};
+
+/* Output channel by output channel, for groups of few: w is the channel's K weights. Positions [p, end) to out. */
+static void convolve_channel(const struct layout *l, const float *w, u64 K, const struct ending *e, float *out, u64 p, u64 end)
 {
     while (p < end) {
         u64 left = (u64)l->output[2] - p % (u64)l->output[2], n = left < end - p ? left : end - p;
@@ -199,89 +233,186 @@ static void convolve_channel(const struct layout *l, const float *w, u64 K, floa
                     sum[v] = __builtin_elementwise_fma(w[k] - (vec){0}, *(const vec *)(from + v * LANES), sum[v]);
             }
             float *flat = (float *)sum;
-            for (u64 i = 0; i < 4 * LANES && j + i < n; i++)
-                out[j + i] = canonical(has_bias ? flat[i] + bias : flat[i]);
+            for (u64 i = 0; i < 4 * LANES && j + i < n; i++) {
+                float y = e->has_bias ? flat[i] + e->bias : flat[i];
+                y = canonical(e->add ? y + e->add[p + j + i] : y);
+                out[p + j + i] = e->relu && y < 0 ? 0.0f : y;
+            }
         }
-        out += n;
         p += n;
     }
 }
 
-int fast_conv(u8 *segment, const struct record *r, u64 lo, u64 hi, struct fast_scratch *s)
-{
+/* A convolution under way. */
+struct work {
     struct window g;
     struct layout l;
-    window_decode(&g, r);
-    u64 depth = g.C / g.groups, channels = g.M / g.groups, K = depth * g.kernel_size;
-    if (r->dtype_in[0] != DT_F32 || (hi - lo) * K < WORTH_LAYING_OUT)
-        return 0;
     int direct;
-    u64 size = plan_layout(&l, &g, &direct);
-    if (size > LAYOUT_MOST || K > LAYOUT_MOST)
+    u64 K, depth, channels;
+    float *memory;     /* for a laid out group */
+    u64 laid_out;      /* the group that is there, counted over all images */
+    const float *x, *w, *bias;
+    float *out;
+    const struct fast_finish *finish;
+    struct fast_scratch *s;
+};
+
+/* 0 if `outputs` outputs are not for us. */
+static int begin(struct work *k, u8 *segment, const struct record *r, u64 outputs, const struct fast_finish *finish,
+                 struct fast_scratch *s)
+{
+    struct window *g = &k->g;
+    window_decode(g, r);
+    k->depth = g->C / g->groups;
+    k->channels = g->M / g->groups;
+    k->K = k->depth * g->kernel_size;
+    if (r->dtype_in[0] != DT_F32 || outputs * k->K < WORTH_LAYING_OUT)
+        return 0;
+    u64 size = plan_layout(&k->l, g, &k->direct);
+    if (size > LAYOUT_MOST || k->K > LAYOUT_MOST)
         return 0;
     /* The layout, room to read over its end, and the offsets. */
-    u64 copied = direct ? 0 : (size + 4 * LANES + 1) / 2 * 2;
-    float *memory = fast_buffer_get(&s->layout, copied * sizeof(float) + K * sizeof(i64));
-    if (!memory)
+    u64 copied = k->direct ? 0 : (size + 4 * LANES + 1) / 2 * 2;
+    k->memory = fast_buffer_get(&s->layout, copied * sizeof(float) + k->K * sizeof(i64));
+    if (!k->memory)
         return 0;
-    i64 *offset = (i64 *)(memory + copied);
-    plan_taps(&l, &g, offset);
-    l.offset = offset;
-    if (!direct)
-        memset(memory + size, 0, 4 * LANES * sizeof(float));
-    u64 laid_out = UINT64_MAX;
+    i64 *offset = (i64 *)(k->memory + copied);
+    plan_taps(&k->l, g, offset);
+    k->l.offset = offset;
+    if (!k->direct)
+        memset(k->memory + size, 0, 4 * LANES * sizeof(float));
+    k->laid_out = UINT64_MAX;
+    k->x = (const float *)(segment + r->in[0]);
+    k->w = (const float *)(segment + r->in[1]);
+    k->bias = r->n_in == 3 ? (const float *)(segment + r->in[2]) : NULL;
+    k->out = (float *)(segment + r->out);
+    k->finish = finish;
+    k->s = s;
+    return 1;
+}
+
+/* Positions [p, end) of the channels m to m + rows - 1 of one image, all of one group; 0 if there is no memory. Of every
+ * group all calls look at the same positions, or one call looks at it. */
+static int convolve(struct work *k, u64 image, u64 m, u64 rows, u64 p, u64 end)
+{
+    const struct window *g = &k->g;
+    u64 group = m / k->channels, counted = image * g->groups + group;
+    const float *x = k->x + (image * g->C + group * k->depth) * g->in_size, *w = k->w + m * k->K;
+    const float *bias = k->bias ? k->bias + m : NULL;
+    u64 first = (image * g->M + m) * g->out_size;
+    float *out = k->out + first;
+    const float *add = k->finish->add ? k->finish->add + first : NULL;
+    if (k->direct) {
+        k->l.at = x;
+    } else if (k->laid_out != counted) {
+        lay_out(&k->l, g, x, k->memory, p, end);
+        k->laid_out = counted;
+        k->l.at = k->memory;
+    }
+    if (rows < 3) {
+        for (u64 i = 0; i < rows; i++) {
+            u64 to = i * g->out_size;
+            struct ending e = {bias ? bias[i] : 0.0f, bias != NULL, add ? add + to : NULL, k->finish->relu};
+            convolve_channel(&k->l, w + i * k->K, k->K, &e, out + to, p, end);
+        }
+        return 1;
+    }
+    struct positions b = {&k->l, p};
+    struct gemm product = {
+        .M = rows,
+        .N = end - p,
+        .K = k->K,
+        .a = w,
+        .a_m = (i64)k->K,
+        .a_k = 1,
+        .b = &b,
+        .pack = pack_positions,
+        .out = out + p,
+        .o_m = (i64)g->out_size,
+        .bias = bias,
+        .bias_m = 1,
+        .bias_n = 0,
+        .add = add ? add + p : NULL,
+        .relu = k->finish->relu,
+    };
+    return gemm(&product, k->s);
+}
+
+int fast_conv(u8 *segment, const struct record *r, u64 lo, u64 hi, const struct fast_finish *finish, struct fast_scratch *s)
+{
+    struct work k;
+    if (!begin(&k, segment, r, hi - lo, finish, s))
+        return 0;
+    u64 size = k.g.out_size;
     int done = 1;
     while (lo < hi && done) {
-        u64 image = lo / g.out_size, p = lo - image * g.out_size;
-        u64 n = image / g.M, m = image - n * g.M, group = m / channels;
-        u64 rows = p || hi - lo < g.out_size ? 1 : (hi - lo) / g.out_size;
-        if (rows > (group + 1) * channels - m)
-            rows = (group + 1) * channels - m;
-        u64 columns = p || hi - lo < g.out_size ? (g.out_size - p < hi - lo ? g.out_size - p : hi - lo) : g.out_size;
-        const float *x = (const float *)(segment + r->in[0]) + (n * g.C + group * depth) * g.in_size;
-        const float *w = (const float *)(segment + r->in[1]) + m * K;
-        const float *bias = r->n_in == 3 ? (const float *)(segment + r->in[2]) + m : NULL;
-        float *out = (float *)(segment + r->out) + lo;
-        if (direct) {
-            l.at = x;
-        } else if (laid_out != n * g.groups + group) {
-            lay_out(&l, &g, x, memory);
-            laid_out = n * g.groups + group;
-            l.at = memory;
+        u64 image = lo / size / k.g.M, m = lo / size % k.g.M, p = lo % size;
+        if (p || hi - lo < size) {
+            u64 end = size - p < hi - lo ? size : p + hi - lo;
+            k.laid_out = UINT64_MAX; /* other positions than before */
+            done = convolve(&k, image, m, 1, p, end);
+            k.laid_out = UINT64_MAX;
+            lo += end - p;
+            continue;
         }
-        if (rows < 3) {
-            for (u64 i = 0; i < rows; i++)
-                convolve_channel(&l, w + i * K, K, bias ? bias[i] : 0.0f, bias != NULL, out + i * g.out_size, p, p + columns);
-        } else {
-            struct positions b = {&l, p};
-            struct gemm product = {
-                .M = rows,
-                .N = columns,
-                .K = K,
-                .a = w,
-                .a_m = (i64)K,
-                .a_k = 1,
-                .b = &b,
-                .pack = pack_positions,
-                .out = out,
-                .o_m = (i64)g.out_size,
-                .bias = bias,
-                .bias_m = 1,
-                .bias_n = 0,
-            };
-            done = gemm(&product, s);
-        }
-        lo += rows * columns;
+        /* As many whole channels as the range and the group have. */
+        u64 rows = (hi - lo) / size, left = k.channels - m % k.channels;
+        rows = rows < left ? rows : left;
+        done = convolve(&k, image, m, rows, 0, size);
+        lo += rows * size;
     }
     return done;
 }
 
+/* If a range is cut between channels, each thread lays out and packs all positions for its channels; if positions are
+ * cut, each thread packs all weights. */
+unsigned fast_conv_columns(const struct record *r, unsigned workers, u64 *each)
+{
+    struct window g;
+    window_decode(&g, r);
+    u64 channels = g.M / g.groups, panels = (g.out_size + TILE_N - 1) / TILE_N, shares = workers;
+    if (r->dtype_in[0] != DT_F32 || workers < 2 || r->hi - r->lo != g.N * g.M * g.out_size || channels < 3 ||
+        panels < PANELS_WORTH * workers || g.out_size < 4 * channels)
+        return 0;
+    *each = (panels + shares - 1) / shares * TILE_N;
+    return (unsigned)((g.out_size + *each - 1) / *each);
+}
+
+void fast_run_columns(u8 *segment, const struct record *r, u64 first, u64 end, const struct fast_finish *finish,
+                      struct fast_scratch *s)
+{
+    struct work k;
+    int done = begin(&k, segment, r, (end - first) * (r->hi - r->lo), finish, s);
+    if (!done)
+        window_decode(&k.g, r);
+    for (u64 image = 0; image < k.g.N; image++)
+        for (u64 m = 0; m < k.g.M; m += done ? k.channels : 1) {
+            if (done && convolve(&k, image, m, k.channels, first, end))
+                continue;
+            u64 lo = (image * k.g.M + m) * k.g.out_size;
+            for (u64 i = 0; i < (done ? k.channels : 1); i++, lo += k.g.out_size)
+                fast_run_finished(segment, r, lo + first, lo + end, finish, s);
+        }
+}
+
 #else
 
-int fast_conv(u8 *segment, const struct record *r, u64 lo, u64 hi, struct fast_scratch *s)
+int fast_conv(u8 *segment, const struct record *r, u64 lo, u64 hi, const struct fast_finish *finish, struct fast_scratch *s)
 {
-    (void)segment, (void)r, (void)lo, (void)hi, (void)s;
+    (void)segment, (void)r, (void)lo, (void)hi, (void)finish, (void)s;
     return 0;
+}
+
+unsigned fast_conv_columns(const struct record *r, unsigned workers, u64 *each)
+{
+    (void)r, (void)workers, (void)each;
+    return 0;
+}
+
+void fast_run_columns(u8 *segment, const struct record *r, u64 first, u64 end, const struct fast_finish *finish,
+                      struct fast_scratch *s)
+{
+    (void)segment, (void)r, (void)first, (void)end, (void)finish, (void)s; /* never asked for */
 }
 
 #endif

@@ -2,6 +2,8 @@
 
 #include <stdlib.h>
 
+#include "../kernels/float32.h"
+
 void *fast_buffer_get(struct fast_buffer *buffer, size_t size)
 {
     if (buffer->size < size) {
@@ -21,13 +23,35 @@ void fast_scratch_free(struct fast_scratch *s)
     *s = (struct fast_scratch){0};
 }
 
+static const struct fast_finish as_it_is = {0};
+
 int fast_run(u8 *segment, const struct record *r, u64 lo, u64 hi, struct fast_scratch *s)
 {
     switch (r->opcode) {
-    case OP_CONTRACT: return fast_contract(segment, r, lo, hi, s);
-    case OP_CONV: return fast_conv(segment, r, lo, hi, s);
+    case OP_CONTRACT: return fast_contract(segment, r, lo, hi, &as_it_is, s);
+    case OP_CONV: return fast_conv(segment, r, lo, hi, &as_it_is, s);
     case OP_POOL: return fast_pool(segment, r, lo, hi, s);
     case OP_BINARY: return fast_binary(segment, r, lo, hi);
     default: return 0;
     }
+}
+
+/* Outputs [lo, hi) that are made already. */
+static void finish_range(float *out, u64 lo, u64 hi, const struct fast_finish *finish)
+{
+    for (u64 i = lo; i < hi && finish->add; i++)
+        out[i] = canonical(out[i] + finish->add[i]);
+    for (u64 i = lo; i < hi && finish->relu; i++)
+        out[i] = out[i] < 0 ? 0.0f : out[i];
+}
+
+void fast_run_finished(u8 *segment, const struct record *r, u64 lo, u64 hi, const struct fast_finish *finish,
+                       struct fast_scratch *s)
+{
+    if ((r->opcode == OP_CONTRACT && fast_contract(segment, r, lo, hi, finish, s)) ||
+        (r->opcode == OP_CONV && fast_conv(segment, r, lo, hi, finish, s)))
+        return;
+    if (!fast_run(segment, r, lo, hi, s))
+        kernel_run(segment, r, lo, hi);
+    finish_range((float *)(segment + r->out), lo, hi, finish);
 }

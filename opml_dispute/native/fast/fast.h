@@ -22,13 +22,30 @@ struct fast_scratch {
 void *fast_buffer_get(struct fast_buffer *buffer, size_t size);
 void fast_scratch_free(struct fast_scratch *s);
 
-/* One opcode each, as fast_run. */
-int fast_contract(u8 *segment, const struct record *r, u64 lo, u64 hi, struct fast_scratch *s);
-int fast_conv(u8 *segment, const struct record *r, u64 lo, u64 hi, struct fast_scratch *s);
+/* What becomes of output i once it is made: canonical(output + add[i]), and +0 instead of a negative number. Saves a pass
+ * over the outputs; each is a step of its own otherwise. */
+struct fast_finish {
+    const float *add; /* null: nothing is added */
+    int relu;
+};
+
+/* One opcode each, as fast_run. Those with `finish` finish what they make, unless they decline. */
+int fast_contract(u8 *segment, const struct record *r, u64 lo, u64 hi, const struct fast_finish *finish, struct fast_scratch *s);
+int fast_conv(u8 *segment, const struct record *r, u64 lo, u64 hi, const struct fast_finish *finish, struct fast_scratch *s);
 int fast_pool(u8 *segment, const struct record *r, u64 lo, u64 hi, struct fast_scratch *s);
 int fast_binary(u8 *segment, const struct record *r, u64 lo, u64 hi);
 
 /* Makes outputs [lo, hi) of r, whose elements lie in the host's byte order; 0 if no fast path takes it. */
 int fast_run(u8 *segment, const struct record *r, u64 lo, u64 hi, struct fast_scratch *s);
+
+/* Makes and finishes outputs [lo, hi) of r, binary32 that lie packed, in whatever way is fastest. */
+void fast_run_finished(u8 *segment, const struct record *r, u64 lo, u64 hi, const struct fast_finish *finish,
+                       struct fast_scratch *s);
+
+/* A convolution's outputs may be shared out by positions: [first, end) of every channel of every image. How many parts are
+ * best for `workers` threads, each of `*each` positions but the last; 0 if it is better cut as a range. */
+unsigned fast_conv_columns(const struct record *r, unsigned workers, u64 *each);
+void fast_run_columns(u8 *segment, const struct record *r, u64 first, u64 end, const struct fast_finish *finish,
+                      struct fast_scratch *s);
 
 #endif

@@ -1,5 +1,7 @@
 #include "gemm.h"
 
+#include <string.h>
+
 #include "../kernels/float32.h"
 
 #if LANES
@@ -28,6 +30,13 @@ INLINE vec canonical_vec(vec x)
     return (vec)((is_nan & 0x7fc00000) | (~is_nan & bits));
 }
 
+/* +0 instead of a negative number; NaN and -0 stay. */
+INLINE vec relu_vec(vec x)
+{
+    veci negative = x < 0;
+    return (vec)(~negative & (veci)x);
+}
+
 /* One register tile over one piece of K. a: packed [depth][mr], or rows a_m apart whose elements lie side by side;
  * b: packed [depth][TILE_N]; c: the sums so far, if not `first`, and where they go. On the last piece the bias is added
  * and NaN made canonical. */
@@ -41,6 +50,8 @@ struct tile {
     int first, last;
     const float *bias; /* of the tile's first element; null: none */
     ptrdiff_t bias_m, bias_n;
+    const float *add; /* likewise; strides are c's */
+    int relu;
 };
 
 INLINE void run_tile(const struct tile *t, unsigned mr, unsigned nv, int packed)
@@ -93,7 +104,11 @@ INLINE void run_tile(const struct tile *t, unsigned mr, unsigned nv, int packed)
                         for (unsigned j = 0; j < LANES; j++)
                             x[j] += bias[(ptrdiff_t)j * t->bias_n];
                 }
+                if (t->add)
+                    x += *(const vec *)(t->add + (ptrdiff_t)i * t->c_m + v * LANES);
                 x = canonical_vec(x);
+                if (t->relu)
+                    x = relu_vec(x);
             }
             *(vec *)(t->c + (ptrdiff_t)i * t->c_m + v * LANES) = x;
         }
@@ -125,8 +140,8 @@ static tile_function *const tiles[TILE_M][2][2] = { /* [mr - 1][a is packed][vec
     FOR_EACH_MR(TILE_ROW)
 };
 
-/* A tile of mr x nr outputs at c; what is narrower than its vectors goes through a buffer. */
-static void make_tile(const struct tile *t, unsigned mr, unsigned nr)
+/* A tile of mr x nr outputs at c. The sums of one narrower than its vectors are kept in `sums` until they are done. */
+static void make_tile(const struct tile *t, unsigned mr, unsigned nr, float *sums)
 {
     unsigned nv = nr > LANES ? 2 : 1;
     tile_function *run = tiles[mr - 1][t->packed][nv - 1];
@@ -134,25 +149,27 @@ static void make_tile(const struct tile *t, unsigned mr, unsigned nr)
         run(t);
         return;
     }
-    float buffer[TILE_M * TILE_N], bias[TILE_M * TILE_N];
+    float bias[TILE_M * TILE_N], add[TILE_M * TILE_N];
     struct tile narrow = *t;
-    narrow.c = buffer;
+    narrow.c = sums;
     narrow.c_m = TILE_N;
-    for (unsigned i = 0; i < mr; i++)
-        for (unsigned j = 0; j < TILE_N; j++) {
-            buffer[i * TILE_N + j] = !t->first && j < nr ? t->c[(ptrdiff_t)i * t->c_m + j] : 0.0f;
-            if (t->bias && t->last)
+    if (t->last && t->bias && t->bias_n) {
+        for (unsigned i = 0; i < mr; i++)
+            for (unsigned j = 0; j < TILE_N; j++)
                 bias[i * TILE_N + j] = j < nr ? t->bias[(ptrdiff_t)i * t->bias_m + (ptrdiff_t)j * t->bias_n] : 0.0f;
-        }
-    if (t->bias) {
         narrow.bias = bias;
         narrow.bias_m = TILE_N;
         narrow.bias_n = 1;
     }
+    if (t->last && t->add) {
+        memset(add, 0, sizeof add);
+        for (unsigned i = 0; i < mr; i++)
+            memcpy(add + i * TILE_N, t->add + (ptrdiff_t)i * t->c_m, nr * sizeof(float));
+        narrow.add = add;
+    }
     run(&narrow);
-    for (unsigned i = 0; i < mr; i++)
-        for (unsigned j = 0; j < nr; j++)
-            t->c[(ptrdiff_t)i * t->c_m + j] = buffer[i * TILE_N + j];
+    for (unsigned i = 0; t->last && i < mr; i++)
+        memcpy(t->c + (ptrdiff_t)i * t->c_m, sums + i * TILE_N, nr * sizeof(float));
 }
 
 /* Turns LANES rows of LANES floats into columns, in registers: at each step pairs of rows that lie `apart` rows from one
@@ -269,13 +286,17 @@ void pack_matrix(const void *b, float *to, size_t k0, size_t depth, size_t n0, s
 /* A few rows times a matrix: every element of b is used once or twice, so packing would cost as much as the product. */
 #define FEW_ROWS 2
 
-/* Adds the bias and makes NaN canonical in one finished row. */
+/* Adds what is to be added and makes NaN canonical in one finished row. */
 static void finish_row(const struct gemm *g, size_t m)
 {
     float *out = g->out + (ptrdiff_t)m * g->o_m;
     const float *bias = g->bias ? g->bias + (ptrdiff_t)m * g->bias_m : NULL;
-    for (size_t n = 0; n < g->N; n++)
-        out[n] = canonical(bias ? out[n] + bias[(ptrdiff_t)n * g->bias_n] : out[n]);
+    const float *add = g->add ? g->add + (ptrdiff_t)m * g->o_m : NULL;
+    for (size_t n = 0; n < g->N; n++) {
+        float x = bias ? out[n] + bias[(ptrdiff_t)n * g->bias_n] : out[n];
+        x = canonical(add ? x + add[n] : x);
+        out[n] = g->relu && x < 0 ? 0.0f : x;
+    }
 }
 
 /* Columns of b side by side: eight rows of b are read along at a time, the sums stay in out. */
@@ -383,6 +404,7 @@ struct block {
     size_t tall; /* terms of a tile */
     float *a;    /* where to pack rows; null: they are taken as they lie */
     float *b;
+    float *sums; /* [M][TILE_N], for tiles that are narrower */
     int keeps_b; /* panels of b are packed by the first rows, for all; else each is packed, used and forgotten */
 };
 
@@ -405,8 +427,10 @@ static void run_in_block(const struct block *block, size_t i, unsigned mr, size_
         .bias = g->bias ? g->bias + m * g->bias_m + n * g->bias_n : NULL,
         .bias_m = g->bias_m,
         .bias_n = g->bias_n,
+        .add = g->add ? g->add + m * g->o_m + n : NULL,
+        .relu = g->relu,
     };
-    make_tile(&t, mr, (unsigned)least(block->columns - j, TILE_N));
+    make_tile(&t, mr, (unsigned)least(block->columns - j, TILE_N), block->sums + m * TILE_N);
 }
 
 /* Panel by panel of b, each in the nearest cache, all rows pass over it. */
@@ -473,7 +497,8 @@ int gemm(const struct gemm *g, struct fast_scratch *s)
     columns = least(columns < TILE_N ? TILE_N : columns, wide);
     size_t size_b = keeps_b ? columns * (packs_a ? piece_k : tall) : TILE_N * tall;
     /* Behind the packed panels room for one row more: pack_positions writes whole vectors. */
-    float *packed_b = fast_buffer_get(&s->packed, sizeof(float) * (size_b + TILE_N + (packs_a ? piece_k * rows : 0)));
+    size_t size_a = packs_a ? piece_k * rows : 0, size_sums = g->N % TILE_N ? g->M * TILE_N : 0;
+    float *packed_b = fast_buffer_get(&s->packed, sizeof(float) * (size_b + TILE_N + size_sums + size_a));
     if (!packed_b)
         return 0;
     for (size_t n0 = 0; n0 < g->N; n0 += columns)
@@ -488,8 +513,9 @@ int gemm(const struct gemm *g, struct fast_scratch *s)
                     .depth = least(g->K - k0, piece_k),
                     .columns = least(g->N - n0, columns),
                     .tall = tall,
-                    .a = packs_a ? packed_b + size_b + TILE_N : NULL,
+                    .a = packs_a ? packed_b + size_b + TILE_N + size_sums : NULL,
                     .b = packed_b,
+                    .sums = packed_b + size_b + TILE_N,
                     .keeps_b = keeps_b,
                 };
                 (packs_a ? run_packed : run_rows)(&block);

@@ -37,6 +37,8 @@ struct gemm {
     ptrdiff_t o_m;
     const float *bias; /* may be null */
     ptrdiff_t bias_m, bias_n;
+    const float *add; /* as `fast_finish`; strides are out's */
+    int relu;
 };
 
 /* 0 if there is no memory to pack into. */
