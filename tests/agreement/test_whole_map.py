@@ -7,6 +7,7 @@ each, and what exists is exactly what the lists below say. They were copied by h
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -162,3 +163,30 @@ def test_every_alignment(opcode: int) -> None:
                     reserving_thread=0,
                 )
                 assert exists(held)
+
+
+@pytest.mark.parametrize("number", [7001, 7002])
+def test_every_error_of_tensor_calls(number: int) -> None:
+    """
+    Sizes, alignments and neighbours, right and wrong, in both encodings. All have a successor; wrong ones need no proof
+    but the instruction's, so that a proof cut behind it is enough for them, and for no other.
+    """
+    sizes = (*range(8), 12, 39, 40, 62, 63, 64, 65, 2**32 + 5, 2**63 + 40, 2**64 - 1)
+    for k in sizes:
+        span = 1 << k if 5 <= k <= 63 else 1 << 40
+        for address in {0, 1 << 40, span, (1 << 64) - span, (1 << 40) + 8, (1 << 40) + 32, 1 << 63}:
+            for leaf in {(address - 32) % 2**64, address, (address + span) % 2**64, DATA, DATA + 8, DATA + 1, 3 << 62}:
+                is_right = (
+                    5 <= k <= 63 and address % span == 0 and leaf % 32 == 0 and not address <= leaf < address + span
+                )
+                for compact in (False, True):
+                    call = Case(
+                        ml=True,
+                        insn=SYSCALL,
+                        registers=registers(r2=number, r4=address, r5=k, r6=leaf),
+                        filling=b"x",
+                        compact=compact,
+                    )
+                    assert exists(call)
+                    instruction_only = 462 + 1920 if not compact else 8 + 462 + 40 + 59 * 32
+                    assert exists(replace(call, cut=instruction_only)) != is_right
