@@ -263,8 +263,8 @@ class VmRun:
             source.preimages[b"\x04" + hashlib.sha256(data).digest()[1:]] = data
         for text in self.locals:
             match = re.fullmatch(r"(\d+)=(?:0x)?((?:[0-9a-fA-F]{2})+)", text)
-            if match is None or len(match[2]) > 64:
-                raise BadSource(f"cannot read --local {text!r}", hint="write NUMBER=HEX, at most 32 bytes")
+            if match is None or len(match[2]) > 64 or int(match[1]) >> 8 * 31:
+                raise BadSource(f"cannot read --local {text!r}", hint="write NUMBER=HEX: 31 bytes at most, and 32")
             source.preimages[local_key(int(match[1]))] = bytes.fromhex(match[2])
         for key, data in source.preimages.items():
             source.machine.add_preimage(key, data)

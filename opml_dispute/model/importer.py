@@ -419,7 +419,10 @@ class Importer:
         unknown = sorted(given.keys() - set(known))
         if unknown:
             expected = ", ".join(repr(name) for name in known) or "none"
-            raise ModelError(f"{what} names {unknown[0]!r}, which the model does not have; expected {expected}")
+            raise ModelError(
+                f"{what} names {unknown[0]!r}, which the model does not have; expected {expected}",
+                hint="leave it out, or give one that the model has",
+            )
 
 
 _RANDOM = ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli")

@@ -209,7 +209,9 @@ def test_sources_that_make_no_sense_are_refused(cli: Cli, elf: Path, tmp_path: P
     assert_refused(cli("vm", "run", broken), "not a whole gzip file")
     assert_refused(cli("vm", "run", elf, *NODE), "both a program and --node")
     assert_refused(cli("vm", "run", elf, "--sample", 3), "--sample")
-    assert_refused(cli("vm", "run", elf, "--local", "x"), "--local")
+    for local in ("x", "=00", "1=", "1=0", f"1={'00' * 33}", f"{2**248}=00"):
+        assert_refused(cli("vm", "run", elf, "--local", local), "--local")
+    assert cli("vm", "run", elf, "--local", f"{2**248 - 1}=00", "--max-steps", 1).code == 0
     assert_refused(cli("vm", "run", "--node", 1), "input")
     assert_refused(cli("vm", "run", "--node", 99, "--sample", 7), "no node 99")
     assert_refused(cli("vm", "run", *NODE, "--disputed-root", "0x12"), "cannot read the hash")
