@@ -1,11 +1,8 @@
 /* OP_POOL in binary32: neighbouring windows side by side in a vector register.
  *
- * Each input row is laid out anew, once: what lies in the padding gets a value that changes nothing, and a row of stride
- * s is split into s parts by coordinate mod s, so that what tap t of neighbouring windows reads lies side by side. Taps are
- * taken in the plain kernel's order. Padding changes nothing: a maximum that starts from -infinity stays what it is, and
- * so does its NaN, when -infinity is taken in; a sum that starts from +0 is never -0, so +0 may be added. */
-#include <string.h>
-
+ * Taps are taken in the plain kernel's order, read where they lie; those in the padding get a value that changes nothing:
+ * a maximum that starts from -infinity stays what it is, and so does its NaN, when -infinity is taken in; a sum that
+ * starts from +0 is never -0, so +0 may be added. */
 #include "../kernels/float32.h"
 #include "../kernels/window.h"
 #include "fast.h"
@@ -22,47 +19,15 @@ typedef int32_t veci __attribute__((vector_size(4 * WIDTH), aligned(4), may_alia
 
 enum { POOL_MAX = 0, POOL_AVERAGE = 1, POOL_AVERAGE_PADDED = 2, POOL_SUM = 3 };
 
-/* Below this many taps in all laying out costs more than it saves; above this many floats a channel is left alone. */
-#define WORTH_LAYING_OUT 4096
-#define LAYOUT_MOST (1ull << 24)
-
-struct rows {
-    i64 part, length; /* floats of a part, and of a row: `stride` parts */
-    const float *at;  /* the first row of the channel */
-    int direct;       /* rows are the input's own */
-};
+/* Below this many taps in all plain is as fast; sizes are computed in 32 bits. */
+#define WORTH_VECTORS 4096
+#define SIZE_MOST (1ll << 28)
 
 static vec choose(veci mask, vec x, vec y) { return (vec)((mask & (veci)x) | (~mask & (veci)y)); }
 static vec canonical_vec(vec x)
 {
     veci is_nan = ((veci)x & 0x7fffffff) > 0x7f800000;
     return choose(is_nan, (vec)((veci){0} + 0x7fc00000), x);
-}
-
-/* Lays out the input rows of one channel. */
-static void lay_out(const struct rows *rows, const struct window *g, const float *x, float *to, float padding)
-{
-    i64 stride = g->stride[2], pad = g->pad[2], count = g->input[0] * g->input[1];
-    for (i64 i = 0; i < count * rows->length; i++)
-        to[i] = padding;
-    for (i64 i = 0; i < count; i++, x += g->input[2], to += rows->length)
-        for (i64 part = 0; part < stride; part++) {
-            /* Coordinates c = w + pad with c % stride == part; place c / stride of the part. */
-            i64 place = pad > part ? (pad - part + stride - 1) / stride : 0;
-            i64 w = place * stride + part - pad, end = g->input[2];
-            i64 n = end > w ? (end - w + stride - 1) / stride : 0;
-            if (n > rows->part - place)
-                n = rows->part - place;
-            float *from = to + part * rows->part + place;
-            if (stride == 1 && n > 0)
-                memcpy(from, x + w, (size_t)n * sizeof(float));
-            else if (stride == 2)
-                for (i64 j = 0; j < n; j++)
-                    from[j] = x[w + 2 * j];
-            else
-                for (i64 j = 0; j < n; j++)
-                    from[j] = x[w + stride * j];
-        }
 }
 
 /* By how many taps each sum of a row is divided: `outer` rows of taps, and those along the row. */
@@ -85,24 +50,85 @@ static i64 padded_taps(const struct window *g, int d, i64 at)
     return taps < g->kernel[d] ? taps : g->kernel[d];
 }
 
-/* The output row of `taps` pointers, each to what one tap of the row's windows reads: columns [begin, end) to out. */
-static void pool_row(u64 function, const float *const *tap, u64 taps, const float *count, float *out, i64 begin, i64 end)
+/* from[0], from[step], from[2 * step] ... for step 1 or 2 */
+INLINE vec load_step(const float *from, i64 step)
 {
-    for (i64 j = begin; j < end; j += WIDTH) {
-        vec value = (vec){0};
-        if (function == POOL_MAX) {
-            value -= f32_inf();
-            for (u64 t = 0; t < taps; t++) {
-                vec y = *(const vec *)(tap[t] + j);
-                value = choose((value > y) | (value != value), value, y);
+    vec low = *(const vec *)from;
+    if (step == 1)
+        return low;
+    vec high = *(const vec *)(from + WIDTH);
+#if WIDTH == 16
+    return __builtin_shufflevector(low, high, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+#elif WIDTH == 8
+    return __builtin_shufflevector(low, high, 0, 2, 4, 6, 8, 10, 12, 14);
+#else
+    return __builtin_shufflevector(low, high, 0, 2, 4, 6);
+#endif
+}
+
+/* What one output row is made of: the input rows that its windows reach, [first[0], last[0]) by [first[1], last[1]) of
+ * the taps, and where the input begins: nothing may be read before it. */
+struct source {
+    const float *begin, *row; /* row: of tap (0, 0), though it may lie in the padding */
+    i64 first[2], last[2], apart[2];
+};
+
+/* WIDTH taps that read the coordinates at, at + step ... of a row; padding for those outside. */
+INLINE vec load_taps(const struct source *from, const float *row, i64 at, i64 size, i64 step, float padding)
+{
+    vec x = (vec){0} + padding;
+    if (at + (WIDTH - 1) * step < 0 || at >= size)
+        return x;
+    if (step > 2 || row + at < from->begin) {
+        for (i64 i = 0; i < WIDTH; i++)
+            if (at + i * step >= 0 && at + i * step < size)
+                x[i] = row[at + i * step];
+        return x;
+    }
+    veci coordinate;
+    for (int i = 0; i < WIDTH; i++)
+        coordinate[i] = i * (int)step + (int)at;
+    return choose((coordinate >= 0) & (coordinate < (int)size), load_step(row + at, step), x);
+}
+
+/* WIDTH windows, the first from coordinate `at` on; `inside`: all their taps are. */
+INLINE vec pool_windows(const struct source *from, i64 size, i64 at, int inside, int is_max, i64 step, i64 kernel, i64 dilation)
+{
+    float padding = is_max ? -f32_inf() : 0.0f;
+    vec value = (vec){0} + padding;
+    veci nan = {0};
+    for (i64 d = from->first[0]; d < from->last[0]; d++)
+        for (i64 h = from->first[1]; h < from->last[1]; h++) {
+            const float *row = from->row + d * from->apart[0] + h * from->apart[1];
+            for (i64 t = 0; t < kernel; t++) {
+                i64 tap = at + t * dilation;
+                vec y = inside ? load_step(row + tap, step) : load_taps(from, row, tap, size, step, padding);
+                if (is_max) {
+                    nan |= y != y; /* wins, even if a later number takes its place in `value` */
+                    value = choose(value > y, value, y);
+                } else {
+                    value += y;
+                }
             }
-        } else {
-            for (u64 t = 0; t < taps; t++)
-                value += *(const vec *)(tap[t] + j);
-            if (function != POOL_SUM)
-                value /= *(const vec *)(count + j); /* by 1: nothing changes */
         }
-        value = canonical_vec(value);
+    return is_max ? choose(nan, (vec)((veci){0} + 0x7fc00000), value) : value;
+}
+
+/* The output columns [begin, end) of one row, to out. */
+INLINE void pool_row(const struct source *from, const struct window *g, int is_max, i64 step, i64 kernel, i64 dilation,
+                     const float *count, float *out, i64 begin, i64 end)
+{
+    i64 size = g->input[2];
+    for (i64 j = begin; j < end; j += WIDTH) {
+        i64 at = j * step - g->pad[2];
+        vec value;
+        if (step <= 2 && at >= 0 && at + (WIDTH - 1) * step + (kernel - 1) * dilation < size)
+            value = pool_windows(from, size, at, 1, is_max, step, kernel, dilation);
+        else
+            value = pool_windows(from, size, at, 0, is_max, step, kernel, dilation);
+        if (count)
+            value /= *(const vec *)(count + j); /* by 1: nothing changes */
+        value = is_max ? value : canonical_vec(value);
         if (end - j >= WIDTH)
             *(vec *)(out + j - begin) = value;
         else
@@ -111,72 +137,82 @@ static void pool_row(u64 function, const float *const *tap, u64 taps, const floa
     }
 }
 
+typedef void row_function(const struct source *, const struct window *, const float *, float *, i64, i64);
+#define ROW_FUNCTION(NAME, IS_MAX, STEP, KERNEL, DILATION)                                                             \
+    static void NAME(const struct source *from, const struct window *g, const float *count, float *out, i64 begin,     \
+                     i64 end)                                                                                          \
+    {                                                                                                                  \
+        pool_row(from, g, IS_MAX, STEP, KERNEL, DILATION, count, out, begin, end);                                     \
+    }
+ROW_FUNCTION(max_any, 1, g->stride[2], g->kernel[2], g->dilation[2])
+ROW_FUNCTION(max_step_1, 1, 1, g->kernel[2], g->dilation[2])
+ROW_FUNCTION(max_step_2, 1, 2, g->kernel[2], g->dilation[2])
+ROW_FUNCTION(max_3_step_1, 1, 1, 3, 1)
+ROW_FUNCTION(max_3_step_2, 1, 2, 3, 1)
+ROW_FUNCTION(sum_any, 0, g->stride[2], g->kernel[2], g->dilation[2])
+ROW_FUNCTION(sum_step_1, 0, 1, g->kernel[2], g->dilation[2])
+ROW_FUNCTION(sum_step_2, 0, 2, g->kernel[2], g->dilation[2])
+
+static row_function *row_for(const struct window *g, u64 function)
+{
+    static row_function *const sums[] = {sum_any, sum_step_1, sum_step_2}, *const maxima[] = {max_any, max_step_1, max_step_2};
+    static row_function *const maxima_of_3[] = {NULL, max_3_step_1, max_3_step_2};
+    i64 step = g->stride[2] <= 2 ? g->stride[2] : 0;
+    if (function != POOL_MAX)
+        return sums[step];
+    return step && g->kernel[2] == 3 && g->dilation[2] == 1 ? maxima_of_3[step] : maxima[step];
+}
+
 int fast_pool(u8 *segment, const struct record *r, u64 lo, u64 hi, struct fast_scratch *s)
 {
     struct window g;
-    struct rows rows;
     window_decode(&g, r);
-    u64 function = r->imm[0];
-    if (r->dtype_in[0] != DT_F32 || (hi - lo) * g.kernel_size < WORTH_LAYING_OUT || g.output[2] < 4)
+    u64 function = r->imm[0], padded = function == POOL_AVERAGE_PADDED;
+    i64 columns = g.output[2], reach = (g.kernel[2] - 1) * g.dilation[2];
+    if (r->dtype_in[0] != DT_F32 || (hi - lo) * g.kernel_size < WORTH_VECTORS || columns < 4 || g.kernel_size > 4096 ||
+        columns * g.stride[2] > SIZE_MOST || g.input[2] > SIZE_MOST || reach > SIZE_MOST || g.pad[2] > SIZE_MOST ||
+        g.pad[2] < -SIZE_MOST)
         return 0;
-    i64 reach = (g.kernel[2] - 1) * g.dilation[2], columns = g.output[2];
-    u64 limit = LAYOUT_MOST, size;
-    rows.part = columns + reach / g.stride[2] + 1;
-    rows.length = rows.part * g.stride[2];
-    /* ASSUMES: the memory behind a tensor may be read (ml.c, schedule.c); vectors go over its end. */
-    rows.direct = g.stride[2] == 1 && g.pad[2] == 0 && columns + reach <= g.input[2];
-    if (rows.direct)
-        rows.length = g.input[2];
-    if ((u64)rows.length > limit || (u64)(g.input[0] * g.input[1]) > limit / (u64)rows.length || g.kernel_size > 4096)
+    float *count = fast_buffer_get(&s->layout, (u64)(columns + WIDTH) * sizeof(float));
+    if (!count)
         return 0;
-    size = rows.direct ? 0 : (u64)(g.input[0] * g.input[1] * rows.length);
-    u64 counts = (u64)columns + WIDTH, floats = (size + 2 * WIDTH + counts + 15) / 16 * 16;
-    float *memory = fast_buffer_get(&s->layout, floats * sizeof(float) + g.kernel_size * sizeof(float *));
-    if (!memory)
-        return 0;
-    float *count = memory + size + 2 * WIDTH, padding = function == POOL_MAX ? -f32_inf() : 0.0f;
-    const float **tap = (const float **)(memory + floats);
-    for (u64 i = 0; i < 2 * WIDTH; i++)
-        memory[size + i] = 0.0f;
-    for (u64 i = 0; i < counts; i++)
+    for (i64 i = 0; i < columns + WIDTH; i++)
         count[i] = 1.0f;
-    u64 laid_out = UINT64_MAX;
+    row_function *run = row_for(&g, function);
     i64 counted = -1;
+    u64 channel = lo / g.out_size, position = lo - channel * g.out_size;
+    i64 begin = (i64)(position % (u64)columns);
+    struct place p;
+    place_begin(&p, &g, position);
+    struct source from = {
+        .begin = (const float *)(segment + r->in[0]),
+        .apart = {g.dilation[0] * g.input[1] * g.input[2], g.dilation[1] * g.input[2]},
+    };
     while (lo < hi) {
-        u64 channel = lo / g.out_size, position = lo - channel * g.out_size;
-        i64 begin = (i64)(position % (u64)columns), end = columns;
-        if ((u64)(end - begin) > hi - lo)
-            end = begin + (i64)(hi - lo);
-        const float *x = (const float *)(segment + r->in[0]) + channel * g.in_size;
-        if (rows.direct) {
-            rows.at = x;
-        } else if (laid_out != channel) {
-            lay_out(&rows, &g, x, memory, padding);
-            laid_out = channel;
-            rows.at = memory;
-        }
-        struct place p;
-        i64 first[2], last[2], outer = 1;
-        place_begin(&p, &g, position - (u64)begin);
+        i64 end = (u64)(columns - begin) > hi - lo ? begin + (i64)(hi - lo) : columns, outer = 1;
+        from.row = from.begin + (i64)(channel * g.in_size) + (p.at[0] * g.input[1] + p.at[1]) * g.input[2];
         for (int d = 0; d < 2; d++) {
-            place_taps(&p, &g, d, &first[d], &last[d]);
-            outer *= function == POOL_AVERAGE_PADDED ? padded_taps(&g, d, p.at[d]) : last[d] - first[d];
+            place_taps(&p, &g, d, &from.first[d], &from.last[d]);
+            outer *= padded ? padded_taps(&g, d, p.at[d]) : from.last[d] - from.first[d];
         }
-        u64 taps = 0;
-        for (i64 d = first[0]; d < last[0]; d++)
-            for (i64 h = first[1]; h < last[1]; h++) {
-                const float *row = rows.at + ((p.at[0] + d * g.dilation[0]) * g.input[1] + p.at[1] + h * g.dilation[1]) * rows.length;
-                for (i64 t = 0; t < g.kernel[2]; t++) {
-                    i64 c = t * g.dilation[2];
-                    tap[taps++] = row + c % g.stride[2] * rows.part + c / g.stride[2];
-                }
-            }
-        if ((function == POOL_AVERAGE || function == POOL_AVERAGE_PADDED) && outer != counted) {
-            count_taps(count, &g, outer, function == POOL_AVERAGE_PADDED);
+        if ((function == POOL_AVERAGE || padded) && outer != counted) {
+            count_taps(count, &g, outer, (int)padded);
             counted = outer;
         }
-        pool_row(function, tap, taps, count, (float *)(segment + r->out) + lo, begin, end);
+        run(&from, &g, counted < 0 ? NULL : count, (float *)(segment + r->out) + lo, begin, end);
         lo += (u64)(end - begin);
+        begin = 0;
+        for (int d = 1; d >= -1; d--) { /* the next row, or the next channel's first */
+            if (d < 0) {
+                channel++;
+                break;
+            }
+            p.at[d] += g.stride[d];
+            if (++p.output[d] < g.output[d])
+                break;
+            p.output[d] = 0;
+            p.at[d] = -g.pad[d];
+        }
     }
     return 1;
 }
