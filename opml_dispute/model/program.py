@@ -162,8 +162,8 @@ class Program:
         """
         Writes the program into one file; the same program gives the same bytes on any machine.
 
-        The file ends with the SHA-256 of all before it. The model root covers records and weights alone, and who runs
-        a damaged plan claims wrong states: a dispute must not be lost to a bad disk.
+        The file ends with the SHA-256 of all before it. What a dispute is about, records and weights, has the model
+        root too; but with the place or shape of an input damaged, a request would ask something else than was meant.
         """
         facts = {
             "version": FILE_VERSION,

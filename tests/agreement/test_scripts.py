@@ -45,7 +45,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     return run
 
 
-def loads_left_wrongly(vector: Vector) -> bool:
+def loads_left_at_the_third_byte(vector: Vector) -> bool:
     """Whether the vector's instruction is lwl at the third byte of a word."""
     start = 8 if vector.proof.startswith(b"OPMLCMP1") else 0
     pc = int.from_bytes(vector.proof[start + 10 : start + 18], "big")
@@ -64,7 +64,7 @@ def test_a_planted_difference_is_printed_as_a_vector_that_shows_it(
 
     def broken(stepper: EngineStepper, vector: Vector) -> StateHash | None:
         post = right(stepper, vector)
-        return StateHash(b"\x03" * 32) if post is not None and loads_left_wrongly(vector) else post
+        return StateHash(b"\x03" * 32) if post is not None and loads_left_at_the_third_byte(vector) else post
 
     monkeypatch.setattr(EngineStepper, "step_vector", broken)
     found, code = run("fuzz-vm", "--seed", 12, "--steps", 10_000)

@@ -135,7 +135,7 @@ def test_a_damaged_program_file_is_refused(cut: int, tmp_path: Path) -> None:
 
 
 def test_a_program_file_with_any_bit_flipped_is_refused(tmp_path: Path) -> None:
-    """Also in the plan, which the model root does not cover: who ran by it would claim wrong states."""
+    """Also in what the model root does not cover: where inputs lie, their shapes, the plan of blocks, names."""
     path = tmp_path / "model.opml"
     compile_model(DIGITS).save(path)
     whole = path.read_bytes()
