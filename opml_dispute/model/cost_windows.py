@@ -54,7 +54,7 @@ def contract(record: Record, count: int) -> float:
     # The parts of rows at both ends of the range count as whole rows here: a few single outputs at most.
     ends = 6 * (depth * p11 + _BLOCK_STEPS) if singles else 0
     groups = (fours + singles) * (_GROUP_STEPS + 60 * max(record.rank - 2, 0))
-    parts = _partial_rows(record.lo, record.hi, n)
+    parts = [end - first for first, end in _parts(record.lo, record.hi, n)]
     return (
         fours * four
         + (singles - len(parts)) * single
@@ -73,16 +73,17 @@ def _part_steps(parts: Sequence[int], depth: int, p14: float, p11: float) -> flo
     )
 
 
-def _partial_rows(lo: int, hi: int, row: int) -> list[int]:
-    """How many outputs of a row that it does not have whole the range takes, at its start and end."""
+def _parts(lo: int, hi: int, row: int) -> list[tuple[int, int]]:
+    """What the range takes, at its start and end, of rows that it does not have whole: from where to where in them."""
     if lo // row == (hi - 1) // row:
-        return [hi - lo] if hi - lo < row else []
-    return [part for part in (-lo % row, hi % row) if part]
+        return [(lo % row, lo % row + hi - lo)] if hi - lo < row else []
+    ends = (lo % row, row) if lo % row else None, (0, hi % row) if hi % row else None
+    return [part for part in ends if part is not None]
 
 
 def _groups_of_four(lo: int, hi: int, row: int, rows: int) -> tuple[int, int]:
     """(times four rows are made at once, times one row or part of one is): `rows` belong together, fours among them."""
-    singles = len(_partial_rows(lo, hi, row))
+    singles = len(_parts(lo, hi, row))
     first, last = -(-lo // row), hi // row  # whole rows
     fours = 0
     if last > first:
@@ -96,14 +97,14 @@ def _groups_of_four(lo: int, hi: int, row: int, rows: int) -> tuple[int, int]:
 
 # A convolution's block of windows: (once, a channel, a line of taps, a tap), by channels at once and windows at once.
 _INSIDE = {
-    (4, 4): (330, 26, 12, 44.5),
-    (4, 1): (230, 27, 12, 17),
-    (1, 4): (180, 27, 13, 16.5),
-    (1, 1): (130, 25, 13, 7),
+    (4, 4): (420, 26, 12, 44.5),
+    (4, 1): (255, 27, 12, 17),
+    (1, 4): (200, 27, 13, 16.5),
+    (1, 1): (138, 25, 13, 7),
 }
 _POINT = {(4, 4): 30.5, (4, 1): 13.5, (1, 4): 13.5, (1, 1): 7.5}
 """One channel of windows of one tap, all inside."""
-_EDGE = {(4, 4): (330, 57, 24, 64), (4, 1): (230, 45, 20, 23), (1, 4): (180, 56, 20, 35), (1, 1): (130, 42, 18, 13.5)}
+_EDGE = {(4, 4): (370, 57, 24, 64), (4, 1): (270, 45, 20, 23), (1, 4): (180, 56, 20, 35), (1, 1): (130, 42, 18, 13.5)}
 _OTHER_EDGE = {
     "f16": {4: (760, 60, 22, 223), 1: (330, 60, 22, 113)},
     "bf16": {4: (600, 60, 32, 86), 1: (260, 60, 28, 48)},
@@ -114,55 +115,76 @@ _OTHER_EDGE = {
 
 def conv(record: Record, count: int) -> float:
     rank, _, channels, made, groups = record.body[:5]
-    taps_w = record.body[8 + rank - 1]
-    depth, out_size = channels // groups, prod(record.body[20 : 20 + rank])
-    lines = prod(record.body[8 : 8 + rank - 1])
-    kind = _kind(record)
-    blocks = _conv_blocks(record)
-    fours, singles = _groups_of_four(record.lo, record.hi, out_size, made // groups)
-    total = 0.0
-    steps: tuple[float, float, float, float]
-    for at_once, times in ((4, fours), (1, singles)):
-        for windows, inside, number in blocks:
-            if kind != "f32":
-                steps = _OTHER_EDGE[kind][at_once]
-            elif inside and lines * taps_w == 1:
-                steps = _INSIDE[at_once, windows][0], _POINT[at_once, windows], 0, 0
-            else:
-                steps = (_INSIDE if inside else _EDGE)[at_once, windows]
-            once, channel, line, tap = steps
-            bias = 60 if len(record.inputs) == 3 else 0
-            total += times * number * (once + bias + depth * (channel + lines * (line + taps_w * tap)))
-    rows = out_size // record.body[20 + rank - 1]
-    return total + (fours + singles) * (420 + 110 * rows) + 600
-
-
-def _conv_blocks(record: Record) -> list[tuple[int, bool, int]]:
-    """(windows at once, all taps inside, how many such blocks) of one channel's output."""
-    rank = record.body[0]
     size, kernel, stride, dilation, pad, out = (record.body[5 + 3 * i : 5 + 3 * i + rank] for i in range(6))
+    taps_w, lines_of_taps, depth = kernel[-1], prod(kernel[:-1]), channels // groups
+    row, plane = out[-1], prod(out)
+    kind, bias = _kind(record), 60 if len(record.inputs) == 3 else 0
 
-    def starts_inside(d: int, windows: int) -> range:
-        """Positions from which on that many windows have all their taps along dimension d inside the input."""
-        room = size[d] - 1 - (kernel[d] - 1) * dilation[d] + pad[d]
-        return range(-(-pad[d] // stride[d]), max(room // stride[d] - windows + 2, 0))
+    def block(at_once: int, windows: int, inside: bool) -> float:
+        if kind != "f32":
+            steps: tuple[float, float, float, float] = _OTHER_EDGE[kind][at_once]
+        elif inside and lines_of_taps * taps_w == 1:
+            steps = _INSIDE[at_once, windows][0], _POINT[at_once, windows], 0, 0
+        else:
+            steps = (_INSIDE if inside else _EDGE)[at_once, windows]
+        once, channel, line, tap = steps
+        return once + bias + depth * (channel + lines_of_taps * (line + taps_w * tap))
 
-    # Lines whose taps are all inside, by the outer dimensions; then the blocks of a line: fours, and one left over.
-    lines = prod(out[:-1])
-    lines_inside = prod(
-        len(range(out[d])[starts_inside(d, 1).start : starts_inside(d, 1).stop]) for d in range(rank - 1)
-    )
-    fours, single = (-(-out[-1] // 4), 0) if out[-1] % 4 != 1 else (out[-1] // 4, 1)
-    at_four, at_one = starts_inside(rank - 1, 4), starts_inside(rank - 1, 1)
-    fours_inside = len(range(fours)[-(-at_four.start // 4) : -(-at_four.stop // 4)])
-    single_inside = single if out[-1] - 1 in at_one else 0
-    blocks = [
-        (4, True, lines_inside * fours_inside),
-        (4, False, lines * fours - lines_inside * fours_inside),
-        (1, True, lines_inside * single_inside),
-        (1, False, lines * single - lines_inside * single_inside),
-    ]
-    return [(windows, inside, number) for windows, inside, number in blocks if number]
+    # A line of outputs: blocks of four windows, and one left over; those whose taps are all inside, if the line's are.
+    last = len(out) - 1
+    axes = list(zip(size, kernel, stride, dilation, pad, strict=True))
+    starts = [_starts_inside(axis, n, 1) for axis, n in zip(axes, out, strict=True)]
+    four_starts = _starts_inside(axes[last], row, 4)
+    fours, single = divmod(row, 4) if row % 4 == 1 else (-(-row // 4), 0)
+    fours_inside = len(range(fours)[-(-four_starts.start // 4) : -(-four_starts.stop // 4)])
+    single_inside = single if row - 1 in starts[last] else 0
+
+    def lines(at_once: int, first: int, end: int) -> float:
+        """Steps for the lines [first, end) of a channel, or of four at once."""
+        count = end - first
+        inside = _inside_before(starts[:last], out[:last], end) - _inside_before(starts[:last], out[:last], first)
+        total = 0.0
+        for windows, number, number_inside in ((4, fours, fours_inside), (1, single, single_inside)):
+            if number:
+                within = inside * number_inside
+                total += within * block(at_once, windows, True)
+                total += (count * number - within) * block(at_once, windows, False)
+        return total + 420 + 110 * count
+
+    def part(first: int, end: int) -> float:
+        """Steps for the outputs [first, end) of one channel: what is not whole lines counts as being at the edge."""
+        whole_first, whole_end = -(-first // row), end // row
+        if whole_first > whole_end:  # within a line
+            ends, total = [end - first], 420.0
+        else:
+            ends, total = [whole_first * row - first, end - whole_end * row], lines(1, whole_first, whole_end)
+        fours_and_ones = [(n // 4, 1) if n % 4 == 1 else (-(-n // 4), 0) for n in ends]
+        return total + sum(f * block(1, 4, False) + o * block(1, 1, False) + 110 for f, o in fours_and_ones)
+
+    parts = _parts(record.lo, record.hi, plane)
+    four_planes, single_planes = _groups_of_four(record.lo, record.hi, plane, made // groups)
+    total = sum(part(first, end) for first, end in parts)
+    for at_once, times in ((4, four_planes), (1, single_planes - len(parts))):
+        if times:
+            total += times * lines(at_once, 0, plane // row)
+    return total + 600
+
+
+def _starts_inside(axis: tuple[int, int, int, int, int], out: int, windows: int) -> range:
+    """The output positions from which on that many windows have all their taps along a dimension inside the input."""
+    size, kernel, stride, dilation, pad = axis
+    room = size - 1 - (kernel - 1) * dilation + pad
+    first = min(-(-pad // stride), out)
+    return range(first, max(min(room // stride - windows + 2, out), first))
+
+
+def _inside_before(starts: Sequence[range], sizes: Sequence[int], end: int) -> int:
+    """How many of the first `end` lines, in row-major order of the outer dimensions, have all their taps inside."""
+    if not starts:
+        return end
+    whole, rest = divmod(end, prod(sizes[1:]))
+    inside = len(range(whole)[starts[0].start : starts[0].stop]) * prod(len(each) for each in starts[1:])
+    return inside + (_inside_before(starts[1:], sizes[1:], rest) if whole in starts[0] else 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,8 +48,9 @@ class Op:
     rank: int
     count: int
     """Output elements, the end of [lo, hi) of the whole operation."""
-    grain: int
-    """Tiles start at multiples of this many outputs (a row), where they can."""
+    grains: tuple[int, ...]
+    """Tiles start at multiples of the first of these numbers of outputs that is not too many: what is made together
+    first, then single rows, then anywhere."""
     imm: tuple[int, ...]
     body: tuple[int, ...]
     origin: Origin
@@ -251,7 +252,9 @@ class Emitter:
         if out.size and not (x.size and w.size):
             raise Refuse(f"windows over {list(x.shape)} with weights {list(w.shape)}; expected elements in both")
         body = at.body(x.shape[2:], x.shape[0], x.shape[1], w.shape[0], groups)
-        self._append(Opcode.CONV, out, inputs, len(at.out), body, grain=at.out[-1])
+        plane = prod(at.out)
+        grains = (4 * plane, plane, at.out[-1])  # kernels/conv.c makes four channels at once
+        self._append(Opcode.CONV, out, inputs, len(at.out), body, grains=grains)
         return out
 
     def pool(self, kind: Pool, x: Tensor, at: Windows) -> Tensor:
@@ -272,7 +275,7 @@ class Emitter:
         if out.size and not x.size:
             raise Refuse(f"windows over {list(x.shape)}; expected elements")
         body = at.body(x.shape[2:], x.shape[0], x.shape[1], 0, 0)
-        self._append(opcode, out, [x], len(at.out), body, imm=imm, grain=at.out[-1])
+        self._append(opcode, out, [x], len(at.out), body, imm=imm, grains=at.out[-1:])
 
     # Along axes
 
@@ -391,8 +394,7 @@ class Emitter:
             raise Refuse(f"{opcode.name} over {len(outer) + len(inner)} dimensions; a record holds {MAX_RANK}")
         body = strided_body((*outer, *inner), [(*out_row, *(0,) * len(inner)), (*x_row, *inner_row)])
         imm = (imm[0], len(inner), *imm[1:])
-        grain = outer[-1] if outer else 1
-        self._append(opcode, out, [x], len(outer) + len(inner), body, imm=imm, grain=grain, count=prod(outer))
+        self._append(opcode, out, [x], len(outer) + len(inner), body, imm=imm, grains=outer[-1:], count=prod(outer))
 
     def tree(
         self, x: Tensor, table: Sequence[Tensor], targets: int, function: Reduction, depth: int, leaf_weights: int
@@ -419,13 +421,14 @@ class Emitter:
         excess = max(0, len(dims) - MAX_RANK)
         if out.size == 0:
             return
+        grains = dims[-1:]
+        if opcode is Opcode.CONTRACT:
+            grains = (4 * dims[-1], dims[-1], 4)  # kernels/contract.c makes four rows at once, and four columns
         # A record holds eight dimensions; what is left over becomes one operation a slice.
         for moved in _corners(dims[:excess], views, [row[:excess] for row in strides]):
             body = strided_body(dims[excess:], [row[excess:] for row in strides])
-            grain = dims[-1] if dims else 1
-            self._append(
-                opcode, moved[0], moved[1:], len(dims) - excess, body, imm=imm, grain=grain, count=prod(dims[excess:])
-            )
+            rank, count = len(dims) - excess, prod(dims[excess:])
+            self._append(opcode, moved[0], moved[1:], rank, body, imm=imm, grains=grains, count=count)
 
     def _append(
         self,
@@ -436,7 +439,7 @@ class Emitter:
         body: tuple[int, ...],
         *,
         imm: tuple[int, ...] = (),
-        grain: int = 1,
+        grains: tuple[int, ...] = (),
         count: int | None = None,
     ) -> None:
         if opcode not in MOVES and any(t.dtype is DType.F64 for t in (out, *inputs)):
@@ -446,7 +449,7 @@ class Emitter:
             return  # Nothing to make: an empty tensor has no elements to be wrong.
         words = tuple(word & (1 << 64) - 1 for word in (*imm, *(0,) * (IMMEDIATES - len(imm))))
         body = (*body, *(0,) * (BODY_WORDS - len(body)))
-        self.ops.append(Op(opcode, out, tuple(inputs), rank, count, max(grain, 1), words, body, self.origin))
+        self.ops.append(Op(opcode, out, tuple(inputs), rank, count, (*grains, 1), words, body, self.origin))
 
     def _folds(self, shape: Shape, dtype: DType, *sources: Tensor) -> bool:
         """Whether a constant of this size is worth its bytes."""

@@ -96,7 +96,7 @@ class Plan:
         infos: list[NodeInfo] = []
         for i, op in enumerate(self.ops):
             born.setdefault(id(op.out.buffer), len(records))
-            parts = list(tiles(self._record(op), op.count, op.grain, budget, estimate))
+            parts = tiles(self._record(op), op.count, op.grains, budget, estimate)
             touched = dict.fromkeys(id(tensor.buffer) for tensor in (*op.inputs, op.out))
             dead = [buffer for buffer in touched if buffer in arena and last_use[buffer] == i]
             # INVARIANT: a block is freed in the same transition as its last use, so S_n holds only what is live,

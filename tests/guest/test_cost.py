@@ -132,6 +132,26 @@ def conv(channels: int, made: int, size: int, kernel: int, pad: int, stride: int
     )
 
 
+@settings(max_examples=200, deadline=None)
+@given(data=st.data())
+def test_no_part_of_a_convolution_or_product_takes_more_than_estimated(data: st.DataObject) -> None:
+    """Shallow ones, where what a block costs once counts; and parts that begin and end anywhere."""
+
+    def draw(least: int, most: int) -> int:
+        return data.draw(st.integers(least, most))
+
+    if data.draw(st.booleans()):
+        groups, kernel = draw(1, 2), draw(1, 5)
+        case = conv(
+            groups * draw(1, 4), groups * draw(1, 5), draw(kernel, 20), kernel, draw(0, kernel // 2), draw(1, 2), groups
+        )
+    else:
+        case = contract(draw(1, 9), draw(1, 20), draw(1, 20))
+    lo = draw(0, case.record.hi - 1)
+    case = replace(case, record=replace(case.record, lo=lo, hi=draw(lo + 1, case.record.hi)))
+    assert steps(case) <= estimate_steps(case.record), f"{case.record} {case.record.body}"
+
+
 def elementwise(opcode: Opcode, function: int, inputs: int, count: int) -> Case:
     places = (INPUT.offset, WEIGHTS.offset)[:inputs]
     shape = strided_body([count], [[1]] * (1 + inputs))
