@@ -266,6 +266,8 @@ class Machine:
             count = now.right_threads if side else now.left_threads
             place = index + count if index < 0 else index
             out = ctypes.create_string_buffer(ML_THREAD_BYTES if self.ml else BASE_THREAD_BYTES)
+            if count == 0 and right is None:
+                raise VmError("no thread is left: the active stack is empty", Reason.NO_THREAD)
             if not 0 <= place < count or not self._lib.opml_machine_thread(self._handle, int(side), place, out):
                 raise VmError(f"there is no thread {index}: the stack has {count}", Reason.NO_THREAD)
             return out.raw
