@@ -24,7 +24,7 @@ enum inference_status kernel_check_data_bytes(const uint8_t *segment, const stru
 #define MAPPED_BYTES ((1ull << SEGMENT_LOG2) + 65536)
 
 /* Parts smaller than this (in inner steps) are not worth waking a thread for. */
-#define LEAST_PART (1u << 16)
+#define LEAST_PART (1u << 15)
 /* gemm's register tiles (fast/gemm.h) take rows well by fours. */
 #define CHANNELS_TOGETHER 4
 

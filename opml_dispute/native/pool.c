@@ -9,8 +9,8 @@
 #include <xmmintrin.h>
 #endif
 
-/* How often a thread looks again before it sleeps, or lets others run: some 20 microseconds. */
-#define PATIENCE 1000
+/* How often a thread looks again before it sleeps, or lets others run: some 100 microseconds. */
+#define PATIENCE 5000
 
 struct worker {
     struct pool *pool;

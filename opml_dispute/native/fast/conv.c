@@ -16,8 +16,6 @@ typedef float vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias))
 
 /* Below this many products laying out costs more than it saves. */
 #define WORTH_LAYING_OUT 4096
-/* Fewer tiles of positions for each thread cannot be shared out evenly. */
-#define PANELS_WORTH 8
 /* Above this many floats a copy is no longer worth its memory. */
 #define LAYOUT_MOST (1ull << 27)
 
@@ -218,6 +216,13 @@ struct ending {
     int relu;
 };
 
+/* Where column n lies, up to the row's part of it. */
+static const float *positions_at(const void *b, size_t n)
+{
+    const struct positions *at = b;
+    return at->layout->at + position_offset(at->layout, at->first + n);
+}
+
 /* Output channel by output channel, for groups of few: w is the channel's K weights. Positions [p, end) to out. */
 static void convolve_channel(const struct layout *l, const float *w, u64 K, const struct ending *e, float *out, u64 p, u64 end)
 {
@@ -327,6 +332,8 @@ static int convolve(struct work *k, u64 image, u64 m, u64 rows, u64 p, u64 end)
         .a_k = 1,
         .b = &b,
         .pack = pack_positions,
+        .place = positions_at,
+        .rows = k->l.offset,
         .out = out + p,
         .o_m = (i64)g->out_size,
         .bias = bias,
@@ -364,17 +371,26 @@ int fast_conv(u8 *segment, const struct record *r, u64 lo, u64 hi, const struct 
     return done;
 }
 
+/* What a panel of positions costs to lay out and pack beside the product with one row of weights; and a row of weights,
+ * to be packed. Measured; panels often come from another core's cache. */
+#define PANEL_COST 8.0
+#define ROW_COST 0.4
+
 /* If a range is cut between channels, each thread lays out and packs all positions for its channels; if positions are
  * cut, each thread packs all weights. */
 unsigned fast_conv_columns(const struct record *r, unsigned workers, u64 *each)
 {
     struct window g;
     window_decode(&g, r);
-    u64 channels = g.M / g.groups, panels = (g.out_size + TILE_N - 1) / TILE_N, shares = workers;
-    if (r->dtype_in[0] != DT_F32 || workers < 2 || r->hi - r->lo != g.N * g.M * g.out_size || channels < 3 ||
-        panels < PANELS_WORTH * workers || g.out_size < 4 * channels)
+    u64 channels = g.M / g.groups, panels = (g.out_size + TILE_N - 1) / TILE_N, share = (panels + workers - 1) / workers;
+    if (r->dtype_in[0] != DT_F32 || workers < 2 || r->hi - r->lo != g.N * g.M * g.out_size || channels < 3 || panels < workers)
         return 0;
-    *each = (panels + shares - 1) / shares * TILE_N;
+    double rows = (double)((channels + workers - 1) / workers), all = (double)channels;
+    double by_rows = (double)panels * (rows + PANEL_COST) + ROW_COST * rows;
+    double by_positions = (double)share * (all + PANEL_COST) + ROW_COST * all;
+    if (by_rows < by_positions)
+        return 0;
+    *each = share * TILE_N;
     return (unsigned)((g.out_size + *each - 1) / *each);
 }
 

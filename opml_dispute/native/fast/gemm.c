@@ -43,6 +43,8 @@ INLINE vec relu_vec(vec x)
 struct tile {
     size_t depth;
     const float *a, *b;
+    const float *ahead;    /* null, or what of row k of b to fetch for later: `rows[k]` elements from here */
+    const ptrdiff_t *rows;
     int packed;    /* a is */
     ptrdiff_t a_m; /* if it is not */
     float *c;
@@ -57,7 +59,8 @@ struct tile {
 INLINE void run_tile(const struct tile *t, unsigned mr, unsigned nv, int packed)
 {
     vec sum[TILE_M][2];
-    const float *b = t->b;
+    const float *b = t->b, *ahead = t->ahead;
+    const ptrdiff_t *rows = t->rows;
     /* Every third row has a pointer: the others are one and two strides from it, which one register holds. */
     const float *third[(TILE_M + 2) / 3];
     ptrdiff_t a_m = packed ? 1 : t->a_m;
@@ -83,6 +86,8 @@ INLINE void run_tile(const struct tile *t, unsigned mr, unsigned nv, int packed)
 #pragma clang loop unroll(full)
         for (unsigned i = 0; i < (mr + 2) / 3; i++)
             third[i] += packed ? mr : 1;
+        if (packed && ahead)
+            __builtin_prefetch(ahead + *rows++);
         if (!packed && k % 16 == 0)
 #pragma clang loop unroll(full)
             for (unsigned i = 0; i < mr; i++)
@@ -409,7 +414,8 @@ struct block {
 };
 
 /* Rows i and so on, columns j and so on, terms k and so on of a block; a, b: where those rows and columns begin. */
-static void run_in_block(const struct block *block, size_t i, unsigned mr, size_t j, size_t k, const float *a, const float *b)
+static void run_in_block(const struct block *block, size_t i, unsigned mr, size_t j, size_t k, const float *a, const float *b,
+                         const float *ahead)
 {
     const struct gemm *g = block->g;
     ptrdiff_t m = (ptrdiff_t)(block->m0 + i), n = (ptrdiff_t)(block->n0 + j);
@@ -420,6 +426,8 @@ static void run_in_block(const struct block *block, size_t i, unsigned mr, size_
         .packed = block->a != NULL,
         .a_m = g->a_m,
         .b = b,
+        .ahead = ahead,
+        .rows = ahead ? g->rows + block->k0 + k : NULL,
         .c = g->out + m * g->o_m + n,
         .c_m = g->o_m,
         .first = block->k0 + k == 0,
@@ -453,9 +461,14 @@ static void run_packed(const struct block *block)
             float *panel = block->b + (block->keeps_b ? j * block->depth + k * TILE_N : 0);
             if (!block->keeps_b || block->m0 == 0)
                 g->pack(g->b, panel, block->k0 + k, depth, block->n0 + j, least(block->columns - j, TILE_N));
-            for (size_t i = 0; i < block->rows;) {
+            /* The next panel may come from far away, even from another core's cache, and is not read in a row: each of the
+             * first tiles fetches one of its lines. */
+            size_t next = block->n0 + j + TILE_N;
+            const float *ahead = g->place && block->m0 == 0 && next < g->N ? g->place(g->b, next) : NULL;
+            for (size_t i = 0, tile = 0; i < block->rows; tile++) {
                 unsigned mr = next_height(block->rows - i);
-                run_in_block(block, i, mr, j, k, block->a + k * block->rows + i * depth, panel);
+                run_in_block(block, i, mr, j, k, block->a + k * block->rows + i * depth, panel,
+                             ahead && tile * LANES <= TILE_N ? ahead + tile * LANES : NULL);
                 i += mr;
             }
         }
@@ -473,7 +486,7 @@ static void run_rows(const struct block *block)
         for (size_t i = 0; i < block->rows;) {
             unsigned mr = next_height(block->rows - i);
             for (size_t j = 0; j < block->columns; j += TILE_N)
-                run_in_block(block, i, mr, j, k, a + (ptrdiff_t)i * g->a_m, block->b + j * depth);
+                run_in_block(block, i, mr, j, k, a + (ptrdiff_t)i * g->a_m, block->b + j * depth, NULL);
             i += mr;
         }
     }

@@ -27,12 +27,17 @@
 /* Packs b[k0 .. k0 + depth)[n0 .. n0 + columns) as [depth][TILE_N], missing columns zero. columns <= TILE_N. */
 typedef void pack_b(const void *b, float *to, size_t k0, size_t depth, size_t n0, size_t columns);
 
+/* Where column n of row k is read: `rows[k]` elements from the answer. May be null: b is then not fetched ahead. */
+typedef const float *place_b(const void *b, size_t n);
+
 struct gemm {
     size_t M, N, K;
     const float *a;
     ptrdiff_t a_m, a_k; /* strides in elements, as all below */
     const void *b;
     pack_b *pack;
+    place_b *place;
+    const ptrdiff_t *rows; /* [K], if `place` is not null */
     float *out; /* columns lie side by side */
     ptrdiff_t o_m;
     const float *bias; /* may be null */
