@@ -42,12 +42,10 @@ def test_guest_and_host_agree_on_every_binary_function(function: Binary) -> None
             assert agrees(cases.binary(make, function, dtype)), f"{dtype.name} seed {seed}"
 
 
-@pytest.mark.parametrize("function", Unary)
+@pytest.mark.parametrize("function", [each for each in Unary if DType.F32 in cases._UNARY[each]])
 def test_guest_and_host_agree_on_floats_of_every_size(function: Unary) -> None:
     """A thousand operands over all exponents: both sides take the same path through every special case."""
     rng = np.random.default_rng(function)
-    if DType.F32 not in cases._UNARY[function]:
-        pytest.skip("not a function of floats")
     operands = rng.integers(0, 1 << 32, 1000, dtype=np.uint32).view(np.float32)
     operands[:250] = rng.uniform(-100, 100, 250)
     operands[250:500] = rng.uniform(-1.5, 1.5, 250)
