@@ -8,7 +8,8 @@ S_n alone need not pay for that: only INPUT, OUTPUT, the header and what is neve
 2. a chain of steps that each make element i from elements i runs stretch by stretch (`_chains`); what lives within a
    chain only never leaves a worker's buffer;
 3. blocks that are freed do not lie in ARENA but share a small workspace (`_Room`), and weights are read where the
-   program holds them.
+   program holds them;
+4. what is only copied into a larger tensor, as a concatenation does, is made there at once (`_make_in_place`).
 
 The kernels and their order within each output are the same, and so is every bit. `make_schedule` takes only programs
 for which that can be seen from the records: no block may be touched after it is freed, none freed twice, none in parts.
@@ -52,6 +53,8 @@ IN_WORKSPACE, IN_PROCESS, IN_BUFFER = 1 << 60, 1 << 61, 1 << 62
 """Where an operand lies that is not in the segment (native/schedule.c)."""
 LONGEST_CHAIN: Final = 15
 """Steps, so that with a copy at the end they are no more than native/schedule.c takes."""
+MOST_PARTS: Final = 256
+"""Of a tensor: one made of more is put together by copying, since looking through them costs their square."""
 MOST_STEPS: Final = 1 << 16
 """Programs of more are run node by node: what planning costs here grows with them."""
 
@@ -131,6 +134,8 @@ class _Place:
     """A worker's buffer, if it never leaves its chain."""
     shares: _Place | None = None
     """The place whose memory this one takes over."""
+    within: tuple[_Place, int] | None = None
+    """The place that this one is a part of, and the bytes between their starts."""
     workspace: int = -1
 
     @property
@@ -281,6 +286,7 @@ class _Planner:
         self.offsets = sorted(places)
         self.weights = sorted(blocks[1:], key=lambda block: block.offset)
         self.weight_offsets = [block.offset for block in self.weights]
+        self.wholes: set[int] = set()  # places that have parts made in them
         self.loads: dict[int, Block] = {}
         self.keeps: list[object] = []
         self.buffers = 0
@@ -292,10 +298,11 @@ class _Planner:
         starts = {i: chain.start for chain in chains for i in chain}
         for chain in chains:
             self._within(chain)
+        chains = [chain for chain in chains if not self._make_in_place(chain)]
         workspace_bytes = self._lay_out(starts, ends)
         unclean: dict[int, list[_Place]] = {}
         for place in self.places.values():
-            if place.workspace >= 0 and place.shares is None and place.needs_zeros():
+            if place.workspace >= 0 and place.shares is None and place.within is None and place.needs_zeros():
                 unclean.setdefault(starts[place.born], []).append(place)
         clearings: list[tuple[int, int, int]] = []
         records, chained = bytearray(), bytearray()
@@ -385,6 +392,48 @@ class _Planner:
         row["inputs"][0, 0] = IN_BUFFER | place.buffer
         return row.tobytes()
 
+    # Parts of larger tensors
+
+    def _make_in_place(self, chain: range) -> bool:
+        """
+        Whether `chain` is a copy into a part of a larger tensor that can be left out: what it copies is made there.
+
+        All of the copied place is written once, at once, and read by nothing else; nothing else writes that part of the
+        larger one, and nothing reads of that before the copy would have been made.
+        """
+        step = self.steps[chain.start]
+        if len(chain) != 1 or step.opcode != COPY or not step.whole or step.packed != [True, True]:
+            return False
+        to, of = step.operands
+        source, target = self._place(of), self._place(to)
+        if source is None or target is None or of.width != to.width or of.hi - of.lo != to.hi - to.lo:
+            return False
+        owner = source.shares or source
+        if (
+            source.reads != [(chain.start, of.lo, of.hi)]
+            or [(lo, hi, dense) for _, lo, hi, dense in source.writes] != [(of.lo, of.hi, True)]
+            or (of.lo, of.at, of.hi) != (source.offset, source.offset, source.offset + source.used)
+            or (owner.offset != source.offset and owner.used != source.used)
+            or (source.buffer is not None and source.shares is None)
+            or any(place.buffer is not None or place.within for place in (owner, target))
+            or target.shares is not None
+            or owner.offset in self.wholes
+            or len(target.writes) > MOST_PARTS
+        ):
+            return False
+        others = [(lo, hi) for at, lo, hi, _ in target.writes if at != chain.start]
+        if (
+            any(lo < to.hi and to.lo < hi for lo, hi in others)
+            or any(at <= chain.start and lo < to.hi and to.lo < hi for at, lo, hi in target.reads)
+            or target.needs_zeros()
+            or owner.needs_zeros()
+            or owner is target
+        ):
+            return False
+        self.wholes.add(target.offset)
+        owner.within = target, to.at - target.offset
+        return True
+
     # Places
 
     def _lay_out(self, starts: Mapping[int, int], ends: Mapping[int, int]) -> int:
@@ -395,6 +444,7 @@ class _Planner:
             if not place.used or (place.buffer is not None and place.shares is None):
                 continue
             owner = place.shares or place
+            owner = owner.within[0] if owner.within else owner
             owners[owner.offset] = owner
             begin, end = spans.get(owner.offset, (len(starts), -1))
             spans[owner.offset] = min(begin, starts[place.born]), max(end, ends[place.freed])
@@ -408,6 +458,9 @@ class _Planner:
             size = -(-owners[key].used // _ALIGNMENT) * _ALIGNMENT
             owners[key].workspace = room.take(size)
             alive.append((end, owners[key].workspace, size))
+        for place in self.places.values():
+            if place.within is not None:
+                place.workspace = place.within[0].workspace + place.within[1]
         for place in self.places.values():
             if place.shares is not None:
                 place.workspace = place.shares.workspace
