@@ -23,6 +23,8 @@ enum { POOL_MAX = 0, POOL_AVERAGE = 1, POOL_AVERAGE_PADDED = 2, POOL_SUM = 3 };
 #define WORTH_VECTORS 4096
 #define SIZE_MOST (1ll << 28)
 
+/* ASSUMES: the memory behind a tensor may be read (ml.c, schedule.c); vectors go over its end. */
+
 static vec choose(veci mask, vec x, vec y) { return (vec)((mask & (veci)x) | (~mask & (veci)y)); }
 static vec canonical_vec(vec x)
 {
@@ -91,7 +93,7 @@ INLINE vec load_taps(const struct source *from, const float *row, i64 at, i64 si
     return choose((coordinate >= 0) & (coordinate < (int)size), load_step(row + at, step), x);
 }
 
-/* WIDTH windows, the first from coordinate `at` on; `inside`: all their taps are. */
+/* WIDTH windows, the first from coordinate `at` on; `inside`: all taps of those that count are. */
 INLINE vec pool_windows(const struct source *from, i64 size, i64 at, int inside, int is_max, i64 step, i64 kernel, i64 dilation)
 {
     float padding = is_max ? -f32_inf() : 0.0f;
@@ -120,9 +122,9 @@ INLINE void pool_row(const struct source *from, const struct window *g, int is_m
 {
     i64 size = g->input[2];
     for (i64 j = begin; j < end; j += WIDTH) {
-        i64 at = j * step - g->pad[2];
+        i64 at = j * step - g->pad[2], lanes = end - j < WIDTH ? end - j : WIDTH;
         vec value;
-        if (step <= 2 && at >= 0 && at + (WIDTH - 1) * step + (kernel - 1) * dilation < size)
+        if (step <= 2 && at >= 0 && at + (lanes - 1) * step + (kernel - 1) * dilation < size)
             value = pool_windows(from, size, at, 1, is_max, step, kernel, dilation);
         else
             value = pool_windows(from, size, at, 0, is_max, step, kernel, dilation);
