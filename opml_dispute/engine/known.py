@@ -67,7 +67,7 @@ class Known:
         """The one of `program`, as long as that lives."""
         if id(program) not in cls._all:
             cls._all[id(program)] = cls(program)
-            weakref.finalize(program, cls._all.pop, id(program))
+            weakref.finalize(program, cls._all.pop, id(program), None)  # None: two threads may both get here
         return cls._all[id(program)]
 
     def tiles_end(self, node: int) -> int:

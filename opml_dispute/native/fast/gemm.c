@@ -14,7 +14,7 @@ typedef int32_t veci __attribute__((vector_size(4 * LANES), aligned(4), may_alia
 #ifndef DEPTH
 #define DEPTH 256
 #endif
-#define PIECE_M (TILE_M * 32)
+#define PIECE_M (TILE_M * 43)
 #define PIECE_A (128 * 1024) /* floats */
 #define PIECE_B (128 * 1024) /* floats */
 #ifndef DEPTH_OF_ROWS
@@ -504,7 +504,7 @@ int gemm(const struct gemm *g, struct fast_scratch *s)
     /* Packing a pays once its elements are used often; few columns take rows as they lie. */
     int packs_a = g->a_k != 1 || g->N > ROWS_AS_THEY_LIE;
     size_t tall = share(g->K, packs_a ? DEPTH : DEPTH_OF_ROWS, 1);
-    size_t rows = packs_a ? least(g->M, PIECE_M) : g->M, piece_k = packs_a ? share(g->K, PIECE_A / rows, tall) : g->K;
+    size_t rows = packs_a ? share(g->M, PIECE_M, TILE_M) : g->M, piece_k = packs_a ? share(g->K, PIECE_A / rows, tall) : g->K;
     int keeps_b = rows < g->M || !packs_a;
     size_t wide = (g->N + TILE_N - 1) / TILE_N * TILE_N, columns = keeps_b && packs_a ? PIECE_B / piece_k / TILE_N * TILE_N : wide;
     columns = least(columns < TILE_N ? TILE_N : columns, wide);
