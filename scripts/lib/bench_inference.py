@@ -21,7 +21,7 @@ Row = dict[str, Any]
 LIGHT = ("light_squeezenet", "light_resnet50", "light_densenet121", "light_inception_v1")
 MODEL_BYTES = 100 << 20
 PAUSE_S = 0.1
-RUNS = 4
+RUNS = 12
 """In a row, in one engine's turn."""
 
 

@@ -11,16 +11,13 @@ typedef int32_t veci __attribute__((vector_size(4 * LANES), aligned(4), may_alia
 
 /* Sums are put down and taken up again every DEPTH terms: a panel of b of that depth stays in the first-level cache
  * while the tiles of all rows of a block pass over it. The rows lie packed in the second-level cache. */
-#ifndef DEPTH
 #define DEPTH 256
-#endif
 #define PIECE_M (TILE_M * 43)
 #define PIECE_A (128 * 1024) /* floats */
 #define PIECE_B (128 * 1024) /* floats */
-#ifndef DEPTH_OF_ROWS
+/* With so few columns rows are taken as they lie, and in longer pieces. */
+#define ROWS_AS_THEY_LIE 64
 #define DEPTH_OF_ROWS 512
-#endif
-#define ROWS_AS_THEY_LIE 64 /* columns */
 
 /* As `canonical` (float32.h), on a vector. */
 INLINE vec canonical_vec(vec x)
