@@ -29,7 +29,7 @@ def run(models: list[Path]) -> list[Row]:
     """Seconds of one inference, best of several, both engines taking turns."""
     named: list[tuple[str, onnx.ModelProto]] = [(path.stem, onnx.load(path)) for path in models]
     if not named:
-        named = [("MatMul 1024^3", _matmul(1024)), ("digits", onnx.load(DIGITS)), *map(_light, LIGHT)]
+        named = [("MatMul 1024^3", matmul(1024)), ("digits", onnx.load(DIGITS)), *map(light, LIGHT)]
     rows = []
     for name, model in named:
         for threads in (1, 2):
@@ -39,10 +39,10 @@ def run(models: list[Path]) -> list[Row]:
 
 def commitment() -> list[Row]:
     """S_n on top of the inference, and the root of 100 MB of weights."""
-    name, model = _light("light_resnet50")
+    name, model = light("light_resnet50")
     program = compile_model(model)
     program.model_root  # noqa: B018 - known once per model, before anyone asks for an inference
-    inputs = _inputs(model)
+    inputs = random_inputs(model)
     ran, committed = float("inf"), float("inf")
     for _ in range(3):
         inference = Inference(program, inputs)  # a fresh one each time: a root is computed once and then kept
@@ -63,7 +63,7 @@ def _run_again(inference: Inference) -> None:
 
 
 def _beside_onnxruntime(name: str, model: onnx.ModelProto, threads: int) -> Row:
-    inputs = _inputs(model)
+    inputs = random_inputs(model)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -82,19 +82,19 @@ def _beside_onnxruntime(name: str, model: onnx.ModelProto, threads: int) -> Row:
     return {"model": name, "threads": threads, "ours_s": ours, "onnxruntime_s": theirs, "ratio": ours / theirs}
 
 
-def _light(name: str) -> tuple[str, onnx.ModelProto]:
+def light(name: str) -> tuple[str, onnx.ModelProto]:
     folder = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
     return name, onnx.load(folder / f"{name}.onnx")
 
 
-def _matmul(size: int) -> onnx.ModelProto:
+def matmul(size: int) -> onnx.ModelProto:
     shape = [size, size]
     a, b, out = (helper.make_tensor_value_info(n, TensorProto.FLOAT, shape) for n in ("a", "b", "out"))
     graph = helper.make_graph([helper.make_node("MatMul", ["a", "b"], ["out"])], "matmul", [a, b], [out])
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
 
 
-def _inputs(model: onnx.ModelProto) -> dict[str, np.ndarray]:
+def random_inputs(model: onnx.ModelProto) -> dict[str, np.ndarray]:
     """Random values for every input that no initializer gives."""
     given = {tensor.name for tensor in model.graph.initializer}
     random = np.random.default_rng(1)
