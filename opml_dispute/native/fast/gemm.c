@@ -438,6 +438,17 @@ static void run_in_block(const struct block *block, size_t i, unsigned mr, size_
     make_tile(&t, mr, (unsigned)least(block->columns - j, TILE_N), block->sums + m * TILE_N);
 }
 
+/* Fetches where the sums of the tile at row i, column j will be put: rows so far apart no processor foresees. */
+static void expect_sums(const struct block *block, size_t i, size_t j)
+{
+    const struct gemm *g = block->g;
+    const float *to = g->out + (ptrdiff_t)(block->m0 + i) * g->o_m + (ptrdiff_t)(block->n0 + j);
+    for (size_t left = least(block->rows - i, TILE_M); left; left--, to += g->o_m) {
+        __builtin_prefetch(to, 1);
+        __builtin_prefetch(to + LANES, 1);
+    }
+}
+
 /* Panel by panel of b, each in the nearest cache, all rows pass over it. */
 static void run_packed(const struct block *block)
 {
@@ -464,6 +475,7 @@ static void run_packed(const struct block *block)
             const float *ahead = g->place && block->m0 == 0 && next < g->N ? g->place(g->b, next) : NULL;
             for (size_t i = 0, tile = 0; i < block->rows; tile++) {
                 unsigned mr = next_height(block->rows - i);
+                expect_sums(block, i + mr, j);
                 run_in_block(block, i, mr, j, k, block->a + k * block->rows + i * depth, panel,
                              ahead && tile * LANES <= TILE_N ? ahead + tile * LANES : NULL);
                 i += mr;
