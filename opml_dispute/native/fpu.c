@@ -1,11 +1,7 @@
 /* See fpu.h. */
 #include "fpu.h"
 #include "export.h"
-#if defined(__SSE__)
-#include <xmmintrin.h>
-#elif !defined(__aarch64__)
-#include <fenv.h>
-#endif
+#include "float_mode.h"
 
 uint32_t fpu_to_int(uint32_t a, enum fpu_rounding rounding)
 {
@@ -34,40 +30,11 @@ uint32_t fpu_to_int(uint32_t a, enum fpu_rounding rounding)
     return (uint32_t)integer;
 }
 
-uint64_t fpu_enter(void)
-{
-#if defined(__SSE__)
-    unsigned mode = _mm_getcsr();
-    _mm_setcsr(0x1f80); /* round to nearest, no flushing, every exception masked */
-    return mode;
-#elif defined(__aarch64__)
-    uint64_t mode;
-    __asm__ volatile("mrs %0, fpcr" : "=r"(mode));
-    __asm__ volatile("msr fpcr, %0" : : "r"((uint64_t)0));
-    return mode;
-#else
-    int mode = fegetround();
-    fesetround(FE_TONEAREST);
-    return (uint64_t)mode;
-#endif
-}
-
-void fpu_leave(uint64_t mode)
-{
-#if defined(__SSE__)
-    _mm_setcsr((unsigned)mode);
-#elif defined(__aarch64__)
-    __asm__ volatile("msr fpcr, %0" : : "r"(mode));
-#else
-    fesetround((int)mode);
-#endif
-}
-
 /* out[i] := operation `funct` on a[i], b[i], c[i]; what the tests hold against exact arithmetic. Functs as in docs/vm.md:
  * COP1's own, 0x40 + COP1X's, 0x80 for cvt.s.w. False: no such operation. */
 EXPORT int opml_fpu(unsigned funct, const uint32_t *a, const uint32_t *b, const uint32_t *c, uint32_t *out, size_t count)
 {
-    uint64_t mode = fpu_enter();
+    uint64_t mode = float_mode_begin();
     int known = 1;
     for (size_t i = 0; i < count && known; i++) {
         switch (funct) {
@@ -90,6 +57,6 @@ EXPORT int opml_fpu(unsigned funct, const uint32_t *a, const uint32_t *b, const 
             out[i] = known && fpu_compare(a[i], b[i], funct);
         }
     }
-    fpu_leave(mode);
+    float_mode_end(mode);
     return known;
 }

@@ -1,7 +1,7 @@
 /* Single-precision arithmetic of the ML extension, on bits. Twin: contracts/src/vm/Fpu.sol; docs/vm.md, ML.3 to ML.8.
  *
  * ASSUMES: host float is IEEE binary32, and the host rounds to nearest even and keeps subnormals while these run
- * (fpu_enter, fpu_leave); the build fuses nothing (-ffp-contract=off). */
+ * (float_mode.h); the build fuses nothing (-ffp-contract=off). */
 #ifndef OPML_FPU_H
 #define OPML_FPU_H
 #include <math.h>
@@ -115,8 +115,4 @@ static inline uint32_t fcc_set(uint32_t fcsr, unsigned code, bool value)
     return (fcsr & ~(1u << bit)) | (uint32_t)value << bit;
 }
 
-/* The host's floating-point mode: enter makes it the one above and answers the old one for leave. A host program may
- * have set flush-to-zero (some numeric libraries do), and the answer must not depend on that. */
-uint64_t fpu_enter(void);
-void fpu_leave(uint64_t mode);
 #endif

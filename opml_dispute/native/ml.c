@@ -11,6 +11,7 @@
 
 #include "export.h"
 #include "fast/fast.h"
+#include "float_mode.h"
 #include "kernels/kernels.h"
 #include "ml.h"
 #include "opcodes.h"

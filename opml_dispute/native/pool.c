@@ -5,6 +5,8 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
+#include "float_mode.h"
+
 #if defined(__x86_64__)
 #include <xmmintrin.h>
 #endif
@@ -44,31 +46,6 @@ static void pause_briefly(void)
     _mm_pause();
 #elif defined(__aarch64__)
     __asm__ volatile("yield");
-#endif
-}
-
-uint64_t float_mode_begin(void)
-{
-#if defined(__x86_64__)
-    unsigned before = _mm_getcsr();
-    _mm_setcsr(0x1f80);
-    return before;
-#elif defined(__aarch64__)
-    uint64_t before;
-    __asm__ volatile("mrs %0, fpcr" : "=r"(before));
-    __asm__ volatile("msr fpcr, %0" : : "r"(0ull));
-    return before;
-#else
-#error "say here how this machine's rounding mode and flush-to-zero are set"
-#endif
-}
-
-void float_mode_end(uint64_t before)
-{
-#if defined(__x86_64__)
-    _mm_setcsr((unsigned)before);
-#elif defined(__aarch64__)
-    __asm__ volatile("msr fpcr, %0" : : "r"(before));
 #endif
 }
 

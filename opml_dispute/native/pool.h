@@ -18,12 +18,8 @@ unsigned pool_workers(const struct pool *p);
 
 #define POOL_MOST_PARTS 0xffffu
 
-/* Runs all parts, each once, and returns when all are done. */
+/* Runs all parts, each once, and returns when all are done. Workers run in the mode of float_mode.h; the caller has to
+ * see to its own. */
 void pool_run(struct pool *p, unsigned parts, pool_work *work, void *self);
-
-/* Rounding to nearest, subnormals kept, on this thread: another library may have left it otherwise. Workers run so, the
- * caller has to see to it. Answers what to restore. */
-uint64_t float_mode_begin(void);
-void float_mode_end(uint64_t before);
 
 #endif

@@ -1,5 +1,6 @@
 /* Whole programs, fast: instructions.h over host pointers to pages and decoded code; and the frame of a step
  * (docs/vm.md, "One step") over the machine's own thread stacks. */
+#include "float_mode.h"
 #include "machine.h"
 #include <stdlib.h>
 
@@ -370,7 +371,7 @@ enum fault machine_run(struct machine *machine, uint64_t max_steps)
     if (!make_caches(machine))
         return FAULT_OUT_OF_MEMORY;
     enum fault fault = FAULT_NONE;
-    uint64_t host_mode = fpu_enter();
+    uint64_t host_mode = float_mode_begin();
     uint64_t left = max_steps;
     while (left != 0 && !vm->exited && fault == FAULT_NONE) {
         unsigned side = active_side(vm);
@@ -410,6 +411,6 @@ enum fault machine_run(struct machine *machine, uint64_t max_steps)
             vm->slice = 0;
         }
     }
-    fpu_leave(host_mode);
+    float_mode_end(host_mode);
     return fault;
 }

@@ -14,6 +14,7 @@
 #include <sys/mman.h>
 
 #include "export.h"
+#include "float_mode.h"
 #include "kernels/kernels.h"
 #include "ml.h"
 #include "opcodes.h"

@@ -4,6 +4,7 @@
  * leaves (or a subtree), loaded as instructions.h asks for them. To make a witness, the same step runs with a whole machine
  * for its source: each proof is then taken from a fork's memory and written down before it is checked. */
 #include "export.h"
+#include "float_mode.h"
 #include "machine.h"
 
 enum { COMPACT_MARKER_BYTES = 8, LEAF_PROOF_LEVELS = 59, ROOM_BYTES = 8192 };
@@ -418,9 +419,9 @@ EXPORT int opml_step(int ml, const uint8_t *state, uint64_t state_size, const ui
     step.compact = proof_size >= COMPACT_MARKER_BYTES && load_big64(proof) == COMPACT_MARKER;
     if (step.compact)
         step.cursor = COMPACT_MARKER_BYTES;
-    uint64_t host_mode = fpu_enter();
+    uint64_t host_mode = float_mode_begin();
     enum fault fault = run_step(&step);
-    fpu_leave(host_mode);
+    float_mode_end(host_mode);
     *fault_address = step.fault_address;
     if (fault == FAULT_NONE) {
         state_encode(&step.vm, &step.roots, post_state);
@@ -450,9 +451,9 @@ EXPORT int opml_machine_step_witness(struct machine *machine, int compact, uint8
     machine_forget_writes(machine);
     step.memory = &fork;
     memset(proof, 0, ROOM_BYTES);
-    uint64_t host_mode = fpu_enter();
+    uint64_t host_mode = float_mode_begin();
     fault = run_step(&step);
-    fpu_leave(host_mode);
+    float_mode_end(host_mode);
     memory_free(&fork);
     machine->fault_address = step.fault_address;
     if (fault != FAULT_NONE)
