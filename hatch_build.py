@@ -17,8 +17,8 @@ class NativeBuildHook(BuildHookInterface):  # type: ignore[type-arg]
         if self.target_name != "wheel":
             return
         sys.path.insert(0, str(Path(self.root)))
-        from opml_dispute.chain.compile import build_artifacts
-        from opml_dispute.native.build import build_engine, build_guest
+        from opml_dispute.toolchain.native import build_engine, build_guest
+        from opml_dispute.toolchain.solidity import build_artifacts
 
         build_engine()
         build_guest()

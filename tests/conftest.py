@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from opml_dispute.chain import devnet
 from opml_dispute.chain.deploy import Deployment, System, Times, connect
 from opml_dispute.chain.rpc import Rpc
 from opml_dispute.chain.sender import Sender
+from opml_dispute.devnet import anvil as devnet
 
 TEST_TIMES = Times(
     max_clock_s=3_600,
@@ -53,9 +53,9 @@ class Chain:
 @pytest.fixture(scope="session")
 def deployed_chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
     """Deployed once a session. Tests take `chain`, which puts it back."""
-    from opml_dispute.chain.cases import absolute_prestate
     from opml_dispute.chain.deploy import deploy
-    from opml_dispute.chain.samples import deploy_samples
+    from opml_dispute.devnet.samples import deploy_samples
+    from opml_dispute.trace.guest import absolute_prestate
 
     path = tmp_path_factory.mktemp("chain") / "deployment.json"
     anvil = devnet.Anvil.spawn()

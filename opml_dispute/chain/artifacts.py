@@ -15,14 +15,14 @@ from typing import Any
 from eth_utils.abi import collapse_if_tuple
 from eth_utils.crypto import keccak
 
-from opml_dispute.chain.compile import ARTIFACTS_DIR
 from opml_dispute.errors import OpmlError
+from opml_dispute.toolchain.solidity import ARTIFACTS_DIR
 
 
 class ArtifactMissing(OpmlError):
     """A compiled contract is not where the package keeps them."""
 
-    hint = "compile the contracts: python -m opml_dispute.chain.compile (the project's scripts do it)"
+    hint = "compile the contracts: python -m opml_dispute.toolchain.solidity (the project's scripts do it)"
 
 
 @dataclass(frozen=True)

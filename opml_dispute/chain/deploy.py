@@ -24,13 +24,13 @@ from opml_dispute.chain.contracts import (
     InferenceOracle,
     ModelRegistry,
 )
-from opml_dispute.chain.devnet import write_json
 from opml_dispute.chain.games import GameReader
 from opml_dispute.chain.rpc import NoCode, Rpc
 from opml_dispute.chain.sender import Deployment as Creation
 from opml_dispute.chain.sender import Sender
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.bond import required_bond_wei
+from opml_dispute.home import write_json
 from opml_dispute.primitives import Address, StateHash
 
 STATE_VERSION_ML = 136

@@ -2,7 +2,7 @@
 The command line: `opml-dispute COMMAND`.
 
 A file a command group. `output` is how commands talk, `options` what they share, `session` turns those options into a
-connected system. Commands are thin: what they do is `chain.operator`'s, which the demo uses in the same way.
+connected system. Commands are thin: what they do is in the package `operator`, which the demo uses in the same way.
 
 `main` is the entry point. It turns an `OpmlError` into one sentence and a hint, and any other exception, which is a
 bug of ours, into a short report with the traceback in a file.
@@ -24,7 +24,7 @@ from opml_dispute.errors import OpmlError
 
 COMMANDS = {
     "challenge": ("dispute:challenge", "Attack a root claim if it is wrong."),
-    "demo": ("demo:demo", "Watch two disputes on a fresh local chain."),
+    "demo": ("demo.command:demo", "Watch two disputes on a fresh local chain."),
     "deploy": ("deploy:deploy", "Deploy the whole system on any chain."),
     "devnet": ("devnet:devnet", "A local chain with everything deployed."),
     "doctor": ("doctor:doctor", "Check tools, chain, deployment and key."),
@@ -38,7 +38,7 @@ COMMANDS = {
     "respond": ("dispute:respond", "Make every move owed in a game."),
     "run": ("run:run", "Run a model here."),
     "show": ("show:show", "Show a game."),
-    "vm": ("vm:vm", "Look into the machine that disputes end in."),
+    "vm": ("vm.commands:vm", "Look into the machine that disputes end in."),
 }
 """Where each command is, and what it does; it is loaded when it is called, so that help does not wait for libraries."""
 
@@ -110,7 +110,7 @@ def execute(arguments: list[str]) -> int:
 
 def _report_bug(error: Exception, output: Output, *, show: bool) -> None:
     """An exception that nobody foresaw: keep its traceback where it does not frighten anyone."""
-    from opml_dispute.chain.devnet import home
+    from opml_dispute.home import home
 
     text = "".join(traceback.format_exception(error))
     if show:

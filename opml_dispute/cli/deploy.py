@@ -9,15 +9,15 @@ from typing import Any, TypeVar
 
 import click
 
-from opml_dispute.chain.cases import absolute_prestate
 from opml_dispute.chain.deploy import CONTRACTS, Times
 from opml_dispute.chain.deploy import deploy as deploy_all
-from opml_dispute.chain.samples import deploy_samples
 from opml_dispute.chain.sender import Sender
 from opml_dispute.cli.devnet import Seconds
 from opml_dispute.cli.options import ChainOptions, SendingOptions, json_option, sending_options
 from opml_dispute.cli.output import Output, ether
 from opml_dispute.cli.session import Declined, load_account, open_rpc
+from opml_dispute.devnet.samples import deploy_samples
+from opml_dispute.trace.guest import absolute_prestate
 
 F = TypeVar("F", bound=Callable[..., Any])
 

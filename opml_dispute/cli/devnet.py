@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import click
 
-from opml_dispute.chain import devnet as net
-from opml_dispute.chain.cases import absolute_prestate
 from opml_dispute.chain.deploy import Times, deploy
 from opml_dispute.chain.rpc import Rpc
-from opml_dispute.chain.samples import deploy_samples
 from opml_dispute.chain.sender import Sender
 from opml_dispute.cli.options import ChainOptions, chain_options, json_option
 from opml_dispute.cli.output import Output, duration, ether
 from opml_dispute.cli.session import open_rpc
+from opml_dispute.devnet import anvil as net
+from opml_dispute.devnet.samples import deploy_samples
+from opml_dispute.trace.guest import absolute_prestate
 
 DEVNET_TIMES = Times(
     max_clock_s=3_600,

@@ -11,17 +11,8 @@ from opml_dispute.actors.player import play_round
 from opml_dispute.actors.words import short_hex
 from opml_dispute.chain.contracts import FaultDisputeGame
 from opml_dispute.chain.games import parse_address
-from opml_dispute.chain.play import Look, Seat, Table, move_intent
 from opml_dispute.chain.reverts import HINTS
 from opml_dispute.chain.rpc import RpcUnreachable
-from opml_dispute.chain.settle import (
-    STATUS_WORDS,
-    Settlement,
-    read_settlement,
-    recipients,
-    settle_intents,
-    waiting,
-)
 from opml_dispute.cli.faults import fault_option, open_trace
 from opml_dispute.cli.options import (
     ChainOptions,
@@ -37,6 +28,8 @@ from opml_dispute.cli.session import Session, open_case_of
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.bond import required_bond_wei
 from opml_dispute.game.rules import IllegalMove, check_move
+from opml_dispute.operator.play import Look, Seat, Table, move_intent
+from opml_dispute.operator.settle import STATUS_WORDS, Settlement, read_settlement, recipients, settle_intents, waiting
 from opml_dispute.primitives import Address, Hash32
 
 GAME = "the address of a game"

@@ -7,9 +7,7 @@ from collections.abc import Callable
 
 import click
 
-from opml_dispute import toolchain
 from opml_dispute.chain import artifacts
-from opml_dispute.chain.cases import absolute_prestate
 from opml_dispute.chain.contracts import FPVM
 from opml_dispute.chain.deploy import Deployment, connect, game_arguments
 from opml_dispute.chain.keys import KeyProblem
@@ -18,6 +16,8 @@ from opml_dispute.cli.output import Output, ether
 from opml_dispute.cli.session import deployment_path, load_account, open_rpc
 from opml_dispute.errors import OpmlError
 from opml_dispute.fpvm.prestate import ABSOLUTE_PRESTATE
+from opml_dispute.toolchain import programs
+from opml_dispute.trace.guest import absolute_prestate
 
 EIP_170_BYTES = 24_576
 
@@ -57,7 +57,7 @@ def doctor(offline: bool, chain: ChainOptions, sending: SendingOptions, output: 
     check("python", lambda: f"{platform.python_version()} on {platform.machine()}")
     check("guest", _guest)
     check("contracts", _contracts)
-    check("anvil", lambda: str(toolchain.anvil()))
+    check("anvil", lambda: str(programs.anvil()))
     if not offline:
         rpc = open_rpc(chain)
         if check("node", lambda: f"{rpc.url}, chain {rpc.chain_id()}, block {rpc.head().number}"):
@@ -73,7 +73,7 @@ def _guest() -> str:
     if built != ABSOLUTE_PRESTATE:
         raise Unhealthy(
             f"the guest here starts at 0x{built.hex()}, but this release's at 0x{ABSOLUTE_PRESTATE.hex()}",
-            hint="build it with the pinned compiler: python -m opml_dispute.native.build --force",
+            hint="build it with the pinned compiler: python -m opml_dispute.toolchain.native --force",
         )
     return f"absolute prestate 0x{built.hex()}"
 

@@ -12,11 +12,11 @@ from typing import Any
 
 from rich.table import Table
 
-from opml_dispute.chain.inspection import Inspection, Share, obstacles_by_operator
 from opml_dispute.cli.output import Output, ether, gas
 from opml_dispute.errors import OpmlError
 from opml_dispute.model.program import NodeInfo, TensorSpec
 from opml_dispute.model.survey import Obstacle
+from opml_dispute.operator.inspection import Inspection, Share, obstacles_by_operator
 
 
 class ModelNotSupported(OpmlError):

@@ -14,8 +14,9 @@ from typing import Any, TypeVar
 import click
 
 from opml_dispute.actors.liars import Fault, FaultSyntax, Story, changes_anything
-from opml_dispute.chain.cases import Case, guest_machine
 from opml_dispute.cli.output import Output
+from opml_dispute.operator.case import Case
+from opml_dispute.trace.guest import guest_machine
 from opml_dispute.trace.split import SplitTrace
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -15,8 +15,8 @@ import click
 import numpy as np
 import numpy.typing as npt
 
+from opml_dispute.engine.segment import BadInput, Placed
 from opml_dispute.models import digit_samples
-from opml_dispute.segment import BadInput, Placed
 
 F = TypeVar("F", bound=Callable[..., Any])
 

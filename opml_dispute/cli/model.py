@@ -10,16 +10,18 @@ from typing import NoReturn
 import click
 from rich.table import Table as RichTable
 
-from opml_dispute.chain.inspection import inspect_program, obstacles_by_operator
-from opml_dispute.chain.intents import Intent
-from opml_dispute.chain.models import ModelStore, describe, parse_dims, read_model, registration
 from opml_dispute.cli.facts import ModelNotSupported, obstacle_table, show_inspection
 from opml_dispute.cli.options import ChainOptions, SendingOptions, chain_options, json_option, sending_options
 from opml_dispute.cli.output import Output
 from opml_dispute.cli.session import Session, open_system
+from opml_dispute.model.files import parse_dims, read_model
 from opml_dispute.model.refusals import ModelError, UnsupportedOp, UnsupportedType
 from opml_dispute.model.survey import Obstacle, survey
 from opml_dispute.models import DIGITS
+from opml_dispute.operator.inspection import inspect_program, obstacles_by_operator
+from opml_dispute.operator.intents import Intent
+from opml_dispute.operator.model_description import describe
+from opml_dispute.operator.model_store import ModelStore, registration
 from opml_dispute.primitives import ModelId
 
 

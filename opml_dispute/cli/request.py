@@ -8,19 +8,10 @@ import click
 
 from opml_dispute.actors.words import short_hex
 from opml_dispute.chain.amounts import parse_wei
-from opml_dispute.chain.asking import (
-    deliverable_game,
-    delivery_intent,
-    new_request_id,
-    proposal_intent,
-    request_intent,
-)
 from opml_dispute.chain.contracts import ZERO_ADDRESS, DigitReader
 from opml_dispute.chain.deploy import System
 from opml_dispute.chain.games import parse_address
-from opml_dispute.chain.images import slots_from_json
 from opml_dispute.chain.requests import parse_request_id, read_request
-from opml_dispute.chain.samples import READER
 from opml_dispute.cli.faults import fault_option, open_trace
 from opml_dispute.cli.inputs import input_options, read_inputs
 from opml_dispute.cli.options import (
@@ -34,9 +25,18 @@ from opml_dispute.cli.options import (
 )
 from opml_dispute.cli.output import Output
 from opml_dispute.cli.session import Session, open_case_of
+from opml_dispute.devnet.samples import READER
+from opml_dispute.engine.segment import input_image as input_image_of
 from opml_dispute.errors import OpmlError
+from opml_dispute.operator.inference import (
+    deliverable_game,
+    delivery_intent,
+    new_request_id,
+    proposal_intent,
+    request_intent,
+)
+from opml_dispute.operator.model_description import slots_from_json
 from opml_dispute.primitives import Address, ModelId, StateRoot
-from opml_dispute.segment import input_image as input_image_of
 
 
 class WhichModel(OpmlError):

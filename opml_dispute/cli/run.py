@@ -8,14 +8,14 @@ from pathlib import Path
 import click
 import numpy as np
 
-from opml_dispute.chain.cases import run_node_in_vm
-from opml_dispute.chain.models import parse_dims, read_model
 from opml_dispute.cli.inputs import input_options, read_inputs
 from opml_dispute.cli.options import json_option
 from opml_dispute.cli.output import Output
 from opml_dispute.engine.inference import Inference
 from opml_dispute.errors import OpmlError
+from opml_dispute.model.files import parse_dims, read_model
 from opml_dispute.models import DIGITS
+from opml_dispute.trace.guest import run_node_in_vm
 
 
 class VmDisagrees(OpmlError):

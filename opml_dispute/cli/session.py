@@ -14,16 +14,18 @@ from pathlib import Path
 
 import click
 
-from opml_dispute.chain import devnet, keys
-from opml_dispute.chain.cases import Case, open_case
+from opml_dispute.chain import keys
 from opml_dispute.chain.deploy import BadDeployment, Deployment, System, connect
-from opml_dispute.chain.intents import Done, Intent, perform
-from opml_dispute.chain.models import ModelStore, parse_dims
 from opml_dispute.chain.rpc import DEFAULT_URL, Rpc
 from opml_dispute.chain.sender import Sender
 from opml_dispute.cli.options import ChainOptions, ModelOptions, SendingOptions
 from opml_dispute.cli.output import Output, ether, gas, short
+from opml_dispute.devnet import anvil as devnet
 from opml_dispute.errors import OpmlError
+from opml_dispute.model.files import parse_dims
+from opml_dispute.operator.case import Case, open_case
+from opml_dispute.operator.intents import Done, Intent, perform
+from opml_dispute.operator.model_store import ModelStore
 from opml_dispute.primitives import RequestId
 
 

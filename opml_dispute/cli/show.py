@@ -7,18 +7,18 @@ from datetime import UTC, datetime
 import click
 from rich.table import Table as RichTable
 
-from opml_dispute.chain.asking import games_of
 from opml_dispute.chain.contracts import ZERO_ADDRESS, FaultDisputeGame
 from opml_dispute.chain.deploy import System
 from opml_dispute.chain.games import parse_address
 from opml_dispute.chain.requests import parse_request_id, read_request
-from opml_dispute.chain.settle import STATUS_WORDS
 from opml_dispute.cli.gameview import claim_facts, claim_tree, frontier, stake_of
 from opml_dispute.cli.options import ChainOptions, chain_options, json_option
 from opml_dispute.cli.output import Output, ether, short
 from opml_dispute.cli.session import open_system
 from opml_dispute.game.claim import GameStatus
 from opml_dispute.game.resolve import forecast
+from opml_dispute.operator.inference import games_of
+from opml_dispute.operator.settle import STATUS_WORDS
 from opml_dispute.primitives import Address
 
 

@@ -11,7 +11,7 @@ import struct
 from dataclasses import dataclass
 from typing import Final
 
-from ..errors import OpmlError
+from opml_dispute.errors import OpmlError
 
 PT_LOAD: Final = 1
 PT_MIPS_ABIFLAGS: Final = 0x70000003

@@ -12,9 +12,9 @@ import ctypes
 from functools import cache
 from typing import Final
 
-from ..errors import OpmlError
-from ..primitives import Hash32
-from .lib import Buffer, buffer, library
+from opml_dispute.engine.lib import Buffer, buffer, library
+from opml_dispute.errors import OpmlError
+from opml_dispute.primitives import Hash32
 
 HASH_BYTES: Final = 32
 LEAF_LOG2: Final = 5

@@ -1,15 +1,15 @@
 """
 One inference, run natively: the states S_0 ... S_n and what lies in them.
 
-An `Inference` holds a segment in memory (native/ml.c) and moves it from state to state. `run_to` goes to any t, going
-back by starting again from the nearest state it kept, and from the first state to the last by a schedule (`schedule`)
-that skips those between; `state_root` and `blocks_at` answer about any state, in any order. Hashing costs the live
-blocks only: `Live` knows which they are, and keeps the root of each until a node writes to it. `overrides` put wrong
-bytes into a state, and the run goes on from there: how a liar's story is told.
+An `Inference` holds a segment in memory (native/inference/ml.c) and moves it from state to state. `run_to` goes to any
+t, going back by starting again from the nearest state it kept, and from the first state to the last by a schedule
+(`schedule`) that skips those between; `state_root` and `blocks_at` answer about any state, in any order. Hashing costs
+the live blocks only: `Live` knows which they are, and keeps the root of each until a node writes to it. `overrides`
+put wrong bytes into a state, and the run goes on from there: how a liar's story is told.
 
 **Typed programs.** The segment holds elements in the host's byte order, which needs every byte to belong to elements
 of one width. `Typing` finds out from the records. Honest programs are so; any other is run by the same kernels on the
-VM's own bytes (native/kernels_bytes.c): slower, never different.
+VM's own bytes (native/kernels/big_endian.c): slower, never different.
 
 What a state consists of is `segment`'s; what a node does, docs/kernels.md.
 """
@@ -25,10 +25,11 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import OpmlError
-from ..merkle import SparseTree
-from ..primitives import Hash32, StateRoot
-from ..segment import (
+from opml_dispute.engine.hashing import hash_pair, merkle_root
+from opml_dispute.engine.known import Known, ProgramLike, frees_of, size_of
+from opml_dispute.engine.live import Entry, Live, pieces
+from opml_dispute.engine.merkle import SparseTree
+from opml_dispute.engine.segment import (
     ARENA,
     HEADER,
     INPUT,
@@ -40,11 +41,17 @@ from ..segment import (
     input_image,
     tensors,
 )
-from .hashing import hash_pair, merkle_root
-from .known import Known, ProgramLike, frees_of, size_of
-from .live import Entry, Live, pieces
-from .segment_memory import RECORD_BYTES, Bytes, ReadySchedule, SegmentMemory, SegmentUnavailable, judge
-from .vm import Block
+from opml_dispute.engine.segment_memory import (
+    RECORD_BYTES,
+    Bytes,
+    ReadySchedule,
+    SegmentMemory,
+    SegmentUnavailable,
+    judge,
+)
+from opml_dispute.engine.vm import Block
+from opml_dispute.errors import OpmlError
+from opml_dispute.primitives import Hash32, StateRoot
 
 KEPT_BYTES: Final = 1 << 29
 """Room for kept states, from which an earlier state is reached faster than from the start."""
@@ -137,7 +144,7 @@ class Inference:
 
     @property
     def status(self) -> int:
-        """Of S_n: 0, or why the inference failed (native/opcodes.h, `enum inference_status`)."""
+        """Of S_n: 0, or why the inference failed (native/program/opcodes.h, `enum inference_status`)."""
         return self._final_header[2]
 
     @property

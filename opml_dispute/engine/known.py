@@ -19,12 +19,12 @@ from typing import ClassVar, Final, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ..primitives import Hash32
-from ..segment import Placed
-from .hashing import merkle_root
-from .schedule import Schedule, make_schedule
-from .segment_memory import RECORD_BYTES, Bytes, Judged, judge
-from .vm import Block
+from opml_dispute.engine.hashing import merkle_root
+from opml_dispute.engine.schedule import Schedule, make_schedule
+from opml_dispute.engine.segment import Placed
+from opml_dispute.engine.segment_memory import RECORD_BYTES, Bytes, Judged, judge
+from opml_dispute.engine.vm import Block
+from opml_dispute.primitives import Hash32
 
 _LO_AT: Final = 0x10
 _HI_AT: Final = 0x18
@@ -83,7 +83,7 @@ class Known:
         """Whether the tiles `first` to `last`, which cannot fail, write every byte of their output's extent."""
         lo, hi, width = map(int, self.judged.extents[first, 0])
         outputs = self.range_of(last)[1] - self.range_of(first)[0]
-        # Outputs lie apart (native/record.c), so as many as there is room for are all there are.
+        # Outputs lie apart (native/program/record.c), so as many as there is room for are all there are.
         return outputs * width == hi - lo and self._records[RECORD_BYTES * first + 1] not in _LOOK_AT_DATA
 
     @cached_property

@@ -21,7 +21,7 @@ from typing import Any, Final, TypeAlias, cast
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import OpmlError
+from opml_dispute.errors import OpmlError
 
 Buffer: TypeAlias = "bytes | bytearray | memoryview | npt.NDArray[Any]"
 """Anything whose bytes lie in one piece."""
@@ -39,7 +39,7 @@ _X86_NEEDS: Final = {
 class EngineMissing(OpmlError):
     """No native library fits: it was not built, or the one asked for is not there."""
 
-    hint = "build it: python -m opml_dispute.native.build"
+    hint = "build it: python -m opml_dispute.toolchain.native"
 
 
 class WrongBuffer(OpmlError):
@@ -169,7 +169,7 @@ VISIT_PAGE = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_uint64, ctypes.c_void_p)
 
 
 class NativeScalars(ctypes.Structure):
-    """`struct scalars` of native/machine.c."""
+    """`struct scalars` of native/vm/machine.c."""
 
     _fields_ = (
         ("step", ctypes.c_uint64),
@@ -194,7 +194,7 @@ class NativeScalars(ctypes.Structure):
 
 
 class NativeBlock(ctypes.Structure):
-    """`struct block` of native/content.h."""
+    """`struct block` of native/memory/content.h."""
 
     _fields_ = (
         ("offset", ctypes.c_uint64),
@@ -208,7 +208,7 @@ class NativeBlock(ctypes.Structure):
 
 
 class NativePreimagePart(ctypes.Structure):
-    """`struct preimage_part` of native/witness.c."""
+    """`struct preimage_part` of native/vm/witness.c."""
 
     _fields_ = (
         ("key", ctypes.c_uint8 * 32),

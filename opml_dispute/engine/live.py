@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
-from ..primitives import Hash32
-from ..segment import SEGMENT_LOG2
+from opml_dispute.engine.segment import SEGMENT_LOG2
+from opml_dispute.primitives import Hash32
 
 LEAST_BLOCK_LOG2: Final = 6
 

@@ -15,7 +15,7 @@ The kernels and their order within each output are the same, and so is every bit
 for which that can be seen from the records: no block may be touched after it is freed, none freed twice, none in parts.
 For the others it answers None, and they run node by node; so does a run in which a node fails, from the start.
 
-native/schedule.c does what is planned here.
+native/inference/schedule.c does what is planned here.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from ..segment import ARENA, HEADER, WEIGHTS
-from .vm import Block
+from opml_dispute.engine.segment import ARENA, HEADER, WEIGHTS
+from opml_dispute.engine.vm import Block
 
 RECORD_BYTES: Final = 512
 RECORD: Final = np.dtype(
@@ -41,18 +41,18 @@ RECORD: Final = np.dtype(
         ("frees", ">u8", 7), ("imm", ">u8", 4), ("body", ">i8", 40), ("reserved", ">u8", 2),
     ]
 )  # fmt: skip
-"""A node record (native/record.h)."""
+"""A node record (native/program/record.h)."""
 
 COPY, FILL, UNARY, BINARY, SELECT, CAST, CONTRACT, CONV, POOL = 1, 2, 3, 4, 5, 6, 7, 8, 9
 REDUCE, ARGREDUCE, GATHER, SCATTER, TOPK, SCAN, TREE, POOL_INDEX = 10, 11, 12, 13, 14, 15, 16, 17
-"""Opcodes (native/opcodes.h)."""
+"""Opcodes (native/program/opcodes.h)."""
 ELEMENTWISE: Final = frozenset({COPY, FILL, UNARY, BINARY, SELECT, CAST})
 WINDOWS: Final = frozenset({CONV, POOL, POOL_INDEX})
 
 IN_WORKSPACE, IN_PROCESS, IN_BUFFER = 1 << 60, 1 << 61, 1 << 62
-"""Where an operand lies that is not in the segment (native/schedule.c)."""
+"""Where an operand lies that is not in the segment (native/inference/schedule.c)."""
 LONGEST_CHAIN: Final = 15
-"""Steps, so that with a copy at the end they are no more than native/schedule.c takes."""
+"""Steps, so that with a copy at the end they are no more than native/inference/schedule.c takes."""
 MOST_PARTS: Final = 256
 """Of a tensor: one made of more is put together by copying, since looking through them costs their square."""
 MOST_STEPS: Final = 1 << 16
@@ -65,7 +65,7 @@ _PROGRAM_START: Final = np.dtype([("magic", "S8"), ("version", ">u8"), ("node_co
 
 @dataclass(frozen=True, eq=False)
 class Schedule:
-    """What native/schedule.c runs."""
+    """What native/inference/schedule.c runs."""
 
     records: bytes
     """512 bytes a step."""

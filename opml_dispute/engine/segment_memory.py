@@ -1,8 +1,8 @@
 """
 The native side of an inference: address space for a segment, nodes run in it, and records judged.
 
-`SegmentMemory` is native/ml.c as an object, `ReadySchedule` native/schedule.c; `judge` is native/record.c's verdict on
-records. What states are made of, and which nodes to run, is `inference`'s.
+`SegmentMemory` is native/inference/ml.c as an object, `ReadySchedule` is native/inference/schedule.c; `judge` is the
+verdict of native/program/record.c on records. What states are made of, and which nodes to run, is `inference`'s.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import OpmlError
-from ..segment import SEGMENT_LOG2
-from .lib import library
-from .schedule import Schedule
+from opml_dispute.engine.lib import library
+from opml_dispute.engine.schedule import Schedule
+from opml_dispute.engine.segment import SEGMENT_LOG2
+from opml_dispute.errors import OpmlError
 
 Bytes: TypeAlias = npt.NDArray[np.uint8]
 
@@ -32,7 +32,7 @@ class SegmentUnavailable(OpmlError):
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What native/record.c says of each record."""
+    """What native/program/record.c says of each record."""
 
     status: npt.NDArray[np.int32]
     """[records]: 0, or what the node latches."""
@@ -77,7 +77,7 @@ class SegmentMemory:
         native().opml_ml_fresh(self.handle, block, log2_size, lo, hi)
 
     def run(self, count: int, joined_hi: int = 0) -> None:
-        """Makes `count` transitions; with `joined_hi` of tiles that end there, in one go (native/ml.c)."""
+        """Makes `count` transitions; with `joined_hi` of tiles that end there, in one go (native/inference/ml.c)."""
         native().opml_ml_run(self.handle, count, joined_hi)
 
     def zero(self, offset: int, size: int) -> None:
@@ -91,7 +91,7 @@ class SegmentMemory:
 
 
 class ReadySchedule:
-    """A schedule made ready for one segment (native/schedule.c)."""
+    """A schedule made ready for one segment (native/inference/schedule.c)."""
 
     def __init__(self, schedule: Schedule, segment: SegmentMemory) -> None:
         """Raises `SegmentUnavailable` if there is no memory for its workspace."""
@@ -122,7 +122,7 @@ class ReadySchedule:
 
 
 def native() -> ctypes.CDLL:
-    """The library, with the signatures of native/ml.c set."""
+    """The library, with the signatures of native/inference/ml.c set."""
     lib = library()
     if not getattr(lib, "opml_ml_typed", False):
         pointer, u64 = ctypes.c_void_p, ctypes.c_uint64

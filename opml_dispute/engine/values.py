@@ -12,13 +12,13 @@ from dataclasses import dataclass, fields
 from enum import Enum, IntEnum
 from typing import Final
 
-from ..errors import OpmlError
-from ..primitives import StateHash
-from .lib import Buffer
+from opml_dispute.engine.lib import Buffer
+from opml_dispute.errors import OpmlError
+from opml_dispute.primitives import StateHash
 
 
 class Reason(IntEnum):
-    """Why there is no next state, or none that can be computed here. The numbers are `enum fault` of native/fpvm.h."""
+    """Why there is no next state, or none that can be computed here. The numbers: `enum fault`, native/vm/fpvm.h."""
 
     NONE = 0
     MISALIGNED_PC = 1
@@ -97,7 +97,7 @@ class VmError(OpmlError):
 
 
 class FaultKind(IntEnum):
-    """What a fault injection hits. `enum` of native/machine.c, "fault injection"."""
+    """What a fault injection hits. `enum` of native/vm/machine.c, "fault injection"."""
 
     REGISTER = 0
     FLOAT_REGISTER = 1

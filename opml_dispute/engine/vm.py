@@ -18,11 +18,19 @@ import threading
 from collections.abc import Sequence
 from typing import Final, NoReturn
 
-from ..primitives import Hash32, StateHash
-from .elf import parse_elf
-from .hashing import zero_root
-from .lib import VISIT_PAGE, VISIT_SUBTREE, Buffer, NativeBlock, NativePreimagePart, NativeScalars, buffer, library
-from .values import (
+from opml_dispute.engine.elf import parse_elf
+from opml_dispute.engine.hashing import zero_root
+from opml_dispute.engine.lib import (
+    VISIT_PAGE,
+    VISIT_SUBTREE,
+    Buffer,
+    NativeBlock,
+    NativePreimagePart,
+    NativeScalars,
+    buffer,
+    library,
+)
+from opml_dispute.engine.values import (
     SCALAR_NUMBERS,
     WORDS,
     Block,
@@ -40,6 +48,7 @@ from .values import (
     local_key,
     preimage_part,
 )
+from opml_dispute.primitives import Hash32, StateHash
 
 __all__ = [
     "BASE_THREAD_BYTES",

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..engine.elf import ElfError, Image, Segment, parse_elf
-from ..engine.vm import Machine
-from ..primitives import StateHash
+from opml_dispute.engine.elf import ElfError, Image, Segment, parse_elf
+from opml_dispute.engine.vm import Machine
+from opml_dispute.primitives import StateHash
 
 __all__ = ["ElfError", "Image", "Segment", "absolute_prestate", "load_elf", "parse_elf"]
 

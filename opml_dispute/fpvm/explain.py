@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from ..engine.vm import Machine, VmError
-from .disassemble import REGISTERS, disassemble, memory_access
-from .state import Thread
+from opml_dispute.engine.vm import Machine, VmError
+from opml_dispute.fpvm.disassemble import REGISTERS, disassemble, memory_access
+from opml_dispute.fpvm.state import Thread
 
 SYSCALL: Final = 0x0C
 QUANTUM: Final = 100_000

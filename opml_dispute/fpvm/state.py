@@ -15,12 +15,16 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
-from ..engine.hashing import hash_pair, keccak256
-from ..errors import OpmlError
-from ..primitives import Hash32, StateHash
+from opml_dispute.engine.hashing import hash_pair, keccak256
+from opml_dispute.errors import OpmlError
+from opml_dispute.primitives import Hash32, StateHash
 
 EMPTY_STACK: Final = keccak256(bytes(64))
 """Root of a thread stack without threads."""
+
+BASE_VERSION: Final = 8
+ML_VERSION: Final = 136
+"""State versions: the base machine; the base machine with the ML extension."""
 
 STATE_BYTES: Final = 188
 BASE_THREAD_BYTES: Final = 298

@@ -22,9 +22,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from ..engine.vm import Block, Machine, Scalars
-from .state import BASE_THREAD_BYTES, ML_THREAD_BYTES, BadEncoding
-from .vectors import BASE_VERSION, ML_VERSION
+from opml_dispute.engine.vm import Block, Machine, Scalars
+from opml_dispute.fpvm.state import BASE_THREAD_BYTES, BASE_VERSION, ML_THREAD_BYTES, ML_VERSION, BadEncoding
 
 PAGE_LOG2: Final = 12
 _SCALARS: Final = struct.Struct(">32sQQBQQBBQQBQ")

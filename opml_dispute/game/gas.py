@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from .bond import required_bond_wei
-from .depths import Depths
+from opml_dispute.game.bond import required_bond_wei
+from opml_dispute.game.depths import Depths
 
 CREATE_GAS: Final = 454_000
 """Creating the game, which makes the root claim."""

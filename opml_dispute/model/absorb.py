@@ -19,11 +19,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from . import fold
-from .builder import Builder
-from .emitter import Op
-from .opcodes import Binary, DType, Opcode, Unary
-from .tensor import Array, Buffer, Shape, Tensor
+from opml_dispute.model import fold
+from opml_dispute.model.builder import Builder
+from opml_dispute.model.emitter import Op
+from opml_dispute.model.opcodes import Binary, DType, Opcode, Unary
+from opml_dispute.model.tensor import Array, Buffer, Shape, Tensor
 
 
 def absorb(builder: Builder, ops: Sequence[Op], outputs: Sequence[Tensor]) -> list[Op]:

@@ -12,10 +12,10 @@ from math import prod
 
 import numpy as np
 
-from .emitter import Emitter, Places
-from .opcodes import Binary, DType, Reduction, Unary
-from .refusals import Refuse
-from .tensor import Shape, Tensor
+from opml_dispute.model.emitter import Emitter, Places
+from opml_dispute.model.opcodes import Binary, DType, Reduction, Unary
+from opml_dispute.model.refusals import Refuse
+from opml_dispute.model.tensor import Shape, Tensor
 
 Operand = Tensor | float | int
 """A tensor, or a number that takes the type of the other operand."""

@@ -13,17 +13,17 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from . import importer, rules
-from .absorb import absorb
-from .builder import Builder
-from .cost import estimate_steps
-from .emitter import Origin
-from .importer import Importer, ModelSource
-from .opcodes import DType
-from .plan import Plan, live_operations
-from .program import Program
-from .refusals import ModelError
-from .tensor import Array, Tensor
+from opml_dispute.model import importer, rules
+from opml_dispute.model.absorb import absorb
+from opml_dispute.model.builder import Builder
+from opml_dispute.model.cost import estimate_steps
+from opml_dispute.model.emitter import Origin
+from opml_dispute.model.importer import Importer, ModelSource
+from opml_dispute.model.opcodes import DType
+from opml_dispute.model.plan import Plan, live_operations
+from opml_dispute.model.program import Program
+from opml_dispute.model.refusals import ModelError
+from opml_dispute.model.tensor import Array, Tensor
 
 TILE_BUDGET = 1 << 26
 """VM steps that one node may take by its estimate: what fixes how deep a dispute's second phase goes."""

@@ -16,9 +16,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import gcd, prod
 
-from .cost_windows import contract, conv, pool
-from .opcodes import Binary, DType, Opcode, Reduction, Unary
-from .record import MAX_RANK, Record
+from opml_dispute.model.cost_windows import contract, conv, pool
+from opml_dispute.model.opcodes import Binary, DType, Opcode, Reduction, Unary
+from opml_dispute.model.record import MAX_RANK, Record
 
 NODE_STEPS = 1_400
 """Reading roots, mapping, the transition, judging a record without dimensions."""

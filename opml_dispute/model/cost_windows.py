@@ -15,8 +15,8 @@ from math import prod
 import numpy as np
 import numpy.typing as npt
 
-from .opcodes import DType, Opcode, Pool
-from .record import Record
+from opml_dispute.model.opcodes import DType, Opcode, Pool
+from opml_dispute.model.record import Record
 
 # Contractions and windows. (4 x 4, 4 x 1, 1 x 4, 1 x 1 outputs at a time): steps a product, steps an output.
 

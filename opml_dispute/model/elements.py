@@ -13,10 +13,10 @@ from __future__ import annotations
 import numpy as np
 from onnx import TensorProto, numpy_helper
 
-from . import fold
-from .opcodes import DType
-from .refusals import Refuse
-from .tensor import Array
+from opml_dispute.model import fold
+from opml_dispute.model.opcodes import DType
+from opml_dispute.model.refusals import Refuse
+from opml_dispute.model.tensor import Array
 
 BINARY64_NOTE = "binary64 is stored and computed as binary32 (24 bits of precision)"
 

@@ -16,12 +16,12 @@ from math import prod
 
 import numpy as np
 
-from . import fold
-from .opcodes import Binary, DType, Opcode, Pool, Reduction, Unary
-from .record import BODY_WORDS, IMMEDIATES, MAX_RANK, strided_body
-from .refusals import NeedsConstant, Refuse
-from .tensor import Array, Buffer, Shape, Tensor, broadcast_shapes, merged, row_major
-from .windows import Windows
+from opml_dispute.model import fold
+from opml_dispute.model.opcodes import Binary, DType, Opcode, Pool, Reduction, Unary
+from opml_dispute.model.record import BODY_WORDS, IMMEDIATES, MAX_RANK, strided_body
+from opml_dispute.model.refusals import NeedsConstant, Refuse
+from opml_dispute.model.tensor import Array, Buffer, Shape, Tensor, broadcast_shapes, merged, row_major
+from opml_dispute.model.windows import Windows
 
 FOLD_LIMIT_BYTES = 1 << 16
 """A folded constant may be this large, or as large as what it is made from. Larger ones are made when running."""
@@ -253,7 +253,7 @@ class Emitter:
             raise Refuse(f"windows over {list(x.shape)} with weights {list(w.shape)}; expected elements in both")
         body = at.body(x.shape[2:], x.shape[0], x.shape[1], w.shape[0], groups)
         plane = prod(at.out)
-        grains = (4 * plane, plane, at.out[-1])  # kernels/conv.c makes four channels at once
+        grains = (4 * plane, plane, at.out[-1])  # kernels/convolution.c makes four channels at once
         self._append(Opcode.CONV, out, inputs, len(at.out), body, grains=grains)
         return out
 
@@ -423,7 +423,7 @@ class Emitter:
             return
         grains = dims[-1:]
         if opcode is Opcode.CONTRACT:
-            grains = (4 * dims[-1], dims[-1], 4)  # kernels/contract.c makes four rows at once, and four columns
+            grains = (4 * dims[-1], dims[-1], 4)  # kernels/contraction.c makes four rows at once, and four columns
         # A record holds eight dimensions; what is left over becomes one operation a slice.
         for moved in _corners(dims[:excess], views, [row[:excess] for row in strides]):
             body = strided_body(dims[excess:], [row[excess:] for row in strides])

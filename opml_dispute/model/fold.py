@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from .opcodes import Binary, DType, Reduction, Unary
-from .tensor import Array
+from opml_dispute.model.opcodes import Binary, DType, Reduction, Unary
+from opml_dispute.model.tensor import Array
 
 _CANONICAL_NAN: dict[np.dtype[Any], np.generic] = {
     np.dtype(np.float32): np.uint32(0x7FC00000),

@@ -23,12 +23,12 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import AttributeProto, TensorProto, numpy_helper
 
-from . import elements
-from .builder import Builder
-from .emitter import Origin
-from .lower import Value, find, versions
-from .opcodes import DType
-from .refusals import (
+from opml_dispute.model import elements
+from opml_dispute.model.builder import Builder
+from opml_dispute.model.emitter import Origin
+from opml_dispute.model.lower import Value, find, versions
+from opml_dispute.model.opcodes import DType
+from opml_dispute.model.refusals import (
     InputNotFixed,
     InvalidModel,
     ModelError,
@@ -40,7 +40,7 @@ from .refusals import (
     UnsupportedOpset,
     UnsupportedType,
 )
-from .tensor import Array, Shape, Tensor
+from opml_dispute.model.tensor import Array, Shape, Tensor
 
 DOMAINS = {"": 28, "ai.onnx.ml": 5, "ai.onnx.preview": 1, "ai.onnx.preview.training": 1}
 """The operator sets that lowerings exist for, and the newest version of each that they were written against."""

@@ -1,8 +1,8 @@
 """
 The primitive kernels and their functions: the numbers that node records carry.
 
-The C header native/opcodes.h is the source; these enumerations mirror it, and a test compares the two. What each
-kernel computes is docs/kernels.md. `DType` also knows how ONNX and numpy call each element type.
+The C header native/program/opcodes.h is the source; these enumerations mirror it, and a test compares the two. What
+each kernel computes is docs/kernels.md. `DType` also knows how ONNX and numpy call each element type.
 """
 
 from __future__ import annotations

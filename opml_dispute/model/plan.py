@@ -14,14 +14,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ..engine.vm import Block
-from .emitter import Op
-from .opcodes import Binary, Opcode, Reduction, Unary
-from .program import NodeInfo, PlannedBlock, TensorSpec
-from .record import SEC_ARENA, SEC_END, SEC_HEADER, SEC_INPUT, SEC_OUTPUT, SEC_WEIGHTS, Free, Record
-from .refusals import ModelTooLarge
-from .tensor import Buffer, Tensor
-from .tile import Estimate, tiles
+from opml_dispute.engine.vm import Block
+from opml_dispute.model.emitter import Op
+from opml_dispute.model.opcodes import Binary, Opcode, Reduction, Unary
+from opml_dispute.model.program import NodeInfo, PlannedBlock, TensorSpec
+from opml_dispute.model.record import SEC_ARENA, SEC_END, SEC_HEADER, SEC_INPUT, SEC_OUTPUT, SEC_WEIGHTS, Free, Record
+from opml_dispute.model.refusals import ModelTooLarge
+from opml_dispute.model.tensor import Buffer, Tensor
+from opml_dispute.model.tile import Estimate, tiles
 
 MIN_LOG2_SIZE = 6
 """A block has at least 64 bytes: two leaves, so that it is a subtree."""

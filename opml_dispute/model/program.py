@@ -20,13 +20,13 @@ from typing import Any
 
 import numpy as np
 
-from ..engine.hashing import keccak256, merkle_root, zero_root
-from ..engine.vm import Block
-from ..errors import OpmlError
-from ..primitives import Hash32
-from .opcodes import DType
-from .record import RECORD_BYTES, SEC_PROGRAM, SEC_WEIGHTS, Record, program_header
-from .tensor import Array, Shape
+from opml_dispute.engine.hashing import keccak256, merkle_root, zero_root
+from opml_dispute.engine.vm import Block
+from opml_dispute.errors import OpmlError
+from opml_dispute.model.opcodes import DType
+from opml_dispute.model.record import RECORD_BYTES, SEC_PROGRAM, SEC_WEIGHTS, Record, program_header
+from opml_dispute.model.tensor import Array, Shape
+from opml_dispute.primitives import Hash32
 
 FILE_MAGIC = b"OPMLFILE"
 FILE_VERSION = 2

@@ -2,7 +2,7 @@
 The node record: 512 bytes that say what one node does.
 
 `Record` is the record as Python sees it; `Record.pack` writes the big-endian bytes that the PROGRAM section holds
-and that are hashed, `Record.unpack` reads them back. The layout is drawn in native/record.h and explained in
+and that are hashed, `Record.unpack` reads them back. The layout is drawn in native/program/record.h and explained in
 docs/segment.md, "Node record". `program_header` makes the 512 bytes that stand before the first record.
 """
 
@@ -12,7 +12,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .opcodes import DType, Opcode
+from opml_dispute.model.opcodes import DType, Opcode
 
 RECORD_BYTES = 512
 MAX_RANK = 8

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from ..errors import OpmlError
+from opml_dispute.errors import OpmlError
 
 
 class ModelError(OpmlError):

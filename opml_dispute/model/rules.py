@@ -3,7 +3,7 @@ What every program must satisfy, whatever model it came from.
 
 `RULES` is the list; `check` holds a program against it after every compilation, and the tests hold random programs
 against it. A broken rule is our bug, not the model author's, so it is a `BrokenRule`, which keeps its traceback.
-What the segment itself demands of a record from strangers is checked again where it runs (native/record.c).
+What the segment itself demands of a record from strangers is checked again where it runs (native/program/record.c).
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 
-from .opcodes import Opcode
-from .program import PlannedBlock, Program
-from .record import (
+from opml_dispute.model.opcodes import Opcode
+from opml_dispute.model.program import PlannedBlock, Program
+from opml_dispute.model.record import (
     RECORD_BYTES,
     SEC_ARENA,
     SEC_END,

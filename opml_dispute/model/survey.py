@@ -15,13 +15,13 @@ from typing import Any
 
 import onnx
 
-from . import importer
-from .builder import Builder
-from .importer import Importer, ModelSource, Scope, bind
-from .lower import Value, find
-from .opcodes import DType
-from .refusals import ModelError, UnboundDimension, UnsupportedOp
-from .tensor import Shape, Tensor
+from opml_dispute.model import importer
+from opml_dispute.model.builder import Builder
+from opml_dispute.model.importer import Importer, ModelSource, Scope, bind
+from opml_dispute.model.lower import Value, find
+from opml_dispute.model.opcodes import DType
+from opml_dispute.model.refusals import ModelError, UnboundDimension, UnsupportedOp
+from opml_dispute.model.tensor import Shape, Tensor
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .opcodes import DType
+from opml_dispute.model.opcodes import DType
 
 Array = npt.NDArray[Any]
 Shape = tuple[int, ...]

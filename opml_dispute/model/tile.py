@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from .record import Record
+from opml_dispute.model.record import Record
 
 Estimate = Callable[[Record], int]
 """VM steps that a record takes, at most."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .refusals import Refuse
-from .tensor import Shape
+from opml_dispute.model.refusals import Refuse
+from opml_dispute.model.tensor import Shape
 
 
 @dataclass(frozen=True, slots=True)

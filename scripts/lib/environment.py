@@ -72,8 +72,10 @@ def _make_environment() -> None:
 
 def _build() -> None:
     """Rebuilds what changed since the last time; no work, and no output, if nothing did."""
-    for module, what in (("opml_dispute.native.build", "the engine"), ("opml_dispute.chain.compile", "the contracts")):
-        done = subprocess.run([str(PYTHON), "-m", module], cwd=ROOT, capture_output=True, text=True)
+    for module, what in (("native", "the engine"), ("solidity", "the contracts")):
+        done = subprocess.run(
+            [str(PYTHON), "-m", f"opml_dispute.toolchain.{module}"], cwd=ROOT, capture_output=True, text=True
+        )
         if done.returncode != 0:
             _give_up(
                 f"could not build {what}:\n{done.stderr.strip() or done.stdout.strip()}", "mend it and run this again"

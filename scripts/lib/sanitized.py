@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from opml_dispute.engine.lib import candidates
-from opml_dispute.native.build import ENGINE_FLAGS, NATIVE, BuildFailed, engine_sources, fingerprint
+from opml_dispute.toolchain.native import ENGINE_FLAGS, NATIVE, BuildFailed, engine_sources, fingerprint
 
 CACHE = Path(__file__).resolve().parents[1] / ".cache"
 

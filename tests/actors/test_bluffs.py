@@ -11,12 +11,12 @@ import pytest
 
 from opml_dispute.actors.actions import Step
 from opml_dispute.actors.player import play_round
+from opml_dispute.engine.segment import ARENA, HEADER, INPUT, OUTPUT, WEIGHTS
 from opml_dispute.game.claim import GameStatus
-from opml_dispute.segment import ARENA, HEADER, INPUT, OUTPUT, WEIGHTS
 from opml_dispute.trace.provider import GameTrace, TraceError
-from tests.bluff import Bluff, BluffTable, inference, small_program, step_bound, trace_of
-from tests.builders import HONEST, MALLORY, Seat, snapshot
 from tests.guest.programs import run_node
+from tests.support.bluff import Bluff, BluffTable, inference, small_program, step_bound, trace_of
+from tests.support.builders import HONEST, MALLORY, Seat, snapshot
 
 MORE_THAN_ALL = 1 << 60
 

@@ -7,8 +7,8 @@ from opml_dispute.actors.honest import consider, honest_actions, resolution_acti
 from opml_dispute.game.claim import GameStatus
 from opml_dispute.primitives import StateRoot
 from opml_dispute.trace.split import SplitTrace, WrongInference
-from tests.alphabet import ToyInference, ToyMachine
-from tests.builders import HONEST, LIE, MALLORY, SPAMMER, STORY, TRUTH, ToyTable, Value, send
+from tests.support.alphabet import ToyInference, ToyMachine
+from tests.support.builders import HONEST, LIE, MALLORY, SPAMMER, STORY, TRUTH, ToyTable, Value, send
 
 
 @pytest.fixture

@@ -23,8 +23,16 @@ from opml_dispute.game.rules import outputs_of
 from opml_dispute.primitives import Hash32
 from opml_dispute.trace.provider import StepData
 from opml_dispute.trace.split import SplitTrace
-from tests.builders import HONEST, MALLORY, Seat, snapshot
-from tests.digits import DigitsTable, digits_liar, digits_program, digits_truth, guest, honest_inference, honest_table
+from tests.support.builders import HONEST, MALLORY, Seat, snapshot
+from tests.support.digits import (
+    DigitsTable,
+    digits_liar,
+    digits_program,
+    digits_truth,
+    guest,
+    honest_inference,
+    honest_table,
+)
 
 
 def play_out(table: DigitsTable, story: Story) -> list[Step]:

@@ -10,8 +10,8 @@ from opml_dispute.game.claim import GameStatus
 from opml_dispute.primitives import StateRoot
 from opml_dispute.trace.provider import TraceError
 from opml_dispute.trace.split import SplitTrace
-from tests.alphabet import ToyInference, ToyMachine
-from tests.builders import HONEST, LIE, MALLORY, STORY, TRUTH, Seat, ToyTable, Value
+from tests.support.alphabet import ToyInference, ToyMachine
+from tests.support.builders import HONEST, LIE, MALLORY, STORY, TRUTH, Seat, ToyTable, Value
 
 
 @pytest.mark.parametrize("root", [TRUTH, STORY, LIE])

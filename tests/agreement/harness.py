@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import cache
 
-from opml_dispute.chain.verifier import Verifier
 from opml_dispute.engine.hashing import keccak256
 from opml_dispute.engine.vm import Machine, StepWitness
-from opml_dispute.fpvm.case import EMPTY_STACK, Case
+from opml_dispute.testing.evm_verifier import Verifier
+from opml_dispute.testing.made_up_state import EMPTY_STACK, Case
 
 FLOATS_AT = 298
 """Where F[0] stands in a thread witness."""

@@ -12,9 +12,9 @@ from dataclasses import replace
 import pytest
 
 from opml_dispute.engine.hashing import keccak256
-from opml_dispute.fpvm.case import SYSCALL, Case
+from opml_dispute.testing.made_up_state import SYSCALL, Case
 from tests.agreement.harness import verifier
-from tests.last_step import LastStep, first_step
+from tests.support.last_step import LastStep, first_step
 
 DATA = 0x20040
 PREIMAGE = b"a pre-image"

@@ -6,10 +6,10 @@ import random
 
 import pytest
 
-from opml_dispute.chain.cases import guest_machine
 from opml_dispute.engine.inference import Inference
 from opml_dispute.model.compiler import compile_model
 from opml_dispute.models import DIGITS, digit_samples
+from opml_dispute.trace.guest import guest_machine
 from opml_dispute.trace.split import SEGMENT_LOG2_SIZE
 from tests.agreement.harness import check_step, verifier
 

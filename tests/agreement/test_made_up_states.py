@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 
 from opml_dispute.engine.vm import step_from_witness
-from opml_dispute.fpvm.case import Case
-from opml_dispute.fpvm.fuzz import cases, fuzz, shrink
-from opml_dispute.fpvm.vectors import EngineStepper, Stepper, Vector
 from opml_dispute.primitives import StateHash
+from opml_dispute.testing.fuzz import cases, fuzz, shrink
+from opml_dispute.testing.made_up_state import Case
+from opml_dispute.testing.vectors import EngineStepper, Stepper, Vector
 from tests.agreement.harness import verifier
 
 

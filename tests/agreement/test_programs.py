@@ -11,10 +11,10 @@ import pytest
 
 from opml_dispute.engine.hashing import keccak256
 from opml_dispute.engine.vm import Machine, preimage_part
-from opml_dispute.fpvm.case import SYSCALL, Case
-from opml_dispute.fpvm.sequences import CODE, fuzz_programs
-from opml_dispute.fpvm.vectors import EngineStepper, Stepper, Vector
 from opml_dispute.primitives import StateHash
+from opml_dispute.testing.made_up_state import SYSCALL, Case
+from opml_dispute.testing.sequences import CODE, fuzz_programs
+from opml_dispute.testing.vectors import EngineStepper, Stepper, Vector
 from tests.agreement.harness import check_step, verifier
 
 

@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 
-from opml_dispute.fpvm.vectors import EngineStepper, Vector
 from opml_dispute.primitives import StateHash
+from opml_dispute.testing.vectors import EngineStepper, Vector
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 

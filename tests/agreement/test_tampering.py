@@ -10,8 +10,8 @@ from dataclasses import replace
 
 import pytest
 
-from opml_dispute.fpvm.case import LEAF, SYSCALL, Case
-from opml_dispute.fpvm.vectors import EngineStepper, Vector
+from opml_dispute.testing.made_up_state import LEAF, SYSCALL, Case
+from opml_dispute.testing.vectors import EngineStepper, Vector
 from tests.agreement.harness import verifier
 
 DATA = 0x20040

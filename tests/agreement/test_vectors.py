@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from opml_dispute.chain.verifier import Verdict
 from opml_dispute.engine.vm import step_from_witness
-from opml_dispute.fpvm.case import Case
-from opml_dispute.fpvm.fuzz import ml_sample
-from opml_dispute.fpvm.vectors import EngineStepper, Load, Stepper, VectorFileError, read_vectors, replay
 from opml_dispute.primitives import StateHash
+from opml_dispute.testing.evm_verifier import Verdict
+from opml_dispute.testing.fuzz import ml_sample
+from opml_dispute.testing.made_up_state import Case
+from opml_dispute.testing.vectors import EngineStepper, Load, Stepper, VectorFileError, read_vectors, replay
 from tests.agreement.harness import verifier
 
 FILES = sorted((Path(__file__).parents[1] / "vectors").glob("*.jsonl.gz"))

@@ -12,10 +12,10 @@ from functools import cache
 
 import pytest
 
-from opml_dispute.fpvm.case import SYSCALL, Case
-from opml_dispute.fpvm.vectors import EngineStepper, Stepper
+from opml_dispute.testing.made_up_state import SYSCALL, Case
+from opml_dispute.testing.vectors import EngineStepper, Stepper
 from tests.agreement.harness import verifier
-from tests.third.step import ThirdStepper
+from tests.reference_vm.step import ThirdStepper
 
 DATA = 0x20000
 WORDS = (0x0123456789ABCDEF, 0xFEDCBA9876543210, 0x80FF7F0080000001)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from opml_dispute.chain import compile as build
-from opml_dispute.chain.compile import CompileError, build_artifacts, compiler_input
+from opml_dispute.toolchain import solidity as build
+from opml_dispute.toolchain.solidity import CompileError, build_artifacts, compiler_input
 
 CONFIG = """
 [profile.default]

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from opml_dispute.chain import devnet
 from opml_dispute.chain.contracts import DisputeGameFactory
 from opml_dispute.chain.deploy import BadDeployment, Deployment, Times, connect, deploy, game_arguments
 from opml_dispute.chain.rpc import NoCode, Rpc, WrongChain
 from opml_dispute.chain.sender import Receipt, Sender
+from opml_dispute.devnet import anvil as devnet
 from opml_dispute.primitives import StateHash
 
 PRESTATE = StateHash(b"\x03" + b"\x42" * 31)

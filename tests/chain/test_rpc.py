@@ -8,9 +8,9 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from opml_dispute.chain import devnet
 from opml_dispute.chain.contracts import DisputeGameFactory
 from opml_dispute.chain.rpc import BATCH_LIMIT, NoCode, Rpc, RpcFailed, RpcUnreachable, UnexpectedAnswer, WrongChain
+from opml_dispute.devnet import anvil as devnet
 from opml_dispute.primitives import Address
 
 NOBODY = Address("0x000000000000000000000000000000000000dEaD")

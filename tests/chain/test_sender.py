@@ -8,13 +8,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from opml_dispute.chain import devnet
 from opml_dispute.chain.artifacts import load
 from opml_dispute.chain.contracts import DelayedWETH, DisputeGameFactory
 from opml_dispute.chain.keys import Account
 from opml_dispute.chain.reverts import Reverted
 from opml_dispute.chain.rpc import Call, Rpc
 from opml_dispute.chain.sender import Deployment, NotEnoughFunds, NotMined, Sender
+from opml_dispute.devnet import anvil as devnet
 from opml_dispute.primitives import Address
 
 ETHER = 10**18

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from opml_dispute import cli as cli_module
-from opml_dispute.chain import devnet
+from opml_dispute.devnet import anvil as devnet
 from tests.conftest import Chain
 
 

@@ -12,7 +12,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from opml_dispute import cli as cli_module
-from opml_dispute.chain import devnet
+from opml_dispute.devnet import anvil as devnet
 from opml_dispute.models import DIGITS
 from tests.cli.conftest import Cli, Result
 from tests.conftest import TEST_TIMES, Chain

@@ -12,12 +12,13 @@ import pytest
 from eth_account import Account as EthAccount
 
 from opml_dispute import cli as cli_module
-from opml_dispute.chain import devnet
 from opml_dispute.chain.contracts import DigitReader
-from opml_dispute.chain.models import describe, registration
 from opml_dispute.cli import COMMANDS
+from opml_dispute.devnet import anvil as devnet
 from opml_dispute.model.compiler import compile_model
 from opml_dispute.models import DIGITS, digit_samples
+from opml_dispute.operator.model_description import describe
+from opml_dispute.operator.model_store import registration
 from tests.cli.conftest import Cli
 from tests.conftest import TEST_TIMES, Chain
 

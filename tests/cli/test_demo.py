@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from opml_dispute.demo.digit import best_digit, draw_digit, draw_scores
-from opml_dispute.demo.stage import Stage
-from opml_dispute.demo.stories import Teller
-from opml_dispute.demo.view import LiveView, bracket_bar
+from opml_dispute.cli.demo.digit import best_digit, draw_digit, draw_scores
+from opml_dispute.cli.demo.stage import Stage
+from opml_dispute.cli.demo.stories import Teller
+from opml_dispute.cli.demo.view import LiveView, bracket_bar
 from opml_dispute.game.depths import Depths
 from opml_dispute.game.gas import dispute_gas, dispute_moves
 from opml_dispute.model.compiler import compile_model

@@ -8,8 +8,8 @@ import pytest
 
 from opml_dispute.actors.player import play_round
 from opml_dispute.cli.gameview import Stake, frontier, stake_of
-from tests.alphabet import SCRAMBLES
-from tests.builders import HONEST, MALLORY, STORY, TRUTH, Seat, ToyTable, Value, faulty_trace
+from tests.support.alphabet import SCRAMBLES
+from tests.support.builders import HONEST, MALLORY, STORY, TRUTH, Seat, ToyTable, Value, faulty_trace
 
 
 @pytest.mark.parametrize("root", [STORY, TRUTH])

@@ -9,7 +9,6 @@ import numpy as np
 import onnx
 import pytest
 
-from opml_dispute.chain.inspection import inspect_program, peak_live_bytes
 from opml_dispute.engine.inference import Inference
 from opml_dispute.engine.known import size_of
 from opml_dispute.game import gas
@@ -18,6 +17,7 @@ from opml_dispute.game.gas import dispute_bonds_wei, dispute_gas, dispute_moves
 from opml_dispute.model.compiler import compile_model
 from opml_dispute.model.program import PlannedBlock, Program
 from opml_dispute.models import DIGITS
+from opml_dispute.operator.inspection import inspect_program, peak_live_bytes
 from tests.cli.conftest import Cli
 from tests.model.graphs import Graph
 from tests.model.test_survey import hopeless

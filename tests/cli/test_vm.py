@@ -11,7 +11,7 @@ import pytest
 
 from opml_dispute.engine.vm import Machine
 from opml_dispute.fpvm.statefile import load_state
-from opml_dispute.native.build import guest_path
+from opml_dispute.toolchain.native import guest_path
 from tests.cli.conftest import Cli
 from tests.cli.test_bad_input import assert_refused
 from tests.conftest import Chain

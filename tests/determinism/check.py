@@ -13,10 +13,10 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 
-from opml_dispute.chain.cases import run_node_in_vm
 from opml_dispute.engine.lib import candidates
 from opml_dispute.model.program import Program
-from opml_dispute.native.build import ISAS
+from opml_dispute.toolchain.native import ISAS
+from opml_dispute.trace.guest import run_node_in_vm
 from tests.determinism import replay
 from tests.determinism.states import in_build, states
 from tests.determinism.subjects import SUBJECTS, Run, runs

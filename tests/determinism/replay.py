@@ -29,11 +29,11 @@ import numpy as np
 from opml_dispute.engine.hashing import HASH_BYTES, hash_pair, keccak256, merkle_root
 from opml_dispute.engine.inference import Inference
 from opml_dispute.engine.known import Known, size_of
+from opml_dispute.engine.merkle import SparseTree
 from opml_dispute.engine.schedule import IN_PROCESS, RECORD
+from opml_dispute.engine.segment import HEADER, MODEL_LOG2, SEGMENT_LOG2, header_leaf
 from opml_dispute.engine.vm import Block
-from opml_dispute.merkle import SparseTree
-from opml_dispute.native.build import BUILD, ENGINE_FLAGS, NATIVE, BuildFailed, engine_sources, fingerprint
-from opml_dispute.segment import HEADER, MODEL_LOG2, SEGMENT_LOG2, header_leaf
+from opml_dispute.toolchain.native import BUILD, ENGINE_FLAGS, NATIVE, BuildFailed, engine_sources, fingerprint
 from tests.determinism.states import walk
 from tests.determinism.subjects import Run
 
@@ -223,7 +223,7 @@ def _vm_bytes(inference: Inference, offset: int, data: bytes) -> bytes:
 
 
 def _pages(places: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """(offset, size) of whole pages that cover all places, and one behind (native/ml.c says why); none overlap."""
+    """(offset, size) of whole pages that cover all places, and one behind (inference/ml.c says why); none overlap."""
     covered: list[tuple[int, int]] = []
     for offset, size in sorted(places):
         begin, end = offset // PAGE * PAGE, -(-(offset + size) // PAGE) * PAGE + PAGE

@@ -21,11 +21,11 @@ from onnx import TensorProto
 
 from opml_dispute.engine.inference import Inference
 from opml_dispute.engine.known import ProgramLike
+from opml_dispute.engine.segment import INPUT, input_image
 from opml_dispute.model.compiler import compile_model
 from opml_dispute.model.opcodes import DType, Opcode
 from opml_dispute.model.program import TensorSpec
 from opml_dispute.models import DIGITS, digit_samples
-from opml_dispute.segment import INPUT, input_image
 from tests.guest.programs import image, program
 from tests.kernels import cases
 from tests.model.graphs import Graph

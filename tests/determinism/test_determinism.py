@@ -10,7 +10,7 @@ from opml_dispute.engine.lib import candidates
 from opml_dispute.model.opcodes import Opcode
 from opml_dispute.model.program import Program
 from opml_dispute.model.record import Record
-from opml_dispute.native.build import ISAS
+from opml_dispute.toolchain.native import ISAS
 from tests.determinism import replay
 from tests.determinism.check import Differs, compare, in_vm
 from tests.determinism.states import in_build, states
@@ -66,13 +66,13 @@ def test_a_kernels_model_runs_that_kernel_and_two_threads_share_it(opcode: Opcod
     assert isinstance(made, Program)
     records = [made.record(t) for t in range(made.node_count)]
     assert opcode in {record.opcode for record in records}
-    # native/ml.c shares what has 2 * 65,536 inner steps or more; scattering is never shared.
+    # native/inference/ml.c shares what has 2 * 65,536 inner steps or more; scattering is never shared.
     work = sum((record.hi - record.lo) * _inner(record) for record in records if record.opcode is opcode)
     assert work >= 2 << 16 or opcode is Opcode.SCATTER
 
 
 def _inner(record: Record) -> int:
-    """Inner steps of one output element, as native/ml.c counts them."""
+    """Inner steps of one output element, as native/inference/ml.c counts them."""
     match record.opcode:
         case Opcode.CONTRACT:
             return record.imm[0]

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from opml_dispute.chain.campaign import LIARS, play_game
-from opml_dispute.chain.models import ModelStore
+from opml_dispute.devnet.campaign import LIARS, play_game
 from opml_dispute.game.claim import GameStatus
+from opml_dispute.operator.model_store import ModelStore
 from tests.conftest import Chain
 
 ROLES = ("requester", "proposer", "challenger")

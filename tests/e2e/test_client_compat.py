@@ -6,11 +6,11 @@ import json
 
 import pytest
 
-from opml_dispute.chain import devnet
-from opml_dispute.chain.asking import new_request_id, request_intent
 from opml_dispute.chain.contracts import FaultDisputeGame
-from opml_dispute.chain.intents import perform
+from opml_dispute.devnet import anvil as devnet
 from opml_dispute.fpvm.prestate import ABSOLUTE_PRESTATE
+from opml_dispute.operator.inference import new_request_id, request_intent
+from opml_dispute.operator.intents import perform
 from tests.conftest import TEST_TIMES, Chain
 from tests.e2e import op_client as op
 

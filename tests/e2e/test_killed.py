@@ -14,17 +14,18 @@ from typing import Any
 import pytest
 
 from opml_dispute.actors.player import play_round
-from opml_dispute.chain import devnet
-from opml_dispute.chain.asking import proposal_intent
-from opml_dispute.chain.campaign import ask_sample
-from opml_dispute.chain.cases import Case, guest_machine, open_case
-from opml_dispute.chain.intents import Intent, perform
-from opml_dispute.chain.models import ModelStore
-from opml_dispute.chain.play import Seat, Table
 from opml_dispute.chain.sender import Receipt, Sender
-from opml_dispute.chain.settle import read_settlement, settle_intents
+from opml_dispute.devnet import anvil as devnet
+from opml_dispute.devnet.campaign import ask_sample
 from opml_dispute.game.claim import GameStatus
+from opml_dispute.operator.case import Case, open_case
+from opml_dispute.operator.inference import proposal_intent
+from opml_dispute.operator.intents import Intent, perform
+from opml_dispute.operator.model_store import ModelStore
+from opml_dispute.operator.play import Seat, Table
+from opml_dispute.operator.settle import read_settlement, settle_intents
 from opml_dispute.primitives import Address
+from opml_dispute.trace.guest import guest_machine
 from opml_dispute.trace.split import SplitTrace
 from tests.conftest import TEST_TIMES, Chain
 
@@ -179,7 +180,7 @@ def test_the_devnet_file_of_a_dead_chain_is_no_chain(own_home: Path) -> None:
 def test_a_chain_of_a_killed_demo_dies_with_it(tmp_path: Path) -> None:
     """Not even SIGKILL leaves an orphan behind."""
     program = (
-        "from opml_dispute.chain.devnet import Anvil; import time; print(Anvil.spawn().pid, flush=True); time.sleep(60)"
+        "from opml_dispute.devnet.anvil import Anvil; import time; print(Anvil.spawn().pid, flush=True); time.sleep(60)"
     )
     parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None

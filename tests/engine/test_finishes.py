@@ -1,7 +1,8 @@
 """
 Sums that are added to and made non-negative as they are made, and convolutions shared out by position.
 
-Both are native/schedule.c's and change no bit: whole runs by one thread and more, beside the same nodes one by one.
+Both are native/inference/schedule.c's and change no bit: whole runs by one thread and more, beside the same nodes
+one by one.
 Images are large enough that positions are shared out, or so small that channels are.
 """
 
@@ -17,8 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from opml_dispute.engine.inference import Inference
 from opml_dispute.model.compiler import compile_model
-
-from .test_schedule import assert_same, named
+from tests.engine.test_schedule import assert_same, named
 
 ENDINGS = (
     ("Relu",),

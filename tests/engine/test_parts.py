@@ -17,8 +17,7 @@ from onnx import TensorProto, helper
 from opml_dispute.engine.known import Known
 from opml_dispute.engine.schedule import COPY, RECORD
 from opml_dispute.model.compiler import compile_model
-
-from .test_schedule import assert_same, named
+from tests.engine.test_schedule import assert_same, named
 
 Nodes = Sequence[tuple[str, Sequence[str], str, dict[str, Any]]]
 """Operator, inputs, output, attributes."""

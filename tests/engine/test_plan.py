@@ -15,7 +15,7 @@ import pytest
 from opml_dispute.engine.inference import Inference
 from opml_dispute.model.program import Program
 from opml_dispute.primitives import StateRoot
-from tests.digits import digits_image, digits_program, honest_inference
+from tests.support.digits import digits_image, digits_program, honest_inference
 
 
 def roots(program: Program) -> list[StateRoot]:

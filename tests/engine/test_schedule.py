@@ -20,13 +20,13 @@ from hypothesis import given, settings
 
 from opml_dispute.engine.inference import Inference
 from opml_dispute.engine.known import Known, ProgramLike
+from opml_dispute.engine.segment import ARENA, INPUT, OUTPUT, WEIGHTS
 from opml_dispute.engine.segment_memory import SegmentUnavailable
 from opml_dispute.model.compiler import compile_model
 from opml_dispute.model.opcodes import Binary, DType, Opcode, Unary
 from opml_dispute.model.program import Program
 from opml_dispute.model.record import Free, Record, program_header, strided_body
 from opml_dispute.models import DIGITS, digit_samples
-from opml_dispute.segment import ARENA, INPUT, OUTPUT, WEIGHTS
 from tests.guest.programs import BareProgram, program
 from tests.kernels.cases import words
 from tests.model.graphs import Graph, models

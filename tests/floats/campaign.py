@@ -21,10 +21,9 @@ import numpy as np
 
 from opml_dispute.errors import OpmlError
 from tests.agreement.harness import FloatProbe
-
-from .operands import operands
-from .operations import OPERATIONS, Operation
-from .vector import Words
+from tests.floats.operands import operands
+from tests.floats.operations import OPERATIONS, Operation
+from tests.floats.vector import Words
 
 BATCH = 1 << 18
 SAMPLED = 1000

@@ -13,10 +13,10 @@ from typing import TypeAlias
 
 import numpy as np
 
-from . import vector
-from .exact import SIGN, SPECIALS
-from .operations import Operation
-from .vector import Words
+from tests.floats import vector
+from tests.floats.exact import SIGN, SPECIALS
+from tests.floats.operations import Operation
+from tests.floats.vector import Words
 
 Rng: TypeAlias = np.random.Generator
 

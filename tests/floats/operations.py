@@ -10,12 +10,11 @@ from typing import Final
 import numpy as np
 
 from opml_dispute.engine.lib import library
-
-from . import exact, vector
-from .vector import Words
+from tests.floats import exact, vector
+from tests.floats.vector import Words
 
 FUSED, FROM_INTEGER = 0x40, 0x80
-"""Added to a funct to tell COP1X and fmt .w from fmt .s: the numbers of native/fpu.c, `opml_fpu`."""
+"""Added to a funct to tell COP1X and fmt .w from fmt .s: the numbers of native/vm/fpu.c, `opml_fpu`."""
 F1_F2_F3: Final = 3 << 16 | 2 << 11 | 1 << 6
 """fd = F[1], fs = F[2], ft = F[3]."""
 SINGLE: Final = 0x11 << 26 | 0x10 << 21 | F1_F2_F3

@@ -15,7 +15,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from .exact import INFINITY, NAN, SIGN
+from tests.floats.exact import INFINITY, NAN, SIGN
 
 Words: TypeAlias = npt.NDArray[np.uint32]
 U64: TypeAlias = npt.NDArray[np.uint64]

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from opml_dispute.engine.hashing import keccak256, merkle_root, zero_root
+from opml_dispute.engine.merkle import SparseTree
 from opml_dispute.engine.vm import Block, Machine, Reason, StopKind, VmError
-from opml_dispute.merkle import SparseTree
 from tests.fpvm.program import A0, A1, A2, DATA, SEGMENT, SYSCALL, V0, daddiu, immediate, machine, sd
 
 WEIGHTS = np.arange(5000, dtype=np.float32)

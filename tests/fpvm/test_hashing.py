@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from opml_dispute.engine import lib
 from opml_dispute.engine.hashing import BadSubtree, hash_pair, keccak256, keccak_pairs, merkle_root, zero_root
 from opml_dispute.engine.lib import EngineMissing, WrongBuffer
+from opml_dispute.engine.merkle import SparseTree, UnknownContent, root_from_proof
 from opml_dispute.engine.vm import Block
-from opml_dispute.merkle import SparseTree, UnknownContent, root_from_proof
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_a_missing_library_says_how_to_make_it(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(EngineMissing, match="for pdp11") as caught:
         lib.library_path()
     assert caught.value.hint is not None
-    assert "opml_dispute.native.build" in caught.value.hint
+    assert "opml_dispute.toolchain.native" in caught.value.hint
 
 
 def test_builds_are_tried_best_first(monkeypatch: pytest.MonkeyPatch) -> None:

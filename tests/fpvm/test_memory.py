@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from opml_dispute.engine.hashing import BadSubtree, keccak256, zero_root
+from opml_dispute.engine.merkle import SparseTree, UnknownContent, root_from_proof
 from opml_dispute.engine.vm import Block, Machine, Reason, VmError
-from opml_dispute.merkle import SparseTree, UnknownContent, root_from_proof
 
 WINDOW = 1 << 14
 WINDOWS = (0, (1 << 40) - WINDOW // 2, 0x7000_0000_0000, (1 << 64) - WINDOW)

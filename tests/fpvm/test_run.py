@@ -18,8 +18,8 @@ from opml_dispute.engine.vm import (
     preimage_part,
     step_from_witness,
 )
-from opml_dispute.fpvm import fuzz
 from opml_dispute.fpvm.state import State
+from opml_dispute.testing import fuzz
 from tests.fpvm.program import (
     A0,
     A1,

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from opml_dispute.engine.hashing import keccak256
+from opml_dispute.engine.merkle import SparseTree
 from opml_dispute.engine.vm import Block, Machine, Reason, Scalars, VmError
 from opml_dispute.fpvm.witness import Proof
-from opml_dispute.merkle import SparseTree
 from tests.fpvm.program import A0, A1, A2, DATA, SEGMENT, U64, advanced, call, changed_fields, refused, step, thread_of
 
 MAP, ROOT = 7001, 7002

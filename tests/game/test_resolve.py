@@ -6,7 +6,7 @@ from opml_dispute.actors.actions import ResolveClaim, ResolveGame, Settle
 from opml_dispute.actors.honest import resolution_actions
 from opml_dispute.game.claim import GameStatus
 from opml_dispute.game.resolve import MAX_ANSWERS, WORK_AT_ONCE, resolvable, settlement_batches
-from tests.builders import LIE, MALLORY, ToyTable
+from tests.support.builders import LIE, MALLORY, ToyTable
 
 
 def answered(answers: int) -> ToyTable:

@@ -26,8 +26,8 @@ from opml_dispute.game.rules import (
     step_claims,
 )
 from opml_dispute.primitives import Address, StateHash, StateRoot
-from tests.builders import LIE, MALLORY, TRUTH, ToyTable, snapshot
-from tests.reference_game import ReferenceGame, Reverted, Rules
+from tests.support.builders import LIE, MALLORY, TRUTH, ToyTable, snapshot
+from tests.support.reference_game import ReferenceGame, Reverted, Rules
 
 GAME = Address("0xC0FfEE254729296a45a3885639AC7E10F9d54979")
 

@@ -16,14 +16,14 @@ import numpy as np
 import numpy.typing as npt
 
 from opml_dispute.engine.inference import Inference, Override
+from opml_dispute.engine.merkle import SparseTree
+from opml_dispute.engine.segment import INPUT, MODEL_LOG2, SEGMENT_LOG2, WEIGHTS, big_endian
 from opml_dispute.engine.vm import Block, Machine, StopKind
-from opml_dispute.merkle import SparseTree
 from opml_dispute.model.opcodes import DType
 from opml_dispute.model.program import TensorSpec
 from opml_dispute.model.record import RECORD_BYTES, program_header
-from opml_dispute.native.build import guest_path
 from opml_dispute.primitives import Hash32
-from opml_dispute.segment import INPUT, MODEL_LOG2, SEGMENT_LOG2, WEIGHTS, big_endian
+from opml_dispute.toolchain.native import guest_path
 from tests.kernels.bench import extent
 from tests.kernels.cases import Case
 

@@ -17,9 +17,9 @@ from typing import TypeVar
 
 import numpy as np
 
+from opml_dispute.engine.segment import ARENA, INPUT, OUTPUT, WEIGHTS, Section
 from opml_dispute.model.opcodes import Binary, DType, Opcode, Reduction, Unary
 from opml_dispute.model.record import Free, Record, strided_body
-from opml_dispute.segment import ARENA, INPUT, OUTPUT, WEIGHTS, Section
 from tests.kernels.cases import words
 
 Rng = np.random.Generator

@@ -21,16 +21,15 @@ from typing import Any
 import numpy as np
 
 from opml_dispute.engine.inference import Inference, judge
+from opml_dispute.engine.segment import ARENA, HEADER, INPUT, OUTPUT, SEGMENT_LOG2, WEIGHTS, big_endian
 from opml_dispute.engine.vm import Block, StopKind
 from opml_dispute.model.cost import estimate_steps
 from opml_dispute.model.opcodes import DType, Opcode
 from opml_dispute.model.program import TensorSpec
 from opml_dispute.model.record import Free, Record
-from opml_dispute.segment import ARENA, HEADER, INPUT, OUTPUT, SEGMENT_LOG2, WEIGHTS, big_endian
+from tests.guest.programs import EQUAL, BareProgram, image, prestate, program
+from tests.guest.strange_chains import DTYPES, ChainMaker
 from tests.kernels import cases
-
-from .programs import EQUAL, BareProgram, image, prestate, program
-from .strange_chains import DTYPES, ChainMaker
 
 Rng = np.random.Generator
 

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 from opml_dispute.model.opcodes import Binary, DType, Opcode, Unary
+from tests.guest.programs import DIFFERENT, EQUAL, inference, run_node
 from tests.kernels import cases
 from tests.kernels.cases import Case, Maker
-
-from .programs import DIFFERENT, EQUAL, inference, run_node
 
 
 def agrees(case: Case) -> bool:

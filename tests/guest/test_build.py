@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from opml_dispute.fpvm.disassemble import disassemble
-from opml_dispute.native import build
-from opml_dispute.native.guest_flags import GUEST_FLAGS
+from opml_dispute.toolchain import native
+from opml_dispute.toolchain.guest_flags import GUEST_FLAGS
 
 COP1X = 0x13
 MADD, MSUB = 0x20, 0x28
@@ -70,7 +70,7 @@ def built(folder: Path, source: str, flags: tuple[str, ...] = GUEST_FLAGS) -> by
     (folder / "main.c").write_text(source)
     out = folder / "program.elf"
     command = [sys.executable, "-m", "ziglang", "cc", *flags, "-I.", "guest/start.S", str(folder / "main.c")]
-    subprocess.run([*command, "-o", str(out)], cwd=build.NATIVE, check=True, capture_output=True)
+    subprocess.run([*command, "-o", str(out)], cwd=native.NATIVE, check=True, capture_output=True)
     return out.read_bytes()
 
 
@@ -98,13 +98,13 @@ def test_written_fused_operation_is_one_instruction(tmp_path: Path, count: int) 
 
 
 def test_guest_has_only_the_fused_operation_that_kernels_write() -> None:
-    found = fused(build.guest_path().read_bytes())
+    found = fused(native.guest_path().read_bytes())
     assert set(found) == {MADD}
 
 
 def test_guest_has_no_instruction_that_the_vm_lacks() -> None:
     """But a break behind exit_group, and what the linker fills gaps between functions with: nothing gets there."""
     words = [
-        word for word in code(build.guest_path().read_bytes()) if disassemble(word, 0, ml=True).startswith(".word")
+        word for word in code(native.guest_path().read_bytes()) if disassemble(word, 0, ml=True).startswith(".word")
     ]
     assert Counter(word for word in words if word != LINKER_FILLING) == {BREAK: 1}

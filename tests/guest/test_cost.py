@@ -14,14 +14,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from opml_dispute.engine.segment import ARENA, INPUT, WEIGHTS
 from opml_dispute.model.cost import estimate_steps
 from opml_dispute.model.opcodes import Binary, DType, Opcode, Reduction, Unary
 from opml_dispute.model.record import Free, Record, strided_body
-from opml_dispute.segment import ARENA, INPUT, WEIGHTS
+from tests.guest.programs import EQUAL, inference, run_node
 from tests.kernels import cases
 from tests.kernels.cases import Case, Maker, body, words
-
-from .programs import EQUAL, inference, run_node
 
 
 def steps(case: Case) -> int:

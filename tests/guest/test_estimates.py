@@ -13,11 +13,11 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import pytest
 
-from opml_dispute.chain.cases import run_node_in_vm
+from opml_dispute.engine.segment import input_image
 from opml_dispute.model.compiler import compile_model
 from opml_dispute.model.opcodes import Opcode
 from opml_dispute.model.program import Program
-from opml_dispute.segment import input_image
+from opml_dispute.trace.guest import run_node_in_vm
 from tests.determinism.subjects import Run, kernel_model, runs
 from tests.model.graphs import Array, Graph
 

@@ -11,13 +11,12 @@ import numpy as np
 import pytest
 
 from opml_dispute.engine.inference import Inference, judge
+from opml_dispute.engine.segment import ARENA, INPUT, OUTPUT
 from opml_dispute.model.opcodes import Binary, DType, Opcode, Unary
 from opml_dispute.model.record import Free, Record, strided_body
-from opml_dispute.segment import ARENA, INPUT, OUTPUT
+from tests.guest.programs import program
+from tests.guest.strangers import disagreement, hostile_chain, hostile_program, too_much
 from tests.kernels.cases import words
-
-from .programs import program
-from .strangers import disagreement, hostile_chain, hostile_program, too_much
 
 
 @pytest.mark.parametrize("first", range(0, 160, 16))

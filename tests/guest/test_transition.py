@@ -16,14 +16,13 @@ from hypothesis import strategies as st
 
 from opml_dispute.engine.hashing import merkle_root, zero_root
 from opml_dispute.engine.inference import Inference
+from opml_dispute.engine.segment import ARENA, HEADER, INPUT, OUTPUT, WEIGHTS, header_leaf, header_root, state_root
 from opml_dispute.engine.segment_memory import judge
 from opml_dispute.model.opcodes import Binary, DType, Opcode, Unary
 from opml_dispute.model.record import Free, Record, program_header, strided_body
-from opml_dispute.segment import ARENA, HEADER, INPUT, OUTPUT, WEIGHTS, header_leaf, header_root, state_root
+from tests.guest.programs import EQUAL, BareProgram, image, inference, program, run_node, specs
 from tests.kernels import cases
 from tests.kernels.cases import words
-
-from .programs import EQUAL, BareProgram, image, inference, program, run_node, specs
 
 BAD_PROGRAM, BAD_OPCODE, BAD_DTYPE, BAD_SHAPE, BAD_OPERAND, BAD_FREE, OUT_OF_RANGE = range(1, 8)
 

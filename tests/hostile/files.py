@@ -17,15 +17,14 @@ from pathlib import Path
 from typing import Final
 
 from opml_dispute.engine.hashing import keccak256
+from opml_dispute.engine.merkle import SparseTree
 from opml_dispute.engine.vm import Block, Machine, VmError, step_from_witness
 from opml_dispute.errors import OpmlError
 from opml_dispute.fpvm.explain import explain_step
 from opml_dispute.fpvm.statefile import load_state, save_state
-from opml_dispute.merkle import SparseTree
-from opml_dispute.native.build import guest_path
-
-from .campaign import Move, edited, random_edits, random_number
-from .machines import CODE, DATA, MOST_STEPS, SEGMENT, random_code
+from opml_dispute.toolchain.native import guest_path
+from tests.hostile.campaign import Move, edited, random_edits, random_number
+from tests.hostile.machines import CODE, DATA, MOST_STEPS, SEGMENT, random_code
 
 GO_PROGRAM: Final = Path(__file__).parents[1] / "programs" / "go" / "threads.elf.gz"
 ACCOUNT: Final = 1 << 25

@@ -23,12 +23,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from .campaign import Campaign, Move, case_rng, read_case, write_case
-from .files import Programs, States
-from .machines import Machines
-from .records import Programs as Inferences
-from .records import Records
-from .witnesses import Witnesses
+from tests.hostile.campaign import Campaign, Move, case_rng, read_case, write_case
+from tests.hostile.files import Programs, States
+from tests.hostile.machines import Machines
+from tests.hostile.records import Programs as Inferences
+from tests.hostile.records import Records
+from tests.hostile.witnesses import Witnesses
 
 CAMPAIGNS: Final[dict[str, Campaign]] = {
     campaign.name: campaign for campaign in (Machines(), Programs(), States(), Witnesses(), Records(), Inferences())

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from opml_dispute.engine.hashing import keccak256, merkle_root
+from opml_dispute.engine.merkle import SparseTree
 from opml_dispute.engine.vm import (
     BASE_THREAD_BYTES,
     ML_THREAD_BYTES,
@@ -29,11 +30,9 @@ from opml_dispute.engine.vm import (
     step_from_witness,
 )
 from opml_dispute.errors import OpmlError
-from opml_dispute.fpvm.fuzz import random_instruction
 from opml_dispute.fpvm.statefile import load_state, save_state
-from opml_dispute.merkle import SparseTree
-
-from .campaign import Move, random_number
+from opml_dispute.testing.fuzz import random_instruction
+from tests.hostile.campaign import Move, random_number
 
 MOST_MACHINES: Final = 6
 MOST_STEPS: Final = 5_000

@@ -20,16 +20,15 @@ import numpy as np
 import numpy.typing as npt
 
 from opml_dispute.engine.inference import Inference
+from opml_dispute.engine.segment import ARENA, HEADER, INPUT, OUTPUT, SEGMENT_LOG2, WEIGHTS
 from opml_dispute.engine.segment_memory import SegmentMemory, judge, native
 from opml_dispute.errors import OpmlError
 from opml_dispute.model.opcodes import Opcode
 from opml_dispute.model.record import BODY_WORDS, RECORD_BYTES, program_header, signed64
-from opml_dispute.segment import ARENA, HEADER, INPUT, OUTPUT, SEGMENT_LOG2, WEIGHTS
 from tests.guest.programs import BareProgram, image, program
+from tests.hostile.campaign import Move, random_number
 from tests.kernels.bench import FAST, PLAIN, VM_BYTES
 from tests.kernels.cases import PRODUCTS, Case, Maker, case, contract, conv
-
-from .campaign import Move, random_number
 
 MOST_WORK: Final = 1 << 20
 """Inner steps of a record that is run; a larger one is only judged."""

@@ -10,11 +10,10 @@ from functools import cache
 from typing import Final
 
 from opml_dispute.engine.vm import step_from_witness
-from opml_dispute.fpvm.case import COMPACT_MARKER
-from opml_dispute.fpvm.fuzz import random_case
-from opml_dispute.fpvm.vectors import Vector
-
-from .campaign import Move, edited, random_edits
+from opml_dispute.testing.fuzz import random_case
+from opml_dispute.testing.made_up_state import COMPACT_MARKER
+from opml_dispute.testing.vectors import Vector
+from tests.hostile.campaign import Move, edited, random_edits
 
 KINDS: Final = 3000
 """Different witnesses to start from; making one takes longer than what is done to it."""

@@ -14,8 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from opml_dispute.engine.segment_memory import Judged, SegmentMemory, judge, native
-
-from .cases import Array, Case
+from tests.kernels.cases import Array, Case
 
 PLAIN, FAST, VM_BYTES = 0, 1, 2
 

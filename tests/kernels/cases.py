@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from opml_dispute.engine.segment import ARENA, INPUT, WEIGHTS
 from opml_dispute.model.opcodes import Binary, DType, Opcode, Reduction, Unary
 from opml_dispute.model.record import Record, strided_body
-from opml_dispute.segment import ARENA, INPUT, WEIGHTS
 
 Array = npt.NDArray[Any]
 Rng = np.random.Generator

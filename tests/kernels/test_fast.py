@@ -15,13 +15,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from opml_dispute.engine.segment import ARENA
 from opml_dispute.model.opcodes import DType, Opcode
 from opml_dispute.model.record import Record, strided_body
-from opml_dispute.segment import ARENA
-
-from . import cases
-from .bench import FAST, PLAIN, Bench, same_bits
-from .cases import Array, Case, Maker, Rng, words
+from tests.kernels import cases
+from tests.kernels.bench import FAST, PLAIN, Bench, same_bits
+from tests.kernels.cases import Array, Case, Maker, Rng, words
 
 F32 = (DType.F32, DType.F32, DType.F32)
 SEEDS = st.integers(0, 2**32 - 1)

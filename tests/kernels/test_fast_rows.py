@@ -11,12 +11,11 @@ from math import prod
 import numpy as np
 import pytest
 
+from opml_dispute.engine.segment import ARENA
 from opml_dispute.model.opcodes import Binary, DType, Opcode, Pool
 from opml_dispute.model.record import Record, strided_body
-from opml_dispute.segment import ARENA
-
-from .bench import FAST, PLAIN, Bench, same_bits
-from .cases import Case, Maker, body, values, words
+from tests.kernels.bench import FAST, PLAIN, Bench, same_bits
+from tests.kernels.cases import Case, Maker, body, values, words
 
 
 def pooling(seed: int, kind: Pool, *, awkward: bool) -> Case:

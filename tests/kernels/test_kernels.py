@@ -14,11 +14,10 @@ from hypothesis import strategies as st
 
 from opml_dispute.model.emitter import MOVES
 from opml_dispute.model.opcodes import Binary, DType, Opcode, Unary
+from tests.kernels import cases
+from tests.kernels.bench import FAST, PLAIN, VM_BYTES, Bench, extent, same_bits
+from tests.kernels.cases import Array, Case, Maker
 from tests.model import interpreter
-
-from . import cases
-from .bench import FAST, PLAIN, VM_BYTES, Bench, extent, same_bits
-from .cases import Array, Case, Maker
 
 SEEDS = st.integers(0, 2**32 - 1)
 EXACT = (Opcode.COPY, Opcode.FILL, Opcode.SELECT, Opcode.GATHER, Opcode.TOPK, Opcode.ARGREDUCE, Opcode.POOL_INDEX)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from opml_dispute.model import opcodes, record
 from opml_dispute.model.record import MAX_FREES, MAX_INPUTS, RECORD_BYTES, Free, Record, program_header, signed64
-from opml_dispute.native.build import NATIVE
+from opml_dispute.toolchain.native import NATIVE
 
 WORDS = st.integers(0, 2**64 - 1)
 SIGNED = st.integers(-(2**63), 2**63 - 1)
@@ -45,7 +45,7 @@ def test_a_record_read_back_is_the_same(made: Record) -> None:
 
 
 def test_every_field_stands_where_the_header_draws_it() -> None:
-    """native/record.h: offset and width of each field, by putting one number in each."""
+    """native/program/record.h: offset and width of each field, by putting one number in each."""
     made = Record(
         opcode=opcodes.Opcode.CONTRACT,
         dtype_out=opcodes.DType.F32,
@@ -81,7 +81,7 @@ def test_signed64_reads_twos_complement(raw: int, value: int) -> None:
     assert signed64(raw) == value
 
 
-HEADER = re.sub(r"/\*.*?\*/", "", (NATIVE / "opcodes.h").read_text(), flags=re.S)
+HEADER = re.sub(r"/\*.*?\*/", "", (NATIVE / "program" / "opcodes.h").read_text(), flags=re.S)
 ENUMS: dict[str, tuple[type[IntEnum], str]] = {
     "opcode": (opcodes.Opcode, "OP_"),
     "dtype": (opcodes.DType, "DT_"),
@@ -107,7 +107,7 @@ def test_the_enumerations_are_those_of_opcodes_h(name: str) -> None:
 
 
 def test_the_sections_are_those_of_record_h() -> None:
-    text = (NATIVE / "record.h").read_text()
+    text = (NATIVE / "program" / "record.h").read_text()
     found = dict(re.findall(r"#define (SEC_\w+)\s+0x([0-9a-fA-F]+)ull", text))
     assert found
     for name, number in found.items():

@@ -13,9 +13,8 @@ from opml_dispute.model.compiler import compile_model
 from opml_dispute.model.refusals import ModelError, UnboundDimension
 from opml_dispute.model.survey import survey
 from opml_dispute.models import DIGITS
-
-from ..onnx.backend import cases
-from .graphs import Graph
+from tests.model.graphs import Graph
+from tests.onnx.backend import cases
 
 EVERY = 9
 """Of ONNX's node cases, each so many-th is surveyed."""

@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from opml_dispute.chain.cases import guest_machine
 from opml_dispute.engine.inference import Inference
+from opml_dispute.engine.segment import SEGMENT_LOG2
 from opml_dispute.engine.vm import StopKind
 from opml_dispute.model.program import NodeInfo, Program
 from opml_dispute.model.record import Record
-from opml_dispute.segment import SEGMENT_LOG2
+from opml_dispute.trace.guest import guest_machine
 from tests.onnx.backend import Array, native_run
 
 STEPS_LIMIT = 50_000_000

@@ -17,9 +17,9 @@ from typing import Final
 
 import numpy as np
 
-from opml_dispute.chain.verifier import Verifier
 from opml_dispute.engine.hashing import keccak256, merkle_root
 from opml_dispute.engine.vm import Block, Machine, StopKind
+from opml_dispute.testing.evm_verifier import Verifier
 from tests.programs.build import build_loading
 
 ORACLE, TENSOR_MAP = "oracle", "tensor_map"

@@ -17,8 +17,8 @@ from random import Random
 
 import pytest
 
-from opml_dispute.chain.verifier import Verifier
 from opml_dispute.engine.vm import Machine, StopKind
+from opml_dispute.testing.evm_verifier import Verifier
 
 GO = Path(__file__).resolve().parent / "go"
 GO_VERSION = "go1.26.8"

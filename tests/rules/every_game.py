@@ -15,9 +15,9 @@ from opml_dispute.game.resolve import forecast
 from opml_dispute.game.rules import check_move, outputs_of, prestate_matches, step_claims
 from opml_dispute.primitives import Address, StateHash
 from opml_dispute.trace.split import SplitTrace
-from tests.alphabet import ToyState
-from tests.builders import HONEST
-from tests.reference_game import ReferenceGame
+from tests.support.alphabet import ToyState
+from tests.support.builders import HONEST
+from tests.support.reference_game import ReferenceGame
 
 # --- each action, before it is sent ---
 

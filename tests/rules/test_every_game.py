@@ -16,9 +16,9 @@ from opml_dispute.actors.honest import consider, resolution_actions
 from opml_dispute.game.rules import allowed_vm_statuses
 from opml_dispute.trace.provider import TraceError
 from opml_dispute.trace.split import SplitTrace
-from tests.builders import HONEST, MALLORY, SPAMMER, ToyTable, a_lie, faulty_trace, send
-from tests.reference_game import Reverted
 from tests.rules import every_game as rules
+from tests.support.builders import HONEST, MALLORY, SPAMMER, ToyTable, a_lie, faulty_trace, send
+from tests.support.reference_game import Reverted
 
 STORIES = 3
 

@@ -21,10 +21,10 @@ from opml_dispute.game.position import Position
 from opml_dispute.primitives import Address
 from opml_dispute.trace.provider import TraceError
 from opml_dispute.trace.split import SplitTrace
-from tests.builders import HONEST, MALLORY, SPAMMER, AnyGame, a_lie, send, snapshot
-from tests.contract_game import ContractGame
-from tests.digits import digits_liar, digits_rules, digits_truth, guest, real_vm
-from tests.reference_game import Record, ReferenceGame, Reverted
+from tests.support.builders import HONEST, MALLORY, SPAMMER, AnyGame, a_lie, send, snapshot
+from tests.support.contract_game import ContractGame
+from tests.support.digits import digits_liar, digits_rules, digits_truth, guest, real_vm
+from tests.support.reference_game import Record, ReferenceGame, Reverted
 
 GAME_ERRORS = {
     "GameNotInProgress",

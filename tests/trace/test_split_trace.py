@@ -8,15 +8,15 @@ from opml_dispute.game.position import Position
 from opml_dispute.game.rules import outputs_of
 from opml_dispute.trace.split import UnknownStart
 from opml_dispute.trace.states import StateTrace
-from tests.alphabet import ToyInference
-from tests.builders import LIE, MALLORY, STORY, TRUTH, Told, ToyTable
+from tests.support.alphabet import ToyInference
+from tests.support.builders import LIE, MALLORY, STORY, TRUTH, Told, ToyTable
 
 
 def descend(table: ToyTable, told: Told, depth: int) -> Told:
     """Truth against story, as the two would play it, down to `depth`."""
     from opml_dispute.actors.actions import Move
     from opml_dispute.actors.honest import honest_actions
-    from tests.builders import HONEST, send
+    from tests.support.builders import HONEST, send
 
     for turn in range(2 * depth):
         trace, name = ((table.truth, HONEST), (table.story, MALLORY))[turn % 2]

@@ -10,7 +10,7 @@ from opml_dispute.game.position import ROOT, Position
 from opml_dispute.primitives import StateHash
 from opml_dispute.trace import vm as vm_module
 from opml_dispute.trace.vm import VmFault, VmStopped, VmTrace, VmUnfinished
-from tests.alphabet import EXIT_STEP, ToyInference, ToyMachine
+from tests.support.alphabet import EXIT_STEP, ToyInference, ToyMachine
 
 DEPTH = 4
 STEPS = 1 << DEPTH

@@ -4,7 +4,7 @@ From ONNX operators to kernels: one module a family, one short function an opera
 Importing this package registers them all. How to add one is docs/operators.md, "Adding an operator".
 """
 
-from . import (
+from opml_dispute.model.lower import (
     attention,
     classic,
     control,
@@ -26,7 +26,7 @@ from . import (
     train,
     trees,
 )
-from .registry import Entry, Value, find, lowers, operators, versions
+from opml_dispute.model.lower.registry import Entry, Value, find, lowers, operators, versions
 
 __all__ = [
     "Entry",

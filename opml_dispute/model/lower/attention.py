@@ -6,15 +6,15 @@ from math import sqrt
 
 import numpy as np
 
-from ..builder import Builder
-from ..elements import dtype_of
-from ..opcodes import DType
-from ..refusals import Refuse
-from ..tensor import Tensor
-from ..windows import windows
-from .control import Branch
-from .elementwise import swish
-from .registry import NARROW, lowers
+from opml_dispute.model.builder import Builder
+from opml_dispute.model.elements import dtype_of
+from opml_dispute.model.lower.control import Branch
+from opml_dispute.model.lower.elementwise import swish
+from opml_dispute.model.lower.registry import NARROW, lowers
+from opml_dispute.model.opcodes import DType
+from opml_dispute.model.refusals import Refuse
+from opml_dispute.model.tensor import Tensor
+from opml_dispute.model.windows import windows
 
 MINUS_INFINITY = float("-inf")
 

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..builder import Builder
-from ..opcodes import DType, Reduction, Unary
-from ..refusals import Refuse
-from ..tensor import Tensor
-from .registry import lowers
+from opml_dispute.model.builder import Builder
+from opml_dispute.model.lower.registry import lowers
+from opml_dispute.model.opcodes import DType, Reduction, Unary
+from opml_dispute.model.refusals import Refuse
+from opml_dispute.model.tensor import Tensor
 
 ML = "ai.onnx.ml"
 

@@ -12,12 +12,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..builder import Builder
-from ..opcodes import DType
-from ..refusals import Refuse
-from ..tensor import Shape, Tensor
-from .registry import Value, lowers
-from .shape import split_by
+from opml_dispute.model.builder import Builder
+from opml_dispute.model.lower.registry import Value, lowers
+from opml_dispute.model.lower.shape import split_by
+from opml_dispute.model.opcodes import DType
+from opml_dispute.model.refusals import Refuse
+from opml_dispute.model.tensor import Shape, Tensor
 
 
 class Branch(Protocol):

@@ -6,12 +6,12 @@ from math import prod
 
 import numpy as np
 
-from ..builder import Builder
-from ..opcodes import Reduction
-from ..refusals import Refuse
-from ..tensor import Shape, Tensor
-from ..windows import Windows, windows
-from .registry import lowers
+from opml_dispute.model.builder import Builder
+from opml_dispute.model.lower.registry import lowers
+from opml_dispute.model.opcodes import Reduction
+from opml_dispute.model.refusals import Refuse
+from opml_dispute.model.tensor import Shape, Tensor
+from opml_dispute.model.windows import Windows, windows
 
 
 def conv_windows(

@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..builder import Builder
-from ..elements import dtype_of
-from ..opcodes import DType
-from ..refusals import Refuse
-from ..tensor import Array, Shape, Tensor
-from .registry import lowers
+from opml_dispute.model.builder import Builder
+from opml_dispute.model.elements import dtype_of
+from opml_dispute.model.lower.registry import lowers
+from opml_dispute.model.opcodes import DType
+from opml_dispute.model.refusals import Refuse
+from opml_dispute.model.tensor import Array, Shape, Tensor
 
 
 @lowers("Constant")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..builder import Builder
-from ..emitter import Places
-from ..opcodes import DType, Reduction
-from ..refusals import Refuse
-from ..tensor import Tensor
-from .registry import lowers
+from opml_dispute.model.builder import Builder
+from opml_dispute.model.emitter import Places
+from opml_dispute.model.lower.registry import lowers
+from opml_dispute.model.opcodes import DType, Reduction
+from opml_dispute.model.refusals import Refuse
+from opml_dispute.model.tensor import Tensor
 
 _REDUCTIONS = {
     "none": Reduction.NONE,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from math import prod
 
-from ..builder import Builder
-from ..opcodes import DType
-from ..refusals import Refuse
-from ..tensor import Tensor
-from .registry import lowers
+from opml_dispute.model.builder import Builder
+from opml_dispute.model.lower.registry import lowers
+from opml_dispute.model.opcodes import DType
+from opml_dispute.model.refusals import Refuse
+from opml_dispute.model.tensor import Tensor
 
 
 @lowers("MatMul")

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from math import prod
 
-from ..builder import Builder
-from ..opcodes import DType, Pool, Reduction
-from ..refusals import Refuse
-from ..tensor import Tensor
-from ..windows import Windows
-from .registry import lowers
+from opml_dispute.model.builder import Builder
+from opml_dispute.model.lower.registry import lowers
+from opml_dispute.model.opcodes import DType, Pool, Reduction
+from opml_dispute.model.refusals import Refuse
+from opml_dispute.model.tensor import Tensor
+from opml_dispute.model.windows import Windows
 
 Axes = Sequence[int]
 

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..builder import Builder
-from ..elements import dtype_of
-from ..opcodes import DType, Unary
-from ..refusals import Refuse
-from ..tensor import Shape, Tensor
-from ..windows import Windows
-from .convolution import conv_windows
-from .registry import lowers
+from opml_dispute.model.builder import Builder
+from opml_dispute.model.elements import dtype_of
+from opml_dispute.model.lower.convolution import conv_windows
+from opml_dispute.model.lower.registry import lowers
+from opml_dispute.model.opcodes import DType, Unary
+from opml_dispute.model.refusals import Refuse
+from opml_dispute.model.tensor import Shape, Tensor
+from opml_dispute.model.windows import Windows
 
 
 def _spread(g: Builder, x: Tensor, vector: Tensor, axis: int, block_size: int) -> Tensor:

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..builder import Builder
-from ..opcodes import DType, Unary
-from ..refusals import Refuse
-from ..tensor import Tensor
-from .elementwise import elu, hard_sigmoid, leaky_relu, softsign, thresholded_relu
-from .index import reverse_sequence
-from .registry import lowers
+from opml_dispute.model.builder import Builder
+from opml_dispute.model.lower.elementwise import elu, hard_sigmoid, leaky_relu, softsign, thresholded_relu
+from opml_dispute.model.lower.index import reverse_sequence
+from opml_dispute.model.lower.registry import lowers
+from opml_dispute.model.opcodes import DType, Unary
+from opml_dispute.model.refusals import Refuse
+from opml_dispute.model.tensor import Tensor
 
 Activation = Callable[[Builder, Tensor], Tensor]
 Cell = Callable[["Direction", Tensor, Sequence[Tensor]], tuple[Tensor, ...]]

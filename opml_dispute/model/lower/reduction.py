@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..builder import Builder
-from ..opcodes import DType, Reduction
-from ..tensor import Shape, Tensor
-from .registry import lowers
-from .shape import known_axes
+from opml_dispute.model.builder import Builder
+from opml_dispute.model.lower.registry import lowers
+from opml_dispute.model.lower.shape import known_axes
+from opml_dispute.model.opcodes import DType, Reduction
+from opml_dispute.model.tensor import Shape, Tensor
 
 Reducer = Callable[[Builder, Tensor, tuple[int, ...]], Tensor]
 """Reduces over axes, which stay with a size of 1."""

@@ -14,10 +14,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from ..builder import Builder
-from ..opcodes import DType
-from ..refusals import Refuse
-from ..tensor import Tensor
+from opml_dispute.model.builder import Builder
+from opml_dispute.model.opcodes import DType
+from opml_dispute.model.refusals import Refuse
+from opml_dispute.model.tensor import Tensor
 
 Value = Any
 """What flows along an edge: a `Tensor`, a list of values (a sequence), or None (an omitted or empty optional)."""

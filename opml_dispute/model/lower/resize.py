@@ -13,11 +13,11 @@ from math import floor, isclose
 
 import numpy as np
 
-from ..builder import Builder
-from ..opcodes import DType, Unary
-from ..refusals import Refuse
-from ..tensor import Array, Tensor
-from .registry import NARROW, lowers
+from opml_dispute.model.builder import Builder
+from opml_dispute.model.lower.registry import NARROW, lowers
+from opml_dispute.model.opcodes import DType, Unary
+from opml_dispute.model.refusals import Refuse
+from opml_dispute.model.tensor import Array, Tensor
 
 
 def _source(mode: str, size: int, out: int, scale: float, roi: tuple[float, float]) -> Array:

@@ -13,12 +13,12 @@ from math import prod
 
 import numpy as np
 
-from ..builder import Builder
-from ..emitter import Places
-from ..opcodes import Binary, DType, Unary
-from ..refusals import Refuse
-from ..tensor import Shape, Tensor
-from .registry import lowers
+from opml_dispute.model.builder import Builder
+from opml_dispute.model.emitter import Places
+from opml_dispute.model.lower.registry import lowers
+from opml_dispute.model.opcodes import Binary, DType, Unary
+from opml_dispute.model.refusals import Refuse
+from opml_dispute.model.tensor import Shape, Tensor
 
 
 def _corner(g: Builder, x: Tensor, batch: Tensor | None, at: Sequence[Tensor]) -> Tensor:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from math import prod
 
-from ..builder import Builder
-from ..refusals import Refuse
-from ..tensor import Shape, Tensor
-from .registry import lowers
+from opml_dispute.model.builder import Builder
+from opml_dispute.model.lower.registry import lowers
+from opml_dispute.model.refusals import Refuse
+from opml_dispute.model.tensor import Shape, Tensor
 
 
 def known_axes(g: Builder, axes: Tensor | None, rank: int) -> tuple[int, ...] | None:

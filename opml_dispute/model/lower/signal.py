@@ -12,11 +12,11 @@ from functools import cache
 
 import numpy as np
 
-from ..builder import Builder
-from ..elements import dtype_of
-from ..refusals import Refuse
-from ..tensor import Array, Tensor
-from .registry import lowers
+from opml_dispute.model.builder import Builder
+from opml_dispute.model.elements import dtype_of
+from opml_dispute.model.lower.registry import lowers
+from opml_dispute.model.refusals import Refuse
+from opml_dispute.model.tensor import Array, Tensor
 
 _PI = Decimal("3.14159265358979323846264338327950288419716939937510582")
 _DIGITS = 40

@@ -13,12 +13,12 @@ from itertools import combinations
 
 import numpy as np
 
-from ..builder import Builder
-from ..opcodes import DType, Reduction
-from ..refusals import Refuse
-from ..tensor import Array, Tensor
-from .classic import ML, floats, matrix, post_transformed
-from .registry import lowers
+from opml_dispute.model.builder import Builder
+from opml_dispute.model.lower.classic import ML, floats, matrix, post_transformed
+from opml_dispute.model.lower.registry import lowers
+from opml_dispute.model.opcodes import DType, Reduction
+from opml_dispute.model.refusals import Refuse
+from opml_dispute.model.tensor import Array, Tensor
 
 SWEEPS = 8
 """

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..builder import Builder
-from ..refusals import Refuse
-from ..tensor import Tensor
-from .registry import lowers
+from opml_dispute.model.builder import Builder
+from opml_dispute.model.lower.registry import lowers
+from opml_dispute.model.refusals import Refuse
+from opml_dispute.model.tensor import Tensor
 
 TRAINING = "ai.onnx.preview.training"
 

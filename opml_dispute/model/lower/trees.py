@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from ..builder import Builder
-from ..opcodes import DType, Reduction
-from ..refusals import Refuse
-from ..tensor import Tensor
-from .classic import class_labels, post_transformed, two_classes
-from .registry import lowers
+from opml_dispute.model.builder import Builder
+from opml_dispute.model.lower.classic import class_labels, post_transformed, two_classes
+from opml_dispute.model.lower.registry import lowers
+from opml_dispute.model.opcodes import DType, Reduction
+from opml_dispute.model.refusals import Refuse
+from opml_dispute.model.tensor import Tensor
 
 ML = "ai.onnx.ml"
 _MODES = {"LEAF": 0, "BRANCH_LEQ": 1, "BRANCH_LT": 2, "BRANCH_GTE": 3, "BRANCH_GT": 4, "BRANCH_EQ": 5, "BRANCH_NEQ": 6}

@@ -1,6 +1,6 @@
 /* Elementwise functions whose plain kernels branch, where their common case can be told from the operands. */
-#include "../kernels/elementary.h"
-#include "../kernels/walk.h"
+#include "kernels/elementary.h"
+#include "kernels/walk.h"
 #include "fast.h"
 
 /* Elements looked at before they are computed, together: a cache's worth. */

@@ -2,7 +2,7 @@
 
 #include <stdlib.h>
 
-#include "../kernels/float32.h"
+#include "kernels/float32.h"
 
 void *fast_buffer_get(struct fast_buffer *buffer, size_t size)
 {

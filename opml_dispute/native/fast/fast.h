@@ -6,7 +6,7 @@
 #define OPML_FAST_H
 #include <stddef.h>
 
-#include "../kernels/kernels.h"
+#include "kernels/kernels.h"
 
 /* Memory that a worker keeps between nodes. */
 struct fast_buffer {

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#include "../kernels/float32.h"
+#include "kernels/float32.h"
 
 #if LANES
 

@@ -3,9 +3,9 @@
  * It maps the starting root into memory, runs the node that the segment's header names, reads the new root, and
  * exits with 0 if that is the disputed one, else 1. The same program serves every model: what a node does comes
  * from the segment, so ABSOLUTE_PRESTATE is one constant. */
-#include "../kernels/kernels.h"
-#include "../opcodes.h"
-#include "../transition.h"
+#include "kernels/kernels.h"
+#include "program/opcodes.h"
+#include "program/transition.h"
 #include "system.h"
 
 enum { LOCAL_STARTING_ROOT = 2, LOCAL_DISPUTED_ROOT = 3 };

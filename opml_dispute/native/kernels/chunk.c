@@ -1,4 +1,4 @@
-#include "../opcodes.h"
+#include "program/opcodes.h"
 #include "float32.h"
 #include "rows.h"
 

@@ -6,8 +6,8 @@
  * docs/kernels.md says what each computes. `segment` is the address of segment offset 0. */
 #ifndef OPML_KERNELS_H
 #define OPML_KERNELS_H
-#include "../opcodes.h"
-#include "../record.h"
+#include "program/opcodes.h"
+#include "program/record.h"
 #include "access.h"
 
 typedef void kernel(u8 *segment, const struct record *r, u64 lo, u64 hi);

@@ -4,9 +4,9 @@
  * multiply-add. Integers multiply in the accumulator's width and wrap; 32-bit sums are right for both signs. */
 #ifndef OPML_TYPES_H
 #define OPML_TYPES_H
-#include "../opcodes.h"
+#include "program/opcodes.h"
 #include "float32.h"
-#include "../record.h"
+#include "program/record.h"
 
 INLINE f32 ld_f16(const u8 *p) { return f32_from_f16(ld_u16(p)); }
 INLINE f32 ld_bf16(const u8 *p) { return f32_from_bf16(ld_u16(p)); }

@@ -11,7 +11,7 @@
  *         row(w.at[0], w.step[0], w.at[1], w.step[1], n);     n elements, w.step[j] bytes apart */
 #ifndef OPML_WALK_H
 #define OPML_WALK_H
-#include "../record.h"
+#include "program/record.h"
 #include "access.h"
 
 #define WALK_OPERANDS 4

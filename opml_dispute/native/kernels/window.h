@@ -7,7 +7,7 @@
  * input coordinate p * stride - pad + t * dilation. */
 #ifndef OPML_WINDOW_H
 #define OPML_WINDOW_H
-#include "../record.h"
+#include "program/record.h"
 #include "access.h"
 
 struct window {

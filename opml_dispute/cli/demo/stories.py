@@ -1,0 +1,336 @@
+"""
+The two stories, told to whoever watches.
+
+1. `lying_proposer`: one bit flips at one instruction inside one node, so that the predicted digit is another. An
+   honest challenger takes the liar down to that instruction, the chain runs it, and the challenger wins the bonds.
+2. `lying_challenger`: the proposer is honest, and a challenger with such a story attacks all the way. The proposer
+   keeps its bonds, and the oracle delivers the digit to the consumer contract.
+
+Both are told in the operator's own steps: request, propose, challenge and respond, resolve, finalize. `Audience`
+sees it all; `StoryResult` is what is left at the end.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from opml_dispute.actors.actions import Action, Move, Step
+from opml_dispute.actors.liars import Liar, Story, UselessFault, changes_prediction
+from opml_dispute.actors.player import Round
+from opml_dispute.cli.demo.digit import best_digit
+from opml_dispute.cli.demo.stage import Party, Stage
+from opml_dispute.devnet.self_play import play_out, settle_out
+from opml_dispute.engine.segment import input_image
+from opml_dispute.engine.vm import FaultKind, FaultTarget, Machine
+from opml_dispute.errors import OpmlError
+from opml_dispute.fpvm.disassemble import disassemble
+from opml_dispute.game.claim import Game, GameStatus
+from opml_dispute.game.rules import outputs_of
+from opml_dispute.models import digit_samples
+from opml_dispute.operator.case import Case, open_case
+from opml_dispute.operator.inference import (
+    deliverable_game,
+    delivery_intent,
+    new_request_id,
+    proposal_intent,
+    request_intent,
+)
+from opml_dispute.operator.intents import Done, Intent, perform
+from opml_dispute.operator.play import Seat, Table
+from opml_dispute.operator.settle import Waiting
+from opml_dispute.primitives import Address, RequestId, StateRoot
+from opml_dispute.trace.guest import guest_machine
+from opml_dispute.trace.split import SplitTrace
+
+FEE_WEI = 10**16
+
+ARITHMETIC = ("add.s", "sub.s", "mul.s", "div.s", "madd.s", "msub.s")
+ARITHMETIC_WITHIN = 24
+"""Instructions: how far before a store the sum that it stores is looked for."""
+
+
+class StoryBroken(OpmlError):
+    """A story did not end as it must: a bug of ours."""
+
+    hint = "this must never happen: please report it with the seed"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The one instruction that a dispute came down to."""
+
+    node_index: int
+    op: str
+    """The ONNX operator and name of the node."""
+    step: int
+    """Instructions of the node's run before it."""
+    instruction: str
+    """Disassembled."""
+
+
+@dataclass
+class StoryResult:
+    """What is left of a story."""
+
+    story: str
+    winner: str = ""
+    status: str = ""
+    node: int = 0
+    op: str = ""
+    step: int = 0
+    instruction: str = ""
+    moves: int = 0
+    transactions: int = 0
+    gas: dict[str, int] = field(default_factory=dict)
+    bonds_wei: dict[str, int] = field(default_factory=dict)
+    paid_out_wei: dict[str, int] = field(default_factory=dict)
+    right_digit: int = 0
+    told_digit: int = 0
+    fault: str = ""
+    seconds: float = 0.0
+    delivered: int | None = None
+
+
+class Audience(Protocol):
+    """Whoever watches a story."""
+
+    def opens(self, title: str, image: npt.NDArray[np.float32], label: int) -> None:
+        """A story begins, about this image."""
+
+    def says(self, sentence: str) -> None:
+        """Something worth a sentence."""
+
+    def answers(self, right: npt.NDArray[np.float32], told: npt.NDArray[np.float32], liar: str) -> None:
+        """The scores that the model gives, and those that the liar tells."""
+
+    def intends(self, party: Party, intent: Intent) -> None:
+        """A transaction is about to be sent."""
+
+    def sees(self, party: Party, done: Done) -> None:
+        """It was mined."""
+
+    def stands(self, game: Game, node_steps: int) -> None:
+        """How the game stands now; how many instructions the node at stake takes, 0 while that is open."""
+
+    def judges(self, judged: Judged) -> None:
+        """It came down to this instruction."""
+
+    def closes(self, result: StoryResult) -> None:
+        """The story ends."""
+
+
+@dataclass
+class Teller:
+    """Tells stories on a stage to an audience."""
+
+    stage: Stage
+    audience: Audience
+    seed: int = 2
+    pace_s: float = 0.0
+    """A pause after each transaction, for people to follow."""
+
+    # ---- the stories ----
+
+    def lying_proposer(self, sample: int) -> StoryResult:
+        """A wrong answer, caught."""
+        with self._story("lying-proposer", "A lying proposer", sample) as result:
+            request_id = self._ask(sample)
+            case = self._case(request_id)
+            story = self._lie(case, "proposer", result, op_type="Conv")
+            game = self._propose(request_id, story.root_claim, case)
+            self._dispute(game, case, result, liar="proposer", trace=story.trace(guest_machine()))
+            self._settle(game, result, first="challenger")
+        return result
+
+    def lying_challenger(self, sample: int) -> StoryResult:
+        """A right answer, attacked in vain."""
+        with self._story("lying-challenger", "A lying challenger", sample) as result:
+            request_id = self._ask(sample)
+            case = self._case(request_id)
+            story = self._lie(case, "challenger", result, op_type="Gemm")
+            game = self._propose(request_id, case.final_root, case)
+            self._dispute(game, case, result, liar="challenger", trace=story.trace(guest_machine()))
+            self._settle(game, result, first="proposer")
+            self._deliver(request_id, case, result)
+        return result
+
+    @contextmanager
+    def _story(self, name: str, title: str, sample: int) -> Iterator[StoryResult]:
+        images, labels = digit_samples()
+        self.stage.reset_tallies()
+        self.audience.opens(title, images[sample], int(labels[sample]))
+        started = time.perf_counter()
+        result = StoryResult(name)
+        yield result
+        result.seconds = round(time.perf_counter() - started, 2)
+        tallies = {role: party.tally for role, party in self.stage.parties.items() if party.tally.transactions}
+        result.gas = {role: tally.gas for role, tally in tallies.items()}
+        result.gas["total"] = sum(result.gas.values())
+        result.transactions = sum(tally.transactions for tally in tallies.values())
+        result.bonds_wei = {role: tally.bonds_wei for role, tally in tallies.items() if tally.bonds_wei}
+        expected = "challenger" if name == "lying-proposer" else "proposer"
+        if result.winner != expected:
+            raise StoryBroken(f"the story {name} was won by the {result.winner}, expected the {expected}")
+        self.audience.closes(result)
+
+    # ---- what happens in them ----
+
+    def _act(self, role: str, intent: Intent) -> Done:
+        party = self.stage.parties[role]
+        self.audience.intends(party, intent)
+        done = perform(intent, party.sender)
+        if done.receipt is not None and intent.kind in ("attack", "defend", "propose"):
+            party.tally.bonds_wei += intent.value_wei
+        self.audience.sees(party, done)
+        if self.pace_s:
+            time.sleep(self.pace_s)
+        return done
+
+    def _ask(self, sample: int) -> RequestId:
+        system, reader = self.stage.system, self.stage.reader
+        model_id = system.rpc.read(reader.model_id())
+        registered = system.rpc.read(system.registry.model(model_id))
+        program = self.stage.store.program(model_id, registered, file=None, dims={})
+        image = input_image(program.inputs, {program.inputs[0].name: digit_samples()[0][sample : sample + 1]})
+        intent = request_intent(system, model_id, image, fee_wei=FEE_WEI, reader=reader.address)
+        done = self._act("requester", intent)
+        assert done.receipt is not None
+        return new_request_id(system, done.receipt)
+
+    def _case(self, request_id: RequestId) -> Case:
+        return open_case(self.stage.system, request_id, store=self.stage.store)
+
+    def _lie(self, case: Case, role: str, result: StoryResult, *, op_type: str) -> Story:
+        """A lie that turns the answer, told about the first node of that operator."""
+        self.audience.says(f"The {role} looks for one bit whose flip turns the answer …")
+        node_index = next(index for index, node in enumerate(case.program.nodes) if node.op_type == op_type)
+        liar = case.liar()
+        story = _at_arithmetic(liar, case, liar.find(self.seed, goal=changes_prediction, node_index=node_index))
+        (right,), (told,) = case.outputs.values(), story.outputs().values()
+        right_scores, told_scores = (np.asarray(scores, dtype=np.float32) for scores in (right, told))
+        result.right_digit, result.told_digit = best_digit(right_scores), best_digit(told_scores)
+        result.fault = str(story.fault)
+        self.audience.answers(right_scores, told_scores, role)
+        self.audience.says(f"The lie: {story}.")
+        return story
+
+    def _propose(self, request_id: RequestId, root_claim: StateRoot, case: Case) -> Address:
+        system = self.stage.system
+        done = self._act("proposer", proposal_intent(system, request_id, root_claim, case.program.node_count))
+        assert done.receipt is not None
+        return system.factory.created_game(done.receipt)
+
+    def _dispute(self, address: Address, case: Case, result: StoryResult, *, liar: str, trace: SplitTrace) -> None:
+        """Both sides play until neither has a move left."""
+        system = self.stage.system
+        truth = case.trace()
+        traces = {role: trace if role == liar else truth for role in ("challenger", "proposer")}
+        seats = {
+            role: Seat(Table(system, address, believed), partial(self._act, role)) for role, believed in traces.items()
+        }
+
+        def after_round(role: str, round_: Round) -> None:
+            result.moves += sum(isinstance(action, Move) for action in round_.done)
+            game, _ = seats[role].snapshot()
+            self.audience.stands(game, _node_steps(game, truth))
+            for action in (*round_.done, *(refused for refused, _ in round_.refused)):
+                if isinstance(action, Step) and not result.instruction:
+                    self._judge(game, action, truth, case, result)
+            for _, refusal in round_.refused:
+                self.audience.says(f"The chain refuses the {role}: {refusal}.")
+
+        play_out(seats, after_round=after_round)
+
+    def _judge(self, game: Game, action: Action, truth: SplitTrace, case: Case, result: StoryResult) -> None:
+        """Name the instruction that a step is about."""
+        assert isinstance(action, Step)
+        outputs = outputs_of(game, action.claim_index)
+        leaf = game.claim(action.claim_index).position.within_subtree(game.depths.execution_root)
+        step = leaf.index_at_depth + (0 if action.is_attack else 1)
+        node_index = outputs.node_index(game)
+        text = instruction_text(case.node_machine(node_index, step))
+        node = case.program.nodes[node_index]
+        judged = Judged(node_index, node.op_type, step, text)
+        result.node, result.op, result.step, result.instruction = node_index, judged.op, step, text
+        self.audience.judges(judged)
+
+    def _settle(self, address: Address, result: StoryResult, *, first: str) -> None:
+        """Let the clocks run out; then claims, game and bonds, each party for itself: `first` has won, and is in a
+        hurry."""
+        system = self.stage.system
+        roles = (first, "proposer" if first == "challenger" else "challenger")
+        parties = {role: self.stage.parties[role].address for role in roles}
+
+        def passing(left: Waiting) -> None:
+            self.audience.says(f"Time passes: {left.what}, {left.seconds:,} s.")
+
+        result.paid_out_wei = settle_out(
+            system,
+            address,
+            parties,
+            self._act,
+            passing=passing,
+            settled=lambda settlement: self.audience.stands(settlement.game, 0),
+        )
+        game = system.games.read(address)
+        result.status = game.status.name
+        result.winner = "challenger" if game.status == GameStatus.CHALLENGER_WINS else "proposer"
+
+    def _deliver(self, request_id: RequestId, case: Case, result: StoryResult) -> None:
+        """The output, with its proof, to the oracle and on to the consumer."""
+        system = self.stage.system
+        self._act("proposer", delivery_intent(system, case, deliverable_game(system, request_id)))
+        result.delivered = int(system.rpc.read(self.stage.reader.digit_of(request_id)))
+        self.audience.says(f"The consumer contract now holds the digit {result.delivered}.")
+
+
+def _at_arithmetic(liar: Liar, case: Case, story: Story) -> Story:
+    """
+    The same lie, told a few instructions earlier: where the flipped register was computed, if that is near.
+
+    A wrong sum is easier to understand than a register that turns wrong while the program jumps.
+    """
+    fault = story.fault
+    for back in range(1, ARITHMETIC_WITHIN + 1):
+        step = fault.after_step - back
+        if step < 0 or not _computes(instruction_text(case.node_machine(fault.node_index, step)), fault.target):
+            continue
+        try:
+            earlier = liar.tell(replace(fault, after_step=step + 1))
+        except UselessFault:
+            return story
+        return earlier if changes_prediction(case.outputs, earlier.outputs()) else story
+    return story
+
+
+def _computes(instruction: str, target: FaultTarget) -> bool:
+    """Whether an instruction is floating-point arithmetic with its result in the target's register."""
+    name, _, operands = instruction.partition(" ")
+    in_register = target.kind == FaultKind.FLOAT_REGISTER and operands.startswith(f"$f{target.index},")
+    return name in ARITHMETIC and in_register
+
+
+def instruction_text(machine: Machine) -> str:
+    """The next instruction, disassembled."""
+    return disassemble(int.from_bytes(machine.read(machine.pc, 4), "big"), machine.pc, ml=True)
+
+
+def _node_steps(game: Game, truth: SplitTrace) -> int:
+    """How many instructions the node at stake takes; 0 in the ML phase."""
+    deepest = max(game.claims, key=lambda claim: claim.position.depth)
+    if deepest.position.depth <= game.depths.split:
+        return 0
+    return truth.vm_trace(game, outputs_of(game, deepest.index)).exit_step
+
+
+def result_facts(result: StoryResult) -> dict[str, Any]:
+    """A story's result as JSON knows it."""
+    return dict(vars(result))

@@ -1,0 +1,266 @@
+"""
+How a story looks: `LiveView` in a terminal, `PlainView` as sentences.
+
+Both say the same. The live one keeps a picture up to date: the digit, the two answers, how far the dispute has
+narrowed, what happened last, and what each party has sent and staked.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.markup import escape
+from rich.panel import Panel
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from opml_dispute.chain.amounts import ether
+from opml_dispute.cli.demo.digit import best_digit, draw_digit, draw_scores
+from opml_dispute.cli.demo.stage import Party
+from opml_dispute.cli.demo.stories import Judged, StoryResult
+from opml_dispute.cli.gameview import Stake, frontier, stake_of
+from opml_dispute.cli.output import short
+from opml_dispute.game.claim import Game
+from opml_dispute.operator.intents import Done, Intent
+
+BAR_WIDTH = 56
+LOG_LINES = range(2, 9)
+"""As many as the screen has room for."""
+PICTURE_LINES = 23
+"""All the rest of the picture."""
+COLOURS = {"proposer": "magenta", "challenger": "cyan", "requester": "yellow", "deployer": "white"}
+
+
+class PlainView:
+    """A line for everything that happens: for logs, and for terminals that are none."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.last_stake: Stake | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+    def _print(self, text: str, style: str | None = None) -> None:
+        self.console.print(escape(text), style=style)
+
+    def opens(self, title: str, image: npt.NDArray[np.float32], label: int) -> None:
+        self.last_stake = None
+        self._print("")
+        self._print(f"== {title} ==", "bold")
+        for line in draw_digit(image):
+            self._print("   " + line)
+        self._print(f"An image that people read as {label}.")
+
+    def says(self, sentence: str) -> None:
+        self._print(sentence)
+
+    def answers(self, right: npt.NDArray[np.float32], told: npt.NDArray[np.float32], liar: str) -> None:
+        self._print(f"The model answers {best_digit(right)}; the {liar} says {best_digit(told)}.")
+
+    def intends(self, party: Party, intent: Intent) -> None:
+        bond = f"   bond {ether(intent.value_wei)}" if intent.value_wei and intent.kind != "request" else ""
+        self._print(f"{party.role}: {intent.will}{bond}", COLOURS[party.role])
+
+    def sees(self, party: Party, done: Done) -> None:
+        self._print(f"    {done_words(done)}", "dim")
+
+    def stands(self, game: Game, node_steps: int) -> None:
+        stake = stake_of(game, frontier(game))
+        if game.in_progress and stake != self.last_stake:
+            self._print(f"    at stake: {stake.sentence}")
+        self.last_stake = stake
+
+    def judges(self, judged: Judged) -> None:
+        self._print(judged_words(judged), "bold")
+
+    def closes(self, result: StoryResult) -> None:
+        self.console.print(summary(result))
+
+
+def done_words(done: Done) -> str:
+    """What came of a transaction, in a line."""
+    if done.receipt is None:
+        return done.sentence
+    return f"{done.sentence}   tx {short(done.receipt.hash)}   {done.receipt.gas_used:,} gas"
+
+
+def judged_words(judged: Judged) -> str:
+    """The instruction at stake, in a line."""
+    return f"It comes down to node {judged.node_index} ({judged.op}), instruction {judged.step:,}: {judged.instruction}"
+
+
+def summary(result: StoryResult) -> RenderableType:
+    """The end of a story."""
+    table = RichTable.grid(padding=(0, 2))
+    table.add_row("winner", f"[bold]{result.winner}[/] ({result.status})")
+    table.add_row("the lie", f"{result.told_digit} instead of {result.right_digit}; --fault {result.fault}")
+    table.add_row("judged", escape(f"node {result.node} ({result.op}), step {result.step:,}: {result.instruction}"))
+    table.add_row("moves", f"{result.moves} moves in {result.transactions} transactions, {result.seconds:.1f} s")
+    table.add_row("gas", ", ".join(f"{role} {amount:,}" for role, amount in result.gas.items()))
+    for role, staked_wei in result.bonds_wei.items():
+        back_wei = result.paid_out_wei.get(role, 0)
+        change = f"{'won' if back_wei >= staked_wei else 'lost'} {ether(abs(back_wei - staked_wei))}"
+        table.add_row("bonds", f"{role} staked {ether(staked_wei)}, got {ether(back_wei)} back: {change}")
+    if result.delivered is not None:
+        table.add_row("delivered", f"the consumer contract holds the digit {result.delivered}")
+    return Panel(table, title=f"{result.story}", title_align="left", border_style="green")
+
+
+class LiveView(PlainView):
+    """A picture that follows the story."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(console)
+        self.log_lines = min(max(console.height - PICTURE_LINES, LOG_LINES[0]), LOG_LINES[-1])
+        self.log: deque[Text] = deque(maxlen=self.log_lines)
+        self.title = ""
+        self.digit: list[str] = []
+        self.label = 0
+        self.scores: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], str] | None = None
+        self.game: Game | None = None
+        self.node_steps = 0
+        self.judged: Judged | None = None
+        self.parties: dict[str, Party] = {}
+        self.live: Live | None = None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
+        if self.live is not None:
+            self.live.stop()
+            self.live = None
+
+    def _update(self) -> None:
+        if self.live is not None:
+            self.live.update(self._picture(), refresh=True)
+
+    def _log(self, text: str, style: str = "") -> None:
+        self.log.append(Text(text, style=style, overflow="ellipsis", no_wrap=True))
+        self._update()
+
+    def opens(self, title: str, image: npt.NDArray[np.float32], label: int) -> None:
+        self.title, self.digit, self.label = title, draw_digit(image), label
+        self.scores = self.game = self.judged = None
+        self.node_steps = 0
+        self.parties.clear()
+        self.log.clear()
+        self.live = Live(console=self.console, auto_refresh=False, transient=False)
+        self.live.start()
+        self._update()
+
+    def says(self, sentence: str) -> None:
+        self._log(sentence)
+
+    def answers(self, right: npt.NDArray[np.float32], told: npt.NDArray[np.float32], liar: str) -> None:
+        self.scores = (right, told, liar)
+        self._update()
+
+    def intends(self, party: Party, intent: Intent) -> None:
+        self.parties[party.role] = party
+        self._log(f"{party.role}: {intent.will}", COLOURS[party.role])
+
+    def sees(self, party: Party, done: Done) -> None:
+        self._log(f"    {done_words(done)}", "dim")
+
+    def stands(self, game: Game, node_steps: int) -> None:
+        self.game, self.node_steps = game, node_steps or self.node_steps
+        self._update()
+
+    def judges(self, judged: Judged) -> None:
+        self.judged = judged
+        self._log(judged_words(judged), "bold")
+
+    def closes(self, result: StoryResult) -> None:
+        self._stop()
+        self.console.print(summary(result))
+
+    # ---- the picture ----
+
+    def _picture(self) -> RenderableType:
+        top = RichTable.grid(padding=(0, 3))
+        top.add_row("\n".join(self.digit), *self._score_columns())
+        parts: list[RenderableType] = [top, Text(""), self._brackets(), self._ledger()]
+        lines: list[RenderableType] = list(self.log)
+        lines += [Text("")] * (self.log_lines - len(lines))
+        return Panel(Group(*parts, *lines), title=f"[bold]{self.title}[/]", border_style="blue")
+
+    def _score_columns(self) -> list[str]:
+        if self.scores is None:
+            return [f"people read this as {self.label}"]
+        right, told, liar = self.scores
+        columns = []
+        for name, scores in (("the model answers", right), (f"the {liar} says", told)):
+            head = f"[bold]{name} {best_digit(scores)}[/]"
+            columns.append("\n".join([head, *draw_scores(scores, 16)]))
+        return columns
+
+    def _brackets(self) -> RenderableType:
+        grid = RichTable.grid(padding=(0, 2))
+        stake = None if self.game is None else stake_of(self.game, frontier(self.game))
+        if self.judged is not None:
+            node, step = self.judged.node_index, self.judged.step
+            stake = Stake("FPVM", node, node + 1, step, step + 1)
+        count = 1 if self.game is None else self.game.node_count
+        low, high = (0, count) if stake is None else (stake.node_low, stake.node_high)
+        grid.add_row("graph", bracket_bar(low, high, count), _stretch("node", low, high, count))
+        steps = 1 if self.game is None else self.game.depths.steps
+        if stake is not None and stake.step_high is not None and stake.step_high <= self.node_steps:
+            steps = self.node_steps  # past the program's end there is nothing to see
+        if stake is None or stake.step_low is None or stake.step_high is None:
+            grid.add_row("machine", Text("·" * BAR_WIDTH, style="dim"), "")
+        else:
+            bar = bracket_bar(stake.step_low, stake.step_high, steps)
+            grid.add_row("machine", bar, _stretch("instruction", stake.step_low, stake.step_high, steps))
+        if self.judged is None:
+            grid.add_row("", "", "")
+        else:
+            grid.add_row("judged", Text(self.judged.instruction, style="bold"), f"in {self.judged.op}")
+        return grid
+
+    def _ledger(self) -> RenderableType:
+        grid = RichTable("", "transactions", "gas", "staked", box=None, padding=(0, 2), header_style="dim")
+        for role in ("requester", "proposer", "challenger"):
+            party = self.parties.get(role)
+            if party is None:
+                grid.add_row(Text(role, style=COLOURS[role]), "", "", "")
+            else:
+                tally = party.tally
+                numbers = (str(tally.transactions), f"{tally.gas:,}", ether(tally.bonds_wei))
+                grid.add_row(Text(role, style=COLOURS[role]), *numbers)
+        return grid
+
+
+def bracket_bar(low: int, high: int, whole: int, width: int = BAR_WIDTH) -> Text:
+    """
+    Where the stretch low to high lies in the whole; never invisible.
+
+    >>> bracket_bar(4, 8, 16, width=8).plain
+    '--██----'
+    """
+    start = min(width - 1, low * width // whole)
+    end = min(width, max(start + 1, -(-high * width // whole)))
+    bar = Text("-" * start, style="dim")
+    bar.append("█" * (end - start), style="bold red")
+    bar.append("-" * (width - end), style="dim")
+    return bar
+
+
+def _stretch(noun: str, low: int, high: int, whole: int) -> str:
+    if high - low == 1:
+        return f"{noun} {low:,} of {whole:,}"
+    return f"{high - low:,} of {whole:,} {noun}s"

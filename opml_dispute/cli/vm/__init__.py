@@ -1,0 +1,1 @@
+"""`opml-dispute vm`: look into the machine that disputes end in."""

@@ -1,0 +1,311 @@
+"""
+A local Anvil: started, found again, warped, stopped.
+
+`start` runs one in the background and leaves `devnet.json` (process, URL, accounts) in its folder; any later
+process finds it there with `running`. `Anvil` is the node itself, for demo and tests too: its accounts come from a
+fixed, publicly known phrase, so they are the same everywhere and worth nothing anywhere else. `warp` moves the
+chain's clock.
+
+What is deployed on it is `deploy`'s work.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from eth_account import Account as EthAccount
+
+from opml_dispute.chain.keys import KEY_VARIABLE, PASSWORD_VARIABLE, Account
+from opml_dispute.chain.rpc import Rpc, RpcUnreachable
+from opml_dispute.errors import OpmlError
+from opml_dispute.home import home, write_json
+from opml_dispute.toolchain import programs
+
+MNEMONIC = "test test test test test test test test test test test junk"
+"""Anvil's own; everybody knows it, so its accounts are for local chains only."""
+
+CHAIN_ID = 31337
+DEFAULT_PORT = 8545
+START_TIMEOUT_S = 20.0
+
+ROLES = ("deployer", "requester", "proposer", "challenger")
+"""The first accounts, by what the devnet and the demo use them for."""
+
+
+_PR_SET_PDEATHSIG = 1
+
+_CHILDREN: list[subprocess.Popen[bytes]] = []
+"""Kept, since a child that nobody holds is complained about while it runs."""
+
+
+class DevnetProblem(OpmlError):
+    """The local chain could not be started, or is not what it should be."""
+
+    hint = "check Anvil itself: opml-dispute doctor --offline"
+
+
+class NoDevnet(OpmlError):
+    """There is no local chain of ours running."""
+
+    hint = "start one: opml-dispute devnet start"
+
+
+def key_hex(index: int) -> str:
+    """Private key of the phrase's account number `index`, as hex with 0x."""
+    EthAccount.enable_unaudited_hdwallet_features()
+    account = EthAccount.from_mnemonic(MNEMONIC, account_path=f"m/44'/60'/0'/0/{index}")
+    return "0x" + bytes(account.key).hex()
+
+
+def account(role: str) -> Account:
+    """The local chain's account for one of `ROLES`."""
+    return Account.from_hex(key_hex(ROLES.index(role)), f"account {role}")
+
+
+@dataclass(frozen=True)
+class Anvil:
+    """A running Anvil."""
+
+    pid: int
+    url: str
+
+    @classmethod
+    def spawn(
+        cls, *, port: int = 0, log: Path | None = None, block_time_s: int | None = None, outlives: bool = False
+    ) -> Anvil:
+        """
+        Start one and wait until it answers; port 0 takes a free one.
+
+        Unless it `outlives` this process, it ends with it, even if that is killed. Raises `DevnetProblem` if it
+        does not come up, `ToolMissing` if there is no Anvil to be had.
+        """
+        port = port or free_port()
+        if _port_answers(port):
+            raise DevnetProblem(
+                f"port {port} is taken by another program", hint="choose another: --port N, or stop that program"
+            )
+        command = [str(programs.anvil()), "--port", str(port), "--mnemonic", MNEMONIC, "--silent"]
+        if block_time_s is not None:
+            command += ["--block-time", str(block_time_s)]
+        output = log.open("wb") if log is not None else subprocess.DEVNULL
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=None if outlives else _die_with_parent,
+            # It may outlive us, and has no use for the operator's secrets.
+            env={name: value for name, value in os.environ.items() if name not in (KEY_VARIABLE, PASSWORD_VARIABLE)},
+        )
+        _CHILDREN.append(process)
+        if not isinstance(output, int):
+            output.close()
+        anvil = cls(process.pid, f"http://127.0.0.1:{port}")
+        try:
+            anvil._await_answer(process, log)
+        except BaseException:
+            anvil.stop()
+            raise
+        return anvil
+
+    def _await_answer(self, process: subprocess.Popen[bytes], log: Path | None) -> None:
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < deadline:
+            if process.poll() is not None:
+                said = log.read_text(errors="replace").strip().splitlines()[-1:] if log is not None else []
+                raise DevnetProblem(
+                    f"Anvil ended at once with code {process.returncode}" + (f": {said[0]}" if said else "")
+                )
+            try:
+                Rpc(self.url, timeout_s=2.0).chain_id()
+            except RpcUnreachable:
+                time.sleep(0.02)
+            else:
+                return
+        raise DevnetProblem(f"Anvil did not answer at {self.url} within {START_TIMEOUT_S:.0f} s")
+
+    @property
+    def rpc(self) -> Rpc:
+        """A connection to it."""
+        return Rpc(self.url)
+
+    def stop(self) -> None:
+        """
+        End the process and wait until it is gone; does nothing if it is gone already.
+
+        The whole process group: what is called anvil may be a launcher with the node as its child.
+        """
+        for sign, patience_s in ((signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0)):
+            try:
+                os.killpg(self.pid, sign)
+            except ProcessLookupError:
+                return
+            deadline = time.monotonic() + patience_s
+            while time.monotonic() < deadline:
+                if not is_alive(self.pid):
+                    return
+                time.sleep(0.02)
+
+
+@dataclass(frozen=True)
+class Devnet:
+    """The background chain that `start` left behind."""
+
+    anvil: Anvil
+    folder: Path
+
+    @property
+    def deployment_file(self) -> Path:
+        """Where its deployment is written."""
+        return self.folder / "deployment.json"
+
+    def key_file(self, role: str) -> Path:
+        """A key file for one of `ROLES`."""
+        return self.folder / f"{role}.key"
+
+
+def devnet_folder() -> Path:
+    """Where the background chain's files lie."""
+    return home() / "devnet"
+
+
+def start(*, port: int = DEFAULT_PORT, block_time_s: int | None = None) -> Devnet:
+    """
+    Start the background chain and write its files; deploys nothing.
+
+    Raises `DevnetProblem` if one runs already or none can be started.
+    """
+    found = running()
+    if found is not None:
+        raise DevnetProblem(
+            f"a local chain is running already at {found.anvil.url}", hint="stop it first: opml-dispute devnet stop"
+        )
+    folder = devnet_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    for stale in ("devnet.json", "deployment.json"):
+        (folder / stale).unlink(missing_ok=True)
+    anvil = Anvil.spawn(port=port, log=folder / "anvil.log", block_time_s=block_time_s, outlives=True)
+    devnet = Devnet(anvil, folder)
+    for index, role in enumerate(ROLES):
+        path = devnet.key_file(role)
+        path.touch(mode=0o600)
+        path.write_text(key_hex(index) + "\n")
+    write_json(folder / "devnet.json", {"pid": anvil.pid, "url": anvil.url})
+    return devnet
+
+
+MAX_PID = 2**31 - 1
+"""What a process id can be: a larger one in a damaged file is no number that the system takes."""
+
+
+def running() -> Devnet | None:
+    """The background chain, if its process is alive and answers."""
+    folder = devnet_folder()
+    try:
+        state = json.loads((folder / "devnet.json").read_text())
+        anvil = Anvil(int(state["pid"]), str(state["url"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if not 0 < anvil.pid <= MAX_PID or not is_alive(anvil.pid) or not _is_anvil(anvil.pid):
+        return None
+    try:
+        anvil.rpc.chain_id()
+    except RpcUnreachable:
+        return None
+    return Devnet(anvil, folder)
+
+
+def stop() -> Devnet:
+    """Stop the background chain. Raises `NoDevnet` if there is none."""
+    devnet = running()
+    if devnet is None:
+        (devnet_folder() / "devnet.json").unlink(missing_ok=True)
+        raise NoDevnet(
+            "no local chain of ours is running", hint="nothing to stop; start one with: opml-dispute devnet start"
+        )
+    devnet.anvil.stop()
+    (devnet.folder / "devnet.json").unlink(missing_ok=True)
+    return devnet
+
+
+# ---- the chain's clock ----
+
+
+def warp(rpc: Rpc, seconds: int) -> int:
+    """
+    Move the chain's clock forward and mine a block; the new time.
+
+    Raises `DevnetProblem` on a chain that is no Anvil: a real chain's time cannot be moved.
+    """
+    expect_anvil(rpc)
+    rpc.request("evm_increaseTime", seconds)
+    rpc.request("evm_mine")
+    return rpc.head().timestamp
+
+
+def expect_anvil(rpc: Rpc) -> None:
+    """Raises `DevnetProblem` unless the node is an Anvil."""
+    version = str(rpc.request("web3_clientVersion"))
+    if not version.lower().startswith("anvil"):
+        raise DevnetProblem(
+            f"{rpc.url} is {version}, not a local Anvil: its clock cannot be moved", hint="on a real chain, wait"
+        )
+
+
+# ---- processes and files ----
+
+
+def _die_with_parent() -> None:
+    """In the child, before it becomes Anvil: have the kernel end it when the parent ends. Linux only; elsewhere
+    nothing."""
+    try:
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    except (OSError, AttributeError):
+        return
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs under that number; one that ended and only waits to be collected does not."""
+    for child in _CHILDREN:
+        if child.pid == pid:
+            return child.poll() is None
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    try:
+        return " Z " not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2][:4]
+    except OSError:
+        return True
+
+
+def _is_anvil(pid: int) -> bool:
+    """Process numbers are used again: make sure that this one is still the node we started."""
+    try:
+        return b"anvil" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return True  # no /proc here: the RPC's answer has to do
+
+
+def free_port() -> int:
+    """A TCP port that nothing listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _port_answers(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(0.5)
+        return probe.connect_ex(("127.0.0.1", port)) == 0

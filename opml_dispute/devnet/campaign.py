@@ -1,0 +1,218 @@
+"""
+Random games between an honest party and a liar, on a local chain: does the truth always win, and keep its money?
+
+`play_game` asks about a random digit, lets a random fault (`actors.liars`) make a liar of the proposer or of the
+challenger, or lets the challenger be a vandal who moves at random against the truth, plays and settles the whole
+game, and holds the end against `RULES`. The same seed gives the same game.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from opml_dispute.actors.actions import Move, Step
+from opml_dispute.actors.liars import NoFaultFound, Story, changes_anything
+from opml_dispute.actors.player import Round
+from opml_dispute.chain.deploy import System
+from opml_dispute.chain.sender import Sender
+from opml_dispute.devnet.self_play import play_out, settle_out
+from opml_dispute.engine.segment import input_image
+from opml_dispute.game.bond import required_bond_wei
+from opml_dispute.game.claim import Game, GameStatus
+from opml_dispute.game.position import DepthError
+from opml_dispute.game.rules import IllegalMove, check_move
+from opml_dispute.models import digit_samples
+from opml_dispute.operator.case import Case, open_case
+from opml_dispute.operator.inference import new_request_id, proposal_intent, request_intent
+from opml_dispute.operator.intents import Done, Intent, perform
+from opml_dispute.operator.model_store import ModelStore
+from opml_dispute.operator.play import Seat, Table
+from opml_dispute.primitives import Address, Hash32, ModelId, RequestId
+from opml_dispute.trace.guest import guest_machine
+
+ROLES = ("proposer", "challenger")
+
+LIARS = ("proposer", "challenger", "vandal", "nobody")
+"""Who does not play honestly: one of the roles with a faulty trace, or a challenger who moves at random."""
+
+VANDAL_MOVES = 12
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One finished game."""
+
+    seed: int
+    liar: str
+    """One of `LIARS`."""
+    fault: str
+    node_index: int
+    game: Game
+    moves: int
+    steps: int
+    refused: int
+    """Actions that the chain refused."""
+    gas: int
+    staked_wei: Mapping[str, int]
+    paid_wei: Mapping[str, int]
+    honest: frozenset[Address]
+    broken_rules: tuple[str, ...]
+    """Empty if all is well."""
+
+
+def honest_roles(liar: str) -> tuple[str, ...]:
+    """Who plays honestly, if `liar` does not."""
+    return tuple(role for role in ROLES if role != ("challenger" if liar == "vandal" else liar))
+
+
+def rule_truth_wins(outcome: Outcome) -> bool:
+    """The root claim stands exactly if its proposer is honest."""
+    wanted = GameStatus.CHALLENGER_WINS if outcome.liar == "proposer" else GameStatus.DEFENDER_WINS
+    return outcome.game.status == wanted
+
+
+def rule_no_honest_claim_falls(outcome: Outcome) -> bool:
+    """Otherwise honesty costs money."""
+    return not [c for c in outcome.game.claims if c.claimant in outcome.honest and c.countered_by is not None]
+
+
+def rule_the_honest_get_their_bonds_back(outcome: Outcome) -> bool:
+    """Otherwise nobody would stay to be honest."""
+    return all(outcome.paid_wei[role] >= outcome.staked_wei[role] for role in honest_roles(outcome.liar))
+
+
+def rule_bonds_add_up(outcome: Outcome) -> bool:
+    """What was staked is what is paid, to the wei."""
+    return sum(outcome.paid_wei.values()) == sum(outcome.staked_wei.values())
+
+
+def rule_all_is_settled(outcome: Outcome) -> bool:
+    """Nothing is left hanging."""
+    return all(claim.is_resolved for claim in outcome.game.claims)
+
+
+RULES: tuple[Callable[[Outcome], bool], ...] = (
+    rule_truth_wins,
+    rule_no_honest_claim_falls,
+    rule_the_honest_get_their_bonds_back,
+    rule_bonds_add_up,
+    rule_all_is_settled,
+)
+
+
+@dataclass
+class _Books:
+    """What a game costs."""
+
+    staked_wei: dict[str, int]
+    gas: int = 0
+    moves: int = 0
+    steps: int = 0
+    refused: int = 0
+
+
+def ask_sample(system: System, sender: Sender, sample: int, store: ModelStore) -> RequestId:
+    """Ask the only registered model about one of the sample digits."""
+    model_id = ModelId(system.rpc.read(system.registry.model_id_at(0)))
+    registered = system.rpc.read(system.registry.model(model_id))
+    program = store.program(model_id, registered, file=None, dims={})
+    image = input_image(program.inputs, {program.inputs[0].name: digit_samples()[0][sample : sample + 1]})
+    done = perform(request_intent(system, model_id, image, fee_wei=0), sender)
+    assert done.receipt is not None
+    return new_request_id(system, done.receipt)
+
+
+def play_game(system: System, senders: Mapping[str, Sender], store: ModelStore, seed: int, *, liar: str) -> Outcome:
+    """
+    One game, from the request to the last payment; `liar` is one of `LIARS`.
+
+    Raises what playing raises; a broken rule is reported, not raised.
+    """
+    chance = random.Random(seed)
+    request_id = ask_sample(system, senders["requester"], chance.randrange(len(digit_samples()[0])), store)
+    case = open_case(system, request_id, store=store)
+    story = _story(case, chance) if liar in ROLES else None
+    books = _Books(dict.fromkeys(ROLES, 0))
+
+    def act(role: str, intent: Intent) -> Done:
+        done = perform(intent, senders[role])
+        if done.receipt is not None:
+            books.gas += done.receipt.gas_used
+            books.staked_wei[role] += intent.value_wei
+        return done
+
+    def after_round(role: str, round_: Round) -> None:
+        books.moves += sum(isinstance(action, Move) for action in round_.done)
+        books.steps += sum(isinstance(action, Step) for action in round_.done)
+        books.refused += len(round_.refused)
+
+    root_claim = story.root_claim if story is not None and liar == "proposer" else case.final_root
+    done = act("proposer", proposal_intent(system, request_id, root_claim, case.program.node_count))
+    assert done.receipt is not None
+    address = system.factory.created_game(done.receipt)
+    seats = {}
+    for role in reversed(ROLES):
+        if role == "challenger" and liar == "vandal":
+            continue
+        trace = story.trace(guest_machine()) if story is not None and role == liar else case.trace()
+        seats[role] = Seat(Table(system, address, trace), _actor(act, role))
+    play_out(seats, after_round=after_round)
+    if liar == "vandal":
+        for _ in range(VANDAL_MOVES):
+            books.moves += _vandalise(Table(system, address, case.trace()), _actor(act, "challenger"), chance)
+            play_out(seats, after_round=after_round)
+    addresses = {role: senders[role].address for role in ROLES}
+    paid_wei = settle_out(system, address, addresses, act)
+    outcome = Outcome(
+        seed=seed,
+        liar=liar,
+        fault=str(story.fault) if story is not None else "",
+        node_index=story.fault.node_index if story is not None else -1,
+        game=system.games.read(address),
+        moves=books.moves,
+        steps=books.steps,
+        refused=books.refused,
+        gas=books.gas,
+        staked_wei=books.staked_wei,
+        paid_wei=paid_wei,
+        honest=frozenset(addresses[role] for role in honest_roles(liar)),
+        broken_rules=(),
+    )
+    broken = tuple(rule.__name__ for rule in RULES if not rule(outcome))
+    return Outcome(**{**vars(outcome), "broken_rules": broken})
+
+
+def _actor(act: Callable[[str, Intent], Done], role: str) -> Callable[[Intent], Done]:
+    return lambda intent: act(role, intent)
+
+
+def _vandalise(table: Table, act: Callable[[Intent], Done], chance: random.Random) -> int:
+    """One move that makes no sense, against any claim that takes one, right or wrong; whether there was one."""
+    game, now_s = table.snapshot()
+    claims = list(game.claims)
+    chance.shuffle(claims)
+    for claim in claims:
+        is_attack, status = chance.random() < 0.5, chance.choice([0, 1, 2])
+        value = bytes([status]) + chance.randbytes(31)
+        try:
+            position = check_move(game, claim.index, value, is_attack=is_attack, now_s=now_s)
+        except (IllegalMove, DepthError):
+            continue
+        bond_wei = required_bond_wei(position.depth, game.depths.max)
+        move = Move(claim.index, claim.value, is_attack, Hash32(value), position, bond_wei, "for no reason")
+        for intent in table.intents(game, now_s, [move]):
+            act(intent)
+        return 1
+    return 0
+
+
+def _story(case: Case, chance: random.Random) -> Story:
+    """A lie about a random node; about any node, if a few hundred flips of that one come to nothing."""
+    liar, seed = case.liar(), chance.randrange(1 << 32)
+    try:
+        node_index = chance.randrange(case.program.node_count)
+        return liar.find(seed, goal=changes_anything, node_index=node_index, attempts=60)
+    except NoFaultFound:
+        return liar.find(seed, goal=changes_anything)

@@ -1,0 +1,78 @@
+"""
+A whole game between parties that one process plays: for the demo, for tests, for campaigns of random games.
+
+`play_out` lets every seat move in turn until none has a move left; `settle_out` lets the clocks run out on a chain
+whose time can be moved, and settles claims, game and bonds, each party for itself. Both only repeat what a single
+operator does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from opml_dispute.actors.player import Round, play_round
+from opml_dispute.chain.deploy import System
+from opml_dispute.devnet import anvil as devnet
+from opml_dispute.operator.intents import Done, Intent
+from opml_dispute.operator.play import Seat
+from opml_dispute.operator.settle import Settlement, Waiting, read_settlement, settle_intents, waiting
+from opml_dispute.primitives import Address
+
+Act = Callable[[str, Intent], Done]
+"""Sends an intent for a role."""
+
+
+def play_out(
+    seats: Mapping[str, Seat], *, after_round: Callable[[str, Round], None] = lambda role, round_: None
+) -> None:
+    """Round after round, seat after seat, until nobody does anything any more. Raises what playing raises."""
+    idle = 0
+    while idle < len(seats):
+        for role, seat in seats.items():
+            round_ = play_round(seat, seat.table.trace)
+            idle = 0 if round_.done else idle + 1
+            after_round(role, round_)
+            if idle >= len(seats):
+                break
+
+
+def settle_out(
+    system: System,
+    address: Address,
+    parties: Mapping[str, Address],
+    act: Act,
+    *,
+    passing: Callable[[Waiting], None] = lambda left: None,
+    settled: Callable[[Settlement], None] = lambda settlement: None,
+) -> dict[str, int]:
+    """
+    Warp and settle until every party has its money; what each was paid, in wei.
+
+    Raises `DevnetProblem` on a chain whose clock cannot be moved.
+    """
+    paid_wei = dict.fromkeys(parties, 0)
+    while True:
+        waits = []
+        for role, payee in parties.items():
+            settlement = read_settlement(system, address, [payee])
+            while intents := settle_intents(settlement):
+                paid_wei[role] += _send(role, intents, act)
+                settlement = read_settlement(system, address, [payee])
+                settled(settlement)
+            if (left := waiting(settlement)) is not None:
+                waits.append(left)
+        if not waits:
+            return paid_wei
+        longest = max(waits, key=lambda left: left.seconds)
+        passing(longest)
+        devnet.warp(system.rpc, longest.seconds)
+
+
+def _send(role: str, intents: Sequence[Intent], act: Act) -> int:
+    """Send these; what was paid out by them, in wei."""
+    paid_wei = 0
+    for intent in intents:
+        done = act(role, intent)
+        if intent.kind == "withdraw-credit" and done.receipt is not None:
+            paid_wei += int(intent.facts["credit_wei"])
+    return paid_wei

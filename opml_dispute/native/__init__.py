@@ -1,1 +1,0 @@
-"""The C of the project: the engine (host) and the guest (inside the VM); `build` makes both."""

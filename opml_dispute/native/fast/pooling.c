@@ -1,0 +1,220 @@
+/* OP_POOL in binary32: neighbouring windows side by side in a vector register.
+ *
+ * Taps are taken in the plain kernel's order, read where they lie; those in the padding get a value that changes nothing:
+ * a maximum that starts from -infinity stays what it is, and so does its NaN, when -infinity is taken in; a sum that
+ * starts from +0 is never -0, so +0 may be added. */
+#include "kernels/float32.h"
+#include "kernels/window.h"
+#include "fast.h"
+
+#if defined(__AVX512F__)
+#define WIDTH 16
+#elif defined(__AVX2__)
+#define WIDTH 8
+#else
+#define WIDTH 4
+#endif
+typedef float vec __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias));
+typedef int32_t veci __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias));
+
+enum { POOL_MAX = 0, POOL_AVERAGE = 1, POOL_AVERAGE_PADDED = 2, POOL_SUM = 3 };
+
+/* Below this many taps in all plain is as fast; sizes are computed in 32 bits. */
+#define WORTH_VECTORS 4096
+#define SIZE_MOST (1ll << 28)
+
+/* ASSUMES: the memory behind a tensor may be read (ml.c, schedule.c); vectors go over its end. */
+
+static vec choose(veci mask, vec x, vec y) { return (vec)((mask & (veci)x) | (~mask & (veci)y)); }
+static vec canonical_vec(vec x)
+{
+    veci is_nan = ((veci)x & 0x7fffffff) > 0x7f800000;
+    return choose(is_nan, (vec)((veci){0} + 0x7fc00000), x);
+}
+
+/* By how many taps each sum of a row is divided: `outer` rows of taps, and those along the row. */
+static void count_taps(float *count, const struct window *g, i64 outer, int padded)
+{
+    for (i64 j = 0; j < g->output[2]; j++) {
+        i64 at = j * g->stride[2] - g->pad[2], dilation = g->dilation[2];
+        i64 room = g->input[2] - at + (padded ? g->pad_end[2] : 0), before = padded || at >= 0 ? 0 : (-at + dilation - 1) / dilation;
+        i64 taps = room <= 0 ? 0 : (room + dilation - 1) / dilation;
+        taps = (taps < g->kernel[2] ? taps : g->kernel[2]) - before;
+        count[j] = f32_from_i64(outer * (taps > 0 ? taps : 0));
+    }
+}
+
+/* As the plain kernel's padded_taps, for an outer dimension. */
+static i64 padded_taps(const struct window *g, int d, i64 at)
+{
+    i64 room = g->input[d] + g->pad_end[d] - at;
+    i64 taps = room <= 0 ? 0 : (room + g->dilation[d] - 1) / g->dilation[d];
+    return taps < g->kernel[d] ? taps : g->kernel[d];
+}
+
+/* from[0], from[step], from[2 * step] ... for step 1 or 2 */
+INLINE vec load_step(const float *from, i64 step)
+{
+    vec low = *(const vec *)from;
+    if (step == 1)
+        return low;
+    vec high = *(const vec *)(from + WIDTH);
+#if WIDTH == 16
+    return __builtin_shufflevector(low, high, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+#elif WIDTH == 8
+    return __builtin_shufflevector(low, high, 0, 2, 4, 6, 8, 10, 12, 14);
+#else
+    return __builtin_shufflevector(low, high, 0, 2, 4, 6);
+#endif
+}
+
+/* What one output row is made of: the input rows that its windows reach, [first[0], last[0]) by [first[1], last[1]) of
+ * the taps, and where the input begins: nothing may be read before it. */
+struct source {
+    const float *begin, *row; /* row: of tap (0, 0), though it may lie in the padding */
+    i64 first[2], last[2], apart[2];
+};
+
+/* WIDTH taps that read the coordinates at, at + step ... of a row; padding for those outside. */
+INLINE vec load_taps(const struct source *from, const float *row, i64 at, i64 size, i64 step, float padding)
+{
+    vec x = (vec){0} + padding;
+    if (at + (WIDTH - 1) * step < 0 || at >= size)
+        return x;
+    if (step > 2 || row + at < from->begin) {
+        for (i64 i = 0; i < WIDTH; i++)
+            if (at + i * step >= 0 && at + i * step < size)
+                x[i] = row[at + i * step];
+        return x;
+    }
+    veci coordinate;
+    for (int i = 0; i < WIDTH; i++)
+        coordinate[i] = i * (int)step + (int)at;
+    return choose((coordinate >= 0) & (coordinate < (int)size), load_step(row + at, step), x);
+}
+
+/* WIDTH windows, the first from coordinate `at` on; `inside`: all taps of those that count are. */
+INLINE vec pool_windows(const struct source *from, i64 size, i64 at, int inside, int is_max, i64 step, i64 kernel, i64 dilation)
+{
+    float padding = is_max ? -f32_inf() : 0.0f;
+    vec value = (vec){0} + padding;
+    veci nan = {0};
+    for (i64 d = from->first[0]; d < from->last[0]; d++)
+        for (i64 h = from->first[1]; h < from->last[1]; h++) {
+            const float *row = from->row + d * from->apart[0] + h * from->apart[1];
+            for (i64 t = 0; t < kernel; t++) {
+                i64 tap = at + t * dilation;
+                vec y = inside ? load_step(row + tap, step) : load_taps(from, row, tap, size, step, padding);
+                if (is_max) {
+                    nan |= y != y; /* wins, even if a later number takes its place in `value` */
+                    value = choose(value > y, value, y);
+                } else {
+                    value += y;
+                }
+            }
+        }
+    return is_max ? choose(nan, (vec)((veci){0} + 0x7fc00000), value) : value;
+}
+
+/* The output columns [begin, end) of one row, to out. */
+INLINE void pool_row(const struct source *from, const struct window *g, int is_max, i64 step, i64 kernel, i64 dilation,
+                     const float *count, float *out, i64 begin, i64 end)
+{
+    i64 size = g->input[2];
+    for (i64 j = begin; j < end; j += WIDTH) {
+        i64 at = j * step - g->pad[2], lanes = end - j < WIDTH ? end - j : WIDTH;
+        vec value;
+        if (step <= 2 && at >= 0 && at + (lanes - 1) * step + (kernel - 1) * dilation < size)
+            value = pool_windows(from, size, at, 1, is_max, step, kernel, dilation);
+        else
+            value = pool_windows(from, size, at, 0, is_max, step, kernel, dilation);
+        if (count)
+            value /= *(const vec *)(count + j); /* by 1: nothing changes */
+        value = is_max ? value : canonical_vec(value);
+        if (end - j >= WIDTH)
+            *(vec *)(out + j - begin) = value;
+        else
+            for (i64 i = 0; i < end - j; i++)
+                out[j - begin + i] = value[i];
+    }
+}
+
+typedef void row_function(const struct source *, const struct window *, const float *, float *, i64, i64);
+#define ROW_FUNCTION(NAME, IS_MAX, STEP, KERNEL, DILATION)                                                             \
+    static void NAME(const struct source *from, const struct window *g, const float *count, float *out, i64 begin,     \
+                     i64 end)                                                                                          \
+    {                                                                                                                  \
+        pool_row(from, g, IS_MAX, STEP, KERNEL, DILATION, count, out, begin, end);                                     \
+    }
+ROW_FUNCTION(max_any, 1, g->stride[2], g->kernel[2], g->dilation[2])
+ROW_FUNCTION(max_step_1, 1, 1, g->kernel[2], g->dilation[2])
+ROW_FUNCTION(max_step_2, 1, 2, g->kernel[2], g->dilation[2])
+ROW_FUNCTION(max_3_step_1, 1, 1, 3, 1)
+ROW_FUNCTION(max_3_step_2, 1, 2, 3, 1)
+ROW_FUNCTION(sum_any, 0, g->stride[2], g->kernel[2], g->dilation[2])
+ROW_FUNCTION(sum_step_1, 0, 1, g->kernel[2], g->dilation[2])
+ROW_FUNCTION(sum_step_2, 0, 2, g->kernel[2], g->dilation[2])
+
+static row_function *row_for(const struct window *g, u64 function)
+{
+    static row_function *const sums[] = {sum_any, sum_step_1, sum_step_2}, *const maxima[] = {max_any, max_step_1, max_step_2};
+    static row_function *const maxima_of_3[] = {NULL, max_3_step_1, max_3_step_2};
+    i64 step = g->stride[2] <= 2 ? g->stride[2] : 0;
+    if (function != POOL_MAX)
+        return sums[step];
+    return step && g->kernel[2] == 3 && g->dilation[2] == 1 ? maxima_of_3[step] : maxima[step];
+}
+
+int fast_pool(u8 *segment, const struct record *r, u64 lo, u64 hi, struct fast_scratch *s)
+{
+    struct window g;
+    window_decode(&g, r);
+    u64 function = r->imm[0], padded = function == POOL_AVERAGE_PADDED;
+    i64 columns = g.output[2], reach = (g.kernel[2] - 1) * g.dilation[2];
+    if (r->dtype_in[0] != DT_F32 || (hi - lo) * g.kernel_size < WORTH_VECTORS || columns < 4 || g.kernel_size > 4096 ||
+        columns * g.stride[2] > SIZE_MOST || g.input[2] > SIZE_MOST || reach > SIZE_MOST || g.pad[2] > SIZE_MOST ||
+        g.pad[2] < -SIZE_MOST)
+        return 0;
+    float *count = fast_buffer_get(&s->layout, (u64)(columns + WIDTH) * sizeof(float));
+    if (!count)
+        return 0;
+    for (i64 i = 0; i < columns + WIDTH; i++)
+        count[i] = 1.0f;
+    row_function *run = row_for(&g, function);
+    i64 counted = -1;
+    u64 channel = lo / g.out_size, position = lo - channel * g.out_size;
+    i64 begin = (i64)(position % (u64)columns);
+    struct place p;
+    place_begin(&p, &g, position);
+    struct source from = {
+        .begin = (const float *)(segment + r->in[0]),
+        .apart = {g.dilation[0] * g.input[1] * g.input[2], g.dilation[1] * g.input[2]},
+    };
+    while (lo < hi) {
+        i64 end = (u64)(columns - begin) > hi - lo ? begin + (i64)(hi - lo) : columns, outer = 1;
+        from.row = from.begin + (i64)(channel * g.in_size) + (p.at[0] * g.input[1] + p.at[1]) * g.input[2];
+        for (int d = 0; d < 2; d++) {
+            place_taps(&p, &g, d, &from.first[d], &from.last[d]);
+            outer *= padded ? padded_taps(&g, d, p.at[d]) : from.last[d] - from.first[d];
+        }
+        if ((function == POOL_AVERAGE || padded) && outer != counted) {
+            count_taps(count, &g, outer, (int)padded);
+            counted = outer;
+        }
+        run(&from, &g, counted < 0 ? NULL : count, (float *)(segment + r->out) + lo, begin, end);
+        lo += (u64)(end - begin);
+        begin = 0;
+        for (int d = 1; d >= -1; d--) { /* the next row, or the next channel's first */
+            if (d < 0) {
+                channel++;
+                break;
+            }
+            p.at[d] += g.stride[d];
+            if (++p.output[d] < g.output[d])
+                break;
+            p.output[d] = 0;
+            p.at[d] = -g.pad[d];
+        }
+    }
+    return 1;
+}

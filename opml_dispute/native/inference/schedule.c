@@ -1,0 +1,294 @@
+/* A whole inference in one go, for when no state between the first and the last is asked for.
+ *
+ * engine/schedule.py says what to do, and why that comes to the same last state: its steps are node records whose
+ * operands lie wherever that is fastest. Tensors that come and go share a small workspace, so that memory is touched
+ * once and stays in the caches; weights are read where the program holds them. A chain of steps that each make element i
+ * from elements i runs stretch by stretch, and what only its next step needs stays in a worker's own buffer.
+ *
+ * An operand's offset in the records given to opml_schedule_new:
+ *   bit 60   bytes into the workspace           bit 61   an address in this process
+ *   bit 62   the number of a worker's buffer    none     bytes into the segment */
+#define _GNU_SOURCE
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "export.h"
+#include "float_mode.h"
+#include "kernels/kernels.h"
+#include "ml.h"
+#include "program/opcodes.h"
+
+#define IN_WORKSPACE (1ull << 60)
+#define IN_PROCESS (1ull << 61)
+#define IN_BUFFER (1ull << 62)
+
+#define STRETCH 4096ull /* elements of a chain made at a time: a few buffers of them fit the nearest cache */
+#define BUFFER_BYTES (STRETCH * 8)
+#define CHAIN_MOST 16 /* engine/schedule.py has the same number */
+
+struct step {
+    struct record record; /* operands count from the segment's base, modulo 2^64; those in buffers are numbers */
+    uint32_t buffered;    /* bit j: operand j (0 the output) is in a buffer */
+    uint32_t chained;     /* runs with the step before it */
+    uint32_t finishes;    /* of a head: so many steps after it are its `finish` (see plan_finish) */
+    struct fast_finish finish;
+};
+
+/* Bytes of the workspace that must be zero before a step. */
+struct clearing {
+    uint64_t step, offset, size;
+};
+
+struct schedule {
+    struct step *step;
+    uint64_t steps;
+    struct clearing *clearing; /* by ascending step */
+    uint64_t clearings;
+    uint8_t *memory; /* the workspace, then every worker's buffers */
+    uint64_t memory_bytes, buffers_at;
+    unsigned buffers;
+};
+
+/* A head and the steps chained to it, shared out. */
+struct job {
+    struct ml *ml;
+    const struct schedule *schedule;
+    const struct step *step; /* of `steps` */
+    unsigned steps, parts;
+    int columns; /* parts are positions of every channel, not a range (fast_conv_columns) */
+    uint64_t each;
+};
+
+static uint64_t *operand(struct record *r, unsigned j) { return j ? &r->in[j - 1] : &r->out; }
+
+/* The elements [lo, hi) of a chain, every step in turn. `record`: copies whose buffered operands get their place here. */
+static void run_stretch(const struct job *job, struct record *record, const struct step *step, unsigned steps, uint64_t lo,
+                        uint64_t hi, unsigned worker, struct fast_scratch *scratch)
+{
+    const struct schedule *s = job->schedule;
+    uint8_t *segment = job->ml->segment, *buffers = s->memory + s->buffers_at + worker * (s->buffers * BUFFER_BYTES);
+    for (unsigned i = 0; i < steps; i++) {
+        struct record *r = &record[i];
+        for (unsigned j = 0; j <= r->n_in; j++)
+            if (step[i].buffered >> j & 1) {
+                /* Element lo lies at the buffer's start. */
+                uint64_t number = *operand((struct record *)&step[i].record, j);
+                uint64_t width = dtype_bytes(j ? r->dtype_in[j - 1] : r->dtype_out);
+                *operand(r, j) = (uint64_t)(buffers + number * BUFFER_BYTES - segment) - lo * width;
+            }
+        if (!fast_run(segment, r, lo, hi, scratch))
+            kernel_run(segment, r, lo, hi);
+    }
+}
+
+static int is_elementwise(const struct record *r)
+{
+    return r->opcode == OP_UNARY || r->opcode == OP_BINARY || r->opcode == OP_SELECT || r->opcode == OP_CAST ||
+           r->opcode == OP_COPY || r->opcode == OP_FILL;
+}
+
+/* The steps chained to a head that was made, on [begin, end). */
+static void run_chain(const struct job *job, const struct step *step, unsigned steps, uint64_t begin, uint64_t end,
+                      unsigned worker, struct fast_scratch *scratch)
+{
+    struct record record[CHAIN_MOST];
+    for (unsigned i = 0; i < steps; i++)
+        record[i] = step[i].record;
+    for (uint64_t lo = begin; lo < end && steps; lo += STRETCH)
+        run_stretch(job, record, step, steps, lo, end - lo < STRETCH ? end : lo + STRETCH, worker, scratch);
+}
+
+static void run_columns(const struct job *job, unsigned part, unsigned worker, struct fast_scratch *scratch)
+{
+    const struct step *head = job->step;
+    const struct record *r = &head->record;
+    uint64_t size = 1, first = part * job->each, end = first + job->each;
+    for (int d = 0; d < r->body[0]; d++)
+        size *= (uint64_t)r->body[20 + d];
+    end = end < size ? end : size;
+    fast_run_columns(job->ml->segment, r, first, end, &head->finish, scratch);
+    unsigned made = 1 + head->finishes;
+    for (uint64_t channel = r->lo; made < job->steps && channel < r->hi; channel += size)
+        run_chain(job, head + made, job->steps - made, channel + first, channel + end, worker, scratch);
+}
+
+static void run_part(void *self, unsigned part, unsigned worker, struct fast_scratch *scratch)
+{
+    const struct job *job = self;
+    if (job->columns) {
+        run_columns(job, part, worker, scratch);
+        return;
+    }
+    const struct record *head = &job->step->record;
+    uint64_t count = head->hi - head->lo, begin = part * job->each, end = begin + job->each;
+    if (begin >= count)
+        return;
+    if (end > count || part + 1 == job->parts)
+        end = count;
+    begin += head->lo;
+    end += head->lo;
+    const struct step *step = job->step;
+    unsigned steps = job->steps;
+    if (job->step->finishes) {
+        fast_run_finished(job->ml->segment, head, begin, end, &job->step->finish, scratch);
+        step += 1 + job->step->finishes;
+        steps -= 1 + job->step->finishes;
+    } else if (steps == 1 || !is_elementwise(head)) {
+        if (!fast_run(job->ml->segment, head, begin, end, scratch))
+            kernel_run(job->ml->segment, head, begin, end);
+        step++;
+        steps--;
+    }
+    run_chain(job, step, steps, begin, end, worker, scratch);
+}
+
+/* Whether element i of operand j is at i elements from its place, in the order of the range. */
+static int is_packed(const struct record *r, unsigned j)
+{
+    int64_t apart = 1;
+    for (unsigned d = r->rank; d-- > 0; apart *= (int64_t)r->dim[d])
+        if (r->dim[d] != 1 && r->stride[j][d] != apart)
+            return 0;
+    return 1;
+}
+
+/* Whether operand j of s lies in the same place as the output of `made`. */
+static int is_made_by(const struct step *s, unsigned j, const struct step *made)
+{
+    return (s->buffered >> j & 1) == (made->buffered & 1) && s->record.in[j - 1] == made->record.out;
+}
+
+/* Sees that a head's chain comes to x + something and the greater of that and 0, put where the head's output was: then
+ * that is done to each output as soon as it is made, and no step runs for it.
+ *
+ * Between them the steps write buffers only, and what is in a buffer nobody reads after the chain (engine/schedule.py);
+ * nor the head's own output, which the last step writes over. */
+static void plan_finish(const struct schedule *s, uint64_t head, const uint8_t *segment)
+{
+    struct step *h = &s->step[head];
+    const struct record *r = &h->record;
+    if ((r->opcode != OP_CONV && r->opcode != OP_CONTRACT) || r->dtype_in[0] != DT_F32 || r->dtype_out != DT_F32 || h->buffered & 1)
+        return;
+    struct fast_finish finish = {0};
+    uint64_t i = head + 1;
+    for (; i < s->steps && s->step[i].chained; i++) {
+        const struct step *step = &s->step[i], *before = step - 1;
+        const struct record *f = &step->record;
+        int first = i == head + 1;
+        if (!first && !(before->buffered & 1))
+            return; /* somebody else may read that */
+        if (f->opcode == OP_BINARY && f->imm[0] == BIN_ADD && f->dtype_in[0] == DT_F32 && first) {
+            unsigned other = is_made_by(step, 1, before) ? 2 : 1;
+            if (!is_made_by(step, 3 - other, before) || is_made_by(step, other, before) || step->buffered >> other & 1 ||
+                !is_packed(f, other))
+                return;
+            finish.add = (const float *)(segment + f->in[other - 1]);
+        } else if (f->opcode == OP_UNARY && f->imm[0] == UN_RELU && f->dtype_in[0] == DT_F32 && is_made_by(step, 1, before)) {
+            finish.relu = 1; /* twice is once */
+        } else if (f->opcode != OP_COPY || dtype_bytes(f->dtype_in[0]) != sizeof(float) || first || !is_made_by(step, 1, before)) {
+            return;
+        }
+        if (f->lo != 0 || r->lo != 0 || f->hi != r->hi)
+            return;
+    }
+    const struct step *last = &s->step[i - 1];
+    if (i == head + 1 || last->buffered & 1 || last->record.out != r->out)
+        return;
+    h->finish = finish;
+    h->finishes = (uint32_t)(i - head - 1);
+}
+
+/* Frees a schedule. Its segment must still be there. */
+EXPORT void opml_schedule_free(struct schedule *s)
+{
+    if (!s)
+        return;
+    if (s->memory)
+        munmap(s->memory, s->memory_bytes);
+    free(s->step);
+    free(s->clearing);
+    free(s);
+}
+
+/* `steps` records of 512 bytes with the operands described above; chained[i] says whether step i runs with the one
+ * before it; clearing[i] are a step, an offset and a size. Null if there is no memory. */
+EXPORT struct schedule *opml_schedule_new(struct ml *ml, const uint8_t *records, uint64_t steps, const uint8_t *chained,
+                                          const uint64_t *clearing, uint64_t clearings, uint64_t workspace_bytes,
+                                          unsigned buffers)
+{
+    struct schedule *s = calloc(1, sizeof *s);
+    if (!s)
+        return NULL;
+    s->steps = steps;
+    s->clearings = clearings;
+    s->buffers = buffers;
+    s->step = calloc(steps ? steps : 1, sizeof *s->step);
+    s->clearing = calloc(clearings ? clearings : 1, sizeof *s->clearing);
+    /* Fast paths load whole vectors, which may go over the end of what they need. */
+    s->buffers_at = (workspace_bytes + 4095) / 4096 * 4096 + 4096;
+    s->memory_bytes = s->buffers_at + pool_workers(ml->pool) * (buffers * BUFFER_BYTES);
+    void *memory = mmap(NULL, s->memory_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (memory != MAP_FAILED) {
+        s->memory = memory;
+        madvise(memory, s->memory_bytes, MADV_HUGEPAGE); /* only a wish */
+    }
+    if (!s->step || !s->clearing || !s->memory) {
+        opml_schedule_free(s);
+        return NULL;
+    }
+    for (uint64_t i = 0; i < steps; i++) {
+        struct record *r = &s->step[i].record;
+        record_decode(r, records + i * RECORD_BYTES);
+        s->step[i].chained = chained[i];
+        for (unsigned j = 0; j <= r->n_in; j++) {
+            uint64_t *at = operand(r, j), place = *at & ~(IN_WORKSPACE | IN_PROCESS | IN_BUFFER);
+            if (*at & IN_BUFFER) {
+                s->step[i].buffered |= 1u << j;
+                *at = place;
+            } else if (*at & IN_PROCESS) {
+                *at = place - (uint64_t)ml->segment;
+            } else if (*at & IN_WORKSPACE) {
+                *at = (uint64_t)s->memory + place - (uint64_t)ml->segment;
+            }
+        }
+    }
+    for (uint64_t i = 0; i < steps; i++)
+        if (!chained[i])
+            plan_finish(s, i, ml->segment);
+    for (uint64_t i = 0; i < clearings; i++)
+        s->clearing[i] = (struct clearing){clearing[3 * i], clearing[3 * i + 1], clearing[3 * i + 2]};
+    return s;
+}
+
+/* Makes all steps. ST_OK, or the status of a node whose data were refused: then what OUTPUT and ARENA hold is of no use,
+ * and all else is as it was. */
+EXPORT int opml_schedule_run(struct ml *ml, const struct schedule *s)
+{
+    uint64_t mode = float_mode_begin(), cleared = 0;
+    int status = ST_OK;
+    for (uint64_t i = 0, next; i < s->steps && status == ST_OK; i = next) {
+        const struct record *head = &s->step[i].record;
+        for (next = i + 1; next < s->steps && s->step[next].chained; next++)
+            ;
+        for (; cleared < s->clearings && s->clearing[cleared].step < next; cleared++)
+            memset(s->memory + s->clearing[cleared].offset, 0, s->clearing[cleared].size);
+        status = (int)kernel_check_data(ml->segment, head);
+        if (status != ST_OK)
+            break;
+        struct job job = {.ml = ml, .schedule = s, .step = &s->step[i], .steps = (unsigned)(next - i)};
+        job.parts = node_parts(head, pool_workers(ml->pool), job.steps - 1, &job.each);
+        if (head->opcode == OP_CONV && job.parts > 1) {
+            uint64_t each;
+            unsigned columns = fast_conv_columns(head, job.parts, &each);
+            if (columns) {
+                job.columns = 1;
+                job.parts = columns;
+                job.each = each;
+            }
+        }
+        pool_run(ml->pool, job.parts, run_part, &job);
+    }
+    float_mode_end(mode);
+    return status;
+}

@@ -1,0 +1,112 @@
+"""
+A case: one request, and all that is needed to say what its answer is.
+
+`open_case` reads the request, finds its model's program and its input, and gives a `Case`; `Case.trace` is then the
+truth about every game of the request, and `Case.liars_trace` a liar's version of it. Nothing is computed before it
+is needed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from opml_dispute.actors.liars import Liar
+from opml_dispute.chain.contracts import RegisteredModel, RequestRecord
+from opml_dispute.chain.deploy import System
+from opml_dispute.chain.requests import INPUT_LOG2_SIZE, InputUnavailable, input_image, read_request
+from opml_dispute.engine.hashing import merkle_root
+from opml_dispute.engine.inference import Inference
+from opml_dispute.engine.vm import Machine
+from opml_dispute.model.program import Program
+from opml_dispute.operator.model_store import ModelStore
+from opml_dispute.primitives import Hash32, ModelId, RequestId, StateRoot
+from opml_dispute.trace.guest import guest_machine, node_start
+from opml_dispute.trace.split import SplitTrace, SubgameProgress
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True)
+class Case:
+    """One request with its program and its input."""
+
+    request_id: RequestId
+    record: RequestRecord
+    registered: RegisteredModel
+    program: Program
+    image: bytes
+    """The INPUT section's content from offset 0."""
+
+    @cached_property
+    def inference(self) -> Inference:
+        """The honest native run."""
+        return Inference(self.program, self.image)
+
+    def trace(self, progress: SubgameProgress | None = None) -> SplitTrace:
+        """The truth."""
+        return SplitTrace(self.inference, guest_machine(), node_count=self.program.node_count, progress=progress)
+
+    def liar(self) -> Liar:
+        """One who could lie about it."""
+        return Liar(self.program, self.image, self.inference, guest_machine())
+
+    def node_machine(self, node_index: int, steps: int) -> Machine:
+        """The VM after so many instructions of a node's honest run."""
+        machine = node_start(self.inference, node_index)
+        machine.run(steps)
+        return machine
+
+    @property
+    def final_root(self) -> StateRoot:
+        """S_n: the right root claim."""
+        return self.inference.state_root(self.program.node_count)
+
+    @property
+    def arena_root(self) -> Hash32:
+        """Root of the ARENA section in S_n: part of an output's proof."""
+        return self.inference.output_proof().arena_root
+
+    @property
+    def outputs(self) -> Mapping[str, npt.NDArray[np.generic]]:
+        """The right answer."""
+        return self.inference.outputs()
+
+
+def open_case(
+    system: System,
+    request_id: RequestId,
+    *,
+    store: ModelStore,
+    model_file: Path | None = None,
+    dims: Mapping[str, int] | None = None,
+    image_file: Path | None = None,
+) -> Case:
+    """
+    Everything about a request.
+
+    Raises `UnknownRequest`, `InputUnavailable`, and what `ModelStore.program` raises.
+    """
+    record = read_request(system, request_id)
+    model_id = ModelId(bytes(record.model_id))
+    registered = system.rpc.read(system.registry.model(model_id))
+    program = store.program(model_id, registered, file=model_file, dims=dims or {})
+    image = input_image(system, request_id, record) if image_file is None else read_image(image_file, record)
+    return Case(request_id, record, registered, program, image)
+
+
+def read_image(path: Path, record: RequestRecord) -> bytes:
+    """An input image from a file, checked against the request's root. Raises `InputUnavailable`."""
+    try:
+        image = path.read_bytes()
+    except OSError as error:
+        raise InputUnavailable(f"cannot read the input image {path}: {error.strerror}", hint="check the path") from None
+    if merkle_root(image, INPUT_LOG2_SIZE) != record.input_root:
+        raise InputUnavailable(f"{path} does not match the request's input root", hint="give the requester's image")
+    return image

@@ -1,0 +1,157 @@
+"""
+From a question to a delivered answer, as intents: request, proposal, delivery.
+
+`request_intent` asks, directly or through a consumer contract; `proposal_intent` answers with a root claim and a
+bond; `delivery_intent` hands the output of a game that survived to the oracle, which calls the consumer.
+`deliverable_game` finds that game.
+"""
+
+from __future__ import annotations
+
+from opml_dispute.actors.words import short_hex
+from opml_dispute.chain.contracts import ZERO_ADDRESS, DigitReader, FaultDisputeGame
+from opml_dispute.chain.deploy import System
+from opml_dispute.chain.rpc import Call
+from opml_dispute.chain.sender import Receipt
+from opml_dispute.engine.segment import INPUT, section_root
+from opml_dispute.errors import OpmlError
+from opml_dispute.game.claim import GameStatus
+from opml_dispute.operator.case import Case
+from opml_dispute.operator.intents import Intent
+from opml_dispute.primitives import Address, ModelId, RequestId, StateRoot
+
+SCAN = 500
+"""Games looked at in one `gamesOf`."""
+
+
+class NothingToDeliver(OpmlError):
+    """No game of the request has survived yet."""
+
+    hint = "see how its games stand: opml-dispute list"
+
+
+class ProposalExists(OpmlError):
+    """A game with this very root claim exists for the request."""
+
+
+class FailedInference(OpmlError):
+    """The inference ends in an error, so it has no output to deliver."""
+
+
+def request_intent(
+    system: System,
+    model_id: ModelId,
+    image: bytes,
+    *,
+    fee_wei: int,
+    callback: Address = ZERO_ADDRESS,
+    callback_gas: int = 0,
+    reader: Address | None = None,
+    input_uri: str | None = None,
+) -> Intent:
+    """Ask for an inference. `reader` is a consumer that asks for itself; `input_uri` sends the input's root only."""
+    call: Call[RequestId]
+    if input_uri is not None:
+        root = section_root(image, INPUT)
+        call = system.oracle.request_by_root(model_id, root, input_uri, callback, callback_gas)
+    elif reader is None:
+        call = system.oracle.request(model_id, image, callback, callback_gas)
+    else:
+        call = DigitReader(reader).read(image)
+    return Intent(
+        kind="request",
+        call=call,
+        value_wei=fee_wei,
+        will=f"Will ask model {short_hex(model_id)} about an input of {len(image):,} bytes",
+        did=lambda receipt: f"Requested as 0x{new_request_id(system, receipt).hex()}",
+        facts={"model_id": model_id, "input_bytes": len(image), "reader": reader},
+    )
+
+
+def new_request_id(system: System, receipt: Receipt) -> RequestId:
+    """The request that a transaction made."""
+    (event,) = system.oracle.requested(receipt.logs)
+    return RequestId(event["requestId"])
+
+
+def proposal_intent(system: System, request_id: RequestId, root_claim: StateRoot, state_index: int) -> Intent:
+    """Create a game. Raises `ProposalExists` if this root claim was proposed already."""
+    existing, bond_wei = system.rpc.read_all(
+        [system.factory.game_of(root_claim, request_id), system.factory.init_bond_wei()]
+    )
+    if existing != ZERO_ADDRESS:
+        raise ProposalExists(
+            f"S_{state_index} = {short_hex(root_claim)} is proposed for this request already, as game {existing}",
+            hint=f"defend it there: opml-dispute respond {existing}",
+        )
+    return Intent(
+        kind="propose",
+        call=system.factory.create(root_claim, request_id),
+        value_wei=bond_wei,
+        will=f"Will propose S_{state_index} = {short_hex(root_claim)} for request {short_hex(request_id)}",
+        did=lambda receipt: f"Proposed as game {system.factory.created_game(receipt)}",
+        facts={"request_id": request_id, "root_claim": root_claim},
+    )
+
+
+def games_of(system: System, request_id: RequestId) -> list[Address]:
+    """Every game made for a request, oldest first."""
+    games: list[Address] = []
+    start, count = 0, system.rpc.read(system.factory.game_count())
+    while start < count:
+        found, following = system.rpc.read(system.oracle.games_of(request_id, start, SCAN))
+        games += found
+        if following <= start:
+            break
+        start = following
+    return games
+
+
+def deliverable_game(system: System, request_id: RequestId) -> Address:
+    """The first game that survived. Raises `NothingToDeliver`, which says how far the others are."""
+    games = games_of(system, request_id)
+    valid = system.rpc.read_each([system.oracle.is_claim_valid(game) for game in games])
+    for game, is_valid in zip(games, valid, strict=True):
+        if is_valid:
+            return game
+    if not games:
+        raise NothingToDeliver(
+            f"nobody has proposed anything for request 0x{request_id.hex()}",
+            hint=f"propose an answer: opml-dispute propose 0x{request_id.hex()}",
+        )
+    statuses = system.rpc.read_each([FaultDisputeGame(game).status() for game in games])
+    won = [game for game, status in zip(games, statuses, strict=True) if status == GameStatus.DEFENDER_WINS]
+    if won:
+        delay_s = system.rpc.read(system.oracle.finality_delay_s())
+        raise NothingToDeliver(
+            f"game {won[0]} survived, but is not final yet", hint=f"wait until {delay_s:,} s after its resolution"
+        )
+    running = sum(status == GameStatus.IN_PROGRESS for status in statuses)
+    raise NothingToDeliver(
+        f"none of the {len(games)} games of request 0x{request_id.hex()} has survived; {running} are in progress"
+    )
+
+
+def delivery_intent(system: System, case: Case, game: Address) -> Intent:
+    """Deliver the output out of a surviving game. Raises `FailedInference` if there is none."""
+    if case.inference.status != 0:
+        raise FailedInference(
+            f"the inference failed at node {case.inference.fault_node} with status {case.inference.status}: "
+            "it has no output",
+            hint="nothing can be delivered; the requester can take the fee back after a while",
+        )
+    output = case.inference.output_image()
+
+    def did(receipt: Receipt) -> str:
+        called = system.oracle.callbacks(receipt.logs)
+        if not called:
+            return "Delivered"
+        return "Delivered, and the consumer took it" if called[0]["success"] else "Delivered, but the consumer reverted"
+
+    return Intent(
+        kind="finalize",
+        call=system.oracle.finalize(case.request_id, game, output, case.arena_root),
+        will=f"Will deliver {len(output):,} bytes of output, proven against the root claim of game {game}",
+        did=did,
+        facts={"request_id": case.request_id, "game": game, "output": output},
+    )

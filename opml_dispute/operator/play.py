@@ -1,0 +1,171 @@
+"""
+Playing a game: what the honest actor decides (`actors.honest`), as transactions.
+
+`Table.look` reads a game and asks the actor; `Table.intents` turns the answer into intents: a move with its bond,
+asked from the chain; a step with the local data it reads, loaded first. Nothing is remembered between calls but
+caches, so a player can be killed anywhere and started again. A liar plays by the same code over a liar's trace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from opml_dispute.actors.actions import Action, Move, Step
+from opml_dispute.actors.honest import Plan, consider
+from opml_dispute.actors.player import ActionRefused
+from opml_dispute.actors.words import short_hex, subject
+from opml_dispute.chain.contracts import FaultDisputeGame, PreimageOracle
+from opml_dispute.chain.deploy import System
+from opml_dispute.chain.reverts import Reverted
+from opml_dispute.chain.rpc import Head
+from opml_dispute.chain.sender import Receipt
+from opml_dispute.game.claim import Game
+from opml_dispute.game.clock import time_left_s
+from opml_dispute.game.rules import local_key, outputs_of
+from opml_dispute.operator.intents import Intent
+from opml_dispute.operator.settle import resolution_intent
+from opml_dispute.primitives import Address
+from opml_dispute.trace.provider import GameTrace
+
+LOCAL_NAMES = {2: "starting root", 3: "disputed root", 4: "node index", 5: "chain id"}
+
+
+@dataclass(frozen=True)
+class Look:
+    """A game at one block, and what the actor thinks should be done."""
+
+    head: Head
+    game: Game
+    plan: Plan
+
+
+class Table:
+    """One game on the chain, and the trace that its player believes in."""
+
+    def __init__(self, system: System, address: Address, trace: GameTrace) -> None:
+        self.system, self.address, self.trace = system, address, trace
+        self.contract = FaultDisputeGame(address)
+
+    def look(self) -> Look:
+        """Read the game and decide. Raises `TraceError` if too little is known to do anything."""
+        head = self.system.rpc.head()
+        game = self.system.games.read(self.address, at=head)
+        plan = consider(game, self.trace, head.timestamp)
+        if plan.stopped_by is not None and not plan.actions:
+            raise plan.stopped_by
+        return Look(head, game, plan)
+
+    def snapshot(self) -> tuple[Game, int]:
+        """The game now, and the chain's time."""
+        head = self.system.rpc.head()
+        return self.system.games.read(self.address, at=head), head.timestamp
+
+    def intents(self, game: Game, now_s: int, actions: Sequence[Action]) -> Iterator[Intent]:
+        """The transactions that these actions take, in order; bonds are asked from the chain."""
+        moves = [action for action in actions if isinstance(action, Move)]
+        bonds = self.system.rpc.read_each([self.contract.required_bond_wei(move.position) for move in moves])
+        bond_of = {id(move): bond_wei for move, bond_wei in zip(moves, bonds, strict=True)}
+        for action in actions:
+            if isinstance(action, Move):
+                yield move_intent(self.contract, game, now_s, action, bond_of[id(action)])
+            elif isinstance(action, Step):
+                yield from self._step_intents(game, action)
+            else:
+                yield resolution_intent(self.contract, action)
+
+    def _step_intents(self, game: Game, step: Step) -> Iterator[Intent]:
+        read = step.data.local_read
+        if read is not None and not self._is_loaded(game, step):
+            name = LOCAL_NAMES.get(read.ident, f"local pre-image {read.ident}")
+            yield Intent(
+                kind="local-data",
+                call=self.contract.add_local_data(read.ident, step.claim_index, read.offset),
+                will=f"Will load the {name} from byte {read.offset}, which the instruction reads",
+                did=lambda receipt: "Loaded",
+                facts={"game": self.address, "ident": read.ident, "offset": read.offset, "claim": step.claim_index},
+            )
+        yield step_intent(self.contract, game, step)
+
+    def _is_loaded(self, game: Game, step: Step) -> bool:
+        read = step.data.local_read
+        assert read is not None
+        oracle = PreimageOracle(self.system.games.constants(self.address).preimage_oracle)
+        context = outputs_of(game, step.claim_index).local_context
+        return self.system.rpc.read(oracle.part_ok(local_key(read.ident, self.address, context), read.offset))
+
+
+class Seat:
+    """
+    A table as `actors.player` wants it: what a player decides is handed to `act`, intent by intent.
+
+    What the chain refuses becomes `ActionRefused`: somebody was faster, or the player is a liar.
+    """
+
+    def __init__(self, table: Table, act: Callable[[Intent], object]) -> None:
+        self.table, self.act = table, act
+        self._seen: tuple[Game, int] | None = None
+
+    def snapshot(self) -> tuple[Game, int]:
+        """The game now, and the chain's time."""
+        self._seen = self.table.snapshot()
+        return self._seen
+
+    def send(self, action: Action) -> None:
+        """Raises `ActionRefused`."""
+        game, now_s = self._seen or self.snapshot()
+        try:
+            for intent in self.table.intents(game, now_s, [action]):
+                self.act(intent)
+        except Reverted as error:
+            raise ActionRefused(str(error), hint=error.hint) from error
+
+
+def move_intent(contract: FaultDisputeGame, game: Game, now_s: int, move: Move, bond_wei: int) -> Intent:
+    """An attack or a defence."""
+    verb, past = ("attack", "Attacked") if move.is_attack else ("defend", "Defended")
+    return Intent(
+        kind=verb,
+        call=contract.move(move.disputed, move.parent_index, move.value, is_attack=move.is_attack),
+        value_wei=bond_wei,
+        will=f"Will {verb} claim {move.parent_index} at depth {move.position.depth} with {short_hex(move.value)}",
+        did=lambda receipt: f"{past} as claim {new_claim_index(contract, receipt)}",
+        reason=move.reason,
+        facts={
+            "game": game.address,
+            "parent": move.parent_index,
+            "position": move.position.gindex,
+            "depth": move.position.depth,
+            "value": move.value,
+            "clock_left_s": time_left_s(game, move.parent_index, now_s),
+        },
+        done_already=frozenset({"ClaimAlreadyExists"}),
+    )
+
+
+def new_claim_index(contract: FaultDisputeGame, receipt: Receipt) -> int:
+    """Which claim a move's transaction added."""
+    (event,) = contract.events("ClaimAdded", receipt.logs)
+    return int(event["claimIndex"])
+
+
+def step_intent(contract: FaultDisputeGame, game: Game, step: Step) -> Intent:
+    """The one instruction, run by the chain."""
+    witness = step.data.witness
+    claim = game.claim(step.claim_index)
+
+    def did(receipt: Receipt) -> str:
+        (event,) = contract.events("Stepped", receipt.logs)
+        return f"The chain ran it: it ends in {short_hex(event['postState'])}, and claim {claim.index} is countered"
+
+    return Intent(
+        kind="step",
+        call=contract.step(
+            step.claim_index, is_attack=step.is_attack, state_data=witness.state_data, proof=witness.proof
+        ),
+        will=f"Will let the chain run one instruction against claim {step.claim_index} ({subject(game, claim)})",
+        did=did,
+        reason=step.reason,
+        facts={"game": game.address, "claim": step.claim_index, "attack": step.is_attack},
+        done_already=frozenset({"DuplicateStep"}),
+    )

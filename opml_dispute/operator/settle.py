@@ -1,0 +1,228 @@
+"""
+Ending a game: claims from the bottom up, the game, its bonds.
+
+`settle_intents` gives what the clocks allow now; call it again after they were sent, until it gives nothing. What
+keeps the rest from happening, and for how long, is `waiting`: clocks, the finality delay, the withdrawal delay.
+Every one of these transactions may be sent by anybody, so all of them are harmless to repeat.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from opml_dispute.actors.actions import Resolution, ResolveClaim, Settle
+from opml_dispute.actors.honest import resolution_actions
+from opml_dispute.chain.amounts import ether
+from opml_dispute.chain.contracts import DelayedWETH, FaultDisputeGame, Withdrawal
+from opml_dispute.chain.deploy import System
+from opml_dispute.chain.rpc import Head
+from opml_dispute.chain.sender import Receipt
+from opml_dispute.game.claim import Game, GameStatus
+from opml_dispute.game.clock import time_left_s
+from opml_dispute.operator.intents import Intent
+from opml_dispute.primitives import Address
+
+STATUS_WORDS = {
+    GameStatus.IN_PROGRESS: "in progress",
+    GameStatus.CHALLENGER_WINS: "the challenger wins",
+    GameStatus.DEFENDER_WINS: "the defender wins",
+}
+
+UNDECIDED = 0
+
+
+@dataclass(frozen=True)
+class Credit:
+    """What a game owes to one address, and how far its payment is."""
+
+    recipient: Address
+    owed_wei: int
+    is_unlocked: bool
+    withdrawal: Withdrawal
+
+
+@dataclass(frozen=True)
+class Settlement:
+    """How far a game's end has come, at one block."""
+
+    head: Head
+    game: Game
+    is_finalized: bool
+    is_closed: bool
+    credits: tuple[Credit, ...]
+    finality_delay_s: int
+    withdrawal_delay_s: int
+
+
+def recipients(game: Game) -> list[Address]:
+    """Everyone who may get something out of a game, in the order of their first claim."""
+    found: dict[Address, None] = {}
+    for claim in game.claims:
+        found[claim.claimant] = None
+        if claim.countered_by is not None:
+            found[claim.countered_by] = None
+    return list(found)
+
+
+def read_settlement(system: System, address: Address, payees: Iterable[Address]) -> Settlement:
+    """The game, and what it owes to `payees`, at the latest block."""
+    rpc = system.rpc
+    head = rpc.head()
+    game = system.games.read(address, at=head)
+    contract, weth = FaultDisputeGame(address), DelayedWETH(system.games.constants(address).weth)
+    mode, is_finalized, finality_delay_s, withdrawal_delay_s = rpc.read_all(
+        [
+            contract.bond_distribution_mode(),
+            system.oracle.is_finalized(address),
+            system.oracle.finality_delay_s(),
+            weth.delay_s(),
+        ],
+        at=head,
+    )
+    wanted = list(payees)
+    answers = rpc.read_all(
+        [
+            call
+            for payee in wanted
+            for call in (
+                contract.credit_wei(payee),
+                contract.has_unlocked_credit(payee),
+                weth.withdrawal(address, payee),
+            )
+        ],
+        at=head,
+    )
+    credits_ = tuple(
+        Credit(payee, answers[3 * i], answers[3 * i + 1], answers[3 * i + 2]) for i, payee in enumerate(wanted)
+    )
+    return Settlement(head, game, is_finalized, mode != UNDECIDED, credits_, finality_delay_s, withdrawal_delay_s)
+
+
+def settle_intents(settlement: Settlement) -> list[Intent]:
+    """What can be done now. Empty if the rest has to wait, or if all is done."""
+    game, now_s = settlement.game, settlement.head.timestamp
+    contract = FaultDisputeGame(game.address)
+    if game.in_progress:
+        return [resolution_intent(contract, action) for action in resolution_actions(game, now_s)]
+    if not settlement.is_finalized:
+        return []
+    intents = []
+    for credit in settlement.credits:
+        if credit.owed_wei == 0:
+            continue
+        if not credit.is_unlocked:
+            intents.append(_unlock_intent(contract, credit, settlement.withdrawal_delay_s))
+        elif credit.withdrawal.unlocked_at_s + settlement.withdrawal_delay_s <= now_s:
+            intents.append(_withdraw_intent(contract, credit))
+    if not intents and not settlement.is_closed:
+        intents.append(
+            Intent(
+                kind="close",
+                call=contract.close(),
+                will="Will close the game",
+                did=lambda receipt: "Closed: how its bonds are paid out is decided",
+                facts={"game": game.address},
+            )
+        )
+    return intents
+
+
+def resolution_intent(contract: FaultDisputeGame, action: Resolution) -> Intent:
+    """Settling one claim, several, or the game."""
+    if isinstance(action, ResolveClaim):
+        index = action.claim_index
+        return Intent(
+            kind="resolve-claim",
+            call=contract.resolve_claim(index),
+            will=f"Will resolve claim {index}",
+            did=lambda receipt: f"Claim {index} is resolved",
+            reason=action.reason,
+            facts={"game": contract.address, "claim": index},
+            done_already=frozenset({"ClaimAlreadyResolved", "GameNotInProgress"}),
+        )
+    if isinstance(action, Settle):
+        return _settle_intent(contract, action)
+    outcome = STATUS_WORDS[action.expected]
+    return Intent(
+        kind="resolve-game",
+        call=contract.resolve(),
+        will="Will resolve the game",
+        did=lambda receipt: f"The game is over: {outcome}",
+        reason=action.reason,
+        facts={"game": contract.address, "status": action.expected.name},
+        done_already=frozenset({"GameNotInProgress"}),
+    )
+
+
+def _settle_intent(contract: FaultDisputeGame, action: Settle) -> Intent:
+    indices = action.claim_indices
+    claims = f"claim {indices[0]}" if len(indices) == 1 else f"{len(indices)} claims"
+
+    def did(receipt: Receipt) -> str:
+        settled = len(contract.events("ClaimResolved", receipt.logs))
+        sentence = "1 claim is resolved" if settled == 1 else f"{settled} claims are resolved"
+        for event in contract.events("Resolved", receipt.logs):
+            sentence += f", and the game is over: {STATUS_WORDS[GameStatus(event['status'])]}"
+        return sentence
+
+    return Intent(
+        kind="settle",
+        call=contract.settle(indices),
+        will=f"Will resolve {claims}" + ("" if action.expected is None else ", and the game"),
+        did=did,
+        reason=action.reason,
+        facts={
+            "game": contract.address,
+            "claims": list(indices),
+            "status": None if action.expected is None else action.expected.name,
+        },
+        done_already=frozenset({"GameNotInProgress"}),
+    )
+
+
+def _unlock_intent(contract: FaultDisputeGame, credit: Credit, delay_s: int) -> Intent:
+    return Intent(
+        kind="unlock-credit",
+        call=contract.claim_credit(credit.recipient),
+        will=f"Will unlock {ether(credit.owed_wei)} for {credit.recipient}",
+        did=lambda receipt: f"Unlocked: it can be withdrawn in {delay_s:,} s",
+        facts={"game": contract.address, "recipient": credit.recipient, "credit_wei": credit.owed_wei},
+    )
+
+
+def _withdraw_intent(contract: FaultDisputeGame, credit: Credit) -> Intent:
+    return Intent(
+        kind="withdraw-credit",
+        call=contract.claim_credit(credit.recipient),
+        will=f"Will withdraw {ether(credit.owed_wei)} to {credit.recipient}",
+        did=lambda receipt: f"Paid {ether(credit.owed_wei)} to {credit.recipient}",
+        facts={"game": contract.address, "recipient": credit.recipient, "credit_wei": credit.owed_wei},
+        done_already=frozenset({"NoCreditToClaim"}),
+    )
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """What the rest has to wait for."""
+
+    what: str
+    seconds: int
+
+
+def waiting(settlement: Settlement) -> Waiting | None:
+    """What has to pass before more can be done; None if nothing is left to do."""
+    game, now_s = settlement.game, settlement.head.timestamp
+    if game.in_progress:
+        open_claims = [claim for claim in game.claims if not claim.is_resolved]
+        left_s = [time_left_s(game, claim.index, now_s) for claim in open_claims]
+        return Waiting("the clocks of its claims", max(left_s, default=0))
+    if not settlement.is_finalized:
+        over_s = game.resolved_at_s + settlement.finality_delay_s + 1  # strictly more than the delay
+        return Waiting("the finality delay", max(1, over_s - now_s))
+    pending = [
+        credit.withdrawal.unlocked_at_s + settlement.withdrawal_delay_s - now_s
+        for credit in settlement.credits
+        if credit.owed_wei and credit.is_unlocked
+    ]
+    return Waiting("the withdrawal delay", max(1, *pending)) if pending else None

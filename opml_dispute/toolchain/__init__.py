@@ -1,0 +1,6 @@
+"""
+The programs that build this project, and what they build.
+
+`programs` finds or fetches Anvil, Forge, solc and Node.js, `native` builds the engine and the guest with the
+compiler flags of `guest_flags`, `solidity` builds the contracts.
+"""

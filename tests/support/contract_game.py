@@ -1,0 +1,196 @@
+"""
+The game contract itself, in an EVM inside this process, with the interface of `reference_game.ReferenceGame`.
+
+So whatever is played in memory can be played on the contract too: `FaultDisputeGame` as the factory clones it, the
+real verifier and its pre-image oracle. Two neighbours are stand-ins of a few bytes: a registry that knows one request,
+and a vault that takes every deposit; what the real ones do is tested beside them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import pyrevm
+from eth_abi.abi import decode, encode
+
+from opml_dispute.chain.artifacts import Artifact, load
+from opml_dispute.chain.reverts import describe
+from opml_dispute.engine.hashing import keccak256
+from opml_dispute.game.bond import required_bond_wei
+from tests.support.reference_game import NO_PARENT, ZERO, Record, Reverted, Rules, depth
+
+OWNER = "0x00000000000000000000000000000000DE91043e"
+ML_VERSION = 136
+REQUEST_ID = b"\x52" * 32
+RICH = 10**30
+TRANSACTION_GAS, FLOOR_GAS_PER_TOKEN = 21_000, 10
+"""EIP-7623: a byte of calldata is four tokens, a zero one."""
+_REVERT = re.compile(r"Revert \{ gas_used: (\d+), output: 0x([0-9a-f]*) \}")
+
+
+def stub(runtime: bytes) -> bytes:
+    """Creation code of a contract with this code: copies all behind itself, and returns it."""
+    return bytes.fromhex(f"61{len(runtime):04x}80600c6000396000f3") + runtime
+
+
+def registry_stub(starting_root: bytes, node_count: int, split_depth: int, max_depth: int) -> bytes:
+    """Answers `gameParameters` with these four, and every other question with 0."""
+    selector = keccak256(b"gameParameters(bytes32)")[:4]
+    code = bytes.fromhex(f"60003560e01c63{selector.hex()}14601457602060 00f3".replace(" ", ""))
+    code += bytes.fromhex("5b60806021600039 60806000f3".replace(" ", ""))
+    assert len(code) == 0x21, "the words stand right behind the code"
+    return code + encode(["bytes32", "uint64", "uint64", "uint64"], [starting_root, node_count, split_depth, max_depth])
+
+
+TAKES_EVERYTHING = b"\x00"
+"""A contract that stops at once, content with every call and every value."""
+
+
+class ContractGame:
+    """One game on a chain of its own; `now` is its clock."""
+
+    def __init__(self, rules: Rules, creator: str, root_claim: bytes, now: int = 1_700_000_000) -> None:
+        self.rules, self.now, self.created_at = rules, now, now
+        self.deposits: dict[str, int] = {creator: self.required_bond(1)}
+        self._evm = pyrevm.EVM(spec_id="CANCUN", gas_limit=2**62)
+        self._evm.set_balance(OWNER, RICH)
+        self._funded: set[str] = {OWNER, ZERO}
+        self._tick()
+        self._game = load("FaultDisputeGame")
+        oracle = self._deploy(load("PreimageOracle"), 0, rules.challenge_period)
+        self.vm_address = self._deploy(load("FPVM"), oracle, ML_VERSION)
+        words = registry_stub(rules.starting_root, rules.node_count, rules.split_depth, rules.max_depth)
+        registry = self._evm.deploy(OWNER, stub(words))
+        vault = self._evm.deploy(OWNER, stub(TAKES_EVERYTHING))
+        limits = (125, 123, rules.extension, rules.max_clock)
+        implementation = self._deploy(self._game, limits)
+        factory_code = load("DisputeGameFactory")
+        factory = self._deploy(factory_code, OWNER)
+        types = ["bytes32", "address", "address", "address", "uint256"]
+        packed = [rules.absolute_prestate, self.vm_address, registry, vault, rules.chain_id]
+        arguments = b"".join(
+            encode([kind], [value])[12 if kind == "address" else 0 :] for kind, value in zip(types, packed, strict=True)
+        )
+        set_implementation = "setImplementation(uint32,address,bytes)"
+        self._call(OWNER, factory, factory_code, set_implementation, 0, implementation, arguments)
+        bond = self.required_bond(1)
+        self._call(OWNER, factory, factory_code, "setInitBond", 0, bond)
+        created = self._call(creator, factory, factory_code, "create", 0, root_claim, REQUEST_ID, value=bond)
+        (self.address,) = decode(["address"], created)
+        rules.address = self.address
+
+    # --- what may be done ---
+
+    def required_bond(self, position: int) -> int:
+        return required_bond_wei(depth(position), self.rules.max_depth)
+
+    def move(self, sender: str, disputed: bytes, index: int, claim: bytes, is_attack: bool, value: int) -> int:
+        """Returns the new claim's index."""
+        self._do(sender, "move", disputed, index, claim, is_attack, value=value)
+        self.deposits[sender] = self.deposits.get(sender, 0) + value
+        return int(self._ask("claimDataLen")) - 1
+
+    def add_local_data(self, ident: int, index: int, offset: int) -> None:
+        self._do(OWNER, "addLocalData", ident, index, offset)
+
+    def step(self, sender: str, index: int, is_attack: bool, state_data: bytes, proof: bytes) -> None:
+        self._do(sender, "step", index, is_attack, state_data, proof)
+
+    def step_gas(self, sender: str, index: int, is_attack: bool, state_data: bytes, proof: bytes) -> tuple[int, int]:
+        """
+        What a step costs as a transaction, before refunds; and the least that EIP-7623 would ask for its calldata.
+
+        The step is made and taken back.
+        """
+        before = self._evm.snapshot()
+        self.step(sender, index, is_attack, state_data, proof)
+        assert self._evm.result is not None, "a call has a result"
+        gas = int(self._evm.result.gas_used)
+        self._evm.revert(before)
+        signature = self._game.functions["step"]
+        data = signature.selector + encode(signature.inputs, (index, is_attack, state_data, proof))
+        return gas, TRANSACTION_GAS + FLOOR_GAS_PER_TOKEN * (4 * len(data) - 3 * data.count(0))
+
+    def resolve_claim(self, index: int, count: int) -> None:
+        self._do(OWNER, "resolveClaim", index, count)
+
+    def settle(self, indices: Sequence[int], count: int) -> int:
+        """Returns for how many claims something was done."""
+        return int(self._ask("settle", list(indices), count))
+
+    def resolve(self) -> int:
+        self._do(OWNER, "resolve")
+        return self.status
+
+    # --- what may be asked ---
+
+    @property
+    def status(self) -> int:
+        return int(self._ask("status"))
+
+    @property
+    def resolved_at(self) -> int:
+        return int(self._ask("resolvedAt"))
+
+    @property
+    def claims(self) -> list[Record]:
+        """Every claim, read afresh; addresses as the players write theirs."""
+        spelled = {name.lower(): name for name in self._funded}
+        records = []
+        for index in range(self._ask("claimDataLen")):
+            parent, countered_by, claimant, bond, claim, position, clock = self._ask_all("claimData", index)
+            countered_by, claimant = spelled[countered_by], spelled[claimant]
+            record = Record(parent, countered_by, claimant, bond, claim, position, clock >> 64, clock & (1 << 64) - 1)
+            record.resolved = bool(self._ask("resolvedSubgames", index))
+            records.append(record)
+        for index, record in enumerate(records):
+            if record.parent_index != NO_PARENT:
+                records[record.parent_index].subgames.append(index)
+        return records
+
+    @property
+    def credits(self) -> dict[str, int]:
+        """What resolution has awarded, to whoever got anything."""
+        amounts = {name: int(self._ask("normalModeCredit", name)) for name in self._funded}
+        return {name: amount for name, amount in amounts.items() if amount}
+
+    def challenger_duration(self, index: int) -> int:
+        return int(self._ask("getChallengerDuration", index))
+
+    # --- the EVM ---
+
+    def _tick(self) -> None:
+        self._evm.set_block_env(pyrevm.BlockEnv(number=10, timestamp=self.now, gas_limit=2**62))
+
+    def _deploy(self, artifact: Artifact, *arguments: Any) -> str:
+        return self._evm.deploy(OWNER, artifact.bytecode + encode(artifact.constructor_inputs, arguments))
+
+    def _do(self, sender: str, function: str, *arguments: Any, value: int = 0) -> bytes:
+        return self._call(sender, self.address, self._game, function, *arguments, value=value)
+
+    def _ask_all(self, function: str, *arguments: Any) -> tuple[Any, ...]:
+        raw = self._do(OWNER, function, *arguments)
+        return decode(self._game.functions[function].outputs, raw)
+
+    def _ask(self, function: str, *arguments: Any) -> Any:
+        (answer,) = self._ask_all(function, *arguments)
+        return answer
+
+    def _call(self, sender: str, to: str, artifact: Artifact, function: str, *arguments: Any, value: int = 0) -> bytes:
+        if sender not in self._funded:
+            self._evm.set_balance(sender, RICH)
+            self._funded.add(sender)
+        self._tick()
+        signature = artifact.functions[function]
+        data = signature.selector + encode(signature.inputs, arguments)
+        try:
+            return bytes(self._evm.message_call(sender, to, data, value))
+        except RuntimeError as error:
+            revert = _REVERT.fullmatch(str(error))
+            if revert is None:
+                raise
+            meaning = describe(bytes.fromhex(revert[2]))
+            name = meaning.name if meaning.name != "Panic" else f"Panic(0x{meaning.arguments[0]:x})"
+            raise Reverted(name) from error
