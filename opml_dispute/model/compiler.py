@@ -9,20 +9,21 @@ machine.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from opml_dispute.engine.segment_memory import judge
 from opml_dispute.model import importer, rules
 from opml_dispute.model.absorb import absorb
 from opml_dispute.model.builder import Builder
 from opml_dispute.model.cost import estimate_steps
-from opml_dispute.model.emitter import Origin
+from opml_dispute.model.emitter import Op, Origin
 from opml_dispute.model.importer import Importer, ModelSource
 from opml_dispute.model.opcodes import DType
 from opml_dispute.model.plan import Plan, live_operations
 from opml_dispute.model.program import Program
-from opml_dispute.model.refusals import ModelError
+from opml_dispute.model.refusals import ModelError, UnsupportedOp
 from opml_dispute.model.tensor import Array, Tensor
 
 TILE_BUDGET = 1 << 26
@@ -55,19 +56,48 @@ def compile_model(
     ends = [tensor for _, tensor in outputs]
     ops = absorb(builder, live_operations(builder.ops, ends), ends)
     plan = Plan(ops or builder.ops, importing.inputs, outputs)
-    records, nodes, blocks = plan.nodes(tile_budget, estimate_steps)
+    records, made_of = plan.nodes(tile_budget, estimate_steps)
+    packed = b"".join(record.pack() for record in records)
+    _ask_the_segment(packed, made_of)
     program = Program(
-        records=b"".join(record.pack() for record in records),
+        records=packed,
         weights=tuple(plan.weights),
         inputs=tuple(plan.inputs),
         outputs=tuple(plan.outputs),
-        blocks=tuple(blocks),
-        nodes=tuple(nodes),
+        origins=tuple(
+            (op.origin.op_type, op.origin.name) for record, op in zip(records, made_of, strict=True) if record.lo == 0
+        ),
         notes=tuple(importing.notes),
         fixed={name: np.asarray(value) for name, value in fixed.items()},
     )
     rules.check(program)
     return program
+
+
+STATUS_REASONS = {
+    2: "a function that no kernel has",
+    3: "element types that no kernel takes together",
+    4: "shapes, or an amount of work, that no record may have",
+    5: "operands that a record may not have",
+}
+"""What native/program/record.c says of a record, by the status that it would latch."""
+
+
+def _ask_the_segment(records: bytes, made_of: Sequence[Op]) -> None:
+    """
+    Raises `UnsupportedOp` for the first record that the segment refuses.
+
+    Such a program could be registered, and each of its inferences would fail.
+    """
+    for status, op in zip(judge(records).status.tolist(), made_of, strict=True):
+        if status:
+            types = ", ".join(tensor.dtype.name for tensor in op.inputs)
+            shapes = ", ".join(str(list(tensor.shape)) for tensor in op.inputs)
+            reason = (
+                f"it needs {op.opcode.name} of {types or 'nothing'} to {op.out.dtype.name}, shapes {shapes or 'none'}: "
+                f"{STATUS_REASONS.get(status, 'a record that the segment refuses')} (status {status})"
+            )
+            raise UnsupportedOp(op.origin.op_type, op.origin.name, op.origin.opset, reason)
 
 
 def _end_in_own_blocks(builder: Builder, results: list[tuple[str, Tensor]]) -> list[tuple[str, Tensor]]:

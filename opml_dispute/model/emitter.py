@@ -36,6 +36,8 @@ class Origin:
 
     op_type: str
     name: str
+    opset: int = 0
+    """The version of the operator's set."""
 
 
 @dataclass(eq=False, slots=True)

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from opml_dispute.errors import OpmlError
 from opml_dispute.model.compiler import compile_model
-from opml_dispute.model.program import FILE_MAGIC, Program
+from opml_dispute.model.program import Program
+from opml_dispute.model.program_file import FILE_MAGIC, read_program
 
 
 class BadDimension(OpmlError):
@@ -38,4 +39,4 @@ def read_model(file: Path, dims: Mapping[str, int]) -> Program:
             is_compiled = opened.read(len(FILE_MAGIC)) == FILE_MAGIC
     except OSError:
         is_compiled = False  # the importer says what is wrong with the path
-    return Program.load(file) if is_compiled else compile_model(file, dims=dims)
+    return read_program(file) if is_compiled else compile_model(file, dims=dims)

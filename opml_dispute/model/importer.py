@@ -299,7 +299,7 @@ class Importer:
             raise UnsupportedOp(
                 node.op_type, full_name, version, why_unknown(node, version), hint=HINTS.get(node.op_type)
             )
-        outer, self.builder.origin = self.builder.origin, Origin(node.op_type, full_name)
+        outer, self.builder.origin = self.builder.origin, Origin(node.op_type, full_name, version)
         try:
             attributes = {a.name: self._attribute(a, scope, opsets) for a in map(self._bound, node.attribute) if a}
             return entry(self.builder, inputs, attributes, len(node.output))

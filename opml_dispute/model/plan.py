@@ -15,19 +15,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from opml_dispute.engine.vm import Block
+from opml_dispute.model.derived import TensorSpec
 from opml_dispute.model.emitter import Op
-from opml_dispute.model.opcodes import Binary, Opcode, Reduction, Unary
-from opml_dispute.model.program import NodeInfo, PlannedBlock, TensorSpec
+from opml_dispute.model.program import MIN_LOG2_SIZE
 from opml_dispute.model.record import SEC_ARENA, SEC_END, SEC_HEADER, SEC_INPUT, SEC_OUTPUT, SEC_WEIGHTS, Free, Record
 from opml_dispute.model.refusals import ModelTooLarge
 from opml_dispute.model.tensor import Buffer, Tensor
 from opml_dispute.model.tile import Estimate, tiles
 
-MIN_LOG2_SIZE = 6
-"""A block has at least 64 bytes: two leaves, so that it is a subtree."""
 
-
-class _Section:
+class Section:
     """Hands out aligned blocks, one behind the other."""
 
     def __init__(self, name: str, start: int, end: int) -> None:
@@ -57,19 +54,19 @@ class Plan:
         self._arena: list[Buffer] = []
         self._inputs = [tensor for _, tensor in inputs]
         self._outputs = [tensor for _, tensor in outputs]
-        self._put_ends(_Section("input", SEC_INPUT, SEC_OUTPUT), inputs, self.inputs)
-        self._put_ends(_Section("output", SEC_OUTPUT, SEC_ARENA), outputs, self.outputs)
+        self._put_ends(Section("input", SEC_INPUT, SEC_OUTPUT), inputs, self.inputs)
+        self._put_ends(Section("output", SEC_OUTPUT, SEC_ARENA), outputs, self.outputs)
         self._put_rest()
 
-    def _put_ends(self, section: _Section, tensors: Sequence[tuple[str, Tensor]], specs: list[TensorSpec]) -> None:
+    def _put_ends(self, section: Section, tensors: Sequence[tuple[str, Tensor]], specs: list[TensorSpec]) -> None:
         for name, tensor in tensors:
             place = section.place(tensor.size * tensor.dtype.width)
             self._places[id(tensor.buffer)] = place
             specs.append(TensorSpec(name, tensor.dtype, tensor.shape, *place))
 
     def _put_rest(self) -> None:
-        weights = _Section("weights", SEC_WEIGHTS, SEC_HEADER)
-        arena = _Section("activations", SEC_ARENA, SEC_END)
+        weights = Section("weights", SEC_WEIGHTS, SEC_HEADER)
+        arena = Section("activations", SEC_ARENA, SEC_END)
         for op in self.ops:
             for buffer in (*(tensor.buffer for tensor in op.inputs), op.out.buffer):
                 if id(buffer) in self._places:
@@ -86,16 +83,13 @@ class Plan:
     def _address(self, tensor: Tensor) -> int:
         return self._places[id(tensor.buffer)][0] + tensor.offset * tensor.dtype.width
 
-    def nodes(self, budget: int, estimate: Estimate) -> tuple[list[Record], list[NodeInfo], list[PlannedBlock]]:
-        """The records in order, what each is, and every block's life."""
+    def nodes(self, budget: int, estimate: Estimate) -> tuple[list[Record], list[Op]]:
+        """The records in order, and the operation behind each."""
         last_use = {id(tensor.buffer): i for i, op in enumerate(self.ops) for tensor in (*op.inputs, op.out)}
         arena = {id(buffer) for buffer in self._arena}
-        born: dict[int, int] = {}
-        freed: dict[int, int] = {}
         records: list[Record] = []
-        infos: list[NodeInfo] = []
+        made_of: list[Op] = []
         for i, op in enumerate(self.ops):
-            born.setdefault(id(op.out.buffer), len(records))
             parts = tiles(self._record(op), op.count, op.grains, budget, estimate)
             touched = dict.fromkeys(id(tensor.buffer) for tensor in (*op.inputs, op.out))
             dead = [buffer for buffer in touched if buffer in arena and last_use[buffer] == i]
@@ -103,24 +97,9 @@ class Plan:
             # and committing to it costs the outputs alone. A record has room: at most 6 inputs and 1 output.
             offsets = [self._places[buffer] for buffer in dead]
             parts[-1] = replace(parts[-1], frees=tuple(Free(log2, offset) for offset, log2 in offsets))
-            freed.update(dict.fromkeys(dead, len(records) + len(parts) - 1))
-            for k, part in enumerate(parts):
-                kernel = kernel_name(part)
-                infos.append(
-                    NodeInfo(op.origin.op_type, op.origin.name, kernel, len(records), k, len(parts), estimate(part))
-                )
-                records.append(part)
-        return records, infos, self._blocks(born, freed)
-
-    def _blocks(self, born: dict[int, int], freed: dict[int, int]) -> list[PlannedBlock]:
-        blocks = []
-        ends = [*self._inputs, *self._outputs]
-        for buffer in (*(tensor.buffer for tensor in ends), *self._arena):
-            width = buffer.dtype.width
-            key = id(buffer)
-            lives = (born.get(key, -1), freed.get(key))
-            blocks.append(PlannedBlock(*self._places[key], width, *lives, buffer.size * width))
-        return blocks
+            records += parts
+            made_of += [op] * len(parts)
+        return records, made_of
 
     def _record(self, op: Op) -> Record:
         return Record(
@@ -144,14 +123,3 @@ def live_operations(ops: Sequence[Op], outputs: Sequence[Tensor]) -> list[Op]:
             needed.update(id(tensor.buffer) for tensor in op.inputs)
             live.append(op)
     return live[::-1]
-
-
-def kernel_name(record: Record) -> str:
-    """The kernel and its function, as people read it: BINARY.ADD."""
-    functions = {
-        Opcode.UNARY: Unary,
-        Opcode.BINARY: Binary,
-        Opcode.REDUCE: Reduction,
-        Opcode.SCATTER: None,
-    }.get(record.opcode)
-    return f"{record.opcode.name}.{functions(record.imm[0]).name}" if functions else record.opcode.name

@@ -1,77 +1,39 @@
 """
 A program: a model compiled for given shapes, ready to be run, registered and disputed.
 
-`Program` holds the node records, the weights and where everything lies in the segment, and what people need to
-read it (`NodeInfo`). Its bytes, and so its `model_root`, depend on the model's file and shapes alone. `save` and
-`load` keep it in one file.
+`Program` holds the node records, the weights and where inputs and outputs are in the segment. Its bytes, and so its
+`model_root`, depend on the model's file and shapes alone. What follows from the records (blocks, what each node is and
+costs) is derived from them (`derived`); the file format is `program_file`'s.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import struct
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
-from typing import Any
+from itertools import pairwise
 
 import numpy as np
 
 from opml_dispute.engine.hashing import keccak256, merkle_root, zero_root
 from opml_dispute.engine.vm import Block
 from opml_dispute.errors import OpmlError
-from opml_dispute.model.opcodes import DType
-from opml_dispute.model.record import RECORD_BYTES, SEC_PROGRAM, SEC_WEIGHTS, Record, program_header
-from opml_dispute.model.tensor import Array, Shape
+from opml_dispute.model.derived import PlannedBlock, TensorSpec, node_facts, planned_blocks, record_of
+from opml_dispute.model.record import RECORD_BYTES, SEC_HEADER, SEC_PROGRAM, SEC_WEIGHTS, Record, program_header
+from opml_dispute.model.tensor import Array
 from opml_dispute.primitives import Hash32
 
-FILE_MAGIC = b"OPMLFILE"
-FILE_VERSION = 2
-DIGEST_BYTES = hashlib.sha256().digest_size
 MODEL_LOG2_SIZE = 39
 """Program and weights are the lower half of the segment."""
+MIN_LOG2_SIZE = 6
+"""A block has at least 64 bytes: two leaves, so that it is a subtree."""
 
 
-class ProgramFileError(OpmlError):
-    """A saved program is missing, cut short, or of another version."""
+class BadBlocks(OpmlError):
+    """Weights that overlap, are out of order or misaligned, or are larger than their block."""
 
-
-@dataclass(frozen=True, slots=True)
-class TensorSpec:
-    """An input or output of the model, and its block."""
-
-    name: str
-    dtype: DType
-    shape: Shape
-    offset: int
-    """Bytes from the segment's base."""
-    log2_size: int
-    """Of the block, not of the tensor."""
-
-    @property
-    def size_bytes(self) -> int:
-        """Bytes of the tensor itself, from the block's start."""
-        return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.width
-
-
-@dataclass(frozen=True, slots=True)
-class PlannedBlock:
-    """A block of INPUT, OUTPUT or ARENA, and the part of the run during which it holds something."""
-
-    offset: int
-    """Bytes from the segment's base, a multiple of 2**log2_size."""
-    log2_size: int
-    word_bytes: int
-    """Width of the elements that lie here, for as long as any do."""
-    born_node: int
-    """The first node that writes here; -1 for an input, which is there from the start."""
-    freed_node: int | None
-    """The node after which the block is zero again; None if it stays to the end."""
-    size_bytes: int
-    """Bytes that are ever written, from the block's start; the rest is zero."""
+    hint = "compile the ONNX file again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,20 +57,36 @@ class NodeInfo:
 
 @dataclass(frozen=True)
 class Program:
-    """A compiled model."""
+    """A compiled model. Raises `BadBlocks` for weights that could not be what the model root says they are."""
 
     records: bytes
     """All node records, 512 bytes each, big-endian."""
     weights: tuple[Block, ...]
-    """What the WEIGHTS section holds; data in the host's byte order."""
+    """What the WEIGHTS section holds, ascending; data in the host's byte order."""
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
-    blocks: tuple[PlannedBlock, ...]
-    nodes: tuple[NodeInfo, ...]
+    origins: tuple[tuple[str, str], ...]
+    """The ONNX operator and the node's name, for each operation; its tiles share one."""
     notes: tuple[str, ...] = ()
     """What the reader should know: choices that the compiler made and that change results."""
     fixed: Mapping[str, Array] = field(default_factory=dict)
     """Inputs of the ONNX model that were given a value when compiling."""
+
+    def __post_init__(self) -> None:
+        _check_blocks(self.weights)
+
+    @cached_property
+    def blocks(self) -> tuple[PlannedBlock, ...]:
+        """The blocks of INPUT, OUTPUT and ARENA, as the records use them."""
+        return planned_blocks(self.records, self.inputs, self.outputs)
+
+    @cached_property
+    def nodes(self) -> tuple[NodeInfo, ...]:
+        """What each node is and costs."""
+        return tuple(
+            NodeInfo(*self.origins[facts.operation], facts.kernel, i, facts.tile, facts.tiles, facts.estimated_steps)
+            for i, facts in enumerate(node_facts(self.records))
+        )
 
     @property
     def node_count(self) -> int:
@@ -143,8 +121,7 @@ class Program:
         """What node `node_index` does. Raises `IndexError` if there is no such node."""
         if not 0 <= node_index < self.node_count:
             raise IndexError(f"node {node_index} of a program of {self.node_count} nodes")
-        start = RECORD_BYTES * node_index
-        return Record.unpack(self.records[start : start + RECORD_BYTES])
+        return record_of(self.records, node_index)
 
     @cached_property
     def model_blocks(self) -> tuple[Block, ...]:
@@ -158,94 +135,36 @@ class Program:
         """The Merkle root of program and weights: what a model is registered by."""
         return Hash32(_root(self.model_blocks, 0, MODEL_LOG2_SIZE))
 
-    def save(self, path: Path) -> None:
-        """
-        Writes the program into one file; the same program gives the same bytes on any machine.
 
-        The file ends with the SHA-256 of all before it. What a dispute is about, records and weights, has the model
-        root too; but with the place or shape of an input damaged, a request would ask something else than was meant.
-        """
-        facts = {
-            "version": FILE_VERSION,
-            "records": len(self.records),
-            "weights": [[block.offset, block.log2_size, block.word_bytes, _size(block)] for block in self.weights],
-            "inputs": [asdict(spec) for spec in self.inputs],
-            "outputs": [asdict(spec) for spec in self.outputs],
-            "blocks": [list(asdict(block).values()) for block in self.blocks],
-            "nodes": [list(asdict(node).values()) for node in self.nodes],
-            "notes": list(self.notes),
-            "fixed": {
-                name: [DType.of(array.dtype).name, list(array.shape), _big_endian(array).hex()]
-                for name, array in self.fixed.items()
-            },
-        }
-        text = json.dumps(facts, sort_keys=True, separators=(",", ":")).encode()
-        digest = hashlib.sha256()
-        with path.open("wb") as file:
+def _check_blocks(blocks: Sequence[Block]) -> None:
+    """
+    Raises `BadBlocks` unless the blocks are in WEIGHTS, ascending, aligned, apart, and as large as their data at least.
 
-            def put(part: bytes) -> None:
-                digest.update(part)
-                file.write(part)
-
-            put(FILE_MAGIC + struct.pack(">Q", len(text)) + text + self.records)
-            for block in self.weights:
-                put(_big_endian(np.frombuffer(block.data, dtype=f"u{block.word_bytes}")))
-            file.write(digest.digest())
-
-    @classmethod
-    def load(cls, path: Path) -> Program:
-        """Reads what `save` wrote. Raises `ProgramFileError` if the file is not such a program, or not whole."""
-        try:
-            raw = path.read_bytes()
-        except OSError as error:
-            raise ProgramFileError(f"cannot read {path}: {error.strerror}; expected a compiled program") from None
-        if raw[:8] != FILE_MAGIC:
-            raise ProgramFileError(f"{path} is not a compiled program", hint="compile the ONNX file again")
-        if hashlib.sha256(memoryview(raw)[:-DIGEST_BYTES]).digest() != raw[-DIGEST_BYTES:]:
-            raise ProgramFileError(
-                f"{path} ({len(raw):,} bytes) is damaged, or of another version: its checksum is not its own",
-                hint="compile the ONNX file again",
+    INVARIANT: only then is the root of the tree (`_root`) the root of what a run reads, so that no block can hide
+    behind another.
+    """
+    for block in blocks:
+        if not MIN_LOG2_SIZE <= block.log2_size < MODEL_LOG2_SIZE or block.offset % (1 << block.log2_size):
+            raise BadBlocks(
+                f"a block of 2^{block.log2_size} bytes at {block.offset:#x}; expected a multiple of its size"
             )
-        try:
-            return cls._decode(memoryview(raw)[:-DIGEST_BYTES])
-        except (struct.error, ValueError, KeyError, TypeError) as error:
-            raise ProgramFileError(
-                f"{path} ({len(raw):,} bytes) is damaged or of another version: {error}",
-                hint="compile the ONNX file again",
-            ) from None
-
-    @classmethod
-    def _decode(cls, raw: memoryview) -> Program:
-        (length,) = struct.unpack_from(">Q", raw, 8)
-        facts: dict[str, Any] = json.loads(bytes(raw[16 : 16 + length]))
-        if facts["version"] != FILE_VERSION:
-            raise ValueError(f"version {facts['version']}; expected {FILE_VERSION}")
-        position = 16 + length + facts["records"]
-        total = position + sum(size for *_, size in facts["weights"])
-        if len(raw) != total:
-            raise ValueError(f"{len(raw):,} bytes; expected {total:,}")
-        records = bytes(raw[position - facts["records"] : position])
-        weights = []
-        for offset, log2_size, word_bytes, size in facts["weights"]:
-            words = np.frombuffer(raw, f">u{word_bytes}", size // word_bytes, position)
-            weights.append(Block(offset, log2_size, words.astype(f"u{word_bytes}").data, word_bytes, None))
-            position += size
-        fixed = {
-            name: np.frombuffer(bytes.fromhex(text), DType[dtype].numpy.newbyteorder(">"))
-            .astype(DType[dtype].numpy)
-            .reshape(shape)
-            for name, (dtype, shape, text) in facts["fixed"].items()
-        }
-        return cls(
-            records,
-            tuple(weights),
-            _specs(facts["inputs"]),
-            _specs(facts["outputs"]),
-            tuple(PlannedBlock(*fields) for fields in facts["blocks"]),
-            tuple(NodeInfo(*fields) for fields in facts["nodes"]),
-            tuple(facts["notes"]),
-            fixed,
-        )
+        if not SEC_WEIGHTS <= block.offset <= SEC_HEADER - (1 << block.log2_size):
+            raise BadBlocks(f"a block of 2^{block.log2_size} bytes at {block.offset:#x}; expected it in WEIGHTS")
+        if (
+            _size(block) > 1 << block.log2_size
+            or block.word_bytes not in (1, 2, 4, 8)
+            or _size(block) % block.word_bytes
+        ):
+            raise BadBlocks(
+                f"{_size(block):,} bytes in words of {block.word_bytes} for the block at {block.offset:#x}; "
+                f"expected whole words, and at most {1 << block.log2_size:,} bytes"
+            )
+    for block, behind in pairwise(blocks):
+        if block.offset + (1 << block.log2_size) > behind.offset:
+            raise BadBlocks(
+                f"the block at {behind.offset:#x} lies inside or before the one at {block.offset:#x}; "
+                "expected blocks in ascending order that do not overlap"
+            )
 
 
 def _root(blocks: Sequence[Block], offset: int, log2_size: int) -> bytes:
@@ -273,15 +192,4 @@ def _image_bytes(specs: Sequence[TensorSpec]) -> int:
     return max(spec.offset + spec.size_bytes for spec in specs) - base
 
 
-def _specs(facts: list[dict[str, Any]]) -> tuple[TensorSpec, ...]:
-    return tuple(
-        TensorSpec(f["name"], DType(f["dtype"]), tuple(f["shape"]), f["offset"], f["log2_size"]) for f in facts
-    )
-
-
-def _big_endian(array: Array) -> bytes:
-    width = array.dtype.itemsize
-    return np.ascontiguousarray(array).view(f"u{width}").astype(f">u{width}").tobytes()
-
-
-__all__ = ["SEC_WEIGHTS", "NodeInfo", "PlannedBlock", "Program", "ProgramFileError", "TensorSpec"]
+__all__ = ["SEC_WEIGHTS", "BadBlocks", "NodeInfo", "PlannedBlock", "Program", "TensorSpec"]

@@ -3,19 +3,22 @@ What every program must satisfy, whatever model it came from.
 
 `RULES` is the list; `check` holds a program against it after every compilation, and the tests hold random programs
 against it. A broken rule is our bug, not the model author's, so it is a `BrokenRule`, which keeps its traceback.
-What the segment itself demands of a record from strangers is checked again where it runs (native/program/record.c).
+What the segment itself demands of an untrusted record (native/program/record.c) is the last of them: no program is
+made, or read from a file, that would fail at every run.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 
+from opml_dispute.engine.segment_memory import judge
+from opml_dispute.model.derived import PlannedBlock
 from opml_dispute.model.opcodes import Opcode
-from opml_dispute.model.program import PlannedBlock, Program
+from opml_dispute.model.program import Program
 from opml_dispute.model.record import (
     RECORD_BYTES,
     SEC_ARENA,
@@ -39,6 +42,8 @@ class View:
     """A program, decoded once for all rules."""
 
     program: Program
+    blocks: Sequence[PlannedBlock]
+    """Those of INPUT, OUTPUT and ARENA."""
 
     @cached_property
     def records(self) -> list[Record]:
@@ -47,14 +52,14 @@ class View:
     @cached_property
     def places(self) -> list[tuple[int, int, str]]:
         """Offset, log2 size and section of every block, weights included, ascending."""
-        planned = [(block.offset, block.log2_size) for block in self.program.blocks]
+        planned = [(block.offset, block.log2_size) for block in self.blocks]
         weights = [(block.offset, block.log2_size) for block in self.program.weights]
         return sorted((offset, log2, section_of(offset)) for offset, log2 in planned + weights)
 
     @cached_property
     def lives(self) -> dict[int, PlannedBlock]:
         """Planned blocks by offset."""
-        return {block.offset: block for block in self.program.blocks}
+        return {block.offset: block for block in self.blocks}
 
     def holder(self, offset: int) -> int:
         """The offset of the block that contains byte `offset`. Raises `BrokenRule` if none does."""
@@ -166,44 +171,52 @@ def _stray_writes(view: View) -> Iterator[str]:
 
 
 def _unfreed(view: View) -> Iterator[str]:
-    freed = {free.offset: (i, free) for i, record in enumerate(view.records) for free in record.frees}
-    if sum(len(record.frees) for record in view.records) != len(freed):
-        yield "a block is freed twice"
-    for block in view.program.blocks:
-        at, free = freed.pop(block.offset, (None, None))
-        if section_of(block.offset) == "ARENA":
-            if at is None or at != block.freed_node or free is None or free.log2_size != block.log2_size:
-                yield f"block {block.offset:#x} ends with node {block.freed_node}, but is freed by {at}"
-        elif at is not None or block.freed_node is not None:
-            yield f"block {block.offset:#x} of {section_of(block.offset)} is freed by node {at}"
-    for offset in freed:
-        yield f"{offset:#x} is freed, but is no block"
+    last: dict[int, int] = {}
+    for i, record in enumerate(view.records):
+        last.update(dict.fromkeys(map(view.holder, (record.out, *record.inputs)), i))
+    freed: set[int] = set()
+    for i, record in enumerate(view.records):
+        for free in record.frees:
+            block = view.lives.get(free.offset)
+            if section_of(free.offset) != "ARENA":
+                yield f"node {i} frees {free.offset:#x} of {section_of(free.offset)}"
+            elif free.offset in freed:
+                yield f"node {i} frees {free.offset:#x}, which was freed before"
+            elif block is None or (block.log2_size, block.freed_node) != (free.log2_size, i):
+                yield f"node {i} frees {free.offset:#x}, which is no block that ends there"
+            elif last.get(free.offset) != i:
+                yield f"node {i} frees {free.offset:#x}, which node {last.get(free.offset)} touches last"
+            freed.add(free.offset)
+    for block in view.blocks:
+        if (section_of(block.offset) == "ARENA") != (block.offset in freed):
+            yield f"block {block.offset:#x} of {section_of(block.offset)} ends with node {block.freed_node}"
 
 
 def _untyped(view: View) -> Iterator[str]:
-    widths = {block.offset: block.word_bytes for block in view.program.blocks}
+    widths = {block.offset: block.word_bytes for block in view.blocks}
     widths |= {block.offset: block.word_bytes for block in view.program.weights}
+    types = {spec.offset: spec.dtype for spec in (*view.program.inputs, *view.program.outputs)}
     for i, record in enumerate(view.records):
         operands = zip((record.dtype_out, *record.dtypes_in), (record.out, *record.inputs), strict=True)
         for dtype, offset in operands:
-            if offset % dtype.width or widths[view.holder(offset)] != dtype.width:
+            holder = view.holder(offset)
+            if offset % dtype.width or widths[holder] != dtype.width or types.setdefault(holder, dtype) is not dtype:
                 yield f"node {i} takes {dtype.name} at {offset:#x}"
 
 
 def _gaps_in_tiles(view: View) -> Iterator[str]:
-    expected = 0
-    for info, record in zip(view.program.nodes, view.records, strict=True):
-        if info.tile == 0:
-            expected = 0
+    for i, record in enumerate(view.records):
+        before = view.records[i - 1] if i else None
+        behind = view.records[i + 1] if i + 1 < len(view.records) else None
+        expected = 0 if record.lo == 0 or before is None else before.hi
         if record.lo != expected or record.hi <= record.lo:
-            yield f"node {info.record_index} makes [{record.lo}, {record.hi}); expected to start at {expected}"
-        expected = record.hi
-        if info.tile == info.tiles - 1 and record.rank and record.opcode in _FLAT:
-            total = 1
-            for size in record.dims:
-                total *= size
-            if expected != total:
-                yield f"tiles end with node {info.record_index} at {expected} of {total} outputs"
+            yield f"node {i} makes [{record.lo}, {record.hi}); expected to start at {expected}"
+        if record.lo and before and replace(before, lo=record.lo, hi=record.hi, frees=record.frees) != record:
+            yield f"node {i} goes on with another operation than node {i - 1}"
+        if (behind is None or behind.lo == 0) and record.rank and record.opcode in _FLAT:
+            total = prod(record.dims)
+            if record.hi != total:
+                yield f"tiles end with node {i} at {record.hi} of {total} outputs"
 
 
 _FLAT = {
@@ -224,12 +237,19 @@ def _misnumbered(view: View) -> Iterator[str]:
     program = view.program
     if len(program.records) % RECORD_BYTES or not program.node_count:
         yield f"{len(program.records)} bytes of records"
-    if [info.record_index for info in program.nodes] != list(range(program.node_count)):
-        yield f"{len(program.nodes)} descriptions for {program.node_count} nodes"
+    operations = sum(record.lo == 0 for record in view.records)
+    if len(program.origins) != operations:
+        yield f"{len(program.origins)} origins for {operations} operations"
+
+
+def _refused(view: View) -> Iterator[str]:
+    for i, status in enumerate(judge(view.program.records).status.tolist()):
+        if status:
+            yield f"node {i} ({view.records[i].opcode.name}) would latch status {status}"
 
 
 RULES: Sequence[Rule] = (
-    Rule("a program has at least one node, and each node its description", _misnumbered),
+    Rule("a program has at least one node, and each operation its origin", _misnumbered),
     Rule("a block has at least 64 bytes and lies at a multiple of its size", _unaligned),
     Rule("no two blocks overlap, and none reaches out of its section", _overlapping),
     Rule("nodes read weights, inputs, outputs and activations, and write only the last two", _misplaced),
@@ -237,14 +257,19 @@ RULES: Sequence[Rule] = (
     Rule("a node reads only what is live", _dead_reads),
     Rule("a node writes only what is live", _stray_writes),
     Rule("each block of ARENA is freed once, by the last node that touches it; no other block is", _unfreed),
-    Rule("every block has one element width for its whole life", _untyped),
+    Rule("every block has one element type for its whole life", _untyped),
     Rule("tiles cover an output exactly once, in order", _gaps_in_tiles),
+    Rule("the segment refuses no record", _refused),
 )
 
 
-def check(program: Program) -> None:
-    """Raises `BrokenRule` for the first rule that the program breaks."""
-    view = View(program)
+def check(program: Program, blocks: Sequence[PlannedBlock] | None = None) -> None:
+    """
+    Raises `BrokenRule` for the first rule that the program breaks.
+
+    `blocks` are those of INPUT, OUTPUT and ARENA; by default those that the records use (`derived`).
+    """
+    view = View(program, program.blocks if blocks is None else blocks)
     for rule in RULES:
         try:
             found = next(rule.broken(view), None)

@@ -21,7 +21,8 @@ import numpy.typing as npt
 from opml_dispute.engine.inference import Inference
 from opml_dispute.game.depths import Depths
 from opml_dispute.game.gas import dispute_bonds_wei, dispute_gas, dispute_moves
-from opml_dispute.model.program import NodeInfo, PlannedBlock, Program, TensorSpec
+from opml_dispute.model.derived import PlannedBlock, TensorSpec
+from opml_dispute.model.program import NodeInfo, Program
 from opml_dispute.model.survey import Obstacle
 from opml_dispute.primitives import Hash32
 

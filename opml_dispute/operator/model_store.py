@@ -20,7 +20,8 @@ from opml_dispute.errors import OpmlError
 from opml_dispute.home import home
 from opml_dispute.model.compiler import compile_model
 from opml_dispute.model.files import read_model
-from opml_dispute.model.program import MODEL_LOG2_SIZE, Program, ProgramFileError
+from opml_dispute.model.program import MODEL_LOG2_SIZE, Program
+from opml_dispute.model.program_file import ProgramFileError, read_program, write_program
 from opml_dispute.models import DIGITS
 from opml_dispute.primitives import ModelId
 
@@ -60,7 +61,7 @@ class ModelStore:
         path = self.path(model_id)
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        program.save(temporary)
+        write_program(program, temporary)
         temporary.replace(path)
 
     def program(
@@ -95,7 +96,7 @@ class ModelStore:
         """The kept program, if it still is what was registered: a dispute must not be lost to a bad disk."""
         path = self.path(model_id)
         try:
-            program = Program.load(path)
+            program = read_program(path)
             damage = None if program.model_root == registered.model_root else "changed since it was put there"
         except ProgramFileError as error:
             damage = f"cannot be read ({error})"

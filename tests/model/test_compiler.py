@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,6 @@ from hypothesis import given, settings
 
 from opml_dispute.engine.inference import Inference
 from opml_dispute.model.compiler import compile_model
-from opml_dispute.model.program import Program, ProgramFileError
 from opml_dispute.model.record import RECORD_BYTES
 from opml_dispute.model.tensor import Array
 from opml_dispute.models import DIGITS, digit_samples
@@ -111,51 +109,6 @@ def test_a_tile_budget_bounds_every_node_that_can_be_cut() -> None:
     conv = [node for node in cut.nodes if node.name == "conv2"]
     assert len(conv) > 1
     assert [node.tile for node in conv] == list(range(conv[0].tiles))
-
-
-@settings(max_examples=20, deadline=None)
-@given(models())
-def test_a_saved_program_is_the_same_when_loaded(
-    tmp_path_factory: pytest.TempPathFactory, pair: tuple[onnx.ModelProto, dict[str, Array]]
-) -> None:
-    program = compile_model(pair[0])
-    path = tmp_path_factory.mktemp("programs") / "model.opml"
-    program.save(path)
-    loaded = Program.load(path)
-    assert loaded.model_root == program.model_root
-    assert replace(loaded, weights=()) == replace(program, weights=())
-    again = path.with_name("again.opml")
-    loaded.save(again)
-    assert again.read_bytes() == path.read_bytes()
-
-
-@pytest.mark.parametrize("cut", [0, 4, 8, 100, -1])
-def test_a_damaged_program_file_is_refused(cut: int, tmp_path: Path) -> None:
-    path = tmp_path / "model.opml"
-    compile_model(DIGITS).save(path)
-    path.write_bytes(path.read_bytes()[:cut])
-    with pytest.raises(ProgramFileError):
-        Program.load(path)
-
-
-def test_a_program_file_with_any_bit_flipped_is_refused(tmp_path: Path) -> None:
-    """Also in what the model root does not cover: where inputs lie, their shapes, the plan of blocks, names."""
-    path = tmp_path / "model.opml"
-    compile_model(DIGITS).save(path)
-    whole = path.read_bytes()
-    plan_end = 16 + int.from_bytes(whole[8:16], "big")
-    places = [*range(0, plan_end, 7), *range(plan_end, len(whole), 997), len(whole) - 1]
-    for place in places:
-        damaged = bytearray(whole)
-        damaged[place] ^= 1 << place % 8
-        path.write_bytes(damaged)
-        with pytest.raises(ProgramFileError):
-            Program.load(path)
-
-
-def test_a_program_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ProgramFileError, match=r"nothing\.opml"):
-        Program.load(tmp_path / "nothing.opml")
 
 
 def test_symbolic_dimensions_are_bound_by_name_or_by_place() -> None:

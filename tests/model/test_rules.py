@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 
 from opml_dispute.model.compiler import compile_model
-from opml_dispute.model.program import PlannedBlock, Program
+from opml_dispute.model.derived import PlannedBlock
+from opml_dispute.model.program import Program
 from opml_dispute.model.record import SEC_ARENA, SEC_INPUT, SEC_OUTPUT, SEC_WEIGHTS, Free, Record
 from opml_dispute.model.rules import RULES, BrokenRule, check, section_of
 from opml_dispute.model.tensor import Array
@@ -61,15 +62,20 @@ def _with_record(index: int, **changes: object) -> Tamper:
     return tamper
 
 
-def _block(program: Program, index: int, **changes: object) -> Program:
+Tampered = tuple[Program, Sequence[PlannedBlock]]
+
+
+def _block(program: Program, index: int, **changes: object) -> Tampered:
+    """Other blocks than those that the records use."""
     blocks = list(program.blocks)
     blocks[index] = replace(blocks[index], **changes)  # type: ignore[arg-type]
-    return replace(program, blocks=tuple(blocks))
+    return program, tuple(blocks)
 
 
-def _records(program: Program, tamper: Tamper) -> Program:
+def _records(program: Program, tamper: Tamper) -> Tampered:
+    """Other records, with the blocks as they were."""
     records = tamper([program.record(i) for i in range(program.node_count)])
-    return replace(program, records=b"".join(record.pack() for record in records))
+    return replace(program, records=b"".join(record.pack() for record in records)), program.blocks
 
 
 def _arena(program: Program) -> int:
@@ -81,13 +87,13 @@ def _last(program: Program) -> Record:
     return program.record(program.node_count - 1)
 
 
-BREAKERS: Sequence[tuple[int, Callable[[Program], Program]]] = (
-    (0, lambda p: replace(p, nodes=p.nodes[:-1])),
-    (0, lambda p: replace(p, records=b"", nodes=())),
+BREAKERS: Sequence[tuple[int, Callable[[Program], Tampered]]] = (
+    (0, lambda p: (replace(p, origins=p.origins[:-1]), p.blocks)),
+    (0, lambda p: (replace(p, records=b"", origins=()), ())),
     (1, lambda p: _block(p, _arena(p), offset=p.blocks[_arena(p)].offset + 64, log2_size=12)),
     (1, lambda p: _block(p, 0, log2_size=5)),
     (2, lambda p: _block(p, 0, log2_size=37)),
-    (2, lambda p: replace(p, blocks=(*p.blocks, p.blocks[_arena(p)]))),
+    (2, lambda p: (p, (*p.blocks, p.blocks[_arena(p)]))),
     (3, lambda p: _records(p, _with_record(0, out=SEC_WEIGHTS))),
     (3, lambda p: _records(p, _with_record(1, inputs=(0,)))),
     (4, lambda p: _records(p, _with_record(1, body=(1 << 20, *p.record(1).body[1:])))),
@@ -101,8 +107,9 @@ BREAKERS: Sequence[tuple[int, Callable[[Program], Program]]] = (
     (7, lambda p: _records(p, _with_record(-1, frees=(*_last(p).frees, Free(6, SEC_OUTPUT))))),
     (8, lambda p: _block(p, _arena(p), word_bytes=8)),
     (8, lambda p: _records(p, _with_record(1, inputs=(p.record(1).inputs[0] + 2,)))),
-    (9, lambda p: _records(p, _with_record(1, lo=1))),
+    (0, lambda p: _records(p, _with_record(1, lo=1))),
     (9, lambda p: _records(p, _with_record(1, hi=p.record(1).hi - 1))),
+    (10, lambda p: _records(p, _with_record(1, imm=(99, *p.record(1).imm[1:])))),
 )
 
 
@@ -111,7 +118,7 @@ def test_each_rule_catches_what_breaks_it(number: int) -> None:
     """And it is that rule which does, not another."""
     rule, tamper = BREAKERS[number]
     with pytest.raises(BrokenRule) as caught:
-        check(tamper(compile_model(DIGITS)))
+        check(*tamper(compile_model(DIGITS)))
     assert str(caught.value).startswith(RULES[rule].sentence), caught.value
 
 
