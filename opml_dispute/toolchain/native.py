@@ -4,7 +4,8 @@ Builds the native library and the guest with the pinned compiler from PyPI (zigl
 `build_engine` compiles every C file of `ENGINE_FOLDERS` into one shared library for
 each instruction set of this kind of machine (`ISAS`); `engine/lib.py` loads the best one that the processor has.
 `build_guest` compiles the guest; its bytes depend on the sources and the compiler alone, never on the machine.
-Both leave a stamp, the hash of all they were made from, and do nothing when it still holds.
+Both leave a stamp, the hash of all they were made from, and do nothing when it still holds; a build is kept in the
+user's cache under that hash, so that another checkout with the same sources need not compile it again.
 
     python -m opml_dispute.toolchain.native          # what a checkout needs
     python -m opml_dispute.toolchain.native --force  # from scratch
@@ -18,6 +19,7 @@ import argparse
 import hashlib
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -27,6 +29,7 @@ from pathlib import Path
 
 from opml_dispute.errors import OpmlError
 from opml_dispute.toolchain.guest_flags import GUEST_FLAGS, GUEST_SOURCES
+from opml_dispute.toolchain.programs import cache_dir
 
 NATIVE = Path(__file__).resolve().parents[1] / "native"
 BUILD = NATIVE.parent / "_build"
@@ -106,19 +109,41 @@ def _make(target: Path, flags: list[str], sources: list[Path], libraries: list[s
     inputs = fingerprint(flags, sources)
     if not force and target.is_file() and stamp.is_file() and stamp.read_text() == inputs:
         return target
+    # What one checkout built, another one with the same sources takes over.
+    kept = cache_dir() / "built" / f"{inputs}-{target.name}"
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".building-") as folder:
         fresh = Path(folder) / target.name
-        # Relative source names from a fixed folder: no path of this machine can reach the output.
-        names = [str(source.relative_to(NATIVE)) for source in sources]
-        command = [sys.executable, "-m", "ziglang", "cc", *flags, "-I.", *names, *libraries, "-o", str(fresh)]
-        done = subprocess.run(command, cwd=NATIVE, capture_output=True, text=True)
-        if done.returncode != 0:
-            raise BuildFailed(f"could not build {target.name}:\n{done.stderr.strip()}")
+        if not force and kept.is_file():
+            shutil.copyfile(kept, fresh)
+        else:
+            _compile(fresh, flags, sources, libraries)
+            _keep(fresh, kept)
         fresh.chmod(0o755)
         fresh.replace(target)
     stamp.write_text(inputs)
     return target
+
+
+def _compile(output: Path, flags: list[str], sources: list[Path], libraries: list[str]) -> None:
+    # Relative source names from a fixed folder: no path of this machine can reach the output.
+    names = [str(source.relative_to(NATIVE)) for source in sources]
+    command = [sys.executable, "-m", "ziglang", "cc", *flags, "-I.", *names, *libraries, "-o", str(output)]
+    done = subprocess.run(command, cwd=NATIVE, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise BuildFailed(f"could not build {output.name}:\n{done.stderr.strip()}")
+
+
+def _keep(built: Path, kept: Path) -> None:
+    """Copies a build into the user's cache, whole or not at all; a cache that cannot be written changes nothing."""
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
+            copy = Path(folder) / kept.name
+            shutil.copyfile(built, copy)
+            copy.replace(kept)
+    except OSError:
+        return
 
 
 def fingerprint(flags: Sequence[str], sources: Sequence[Path]) -> str:

@@ -170,7 +170,7 @@ def required_compiler(contracts_dir: Path = CONTRACTS_DIR) -> str:
 
 def build_artifacts(*, force: bool = False, contracts_dir: Path = CONTRACTS_DIR, out_dir: Path = ARTIFACTS_DIR) -> bool:
     """
-    Bring `out_dir` up to date with the sources; True if the compiler ran.
+    Brings `out_dir` up to date with the sources; True if anything had to change there.
 
     Raises `CompileError` if something is missing or the compiler objects; then `out_dir` stays as it was.
     """
@@ -184,13 +184,20 @@ def build_artifacts(*, force: bool = False, contracts_dir: Path = CONTRACTS_DIR,
     stamp_path = out_dir / STAMP_NAME
     if not force and stamp_path.is_file() and stamp_path.read_text().strip() == expected_stamp:
         return False
-    output = _run_compiler(standard_input, version)
+    # What one checkout compiled, another one with the same sources and settings takes over.
+    kept = programs.cache_dir() / "built" / f"contracts-{expected_stamp}"
+    reused = not force and (kept / STAMP_NAME).is_file()
+    output = {} if reused else _run_compiler(standard_input, version)
     # A complete new directory takes the old one's place, so that a reader or a kill in between never meets a mixture.
     out_dir.parent.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(prefix="contracts.", dir=out_dir.parent))
     try:
-        _write_artifacts(output, fresh)
-        (fresh / STAMP_NAME).write_text(expected_stamp + "\n")
+        if reused:
+            shutil.copytree(kept, fresh, dirs_exist_ok=True)
+        else:
+            _write_artifacts(output, fresh)
+            (fresh / STAMP_NAME).write_text(expected_stamp + "\n")
+            _keep(fresh, kept)
         fresh.chmod(0o755)
         shutil.rmtree(out_dir, ignore_errors=True)
         fresh.rename(out_dir)
@@ -198,6 +205,17 @@ def build_artifacts(*, force: bool = False, contracts_dir: Path = CONTRACTS_DIR,
         shutil.rmtree(fresh, ignore_errors=True)
         raise
     return True
+
+
+def _keep(built: Path, kept: Path) -> None:
+    """Copies artifacts into the user's cache, whole or not at all; a cache that cannot be written changes nothing."""
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
+            copy = Path(shutil.copytree(built, Path(folder) / "artifacts"))
+            copy.rename(kept)
+    except OSError:
+        return
 
 
 def _run_compiler(standard_input: dict[str, Any], version: str) -> dict[str, Any]:

@@ -24,8 +24,9 @@ cbor_metadata = false
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Path:
-    """A small Solidity project with a relative import and a remapped one."""
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A small Solidity project with a relative import and a remapped one, and an empty cache of builds."""
+    monkeypatch.setenv("OPML_CACHE_DIR", str(tmp_path / "cache"))
     files = {
         "foundry.toml": CONFIG,
         "src/One.sol": 'pragma solidity ^0.8.0;\nimport {Two} from "./deep/Two.sol";\ncontract One is Two {}\n',
@@ -82,6 +83,10 @@ def test_the_compiler_runs_once_and_again_only_for_changed_sources(
     assert build_artifacts(contracts_dir=project, out_dir=out, force=True)
     assert runs == ["0.8.30"] * 3
     assert {path.name for path in out.iterdir()} == {"One.json", "stamp.txt"}
+    other = tmp_path / "another checkout"
+    assert build_artifacts(contracts_dir=project, out_dir=other)
+    assert len(runs) == 3, "a second checkout with the same sources takes over what the first compiled"
+    assert (other / "One.json").read_text() == (out / "One.json").read_text()
 
 
 def test_a_failed_build_leaves_the_old_artifacts(
