@@ -171,11 +171,11 @@ class Game:
         raise UnknownClaim(f"no claim at position {target} stands above claim {from_index}")
 
     @cached_property
-    def _replies_by_parent(self) -> Mapping[int, tuple[Claim, ...]]:
-        replies: dict[int, tuple[Claim, ...]] = {}
+    def _replies_by_parent(self) -> Mapping[int, Sequence[Claim]]:
+        replies: dict[int, list[Claim]] = {}
         for claim in self.claims[1:]:
             assert claim.parent_index is not None  # __post_init__
-            replies[claim.parent_index] = (*replies.get(claim.parent_index, ()), claim)
+            replies.setdefault(claim.parent_index, []).append(claim)
         return replies
 
     @cached_property

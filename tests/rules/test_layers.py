@@ -20,7 +20,7 @@ LAYERS = (
     {"game", "fpvm", "model", "models"},
     {"trace"},
     {"actors"},
-    {"chain"},
+    {"chain", "simulation"},
     {"operator", "testing"},
     {"devnet"},
     {"cli"},

@@ -1,0 +1,106 @@
+"""`opml-dispute simulate`: play a scenario many times, and write a report."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
+
+from opml_dispute.cli.options import json_option
+from opml_dispute.cli.output import Output, duration
+from opml_dispute.errors import OpmlError
+
+
+class SimulationExtraMissing(OpmlError):
+    """The libraries that simulations need are not installed."""
+
+    hint = "pip install 'opml-dispute[simulation]'"
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path), metavar="SCENARIO.toml")
+@click.option("--trials", type=click.IntRange(1), help="Trials for each point, in place of the file's.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting: fees.base_fee_gwei=30.")
+@click.option(
+    "--results",
+    type=click.Path(path_type=Path),
+    default=Path("simulations"),
+    show_default=True,
+    help="Where results are kept; a run that was stopped goes on from there.",
+)
+@click.option("--report", type=click.Path(path_type=Path), help="Where the report goes; beside the results by default.")
+@click.option("--pool", type=click.Choice(["processes", "here", "ray"]), default="processes", show_default=True)
+@click.option("--workers", type=click.IntRange(1), help="Processes; as many as there are cores by default.")
+@json_option
+def simulate(
+    file: Path,
+    trials: int | None,
+    settings: tuple[str, ...],
+    results: Path,
+    report: Path | None,
+    pool: str,
+    workers: int | None,
+    output: Output,
+) -> None:
+    """
+    Play the scenario of a file, and report what happened.
+
+    Example: opml-dispute simulate opml_dispute/simulation/scenarios/stalling-liar.toml --trials 200
+    """
+    try:
+        from opml_dispute.simulation import campaign, document, metrics, scenario
+        from opml_dispute.simulation import pool as pools
+        from opml_dispute.simulation import report as reports
+    except ImportError as error:
+        raise SimulationExtraMissing(f"simulations need a library that is not installed: {error.name}") from error
+    sweep = scenario.load(file)
+    changes: dict[str, Any] = dict(_setting(text) for text in settings)
+    if trials is not None:
+        changes["trials"] = trials
+    if changes:
+        sweep = scenario.Sweep(scenario.with_settings(sweep.base, changes), sweep.axes)
+    folder = results / sweep.base.name
+    output.say(f"Will play {sweep.base.name}: {len(list(sweep.points()))} points of {sweep.base.trials} trials each.")
+    bar = Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[left]}"),
+        console=Console(stderr=True), disable=output.as_json, transient=True,
+    )  # fmt: skip
+    with bar:
+        task = bar.add_task("trials", left="")
+
+        def tell(progress: campaign.Progress) -> None:
+            left = "" if progress.left_s is None else f"{duration(int(progress.left_s))} left"
+            bar.update(task, completed=progress.done, total=progress.total, left=left)
+
+        found = campaign.run(sweep, folder, pools.POOLS[pool](workers), tell=tell)
+    written = document.write(reports.blocks(sweep, found), report or folder, sweep.base.name)
+    table = Table()
+    for head in (*(sweep.axes or ["point"]), *(reports.BY_KEY[key].title for key in sweep.base.shown)):
+        table.add_column(head)
+    for point in found:
+        summary = metrics.summarise(point.columns)
+        place = [str(value) for value in point.settings.values()] or ["the only one"]
+        table.add_row(*place, *(reports.shown(summary[key]) for key in sweep.base.shown))
+        output.fact(
+            settings=point.settings,
+            trials=len(point.rows),
+            metrics={key: [each.value, each.low, each.high] for key, each in summary.items()},
+        )
+    output.show(table)
+    output.say(f"Report: {written[0]} and {written[1].name}")
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    """`fees.base_fee_gwei=30` as key and value; the value is read as TOML, and as a string if it is none."""
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise click.BadParameter(f"{text!r} found, expected KEY=VALUE", param_hint="--set")
+    try:
+        return key, tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key, value

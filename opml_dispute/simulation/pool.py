@@ -1,0 +1,90 @@
+"""
+Where trials are computed: in this process, in a pool of processes, or on a Ray cluster.
+
+`Pool.run` maps a function over tasks and yields results as they come, in any order. The function and the tasks must be
+picklable. A task that fails ends the run with its own error; what was finished before is not lost, for the
+caller has written it down by then.
+"""
+
+from __future__ import annotations
+
+import importlib
+import multiprocessing
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from typing import Any, Protocol, TypeVar
+
+from opml_dispute.errors import OpmlError
+
+TaskT = TypeVar("TaskT")
+ResultT = TypeVar("ResultT")
+
+
+class NoSuchPool(OpmlError):
+    """Trials cannot be computed where they were asked to be."""
+
+
+class Pool(Protocol):
+    """Somewhere to compute."""
+
+    def run(self, function: Callable[[TaskT], ResultT], tasks: Iterable[TaskT]) -> Iterator[tuple[TaskT, ResultT]]:
+        """Each task with its result, in the order in which they are finished."""
+        ...
+
+
+class InProcess:
+    """One after the other, here: for tests and debugging."""
+
+    def run(self, function: Callable[[TaskT], ResultT], tasks: Iterable[TaskT]) -> Iterator[tuple[TaskT, ResultT]]:
+        """See `Pool`."""
+        for task in tasks:
+            yield task, function(task)
+
+
+class LocalProcesses:
+    """A pool of processes on this machine."""
+
+    def __init__(self, workers: int | None = None) -> None:
+        self.workers = workers or len(os.sched_getaffinity(0))
+
+    def run(self, function: Callable[[TaskT], ResultT], tasks: Iterable[TaskT]) -> Iterator[tuple[TaskT, ResultT]]:
+        """See `Pool`."""
+        # WHY NOT fork: the parent has threads (polars), and a fork of a threaded process may hang.
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(self.workers, mp_context=context) as executor:
+            futures = {executor.submit(function, task): task for task in tasks}
+            try:
+                for future in as_completed(futures):
+                    yield futures[future], future.result()
+            finally:
+                for future in futures:
+                    future.cancel()
+
+
+class RayCluster:
+    """A Ray cluster: the one that the environment names, or a local one."""
+
+    def __init__(self) -> None:
+        try:
+            self._ray: Any = importlib.import_module("ray")
+        except ImportError:
+            raise NoSuchPool("Ray is not installed", hint="pip install ray, or use --pool processes") from None
+        if not self._ray.is_initialized():
+            self._ray.init(log_to_driver=False)
+
+    def run(self, function: Callable[[TaskT], ResultT], tasks: Iterable[TaskT]) -> Iterator[tuple[TaskT, ResultT]]:
+        """See `Pool`."""
+        remote = self._ray.remote(function)
+        waiting = {remote.remote(task): task for task in tasks}
+        while waiting:
+            (ready, *_), _ = self._ray.wait(list(waiting), num_returns=1)
+            yield waiting.pop(ready), self._ray.get(ready)
+
+
+POOLS: dict[str, Callable[[int | None], Pool]] = {
+    "here": lambda workers: InProcess(),
+    "processes": LocalProcesses,
+    "ray": lambda workers: RayCluster(),
+}
+"""By the name that the command line knows."""
