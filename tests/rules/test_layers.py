@@ -14,8 +14,8 @@ import opml_dispute
 PACKAGE = Path(opml_dispute.__file__).parent
 
 LAYERS = (
-    {"errors", "primitives", "home"},
-    {"toolchain"},
+    {"errors", "primitives", "home", "plain_json", "printable"},
+    {"toolchain", "reading"},
     {"engine"},
     {"game", "fpvm", "model", "models"},
     {"trace"},

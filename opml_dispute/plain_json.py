@@ -1,0 +1,68 @@
+"""
+JSON from untrusted files, nodes and registrations.
+
+`loads` reads it and refuses what could hurt this process or mean two things: deep nesting (some libraries raise
+Python's recursion limit so far that a text of nothing but opening brackets overflows the C stack), numbers of thousands
+of digits, a name that occurs twice in one object, and NaN or Infinity, which are no JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, Final, NoReturn
+
+DEEPEST: Final = 64
+"""Arrays and objects inside each other, at most: no format of this project nests deeper."""
+
+MAX_DIGITS: Final = 100
+"""Of an integer: 2^256 has 78."""
+
+_STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_BRACKET: Final = re.compile(rb"[\[\]{}]")
+
+
+def loads(raw: bytes | str) -> Any:
+    """
+    The value of a JSON text in UTF-8. Raises `ValueError`, with what is wrong and where.
+
+    >>> loads('{"a": [1]}')
+    {'a': [1]}
+    """
+    data = raw.encode("utf-8", "surrogatepass") if isinstance(raw, str) else raw
+    # Most texts hold too few brackets to nest deeply at all, so they need no second look.
+    if data.count(b"[") + data.count(b"{") > DEEPEST:
+        _check_depth(data)
+    try:
+        return json.loads(
+            data.decode("utf-8-sig"), object_pairs_hook=_object, parse_constant=_no_constant, parse_int=_integer
+        )
+    except UnicodeDecodeError:
+        raise ValueError("it is not UTF-8") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{error.msg} in line {error.lineno}, column {error.colno}") from None
+
+
+def _check_depth(data: bytes) -> None:
+    depth = 0
+    for bracket in _BRACKET.finditer(_STRING.sub(b"", data)):
+        depth += 1 if bracket.group() in (b"[", b"{") else -1
+        if depth > DEEPEST:
+            raise ValueError(f"more than {DEEPEST} arrays or objects lie inside each other")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name occurs twice in one object")
+    return found
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > MAX_DIGITS:
+        raise ValueError(f"a number has {len(digits):,} digits, expected {MAX_DIGITS} at most")
+    return int(digits)
+
+
+def _no_constant(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not a number in JSON")

@@ -1,0 +1,103 @@
+"""
+Files that somebody else may have written: read whole, but never without limits.
+
+`read_bytes` refuses directories, files above a size, and pipes that stay silent; `read_text` and `read_json` build on
+it (`plain_json` says which JSON is refused). All raise `Unreadable`, whose `reason` callers put into their own
+sentence.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import stat
+import time
+from pathlib import Path
+from typing import Any, Final
+
+from opml_dispute import plain_json
+from opml_dispute.errors import OpmlError
+
+MAX_TEXT_BYTES: Final = 1 << 20
+"""Of a key, a password, a keystore, a deployment: all are some hundred bytes long."""
+
+PIPE_PATIENCE_S: Final = 60.0
+"""How long a pipe may stay silent."""
+
+_CHUNK_BYTES: Final = 1 << 20
+
+
+class Unreadable(OpmlError):
+    """A file cannot be read, or not as what it should be."""
+
+    hint = "check the path"
+
+    def __init__(self, path: Path | str, reason: str) -> None:
+        super().__init__(f"cannot read {path}: {reason}")
+        self.reason = reason
+
+
+def read_bytes(path: Path, *, max_bytes: int, patience_s: float = PIPE_PATIENCE_S) -> bytes:
+    """The whole file, or all that comes through a pipe. Raises `Unreadable`."""
+    try:
+        # Non-blocking: opening a pipe that has no writer would otherwise wait for ever.
+        opened = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    except OSError as error:
+        raise Unreadable(path, _words(error)) from None
+    except ValueError:
+        raise Unreadable(path, "the name holds a null byte") from None
+    try:
+        found = os.fstat(opened)
+        if stat.S_ISDIR(found.st_mode):
+            raise Unreadable(path, "it is a directory")
+        if stat.S_ISREG(found.st_mode) and found.st_size > max_bytes:
+            raise Unreadable(path, f"it has {found.st_size:,} bytes, expected {max_bytes:,} at most")
+        return _read_all(opened, path, max_bytes, patience_s, is_regular=stat.S_ISREG(found.st_mode))
+    except OSError as error:
+        raise Unreadable(path, _words(error)) from None
+    finally:
+        os.close(opened)
+
+
+def _read_all(opened: int, path: Path, max_bytes: int, patience_s: float, *, is_regular: bool) -> bytes:
+    parts, size_bytes = list[bytes](), 0
+    while True:
+        if not is_regular:
+            _await_data(opened, path, patience_s)
+        part = os.read(opened, min(_CHUNK_BYTES, max_bytes + 1 - size_bytes))
+        if not part:
+            return b"".join(parts)
+        parts.append(part)
+        size_bytes += len(part)
+        if size_bytes > max_bytes:
+            raise Unreadable(path, f"it has more than {max_bytes:,} bytes")
+
+
+def _await_data(opened: int, path: Path, patience_s: float) -> None:
+    poll = select.poll()
+    poll.register(opened, select.POLLIN)
+    deadline = time.monotonic() + patience_s
+    while not poll.poll(max(0, (deadline - time.monotonic()) * 1000)):
+        if time.monotonic() >= deadline:
+            raise Unreadable(path, f"nothing came through this pipe for {patience_s:.0f} s")
+
+
+def read_text(path: Path, *, max_bytes: int = MAX_TEXT_BYTES) -> str:
+    """The file as UTF-8, without a byte order mark. Raises `Unreadable`."""
+    try:
+        return read_bytes(path, max_bytes=max_bytes).decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise Unreadable(path, "it is not text") from None
+
+
+def read_json(path: Path, *, max_bytes: int = MAX_TEXT_BYTES) -> Any:
+    """The file's JSON value. Raises `Unreadable`."""
+    text = read_text(path, max_bytes=max_bytes)
+    try:
+        return plain_json.loads(text)
+    except ValueError as error:
+        raise Unreadable(path, f"it is not JSON: {error}") from None
+
+
+def _words(error: OSError) -> str:
+    return error.strerror or str(error)

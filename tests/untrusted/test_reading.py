@@ -1,0 +1,149 @@
+"""Files, JSON and text from outside: read with limits, printed without effects."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from opml_dispute import plain_json, printable
+from opml_dispute.reading import Unreadable, read_bytes, read_json, read_text
+
+
+def test_a_file_is_read_whole_up_to_its_limit(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"x" * 100)
+    assert read_bytes(path, max_bytes=100) == b"x" * 100
+    with pytest.raises(Unreadable, match="it has 100 bytes, expected 99 at most"):
+        read_bytes(path, max_bytes=99)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"), [("", "directory"), ("none", "No such file"), ("x" * 300, "too long"), ("a\0b", "null byte")]
+)
+def test_what_is_no_file_is_refused_with_a_reason(tmp_path: Path, name: str, reason: str) -> None:
+    with pytest.raises(Unreadable, match=reason):
+        read_bytes(tmp_path / name, max_bytes=10)
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="no /dev/zero here")
+def test_an_endless_device_is_read_up_to_the_limit_only() -> None:
+    with pytest.raises(Unreadable, match="more than 1,000 bytes"):
+        read_bytes(Path("/dev/zero"), max_bytes=1000)
+
+
+def test_a_pipe_is_read_when_its_writer_comes_late(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+
+    def write() -> None:
+        time.sleep(0.1)
+        path.write_text("late")
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    assert read_text(path) == "late"
+    writer.join()
+
+
+def test_a_pipe_that_nobody_writes_to_does_not_hang(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    with pytest.raises(Unreadable, match="nothing came through this pipe"):
+        read_bytes(path, max_bytes=10, patience_s=0.05)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("[" * 100_000, "inside each other"),
+        ('{"a":' * 100_000, "inside each other"),
+        ('{"a": 1, "a": 2}', "occurs twice"),
+        ("[NaN]", "NaN is not a number"),
+        ("-Infinity", "-Infinity is not a number"),
+        ("9" * 5_000, "5,000 digits"),
+        ("[1,", "line 1, column 4"),
+        ("", "line 1, column 1"),
+    ],
+)
+def test_hostile_json_is_refused_with_a_reason(text: str, reason: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=reason):
+        plain_json.loads(text)
+    path = tmp_path / "file.json"
+    path.write_text(text)
+    with pytest.raises(Unreadable, match=reason):
+        read_json(path)
+
+
+def test_deep_json_is_refused_even_with_a_raised_recursion_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Libraries raise the limit; the parser must not rely on it."""
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(100_000)
+    try:
+        with pytest.raises(ValueError, match="inside each other"):
+            plain_json.loads("[" * 100_000)
+    finally:
+        sys.setrecursionlimit(limit)
+
+
+def test_brackets_in_strings_do_not_count_as_nesting() -> None:
+    assert plain_json.loads('["' + "[" * 1000 + '\\"{"]') == ["[" * 1000 + '"{']
+
+
+@given(st.recursive(st.none() | st.booleans() | st.integers(-(2**200), 2**200) | st.text(), st.lists))
+def test_ordinary_json_is_read_as_it_is(value: object) -> None:
+    import json
+
+    assert plain_json.loads(json.dumps(value)) == value
+
+
+@given(st.text())
+def test_one_line_holds_no_character_that_acts_on_a_terminal(text: str) -> None:
+    shown = printable.one_line(text)
+    assert not [
+        c
+        for c in shown
+        if not c.isprintable()
+        and ord(c) not in {0xA0, 0x1680, 0x202F, 0x205F, 0x3000}
+        and not 0x2000 <= ord(c) <= 0x200A
+    ]
+    assert all(
+        character.isprintable() or character == "\n" for character in printable.lines(text) if character < "\x80"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\x1b]0;title\x07", "\\x1b]0;title\\x07"),
+        ("\x9b2J", "\\x9b2J"),
+        ("a\u202eb", "a\\u202eb"),
+        ("a\u2066b\u200bc", "a\\u2066b\\u200bc"),
+        ("a\ud800b", "a\\ud800b"),
+        ("a\u2028b", "a b"),
+        ("first\r\nerror: second", "first error: second"),
+        ("[bold]/Stämme/漢字[/]", "[bold]/Stämme/漢字[/]"),
+    ],
+)
+def test_what_acts_on_a_terminal_is_shown_as_an_escape(text: str, shown: str) -> None:
+    assert printable.one_line(text) == shown
+
+
+def test_a_very_long_name_is_cut() -> None:
+    assert printable.one_line("x" * 10**7, limit=20) == "x" * 20 + "… (10,000,000 characters)"
+
+
+def test_a_stream_that_knows_ascii_only_prints_substitutes() -> None:
+    raw = io.BytesIO()
+    stream = io.TextIOWrapper(raw, encoding="ascii")
+    printable.use_substitutes(stream)
+    stream.write("✓ 0x12…ab – ä")
+    stream.flush()
+    assert raw.getvalue() == b"+ 0x12...ab - \\xe4"
