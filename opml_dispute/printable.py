@@ -53,7 +53,7 @@ def one_line(text: str, *, limit: int = MAX_CHARACTERS) -> str:
 
 def lines(text: str) -> str:
     r"""
-    The text with its line breaks, everything else escaped as by `one_line`.
+    The text with its line breaks and tabs, everything else escaped as by `one_line`.
 
     >>> lines("a\nb\r\u202ec")
     'a\nb\\r\\u202ec'
@@ -68,7 +68,7 @@ def _escaped(text: str) -> str:
 
 
 def _is_harmless(character: str) -> bool:
-    return character.isprintable() or unicodedata.category(character) == "Zs"
+    return character.isprintable() or character == "\t" or unicodedata.category(character) == "Zs"
 
 
 def _escape(character: str) -> str:

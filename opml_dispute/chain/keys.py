@@ -2,29 +2,38 @@
 Who signs: one account, its key from where the operator keeps it.
 
 `Account` holds the key and never shows it. `load` takes it from exactly one of a key file, an encrypted keystore,
-or the environment variable `OPML_PRIVATE_KEY`.
+or the environment variable `OPML_PRIVATE_KEY`. A keystore is validated field by field before its password is asked for,
+so that a damaged file is not mistaken for a wrong password, and its key must belong to the address that it names.
+
+The signing library takes most of a second to import, so it is imported for the first signature, not for the address.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import re
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-from eth_account import Account as EthAccount
-from eth_account.signers.local import LocalAccount
+from typing import Any, Final
 
 from opml_dispute.errors import OpmlError
 from opml_dispute.primitives import Address
+from opml_dispute.reading import Unreadable, read_json, read_text
 
 KEY_VARIABLE = "OPML_PRIVATE_KEY"
 PASSWORD_VARIABLE = "OPML_KEYSTORE_PASSWORD"
 
 _LOOKS_LIKE_A_KEY = re.compile(r"\s*(0x)?[0-9a-fA-F]{60,68}\s*")
-"""Somebody took --key-file for --key."""
+"""A key was given where the name of its file is expected."""
+
+_CURVE_ORDER: Final = 0xFFFFFFFF_FFFFFFFF_FFFFFFFF_FFFFFFFE_BAAEDCE6_AF48A03B_BFD25E8C_D0364141
+
+_MAX_SCRYPT_BYTES: Final = 1 << 30
+_MAX_SCRYPT_WORK: Final = 1 << 27
+_MAX_PBKDF2_ROUNDS: Final = 100_000_000
+"""Limits of what opening a keystore may cost: usual ones need 256 MiB, or a million rounds."""
 
 
 class KeyProblem(OpmlError):
@@ -36,32 +45,49 @@ class KeyProblem(OpmlError):
 class Account:
     """An address that can sign. Printing it shows the address alone."""
 
-    def __init__(self, signer: LocalAccount) -> None:
-        self._signer = signer
-        self.address = Address(str(signer.address))
+    def __init__(self, key: bytes) -> None:
+        from eth_keys.datatypes import PrivateKey
+
+        self.address = Address(PrivateKey(key).public_key.to_checksum_address())
+        self.sign = _signer(key)
+        """The signed transaction's bytes, and its hash."""
 
     def __repr__(self) -> str:
         return f"Account({self.address})"
-
-    def sign(self, transaction: Mapping[str, Any]) -> tuple[bytes, bytes]:
-        """The signed transaction's bytes, and its hash."""
-        signed = self._signer.sign_transaction(dict(transaction))
-        return bytes(signed.raw_transaction), bytes(signed.hash)
 
     @classmethod
     def from_hex(cls, key: str, source: str) -> Account:
         """From 32 bytes in hex, with or without 0x. Raises `KeyProblem`, which names `source` and never the key."""
         digits = key.strip().removeprefix("0x")
-        try:
-            raw = bytes.fromhex(digits)
-        except ValueError:
-            raise KeyProblem(f"{source} does not hold a private key: it is not hexadecimal") from None
-        if len(raw) != 32:
-            raise KeyProblem(f"{source} does not hold a private key: {len(raw) * 8} bits found, expected 256")
-        try:
-            return cls(EthAccount.from_key(raw))
-        except Exception:  # whatever the library objects to might quote the key
-            raise KeyProblem(f"{source} does not hold a private key: the number is outside the curve's range") from None
+        if re.fullmatch(r"[0-9a-fA-F]*", digits) is None:
+            raise KeyProblem(f"{source} does not hold a private key: it is not hexadecimal")
+        if len(digits) != 64:
+            raise KeyProblem(f"{source} does not hold a private key: {len(digits) * 4} bits found, expected 256")
+        if not 0 < int(digits, 16) < _CURVE_ORDER:
+            raise KeyProblem(f"{source} does not hold a private key: the number is outside the curve's range")
+        return cls(bytes.fromhex(digits))
+
+
+def _signer(key: bytes) -> Callable[[Mapping[str, Any]], tuple[bytes, bytes]]:
+    """The key, where neither `vars` nor a printed object shows it."""
+
+    def sign(transaction: Mapping[str, Any]) -> tuple[bytes, bytes]:
+        with _recursion_limit_kept():
+            from eth_account import Account as EthAccount
+        signed = EthAccount.from_key(key).sign_transaction(dict(transaction))
+        return bytes(signed.raw_transaction), bytes(signed.hash)
+
+    return sign
+
+
+@contextmanager
+def _recursion_limit_kept() -> Iterator[None]:
+    """One of the signing library's own imports sets Python's recursion limit so high that the C stack can overflow."""
+    limit = sys.getrecursionlimit()
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(limit)
 
 
 def load(
@@ -81,6 +107,10 @@ def load(
     """
     if key_file is not None and keystore is not None:
         raise KeyProblem("both --key-file and --keystore were given", hint="give one of them")
+    if password_file is not None and keystore is None:
+        raise KeyProblem(
+            "--password-file was given without --keystore", hint="give --keystore FILE too, or leave it out"
+        )
     if key_file is not None:
         return Account.from_hex(_read(key_file, "key file"), f"the key file {key_file}")
     if keystore is not None:
@@ -93,12 +123,12 @@ def load(
 def _from_keystore(
     path: Path, password_file: Path | None, ask: Callable[[], str] | None, environment: Mapping[str, str]
 ) -> Account:
+    _refuse_key_as_name(path, "keystore")
     try:
-        content = json.loads(_read(path, "keystore"))
-    except ValueError:
-        content = None
-    if not isinstance(content, dict) or not {"crypto", "Crypto"} & set(content):
-        raise KeyProblem(f"{path} is not an encrypted keystore: expected JSON with a `crypto` part")
+        content = read_json(path)
+    except Unreadable as error:
+        raise KeyProblem(f"cannot read the keystore {path}: {error.reason}", hint="check the path") from None
+    _expect_whole(content, path)
     if password_file is not None:
         password = _read(password_file, "password file", is_shown=os.path.exists(password_file)).rstrip("\r\n")
     elif PASSWORD_VARIABLE in environment:
@@ -109,26 +139,92 @@ def _from_keystore(
         raise KeyProblem(
             f"the keystore {path} needs a password", hint=f"give --password-file FILE, or {PASSWORD_VARIABLE}"
         )
+    with _recursion_limit_kept():
+        from eth_account import Account as EthAccount
     try:
         key = EthAccount.decrypt(content, password)
     except ValueError:
-        raise KeyProblem(f"the password does not open the keystore {path}", hint="check the password") from None
-    except (KeyError, TypeError, NotImplementedError):
-        raise KeyProblem(f"{path} is not an encrypted keystore that we can read") from None
-    return Account.from_hex(bytes(key).hex(), f"the keystore {path}")
+        # The fields were validated: what is left is the checksum over the encrypted key and the password.
+        raise KeyProblem(
+            f"the password does not open the keystore {path}",
+            hint="check the password; if it is right, the file is damaged: restore it from a backup",
+        ) from None
+    except Exception as error:  # its words might quote what it worked with
+        raise KeyProblem(f"the keystore {path} cannot be opened ({type(error).__name__})") from None
+    account = Account.from_hex(bytes(key).hex(), f"the keystore {path}")
+    named = content.get("address")
+    if named is not None and str(named).lower().removeprefix("0x") != account.address.lower().removeprefix("0x"):
+        raise KeyProblem(
+            f"the keystore {path} is damaged: it is of address 0x{str(named).removeprefix('0x')}, "
+            f"but the key in it is that of {account.address}",
+            hint="restore the file from a backup",
+        )
+    return account
+
+
+def _expect_whole(content: Any, path: Path) -> None:
+    """Raises `KeyProblem`, which names the field, unless this is a keystore (version 3) that can be opened."""
+
+    def part(of: Any, name: str, kind: type) -> Any:
+        found = [value for key, value in of.items() if key.lower() == name]
+        if len(found) != 1 or not isinstance(found[0], kind) or isinstance(found[0], bool):
+            raise damaged(f"it has no usable `{name}`" if len(found) < 2 else f"it has `{name}` twice")
+        return found[0]
+
+    def damaged(why: str) -> KeyProblem:
+        return KeyProblem(f"{path} is not an encrypted keystore that can be opened: {why}", hint="give another file")
+
+    def expect_hex(of: Any, name: str, size_bytes: range) -> None:
+        text = part(of, name, str).removeprefix("0x")
+        if re.fullmatch(r"([0-9a-fA-F]{2})*", text) is None or len(text) // 2 not in size_bytes:
+            raise damaged(f"its `{name}` is damaged")
+
+    if not isinstance(content, dict):
+        raise damaged("it is not a JSON object")
+    crypto = part(content, "crypto", dict)
+    if part(content, "version", int) != 3:
+        raise damaged("it is not of version 3")
+    address = content.get("address")
+    if address is not None and (not isinstance(address, str) or not re.fullmatch("(0x)?[0-9a-fA-F]{40}", address)):
+        raise damaged("its `address` is damaged")
+    if part(crypto, "cipher", str) != "aes-128-ctr":
+        raise damaged("its `cipher` is not aes-128-ctr")
+    expect_hex(part(crypto, "cipherparams", dict), "iv", range(16, 17))
+    expect_hex(crypto, "ciphertext", range(32, 33))
+    expect_hex(crypto, "mac", range(32, 33))
+    parameters = part(crypto, "kdfparams", dict)
+    expect_hex(parameters, "salt", range(1, 1025))
+    if not 32 <= part(parameters, "dklen", int) <= 1024:
+        raise damaged("its `dklen` is not from 32 to 1024")
+    match part(crypto, "kdf", str):
+        case "scrypt":
+            n, r, p = (part(parameters, name, int) for name in ("n", "r", "p"))
+            if n < 2 or n & (n - 1) or r < 1 or p < 1:
+                raise damaged("its scrypt parameters are damaged")
+            if 128 * n * r > _MAX_SCRYPT_BYTES or n * r * p > _MAX_SCRYPT_WORK:
+                raise damaged("its scrypt parameters ask for too much memory or time")
+        case "pbkdf2":
+            if part(parameters, "prf", str) != "hmac-sha256":
+                raise damaged("its `prf` is not hmac-sha256")
+            if not 1 <= part(parameters, "c", int) <= _MAX_PBKDF2_ROUNDS:
+                raise damaged(f"its `c` is not from 1 to {_MAX_PBKDF2_ROUNDS:,}")
+        case _:
+            raise damaged("its `kdf` is neither scrypt nor pbkdf2")
 
 
 def _read(path: Path, what: str, *, is_shown: bool = True) -> str:
     """The file's text. Raises `KeyProblem`, which names the path only if it cannot be the secret itself."""
+    _refuse_key_as_name(path, what)
+    named = f"the {what} {path}" if is_shown else f"the {what}"
+    try:
+        return read_text(path)
+    except Unreadable as error:
+        raise KeyProblem(f"cannot read {named}: {error.reason}", hint="check the path") from None
+
+
+def _refuse_key_as_name(path: Path, what: str) -> None:
     if _LOOKS_LIKE_A_KEY.fullmatch(path.name):
         raise KeyProblem(
             f"a private key was given where the name of a {what} is expected",
             hint="put it into a file that only you can read; a command line is seen by everyone on the machine",
         )
-    named = f"the {what} {path}" if is_shown else f"the {what}"
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise KeyProblem(f"cannot read {named}: {error.strerror}", hint="check the path") from None
-    except UnicodeDecodeError:
-        raise KeyProblem(f"cannot read {named}: it is not text", hint="check the path") from None

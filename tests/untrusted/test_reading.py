@@ -115,7 +115,7 @@ def test_one_line_holds_no_character_that_acts_on_a_terminal(text: str) -> None:
         and not 0x2000 <= ord(c) <= 0x200A
     ]
     assert all(
-        character.isprintable() or character == "\n" for character in printable.lines(text) if character < "\x80"
+        character.isprintable() or character in "\n\t" for character in printable.lines(text) if character < "\x80"
     )
 
 
