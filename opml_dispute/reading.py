@@ -37,8 +37,12 @@ class Unreadable(OpmlError):
         self.reason = reason
 
 
-def read_bytes(path: Path, *, max_bytes: int, patience_s: float = PIPE_PATIENCE_S) -> bytes:
-    """The whole file, or all that comes through a pipe. Raises `Unreadable`."""
+def read_bytes(path: Path, *, max_bytes: int, cut: bool = False, patience_s: float = PIPE_PATIENCE_S) -> bytes:
+    """
+    The whole file, or all that comes through a pipe; with `cut`, of a larger one the first `max_bytes + 1` bytes.
+
+    Raises `Unreadable`, without `cut` also for a larger one.
+    """
     try:
         # Non-blocking: opening a pipe that has no writer would otherwise wait for ever.
         opened = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
@@ -50,13 +54,16 @@ def read_bytes(path: Path, *, max_bytes: int, patience_s: float = PIPE_PATIENCE_
         found = os.fstat(opened)
         if stat.S_ISDIR(found.st_mode):
             raise Unreadable(path, "it is a directory")
-        if stat.S_ISREG(found.st_mode) and found.st_size > max_bytes:
+        if stat.S_ISREG(found.st_mode) and found.st_size > max_bytes and not cut:
             raise Unreadable(path, f"it has {found.st_size:,} bytes, expected {max_bytes:,} at most")
-        return _read_all(opened, path, max_bytes, patience_s, is_regular=stat.S_ISREG(found.st_mode))
+        data = _read_all(opened, path, max_bytes, patience_s, is_regular=stat.S_ISREG(found.st_mode))
     except OSError as error:
         raise Unreadable(path, _words(error)) from None
     finally:
         os.close(opened)
+    if len(data) > max_bytes and not cut:
+        raise Unreadable(path, f"it has more than {max_bytes:,} bytes")
+    return data
 
 
 def _read_all(opened: int, path: Path, max_bytes: int, patience_s: float, *, is_regular: bool) -> bytes:
@@ -65,12 +72,10 @@ def _read_all(opened: int, path: Path, max_bytes: int, patience_s: float, *, is_
         if not is_regular:
             _await_data(opened, path, patience_s)
         part = os.read(opened, min(_CHUNK_BYTES, max_bytes + 1 - size_bytes))
-        if not part:
-            return b"".join(parts)
         parts.append(part)
         size_bytes += len(part)
-        if size_bytes > max_bytes:
-            raise Unreadable(path, f"it has more than {max_bytes:,} bytes")
+        if not part or size_bytes > max_bytes:
+            return b"".join(parts)
 
 
 def _await_data(opened: int, path: Path, patience_s: float) -> None:

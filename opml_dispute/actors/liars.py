@@ -79,7 +79,7 @@ class Fault:
         """
         From the form that `str` gives: "3:1200:f4.30". Raises `FaultSyntax`.
         """
-        match = re.fullmatch(r"(\d+):(\d+):(.+)\.(\d+)", text)
+        match = re.fullmatch(r"([0-9]{1,18}):([0-9]{1,18}):(.+)\.([0-9]{1,3})", text)
         if match is None:
             raise FaultSyntax(f"cannot read the fault {text!r}")
         node, step, place, bit = match.groups()
@@ -114,7 +114,7 @@ def _parse_target(place: str, bit: int, text: str) -> FaultTarget:
     target = None
     if place in _PLAIN_PLACES:
         target = FaultTarget(_PLAIN_PLACES[place], bit=bit)
-    elif re.fullmatch(r"[rf]\d+", place):
+    elif re.fullmatch(r"[rf][0-9]{1,2}", place):
         target = FaultTarget(_REGISTERS[place[0]], int(place[1:]), bit)
     elif re.fullmatch(r"0x[0-9a-f]{1,16}", place):
         target = FaultTarget(FaultKind.MEMORY, int(place, 16) & ~7, bit)

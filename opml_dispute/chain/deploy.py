@@ -9,14 +9,13 @@ as a `System`.
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from eth_utils.address import is_address, to_checksum_address
-
+from opml_dispute import plain_json
 from opml_dispute.chain.artifacts import load
 from opml_dispute.chain.contracts import (
     GAME_TYPE,
@@ -24,7 +23,7 @@ from opml_dispute.chain.contracts import (
     InferenceOracle,
     ModelRegistry,
 )
-from opml_dispute.chain.games import GameReader
+from opml_dispute.chain.games import BadAddress, GameReader, parse_address
 from opml_dispute.chain.rpc import NoCode, Rpc
 from opml_dispute.chain.sender import Deployment as Creation
 from opml_dispute.chain.sender import Sender
@@ -32,6 +31,7 @@ from opml_dispute.errors import OpmlError
 from opml_dispute.game.bond import required_bond_wei
 from opml_dispute.home import write_json
 from opml_dispute.primitives import Address, StateHash
+from opml_dispute.reading import Unreadable, read_text
 
 STATE_VERSION_ML = 136
 """The VM with the ML extension (docs/vm.md)."""
@@ -57,6 +57,12 @@ class BadDeployment(OpmlError):
     hint = "give --deployment FILE, as `opml-dispute deploy` or `devnet start` wrote it"
 
 
+class BadTimes(OpmlError):
+    """Times with which no game can be created, or no answer delivered."""
+
+    hint = "a larger --max-clock or --reclaim-delay, or a smaller --clock-extension or --challenge-period"
+
+
 @dataclass(frozen=True)
 class Times:
     """How long everything may take, in seconds. The defaults are a public chain's."""
@@ -74,6 +80,32 @@ class Times:
     reclaim_delay_s: int = 2_592_000
     """After which the fee of a request without output can be taken back: 30 days."""
 
+    def expect_playable(self) -> None:
+        """
+        Raises `BadTimes` unless games with these times can be created, played and delivered from.
+
+        The first two are what the game's contract demands (docs/game.md, "Clocks"); of them, the second only shows when
+        the first game is to be created, long after the deployment was paid for.
+        """
+        if self.max_clock_s < 1:
+            raise BadTimes("a side's time in a game is 0 s; expected at least 1 s")
+        if 2 * self.extension_s > self.max_clock_s:
+            raise BadTimes(
+                f"twice the clock extension ({2 * self.extension_s:,} s) is more than a side's time in a game "
+                f"({self.max_clock_s:,} s)"
+            )
+        if self.extension_s + self.challenge_period_s > self.max_clock_s:
+            raise BadTimes(
+                f"clock extension and challenge period together ({self.extension_s + self.challenge_period_s:,} s) are "
+                f"more than a side's time in a game ({self.max_clock_s:,} s)"
+            )
+        longest_s = 2 * self.max_clock_s + self.finality_delay_s
+        if self.reclaim_delay_s < longest_s:
+            raise BadTimes(
+                f"a fee can be taken back after {self.reclaim_delay_s:,} s, before a disputed answer can be delivered "
+                f"({longest_s:,} s: both clocks and the finality delay)"
+            )
+
 
 @dataclass(frozen=True)
 class Deployment:
@@ -90,17 +122,19 @@ class Deployment:
     def load(cls, path: Path) -> Deployment:
         """From its file. Raises `BadDeployment`."""
         try:
-            raw = json.loads(path.read_text(encoding="utf-8"))
+            text = read_text(path)
+        except Unreadable as error:
+            raise BadDeployment(f"cannot read the deployment {path}: {error.reason}") from None
+        try:
+            raw = plain_json.loads(text)
             return cls(
-                chain_id=int(raw["chain_id"]),
-                block=int(raw["block"]),
-                absolute_prestate=StateHash(bytes.fromhex(raw["absolute_prestate"].removeprefix("0x"))),
-                addresses={name: _address(text) for name, text in raw["addresses"].items()},
-                times=Times(**raw["times"]),
+                chain_id=_number(raw, "chain_id"),
+                block=_number(raw, "block"),
+                absolute_prestate=StateHash(_hash(raw, "absolute_prestate")),
+                addresses={name: _address(text, name) for name, text in _part(raw, "addresses").items()},
+                times=Times(**{name: _number(_part(raw, "times"), name) for name in Times.__dataclass_fields__}),
             )
-        except OSError as error:
-            raise BadDeployment(f"cannot read the deployment {path}: {error.strerror}") from None
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except ValueError as error:
             raise BadDeployment(f"{path} is not a deployment: {error}") from None
 
     def save(self, path: Path) -> None:
@@ -108,10 +142,40 @@ class Deployment:
         write_json(path, asdict(self) | {"absolute_prestate": "0x" + self.absolute_prestate.hex()})
 
 
-def _address(text: Any) -> Address:
-    if not is_address(text):
-        raise ValueError(f"{text!r} is not an address")
-    return Address(to_checksum_address(text))
+def _field(raw: Any, name: str) -> Any:
+    if not isinstance(raw, dict):
+        raise ValueError("expected a JSON object")
+    if name not in raw:
+        raise ValueError(f"it has no `{name}`")
+    return raw[name]
+
+
+def _part(raw: Any, name: str) -> dict[str, Any]:
+    found = _field(raw, name)
+    if not isinstance(found, dict):
+        raise ValueError(f"its `{name}` is not an object")
+    return found
+
+
+def _number(raw: Any, name: str) -> int:
+    found = _field(raw, name)
+    if not isinstance(found, int) or isinstance(found, bool) or not 0 <= found < 1 << 64:
+        raise ValueError(f"its `{name}` is not a number from 0 to 2^64 - 1")
+    return found
+
+
+def _hash(raw: Any, name: str) -> bytes:
+    found = _field(raw, name)
+    if not isinstance(found, str) or re.fullmatch("0x[0-9a-fA-F]{64}", found) is None:
+        raise ValueError(f"its `{name}` is not 0x and 64 hexadecimal digits")
+    return bytes.fromhex(found[2:])
+
+
+def _address(text: Any, name: str) -> Address:
+    try:
+        return parse_address(str(text), f"the address of the {name.replace('_', ' ')}")
+    except BadAddress as error:
+        raise ValueError(str(error)) from None
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,10 @@ the deployment.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
-from eth_utils.address import is_address, to_checksum_address
+from eth_utils.address import to_checksum_address
 
 from opml_dispute.chain.contracts import (
     FPVM,
@@ -55,11 +56,28 @@ class GameConstants:
     weth: Address
 
 
+class BadAddress(OpmlError):
+    """What was given is no address, or has a typing error in it."""
+
+    hint = "copy the address whole: 0x and 40 hexadecimal digits"
+
+
 def parse_address(text: str, what: str) -> Address:
-    """An address as the operator wrote it, checksummed. Raises `UnknownGame` if it is none."""
-    if not is_address(text):
-        raise UnknownGame(f"{text} is not {what}: an address is 0x and 40 hexadecimal digits")
-    return Address(to_checksum_address(text))
+    """
+    An address as the operator wrote it, checksummed. Raises `BadAddress`.
+
+    Capital and small letters mixed are a checksum (EIP-55), which finds a wrong digit; without it, digits count alone.
+    """
+    digits = text.removeprefix("0x")
+    if digits == text or re.fullmatch("[0-9a-fA-F]{40}", digits) is None:
+        raise BadAddress(f"{text} is not {what}: an address is 0x and 40 hexadecimal digits")
+    checked = Address(to_checksum_address(text))
+    if digits not in (digits.lower(), digits.upper()) and text != checked:
+        raise BadAddress(
+            f"{text} is not {what}: capital and small letters are the checksum of another address",
+            hint="copy the address again; there is a wrong character in it",
+        )
+    return checked
 
 
 class GameReader:

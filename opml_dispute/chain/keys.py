@@ -49,11 +49,14 @@ class Account:
         from eth_keys.datatypes import PrivateKey
 
         self.address = Address(PrivateKey(key).public_key.to_checksum_address())
-        self.sign = _signer(key)
-        """The signed transaction's bytes, and its hash."""
+        self._sign = _signer(key)
 
     def __repr__(self) -> str:
         return f"Account({self.address})"
+
+    def sign(self, transaction: Mapping[str, Any]) -> tuple[bytes, bytes]:
+        """The signed transaction's bytes, and its hash."""
+        return self._sign(transaction)
 
     @classmethod
     def from_hex(cls, key: str, source: str) -> Account:

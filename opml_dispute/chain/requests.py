@@ -8,6 +8,7 @@ so a lying node is noticed.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from opml_dispute.chain.contracts import InferenceOracle, RequestRecord
@@ -44,13 +45,21 @@ def read_request(system: System, request_id: RequestId) -> RequestRecord:
 
 def parse_request_id(text: str) -> RequestId:
     """A request id as the operator wrote it; raises `UnknownRequest`."""
-    try:
-        raw = bytes.fromhex(text.removeprefix("0x"))
-    except ValueError:
-        raw = b""
-    if len(raw) != 32:
+    raw = parse_hash(text)
+    if raw is None:
         raise UnknownRequest(f"{text} is not a request id: that is 0x and 64 hexadecimal digits")
     return RequestId(raw)
+
+
+def parse_hash(text: str) -> bytes | None:
+    """
+    32 bytes as the operator wrote them, with or without 0x; None if it is anything else.
+
+    >>> parse_hash("0x" + "ab" * 32) == bytes.fromhex("ab" * 32), parse_hash("0x12")
+    (True, None)
+    """
+    digits = text.removeprefix("0x")
+    return bytes.fromhex(digits) if re.fullmatch("[0-9a-fA-F]{64}", digits) else None
 
 
 def input_image(system: System, request_id: RequestId, record: RequestRecord) -> bytes:

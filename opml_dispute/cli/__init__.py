@@ -4,13 +4,14 @@ The command line: `opml-dispute COMMAND`.
 A file a command group. `output` is how commands talk, `options` what they share, `session` turns those options into a
 connected system. Commands are thin: what they do is in the package `operator`, which the demo uses in the same way.
 
-`main` is the entry point. It turns an `OpmlError` into one sentence and a hint, and any other exception, which is a
-bug of ours, into a short report with the traceback in a file.
+`main` is the entry point. It turns an `OpmlError` into one sentence and a hint, a command line that makes no sense
+likewise (exit code 2), and any other exception, which is a bug of ours, into a short report with the traceback in a
+file.
 """
 
 from __future__ import annotations
 
-import importlib
+import io
 import os
 import signal
 import sys
@@ -19,8 +20,10 @@ from collections.abc import Sequence
 
 import click
 
-from opml_dispute.cli.output import Output
+from opml_dispute.cli.command_line import LazyGroup
+from opml_dispute.cli.output import CannotPrint, Output
 from opml_dispute.errors import OpmlError
+from opml_dispute.printable import lines, use_substitutes
 
 COMMANDS = {
     "challenge": ("dispute:challenge", "Attack a root claim if it is wrong."),
@@ -45,28 +48,15 @@ COMMANDS = {
 
 EXIT_BUG = 70
 EXIT_INTERRUPTED = 130
+_STDERR = 2
+"""The last of the standard streams' numbers."""
 
 
-class _LazyGroup(click.Group):
-    """A group that imports a command when somebody asks for it."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
-        command = getattr(importlib.import_module(f"opml_dispute.cli.{module}"), attribute)
-        assert isinstance(command, click.Command)
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, COMMANDS[name][1]) for name in self.list_commands(ctx)])
-
-
-@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=LazyGroup,
+    commands_at=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
 @click.version_option(package_name="opml-dispute", prog_name="opml-dispute")
 @click.option("--debug", is_flag=True, envvar="OPML_DEBUG", help="Show the traceback of an unexpected error.")
 def cli(debug: bool) -> None:
@@ -80,9 +70,13 @@ def cli(debug: bool) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and exit with its code."""
-    # Whoever ends us politely gets what Ctrl-C gets: a local chain that we started is stopped too.
+    _open_closed_streams()
+    for stream in (sys.stdout, sys.stderr):
+        use_substitutes(stream)
+    # SIGTERM gets what Ctrl-C gets: a local chain that we started is stopped too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    sys.exit(execute(sys.argv[1:] if arguments is None else list(arguments)))
+    code = execute(sys.argv[1:] if arguments is None else list(arguments))
+    sys.exit(_flush() or code)
 
 
 def execute(arguments: list[str]) -> int:
@@ -90,23 +84,69 @@ def execute(arguments: list[str]) -> int:
     output = Output(as_json="--json" in arguments)
     try:
         result = cli.main(arguments, prog_name="opml-dispute", standalone_mode=False)
-    except OpmlError as error:
-        output.error(error)
+    except BrokenPipeError:
+        return 1  # the reader of our stdout has gone, which is no error to tell it about
+    except CannotPrint as error:
+        Output(as_json=False).error(error)
         return error.exit_code
-    except click.ClickException as error:
+    except OpmlError as error:
+        return _refuse(output, error)
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return error.exit_code
+    except click.ClickException as error:
+        return _refuse(output, _as_refusal(error))
     except (KeyboardInterrupt, click.Abort):
-        output.say("Stopped. Nothing is lost: the chain has all that was done; run the command again to go on.")
+        output.say("Stopped. The chain has all that was done: run the command again to go on.")
         return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read our stdout has gone; Python would complain again when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+    except MemoryError:
+        return _refuse(output, OpmlError("this takes more memory than there is", hint="use a smaller model or input"))
     except Exception as error:
         _report_bug(error, output, show="--debug" in arguments or bool(os.environ.get("OPML_DEBUG")))
         return EXIT_BUG
     return result if isinstance(result, int) else 0
+
+
+def _refuse(output: Output, error: OpmlError) -> int:
+    """Tell an error; its exit code."""
+    try:
+        output.error(error)
+    except (OSError, CannotPrint):
+        return error.exit_code  # it was told on stderr
+    return error.exit_code
+
+
+def _as_refusal(error: click.ClickException) -> OpmlError:
+    """What click objects to, in our form."""
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "opml-dispute"
+    refusal = OpmlError(error.format_message(), hint=f"see: {command} --help")
+    refusal.exit_code = error.exit_code
+    return refusal
+
+
+def _open_closed_streams() -> None:
+    """
+    Give a process that was started without standard streams (`>&-`) the null device in their place.
+
+    Otherwise the next file that is opened takes the number of the missing stream, and gets what is printed.
+    """
+    while (opened := os.open(os.devnull, os.O_RDWR)) <= _STDERR:
+        continue
+    os.close(opened)
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, io.TextIOWrapper(io.FileIO(os.devnull, mode), encoding="utf-8", line_buffering=True))
+
+
+def _flush() -> int:
+    """Write what is left of stdout; 1 if that fails, without a word from Python when it exits."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return 0
 
 
 def _report_bug(error: Exception, output: Output, *, show: bool) -> None:
@@ -115,12 +155,13 @@ def _report_bug(error: Exception, output: Output, *, show: bool) -> None:
 
     text = "".join(traceback.format_exception(error))
     if show:
-        print(text, file=sys.stderr)
-    path = home() / "crash.log"
+        print(lines(text), file=sys.stderr)
     try:
+        path = home() / "crash.log"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8", errors="backslashreplace")
         where = f"the traceback is in {path}"
-    except OSError:
+    except (OSError, OpmlError):
         where = "run it again with --debug for the traceback"
-    output.error(OpmlError(f"unexpected {type(error).__name__}: {error}", hint=f"this is a bug of ours: {where}"))
+    refusal = OpmlError(f"unexpected {type(error).__name__}: {error}", hint=f"this is a bug of ours: {where}")
+    _refuse(output, refusal)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,11 +11,12 @@ import click
 from opml_dispute.chain.deploy import CONTRACTS, Times
 from opml_dispute.chain.deploy import deploy as deploy_all
 from opml_dispute.chain.sender import Sender
-from opml_dispute.cli.devnet import Seconds
-from opml_dispute.cli.options import ChainOptions, SendingOptions, json_option, sending_options
+from opml_dispute.cli.command_line import Command, Seconds
+from opml_dispute.cli.options import ChainOptions, SendingOptions, json_option, path_type, sending_options
 from opml_dispute.cli.output import Output, ether
-from opml_dispute.cli.session import Declined, load_account, open_rpc
+from opml_dispute.cli.session import Declined, introduce, load_account, open_rpc
 from opml_dispute.devnet.samples import deploy_samples
+from opml_dispute.home import expect_writable
 from opml_dispute.trace.guest import absolute_prestate
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -28,13 +28,13 @@ def _time(name: str, default_s: int, help_: str) -> Callable[[F], F]:
     return click.option(name, type=Seconds(), default=default_s, show_default=f"{default_s} s", help=help_)
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--rpc-url", envvar="OPML_RPC_URL", show_envvar=True, metavar="URL", help="The Ethereum node.")
 @click.option(
     "--deployment",
     envvar="OPML_DEPLOYMENT",
     show_envvar=True,
-    type=click.Path(path_type=Path),
+    type=path_type(),
     metavar="FILE",
     default=Path("deployment.json"),
     show_default=True,
@@ -45,6 +45,9 @@ def _time(name: str, default_s: int, help_: str) -> Callable[[F], F]:
 @_time("--challenge-period", _DEFAULT.challenge_period_s, "How long a large pre-image lies open.")
 @_time("--finality-delay", _DEFAULT.finality_delay_s, "Between a game's resolution and its finality.")
 @_time("--withdrawal-delay", _DEFAULT.withdrawal_delay_s, "Between unlocking a bond and withdrawing it.")
+@_time(
+    "--reclaim-delay", _DEFAULT.reclaim_delay_s, "After which the fee of a request without output can be taken back."
+)
 @click.option("--examples", is_flag=True, help="Also register the sample model and deploy its consumer.")
 @sending_options
 @json_option
@@ -56,6 +59,7 @@ def deploy(
     challenge_period: int,
     finality_delay: int,
     withdrawal_delay: int,
+    reclaim_delay: int,
     examples: bool,
     sending: SendingOptions,
     output: Output,
@@ -65,17 +69,21 @@ def deploy(
 
     Example: opml-dispute deploy --rpc-url URL --keystore owner.json --deployment sepolia.json
     """
-    rpc = open_rpc(ChainOptions(rpc_url, None))
-    sender = Sender(rpc, load_account(sending))
-    chain_id = rpc.chain_id()
-    times = replace(
-        _DEFAULT,
+    times = Times(
         max_clock_s=max_clock,
         extension_s=clock_extension,
         challenge_period_s=challenge_period,
         finality_delay_s=finality_delay,
         withdrawal_delay_s=withdrawal_delay,
+        reclaim_delay_s=reclaim_delay,
     )
+    times.expect_playable()
+    expect_writable(deployment)
+    account = load_account(sending.key)
+    rpc = open_rpc(ChainOptions(rpc_url, None))
+    chain_id = rpc.chain_id()
+    sender = Sender(rpc, account)
+    introduce(sender, output)
     output.say(f"Will deploy {len(CONTRACTS)} contracts on chain {chain_id} from {sender.address}.", style="cyan")
     if sending.dry_run:
         output.fact(would="deploy", chain_id=chain_id, contracts=list(CONTRACTS))

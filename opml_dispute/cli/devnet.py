@@ -7,9 +7,9 @@ import click
 from opml_dispute.chain.deploy import Times, deploy
 from opml_dispute.chain.rpc import Rpc
 from opml_dispute.chain.sender import Sender
-from opml_dispute.cli.options import ChainOptions, chain_options, json_option
+from opml_dispute.cli.command_line import Group, Seconds
+from opml_dispute.cli.options import json_option
 from opml_dispute.cli.output import Output, duration, ether
-from opml_dispute.cli.session import open_rpc
 from opml_dispute.devnet import anvil as net
 from opml_dispute.devnet.samples import deploy_samples
 from opml_dispute.trace.guest import absolute_prestate
@@ -25,7 +25,7 @@ DEVNET_TIMES = Times(
 """Short, so that one `devnet warp 2h` gets a game over."""
 
 
-@click.group()
+@click.group(cls=Group)
 def devnet() -> None:
     """A local chain (Anvil) with everything deployed."""
 
@@ -33,7 +33,10 @@ def devnet() -> None:
 @devnet.command()
 @click.option("--port", type=click.IntRange(1, 65535), default=net.DEFAULT_PORT, show_default=True, help="TCP port.")
 @click.option(
-    "--block-time", type=click.IntRange(1), metavar="S", help="Mine every S seconds. Default: on every transaction."
+    "--block-time",
+    type=click.IntRange(1, 86_400),
+    metavar="S",
+    help="Mine every S seconds. Default: on every transaction.",
 )
 @json_option
 def start(port: int, block_time: int | None, output: Output) -> None:
@@ -81,9 +84,7 @@ def status(output: Output) -> None:
 
     Example: opml-dispute devnet status --json
     """
-    chain = net.running()
-    if chain is None:
-        raise net.NoDevnet("no local chain of ours is running")
+    chain = net.expect_running()
     rpc = Rpc(chain.anvil.url)
     head = rpc.head()
     output.say(f"Running at {chain.anvil.url}, process {chain.anvil.pid}, block {head.number}.")
@@ -116,34 +117,15 @@ def stop(output: Output) -> None:
     output.fact(stopped=True, url=chain.anvil.url, pid=chain.anvil.pid)
 
 
-class Seconds(click.ParamType[int]):
-    """A time span: 90, 90s, 15min, 2h, 3d."""
-
-    name = "time"
-    _units = (("min", 60), ("s", 1), ("m", 60), ("h", 3600), ("d", 86400))
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        if isinstance(value, int):
-            return value
-        text = str(value).strip().lower()
-        for unit, seconds in self._units:
-            if text.endswith(unit) and text.removesuffix(unit).isdigit():
-                return int(text.removesuffix(unit)) * seconds
-        if not text.isdigit():
-            self.fail(f"{value!r} is not a time span; write it like 90s, 15min, 2h or 3d", param, ctx)
-        return int(text)
-
-
 @devnet.command()
 @click.argument("span", type=Seconds())
-@chain_options
 @json_option
-def warp(span: int, chain: ChainOptions, output: Output) -> None:
+def warp(span: int, output: Output) -> None:
     """
-    Move the local chain's clock forward by SPAN, like 2h.
+    Move the clock of the chain that `devnet start` started forward by SPAN, like 2h.
 
     Example: opml-dispute devnet warp 2h
     """
-    now_s = net.warp(open_rpc(chain), span)
+    now_s = net.warp(net.expect_running().anvil.rpc, span)
     output.say(f"The chain's clock went {duration(span)} forward.")
     output.fact(warped_s=span, timestamp=now_s)

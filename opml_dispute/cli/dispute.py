@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 import click
 
 from opml_dispute.actors.actions import Move
+from opml_dispute.actors.honest import Opinion
 from opml_dispute.actors.player import play_round
 from opml_dispute.actors.words import short_hex
 from opml_dispute.chain.contracts import FaultDisputeGame
 from opml_dispute.chain.games import parse_address
+from opml_dispute.chain.requests import parse_hash
 from opml_dispute.chain.reverts import HINTS
 from opml_dispute.chain.rpc import RpcUnreachable
+from opml_dispute.cli.command_line import Command, Number, expect_unused
 from opml_dispute.cli.faults import fault_option, open_trace
 from opml_dispute.cli.options import (
     ChainOptions,
@@ -27,6 +31,7 @@ from opml_dispute.cli.output import Output, duration, ether
 from opml_dispute.cli.session import Session, open_case_of
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.bond import required_bond_wei
+from opml_dispute.game.claim import Claim, Game
 from opml_dispute.game.rules import IllegalMove, check_move
 from opml_dispute.operator.play import Look, Seat, Table, move_intent
 from opml_dispute.operator.settle import STATUS_WORDS, Settlement, read_settlement, recipients, settle_intents, waiting
@@ -47,7 +52,7 @@ class BadValue(OpmlError):
     hint = "write it as 0x and 64 hexadecimal digits"
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("game")
 @model_options
 @chain_options
@@ -83,12 +88,10 @@ def challenge(game: str, files: ModelOptions, chain: ChainOptions, sending: Send
     output.say(f"Go on with: opml-dispute respond {address} --watch")
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("game")
 @click.option("--watch", is_flag=True, help="Go on until the game is over: look again every few seconds.")
-@click.option(
-    "--interval", type=click.FloatRange(0.1), default=12.0, show_default=True, metavar="S", help="For --watch."
-)
+@click.option("--interval", type=Number(0.1, 86_400), default=12.0, show_default=True, metavar="S", help="For --watch.")
 @fault_option
 @model_options
 @chain_options
@@ -112,6 +115,8 @@ def respond(
     Example: opml-dispute respond 0x5a… --watch --key-file me.key
     """
     address = parse_address(game, GAME)
+    if not watch:
+        expect_unused("counts only together with --watch", ["interval"])
     session = Session.open(chain, sending, output)
     table = _table(session, address, files, fault)
     if watch:
@@ -121,11 +126,22 @@ def respond(
     look = table.look()
     if not _play(session, table, look):
         _expect_time(look)
-        output.say("Nothing to answer: every claim that matters is answered.")
-        output.fact(game=address, owed=0)
+        lost = lost_claims(look.game, look.plan.opinions, session.sender.address)
+        if lost:
+            bonds_wei = sum(claim.bond_wei for claim in lost)
+            named = ", ".join(str(claim.index) for claim in lost)
+            output.say(
+                f"{'Claim' if len(lost) == 1 else 'Claims'} {named} of yours "
+                f"{'is' if len(lost) == 1 else 'are'} wrong by what is computed here, and cannot be defended: "
+                f"the bond of {ether(bonds_wei)} on {'it' if len(lost) == 1 else 'them'} will be lost.",
+                style="yellow",
+            )
+        else:
+            output.say("Nothing to answer: every claim that matters is answered.")
+        output.fact(game=address, owed=0, lost_claims=[claim.index for claim in lost])
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("game")
 @click.option("--attack/--defend", "is_attack", required=True, help="Say that the claim is wrong, or that it is right.")
 @click.option("--claim", "index", type=click.IntRange(0), required=True, metavar="I", help="The claim to answer.")
@@ -142,11 +158,8 @@ def move(
     Example: opml-dispute move 0x5a… --attack --claim 0 --value 0x44ab…
     """
     address = parse_address(game, GAME)
-    try:
-        raw = bytes.fromhex(value.removeprefix("0x"))
-    except ValueError:
-        raw = b""
-    if len(raw) != 32:
+    raw = parse_hash(value)
+    if raw is None:
         raise BadValue(f"{value!r} is not a claim: expected 32 bytes")
     session = Session.open(chain, sending, output)
     head = session.system.rpc.head()
@@ -164,7 +177,7 @@ def move(
     session.send_all([move_intent(contract, state, head.timestamp, action, bond_wei)])
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("game")
 @click.option("--for", "payee", metavar="ADDRESS|all", help="Whose bonds to pay out. Default: the sender's own.")
 @chain_options
@@ -177,9 +190,10 @@ def resolve(game: str, payee: str | None, chain: ChainOptions, sending: SendingO
     Example: opml-dispute resolve 0x5a… --for all --key-file me.key
     """
     address = parse_address(game, GAME)
+    named = None if payee in (None, "all") else parse_address(str(payee), "an address to pay out to")
     session = Session.open(chain, sending, output)
     while True:
-        settlement = _settlement(session, address, own=payee is None, payee=payee)
+        settlement = _settlement(session, address, named, everyone=payee == "all")
         intents = settle_intents(settlement)
         if not session.send_all(intents) or session.dry_run:
             break
@@ -257,11 +271,13 @@ def _expect_time(look: Look) -> None:
         raise ClockRanOut(" ".join(look.plan.missed))
 
 
-def _settlement(session: Session, address: Address, *, own: bool, payee: str | None = None) -> Settlement:
-    if own:
-        payees = [session.sender.address]
-    elif payee == "all":
-        payees = recipients(session.system.games.read(address))
-    else:
-        payees = [parse_address(str(payee), "an address to pay out to")]
+def lost_claims(game: Game, opinions: Sequence[Opinion], claimant: Address) -> list[Claim]:
+    """The claims of `claimant` that a computation found wrong, in the order of the game."""
+    wrong = {opinion.claim_index for opinion in opinions if not opinion.agrees}
+    return [claim for claim in game.claims if claim.index in wrong and claim.claimant == claimant]
+
+
+def _settlement(session: Session, address: Address, payee: Address | None, *, everyone: bool) -> Settlement:
+    own = [payee or session.sender.address]
+    payees = recipients(session.system.games.read(address)) if everyone else own
     return read_settlement(session.system, address, payees)

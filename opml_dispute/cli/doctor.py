@@ -6,16 +6,19 @@ import platform
 from collections.abc import Callable
 
 import click
+from rich.text import Text
 
 from opml_dispute.chain import artifacts
 from opml_dispute.chain.contracts import FPVM
 from opml_dispute.chain.deploy import Deployment, connect, game_arguments
 from opml_dispute.chain.keys import KeyProblem
-from opml_dispute.cli.options import ChainOptions, SendingOptions, chain_options, json_option, sending_options
+from opml_dispute.cli.command_line import Command, expect_unused
+from opml_dispute.cli.options import ChainOptions, KeyOptions, chain_options, json_option, key_options
 from opml_dispute.cli.output import Output, ether
 from opml_dispute.cli.session import deployment_path, load_account, open_rpc
 from opml_dispute.errors import OpmlError
 from opml_dispute.fpvm.prestate import ABSOLUTE_PRESTATE
+from opml_dispute.printable import one_line
 from opml_dispute.toolchain import programs
 from opml_dispute.trace.guest import absolute_prestate
 
@@ -28,17 +31,20 @@ class Unhealthy(OpmlError):
     hint = "mend what is marked above, then run doctor again"
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--offline", is_flag=True, help="Check this computer only, no chain.")
 @chain_options
-@sending_options
+@key_options
 @json_option
-def doctor(offline: bool, chain: ChainOptions, sending: SendingOptions, output: Output) -> None:
+def doctor(offline: bool, chain: ChainOptions, key: KeyOptions, output: Output) -> None:
     """
     Check tools, native library, guest, contracts, node, deployment and key.
 
     Example: opml-dispute doctor --key-file me.key
     """
+    if offline:
+        online = ["rpc_url", "deployment", "key_file", "keystore", "password_file", "expected"]
+        expect_unused("has no meaning together with --offline", online)
     failed = 0
 
     def check(name: str, find: Callable[[], str]) -> bool:
@@ -47,10 +53,11 @@ def doctor(offline: bool, chain: ChainOptions, sending: SendingOptions, output: 
             found = find()
         except OpmlError as error:
             failed += 1
-            output.show(f"[red]✗[/] {name:<14} {error}" + (f"\n  {'':<14} hint: {error.hint}" if error.hint else ""))
+            hint = f"\n  {'':<14} hint: {one_line(error.hint)}" if error.hint else ""
+            output.show(Text.assemble(("✗", "red"), f" {name:<14} {one_line(str(error))}", hint))
             output.fact(check=name, ok=False, found=str(error), hint=error.hint)
             return False
-        output.show(f"[green]✓[/] {name:<14} {found}")
+        output.show(Text.assemble(("✓", "green"), f" {name:<14} {one_line(found)}"))
         output.fact(check=name, ok=True, found=found)
         return True
 
@@ -62,7 +69,7 @@ def doctor(offline: bool, chain: ChainOptions, sending: SendingOptions, output: 
         rpc = open_rpc(chain)
         if check("node", lambda: f"{rpc.url}, chain {rpc.chain_id()}, block {rpc.head().number}"):
             check("deployment", lambda: _deployment(chain))
-            check("key", lambda: _key(chain, sending))
+            check("key", lambda: _key(chain, key))
     if failed:
         raise Unhealthy(f"{failed} of the checks failed")
     output.say("All is well.", style="green")
@@ -107,9 +114,9 @@ def _deployment(chain: ChainOptions) -> str:
     return f"{path}: chain {deployment.chain_id}, factory {system.factory.address}, VM version {version}"
 
 
-def _key(chain: ChainOptions, sending: SendingOptions) -> str:
+def _key(chain: ChainOptions, key: KeyOptions) -> str:
     try:
-        account = load_account(sending)
+        account = load_account(key)
     except KeyProblem as problem:
         if "no key" in str(problem):
             return "none given (only needed for sending)"

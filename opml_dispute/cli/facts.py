@@ -1,22 +1,23 @@
 """
 The facts about a model, as `model inspect` shows them: for people as tables, for scripts as one object.
 
-`show_inspection` shows a model that has a program, `obstacle_table` what stands in the way of one that has none.
+`show_inspection` shows a model that has a program, `show_obstacles` what stands in the way of one that has none.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-from rich.table import Table
+from typing import Any, Final
 
 from opml_dispute.cli.output import Output, ether, gas
 from opml_dispute.errors import OpmlError
 from opml_dispute.model.program import NodeInfo, TensorSpec
 from opml_dispute.model.survey import Obstacle
 from opml_dispute.operator.inspection import Inspection, Share, obstacles_by_operator
+from opml_dispute.printable import one_line
+
+_STEPS: Final = "VM steps, at most"
 
 
 class ModelNotSupported(OpmlError):
@@ -34,21 +35,24 @@ class ModelNotSupported(OpmlError):
 
 def show_inspection(file: Path, inspection: Inspection, shown: int, output: Output) -> None:
     """All facts; of the nodes the `shown` costliest."""
-    output.show(_share_table("operator", inspection.operators))
-    output.show(_share_table("kernel", inspection.kernels))
+    _show_shares("operator", inspection.operators, output)
+    _show_shares("kernel", inspection.kernels, output)
     if shown:
-        output.show(_node_table(inspection.largest[:shown]))
-    output.show("\n".join(f"{name:<13}{text}" for name, text in _lines(inspection)))
+        _show_nodes(inspection.largest[:shown], output)
+    output.show("\n".join(f"{name:<13}{one_line(text)}" for name, text in _lines(inspection)))
     output.fact(file=str(file), **_facts(inspection, shown))
 
 
-def obstacle_table(obstacles: Sequence[Obstacle]) -> Table:
+def show_obstacles(obstacles: Sequence[Obstacle], output: Output) -> None:
     """Every obstacle, by operator."""
-    table = _table("operator", "opset", "node or tensor", "why not")
-    for op_type, found in obstacles_by_operator(obstacles).items():
-        for obstacle in found:
-            table.add_row(op_type or "–", str(obstacle.opset or "–"), obstacle.name, obstacle.reason)
-    return table
+    output.table(
+        ("operator", "opset", "node or tensor", "why not"),
+        [
+            (op_type or "–", str(obstacle.opset or "–"), obstacle.name, obstacle.reason)
+            for op_type, found in obstacles_by_operator(obstacles).items()
+            for obstacle in found
+        ],
+    )
 
 
 def _lines(inspection: Inspection) -> list[tuple[str, str]]:
@@ -119,26 +123,29 @@ def _node_facts(index: int, node: NodeInfo) -> dict[str, Any]:
     }
 
 
-def _share_table(what: str, shares: Sequence[Share]) -> Table:
-    table = _table(what, "nodes", "VM steps, at most")
-    for share in shares:
-        table.add_row(share.name, f"{share.nodes:,}", f"{share.estimated_steps:,}")
-    return table
+def _show_shares(what: str, shares: Sequence[Share], output: Output) -> None:
+    rows = [(share.name, f"{share.nodes:,}", f"{share.estimated_steps:,}") for share in shares]
+    output.table((what, "nodes", _STEPS), rows, right=("nodes", _STEPS))
+    output.show("")
 
 
-def _node_table(nodes: Sequence[tuple[int, NodeInfo]]) -> Table:
-    table = _table("node", "operator", "name", "kernel", "tile", "VM steps, at most")
-    for index, node in nodes:
-        tile = f"{node.tile + 1}/{node.tiles}" if node.tiles > 1 else ""
-        table.add_row(str(index), node.op_type, node.name, node.kernel, tile, f"{node.estimated_steps:,}")
-    return table
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=None, header_style="bold")
-    for column in columns:
-        table.add_column(column, justify="right" if column in ("nodes", "VM steps, at most") else "left")
-    return table
+def _show_nodes(nodes: Sequence[tuple[int, NodeInfo]], output: Output) -> None:
+    output.table(
+        ("node", "operator", "name", "kernel", "tile", _STEPS),
+        [
+            (
+                str(index),
+                node.op_type,
+                node.name,
+                node.kernel,
+                f"{node.tile + 1}/{node.tiles}" if node.tiles > 1 else "",
+                f"{node.estimated_steps:,}",
+            )
+            for index, node in nodes
+        ],
+        right=(_STEPS,),
+    )
+    output.show("")
 
 
 def _tensor(spec: TensorSpec) -> str:

@@ -2,12 +2,13 @@
 `--fault`: play as a liar, to test those who should notice.
 
 A fault is one flipped bit in the VM run of one node (`actors.liars`), written NODE:STEP:PLACE.BIT, or `seed=N` to
-have one found. The same fault gives the same lie in every command, so a liar proposes and responds like anybody
-else.
+have one found. The same fault gives the same lie in every command, so a liar proposes and responds like an honest
+party.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -46,7 +47,7 @@ def tell_story(case: Case, fault: str) -> Story:
     liar = case.liar()
     if fault.startswith("seed="):
         digits = fault.removeprefix("seed=")
-        if not digits.isdigit():
+        if re.fullmatch("[0-9]{1,18}", digits) is None:
             raise FaultSyntax(f"cannot read the seed in {fault!r}")
         return liar.find(int(digits), goal=changes_anything)
     return liar.tell(Fault.parse(fault))

@@ -115,7 +115,8 @@ def claim_tree(game: Game, now_s: int) -> Tree:
 
 
 def _claim_line(game: Game, claim: Claim, falls_to: str | None, now_s: int) -> Text:
-    line = Text(claim_words(game, claim), style="green" if claim.position.depth % 2 == 0 else "red")
+    side = "green" if claim.position.depth % 2 == 0 else "red"
+    line = Text(claim_words(game, claim), style=side, overflow="fold")
     line.append(f"  bond {ether(claim.bond_wei)}", style="dim")
     line.append(f"  {_standing(game, claim, falls_to, now_s)}", style="dim")
     return line

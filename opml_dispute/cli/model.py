@@ -8,10 +8,18 @@ from pathlib import Path
 from typing import NoReturn
 
 import click
-from rich.table import Table as RichTable
 
-from opml_dispute.cli.facts import ModelNotSupported, obstacle_table, show_inspection
-from opml_dispute.cli.options import ChainOptions, SendingOptions, chain_options, json_option, sending_options
+from opml_dispute.cli.command_line import Group
+from opml_dispute.cli.facts import ModelNotSupported, show_inspection, show_obstacles
+from opml_dispute.cli.options import (
+    ChainOptions,
+    SendingOptions,
+    chain_options,
+    dim_option,
+    json_option,
+    path_type,
+    sending_options,
+)
 from opml_dispute.cli.output import Output
 from opml_dispute.cli.session import Session, open_system
 from opml_dispute.model.files import parse_dims, read_model
@@ -25,18 +33,17 @@ from opml_dispute.operator.model_store import ModelStore, registration
 from opml_dispute.primitives import ModelId
 
 
-@click.group()
+@click.group(cls=Group)
 def model() -> None:
     """ONNX models: inspect and register them."""
 
 
-_FILE = click.argument("file", type=click.Path(path_type=Path), default=DIGITS)
-_DIM = click.option("--dim", "dims", multiple=True, metavar="NAME=N", help="The size of a symbolic dimension.")
+_FILE = click.argument("file", type=path_type(), default=DIGITS)
 
 
 @model.command()
 @_FILE
-@_DIM
+@dim_option
 @click.option(
     "--nodes", "shown", type=click.IntRange(min=0), default=20, metavar="N", help="List the N costliest nodes."
 )
@@ -60,20 +67,20 @@ def _refuse(file: Path, obstacles: Sequence[Obstacle], refusal: ModelError, outp
     """Show everything that stands in a model's way. Raises `ModelNotSupported`, or `refusal` if it is not that."""
     if not obstacles:
         raise refusal
-    output.show(obstacle_table(obstacles))
+    show_obstacles(obstacles, output)
     output.fact(file=str(file), unsupported=[asdict(obstacle) for obstacle in obstacles])
     raise ModelNotSupported(file.name, obstacles_by_operator(obstacles))
 
 
 @model.command()
 @_FILE
-@_DIM
-@click.option("--uri", default="", metavar="URI", help="Where others can fetch the file.")
+@dim_option
+@click.option("--uri", metavar="URI", help="Where others can fetch the file.")
 @chain_options
 @sending_options
 @json_option
 def register(
-    file: Path, dims: tuple[str, ...], uri: str, chain: ChainOptions, sending: SendingOptions, output: Output
+    file: Path, dims: tuple[str, ...], uri: str | None, chain: ChainOptions, sending: SendingOptions, output: Output
 ) -> None:
     """
     Register the model in FILE (default: the sample digit reader) on the chain.
@@ -82,9 +89,12 @@ def register(
     """
     program = read_model(file, parse_dims(dims))
     session = Session.open(chain, sending, output)
-    description = describe(program, uri)
+    description = describe(program, uri or "")
     registry = session.system.registry
     model_id = ModelId(session.system.rpc.read(registry.model_id_of(description)))
+    if not session.dry_run:
+        # Before it is paid for: a registration whose program could not be kept would be of little use here.
+        ModelStore.default().keep(model_id, program)
     if session.system.rpc.read(registry.is_registered(model_id)):
         output.say(f"Registered already, as model 0x{model_id.hex()}.")
         output.fact(model_id=model_id, registered=False)
@@ -100,8 +110,6 @@ def register(
                 )
             ]
         )
-    if not session.dry_run:
-        ModelStore.default().keep(model_id, program)
 
 
 @model.command("list")
@@ -117,10 +125,10 @@ def list_models(chain: ChainOptions, output: Output) -> None:
     count = system.rpc.read(system.registry.model_count())
     ids = system.rpc.read_each([system.registry.model_id_at(index) for index in reversed(range(count))])
     models = system.rpc.read_each([system.registry.model(model_id) for model_id in ids])
-    table = RichTable("model", "nodes", "steps, at most", "input", "output", "URI", box=None, header_style="bold")
+    rows = []
     for model_id, known in zip(ids, models, strict=True):
         sizes = (f"{known.input_bytes:,} B", f"{known.output_bytes:,} B")
-        table.add_row("0x" + model_id.hex(), str(known.node_count), f"{known.step_bound:,}", *sizes, known.uri)
+        rows.append(("0x" + model_id.hex(), str(known.node_count), f"{known.step_bound:,}", *sizes, known.uri))
         output.fact(
             model_id=model_id,
             model_root=known.model_root,
@@ -130,6 +138,6 @@ def list_models(chain: ChainOptions, output: Output) -> None:
             outputs=known.outputs,
             uri=known.uri,
         )
-    output.show(table)
+    output.table(("model", "nodes", "steps, at most", "input", "output", "URI"), rows)
     if not models:
         output.say("No model is registered. Register one with: opml-dispute model register FILE")

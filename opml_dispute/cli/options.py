@@ -1,8 +1,9 @@
 """
 Options that commands share, spelled and explained the same everywhere.
 
-`chain_options`, `sending_options` and `model_options` decorate a command; each hands it one object (`ChainOptions`,
-`SendingOptions`, `ModelOptions`) instead of a row of arguments. `json_option` gives it an `Output`.
+`chain_options`, `key_options`, `sending_options` and `model_options` decorate a command; each hands it one object
+(`ChainOptions`, `KeyOptions`, `SendingOptions`, `ModelOptions`) instead of a row of arguments. `json_option` gives it
+an `Output`. `dim_option` is for commands that compile a model.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from typing import Any, TypeVar
 
 import click
 
-from opml_dispute.chain.rpc import DEFAULT_URL
 from opml_dispute.cli.output import Output
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -30,12 +30,22 @@ class ChainOptions:
 
 
 @dataclass(frozen=True)
-class SendingOptions:
-    """Who signs, and how far to go."""
+class KeyOptions:
+    """Who signs."""
 
     key_file: Path | None
     keystore: Path | None
     password_file: Path | None
+    expected: str | None
+    """The address that the key must belong to."""
+
+
+@dataclass(frozen=True)
+class SendingOptions:
+    """Who signs, what gas may cost, and how far to go."""
+
+    key: KeyOptions
+    max_fee: str | None
     dry_run: bool
     yes: bool
 
@@ -50,7 +60,8 @@ class ModelOptions:
     """The request's input, where the chain knows its root only."""
 
 
-def _path() -> click.Path:
+def path_type() -> click.Path:
+    """Of options and arguments that name files."""
     return click.Path(path_type=Path)
 
 
@@ -73,13 +84,13 @@ def chain_options(command: F) -> F:
         envvar="OPML_RPC_URL",
         show_envvar=True,
         metavar="URL",
-        help=f"The Ethereum node. Default: the running devnet's, else {DEFAULT_URL}.",
+        help="The Ethereum node. Default: the running devnet's, else http://127.0.0.1:8545.",
     )
     @click.option(
         "--deployment",
         envvar="OPML_DEPLOYMENT",
         show_envvar=True,
-        type=_path(),
+        type=path_type(),
         metavar="FILE",
         help="The deployment to work with. Default: the running devnet's.",
     )
@@ -90,32 +101,59 @@ def chain_options(command: F) -> F:
     return wrapped  # type: ignore[return-value]
 
 
-def sending_options(command: F) -> F:
-    """The key, --dry-run and --yes; the command gets `sending`."""
+def key_options(command: F) -> F:
+    """--key-file, --keystore, --password-file and --from; the command gets `key`."""
 
-    @click.option("--key-file", type=_path(), metavar="FILE", help="A file with the private key in hex.")
-    @click.option("--keystore", type=_path(), metavar="FILE", help="An encrypted keystore (JSON) with the private key.")
+    @click.option("--key-file", type=path_type(), metavar="FILE", help="A file with the private key in hex.")
+    @click.option(
+        "--keystore", type=path_type(), metavar="FILE", help="An encrypted keystore (JSON) with the private key."
+    )
     @click.option(
         "--password-file",
-        type=_path(),
+        type=path_type(),
         metavar="FILE",
         help="The keystore's password. Else: OPML_KEYSTORE_PASSWORD, else it is asked for.",
     )
-    @click.option("--dry-run", is_flag=True, help="Say what would be done, and stop.")
-    @click.option("--yes", "-y", is_flag=True, help="Do not ask before spending money on a public chain.")
+    @click.option(
+        "--from", "expected", metavar="ADDRESS", help="Refuse to send unless the key belongs to this address."
+    )
     @functools.wraps(command)
     def wrapped(
         *args: Any,
         key_file: Path | None,
         keystore: Path | None,
         password_file: Path | None,
-        dry_run: bool,
-        yes: bool,
+        expected: str | None,
         **kwargs: Any,
     ) -> Any:
-        return command(*args, sending=SendingOptions(key_file, keystore, password_file, dry_run, yes), **kwargs)
+        return command(*args, key=KeyOptions(key_file, keystore, password_file, expected), **kwargs)
 
     return wrapped  # type: ignore[return-value]
+
+
+def sending_options(command: F) -> F:
+    """The key, --max-fee, --dry-run and --yes; the command gets `sending`."""
+
+    @click.option(
+        "--max-fee",
+        metavar="AMOUNT",
+        help="The most to pay for one unit of gas, like 50gwei. Default: 500gwei.",
+    )
+    @click.option("--dry-run", is_flag=True, help="Check everything and say what would be done, and stop.")
+    @click.option("--yes", "-y", is_flag=True, help="Do not ask before spending money on a public chain.")
+    @key_options
+    @functools.wraps(command)
+    def wrapped(*args: Any, key: KeyOptions, max_fee: str | None, dry_run: bool, yes: bool, **kwargs: Any) -> Any:
+        return command(*args, sending=SendingOptions(key, max_fee, dry_run, yes), **kwargs)
+
+    return wrapped  # type: ignore[return-value]
+
+
+def dim_option(command: F) -> F:
+    """--dim; the command gets `dims`."""
+    return click.option(
+        "--dim", "dims", multiple=True, metavar="NAME=N", help="The size of a symbolic dimension; may be repeated."
+    )(command)
 
 
 def model_options(command: F) -> F:
@@ -123,16 +161,14 @@ def model_options(command: F) -> F:
 
     @click.option(
         "--model",
-        type=_path(),
+        type=path_type(),
         metavar="FILE",
         help="The ONNX file of the request's model. Default: the local copy made when it was registered or used.",
     )
-    @click.option(
-        "--dim", "dims", multiple=True, metavar="NAME=N", help="The size of a symbolic dimension; may be repeated."
-    )
+    @dim_option
     @click.option(
         "--input-image",
-        type=_path(),
+        type=path_type(),
         metavar="FILE",
         help="The request's input image, where the request gave its root only.",
     )

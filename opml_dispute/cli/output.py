@@ -1,27 +1,44 @@
 """
 How commands talk: data on stdout, talk on stderr.
 
-For people, `say` prints sentences and `table`/`print` show data; for scripts (`--json`), `fact` prints one object a
+For people, `say` prints sentences and `table`/`show` print data; for scripts (`--json`), `fact` prints one object a
 line on stdout and the sentences are left out. Both tell the same facts. Numbers carry their units: `ether`, `gas`,
 `duration`, `short`. Everything reads the same without colour.
+
+Nothing that is printed can act on the terminal: markup is off, and every text passes through `printable`. A stdout that
+cannot be written to (a full disk, a reader that has gone) ends a command that only shows something, with
+`CannotPrint`; a command that sends transactions calls `keep_going` and plays on.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import sys
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from rich.console import Console, RenderableType
-from rich.markup import escape
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.segment import Segment
+from rich.table import Table
+from rich.text import Text
 
 from opml_dispute.chain.amounts import ether
 from opml_dispute.errors import OpmlError
+from opml_dispute.printable import lines, one_line
 
 PIPE_WIDTH = 240
+NARROWEST = 20
+"""Columns that a terminal is assumed to have at least."""
 _MINUTE_S = 60
 _HOUR_S = 3600
 _DAY_S = 86400
+
+
+class CannotPrint(OpmlError):
+    """Standard output takes no more data."""
+
+    hint = "check where standard output goes: a full disk, or a file that was closed"
 
 
 class Output:
@@ -29,41 +46,126 @@ class Output:
 
     def __init__(self, *, as_json: bool) -> None:
         self.as_json = as_json
-        self._talk = Console(stderr=True, highlight=False, soft_wrap=True)
-        # What reads a pipe has no screen to be narrow.
-        self._data = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else PIPE_WIDTH)
+        self._goes_on = False
+        self._is_broken = False
+        self._talk = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
+        # A reader of a pipe has no screen that could be narrow.
+        width = None if sys.stdout is not None and sys.stdout.isatty() else PIPE_WIDTH
+        self._data = Console(highlight=False, markup=False, emoji=False, width=width)
+
+    def keep_going(self) -> None:
+        """From now on a broken stdout is told once on stderr and ends nothing: transactions matter more."""
+        self._goes_on = True
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether data was lost because stdout could not be written to."""
+        return self._is_broken
 
     def say(self, sentence: str, *, style: str | None = None) -> None:
         """A sentence for people; nothing for scripts."""
         if not self.as_json:
-            self._talk.print(escape(sentence), style=style)
+            self._print_talk(Text(one_line(sentence), style=style or ""))
 
     def show(self, renderable: RenderableType) -> None:
-        """Data for people: a table, a tree, a text; nothing for scripts, which get `fact`s."""
-        if not self.as_json:
-            self._data.print(renderable)
+        """Data for people: a tree, a table, a text of several lines; nothing for scripts, which get `fact`s."""
+        if self.as_json:
+            return
+        is_text = isinstance(renderable, str | Text)
+        with self._data.capture() as captured:
+            self._data.print(_Harmless(renderable), soft_wrap=is_text)
+        self._write(captured.get())
+
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[str] = ()) -> None:
+        """
+        Rows with named columns (those in `right` aligned to the right): a table where the screen is wide enough for
+        it, else a block of lines for each row, so that nothing is cut off.
+        """
+        shown = [[one_line(cell) for cell in row] for row in rows]
+        table = Table(box=None, header_style="bold", pad_edge=False)
+        for column in columns:
+            table.add_column(column, justify="right" if column in right else "left", no_wrap=True)
+        for row in shown:
+            table.add_row(*row)
+        if self._data.measure(table, options=self._data.options.update(width=10_000)).maximum <= self._data.width:
+            self.show(table)
+            return
+        longest = max(len(column) for column in columns)
+        for number, row in enumerate(shown):
+            fields = [f"{column:<{longest}}  {cell}" for column, cell in zip(columns, row, strict=True) if cell]
+            self.show("\n".join(([""] if number else []) + fields))
+
+    @property
+    def width(self) -> int:
+        """Columns that data may take."""
+        return max(self._data.width, NARROWEST)
 
     def fact(self, **facts: Any) -> None:
         """Data for scripts: one JSON object, on its own line; nothing for people."""
         if self.as_json:
-            print(json.dumps({name: plain(value) for name, value in facts.items()}), flush=True)
+            self._write(json.dumps({name: plain(value) for name, value in facts.items()}, allow_nan=False) + "\n")
+
+    def raw(self, text: str) -> None:
+        """What a program under examination printed: for people, escaped but for its line breaks."""
+        if not self.as_json:
+            self._write(lines(text))
 
     def error(self, error: OpmlError) -> None:
         """One sentence and a hint."""
-        self._talk.print(f"[bold red]error:[/] {escape(str(error))}")
+        message = one_line(str(error))
+        self._print_talk(Text.assemble(("error:", "bold red"), " ", message))
         if error.hint:
-            self._talk.print(f"[bold]hint:[/] {escape(error.hint)}")
+            self._print_talk(Text.assemble(("hint:", "bold"), " ", one_line(error.hint)))
         if self.as_json:
-            self.fact(error=type(error).__name__, message=str(error), hint=error.hint)
+            self.fact(error=type(error).__name__, message=message, hint=error.hint)
 
     @property
     def is_interactive(self) -> bool:
-        """Whether somebody could answer a question."""
-        return not self.as_json and sys.stdin.isatty() and sys.stderr.isatty()
+        """Whether a person could answer a question."""
+        return not self.as_json and _is_terminal(sys.stdin) and _is_terminal(sys.stderr)
+
+    def _print_talk(self, text: Text) -> None:
+        try:
+            self._talk.print(text)
+        except (OSError, ValueError):
+            return  # there is nowhere left to say it
+
+    def _write(self, text: str) -> None:
+        if self._is_broken:
+            return
+        try:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            self._is_broken = True
+            if not self._goes_on:
+                raise
+        except (OSError, ValueError) as error:
+            self._is_broken = True
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            problem = CannotPrint(f"cannot write to standard output: {reason}")
+            if not self._goes_on:
+                raise problem from None
+            self._print_talk(Text(f"{problem}; going on without it.", style="yellow"))
+
+
+class _Harmless:
+    """A renderable whose text cannot act on the terminal."""
+
+    def __init__(self, renderable: RenderableType) -> None:
+        self._renderable = Text(lines(renderable)) if isinstance(renderable, str) else renderable
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for segment in console.render(self._renderable, options):
+            yield segment if segment.control else Segment(lines(segment.text), segment.style)
+
+
+def _is_terminal(stream: Any) -> bool:
+    return stream is not None and not stream.closed and bool(stream.isatty())
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON knows it: bytes as hex, sequences as lists."""
+    """A value as JSON knows it: bytes as hex, sequences as lists, NaN and infinities as their names."""
     if isinstance(value, bytes | bytearray):
         return "0x" + bytes(value).hex()
     if isinstance(value, dict):
@@ -71,7 +173,9 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     if hasattr(value, "item") and not isinstance(value, str):  # a NumPy scalar
-        return value.item()
+        return plain(value.item())
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     return value
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -9,9 +10,10 @@ import click
 from opml_dispute.actors.words import short_hex
 from opml_dispute.chain.amounts import parse_wei
 from opml_dispute.chain.contracts import ZERO_ADDRESS, DigitReader
-from opml_dispute.chain.deploy import System
+from opml_dispute.chain.deploy import MAX_CALLBACK_GAS, System
 from opml_dispute.chain.games import parse_address
-from opml_dispute.chain.requests import parse_request_id, read_request
+from opml_dispute.chain.requests import parse_hash, parse_request_id, read_request
+from opml_dispute.cli.command_line import Command, expect_unused
 from opml_dispute.cli.faults import fault_option, open_trace
 from opml_dispute.cli.inputs import input_options, read_inputs
 from opml_dispute.cli.options import (
@@ -21,6 +23,7 @@ from opml_dispute.cli.options import (
     chain_options,
     json_option,
     model_options,
+    path_type,
     sending_options,
 )
 from opml_dispute.cli.output import Output
@@ -37,6 +40,7 @@ from opml_dispute.operator.inference import (
 )
 from opml_dispute.operator.model_description import slots_from_json
 from opml_dispute.primitives import Address, ModelId, StateRoot
+from opml_dispute.reading import Unreadable, read_bytes
 
 
 class WhichModel(OpmlError):
@@ -51,15 +55,21 @@ class ShallowModel(OpmlError):
     hint = "propose nothing for it; ask for the model to be registered again, with the right bound"
 
 
-@click.command()
+@click.command(cls=Command)
 @input_options
-@click.option("--input-image", type=click.Path(path_type=Path), metavar="FILE", help="A ready input image instead.")
+@click.option("--input-image", type=path_type(), metavar="FILE", help="A ready input image instead.")
 @click.option("--model-id", metavar="HEX", help="The model to ask. Default: the only one registered.")
 @click.option("--fee", default="0", metavar="AMOUNT", help="For whoever answers, like 0.05eth. Default: none.")
 @click.option("--callback", metavar="ADDRESS", help="A consumer contract to call with the output.")
-@click.option("--callback-gas", type=click.IntRange(0), default=150_000, show_default=True, help="Gas of that call.")
+@click.option(
+    "--callback-gas",
+    type=click.IntRange(0, MAX_CALLBACK_GAS),
+    default=150_000,
+    show_default=True,
+    help="Gas of that call.",
+)
 @click.option("--by-root", metavar="URI", help="Send the input's root only, and where its image can be fetched.")
-@click.option("--save-image", type=click.Path(path_type=Path), metavar="FILE", help="Write the input image to a file.")
+@click.option("--save-image", type=path_type(), metavar="FILE", help="Write the input image to a file.")
 @click.option("--reader", is_flag=True, help="Ask through the example consumer, which keeps the digit it is told.")
 @chain_options
 @sending_options
@@ -85,8 +95,19 @@ def request(
     Example: opml-dispute request --sample 7 --fee 0.01eth --key-file me.key
     """
     fee_wei = parse_wei(fee)
-    if reader and (by_root is not None or callback is not None):
-        raise WhichModel("--reader asks in its own way", hint="leave out --by-root and --callback, or --reader")
+    given = {"--input": inputs, "--sample": sample, "--input-image": input_image}
+    ways = [name for name, value in given.items() if value not in (None, ())]
+    if len(ways) > 1:
+        raise click.UsageError(f"both {' and '.join(ways)} were given; one of them gives the input")
+    if reader:
+        clashing = {"--by-root": by_root, "--callback": callback, "--model-id": model_id}
+        named = [name for name, value in clashing.items() if value is not None]
+        if named:
+            raise click.UsageError(f"--reader asks in its own way: leave out {' and '.join(named)}, or --reader")
+    if callback is None:
+        expect_unused("counts only together with --callback", ["callback_gas"])
+    consumer_to_call = ZERO_ADDRESS if callback is None else parse_address(callback, "the address of a consumer")
+    ready_image = None if input_image is None else _read_file(input_image)
     session = Session.open(chain, sending, output)
     system = session.system
     consumer = _reader(system) if reader else None
@@ -94,23 +115,27 @@ def request(
     if not system.rpc.read(system.registry.is_registered(wanted)):
         raise WhichModel(f"model 0x{wanted.hex()} is not registered")
     known = system.rpc.read(system.registry.model(wanted))
-    if input_image is not None:
-        try:
-            image = input_image.read_bytes()
-        except OSError as error:
-            raise WhichModel(f"cannot read {input_image}: {error.strerror}", hint="check the path") from None
-    else:
-        slots = slots_from_json(known.inputs)
+    if ready_image is None:
+        slots = slots_from_json(known.inputs, known.input_bytes)
         image = input_image_of(slots, read_inputs(slots, inputs, sample))
+    else:
+        image = ready_image
+    if len(image) > known.input_bytes:
+        raise WhichModel(
+            f"the input has {len(image):,} bytes, but the model takes {known.input_bytes:,}",
+            hint="give another input; what a model takes: opml-dispute model list",
+        )
+    if callback is not None:
+        system.rpc.expect_code(consumer_to_call, "the consumer that --callback names")
     if save_image is not None:
-        save_image.write_bytes(image)
+        _write_file(save_image, image)
     intent = request_intent(
         system,
         wanted,
         image,
         fee_wei=fee_wei,
-        callback=parse_address(callback, "a consumer's address") if callback else ZERO_ADDRESS,
-        callback_gas=callback_gas if callback else 0,
+        callback=consumer_to_call,
+        callback_gas=0 if callback is None else callback_gas,
         reader=consumer,
         input_uri=by_root,
     )
@@ -119,6 +144,24 @@ def request(
         request_id = new_request_id(system, done.receipt)
         output.say(f"Answer it with: opml-dispute propose 0x{request_id.hex()}")
         output.fact(request_id=request_id)
+
+
+_MAX_IMAGE_BYTES = 1 << 31
+
+
+def _read_file(path: Path) -> bytes:
+    try:
+        return read_bytes(path, max_bytes=_MAX_IMAGE_BYTES)
+    except Unreadable as error:
+        raise WhichModel(f"cannot read the input image {path}: {error.reason}", hint="check the path") from None
+
+
+def _write_file(path: Path, content: bytes) -> None:
+    try:
+        path.write_bytes(content)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise WhichModel(f"cannot write {path}: {reason}", hint="give a path that can be written to") from None
 
 
 def _reader(system: System) -> Address:
@@ -130,11 +173,8 @@ def _reader(system: System) -> Address:
 
 def _which_model(system: System, text: str | None) -> ModelId:
     if text is not None:
-        try:
-            raw = bytes.fromhex(text.removeprefix("0x"))
-        except ValueError:
-            raw = b""
-        if len(raw) != 32:
+        raw = parse_hash(text)
+        if raw is None:
             raise WhichModel(f"{text} is not a model id: that is 0x and 64 hexadecimal digits")
         return ModelId(raw)
     count = system.rpc.read(system.registry.model_count())
@@ -143,7 +183,7 @@ def _which_model(system: System, text: str | None) -> ModelId:
     return system.rpc.read(system.registry.model_id_at(0))
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("request_id")
 @fault_option
 @model_options
@@ -176,11 +216,12 @@ def propose(
     for done in session.send_all([proposal_intent(session.system, wanted, root_claim, case.program.node_count)]):
         assert done.receipt is not None
         game = session.system.factory.created_game(done.receipt)
-        output.say(f"Defend it with: opml-dispute respond {game} --watch")
+        lie = "" if fault is None else f" --fault {shlex.quote(fault)}"
+        output.say(f"Defend it with: opml-dispute respond {game} --watch{lie}")
         output.fact(game=game)
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("request_id")
 @model_options
 @chain_options

@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
 
 import click
 import numpy as np
+import numpy.typing as npt
 
+from opml_dispute.cli.command_line import Command
 from opml_dispute.cli.inputs import input_options, read_inputs
-from opml_dispute.cli.options import json_option
+from opml_dispute.cli.options import dim_option, json_option, path_type
 from opml_dispute.cli.output import Output
 from opml_dispute.engine.inference import Inference
+from opml_dispute.engine.inference_status import status_words
 from opml_dispute.errors import OpmlError
 from opml_dispute.model.files import parse_dims, read_model
+from opml_dispute.model.program import Program
 from opml_dispute.models import DIGITS
+from opml_dispute.printable import one_line
 from opml_dispute.trace.guest import run_node_in_vm
+
+_LONGEST_NAME: Final = 100
+"""Characters of a file name made from a tensor's name."""
 
 
 class VmDisagrees(OpmlError):
@@ -24,12 +35,24 @@ class VmDisagrees(OpmlError):
     hint = "this must never happen: please report it, with model and input"
 
 
-@click.command()
-@click.argument("file", type=click.Path(path_type=Path), default=DIGITS)
-@click.option("--dim", "dims", multiple=True, metavar="NAME=N", help="The size of a symbolic dimension.")
+class InferenceFailed(OpmlError):
+    """The inference ended in an error, so its outputs mean nothing."""
+
+    hint = "the state root commits to the failure; give another input, or mend the model"
+
+
+class CannotSave(OpmlError):
+    """An output cannot be written."""
+
+    hint = "give --save a folder that can be written to"
+
+
+@click.command(cls=Command)
+@click.argument("file", type=path_type(), default=DIGITS)
+@dim_option
 @input_options
 @click.option("--vm", is_flag=True, help="Run every node in the VM too, and compare.")
-@click.option("--save", type=click.Path(path_type=Path), metavar="DIR", help="Write each output there, as NAME.npy.")
+@click.option("--save", type=path_type(), metavar="DIR", help="Write each output there, as NAME.npy.")
 @json_option
 def run(
     file: Path,
@@ -47,6 +70,8 @@ def run(
     """
     program = read_model(file, parse_dims(dims))
     arrays = read_inputs(program.inputs, inputs, sample)
+    if save is not None:
+        _make_folder(save)
     started = time.perf_counter()
     inference = Inference(program, arrays)
     inference.run_to(program.node_count)
@@ -54,16 +79,15 @@ def run(
     started = time.perf_counter()
     root = inference.state_root(program.node_count)
     committed_s = time.perf_counter() - started
-    results = inference.outputs()
+    results = inference.outputs() if inference.status == 0 else {}
     for name, value in results.items():
-        output.show(f"{name} = {np.array2string(value, precision=6, threshold=40)}")
-        if save is not None:
-            save.mkdir(parents=True, exist_ok=True)
-            np.save(save / f"{name}.npy", value)
-    if inference.status != 0:
-        output.say(f"The inference failed at node {inference.fault_node}: status {inference.status}.", style="yellow")
+        shown = np.array2string(value, precision=6, threshold=40, max_line_width=output.width)
+        output.show(f"{one_line(name)} = {shown}")
+    saved = {} if save is None else _save(results, save)
     output.say(f"S_{program.node_count} = 0x{root.hex()}")
     output.say(f"{program.node_count} nodes in {ran_s * 1e3:.2f} ms, committed in {committed_s * 1e3:.2f} ms")
+    for name, path in saved.items():
+        output.say(f"Saved {name} in {path}")
     output.fact(
         outputs={name: value.tolist() for name, value in results.items()},
         state_root=root,
@@ -71,9 +95,17 @@ def run(
         nodes=program.node_count,
         run_seconds=ran_s,
         commit_seconds=committed_s,
+        saved={name: str(path) for name, path in saved.items()},
     )
-    if not vm:
-        return
+    if vm:
+        _run_in_vm(program, inference, output)
+    if inference.status != 0:
+        node = inference.fault_node
+        raise InferenceFailed(f"the inference failed at node {node}: {status_words(inference.status)}")
+
+
+def _run_in_vm(program: Program, inference: Inference, output: Output) -> None:
+    """Every node once more in the VM. Raises `VmDisagrees`."""
     for index, node in enumerate(program.nodes):
         started = time.perf_counter()
         vm_run = run_node_in_vm(inference, index)
@@ -82,3 +114,50 @@ def run(
             raise VmDisagrees(f"node {index} ({node.op_type}) ends in another state in the VM")
         output.say(f"node {index:>3} {node.op_type:<12} {vm_run.steps:>12,} VM steps in {seconds:.2f} s: same state")
         output.fact(node=index, op=node.op_type, vm_steps=vm_run.steps, vm_seconds=seconds, agrees=True)
+
+
+def _make_folder(folder: Path) -> None:
+    """Before anything is computed, so that a wrong path costs nothing. Raises `CannotSave`."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        raise CannotSave(f"cannot make the folder {folder}: {_words(error)}") from None
+
+
+def _save(results: Mapping[str, npt.NDArray[Any]], folder: Path) -> dict[str, Path]:
+    """Each output into a file of its own, directly in `folder`. Raises `CannotSave`."""
+    saved: dict[str, Path] = {}
+    for name, value in results.items():
+        path = folder / f"{file_name(name, taken={path.stem for path in saved.values()})}.npy"
+        try:
+            np.save(path, value, allow_pickle=False)
+        except OSError as error:
+            raise CannotSave(f"cannot write {path}: {_words(error)}") from None
+        saved[name] = path
+    return saved
+
+
+def file_name(name: str, *, taken: set[str]) -> str:
+    """
+    A tensor's name as the name of a file, without its ending; never one of `taken`, never a way out of the folder.
+
+    Models choose their tensors' names, and a name may hold anything.
+
+    >>> file_name("scores", taken=set()), file_name("../../y", taken=set()), file_name("", taken=set())
+    ('scores', '%2E%2E%2F%2E%2E%2Fy', 'output')
+    >>> file_name("A", taken={"a"})
+    'A-2'
+    """
+    safe = quote(name, safe=" ()[]+,@=", errors="backslashreplace")
+    if name.startswith("."):
+        safe = safe.replace(".", "%2E")
+    safe = safe[:_LONGEST_NAME] or "output"
+    folded, number, result = {other.lower() for other in taken}, 1, safe
+    while result.lower() in folded:
+        number += 1
+        result = f"{safe}-{number}"
+    return result
+
+
+def _words(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)

@@ -2,7 +2,8 @@
 From options to something to work with: a connected system, a key, a case.
 
 What the operator left out comes from the running devnet, so that on a local chain no command needs an address.
-`send_all` is how every command sends: say each intent, stop there on a dry run, send it, say what came of it.
+`Session.send_all` is how every command sends: say each intent and stop there on a dry run, else send it and say what
+came of it and what it cost. A dry run asks the chain everything that sending asks, short of signing.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ import click
 
 from opml_dispute.chain import keys
 from opml_dispute.chain.deploy import BadDeployment, Deployment, System, connect
+from opml_dispute.chain.games import parse_address
+from opml_dispute.chain.reverts import Reverted
 from opml_dispute.chain.rpc import DEFAULT_URL, Rpc
 from opml_dispute.chain.sender import Sender
-from opml_dispute.cli.options import ChainOptions, ModelOptions, SendingOptions
+from opml_dispute.cli.options import ChainOptions, KeyOptions, ModelOptions, SendingOptions
 from opml_dispute.cli.output import Output, ether, gas, short
 from opml_dispute.devnet import anvil as devnet
 from opml_dispute.errors import OpmlError
@@ -72,18 +75,23 @@ def open_case_of(system: System, request_id: RequestId, files: ModelOptions) -> 
     )
 
 
-def load_account(sending: SendingOptions) -> keys.Account:
-    """The key the options name."""
+def load_account(key: KeyOptions) -> keys.Account:
+    """The key that the options name. Raises `KeyProblem`."""
 
     def ask() -> str:
-        return str(click.prompt(f"Password of {sending.keystore}", hide_input=True, err=True))
+        return str(click.prompt(f"Password of {key.keystore}", hide_input=True, err=True))
 
-    return keys.load(
-        key_file=sending.key_file,
-        keystore=sending.keystore,
-        password_file=sending.password_file,
+    account = keys.load(
+        key_file=key.key_file,
+        keystore=key.keystore,
+        password_file=key.password_file,
         ask_password=ask if sys.stdin.isatty() else None,
     )
+    if key.expected is not None and parse_address(key.expected, "the sender's address") != account.address:
+        raise keys.KeyProblem(
+            f"--from says {key.expected}, but the key is that of {account.address}", hint="give that address's key"
+        )
+    return account
 
 
 @dataclass
@@ -99,11 +107,19 @@ class Session:
 
     @classmethod
     def open(cls, chain: ChainOptions, sending: SendingOptions, output: Output) -> Session:
-        """Connect, load the key, and wait for what an earlier command of this key may have left in flight."""
+        """
+        Load the key, connect, and wait for what an earlier command of this key may have left in flight.
+
+        Says who will send, and where.
+        """
+        account = load_account(sending.key)
         system = open_system(chain)
-        sender = Sender(system.rpc, load_account(sending))
+        sender = Sender(system.rpc, account)
         sender.settle()
         ask = output.is_interactive and not sending.yes and system.deployment.chain_id != devnet.CHAIN_ID
+        introduce(sender, output)
+        if not sending.dry_run:
+            output.keep_going()
         return cls(system, sender, output, sending.dry_run, ask)
 
     def send_all(self, intents: Iterable[Intent]) -> list[Done]:
@@ -113,10 +129,10 @@ class Session:
         Raises what sending raises, at the first that fails; `Declined` if the operator says no.
         """
         done = []
-        for intent in intents:
+        for number, intent in enumerate(intents):
             self.announce(intent)
             if self.dry_run:
-                self.output.fact(would=intent.kind, value_wei=intent.value_wei, **intent.facts)
+                self._rehearse(intent, is_first=number == 0)
                 continue
             if self.ask_first:
                 self._confirm()
@@ -136,17 +152,43 @@ class Session:
         self.output.say("   ".join(parts), style="cyan")
 
     def report(self, done: Done) -> None:
-        """What happened."""
+        """What happened, and what it cost."""
         parts = [done.sentence]
+        facts = done.facts
         if done.receipt is not None:
-            parts += [f"tx {short(done.receipt.hash)}", gas(done.receipt.gas_used)]
+            paid_wei = done.receipt.gas_used * done.receipt.gas_price_wei
+            parts += [f"tx {short(done.receipt.hash)}", gas(done.receipt.gas_used), f"paid {ether(paid_wei)} for it"]
+            facts["gas_paid_wei"] = paid_wei
         self.output.say("   ".join(parts), style="green")
-        self.output.fact(**done.facts)
+        self.output.fact(**facts)
+
+    def _rehearse(self, intent: Intent, *, is_first: bool) -> None:
+        """Ask the chain whether it would take the transaction. Raises what sending raises."""
+        is_certain = True
+        try:
+            self.sender.simulate(intent.call, value_wei=intent.value_wei)
+        except Reverted as refusal:
+            if refusal.name in intent.done_already:
+                self.output.say("This was done already; nothing would be sent.")
+            elif is_first:
+                raise
+            else:
+                # What comes before it on the list was not sent, and may be what it needs.
+                is_certain = False
+                self.output.say("Whether the chain takes it shows only after what comes before it.", style="yellow")
+        self.output.fact(would=intent.kind, value_wei=intent.value_wei, certain=is_certain, **intent.facts)
 
     def _confirm(self) -> None:
         self.ask_first = False
         if not click.confirm(f"Send from {self.sender.address} on chain {self.system.deployment.chain_id}?", err=True):
             raise Declined("nothing was sent", hint="give --yes to send without being asked")
+
+
+def introduce(sender: Sender, output: Output) -> None:
+    """Say which address sends, on which chain, and what it has."""
+    balance_wei, chain_id = sender.rpc.balance_wei(sender.address), sender.rpc.chain_id()
+    output.say(f"From {sender.address} on chain {chain_id}, which has {ether(balance_wei)}", style="dim")
+    output.fact(sender=sender.address, chain_id=chain_id, balance_wei=balance_wei)
 
 
 def _value_word(intent: Intent) -> str:

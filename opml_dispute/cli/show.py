@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import click
-from rich.table import Table as RichTable
 
 from opml_dispute.chain.contracts import ZERO_ADDRESS, FaultDisputeGame
 from opml_dispute.chain.deploy import System
 from opml_dispute.chain.games import parse_address
 from opml_dispute.chain.requests import parse_request_id, read_request
+from opml_dispute.cli.command_line import Command
 from opml_dispute.cli.gameview import claim_facts, claim_tree, frontier, stake_of
 from opml_dispute.cli.options import ChainOptions, chain_options, json_option
 from opml_dispute.cli.output import Output, ether, short
@@ -22,10 +22,12 @@ from opml_dispute.operator.settle import STATUS_WORDS
 from opml_dispute.primitives import Address
 
 
-@click.command("list")
+@click.command("list", cls=Command)
 @click.option("--request", "request_id", metavar="HEX", help="Only the games of this request.")
 @click.option("--requests", is_flag=True, help="List the requests instead: what could be answered.")
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="At most so many, newest first.")
+@click.option(
+    "--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="At most so many, newest first."
+)
 @chain_options
 @json_option
 def list_games(request_id: str | None, requests: bool, limit: int, chain: ChainOptions, output: Output) -> None:
@@ -34,14 +36,16 @@ def list_games(request_id: str | None, requests: bool, limit: int, chain: ChainO
 
     Example: opml-dispute list --limit 5
     """
+    if requests and request_id is not None:
+        raise click.UsageError("both --request and --requests were given; the first lists games, the second requests")
+    wanted = None if request_id is None else parse_request_id(request_id)
     system = open_system(chain)
     if requests:
         _list_requests(system, limit, output)
         return
-    if request_id is None:
+    if wanted is None:
         addresses = _newest_games(system, limit)
     else:
-        wanted = parse_request_id(request_id)
         read_request(system, wanted)
         addresses = list(reversed(games_of(system, wanted)))[:limit]
     per_game = 6
@@ -60,15 +64,12 @@ def list_games(request_id: str | None, requests: bool, limit: int, chain: ChainO
             )
         ]
     )
-    table = RichTable(
-        "game", "made", "request", "root claim", "proposer", "claims", "status", box=None, header_style="bold"
-    )
-    table.columns[0].no_wrap = True
+    rows = []
     for index, address in enumerate(addresses):
         status, created_s, request, root, claims, creator = answers[per_game * index : per_game * (index + 1)]
         made = datetime.fromtimestamp(created_s, UTC).strftime("%Y-%m-%d %H:%M")
         words = STATUS_WORDS[GameStatus(status)]
-        table.add_row(address, made, short(request), short(root), short(creator), str(claims), words)
+        rows.append((address, made, short(request), short(root), short(creator), str(claims), words))
         output.fact(
             game=address,
             created_at=created_s,
@@ -79,7 +80,7 @@ def list_games(request_id: str | None, requests: bool, limit: int, chain: ChainO
             status=GameStatus(status).name,
         )
     if addresses:
-        output.show(table)
+        output.table(("game", "made", "request", "root claim", "proposer", "claims", "status"), rows)
     else:
         output.say("There are no games.")
 
@@ -89,18 +90,19 @@ def _list_requests(system: System, limit: int, output: Output) -> None:
     indices = range(count - 1, max(-1, count - 1 - limit), -1)
     ids = system.rpc.read_each([system.oracle.request_id_at(index) for index in indices])
     records = system.rpc.read_each([system.oracle.request_of(request_id) for request_id in ids])
-    table = RichTable("request", "made", "model", "requester", "fee", "delivered by", box=None, header_style="bold")
-    table.columns[0].no_wrap = True
+    rows = []
     for request_id, record in zip(ids, records, strict=True):
         delivered = None if record.delivered_by == ZERO_ADDRESS else record.delivered_by
         made = datetime.fromtimestamp(record.requested_at_s, UTC).strftime("%Y-%m-%d %H:%M")
-        table.add_row(
-            "0x" + request_id.hex(),
-            made,
-            short(record.model_id),
-            short(record.requester),
-            ether(record.fee_wei),
-            short(delivered) if delivered else "nobody yet",
+        rows.append(
+            (
+                "0x" + request_id.hex(),
+                made,
+                short(record.model_id),
+                short(record.requester),
+                ether(record.fee_wei),
+                short(delivered) if delivered else "no game yet",
+            )
         )
         output.fact(
             request_id=request_id,
@@ -111,7 +113,7 @@ def _list_requests(system: System, limit: int, output: Output) -> None:
             delivered_by=delivered,
         )
     if ids:
-        output.show(table)
+        output.table(("request", "made", "model", "requester", "fee", "delivered by"), rows)
     else:
         output.say("There are no requests.")
 
@@ -122,7 +124,7 @@ def _newest_games(system: System, limit: int) -> list[Address]:
     return [entry.address for entry in system.rpc.read_each([system.factory.game_at(index) for index in indices])]
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("game")
 @chain_options
 @json_option

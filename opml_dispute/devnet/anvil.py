@@ -1,10 +1,10 @@
 """
 A local Anvil: started, found again, warped, stopped.
 
-`start` runs one in the background and leaves `devnet.json` (process, URL, accounts) in its folder; any later
-process finds it there with `running`. `Anvil` is the node itself, for demo and tests too: its accounts come from a
-fixed, publicly known phrase, so they are the same everywhere and worth nothing anywhere else. `warp` moves the
-chain's clock.
+`start` runs one in the background and leaves `devnet.json` (its process, when that started, its URL) in its folder; any
+later process finds it there: with `owned` if the process is still that one, with `running` if it also answers. `Anvil`
+is the node itself, for demo and tests too: its accounts come from a fixed, publicly known phrase, so they are the same
+everywhere and worth nothing anywhere else. `warp` moves a local chain's clock.
 
 What is deployed on it is `deploy`'s work.
 """
@@ -12,8 +12,8 @@ What is deployed on it is `deploy`'s work.
 from __future__ import annotations
 
 import ctypes
-import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -21,12 +21,11 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from eth_account import Account as EthAccount
-
 from opml_dispute.chain.keys import KEY_VARIABLE, PASSWORD_VARIABLE, Account
 from opml_dispute.chain.rpc import Rpc, RpcUnreachable
 from opml_dispute.errors import OpmlError
-from opml_dispute.home import home, write_json
+from opml_dispute.home import CannotWrite, expect_writable, home, write_json
+from opml_dispute.reading import Unreadable, read_json
 from opml_dispute.toolchain import programs
 
 MNEMONIC = "test test test test test test test test test test test junk"
@@ -35,6 +34,8 @@ MNEMONIC = "test test test test test test test test test test test junk"
 CHAIN_ID = 31337
 DEFAULT_PORT = 8545
 START_TIMEOUT_S = 20.0
+ANSWER_TIMEOUT_S = 5.0
+"""How long a local chain may take to answer before it counts as frozen."""
 
 ROLES = ("deployer", "requester", "proposer", "challenger")
 """The first accounts, by what the devnet and the demo use them for."""
@@ -58,11 +59,18 @@ class NoDevnet(OpmlError):
     hint = "start one: opml-dispute devnet start"
 
 
+_KEYS = (
+    "ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80",
+    "59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d",
+    "5de4111afa1a4b94908f83103eb1f1706367c2e68ca870fc3fb9a804cdab365a",
+    "7c852118294e51e653712a81e05800f419141751be58f605c371e15141b007a6",
+)
+"""The phrase's first accounts, written out since deriving them takes a library that is slow to import."""
+
+
 def key_hex(index: int) -> str:
-    """Private key of the phrase's account number `index`, as hex with 0x."""
-    EthAccount.enable_unaudited_hdwallet_features()
-    account = EthAccount.from_mnemonic(MNEMONIC, account_path=f"m/44'/60'/0'/0/{index}")
-    return "0x" + bytes(account.key).hex()
+    """Private key of the phrase's account number `index` (0 to 3), as hex with 0x."""
+    return "0x" + _KEYS[index]
 
 
 def account(role: str) -> Account:
@@ -95,17 +103,23 @@ class Anvil:
         command = [str(programs.anvil()), "--port", str(port), "--mnemonic", MNEMONIC, "--silent"]
         if block_time_s is not None:
             command += ["--block-time", str(block_time_s)]
-        output = log.open("wb") if log is not None else subprocess.DEVNULL
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            preexec_fn=None if outlives else _die_with_parent,
-            # It may outlive us, and has no use for the operator's secrets.
-            env={name: value for name, value in os.environ.items() if name not in (KEY_VARIABLE, PASSWORD_VARIABLE)},
-        )
+        try:
+            output = log.open("wb") if log is not None else subprocess.DEVNULL
+        except OSError as error:
+            raise CannotWrite(f"cannot write {log}: {error.strerror}") from None
+        try:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=None if outlives else _die_with_parent,
+                # It may outlive us, and has no use for the operator's secrets.
+                env={name: text for name, text in os.environ.items() if name not in (KEY_VARIABLE, PASSWORD_VARIABLE)},
+            )
+        except (OSError, subprocess.SubprocessError) as error:
+            raise DevnetProblem(f"cannot start {command[0]}: {getattr(error, 'strerror', None) or error}") from None
         _CHILDREN.append(process)
         if not isinstance(output, int):
             output.close()
@@ -147,7 +161,7 @@ class Anvil:
         for sign, patience_s in ((signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0)):
             try:
                 os.killpg(self.pid, sign)
-            except ProcessLookupError:
+            except (ProcessLookupError, PermissionError):
                 return
             deadline = time.monotonic() + patience_s
             while time.monotonic() < deadline:
@@ -182,59 +196,111 @@ def start(*, port: int = DEFAULT_PORT, block_time_s: int | None = None) -> Devne
     """
     Start the background chain and write its files; deploys nothing.
 
-    Raises `DevnetProblem` if one runs already or none can be started.
+    Raises `DevnetProblem` if one runs already or none can be started, `CannotWrite` if its files cannot be written;
+    nothing is left running then.
     """
-    found = running()
+    found = owned()
     if found is not None:
         raise DevnetProblem(
-            f"a local chain is running already at {found.anvil.url}", hint="stop it first: opml-dispute devnet stop"
+            f"a local chain is running already at {found.anvil.url} (process {found.anvil.pid})",
+            hint="stop it first: opml-dispute devnet stop",
         )
     folder = devnet_folder()
-    folder.mkdir(parents=True, exist_ok=True)
-    for stale in ("devnet.json", "deployment.json"):
-        (folder / stale).unlink(missing_ok=True)
+    note = folder / "devnet.json"
+    expect_writable(note)
+    try:
+        for stale in (note, folder / "deployment.json"):
+            stale.unlink(missing_ok=True)
+        for index, role in enumerate(ROLES):
+            path = folder / f"{role}.key"
+            path.touch(mode=0o600)
+            path.write_text(key_hex(index) + "\n")
+    except OSError as error:
+        raise CannotWrite(f"cannot write the files of the local chain in {folder}: {error.strerror}") from None
     anvil = Anvil.spawn(port=port, log=folder / "anvil.log", block_time_s=block_time_s, outlives=True)
-    devnet = Devnet(anvil, folder)
-    for index, role in enumerate(ROLES):
-        path = devnet.key_file(role)
-        path.touch(mode=0o600)
-        path.write_text(key_hex(index) + "\n")
-    write_json(folder / "devnet.json", {"pid": anvil.pid, "url": anvil.url})
-    return devnet
+    try:
+        write_json(note, {"pid": anvil.pid, "started": _started(anvil.pid), "url": anvil.url})
+    except BaseException:
+        anvil.stop()
+        raise
+    return Devnet(anvil, folder)
 
 
 MAX_PID = 2**31 - 1
 """What a process id can be: a larger one in a damaged file is no number that the system takes."""
 
 
-def running() -> Devnet | None:
-    """The background chain, if its process is alive and answers."""
+def owned() -> Devnet | None:
+    """The background chain, if the process that `start` started is still alive, whether or not it answers."""
     folder = devnet_folder()
     try:
-        state = json.loads((folder / "devnet.json").read_text())
-        anvil = Anvil(int(state["pid"]), str(state["url"]))
-    except (OSError, ValueError, KeyError, TypeError):
+        state = read_json(folder / "devnet.json")
+        pid, url = state["pid"], state["url"]
+        started = state.get("started")
+    except (Unreadable, AttributeError, KeyError, TypeError):
         return None
-    if not 0 < anvil.pid <= MAX_PID or not is_alive(anvil.pid) or not _is_anvil(anvil.pid):
+    if not isinstance(pid, int) or not isinstance(url, str) or not 0 < pid <= MAX_PID:
+        return None
+    if re.fullmatch(r"http://127\.0\.0\.1:[0-9]{1,5}", url) is None:
+        return None
+    # Process numbers are used again: this must be the very process, not another Anvil under its number.
+    if not is_alive(pid) or not _is_anvil(pid) or started != _started(pid):
+        return None
+    return Devnet(Anvil(pid, url), folder)
+
+
+def running() -> Devnet | None:
+    """The background chain, if its process is alive and answers."""
+    devnet = owned()
+    if devnet is None:
         return None
     try:
-        anvil.rpc.chain_id()
-    except RpcUnreachable:
+        Rpc(devnet.anvil.url, timeout_s=ANSWER_TIMEOUT_S).chain_id()
+    except OpmlError:
         return None
-    return Devnet(anvil, folder)
+    return devnet
+
+
+def expect_running() -> Devnet:
+    """The background chain. Raises `NoDevnet`, or `DevnetProblem` if it does not answer."""
+    found = owned()
+    if found is None:
+        raise NoDevnet("no local chain of ours is running")
+    devnet = running()
+    if devnet is None:
+        raise DevnetProblem(
+            f"the local chain at {found.anvil.url} (process {found.anvil.pid}) does not answer",
+            hint="stop it: opml-dispute devnet stop",
+        )
+    return devnet
 
 
 def stop() -> Devnet:
-    """Stop the background chain. Raises `NoDevnet` if there is none."""
-    devnet = running()
+    """
+    Stop the background chain, even one that no longer answers.
+
+    Raises `NoDevnet` if there is none, `DevnetProblem` if the process cannot be stopped; it is then not forgotten.
+    """
+    devnet = owned()
     if devnet is None:
-        (devnet_folder() / "devnet.json").unlink(missing_ok=True)
+        _forget()
         raise NoDevnet(
             "no local chain of ours is running", hint="nothing to stop; start one with: opml-dispute devnet start"
         )
     devnet.anvil.stop()
-    (devnet.folder / "devnet.json").unlink(missing_ok=True)
+    if is_alive(devnet.anvil.pid):
+        raise DevnetProblem(
+            f"process {devnet.anvil.pid} of the local chain does not end", hint=f"end it: kill -9 {devnet.anvil.pid}"
+        )
+    _forget()
     return devnet
+
+
+def _forget() -> None:
+    try:
+        (devnet_folder() / "devnet.json").unlink(missing_ok=True)
+    except OSError:
+        return  # the process is gone, so the note names nothing
 
 
 # ---- the chain's clock ----
@@ -242,7 +308,7 @@ def stop() -> Devnet:
 
 def warp(rpc: Rpc, seconds: int) -> int:
     """
-    Move the chain's clock forward and mine a block; the new time.
+    Move a local chain's clock forward and mine a block; the new time.
 
     Raises `DevnetProblem` on a chain that is no Anvil: a real chain's time cannot be moved.
     """
@@ -290,8 +356,17 @@ def is_alive(pid: int) -> bool:
         return True
 
 
+def _started(pid: int) -> str | None:
+    """When a process started, as the system counts it; None if the system does not tell."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot}:{Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[19]}"
+    except (OSError, IndexError):
+        return None
+
+
 def _is_anvil(pid: int) -> bool:
-    """Process numbers are used again: make sure that this one is still the node we started."""
+    """Whether the process calls itself Anvil."""
     try:
         return b"anvil" in Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:

@@ -6,6 +6,7 @@ Model files as people have them: an ONNX file with sizes for its symbolic dimens
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from opml_dispute.errors import OpmlError
 from opml_dispute.model.compiler import compile_model
 from opml_dispute.model.program import Program
 from opml_dispute.model.program_file import FILE_MAGIC, read_program
+from opml_dispute.model.refusals import ModelFileError
 
 
 class BadDimension(OpmlError):
@@ -25,9 +27,11 @@ def parse_dims(texts: tuple[str, ...]) -> dict[str, int]:
     """Sizes of symbolic dimensions as the operator wrote them: NAME=N. Raises `BadDimension`."""
     dims: dict[str, int] = {}
     for text in texts:
-        name, _, size = text.partition("=")
-        if not name or not size.isdigit() or int(size) == 0:
-            raise BadDimension(f"{text!r} does not give a dimension a positive size")
+        name, _, size = text.rpartition("=")
+        if not name or re.fullmatch(r"[0-9]{1,18}", size) is None or int(size) == 0:
+            raise BadDimension(f"{text!r} does not give a dimension a size from 1 to 10^18 - 1")
+        if name in dims:
+            raise BadDimension(f"the dimension {name!r} was given twice", hint="give each --dim once")
         dims[name] = int(size)
     return dims
 
@@ -35,8 +39,17 @@ def parse_dims(texts: tuple[str, ...]) -> dict[str, int]:
 def read_model(file: Path, dims: Mapping[str, int]) -> Program:
     """A program from an ONNX file or from a compiled one. Raises what compiling and loading raise."""
     try:
+        # A pipe would wait for a writer, and can be read once only.
+        if not file.is_file():
+            raise ModelFileError(f"cannot read the model {file}: {_what_is_wrong(file)}")
         with file.open("rb") as opened:
             is_compiled = opened.read(len(FILE_MAGIC)) == FILE_MAGIC
-    except OSError:
-        is_compiled = False  # the importer says what is wrong with the path
+    except OSError as error:
+        raise ModelFileError(f"cannot read the model {file}: {error.strerror}") from None
     return read_program(file) if is_compiled else compile_model(file, dims=dims)
+
+
+def _what_is_wrong(file: Path) -> str:
+    if file.is_dir():
+        return "it is a directory"
+    return "it is no regular file" if file.exists() else "No such file or directory"

@@ -7,6 +7,7 @@ the importer, which knows operator, node and opset, turns it into `UnsupportedOp
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Collection, Sequence
 
 from opml_dispute.errors import OpmlError
@@ -76,9 +77,8 @@ class UnboundDimension(ModelError):
         else:
             told = ", ".join(f"{key!r} ({self._where(key, missing)})" for key in keys)
             message = f"the inputs have {len(keys)} dimensions without a size: {told}"
-        options = " ".join(f"--dim {key}=1" for key in keys)
-        python = ", ".join(f"{key!r}: 1" for key in keys)
-        hint = f"bind {'it' if len(keys) == 1 else 'them'}: dims={{{python}}}, or {options}"
+        options = " ".join(f"--dim {shlex.quote(key)}=1" for key in keys)
+        hint = f"give {'it a size' if len(keys) == 1 else 'them sizes'}: {options} (from Python: the argument `dims`)"
         super().__init__(f"{message}; expected a number for every dimension", hint=hint)
         self.missing = tuple(missing)
 

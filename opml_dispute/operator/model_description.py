@@ -8,14 +8,20 @@ hand, into what `segment.input_image` needs to lay an input out.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
+from opml_dispute import plain_json
 from opml_dispute.chain.contracts import Model
 from opml_dispute.engine.segment import INPUT, BadInput
 from opml_dispute.model.opcodes import DType
 from opml_dispute.model.program import Program, TensorSpec
 from opml_dispute.primitives import Hash32
+
+_MAX_INPUTS: Final = 1_000
+_MAX_RANK: Final = 64
 
 
 @dataclass(frozen=True)
@@ -29,18 +35,51 @@ class Slot:
     """Bytes from the segment's base."""
 
 
-def slots_from_json(text: str) -> list[Slot]:
-    """The inputs as a registration describes them. Raises `BadInput`."""
+def slots_from_json(text: str, input_bytes: int) -> list[Slot]:
+    """
+    The inputs as a registration describes them; `input_bytes` is the length of the input image, which the chain knows.
+
+    A registrant can write anything there, so every value is validated. Raises `BadInput`.
+    """
     try:
-        return [
-            Slot(s["name"], DType[s["dtype"]], tuple(s["shape"]), INPUT.offset + int(s["offset"]))
-            for s in json.loads(text)
-        ]
-    except (ValueError, KeyError, TypeError):
+        slots = [_slot(raw) for raw in _listed(plain_json.loads(text))]
+        end = 0
+        for slot in sorted(slots, key=lambda slot: slot.offset):
+            _expect(slot.offset >= end, "inputs overlap")
+            end = slot.offset + math.prod(slot.shape) * slot.dtype.width
+        _expect(end <= input_bytes, f"they end at byte {end:,} of {input_bytes:,}")
+        _expect(len({slot.name for slot in slots}) == len(slots), "two inputs have one name")
+    except (ValueError, KeyError, TypeError) as error:
         raise BadInput(
-            "the registered model does not describe its inputs in a way we can read",
+            f"the registered model does not describe its inputs in a way that can be read: {error}",
             hint="give a ready input image with --input-image FILE",
         ) from None
+    return [replace(slot, offset=INPUT.offset + slot.offset) for slot in slots]
+
+
+def _listed(value: Any) -> list[Any]:
+    _expect(isinstance(value, list) and len(value) <= _MAX_INPUTS, f"expected a list of at most {_MAX_INPUTS} inputs")
+    return list(value)
+
+
+def _slot(raw: Any) -> Slot:
+    """One input, its offset counted from the start of the section."""
+    _expect(isinstance(raw, dict), "expected an object for each input")
+    name, dtype, shape, offset = (raw.get(key) for key in ("name", "dtype", "shape", "offset"))
+    _expect(isinstance(name, str), "an input has no name")
+    _expect(isinstance(dtype, str) and dtype in DType.__members__, "an input has no known element type")
+    _expect(_is_size(offset), "an input has no offset")
+    _expect(isinstance(shape, list) and len(shape) <= _MAX_RANK and all(map(_is_size, shape)), "an input has no shape")
+    return Slot(name, DType[dtype], tuple(shape), offset)
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 1 << 40
+
+
+def _expect(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise ValueError(otherwise)
 
 
 def describe(program: Program, uri: str) -> Model:

@@ -8,7 +8,6 @@ what has the registered root. What a file compiled to is kept for the next time.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from opml_dispute.chain.contracts import Model, ModelRegistry, RegisteredModel
 from opml_dispute.chain.rpc import Call
 from opml_dispute.engine.merkle import SparseTree
 from opml_dispute.errors import OpmlError
-from opml_dispute.home import home
+from opml_dispute.home import home, write_whole
 from opml_dispute.model.compiler import compile_model
 from opml_dispute.model.files import read_model
 from opml_dispute.model.program import MODEL_LOG2_SIZE, Program
@@ -57,12 +56,8 @@ class ModelStore:
         return self.folder / f"{model_id.hex()}.program"
 
     def keep(self, model_id: bytes, program: Program) -> None:
-        """Keep a program for the next time; whole or not at all."""
-        path = self.path(model_id)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        write_program(program, temporary)
-        temporary.replace(path)
+        """Keep a program for the next time; whole or not at all. Raises `CannotWrite`."""
+        write_whole(self.path(model_id), lambda temporary: write_program(program, temporary))
 
     def program(
         self, model_id: ModelId, registered: RegisteredModel, *, file: Path | None, dims: Mapping[str, int]

@@ -332,7 +332,11 @@ def test_errors_are_objects_for_scripts(cli: Cli, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("arguments", [("nonsense",), ("show",), ("list", "--limit", "x"), ("devnet", "warp", "soon")])
-def test_a_command_line_that_makes_no_sense_has_usage_and_exit_code_2(cli: Cli, arguments: tuple[str, ...]) -> None:
+def test_a_command_line_that_makes_no_sense_names_its_help_and_has_exit_code_2(
+    cli: Cli, arguments: tuple[str, ...]
+) -> None:
     result = cli(*arguments)
     assert result.code == 2
-    assert "Usage:" in result.err
+    assert "--help" in result.err
+    (error,) = cli(*arguments, "--json").objects
+    assert error["message"]

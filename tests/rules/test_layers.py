@@ -14,8 +14,9 @@ import opml_dispute
 PACKAGE = Path(opml_dispute.__file__).parent
 
 LAYERS = (
-    {"errors", "primitives", "home", "plain_json", "printable"},
-    {"toolchain", "reading"},
+    {"errors", "primitives", "plain_json", "printable"},
+    {"home", "reading"},
+    {"toolchain"},
     {"engine"},
     {"game", "fpvm", "model", "models"},
     {"trace"},
