@@ -1,11 +1,14 @@
 """
-Thirty-two bytes can be many things: these types keep them apart.
+Types and numbers that every part of the project shares.
 
-Crossing from one to another is an explicit, named act (`StateRoot(raw)`), so that a wrong call looks wrong.
+Thirty-two bytes can be many things, and types keep them apart. Crossing from one to another is an explicit, named act
+(`StateRoot(raw)`), so that a wrong call looks wrong. `VmStatus` and `LocalIdent` are numbers that the contracts, the
+guest and this package agree on.
 """
 
 from __future__ import annotations
 
+from enum import IntEnum
 from typing import NewType
 
 Hash32 = NewType("Hash32", bytes)
@@ -25,3 +28,43 @@ RequestId = NewType("RequestId", bytes)
 
 Address = NewType("Address", str)
 """An Ethereum address, checksummed, with 0x."""
+
+
+class VmStatus(IntEnum):
+    """The first byte of a state hash: whether the VM has exited, and with which code."""
+
+    VALID = 0
+    """Exited with 0. The guest says with it that the disputed root follows from the starting root."""
+
+    INVALID = 1
+    """Exited with 1. The guest says with it that the disputed root does not follow."""
+
+    PANIC = 2
+    """Exited with any other code."""
+
+    UNFINISHED = 3
+    """Still running."""
+
+
+class LocalIdent(IntEnum):
+    """
+    The local pre-images that a game fixes for one execution subgame.
+
+    Ident 1 is the L1 head in the OP Stack's games; these games have no such datum.
+    """
+
+    STARTING_ROOT = 2
+    """The agreed state root S_t."""
+
+    DISPUTED_ROOT = 3
+    """The state root that the subgame is about."""
+
+    DISPUTED_INDEX = 4
+    """The index t of the disputed root S_t: 8 bytes, big-endian."""
+
+    CHAIN_ID = 5
+    """8 bytes, big-endian."""
+
+    def describe(self) -> str:
+        """In words, for people: "starting root"."""
+        return self.name.lower().replace("_", " ")

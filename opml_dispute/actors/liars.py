@@ -29,7 +29,7 @@ from opml_dispute.engine.vm import FaultKind, FaultTarget, Machine, VmError
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.depths import Depths
 from opml_dispute.model.program import Program
-from opml_dispute.primitives import StateRoot
+from opml_dispute.primitives import LocalIdent, StateRoot
 from opml_dispute.trace.provider import TraceError
 from opml_dispute.trace.split import SEGMENT_LOG2_SIZE, NodeFault, SplitTrace, SubgameProgress
 from opml_dispute.trace.vm import VmFault, VmTrace
@@ -38,7 +38,6 @@ SEGMENT_BASE: Final = 0x0000_7000_0000_0000
 TENSORS: Final = range(SEGMENT_BASE + 0xB0_0000_0000, SEGMENT_BASE + 0x100_0000_0000)
 """VM addresses of OUTPUT and ARENA: what a node may write."""
 
-STARTING_ROOT, DISPUTED_ROOT = 2, 3
 RUNS_KEPT: Final = 16
 OVERRIDE_ALIGNMENT: Final = 8
 """No element is wider, so a range of whole 8-byte words never cuts one."""
@@ -294,15 +293,15 @@ class _NodeRun:
         self.depth = Depths.for_model(liar.program.node_count, liar.program.step_bound).execution
         self.start = liar.guest.fork()
         root = liar.honest.state_root(node_index)
-        self.start.set_local(STARTING_ROOT, root)
-        self.start.set_local(DISPUTED_ROOT, liar.honest.state_root(node_index + 1))
+        self.start.set_local(LocalIdent.STARTING_ROOT, root)
+        self.start.set_local(LocalIdent.DISPUTED_ROOT, liar.honest.state_root(node_index + 1))
         self.start.add_subtree(root, SEGMENT_LOG2_SIZE, liar.honest.blocks_at(node_index))
         self.trace = VmTrace(self.start, depth=self.depth)
 
     def trace_with(self, fault: Fault, *, disputed: StateRoot) -> VmTrace[Machine]:
         """The run with the fault in it, over another disputed root."""
         machine = self.start.fork()
-        machine.set_local(DISPUTED_ROOT, disputed)
+        machine.set_local(LocalIdent.DISPUTED_ROOT, disputed)
         return VmTrace(machine, depth=self.depth, fault=VmFault(fault.after_step, fault.target))
 
     @cached_property

@@ -205,8 +205,3 @@ def preimage_part(data: bytes, offset: int) -> bytes | None:
     """The part of a whole pre-image that an oracle gives at `offset`; None behind its end."""
     whole = len(data).to_bytes(8, "big") + data
     return whole[offset : offset + 32] if offset < len(whole) else None
-
-
-def local_key(ident: int) -> bytes:
-    """The key under which a program asks for local pre-image `ident`."""
-    return b"\x01" + ident.to_bytes(31, "big")

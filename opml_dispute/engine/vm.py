@@ -30,6 +30,7 @@ from opml_dispute.engine.lib import (
     buffer,
     library,
 )
+from opml_dispute.engine.preimage_key import unlocalized_key
 from opml_dispute.engine.values import (
     SCALAR_NUMBERS,
     WORDS,
@@ -45,7 +46,6 @@ from opml_dispute.engine.values import (
     Stop,
     StopKind,
     VmError,
-    local_key,
     preimage_part,
 )
 from opml_dispute.primitives import Hash32, StateHash
@@ -68,7 +68,6 @@ __all__ = [
     "StopKind",
     "VmError",
     "initial_stack",
-    "local_key",
     "preimage_part",
     "step_from_witness",
 ]
@@ -429,7 +428,7 @@ class Machine:
 
     def set_local(self, ident: int, data: Buffer) -> None:
         """Local pre-image `ident`, for this machine and forks made later."""
-        self.add_preimage(local_key(ident), data)
+        self.add_preimage(unlocalized_key(ident), data)
 
     def add_subtree(self, root: bytes, log2_size: int, blocks: Sequence[Block], *, threads: int = 1) -> None:
         """

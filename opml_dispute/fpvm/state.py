@@ -12,12 +12,11 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import Final
 
 from opml_dispute.engine.hashing import hash_pair, keccak256
 from opml_dispute.errors import OpmlError
-from opml_dispute.primitives import Hash32, StateHash
+from opml_dispute.primitives import Hash32, StateHash, VmStatus
 
 EMPTY_STACK: Final = keccak256(bytes(64))
 """Root of a thread stack without threads."""
@@ -37,18 +36,6 @@ _FLOATS: Final = struct.Struct(">32II")
 
 class BadEncoding(OpmlError):
     """Bytes that are no state, no thread, or no proof."""
-
-
-class Status(IntEnum):
-    """The first byte of a state hash."""
-
-    VALID = 0
-    """Exited with code 0."""
-    INVALID = 1
-    """Exited with code 1."""
-    PANIC = 2
-    """Exited with another code."""
-    UNFINISHED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,11 +144,11 @@ class State:
         return cls(*_STATE.unpack(witness))
 
     @property
-    def status(self) -> Status:
+    def status(self) -> VmStatus:
         """The VM status."""
         if not self.exited:
-            return Status.UNFINISHED
-        return Status(min(self.exit_code, Status.PANIC))
+            return VmStatus.UNFINISHED
+        return VmStatus(min(self.exit_code, VmStatus.PANIC))
 
     def hash(self) -> StateHash:
         """H(state witness), its first byte replaced by the VM status."""

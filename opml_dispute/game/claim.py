@@ -32,22 +32,6 @@ class GameStatus(IntEnum):
     DEFENDER_WINS = 2
 
 
-class VmStatus(IntEnum):
-    """The first byte of a state hash: how the VM stands."""
-
-    VALID = 0
-    """Exited with 0: the disputed root is what the node makes of the starting root."""
-
-    INVALID = 1
-    """Exited with 1: it is not."""
-
-    PANIC = 2
-    """Exited with anything else."""
-
-    UNFINISHED = 3
-    """Still running."""
-
-
 class UnknownClaim(OpmlError):
     """A claim was looked up that the game does not hold."""
 

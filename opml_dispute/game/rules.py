@@ -5,7 +5,7 @@ Which moves are legal, and what a claim below the split is about.
 2. `outputs_of` finds the two state roots that an execution subgame is about: where the VM starts (agreed) and what
    it must find (disputed).
 3. `local_context` is the hash that keeps the local pre-images of one subgame apart from another's;
-   `local_key` is where the oracle stores one; `local_data` is what the game puts there.
+   `local_data` is what the game puts there.
 4. `step_claims` finds the two claims that a step at a leaf is judged by, `step_refutes` judges.
 
 What to play is the affair of `actors`; who wins, of `resolve`.
@@ -20,10 +20,10 @@ from typing import ClassVar
 from opml_dispute.engine.hashing import keccak256
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.bond import required_bond_wei
-from opml_dispute.game.claim import Claim, Game, VmStatus
+from opml_dispute.game.claim import Claim, Game
 from opml_dispute.game.clock import challenger_duration_s
 from opml_dispute.game.position import Position
-from opml_dispute.primitives import Address, Hash32, StateHash, StateRoot
+from opml_dispute.primitives import Hash32, LocalIdent, StateHash, StateRoot, VmStatus
 
 
 class IllegalMove(OpmlError):
@@ -221,29 +221,14 @@ def _word(position: Position | None) -> bytes:
     return (0 if position is None else position.gindex).to_bytes(32, "big")
 
 
-LOCAL_IDENTS = (2, 3, 4, 5)
-"""Starting root, disputed root, t of the disputed root S_t, chain id. (1 is the L1 head of other games: not here.)"""
-
-
-def local_data(game: Game, outputs: Outputs) -> dict[int, bytes]:
+def local_data(game: Game, outputs: Outputs) -> dict[LocalIdent, bytes]:
     """The local pre-images that the game fixes for one subgame, by ident: what `addLocalData` loads."""
     return {
-        2: bytes(outputs.starting.root),
-        3: bytes(outputs.disputed.root),
-        4: outputs.disputed.state_index(game).to_bytes(8, "big"),
-        5: game.chain_id.to_bytes(8, "big"),
+        LocalIdent.STARTING_ROOT: bytes(outputs.starting.root),
+        LocalIdent.DISPUTED_ROOT: bytes(outputs.disputed.root),
+        LocalIdent.DISPUTED_INDEX: outputs.disputed.state_index(game).to_bytes(8, "big"),
+        LocalIdent.CHAIN_ID: game.chain_id.to_bytes(8, "big"),
     }
-
-
-def unlocalized_key(ident: int) -> bytes:
-    """The key by which a VM program asks for a local pre-image, before the game's name goes into it."""
-    return b"\x01" + ident.to_bytes(31, "big")
-
-
-def local_key(ident: int, game_address: Address, context: bytes) -> Hash32:
-    """Where the oracle keeps local pre-image `ident` of this game's subgame."""
-    sender = bytes(12) + bytes.fromhex(game_address.removeprefix("0x"))
-    return Hash32(b"\x01" + keccak256(unlocalized_key(ident) + sender + context)[1:])
 
 
 @dataclass(frozen=True, slots=True)

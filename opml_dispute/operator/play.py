@@ -20,15 +20,14 @@ from opml_dispute.chain.deploy import System
 from opml_dispute.chain.reverts import Reverted
 from opml_dispute.chain.rpc import Head
 from opml_dispute.chain.sender import Receipt
+from opml_dispute.engine.preimage_key import localized_key
 from opml_dispute.game.claim import Game
 from opml_dispute.game.clock import time_left_s
-from opml_dispute.game.rules import local_key, outputs_of
+from opml_dispute.game.rules import outputs_of
 from opml_dispute.operator.intents import Intent
 from opml_dispute.operator.settle import resolution_intent
-from opml_dispute.primitives import Address
+from opml_dispute.primitives import Address, LocalIdent
 from opml_dispute.trace.provider import GameTrace
-
-LOCAL_NAMES = {2: "starting root", 3: "disputed root", 4: "node index", 5: "chain id"}
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ class Table:
     def _step_intents(self, game: Game, step: Step) -> Iterator[Intent]:
         read = step.data.local_read
         if read is not None and not self._is_loaded(game, step):
-            name = LOCAL_NAMES.get(read.ident, f"local pre-image {read.ident}")
+            name = LocalIdent(read.ident).describe()
             yield Intent(
                 kind="local-data",
                 call=self.contract.add_local_data(read.ident, step.claim_index, read.offset),
@@ -92,7 +91,7 @@ class Table:
         assert read is not None
         oracle = PreimageOracle(self.system.games.constants(self.address).preimage_oracle)
         context = outputs_of(game, step.claim_index).local_context
-        return self.system.rpc.read(oracle.part_ok(local_key(read.ident, self.address, context), read.offset))
+        return self.system.rpc.read(oracle.part_ok(localized_key(read.ident, self.address, context), read.offset))
 
 
 class Seat:

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from opml_dispute.engine.hashing import keccak256
+from opml_dispute.engine.preimage_key import keccak256_key, localized, localized_key
 from opml_dispute.engine.vm import PreimageSource, step_from_witness
 from opml_dispute.errors import OpmlError
 from opml_dispute.fpvm.state import BASE_VERSION, ML_VERSION
@@ -178,27 +178,22 @@ def replay(vectors: Iterable[Vector], steppers: Mapping[str, Stepper]) -> tuple[
     return count, tallies
 
 
-def localized(key: bytes, caller: str, context: bytes) -> bytes:
-    """Where the oracle keeps `caller`'s local data: `key`, as a program writes it, made the caller's own."""
-    return b"\x01" + keccak256(key + bytes.fromhex(caller[2:]).rjust(32, b"\0") + context)[1:]
-
-
 def oracle_of(vector: Vector) -> PreimageSource:
     """What the pre-image oracle answers after the vector's loads."""
     parts: dict[tuple[bytes, int], bytes] = {}
     lengths: dict[bytes, int] = {}
     for load in vector.loads:
         if load.kind == "keccak":
-            key, size = b"\x02" + keccak256(load.preimage)[1:], len(load.preimage)
+            key, size = bytes(keccak256_key(load.preimage)), len(load.preimage)
         else:
-            plain = b"\x01" + load.ident.to_bytes(32, "big")[1:]
-            key, size = localized(plain, load.sender or vector.caller, load.context), load.size_bytes
+            owner = Address(load.sender or vector.caller)
+            key, size = bytes(localized_key(load.ident, owner, load.context)), load.size_bytes
         parts[key, load.offset] = (size.to_bytes(8, "big") + load.preimage + bytes(32))[load.offset :][:32]
         lengths[key] = size  # a local datum loaded anew may be shorter than before
 
     def read(key: bytes, offset: int) -> bytes | None:
         if key[0] == 1:
-            key = localized(key, vector.caller, vector.context)
+            key = localized(key, Address(vector.caller), vector.context)
         if (part := parts.get((key, offset))) is None or offset > lengths[key] + 8:
             return None
         return part[: lengths[key] + 8 - offset]

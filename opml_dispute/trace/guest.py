@@ -13,7 +13,7 @@ from functools import cache
 from opml_dispute.engine.inference import Inference
 from opml_dispute.engine.vm import Machine
 from opml_dispute.errors import OpmlError
-from opml_dispute.primitives import StateHash
+from opml_dispute.primitives import LocalIdent, StateHash
 from opml_dispute.toolchain.native import guest_path
 from opml_dispute.trace.split import SEGMENT_LOG2_SIZE
 
@@ -56,8 +56,8 @@ def node_start(inference: Inference, node_index: int) -> Machine:
     """The VM, about to run one node from the native run's state before it."""
     start = inference.state_root(node_index)
     machine = guest_machine()
-    machine.set_local(2, start)
-    machine.set_local(3, inference.state_root(node_index + 1))
+    machine.set_local(LocalIdent.STARTING_ROOT, start)
+    machine.set_local(LocalIdent.DISPUTED_ROOT, inference.state_root(node_index + 1))
     machine.add_subtree(start, SEGMENT_LOG2_SIZE, inference.blocks_at(node_index))
     return machine
 

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from opml_dispute.engine.hashing import keccak256
 from opml_dispute.engine.vm import Machine, VmError
-from opml_dispute.fpvm.state import BadEncoding, State, Status, Thread, push_thread
+from opml_dispute.fpvm.state import BadEncoding, State, Thread, push_thread
 from opml_dispute.fpvm.statefile import Subtree, load_state, save_state
 from opml_dispute.fpvm.witness import Proof
+from opml_dispute.primitives import VmStatus
 from tests.fpvm.program import A0, A1, A2, DATA, SEGMENT, START, call, immediate, machine, sd
 from tests.fpvm.test_content import BLOCKS, TREE
 from tests.fpvm.test_run import random_program
@@ -42,15 +43,15 @@ def test_a_thread_is_its_bytes(size: int, data: st.DataObject) -> None:
 @pytest.mark.parametrize(
     ("exited", "code", "status"),
     [
-        (0, 0, Status.UNFINISHED),
-        (0, 1, Status.UNFINISHED),
-        (1, 0, Status.VALID),
-        (1, 1, Status.INVALID),
-        (1, 2, Status.PANIC),
-        (1, 255, Status.PANIC),
+        (0, 0, VmStatus.UNFINISHED),
+        (0, 1, VmStatus.UNFINISHED),
+        (1, 0, VmStatus.VALID),
+        (1, 1, VmStatus.INVALID),
+        (1, 2, VmStatus.PANIC),
+        (1, 255, VmStatus.PANIC),
     ],
 )
-def test_the_status_is_the_hashs_first_byte(exited: int, code: int, status: Status) -> None:
+def test_the_status_is_the_hashs_first_byte(exited: int, code: int, status: VmStatus) -> None:
     witness = bytearray(188)
     witness[97], witness[98] = code, exited
     state = State.decode(bytes(witness))

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from opml_dispute.engine.preimage_key import unlocalized_key
 from opml_dispute.engine.vm import (
     FaultKind,
     FaultTarget,
@@ -14,7 +15,6 @@ from opml_dispute.engine.vm import (
     Reason,
     StopKind,
     VmError,
-    local_key,
     preimage_part,
     step_from_witness,
 )
@@ -199,7 +199,7 @@ def test_fcsr_holds_condition_codes_only(value: int) -> None:
 
 
 def test_an_unknown_preimage_stops_and_may_be_given() -> None:
-    key = local_key(2)
+    key = unlocalized_key(2)
     code = [SYSCALL, daddiu(V0, 0, 5000), daddiu(A0, 0, 5), SYSCALL]
     at = machine(code, {V0: 5001, A0: 6, A1: DATA, A2: 32})
     at.set_scalars(replace(at.scalars, preimage_key=key))
@@ -223,7 +223,7 @@ def test_an_unknown_preimage_stops_and_may_be_given() -> None:
 def test_a_preimage_ends_where_it_ends() -> None:
     """Reading on behind the last byte has no next state."""
     at = call(5000, 5, DATA, 8)
-    at.set_scalars(replace(at.scalars, preimage_key=local_key(3), preimage_offset=8))
+    at.set_scalars(replace(at.scalars, preimage_key=unlocalized_key(3), preimage_offset=8))
     at.set_local(3, b"abc")
     step_at = at.fork()
     step_at.run(1)
@@ -238,7 +238,7 @@ def test_a_preimage_ends_where_it_ends() -> None:
 def test_local_data_belongs_to_one_machine() -> None:
     """Forks that answer different games do not hear each other's data."""
     at = call(5000, 5, DATA, 8)
-    at.set_scalars(replace(at.scalars, preimage_key=local_key(2), preimage_offset=8))
+    at.set_scalars(replace(at.scalars, preimage_key=unlocalized_key(2), preimage_offset=8))
     forks = [at.fork() for _ in range(2)]
     for i, fork in enumerate(forks):
         fork.set_local(2, bytes([i + 1]) * 8)

@@ -4,12 +4,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from opml_dispute.engine.preimage_key import localized_key
 from opml_dispute.game.bond import required_bond_wei
-from opml_dispute.game.claim import UnknownClaim, VmStatus
+from opml_dispute.game.claim import UnknownClaim
 from opml_dispute.game.clock import challenger_duration_s, clock_of_answer
 from opml_dispute.game.position import Position
 from opml_dispute.game.rules import (
-    LOCAL_IDENTS,
     ClaimAboveSplit,
     IllegalMove,
     Output,
@@ -19,13 +19,12 @@ from opml_dispute.game.rules import (
     check_move,
     duplicate_key,
     local_data,
-    local_key,
     outputs_below,
     outputs_of,
     prestate_matches,
     step_claims,
 )
-from opml_dispute.primitives import Address, StateHash, StateRoot
+from opml_dispute.primitives import Address, LocalIdent, StateHash, StateRoot, VmStatus
 from tests.support.builders import LIE, MALLORY, TRUTH, ToyTable, snapshot
 from tests.support.reference_game import ReferenceGame, Reverted, Rules
 
@@ -60,8 +59,8 @@ def test_published_local_contexts_and_keys() -> None:
     assert first.hex() == "492c311d8c1527333c6744e6af547b25eb09083b4885988e95e9c319b075b497"
     second = Outputs(leaf, above).local_context
     assert second.hex() == "48e0dbe32e0d7de25e79142391b4af56f91fc80e0040e6fe81adf5df9708a28a"
-    assert local_key(1, GAME, first).hex() == "01d44a7e9c0fda084d152888da1b827f99032dd4abb26e5ad19ef1b1a4ed304f"
-    assert local_key(4, GAME, first).hex() == "01f6ea35f4eec806a7fcbd2aa91eed98aa0bb98e4d6659ba55ec93c27d7e767f"
+    assert localized_key(1, GAME, first).hex() == "01d44a7e9c0fda084d152888da1b827f99032dd4abb26e5ad19ef1b1a4ed304f"
+    assert localized_key(4, GAME, first).hex() == "01f6ea35f4eec806a7fcbd2aa91eed98aa0bb98e4d6659ba55ec93c27d7e767f"
 
 
 @pytest.mark.parametrize(
@@ -79,7 +78,7 @@ def test_published_execution_roots(path: str, is_attack: bool, starting: int | N
     outputs = outputs_below(game, 4, is_attack=is_attack)
     assert outputs.starting.position == (None if starting is None else Position.from_gindex(starting))
     assert outputs.disputed.position == Position.from_gindex(disputed)
-    assert local_data(game, outputs)[4] == end.to_bytes(8, "big")
+    assert local_data(game, outputs)[LocalIdent.DISPUTED_INDEX] == end.to_bytes(8, "big")
 
 
 @pytest.mark.parametrize(
@@ -184,7 +183,7 @@ def check_lookups(reference: ReferenceGame, index: int) -> None:
     assert outputs.disputed.position is not None
     assert outputs.disputed.position.gindex == end
     assert outputs.local_context == reference.context(index)
-    for ident in LOCAL_IDENTS:
+    for ident in LocalIdent:
         reference.add_local_data(ident, index, 0)
         assert reference.local[(reference.context(index), ident, 0)] == local_data(game, outputs)[ident]
     if game.claims[index].position.depth == game.depths.max:

@@ -19,13 +19,13 @@ from functools import cache
 from opml_dispute.engine.hashing import keccak256
 from opml_dispute.engine.inference import Inference, Override
 from opml_dispute.engine.segment import ARENA, INPUT, OUTPUT
-from opml_dispute.game.claim import Claim, Game, VmStatus
+from opml_dispute.game.claim import Claim, Game
 from opml_dispute.game.depths import Depths
 from opml_dispute.game.rules import allowed_vm_statuses
 from opml_dispute.model.cost import estimate_steps
 from opml_dispute.model.opcodes import DType, Opcode, Unary
 from opml_dispute.model.record import Free, Record, strided_body
-from opml_dispute.primitives import Address, Hash32
+from opml_dispute.primitives import Address, Hash32, VmStatus
 from opml_dispute.trace.provider import GameTrace, StepData, TraceError
 from opml_dispute.trace.split import SplitTrace
 from tests.guest.programs import BareProgram, program

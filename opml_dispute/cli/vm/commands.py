@@ -29,9 +29,10 @@ from opml_dispute.engine.vm import Machine, Stop, StopKind, VmError
 from opml_dispute.errors import OpmlError
 from opml_dispute.fpvm.disassemble import REGISTERS, disassemble
 from opml_dispute.fpvm.explain import Difference, compare, explain_step
-from opml_dispute.fpvm.state import Status, Thread
+from opml_dispute.fpvm.state import Thread
 from opml_dispute.fpvm.statefile import save_state
 from opml_dispute.fpvm.witness import Proof
+from opml_dispute.primitives import VmStatus
 
 if TYPE_CHECKING:
     from opml_dispute.engine.vm import StepWitness
@@ -90,7 +91,7 @@ def run(run: VmRun, max_steps: int | None, save: Path | None, output: Output) ->
     output.say(
         f"{stop.kind.value} at step {machine.step:,}" + (f", code {machine.exit_code}" if machine.exited else "")
     )
-    output.say(f"state hash 0x{state_hash.hex()} ({Status(state_hash[0]).name.lower()})")
+    output.say(f"state hash 0x{state_hash.hex()} ({VmStatus(state_hash[0]).name.lower()})")
     output.fact(
         stop=stop.kind.value,
         steps=machine.step,
@@ -210,7 +211,7 @@ def state(run: VmRun, step: int | None, memory: tuple[str, ...], save: Path | No
     state_hash, witness = machine.state_hash(), machine.witness()
     lines = [f"step {machine.step:,} of {source.name}", f"state hash  0x{state_hash.hex()}"]
     lines += _claim_lines(source, machine.step, state_hash)
-    lines += [f"status      {Status(state_hash[0]).name.lower()}", f"witness     0x{witness.hex()}"]
+    lines += [f"status      {VmStatus(state_hash[0]).name.lower()}", f"witness     0x{witness.hex()}"]
     lines += [f"{name:<20} {_value(value)}" for name, value in _scalar_facts(machine).items()]
     threads = _threads(machine)
     for where, thread in threads:

@@ -33,13 +33,15 @@ from opml_dispute.cli.options import ChainOptions, ModelOptions, chain_options
 from opml_dispute.cli.session import open_case_of, open_system
 from opml_dispute.engine.hashing import keccak256
 from opml_dispute.engine.inference import Inference
-from opml_dispute.engine.vm import Machine, Reason, VmError, local_key
+from opml_dispute.engine.preimage_key import unlocalized_key
+from opml_dispute.engine.vm import Machine, Reason, VmError
 from opml_dispute.errors import OpmlError
 from opml_dispute.fpvm.state import BASE_VERSION, ML_VERSION, BadEncoding
 from opml_dispute.fpvm.statefile import Subtree, load_state
 from opml_dispute.game.rules import local_data, outputs_of
 from opml_dispute.model.files import parse_dims, read_model
 from opml_dispute.models import DIGITS
+from opml_dispute.primitives import LocalIdent
 from opml_dispute.trace.guest import guest_machine
 from opml_dispute.trace.split import SEGMENT_LOG2_SIZE
 from opml_dispute.trace.vm import VmFault, VmStopped, VmTrace
@@ -49,7 +51,6 @@ F = TypeVar("F", bound=Callable[..., Any])
 DEPTH: Final = 63
 """Of the tree over a run's steps: room for any run."""
 
-STARTING_ROOT, DISPUTED_ROOT = 2, 3
 """Local pre-images of the guest."""
 
 _GZIP_MAGIC: Final = b"\x1f\x8b"
@@ -264,7 +265,7 @@ class VmRun:
             match = re.fullmatch(r"(\d+)=(?:0x)?((?:[0-9a-fA-F]{2})+)", text)
             if match is None or len(match[2]) > 64 or int(match[1]) >> 8 * 31:
                 raise BadSource(f"cannot read --local {text!r}", hint="write NUMBER=HEX: 31 bytes at most, and 32")
-            source.preimages[local_key(int(match[1]))] = bytes.fromhex(match[2])
+            source.preimages[unlocalized_key(int(match[1]))] = bytes.fromhex(match[2])
         for key, data in source.preimages.items():
             source.machine.add_preimage(key, data)
 
@@ -282,7 +283,10 @@ class VmRun:
         inference = Inference(program, read_inputs(program.inputs, self.inputs, self.sample))
         start = inference.state_root(self.node)
         disputed = inference.state_root(self.node + 1) if self.disputed is None else _hash32(self.disputed)
-        locals_ = {local_key(STARTING_ROOT): bytes(start), local_key(DISPUTED_ROOT): bytes(disputed)}
+        locals_: dict[bytes, bytes] = {
+            unlocalized_key(LocalIdent.STARTING_ROOT): bytes(start),
+            unlocalized_key(LocalIdent.DISPUTED_ROOT): bytes(disputed),
+        }
         segment = Subtree(bytes(start), SEGMENT_LOG2_SIZE, inference.blocks_at(self.node))
         return _Node(f"node {self.node} of {model.name}", locals_, segment)
 
@@ -327,7 +331,7 @@ class VmRun:
         return Source(
             f"node {outputs.node_index(game)} in game {game.address}",
             machine,
-            {local_key(ident): data for ident, data in local_data(game, outputs).items()},
+            {unlocalized_key(ident): data for ident, data in local_data(game, outputs).items()},
             claimed=Claimed(claim.index, step, bytes(claim.value)),
         )
 
