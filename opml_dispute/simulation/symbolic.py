@@ -18,12 +18,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from opml_dispute.engine.preimage_key import unlocalized_key
 from opml_dispute.engine.values import PreimageRead, StepWitness
 from opml_dispute.errors import OpmlError
-from opml_dispute.game.claim import Claim, Game, VmStatus
+from opml_dispute.game.claim import Claim, Game
 from opml_dispute.game.position import Position
-from opml_dispute.game.rules import Outputs, outputs_below, outputs_of, unlocalized_key
-from opml_dispute.primitives import Hash32, StateHash, StateRoot
+from opml_dispute.game.rules import Outputs, outputs_below, outputs_of
+from opml_dispute.primitives import Hash32, StateHash, StateRoot, VmStatus
 from opml_dispute.trace.provider import LocalRead, StepData
 from opml_dispute.trace.split import UnknownStart
 
