@@ -42,7 +42,7 @@ COMMANDS = {
     "run": ("run:run", "Run a model here."),
     "show": ("show:show", "Show a game."),
     "simulate": ("simulate:simulate", "Play a scenario many times, and report."),
-    "vm": ("vm.commands:vm", "Look into the machine that disputes end in."),
+    "vm": ("vm.command:vm", "Look into the machine that disputes end in."),
 }
 """Where each command is, and what it does; it is loaded when it is called, so that help does not wait for libraries."""
 

@@ -1,0 +1,86 @@
+"""`opml-dispute vm run`: a program, to its end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import click
+
+from opml_dispute.cli.command_line import Command
+from opml_dispute.cli.options import json_option, path_type
+from opml_dispute.cli.output import Output
+from opml_dispute.cli.vm.opening import open_source
+from opml_dispute.cli.vm.saving import save_machine
+from opml_dispute.cli.vm.selection import RunSelection, run_options
+from opml_dispute.cli.vm.source import way_out
+from opml_dispute.engine.vm import Machine, Stop, StopKind
+from opml_dispute.errors import OpmlError
+from opml_dispute.primitives import VmStatus
+
+_STEPS_PER_LOOK: Final = 1 << 24
+"""How often a run's output is shown: every few hundredths of a second."""
+
+_OUTPUT_BYTES: Final = 1 << 22
+
+
+class RunStopped(OpmlError):
+    """The program did not come to its end."""
+
+
+@click.command(cls=Command)
+@run_options()
+@click.option("--max-steps", type=click.IntRange(min=0), metavar="N", help="Stop after this many steps.")
+@click.option("--save", type=path_type(), metavar="FILE", help="Write the last state there (.gz packs).")
+@json_option
+def run(run: RunSelection, max_steps: int | None, save: Path | None, output: Output) -> int:
+    """
+    Run a program until it exits; the exit code is the program's.
+
+    Example: opml-dispute vm run hello.elf --base
+    """
+    source = open_source(run)
+    if source.fault is not None:
+        machine = source.trace.machine_at(1 << 62 if max_steps is None else max_steps)
+        stop = machine.run(0)
+    else:
+        machine = source.machine.fork()
+        stop = _run_showing(machine, max_steps, output)
+    if save is not None:
+        save_machine(machine, save)
+        output.say(f"Saved the state of step {machine.step:,} in {save}.")
+    state_hash = machine.state_hash()
+    output.say(
+        f"{stop.kind.value} at step {machine.step:,}" + (f", code {machine.exit_code}" if machine.exited else "")
+    )
+    output.say(f"state hash 0x{state_hash.hex()} ({VmStatus(state_hash[0]).name.lower()})")
+    output.fact(
+        stop=stop.kind.value,
+        steps=machine.step,
+        exited=machine.exited,
+        exit_code=machine.exit_code if machine.exited else None,
+        state_hash=state_hash,
+        memory_bytes=machine.memory_used_bytes,
+    )
+    if stop.kind not in {StopKind.EXITED, StopKind.STEP_LIMIT}:
+        raise RunStopped(stop.message, hint=way_out(stop.reason, ml=machine.ml))
+    return machine.exit_code
+
+
+def _run_showing(machine: Machine, max_steps: int | None, output: Output) -> Stop:
+    """Runs; what the program prints is shown as it comes."""
+    left = max_steps
+    while True:
+        machine.listen(_OUTPUT_BYTES)
+        chunk = _STEPS_PER_LOOK if left is None else min(left, _STEPS_PER_LOOK)
+        stop = machine.run(chunk)
+        printed, lost = machine.printed()
+        if printed:
+            output.raw(printed.decode(errors="replace"))
+            output.fact(printed=printed.decode(errors="replace"), lost_bytes=lost)
+        if lost:
+            output.say(f"{lost:,} bytes of output were not kept", style="yellow")
+        if left is not None:
+            left -= chunk
+        if stop.kind != StopKind.STEP_LIMIT or left == 0:
+            return stop

@@ -1,0 +1,142 @@
+"""
+The options that say which run of the VM a `vm` command is about.
+
+`run_options` decorates a command with a source and what belongs to it, and hands it a `RunSelection`; `opening` finds
+the run. A source is
+
+- a program (ELF), with pre-images given as files and local data,
+- a state saved by `vm run --save` or `vm state --save` (or by the OP Stack's `cannon`), maybe gzip'd,
+- with --node, the guest on one node of an inference: exactly the run that a dispute about that node examines,
+- with --node and a saved state, that run from the saved state on: the node gives it the tensors that a file leaves out,
+- or, with --game, the honest run that a claim of a game on chain is about; the claim then has a step and a value.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from opml_dispute.cli.command_line import expect_unused
+from opml_dispute.cli.inputs import input_options
+from opml_dispute.cli.options import ChainOptions, chain_options, path_type
+from opml_dispute.cli.vm.source import BadSource
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_PREIMAGE_HELP = "Data that the program may ask for by Keccak-256 or SHA-256; may be repeated."
+
+
+@dataclass(frozen=True)
+class RunSelection:
+    """Command-line options that select a VM run; `opening.open_source` resolves them."""
+
+    file: Path | None
+    ml: bool | None
+    """None: nothing was said. Programs then run with the extension, a saved state as what it is."""
+    preimages: tuple[Path, ...]
+    locals: tuple[str, ...]
+    node: int | None
+    model: Path | None
+    dims: tuple[str, ...]
+    inputs: tuple[str, ...]
+    sample: int | None
+    disputed: str | None
+    fault: str | None
+    game: str | None
+    claim: int | None
+    input_image: Path | None
+    chain: ChainOptions
+
+
+def run_options(*, files: str = "one") -> Callable[[F], F]:
+    """
+    The options that say which run; the command gets `run`.
+
+    `files`: "one" for a single file, "two" for up to two (the command gets both as `paths`).
+    """
+
+    def decorate(command: F) -> F:
+        @click.option("--ml/--base", default=None, help="Run the program with (default) or without the ML extension.")
+        @click.option("--preimage", "preimages", multiple=True, type=path_type(), metavar="FILE", help=_PREIMAGE_HELP)
+        @click.option("--local", "locals_", multiple=True, metavar="N=HEX", help="Local pre-image N; may be repeated.")
+        @click.option(
+            "--node",
+            type=click.IntRange(0),
+            metavar="I",
+            help="Instead of a file: the guest's run of node I of a model.",
+        )
+        @click.option(
+            "--model", type=path_type(), metavar="FILE", help="--node: the ONNX file. Default: the sample model."
+        )
+        @click.option("--dim", "dims", multiple=True, metavar="NAME=N", help="--node: size of a symbolic dimension.")
+        @input_options
+        @click.option(
+            "--disputed-root", "disputed", metavar="HASH", help="--node: the claim to check. Default: the right one."
+        )
+        @click.option("--fault", metavar="I:STEP:PLACE.BIT", help="--node: a liar's run, one bit flipped at a step.")
+        @click.option("--game", metavar="ADDRESS", help="Instead of a file: the run that a claim of a game is about.")
+        @click.option(
+            "--claim", type=click.IntRange(0), metavar="N", help="--game: the claim. Default: the newest about the VM."
+        )
+        @click.option(
+            "--input-image", type=path_type(), metavar="FILE", help="--game: the input, if given by its root only."
+        )
+        @chain_options
+        @functools.wraps(command)
+        def wrapped(
+            *args: Any,
+            ml: bool | None,
+            preimages: tuple[Path, ...],
+            locals_: tuple[str, ...],
+            node: int | None,
+            model: Path | None,
+            dims: tuple[str, ...],
+            inputs: tuple[str, ...],
+            sample: int | None,
+            disputed: str | None,
+            fault: str | None,
+            game: str | None,
+            claim: int | None,
+            input_image: Path | None,
+            chain: ChainOptions,
+            file: Path | None = None,
+            **kwargs: Any,
+        ) -> Any:
+            if game is None and not kwargs.get("on_node"):
+                expect_unused("counts only together with --game or --on-node", ["rpc_url", "deployment"])
+            run = RunSelection(
+                file=file,
+                ml=ml,
+                preimages=preimages,
+                locals=locals_,
+                node=node,
+                model=model,
+                dims=dims,
+                inputs=inputs,
+                sample=sample,
+                disputed=disputed,
+                fault=fault,
+                game=game,
+                claim=claim,
+                input_image=input_image,
+                chain=chain,
+            )
+            return command(*args, run=run, **kwargs)
+
+        if files == "two":
+            return click.argument("paths", nargs=-1, metavar="[FILE [FILE]]", type=path_type())(wrapped)  # type: ignore[return-value]
+        return click.argument("file", required=False, type=path_type())(wrapped)  # type: ignore[return-value]
+
+    return decorate
+
+
+def expect_none(owner: str, options: Mapping[str, object]) -> None:
+    """Raises `BadSource` if one of these options, which count only together with `owner`, was given."""
+    for name, value in options.items():
+        if value not in (None, ()):
+            raise BadSource(f"{name} was given, but belongs to {owner}", hint=f"leave {name} out, or give {owner}")

@@ -1,0 +1,46 @@
+"""A command imports what it needs and no more, so that it answers soon."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+
+def modules_after(statement: str) -> set[str]:
+    """The names of the top-level packages that a fresh interpreter has loaded after `statement`."""
+    code = f"{statement}\nimport sys\nprint('\\n'.join({{name.partition('.')[0] for name in sys.modules}}))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(found.stdout.split())
+
+
+CHAIN = {"web3", "eth_account", "eth_abi", "eth_utils", "py_ecc", "aiohttp"}
+
+
+@pytest.mark.parametrize("module", ["run", "vm.command", "vm.run", "vm.state", "vm.trace", "vm.diff", "vm.prove"])
+def test_what_needs_no_chain_imports_nothing_that_talks_to_one(module: str) -> None:
+    assert not modules_after(f"import opml_dispute.cli.{module}") & CHAIN
+
+
+def test_help_imports_neither_arrays_nor_models_nor_chains() -> None:
+    loaded = modules_after(
+        "import io, contextlib\nfrom opml_dispute.cli import execute\n"
+        "with contextlib.redirect_stdout(io.StringIO()):\n    assert execute(['--help']) == 0"
+    )
+    assert not loaded & (CHAIN | {"numpy", "onnx"})
+
+
+def test_help_takes_less_than_0_3_s_of_processor_time() -> None:
+    """Processor time, which a busy machine does not lengthen; the best of three."""
+
+    def seconds() -> float:
+        command = [sys.executable, "-m", "opml_dispute", "--help"]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        assert process.returncode == 0
+        return usage.ru_utime + usage.ru_stime
+
+    assert min(seconds() for _ in range(3)) < 0.3
