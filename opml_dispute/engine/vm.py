@@ -80,6 +80,7 @@ DEFAULT_MEMORY_LIMIT: Final = 8 << 30
 """Bytes that a machine and all its forks may use for pages and trees."""
 
 _U64 = (1 << 64) - 1
+_OUTPUT, _HINTS = 0, 1  # `CAPTURE_OUTPUT` and `CAPTURE_HINTS` of native/vm/machine.h
 _STEPS_PER_CALL: Final = 1 << 27  # how long Ctrl-C may have to wait: well under a second
 _PROOF_ROOM: Final = 8192
 
@@ -193,15 +194,51 @@ class Machine:
         return name.decode()
 
     def listen(self, limit_bytes: int = 1 << 20) -> None:
-        """Keep what the program prints from now on, up to `limit_bytes`. Forks do not listen until told to."""
+        """Keeps what the program prints from now on, up to `limit_bytes`. A fork does not listen until told to."""
         with self._lock:
-            self._lib.opml_machine_listen(self._handle, limit_bytes)
+            self._lib.opml_machine_capture(self._handle, _OUTPUT, limit_bytes)
 
     def printed(self) -> tuple[bytes, int]:
         """What the program wrote to descriptors 1 and 2 since `listen`, and how many more bytes were not kept."""
+        return self._captured(_OUTPUT)
+
+    def collect_hints(self, unfinished: bytes = b"", *, limit_bytes: int = 64 << 20) -> None:
+        """
+        Keeps the hints that the program writes to descriptor 4 from now on. A fork does not until told to.
+
+        `unfinished` is the beginning of a hint that was written before. Raises `VmError` if it is above the limit.
+        """
+        with self._lock:
+            self._lib.opml_machine_capture(self._handle, _HINTS, limit_bytes)
+            if not self._lib.opml_machine_put_captured(self._handle, _HINTS, unfinished, len(unfinished)):
+                raise VmError(f"an unfinished hint has {len(unfinished)} bytes, {limit_bytes} are allowed")
+
+    def take_hints(self) -> list[bytes]:
+        """
+        The complete hints since the last call, in order; each was a u32 length and its bytes.
+
+        Raises `VmError` if the program wrote more than `collect_hints` allowed.
+        """
+        kept, lost = self._captured(_HINTS)
+        if lost:
+            raise VmError(f"the program wrote {lost} bytes of hints more than are kept")
+        hints, at = [], 0
+        while at + 4 <= len(kept) and at + 4 + (size := int.from_bytes(kept[at : at + 4], "big")) <= len(kept):
+            hints.append(kept[at + 4 : at + 4 + size])
+            at += 4 + size
+        with self._lock:
+            self._lib.opml_machine_drop_captured(self._handle, _HINTS, at)
+        return hints
+
+    @property
+    def unfinished_hint(self) -> bytes:
+        """Hint bytes that were written and not taken: after `take_hints`, the beginning of a hint."""
+        return self._captured(_HINTS)[0]
+
+    def _captured(self, which: int) -> tuple[bytes, int]:
         start, lost = ctypes.c_void_p(), ctypes.c_uint64()
         with self._lock:
-            size = self._lib.opml_machine_printed(self._handle, ctypes.byref(start), ctypes.byref(lost))
+            size = self._lib.opml_machine_captured(self._handle, which, ctypes.byref(start), ctypes.byref(lost))
             return ctypes.string_at(start.value, size) if start.value is not None else b"", lost.value
 
     # ---- state ----

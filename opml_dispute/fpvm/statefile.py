@@ -1,8 +1,9 @@
 """
 A machine's state as one file, to go on from later or elsewhere.
 
-`save_state` writes, `load_state` reads. For base states the file is the OP Stack's own (its `cannon` reads and writes
-the same bytes, usually gzip'd); ML states put the subtrees that are known by their root around the pages.
+`save_state` writes, `load_state` reads. For base states the file is the OP Stack's own, but that its `cannon` also
+writes pages of zeros; each loads the other's, usually gzip'd. ML states put the subtrees that are known by their root
+around the pages.
 
     version u8   [ML: subtrees]   pages   preimageKey 32   preimageOffset u64   heap u64   llStatus u8   llAddress u64
     llOwner u64   exitCode u8   exited u8   step u64   slice u64   traverseRight u8   nextThreadID u64
@@ -78,7 +79,8 @@ def save_state(machine: Machine) -> bytes:
     for right, count in enumerate(machine.thread_counts()):
         out.append(_U64.pack(count))
         out += [machine.thread_witness(right=bool(right), index=i) for i in range(count)]
-    out.append(bytes(4))
+    hint = machine.unfinished_hint
+    out += [len(hint).to_bytes(4, "big"), hint]
     if machine.ml:
         out += _encode_subtrees([subtree for subtree in subtrees if subtree[1] < PAGE_LOG2])
     return b"".join(out)
@@ -134,7 +136,8 @@ def load_state(data: bytes, contents: Sequence[Subtree] = ()) -> Machine:
         machine.resize_stack(right=side, count=count)
         for i in range(count):
             machine.set_thread(threads[i * size : (i + 1) * size], right=side, index=i)
-    reader.take(int.from_bytes(reader.take(4), "big"))
+    if hint := reader.take(int.from_bytes(reader.take(4), "big")):
+        machine.collect_hints(hint)
     if ml:
         _put_subtrees(reader, machine)
     if reader.left:

@@ -68,6 +68,11 @@ def build_loading(folder: Path, *, log2_size: int, way: str) -> Path:
     return _compile([*MIPS64_FLAGS, *defines, "loading.c"], target)
 
 
+def build_preimages(folder: Path) -> Path:
+    """preimages.c; answers the ELF file in `folder`."""
+    return _compile([*MIPS64_FLAGS, "preimages.c"], folder / "preimages.elf")
+
+
 def build_host(name: str, folder: Path, *, scale: int = 1) -> Path:
     """`name`.c for this machine; answers the executable in `folder`."""
     target = folder / f"{name}-{scale}.host"

@@ -19,7 +19,7 @@ LAYERS = (
     {"toolchain"},
     {"engine"},
     {"game", "fpvm", "model", "models"},
-    {"trace"},
+    {"trace", "cannon"},
     {"actors"},
     {"chain", "simulation"},
     {"operator", "testing"},

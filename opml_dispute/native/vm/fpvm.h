@@ -159,8 +159,9 @@ struct access {
     enum fault (*tensor_root)(void *context, uint64_t address, unsigned log2_size, uint64_t leaf_address);
     /* Whether no thread but the active one is left on either stack. */
     bool (*is_last_thread)(void *context);
-    /* The program printed these bytes. The state knows nothing of it; NULL if nobody listens. */
-    void (*printed)(void *context, uint64_t address, uint64_t size);
+    /* The program wrote these bytes to descriptor 1, 2 (output) or 4 (hints). The state does not contain them; NULL if
+     * nothing is captured. */
+    void (*wrote)(void *context, uint64_t descriptor, uint64_t address, uint64_t size);
 };
 
 /* What the frame of the step has to do when an instruction is done. */

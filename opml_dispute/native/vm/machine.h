@@ -32,12 +32,13 @@ struct caches {
     } code[CODE_PAGES];
 };
 
-/* What the program wrote to descriptors 1 and 2 since somebody began to listen: no part of the state, and a fork's
- * starts empty and deaf. What does not fit `limit` is not kept, but counted. */
-struct printed {
+/* Bytes that the program wrote to descriptors since capture began: no part of the state. A forked machine starts with an
+ * empty buffer and with capture off (limit 0). What does not fit `limit` is not kept, but counted. */
+struct captured {
     uint8_t *bytes;
     uint64_t size, room, limit, lost;
 };
+enum { CAPTURE_OUTPUT, CAPTURE_HINTS, CAPTURES }; /* descriptors 1 and 2; descriptor 4 */
 
 struct machine {
     struct vm vm;
@@ -46,7 +47,7 @@ struct machine {
     struct oracle *oracle;
     struct caches *caches;
     uint64_t fault_address; /* data address of the last fault about memory */
-    struct printed printed;
+    struct captured captured[CAPTURES];
 };
 
 static inline unsigned active_side(const struct vm *vm)
@@ -71,8 +72,8 @@ void machine_free_caches(struct machine *machine);
 bool stack_make_room(struct machine *machine, unsigned side);
 enum fault machine_preimage(struct machine *machine, const uint8_t key[static 32], uint64_t offset,
                             uint8_t data[static 32], size_t *count);
-/* Keeps what the program printed, if somebody listens. */
-void machine_printed(void *machine, uint64_t address, uint64_t size);
+/* Keeps what the program wrote to a descriptor, if capture is on for it. */
+void machine_wrote(void *machine, uint64_t descriptor, uint64_t address, uint64_t size);
 /* roots := the three roots of the present state. */
 enum fault machine_roots(struct machine *machine, struct roots *roots);
 /* inner := onion root of the active stack without its top. */

@@ -200,7 +200,7 @@ static bool is_last_thread(void *context)
 
 static const struct access ACCESS_MACHINE = {
     read_word, write_word, may_write, read_preimage, tensor_map, tensor_root, is_last_thread,
-    machine_printed,
+    machine_wrote,
 };
 
 /* ---- instructions.h over lookaside tables ---- */

@@ -100,10 +100,10 @@ static enum fault system_write(struct vm *vm, struct thread *thread, const struc
     switch (thread->r[A0]) {
     case FD_STDOUT:
     case FD_STDERR:
-        if (access->printed != NULL)
-            access->printed(context, thread->r[A1], thread->r[A2]);
+    case FD_HINT_WRITE:
+        if (access->wrote != NULL)
+            access->wrote(context, thread->r[A0], thread->r[A1], thread->r[A2]);
         return succeed(thread, thread->r[A2]);
-    case FD_HINT_WRITE: return succeed(thread, thread->r[A2]);
     case FD_PREIMAGE_WRITE: return write_preimage_key(vm, thread, access, context);
     case FD_EVENT: return fail(thread, EAGAIN);
     default: return fail(thread, EBADF);

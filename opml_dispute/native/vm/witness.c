@@ -260,7 +260,7 @@ static bool is_last_thread(void *context)
 
 static const struct access ACCESS_STEP = {
     read_word, write_word, may_write, read_preimage, tensor_map, tensor_root, is_last_thread,
-    NULL, /* printed: one step has no audience */
+    NULL, /* wrote: a single step captures nothing */
 };
 
 #define INTERPRET run_instruction

@@ -1,0 +1,108 @@
+"""
+Cannon's files: states, proofs, metadata, what it says for debugging.
+
+A name that ends in .gz is packed. Every file is written whole or not at all: a killed run leaves no half of one. States
+have the binary form only, whatever the file is called: multi-threaded states never had a JSON form.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import tempfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from opml_dispute.engine.vm import Machine, StepWitness
+from opml_dispute.errors import OpmlError
+from opml_dispute.fpvm.statefile import load_state, save_state
+
+MAX_STATE_BYTES: Final = 4 << 30
+_GZIP_MAGIC: Final = b"\x1f\x8b"
+_FASTEST: Final = 1
+
+
+class BadFile(OpmlError):
+    """A file cannot be read or written, or is not what it should be."""
+
+
+def read_state(path: Path) -> Machine:
+    """The machine in a state file. Raises `BadFile`, and what `load_state` raises."""
+    try:
+        with path.open("rb") as plain:
+            packed = plain.read(2) == _GZIP_MAGIC
+        with gzip.open(path) if packed else path.open("rb") as file:
+            data = file.read(MAX_STATE_BYTES + 1)
+    except OSError as error:
+        raise BadFile(f"cannot read the state {path}: {error.strerror or error}", hint="check the path") from None
+    except (EOFError, zlib.error) as error:
+        raise BadFile(f"{path} is not a whole gzip file: {error}", hint="write the state again") from None
+    if len(data) > MAX_STATE_BYTES:
+        raise BadFile(f"the state in {path} has more than {MAX_STATE_BYTES:,} bytes", hint="give another file")
+    if data[:1] in (b"{", b"["):
+        raise BadFile(
+            f"{path} holds JSON; multi-threaded states are binary",
+            hint="make the state with: opml-dispute cannon load-elf --type multithreaded64-5 --out state.bin.gz …",
+        )
+    return load_state(data)
+
+
+def write_state(path: Path, machine: Machine) -> None:
+    """Raises `BadFile`."""
+    write(path, save_state(machine))
+
+
+def write_json(path: Path, content: Mapping[str, object]) -> None:
+    """Raises `BadFile`."""
+    write(path, json.dumps(content, separators=(",", ":")).encode())
+
+
+def write(path: Path, data: bytes) -> None:
+    """The file, packed if its name ends in .gz, whole or not at all. Raises `BadFile`."""
+    if path.suffix == ".gz":
+        data = gzip.compress(data, _FASTEST, mtime=0)
+    try:
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+            os.chmod(name, 0o644)
+            os.replace(name, path)
+        except BaseException:
+            os.unlink(name)
+            raise
+    except OSError as error:
+        raise BadFile(f"cannot write {path}: {error.strerror}", hint="check the folder and the disk") from None
+
+
+def numbered(template: str, step: int) -> Path:
+    """A file name from a template with one %d for the step."""
+    return Path(template.replace("%d", str(step)))
+
+
+def proof_content(machine: Machine, witness: StepWitness, preimage: bytes) -> dict[str, object]:
+    """
+    What op-challenger reads of the machine's next step.
+
+    `preimage` is the data that the step reads from, if it reads any. The key is the one that the program wrote: that of
+    local data is not yet bound to a game.
+    """
+    content: dict[str, object] = {
+        "step": machine.step,
+        "pre": _hex(machine.state_hash()),
+        "post": _hex(witness.post_hash),
+        "state-data": _hex(witness.state_data),
+        "proof-data": _hex(witness.proof),
+    }
+    if witness.preimage is not None:
+        content["oracle-key"] = _hex(witness.preimage.key)
+        content["oracle-value"] = _hex(len(preimage).to_bytes(8, "big") + preimage)
+        content["oracle-offset"] = witness.preimage.offset
+    return content
+
+
+def _hex(data: bytes) -> str:
+    return "0x" + bytes(data).hex()

@@ -1,0 +1,195 @@
+"""
+The run loop: from one wanted step to the next, asking the pre-image server on the way.
+
+`run` stops at whatever comes first: the program's exit, a step of `stop_at`, or the pre-image of `stop_at_preimage`. A
+snapshot at step k is the state before it; a proof at step k is of the instruction that leads to k + 1. If the program
+exits before a wanted step, there is no file for that step.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from opml_dispute.cannon.files import numbered, proof_content, write_json, write_state
+from opml_dispute.cannon.pattern import MAX_STEP, StepPattern
+from opml_dispute.cannon.server import KEY_TYPES, PreimageServer
+from opml_dispute.engine.vm import Machine, Reason, StopKind, VmError
+from opml_dispute.errors import OpmlError
+
+NEVER = StepPattern.parse("never")
+_CHUNK_STEPS = 1 << 28
+"""After so many steps at most, hints are handed on."""
+
+
+class VmPanic(OpmlError):
+    """The machine met an instruction that has no successor. Cannon ends with exit code 2 here."""
+
+    exit_code = 2
+
+
+class NoServer(OpmlError):
+    """The program asks for a pre-image, and there is no server to answer."""
+
+    hint = "give the pre-image server's command after --"
+
+
+@dataclass(frozen=True, slots=True)
+class PreimageStop:
+    """Stop behind the first read of a pre-image of a kind; what is None does not matter."""
+
+    key: bytes | None = None
+    offset: int | None = None
+    """With `key`: the read at this offset (counted with the 8 bytes of length) instead of the first."""
+    key_type: int | None = None
+    any_type: bool = False
+    larger_than: int | None = None
+
+    def matches(self, key: bytes, size: int) -> bool:
+        """Whether a pre-image of `size` bytes is one to stop at."""
+        return (
+            self.any_type
+            or key == self.key
+            or key[0] == self.key_type
+            or (self.larger_than is not None and size > self.larger_than)
+        )
+
+    @classmethod
+    def parse(cls, key: str, kind: str, larger_than: int) -> PreimageStop | None:
+        """From Cannon's three options, where empty and 0 mean none. Raises `OpmlError`."""
+        if not key and not kind and not larger_than:
+            return None
+        text, _, offset = key.removeprefix("0x").partition("@")
+        try:
+            raw = bytes.fromhex(text)
+            at = int(offset, 0) if offset else None
+        except ValueError:
+            raw, at = b"", None
+        if key and len(raw) != 32:
+            raise OpmlError(f"{key!r} is no pre-image key", hint="write 0x and 64 hexadecimal digits, perhaps @OFFSET")
+        if kind and kind != "any" and kind not in KEY_TYPES:
+            raise OpmlError(f"{kind!r} is no pre-image type", hint=f"types are any, {', '.join(KEY_TYPES)}")
+        return cls(raw or None, at, KEY_TYPES.get(kind), kind == "any", larger_than or None)
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What a run is to write and where it is to stop."""
+
+    proof_at: StepPattern = NEVER
+    proof_name: str = "proof-%d.json.gz"
+    snapshot_at: StepPattern = NEVER
+    snapshot_name: str = "state-%d.bin.gz"
+    stop_at: StepPattern = NEVER
+    stop_at_preimage: PreimageStop | None = None
+    info_at: StepPattern = NEVER
+
+    def next_at(self, step: int) -> int | None:
+        """The first step, not before `step`, at which anything is wanted."""
+        patterns = (self.proof_at, self.snapshot_at, self.stop_at, self.info_at)
+        return min((at for pattern in patterns if (at := pattern.next_at(step)) is not None), default=None)
+
+
+@dataclass
+class _Run:
+    machine: Machine
+    wishes: Wishes
+    server: PreimageServer | None
+    say: Callable[[str], None]
+    started_s: float = field(default_factory=time.monotonic)
+    key: bytes = b""
+    preimage: bytes = b""
+    """The pre-image behind `key`, the one last fetched."""
+
+    def to(self, step: int) -> bool:
+        """Runs to `step` or to the exit; True if the pre-image to stop at was read."""
+        machine = self.machine
+        while machine.step < step and not machine.exited:
+            stop = machine.run(min(step - machine.step, _CHUNK_STEPS))
+            self._hand_on_hints()
+            if stop.kind == StopKind.UNKNOWN_PREIMAGE:
+                self._supply()
+                if self._stops_here():
+                    return True
+            elif stop.kind not in {StopKind.EXITED, StopKind.STEP_LIMIT}:
+                raise VmPanic(stop.message, hint="the machine has no next state; see docs/vm.md for the reason")
+        return False
+
+    def prove(self) -> dict[str, object]:
+        """The proof of the next step, with the pre-image that it reads."""
+        try:
+            self.machine.step_witness()
+        except VmError as error:
+            if error.reason != Reason.UNKNOWN_PREIMAGE:
+                raise VmPanic(str(error), hint="the step has no proof; see docs/vm.md for the reason") from None
+            self._supply()
+        witness = self.machine.step_witness()
+        if witness.preimage is not None and witness.preimage.key != self.key:
+            self._supply()  # a key that was asked for before: its data are wanted once more
+        return proof_content(self.machine, witness, self.preimage)
+
+    def inform(self) -> None:
+        """Where the run is, and how fast, as one line."""
+        seconds = max(time.monotonic() - self.started_s, 1e-9)
+        machine = self.machine
+        self.say(
+            f"step={machine.step} pc=0x{machine.pc:x} seconds={seconds:.1f} memory_bytes={machine.memory_used_bytes}"
+        )
+
+    def _supply(self) -> None:
+        key = self.machine.scalars.preimage_key
+        if self.server is None:
+            raise NoServer(f"the program asks for the pre-image of 0x{key.hex()} at step {self.machine.step:,}")
+        self.key, self.preimage = key, self.server.fetch(key)
+        self.machine.add_preimage(key, self.preimage)
+
+    def _hand_on_hints(self) -> None:
+        for hint in self.machine.take_hints():
+            if self.server is not None:
+                self.server.hint(hint)
+
+    def _stops_here(self) -> bool:
+        """Makes the read of the pre-image just supplied; True if it is the one to stop behind."""
+        wanted = self.wishes.stop_at_preimage
+        if wanted is None or not wanted.matches(self.key, len(self.preimage)):
+            return False
+        while not self.machine.exited:
+            before = self.machine.scalars
+            self.machine.run(1)
+            now = self.machine.scalars
+            if now.preimage_key != self.key:
+                return False
+            if now.preimage_offset != before.preimage_offset and wanted.offset in {None, before.preimage_offset}:
+                return True
+        return False
+
+
+def run(
+    machine: Machine,
+    wishes: Wishes,
+    server: PreimageServer | None = None,
+    *,
+    say: Callable[[str], None] = lambda _: None,
+) -> None:
+    """
+    Runs `machine` to its exit or to where the wishes say, and writes what they ask for on the way.
+
+    `say` is told what `info_at` wants. Raises `VmPanic` if the machine has no next state, `NoServer`, `ServerProblem`
+    and `files.BadFile`.
+    """
+    machine.collect_hints(machine.unfinished_hint)
+    running = _Run(machine, wishes, server, say)
+    while not machine.exited:
+        step = machine.step
+        if wishes.info_at.wants(step):
+            running.inform()
+        if wishes.stop_at.wants(step):
+            return
+        if wishes.snapshot_at.wants(step):
+            write_state(numbered(wishes.snapshot_name, step), machine)
+        if wishes.proof_at.wants(step):
+            write_json(numbered(wishes.proof_name, step), running.prove())
+        following = wishes.next_at(step + 1)
+        if running.to(MAX_STEP if following is None else following):
+            return

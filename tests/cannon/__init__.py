@@ -1,0 +1,1 @@
+"""The OP Stack's cannon commands on this engine, with a pre-image server in a process of its own."""

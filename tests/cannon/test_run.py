@@ -1,0 +1,245 @@
+"""Runs with a pre-image server: hints, proofs, snapshots, stops, and servers that misbehave."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from opml_dispute.cannon.files import write_state
+from opml_dispute.cannon.server import PreimageServer, ServerProblem
+from opml_dispute.cli import execute
+from opml_dispute.cli.cannon import cannon
+from opml_dispute.engine.hashing import keccak256
+from opml_dispute.engine.vm import Machine, preimage_part, step_from_witness
+from opml_dispute.fpvm.statefile import load_state
+from tests.cannon import preimage_server
+from tests.cannon.preimage_server import KECCAK_DATA, SHA256_DATA
+from tests.programs.build import build_preimages
+
+KECCAK_KEY = b"\x02" + keccak256(KECCAK_DATA)[1:]
+SERVER = Path(preimage_server.__file__)
+
+
+@pytest.fixture(scope="session")
+def elf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """preimages.c, built."""
+    return build_preimages(tmp_path_factory.mktemp("cannon"))
+
+
+@pytest.fixture
+def folder(tmp_path: Path, elf: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder with the program's first state in it, made the working directory."""
+    monkeypatch.chdir(tmp_path)
+    assert invoke("load-elf", "--type", "multithreaded64-5", "--path", elf, "--out", "start.bin.gz").exit_code == 0
+    return tmp_path
+
+
+def invoke(*arguments: object) -> Result:
+    """One cannon command, in this process."""
+    return CliRunner().invoke(cannon, [str(argument) for argument in arguments])
+
+
+def server(behaviour: str = "honest") -> list[str]:
+    """The command behind --."""
+    return [sys.executable, str(SERVER), behaviour, "hints.log", KECCAK_KEY.hex()]
+
+
+def run(*options: object, input_: str = "start.bin.gz", command: Sequence[str] | None = None) -> Result:
+    """`cannon run` with the honest server."""
+    tail = ["--", *(server() if command is None else command)]
+    return invoke("run", "--input", input_, "--output", "final.bin.gz", "--info-at", "never", *options, *tail)
+
+
+def state(name: str) -> Machine:
+    """The machine in a state file."""
+    return load_state(gzip.decompress(Path(name).read_bytes()))
+
+
+def read_json(name: str) -> dict[str, Any]:
+    """A packed JSON file."""
+    content: dict[str, Any] = json.loads(gzip.decompress(Path(name).read_bytes()))
+    return content
+
+
+def expected_exit() -> int:
+    """What preimages.c makes of the data."""
+    total = 7
+    for byte in KECCAK_DATA + SHA256_DATA + KECCAK_DATA:
+        total = total * 31 + byte
+    return total & 63
+
+
+def test_program_gets_its_hints_acknowledged_and_its_preimages(folder: Path) -> None:
+    """The server holds the data only after the hints, so the right exit code needs both."""
+    result = run("--debug-info", "debug.json")
+    assert result.exit_code == 0, result.output
+    final = state("final.bin.gz")
+    assert (final.exited, final.exit_code) == (True, expected_exit())
+    assert [line[:1] for line in (folder / "hints.log").read_bytes().splitlines()] == [b"k", b"s"]
+    debug = json.loads((folder / "debug.json").read_text())
+    assert debug["num_preimage_requests"] == 4
+    assert debug["total_preimage_size"] == 64 + len(KECCAK_DATA) + len(SHA256_DATA)
+    assert debug["total_steps"] == final.step
+
+
+def test_every_proof_is_of_its_step_and_every_preimage_in_it_is_enough(folder: Path) -> None:
+    """Each proof's post-state is the next one's pre-state, and the step replayed from the proof alone leads there."""
+    assert run("--proof-at", "always", "--proof-fmt", "p%d.json.gz").exit_code == 0
+    last = state("final.bin.gz").step
+    kinds: set[int] = set()
+    previous = None
+    for step in range(last):
+        proof = read_json(f"p{step}.json.gz")
+        assert proof["step"] == step
+        assert previous in {None, proof["pre"]}
+        previous = proof["post"]
+        value = b""
+        if "oracle-key" in proof:
+            key, value = bytes.fromhex(proof["oracle-key"][2:]), bytes.fromhex(proof["oracle-value"][2:])
+            assert int.from_bytes(value[:8], "big") == len(value) - 8
+            kinds.add(key[0])
+        state_data, proof_data = (bytes.fromhex(proof[name][2:]) for name in ("state-data", "proof-data"))
+
+        def preimage(_: bytes, offset: int, data: bytes = value[8:]) -> bytes | None:
+            return preimage_part(data, offset)
+
+        outcome = step_from_witness(state_data, proof_data, preimage)
+        assert outcome.post_hash is not None
+        assert "0x" + outcome.post_hash.hex() == proof["post"]
+    assert kinds == {1, 2, 4}
+    assert previous == "0x" + state("final.bin.gz").state_hash().hex()
+
+
+def test_run_from_any_snapshot_ends_in_the_same_state(folder: Path) -> None:
+    """Also from one between the two writes of a hint: the beginning of the hint is in the state file."""
+    assert run("--snapshot-at", "%97", "--snapshot-fmt", "s%d.bin.gz").exit_code == 0
+    final = state("final.bin.gz").state_hash()
+    snapshots = sorted(folder.glob("s*.bin.gz"))
+    assert len(snapshots) > 10
+    for snapshot in snapshots:
+        # A server that was started again has not seen the hints before the snapshot.
+        assert run(input_=snapshot.name, command=server("holds all")).exit_code == 0
+        assert state("final.bin.gz").state_hash() == final
+
+
+def test_hint_that_a_snapshot_cuts_in_two_arrives_whole(folder: Path) -> None:
+    machine = state("start.bin.gz")
+    assert run("--snapshot-at", "always", "--snapshot-fmt", "s%d.bin").exit_code == 0
+    cut = [path for path in folder.glob("s*.bin") if load_state(path.read_bytes()).unfinished_hint]
+    assert cut, "no snapshot lies between the two writes"
+    assert not machine.unfinished_hint
+    for snapshot in cut[:2]:
+        (folder / "hints.log").unlink()
+        assert run("--stop-at-preimage-type", "any", input_=snapshot.name).exit_code == 0
+        first = (folder / "hints.log").read_bytes()
+        assert first[:1] in {b"k", b"s"}
+        assert len(first) == 34
+
+
+def test_no_proof_is_written_for_a_step_behind_the_exit(folder: Path) -> None:
+    """op-challenger then asks for the witness of the last state."""
+    assert run("--proof-at", "=100000000").exit_code == 0
+    assert not list(folder.glob("proof*"))
+    told = json.loads(invoke("witness", "--input", "final.bin.gz").stdout)
+    final = state("final.bin.gz")
+    assert told == {
+        "witnessHash": "0x" + final.state_hash().hex(),
+        "witness": "0x" + final.witness().hex(),
+        "step": final.step,
+        "exited": True,
+        "exitCode": expected_exit(),
+        "stateVersion": 8,
+    }
+
+
+def test_run_stops_before_a_step_and_behind_a_preimage(folder: Path) -> None:
+    assert run("--stop-at", "=123").exit_code == 0
+    assert state("final.bin.gz").step == 123
+    assert run("--stop-at-preimage", "0x" + KECCAK_KEY.hex()).exit_code == 0
+    scalars = state("final.bin.gz").scalars
+    assert (scalars.preimage_key, scalars.preimage_offset) == (KECCAK_KEY, 8)
+    assert run("--stop-at-preimage", "0x" + KECCAK_KEY.hex() + "@16").exit_code == 0
+    assert state("final.bin.gz").scalars.preimage_offset == 24
+    assert run("--stop-at-preimage-type", "sha256").exit_code == 0
+    assert state("final.bin.gz").scalars.preimage_key[0] == 4
+    assert run("--stop-at-preimage-larger-than", len(KECCAK_DATA) - 1).exit_code == 0
+    assert state("final.bin.gz").scalars.preimage_key == KECCAK_KEY
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "said"),
+    [
+        ("dies", "ended with code 9"),
+        ("lies", "do not have that hash"),
+        ("is endless", "announces 1,099,511,627,776 bytes"),
+        ("stops half-way", "ended with code 0"),
+    ],
+)
+def test_misbehaving_server_ends_the_run_with_its_fault_and_leaves_no_file(
+    folder: Path, behaviour: str, said: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["cannon", "run", "--input", "start.bin.gz", "--output", "final.bin.gz", "--", *server(behaviour)]
+    assert execute(arguments) == 1
+    assert said in capfd.readouterr().err
+    assert not (folder / "final.bin.gz").exists()
+
+
+def test_servers_output_does_not_reach_standard_output(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """op-challenger reads standard output as JSON."""
+    assert execute(["cannon", "run", "--input", "start.bin.gz", "--output", "f.bin", "--", *server("is slow")]) == 0
+    captured = capfd.readouterr()
+    assert captured.out == ""
+    assert "a line on standard output" in captured.err
+
+
+def test_program_that_asks_without_a_server_is_told_so(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert execute(["cannon", "run", "--input", "start.bin.gz"]) == 1
+    error = capfd.readouterr().err
+    assert "asks for the pre-image of 0x01" in error
+    assert "after --" in error
+
+
+def test_state_without_a_successor_ends_the_run_with_code_2(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Cannon's exit code when the machine cannot go on."""
+    machine = state("start.bin.gz")
+    machine.jump(machine.pc + 2)
+    write_state(folder / "bad.bin", machine)
+    assert execute(["cannon", "run", "--input", "bad.bin"]) == 2
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_symbols_of_the_program_are_in_its_metadata(folder: Path) -> None:
+    names = [symbol["name"] for symbol in json.loads((folder / "meta.json").read_text())["symbols"]]
+    assert "__start" in names
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"\x1f\x8b", b"\x07" + bytes(500), b"\x08" + b"\xff" * 300])
+def test_file_that_is_no_state_is_refused_with_a_sentence(
+    folder: Path, content: bytes, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "bad").write_bytes(content)
+    for command in (["witness", "--input", "bad"], ["run", "--input", "bad"]):
+        assert execute(["cannon", *command]) == 1
+        captured = capfd.readouterr()
+        assert captured.out == ""
+        assert captured.err.startswith("error: ")
+
+
+def test_server_that_does_not_end_by_itself_is_ended() -> None:
+    with PreimageServer.start([sys.executable, "-c", "import time; time.sleep(60)"]) as running:
+        os.kill(running.pid, 0)
+    with pytest.raises(ProcessLookupError):
+        os.kill(running.pid, 0)
+
+
+def test_command_that_is_no_program_is_refused() -> None:
+    with pytest.raises(ServerProblem, match="cannot start"):
+        PreimageServer.start(["./no such program"])
