@@ -27,7 +27,7 @@ import numpy.typing as npt
 
 from opml_dispute.engine.hashing import hash_pair, merkle_root
 from opml_dispute.engine.known import Known, ProgramLike, frees_of, size_of
-from opml_dispute.engine.live import Entry, Live, pieces
+from opml_dispute.engine.live import LEAST_BLOCK_LOG2, Entry, Live, pieces
 from opml_dispute.engine.merkle import SparseTree
 from opml_dispute.engine.segment import (
     ARENA,
@@ -102,6 +102,8 @@ class Inference:
         self._overridden_model = self._overridden(0, 1 << MODEL_LOG2)
         self._is_loaded = False
         self._schedule: ReadySchedule | None = None
+        self._ended: Live | None = None  # the blocks of S_n, if a whole run made it
+        self._left: tuple[tuple[int, int], ...] = ()
         self._t = 0
         self._start()
 
@@ -124,6 +126,7 @@ class Inference:
         if self._t == 0 and 0 < t == self.program.node_count and self._run_whole():
             return
         if self._t < t:
+            self._clear_left()
             self._load_model()
         while self._t < t:
             self._transition(t)
@@ -175,6 +178,7 @@ class Inference:
 
     def read(self, offset: int, size_bytes: int) -> bytes:
         """Bytes of the current state, as VM memory would hold them."""
+        self._clear_left()
         if offset < 1 << MODEL_LOG2:
             self._load_model()
         return self._typing.read(self._segment.memory, offset, size_bytes)
@@ -182,6 +186,7 @@ class Inference:
     @property
     def memory(self) -> Bytes:
         """The current state itself, elements as `Typing` says; not to be changed, and gone with this object."""
+        self._clear_left()
         self._load_model()
         return self._segment.memory
 
@@ -192,9 +197,9 @@ class Inference:
         schedule = self._known.schedule if not self.overrides else None
         if schedule is None:
             return False
-        if schedule.workspace_bytes + len(self.input_image) + self.program.output_bytes > self._limit:
-            return False  # node by node it may fit, or be told where not
         if self._schedule is None:
+            if schedule.workspace_bytes + len(self.input_image) + self.program.output_bytes > self._limit:
+                return False  # node by node it may fit, or be told where not
             for block in schedule.loads:
                 self._load(block)
             self._schedule = ReadySchedule(schedule, self._segment)
@@ -203,11 +208,20 @@ class Inference:
                 self._segment.zero(lo, hi - lo)
             return False
         self._write_header(header_leaf(self.program.node_count))
+        if self._left and self._ended is not None:
+            self._live = self._ended
         self._live.changed(HEADER.offset)
         for lo, hi in schedule.written:
             self._live.touch(lo, hi)
         self._t = self.program.node_count
+        self._ended, self._left = self._live, ()
         return True
+
+    def _clear_left(self) -> None:
+        """Makes zero what an earlier run left in S_0, where only the same schedule may find it."""
+        for lo, hi in self._left:
+            self._segment.zero(lo, hi - lo)
+        self._left = ()
 
     # One transition, and the way back
 
@@ -232,7 +246,8 @@ class Inference:
                 if fresh is not None and self.is_typed and self._known.fills(node, last):
                     self._segment.announce(fresh.offset, fresh.log2_size, lo, hi)
         self._segment.run(count, joined_hi)
-        if self._header()[2] == 0:
+        _, reached, status, _ = self._header()
+        if status == 0 and reached > node:  # a header that counts fewer nodes than there are stops before the last
             for offset, log2_size in frees:
                 self._live.free(offset, log2_size)
         self._live.changed(HEADER.offset)
@@ -267,7 +282,7 @@ class Inference:
         """As `_start`, with the input where it already is, and its root known."""
         inputs = [replace(entry) for entry in self._live.entries() if _holds_input(entry)]
         self._live = Live()
-        self._live.touch(HEADER.offset, HEADER.offset + 32)
+        self._live.put(Entry(HEADER.offset, LEAST_BLOCK_LOG2, 32, None))
         for entry in inputs:
             self._live.put(entry)
         self._write_header(header_leaf(0))
@@ -276,6 +291,13 @@ class Inference:
     def _restore(self, t: int | None) -> None:
         """Goes back to the kept state t, or to S_0."""
         keeps_input = t is None and not self.overrides
+        schedule = self._known.schedule if self._ended is self._live else None
+        if keeps_input and schedule is not None and schedule.repeats:
+            # The next run most likely writes over it all: fresh pages would cost more than the run of a small operator.
+            self._left = schedule.written
+            self._start_again()
+            return
+        self._clear_left()
         for entry in self._live.entries():
             if not (keeps_input and _holds_input(entry)):
                 self._segment.zero(entry.offset, 1 << entry.log2_size)
@@ -394,9 +416,11 @@ class Inference:
         return Block(entry.offset, entry.log2_size, data, width, entry.root)
 
     def _tree_blocks(self) -> list[Block]:
+        self._clear_left()
         return [self._block(entry) for entry in self._live.entries()]
 
     def _hash(self) -> StateRoot:
+        self._clear_left()
         for entry in self._live.entries():
             if entry.root is None:
                 block = self._block(entry)

@@ -30,7 +30,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from opml_dispute.engine.segment import ARENA, HEADER, WEIGHTS
+from opml_dispute.engine.segment import ARENA, HEADER, OUTPUT, WEIGHTS
 from opml_dispute.engine.vm import Block
 
 RECORD_BYTES: Final = 512
@@ -80,6 +80,8 @@ class Schedule:
     """Weights that must lie in the segment."""
     written: tuple[tuple[int, int], ...]
     """What of the segment the run changes, and S_n holds: extents, in the order of writing."""
+    repeats: bool
+    """Whether the run makes the same S_n where `written` still holds what an earlier run put there."""
     keeps: tuple[object, ...]
     """What the records point into."""
 
@@ -322,6 +324,7 @@ class _Planner:
             self.buffers,
             tuple(self.loads.values()),
             tuple(self._written()),
+            self._repeats(),
             tuple(self.keeps),
         )
 
@@ -504,6 +507,24 @@ class _Planner:
             out = step.operands[0]
             if out.lo < ARENA.offset or self._place(out) is None:
                 yield out.lo, out.hi
+
+    def _repeats(self) -> bool:
+        """Whether nothing is read of what stays before this run has written it; which bytes it writes never varies."""
+        covered: list[tuple[int, int]] = []
+        for step in self.steps:
+            stay = [j for j, operand in enumerate(step.operands) if operand.lo >= OUTPUT.offset]
+            stay = [j for j in stay if step.operands[j].lo < ARENA.offset or self._place(step.operands[j]) is None]
+            for j in stay:
+                operand = step.operands[j]
+                if (j or step.opcode == SCATTER) and not any(
+                    lo <= operand.lo and operand.hi <= hi for lo, hi in covered
+                ):
+                    return False
+            if 0 in stay and step.dense:
+                covered = _joined([*covered, (step.operands[0].lo, step.operands[0].hi)])
+                if len(covered) > MOST_PARTS:
+                    return False
+        return True
 
 
 def _chains(steps: Sequence[Step]) -> Iterator[range]:

@@ -54,8 +54,11 @@ def assert_same(made: ProgramLike, inputs: Any, *, scheduled: bool = True) -> No
     assert (Known.of(made).schedule is not None) == scheduled
     for threads in (1, 2):
         whole = Inference(made, inputs, threads=threads)
-        for _ in range(2):
+        for looks in (False, False, True):
             whole.run_to(0)
+            if looks:  # S_0 holds nothing of what an earlier run left there
+                assert not any(whole.read(OUTPUT.offset, 4096))
+                assert not any(whole.read(ARENA.offset, 4096))
             whole.run_to(n)
             assert [(at, whole.read(at, 4096)) for at, _ in ends] == ends
         assert whole.state_root(n) == expected.state_root(n)
@@ -234,6 +237,17 @@ def test_unusual_programs_that_can_be_scheduled(records: tuple[Record, ...]) -> 
 )
 def test_what_cannot_be_seen_to_be_right_runs_node_by_node(records: tuple[Record, ...]) -> None:
     assert_same(bare(*records), INPUT_IMAGE, scheduled=False)
+
+
+def test_a_program_that_reads_its_output_before_writing_it_never_finds_an_earlier_runs() -> None:
+    """The first node adds to OUTPUT what the second puts there: zeros, in every run."""
+    made = bare(
+        add(OUTPUT.offset + 64, OUTPUT.offset, INPUT.offset, 8), unary(Unary.NEG, OUTPUT.offset, INPUT.offset, 8)
+    )
+    schedule = Known.of(made).schedule
+    assert schedule is not None
+    assert not schedule.repeats
+    assert_same(made, INPUT_IMAGE)
 
 
 def test_a_program_with_a_bad_record_or_header_has_no_schedule() -> None:
