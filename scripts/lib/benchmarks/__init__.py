@@ -21,11 +21,13 @@ def main() -> None:
     """Runs the sections asked for."""
     parser = argparse.ArgumentParser(prog="scripts/bench", description="Measure the project beside its peers.")
     parser.add_argument("section", nargs="?", choices=[*SECTIONS], help="only this one (default: all)")
-    parser.add_argument("models", nargs="*", type=Path, help="ONNX files for the sections inference and memory")
+    parser.add_argument(
+        "models", nargs="*", type=Path, help="ONNX files for inference and memory; parts of names for operators"
+    )
     parser.add_argument("--json", action="store_true", dest="as_json", help="one JSON object a section, a line each")
     arguments = parser.parse_args()
     if arguments.models and arguments.section not in TAKES_MODELS:
-        parser.error(f"model files go with the sections {' and '.join(TAKES_MODELS)}")
+        parser.error(f"arguments go with the sections {' and '.join(TAKES_MODELS)}")
     console = Console()
     for name in [arguments.section] if arguments.section else SECTIONS:
         rows = SECTIONS[name](arguments.models)
@@ -82,6 +84,12 @@ def _inference(models: list[Path]) -> list[Row]:
     return inference.run(models)
 
 
+def _operators(names: list[Path]) -> list[Row]:
+    from lib.benchmarks import operators
+
+    return operators.run([str(name) for name in names])
+
+
 def _memory(models: list[Path]) -> list[Row]:
     from lib.benchmarks import memory
 
@@ -103,10 +111,11 @@ def _dispute(_: list[Path]) -> list[Row]:
 SECTIONS: dict[str, Callable[[list[Path]], list[Row]]] = {
     "vm": _vm,
     "inference": _inference,
+    "operators": _operators,
     "memory": _memory,
     "commitment": _commitment,
     "dispute": _dispute,
 }
 """Each section imports what it measures when it runs, so that one broken part leaves the others measurable."""
 
-TAKES_MODELS = ("inference", "memory")
+TAKES_MODELS = ("inference", "operators", "memory")
