@@ -1,5 +1,6 @@
 /* OP_CONTRACT in binary32 as matrix products (gemm.h). */
 #include "gemm.h"
+#include "pieces.h"
 
 #if LANES
 
@@ -20,24 +21,12 @@ int fast_contract(u8 *segment, const struct record *r, u64 lo, u64 hi, const str
         return 0;
     if (N == 1 && o_m == 1)
         transposed = 1;
-    for (u64 at = lo; at < hi;) {
-        /* The rest of a row, or as many whole rows as the range and this batch have. */
-        u64 row = at / N, n = at - row * N, batch = row / M, m = row - batch * M;
-        u64 rows = n || hi - at < N ? 1 : (hi - at) / N < M - m ? (hi - at) / N : M - m;
-        u64 columns = rows > 1 || (n == 0 && hi - at >= N) ? N : N - n < hi - at ? N - n : hi - at;
-        at += rows * columns;
-        const float *a = (const float *)(segment + r->in[0]) + (i64)m * r->stride[1][m_at];
-        const float *b = (const float *)(segment + r->in[1]) + (i64)n * r->stride[2][n_at];
-        const float *bias = (const float *)(segment + r->in[2]) + (i64)m * r->stride[3][m_at] + (i64)n * r->stride[3][n_at];
-        float *out = (float *)(segment + r->out) + (i64)m * o_m + (i64)n * o_n;
-        for (unsigned d = m_at; d-- > 0;) {
-            i64 index = (i64)(batch % r->dim[d]);
-            batch /= r->dim[d];
-            out += index * r->stride[0][d];
-            a += index * r->stride[1][d];
-            b += index * r->stride[2][d];
-            bias += index * r->stride[3][d];
-        }
+    while (lo < hi) {
+        struct piece p = next_piece(r, &lo, hi);
+        u64 rows = p.rows, columns = p.columns;
+        const float *a = (const float *)(segment + r->in[0]) + p.a, *b = (const float *)(segment + r->in[1]) + p.b;
+        const float *bias = (const float *)(segment + r->in[2]) + p.bias;
+        float *out = (float *)(segment + r->out) + p.out;
         struct matrix right = {b, (i64)r->imm[2], r->stride[2][n_at]};
         struct gemm g = {
             .M = rows,

@@ -1,11 +1,7 @@
-/* OP_CONV in binary32: as matrix products over a padded copy, or, where a group has few channels, directly.
- *
- * The input of one image and group is laid out anew, once: zeros in the padding, and a dimension of stride s split into
- * s parts by coordinate mod s. Then what tap k reads at neighbouring output positions lies side by side, at
- * `offset[k]` from a place that only the positions decide; no coordinate is looked at again. The plain kernel lets
- * padded taps take part as +0 for exactly this reason. */
+/* OP_CONV in binary32: as matrix products over a padded copy (layout.h), or, where a group has few channels, directly. */
 #include "kernels/window.h"
 #include "gemm.h"
+#include "layout.h"
 
 #if LANES
 #include <string.h>
@@ -18,21 +14,6 @@ typedef float vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias))
 #define WORTH_LAYING_OUT 4096
 /* Above this many floats a copy is no longer worth its memory. */
 #define LAYOUT_MOST (1ull << 27)
-
-/* A stride beyond this is not worth a layout. */
-#define MOST_PARTS 8
-
-/* One image and group, laid out. Positions are rows of `output[2]` neighbours, numbered across the output's rows. */
-struct layout {
-    const float *at;
-    int part_of[3][MOST_PARTS]; /* for each coordinate mod stride its part; -1: no tap reads it */
-    i64 part[3];   /* elements from one part of dimension d to the next */
-    i64 pitch[3];  /* elements from one coordinate of a part to the next, by dimension */
-    i64 size[3];   /* coordinates in a part */
-    i64 channel;   /* elements from one channel to the next */
-    i64 output[3]; /* the output's size; merged to one row where positions are one run */
-    const i64 *offset; /* [K], of the taps in the order of the sum */
-};
 
 /* from[0], from[2], from[4] ... */
 static vec every_second(const float *from)
@@ -47,137 +28,48 @@ static vec every_second(const float *from)
 #endif
 }
 
-/* Sizes and pitches; answers the elements of all channels of a group, UINT64_MAX if there can be no layout. `direct`:
- * the input itself will do. */
-static u64 plan_layout(struct layout *l, const struct window *g, int *direct)
-{
-    *direct = 1;
-    i64 parts[3], pitch = 1;
-    for (int d = 2; d >= 0; d--) {
-        i64 stride = g->stride[d], need = (g->output[d] - 1) * stride + (g->kernel[d] - 1) * g->dilation[d] + 1;
-        if (stride > MOST_PARTS)
-            return UINT64_MAX;
-        *direct &= stride == 1 && g->pad[d] == 0 && need <= g->input[d];
-        l->size[d] = (need + stride - 1) / stride;
-        l->output[d] = g->output[d];
-        parts[d] = 0;
-        for (i64 i = 0; i < stride; i++)
-            l->part_of[d][i] = -1;
-        for (i64 t = 0; t < g->kernel[d]; t++) {
-            int *part = &l->part_of[d][t * g->dilation[d] % stride];
-            if (*part < 0)
-                *part = (int)parts[d]++;
-        }
-    }
-    if (*direct)
-        for (int d = 0; d < 3; d++)
-            l->size[d] = g->input[d];
-    for (int d = 2; d >= 0; d--) {
-        l->pitch[d] = pitch;
-        if (__builtin_mul_overflow(pitch, l->size[d], &pitch))
-            return UINT64_MAX;
-    }
-    for (int d = 2; d >= 0; d--) {
-        l->part[d] = pitch;
-        if (__builtin_mul_overflow(pitch, parts[d], &pitch))
-            return UINT64_MAX;
-    }
-    l->channel = pitch;
-    for (int d = 1; d >= 0; d--) /* rows that follow one another without a gap are one row */
-        if (l->pitch[d] == l->output[2] && (d == 1 || l->output[1] == 1)) {
-            l->output[2] *= l->output[d];
-            l->output[d] = 1;
-        }
-    u64 all;
-    if (__builtin_mul_overflow((u64)pitch, g->C / g->groups, &all))
-        return UINT64_MAX;
-    return all;
-}
+/* One image and group being laid out. */
+struct laying {
+    const struct layout *l;
+    const struct window *g;
+    const float *x;
+    float *to;
+};
 
-static i64 tap_offset(const struct layout *l, const struct window *g, int d, i64 tap)
+static void lay_out_row(void *self, i64 from, i64 to)
 {
-    i64 coordinate = tap * g->dilation[d];
-    return l->part_of[d][coordinate % g->stride[d]] * l->part[d] + coordinate / g->stride[d] * l->pitch[d];
-}
-
-static void plan_taps(const struct layout *l, const struct window *g, i64 *offset)
-{
-    u64 taps = g->kernel_size, K = taps * (g->C / g->groups);
-    i64 *to = offset;
-    for (i64 d = 0; d < g->kernel[0]; d++)
-        for (i64 h = 0; h < g->kernel[1]; h++)
-            for (i64 w = 0; w < g->kernel[2]; w++)
-                *to++ = tap_offset(l, g, 0, d) + tap_offset(l, g, 1, h) + tap_offset(l, g, 2, w);
-    for (u64 k = taps; k < K; k++)
-        offset[k] = offset[k - taps] + l->channel;
-}
-
-/* One row of the input (null: there is none, zeros) into the parts of one row of the layout. */
-static void lay_out_row(const struct layout *l, const struct window *g, const float *x, float *row)
-{
-    i64 stride = g->stride[2], pad = g->pad[2];
+    const struct laying *laying = self;
+    const struct layout *l = laying->l;
+    i64 stride = laying->g->stride[2];
     for (i64 i = 0; i < stride; i++) {
         if (l->part_of[2][i] < 0)
             continue;
-        /* Coordinates at * stride + i - pad; [first, end) are those that the input has. */
-        float *part = row + l->part_of[2][i] * l->part[2];
-        i64 first = pad > i ? (pad - i + stride - 1) / stride : 0, size = l->size[2];
-        i64 last = g->input[2] + pad - i, end = x && last > 0 ? (last + stride - 1) / stride : 0;
-        end = end < size ? end : size;
-        if (first > end)
-            first = end;
-        for (i64 at = 0; at < first; at++)
+        float *part = laying->to + to + l->part_of[2][i] * l->part[2];
+        struct layout_part in = layout_part(l, laying->g, i, from >= 0);
+        for (i64 at = 0; at < in.first; at++)
             part[at] = 0.0f;
-        for (i64 at = end; at < size; at++)
+        for (i64 at = in.end; at < l->size[2]; at++)
             part[at] = 0.0f;
-        if (first == end)
+        if (in.first == in.end)
             continue;
-        const float *from = x + first * stride + i - pad;
-        i64 at = first;
+        const float *x = laying->x + from + in.from;
+        i64 at = in.first;
         if (stride == 1) {
-            for (; at + LANES <= end; at += LANES, from += LANES)
-                *(vec *)(part + at) = *(const vec *)from;
+            for (; at + LANES <= in.end; at += LANES, x += LANES)
+                *(vec *)(part + at) = *(const vec *)x;
         } else if (stride == 2) {
             /* The last of the 2 LANES floats read is not needed, and need not be in the input. */
-            for (; at + LANES < end; at += LANES, from += 2 * LANES)
-                *(vec *)(part + at) = every_second(from);
+            for (; at + LANES < in.end; at += LANES, x += 2 * LANES)
+                *(vec *)(part + at) = every_second(x);
         }
-        for (; at < end; at++, from += stride)
-            part[at] = *from;
+        for (; at < in.end; at++, x += stride)
+            part[at] = *x;
     }
-}
-
-/* Copies one image and group into place, as far as positions [first, end) look at it. */
-static void lay_out(const struct layout *l, const struct window *g, const float *x, float *to, u64 first, u64 end)
-{
-    i64 begin = 0, reach = l->size[1];
-    if (g->output[0] == 1) { /* whole rows h of the layout */
-        begin = (i64)first / g->output[2];
-        reach = (i64)(end - 1) / g->output[2] + (g->kernel[1] - 1) * g->dilation[1] / g->stride[1] + 1;
-        reach = reach < l->size[1] ? reach : l->size[1];
-    }
-    for (u64 c = 0; c < g->C / g->groups; c++, x += g->in_size, to += l->channel)
-        for (i64 i = 0; i < g->stride[0]; i++)
-            for (i64 d = 0; l->part_of[0][i] >= 0 && d < l->size[0]; d++)
-                for (i64 j = 0; j < g->stride[1]; j++)
-                    for (i64 h = begin; l->part_of[1][j] >= 0 && h < reach; h++) {
-                        i64 at_d = d * g->stride[0] + i - g->pad[0], at_h = h * g->stride[1] + j - g->pad[1];
-                        int inside = at_d >= 0 && at_d < g->input[0] && at_h >= 0 && at_h < g->input[1];
-                        lay_out_row(l, g, inside ? x + (at_d * g->input[1] + at_h) * g->input[2] : NULL,
-                                    to + l->part_of[0][i] * l->part[0] + d * l->pitch[0] + l->part_of[1][j] * l->part[1] +
-                                        h * l->pitch[1]);
-                    }
-}
-
-/* The elements between the layout's start and output position p. */
-static i64 position_offset(const struct layout *l, u64 p)
-{
-    i64 w = (i64)(p % (u64)l->output[2]), rest = (i64)(p / (u64)l->output[2]);
-    return w + rest % l->output[1] * l->pitch[1] + rest / l->output[1] * l->pitch[0];
 }
 
 struct positions {
     const struct layout *layout;
+    const float *at; /* where it lies */
     u64 first; /* column 0 of the product */
 };
 
@@ -192,7 +84,7 @@ static void pack_positions(const void *b, float *to, size_t k0, size_t depth, si
     for (size_t j = 0; j < columns;) {
         u64 p = at->first + n0 + j;
         size_t left = (size_t)((u64)l->output[2] - p % (u64)l->output[2]), n = left < columns - j ? left : columns - j;
-        from[runs] = l->at + position_offset(l, p);
+        from[runs] = at->at + position_offset(l, p);
         start[runs] = (unsigned)j;
         vectors[runs++] = (unsigned)((n + LANES - 1) / LANES);
         j += n;
@@ -220,15 +112,15 @@ struct ending {
 static const float *positions_at(const void *b, size_t n)
 {
     const struct positions *at = b;
-    return at->layout->at + position_offset(at->layout, at->first + n);
+    return at->at + position_offset(at->layout, at->first + n);
 }
 
 /* Output channel by output channel, for groups of few: w is the channel's K weights. Positions [p, end) to out. */
-static void convolve_channel(const struct layout *l, const float *w, u64 K, const struct ending *e, float *out, u64 p, u64 end)
+static void convolve_channel(const struct layout *l, const float *at, const float *w, u64 K, const struct ending *e, float *out, u64 p, u64 end)
 {
     while (p < end) {
         u64 left = (u64)l->output[2] - p % (u64)l->output[2], n = left < end - p ? left : end - p;
-        const float *x = l->at + position_offset(l, p);
+        const float *x = at + position_offset(l, p);
         for (u64 j = 0; j < n; j += 4 * LANES) {
             vec sum[4] = {{0}};
             for (u64 k = 0; k < K; k++) {
@@ -256,6 +148,7 @@ struct work {
     u64 K, depth, channels;
     float *memory;     /* for a laid out group */
     u64 laid_out;      /* the group that is there, counted over all images */
+    const float *at;   /* of the group under way */
     const float *x, *w, *bias;
     float *out;
     const struct fast_finish *finish;
@@ -273,7 +166,7 @@ static int begin(struct work *k, u8 *segment, const struct record *r, u64 output
     k->K = k->depth * g->kernel_size;
     if (r->dtype_in[0] != DT_F32 || outputs * k->K < WORTH_LAYING_OUT)
         return 0;
-    u64 size = plan_layout(&k->l, g, &k->direct);
+    u64 size = layout_plan(&k->l, g, &k->direct);
     if (size > LAYOUT_MOST || k->K > LAYOUT_MOST)
         return 0;
     /* The layout, room to read over its end, and the offsets. */
@@ -282,7 +175,7 @@ static int begin(struct work *k, u8 *segment, const struct record *r, u64 output
     if (!k->memory)
         return 0;
     i64 *offset = (i64 *)(k->memory + copied);
-    plan_taps(&k->l, g, offset);
+    layout_taps(&k->l, g, offset);
     k->l.offset = offset;
     if (!k->direct)
         memset(k->memory + size, 0, 4 * LANES * sizeof(float));
@@ -308,21 +201,22 @@ static int convolve(struct work *k, u64 image, u64 m, u64 rows, u64 p, u64 end)
     float *out = k->out + first;
     const float *add = k->finish->add ? k->finish->add + first : NULL;
     if (k->direct) {
-        k->l.at = x;
+        k->at = x;
     } else if (k->laid_out != counted) {
-        lay_out(&k->l, g, x, k->memory, p, end);
+        struct laying laying = {&k->l, g, x, k->memory};
+        layout_rows(&k->l, g, p, end, lay_out_row, &laying);
         k->laid_out = counted;
-        k->l.at = k->memory;
+        k->at = k->memory;
     }
     if (rows < 3) {
         for (u64 i = 0; i < rows; i++) {
             u64 to = i * g->out_size;
             struct ending e = {bias ? bias[i] : 0.0f, bias != NULL, add ? add + to : NULL, k->finish->relu};
-            convolve_channel(&k->l, w + i * k->K, k->K, &e, out + to, p, end);
+            convolve_channel(&k->l, k->at, w + i * k->K, k->K, &e, out + to, p, end);
         }
         return 1;
     }
-    struct positions b = {&k->l, p};
+    struct positions b = {&k->l, k->at, p};
     struct gemm product = {
         .M = rows,
         .N = end - p,

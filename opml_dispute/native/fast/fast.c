@@ -25,11 +25,12 @@ void fast_scratch_free(struct fast_scratch *s)
 
 static const struct fast_finish as_it_is = {0};
 
-int fast_run(u8 *segment, const struct record *r, u64 lo, u64 hi, struct fast_scratch *s)
+int fast_run(u8 *segment, const struct record *r, u64 lo, u64 hi, const struct fast_prepared *prepared, struct fast_scratch *s)
 {
     switch (r->opcode) {
-    case OP_CONTRACT: return fast_contract(segment, r, lo, hi, &as_it_is, s);
-    case OP_CONV: return fast_conv(segment, r, lo, hi, &as_it_is, s);
+    case OP_CONTRACT:
+        return fast_contract(segment, r, lo, hi, &as_it_is, s) || fast_contract_integers(segment, r, lo, hi, prepared, s);
+    case OP_CONV: return fast_conv(segment, r, lo, hi, &as_it_is, s) || fast_conv_integers(segment, r, lo, hi, s);
     case OP_POOL: return fast_pool(segment, r, lo, hi, s);
     case OP_BINARY: return fast_binary(segment, r, lo, hi);
     default: return 0;
@@ -51,7 +52,7 @@ void fast_run_finished(u8 *segment, const struct record *r, u64 lo, u64 hi, cons
     if ((r->opcode == OP_CONTRACT && fast_contract(segment, r, lo, hi, finish, s)) ||
         (r->opcode == OP_CONV && fast_conv(segment, r, lo, hi, finish, s)))
         return;
-    if (!fast_run(segment, r, lo, hi, s))
+    if (!fast_run(segment, r, lo, hi, NULL, s))
         kernel_run(segment, r, lo, hi);
     finish_range((float *)(segment + r->out), lo, hi, finish);
 }

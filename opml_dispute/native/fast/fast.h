@@ -29,14 +29,30 @@ struct fast_finish {
     int relu;
 };
 
+/* What was made of a step's constant operand before it runs, so that runs need not; null memory: nothing. */
+struct fast_prepared {
+    void *memory;
+    u64 bytes;
+};
+/* Above this many bytes a constant is not prepared. */
+#define FAST_PREPARED_MOST (64ull << 20)
+
+/* Prepares a contraction whose second factor never changes; 0 if there is nothing to win. */
+int fast_prepare_contraction(struct fast_prepared *prepared, const u8 *segment, const struct record *r);
+void fast_prepared_free(struct fast_prepared *prepared);
+
 /* One opcode each, as fast_run. Those with `finish` finish what they make, unless they decline. */
 int fast_contract(u8 *segment, const struct record *r, u64 lo, u64 hi, const struct fast_finish *finish, struct fast_scratch *s);
+int fast_contract_integers(u8 *segment, const struct record *r, u64 lo, u64 hi, const struct fast_prepared *prepared,
+                           struct fast_scratch *s);
 int fast_conv(u8 *segment, const struct record *r, u64 lo, u64 hi, const struct fast_finish *finish, struct fast_scratch *s);
+int fast_conv_integers(u8 *segment, const struct record *r, u64 lo, u64 hi, struct fast_scratch *s);
 int fast_pool(u8 *segment, const struct record *r, u64 lo, u64 hi, struct fast_scratch *s);
 int fast_binary(u8 *segment, const struct record *r, u64 lo, u64 hi);
 
-/* Makes outputs [lo, hi) of r, whose elements lie in the host's byte order; 0 if no fast path takes it. */
-int fast_run(u8 *segment, const struct record *r, u64 lo, u64 hi, struct fast_scratch *s);
+/* Makes outputs [lo, hi) of r, whose elements lie in the host's byte order; 0 if no fast path takes it. `prepared`: null
+ * where nothing is. */
+int fast_run(u8 *segment, const struct record *r, u64 lo, u64 hi, const struct fast_prepared *prepared, struct fast_scratch *s);
 
 /* Makes and finishes outputs [lo, hi) of r, binary32 that lie packed, in whatever way is fastest. */
 void fast_run_finished(u8 *segment, const struct record *r, u64 lo, u64 hi, const struct fast_finish *finish,

@@ -11,6 +11,7 @@
 
 #include "export.h"
 #include "fast/fast.h"
+#include "fast/integers.h"
 #include "float_mode.h"
 #include "kernels/kernels.h"
 #include "ml.h"
@@ -104,7 +105,7 @@ static void run_part(void *self, unsigned part, unsigned worker, struct fast_scr
         end = count;
     if (job->ml->vm_bytes)
         kernel_run_bytes(job->ml->segment, r, r->lo + begin, r->lo + end);
-    else if (!fast_run(job->ml->segment, r, r->lo + begin, r->lo + end, scratch))
+    else if (!fast_run(job->ml->segment, r, r->lo + begin, r->lo + end, NULL, scratch))
         kernel_run(job->ml->segment, r, r->lo + begin, r->lo + end);
 }
 
@@ -226,6 +227,9 @@ EXPORT void opml_records_check(const uint8_t *records, uint64_t count, int32_t *
     }
 }
 
+/* For tests: instructions in `mask` (fast/integers.h) are not used from now on. */
+EXPORT void opml_hide_features(unsigned mask) { integer_features_hide(mask); }
+
 /* Runs one node on memory that is not a segment: for tests. `fast`: 0 plain kernels, 1 with fast paths, 2 the kernels
  * of kernels/big_endian.c. Addresses in the record count from `base`. The record is judged as ever. */
 EXPORT int opml_kernel(uint8_t *base, const uint8_t *record, int fast)
@@ -242,7 +246,7 @@ EXPORT int opml_kernel(uint8_t *base, const uint8_t *record, int fast)
     uint64_t mode = float_mode_begin();
     if (fast == 2)
         kernel_run_bytes(base, &r, r.lo, r.hi);
-    else if (fast != 1 || !fast_run(base, &r, r.lo, r.hi, &scratch))
+    else if (fast != 1 || !fast_run(base, &r, r.lo, r.hi, NULL, &scratch))
         kernel_run(base, &r, r.lo, r.hi);
     float_mode_end(mode);
     fast_scratch_free(&scratch);

@@ -30,9 +30,11 @@
 struct step {
     struct record record; /* operands count from the segment's base, modulo 2^64; those in buffers are numbers */
     uint32_t buffered;    /* bit j: operand j (0 the output) is in a buffer */
+    uint32_t constant;    /* bit j: operand j is a weight, read where the program holds it */
     uint32_t chained;     /* runs with the step before it */
     uint32_t finishes;    /* of a head: so many steps after it are its `finish` (see plan_finish) */
     struct fast_finish finish;
+    struct fast_prepared prepared;
 };
 
 /* Bytes of the workspace that must be zero before a step. */
@@ -77,7 +79,7 @@ static void run_stretch(const struct job *job, struct record *record, const stru
                 uint64_t width = dtype_bytes(j ? r->dtype_in[j - 1] : r->dtype_out);
                 *operand(r, j) = (uint64_t)(buffers + number * BUFFER_BYTES - segment) - lo * width;
             }
-        if (!fast_run(segment, r, lo, hi, scratch))
+        if (!fast_run(segment, r, lo, hi, NULL, scratch))
             kernel_run(segment, r, lo, hi);
     }
 }
@@ -135,7 +137,7 @@ static void run_part(void *self, unsigned part, unsigned worker, struct fast_scr
         step += 1 + job->step->finishes;
         steps -= 1 + job->step->finishes;
     } else if (steps == 1 || !is_elementwise(head)) {
-        if (!fast_run(job->ml->segment, head, begin, end, scratch))
+        if (!fast_run(job->ml->segment, head, begin, end, &job->step->prepared, scratch))
             kernel_run(job->ml->segment, head, begin, end);
         step++;
         steps--;
@@ -199,6 +201,20 @@ static void plan_finish(const struct schedule *s, uint64_t head, const uint8_t *
     h->finishes = (uint32_t)(i - head - 1);
 }
 
+/* All that is prepared for a schedule's steps takes no more than this. */
+#define PREPARED_MOST (256ull << 20)
+
+/* Prepares what never changes: weights are read where the program holds them. */
+static void prepare(struct schedule *s, const uint8_t *segment)
+{
+    uint64_t bytes = 0;
+    for (uint64_t i = 0; i < s->steps && bytes < PREPARED_MOST; i++) {
+        struct step *step = &s->step[i];
+        if ((step->constant >> 2 & 1) && step->record.opcode == OP_CONTRACT && fast_prepare_contraction(&step->prepared, segment, &step->record))
+            bytes += step->prepared.bytes;
+    }
+}
+
 /* Frees a schedule. Its segment must still be there. */
 EXPORT void opml_schedule_free(struct schedule *s)
 {
@@ -206,6 +222,8 @@ EXPORT void opml_schedule_free(struct schedule *s)
         return;
     if (s->memory)
         munmap(s->memory, s->memory_bytes);
+    for (uint64_t i = 0; s->step && i < s->steps; i++)
+        fast_prepared_free(&s->step[i].prepared);
     free(s->step);
     free(s->clearing);
     free(s);
@@ -247,6 +265,7 @@ EXPORT struct schedule *opml_schedule_new(struct ml *ml, const uint8_t *records,
                 s->step[i].buffered |= 1u << j;
                 *at = place;
             } else if (*at & IN_PROCESS) {
+                s->step[i].constant |= 1u << j;
                 *at = place - (uint64_t)ml->segment;
             } else if (*at & IN_WORKSPACE) {
                 *at = (uint64_t)s->memory + place - (uint64_t)ml->segment;
@@ -256,6 +275,7 @@ EXPORT struct schedule *opml_schedule_new(struct ml *ml, const uint8_t *records,
     for (uint64_t i = 0; i < steps; i++)
         if (!chained[i])
             plan_finish(s, i, ml->segment);
+    prepare(s, ml->segment);
     for (uint64_t i = 0; i < clearings; i++)
         s->clearing[i] = (struct clearing){clearing[3 * i], clearing[3 * i + 1], clearing[3 * i + 2]};
     return s;

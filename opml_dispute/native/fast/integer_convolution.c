@@ -1,0 +1,214 @@
+/* OP_CONV of integers up to 32 bits, as products of panels (integers.h): rows are weights, columns are positions of the
+ * input laid out (layout.h) as elements of the form. */
+#include <string.h>
+
+#include "integers.h"
+#include "layout.h"
+
+/* Below this many products laying out costs more than it saves. */
+#define WORTH_LAYING_OUT 4096
+/* Above this many elements a copy is no longer worth its memory. */
+#define LAYOUT_MOST (1ull << 27)
+
+/* A convolution under way. */
+struct work {
+    struct window g;
+    struct layout l;
+    u8 dtype_x, dtype_w;
+    u64 K, depth, channels; /* terms; input and output channels of a group */
+    enum integer_form form;
+    i64 cw, cx; /* taken off weights and input */
+    const u8 *x, *w;
+    const u32 *bias;
+    u32 *out;
+    u8 *layout;
+    const i64 *offset;
+    u8 *rows; /* weights of a group, packed */
+    u32 *row_add, *panel;
+    u8 *ones;
+    u64 laid_out, packed; /* which group is there, counted over all images; and the first channel of the rows, and how many */
+    u64 packed_rows;
+};
+
+static u64 up(u64 size) { return (size + 63) / 64 * 64; }
+
+/* 0 if `outputs` outputs are not for us. */
+static int begin(struct work *k, u8 *segment, const struct record *r, u64 outputs, struct fast_scratch *s)
+{
+    struct window *g = &k->g;
+    window_decode(g, r);
+    k->depth = g->C / g->groups;
+    k->channels = g->M / g->groups;
+    k->K = k->depth * g->kernel_size;
+    if (!integer_takes(r) || outputs * k->K < WORTH_LAYING_OUT)
+        return 0;
+    int direct;
+    u64 size = layout_plan(&k->l, g, &direct);
+    if (size > LAYOUT_MOST || k->K > LAYOUT_MOST)
+        return 0;
+    k->dtype_x = r->dtype_in[0];
+    k->dtype_w = r->dtype_in[1];
+    k->x = segment + r->in[0];
+    k->w = segment + r->in[1];
+    k->bias = r->n_in == 3 ? (const u32 *)(segment + r->in[2]) : NULL;
+    k->out = (u32 *)(segment + r->out);
+    u64 inputs = g->N * g->C * g->in_size, weights = g->M * k->K;
+    struct integer_range x = integer_range_of(k->x, k->dtype_x, 1, 0, inputs);
+    if (x.least > 0) /* padding is 0 */
+        x.least = 0;
+    if (x.greatest < 0)
+        x.greatest = 0;
+    k->form = integer_form_for(integer_range_of(k->w, k->dtype_w, 1, 0, weights), x, &k->cw, &k->cx);
+    u64 width = form_width(k->form), pitch = form_pitch(k->form, k->K);
+    u64 layout = up((size + 2 * PANEL) * width), offset = up(k->K * sizeof(i64));
+    u64 rows = (k->channels + INTEGER_ROWS_BEHIND) * pitch, row_add = up(k->channels * sizeof(u32));
+    u64 panel = up((form_panel(k->form, k->K) + PANEL) * sizeof(u32));
+    k->layout = fast_buffer_get(&s->layout, layout + offset + rows + row_add + panel + pitch);
+    if (!k->layout)
+        return 0;
+    memset(k->layout + size * width, 0, layout - size * width);
+    i64 *taps = (i64 *)(k->layout + layout);
+    layout_taps(&k->l, g, taps);
+    k->offset = taps;
+    k->rows = (u8 *)taps + offset;
+    k->row_add = (u32 *)(k->rows + rows);
+    k->panel = (u32 *)((u8 *)k->row_add + row_add);
+    k->ones = (u8 *)k->panel + panel;
+    k->laid_out = k->packed = UINT64_MAX;
+    return 1;
+}
+
+/* One image and group being laid out. */
+struct laying {
+    const struct work *work;
+    const u8 *x;
+};
+
+static void lay_out_row(void *self, i64 from, i64 to)
+{
+    const struct laying *laying = self;
+    const struct work *k = laying->work;
+    i64 stride = k->g.stride[2], width = (i64)form_width(k->form), x_width = (i64)dtype_bytes(k->dtype_x);
+    for (i64 i = 0; i < stride; i++) {
+        if (k->l.part_of[2][i] < 0)
+            continue;
+        u8 *part = k->layout + (to + k->l.part_of[2][i] * k->l.part[2]) * width;
+        struct layout_part in = layout_part(&k->l, &k->g, i, from >= 0);
+        int zero = (u8)(0 - k->cx); /* of quads; other forms take nothing off */
+        memset(part, zero, (u64)(in.first * width));
+        memset(part + in.end * width, zero, (u64)((k->l.size[2] - in.end) * width));
+        if (in.first < in.end)
+            integer_convert(k->form, part + in.first * width, laying->x + (from + in.from) * x_width, k->dtype_x, stride,
+                            k->cx, (u64)(in.end - in.first));
+    }
+}
+
+/* Weights of the channels [m, m + rows), all of one group. */
+static void pack_weights(struct work *k, u64 m, u64 rows)
+{
+    if (k->packed == m && k->packed_rows == rows)
+        return;
+    u64 width = form_width(k->form), pitch = form_pitch(k->form, k->K);
+    const u8 *w = k->w + m * k->K * dtype_bytes(k->dtype_w);
+    for (u64 i = 0; i < rows; i++, w += k->K * dtype_bytes(k->dtype_w)) {
+        u8 *to = k->rows + i * pitch;
+        integer_convert(k->form, to, w, k->dtype_w, 1, k->cw, k->K);
+        memset(to + k->K * width, 0, pitch - k->K * width);
+        u32 sum = 0;
+        for (u64 j = 0; j < k->K && k->cx; j++)
+            sum += to[j]; /* FORM_QUADS: there is no constant else */
+        k->row_add[i] = (u32)k->cx * sum + (u32)k->K * (u32)k->cw * (u32)k->cx;
+    }
+    k->packed = m;
+    k->packed_rows = rows;
+}
+
+/* The runs of positions [p, p + columns). */
+static struct integer_runs runs_of(const struct work *k, u64 p, u64 columns)
+{
+    struct integer_runs runs = {0};
+    for (u64 j = 0; j < columns;) {
+        u64 row = (u64)k->l.output[2], left = row - (p + j) % row, n = left < columns - j ? left : columns - j;
+        runs.from[runs.count] = k->layout + position_offset(&k->l, p + j) * (i64)form_width(k->form);
+        runs.start[runs.count] = (unsigned)j;
+        runs.vectors[runs.count++] = (unsigned)((n + INTEGER_LANES - 1) / INTEGER_LANES);
+        j += n;
+    }
+    return runs;
+}
+
+/* Positions [p, end) of the channels m to m + rows - 1 of one image, all of one group. Of every group all calls look at the
+ * same positions, or one call looks at it. */
+static void convolve(struct work *k, u64 image, u64 m, u64 rows, u64 p, u64 end)
+{
+    const struct window *g = &k->g;
+    u64 group = m / k->channels, counted = image * g->groups + group;
+    if (k->laid_out != counted) {
+        struct laying laying = {k, k->x + (image * g->C + group * k->depth) * g->in_size * dtype_bytes(k->dtype_x)};
+        layout_rows(&k->l, g, p, end, lay_out_row, &laying);
+        k->laid_out = counted;
+    }
+    pack_weights(k, m, rows);
+    struct integer_product product = {
+        .form = k->form,
+        .rows = rows,
+        .K = k->K,
+        .a = k->rows,
+        .panel = k->panel,
+        .o_m = (i64)g->out_size,
+        .o_n = 1,
+        .row_add = k->cx ? k->row_add : NULL,
+        .bias = k->bias ? k->bias + m : NULL,
+        .bias_m = 1,
+    };
+    for (; p < end; p += PANEL) {
+        product.columns = end - p < PANEL ? end - p : PANEL;
+        struct integer_runs runs = runs_of(k, p, product.columns);
+        integer_pack(k->form, k->panel, &runs, k->offset, k->K);
+        u32 column_add[PANEL];
+        if (k->cw) {
+            integer_column_sums(k->form, k->panel, k->K, column_add, k->ones);
+            for (unsigned j = 0; j < PANEL; j++)
+                column_add[j] *= (u32)k->cw;
+            product.column_add = column_add;
+        }
+        product.out = k->out + (image * g->M + m) * g->out_size + p;
+        integer_product(&product);
+    }
+}
+
+int fast_conv_integers(u8 *segment, const struct record *r, u64 lo, u64 hi, struct fast_scratch *s)
+{
+    struct work k;
+    if (!begin(&k, segment, r, hi - lo, s))
+        return 0;
+    u64 size = k.g.out_size;
+    while (lo < hi) {
+        u64 image = lo / size / k.g.M, m = lo / size % k.g.M, p = lo % size;
+        if (p || hi - lo < size) {
+            u64 end = size - p < hi - lo ? size : p + hi - lo;
+            k.laid_out = UINT64_MAX; /* other positions than before */
+            convolve(&k, image, m, 1, p, end);
+            k.laid_out = UINT64_MAX;
+            lo += end - p;
+            continue;
+        }
+        /* As many whole channels as the range and the group have. */
+        u64 rows = (hi - lo) / size, left = k.channels - m % k.channels;
+        rows = rows < left ? rows : left;
+        convolve(&k, image, m, rows, 0, size);
+        lo += rows * size;
+    }
+    return 1;
+}
+
+int fast_conv_integer_columns(u8 *segment, const struct record *r, u64 first, u64 end, struct fast_scratch *s)
+{
+    struct work k;
+    if (!begin(&k, segment, r, (end - first) * (r->hi - r->lo), s))
+        return 0;
+    for (u64 image = 0; image < k.g.N; image++)
+        for (u64 m = 0; m < k.g.M; m += k.channels)
+            convolve(&k, image, m, k.channels, first, end);
+    return 1;
+}

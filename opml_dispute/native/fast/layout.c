@@ -1,0 +1,96 @@
+#include "layout.h"
+
+u64 layout_plan(struct layout *l, const struct window *g, int *direct)
+{
+    *direct = 1;
+    i64 parts[3], pitch = 1;
+    for (int d = 2; d >= 0; d--) {
+        i64 stride = g->stride[d], need = (g->output[d] - 1) * stride + (g->kernel[d] - 1) * g->dilation[d] + 1;
+        if (stride > MOST_PARTS)
+            return UINT64_MAX;
+        *direct &= stride == 1 && g->pad[d] == 0 && need <= g->input[d];
+        l->size[d] = (need + stride - 1) / stride;
+        l->output[d] = g->output[d];
+        parts[d] = 0;
+        for (i64 i = 0; i < stride; i++)
+            l->part_of[d][i] = -1;
+        for (i64 t = 0; t < g->kernel[d]; t++) {
+            int *part = &l->part_of[d][t * g->dilation[d] % stride];
+            if (*part < 0)
+                *part = (int)parts[d]++;
+        }
+    }
+    if (*direct)
+        for (int d = 0; d < 3; d++)
+            l->size[d] = g->input[d];
+    for (int d = 2; d >= 0; d--) {
+        l->pitch[d] = pitch;
+        if (__builtin_mul_overflow(pitch, l->size[d], &pitch))
+            return UINT64_MAX;
+    }
+    for (int d = 2; d >= 0; d--) {
+        l->part[d] = pitch;
+        if (__builtin_mul_overflow(pitch, parts[d], &pitch))
+            return UINT64_MAX;
+    }
+    l->channel = pitch;
+    for (int d = 1; d >= 0; d--) /* rows that follow one another without a gap are one row */
+        if (l->pitch[d] == l->output[2] && (d == 1 || l->output[1] == 1)) {
+            l->output[2] *= l->output[d];
+            l->output[d] = 1;
+        }
+    u64 all;
+    if (__builtin_mul_overflow((u64)pitch, g->C / g->groups, &all))
+        return UINT64_MAX;
+    return all;
+}
+
+static i64 tap_offset(const struct layout *l, const struct window *g, int d, i64 tap)
+{
+    i64 coordinate = tap * g->dilation[d];
+    return l->part_of[d][coordinate % g->stride[d]] * l->part[d] + coordinate / g->stride[d] * l->pitch[d];
+}
+
+void layout_taps(const struct layout *l, const struct window *g, i64 *offset)
+{
+    u64 taps = g->kernel_size, K = taps * (g->C / g->groups);
+    i64 *to = offset;
+    for (i64 d = 0; d < g->kernel[0]; d++)
+        for (i64 h = 0; h < g->kernel[1]; h++)
+            for (i64 w = 0; w < g->kernel[2]; w++)
+                *to++ = tap_offset(l, g, 0, d) + tap_offset(l, g, 1, h) + tap_offset(l, g, 2, w);
+    for (u64 k = taps; k < K; k++)
+        offset[k] = offset[k - taps] + l->channel;
+}
+
+struct layout_part layout_part(const struct layout *l, const struct window *g, i64 i, int there)
+{
+    i64 stride = g->stride[2], pad = g->pad[2], size = l->size[2];
+    i64 first = pad > i ? (pad - i + stride - 1) / stride : 0;
+    i64 last = g->input[2] + pad - i, end = there && last > 0 ? (last + stride - 1) / stride : 0;
+    end = end < size ? end : size;
+    if (first > end)
+        first = end;
+    return (struct layout_part){first, end, first * stride + i - pad};
+}
+
+void layout_rows(const struct layout *l, const struct window *g, u64 first, u64 end, layout_row *row, void *self)
+{
+    i64 begin = 0, reach = l->size[1], channel = 0, to = 0;
+    if (g->output[0] == 1) { /* whole rows h of the layout */
+        begin = (i64)first / g->output[2];
+        reach = (i64)(end - 1) / g->output[2] + (g->kernel[1] - 1) * g->dilation[1] / g->stride[1] + 1;
+        reach = reach < l->size[1] ? reach : l->size[1];
+    }
+    for (u64 c = 0; c < g->C / g->groups; c++, channel += (i64)g->in_size, to += l->channel)
+        for (i64 i = 0; i < g->stride[0]; i++)
+            for (i64 d = 0; l->part_of[0][i] >= 0 && d < l->size[0]; d++)
+                for (i64 j = 0; j < g->stride[1]; j++)
+                    for (i64 h = begin; l->part_of[1][j] >= 0 && h < reach; h++) {
+                        i64 at_d = d * g->stride[0] + i - g->pad[0], at_h = h * g->stride[1] + j - g->pad[1];
+                        int inside = at_d >= 0 && at_d < g->input[0] && at_h >= 0 && at_h < g->input[1];
+                        row(self, inside ? channel + (at_d * g->input[1] + at_h) * g->input[2] : -1,
+                            to + l->part_of[0][i] * l->part[0] + d * l->pitch[0] + l->part_of[1][j] * l->part[1] +
+                                h * l->pitch[1]);
+                    }
+}

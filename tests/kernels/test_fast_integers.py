@@ -1,0 +1,134 @@
+"""
+Integer contractions and convolutions on fast paths: the plain kernels' bits, with each of the processor's instructions.
+
+Numbers are wild, or lie in ranges that just fit in a byte, or just do not; then constants are taken off them, and put
+back by sums of rows and columns. Everything is exact modulo 2^32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import TensorProto
+
+from opml_dispute.engine.inference import Inference
+from opml_dispute.engine.segment import ARENA
+from opml_dispute.engine.segment_memory import native
+from opml_dispute.model.compiler import compile_model
+from opml_dispute.model.opcodes import DType, Opcode
+from opml_dispute.model.record import Record, strided_body
+from tests.kernels import cases
+from tests.kernels.bench import FAST, PLAIN, Bench, same_bits
+from tests.kernels.cases import Array, Case, Maker, Rng, values, words
+from tests.kernels.test_fast import windows
+from tests.model.graphs import Graph
+
+VNNI, AMX = 1, 2
+"""Bits of native/fast/integers.h; this processor may have neither."""
+SEEDS = st.integers(0, 2**32 - 1)
+PRODUCTS = [types for types in cases.PRODUCTS if types[0].is_integer and types[0].width <= 4]
+
+
+@pytest.fixture(params=[0, AMX, AMX | VNNI], ids=["all", "without AMX", "without VNNI"])
+def hidden(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Every instruction that there is, and what is left without the special ones."""
+    native().opml_hide_features(request.param)
+    yield
+    native().opml_hide_features(0)
+
+
+def types(rng: Rng) -> tuple[DType, DType, DType]:
+    """Int16 most often: it is what integers less a zero point become."""
+    if rng.random() < 0.4:
+        return DType.I16, DType.I16, DType.I32
+    return PRODUCTS[int(rng.integers(len(PRODUCTS)))]
+
+
+def numbers(rng: Rng, dtype: DType, count: int) -> Array:
+    """Wild ones, or int16 in a range about as wide as a byte's."""
+    if dtype is not DType.I16 or rng.random() < 0.3:
+        return values(rng, dtype, count, awkward=True)
+    least = int(rng.integers(-400, 200))
+    return rng.integers(least, least + int(rng.choice([100, 255, 256, 510])) + 1, count).astype(np.int16)
+
+
+def agree(bench: Bench, case: Case) -> None:
+    status, plain = bench.run(case, PLAIN)
+    assert status == 0
+    _, fast = bench.run(case, FAST)
+    assert same_bits(plain, fast), f"{case.record} {case.record.imm} {case.record.body}"
+
+
+@pytest.mark.usefixtures("hidden")
+@settings(max_examples=80, deadline=None)
+@given(seed=SEEDS)
+def test_contraction(bench: Bench, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    make = Maker(rng, awkward=False)
+    m, n, k = (int(rng.choice([1, 2, 3, 7, 12, 13, 16, 31, 32, 33, 48, 65, 100])) for _ in range(3))
+    if rng.random() < 0.1:
+        k = int(rng.integers(600, 2200))
+    if rng.random() < 0.05:
+        m = 600
+    of_a, of_b, of_out = types(rng)
+    batch = int(rng.integers(1, 3))
+    a, b = make.put(numbers(rng, of_a, batch * m * k)), make.put(numbers(rng, of_b, batch * k * n))
+    bias = make.put(values(rng, of_out, m * n, awkward=True))
+    a_m, a_k = (1, m) if rng.random() < 0.3 else (k, 1)
+    b_k, b_n = (1, k) if rng.random() < 0.3 else (n, 1)
+    out = (1, m) if rng.random() < 0.2 else (n, 1)
+    bias_row = [0, *((0, 1), (1, 0), (n, 1), (0, 0))[int(rng.integers(4))]]
+    operands = 2 + int(rng.random() < 0.7)
+    record = Record(
+        Opcode.CONTRACT,
+        of_out,
+        ARENA.offset,
+        (a, b, bias)[:operands],
+        (of_a, of_b, of_out)[:operands],
+        3,
+        0,
+        0,
+        words(k, a_k, b_k),
+        strided_body([batch, m, n], [[m * n, *out], [m * k, a_m, 0], [k * n, 0, b_n], bias_row]),
+    )
+    agree(bench, make.case(record, batch * m * n))
+
+
+@pytest.mark.usefixtures("hidden")
+@settings(max_examples=80, deadline=None)
+@given(seed=SEEDS)
+def test_convolution(bench: Bench, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    groups = int(rng.choice([1, 1, 1, 2, 4, 8]))
+    per_in, per_out = (int(rng.choice([1, 1, 2, 3, 8, 13])) for _ in range(2))
+    if groups == 1 and rng.random() < 0.5:
+        per_in, per_out = (int(size) for size in rng.integers(1, 40, 2))
+    channels = (int(rng.integers(1, 3)), groups * per_in, groups * per_out, groups)
+    dtypes = types(rng)
+    case = cases.conv(Maker(rng, awkward=True), windows(rng), channels, dtypes)
+    (x_at, x), (w_at, w), *bias = case.arrays
+    arrays = (x_at, numbers(rng, dtypes[0], x.size)), (w_at, numbers(rng, dtypes[1], w.size)), *bias
+    agree(bench, replace(case, arrays=arrays))
+
+
+@pytest.mark.usefixtures("hidden")
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("rows", [1, 3, 40, 130])
+def test_weights_that_are_prepared(threads: int, rows: int) -> None:
+    """A whole run packs the weights once, for every range of rows or columns and every later run."""
+    rng = np.random.default_rng(rows)
+    graph = Graph()
+    weights = rng.integers(-128, 128, (70, 77), dtype=np.int8)
+    product = graph.node("MatMulInteger", graph.input("x", [rows, 70], TensorProto.UINT8), graph.constant(weights))
+    program = compile_model(graph.model([product]))
+    x = rng.integers(0, 256, (rows, 70), dtype=np.uint8)
+    inference = Inference(program, {"x": x}, threads=threads)
+    for _ in range(2):
+        inference.run_to(0)
+        (found,) = inference.outputs().values()
+        np.testing.assert_array_equal(found, x.astype(np.int32) @ weights.astype(np.int32))
