@@ -32,6 +32,7 @@ int fast_run(u8 *segment, const struct record *r, u64 lo, u64 hi, const struct f
         return fast_contract(segment, r, lo, hi, &as_it_is, s) || fast_contract_integers(segment, r, lo, hi, prepared, s);
     case OP_CONV: return fast_conv(segment, r, lo, hi, &as_it_is, s) || fast_conv_integers(segment, r, lo, hi, s);
     case OP_POOL: return fast_pool(segment, r, lo, hi, s);
+    case OP_CAST: return fast_cast(segment, r, lo, hi);
     case OP_BINARY: return fast_binary(segment, r, lo, hi);
     default: return 0;
     }

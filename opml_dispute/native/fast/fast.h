@@ -48,6 +48,7 @@ int fast_contract_integers(u8 *segment, const struct record *r, u64 lo, u64 hi, 
 int fast_conv(u8 *segment, const struct record *r, u64 lo, u64 hi, const struct fast_finish *finish, struct fast_scratch *s);
 int fast_conv_integers(u8 *segment, const struct record *r, u64 lo, u64 hi, struct fast_scratch *s);
 int fast_pool(u8 *segment, const struct record *r, u64 lo, u64 hi, struct fast_scratch *s);
+int fast_cast(u8 *segment, const struct record *r, u64 lo, u64 hi);
 int fast_binary(u8 *segment, const struct record *r, u64 lo, u64 hi);
 
 /* Makes outputs [lo, hi) of r, whose elements lie in the host's byte order; 0 if no fast path takes it. `prepared`: null

@@ -188,9 +188,21 @@ INLINE i64 i64_from_f32(f32 x)
 }
 INLINE u64 u64_from_f32(f32 x) { return f32_bits(x) & SIGN_BIT ? 0 : magnitude_of(x); }
 
+/* Whether the processor converts binary16 itself, rounding as its mode says, which is ours (float_mode.h). A NaN's payload
+ * may come out otherwise than below; no kernel looks at it. */
+#if !OPML_GUEST && (defined(__F16C__) || defined(__aarch64__))
+#define OPML_HALF_INSTRUCTIONS 1
+#else
+#define OPML_HALF_INSTRUCTIONS 0
+#endif
+
 /* binary16 and bfloat16 are storage formats: widened exactly, computed in binary32, rounded half to even. */
 INLINE f32 f32_from_f16(u16 h)
 {
+#if OPML_HALF_INSTRUCTIONS
+    union { u16 u; _Float16 f; } v = {.u = h};
+    return v.f;
+#endif
     u32 sign = (u32)(h & 0x8000) << 16, rest = h & 0x7fffu;
     if (rest >= 0x7c00)
         return f32_from_bits(sign | INF_BITS | (rest & 0x3ff) << 13);
@@ -201,6 +213,10 @@ INLINE f32 f32_from_f16(u16 h)
 }
 INLINE u16 f16_from_f32(f32 x)
 {
+#if OPML_HALF_INSTRUCTIONS
+    union { _Float16 f; u16 u; } v = {.f = (_Float16)x};
+    return x != x ? 0x7e00 : v.u;
+#endif
     u32 bits = f32_bits(x), sign = bits >> 16 & 0x8000, rest = bits & ~SIGN_BIT;
     if (rest > INF_BITS)
         return 0x7e00;
