@@ -59,11 +59,11 @@ def expect_writable(path: Path) -> None:
 
     An existing file stays as it is.
     """
+    if not path.name or path.is_dir():
+        raise CannotWrite(f"cannot write {path}: it is a directory", hint="give the name of a file")
     probe = path.with_name(f".{path.name}.{os.getpid()}.probe")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_dir():
-            raise CannotWrite(f"cannot write {path}: it is a directory", hint="give the name of a file")
         probe.write_bytes(b"\0" * 4096)  # a full disk still takes an empty file
         probe.unlink()
     except OSError as error:

@@ -24,6 +24,9 @@ MAX_TEXT_BYTES: Final = 1 << 20
 PIPE_PATIENCE_S: Final = 60.0
 """How long a pipe may stay silent."""
 
+MAX_PIPE_BYTES: Final = 1 << 28
+"""Of what has no size that could be known beforehand: pipes and devices, some of which never end."""
+
 _CHUNK_BYTES: Final = 1 << 20
 
 
@@ -49,13 +52,15 @@ def read_bytes(path: Path, *, max_bytes: int, cut: bool = False, patience_s: flo
     except OSError as error:
         raise Unreadable(path, _words(error)) from None
     except ValueError:
-        raise Unreadable(path, "the name holds a null byte") from None
+        raise Unreadable(path, "no file can have this name") from None
     try:
         found = os.fstat(opened)
         if stat.S_ISDIR(found.st_mode):
             raise Unreadable(path, "it is a directory")
         if stat.S_ISREG(found.st_mode) and found.st_size > max_bytes and not cut:
             raise Unreadable(path, f"it has {found.st_size:,} bytes, expected {max_bytes:,} at most")
+        if not stat.S_ISREG(found.st_mode):
+            max_bytes = min(max_bytes, MAX_PIPE_BYTES)
         data = _read_all(opened, path, max_bytes, patience_s, is_regular=stat.S_ISREG(found.st_mode))
     except OSError as error:
         raise Unreadable(path, _words(error)) from None

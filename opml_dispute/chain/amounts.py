@@ -1,12 +1,18 @@
-"""Amounts of money, for people to read and to write."""
+"""Amounts of money and spans of time, for people to read and to write."""
 
 from __future__ import annotations
 
-from decimal import Decimal, InvalidOperation, localcontext
+import re
+from decimal import Decimal, DecimalException, Underflow, localcontext
 
 from opml_dispute.errors import OpmlError
 
 _UNITS = {"eth": 10**18, "ether": 10**18, "gwei": 10**9, "wei": 1}
+
+
+_NUMBER = re.compile(r"[0-9]+(_[0-9]+)*(\.[0-9]+)?(e[+-]?[0-9]+)?")
+_MOST_WEI = 2**256 - 1
+_MINUTE_S, _HOUR_S, _DAY_S = 60, 3_600, 86_400
 
 
 class BadAmount(OpmlError):
@@ -34,13 +40,39 @@ def parse_wei(text: str) -> int:
     >>> parse_wei("0.08"), parse_wei("20 gwei"), parse_wei("7wei")
     (80000000000000000, 20000000000, 7)
     """
-    number = text.strip().lower().replace("_", "")
+    number = text.strip().lower()
     unit = next((name for name in sorted(_UNITS, key=len, reverse=True) if number.endswith(name)), "eth")
+    digits = number.removesuffix(unit).strip()
+    if _NUMBER.fullmatch(digits) is None:
+        raise BadAmount(f"{text!r} is not an amount")
     try:
-        with localcontext(prec=100):  # the usual 28 digits would round large sums
-            amount = Decimal(number.removesuffix(unit).strip()) * _UNITS[unit]
-    except InvalidOperation:
-        raise BadAmount(f"{text!r} is not an amount") from None
-    if not amount.is_finite() or amount < 0 or amount != int(amount):
-        raise BadAmount(f"{text!r} is not an amount: expected a whole, non-negative number of wei")
+        with localcontext(prec=100) as context:  # the usual 28 digits would round large sums
+            context.traps[Underflow] = True
+            amount = Decimal(digits) * _UNITS[unit]
+            # The comparison comes first: the integer of 1e999999999 would fill the memory.
+            if amount > _MOST_WEI:
+                raise BadAmount(f"{text!r} is not an amount: expected less than 2^256 wei")
+            if amount != amount.to_integral_value():
+                raise BadAmount(f"{text!r} is not an amount: expected a whole number of wei")
+    except DecimalException:
+        raise BadAmount(f"{text!r} is not an amount: expected 0, or from 1 wei to 2^256 wei") from None
     return int(amount)
+
+
+def duration(seconds: int) -> str:
+    """
+    A time span in its two largest units.
+
+    >>> duration(11520), duration(59), duration(302400)
+    ('3 h 12 min', '59 s', '3 d 12 h')
+    """
+    if seconds < _MINUTE_S:
+        return f"{seconds} s"
+    if seconds < _HOUR_S:
+        minutes, rest = divmod(seconds, _MINUTE_S)
+        return f"{minutes} min" + (f" {rest} s" if rest else "")
+    if seconds < _DAY_S:
+        hours, rest = divmod(seconds, _HOUR_S)
+        return f"{hours} h" + (f" {rest // _MINUTE_S} min" if rest >= _MINUTE_S else "")
+    days, rest = divmod(seconds, _DAY_S)
+    return f"{days} d" + (f" {rest // _HOUR_S} h" if rest >= _HOUR_S else "")

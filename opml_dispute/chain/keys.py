@@ -133,7 +133,7 @@ def _from_keystore(
         raise KeyProblem(f"cannot read the keystore {path}: {error.reason}", hint="check the path") from None
     _expect_whole(content, path)
     if password_file is not None:
-        password = _read(password_file, "password file", is_shown=os.path.exists(password_file)).rstrip("\r\n")
+        password = _read(password_file, "password file", is_shown=_exists(password_file)).rstrip("\r\n")
     elif PASSWORD_VARIABLE in environment:
         password = environment[PASSWORD_VARIABLE]
     elif ask is not None:
@@ -223,6 +223,13 @@ def _read(path: Path, what: str, *, is_shown: bool = True) -> str:
         return read_text(path)
     except Unreadable as error:
         raise KeyProblem(f"cannot read {named}: {error.reason}", hint="check the path") from None
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
 
 
 def _refuse_key_as_name(path: Path, what: str) -> None:

@@ -12,7 +12,7 @@ from opml_dispute.chain.deploy import CONTRACTS, Times
 from opml_dispute.chain.deploy import deploy as deploy_all
 from opml_dispute.chain.sender import Sender
 from opml_dispute.cli.command_line import Command, Seconds
-from opml_dispute.cli.options import ChainOptions, SendingOptions, json_option, path_type, sending_options
+from opml_dispute.cli.options import ChainOptions, FileName, SendingOptions, json_option, sending_options
 from opml_dispute.cli.output import Output, ether
 from opml_dispute.cli.session import Declined, introduce, load_account, open_rpc
 from opml_dispute.devnet.samples import deploy_samples
@@ -34,7 +34,7 @@ def _time(name: str, default_s: int, help_: str) -> Callable[[F], F]:
     "--deployment",
     envvar="OPML_DEPLOYMENT",
     show_envvar=True,
-    type=path_type(),
+    type=FileName(),
     metavar="FILE",
     default=Path("deployment.json"),
     show_default=True,

@@ -13,11 +13,11 @@ from opml_dispute.cli.command_line import Group
 from opml_dispute.cli.facts import ModelNotSupported, show_inspection, show_obstacles
 from opml_dispute.cli.options import (
     ChainOptions,
+    FileName,
     SendingOptions,
     chain_options,
     dim_option,
     json_option,
-    path_type,
     sending_options,
 )
 from opml_dispute.cli.output import Output
@@ -38,7 +38,7 @@ def model() -> None:
     """ONNX models: inspect and register them."""
 
 
-_FILE = click.argument("file", type=path_type(), default=DIGITS)
+_FILE = click.argument("file", type=FileName(), default=DIGITS)
 
 
 @model.command()

@@ -60,9 +60,15 @@ class ModelOptions:
     """The request's input, where the chain knows its root only."""
 
 
-def path_type() -> click.Path:
-    """Of options and arguments that name files."""
-    return click.Path(path_type=Path)
+class FileName(click.ParamType[Path]):
+    """The name of a file or folder; whether it exists is found out where it is used."""
+
+    name = "file"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        if "\0" in str(value):
+            self.fail(f"{value!r} is not the name of a file", param, ctx)
+        return Path(str(value))
 
 
 def json_option(command: F) -> F:
@@ -90,7 +96,7 @@ def chain_options(command: F) -> F:
         "--deployment",
         envvar="OPML_DEPLOYMENT",
         show_envvar=True,
-        type=path_type(),
+        type=FileName(),
         metavar="FILE",
         help="The deployment to work with. Default: the running devnet's.",
     )
@@ -104,13 +110,13 @@ def chain_options(command: F) -> F:
 def key_options(command: F) -> F:
     """--key-file, --keystore, --password-file and --from; the command gets `key`."""
 
-    @click.option("--key-file", type=path_type(), metavar="FILE", help="A file with the private key in hex.")
+    @click.option("--key-file", type=FileName(), metavar="FILE", help="A file with the private key in hex.")
     @click.option(
-        "--keystore", type=path_type(), metavar="FILE", help="An encrypted keystore (JSON) with the private key."
+        "--keystore", type=FileName(), metavar="FILE", help="An encrypted keystore (JSON) with the private key."
     )
     @click.option(
         "--password-file",
-        type=path_type(),
+        type=FileName(),
         metavar="FILE",
         help="The keystore's password. Else: OPML_KEYSTORE_PASSWORD, else it is asked for.",
     )
@@ -161,14 +167,14 @@ def model_options(command: F) -> F:
 
     @click.option(
         "--model",
-        type=path_type(),
+        type=FileName(),
         metavar="FILE",
         help="The ONNX file of the request's model. Default: the local copy made when it was registered or used.",
     )
     @dim_option
     @click.option(
         "--input-image",
-        type=path_type(),
+        type=FileName(),
         metavar="FILE",
         help="The request's input image, where the request gave its root only.",
     )

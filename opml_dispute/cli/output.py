@@ -23,16 +23,13 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from opml_dispute.chain.amounts import ether
+from opml_dispute.chain.amounts import duration, ether
 from opml_dispute.errors import OpmlError
 from opml_dispute.printable import lines, one_line
 
 PIPE_WIDTH = 240
 NARROWEST = 20
 """Columns that a terminal is assumed to have at least."""
-_MINUTE_S = 60
-_HOUR_S = 3600
-_DAY_S = 86400
 
 
 class CannotPrint(OpmlError):
@@ -196,25 +193,6 @@ def gas(amount: int) -> str:
     '214,318 gas'
     """
     return f"{amount:,} gas"
-
-
-def duration(seconds: int) -> str:
-    """
-    A time span in its two largest units.
-
-    >>> duration(11520), duration(59), duration(302400)
-    ('3 h 12 min', '59 s', '3 d 12 h')
-    """
-    if seconds < _MINUTE_S:
-        return f"{seconds} s"
-    if seconds < _HOUR_S:
-        minutes, rest = divmod(seconds, _MINUTE_S)
-        return f"{minutes} min" + (f" {rest} s" if rest else "")
-    if seconds < _DAY_S:
-        hours, rest = divmod(seconds, _HOUR_S)
-        return f"{hours} h" + (f" {rest // _MINUTE_S} min" if rest >= _MINUTE_S else "")
-    days, rest = divmod(seconds, _DAY_S)
-    return f"{days} d" + (f" {rest // _HOUR_S} h" if rest >= _HOUR_S else "")
 
 
 __all__ = ["Output", "duration", "ether", "gas", "plain", "short"]

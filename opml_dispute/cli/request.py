@@ -18,12 +18,12 @@ from opml_dispute.cli.faults import fault_option, open_trace
 from opml_dispute.cli.inputs import input_options, read_inputs
 from opml_dispute.cli.options import (
     ChainOptions,
+    FileName,
     ModelOptions,
     SendingOptions,
     chain_options,
     json_option,
     model_options,
-    path_type,
     sending_options,
 )
 from opml_dispute.cli.output import Output
@@ -57,7 +57,7 @@ class ShallowModel(OpmlError):
 
 @click.command(cls=Command)
 @input_options
-@click.option("--input-image", type=path_type(), metavar="FILE", help="A ready input image instead.")
+@click.option("--input-image", type=FileName(), metavar="FILE", help="A ready input image instead.")
 @click.option("--model-id", metavar="HEX", help="The model to ask. Default: the only one registered.")
 @click.option("--fee", default="0", metavar="AMOUNT", help="For whoever answers, like 0.05eth. Default: none.")
 @click.option("--callback", metavar="ADDRESS", help="A consumer contract to call with the output.")
@@ -69,7 +69,7 @@ class ShallowModel(OpmlError):
     help="Gas of that call.",
 )
 @click.option("--by-root", metavar="URI", help="Send the input's root only, and where its image can be fetched.")
-@click.option("--save-image", type=path_type(), metavar="FILE", help="Write the input image to a file.")
+@click.option("--save-image", type=FileName(), metavar="FILE", help="Write the input image to a file.")
 @click.option("--reader", is_flag=True, help="Ask through the example consumer, which keeps the digit it is told.")
 @chain_options
 @sending_options
@@ -107,7 +107,6 @@ def request(
     if callback is None:
         expect_unused("counts only together with --callback", ["callback_gas"])
     consumer_to_call = ZERO_ADDRESS if callback is None else parse_address(callback, "the address of a consumer")
-    ready_image = None if input_image is None else _read_file(input_image)
     session = Session.open(chain, sending, output)
     system = session.system
     consumer = _reader(system) if reader else None
@@ -115,12 +114,12 @@ def request(
     if not system.rpc.read(system.registry.is_registered(wanted)):
         raise WhichModel(f"model 0x{wanted.hex()} is not registered")
     known = system.rpc.read(system.registry.model(wanted))
-    if ready_image is None:
+    if input_image is None:
         slots = slots_from_json(known.inputs, known.input_bytes)
         image = input_image_of(slots, read_inputs(slots, inputs, sample))
     else:
-        image = ready_image
-    if len(image) > known.input_bytes:
+        image = _read_file(input_image, known.input_bytes)
+    if len(image) != known.input_bytes:
         raise WhichModel(
             f"the input has {len(image):,} bytes, but the model takes {known.input_bytes:,}",
             hint="give another input; what a model takes: opml-dispute model list",
@@ -146,12 +145,9 @@ def request(
         output.fact(request_id=request_id)
 
 
-_MAX_IMAGE_BYTES = 1 << 31
-
-
-def _read_file(path: Path) -> bytes:
+def _read_file(path: Path, size_bytes: int) -> bytes:
     try:
-        return read_bytes(path, max_bytes=_MAX_IMAGE_BYTES)
+        return read_bytes(path, max_bytes=size_bytes)
     except Unreadable as error:
         raise WhichModel(f"cannot read the input image {path}: {error.reason}", hint="check the path") from None
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from opml_dispute.cli.command_line import Command
 from opml_dispute.cli.inputs import input_options, read_inputs
-from opml_dispute.cli.options import dim_option, json_option, path_type
+from opml_dispute.cli.options import FileName, dim_option, json_option
 from opml_dispute.cli.output import Output
 from opml_dispute.engine.inference import Inference
 from opml_dispute.engine.inference_status import status_words
@@ -48,11 +48,11 @@ class CannotSave(OpmlError):
 
 
 @click.command(cls=Command)
-@click.argument("file", type=path_type(), default=DIGITS)
+@click.argument("file", type=FileName(), default=DIGITS)
 @dim_option
 @input_options
 @click.option("--vm", is_flag=True, help="Run every node in the VM too, and compare.")
-@click.option("--save", type=path_type(), metavar="DIR", help="Write each output there, as NAME.npy.")
+@click.option("--save", type=FileName(), metavar="DIR", help="Write each output there, as NAME.npy.")
 @json_option
 def run(
     file: Path,

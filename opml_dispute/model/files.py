@@ -46,6 +46,8 @@ def read_model(file: Path, dims: Mapping[str, int]) -> Program:
             is_compiled = opened.read(len(FILE_MAGIC)) == FILE_MAGIC
     except OSError as error:
         raise ModelFileError(f"cannot read the model {file}: {error.strerror}") from None
+    except ValueError:
+        raise ModelFileError(f"cannot read the model {file}: no file can have this name") from None
     return read_program(file) if is_compiled else compile_model(file, dims=dims)
 
 

@@ -26,6 +26,7 @@ from opml_dispute.engine.vm import Machine
 from opml_dispute.model.program import Program
 from opml_dispute.operator.model_store import ModelStore
 from opml_dispute.primitives import Hash32, ModelId, RequestId, StateRoot
+from opml_dispute.reading import Unreadable, read_bytes
 from opml_dispute.trace.guest import guest_machine, node_start
 from opml_dispute.trace.split import SplitTrace, SubgameProgress
 
@@ -97,16 +98,20 @@ def open_case(
     model_id = ModelId(bytes(record.model_id))
     registered = system.rpc.read(system.registry.model(model_id))
     program = store.program(model_id, registered, file=model_file, dims=dims or {})
-    image = input_image(system, request_id, record) if image_file is None else read_image(image_file, record)
+    image = (
+        input_image(system, request_id, record)
+        if image_file is None
+        else read_image(image_file, record, registered.input_bytes)
+    )
     return Case(request_id, record, registered, program, image)
 
 
-def read_image(path: Path, record: RequestRecord) -> bytes:
-    """An input image from a file, checked against the request's root. Raises `InputUnavailable`."""
+def read_image(path: Path, record: RequestRecord, input_bytes: int) -> bytes:
+    """An input image of at most `input_bytes`, checked against the request's root. Raises `InputUnavailable`."""
     try:
-        image = path.read_bytes()
-    except OSError as error:
-        raise InputUnavailable(f"cannot read the input image {path}: {error.strerror}", hint="check the path") from None
+        image = read_bytes(path, max_bytes=input_bytes)
+    except Unreadable as error:
+        raise InputUnavailable(f"cannot read the input image {path}: {error.reason}", hint="check the path") from None
     if merkle_root(image, INPUT_LOG2_SIZE) != record.input_root:
         raise InputUnavailable(f"{path} does not match the request's input root", hint="give the requester's image")
     return image

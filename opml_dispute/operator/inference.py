@@ -9,6 +9,7 @@ bond; `delivery_intent` hands the output of a game that survived to the oracle, 
 from __future__ import annotations
 
 from opml_dispute.actors.words import short_hex
+from opml_dispute.chain.amounts import duration
 from opml_dispute.chain.contracts import ZERO_ADDRESS, DigitReader, FaultDisputeGame
 from opml_dispute.chain.deploy import System
 from opml_dispute.chain.rpc import Call
@@ -122,9 +123,14 @@ def deliverable_game(system: System, request_id: RequestId) -> Address:
     statuses = system.rpc.read_each([FaultDisputeGame(game).status() for game in games])
     won = [game for game, status in zip(games, statuses, strict=True) if status == GameStatus.DEFENDER_WINS]
     if won:
-        delay_s = system.rpc.read(system.oracle.finality_delay_s())
+        head = system.rpc.head()
+        delay_s, resolved_at_s = system.rpc.read_all(
+            [system.oracle.finality_delay_s(), FaultDisputeGame(won[0]).resolved_at_s()], at=head
+        )
+        left_s = max(1, resolved_at_s + delay_s + 1 - head.timestamp)  # strictly more than the delay
         raise NothingToDeliver(
-            f"game {won[0]} survived, but is not final yet", hint=f"wait until {delay_s:,} s after its resolution"
+            f"game {won[0]} survived, but is not final yet: the finality delay ends in {duration(left_s)}",
+            hint=f"run the same command again in {duration(left_s)}",
         )
     running = sum(status == GameStatus.IN_PROGRESS for status in statuses)
     raise NothingToDeliver(

@@ -21,7 +21,25 @@ def test_units_are_understood(text: str, wei: int) -> None:
     assert parse_wei(text) == wei
 
 
-@pytest.mark.parametrize("text", ["", "one", "-1", "0.5wei", "nan", "inf", "1 btc", "1e-19"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "one",
+        "-1",
+        "0.5wei",
+        "nan",
+        "inf",
+        "1 btc",
+        "1e-19",
+        "1e999999999",
+        "1e-999999999",
+        "1e60",
+        "１",
+        "1__0",
+        "0x10",
+    ],
+)
 def test_what_is_no_amount_is_refused(text: str) -> None:
     with pytest.raises(BadAmount):
         parse_wei(text)

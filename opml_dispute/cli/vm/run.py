@@ -8,7 +8,7 @@ from typing import Final
 import click
 
 from opml_dispute.cli.command_line import Command
-from opml_dispute.cli.options import json_option, path_type
+from opml_dispute.cli.options import FileName, json_option
 from opml_dispute.cli.output import Output
 from opml_dispute.cli.vm.opening import open_source
 from opml_dispute.cli.vm.saving import save_machine
@@ -31,7 +31,7 @@ class RunStopped(OpmlError):
 @click.command(cls=Command)
 @run_options()
 @click.option("--max-steps", type=click.IntRange(min=0), metavar="N", help="Stop after this many steps.")
-@click.option("--save", type=path_type(), metavar="FILE", help="Write the last state there (.gz packs).")
+@click.option("--save", type=FileName(), metavar="FILE", help="Write the last state there (.gz packs).")
 @json_option
 def run(run: RunSelection, max_steps: int | None, save: Path | None, output: Output) -> int:
     """

@@ -23,7 +23,7 @@ import click
 
 from opml_dispute.cli.command_line import expect_unused
 from opml_dispute.cli.inputs import input_options
-from opml_dispute.cli.options import ChainOptions, chain_options, path_type
+from opml_dispute.cli.options import ChainOptions, FileName, chain_options
 from opml_dispute.cli.vm.source import BadSource
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -62,7 +62,7 @@ def run_options(*, files: str = "one") -> Callable[[F], F]:
 
     def decorate(command: F) -> F:
         @click.option("--ml/--base", default=None, help="Run the program with (default) or without the ML extension.")
-        @click.option("--preimage", "preimages", multiple=True, type=path_type(), metavar="FILE", help=_PREIMAGE_HELP)
+        @click.option("--preimage", "preimages", multiple=True, type=FileName(), metavar="FILE", help=_PREIMAGE_HELP)
         @click.option("--local", "locals_", multiple=True, metavar="N=HEX", help="Local pre-image N; may be repeated.")
         @click.option(
             "--node",
@@ -71,7 +71,7 @@ def run_options(*, files: str = "one") -> Callable[[F], F]:
             help="Instead of a file: the guest's run of node I of a model.",
         )
         @click.option(
-            "--model", type=path_type(), metavar="FILE", help="--node: the ONNX file. Default: the sample model."
+            "--model", type=FileName(), metavar="FILE", help="--node: the ONNX file. Default: the sample model."
         )
         @click.option("--dim", "dims", multiple=True, metavar="NAME=N", help="--node: size of a symbolic dimension.")
         @input_options
@@ -84,7 +84,7 @@ def run_options(*, files: str = "one") -> Callable[[F], F]:
             "--claim", type=click.IntRange(0), metavar="N", help="--game: the claim. Default: the newest about the VM."
         )
         @click.option(
-            "--input-image", type=path_type(), metavar="FILE", help="--game: the input, if given by its root only."
+            "--input-image", type=FileName(), metavar="FILE", help="--game: the input, if given by its root only."
         )
         @chain_options
         @functools.wraps(command)
@@ -129,8 +129,8 @@ def run_options(*, files: str = "one") -> Callable[[F], F]:
             return command(*args, run=run, **kwargs)
 
         if files == "two":
-            return click.argument("paths", nargs=-1, metavar="[FILE [FILE]]", type=path_type())(wrapped)  # type: ignore[return-value]
-        return click.argument("file", required=False, type=path_type())(wrapped)  # type: ignore[return-value]
+            return click.argument("paths", nargs=-1, metavar="[FILE [FILE]]", type=FileName())(wrapped)  # type: ignore[return-value]
+        return click.argument("file", required=False, type=FileName())(wrapped)  # type: ignore[return-value]
 
     return decorate
 

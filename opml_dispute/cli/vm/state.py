@@ -10,7 +10,7 @@ import click
 from rich.text import Text
 
 from opml_dispute.cli.command_line import Command
-from opml_dispute.cli.options import json_option, path_type
+from opml_dispute.cli.options import FileName, json_option
 from opml_dispute.cli.output import Output
 from opml_dispute.cli.vm.opening import open_source
 from opml_dispute.cli.vm.saving import save_machine
@@ -27,7 +27,7 @@ from opml_dispute.primitives import VmStatus
 @run_options()
 @click.option("--step", type=click.IntRange(min=0), metavar="K", help="Which state. Default: 0; --game: the claim's.")
 @click.option("--memory", metavar="ADDRESS:BYTES", multiple=True, help="Also show memory; may be repeated.")
-@click.option("--save", type=path_type(), metavar="FILE", help="Write the state there (.gz packs it).")
+@click.option("--save", type=FileName(), metavar="FILE", help="Write the state there (.gz packs it).")
 @json_option
 def state(run: RunSelection, step: int | None, memory: tuple[str, ...], save: Path | None, output: Output) -> None:
     """
