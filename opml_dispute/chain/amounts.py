@@ -33,6 +33,18 @@ def ether(wei: int) -> str:
     return f"{whole}{'.' if digits else ''}{digits} ETH"
 
 
+def gwei(wei: int) -> str:
+    """
+    A price of gas, without trailing zeros.
+
+    >>> gwei(1_500_000_000), gwei(10**15), gwei(7)
+    ('1.5 gwei', '1000000 gwei', '0.000000007 gwei')
+    """
+    whole, rest = divmod(wei, 10**9)
+    digits = f"{rest:09d}".rstrip("0")
+    return f"{whole}{'.' if digits else ''}{digits} gwei"
+
+
 def parse_wei(text: str) -> int:
     """
     An amount as people write it; a bare number counts ETH. Raises `BadAmount`.

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from opml_dispute import plain_json
+from opml_dispute.chain import answers
 from opml_dispute.chain.artifacts import load
 from opml_dispute.chain.contracts import (
     GAME_TYPE,
@@ -24,7 +25,7 @@ from opml_dispute.chain.contracts import (
     ModelRegistry,
 )
 from opml_dispute.chain.games import BadAddress, GameReader, parse_address
-from opml_dispute.chain.rpc import NoCode, Rpc
+from opml_dispute.chain.rpc import Ask, NoCode, Rpc
 from opml_dispute.chain.sender import Deployment as Creation
 from opml_dispute.chain.sender import Sender
 from opml_dispute.errors import OpmlError
@@ -199,9 +200,9 @@ def connect(rpc: Rpc, deployment: Deployment) -> System:
             f"the deployment lacks {', '.join(missing)}", hint="finish it: run the same `opml-dispute deploy` again"
         )
     named = [(name, deployment.addresses[name]) for name in CONTRACTS]
-    codes = rpc.batch([("eth_getCode", [address, "latest"]) for _, address in named])
+    codes = rpc.batch([Ask("eth_getCode", (address, "latest"), answers.data) for _, address in named])
     for (name, address), code in zip(named, codes, strict=True):
-        if code in ("0x", "", None):
+        if not code:
             raise NoCode(address, f"the {name.replace('_', ' ')}")
     factory = DisputeGameFactory(deployment.addresses["factory"])
     return System(

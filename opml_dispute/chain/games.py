@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from eth_utils.address import to_checksum_address
 
+from opml_dispute.chain.answers import Head
 from opml_dispute.chain.contracts import (
     FPVM,
     ZERO_ADDRESS,
@@ -22,7 +23,7 @@ from opml_dispute.chain.contracts import (
     PreimageOracle,
 )
 from opml_dispute.chain.reverts import Reverted
-from opml_dispute.chain.rpc import Head, Rpc, UnexpectedAnswer
+from opml_dispute.chain.rpc import Rpc, UnexpectedAnswer
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.claim import NO_PARENT, Claim, Game, GameStatus
 from opml_dispute.game.clock import Clock, ClockSettings

@@ -2,7 +2,7 @@
 What was asked for: a request, and the input image that came with it.
 
 The chain keeps the input's root; the image itself is in the event of the request, found again by the request's time
-(`find_request_log`), whatever range of logs the node is willing to search. `input_image` checks it against the root,
+(`find_request_event`), whatever range of logs the node is willing to search. `input_image` checks it against the root,
 so a lying node is noticed.
 """
 
@@ -11,14 +11,16 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from opml_dispute.chain import answers
+from opml_dispute.chain.answers import Head, Log
 from opml_dispute.chain.contracts import InferenceOracle, RequestRecord
 from opml_dispute.chain.deploy import System
 from opml_dispute.chain.reverts import Reverted
 from opml_dispute.chain.rpc import Rpc
-from opml_dispute.chain.sender import read_log
+from opml_dispute.chain.rpc_errors import Refusal, RpcFailed
 from opml_dispute.engine.hashing import merkle_root
 from opml_dispute.errors import OpmlError
-from opml_dispute.primitives import RequestId
+from opml_dispute.primitives import Address, RequestId
 
 INPUT_LOG2_SIZE = 36
 
@@ -81,12 +83,9 @@ def input_image(system: System, request_id: RequestId, record: RequestRecord) ->
 
 def find_request_event(rpc: Rpc, oracle: InferenceOracle, request_id: RequestId, requested_at_s: int) -> dict[str, Any]:
     """The arguments of the request's event. Raises `InputUnavailable` if the node does not have it."""
-    first = _first_block_at(rpc, requested_at_s)
-    last = _first_block_at(rpc, requested_at_s + 1) - 1
+    first, last = blocks_at(rpc, requested_at_s)
     topics = ["0x" + oracle.artifact().events["InferenceRequested"].topic.hex(), "0x" + request_id.hex()]
-    filter_ = {"address": oracle.address, "fromBlock": hex(first), "toBlock": hex(last), "topics": topics}
-    logs = rpc.request("eth_getLogs", filter_)
-    events = oracle.requested(read_log(log) for log in logs)
+    events = oracle.requested(_logs(rpc, oracle.address, topics, first, last))
     if not events:
         raise InputUnavailable(
             f"{rpc.url} has no event of request 0x{request_id.hex()}",
@@ -95,16 +94,71 @@ def find_request_event(rpc: Rpc, oracle: InferenceOracle, request_id: RequestId,
     return events[0]
 
 
-def _first_block_at(rpc: Rpc, timestamp_s: int) -> int:
-    """The first block that is not older than that; one past the latest if all are."""
-    low, high = 0, rpc.head().number + 1
-    while low < high:
-        middle = (low + high) // 2
-        block = rpc.request("eth_getBlockByNumber", hex(middle), False)
-        if block is None:
-            raise InputUnavailable(f"{rpc.url} does not have block {middle}", hint="use a node with the whole chain")
-        if int(block["timestamp"], 16) < timestamp_s:
-            low = middle + 1
+def _logs(rpc: Rpc, address: Address, topics: list[str], first: int, last: int) -> list[Log]:
+    """The events of these blocks, asked for in as many parts as the node wants."""
+    if first > last:
+        return []
+    filter_ = {"address": address, "fromBlock": hex(first), "toBlock": hex(last), "topics": topics}
+    try:
+        return list(rpc.request("eth_getLogs", filter_, parse=answers.logs))
+    except RpcFailed as error:
+        if first == last or error.kind not in (Refusal.CAPABILITY, Refusal.FINAL):
+            raise
+    middle = (first + last) // 2
+    return _logs(rpc, address, topics, first, middle) + _logs(rpc, address, topics, middle + 1, last)
+
+
+def blocks_at(rpc: Rpc, timestamp_s: int) -> tuple[int, int]:
+    """
+    The first and the last block of that second; if there is none, the first is greater than the last.
+
+    The search goes from the latest block backwards in growing strides, then halves the last stride: ordinary nodes have
+    recent blocks only (EIP-4444), and what is asked for is seldom older than a few weeks. Raises `InputUnavailable` if
+    the node does not go back so far.
+    """
+    latest = rpc.head()
+    if latest.timestamp < timestamp_s:
+        return latest.number + 1, latest.number
+    first = _first_block_since(rpc, timestamp_s, latest)
+    last = latest.number if latest.timestamp == timestamp_s else _first_block_since(rpc, timestamp_s + 1, latest) - 1
+    return first, last
+
+
+def _first_block_since(rpc: Rpc, timestamp_s: int, latest: Head) -> int:
+    """The first block that is not older than that."""
+    young, stride = latest.number, 1  # `young` is not older
+    old = -1  # the youngest block that is known to be older, or to be missing
+    missing: int | None = None
+    while young > 0 and old < 0:
+        probe = max(0, young - stride)
+        found = _timestamp(rpc, probe)
+        if found is None:
+            missing, old = probe, probe
+        elif found < timestamp_s:
+            old = probe
         else:
-            high = middle
-    return low
+            young, stride = probe, 2 * stride
+    while young - old > 1:
+        middle = (young + old) // 2
+        found = _timestamp(rpc, middle)
+        if found is not None and found >= timestamp_s:
+            young = middle
+        else:
+            old = middle
+            missing = middle if found is None else None
+    if missing is not None and missing == young - 1 and young > 0 and _timestamp(rpc, young) != timestamp_s:
+        raise InputUnavailable(
+            f"{rpc.url} has no blocks before {young}, and the request is older", hint="use a node with older blocks"
+        )
+    return young
+
+
+def _timestamp(rpc: Rpc, number: int) -> int | None:
+    """When a block was made; None if the node does not have it, not even when asked twice."""
+    try:
+        block = rpc.block(number) or rpc.block(number)
+    except RpcFailed as error:
+        if error.kind not in (Refusal.MISSING, Refusal.CAPABILITY):
+            raise
+        return None
+    return None if block is None else block.timestamp

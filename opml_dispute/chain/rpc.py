@@ -1,9 +1,17 @@
 """
-One JSON-RPC endpoint, spoken to through web3's provider.
+One Ethereum node, spoken to in JSON-RPC.
 
-`Rpc.request` is one request, `Rpc.batch` many in few round trips (at most `BATCH_LIMIT` each, as nodes commonly
-allow). `Rpc.read` and `Rpc.read_all` are contract reads made from `Call`s, pinned to one block where a `Head` is
-given, so that what is read together belongs together. Answers of reverted calls become `reverts.Reverted`.
+`Rpc.request` is one request, `Rpc.batch` many in few round trips. `Rpc.read` and `Rpc.read_all` are contract reads
+made from `Call`s, pinned to one block where a `Head` is given, so that what is read together belongs together. Answers
+of reverted calls become `reverts.Reverted`.
+
+Nodes differ and fail, and nothing above this module should notice as long as it can be helped:
+
+1. What passes by itself (`rpc_errors`) is asked again after growing pauses, for `patience_s` in all.
+2. Batches shrink until the node takes them, down to single requests, and grow again when it was only busy.
+3. Blocks are named by hash (EIP-1898); a node that does not know that is asked by number, and the number's hash is
+   compared afterwards.
+4. Every answer is checked for its type (`answers`), its size and its time (`transport`).
 
 Signing and sending are `sender`'s work.
 """
@@ -11,48 +19,39 @@ Signing and sending are `sender`'s work.
 from __future__ import annotations
 
 import http.client
-import re
+import itertools
+import json
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
-from urllib.parse import urlsplit
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
-import requests
 from eth_abi.abi import decode, encode
 from eth_abi.exceptions import DecodingError
 from eth_utils.address import to_checksum_address
-from web3 import HTTPProvider
-from web3.types import RPCEndpoint
 
+from opml_dispute import plain_json
+from opml_dispute.chain import answers
+from opml_dispute.chain.answers import Head, Parse
 from opml_dispute.chain.artifacts import Signature
 from opml_dispute.chain.reverts import Reverted, revert_data
+from opml_dispute.chain.rpc_errors import Refusal, RpcAnswerInvalid, RpcError, RpcFailed, RpcUnreachable
+from opml_dispute.chain.transport import ANSWER_LIMIT_BYTES, Endpoint
 from opml_dispute.errors import OpmlError
 from opml_dispute.primitives import Address
 
-BATCH_LIMIT = 100
-"""Requests in one JSON-RPC batch: what public nodes accept, and what the OP tools send."""
+BATCH_LIMIT: Final = 100
+"""Requests in one JSON-RPC batch, as long as the node does not object."""
 
 DEFAULT_URL = "http://127.0.0.1:8545"
 
+FIRST_PAUSE_S: Final = 0.25
+LONGEST_PAUSE_S: Final = 5.0
+
+_FIRST_CONTACT_TRIES: Final = 3
+"""How often something that never answered properly is asked: it may be no node at all."""
+
 T = TypeVar("T")
-
-
-class RpcUnreachable(OpmlError):
-    """Nothing that speaks JSON-RPC answers at the URL."""
-
-    hint = "check --rpc-url (or OPML_RPC_URL), or start a local chain: opml-dispute devnet start"
-
-    def __init__(self, url: str, reason: str) -> None:
-        super().__init__(f"no Ethereum node answers at {url}: {reason}")
-        self.url, self.reason = url, reason
-
-
-class RpcFailed(OpmlError):
-    """The node answered with an error that is not a revert."""
-
-    def __init__(self, method: str, code: int, message: str, *, hint: str | None = None) -> None:
-        super().__init__(f"the node refused {method}: {message} (code {code})", hint=hint)
-        self.method, self.code, self.message = method, code, message
 
 
 class WrongChain(OpmlError):
@@ -81,30 +80,11 @@ class UnexpectedAnswer(OpmlError):
     hint = "check the address: this looks like a different contract"
 
 
-@dataclass(frozen=True)
-class Head:
-    """A block that reads are pinned to."""
+class ChainReorganised(RpcError):
+    """The block that reads were pinned to is no longer part of the chain."""
 
-    number: int
-    hash: bytes
-    timestamp: int
-    """Seconds since 1970, the chain's own clock."""
-    base_fee_wei: int
-
-
-def public_url(url: str) -> str:
-    """
-    A URL without what may be a secret in it: user and password, query, and the keys that providers put into paths.
-
-    >>> public_url("https://me:pw@node.example:8545/v3/0123456789abcdef0123456789abcdef?token=x")
-    'https://node.example:8545/v3/…?…'
-    >>> public_url("http://127.0.0.1:8545")
-    'http://127.0.0.1:8545'
-    """
-    found = re.match(r"([a-zA-Z][a-zA-Z0-9+.-]*://)?(?:[^/?#]*@)?([^/?#]*)([^?#]*)(.?)", url, re.DOTALL)
-    assert found is not None, "every part may be empty"
-    scheme, host, path, query = found.groups()
-    return f"{scheme or ''}{host}{re.sub(r'[A-Za-z0-9_-]{20,}', '…', path)}{query and query + '…'}"
+    passes = True
+    hint = "the chain was reorganised while it was read: run the command again"
 
 
 def _same(value: Any) -> Any:
@@ -151,79 +131,165 @@ def _tidy(kind: str, value: Any) -> Any:
     return Address(to_checksum_address(value)) if kind == "address" else value
 
 
+class Ask(NamedTuple):
+    """One request of a batch."""
+
+    method: str
+    params: Sequence[Any] = ()
+    parse: Parse = answers.anything
+
+
 class Rpc:
-    """One endpoint."""
+    """One node. Any thread may use it."""
 
-    def __init__(self, url: str = DEFAULT_URL, *, timeout_s: float = 30.0) -> None:
-        self.url = public_url(url)
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        *,
+        timeout_s: float = 30.0,
+        patience_s: float = 20.0,
+        answer_limit_bytes: int = ANSWER_LIMIT_BYTES,
+        tell: Callable[[RpcError, float], None] = lambda error, pause_s: None,
+    ) -> None:
+        """
+        `timeout_s` bounds one exchange, `patience_s` how long something that passes by itself is asked again. `tell`
+        hears of each pause: why, and how long.
+        """
+        self._endpoint = Endpoint(url, deadline_s=timeout_s, answer_limit_bytes=answer_limit_bytes)
+        self.url = self._endpoint.url
         """For messages."""
-        try:
-            parts = urlsplit(url)
-        except ValueError:
-            parts = urlsplit("")
-        if parts.scheme not in ("http", "https") or not parts.netloc:
-            raise RpcUnreachable(self.url, "the URL must start with http:// or https:// and name a host")
-        self._provider = HTTPProvider(url, request_kwargs={"timeout": timeout_s}, exception_retry_configuration=None)
+        self.patience_s, self.tell = patience_s, tell
+        self._batch_size = _BatchSize()
+        self._pins_by_hash = True
+        self._has_answered = False
+        self._ids = itertools.count(1)
 
-    def request(self, method: str, *params: Any) -> Any:
+    def request(self, method: str, *params: Any, parse: Parse = answers.anything) -> Any:
         """
-        One request's result, as JSON.
+        One request's result, as `parse` reads it.
 
-        Raises `RpcUnreachable`, `RpcFailed`, or `Reverted` where a simulated call reverts.
+        Raises an `RpcError`, or `Reverted` where a simulated call reverts.
         """
-        return self._result(method, self._guard(lambda: self._provider.make_request(RPCEndpoint(method), list(params))))
+        (result,) = self.batch([Ask(method, params, parse)])
+        return result
 
-    def batch(self, asked: Sequence[tuple[str, Sequence[Any]]]) -> list[Any]:
+    def batch(self, asked: Sequence[Ask]) -> list[Any]:
         """Many requests' results, in order; the first that fails raises as `request` does."""
-        results: list[Any] = []
-        for start in range(0, len(asked), BATCH_LIMIT):
-            part = asked[start : start + BATCH_LIMIT]
-            requests_ = [(RPCEndpoint(method), list(params)) for method, params in part]
-            answers = self._guard(lambda requests_=requests_: self._provider.make_batch_request(requests_))
-            if not isinstance(answers, list):  # the node refused the batch as a whole
-                self._result("a batch", answers)
-                raise RpcFailed("a batch", 0, f"one answer instead of {len(part)}")
-            if len(answers) != len(part):
-                raise RpcFailed("a batch", 0, f"{len(answers)} answers instead of {len(part)}")
-            results += [self._result(method, answer) for (method, _), answer in zip(part, answers, strict=True)]
-        return results
+        outcomes = self.outcomes(asked)
+        for outcome in outcomes:
+            if isinstance(outcome, OpmlError):
+                raise outcome
+        return outcomes
 
-    def _guard(self, ask: Any) -> Any:
+    def outcomes(self, asked: Sequence[Ask]) -> list[Any]:
+        """
+        What becomes of each request, in order: its result, or the error that `request` would raise.
+
+        Raises an `RpcError` only if it is about all of them.
+        """
+        found: dict[int, Any] = {}
+        pending = list(range(len(asked)))
+        patience = _Patience(self)
+        while pending:
+            part = pending[: self._batch_size.now]
+            try:
+                results = self._exchange([asked[index] for index in part])
+            except RpcError as error:
+                if len(part) > 1:
+                    self._batch_size.shrink(len(part), for_good=not error.passes)
+                    if not error.passes:
+                        continue
+                if not patience.wait(error):
+                    raise
+                continue
+            again: list[int] = []
+            for index, result in zip(part, results, strict=True):
+                if isinstance(result, RpcError) and result.passes:
+                    again.append(index)
+                found[index] = result
+            if len(again) < len(part):
+                self._has_answered = True
+                patience.progress()
+            if again:
+                busy: RpcError = found[again[0]]
+                self._batch_size.shrink(len(part), for_good=False)
+                if not patience.wait(busy):
+                    return [found.get(index, busy) for index in range(len(asked))]
+            else:
+                self._batch_size.grow()
+            pending = again + pending[len(part) :]
+        return [found[index] for index in range(len(asked))]
+
+    # ---- one exchange ----
+
+    def _exchange(self, part: Sequence[Ask]) -> list[Any]:
+        """Each one's result or error. Raises an `RpcError` about the exchange as a whole."""
+        ids = [next(self._ids) for _ in part]
+        bodies = [
+            {"jsonrpc": "2.0", "id": id_, "method": ask.method, "params": list(ask.params)}
+            for id_, ask in zip(ids, part, strict=True)
+        ]
+        is_single = len(part) == 1
+        name = part[0].method if is_single else "a batch"
+        answer = self._endpoint.post(json.dumps(bodies[0] if is_single else bodies).encode())
         try:
-            return ask()
-        except requests.exceptions.Timeout:
-            raise RpcUnreachable(self.url, "it did not answer in time") from None
-        except requests.exceptions.HTTPError as error:
-            status = error.response.status_code if error.response is not None else 0
-            raise RpcUnreachable(self.url, f"HTTP {status} {http.client.responses.get(status, '')}".strip()) from None
-        except (requests.exceptions.ConnectionError, ConnectionError):
-            raise RpcUnreachable(self.url, "the connection failed") from None
-        except requests.exceptions.RequestException as error:
-            # Its own words may quote the whole URL.
-            raise RpcUnreachable(self.url, f"it cannot be asked ({type(error).__name__})") from None
-        except (ValueError, TypeError):
-            raise RpcUnreachable(self.url, "what answers there does not speak JSON-RPC") from None
+            value = plain_json.loads(answer.body)
+        except ValueError:
+            value = None
+        if answer.status != 200 and not (isinstance(value, dict) and isinstance(value.get("error"), dict)):
+            raise self._http_error(answer.status, answer.retry_after_s)
+        if isinstance(value, dict) and (not is_single or answer.status != 200):
+            error = self._error(name, value.get("error"))
+            if isinstance(error, RpcError):
+                error.retry_after_s = answer.retry_after_s
+                error.passes = error.passes or answer.status in _PASSING_STATUS
+            raise error
+        if is_single:
+            return [self._result(part[0], value)]
+        if not isinstance(value, list):
+            raise self._no_json_rpc()
+        by_id: dict[Any, Any] = {}
+        for item in value:
+            if isinstance(item, dict) and isinstance(item.get("id"), int):
+                by_id[item["id"]] = item
+        if len(value) != len(part) or set(by_id) != set(ids):
+            raise RpcFailed(name, 0, f"a batch of {len(part)} was answered by {len(value)} items with other ids")
+        return [self._result(ask, by_id[id_]) for id_, ask in zip(ids, part, strict=True)]
 
-    def _result(self, method: str, answer: Any) -> Any:
+    def _result(self, ask: Ask, answer: Any) -> Any:
+        """The parsed result, or the error that came in its place."""
         if not isinstance(answer, dict):
-            raise RpcUnreachable(self.url, "what answers there does not speak JSON-RPC")
-        error = answer.get("error")
-        if error is None:
-            if "result" not in answer:
-                raise RpcUnreachable(self.url, "what answers there does not speak JSON-RPC")
-            return answer["result"]
+            return self._no_json_rpc()
+        if answer.get("error") is not None:
+            return self._error(ask.method, answer["error"])
+        if "result" not in answer:
+            return self._no_json_rpc()
+        try:
+            return ask.parse(ask.method, answer["result"])
+        except RpcAnswerInvalid as error:
+            return error
+
+    def _error(self, method: str, error: Any) -> OpmlError:
         if not isinstance(error, dict):
-            raise RpcFailed(method, 0, str(error))
-        data = revert_data(error)
-        if data is not None:
-            raise Reverted(method, data)
-        raise RpcFailed(method, int(error.get("code", 0)), str(error.get("message", error)))
+            return self._no_json_rpc() if error is None else RpcFailed(method, 0, str(error))
+        returned = revert_data(error)
+        if returned is not None:
+            return Reverted(method, returned)
+        code = error.get("code", 0)
+        return RpcFailed(method, code if isinstance(code, int) else 0, str(error.get("message", error)))
+
+    def _http_error(self, status: int, retry_after_s: float | None) -> RpcUnreachable:
+        reason = f"HTTP {status} {http.client.responses.get(status, '')}".strip()
+        return RpcUnreachable(self.url, reason, passes=status in _PASSING_STATUS, retry_after_s=retry_after_s)
+
+    def _no_json_rpc(self) -> RpcUnreachable:
+        return RpcUnreachable(self.url, "what answers there does not speak JSON-RPC")
 
     # ---- the chain ----
 
     def chain_id(self) -> int:
         """The chain's id."""
-        return int(self.request("eth_chainId"), 16)
+        return int(self.request("eth_chainId", parse=answers.quantity))
 
     def expect_chain(self, expected: int) -> None:
         """Raises `WrongChain` unless the node serves that chain."""
@@ -233,21 +299,21 @@ class Rpc:
 
     def head(self) -> Head:
         """The latest block."""
-        block = self.request("eth_getBlockByNumber", "latest", False)
-        return Head(
-            number=int(block["number"], 16),
-            hash=bytes.fromhex(block["hash"][2:]),
-            timestamp=int(block["timestamp"], 16),
-            base_fee_wei=int(block.get("baseFeePerGas", "0x0"), 16),
-        )
+        found: Head = self.request("eth_getBlockByNumber", "latest", False, parse=answers.head)
+        return found
+
+    def block(self, number: int) -> Head | None:
+        """The block of that number; None if the node does not have it."""
+        found: Head | None = self.request("eth_getBlockByNumber", hex(number), False, parse=answers.head_or_none)
+        return found
 
     def balance_wei(self, address: str) -> int:
         """An account's balance."""
-        return int(self.request("eth_getBalance", address, "latest"), 16)
+        return int(self.request("eth_getBalance", address, "latest", parse=answers.quantity))
 
     def code(self, address: str) -> bytes:
         """The code at an address; empty if none."""
-        return bytes.fromhex(self.request("eth_getCode", address, "latest")[2:])
+        return bytes(self.request("eth_getCode", address, "latest", parse=answers.data))
 
     def expect_code(self, address: str, what: str) -> None:
         """Raises `NoCode` if there is no contract at the address."""
@@ -258,41 +324,106 @@ class Rpc:
 
     def read(self, call: Call[T], *, at: Head | None = None, sender: str | None = None) -> T:
         """What one call answers, decoded. Raises as `request`, and `UnexpectedAnswer`."""
-        try:
-            raw = self.request("eth_call", _call_object(call, sender), _block(at))
-        except Reverted as reverted:
-            raise Reverted(call.what, reverted.data) from None
-        return call.decode(bytes.fromhex(raw[2:]))
+        (raw,) = self._call_all([call], at, sender)
+        if isinstance(raw, Reverted):
+            raise Reverted(call.what, raw.data) from None
+        if isinstance(raw, OpmlError):
+            raise raw
+        return call.decode(raw)
 
     def read_all(self, calls: Sequence[Call[Any]], *, at: Head | None = None) -> list[Any]:
         """What many calls answer, in few round trips. Raises as `read`."""
-        raws = self.batch([("eth_call", [_call_object(call, None), _block(at)]) for call in calls])
-        return [call.decode(bytes.fromhex(raw[2:])) for call, raw in zip(calls, raws, strict=True)]
+        raws = self._call_all(calls, at, None)
+        for raw in raws:
+            if isinstance(raw, OpmlError):
+                raise raw
+        return [call.decode(raw) for call, raw in zip(calls, raws, strict=True)]
 
     def read_each(self, calls: Sequence[Call[T]], *, at: Head | None = None) -> list[T]:
         """As `read_all`, for calls of one type."""
         return self.read_all(calls, at=at)
 
-    def try_read_all(self, calls: Sequence[Call[Any]], *, at: Head | None = None) -> list[bool]:
-        """Whether each call would succeed: many simulations in few round trips."""
-        succeeded: list[bool] = []
-        for start in range(0, len(calls), BATCH_LIMIT):
-            part = calls[start : start + BATCH_LIMIT]
-            asked = [(RPCEndpoint("eth_call"), [_call_object(call, None), _block(at)]) for call in part]
-            answers = self._guard(lambda asked=asked: self._provider.make_batch_request(asked))
-            if not isinstance(answers, list) or len(answers) != len(part):
-                raise RpcFailed("a batch", 0, f"expected {len(part)} answers")
-            for answer in answers:
-                if "error" in answer and revert_data(answer["error"]) is None:
-                    self._result("eth_call", answer)
-                succeeded.append("error" not in answer)
-        return succeeded
+    def _call_all(self, calls: Sequence[Call[Any]], at: Head | None, sender: str | None) -> list[Any]:
+        """What each call returns, or why it does not."""
+        if at is not None and self._pins_by_hash:
+            pin = {"blockHash": "0x" + at.hash.hex()}
+            outcomes = self.outcomes([_eth_call(call, sender, pin) for call in calls])
+            refused = [o for o in outcomes if isinstance(o, RpcFailed) and o.kind in _UNKNOWN_PARAMETER]
+            if not refused:
+                return outcomes
+            # Perhaps this node does not know how to name a block by its hash; asking by number tells.
+            by_number = self._call_at_number(calls, at, sender)
+            if len(refused) == len(calls) and not any(isinstance(o, RpcFailed) for o in by_number):
+                self._pins_by_hash = False
+            return by_number
+        if at is not None:
+            return self._call_at_number(calls, at, sender)
+        return self.outcomes([_eth_call(call, sender, "latest") for call in calls])
+
+    def _call_at_number(self, calls: Sequence[Call[Any]], at: Head, sender: str | None) -> list[Any]:
+        outcomes = self.outcomes([_eth_call(call, sender, hex(at.number)) for call in calls])
+        now = self.block(at.number)
+        if now is None or now.hash != at.hash:
+            raise ChainReorganised(f"block {at.number} is no longer 0x{at.hash.hex()}")
+        return outcomes
 
 
-def _call_object(call: Call[Any], sender: str | None) -> dict[str, str]:
-    fields = {"to": call.to, "input": "0x" + call.data.hex()}
-    return fields | ({"from": sender} if sender else {})
+_PASSING_STATUS: Final = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529})
+
+_UNKNOWN_PARAMETER: Final = frozenset({Refusal.CAPABILITY, Refusal.FINAL})
 
 
-def _block(at: Head | None) -> Any:
-    return "latest" if at is None else {"blockHash": "0x" + at.hash.hex()}
+class _BatchSize:
+    """How many requests the node takes at once, as far as it has shown."""
+
+    def __init__(self) -> None:
+        self.now = self._ceiling = BATCH_LIMIT
+        self._successes = 0
+
+    def shrink(self, refused: int, *, for_good: bool) -> None:
+        """`refused` at once were too many; `for_good` if that will not change."""
+        self.now = max(1, min(self.now, refused // 2))
+        self._successes = 0
+        if for_good:
+            self._ceiling = self.now
+
+    def grow(self) -> None:
+        """All went well; after a while twice as many are tried, up to what was never refused for good."""
+        self._successes += 1
+        if self.now < self._ceiling and self._successes >= 8:
+            self.now, self._successes = min(2 * self.now, self._ceiling), 0
+
+
+class _Patience:
+    """When to stop asking again. Progress renews it."""
+
+    def __init__(self, rpc: Rpc) -> None:
+        self._rpc = rpc
+        self._tries = 0
+        self.progress()
+
+    def progress(self) -> None:
+        """Something was answered: the time starts anew."""
+        self._deadline = time.monotonic() + self._rpc.patience_s
+        self._pause_s = FIRST_PAUSE_S
+
+    def wait(self, error: RpcError) -> bool:
+        """Pauses before the next try; False, at once, if there should be none."""
+        self._tries += 1
+        if not error.passes or time.monotonic() >= self._deadline:
+            return False
+        if not self._rpc._has_answered and isinstance(error, RpcUnreachable | RpcAnswerInvalid):
+            is_node = isinstance(error, RpcUnreachable) and error.reason.startswith("HTTP ")
+            if not is_node and (getattr(error, "at_once", False) or self._tries >= _FIRST_CONTACT_TRIES):
+                return False
+        pause_s = max(self._pause_s, error.retry_after_s or 0.0)
+        pause_s = max(0.01, min(pause_s, self._deadline - time.monotonic()))
+        self._rpc.tell(error, pause_s)
+        time.sleep(pause_s)
+        self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
+        return True
+
+
+def _eth_call(call: Call[Any], sender: str | None, block: Any) -> Ask:
+    fields = {"to": call.to, "input": "0x" + call.data.hex()} | ({"from": sender} if sender else {})
+    return Ask("eth_call", (fields, block), answers.data)

@@ -1,28 +1,37 @@
 """
 Transactions: estimated, paid for, signed, sent, waited for, explained.
 
-`Sender.send` does one transaction and returns its `Receipt`. Before it signs anything it simulates: a call that
-would revert raises `reverts.Reverted` and costs nothing; an account that cannot pay raises `NotEnoughFunds`. A
-transaction that is not mined in time is sent again under the *same nonce* with a higher fee, so it can be mined
-only once. A process that died after sending leaves its transaction behind: `Sender.settle`, at the start of every
-command that sends, waits for it.
+`Sender.send` does one transaction and returns its `Receipt`; `Sender.send_all` does many that do not depend on each
+other, under consecutive nonces, so that they can be mined in one block. Before anything is signed it is simulated
+(`quote`): a call that would revert raises `reverts.Reverted` and costs nothing; an account that cannot pay raises
+`NotEnoughFunds`; a price beyond the operator's limit raises `fees.FeeTooHigh`.
+
+What is sent is mined at most once, whatever the node answers. A transaction that is not mined in time, or that the
+node accepted and lost, is sent again under the *same nonce*, later with a higher fee. A nonce that another process
+of the same key took meanwhile is read anew. `Sender.settle`, at the start of every command that sends, waits for what
+an earlier process left in flight; an order that must not be repeated (`once`) is found again in the journal.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from eth_abi.abi import encode
-from eth_utils.address import to_checksum_address
 
+from opml_dispute.chain import answers
 from opml_dispute.chain.amounts import ether
+from opml_dispute.chain.answers import Log, Mined
 from opml_dispute.chain.artifacts import Artifact
+from opml_dispute.chain.fees import DEFAULT_MAX_FEE_WEI, Fees, suggest
+from opml_dispute.chain.journal import Entry, KeyLedger
 from opml_dispute.chain.keys import Account
 from opml_dispute.chain.reverts import Reverted
-from opml_dispute.chain.rpc import Call, Head, Rpc, RpcFailed
+from opml_dispute.chain.rpc import Ask, Call, Rpc
+from opml_dispute.chain.rpc_errors import Refusal, RpcAnswerInvalid, RpcError, RpcFailed
 from opml_dispute.errors import OpmlError
 from opml_dispute.primitives import Address
 
@@ -32,10 +41,14 @@ GAS_MARGIN_PERCENT = 25
 TRANSACTION_GAS_CAP = 2**24
 """The most gas one transaction may ask for on chains with EIP-7825."""
 
-FEE_BUMP_PERCENT = 15
-"""On a resend; nodes ask for at least 10 more."""
+MOST_GAS: Final = 2**40
+"""No chain has blocks of so much gas: an estimate above it is a fault of the node."""
 
-_METHOD_NOT_FOUND = -32601
+IN_FLIGHT: Final = 16
+"""Transactions of one account that a node's pool is sure to take at once."""
+
+_BROADCAST_TRIES: Final = 9
+_RELAUNCHES: Final = 3
 
 T = TypeVar("T")
 
@@ -58,6 +71,12 @@ class NotMined(OpmlError):
         super().__init__(f"{what} was not mined within {seconds:.0f} s")
 
 
+class NonceTaken(OpmlError):
+    """Other transactions of the account were mined under every nonce that was tried."""
+
+    hint = "another program sends from this account at the same time; run the command again"
+
+
 @dataclass(frozen=True)
 class Deployment:
     """Contract creation: an artifact with its constructor's arguments."""
@@ -77,15 +96,6 @@ class Deployment:
 
 
 @dataclass(frozen=True)
-class Log:
-    """An event as the chain kept it."""
-
-    address: Address
-    topics: tuple[bytes, ...]
-    data: bytes
-
-
-@dataclass(frozen=True)
 class Receipt:
     """A mined, successful transaction."""
 
@@ -100,26 +110,44 @@ class Receipt:
     logs: tuple[Log, ...]
 
 
+class Order(NamedTuple):
+    """Something to be sent."""
+
+    work: Call[Any] | Deployment
+    value_wei: int = 0
+    once: bool = False
+    """Whether doing it twice would cost twice: then an earlier process that died after sending it is remembered."""
+
+
 @dataclass(frozen=True)
-class _Fees:
-    max_fee_wei: int
-    tip_wei: int | None
-    """None on a chain without EIP-1559."""
+class Quote:
+    """What a transaction would take, if it were sent now."""
 
-    def bumped(self) -> _Fees:
-        def bump(wei: int) -> int:
-            return wei * (100 + FEE_BUMP_PERCENT) // 100 + 1
+    gas: int
+    """The gas limit: estimate and margin."""
+    fees: Fees
 
-        return _Fees(bump(self.max_fee_wei), None if self.tip_wei is None else bump(self.tip_wei))
+    @property
+    def most_wei(self) -> int:
+        """The most that its gas can cost."""
+        return self.gas * self.fees.max_fee_wei
 
-    def fields(self) -> dict[str, int]:
-        if self.tip_wei is None:
-            return {"gasPrice": self.max_fee_wei}
-        return {"type": 2, "maxFeePerGas": self.max_fee_wei, "maxPriorityFeePerGas": self.tip_wei}
+
+@dataclass
+class _Flight:
+    """A transaction on its way."""
+
+    order: Order
+    quote: Quote
+    fees: Fees
+    nonce: int
+    raw: bytes
+    hashes: list[bytes]
+    """Of every form in which it was sent; one of them is mined."""
 
 
 class Sender:
-    """One account on one chain. Not for two threads at once: nonces go up one by one."""
+    """One account on one chain. Not for two threads at once; two of the same account may be."""
 
     def __init__(
         self,
@@ -128,12 +156,20 @@ class Sender:
         *,
         timeout_s: float = 90.0,
         resends: int = 3,
+        max_fee_wei: int = DEFAULT_MAX_FEE_WEI,
         on_sent: Callable[[Receipt], None] | None = None,
+        tell: Callable[[str], None] = lambda sentence: None,
     ) -> None:
-        self.rpc, self.account = rpc, account
+        """
+        A transaction is given `timeout_s` to be mined before it is sent with a higher fee, `resends` times at most,
+        and never for more than `max_fee_wei` per gas. `tell` hears in a sentence what takes longer than it should.
+        """
+        self.rpc, self.account, self.max_fee_wei = rpc, account, max_fee_wei
         self.address = account.address
-        self._timeout_s, self._resends, self._on_sent = timeout_s, resends, on_sent
+        self._timeout_s, self._resends, self._on_sent, self._tell = timeout_s, resends, on_sent, tell
         self._chain_id: int | None = None
+        self._flights: deque[_Flight] = deque()
+        self._stuck: dict[int, Fees] = {}
 
     def settle(self) -> None:
         """
@@ -144,157 +180,334 @@ class Sender:
         deadline = time.monotonic() + self._timeout_s
         pause_s = 0.05
         while True:
-            mined, pending = self.rpc.batch(
-                [("eth_getTransactionCount", [self.address, tag]) for tag in ("latest", "pending")]
-            )
-            if int(mined, 16) >= int(pending, 16):
+            mined, pending = self._nonces()
+            if mined >= pending:
                 return
             if time.monotonic() > deadline:
                 raise NotMined(f"an earlier transaction of {self.address}", self._timeout_s)
             time.sleep(pause_s)
             pause_s = min(pause_s * 1.5, 2.0)
 
-    def send(self, work: Call[Any] | Deployment, *, value_wei: int = 0) -> Receipt:
+    def send(self, work: Call[Any] | Deployment, *, value_wei: int = 0, once: bool = False) -> Receipt:
         """
         Send one transaction and wait until it is mined.
 
         Raises `Reverted` if the contract refuses (nothing is sent then, unless the chain changed meanwhile),
-        `NotEnoughFunds`, `NotMined`, `RpcUnreachable` or `RpcFailed`.
+        `NotEnoughFunds`, `FeeTooHigh`, `NotMined`, `NonceTaken`, or an `RpcError`.
         """
-        head, balance, nonce = self._before()
-        if balance < value_wei:
-            raise NotEnoughFunds(self.address, balance, value_wei, work.what)
-        fees = self._fees(head)
-        fields = self._fields(work, value_wei)
-        gas = self._estimate(work, fields, balance, fees)
-        if balance < value_wei + gas * fees.max_fee_wei:
-            raise NotEnoughFunds(self.address, balance, value_wei + gas * fees.max_fee_wei, work.what)
-        receipt = self._send_until_mined(work, fields, gas, fees, nonce)
-        if self._on_sent is not None:
-            self._on_sent(receipt)
-        return receipt
+        (result,) = self.send_all([Order(work, value_wei, once)])
+        if isinstance(result, OpmlError):
+            raise result
+        return result
+
+    def send_all(self, orders: Sequence[Order]) -> list[Receipt | OpmlError]:
+        """
+        Send transactions that do not depend on each other, and wait until each is mined.
+
+        Each one's receipt, or the error that `send` would raise: one that fails stops no other.
+        """
+        results: dict[int, Receipt | OpmlError] = {}
+        to_launch = deque((index, _RELAUNCHES) for index in range(len(orders)))
+        in_flight: deque[tuple[int, int]] = deque()
+        try:
+            while to_launch or in_flight:
+                if to_launch and len(in_flight) < IN_FLIGHT:
+                    index, tries = to_launch.popleft()
+                    try:
+                        earlier = self._launch(orders[index])
+                    except OpmlError as error:
+                        results[index] = error
+                        continue
+                    if earlier is None:
+                        in_flight.append((index, tries - 1))
+                    else:
+                        results[index] = earlier
+                    continue
+                index, tries = in_flight.popleft()
+                results[index] = self._land(self._flights[0])
+                if isinstance(results[index], NonceTaken) and tries > 0:
+                    to_launch.append((index, tries))  # it can no longer be mined as it was sent
+        finally:
+            self._flights.clear()
+        return [results[index] for index in range(len(orders))]
+
+    def quote(self, work: Call[Any] | Deployment, *, value_wei: int = 0) -> Quote:
+        """What it would take. Raises what `send` raises before it sends anything."""
+        head = self.rpc.head()
+        balance_wei = self.rpc.balance_wei(self.address) - sum(
+            flight.order.value_wei + flight.quote.most_wei for flight in self._flights
+        )
+        if balance_wei < value_wei:
+            raise NotEnoughFunds(self.address, max(balance_wei, 0), value_wei, work.what)
+        fees = suggest(self.rpc, head, self.max_fee_wei)
+        quote = Quote(self._estimate(work, value_wei, balance_wei), fees)
+        if balance_wei < value_wei + quote.most_wei:
+            raise NotEnoughFunds(self.address, balance_wei, value_wei + quote.most_wei, work.what)
+        return quote
 
     def simulate(self, call: Call[T], *, value_wei: int = 0) -> T:
         """What the call would answer if sent now. Raises `Reverted`."""
         try:
-            raw = self.rpc.request("eth_call", self._object(call, value_wei), "latest")
+            raw = self.rpc.request("eth_call", self._object(call, value_wei), "latest", parse=answers.data)
         except Reverted as reverted:
             raise Reverted(call.what, reverted.data) from None
-        return call.decode(bytes.fromhex(raw[2:]))
+        return call.decode(raw)
 
-    # ---- parts of send ----
+    # ---- before it is sent ----
 
-    def _before(self) -> tuple[Head, int, int]:
+    def _ledger(self) -> KeyLedger:
         if self._chain_id is None:
             self._chain_id = self.rpc.chain_id()
-        balance, nonce = self.rpc.batch(
-            [("eth_getBalance", [self.address, "latest"]), ("eth_getTransactionCount", [self.address, "pending"])]
+        return KeyLedger(self._chain_id, self.address)
+
+    def _nonces(self) -> tuple[int, int]:
+        """How many transactions of the account are mined, and how many the node knows of."""
+        mined, pending = self.rpc.batch(
+            [Ask("eth_getTransactionCount", (self.address, tag), answers.quantity) for tag in ("latest", "pending")]
         )
-        return self.rpc.head(), int(balance, 16), int(nonce, 16)
-
-    def _fees(self, head: Head) -> _Fees:
-        if not head.base_fee_wei:
-            return _Fees(int(self.rpc.request("eth_gasPrice"), 16), None)
-        try:
-            tip = int(self.rpc.request("eth_maxPriorityFeePerGas"), 16)
-        except RpcFailed as error:
-            if error.code != _METHOD_NOT_FOUND:
-                raise
-            tip = 10**9
-        return _Fees(2 * head.base_fee_wei + tip, tip)
-
-    def _fields(self, work: Call[Any] | Deployment, value_wei: int) -> dict[str, Any]:
-        to = {"to": work.to} if isinstance(work, Call) else {}
-        return to | {"data": "0x" + work.data.hex(), "value": value_wei}
+        return mined, pending
 
     def _object(self, work: Call[Any] | Deployment, value_wei: int) -> dict[str, Any]:
-        fields = self._fields(work, value_wei)
-        return {"from": self.address} | fields | {"value": hex(value_wei)}
+        to = {"to": work.to} if isinstance(work, Call) else {}
+        return {"from": self.address} | to | {"data": "0x" + work.data.hex(), "value": hex(value_wei)}
 
-    def _estimate(self, work: Call[Any] | Deployment, fields: dict[str, Any], balance: int, fees: _Fees) -> int:
+    def _estimate(self, work: Call[Any] | Deployment, value_wei: int, balance_wei: int) -> int:
+        method = "eth_estimateGas"
         try:
-            estimate = int(self.rpc.request("eth_estimateGas", self._object(work, fields["value"])), 16)
+            estimate = int(self.rpc.request(method, self._object(work, value_wei), parse=answers.quantity))
         except Reverted as reverted:
             raise Reverted(work.what, reverted.data) from None
         except RpcFailed as error:
-            if "insufficient funds" in error.message.lower():
-                needed = fields["value"] + fees.max_fee_wei * 100_000
-                raise NotEnoughFunds(self.address, balance, max(needed, balance + 1), work.what) from None
+            if error.kind == Refusal.FUNDS:
+                needed_wei = max(value_wei, balance_wei + 1)
+                raise NotEnoughFunds(self.address, balance_wei, needed_wei, work.what) from None
             raise
+        if estimate > MOST_GAS:
+            raise RpcAnswerInvalid(method, hex(estimate), f"at most {MOST_GAS:,} gas")
         with_margin = estimate * (100 + GAS_MARGIN_PERCENT) // 100
         return max(estimate, min(with_margin, TRANSACTION_GAS_CAP))
 
-    def _send_until_mined(
-        self, work: Call[Any] | Deployment, fields: dict[str, Any], gas: int, fees: _Fees, nonce: int
-    ) -> Receipt:
-        hashes: list[bytes] = []
-        for attempt in range(self._resends + 1):
-            transaction = fields | fees.fields() | {"gas": gas, "nonce": nonce, "chainId": self._chain_id}
-            raw, transaction_hash = self.account.sign(transaction)
+    # ---- sending ----
+
+    def _launch(self, order: Order) -> Receipt | None:
+        """Puts the order among the flights. A receipt, and no flight, if an earlier process had sent it."""
+        ledger = self._ledger()
+        if order.once:
+            earlier = self._resume(ledger, order)
+            if earlier is not None:
+                return earlier
+        quote = self.quote(order.work, value_wei=order.value_wei)
+        with ledger.lock():
+            self._flights.append(self._broadcast(ledger, order, quote))
+        return None
+
+    def _broadcast(self, ledger: KeyLedger, order: Order, quote: Quote) -> _Flight:
+        """Signs under the next nonce and sends, until the node has it."""
+        fees, hashes = quote.fees, list[bytes]()
+        trouble: OpmlError = NonceTaken(f"no nonce of {self.address} could be had for {order.work.what}")
+        for attempt in range(_BROADCAST_TRIES):
+            nonce, replaces = self._next_nonce()
+            if replaces is not None:
+                fees = fees.at_least(replaces)
+            flight = self._signed(ledger, order, quote, fees, nonce, hashes)
             try:
-                self.rpc.request("eth_sendRawTransaction", "0x" + raw.hex())
-                hashes.append(transaction_hash)
+                self.rpc.request("eth_sendRawTransaction", "0x" + flight.raw.hex())
+                return flight
             except RpcFailed as error:
-                if not self._already_there(error, attempt):
+                trouble = error
+                if error.kind == Refusal.KNOWN:
+                    return flight
+                if self._is_known(flight):  # sent on all the same, and refused when it came back another way
+                    return flight
+                if error.kind == Refusal.FUNDS:
+                    self._drop(ledger, order)
+                    raise NotEnoughFunds(
+                        self.address,
+                        (balance_wei := self.rpc.balance_wei(self.address)),
+                        max(balance_wei + 1, order.value_wei + quote.gas * fees.max_fee_wei),
+                        order.work.what,
+                    ) from None
+                is_race = "replacement" in error.message.lower() and replaces is None  # another process has the nonce
+                higher = fees.bumped(self.max_fee_wei) if error.kind == Refusal.UNDERPRICED and not is_race else None
+                if higher is not None:
+                    fees = higher
+                elif error.kind != Refusal.NONCE and not is_race:
+                    self._drop(ledger, order)
                     raise
-                if "known" in error.message.lower():
-                    hashes.append(transaction_hash)
-            mined = self._wait(hashes)
+            except RpcError:
+                if self._is_known(flight):
+                    return flight
+                raise
+            time.sleep(0.02 * 2**attempt)
+        raise trouble
+
+    def _next_nonce(self) -> tuple[int, Fees | None]:
+        """The nonce to use, and what it takes to replace a stuck transaction of ours that has it."""
+        mined, pending = self._nonces()
+        self._stuck = {nonce: fees for nonce, fees in self._stuck.items() if nonce >= mined}
+        if not self._flights and self._stuck and min(self._stuck) == mined:
+            higher = self._stuck[mined].bumped(self.max_fee_wei)
+            if higher is not None:
+                return mined, higher
+        after_flights = self._flights[-1].nonce + 1 if self._flights else 0
+        # WHY NOT count here: the node's count may go down again with a reorganisation, and a gap is never mined.
+        return max(pending, after_flights), None
+
+    def _signed(
+        self, ledger: KeyLedger, order: Order, quote: Quote, fees: Fees, nonce: int, hashes: list[bytes]
+    ) -> _Flight:
+        to = {"to": order.work.to} if isinstance(order.work, Call) else {}
+        fields = to | {"data": "0x" + order.work.data.hex(), "value": order.value_wei}
+        transaction = fields | fees.fields() | {"gas": quote.gas, "nonce": nonce, "chainId": self._chain_id}
+        raw, transaction_hash = self.account.sign(transaction)
+        hashes.append(transaction_hash)
+        if order.once:
+            ledger.note(_digest(order), Entry(nonce, tuple(hashes), raw))
+        return _Flight(order, quote, fees, nonce, raw, hashes)
+
+    def _drop(self, ledger: KeyLedger, order: Order) -> None:
+        """The node refused it for good: nothing is in flight."""
+        if order.once:
+            ledger.forget(_digest(order))
+
+    def _resume(self, ledger: KeyLedger, order: Order) -> Receipt | None:
+        """What became of the same order of an earlier process; None if there was none, or nothing came of it."""
+        entry = ledger.find(_digest(order))
+        if entry is None:
+            return None
+        self._tell(f"An earlier run sent {order.work.what} already; waiting for that transaction")
+        quote = Quote(0, Fees(0, None))
+        flight = _Flight(order, quote, Fees(self.max_fee_wei, None), entry.nonce, entry.raw, list(entry.hashes))
+        result = self._land(flight, resends=0)
+        if isinstance(result, NonceTaken | Reverted):
+            ledger.forget(_digest(order))
+            return None
+        if isinstance(result, OpmlError):
+            raise result
+        return result
+
+    # ---- until it is mined ----
+
+    def _land(self, flight: _Flight, *, resends: int | None = None) -> Receipt | OpmlError:
+        """Waits for a flight and takes it off the list. Its receipt, or what came of it instead."""
+        try:
+            mined = self._await(flight, self._resends if resends is None else resends)
+            receipt = self._finish(flight, mined)
+        except NotMined as error:
+            self._stuck[flight.nonce] = flight.fees
+            return error
+        except OpmlError as error:
+            if isinstance(error, Reverted | NonceTaken):
+                self._drop(self._ledger(), flight.order)
+            return error
+        finally:
+            if flight in self._flights:
+                self._flights.remove(flight)
+        self._drop(self._ledger(), flight.order)
+        if self._on_sent is not None:
+            self._on_sent(receipt)
+        return receipt
+
+    def _await(self, flight: _Flight, resends: int) -> Mined:
+        """Raises `NotMined`, or `NonceTaken` if another transaction was mined in its place."""
+        for attempt in range(resends + 1):
+            if attempt > 0:
+                self._raise_fee(flight)
+            mined = self._poll(flight)
             if mined is not None:
-                return self._finish(work, fields, gas, mined)
-            fees = fees.bumped()
-        raise NotMined(work.what, self._timeout_s * (self._resends + 1))
+                return mined
+        raise NotMined(flight.order.work.what, self._timeout_s * (resends + 1))
 
-    def _already_there(self, error: RpcFailed, attempt: int) -> bool:
-        """Whether the refusal means that this, or on a resend an earlier, form of the transaction is known or
-        mined."""
-        message = error.message.lower()
-        if "already known" in message or "known transaction" in message or "already imported" in message:
-            return True
-        return attempt > 0 and ("nonce too low" in message or "underpriced" in message)
-
-    def _wait(self, hashes: list[bytes]) -> dict[str, Any] | None:
-        """The receipt of whichever of these was mined; None if none was in time."""
+    def _poll(self, flight: _Flight) -> Mined | None:
+        """Looks for the receipt for a while. A node that has lost the transaction gets it once more."""
         deadline = time.monotonic() + self._timeout_s
-        pause_s = 0.005
+        look_after_s, pause_s, taken = 2.0, 0.005, 0
+        look_at = time.monotonic() + look_after_s
         while True:
-            for transaction_hash in hashes:
-                receipt = self.rpc.request("eth_getTransactionReceipt", "0x" + transaction_hash.hex())
-                if receipt is not None:
-                    return dict(receipt)
+            try:
+                mined = self._receipt(flight)
+                if mined is not None:
+                    return mined
+                if time.monotonic() > look_at:
+                    taken = taken + 1 if self._nonces()[0] > flight.nonce else 0
+                    if taken >= 3 and self._receipt(flight) is None:
+                        raise NonceTaken(f"nonce {flight.nonce} of {self.address} went to another transaction")
+                    if not taken and not self._is_known(flight):
+                        self._tell(f"The node has lost {flight.order.work.what}; sending it again")
+                        self._resend(flight)
+                    elif not taken:
+                        self._tell(f"{flight.order.work.what} is not mined yet")
+                        look_after_s = min(2 * look_after_s, 30.0)
+                    look_at = time.monotonic() + look_after_s
+            except RpcError:
+                pass  # the node is asked again until the time is over
             if time.monotonic() > deadline:
                 return None
-            time.sleep(pause_s)
+            time.sleep(min(pause_s, max(0.0, deadline - time.monotonic()) + 0.001))
             pause_s = min(pause_s * 1.5, 2.0)
 
-    def _finish(self, work: Call[Any] | Deployment, fields: dict[str, Any], gas: int, raw: dict[str, Any]) -> Receipt:
-        if int(raw["status"], 16) != 1:
-            raise Reverted(f"{work.what} (transaction {raw['transactionHash']})", self._why(work, fields, gas, raw))
+    def _receipt(self, flight: _Flight) -> Mined | None:
+        asked = [
+            Ask("eth_getTransactionReceipt", ("0x" + hash_.hex(),), answers.receipt) for hash_ in set(flight.hashes)
+        ]
+        return next((found for found in self.rpc.batch(asked) if found is not None), None)
+
+    def _is_known(self, flight: _Flight) -> bool:
+        """Whether the node has the transaction in any form, mined or not."""
+        asked = [Ask("eth_getTransactionByHash", ("0x" + hash_.hex(),)) for hash_ in set(flight.hashes)]
+        try:
+            return any(found is not None for found in self.rpc.batch(asked))
+        except RpcError:
+            return False
+
+    def _raise_fee(self, flight: _Flight) -> None:
+        """Sends it with a higher fee under its nonce, if the limit allows."""
+        higher = flight.fees.bumped(self.max_fee_wei)
+        if higher is None or flight.quote.gas == 0:
+            self._resend(flight)
+            return
+        ledger = self._ledger()
+        with ledger.lock():
+            again = self._signed(ledger, flight.order, flight.quote, higher, flight.nonce, flight.hashes)
+            flight.fees, flight.raw = higher, again.raw
+            self._tell(f"{flight.order.work.what} is not mined yet; sending it again with a higher fee")
+            self._resend(flight)
+
+    def _resend(self, flight: _Flight) -> None:
+        try:
+            self.rpc.request("eth_sendRawTransaction", "0x" + flight.raw.hex())
+        except RpcError:
+            return  # known, mined meanwhile, or to be tried again: the receipt tells
+
+    def _finish(self, flight: _Flight, mined: Mined) -> Receipt:
+        work = flight.order.work
+        if not mined.succeeded:
+            raise Reverted(f"{work.what} (transaction 0x{mined.transaction_hash.hex()})", self._why(flight, mined))
         return Receipt(
             what=work.what,
-            hash=bytes.fromhex(raw["transactionHash"][2:]),
-            block_number=int(raw["blockNumber"], 16),
-            gas_used=int(raw["gasUsed"], 16),
-            gas_price_wei=int(raw.get("effectiveGasPrice", "0x0"), 16),
-            value_wei=fields["value"],
-            created=Address(to_checksum_address(raw["contractAddress"])) if raw.get("contractAddress") else None,
-            logs=tuple(read_log(log) for log in raw["logs"]),
+            hash=mined.transaction_hash,
+            block_number=mined.block_number,
+            gas_used=mined.gas_used,
+            gas_price_wei=mined.gas_price_wei,
+            value_wei=flight.order.value_wei,
+            created=mined.created,
+            logs=mined.logs,
         )
 
-    def _why(self, work: Call[Any] | Deployment, fields: dict[str, Any], gas: int, raw: dict[str, Any]) -> bytes:
+    def _why(self, flight: _Flight, mined: Mined) -> bytes:
         """Run a failed transaction again where it failed, to hear the reason; empty if it no longer fails."""
-        again = self._object(work, fields["value"]) | {"gas": hex(gas)}
+        gas = {"gas": hex(flight.quote.gas)} if flight.quote.gas else {}
+        again = self._object(flight.order.work, flight.order.value_wei) | gas
         try:
-            self.rpc.request("eth_call", again, raw["blockNumber"])
+            self.rpc.request("eth_call", again, hex(mined.block_number))
         except Reverted as reverted:
             return reverted.data
+        except RpcError:
+            return b""
         return b""
 
 
-def read_log(raw: dict[str, Any]) -> Log:
-    """A log out of its JSON."""
-    return Log(
-        address=Address(to_checksum_address(raw["address"])),
-        topics=tuple(bytes.fromhex(topic[2:]) for topic in raw["topics"]),
-        data=bytes.fromhex(raw["data"][2:]),
-    )
+def _digest(order: Order) -> bytes:
+    """What makes two orders the same."""
+    to = bytes.fromhex(order.work.to[2:]) if isinstance(order.work, Call) else b""
+    return to.rjust(20, b"\0") + order.value_wei.to_bytes(32, "big") + order.work.data

@@ -15,7 +15,7 @@ from opml_dispute.chain.contracts import FaultDisputeGame
 from opml_dispute.chain.games import parse_address
 from opml_dispute.chain.requests import parse_hash
 from opml_dispute.chain.reverts import HINTS
-from opml_dispute.chain.rpc import RpcUnreachable
+from opml_dispute.chain.rpc_errors import RpcUnreachable
 from opml_dispute.cli.command_line import Command, Number, expect_unused
 from opml_dispute.cli.faults import fault_option, open_trace
 from opml_dispute.cli.options import (

@@ -22,7 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from opml_dispute.chain.keys import KEY_VARIABLE, PASSWORD_VARIABLE, Account
-from opml_dispute.chain.rpc import Rpc, RpcUnreachable
+from opml_dispute.chain.rpc import Rpc
+from opml_dispute.chain.rpc_errors import RpcUnreachable
 from opml_dispute.errors import OpmlError
 from opml_dispute.home import CannotWrite, expect_writable, home, write_json
 from opml_dispute.reading import Unreadable, read_json

@@ -66,6 +66,7 @@ def request_intent(
         will=f"Will ask model {short_hex(model_id)} about an input of {len(image):,} bytes",
         did=lambda receipt: f"Requested as 0x{new_request_id(system, receipt).hex()}",
         facts={"model_id": model_id, "input_bytes": len(image), "reader": reader},
+        once=True,
     )
 
 

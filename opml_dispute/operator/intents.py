@@ -8,13 +8,14 @@ objects. What somebody else did in the meantime is no failure: `perform` answers
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from opml_dispute.chain.reverts import Reverted
 from opml_dispute.chain.rpc import Call
-from opml_dispute.chain.sender import Receipt, Sender
+from opml_dispute.chain.sender import Order, Receipt, Sender
+from opml_dispute.errors import OpmlError
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class Intent:
     """The same for scripts."""
     done_already: frozenset[str] = frozenset()
     """Names of reverts that mean that somebody did it before us."""
+    once: bool = False
+    """Whether doing it twice costs twice and does no good: a rerun then looks for an earlier run's transaction."""
 
 
 @dataclass(frozen=True)
@@ -70,9 +73,25 @@ class Done:
 def perform(intent: Intent, sender: Sender) -> Done:
     """Send it. Raises what `Sender.send` raises, unless the contract's refusal means that it is done already."""
     try:
-        receipt = sender.send(intent.call, value_wei=intent.value_wei)
+        receipt = sender.send(intent.call, value_wei=intent.value_wei, once=intent.once)
     except Reverted as reverted:
         if reverted.name in intent.done_already:
             return Done(intent, None)
         raise
     return Done(intent, receipt)
+
+
+def perform_all(intents: Sequence[Intent], sender: Sender) -> list[Done | OpmlError]:
+    """
+    Send several that do not depend on each other, all at once.
+
+    What became of each: done, or the error that `perform` would raise. One that fails stops no other.
+    """
+    results = sender.send_all([Order(intent.call, intent.value_wei, intent.once) for intent in intents])
+    outcomes: list[Done | OpmlError] = []
+    for intent, result in zip(intents, results, strict=True):
+        if isinstance(result, Reverted) and result.name in intent.done_already:
+            outcomes.append(Done(intent, None))
+        else:
+            outcomes.append(result if isinstance(result, OpmlError) else Done(intent, result))
+    return outcomes

@@ -15,10 +15,10 @@ from opml_dispute.actors.actions import Action, Move, Step
 from opml_dispute.actors.honest import Plan, consider
 from opml_dispute.actors.player import ActionRefused
 from opml_dispute.actors.words import short_hex, subject
+from opml_dispute.chain.answers import Head
 from opml_dispute.chain.contracts import FaultDisputeGame, PreimageOracle
 from opml_dispute.chain.deploy import System
 from opml_dispute.chain.reverts import Reverted
-from opml_dispute.chain.rpc import Head
 from opml_dispute.chain.sender import Receipt
 from opml_dispute.engine.preimage_key import localized_key
 from opml_dispute.game.claim import Game

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from opml_dispute.actors.actions import Resolution, ResolveClaim, Settle
 from opml_dispute.actors.honest import resolution_actions
 from opml_dispute.chain.amounts import ether
+from opml_dispute.chain.answers import Head
 from opml_dispute.chain.contracts import DelayedWETH, FaultDisputeGame, Withdrawal
 from opml_dispute.chain.deploy import System
-from opml_dispute.chain.rpc import Head
 from opml_dispute.chain.sender import Receipt
 from opml_dispute.game.claim import Game, GameStatus
 from opml_dispute.game.clock import time_left_s

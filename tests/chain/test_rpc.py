@@ -9,7 +9,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from opml_dispute.chain.contracts import DisputeGameFactory
-from opml_dispute.chain.rpc import BATCH_LIMIT, NoCode, Rpc, RpcFailed, RpcUnreachable, UnexpectedAnswer, WrongChain
+from opml_dispute.chain.rpc import BATCH_LIMIT, Ask, NoCode, Rpc, UnexpectedAnswer, WrongChain
+from opml_dispute.chain.rpc_errors import RpcFailed, RpcUnreachable
 from opml_dispute.devnet import anvil as devnet
 from opml_dispute.primitives import Address
 
@@ -61,7 +62,7 @@ def test_a_server_that_speaks_no_json_rpc_is_unreachable(teapot: str) -> None:
 def test_an_http_error_is_named(teapot: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_Teapot, "status", 429)
     with pytest.raises(RpcUnreachable, match="429 Too Many Requests"):
-        Rpc(teapot).chain_id()
+        Rpc(teapot, patience_s=0).chain_id()
 
 
 def test_the_nodes_own_errors_keep_their_words(bare_anvil: devnet.Anvil) -> None:
@@ -71,14 +72,14 @@ def test_the_nodes_own_errors_keep_their_words(bare_anvil: devnet.Anvil) -> None
 
 def test_large_batches_are_split_and_keep_their_order(bare_anvil: devnet.Anvil) -> None:
     blocks = [hex(0)] * (2 * BATCH_LIMIT + 7)
-    answers = bare_anvil.rpc.batch([("eth_getBlockByNumber", [block, False]) for block in blocks])
+    answers = bare_anvil.rpc.batch([Ask("eth_getBlockByNumber", [block, False]) for block in blocks])
     assert [answer["number"] for answer in answers] == blocks
     assert bare_anvil.rpc.batch([]) == []
 
 
 def test_one_failing_element_fails_the_batch(bare_anvil: devnet.Anvil) -> None:
     with pytest.raises(RpcFailed):
-        bare_anvil.rpc.batch([("eth_chainId", []), ("eth_noSuchMethod", [])])
+        bare_anvil.rpc.batch([Ask("eth_chainId"), Ask("eth_noSuchMethod")])
 
 
 def test_another_chain_is_named_with_both_ids(bare_anvil: devnet.Anvil) -> None:

@@ -19,7 +19,7 @@ from eth_account import Account as EthAccount
 
 from opml_dispute import cli as cli_module
 from opml_dispute.chain import keys
-from opml_dispute.chain.rpc import public_url
+from opml_dispute.chain.transport import public_url
 from opml_dispute.devnet import anvil as devnet
 from tests.cli.conftest import Cli, Result
 from tests.cli.test_bad_input import assert_refused

@@ -37,8 +37,8 @@ class Killed(BaseException):
 class Mortal(Sender):
     """Dies after its first transaction, without a word about it to anybody."""
 
-    def send(self, work: Any, *, value_wei: int = 0) -> Receipt:
-        super().send(work, value_wei=value_wei)
+    def send(self, work: Any, *, value_wei: int = 0, once: bool = False) -> Receipt:
+        super().send(work, value_wei=value_wei, once=once)
         raise Killed
 
 

@@ -1,0 +1,172 @@
+"""
+Answers of a node, checked before anything is made of them.
+
+Each function takes the method that was asked (for messages) and the JSON value that came, and gives back a value of
+the type that the protocol promises, or raises `RpcAnswerInvalid`: never a `TypeError`, whatever a faulty node sends.
+`Rpc.request` takes such a function as `parse`, and asks again when it refuses.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+from eth_utils.address import to_checksum_address
+
+from opml_dispute.chain.rpc_errors import RpcAnswerInvalid
+from opml_dispute.primitives import Address
+
+Parse: TypeAlias = Callable[[str, Any], Any]
+"""From a method's name and the JSON of its result to a value; raises `RpcAnswerInvalid`."""
+
+_QUANTITY: Final = re.compile(r"0[xX][0-9a-fA-F]{1,64}")
+_DATA: Final = re.compile(r"0[xX](?:[0-9a-fA-F]{2})*")
+
+
+@dataclass(frozen=True)
+class Head:
+    """A block that reads are pinned to."""
+
+    number: int
+    hash: bytes
+    timestamp: int
+    """Seconds since 1970, the chain's own clock."""
+    base_fee_wei: int
+
+
+@dataclass(frozen=True)
+class Log:
+    """An event as the chain kept it."""
+
+    address: Address
+    topics: tuple[bytes, ...]
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Mined:
+    """The receipt of a transaction that lies in a block."""
+
+    transaction_hash: bytes
+    block_number: int
+    succeeded: bool
+    gas_used: int
+    gas_price_wei: int
+    created: Address | None
+    logs: tuple[Log, ...]
+
+
+def anything(method: str, value: Any) -> Any:
+    """No check: for answers that nothing is made of."""
+    return value
+
+
+def quantity(method: str, value: Any) -> int:
+    """An unsigned number of at most 256 bits."""
+    if not isinstance(value, str) or not _QUANTITY.fullmatch(value):
+        raise RpcAnswerInvalid(method, value, "a hexadecimal number")
+    return int(value, 16)
+
+
+def data(method: str, value: Any) -> bytes:
+    """Bytes of any length."""
+    if not isinstance(value, str) or not _DATA.fullmatch(value):
+        raise RpcAnswerInvalid(method, value, "hexadecimal bytes")
+    return bytes.fromhex(value[2:])
+
+
+def text(method: str, value: Any) -> str:
+    """A string."""
+    if not isinstance(value, str):
+        raise RpcAnswerInvalid(method, value, "a string")
+    return value
+
+
+def hash32(method: str, value: Any) -> bytes:
+    """Exactly 32 bytes."""
+    raw = data(method, value)
+    if len(raw) != 32:
+        raise RpcAnswerInvalid(method, value, "32 bytes")
+    return raw
+
+
+def address(method: str, value: Any) -> Address:
+    """An address, checksummed."""
+    raw = data(method, value)
+    if len(raw) != 20:
+        raise RpcAnswerInvalid(method, value, "an address")
+    return Address(to_checksum_address(raw))
+
+
+def head(method: str, value: Any) -> Head:
+    """A block."""
+    fields = _fields(method, value, "a block")
+    return Head(
+        number=quantity(method, fields.get("number")),
+        hash=hash32(method, fields.get("hash")),
+        timestamp=quantity(method, fields.get("timestamp")),
+        base_fee_wei=_optional(quantity, method, fields.get("baseFeePerGas"), 0),
+    )
+
+
+def head_or_none(method: str, value: Any) -> Head | None:
+    """A block, or None where the node has none of that number."""
+    return None if value is None else head(method, value)
+
+
+def log(method: str, value: Any) -> Log:
+    """An event."""
+    fields = _fields(method, value, "an event")
+    topics = _items(method, fields.get("topics"), "an event's topics")
+    return Log(
+        address(method, fields.get("address")),
+        tuple(hash32(method, topic) for topic in topics),
+        data(method, fields.get("data")),
+    )
+
+
+def logs(method: str, value: Any) -> tuple[Log, ...]:
+    """Events."""
+    return tuple(log(method, item) for item in _items(method, value, "a list of events"))
+
+
+def receipt(method: str, value: Any) -> Mined | None:
+    """A receipt; None as long as the transaction lies in no block, which some nodes say by null fields."""
+    if value is None:
+        return None
+    fields = _fields(method, value, "a receipt")
+    if fields.get("blockNumber") is None or fields.get("blockHash") is None:
+        return None
+    return Mined(
+        transaction_hash=hash32(method, fields.get("transactionHash")),
+        block_number=quantity(method, fields["blockNumber"]),
+        succeeded=quantity(method, fields.get("status")) == 1,
+        gas_used=quantity(method, fields.get("gasUsed")),
+        gas_price_wei=_optional(quantity, method, fields.get("effectiveGasPrice"), 0),
+        created=_optional(address, method, fields.get("contractAddress"), None),
+        logs=logs(method, fields.get("logs")),
+    )
+
+
+def paid_tips(method: str, value: Any) -> list[int]:
+    """The tips of eth_feeHistory's first percentile, one a block."""
+    rewards = _items(method, _fields(method, value, "a fee history").get("reward"), "a list of rewards")
+    return [quantity(method, row[0]) for row in rewards if isinstance(row, list) and row]
+
+
+def _optional(parse: Callable[[str, Any], Any], method: str, value: Any, default: Any) -> Any:
+    return default if value is None else parse(method, value)
+
+
+def _fields(method: str, value: Any, expected: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise RpcAnswerInvalid(method, value, expected)
+    return value
+
+
+def _items(method: str, value: Any, expected: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise RpcAnswerInvalid(method, value, expected)
+    return value

@@ -1,0 +1,111 @@
+"""
+What a transaction may cost per unit of gas.
+
+`suggest` asks the node: twice the base fee, so that six full blocks in a row are outlasted, and a tip. Nodes answer
+for the tip in several ways or not at all: eth_maxPriorityFeePerGas, else what was paid lately (eth_feeHistory), else
+a default. A tip that looks absurd is compared with what was paid lately and lowered to that. Whatever a node says,
+nothing is paid beyond the operator's limit: `FeeTooHigh`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import median
+from typing import Final
+
+from opml_dispute.chain import answers
+from opml_dispute.chain.amounts import gwei
+from opml_dispute.chain.answers import Head
+from opml_dispute.chain.rpc import Rpc
+from opml_dispute.chain.rpc_errors import Refusal, RpcFailed
+from opml_dispute.errors import OpmlError
+
+DEFAULT_MAX_FEE_WEI: Final = 500 * 10**9
+"""The most that is paid per gas unless the operator says otherwise: more than a busy public chain asks for."""
+
+DEFAULT_TIP_WEI: Final = 10**9
+"""Where a node can say nothing about tips."""
+
+SUSPICIOUS_TIP_WEI: Final = 10 * 10**9
+"""Tips above this are compared with what was paid lately."""
+
+FEE_BUMP_PERCENT: Final = 15
+"""On a resend; nodes ask for at least 10 more."""
+
+_HISTORY_BLOCKS: Final = 5
+
+
+class FeeTooHigh(OpmlError):
+    """The chain asks for more per gas than the operator allows."""
+
+    def __init__(self, found_wei: int, cap_wei: int) -> None:
+        super().__init__(f"gas costs {gwei(found_wei)} now, more than the limit of {gwei(cap_wei)}")
+        self.hint = "wait until it is cheaper, or raise the limit: --max-fee"
+        self.found_wei, self.cap_wei = found_wei, cap_wei
+
+
+@dataclass(frozen=True)
+class Fees:
+    """What one transaction offers."""
+
+    max_fee_wei: int
+    tip_wei: int | None
+    """None on a chain without EIP-1559."""
+
+    def bumped(self, cap_wei: int) -> Fees | None:
+        """Enough more to replace a transaction with these fees; None if that is beyond the limit."""
+
+        def bump(wei: int) -> int:
+            return wei * (100 + FEE_BUMP_PERCENT) // 100 + 1
+
+        if bump(self.max_fee_wei) > cap_wei:
+            return None
+        return Fees(bump(self.max_fee_wei), None if self.tip_wei is None else bump(self.tip_wei))
+
+    def at_least(self, other: Fees) -> Fees:
+        """The higher of both, part by part."""
+        if self.tip_wei is None or other.tip_wei is None:
+            return Fees(max(self.max_fee_wei, other.max_fee_wei), self.tip_wei)
+        return Fees(max(self.max_fee_wei, other.max_fee_wei), max(self.tip_wei, other.tip_wei))
+
+    def fields(self) -> dict[str, int]:
+        """As a transaction has them."""
+        if self.tip_wei is None:
+            return {"gasPrice": self.max_fee_wei}
+        return {"type": 2, "maxFeePerGas": self.max_fee_wei, "maxPriorityFeePerGas": self.tip_wei}
+
+
+def suggest(rpc: Rpc, head: Head, cap_wei: int) -> Fees:
+    """Fees with which a transaction should be mined soon. Raises `FeeTooHigh`."""
+    if not head.base_fee_wei:
+        price_wei = int(rpc.request("eth_gasPrice", parse=answers.quantity))
+        if price_wei > cap_wei:
+            raise FeeTooHigh(price_wei, cap_wei)
+        return Fees(price_wei, None)
+    tip_wei = _tip_wei(rpc)
+    if head.base_fee_wei + tip_wei > cap_wei:
+        raise FeeTooHigh(head.base_fee_wei + tip_wei, cap_wei)
+    return Fees(min(2 * head.base_fee_wei + tip_wei, cap_wei), tip_wei)
+
+
+def _tip_wei(rpc: Rpc) -> int:
+    try:
+        suggested = int(rpc.request("eth_maxPriorityFeePerGas", parse=answers.quantity))
+    except RpcFailed as error:
+        if error.kind == Refusal.BUSY:
+            raise
+        return _paid_lately_wei(rpc, DEFAULT_TIP_WEI)
+    if suggested <= SUSPICIOUS_TIP_WEI:
+        return suggested
+    return min(suggested, max(2 * _paid_lately_wei(rpc, suggested), SUSPICIOUS_TIP_WEI))
+
+
+def _paid_lately_wei(rpc: Rpc, default_wei: int) -> int:
+    """The median of the tips of the last blocks; the default if the node does not tell."""
+    try:
+        paid = rpc.request("eth_feeHistory", hex(_HISTORY_BLOCKS), "latest", [50], parse=answers.paid_tips)
+    except RpcFailed as error:
+        if error.kind == Refusal.BUSY:
+            raise
+        return default_wei
+    return int(median(paid)) if paid else default_wei

@@ -1,0 +1,116 @@
+"""
+What one key does on one chain, across the processes that share it.
+
+`KeyLedger.lock` lets one process at a time choose a nonce and send under it. The journal behind `note`, `find` and
+`forget` keeps transactions that must not happen twice, such as a request with its fee: written before it is sent, and
+forgotten once its receipt was handed on. A process that dies in between leaves its entry, and the next one that wants
+the very same transaction waits for that one instead of paying again.
+
+Only signed transactions are written, never keys. Everything lies below the project's own folder (OPML_HOME).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from opml_dispute import plain_json
+from opml_dispute.engine.hashing import keccak256
+from opml_dispute.errors import OpmlError
+from opml_dispute.home import home, write_json
+from opml_dispute.primitives import Address
+
+ENTRY_LIVES_S: Final = 86_400
+"""After a day an entry no longer stands for "the same command again"."""
+
+
+class HomeUnwritable(OpmlError):
+    """The project's folder cannot be written, so what is sent could not be remembered."""
+
+    hint = "make the folder writable, or name another with OPML_HOME; nothing was sent"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A transaction that was about to be sent."""
+
+    nonce: int
+    hashes: tuple[bytes, ...]
+    raw: bytes
+    """Signed, as it was sent last."""
+
+
+class KeyLedger:
+    """Lock and journal of one account on one chain."""
+
+    _locks: Final[dict[str, threading.RLock]] = {}
+    _guard: Final = threading.Lock()
+
+    def __init__(self, chain_id: int, address: Address) -> None:
+        self._name = f"{chain_id}-{address}"
+        with self._guard:
+            self._lock = self._locks.setdefault(f"{home()}/{self._name}", threading.RLock())
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """
+        Held while a nonce is chosen and sent under. Waits for other threads, and for other processes as far as they
+        share the folder: where it cannot be written, a nonce that was taken meanwhile is chosen anew.
+        """
+        with self._lock:
+            path = home() / "sending" / f"{self._name}.lock"
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+            except OSError:
+                yield
+                return
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX)
+                yield
+            finally:
+                os.close(handle)
+
+    def note(self, work: bytes, entry: Entry) -> None:
+        """Remember `entry` as doing `work`. Raises `HomeUnwritable`."""
+        path = self._path(work)
+        try:
+            write_json(
+                path,
+                {
+                    "nonce": entry.nonce,
+                    "hashes": [hash_.hex() for hash_ in entry.hashes],
+                    "raw": entry.raw.hex(),
+                    "at": int(time.time()),
+                },
+            )
+        except OSError as error:
+            raise HomeUnwritable(f"cannot write {path}: {error.strerror}") from None
+
+    def find(self, work: bytes) -> Entry | None:
+        """What an earlier process sent to do `work`, if it never said what became of it."""
+        try:
+            raw = plain_json.loads(self._path(work).read_bytes())
+            if not 0 <= time.time() - int(raw["at"]) <= ENTRY_LIVES_S:
+                return None
+            hashes = tuple(bytes.fromhex(hash_) for hash_ in raw["hashes"])
+            return Entry(int(raw["nonce"]), hashes, bytes.fromhex(raw["raw"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None  # nothing there, or half a file of a machine that went down
+
+    def forget(self, work: bytes) -> None:
+        """What became of it is known."""
+        try:
+            self._path(work).unlink(missing_ok=True)
+        except OSError:
+            return  # it will be found mined, and told of once more
+
+    def _path(self, work: bytes) -> Path:
+        return home() / "sending" / f"{self._name}-{keccak256(work)[:16].hex()}.json"
