@@ -18,7 +18,7 @@ from eth_utils.address import to_checksum_address
 from opml_dispute.chain.answers import Log
 from opml_dispute.chain.artifacts import Artifact, load
 from opml_dispute.chain.rpc import Call
-from opml_dispute.chain.sender import Receipt
+from opml_dispute.chain.transactions import Receipt
 from opml_dispute.game.position import Position
 from opml_dispute.game.resolve import MAX_ANSWERS
 from opml_dispute.primitives import Address, Hash32, ModelId, RequestId, StateHash, StateRoot

@@ -26,8 +26,8 @@ from opml_dispute.chain.contracts import (
 )
 from opml_dispute.chain.games import BadAddress, GameReader, parse_address
 from opml_dispute.chain.rpc import Ask, NoCode, Rpc
-from opml_dispute.chain.sender import Deployment as Creation
 from opml_dispute.chain.sender import Sender
+from opml_dispute.chain.transactions import Deployment as Creation
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.bond import required_bond_wei
 from opml_dispute.home import write_json

@@ -324,17 +324,28 @@ class Rpc:
 
     def read(self, call: Call[T], *, at: Head | None = None, sender: str | None = None) -> T:
         """What one call answers, decoded. Raises as `request`, and `UnexpectedAnswer`."""
-        (raw,) = self._call_all([call], at, sender)
-        if isinstance(raw, Reverted):
-            raise Reverted(call.what, raw.data) from None
-        if isinstance(raw, OpmlError):
-            raise raw
-        return call.decode(raw)
+        (answer,) = self._decoded([call], at, sender)
+        return answer  # type: ignore[no-any-return]
 
     def read_all(self, calls: Sequence[Call[Any]], *, at: Head | None = None) -> list[Any]:
         """What many calls answer, in few round trips. Raises as `read`."""
-        raws = self._call_all(calls, at, None)
-        for raw in raws:
+        return self._decoded(calls, at, None)
+
+    def _decoded(self, calls: Sequence[Call[Any]], at: Head | None, sender: str | None) -> list[Any]:
+        """Reads and decodes; twice, because a node that lags or errs may answer for a contract as if it had no code."""
+        try:
+            return self._decoded_once(calls, at, sender)
+        except UnexpectedAnswer:
+            if self.patience_s <= 0:
+                raise
+            time.sleep(FIRST_PAUSE_S)
+            return self._decoded_once(calls, at, sender)
+
+    def _decoded_once(self, calls: Sequence[Call[Any]], at: Head | None, sender: str | None) -> list[Any]:
+        raws = self._call_all(calls, at, sender)
+        for call, raw in zip(calls, raws, strict=True):
+            if isinstance(raw, Reverted):
+                raise Reverted(call.what, raw.data) from None
             if isinstance(raw, OpmlError):
                 raise raw
         return [call.decode(raw) for call, raw in zip(calls, raws, strict=True)]

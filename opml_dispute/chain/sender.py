@@ -18,22 +18,18 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple, TypeVar
-
-from eth_abi.abi import encode
+from typing import Any, Final, TypeVar
 
 from opml_dispute.chain import answers
-from opml_dispute.chain.amounts import ether
-from opml_dispute.chain.answers import Log, Mined
-from opml_dispute.chain.artifacts import Artifact
+from opml_dispute.chain.answers import Mined
 from opml_dispute.chain.fees import DEFAULT_MAX_FEE_WEI, Fees, suggest
 from opml_dispute.chain.journal import Entry, KeyLedger
 from opml_dispute.chain.keys import Account
 from opml_dispute.chain.reverts import Reverted
 from opml_dispute.chain.rpc import Ask, Call, Rpc
 from opml_dispute.chain.rpc_errors import Refusal, RpcAnswerInvalid, RpcError, RpcFailed
+from opml_dispute.chain.transactions import Deployment, NonceTaken, NotEnoughFunds, NotMined, Order, Quote, Receipt
 from opml_dispute.errors import OpmlError
-from opml_dispute.primitives import Address
 
 GAS_MARGIN_PERCENT = 25
 """Added to the node's estimate: contract state, and with it the gas, may change before the transaction is mined."""
@@ -51,86 +47,6 @@ _BROADCAST_TRIES: Final = 9
 _RELAUNCHES: Final = 3
 
 T = TypeVar("T")
-
-
-class NotEnoughFunds(OpmlError):
-    """The account cannot pay value and gas."""
-
-    def __init__(self, address: str, balance_wei: int, needed_wei: int, what: str) -> None:
-        super().__init__(f"{address} has {ether(balance_wei)}, but {what} needs {ether(needed_wei)}")
-        self.hint = f"send at least {ether(needed_wei - balance_wei)} to {address}"
-        self.address, self.balance_wei, self.needed_wei = address, balance_wei, needed_wei
-
-
-class NotMined(OpmlError):
-    """A transaction stayed unmined; it may still be mined later."""
-
-    hint = "run the command again: it waits for the earlier transaction first, and repeats nothing"
-
-    def __init__(self, what: str, seconds: float) -> None:
-        super().__init__(f"{what} was not mined within {seconds:.0f} s")
-
-
-class NonceTaken(OpmlError):
-    """Other transactions of the account were mined under every nonce that was tried."""
-
-    hint = "another program sends from this account at the same time; run the command again"
-
-
-@dataclass(frozen=True)
-class Deployment:
-    """Contract creation: an artifact with its constructor's arguments."""
-
-    artifact: Artifact
-    arguments: tuple[Any, ...] = ()
-
-    @property
-    def data(self) -> bytes:
-        """Creation code and encoded arguments."""
-        return self.artifact.bytecode + encode(self.artifact.constructor_inputs, self.arguments)
-
-    @property
-    def what(self) -> str:
-        """For messages."""
-        return f"deploying {self.artifact.name}"
-
-
-@dataclass(frozen=True)
-class Receipt:
-    """A mined, successful transaction."""
-
-    what: str
-    hash: bytes
-    block_number: int
-    gas_used: int
-    gas_price_wei: int
-    value_wei: int
-    created: Address | None
-    """The new contract, of a deployment."""
-    logs: tuple[Log, ...]
-
-
-class Order(NamedTuple):
-    """Something to be sent."""
-
-    work: Call[Any] | Deployment
-    value_wei: int = 0
-    once: bool = False
-    """Whether doing it twice would cost twice: then an earlier process that died after sending it is remembered."""
-
-
-@dataclass(frozen=True)
-class Quote:
-    """What a transaction would take, if it were sent now."""
-
-    gas: int
-    """The gas limit: estimate and margin."""
-    fees: Fees
-
-    @property
-    def most_wei(self) -> int:
-        """The most that its gas can cost."""
-        return self.gas * self.fees.max_fee_wei
 
 
 @dataclass
@@ -170,6 +86,9 @@ class Sender:
         self._chain_id: int | None = None
         self._flights: deque[_Flight] = deque()
         self._stuck: dict[int, Fees] = {}
+        self._sent: set[bytes] = set()
+        self._nonce: int | None = None
+        """The next nonce, while the lock is held and nothing was refused."""
 
     def settle(self) -> None:
         """
@@ -211,17 +130,15 @@ class Sender:
         in_flight: deque[tuple[int, int]] = deque()
         try:
             while to_launch or in_flight:
-                if to_launch and len(in_flight) < IN_FLIGHT:
-                    index, tries = to_launch.popleft()
-                    try:
-                        earlier = self._launch(orders[index])
-                    except OpmlError as error:
-                        results[index] = error
-                        continue
-                    if earlier is None:
-                        in_flight.append((index, tries - 1))
-                    else:
-                        results[index] = earlier
+                room = IN_FLIGHT - len(in_flight)
+                if to_launch and (room > IN_FLIGHT // 2 or not in_flight):
+                    part = [to_launch.popleft() for _ in range(min(room, len(to_launch)))]
+                    launched = self._launch([orders[index] for index, _ in part])
+                    for (index, tries), outcome in zip(part, launched, strict=True):
+                        if outcome is None:
+                            in_flight.append((index, tries - 1))
+                        else:
+                            results[index] = outcome
                     continue
                 index, tries = in_flight.popleft()
                 results[index] = self._land(self._flights[0])
@@ -233,16 +150,9 @@ class Sender:
 
     def quote(self, work: Call[Any] | Deployment, *, value_wei: int = 0) -> Quote:
         """What it would take. Raises what `send` raises before it sends anything."""
-        head = self.rpc.head()
-        balance_wei = self.rpc.balance_wei(self.address) - sum(
-            flight.order.value_wei + flight.quote.most_wei for flight in self._flights
-        )
-        if balance_wei < value_wei:
-            raise NotEnoughFunds(self.address, max(balance_wei, 0), value_wei, work.what)
-        fees = suggest(self.rpc, head, self.max_fee_wei)
-        quote = Quote(self._estimate(work, value_wei, balance_wei), fees)
-        if balance_wei < value_wei + quote.most_wei:
-            raise NotEnoughFunds(self.address, balance_wei, value_wei + quote.most_wei, work.what)
+        (quote,) = self._quotes([Order(work, value_wei)])
+        if isinstance(quote, OpmlError):
+            raise quote
         return quote
 
     def simulate(self, call: Call[T], *, value_wei: int = 0) -> T:
@@ -271,53 +181,108 @@ class Sender:
         to = {"to": work.to} if isinstance(work, Call) else {}
         return {"from": self.address} | to | {"data": "0x" + work.data.hex(), "value": hex(value_wei)}
 
-    def _estimate(self, work: Call[Any] | Deployment, value_wei: int, balance_wei: int) -> int:
+    def _quotes(self, orders: Sequence[Order]) -> list[Quote | OpmlError]:
+        """What each would take after those before it. Raises what concerns all of them."""
+        head = self.rpc.head()
+        fees = suggest(self.rpc, head, self.max_fee_wei)
+        balance_wei = self.rpc.balance_wei(self.address) - sum(
+            flight.order.value_wei + flight.quote.most_wei for flight in self._flights
+        )
         method = "eth_estimateGas"
-        try:
-            estimate = int(self.rpc.request(method, self._object(work, value_wei), parse=answers.quantity))
-        except Reverted as reverted:
-            raise Reverted(work.what, reverted.data) from None
-        except RpcFailed as error:
-            if error.kind == Refusal.FUNDS:
-                needed_wei = max(value_wei, balance_wei + 1)
-                raise NotEnoughFunds(self.address, balance_wei, needed_wei, work.what) from None
-            raise
-        if estimate > MOST_GAS:
-            raise RpcAnswerInvalid(method, hex(estimate), f"at most {MOST_GAS:,} gas")
-        with_margin = estimate * (100 + GAS_MARGIN_PERCENT) // 100
-        return max(estimate, min(with_margin, TRANSACTION_GAS_CAP))
+        # What the account could not even pay the value of is not asked about: every node has its own words for that.
+        is_asked = [order.value_wei <= balance_wei for order in orders]
+        estimates = iter(
+            self.rpc.outcomes(
+                [
+                    Ask(method, (self._object(order.work, order.value_wei),), answers.quantity)
+                    for order, asked in zip(orders, is_asked, strict=True)
+                    if asked
+                ]
+            )
+        )
+        quotes: list[Quote | OpmlError] = []
+        for order, asked in zip(orders, is_asked, strict=True):
+            estimate = next(estimates) if asked else None
+            quote = self._quote(order, estimate, Quote(0, fees, head.number), balance_wei)
+            if isinstance(quote, Quote):
+                balance_wei -= order.value_wei + quote.most_wei
+            quotes.append(quote)
+        return quotes
+
+    def _quote(self, order: Order, estimate: Any, terms: Quote, balance_wei: int) -> Quote | OpmlError:
+        """One quote, from the node's estimate or its refusal; None for an estimate that was not asked for."""
+        work = order.work
+        if isinstance(estimate, Reverted):
+            return Reverted(work.what, estimate.data)
+        is_poor = isinstance(estimate, RpcFailed) and estimate.kind == Refusal.FUNDS
+        if isinstance(estimate, OpmlError) and not is_poor:
+            return estimate
+        if isinstance(estimate, int) and estimate > MOST_GAS:
+            return RpcAnswerInvalid("eth_estimateGas", hex(estimate), f"at most {MOST_GAS:,} gas")
+        gas = 0
+        if isinstance(estimate, int):
+            with_margin = estimate * (100 + GAS_MARGIN_PERCENT) // 100
+            gas = max(estimate, min(with_margin, TRANSACTION_GAS_CAP))
+        needed_wei = order.value_wei + gas * terms.fees.max_fee_wei
+        if balance_wei < needed_wei or is_poor:
+            return NotEnoughFunds(self.address, max(balance_wei, 0), max(needed_wei, balance_wei + 1), work.what)
+        return Quote(gas, terms.fees, terms.block_number)
 
     # ---- sending ----
 
-    def _launch(self, order: Order) -> Receipt | None:
-        """Puts the order among the flights. A receipt, and no flight, if an earlier process had sent it."""
+    def _launch(self, orders: Sequence[Order]) -> list[Receipt | OpmlError | None]:
+        """
+        Puts orders among the flights: None for each. Else why not, or the receipt of an earlier process that had sent
+        it.
+        """
         ledger = self._ledger()
-        if order.once:
-            earlier = self._resume(ledger, order)
-            if earlier is not None:
-                return earlier
-        quote = self.quote(order.work, value_wei=order.value_wei)
+        outcomes: list[Receipt | OpmlError | None] = [None] * len(orders)
+        for index, order in enumerate(orders):
+            if order.once:
+                try:
+                    outcomes[index] = self._resume(ledger, order)
+                except OpmlError as error:
+                    outcomes[index] = error
+        left = [index for index, outcome in enumerate(outcomes) if outcome is None]
+        try:
+            quotes = self._quotes([orders[index] for index in left]) if left else []
+        except OpmlError as error:
+            return [error if outcome is None else outcome for outcome in outcomes]
         with ledger.lock():
-            self._flights.append(self._broadcast(ledger, order, quote))
-        return None
+            self._nonce = None
+            for index, quote in zip(left, quotes, strict=True):
+                if isinstance(quote, OpmlError):
+                    outcomes[index] = quote
+                    continue
+                try:
+                    self._flights.append(self._broadcast(ledger, orders[index], quote))
+                except OpmlError as error:
+                    outcomes[index], self._nonce = error, None
+        return outcomes
 
     def _broadcast(self, ledger: KeyLedger, order: Order, quote: Quote) -> _Flight:
         """Signs under the next nonce and sends, until the node has it."""
         fees, hashes = quote.fees, list[bytes]()
         trouble: OpmlError = NonceTaken(f"no nonce of {self.address} could be had for {order.work.what}")
         for attempt in range(_BROADCAST_TRIES):
-            nonce, replaces = self._next_nonce()
+            nonce, replaces = self._next_nonce() if self._nonce is None else (self._nonce, None)
+            self._nonce = None
             if replaces is not None:
                 fees = fees.at_least(replaces)
             flight = self._signed(ledger, order, quote, fees, nonce, hashes)
+            if flight.hashes[-1] in self._sent:  # the node counts less than it did: this is an earlier order's
+                flight.hashes.pop()
+                time.sleep(0.02 * 2**attempt)
+                continue
             try:
                 self.rpc.request("eth_sendRawTransaction", "0x" + flight.raw.hex())
+                self._sent.update(flight.hashes)
+                self._nonce = nonce + 1
                 return flight
             except RpcFailed as error:
                 trouble = error
-                if error.kind == Refusal.KNOWN:
-                    return flight
-                if self._is_known(flight):  # sent on all the same, and refused when it came back another way
+                if error.kind == Refusal.KNOWN or self._is_on_its_way(flight):
+                    self._sent.update(flight.hashes)
                     return flight
                 if error.kind == Refusal.FUNDS:
                     self._drop(ledger, order)
@@ -335,7 +300,8 @@ class Sender:
                     self._drop(ledger, order)
                     raise
             except RpcError:
-                if self._is_known(flight):
+                if self._is_on_its_way(flight):
+                    self._sent.update(flight.hashes)
                     return flight
                 raise
             time.sleep(0.02 * 2**attempt)
@@ -376,7 +342,7 @@ class Sender:
         if entry is None:
             return None
         self._tell(f"An earlier run sent {order.work.what} already; waiting for that transaction")
-        quote = Quote(0, Fees(0, None))
+        quote = Quote(0, Fees(0, None), -1)
         flight = _Flight(order, quote, Fees(self.max_fee_wei, None), entry.nonce, entry.raw, list(entry.hashes))
         result = self._land(flight, resends=0)
         if isinstance(result, NonceTaken | Reverted):
@@ -401,6 +367,7 @@ class Sender:
                 self._drop(self._ledger(), flight.order)
             return error
         finally:
+            self._sent.update(flight.hashes)
             if flight in self._flights:
                 self._flights.remove(flight)
         self._drop(self._ledger(), flight.order)
@@ -459,6 +426,16 @@ class Sender:
             return any(found is not None for found in self.rpc.batch(asked))
         except RpcError:
             return False
+
+    def _is_on_its_way(self, flight: _Flight) -> bool:
+        """Whether a refused transaction was sent on all the same: pending, or mined since the order was looked at."""
+        if not self._is_known(flight):
+            return False
+        try:
+            mined = self._receipt(flight)
+        except RpcError:
+            return True
+        return mined is None or mined.block_number > flight.quote.block_number
 
     def _raise_fee(self, flight: _Flight) -> None:
         """Sends it with a higher fee under its nonce, if the limit allows."""

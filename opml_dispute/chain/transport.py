@@ -141,13 +141,13 @@ class Endpoint:
     def _read(self, response: http.client.HTTPResponse) -> bytes:
         announced = response.length
         if announced is not None and announced > self._limit:
-            raise RpcUnreachable(self.url, self._too_large(announced), passes=False)
+            raise RpcUnreachable(self.url, self._too_large(announced))
         parts, size = [], 0
         while part := response.read1(_CHUNK):
             parts.append(part)
             size += len(part)
             if size > self._limit:
-                raise RpcUnreachable(self.url, self._too_large(None), passes=False)
+                raise RpcUnreachable(self.url, self._too_large(None))
         if announced is not None and size < announced:
             raise ConnectionResetError("the answer ended early")
         return b"".join(parts)

@@ -7,8 +7,8 @@ from pathlib import Path
 from opml_dispute.chain.artifacts import load
 from opml_dispute.chain.contracts import ModelRegistry
 from opml_dispute.chain.deploy import Deployment
-from opml_dispute.chain.sender import Deployment as Creation
 from opml_dispute.chain.sender import Sender
+from opml_dispute.chain.transactions import Deployment as Creation
 from opml_dispute.model.compiler import compile_model
 from opml_dispute.models import DIGITS
 from opml_dispute.operator.model_description import describe

@@ -13,7 +13,7 @@ from opml_dispute.chain.amounts import duration
 from opml_dispute.chain.contracts import ZERO_ADDRESS, DigitReader, FaultDisputeGame
 from opml_dispute.chain.deploy import System
 from opml_dispute.chain.rpc import Call
-from opml_dispute.chain.sender import Receipt
+from opml_dispute.chain.transactions import Receipt
 from opml_dispute.engine.segment import INPUT, section_root
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.claim import GameStatus

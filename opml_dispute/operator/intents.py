@@ -14,7 +14,8 @@ from typing import Any
 
 from opml_dispute.chain.reverts import Reverted
 from opml_dispute.chain.rpc import Call
-from opml_dispute.chain.sender import Order, Receipt, Sender
+from opml_dispute.chain.sender import Sender
+from opml_dispute.chain.transactions import Order, Receipt
 from opml_dispute.errors import OpmlError
 
 

@@ -19,7 +19,7 @@ from opml_dispute.chain.answers import Head
 from opml_dispute.chain.contracts import FaultDisputeGame, PreimageOracle
 from opml_dispute.chain.deploy import System
 from opml_dispute.chain.reverts import Reverted
-from opml_dispute.chain.sender import Receipt
+from opml_dispute.chain.transactions import Receipt
 from opml_dispute.engine.preimage_key import localized_key
 from opml_dispute.game.claim import Game
 from opml_dispute.game.clock import time_left_s

@@ -17,7 +17,7 @@ from opml_dispute.chain.amounts import ether
 from opml_dispute.chain.answers import Head
 from opml_dispute.chain.contracts import DelayedWETH, FaultDisputeGame, Withdrawal
 from opml_dispute.chain.deploy import System
-from opml_dispute.chain.sender import Receipt
+from opml_dispute.chain.transactions import Receipt
 from opml_dispute.game.claim import Game, GameStatus
 from opml_dispute.game.clock import time_left_s
 from opml_dispute.operator.intents import Intent

@@ -97,7 +97,9 @@ _READING: Final = (
 def _wrong_type(proxy: FaultProxy, request: Request, forward: Forward) -> Reply:
     """Wrong types, another one each time."""
     wrong: list[Any] = [None, 7, [], {}, "latest", True, "0x", "0xzz", {"number": 5, "hash": None}, [[]]]
-    return _result(request, wrong[proxy.struck["wrong-types"] % len(wrong)])
+    value = wrong[proxy.struck["wrong-types"] % len(wrong)]
+    # No code, or no bytes returned, is of the right type and nothing that a client could doubt.
+    return _result(request, None if value == "0x" and request["method"] in ("eth_getCode", "eth_call") else value)
 
 
 def _pending_receipt(proxy: FaultProxy, request: Request, forward: Forward) -> Reply:

@@ -12,7 +12,8 @@ import pytest
 from opml_dispute.chain.contracts import DisputeGameFactory
 from opml_dispute.chain.deploy import BadDeployment, Deployment, Times, connect, deploy, game_arguments
 from opml_dispute.chain.rpc import NoCode, Rpc, WrongChain
-from opml_dispute.chain.sender import Receipt, Sender
+from opml_dispute.chain.sender import Sender
+from opml_dispute.chain.transactions import Receipt
 from opml_dispute.devnet import anvil as devnet
 from opml_dispute.primitives import StateHash
 

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from opml_dispute.chain.artifacts import load
 from opml_dispute.chain.contracts import DelayedWETH, DisputeGameFactory
+from opml_dispute.chain.fees import FeeTooHigh
+from opml_dispute.chain.journal import HomeUnwritable
 from opml_dispute.chain.keys import Account
 from opml_dispute.chain.reverts import Reverted
-from opml_dispute.chain.rpc import Call, Rpc
-from opml_dispute.chain.sender import Deployment, NotEnoughFunds, NotMined, Sender
+from opml_dispute.chain.rpc import Ask, Call, Rpc
+from opml_dispute.chain.sender import Sender
+from opml_dispute.chain.transactions import Deployment, NotEnoughFunds, NotMined, Order, Receipt
 from opml_dispute.devnet import anvil as devnet
 from opml_dispute.primitives import Address
+from opml_dispute.testing.fault_proxy import FaultProxy
 
 ETHER = 10**18
 
@@ -168,3 +174,150 @@ def test_settle_gives_up_on_what_is_stuck(rpc: Rpc, sender: Sender, weth: Delaye
         stuck.send(deposit(weth.address))
     with pytest.raises(NotMined, match="an earlier transaction"):
         stuck.settle()
+
+
+def test_many_orders_share_a_block(rpc: Rpc, sender: Sender, weth: DelayedWETH) -> None:
+    """Forty deposits wait for a few blocks, not for forty; one that cannot be done stops no other."""
+    rpc.request("evm_setAutomine", False)
+    first = rpc.head().number
+    stop = threading.Event()
+
+    def mine() -> None:
+        own = Rpc(rpc.url)
+        while not stop.wait(0.5):
+            own.request("evm_mine")
+
+    miner = threading.Thread(target=mine)
+    miner.start()
+    refused: Call[object] = Call(weth.address, load("DelayedWETH").functions["withdraw(uint256)"], (5,), "DelayedWETH")
+    orders = [Order(deposit(weth.address), index) for index in range(40)]
+    orders.insert(7, Order(refused))
+    orders.insert(20, Order(deposit(weth.address), 10**30))
+    try:
+        results = sender.send_all(orders)
+    finally:
+        stop.set()
+        miner.join()
+    assert isinstance(results.pop(20), NotEnoughFunds)
+    assert isinstance(results.pop(7), Reverted)
+    receipts = [result for result in results if isinstance(result, Receipt)]
+    assert [receipt.value_wei for receipt in receipts] == list(range(40))
+    assert len({receipt.block_number for receipt in receipts}) <= 8
+    assert max(receipt.block_number for receipt in receipts) - first < 20
+
+
+def test_two_senders_of_one_key_do_not_get_in_each_others_way(rpc: Rpc, weth: DelayedWETH) -> None:
+    failures: list[object] = []
+
+    def work() -> None:
+        own = Sender(Rpc(rpc.url), devnet.account("requester"), timeout_s=20.0)
+        for _ in range(6):
+            failures.extend(
+                result
+                for result in own.send_all([Order(deposit(weth.address), 1)] * 3)
+                if not isinstance(result, Receipt)
+            )
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert rpc.balance_wei(weth.address) == 3 * 6 * 3
+
+
+def test_no_price_beyond_the_limit_is_paid(rpc: Rpc, sender: Sender, weth: DelayedWETH) -> None:
+    frugal = Sender(rpc, sender.account, max_fee_wei=10)
+    before = nonce(rpc, sender)
+    with pytest.raises(FeeTooHigh, match=r"more than the limit of 0\.00000001 gwei") as raised:
+        frugal.send(deposit(weth.address))
+    assert "--max-fee" in str(raised.value.hint)
+    assert nonce(rpc, sender) == before
+
+
+def test_an_absurd_tip_is_not_paid(rpc: Rpc, sender: Sender, weth: DelayedWETH) -> None:
+    """What was paid lately is believed rather than a suggestion of a million gwei."""
+    with FaultProxy(rpc.url, ["absurd-tip"]) as proxy:
+        other = Sender(Rpc(proxy.url), sender.account)
+        assert other.quote(deposit(weth.address)).fees.max_fee_wei < 100 * 10**9
+        assert other.send(deposit(weth.address)).gas_price_wei < 100 * 10**9
+
+
+def test_a_quote_is_what_sending_takes(rpc: Rpc, sender: Sender, weth: DelayedWETH) -> None:
+    quote = sender.quote(deposit(weth.address), value_wei=1)
+    receipt = sender.send(deposit(weth.address), value_wei=1)
+    assert receipt.gas_used <= quote.gas
+    assert receipt.gas_used * receipt.gas_price_wei <= quote.most_wei
+
+
+class Interrupted(BaseException):
+    """Ctrl-C, or a machine that goes down."""
+
+
+class Interrupting(Rpc):
+    """Ends the process at the first request of a method, before or after the node had it."""
+
+    def __init__(self, url: str, method: str, *, before: bool) -> None:
+        super().__init__(url)
+        self.method, self.before = method, before
+
+    def outcomes(self, asked: Sequence[Ask]) -> list[Any]:
+        here = any(ask[0] == self.method for ask in asked)
+        if here and self.before:
+            raise Interrupted
+        found = super().outcomes(asked)
+        if here:
+            raise Interrupted
+        return found
+
+
+@pytest.mark.parametrize(
+    ("method", "before"),
+    [
+        ("eth_estimateGas", False),
+        ("eth_sendRawTransaction", True),
+        ("eth_sendRawTransaction", False),
+        ("eth_getTransactionReceipt", True),
+        ("eth_getTransactionReceipt", False),
+    ],
+)
+@pytest.mark.parametrize("automine", [True, False])
+def test_what_may_happen_once_happens_once(
+    rpc: Rpc, sender: Sender, weth: DelayedWETH, method: str, before: bool, automine: bool
+) -> None:
+    """Whatever the moment of the interruption, the same command again pays once in all; after that it pays again."""
+    rpc.request("evm_setAutomine", automine)
+    with pytest.raises(Interrupted):
+        Sender(Interrupting(rpc.url, method, before=before), sender.account).send(
+            deposit(weth.address), value_wei=ETHER, once=True
+        )
+    rpc.request("evm_setAutomine", True)
+    rpc.request("evm_mine")
+    again = Sender(rpc, sender.account, timeout_s=10.0)
+    receipt = again.send(deposit(weth.address), value_wei=ETHER, once=True)
+    assert rpc.balance_wei(weth.address) == ETHER
+    assert receipt.value_wei == ETHER
+    again.send(deposit(weth.address), value_wei=ETHER, once=True)
+    assert rpc.balance_wei(weth.address) == 2 * ETHER
+
+
+def test_another_order_is_not_taken_for_the_interrupted_one(rpc: Rpc, sender: Sender, weth: DelayedWETH) -> None:
+    with pytest.raises(Interrupted):
+        Sender(Interrupting(rpc.url, "eth_getTransactionReceipt", before=True), sender.account).send(
+            deposit(weth.address), value_wei=ETHER, once=True
+        )
+    Sender(rpc, sender.account).send(deposit(weth.address), value_wei=ETHER + 1, once=True)
+    assert rpc.balance_wei(weth.address) == 2 * ETHER + 1
+
+
+def test_nothing_is_sent_that_could_not_be_remembered(
+    rpc: Rpc, sender: Sender, weth: DelayedWETH, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("OPML_HOME", str(tmp_path / "file" / "home"))
+    before = nonce(rpc, sender)
+    with pytest.raises(HomeUnwritable, match="cannot write"):
+        sender.send(deposit(weth.address), once=True)
+    assert nonce(rpc, sender) == before
+    sender.send(deposit(weth.address))

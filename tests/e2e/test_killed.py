@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from opml_dispute.actors.player import play_round
-from opml_dispute.chain.sender import Receipt, Sender
+from opml_dispute.chain.sender import Sender
+from opml_dispute.chain.transactions import Receipt
 from opml_dispute.devnet import anvil as devnet
 from opml_dispute.devnet.campaign import ask_sample
 from opml_dispute.game.claim import GameStatus

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from opml_dispute.chain.contracts import DigitReader
 from opml_dispute.chain.deploy import System, Times, connect, deploy
-from opml_dispute.chain.sender import Receipt, Sender
+from opml_dispute.chain.sender import Sender
+from opml_dispute.chain.transactions import Receipt
 from opml_dispute.devnet import anvil as devnet
 from opml_dispute.devnet.samples import READER, deploy_samples
 from opml_dispute.operator.model_store import ModelStore

@@ -1,0 +1,103 @@
+"""
+What a transaction is, from the order to the receipt, and why there may be none.
+
+An `Order` says what to send: a contract `Call` or a `Deployment`. A `Quote` says what that would take now, a `Receipt`
+what it took. The errors are those of an account and of time; what the contract refuses is `reverts.Reverted`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from eth_abi.abi import encode
+
+from opml_dispute.chain.amounts import ether
+from opml_dispute.chain.answers import Log
+from opml_dispute.chain.artifacts import Artifact
+from opml_dispute.chain.fees import Fees
+from opml_dispute.chain.rpc import Call
+from opml_dispute.errors import OpmlError
+from opml_dispute.primitives import Address
+
+
+class NotEnoughFunds(OpmlError):
+    """The account cannot pay value and gas."""
+
+    def __init__(self, address: str, balance_wei: int, needed_wei: int, what: str) -> None:
+        super().__init__(f"{address} has {ether(balance_wei)}, but {what} needs {ether(needed_wei)}")
+        self.hint = f"send at least {ether(needed_wei - balance_wei)} to {address}"
+        self.address, self.balance_wei, self.needed_wei = address, balance_wei, needed_wei
+
+
+class NotMined(OpmlError):
+    """A transaction stayed unmined; it may still be mined later."""
+
+    hint = "run the command again: it waits for the earlier transaction first, and repeats nothing"
+
+    def __init__(self, what: str, seconds: float) -> None:
+        super().__init__(f"{what} was not mined within {seconds:.0f} s")
+
+
+class NonceTaken(OpmlError):
+    """Other transactions of the account were mined under every nonce that was tried."""
+
+    hint = "another program sends from this account at the same time; run the command again"
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """Contract creation: an artifact with its constructor's arguments."""
+
+    artifact: Artifact
+    arguments: tuple[Any, ...] = ()
+
+    @property
+    def data(self) -> bytes:
+        """Creation code and encoded arguments."""
+        return self.artifact.bytecode + encode(self.artifact.constructor_inputs, self.arguments)
+
+    @property
+    def what(self) -> str:
+        """For messages."""
+        return f"deploying {self.artifact.name}"
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """A mined, successful transaction."""
+
+    what: str
+    hash: bytes
+    block_number: int
+    gas_used: int
+    gas_price_wei: int
+    value_wei: int
+    created: Address | None
+    """The new contract, of a deployment."""
+    logs: tuple[Log, ...]
+
+
+class Order(NamedTuple):
+    """Something to be sent."""
+
+    work: Call[Any] | Deployment
+    value_wei: int = 0
+    once: bool = False
+    """Whether doing it twice would cost twice: then an earlier process that died after sending it is remembered."""
+
+
+@dataclass(frozen=True)
+class Quote:
+    """What a transaction would take, if it were sent now."""
+
+    gas: int
+    """The gas limit: estimate and margin."""
+    fees: Fees
+    block_number: int
+    """The latest block then."""
+
+    @property
+    def most_wei(self) -> int:
+        """The most that its gas can cost."""
+        return self.gas * self.fees.max_fee_wei
