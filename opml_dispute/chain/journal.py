@@ -23,18 +23,11 @@ from typing import Final
 
 from opml_dispute import plain_json
 from opml_dispute.engine.hashing import keccak256
-from opml_dispute.errors import OpmlError
 from opml_dispute.home import home, write_json
 from opml_dispute.primitives import Address
 
 ENTRY_LIVES_S: Final = 86_400
 """After a day an entry no longer stands for "the same command again"."""
-
-
-class HomeUnwritable(OpmlError):
-    """The project's folder cannot be written, so what is sent could not be remembered."""
-
-    hint = "make the folder writable, or name another with OPML_HOME; nothing was sent"
 
 
 @dataclass(frozen=True)
@@ -79,20 +72,16 @@ class KeyLedger:
                 os.close(handle)
 
     def note(self, work: bytes, entry: Entry) -> None:
-        """Remember `entry` as doing `work`. Raises `HomeUnwritable`."""
-        path = self._path(work)
-        try:
-            write_json(
-                path,
-                {
-                    "nonce": entry.nonce,
-                    "hashes": [hash_.hex() for hash_ in entry.hashes],
-                    "raw": entry.raw.hex(),
-                    "at": int(time.time()),
-                },
-            )
-        except OSError as error:
-            raise HomeUnwritable(f"cannot write {path}: {error.strerror}") from None
+        """Remember `entry` as doing `work`. Raises `CannotWrite`."""
+        write_json(
+            self._path(work),
+            {
+                "nonce": entry.nonce,
+                "hashes": [hash_.hex() for hash_ in entry.hashes],
+                "raw": entry.raw.hex(),
+                "at": int(time.time()),
+            },
+        )
 
     def find(self, work: bytes) -> Entry | None:
         """What an earlier process sent to do `work`, if it never said what became of it."""

@@ -13,13 +13,13 @@ import pytest
 from opml_dispute.chain.artifacts import load
 from opml_dispute.chain.contracts import DelayedWETH, DisputeGameFactory
 from opml_dispute.chain.fees import FeeTooHigh
-from opml_dispute.chain.journal import HomeUnwritable
 from opml_dispute.chain.keys import Account
 from opml_dispute.chain.reverts import Reverted
 from opml_dispute.chain.rpc import Ask, Call, Rpc
 from opml_dispute.chain.sender import Sender
 from opml_dispute.chain.transactions import Deployment, NotEnoughFunds, NotMined, Order, Receipt
 from opml_dispute.devnet import anvil as devnet
+from opml_dispute.home import CannotWrite
 from opml_dispute.primitives import Address
 from opml_dispute.testing.fault_proxy import FaultProxy
 
@@ -183,9 +183,12 @@ def test_many_orders_share_a_block(rpc: Rpc, sender: Sender, weth: DelayedWETH) 
     stop = threading.Event()
 
     def mine() -> None:
-        own = Rpc(rpc.url)
-        while not stop.wait(0.5):
-            own.request("evm_mine")
+        own, before = Rpc(rpc.url), "0x0"
+        while not stop.wait(0.2):
+            waiting = own.request("txpool_status")["pending"]
+            if waiting == before != "0x0":  # all that is sent at once has come
+                own.request("evm_mine")
+            before = waiting
 
     miner = threading.Thread(target=mine)
     miner.start()
@@ -317,7 +320,7 @@ def test_nothing_is_sent_that_could_not_be_remembered(
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("OPML_HOME", str(tmp_path / "file" / "home"))
     before = nonce(rpc, sender)
-    with pytest.raises(HomeUnwritable, match="cannot write"):
+    with pytest.raises(CannotWrite, match="cannot write"):
         sender.send(deposit(weth.address), once=True)
     assert nonce(rpc, sender) == before
     sender.send(deposit(weth.address))
