@@ -101,14 +101,16 @@ def judged_words(judged: Judged) -> str:
     return f"It comes down to node {judged.node_index} ({judged.op}), instruction {judged.step:,}: {judged.instruction}"
 
 
-def summary(result: StoryResult) -> RenderableType:
-    """The end of a story."""
+def summary(result: StoryResult, *, measured: bool = True) -> RenderableType:
+    """How a story ended; with `measured`, also how long it took and what gas each party used."""
     table = RichTable.grid(padding=(0, 2))
     table.add_row("winner", f"[bold]{result.winner}[/] ({result.status})")
     table.add_row("the lie", f"{result.told_digit} instead of {result.right_digit}; --fault {result.fault}")
     table.add_row("judged", escape(f"node {result.node} ({result.op}), step {result.step:,}: {result.instruction}"))
-    table.add_row("moves", f"{result.moves} moves in {result.transactions} transactions, {result.seconds:.1f} s")
-    table.add_row("gas", ", ".join(f"{role} {amount:,}" for role, amount in result.gas.items()))
+    moves = f"{result.moves} moves in {result.transactions} transactions"
+    table.add_row("moves", f"{moves}, {result.seconds:.1f} s" if measured else moves)
+    if measured:
+        table.add_row("gas", ", ".join(f"{role} {amount:,}" for role, amount in result.gas.items()))
     for role, staked_wei in result.bonds_wei.items():
         back_wei = result.paid_out_wei.get(role, 0)
         change = f"{'won' if back_wei >= staked_wei else 'lost'} {ether(abs(back_wei - staked_wei))}"

@@ -6,27 +6,10 @@ import re
 from pathlib import Path
 
 import click
-import pytest
 
 from opml_dispute import cli as cli_module
 
 TEXT = (Path(__file__).parents[2] / "docs" / "operating.md").read_text()
-COMMAND_LINES = [line.split("#")[0].split() for line in re.findall(r"^    opml-dispute (.+)$", TEXT, re.MULTILINE)]
-
-
-def find(words: list[str]) -> click.Command:
-    """The command that a line calls."""
-    command: click.Command | None = cli_module.cli.get_command(click.Context(cli_module.cli), words[0])
-    assert command is not None, words
-    if isinstance(command, click.Group):
-        command = command.commands[words[1]]
-    return command
-
-
-@pytest.mark.parametrize("words", COMMAND_LINES, ids=" ".join)
-def test_every_command_line_shown_exists(words: list[str]) -> None:
-    known = {option for parameter in find(words).params for option in (*parameter.opts, *parameter.secondary_opts)}
-    assert {word for word in words if word.startswith("--")} <= known
 
 
 def test_every_option_named_exists_somewhere() -> None:
