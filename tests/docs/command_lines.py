@@ -42,7 +42,16 @@ def shown(text: str) -> Iterator[str]:
 
 
 def parse(line: str) -> None:
-    """Parses `opml-dispute LINE`. Raises `click.ClickException` with what is wrong in it."""
+    """
+    Parses `opml-dispute LINE`. Raises `click.ClickException` with what is wrong in it.
+
+    Of a list of commands (`vm run | trace`) only the names are looked up.
+    """
+    if "|" in line:
+        first, *others = (part.split() for part in line.split("|"))
+        for names in ([*first[:-1], name[0]] for name in (first[-1:], *others)):
+            _parse(cli, click.Context(cli, info_name="opml-dispute", **cli.context_settings), [*names, "--help"])
+        return
     words = [STAND_INS.get(word, word) for word in shlex.split(line) if word not in ("…", "...")]
     words = [re.sub(r"0x[0-9a-f]*…[0-9a-f]*", "0x" + "66" * 32, word) for word in words]
     words = [re.sub(r"=[A-Z]+$", "=1", word) for word in words]
