@@ -20,6 +20,7 @@ void fast_scratch_free(struct fast_scratch *s)
 {
     free(s->packed.memory);
     free(s->layout.memory);
+    free(s->wide.memory);
     *s = (struct fast_scratch){0};
 }
 
@@ -29,9 +30,12 @@ int fast_run(u8 *segment, const struct record *r, u64 lo, u64 hi, const struct f
 {
     switch (r->opcode) {
     case OP_CONTRACT:
-        return fast_contract(segment, r, lo, hi, &as_it_is, s) || fast_contract_integers(segment, r, lo, hi, prepared, s);
-    case OP_CONV: return fast_conv(segment, r, lo, hi, &as_it_is, s) || fast_conv_integers(segment, r, lo, hi, s);
-    case OP_POOL: return fast_pool(segment, r, lo, hi, s);
+        return fast_contract(segment, r, lo, hi, &as_it_is, s) || fast_contract_integers(segment, r, lo, hi, prepared, s) ||
+               fast_halves(segment, r, lo, hi, s);
+    case OP_CONV:
+        return fast_conv(segment, r, lo, hi, &as_it_is, s) || fast_conv_integers(segment, r, lo, hi, s) ||
+               fast_halves(segment, r, lo, hi, s);
+    case OP_POOL: return fast_pool(segment, r, lo, hi, s) || fast_halves(segment, r, lo, hi, s);
     case OP_CAST: return fast_cast(segment, r, lo, hi);
     case OP_BINARY: return fast_binary(segment, r, lo, hi);
     default: return 0;

@@ -16,6 +16,7 @@ struct fast_buffer {
 struct fast_scratch {
     struct fast_buffer packed; /* gemm's */
     struct fast_buffer layout; /* the input of a convolution or a pooling */
+    struct fast_buffer wide;   /* what was widened to binary32 */
 };
 
 /* At least `size` bytes, aligned to 64; null if there is no memory (then decline). */
@@ -48,6 +49,7 @@ int fast_contract_integers(u8 *segment, const struct record *r, u64 lo, u64 hi, 
 int fast_conv(u8 *segment, const struct record *r, u64 lo, u64 hi, const struct fast_finish *finish, struct fast_scratch *s);
 int fast_conv_integers(u8 *segment, const struct record *r, u64 lo, u64 hi, struct fast_scratch *s);
 int fast_pool(u8 *segment, const struct record *r, u64 lo, u64 hi, struct fast_scratch *s);
+int fast_halves(u8 *segment, const struct record *r, u64 lo, u64 hi, struct fast_scratch *s);
 int fast_cast(u8 *segment, const struct record *r, u64 lo, u64 hi);
 int fast_binary(u8 *segment, const struct record *r, u64 lo, u64 hi);
 
