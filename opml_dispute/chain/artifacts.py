@@ -1,8 +1,8 @@
 """
 Compiled contracts, as the package holds them: `load("FaultDisputeGame")` gives one contract's ABI and creation code.
 
-They are made by `compile` and lie in the package itself, so an installed package needs no compiler.
-`error_signatures` and `function_signatures` look up what four bytes mean in any of them.
+`toolchain/solidity.py` builds them, and they are kept in the package itself, so an installed package needs no compiler.
+`error_signatures` looks up which error four bytes mean, in any of them.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ What every command line is held to, before the command sees it.
 whose commands it is the class of) refuses what would otherwise be decided silently: an option given twice where one
 value counts, and an option or argument with an empty value, which is what an unset shell variable turns into.
 
-The parameter types (`Seconds`, `Number`, `Count`) say in one sentence what they take.
+The parameter types (`Seconds`, `Number`) say in one sentence what they take.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """
 A case: one request, and all that is needed to say what its answer is.
 
-`open_case` reads the request, finds its model's program and its input, and gives a `Case`; `Case.trace` is then the
-truth about every game of the request, and `Case.liars_trace` a liar's version of it. Nothing is computed before it
-is needed.
+`open_case` reads the request, finds its model's program and its input, and gives a `Case`. `Case.trace` is then the
+honest trace of every game of the request, and `Case.liar` makes faulty ones. Nothing is computed before it is needed.
 """
 
 from __future__ import annotations

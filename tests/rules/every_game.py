@@ -1,7 +1,8 @@
 """
 What every game obeys, whatever is played against the honest actor. Each rule is a function with its reason.
 
-`after_each_round` holds once the honest actor has answered everything; `when_resolved` once the game is over.
+Some hold for each action before it is sent, some once the honest actor has answered everything, some once the game is
+over; a heading stands above each group.
 """
 
 from __future__ import annotations

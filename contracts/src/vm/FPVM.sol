@@ -16,7 +16,8 @@ import {ExitedFlagInvalid, StateVersionUnsupported} from "./VmErrors.sol";
 /// from a witness of its state and Merkle proofs of what the instruction touches.
 ///
 /// State version 8 (base) steps exactly as the OP Stack's `MIPS64` 1.10.1. Version 136 (ML) adds floating point and system
-/// calls for whole subtrees of memory. docs/vm.md has the rules; the engine's native/vm/encode.c is the twin of these files.
+/// calls for whole subtrees of memory. docs/vm.md has the rules. The
+/// engine's native/vm/ is the same machine in C.
 /// @dev A step changes nothing on chain and logs nothing: the post-state can be had from the engine, and the log
 /// that the OP Stack's contract writes would cost about 2,000 gas.
 contract FPVM {

@@ -34,7 +34,7 @@ INLINE f32 canonical(f32 x)
 }
 
 /* The same for the direct result of +, -, *, /, sqrt or fma: the VM's own arithmetic makes only that NaN
- * (docs/vm.md, "Floating point"), so the guest has nothing to do. */
+ * (docs/vm.md, ML.3), so the guest has nothing to do. */
 INLINE f32 arith(f32 x) { return OPML_GUEST ? x : canonical(x); }
 
 /* a * b, rounded, even if it is then added to something.

@@ -35,7 +35,7 @@ void memory_free(struct memory *memory);
 void memory_fork(const struct memory *memory, struct memory *copy);
 
 /* *page := the 4096 bytes at page_index * 4096, to read; valid until memory is written there by any other means.
- * *whole := false if parts of it are unknown: then use memory_read_leaf. */
+ * *whole := false if parts of it are unknown: then ask memory_leaf_known about each leaf. */
 enum memory_status memory_page_to_read(struct memory *memory, uint64_t page_index, const uint8_t **page, bool *whole);
 
 /* *page := the same, to write: its hashes are forgotten now, so the pointer serves only until the next hash, fork or

@@ -9,7 +9,8 @@
  *   STORE8/16/32/64(va, x)   that unit := the low bits of x, or STOP(fault)
  *   ACCESS                   the struct access for system calls
  *
- * Twin: contracts/src/vm/FPVM.sol. docs/vm.md: "Instructions", "Branches", "Load linked", "ML".
+ * Twins: contracts/src/vm/Instructions.sol and FloatInstructions.sol. docs/vm.md: "Instructions", "Branches",
+ * "Load linked", "ML".
  *
  * Executes up to `limit` >= 1 instructions of `thread`. Counts those that were completed in vm->step and vm->slice. On a
  * fault, the instruction at thread->pc has had no effect. */

@@ -254,7 +254,7 @@ EXPORT int opml_machine_run(struct machine *machine, uint64_t max_steps)
 
 /* ---- questions ---- */
 
-/* What Python reads in one call. Mirrored by engine/vm.py, `_Scalars`. */
+/* What Python reads in one call. Mirrored by engine/lib.py, `NativeScalars`. */
 struct scalars {
     uint64_t step, slice, heap, next_thread_id, preimage_offset, ll_address, ll_owner;
     uint64_t left_threads, right_threads;

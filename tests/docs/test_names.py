@@ -1,0 +1,135 @@
+"""What prose names exists: identifiers, paths, options, headings, anchors. A name that went leaves its sentences."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+import click
+import pytest
+
+from tests.docs.prose import ROOT, anchor, exists, files, headings, prose, prose_files, text_of, vocabulary
+from tests.docs.reference import commands
+
+FOREIGN: Final = {
+    "S_t": "the state root in formulas",
+    "u128": "notation of docs/game.md",
+    "u256": "notation of docs/game.md",
+    "ancestorOf": "notation of docs/game.md",
+    "ext": "notation of docs/game.md",
+    "getAnchorRoot": "a function of the OP Stack's registry that these contracts do without",
+    "exp2k": "notation of docs/arithmetic.md",
+    "pmaddwd": "an x86 instruction",
+    "Squareplus": "the made-up operator of docs/operators.md, as an example",
+    "softmax_1": "an example of a function's name for a later opset",
+    "CalledProcessError": "of Python's subprocess",
+    "ASSUMES": "a label of comments",
+    "INVARIANT": "a label of comments",
+    "idx": "notation of a docstring",
+}
+"""Quoted names that no code of the project has, and what they are."""
+
+FOREIGN_OPTIONS: Final = {"--help", "--version", "--server"}
+"""click's own, and one of the OP Stack's op-program."""
+
+PLACEHOLDER: Final = re.compile(r"(?!README|CONTRIBUTING|SECURITY|CHANGELOG)[A-Z]{4,}\.")
+"""A file's name in capitals stands for any file."""
+
+IN_COMMENTS: Final = {"sum_k": "mathematics", "input_0": "a name by PyTorch", "input_1": "a name by PyTorch"}
+"""More of them, in comments."""
+
+SNAKE: Final = re.compile(r"(?<![\w./-])[a-z][a-z0-9]*(?:_[a-z0-9]+)+(?![\w/])")
+"""Such a word in a comment is a name, with backticks or without."""
+
+SPELLING = re.compile(r"[A-Za-z_][\w]*(?:(?:\.|::)[A-Za-z_]\w*)*(?:\(.*\))?")
+DIGEST = re.compile(r"[0-9a-f]{32,}")
+PATH = re.compile(r"(?<![\w/.-])(?:[\w.-]+/)*[\w-]+\.(?:py|c|h|S|sol|md|ld|toml|jsonl\.gz|elf\.gz)(?![\w/])")
+OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]+")
+
+
+def identifier(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+@cache
+def known_words() -> frozenset[str]:
+    """What a quoted name may consist of: identifiers in code, and modules and files by their names."""
+    return vocabulary() | {path.stem for path in files()} | FOREIGN.keys()
+
+
+def quoted(text: str) -> Iterator[str]:
+    """What stands in backticks, on one line or two."""
+    for found in re.findall(r"(?<!`)`([^`\n]+(?:\n[^`\n]+)?)`(?!`)", text):
+        yield " ".join(found.split())
+
+
+def unknown_names(path: Path) -> list[str]:
+    """Quoted identifiers that occur in no code."""
+    missing = []
+    for name in quoted(prose(path)):
+        if SPELLING.fullmatch(name) and not DIGEST.fullmatch(name) and not exists(name):
+            parts = re.split(r"\.|::", name.partition("(")[0])
+            missing += [name for part in parts if len(part) > 1 and part not in known_words()]
+    return missing
+
+
+def options() -> set[str]:
+    """Every option of every command and script."""
+    known = {option for _, context in commands() for option in _options(context.command)}
+    return known | {word for path in files() if "scripts" in path.parts for word in OPTION.findall(text_of(path))}
+
+
+def _options(command: click.Command) -> Iterator[str]:
+    for parameter in command.params:
+        yield from (*parameter.opts, *parameter.secondary_opts)
+
+
+@pytest.mark.parametrize("path", prose_files(), ids=identifier)
+def test_quoted_names_exist(path: Path) -> None:
+    assert unknown_names(path) == []
+
+
+@pytest.mark.parametrize("path", [path for path in prose_files() if path.suffix != ".md"], ids=identifier)
+def test_names_in_comments_exist(path: Path) -> None:
+    assert sorted(set(SNAKE.findall(prose(path))) - known_words() - IN_COMMENTS.keys()) == []
+
+
+@pytest.mark.parametrize("path", prose_files(), ids=identifier)
+def test_named_files_exist(path: Path) -> None:
+    """Also those of a "Twin:"."""
+    text = text_of(path) if path.suffix == ".md" else prose(path)
+    named = (name for name in PATH.findall(text) if not PLACEHOLDER.match(name.rsplit("/", 1)[-1]))
+    assert [name for name in named if not exists(name)] == []
+
+
+@pytest.mark.parametrize("path", [path for path in prose_files() if path.suffix == ".md"], ids=identifier)
+def test_named_options_exist(path: Path) -> None:
+    assert sorted(set(OPTION.findall(prose(path))) - options() - FOREIGN_OPTIONS) == []
+
+
+@pytest.mark.parametrize("path", prose_files(), ids=identifier)
+def test_cited_headings_exist(path: Path) -> None:
+    """docs/PAGE.md, "Heading", "Another"."""
+    missing = []
+    text = re.sub(r"\s+", " ", re.sub(r"\n\s*(///|//|\*|#)?", " ", prose(path)))
+    for page, cited in re.findall(r'(?:docs/)?\b([\w-]+\.md)\)?,? ((?:"[^"]+"(?:, | and )?)+)', text):
+        if (file := ROOT / "docs" / page).exists():
+            known = {name for found in headings(file) for name in (found, found.partition(":")[0])}
+            missing += [
+                f"{page}: {title}" for title in re.findall(r'"([^"]+)"', cited) if title.rstrip(".,") not in known
+            ]
+    assert missing == []
+
+
+@pytest.mark.parametrize("path", [path for path in prose_files() if path.suffix == ".md"], ids=identifier)
+def test_links_lead_somewhere(path: Path) -> None:
+    missing = []
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose(path)):
+        page, _, place = target.partition("#")
+        file = (path.parent / page).resolve() if page else path
+        if not file.exists() or (place and place not in {anchor(title) for title in headings(file)}):
+            missing.append(target)
+    assert missing == []
