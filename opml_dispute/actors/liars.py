@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from opml_dispute.engine.inference import Inference
+from opml_dispute.engine.segment import SEGMENT_BASE
 from opml_dispute.engine.vm import FaultKind, FaultTarget, Machine, VmError
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.depths import Depths
@@ -34,7 +35,6 @@ from opml_dispute.trace.provider import TraceError
 from opml_dispute.trace.split import SEGMENT_LOG2_SIZE, NodeFault, SplitTrace, SubgameProgress
 from opml_dispute.trace.vm import VmFault, VmTrace
 
-SEGMENT_BASE: Final = 0x0000_7000_0000_0000
 TENSORS: Final = range(SEGMENT_BASE + 0xB0_0000_0000, SEGMENT_BASE + 0x100_0000_0000)
 """VM addresses of OUTPUT and ARENA: what a node may write."""
 

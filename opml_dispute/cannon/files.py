@@ -18,7 +18,8 @@ from typing import Final
 
 from opml_dispute.engine.vm import Machine, StepWitness
 from opml_dispute.errors import OpmlError
-from opml_dispute.fpvm.statefile import load_state, save_state
+from opml_dispute.fpvm.state import ML_VERSION
+from opml_dispute.fpvm.statefile import save_state
 
 MAX_STATE_BYTES: Final = 4 << 30
 _GZIP_MAGIC: Final = b"\x1f\x8b"
@@ -29,17 +30,22 @@ class BadFile(OpmlError):
     """A file cannot be read or written, or is not what it should be."""
 
 
-def read_state(path: Path) -> Machine:
-    """The machine in a state file. Raises `BadFile`, and what `load_state` raises."""
+def is_ml_state(data: bytes) -> bool:
+    """Whether a state file's content is of a state with the ML extension."""
+    return data[:1] == bytes([ML_VERSION])
+
+
+def read_state_bytes(path: Path) -> bytes:
+    """A state file's content, unpacked. Raises `BadFile`."""
     try:
         with path.open("rb") as plain:
             packed = plain.read(2) == _GZIP_MAGIC
         with gzip.open(path) if packed else path.open("rb") as file:
             data = file.read(MAX_STATE_BYTES + 1)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise BadFile(f"{path} is not a whole gzip file: {error}", hint="write the state again") from None
     except OSError as error:
         raise BadFile(f"cannot read the state {path}: {error.strerror or error}", hint="check the path") from None
-    except (EOFError, zlib.error) as error:
-        raise BadFile(f"{path} is not a whole gzip file: {error}", hint="write the state again") from None
     if len(data) > MAX_STATE_BYTES:
         raise BadFile(f"the state in {path} has more than {MAX_STATE_BYTES:,} bytes", hint="give another file")
     if data[:1] in (b"{", b"["):
@@ -47,7 +53,7 @@ def read_state(path: Path) -> Machine:
             f"{path} holds JSON; multi-threaded states are binary",
             hint="make the state with: opml-dispute cannon load-elf --type multithreaded64-5 --out state.bin.gz …",
         )
-    return load_state(data)
+    return data
 
 
 def write_state(path: Path, machine: Machine) -> None:

@@ -11,16 +11,29 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from opml_dispute.cannon.files import numbered, proof_content, write_json, write_state
 from opml_dispute.cannon.pattern import MAX_STEP, StepPattern
-from opml_dispute.cannon.server import KEY_TYPES, PreimageServer
+from opml_dispute.cannon.server import KEY_TYPES
 from opml_dispute.engine.vm import Machine, Reason, StopKind, VmError
 from opml_dispute.errors import OpmlError
 
 NEVER = StepPattern.parse("never")
 _CHUNK_STEPS = 1 << 28
 """After so many steps at most, hints are handed on."""
+
+
+class Preimages(Protocol):
+    """Who answers for pre-images: a `server.PreimageServer`, or data that are here already."""
+
+    def hint(self, hint: bytes) -> None:
+        """Takes a hint of what will be asked for."""
+        ...
+
+    def fetch(self, key: bytes) -> bytes:
+        """The data behind a 32-byte key; raises an `OpmlError` if there are none."""
+        ...
 
 
 class VmPanic(OpmlError):
@@ -95,7 +108,7 @@ class Wishes:
 class _Run:
     machine: Machine
     wishes: Wishes
-    server: PreimageServer | None
+    server: Preimages | None
     say: Callable[[str], None]
     started_s: float = field(default_factory=time.monotonic)
     key: bytes = b""
@@ -168,7 +181,7 @@ class _Run:
 def run(
     machine: Machine,
     wishes: Wishes,
-    server: PreimageServer | None = None,
+    server: Preimages | None = None,
     *,
     say: Callable[[str], None] = lambda _: None,
 ) -> None:

@@ -41,6 +41,7 @@ COMMANDS = {
     "resolve": ("dispute:resolve", "Settle claims, a game and its bonds."),
     "respond": ("dispute:respond", "Make every move owed in a game."),
     "run": ("run:run", "Run a model here."),
+    "serve-rollup": ("serve_rollup:serve_rollup", "Answer op-challenger about one request."),
     "show": ("show:show", "Show a game."),
     "simulate": ("simulate:simulate", "Play a scenario many times, and report."),
     "vm": ("vm.command:vm", "Look into the machine that disputes end in."),

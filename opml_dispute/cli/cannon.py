@@ -3,17 +3,33 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from opml_dispute.cannon.files import BadFile, read_state, write, write_json, write_state
+from opml_dispute.cannon.files import (
+    BadFile,
+    is_ml_state,
+    read_state_bytes,
+    write,
+    write_json,
+    write_state,
+)
 from opml_dispute.cannon.metadata import symbols
 from opml_dispute.cannon.pattern import StepPattern
-from opml_dispute.cannon.run import PreimageStop, Wishes, run
+from opml_dispute.cannon.run import Preimages, PreimageStop, Wishes, run
 from opml_dispute.cannon.server import PreimageServer, log_to_stderr
 from opml_dispute.engine.vm import Machine
 from opml_dispute.fpvm.state import BASE_VERSION, ML_VERSION
+from opml_dispute.fpvm.statefile import Subtree, load_state, subtrees_in
+from opml_dispute.toolchain.native import guest_path
+
+if TYPE_CHECKING:
+    from opml_dispute.chain.deploy import System
+    from opml_dispute.operator.case import Case
 
 STATE_TYPES = {"multithreaded64-5": BASE_VERSION, "opml-ml": ML_VERSION}
 """Cannon's name of the only state type that the OP Stack uses today, and ours of states with the ML extension."""
@@ -61,6 +77,14 @@ def cannon() -> None:
     "--stop-at-preimage-larger-than", type=click.IntRange(0), default=0, metavar="BYTES", help="The same by size."
 )
 @click.option("--debug-info", type=_path(), default=None, metavar="FILE", help="Where the run's figures go, as JSON.")
+@click.option(
+    "--request",
+    "request_id",
+    envvar="OPML_REQUEST",
+    show_envvar=True,
+    metavar="REQUEST",
+    help="For states of ML games: the request; no server is started, its arguments say which node.",
+)
 @click.argument("server", nargs=-1, type=click.UNPROCESSED)
 def run_command(
     input_: Path,
@@ -76,6 +100,7 @@ def run_command(
     stop_at_preimage_type: str,
     stop_at_preimage_larger_than: int,
     debug_info: Path | None,
+    request_id: str | None,
     server: tuple[str, ...],
 ) -> None:
     """
@@ -95,13 +120,16 @@ def run_command(
         stop_at_preimage=PreimageStop.parse(stop_at_preimage, stop_at_preimage_type, stop_at_preimage_larger_than),
         info_at=info_at,
     )
-    machine = read_state(input_)
-    machine.listen()
-    if server:
+    state = read_state_bytes(input_)
+    if request_id is not None and is_ml_state(state):
+        machine, preimages = _of_request(state, request_id, server)
+        _run_and_tell(machine, wishes, preimages)
+    elif server:
+        machine = load_state(state)
         with PreimageServer.start(server, say=log_to_stderr) as preimages:
             _run_and_tell(machine, wishes, preimages)
     else:
-        preimages = None
+        machine, preimages = load_state(state), None
         _run_and_tell(machine, wishes, None)
     if output is not None:
         write_state(output, machine)
@@ -109,7 +137,31 @@ def run_command(
         write_json(debug_info, _figures(machine, preimages))
 
 
-def _run_and_tell(machine: Machine, wishes: Wishes, server: PreimageServer | None) -> None:
+def _of_request(state: bytes, request_id: str, server: tuple[str, ...]) -> tuple[Machine, Preimages]:
+    """The state of a node's run of a request, with all that the node reads; the server's arguments say which node."""
+    # Only runs of ML games need a chain, whose library is slow to load.
+    from opml_dispute.operator.challenger_run import ServerArguments, node_contents
+
+    system, case = _open_request(request_id)
+    segment, preimages = node_contents(case, ServerArguments.parse(server), system.deployment.chain_id)
+    return load_state(state, [segment]), preimages
+
+
+def _open_request(request_id: str) -> tuple[System, Case]:
+    """The request with its model and input, found as every command finds them; options come from the environment."""
+    from opml_dispute.chain.requests import parse_request_id
+    from opml_dispute.cli.options import ChainOptions, ModelOptions
+    from opml_dispute.cli.session import open_case_of, open_system
+
+    deployment, model, image = (
+        Path(named) if (named := os.environ.get(name)) else None
+        for name in ("OPML_DEPLOYMENT", "OPML_MODEL", "OPML_INPUT_IMAGE")
+    )
+    system = open_system(ChainOptions(os.environ.get("OPML_RPC_URL"), deployment))
+    return system, open_case_of(system, parse_request_id(request_id), ModelOptions(model, (), image))
+
+
+def _run_and_tell(machine: Machine, wishes: Wishes, server: Preimages | None) -> None:
     try:
         run(machine, wishes, server, say=log_to_stderr)
     finally:
@@ -120,8 +172,9 @@ def _run_and_tell(machine: Machine, wishes: Wishes, server: PreimageServer | Non
             log_to_stderr(f"({lost} more bytes)")
 
 
-def _figures(machine: Machine, server: PreimageServer | None) -> dict[str, object]:
+def _figures(machine: Machine, preimages: Preimages | None) -> dict[str, object]:
     _, pages = machine.memory_parts()
+    server = preimages if isinstance(preimages, PreimageServer) else None
     return {
         "pages": len(pages),
         "memory_used": hex(machine.memory_used_bytes),
@@ -136,13 +189,20 @@ def _figures(machine: Machine, server: PreimageServer | None) -> dict[str, objec
 @click.option(
     "--output", type=_path(), default=None, metavar="FILE", help="Where the 188 bytes of the witness go, too."
 )
-def witness(input_: Path, output: Path | None) -> None:
+@click.option("--request", "request_id", envvar="OPML_REQUEST", show_envvar=True, help="For states of ML games.")
+def witness(input_: Path, output: Path | None, request_id: str | None) -> None:
     """
     Print a state's hash and witness as one JSON object.
 
     Example: opml-dispute cannon witness --input state.bin.gz
     """
-    machine = read_state(input_)
+    state = read_state_bytes(input_)
+    contents: list[Subtree] = []
+    if request_id is not None and subtrees_in(state):
+        from opml_dispute.operator.challenger_run import segment_in
+
+        contents = segment_in(_open_request(request_id)[1], state)
+    machine = load_state(state, contents)
     content = {
         "witnessHash": "0x" + machine.state_hash().hex(),
         "witness": "0x" + machine.witness().hex(),
@@ -158,15 +218,19 @@ def witness(input_: Path, output: Path | None) -> None:
 
 @cannon.command("load-elf")
 @click.option("--type", "type_", type=click.Choice(list(STATE_TYPES)), required=True, help="The state's type.")
-@click.option("--path", type=_path(), required=True, metavar="ELF", help="The program.")
+@click.option("--path", type=_path(), metavar="ELF", help="The program. Default for opml-ml: this package's guest.")
 @click.option("--out", type=_path(), default="state.bin.gz", show_default=True, metavar="FILE", help="The state.")
 @click.option("--meta", default="meta.json", show_default=True, metavar="FILE", help="Symbols; empty for none.")
-def load_elf(type_: str, path: Path, out: Path, meta: str) -> None:
+def load_elf(type_: str, path: Path | None, out: Path, meta: str) -> None:
     """
     Write a program's initial state, and its symbols.
 
     Example: opml-dispute cannon load-elf --type multithreaded64-5 --path program.elf --out state.bin.gz
     """
+    if path is None:
+        if STATE_TYPES[type_] != ML_VERSION:
+            raise click.UsageError("--path names the program of a state of this type.")
+        path = guest_path()
     try:
         elf = path.read_bytes()
     except OSError as error:
@@ -175,3 +239,10 @@ def load_elf(type_: str, path: Path, out: Path, meta: str) -> None:
     write_state(out, machine)
     if meta:
         write_json(Path(meta), {"symbols": symbols(elf)})
+
+
+def main() -> None:
+    """The program `opml-cannon`: `opml-dispute cannon` under a name of its own, for clients that start one file."""
+    from opml_dispute.cli import main as run_command_line
+
+    run_command_line(["cannon", *sys.argv[1:]])

@@ -24,6 +24,9 @@ from opml_dispute.engine.hashing import LEAF_LOG2, hash_pair, merkle_root, zero_
 from opml_dispute.errors import OpmlError
 from opml_dispute.primitives import Hash32, StateRoot
 
+SEGMENT_BASE: Final = 0x0000_7000_0000_0000
+"""Where the guest maps the segment in the VM's memory."""
+
 SEGMENT_LOG2: Final = 40
 MODEL_LOG2: Final = 39
 """Program and weights: the lower half, whose root is the model root."""

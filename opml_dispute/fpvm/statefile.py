@@ -86,6 +86,14 @@ def save_state(machine: Machine) -> bytes:
     return b"".join(out)
 
 
+def subtrees_in(data: bytes) -> list[tuple[int, int, bytes]]:
+    """(address, log2_size, root) of the large subtrees that a state file knows by their root. Raises `BadEncoding`."""
+    reader = _Reader(data)
+    if reader.take(1)[0] != ML_VERSION:
+        return []
+    return [_SUBTREE.unpack(reader.take(_SUBTREE.size)) for _ in range(reader.number())]
+
+
 def load_state(data: bytes, contents: Sequence[Subtree] = ()) -> Machine:
     """
     The machine that was saved.
