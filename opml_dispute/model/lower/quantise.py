@@ -3,10 +3,13 @@ Quantised operators: integers that stand for (integer - zero point) * scale.
 
 Rounding to integers goes through binary32, which holds every 8- and 16-bit integer and its zero point exactly, and
 the cast at the end saturates. Products of 8-bit integers less their zero points are products of 16-bit integers,
-summed in 32 bits without rounding.
+summed in 32 bits without rounding; where one factor is known when the model is compiled, both stay bytes, and what the
+other's zero point takes away is a bias.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 
@@ -125,6 +128,34 @@ def _factors(g: Builder, a: Tensor, a_zero: Tensor | None, b: Tensor, b_zero: Te
     return _centred(g, a, a_zero), _centred(g, b, b_zero)
 
 
+def _constant_less_zero(g: Builder, x: Tensor, zero_point: Tensor | None) -> Tensor | None:
+    """x - zero point, if both are constants and every difference is a byte of one sign."""
+    if {x.dtype} - {DType.U8, DType.I8} or not x.is_constant or not x.size:
+        return None
+    if _is_zero(zero_point):
+        return x
+    if zero_point is None or not zero_point.is_constant:
+        return None
+    values = x.values().astype(np.int16) - zero_point.values().astype(np.int16)
+    for kind in (np.int8, np.uint8):
+        if np.iinfo(kind).min <= values.min() and values.max() <= np.iinfo(kind).max:
+            return g.constant(values.astype(kind))
+    return None
+
+
+def _zero_times_sums(
+    g: Builder, zero_point: Tensor, weights: Tensor, axes: tuple[int, ...], *, keepdims: bool
+) -> Tensor:
+    """
+    What a zero point of the other factor takes away from each sum: minus itself, times the sum of its weights.
+
+    So weights that are known when the model is compiled are multiplied as the bytes they are, and the other factor is
+    never widened: sum (x - z) w = sum x w - z sum w, exact modulo 2^32 on both sides.
+    """
+    sums = -weights.values().astype(np.int64).sum(axis=axes, keepdims=keepdims)
+    return g.mul(g.constant(sums.astype(np.int32)), g.cast(zero_point, DType.I32))
+
+
 def _matrix_zero(g: Builder, zero_point: Tensor | None, matrix: Tensor, *, rows: bool) -> Tensor | None:
     """A zero point for the whole matrix, or one for each row or column."""
     if zero_point is None or zero_point.size == 1:
@@ -136,8 +167,14 @@ def _matrix_zero(g: Builder, zero_point: Tensor | None, matrix: Tensor, *, rows:
 def matmul_integer(
     g: Builder, a: Tensor, b: Tensor, a_zero: Tensor | None = None, b_zero: Tensor | None = None
 ) -> Tensor:
-    factors = _factors(g, a, _matrix_zero(g, a_zero, a, rows=True), b, _matrix_zero(g, b_zero, b, rows=False))
-    return g.matmul(*factors, dtype=DType.I32)
+    a_zero, b_zero = _matrix_zero(g, a_zero, a, rows=True), _matrix_zero(g, b_zero, b, rows=False)
+    weights = _constant_less_zero(g, b, b_zero)
+    if weights is None or b.rank < 2 or a.dtype not in (DType.U8, DType.I8) or (a_zero is not None and a_zero.rank):
+        return g.matmul(*_factors(g, a, a_zero, b, b_zero), dtype=DType.I32)
+    bias = None
+    if a_zero is not None and not _is_zero(a_zero):
+        bias = _zero_times_sums(g, a_zero, weights, (-2,), keepdims=True)
+    return g.matmul(a, weights, bias, dtype=DType.I32)
 
 
 @lowers("QLinearMatMul")
@@ -173,6 +210,16 @@ def _conv_integer(
 ) -> Tensor:  # fmt: skip
     x_zero = None if x_zero is None else g.reshape(x_zero, ())
     w_zero = None if w_zero is None else _channel(g.reshape(w_zero, ()) if w_zero.size == 1 else w_zero, w.rank)
+    weights = _constant_less_zero(g, w, w_zero)
+    if weights is not None and x.dtype in (DType.U8, DType.I8):
+        if x_zero is not None and not _is_zero(x_zero):
+            # Padding stands for the number 0, which is the zero point.
+            none = (0,) * len(at.before)
+            x = g.pad(x, (0, 0, *at.before), (0, 0, *at.behind), x_zero)
+            at = replace(at, before=none, after=tuple(min(after, 0) for after in at.after))
+            taken = _zero_times_sums(g, x_zero, weights, tuple(range(1, w.rank)), keepdims=False)
+            bias = taken if bias is None else g.add(bias, taken)
+        return g.conv(x, weights, bias, at, groups=group, dtype=DType.I32)
     x, w = _factors(g, x, x_zero, w, w_zero)
     return g.conv(x, w, bias, at, groups=group, dtype=DType.I32)
 
