@@ -4,10 +4,12 @@ The honest actor: a pure function from a game, a trace and a time to what should
 1. `consider` walks the claims in the contract's order and decides which to answer. It keeps the set of claims that
    an honest player would make, on chain or not yet, and for each claim the honest answer to it.
 2. A claim is answered if it is a wrong root claim, if it counters an honest claim, or if it stands beside the honest
-   answer to the same claim, at or left of it: from there it could take the bond. What stands to the right of the
-   honest answer can never outrank it, and is left alone.
+   answer to the same claim, left of it, or in its place and older: from there it could take the bond. What stands to
+   the right of the honest answer, or came after it in its place, can never outrank it, and is left alone.
 3. A right claim is defended, a wrong one attacked, each with the right value; a leaf is stepped.
-4. `resolution_actions` settles what the clocks allow.
+4. What is to be done is put in the order of its importance (`priority`). A claim that cannot be judged is left out,
+   with what stands below it, and keeps no other from being answered.
+5. `resolution_actions` settles what the clocks allow.
 
 Nothing is remembered between calls: the chain is the only state. A liar is this same function over a faulty trace.
 Source: docs/game.md, "The honest actor".
@@ -18,7 +20,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from opml_dispute.actors.actions import Move, Resolution, ResolveClaim, ResolveGame, Settle, Step
+from opml_dispute.actors.priority import in_order
 from opml_dispute.actors.words import short_hex, state_name, subject, vm_state_name
+from opml_dispute.errors import OpmlError
 from opml_dispute.game.bond import required_bond_wei
 from opml_dispute.game.claim import Claim, Game, GameStatus
 from opml_dispute.game.clock import time_left_s
@@ -26,7 +30,17 @@ from opml_dispute.game.position import Position
 from opml_dispute.game.resolve import forecast, game_resolvable, resolvable, settlement_batches
 from opml_dispute.game.rules import outputs_below, outputs_of
 from opml_dispute.primitives import Hash32
-from opml_dispute.trace.provider import GameTrace, TraceError
+from opml_dispute.trace.provider import GameTrace, RunsAhead, TraceError
+
+
+class OutOfMemory(TraceError):
+    """A VM run does not fit into this machine's memory."""
+
+    hint = "free memory, or play from a larger machine; the other claims are answered all the same"
+
+    def __init__(self, claim_index: int) -> None:
+        super().__init__(f"claim {claim_index} cannot be judged: there is not enough memory for its VM run")
+        self.claim_index = claim_index
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,18 +56,33 @@ class Opinion:
 
 
 @dataclass(frozen=True, slots=True)
+class Unjudged:
+    """A claim about which nothing can be said here, and why."""
+
+    claim_index: int
+    error: OpmlError
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What to do now, and why."""
 
     actions: tuple[Move | Step, ...]
+    """The most important first."""
+
     opinions: tuple[Opinion, ...]
     """Of the claims that had to be judged; the others make no difference."""
 
     missed: tuple[str, ...]
     """Answers that came too late: sentences."""
 
-    stopped_by: TraceError | None
-    """Set if a value could not be determined. What was planned before it still holds."""
+    unjudged: tuple[Unjudged, ...]
+    """Claims that should have been judged and could not be. All others are not affected."""
+
+    def expect_something(self) -> None:
+        """Raises the first reason for an unjudged claim, if nothing could be planned because of such."""
+        if self.unjudged and not self.actions:
+            raise self.unjudged[0].error
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +97,17 @@ class _Reply:
 def honest_actions(game: Game, trace: GameTrace, now_s: int) -> list[Move | Step]:
     """The moves and steps that an honest player makes now. Raises `TraceError` if it knows too little to make any."""
     plan = consider(game, trace, now_s)
-    if plan.stopped_by is not None and not plan.actions:
-        raise plan.stopped_by
+    plan.expect_something()
     return list(plan.actions)
 
 
 def consider(game: Game, trace: GameTrace, now_s: int) -> Plan:
     """The whole train of thought behind `honest_actions`. Empty for a game that is over."""
-    return _Deliberation(game, trace, now_s).run()
+
+    def judge() -> Plan:
+        return _Deliberation(game, trace, now_s).run()
+
+    return trace.ahead(judge) if isinstance(trace, RunsAhead) else judge()
 
 
 class _Deliberation:
@@ -90,16 +122,19 @@ class _Deliberation:
         self.actions: list[Move | Step] = []
         self.opinions: list[Opinion] = []
         self.missed: list[str] = []
+        self.unjudged: list[Unjudged] = []
 
     def run(self) -> Plan:
-        stopped_by = None
         if self.game.in_progress:
-            try:
-                for claim in self.game.claims:
+            for claim in self.game.claims:
+                try:
                     self._look_at(claim)
-            except TraceError as error:
-                stopped_by = error
-        return Plan(tuple(self.actions), tuple(self.opinions), tuple(self.missed), stopped_by)
+                except OpmlError as error:
+                    self.unjudged.append(Unjudged(claim.index, error))
+                except MemoryError:
+                    self.unjudged.append(Unjudged(claim.index, OutOfMemory(claim.index)))
+        actions = in_order(self.game, self.actions, self.now_s, self._is_honest)
+        return Plan(actions, tuple(self.opinions), tuple(self.missed), tuple(self.unjudged))
 
     def _look_at(self, claim: Claim) -> None:
         if claim.parent_index is None and self._judge(claim).agrees:
@@ -129,8 +164,11 @@ class _Deliberation:
         reply = self.replies.get(parent.index)
         if reply is None:
             return False  # the parent was left alone, and so is all below it
-        deepest = self.game.depths.max
-        return claim.position.trace_index(deepest) <= reply.position.trace_index(deepest)
+        if claim.position == reply.position:
+            honest = self.game.find(parent.index, reply.position, reply.value)
+            return honest is None or claim.index < honest.index
+        # WHY NOT <=: of two claims at one place the older one takes the bond.
+        return claim.position.gindex < reply.position.gindex
 
     def _is_honest(self, claim: Claim) -> bool:
         return (claim.position.gindex, claim.parent_index, bytes(claim.value)) in self.honest
@@ -194,14 +232,19 @@ class _Deliberation:
         self.actions.append(Step(claim.index, not opinion.agrees, data, reason))
 
 
-def resolution_actions(game: Game, now_s: int) -> list[Resolution]:
-    """Everything that can be settled now, as few at a time as gas demands; the game too, if its root can be settled."""
+def resolution_actions(game: Game, now_s: int, *, owed: frozenset[int] = frozenset()) -> list[Resolution]:
+    """
+    Everything that can be settled now, as few at a time as gas demands; the game too, if its root can be settled.
+
+    `owed` are leaves that a step is still to be made against: they, and what stands above them, are left open.
+    """
     outcome = forecast(game)
     side = "challenger" if outcome.winner == GameStatus.CHALLENGER_WINS else "defender"
     ending = f"The root claim is settled: the {side} wins."
-    ends = game_resolvable(game, now_s)
+    held = _with_ancestors(game, owed)
+    ends = game_resolvable(game, now_s) and 0 not in held
     actions: list[Resolution] = []
-    for batch in settlement_batches(game, resolvable(game, now_s)):
+    for batch in settlement_batches(game, [index for index in resolvable(game, now_s) if index not in held]):
         expected = outcome.winner if ends and 0 in batch else None
         if len(batch) == 1:
             winner = outcome.countered_by[batch[0]]
@@ -218,3 +261,13 @@ def resolution_actions(game: Game, now_s: int) -> list[Resolution]:
     if game.in_progress and game.root.is_resolved:
         actions.append(ResolveGame(outcome.winner, ending))
     return actions
+
+
+def _with_ancestors(game: Game, indices: frozenset[int]) -> set[int]:
+    found: set[int] = set()
+    for index in indices:
+        place: int | None = index
+        while place is not None and place not in found:
+            found.add(place)
+            place = game.claims[place].parent_index
+    return found

@@ -1,22 +1,28 @@
 """
 A player: look, decide, act, and again. It remembers nothing: kill it anywhere, start it again, and it goes on.
 
-`ChainGame` is the little that a player needs of a game, wherever it is played. `play_round` is one round: answer
-everything, settle what the clocks allow; `play` repeats it until the game is over. A dishonest player is the same
-over a liar's trace; the chain refuses some of what it tries, so a refusal is noted, not raised.
+`ChainGame` is the little that a player needs of a game, wherever it is played. `play_round` is one round: steps, which
+end branches; what the clocks allow to be settled; then moves, the most important first. Every action fails apart: what
+the chain refuses, what cannot be paid, and what could not be sent is noted in the `Round` and stops nothing else.
+`play` repeats rounds until the game is over. A dishonest player is the same over a liar's trace; the chain refuses some
+of what it tries.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Final, Protocol
 
-from opml_dispute.actors.actions import Action
-from opml_dispute.actors.honest import consider, resolution_actions
+from opml_dispute.actors.actions import Action, Move, Step
+from opml_dispute.actors.honest import Unjudged, consider, resolution_actions
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.claim import Game
+from opml_dispute.game.clock import time_left_s
 from opml_dispute.trace.provider import GameTrace
+
+URGENT_S: Final = 900
+"""With so little time left a move does not wait until something is settled."""
 
 
 class ActionRefused(OpmlError):
@@ -30,8 +36,12 @@ class ChainGame(Protocol):
         """The game now, and the time there in seconds since 1970."""
         ...
 
-    def send(self, action: Action) -> None:
-        """Does it; a step's local pre-image is loaded first. Raises `ActionRefused`."""
+    def send_all(self, actions: Sequence[Action]) -> Sequence[OpmlError | None]:
+        """
+        Does each; they do not depend on each other. A step's local pre-image is loaded first.
+
+        None for what is done; `ActionRefused` for what the chain refuses; any other error for what may be tried again.
+        """
         ...
 
 
@@ -41,45 +51,63 @@ class Round:
 
     done: tuple[Action, ...]
     refused: tuple[tuple[Action, ActionRefused], ...]
+    failed: tuple[tuple[Action, OpmlError], ...]
+    """What could not be paid or sent, and is still to be done."""
+
+    unjudged: tuple[Unjudged, ...]
+    missed: tuple[str, ...]
+    """Answers that came too late: sentences."""
+
     game: Game
     """As it was when the round began."""
 
     @property
     def is_idle(self) -> bool:
         """Whether there was nothing to do."""
-        return not self.done and not self.refused
+        return not self.done and not self.refused and not self.failed
+
+
+@dataclass
+class _Outcome:
+    done: list[Action] = field(default_factory=list)
+    refused: list[tuple[Action, ActionRefused]] = field(default_factory=list)
+    failed: list[tuple[Action, OpmlError]] = field(default_factory=list)
+
+    def send(self, table: ChainGame, actions: Sequence[Action]) -> None:
+        if not actions:
+            return
+        for action, error in zip(actions, table.send_all(actions), strict=True):
+            if error is None:
+                self.done.append(action)
+            elif isinstance(error, ActionRefused):
+                self.refused.append((action, error))
+            else:
+                self.failed.append((action, error))
 
 
 def play_round(table: ChainGame, trace: GameTrace) -> Round:
     """
-    One round: answer everything, then settle what the clocks allow.
+    One round: answer everything, and settle what the clocks allow.
 
-    Answers come first: a step has no clock, so even one that comes late may turn what would be settled wrongly.
-    Raises `TraceError` if too little is known to do anything.
+    Steps come before settling: they have no clock, so even one that comes late may turn what would be settled wrongly;
+    a leaf whose step could not be sent is not settled. Raises the reason if nothing at all could be judged or done.
     """
     game, now_s = table.snapshot()
     plan = consider(game, trace, now_s)
-    done, refused = _send_all(table, plan.actions)
-    settled, now_s = table.snapshot() if done else (game, now_s)
-    resolutions = resolution_actions(settled, now_s)
-    if plan.stopped_by is not None and not plan.actions and not resolutions:
-        raise plan.stopped_by
-    more_done, more_refused = _send_all(table, resolutions)
-    return Round((*done, *more_done), (*refused, *more_refused), game)
-
-
-def _send_all(table: ChainGame, actions: Sequence[Action]) -> tuple[list[Action], list[tuple[Action, ActionRefused]]]:
-    """Sends each, in order; a refusal does not stop the others."""
-    done: list[Action] = []
-    refused: list[tuple[Action, ActionRefused]] = []
-    for action in actions:
-        try:
-            table.send(action)
-        except ActionRefused as error:
-            refused.append((action, error))
-        else:
-            done.append(action)
-    return done, refused
+    outcome = _Outcome()
+    steps = [action for action in plan.actions if isinstance(action, Step)]
+    moves = [action for action in plan.actions if isinstance(action, Move)]
+    urgent = [move for move in moves if time_left_s(game, move.parent_index, now_s) < URGENT_S]
+    outcome.send(table, [*steps, *urgent])
+    owed = frozenset(action.claim_index for action, _ in outcome.failed if isinstance(action, Step))
+    settled, now_s = table.snapshot() if outcome.done else (game, now_s)
+    resolutions = resolution_actions(settled, now_s, owed=owed)
+    if not resolutions:
+        plan.expect_something()
+    for resolution in resolutions:  # each may need the one before
+        outcome.send(table, [resolution])
+    outcome.send(table, [move for move in moves if move not in urgent])
+    return Round(tuple(outcome.done), tuple(outcome.refused), tuple(outcome.failed), plan.unjudged, plan.missed, game)
 
 
 def play(
@@ -92,7 +120,7 @@ def play(
     """
     Rounds until the game is over; the game as it ended. `wait` is called after each idle round.
 
-    Raises `TraceError` if too little is known to go on.
+    Raises the reason if too little is known to go on.
     """
     while True:
         game, _ = table.snapshot()

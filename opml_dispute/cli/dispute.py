@@ -15,7 +15,6 @@ from opml_dispute.chain.contracts import FaultDisputeGame
 from opml_dispute.chain.games import parse_address
 from opml_dispute.chain.requests import parse_hash
 from opml_dispute.chain.reverts import HINTS
-from opml_dispute.chain.rpc_errors import RpcUnreachable
 from opml_dispute.cli.command_line import Command, Number, expect_unused
 from opml_dispute.cli.faults import fault_option, open_trace
 from opml_dispute.cli.options import (
@@ -35,6 +34,7 @@ from opml_dispute.game.claim import Claim, Game
 from opml_dispute.game.rules import IllegalMove, check_move
 from opml_dispute.operator.play import Look, Seat, Table, move_intent
 from opml_dispute.operator.settle import STATUS_WORDS, Settlement, read_settlement, recipients, settle_intents, waiting
+from opml_dispute.operator.watch import persistently, watch
 from opml_dispute.primitives import Address, Hash32
 
 GAME = "the address of a game"
@@ -90,7 +90,9 @@ def challenge(game: str, files: ModelOptions, chain: ChainOptions, sending: Send
 
 @click.command(cls=Command)
 @click.argument("game")
-@click.option("--watch", is_flag=True, help="Go on until the game is over: look again every few seconds.")
+@click.option(
+    "--watch", "is_watching", is_flag=True, help="Go on until the game is over: look again every few seconds."
+)
 @click.option("--interval", type=Number(0.1, 86_400), default=12.0, show_default=True, metavar="S", help="For --watch.")
 @fault_option
 @model_options
@@ -99,7 +101,7 @@ def challenge(game: str, files: ModelOptions, chain: ChainOptions, sending: Send
 @json_option
 def respond(
     game: str,
-    watch: bool,
+    is_watching: bool,
     interval: float,
     fault: str | None,
     files: ModelOptions,
@@ -115,13 +117,24 @@ def respond(
     Example: opml-dispute respond 0x5a… --watch --key-file me.key
     """
     address = parse_address(game, GAME)
-    if not watch:
+    if not is_watching:
         expect_unused("counts only together with --watch", ["interval"])
-    session = Session.open(chain, sending, output)
-    table = _table(session, address, files, fault)
-    if watch:
+    if is_watching:
+
+        def open_all() -> tuple[Session, Table]:
+            session = Session.open(chain, sending, output)
+            return session, _table(session, address, files, fault)
+
+        session, table = persistently(
+            open_all,
+            lambda sentence: output.say(f"{sentence}.", style="yellow"),
+            interval_s=interval,
+            pause=time.sleep,
+        )
         _watch(session, table, interval)
         return
+    session = Session.open(chain, sending, output)
+    table = _table(session, address, files, fault)
     _expect_in_progress(session, address)
     look = table.look()
     if not _play(session, table, look):
@@ -224,33 +237,30 @@ def _table(session: Session, address: Address, files: ModelOptions, fault: str |
 
 
 def _play(session: Session, table: Table, look: Look) -> bool:
-    """Send what the plan asks for; whether there was anything."""
-    for sentence in look.plan.missed:
+    """Send what the plan asks for; whether there was anything. Raises the first failure once all was tried."""
+    for sentence in (*look.plan.missed, *(f"{item.error}" for item in look.plan.unjudged)):
         session.output.say(sentence, style="yellow")
-    session.send_all(table.intents(look.game, look.head.timestamp, look.plan.actions))
+    outcomes = Seat(table, session.send_each).send_all(look.plan.actions)
+    failures = [outcome for outcome in outcomes if outcome is not None]
+    for failure in failures[1:]:
+        session.output.say(str(failure), style="yellow")
+    if failures:
+        raise failures[0]
     return bool(look.plan.actions)
 
 
 def _watch(session: Session, table: Table, interval_s: float) -> None:
-    """Round after round until the game is over. A node that does not answer is waited for, not given up on."""
-    seat = Seat(table, lambda intent: session.send_all([intent]))
-    while True:
-        try:
-            result = play_round(seat, table.trace)
-        except RpcUnreachable as error:
-            session.output.say(f"{error}; trying again.", style="yellow")
-        else:
-            for _, refusal in result.refused:
-                session.output.say(str(refusal), style="yellow")
-            if not result.game.in_progress:
-                session.output.say(f"The game is over: {STATUS_WORDS[result.game.status]}.")
-                session.output.say(f"Get its bonds paid out with: opml-dispute resolve {result.game.address}")
-                return
-            if session.dry_run:
-                return
-            if result.done:
-                continue
-        time.sleep(interval_s)
+    """Round after round until the game is over."""
+
+    def tell(sentence: str) -> None:
+        session.output.say(f"{sentence}.", style="yellow")
+
+    if session.dry_run:
+        play_round(Seat(table, session.send_each), table.trace)
+        return
+    ended = watch(Seat(table, session.send_each), table.trace, interval_s=interval_s, tell=tell)
+    session.output.say(f"The game is over: {STATUS_WORDS[ended.status]}.")
+    session.output.say(f"Get its bonds paid out with: opml-dispute resolve {ended.address}")
 
 
 def _expect_in_progress(session: Session, address: Address) -> None:

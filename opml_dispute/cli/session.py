@@ -9,14 +9,16 @@ came of it and what it cost. A dry run asks the chain everything that sending as
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import click
 
 from opml_dispute.chain import keys
+from opml_dispute.chain.amounts import parse_wei
 from opml_dispute.chain.deploy import BadDeployment, Deployment, System, connect
+from opml_dispute.chain.fees import DEFAULT_MAX_FEE_WEI
 from opml_dispute.chain.games import parse_address
 from opml_dispute.chain.reverts import Reverted
 from opml_dispute.chain.rpc import DEFAULT_URL, Rpc
@@ -27,7 +29,7 @@ from opml_dispute.devnet import anvil as devnet
 from opml_dispute.errors import OpmlError
 from opml_dispute.model.files import parse_dims
 from opml_dispute.operator.case import Case, open_case
-from opml_dispute.operator.intents import Done, Intent, perform
+from opml_dispute.operator.intents import Done, Intent, perform, perform_all
 from opml_dispute.operator.model_store import ModelStore
 from opml_dispute.primitives import RequestId
 
@@ -114,7 +116,12 @@ class Session:
         """
         account = load_account(sending.key)
         system = open_system(chain)
-        sender = Sender(system.rpc, account)
+        sender = Sender(
+            system.rpc,
+            account,
+            max_fee_wei=DEFAULT_MAX_FEE_WEI if sending.max_fee is None else parse_wei(sending.max_fee),
+            tell=lambda sentence: output.say(sentence, style="yellow"),
+        )
         sender.settle()
         ask = output.is_interactive and not sending.yes and system.deployment.chain_id != devnet.CHAIN_ID
         introduce(sender, output)
@@ -141,6 +148,26 @@ class Session:
             done.append(result)
         self.done += done
         return done
+
+    def send_each(self, intents: Sequence[Intent]) -> list[Done | OpmlError]:
+        """
+        As `send_all`, for intents that do not depend on each other: all are on their way before the first is mined.
+
+        What became of each; one that fails stops no other. On a dry run none fails.
+        """
+        if self.dry_run:
+            self.send_all(intents)
+            return [Done(intent, None) for intent in intents]
+        for intent in intents:
+            self.announce(intent)
+        if intents and self.ask_first:
+            self._confirm()
+        outcomes = perform_all(intents, self.sender)
+        for outcome in outcomes:
+            if isinstance(outcome, Done):
+                self.report(outcome)
+                self.done.append(outcome)
+        return outcomes
 
     def announce(self, intent: Intent) -> None:
         """What will happen, and why."""

@@ -28,7 +28,7 @@ from opml_dispute.operator.case import Case, open_case
 from opml_dispute.operator.inference import new_request_id, proposal_intent, request_intent
 from opml_dispute.operator.intents import Done, Intent, perform
 from opml_dispute.operator.model_store import ModelStore
-from opml_dispute.operator.play import Seat, Table
+from opml_dispute.operator.play import Seat, Table, one_by_one
 from opml_dispute.primitives import Address, Hash32, ModelId, RequestId
 from opml_dispute.trace.guest import guest_machine
 
@@ -157,7 +157,7 @@ def play_game(system: System, senders: Mapping[str, Sender], store: ModelStore, 
         if role == "challenger" and liar == "vandal":
             continue
         trace = story.trace(guest_machine()) if story is not None and role == liar else case.trace()
-        seats[role] = Seat(Table(system, address, trace), _actor(act, role))
+        seats[role] = Seat(Table(system, address, trace), one_by_one(_actor(act, role)))
     play_out(seats, after_round=after_round)
     if liar == "vandal":
         for _ in range(VANDAL_MOVES):

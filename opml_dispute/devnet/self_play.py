@@ -30,6 +30,8 @@ def play_out(
     while idle < len(seats):
         for role, seat in seats.items():
             round_ = play_round(seat, seat.table.trace)
+            if round_.failed:
+                raise round_.failed[0][1]
             idle = 0 if round_.done else idle + 1
             after_round(role, round_)
             if idle >= len(seats):

@@ -21,6 +21,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias
+from weakref import WeakValueDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -97,6 +98,7 @@ class Inference:
         self._segment = SegmentMemory(vm_bytes=not self._typing.is_typed, threads=threads)
         self._live = Live()
         self._kept: dict[int, _Kept] = {}
+        self._copies: WeakValueDictionary[tuple[bytes, int, int], Bytes] = WeakValueDictionary()
         self._roots: dict[int, StateRoot] = {}
         self._input_root: Hash32 | None = None
         self._overridden_model = self._overridden(0, 1 << MODEL_LOG2)
@@ -140,10 +142,27 @@ class Inference:
         return self._roots[t]
 
     def blocks_at(self, t: int) -> list[Block]:
-        """The content of the whole segment at S_t, for `Machine.add_subtree(S_t, 40, ...)`. Copies what may change."""
+        """
+        The content of the whole segment at S_t, for `Machine.add_subtree(S_t, 40, ...)`.
+
+        What may change is copied, once for each content: as long as anybody holds a block, every state that has the
+        same block shares its copy.
+        """
         self.run_to(t)
         self._roots[t] = self._hash()  # so that every block has its root
-        return self._model_blocks() + [replace(block, data=np.array(block.data)) for block in self._tree_blocks()]
+        shared = [replace(block, data=self._shared(block)) for block in self._tree_blocks()]
+        return self._model_blocks() + shared
+
+    def _shared(self, block: Block) -> Bytes:
+        """A copy of a block of the current state, which does not change with it; one copy for each content."""
+        size = size_of(block)
+        if block.root is None:
+            return np.array(block.data)
+        key = (bytes(block.root), block.word_bytes, size)
+        found = self._copies.get(key)
+        if found is None:
+            found = self._copies[key] = np.array(block.data)
+        return found
 
     @property
     def status(self) -> int:
@@ -327,8 +346,15 @@ class Inference:
             return
         while sum(kept.live.size_bytes for kept in self._kept.values()) + size > KEPT_BYTES:
             del self._kept[next(iter(self._kept))]
-        data = [self._segment.memory[e.offset : e.offset + e.used].copy() for e in self._live.entries()]
+        data = [self._content(entry) for entry in self._live.entries()]
         self._kept[self._t] = _Kept(self._live.copy(), data)
+
+    def _content(self, entry: Entry) -> Bytes:
+        """A live block's bytes as the segment holds them, to be written back later."""
+        memory = self._segment.memory
+        if self._typing.width_of(memory, entry.offset, entry.used) is None:
+            return memory[entry.offset : entry.offset + entry.used].copy()
+        return self._shared(self._block(entry))
 
     # Overrides
 

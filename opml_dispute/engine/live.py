@@ -7,6 +7,7 @@ live blocks, and of those only what changed since their root was last computed.
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final
@@ -33,21 +34,26 @@ class Live:
 
     def __init__(self) -> None:
         self._entries: dict[int, Entry] = {}
+        self._offsets: list[int] = []  # ascending, so that what lies in a range is found without looking at the rest
         self._homes: dict[tuple[int, int], int] = {}  # extents already looked up -> offset of their block
+        self._extents: dict[int, list[tuple[int, int]]] = {}  # and back
         self.size_bytes = 0
 
     def entries(self) -> list[Entry]:
         """By ascending offset."""
-        return [self._entries[offset] for offset in sorted(self._entries)]
+        return [self._entries[offset] for offset in self._offsets]
 
     def copy(self) -> Live:
         twin = Live()
         twin._entries = {offset: replace(entry) for offset, entry in self._entries.items()}
+        twin._offsets = list(self._offsets)
         twin.size_bytes = self.size_bytes
         return twin
 
     def put(self, entry: Entry) -> None:
         """One more block, apart from all others."""
+        if entry.offset not in self._entries:
+            insort(self._offsets, entry.offset)
         self._entries[entry.offset] = entry
         self.size_bytes += entry.used
 
@@ -63,7 +69,7 @@ class Live:
             entry = self._entries.get(offset >> level << level)
             if entry is not None and entry.log2_size >= level:
                 self._grow(entry, hi - entry.offset)
-                self._homes[lo, hi] = entry.offset
+                self._settle(lo, hi, entry.offset)
                 return None
         used = hi - offset
         was_empty = True
@@ -71,9 +77,9 @@ class Live:
             was_empty = False
             used = max(used, inner.offset - offset + inner.used)
             self._drop(inner)
-        self._entries[offset] = Entry(offset, log2_size, 0, None)
+        self.put(Entry(offset, log2_size, 0, None))
         self._grow(self._entries[offset], used)
-        self._homes[lo, hi] = offset
+        self._settle(lo, hi, offset)
         return self._entries[offset] if was_empty else None
 
     def changed(self, offset: int) -> None:
@@ -90,10 +96,14 @@ class Live:
                 outer.root = None
 
     def _inside(self, offset: int, log2_size: int) -> list[Entry]:
-        end = offset + (1 << log2_size)
-        return [
-            entry for entry in self._entries.values() if offset <= entry.offset < end and entry.log2_size <= log2_size
-        ]
+        first, end = bisect_left(self._offsets, offset), bisect_left(self._offsets, offset + (1 << log2_size))
+        inside = [self._entries[place] for place in self._offsets[first:end]]
+        return [entry for entry in inside if entry.log2_size <= log2_size]
+
+    def _settle(self, lo: int, hi: int, offset: int) -> None:
+        """Remembers the block of an extent."""
+        self._homes[lo, hi] = offset
+        self._extents.setdefault(offset, []).append((lo, hi))
 
     def _grow(self, entry: Entry, used: int) -> None:
         entry.root = None
@@ -105,7 +115,9 @@ class Live:
     def _drop(self, entry: Entry) -> None:
         self.size_bytes -= entry.used
         del self._entries[entry.offset]
-        self._homes = {extent: home for extent, home in self._homes.items() if home != entry.offset}
+        del self._offsets[bisect_left(self._offsets, entry.offset)]
+        for extent in self._extents.pop(entry.offset, ()):
+            self._homes.pop(extent, None)
 
 
 def pieces(lo: int, hi: int) -> Iterator[tuple[int, int]]:

@@ -51,7 +51,13 @@ class Case:
 
     def trace(self, progress: SubgameProgress | None = None) -> SplitTrace:
         """The truth."""
-        return SplitTrace(self.inference, guest_machine(), node_count=self.program.node_count, progress=progress)
+        return SplitTrace(
+            self.inference,
+            guest_machine(),
+            node_count=self.program.node_count,
+            spawn=guest_machine,
+            progress=progress,
+        )
 
     def liar(self) -> Liar:
         """One who could lie about it."""

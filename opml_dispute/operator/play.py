@@ -8,7 +8,7 @@ caches, so a player can be killed anywhere and started again. A liar plays by th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from opml_dispute.actors.actions import Action, Move, Step
@@ -21,6 +21,7 @@ from opml_dispute.chain.deploy import System
 from opml_dispute.chain.reverts import Reverted
 from opml_dispute.chain.transactions import Receipt
 from opml_dispute.engine.preimage_key import localized_key
+from opml_dispute.errors import OpmlError
 from opml_dispute.game.claim import Game
 from opml_dispute.game.clock import time_left_s
 from opml_dispute.game.rules import outputs_of
@@ -51,8 +52,7 @@ class Table:
         head = self.system.rpc.head()
         game = self.system.games.read(self.address, at=head)
         plan = consider(game, self.trace, head.timestamp)
-        if plan.stopped_by is not None and not plan.actions:
-            raise plan.stopped_by
+        plan.expect_something()
         return Look(head, game, plan)
 
     def snapshot(self) -> tuple[Game, int]:
@@ -62,16 +62,21 @@ class Table:
 
     def intents(self, game: Game, now_s: int, actions: Sequence[Action]) -> Iterator[Intent]:
         """The transactions that these actions take, in order; bonds are asked from the chain."""
+        for intents in self.intents_of(game, now_s, actions):
+            yield from intents
+
+    def intents_of(self, game: Game, now_s: int, actions: Sequence[Action]) -> Iterator[Iterable[Intent]]:
+        """For each action the transactions that it takes, one after the other."""
         moves = [action for action in actions if isinstance(action, Move)]
         bonds = self.system.rpc.read_each([self.contract.required_bond_wei(move.position) for move in moves])
         bond_of = {id(move): bond_wei for move, bond_wei in zip(moves, bonds, strict=True)}
         for action in actions:
             if isinstance(action, Move):
-                yield move_intent(self.contract, game, now_s, action, bond_of[id(action)])
+                yield [move_intent(self.contract, game, now_s, action, bond_of[id(action)])]
             elif isinstance(action, Step):
-                yield from self._step_intents(game, action)
+                yield self._step_intents(game, action)
             else:
-                yield resolution_intent(self.contract, action)
+                yield [resolution_intent(self.contract, action)]
 
     def _step_intents(self, game: Game, step: Step) -> Iterator[Intent]:
         read = step.data.local_read
@@ -94,15 +99,19 @@ class Table:
         return self.system.rpc.read(oracle.part_ok(localized_key(read.ident, self.address, context), read.offset))
 
 
+Act = Callable[[Sequence[Intent]], Sequence[object]]
+"""Sends intents that do not depend on each other. For each an `OpmlError` if it failed, anything else if it is done."""
+
+
 class Seat:
     """
-    A table as `actors.player` wants it: what a player decides is handed to `act`, intent by intent.
+    A table as `actors.player` wants it: what a player decides is handed to `act` as intents, many at a time.
 
     What the chain refuses becomes `ActionRefused`: somebody was faster, or the player is a liar.
     """
 
-    def __init__(self, table: Table, act: Callable[[Intent], object]) -> None:
-        self.table, self.act = table, act
+    def __init__(self, table: Table, act: Act) -> None:
+        self.table, self._act = table, act
         self._seen: tuple[Game, int] | None = None
 
     def snapshot(self) -> tuple[Game, int]:
@@ -110,14 +119,40 @@ class Seat:
         self._seen = self.table.snapshot()
         return self._seen
 
-    def send(self, action: Action) -> None:
-        """Raises `ActionRefused`."""
+    def send_all(self, actions: Sequence[Action]) -> list[OpmlError | None]:
+        """What becomes of each: None if it is done. One that fails stops no other."""
         game, now_s = self._seen or self.snapshot()
-        try:
-            for intent in self.table.intents(game, now_s, [action]):
-                self.act(intent)
-        except Reverted as error:
-            raise ActionRefused(str(error), hint=error.hint) from error
+        waiting: list[list[Intent]] = []
+        outcomes: list[OpmlError | None] = [None] * len(actions)
+        for intents in self.table.intents_of(game, now_s, actions):
+            waiting.append(list(intents))
+        while any(waiting):
+            turn = [index for index, intents in enumerate(waiting) if intents]
+            results = self._act([waiting[index].pop(0) for index in turn])
+            for index, result in zip(turn, results, strict=True):
+                if isinstance(result, OpmlError):
+                    outcomes[index] = result
+                    waiting[index].clear()  # what follows needs it
+        return [_refusal(outcome) for outcome in outcomes]
+
+
+def one_by_one(act: Callable[[Intent], object]) -> Act:
+    """Sends each when the one before is mined."""
+
+    def act_all(intents: Sequence[Intent]) -> list[object]:
+        results: list[object] = []
+        for intent in intents:
+            try:
+                results.append(act(intent))
+            except OpmlError as error:
+                results.append(error)
+        return results
+
+    return act_all
+
+
+def _refusal(error: OpmlError | None) -> OpmlError | None:
+    return ActionRefused(str(error), hint=error.hint) if isinstance(error, Reverted) else error
 
 
 def move_intent(contract: FaultDisputeGame, game: Game, now_s: int, move: Move, bond_wei: int) -> Intent:

@@ -25,22 +25,26 @@ class GuestMissing(OpmlError):
 
 
 @cache
-def _prestate_machine() -> Machine:
+def _elf() -> bytes:
     try:
-        elf = guest_path().read_bytes()
+        return guest_path().read_bytes()
     except OSError as error:
         raise GuestMissing(f"cannot read the guest {guest_path()}: {error.strerror}") from None
-    return Machine.from_elf(elf, ml=True)
 
 
 def guest_machine() -> Machine:
-    """The VM at the absolute prestate, the caller's to run. Raises `GuestMissing`."""
-    return _prestate_machine().fork()
+    """
+    The VM at the absolute prestate, the caller's to run. Raises `GuestMissing`.
+
+    Each shares nothing with the others, so that several can run at the same time.
+    """
+    return Machine.from_elf(_elf(), ml=True)
 
 
+@cache
 def absolute_prestate() -> StateHash:
     """The state hash where every VM trace of this release starts."""
-    return _prestate_machine().state_hash()
+    return guest_machine().state_hash()
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ that its ancestors chose. An answer never changes: two calls, two processes, two
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.claim import Claim, Game
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from opml_dispute.engine.vm import StepWitness
 
 ValueT_co = TypeVar("ValueT_co", covariant=True)
+AnswerT = TypeVar("AnswerT")
 
 
 class TraceError(OpmlError):
@@ -77,4 +79,13 @@ class GameTrace(Protocol):
 
     def step_at(self, game: Game, claim: Claim, *, is_attack: bool) -> StepData:
         """What a step against the leaf `claim` needs; raises `TraceError` likewise."""
+        ...
+
+
+@runtime_checkable
+class RunsAhead(Protocol):
+    """A trace that can make several VM runs at a time, once it knows which are needed."""
+
+    def ahead(self, judge: Callable[[], AnswerT]) -> AnswerT:
+        """What `judge`, which asks this trace, answers in the end; it may be called twice."""
         ...

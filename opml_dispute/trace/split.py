@@ -4,26 +4,28 @@ Both phases of a game in one trace, in the context of a claim.
 Down to the split depth a claim is about a state root, wherever it stands. Below, it is about the run of one node,
 and its ancestors say which: `game.rules.outputs_of`. That run starts from the agreed root and compares its own
 result with the *disputed claim's value*: so over a wrong disputed root even the true trace ends in failure, and
-every pair of roots has a trace of its own. Traces are kept by that pair, the latest few.
+every pair of roots has a trace of its own. `runs.VmRuns` keeps them within a budget, and makes several at a time.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, Protocol, Self, TypeVar
 
 from opml_dispute.game.claim import Claim, Game
 from opml_dispute.game.position import Position
 from opml_dispute.game.rules import Outputs, local_data, outputs_below, outputs_of
 from opml_dispute.primitives import Hash32, StateHash, StateRoot
 from opml_dispute.trace.provider import LocalRead, StepData, TraceError
+from opml_dispute.trace.runs import RunKey, VmRuns
 from opml_dispute.trace.states import StateSource, StateTrace
 from opml_dispute.trace.vm import VmFault, VmMachine, VmTrace
 
 SEGMENT_LOG2_SIZE: Final = 40
 LOCAL_KEY_TYPE: Final = 1
+
+T = TypeVar("T")
 
 
 class GuestMachine(VmMachine, Protocol):
@@ -81,12 +83,18 @@ class SplitTrace:
         *,
         node_count: int,
         fault: NodeFault | None = None,
-        keep: int = 4,
+        spawn: Callable[[], GuestMachine] | None = None,
+        budget_bytes: int | None = None,
         progress: SubgameProgress | None = None,
     ) -> None:
+        """
+        `spawn` makes one more machine like `guest`, by default a fork; machines that share nothing can run at the same
+        time. `budget_bytes` bounds the memory of the machines that are kept: by default a quarter of the computer's.
+        """
         self._states, self._guest, self.node_count = states, guest, node_count
-        self._fault, self._keep, self._progress = fault, keep, progress
-        self._traces: OrderedDict[tuple[str, bytes], VmTrace[GuestMachine]] = OrderedDict()
+        self._fault, self._progress = fault, progress
+        self._spawn = spawn or guest.fork
+        self.runs: VmRuns[GuestMachine] = VmRuns(budget_bytes)
         self._checked: set[str] = set()
 
     def root_claim(self) -> Hash32:
@@ -114,27 +122,28 @@ class SplitTrace:
 
     def step_at(self, game: Game, claim: Claim, *, is_attack: bool) -> StepData:
         """What a step against the leaf `claim` needs: an attack runs the instruction before it, a defence after."""
-        trace = self.vm_trace(game, outputs_of(game, claim.index))
         leaf = claim.position.within_subtree(game.depths.execution_root)
-        witness = trace.step_witness(leaf if is_attack else leaf.right_neighbour())
-        local_read = None
-        if witness.preimage is not None:
-            if witness.preimage.key[0] != LOCAL_KEY_TYPE:
-                # ASSUMES the guest reads local pre-images only (native/guest/main.c); a fault may ask for others.
-                raise TraceError(f"a step reads pre-image 0x{witness.preimage.key.hex()}, expected a local one")
-            ident = int.from_bytes(witness.preimage.key[1:], "big")
-            local_read = LocalRead(ident, witness.preimage.offset)
-        return StepData(witness, local_read)
+        place = leaf if is_attack else leaf.right_neighbour()
+        outputs = outputs_of(game, claim.index)
+        return self.runs.answer(
+            _key(game, outputs),
+            ("step", place.gindex),
+            lambda: self._make_trace(game, outputs),
+            lambda trace: _step_data(trace, place),
+        )
 
     def vm_trace(self, game: Game, outputs: Outputs) -> VmTrace[GuestMachine]:
-        """The VM run of one subgame; made when first asked for, then kept for a while."""
-        key = (game.address, bytes(outputs.local_context))
-        if key not in self._traces:
-            self._traces[key] = self._make_trace(game, outputs)
-            while len(self._traces) > self._keep:
-                self._traces.popitem(last=False)
-        self._traces.move_to_end(key)
-        return self._traces[key]
+        """The VM run of one subgame."""
+        return self.runs.trace(_key(game, outputs), lambda: self._make_trace(game, outputs))
+
+    def ahead(self, judge: Callable[[], T]) -> T:
+        """What `judge` answers, after all VM runs that it needs were made, several at a time."""
+        with self.runs.deferring() as wanted:
+            answer = judge()
+        if not wanted:
+            return answer
+        self.runs.run_all(wanted)
+        return judge()
 
     def _make_trace(self, game: Game, outputs: Outputs) -> VmTrace[GuestMachine]:
         self._check(game)
@@ -142,7 +151,7 @@ class SplitTrace:
         known = self._states.state_root(node_index)
         if outputs.starting.root != known:
             raise UnknownStart(node_index, outputs.starting.root, known)
-        machine = self._guest.fork()
+        machine = self._spawn()
         for ident, data in local_data(game, outputs).items():
             machine.set_local(ident, data)
         machine.add_subtree(known, SEGMENT_LOG2_SIZE, self._states.blocks_at(node_index))
@@ -158,7 +167,12 @@ class SplitTrace:
 
     def _state_hash(self, game: Game, outputs: Outputs, position: Position) -> Hash32:
         local = position.within_subtree(game.depths.execution_root)
-        state_hash: StateHash = self.vm_trace(game, outputs).claim_at(local)
+        state_hash: StateHash = self.runs.answer(
+            _key(game, outputs),
+            local.gindex,
+            lambda: self._make_trace(game, outputs),
+            lambda trace: trace.claim_at(local),
+        )
         return Hash32(state_hash)
 
     def _check(self, game: Game) -> None:
@@ -177,3 +191,20 @@ class SplitTrace:
                 hint="the contracts belong to another release of the guest",
             )
         self._checked.add(game.address)
+
+
+def _key(game: Game, outputs: Outputs) -> RunKey:
+    return game.address, bytes(outputs.local_context)
+
+
+def _step_data(trace: VmTrace[GuestMachine], place: Position) -> StepData:
+    """The witness of the instruction that leads to the state at `place`, and the local pre-image that it reads."""
+    witness = trace.step_witness(place)
+    local_read = None
+    if witness.preimage is not None:
+        if witness.preimage.key[0] != LOCAL_KEY_TYPE:
+            # ASSUMES the guest reads local pre-images only (native/guest/main.c); a fault may ask for others.
+            raise TraceError(f"a step reads pre-image 0x{witness.preimage.key.hex()}, expected a local one")
+        ident = int.from_bytes(witness.preimage.key[1:], "big")
+        local_read = LocalRead(ident, witness.preimage.offset)
+    return StepData(witness, local_read)

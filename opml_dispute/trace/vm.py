@@ -35,6 +35,11 @@ class VmMachine(Protocol):
     """What a trace needs of a machine: `engine.vm.Machine`."""
 
     @property
+    def memory_used_bytes(self) -> int:
+        """What this machine and all its forks hold."""
+        ...
+
+    @property
     def step(self) -> int:
         """Instructions executed since the start."""
         ...
@@ -117,6 +122,7 @@ class VmTrace(Generic[MachineT]):
         self._interval = FIRST_INTERVAL
         self._hashes: dict[int, StateHash] = {}
         self._exit_step: int | None = None
+        self._last_asked = 0
         start = machine.fork()
         if fault is not None and fault.after_step == 0:
             raise ValueError("a fault before the first instruction would change the absolute prestate")
@@ -143,10 +149,24 @@ class VmTrace(Generic[MachineT]):
             self._hashes[key] = self.machine_at(key).state_hash()
         return self._hashes[key]
 
+    @property
+    def memory_used_bytes(self) -> int:
+        """What the run's machines hold."""
+        return self._snapshots[self._snapshot_steps[0]].memory_used_bytes
+
+    def shrink(self) -> None:
+        """Drops all snapshots but the first, the last, and the two around what was asked last."""
+        place = bisect_right(self._snapshot_steps, self._last_asked)
+        kept = {self._snapshot_steps[0], self._snapshot_steps[-1], *self._snapshot_steps[max(place - 1, 0) : place + 1]}
+        self._snapshots = {step: machine for step, machine in self._snapshots.items() if step in kept}
+        self._snapshot_steps = sorted(self._snapshots)
+
     def machine_at(self, steps: int) -> MachineT:
         """A machine in the state after `steps` instructions, the caller's to keep."""
         if self._exit_step is not None:
             steps = min(steps, self._exit_step)
+        if steps < 1 << self.depth:  # the end of the run tells nothing about what is asked next
+            self._last_asked = steps
         nearest = self._snapshot_steps[bisect_right(self._snapshot_steps, steps) - 1]
         machine = self._snapshots[nearest].fork()
         is_first_run = nearest == self._snapshot_steps[-1]

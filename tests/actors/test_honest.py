@@ -2,7 +2,7 @@
 
 import pytest
 
-from opml_dispute.actors.actions import Move, Step
+from opml_dispute.actors.actions import Move, ResolveGame, Settle, Step
 from opml_dispute.actors.honest import consider, honest_actions, resolution_actions
 from opml_dispute.game.claim import GameStatus
 from opml_dispute.primitives import StateRoot
@@ -49,8 +49,10 @@ def test_takes_an_equal_claim_for_its_own(game: ToyTable) -> None:
 
 
 def test_answers_a_freeloader_at_its_own_place(game: ToyTable) -> None:
-    """Another value beside the honest attack could take the root's bond."""
-    game.root(LIE).attack(TRUTH).up.attack(LIE, by=SPAMMER).expect_attack()
+    """Another value where the honest attack stands could take the root's bond, if it was there first."""
+    older = game.root(LIE).attack(LIE, by=SPAMMER)
+    older.up.attack(TRUTH).up.attack(b"\x44" * 32, by=SPAMMER).expect_nothing()
+    older.expect_attack()
 
 
 def test_answers_a_freeloader_to_the_left(game: ToyTable) -> None:
@@ -82,9 +84,9 @@ def test_ignores_a_quarrel_under_a_true_root(game: ToyTable) -> None:
 
 def test_an_execution_root_over_a_lie_fails(game: ToyTable) -> None:
     """Over a wrong leaf even the true run ends in failure: the honest execution root has status byte 1."""
-    leaf = game.root(LIE).attack(TRUTH).attack(LIE).attack(TRUTH)
-    assert leaf.index == game.rules.split_depth
-    wrong_leaf = leaf.up.attack(LIE, by=SPAMMER)
+    wrong_leaf = game.root(LIE).attack(TRUTH).attack(LIE).attack(LIE, by=SPAMMER)
+    assert wrong_leaf.index == game.rules.split_depth
+    wrong_leaf.up.attack(TRUTH)
     wrong_leaf.expect_attack()
     assert game.reference.claims[-1].claim[0] == 1
 
@@ -175,11 +177,13 @@ def test_refuses_a_game_about_another_program(game: ToyTable) -> None:
         honest_actions(game.game(), other, game.reference.now)
 
 
-def test_keeps_what_it_planned_before_it_got_stuck(game: ToyTable) -> None:
-    """A trace that does not know S_1 still attacks what stands before the claim about it, and plans nothing after."""
-    first = game.root(LIE).attack(TRUTH)
+def test_a_claim_that_cannot_be_judged_stops_no_other(game: ToyTable) -> None:
+    """A trace that does not know S_1 answers whatever is not about it, before and after it in the list of claims."""
+    root = game.root(LIE)
+    first = root.attack(TRUTH)
     first.attack(LIE)  # to be answered with S_1
-    first.attack(b"\x77" * 32, by=SPAMMER)  # the same once more, never reached
+    root.attack(b"\x77" * 32, by=SPAMMER).defend(LIE)  # beside the honest answer, younger: left alone
+    first.defend(LIE)  # about a later state: to be answered all the same
 
     class Forgetful(ToyInference):
         def state_root(self, t: int) -> StateRoot:
@@ -189,8 +193,75 @@ def test_keeps_what_it_planned_before_it_got_stuck(game: ToyTable) -> None:
 
     stuck = SplitTrace(Forgetful(0, game.node_count), ToyMachine(game.node_count), node_count=game.node_count)
     plan = consider(game.game(), stuck, game.reference.now)
-    assert plan.stopped_by is not None
-    assert [opinion.claim_index for opinion in plan.opinions] == [0, 2]
-    assert plan.actions == ()
-    with pytest.raises(WrongInference, match="forgotten"):
-        honest_actions(game.game(), stuck, game.reference.now)
+    assert [unjudged.claim_index for unjudged in plan.unjudged] == [2]
+    assert [action.parent_index for action in plan.actions if isinstance(action, Move)] == [5]
+    full = consider(game.game(), game.truth, game.reference.now)
+    assert {action.parent_index for action in full.actions if isinstance(action, Move)} == {2, 5}
+
+
+def test_what_cannot_outrank_the_honest_answer_is_not_paid_for(game: ToyTable) -> None:
+    """A lie in the honest answer's own place takes its bond only if it was there first."""
+    root = game.root(LIE)
+    older = root.attack(LIE)
+    root.attack(TRUTH)
+    younger = root.attack(b"\x55" * 32, by=SPAMMER)
+    older.expect_attack()
+    younger.expect_nothing()
+    younger.attack(LIE, by=SPAMMER).expect_nothing()
+
+
+def test_before_the_honest_answer_stands_every_lie_in_its_place_is_older(game: ToyTable) -> None:
+    root = game.root(LIE)
+    first, second = root.attack(LIE), root.attack(b"\x55" * 32, by=SPAMMER)
+    assert first.honest_answers()
+    assert second.honest_answers()
+    root.attack(TRUTH)
+    assert first.honest_answers()
+    assert second.honest_answers()
+
+
+def test_steps_come_first_then_what_decides_the_game(game: ToyTable) -> None:
+    """A decoy beside the honest answer protects a reward, a lie below it the whole game; a step costs no bond."""
+    root = game.root(STORY)
+    root.attack(LIE, by=SPAMMER)  # older than the honest answer: it would take the root's bond
+    play_out(game)
+    leaves = [claim for claim in game.game().claims if claim.position.depth == game.rules.max_depth]
+    assert leaves
+    honest_claims = [claim for claim in game.game().claims if claim.claimant == HONEST]
+    deep = max(honest_claims, key=lambda claim: claim.position.depth)
+    position = deep.position.gindex << 1
+    if deep.position.depth < game.rules.max_depth:
+        game.reference.move(
+            SPAMMER, deep.value, deep.index, b"\x03" + b"\x66" * 31, True, game.reference.required_bond(position)
+        )
+    plan = consider(game.game(), game.truth, game.reference.now)
+    kinds = [isinstance(action, Step) for action in plan.actions]
+    assert kinds == sorted(kinds, reverse=True)
+    moves = [action for action in plan.actions if isinstance(action, Move)]
+    lonely = ToyTable()
+    top = lonely.root(LIE)
+    top.attack(LIE, by=SPAMMER)
+    mine = top.attack(TRUTH)
+    mine.attack(LIE)
+    ordered = consider(lonely.game(), lonely.truth, lonely.reference.now).actions
+    assert [action.parent_index for action in ordered if isinstance(action, Move)] == [3, 1]
+    assert all(move.parent_index >= 0 for move in moves)
+
+
+def test_a_leaf_with_an_owed_step_is_not_settled(game: ToyTable) -> None:
+    """Who could not send a step must not be the one who settles the leaf as right."""
+    game.root(STORY)
+    while not (owed := [a for a in honest_actions(game.game(), game.truth, game.reference.now) if isinstance(a, Step)]):
+        for name, trace in ((HONEST, game.truth), (MALLORY, game.story)):
+            for action in honest_actions(game.game(), trace, game.reference.now):
+                if not isinstance(action, Step):
+                    send(game.reference, name, action)
+    game.reference.now += game.rules.max_clock
+    held = frozenset(step.claim_index for step in owed)
+    free = resolution_actions(game.game(), game.reference.now)
+    assert isinstance(free[-1], Settle)
+    assert free[-1].expected == GameStatus.DEFENDER_WINS, "without the step the lie would stand"
+    kept = resolution_actions(game.game(), game.reference.now, owed=held)
+    settled = {index for action in kept if isinstance(action, Settle) for index in action.claim_indices}
+    assert not settled & (held | {0})
+    assert not [action for action in kept if isinstance(action, ResolveGame)]

@@ -23,7 +23,7 @@ from opml_dispute.operator.case import Case, open_case
 from opml_dispute.operator.inference import proposal_intent
 from opml_dispute.operator.intents import Intent, perform
 from opml_dispute.operator.model_store import ModelStore
-from opml_dispute.operator.play import Seat, Table
+from opml_dispute.operator.play import Seat, Table, one_by_one
 from opml_dispute.operator.settle import read_settlement, settle_intents
 from opml_dispute.primitives import Address
 from opml_dispute.trace.guest import guest_machine
@@ -68,7 +68,7 @@ def one_life(chain: Chain, address: Address, trace: SplitTrace, role: str) -> bo
         perform(intent, sender)
 
     try:
-        round_ = play_round(Seat(Table(chain.system(), address, trace), act), trace)
+        round_ = play_round(Seat(Table(chain.system(), address, trace), one_by_one(act)), trace)
     except Killed:
         return True
     assert not round_.done

@@ -125,7 +125,7 @@ class HonestAgainstTheWorld(RuleBasedStateMachine):
         for _ in range(3):
             game = self.table.game()
             plan = consider(game, self.truth, reference.now)
-            assert plan.stopped_by is None
+            assert plan.unjudged == ()
             assert plan.missed == ()
             rules.rule_actions_are_legal(game, plan.actions, reference.now)
             rules.rule_never_counters_itself(game, plan.actions)

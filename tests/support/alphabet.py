@@ -127,6 +127,10 @@ class ToyMachine:
         return copy
 
     @property
+    def memory_used_bytes(self) -> int:
+        return 1 << 20
+
+    @property
     def step(self) -> int:
         return self.state.step
 

@@ -20,6 +20,7 @@ from opml_dispute.actors.honest import consider
 from opml_dispute.actors.player import ActionRefused
 from opml_dispute.engine.hashing import keccak256
 from opml_dispute.engine.vm import PreimageRead
+from opml_dispute.errors import OpmlError
 from opml_dispute.game.claim import Claim, Game, GameStatus
 from opml_dispute.game.clock import Clock, ClockSettings
 from opml_dispute.game.depths import Depths
@@ -301,8 +302,12 @@ class Seat:
     def snapshot(self) -> tuple[Game, int]:
         return snapshot(self.reference), self.reference.now
 
-    def send(self, action: Action) -> None:
+    def send_all(self, actions: Sequence[Action]) -> list[OpmlError | None]:
+        return [self._send(action) for action in actions]
+
+    def _send(self, action: Action) -> OpmlError | None:
         try:
             send(self.reference, self.name, action)
         except Reverted as error:
-            raise ActionRefused(f"the game in memory refuses {action}: {error}") from error
+            return ActionRefused(f"the game in memory refuses {action}: {error}")
+        return None

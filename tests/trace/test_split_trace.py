@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from opml_dispute.actors.honest import consider
+from opml_dispute.game.claim import Game
 from opml_dispute.game.position import Position
-from opml_dispute.game.rules import outputs_of
-from opml_dispute.trace.split import UnknownStart
+from opml_dispute.game.rules import Outputs, outputs_of
+from opml_dispute.trace.split import SplitTrace, UnknownStart
 from opml_dispute.trace.states import StateTrace
-from tests.support.alphabet import ToyInference
+from tests.support.alphabet import ToyInference, ToyMachine
 from tests.support.builders import LIE, MALLORY, STORY, TRUTH, Told, ToyTable
 
 
@@ -80,14 +82,61 @@ def test_a_start_that_nobody_honest_agrees_with_is_an_error() -> None:
         table.truth.claim_at(game, game.claims[wrong.index])
 
 
-def test_traces_are_kept_by_context_and_forgotten_in_turn() -> None:
-    table = ToyTable()
-    table.truth._keep = 1
+def two_subgames(table: ToyTable) -> tuple[Game, Outputs, Outputs]:
+    """A game in which an execution subgame was opened under each of two wrong leaves."""
     table.root(LIE).attack(TRUTH).attack(LIE).attack(TRUTH).attack(LIE)
-    game = table.game()
-    outputs = outputs_of(game, 4)
-    first = table.truth.vm_trace(game, outputs)
-    assert table.truth.vm_trace(game, outputs) is first
     Told(table, 3).up.attack(LIE, by=MALLORY).attack(LIE)
-    table.truth.vm_trace(table.game(), outputs_of(table.game(), len(table.game().claims) - 1))
-    assert table.truth.vm_trace(game, outputs) is not first
+    game = table.game()
+    return game, outputs_of(game, 4), outputs_of(game, len(game.claims) - 1)
+
+
+@pytest.mark.parametrize(("budget_bytes", "kept"), [(1, 1), (1 << 20, 1), (1 << 21, 2), (1 << 30, 2)])
+def test_runs_are_kept_within_the_budget(budget_bytes: int, kept: int) -> None:
+    """A toy machine takes 2^20 bytes. The last run always stays."""
+    table = ToyTable()
+    table.truth.runs.budget_bytes = budget_bytes
+    game, first, second = two_subgames(table)
+    assert len(table.truth.runs._traces) == kept
+    made = table.truth.runs.made
+    table.truth.vm_trace(game, second)
+    assert table.truth.runs.made == made
+    table.truth.vm_trace(game, first)
+    assert table.truth.runs.made == made + 2 - kept
+
+
+def test_what_was_asked_once_takes_no_run_again() -> None:
+    """However small the budget is, another look at the same game makes no VM run."""
+    table = ToyTable()
+    game, _, _ = two_subgames(table)
+    runs = table.truth.runs
+    runs.budget_bytes = 1
+    plans = [consider(game, table.truth, table.reference.now) for _ in range(4)]
+    assert all(plan == plans[0] for plan in plans)
+    assert runs.made == 2
+
+
+def test_runs_are_made_ahead_and_answer_the_same() -> None:
+    """With machines that share nothing they run at the same time; the plan is that of one after the other."""
+    table = ToyTable()
+    game, _, _ = two_subgames(table)
+    count = table.node_count
+    other = SplitTrace(ToyInference(0, count), ToyMachine(count), node_count=count, spawn=lambda: ToyMachine(count))
+
+    class OneByOne:
+        def __init__(self, trace: SplitTrace) -> None:
+            self.root_claim, self.claim_at = trace.root_claim, trace.claim_at
+            self.reply_at, self.step_at = trace.reply_at, trace.step_at
+
+    serial = consider(game, OneByOne(table.truth), table.reference.now)
+    assert serial == consider(game, other, table.reference.now)
+    assert serial.actions
+
+
+def test_a_run_that_was_shrunk_answers_the_same() -> None:
+    table = ToyTable()
+    game, first, _ = two_subgames(table)
+    trace = table.truth.vm_trace(game, first)
+    before = [trace.state_hash(step) for step in range(1 << trace.depth)]
+    trace.shrink()
+    trace._hashes.clear()
+    assert [trace.state_hash(step) for step in range(1 << trace.depth)] == before

@@ -44,7 +44,7 @@ from opml_dispute.operator.inference import (
     request_intent,
 )
 from opml_dispute.operator.intents import Done, Intent, perform
-from opml_dispute.operator.play import Seat, Table
+from opml_dispute.operator.play import Seat, Table, one_by_one
 from opml_dispute.operator.settle import Waiting
 from opml_dispute.primitives import Address, RequestId, StateRoot
 from opml_dispute.trace.guest import guest_machine
@@ -234,7 +234,8 @@ class Teller:
         truth = case.trace()
         traces = {role: trace if role == liar else truth for role in ("challenger", "proposer")}
         seats = {
-            role: Seat(Table(system, address, believed), partial(self._act, role)) for role, believed in traces.items()
+            role: Seat(Table(system, address, believed), one_by_one(partial(self._act, role)))
+            for role, believed in traces.items()
         }
 
         def after_round(role: str, round_: Round) -> None:
