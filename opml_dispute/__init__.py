@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from opml_dispute.chain.deploy import connect as connect
     from opml_dispute.chain.rpc import Rpc as Rpc
     from opml_dispute.chain.sender import Sender as Sender
+    from opml_dispute.chain.web3_client import as_web3 as as_web3
+    from opml_dispute.chain.web3_client import web3_contract as web3_contract
     from opml_dispute.engine.inference import Inference as Inference
     from opml_dispute.engine.vm import Machine as Machine
     from opml_dispute.errors import OpmlError as OpmlError
@@ -75,6 +77,8 @@ PUBLIC: Final = {
     "Deployment": "chain.deploy",
     "System": "chain.deploy",
     "connect": "chain.deploy",
+    "as_web3": "chain.web3_client",
+    "web3_contract": "chain.web3_client",
     "ModelStore": "operator.model_store",
     "Case": "operator.case",
     "open_case": "operator.case",
