@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from typing import Any, Protocol
 
 from opml_dispute.actors.actions import Move, Step
-from opml_dispute.actors.honest import consider
+from opml_dispute.actors.honest import consider, resolution_actions
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.claim import Claim, Game
 from opml_dispute.game.clock import time_left_s
@@ -28,6 +28,9 @@ from opml_dispute.primitives import Address, Hash32
 from opml_dispute.simulation.chain import PRIORITY_FRONT_RUN, Chain, Transaction
 from opml_dispute.simulation.scenario import AttackerSection
 from opml_dispute.simulation.symbolic import Trace
+
+SETTLE_LATE_S = 6 * 3_600
+"""How long the dishonest leave settling to the honest side."""
 
 
 class Attacker(Protocol):
@@ -209,6 +212,24 @@ class RandomAttacker(_InGame):
             action = self.move(claim, self.made_up(claim, is_attack=is_attack), is_attack=is_attack)
             if action is not None:
                 yield action
+
+
+def settle_late(chain: Chain, game: Address, account: Address) -> Any:
+    """
+    A process: the dishonest settle what has been ripe for hours, as they would where they win.
+
+    Without it a game whose honest side has no gas left would never end.
+    """
+    table = chain.tables[game]
+    yield chain.env.timeout(table.referee.game.clocks.max_clock_s)
+    ripe: list[object] = []
+    while table.referee.game.in_progress:
+        actions = resolution_actions(table.referee.game, int(chain.env.now))
+        if actions and actions == ripe:
+            for action in actions:
+                chain.send(account, game, action, is_honest=False)
+        ripe = list(actions)
+        yield chain.env.timeout(SETTLE_LATE_S)
 
 
 def front_run(chain: Chain, account: Address, settings: AttackerSection, chance: random.Random) -> None:

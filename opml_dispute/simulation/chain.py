@@ -191,14 +191,16 @@ class Chain:
         bond_wei = 0
         if isinstance(action, Move):
             bond_wei = table.referee.bond_wei(action.position.depth)
+        if purse.available_wei < bond_wei + self._gas_of(action) * self.base_fee_wei():
+            # No block takes what its sender cannot pay for.
+            if not transaction.done.triggered:
+                transaction.done.succeed(OpmlError("the purse is empty"))
+            return False
         refusal: OpmlError | None = None
-        if purse.available_wei < bond_wei:
-            refusal = OpmlError("the purse is empty")
-        else:
-            try:
-                table.referee.apply(transaction.sender, action, now_s)
-            except OpmlError as error:
-                refusal = error
+        try:
+            table.referee.apply(transaction.sender, action, now_s)
+        except OpmlError as error:
+            refusal = error
         gas = self.gas.refused if refusal is not None else self._gas_of(action)
         if refusal is None and transaction.sender not in table.movers and isinstance(action, Move):
             gas += self.gas.first_move

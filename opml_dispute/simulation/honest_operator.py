@@ -16,22 +16,26 @@ from __future__ import annotations
 
 import math
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import simpy
 
-from opml_dispute.actors.actions import Action, Move, Resolution, Step
+from opml_dispute.actors.actions import Action, Move, Resolution, Settle, Step
 from opml_dispute.actors.honest import Plan, consider, resolution_actions
 from opml_dispute.game.claim import Game
 from opml_dispute.game.clock import time_left_s
 from opml_dispute.primitives import Address
 from opml_dispute.simulation.chain import PRIORITY_HONEST, Chain, Transaction
+from opml_dispute.simulation.cores import ORDINARY, URGENT, Cores
 from opml_dispute.simulation.outages import Outages
 from opml_dispute.simulation.scenario import Scenario
 from opml_dispute.simulation.symbolic import Trace
 
 FEE_CHECK_S = 600
+RETRY_S = 3_600
+"""How long it waits before it tries again what its purse did not allow: only a payout can change that."""
+
 URGENT_S = 3_600
 """With less time left than this, it does not wait for a lower fee."""
 
@@ -49,10 +53,6 @@ class Diary:
     unchecked: int = 0
     vm_runs: int = 0
     inferences: int = 0
-    busy_s: float = 0.0
-    """Core time used."""
-    waited_s: float = 0.0
-    """Time that work waited for a core."""
 
 
 @dataclass(slots=True)
@@ -75,7 +75,8 @@ class Operator:
         self.settings = scenario.honest
         self.chance = chance
         self.diary = Diary()
-        self.cores = simpy.PriorityResource(self.env, capacity=self.settings.cores)
+        self._promised_wei = 0.0
+        self.cores = Cores(self.env, self.settings.cores)
         self._machine = Outages(self.settings.offline_per_day, self.settings.offline_h * 3_600, chance)
         self._endpoint = Outages(scenario.rpc.gaps_per_day, scenario.rpc.gap_h * 3_600, chance)
 
@@ -88,17 +89,7 @@ class Operator:
 
     def check_request(self) -> None:
         """A request that nobody answers wrongly still costs an inference."""
-        self.env.process(self.compute(self.settings.inference_s, urgency=1))
-
-    def compute(self, seconds: float, *, urgency: int = 0) -> Any:
-        """Keeps one core busy for so long, once one is free."""
-        asked = self.env.now
-        with self.cores.request(priority=urgency) as core:
-            yield core
-            self.diary.waited_s += self.env.now - asked
-            self.diary.busy_s += seconds
-            if seconds:
-                yield self.env.timeout(seconds)
+        self.env.process(self.cores.work(self.settings.inference_s, ORDINARY))
 
     def _play(self, seat: Seat, checks_first: bool, data_after_s: float) -> Any:
         if data_after_s:
@@ -107,7 +98,7 @@ class Operator:
         if checks_first:
             yield from self._wait_until_able()
             self.diary.inferences += 1
-            yield from self.compute(self.settings.inference_s)
+            yield from self.cores.work(self.settings.inference_s, ORDINARY)
         table = self.chain.tables[seat.game]
         while table.referee.game.in_progress:
             yield from self._wait_until_able()
@@ -118,12 +109,13 @@ class Operator:
             seat.missed.update(plan.missed)
             if (run := self._needed_run(seat, game, plan)) is not None:
                 self.diary.vm_runs += 1
-                yield from self.compute(self.settings.vm_run_s)
+                yield from self.cores.work(self.settings.vm_run_s, URGENT)
                 seat.runs.add(run)
                 continue
             starved = self._send_all(seat, game, plan, now_s)
-            self._send_resolutions(seat, resolution_actions(game, now_s))
-            yield self._next_look(game, now_s, changed, soon=starved or game is not table.referee.game)
+            starved = self._send_resolutions(seat, resolution_actions(game, now_s)) or starved
+            stale = game is not table.referee.game
+            yield self._next_look(game, now_s, changed, soon=stale, starved=starved)
             yield self.env.timeout(self.scenario.rpc.lag_s + self.chance.uniform(0, self.settings.poll_s))
         self.diary.missed += len(seat.missed)
 
@@ -146,11 +138,11 @@ class Operator:
             return referee.game.as_of(len(game.claims) - 1, marked={})
         return game
 
-    def _next_look(self, game: Game, now_s: int, changed: simpy.Event, *, soon: bool) -> simpy.Event:
+    def _next_look(self, game: Game, now_s: int, changed: simpy.Event, *, soon: bool, starved: bool) -> simpy.Event:
         """
         When there may be something new to do: the game changed, or a clock runs out.
 
-        `soon` says that looking again is worth while without that: the view was late, or the purse empty.
+        `soon`: the view was late, so there may be more to see. `starved`: the purse stopped something.
         """
         due_s = min(
             (
@@ -160,9 +152,9 @@ class Operator:
             ),
             default=0.0,
         )
-        wait_s = max(float(self.scenario.chain.block_s), due_s)
-        if soon:
-            wait_s = min(wait_s, max(self.settings.poll_s, self.scenario.chain.block_s))
+        wait_s = max(float(self.scenario.chain.block_s), self.settings.poll_s, 0.0 if soon else due_s)
+        if starved:
+            wait_s = max(self.settings.poll_s, min(wait_s, RETRY_S) if due_s else RETRY_S)
         return self.env.any_of([changed, self.env.timeout(wait_s)])
 
     # --- acting ---
@@ -179,21 +171,37 @@ class Operator:
         """Sends what is planned, most urgent first; whether the purse stopped it."""
         waiting = [action for action in plan.actions if _key(action) not in seat.in_flight]
         waiting.sort(key=lambda action: _left_s(game, action, now_s))
+        settling_wei = self.chain.gas.settle_claim * (len(game.claims) + len(waiting)) * self.chain.base_fee_wei()
         for action in waiting:
             cost_wei = self.chain.cost_wei(self.chain.tables[seat.game].referee, action)
-            if self.chain.purses[self.address].available_wei - self._promised_wei < cost_wei:
+            # What settling will cost is kept back: a bond that cannot be fetched is lost.
+            if self._spendable_wei < cost_wei + settling_wei:
                 self.diary.starved += 1
                 return True
             self._send(seat, action, self.cheap_at_s(_left_s(game, action, now_s)), cost_wei)
         return False
 
-    _promised_wei = 0.0
-    """What transactions in flight will take."""
-
-    def _send_resolutions(self, seat: Seat, actions: list[Resolution]) -> None:
+    def _send_resolutions(self, seat: Seat, actions: list[Resolution]) -> bool:
+        """Settles what is ripe, or as much of it as the purse allows; whether the purse allowed nothing."""
         for action in actions:
-            if _key(action) not in seat.in_flight:
-                self._send(seat, action, self.cheap_at_s(math.inf), 0.0)
+            if _key(action) in seat.in_flight:
+                continue
+            gas = self.chain.gas
+            affordable = self._spendable_wei / self.chain.base_fee_wei() if self.chain.base_fee_wei() else math.inf
+            if affordable < gas.settle_base + gas.settle_claim:
+                self.diary.starved += 1
+                return True
+            if isinstance(action, Settle):
+                most = min(len(action.claim_indices), (affordable - gas.settle_base) / gas.settle_claim)
+                action = replace(action, claim_indices=action.claim_indices[: int(most)])
+            cost_wei = self.chain.cost_wei(self.chain.tables[seat.game].referee, action)
+            self._send(seat, action, self.cheap_at_s(math.inf), cost_wei)
+        return False
+
+    @property
+    def _spendable_wei(self) -> float:
+        """What is neither spent nor promised to transactions in flight."""
+        return self.chain.purses[self.address].available_wei - self._promised_wei
 
     def cheap_at_s(self, left_s: float) -> float:
         """When to send: now, or when the fee falls below the cap, as far as patience and the clock's rest allow."""

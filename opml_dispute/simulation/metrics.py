@@ -96,6 +96,11 @@ def truth(columns: Columns) -> Estimate:
     return ratio(columns["truth_won"], columns["games"])
 
 
+def losses(columns: Columns) -> Estimate:
+    """The share of trials in which the honest side loses money."""
+    return wilson(float((columns["honest_net_eth"] < 0).sum()), len(columns["honest_net_eth"]))
+
+
 def griefing(columns: Columns) -> Estimate:
     """What the honest side locks for each ether that the attacker locks."""
     return ratio(columns["honest_peak_eth"], columns["attacker_peak_eth"])
@@ -107,6 +112,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("delay_99", "delay, 99 %", "h", lambda c: quantile(c["delay_h"], 0.99)),
     Metric("delay_worst", "delay, worst seen", "h", lambda c: largest(c["worst_delay_h"])),
     Metric("honest_net", "honest gain", "ETH a game", lambda c: ratio(c["honest_net_eth"], c["games"])),
+    Metric("honest_loses", "honest side loses money", "share of trials", losses),
     Metric("honest_worst", "honest gain, worst trial", "ETH", lambda c: largest(-c["honest_net_eth"])),
     Metric("honest_gas", "honest gas", "ETH a game", lambda c: ratio(c["honest_gas_eth"], c["games"])),
     Metric("honest_peak", "honest capital, peak", "ETH", lambda c: mean(c["honest_peak_eth"])),

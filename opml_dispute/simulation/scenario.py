@@ -136,6 +136,18 @@ class DataSection:
 
 
 @dataclass(frozen=True, slots=True)
+class ExceptionSection:
+    """Instructions that raise an exception, and what the machine makes of them."""
+
+    share: float = setting(0.0, what="Share of games that end at an instruction that raises.", low=0, high=1)
+    handling: str = setting(
+        "latched",
+        what="The machine records the error and goes on, or its execution on chain reverts.",
+        choices=("latched", "reverts"),
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class LoadSection:
     """How much there is to do."""
 
@@ -188,6 +200,9 @@ class Scenario:
     rpc: RpcSection = field(default_factory=RpcSection, metadata={"what": "The honest operator's view."})
     honest: HonestSection = field(default_factory=HonestSection, metadata={"what": "The honest operator."})
     data: DataSection = field(default_factory=DataSection, metadata={"what": "Availability of model and input."})
+    exceptions: ExceptionSection = field(
+        default_factory=ExceptionSection, metadata={"what": "Instructions that raise an exception."}
+    )
     load: LoadSection = field(default_factory=LoadSection, metadata={"what": "How much there is to do."})
     attacker: tuple[AttackerSection, ...] = setting((), what="The dishonest; one table each.")
 

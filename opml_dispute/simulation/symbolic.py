@@ -56,6 +56,8 @@ class Inference:
     steps_per_node: int
     """VM steps of each node's run, the last of which exits; more than 3."""
     digest: Digest = sha256
+    reverts_after: int | None = None
+    """The step of every run that the chain cannot execute: a machine without a defined outcome of an exception."""
 
     def __post_init__(self) -> None:
         if self.node_count < 1 or self.steps_per_node <= READ_STEPS + 1:
@@ -138,6 +140,8 @@ def execute_step(inference: Inference, state_data: bytes, read_local: Callable[[
     if state.status != VmStatus.UNFINISHED:
         return state.state_hash(inference.digest)
     step = state.step + 1
+    if inference.reverts_after == step:
+        raise WrongWitness(f"step {step} has no outcome on chain")
     if state.step == 0:
         after = VmState(step, read_local(2))
     elif state.step == 1:

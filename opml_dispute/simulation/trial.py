@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from opml_dispute.game.position import ROOT
 from opml_dispute.primitives import Address, Hash32, RequestId
 from opml_dispute.simulation import fees
 from opml_dispute.simulation.accounts import ETHER, Purse
-from opml_dispute.simulation.attackers import Attacker, Freeloader, Liar, RandomAttacker, Sybil, front_run
+from opml_dispute.simulation.attackers import Attacker, Freeloader, Liar, RandomAttacker, Sybil, front_run, settle_late
 from opml_dispute.simulation.bonds import BondRule, GasCurve, from_gas, op_stack
 from opml_dispute.simulation.chain import Chain
 from opml_dispute.simulation.honest_operator import Operator
@@ -142,10 +142,14 @@ class Trial:
             scenario.game.proposal == "mixed" and chance.random() >= scenario.game.false_share
         )
         inference = Inference(chance.getrandbits(62), scenario.game.nodes, max(4, scenario.game.step_bound))
+        lie = Trace(inference, self._fault(inference))
+        if chance.random() < scenario.exceptions.share and scenario.exceptions.handling == "reverts":
+            # The liar's fault is the exception itself: the dispute comes to that very instruction.
+            assert lie.fault is not None
+            inference = replace(inference, reverts_after=lie.fault.after_step)
         truth = Trace(inference)
         taking_part = [section for section in scenario.attacker if chance.random() < section.games_share]
         liars = [section for section in taking_part if section.strategy == "liar"]
-        lie = Trace(inference, self._fault(inference))
         account = self.attacker_accounts[scenario.attacker.index(liars[0])] if liars else IDLE_LIAR
         proposer = PROPOSER if is_true else account
         address = Address(f"0x{0x6000_0000 + number:040x}")
@@ -156,6 +160,7 @@ class Trial:
             fault = lie if section is (liars[0] if liars else None) else Trace(inference, self._fault(inference))
             self.env.process(self._attacker(section, address, fault).play())
         self._honest_play(address, inference, truth, is_true=is_true)
+        self.env.process(settle_late(self.chain, address, IDLE_LIAR))
         while table.referee.game.in_progress:
             yield table.changed
         yield self.env.timeout(scenario.game.finality_delay_h * HOUR_S)
@@ -286,8 +291,8 @@ class Trial:
             "unchecked": sum(diary.unchecked for diary in diaries),
             "inferences": sum(diary.inferences for diary in diaries),
             "vm_runs": sum(diary.vm_runs for diary in diaries),
-            "core_h": sum(diary.busy_s for diary in diaries) / HOUR_S,
-            "core_wait_h": sum(diary.waited_s for diary in diaries) / HOUR_S,
+            "core_h": sum(operator.cores.busy_s for operator in self.operators.values()) / HOUR_S,
+            "core_wait_h": sum(operator.cores.waited_s for operator in self.operators.values()) / HOUR_S,
             "reorgs": self.chain.reorgs,
             "bribed_blocks": self.chain.bribed_blocks,
         }

@@ -1,0 +1,95 @@
+"""A campaign loses nothing: it goes on where it was stopped, and never mixes results of different settings."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from opml_dispute.simulation.campaign import Batch, Progress, play_batch, run
+from opml_dispute.simulation.pool import InProcess, LocalProcesses, NoSuchPool, RayCluster
+from opml_dispute.simulation.scenario import Sweep, parse, with_settings
+from opml_dispute.simulation.trial import play
+
+SWEEP = parse({"name": "c", "trials": 10, "attacker": [{"strategy": "liar"}], "sweep": {"game.nodes": [2, 9]}})
+
+
+class Stopped(Exception):
+    """The kill of this test."""
+
+
+def stop_after(count: int) -> InProcess:
+    """A pool that dies after so many batches."""
+
+    class Dies(InProcess):
+        def run(self, function, tasks):  # type: ignore[no-untyped-def]
+            for number, each in enumerate(super().run(function, tasks)):
+                if number == count:
+                    raise Stopped
+                yield each
+
+    return Dies()
+
+
+def test_a_stopped_campaign_goes_on_and_ends_the_same(tmp_path: Path) -> None:
+    """What was finished is not played again, and the rows are those of an undisturbed run."""
+    with pytest.raises(Stopped):
+        run(SWEEP, tmp_path / "a", stop_after(5))
+    told: list[Progress] = []
+    resumed = run(SWEEP, tmp_path / "a", InProcess(), tell=told.append)
+    assert told[0].done >= 5
+    assert told[-1].done == told[-1].total == 20
+    whole = run(SWEEP, tmp_path / "b", InProcess())
+    assert [a.rows.equals(b.rows) for a, b in zip(resumed, whole, strict=True)] == [True, True]
+    again: list[Progress] = []
+    run(SWEEP, tmp_path / "a", InProcess(), tell=again.append)
+    assert [progress.done for progress in again] == [20]
+
+
+def test_more_trials_add_to_what_is_there_and_fewer_use_a_part(tmp_path: Path) -> None:
+    """Trials are numbered by their seeds."""
+    few = Sweep(with_settings(SWEEP.base, {"trials": 3}), {})
+    more = Sweep(with_settings(SWEEP.base, {"trials": 7}), {})
+    first = run(few, tmp_path, InProcess())[0].rows
+    then = run(more, tmp_path, InProcess())[0].rows
+    assert then["seed"].to_list() == list(range(7))
+    assert then.head(3).equals(first)
+    assert run(few, tmp_path, InProcess())[0].rows.equals(first)
+
+
+def test_other_settings_have_other_results(tmp_path: Path) -> None:
+    """One folder may hold several scenarios."""
+    (one,) = run(Sweep(with_settings(SWEEP.base, {"trials": 1}), {}), tmp_path, InProcess())
+    (other,) = run(Sweep(with_settings(SWEEP.base, {"trials": 1, "seed": 9}), {}), tmp_path, InProcess())
+    assert not one.rows.equals(other.rows)
+
+
+def test_a_half_written_file_counts_for_nothing(tmp_path: Path) -> None:
+    """A file that is there is whole, for it gets its name last."""
+    sweep = Sweep(with_settings(SWEEP.base, {"trials": 1}), {})
+    place = tmp_path / sweep.base.fingerprint
+    place.mkdir()
+    (place / "trials-000000000-000001.7.partial").write_bytes(b"PAR1")
+    (result,) = run(sweep, tmp_path, InProcess())
+    assert len(result.rows) == 1
+
+
+def test_a_batch_is_its_trials(tmp_path: Path) -> None:
+    """Row by row."""
+    assert play_batch(Batch(SWEEP.base, tmp_path, 4, 2)) == 2
+    rows = pl.read_parquet(next(tmp_path.glob("*.parquet"))).to_dicts()
+    assert rows == [play(SWEEP.base, 4), play(SWEEP.base, 5)]
+
+
+def test_processes_give_what_one_process_gives(tmp_path: Path) -> None:
+    """The pool changes nothing but the time."""
+    sweep = Sweep(with_settings(SWEEP.base, {"trials": 4}), {})
+    (here,) = run(sweep, tmp_path / "here", InProcess())
+    (there,) = run(sweep, tmp_path / "there", LocalProcesses(2))
+    assert here.rows.equals(there.rows)
+
+
+def test_a_cluster_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error with what to do, not an ImportError."""
+    monkeypatch.setitem(__import__("sys").modules, "ray", None)
+    with pytest.raises(NoSuchPool, match="Ray is not installed"):
+        RayCluster()
