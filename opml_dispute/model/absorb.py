@@ -19,10 +19,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from opml_dispute.model import fold
 from opml_dispute.model.builder import Builder
 from opml_dispute.model.emitter import Op
-from opml_dispute.model.opcodes import Binary, DType, Opcode, Unary
+from opml_dispute.model.opcodes import Binary, DType, Opcode
 from opml_dispute.model.tensor import Array, Buffer, Shape, Tensor
 
 
@@ -91,7 +90,7 @@ class _Absorber:
             return self._product(source, change)
         if earlier is None or earlier.function is not change.function:
             return None
-        values, axis = _both(change.function, earlier.constant, change.constant)
+        values, axis = _both(self.builder, change.function, earlier.constant, change.constant)
         if values is None:
             return None
         return self._emitted(
@@ -100,7 +99,7 @@ class _Absorber:
 
     def _swapped(self, source: Op, shift: Change, scale: Change) -> tuple[Op, Op] | None:
         """x * f, and the addition of s * f to that."""
-        values, axis = _both(Binary.MUL, shift.constant, scale.constant)
+        values, axis = _both(self.builder, Binary.MUL, shift.constant, scale.constant)
         if values is None:
             return None
         first = self._emitted(source, lambda g: g.binary(Binary.MUL, shift.x, scale.constant))
@@ -124,16 +123,16 @@ class _Absorber:
         left = Tensor(a.buffer, (*a.shape[:-1], k), (*a.strides[:-1], a_step), a.offset)
         right = Tensor(b.buffer, (*b.shape[:-2], k, b.shape[-1]), (*b.strides[:-2], b_step, b.strides[-1]), b.offset)
         if change.function is Binary.ADD:
-            bias = values if bias is None else _fold(Binary.ADD, bias, values)
+            bias = values if bias is None else _fold(self.builder, Binary.ADD, bias, values)
         elif not b.is_constant or any(b.strides[:-2]):
             return None
         else:
             right = Tensor(b.buffer, right.shape[-2:], right.strides[-2:], b.offset)
-            scaled = _fold(Binary.MUL, right.values(), values)
+            scaled = _fold(self.builder, Binary.MUL, right.values(), values)
             if not _are_finite(scaled):
                 return None
             right = self.builder.constant(scaled)
-            bias = None if bias is None else _fold(Binary.MUL, bias, values)
+            bias = None if bias is None else _fold(self.builder, Binary.MUL, bias, values)
         if not _are_finite(bias):
             return None
         return self._emitted(product, lambda g: g.contract(left, right, None if bias is None else g.constant(bias)))
@@ -165,8 +164,7 @@ def _change_of(op: Op) -> Change | None:
         return None
     function, (x, y) = Binary(op.imm[0]), op.inputs
     if function is Binary.SUB and y.buffer.values is not None:
-        negated = fold.unary(Unary.NEG, y.buffer.values)
-        assert negated is not None
+        negated = np.negative(y.buffer.values)
         function, y = Binary.ADD, Tensor(Buffer(DType.F32, y.buffer.size, negated), y.shape, y.strides, y.offset)
     if function not in (Binary.ADD, Binary.MUL) or x.is_constant == y.is_constant:
         return None
@@ -181,10 +179,10 @@ def _convolution(g: Builder, conv: Op, change: Change) -> Op | None:
         return None
     bias = more[0].values() if more else None
     if change.function is Binary.ADD:
-        bias = values if bias is None else _fold(Binary.ADD, bias, values)
+        bias = values if bias is None else _fold(g, Binary.ADD, bias, values)
     else:
-        weights = _fold(Binary.MUL, w.values(), values.reshape(-1, *(1,) * (w.rank - 1)))
-        bias = None if bias is None else _fold(Binary.MUL, bias, values)
+        weights = _fold(g, Binary.MUL, w.values(), values.reshape(-1, *(1,) * (w.rank - 1)))
+        bias = None if bias is None else _fold(g, Binary.MUL, bias, values)
         if not _are_finite(weights):
             return None
         w = g.constant(weights)
@@ -193,14 +191,14 @@ def _convolution(g: Builder, conv: Op, change: Change) -> Op | None:
     return replace(conv, inputs=(x, w) if bias is None else (x, w, g.constant(bias)))
 
 
-def _both(function: Binary, one: Tensor, other: Tensor) -> tuple[Array | None, int | None]:
+def _both(g: Builder, function: Binary, one: Tensor, other: Tensor) -> tuple[Array | None, int | None]:
     """`function` of two constants along the same axis (None: of two scalars), and that axis; None if there is none."""
     axes = {d for t in (one, other) for d, size in enumerate(t.shape) if size > 1 and t.strides[d]}
     axis = next(iter(axes), None)
     first, second = _along(one, axis), _along(other, axis)
     if len(axes) > 1 or first is None or second is None:
         return None, None
-    values = _fold(function, first, second)
+    values = _fold(g, function, first, second)
     return (values, axis) if _are_finite(values) else (None, None)
 
 
@@ -223,10 +221,9 @@ def _column(g: Builder, values: Array, like: Tensor, axis: int | None) -> Tensor
     return g.constant(values if axis is None else values.reshape(-1, *(1,) * (like.rank - axis - 1)))
 
 
-def _fold(function: Binary, x: Array, y: Array) -> Array:
-    folded = fold.binary(function, x, y)
-    assert folded is not None
-    return folded
+def _fold(g: Builder, function: Binary, x: Array, y: Array) -> Array:
+    """`function` of two constants. ASSUMES that the result has no more elements than the larger of them."""
+    return g.binary(function, g.constant(x), g.constant(y)).values()
 
 
 def _is_all(op: Op, x: Tensor) -> bool:

@@ -211,9 +211,7 @@ class Builder(Emitter):
             return parts[0]
         shape = list(parts[0].shape)
         shape[axis] = sum(part.shape[axis] for part in parts)
-        if all(part.is_constant for part in parts) and self._folds(tuple(shape), parts[0].dtype, *parts):
-            return self.constant(np.concatenate([part.values() for part in parts], axis))
-        out = self.new(parts[0].dtype, tuple(shape), *parts)
+        out = self.made(parts[0].dtype, tuple(shape), *parts)
         start = 0
         for part in parts:
             self.copy(out.sliced(axis, start, part.shape[axis]), part)
@@ -235,11 +233,7 @@ class Builder(Emitter):
             return x
         shape = tuple(b + size + a for b, size, a in zip(before, x.shape, after, strict=True))
         fill = value if isinstance(value, Tensor) else self.scalar(value, x.dtype)
-        if x.is_constant and fill.is_constant and self._folds(shape, x.dtype, x):
-            values = np.full(shape, fill.values().reshape(()), x.dtype.numpy)
-            values[tuple(slice(b, b + size) for b, size in zip(before, x.shape, strict=True))] = x.values()
-            return self.constant(values)
-        out = self.new(x.dtype, shape, x, fill)
+        out = self.made(x.dtype, shape, x, fill)
         self.copy(out, fill)
         inner = out
         for d, size in enumerate(x.shape):
@@ -282,9 +276,6 @@ class Builder(Emitter):
                 step = int(steps[0]) if places.size > 1 else 1
                 run = x.sliced(axis, int(places[0]), places.size, step)
                 return self.reshape(run, (*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]))
-            shape = (*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
-            if x.is_constant and self._folds(shape, x.dtype, x, indices):
-                return self.constant(np.take(x.values(), places.reshape(indices.shape), axis))
         index = self.cast(indices, DType.I64)
         shape = (*x.shape[:axis], *index.shape, *x.shape[axis + 1 :])
         data = (*x.strides[:axis], *(0,) * index.rank, *x.strides[axis + 1 :])
@@ -297,8 +288,6 @@ class Builder(Emitter):
         self.check_beside(x, index, axis)
         data = (*x.strides[:axis], 0, *x.strides[axis + 1 :])
         places = Places((x.strides[axis],), (x.shape[axis],))
-        if x.is_constant and index.is_constant and self._folds(index.shape, x.dtype, x, index):
-            return self.constant(np.take_along_axis(x.values(), index.values(), axis))
         return self.gather(x, data, index, index.strides, index.shape, places)
 
     def check_beside(self, x: Tensor, indices: Tensor, axis: int) -> None:

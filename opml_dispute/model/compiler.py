@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from opml_dispute.engine.folding import float_mode
 from opml_dispute.engine.segment_memory import judge
 from opml_dispute.model import importer, rules
 from opml_dispute.model.absorb import absorb
@@ -45,11 +46,16 @@ def compile_model(
 
     Raises subclasses of `ModelError` for everything that the model's author can put right (`refusals`).
     """
+    with float_mode():
+        return _compiled(model, dict(dims or {}), dict(constants or {}), tile_budget)
+
+
+def _compiled(model: ModelSource, dims: Mapping[str, int], fixed: Mapping[str, Array], tile_budget: int) -> Program:
+    """As `compile_model`. Results depend on no floating-point mode that this process has set."""
     proto = importer.load(model)
     builder = Builder()
     importing = Importer(proto, builder)
-    fixed = dict(constants or {})
-    outputs = _end_in_own_blocks(builder, importing.run(dict(dims or {}), fixed))
+    outputs = _end_in_own_blocks(builder, importing.run(dims, fixed))
     if not outputs:
         raise ModelError("the model has no outputs; expected at least one")
     _make_a_node(builder, outputs)
@@ -113,7 +119,7 @@ def _end_in_own_blocks(builder: Builder, results: list[tuple[str, Tensor]]) -> l
         whole = tensor.is_contiguous and tensor.offset == 0 and tensor.size == buffer.size
         if not whole or buffer.values is not None or buffer.input_name or id(buffer) in taken:
             builder.origin = Origin("Output", name)
-            copy = builder.new(tensor.dtype, tensor.shape, tensor)
+            copy = builder.new(tensor.dtype, tensor.shape, tensor)  # never folded: an output is made by a node
             builder.copy(copy, tensor)
             tensor = copy
         taken.add(id(tensor.buffer))

@@ -54,7 +54,7 @@ def values_of(tensor: TensorProto) -> Array:
 def as_type(values: Array, dtype: DType) -> Array:
     """`values` as `dtype`; binary64 is rounded to binary32, and everything else is held exactly."""
     if values.dtype == np.float64:
-        return fold.cast(values, DType.F32)
+        return fold.narrowed(values)
     return values if values.dtype == dtype.numpy else values.astype(dtype.numpy)
 
 

@@ -1,10 +1,10 @@
 """
 The primitive operations of a program under construction: one method a kernel.
 
-Each method checks its operands, computes at once what can be folded exactly (`fold`), and otherwise appends an
-`Op`: a node record whose operands are still views of buffers, not addresses. Views cost nothing (`tensor`); a
-kernel that needs packed elements gets them through `contiguous`. What the operators of ONNX mean in these terms is
-`builder` and `lower`; which address each buffer gets is `plan`.
+Each method checks its operands and appends an `Op`: a node record whose operands are still views of buffers, not
+addresses. An operation whose operands are all known is computed at once instead, by its own kernel (`made`, `fold`).
+Views cost nothing (`tensor`); a kernel that needs packed elements gets them through `contiguous`. What the operators of
+ONNX mean in these terms is `builder` and `lower`; which address each buffer gets is `plan`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from opml_dispute.model.tensor import Array, Buffer, Shape, Tensor, broadcast_sh
 from opml_dispute.model.windows import Windows
 
 FOLD_LIMIT_BYTES = 1 << 16
-"""A folded constant may be this large, or as large as what it is made from. Larger ones are made when running."""
+"""A folded constant may be this large, or have as many elements as what it is made of. Larger ones are made when
+running."""
 PACK_LIMIT_BYTES = 1 << 26
 """A constant that a kernel needs packed may be this large: so weights that are one number repeated are weights too, and
 not written anew in every run. Larger ones are made when running."""
@@ -111,11 +112,23 @@ class Emitter:
         return self.scalar(value, dtype).broadcast(shape)
 
     def new(self, dtype: DType, shape: Shape, *sources: Tensor) -> Tensor:
-        """Room for a result that will be computed from `sources` when the model runs."""
+        """Room for what will be known when the model runs, and depends on what `sources` depend on."""
         if any(size < 0 for size in shape):
             raise Refuse(f"a result of shape {list(shape)}")
         depends = frozenset[str]().union(*(source.buffer.depends for source in sources))
         return Tensor(Buffer(dtype, prod(shape), depends=depends), tuple(shape), row_major(shape))
+
+    def made(self, dtype: DType, shape: Shape, *sources: Tensor) -> Tensor:
+        """
+        Room for a result that operations make of `sources`.
+
+        Where all of these are known, and the result is worth its bytes, it is known as well: operations that write to
+        it are computed at once (`_append`). ASSUMES that `sources` are all that it is made of.
+        """
+        result = self.new(dtype, shape, *sources)
+        if sources and all(source.is_constant for source in sources) and self._folds(shape, dtype, *sources):
+            result.buffer.values = np.zeros(result.buffer.size, dtype.numpy)
+        return result
 
     def known(self, x: Tensor, what: str) -> Array:
         """The values of a tensor that must be constant; `what` names it in the error."""
@@ -168,11 +181,7 @@ class Emitter:
     def unary(self, function: Unary, x: Tensor, *flags: int) -> Tensor:
         """`function` of each element; bool for predicates, else `x`'s type."""
         dtype = DType.BOOL if function in PREDICATES else x.dtype
-        if x.is_constant and not flags and self._folds(x.shape, dtype, x):
-            folded = fold.unary(function, x.values())
-            if folded is not None:
-                return self.constant(folded)
-        out = self.new(dtype, x.shape, x)
+        out = self.made(dtype, x.shape, x)
         self._strided(Opcode.UNARY, out, [x], imm=(function, *flags))
         return out
 
@@ -184,11 +193,7 @@ class Emitter:
             raise Refuse(f"{function.name} of {x.dtype.name} operands")
         dtype = DType.BOOL if function in COMPARISONS or function in LOGIC else x.dtype
         shape = self._common(x, y)
-        if x.is_constant and y.is_constant and self._folds(shape, dtype, x, y):
-            folded = fold.binary(function, x.values(), y.values())
-            if folded is not None:
-                return self.constant(folded)
-        out = self.new(dtype, shape, x, y)
+        out = self.made(dtype, shape, x, y)
         self._strided(Opcode.BINARY, out, [x.broadcast(shape), y.broadcast(shape)], imm=(function,))
         return out
 
@@ -199,9 +204,7 @@ class Emitter:
             raise Refuse(f"a choice by types {found}; expected BOOL and twice one type")
         shape = self._common(condition, x, y)
         operands = [condition, x, y]
-        if all(t.is_constant for t in operands) and self._folds(shape, x.dtype, *operands):
-            return self.constant(np.where(condition.values(), x.values(), y.values()))
-        out = self.new(x.dtype, shape, *operands)
+        out = self.made(x.dtype, shape, *operands)
         self._strided(Opcode.SELECT, out, [t.broadcast(shape) for t in operands])
         return out
 
@@ -209,9 +212,7 @@ class Emitter:
         """`x` as `dtype`; integers wrap, or saturate if asked to; floats always saturate when made integers."""
         if x.dtype is dtype:
             return x
-        if x.is_constant and not saturate and self._folds(x.shape, dtype, x):
-            return self.constant(fold.cast(x.values(), dtype))
-        out = self.new(dtype, x.shape, x)
+        out = self.made(dtype, x.shape, x)
         self._strided(Opcode.CAST, out, [x], imm=(int(saturate),))
         return out
 
@@ -223,6 +224,9 @@ class Emitter:
 
         k ascends, one fused multiply-add each, onto +0; the bias is added last (docs/arithmetic.md, "Contractions").
         """
+        if dtype is None and a.dtype.is_integer and a.dtype.width < 4:  # summed in 32 bits, which wrap as the type does
+            wide = DType.I32 if a.dtype.is_signed else DType.U32
+            return self.cast(self.contract(a, b, bias and self.cast(bias, wide), wide), a.dtype)
         (m, k), (k_b, n) = a.shape[-2:], b.shape[-2:]
         if k != k_b:
             raise Refuse(f"cannot multiply {list(a.shape)} by {list(b.shape)}: {k} columns meet {k_b} rows")
@@ -230,7 +234,7 @@ class Emitter:
         if k == 0:  # a sum of nothing, which no record may ask for
             zero = self.filled((*batch, m, n), 0, dtype or a.dtype)
             return zero if bias is None else self.binary(Binary.ADD, zero, bias)
-        out = self.new(dtype or a.dtype, (*batch, m, n), *(t for t in (a, b, bias) if t is not None))
+        out = self.made(dtype or a.dtype, (*batch, m, n), *(t for t in (a, b, bias) if t is not None))
         a, b = a.broadcast((*batch, m, k)), b.broadcast((*batch, k, n))
         # Views over the iteration space batch, M, N: a does not move along N, nor b along M.
         rows = [
@@ -250,7 +254,7 @@ class Emitter:
             raise Refuse(f"input {list(x.shape)} with weights {list(w.shape)} in {groups} groups")
         x, w = self.contiguous(x), self.contiguous(w)
         inputs = [x, w] if bias is None else [x, w, self.contiguous(bias)]
-        out = self.new(dtype or x.dtype, (x.shape[0], w.shape[0], *at.out), *inputs)
+        out = self.made(dtype or x.dtype, (x.shape[0], w.shape[0], *at.out), *inputs)
         if out.size and not (x.size and w.size):
             raise Refuse(f"windows over {list(x.shape)} with weights {list(w.shape)}; expected elements in both")
         body = at.body(x.shape[2:], x.shape[0], x.shape[1], w.shape[0], groups)
@@ -262,14 +266,14 @@ class Emitter:
     def pool(self, kind: Pool, x: Tensor, at: Windows) -> Tensor:
         """The maximum, average or sum of windows over x[N][C][spatial]."""
         x = self.contiguous(x)
-        out = self.new(x.dtype, (*x.shape[:2], *at.out), x)
+        out = self.made(x.dtype, (*x.shape[:2], *at.out), x)
         self._windows(Opcode.POOL, out, x, at, (kind,))
         return out
 
     def pool_index(self, x: Tensor, at: Windows, *, column_major: bool = False) -> Tensor:
         """Where (int64) in x[N][C][spatial] the maximum of each window is; the last two dimensions may be swapped."""
         x = self.contiguous(x)
-        out = self.new(DType.I64, (*x.shape[:2], *at.out), x)
+        out = self.made(DType.I64, (*x.shape[:2], *at.out), x)
         self._windows(Opcode.POOL_INDEX, out, x, at, (Pool.MAX, int(column_major)))
         return out
 
@@ -284,11 +288,7 @@ class Emitter:
     def reduce(self, function: Reduction, x: Tensor, axes: Sequence[int]) -> Tensor:
         """`x` reduced over `axes` (counted from the front), which disappear. ASSUMES that they hold elements."""
         shape = tuple(size for d, size in enumerate(x.shape) if d not in axes)
-        if x.is_constant and self._folds(shape, x.dtype, x):
-            folded = fold.reduce(function, x.values(), tuple(axes))
-            if folded is not None:
-                return self.constant(folded)
-        out = self.new(x.dtype, shape, x)
+        out = self.made(x.dtype, shape, x)
         self._along(Opcode.REDUCE, out, out, x, axes, (function,))
         return out
 
@@ -296,7 +296,7 @@ class Emitter:
         """Where along `axis` (which disappears) the greatest or least element is: the first, or the last, of equals."""
         if not x.shape[axis]:
             raise Refuse(f"the place of an extreme among no elements (axis {axis} of {list(x.shape)})")
-        out = self.new(DType.I64, x.shape[:axis] + x.shape[axis + 1 :], x)
+        out = self.made(DType.I64, x.shape[:axis] + x.shape[axis + 1 :], x)
         self._along(Opcode.ARGREDUCE, out, out, x, (axis,), (function, int(last)))
         return out
 
@@ -304,7 +304,7 @@ class Emitter:
         """Where (int64) along `axis` the `k` greatest or least elements are, in order; of equals the first first."""
         if not 0 <= k <= x.shape[axis]:
             raise Refuse(f"the first {k} of {x.shape[axis]} elements")
-        out = self.new(DType.I64, (*x.shape[:axis], k, *x.shape[axis + 1 :]), x)
+        out = self.made(DType.I64, (*x.shape[:axis], k, *x.shape[axis + 1 :]), x)
         if k:
             self._lines(Opcode.TOPK, out, x, axis, (int(largest), 1, k))
         return out
@@ -315,7 +315,7 @@ class Emitter:
         """Cumulative sums or products along `axis`."""
         if x.rank == 0:
             raise Refuse("a cumulative sum of a scalar")
-        out = self.new(x.dtype, x.shape, x)
+        out = self.made(x.dtype, x.shape, x)
         self._lines(Opcode.SCAN, out, x, axis, (function, 1, int(exclusive) | int(reverse) << 1))
         return out
 
@@ -342,7 +342,7 @@ class Emitter:
         Point idx reads x's element sum(idx * data_strides) plus what each component of its place adds; the components
         lie `places.step` elements apart from indices' element sum(idx * index_strides) on.
         """
-        out = self.new(x.dtype, shape, x, indices)
+        out = self.made(x.dtype, shape, x, indices)
         views = [
             out,
             Tensor(x.buffer, shape, data_strides, x.offset),
@@ -403,7 +403,7 @@ class Emitter:
     ) -> Tensor:
         """Decision trees over the rows of x[N][F]; `table` is nodes, thresholds, roots, targets, weights."""
         x = self.contiguous(x)
-        out = self.new(DType.F32, (x.shape[0], targets), x)
+        out = self.made(DType.F32, (x.shape[0], targets), x, *table)
         nodes, _, roots, _, weights = table
         body = (*x.shape, nodes.shape[0], roots.size, weights.size, targets, depth, leaf_weights)
         self._append(Opcode.TREE, out, [x, *table], 2, body, imm=(function,), count=x.shape[0])
@@ -451,12 +451,45 @@ class Emitter:
             return  # Nothing to make: an empty tensor has no elements to be wrong.
         words = tuple(word & (1 << 64) - 1 for word in (*imm, *(0,) * (IMMEDIATES - len(imm))))
         body = (*body, *(0,) * (BODY_WORDS - len(body)))
+        if out.buffer.values is not None:
+            if self._computed(opcode, out, inputs, rank, count, words, body):
+                return
+            self._leave_unknown(out.buffer, inputs)
         self.ops.append(Op(opcode, out, tuple(inputs), rank, count, (*grains, 1), words, body, self.origin))
 
+    def _computed(
+        self,
+        opcode: Opcode,
+        out: Tensor,
+        inputs: Sequence[Tensor],
+        rank: int,
+        count: int,
+        imm: tuple[int, ...],
+        body: tuple[int, ...],
+    ) -> bool:
+        """Computes the operation now; False where that does not go. Raises `Refuse` if it would fail at every run."""
+        if not all(tensor.is_constant for tensor in inputs):
+            return False
+        if count < fold.WORK_LIMIT < fold.work_of(opcode, inputs, count, imm, body):
+            return False
+        status = fold.run(opcode, out, inputs, rank, count, imm, body)
+        if status == fold.INDEX_OUT_OF_RANGE:
+            raise Refuse("an index that is known, and names an element that is not there")
+        out.buffer.is_written = out.buffer.is_written or status == 0
+        return status == 0
+
+    def _leave_unknown(self, buffer: Buffer, inputs: Sequence[Tensor]) -> None:
+        """What is in `buffer` will be known when the model runs; what was computed already is copied there."""
+        before, buffer.values = buffer.values, None
+        buffer.depends = buffer.depends.union(*(tensor.buffer.depends for tensor in inputs))
+        if buffer.is_written and before is not None:
+            self.copy(Tensor(buffer, (buffer.size,), (1,)), self.constant(before))
+
     def _folds(self, shape: Shape, dtype: DType, *sources: Tensor) -> bool:
-        """Whether a constant of this size is worth its bytes."""
-        limit = max(FOLD_LIMIT_BYTES, *(t.buffer.size * t.dtype.width for t in sources))
-        return prod(shape) * dtype.width <= limit
+        """Whether a constant of this size is worth its bytes: small, or no larger than what it is made of."""
+        count = prod(shape)
+        bytes_limit = max(FOLD_LIMIT_BYTES, *(t.buffer.size * t.dtype.width for t in sources))
+        return count * dtype.width <= bytes_limit or count <= max(t.buffer.size for t in sources)
 
     def _common(self, *tensors: Tensor) -> Shape:
         return self._broadcast(*(t.shape for t in tensors))

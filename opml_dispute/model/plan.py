@@ -17,11 +17,15 @@ from dataclasses import replace
 from opml_dispute.engine.vm import Block
 from opml_dispute.model.derived import TensorSpec
 from opml_dispute.model.emitter import Op
+from opml_dispute.model.opcodes import DType
 from opml_dispute.model.program import MIN_LOG2_SIZE
 from opml_dispute.model.record import SEC_ARENA, SEC_END, SEC_HEADER, SEC_INPUT, SEC_OUTPUT, SEC_WEIGHTS, Free, Record
 from opml_dispute.model.refusals import ModelTooLarge
 from opml_dispute.model.tensor import Buffer, Tensor
 from opml_dispute.model.tile import Estimate, tiles
+
+SHARED_BYTES = 4096
+"""Equal constants of at most this size share one block."""
 
 
 class Section:
@@ -67,6 +71,7 @@ class Plan:
     def _put_rest(self) -> None:
         weights = Section("weights", SEC_WEIGHTS, SEC_HEADER)
         arena = Section("activations", SEC_ARENA, SEC_END)
+        shared: dict[tuple[DType, bytes] | None, tuple[int, int]] = {}
         for op in self.ops:
             for buffer in (*(tensor.buffer for tensor in op.inputs), op.out.buffer):
                 if id(buffer) in self._places:
@@ -76,8 +81,14 @@ class Plan:
                     self._places[id(buffer)] = arena.place(buffer.size * width)
                     self._arena.append(buffer)
                 else:
+                    key = (buffer.dtype, buffer.values.tobytes()) if buffer.values.nbytes <= SHARED_BYTES else None
+                    if key in shared:
+                        self._places[id(buffer)] = shared[key]
+                        continue
                     place = weights.place(buffer.size * width)
                     self._places[id(buffer)] = place
+                    if key is not None:
+                        shared[key] = place
                     self.weights.append(Block(*place, buffer.values.view(f"u{width}").data, width, None))
 
     def _address(self, tensor: Tensor) -> int:

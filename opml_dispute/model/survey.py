@@ -15,6 +15,7 @@ from typing import Any
 
 import onnx
 
+from opml_dispute.engine.folding import float_mode
 from opml_dispute.model import importer
 from opml_dispute.model.builder import Builder
 from opml_dispute.model.importer import Importer, ModelSource, Scope, bind
@@ -43,9 +44,10 @@ def survey(source: ModelSource, dims: Mapping[str, int] | None = None) -> list[O
 
     Raises what `importer.load` raises, and `UnboundDimension` if sizes are all that its inputs lack.
     """
-    model = importer.load(source)
-    surveyor = _Surveyor(model, _inferred(model, dims or {}))
-    surveyor.look(dims or {})
+    with float_mode():
+        model = importer.load(source)
+        surveyor = _Surveyor(model, _inferred(model, dims or {}))
+        surveyor.look(dims or {})
     return surveyor.obstacles
 
 

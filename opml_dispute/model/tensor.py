@@ -34,6 +34,8 @@ class Buffer:
     """A constant's elements, flat, in the host's byte order; None for what is known only when the model runs."""
     input_name: str | None = None
     """The graph input that this buffer holds, if it holds one."""
+    is_written: bool = False
+    """Whether an operation has put elements into `values` already (`Emitter.made`)."""
     is_widened: bool = False
     """Whether the model's type was a narrower one, which only constants may have (`elements`)."""
     depends: frozenset[str] = field(default_factory=frozenset)

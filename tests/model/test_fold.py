@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 
 from opml_dispute.engine.inference import Inference
+from opml_dispute.model import fold
+from opml_dispute.model.builder import Builder
 from opml_dispute.model.compiler import compile_model
-from opml_dispute.model.opcodes import DType
+from opml_dispute.model.opcodes import DType, Opcode
+from opml_dispute.model.refusals import UnsupportedOp
 from opml_dispute.model.tensor import Array
 from tests.model.graphs import single
 
@@ -105,18 +108,53 @@ def test_integer_reductions_fold_to_the_kernels_bits(op_type: str, dtype: DType)
     assert_same_bits(*both_ways(op_type, awkward(dtype), keepdims=0))
 
 
-def test_float_sums_are_left_to_the_kernel() -> None:
-    """Their order is part of the answer, and the kernel's alone."""
-    model = single("ReduceSum", np.ones(9, np.float32), keepdims=0)
-    program = compile_model(model, constants={"x0": np.full(9, 0.1, np.float32)})
-    assert [node.kernel for node in program.nodes] == ["REDUCE.SUM"]
+@pytest.mark.parametrize("op_type", ["ReduceSum", "ReduceProd", "ReduceMean", "Softmax", "ArgMax"])
+@pytest.mark.parametrize("dtype", REAL)
+def test_what_goes_along_axes_folds_to_the_kernels_bits(op_type: str, dtype: DType) -> None:
+    """The order of summing is the kernel's: so it is the kernel that folds."""
+    values = np.linspace(-3, 5, 91, dtype=np.float32).astype(dtype.numpy)
+    assert_same_bits(*both_ways(op_type, values))
 
 
-@pytest.mark.parametrize("op_type", ["Exp", "Log", "Tanh", "Erf", "Sin"])
-def test_transcendentals_are_left_to_the_kernel(op_type: str) -> None:
-    """numpy's differ between processors, so folding them would change the model root."""
-    program = compile_model(single(op_type, np.ones(3, np.float32)), constants={"x0": np.ones(3, np.float32)})
-    assert [node.kernel for node in program.nodes] == [f"UNARY.{op_type.upper()}"]
+@pytest.mark.parametrize("op_type", ["Exp", "Log", "Tanh", "Erf", "Sin", "Tan", "Sigmoid", "Softplus"])
+@pytest.mark.parametrize("dtype", REAL)
+def test_transcendentals_fold_to_the_kernels_bits(op_type: str, dtype: DType) -> None:
+    """numpy's differ between processors; the engine's do not."""
+    assert_same_bits(*both_ways(op_type, awkward(dtype)))
+
+
+def test_a_known_index_out_of_range_is_refused() -> None:
+    """Every inference would fail."""
+    model = single("GatherElements", np.ones(3, np.float32), np.array([3]))
+    with pytest.raises(UnsupportedOp, match="an element that is not there"):
+        compile_model(model, constants={"x0": np.ones(3, np.float32), "x1": np.array([3])})
+
+
+def test_what_takes_too_long_to_fold_is_left_to_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fold, "WORK_LIMIT", 100)
+    values = np.ones((9, 9), np.float32)
+    model = single("MatMul", values, values)
+    program = compile_model(model, constants={"x0": values, "x1": values})
+    assert [node.kernel for node in program.nodes] == ["CONTRACT"]
+    (result,) = Inference(program, {}).outputs().values()
+    np.testing.assert_array_equal(result, values @ values)
+
+
+def test_what_is_computed_half_before_it_turns_out_unknown_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A result that several operations write to: the first two are folded, the third takes too long."""
+    g = Builder()
+    x = g.constant(np.arange(6, dtype=np.float32).reshape(2, 3))
+    out = g.made(DType.F32, (3, 3), x)
+    g.copy(out.sliced(0, 0, 2), x)
+    known = [out.is_constant]
+    monkeypatch.setattr(fold, "run", lambda *_: 3)
+    g.copy(out.sliced(0, 2, 1), x.sliced(0, 1, 1))
+    known.append(out.is_constant)
+    assert known == [True, False]
+    assert [op.opcode for op in g.ops] == [Opcode.COPY, Opcode.COPY]
+    before = g.ops[0].inputs[0].buffer.values
+    assert before is not None
+    assert before.tolist() == [0, 1, 2, 3, 4, 5, 0, 0, 0]
 
 
 def test_bfloat16_is_ml_dtypes_own() -> None:

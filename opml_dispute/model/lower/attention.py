@@ -200,7 +200,7 @@ def rotary_embedding(
     b = heads.sliced(3, 1 if interleaved else half, half, step)
     real = g.sub(g.mul(cos, a), g.mul(sin, b))
     imaginary = g.add(g.mul(sin, a), g.mul(cos, b))
-    out = g.new(x.dtype, heads.shape, heads, cos, sin)
+    out = g.made(x.dtype, heads.shape, heads, cos, sin)
     g.copy(out.sliced(3, 0, half, step), real)
     g.copy(out.sliced(3, 1 if interleaved else half, half, step), imaginary)
     if turned < heads.shape[3]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import floor
 
 import numpy as np
 
@@ -28,7 +29,18 @@ def post_transformed(g: Builder, scores: Tensor, name: str) -> Tensor:
         nothing = g.equal(scores, 0)
         powers = g.choose(nothing, 0, g.exp(g.sub(scores, g.reduce_max(scores, (1,)))))
         return g.div(powers, g.maximum(g.reduce_sum(powers, (1,)), 1e-38))
-    raise Refuse(f"post_transform {name!r}; expected NONE, SOFTMAX, LOGISTIC or SOFTMAX_ZERO")
+    if name == "PROBIT":
+        return g.mul(_inverse_erf(g, g.sub(g.mul(scores, 2), 1)), 1.4142135)
+    raise Refuse(f"post_transform {name!r}; expected NONE, SOFTMAX, LOGISTIC, SOFTMAX_ZERO or PROBIT")
+
+
+def _inverse_erf(g: Builder, x: Tensor) -> Tensor:
+    """Winitzki's approximation of erf's inverse, as ONNX Runtime computes it."""
+    log = g.log(g.mul(g.sub(1, x), g.add(x, 1)))
+    v = g.add(g.mul(log, 0.5), 2 / (3.14159 * 0.147))
+    root = g.sqrt(g.sub(g.square(v), g.mul(log, 1 / 0.147)))
+    size = g.sqrt(g.sub(root, v))
+    return g.choose(g.less(x, 0), g.negate(size), size)
 
 
 def class_labels(g: Builder, scores: Tensor, labels: Sequence[int]) -> Tensor:
@@ -47,10 +59,8 @@ def two_classes(
     """
     second = g.less(g.scalar(0.5 if positive else 0.0, DType.F32), score).without(1)
     label = g.select(second, *(g.scalar(labels[i], DType.I64) for i in (1, 0)))
-    if positive:
+    if positive and transform != "LOGISTIC":
         scores = g.concat([g.sub(1, score), score], 1)
-        if transform == "LOGISTIC":
-            raise Refuse("LOGISTIC of a score whose weights are all positive")
         return label, scores if transform == "NONE" else post_transformed(g, scores, transform)
     scores = g.concat([g.negate(score), score], 1)
     return label, post_transformed(g, scores, transform)
@@ -137,6 +147,13 @@ def normalizer(g: Builder, x: Tensor, *, norm: str = "MAX") -> Tensor:
 @lowers("Binarizer", domain=ML)
 def binarizer(g: Builder, x: Tensor, *, threshold: float = 0.0) -> Tensor:
     """1 above the threshold, else 0, in the type of x."""
+    if x.dtype.is_integer:
+        limits = np.iinfo(x.dtype.numpy)
+        if threshold != threshold or threshold >= limits.max:
+            return g.filled(x.shape, 0, x.dtype)
+        if threshold < limits.min:
+            return g.filled(x.shape, 1, x.dtype)
+        return g.cast(g.less(g.scalar(floor(threshold), x.dtype), x), x.dtype)
     return g.cast(g.less(g.scalar(threshold, x.dtype), x), x.dtype)
 
 

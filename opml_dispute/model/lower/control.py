@@ -16,7 +16,7 @@ from opml_dispute.model.builder import Builder
 from opml_dispute.model.lower.registry import Value, lowers
 from opml_dispute.model.lower.shape import split_by
 from opml_dispute.model.opcodes import DType
-from opml_dispute.model.refusals import Refuse
+from opml_dispute.model.refusals import ModelError, NeedsConstant, Refuse
 from opml_dispute.model.tensor import Shape, Tensor
 
 
@@ -40,8 +40,15 @@ def if_(g: Builder, condition: Tensor, *, then_branch: Branch, else_branch: Bran
     if condition.is_constant:
         return tuple((then_branch if condition.values().any() else else_branch)())
     choice = g.reshape(condition, ())
-    pairs = zip(then_branch(), else_branch(), strict=True)
-    return tuple(_either(g, choice, then, other) for then, other in pairs)
+    try:
+        pairs = list(zip(then_branch(), else_branch(), strict=True))
+        return tuple(_either(g, choice, then, other) for then, other in pairs)
+    except (ModelError, Refuse) as error:
+        # Perhaps the branch that is not taken is the one that does not go.
+        if not condition.buffer.depends:
+            raise
+        reason = f"the condition (both branches are computed, but {error})"
+        raise NeedsConstant(reason, condition.buffer.depends) from None
 
 
 def _either(g: Builder, choice: Tensor, then: Value, other: Value) -> Tensor:
@@ -55,22 +62,31 @@ def loop(
     g: Builder, trips: Tensor | None = None, condition: Tensor | None = None, *states: Value, body: Branch
 ) -> tuple[Value, ...]:
     """The body, written out once per iteration; carried values, then the stacked results of all iterations."""
-    limit = MAX_ITERATIONS if trips is None else int(g.known(trips, "the number of iterations").reshape(()))
+    limit = None if trips is None else int(g.known(trips, "the number of iterations").reshape(()))
     goes_on = True if condition is None else bool(g.known(condition, "whether the loop starts").any())
     carried: list[Value] = list(states)
     stacked: list[list[Value]] = []
     iteration = 0
-    while goes_on and iteration < limit:
+    while goes_on and (limit is None or iteration < limit):
         if iteration == MAX_ITERATIONS:
-            raise Refuse(f"more than {MAX_ITERATIONS:,} iterations")
+            raise Refuse(f"a loop of more than {MAX_ITERATIONS:,} iterations; expected at most as many")
         results = body(g.scalar(iteration, DType.I64), g.scalar(True, DType.BOOL), *carried)
         goes_on = bool(g.known(results[0], "whether the loop goes on").any())
         carried = results[1 : 1 + len(states)]
         stacked.append(results[1 + len(states) :])
         iteration += 1
     if not stacked and body.outputs > 1 + len(states):
-        raise Refuse("a loop without iterations, whose stacked results have no known shape")
+        looked = _tried(g, body, g.scalar(0, DType.I64), g.scalar(True, DType.BOOL), *states)[1 + len(states) :]
+        return *carried, *(g.filled((0, *result.shape), 0, result.dtype) for result in looked)
     return *carried, *(g.stack(list(results), 0) for results in zip(*stacked, strict=True))
+
+
+def _tried(g: Builder, body: Branch, *inputs: Value) -> list[Value]:
+    """What the body gives for these inputs, of which only types and shapes are wanted: nothing of it stays."""
+    before = len(g.ops)
+    results = body(*inputs)
+    del g.ops[before:]
+    return results
 
 
 @lowers("Scan", since=9)
@@ -100,8 +116,16 @@ def scan(
         results = body(*carried, *slices)
         carried = results[:count]
         stacked.append(results[count:])
+    out_axes_given = scan_output_axes or (0,) * (body.outputs - count)
     if not stacked:
-        raise Refuse("a scan over no elements, whose results have no known shape")
+        empty = [
+            g.filled(x.shape[:axis] + x.shape[axis + 1 :], 0, x.dtype) for x, axis in zip(scanned, axes, strict=True)
+        ]
+        looked = _tried(g, body, *carried, *empty)[count:]
+        places = [axis % (x.rank + 1) for x, axis in zip(looked, out_axes_given, strict=True)]
+        return *carried, *(
+            g.filled((*x.shape[:axis], 0, *x.shape[axis:]), 0, x.dtype) for x, axis in zip(looked, places, strict=True)
+        )
     outputs = list(zip(*stacked, strict=True))
     out_axes = scan_output_axes or (0,) * len(outputs)
     out_backwards = scan_output_directions or (0,) * len(outputs)

@@ -8,7 +8,7 @@ import numpy as np
 
 from opml_dispute.model.builder import Builder
 from opml_dispute.model.lower.registry import lowers
-from opml_dispute.model.opcodes import Reduction
+from opml_dispute.model.opcodes import DType, Reduction
 from opml_dispute.model.refusals import Refuse
 from opml_dispute.model.tensor import Shape, Tensor
 from opml_dispute.model.windows import Windows, windows
@@ -85,7 +85,7 @@ def conv_transpose(
     begin, out = _cropping(full, rank, strides, x.shape[2:], auto_pad, output_shape, pads)
     spread = tuple(s * (n - 1) + 1 for s, n in zip(strides, x.shape[2:], strict=True))
     if any(s > 1 for s in strides):
-        sparse = g.new(x.dtype, (*x.shape[:2], *spread), x)
+        sparse = g.made(x.dtype, (*x.shape[:2], *spread), x)
         g.copy(sparse, g.scalar(0, x.dtype))
         places = sparse
         for d in range(rank):
@@ -158,7 +158,12 @@ def col2im(
     flat: np.ndarray[tuple[int, ...], np.dtype[np.int64]] = np.zeros((*kernel, *at.out), np.int64)
     for length, coordinate in zip(size, coordinates, strict=True):
         flat = flat * length + coordinate
-    canvas = g.new(x.dtype, (n, c, prod(size)), x)
+    if x.dtype is DType.BOOL:  # a sum of bools says whether any holds
+        bits = col2im(
+            g, g.cast(x, DType.I32), image_shape, block_shape, dilations=dilations, pads=pads, strides=strides
+        )
+        return g.cast(bits, DType.BOOL)
+    canvas = g.made(x.dtype, (n, c, prod(size)), x)
     g.copy(canvas, g.scalar(0, x.dtype))
     g.scatter_along(canvas, 2, g.constant(flat.reshape(-1)), g.reshape(x, (n, c, taps * x.shape[2])), Reduction.SUM)
     result = g.reshape(canvas, (n, c, *size))

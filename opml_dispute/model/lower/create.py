@@ -53,18 +53,24 @@ def size(g: Builder, x: Tensor) -> Tensor:
     return g.scalar(x.size, DType.I64)
 
 
+MAX_RANGE = 1 << 27
+"""Numbers of one `Range`, which the program holds."""
+
+
 @lowers("Range")
 def range_(g: Builder, start: Tensor, limit: Tensor, delta: Tensor) -> Tensor:
     """start, start + delta, … as long as they are before limit."""
     first, last, step = (g.known(t, "the range").reshape(()) for t in (start, limit, delta))
-    if step == 0:
-        raise Refuse("a range by steps of 0")
+    if step == 0 or not all(np.isfinite(np.float64(bound)) for bound in (first, last, step)):
+        raise Refuse(f"a range from {first} to {last} by steps of {step}; expected finite numbers, and no step of 0")
     count = (
         max(int(np.ceil((last.astype(np.float64) - first) / step)), 0)
         if start.dtype.is_float
         else len(range(int(first), int(last), int(step)))
     )
-    return g.add(g.mul(g.arange(count, start.dtype), delta), start)
+    if count > MAX_RANGE:
+        raise Refuse(f"a range of {count:,} numbers; expected at most {MAX_RANGE:,}")
+    return g.add(g.mul(g.arange(count, start.dtype), g.reshape(delta, ())), g.reshape(start, ()))
 
 
 @lowers("EyeLike")
@@ -103,9 +109,7 @@ def bit_cast(g: Builder, x: Tensor, *, to: int) -> Tensor:
     target = dtype_of(to)
     if target.width != x.dtype.width:
         raise Refuse(f"{x.dtype.name} as {target.name}; expected types of the same width")
-    if x.is_constant:
-        return g.constant(np.ascontiguousarray(x.values()).view(target.numpy).reshape(x.shape))
-    out = g.new(target, x.shape, x)
+    out = g.made(target, x.shape, x)
     g.copy(out, x)
     return out
 

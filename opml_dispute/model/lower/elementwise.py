@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from functools import reduce
+from math import ceil, floor
 
 import numpy as np
 
 from opml_dispute.model.builder import Builder
+from opml_dispute.model.lower.exact import square_root, truncated, truncated_sum
 from opml_dispute.model.lower.registry import lowers
 from opml_dispute.model.opcodes import Binary, DType, Unary
 from opml_dispute.model.refusals import Refuse
@@ -49,6 +51,8 @@ _UNARY = {
 def _unary(name: str, function: Unary) -> None:
     @lowers(name, since=6)
     def lower(g: Builder, x: Tensor) -> Tensor:
+        if function is Unary.ERF and x.dtype.is_integer:  # allowed before version 28: the fraction is cut off
+            return truncated(g, g.unary(function, g.cast(x, DType.F32)), x.dtype)
         return g.unary(function, x)
 
     @lowers(name)
@@ -90,7 +94,7 @@ def _binary(name: str, function: Binary) -> None:
         g: Builder, x: Tensor, y: Tensor, *, broadcast: int = 0, axis: int | None = None, consumed_inputs: object = None
     ) -> Tensor:
         """Before version 7, the second operand's place among the first's dimensions was an attribute."""
-        if name == "PRelu" and y.rank == 1 and y.size > 1:
+        if name == "PRelu" and y.rank == 1 and x.rank > 1 and 1 < y.size == x.shape[1]:
             axis = 1
         if axis is not None:
             for _ in range(x.rank - g.axis(x, axis) - y.rank):
@@ -103,10 +107,60 @@ for _name, _binary_function in _BINARY.items():
 
 
 def _mixed_power(g: Builder, x: Tensor, y: Tensor) -> Tensor:
-    """The result has the base's type; a float exponent of an integer is computed in binary32."""
-    if x.dtype.is_float or (y.dtype.is_integer and x.dtype.is_integer):
+    """
+    The result has the base's type.
+
+    Integers to whole powers, and to the power of one half, are exact; other powers of integers are taken in binary32,
+    and count as whole numbers if they come within rounding of one.
+    """
+    if x.dtype.is_integer and y.dtype.is_integer:
+        wide = DType.I64 if y.dtype.width == 8 or x.dtype.width < y.dtype.width else x.dtype
+        return g.cast(g.power(g.cast(x, wide), g.cast(y, wide)), x.dtype)
+    if x.dtype.is_integer:
+        return _integer_to_float_power(g, x, g.cast(y, DType.F32))
+    exact = y.dtype.is_float or (y.is_constant and bool(np.all(np.abs(y.values().astype(np.float64)) < 1 << 24)))
+    if exact:
         return g.power(x, g.cast(y, x.dtype))
-    return g.cast(g.power(g.cast(x, DType.F32), g.cast(y, DType.F32)), x.dtype)
+    # A large odd exponent may round to an even one: the sign is taken from the integer.
+    wide_x = g.cast(x, DType.F32)
+    size = g.power(g.absolute(wide_x), g.cast(y, DType.F32))
+    odd = g.equal(g.binary(Binary.BITAND, y, g.scalar(1, y.dtype)), 1)
+    return g.cast(g.choose(g.both(g.less(wide_x, 0), odd), g.negate(size), size), x.dtype)
+
+
+def _integer_to_float_power(g: Builder, x: Tensor, y: Tensor) -> Tensor:
+    """x^y for integers x and binary32 y, the fraction cut off."""
+    wide = x if x.dtype is DType.U64 else g.cast(x, DType.I64)
+    whole = g.both(g.equal(g.unary(Unary.TRUNC, y), y), g.less(g.absolute(y), float(1 << 31)))
+    exponent = g.cast(g.maximum(y, 0), wide.dtype)
+    exact = g.power(wide, exponent)
+    inverse = g.choose(g.less_equal(exact, 1), exact, 0)  # of 1 / x^n only +1 and -1 have anything before the point
+    if wide.dtype.is_signed:
+        inverse = g.power(wide, g.cast(g.absolute(y), wide.dtype))
+        inverse = g.choose(g.equal(g.absolute(inverse), 1), inverse, 0)
+    else:
+        inverse = g.power(wide, g.cast(g.absolute(y), wide.dtype))
+        inverse = g.choose(g.equal(inverse, 1), inverse, 0)
+    zero_below = g.both(g.equal(wide, 0), g.less(y, 0))
+    result = g.choose(g.less(y, 0), inverse, exact)
+    if y.is_constant and bool(np.all(whole.values() if whole.is_constant else False)) and bool(np.all(y.values() >= 0)):
+        return g.cast(exact, x.dtype)
+    rough = g.power(g.cast(x, DType.F32), y)
+    nearest = g.unary(Unary.ROUND, rough)
+    close = g.less_equal(g.absolute(g.sub(rough, nearest)), g.mul(g.absolute(nearest), 2.0**-22))
+    other = g.cast(g.choose(close, nearest, g.unary(Unary.TRUNC, rough)), wide.dtype)
+    other = g.choose(g.equal(y, 0.5), square_root(g, wide), other)
+    result = g.choose(zero_below, other, result)
+    return g.cast(g.choose(whole, result, other), x.dtype)
+
+
+@lowers("Greater")
+def greater_1(g: Builder, x: Tensor, y: Tensor, *, broadcast: int = 0, axis: int | None = None) -> Tensor:
+    """Before version 7, as `lower_1` of `_binary`."""
+    if axis is not None:
+        for _ in range(x.rank - g.axis(x, axis) - y.rank):
+            y = y.with_axis(y.rank)
+    return g.less(y, x)
 
 
 @lowers("Greater", since=7)
@@ -249,8 +303,25 @@ def softsign(g: Builder, x: Tensor) -> Tensor:
 
 @lowers("Shrink", in_f32=True)
 def shrink(g: Builder, x: Tensor, *, bias: float = 0.0, lambd: float = 0.5) -> Tensor:
+    if x.dtype.is_integer:
+        return _shrunk_integers(g, x, bias, lambd)
     above = g.choose(g.less(g.scalar(lambd, x.dtype), x), g.sub(x, bias), 0)
     return g.choose(g.less(x, -lambd), g.add(x, bias), above)
+
+
+def _shrunk_integers(g: Builder, x: Tensor, bias: float, lambd: float) -> Tensor:
+    """Integers are compared and moved as the numbers they are; then the fraction is cut off."""
+    least, most = (int(limit) for limit in (np.iinfo(x.dtype.numpy).min, np.iinfo(x.dtype.numpy).max))
+    result = g.filled(x.shape, 0, x.dtype)
+    if lambd < most:  # some x are greater
+        above = truncated_sum(g, [(x, 1.0)], -bias, x.dtype)
+        limit = floor(lambd)
+        result = above if limit < least else g.select(g.less(limit, x), above, result)
+    if -lambd > least:  # some x are less
+        below = truncated_sum(g, [(x, 1.0)], bias, x.dtype)
+        limit = ceil(-lambd)
+        result = below if limit > most else g.select(g.less(x, limit), below, result)
+    return result
 
 
 @lowers("Gelu", in_f32=True)

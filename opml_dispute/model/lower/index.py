@@ -20,6 +20,10 @@ _REDUCTIONS = {
 }
 
 
+_OF_BOOL = {Reduction.SUM: "max", Reduction.MAX: "max", Reduction.PROD: "min", Reduction.MIN: "min"}
+"""What a reduction of bools is of 0 and 1: any, or all."""
+
+
 def _reduction(name: str) -> Reduction:
     if name not in _REDUCTIONS:
         raise Refuse(f"reduction {name!r}; expected one of {', '.join(_REDUCTIONS)}")
@@ -55,7 +59,7 @@ def gather_nd(g: Builder, x: Tensor, indices: Tensor, *, batch_dims: int = 0) ->
 
 def _copied(g: Builder, x: Tensor, *sources: Tensor) -> Tensor:
     """A copy of `x` that may be changed."""
-    out = g.new(x.dtype, x.shape, x, *sources)
+    out = g.made(x.dtype, x.shape, x, *sources)
     g.copy(out, x)
     return out
 
@@ -66,6 +70,10 @@ def scatter_elements(
 ) -> Tensor:
     """A copy of x in which each update stands at its own place, except along `axis`, where indices says."""
     along, how = g.axis(x, axis), _reduction(reduction)
+    if x.dtype is DType.BOOL and how is not Reduction.NONE:
+        bits = [g.cast(t, DType.U8) for t in (x, updates)]
+        whole = scatter_elements(g, bits[0], indices, bits[1], axis=axis, reduction=_OF_BOOL[how])
+        return g.cast(whole, DType.BOOL)
     index = g.cast(indices, DType.I64)
     if index.shape != updates.shape:
         raise Refuse(f"updates {list(updates.shape)} at {list(indices.shape)}")
@@ -81,6 +89,9 @@ def scatter_elements(
 def scatter_nd(g: Builder, x: Tensor, indices: Tensor, updates: Tensor, *, reduction: str = "none") -> Tensor:
     """A copy of x with each slice of updates at the place that indices names."""
     index, how = g.cast(indices, DType.I64), _reduction(reduction)
+    if x.dtype is DType.BOOL and how is not Reduction.NONE:
+        bits = [g.cast(t, DType.U8) for t in (x, updates)]
+        return g.cast(scatter_nd(g, bits[0], indices, bits[1], reduction=_OF_BOOL[how]), DType.BOOL)
     q = index.shape[-1]
     if updates.shape != (*index.shape[:-1], *x.shape[q:]):
         raise Refuse(f"updates {list(updates.shape)} at {list(indices.shape)} in {list(x.shape)}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import prod
 
 from opml_dispute.model.builder import Builder
+from opml_dispute.model.lower.exact import truncated_sum
 from opml_dispute.model.lower.registry import lowers
 from opml_dispute.model.opcodes import DType
 from opml_dispute.model.refusals import Refuse
@@ -37,6 +38,11 @@ def gemm(
     if alpha == 1 and beta == 1:
         return g.matmul(a, b, c)
     product = g.matmul(a, b)
+    if a.dtype.is_integer:
+        terms = [(product, alpha)]
+        if c is not None and beta != 0:
+            terms.append((c.broadcast(product.shape), beta))
+        return truncated_sum(g, terms, 0.0, a.dtype)
     if alpha != 1:
         product = g.mul(product, alpha)
     if c is None or beta == 0:

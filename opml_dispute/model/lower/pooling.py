@@ -139,7 +139,7 @@ def max_unpool(
         for n, s, k, b, e in zip(x.shape[2:], steps, kernel_shape, widths[:rank], widths[rank:], strict=True)
     )
     pooled = (*x.shape[:2], *natural)
-    out = g.new(x.dtype, (prod(pooled),), x, indices)
+    out = g.made(x.dtype, (prod(pooled),), x, indices)
     g.copy(out, g.scalar(0, x.dtype))
     g.scatter_along(out, 0, g.reshape(indices, (x.size,)), g.reshape(x, (x.size,)), Reduction.NONE)
     result = g.reshape(out, pooled)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from opml_dispute.model.builder import Builder
+from opml_dispute.model.lower.exact import logarithm, square_root
 from opml_dispute.model.lower.registry import lowers
 from opml_dispute.model.lower.shape import known_axes
 from opml_dispute.model.opcodes import DType, Reduction
@@ -14,16 +15,48 @@ Reducer = Callable[[Builder, Tensor, tuple[int, ...]], Tensor]
 """Reduces over axes, which stay with a size of 1."""
 
 
+def _wide(g: Builder, x: Tensor) -> Tensor:
+    """Integers of 64 bits, so that sums of smaller ones do not wrap on the way."""
+    return x if x.dtype is DType.U64 else g.cast(x, DType.I64)
+
+
+def _mean(g: Builder, x: Tensor, axes: tuple[int, ...]) -> Tensor:
+    return g.cast(g.reduce_mean(_wide(g, x), axes), x.dtype) if x.dtype.is_integer else g.reduce_mean(x, axes)
+
+
 def _l2(g: Builder, x: Tensor, axes: tuple[int, ...]) -> Tensor:
+    if x.dtype.is_integer:
+        return g.cast(square_root(g, g.reduce_sum(g.square(_wide(g, x)), axes)), x.dtype)
     return g.sqrt(g.reduce_sum(g.square(x), axes))
 
 
 def _log_sum_exp(g: Builder, x: Tensor, axes: tuple[int, ...]) -> Tensor:
     """The greatest is taken out before exp, so that nothing overflows; an infinite one is left in."""
+    if x.dtype.is_integer:
+        return _integer_log_sum_exp(g, x, axes)
     greatest = g.reduce_max(x, axes)
     finite = g.less(g.absolute(greatest), float("inf"))
     shift = g.choose(finite, greatest, 0)
     return g.add(g.log(g.reduce_sum(g.exp(g.sub(x, shift)), axes)), shift)
+
+
+def _log_sum(g: Builder, x: Tensor, axes: tuple[int, ...]) -> Tensor:
+    if x.dtype.is_integer:
+        return g.cast(logarithm(g, g.reduce_sum(_wide(g, x), axes)), x.dtype, saturate=True)
+    return g.log(g.reduce_sum(x, axes))
+
+
+def _integer_log_sum_exp(g: Builder, x: Tensor, axes: tuple[int, ...]) -> Tensor:
+    """The greatest, which stays exact, plus the logarithm of the others' share; the fraction is cut off."""
+    wide = _wide(g, x)
+    greatest = g.reduce_max(wide, axes)
+    share = g.log(g.reduce_sum(g.exp(g.negate(g.cast(g.sub(greatest, wide), DType.F32))), axes))
+    whole = g.cast(g.floor(share), wide.dtype)
+    down = g.add(greatest, whole)
+    if not wide.dtype.is_signed:
+        return g.cast(down, x.dtype)
+    up = g.both(g.less(down, 0), g.less(g.floor(share), share))
+    return g.cast(g.add(down, g.cast(up, wide.dtype)), x.dtype)
 
 
 def _extreme(g: Builder, x: Tensor, axes: tuple[int, ...], function: str) -> Tensor:
@@ -36,13 +69,13 @@ def _extreme(g: Builder, x: Tensor, axes: tuple[int, ...], function: str) -> Ten
 _REDUCERS: dict[str, Reducer] = {
     "ReduceSum": lambda g, x, axes: g.reduce_sum(x, axes),
     "ReduceProd": lambda g, x, axes: g.reduce_prod(x, axes),
-    "ReduceMean": lambda g, x, axes: g.reduce_mean(x, axes),
+    "ReduceMean": _mean,
     "ReduceMax": lambda g, x, axes: _extreme(g, x, axes, "max"),
     "ReduceMin": lambda g, x, axes: _extreme(g, x, axes, "min"),
     "ReduceL1": lambda g, x, axes: g.reduce_sum(g.absolute(x), axes),
     "ReduceL2": _l2,
     "ReduceSumSquare": lambda g, x, axes: g.reduce_sum(g.square(x), axes),
-    "ReduceLogSum": lambda g, x, axes: g.log(g.reduce_sum(x, axes)),
+    "ReduceLogSum": _log_sum,
     "ReduceLogSumExp": _log_sum_exp,
 }
 
@@ -66,7 +99,7 @@ def _reducer(name: str, reducer: Reducer) -> None:
 
     @lowers(name, in_f32=True)
     def lower_1(g: Builder, x: Tensor, *, axes: Shape | None = None, keepdims: int = 1) -> Tensor:
-        return reduced(g, x, g.axes(x, axes), keepdims)
+        return reduced(g, x, g.axes(x, axes or None), keepdims)
 
 
 for _name, _function in _REDUCERS.items():

@@ -3,8 +3,9 @@ Which function lowers which operator: the `lowers` decorator, and `find`.
 
 A lowering is only its operator's mathematics. The frame around it (here and in `importer`) has already turned
 attributes into Python values, chosen the version for the model's opset, refused attributes that the function does
-not name and, with `in_f32`, made narrow floats binary32 on the way in and given results back in the type that came:
-for compositions, whose intermediate results then are not rounded. (A single kernel does the same by itself.)
+not name and, with `in_f32`, made narrow floats binary32 on the way in: for compositions, whose intermediate results
+then are not rounded. (A single kernel does the same by itself.) The results get the type that the operator's schema
+gives them.
 """
 
 from __future__ import annotations
@@ -50,17 +51,18 @@ class Entry:
     def __call__(
         self, g: Builder, inputs: Sequence[Value], attributes: dict[str, Any], output_count: int
     ) -> tuple[Value, ...]:
-        """The operator's outputs. Raises `Refuse` or `NeedsConstant` with the reason alone."""
+        """
+        The operator's outputs; with `in_f32` they may be binary32 where the schema says a narrower type.
+
+        Raises `Refuse` or `NeedsConstant` with the reason alone.
+        """
         self._check(inputs, attributes)
         if self.counts_outputs:
             attributes = {**attributes, "output_count": output_count}
         given = list(inputs)
-        narrow = next((v.dtype for v in given if isinstance(v, Tensor) and v.dtype in NARROW), None)
-        if not self.in_f32 or narrow is None:
-            return _outputs(self.function(g, *given, **attributes))
-        wide = [g.cast(v, DType.F32) if isinstance(v, Tensor) and v.dtype in NARROW else v for v in given]
-        results = _outputs(self.function(g, *wide, **attributes))
-        return tuple(g.cast(v, narrow) if isinstance(v, Tensor) and v.dtype is DType.F32 else v for v in results)
+        if self.in_f32:
+            given = [g.cast(v, DType.F32) if isinstance(v, Tensor) and v.dtype in NARROW else v for v in given]
+        return _outputs(self.function(g, *given, **attributes))
 
     def _check(self, inputs: Sequence[Value], attributes: dict[str, Any]) -> None:
         unknown = sorted(attributes.keys() - self.attributes)

@@ -83,6 +83,10 @@ def taps(
     return np.clip(places, 0, size - 1), weights
 
 
+SIMPLE = "simple"
+"""The rounding of `Upsample` and the first `Resize`: down where an axis grows, up where it shrinks."""
+
+
 def _nearest(x: Array, size: int, rounding: str) -> Array:
     """The nearest element's place, by ONNX's four ways to round."""
     roundings: dict[str, Callable[[Array], Array]] = {
@@ -159,7 +163,8 @@ def _resize(
         if interpolates:
             x = _along(g, x, axis, *taps(mode, source, size, scale, antialias, a, exclude_outside))
         else:
-            x = _take_repeated(g, x, axis, _nearest(source, size, nearest_mode))
+            rounding = nearest_mode if nearest_mode != SIMPLE else "ceil" if scale < 1 else "floor"
+            x = _take_repeated(g, x, axis, _nearest(source, size, rounding))
     if outside is not None:
         x = g.choose(outside, extrapolation, x)
     if x.dtype is not dtype:
@@ -221,7 +226,7 @@ def _upsample(g: Builder, x: Tensor, scales: list[float], mode: str) -> Tensor:
     out = [floor(scale * size) for scale, size in zip(scales, x.shape, strict=True)]
     return _resize(
         g, x, scales, out, [(0.0, 1.0)] * x.rank, mode="linear" if mode == "bilinear" else mode,
-        transformation="asymmetric", nearest_mode="floor", antialias=False, a=-0.75, exclude_outside=False,
+        transformation="asymmetric", nearest_mode=SIMPLE, antialias=False, a=-0.75, exclude_outside=False,
         extrapolation=0.0,
     )  # fmt: skip
 

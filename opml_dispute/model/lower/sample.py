@@ -83,7 +83,7 @@ def sample(
         low, high = (0.0, size - 1.0) if align_corners else (-0.5, size - 0.5)
         if mode == "nearest":
             at = g.unary(Unary.ROUND, at)
-        if padding == "border":
+        if padding == "border" and mode != "cubic":  # else the neighbours are held inside, one by one
             at = g.clipped(at, 0, size - 1)
         elif padding == "reflection":
             at = _reflected(g, at, low, high)

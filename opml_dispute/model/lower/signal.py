@@ -7,7 +7,7 @@ computed here by `decimal`, whose results are the same on every machine; numpy's
 
 from __future__ import annotations
 
-from decimal import Decimal, localcontext
+from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
 from functools import cache
 
 import numpy as np
@@ -20,14 +20,21 @@ from opml_dispute.model.tensor import Array, Tensor
 
 _PI = Decimal("3.14159265358979323846264338327950288419716939937510582")
 _DIGITS = 40
+_CONTEXT = Context(prec=_DIGITS, rounding=ROUND_HALF_EVEN)
+"""Of all arithmetic here, whatever this process made of `decimal`'s own."""
 
 
 @cache
 def cosines(n: int) -> tuple[float, ...]:
     """cos(2 pi k / n) for k in 0 .. n - 1, to the last bit of binary64."""
-    with localcontext() as context:
-        context.prec = _DIGITS
-        return tuple(float(_cosine(2 * _PI * k / n)) for k in range(n))
+    return tuple(map(float, _exact_cosines(n)))
+
+
+@cache
+def _exact_cosines(n: int) -> tuple[Decimal, ...]:
+    """The same to `_DIGITS` digits."""
+    with localcontext(_CONTEXT):
+        return tuple(_cosine(2 * _PI * k / n) for k in range(n))
 
 
 def _cosine(x: Decimal) -> Decimal:
@@ -146,9 +153,12 @@ def _window(name: str, weights: tuple[str, ...]) -> None:
     def lower(g: Builder, size: Tensor, *, output_datatype: int = 1, periodic: int = 1) -> Tensor:
         n = int(g.known(size, "the window's size").reshape(()))
         period = max(n if periodic else n - 1, 1)
-        table = cosines(period)
-        terms = [float(Decimal(w)) * (-1) ** k for k, w in enumerate(weights)]
-        values = [sum(w * table[k * i % period] for k, w in enumerate(terms)) for i in range(n)]
+        table = _exact_cosines(period)
+        with localcontext(_CONTEXT):
+            terms = [Decimal(w) * (-1) ** k for k, w in enumerate(weights)]
+            sums = [sum(w * table[k * i % period] for k, w in enumerate(terms)) for i in range(n)]
+            # What the cosines' own error leaves is no part of the value: 1 must not become 0 as an integer.
+            values = [float(round(value, _DIGITS - 5)) for value in sums]
         return g.constant(np.array(values).astype(dtype_of(output_datatype).numpy))
 
 
@@ -164,8 +174,7 @@ def mel_weight_matrix(
     """Triangles that are evenly spaced on the mel scale: [length // 2 + 1][bins]."""
     count, n, hertz = (int(g.known(t, "the size of the matrix").reshape(())) for t in (bins, length, rate))
     edges = [Decimal(float(g.known(t, "the range of the matrix").reshape(()))) for t in (lower, upper)]
-    with localcontext() as context:
-        context.prec = _DIGITS
+    with localcontext(_CONTEXT):
         low, high = (2595 * (1 + edge / 700).log10() for edge in edges)
         mels = [low + i * (high - low) / (count + 2) for i in range(count + 2)]
         places = [int((n + 1) * 700 * (Decimal(10) ** (mel / 2595) - 1) // hertz) for mel in mels]

@@ -1,0 +1,104 @@
+"""
+What ONNX's schemas say about element types: which an operator takes, and which its results have.
+
+`check_inputs` refuses kinds of inputs (floats, integers, bool) that the operator's schema does not allow, before a
+lowering sees them, and answers what each type variable of the schema stands for. It does not go by width: that an early
+version takes float and no bfloat16 has no reason in mathematics. `result_types` says from that which type each output
+must have. Operators without a schema (of other vendors' domains) are not looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import onnx
+from onnx import TensorProto
+
+from opml_dispute.model.opcodes import DType
+from opml_dispute.model.refusals import Refuse
+from opml_dispute.model.tensor import Tensor
+
+_VARIADIC = onnx.defs.OpSchema.FormalParameterOption.Variadic
+_NAMES = {f"tensor({name.lower()})": number for name, number in TensorProto.DataType.items()}
+_NAMES |= {"tensor(float)": TensorProto.FLOAT, "tensor(double)": TensorProto.DOUBLE}
+_DTYPES = {number: DType(number) for number in _NAMES.values() if number in {int(dtype) for dtype in DType}}
+# There is no binary64 arithmetic: what is binary64 in the model is binary32 by now (`elements`).
+_DTYPES[TensorProto.DOUBLE] = DType.F32
+
+
+@cache
+def schema_of(domain: str, op_type: str, version: int) -> onnx.defs.OpSchema | None:
+    """The schema of an operator in a version of its set; None if ONNX has none."""
+    try:
+        return onnx.defs.get_schema(op_type, max_inclusive_version=version, domain=domain)
+    except onnx.defs.SchemaError:
+        return None
+
+
+def check_inputs(schema: onnx.defs.OpSchema, inputs: Sequence[Any]) -> dict[str, DType]:
+    """
+    What the schema's type variables stand for, given these inputs.
+
+    Raises `Refuse` for a type that the schema does not allow, and for two types where it demands one.
+    """
+    bound: dict[str, DType] = {}
+    formals = list(schema.inputs)
+    for i, value in enumerate(inputs):
+        if not isinstance(value, Tensor) or not formals or value.buffer.is_widened:
+            continue
+        formal = formals[min(i, len(formals) - 1)]
+        if i >= len(formals) and formal.option != _VARIADIC:
+            continue  # too many inputs: the lowering says so
+        allowed = _allowed(schema, formal.type_str)
+        if allowed and _kind(value.dtype) not in map(_kind, allowed):
+            names = ", ".join(sorted(dtype.name for dtype in allowed))
+            raise Refuse(f"input {i + 1} ({formal.name}) is {value.dtype.name}; expected one of {names}")
+        if not formal.is_homogeneous:
+            continue
+        known = bound.setdefault(formal.type_str, value.dtype)
+        if known is not value.dtype:
+            raise Refuse(
+                f"input {i + 1} ({formal.name}) is {value.dtype.name}, and another is {known.name}; "
+                "expected one type for both"
+            )
+    return bound
+
+
+def result_types(schema: onnx.defs.OpSchema, bound: Mapping[str, DType], count: int) -> list[DType | None]:
+    """The element type of each of `count` outputs; None where the inputs do not decide it."""
+    formals = list(schema.outputs)
+    types: list[DType | None] = []
+    for i in range(count if formals else 0):
+        formal = formals[min(i, len(formals) - 1)]
+        only = _allowed(schema, formal.type_str)
+        types.append(bound.get(formal.type_str, next(iter(only)) if len(only) == 1 else None))
+    return types
+
+
+def check_result(schema: onnx.defs.OpSchema, number: int, dtype: DType) -> None:
+    """Raises `Refuse` if the schema does not allow output `number` to have the type `dtype`."""
+    formals = list(schema.outputs)
+    if formals:
+        formal = formals[min(number, len(formals) - 1)]
+        allowed = _allowed(schema, formal.type_str)
+        if allowed and _kind(dtype) not in map(_kind, allowed):
+            names = ", ".join(sorted(each.name for each in allowed))
+            raise Refuse(f"output {number + 1} ({formal.name}) would be {dtype.name}; expected one of {names}")
+
+
+def _kind(dtype: DType) -> str:
+    return "float" if dtype.is_float else "integer" if dtype.is_integer else "bool"
+
+
+def _allowed(schema: onnx.defs.OpSchema, type_str: str) -> frozenset[DType]:
+    """The element types behind a type variable or a type's own name; empty if it is no tensor's."""
+    return _allowed_of(schema.domain, schema.name, schema.since_version, type_str)
+
+
+@cache
+def _allowed_of(domain: str, op_type: str, version: int, type_str: str) -> frozenset[DType]:
+    schema = onnx.defs.get_schema(op_type, max_inclusive_version=version, domain=domain)
+    names = next((c.allowed_type_strs for c in schema.type_constraints if c.type_param_str == type_str), [type_str])
+    return frozenset(_DTYPES[_NAMES[name]] for name in names if _NAMES.get(name) in _DTYPES)
