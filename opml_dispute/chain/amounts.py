@@ -45,16 +45,27 @@ def gwei(wei: int) -> str:
     return f"{whole}{'.' if digits else ''}{digits} gwei"
 
 
-def parse_wei(text: str) -> int:
+def about_ether(wei: int) -> str:
     """
-    An amount as people write it; a bare number counts ETH. Raises `BadAmount`.
+    An amount in ETH, rounded up to six decimals: for sentences in which the last wei does not count.
+
+    >>> about_ether(9_999_919_484_731_979_365_204), about_ether(1), about_ether(0)
+    ('9999.919485 ETH', '0.000001 ETH', '0 ETH')
+    """
+    return ether(-(-wei // 10**12) * 10**12)
+
+
+def parse_wei(text: str, *, bare: str = "eth") -> int:
+    """
+    An amount as people write it; a bare number counts in the unit `bare`. Raises `BadAmount`.
 
     >>> parse_wei("0.08"), parse_wei("20 gwei"), parse_wei("7wei")
     (80000000000000000, 20000000000, 7)
     """
     number = text.strip().lower()
-    unit = next((name for name in sorted(_UNITS, key=len, reverse=True) if number.endswith(name)), "eth")
+    unit = next((name for name in sorted(_UNITS, key=len, reverse=True) if number.endswith(name)), "")
     digits = number.removesuffix(unit).strip()
+    unit = unit or bare
     if _NUMBER.fullmatch(digits) is None:
         raise BadAmount(f"{text!r} is not an amount")
     try:

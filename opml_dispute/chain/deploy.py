@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from opml_dispute.chain.games import BadAddress, GameReader, parse_address
 from opml_dispute.chain.rpc import Ask, NoCode, Rpc
 from opml_dispute.chain.sender import Sender
 from opml_dispute.chain.transactions import Deployment as Creation
+from opml_dispute.chain.transactions import NotEnoughFunds, Quote
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.bond import required_bond_wei
 from opml_dispute.home import write_json
@@ -245,6 +246,31 @@ def deploy(
         tell(name, receipt.created)
     _configure(sender, done)
     return done
+
+
+def rehearse(
+    sender: Sender, path: Path, *, absolute_prestate: StateHash, times: Times | None = None
+) -> dict[str, Quote]:
+    """
+    What `deploy` would create, and what each creation would take; nothing is sent.
+
+    Every constructor is run with its arguments (addresses of what does not exist yet are stood in for), so that none
+    refuses after others were paid for. Raises what `deploy` raises, `Reverted` if a constructor refuses, and
+    `NotEnoughFunds` if the account cannot pay for all.
+    """
+    rpc = sender.rpc
+    wanted = Deployment(rpc.chain_id(), rpc.head().number, absolute_prestate, {}, times or Times())
+    found = _resume(path, wanted, rpc) if path.exists() else wanted
+    stand_ins = {name: found.addresses.get(name, sender.address) for name in CONTRACTS}
+    quotes = {
+        name: sender.quote(creation())
+        for name, creation in _plan(sender, replace(found, addresses=stand_ins))
+        if name not in found.addresses
+    }
+    needed_wei, balance_wei = sum(quote.most_wei for quote in quotes.values()), rpc.balance_wei(sender.address)
+    if needed_wei > balance_wei:
+        raise NotEnoughFunds(sender.address, balance_wei, needed_wei, "deploying everything")
+    return quotes
 
 
 def _resume(path: Path, wanted: Deployment, rpc: Rpc) -> Deployment:

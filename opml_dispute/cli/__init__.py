@@ -36,6 +36,7 @@ COMMANDS = {
     "list": ("show:list_games", "List the games, newest first."),
     "model": ("model:model", "Inspect, register and list models."),
     "move": ("dispute:move", "Make one move by hand."),
+    "preflight": ("preflight:preflight_command", "Check that a game could be defended from here."),
     "propose": ("request:propose", "Answer a request, with a bond."),
     "request": ("request:request", "Ask for an inference."),
     "resolve": ("dispute:resolve", "Settle claims, a game and its bonds."),

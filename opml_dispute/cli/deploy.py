@@ -8,13 +8,13 @@ from typing import Any, TypeVar
 
 import click
 
-from opml_dispute.chain.deploy import CONTRACTS, Times
+from opml_dispute.chain.amounts import about_ether
+from opml_dispute.chain.deploy import Times, rehearse
 from opml_dispute.chain.deploy import deploy as deploy_all
-from opml_dispute.chain.sender import Sender
 from opml_dispute.cli.command_line import Command, Seconds
 from opml_dispute.cli.options import ChainOptions, FileName, SendingOptions, json_option, sending_options
-from opml_dispute.cli.output import Output, ether
-from opml_dispute.cli.session import Declined, introduce, load_account, open_rpc
+from opml_dispute.cli.output import Output
+from opml_dispute.cli.session import Declined, introduce, load_account, open_rpc, open_sender
 from opml_dispute.devnet.samples import deploy_samples
 from opml_dispute.home import expect_writable
 from opml_dispute.trace.guest import absolute_prestate
@@ -82,24 +82,30 @@ def deploy(
     account = load_account(sending.key)
     rpc = open_rpc(ChainOptions(rpc_url, None))
     chain_id = rpc.chain_id()
-    sender = Sender(rpc, account)
+    sender = open_sender(rpc, account, sending, output)
     introduce(sender, output)
-    output.say(f"Will deploy {len(CONTRACTS)} contracts on chain {chain_id} from {sender.address}.", style="cyan")
+    prestate = absolute_prestate()
+    quotes = rehearse(sender, deployment, absolute_prestate=prestate, times=times)
+    most_wei = sum(quote.most_wei for quote in quotes.values())
+    output.say(
+        f"Will deploy {len(quotes)} contracts on chain {chain_id} from {sender.address}, for at most "
+        f"{about_ether(most_wei)} of gas.",
+        style="cyan",
+    )
     if sending.dry_run:
-        output.fact(would="deploy", chain_id=chain_id, contracts=list(CONTRACTS))
+        output.fact(would="deploy", chain_id=chain_id, contracts=list(quotes), gas_most_wei=most_wei)
         return
     if (
         output.is_interactive
         and not sending.yes
-        and not click.confirm(
-            f"Spend gas of {sender.address}, which has {ether(rpc.balance_wei(sender.address))}?", err=True
-        )
+        and not click.confirm(f"Spend up to {about_ether(most_wei)} of {sender.address}?", err=True)
     ):
         raise Declined("nothing was sent", hint="give --yes to send without being asked")
+    output.keep_going()
     made = deploy_all(
         sender,
         deployment,
-        absolute_prestate=absolute_prestate(),
+        absolute_prestate=prestate,
         times=times,
         tell=lambda name, address: output.say(f"  {name.replace('_', ' '):<16} {address}"),
     )

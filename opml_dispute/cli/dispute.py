@@ -27,12 +27,15 @@ from opml_dispute.cli.options import (
     sending_options,
 )
 from opml_dispute.cli.output import Output, duration, ether
+from opml_dispute.cli.preflight import run_preflight, stake_option
 from opml_dispute.cli.session import Session, open_case_of
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.bond import required_bond_wei
 from opml_dispute.game.claim import Claim, Game
 from opml_dispute.game.rules import IllegalMove, check_move
+from opml_dispute.operator.case import Case
 from opml_dispute.operator.play import Look, Seat, Table, move_intent
+from opml_dispute.operator.preflight import Prospect
 from opml_dispute.operator.settle import STATUS_WORDS, Settlement, read_settlement, recipients, settle_intents, waiting
 from opml_dispute.operator.watch import persistently, watch
 from opml_dispute.primitives import Address, Hash32
@@ -54,11 +57,19 @@ class BadValue(OpmlError):
 
 @click.command(cls=Command)
 @click.argument("game")
+@stake_option
 @model_options
 @chain_options
 @sending_options
 @json_option
-def challenge(game: str, files: ModelOptions, chain: ChainOptions, sending: SendingOptions, output: Output) -> None:
+def challenge(
+    game: str,
+    stake_anyway: bool,
+    files: ModelOptions,
+    chain: ChainOptions,
+    sending: SendingOptions,
+    output: Output,
+) -> None:
     """
     Compute the inference behind GAME; attack its root claim if that is wrong.
 
@@ -66,7 +77,7 @@ def challenge(game: str, files: ModelOptions, chain: ChainOptions, sending: Send
     """
     address = parse_address(game, GAME)
     session = Session.open(chain, sending, output)
-    table = _table(session, address, files, None)
+    case, table = _table(session, address, files, None)
     state = session.system.games.read(address)
     _expect_in_progress(session, address)
     right = table.trace.root_claim()
@@ -84,6 +95,7 @@ def challenge(game: str, files: ModelOptions, chain: ChainOptions, sending: Send
         _expect_time(look)
         output.say(f"The root claim is wrong, and attacked already. Go on with: opml-dispute respond {address}")
         return
+    _preflight(session, case, look.game, stake_anyway=stake_anyway)
     session.send_all(table.intents(look.game, look.head.timestamp, attacks))
     output.say(f"Go on with: opml-dispute respond {address} --watch")
 
@@ -95,6 +107,7 @@ def challenge(game: str, files: ModelOptions, chain: ChainOptions, sending: Send
 )
 @click.option("--interval", type=Number(0.1, 86_400), default=12.0, show_default=True, metavar="S", help="For --watch.")
 @fault_option
+@stake_option
 @model_options
 @chain_options
 @sending_options
@@ -104,6 +117,7 @@ def respond(
     is_watching: bool,
     interval: float,
     fault: str | None,
+    stake_anyway: bool,
     files: ModelOptions,
     chain: ChainOptions,
     sending: SendingOptions,
@@ -123,7 +137,11 @@ def respond(
 
         def open_all() -> tuple[Session, Table]:
             session = Session.open(chain, sending, output)
-            return session, _table(session, address, files, fault)
+            case, table = _table(session, address, files, fault)
+            state = session.system.games.read(address)
+            if _is_first_stake(state, session, fault):
+                _preflight(session, case, state, stake_anyway=stake_anyway)
+            return session, table
 
         session, table = persistently(
             open_all,
@@ -134,9 +152,11 @@ def respond(
         _watch(session, table, interval)
         return
     session = Session.open(chain, sending, output)
-    table = _table(session, address, files, fault)
+    case, table = _table(session, address, files, fault)
     _expect_in_progress(session, address)
     look = table.look()
+    if _is_first_stake(look.game, session, fault) and any(isinstance(action, Move) for action in look.plan.actions):
+        _preflight(session, case, look.game, stake_anyway=stake_anyway)
     if not _play(session, table, look):
         _expect_time(look)
         lost = lost_claims(look.game, look.plan.opinions, session.sender.address)
@@ -228,12 +248,33 @@ def resolve(game: str, payee: str | None, chain: ChainOptions, sending: SendingO
     )
 
 
-def _table(session: Session, address: Address, files: ModelOptions, fault: str | None) -> Table:
-    """The game and what to believe about it: the truth, or with a fault a liar's version."""
+def _table(session: Session, address: Address, files: ModelOptions, fault: str | None) -> tuple[Case, Table]:
+    """The game and what to believe about it: the honest trace, or with a fault a liar's."""
     constants = session.system.games.constants(address)
     case = open_case_of(session.system, constants.request_id, files)
     session.output.say(f"Computing {case.program.node_count} nodes …", style="dim")
-    return Table(session.system, address, open_trace(case, fault, session.output))
+    return case, Table(session.system, address, open_trace(case, fault, session.output))
+
+
+def _is_first_stake(game: Game, session: Session, fault: str | None) -> bool:
+    """Whether the account has nothing in the game yet. A liar, who is there for testing, needs no preflight."""
+    is_staked = any(claim.claimant == session.sender.address for claim in game.claims)
+    return fault is None and game.in_progress and not is_staked
+
+
+def _preflight(session: Session, case: Case, game: Game, *, stake_anyway: bool) -> None:
+    """Before the first stake in a game. Raises `NotDefensible`."""
+    prospect = Prospect(
+        case.program,
+        case.inference,
+        game.depths,
+        defends=bytes(case.final_root) == bytes(game.root.value),
+        system=session.system,
+        constants=session.system.games.constants(game.address),
+        game=game,
+        account=session.sender.address,
+    )
+    run_preflight(prospect, session, stake_anyway=stake_anyway)
 
 
 def _play(session: Session, table: Table, look: Look) -> bool:

@@ -15,6 +15,7 @@ from opml_dispute.cli.options import (
     ChainOptions,
     FileName,
     SendingOptions,
+    Uri,
     chain_options,
     dim_option,
     json_option,
@@ -75,7 +76,7 @@ def _refuse(file: Path, obstacles: Sequence[Obstacle], refusal: ModelError, outp
 @model.command()
 @_FILE
 @dim_option
-@click.option("--uri", metavar="URI", help="Where others can fetch the file.")
+@click.option("--uri", type=Uri(), metavar="URI", help="Where others can fetch the file.")
 @chain_options
 @sending_options
 @json_option

@@ -9,6 +9,7 @@ an `Output`. `dim_option` is for commands that compile a model.
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +70,21 @@ class FileName(click.ParamType[Path]):
         if "\0" in str(value):
             self.fail(f"{value!r} is not the name of a file", param, ctx)
         return Path(str(value))
+
+
+class Uri(click.ParamType[str]):
+    """Where something can be fetched: written on the chain, and shown to others."""
+
+    name = "URI"
+    _longest = 2_000
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        text = str(value)
+        if len(text) > self._longest:
+            self.fail(f"the URI has {len(text):,} characters; expected {self._longest:,} at most", param, ctx)
+        if not text.isprintable() or re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*:.", text) is None:
+            self.fail(f"{value!r} is not a URI; write it like https://… or ipfs://…", param, ctx)
+        return text
 
 
 def json_option(command: F) -> F:
@@ -143,7 +159,7 @@ def sending_options(command: F) -> F:
     @click.option(
         "--max-fee",
         metavar="AMOUNT",
-        help="The most to pay for one unit of gas, like 50gwei. Default: 500gwei.",
+        help="The most to pay for one unit of gas, like 50gwei; a bare number counts gwei. Default: 500gwei.",
     )
     @click.option("--dry-run", is_flag=True, help="Check everything and say what would be done, and stop.")
     @click.option("--yes", "-y", is_flag=True, help="Do not ask before spending money on a public chain.")

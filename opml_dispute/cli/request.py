@@ -21,12 +21,14 @@ from opml_dispute.cli.options import (
     FileName,
     ModelOptions,
     SendingOptions,
+    Uri,
     chain_options,
     json_option,
     model_options,
     sending_options,
 )
 from opml_dispute.cli.output import Output
+from opml_dispute.cli.preflight import proposal_prospect, run_preflight, stake_option
 from opml_dispute.cli.session import Session, open_case_of
 from opml_dispute.devnet.samples import READER
 from opml_dispute.engine.segment import input_image as input_image_of
@@ -49,12 +51,6 @@ class WhichModel(OpmlError):
     hint = "name it with --model-id; list the models: opml-dispute model list"
 
 
-class ShallowModel(OpmlError):
-    """A registrant understated what a node may take, so a dispute might have no end."""
-
-    hint = "propose nothing for it; ask for the model to be registered again, with the right bound"
-
-
 @click.command(cls=Command)
 @input_options
 @click.option("--input-image", type=FileName(), metavar="FILE", help="A ready input image instead.")
@@ -68,7 +64,9 @@ class ShallowModel(OpmlError):
     show_default=True,
     help="Gas of that call.",
 )
-@click.option("--by-root", metavar="URI", help="Send the input's root only, and where its image can be fetched.")
+@click.option(
+    "--by-root", type=Uri(), metavar="URI", help="Send the input's root only, and where its image can be fetched."
+)
 @click.option("--save-image", type=FileName(), metavar="FILE", help="Write the input image to a file.")
 @click.option("--reader", is_flag=True, help="Ask through the example consumer, which keeps the digit it is told.")
 @chain_options
@@ -182,6 +180,7 @@ def _which_model(system: System, text: str | None) -> ModelId:
 @click.command(cls=Command)
 @click.argument("request_id")
 @fault_option
+@stake_option
 @model_options
 @chain_options
 @sending_options
@@ -189,6 +188,7 @@ def _which_model(system: System, text: str | None) -> ModelId:
 def propose(
     request_id: str,
     fault: str | None,
+    stake_anyway: bool,
     files: ModelOptions,
     chain: ChainOptions,
     sending: SendingOptions,
@@ -202,14 +202,13 @@ def propose(
     wanted = parse_request_id(request_id)
     session = Session.open(chain, sending, output)
     case = open_case_of(session.system, wanted, files)
-    if case.registered.step_bound < case.program.step_bound:
-        raise ShallowModel(
-            f"the model was registered for nodes of {case.registered.step_bound:,} VM steps at most, "
-            f"but they may take {case.program.step_bound:,}: its games are not deep enough to defend an answer in"
-        )
     trace = open_trace(case, fault, output)
     root_claim = StateRoot(trace.root_claim())
-    for done in session.send_all([proposal_intent(session.system, wanted, root_claim, case.program.node_count)]):
+    intent = proposal_intent(session.system, wanted, root_claim, case.program.node_count)
+    if fault is None:
+        prospect = proposal_prospect(case, system=session.system, account=session.sender.address)
+        run_preflight(prospect, session, stake_anyway=stake_anyway)
+    for done in session.send_all([intent]):
         assert done.receipt is not None
         game = session.system.factory.created_game(done.receipt)
         lie = "" if fault is None else f" --fault {shlex.quote(fault)}"

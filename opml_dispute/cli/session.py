@@ -12,11 +12,12 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import click
 
 from opml_dispute.chain import keys
-from opml_dispute.chain.amounts import parse_wei
+from opml_dispute.chain.amounts import BadAmount, about_ether, parse_wei
 from opml_dispute.chain.deploy import BadDeployment, Deployment, System, connect
 from opml_dispute.chain.fees import DEFAULT_MAX_FEE_WEI
 from opml_dispute.chain.games import parse_address
@@ -116,12 +117,7 @@ class Session:
         """
         account = load_account(sending.key)
         system = open_system(chain)
-        sender = Sender(
-            system.rpc,
-            account,
-            max_fee_wei=DEFAULT_MAX_FEE_WEI if sending.max_fee is None else parse_wei(sending.max_fee),
-            tell=lambda sentence: output.say(sentence, style="yellow"),
-        )
+        sender = open_sender(system.rpc, account, sending, output)
         sender.settle()
         ask = output.is_interactive and not sending.yes and system.deployment.chain_id != devnet.CHAIN_ID
         introduce(sender, output)
@@ -142,7 +138,7 @@ class Session:
                 self._rehearse(intent, is_first=number == 0)
                 continue
             if self.ask_first:
-                self._confirm()
+                self._confirm([intent])
             result = perform(intent, self.sender)
             self.report(result)
             done.append(result)
@@ -161,7 +157,7 @@ class Session:
         for intent in intents:
             self.announce(intent)
         if intents and self.ask_first:
-            self._confirm()
+            self._confirm(intents)
         outcomes = perform_all(intents, self.sender)
         for outcome in outcomes:
             if isinstance(outcome, Done):
@@ -184,16 +180,20 @@ class Session:
         facts = done.facts
         if done.receipt is not None:
             paid_wei = done.receipt.gas_used * done.receipt.gas_price_wei
-            parts += [f"tx {short(done.receipt.hash)}", gas(done.receipt.gas_used), f"paid {ether(paid_wei)} for it"]
+            parts += [
+                f"tx {short(done.receipt.hash)}",
+                gas(done.receipt.gas_used),
+                f"paid {about_ether(paid_wei)} for it",
+            ]
             facts["gas_paid_wei"] = paid_wei
         self.output.say("   ".join(parts), style="green")
         self.output.fact(**facts)
 
     def _rehearse(self, intent: Intent, *, is_first: bool) -> None:
-        """Ask the chain whether it would take the transaction. Raises what sending raises."""
-        is_certain = True
+        """Ask the chain whether it would take the transaction, and what it would cost. Raises what sending raises."""
+        facts: dict[str, Any] = {"would": intent.kind, "value_wei": intent.value_wei, **intent.facts}
         try:
-            self.sender.simulate(intent.call, value_wei=intent.value_wei)
+            quote = self.sender.quote(intent.call, value_wei=intent.value_wei)
         except Reverted as refusal:
             if refusal.name in intent.done_already:
                 self.output.say("This was done already; nothing would be sent.")
@@ -201,20 +201,43 @@ class Session:
                 raise
             else:
                 # What comes before it on the list was not sent, and may be what it needs.
-                is_certain = False
                 self.output.say("Whether the chain takes it shows only after what comes before it.", style="yellow")
-        self.output.fact(would=intent.kind, value_wei=intent.value_wei, certain=is_certain, **intent.facts)
+            self.output.fact(**facts, gas=None, gas_most_wei=None)
+            return
+        self.output.say(f"It would take {gas(quote.gas)} at most, for {about_ether(quote.most_wei)} at most.")
+        self.output.fact(**facts, gas=quote.gas, gas_most_wei=quote.most_wei)
 
-    def _confirm(self) -> None:
+    def _confirm(self, intents: Sequence[Intent]) -> None:
+        """Ask once, with what the first transactions stake and what the first of them costs. Raises `Declined`."""
         self.ask_first = False
-        if not click.confirm(f"Send from {self.sender.address} on chain {self.system.deployment.chain_id}?", err=True):
+        quote = self.sender.quote(intents[0].call, value_wei=intents[0].value_wei)
+        value_wei = sum(intent.value_wei for intent in intents)
+        value = f"{_value_word(intents[0])} {ether(value_wei)} and " if value_wei else ""
+        each = "" if len(intents) == 1 else f" for the first of {len(intents)} transactions"
+        question = (
+            f"Send from {self.sender.address} on chain {self.system.deployment.chain_id}, for {value}"
+            f"{about_ether(quote.most_wei)} of gas at most{each}?"
+        )
+        if not click.confirm(question, err=True):
             raise Declined("nothing was sent", hint="give --yes to send without being asked")
+
+
+def open_sender(rpc: Rpc, account: keys.Account, sending: SendingOptions, output: Output) -> Sender:
+    """The account's sender, with the operator's limit for the price of gas. Raises `BadAmount`."""
+    max_fee_wei = DEFAULT_MAX_FEE_WEI if sending.max_fee is None else parse_wei(sending.max_fee, bare="gwei")
+    if max_fee_wei == 0:
+        raise BadAmount("--max-fee 0 would let nothing be sent", hint="write it like 50gwei")
+
+    def tell(sentence: str) -> None:
+        output.say(f"{sentence} …", style="yellow")
+
+    return Sender(rpc, account, max_fee_wei=max_fee_wei, tell=tell)
 
 
 def introduce(sender: Sender, output: Output) -> None:
     """Say which address sends, on which chain, and what it has."""
     balance_wei, chain_id = sender.rpc.balance_wei(sender.address), sender.rpc.chain_id()
-    output.say(f"From {sender.address} on chain {chain_id}, which has {ether(balance_wei)}", style="dim")
+    output.say(f"From {sender.address} on chain {chain_id}, which has {about_ether(balance_wei)}", style="dim")
     output.fact(sender=sender.address, chain_id=chain_id, balance_wei=balance_wei)
 
 

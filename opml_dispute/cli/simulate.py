@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-from opml_dispute.cli.options import json_option
+from opml_dispute.cli.command_line import Command
+from opml_dispute.cli.options import FileName, json_option
 from opml_dispute.cli.output import Output, duration
 from opml_dispute.errors import OpmlError
 
@@ -22,18 +23,18 @@ class SimulationExtraMissing(OpmlError):
     hint = "pip install 'opml-dispute[simulation]'"
 
 
-@click.command()
-@click.argument("file", type=click.Path(path_type=Path), metavar="SCENARIO.toml")
+@click.command(cls=Command)
+@click.argument("file", type=FileName(), metavar="SCENARIO.toml")
 @click.option("--trials", type=click.IntRange(1), help="Trials for each point, in place of the file's.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting: fees.base_fee_gwei=30.")
 @click.option(
     "--results",
-    type=click.Path(path_type=Path),
+    type=FileName(),
     default=Path("simulations"),
     show_default=True,
     help="Where results are kept; a run that was stopped goes on from there.",
 )
-@click.option("--report", type=click.Path(path_type=Path), help="Where the report goes; beside the results by default.")
+@click.option("--report", type=FileName(), help="Where the report goes; beside the results by default.")
 @click.option("--pool", type=click.Choice(["processes", "here", "ray"]), default="processes", show_default=True)
 @click.option("--workers", type=click.IntRange(1), help="Processes; as many as there are cores by default.")
 @json_option

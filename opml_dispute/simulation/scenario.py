@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from opml_dispute.game.depths import MAX_DEPTH_LIMIT, Depths
+from opml_dispute.reading import Unreadable, read_text
 from opml_dispute.simulation.gas_table import TABLES
 from opml_dispute.simulation.metrics import METRIC_KEYS
 from opml_dispute.simulation.schema import ScenarioError, read_table, setting
@@ -239,11 +240,9 @@ class Sweep:
 def load(path: Path) -> Sweep:
     """The scenario of a file. Raises `ScenarioError`."""
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ScenarioError(str(path), f"cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ScenarioError(str(path), f"is not UTF-8 text: {error.reason} at byte {error.start}") from error
+        table = tomllib.loads(read_text(path))
+    except Unreadable as error:
+        raise ScenarioError(str(path), f"cannot be read: {error.reason}") from error
     except tomllib.TOMLDecodeError as error:
         raise ScenarioError(str(path), f"is not TOML: {error}") from error
     return parse(table)

@@ -23,6 +23,8 @@ T = TypeVar("T")
 class ScenarioError(OpmlError):
     """A scenario file says something that cannot be simulated; `where` is the key, as `section.key`."""
 
+    hint = "see docs/simulation.md for what a scenario may say"
+
     def __init__(self, where: str, problem: str, *, hint: str | None = None) -> None:
         super().__init__(f"{where}: {problem}", hint=hint)
         self.where = where

@@ -185,7 +185,9 @@ def test_not_enough_funds(cli: Cli, on_chain: Chain, key: Key, tmp_path: Path) -
     poor.write_text("0x" + "77" * 32)
     assert_refused(cli("request", "--sample", 1, "--fee", "1eth", "--key-file", poor), "has 0 ETH, but")
     request_id = cli("request", "--sample", 1, "--key-file", key("requester"), "--json").object_with("request_id")
-    assert_refused(cli("propose", request_id["request_id"], "--key-file", poor), "needs 0.08 ETH")
+    proposing = ("propose", request_id["request_id"], "--key-file", poor)
+    assert_refused(cli(*proposing), "funds: a dispute to the last step takes")
+    assert_refused(cli(*proposing, "--stake-anyway"), "needs 0.08 ETH")
 
 
 @pytest.fixture

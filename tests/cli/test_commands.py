@@ -119,7 +119,7 @@ def test_a_dry_run_says_what_it_would_do_and_does_nothing(cli: Cli, on_chain: Ch
         ("resolve", game),
         ("propose", request_id),
         ("request", "--sample", 1),
-        ("model", "register", "--uri", "elsewhere"),
+        ("model", "register", "--uri", "ipfs://elsewhere"),
     ):
         spoken = cli(*command, *signing)
         assert spoken.code == 0, spoken.err
@@ -213,7 +213,7 @@ def test_a_model_registered_as_too_shallow_is_not_proposed_for(cli: Cli, on_chai
     request_id = cli(*asking, "--json").object_with("request_id")["request_id"]
     refused = cli("propose", request_id, "--key-file", key("proposer"))
     assert refused.code == 1
-    assert "registered for nodes of 16 VM steps at most" in refused.err
+    assert "depths: a node may take" in refused.err
 
 
 def test_a_keystore_signs(cli: Cli, on_chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import time
 import click
 from rich.console import Console
 
+from opml_dispute.cli.command_line import Command, Number
 from opml_dispute.cli.demo.stage import Stage
 from opml_dispute.cli.demo.stories import Teller, result_facts
 from opml_dispute.cli.demo.view import LiveView, PlainView
@@ -17,7 +18,7 @@ SAMPLES = 360
 """Held-out digits that come with the package."""
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option(
     "--sample",
     type=click.IntRange(0, SAMPLES - 1),
@@ -29,7 +30,7 @@ SAMPLES = 360
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="The local chain's port. Default: a free one.")
 @click.option("--plain", is_flag=True, help="Sentences instead of the live picture.")
 @click.option(
-    "--pace", type=click.FloatRange(0), metavar="S", help="Pause after each transaction. Default: 0.1 live, else 0."
+    "--pace", type=Number(0, 3_600), metavar="S", help="Pause after each transaction. Default: 0.1 live, else 0."
 )
 @json_option
 def demo(sample: int, seed: int, port: int, plain: bool, pace: float | None, output: Output) -> None:

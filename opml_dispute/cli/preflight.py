@@ -1,0 +1,197 @@
+"""
+`opml-dispute preflight`: could a game be defended to its end, from here?
+
+`run_preflight` is what `propose`, `challenge` and `respond` do before they stake on a game for the first time; the
+command shows the same checks one by one. `stake_option` is the way past a check that fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from rich.text import Text
+
+from opml_dispute.chain.games import BadAddress, parse_address
+from opml_dispute.chain.requests import UnknownRequest, parse_hash
+from opml_dispute.cli.command_line import Command
+from opml_dispute.cli.options import (
+    ChainOptions,
+    KeyOptions,
+    ModelOptions,
+    chain_options,
+    json_option,
+    key_options,
+    model_options,
+)
+from opml_dispute.cli.output import Output
+from opml_dispute.cli.session import Session, load_account, open_case_of, open_system
+from opml_dispute.engine.inference import Inference
+from opml_dispute.errors import OpmlError
+from opml_dispute.game.depths import Depths
+from opml_dispute.model.files import parse_dims, read_model
+from opml_dispute.operator.case import Case
+from opml_dispute.operator.inspection import made_up_inputs
+from opml_dispute.operator.model_store import ModelStore
+from opml_dispute.operator.preflight import Check, Prospect, Verdict, expect_defensible, preflight
+from opml_dispute.primitives import Address, ModelId, RequestId
+from opml_dispute.printable import one_line
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_MARKS = {Verdict.HOLDS: ("✓", "green"), Verdict.FAILS: ("✗", "red"), Verdict.UNKNOWN: ("?", "yellow")}
+
+
+class WhatToCheck(OpmlError):
+    """The argument names no game, request, model or file."""
+
+    hint = "give the address of a game, the id of a request or a model, or a model's file"
+
+
+def stake_option(command: F) -> F:
+    """--stake-anyway; the command gets `stake_anyway`."""
+    return click.option(
+        "--stake-anyway",
+        is_flag=True,
+        help="Stake even if preflight finds that the game may not be defensible from here.",
+    )(command)
+
+
+def run_preflight(prospect: Prospect, session: Session, *, stake_anyway: bool) -> None:
+    """
+    Every check; what fails or is unknown is shown. Raises `NotDefensible` if one fails, unless `stake_anyway`.
+    """
+    output = session.output
+    output.say("Preflight: can this game be defended to its end? …", style="dim")
+    checks = list(preflight(prospect))
+    for check in checks:
+        output.fact(**_facts(check))
+        if check.verdict is not Verdict.HOLDS:
+            output.say(f"Preflight: {check.name}: {check.found}. {check.way_out}.", style="yellow")
+    if stake_anyway:
+        return
+    expect_defensible(checks)
+    output.say(f"Preflight: {sum(check.verdict is Verdict.HOLDS for check in checks)} checks hold.", style="dim")
+
+
+@click.command("preflight", cls=Command)
+@click.argument("subject", metavar="GAME|REQUEST|MODEL")
+@click.option(
+    "--side",
+    type=click.Choice(["defend", "challenge"]),
+    help="Whose part to check. Default: the honest one in a game, the proposer's before one.",
+)
+@model_options
+@chain_options
+@key_options
+@json_option
+def preflight_command(
+    subject: str,
+    side: str | None,
+    files: ModelOptions,
+    chain: ChainOptions,
+    key: KeyOptions,
+    output: Output,
+) -> None:
+    """
+    Check whether a game, or one about a request or a model, could be defended to its end from this computer.
+
+    Example: opml-dispute preflight 0x5a… --from 0x70…
+    """
+    account = _account(key)
+    prospect = _prospect(subject, side, account, files, chain)
+    checks = []
+    for check in preflight(prospect):
+        checks.append(check)
+        mark, colour = _MARKS[check.verdict]
+        way_out = f"\n  {'':<14} {one_line(check.way_out)}" if check.way_out else ""
+        output.show(Text.assemble((mark, colour), f" {check.name:<14} {one_line(check.found)}", way_out))
+        output.fact(**_facts(check))
+    failed = [check for check in checks if check.verdict is Verdict.FAILS]
+    if failed:
+        raise PreflightFailed(f"{len(failed)} of {len(checks)} checks failed: stake nothing on this", failed)
+    output.say("Nothing stands in the way of a defence from here.", style="green")
+
+
+class PreflightFailed(OpmlError):
+    """A check of the command failed."""
+
+    def __init__(self, message: str, failed: list[Check]) -> None:
+        super().__init__(message, hint=failed[0].way_out)
+
+
+def _facts(check: Check) -> dict[str, Any]:
+    return {"preflight": check.name, "verdict": check.verdict.value, "found": check.found, "way_out": check.way_out}
+
+
+def _account(key: KeyOptions) -> Address | None:
+    """Whose money is looked at: the key's owner, else the address named by --from, else nobody."""
+    if key.key_file is not None or key.keystore is not None:
+        return load_account(key).address
+    return None if key.expected is None else parse_address(key.expected, "an account's address")
+
+
+def _prospect(
+    subject: str, side: str | None, account: Address | None, files: ModelOptions, chain: ChainOptions
+) -> Prospect:
+    """What the argument names: a game, a request, a registered model, or a file."""
+    if Path(subject).is_file():
+        program = read_model(Path(subject), parse_dims(files.dims))
+        depths = Depths.for_model(program.node_count, program.step_bound)
+        return Prospect(program, Inference(program, made_up_inputs(program)), depths, side != "challenge")
+    raw = parse_hash(subject)
+    if raw is not None:
+        return _of_hash(raw, side, account, files, chain)
+    try:
+        address = parse_address(subject, "a game, a request, a model or a file")
+    except BadAddress as error:
+        if error.hint == BadAddress.hint:
+            raise WhatToCheck(f"{subject} names no game, request, model or file") from None
+        raise
+    system = open_system(chain)
+    game = system.games.read(address)
+    case = open_case_of(system, game.request_id, files)
+    is_right = bytes(case.final_root) == bytes(game.root.value)
+    return Prospect(
+        case.program,
+        case.inference,
+        game.depths,
+        defends=is_right if side is None else side == "defend",
+        system=system,
+        constants=system.games.constants(address),
+        game=game,
+        account=account,
+    )
+
+
+def _of_hash(
+    raw: bytes, side: str | None, account: Address | None, files: ModelOptions, chain: ChainOptions
+) -> Prospect:
+    system = open_system(chain)
+    try:
+        case = open_case_of(system, RequestId(raw), files)
+    except UnknownRequest:
+        model_id = ModelId(raw)
+        if not system.rpc.read(system.registry.is_registered(model_id)):
+            raise WhatToCheck(f"0x{raw.hex()} is neither a request nor a registered model of this deployment") from None
+        registered = system.rpc.read(system.registry.model(model_id))
+        program = ModelStore.default().program(model_id, registered, file=files.model, dims=parse_dims(files.dims))
+        inference = Inference(program, made_up_inputs(program))
+        depths = Depths(registered.split_depth, registered.max_depth)
+        return Prospect(program, inference, depths, side != "challenge", system=system, account=account)
+    return proposal_prospect(case, system=system, account=account, defends=side != "challenge")
+
+
+def proposal_prospect(case: Case, *, system: Any, account: Address | None, defends: bool = True) -> Prospect:
+    """A game that does not exist yet: one about a request."""
+    return Prospect(
+        case.program,
+        case.inference,
+        Depths(case.registered.split_depth, case.registered.max_depth),
+        defends,
+        must_succeed=defends,
+        system=system,
+        account=account,
+    )

@@ -1,0 +1,335 @@
+"""
+Before the first wei: can a game be defended to its end, from this computer, by this account?
+
+`propose`, `challenge`, `respond` and the watcher call `preflight` before they stake on a game for the first time; the
+command of that name calls it alone. It answers with one `Check` for everything that an honest player loses games by:
+
+1. the deployment's addresses, and the guest that its games run;
+2. the depths of the game, compared with the records (never with what a registrant or a file's metadata says);
+3. the inference: whether it succeeds, and whether the VM agrees with the native run on the nodes that take longest;
+4. the memory and the time that the execution phase takes here;
+5. the clocks, and the money for every move down to the last step.
+
+A check that fails says what the operator can still do. `expect_defensible` turns failures into one error.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Final
+
+from opml_dispute.chain.amounts import about_ether, duration
+from opml_dispute.chain.contracts import FaultDisputeGame
+from opml_dispute.chain.deploy import System, game_arguments
+from opml_dispute.chain.fees import DEFAULT_MAX_FEE_WEI, suggest
+from opml_dispute.chain.games import GameConstants
+from opml_dispute.chain.rpc_errors import RpcError
+from opml_dispute.engine.inference import Inference
+from opml_dispute.engine.inference_status import status_words
+from opml_dispute.errors import OpmlError
+from opml_dispute.game.bond import required_bond_wei
+from opml_dispute.game.claim import Claim, Game
+from opml_dispute.game.clock import time_left_s
+from opml_dispute.game.depths import Depths
+from opml_dispute.game.gas import dispute_gas
+from opml_dispute.model.program import Program
+from opml_dispute.primitives import Address
+from opml_dispute.trace.guest import absolute_prestate, node_start
+from opml_dispute.trace.vm import VmTrace, VmUnfinished
+
+LONGEST: Final = 3
+"""Nodes that are run in the VM: those that may take most steps."""
+
+KEPT_TRACES: Final = 4
+"""VM traces that a player holds at once (`trace.split`)."""
+
+BLOCK_S: Final = 15
+"""What a move takes to be mined, at least; public chains have a block every 12 s."""
+
+CLOCK_SKEW_S: Final = 600
+"""Between the chain's clock and this computer's, before it is mentioned."""
+
+
+class Verdict(Enum):
+    """What a check came to."""
+
+    HOLDS = "holds"
+    FAILS = "fails"
+    UNKNOWN = "unknown"
+    """It could not be checked here, or is worth a look."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was checked."""
+
+    name: str
+    verdict: Verdict
+    found: str
+    """What was found, as a clause without its end."""
+    way_out: str = ""
+    """What the operator can still do, if it does not hold."""
+
+
+class NotDefensible(OpmlError):
+    """A game that could be lost although its player is right."""
+
+    def __init__(self, failed: Sequence[Check]) -> None:
+        told = "; ".join(f"{check.name}: {check.found}" for check in failed)
+        super().__init__(f"this game may not be defensible from here, so nothing was staked on it ({told})")
+        self.failed = tuple(failed)
+        self.hint = f"{failed[0].way_out}; or stake on it all the same with --stake-anyway"
+
+
+@dataclass(frozen=True)
+class Prospect:
+    """A game that may be staked on, or one that is being played; what `preflight` is asked about."""
+
+    program: Program
+    inference: Inference
+    depths: Depths
+    """The game's own, from the chain; for a model that is not registered, those that it would get."""
+    defends: bool
+    """Whether the account would be on the root claim's side."""
+    must_succeed: bool = False
+    """Whether an inference that fails is worth nothing: so for a proposer, who earns a fee by delivering."""
+    system: System | None = None
+    constants: GameConstants | None = None
+    """Of a game that exists."""
+    game: Game | None = None
+    account: Address | None = None
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """What the nodes that take longest took in the VM."""
+
+    node_index: int
+    steps: int
+    seconds: float
+    memory_bytes: int
+
+
+def preflight(prospect: Prospect) -> Iterator[Check]:
+    """Every check, cheap ones first; those that need a chain only if there is one. What one meets is its result."""
+    measured: list[_Measured] = []
+    if prospect.system is not None:
+        system = prospect.system
+        yield _checked("deployment", lambda: _deployment(system, prospect.constants))
+    yield _checked("depths", lambda: _depths(prospect))
+    yield _checked("inference", lambda: _inference(prospect))
+    yield _checked("longest nodes", lambda: _longest_nodes(prospect, measured))
+    yield _checked("memory", lambda: _memory(measured))
+    if prospect.system is not None:
+        yield _checked("clocks", lambda: _clocks(prospect, system, measured))
+        yield _checked("funds", lambda: _funds(prospect, system))
+
+
+def expect_defensible(checks: Sequence[Check]) -> None:
+    """Raises `NotDefensible` if one of the checks fails."""
+    failed = [check for check in checks if check.verdict is Verdict.FAILS]
+    if failed:
+        raise NotDefensible(failed)
+
+
+def _checked(name: str, find: Callable[[], tuple[Verdict, str, str]]) -> Check:
+    """
+    One check; what it meets is its result, so that one failure hides no other.
+
+    Raises what the node causes: that says nothing about the game, and passes.
+    """
+    try:
+        return Check(name, *find())
+    except RpcError:
+        raise
+    except OpmlError as error:
+        return Check(name, Verdict.FAILS, str(error), error.hint or "mend that first")
+
+
+_Finding = tuple[Verdict, str, str]
+
+
+def _holds(found: str) -> _Finding:
+    return Verdict.HOLDS, found, ""
+
+
+def _fails(found: str, way_out: str) -> _Finding:
+    return Verdict.FAILS, found, way_out
+
+
+def _deployment(system: System, constants: GameConstants | None) -> _Finding:
+    """The factory makes the games that the deployment says, and this game is one of them; the guest is ours."""
+    deployment = system.deployment
+    other = "give the --deployment that this chain's games belong to, or stake nothing"
+    implementation, arguments, is_paused = system.rpc.read_all(
+        [system.factory.game_implementation(), system.factory.game_arguments(), system.oracle.is_paused()]
+    )
+    if implementation != deployment.addresses["game"] or arguments != game_arguments(deployment):
+        return _fails("the factory makes other games than the deployment says", other)
+    prestate = absolute_prestate()
+    ours = "use the release of this package that the deployment was made with"
+    if deployment.absolute_prestate != prestate:
+        return _fails(f"its guest starts at 0x{deployment.absolute_prestate.hex()}, ours at 0x{prestate.hex()}", ours)
+    if constants is not None:
+        if constants.absolute_prestate != prestate:
+            return _fails(f"the game's guest starts at 0x{constants.absolute_prestate.hex()}, ours elsewhere", ours)
+        named = {"vm": constants.vm, "weth": constants.weth, "preimage_oracle": constants.preimage_oracle}
+        for name, address in named.items():
+            if address != deployment.addresses[name]:
+                return _fails(f"the game's {name} is {address}, not the deployment's", other)
+        if constants.chain_id != deployment.chain_id:
+            return _fails(f"the game counts on chain {constants.chain_id}, not {deployment.chain_id}", other)
+    if is_paused:
+        return Verdict.UNKNOWN, "the guardian has paused the system: no game can be resolved until it goes on", "wait"
+    return _holds("factory, implementation, VM, WETH and guest are the deployment's, and the guest is this release's")
+
+
+def _depths(prospect: Prospect) -> _Finding:
+    program, depths = prospect.program, prospect.depths
+    stay_out = "stake nothing in this game: whoever lies in it can win"
+    if prospect.constants is not None and prospect.constants.node_count != program.node_count:
+        return _fails(
+            f"the game is about {prospect.constants.node_count:,} nodes, not {program.node_count:,}", stay_out
+        )
+    if program.node_count > 1 << depths.split:
+        return _fails(f"{program.node_count:,} nodes do not fit below split depth {depths.split}", stay_out)
+    if program.step_bound > depths.steps:
+        return _fails(
+            f"a node may take {program.step_bound:,} steps, but the game has room for {depths.steps:,} (2^"
+            f"{depths.execution})",
+            stay_out,
+        )
+    return _holds(
+        f"{program.node_count:,} nodes fit below split depth {depths.split}, and the {program.step_bound:,} steps that "
+        f"a node may take into 2^{depths.execution}"
+    )
+
+
+def _inference(prospect: Prospect) -> _Finding:
+    inference, count = prospect.inference, prospect.program.node_count
+    inference.run_to(count)
+    if inference.status == 0:
+        return _holds(f"all {count:,} nodes ran")
+    found = f"it fails at node {inference.fault_node} with {status_words(inference.status)}"
+    if not prospect.must_succeed:
+        return _holds(f"{found}; S_n commits to that, and can be defended")
+    return _fails(
+        f"{found}: nothing could be delivered, and no fee be earned",
+        "propose nothing; the requester can take the fee back after a while",
+    )
+
+
+def _longest_nodes(prospect: Prospect, measured: list[_Measured]) -> _Finding:
+    """Run the nodes that may take most steps through a trace of the game's own depth, as a dispute would."""
+    nodes = prospect.program.nodes
+    order = sorted(range(len(nodes)), key=lambda index: -nodes[index].estimated_steps)[:LONGEST]
+    stay_out = "stake nothing in this game, and report the model: its dispute could not be played to the end"
+    for index in order:
+        started = time.perf_counter()
+        trace = VmTrace(node_start(prospect.inference, index), depth=prospect.depths.execution)
+        try:
+            steps, code = trace.exit_step, trace.exit_code
+        except VmUnfinished:
+            return _fails(f"node {index} takes more than the {prospect.depths.steps:,} steps of the game", stay_out)
+        seconds = time.perf_counter() - started
+        measured.append(_Measured(index, steps, seconds, trace.machine_at(0).memory_used_bytes))
+        if code != 0:
+            return _fails(f"the VM comes to another state than the native run at node {index}", stay_out)
+    longest = max(measured, key=lambda node: node.steps)
+    return _holds(
+        f"{', '.join(str(node.node_index) for node in measured)} agree in the VM; node {longest.node_index} takes "
+        f"most, {longest.steps:,} steps of {prospect.depths.steps:,}, in {longest.seconds:.1f} s"
+    )
+
+
+def _memory(measured: Sequence[_Measured]) -> _Finding:
+    if not measured:
+        return Verdict.UNKNOWN, "no node was run in the VM", ""
+    needed_bytes = KEPT_TRACES * max(node.memory_bytes for node in measured)
+    found = f"the execution phase takes up to {_megabytes(needed_bytes)} here"
+    free_bytes = _free_memory()
+    if free_bytes is None:
+        return Verdict.UNKNOWN, found, "make sure that this computer has as much to spare"
+    if needed_bytes > free_bytes:
+        return _fails(f"{found}, and {_megabytes(free_bytes)} are free", "use a computer with more memory")
+    return _holds(f"{found}; {_megabytes(free_bytes)} are free")
+
+
+def _clocks(prospect: Prospect, system: System, measured: Sequence[_Measured]) -> _Finding:
+    """Whether one side's whole time is enough for all its moves, and how much of it is left in a running game."""
+    head = system.rpc.head()
+    limits = FaultDisputeGame(system.deployment.addresses["game"])
+    max_clock_s = system.rpc.read(limits.max_clock_s())
+    moves = prospect.depths.max // 2 + 1
+    needed_s = moves * BLOCK_S + round(sum(node.seconds for node in measured))
+    if needed_s > max_clock_s:
+        return _fails(
+            f"a side has {duration(max_clock_s)} in all, but its {moves} moves take {duration(needed_s)}",
+            "stake nothing in this game: its clocks are too short to be defended in",
+        )
+    found = f"a side has {duration(max_clock_s)} for moves that take about {duration(needed_s)}"
+    game = prospect.game
+    unanswered = [] if game is None else _unanswered(game, defends=prospect.defends)
+    if game is not None and unanswered:
+        left_s = min(time_left_s(game, claim.index, head.timestamp) for claim in unanswered)
+        found += f"; {duration(left_s)} are left to answer what stands"
+        if left_s == 0 and game.root in unanswered:
+            return _fails("the time to answer the root claim is over", "stake nothing: it can only be resolved now")
+        if left_s < BLOCK_S:
+            return Verdict.UNKNOWN, found, "answer at once, with respond"
+    skew_s = abs(head.timestamp - round(time.time()))
+    if skew_s > CLOCK_SKEW_S:
+        return (
+            Verdict.UNKNOWN,
+            f"{found}; the chain's clock is {duration(skew_s)} off this computer's",
+            "make sure that the node follows the chain (a local chain that was warped is ahead)",
+        )
+    return _holds(found)
+
+
+def _unanswered(game: Game, *, defends: bool) -> list[Claim]:
+    """The other side's claims that nothing answers yet."""
+    if not game.in_progress:
+        return []
+    parity = 1 if defends else 0
+    return [
+        claim
+        for claim in game.claims
+        if claim.position.depth % 2 == parity and not game.replies(claim.index) and not claim.is_resolved
+    ]
+
+
+def _funds(prospect: Prospect, system: System) -> _Finding:
+    """Whether the account can pay for every move of its side, down to the last step."""
+    account, depths, game = prospect.account, prospect.depths, prospect.game
+    if account is None:
+        return Verdict.UNKNOWN, "no account was named", "name one with --from ADDRESS, or with its key"
+    deepest = max((claim.position.depth for claim in game.claims), default=-1) if game is not None else -1
+    own = range(0 if prospect.defends else 1, depths.max + 1, 2)
+    bonds_wei = sum(required_bond_wei(depth, depths.max) for depth in own if depth > deepest)
+    gas_wei = dispute_gas(depths) * suggest(system.rpc, system.rpc.head(), DEFAULT_MAX_FEE_WEI).max_fee_wei
+    needed_wei, balance_wei = bonds_wei + gas_wei, system.rpc.balance_wei(account)
+    found = (
+        f"a dispute to the last step takes {about_ether(bonds_wei)} in bonds, which come back, and "
+        f"{about_ether(gas_wei)} for gas; {account} has {about_ether(balance_wei)}"
+    )
+    if balance_wei < needed_wei:
+        return _fails(found, f"send at least {about_ether(needed_wei - balance_wei)} more to {account}")
+    return _holds(found)
+
+
+def _free_memory() -> int | None:
+    """Bytes that programs can still take; None where the system does not tell."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration, ValueError, IndexError):
+        return None
+
+
+def _megabytes(size_bytes: int) -> str:
+    return f"{(size_bytes + (1 << 20) - 1) >> 20:,} MiB"

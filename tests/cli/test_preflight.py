@@ -1,0 +1,164 @@
+"""Before the first wei: a game that cannot be defended is not staked on, and each check says what is left to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from opml_dispute.chain.games import GameConstants
+from opml_dispute.engine.inference import Inference
+from opml_dispute.game.depths import Depths
+from opml_dispute.model.compiler import compile_model
+from opml_dispute.models import DIGITS, digit_samples
+from opml_dispute.operator import preflight as module
+from opml_dispute.operator.preflight import NotDefensible, Prospect, Verdict, expect_defensible, preflight
+from opml_dispute.primitives import Address, StateHash
+from tests.cli.conftest import Cli
+from tests.cli.test_bad_input import assert_refused
+from tests.cli.test_commands import ask, propose
+from tests.conftest import Chain
+
+Key = Callable[[str], str]
+
+
+@pytest.fixture(scope="module")
+def prospect() -> Prospect:
+    """The sample model on one of its samples, in a game as deep as it should be; no chain."""
+    program = compile_model(DIGITS)
+    inference = Inference(program, {program.inputs[0].name: digit_samples()[0][:1]})
+    return Prospect(program, inference, Depths.for_model(program.node_count, program.step_bound), defends=True)
+
+
+def verdicts(prospect: Prospect) -> dict[str, Verdict]:
+    return {check.name: check.verdict for check in preflight(prospect)}
+
+
+def test_a_sound_model_can_be_defended(prospect: Prospect) -> None:
+    assert set(verdicts(prospect).values()) == {Verdict.HOLDS}
+
+
+@pytest.mark.parametrize("depths", [Depths(4, 10), Depths(3, 26)])
+def test_a_game_that_is_too_shallow_fails_by_the_records(prospect: Prospect, depths: Depths) -> None:
+    """Whatever a registrant said: the execution depth, and the split depth."""
+    checks = list(preflight(replace(prospect, depths=depths)))
+    failed = {check.name for check in checks if check.verdict is Verdict.FAILS}
+    assert "depths" in failed
+    if depths.execution < 10:
+        assert "longest nodes" in failed, "running them finds it too"
+    with pytest.raises(NotDefensible, match="may not be defensible") as raised:
+        expect_defensible(checks)
+    assert "--stake-anyway" in str(raised.value.hint)
+
+
+def test_too_little_memory_fails(prospect: Prospect, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_free_memory", lambda: 1000)
+    assert verdicts(prospect)["memory"] is Verdict.FAILS
+    monkeypatch.setattr(module, "_free_memory", lambda: None)
+    assert verdicts(prospect)["memory"] is Verdict.UNKNOWN
+
+
+def on(chain: Chain, prospect: Prospect, account: str) -> Prospect:
+    return replace(prospect, system=chain.system(), account=Address(account))
+
+
+def test_the_chain_is_checked_where_there_is_one(chain: Chain, prospect: Prospect) -> None:
+    found = verdicts(on(chain, prospect, chain.sender("proposer").address))
+    assert {name for name, verdict in found.items() if verdict is Verdict.FAILS} == set()
+    assert {"deployment", "clocks", "funds"} <= set(found)
+
+
+def test_an_account_that_cannot_pay_the_whole_game_fails(chain: Chain, prospect: Prospect) -> None:
+    """The root bond alone is 0.08 ETH, a dispute to the last step some hundred."""
+    poor = "0x" + "77" * 20
+    chain.rpc.request("anvil_setBalance", poor, hex(10**18))
+    (funds,) = [check for check in preflight(on(chain, prospect, poor)) if check.name == "funds"]
+    assert funds.verdict is Verdict.FAILS
+    assert f"more to {poor}" in funds.way_out
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"vm": Address("0x" + "11" * 20)}, "the game's vm is"),
+        ({"weth": Address("0x" + "11" * 20)}, "the game's weth is"),
+        ({"absolute_prestate": StateHash(bytes(32))}, "guest starts at"),
+        ({"chain_id": 7}, "counts on chain 7"),
+    ],
+)
+def test_a_game_of_other_parts_fails(
+    cli: Cli, on_chain: Chain, key: Key, prospect: Prospect, change: dict[str, object], says: str
+) -> None:
+    """One that names another VM, another WETH, another guest or another chain than the deployment."""
+    system = on_chain.system()
+    game = Address(propose(cli, key, ask(cli, key)))
+    constants: GameConstants = replace(system.games.constants(game), **change)  # type: ignore[arg-type]
+    checks = list(preflight(replace(prospect, system=system, constants=constants)))
+    assert checks[0].verdict is Verdict.FAILS
+    assert says in checks[0].found
+
+
+def failing_model(path: Path) -> Path:
+    """Gather with an index out of range: it compiles, and every run of it fails."""
+    graph = helper.make_graph(
+        [helper.make_node("Gather", ["data", "index"], ["y"], axis=0)],
+        "g",
+        [helper.make_tensor_value_info("index", TensorProto.INT64, [1])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 2])],
+        [numpy_helper.from_array(np.ones((3, 2), np.float32), "data")],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    return path
+
+
+def test_an_inference_that_fails_is_not_proposed_unless_asked_for(
+    cli: Cli, on_chain: Chain, key: Key, tmp_path: Path
+) -> None:
+    """It could be defended, but nothing could be delivered and no fee earned."""
+    model, index = failing_model(tmp_path / "gather.onnx"), tmp_path / "index.npy"
+    np.save(index, np.array([7], np.int64))
+    registered = cli("model", "register", model, "--key-file", key("requester"), "--json")
+    model_id = registered.object_with("model_id")["model_id"]
+    asked = cli("request", "--model-id", model_id, "--input", index, "--key-file", key("requester"), "--json")
+    request_id = asked.object_with("request_id")["request_id"]
+    signing = ("--key-file", key("proposer"))
+    games = on_chain.system().rpc.read(on_chain.system().factory.game_count())
+    refused = cli("propose", request_id, *signing)
+    assert_refused(refused, "status 7 (index out of range")
+    assert "no fee be earned" in refused.err
+    assert on_chain.system().rpc.read(on_chain.system().factory.game_count()) == games
+    made = cli("propose", request_id, "--stake-anyway", *signing, "--json")
+    assert made.code == 0, made.err
+    run = cli("run", model, "--input", index)
+    assert run.code == 1
+    assert "failed at node 0: status 7" in run.err
+
+
+def test_the_command_checks_a_game_a_request_a_model_and_a_file(cli: Cli, on_chain: Chain, key: Key) -> None:
+    request_id = ask(cli, key)
+    game = propose(cli, key, request_id)
+    model_id = on_chain.system().rpc.read(on_chain.system().registry.model_id_at(0))
+    payer = ("--from", on_chain.sender("challenger").address)
+    for subject in (game, request_id, "0x" + model_id.hex()):
+        checked = cli("preflight", subject, *payer, "--json")
+        assert checked.code == 0, checked.out
+        assert {item["preflight"] for item in checked.objects} >= {"deployment", "depths", "clocks", "funds"}
+    assert cli("preflight", DIGITS).code == 0
+    assert_refused(cli("preflight", "0x" + "ab" * 32), "neither a request nor a registered model")
+    assert_refused(cli("preflight", "nothing"), "names no game, request, model or file")
+    poor = cli("preflight", game, "--from", "0x" + "77" * 20)
+    assert_refused(poor, "1 of")
+
+
+def test_a_liar_needs_no_preflight(cli: Cli, on_chain: Chain, key: Key) -> None:
+    """--fault is for testing those who should notice."""
+    made = cli("propose", ask(cli, key), "--fault", "seed=2", "--key-file", key("proposer"))
+    assert made.code == 0
+    assert "Preflight" not in made.err
+    assert "respond" in made.err
+    assert "--fault seed=2" in made.err, "the way to defend the lie has the same fault"
