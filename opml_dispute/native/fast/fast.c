@@ -36,6 +36,12 @@ int fast_run(u8 *segment, const struct record *r, u64 lo, u64 hi, const struct f
         return fast_conv(segment, r, lo, hi, &as_it_is, s) || fast_conv_integers(segment, r, lo, hi, s) ||
                fast_halves(segment, r, lo, hi, s);
     case OP_POOL: return fast_pool(segment, r, lo, hi, s) || fast_halves(segment, r, lo, hi, s);
+    case OP_COPY: return fast_copy(segment, r, lo, hi);
+    case OP_SELECT: return fast_select(segment, r, lo, hi);
+    case OP_GATHER: return fast_gather(segment, r, lo, hi);
+    case OP_SCATTER: return fast_scatter(segment, r, lo, hi);
+    case OP_REDUCE: return fast_reduce(segment, r, lo, hi);
+    case OP_SCAN: return fast_scan(segment, r, lo, hi);
     case OP_CAST: return fast_cast(segment, r, lo, hi);
     case OP_BINARY: return fast_binary(segment, r, lo, hi);
     default: return 0;

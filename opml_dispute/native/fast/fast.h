@@ -50,6 +50,12 @@ int fast_conv(u8 *segment, const struct record *r, u64 lo, u64 hi, const struct 
 int fast_conv_integers(u8 *segment, const struct record *r, u64 lo, u64 hi, struct fast_scratch *s);
 int fast_pool(u8 *segment, const struct record *r, u64 lo, u64 hi, struct fast_scratch *s);
 int fast_halves(u8 *segment, const struct record *r, u64 lo, u64 hi, struct fast_scratch *s);
+int fast_copy(u8 *segment, const struct record *r, u64 lo, u64 hi);
+int fast_select(u8 *segment, const struct record *r, u64 lo, u64 hi);
+int fast_gather(u8 *segment, const struct record *r, u64 lo, u64 hi);
+int fast_scatter(u8 *segment, const struct record *r, u64 lo, u64 hi);
+int fast_reduce(u8 *segment, const struct record *r, u64 lo, u64 hi);
+int fast_scan(u8 *segment, const struct record *r, u64 lo, u64 hi);
 int fast_cast(u8 *segment, const struct record *r, u64 lo, u64 hi);
 int fast_binary(u8 *segment, const struct record *r, u64 lo, u64 hi);
 

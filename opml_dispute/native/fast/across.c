@@ -1,0 +1,126 @@
+/* REDUCE and SCAN where outputs that are neighbours are made from elements that are neighbours: over the first axis of a
+ * matrix, say, or over the channels of an image.
+ *
+ * Many outputs are made at once, side by side in vectors, each in the plain kernel's order: element i goes to partial
+ * result i mod 8. So memory is read along its rows. */
+#include "fast.h"
+#include "kernels/float32.h"
+#include "kernels/walk.h"
+
+/* Outputs made at a time: their partial results stay in the nearest cache. */
+#define AT_ONCE 256u
+#define PARTIALS 8u
+/* Rows of fewer outputs are left to the plain kernel. */
+#define LEAST_ROW 8u
+
+INLINE f32 combined(u64 function, f32 x, f32 y)
+{
+    switch (function) {
+    case RED_SUM: return x + y;
+    case RED_PROD: return x * y;
+    case RED_MAX: return x > y || x != x ? x : y;
+    default: return x < y || x != x ? x : y;
+    }
+}
+static f32 neutral(u64 function)
+{
+    return function == RED_SUM ? 0.0f : function == RED_PROD ? 1.0f : function == RED_MAX ? -f32_inf() : f32_inf();
+}
+
+INLINE void take_row(u64 function, f32 *restrict partial, const f32 *restrict x, u64 n)
+{
+    for (u64 i = 0; i < n; i++)
+        partial[i] = combined(function, partial[i], x[i]);
+}
+
+/* n outputs side by side, from the elements that `inputs` walks, moved by `moved` bytes. */
+INLINE void reduce_columns(u64 function, f32 *restrict o, struct walk inputs, i64 moved, u64 n)
+{
+    f32 partial[PARTIALS][AT_ONCE];
+    f32 start = neutral(function);
+    for (unsigned p = 0; p < PARTIALS; p++)
+        for (u64 i = 0; i < n; i++)
+            partial[p][i] = start;
+    unsigned turn = 0;
+    for (u64 m; (m = walk_row(&inputs)) != 0; walk_next(&inputs, m, 1)) {
+        const u8 *x = inputs.at[0] + moved;
+        for (u64 j = 0; j < m; j++, x += inputs.step[0], turn = (turn + 1) % PARTIALS)
+            take_row(function, partial[turn], (const f32 *)x, n);
+    }
+    for (unsigned width = PARTIALS / 2; width; width /= 2)
+        for (unsigned p = 0; p < width; p++)
+            take_row(function, partial[p], partial[p + width], n);
+    for (u64 i = 0; i < n; i++)
+        o[i] = canonical(partial[0][i]);
+}
+
+static void reduce_some(u64 function, f32 *o, const struct walk *inputs, i64 moved, u64 n)
+{
+    switch (function) {
+    case RED_SUM: reduce_columns(RED_SUM, o, *inputs, moved, n); return;
+    case RED_PROD: reduce_columns(RED_PROD, o, *inputs, moved, n); return;
+    case RED_MAX: reduce_columns(RED_MAX, o, *inputs, moved, n); return;
+    default: reduce_columns(RED_MIN, o, *inputs, moved, n); return;
+    }
+}
+
+int fast_reduce(u8 *segment, const struct record *r, u64 lo, u64 hi)
+{
+    unsigned reduced = (unsigned)r->imm[1], kept = r->rank - reduced;
+    u64 count = 1;
+    for (unsigned d = kept; d < r->rank; d++)
+        count *= r->dim[d];
+    struct walk outputs, inputs;
+    struct walk_operand operand[2] = {walk_out(segment, r), walk_in(segment, r, 0)};
+    walk_begin(&outputs, operand, 2, r->dim, kept, lo, hi);
+    if (r->dtype_in[0] != DT_F32 || outputs.step[0] != 4 || outputs.step[1] != 4 || outputs.row < LEAST_ROW)
+        return 0;
+    struct walk_operand below = {segment, r->stride[1] + kept, 4};
+    walk_begin(&inputs, &below, 1, r->dim + kept, reduced, 0, count);
+    for (u64 n; (n = walk_row(&outputs)) != 0; walk_next(&outputs, n, 2))
+        for (u64 at = 0; at < n; at += AT_ONCE)
+            reduce_some(r->imm[0], (f32 *)outputs.at[0] + at, &inputs, outputs.at[1] + 4 * at - segment,
+                        n - at < AT_ONCE ? n - at : AT_ONCE);
+    return 1;
+}
+
+/* n lines side by side; o and a: their first elements, `steps` of them, so many bytes apart. */
+INLINE void scan_lines(u32 product, u32 exclusive, u8 *o, i64 so, const u8 *a, i64 sa, u64 steps, u64 n)
+{
+    f32 value[AT_ONCE];
+    for (u64 i = 0; i < n; i++)
+        value[i] = product ? 1.0f : 0.0f;
+    for (; steps; steps--, o += so, a += sa) {
+        const f32 *restrict x = (const f32 *)a;
+        f32 *restrict out = (f32 *)o;
+        for (u64 i = 0; i < n; i++) {
+            f32 next = product ? value[i] * x[i] : value[i] + x[i];
+            out[i] = canonical(exclusive ? value[i] : next);
+            value[i] = next;
+        }
+    }
+}
+
+int fast_scan(u8 *segment, const struct record *r, u64 lo, u64 hi)
+{
+    unsigned axis = r->rank - 1u;
+    struct walk lines;
+    struct walk_operand operand[2] = {walk_out(segment, r), walk_in(segment, r, 0)};
+    walk_begin(&lines, operand, 2, r->dim, axis, lo, hi);
+    if (r->dtype_in[0] != DT_F32 || lines.step[0] != 4 || lines.step[1] != 4 || lines.row < LEAST_ROW)
+        return 0;
+    i64 so = r->stride[0][axis] * 4, sa = r->stride[1][axis] * 4, last = (i64)r->dim[axis] - 1;
+    u32 product = r->imm[0] == RED_PROD, exclusive = r->imm[2] & 1, reverse = r->imm[2] >> 1 & 1;
+    for (u64 n; (n = walk_row(&lines)) != 0; walk_next(&lines, n, 2))
+        for (u64 at = 0; at < n; at += AT_ONCE) {
+            u8 *o = lines.at[0] + 4 * at + (reverse ? last * so : 0);
+            const u8 *a = lines.at[1] + 4 * at + (reverse ? last * sa : 0);
+            u64 now = n - at < AT_ONCE ? n - at : AT_ONCE;
+            i64 o_step = reverse ? -so : so, a_step = reverse ? -sa : sa;
+            if (product)
+                scan_lines(1, exclusive, o, o_step, a, a_step, r->dim[axis], now);
+            else
+                scan_lines(0, exclusive, o, o_step, a, a_step, r->dim[axis], now);
+        }
+    return 1;
+}

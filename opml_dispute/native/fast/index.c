@@ -1,0 +1,135 @@
+/* GATHER and SCATTER of single elements, and SCATTER that adds rows: tight loops for what is common.
+ *
+ * ASSUMES: indices_check passed. */
+#include "fast.h"
+#include "kernels/float32.h"
+#include "kernels/walk.h"
+
+/* How the index at p moves an operand, in bytes. */
+struct places {
+    u64 components;
+    i64 apart;           /* bytes from one component to the next */
+    i64 size[4], step[4]; /* elements along a component's axis, bytes from one to the next */
+};
+
+static struct places places_of(const struct record *r, i64 width)
+{
+    struct places p = {r->imm[0], (i64)r->imm[1] * 8, {0}, {0}};
+    for (u64 c = 0; c < p.components && c < 4; c++) {
+        p.step[c] = r->stride[3][c] * width;
+        p.size[c] = r->stride[3][4 + c];
+    }
+    return p;
+}
+
+INLINE i64 place_of(const struct places *p, const u8 *index, u64 components)
+{
+    i64 moved = 0;
+    for (u64 c = 0; c < components; c++, index += p->apart) {
+        i64 i = *(const i64 *)index;
+        moved += (i < 0 ? i + p->size[c] : i) * p->step[c];
+    }
+    return moved;
+}
+
+/* A row of n elements: `o_moves`, the output is what indices move (scatter), else the input. */
+#define MOVE_ROW(T)                                                                                                    \
+    INLINE void move_##T(u64 components, int o_moves, const struct places *p, u8 *o, i64 so, const u8 *a, i64 sa,      \
+                         const u8 *index, i64 si, u64 n)                                                               \
+    {                                                                                                                  \
+        for (u64 i = 0; i < n; i++, o += so, a += sa, index += si) {                                                   \
+            i64 moved = place_of(p, index, components);                                                                \
+            *(T *)(o_moves ? o + moved : o) = *(const T *)(o_moves ? a : a + moved);                                   \
+        }                                                                                                              \
+    }                                                                                                                  \
+    static void move_row_##T(int o_moves, const struct places *p, u8 *o, i64 so, const u8 *a, i64 sa, const u8 *index, \
+                             i64 si, u64 n)                                                                            \
+    {                                                                                                                  \
+        if (p->components == 1 && o_moves)                                                                             \
+            move_##T(1, 1, p, o, so, a, sa, index, si, n);                                                             \
+        else if (p->components == 1)                                                                                   \
+            move_##T(1, 0, p, o, so, a, sa, index, si, n);                                                             \
+        else                                                                                                           \
+            move_##T(p->components, o_moves, p, o, so, a, sa, index, si, n);                                           \
+    }
+MOVE_ROW(u8)
+MOVE_ROW(u16)
+MOVE_ROW(u32)
+MOVE_ROW(u64)
+
+static void move_row(i64 width, int o_moves, const struct places *p, const struct walk *w, u64 n)
+{
+    u8 *o = w->at[0];
+    const u8 *a = w->at[1], *index = w->at[2];
+    switch (width) {
+    case 1: move_row_u8(o_moves, p, o, w->step[0], a, w->step[1], index, w->step[2], n); return;
+    case 2: move_row_u16(o_moves, p, o, w->step[0], a, w->step[1], index, w->step[2], n); return;
+    case 4: move_row_u32(o_moves, p, o, w->step[0], a, w->step[1], index, w->step[2], n); return;
+    default: move_row_u64(o_moves, p, o, w->step[0], a, w->step[1], index, w->step[2], n); return;
+    }
+}
+
+int fast_gather(u8 *segment, const struct record *r, u64 lo, u64 hi)
+{
+    struct walk w;
+    struct walk_operand operand[3] = {walk_out(segment, r), walk_in(segment, r, 0), walk_in(segment, r, 1)};
+    i64 width = (i64)operand[0].width;
+    struct places p = places_of(r, width);
+    walk_begin(&w, operand, 3, r->dim, r->rank, lo, hi);
+    if (w.step[2] == 0 || p.components > 4)
+        return 0; /* whole rows: the plain kernel is as fast */
+    for (u64 n; (n = walk_row(&w)) != 0; walk_next(&w, n, 3))
+        move_row(width, 0, &p, &w, n);
+    return 1;
+}
+
+INLINE void combine_row(u64 function, f32 *o, const f32 *a, u64 n)
+{
+    for (u64 i = 0; i < n; i++) {
+        f32 x = o[i], y = a[i];
+        f32 value = function == RED_SUM    ? x + y
+                    : function == RED_PROD ? x * y
+                    : function == RED_MAX  ? (x > y || x != x ? x : y)
+                                           : (x < y || x != x ? x : y);
+        o[i] = canonical(value);
+    }
+}
+
+/* o and a do not overlap: record_check sees to that. */
+static void combine_rows(u64 function, f32 *restrict o, const f32 *restrict a, u64 n)
+{
+    switch (function) {
+    case RED_SUM: combine_row(RED_SUM, o, a, n); return;
+    case RED_PROD: combine_row(RED_PROD, o, a, n); return;
+    case RED_MAX: combine_row(RED_MAX, o, a, n); return;
+    default: combine_row(RED_MIN, o, a, n); return;
+    }
+}
+
+int fast_scatter(u8 *segment, const struct record *r, u64 lo, u64 hi)
+{
+    struct walk w;
+    struct walk_operand operand[3] = {walk_out(segment, r), walk_in(segment, r, 0), walk_in(segment, r, 1)};
+    i64 width = (i64)operand[0].width;
+    struct places p = places_of(r, width);
+    int stores = r->imm[2] == RED_NONE;
+    walk_begin(&w, operand, 3, r->dim, r->rank, lo, hi);
+    if (p.components > 4 || (stores ? w.step[2] == 0 : r->dtype_out != DT_F32))
+        return 0;
+    /* Updates are taken in ascending order; of a row whose places differ even two may have the same. */
+    int rows = w.step[2] == 0 && w.step[0] == width && w.step[1] == width;
+    for (u64 n; (n = walk_row(&w)) != 0; walk_next(&w, n, 3)) {
+        if (stores) {
+            move_row(width, 1, &p, &w, n);
+        } else if (rows) {
+            combine_rows(r->imm[2], (f32 *)(w.at[0] + place_of(&p, w.at[2], p.components)), (const f32 *)w.at[1], n);
+        } else {
+            for (u64 i = 0; i < n; i++) {
+                const u8 *index = w.at[2] + (i64)i * w.step[2];
+                f32 *place = (f32 *)(w.at[0] + (i64)i * w.step[0] + place_of(&p, index, p.components));
+                combine_rows(r->imm[2], place, (const f32 *)(w.at[1] + (i64)i * w.step[1]), 1);
+            }
+        }
+    }
+    return 1;
+}

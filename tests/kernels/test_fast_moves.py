@@ -1,0 +1,168 @@
+"""
+Moving, gathering, scattering and reducing many elements at a time: the plain kernels' bits, whatever the strides.
+
+Shapes are those that models make: tensors with their axes permuted, reversed, thinned out, or repeated; whole, and from
+any element to any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from opml_dispute.engine.segment import ARENA
+from opml_dispute.model.opcodes import DType, Opcode, Reduction
+from opml_dispute.model.record import Record, strided_body
+from tests.kernels.bench import FAST, PLAIN, Bench, same_bits
+from tests.kernels.cases import Case, Maker, Rng, values, words
+
+SEEDS = st.integers(0, 2**32 - 1)
+BY_WIDTH = (DType.U8, DType.F16, DType.F32, DType.I64, DType.BOOL)
+
+
+@dataclass(frozen=True)
+class View:
+    """A tensor as a record walks it."""
+
+    dims: list[int]
+    strides: list[int]
+    first: int
+    """Elements before its element 0."""
+    size: int
+    """Elements of the memory that it lies in."""
+
+
+def view(rng: Rng, dims: Sequence[int]) -> View:
+    """`dims`, from memory whose axes are permuted; some are reversed, thinned out, or there once only."""
+    order = rng.permutation(len(dims))
+    kept, strides, first, step = list(dims), [0] * len(dims), 0, 1
+    for d in order[::-1]:
+        if rng.random() < 0.2:
+            continue  # the same elements again and again
+        apart = int(rng.choice([1, 1, 1, 2, 3]))
+        strides[d] = step * apart
+        step *= apart * dims[d]
+        if rng.random() < 0.15:
+            first += strides[d] * (dims[d] - 1)
+            strides[d] = -strides[d]
+    return View(kept, strides, first, step)
+
+
+def packed(dims: Sequence[int]) -> list[int]:
+    return [prod(dims[d + 1 :]) for d in range(len(dims))]
+
+
+def sizes(rng: Rng) -> list[int]:
+    return [int(rng.choice([1, 2, 3, 4, 5, 8, 16, 17, 33, 40])) for _ in range(int(rng.integers(1, 5)))]
+
+
+def agree(bench: Bench, case: Case) -> None:
+    status, plain = bench.run(case, PLAIN)
+    assert status == 0
+    _, fast = bench.run(case, FAST)
+    assert same_bits(plain, fast), f"{case.record}"
+
+
+@settings(max_examples=300, deadline=None)
+@given(seed=SEEDS)
+def test_copies(bench: Bench, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    dims, dtype = sizes(rng), BY_WIDTH[int(rng.integers(len(BY_WIDTH)))]
+    make, of, to = Maker(rng, awkward=True), view(rng, dims), packed(dims)
+    if rng.random() < 0.2:  # into a part of a larger tensor
+        to = [stride * 2 for stride in to]
+    x = make.put(values(rng, dtype, of.size, awkward=True)) + of.first * dtype.width
+    record = Record(
+        Opcode.COPY, dtype, ARENA.offset, (x,), (dtype,), len(dims), body=strided_body(dims, [to, of.strides])
+    )
+    agree(bench, make.case(record, prod(dims)))
+
+
+@settings(max_examples=150, deadline=None)
+@given(seed=SEEDS)
+def test_choices(bench: Bench, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    dims, dtype = sizes(rng), BY_WIDTH[int(rng.integers(len(BY_WIDTH)))]
+    make = Maker(rng, awkward=True)
+    inputs, rows = [], [packed(dims)]
+    for kind in (DType.BOOL, dtype, dtype):
+        strides = [0 if rng.random() < 0.2 else stride for stride in packed(dims)]
+        inputs.append(make.put(values(rng, kind, prod(dims), awkward=True)))
+        rows.append(strides)
+    record = Record(
+        *(Opcode.SELECT, dtype, ARENA.offset, tuple(inputs), (DType.BOOL, dtype, dtype), len(dims)),
+        body=strided_body(dims, rows),
+    )
+    agree(bench, make.case(record, prod(dims)))
+
+
+@pytest.mark.parametrize("scatters", [False, True])
+@settings(max_examples=150, deadline=None)
+@given(seed=SEEDS)
+def test_elements_at_indices(bench: Bench, seed: int, scatters: bool) -> None:
+    """Along one axis or two, an index for each element or for each row; stored, or combined with what is there."""
+    rng = np.random.default_rng(seed)
+    rows, columns, axis = int(rng.integers(1, 20)), int(rng.integers(1, 40)), int(rng.integers(1, 30))
+    dtype = BY_WIDTH[int(rng.integers(len(BY_WIDTH)))]
+    how = Reduction.NONE
+    if scatters and rng.random() < 0.6:
+        dtype, how = DType.F32, Reduction(int(rng.integers(1, 5)))
+    make, parts = Maker(rng, awkward=True), int(rng.integers(1, 3))
+    each = bool(rng.random() < 0.6)
+    count = rows * (columns if each else 1)
+    index = make.put(rng.integers(-axis, axis, (count, parts)))
+    moves = [0, 1] if not each else [axis * axis, 0] if rng.random() < 0.5 else [0, 0]
+    table = axis * axis * max(rows, 1) + columns * (1 if not each else 0)
+    data = make.put(values(rng, dtype, rows * columns if scatters else table, awkward=True))
+    beside = [columns, 1]
+    places = [axis, 1] if parts == 2 else [1, 0]
+    strides = [
+        moves if scatters else beside,
+        beside if scatters else moves,
+        [columns * parts, parts] if each else [parts, 0],
+        [0] * 8,
+    ]
+    strides[3][:parts], strides[3][4 : 4 + parts] = places[:parts], [axis] * parts
+    record = Record(
+        Opcode.SCATTER if scatters else Opcode.GATHER,
+        *(dtype, ARENA.offset, (data, index), (dtype, DType.I64), 2),
+        imm=words(parts, 1, how if scatters else 0),
+        body=body_of([rows, columns], strides),
+    )
+    start = values(rng, dtype, 4096, awkward=True) if scatters else None
+    agree(bench, make.case(record, rows * columns, start, cut=not scatters))
+
+
+def body_of(dims: list[int], strides: list[list[int]]) -> tuple[int, ...]:
+    """A body whose last row of strides holds the places' steps and sizes."""
+    made = list(strided_body(dims, [row[: len(dims)] for row in strides[:3]]))
+    made[8 * 4 : 8 * 5] = strides[3]
+    return tuple(made)
+
+
+@pytest.mark.parametrize("opcode", [Opcode.REDUCE, Opcode.SCAN])
+@settings(max_examples=150, deadline=None)
+@given(seed=SEEDS)
+def test_neighbours_that_are_reduced_together(bench: Bench, seed: int, opcode: Opcode) -> None:
+    """Over the first axis, or one in the middle, of a tensor; outputs side by side, in part or as a whole."""
+    rng = np.random.default_rng(seed)
+    before, over, after = int(rng.integers(1, 4)), int(rng.integers(1, 40)), int(rng.choice([5, 8, 9, 100, 300, 600]))
+    make, second = Maker(rng, awkward=True), int(rng.integers(1, 3))
+    x = make.put(values(rng, DType.F32, before * over * second * after, awkward=bool(rng.random() < 0.5)))
+    if opcode is Opcode.REDUCE:
+        dims = [before, after, over, second]
+        rows = [[after, 1, 0, 0], [over * second * after, 1, second * after, after]]
+        imm = words(int(rng.integers(1, 5)), 2)
+    else:
+        dims = [before, second, after, over]
+        size = over * second * after
+        rows = [[size, after, 1, second * after], [size, after, 1, second * after]]
+        imm = words(int(rng.integers(1, 3)), 1, int(rng.integers(0, 4)))
+    record = Record(*(opcode, DType.F32, ARENA.offset, (x,), (DType.F32,), 4), imm=imm, body=strided_body(dims, rows))
+    agree(bench, make.case(record, prod(dims[: 2 if opcode is Opcode.REDUCE else 3])))
