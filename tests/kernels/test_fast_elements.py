@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from opml_dispute.engine.segment import ARENA
-from opml_dispute.model.opcodes import DType, Opcode
+from opml_dispute.model.opcodes import Binary, DType, Opcode, Unary
 from opml_dispute.model.record import Record, strided_body
 from tests.kernels import cases
 from tests.kernels.bench import FAST, PLAIN, Bench, same_bits
@@ -67,3 +67,51 @@ def test_every_half_is_widened_and_narrowed(bench: Bench) -> None:
                 Opcode.CAST, to, ARENA.offset, (make.put(array),), (of,), 1, hi=array.size, imm=words(), body=strides
             )
             agree(bench, Case(record, tuple(make.arrays)))
+
+
+def numbers(rng: Rng, count: int) -> Array:
+    """Of every size: awkward ones, and many where functions change from one formula to another."""
+    near = rng.choice(
+        np.array([0.5, 0.55, 0.92, 1, 4, 90, -105, 2.0**13, 32768, 88.7, 0.25, 2.0**-126], np.float32), count
+    )
+    close = near * (1 + rng.integers(-9, 10, count) * np.float32(2.0**-23)) * rng.choice([-1, 1], count)
+    spread = rng.standard_normal(count) * np.exp2(rng.integers(-30, 20, count))
+    with np.errstate(all="ignore"):
+        usual = np.where(rng.random(count) < 0.5, close, spread).astype(np.float32)
+    return np.where(rng.random(count) < rng.choice([0, 0.2]), elements(rng, DType.F32, count), usual).astype(np.float32)
+
+
+@pytest.mark.parametrize("function", [f for f in Unary if f not in (Unary.NOT, Unary.BITNOT, Unary.ISNAN, Unary.ISINF)])
+def test_functions(bench: Bench, function: Unary) -> None:
+    """Stretches in which every argument is small enough, and others."""
+    for seed in range(12):
+        rng = np.random.default_rng([function, seed])
+        make, count = Maker(rng, awkward=True), int(rng.integers(1, 5000))
+        x = numbers(rng, count) if seed % 2 else (rng.standard_normal(count) * 3).astype(np.float32)
+        strides = strided_body([count], [[1], [1]])
+        inputs = (make.put(x),)
+        record = Record(
+            Opcode.UNARY, DType.F32, ARENA.offset, inputs, (DType.F32,), 1, imm=words(function), body=strides
+        )
+        agree(bench, make.case(record, count))
+
+
+@pytest.mark.parametrize("columns", [0, 1])
+def test_powers_of_any_number(bench: Bench, columns: int) -> None:
+    """Negative, zero, infinite bases and exponents among usual ones; an exponent for each, or one for all."""
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        make, count = Maker(rng, awkward=True), int(rng.integers(1, 3000))
+        y = np.where(rng.random(count) < 0.5, rng.integers(-5, 6, count), numbers(rng, count)).astype(np.float32)
+        strides = strided_body([count], [[1], [1], [columns]])
+        record = Record(
+            Opcode.BINARY,
+            DType.F32,
+            ARENA.offset,
+            (make.put(numbers(rng, count)), make.put(y if columns else y[:1])),
+            (DType.F32, DType.F32),
+            1,
+            imm=words(Binary.POW),
+            body=strides,
+        )
+        agree(bench, make.case(record, count))

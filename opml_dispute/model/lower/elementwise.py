@@ -85,6 +85,8 @@ _BINARY = {
 def _binary(name: str, function: Binary) -> None:
     @lowers(name, since=7)
     def lower(g: Builder, x: Tensor, y: Tensor) -> Tensor:
+        if function is Binary.POW and _is_square(x, y):
+            return g.mul(x, x)  # rounded once, where a power is rounded many times
         if function is Binary.POW and y.dtype is not x.dtype:
             return _mixed_power(g, x, y)
         return g.binary(function, x, y)
@@ -104,6 +106,13 @@ def _binary(name: str, function: Binary) -> None:
 
 for _name, _binary_function in _BINARY.items():
     _binary(_name, _binary_function)
+
+
+def _is_square(x: Tensor, y: Tensor) -> bool:
+    """Whether x^y is x * x, whatever x holds."""
+    if not y.is_constant or y.size != 1 or y.rank > x.rank or not (x.dtype.is_float or y.dtype.is_integer):
+        return False
+    return bool(y.values().item() == 2)
 
 
 def _mixed_power(g: Builder, x: Tensor, y: Tensor) -> Tensor:

@@ -19,6 +19,49 @@ static __attribute__((flatten)) void pow_row(float *restrict o, const float *res
     }
 }
 
+/* Whether pow32 leaves |x|^y to pow_positive (1^y it does not, but the result is the same). */
+INLINE u32 is_usual(f32 x, f32 y)
+{
+    f32 size = f32_abs(x);
+    return size > 0.0f && size < f32_inf() && f32_abs(y) < f32_inf();
+}
+
+/* pow32, given |x|^y where that is usual. Its special cases as choices: the last that holds is the first it asks for. */
+INLINE f32 pow_of(f32 x, f32 y, f32 power)
+{
+    f32 size = f32_abs(x), y_size = f32_abs(y);
+    u32 edge = size == 0.0f || size == f32_inf(), endless = y_size == f32_inf();
+    f32 small = y_size < 0x1p24f ? y_size : 0.0f; /* from 2^24 on every float is an even integer */
+    u32 whole = y_size >= 0x1p24f || round32(small) == small, odd = whole && ((i32)small & 1);
+    power = size == 1.0f ? 1.0f : power;
+    power = edge ? ((size == 0.0f) == (y < 0.0f) ? f32_inf() : 0.0f) : power;
+    power = odd && (f32_bits(x) & SIGN_BIT) ? -power : power;
+    power = x < 0.0f && !whole && !edge ? f32_nan() : power;
+    power = endless ? (size == 1.0f ? 1.0f : (size > 1.0f) == (y > 0.0f) ? f32_inf() : 0.0f) : power;
+    power = x != x || y != y ? f32_nan() : power;
+    return x == 1.0f || y == 0.0f ? 1.0f : power;
+}
+
+/* Any numbers, at most LOOK of them: 2^1 takes the place of what is not usual. */
+static void any_pow_row(float *restrict o, const float *restrict x, const float *restrict y, u64 y_step, u64 n)
+{
+    float base[LOOK], exponent[LOOK], power[LOOK];
+    for (u64 i = 0; i < n; i++)
+        exponent[i] = y_step ? y[i] : *y;
+    for (u64 i = 0; i < n; i++)
+        base[i] = is_usual(x[i], exponent[i]) ? f32_abs(x[i]) : 2.0f;
+    if (y_step == 0 && f32_abs(*y) < f32_inf())
+        pow_row(power, base, y, 0, n);
+    else {
+        float usual[LOOK];
+        for (u64 i = 0; i < n; i++)
+            usual[i] = is_usual(x[i], exponent[i]) ? exponent[i] : 1.0f;
+        pow_row(power, base, usual, 1, n);
+    }
+    for (u64 i = 0; i < n; i++)
+        o[i] = canonical(pow_of(x[i], exponent[i], power[i]));
+}
+
 /* Are all of n numbers positive and finite? As integers those lie side by side. */
 static u32 all_positive(const float *x, u64 n)
 {
@@ -54,8 +97,7 @@ int fast_binary(u8 *segment, const struct record *r, u64 lo, u64 hi)
             if (all_positive(x + at, now) && all_finite(y + at * step, step ? now : 1))
                 pow_row(o + at, x + at, y + at * step, step, now);
             else
-                for (u64 i = at; i < at + now; i++)
-                    o[i] = canonical(pow32(x[i], y[i * step]));
+                any_pow_row(o + at, x + at, y + at * step, step, now);
         }
     }
     return 1;

@@ -57,6 +57,7 @@ int fast_scatter(u8 *segment, const struct record *r, u64 lo, u64 hi);
 int fast_reduce(u8 *segment, const struct record *r, u64 lo, u64 hi);
 int fast_scan(u8 *segment, const struct record *r, u64 lo, u64 hi);
 int fast_cast(u8 *segment, const struct record *r, u64 lo, u64 hi);
+int fast_unary(u8 *segment, const struct record *r, u64 lo, u64 hi);
 int fast_binary(u8 *segment, const struct record *r, u64 lo, u64 hi);
 
 /* Makes outputs [lo, hi) of r, whose elements lie in the host's byte order; 0 if no fast path takes it. `prepared`: null

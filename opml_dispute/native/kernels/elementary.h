@@ -130,22 +130,27 @@ INLINE f32 erf32(f32 x)
     return t < 0.92f ? near : f32_copysign(far, x);
 }
 
-/* x = quadrant * pi/2 + result, |result| <= pi/4 (a little more at the seams); x finite.
- * *quadrant is known modulo 4 only. */
+/* x = quadrant * pi/2 + result, |result| <= pi/4 (a little more at the seams); |x| < 32768.
+ * pi/2 in three parts; k * first is exact. */
+INLINE f32 reduce_near(f32 x, i32 *quadrant)
+{
+    f32 shifted = fma32(x, 0x1.45f306p-1f, 0x1.8p+23f);
+    f32 k = shifted - 0x1.8p+23f;
+    *quadrant = (i32)(f32_bits(shifted) - 0x4b400000u);
+    f32 near = fma32(k, -0x1.921fb0p+0f, x);
+    f32 second = mul32(k, 0x1.5110b4p-22f);
+    f32 r = near - second;
+    /* What the last two lines rounded away: it counts where little is left. */
+    f32 lost = (near - r) - second - fma32(k, 0x1.5110b4p-22f, -second);
+    return r + fma32(k, -0x1.84698ap-48f, lost);
+}
+
+/* The same for every finite x. *quadrant is known modulo 4 only. */
 static inline f32 reduce_quadrant(f32 x, i32 *quadrant)
 {
     f32 size = f32_abs(x);
-    if (size < 32768.0f) { /* pi/2 in three parts; k * first is exact */
-        f32 shifted = fma32(x, 0x1.45f306p-1f, 0x1.8p+23f);
-        f32 k = shifted - 0x1.8p+23f;
-        *quadrant = (i32)(f32_bits(shifted) - 0x4b400000u);
-        f32 near = fma32(k, -0x1.921fb0p+0f, x);
-        f32 second = mul32(k, 0x1.5110b4p-22f);
-        f32 r = near - second;
-        /* What the last two lines rounded away: it counts where little is left. */
-        f32 lost = (near - r) - second - fma32(k, 0x1.5110b4p-22f, -second);
-        return r + fma32(k, -0x1.84698ap-48f, lost);
-    }
+    if (size < 32768.0f)
+        return reduce_near(x, quadrant);
     /* Payne and Hanek: x = significand * 2^shift, and of 2/pi only 96 bits matter: those above turn whole
      * circles, those below are too small. */
     static const u32 two_over_pi[8] = {0x00000000u, 0xa2f9836eu, 0x4e441529u, 0xfc2757d1u,
