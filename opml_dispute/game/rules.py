@@ -15,6 +15,7 @@ Source: docs/game.md, "Moves", "Execution subgames", "Steps".
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar
 
 from opml_dispute.engine.hashing import keccak256
@@ -173,9 +174,14 @@ class Outputs:
     @property
     def local_context(self) -> Hash32:
         """The hash that sets this subgame's local pre-images apart: 128 bytes in, or 64 when it starts at S_0."""
-        words = [] if self.starting.position is None else [self.starting]
-        words.append(self.disputed)
-        return Hash32(keccak256(b"".join(output.root + _word(output.position) for output in words)))
+        return _local_context(self)
+
+
+@lru_cache(maxsize=4096)
+def _local_context(outputs: Outputs) -> Hash32:
+    words = [] if outputs.starting.position is None else [outputs.starting]
+    words.append(outputs.disputed)
+    return Hash32(keccak256(b"".join(output.root + _word(output.position) for output in words)))
 
 
 def outputs_of(game: Game, index: int) -> Outputs:

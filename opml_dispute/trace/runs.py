@@ -41,8 +41,12 @@ class RunDeferred(TraceError):
 class VmRuns(Generic[MachineT]):
     """Runs by subgame."""
 
-    def __init__(self, budget_bytes: int | None = None) -> None:
-        """By default the machines may take a quarter of this computer's memory."""
+    def __init__(self, budget_bytes: int | None = None, *, at_once: bool = False) -> None:
+        """
+        By default the machines may take a quarter of this computer's memory. `at_once` says that they share nothing, so
+        that several can run at the same time.
+        """
+        self._workers = len(os.sched_getaffinity(0)) if at_once else 1
         memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         self.budget_bytes = budget_bytes or max(_LEAST_BUDGET_BYTES, memory_bytes // 4)
         self.made = 0
@@ -108,17 +112,19 @@ class VmRuns(Generic[MachineT]):
 
     def run_all(self, wanted: dict[RunKey, Callable[[], VmTrace[MachineT]]]) -> None:
         """Makes these runs to their ends, several at a time. What fails is told by `answer`."""
-        workers = max(1, min(len(os.sched_getaffinity(0)), len(wanted)))
         keys = list(wanted)
-        with ThreadPoolExecutor(workers) as pool:
-            for start in range(0, len(keys), workers):
-                begun: list[VmTrace[MachineT]] = []
-                for key in keys[start : start + workers]:
-                    with suppress(OpmlError):
-                        begun.append(self.trace(key, wanted[key]))
-                list(pool.map(_run_to_end, begun))
-                if keys:
-                    self._make_room(keys[min(start + workers, len(keys)) - 1])
+        for start in range(0, len(keys), self._workers):
+            begun: list[VmTrace[MachineT]] = []
+            for key in keys[start : start + self._workers]:
+                with suppress(OpmlError, MemoryError):
+                    begun.append(self.trace(key, wanted[key]))
+            if len(begun) > 1:
+                with ThreadPoolExecutor(len(begun)) as pool:
+                    list(pool.map(_run_to_end, begun))
+            else:
+                for trace in begun:
+                    _run_to_end(trace)
+            self._make_room(keys[min(start + self._workers, len(keys)) - 1])
 
     def _make_room(self, current: RunKey) -> None:
         """Shrinks old runs, then drops them, until the rest fits; the current one stays as it is."""

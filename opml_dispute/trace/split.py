@@ -94,7 +94,7 @@ class SplitTrace:
         self._states, self._guest, self.node_count = states, guest, node_count
         self._fault, self._progress = fault, progress
         self._spawn = spawn or guest.fork
-        self.runs: VmRuns[GuestMachine] = VmRuns(budget_bytes)
+        self.runs: VmRuns[GuestMachine] = VmRuns(budget_bytes, at_once=spawn is not None)
         self._checked: set[str] = set()
 
     def root_claim(self) -> Hash32:
