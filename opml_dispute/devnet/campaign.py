@@ -2,42 +2,45 @@
 Random games between an honest party and a liar, on a local chain: does the truth always win, and keep its money?
 
 `play_game` asks about a random digit, lets a random fault (`actors.liars`) make a liar of the proposer or of the
-challenger, or lets the challenger be a vandal who moves at random against the truth, plays and settles the whole
+challenger, lets third parties meddle (`meddlers`) and the honest parties' node misbehave, plays and settles the whole
 game, and holds the end against `RULES`. The same seed gives the same game.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from opml_dispute.actors.actions import Move, Step
 from opml_dispute.actors.liars import NoFaultFound, Story, changes_anything
 from opml_dispute.actors.player import Round
-from opml_dispute.chain.deploy import System
+from opml_dispute.chain.deploy import System, connect
+from opml_dispute.chain.rpc import Rpc
 from opml_dispute.chain.sender import Sender
+from opml_dispute.devnet.meddlers import MEDDLERS
 from opml_dispute.devnet.self_play import play_out, settle_out
 from opml_dispute.engine.segment import input_image
-from opml_dispute.game.bond import required_bond_wei
 from opml_dispute.game.claim import Game, GameStatus
-from opml_dispute.game.position import DepthError
-from opml_dispute.game.rules import IllegalMove, check_move
 from opml_dispute.models import digit_samples
 from opml_dispute.operator.case import Case, open_case
 from opml_dispute.operator.inference import new_request_id, proposal_intent, request_intent
 from opml_dispute.operator.intents import Done, Intent, perform
 from opml_dispute.operator.model_store import ModelStore
 from opml_dispute.operator.play import Seat, Table, one_by_one
-from opml_dispute.primitives import Address, Hash32, ModelId, RequestId
+from opml_dispute.primitives import Address, ModelId, RequestId
+from opml_dispute.testing.fault_proxy import FaultProxy
 from opml_dispute.trace.guest import guest_machine
 
 ROLES = ("proposer", "challenger")
 
-LIARS = ("proposer", "challenger", "vandal", "nobody")
-"""Who does not play honestly: one of the roles with a faulty trace, or a challenger who moves at random."""
+LIARS = ("proposer", "challenger", "nobody")
+"""Which of the roles does not play honestly, but by a faulty trace."""
 
-VANDAL_MOVES = 12
+ACCOMPLICE = "deployer"
+"""The account that the meddlers share."""
+
+MEDDLING_ROUNDS = 12
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ class Outcome:
     seed: int
     liar: str
     """One of `LIARS`."""
+    meddlers: tuple[str, ...]
     fault: str
     node_index: int
     game: Game
@@ -54,6 +58,8 @@ class Outcome:
     steps: int
     refused: int
     """Actions that the chain refused."""
+    struck: int
+    """How often the honest party's node misbehaved."""
     gas: int
     staked_wei: Mapping[str, int]
     paid_wei: Mapping[str, int]
@@ -64,7 +70,7 @@ class Outcome:
 
 def honest_roles(liar: str) -> tuple[str, ...]:
     """Who plays honestly, if `liar` does not."""
-    return tuple(role for role in ROLES if role != ("challenger" if liar == "vandal" else liar))
+    return tuple(role for role in ROLES if role != liar)
 
 
 def rule_truth_wins(outcome: Outcome) -> bool:
@@ -124,60 +130,84 @@ def ask_sample(system: System, sender: Sender, sample: int, store: ModelStore) -
     return new_request_id(system, done.receipt)
 
 
-def play_game(system: System, senders: Mapping[str, Sender], store: ModelStore, seed: int, *, liar: str) -> Outcome:
+def play_game(
+    system: System,
+    senders: Mapping[str, Sender],
+    store: ModelStore,
+    seed: int,
+    *,
+    liar: str,
+    meddlers: Sequence[str] = (),
+    faults: Sequence[str] = (),
+) -> Outcome:
     """
     One game, from the request to the last payment; `liar` is one of `LIARS`.
 
-    Raises what playing raises; a broken rule is reported, not raised.
+    `meddlers` are of `meddlers.MEDDLERS`, with the account `ACCOMPLICE`. With `faults` the honest parties reach the
+    chain through a `testing.fault_proxy`. Raises what playing raises; a broken rule is reported, not raised.
     """
     chance = random.Random(seed)
     request_id = ask_sample(system, senders["requester"], chance.randrange(len(digit_samples()[0])), store)
     case = open_case(system, request_id, store=store)
     story = _story(case, chance) if liar in ROLES else None
-    books = _Books(dict.fromkeys(ROLES, 0))
+    everybody = (*ROLES, ACCOMPLICE)
+    books = _Books(dict.fromkeys(everybody, 0))
+    with FaultProxy(system.rpc.url, faults, every=23) as proxy:
+        shaky = connect(Rpc(proxy.url, timeout_s=5.0), system.deployment)
+        honest = honest_roles(liar)
+        is_shaky = {role: bool(faults) and role in honest for role in everybody}
+        systems = {role: shaky if is_shaky[role] else system for role in everybody}
+        acting = {
+            role: Sender(shaky.rpc, senders[role].account, timeout_s=20.0) if is_shaky[role] else senders[role]
+            for role in everybody
+        }
 
-    def act(role: str, intent: Intent) -> Done:
-        done = perform(intent, senders[role])
-        if done.receipt is not None:
-            books.gas += done.receipt.gas_used
-            books.staked_wei[role] += intent.value_wei
-        return done
+        def act(role: str, intent: Intent) -> Done:
+            done = perform(intent, acting[role])
+            if done.receipt is not None:
+                books.gas += done.receipt.gas_used
+                books.staked_wei[role] += intent.value_wei
+            return done
 
-    def after_round(role: str, round_: Round) -> None:
-        books.moves += sum(isinstance(action, Move) for action in round_.done)
-        books.steps += sum(isinstance(action, Step) for action in round_.done)
-        books.refused += len(round_.refused)
+        def after_round(role: str, round_: Round) -> None:
+            books.moves += sum(isinstance(action, Move) for action in round_.done)
+            books.steps += sum(isinstance(action, Step) for action in round_.done)
+            books.refused += len(round_.refused)
 
-    root_claim = story.root_claim if story is not None and liar == "proposer" else case.final_root
-    done = act("proposer", proposal_intent(system, request_id, root_claim, case.program.node_count))
-    assert done.receipt is not None
-    address = system.factory.created_game(done.receipt)
-    seats = {}
-    for role in reversed(ROLES):
-        if role == "challenger" and liar == "vandal":
-            continue
-        trace = story.trace(guest_machine()) if story is not None and role == liar else case.trace()
-        seats[role] = Seat(Table(system, address, trace), one_by_one(_actor(act, role)))
-    play_out(seats, after_round=after_round)
-    if liar == "vandal":
-        for _ in range(VANDAL_MOVES):
-            books.moves += _vandalise(Table(system, address, case.trace()), _actor(act, "challenger"), chance)
-            play_out(seats, after_round=after_round)
-    addresses = {role: senders[role].address for role in ROLES}
-    paid_wei = settle_out(system, address, addresses, act)
+        root_claim = story.root_claim if story is not None and liar == "proposer" else case.final_root
+        done = act("proposer", proposal_intent(system, request_id, root_claim, case.program.node_count))
+        assert done.receipt is not None
+        address = system.factory.created_game(done.receipt)
+        truth = case.trace()
+        seats = {}
+        for role in reversed(ROLES):
+            trace = story.trace(guest_machine()) if story is not None and role == liar else truth
+            seats[role] = Seat(Table(systems[role], address, trace), one_by_one(_actor(act, role)))
+        table = Table(system, address, truth)
+        if meddlers:  # in every round of the game, and some more once the two have nothing to say to each other
+            for _ in range(MEDDLING_ROUNDS):
+                for name in meddlers:
+                    books.moves += MEDDLERS[name](table, _actor(act, ACCOMPLICE), chance)
+                play_out(seats, after_round=after_round, rounds=2)
+        play_out(seats, after_round=after_round)
+        addresses = {role: senders[role].address for role in everybody}
+        paid_wei = settle_out(system, address, addresses, act)
+        struck = sum(proxy.struck.values())
     outcome = Outcome(
         seed=seed,
         liar=liar,
+        meddlers=tuple(meddlers),
         fault=str(story.fault) if story is not None else "",
         node_index=story.fault.node_index if story is not None else -1,
         game=system.games.read(address),
         moves=books.moves,
         steps=books.steps,
         refused=books.refused,
+        struck=struck,
         gas=books.gas,
         staked_wei=books.staked_wei,
         paid_wei=paid_wei,
-        honest=frozenset(addresses[role] for role in honest_roles(liar)),
+        honest=frozenset(addresses[role] for role in honest),
         broken_rules=(),
     )
     broken = tuple(rule.__name__ for rule in RULES if not rule(outcome))
@@ -186,26 +216,6 @@ def play_game(system: System, senders: Mapping[str, Sender], store: ModelStore, 
 
 def _actor(act: Callable[[str, Intent], Done], role: str) -> Callable[[Intent], Done]:
     return lambda intent: act(role, intent)
-
-
-def _vandalise(table: Table, act: Callable[[Intent], Done], chance: random.Random) -> int:
-    """One move that makes no sense, against any claim that takes one, right or wrong; whether there was one."""
-    game, now_s = table.snapshot()
-    claims = list(game.claims)
-    chance.shuffle(claims)
-    for claim in claims:
-        is_attack, status = chance.random() < 0.5, chance.choice([0, 1, 2])
-        value = bytes([status]) + chance.randbytes(31)
-        try:
-            position = check_move(game, claim.index, value, is_attack=is_attack, now_s=now_s)
-        except (IllegalMove, DepthError):
-            continue
-        bond_wei = required_bond_wei(position.depth, game.depths.max)
-        move = Move(claim.index, claim.value, is_attack, Hash32(value), position, bond_wei, "for no reason")
-        for intent in table.intents(game, now_s, [move]):
-            act(intent)
-        return 1
-    return 0
 
 
 def _story(case: Case, chance: random.Random) -> Story:

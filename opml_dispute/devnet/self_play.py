@@ -18,21 +18,33 @@ from opml_dispute.operator.play import Seat
 from opml_dispute.operator.settle import Settlement, Waiting, read_settlement, settle_intents, waiting
 from opml_dispute.primitives import Address
 
+MOST_FAILURES = 5
+"""Rounds in a row in which something could not be sent."""
+
 Act = Callable[[str, Intent], Done]
 """Sends an intent for a role."""
 
 
 def play_out(
-    seats: Mapping[str, Seat], *, after_round: Callable[[str, Round], None] = lambda role, round_: None
+    seats: Mapping[str, Seat],
+    *,
+    after_round: Callable[[str, Round], None] = lambda role, round_: None,
+    rounds: int | None = None,
 ) -> None:
-    """Round after round, seat after seat, until nobody does anything any more. Raises what playing raises."""
-    idle = 0
-    while idle < len(seats):
+    """
+    Round after round, seat after seat, until nobody does anything any more, or for so many rounds.
+
+    What could not be sent is tried again a few times. Raises what playing raises.
+    """
+    idle = failures = 0
+    while idle < len(seats) and rounds != 0:
+        rounds = None if rounds is None else rounds - 1
         for role, seat in seats.items():
             round_ = play_round(seat, seat.table.trace)
-            if round_.failed:
+            failures = failures + 1 if round_.failed else 0
+            if failures > MOST_FAILURES:
                 raise round_.failed[0][1]
-            idle = 0 if round_.done else idle + 1
+            idle = 0 if round_.done or round_.failed else idle + 1
             after_round(role, round_)
             if idle >= len(seats):
                 break
