@@ -387,7 +387,10 @@ class Importer:
         if kind == AttributeProto.GRAPH:
             return Subgraph(self, attribute.g, scope, opsets)
         if kind == AttributeProto.TENSOR:
-            return self._constant(attribute.t)
+            constant = self._constant(attribute.t)
+            if attribute.t.data_type == TensorProto.DOUBLE:
+                constant.buffer.binary64 = np.asarray(numpy_helper.to_array(attribute.t)).reshape(-1)
+            return constant
         if kind == AttributeProto.STRING:
             return _text(attribute.s)
         if kind == AttributeProto.STRINGS:

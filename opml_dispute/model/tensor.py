@@ -38,6 +38,8 @@ class Buffer:
     """Whether an operation has put elements into `values` already (`Emitter.made`)."""
     is_widened: bool = False
     """Whether the model's type was a narrower one, which only constants may have (`elements`)."""
+    binary64: Array | None = None
+    """An attribute's elements before they became binary32, flat; None if they never were binary64."""
     depends: frozenset[str] = field(default_factory=frozenset)
     """The graph inputs that the elements depend on."""
 

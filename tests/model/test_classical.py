@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from onnx import TensorProto, helper
 from skl2onnx import to_onnx
 from sklearn.cluster import KMeans
 from sklearn.datasets import load_diabetes, load_iris
@@ -98,3 +99,33 @@ def test_a_classifier_that_ends_in_a_map_is_refused_with_a_way_out() -> None:
     with pytest.raises(UnsupportedOp, match="ZipMap") as caught:
         compile_model(model, dims={f"{model.graph.input[0].name}.0": 1})
     assert "zipmap" in str(caught.value.hint)
+
+
+_SPLITS = ("BRANCH_LEQ", "BRANCH_LT", "BRANCH_GTE", "BRANCH_GT", "BRANCH_EQ", "BRANCH_NEQ")
+
+
+@pytest.mark.parametrize("mode", _SPLITS)
+@pytest.mark.parametrize("around", [0.1, -0.1, 1.0, 1e-40, 3.4e38, 0.0])
+def test_binary64_thresholds_compare_with_binary32_numbers_exactly(mode: str, around: float) -> None:
+    """Also between two neighbours, of which the nearer one would be wrong."""
+    near = np.float32(around)
+    neighbours = [np.nextafter(near, np.float32(-np.inf)), near, np.nextafter(near, np.float32(np.inf))]
+    low, middle, high = map(float, neighbours)
+    inputs = np.array([*neighbours, 0, np.inf, -np.inf], np.float32).reshape(-1, 1)
+    compare = [np.less_equal, np.less, np.greater_equal, np.greater, np.equal, np.not_equal][_SPLITS.index(mode)]
+    for threshold in (middle, middle + (high - middle) / 4, high - (high - middle) / 4, low + (middle - low) / 4, 1e300):
+        node = helper.make_node(
+            "TreeEnsemble", ["x"], ["y"], domain="ai.onnx.ml", n_targets=1, aggregate_function=1, post_transform=0,
+            tree_roots=[0], nodes_modes=helper.make_tensor("m", TensorProto.UINT8, [1], [_SPLITS.index(mode)]),
+            nodes_featureids=[0], nodes_splits=helper.make_tensor("s", TensorProto.DOUBLE, [1], [threshold]),
+            nodes_truenodeids=[0], nodes_trueleafs=[1], nodes_falsenodeids=[1], nodes_falseleafs=[1],
+            leaf_targetids=[0, 0], leaf_weights=helper.make_tensor("w", TensorProto.DOUBLE, [2], [1.0, 0.0]),
+        )  # fmt: skip
+        graph = helper.make_graph(
+            [node], "tree", [helper.make_tensor_value_info("x", TensorProto.DOUBLE, list(inputs.shape))],
+            [helper.make_tensor_value_info("y", TensorProto.DOUBLE, list(inputs.shape))],
+        )  # fmt: skip
+        opsets = [helper.make_opsetid("", 21), helper.make_opsetid("ai.onnx.ml", 5)]
+        program = compile_model(helper.make_model(graph, opset_imports=opsets, ir_version=10))
+        (got,) = Inference(program, {"x": inputs}).outputs().values()
+        assert got.reshape(-1).tolist() == compare(inputs.reshape(-1).astype(np.float64), threshold).tolist()

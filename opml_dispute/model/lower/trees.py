@@ -18,7 +18,7 @@ from opml_dispute.model.lower.classic import class_labels, post_transformed, two
 from opml_dispute.model.lower.registry import lowers
 from opml_dispute.model.opcodes import DType, Reduction
 from opml_dispute.model.refusals import Refuse
-from opml_dispute.model.tensor import Tensor
+from opml_dispute.model.tensor import Array, Tensor
 
 ML = "ai.onnx.ml"
 _MODES = {"LEAF": 0, "BRANCH_LEQ": 1, "BRANCH_LT": 2, "BRANCH_GTE": 3, "BRANCH_GT": 4, "BRANCH_EQ": 5, "BRANCH_NEQ": 6}
@@ -91,15 +91,35 @@ def _table(nodes: Sequence[Node], roots: Sequence[int]) -> _Table:
             rows.append((0, len(targets), len(node.weights), 0))
             targets += [target for target, _ in node.weights]
             weights += [weight for _, weight in node.weights]
+    table = np.array(rows, np.int32).reshape(-1, 4)
     return _Table(
-        np.array(rows, np.int32).reshape(-1, 4),
-        np.array([nodes[at].threshold for at in order], np.float32),
+        table,
+        _thresholds(np.array([nodes[at].threshold for at in order], np.float64), table[:, 0] & 0xFF),
         np.array([place[root] for root in roots], np.int32),
         np.array(targets or [0], np.int32),
         np.array(weights or [0.0], np.float32),
         max((depth[root] for root in roots), default=0),
         max((len(nodes[at].weights) for at in order if not nodes[at].mode), default=0),
     )
+
+
+def _thresholds(exact: Array, modes: Array) -> Array:
+    """
+    Thresholds in binary32, rounded so that every binary32 number compares with them as with the exact ones.
+
+    Where the comparison includes or excludes what is below the threshold, that decides the direction: x <= t and x > t
+    mean the greatest binary32 number up to t, x < t and x >= t the least from t on. No number equals a threshold
+    between two of them; NaN stands for that.
+    """
+    rounded = exact.astype(np.float32)
+    wide = rounded.astype(np.float64)
+    down, up = np.float32(-np.inf), np.float32(np.inf)
+    below = np.where(wide > exact, np.nextafter(rounded, down), rounded)
+    above = np.where(wide < exact, np.nextafter(rounded, up), rounded)
+    result = np.where(np.isin(modes, (_MODES["BRANCH_LEQ"], _MODES["BRANCH_GT"])), below, rounded)
+    result = np.where(np.isin(modes, (_MODES["BRANCH_LT"], _MODES["BRANCH_GTE"])), above, result)
+    equality = np.isin(modes, (_MODES["BRANCH_EQ"], _MODES["BRANCH_NEQ"]))
+    return np.where(equality & (wide != exact), np.float32(np.nan), result).astype(np.float32)
 
 
 def _ensemble(g: Builder, x: Tensor, table: _Table, targets: int, function: Reduction) -> Tensor:
@@ -118,7 +138,10 @@ def _flat(value: Tensor | Sequence[float] | None) -> list[float]:
     """An attribute given as a list or as a tensor."""
     if value is None:
         return []
-    return [float(v) for v in (value.values().reshape(-1) if isinstance(value, Tensor) else value)]
+    if isinstance(value, Tensor):
+        exact = value.buffer.binary64
+        return (value.values().reshape(-1) if exact is None else exact).tolist()
+    return [float(v) for v in value]
 
 
 def _classic_nodes(attributes: dict[str, Any], prefix: str) -> tuple[list[Node], list[int]]:
