@@ -25,6 +25,7 @@ from opml_dispute.cannon.server import PreimageServer, log_to_stderr
 from opml_dispute.engine.vm import Machine
 from opml_dispute.fpvm.state import BASE_VERSION, ML_VERSION
 from opml_dispute.fpvm.statefile import Subtree, load_state, subtrees_in
+from opml_dispute.model.files import Binding
 from opml_dispute.toolchain.native import guest_path
 
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ def _open_request(request_id: str) -> tuple[System, Case]:
         for name in ("OPML_DEPLOYMENT", "OPML_MODEL", "OPML_INPUT_IMAGE")
     )
     system = open_system(ChainOptions(os.environ.get("OPML_RPC_URL"), deployment))
-    return system, open_case_of(system, parse_request_id(request_id), ModelOptions(model, (), image))
+    return system, open_case_of(system, parse_request_id(request_id), ModelOptions(model, Binding(), image))
 
 
 def _run_and_tell(machine: Machine, wishes: Wishes, server: Preimages | None) -> None:

@@ -16,14 +16,14 @@ from opml_dispute.cli.options import (
     FileName,
     SendingOptions,
     Uri,
+    binding_options,
     chain_options,
-    dim_option,
     json_option,
     sending_options,
 )
 from opml_dispute.cli.output import Output
 from opml_dispute.cli.session import Session, open_system
-from opml_dispute.model.files import parse_dims, read_model
+from opml_dispute.model.files import Binding, read_model
 from opml_dispute.model.refusals import ModelError, UnsupportedOp, UnsupportedType
 from opml_dispute.model.survey import Obstacle, survey
 from opml_dispute.models import DIGITS
@@ -44,23 +44,22 @@ _FILE = click.argument("file", type=FileName(), default=DIGITS)
 
 @model.command()
 @_FILE
-@dim_option
+@binding_options
 @click.option(
     "--nodes", "shown", type=click.IntRange(min=0), default=20, metavar="N", help="List the N costliest nodes."
 )
 @click.option("--time/--no-time", "timed", default=True, help="Run it natively, and say how long that takes.")
 @json_option
-def inspect(file: Path, dims: tuple[str, ...], shown: int, timed: bool, output: Output) -> None:
+def inspect(file: Path, binding: Binding, shown: int, timed: bool, output: Output) -> None:
     """
     Compile FILE (default: the sample digit reader) and show what it becomes, and what a dispute about it costs.
 
     Example: opml-dispute model inspect model.onnx --dim batch=1
     """
-    sizes = parse_dims(dims)
     try:
-        program = read_model(file, sizes)
+        program = read_model(file, binding)
     except (UnsupportedOp, UnsupportedType) as refusal:
-        _refuse(file, survey(file, sizes), refusal, output)
+        _refuse(file, survey(file, binding.dims, binding.constants), refusal, output)
     show_inspection(file, inspect_program(program, timed=timed), shown, output)
 
 
@@ -75,20 +74,20 @@ def _refuse(file: Path, obstacles: Sequence[Obstacle], refusal: ModelError, outp
 
 @model.command()
 @_FILE
-@dim_option
+@binding_options
 @click.option("--uri", type=Uri(), metavar="URI", help="Where others can fetch the file.")
 @chain_options
 @sending_options
 @json_option
 def register(
-    file: Path, dims: tuple[str, ...], uri: str | None, chain: ChainOptions, sending: SendingOptions, output: Output
+    file: Path, binding: Binding, uri: str | None, chain: ChainOptions, sending: SendingOptions, output: Output
 ) -> None:
     """
     Register the model in FILE (default: the sample digit reader) on the chain.
 
     Example: opml-dispute model register model.onnx --uri ipfs://… --key-file me.key
     """
-    program = read_model(file, parse_dims(dims))
+    program = read_model(file, binding)
     session = Session.open(chain, sending, output)
     description = describe(program, uri or "")
     registry = session.system.registry

@@ -3,7 +3,7 @@ Options that commands share, spelled and explained the same everywhere.
 
 `chain_options`, `key_options`, `sending_options` and `model_options` decorate a command; each hands it one object
 (`ChainOptions`, `KeyOptions`, `SendingOptions`, `ModelOptions`) instead of a row of arguments. `json_option` gives it
-an `Output`. `dim_option` is for commands that compile a model.
+an `Output`. `binding_options` is for commands that compile a model.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import click
 
 from opml_dispute.cli.output import Output
+from opml_dispute.model.files import Binding, parse_binding
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -56,7 +57,7 @@ class ModelOptions:
     """The model file, where the chain's URI and the local store do not give it."""
 
     model: Path | None
-    dims: tuple[str, ...]
+    binding: Binding
     input_image: Path | None
     """The request's input, where the chain knows its root only."""
 
@@ -171,15 +172,28 @@ def sending_options(command: F) -> F:
     return wrapped  # type: ignore[return-value]
 
 
-def dim_option(command: F) -> F:
-    """--dim; the command gets `dims`."""
-    return click.option(
+def binding_options(command: F) -> F:
+    """--dim and --constant; the command gets `binding`."""
+
+    @click.option(
         "--dim", "dims", multiple=True, metavar="NAME=N", help="The size of a symbolic dimension; may be repeated."
-    )(command)
+    )
+    @click.option(
+        "--constant",
+        "constants",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="Fix an input: a number, a list like [2,-1], or a .npy file; may be repeated.",
+    )
+    @functools.wraps(command)
+    def wrapped(*args: Any, dims: tuple[str, ...], constants: tuple[str, ...], **kwargs: Any) -> Any:
+        return command(*args, binding=parse_binding(dims, constants), **kwargs)
+
+    return wrapped  # type: ignore[return-value]
 
 
 def model_options(command: F) -> F:
-    """--model, --dim and --input-image; the command gets `files`."""
+    """--model, --dim, --constant and --input-image; the command gets `files`."""
 
     @click.option(
         "--model",
@@ -187,7 +201,7 @@ def model_options(command: F) -> F:
         metavar="FILE",
         help="The ONNX file of the request's model. Default: the local copy made when it was registered or used.",
     )
-    @dim_option
+    @binding_options
     @click.option(
         "--input-image",
         type=FileName(),
@@ -195,7 +209,7 @@ def model_options(command: F) -> F:
         help="The request's input image, where the request gave its root only.",
     )
     @functools.wraps(command)
-    def wrapped(*args: Any, model: Path | None, dims: tuple[str, ...], input_image: Path | None, **kwargs: Any) -> Any:
-        return command(*args, files=ModelOptions(model, dims, input_image), **kwargs)
+    def wrapped(*args: Any, model: Path | None, binding: Binding, input_image: Path | None, **kwargs: Any) -> Any:
+        return command(*args, files=ModelOptions(model, binding, input_image), **kwargs)
 
     return wrapped  # type: ignore[return-value]

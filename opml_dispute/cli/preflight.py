@@ -31,7 +31,7 @@ from opml_dispute.cli.session import Session, load_account, open_case_of, open_s
 from opml_dispute.engine.inference import Inference
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.depths import Depths
-from opml_dispute.model.files import parse_dims, read_model
+from opml_dispute.model.files import read_model
 from opml_dispute.operator.case import Case
 from opml_dispute.operator.inspection import made_up_inputs
 from opml_dispute.operator.model_store import ModelStore
@@ -138,7 +138,7 @@ def _prospect(
 ) -> Prospect:
     """What the argument names: a game, a request, a registered model, or a file."""
     if Path(subject).is_file():
-        program = read_model(Path(subject), parse_dims(files.dims))
+        program = read_model(Path(subject), files.binding)
         depths = Depths.for_model(program.node_count, program.step_bound)
         return Prospect(program, Inference(program, made_up_inputs(program)), depths, side != "challenge")
     raw = parse_hash(subject)
@@ -177,7 +177,7 @@ def _of_hash(
         if not system.rpc.read(system.registry.is_registered(model_id)):
             raise WhatToCheck(f"0x{raw.hex()} is neither a request nor a registered model of this deployment") from None
         registered = system.rpc.read(system.registry.model(model_id))
-        program = ModelStore.default().program(model_id, registered, file=files.model, dims=parse_dims(files.dims))
+        program = ModelStore.default().program(model_id, registered, file=files.model, binding=files.binding)
         inference = Inference(program, made_up_inputs(program))
         depths = Depths(registered.split_depth, registered.max_depth)
         return Prospect(program, inference, depths, side != "challenge", system=system, account=account)

@@ -14,12 +14,12 @@ import numpy.typing as npt
 
 from opml_dispute.cli.command_line import Command
 from opml_dispute.cli.inputs import input_options, read_inputs
-from opml_dispute.cli.options import FileName, dim_option, json_option
+from opml_dispute.cli.options import FileName, binding_options, json_option
 from opml_dispute.cli.output import Output
 from opml_dispute.engine.inference import Inference
 from opml_dispute.engine.inference_status import status_words
 from opml_dispute.errors import OpmlError
-from opml_dispute.model.files import parse_dims, read_model
+from opml_dispute.model.files import Binding, read_model
 from opml_dispute.model.program import Program
 from opml_dispute.models import DIGITS
 from opml_dispute.printable import one_line
@@ -49,14 +49,14 @@ class CannotSave(OpmlError):
 
 @click.command(cls=Command)
 @click.argument("file", type=FileName(), default=DIGITS)
-@dim_option
+@binding_options
 @input_options
 @click.option("--vm", is_flag=True, help="Run every node in the VM too, and compare.")
 @click.option("--save", type=FileName(), metavar="DIR", help="Write each output there, as NAME.npy.")
 @json_option
 def run(
     file: Path,
-    dims: tuple[str, ...],
+    binding: Binding,
     inputs: tuple[str, ...],
     sample: int | None,
     vm: bool,
@@ -68,7 +68,7 @@ def run(
 
     Example: opml-dispute run --sample 7 --vm
     """
-    program = read_model(file, parse_dims(dims))
+    program = read_model(file, binding)
     arrays = read_inputs(program.inputs, inputs, sample)
     if save is not None:
         _make_folder(save)

@@ -28,7 +28,6 @@ from opml_dispute.cli.options import ChainOptions, KeyOptions, ModelOptions, Sen
 from opml_dispute.cli.output import Output, ether, gas, short
 from opml_dispute.devnet import anvil as devnet
 from opml_dispute.errors import OpmlError
-from opml_dispute.model.files import parse_dims
 from opml_dispute.operator.case import Case, open_case
 from opml_dispute.operator.intents import Done, Intent, perform, perform_all
 from opml_dispute.operator.model_store import ModelStore
@@ -73,7 +72,7 @@ def open_case_of(system: System, request_id: RequestId, files: ModelOptions) -> 
         request_id,
         store=ModelStore.default(),
         model_file=files.model,
-        dims=parse_dims(files.dims),
+        binding=files.binding,
         image_file=files.input_image,
     )
 

@@ -22,6 +22,7 @@ from opml_dispute.devnet.meddlers import MEDDLERS
 from opml_dispute.devnet.self_play import play_out, settle_out
 from opml_dispute.engine.segment import input_image
 from opml_dispute.game.claim import Game, GameStatus
+from opml_dispute.model.files import Binding
 from opml_dispute.models import digit_samples
 from opml_dispute.operator.case import Case, open_case
 from opml_dispute.operator.inference import new_request_id, proposal_intent, request_intent
@@ -123,7 +124,7 @@ def ask_sample(system: System, sender: Sender, sample: int, store: ModelStore) -
     """Ask the only registered model about one of the sample digits."""
     model_id = ModelId(system.rpc.read(system.registry.model_id_at(0)))
     registered = system.rpc.read(system.registry.model(model_id))
-    program = store.program(model_id, registered, file=None, dims={})
+    program = store.program(model_id, registered, file=None, binding=Binding())
     image = input_image(program.inputs, {program.inputs[0].name: digit_samples()[0][sample : sample + 1]})
     done = perform(request_intent(system, model_id, image, fee_wei=0), sender)
     assert done.receipt is not None

@@ -1,26 +1,88 @@
 """
 Model files as people have them: an ONNX file with sizes for its symbolic dimensions, or a compiled program.
 
-`read_model` takes either and answers the program; `parse_dims` reads the sizes as they are typed.
+`read_model` takes either and answers the program. `Binding` holds what a model leaves open, sizes and inputs that are
+fixed; `parse_binding` reads it as it is typed.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+
+import numpy as np
 
 from opml_dispute.errors import OpmlError
 from opml_dispute.model.compiler import compile_model
 from opml_dispute.model.program import Program
 from opml_dispute.model.program_file import FILE_MAGIC, read_program
 from opml_dispute.model.refusals import ModelFileError
+from opml_dispute.model.tensor import Array
 
 
 class BadDimension(OpmlError):
     """A --dim option that cannot be read."""
 
     hint = "write it like --dim batch=1"
+
+
+class BadConstant(OpmlError):
+    """A --constant option that cannot be read."""
+
+    hint = "write it like --constant rate=16000, --constant shape=[2,-1] or --constant mask=mask.npy"
+
+
+@dataclass(frozen=True)
+class Binding:
+    """What is decided about a model when it is compiled."""
+
+    dims: Mapping[str, int] = field(default_factory=dict)
+    """Sizes of symbolic dimensions."""
+    constants: Mapping[str, Array] = field(default_factory=dict)
+    """Values of inputs that become part of the program."""
+
+
+def parse_binding(dims: Sequence[str], constants: Sequence[str]) -> Binding:
+    """Sizes (NAME=N) and fixed inputs (NAME=VALUE) as they are typed. Raises `BadDimension` or `BadConstant`."""
+    return Binding(parse_dims(tuple(dims)), _parse_constants(constants))
+
+
+def _parse_constants(texts: Sequence[str]) -> dict[str, Array]:
+    """A value is a number, true or false, or a list of those (JSON); or the name of a .npy file."""
+    constants: dict[str, Array] = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        if not name or not value:
+            raise BadConstant(f"{text!r} does not give an input a value")
+        if name in constants:
+            raise BadConstant(f"the input {name!r} was given twice", hint="give each --constant once")
+        constants[name] = _loaded(Path(value)) if value.endswith(".npy") else _typed(text, value)
+    return constants
+
+
+def _typed(text: str, value: str) -> Array:
+    try:
+        array = np.array(json.loads(value))
+    except (ValueError, RecursionError):
+        raise BadConstant(f"{text!r} is neither a number, a list of numbers, nor a .npy file") from None
+    if array.dtype.kind not in "biuf":
+        raise BadConstant(f"{text!r} is neither a number nor a list of numbers")
+    return array
+
+
+def _loaded(path: Path) -> Array:
+    try:
+        array = np.load(path, allow_pickle=False)
+    except OSError as error:
+        raise BadConstant(f"cannot read {path}: {error.strerror}") from None
+    except (ValueError, EOFError) as error:
+        raise BadConstant(f"cannot read {path}: {error}") from None
+    if not isinstance(array, np.ndarray):
+        raise BadConstant(f"{path} holds several arrays; expected one (.npy)")
+    return array
 
 
 def parse_dims(texts: tuple[str, ...]) -> dict[str, int]:
@@ -36,8 +98,12 @@ def parse_dims(texts: tuple[str, ...]) -> dict[str, int]:
     return dims
 
 
-def read_model(file: Path, dims: Mapping[str, int]) -> Program:
-    """A program from an ONNX file or from a compiled one. Raises what compiling and loading raise."""
+def read_model(file: Path, binding: Binding) -> Program:
+    """
+    A program from an ONNX file or from a compiled one, which `binding` does not concern.
+
+    Raises what compiling and loading raise.
+    """
     try:
         # A pipe would wait for a writer, and can be read once only.
         if not file.is_file():
@@ -48,7 +114,7 @@ def read_model(file: Path, dims: Mapping[str, int]) -> Program:
         raise ModelFileError(f"cannot read the model {file}: {error.strerror}") from None
     except ValueError:
         raise ModelFileError(f"cannot read the model {file}: no file can have this name") from None
-    return read_program(file) if is_compiled else compile_model(file, dims=dims)
+    return read_program(file) if is_compiled else compile_model(file, dims=binding.dims, constants=binding.constants)
 
 
 def _what_is_wrong(file: Path) -> str:

@@ -428,10 +428,15 @@ class Importer:
         if kind != "tensor_type":
             raise UnsupportedType(value.name, f"{kind or 'no type'}; expected a tensor")
         dtype = _dtype(value.name, value.type.tensor_type.elem_type)
-        values = elements.as_type(np.asarray(array), dtype) if array.dtype == np.float64 else np.asarray(array)
-        if values.dtype != dtype.numpy:
-            raise UnsupportedType(value.name, f"a fixed value of type {array.dtype}; expected {dtype.numpy}")
-        return self.builder.constant(values)
+        given = np.asarray(array)
+        values = given.astype(dtype.numpy)
+        # Any type will do that holds the same numbers; and binary64 is binary32 everywhere.
+        if given.dtype != dtype.numpy and not (given.dtype == np.float64 and dtype.is_float):
+            if given.dtype.kind not in "biuf" or not np.array_equal(values, given):
+                raise UnsupportedType(value.name, f"a fixed value of type {given.dtype}; expected {dtype.numpy}")
+        elif given.dtype == np.float64:
+            values = elements.as_type(given, dtype)
+        return self.builder.constant(_shaped(value, values, dims))
 
     def _output(self, value: onnx.ValueInfoProto, result: Value) -> Tensor:
         if not isinstance(result, Tensor):
@@ -501,6 +506,22 @@ def _uses(node: onnx.NodeProto) -> set[str]:
             for inner in graph.node:
                 names |= _uses(inner)
     return names
+
+
+def _shaped(value: onnx.ValueInfoProto, values: Array, dims: Mapping[str, int]) -> Array:
+    """A fixed input's value in the shape that the model declares. Raises `UnsupportedType` if it has another."""
+    if not value.type.tensor_type.HasField("shape"):
+        return values
+    wanted = []
+    for position, dim in enumerate(value.type.tensor_type.shape.dim):
+        size = dim.dim_value if dim.HasField("dim_value") else dims.get(dim.dim_param)
+        wanted.append(dims.get(f"{value.name}.{position}", size))
+    if values.size == 1 and all(size in (1, None) for size in wanted):
+        return values.reshape((1,) * len(wanted))
+    if len(wanted) != values.ndim or any(w not in (None, n) for w, n in zip(wanted, values.shape, strict=True)):
+        told = ", ".join("any" if size is None else str(size) for size in wanted)
+        raise UnsupportedType(value.name, f"a fixed value of shape {list(values.shape)}; expected [{told}]")
+    return values
 
 
 def _array(name: str, tensor: TensorProto) -> Array:

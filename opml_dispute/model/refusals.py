@@ -59,7 +59,7 @@ class InputNotFixed(UnsupportedOp):
             node,
             opset,
             f"{what} must be known when the model is compiled, but depends on the input {names}",
-            hint=f"fix the input: constants={{{sorted(inputs)[0]!r}: array}}",
+            hint=f"fix the input: constants={{{sorted(inputs)[0]!r}: array}}, or --constant {sorted(inputs)[0]}=VALUE",
         )
         self.inputs = frozenset(inputs)
 

@@ -22,7 +22,7 @@ from opml_dispute.model.importer import Importer, ModelSource, Scope, bind
 from opml_dispute.model.lower import Value, find
 from opml_dispute.model.opcodes import DType
 from opml_dispute.model.refusals import ModelError, UnboundDimension, UnsupportedOp
-from opml_dispute.model.tensor import Shape, Tensor
+from opml_dispute.model.tensor import Array, Shape, Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,9 @@ class Obstacle:
     reason: str
 
 
-def survey(source: ModelSource, dims: Mapping[str, int] | None = None) -> list[Obstacle]:
+def survey(
+    source: ModelSource, dims: Mapping[str, int] | None = None, constants: Mapping[str, Array] | None = None
+) -> list[Obstacle]:
     """
     What stands in the way of a model; empty if nothing in it does.
 
@@ -47,7 +49,7 @@ def survey(source: ModelSource, dims: Mapping[str, int] | None = None) -> list[O
     with float_mode():
         model = importer.load(source)
         surveyor = _Surveyor(model, _inferred(model, dims or {}))
-        surveyor.look(dims or {})
+        surveyor.look(dims or {}, constants or {})
     return surveyor.obstacles
 
 
@@ -66,7 +68,7 @@ class _Surveyor(Importer):
         self.obstacles: list[Obstacle] = []
         self._inferred = inferred
 
-    def look(self, dims: Mapping[str, int]) -> None:
+    def look(self, dims: Mapping[str, int], constants: Mapping[str, Array]) -> None:
         """Fills `obstacles`."""
         graph, scope = self.model.graph, Scope()
         given = {tensor.name for tensor in graph.initializer}
@@ -75,6 +77,9 @@ class _Surveyor(Importer):
             if value.name in given:
                 continue
             scope.values[value.name] = _UNKNOWN
+            if value.name in constants:
+                scope.values[value.name] = self._fixed(value, constants[value.name], dims)
+                continue
             try:
                 dtype, shape = bind(value, dims)
             except UnboundDimension as missing:

@@ -22,6 +22,7 @@ from opml_dispute.chain.requests import INPUT_LOG2_SIZE, InputUnavailable, input
 from opml_dispute.engine.hashing import merkle_root
 from opml_dispute.engine.inference import Inference
 from opml_dispute.engine.vm import Machine
+from opml_dispute.model.files import Binding
 from opml_dispute.model.program import Program
 from opml_dispute.operator.model_store import ModelStore
 from opml_dispute.primitives import Hash32, ModelId, RequestId, StateRoot
@@ -91,7 +92,7 @@ def open_case(
     *,
     store: ModelStore,
     model_file: Path | None = None,
-    dims: Mapping[str, int] | None = None,
+    binding: Binding | None = None,
     image_file: Path | None = None,
 ) -> Case:
     """
@@ -102,7 +103,7 @@ def open_case(
     record = read_request(system, request_id)
     model_id = ModelId(bytes(record.model_id))
     registered = system.rpc.read(system.registry.model(model_id))
-    program = store.program(model_id, registered, file=model_file, dims=dims or {})
+    program = store.program(model_id, registered, file=model_file, binding=binding or Binding())
     image = (
         input_image(system, request_id, record)
         if image_file is None

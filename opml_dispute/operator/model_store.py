@@ -8,7 +8,6 @@ what has the registered root. What a file compiled to is kept for the next time.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from opml_dispute.engine.merkle import SparseTree
 from opml_dispute.errors import OpmlError
 from opml_dispute.home import home, write_whole
 from opml_dispute.model.compiler import compile_model
-from opml_dispute.model.files import read_model
+from opml_dispute.model.files import Binding, read_model
 from opml_dispute.model.program import MODEL_LOG2_SIZE, Program
 from opml_dispute.model.program_file import ProgramFileError, read_program, write_program
 from opml_dispute.models import DIGITS
@@ -60,7 +59,7 @@ class ModelStore:
         write_whole(self.path(model_id), lambda temporary: write_program(program, temporary))
 
     def program(
-        self, model_id: ModelId, registered: RegisteredModel, *, file: Path | None, dims: Mapping[str, int]
+        self, model_id: ModelId, registered: RegisteredModel, *, file: Path | None, binding: Binding
     ) -> Program:
         """
         The program of a registered model.
@@ -68,12 +67,12 @@ class ModelStore:
         Raises `ModelFileMissing`, `WrongModelFile` or `CorruptedCache`, and what compiling a model raises.
         """
         if file is not None:
-            program = read_model(file, dims)
+            program = read_model(file, binding)
             if program.model_root != registered.model_root:
                 raise WrongModelFile(
                     f"{file} compiles to model root 0x{program.model_root.hex()}, "
                     f"but the registered model's is 0x{registered.model_root.hex()}",
-                    hint="give the file, and the --dim sizes, that the model was registered with",
+                    hint="give the file, and the --dim sizes and --constant values, that the model was registered with",
                 )
             self.keep(model_id, program)
             return program

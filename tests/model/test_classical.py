@@ -113,7 +113,13 @@ def test_binary64_thresholds_compare_with_binary32_numbers_exactly(mode: str, ar
     low, middle, high = map(float, neighbours)
     inputs = np.array([*neighbours, 0, np.inf, -np.inf], np.float32).reshape(-1, 1)
     compare = [np.less_equal, np.less, np.greater_equal, np.greater, np.equal, np.not_equal][_SPLITS.index(mode)]
-    for threshold in (middle, middle + (high - middle) / 4, high - (high - middle) / 4, low + (middle - low) / 4, 1e300):
+    for threshold in (
+        middle,
+        middle + (high - middle) / 4,
+        high - (high - middle) / 4,
+        low + (middle - low) / 4,
+        1e300,
+    ):
         node = helper.make_node(
             "TreeEnsemble", ["x"], ["y"], domain="ai.onnx.ml", n_targets=1, aggregate_function=1, post_transform=0,
             tree_roots=[0], nodes_modes=helper.make_tensor("m", TensorProto.UINT8, [1], [_SPLITS.index(mode)]),

@@ -229,7 +229,7 @@ def test_a_fixed_input_that_the_model_does_not_have() -> None:
 
 def test_a_fixed_input_of_the_wrong_type() -> None:
     with pytest.raises(UnsupportedType, match="a fixed value of type int32; expected float32"):
-        compile_model(single("Relu", X), constants={"x0": X.astype(np.int32)})
+        compile_model(single("Relu", X), constants={"x0": np.full(X.shape, 2**24 + 1, np.int32)})
 
 
 def test_text() -> None:

@@ -34,6 +34,7 @@ from opml_dispute.errors import OpmlError
 from opml_dispute.fpvm.disassemble import disassemble
 from opml_dispute.game.claim import Game, GameStatus
 from opml_dispute.game.rules import outputs_of
+from opml_dispute.model.files import Binding
 from opml_dispute.models import digit_samples
 from opml_dispute.operator.case import Case, open_case
 from opml_dispute.operator.inference import (
@@ -198,7 +199,7 @@ class Teller:
         system, reader = self.stage.system, self.stage.reader
         model_id = system.rpc.read(reader.model_id())
         registered = system.rpc.read(system.registry.model(model_id))
-        program = self.stage.store.program(model_id, registered, file=None, dims={})
+        program = self.stage.store.program(model_id, registered, file=None, binding=Binding())
         image = input_image(program.inputs, {program.inputs[0].name: digit_samples()[0][sample : sample + 1]})
         intent = request_intent(system, model_id, image, fee_wei=FEE_WEI, reader=reader.address)
         done = self._act("requester", intent)

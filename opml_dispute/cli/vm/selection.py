@@ -43,6 +43,7 @@ class RunSelection:
     node: int | None
     model: Path | None
     dims: tuple[str, ...]
+    constants: tuple[str, ...]
     inputs: tuple[str, ...]
     sample: int | None
     disputed: str | None
@@ -74,6 +75,9 @@ def run_options(*, files: str = "one") -> Callable[[F], F]:
             "--model", type=FileName(), metavar="FILE", help="--node: the ONNX file. Default: the sample model."
         )
         @click.option("--dim", "dims", multiple=True, metavar="NAME=N", help="--node: size of a symbolic dimension.")
+        @click.option(
+            "--constant", "constants", multiple=True, metavar="NAME=VALUE", help="--node: the value of a fixed input."
+        )
         @input_options
         @click.option(
             "--disputed-root", "disputed", metavar="HASH", help="--node: the claim to check. Default: the right one."
@@ -96,6 +100,7 @@ def run_options(*, files: str = "one") -> Callable[[F], F]:
             node: int | None,
             model: Path | None,
             dims: tuple[str, ...],
+            constants: tuple[str, ...],
             inputs: tuple[str, ...],
             sample: int | None,
             disputed: str | None,
@@ -117,6 +122,7 @@ def run_options(*, files: str = "one") -> Callable[[F], F]:
                 node=node,
                 model=model,
                 dims=dims,
+                constants=constants,
                 inputs=inputs,
                 sample=sample,
                 disputed=disputed,

@@ -140,7 +140,7 @@ def _flat(value: Tensor | Sequence[float] | None) -> list[float]:
         return []
     if isinstance(value, Tensor):
         exact = value.buffer.binary64
-        return (value.values().reshape(-1) if exact is None else exact).tolist()
+        return list(map(float, value.values().reshape(-1) if exact is None else exact))
     return [float(v) for v in value]
 
 
