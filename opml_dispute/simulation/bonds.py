@@ -49,24 +49,36 @@ class GasCurve:
         return (1 - self.burnt_share) * sum(self.bond_wei(depth, max_depth) for depth in liar_depths)
 
 
+BURN_ADDRESS = "0x000000000000000000000000000000000000dead"
+ALL_BPS = 10_000
+
+
 @dataclass(frozen=True, slots=True)
 class BondRule:
     """The bonds of one game type."""
 
     required_wei: Callable[[int, int], int]
     """(depth, maximum depth) -> the exact stake of a claim there."""
-    burnt_share: float = 0.0
+    terms: tuple[int, int, int, int, str]
+    """The contract's own: assumed base fee, gas at the root, gas at the maximum depth, forfeited share, to whom."""
 
     def burnt_wei(self, bond_wei: int) -> int:
         """What nobody gets of a lost bond."""
-        return int(bond_wei * self.burnt_share)
+        return bond_wei * self.terms[3] // ALL_BPS
 
 
 def op_stack() -> BondRule:
     """The published schedule; nothing is burnt."""
-    return BondRule(required_bond_wei)
+    return BondRule(required_bond_wei, (200 * 10**9, 400_000, 300_000_000, 0, BURN_ADDRESS))
 
 
-def from_gas(candidate: GasCurve) -> BondRule:
+def from_gas(curve: GasCurve) -> BondRule:
     """A curve that pays for gas, in whole wei."""
-    return BondRule(lambda depth, max_depth: int(candidate.bond_wei(depth, max_depth)), candidate.burnt_share)
+    terms = (
+        curve.assumed_fee_wei,
+        int(curve.floor_gas * curve.safety),
+        int(curve.floor_gas * curve.growth * curve.safety),
+        round(curve.burnt_share * ALL_BPS),
+        BURN_ADDRESS,
+    )
+    return BondRule(lambda depth, max_depth: int(curve.bond_wei(depth, max_depth)), terms)

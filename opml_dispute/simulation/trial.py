@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import simpy
 
+from opml_dispute.engine.hashing import keccak256
 from opml_dispute.game.claim import Claim, Game, GameStatus
 from opml_dispute.game.clock import ClockSettings
 from opml_dispute.game.position import ROOT
@@ -27,7 +28,7 @@ from opml_dispute.simulation.chain import Chain
 from opml_dispute.simulation.honest_operator import Operator
 from opml_dispute.simulation.referee import Referee, first_clock
 from opml_dispute.simulation.scenario import AttackerSection, BondSection, FeeSection, Scenario
-from opml_dispute.simulation.symbolic import Fault, Inference, Trace, prestate
+from opml_dispute.simulation.symbolic import Digest, Fault, Inference, Trace, prestate, sha256
 
 HOUR_S = 3_600
 CHECKER = Address("0x" + "c" * 40)
@@ -99,7 +100,10 @@ def play(scenario: Scenario, seed: int) -> dict[str, Any]:
 class Trial:
     """One trial in the making."""
 
-    def __init__(self, scenario: Scenario, seed: int) -> None:
+    def __init__(self, scenario: Scenario, seed: int, digest: Digest | None = None) -> None:
+        """`digest`: the hash function of claimed values; by default SHA-256 for the rules, Keccak-256 for contracts."""
+        if digest is None:
+            digest = sha256 if scenario.level == "rules" else keccak256
         self.scenario, self.seed = scenario, seed
         self.chance = random.Random(f"{scenario.seed} {seed}")
         self.horizon_s = scenario.horizon_days * 86_400
@@ -120,6 +124,7 @@ class Trial:
                 front_run(self.chain, address, section, self.chance)
         self.chain.purses[IDLE_LIAR] = Purse(10**9 * ETHER)
         self.chain.briber = self.chain.purses[BRIBER] = Purse(10**9 * ETHER)
+        self.digest = digest
         self.truths: dict[Address, bool] = {}
         self.paid_out = 0
 
@@ -141,7 +146,8 @@ class Trial:
         is_true = scenario.game.proposal == "true" or (
             scenario.game.proposal == "mixed" and chance.random() >= scenario.game.false_share
         )
-        inference = Inference(chance.getrandbits(62), scenario.game.nodes, max(4, scenario.game.step_bound))
+        steps = max(4, scenario.game.step_bound)
+        inference = Inference(chance.getrandbits(62), scenario.game.nodes, steps, self.digest)
         lie = Trace(inference, self._fault(inference))
         if chance.random() < scenario.exceptions.share and scenario.exceptions.handling == "reverts":
             # The liar's fault is the exception itself: the dispute comes to that very instruction.
@@ -154,7 +160,7 @@ class Trial:
         proposer = PROPOSER if is_true else account
         address = Address(f"0x{0x6000_0000 + number:040x}")
         first = self._first(address, inference, proposer, (truth if is_true else lie).root_claim())
-        table = self.chain.open(Referee(first, inference, self.bonds))
+        table = self.chain.open(self._referee(first, inference))
         self.truths[address] = is_true
         for section in taking_part:
             fault = lie if section is (liars[0] if liars else None) else Trace(inference, self._fault(inference))
@@ -165,6 +171,13 @@ class Trial:
             yield table.changed
         yield self.env.timeout(scenario.game.finality_delay_h * HOUR_S)
         self._pay_out(address)
+
+    def _referee(self, first: Game, inference: Inference) -> Referee:
+        if self.scenario.level == "rules":
+            return Referee(first, inference, self.bonds)
+        from opml_dispute.simulation.contract_referee import ContractReferee  # needs more libraries than the rules
+
+        return ContractReferee(first, inference, self.bonds)
 
     def _fault(self, inference: Inference) -> Fault:
         node = self.chance.randrange(inference.node_count)

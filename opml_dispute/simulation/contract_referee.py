@@ -1,0 +1,158 @@
+"""
+One game at the contract level: `Referee`, with the real `FaultDisputeGame` deciding.
+
+The contract is cloned by the real factory and uses the real pre-image oracle; in the VM's place is `SymbolicVm`, the
+contract that executes the symbolic steps. A registry that knows one request and a vault that takes every deposit are
+stand-ins of a few bytes. Every action goes to the contract; what it then holds is read back into the game that the
+players see, so nothing that the pure rules say can hide what the contract did.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from eth_abi.abi import encode
+from eth_utils.crypto import keccak
+
+from opml_dispute.actors.actions import Action, Move, ResolveClaim, ResolveGame, Settle, Step
+from opml_dispute.game.claim import Claim, Game, GameStatus
+from opml_dispute.game.clock import Clock
+from opml_dispute.game.position import Position
+from opml_dispute.primitives import Address, Hash32
+from opml_dispute.simulation import evm
+from opml_dispute.simulation.bonds import BondRule
+from opml_dispute.simulation.referee import Applied, Referee, Refused
+from opml_dispute.simulation.symbolic import Inference
+
+TIME_OFFSET_S = 1_700_000_000
+"""The contract's time at the simulation's 0: a timestamp of 0 means "never" there."""
+
+ZERO_ADDRESS = "0x" + "0" * 40
+REQUEST_ID = b"\x52" * 32
+TAKES_EVERYTHING = b"\x00"
+"""A contract that stops at once, content with every call and every value."""
+
+
+def registry_code(starting_root: bytes, node_count: int, split_depth: int, max_depth: int) -> bytes:
+    """A contract that answers `gameParameters` with these four words, and every other question with 0."""
+    selector = keccak(text="gameParameters(bytes32)")[:4]
+    code = bytes.fromhex(f"60003560e01c63{selector.hex()}1460145760206000f35b6080602160003960806000f3")
+    assert len(code) == 0x21, "the words follow the code"
+    return code + encode(["bytes32", "uint64", "uint64", "uint64"], [starting_root, node_count, split_depth, max_depth])
+
+
+class ContractReferee(Referee):
+    """The contract's place, taken by the contract."""
+
+    def __init__(self, first: Game, inference: Inference, bonds: BondRule) -> None:
+        super().__init__(first, inference, bonds)
+        self._evm = evm.Evm()
+        self._code = evm.load("FaultDisputeGame")
+        self._set_time(first.created_at_s)
+        oracle = self._evm.deploy(evm.load("PreimageOracle"), 0, first.clocks.challenge_period_s)
+        vm = self._evm.deploy(evm.load("SymbolicVm"), oracle, inference.node_count, inference.steps_per_node)
+        words = registry_code(first.starting_root, first.node_count, first.depths.split, first.depths.max)
+        registry, vault = self._evm.deploy_raw(words), self._evm.deploy_raw(TAKES_EVERYTHING)
+        limits = (125, 123, first.clocks.extension_s, first.clocks.max_clock_s)
+        implementation = self._evm.deploy(self._code, *(limits, bonds.terms)[: len(self._code.constructor)])
+        self._contract = self._create(first, implementation, vm, registry, vault)
+
+    def _create(self, first: Game, implementation: str, vm: str, registry: str, vault: str) -> str:
+        factory_code = evm.load("DisputeGameFactory")
+        factory = self._evm.deploy(factory_code, evm.OWNER)
+        arguments = bytes(first.absolute_prestate)
+        arguments += b"".join(bytes.fromhex(address[2:]) for address in (vm, registry, vault))
+        arguments += first.chain_id.to_bytes(32, "big")
+        set_implementation = "setImplementation(uint32,address,bytes)"
+        self._evm.call(evm.OWNER, factory, factory_code, set_implementation, 0, implementation, arguments)
+        root = first.root
+        self._evm.call(evm.OWNER, factory, factory_code, "setInitBond", 0, root.bond_wei)
+        (game,) = self._evm.call(
+            root.claimant, factory, factory_code, "create", 0, root.value, REQUEST_ID, value_wei=root.bond_wei
+        )
+        return str(game)
+
+    def apply(self, sender: Address, action: Action, now_s: int) -> None:
+        """Sends `action` to the contract and reads back what it holds. Raises `Refused` with the contract's error."""
+        self._set_time(now_s)
+        try:
+            self._send(sender, action)
+        except evm.Reverted as error:
+            raise Refused(str(error)) from error
+        self._read(now_s)
+        self.journal.append(Applied(now_s, sender, action))
+
+    def undo_after(self, time_s: float) -> list[Applied]:
+        """The contract level has no reorganisations: `scenario` refuses them."""
+        raise NotImplementedError
+
+    def _send(self, sender: Address, action: Action) -> None:
+        match action:
+            case Move():
+                bond_wei = self.bond_wei(action.position.depth)
+                arguments = (action.disputed, action.parent_index, action.value, action.is_attack)
+                self._do(sender, "move", *arguments, value_wei=bond_wei)
+                staked = self.money.staked_wei
+                staked[sender] = staked.get(sender, 0) + bond_wei
+            case Step():
+                read = action.data.local_read
+                if read is not None:
+                    self._do(sender, "addLocalData", read.ident, action.claim_index, read.offset)
+                witness = action.data.witness
+                self._do(sender, "step", action.claim_index, action.is_attack, witness.state_data, witness.proof)
+            case Settle():
+                self._do(sender, "settle", list(action.claim_indices), 0)
+            case ResolveClaim():
+                self._do(sender, "resolveClaim", action.claim_index, 0)
+            case ResolveGame():
+                self._do(sender, "resolve")
+
+    def _read(self, now_s: int) -> None:
+        """Makes the players' view of the game what the contract holds."""
+        (count,) = self._ask("claimDataLen")
+        for index in range(count):
+            claim = self._claim(index)
+            if index == len(self.game.claims):
+                self.game.append(claim)
+                self.claim_times.append(now_s)
+            elif claim != self.game.claims[index]:
+                known = self.game.claims[index]
+                self.marks.append((now_s, index, known.countered_by, known.is_resolved))
+                self.game.put(claim)
+        self.money.awarded_wei = {}
+        for account in {claim.claimant for claim in self.game.claims}:
+            (credit,) = self._ask("normalModeCredit", account)
+            if credit:
+                self.money.awarded_wei[account] = credit
+        (status,) = self._ask("status")
+        if status != GameStatus.IN_PROGRESS and self.game.in_progress:
+            (resolved_at_s,) = self._ask("resolvedAt")
+            self.game.end(GameStatus(status), resolved_at_s - TIME_OFFSET_S)
+        settled = sum(claim.bond_wei for claim in self.game.claims if claim.is_resolved)
+        self.money.burnt_wei = settled - sum(self.money.awarded_wei.values())
+
+    def _claim(self, index: int) -> Claim:
+        parent, countered_by, claimant, bond, value, position, clock = self._ask("claimData", index)
+        (is_resolved,) = self._ask("resolvedSubgames", index)
+        stored = Clock.unpack(clock)
+        return Claim(
+            index=index,
+            parent_index=None if index == 0 else parent,
+            countered_by=None if countered_by == ZERO_ADDRESS else Address(countered_by),
+            claimant=Address(claimant),
+            bond_wei=bond,
+            value=Hash32(value),
+            position=Position.from_gindex(position),
+            clock=replace(stored, timestamp_s=stored.timestamp_s - TIME_OFFSET_S),
+            is_resolved=is_resolved,
+        )
+
+    def _set_time(self, now_s: int) -> None:
+        self._evm.set_time(TIME_OFFSET_S + now_s)
+
+    def _do(self, sender: str, function: str, *arguments: Any, value_wei: int = 0) -> Any:
+        return self._evm.call(sender, self._contract, self._code, function, *arguments, value_wei=value_wei)
+
+    def _ask(self, function: str, *arguments: Any) -> Any:
+        return self._do(evm.OWNER, function, *arguments)

@@ -1,0 +1,88 @@
+"""
+The two levels of a scenario are one: random scenarios, played by the pure rules and on the real contracts.
+
+Same seed, same players: the same transactions at the same times, the same claims with the same clocks, the same winner,
+and the same payments to the wei.
+"""
+
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from opml_dispute.engine.hashing import keccak256
+from opml_dispute.simulation.contract_referee import ContractReferee
+from opml_dispute.simulation.scenario import Scenario, parse, with_settings
+from opml_dispute.simulation.trial import Trial
+
+STRATEGIES = [
+    {"strategy": "liar"},
+    {"strategy": "liar", "stalls": True},
+    {"strategy": "liar", "gives_up_after": 3},
+    {"strategy": "liar", "front_runs": 1.0},
+    {"strategy": "sybil", "claims": 6},
+    {"strategy": "freeloader", "claims": 3},
+    {"strategy": "random", "claims": 5},
+]
+
+
+@st.composite
+def scenarios(draw: st.DrawFn) -> dict[str, Any]:
+    """A small scenario with any of the conditions that both levels have."""
+    extension_h = draw(st.sampled_from([0, 1, 3]))
+    return {
+        "name": "both",
+        "game": {
+            "nodes": draw(st.sampled_from([1, 2, 3, 5, 14, 200])),
+            "step_bound": draw(st.sampled_from([4, 7, 64, 2**15])),
+            "proposal": draw(st.sampled_from(["true", "false"])),
+            "extension_h": extension_h,
+            "max_clock_h": draw(st.sampled_from([12, 84])),
+        },
+        "bonds": {"curve": "op-stack"},
+        "honest": {"faulty_share": draw(st.sampled_from([0, 0, 0, 1])), "poll_s": 30},
+        "rpc": {"lag_s": draw(st.sampled_from([0, 0, 60]))},
+        "attacker": draw(st.lists(st.sampled_from(STRATEGIES), max_size=3)),
+    }
+
+
+def play_both(table: dict[str, Any], seed: int) -> tuple[Trial, Trial, dict[str, Any], dict[str, Any]]:
+    """The trial at both levels, and its rows."""
+    rules: Scenario = parse(table).base
+    contract = with_settings(rules, {"level": "contract"})
+    trials = Trial(rules, seed, keccak256), Trial(contract, seed, keccak256)
+    # The levels are one scenario: chance must not tell them apart.
+    return (*trials, trials[0].run(), trials[1].run())
+
+
+@settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@given(table=scenarios(), seed=st.integers(0, 2**32))
+def test_both_levels_play_the_same_game(table: dict[str, Any], seed: int) -> None:
+    """Transactions, claims, clocks, winner, payments, every figure of the row."""
+    rules, contract, predicted, found = play_both(table, seed)
+    (left,), (right,) = rules.chain.tables.values(), contract.chain.tables.values()
+    assert isinstance(right.referee, ContractReferee)
+    assert not isinstance(left.referee, ContractReferee)
+    assert left.referee.journal == right.referee.journal
+    assert list(left.referee.game.claims) == list(right.referee.game.claims)
+    assert left.referee.game.status == right.referee.game.status
+    assert left.referee.game.resolved_at_s == right.referee.game.resolved_at_s
+    assert left.referee.money.staked_wei == right.referee.money.staked_wei
+    assert left.referee.money.awarded_wei == right.referee.money.awarded_wei
+    assert found == pytest.approx(predicted)
+
+
+def test_the_contract_executes_the_last_step() -> None:
+    """A whole dispute ends in a step that the contract accepts, and the liar's claims are lost."""
+    table = {
+        "name": "step",
+        "game": {"nodes": 3, "step_bound": 64},
+        "bonds": {"curve": "op-stack"},
+        "attacker": [{"strategy": "liar"}],
+    }
+    _, contract, _, row = play_both(table, 7)
+    (only,) = contract.chain.tables.values()
+    steps = [entry for entry in only.referee.journal if type(entry.action).__name__ == "Step"]
+    assert len(steps) == 1
+    assert row["truth_won"] == 1
