@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,29 +17,30 @@ from opml_dispute.chain.games import parse_address
 from opml_dispute.chain.requests import parse_hash
 from opml_dispute.chain.reverts import HINTS
 from opml_dispute.cli.command_line import Command, Number, expect_unused
-from opml_dispute.cli.faults import fault_option, open_trace
 from opml_dispute.cli.options import (
     ChainOptions,
     ModelOptions,
     SendingOptions,
     chain_options,
+    fault_option,
     json_option,
     model_options,
     sending_options,
+    stake_option,
 )
 from opml_dispute.cli.output import Output, duration, ether
-from opml_dispute.cli.preflight import run_preflight, stake_option
 from opml_dispute.cli.session import Session, open_case_of
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.bond import required_bond_wei
 from opml_dispute.game.claim import Claim, Game
 from opml_dispute.game.rules import IllegalMove, check_move
-from opml_dispute.operator.case import Case
 from opml_dispute.operator.play import Look, Seat, Table, move_intent
-from opml_dispute.operator.preflight import Prospect
 from opml_dispute.operator.settle import STATUS_WORDS, Settlement, read_settlement, recipients, settle_intents, waiting
 from opml_dispute.operator.watch import persistently, watch
 from opml_dispute.primitives import Address, Hash32
+
+if TYPE_CHECKING:
+    from opml_dispute.operator.case import Case
 
 GAME = "the address of a game"
 
@@ -253,6 +255,8 @@ def _table(session: Session, address: Address, files: ModelOptions, fault: str |
     constants = session.system.games.constants(address)
     case = open_case_of(session.system, constants.request_id, files)
     session.output.say(f"Computing {case.program.node_count} nodes …", style="dim")
+    from opml_dispute.cli.faults import open_trace  # it takes the VM, which is slow to import
+
     return case, Table(session.system, address, open_trace(case, fault, session.output))
 
 
@@ -264,6 +268,9 @@ def _is_first_stake(game: Game, session: Session, fault: str | None) -> bool:
 
 def _preflight(session: Session, case: Case, game: Game, *, stake_anyway: bool) -> None:
     """Before the first stake in a game. Raises `NotDefensible`."""
+    from opml_dispute.cli.preflight import run_preflight
+    from opml_dispute.operator.preflight import Prospect
+
     prospect = Prospect(
         case.program,
         case.inference,

@@ -9,27 +9,15 @@ party.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import Any, TypeVar
-
-import click
+from typing import TYPE_CHECKING
 
 from opml_dispute.actors.liars import Fault, FaultSyntax, Story, changes_anything
 from opml_dispute.cli.output import Output
-from opml_dispute.operator.case import Case
 from opml_dispute.trace.guest import guest_machine
-from opml_dispute.trace.split import SplitTrace
 
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-def fault_option(command: F) -> F:
-    """--fault."""
-    return click.option(
-        "--fault",
-        metavar="FAULT",
-        help="For testing: lie. One bit flips in the VM: NODE:STEP:PLACE.BIT, or seed=N to have one found.",
-    )(command)
+if TYPE_CHECKING:
+    from opml_dispute.operator.case import Case
+    from opml_dispute.trace.split import SplitTrace
 
 
 def open_trace(case: Case, fault: str | None, output: Output) -> SplitTrace:

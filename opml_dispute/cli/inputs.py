@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
-import click
 import numpy as np
 import numpy.typing as npt
 
@@ -29,25 +28,6 @@ _HEADER_READERS: Final = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
 }
-
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-def input_options(command: F) -> F:
-    """--input and --sample."""
-    command = click.option(
-        "--input",
-        "inputs",
-        multiple=True,
-        metavar="[NAME=]FILE",
-        help="An input as a NumPy file (.npy); the name may be left out if there is one input. May be repeated.",
-    )(command)
-    return click.option(
-        "--sample",
-        type=click.IntRange(0, 359),
-        metavar="N",
-        help="Held-out digit number N (0 to 359) of the sample model.",
-    )(command)
 
 
 def read_inputs(slots: Sequence[Placed], inputs: Sequence[str], sample: int | None) -> dict[str, npt.NDArray[Any]]:

@@ -3,7 +3,8 @@ Options that commands share, spelled and explained the same everywhere.
 
 `chain_options`, `key_options`, `sending_options` and `model_options` decorate a command; each hands it one object
 (`ChainOptions`, `KeyOptions`, `SendingOptions`, `ModelOptions`) instead of a row of arguments. `json_option` gives it
-an `Output`. `binding_options` is for commands that compile a model.
+an `Output`. `binding_options` and `input_options` are for commands that compile and run a model, `stake_option` and
+`fault_option` for those that stake on a game.
 """
 
 from __future__ import annotations
@@ -213,3 +214,38 @@ def model_options(command: F) -> F:
         return command(*args, files=ModelOptions(model, binding, input_image), **kwargs)
 
     return wrapped  # type: ignore[return-value]
+
+
+def input_options(command: F) -> F:
+    """--input and --sample."""
+    command = click.option(
+        "--input",
+        "inputs",
+        multiple=True,
+        metavar="[NAME=]FILE",
+        help="An input as a NumPy file (.npy); the name may be left out if there is one input. May be repeated.",
+    )(command)
+    return click.option(
+        "--sample",
+        type=click.IntRange(0, 359),
+        metavar="N",
+        help="Held-out digit number N (0 to 359) of the sample model.",
+    )(command)
+
+
+def stake_option(command: F) -> F:
+    """--stake-anyway; the command gets `stake_anyway`."""
+    return click.option(
+        "--stake-anyway",
+        is_flag=True,
+        help="Stake even if preflight finds that the game may not be defensible from here.",
+    )(command)
+
+
+def fault_option(command: F) -> F:
+    """--fault; what it means is `faults`'."""
+    return click.option(
+        "--fault",
+        metavar="FAULT",
+        help="For testing: lie. One bit flips in the VM: NODE:STEP:PLACE.BIT, or seed=N to have one found.",
+    )(command)

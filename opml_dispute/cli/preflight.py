@@ -2,14 +2,13 @@
 `opml-dispute preflight`: could a game be defended to its end, from here?
 
 `run_preflight` is what `propose`, `challenge` and `respond` do before they stake on a game for the first time; the
-command shows the same checks one by one. `stake_option` is the way past a check that fails.
+command shows the same checks one by one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 from rich.text import Text
@@ -39,8 +38,6 @@ from opml_dispute.operator.preflight import Check, Prospect, Verdict, expect_def
 from opml_dispute.primitives import Address, ModelId, RequestId
 from opml_dispute.printable import one_line
 
-F = TypeVar("F", bound=Callable[..., Any])
-
 _MARKS = {Verdict.HOLDS: ("✓", "green"), Verdict.FAILS: ("✗", "red"), Verdict.UNKNOWN: ("?", "yellow")}
 
 
@@ -48,15 +45,6 @@ class WhatToCheck(OpmlError):
     """The argument names no game, request, model or file."""
 
     hint = "give the address of a game, the id of a request or a model, or a model's file"
-
-
-def stake_option(command: F) -> F:
-    """--stake-anyway; the command gets `stake_anyway`."""
-    return click.option(
-        "--stake-anyway",
-        is_flag=True,
-        help="Stake even if preflight finds that the game may not be defensible from here.",
-    )(command)
 
 
 def run_preflight(prospect: Prospect, session: Session, *, stake_anyway: bool) -> None:

@@ -14,8 +14,6 @@ from opml_dispute.chain.deploy import MAX_CALLBACK_GAS, System
 from opml_dispute.chain.games import parse_address
 from opml_dispute.chain.requests import parse_hash, parse_request_id, read_request
 from opml_dispute.cli.command_line import Command, expect_unused
-from opml_dispute.cli.faults import fault_option, open_trace
-from opml_dispute.cli.inputs import input_options, read_inputs
 from opml_dispute.cli.options import (
     ChainOptions,
     FileName,
@@ -23,15 +21,15 @@ from opml_dispute.cli.options import (
     SendingOptions,
     Uri,
     chain_options,
+    fault_option,
+    input_options,
     json_option,
     model_options,
     sending_options,
+    stake_option,
 )
 from opml_dispute.cli.output import Output
-from opml_dispute.cli.preflight import proposal_prospect, run_preflight, stake_option
 from opml_dispute.cli.session import Session, open_case_of
-from opml_dispute.devnet.samples import READER
-from opml_dispute.engine.segment import input_image as input_image_of
 from opml_dispute.errors import OpmlError
 from opml_dispute.operator.inference import (
     deliverable_game,
@@ -40,7 +38,6 @@ from opml_dispute.operator.inference import (
     proposal_intent,
     request_intent,
 )
-from opml_dispute.operator.model_description import slots_from_json
 from opml_dispute.primitives import Address, ModelId, StateRoot
 from opml_dispute.reading import Unreadable, read_bytes
 
@@ -113,6 +110,11 @@ def request(
         raise WhichModel(f"model 0x{wanted.hex()} is not registered")
     known = system.rpc.read(system.registry.model(wanted))
     if input_image is None:
+        # Not above: arrays take a while to import, and the chain is asked first.
+        from opml_dispute.cli.inputs import read_inputs
+        from opml_dispute.engine.segment import input_image as input_image_of
+        from opml_dispute.operator.model_description import slots_from_json
+
         slots = slots_from_json(known.inputs, known.input_bytes)
         image = input_image_of(slots, read_inputs(slots, inputs, sample))
     else:
@@ -159,6 +161,8 @@ def _write_file(path: Path, content: bytes) -> None:
 
 
 def _reader(system: System) -> Address:
+    from opml_dispute.devnet.samples import READER  # it takes the compiler
+
     address = system.deployment.addresses.get(READER)
     if address is None:
         raise WhichModel("this deployment has no example consumer", hint="deploy with --examples, or give --callback")
@@ -202,10 +206,14 @@ def propose(
     wanted = parse_request_id(request_id)
     session = Session.open(chain, sending, output)
     case = open_case_of(session.system, wanted, files)
+    from opml_dispute.cli.faults import open_trace  # it takes the VM, which is slow to import
+
     trace = open_trace(case, fault, output)
     root_claim = StateRoot(trace.root_claim())
     intent = proposal_intent(session.system, wanted, root_claim, case.program.node_count)
     if fault is None:
+        from opml_dispute.cli.preflight import proposal_prospect, run_preflight
+
         prospect = proposal_prospect(case, system=session.system, account=session.sender.address)
         run_preflight(prospect, session, stake_anyway=stake_anyway)
     for done in session.send_all([intent]):

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from opml_dispute.cli.command_line import Command
-from opml_dispute.cli.inputs import input_options, read_inputs
-from opml_dispute.cli.options import FileName, binding_options, json_option
+from opml_dispute.cli.inputs import read_inputs
+from opml_dispute.cli.options import FileName, binding_options, input_options, json_option
 from opml_dispute.cli.output import Output
 from opml_dispute.engine.inference import Inference
 from opml_dispute.engine.inference_status import status_words

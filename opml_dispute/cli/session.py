@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -28,10 +28,11 @@ from opml_dispute.cli.options import ChainOptions, KeyOptions, ModelOptions, Sen
 from opml_dispute.cli.output import Output, ether, gas, short
 from opml_dispute.devnet import anvil as devnet
 from opml_dispute.errors import OpmlError
-from opml_dispute.operator.case import Case, open_case
 from opml_dispute.operator.intents import Done, Intent, perform, perform_all
-from opml_dispute.operator.model_store import ModelStore
 from opml_dispute.primitives import RequestId
+
+if TYPE_CHECKING:
+    from opml_dispute.operator.case import Case
 
 
 class Declined(OpmlError):
@@ -67,6 +68,10 @@ def open_system(chain: ChainOptions) -> System:
 
 def open_case_of(system: System, request_id: RequestId, files: ModelOptions) -> Case:
     """The case of a request, with the operator's model file if there is one."""
+    # Not above: compiling and running models takes half a second to import, and the chain is asked first.
+    from opml_dispute.operator.case import open_case
+    from opml_dispute.operator.model_store import ModelStore
+
     return open_case(
         system,
         request_id,

@@ -16,12 +16,12 @@ import os
 import platform
 from functools import cache
 from pathlib import Path
-from typing import Any, Final, TypeAlias, cast
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 from opml_dispute.errors import OpmlError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 Buffer: TypeAlias = "bytes | bytearray | memoryview | npt.NDArray[Any]"
 """Anything whose bytes lie in one piece."""
@@ -116,6 +116,8 @@ def buffer(data: Buffer) -> tuple[int, int, object]:
 
     Raises `WrongBuffer` if `data` is not contiguous.
     """
+    import numpy as np  # not above: what only reads a chain needs the engine's hash, and no arrays
+
     try:
         view = np.frombuffer(data, dtype=np.uint8)
     except (ValueError, BufferError) as error:

@@ -7,20 +7,22 @@ fixed; `parse_binding` reads it as it is typed.
 
 from __future__ import annotations
 
-import json
+import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
+from opml_dispute import plain_json
 from opml_dispute.errors import OpmlError
-from opml_dispute.model.compiler import compile_model
-from opml_dispute.model.program import Program
-from opml_dispute.model.program_file import FILE_MAGIC, read_program
-from opml_dispute.model.refusals import ModelFileError
-from opml_dispute.model.tensor import Array
+from opml_dispute.reading import Unreadable, read_bytes
+
+if TYPE_CHECKING:
+    from opml_dispute.model.program import Program
+    from opml_dispute.model.tensor import Array
+
+_MAX_CONSTANT_BYTES: Final = 1 << 30
 
 
 class BadDimension(OpmlError):
@@ -64,9 +66,11 @@ def _parse_constants(texts: Sequence[str]) -> dict[str, Array]:
 
 
 def _typed(text: str, value: str) -> Array:
+    import numpy as np
+
     try:
-        array = np.array(json.loads(value))
-    except (ValueError, RecursionError):
+        array = np.array(plain_json.loads(value))
+    except ValueError:
         raise BadConstant(f"{text!r} is neither a number, a list of numbers, nor a .npy file") from None
     if array.dtype.kind not in "biuf":
         raise BadConstant(f"{text!r} is neither a number nor a list of numbers")
@@ -74,12 +78,14 @@ def _typed(text: str, value: str) -> Array:
 
 
 def _loaded(path: Path) -> Array:
+    import numpy as np
+
     try:
-        array = np.load(path, allow_pickle=False)
-    except OSError as error:
-        raise BadConstant(f"cannot read {path}: {error.strerror}") from None
-    except (ValueError, EOFError) as error:
-        raise BadConstant(f"cannot read {path}: {error}") from None
+        array = np.load(io.BytesIO(read_bytes(path, max_bytes=_MAX_CONSTANT_BYTES)), allow_pickle=False)
+    except Unreadable as error:
+        raise BadConstant(f"cannot read {path}: {error.reason}") from None
+    except Exception as error:  # the header is Python text, and NumPy says many things about a bad one
+        raise BadConstant(f"{path} is not a NumPy array file", hint="make it with numpy.save") from error
     if not isinstance(array, np.ndarray):
         raise BadConstant(f"{path} holds several arrays; expected one (.npy)")
     return array
@@ -104,6 +110,11 @@ def read_model(file: Path, binding: Binding) -> Program:
 
     Raises what compiling and loading raise.
     """
+    # Not above: the compiler takes half a second to import, and `parse_binding` does without.
+    from opml_dispute.model.compiler import compile_model
+    from opml_dispute.model.program_file import FILE_MAGIC, read_program
+    from opml_dispute.model.refusals import ModelFileError
+
     try:
         # A pipe would wait for a writer, and can be read once only.
         if not file.is_file():

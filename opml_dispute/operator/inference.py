@@ -8,18 +8,21 @@ bond; `delivery_intent` hands the output of a game that survived to the oracle, 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from opml_dispute.actors.words import short_hex
 from opml_dispute.chain.amounts import duration
 from opml_dispute.chain.contracts import ZERO_ADDRESS, DigitReader, FaultDisputeGame
 from opml_dispute.chain.deploy import System
 from opml_dispute.chain.rpc import Call
 from opml_dispute.chain.transactions import Receipt
-from opml_dispute.engine.segment import INPUT, section_root
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.claim import GameStatus
-from opml_dispute.operator.case import Case
 from opml_dispute.operator.intents import Intent
 from opml_dispute.primitives import Address, ModelId, RequestId, StateRoot
+
+if TYPE_CHECKING:
+    from opml_dispute.operator.case import Case
 
 SCAN = 500
 """Games looked at in one `gamesOf`."""
@@ -53,6 +56,8 @@ def request_intent(
     """Ask for an inference. `reader` is a consumer that asks for itself; `input_uri` sends the input's root only."""
     call: Call[RequestId]
     if input_uri is not None:
+        from opml_dispute.engine.segment import INPUT, section_root  # arrays: listing games does without
+
         root = section_root(image, INPUT)
         call = system.oracle.request_by_root(model_id, root, input_uri, callback, callback_gas)
     elif reader is None:

@@ -24,6 +24,13 @@ def test_what_needs_no_chain_imports_nothing_that_talks_to_one(module: str) -> N
     assert not modules_after(f"import opml_dispute.cli.{module}") & CHAIN
 
 
+@pytest.mark.parametrize("module", ["show", "dispute", "request", "session"])
+def test_what_asks_a_chain_imports_neither_arrays_nor_models_nor_signing_before_it_does(module: str) -> None:
+    """The first request goes out after half a second of work: arrays, the compiler and signing come when needed."""
+    heavy = {"numpy", "onnx", "web3", "eth_account", "py_ecc", "aiohttp"}
+    assert not modules_after(f"import opml_dispute.cli.{module}") & heavy
+
+
 def test_help_imports_neither_arrays_nor_models_nor_chains() -> None:
     loaded = modules_after(
         "import io, contextlib\nfrom opml_dispute.cli import execute\n"

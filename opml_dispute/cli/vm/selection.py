@@ -22,8 +22,7 @@ from typing import Any, TypeVar
 import click
 
 from opml_dispute.cli.command_line import expect_unused
-from opml_dispute.cli.inputs import input_options
-from opml_dispute.cli.options import ChainOptions, FileName, chain_options
+from opml_dispute.cli.options import ChainOptions, FileName, chain_options, input_options
 from opml_dispute.cli.vm.source import BadSource
 
 F = TypeVar("F", bound=Callable[..., Any])
