@@ -7,6 +7,7 @@ import {DelayedWETH} from "../src/dispute/DelayedWETH.sol";
 import {DisputeGameFactory} from "../src/dispute/DisputeGameFactory.sol";
 import {FaultDisputeGame} from "../src/dispute/FaultDisputeGame.sol";
 import {DigitReader} from "../src/examples/DigitReader.sol";
+import {Timelock} from "../src/governance/Timelock.sol";
 import {InferenceOracle} from "../src/oracle/InferenceOracle.sol";
 import {ModelRegistry} from "../src/oracle/ModelRegistry.sol";
 import {FPVM} from "../src/vm/FPVM.sol";
@@ -19,7 +20,7 @@ contract SizesTest is Test {
     uint256 internal constant INIT_CODE_LIMIT = 49_152;
 
     function test_sizes() public {
-        string[8] memory names = [
+        string[9] memory names = [
             "DelayedWETH",
             "DigitReader",
             "DisputeGameFactory",
@@ -27,7 +28,8 @@ contract SizesTest is Test {
             "FaultDisputeGame",
             "InferenceOracle",
             "ModelRegistry",
-            "PreimageOracle"
+            "PreimageOracle",
+            "Timelock"
         ];
         for (uint256 i = 0; i < names.length; ++i) {
             string memory artifact = string.concat(names[i], ".sol:", names[i]);

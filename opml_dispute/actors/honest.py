@@ -189,7 +189,7 @@ class _Deliberation:
         if time_left_s(self.game, claim.index, self.now_s) == 0:
             self.missed.append(f"Too late to answer claim {claim.index}: the clock has run out.")
             return
-        bond_wei = required_bond_wei(reply.position.depth, self.game.depths.max)
+        bond_wei = required_bond_wei(reply.position.depth, self.game.depths.max, self.game.terms)
         reason = self._reason(claim, reply)
         self.actions.append(Move(claim.index, claim.value, reply.is_attack, value, reply.position, bond_wei, reason))
 

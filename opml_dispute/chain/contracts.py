@@ -19,6 +19,7 @@ from opml_dispute.chain.answers import Log
 from opml_dispute.chain.artifacts import Artifact, load
 from opml_dispute.chain.rpc import Call
 from opml_dispute.chain.transactions import Receipt
+from opml_dispute.game.bond import BondTerms
 from opml_dispute.game.position import Position
 from opml_dispute.game.resolve import MAX_ANSWERS
 from opml_dispute.primitives import Address, Hash32, ModelId, RequestId, StateHash, StateRoot
@@ -69,6 +70,19 @@ def _is(value: Any) -> Any:
     return value
 
 
+def _checksummed(address: str) -> Address:
+    return Address(to_checksum_address(address))
+
+
+NO_NONCE = bytes(32)
+"""The nonce of a game whose extra data are the request id alone."""
+
+
+def extra_data(request_id: RequestId, nonce: bytes) -> bytes:
+    """What a game is about: the request, and a nonce that tells games with one root claim for it apart (32 bytes)."""
+    return bytes(request_id) if nonce == NO_NONCE else bytes(request_id) + nonce
+
+
 # ---- the dispute game ----
 
 
@@ -98,9 +112,17 @@ class DisputeGameFactory(Contract):
         """The index-th game, oldest first."""
         return self._call(lambda v: GameEntry(v[0], v[1], v[2]), "gameAtIndex", index)
 
-    def game_of(self, root_claim: bytes, request_id: bytes) -> Call[Address]:
-        """The game of this root claim for this request; the zero address if there is none."""
-        return self._call(lambda v: Address(v[0]), "games", GAME_TYPE, root_claim, request_id)
+    def owner(self) -> Call[Address]:
+        """Who may say what games are made of: a timelock."""
+        return self._call(_checksummed, "owner")
+
+    def transfer_ownership(self, owner: Address) -> Call[None]:
+        """Owner: hand the factory over."""
+        return self._call(_is, "transferOwnership", owner)
+
+    def game_of(self, root_claim: bytes, extra_data: bytes) -> Call[Address]:
+        """The game with this root claim and these extra data; the zero address if there is none."""
+        return self._call(lambda v: Address(v[0]), "games", GAME_TYPE, root_claim, extra_data)
 
     def init_bond_wei(self) -> Call[int]:
         """What a root claim must stake."""
@@ -114,9 +136,9 @@ class DisputeGameFactory(Contract):
         """Prestate, VM, registry, WETH and chain id, packed: 124 bytes."""
         return self._call(bytes, "gameArgs", GAME_TYPE)
 
-    def create(self, root_claim: bytes, request_id: bytes) -> Call[Address]:
-        """Create a game; value: the init bond."""
-        return self._call(Address, "create", GAME_TYPE, root_claim, request_id)
+    def create(self, root_claim: bytes, extra_data: bytes) -> Call[Address]:
+        """Create a game; value: the init bond. `extra_data`: see the function of that name."""
+        return self._call(Address, "create", GAME_TYPE, root_claim, extra_data)
 
     def set_implementation(self, implementation: Address, arguments: bytes) -> Call[None]:
         """Owner: what games of our type are clones of."""
@@ -179,8 +201,16 @@ class FaultDisputeGame(Contract):
         return self._call(StateRoot, "rootClaim")
 
     def request_id(self) -> Call[RequestId]:
-        """The request it is a proposal for: the extra data."""
-        return self._call(RequestId, "extraData")
+        """The request it is a proposal for."""
+        return self._call(RequestId, "requestId")
+
+    def extra_data(self) -> Call[bytes]:
+        """The request id, and the proposal's nonce unless it is 0."""
+        return self._call(bytes, "extraData")
+
+    def bond_terms(self) -> Call[BondTerms]:
+        """What its claims cost, and what part of a lost bond no winner gets."""
+        return self._call(lambda v: BondTerms(v[0], v[1], v[2], v[3], _checksummed(v[4])), "bondTerms")
 
     def l1_head(self) -> Call[Hash32]:
         """Hash of the block before creation."""
@@ -220,15 +250,15 @@ class FaultDisputeGame(Contract):
 
     def vm(self) -> Call[Address]:
         """The verifier."""
-        return self._call(Address, "vm")
+        return self._call(_checksummed, "vm")
 
     def weth(self) -> Call[Address]:
         """Where the bonds lie."""
-        return self._call(Address, "weth")
+        return self._call(_checksummed, "weth")
 
     def oracle(self) -> Call[Address]:
         """The InferenceOracle, in the anchor state registry's place."""
-        return self._call(Address, "anchorStateRegistry")
+        return self._call(_checksummed, "anchorStateRegistry")
 
     def claim_count(self) -> Call[int]:
         """How many claims there are."""
@@ -308,6 +338,10 @@ class DelayedWETH(Contract):
 
     artifact_name = "DelayedWETH"
 
+    def config(self) -> Call[Address]:
+        """The oracle, which says whether the system is paused."""
+        return self._call(_checksummed, "config")
+
     def delay_s(self) -> Call[int]:
         """Seconds between unlock and withdrawal."""
         return self._call(int, "delay")
@@ -324,7 +358,7 @@ class FPVM(Contract):
 
     def oracle(self) -> Call[Address]:
         """The pre-image oracle it reads."""
-        return self._call(Address, "oracle")
+        return self._call(_checksummed, "oracle")
 
     def state_version(self) -> Call[int]:
         """Which machine it runs."""
@@ -486,6 +520,34 @@ class InferenceOracle(Contract):
         """Whether the game is proper, respected, finalized and its defender won."""
         return self._call(bool, "isGameClaimValid", game)
 
+    def is_blacklisted(self, game: Address) -> Call[bool]:
+        """Whether the guardian discarded the game."""
+        return self._call(bool, "isGameBlacklisted", game)
+
+    def is_retired(self, game: Address) -> Call[bool]:
+        """Whether the guardian discarded all games of its time."""
+        return self._call(bool, "isGameRetired", game)
+
+    def is_respected(self, game: Address) -> Call[bool]:
+        """Whether games of its type counted when it was made."""
+        return self._call(bool, "isGameRespected", game)
+
+    def commit(self, commitment: bytes) -> Call[None]:
+        """Say that an answer is known, without saying which."""
+        return self._call(_is, "commit", commitment)
+
+    def commitment_of(self, request_id: bytes, root_claim: bytes, nonce: bytes, proposer: Address) -> Call[Hash32]:
+        """What to commit to before proposing."""
+        return self._call(Hash32, "commitmentOf", request_id, root_claim, nonce, proposer)
+
+    def guardian(self) -> Call[Address]:
+        """Who may discard games and pause."""
+        return self._call(_checksummed, "guardian")
+
+    def owner(self) -> Call[Address]:
+        """Who names the guardian and the game type that counts: a timelock."""
+        return self._call(_checksummed, "owner")
+
     def is_finalized(self, game: Address) -> Call[bool]:
         """Whether the game is resolved and the finality delay is over."""
         return self._call(bool, "isGameFinalized", game)
@@ -500,11 +562,11 @@ class InferenceOracle(Contract):
 
     def registry(self) -> Call[Address]:
         """The model registry."""
-        return self._call(Address, "modelRegistry")
+        return self._call(_checksummed, "modelRegistry")
 
     def factory(self) -> Call[Address]:
         """The game factory."""
-        return self._call(Address, "disputeGameFactory")
+        return self._call(_checksummed, "disputeGameFactory")
 
     def requested(self, logs: Iterable[Log]) -> list[dict[str, Any]]:
         """Every InferenceRequested event."""

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, astuple, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from opml_dispute import plain_json
 from opml_dispute.chain import answers
 from opml_dispute.chain.artifacts import load
+from opml_dispute.chain.bonds import Bonds
 from opml_dispute.chain.contracts import (
     GAME_TYPE,
     DisputeGameFactory,
@@ -29,8 +30,9 @@ from opml_dispute.chain.rpc import Ask, NoCode, Rpc
 from opml_dispute.chain.sender import Sender
 from opml_dispute.chain.transactions import Deployment as Creation
 from opml_dispute.chain.transactions import NotEnoughFunds, Quote
+from opml_dispute.chain.wiring import GameParts, expect_wired
 from opml_dispute.errors import OpmlError
-from opml_dispute.game.bond import required_bond_wei
+from opml_dispute.game.bond import BondTerms
 from opml_dispute.home import write_json
 from opml_dispute.primitives import Address, StateHash
 from opml_dispute.reading import Unreadable, read_text
@@ -49,7 +51,7 @@ largest number that clients read right, with a sign or without."""
 MAX_CALLBACK_GAS = 2_000_000
 """The most gas that a request can promise to its consumer."""
 
-CONTRACTS = ("preimage_oracle", "vm", "factory", "registry", "oracle", "weth", "game")
+CONTRACTS = ("preimage_oracle", "vm", "timelock", "factory", "registry", "oracle", "weth", "game")
 """Names in the deployment file, in the order of creation."""
 
 
@@ -81,6 +83,10 @@ class Times:
     """Between unlocking a bond and withdrawing it: 7 days."""
     reclaim_delay_s: int = 2_592_000
     """After which the fee of a request without output can be taken back: 30 days."""
+    pause_s: int = 604_800
+    """After which a pause ends by itself, and before which no other starts: 7 days."""
+    timelock_delay_s: int = 259_200
+    """Between what the owner schedules and what happens: 3 days, so less than it takes to withdraw a bond."""
 
     def expect_playable(self) -> None:
         """
@@ -101,6 +107,8 @@ class Times:
                 f"clock extension and challenge period together ({self.extension_s + self.challenge_period_s:,} s) are "
                 f"more than a side's time in a game ({self.max_clock_s:,} s)"
             )
+        if self.pause_s < 1:
+            raise BadTimes("a pause would end as it begins; expected at least 1 s", hint="give a longer --pause")
         longest_s = 2 * self.max_clock_s + self.finality_delay_s
         if self.reclaim_delay_s < longest_s:
             raise BadTimes(
@@ -118,7 +126,12 @@ class Deployment:
     """Nothing of ours happened before this block."""
     absolute_prestate: StateHash
     addresses: dict[str, Address]
+    owner: Address
+    """Who proposes to the timelock, which owns factory, oracle and vault."""
+    guardian: Address
+    """Who may pause for a while and discard games, at once."""
     times: Times = field(default_factory=Times)
+    bonds: Bonds = field(default_factory=Bonds)
 
     @classmethod
     def load(cls, path: Path) -> Deployment:
@@ -134,6 +147,9 @@ class Deployment:
                 block=_number(raw, "block"),
                 absolute_prestate=StateHash(_hash(raw, "absolute_prestate")),
                 addresses={name: _address(text, name) for name, text in _part(raw, "addresses").items()},
+                owner=_address(_field(raw, "owner"), "owner"),
+                guardian=_address(_field(raw, "guardian"), "guardian"),
+                bonds=_bonds(_part(raw, "bonds")),
                 times=Times(**{name: _number(_part(raw, "times"), name) for name in Times.__dataclass_fields__}),
             )
         except ValueError as error:
@@ -166,6 +182,13 @@ def _number(raw: Any, name: str) -> int:
     return found
 
 
+def _bonds(raw: Any) -> Bonds:
+    terms = _part(raw, "terms")
+    numbers = {name: _number(terms, name) for name in BondTerms.__dataclass_fields__ if name != "forfeited_to"}
+    forfeited_to = _address(_field(terms, "forfeited_to"), "recipient of forfeited bonds")
+    return Bonds(BondTerms(**numbers, forfeited_to=forfeited_to), _number(raw, "root_bond_wei"))
+
+
 def _hash(raw: Any, name: str) -> bytes:
     found = _field(raw, name)
     if not isinstance(found, str) or re.fullmatch("0x[0-9a-fA-F]{64}", found) is None:
@@ -193,7 +216,7 @@ class System:
 
 
 def connect(rpc: Rpc, deployment: Deployment) -> System:
-    """The system behind a deployment. Raises `WrongChain`, `NoCode` or `BadDeployment`."""
+    """The system behind a deployment. Raises `WrongChain`, `NoCode`, `BadDeployment` or `MiswiredDeployment`."""
     rpc.expect_chain(deployment.chain_id)
     missing = [name for name in CONTRACTS if name not in deployment.addresses]
     if missing:
@@ -205,6 +228,7 @@ def connect(rpc: Rpc, deployment: Deployment) -> System:
     for (name, address), code in zip(named, codes, strict=True):
         if not code:
             raise NoCode(address, f"the {name.replace('_', ' ')}")
+    expect_wired(rpc, deployment.addresses)
     factory = DisputeGameFactory(deployment.addresses["factory"])
     return System(
         rpc=rpc,
@@ -212,7 +236,20 @@ def connect(rpc: Rpc, deployment: Deployment) -> System:
         factory=factory,
         oracle=InferenceOracle(deployment.addresses["oracle"]),
         registry=ModelRegistry(deployment.addresses["registry"]),
-        games=GameReader(rpc, factory),
+        games=GameReader(rpc, factory, game_parts(deployment)),
+    )
+
+
+def game_parts(deployment: Deployment) -> GameParts:
+    """What every game of a deployment names."""
+    at = deployment.addresses
+    return GameParts(
+        absolute_prestate=deployment.absolute_prestate,
+        vm=at["vm"],
+        preimage_oracle=at["preimage_oracle"],
+        oracle=at["oracle"],
+        weth=at["weth"],
+        chain_id=deployment.chain_id,
     )
 
 
@@ -222,18 +259,21 @@ def deploy(
     *,
     absolute_prestate: StateHash,
     times: Times | None = None,
+    bonds: Bonds | None = None,
+    owner: Address | None = None,
+    guardian: Address | None = None,
     tell: Callable[[str, Address], None] = lambda name, address: None,
 ) -> Deployment:
     """
-    Deploy what `path` does not name yet, and configure it; the sender becomes owner and guardian.
+    Deploy what `path` does not name yet, and configure it.
 
-    Raises `BadDeployment` if `path` holds the beginnings of another deployment.
+    A timelock, which `owner` proposes to, ends up owning factory, oracle and vault; `guardian` can stop things at once.
+    Both are the sender unless another is named. Raises `BadDeployment` if `path` holds the beginnings of another
+    deployment.
     """
     rpc = sender.rpc
     sender.settle()
-    times = times or Times()
-    chain_id = rpc.chain_id()
-    done = Deployment(chain_id, rpc.head().number, absolute_prestate, {}, times)
+    done = _wanted(sender, absolute_prestate, times, bonds, owner, guardian)
     if path.exists():
         done = _resume(path, done, rpc)
     for name, creation in _plan(sender, done):
@@ -249,7 +289,14 @@ def deploy(
 
 
 def rehearse(
-    sender: Sender, path: Path, *, absolute_prestate: StateHash, times: Times | None = None
+    sender: Sender,
+    path: Path,
+    *,
+    absolute_prestate: StateHash,
+    times: Times | None = None,
+    bonds: Bonds | None = None,
+    owner: Address | None = None,
+    guardian: Address | None = None,
 ) -> dict[str, Quote]:
     """
     What `deploy` would create, and what each creation would take; nothing is sent.
@@ -259,7 +306,7 @@ def rehearse(
     `NotEnoughFunds` if the account cannot pay for all.
     """
     rpc = sender.rpc
-    wanted = Deployment(rpc.chain_id(), rpc.head().number, absolute_prestate, {}, times or Times())
+    wanted = _wanted(sender, absolute_prestate, times, bonds, owner, guardian)
     found = _resume(path, wanted, rpc) if path.exists() else wanted
     stand_ins = {name: found.addresses.get(name, sender.address) for name in CONTRACTS}
     quotes = {
@@ -271,6 +318,27 @@ def rehearse(
     if needed_wei > balance_wei:
         raise NotEnoughFunds(sender.address, balance_wei, needed_wei, "deploying everything")
     return quotes
+
+
+def _wanted(
+    sender: Sender,
+    absolute_prestate: StateHash,
+    times: Times | None,
+    bonds: Bonds | None,
+    owner: Address | None,
+    guardian: Address | None,
+) -> Deployment:
+    """The deployment to be made, with nothing created yet; defaults filled in."""
+    return Deployment(
+        chain_id=sender.rpc.chain_id(),
+        block=sender.rpc.head().number,
+        absolute_prestate=absolute_prestate,
+        addresses={},
+        owner=owner or sender.address,
+        guardian=guardian or sender.address,
+        times=times or Times(),
+        bonds=bonds or Bonds(),
+    )
 
 
 def _resume(path: Path, wanted: Deployment, rpc: Rpc) -> Deployment:
@@ -285,6 +353,10 @@ def _resume(path: Path, wanted: Deployment, rpc: Rpc) -> Deployment:
         raise BadDeployment(
             f"{path} holds a deployment with another guest or other times", hint="give another --deployment"
         )
+    if (earlier.bonds, earlier.owner, earlier.guardian) != (wanted.bonds, wanted.owner, wanted.guardian):
+        raise BadDeployment(
+            f"{path} holds a deployment with other bonds, owner or guardian", hint="give another --deployment"
+        )
     for name, address in earlier.addresses.items():
         if not rpc.code(address):
             raise NoCode(address, f"the {name.replace('_', ' ')}")
@@ -295,9 +367,13 @@ def _plan(sender: Sender, done: Deployment) -> list[tuple[str, Callable[[], Crea
     """What to create, in order. Arguments are looked up when it is a contract's turn."""
     at, times = done.addresses, done.times
     limits = (MAX_GAME_DEPTH, MAX_SPLIT_DEPTH, times.extension_s, times.max_clock_s)
+    terms = astuple(done.bonds.terms)
+    owners = [done.owner]
     return [
         ("preimage_oracle", lambda: Creation(load("PreimageOracle"), (MIN_PROPOSAL_SIZE, times.challenge_period_s))),
         ("vm", lambda: Creation(load("FPVM"), (at["preimage_oracle"], STATE_VERSION_ML))),
+        ("timelock", lambda: Creation(load("Timelock"), (times.timelock_delay_s, owners, owners))),
+        # The sender's until it is configured: `_configure` hands it over.
         ("factory", lambda: Creation(load("DisputeGameFactory"), (sender.address,))),
         ("registry", lambda: Creation(load("ModelRegistry"))),
         (
@@ -308,16 +384,17 @@ def _plan(sender: Sender, done: Deployment) -> list[tuple[str, Callable[[], Crea
                     (
                         *(at["registry"], at["factory"]),
                         *(times.finality_delay_s, times.reclaim_delay_s),
-                        *(MAX_CALLBACK_GAS, GAME_TYPE, sender.address),
+                        *(MAX_CALLBACK_GAS, GAME_TYPE),
+                        *(at["timelock"], done.guardian, times.pause_s),
                     ),
                 ),
             ),
         ),
         (
             "weth",
-            lambda: Creation(load("DelayedWETH"), (times.withdrawal_delay_s, at["oracle"], sender.address)),
+            lambda: Creation(load("DelayedWETH"), (times.withdrawal_delay_s, at["oracle"], at["timelock"])),
         ),
-        ("game", lambda: Creation(load("FaultDisputeGame"), (limits,))),
+        ("game", lambda: Creation(load("FaultDisputeGame"), (limits, terms))),
     ]
 
 
@@ -332,14 +409,25 @@ def game_arguments(deployment: Deployment) -> bytes:
 
 
 def _configure(sender: Sender, deployment: Deployment) -> None:
-    """Tell the factory what games are made of, and what a root claim costs, where it does not know."""
+    """Tell the factory what games are made of and what a root claim costs, and hand it over to the timelock."""
     factory = DisputeGameFactory(deployment.addresses["factory"])
-    implementation, arguments, bond_wei = sender.rpc.read_all(
-        [factory.game_implementation(), factory.game_arguments(), factory.init_bond_wei()]
+    implementation, arguments, bond_wei, owner = sender.rpc.read_all(
+        [factory.game_implementation(), factory.game_arguments(), factory.init_bond_wei(), factory.owner()]
     )
     wanted = game_arguments(deployment)
-    if implementation != deployment.addresses["game"] or arguments != wanted:
+    is_current = implementation == deployment.addresses["game"] and arguments == wanted
+    root_bond_wei = deployment.bonds.root_bond_wei
+    timelock = deployment.addresses["timelock"]
+    if owner == timelock and is_current and bond_wei == root_bond_wei:
+        return
+    if owner != sender.address:
+        raise BadDeployment(
+            f"the factory {factory.address} makes other games than this deployment's, and its owner is {owner}, "
+            f"not {sender.address}",
+            hint="its owner has changed it since: ask for the deployment file of now",
+        )
+    if not is_current:
         sender.send(factory.set_implementation(deployment.addresses["game"], wanted))
-    root_bond_wei = required_bond_wei(0, MAX_GAME_DEPTH)
     if bond_wei != root_bond_wei:
         sender.send(factory.set_init_bond(root_bond_wei))
+    sender.send(factory.transfer_ownership(timelock))

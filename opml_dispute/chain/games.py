@@ -24,7 +24,9 @@ from opml_dispute.chain.contracts import (
 )
 from opml_dispute.chain.reverts import Reverted
 from opml_dispute.chain.rpc import Rpc, UnexpectedAnswer
+from opml_dispute.chain.wiring import GameParts, expect_own_parts
 from opml_dispute.errors import OpmlError
+from opml_dispute.game.bond import BondTerms
 from opml_dispute.game.claim import NO_PARENT, Claim, Game, GameStatus
 from opml_dispute.game.clock import Clock, ClockSettings
 from opml_dispute.game.depths import Depths
@@ -55,6 +57,7 @@ class GameConstants:
     vm: Address
     preimage_oracle: Address
     weth: Address
+    terms: BondTerms
 
 
 class BadAddress(OpmlError):
@@ -84,8 +87,8 @@ def parse_address(text: str, what: str) -> Address:
 class GameReader:
     """Reads games of one factory; remembers what cannot change."""
 
-    def __init__(self, rpc: Rpc, factory: DisputeGameFactory) -> None:
-        self.rpc, self.factory = rpc, factory
+    def __init__(self, rpc: Rpc, factory: DisputeGameFactory, parts: GameParts | None = None) -> None:
+        self.rpc, self.factory, self.parts = rpc, factory, parts
         self._constants: dict[Address, GameConstants] = {}
 
     def expect_game(self, address: Address) -> None:
@@ -94,15 +97,15 @@ class GameReader:
         if not self.rpc.code(address):
             raise UnknownGame(f"there is no game at {address}: there is no contract there at all")
         try:
-            root_claim, request_id = self.rpc.read_all([game.root_claim(), game.request_id()])
-            found = self.rpc.read(self.factory.game_of(root_claim, request_id))
+            root_claim, extra_data = self.rpc.read_all([game.root_claim(), game.extra_data()])
+            found = self.rpc.read(self.factory.game_of(root_claim, extra_data))
         except (Reverted, UnexpectedAnswer):
             found = ZERO_ADDRESS
         if found != address:
             raise UnknownGame(f"the contract at {address} is no game of the factory {self.factory.address}")
 
     def constants(self, address: Address) -> GameConstants:
-        """What never changes about a game. Raises `UnknownGame` on the first meeting with a stranger."""
+        """What never changes about a game. Raises `UnknownGame` or `ForeignGame` when it is first asked for."""
         if address not in self._constants:
             self.expect_game(address)
             self._constants[address] = self._read_constants(address)
@@ -132,7 +135,11 @@ class GameReader:
                 game.weth(),
             ]
         )
+        registry, terms = self.rpc.read_all([game.oracle(), game.bond_terms()])
         oracle = self.rpc.read(FPVM(vm).oracle())
+        if self.parts is not None:
+            found = GameParts(absolute_prestate, vm, oracle, registry, weth, chain_id)
+            expect_own_parts(address, found, self.parts)
         challenge_period_s = self.rpc.read(PreimageOracle(oracle).challenge_period_s())
         return GameConstants(
             request_id=request_id,
@@ -148,6 +155,7 @@ class GameReader:
             vm=vm,
             preimage_oracle=oracle,
             weth=weth,
+            terms=terms,
         )
 
     def read(self, address: Address, *, at: Head | None = None) -> Game:
@@ -183,6 +191,7 @@ class GameReader:
                 for index, (record, is_resolved) in enumerate(zip(records, resolved, strict=True))
             ),
             resolved_at_s=resolved_at_s,
+            terms=fixed.terms,
         )
 
 

@@ -9,9 +9,11 @@ from typing import Any, TypeVar
 import click
 
 from opml_dispute.chain.amounts import about_ether
+from opml_dispute.chain.bonds import SCHEDULES
 from opml_dispute.chain.deploy import Times, rehearse
 from opml_dispute.chain.deploy import deploy as deploy_all
-from opml_dispute.cli.command_line import Command, Seconds
+from opml_dispute.chain.games import parse_address
+from opml_dispute.cli.command_line import Command, Number, Seconds
 from opml_dispute.cli.options import ChainOptions, FileName, SendingOptions, json_option, sending_options
 from opml_dispute.cli.output import Output
 from opml_dispute.cli.session import Declined, introduce, load_account, open_rpc, open_sender
@@ -48,6 +50,24 @@ def _time(name: str, default_s: int, help_: str) -> Callable[[F], F]:
 @_time(
     "--reclaim-delay", _DEFAULT.reclaim_delay_s, "After which the fee of a request without output can be taken back."
 )
+@_time("--pause", _DEFAULT.pause_s, "After which a pause by the guardian ends by itself.")
+@_time("--timelock-delay", _DEFAULT.timelock_delay_s, "Between what the owner schedules and what happens.")
+@click.option(
+    "--bonds",
+    type=click.Choice(sorted(SCHEDULES)),
+    default="ml",
+    show_default=True,
+    help="What claims cost: measured gas at an assumed price, or the OP Stack's schedule.",
+)
+@click.option(
+    "--forfeit",
+    type=Number(0, 50),
+    metavar="PERCENT",
+    help="Part of each lost bond that the winner does not get. Default: the schedule's, 20 or 0.",
+)
+@click.option("--treasury", metavar="ADDRESS", help="Who gets that part. Default: nobody, it is burnt.")
+@click.option("--owner", metavar="ADDRESS", help="Who proposes to the timelock. Default: the sender.")
+@click.option("--guardian", metavar="ADDRESS", help="Who can pause and discard games. Default: the sender.")
 @click.option("--examples", is_flag=True, help="Also register the sample model and deploy its consumer.")
 @sending_options
 @json_option
@@ -60,12 +80,19 @@ def deploy(
     finality_delay: int,
     withdrawal_delay: int,
     reclaim_delay: int,
+    pause: int,
+    timelock_delay: int,
+    bonds: str,
+    forfeit: float | None,
+    treasury: str | None,
+    owner: str | None,
+    guardian: str | None,
     examples: bool,
     sending: SendingOptions,
     output: Output,
 ) -> None:
     """
-    Deploy the whole system; the sender becomes its owner and guardian.
+    Deploy the whole system. A timelock owns it, to which the owner proposes; a guardian can stop things at once.
 
     Example: opml-dispute deploy --rpc-url URL --keystore owner.json --deployment sepolia.json
     """
@@ -76,8 +103,14 @@ def deploy(
         finality_delay_s=finality_delay,
         withdrawal_delay_s=withdrawal_delay,
         reclaim_delay_s=reclaim_delay,
+        pause_s=pause,
+        timelock_delay_s=timelock_delay,
     )
     times.expect_playable()
+    schedule = SCHEDULES[bonds].with_forfeit(
+        None if forfeit is None else round(100 * forfeit),
+        parse_address(treasury, "the address of a treasury") if treasury else None,
+    )
     expect_writable(deployment)
     account = load_account(sending.key)
     rpc = open_rpc(ChainOptions(rpc_url, None))
@@ -85,7 +118,17 @@ def deploy(
     sender = open_sender(rpc, account, sending, output)
     introduce(sender, output)
     prestate = absolute_prestate()
-    quotes = rehearse(sender, deployment, absolute_prestate=prestate, times=times)
+    owner_address = parse_address(owner, "the owner's address") if owner else None
+    guardian_address = parse_address(guardian, "the guardian's address") if guardian else None
+    quotes = rehearse(
+        sender,
+        deployment,
+        absolute_prestate=prestate,
+        times=times,
+        bonds=schedule,
+        owner=owner_address,
+        guardian=guardian_address,
+    )
     most_wei = sum(quote.most_wei for quote in quotes.values())
     output.say(
         f"Will deploy {len(quotes)} contracts on chain {chain_id} from {sender.address}, for at most "
@@ -107,6 +150,9 @@ def deploy(
         deployment,
         absolute_prestate=prestate,
         times=times,
+        bonds=schedule,
+        owner=owner_address,
+        guardian=guardian_address,
         tell=lambda name, address: output.say(f"  {name.replace('_', ' '):<16} {address}"),
     )
     if examples:

@@ -32,7 +32,7 @@ from opml_dispute.cli.output import Output, duration, ether
 from opml_dispute.cli.session import Session, open_case_of
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.bond import required_bond_wei
-from opml_dispute.game.claim import Claim, Game
+from opml_dispute.game.claim import Claim, Game, GameStatus
 from opml_dispute.game.rules import IllegalMove, check_move
 from opml_dispute.operator.play import Look, Seat, Table, move_intent
 from opml_dispute.operator.settle import STATUS_WORDS, Settlement, read_settlement, recipients, settle_intents, waiting
@@ -81,8 +81,9 @@ def challenge(
     session = Session.open(chain, sending, output)
     case, table = _table(session, address, files, None)
     state = session.system.games.read(address)
-    _expect_in_progress(session, address)
     right = table.trace.root_claim()
+    _expect_not_lost(state, right)
+    _expect_in_progress(session, address)
     if right == state.root.value:
         output.say(
             f"Claim 0 says S_{state.node_count} is {short_hex(right)}, and so it is here: nothing to challenge.",
@@ -206,7 +207,7 @@ def move(
         raise
     contract = FaultDisputeGame(address)
     bond_wei = session.system.rpc.read(contract.required_bond_wei(position))
-    planned = required_bond_wei(position.depth, state.depths.max)
+    planned = required_bond_wei(position.depth, state.depths.max, state.terms)
     disputed = state.claim(index).value
     action = Move(index, disputed, is_attack, Hash32(raw), position, planned, reason="")
     session.send_all([move_intent(contract, state, head.timestamp, action, bond_wei)])
@@ -315,6 +316,15 @@ def _expect_in_progress(session: Session, address: Address) -> None:
     state = session.system.games.read(address)
     if not state.in_progress:
         raise GameOver(f"the game {address} is over: {STATUS_WORDS[state.status]}")
+
+
+def _expect_not_lost(state: Game, right: bytes) -> None:
+    """Raises `GameOver`, which says what to do, if the right answer lost this game."""
+    if state.status == GameStatus.CHALLENGER_WINS and state.root.value == right:
+        raise GameOver(
+            f"the game {state.address} is over, and the right answer {short_hex(right)} has lost it",
+            hint=f"propose it again: opml-dispute propose 0x{state.request_id.hex()}",
+        )
 
 
 class GameOver(OpmlError):

@@ -35,9 +35,9 @@ from opml_dispute.operator.inference import (
     deliverable_game,
     delivery_intent,
     new_request_id,
-    proposal_intent,
     request_intent,
 )
+from opml_dispute.operator.proposing import proposal_intents
 from opml_dispute.primitives import Address, ModelId, StateRoot
 from opml_dispute.reading import Unreadable, read_bytes
 
@@ -183,6 +183,13 @@ def _which_model(system: System, text: str | None) -> ModelId:
 
 @click.command(cls=Command)
 @click.argument("request_id")
+@click.option(
+    "--commit/--no-commit",
+    "commits",
+    default=None,
+    help="Commit to the answer in a transaction of its own first. Default: if the request has a fee.",
+)
+@click.option("--again", is_flag=True, help="Propose even if a game with this answer stands.")
 @fault_option
 @stake_option
 @model_options
@@ -191,6 +198,8 @@ def _which_model(system: System, text: str | None) -> ModelId:
 @json_option
 def propose(
     request_id: str,
+    commits: bool | None,
+    again: bool,
     fault: str | None,
     stake_anyway: bool,
     files: ModelOptions,
@@ -201,6 +210,8 @@ def propose(
     """
     Compute the inference of REQUEST_ID and propose its answer, with a bond.
 
+    An answer whose game was lost or discarded is proposed again, as another game.
+
     Example: opml-dispute propose 0x91… --key-file me.key
     """
     wanted = parse_request_id(request_id)
@@ -210,13 +221,23 @@ def propose(
 
     trace = open_trace(case, fault, output)
     root_claim = StateRoot(trace.root_claim())
-    intent = proposal_intent(session.system, wanted, root_claim, case.program.node_count)
+    intents = proposal_intents(
+        session.system,
+        wanted,
+        root_claim,
+        case.program.node_count,
+        proposer=session.sender.address,
+        commits=commits,
+        again=again,
+    )
     if fault is None:
         from opml_dispute.cli.preflight import proposal_prospect, run_preflight
 
         prospect = proposal_prospect(case, system=session.system, account=session.sender.address)
         run_preflight(prospect, session, stake_anyway=stake_anyway)
-    for done in session.send_all([intent]):
+    for done in session.send_all(intents):
+        if done.intent.kind != "propose":
+            continue
         assert done.receipt is not None
         game = session.system.factory.created_game(done.receipt)
         lie = "" if fault is None else f" --fault {shlex.quote(fault)}"

@@ -108,7 +108,7 @@ def _move(game: Game, index: int, value: bytes, *, is_attack: bool) -> Move | No
         return None
     if position.depth > game.depths.max:
         return None
-    bond_wei = required_bond_wei(position.depth, game.depths.max)
+    bond_wei = required_bond_wei(position.depth, game.depths.max, game.terms)
     return Move(index, claim.value, is_attack, Hash32(value), position, bond_wei, "to do harm")
 
 

@@ -1,9 +1,11 @@
 """
 Bonds: what a claim at a given depth must stake, exactly as the contract computes it.
 
-A bond buys gas at an assumed price of 200 gwei: 400,000 gas at depth 0, growing geometrically to 300,000,000 at
-the maximum depth. The contract works in 18-digit fixed point ("wad"), with the logarithm and the exponential of the
-Solady library; `ln_wad` and `exp_wad` are those, so that `required_bond_wei` agrees to the wei.
+A bond buys gas at an assumed price. The gas grows geometrically from depth 0 to the maximum depth; price and both ends
+are a deployment's choice (`BondTerms`), and so is the part of each lost bond that no winner gets. `OP_STACK` are the
+terms of the published game, `ML` the default of our own: docs/game.md, "Bonds", says where its numbers come from.
+`required_bond_wei` and `forfeited_wei` apply them. The contract works in 18-digit fixed point ("wad"), with the
+logarithm and the exponential of the Solady library; `ln_wad` and `exp_wad` are those, so bonds agree to the wei.
 
 What the chain demands is what the chain says (`getRequiredBond`); this is for planning without one, and for tests.
 Source: docs/game.md, "Bonds".
@@ -11,33 +13,92 @@ Source: docs/game.md, "Bonds".
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
 from opml_dispute.game.position import DepthError
+from opml_dispute.primitives import Address
 
 WAD: Final = 10**18
-ASSUMED_GAS_PRICE_WEI: Final = 200 * 10**9
-ROOT_GAS: Final = 400_000
-DEEPEST_GAS: Final = 300_000_000
+GWEI: Final = 10**9
+ALL_BPS: Final = 10_000
+"""100 %, in ten-thousandths."""
+
+MAX_FORFEITED_BPS: Final = 5_000
+"""The contract refuses terms that keep more than half of a lost bond from the winner."""
+
+BURN_ADDRESS: Final = Address("0x000000000000000000000000000000000000dEaD")
+"""Nobody has its key: what is paid there is lost."""
 
 
-@lru_cache(maxsize=256)
-def required_bond_wei(depth: int, max_depth: int) -> int:
+@dataclass(frozen=True, slots=True)
+class BondTerms:
+    """What claims cost in one deployment; the contract's struct of the same name."""
+
+    assumed_base_fee_wei: int
+    """Wei per gas that a bond pays for."""
+
+    gas_at_root: int
+    """Gas that the bond of a claim at depth 0 pays for; at least 1."""
+
+    gas_at_max_depth: int
+    """Gas that the bond of a claim at the maximum depth pays for; at least `gas_at_root`."""
+
+    forfeited_bps: int = 0
+    """Part of each lost bond, in ten-thousandths, that does not go to the winner: at most `MAX_FORFEITED_BPS`."""
+
+    forfeited_to: Address = BURN_ADDRESS
+    """The treasury that gets that part, or `BURN_ADDRESS`."""
+
+
+OP_STACK: Final = BondTerms(assumed_base_fee_wei=200 * GWEI, gas_at_root=400_000, gas_at_max_depth=300_000_000)
+"""The published game's: 0.08 ETH at the root, almost 60 ETH at the maximum depth; the winner gets all."""
+
+_SAFETY: Final = (17, 2)
+"""8.5: each single counter pays for itself up to a base fee of 200 gwei, after a fifth of the bond was forfeited."""
+
+ML: Final = BondTerms(
+    assumed_base_fee_wei=30 * GWEI,
+    gas_at_root=186_000 * _SAFETY[0] // _SAFETY[1],  # a move, and settling two claims
+    gas_at_max_depth=241_800 * _SAFETY[0] // _SAFETY[1],  # a step is dearer than a move: 1.3 times in all
+    forfeited_bps=2_000,
+)
+"""The default for our games. See docs/game.md, "Bonds"."""
+
+ML_ROOT_BOND_WEI: Final = 414_000 * _SAFETY[0] // _SAFETY[1] * 30 * GWEI
+"""The default root bond: a newcomer that counters one also pays for a first move, for settling and for its payout."""
+
+
+def required_bond_wei(depth: int, max_depth: int, terms: BondTerms) -> int:
     """
-    The stake of a claim at `depth`, in wei.
+    The stake of a claim at `depth`, in wei. What a root claim stakes is the factory's to say.
 
-    >>> required_bond_wei(0, 8) / 10**18, required_bond_wei(8, 8) / 10**18
+    >>> required_bond_wei(0, 8, OP_STACK) / 10**18, required_bond_wei(8, 8, OP_STACK) / 10**18
     (0.08, 59.9999998)
 
     Raises `DepthError` if `depth` is more than `max_depth`.
     """
     if not 0 <= depth <= max_depth:
         raise DepthError(depth, f"at most {max_depth}")
-    growth = ln_wad(DEEPEST_GAS * WAD // ROOT_GAS)
-    base = exp_wad(growth * (WAD * WAD // (max_depth * WAD)) // WAD)
-    factor = exp_wad(ln_wad(base) * (depth * WAD) // WAD)
-    return ASSUMED_GAS_PRICE_WEI * (ROOT_GAS * factor // WAD)
+    return _bond_wei(depth, max_depth, terms)
+
+
+@lru_cache(maxsize=4096)
+def _bond_wei(depth: int, max_depth: int, terms: BondTerms) -> int:
+    growth = ln_wad(terms.gas_at_max_depth * WAD // terms.gas_at_root)
+    exponent = growth * (WAD * WAD // (max_depth * WAD)) // WAD
+    return terms.assumed_base_fee_wei * (terms.gas_at_root * exp_wad(exponent * depth) // WAD)
+
+
+def forfeited_wei(bond_wei: int, terms: BondTerms) -> int:
+    """
+    What a lost bond pays to `terms.forfeited_to`; the winner gets the rest.
+
+    >>> forfeited_wei(10**18, ML) / 10**18
+    0.2
+    """
+    return bond_wei * terms.forfeited_bps // ALL_BPS
 
 
 def ln_wad(x: int) -> int:

@@ -15,6 +15,7 @@ from enum import IntEnum
 from functools import cached_property
 
 from opml_dispute.errors import OpmlError
+from opml_dispute.game.bond import OP_STACK, BondTerms
 from opml_dispute.game.clock import Clock, ClockSettings
 from opml_dispute.game.depths import Depths
 from opml_dispute.game.position import Position
@@ -95,6 +96,8 @@ class Game:
 
     claims: tuple[Claim, ...]
     resolved_at_s: int = 0
+    terms: BondTerms = OP_STACK
+    """What its claims cost, and what part of a lost bond no winner gets."""
 
     def __post_init__(self) -> None:
         for index, claim in enumerate(self.claims):

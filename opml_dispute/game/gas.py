@@ -11,17 +11,17 @@ from __future__ import annotations
 
 from typing import Final
 
-from opml_dispute.game.bond import required_bond_wei
+from opml_dispute.game.bond import ML, ML_ROOT_BOND_WEI, BondTerms, required_bond_wei
 from opml_dispute.game.depths import Depths
 
-CREATE_GAS: Final = 454_000
+CREATE_GAS: Final = 459_000
 """Creating the game, which makes the root claim."""
 MOVE_GAS: Final = 144_000
 FIRST_MOVE_GAS: Final = 15_000
 """What a player's first move costs more than the others; there are two players."""
 STEP_GAS: Final = 219_000
 """Executing the last instruction: witness, verifier, pre-image if it reads one."""
-SETTLE_CLAIM_GAS: Final = 21_000
+SETTLE_CLAIM_GAS: Final = 22_500
 """Resolving one claim, where many are resolved in one transaction."""
 PAYOUT_GAS: Final = 156_000
 """The winner's two calls of `claimCredit`."""
@@ -37,18 +37,21 @@ def dispute_gas(depths: Depths) -> int:
     Gas of such a dispute, from the creation of the game to the payout.
 
     >>> dispute_gas(Depths(split=4, max=26))
-    5170000
+    5215500
     """
     moves = dispute_moves(depths)
     return CREATE_GAS + moves * MOVE_GAS + 2 * FIRST_MOVE_GAS + STEP_GAS + (moves + 1) * SETTLE_CLAIM_GAS + PAYOUT_GAS
 
 
-def dispute_bonds_wei(depths: Depths) -> tuple[int, int]:
+def dispute_bonds_wei(depths: Depths, terms: BondTerms = ML, root_bond_wei: int = ML_ROOT_BOND_WEI) -> tuple[int, int]:
     """
     What the proposer's and the challenger's side have at stake at the end of such a dispute.
 
-    >>> [wei // 10**18 for wei in dispute_bonds_wei(Depths(split=4, max=26))]
+    >>> [wei / 10**18 for wei in dispute_bonds_wei(Depths(split=4, max=26))]
+    [0.81774705, 0.70502673]
+    >>> from opml_dispute.game.bond import OP_STACK
+    >>> [wei // 10**18 for wei in dispute_bonds_wei(Depths(split=4, max=26), OP_STACK, 8 * 10**16)]
     [150, 116]
     """
-    bonds = [required_bond_wei(depth, depths.max) for depth in range(depths.max + 1)]
+    bonds = [root_bond_wei, *(required_bond_wei(depth, depths.max, terms) for depth in range(1, depths.max + 1))]
     return sum(bonds[0::2]), sum(bonds[1::2])

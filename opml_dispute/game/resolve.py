@@ -1,7 +1,8 @@
 """
 Who wins: settling claims from the bottom up.
 
-A claim falls if one of its answers stands; the leftmost standing answer (the earliest, on ties) takes its bond.
+A claim falls if one of its answers stands; the leftmost standing answer (the earliest, on ties) takes its bond, less
+the part that is forfeited: `awards`.
 `resolvable` lists what can be settled now, in an order that the contract accepts, `settlement_batches` how much of it
 at once; `forecast` settles everything as
 the game stands, whatever the clocks say, and tells winner and payouts; `winner_if_resolved_now` is its first line.
@@ -13,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from opml_dispute.game.bond import forfeited_wei
 from opml_dispute.game.claim import Claim, Game, GameStatus
 from opml_dispute.game.clock import time_left_s
 from opml_dispute.primitives import Address
@@ -80,7 +82,7 @@ class Forecast:
     """By claim index: who defeats it, None if it stands."""
 
     payouts_wei: Mapping[Address, int]
-    """What resolution awards, bonds returned included."""
+    """What resolution awards, bonds returned included, to players and to whom lost bonds are forfeited."""
 
 
 def forecast(game: Game) -> Forecast:
@@ -97,10 +99,19 @@ def forecast(game: Game) -> Forecast:
         else:
             # Only a step sets this on a claim without answers; the root cannot be stepped.
             countered_by[claim.index] = claim.countered_by
-        receiver = countered_by[claim.index] or claim.claimant
-        payouts_wei[receiver] = payouts_wei.get(receiver, 0) + claim.bond_wei
+        for receiver, amount_wei in awards(game, claim, countered_by[claim.index]):
+            payouts_wei[receiver] = payouts_wei.get(receiver, 0) + amount_wei
     winner = GameStatus.DEFENDER_WINS if countered_by[0] is None else GameStatus.CHALLENGER_WINS
     return Forecast(winner, countered_by, payouts_wei)
+
+
+def awards(game: Game, claim: Claim, countered_by: Address | None) -> list[tuple[Address, int]]:
+    """Who gets a claim's bond, in wei: its claimant if it stands; else who countered it, less the forfeited part."""
+    if countered_by is None:
+        return [(claim.claimant, claim.bond_wei)]
+    forfeited = forfeited_wei(claim.bond_wei, game.terms)
+    winner = (countered_by, claim.bond_wei - forfeited)
+    return [winner, (game.terms.forfeited_to, forfeited)] if forfeited else [winner]
 
 
 def winner_if_resolved_now(game: Game) -> GameStatus:

@@ -110,7 +110,7 @@ def check_move(
     if depth == game.depths.execution_root:
         _check_vm_status(game, claim, value, is_attack=is_attack)
     position = claim.position.move(is_attack=is_attack)
-    required_wei = required_bond_wei(depth, game.depths.max)
+    required_wei = required_bond_wei(depth, game.depths.max, game.terms)
     if bond_wei is not None and bond_wei != required_wei:
         raise WrongBond(f"bond of {bond_wei} wei found, expected {required_wei} wei at depth {depth}")
     if challenger_duration_s(game, index, now_s) == game.clocks.max_clock_s:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from opml_dispute.actors.words import short_hex
 from opml_dispute.chain.amounts import duration
-from opml_dispute.chain.contracts import ZERO_ADDRESS, DigitReader, FaultDisputeGame
+from opml_dispute.chain.contracts import NO_NONCE, ZERO_ADDRESS, DigitReader, FaultDisputeGame, extra_data
 from opml_dispute.chain.deploy import System
 from opml_dispute.chain.rpc import Call
 from opml_dispute.chain.transactions import Receipt
@@ -32,10 +32,6 @@ class NothingToDeliver(OpmlError):
     """No game of the request has survived yet."""
 
     hint = "see how its games stand: opml-dispute list"
-
-
-class ProposalExists(OpmlError):
-    """A game with this very root claim exists for the request."""
 
 
 class FailedInference(OpmlError):
@@ -81,23 +77,17 @@ def new_request_id(system: System, receipt: Receipt) -> RequestId:
     return RequestId(event["requestId"])
 
 
-def proposal_intent(system: System, request_id: RequestId, root_claim: StateRoot, state_index: int) -> Intent:
-    """Create a game. Raises `ProposalExists` if this root claim was proposed already."""
-    existing, bond_wei = system.rpc.read_all(
-        [system.factory.game_of(root_claim, request_id), system.factory.init_bond_wei()]
-    )
-    if existing != ZERO_ADDRESS:
-        raise ProposalExists(
-            f"S_{state_index} = {short_hex(root_claim)} is proposed for this request already, as game {existing}",
-            hint=f"defend it there: opml-dispute respond {existing}",
-        )
+def proposal_intent(
+    system: System, request_id: RequestId, root_claim: StateRoot, state_index: int, *, nonce: bytes = NO_NONCE
+) -> Intent:
+    """Create a game. Whether that makes sense is `operator.proposing`'s to say."""
     return Intent(
         kind="propose",
-        call=system.factory.create(root_claim, request_id),
-        value_wei=bond_wei,
+        call=system.factory.create(root_claim, extra_data(request_id, nonce)),
+        value_wei=system.rpc.read(system.factory.init_bond_wei()),
         will=f"Will propose S_{state_index} = {short_hex(root_claim)} for request {short_hex(request_id)}",
         did=lambda receipt: f"Proposed as game {system.factory.created_game(receipt)}",
-        facts={"request_id": request_id, "root_claim": root_claim},
+        facts={"request_id": request_id, "root_claim": root_claim, "nonce": nonce},
     )
 
 

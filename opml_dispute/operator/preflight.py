@@ -310,7 +310,13 @@ def _funds(prospect: Prospect, system: System) -> _Finding:
         return Verdict.UNKNOWN, "no account was named", "name one with --from ADDRESS, or with its key"
     deepest = max((claim.position.depth for claim in game.claims), default=-1) if game is not None else -1
     own = range(0 if prospect.defends else 1, depths.max + 1, 2)
-    bonds_wei = sum(required_bond_wei(depth, depths.max) for depth in own if depth > deepest)
+    bonds = system.deployment.bonds
+    terms = game.terms if game is not None else bonds.terms
+    bonds_wei = sum(
+        required_bond_wei(depth, depths.max, terms) if depth else bonds.root_bond_wei
+        for depth in own
+        if depth > deepest
+    )
     gas_wei = dispute_gas(depths) * suggest(system.rpc, system.rpc.head(), DEFAULT_MAX_FEE_WEI).max_fee_wei
     needed_wei, balance_wei = bonds_wei + gas_wei, system.rpc.balance_wei(account)
     found = (

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from opml_dispute.game.bond import required_bond_wei
+from opml_dispute.game.bond import OP_STACK, required_bond_wei
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,8 @@ class BondRule:
 
 def op_stack() -> BondRule:
     """The published schedule; nothing is burnt."""
-    return BondRule(required_bond_wei, (200 * 10**9, 400_000, 300_000_000, 0, BURN_ADDRESS))
+    terms = (200 * 10**9, 400_000, 300_000_000, 0, BURN_ADDRESS)
+    return BondRule(lambda depth, max_depth: required_bond_wei(depth, max_depth, OP_STACK), terms)
 
 
 def from_gas(curve: GasCurve) -> BondRule:

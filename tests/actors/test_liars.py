@@ -17,6 +17,7 @@ from opml_dispute.actors.liars import (
 )
 from opml_dispute.actors.player import play_round
 from opml_dispute.engine.vm import FaultKind, FaultTarget
+from opml_dispute.game.bond import forfeited_wei
 from opml_dispute.game.claim import Claim, Game, GameStatus
 from opml_dispute.game.position import Position
 from opml_dispute.game.rules import outputs_of
@@ -64,7 +65,14 @@ def test_a_lying_proposer_is_beaten_by_one_step(seed: int, on_contract: bool) ->
     assert outputs.node_index(game) == story.fault.node_index
     local = leaf.position.within_subtree(game.depths.execution_root).index_at_depth
     assert (local + 1 if steps[0].is_attack else local + 2) == story.fault.after_step
-    assert table.reference.credits == {HONEST: sum(table.reference.deposits.values())}
+    # The honest player gets everything but the forfeited part of what others lost.
+    game = snapshot(table.reference)
+    forfeited = sum(forfeited_wei(claim.bond_wei, game.terms) for claim in game.claims if claim.countered_by)
+    assert forfeited > 0
+    assert table.reference.credits == {
+        HONEST: sum(table.reference.deposits.values()) - forfeited,
+        game.terms.forfeited_to: forfeited,
+    }
 
 
 @pytest.mark.parametrize("on_contract", [False, True])
@@ -77,7 +85,14 @@ def test_a_lying_challenger_loses_every_bond(seed: int, on_contract: bool) -> No
     game = snapshot(table.reference)
     assert game.status == GameStatus.DEFENDER_WINS
     assert max(claim.position.depth for claim in game.claims) == game.depths.max
-    assert table.reference.credits == {HONEST: sum(table.reference.deposits.values())}
+    # The honest player gets everything but the forfeited part of what others lost.
+    game = snapshot(table.reference)
+    forfeited = sum(forfeited_wei(claim.bond_wei, game.terms) for claim in game.claims if claim.countered_by)
+    assert forfeited > 0
+    assert table.reference.credits == {
+        HONEST: sum(table.reference.deposits.values()) - forfeited,
+        game.terms.forfeited_to: forfeited,
+    }
 
 
 def test_a_story_agrees_with_itself() -> None:
@@ -247,4 +262,11 @@ def test_random_liars_lose_on_the_contract(seed: int) -> None:
     play_out(table, story)
     status = snapshot(table.reference).status
     assert status == (GameStatus.CHALLENGER_WINS if is_proposer else GameStatus.DEFENDER_WINS)
-    assert table.reference.credits == {HONEST: sum(table.reference.deposits.values())}
+    # The honest player gets everything but the forfeited part of what others lost.
+    game = snapshot(table.reference)
+    forfeited = sum(forfeited_wei(claim.bond_wei, game.terms) for claim in game.claims if claim.countered_by)
+    assert forfeited > 0
+    assert table.reference.credits == {
+        HONEST: sum(table.reference.deposits.values()) - forfeited,
+        game.terms.forfeited_to: forfeited,
+    }

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from opml_dispute.chain.contracts import DisputeGameFactory
+from opml_dispute.chain.artifacts import load
+from opml_dispute.chain.bonds import SCHEDULES, BadBonds, Bonds
+from opml_dispute.chain.contracts import DisputeGameFactory, FaultDisputeGame
 from opml_dispute.chain.deploy import BadDeployment, Deployment, Times, connect, deploy, game_arguments
-from opml_dispute.chain.rpc import NoCode, Rpc, WrongChain
+from opml_dispute.chain.rpc import Call, NoCode, Rpc, WrongChain
 from opml_dispute.chain.sender import Sender
 from opml_dispute.chain.transactions import Receipt
+from opml_dispute.chain.wiring import ForeignGame, GameParts, MiswiredDeployment, expect_own_parts
 from opml_dispute.devnet import anvil as devnet
-from opml_dispute.primitives import StateHash
+from opml_dispute.game.bond import ML_ROOT_BOND_WEI
+from opml_dispute.primitives import Address, StateHash
 
 PRESTATE = StateHash(b"\x03" + b"\x42" * 31)
-TRANSACTIONS = 9
-"""Seven contracts, the implementation, the bond."""
+TRANSACTIONS = 11
+"""Eight contracts, the implementation, the bond, the hand-over."""
 
 
 class Killed(Exception):
@@ -59,7 +64,7 @@ def test_a_deployment_is_complete_and_a_second_run_changes_nothing(rpc: Rpc, tmp
     assert rpc.read(system.factory.game_implementation()) == deployment.addresses["game"]
     assert rpc.read(system.factory.game_arguments()) == game_arguments(deployment)
     assert len(game_arguments(deployment)) == 124
-    assert rpc.read(system.factory.init_bond_wei()) == 8 * 10**16
+    assert rpc.read(system.factory.init_bond_wei()) == ML_ROOT_BOND_WEI
     again = Mortal(rpc, 0)
     assert deploy(again, path, absolute_prestate=PRESTATE) == deployment
     assert again.sent == 0
@@ -113,3 +118,74 @@ def test_what_is_no_deployment_file_is_refused(tmp_path: Path, content: str) -> 
 def test_a_missing_deployment_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(BadDeployment, match="No such file"):
         Deployment.load(tmp_path / "none.json")
+
+
+def test_roles_are_apart_and_a_timelock_owns_the_system(rpc: Rpc, tmp_path: Path) -> None:
+    """The deployer keeps nothing; owner and guardian are whom the deployment names."""
+    owner, guardian, treasury = (devnet.account(role).address for role in ("requester", "proposer", "challenger"))
+    path = tmp_path / "deployment.json"
+    bonds = SCHEDULES["op-stack"].with_forfeit(1_000, treasury)
+    deployment = deploy(
+        Sender(rpc, devnet.account("deployer")),
+        path,
+        absolute_prestate=PRESTATE,
+        bonds=bonds,
+        owner=owner,
+        guardian=guardian,
+    )
+    assert Deployment.load(path) == deployment
+    system, at = connect(rpc, deployment), deployment.addresses
+    timelock = at["timelock"]
+    assert rpc.read(system.factory.owner()) == timelock
+    assert rpc.read(system.oracle.owner()) == timelock
+    assert rpc.read(system.oracle.guardian()) == guardian
+    assert rpc.read(system.factory.init_bond_wei()) == 8 * 10**16
+    assert rpc.read(FaultDisputeGame(at["game"]).bond_terms()) == bonds.terms
+    artifact = load("Timelock")
+
+    def ask(function: str, *arguments: object) -> object:
+        return rpc.read(Call(timelock, artifact.functions[function], arguments, artifact.name, lambda value: value))
+
+    assert ask("getMinDelay") == Times().timelock_delay_s
+    proposer_role = ask("PROPOSER_ROLE")
+    assert ask("hasRole", proposer_role, owner) is True
+    assert ask("hasRole", proposer_role, devnet.account("deployer").address) is False
+    assert ask("hasRole", bytes(32), devnet.account("deployer").address) is False, "nobody administers it but itself"
+    assert ask("hasRole", bytes(32), timelock) is True
+    with pytest.raises(BadDeployment, match="other bonds, owner or guardian"):
+        deploy(Sender(rpc, devnet.account("deployer")), path, absolute_prestate=PRESTATE)
+
+
+def test_contracts_that_do_not_name_each_other_are_refused(rpc: Rpc, tmp_path: Path) -> None:
+    """Two deployments, and a file that mixes them: found when a command connects, whichever contract it is."""
+    sender = Sender(rpc, devnet.account("deployer"))
+    first, second = (deploy(sender, tmp_path / f"{n}.json", absolute_prestate=PRESTATE) for n in (1, 2))
+    for name in ("preimage_oracle", "vm", "factory", "registry", "oracle", "weth"):
+        mixed = replace(first, addresses=first.addresses | {name: second.addresses[name]})
+        if name == "vm":
+            mixed.addresses["preimage_oracle"] = second.addresses["preimage_oracle"]
+            connect(rpc, mixed)  # these two fit together; the games name others, which `ForeignGame` tells
+            continue
+        with pytest.raises(MiswiredDeployment, match="but the deployment names"):
+            connect(rpc, mixed)
+
+
+@pytest.mark.parametrize("part", ["vm", "oracle", "weth", "chain id", "prestate"])
+def test_a_game_that_names_other_parts_is_refused(part: str) -> None:
+    vm, preimage_oracle, oracle, weth = (Address(f"0x{number:040x}") for number in range(1, 5))
+    ours = GameParts(PRESTATE, vm, preimage_oracle, oracle, weth, chain_id=1)
+    changed = {
+        "vm": replace(ours, vm=ours.weth),
+        "oracle": replace(ours, oracle=ours.weth),
+        "weth": replace(ours, weth=ours.vm),
+        "chain id": replace(ours, chain_id=2),
+        "prestate": replace(ours, absolute_prestate=StateHash(bytes(32))),
+    }[part]
+    expect_own_parts(ours.vm, ours, ours)
+    with pytest.raises(ForeignGame, match=f"names the .*{part}"):
+        expect_own_parts(ours.vm, changed, ours)
+
+
+def test_bonds_that_the_contract_would_refuse() -> None:
+    with pytest.raises(BadBonds, match="51 % of each lost bond"):
+        Bonds().with_forfeit(5_100, None)

@@ -187,7 +187,7 @@ def test_not_enough_funds(cli: Cli, on_chain: Chain, key: Key, tmp_path: Path) -
     request_id = cli("request", "--sample", 1, "--key-file", key("requester"), "--json").object_with("request_id")
     proposing = ("propose", request_id["request_id"], "--key-file", poor)
     assert_refused(cli(*proposing), "funds: a dispute to the last step takes")
-    assert_refused(cli(*proposing, "--stake-anyway"), "needs 0.08 ETH")
+    assert_refused(cli(*proposing, "--stake-anyway"), "needs 0.10557 ETH")
 
 
 @pytest.fixture

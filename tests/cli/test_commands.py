@@ -107,6 +107,45 @@ def test_a_right_answer_is_left_alone_and_delivered(cli: Cli, on_chain: Chain, k
     assert "Delivered already" in again.err
 
 
+def test_a_right_answer_that_lost_is_proposed_again_and_gets_the_fee(cli: Cli, on_chain: Chain, key: Key) -> None:
+    """An attacker proposes the right answer and lets it fall; nobody has to know about nonces to propose it anew."""
+    request_id = ask(cli, key, "--fee", "0.01eth")
+    attacker, signing = ("--key-file", key("challenger")), ("--key-file", key("proposer"))
+    copied = cli("propose", request_id, *attacker, "--no-commit", "--json")
+    assert [item["did"] for item in copied.objects if "did" in item] == ["propose"]
+    burnt = copied.objects[-1]["game"]
+    move = ("move", burnt, "--attack", "--claim", 0, "--value", "0x" + "ab" * 32)
+    assert cli(*move, *attacker).code == 0
+    assert "is proposed for this request already" in cli("propose", request_id, *signing).err
+    on_chain.warp(TEST_TIMES.max_clock_s)
+    assert cli("resolve", burnt, *attacker).code == 0
+    lost = cli("challenge", burnt, *signing)
+    assert lost.code == 1
+    assert "the right answer" in lost.err
+    assert f"propose it again: opml-dispute propose {request_id}" in lost.err
+    made = cli("propose", request_id, *signing, "--json")
+    assert made.code == 0, made.err
+    assert [item["did"] for item in made.objects if "did" in item] == ["commit", "propose"], "there is a fee"
+    game = made.objects[-1]["game"]
+    on_chain.warp(TEST_TIMES.max_clock_s)
+    assert cli("resolve", game, *signing).code == 0
+    on_chain.warp(TEST_TIMES.finality_delay_s + 1)
+    before = on_chain.rpc.balance_wei(devnet.account("proposer").address)
+    assert cli("finalize", request_id, *attacker).code == 0
+    assert on_chain.rpc.balance_wei(devnet.account("proposer").address) - before == 10**16
+
+
+def test_a_proposal_beside_one_that_stands(cli: Cli, on_chain: Chain, key: Key) -> None:
+    request_id = ask(cli, key)
+    first = propose(cli, key, request_id)
+    second = propose(cli, key, request_id, "--again")
+    assert first != second
+    third = propose(cli, key, request_id, "--again", "--commit")
+    assert third not in (first, second)
+    games = [item["game"] for item in cli("list", "--request", request_id, "--json").objects]
+    assert games == [third, second, first]
+
+
 def test_a_dry_run_says_what_it_would_do_and_does_nothing(cli: Cli, on_chain: Chain, key: Key) -> None:
     request_id = ask(cli, key)
     game = propose(cli, key, request_id, "--fault", "seed=2")

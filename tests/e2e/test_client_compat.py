@@ -9,8 +9,10 @@ import pytest
 from opml_dispute.chain.contracts import FaultDisputeGame
 from opml_dispute.devnet import anvil as devnet
 from opml_dispute.fpvm.prestate import ABSOLUTE_PRESTATE
-from opml_dispute.operator.inference import new_request_id, request_intent
+from opml_dispute.game.bond import ML, ML_ROOT_BOND_WEI, forfeited_wei, required_bond_wei
+from opml_dispute.operator.inference import new_request_id, proposal_intent, request_intent
 from opml_dispute.operator.intents import perform
+from opml_dispute.primitives import RequestId, StateRoot
 from tests.conftest import TEST_TIMES, Chain
 from tests.e2e import op_client as op
 
@@ -92,13 +94,17 @@ def test_moves_and_list_claims(wire: op.Wire, game: str) -> None:
     assert listed.max_depth > listed.split_depth >= 2
     assert listed.resolved_at is None
     root, attack, defence = listed.claims
+
+    def bond_at(depth: int) -> int:
+        return required_bond_wei(depth, listed.max_depth, ML)
+
     assert (root.parent, root.gindex, root.claimant, root.value) == (0xFFFFFFFF, 1, PROPOSER, ROOT)
     assert (attack.parent, attack.gindex, attack.claimant, attack.value) == (0, 2, CHALLENGER, OTHER)
     assert (defence.parent, defence.gindex, defence.claimant, defence.value) == (1, 6, PROPOSER, THIRD)
     for claim in listed.claims:
         assert claim.countered_by == "0x" + "00" * 20
         assert not claim.resolved
-        assert 8 * 10**16 <= claim.bond < 10**18
+        assert claim.bond == (ML_ROOT_BOND_WEI if claim.gindex == 1 else bond_at(claim.gindex.bit_length() - 1))
         assert (
             abs(
                 (claim.clock & (1 << 64) - 1)
@@ -141,7 +147,7 @@ def test_resolve_claim_resolve_and_list_credits(chain: Chain, wire: op.Wire, gam
     chain.warp(TEST_TIMES.finality_delay_s + 1)
     chain.sender("challenger").send(FaultDisputeGame(game).claim_credit(CHALLENGER))  # type: ignore[arg-type]
     amount, unlocked_at = op.list_credits(wire, game).withdrawals[CHALLENGER]
-    assert amount == bonds
+    assert amount == bonds - forfeited_wei(ML_ROOT_BOND_WEI, ML), "a part of the lost bond is nobody's"
     assert unlocked_at > 0
 
 
@@ -150,6 +156,30 @@ def test_resolve_works_as_a_simulation_from_nobody(chain: Chain, wire: op.Wire, 
     chain.warp(TEST_TIMES.max_clock_s + 1)
     op.resolve_claim(wire, PROPOSER_KEY, game, 0)
     assert wire.call(op.Ask(game, op.RESOLVE, ("uint8",))) == 2
+
+
+def test_a_root_that_was_proposed_again_is_listed_shown_moved_in_and_resolved(
+    chain: Chain, wire: op.Wire, game: str, request_number: int
+) -> None:
+    """Longer extra data, with a nonce, are nothing that the tools look at."""
+    system, factory = chain.system(), chain.deployment.addresses["factory"]
+    request_id = RequestId(request_number.to_bytes(32, "big"))
+    intent = proposal_intent(system, request_id, StateRoot(ROOT), 0, nonce=b"\x07" * 32)
+    receipt = perform(intent, chain.sender("proposer")).receipt
+    assert receipt is not None
+    again = system.factory.created_game(receipt)
+    newest, oldest = op.list_games(wire, factory)
+    assert (newest.address, newest.root_claim) == (again, ROOT)
+    assert (oldest.address, oldest.root_claim) == (game, ROOT)
+    assert op.watch(wire, factory, again).absolute_prestate == ABSOLUTE_PRESTATE
+    op.move(wire, CHALLENGER_KEY, again, 0, OTHER, attack=True)
+    assert [claim.value for claim in op.list_claims(wire, again).claims] == [ROOT, OTHER]
+    chain.warp(TEST_TIMES.max_clock_s + 1)
+    op.resolve_claim(wire, CHALLENGER_KEY, again, 1)
+    op.resolve_claim(wire, CHALLENGER_KEY, again, 0)
+    op.resolve(wire, CHALLENGER_KEY, again)
+    assert op.list_claims(wire, again).metadata[3] == 1
+    assert system.games.read(again).request_id == request_id
 
 
 def test_the_requests_are_the_tools_own_bytes(wire: op.Wire, game: str) -> None:

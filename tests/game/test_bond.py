@@ -1,8 +1,29 @@
-"""Bonds: the published values, to the gas unit."""
+"""Bonds: the published values, to the gas unit; and what the default terms cost and pay."""
 
 import pytest
 
-from opml_dispute.game.bond import ASSUMED_GAS_PRICE_WEI, WAD, exp_wad, ln_wad, required_bond_wei
+from opml_dispute.game.bond import (
+    BURN_ADDRESS,
+    ML,
+    ML_ROOT_BOND_WEI,
+    OP_STACK,
+    WAD,
+    BondTerms,
+    exp_wad,
+    forfeited_wei,
+    ln_wad,
+    required_bond_wei,
+)
+from opml_dispute.game.depths import Depths
+from opml_dispute.game.gas import (
+    CREATE_GAS,
+    FIRST_MOVE_GAS,
+    MOVE_GAS,
+    PAYOUT_GAS,
+    SETTLE_CLAIM_GAS,
+    STEP_GAS,
+    dispute_bonds_wei,
+)
 from opml_dispute.game.position import DepthError
 
 GAS_OF_8 = [400000, 915045, 2093270, 4788593, 10954451, 25059550, 57326567, 131141031, 299999999]
@@ -20,8 +41,10 @@ GAS_OF_73 = {
 
 
 def test_published_bonds() -> None:
-    assert [required_bond_wei(depth, 8) // ASSUMED_GAS_PRICE_WEI for depth in range(9)] == GAS_OF_8
-    assert {depth: required_bond_wei(depth, 73) // ASSUMED_GAS_PRICE_WEI for depth in GAS_OF_73} == GAS_OF_73
+    assert [required_bond_wei(depth, 8, OP_STACK) // OP_STACK.assumed_base_fee_wei for depth in range(9)] == GAS_OF_8
+    assert {
+        depth: required_bond_wei(depth, 73, OP_STACK) // OP_STACK.assumed_base_fee_wei for depth in GAS_OF_73
+    } == GAS_OF_73
 
 
 def test_published_logarithm_and_bases() -> None:
@@ -34,11 +57,44 @@ def test_published_logarithm_and_bases() -> None:
 @pytest.mark.parametrize("max_depth", [4, 8, 26, 73, 125])
 def test_bonds_grow_with_depth(max_depth: int) -> None:
     """And are multiples of the gas price they assume."""
-    bonds = [required_bond_wei(depth, max_depth) for depth in range(max_depth + 1)]
+    bonds = [required_bond_wei(depth, max_depth, OP_STACK) for depth in range(max_depth + 1)]
     assert bonds == sorted(set(bonds))
-    assert all(bond % ASSUMED_GAS_PRICE_WEI == 0 for bond in bonds)
+    assert all(bond % OP_STACK.assumed_base_fee_wei == 0 for bond in bonds)
 
 
 def test_no_bond_below_the_leaves() -> None:
     with pytest.raises(DepthError):
-        required_bond_wei(9, 8)
+        required_bond_wei(9, 8, OP_STACK)
+
+
+@pytest.mark.parametrize(("depths", "most_eth"), [(Depths(4, 26), 1.0), (Depths(8, 42), 2.0)])
+def test_a_whole_dispute_under_the_default_terms_stakes_little(depths: Depths, most_eth: float) -> None:
+    """At most 1 ETH a side for a model of the digit reader's class, at most 2 for one of ResNet-50's."""
+    assert max(dispute_bonds_wei(depths)) < most_eth * WAD
+
+
+@pytest.mark.parametrize("max_depth", [8, 26, 42, 64])
+def test_honest_play_pays_at_200_gwei_under_the_default_terms(max_depth: int) -> None:
+    """Whatever depth the liar gives up at, the challenger's awards cover its gas; so does each counter on its own."""
+    fee_wei = 200 * 10**9
+    award_wei = ML_ROOT_BOND_WEI - forfeited_wei(ML_ROOT_BOND_WEI, ML)
+    gas = FIRST_MOVE_GAS + MOVE_GAS + 2 * SETTLE_CLAIM_GAS + PAYOUT_GAS
+    assert award_wei > gas * fee_wei
+    for depth in range(2, max_depth + 1, 2):
+        bond_wei = required_bond_wei(depth, max_depth, ML)
+        counter_gas = 2 * SETTLE_CLAIM_GAS + MOVE_GAS if depth < max_depth else SETTLE_CLAIM_GAS + STEP_GAS
+        assert bond_wei - forfeited_wei(bond_wei, ML) > counter_gas * fee_wei * 0.99
+        award_wei += bond_wei - forfeited_wei(bond_wei, ML)
+        gas += counter_gas
+        assert award_wei > gas * fee_wei
+    assert CREATE_GAS * fee_wei < ML_ROOT_BOND_WEI
+
+
+def test_the_forfeited_part_and_the_winners_are_the_whole_bond() -> None:
+    for bps in (0, 1, 2_000, 4_999, 5_000):
+        terms = BondTerms(10**9, 1, 2, bps)
+        for bond_wei in (0, 1, 9_999, 10_000, ML_ROOT_BOND_WEI):
+            assert 0 <= forfeited_wei(bond_wei, terms) <= bond_wei / 2
+            assert forfeited_wei(bond_wei, terms) == bond_wei * bps // 10_000
+    assert OP_STACK.forfeited_bps == 0
+    assert ML.forfeited_to == BURN_ADDRESS

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opml_dispute.engine.preimage_key import localized_key
-from opml_dispute.game.bond import required_bond_wei
+from opml_dispute.game.bond import OP_STACK, required_bond_wei
 from opml_dispute.game.claim import UnknownClaim
 from opml_dispute.game.clock import challenger_duration_s, clock_of_answer
 from opml_dispute.game.position import Position
@@ -125,7 +125,7 @@ def test_prestate_status_byte_is_not_compared() -> None:
 
 def test_wrong_bond_is_told_with_both_amounts() -> None:
     game = snapshot(bare_game(""))
-    with pytest.raises(WrongBond, match=rf"1 wei found, expected {required_bond_wei(1, 8)} wei at depth 1"):
+    with pytest.raises(WrongBond, match=rf"1 wei found, expected {required_bond_wei(1, 8, OP_STACK)} wei at depth 1"):
         check_move(game, 0, bytes(32), is_attack=True, now_s=game.created_at_s, bond_wei=1)
 
 

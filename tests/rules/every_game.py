@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from opml_dispute.actors.actions import Move, Step
 from opml_dispute.actors.honest import consider
+from opml_dispute.game.bond import forfeited_wei
 from opml_dispute.game.claim import Game, GameStatus
 from opml_dispute.game.resolve import forecast
 from opml_dispute.game.rules import check_move, outputs_of, prestate_matches, step_claims
@@ -101,17 +102,25 @@ def rule_honest_keeps_every_bond(game: Game) -> None:
 
 
 def rule_honest_earns_what_it_counters(game: Game, reference: ReferenceGame) -> None:
-    """Each claim it posted takes its parent's bond, each leaf it stepped on the leaf's."""
+    """Each claim it posted takes its parent's bond, each leaf it stepped on the leaf's, less what is forfeited."""
     own = [claim for claim in game.claims if claim.claimant == HONEST]
     beaten = {claim.parent_index for claim in own if claim.parent_index is not None}
     beaten |= {claim.index for claim in game.claims if claim.countered_by == HONEST and not game.replies(claim.index)}
-    expected = sum(claim.bond_wei for claim in own) + sum(game.claims[index].bond_wei for index in beaten)
+    won = [game.claims[index].bond_wei for index in beaten]
+    expected = sum(claim.bond_wei for claim in own) + sum(bond - forfeited_wei(bond, game.terms) for bond in won)
     assert reference.credits.get(HONEST, 0) == expected
 
 
 def rule_no_money_is_made_or_lost(reference: ReferenceGame) -> None:
     """Bonds change hands; their sum does not change."""
     assert sum(reference.credits.values()) == sum(reference.deposits.values())
+
+
+def rule_every_lost_bond_pays_its_part(game: Game, reference: ReferenceGame) -> None:
+    """Whoever countered a claim, its own claimant included, a part of its bond is gone."""
+    lost = [claim.bond_wei for claim in game.claims if claim.countered_by]
+    expected = sum(forfeited_wei(bond_wei, game.terms) for bond_wei in lost)
+    assert reference.credits.get(game.terms.forfeited_to, 0) == expected
 
 
 def rule_forecast_was_right(before: Game, after: Game, reference: ReferenceGame) -> None:

@@ -166,6 +166,7 @@ class HonestAgainstTheWorld(RuleBasedStateMachine):
         rules.rule_honest_keeps_every_bond(game)
         rules.rule_honest_earns_what_it_counters(game, reference)
         rules.rule_no_money_is_made_or_lost(reference)
+        rules.rule_every_lost_bond_pays_its_part(game, reference)
         rules.rule_forecast_was_right(before, game, reference)
 
 

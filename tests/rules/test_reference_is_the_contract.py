@@ -21,7 +21,7 @@ from opml_dispute.game.position import Position
 from opml_dispute.primitives import Address
 from opml_dispute.trace.provider import TraceError
 from opml_dispute.trace.split import SplitTrace
-from tests.support.builders import HONEST, MALLORY, SPAMMER, AnyGame, a_lie, send, snapshot
+from tests.support.builders import HONEST, MALLORY, SPAMMER, AnyGame, a_lie, send, snapshot, terms_of
 from tests.support.contract_game import ContractGame
 from tests.support.digits import digits_liar, digits_rules, digits_truth, guest, real_vm
 from tests.support.reference_game import Record, ReferenceGame, Reverted
@@ -68,7 +68,7 @@ class ExactReference(ReferenceGame):
         depth = position.bit_length() - 1
         if depth > self.rules.max_depth:
             raise Reverted("GameDepthExceeded")
-        return required_bond_wei(depth, self.rules.max_depth)
+        return required_bond_wei(depth, self.rules.max_depth, terms_of(self.rules))
 
 
 class Both:
@@ -201,10 +201,12 @@ def move(both: Both, index: int, name: Address, *, is_attack: bool, variety: int
     if variety % 13 == 0:
         disputed = bytes(32)
     depth = claim.position.depth + 1
-    bond = required_bond_wei(min(depth, game.depths.max), game.depths.max) + (variety % 17 == 0)
+    bond = required_bond_wei(min(depth, game.depths.max), game.depths.max, game.terms) + (variety % 17 == 0)
     both.do(lambda any_game: any_game.move(name, disputed, index, value, is_attack, bond))
     if depth <= game.depths.max:
-        assert both.contract.required_bond(Position(depth, 0).gindex) == required_bond_wei(depth, game.depths.max)
+        assert both.contract.required_bond(Position(depth, 0).gindex) == required_bond_wei(
+            depth, game.depths.max, game.terms
+        )
 
 
 def step(both: Both, trace: SplitTrace, name: Address, index: int, *, is_attack: bool) -> None:

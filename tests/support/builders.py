@@ -21,6 +21,7 @@ from opml_dispute.actors.player import ActionRefused
 from opml_dispute.engine.hashing import keccak256
 from opml_dispute.engine.vm import PreimageRead
 from opml_dispute.errors import OpmlError
+from opml_dispute.game.bond import BondTerms
 from opml_dispute.game.claim import Claim, Game, GameStatus
 from opml_dispute.game.clock import Clock, ClockSettings
 from opml_dispute.game.depths import Depths
@@ -110,6 +111,18 @@ def snapshot(reference: AnyGame) -> Game:
             for index, record in enumerate(reference.claims)
         ),
         resolved_at_s=reference.resolved_at,
+        terms=terms_of(rules),
+    )
+
+
+def terms_of(rules: Rules) -> BondTerms:
+    """The bond terms of a game in memory."""
+    return BondTerms(
+        rules.base_fee,
+        rules.gas_at_root,
+        rules.gas_at_max_depth,
+        rules.forfeited_bps,
+        Address(rules.forfeited_to),
     )
 
 

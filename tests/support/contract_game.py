@@ -19,6 +19,7 @@ from opml_dispute.chain.artifacts import Artifact, load
 from opml_dispute.chain.reverts import describe
 from opml_dispute.engine.hashing import keccak256
 from opml_dispute.game.bond import required_bond_wei
+from tests.support.builders import terms_of
 from tests.support.reference_game import NO_PARENT, ZERO, Record, Reverted, Rules, depth
 
 OWNER = "0x00000000000000000000000000000000DE91043e"
@@ -53,10 +54,11 @@ class ContractGame:
 
     def __init__(self, rules: Rules, creator: str, root_claim: bytes, now: int = 1_700_000_000) -> None:
         self.rules, self.now, self.created_at = rules, now, now
+        self._terms = terms_of(rules)
         self.deposits: dict[str, int] = {creator: self.required_bond(1)}
         self._evm = pyrevm.EVM(spec_id="CANCUN", gas_limit=2**62)
         self._evm.set_balance(OWNER, RICH)
-        self._funded: set[str] = {OWNER, ZERO}
+        self._funded: set[str] = {OWNER, ZERO, rules.forfeited_to}
         self._tick()
         self._game = load("FaultDisputeGame")
         oracle = self._deploy(load("PreimageOracle"), 0, rules.challenge_period)
@@ -65,7 +67,11 @@ class ContractGame:
         registry = self._evm.deploy(OWNER, stub(words))
         vault = self._evm.deploy(OWNER, stub(TAKES_EVERYTHING))
         limits = (125, 123, rules.extension, rules.max_clock)
-        implementation = self._deploy(self._game, limits)
+        terms = (
+            *(rules.base_fee, rules.gas_at_root, rules.gas_at_max_depth),
+            *(rules.forfeited_bps, rules.forfeited_to),
+        )
+        implementation = self._deploy(self._game, limits, terms)
         factory_code = load("DisputeGameFactory")
         factory = self._deploy(factory_code, OWNER)
         types = ["bytes32", "address", "address", "address", "uint256"]
@@ -84,7 +90,7 @@ class ContractGame:
     # --- what may be done ---
 
     def required_bond(self, position: int) -> int:
-        return required_bond_wei(depth(position), self.rules.max_depth)
+        return required_bond_wei(depth(position), self.rules.max_depth, self._terms)
 
     def move(self, sender: str, disputed: bytes, index: int, claim: bytes, is_attack: bool, value: int) -> int:
         """Returns the new claim's index."""

@@ -66,6 +66,11 @@ class Rules:
     absolute_prestate: bytes = bytes(32)
     chain_id: int = 901
     l1_head: bytes = bytes(32)
+    base_fee: int = 200 * 10**9
+    gas_at_root: int = 400_000
+    gas_at_max_depth: int = 300_000_000
+    forfeited_bps: int = 2_000
+    forfeited_to: str = "0x000000000000000000000000000000000000dEaD"
     address: str = "0xC0FfEE254729296a45a3885639AC7E10F9d54979"
 
 
@@ -96,7 +101,9 @@ class ReferenceGame:
         """Any growing formula would do; the real one is tested against its published values."""
         if depth(position) > self.rules.max_depth:
             raise Reverted("GameDepthExceeded")
-        return 200 * 10**9 * int(400_000 * 750 ** (depth(position) / self.rules.max_depth))
+        rules = self.rules
+        growth = (rules.gas_at_max_depth / rules.gas_at_root) ** (depth(position) / rules.max_depth)
+        return rules.base_fee * int(rules.gas_at_root * growth)
 
     def challenger_duration(self, index: int) -> int:
         claim = self.claims[index]
@@ -255,7 +262,7 @@ class ReferenceGame:
         if claim.resolved:
             raise Reverted("ClaimAlreadyResolved")
         if not claim.subgames and index != 0:
-            self._pay(claim.countered_by if claim.countered_by != ZERO else claim.claimant, claim.bond)
+            self._pay(claim, claim.countered_by)
             claim.resolved = True
             return
         if not claim.started and count == 0:
@@ -272,7 +279,7 @@ class ReferenceGame:
         claim.leftmost, claim.checkpoint_countered_by = leftmost, countered_by
         if end == len(claim.subgames):
             claim.resolved = True
-            self._pay(countered_by if countered_by != ZERO else claim.claimant, claim.bond)
+            self._pay(claim, countered_by)
             claim.countered_by = countered_by
 
     def settle(self, indices: Sequence[int], count: int) -> int:
@@ -291,8 +298,12 @@ class ReferenceGame:
             self.resolve()
         return done
 
-    def _pay(self, receiver: str, amount: int) -> None:
-        self.credits[receiver] = self.credits.get(receiver, 0) + amount
+    def _pay(self, claim: Record, countered_by: str) -> None:
+        lost = 0 if countered_by == ZERO else claim.bond * self.rules.forfeited_bps // 10_000
+        shares = [(claim.claimant if countered_by == ZERO else countered_by, claim.bond - lost)]
+        for receiver, amount in [*shares, (self.rules.forfeited_to, lost)]:
+            if amount:
+                self.credits[receiver] = self.credits.get(receiver, 0) + amount
 
     def resolve(self) -> int:
         if self.status != 0:

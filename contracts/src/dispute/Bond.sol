@@ -3,32 +3,63 @@ pragma solidity ^0.8.30;
 
 import {FixedPointMathLib} from "solady/utils/FixedPointMathLib.sol";
 
+/// @notice What claims cost, as a deployment chooses it.
+struct BondTerms {
+    /// @notice Wei per gas that a bond pays for.
+    uint64 assumedBaseFee;
+    /// @notice Gas that the bond of a claim at depth 0 pays for.
+    uint64 gasAtRoot;
+    /// @notice Gas that the bond of a claim at the maximum depth pays for; at least `gasAtRoot`.
+    uint64 gasAtMaxDepth;
+    /// @notice Part of each lost bond, in ten-thousandths, that does not go to the winner: at most MAX_FORFEITED_BPS.
+    uint16 forfeitedBps;
+    /// @notice Who gets that part. BURN_ADDRESS destroys it.
+    address forfeitedTo;
+}
+
+// 100 %, in ten-thousandths.
+uint256 constant ALL_BPS = 10_000;
+
+// The largest part of a lost bond that can be kept from the winner. The rest pays the winner's gas.
+uint256 constant MAX_FORFEITED_BPS = 5_000;
+
+// An address without a known key.
+address constant BURN_ADDRESS = 0x000000000000000000000000000000000000dEaD;
+
 /// @title What a claim costs
 /// @notice A bond pays for the gas of countering the claim, at an assumed base fee. That gas grows geometrically with the
-///         depth: GAS_AT_ROOT at depth 0, GAS_AT_MAX_DEPTH at the maximum depth D, so
+///         depth: from `gasAtRoot` at depth 0 to `gasAtMaxDepth` at the maximum depth D, so
 ///
-///             bond(depth) = BASE_FEE * floor(GAS_AT_ROOT * 750^(depth / D))
+///             bond(depth) = assumedBaseFee * floor(gasAtRoot * (gasAtMaxDepth / gasAtRoot)^(depth / D))
 ///
-/// @dev Source: docs/game.md, "Bonds". Fixed point with 18 digits, truncated at each step: the same number to the last digit
-///      as the published game's, for each depth of each maximum depth up to 125 (test/dispute/Bond.t.sol).
+/// @dev Source: docs/game.md, "Bonds". Fixed point with 18 digits, truncated at each step. With the published game's terms
+///      (200 gwei, 400,000 and 300,000,000 gas) it gives the same number to the last digit, for each depth of each maximum
+///      depth up to 125 (test/dispute/Bond.t.sol).
 library Bond {
-    /// @notice Wei per gas.
-    uint256 internal constant BASE_FEE = 200 gwei;
-    uint256 internal constant GAS_AT_ROOT = 400_000;
-    /// @notice 750 times as much.
-    uint256 internal constant GAS_AT_MAX_DEPTH = 300_000_000;
-    /// @notice The natural logarithm of 750, times 10^18.
-    uint256 internal constant LN_750_WAD = 6_620073206530356124;
+    uint256 internal constant WAD = 1e18;
+
+    /// @notice The natural logarithm of the growth from depth 0 to the maximum depth, times 10^18.
+    /// @param gasAtRoot At least 1.
+    /// @param gasAtMaxDepth At least `gasAtRoot`.
+    function logarithmOfGrowth(uint256 gasAtRoot, uint256 gasAtMaxDepth) internal pure returns (uint256) {
+        return uint256(FixedPointMathLib.lnWad(int256(FixedPointMathLib.divWad(gasAtMaxDepth, gasAtRoot))));
+    }
 
     /// @notice The bond of a claim, in wei.
     /// @param depth 0 to `maxDepth`; the caller checks.
     /// @param maxDepth 1 to 125.
-    function required(uint256 depth, uint256 maxDepth) internal pure returns (uint256) {
-        // The logarithm of the factor from one depth to the next, 750^(1 / maxDepth).
-        uint256 exponent = FixedPointMathLib.mulWad(LN_750_WAD, FixedPointMathLib.divWad(1e18, maxDepth * 1e18));
+    /// @param assumedBaseFee See BondTerms, like `gasAtRoot`.
+    /// @param lnGrowthWad See `logarithmOfGrowth`.
+    function required(uint256 depth, uint256 maxDepth, uint256 assumedBaseFee, uint256 gasAtRoot, uint256 lnGrowthWad)
+        internal
+        pure
+        returns (uint256)
+    {
+        // The logarithm of the factor from one depth to the next.
+        uint256 exponent = FixedPointMathLib.mulWad(lnGrowthWad, FixedPointMathLib.divWad(WAD, maxDepth * WAD));
         // WHY NOT the factor's own power, as published: that takes the logarithm of an exponential, which is the exponent
         // again but for the last of 18 digits, and the gas is cut to whole units.
         uint256 growth = uint256(FixedPointMathLib.expWad(int256(exponent * depth)));
-        return BASE_FEE * FixedPointMathLib.mulWad(GAS_AT_ROOT, growth);
+        return assumedBaseFee * FixedPointMathLib.mulWad(gasAtRoot, growth);
     }
 }

@@ -26,7 +26,7 @@ contract DelayedWETH is WETH, Ownable, IDelayedWETH {
 
     /// @param delay_ Seconds between announcing and taking out.
     /// @param config_ Says whether the system is paused: the games' registry.
-    /// @param owner_ May take bonds out if a game went wrong.
+    /// @param owner_ May take the bonds of a game out if it went wrong; meant to be a timelock.
     constructor(uint256 delay_, IGameRegistry config_, address owner_) Ownable(owner_) {
         delay = delay_;
         config = address(config_);
@@ -74,11 +74,18 @@ contract DelayedWETH is WETH, Ownable, IDelayedWETH {
     }
 
     function hold(address guy, uint256 wad) public onlyOwner {
-        _transfer(guy, msg.sender, wad);
+        // As the published vault does, whose log and allowance tools may look at.
+        _approve(guy, msg.sender, wad);
+        if (guy == msg.sender) _transfer(guy, msg.sender, wad);
+        else transferFrom(guy, msg.sender, wad);
     }
 
-    function recover(uint256 wad) external onlyOwner {
-        uint256 amount = wad < address(this).balance ? wad : address(this).balance;
+    function recover(address guy, uint256 wad) external onlyOwner {
+        uint256 balance = balanceOf(guy);
+        uint256 amount = wad < balance ? wad : balance;
+        // INVARIANT: only what is burnt leaves, so every other owner's WETH stays covered by ether.
+        _burn(guy, amount);
+        emit Withdrawal(guy, amount);
         (bool success,) = msg.sender.call{value: amount}("");
         require(success, "DelayedWETH: recover failed");
     }

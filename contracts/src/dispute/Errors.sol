@@ -10,8 +10,10 @@ pragma solidity ^0.8.30;
 error AlreadyInitialized();
 /// @notice The request is unknown to the contract in the registry's place.
 error AnchorRootNotFound();
-/// @notice The clone's arguments are not 244 bytes, so its extra data are not exactly one request id.
+/// @notice The extra data are neither a request id nor a request id and a nonce other than 0.
 error BadExtraData();
+/// @notice A bond cannot be computed with these terms, or more than half of a lost bond would be kept from the winner.
+error InvalidBondTerms();
 /// @notice The pre-image oracle's challenge period does not fit 64 bits.
 error InvalidChallengePeriod();
 /// @notice The clock extensions do not fit the maximum clock duration.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.30;
 
-import {Bond} from "./Bond.sol";
+import {ALL_BPS, BondTerms} from "./Bond.sol";
 import {Clock, newClock} from "./Clock.sol";
 import "./Errors.sol";
 import {GameState} from "./GameState.sol";
@@ -30,7 +30,8 @@ contract FaultDisputeGame is GameState {
     // ------------------------------------------------------------------------------------------------ making a game
 
     /// @param limits What this type's games may look like.
-    constructor(GameLimits memory limits) {
+    /// @param terms What their claims cost.
+    constructor(GameLimits memory limits, BondTerms memory terms) GameState(terms) {
         if (limits.maxGameDepth > 125) revert MaxDepthTooLarge();
         if (limits.splitDepth == type(uint256).max || limits.splitDepth + 1 >= limits.maxGameDepth) {
             revert InvalidSplitDepth();
@@ -50,8 +51,7 @@ contract FaultDisputeGame is GameState {
     ///      MaxDepthTooLarge, OddMaxDepth, InvalidSplitDepth, InvalidChallengePeriod, InvalidClockExtension.
     function initialize() external payable {
         if (initialized) revert AlreadyInitialized();
-        // Extra data of any other length would let two games differ in bytes that nobody looks at.
-        if (msg.data.length != INITIALIZE_CALLDATA_BYTES) revert BadExtraData();
+        if (!_isExtraDataCanonical()) revert BadExtraData();
 
         _readParameters();
 
@@ -68,10 +68,11 @@ contract FaultDisputeGame is GameState {
         wasRespectedGameTypeWhenCreated = anchorStateRegistry().respectedGameType() == gameType();
 
         unchecked {
-            rootBondOffset = msg.value - Bond.required(0, maxGameDepth_);
+            rootBondOffset = msg.value - _bondAt(0);
         }
         emit Proposed(requestId(), rootClaim(), gameCreator(), nodeCount, splitDepth_, maxGameDepth_);
         _addClaim(NO_PARENT, gameCreator(), rootClaim(), ROOT_POSITION, newClock(0, uint64(block.timestamp)));
+        anchorStateRegistry().recordProposal(gameType(), rootClaim(), extraData(), gameCreator());
     }
 
     /// @dev Reads once and for all where the trace starts and how deep the game goes.
@@ -116,7 +117,7 @@ contract FaultDisputeGame is GameState {
         if (!isAttack && (challengeIndex == 0 || depth == uint256(splitDepth_) + 2)) revert CannotDefendRootClaim();
         if (depth > maxGameDepth_) revert GameDepthExceeded();
         if (depth == uint256(splitDepth_) + 1) _requireMeantStatus(claim, challengeIndex, isAttack);
-        if (msg.value != Bond.required(depth, maxGameDepth_)) revert IncorrectBondAmount();
+        if (msg.value != _bondAt(depth)) revert IncorrectBondAmount();
 
         Clock clock = _clockAfter(countered, depth);
         _enlist(countered, challengeIndex, claim, position);
@@ -375,15 +376,22 @@ contract FaultDisputeGame is GameState {
         return NOTHING_REFUSED;
     }
 
-    /// @dev Credits a claim's bond to who countered it, or back to its claimant.
+    /// @dev Credits a claim's bond: back to its claimant, or to who countered it, less the part that no winner gets.
     function _settle(uint256 claimIndex, address counteredBy) internal {
         StoredClaim storage claim = claimList[claimIndex];
         claim.isResolved = true;
-        address recipient = counteredBy == address(0) ? claim.claimant : counteredBy;
-        uint256 bond = _bondOf(claimIndex);
-        accounts[recipient].awarded += uint120(bond);
         emit ClaimResolved(claimIndex, counteredBy);
-        emit BondPaid(claimIndex, recipient, bond);
+        uint256 bond = _bondOf(claimIndex);
+        if (counteredBy == address(0)) return _award(claimIndex, claim.claimant, bond);
+        // INVARIANT: whoever counters its own claim loses this part, so no lie and no delay is free.
+        uint256 forfeited = bond * FORFEITED_BPS / ALL_BPS;
+        _award(claimIndex, counteredBy, bond - forfeited);
+        if (forfeited != 0) _award(claimIndex, FORFEITED_TO, forfeited);
+    }
+
+    function _award(uint256 claimIndex, address recipient, uint256 amount) internal {
+        accounts[recipient].awarded += uint120(amount);
+        emit BondPaid(claimIndex, recipient, amount);
     }
 
     /// @dev Ends the game; its root claim is resolved.

@@ -9,22 +9,28 @@ import {IFpvm} from "./interfaces/IFpvm.sol";
 import {IGameRegistry} from "./interfaces/IGameRegistry.sol";
 
 /// @title What a game is told when it is made, and answers ever after
-/// @notice A game is a clone; its arguments stand in its code and are appended to every call's data:
+/// @notice A game is a clone; its arguments stand in its code and are appended to every call's data. From the first byte:
 ///
-///             0 creator (20 bytes)      84 game type (4)              152 VM (20)
-///            20 root claim (32)         88 extra data: request id (32) 172 registry (20)
-///            52 L1 head (32)           120 absolute prestate (32)     192 WETH (20)
-///                                                                     212 chain id (32)
+///             0 creator (20 bytes)      52 L1 head (32)        88 extra data: request id (32)
+///            20 root claim (32)         84 game type (4)      120 extra data: nonce (32), unless it is 0
 ///
-///         The first 88 bytes and the extra data come from the factory's caller and the chain, the rest, 124 bytes, from
-///         the game type's arguments at the factory.
+///         The last 124 bytes are the game type's arguments at the factory; the others come from the factory's caller and
+///         the chain. Counted from the first of the 124:
+///
+///             0 absolute prestate (32)  52 registry (20)       92 chain id (32)
+///            32 VM (20)                 72 WETH (20)
+///
 /// @dev Source: docs/game.md, "Clones".
 abstract contract GameArguments is CWIA, IFaultDisputeGame {
-    /// @dev Length of the arguments.
-    uint256 internal constant ARGUMENTS_BYTES = 244;
+    uint256 private constant REQUEST_ID_AT = 88;
+    uint256 private constant NONCE_AT = 120;
+    uint256 private constant WORD_BYTES = 32;
+    uint256 private constant TYPE_ARGUMENTS_BYTES = 124;
 
-    /// @dev Calldata of `initialize()` on a clone: selector, arguments, and their length with its own two bytes.
-    uint256 internal constant INITIALIZE_CALLDATA_BYTES = 4 + ARGUMENTS_BYTES + 2;
+    /// @dev Calldata of `initialize()` on a clone, but for the arguments: selector, and the length of the arguments.
+    uint256 private constant OTHER_CALLDATA_BYTES = 4 + 2;
+    uint256 private constant BYTES_WITHOUT_NONCE = REQUEST_ID_AT + WORD_BYTES + TYPE_ARGUMENTS_BYTES;
+    uint256 private constant BYTES_WITH_NONCE = BYTES_WITHOUT_NONCE + WORD_BYTES;
 
     function gameCreator() public pure returns (address) {
         return _getArgAddress(0);
@@ -43,31 +49,58 @@ abstract contract GameArguments is CWIA, IFaultDisputeGame {
     }
 
     function requestId() public pure returns (bytes32) {
-        return _getArgBytes32(88);
+        return _getArgBytes32(REQUEST_ID_AT);
+    }
+
+    function proposalNonce() public pure returns (bytes32) {
+        return _argumentsLength() == BYTES_WITH_NONCE ? _getArgBytes32(NONCE_AT) : bytes32(0);
     }
 
     function extraData() public pure returns (bytes memory) {
-        return _getArgBytes(88, 32);
+        return _getArgBytes(REQUEST_ID_AT, _typeArgumentsAt() - REQUEST_ID_AT);
     }
 
     function absolutePrestate() public pure returns (bytes32) {
-        return _getArgBytes32(120);
+        return _getArgBytes32(_typeArgumentsAt());
     }
 
     function vm() public pure returns (IFpvm) {
-        return IFpvm(_getArgAddress(152));
+        return IFpvm(_getArgAddress(_typeArgumentsAt() + 32));
     }
 
     function anchorStateRegistry() public pure returns (IGameRegistry) {
-        return IGameRegistry(_getArgAddress(172));
+        return IGameRegistry(_getArgAddress(_typeArgumentsAt() + 52));
     }
 
     function weth() public pure returns (IDelayedWETH) {
-        return IDelayedWETH(payable(_getArgAddress(192)));
+        return IDelayedWETH(payable(_getArgAddress(_typeArgumentsAt() + 72)));
     }
 
     function l2ChainId() public pure returns (uint256) {
-        return _getArgUint256(212);
+        return _getArgUint256(_typeArgumentsAt() + 92);
+    }
+
+    /// @dev In a call of `initialize()`: whether the extra data are in one of their two forms. Any other would let two games
+    ///      differ in bytes that no rule looks at.
+    function _isExtraDataCanonical() internal pure returns (bool) {
+        uint256 length = msg.data.length;
+        if (length == BYTES_WITHOUT_NONCE + OTHER_CALLDATA_BYTES) return true;
+        return length == BYTES_WITH_NONCE + OTHER_CALLDATA_BYTES && proposalNonce() != bytes32(0);
+    }
+
+    /// @dev Where the game type's arguments start.
+    function _typeArgumentsAt() private pure returns (uint256) {
+        // ASSUMES: the arguments are long enough: `initialize`.
+        unchecked {
+            return _argumentsLength() - TYPE_ARGUMENTS_BYTES;
+        }
+    }
+
+    /// @dev A clone appends its arguments and, in two bytes, their length with these two.
+    function _argumentsLength() private pure returns (uint256 length) {
+        assembly ("memory-safe") {
+            length := sub(shr(240, calldataload(sub(calldatasize(), 2))), 2)
+        }
     }
 
     function gameData() external pure returns (uint32 gameType_, bytes32 rootClaim_, bytes memory extraData_) {

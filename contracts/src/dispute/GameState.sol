@@ -2,9 +2,9 @@
 pragma solidity ^0.8.30;
 
 import {AnswerList} from "./AnswerList.sol";
-import {Bond} from "./Bond.sol";
+import {Bond, BondTerms, MAX_FORFEITED_BPS} from "./Bond.sol";
 import {Clock, newClock} from "./Clock.sol";
-import {ClaimAlreadyExists, GameDepthExceeded} from "./Errors.sol";
+import {ClaimAlreadyExists, GameDepthExceeded, InvalidBondTerms} from "./Errors.sol";
 import {GameArguments} from "./GameArguments.sol";
 import {Position, NO_POSITION} from "./Position.sol";
 import {Account, BondDistributionMode, GameStatus, StoredClaim} from "./Types.sol";
@@ -17,6 +17,13 @@ import {IFaultDisputeGame} from "./interfaces/IFaultDisputeGame.sol";
 abstract contract GameState is GameArguments {
     /// @dev The index that stands for "no parent".
     uint32 internal constant NO_PARENT = 2 ** 32 - 1;
+
+    uint256 internal immutable ASSUMED_BASE_FEE;
+    uint256 internal immutable GAS_AT_ROOT;
+    uint256 internal immutable GAS_AT_MAX_DEPTH;
+    uint256 internal immutable LN_GROWTH_WAD;
+    uint256 internal immutable FORFEITED_BPS;
+    address internal immutable FORFEITED_TO;
 
     // One word, which every call reads and most change.
     GameStatus public status;
@@ -46,6 +53,18 @@ abstract contract GameState is GameArguments {
     /// @dev The first `claimCount` are in use. As long as an index can say, so that none costs a read of the length.
     StoredClaim[NO_PARENT] internal claimList;
 
+    /// @dev `terms` are refused if a bond could not be computed with them: no growth of more than e^44, or 2^64.
+    constructor(BondTerms memory terms) {
+        if (terms.gasAtRoot == 0 || terms.gasAtMaxDepth < terms.gasAtRoot) revert InvalidBondTerms();
+        if (terms.forfeitedBps > MAX_FORFEITED_BPS || terms.forfeitedTo == address(0)) revert InvalidBondTerms();
+        ASSUMED_BASE_FEE = terms.assumedBaseFee;
+        GAS_AT_ROOT = terms.gasAtRoot;
+        GAS_AT_MAX_DEPTH = terms.gasAtMaxDepth;
+        LN_GROWTH_WAD = Bond.logarithmOfGrowth(terms.gasAtRoot, terms.gasAtMaxDepth);
+        FORFEITED_BPS = terms.forfeitedBps;
+        FORFEITED_TO = terms.forfeitedTo;
+    }
+
     // ------------------------------------------------------------------------------------------------ claims
 
     /// @dev The claim at an index that a caller gave: Panic(0x32) if there is none.
@@ -61,9 +80,14 @@ abstract contract GameState is GameArguments {
         return winner != 0 && claim.isResolved ? claimList[winner].claimant : address(0);
     }
 
+    /// @dev What a claim at `depth` has to stake, in wei.
+    function _bondAt(uint256 depth) internal view returns (uint256) {
+        return Bond.required(depth, maxGameDepth_, ASSUMED_BASE_FEE, GAS_AT_ROOT, LN_GROWTH_WAD);
+    }
+
     /// @dev A claim's stake, in wei.
     function _bondOf(uint256 index) internal view returns (uint256) {
-        uint256 bond = Bond.required(claimList[index].position.depth(), maxGameDepth_);
+        uint256 bond = _bondAt(claimList[index].position.depth());
         if (index != 0) return bond;
         unchecked {
             return bond + rootBondOffset;
@@ -110,9 +134,20 @@ abstract contract GameState is GameArguments {
     // ------------------------------------------------------------------------------------------------ what clients ask
 
     function getRequiredBond(Position position) external view returns (uint256) {
-        uint256 depth = position.depth();
+        // NO_POSITION has no depth; the published game answers for it as for the root.
+        uint256 depth = position.raw() == NO_POSITION.raw() ? 0 : position.depth();
         if (depth > maxGameDepth_) revert GameDepthExceeded();
-        return Bond.required(depth, maxGameDepth_);
+        return _bondAt(depth);
+    }
+
+    function bondTerms() external view returns (BondTerms memory) {
+        return BondTerms({
+            assumedBaseFee: uint64(ASSUMED_BASE_FEE),
+            gasAtRoot: uint64(GAS_AT_ROOT),
+            gasAtMaxDepth: uint64(GAS_AT_MAX_DEPTH),
+            forfeitedBps: uint16(FORFEITED_BPS),
+            forfeitedTo: FORFEITED_TO
+        });
     }
 
     function getNumToResolve(uint256 claimIndex) external view returns (uint256) {
@@ -171,7 +206,8 @@ abstract contract GameState is GameArguments {
             Clock clock
         )
     {
-        StoredClaim storage c = _claimAt(index);
+        if (index >= claimCount) revert(); // as the published game's array getter: without data
+        StoredClaim storage c = claimList[index];
         clock = newClock(c.timeUsed, c.postedAt);
         return (c.parentIndex, _counteredBy(c), c.claimant, uint128(_bondOf(index)), c.claim, c.position, clock);
     }

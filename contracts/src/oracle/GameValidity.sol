@@ -8,29 +8,47 @@ import {IDisputeGameFactory} from "../dispute/interfaces/IDisputeGameFactory.sol
 import {IInferenceOracle} from "./interfaces/IInferenceOracle.sol";
 
 /// @title Which games count
-/// @notice A game that the factory made counts, unless the guardian, this contract's owner, discarded it. The guardian can
-///         discard one game, all games until now, or a game type, and can pause; it cannot make a game win.
-/// @dev Source: docs/game.md, "Which games count".
+/// @notice A game that the factory made counts, unless the guardian discarded it. The guardian acts at once and can only stop
+///         things: discard one game or all games until now, and pause for a while. The owner, meant to be a timelock, says who
+///         the guardian is and which game type counts. Neither can make a game win.
+/// @dev Source: docs/game.md, "Which games count" and "Roles".
 abstract contract GameValidity is Ownable, IInferenceOracle {
     /// @inheritdoc IInferenceOracle
     IDisputeGameFactory public immutable disputeGameFactory;
     /// @inheritdoc IInferenceOracle
     uint256 public immutable disputeGameFinalityDelaySeconds;
+    /// @inheritdoc IInferenceOracle
+    uint64 public immutable pauseDuration;
 
-    bool public paused;
+    /// @inheritdoc IInferenceOracle
+    address public guardian;
+    /// @inheritdoc IInferenceOracle
+    uint64 public pausedUntil;
     uint32 public respectedGameType;
     /// @inheritdoc IInferenceOracle
     uint64 public retirementTimestamp;
     mapping(IDisputeGame game => bool) public disputeGameBlacklist;
 
+    modifier onlyGuardian() {
+        if (msg.sender != guardian) revert AnchorStateRegistry_Unauthorized();
+        _;
+    }
+
     /// @dev Games made in the block of this construction, and before, are retired.
-    constructor(IDisputeGameFactory factory, uint256 finalityDelay, uint32 gameType, address guardian_)
-        Ownable(guardian_)
-    {
+    constructor(
+        IDisputeGameFactory factory,
+        uint256 finalityDelay,
+        uint32 gameType,
+        address owner_,
+        address guardian_,
+        uint64 pauseDuration_
+    ) Ownable(owner_) {
         disputeGameFactory = factory;
         disputeGameFinalityDelaySeconds = finalityDelay;
         respectedGameType = gameType;
         retirementTimestamp = uint64(block.timestamp);
+        guardian = guardian_;
+        pauseDuration = pauseDuration_;
     }
 
     // ---------------------------------------------------------------- predicates
@@ -54,7 +72,7 @@ abstract contract GameValidity is Ownable, IInferenceOracle {
     }
 
     function isGameProper(IDisputeGame game) public view returns (bool) {
-        return isGameRegistered(game) && !isGameBlacklisted(game) && !isGameRetired(game) && !paused;
+        return isGameRegistered(game) && !isGameBlacklisted(game) && !isGameRetired(game) && !paused();
     }
 
     function isGameResolved(IDisputeGame game) public view returns (bool) {
@@ -70,25 +88,44 @@ abstract contract GameValidity is Ownable, IInferenceOracle {
             && game.status() == GameStatus.DEFENDER_WINS;
     }
 
-    // ---------------------------------------------------------------- guardian
+    function paused() public view returns (bool) {
+        return block.timestamp < pausedUntil;
+    }
+
+    // ---------------------------------------------------------------- owner
+
+    function setGuardian(address guardian_) external onlyOwner {
+        guardian = guardian_;
+        emit GuardianSet(guardian_);
+    }
 
     function setRespectedGameType(uint32 gameType) external onlyOwner {
         respectedGameType = gameType;
         emit RespectedGameTypeSet(gameType);
     }
 
-    function blacklistDisputeGame(IDisputeGame game) external onlyOwner {
+    // ---------------------------------------------------------------- guardian
+
+    function blacklistDisputeGame(IDisputeGame game) external onlyGuardian {
         disputeGameBlacklist[game] = true;
         emit DisputeGameBlacklisted(game);
     }
 
-    function updateRetirementTimestamp() external onlyOwner {
+    function updateRetirementTimestamp() external onlyGuardian {
         retirementTimestamp = uint64(block.timestamp);
         emit RetirementTimestampSet(block.timestamp);
     }
 
-    function setPaused(bool paused_) external onlyOwner {
-        paused = paused_;
+    function setPaused(bool paused_) external onlyGuardian {
+        uint64 nowTimestamp = uint64(block.timestamp);
+        if (paused_) {
+            // INVARIANT: at least one `pauseDuration` lies between two pauses, so no guardian stops payments for ever.
+            uint64 earliest = pausedUntil == 0 ? 0 : pausedUntil + pauseDuration;
+            if (nowTimestamp < earliest) revert PauseTooEarly(nowTimestamp, earliest);
+            pausedUntil = nowTimestamp + pauseDuration;
+        } else if (nowTimestamp < pausedUntil) {
+            pausedUntil = nowTimestamp;
+        }
         emit PausedSet(paused_);
     }
 

@@ -3,6 +3,7 @@ pragma solidity ^0.8.30;
 
 import {LibCall} from "solady/utils/LibCall.sol";
 import {SafeTransferLib} from "solady/utils/SafeTransferLib.sol";
+import {GameStatus} from "../dispute/Types.sol";
 import {IDisputeGame} from "../dispute/interfaces/IDisputeGame.sol";
 import {IDisputeGameFactory} from "../dispute/interfaces/IDisputeGameFactory.sol";
 import {IFaultDisputeGame} from "../dispute/interfaces/IFaultDisputeGame.sol";
@@ -27,13 +28,28 @@ contract InferenceOracle is GameValidity {
         uint256 reclaimDelay;
         uint64 maxCallbackGas;
         uint32 respectedGameType;
+        /// @notice Decides slowly: meant to be a timelock.
+        address owner;
+        /// @notice Stops things at once.
         address guardian;
+        /// @notice Seconds after which a pause ends by itself.
+        uint64 pauseDuration;
+    }
+
+    /// @notice The first proposal of a root claim for a request.
+    struct Proposal {
+        IDisputeGame game;
+        /// @notice The block in which it was committed to; that of the game, if it was not.
+        uint64 since;
     }
 
     /// @dev Gas spent between the check and the consumer's first instruction, and after its last, at most.
     uint256 internal constant CALLBACK_OVERHEAD_GAS = 20_000;
     /// @dev How much of a consumer's revert reason is recorded.
     uint16 internal constant MAX_REASON_BYTES = 256;
+    /// @notice For how many blocks a commitment waits for its proposal: so long one has to guess ahead who wants to commit to
+    ///         every possible answer.
+    uint256 public constant COMMITMENT_BLOCKS = 256;
 
     /// @inheritdoc IInferenceOracle
     IModelRegistry public immutable modelRegistry;
@@ -46,9 +62,20 @@ contract InferenceOracle is GameValidity {
     bytes32[] internal requestIds;
     /// @inheritdoc IInferenceOracle
     mapping(bytes32 requestId => IDisputeGame) public anchorGameOf;
+    /// @inheritdoc IInferenceOracle
+    mapping(bytes32 commitment => uint64 blockNumber) public committedAt;
+    /// @inheritdoc IInferenceOracle
+    mapping(bytes32 requestId => mapping(bytes32 rootClaim => Proposal)) public firstProposal;
 
     constructor(Config memory config)
-        GameValidity(config.disputeGameFactory, config.finalityDelay, config.respectedGameType, config.guardian)
+        GameValidity(
+            config.disputeGameFactory,
+            config.finalityDelay,
+            config.respectedGameType,
+            config.owner,
+            config.guardian,
+            config.pauseDuration
+        )
     {
         modelRegistry = config.modelRegistry;
         reclaimDelay = config.reclaimDelay;
@@ -123,6 +150,44 @@ contract InferenceOracle is GameValidity {
         (, nodeCount,,, splitDepth, maxGameDepth) = modelRegistry.parameters(asked.modelId);
     }
 
+    function commit(bytes32 commitment) external {
+        uint256 earlier = committedAt[commitment];
+        // WHY NOT anew each time: a copy of this call, sent later, would take the proposal's place in time away.
+        if (earlier != 0 && block.number - earlier <= COMMITMENT_BLOCKS) return;
+        committedAt[commitment] = uint64(block.number);
+        emit ProposalCommitted(commitment);
+    }
+
+    function commitmentOf(bytes32 requestId, bytes32 rootClaim, bytes32 nonce, address proposer)
+        public
+        pure
+        returns (bytes32)
+    {
+        return keccak256(abi.encode(requestId, rootClaim, nonce, proposer));
+    }
+
+    function recordProposal(uint32 gameType, bytes32 rootClaim, bytes calldata extraData, address proposer) external {
+        bytes32 requestId = bytes32(extraData);
+        if (requestOf[requestId].fee == 0 || gameType != respectedGameType) return;
+        // INVARIANT: the factory made the caller, so it is a game and tells the truth about who made it.
+        (IDisputeGame known,) = disputeGameFactory.games(gameType, rootClaim, extraData);
+        if (address(known) != msg.sender) revert NotAGame(msg.sender);
+
+        bytes32 nonce = extraData.length > 32 ? bytes32(extraData[32:]) : bytes32(0);
+        uint64 since = committedAt[commitmentOf(requestId, rootClaim, nonce, proposer)];
+        if (since == 0 || block.number - since > COMMITMENT_BLOCKS) since = uint64(block.number);
+
+        Proposal storage first = firstProposal[requestId][rootClaim];
+        if (address(first.game) != address(0) && first.since <= since && !_isLost(first.game)) return;
+        (first.game, first.since) = (known, since);
+        emit ProposalRecorded(requestId, rootClaim, known, since);
+    }
+
+    /// @dev The challenger won, or the guardian discarded it.
+    function _isLost(IDisputeGame game) internal view returns (bool) {
+        return game.status() == GameStatus.CHALLENGER_WINS || isGameBlacklisted(game) || isGameRetired(game);
+    }
+
     function setAnchorState(IDisputeGame game) external {
         bytes32 requestId = bytes32(game.extraData());
         if (!isGameClaimValid(game) || address(anchorGameOf[requestId]) != address(0)) {
@@ -149,11 +214,22 @@ contract InferenceOracle is GameValidity {
         asked.outputHash = keccak256(output);
         emit InferenceDelivered(requestId, asked.modelId, game, output);
         if (fee != 0) {
-            address proposer = game.gameCreator();
+            address proposer = _firstProposerOf(requestId, computed, game);
             emit FeePaid(requestId, proposer, fee);
             SafeTransferLib.forceSafeTransferETH(proposer, fee); // also to a proposer that refuses it
         }
         if (asked.callback != address(0)) _callConsumer(requestId, asked, output);
+    }
+
+    /// @dev Who knew first that `rootClaim` is the answer, as far as known; else the creator of the game that delivers it.
+    function _firstProposerOf(bytes32 requestId, bytes32 rootClaim, IDisputeGame delivering)
+        internal
+        view
+        returns (address)
+    {
+        IDisputeGame first = firstProposal[requestId][rootClaim].game;
+        bool isStanding = address(first) != address(0) && !_isLost(first);
+        return (isStanding ? first : delivering).gameCreator();
     }
 
     /// @dev The game is about this request, and it survived.

@@ -7,11 +7,16 @@ import {FixedPointMathLib} from "solady/utils/FixedPointMathLib.sol";
 
 /// @notice Bonds against the published tables, and their shape for any maximum depth.
 contract BondTest is Test {
+    /// @dev With the published game's terms.
+    function required(uint256 depth, uint256 maxDepth) internal pure returns (uint256) {
+        return Bond.required(depth, maxDepth, 200 gwei, 400_000, Bond.logarithmOfGrowth(400_000, 300_000_000));
+    }
+
     function test_table_maxDepth8() public pure {
         uint32[9] memory gas =
             [400_000, 915_045, 2_093_270, 4_788_593, 10_954_451, 25_059_550, 57_326_567, 131_141_031, 299_999_999];
         for (uint256 depth = 0; depth <= 8; ++depth) {
-            vm.assertEq(Bond.required(depth, 8), uint256(gas[depth]) * 200 gwei);
+            vm.assertEq(required(depth, 8), uint256(gas[depth]) * 200 gwei);
         }
     }
 
@@ -28,22 +33,45 @@ contract BondTest is Test {
             [uint32(73), 299_999_999]
         ];
         for (uint256 i = 0; i < rows.length; ++i) {
-            vm.assertEq(Bond.required(rows[i][0], 73), uint256(rows[i][1]) * 200 gwei);
+            vm.assertEq(required(rows[i][0], 73), uint256(rows[i][1]) * 200 gwei);
         }
     }
 
-    function test_constant_isTheLogarithm() public pure {
-        vm.assertEq(Bond.LN_750_WAD, uint256(FixedPointMathLib.lnWad(750e18)));
-        vm.assertEq(Bond.GAS_AT_MAX_DEPTH / Bond.GAS_AT_ROOT, 750);
+    function test_logarithm_isThePublished() public pure {
+        vm.assertEq(Bond.logarithmOfGrowth(400_000, 300_000_000), 6_620073206530356124);
+        vm.assertEq(Bond.logarithmOfGrowth(1, 1), 0);
+    }
+
+    /// @notice A flat curve asks the same at each depth, any other more at the bottom than at the root and never less further
+    ///         down; and the ends are what the terms say, but for rounding.
+    function testFuzz_shape_forAnyTerms(uint64 baseFee, uint64 gasAtRoot, uint64 gasAtMaxDepth, uint256 maxDepth)
+        public
+        pure
+    {
+        gasAtRoot = uint64(bound(gasAtRoot, 1, type(uint64).max));
+        gasAtMaxDepth = uint64(bound(gasAtMaxDepth, gasAtRoot, type(uint64).max));
+        maxDepth = bound(maxDepth, 4, 125);
+        uint256 growth = Bond.logarithmOfGrowth(gasAtRoot, gasAtMaxDepth);
+        uint256 before = 0;
+        for (uint256 depth = 0; depth <= maxDepth; ++depth) {
+            uint256 bond = Bond.required(depth, maxDepth, baseFee, gasAtRoot, growth);
+            vm.assertGe(bond, before);
+            before = bond;
+        }
+        vm.assertEq(Bond.required(0, maxDepth, baseFee, gasAtRoot, growth), uint256(baseFee) * gasAtRoot);
+        // Fixed point with 18 digits: the growth is off by less than a millionth part, and the gas is cut to whole units.
+        uint256 wanted = uint256(baseFee) * gasAtMaxDepth;
+        vm.assertLe(before, wanted + wanted / 1e6);
+        vm.assertGe(before + wanted / 1e6 + baseFee, wanted);
     }
 
     /// @notice For every maximum depth: 0.08 ETH at the root, about 60 ETH at the bottom, strictly more at each depth.
     function test_shape_forEveryMaxDepth() public pure {
         for (uint256 maxDepth = 4; maxDepth <= 125; ++maxDepth) {
-            vm.assertEq(Bond.required(0, maxDepth), 0.08 ether);
-            vm.assertLe(60 ether - Bond.required(maxDepth, maxDepth), 1000 * 200 gwei);
+            vm.assertEq(required(0, maxDepth), 0.08 ether);
+            vm.assertLe(60 ether - required(maxDepth, maxDepth), 1000 * 200 gwei);
             for (uint256 depth = 1; depth <= maxDepth; depth += 3) {
-                vm.assertGt(Bond.required(depth, maxDepth), Bond.required(depth - 1, maxDepth));
+                vm.assertGt(required(depth, maxDepth), required(depth - 1, maxDepth));
             }
         }
     }
@@ -61,7 +89,7 @@ contract BondTest is Test {
     function test_everyBond_isThePublished() public pure {
         for (uint256 maxDepth = 1; maxDepth <= 125; ++maxDepth) {
             for (uint256 depth = 0; depth <= maxDepth; ++depth) {
-                vm.assertEq(Bond.required(depth, maxDepth), published(depth, maxDepth));
+                vm.assertEq(required(depth, maxDepth), published(depth, maxDepth));
             }
         }
     }

@@ -2,6 +2,7 @@
 pragma solidity ^0.8.30;
 
 import {GameFixture} from "./helpers/GameFixture.sol";
+import {ERC20} from "solady/tokens/ERC20.sol";
 import {DelayedWETH} from "../../src/dispute/DelayedWETH.sol";
 import {IDelayedWETH} from "../../src/dispute/interfaces/IDelayedWETH.sol";
 
@@ -132,7 +133,7 @@ contract DelayedWETHTest is GameFixture {
         vm.expectRevert("DelayedWETH: not owner");
         weth.hold(BOB, 1);
         vm.expectRevert("DelayedWETH: not owner");
-        weth.recover(1);
+        weth.recover(BOB, 1);
         vm.expectRevert("DelayedWETH: not owner");
         weth.transferOwnership(ALICE);
     }
@@ -147,14 +148,40 @@ contract DelayedWETHTest is GameFixture {
         vm.assertEq(weth.balanceOf(ALICE), 0);
     }
 
-    function test_recover_takesEther() public {
+    /// @notice Clients see an approval, which the transfer uses up; an owner that holds its own WETH keeps it.
+    function test_hold_logsAsThePublishedVault() public {
         vm.stopPrank();
         vm.startPrank(OWNER);
-        weth.recover(1 ether);
+        vm.expectEmit(address(weth));
+        emit ERC20.Approval(ALICE, OWNER, 4 ether);
+        vm.expectEmit(address(weth));
+        emit ERC20.Transfer(ALICE, OWNER, 4 ether);
+        weth.hold(ALICE, 4 ether);
+        vm.assertEq(weth.allowance(ALICE, OWNER), 0);
+        weth.hold(OWNER, 1 ether);
+        vm.assertEq(weth.allowance(OWNER, OWNER), 1 ether);
+        vm.assertEq(weth.balanceOf(OWNER), 4 ether);
+        vm.expectRevert(ERC20.InsufficientBalance.selector);
+        weth.hold(ALICE, 7 ether);
+    }
+
+    /// @notice What the owner takes out is one account's: every other account stays covered by ether.
+    function test_recover_reachesOneAccount() public {
+        vm.stopPrank();
+        vm.deal(BOB, 5 ether);
+        vm.prank(BOB);
+        weth.deposit{value: 5 ether}();
+        vm.startPrank(OWNER);
+        weth.recover(ALICE, 1 ether);
         vm.assertEq(OWNER.balance, 1 ether);
-        weth.recover(1000 ether);
+        vm.assertEq(weth.balanceOf(ALICE), 9 ether);
+        weth.recover(ALICE, 1000 ether); // no more than there is
         vm.assertEq(OWNER.balance, 10 ether);
-        vm.assertEq(weth.totalSupply(), 0);
+        vm.assertEq(weth.balanceOf(ALICE), 0);
+        vm.assertEq(weth.balanceOf(BOB), 5 ether);
+        vm.assertEq(weth.totalSupply(), 5 ether);
+        weth.recover(ALICE, 1 ether);
+        vm.assertEq(weth.totalSupply(), 5 ether);
     }
 
     /// @notice No contract has a standing allowance.

@@ -5,6 +5,7 @@ import {Test} from "../Test.sol";
 import {AlphabetVm} from "./helpers/AlphabetVm.sol";
 import {GameFixture} from "./helpers/GameFixture.sol";
 import {MockRegistry} from "./helpers/MockRegistry.sol";
+import {BondTerms} from "../../src/dispute/Bond.sol";
 import {DelayedWETH} from "../../src/dispute/DelayedWETH.sol";
 import {FaultDisputeGame} from "../../src/dispute/FaultDisputeGame.sol";
 import {ClaimData} from "./helpers/ClaimData.sol";
@@ -17,14 +18,18 @@ contract Players is Test {
     AlphabetVm internal immutable ALPHABET;
     MockRegistry internal immutable REGISTRY;
     address[3] public players;
+    address public immutable TREASURY;
 
     /// @notice Wei that players got out of the game.
     uint256 public paidOut;
     /// @notice How often each kind of call went through: moves, steps, settled claims, payments.
     uint256[4] public done;
+    /// @notice Claims that were settled before they were stepped against.
+    mapping(uint256 claimIndex => bool) public isSteppedLate;
 
     constructor(FaultDisputeGame game, DelayedWETH weth, AlphabetVm alphabet, MockRegistry registry) {
         (GAME, WETH, ALPHABET, REGISTRY) = (game, weth, alphabet, registry);
+        TREASURY = game.bondTerms().forfeitedTo;
         players = [makeAddr("p0"), makeAddr("p1"), makeAddr("p2")];
         for (uint256 i = 0; i < 3; ++i) {
             vm.deal(players[i], 1e9 ether);
@@ -62,6 +67,7 @@ contract Players is Test {
         uint256 index = pick(seed);
         vm.prank(players[who % 3]);
         try GAME.step(index, true, state, "") {
+            isSteppedLate[index] = GAME.resolvedSubgames(index);
             ++done[1];
         } catch {}
     }
@@ -111,8 +117,14 @@ contract Players is Test {
         try GAME.closeGame() {} catch {}
     }
 
+    /// @notice Everyone who can be owed something: three players, the proposer, the treasury.
+    function recipient(uint256 who) public view returns (address) {
+        if (who < 3) return players[who];
+        return who == 3 ? GAME.gameCreator() : TREASURY;
+    }
+
     function claimCredit(uint256 who) external {
-        address player = who % 4 == 3 ? GAME.gameCreator() : players[who % 4];
+        address player = recipient(who % 5);
         uint256 before = player.balance;
         try GAME.claimCredit(player) {
             if (player.balance > before) ++done[3];
@@ -123,7 +135,14 @@ contract Players is Test {
 
 /// @notice What holds at every moment of a game, whatever is done to it.
 contract GameInvariantsTest is GameFixture {
+    uint16 internal constant FORFEITED_BPS = 2_000;
     Players internal players;
+
+    /// @dev A fifth of each lost bond goes to a treasury.
+    function terms() internal pure override returns (BondTerms memory chosen) {
+        chosen = publishedTerms(FORFEITED_BPS);
+        chosen.forfeitedTo = address(0x7ea5);
+    }
 
     function setUp() public override {
         super.setUp();
@@ -142,7 +161,7 @@ contract GameInvariantsTest is GameFixture {
         players.settleAll(0);
         players.close(true);
         for (uint256 i = 0; i < 2; ++i) {
-            for (uint256 who = 0; who < 4; ++who) {
+            for (uint256 who = 0; who < 5; ++who) {
                 players.claimCredit(who);
             }
             skip(WETH_DELAY);
@@ -164,8 +183,8 @@ contract GameInvariantsTest is GameFixture {
             bonds += bond;
             if (game.resolvedSubgames(i)) settled += bond;
         }
-        for (uint256 i = 0; i < 4; ++i) {
-            address player = i == 3 ? PROPOSER : players.players(i);
+        for (uint256 i = 0; i < 5; ++i) {
+            address player = players.recipient(i);
             normal += game.normalModeCredit(player);
             refund += game.refundModeCredit(player);
         }
@@ -192,6 +211,25 @@ contract GameInvariantsTest is GameFixture {
             vm.assertEq(players.paidOut(), 0);
             vm.assertEq(refund, bonds);
         }
+    }
+
+    /// @notice The treasury gets its part of each lost bond, to the wei, whoever countered the claim; and nothing else.
+    function invariant_everyLostBondPaysItsPart() public view {
+        uint256 forfeited = 0;
+        for (uint256 i = 0; i < game.claimDataLen(); ++i) {
+            ClaimData memory c = claimAt(i);
+            // A step that comes after a claim was settled changes who countered it, not where its bond went.
+            bool isLateStep = c.position.depth() == D && players.isSteppedLate(i);
+            if (game.resolvedSubgames(i) && c.counteredBy != address(0) && !isLateStep) {
+                forfeited += uint256(c.bond) * FORFEITED_BPS / 10_000;
+            }
+        }
+        address treasury = players.TREASURY();
+        BondDistributionMode mode = game.bondDistributionMode();
+        uint256 got = treasury.balance;
+        if (mode == BondDistributionMode.REFUND) vm.assertEq(got, 0);
+        else vm.assertEq(got + game.normalModeCredit(treasury), forfeited);
+        vm.assertEq(game.refundModeCredit(treasury), 0);
     }
 
     /// @notice Claims form a tree in the game's positions: each one level below an earlier one.

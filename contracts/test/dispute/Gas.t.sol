@@ -39,8 +39,10 @@ contract GasTest is OracleFixture {
         bytes32 digit = reader.read(input);
         input = new bytes(100);
 
+        oracle.commit("an answer");
+        record("commit to a proposal");
         FaultDisputeGame game = proposeTruth(id);
-        record("create a game");
+        record("create a game for a fee");
         FaultDisputeGame digitGame = proposeTruth(digit);
         skip(CLOCK);
         game.resolveClaim(0, 0);
@@ -65,6 +67,7 @@ contract GasTest is OracleFixture {
     function test_gas_dispute() public {
         bytes32 id = ask(address(0), 0, 0);
         FaultDisputeGame game = propose(id, "a lie");
+        record("create a game");
         uint256 index = attack(game, 0, "1", "attack, depth 1");
         index = attack(game, index, "2", "attack, depth 2");
         index = attack(game, index, "3", "attack, split depth - 1");

@@ -5,6 +5,7 @@ import {GameFixture} from "./helpers/GameFixture.sol";
 import {AlphabetOracle, AlphabetVm} from "./helpers/AlphabetVm.sol";
 import "../../src/dispute/Errors.sol";
 import {FaultDisputeGame} from "../../src/dispute/FaultDisputeGame.sol";
+import {BondTerms, BURN_ADDRESS} from "../../src/dispute/Bond.sol";
 import {ClaimData} from "./helpers/ClaimData.sol";
 import {BondDistributionMode, GameLimits, GameStatus} from "../../src/dispute/Types.sol";
 import {IFaultDisputeGame} from "../../src/dispute/interfaces/IFaultDisputeGame.sol";
@@ -16,7 +17,7 @@ contract InitializeTest is GameFixture {
     // ---------------------------------------------------------------- constructor
 
     function make(uint256 maxDepth, uint256 split, uint64 extension, uint64 clock) internal returns (FaultDisputeGame) {
-        return new FaultDisputeGame(GameLimits(maxDepth, split, extension, clock));
+        return new FaultDisputeGame(GameLimits(maxDepth, split, extension, clock), terms());
     }
 
     function test_constructor_takesTheLimits() public {
@@ -40,10 +41,26 @@ contract InitializeTest is GameFixture {
         make(125, 2, type(uint64).max / 2 + 1, type(uint64).max);
     }
 
+    function expectBadTerms(uint64 gasAtRoot, uint64 gasAtMaxDepth, uint16 bps, address to) internal {
+        vm.expectRevert(InvalidBondTerms.selector);
+        new FaultDisputeGame(limits(), BondTerms(1 gwei, gasAtRoot, gasAtMaxDepth, bps, to));
+    }
+
+    function test_constructor_refusesBadTerms() public {
+        expectBadTerms(0, 1, 0, BURN_ADDRESS);
+        expectBadTerms(2, 1, 0, BURN_ADDRESS);
+        expectBadTerms(1, 1, 5_001, BURN_ADDRESS);
+        expectBadTerms(1, 1, 0, address(0));
+        BondTerms memory chosen = BondTerms(0, 1, type(uint64).max, 5_000, OWNER);
+        FaultDisputeGame made = new FaultDisputeGame(limits(), chosen);
+        vm.assertEq(abi.encode(made.bondTerms()), abi.encode(chosen));
+    }
+
     // ---------------------------------------------------------------- initialize
 
     function test_initialize_recordsEverything() public {
         registry.setRespectedGameType(CANNON);
+        registry.setRecords();
         propose(lie(0));
         vm.assertEq(game.createdAt(), block.timestamp);
         vm.assertEq(game.resolvedAt(), 0);
@@ -94,6 +111,46 @@ contract InitializeTest is GameFixture {
         vm.assertEq(game.refundModeCredit(PROPOSER), INIT_BOND);
         vm.assertEq(game.normalModeCredit(PROPOSER), 0);
         vm.assertEq(weth.balanceOf(address(game)), INIT_BOND);
+        vm.assertEq(game.proposalNonce(), 0);
+        vm.assertEq(registry.recorded(), keccak256(abi.encode(game, CANNON, lie(0), abi.encode(REQUEST), PROPOSER)));
+    }
+
+    /// @notice The same root claim for the same request, with a nonce: another game, whose arguments are all in place.
+    function testFuzz_initialize_withANonce(bytes32 nonce) public {
+        vm.assume(nonce != 0);
+        registry.setRecords();
+        FaultDisputeGame first = propose(lie(0));
+        bytes memory extraData = abi.encode(REQUEST, nonce);
+        vm.prank(PROPOSER);
+        game = FaultDisputeGame(payable(address(factory.create{value: INIT_BOND}(CANNON, lie(0), extraData))));
+        vm.assertNotEq(address(game), address(first));
+        vm.assertEq(game.requestId(), REQUEST);
+        vm.assertEq(game.proposalNonce(), nonce);
+        vm.assertEq(game.extraData(), extraData);
+        vm.assertEq(game.gameCreator(), PROPOSER);
+        vm.assertEq(game.rootClaim(), lie(0));
+        vm.assertEq(game.l1Head(), blockhash(block.number - 1));
+        vm.assertEq(game.gameType(), CANNON);
+        vm.assertEq(game.absolutePrestate(), prestate);
+        vm.assertEq(address(game.vm()), address(alphabet));
+        vm.assertEq(address(game.anchorStateRegistry()), address(registry));
+        vm.assertEq(address(game.weth()), address(weth));
+        vm.assertEq(game.l2ChainId(), CHAIN_ID);
+        (,, bytes memory told) = game.gameData();
+        vm.assertEq(told, extraData);
+        vm.assertEq(registry.recorded(), keccak256(abi.encode(game, CANNON, lie(0), extraData, PROPOSER)));
+        vm.expectRevert(
+            abi.encodeWithSelector(GameAlreadyExists.selector, factory.getGameUUID(CANNON, lie(0), extraData))
+        );
+        factory.create{value: INIT_BOND}(CANNON, lie(0), extraData);
+    }
+
+    /// @notice A type whose arguments are 32 bytes too long or too short does not turn a nonce into one of its arguments.
+    function test_initialize_aNonceIsNoTypeArgument() public {
+        vm.prank(OWNER);
+        factory.setImplementation(CANNON, implementation, bytes.concat(gameArgs(), bytes32(uint256(1))));
+        vm.expectRevert(BadExtraData.selector);
+        factory.create{value: INIT_BOND}(CANNON, lie(0), abi.encode(REQUEST, bytes32(uint256(1))));
     }
 
     function test_initialize_tellsTheLogs() public {
@@ -137,8 +194,8 @@ contract InitializeTest is GameFixture {
     }
 
     function test_initialize_pinsTheExtraData() public {
-        for (uint256 length = 0; length <= 65; ++length) {
-            if (length == 32) continue;
+        for (uint256 length = 0; length <= 129; ++length) {
+            if (length == 32) continue; // the request id alone; with 64 bytes of zeros the nonce is 0, which has this form
             vm.expectRevert(BadExtraData.selector);
             factory.create{value: INIT_BOND}(CANNON, lie(0), new bytes(length));
         }

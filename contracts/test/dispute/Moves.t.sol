@@ -198,6 +198,16 @@ contract MovesTest is GameFixture {
         vm.assertEq(game.getRequiredBond(Position.wrap(uint128(2 ** D))), 59.9999998 ether);
         vm.expectRevert(GameDepthExceeded.selector);
         game.getRequiredBond(Position.wrap(uint128(2 ** (D + 1))));
+        vm.assertEq(game.getRequiredBond(Position.wrap(0)), 0.08 ether); // no place, but the published game answers
+    }
+
+    /// @notice Beyond the end `claimData` refuses without data, as the published game's array getter does.
+    function test_claimData_beyondTheEnd() public {
+        uint256 count = game.claimDataLen();
+        vm.expectRevert(bytes(""));
+        game.claimData(count);
+        vm.expectRevert(bytes(""));
+        game.claimData(type(uint256).max);
     }
 
     function testFuzz_move_takesTheExactBondOnly(uint256 value) public {

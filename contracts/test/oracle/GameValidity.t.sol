@@ -74,14 +74,51 @@ contract GameValidityTest is OracleFixture {
         vm.expectRevert(unauthorized);
         oracle.setRespectedGameType(1);
         vm.expectRevert(unauthorized);
+        oracle.setGuardian(address(this));
+        vm.expectRevert(unauthorized);
+        oracle.transferOwnership(address(this));
+        vm.expectRevert(unauthorized);
         oracle.blacklistDisputeGame(game);
         vm.expectRevert(unauthorized);
         oracle.updateRetirementTimestamp();
         vm.expectRevert(unauthorized);
         oracle.setPaused(true);
+    }
+
+    /// @notice The owner does nothing that the guardian does, and the other way round.
+    function test_rolesAreApart() public {
+        bytes4 unauthorized = IInferenceOracle.AnchorStateRegistry_Unauthorized.selector;
+        vm.assertEq(oracle.owner(), OWNER);
+        vm.assertEq(oracle.guardian(), GUARDIAN);
+        vm.startPrank(OWNER);
+        vm.expectRevert(unauthorized);
+        oracle.blacklistDisputeGame(game);
+        vm.expectRevert(unauthorized);
+        oracle.updateRetirementTimestamp();
+        vm.expectRevert(unauthorized);
+        oracle.setPaused(true);
+        vm.stopPrank();
+        vm.startPrank(GUARDIAN);
+        vm.expectRevert(unauthorized);
+        oracle.setRespectedGameType(1);
+        vm.expectRevert(unauthorized);
+        oracle.setGuardian(address(this));
         vm.expectRevert(unauthorized);
         oracle.transferOwnership(address(this));
-        vm.assertEq(oracle.owner(), GUARDIAN);
+        vm.stopPrank();
+    }
+
+    function test_setGuardian_takesTheOldOnesPowersAway() public {
+        vm.prank(OWNER);
+        vm.expectEmit(address(oracle));
+        emit IInferenceOracle.GuardianSet(PROPOSER);
+        oracle.setGuardian(PROPOSER);
+        vm.prank(GUARDIAN);
+        vm.expectRevert(IInferenceOracle.AnchorStateRegistry_Unauthorized.selector);
+        oracle.setPaused(true);
+        vm.prank(PROPOSER);
+        oracle.setPaused(true);
+        vm.assertTrue(oracle.paused());
     }
 
     /// @dev After `act`, the game does not count, and its bonds go back to who paid them.
@@ -134,9 +171,75 @@ contract GameValidityTest is OracleFixture {
         vm.assertTrue(game.bondDistributionMode() == BondDistributionMode.NORMAL);
     }
 
+    /// @notice A pause ends by itself, is not made longer, and is not followed by another at once.
+    function test_pause_endsByItself() public {
+        vm.assertEq(oracle.pauseDuration(), PAUSE_DURATION);
+        vm.assertEq(oracle.pausedUntil(), 0);
+        survive(game);
+        vm.startPrank(GUARDIAN);
+        oracle.setPaused(true);
+        uint256 end = block.timestamp + PAUSE_DURATION;
+        vm.assertEq(oracle.pausedUntil(), end);
+        skip(PAUSE_DURATION - 1);
+        vm.assertTrue(oracle.paused());
+        expectTooEarly(end + PAUSE_DURATION);
+        skip(1);
+        vm.assertFalse(oracle.paused());
+        oracle.finalize(id, game, output, ARENA);
+        expectTooEarly(end + PAUSE_DURATION);
+        skip(PAUSE_DURATION - 1);
+        expectTooEarly(end + PAUSE_DURATION);
+        skip(1);
+        oracle.setPaused(true);
+        vm.assertTrue(oracle.paused());
+        vm.stopPrank();
+    }
+
+    /// @notice The time between two pauses starts where the first was ended.
+    function test_pause_endedEarly() public {
+        vm.startPrank(GUARDIAN);
+        oracle.setPaused(false); // nothing to end
+        vm.assertEq(oracle.pausedUntil(), 0);
+        oracle.setPaused(true);
+        skip(100);
+        oracle.setPaused(false);
+        vm.assertFalse(oracle.paused());
+        vm.assertEq(oracle.pausedUntil(), block.timestamp);
+        uint256 earliest = block.timestamp + PAUSE_DURATION;
+        skip(1);
+        oracle.setPaused(false);
+        vm.assertEq(oracle.pausedUntil(), block.timestamp - 1);
+        expectTooEarly(earliest);
+        skip(PAUSE_DURATION - 1);
+        oracle.setPaused(true);
+        vm.stopPrank();
+    }
+
+    function expectTooEarly(uint256 earliest) internal {
+        vm.expectRevert(abi.encodeWithSelector(IInferenceOracle.PauseTooEarly.selector, block.timestamp, earliest));
+        oracle.setPaused(true);
+    }
+
+    /// @notice Of any year, a guardian that pauses whenever it may leaves at least half for payments.
+    function testFuzz_pause_leavesHalfOfTheTime(uint256 seed) public {
+        uint256 start = block.timestamp;
+        uint256 stopped = 0;
+        vm.startPrank(GUARDIAN);
+        for (uint256 i = 0; i < 100; ++i) {
+            bool act = uint256(keccak256(abi.encode(seed, i))) % 5 == 0;
+            try oracle.setPaused(!act) {} catch {}
+            uint256 wait = 1 + uint256(keccak256(abi.encode(i, seed))) % (PAUSE_DURATION / 2);
+            uint256 until = oracle.pausedUntil();
+            if (until > block.timestamp) stopped += until - block.timestamp < wait ? until - block.timestamp : wait;
+            skip(wait);
+        }
+        vm.stopPrank();
+        vm.assertLe(stopped, (block.timestamp - start) / 2 + PAUSE_DURATION);
+    }
+
     /// @notice A type that did not count when a game was made: its bonds are paid as usual, but it delivers nothing.
     function test_respectedGameType() public {
-        vm.prank(GUARDIAN);
+        vm.prank(OWNER);
         vm.expectEmit(address(oracle));
         emit IInferenceOracle.RespectedGameTypeSet(1);
         oracle.setRespectedGameType(1);

@@ -7,7 +7,7 @@ depth 30, clocks of 3.5 days, an extension of 3 hours.
 
 from __future__ import annotations
 
-from opml_dispute.game.bond import required_bond_wei
+from opml_dispute.game.bond import OP_STACK, required_bond_wei
 
 MAX_DEPTH, SPLIT_DEPTH = 73, 30
 MAX_CLOCK_H, EXTENSION_H = 84.0, 3.0
@@ -15,7 +15,7 @@ MAX_CLOCK_H, EXTENSION_H = 84.0, 3.0
 
 def chain_bonds_wei(max_depth: int = MAX_DEPTH, *, with_leaf: bool) -> int:
     """All bonds along one chain of claims, one claim a depth; `with_leaf` counts the claim at the maximum depth too."""
-    return sum(required_bond_wei(depth, max_depth) for depth in range(max_depth + (1 if with_leaf else 0)))
+    return sum(required_bond_wei(depth, max_depth, OP_STACK) for depth in range(max_depth + (1 if with_leaf else 0)))
 
 
 def longest_game_h(

@@ -38,8 +38,8 @@ interface IDelayedWETH {
     /// @notice Owner only: takes `wad` wei of WETH of `guy`.
     function hold(address guy, uint256 wad) external;
 
-    /// @notice Owner only: takes min(`wad`, balance) wei of ether out of the contract.
-    function recover(uint256 wad) external;
+    /// @notice Owner only: takes min(`wad`, balance) wei of WETH of `guy` out as ether. It reaches one game at a time.
+    function recover(address guy, uint256 wad) external;
 
     /// @notice The contract that says whether the system is paused.
     function config() external view returns (address);

@@ -35,7 +35,7 @@ interface IDisputeGame {
     /// @notice Hash of the block before the one the game was made in.
     function l1Head() external view returns (bytes32);
 
-    /// @notice The request id, 32 bytes.
+    /// @notice The request id, 32 bytes; then the proposal's nonce, 32 bytes, unless it is 0.
     function extraData() external view returns (bytes memory);
 
     /// @notice What the game's identity is made of.

@@ -24,7 +24,7 @@ interface IDisputeGameFactory {
 
     /// @notice Makes a game. The value sent must be the type's init bond.
     /// @param rootClaim What the caller claims.
-    /// @param extraData What it is about: for fault dispute games the 32-byte request id.
+    /// @param extraData What it is about: for fault dispute games the request id, and a nonce unless it is 0.
     /// @dev Errors, first that applies: NoImplementation, IncorrectBondAmount, GameAlreadyExists, the game's own.
     function create(uint32 gameType, bytes32 rootClaim, bytes calldata extraData)
         external

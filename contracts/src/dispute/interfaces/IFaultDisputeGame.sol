@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.30;
 
+import {BondTerms} from "../Bond.sol";
 import {BondDistributionMode} from "../Types.sol";
 import {Clock} from "../Clock.sol";
 import {Position} from "../Position.sol";
@@ -51,7 +52,7 @@ interface IFaultDisputeGame is IDisputeGame {
     /// @notice A claim's subgame was settled; `counteredBy` is zero if the claim stands.
     event ClaimResolved(uint256 indexed claimIndex, address indexed counteredBy);
 
-    /// @notice A resolved claim's bond was credited.
+    /// @notice A resolved claim's bond was credited: to one recipient, or to the winner and, in part, to `forfeitedTo`.
     event BondPaid(uint256 indexed claimIndex, address indexed recipient, uint256 amount);
 
     /// @notice How the bonds are paid out was decided.
@@ -175,10 +176,16 @@ interface IFaultDisputeGame is IDisputeGame {
 
     function bondDistributionMode() external view returns (BondDistributionMode);
 
+    /// @notice What claims cost, and what part of a lost bond no winner gets. `forfeitedTo` has a credit like a player's.
+    function bondTerms() external view returns (BondTerms memory);
+
     // ---------------------------------------------------------------- parameters
 
     /// @notice The id of the request whose inference is disputed.
     function requestId() external view returns (bytes32);
+
+    /// @notice Tells games with the same root claim for the same request apart; 0 if the extra data are the request id alone.
+    function proposalNonce() external view returns (bytes32);
 
     /// @notice Number of nodes n.
     function nodeCount() external view returns (uint64);

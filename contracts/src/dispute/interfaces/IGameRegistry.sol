@@ -16,6 +16,10 @@ interface IGameRegistry {
         view
         returns (bytes32 startingRoot, uint64 nodeCount, uint64 splitDepth, uint64 maxGameDepth);
 
+    /// @notice Called by a game when it is made, so that it is known who proposed a root claim first.
+    /// @param proposer The game's creator.
+    function recordProposal(uint32 gameType, bytes32 rootClaim, bytes calldata extraData, address proposer) external;
+
     /// @notice The game type that counts.
     function respectedGameType() external view returns (uint32);
 

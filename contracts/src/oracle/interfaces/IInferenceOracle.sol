@@ -21,7 +21,7 @@ struct Request {
     address callback;
     /// @notice Gas of that call.
     uint64 callbackGas;
-    /// @notice Wei for the creator of the game that delivers; 0 once paid or reclaimed.
+    /// @notice Wei for who proposed the right root claim first; 0 once paid or reclaimed.
     uint128 fee;
     /// @notice Number of games that the factory had made before: proposals for this request come after.
     uint64 firstGameIndex;
@@ -58,6 +58,12 @@ interface IInferenceOracle is IGameRegistry {
     /// @notice The consumer was called. `reason` is what it reverted with, cut to 256 bytes; empty if it succeeded or has no
     ///         code.
     event CallbackCalled(bytes32 indexed requestId, address indexed callback, bool success, bytes reason);
+    /// @notice `commitment` counts from this block on: see `commit`.
+    event ProposalCommitted(bytes32 indexed commitment);
+    /// @notice Of the games about a request with this root claim, this one's creator knew it first: since block `since`.
+    event ProposalRecorded(
+        bytes32 indexed requestId, bytes32 indexed rootClaim, IDisputeGame indexed game, uint64 since
+    );
     event FeePaid(bytes32 indexed requestId, address indexed recipient, uint256 amount);
     event FeeReclaimed(bytes32 indexed requestId, address indexed requester, uint256 amount);
     /// @notice The first game that survived for its request.
@@ -66,6 +72,7 @@ interface IInferenceOracle is IGameRegistry {
     event RetirementTimestampSet(uint256 timestamp);
     event DisputeGameBlacklisted(IDisputeGame indexed game);
     event PausedSet(bool paused);
+    event GuardianSet(address indexed guardian);
 
     // ---------------------------------------------------------------- errors
 
@@ -95,8 +102,12 @@ interface IInferenceOracle is IGameRegistry {
     error ReclaimTooEarly(uint256 nowTimestamp, uint256 deadline);
     /// @notice The fee was paid, reclaimed, or never there.
     error NoFee(bytes32 requestId);
-    /// @notice The caller is not the guardian.
+    /// @notice The caller is not the owner, or not the guardian.
     error AnchorStateRegistry_Unauthorized();
+    /// @notice The last pause ended less than `pauseDuration` ago, or still goes on.
+    error PauseTooEarly(uint256 nowTimestamp, uint256 earliest);
+    /// @notice Only a game of the factory records a proposal.
+    error NotAGame(address caller);
     /// @notice The game did not survive, or another did before it.
     error AnchorStateRegistry_InvalidAnchorGame();
 
@@ -122,7 +133,25 @@ interface IInferenceOracle is IGameRegistry {
         uint64 callbackGas
     ) external payable returns (bytes32 requestId);
 
-    /// @notice Delivers the output of a request, pays the fee to the game's creator, and calls the consumer.
+    /// @notice Says "I know the answer" without saying it. A proposal that follows within COMMITMENT_BLOCKS blocks counts from
+    ///         the block of this call, so that who copies it from the pending transactions comes later and gets no fee.
+    /// @param commitment See `commitmentOf`. Committing to the same again starts its time anew only once it has run out.
+    function commit(bytes32 commitment) external;
+
+    /// @notice keccak256(abi.encode(requestId, rootClaim, nonce, proposer)).
+    function commitmentOf(bytes32 requestId, bytes32 rootClaim, bytes32 nonce, address proposer)
+        external
+        pure
+        returns (bytes32);
+
+    /// @notice The block in which a commitment was made; 0 if it was not.
+    function committedAt(bytes32 commitment) external view returns (uint64 blockNumber);
+
+    /// @notice The game whose creator gets a request's fee if this root claim delivers and the game is not lost or discarded;
+    ///         and since which block its creator knew the root claim. Only for requests with a fee; zeros if there is none.
+    function firstProposal(bytes32 requestId, bytes32 rootClaim) external view returns (IDisputeGame game, uint64 since);
+
+    /// @notice Delivers the output of a request, pays the fee to who proposed it first, and calls the consumer.
     /// @param game One that survived: see `isGameClaimValid`.
     /// @param output The output image, exactly the model's output size.
     /// @param arenaRoot Root of the ARENA section in the final state.
@@ -175,14 +204,22 @@ interface IInferenceOracle is IGameRegistry {
     /// @notice Seconds between a game's resolution and its finality.
     function disputeGameFinalityDelaySeconds() external view returns (uint256);
 
-    // ---------------------------------------------------------------- guardian
+    // ---------------------------------------------------------------- owner
 
     function setRespectedGameType(uint32 gameType) external;
+    function setGuardian(address guardian_) external;
+
+    // ---------------------------------------------------------------- guardian
+
+    function guardian() external view returns (address);
     function blacklistDisputeGame(IDisputeGame game) external;
     /// @notice Discards all games made until now.
     function updateRetirementTimestamp() external;
-    /// @notice Stops delivery, closing of games and withdrawals, or lets them go on. Moves and resolution go on always.
+    /// @notice Stops delivery, closing of games and withdrawals for `pauseDuration` seconds, or lets them go on at once. Moves
+    ///         and resolution go on always. The next pause can start `pauseDuration` seconds after the end of this one.
     function setPaused(bool paused_) external;
+    /// @notice When the last pause ends or ended, in seconds since 1970; 0 if there was none.
+    function pausedUntil() external view returns (uint64);
 
     // ---------------------------------------------------------------- parameters
 
@@ -190,6 +227,8 @@ interface IInferenceOracle is IGameRegistry {
     function modelRegistry() external view returns (IModelRegistry);
     /// @notice Seconds after which the fee of a request without output can be taken back.
     function reclaimDelay() external view returns (uint256);
+    /// @notice Seconds after which a pause ends by itself.
+    function pauseDuration() external view returns (uint64);
     function maxCallbackGas() external view returns (uint64);
     function version() external view returns (string memory);
 }

@@ -4,6 +4,7 @@ pragma solidity ^0.8.30;
 import {Test} from "../../Test.sol";
 import {AlphabetOracle, AlphabetVm} from "./AlphabetVm.sol";
 import {MockRegistry} from "./MockRegistry.sol";
+import {BondTerms, BURN_ADDRESS} from "../../../src/dispute/Bond.sol";
 import {Clock} from "../../../src/dispute/Clock.sol";
 import {DelayedWETH} from "../../../src/dispute/DelayedWETH.sol";
 import {DisputeGameFactory} from "../../../src/dispute/DisputeGameFactory.sol";
@@ -50,7 +51,7 @@ abstract contract GameFixture is Test {
         registry.setParameters(alphabet.truth(0), NODES, S, D);
         factory = new DisputeGameFactory(OWNER);
         weth = new DelayedWETH(WETH_DELAY, registry, OWNER);
-        implementation = new FaultDisputeGame(limits());
+        implementation = new FaultDisputeGame(limits(), terms());
         prestate = alphabet.commitment(alphabet.firstState());
         vm.startPrank(OWNER);
         factory.setImplementation(CANNON, implementation, gameArgs());
@@ -63,6 +64,21 @@ abstract contract GameFixture is Test {
 
     function limits() internal pure returns (GameLimits memory) {
         return GameLimits({maxGameDepth: 125, splitDepth: 64, clockExtension: EXTENSION, maxClockDuration: CLOCK});
+    }
+
+    /// @notice The published game's bonds, of which winners get all.
+    function terms() internal pure virtual returns (BondTerms memory) {
+        return publishedTerms(0);
+    }
+
+    function publishedTerms(uint16 forfeitedBps) internal pure returns (BondTerms memory) {
+        return BondTerms({
+            assumedBaseFee: 200 gwei,
+            gasAtRoot: 400_000,
+            gasAtMaxDepth: 300_000_000,
+            forfeitedBps: forfeitedBps,
+            forfeitedTo: BURN_ADDRESS
+        });
     }
 
     function gameArgs() internal view returns (bytes memory) {

@@ -16,6 +16,9 @@ contract MockRegistry is IGameRegistry {
     bool public isProper = true;
     bool public anchorReverts;
     uint256 public anchorUpdates;
+    bool internal records;
+    /// @notice If it was asked to remember it: keccak256 of what the last game recorded of itself: caller and all arguments.
+    bytes32 public recorded;
 
     error NoAnchor();
 
@@ -47,6 +50,14 @@ contract MockRegistry is IGameRegistry {
 
     function gameParameters(bytes32) external view returns (bytes32, uint64, uint64, uint64) {
         return (startingRoot, nodeCount, splitDepth, maxGameDepth);
+    }
+
+    function setRecords() external {
+        records = true;
+    }
+
+    function recordProposal(uint32 gameType, bytes32 rootClaim, bytes calldata extraData, address proposer) external {
+        if (records) recorded = keccak256(abi.encode(msg.sender, gameType, rootClaim, extraData, proposer));
     }
 
     function isGameFinalized(IDisputeGame) external view returns (bool) {

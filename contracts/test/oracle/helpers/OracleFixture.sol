@@ -4,6 +4,7 @@ pragma solidity ^0.8.30;
 import {Test} from "../../Test.sol";
 import {AlphabetOracle, AlphabetVm} from "../../dispute/helpers/AlphabetVm.sol";
 import {SlowTree} from "./SlowTree.sol";
+import {BondTerms, BURN_ADDRESS} from "../../../src/dispute/Bond.sol";
 import {DelayedWETH} from "../../../src/dispute/DelayedWETH.sol";
 import {DisputeGameFactory} from "../../../src/dispute/DisputeGameFactory.sol";
 import {FaultDisputeGame} from "../../../src/dispute/FaultDisputeGame.sol";
@@ -20,6 +21,8 @@ abstract contract OracleFixture is Test {
     uint256 internal constant WETH_DELAY = 604_800;
     uint64 internal constant MAX_CALLBACK_GAS = 2_000_000;
     uint256 internal constant INIT_BOND = 0.08 ether;
+    uint16 internal constant FORFEITED_BPS = 2_000;
+    uint64 internal constant PAUSE_DURATION = 7 days;
     uint32 internal constant CANNON = 0;
     uint64 internal constant NODES = 12;
     uint64 internal constant INPUT_BYTES = 100;
@@ -50,7 +53,9 @@ abstract contract OracleFixture is Test {
         oracle = newOracle();
         weth = new DelayedWETH(WETH_DELAY, oracle, OWNER);
         alphabet = new AlphabetVm(new AlphabetOracle(4), 6);
-        implementation = new FaultDisputeGame(GameLimits(125, 64, 10_800, CLOCK));
+        implementation = new FaultDisputeGame(
+            GameLimits(125, 64, 10_800, CLOCK), BondTerms(200 gwei, 400_000, 300_000_000, FORFEITED_BPS, BURN_ADDRESS)
+        );
         vm.startPrank(OWNER);
         factory.setImplementation(CANNON, implementation, gameArgs(oracle));
         factory.setInitBond(CANNON, INIT_BOND);
@@ -75,7 +80,9 @@ abstract contract OracleFixture is Test {
                 reclaimDelay: RECLAIM_DELAY,
                 maxCallbackGas: MAX_CALLBACK_GAS,
                 respectedGameType: CANNON,
-                guardian: GUARDIAN
+                owner: OWNER,
+                guardian: GUARDIAN,
+                pauseDuration: PAUSE_DURATION
             })
         );
     }

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: MIT
+pragma solidity ^0.8.30;
+
+import {GameFixture} from "./helpers/GameFixture.sol";
+import {BondTerms, MAX_FORFEITED_BPS} from "../../src/dispute/Bond.sol";
+import {BondTransferFailed} from "../../src/dispute/Errors.sol";
+import {FaultDisputeGame} from "../../src/dispute/FaultDisputeGame.sol";
+import {IFaultDisputeGame} from "../../src/dispute/interfaces/IFaultDisputeGame.sol";
+
+/// @notice A treasury that takes money only if it is told to.
+contract Treasury {
+    bool internal isOpen;
+
+    function open() external {
+        isOpen = true;
+    }
+
+    receive() external payable {
+        require(isOpen, "closed");
+    }
+}
+
+/// @notice The part of each lost bond that no winner gets.
+contract ForfeitTest is GameFixture {
+    Treasury internal treasury;
+
+    function setUp() public override {
+        super.setUp();
+        treasury = new Treasury();
+        deployWith(2_500, lie(0));
+    }
+
+    /// @dev A game type that keeps this part, and a game of it.
+    function deployWith(uint16 bps, bytes32 rootClaim) internal {
+        BondTerms memory chosen = publishedTerms(bps);
+        chosen.forfeitedTo = address(treasury);
+        implementation = new FaultDisputeGame(limits(), chosen);
+        vm.prank(OWNER);
+        factory.setImplementation(CANNON, implementation, gameArgs());
+        propose(rootClaim);
+    }
+
+    function test_settle_splitsALostBond() public {
+        moveAs(CHALLENGER, 0, lie(1), true);
+        uint256 answer = bondOf(0, true);
+        skip(CLOCK);
+        game.resolveClaim(1, 0);
+        vm.assertEq(game.normalModeCredit(CHALLENGER), answer); // its own bond comes back whole
+        vm.assertEq(game.normalModeCredit(address(treasury)), 0);
+        vm.expectEmit(address(game));
+        emit IFaultDisputeGame.ClaimResolved(0, CHALLENGER);
+        vm.expectEmit(address(game));
+        emit IFaultDisputeGame.BondPaid(0, CHALLENGER, 0.06 ether);
+        vm.expectEmit(address(game));
+        emit IFaultDisputeGame.BondPaid(0, address(treasury), 0.02 ether);
+        game.resolveClaim(0, 0);
+        vm.assertEq(game.normalModeCredit(CHALLENGER), answer + 0.06 ether);
+        vm.assertEq(game.normalModeCredit(address(treasury)), 0.02 ether);
+        vm.assertEq(game.normalModeCredit(PROPOSER), 0);
+    }
+
+    /// @notice A leaf that falls by a step pays too.
+    function test_settle_splitsALeafsBond() public {
+        uint256 leaf = attackDownTo(D);
+        bytes memory state = abi.encode(alphabet.firstState());
+        vm.prank(CHALLENGER);
+        game.step(leaf, true, state, "");
+        uint256 bond = claimAt(leaf).bond;
+        skip(CLOCK);
+        game.resolveClaim(leaf, 0);
+        uint256 part = bond * 2_500 / 10_000;
+        vm.assertEq(game.normalModeCredit(CHALLENGER), bond - part);
+        vm.assertEq(game.normalModeCredit(address(treasury)), part);
+    }
+
+    /// @notice To the wei for any part, and nothing is lost or made.
+    function testFuzz_settle_conservesWei(uint16 bps, uint256 depth) public {
+        bps = uint16(bound(bps, 0, MAX_FORFEITED_BPS));
+        depth = bound(depth, 1, D);
+        deployWith(bps, lie(1000));
+        attackDownTo(depth);
+        skip(CLOCK);
+        resolveAll();
+        uint256 lost = 0;
+        uint256 all = 0;
+        for (uint256 i = 0; i < game.claimDataLen(); ++i) {
+            all += claimAt(i).bond;
+            if (claimAt(i).counteredBy != address(0)) lost += uint256(claimAt(i).bond) * bps / 10_000;
+        }
+        uint256 treasurys = game.normalModeCredit(address(treasury));
+        vm.assertEq(treasurys, lost);
+        vm.assertEq(game.normalModeCredit(address(this)) + game.normalModeCredit(PROPOSER) + treasurys, all);
+    }
+
+    /// @notice A game that was discarded gives everyone back what they paid; the treasury gets nothing.
+    function test_refund_leavesTheTreasuryNothing() public {
+        moveAs(CHALLENGER, 0, lie(1), true);
+        uint256 answer = bondOf(0, true);
+        skip(CLOCK);
+        resolveAll();
+        registry.setFinal(true);
+        registry.setProper(false);
+        game.closeGame();
+        vm.assertEq(game.credit(address(treasury)), 0);
+        vm.assertEq(game.credit(PROPOSER), INIT_BOND);
+        vm.assertEq(game.credit(CHALLENGER), answer);
+    }
+
+    /// @notice A treasury that refuses its part holds up nobody else.
+    function test_claimCredit_paysTheTreasuryWhenItTakesIt() public {
+        moveAs(CHALLENGER, 0, lie(1), true);
+        skip(CLOCK);
+        resolveAll();
+        registry.setFinal(true);
+        game.claimCredit(address(treasury));
+        game.claimCredit(CHALLENGER);
+        skip(WETH_DELAY);
+        vm.expectRevert(BondTransferFailed.selector);
+        game.claimCredit(address(treasury));
+        game.claimCredit(CHALLENGER);
+        treasury.open();
+        game.claimCredit(address(treasury));
+        vm.assertEq(address(treasury).balance, 0.02 ether);
+        vm.assertEq(weth.balanceOf(address(game)), 0);
+    }
+}

@@ -1,0 +1,281 @@
+// SPDX-License-Identifier: MIT
+pragma solidity ^0.8.30;
+
+import {OracleFixture} from "./helpers/OracleFixture.sol";
+import {BURN_ADDRESS} from "../../src/dispute/Bond.sol";
+import {ClaimAlreadyExists, GameAlreadyExists} from "../../src/dispute/Errors.sol";
+import {FaultDisputeGame} from "../../src/dispute/FaultDisputeGame.sol";
+import {Position} from "../../src/dispute/Position.sol";
+import {GameStatus} from "../../src/dispute/Types.sol";
+import {IDisputeGame} from "../../src/dispute/interfaces/IDisputeGame.sol";
+import {IInferenceOracle} from "../../src/oracle/interfaces/IInferenceOracle.sol";
+
+/// @notice A right answer can always be proposed again, lying costs something, and the fee is the first proposer's.
+contract ProposalsTest is OracleFixture {
+    address internal immutable LIAR = makeAddr("liar");
+    address internal immutable ACCOMPLICE = makeAddr("accomplice");
+    uint256 internal constant FEE = 1 ether;
+
+    bytes32 internal id;
+    bytes32 internal right;
+
+    function setUp() public override {
+        super.setUp();
+        vm.deal(LIAR, 1000 ether);
+        vm.deal(ACCOMPLICE, 1000 ether);
+        id = ask(address(0), 0, FEE);
+        right = oracle.finalRoot(id, output, ARENA);
+    }
+
+    function create(address who, bytes32 root, bytes32 nonce) internal returns (FaultDisputeGame) {
+        bytes memory extraData = nonce == 0 ? abi.encode(id) : abi.encode(id, nonce);
+        vm.prank(who);
+        return FaultDisputeGame(payable(address(factory.create{value: INIT_BOND}(CANNON, root, extraData))));
+    }
+
+    function commit(address who, bytes32 root, bytes32 nonce) internal {
+        bytes32 commitment = oracle.commitmentOf(id, root, nonce, who);
+        vm.prank(who);
+        oracle.commit(commitment);
+    }
+
+    function attackRoot(address who, FaultDisputeGame game, bytes32 claim) internal returns (uint256 bond) {
+        bytes32 disputed = game.rootClaim();
+        bond = game.getRequiredBond(Position.wrap(2));
+        vm.prank(who);
+        game.attack{value: bond}(disputed, 0, claim);
+    }
+
+    /// @notice A game that its creator lets fall.
+    function lose(address who, bytes32 root, bytes32 nonce) internal returns (FaultDisputeGame game) {
+        game = create(who, root, nonce);
+        attackRoot(ACCOMPLICE, game, "nonsense");
+        skip(CLOCK);
+        resolve(game);
+        vm.assertEq(uint256(game.status()), uint256(GameStatus.CHALLENGER_WINS));
+    }
+
+    function deliver(FaultDisputeGame game) internal {
+        oracle.finalize(id, game, output, ARENA);
+    }
+
+    // ---------------------------------------------------------------- again
+
+    /// @notice An attacker that lets the right answer fall delays it and loses bonds; the next proposal delivers.
+    function test_aRightAnswerThatLostIsProposedAgain() public {
+        lose(LIAR, right, 0);
+        bytes32 uuid = factory.getGameUUID(CANNON, right, abi.encode(id));
+        vm.expectRevert(abi.encodeWithSelector(GameAlreadyExists.selector, uuid));
+        create(PROPOSER, right, 0);
+        lose(LIAR, right, bytes32(uint256(1)));
+        FaultDisputeGame game = create(PROPOSER, right, bytes32(uint256(2)));
+        survive(game);
+        uint256 before = PROPOSER.balance;
+        deliver(game);
+        vm.assertEq(PROPOSER.balance - before, FEE);
+        (IDisputeGame[] memory games,) = oracle.gamesOf(id, 0, 100);
+        vm.assertEq(games.length, 3);
+    }
+
+    function test_aRetiredAnswerIsProposedAgain() public {
+        FaultDisputeGame game = create(PROPOSER, right, 0);
+        vm.prank(GUARDIAN);
+        oracle.updateRetirementTimestamp();
+        skip(1);
+        FaultDisputeGame again = create(PROPOSER, right, bytes32(uint256(1)));
+        survive(again);
+        resolve(game);
+        skip(FINALITY_DELAY + 1);
+        vm.assertFalse(oracle.isGameClaimValid(game));
+        deliver(again);
+    }
+
+    function test_aBlacklistedAnswerIsProposedAgain() public {
+        FaultDisputeGame game = create(PROPOSER, right, 0);
+        vm.prank(GUARDIAN);
+        oracle.blacklistDisputeGame(game);
+        FaultDisputeGame again = create(PROPOSER, right, bytes32(uint256(1)));
+        survive(again);
+        deliver(again);
+    }
+
+    // ---------------------------------------------------------------- lying costs
+
+    /// @notice A liar that makes the honest challenger's move itself loses the forfeited part of its root claim's bond.
+    function test_aLiarThatCountersItselfLosesThePartThatIsForfeited() public {
+        FaultDisputeGame game = create(LIAR, keccak256("a lie"), 0);
+        uint256 bond = attackRoot(ACCOMPLICE, game, "the right S_8");
+        bytes32 disputed = game.rootClaim();
+        vm.prank(CHALLENGER);
+        vm.expectRevert(ClaimAlreadyExists.selector);
+        game.attack{value: bond}(disputed, 0, "the right S_8");
+        skip(CLOCK);
+        resolve(game);
+        uint256 forfeited = INIT_BOND * FORFEITED_BPS / 10_000;
+        vm.assertEq(game.normalModeCredit(LIAR), 0);
+        vm.assertEq(game.normalModeCredit(ACCOMPLICE), bond + INIT_BOND - forfeited);
+        vm.assertEq(game.normalModeCredit(BURN_ADDRESS), forfeited);
+    }
+
+    /// @notice What is forfeited is paid like a credit, by anyone; at the burn address it is lost.
+    function test_whatIsForfeitedIsPaidOut() public {
+        FaultDisputeGame game = lose(LIAR, keccak256("a lie"), 0);
+        skip(FINALITY_DELAY + 1);
+        game.claimCredit(BURN_ADDRESS);
+        skip(WETH_DELAY);
+        game.claimCredit(BURN_ADDRESS);
+        vm.assertEq(BURN_ADDRESS.balance, INIT_BOND * FORFEITED_BPS / 10_000);
+    }
+
+    // ---------------------------------------------------------------- the fee
+
+    function paidTo(address who, FaultDisputeGame delivering) internal returns (uint256) {
+        uint256 before = who.balance;
+        deliver(delivering);
+        return who.balance - before;
+    }
+
+    /// @notice A copied `create` comes first, and even delivers; the fee is the committed proposer's.
+    function test_aCopyOfACommittedProposalGetsNoFee() public {
+        commit(PROPOSER, right, "salt");
+        vm.roll(block.number + 1);
+        FaultDisputeGame copy = create(LIAR, right, "other");
+        FaultDisputeGame original = create(PROPOSER, right, "salt");
+        (IDisputeGame first, uint64 since) = oracle.firstProposal(id, right);
+        vm.assertEq(address(first), address(original));
+        vm.assertEq(since, block.number - 1);
+        survive(copy);
+        vm.assertEq(paidTo(PROPOSER, copy), FEE);
+    }
+
+    /// @notice The nonce, the root claim and the proposer are what is committed to; others cannot use it.
+    function test_aCommitmentIsItsProposersOwn() public {
+        commit(PROPOSER, right, "salt");
+        vm.roll(block.number + 1);
+        FaultDisputeGame copy = create(LIAR, right, "salt"); // the very same call
+        (IDisputeGame first, uint64 since) = oracle.firstProposal(id, right);
+        vm.assertEq(address(first), address(copy));
+        vm.assertEq(since, block.number); // not since the commitment
+        FaultDisputeGame original = create(PROPOSER, right, "salt2"); // for its own place is taken
+        vm.roll(block.number + 1);
+        survive(original);
+        vm.assertEq(paidTo(LIAR, original), FEE);
+    }
+
+    /// @notice Who copies the very call of a committed proposer takes the place of its game, but not for long: the proposer
+    ///         commits to several nonces in the same block, or anew.
+    function test_aProposerWhosePlaceWasTakenStillGetsTheFee() public {
+        commit(PROPOSER, right, "salt");
+        commit(PROPOSER, right, "reserve");
+        vm.roll(block.number + 1);
+        create(LIAR, right, "salt");
+        FaultDisputeGame original = create(PROPOSER, right, "reserve");
+        survive(original);
+        vm.assertEq(paidTo(PROPOSER, original), FEE);
+    }
+
+    function test_withoutCommitmentsTheFirstGameCounts() public {
+        FaultDisputeGame first = create(PROPOSER, right, 0);
+        vm.roll(block.number + 1);
+        FaultDisputeGame second = create(LIAR, right, "later");
+        survive(first);
+        resolve(second);
+        skip(FINALITY_DELAY + 1);
+        vm.assertEq(paidTo(PROPOSER, second), FEE);
+    }
+
+    /// @notice A commitment made after a game does not come before it.
+    function test_aLaterCommitmentComesLater() public {
+        FaultDisputeGame first = create(PROPOSER, right, 0);
+        vm.roll(block.number + 1);
+        commit(LIAR, right, "later");
+        vm.roll(block.number + 1);
+        FaultDisputeGame second = create(LIAR, right, "later");
+        survive(second);
+        vm.assertEq(paidTo(PROPOSER, second), FEE);
+        vm.assertEq(uint256(first.status()), uint256(GameStatus.IN_PROGRESS));
+    }
+
+    function test_aCommitmentRunsOut() public {
+        commit(LIAR, right, "guess");
+        uint256 committed = block.number;
+        vm.roll(committed + 1);
+        commit(LIAR, right, "guess"); // changes nothing
+        vm.assertEq(oracle.committedAt(oracle.commitmentOf(id, right, "guess", LIAR)), committed);
+        vm.roll(committed + oracle.COMMITMENT_BLOCKS() + 1);
+        create(PROPOSER, right, 0);
+        FaultDisputeGame late = create(LIAR, right, "guess");
+        (, uint64 since) = oracle.firstProposal(id, right);
+        vm.assertEq(since, block.number);
+        survive(late);
+        vm.assertEq(paidTo(PROPOSER, late), FEE);
+        commit(LIAR, right, "guess");
+        vm.assertEq(oracle.committedAt(oracle.commitmentOf(id, right, "guess", LIAR)), block.number);
+    }
+
+    function test_aCommitmentHoldsToItsLastBlock() public {
+        commit(PROPOSER, right, "salt");
+        vm.roll(block.number + oracle.COMMITMENT_BLOCKS());
+        create(LIAR, right, 0);
+        FaultDisputeGame original = create(PROPOSER, right, "salt");
+        survive(original);
+        vm.assertEq(paidTo(PROPOSER, original), FEE);
+    }
+
+    /// @notice A first proposal that lost, or was discarded, has no right to the fee.
+    function test_aLostFirstProposalGetsNoFee() public {
+        lose(LIAR, right, 0);
+        FaultDisputeGame second = create(PROPOSER, right, "again");
+        (IDisputeGame first,) = oracle.firstProposal(id, right);
+        vm.assertEq(address(first), address(second));
+        survive(second);
+        vm.assertEq(paidTo(PROPOSER, second), FEE);
+    }
+
+    /// @notice Nor if it loses after the second was made.
+    function test_aFirstProposalThatLosesLaterGetsNoFee() public {
+        FaultDisputeGame first = create(LIAR, right, 0);
+        FaultDisputeGame second = create(PROPOSER, right, "again");
+        attackRoot(ACCOMPLICE, first, "nonsense");
+        skip(CLOCK);
+        resolve(first);
+        resolve(second);
+        skip(FINALITY_DELAY + 1);
+        vm.assertEq(paidTo(PROPOSER, second), FEE);
+    }
+
+    function test_aDiscardedFirstProposalGetsNoFee() public {
+        FaultDisputeGame first = create(LIAR, right, 0);
+        FaultDisputeGame second = create(PROPOSER, right, "again");
+        vm.prank(GUARDIAN);
+        oracle.blacklistDisputeGame(first);
+        survive(second);
+        vm.assertEq(paidTo(PROPOSER, second), FEE);
+    }
+
+    function test_proposal_isLogged() public {
+        commit(PROPOSER, right, "salt");
+        uint256 before = vm.snapshotState();
+        FaultDisputeGame game = create(PROPOSER, right, "salt");
+        vm.revertToState(before);
+        vm.expectEmit(address(oracle));
+        emit IInferenceOracle.ProposalRecorded(id, right, game, uint64(block.number));
+        create(PROPOSER, right, "salt");
+        vm.expectEmit(address(oracle));
+        emit IInferenceOracle.ProposalCommitted("anything");
+        oracle.commit("anything");
+    }
+
+    /// @notice Only games of the factory are recorded, and only where there is a fee to pay.
+    function test_recordProposal_refusesStrangers() public {
+        vm.expectRevert(abi.encodeWithSelector(IInferenceOracle.NotAGame.selector, address(this)));
+        oracle.recordProposal(CANNON, right, abi.encode(id), address(this));
+        oracle.recordProposal(1, right, abi.encode(id), address(this)); // not the type that counts
+        bytes32 free = ask(address(0), 0, 0);
+        oracle.recordProposal(CANNON, right, abi.encode(free), address(this));
+        (IDisputeGame first,) = oracle.firstProposal(free, right);
+        vm.assertEq(address(first), address(0));
+        (first,) = oracle.firstProposal(id, right);
+        vm.assertEq(address(first), address(0));
+    }
+}

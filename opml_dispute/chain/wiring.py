@@ -1,0 +1,82 @@
+"""
+Whether the contracts of a deployment name each other, and whether a game names them.
+
+A deployment's file is a list of addresses that somebody wrote. `expect_wired` asks the contracts themselves, once, when
+a command connects. `expect_own_parts` compares what a game names, when it is first met: a game with another verifier,
+vault, oracle or absolute prestate is played by other rules, so nothing is staked in it. A later implementation of the
+game is no obstacle: an old game keeps its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+from opml_dispute.chain.contracts import FPVM, DelayedWETH, InferenceOracle
+from opml_dispute.chain.reverts import Reverted
+from opml_dispute.chain.rpc import Rpc, UnexpectedAnswer
+from opml_dispute.errors import OpmlError
+from opml_dispute.primitives import Address, StateHash
+
+
+class MiswiredDeployment(OpmlError):
+    """A contract of the deployment names another neighbour than the deployment's file does."""
+
+    hint = "use the deployment file that `opml-dispute deploy` wrote"
+
+
+def expect_wired(rpc: Rpc, addresses: Mapping[str, Address]) -> None:
+    """Raises `MiswiredDeployment` unless verifier, oracle and vault name the other contracts of `addresses`."""
+    vm, oracle, weth = FPVM(addresses["vm"]), InferenceOracle(addresses["oracle"]), DelayedWETH(addresses["weth"])
+    links = (
+        ("vm", "preimage_oracle", vm.oracle()),
+        ("oracle", "registry", oracle.registry()),
+        ("oracle", "factory", oracle.factory()),
+        ("weth", "oracle", weth.config()),
+    )
+    try:
+        found = rpc.read_all([call for _, _, call in links])
+    except (Reverted, UnexpectedAnswer) as error:
+        raise MiswiredDeployment(f"a contract of the deployment is not what it should be: {error}") from None
+    for (whose, neighbour, _), address in zip(links, found, strict=True):
+        if address.lower() != addresses[neighbour].lower():
+            raise MiswiredDeployment(
+                f"the {_words(whose)} {addresses[whose]} names the {_words(neighbour)} {address}, "
+                f"but the deployment names {addresses[neighbour]}"
+            )
+
+
+class ForeignGame(OpmlError):
+    """A game of the factory that names another part than the deployment, so it is played by other rules."""
+
+    hint = "stake nothing in it; if the owner changed the system, use the deployment file of the game's time"
+
+
+@dataclass(frozen=True)
+class GameParts:
+    """What a game names: for a deployment, what every one of its games must name."""
+
+    absolute_prestate: StateHash
+    vm: Address
+    preimage_oracle: Address
+    oracle: Address
+    weth: Address
+    chain_id: int
+
+
+def expect_own_parts(game: Address, found: GameParts, expected: GameParts) -> None:
+    """Raises `ForeignGame` unless a game names the deployment's own contracts, prestate and chain."""
+    for field in fields(GameParts):
+        theirs, ours = getattr(found, field.name), getattr(expected, field.name)
+        if theirs != ours:
+            raise ForeignGame(
+                f"the game {game} names the {_words(field.name)} {_text(theirs)}, the deployment {_text(ours)}"
+            )
+
+
+def _text(part: bytes | str | int) -> str:
+    return "0x" + part.hex() if isinstance(part, bytes) else str(part)
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
