@@ -21,6 +21,7 @@ from opml_dispute.model.builder import Builder
 from opml_dispute.model.cost import estimate_steps
 from opml_dispute.model.emitter import Op, Origin
 from opml_dispute.model.importer import Importer, ModelSource
+from opml_dispute.model.limits import Limits, Meter
 from opml_dispute.model.opcodes import DType
 from opml_dispute.model.plan import Plan, live_operations
 from opml_dispute.model.program import Program
@@ -37,23 +38,28 @@ def compile_model(
     dims: Mapping[str, int] | None = None,
     constants: Mapping[str, Array] | None = None,
     tile_budget: int = TILE_BUDGET,
+    limits: Limits | None = None,
 ) -> Program:
     """
     Compiles an ONNX model (a path, bytes, or a loaded model).
 
     `dims` gives sizes to symbolic dimensions, by name or as `input.position`. `constants` fixes inputs to values, so
     that what depends on them (a shape, a number of iterations) is known now. `tile_budget` is in VM steps.
+    `limits` bound what compiling may take: by default those of the environment (`limits`).
 
     Raises subclasses of `ModelError` for everything that the model's author can put right (`refusals`).
     """
     with float_mode():
-        return _compiled(model, dict(dims or {}), dict(constants or {}), tile_budget)
+        meter = Meter(limits or Limits.of_environment())
+        return _compiled(model, dict(dims or {}), dict(constants or {}), tile_budget, meter)
 
 
-def _compiled(model: ModelSource, dims: Mapping[str, int], fixed: Mapping[str, Array], tile_budget: int) -> Program:
+def _compiled(
+    model: ModelSource, dims: Mapping[str, int], fixed: Mapping[str, Array], tile_budget: int, meter: Meter
+) -> Program:
     """As `compile_model`. Results depend on no floating-point mode that this process has set."""
     proto = importer.load(model)
-    builder = Builder()
+    builder = Builder(meter)
     importing = Importer(proto, builder)
     outputs = _end_in_own_blocks(builder, importing.run(dims, fixed))
     if not outputs:
@@ -62,7 +68,7 @@ def _compiled(model: ModelSource, dims: Mapping[str, int], fixed: Mapping[str, A
     ends = [tensor for _, tensor in outputs]
     ops = absorb(builder, live_operations(builder.ops, ends), ends)
     plan = Plan(ops or builder.ops, importing.inputs, outputs)
-    records, made_of = plan.nodes(tile_budget, estimate_steps)
+    records, made_of = plan.nodes(tile_budget, estimate_steps, meter)
     packed = b"".join(record.pack() for record in records)
     _ask_the_segment(packed, made_of)
     program = Program(

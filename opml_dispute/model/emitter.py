@@ -17,6 +17,7 @@ from math import prod
 import numpy as np
 
 from opml_dispute.model import fold
+from opml_dispute.model.limits import Limits, Meter
 from opml_dispute.model.opcodes import Binary, DType, Opcode, Pool, Reduction, Unary
 from opml_dispute.model.record import BODY_WORDS, IMMEDIATES, MAX_RANK, strided_body
 from opml_dispute.model.refusals import NeedsConstant, Refuse
@@ -80,7 +81,8 @@ PREDICATES = frozenset({Unary.ISNAN, Unary.ISINF, Unary.NOT})
 class Emitter:
     """Collects the operations of one program, in the order they will run."""
 
-    def __init__(self) -> None:
+    def __init__(self, meter: Meter | None = None) -> None:
+        self.meter = meter or Meter(Limits())
         self.ops: list[Op] = []
         self.origin = Origin("", "")
         self._scalars: dict[tuple[DType, bytes], Buffer] = {}
@@ -100,6 +102,7 @@ class Emitter:
             key = (dtype, flat.tobytes())
             buffer = self._scalars.setdefault(key, Buffer(dtype, 1, flat))
         else:
+            self.meter.constant(flat.nbytes)
             buffer = Buffer(dtype, flat.size, flat)
         return Tensor(buffer, tuple(values.shape), row_major(values.shape))
 
@@ -127,6 +130,7 @@ class Emitter:
         """
         result = self.new(dtype, shape, *sources)
         if sources and all(source.is_constant for source in sources) and self._folds(shape, dtype, *sources):
+            self.meter.constant(result.buffer.size * dtype.width)
             result.buffer.values = np.zeros(result.buffer.size, dtype.numpy)
         return result
 
@@ -449,6 +453,7 @@ class Emitter:
         count = out.size if count is None else count
         if count == 0:
             return  # Nothing to make: an empty tensor has no elements to be wrong.
+        self.meter.operation()
         words = tuple(word & (1 << 64) - 1 for word in (*imm, *(0,) * (IMMEDIATES - len(imm))))
         body = (*body, *(0,) * (BODY_WORDS - len(body)))
         if out.buffer.values is not None:

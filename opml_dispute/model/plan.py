@@ -13,10 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 from opml_dispute.engine.vm import Block
 from opml_dispute.model.derived import TensorSpec
 from opml_dispute.model.emitter import Op
+from opml_dispute.model.limits import Meter
 from opml_dispute.model.opcodes import DType
 from opml_dispute.model.program import MIN_LOG2_SIZE
 from opml_dispute.model.record import SEC_ARENA, SEC_END, SEC_HEADER, SEC_INPUT, SEC_OUTPUT, SEC_WEIGHTS, Free, Record
@@ -42,6 +44,12 @@ class Section:
         if self.next > self.end:
             raise ModelTooLarge(self.name, self.next - self.start, self.end - self.start)
         return offset, log2_size
+
+
+def _allow(most: int, meter: Meter, op: Op, count: int) -> None:
+    """Raises `ModelTooDear` if `count` nodes for one operation are more than there is room for."""
+    if count > most:
+        meter.nodes(count, f"{op.origin.op_type} {op.origin.name!r}")
 
 
 class Plan:
@@ -94,14 +102,16 @@ class Plan:
     def _address(self, tensor: Tensor) -> int:
         return self._places[id(tensor.buffer)][0] + tensor.offset * tensor.dtype.width
 
-    def nodes(self, budget: int, estimate: Estimate) -> tuple[list[Record], list[Op]]:
-        """The records in order, and the operation behind each."""
+    def nodes(self, budget: int, estimate: Estimate, meter: Meter) -> tuple[list[Record], list[Op]]:
+        """The records in order, and the operation behind each. Raises `ModelTooDear`."""
         last_use = {id(tensor.buffer): i for i, op in enumerate(self.ops) for tensor in (*op.inputs, op.out)}
         arena = {id(buffer) for buffer in self._arena}
         records: list[Record] = []
         made_of: list[Op] = []
         for i, op in enumerate(self.ops):
-            parts = tiles(self._record(op), op.count, op.grains, budget, estimate)
+            most = meter.limits.nodes - len(records)
+            parts = tiles(self._record(op), op.count, op.grains, budget, estimate, partial(_allow, most, meter, op))
+            meter.nodes(len(parts))
             touched = dict.fromkeys(id(tensor.buffer) for tensor in (*op.inputs, op.out))
             dead = [buffer for buffer in touched if buffer in arena and last_use[buffer] == i]
             # INVARIANT: a block is freed in the same transition as its last use, so S_n holds only what is live,

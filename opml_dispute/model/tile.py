@@ -16,23 +16,37 @@ Estimate = Callable[[Record], int]
 """VM steps that a record takes, at most."""
 
 
-def tiles(record: Record, count: int, grains: Sequence[int], budget: int, estimate: Estimate) -> list[Record]:
+Allow = Callable[[int], None]
+"""Hears how many records are about to be made; raises if these are too many."""
+
+
+def tiles(
+    record: Record,
+    count: int,
+    grains: Sequence[int],
+    budget: int,
+    estimate: Estimate,
+    allow: Allow = lambda count: None,
+) -> list[Record]:
     """
     `record` over [0, count), cut so that each part's estimate is within `budget` where that can be.
 
     Parts start at multiples of the first of `grains` of which one fits the budget: first come the larger runs of the
     output that are made together, so that cutting makes them no dearer. A single element that costs more than the
-    budget stays whole: nothing smaller exists.
+    budget stays whole: nothing smaller exists. Raises what `allow` raises.
     """
     if estimate(replace(record, lo=0, hi=count)) <= budget:
         return _cut(record, count, count)
     for grain in grains:
         size = _largest(record, count, grain, budget, estimate)
+        if size:
+            allow(-(-count // size))
         # Parts further on can be a little dearer than the first: they may not begin where a block does.
         while size and (most := max(map(estimate, _cut(record, count, size)))) > budget:
             size = int(size * budget / most) // grain * grain
         if size:
             return _cut(record, count, size)
+    allow(count)
     return _cut(record, count, 1)
 
 
