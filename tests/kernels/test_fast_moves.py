@@ -23,6 +23,7 @@ from tests.kernels.bench import FAST, PLAIN, Bench, same_bits
 from tests.kernels.cases import Case, Maker, Rng, values, words
 
 SEEDS = st.integers(0, 2**32 - 1)
+NUMBERS = (DType.F32, DType.F16, DType.BF16, DType.U8, DType.I8, DType.I16, DType.I32, DType.U32, DType.I64)
 BY_WIDTH = (DType.U8, DType.F16, DType.F32, DType.I64, DType.BOOL)
 
 
@@ -166,3 +167,25 @@ def test_neighbours_that_are_reduced_together(bench: Bench, seed: int, opcode: O
         imm = words(int(rng.integers(1, 3)), 1, int(rng.integers(0, 4)))
     record = Record(*(opcode, DType.F32, ARENA.offset, (x,), (DType.F32,), 4), imm=imm, body=strided_body(dims, rows))
     agree(bench, make.case(record, prod(dims[: 2 if opcode is Opcode.REDUCE else 3])))
+
+
+@pytest.mark.parametrize("greatest", [True, False])
+@settings(max_examples=120, deadline=None)
+@given(seed=SEEDS)
+def test_the_first_of_long_lines(bench: Bench, seed: int, greatest: bool) -> None:
+    """A few of many, or all; with equals, NaN and both zeros among them; lines side by side or one after another."""
+    rng = np.random.default_rng(seed)
+    dtype = NUMBERS[int(rng.integers(len(NUMBERS)))]
+    lines, length = int(rng.integers(1, 4)), int(rng.choice([1, 5, 17, 64, 65, 300, 1500]))
+    k = int(rng.integers(1, length + 1)) if rng.random() < 0.5 else max(1, length // 20)
+    x = values(rng, dtype, lines * length, awkward=bool(rng.random() < 0.5))
+    if rng.random() < 0.3:
+        x = rng.integers(0, 4, x.size).astype(dtype.numpy)
+    make, across = Maker(rng, awkward=True), bool(rng.random() < 0.3)
+    strides = [[k, 1], [1, lines] if across else [length, 1]]
+    record = Record(
+        *(Opcode.TOPK, DType.I64, ARENA.offset, (make.put(x),), (dtype,), 2),
+        imm=words(int(greatest), 1, k),
+        body=strided_body([lines, length], strides),
+    )
+    agree(bench, make.case(record, lines))

@@ -5,6 +5,9 @@
 
 #if LANES
 #include <string.h>
+#if LANES == 16
+#include <immintrin.h>
+#endif
 
 #include "kernels/float32.h"
 
@@ -34,28 +37,26 @@ struct laying {
     const struct window *g;
     const float *x;
     float *to;
+    struct layout_part parts[MOST_PARTS]; /* of a row that there is */
 };
 
 static void lay_out_row(void *self, i64 from, i64 to)
 {
     const struct laying *laying = self;
     const struct layout *l = laying->l;
-    i64 stride = laying->g->stride[2];
+    i64 stride = laying->g->stride[2], size = l->size[2];
     for (i64 i = 0; i < stride; i++) {
         if (l->part_of[2][i] < 0)
             continue;
         float *part = laying->to + to + l->part_of[2][i] * l->part[2];
-        struct layout_part in = layout_part(l, laying->g, i, from >= 0);
+        struct layout_part in = from >= 0 ? laying->parts[i] : (struct layout_part){0, 0, 0};
         for (i64 at = 0; at < in.first; at++)
             part[at] = 0.0f;
-        for (i64 at = in.end; at < l->size[2]; at++)
-            part[at] = 0.0f;
-        if (in.first == in.end)
-            continue;
         const float *x = laying->x + from + in.from;
         i64 at = in.first;
         if (stride == 1) {
-            for (; at + LANES <= in.end; at += LANES, x += LANES)
+            /* Whole vectors: what goes over is zeroed, and behind the row is the next, or room. */
+            for (; at < in.end; at += LANES, x += LANES)
                 *(vec *)(part + at) = *(const vec *)x;
         } else if (stride == 2) {
             /* The last of the 2 LANES floats read is not needed, and need not be in the input. */
@@ -64,6 +65,8 @@ static void lay_out_row(void *self, i64 from, i64 to)
         }
         for (; at < in.end; at++, x += stride)
             part[at] = *x;
+        for (at = in.end; at < size; at++)
+            part[at] = 0.0f;
     }
 }
 
@@ -115,13 +118,58 @@ static const float *positions_at(const void *b, size_t n)
     return at->at + position_offset(at->layout, at->first + n);
 }
 
-/* Output channel by output channel, for groups of few: w is the channel's K weights. Positions [p, end) to out. */
+/* n sums go to their places, with all that is done to them. */
+static void finish_run(const struct ending *e, float *out, const float *add, const float *sum, u64 n)
+{
+    for (u64 i = 0; i < n; i++) {
+        float y = e->has_bias ? sum[i] + e->bias : sum[i];
+        y = canonical(y + add[i]);
+        out[i] = e->relu && y < 0 ? 0.0f : y;
+    }
+}
+
+/* The same for whole vectors, where nothing is added. */
+INLINE vec finish_vec(const struct ending *e, vec y)
+{
+    typedef i32 veci __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+    y = e->has_bias ? y + e->bias : y;
+    veci bits = (veci)y, is_nan = (bits & 0x7fffffff) > 0x7f800000;
+    y = (vec)((is_nan & 0x7fc00000) | (~is_nan & bits));
+    veci negative = y < 0;
+    return e->relu ? (vec)(~negative & (veci)y) : y;
+}
+
+/* n floats; rows of outputs are often shorter than a vector. */
+INLINE void copy_run(float *out, const float *from, u64 n)
+{
+#if LANES == 16
+    for (; n >= LANES; n -= LANES, out += LANES, from += LANES)
+        *(vec *)out = *(const vec *)from;
+    __mmask16 rest = (__mmask16)((1u << n) - 1);
+    _mm512_mask_storeu_ps(out, rest, _mm512_loadu_ps(from));
+#else
+    for (u64 i = 0; i < n; i++)
+        out[i] = from[i];
+#endif
+}
+
+/* Output channel by output channel, for groups of few: w is the channel's K weights. Positions [p, end) to out.
+ *
+ * Sums are made for all of the layout that lies between the first position and the last, a few vectors at a time, whether
+ * an output belongs there or not: between the ends of two rows there are few, and rows may be shorter than a vector. */
 static void convolve_channel(const struct layout *l, const float *at, const float *w, u64 K, const struct ending *e, float *out, u64 p, u64 end)
 {
+    u64 row = (u64)l->output[2], rows = (u64)l->output[1];
     while (p < end) {
-        u64 left = (u64)l->output[2] - p % (u64)l->output[2], n = left < end - p ? left : end - p;
+        /* The rest of this plane, or of this row where rows lie far apart; or of the range. */
+        u64 pitch = (u64)l->pitch[1], together = pitch <= row + row / 2 + 4 ? row * rows : row;
+        u64 stop = p - p % together + together;
+        stop = stop < end ? stop : end;
         const float *x = at + position_offset(l, p);
-        for (u64 j = 0; j < n; j += 4 * LANES) {
+        u64 reach = (u64)(position_offset(l, stop - 1) - position_offset(l, p)) + 1;
+        u64 column = p % row;
+        u64 begin = 0; /* where, from x on, the next output's place is */
+        for (u64 j = 0; j < reach; j += 4 * LANES) {
             vec sum[4] = {{0}};
             for (u64 k = 0; k < K; k++) {
                 const float *from = x + l->offset[k] + j;
@@ -129,14 +177,27 @@ static void convolve_channel(const struct layout *l, const float *at, const floa
                 for (unsigned v = 0; v < 4; v++)
                     sum[v] = __builtin_elementwise_fma(w[k] - (vec){0}, *(const vec *)(from + v * LANES), sum[v]);
             }
-            float *flat = (float *)sum;
-            for (u64 i = 0; i < 4 * LANES && j + i < n; i++) {
-                float y = e->has_bias ? flat[i] + e->bias : flat[i];
-                y = canonical(e->add ? y + e->add[p + j + i] : y);
-                out[p + j + i] = e->relu && y < 0 ? 0.0f : y;
+            float flat[5 * LANES]; /* a vector more, for copy_run's loads */
+#pragma clang loop unroll(full)
+            for (unsigned v = 0; v < 4; v++)
+                *(vec *)(flat + v * LANES) = e->add ? sum[v] : finish_vec(e, sum[v]);
+            while (p < stop && begin < j + 4 * LANES) {
+                u64 n = row - column, room = j + 4 * LANES - begin;
+                n = n < room ? n : room;
+                n = n < stop - p ? n : stop - p;
+                if (e->add)
+                    finish_run(e, out + p, e->add + p, flat + (begin - j), n);
+                else
+                    copy_run(out + p, flat + (begin - j), n);
+                p += n;
+                column += n;
+                begin += n;
+                if (column == row) {
+                    column = 0;
+                    begin += pitch - row;
+                }
             }
         }
-        p += n;
     }
 }
 
@@ -203,7 +264,9 @@ static int convolve(struct work *k, u64 image, u64 m, u64 rows, u64 p, u64 end)
     if (k->direct) {
         k->at = x;
     } else if (k->laid_out != counted) {
-        struct laying laying = {&k->l, g, x, k->memory};
+        struct laying laying = {.l = &k->l, .g = g, .x = x, .to = k->memory};
+        for (i64 i = 0; i < g->stride[2]; i++)
+            laying.parts[i] = layout_part(&k->l, g, i);
         layout_rows(&k->l, g, p, end, lay_out_row, &laying);
         k->laid_out = counted;
         k->at = k->memory;

@@ -7,6 +7,8 @@
 
 /* Below this many products laying out costs more than it saves. */
 #define WORTH_LAYING_OUT 4096
+/* Groups of fewer output channels are made channel by channel. */
+#define FEW_CHANNELS 3
 /* Above this many elements a copy is no longer worth its memory. */
 #define LAYOUT_MOST (1ull << 27)
 
@@ -16,6 +18,7 @@ struct work {
     struct layout l;
     u8 dtype_x, dtype_w;
     u64 K, depth, channels; /* terms; input and output channels of a group */
+    int few; /* channels a group has, so few that packing would cost more than the product */
     enum integer_form form;
     i64 cw, cx; /* taken off weights and input */
     const u8 *x, *w;
@@ -59,8 +62,13 @@ static int begin(struct work *k, u8 *segment, const struct record *r, u64 output
     if (x.greatest < 0)
         x.greatest = 0;
     k->form = integer_form_for(integer_range_of(k->w, k->dtype_w, 1, 0, weights), x, &k->cw, &k->cx);
+    k->few = k->channels < FEW_CHANNELS;
+    if (k->few) {
+        k->form = FORM_WORDS;
+        k->cw = k->cx = 0;
+    }
     u64 width = form_width(k->form), pitch = form_pitch(k->form, k->K);
-    u64 layout = up((size + 2 * PANEL) * width), offset = up(k->K * sizeof(i64));
+    u64 layout = up((size + 3 * PANEL) * width), offset = up(k->K * sizeof(i64));
     u64 rows = (k->channels + INTEGER_ROWS_BEHIND) * pitch, row_add = up(k->channels * sizeof(u32));
     u64 panel = up((form_panel(k->form, k->K) + PANEL) * sizeof(u32));
     k->layout = fast_buffer_get(&s->layout, layout + offset + rows + row_add + panel + pitch);
@@ -82,6 +90,7 @@ static int begin(struct work *k, u8 *segment, const struct record *r, u64 output
 struct laying {
     const struct work *work;
     const u8 *x;
+    struct layout_part parts[MOST_PARTS]; /* of a row that there is */
 };
 
 static void lay_out_row(void *self, i64 from, i64 to)
@@ -93,7 +102,7 @@ static void lay_out_row(void *self, i64 from, i64 to)
         if (k->l.part_of[2][i] < 0)
             continue;
         u8 *part = k->layout + (to + k->l.part_of[2][i] * k->l.part[2]) * width;
-        struct layout_part in = layout_part(&k->l, &k->g, i, from >= 0);
+        struct layout_part in = from >= 0 ? laying->parts[i] : (struct layout_part){0, 0, 0};
         int zero = (u8)(0 - k->cx); /* of quads; other forms take nothing off */
         memset(part, zero, (u64)(in.first * width));
         memset(part + in.end * width, zero, (u64)((k->l.size[2] - in.end) * width));
@@ -137,6 +146,47 @@ static struct integer_runs runs_of(const struct work *k, u64 p, u64 columns)
     return runs;
 }
 
+typedef u32 words __attribute__((vector_size(4 * INTEGER_LANES), aligned(4), may_alias));
+
+/* Positions [p, end) of one channel, whose K weights are w. Sums are made for all of the layout that lies between, as in
+ * convolution.c. */
+static void convolve_channel(const struct work *k, const u32 *w, u32 bias, u32 *out, u64 p, u64 end)
+{
+    const struct layout *l = &k->l;
+    u64 row = (u64)l->output[2], rows = (u64)l->output[1], pitch = (u64)l->pitch[1];
+    u64 together = pitch <= row + row / 2 + 4 ? row * rows : row;
+    while (p < end) {
+        u64 stop = p - p % together + together;
+        stop = stop < end ? stop : end;
+        const u32 *x = (const u32 *)k->layout + position_offset(l, p);
+        u64 reach = (u64)(position_offset(l, stop - 1) - position_offset(l, p)) + 1, column = p % row, begin = 0;
+        for (u64 j = 0; j < reach; j += 2 * PANEL) {
+            words sum[4] = {{0}};
+            for (u64 i = 0; i < k->K; i++) {
+                const u32 *from = x + k->offset[i] + j;
+#pragma clang loop unroll(full)
+                for (unsigned v = 0; v < 4; v++)
+                    sum[v] += w[i] * *(const words *)(from + v * INTEGER_LANES);
+            }
+            const u32 *flat = (const u32 *)sum - j;
+            while (p < stop && begin < j + 2 * PANEL) {
+                u64 n = row - column, room = j + 2 * PANEL - begin;
+                n = n < room ? n : room;
+                n = n < stop - p ? n : stop - p;
+                for (u64 i = 0; i < n; i++)
+                    out[p + i] = flat[begin + i] + bias;
+                p += n;
+                column += n;
+                begin += n;
+                if (column == row) {
+                    column = 0;
+                    begin += pitch - row;
+                }
+            }
+        }
+    }
+}
+
 /* Positions [p, end) of the channels m to m + rows - 1 of one image, all of one group. Of every group all calls look at the
  * same positions, or one call looks at it. */
 static void convolve(struct work *k, u64 image, u64 m, u64 rows, u64 p, u64 end)
@@ -144,11 +194,19 @@ static void convolve(struct work *k, u64 image, u64 m, u64 rows, u64 p, u64 end)
     const struct window *g = &k->g;
     u64 group = m / k->channels, counted = image * g->groups + group;
     if (k->laid_out != counted) {
-        struct laying laying = {k, k->x + (image * g->C + group * k->depth) * g->in_size * dtype_bytes(k->dtype_x)};
+        struct laying laying = {.work = k, .x = k->x + (image * g->C + group * k->depth) * g->in_size * dtype_bytes(k->dtype_x)};
+        for (i64 i = 0; i < g->stride[2]; i++)
+            laying.parts[i] = layout_part(&k->l, g, i);
         layout_rows(&k->l, g, p, end, lay_out_row, &laying);
         k->laid_out = counted;
     }
     pack_weights(k, m, rows);
+    if (k->few) {
+        for (u64 i = 0; i < rows; i++)
+            convolve_channel(k, (const u32 *)(k->rows + i * form_pitch(k->form, k->K)), k->bias ? k->bias[m + i] : 0,
+                             k->out + (image * g->M + m + i) * g->out_size, p, end);
+        return;
+    }
     struct integer_product product = {
         .form = k->form,
         .rows = rows,

@@ -63,11 +63,11 @@ void layout_taps(const struct layout *l, const struct window *g, i64 *offset)
         offset[k] = offset[k - taps] + l->channel;
 }
 
-struct layout_part layout_part(const struct layout *l, const struct window *g, i64 i, int there)
+struct layout_part layout_part(const struct layout *l, const struct window *g, i64 i)
 {
     i64 stride = g->stride[2], pad = g->pad[2], size = l->size[2];
     i64 first = pad > i ? (pad - i + stride - 1) / stride : 0;
-    i64 last = g->input[2] + pad - i, end = there && last > 0 ? (last + stride - 1) / stride : 0;
+    i64 last = g->input[2] + pad - i, end = last > 0 ? (last + stride - 1) / stride : 0;
     end = end < size ? end : size;
     if (first > end)
         first = end;

@@ -39,7 +39,7 @@ struct layout_part {
     i64 first, end;
     i64 from; /* the input's coordinate for `first` */
 };
-struct layout_part layout_part(const struct layout *l, const struct window *g, i64 i, int there);
+struct layout_part layout_part(const struct layout *l, const struct window *g, i64 i);
 
 /* The elements between the layout's start and output position p. */
 static inline i64 position_offset(const struct layout *l, u64 p)
