@@ -11,6 +11,7 @@ file.
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import signal
@@ -102,12 +103,23 @@ def execute(arguments: list[str]) -> int:
     except (KeyboardInterrupt, click.Abort):
         output.say("Stopped. The chain has all that was done: run the command again to go on.")
         return EXIT_INTERRUPTED
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF):
+            _report_bug(error, output, show=_is_debugging(arguments))
+            return EXIT_BUG
+        return _refuse(
+            output, OpmlError(f"cannot write: {error.strerror}", hint="check the disk, and where output goes")
+        )
     except MemoryError:
         return _refuse(output, OpmlError("this takes more memory than there is", hint="use a smaller model or input"))
     except Exception as error:
-        _report_bug(error, output, show="--debug" in arguments or bool(os.environ.get("OPML_DEBUG")))
+        _report_bug(error, output, show=_is_debugging(arguments))
         return EXIT_BUG
     return result if isinstance(result, int) else 0
+
+
+def _is_debugging(arguments: list[str]) -> bool:
+    return "--debug" in arguments or bool(os.environ.get("OPML_DEBUG"))
 
 
 def _refuse(output: Output, error: OpmlError) -> int:

@@ -12,11 +12,12 @@ cannot be written to (a full disk, a reader that has gone) ends a command that o
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import sys
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import IO, Any, cast
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.segment import Segment
@@ -48,7 +49,9 @@ class Output:
         self._talk = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
         # A reader of a pipe has no screen that could be narrow.
         width = None if sys.stdout is not None and sys.stdout.isatty() else PIPE_WIDTH
-        self._data = Console(highlight=False, markup=False, emoji=False, width=width)
+        self._data = Console(
+            file=cast(IO[str], _Stdout(self._write)), highlight=False, markup=False, emoji=False, width=width
+        )
 
     def keep_going(self) -> None:
         """From now on a broken stdout is told once on stderr and ends nothing: transactions matter more."""
@@ -69,9 +72,7 @@ class Output:
         if self.as_json:
             return
         is_text = isinstance(renderable, str | Text)
-        with self._data.capture() as captured:
-            self._data.print(_Harmless(renderable), soft_wrap=is_text)
-        self._write(captured.get())
+        self._data.print(_Harmless(renderable), soft_wrap=is_text)
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[str] = ()) -> None:
         """
@@ -144,6 +145,28 @@ class Output:
             if not self._goes_on:
                 raise problem from None
             self._print_talk(Text(f"{problem}; going on without it.", style="yellow"))
+
+
+class _Stdout(io.TextIOBase):
+    """Standard output as the console sees it; what is written goes through `Output._write`, which may fail."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self._write_data = write
+
+    def write(self, text: str) -> int:
+        if text:
+            self._write_data(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Done with each write."""
+
+    def isatty(self) -> bool:
+        return _is_terminal(sys.stdout)
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return getattr(sys.stdout, "encoding", None) or "utf-8"
 
 
 class _Harmless:

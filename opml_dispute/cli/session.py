@@ -124,9 +124,9 @@ class Session:
         sender = open_sender(system.rpc, account, sending, output)
         sender.settle()
         ask = output.is_interactive and not sending.yes and system.deployment.chain_id != devnet.CHAIN_ID
-        introduce(sender, output)
         if not sending.dry_run:
             output.keep_going()
+        introduce(sender, output)
         return cls(system, sender, output, sending.dry_run, ask)
 
     def send_all(self, intents: Iterable[Intent]) -> list[Done]:

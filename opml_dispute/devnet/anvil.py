@@ -256,7 +256,7 @@ def running() -> Devnet | None:
     if devnet is None:
         return None
     try:
-        Rpc(devnet.anvil.url, timeout_s=ANSWER_TIMEOUT_S).chain_id()
+        Rpc(devnet.anvil.url, timeout_s=ANSWER_TIMEOUT_S, patience_s=0.0).chain_id()
     except OpmlError:
         return None
     return devnet
