@@ -290,7 +290,7 @@ class _NodeRun:
     def __init__(self, liar: Liar, node_index: int) -> None:
         self.node_index = node_index
         self.program = liar.program
-        self.depth = Depths.for_model(liar.program.node_count, liar.program.step_bound).execution
+        self.depth = Depths.for_model(liar.program.node_count, liar.program.log2_steps).execution
         self.start = liar.guest.fork()
         root = liar.honest.state_root(node_index)
         self.start.set_local(LocalIdent.STARTING_ROOT, root)

@@ -396,8 +396,6 @@ class Model:
 
     model_root: Hash32
     """Root of program and weights, 2^39 bytes."""
-    step_bound: int
-    """No node takes more VM steps than this."""
     inputs: str
     """The inputs' names, types, shapes and places, as JSON."""
     outputs: str
@@ -408,7 +406,7 @@ class Model:
     @property
     def as_tuple(self) -> tuple[Any, ...]:
         """For the ABI."""
-        return (self.model_root, self.step_bound, self.inputs, self.outputs, self.uri)
+        return (self.model_root, self.inputs, self.outputs, self.uri)
 
 
 @dataclass(frozen=True)
@@ -416,8 +414,9 @@ class RegisteredModel:
     """What the chain knows of a model."""
 
     model_root: Hash32
-    step_bound: int
     node_count: int
+    log2_steps: int
+    """No node takes more than 2**log2_steps VM steps."""
     input_bytes: int
     output_bytes: int
     split_depth: int

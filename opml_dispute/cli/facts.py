@@ -64,7 +64,8 @@ def _lines(inspection: Inspection) -> list[tuple[str, str]]:
         *(("output", _tensor(spec)) for spec in program.outputs),
         (
             "nodes",
-            f"{program.node_count:,}, at most {program.step_bound:,} VM steps each, {inspection.total_steps:,} in all",
+            f"{program.node_count:,}, at most {max(program.node_steps):,} VM steps each (limit "
+            f"2^{program.log2_steps}), {inspection.total_steps:,} in all",
         ),
         ("weights", f"{program.weights_bytes:,} bytes"),
         ("memory", f"{inspection.peak_live_bytes:,} bytes of tensors at once, at most, and the weights"),
@@ -88,7 +89,7 @@ def _facts(inspection: Inspection, shown: int) -> dict[str, Any]:
         "inputs": [_tensor(spec) for spec in program.inputs],
         "outputs": [_tensor(spec) for spec in program.outputs],
         "nodes": program.node_count,
-        "step_bound": program.step_bound,
+        "log2_steps": program.log2_steps,
         "total_steps": inspection.total_steps,
         "operators": _share_facts(inspection.operators),
         "kernels": _share_facts(inspection.kernels),
@@ -108,7 +109,7 @@ def _facts(inspection: Inspection, shown: int) -> dict[str, Any]:
 
 
 def _share_facts(shares: Sequence[Share]) -> dict[str, dict[str, int]]:
-    return {share.name: {"nodes": share.nodes, "estimated_steps": share.estimated_steps} for share in shares}
+    return {share.name: {"nodes": share.nodes, "steps": share.steps} for share in shares}
 
 
 def _node_facts(index: int, node: NodeInfo) -> dict[str, Any]:
@@ -119,12 +120,12 @@ def _node_facts(index: int, node: NodeInfo) -> dict[str, Any]:
         "kernel": node.kernel,
         "tile": node.tile,
         "tiles": node.tiles,
-        "estimated_steps": node.estimated_steps,
+        "steps": node.steps,
     }
 
 
 def _show_shares(what: str, shares: Sequence[Share], output: Output) -> None:
-    rows = [(share.name, f"{share.nodes:,}", f"{share.estimated_steps:,}") for share in shares]
+    rows = [(share.name, f"{share.nodes:,}", f"{share.steps:,}") for share in shares]
     output.table((what, "nodes", _STEPS), rows, right=("nodes", _STEPS))
     output.show("")
 
@@ -139,7 +140,7 @@ def _show_nodes(nodes: Sequence[tuple[int, NodeInfo]], output: Output) -> None:
                 node.name,
                 node.kernel,
                 f"{node.tile + 1}/{node.tiles}" if node.tiles > 1 else "",
-                f"{node.estimated_steps:,}",
+                f"{node.steps:,}",
             )
             for index, node in nodes
         ],

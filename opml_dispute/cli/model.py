@@ -128,12 +128,12 @@ def list_models(chain: ChainOptions, output: Output) -> None:
     rows = []
     for model_id, known in zip(ids, models, strict=True):
         sizes = (f"{known.input_bytes:,} B", f"{known.output_bytes:,} B")
-        rows.append(("0x" + model_id.hex(), str(known.node_count), f"{known.step_bound:,}", *sizes, known.uri))
+        rows.append(("0x" + model_id.hex(), str(known.node_count), f"2^{known.log2_steps}", *sizes, known.uri))
         output.fact(
             model_id=model_id,
             model_root=known.model_root,
             nodes=known.node_count,
-            step_bound=known.step_bound,
+            log2_steps=known.log2_steps,
             inputs=known.inputs,
             outputs=known.outputs,
             uri=known.uri,

@@ -127,7 +127,7 @@ def _prospect(
     """What the argument names: a game, a request, a registered model, or a file."""
     if Path(subject).is_file():
         program = read_model(Path(subject), files.binding)
-        depths = Depths.for_model(program.node_count, program.step_bound)
+        depths = Depths.for_model(program.node_count, program.log2_steps)
         return Prospect(program, Inference(program, made_up_inputs(program)), depths, side != "challenge")
     raw = parse_hash(subject)
     if raw is not None:

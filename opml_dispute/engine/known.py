@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from opml_dispute.engine.hashing import merkle_root
-from opml_dispute.engine.schedule import Schedule, make_schedule
+from opml_dispute.engine.schedule import Schedule, log2_steps_of, make_schedule
 from opml_dispute.engine.segment import Placed
 from opml_dispute.engine.segment_memory import RECORD_BYTES, Bytes, Judged, judge
 from opml_dispute.engine.vm import Block
@@ -58,7 +58,7 @@ class Known:
     _all: ClassVar[dict[int, Known]] = {}
 
     def __init__(self, program: ProgramLike) -> None:
-        self.judged = judge(program.records)
+        self.judged = judge(program.records, log2_steps_of(program.model_blocks[0]))
         self.typing = Typing(program, self.judged)
         self._records, self._blocks = program.records, program.model_blocks
 

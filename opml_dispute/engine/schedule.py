@@ -60,7 +60,10 @@ MOST_STEPS: Final = 1 << 16
 
 _FREE_BITS: Final = (1 << 56) - 1
 _ALIGNMENT: Final = 64
-_PROGRAM_START: Final = np.dtype([("magic", "S8"), ("version", ">u8"), ("node_count", ">u8")])
+_PROGRAM_START: Final = np.dtype([("magic", "S8"), ("version", ">u8"), ("node_count", ">u8"), ("log2_steps", ">u8")])
+_PROGRAM_VERSION: Final = 2
+_LOG2_STEPS: Final = range(16, 41)
+"""LEAST_LOG2_STEPS to MOST_LOG2_STEPS (native/program/record.h)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,7 +174,7 @@ def make_schedule(
     program and its weights.
     """
     count = len(records) // RECORD_BYTES
-    if not 0 < count <= MOST_STEPS or not _starts_well(blocks[0], count):
+    if not 0 < np.unique(tiles_end).size <= MOST_STEPS or not _starts_well(blocks[0], count):
         return None
     steps = list(_steps(records, extents, tiles_end))
     places = _places(steps)
@@ -183,7 +186,13 @@ def make_schedule(
 def _starts_well(program: Block, count: int) -> bool:
     """Whether the program's header is one that nodes run under."""
     start = np.frombuffer(program.data, _PROGRAM_START, 1)[0]
-    return (start["magic"], int(start["version"]), int(start["node_count"])) == (b"OPMLPROG", 1, count)
+    known = (start["magic"], int(start["version"]), int(start["node_count"])) == (b"OPMLPROG", _PROGRAM_VERSION, count)
+    return known and int(start["log2_steps"]) in _LOG2_STEPS
+
+
+def log2_steps_of(program: Block) -> int:
+    """The logarithm of the VM steps that a node may take, as the program's header has it."""
+    return int(np.frombuffer(program.data, _PROGRAM_START, 1)[0]["log2_steps"])
 
 
 def _steps(records: bytes, extents: npt.NDArray[np.uint64], tiles_end: npt.NDArray[np.int64]) -> Iterator[Step]:

@@ -24,6 +24,9 @@ Bytes: TypeAlias = npt.NDArray[np.uint8]
 RECORD_BYTES: Final = 512
 OPERANDS: Final = 7
 """Of a record: the output, then at most six inputs."""
+TOO_MANY_STEPS: Final = 8
+"""The status of a node that could take more VM steps than its program allows (native/program/opcodes.h)."""
+NO_LIMIT_LOG2: Final = 63
 
 
 class SegmentUnavailable(OpmlError):
@@ -38,15 +41,21 @@ class Judged:
     """[records]: 0, or what the node latches."""
     extents: npt.NDArray[np.uint64]
     """[records][operand][lo, hi, element width]: the bytes each operand may touch."""
+    steps: npt.NDArray[np.uint64]
+    """[records]: VM steps that the node takes at most, whatever its data; 0 where record.c refused."""
 
 
-def judge(records: bytes) -> Judged:
-    """The judgement of `records`, 512 bytes each."""
+def judge(records: bytes, log2_steps: int = NO_LIMIT_LOG2) -> Judged:
+    """
+    The judgement of `records`, 512 bytes each, in a program whose nodes may take 2**log2_steps VM steps.
+    """
     count = len(records) // RECORD_BYTES
     status = np.zeros(count, np.int32)
     extents = np.zeros((count, OPERANDS, 3), np.uint64)
-    native().opml_records_check(records, count, status.ctypes.data, extents.ctypes.data)
-    return Judged(status, extents)
+    steps = np.zeros(count, np.uint64)
+    native().opml_records_check(records, count, status.ctypes.data, extents.ctypes.data, steps.ctypes.data)
+    status[steps > (1 << min(log2_steps, NO_LIMIT_LOG2))] = TOO_MANY_STEPS
+    return Judged(status, extents, steps)
 
 
 class SegmentMemory:
@@ -139,7 +148,7 @@ def native() -> ctypes.CDLL:
             ),
             "opml_schedule_run": (ctypes.c_int, [pointer, pointer]),
             "opml_schedule_free": (None, [pointer]),
-            "opml_records_check": (None, [ctypes.c_char_p, u64, pointer, pointer]),
+            "opml_records_check": (None, [ctypes.c_char_p, u64, pointer, pointer, pointer]),
             "opml_kernel": (ctypes.c_int, [pointer, ctypes.c_char_p, ctypes.c_int]),
         }
         for name, (result, arguments) in signatures.items():

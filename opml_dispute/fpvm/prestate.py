@@ -12,5 +12,5 @@ from typing import Final
 
 from opml_dispute.primitives import StateHash
 
-ABSOLUTE_PRESTATE: Final = StateHash(bytes.fromhex("03910c048ee3175edb0b7474a009e4d0476f786ccdd488d199c80fe872d63867"))
+ABSOLUTE_PRESTATE: Final = StateHash(bytes.fromhex("03d10ddad6a32fc71c190a282104fa5cc06f06c640794fb61c69ec2ee9ea3fa0"))
 """First byte 3: the VM has not exited."""

@@ -1,5 +1,5 @@
 """
-Depths: how deep a game goes, for a model of so many nodes and a node of so many steps.
+Depths: how deep a game goes, for a model of so many nodes that take so many steps at most.
 
 A game has two layers. Depths 0 to `split` hold state roots (the ML phase); depth `split + 1` holds the root of an
 execution subgame, the VM's last state for one node; depths down to `max` bisect that execution (the FPVM phase).
@@ -13,6 +13,10 @@ from dataclasses import dataclass
 
 MAX_DEPTH_LIMIT = 125
 """The deepest game that the contracts accept: a generalized index must fit 128 bits with room for a step."""
+
+
+MARGIN_LOG2 = 1
+"""A trace has room for twice the steps that a node may take: the bound of steps is proven, and has a margin besides."""
 
 
 def ceil_log2(value: int) -> int:
@@ -45,16 +49,15 @@ class Depths:
             )
 
     @classmethod
-    def for_model(cls, node_count: int, step_bound: int) -> Depths:
+    def for_model(cls, node_count: int, log2_steps: int) -> Depths:
         """
-        Depths for `node_count` nodes, none of which takes more than `step_bound` VM steps.
+        Depths for `node_count` nodes, none of which takes more than 2**log2_steps VM steps, and room for twice as many.
 
-        >>> Depths.for_model(node_count=100, step_bound=2**20)
-        Depths(split=7, max=28)
+        >>> Depths.for_model(node_count=100, log2_steps=20)
+        Depths(split=7, max=30)
         """
         split = max(2, ceil_log2(max(1, node_count)))
-        execution = max(1, ceil_log2(max(1, step_bound)))
-        deepest = split + 1 + execution
+        deepest = split + 1 + log2_steps + MARGIN_LOG2
         return cls(split, deepest + deepest % 2)
 
     @property

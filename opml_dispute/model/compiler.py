@@ -18,18 +18,25 @@ from opml_dispute.engine.segment_memory import judge
 from opml_dispute.model import importer, rules
 from opml_dispute.model.absorb import absorb
 from opml_dispute.model.builder import Builder
-from opml_dispute.model.cost import estimate_steps
+from opml_dispute.model.cost import most_steps
 from opml_dispute.model.emitter import Op, Origin
 from opml_dispute.model.importer import Importer, ModelSource
 from opml_dispute.model.limits import Limits, Meter
 from opml_dispute.model.opcodes import DType
 from opml_dispute.model.plan import Plan, live_operations
 from opml_dispute.model.program import Program
+from opml_dispute.model.record import LEAST_LOG2_STEPS, MOST_LOG2_STEPS
 from opml_dispute.model.refusals import ModelError, UnsupportedOp
 from opml_dispute.model.tensor import Array, Tensor
 
-TILE_BUDGET = 1 << 26
-"""VM steps that one node may take by its estimate: what fixes how deep a dispute's second phase goes."""
+TILE_BUDGET = 1 << 24
+"""
+VM steps that one node may take, where it can be cut.
+
+Half of it would make no game shallower: what a dispute's second phase loses in depth, its first gains. It is small
+enough for the VM's run of a node to take a fraction of a second, and large enough for a large model to have at most
+some 10^5 nodes.
+"""
 
 
 def compile_model(
@@ -44,11 +51,13 @@ def compile_model(
     Compiles an ONNX model (a path, bytes, or a loaded model).
 
     `dims` gives sizes to symbolic dimensions, by name or as `input.position`. `constants` fixes inputs to values, so
-    that what depends on them (a shape, a number of iterations) is known now. `tile_budget` is in VM steps.
-    `limits` bound what compiling may take: by default those of the environment (`limits`).
+    that what depends on them (a shape, a number of iterations) is known now. `tile_budget` is in VM steps, 2^16
+    or more. `limits` bound what compiling may take: by default those of the environment (`limits`).
 
     Raises subclasses of `ModelError` for everything that the model's author can put right (`refusals`).
     """
+    if tile_budget < 1 << LEAST_LOG2_STEPS:
+        raise ValueError(f"a tile budget of {tile_budget:,} VM steps; expected 2^{LEAST_LOG2_STEPS} at least")
     with float_mode():
         meter = Meter(limits or Limits.of_environment())
         return _compiled(model, dict(dims or {}), dict(constants or {}), tile_budget, meter)
@@ -68,7 +77,7 @@ def _compiled(
     ends = [tensor for _, tensor in outputs]
     ops = absorb(builder, live_operations(builder.ops, ends), ends)
     plan = Plan(ops or builder.ops, importing.inputs, outputs)
-    records, made_of = plan.nodes(tile_budget, estimate_steps, meter)
+    records, made_of = plan.nodes(tile_budget, most_steps, meter)
     packed = b"".join(record.pack() for record in records)
     _ask_the_segment(packed, made_of)
     program = Program(
@@ -79,6 +88,7 @@ def _compiled(
         origins=tuple(
             (op.origin.op_type, op.origin.name) for record, op in zip(records, made_of, strict=True) if record.lo == 0
         ),
+        log2_steps=_log2_steps(packed),
         notes=tuple(importing.notes),
         fixed={name: np.asarray(value) for name, value in fixed.items()},
     )
@@ -110,6 +120,21 @@ def _ask_the_segment(records: bytes, made_of: Sequence[Op]) -> None:
                 f"{STATUS_REASONS.get(status, 'a record that the segment refuses')} (status {status})"
             )
             raise UnsupportedOp(op.origin.op_type, op.origin.name, op.origin.opset, reason)
+
+
+def _log2_steps(records: bytes) -> int:
+    """
+    The least limit of VM steps that admits every record: that of the tile budget, or less for a small model; more only
+    where a single output costs more than the budget, so that it cannot be cut.
+    """
+    most = int(judge(records).steps.max())
+    log2_steps = max(LEAST_LOG2_STEPS, (most - 1).bit_length())
+    if log2_steps > MOST_LOG2_STEPS:
+        raise ModelError(
+            f"one output takes up to {most:,} VM steps, and cannot be cut; a node may take 2^{MOST_LOG2_STEPS}",
+            hint="a dispute about it could not be played; make the reduction or product smaller",
+        )
+    return log2_steps
 
 
 def _end_in_own_blocks(builder: Builder, results: list[tuple[str, Tensor]]) -> list[tuple[str, Tensor]]:

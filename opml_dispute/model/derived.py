@@ -15,7 +15,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from opml_dispute.engine.segment_memory import judge
-from opml_dispute.model.cost import estimate_steps
 from opml_dispute.model.opcodes import Binary, DType, Opcode, Reduction, Unary
 from opml_dispute.model.record import RECORD_BYTES, SEC_ARENA, Free, Record
 from opml_dispute.model.tensor import Shape
@@ -71,8 +70,8 @@ class NodeFacts:
     """Counted from 0."""
     tiles: int
     """Nodes that the operation was cut into."""
-    estimated_steps: int
-    """VM steps, at most."""
+    steps: int
+    """VM steps, at most: the bound that is held against the program's limit."""
 
 
 def record_of(records: bytes, node_index: int) -> Record:
@@ -84,9 +83,10 @@ def record_of(records: bytes, node_index: int) -> Record:
 def node_facts(records: bytes) -> tuple[NodeFacts, ...]:
     """The facts of every node. An operation's first tile starts at output 0, and no other tile does."""
     facts: list[NodeFacts] = []
+    steps = judge(records).steps.tolist()
     for operation, tiles in enumerate(_operations(records)):
         for tile, record in enumerate(tiles):
-            facts.append(NodeFacts(kernel_name(record), operation, tile, len(tiles), estimate_steps(record)))
+            facts.append(NodeFacts(kernel_name(record), operation, tile, len(tiles), steps[len(facts)]))
     return tuple(facts)
 
 

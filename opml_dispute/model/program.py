@@ -17,6 +17,7 @@ from itertools import pairwise
 import numpy as np
 
 from opml_dispute.engine.hashing import keccak256, merkle_root, zero_root
+from opml_dispute.engine.segment_memory import judge
 from opml_dispute.engine.vm import Block
 from opml_dispute.errors import OpmlError
 from opml_dispute.model.derived import PlannedBlock, TensorSpec, node_facts, planned_blocks, record_of
@@ -51,8 +52,8 @@ class NodeInfo:
     """Counted from 0."""
     tiles: int
     """Nodes that the operation was cut into."""
-    estimated_steps: int
-    """VM steps, at most."""
+    steps: int
+    """VM steps, at most: the bound that is held against the program's limit."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,8 @@ class Program:
     outputs: tuple[TensorSpec, ...]
     origins: tuple[tuple[str, str], ...]
     """The ONNX operator and the node's name, for each operation; its tiles share one."""
+    log2_steps: int
+    """No node takes more than 2**log2_steps VM steps: one that could is refused (docs/segment.md, "Steps")."""
     notes: tuple[str, ...] = ()
     """What the reader should know: choices that the compiler made and that change results."""
     fixed: Mapping[str, Array] = field(default_factory=dict)
@@ -84,7 +87,7 @@ class Program:
     def nodes(self) -> tuple[NodeInfo, ...]:
         """What each node is and costs."""
         return tuple(
-            NodeInfo(*self.origins[facts.operation], facts.kernel, i, facts.tile, facts.tiles, facts.estimated_steps)
+            NodeInfo(*self.origins[facts.operation], facts.kernel, i, facts.tile, facts.tiles, facts.steps)
             for i, facts in enumerate(node_facts(self.records))
         )
 
@@ -105,12 +108,12 @@ class Program:
     @property
     def header_bytes(self) -> bytes:
         """The 512 bytes before the records."""
-        return program_header(self.node_count, self.input_bytes, self.output_bytes)
+        return program_header(self.node_count, self.log2_steps, self.input_bytes, self.output_bytes)
 
-    @property
-    def step_bound(self) -> int:
-        """VM steps that no node exceeds; fixes the depth of a dispute's second phase."""
-        return max(node.estimated_steps for node in self.nodes)
+    @cached_property
+    def node_steps(self) -> tuple[int, ...]:
+        """VM steps of each node, at most: the bound that is held against the limit."""
+        return tuple(judge(self.records).steps.tolist())
 
     @property
     def weights_bytes(self) -> int:

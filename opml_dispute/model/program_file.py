@@ -32,12 +32,21 @@ from opml_dispute.model.derived import TensorSpec
 from opml_dispute.model.opcodes import DType
 from opml_dispute.model.plan import Section
 from opml_dispute.model.program import BadBlocks, Program
-from opml_dispute.model.record import RECORD_BYTES, SEC_ARENA, SEC_HEADER, SEC_INPUT, SEC_OUTPUT, SEC_WEIGHTS
+from opml_dispute.model.record import (
+    LEAST_LOG2_STEPS,
+    MOST_LOG2_STEPS,
+    RECORD_BYTES,
+    SEC_ARENA,
+    SEC_HEADER,
+    SEC_INPUT,
+    SEC_OUTPUT,
+    SEC_WEIGHTS,
+)
 from opml_dispute.model.refusals import ModelTooLarge
 from opml_dispute.model.tensor import Array
 
 FILE_MAGIC = b"OPMLFILE"
-FILE_VERSION = 3
+FILE_VERSION = 4
 DIGEST_BYTES = hashlib.sha256().digest_size
 
 
@@ -94,6 +103,7 @@ def _description(program: Program) -> bytes:
     facts = {
         "version": FILE_VERSION,
         "records": program.node_count,
+        "log2_steps": program.log2_steps,
         "weights": [[block.word_bytes, _size(block)] for block in program.weights],
         "inputs": [[spec.name, spec.dtype.name, list(spec.shape)] for spec in program.inputs],
         "outputs": [[spec.name, spec.dtype.name, list(spec.shape)] for spec in program.outputs],
@@ -128,6 +138,7 @@ def _decode(raw: memoryview) -> Program:
         inputs=_specs(facts["inputs"], Section("input", SEC_INPUT, SEC_OUTPUT)),
         outputs=_specs(facts["outputs"], Section("output", SEC_OUTPUT, SEC_ARENA)),
         origins=tuple((_text(op_type), _text(name)) for op_type, name in facts["origins"]),
+        log2_steps=_log2_steps(facts["log2_steps"]),
         notes=tuple(_text(note) for note in facts["notes"]),
         fixed={_text(name): _array(*parts) for name, parts in facts["fixed"].items()},
     )
@@ -170,6 +181,12 @@ def _integer(value: object) -> int:
     if type(value) is not int or not 0 <= value < 1 << 40:
         raise _Strange(f"{str(value)[:40]!r} where a size is expected")
     return value
+
+
+def _log2_steps(value: object) -> int:
+    if _integer(value) not in range(LEAST_LOG2_STEPS, MOST_LOG2_STEPS + 1):
+        raise _Strange(f"nodes of 2^{value} VM steps; expected 2^{LEAST_LOG2_STEPS} to 2^{MOST_LOG2_STEPS}")
+    return _integer(value)
 
 
 def _text(value: object) -> str:

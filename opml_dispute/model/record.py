@@ -22,7 +22,9 @@ IMMEDIATES = 4
 BODY_WORDS = 40
 
 PROGRAM_MAGIC = int.from_bytes(b"OPMLPROG", "big")
-PROGRAM_VERSION = 1
+PROGRAM_VERSION = 2
+LEAST_LOG2_STEPS, MOST_LOG2_STEPS = 16, 40
+"""Between these is the logarithm of the most VM steps that a node of a program may take."""
 
 SEC_PROGRAM = 0x00_0000_0000
 SEC_WEIGHTS = 0x40_0000_0000
@@ -138,7 +140,9 @@ def strided_body(dims: Sequence[int], strides: Sequence[Sequence[int]]) -> tuple
     return tuple(word for row in rows for word in (*row, *(0,) * (MAX_RANK - len(row))))
 
 
-def program_header(node_count: int, input_bytes: int, output_bytes: int) -> bytes:
-    """The 512 bytes before the first record."""
-    words = (PROGRAM_MAGIC, PROGRAM_VERSION, node_count, 0, input_bytes, output_bytes)
+def program_header(node_count: int, log2_steps: int, input_bytes: int, output_bytes: int) -> bytes:
+    """
+    The 512 bytes before the first record. No node takes more than 2**log2_steps VM steps: one that could is refused.
+    """
+    words = (PROGRAM_MAGIC, PROGRAM_VERSION, node_count, log2_steps, input_bytes, output_bytes)
     return struct.pack(">6Q", *words).ljust(RECORD_BYTES, b"\0")

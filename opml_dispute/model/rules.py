@@ -243,9 +243,9 @@ def _misnumbered(view: View) -> Iterator[str]:
 
 
 def _refused(view: View) -> Iterator[str]:
-    for i, status in enumerate(judge(view.program.records).status.tolist()):
-        if status:
-            yield f"node {i} ({view.records[i].opcode.name}) would latch status {status}"
+    judged = judge(view.program.records, view.program.log2_steps)
+    for i in judged.status.nonzero()[0]:
+        yield f"node {i} is refused with status {judged.status[i]}; its bound is {judged.steps[i]:,} steps"
 
 
 RULES: Sequence[Rule] = (
@@ -259,7 +259,7 @@ RULES: Sequence[Rule] = (
     Rule("each block of ARENA is freed once, by the last node that touches it; no other block is", _unfreed),
     Rule("every block has one element type for its whole life", _untyped),
     Rule("tiles cover an output exactly once, in order", _gaps_in_tiles),
-    Rule("the segment refuses no record", _refused),
+    Rule("the segment refuses no record, under the limit of steps that the program header names", _refused),
 )
 
 

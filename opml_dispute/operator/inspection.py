@@ -2,7 +2,7 @@
 What a person needs to know of a model before putting money on it.
 
 `inspect_program` answers an `Inspection`: what the model takes and gives, its nodes by operator and by kernel with
-their estimated VM steps, its weights and root, the memory and time of a native run, and what a dispute about it comes
+their VM steps at most, its weights and root, the memory and time of a native run, and what a dispute about it comes
 to in moves, gas and bonds. All but the time follows from the program alone. `obstacles_by_operator` puts together what
 stands in the way of a model that has no program.
 """
@@ -36,7 +36,7 @@ class Share:
 
     name: str
     nodes: int
-    estimated_steps: int
+    steps: int
     """VM steps of all its nodes together, at most."""
 
 
@@ -80,7 +80,7 @@ class Inspection:
     @property
     def total_steps(self) -> int:
         """VM steps of all nodes together, at most."""
-        return sum(share.estimated_steps for share in self.operators)
+        return sum(share.steps for share in self.operators)
 
     @property
     def model_root(self) -> Hash32:
@@ -91,13 +91,13 @@ def inspect_program(program: Program, *, timed: bool = True) -> Inspection:
     """
     The facts about a program. Raises `SegmentUnavailable` if `timed` and this machine cannot run it.
     """
-    depths = Depths.for_model(program.node_count, program.step_bound)
+    depths = Depths.for_model(program.node_count, program.log2_steps)
     dispute = Dispute(depths, dispute_moves(depths), dispute_gas(depths), dispute_bonds_wei(depths))
     return Inspection(
         program,
-        operators=_shares((node.op_type, node) for node in program.nodes),
-        kernels=_shares((node.kernel, node) for node in program.nodes),
-        largest=sorted(enumerate(program.nodes), key=lambda item: -item[1].estimated_steps),
+        operators=_shares((node.op_type, node.steps) for node in program.nodes),
+        kernels=_shares((node.kernel, node.steps) for node in program.nodes),
+        largest=sorted(enumerate(program.nodes), key=lambda item: -item[1].steps),
         peak_live_bytes=peak_live_bytes(program.blocks, program.node_count),
         dispute=dispute,
         run=_timed(program) if timed else None,
@@ -122,12 +122,13 @@ def obstacles_by_operator(obstacles: Iterable[Obstacle]) -> Mapping[str, Sequenc
     return found
 
 
-def _shares(named: Iterable[tuple[str, NodeInfo]]) -> list[Share]:
-    nodes: dict[str, list[NodeInfo]] = {}
-    for name, node in named:
-        nodes.setdefault(name, []).append(node)
-    shares = [Share(name, len(of), sum(node.estimated_steps for node in of)) for name, of in nodes.items()]
-    return sorted(shares, key=lambda share: -share.estimated_steps)
+def _shares(named: Iterable[tuple[str, int]]) -> list[Share]:
+    """From the name and the steps of every node."""
+    nodes: dict[str, list[int]] = {}
+    for name, steps in named:
+        nodes.setdefault(name, []).append(steps)
+    shares = [Share(name, len(of), sum(of)) for name, of in nodes.items()]
+    return sorted(shares, key=lambda share: -share.steps)
 
 
 def _timed(program: Program) -> NativeRun:

@@ -94,7 +94,6 @@ def describe(program: Program, uri: str) -> Model:
 
     return Model(
         model_root=Hash32(program.model_root),
-        step_bound=program.step_bound,
         inputs=tensors(program.inputs),
         outputs=tensors(program.outputs),
         uri=uri,

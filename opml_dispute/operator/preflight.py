@@ -34,7 +34,7 @@ from opml_dispute.errors import OpmlError
 from opml_dispute.game.bond import required_bond_wei
 from opml_dispute.game.claim import Claim, Game
 from opml_dispute.game.clock import time_left_s
-from opml_dispute.game.depths import Depths
+from opml_dispute.game.depths import MARGIN_LOG2, Depths
 from opml_dispute.game.gas import dispute_gas
 from opml_dispute.model.program import Program
 from opml_dispute.primitives import Address
@@ -197,14 +197,14 @@ def _depths(prospect: Prospect) -> _Finding:
         )
     if program.node_count > 1 << depths.split:
         return _fails(f"{program.node_count:,} nodes do not fit below split depth {depths.split}", stay_out)
-    if program.step_bound > depths.steps:
+    if program.log2_steps + MARGIN_LOG2 > depths.execution:
         return _fails(
-            f"a node may take {program.step_bound:,} steps, but the game has room for {depths.steps:,} (2^"
-            f"{depths.execution})",
+            f"a node may take 2^{program.log2_steps} steps, but the game has room for 2^{depths.execution}, "
+            f"less than {1 << MARGIN_LOG2} times as many",
             stay_out,
         )
     return _holds(
-        f"{program.node_count:,} nodes fit below split depth {depths.split}, and the {program.step_bound:,} steps that "
+        f"{program.node_count:,} nodes fit below split depth {depths.split}, and the 2^{program.log2_steps} steps that "
         f"a node may take into 2^{depths.execution}"
     )
 
@@ -226,7 +226,7 @@ def _inference(prospect: Prospect) -> _Finding:
 def _longest_nodes(prospect: Prospect, measured: list[_Measured]) -> _Finding:
     """Run the nodes that may take most steps through a trace of the game's own depth, as a dispute would."""
     nodes = prospect.program.nodes
-    order = sorted(range(len(nodes)), key=lambda index: -nodes[index].estimated_steps)[:LONGEST]
+    order = sorted(range(len(nodes)), key=lambda index: -nodes[index].steps)[:LONGEST]
     stay_out = "stake nothing in this game, and report the model: its dispute could not be played to the end"
     for index in order:
         started = time.perf_counter()

@@ -35,7 +35,7 @@ class GameSection:
     """The game's own parameters."""
 
     nodes: int = setting(14, what="Nodes of the model.", low=1, high=2**28 - 1)
-    step_bound: int = setting(2**21, what="VM steps that a node may take at most.", low=4, high=2**60)
+    log2_steps: int = setting(20, what="Logarithm of the VM steps that a node may take at most.", low=2, high=40)
     max_clock_h: float = setting(84.0, what="Each side's time, in hours.", above=0, high=10_000)
     extension_h: float = setting(3.0, what="The clock extension, in hours.", low=0, high=5_000)
     challenge_period_s: int = setting(4, what="The pre-image oracle's challenge period, in seconds.", low=0, high=10**7)
@@ -210,7 +210,7 @@ class Scenario:
     @property
     def depths(self) -> Depths:
         """The depths of the scenario's games."""
-        return Depths.for_model(self.game.nodes, self.game.step_bound)
+        return Depths.for_model(self.game.nodes, self.game.log2_steps)
 
     @property
     def fingerprint(self) -> str:
@@ -292,9 +292,9 @@ def _check(scenario: Scenario) -> None:
     try:
         depths = scenario.depths
     except ValueError as error:
-        raise ScenarioError("game.step_bound", str(error)) from None
+        raise ScenarioError("game.log2_steps", str(error)) from None
     if depths.max > MAX_DEPTH_LIMIT:
-        raise ScenarioError("game.step_bound", f"depth {depths.max} found, expected {MAX_DEPTH_LIMIT} or less")
+        raise ScenarioError("game.log2_steps", f"depth {depths.max} found, expected {MAX_DEPTH_LIMIT} or less")
     longest_s = max(2 * game.extension_h * 3_600, game.extension_h * 3_600 + game.challenge_period_s)
     if longest_s > game.max_clock_h * 3_600:
         raise ScenarioError(

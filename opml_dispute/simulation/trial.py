@@ -146,7 +146,7 @@ class Trial:
         is_true = scenario.game.proposal == "true" or (
             scenario.game.proposal == "mixed" and chance.random() >= scenario.game.false_share
         )
-        steps = max(4, scenario.game.step_bound)
+        steps = 1 << scenario.game.log2_steps
         inference = Inference(chance.getrandbits(62), scenario.game.nodes, steps, self.digest)
         lie = Trace(inference, self._fault(inference))
         if chance.random() < scenario.exceptions.share and scenario.exceptions.handling == "reverts":

@@ -18,6 +18,7 @@ GUEST_SOURCES: tuple[str, ...] = (
     "guest/oracle.c",
     "guest/memory.c",
     "program/record.c",
+    "program/steps.c",
     "program/transition.c",
     *(f"kernels/{name}.c" for name in KERNELS),
 )
@@ -27,7 +28,8 @@ GUEST_FLAGS: tuple[str, ...] = (
     # WHY +nomadd4: else this compiler fuses a * b + c whatever -ffp-contract says. (zig cc ignores -mno-madd4.)
     *("-target", "mips64-freestanding-none", "-mcpu=mips64+nomadd4", "-msingle-float", "-mno-abicalls", "-fno-pic"),
     # WHY NOT +sym32 (addresses in two instructions, not six): this compiler then fails on some of our files.
-    *("-mno-gpopt", "-mno-check-zero-division"),
+    # WHY -fno-jump-tables: tests/guest/loops.py reads from the code how long its loops are, and follows no such jump.
+    *("-mno-gpopt", "-mno-check-zero-division", "-fno-jump-tables"),
     *("-std=c11", "-O2", "-ffreestanding", "-fno-builtin", "-fomit-frame-pointer", "-fno-strict-aliasing"),
     # The bits of the answer: nothing may be fused, reassociated or flushed behind our back.
     *("-ffp-contract=off", "-fno-math-errno", "-fno-sanitize=all", "-fno-stack-protector"),

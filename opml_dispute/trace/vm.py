@@ -98,7 +98,7 @@ class VmStopped(TraceError):
 
 
 class VmUnfinished(TraceError):
-    """The program is still running when its tree ends: the model's step bound is too low."""
+    """The program is still running when its tree ends: the game is too shallow for it."""
 
     def __init__(self, steps: int) -> None:
         super().__init__(f"the VM has not exited after {steps} steps, all that the game's depth has room for")

@@ -13,9 +13,10 @@ from opml_dispute.actors.actions import Step
 from opml_dispute.actors.player import play_round
 from opml_dispute.engine.segment import ARENA, HEADER, INPUT, OUTPUT, WEIGHTS
 from opml_dispute.game.claim import GameStatus
+from opml_dispute.game.depths import Depths
 from opml_dispute.trace.provider import GameTrace, TraceError
 from tests.guest.programs import run_node
-from tests.support.bluff import Bluff, BluffTable, inference, small_program, step_bound, trace_of
+from tests.support.bluff import Bluff, BluffTable, inference, small_program, trace_of
 from tests.support.builders import HONEST, MALLORY, Seat, snapshot
 
 MORE_THAN_ALL = 1 << 60
@@ -72,8 +73,7 @@ def test_states_made_up_from_any_leaf_on(nodes: int, liar_proposes: bool) -> Non
 def interesting_steps(nodes: int) -> list[int]:
     """The first and the last, what reads the oracle and maps memory, the exit and what lies behind it."""
     end = exit_step(nodes)
-    bound = step_bound(small_program(nodes))
-    full = 1 << (bound - 1).bit_length()
+    full = Depths.for_model(nodes, small_program(nodes).log2_steps).steps
     early = [0, 1, 2, *range(8, 120, 13)]
     return [*early, end // 2, end - 3, end - 2, end - 1, end, end + 1, full - 2, full - 1]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +14,7 @@ from opml_dispute import cli as cli_module
 from opml_dispute.chain.contracts import DigitReader
 from opml_dispute.cli import COMMANDS
 from opml_dispute.devnet import anvil as devnet
-from opml_dispute.model.compiler import compile_model
-from opml_dispute.models import DIGITS, digit_samples
-from opml_dispute.operator.model_description import describe
-from opml_dispute.operator.model_store import registration
+from opml_dispute.models import digit_samples
 from tests.cli.conftest import Cli
 from tests.conftest import TEST_TIMES, Chain
 
@@ -239,20 +235,6 @@ def test_requests_are_listed_for_those_who_could_answer(cli: Cli, on_chain: Chai
     game = propose(cli, key, first)
     assert [item["game"] for item in cli("list", "--request", first, "--json").objects] == [game]
     assert cli("list", "--request", second, "--json").objects == []
-
-
-def test_a_model_registered_as_too_shallow_is_not_proposed_for(cli: Cli, on_chain: Chain, key: Key) -> None:
-    """A registrant can understate what a node takes; a proposer could not defend itself in so shallow a game."""
-    system, sender = on_chain.system(), on_chain.sender("requester")
-    program = compile_model(DIGITS)
-    shallow = replace(describe(program, "shallow"), step_bound=16)
-    sender.send(registration(system.registry, program, shallow))
-    model_id = system.rpc.read(system.registry.model_id_of(shallow))
-    asking = ("request", "--sample", SAMPLE, "--model-id", "0x" + model_id.hex(), "--key-file", key("requester"))
-    request_id = cli(*asking, "--json").object_with("request_id")["request_id"]
-    refused = cli("propose", request_id, "--key-file", key("proposer"))
-    assert refused.code == 1
-    assert "depths: a node may take" in refused.err
 
 
 def test_a_keystore_signs(cli: Cli, on_chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,7 @@ def test_the_demo_prints_one_object_a_story(cli: Cli) -> None:
     assert result.code == 0, result.err
     proposer_lied, challenger_lied = result.objects
     program = compile_model(DIGITS)
-    depths = Depths.for_model(program.node_count, program.step_bound)
+    depths = Depths.for_model(program.node_count, program.log2_steps)
     for story, sample in ((proposer_lied, SAMPLE), (challenger_lied, SAMPLE + 1)):
         assert FIELDS | {"delivered"} <= set(story)
         assert story["moves"] > 20

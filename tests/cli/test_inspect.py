@@ -33,10 +33,10 @@ def digits() -> Program:
 def test_all_facts_are_there(cli: Cli, digits: Program) -> None:
     """Inputs, outputs, nodes by operator and kernel, weights, root, memory, time, steps, depths, moves, gas, bonds."""
     facts = cli("model", "inspect", "--json").object_with("model_root")
-    depths = Depths.for_model(digits.node_count, digits.step_bound)
+    depths = Depths.for_model(digits.node_count, digits.log2_steps)
     assert facts["model_root"] == "0x" + digits.model_root.hex()
     assert (facts["inputs"], facts["outputs"]) == (["image f32[1, 1, 8, 8]"], ["probabilities f32[1, 10]"])
-    assert (facts["nodes"], facts["step_bound"]) == (digits.node_count, digits.step_bound)
+    assert (facts["nodes"], facts["log2_steps"]) == (digits.node_count, digits.log2_steps)
     assert facts["weights_bytes"] == digits.weights_bytes
     assert facts["native_seconds"] > 0
     assert facts["native_status"] == 0
@@ -45,18 +45,19 @@ def test_all_facts_are_there(cli: Cli, digits: Program) -> None:
     assert (facts["proposer_bonds_wei"], facts["challenger_bonds_wei"]) == dispute_bonds_wei(depths)
     for shares in (facts["operators"], facts["kernels"]):
         assert sum(share["nodes"] for share in shares.values()) == digits.node_count
-        assert sum(share["estimated_steps"] for share in shares.values()) == facts["total_steps"]
+        assert sum(share["steps"] for share in shares.values()) == facts["total_steps"]
     assert facts["operators"]["Conv"]["nodes"] == 2
-    steps = [node["estimated_steps"] for node in facts["largest"]]
-    assert steps == sorted((node.estimated_steps for node in digits.nodes), reverse=True)
+    steps = [node["steps"] for node in facts["largest"]]
+    assert steps == sorted(digits.node_steps, reverse=True)
 
 
 def test_people_are_told_the_same(cli: Cli) -> None:
     result = cli("model", "inspect")
     facts = cli("model", "inspect", "--json", "--no-time").object_with("model_root")
     assert result.code == 0
-    for number in ("step_bound", "total_steps", "weights_bytes", "peak_live_bytes", "gas"):
+    for number in ("total_steps", "weights_bytes", "peak_live_bytes", "gas"):
         assert f"{facts[number]:,}" in result.out, number
+    assert f"limit 2^{facts['log2_steps']}" in result.out
     for text in (facts["model_root"], *facts["inputs"], *facts["outputs"], *facts["operators"], *facts["kernels"]):
         assert text in result.out
     assert f"split depth {facts['split_depth']}, max depth {facts['max_depth']}" in result.out

@@ -32,7 +32,7 @@ def prospect() -> Prospect:
     """The sample model on one of its samples, in a game as deep as it should be; no chain."""
     program = compile_model(DIGITS)
     inference = Inference(program, {program.inputs[0].name: digit_samples()[0][:1]})
-    return Prospect(program, inference, Depths.for_model(program.node_count, program.step_bound), defends=True)
+    return Prospect(program, inference, Depths.for_model(program.node_count, program.log2_steps), defends=True)
 
 
 def verdicts(prospect: Prospect) -> dict[str, Verdict]:

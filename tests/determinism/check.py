@@ -22,7 +22,7 @@ from tests.determinism.states import in_build, states
 from tests.determinism.subjects import SUBJECTS, Run, runs
 
 VM_STEPS = 1 << 32
-"""A subject whose nodes are estimated at more VM steps than this is run there in part: `VM_NODES` nodes."""
+"""A subject whose nodes may take more VM steps than this is run there in part: `VM_NODES` nodes."""
 VM_NODES = 12
 
 
@@ -46,7 +46,7 @@ def vm_nodes(run: Run) -> list[int]:
     """The nodes to run in the VM: all, or spread over the program where they are too long."""
     assert isinstance(run.program, Program)
     count = run.program.node_count
-    if sum(node.estimated_steps for node in run.program.nodes) <= VM_STEPS:
+    if sum(run.program.node_steps) <= VM_STEPS:
         return list(range(count))
     return sorted({round(i * (count - 1) / (VM_NODES - 1)) for i in range(VM_NODES)})
 

@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 from opml_dispute.game.depths import Depths, ceil_log2
 
 
-@given(st.integers(1, 2**27), st.integers(1, 2**40))
-def test_every_node_and_every_step_has_a_leaf(node_count: int, step_bound: int) -> None:
-    depths = Depths.for_model(node_count, step_bound)
+@given(st.integers(1, 2**27), st.integers(16, 40))
+def test_every_node_and_every_step_has_a_leaf_and_steps_have_as_many_again(node_count: int, log2_steps: int) -> None:
+    depths = Depths.for_model(node_count, log2_steps)
     assert node_count <= 1 << depths.split
-    assert step_bound <= depths.steps
+    assert 2 << log2_steps <= depths.steps <= 4 << log2_steps
     assert depths.max % 2 == 0
     assert depths.max == depths.split + 1 + depths.execution
 

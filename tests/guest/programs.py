@@ -21,7 +21,7 @@ from opml_dispute.engine.segment import INPUT, MODEL_LOG2, SEGMENT_LOG2, WEIGHTS
 from opml_dispute.engine.vm import Block, Machine, StopKind
 from opml_dispute.model.opcodes import DType
 from opml_dispute.model.program import TensorSpec
-from opml_dispute.model.record import RECORD_BYTES, program_header
+from opml_dispute.model.record import MOST_LOG2_STEPS, RECORD_BYTES, program_header
 from opml_dispute.primitives import Hash32
 from opml_dispute.toolchain.native import guest_path
 from tests.kernels.bench import extent
@@ -39,6 +39,7 @@ class BareProgram:
     inputs: Sequence[TensorSpec] = ()
     outputs: Sequence[TensorSpec] = ()
     header: bytes | None = None
+    log2_steps: int = MOST_LOG2_STEPS
 
     @property
     def node_count(self) -> int:
@@ -50,7 +51,7 @@ class BareProgram:
 
     @cached_property
     def model_blocks(self) -> Sequence[Block]:
-        image = (self.header or program_header(self.node_count, 0, 0)) + self.records
+        image = (self.header or program_header(self.node_count, self.log2_steps, 0, 0)) + self.records
         return (Block(0, max(6, (len(image) - 1).bit_length()), image), *self.weights)
 
     @cached_property

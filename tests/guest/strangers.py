@@ -23,10 +23,9 @@ import numpy as np
 from opml_dispute.engine.inference import Inference, judge
 from opml_dispute.engine.segment import ARENA, HEADER, INPUT, OUTPUT, SEGMENT_LOG2, WEIGHTS, big_endian
 from opml_dispute.engine.vm import Block, StopKind
-from opml_dispute.model.cost import estimate_steps
 from opml_dispute.model.opcodes import DType, Opcode
 from opml_dispute.model.program import TensorSpec
-from opml_dispute.model.record import Free, Record
+from opml_dispute.model.record import LEAST_LOG2_STEPS, Free, Record
 from tests.guest.programs import EQUAL, BareProgram, image, prestate, program
 from tests.guest.strange_chains import DTYPES, ChainMaker
 from tests.kernels import cases
@@ -259,8 +258,8 @@ def _tiles(rng: Rng, record: Record) -> Iterator[Record]:
 def too_much(hostile: Hostile) -> bool:
     """Whether running it would take longer than a test may."""
     judged = judge(hostile.made.records)
-    for status, extents, record in zip(judged.status, judged.extents, hostile.records, strict=True):
-        if status == 0 and (_span(extents[0]) > MOST_BYTES or estimate_steps(record) > MOST_STEPS):
+    for status, extents, steps in zip(judged.status, judged.extents, judged.steps, strict=True):
+        if status == 0 and (_span(extents[0]) > MOST_BYTES or steps > MOST_STEPS):
             return True
     return False
 
@@ -295,10 +294,8 @@ def disagreement(hostile: Hostile, *, in_vm: bool = True) -> str | None:
             return f"the guest does not come to its end at node {t}: {stop.message}"
         if machine.exit_code != EQUAL:
             return f"the guest ends node {t} in another state"
-        if t < count:
-            estimated = estimate_steps(hostile.records[t]) if judged.status[t] == 0 else 0
-            if judged.status[t] == 0 and machine.step > estimated:
-                return f"node {t} takes {machine.step:,} steps, estimated at {estimated:,}"
+        if t < count and machine.step > (bound := int(judged.steps[t]) or 1 << LEAST_LOG2_STEPS):
+            return f"node {t} takes {machine.step:,} steps; its bound is {bound:,}"
     return None
 
 

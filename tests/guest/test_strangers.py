@@ -1,7 +1,7 @@
 """
 Host and VM come to the same, whatever program a stranger registers.
 
-A disagreement, a guest that does not end, or more steps than estimated: each would lose an honest player a game.
+A disagreement, a guest that does not end, or more steps than its bound: each would lose an honest player a game.
 `python -m tests.guest.strangers` hunts for longer.
 """
 

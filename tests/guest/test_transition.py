@@ -124,10 +124,16 @@ def test_a_failed_node_leaves_only_its_status_and_the_rest_is_skipped() -> None:
 @pytest.mark.parametrize(
     ("header", "why"),
     [
-        (bytes(8) + program_header(1, 0, 0)[8:], "no magic"),
-        (program_header(1, 0, 0)[:8] + (2).to_bytes(8, "big") + program_header(1, 0, 0)[16:], "another version"),
-        (program_header(1 << 28, 0, 0), "more nodes than fit"),
-        (program_header((1 << 64) - 1, 0, 0), "more nodes than fit"),
+        (bytes(8) + program_header(1, 40, 0, 0)[8:], "no magic"),
+        (
+            program_header(1, 40, 0, 0)[:8] + (1).to_bytes(8, "big") + program_header(1, 40, 0, 0)[16:],
+            "another version",
+        ),
+        (program_header(1, 15, 0, 0), "a step limit too small for any node"),
+        (program_header(1, 41, 0, 0), "a step limit beyond any game"),
+        (program_header(1, (1 << 64) - 1, 0, 0), "a step limit beyond any game"),
+        (program_header(1 << 28, 40, 0, 0), "more nodes than fit"),
+        (program_header((1 << 64) - 1, 40, 0, 0), "more nodes than fit"),
     ],
 )
 def test_program_that_is_none_fails_at_once(header: bytes, why: str) -> None:
@@ -138,7 +144,7 @@ def test_program_that_is_none_fails_at_once(header: bytes, why: str) -> None:
 
 
 def test_program_of_no_nodes_stays_where_it_is() -> None:
-    made = BareProgram(fill(OUTPUT.offset, 1).pack(), header=program_header(0, 0, 0))
+    made = BareProgram(fill(OUTPUT.offset, 1).pack(), header=program_header(0, 40, 0, 0))
     states = Inference(made, b"")
     assert states.state_root(0) == states.state_root(1)
     assert run_node(states, 0, disputed=states.state_root(0)).exit_code == EQUAL

@@ -144,7 +144,7 @@ def _program_of(
             records[-1] = _edited_record(records[-1], [(name, *arguments)])
         elif name == "parts" and records:
             records[-1:] = _parts(records[-1], *arguments)
-    header = program_header(len(records), 0, 0)
+    header = program_header(len(records), 40, 0, 0)
     for name, *arguments in moves:
         if name == "override":
             t, place, data = arguments

@@ -180,7 +180,11 @@ def body(*numbers: int) -> tuple[int, ...]:
 
 def case(rng: Rng, opcode: Opcode, *, awkward: bool = False) -> Case:
     """A random case for `opcode`."""
-    make = Maker(rng, awkward=awkward)
+    return case_of(Maker(rng, awkward=awkward), opcode)
+
+
+def case_of(make: Maker, opcode: Opcode) -> Case:
+    """A case for `opcode` whose operands `make` lays out."""
     return _MAKERS[opcode](make)
 
 

@@ -69,10 +69,10 @@ def test_every_field_stands_where_the_header_draws_it() -> None:
 
 
 def test_the_program_header_holds_magic_version_and_sizes() -> None:
-    raw = program_header(5, 256, 40)
+    raw = program_header(5, 24, 256, 40)
     assert len(raw) == RECORD_BYTES
     assert raw[:8] == b"OPMLPROG"
-    assert struct.unpack_from(">5Q", raw, 8) == (1, 5, 0, 256, 40)
+    assert struct.unpack_from(">5Q", raw, 8) == (2, 5, 24, 256, 40)
     assert not any(raw[0x30:])
 
 

@@ -2,7 +2,7 @@
 A conformance case's nodes in the VM.
 
 `InVm` runs a program natively and then every node of it in the guest, from the native state before it: the guest must
-reach the native state after it, within the node's estimate, which a model's step bound relies on. It is a `Run` for
+reach the native state after it, within the bound of its record, which a game's depth relies on. It is a `Run` for
 `backend.attempt`, and it keeps what it saw: how it went, and how many steps each node took.
 """
 
@@ -28,7 +28,7 @@ class NodeDiffers(AssertionError):
 
 
 class BoundExceeded(AssertionError):
-    """A node took more VM steps than its estimate: a registered step bound would be wrong."""
+    """A node took more VM steps than its bound: its game could be too shallow."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class InVm:
 
     def _run_node(self, program: Program, inference: Inference, t: int) -> bool:
         """Whether node t ended within what is left of the limit."""
-        node = program.nodes[t]
+        node, bound = program.nodes[t], program.node_steps[t]
         where = f"node {t} ({node.kernel} of {node.op_type} {node.name!r})"
         start, end = inference.state_root(t), inference.state_root(t + 1)
         machine = guest_machine()
@@ -83,7 +83,7 @@ class InVm:
             raise NodeDiffers(f"the VM stops at {where}: {stop}")
         if machine.exit_code != 0:
             raise NodeDiffers(f"the VM comes to another state than the native engine at {where}")
-        if machine.step > node.estimated_steps:
-            raise BoundExceeded(f"{where} takes {machine.step:,} VM steps; estimated {node.estimated_steps:,} at most")
+        if machine.step > bound:
+            raise BoundExceeded(f"{where} takes {machine.step:,} VM steps; its bound is {bound:,}")
         self.runs.append(NodeRun(node, program.record(t), machine.step))
         return True

@@ -35,7 +35,7 @@ def _attempt(name: str, run: Run) -> Result:
 
 @pytest.mark.parametrize("name", _sample())
 def test_the_vm_agrees_node_by_node(name: str) -> None:
-    """The guest comes to the same state after every node, within the estimated steps."""
+    """The guest comes to the same state after every node, within its bound of steps."""
     in_vm = InVm()
     result = _attempt(name, in_vm)
     assert result.outcome == "passed", result.reason

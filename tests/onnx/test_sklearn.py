@@ -314,7 +314,7 @@ def test_predictions_are_scikit_learns_and_onnx_runtimes(family: str, member: st
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("family", FAMILIES)
 def test_one_of_each_family_runs_in_the_vm(family: str) -> None:
-    """The guest comes to the native state after every node, within the estimate."""
+    """The guest comes to the native state after every node, within its bound of steps."""
     member = next(iter(FAMILIES[family].members))
     learnt = _learnt(family, member)
     (name,) = (value.name for value in learnt.model.graph.input)

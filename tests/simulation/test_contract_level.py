@@ -35,7 +35,7 @@ def scenarios(draw: st.DrawFn) -> dict[str, Any]:
         "name": "both",
         "game": {
             "nodes": draw(st.sampled_from([1, 2, 3, 5, 14, 200])),
-            "step_bound": draw(st.sampled_from([4, 7, 64, 2**15])),
+            "log2_steps": draw(st.sampled_from([2, 5, 14])),
             "proposal": draw(st.sampled_from(["true", "false"])),
             "extension_h": extension_h,
             "max_clock_h": draw(st.sampled_from([12, 84])),
@@ -77,7 +77,7 @@ def test_the_contract_executes_the_last_step() -> None:
     """A whole dispute ends in a step that the contract accepts, and the liar's claims are lost."""
     table = {
         "name": "step",
-        "game": {"nodes": 3, "step_bound": 64},
+        "game": {"nodes": 3, "log2_steps": 5},
         "bonds": {"curve": "op-stack"},
         "attacker": [{"strategy": "liar"}],
     }

@@ -19,15 +19,15 @@ def test_op_stack_chain_of_claims() -> None:
 
 
 @pytest.mark.parametrize("proposal", ["true", "false"])
-@pytest.mark.parametrize(("nodes", "step_bound", "extension_h"), [(14, 2**21, 3), (300, 2**9, 1), (4, 2**6, 6)])
+@pytest.mark.parametrize(("nodes", "log2_steps", "extension_h"), [(14, 20, 3), (300, 8, 1), (4, 5, 6)])
 def test_the_longest_game_is_the_one_that_the_formula_says(
-    nodes: int, step_bound: int, extension_h: float, proposal: str
+    nodes: int, log2_steps: int, extension_h: float, proposal: str
 ) -> None:
     """Clocks and extensions: played out, and computed."""
     scenario = parse(
         {
             "name": "x",
-            "game": {"nodes": nodes, "step_bound": step_bound, "extension_h": extension_h, "proposal": proposal},
+            "game": {"nodes": nodes, "log2_steps": log2_steps, "extension_h": extension_h, "proposal": proposal},
             "honest": {"poll_s": 1, "inference_s": 0, "vm_run_s": 0},
             "attacker": [{"strategy": "liar", "stalls": True}],
         }

@@ -26,7 +26,7 @@ LIAR = {"strategy": "liar"}
         ({"name": "x", "game": {"max_clock_h": float("inf")}}, "game.max_clock_h", "or less"),
         ({"name": "x", "game": {"max_clock_h": 0}}, "game.max_clock_h", "more than 0"),
         ({"name": "x", "game": {"max_clock_h": 5, "extension_h": 3}}, "game.extension_h", "does not fit"),
-        ({"name": "x", "game": {"nodes": 2**28 - 1, "step_bound": 2**61}}, "game.step_bound", "or less"),
+        ({"name": "x", "game": {"nodes": 2**28 - 1, "log2_steps": 41}}, "game.log2_steps", "or less"),
         ({"name": "x", "fees": {"process": "yearly"}}, "fees.process", "one of constant, spikes, year"),
         ({"name": "x", "attacker": LIAR}, "attacker", "expected a list"),
         ({"name": "x", "attacker": [{}]}, "attacker[0].strategy", "missing"),

@@ -22,9 +22,8 @@ from opml_dispute.engine.segment import ARENA, INPUT, OUTPUT
 from opml_dispute.game.claim import Claim, Game
 from opml_dispute.game.depths import Depths
 from opml_dispute.game.rules import allowed_vm_statuses
-from opml_dispute.model.cost import estimate_steps
 from opml_dispute.model.opcodes import DType, Opcode, Unary
-from opml_dispute.model.record import Free, Record, strided_body
+from opml_dispute.model.record import LEAST_LOG2_STEPS, Free, Record, strided_body
 from opml_dispute.primitives import Address, Hash32, VmStatus
 from opml_dispute.trace.provider import GameTrace, StepData, TraceError
 from opml_dispute.trace.split import SplitTrace
@@ -49,12 +48,7 @@ def small_program(nodes: int) -> BareProgram:
         records.append(
             Record(Opcode.UNARY, DType.F32, target, (source,), (DType.F32,), 1, 0, 8, words(Unary.NEG), body, frees)
         )
-    return program([record.pack() for record in records])
-
-
-def step_bound(made: BareProgram) -> int:
-    """The steps that no node of the program exceeds."""
-    return max(estimate_steps(Record.unpack(made.records[at : at + 512])) for at in range(0, len(made.records), 512))
+    return program([record.pack() for record in records], log2_steps=LEAST_LOG2_STEPS)
 
 
 def inference(nodes: int, changes: dict[int, Sequence[Override]] | None = None) -> Inference:
@@ -124,7 +118,7 @@ class BluffTable:
     def __init__(self, nodes: int, root_claim: bytes, proposer: Address, *, on_contract: bool = False) -> None:
         self.states = inference(nodes)
         self.truth = trace_of(self.states)
-        depths = Depths.for_model(nodes, step_bound(small_program(nodes)))
+        depths = Depths.for_model(nodes, small_program(nodes).log2_steps)
         self.rules = Rules(
             max_depth=depths.max,
             split_depth=depths.split,

@@ -68,7 +68,7 @@ def real_vm(state_data: bytes, proof: bytes, read_local: ReadLocal) -> bytes:
 def digits_rules(sample: int = 0) -> Rules:
     """What a game about one picture is created with."""
     program = digits_program()
-    depths = Depths.for_model(program.node_count, program.step_bound)
+    depths = Depths.for_model(program.node_count, program.log2_steps)
     return Rules(
         max_depth=depths.max,
         split_depth=depths.split,

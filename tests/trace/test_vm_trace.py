@@ -87,7 +87,7 @@ def test_exit(is_right: bool) -> None:
 
 
 def test_a_tree_too_small_is_an_error() -> None:
-    """A step bound that is too low must not pass for an answer."""
+    """A trace that is longer than its game must not pass for an answer."""
     trace = VmTrace(toy_machine(), depth=2)
     with pytest.raises(VmUnfinished, match="has not exited after 4 steps"):
         trace.claim_at(ROOT)

@@ -6,11 +6,17 @@ import {SegmentTree} from "./SegmentTree.sol";
 import {IModelRegistry, Model, RegisteredModel} from "./interfaces/IModelRegistry.sol";
 
 /// @title ModelRegistry
-/// @notice See IModelRegistry. What decides games is not taken on trust: node count and image sizes are read from the program
-///         header, which is proven against the model root. The step bound alone is the registrant's word.
+/// @notice See IModelRegistry. What decides games is not taken on trust: node count, step limit and image sizes are read from
+///         the program header, which is proven against the model root.
 contract ModelRegistry is IModelRegistry {
     /// @notice A program of 2^37 bytes holds the header and this many records of 512 bytes.
     uint64 public constant MAX_NODE_COUNT = uint64(2 ** SegmentTree.LOG2_PROGRAM / 512 - 1);
+    /// @notice Logarithms of the least and the most VM steps that a program may allow its nodes. The transition refuses others
+    ///         as well, and every node that could take more than its program allows: native/program/transition.c.
+    uint64 public constant MIN_LOG2_STEPS = 16;
+    uint64 public constant MAX_LOG2_STEPS = 40;
+    /// @notice A trace has room for 2^this times the steps that a node may take.
+    uint64 public constant LOG2_STEPS_MARGIN = 1;
 
     mapping(bytes32 modelId => RegisteredModel) internal registered;
     bytes32[] internal modelIds;
@@ -24,14 +30,13 @@ contract ModelRegistry is IModelRegistry {
 
         bytes32 root = SegmentTree.modelRootOf(headerLeaves, headerProof);
         if (root != model.modelRoot) revert HeaderProofMismatch(root, model.modelRoot);
-        (uint64 nodeCount, uint64 inputBytes, uint64 outputBytes) = _readHeader(headerLeaves);
-        if (model.stepBound == 0) revert ZeroStepBound();
-        (uint64 splitDepth, uint64 maxGameDepth) = gameDepths(nodeCount, model.stepBound);
+        (uint64 nodeCount, uint64 log2Steps, uint64 inputBytes, uint64 outputBytes) = _readHeader(headerLeaves);
+        (uint64 splitDepth, uint64 maxGameDepth) = gameDepths(nodeCount, log2Steps);
 
         RegisteredModel memory entry = RegisteredModel({
             modelRoot: model.modelRoot,
-            stepBound: model.stepBound,
             nodeCount: nodeCount,
+            log2Steps: log2Steps,
             inputBytes: inputBytes,
             outputBytes: outputBytes,
             splitDepth: splitDepth,
@@ -45,12 +50,12 @@ contract ModelRegistry is IModelRegistry {
         emit ModelRegistered(modelId, model.modelRoot, msg.sender, entry);
     }
 
-    /// @dev The program header, big-endian: magic u64, version u64, node count u64, zero u64; input bytes u64, output bytes
+    /// @dev The program header, big-endian: magic u64, version u64, node count u64, log2 steps u64; input bytes u64, output bytes
     ///      u64, rest zero.
     function _readHeader(bytes32[2] calldata leaves)
         internal
         pure
-        returns (uint64 nodeCount, uint64 inputBytes, uint64 outputBytes)
+        returns (uint64 nodeCount, uint64 log2Steps, uint64 inputBytes, uint64 outputBytes)
     {
         uint64 magic = uint64(uint256(leaves[0]) >> 192);
         if (magic != SegmentTree.PROGRAM_MAGIC) revert WrongProgramMagic(magic, SegmentTree.PROGRAM_MAGIC);
@@ -60,6 +65,10 @@ contract ModelRegistry is IModelRegistry {
         }
         nodeCount = uint64(uint256(leaves[0]) >> 64);
         if (nodeCount == 0 || nodeCount > MAX_NODE_COUNT) revert NodeCountOutOfRange(nodeCount, 1, MAX_NODE_COUNT);
+        log2Steps = uint64(uint256(leaves[0]));
+        if (log2Steps < MIN_LOG2_STEPS || log2Steps > MAX_LOG2_STEPS) {
+            revert StepLimitOutOfRange(log2Steps, MIN_LOG2_STEPS, MAX_LOG2_STEPS);
+        }
         inputBytes = uint64(uint256(leaves[1]) >> 192);
         if (inputBytes > 2 ** SegmentTree.LOG2_INPUT) {
             revert ImageTooLarge(inputBytes, uint64(2 ** SegmentTree.LOG2_INPUT));
@@ -71,19 +80,19 @@ contract ModelRegistry is IModelRegistry {
     }
 
     /// @notice How deep a game about a model goes.
-    /// @param nodeCount At least 1.
-    /// @param stepBound At least 1.
+    /// @param nodeCount At least 1, at most MAX_NODE_COUNT.
+    /// @param log2Steps No node takes more than 2^log2Steps VM steps. At most MAX_LOG2_STEPS.
     /// @return splitDepth At least 2; 2^splitDepth leaves hold the state roots S_1 to S_n.
-    /// @return maxGameDepth Even; 2^(maxGameDepth - splitDepth - 1) leaves hold the VM states after 1 to stepBound steps.
-    function gameDepths(uint64 nodeCount, uint64 stepBound)
+    /// @return maxGameDepth Even; 2^(maxGameDepth - splitDepth - 1) leaves hold the VM states after 1 to 2^log2Steps steps,
+    ///         and at least as many again.
+    function gameDepths(uint64 nodeCount, uint64 log2Steps)
         public
         pure
         returns (uint64 splitDepth, uint64 maxGameDepth)
     {
         uint256 split = FixedPointMathLib.max(2, FixedPointMathLib.log2Up(nodeCount));
-        uint256 exec = FixedPointMathLib.max(1, FixedPointMathLib.log2Up(stepBound));
-        uint256 deepest = split + 1 + exec;
-        // Even, so that the deepest claims belong to the root claim's side. At most 28 + 1 + 64, rounded up: 94.
+        uint256 deepest = split + 1 + log2Steps + LOG2_STEPS_MARGIN;
+        // Even, so that the deepest claims belong to the root claim's side. At most 28 + 1 + 40 + 1: 70.
         return (uint64(split), uint64(deepest + deepest % 2));
     }
 

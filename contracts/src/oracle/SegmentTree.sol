@@ -24,7 +24,7 @@ library SegmentTree {
     /// @notice "OPMLPROG", the first word of the program header.
     uint64 internal constant PROGRAM_MAGIC = 0x4f504d4c50524f47;
     /// @notice The format that node records are in.
-    uint64 internal constant PROGRAM_VERSION = 1;
+    uint64 internal constant PROGRAM_VERSION = 2;
 
     /// @notice Sizes of sections: 2^k bytes.
     uint256 internal constant LOG2_PROGRAM = 37;

@@ -29,8 +29,8 @@ contract GasTest is OracleFixture {
 
     function test_gas_delivery() public {
         DigitReader reader = new DigitReader(oracle, modelId);
-        bytes32[2] memory leaves = headerLeaves(99, 4, 4);
-        Model memory model = describe(modelRootOf(leaves, headerProof()), 1 << 26);
+        bytes32[2] memory leaves = headerLeaves(99, 26, 4, 4);
+        Model memory model = describe(modelRootOf(leaves, headerProof()));
         models.register(model, leaves, headerProof());
         record("register a model");
 
@@ -73,9 +73,12 @@ contract GasTest is OracleFixture {
         index = attack(game, index, "3", "attack, split depth - 1");
         index = attack(game, index, "4", "attack, split depth");
         index = attack(game, index, bytes32(uint256(1) << 248), "attack, split depth + 1");
-        index = attack(game, index, "6", "");
-        index = attack(game, index, "7", "attack, max depth - 1");
-        index = attack(game, index, "8", "attack, max depth");
+        uint256 max = game.maxGameDepth();
+        for (uint256 d = 6; d < max - 1; ++d) {
+            index = attack(game, index, bytes32(d), "");
+        }
+        index = attack(game, index, "one before", "attack, max depth - 1");
+        index = attack(game, index, "last", "attack, max depth");
         game.addLocalData(2, index, 0);
         record("add local data, toy oracle");
         game.step(index, true, abi.encode(alphabet.firstState()), "");
@@ -89,7 +92,7 @@ contract GasTest is OracleFixture {
 
     /// @notice The depth of the sample model's games, 26 moves: settled in one transaction.
     function test_gas_settleAWholeDispute() public {
-        modelId = register(NODES, 1 << 21);
+        modelId = register(NODES, 20);
         FaultDisputeGame game = propose(ask(address(0), 0, 0), "a lie");
         vm.assertEq(game.maxGameDepth(), 26);
         uint256 index = 0;

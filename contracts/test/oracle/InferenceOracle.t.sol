@@ -51,7 +51,7 @@ contract InferenceOracleTest is OracleFixture {
         vm.assertEq(address(oracle).balance, 1 ether);
         (bytes32 startingRoot, uint64 nodes, uint64 split, uint64 max) = oracle.gameParameters(id);
         vm.assertEq(
-            abi.encode(startingRoot, nodes, split, max), abi.encode(asked.startingRoot, NODES, uint64(4), uint64(8))
+            abi.encode(startingRoot, nodes, split, max), abi.encode(asked.startingRoot, NODES, uint64(4), uint64(22))
         );
     }
 

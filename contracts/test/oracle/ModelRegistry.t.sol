@@ -7,18 +7,18 @@ import {IModelRegistry, Model, RegisteredModel} from "../../src/oracle/interface
 /// @notice Models: what is proven, what is taken on trust, what is refused.
 contract ModelRegistryTest is OracleFixture {
     function registerHeader(bytes32[2] memory leaves) internal returns (bytes32) {
-        Model memory model = describe(modelRootOf(leaves, headerProof()), 8);
+        Model memory model = describe(modelRootOf(leaves, headerProof()));
         return models.register(model, leaves, headerProof());
     }
 
     function test_register_keepsWhatTheHeaderProves() public {
-        bytes32[2] memory leaves = headerLeaves(5, 12, 2 ** 36);
-        Model memory model = describe(modelRootOf(leaves, headerProof()), 1 << 26);
+        bytes32[2] memory leaves = headerLeaves(5, 25, 12, 2 ** 36);
+        Model memory model = describe(modelRootOf(leaves, headerProof()));
         bytes32 id = keccak256(abi.encode(model));
         RegisteredModel memory expected = RegisteredModel({
             modelRoot: model.modelRoot,
-            stepBound: 1 << 26,
             nodeCount: 5,
+            log2Steps: 25,
             inputBytes: 12,
             outputBytes: 2 ** 36,
             splitDepth: 3,
@@ -44,34 +44,32 @@ contract ModelRegistryTest is OracleFixture {
 
     /// @notice Registering twice is harmless, so nobody can spoil it for another by being first.
     function test_register_twiceIsOnce() public {
-        vm.assertEq(register(NODES, 8), modelId);
+        vm.assertEq(register(NODES, 16), modelId);
         vm.assertEq(models.modelCount(), 1);
     }
 
     /// @notice Everything said about a model is part of its id.
     function test_modelId_coversAllContent() public view {
-        Model memory model = describe("root", 8);
+        Model memory model = describe("root");
         bytes32 id = models.modelIdOf(model);
         model.modelRoot = "other";
         vm.assertNotEq(models.modelIdOf(model), id);
-        model = describe("root", 9);
-        vm.assertNotEq(models.modelIdOf(model), id);
-        model = describe("root", 8);
+        model = describe("root");
         model.inputs = "other";
         vm.assertNotEq(models.modelIdOf(model), id);
-        model = describe("root", 8);
+        model = describe("root");
         model.outputs = "other";
         vm.assertNotEq(models.modelIdOf(model), id);
-        model = describe("root", 8);
+        model = describe("root");
         model.uri = "other";
         vm.assertNotEq(models.modelIdOf(model), id);
     }
 
     /// @notice Neither a leaf nor a sibling can be another.
     function testFuzz_register_refusesATamperedProof(uint256 where, uint8 bit) public {
-        bytes32[2] memory leaves = headerLeaves(7, 1, 1);
+        bytes32[2] memory leaves = headerLeaves(7, 16, 1, 1);
         bytes32[33] memory proof = headerProof();
-        Model memory model = describe(modelRootOf(leaves, proof), 8);
+        Model memory model = describe(modelRootOf(leaves, proof));
         where = bound(where, 0, 34);
         bytes32 flip = bytes32(uint256(1) << bit);
         if (where < 2) leaves[where] ^= flip;
@@ -85,7 +83,7 @@ contract ModelRegistryTest is OracleFixture {
     }
 
     function test_register_refusesBadHeaders() public {
-        bytes32[2] memory leaves = headerLeaves(7, 1, 1);
+        bytes32[2] memory leaves = headerLeaves(7, 16, 1, 1);
         leaves[0] ^= bytes32(uint256(1) << 192);
         vm.expectRevert(
             abi.encodeWithSelector(
@@ -94,28 +92,29 @@ contract ModelRegistryTest is OracleFixture {
         );
         registerHeader(leaves);
 
-        leaves = headerLeaves(7, 1, 1);
+        leaves = headerLeaves(7, 16, 1, 1);
         leaves[0] ^= bytes32(uint256(3) << 128);
-        vm.expectRevert(abi.encodeWithSelector(IModelRegistry.WrongProgramVersion.selector, 2, 1));
+        vm.expectRevert(abi.encodeWithSelector(IModelRegistry.WrongProgramVersion.selector, 1, 2));
         registerHeader(leaves);
 
         uint64 most = uint64(2 ** 28 - 1);
         vm.expectRevert(abi.encodeWithSelector(IModelRegistry.NodeCountOutOfRange.selector, 0, 1, most));
-        registerHeader(headerLeaves(0, 1, 1));
+        registerHeader(headerLeaves(0, 16, 1, 1));
         vm.expectRevert(abi.encodeWithSelector(IModelRegistry.NodeCountOutOfRange.selector, most + 1, 1, most));
-        registerHeader(headerLeaves(most + 1, 1, 1));
-        registerHeader(headerLeaves(most, 1, 1));
+        registerHeader(headerLeaves(most + 1, 16, 1, 1));
+        registerHeader(headerLeaves(most, 16, 1, 1));
 
         uint64 large = uint64(2 ** 36);
         vm.expectRevert(abi.encodeWithSelector(IModelRegistry.ImageTooLarge.selector, large + 1, large));
-        registerHeader(headerLeaves(7, large + 1, 1));
+        registerHeader(headerLeaves(7, 16, large + 1, 1));
         vm.expectRevert(abi.encodeWithSelector(IModelRegistry.ImageTooLarge.selector, large + 1, large));
-        registerHeader(headerLeaves(7, 1, large + 1));
+        registerHeader(headerLeaves(7, 16, 1, large + 1));
 
-        leaves = headerLeaves(7, 1, 1);
-        Model memory model = describe(modelRootOf(leaves, headerProof()), 0);
-        vm.expectRevert(IModelRegistry.ZeroStepBound.selector);
-        models.register(model, leaves, headerProof());
+        vm.expectRevert(abi.encodeWithSelector(IModelRegistry.StepLimitOutOfRange.selector, 15, 16, 40));
+        registerHeader(headerLeaves(7, 15, 1, 1));
+        vm.expectRevert(abi.encodeWithSelector(IModelRegistry.StepLimitOutOfRange.selector, 41, 16, 40));
+        registerHeader(headerLeaves(7, 41, 1, 1));
+        registerHeader(headerLeaves(7, 40, 1, 1));
     }
 
     function test_unknownModel() public {
@@ -127,16 +126,15 @@ contract ModelRegistryTest is OracleFixture {
     }
 
     function test_gameDepths_table() public view {
-        // node count, step bound, split depth, max depth
-        uint64[4][8] memory rows = [
-            [uint64(1), 1, 2, 4],
-            [uint64(4), 2, 2, 4],
-            [uint64(5), 2, 3, 6],
-            [uint64(4), 3, 2, 6], // 2 + 1 + 2 is odd
-            [uint64(8), 1 << 26, 3, 30],
-            [uint64(9), (1 << 26) + 1, 4, 32],
-            [uint64(1 << 20), 1 << 30, 20, 52],
-            [uint64(2 ** 28 - 1), type(uint64).max, 28, 94]
+        // node count, log2 steps, split depth, max depth
+        uint64[4][7] memory rows = [
+            [uint64(1), 16, 2, 20],
+            [uint64(4), 17, 2, 22], // 2 + 1 + 18 is odd
+            [uint64(5), 16, 3, 22], // 3 + 1 + 17 is odd
+            [uint64(8), 24, 3, 30],
+            [uint64(9), 24, 4, 30],
+            [uint64(1 << 20), 30, 20, 52],
+            [uint64(2 ** 28 - 1), 40, 28, 70]
         ];
         for (uint256 i = 0; i < rows.length; ++i) {
             (uint64 split, uint64 max) = models.gameDepths(rows[i][0], rows[i][1]);
@@ -145,19 +143,19 @@ contract ModelRegistryTest is OracleFixture {
         }
     }
 
-    /// @notice Whatever is registered, both traces fit, the depth is even, and no level is wasted but for that.
-    function testFuzz_gameDepths(uint64 nodes, uint64 stepBound) public view {
+    /// @notice Whatever is registered, both traces fit, the VM's twice over, the depth is even, and no level is wasted but for
+    ///         that.
+    function testFuzz_gameDepths(uint64 nodes, uint64 log2Steps) public view {
         nodes = uint64(bound(nodes, 1, 2 ** 28 - 1));
-        stepBound = uint64(bound(stepBound, 1, type(uint64).max));
-        (uint64 split, uint64 max) = models.gameDepths(nodes, stepBound);
+        log2Steps = uint64(bound(log2Steps, 16, 40));
+        (uint64 split, uint64 max) = models.gameDepths(nodes, log2Steps);
         vm.assertGe(split, 2);
         vm.assertGe(uint256(1) << split, nodes);
         if (split > 2) vm.assertLt(uint256(1) << (split - 1), nodes);
         uint256 exec = max - split - 1;
-        vm.assertGe(exec, 1);
-        vm.assertGe(uint256(1) << exec, stepBound);
+        vm.assertGe(exec, log2Steps + 1);
+        vm.assertLe(exec, log2Steps + 2);
         vm.assertEq(max % 2, 0);
-        if (exec > 2) vm.assertLt(uint256(1) << (exec - 2), stepBound);
         vm.assertLe(max, 125);
     }
 }

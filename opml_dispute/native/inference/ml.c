@@ -208,9 +208,10 @@ EXPORT void opml_ml_run(struct ml *ml, uint64_t count, uint64_t joined_hi)
 /* Makes `size` bytes at `offset` zero. */
 EXPORT void opml_ml_zero(struct ml *ml, uint64_t offset, uint64_t size) { pages_clear(&ml->pages, offset, size); }
 
-/* Judges `count` records of 512 bytes: status[i], and in extents[i][0..6][lo, hi, width] what record i touches (the
- * output first; zero where there is no such operand, and where status is not ST_OK). */
-EXPORT void opml_records_check(const uint8_t *records, uint64_t count, int32_t *status, uint64_t *extents)
+/* Judges `count` records of 512 bytes: status[i]; in extents[i][0..6][lo, hi, width] what record i touches (the output
+ * first; zero where there is no such operand); in steps[i] the VM steps that it takes at most. Extents and steps are zero
+ * where record_check refused; steps are compared with no limit. */
+EXPORT void opml_records_check(const uint8_t *records, uint64_t count, int32_t *status, uint64_t *extents, uint64_t *steps)
 {
     for (uint64_t i = 0; i < count; i++) {
         struct record r;
@@ -218,6 +219,7 @@ EXPORT void opml_records_check(const uint8_t *records, uint64_t count, int32_t *
         uint64_t *to = extents + i * 3 * (1 + RECORD_MAX_IN);
         record_decode(&r, records + i * RECORD_BYTES);
         status[i] = record_check(&r, e);
+        steps[i] = status[i] == ST_OK ? record_steps(&r) : 0;
         memset(to, 0, sizeof(uint64_t) * 3 * (1 + RECORD_MAX_IN));
         for (unsigned j = 0; status[i] == ST_OK && j < 1u + r.n_in; j++) {
             to[3 * j] = e[j].lo;

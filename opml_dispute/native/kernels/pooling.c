@@ -57,7 +57,7 @@ static i64 padded_taps(const struct place *p, const struct window *g, int d)
 
 /* LOAD: an element as binary32. STORE: a binary32 as an element. */
 #define FLOAT_POOL(NAME, WIDTH, LOAD, STORE)                                                                 \
-    static void pool_##NAME(u8 *segment, const struct record *r, u64 lo, u64 hi)                             \
+    static __attribute__((noinline)) void pool_##NAME(u8 *segment, const struct record *r, u64 lo, u64 hi)                             \
     {                                                                                                        \
         u64 function = r->imm[0];                                                                            \
         FOR_EACH_WINDOW(WIDTH, WIDTH, {                                                                      \
@@ -89,7 +89,7 @@ static f32 load_half(const u8 *p, u8 dtype) { return dtype == DT_F16 ? ld_f16(p)
 FLOAT_POOL(half, 2, LOAD_HALF, STORE_HALF)
 
 /* The greatest element of each window, any integer dtype; an empty window gives the least number. */
-static void pool_integer(u8 *segment, const struct record *r, u64 lo, u64 hi)
+static __attribute__((noinline)) void pool_integer(u8 *segment, const struct record *r, u64 lo, u64 hi)
 {
     u8 dtype = r->dtype_in[0];
     i64 width = (i64)dtype_bytes(dtype);

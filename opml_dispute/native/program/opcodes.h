@@ -53,12 +53,13 @@ enum reduction { RED_SUM = 1, RED_PROD, RED_MAX, RED_MIN, RED_NONE /* scatter on
 /* Latched in the segment header's `status` when a node cannot be run. 0 is success. */
 enum inference_status {
     ST_OK = 0,
-    ST_BAD_PROGRAM = 1,       /* magic, version or node count of the program header                */
+    ST_BAD_PROGRAM = 1,       /* magic, version, node count or step limit of the program header     */
     ST_BAD_OPCODE = 2,        /* opcode, function or a count outside the format                    */
     ST_BAD_DTYPE = 3,         /* a dtype the kernel does not take                                  */
     ST_BAD_SHAPE = 4,         /* rank, dimension, range or overflow                                */
     ST_BAD_OPERAND = 5,       /* an operand outside its section, misaligned, or overlapping output */
     ST_BAD_FREE = 6,          /* a freed block outside ARENA, or not aligned to its size           */
     ST_INDEX_OUT_OF_RANGE = 7,/* an index tensor names an element that is not there                */
+    ST_TOO_MANY_STEPS = 8,    /* the node could take more VM steps than the program header allows  */
 };
 #endif

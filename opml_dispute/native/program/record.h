@@ -42,12 +42,12 @@ _Static_assert(sizeof(struct record) == RECORD_BYTES, "docs/segment.md: a record
 #define RECORD_MAX_WORK (1ull << 32)
 
 /* PROGRAM starts with one 512-byte header, record i stands at 512 * (1 + i).
- *   0x00 u64 magic "OPMLPROG"   0x08 u64 format version (1)   0x10 u64 node_count   0x18 u64 zero
+ *   0x00 u64 magic "OPMLPROG"   0x08 u64 format version (2)   0x10 u64 node_count   0x18 u64 log2_steps
  *   0x20 u64 input image bytes  0x28 u64 output image bytes   rest zero
  * HEADER section: u64 magic "OPMLSTAT", u64 node_index, u64 status, u64 fault_node, rest zero. */
 #define PROGRAM_MAGIC 0x4f504d4c50524f47ull /* "OPMLPROG" */
 #define STATE_MAGIC   0x4f504d4c53544154ull /* "OPMLSTAT" */
-#define PROGRAM_VERSION 1ull
+#define PROGRAM_VERSION 2ull
 
 #define SEGMENT_BASE  0x0000700000000000ull
 #define SEGMENT_LOG2  40
@@ -61,6 +61,11 @@ _Static_assert(sizeof(struct record) == RECORD_BYTES, "docs/segment.md: a record
 
 /* More node records than this do not fit into PROGRAM. */
 #define MAX_NODES ((1ull << 37) / RECORD_BYTES - 1)
+
+/* 2^log2_steps is the most VM steps that a node of the program may take: what decides how deep its games go. Less than the
+ * least would not do for a node that makes nothing; more than the most is no game that could be played. */
+#define LEAST_LOG2_STEPS 16ull
+#define MOST_LOG2_STEPS 40ull
 
 /* Bytes [lo, hi) of the segment that an operand may touch, whatever the node's range, and its elements' width. */
 struct extent {
@@ -78,4 +83,7 @@ void record_decode(struct record *r, const uint8_t *bytes);
  * at tensors. After ST_OK every kernel stays inside the operands' extents and within RECORD_MAX_WORK.
  * `extent` (of 1 + RECORD_MAX_IN; the output first, then n_in inputs) may be null. */
 int record_check(const struct record *r, struct extent *extent);
+
+/* VM steps that the node takes at most, whatever its data; record_check(r) must have said ST_OK (steps.c). */
+uint64_t record_steps(const struct record *r);
 #endif

@@ -11,10 +11,10 @@
 static uint64_t get(const uint8_t *section, unsigned i) { return BIG_ENDIAN_64(((const uint64_t *)section)[i]); }
 static void set(uint8_t *section, unsigned i, uint64_t value) { ((uint64_t *)section)[i] = BIG_ENDIAN_64(value); }
 
-enum { PROGRAM_MAGIC_WORD = 0, VERSION_WORD = 1, NODE_COUNT_WORD = 2 };
+enum { PROGRAM_MAGIC_WORD = 0, VERSION_WORD = 1, NODE_COUNT_WORD = 2, LOG2_STEPS_WORD = 3 };
 enum { NODE_INDEX_WORD = 1, STATUS_WORD = 2, FAULT_NODE_WORD = 3 };
 
-static int run_node(const uint8_t *bytes, const struct transition_host *host)
+static int run_node(const uint8_t *bytes, uint64_t most_steps, const struct transition_host *host)
 {
 #if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
     const struct record *r = (const struct record *)bytes;
@@ -23,6 +23,8 @@ static int run_node(const uint8_t *bytes, const struct transition_host *host)
     record_decode(r, bytes);
 #endif
     int status = record_check(r, 0);
+    if (status == ST_OK && record_steps(r) > most_steps)
+        status = ST_TOO_MANY_STEPS;
     if (status == ST_OK)
         status = host->run(host->self, r);
     if (status == ST_OK)
@@ -38,9 +40,10 @@ void transition(const uint8_t *program, uint8_t *header, const struct transition
         return;
     if (get(header, STATUS_WORD) == ST_OK) {
         int status = ST_BAD_PROGRAM;
+        uint64_t log2_steps = get(program, LOG2_STEPS_WORD);
         if (get(program, PROGRAM_MAGIC_WORD) == PROGRAM_MAGIC && get(program, VERSION_WORD) == PROGRAM_VERSION &&
-            count <= MAX_NODES)
-            status = run_node(program + RECORD_BYTES * (1 + index), host);
+            count <= MAX_NODES && log2_steps >= LEAST_LOG2_STEPS && log2_steps <= MOST_LOG2_STEPS)
+            status = run_node(program + RECORD_BYTES * (1 + index), 1ull << log2_steps, host);
         if (status != ST_OK) {
             /* INVARIANT: a node that fails leaves nothing behind but this. */
             set(header, STATUS_WORD, (uint64_t)status);

@@ -5,8 +5,6 @@ pragma solidity ^0.8.30;
 struct Model {
     /// @notice Root of the lower half of the ML segment, 2^39 bytes: program and weights.
     bytes32 modelRoot;
-    /// @notice No node takes more VM steps than this. Vouched for by the registrant: whoever plays checks it first.
-    uint64 stepBound;
     /// @notice The inputs' names, types, shapes and places in the input image, as JSON.
     string inputs;
     /// @notice The outputs', likewise.
@@ -18,16 +16,17 @@ struct Model {
 /// @notice A registered model: what its registrant said, what its program header proves, and what follows.
 struct RegisteredModel {
     bytes32 modelRoot;
-    uint64 stepBound;
     /// @notice Number of nodes, from the program header.
     uint64 nodeCount;
+    /// @notice No node takes more than 2^log2Steps VM steps, from the program header; a node that could is refused and fails.
+    uint64 log2Steps;
     /// @notice Size of the input image, from the program header.
     uint64 inputBytes;
     /// @notice Size of the output image, from the program header.
     uint64 outputBytes;
     /// @notice max(2, ceil(log2 nodeCount)).
     uint64 splitDepth;
-    /// @notice splitDepth + 1 + max(1, ceil(log2 stepBound)), rounded up to an even number.
+    /// @notice splitDepth + 1 + log2Steps + 1, rounded up to an even number.
     uint64 maxGameDepth;
     string inputs;
     string outputs;
@@ -53,8 +52,8 @@ interface IModelRegistry {
     error NodeCountOutOfRange(uint64 found, uint64 min, uint64 max);
     /// @notice The input or output image is larger than its section.
     error ImageTooLarge(uint64 found, uint64 max);
-    /// @notice A node takes at least one step.
-    error ZeroStepBound();
+    /// @notice The program allows its nodes fewer or more VM steps than a game can have; logarithms.
+    error StepLimitOutOfRange(uint64 found, uint64 min, uint64 max);
     /// @notice No model has this id.
     error UnknownModel(bytes32 modelId);
 

@@ -65,7 +65,7 @@ abstract contract OracleFixture is Test {
         vm.deal(CHALLENGER, 1e5 ether);
         vm.deal(address(this), 1e5 ether);
 
-        modelId = register(NODES, 8);
+        modelId = register(NODES, 16);
         input = fill(INPUT_BYTES, "input");
         output = fill(OUTPUT_BYTES, "output");
         skip(1); // games made in the block of the oracle's construction are retired
@@ -94,12 +94,12 @@ abstract contract OracleFixture is Test {
 
     // ---------------------------------------------------------------- models
 
-    function headerLeaves(uint64 nodes, uint64 inputBytes, uint64 outputBytes)
+    function headerLeaves(uint64 nodes, uint64 log2Steps, uint64 inputBytes, uint64 outputBytes)
         internal
         pure
         returns (bytes32[2] memory leaves)
     {
-        leaves[0] = bytes32(abi.encodePacked("OPMLPROG", uint64(1), nodes, uint64(0)));
+        leaves[0] = bytes32(abi.encodePacked("OPMLPROG", uint64(2), nodes, log2Steps));
         leaves[1] = bytes32(abi.encodePacked(inputBytes, outputBytes, uint128(0)));
     }
 
@@ -118,19 +118,18 @@ abstract contract OracleFixture is Test {
         return SlowTree.rootFromProof(leaves[0], 0, siblings);
     }
 
-    function describe(bytes32 modelRoot, uint64 stepBound) internal pure returns (Model memory) {
+    function describe(bytes32 modelRoot) internal pure returns (Model memory) {
         return Model({
             modelRoot: modelRoot,
-            stepBound: stepBound,
             inputs: '[{"name":"image"}]',
             outputs: '[{"name":"scores"}]',
             uri: "ipfs://model"
         });
     }
 
-    function register(uint64 nodes, uint64 stepBound) internal returns (bytes32) {
-        bytes32[2] memory leaves = headerLeaves(nodes, INPUT_BYTES, OUTPUT_BYTES);
-        return models.register(describe(modelRootOf(leaves, headerProof()), stepBound), leaves, headerProof());
+    function register(uint64 nodes, uint64 log2Steps) internal returns (bytes32) {
+        bytes32[2] memory leaves = headerLeaves(nodes, log2Steps, INPUT_BYTES, OUTPUT_BYTES);
+        return models.register(describe(modelRootOf(leaves, headerProof())), leaves, headerProof());
     }
 
     function fill(uint256 size, string memory seed) internal pure returns (bytes memory data) {

@@ -1,0 +1,340 @@
+"""
+The hunt for a node that takes more VM steps than its bound.
+
+`hunted` makes a record and its data: any kernel, element type, function and rank; shapes that are tiny, long, odd,
+deep, of many short rows, heavily padded, dilated, of long windows, cut anywhere; data that are all alike, sorted either
+way, NaN, infinite, subnormal, or any bits. `taken` runs it in the VM. `Tally` keeps what was found: the worst ratio of
+steps taken to the bound for each kernel, and how tight the bound is in the middle.
+
+    python -m tests.guest.hunt --seconds 60 --first 0 --largest 22
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import prod
+from typing import Final
+
+import numpy as np
+
+from opml_dispute.engine.inference import Inference
+from opml_dispute.engine.segment import ARENA, SEGMENT_LOG2
+from opml_dispute.engine.segment_memory import judge
+from opml_dispute.engine.vm import StopKind
+from opml_dispute.model.opcodes import DType, Opcode, Reduction
+from opml_dispute.model.record import MOST_LOG2_STEPS, Record, strided_body
+from tests.guest.programs import image, prestate, program, specs
+from tests.kernels import cases
+from tests.kernels.cases import Array, Case, Maker, Rng, body, words
+
+MOST_ELEMENTS: Final = 1 << 18
+"""Of one operand: more would take memory and time, and show nothing that fewer do not."""
+
+
+class Hunter(Maker):
+    """Lays out operands of every shape class."""
+
+    def __init__(self, rng: Rng, most: int) -> None:
+        super().__init__(rng, awkward=bool(rng.random() < 0.5))
+        self.most = most
+        """Elements of an iteration space, about."""
+
+    def dims(self, rank: int | None = None, most: int = 6) -> list[int]:
+        wanted = int(self.rng.integers(0, 9 if rank is None else rank + 1)) if rank is None else rank
+        kind = self.pick(("tiny", "long row", "short rows", "deep", "odd", "ones"))
+        if kind == "tiny" or wanted == 0:
+            return super().dims(min(wanted, 4) if rank is None else wanted, most)
+        dims = [1] * wanted
+        room = self.most
+        order = {"long row": [wanted - 1], "short rows": [0]}.get(kind, list(self.rng.permutation(wanted)))
+        if kind == "short rows" and wanted > 1:
+            dims[-1] = self.size(4)
+            room //= dims[-1]
+        if kind == "deep":
+            dims = [int(n) for n in self.rng.integers(1, 4, wanted)]
+            room //= max(prod(dims), 1)
+        for d in order:
+            dims[d] *= self.size(max(room, 1))
+            room = max(room // dims[d], 1)
+            if kind == "odd":
+                dims[d] |= 1
+            if kind == "ones" and self.rng.random() < 0.5:
+                dims[d] = 1
+        return dims
+
+    def size(self, most: int) -> int:
+        """A size up to `most`, each power of two as likely as the others."""
+        return max(1, min(most, int(2 ** self.rng.uniform(0, np.log2(max(most, 1) + 1)))))
+
+    def case(
+        self, record: Record, count: int, start: Array | None = None, *, cut: bool = True, **notes: object
+    ) -> Case:
+        made = super().case(record, count, start, cut=cut, **notes)
+        if cut and count > 1 and self.rng.random() < 0.2:  # few outputs anywhere
+            lo = int(self.rng.integers(0, count))
+            made = made.part(lo, min(count, lo + self.size(64)))
+        return made
+
+
+def _contract(make: Hunter) -> Case:
+    m, n, k = (make.size(make.most) for _ in range(3))
+    while m * n * k > 4 * make.most or max(m * k, n * k, m * n) > MOST_ELEMENTS:
+        m, n, k = -(-m // 2), -(-n // 2), -(-k // 2)
+    return cases.contract(make, (m, n, k)) if make.rng.random() < 0.7 else cases.contract(make)
+
+
+def _fields(make: Hunter, rank: int) -> list[list[int]]:
+    """Input, kernel, stride, dilation, padding before, output, padding after; missing dimensions filled in."""
+    columns: list[list[int]] = [[] for _ in range(7)]
+    room = max(make.most, 4)
+    for _ in range(rank):
+        size = make.size(min(room, 4096))
+        kernel = make.size(make.pick((1, 3, 3, 7, 31)))
+        stride, dilation = make.pick((1, 1, 2, 3, 17)), make.pick((1, 1, 2, 5, 40))
+        before = int(make.pick((0, 0, 1, kernel // 2, kernel * dilation, -1, -3, 100)))
+        out = make.size(max(min(room, 2 * size // stride + 2), 1))
+        room = max(room // max(size, out), 1)
+        for column, value in zip(columns, (size, kernel, stride, dilation, before, out, 0), strict=True):
+            column.append(value)
+    rest = (1, 1, 1, 1, 0, 1, 0)
+    return [[*column, *(filler,) * (3 - rank)] for column, filler in zip(columns, rest, strict=True)]
+
+
+def _conv(make: Hunter) -> Case:
+    if make.rng.random() < 0.2:
+        return cases.conv(make)
+    rank, product = int(make.rng.integers(1, 4)), make.pick(cases.PRODUCTS)
+    at = _fields(make, rank)
+    groups = int(make.pick((1, 1, 1, 2, 3)))
+    channels, made = groups * make.size(16), groups * make.size(12)
+    images = int(make.pick((1, 1, 2)))
+    sizes = (images * channels * prod(at[0]), made * channels // groups * prod(at[1]), made)
+    bias = make.rng.random() < 0.4
+    dtypes = (*product[:2], product[2])[: 3 if bias else 2]
+    inputs = tuple(
+        make.put(cases.values(make.rng, dtype, min(size, MOST_ELEMENTS), awkward=make.awkward))
+        for dtype, size in zip(dtypes, sizes, strict=False)
+    )
+    numbers = body(rank, images, channels, made, groups, *(value for column in at[:6] for value in column))
+    record = Record(Opcode.CONV, product[2], ARENA.offset, inputs, dtypes, rank, 0, 0, words(), numbers)
+    return make.case(record, images * made * prod(at[5]))
+
+
+def _pool(make: Hunter, opcode: Opcode) -> Case:
+    kind = int(make.rng.integers(0, 4)) if opcode is Opcode.POOL else 0
+    dtype, rank = make.pick(cases.REAL if kind else cases.NUMBER), int(make.rng.integers(1, 4))
+    at = _fields(make, rank)
+    channels = make.size(4)
+    x = make.put(cases.values(make.rng, dtype, min(channels * prod(at[0]), MOST_ELEMENTS), awkward=make.awkward))
+    at[4] = [max(pad, 0) for pad in at[4]]
+    at[6] = [int(make.pick((0, 1, 3)))] * rank + [0] * (3 - rank)
+    numbers = body(rank, 1, channels, 0, 0, *(value for column in at for value in column))
+    out = dtype if opcode is Opcode.POOL else DType.I64
+    flags = words(kind, int(make.rng.integers(0, 2)) if opcode is Opcode.POOL_INDEX else 0)
+    record = Record(opcode, out, ARENA.offset, (x,), (dtype,), rank, 0, 0, flags, numbers)
+    return make.case(record, channels * prod(at[5]))
+
+
+def _lines(make: Hunter, opcode: Opcode) -> Case:
+    """OP_TOPK and OP_SCAN over long lines; of the first the most, fewest and some of the elements."""
+    length = make.size(make.most)
+    dims, dtype = [make.size(max(make.most // length, 1)), length], make.pick(cases.NUMBER)
+    k = int(make.pick((1, 1, 2, 3, length, make.size(length))))
+    k = min(k, length)
+    out = DType.I64 if opcode is Opcode.TOPK else dtype
+    out_offset, out_strides = make.output([dims[0], k] if opcode is Opcode.TOPK else dims, out)
+    offset, strides = make.input(dims, dtype)
+    imm = (int(make.rng.integers(0, 2)), 1, k)
+    if opcode is Opcode.SCAN:
+        imm = (make.pick([Reduction.SUM, Reduction.PROD]), 1, int(make.rng.integers(0, 4)))
+    shape = strided_body(dims, [out_strides, strides])
+    record = Record(opcode, out, out_offset, (offset,), (dtype,), 2, 0, 0, words(*imm), shape)
+    return make.case(record, dims[0])
+
+
+def _chain_tree(make: Hunter) -> Case:
+    """Trees that are one long way down, which all rows go to the end, with heavy leaves."""
+    rng = make.rng
+    depth, trees, rows = make.size(200), make.size(8), make.size(8)
+    targets, leaf = make.size(5), make.size(40)
+    mode = int(rng.integers(1, 7)) | (0x100 if rng.random() < 0.5 else 0)
+    nodes = [(mode, 0, at + 1, at + 1) for at in range(depth)] + [(0, 0, leaf, 0)]
+    table = [
+        np.array(nodes, np.int32),
+        rng.choice(np.array([0, 1, np.nan, np.inf], np.float32), len(nodes)),
+        np.zeros(trees, np.int32),
+        rng.integers(0, targets, leaf).astype(np.int32),
+        cases.values(rng, DType.F32, leaf, awkward=make.awkward),
+    ]
+    x = rng.choice(np.array([0, 1, np.nan, -np.inf], np.float32), rows)
+    record = Record(
+        Opcode.TREE,
+        DType.F32,
+        ARENA.offset,
+        (make.put(x), *(make.put(part) for part in table)),
+        (DType.F32, DType.I32, DType.F32, DType.I32, DType.I32, DType.F32),
+        2,
+        imm=words(make.pick([Reduction.SUM, Reduction.MAX, Reduction.MIN])),
+        body=body(rows, 1, len(nodes), trees, leaf, targets, depth, leaf),
+    )
+    return make.case(record, rows)
+
+
+_OWN: Mapping[Opcode, Callable[[Hunter], Case]] = {
+    Opcode.CONTRACT: _contract,
+    Opcode.CONV: _conv,
+    Opcode.POOL: lambda make: _pool(make, Opcode.POOL),
+    Opcode.POOL_INDEX: lambda make: _pool(make, Opcode.POOL_INDEX),
+    Opcode.TOPK: lambda make: _lines(make, Opcode.TOPK),
+    Opcode.SCAN: lambda make: _lines(make, Opcode.SCAN),
+    Opcode.TREE: lambda make: _chain_tree(make) if make.rng.random() < 0.7 else cases.case_of(make, Opcode.TREE),
+}
+
+
+def hunted(seed: int, largest_log2: int) -> Case:
+    """The case of a seed: at most 2**largest_log2 steps by its bound, and one that the machine admits."""
+    for attempt in range(1_000):
+        rng = np.random.default_rng([seed, attempt, 0x57E9])
+        opcode = Opcode(int(rng.integers(1, len(Opcode) + 1)))
+        make = Hunter(rng, max(int(2 ** rng.uniform(2, min(largest_log2 - 3, 17))), 4))
+        made = _OWN[opcode](make) if opcode in _OWN else cases.case_of(make, opcode)
+        judged = judge(made.record.pack())
+        if judged.status[0] == 0 and judged.steps[0] <= 1 << largest_log2 and _small_output(judged.extents[0, 0]):
+            return _with_data(rng, made)
+    raise AssertionError(f"no case for seed {seed}")
+
+
+def _small_output(extent: Array) -> bool:
+    return int(extent[1]) - int(extent[0]) <= 8 * MOST_ELEMENTS
+
+
+def _with_data(rng: Rng, case: Case) -> Case:
+    """The case with its tensors filled by one pattern; tables of indices and of nodes stay as they are."""
+    pattern = ("as made", "alike", "ascending", "descending", "subnormal", "not a number", "bits", "two values")[
+        int(rng.integers(8))
+    ]
+    keep: Sequence[int] = {Opcode.GATHER: (1,), Opcode.SCATTER: (1,), Opcode.TREE: (1, 3, 4)}.get(
+        case.record.opcode, ()
+    )
+    arrays = [
+        (at, array if number in keep else _filled(rng, pattern, array))
+        for number, (at, array) in enumerate(case.arrays)
+    ]
+    return replace(case, arrays=tuple(arrays))
+
+
+def _filled(rng: Rng, pattern: str, array: Array) -> Array:
+    if pattern == "as made" or array.size == 0 or array.dtype == bool:
+        return array
+    ramp = np.arange(array.size)
+    if pattern == "alike":
+        return np.full_like(array, array[0])
+    if pattern == "two values":
+        return array[rng.integers(0, min(2, array.size), array.size)]
+    if pattern in ("ascending", "descending"):
+        with np.errstate(all="ignore"):
+            return (ramp if pattern == "ascending" else ramp[::-1]).astype(array.dtype)
+    raw = rng.integers(0, 256, array.nbytes, np.uint8)
+    if pattern == "bits" or np.issubdtype(array.dtype, np.integer):
+        return raw.view(array.dtype)
+    width = array.dtype.itemsize
+    mantissa = {"float32": 23, "float16": 10}.get(str(array.dtype), 7)
+    bits = raw.view(f"u{width}") & ((1 << mantissa) - 1) | 1
+    if pattern == "not a number":
+        bits |= (1 << 8 * width - 1) - (1 << mantissa)
+    return bits.astype(f"u{width}").view(array.dtype)
+
+
+def bound(record: Record) -> int:
+    """VM steps that a node of this record takes, at most."""
+    return int(judge(record.pack()).steps[0])
+
+
+def taken(case: Case) -> int:
+    """VM steps that the guest takes."""
+    states = Inference(program([case.record.pack()], case.arrays, inputs=specs(case)), image(case.arrays))
+    start = states.state_root(0)
+    machine = prestate().fork()
+    machine.set_local(2, start)
+    machine.set_local(3, bytes(32))  # whatever it is compared with, it takes as many steps
+    machine.add_subtree(start, SEGMENT_LOG2, states.blocks_at(0))
+    stop = machine.run(1 << MOST_LOG2_STEPS)
+    assert stop.kind is StopKind.EXITED, str(stop)
+    return machine.step
+
+
+@dataclass
+class _Found:
+    records: int = 0
+    worst: float = 0.0
+    worst_seed: int = -1
+    ratios: list[float] = field(default_factory=list)
+
+
+@dataclass
+class Tally:
+    """What a hunt came to, by kernel."""
+
+    found: dict[str, _Found] = field(default_factory=dict)
+    above: list[int] = field(default_factory=list)
+    """Seeds of records that took more than their bound: there must be none."""
+
+    def add(self, seed: int, case: Case, steps: int, most: int) -> None:
+        here = self.found.setdefault(case.record.opcode.name, _Found())
+        here.records += 1
+        ratio = steps / most
+        here.ratios.append(round(ratio, 4))
+        if ratio > here.worst:
+            here.worst, here.worst_seed = ratio, seed
+        if steps > most:
+            self.above.append(seed)
+
+    @property
+    def records(self) -> int:
+        return sum(found.records for found in self.found.values())
+
+    def rows(self) -> list[tuple[str, int, float, float, int]]:
+        """Kernel, records, worst ratio of steps to the bound, median of it, seed of the worst."""
+        return [
+            (name, each.records, each.worst, float(np.median(each.ratios)), each.worst_seed)
+            for name, each in sorted(self.found.items())
+        ]
+
+
+def hunt(first: int, largest_log2: int, go_on: Callable[[int], bool]) -> Tally:
+    """Tries the seeds from `first` on, as long as `go_on` (of how many were tried) says so."""
+    tally, seed = Tally(), first
+    while go_on(seed - first):
+        case = hunted(seed, largest_log2)
+        tally.add(seed, case, taken(case), bound(case.record))
+        seed += 1
+    return tally
+
+
+def main() -> None:
+    """Hunts for a while; exits with 1 if a record took more steps than its bound."""
+    parser = argparse.ArgumentParser(prog="scripts/hunt-steps", description=main.__doc__)
+    parser.add_argument("--seconds", type=float, help="how long to hunt (default: until --records)")
+    parser.add_argument("--records", type=int, default=1_000_000, help="how many records to try (default: 1,000,000)")
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
+    parser.add_argument("--largest", type=int, default=24, help="log2 of the largest bound of a record (default: 24)")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+    options = parser.parse_args()
+    end = time.monotonic() + options.seconds if options.seconds else float("inf")
+    tally = hunt(options.first, options.largest, lambda tried: tried < options.records and time.monotonic() < end)
+    if options.json:
+        print(json.dumps({"records": tally.records, "above": tally.above, "kernels": tally.rows()}))
+    else:
+        print(f"{'kernel':<12} {'records':>9} {'worst':>7} {'median':>7}   seed of the worst")
+        for name, records, worst, median, seed in tally.rows():
+            print(f"{name:<12} {records:>9,} {worst:>7.3f} {median:>7.3f}   {seed}")
+        print(f"{tally.records:,} records, {len(tally.above)} above their bound {tally.above[:10] or ''}")
+    raise SystemExit(1 if tally.above else 0)
+
+
+if __name__ == "__main__":
+    main()
