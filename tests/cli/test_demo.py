@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -10,8 +12,9 @@ from rich.console import Console
 
 from opml_dispute.cli.demo.digit import best_digit, draw_digit, draw_scores
 from opml_dispute.cli.demo.stage import Stage
-from opml_dispute.cli.demo.stories import Teller
+from opml_dispute.cli.demo.stories import Judged, Teller
 from opml_dispute.cli.demo.view import LiveView, bracket_bar
+from opml_dispute.game.claim import Game
 from opml_dispute.game.depths import Depths
 from opml_dispute.game.gas import dispute_gas, dispute_moves
 from opml_dispute.model.compiler import compile_model
@@ -58,6 +61,29 @@ def test_the_live_view_draws_the_same_story() -> None:
     assert result.instruction in drawn
     assert "the proposer says" in drawn
     assert "machine" in drawn
+
+
+@pytest.mark.parametrize("width", [60, 80, 110])
+def test_the_picture_fits_the_screen_with_nothing_cut_off(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every figure of a dispute that has come down to a few instructions, and no word that was cut."""
+    screen = io.StringIO()
+    view = LiveView(Console(file=screen, force_terminal=False, width=width, height=50))
+    view.title, view.digit, view.label = "A lying proposer", draw_digit(digit_samples()[0][SAMPLE]), 6
+    view.console.print(view._picture())
+    assert "of 1" not in screen.getvalue(), "before there is a game, nothing is said of it"
+    scores = np.linspace(0, 1, 10, dtype=np.float32)
+    view.scores = (scores, scores[::-1], "challenger")
+    monkeypatch.setattr("opml_dispute.cli.demo.view.frontier", lambda game: None)
+    monkeypatch.setattr("opml_dispute.cli.demo.view.stake_of", lambda game, claim: None)
+    view.game = cast(Game, SimpleNamespace(node_count=1_000, depths=Depths(10, 34)))
+    view.node_steps = 2_097_152
+    view.judged = Judged(123, "LayerNormalization", 1_234_567, "madd.s $f31, $f30, $f29, $f28")
+    view.console.print(view._picture())
+    drawn = screen.getvalue()
+    assert max(len(line) for line in drawn.splitlines()) <= width
+    assert "…" not in drawn
+    for word in ("100.0%", "node 123 of 1,000", "1,234,567 of", "madd.s $f31, $f30, $f29, $f28", "transactions"):
+        assert word in drawn, word
 
 
 def test_digits_and_scores_are_drawn_with_characters() -> None:

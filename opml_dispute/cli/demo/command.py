@@ -41,7 +41,7 @@ def demo(sample: int, seed: int, port: int, plain: bool, pace: float | None, out
 
     Example: opml-dispute demo --sample 12
     """
-    console = Console(stderr=True, highlight=False)
+    console = Console(stderr=True, highlight=False, markup=False, emoji=False)
     live = console.is_terminal and not plain
     view = LiveView(console) if live else PlainView(console)
     started = time.perf_counter()

@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table as RichTable
 from rich.text import Text
@@ -29,7 +28,13 @@ from opml_dispute.cli.output import short
 from opml_dispute.game.claim import Game
 from opml_dispute.operator.intents import Done, Intent
 
-BAR_WIDTH = 56
+BAR_WIDTHS = range(8, 57)
+SCORE_WIDTHS = range(2, 17)
+"""Bars fill what the screen leaves them, within these limits."""
+TEXT_BESIDE_BAR = 48
+"""Columns of what stands beside a bar: its name, a stretch of instructions, and gaps."""
+NARROW = 80
+"""A screen with fewer columns gets shorter words."""
 LOG_LINES = range(2, 9)
 """As many as the screen has room for."""
 PICTURE_LINES = 23
@@ -53,7 +58,7 @@ class PlainView:
         return None
 
     def _print(self, text: str, style: str | None = None) -> None:
-        self.console.print(escape(text), style=style)
+        self.console.print(Text(text), style=style)
 
     def opens(self, title: str, image: npt.NDArray[np.float32], label: int) -> None:
         self.last_stake = None
@@ -104,9 +109,9 @@ def judged_words(judged: Judged) -> str:
 def summary(result: StoryResult, *, measured: bool = True) -> RenderableType:
     """How a story ended; with `measured`, also how long it took and what gas each party used."""
     table = RichTable.grid(padding=(0, 2))
-    table.add_row("winner", f"[bold]{result.winner}[/] ({result.status})")
+    table.add_row("winner", Text.assemble((result.winner, "bold"), f" ({result.status})"))
     table.add_row("the lie", f"{result.told_digit} instead of {result.right_digit}; --fault {result.fault}")
-    table.add_row("judged", escape(f"node {result.node} ({result.op}), step {result.step:,}: {result.instruction}"))
+    table.add_row("judged", Text(f"node {result.node} ({result.op}), step {result.step:,}: {result.instruction}"))
     moves = f"{result.moves} moves in {result.transactions} transactions"
     table.add_row("moves", f"{moves}, {result.seconds:.1f} s" if measured else moves)
     if measured:
@@ -125,6 +130,8 @@ class LiveView(PlainView):
 
     def __init__(self, console: Console) -> None:
         super().__init__(console)
+        self.width = console.width - 4  # the frame takes the rest
+        self.bar_width = _within(BAR_WIDTHS, self.width - TEXT_BESIDE_BAR)
         self.log_lines = min(max(console.height - PICTURE_LINES, LOG_LINES[0]), LOG_LINES[-1])
         self.log: deque[Text] = deque(maxlen=self.log_lines)
         self.title = ""
@@ -195,21 +202,24 @@ class LiveView(PlainView):
 
     def _picture(self) -> RenderableType:
         top = RichTable.grid(padding=(0, 3))
-        top.add_row("\n".join(self.digit), *self._score_columns())
+        top.add_row(Text("\n".join(self.digit)), *self._score_columns())
         parts: list[RenderableType] = [top, Text(""), self._brackets(), self._ledger()]
         lines: list[RenderableType] = list(self.log)
         lines += [Text("")] * (self.log_lines - len(lines))
-        return Panel(Group(*parts, *lines), title=f"[bold]{self.title}[/]", border_style="blue")
+        return Panel(Group(*parts, *lines), title=Text(self.title, style="bold"), border_style="blue")
 
-    def _score_columns(self) -> list[str]:
+    def _score_columns(self) -> list[Text]:
         if self.scores is None:
-            return [f"people read this as {self.label}"]
+            return [Text(f"people read this as {self.label}")]
         right, told, liar = self.scores
-        columns = []
-        for name, scores in (("the model answers", right), (f"the {liar} says", told)):
-            head = f"[bold]{name} {best_digit(scores)}[/]"
-            columns.append("\n".join([head, *draw_scores(scores, 16)]))
-        return columns
+        is_narrow = self.width < NARROW
+        names = ("model:", f"{liar}:") if is_narrow else ("the model answers", f"the {liar} says")
+        # Beside the digit, two columns share the width; a line has the digit's number and a percentage too.
+        bar_width = _within(SCORE_WIDTHS, (self.width - len(self.digit[0]) - 6) // 2 - 9)
+        return [
+            Text.assemble((f"{name} {best_digit(scores)}", "bold"), "\n", "\n".join(draw_scores(scores, bar_width)))
+            for name, scores in zip(names, (right, told), strict=True)
+        ]
 
     def _brackets(self) -> RenderableType:
         grid = RichTable.grid(padding=(0, 2))
@@ -219,23 +229,23 @@ class LiveView(PlainView):
             stake = Stake("FPVM", node, node + 1, step, step + 1)
         count = 1 if self.game is None else self.game.node_count
         low, high = (0, count) if stake is None else (stake.node_low, stake.node_high)
-        grid.add_row("graph", bracket_bar(low, high, count), _stretch("node", low, high, count))
+        stretch = "" if self.game is None else _stretch("node", low, high, count)
+        grid.add_row("graph", bracket_bar(low, high, count, self.bar_width), stretch)
         steps = 1 if self.game is None else self.game.depths.steps
         if stake is not None and stake.step_high is not None and stake.step_high <= self.node_steps:
             steps = self.node_steps  # past the program's end there is nothing to see
         if stake is None or stake.step_low is None or stake.step_high is None:
-            grid.add_row("machine", Text("·" * BAR_WIDTH, style="dim"), "")
+            grid.add_row("machine", Text("·" * self.bar_width, style="dim"), "")
         else:
-            bar = bracket_bar(stake.step_low, stake.step_high, steps)
+            bar = bracket_bar(stake.step_low, stake.step_high, steps, self.bar_width)
             grid.add_row("machine", bar, _stretch("instruction", stake.step_low, stake.step_high, steps))
         if self.judged is None:
-            grid.add_row("", "", "")
-        else:
-            grid.add_row("judged", Text(self.judged.instruction, style="bold"), f"in {self.judged.op}")
-        return grid
+            return Group(grid, Text(""))
+        return Group(grid, Text.assemble("judged   ", (self.judged.instruction, "bold"), f" in {self.judged.op}"))
 
     def _ledger(self) -> RenderableType:
-        grid = RichTable("", "transactions", "gas", "staked", box=None, padding=(0, 2), header_style="dim")
+        gap = 1 if self.width < NARROW else 2
+        grid = RichTable("", "transactions", "gas", "staked", box=None, padding=(0, gap), header_style="dim")
         for role in ("requester", "proposer", "challenger"):
             party = self.parties.get(role)
             if party is None:
@@ -247,7 +257,12 @@ class LiveView(PlainView):
         return grid
 
 
-def bracket_bar(low: int, high: int, whole: int, width: int = BAR_WIDTH) -> Text:
+def _within(limits: range, wanted: int) -> int:
+    """The number in `limits` that is nearest to `wanted`."""
+    return min(max(wanted, limits[0]), limits[-1])
+
+
+def bracket_bar(low: int, high: int, whole: int, width: int = BAR_WIDTHS[-1]) -> Text:
     """
     Where the stretch low to high lies in the whole; never invisible.
 
