@@ -115,3 +115,31 @@ def test_powers_of_any_number(bench: Bench, columns: int) -> None:
             body=strides,
         )
         agree(bench, make.case(record, count))
+
+
+def test_division_by_one_number(bench: Bench) -> None:
+    """Rounded correctly: next to halfway cases, by divisors with all bits set or one, and out of the usual range."""
+    count = 20_000
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        divisor = np.float32(rng.integers(1 << 23, 1 << 24) * 2.0 ** int(rng.integers(-56, 10)))
+        if seed % 3 == 1:
+            divisor = np.float32(
+                (1 << 24) - int(rng.integers(1, 20)) if seed % 2 else (1 << 23) + int(rng.integers(0, 20))
+            )
+        x = (rng.integers(1 << 23, 1 << 24, count) * np.exp2(rng.integers(-60, 60, count))).astype(np.float32)
+        if seed % 5 == 2:
+            x = ((rng.integers(1 << 23, 1 << 24, count) + 0.5) * np.float64(divisor)).astype(np.float32)
+        if seed % 5 == 3:
+            x = numbers(rng, count)
+        if seed % 7 == 6:
+            divisor = rng.choice(np.array([0, -0.0, np.inf, np.nan, 1e-40, 3e38], np.float32))
+        make = Maker(rng, awkward=True)
+        inputs = make.put(x), make.put(np.array([divisor if seed % 2 else -divisor], np.float32))
+        strides = strided_body([count], [[1], [1], [0]])
+        record = Record(
+            *(Opcode.BINARY, DType.F32, ARENA.offset, inputs, (DType.F32, DType.F32), 1),
+            imm=words(Binary.DIV),
+            body=strides,
+        )
+        agree(bench, make.case(record, count))

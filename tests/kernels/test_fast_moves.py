@@ -189,3 +189,20 @@ def test_the_first_of_long_lines(bench: Bench, seed: int, greatest: bool) -> Non
         body=strided_body([lines, length], strides),
     )
     agree(bench, make.case(record, lines))
+
+
+@settings(max_examples=150, deadline=None)
+@given(seed=SEEDS)
+def test_rows_that_are_reduced_together(bench: Bench, seed: int) -> None:
+    """Over the last axis, a few elements or many, with NaN and infinities in some."""
+    rng = np.random.default_rng(seed)
+    rows, n, gap = int(rng.integers(1, 11)), int(rng.choice([31, 32, 33, 47, 64, 100, 1000])), int(rng.integers(0, 3))
+    x = values(rng, DType.F32, rows * (n + gap), awkward=bool(rng.random() < 0.3))
+    x[rng.random(x.size) < rng.choice([0, 0.01])] = np.nan
+    make = Maker(rng, awkward=True)
+    record = Record(
+        *(Opcode.REDUCE, DType.F32, ARENA.offset, (make.put(x),), (DType.F32,), 2),
+        imm=words(int(rng.integers(1, 5)), 1),
+        body=strided_body([rows, n], [[1, 0], [n + gap, 1]]),
+    )
+    agree(bench, make.case(record, rows))

@@ -1,8 +1,11 @@
-/* REDUCE and SCAN where outputs that are neighbours are made from elements that are neighbours: over the first axis of a
+/* REDUCE and SCAN, many outputs at a time. First, where outputs that are neighbours are made from elements that are neighbours: over the first axis of a
  * matrix, say, or over the channels of an image.
  *
  * Many outputs are made at once, side by side in vectors, each in the plain kernel's order: element i goes to partial
- * result i mod 8. So memory is read along its rows. */
+ * result i mod 8. So memory is read along its rows.
+ *
+ * Second, REDUCE of rows that lie side by side in memory: eight partial results are one vector, and each element waits for
+ * the one eight before it; so four rows are reduced at a time, which do not wait for one another. */
 #include "fast.h"
 #include "kernels/float32.h"
 #include "kernels/walk.h"
@@ -38,7 +41,9 @@ INLINE void reduce_columns(u64 function, f32 *restrict o, struct walk inputs, i6
 {
     f32 partial[PARTIALS][AT_ONCE];
     f32 start = neutral(function);
-    for (unsigned p = 0; p < PARTIALS; p++)
+    /* Partial results that no element goes to stay neutral, and change nothing in the end. */
+    unsigned used = inputs.left < PARTIALS ? (unsigned)inputs.left : PARTIALS;
+    for (unsigned p = 0; p < used; p++)
         for (u64 i = 0; i < n; i++)
             partial[p][i] = start;
     unsigned turn = 0;
@@ -48,7 +53,7 @@ INLINE void reduce_columns(u64 function, f32 *restrict o, struct walk inputs, i6
             take_row(function, partial[turn], (const f32 *)x, n);
     }
     for (unsigned width = PARTIALS / 2; width; width /= 2)
-        for (unsigned p = 0; p < width; p++)
+        for (unsigned p = 0; p < width && p + width < used; p++)
             take_row(function, partial[p], partial[p + width], n);
     for (u64 i = 0; i < n; i++)
         o[i] = canonical(partial[0][i]);
@@ -64,6 +69,71 @@ static void reduce_some(u64 function, f32 *o, const struct walk *inputs, i64 mov
     }
 }
 
+typedef float eight __attribute__((vector_size(32), aligned(4), may_alias));
+typedef i32 eighti __attribute__((vector_size(32), aligned(4), may_alias));
+/* Rows reduced at a time, and the least elements that pay for it. */
+#define ROWS 4u
+#define LEAST_ELEMENTS 32u
+
+/* `combined`, on vectors. A NaN is remembered in `nan`, and may be lost in the result. */
+INLINE eight combined_eight(u64 function, eight x, eight y, eighti *nan)
+{
+    if (function == RED_SUM)
+        return x + y;
+    if (function == RED_PROD)
+        return x * y;
+    *nan |= y != y;
+    eighti first = function == RED_MAX ? x > y : x < y;
+    return (eight)((first & (eighti)x) | (~first & (eighti)y));
+}
+
+/* n elements each of `rows` rows, `apart` bytes from one another; results `o_step` bytes apart. */
+INLINE void reduce_rows(u64 function, unsigned rows, u8 *o, i64 o_step, const u8 *a, i64 apart, u64 n)
+{
+    eight partial[ROWS];
+    eighti nan[ROWS];
+#pragma clang loop unroll(full)
+    for (unsigned i = 0; i < rows; i++) {
+        partial[i] = neutral(function) - (eight){0};
+        nan[i] = (eighti){0};
+    }
+    u64 at = 0;
+    for (; at + PARTIALS <= n; at += PARTIALS)
+#pragma clang loop unroll(full)
+        for (unsigned i = 0; i < rows; i++)
+            partial[i] = combined_eight(function, partial[i], *(const eight *)(a + (i64)i * apart + 4 * (i64)at), &nan[i]);
+    for (unsigned i = 0; i < rows; i++) {
+        const f32 *x = (const f32 *)(a + (i64)i * apart);
+        f32 p[PARTIALS];
+        for (unsigned j = 0; j < PARTIALS; j++)
+            p[j] = nan[i][j] ? f32_nan() : partial[i][j];
+        for (u64 j = at; j < n; j++)
+            p[j - at] = combined(function, p[j - at], x[j]);
+        for (unsigned width = PARTIALS / 2; width; width /= 2)
+            for (unsigned j = 0; j < width; j++)
+                p[j] = combined(function, p[j], p[j + width]);
+        *(f32 *)(o + (i64)i * o_step) = canonical(p[0]);
+    }
+}
+
+static void reduce_all_rows(u64 function, u8 *o, i64 o_step, const u8 *a, i64 apart, u64 count, u64 n)
+{
+    for (; count >= ROWS; count -= ROWS, o += ROWS * o_step, a += ROWS * apart)
+        switch (function) {
+        case RED_SUM: reduce_rows(RED_SUM, ROWS, o, o_step, a, apart, n); break;
+        case RED_PROD: reduce_rows(RED_PROD, ROWS, o, o_step, a, apart, n); break;
+        case RED_MAX: reduce_rows(RED_MAX, ROWS, o, o_step, a, apart, n); break;
+        default: reduce_rows(RED_MIN, ROWS, o, o_step, a, apart, n); break;
+        }
+    for (; count; count--, o += o_step, a += apart)
+        switch (function) {
+        case RED_SUM: reduce_rows(RED_SUM, 1, o, o_step, a, apart, n); break;
+        case RED_PROD: reduce_rows(RED_PROD, 1, o, o_step, a, apart, n); break;
+        case RED_MAX: reduce_rows(RED_MAX, 1, o, o_step, a, apart, n); break;
+        default: reduce_rows(RED_MIN, 1, o, o_step, a, apart, n); break;
+        }
+}
+
 int fast_reduce(u8 *segment, const struct record *r, u64 lo, u64 hi)
 {
     unsigned reduced = (unsigned)r->imm[1], kept = r->rank - reduced;
@@ -73,10 +143,18 @@ int fast_reduce(u8 *segment, const struct record *r, u64 lo, u64 hi)
     struct walk outputs, inputs;
     struct walk_operand operand[2] = {walk_out(segment, r), walk_in(segment, r, 0)};
     walk_begin(&outputs, operand, 2, r->dim, kept, lo, hi);
-    if (r->dtype_in[0] != DT_F32 || outputs.step[0] != 4 || outputs.step[1] != 4 || outputs.row < LEAST_ROW)
+    if (r->dtype_in[0] != DT_F32)
         return 0;
     struct walk_operand below = {segment, r->stride[1] + kept, 4};
     walk_begin(&inputs, &below, 1, r->dim + kept, reduced, 0, count);
+    if (inputs.outer == 0 && inputs.step[0] == 4 && count >= LEAST_ELEMENTS) {
+        for (u64 n; (n = walk_row(&outputs)) != 0; walk_next(&outputs, n, 2))
+            reduce_all_rows(r->imm[0], outputs.at[0], outputs.step[0], inputs.at[0] + (outputs.at[1] - segment),
+                            outputs.step[1], n, count);
+        return 1;
+    }
+    if (outputs.step[0] != 4 || outputs.step[1] != 4 || outputs.row < LEAST_ROW)
+        return 0;
     for (u64 n; (n = walk_row(&outputs)) != 0; walk_next(&outputs, n, 2))
         for (u64 at = 0; at < n; at += AT_ONCE)
             reduce_some(r->imm[0], (f32 *)outputs.at[0] + at, &inputs, outputs.at[1] + 4 * at - segment,

@@ -1,4 +1,6 @@
 /* OP_CONTRACT in binary32 as matrix products (gemm.h). */
+#include <stdlib.h>
+
 #include "gemm.h"
 #include "pieces.h"
 
@@ -7,7 +9,8 @@
 /* Below this many products packing costs more than it saves. */
 #define WORTH_PACKING 2048
 
-int fast_contract(u8 *segment, const struct record *r, u64 lo, u64 hi, const struct fast_finish *finish, struct fast_scratch *s)
+int fast_contract(u8 *segment, const struct record *r, u64 lo, u64 hi, const struct fast_finish *finish,
+                  const struct fast_prepared *prepared, struct fast_scratch *s)
 {
     unsigned m_at = r->rank - 2u, n_at = r->rank - 1u;
     u64 M = r->dim[m_at], N = r->dim[n_at], K = r->imm[0];
@@ -56,6 +59,9 @@ int fast_contract(u8 *segment, const struct record *r, u64 lo, u64 hi, const str
             g.o_m = o_n;
             g.bias_m = r->stride[3][n_at];
             g.bias_n = r->stride[3][m_at];
+        } else if (prepared && prepared->memory && rows <= FEW_ROWS) {
+            g.panels = (const float *)prepared->memory + p.column / GEMM_PANEL * GEMM_PANEL * K;
+            g.panel_column = p.column % GEMM_PANEL;
         }
         if (!gemm(&g, s))
             return 0;
@@ -63,11 +69,34 @@ int fast_contract(u8 *segment, const struct record *r, u64 lo, u64 hi, const str
     return 1;
 }
 
+/* Of a few rows: weights that stay in the caches from one run, or one step of a recurrence, to the next. */
+int fast_prepare_rows(struct fast_prepared *prepared, const u8 *segment, const struct record *r)
+{
+    unsigned m_at = r->rank - 2u, n_at = r->rank - 1u;
+    u64 K = r->imm[0], N = r->dim[n_at], panels = (N + GEMM_PANEL - 1) / GEMM_PANEL, bytes = panels * GEMM_PANEL * K * sizeof(float);
+    if (r->dim[m_at] > FEW_ROWS || N == 1 || r->stride[0][n_at] != 1 || bytes > FAST_ROWS_MOST || K * N < WORTH_PACKING)
+        return 0;
+    prepared->memory = aligned_alloc(64, bytes);
+    if (!prepared->memory)
+        return 0;
+    struct matrix b = {(const float *)(segment + r->in[1]), (i64)r->imm[2], r->stride[2][n_at]};
+    pack_panels(&b, K, N, prepared->memory);
+    prepared->bytes = bytes;
+    return 1;
+}
+
 #else
 
-int fast_contract(u8 *segment, const struct record *r, u64 lo, u64 hi, const struct fast_finish *finish, struct fast_scratch *s)
+int fast_prepare_rows(struct fast_prepared *prepared, const u8 *segment, const struct record *r)
 {
-    (void)segment, (void)r, (void)lo, (void)hi, (void)finish, (void)s;
+    (void)prepared, (void)segment, (void)r;
+    return 0;
+}
+
+int fast_contract(u8 *segment, const struct record *r, u64 lo, u64 hi, const struct fast_finish *finish,
+                  const struct fast_prepared *prepared, struct fast_scratch *s)
+{
+    (void)segment, (void)r, (void)lo, (void)hi, (void)finish, (void)prepared, (void)s;
     return 0;
 }
 

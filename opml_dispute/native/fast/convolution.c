@@ -364,7 +364,7 @@ void fast_run_columns(u8 *segment, const struct record *r, u64 first, u64 end, c
                 continue;
             u64 lo = (image * k.g.M + m) * k.g.out_size;
             for (u64 i = 0; i < (done ? k.channels : 1); i++, lo += k.g.out_size)
-                fast_run_finished(segment, r, lo + first, lo + end, finish, s);
+                fast_run_finished(segment, r, lo + first, lo + end, finish, NULL, s);
         }
 }
 

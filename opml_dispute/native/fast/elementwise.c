@@ -1,7 +1,7 @@
 /* Elementwise functions whose plain kernels branch, where their common case can be told from the operands. */
 #include "kernels/elementary.h"
 #include "kernels/walk.h"
-#include "fast.h"
+#include "gemm.h"
 
 /* Elements looked at before they are computed, together: a cache's worth. */
 #define LOOK 1024
@@ -79,13 +79,85 @@ static u32 all_finite(const float *x, u64 n)
     return !others;
 }
 
+#if LANES
+
+typedef float vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef i32 veci __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+
+/* Exponents of dividends and of the divisor between which no step of div_vec can leave the normal numbers. */
+#define DIVIDEND_LEAST 0x1p-90f
+#define DIVIDEND_MOST 0x1p+90f
+#define DIVISOR_LEAST 0x1p-30f
+#define DIVISOR_MOST 0x1p+30f
+
+/* x / y, correctly rounded, by multiplying: dividing takes several times as long.
+ *
+ * r is 1 / y, correctly rounded. q = x r is wrong by at most two units in the last place; with its remainder it becomes one
+ * that is wrong by less than one; and that, with its own remainder, which is exact, the right one: Markstein's theorem (q
+ * within one unit of x / y and r correctly rounded). +0 stays +0; other numbers out of range are divided. */
+INLINE vec div_vec(vec x, vec y, vec r)
+{
+    veci size = (veci)x & 0x7fffffff;
+    veci usual = ((size >= (veci)((vec){0} + DIVIDEND_LEAST)) & (size <= (veci)((vec){0} + DIVIDEND_MOST))) | ((veci)x == 0);
+    vec q = x * r;
+    q = __builtin_elementwise_fma(__builtin_elementwise_fma(-q, y, x), r, q);
+    q = __builtin_elementwise_fma(__builtin_elementwise_fma(-q, y, x), r, q);
+    if (__builtin_reduce_and(usual))
+        return q;
+    return x / y;
+}
+
+/* A row divided by one number; 0 if that is out of range. */
+static int div_row(float *restrict o, const float *restrict x, float divisor, u64 n)
+{
+    f32 size = f32_abs(divisor);
+    if (!(size >= DIVISOR_LEAST && size <= DIVISOR_MOST))
+        return 0;
+    vec y = divisor - (vec){0}, r = 1.0f / y;
+    u64 i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        vec q = div_vec(*(const vec *)(x + i), y, r);
+        veci bits = (veci)q, is_nan = (bits & 0x7fffffff) > 0x7f800000;
+        *(vec *)(o + i) = (vec)((is_nan & 0x7fc00000) | (~is_nan & bits));
+    }
+    for (; i < n; i++)
+        o[i] = canonical(x[i] / divisor);
+    return 1;
+}
+
+static int divide(struct walk *w)
+{
+    if (w->step[0] != 4 || w->step[1] != 4 || w->step[2] != 0 || w->row < 2 * LANES)
+        return 0;
+    for (u64 n; (n = walk_row(w)) != 0; walk_next(w, n, 3)) {
+        float *o = (float *)w->at[0];
+        const float *x = (const float *)w->at[1], y = *(const float *)w->at[2];
+        if (!div_row(o, x, y, n))
+            for (u64 i = 0; i < n; i++)
+                o[i] = canonical(x[i] / y);
+    }
+    return 1;
+}
+
+#else
+
+static int divide(struct walk *w)
+{
+    (void)w;
+    return 0;
+}
+
+#endif
+
 int fast_binary(u8 *segment, const struct record *r, u64 lo, u64 hi)
 {
-    if (r->imm[0] != BIN_POW || r->dtype_in[0] != DT_F32)
+    if ((r->imm[0] != BIN_POW && r->imm[0] != BIN_DIV) || r->dtype_in[0] != DT_F32)
         return 0;
     struct walk w;
     struct walk_operand operand[3] = {walk_out(segment, r), walk_in(segment, r, 0), walk_in(segment, r, 1)};
     walk_begin(&w, operand, 3, r->dim, r->rank, lo, hi);
+    if (r->imm[0] == BIN_DIV)
+        return divide(&w);
     if (w.step[0] != 4 || w.step[1] != 4 || (w.step[2] != 4 && w.step[2] != 0))
         return 0;
     u64 step = (u64)w.step[2] / 4;

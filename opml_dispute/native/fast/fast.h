@@ -30,20 +30,28 @@ struct fast_finish {
     int relu;
 };
 
-/* What was made of a step's constant operand before it runs, so that runs need not; null memory: nothing. */
+/* What was made of a step's constant operand before it runs, so that runs need not; null memory: nothing. Steps may share
+ * it: it belongs to the first. */
 struct fast_prepared {
     void *memory;
     u64 bytes;
+    int is_shared;
 };
-/* Above this many bytes a constant is not prepared. */
+/* Above this many bytes a constant is not prepared; binary32, which is prepared beside the original, above this many. */
 #define FAST_PREPARED_MOST (64ull << 20)
+#define FAST_ROWS_MOST (4ull << 20)
 
 /* Prepares a contraction whose second factor never changes; 0 if there is nothing to win. */
 int fast_prepare_contraction(struct fast_prepared *prepared, const u8 *segment, const struct record *r);
+int fast_prepare_integers(struct fast_prepared *prepared, const u8 *segment, const struct record *r);
+int fast_prepare_rows(struct fast_prepared *prepared, const u8 *segment, const struct record *r);
+/* Whether what is prepared for one contraction serves another. */
+int fast_prepares_alike(const struct record *one, const struct record *other);
 void fast_prepared_free(struct fast_prepared *prepared);
 
 /* One opcode each, as fast_run. Those with `finish` finish what they make, unless they decline. */
-int fast_contract(u8 *segment, const struct record *r, u64 lo, u64 hi, const struct fast_finish *finish, struct fast_scratch *s);
+int fast_contract(u8 *segment, const struct record *r, u64 lo, u64 hi, const struct fast_finish *finish,
+                  const struct fast_prepared *prepared, struct fast_scratch *s);
 int fast_contract_integers(u8 *segment, const struct record *r, u64 lo, u64 hi, const struct fast_prepared *prepared,
                            struct fast_scratch *s);
 int fast_conv(u8 *segment, const struct record *r, u64 lo, u64 hi, const struct fast_finish *finish, struct fast_scratch *s);
@@ -67,7 +75,7 @@ int fast_run(u8 *segment, const struct record *r, u64 lo, u64 hi, const struct f
 
 /* Makes and finishes outputs [lo, hi) of r, binary32 that lie packed, in whatever way is fastest. */
 void fast_run_finished(u8 *segment, const struct record *r, u64 lo, u64 hi, const struct fast_finish *finish,
-                       struct fast_scratch *s);
+                       const struct fast_prepared *prepared, struct fast_scratch *s);
 
 /* A convolution's outputs may be shared out by positions: [first, end) of every channel of every image. How many parts are
  * best for `workers` threads, each of `*each` positions but the last; 0 if it is better cut as a range. */

@@ -285,8 +285,7 @@ void pack_matrix(const void *b, float *to, size_t k0, size_t depth, size_t n0, s
     }
 }
 
-/* A few rows times a matrix: every element of b is used once or twice, so packing would cost as much as the product. */
-#define FEW_ROWS 2
+/* A few rows times a matrix */
 
 /* Adds what is to be added and makes NaN canonical in one finished row. */
 static void finish_row(const struct gemm *g, size_t m)
@@ -374,6 +373,46 @@ static void rows_times_runs(const struct gemm *g)
                     sum = fma32(g->a[(ptrdiff_t)m * g->a_m + (ptrdiff_t)i * g->a_k], b->at[(ptrdiff_t)j * b->n + (ptrdiff_t)i], sum);
                 *out = sum;
             }
+    }
+    for (size_t m = 0; m < g->M; m++)
+        finish_row(g, m);
+}
+
+void pack_panels(const struct matrix *m, size_t K, size_t N, float *to)
+{
+    for (size_t n = 0; n < N; n += GEMM_PANEL)
+        for (size_t k = 0; k < K; k++)
+            for (size_t j = 0; j < GEMM_PANEL; j++)
+                *to++ = n + j < N ? m->at[(ptrdiff_t)k * m->k + (ptrdiff_t)(n + j) * m->n] : 0.0f;
+}
+
+/* One row times one panel. */
+INLINE void row_times_panel(const float *a, ptrdiff_t a_k, size_t K, const float *panel, float *sums)
+{
+    vec sum[4] = {{0}};
+    for (; K; K--, a += a_k, panel += GEMM_PANEL) {
+        vec row = *a - (vec){0};
+#pragma clang loop unroll(full)
+        for (unsigned v = 0; v < 4; v++)
+            sum[v] = __builtin_elementwise_fma(row, *(const vec *)(panel + v * LANES), sum[v]);
+    }
+#pragma clang loop unroll(full)
+    for (unsigned v = 0; v < 4; v++)
+        *(vec *)(sums + v * LANES) = sum[v];
+}
+
+static void rows_times_panels(const struct gemm *g)
+{
+    size_t first = g->panel_column;
+    const float *panel = g->panels;
+    for (size_t n = 0; n < g->N; first = 0, panel += g->K * GEMM_PANEL) {
+        size_t columns = GEMM_PANEL - first < g->N - n ? GEMM_PANEL - first : g->N - n;
+        for (size_t m = 0; m < g->M; m++) {
+            float sums[GEMM_PANEL];
+            row_times_panel(g->a + (ptrdiff_t)m * g->a_m, g->a_k, g->K, panel, sums);
+            memcpy(g->out + (ptrdiff_t)m * g->o_m + n, sums + first, columns * sizeof(float));
+        }
+        n += columns;
     }
     for (size_t m = 0; m < g->M; m++)
         finish_row(g, m);
@@ -505,6 +544,10 @@ int gemm(const struct gemm *g, struct fast_scratch *s)
 {
     if (g->M <= FEW_ROWS && g->pack == pack_matrix) {
         const struct matrix *b = g->b;
+        if (g->panels) {
+            rows_times_panels(g);
+            return 1;
+        }
         if (b->n == 1 || b->k == 1) {
             (b->n == 1 ? rows_times_rows : rows_times_runs)(g);
             return 1;

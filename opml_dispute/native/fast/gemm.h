@@ -40,6 +40,8 @@ struct gemm {
     const ptrdiff_t *rows; /* [K], if `place` is not null */
     float *out; /* columns lie side by side */
     ptrdiff_t o_m;
+    const float *panels; /* null, or b ready for a few rows (pack_panels), from the panel that column 0 is in */
+    size_t panel_column; /* where in that panel */
     const float *bias; /* may be null */
     ptrdiff_t bias_m, bias_n;
     const float *add; /* as `fast_finish`; strides are out's */
@@ -55,5 +57,11 @@ struct matrix {
     ptrdiff_t k, n;
 };
 pack_b pack_matrix;
+
+/* With so few rows every element of b is used once or twice, so packing it would cost as much as the product. */
+#define FEW_ROWS 2
+/* A matrix that never changes is packed once: panels of GEMM_PANEL columns, [K][GEMM_PANEL], missing ones zero. */
+#define GEMM_PANEL (4 * LANES)
+void pack_panels(const struct matrix *m, size_t K, size_t N, float *to);
 
 #endif

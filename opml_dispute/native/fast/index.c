@@ -49,6 +49,8 @@ INLINE i64 place_of(const struct places *p, const u8 *index, u64 components)
             move_##T(1, 1, p, o, so, a, sa, index, si, n);                                                             \
         else if (p->components == 1)                                                                                   \
             move_##T(1, 0, p, o, so, a, sa, index, si, n);                                                             \
+        else if (p->components == 2 && !o_moves)                                                                       \
+            move_##T(2, 0, p, o, so, a, sa, index, si, n);                                                             \
         else                                                                                                           \
             move_##T(p->components, o_moves, p, o, so, a, sa, index, si, n);                                           \
     }

@@ -74,19 +74,10 @@ static void pack_matrix(const struct matrix *m, const struct source *b, u8 *work
     }
 }
 
-void fast_prepared_free(struct fast_prepared *p)
-{
-    free(p->memory);
-    p->memory = NULL;
-}
-
 /* In fast_prepared: the matrix, its sums, its panels. */
-int fast_prepare_contraction(struct fast_prepared *prepared, const u8 *segment, const struct record *r)
+int fast_prepare_integers(struct fast_prepared *prepared, const u8 *segment, const struct record *r)
 {
     unsigned n_at = r->rank - 1u;
-    for (unsigned d = 0; d < n_at; d++)
-        if (r->stride[2][d] && r->dim[d] > 1)
-            return 0;
     u64 K = r->imm[0], N = r->dim[n_at];
     struct source b = {segment + r->in[1], r->dtype_in[1], (i64)r->imm[2], r->stride[2][n_at]};
     struct integer_range range = range_of(b.at, b.dtype, K, b.k, N, b.n);

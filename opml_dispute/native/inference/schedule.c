@@ -133,7 +133,7 @@ static void run_part(void *self, unsigned part, unsigned worker, struct fast_scr
     const struct step *step = job->step;
     unsigned steps = job->steps;
     if (job->step->finishes) {
-        fast_run_finished(job->ml->segment, head, begin, end, &job->step->finish, scratch);
+        fast_run_finished(job->ml->segment, head, begin, end, &job->step->finish, &job->step->prepared, scratch);
         step += 1 + job->step->finishes;
         steps -= 1 + job->step->finishes;
     } else if (steps == 1 || !is_elementwise(head)) {
@@ -204,13 +204,33 @@ static void plan_finish(const struct schedule *s, uint64_t head, const uint8_t *
 /* All that is prepared for a schedule's steps takes no more than this. */
 #define PREPARED_MOST (256ull << 20)
 
+/* How many steps back one is looked for that has the same weights: a recurrence's steps lie close together. */
+#define LOOKS_BACK 256
+
+/* What an earlier step prepared, if it serves this one too. */
+static int share(struct schedule *s, uint64_t i)
+{
+    struct step *step = &s->step[i];
+    for (uint64_t j = i; j > 0 && i - j < LOOKS_BACK; j--) {
+        const struct step *earlier = &s->step[j - 1];
+        if (!earlier->prepared.memory || !fast_prepares_alike(&earlier->record, &step->record))
+            continue;
+        step->prepared = earlier->prepared;
+        step->prepared.is_shared = 1;
+        return 1;
+    }
+    return 0;
+}
+
 /* Prepares what never changes: weights are read where the program holds them. */
 static void prepare(struct schedule *s, const uint8_t *segment)
 {
     uint64_t bytes = 0;
     for (uint64_t i = 0; i < s->steps && bytes < PREPARED_MOST; i++) {
         struct step *step = &s->step[i];
-        if ((step->constant >> 2 & 1) && step->record.opcode == OP_CONTRACT && fast_prepare_contraction(&step->prepared, segment, &step->record))
+        if (!(step->constant >> 2 & 1) || step->record.opcode != OP_CONTRACT || share(s, i))
+            continue;
+        if (fast_prepare_contraction(&step->prepared, segment, &step->record))
             bytes += step->prepared.bytes;
     }
 }

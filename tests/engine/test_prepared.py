@@ -1,0 +1,43 @@
+"""
+Weights that a schedule packs once, for all of its steps and runs: the same bits as without.
+
+Steps of a recurrence share what is packed; ranges of columns, by which threads cut a product of few rows, begin
+anywhere in it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from onnx import TensorProto
+
+from opml_dispute.model.compiler import compile_model
+from tests.engine.test_schedule import assert_same
+from tests.model.graphs import Graph
+
+
+@pytest.mark.parametrize("transposed", [0, 1])
+@pytest.mark.parametrize("rows", [1, 2, 3])
+def test_a_recurrence_in_binary32(rows: int, transposed: int) -> None:
+    rng = np.random.default_rng(rows)
+    graph = Graph()
+    size = 150
+    weights = graph.constant((rng.standard_normal((size, size)) / size).astype(np.float32))
+    bias = graph.constant(rng.standard_normal(size).astype(np.float32))
+    last = graph.input("x", [rows, size])
+    for _ in range(3):
+        last = graph.node("Tanh", graph.node("Gemm", last, weights, bias, transB=transposed))
+    last = graph.node("MatMul", last, graph.constant(rng.standard_normal((size, 70)).astype(np.float32)))
+    x = rng.standard_normal((rows, size)).astype(np.float32)
+    x[0, 3] = np.inf
+    assert_same(compile_model(graph.model([last])), {"x": x})
+
+
+@pytest.mark.parametrize("rows", [1, 3, 40, 130])
+def test_bytes(rows: int) -> None:
+    rng = np.random.default_rng(rows)
+    graph = Graph()
+    weights = graph.constant(rng.integers(-128, 128, (170, 200), dtype=np.int8))
+    product = graph.node("MatMulInteger", graph.input("x", [rows, 170], TensorProto.UINT8), weights)
+    model = graph.model([graph.node("Cast", product, to=TensorProto.FLOAT)])
+    assert_same(compile_model(model), {"x": rng.integers(0, 256, (rows, 170), dtype=np.uint8)})
