@@ -23,7 +23,7 @@ LAYERS = (
     {"actors"},
     {"chain", "simulation"},
     {"operator", "testing"},
-    {"devnet"},
+    {"devnet", "agent"},
     {"cli"},
     {"__main__"},
 )

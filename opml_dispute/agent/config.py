@@ -1,0 +1,237 @@
+"""
+agent.toml: who the agent is, what it does, and how much it may stake.
+
+`AgentConfig.load` reads a file and refuses what it does not know, so that a typing error cannot switch a limit off.
+docs/operating.md explains every key.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from opml_dispute.chain.amounts import parse_wei
+from opml_dispute.chain.games import parse_address
+from opml_dispute.errors import OpmlError
+from opml_dispute.primitives import Address
+
+ROLES: Final = ("proposer", "challenger", "resolver", "claimer", "finalizer")
+DEFENCES: Final = ("own", "right")
+_MAX_FILE_BYTES: Final = 1 << 20
+
+_LOCAL: Final[tuple[str, ...]] = ("http://127.0.0.1:8545",)
+
+T = TypeVar("T")
+
+
+class BadConfig(OpmlError):
+    """The configuration cannot be read, or names something that does not exist."""
+
+    hint = 'docs/operating.md, "The agent", lists every key with its meaning'
+
+
+@dataclass(frozen=True)
+class AgentConfig:
+    """What one agent was told."""
+
+    rpc_urls: tuple[str, ...]
+    """The first is used; the others are compared with it."""
+    deployment: Path
+    roles: frozenset[str]
+    key_file: Path | None = None
+    keystore: Path | None = None
+    password_file: Path | None = None
+    interval_s: float = 12.0
+    """Between two passes, when nothing is left to do."""
+    state: Path = Path("agent.sqlite")
+    dry_run: bool = False
+    """Do everything but send."""
+    defend: str = "own"
+    """Which right root claims to defend: those of the agent's own address, or all ("right")."""
+    games: frozenset[Address] | None = None
+    """Only these games; None: all."""
+    models: frozenset[bytes] | None = None
+    """Only requests of these models are answered; None: all whose file is here."""
+    min_fee_wei: int = 0
+    """Requests that pay less are not answered."""
+    max_age_s: int = 28 * 86_400
+    """Older games and requests are left alone."""
+    max_at_risk_wei: int | None = None
+    """Bonds of the agent that are not yet paid back, in all games together; None: no limit but the balance."""
+    max_per_game_wei: int | None = None
+    reserve_wei: int = 0
+    """What must stay in the account."""
+    max_fee_wei: int | None = None
+    """Per gas; None: the sender's default."""
+    claim_for: tuple[Address, ...] = ()
+    """Further addresses whose bonds are paid out."""
+    max_lag_blocks: int = 10
+    """How far behind the furthest endpoint the first one may be."""
+    listen: tuple[str, int] | None = None
+    """Where metrics and health are served."""
+    workers: int = 2
+    second_opinion: bool = True
+    """Recompute with another build of the engine before the first bond in a game."""
+    preflight: bool = True
+    """Check before the first bond that the game can be played to its end from this computer."""
+
+    @classmethod
+    def load(cls, path: Path) -> AgentConfig:
+        """From a file; relative paths count from its folder. Raises `BadConfig`."""
+        try:
+            if path.stat().st_size > _MAX_FILE_BYTES:
+                raise BadConfig(f"the configuration {path} has more than {_MAX_FILE_BYTES:,} bytes")
+            raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise BadConfig(f"cannot read the configuration {path}: {error.strerror}", hint="check the path") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise BadConfig(f"the configuration {path} is not TOML: {error}") from None
+        return _Reader(raw, path).config()
+
+
+class _Reader:
+    """Takes keys out of the tables; what is left at the end is unknown."""
+
+    def __init__(self, raw: dict[str, Any], path: Path) -> None:
+        self._path = path
+        self._tables: dict[str, dict[str, Any]] = {}
+        for name, table in raw.items():
+            if not isinstance(table, dict):
+                raise self.bad(name, "must be in a table, as [agent] or [chain]")
+            self._tables[name] = dict(table)
+
+    def bad(self, name: str, what: str) -> BadConfig:
+        return BadConfig(f"{self._path}: {name} {what}")
+
+    def take(self, name: str, read: Callable[[Any], T], default: T) -> T:
+        """The value of "table.key", or `default` if it is absent. Raises `BadConfig`."""
+        table, _, key = name.partition(".")
+        content = self._tables.get(table, {})
+        if key not in content:
+            return default
+        value = content.pop(key)
+        try:
+            return read(value)
+        except OpmlError as error:
+            raise self.bad(name, f"is {value!r}: {error}") from None
+        except (TypeError, ValueError) as error:
+            raise self.bad(name, f"is {value!r}: expected {error}") from None
+
+    def config(self) -> AgentConfig:
+        no_roles: tuple[str, ...] = ()
+        roles = self.take("agent.roles", _strings, no_roles)
+        if not roles or set(roles) - set(ROLES):
+            raise self.bad("agent.roles", f"must name at least one of {', '.join(ROLES)}, and nothing else")
+        rpc_urls = self.take("chain.rpc", _urls, _LOCAL)
+        deployment = self.take("chain.deployment", self._file, None)
+        if deployment is None:
+            raise self.bad("chain.deployment", "is missing: the file that `opml-dispute deploy` wrote")
+        config = AgentConfig(
+            rpc_urls=rpc_urls,
+            deployment=deployment,
+            roles=frozenset(roles),
+            key_file=self.take("key.file", self._file, None),
+            keystore=self.take("key.keystore", self._file, None),
+            password_file=self.take("key.password_file", self._file, None),
+            interval_s=self.take("agent.interval", _seconds(0.1, 3600.0), 12.0),
+            state=self.take("agent.state", self._file, None) or self._path.parent / "agent.sqlite",
+            dry_run=self.take("agent.dry_run", _truth, False),
+            workers=self.take("agent.workers", _count(1, 64), 2),
+            second_opinion=self.take("agent.second_opinion", _truth, True),
+            preflight=self.take("agent.preflight", _truth, True),
+            defend=self.take("policy.defend", _one_of(DEFENCES), "own"),
+            games=self.take("policy.games", _addresses, None),
+            models=self.take("policy.models", _hashes, None),
+            min_fee_wei=self.take("policy.min_fee", _wei, 0),
+            max_age_s=self.take("policy.max_age_days", _count(1, 3650), 28) * 86_400,
+            max_at_risk_wei=self.take("treasury.max_at_risk", _wei, None),
+            max_per_game_wei=self.take("treasury.max_per_game", _wei, None),
+            reserve_wei=self.take("treasury.reserve", _wei, 0),
+            max_fee_wei=self.take("treasury.max_fee_per_gas", _wei, None),
+            claim_for=tuple(sorted(self.take("claims.addresses", _addresses, None) or ())),
+            max_lag_blocks=self.take("chain.max_lag_blocks", _count(0, 10_000), 10),
+            listen=self.take("metrics.listen", _endpoint, None),
+        )
+        left = [f"{table}.{key}" for table, content in self._tables.items() for key in content]
+        if left:
+            raise self.bad(left[0], "is not a key of the agent's configuration")
+        return config
+
+    def _file(self, value: Any) -> Path | None:
+        if not isinstance(value, str) or not value:
+            raise ValueError("the name of a file")
+        return self._path.parent / Path(value).expanduser()
+
+
+def _strings(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise ValueError("a list of strings")
+    return tuple(value)
+
+
+def _urls(value: Any) -> tuple[str, ...]:
+    urls = (value,) if isinstance(value, str) else _strings(value)
+    if not urls or not all(re.match(r"https?://", url) for url in urls):
+        raise ValueError("one URL, or a list of them, each beginning with http:// or https://")
+    return urls
+
+
+def _addresses(value: Any) -> frozenset[Address]:
+    return frozenset(parse_address(text, "an address") for text in _strings(value))
+
+
+def _hashes(value: Any) -> frozenset[bytes]:
+    found = frozenset(bytes.fromhex(text.removeprefix("0x")) for text in _strings(value))
+    if any(len(item) != 32 for item in found):
+        raise ValueError("a list of ids of 32 bytes")
+    return found
+
+
+def _wei(value: Any) -> int:
+    if not isinstance(value, str):
+        raise ValueError('an amount in quotes, as "0.5 ether" or "20 gwei"')
+    return parse_wei(value.replace("ether", "").strip() if value.endswith("ether") else value)
+
+
+def _truth(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("true or false")
+    return value
+
+
+def _seconds(least: float, most: float) -> Callable[[Any], float]:
+    def read(value: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
+            raise ValueError(f"seconds from {least:g} to {most:g}")
+        return float(value)
+
+    return read
+
+
+def _count(least: int, most: int) -> Callable[[Any], int]:
+    def read(value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            raise ValueError(f"a whole number from {least} to {most}")
+        return value
+
+    return read
+
+
+def _one_of(words: tuple[str, ...]) -> Callable[[Any], str]:
+    def read(value: Any) -> str:
+        if value not in words:
+            raise ValueError(f"one of {', '.join(words)}")
+        return str(value)
+
+    return read
+
+
+def _endpoint(value: Any) -> tuple[str, int] | None:
+    host, _, port = value.rpartition(":") if isinstance(value, str) else ("", "", "")
+    if not host or not port.isdecimal() or int(port) > 65_535:
+        raise ValueError('an address and a port, as "127.0.0.1:7300"')
+    return host, int(port)

@@ -1,0 +1,106 @@
+"""
+What the agent has open: cases with their traces, as many as it has room for, computed by worker threads.
+
+Computing is the native engine's work, which lets other threads run meanwhile. The thread that sends never computes for
+long: `warm` judges a game in a worker first, and the same trace then answers from what it has found.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from opml_dispute.actors.honest import Plan, consider
+from opml_dispute.chain.deploy import System
+from opml_dispute.errors import OpmlError
+from opml_dispute.game.claim import Game
+from opml_dispute.operator.case import Case, open_case
+from opml_dispute.operator.model_store import ModelStore
+from opml_dispute.primitives import RequestId, StateRoot
+from opml_dispute.trace.split import SplitTrace
+
+MAX_OPEN: Final = 8
+"""Cases that stay open: each holds a model's weights and a run."""
+
+T = TypeVar("T")
+
+
+class OutOfMemory(OpmlError):
+    """There is not enough memory for an inference."""
+
+    hint = "use a machine with more memory for this model; other games are not affected"
+
+
+@dataclass
+class _Open:
+    case: Case
+    trace: SplitTrace
+    lock: threading.Lock
+
+
+class Desk:
+    """Opens cases of one system."""
+
+    def __init__(self, system: System, store: ModelStore, *, workers: int) -> None:
+        self._system, self._store = system, store
+        self._open: OrderedDict[RequestId, _Open] = OrderedDict()
+        self._guard = threading.Lock()
+        self._pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="desk")
+
+    def case(self, request_id: RequestId) -> Case:
+        """The case of a request. Raises what `open_case` raises."""
+        return self._opened(request_id).case
+
+    def trace(self, request_id: RequestId) -> SplitTrace:
+        """The honest trace of the games of a request. Raises what `open_case` raises."""
+        return self._opened(request_id).trace
+
+    def final_root(self, request_id: RequestId) -> tuple[StateRoot, int]:
+        """S_n and the status of the inference. Raises what `open_case` raises, and `OutOfMemory`."""
+        opened = self._opened(request_id)
+        with opened.lock:
+            try:
+                return opened.case.final_root, opened.case.inference.status
+            except MemoryError:
+                raise OutOfMemory(f"no memory to compute request 0x{request_id.hex()}") from None
+
+    def warm(self, game: Game, now_s: int) -> Plan:
+        """What the honest actor would do in a game. Raises what `open_case` raises, and `OutOfMemory`."""
+        opened = self._opened(game.request_id)
+        with opened.lock:
+            try:
+                return consider(game, opened.trace, now_s)
+            except MemoryError:
+                raise OutOfMemory(f"no memory to judge game {game.address}") from None
+
+    def each(self, work: Callable[..., T], items: Iterable[tuple[object, ...]]) -> list[T | OpmlError]:
+        """`work` for each item, by the workers: results, or the errors in their place, in order."""
+        futures: list[Future[T]] = [self._pool.submit(work, *item) for item in items]
+        outcomes: list[T | OpmlError] = []
+        for future in futures:
+            try:
+                outcomes.append(future.result())
+            except OpmlError as error:
+                outcomes.append(error)
+        return outcomes
+
+    def close(self) -> None:
+        """Ends the workers, without waiting for what they compute."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _opened(self, request_id: RequestId) -> _Open:
+        with self._guard:
+            if request_id in self._open:
+                self._open.move_to_end(request_id)
+                return self._open[request_id]
+        case = open_case(self._system, request_id, store=self._store)
+        opened = _Open(case, case.trace(), threading.Lock())
+        with self._guard:
+            opened = self._open.setdefault(request_id, opened)
+            while len(self._open) > MAX_OPEN:
+                self._open.popitem(last=False)
+        return opened

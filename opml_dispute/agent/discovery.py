@@ -1,0 +1,61 @@
+"""
+What there is on the chain: games and requests, found from the factory's and the oracle's own lists.
+
+`Discovery.refresh` reads only what is new since the last call. It notices when the chain was reorganised, by the last
+known entry, and then starts again: nothing depends on having seen an event.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from opml_dispute.chain.answers import Head
+from opml_dispute.chain.contracts import GameEntry
+from opml_dispute.chain.deploy import System
+from opml_dispute.primitives import Address, RequestId
+
+
+@dataclass
+class Discovery:
+    """The lists as they were at the last refresh, oldest first."""
+
+    system: System
+
+    def __post_init__(self) -> None:
+        self.games: list[GameEntry] = []
+        self.requests: list[RequestId] = []
+        self.reorganisations = 0
+
+    def refresh(self, head: Head) -> tuple[list[GameEntry], list[RequestId]]:
+        """
+        What is new at `head`. After a reorganisation everything counts as new.
+
+        Raises what reading raises; the lists are then as before.
+        """
+        rpc, factory, oracle = self.system.rpc, self.system.factory, self.system.oracle
+        game_count, request_count = rpc.read_all([factory.game_count(), oracle.request_count()], at=head)
+        known_games, known_requests = len(self.games), len(self.requests)
+        if not self._is_same(head, game_count, request_count):
+            self.reorganisations += 1
+            known_games = known_requests = 0
+        games = rpc.read_each([factory.game_at(index) for index in range(known_games, game_count)], at=head)
+        new = range(known_requests, request_count)
+        requests = rpc.read_each([oracle.request_id_at(index) for index in new], at=head)
+        self.games = [*self.games[:known_games], *games]
+        self.requests = [*self.requests[:known_requests], *requests]
+        return games, requests
+
+    def _is_same(self, head: Head, game_count: int, request_count: int) -> bool:
+        """Whether the last known entries are still where they were."""
+        if game_count < len(self.games) or request_count < len(self.requests):
+            return False
+        rpc = self.system.rpc
+        if self.games and rpc.read(self.system.factory.game_at(len(self.games) - 1), at=head) != self.games[-1]:
+            return False
+        last = len(self.requests) - 1
+        return last < 0 or rpc.read(self.system.oracle.request_id_at(last), at=head) == self.requests[-1]
+
+    @property
+    def addresses(self) -> list[Address]:
+        """Of the games, oldest first."""
+        return [entry.address for entry in self.games]

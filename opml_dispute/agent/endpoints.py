@@ -1,0 +1,50 @@
+"""
+More than one node of the chain: what the agent acts on must be what all of them see.
+
+An honest challenger whose one node was wrong attacked valid proposals. So the block that the agent reads is compared by
+its hash with every other endpoint's block of that number: while one disagrees, or while the agent's own endpoint lags
+behind, the agent watches and does not act. An endpoint that does not answer is reported, and stops nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from opml_dispute.chain.answers import Head
+from opml_dispute.chain.rpc import Rpc
+from opml_dispute.chain.rpc_errors import RpcError
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How the endpoints stand to each other."""
+
+    disagreements: tuple[str, ...]
+    """Why the agent must not act; empty if it may."""
+    silent: tuple[str, ...]
+    """Endpoints that did not answer, with the reason."""
+    lag_blocks: int
+    """How far the first endpoint is behind the furthest."""
+
+
+def compare(head: Head, others: Sequence[Rpc], *, max_lag_blocks: int) -> Agreement:
+    """`head` of the agent's own endpoint beside what the others have."""
+    disagreements, silent, lag = [], [], 0
+    for other in others:
+        try:
+            newest = other.head()
+            same = newest if newest.number == head.number else other.block(head.number)
+        except RpcError as error:
+            silent.append(str(error))
+            continue
+        lag = max(lag, newest.number - head.number)
+        if same is None:
+            silent.append(f"{other.url} does not have block {head.number} yet")
+        elif same.hash != head.hash:
+            disagreements.append(
+                f"{other.url} has another block {head.number}: 0x{same.hash.hex()[:8]}…, not 0x{head.hash.hex()[:8]}…"
+            )
+    if lag > max_lag_blocks:
+        disagreements.append(f"this agent's endpoint is {lag} blocks behind another one")
+    return Agreement(tuple(disagreements), tuple(silent), lag)

@@ -1,0 +1,132 @@
+"""
+What is expensive to find again: computed roots, and what the agent staked and was paid.
+
+A SQLite file in write-ahead mode, so that a kill at any moment leaves it whole. The chain alone decides what happens;
+an agent whose memory was deleted computes again and goes on. A file that is damaged is moved aside and begun anew.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from pathlib import Path
+from typing import Final
+
+from opml_dispute.errors import OpmlError
+from opml_dispute.primitives import Address, RequestId, StateRoot
+
+VERSION: Final = 1
+
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS roots (request BLOB PRIMARY KEY, model BLOB, root BLOB NOT NULL, status INTEGER NOT NULL,
+    confirmed INTEGER NOT NULL, computed_at INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS ended (game TEXT PRIMARY KEY, ended_at INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS sent (id INTEGER PRIMARY KEY, sent_at INTEGER NOT NULL, kind TEXT NOT NULL, game TEXT,
+    value_wei TEXT NOT NULL, tx TEXT, gas INTEGER);
+"""
+
+
+class MemoryUnusable(OpmlError):
+    """The memory's file cannot be made or written."""
+
+    hint = "check the folder of agent.state and the disk"
+
+
+class Memory:
+    """The agent's SQLite file. For one thread."""
+
+    def __init__(self, path: Path, chain_id: int) -> None:
+        """Opens or makes the file; another chain's or a damaged one is moved aside. Raises `MemoryUnusable`."""
+        self.path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._connection = self._open(chain_id)
+        except (sqlite3.Error, OSError) as error:
+            raise MemoryUnusable(f"cannot use {path}: {error}") from None
+
+    def _open(self, chain_id: int) -> sqlite3.Connection:
+        try:
+            return self._connected(chain_id)
+        except (sqlite3.DatabaseError, _OtherFile):
+            aside = self.path.with_name(f"{self.path.name}.{int(time.time())}.aside")
+            for suffix in ("", "-wal", "-shm"):
+                part = self.path.with_name(self.path.name + suffix)
+                if part.exists():
+                    part.rename(aside.with_name(aside.name + suffix))
+            return self._connected(chain_id)
+
+    def _connected(self, chain_id: int) -> sqlite3.Connection:
+        connection = sqlite3.connect(self.path, isolation_level=None, timeout=10.0)
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=NORMAL")
+            known = connection.execute("PRAGMA user_version").fetchone()[0]
+            identity = connection.execute("PRAGMA application_id").fetchone()[0]
+            if known == 0:
+                connection.executescript(_SCHEMA)
+                connection.execute(f"PRAGMA user_version={VERSION}")
+                connection.execute(f"PRAGMA application_id={chain_id & 0x7FFFFFFF}")
+            elif known != VERSION or identity != chain_id & 0x7FFFFFFF:
+                raise _OtherFile
+            connection.execute("SELECT request, root, status, confirmed FROM roots LIMIT 1").fetchall()
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def close(self) -> None:
+        """Ends the use of the file."""
+        self._connection.close()
+
+    # ---- computed roots ----
+
+    def root(self, request_id: RequestId) -> tuple[StateRoot, int, bool] | None:
+        """S_n of a request, the status of its inference, and whether a second build of the engine confirmed it."""
+        row = self._connection.execute(
+            "SELECT root, status, confirmed FROM roots WHERE request = ?", (bytes(request_id),)
+        ).fetchone()
+        return None if row is None else (StateRoot(row[0]), int(row[1]), bool(row[2]))
+
+    def keep_root(
+        self, request_id: RequestId, model: bytes, root: StateRoot, status: int, *, confirmed: bool = False
+    ) -> None:
+        """Remember what was computed."""
+        self._connection.execute(
+            "INSERT OR REPLACE INTO roots VALUES (?, ?, ?, ?, ?, ?)",
+            (bytes(request_id), bytes(model), bytes(root), status, int(confirmed), int(time.time())),
+        )
+
+    def confirm_root(self, request_id: RequestId) -> None:
+        """A second build of the engine found the same root."""
+        self._connection.execute("UPDATE roots SET confirmed = 1 WHERE request = ?", (bytes(request_id),))
+
+    # ---- games ----
+
+    def ended_games(self) -> set[Address]:
+        """Games in which nothing is left to do for this agent."""
+        return {Address(row[0]) for row in self._connection.execute("SELECT game FROM ended")}
+
+    def end_game(self, game: Address) -> None:
+        """Nothing is left to do in this game."""
+        self._connection.execute("INSERT OR REPLACE INTO ended VALUES (?, ?)", (game, int(time.time())))
+
+    def forget_games(self) -> None:
+        """After a reorganisation of the chain, games may be others than before."""
+        self._connection.execute("DELETE FROM ended")
+
+    # ---- what was sent ----
+
+    def note_sent(self, kind: str, game: Address | None, value_wei: int, tx: str | None, gas: int | None) -> None:
+        """One transaction of this agent, for people who look later."""
+        self._connection.execute(
+            "INSERT INTO sent (sent_at, kind, game, value_wei, tx, gas) VALUES (?, ?, ?, ?, ?, ?)",
+            (int(time.time()), kind, game, str(value_wei), tx, gas),
+        )
+
+    def sent_counts(self) -> dict[str, int]:
+        """How many transactions of each kind were sent."""
+        return dict(self._connection.execute("SELECT kind, COUNT(*) FROM sent GROUP BY kind"))
+
+
+class _OtherFile(Exception):
+    """The file belongs to another chain or another version."""

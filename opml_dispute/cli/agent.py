@@ -1,0 +1,167 @@
+"""`opml-dispute agent`: play, settle and answer without anybody watching."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+
+import click
+
+from opml_dispute.agent.agent import Agent
+from opml_dispute.agent.config import AgentConfig
+from opml_dispute.agent.lease import Lease
+from opml_dispute.agent.log import Log, make_log
+from opml_dispute.agent.memory import Memory
+from opml_dispute.agent.metrics import Metrics, serve
+from opml_dispute.chain import keys
+from opml_dispute.chain.amounts import ether
+from opml_dispute.chain.deploy import Deployment, connect
+from opml_dispute.chain.fees import DEFAULT_MAX_FEE_WEI
+from opml_dispute.chain.rpc import Rpc
+from opml_dispute.chain.sender import Sender
+from opml_dispute.cli.command_line import Command
+from opml_dispute.cli.options import FileName, json_option
+from opml_dispute.cli.output import Output
+from opml_dispute.operator.model_store import ModelStore
+
+_GRACE_S = 5.0
+"""How long a pass may still take after it was told to stop; what was sent by then is found again at the next start."""
+
+
+@click.group()
+def agent() -> None:
+    """Unattended operation: propose, challenge, resolve, claim bonds and deliver, for all games of a deployment."""
+
+
+_config_option = click.option(
+    "--config", "config_file", type=FileName(), required=True, metavar="FILE", help="The agent's configuration (TOML)."
+)
+
+
+@agent.command("run", cls=Command)
+@_config_option
+@click.option("--dry-run", is_flag=True, help="Do everything but send.")
+@click.option("--once", is_flag=True, help="One pass instead of many.")
+def run_agent(config_file: Path, dry_run: bool, once: bool) -> None:
+    """
+    Watch a deployment and do what the configured roles owe, until SIGTERM.
+
+    SIGHUP reads the configuration again. Any moment is a good one to be killed: the next start finds everything.
+
+    Example: opml-dispute agent run --config agent.toml
+    """
+    log = make_log()
+    signals = _Signals()
+    metrics, server = Metrics(), None
+    while True:
+        config = AgentConfig.load(config_file)
+        if config.listen is not None and server is None:
+            server = serve(metrics, *config.listen)
+        running = _open(config, log, metrics, dry_run=dry_run)
+        signals.reload.clear()
+        try:
+            if once:
+                running.run_pass(signals.stop)
+                return
+            running.run(signals.stop_or_reload())
+        finally:
+            running.lease.give_back()
+            running.memory.close()
+        if signals.stop.is_set():
+            log.info("stopped")
+            return
+        log.info("reading the configuration again", file=str(config_file))
+
+
+@agent.command("check", cls=Command)
+@_config_option
+@json_option
+def check(config_file: Path, output: Output) -> None:
+    """
+    Validate a configuration, and say what the agent would do now.
+
+    Example: opml-dispute agent check --config agent.toml
+    """
+    config = AgentConfig.load(config_file)
+    running = _open(config, make_log(), Metrics(), dry_run=True)
+    try:
+        balance_wei = running.system.rpc.balance_wei(running.sender.address)
+        output.say(f"Roles      {', '.join(sorted(config.roles))}")
+        output.say(f"Key        {running.sender.address}, which has {ether(balance_wei)}")
+        output.say(f"Endpoints  {len(config.rpc_urls)}; chain {running.system.deployment.chain_id}")
+        running.run_pass()
+        output.say(f"Games      {len(running.discovery.games)}; requests {len(running.discovery.requests)}")
+        output.fact(
+            roles=sorted(config.roles),
+            address=running.sender.address,
+            balance_wei=balance_wei,
+            chain_id=running.system.deployment.chain_id,
+            games=len(running.discovery.games),
+            requests=len(running.discovery.requests),
+        )
+    finally:
+        running.desk.close()
+        running.memory.close()
+
+
+def _open(config: AgentConfig, log: Log, metrics: Metrics, *, dry_run: bool) -> Agent:
+    """Everything that an agent works with. Raises what connecting and reading keys raise."""
+    if dry_run:
+        config = replace(config, dry_run=True)
+    account = keys.load(key_file=config.key_file, keystore=config.keystore, password_file=config.password_file)
+    rpcs = [Rpc(url) for url in config.rpc_urls]
+    system = connect(rpcs[0], Deployment.load(config.deployment))
+    sender = Sender(
+        system.rpc,
+        account,
+        max_fee_wei=DEFAULT_MAX_FEE_WEI if config.max_fee_wei is None else config.max_fee_wei,
+        tell=lambda sentence: log.warning("sending", what=sentence),
+    )
+    return Agent(
+        config,
+        system,
+        sender,
+        memory=Memory(config.state, system.deployment.chain_id),
+        store=ModelStore.default(),
+        log=log,
+        metrics=metrics,
+        lease=Lease(system.deployment.chain_id, account.address),
+        others=rpcs[1:],
+    )
+
+
+class _Signals:
+    """SIGTERM and SIGINT stop, SIGHUP reloads; a pass that does not end in time is interrupted."""
+
+    def __init__(self) -> None:
+        self.stop, self.reload = threading.Event(), threading.Event()
+        self._either: threading.Event | None = None
+        signal.signal(signal.SIGTERM, self._on_stop)
+        signal.signal(signal.SIGINT, self._on_stop)
+        signal.signal(signal.SIGHUP, self._on_reload)
+
+    def stop_or_reload(self) -> threading.Event:
+        """Set when either is asked for."""
+        self._either = threading.Event()
+        if self.stop.is_set():
+            self._either.set()
+        return self._either
+
+    def _on_stop(self, number: int, frame: FrameType | None) -> None:
+        if self.stop.is_set():
+            raise KeyboardInterrupt
+        self.stop.set()
+        if self._either is not None:
+            self._either.set()
+        timer = threading.Timer(_GRACE_S, lambda: os.kill(os.getpid(), signal.SIGINT))
+        timer.daemon = True
+        timer.start()
+
+    def _on_reload(self, number: int, frame: FrameType | None) -> None:
+        self.reload.set()
+        if self._either is not None:
+            self._either.set()

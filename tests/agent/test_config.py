@@ -1,0 +1,106 @@
+"""agent.toml: what it may say, and that a typing error never switches a limit off."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from opml_dispute.agent.config import AgentConfig, BadConfig
+
+LEAST = """
+[chain]
+deployment = "deployment.json"
+[agent]
+roles = ["challenger", "resolver"]
+"""
+
+
+def load(tmp_path: Path, text: str) -> AgentConfig:
+    path = tmp_path / "agent.toml"
+    path.write_text(text)
+    return AgentConfig.load(path)
+
+
+def test_least_configuration_has_a_deployment_and_roles(tmp_path: Path) -> None:
+    config = load(tmp_path, LEAST)
+    assert config.deployment == tmp_path / "deployment.json"
+    assert config.state == tmp_path / "agent.sqlite"
+    assert config.roles == {"challenger", "resolver"}
+    assert config.max_at_risk_wei is None
+
+
+def test_every_key_is_read(tmp_path: Path) -> None:
+    text = """
+[chain]
+rpc = ["http://one:8545", "https://two"]
+deployment = "d.json"
+max_lag_blocks = 3
+[key]
+file = "key"
+[agent]
+roles = ["proposer", "challenger", "resolver", "claimer", "finalizer"]
+interval = 3
+state = "memory/state.sqlite"
+dry_run = true
+workers = 5
+second_opinion = false
+[policy]
+defend = "right"
+games = ["0x70997970C51812dc3A010C7d01b50e0d17dc79C8"]
+models = ["0x0101010101010101010101010101010101010101010101010101010101010101"]
+min_fee = "0.25 ether"
+max_age_days = 7
+[treasury]
+max_at_risk = "10"
+max_per_game = "2 ether"
+reserve = "500 gwei"
+max_fee_per_gas = "40 gwei"
+[claims]
+addresses = ["0x3C44CdDdB6a900fa2b585dd299e03d12FA4293BC"]
+[metrics]
+listen = "127.0.0.1:7300"
+"""
+    config = load(tmp_path, text)
+    assert config.rpc_urls == ("http://one:8545", "https://two")
+    assert (config.max_at_risk_wei, config.max_per_game_wei) == (10 * 10**18, 2 * 10**18)
+    assert (config.reserve_wei, config.max_fee_wei) == (500 * 10**9, 40 * 10**9)
+    assert (config.min_fee_wei, config.max_age_s) == (25 * 10**16, 7 * 86_400)
+    assert config.listen == ("127.0.0.1", 7300)
+    assert config.models == frozenset({b"\x01" * 32})
+    assert (config.dry_run, config.second_opinion, config.defend) == (True, False, "right")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "agent.roles"),
+        ("[agent]\nroles = []", "agent.roles"),
+        ("[agent]\nroles = ['judge']", "agent.roles"),
+        ("[agent]\nroles = ['resolver']", "chain.deployment is missing"),
+        (LEAST + "[treasury]\nmax_at_risc = '1'", "treasury.max_at_risc is not a key"),
+        (LEAST + "[tresury]\nmax_at_risk = '1'", "tresury.max_at_risk is not a key"),
+        (LEAST + "[treasury]\nmax_at_risk = 1", "an amount in quotes"),
+        (LEAST + "[treasury]\nmax_at_risk = '-1'", "treasury.max_at_risk"),
+        (LEAST + "[policy]\ndefend = 'all'", "one of own, right"),
+        (LEAST + "[policy]\ngames = ['0x12']", "policy.games"),
+        (LEAST + "[policy]\nmodels = ['0x12']", "policy.models"),
+        (LEAST + "[metrics]\nlisten = '7300'", "metrics.listen"),
+        (LEAST + "[metrics]\nlisten = '127.0.0.1:99999'", "metrics.listen"),
+        (LEAST.replace("[agent]", "[agent]\ninterval = 0"), "agent.interval"),
+        (LEAST.replace("[agent]", "[agent]\nworkers = true"), "agent.workers"),
+        (LEAST.replace("[chain]", "[chain]\nrpc = 'ftp://x'"), "chain.rpc"),
+        ("roles = ['challenger']", "must be in a table"),
+        ("[agent", "is not TOML"),
+        ("a = " + "[" * 100_000, "is not TOML"),
+    ],
+)
+def test_bad_configuration_is_refused_and_its_key_named(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(BadConfig) as refused:
+        load(tmp_path, text)
+    assert said in str(refused.value)
+
+
+def test_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BadConfig, match="cannot read"):
+        AgentConfig.load(tmp_path / "none.toml")
