@@ -21,6 +21,7 @@ from opml_dispute.chain.sender import Sender
 from opml_dispute.devnet.meddlers import MEDDLERS
 from opml_dispute.devnet.self_play import play_out, settle_out
 from opml_dispute.engine.segment import input_image
+from opml_dispute.game.bond import forfeited_wei
 from opml_dispute.game.claim import Game, GameStatus
 from opml_dispute.model.files import Binding
 from opml_dispute.models import digit_samples
@@ -91,8 +92,11 @@ def rule_the_honest_get_their_bonds_back(outcome: Outcome) -> bool:
 
 
 def rule_bonds_add_up(outcome: Outcome) -> bool:
-    """What was staked is what is paid, to the wei."""
-    return sum(outcome.paid_wei.values()) == sum(outcome.staked_wei.values())
+    """What was staked is what is paid and what is forfeited of lost bonds, to the wei."""
+    game = outcome.game
+    lost = [claim.bond_wei for claim in game.claims if claim.countered_by is not None]
+    forfeited = sum(forfeited_wei(bond_wei, game.terms) for bond_wei in lost)
+    return sum(outcome.paid_wei.values()) + forfeited == sum(outcome.staked_wei.values())
 
 
 def rule_all_is_settled(outcome: Outcome) -> bool:

@@ -18,6 +18,7 @@ from opml_dispute.chain.answers import Head
 from opml_dispute.chain.contracts import DelayedWETH, FaultDisputeGame, Withdrawal
 from opml_dispute.chain.deploy import System
 from opml_dispute.chain.transactions import Receipt
+from opml_dispute.game.bond import BURN_ADDRESS
 from opml_dispute.game.claim import Game, GameStatus
 from opml_dispute.game.clock import time_left_s
 from opml_dispute.operator.intents import Intent
@@ -62,6 +63,9 @@ def recipients(game: Game) -> list[Address]:
         found[claim.claimant] = None
         if claim.countered_by is not None:
             found[claim.countered_by] = None
+            # Burning what is forfeited would cost gas and change nothing; a treasury gets it.
+            if game.terms.forfeited_to != BURN_ADDRESS:
+                found[game.terms.forfeited_to] = None
     return list(found)
 
 
