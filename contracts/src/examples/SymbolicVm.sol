@@ -37,9 +37,11 @@ contract SymbolicVm is IFpvm {
         uint8 status = uint8(stateData[80]);
         if (status == VmStatus.UNFINISHED) {
             ++done;
-            if (done == 1) starting = readLocal(2, localContext);
-            else if (done == 2) disputed = readLocal(3, localContext);
-            else if (done == stepsPerNode) {
+            if (done == 1) {
+                starting = readLocal(2, localContext);
+            } else if (done == 2) {
+                disputed = readLocal(3, localContext);
+            } else if (done == stepsPerNode) {
                 status = rootAfter(starting, faultTag) == disputed ? VmStatus.VALID : VmStatus.INVALID;
             }
         }

@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: MIT
+pragma solidity ^0.8.30;
+
+import {OracleFixture} from "./helpers/OracleFixture.sol";
+import {Test} from "../Test.sol";
+import {DisputeGameFactory} from "../../src/dispute/DisputeGameFactory.sol";
+import {FaultDisputeGame} from "../../src/dispute/FaultDisputeGame.sol";
+import {Position} from "../../src/dispute/Position.sol";
+import {GameStatus} from "../../src/dispute/Types.sol";
+import {IDisputeGame} from "../../src/dispute/interfaces/IDisputeGame.sol";
+import {InferenceOracle} from "../../src/oracle/InferenceOracle.sol";
+
+/// @notice Proposers of one right and one wrong answer, who commit, copy, attack, let fall and deliver in any order; a guardian
+///         that discards and pauses when it likes; and strangers who try what only owner and guardian may.
+contract Proposers is Test {
+    InferenceOracle internal immutable ORACLE;
+    DisputeGameFactory internal immutable FACTORY;
+    bytes32 public immutable ID;
+    bytes32 public immutable RIGHT;
+    bytes internal output;
+    address internal immutable GUARDIAN;
+    address internal immutable OWNER;
+
+    address[3] public who;
+    FaultDisputeGame[] public games;
+    /// @notice Since which block a game counts: worked out here, from what was done.
+    mapping(FaultDisputeGame => uint256) public since;
+    mapping(address => mapping(bytes32 root => mapping(uint256 nonce => uint256))) internal committed;
+
+    /// @notice What the fee of the request went to, and from which game's delivery.
+    address public paid;
+    /// @notice The games recorded first, when the fee was paid.
+    IDisputeGame public firstAtDelivery;
+    FaultDisputeGame public deliveredBy;
+
+    constructor(InferenceOracle oracle, DisputeGameFactory factory, bytes32 id, bytes memory output_, bytes32 right) {
+        (ORACLE, FACTORY, ID, RIGHT, output) = (oracle, factory, id, right, output_);
+        (GUARDIAN, OWNER) = (oracle.guardian(), oracle.owner());
+        who = [makeAddr("ann"), makeAddr("ben"), makeAddr("mallory")];
+        for (uint256 i = 0; i < 3; ++i) {
+            vm.deal(who[i], 1e6 ether);
+        }
+    }
+
+    function count() external view returns (uint256) {
+        return games.length;
+    }
+
+    function rootOf(uint256 seed) internal view returns (bytes32) {
+        return seed % 4 == 0 ? bytes32("a lie") : RIGHT;
+    }
+
+    function tick(uint256 blocks) external {
+        blocks = bound(blocks, 1, 300);
+        vm.roll(block.number + blocks);
+        skip(12 * blocks);
+    }
+
+    function wait(uint256 seconds_) external {
+        skip(bound(seconds_, 1, 200_000));
+    }
+
+    function commit(uint256 seed, uint256 nonce) external {
+        (address proposer, bytes32 root) = (who[seed % 3], rootOf(seed / 3));
+        nonce %= 4;
+        ORACLE.commit(ORACLE.commitmentOf(ID, root, bytes32(nonce), proposer));
+        uint256 earlier = committed[proposer][root][nonce];
+        if (earlier == 0 || block.number - earlier > 256) committed[proposer][root][nonce] = block.number;
+    }
+
+    function propose(uint256 seed, uint256 nonce) external {
+        (address proposer, bytes32 root) = (who[seed % 3], rootOf(seed / 3));
+        nonce %= 4;
+        bytes memory extraData = nonce == 0 ? abi.encode(ID) : abi.encode(ID, nonce);
+        uint256 bond = FACTORY.initBonds(0);
+        vm.prank(proposer);
+        try FACTORY.create{value: bond}(0, root, extraData) returns (IDisputeGame made) {
+            FaultDisputeGame game = FaultDisputeGame(payable(address(made)));
+            games.push(game);
+            uint256 at = committed[proposer][root][nonce];
+            since[game] = at != 0 && block.number - at <= 256 ? at : block.number;
+        } catch {}
+    }
+
+    function attack(uint256 seed, uint256 index) external {
+        if (games.length == 0) return;
+        FaultDisputeGame game = games[index % games.length];
+        bytes32 root = game.rootClaim();
+        uint256 bond = game.getRequiredBond(Position.wrap(2));
+        vm.prank(who[seed % 3]);
+        try game.attack{value: bond}(root, 0, bytes32(seed)) {} catch {}
+    }
+
+    function settle(uint256 index) external {
+        if (games.length == 0) return;
+        FaultDisputeGame game = games[index % games.length];
+        uint256[] memory indices = new uint256[](game.claimDataLen());
+        for (uint256 i = 0; i < indices.length; ++i) {
+            indices[i] = indices.length - 1 - i;
+        }
+        try game.settle(indices, 0) {} catch {}
+    }
+
+    function deliver(uint256 index) external {
+        if (games.length == 0) return;
+        FaultDisputeGame game = games[index % games.length];
+        (IDisputeGame first,) = ORACLE.firstProposal(ID, game.rootClaim());
+        uint256[3] memory before = [who[0].balance, who[1].balance, who[2].balance];
+        try ORACLE.finalize(ID, game, output, "arena") {
+            deliveredBy = game;
+            firstAtDelivery = first;
+            for (uint256 i = 0; i < 3; ++i) {
+                if (who[i].balance > before[i]) paid = who[i];
+            }
+        } catch {}
+    }
+
+    function discard(uint256 seed) external {
+        if (seed % 8 != 0 || games.length == 0) return;
+        vm.startPrank(GUARDIAN);
+        if (seed % 16 == 0) ORACLE.updateRetirementTimestamp();
+        else ORACLE.blacklistDisputeGame(games[seed % games.length]);
+        vm.stopPrank();
+    }
+
+    function pause(bool stop) external {
+        vm.prank(GUARDIAN);
+        try ORACLE.setPaused(stop) {} catch {}
+    }
+
+    /// @notice Nobody but the guardian and the owner has their powers, nor either of them the other's.
+    function usurp(uint256 seed) external {
+        bool asOwner = seed % 2 == 0;
+        vm.startPrank(seed % 3 == 0 ? who[seed % 3] : asOwner ? OWNER : GUARDIAN);
+        uint256 tried = 0;
+        if (asOwner || seed % 3 == 0) {
+            try ORACLE.setPaused(true) {}
+                catch {
+                ++tried;
+            }
+            try ORACLE.updateRetirementTimestamp() {}
+                catch {
+                ++tried;
+            }
+            try ORACLE.blacklistDisputeGame(IDisputeGame(address(1))) {}
+                catch {
+                ++tried;
+            }
+            vm.assertEq(tried, 3);
+        }
+        tried = 0;
+        if (!asOwner || seed % 3 == 0) {
+            try ORACLE.setGuardian(address(this)) {}
+                catch {
+                ++tried;
+            }
+            try ORACLE.setRespectedGameType(7) {}
+                catch {
+                ++tried;
+            }
+            try ORACLE.transferOwnership(address(this)) {}
+                catch {
+                ++tried;
+            }
+            vm.assertEq(tried, 3);
+        }
+        vm.stopPrank();
+    }
+}
+
+/// @notice What holds of requests, proposals and roles, whatever is done.
+contract OracleInvariantsTest is OracleFixture {
+    Proposers internal proposers;
+    bytes32 internal id;
+
+    function setUp() public override {
+        super.setUp();
+        id = ask(address(0), 0, 1 ether);
+        proposers = new Proposers(oracle, factory, id, output, oracle.finalRoot(id, output, ARENA));
+    }
+
+    function targetContracts() public view returns (address[] memory targets) {
+        targets = new address[](1);
+        targets[0] = address(proposers);
+    }
+
+    /// @notice Everything that the handlers are there for can happen: else the invariants would hold because nothing did.
+    function test_proposersCanDoEverything() public {
+        proposers.commit(0, 1); // seed 0: who 0, a lie
+        proposers.commit(3, 1); // who 0, the right answer
+        proposers.tick(1);
+        proposers.propose(4, 2); // who 1 is first to make a game of the right answer
+        proposers.propose(3, 1); // but who 0 knew it before
+        vm.assertEq(proposers.count(), 2);
+        skip(CLOCK);
+        proposers.settle(0);
+        skip(FINALITY_DELAY + 1);
+        proposers.usurp(1);
+        proposers.deliver(0);
+        vm.assertEq(proposers.paid(), proposers.who(0));
+    }
+
+    /// @notice Of the games with one root claim that still stand, the recorded one counts from the earliest block.
+    function invariant_theEarliestStandingProposalIsRecorded() public view {
+        for (uint256 i = 0; i < proposers.count(); ++i) {
+            FaultDisputeGame game = proposers.games(i);
+            (IDisputeGame first, uint64 since) = oracle.firstProposal(id, game.rootClaim());
+            vm.assertEq(proposers.since(FaultDisputeGame(payable(address(first)))), since);
+            if (stands(first) && stands(game)) vm.assertLe(since, proposers.since(game));
+        }
+    }
+
+    function stands(IDisputeGame game) internal view returns (bool) {
+        return
+            game.status() != GameStatus.CHALLENGER_WINS && !oracle.isGameBlacklisted(game)
+                && !oracle.isGameRetired(game);
+    }
+
+    /// @notice The fee is paid once, out of a game that survived, to the first whose proposal still stood.
+    function invariant_theFeeIsTheFirstProposers() public view {
+        FaultDisputeGame by = proposers.deliveredBy();
+        vm.assertEq(address(oracle.requests(id).deliveredBy), address(by));
+        vm.assertEq(oracle.requests(id).fee, address(by) == address(0) ? 1 ether : 0);
+        if (address(by) == address(0)) return;
+        vm.assertEq(by.rootClaim(), proposers.RIGHT());
+        vm.assertEq(uint256(by.status()), uint256(GameStatus.DEFENDER_WINS));
+        IDisputeGame first = proposers.firstAtDelivery();
+        // Discarding comes after, so it can only be seen now that it did not stand then.
+        if (stands(first)) vm.assertEq(proposers.paid(), first.gameCreator());
+    }
+
+    /// @notice A right answer can always be proposed (again): some nonce is free, and the game it makes is proper once no
+    ///         pause and no retirement in the same second stands against it.
+    function invariant_theRightAnswerCanBeProposed() public {
+        uint256 before = vm.snapshotState();
+        skip(2 * PAUSE_DURATION);
+        bytes memory extraData = abi.encode(id, keccak256("fresh"));
+        bytes32 right = proposers.RIGHT();
+        vm.prank(PROPOSER);
+        IDisputeGame game = factory.create{value: INIT_BOND}(CANNON, right, extraData);
+        vm.assertTrue(oracle.isGameProper(game));
+        vm.assertTrue(oracle.isGameRespected(game));
+        vm.revertToState(before);
+    }
+
+    function invariant_rolesStay() public view {
+        vm.assertEq(oracle.owner(), OWNER);
+        vm.assertEq(oracle.guardian(), GUARDIAN);
+        vm.assertEq(oracle.respectedGameType(), CANNON);
+        vm.assertLe(oracle.pausedUntil(), block.timestamp + PAUSE_DURATION);
+    }
+
+    /// @notice The vault covers the bonds of every game; none reaches into another's.
+    function invariant_theVaultCoversEveryGame() public view {
+        uint256 sum = 0;
+        for (uint256 i = 0; i < proposers.count(); ++i) {
+            sum += weth.balanceOf(address(proposers.games(i)));
+        }
+        vm.assertEq(weth.totalSupply(), sum);
+    }
+}
