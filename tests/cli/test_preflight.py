@@ -74,9 +74,9 @@ def test_the_chain_is_checked_where_there_is_one(chain: Chain, prospect: Prospec
 
 
 def test_an_account_that_cannot_pay_the_whole_game_fails(chain: Chain, prospect: Prospect) -> None:
-    """The root bond alone is 0.08 ETH, a dispute to the last step some hundred."""
+    """The root bond alone would be paid for; the moves down to the last step would not."""
     poor = "0x" + "77" * 20
-    chain.rpc.request("anvil_setBalance", poor, hex(10**18))
+    chain.rpc.request("anvil_setBalance", poor, hex(10**17))
     (funds,) = [check for check in preflight(on(chain, prospect, poor)) if check.name == "funds"]
     assert funds.verdict is Verdict.FAILS
     assert f"more to {poor}" in funds.way_out
