@@ -160,21 +160,20 @@ def respond(
     look = table.look()
     if _is_first_stake(look.game, session, fault) and any(isinstance(action, Move) for action in look.plan.actions):
         _preflight(session, case, look.game, stake_anyway=stake_anyway)
+    lost = lost_claims(look.game, look.plan.opinions, session.sender.address)
+    if lost:
+        bonds_wei = sum(claim.bond_wei for claim in lost)
+        named, them = ", ".join(str(claim.index) for claim in lost), "it" if len(lost) == 1 else "them"
+        output.say(
+            f"{'Claim' if len(lost) == 1 else 'Claims'} {named} of yours {'is' if len(lost) == 1 else 'are'} wrong by "
+            f"what is computed here, and cannot be defended: the bond of {ether(bonds_wei)} on {them} goes to a player "
+            f"who counters {them}.",
+            style="yellow",
+        )
+    output.fact(game=address, owed=len(look.plan.actions), lost_claims=[claim.index for claim in lost])
     if not _play(session, table, look):
         _expect_time(look)
-        lost = lost_claims(look.game, look.plan.opinions, session.sender.address)
-        if lost:
-            bonds_wei = sum(claim.bond_wei for claim in lost)
-            named = ", ".join(str(claim.index) for claim in lost)
-            output.say(
-                f"{'Claim' if len(lost) == 1 else 'Claims'} {named} of yours "
-                f"{'is' if len(lost) == 1 else 'are'} wrong by what is computed here, and cannot be defended: "
-                f"the bond of {ether(bonds_wei)} on {'it' if len(lost) == 1 else 'them'} will be lost.",
-                style="yellow",
-            )
-        else:
-            output.say("Nothing to answer: every claim that matters is answered.")
-        output.fact(game=address, owed=0, lost_claims=[claim.index for claim in lost])
+        output.say("Nothing is left to answer." if lost else "Nothing to answer: every claim that matters is answered.")
 
 
 @click.command(cls=Command)

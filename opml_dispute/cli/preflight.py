@@ -125,7 +125,7 @@ def _prospect(
     subject: str, side: str | None, account: Address | None, files: ModelOptions, chain: ChainOptions
 ) -> Prospect:
     """What the argument names: a game, a request, a registered model, or a file."""
-    if Path(subject).is_file():
+    if _is_file(subject):
         program = read_model(Path(subject), files.binding)
         depths = Depths.for_model(program.node_count, program.log2_steps)
         return Prospect(program, Inference(program, made_up_inputs(program)), depths, side != "challenge")
@@ -152,6 +152,13 @@ def _prospect(
         game=game,
         account=account,
     )
+
+
+def _is_file(subject: str) -> bool:
+    try:
+        return Path(subject).is_file()
+    except (OSError, ValueError):
+        return False  # longer than any name, or with a null byte
 
 
 def _of_hash(

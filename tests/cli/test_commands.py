@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -90,7 +91,7 @@ def test_a_right_answer_is_left_alone_and_delivered(cli: Cli, on_chain: Chain, k
     assert cli("resolve", game, *proposer).code == 0
     early = cli("finalize", request_id, *proposer)
     assert early.code == 1
-    assert "not final yet" in early.err
+    assert "not final yet: the finality delay ends in 10 min" in early.err, "it says how long still"
     on_chain.warp(TEST_TIMES.finality_delay_s + 1)
     delivered = cli("finalize", request_id, *proposer, "--json")
     assert delivered.code == 0, delivered.err
@@ -140,6 +141,42 @@ def test_a_proposal_beside_one_that_stands(cli: Cli, on_chain: Chain, key: Key) 
     assert third not in (first, second)
     games = [item["game"] for item in cli("list", "--request", request_id, "--json").objects]
     assert games == [third, second, first]
+
+
+def test_a_proposer_who_is_losing_is_told_so(cli: Cli, on_chain: Chain, key: Key) -> None:
+    """Its own computation says that its claim is wrong: it must not hear that all is answered."""
+    game = propose(cli, key, ask(cli, key), "--fault", "seed=2")
+    told = cli("respond", game, "--key-file", key("proposer"))
+    assert told.code == 0
+    assert "Claim 0 of yours is wrong" in told.err
+    assert "cannot be defended: the bond of" in told.err
+    again = cli("respond", game, "--key-file", key("proposer"), "--json").object_with("owed")
+    assert (again["owed"], again["lost_claims"]) == (0, [0])
+    assert "Nothing is left to answer" in cli("respond", game, "--key-file", key("proposer")).err
+
+
+def test_every_command_that_sends_says_who_and_what_it_paid(cli: Cli, on_chain: Chain, key: Key) -> None:
+    requester = on_chain.sender("requester").address
+    asked = cli("request", "--sample", SAMPLE, "--key-file", key("requester"))
+    assert f"From {requester} on chain 31337, which has" in asked.err
+    assert re.search(r"paid 0\.\d+ ETH for it", asked.err)
+    facts = cli("request", "--sample", SAMPLE, "--key-file", key("requester"), "--json")
+    assert facts.object_with("sender")["sender"] == requester
+    sent = facts.object_with("gas_paid_wei")
+    assert sent["gas_paid_wei"] > sent["gas"]
+
+
+def test_a_dry_run_refuses_what_sending_would(cli: Cli, on_chain: Chain, key: Key, tmp_path: Path) -> None:
+    """It asks the chain everything but to send, and says what it would cost."""
+    poor = tmp_path / "poor.key"
+    poor.write_text("0x" + "79" * 32)
+    refused = cli("request", "--sample", 1, "--fee", "1eth", "--dry-run", "--key-file", poor)
+    assert refused.code == 1
+    assert "has 0 ETH, but" in refused.err
+    told = cli("request", "--sample", 1, "--fee", "1eth", "--dry-run", "--key-file", key("requester"))
+    assert "gas at most, for 0." in told.err
+    facts = cli("request", "--sample", 1, "--dry-run", "--key-file", key("requester"), "--json").object_with("would")
+    assert facts["gas_most_wei"] > facts["gas"] > 21_000
 
 
 def test_a_dry_run_says_what_it_would_do_and_does_nothing(cli: Cli, on_chain: Chain, key: Key) -> None:
