@@ -1,10 +1,10 @@
 """
 The compiler: an ONNX model and concrete shapes become a program.
 
-`compile_model` is the whole way: `importer` reads and checks the model and lowers its operators to kernels, `absorb`
-makes fewer of them, `plan` gives every tensor its block and every block its end, `tile` cuts what costs too much, and
-`rules` holds the result against what every program must satisfy. The same file and shapes give the same bytes on any
-machine.
+`compile_model` is the whole way: `onnx_file` reads and checks the model, `importer` lowers its operators to kernels,
+`absorb` makes fewer of them, `plan` gives every tensor its block and every block its end, `tile` cuts what costs too
+much, and `rules` holds the result against what every program must satisfy. The same file and shapes give the same bytes
+on any machine.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ import numpy as np
 
 from opml_dispute.engine.folding import float_mode
 from opml_dispute.engine.segment_memory import judge
-from opml_dispute.model import importer, rules
+from opml_dispute.model import rules
 from opml_dispute.model.absorb import absorb
 from opml_dispute.model.builder import Builder
 from opml_dispute.model.cost import most_steps
 from opml_dispute.model.emitter import Op, Origin
-from opml_dispute.model.importer import Importer, ModelSource
+from opml_dispute.model.importer import Importer
 from opml_dispute.model.limits import Limits, Meter
+from opml_dispute.model.onnx_file import ModelSource, load
 from opml_dispute.model.opcodes import DType
 from opml_dispute.model.plan import Plan, live_operations
 from opml_dispute.model.program import Program
@@ -67,7 +68,7 @@ def _compiled(
     model: ModelSource, dims: Mapping[str, int], fixed: Mapping[str, Array], tile_budget: int, meter: Meter
 ) -> Program:
     """As `compile_model`. Results depend on no floating-point mode that this process has set."""
-    proto = importer.load(model)
+    proto = load(model)
     builder = Builder(meter)
     importing = Importer(proto, builder)
     outputs = _end_in_own_blocks(builder, importing.run(dims, fixed))

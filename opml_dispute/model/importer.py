@@ -1,173 +1,49 @@
 """
-From an ONNX file to operations.
+From an ONNX model to operations.
 
-1. `load` reads and checks the file.
-2. `Importer.run` gives every graph input a tensor (`bind` has made its shape concrete), then walks the nodes in
-   order and hands each to its lowering (`lower`). Shapes need no inference of their own: every tensor that a
-   lowering returns has one. Values that are known are folded on the way, so shape arithmetic leaves nothing behind.
-3. Control flow with a known condition, and functions of the model, are walked in place (`Subgraph`, `_call`).
+`Importer.run` gives every graph input a tensor (`graph_inputs` makes its shape concrete), then walks the nodes in order
+and hands each to its lowering (`lower`). Shapes need no inference of their own: every tensor that a lowering returns
+has one. Values that are known are folded on the way, so shape arithmetic leaves nothing behind. Control flow with a
+known condition, and functions of the model, are walked in place (`Subgraph`, `_call`).
 
-What cannot be expressed is refused with the operator, the node, the opset and the reason (`refusals`).
+What cannot be expressed is refused with the operator, the node, the opset and the reason (`refusals`, `reasons`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import AttributeProto, TensorProto, numpy_helper
 
 from opml_dispute.model import elements
 from opml_dispute.model.builder import Builder
 from opml_dispute.model.emitter import Origin
-from opml_dispute.model.lower import Entry, Value, find, versions
-from opml_dispute.model.opcodes import DType
+from opml_dispute.model.graph_inputs import (
+    bind,
+    constant_values,
+    dimension_names,
+    dtype_named,
+    fixed_value,
+    refuse_unknown,
+)
+from opml_dispute.model.lower import Entry, Value, find
+from opml_dispute.model.onnx_file import domain_name
+from opml_dispute.model.reasons import HINTS, why_unknown
 from opml_dispute.model.refusals import (
     InputNotFixed,
     InvalidModel,
-    ModelError,
-    ModelFileError,
     NeedsConstant,
     Refuse,
     UnboundDimension,
     UnsupportedOp,
-    UnsupportedOpset,
     UnsupportedType,
 )
 from opml_dispute.model.signature import check_inputs, check_result, result_types, schema_of
-from opml_dispute.model.tensor import Array, Shape, Tensor
-
-DOMAINS = {"": 28, "ai.onnx.ml": 5, "ai.onnx.preview": 1, "ai.onnx.preview.training": 1}
-"""The operator sets that lowerings exist for, and the newest version of each that they were written against."""
-
-CHECKER_LIMIT_BYTES = (1 << 31) - (1 << 24)
-"""Weights that ONNX's checker takes, with some room for the rest of the model."""
-
-ModelSource = Path | str | bytes | onnx.ModelProto
-
-
-def load(source: ModelSource) -> onnx.ModelProto:
-    """
-    The model in a file, in bytes, or as it is.
-
-    Raises `ModelFileError` if there is no file or it does not hold a model, `InvalidModel` if ONNX's checker objects.
-    """
-    if isinstance(source, onnx.ModelProto):
-        return _checked(source, "the model")
-    if isinstance(source, bytes):
-        return _checked(_parsed(source, "the model"), "the model")
-    path = Path(source)
-    if not path.is_file():
-        found = "a directory" if path.is_dir() else "nothing"
-        raise ModelFileError(f"{path} is {found}; expected an ONNX file")
-    try:
-        model = _parsed(path.read_bytes(), str(path))
-        onnx.load_external_data_for_model(model, str(path.parent))
-    except OSError as error:
-        raise ModelFileError(f"cannot read {error.filename or path}: {error.strerror}; expected an ONNX file") from None
-    except (onnx.checker.ValidationError, ValueError) as error:
-        raise ModelFileError(f"cannot read the weights beside {path}: {error}") from None
-    return _checked(model, str(path))
-
-
-def _parsed(raw: bytes, name: str) -> onnx.ModelProto:
-    model = onnx.ModelProto()
-    try:
-        model.ParseFromString(raw)
-    except DecodeError:
-        raise ModelFileError(
-            f"{name} ({len(raw):,} bytes) is not an ONNX model, or is cut short", hint="download or export it again"
-        ) from None
-    if not model.ir_version or not model.HasField("graph"):
-        raise ModelFileError(f"{name} ({len(raw):,} bytes) is not an ONNX model: it has no graph")
-    return model
-
-
-def _checked(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
-    try:
-        # The checker takes no more than 2 GiB. Whatever the importer relies on, it finds out for itself as well.
-        if sum(len(tensor.raw_data) for tensor in model.graph.initializer) < CHECKER_LIMIT_BYTES:
-            with _without_gaps(model.graph):
-                onnx.checker.check_model(model)
-    except onnx.checker.ValidationError as error:
-        reason = str(error).strip().split("\n")[0]
-        # ONNX Runtime still runs deprecated operators; one without a lowering is refused by its name.
-        if "is deprecated in domain_version" not in reason:
-            raise InvalidModel(f"{name} breaks ONNX's rules: {reason}") from None
-    for opset in model.opset_import:
-        newest = DOMAINS.get(domain_name(opset.domain))
-        if newest is not None and not 1 <= opset.version <= newest:
-            raise UnsupportedOpset(domain_name(opset.domain), opset.version, f"1 to {newest}")
-    return model
-
-
-@contextmanager
-def _without_gaps(graph: onnx.GraphProto) -> Iterator[None]:
-    """
-    Types and shapes of computed tensors filled in for as long as this lasts.
-
-    The checker insists on them, but they are not needed: what a tensor is follows from what makes it.
-    """
-    gaps = []
-    for value in (*graph.output, *graph.value_info):
-        kind = value.type.WhichOneof("value")
-        if kind is None or (kind == "tensor_type" and not value.type.tensor_type.HasField("shape")):
-            kept = onnx.ValueInfoProto()
-            kept.CopyFrom(value)
-            gaps.append((value, kept))
-            value.type.tensor_type.shape.SetInParent()
-            value.type.tensor_type.elem_type = value.type.tensor_type.elem_type or TensorProto.FLOAT
-    try:
-        yield
-    finally:
-        for value, kept in gaps:
-            value.CopyFrom(kept)
-
-
-def bind(value: onnx.ValueInfoProto, dims: Mapping[str, int]) -> tuple[DType, Shape]:
-    """
-    The element type and the concrete shape of a graph input.
-
-    `dims` gives sizes to named dimensions, and to nameless ones as `input.position`. Raises `UnsupportedType` or
-    `UnboundDimension`.
-    """
-    kind = value.type.WhichOneof("value")
-    if kind != "tensor_type":
-        raise UnsupportedType(value.name, f"{kind or 'no type'}; expected a tensor")
-    tensor = value.type.tensor_type
-    dtype = _dtype(value.name, tensor.elem_type)
-    if not tensor.HasField("shape"):
-        raise UnsupportedType(value.name, "no shape; expected one, if only of named dimensions")
-    shape, missing = [], []
-    for position, dim in enumerate(tensor.shape.dim):
-        size = dim.dim_value if dim.HasField("dim_value") else dims.get(dim.dim_param)
-        size = dims.get(f"{value.name}.{position}", size)
-        if size is None or size < 0:
-            missing.append((value.name, dim.dim_param, position))
-        else:
-            shape.append(int(size))
-    if missing:
-        raise UnboundDimension(missing)
-    return dtype, tuple(shape)
-
-
-def dimension_names(model: onnx.ModelProto) -> list[str]:
-    """What `dims` may name: the inputs' named dimensions, then every `input.position`."""
-    given = {tensor.name for tensor in model.graph.initializer}
-    named, placed = [], []
-    for value in model.graph.input:
-        if value.name not in given and value.type.WhichOneof("value") == "tensor_type":
-            for position, dim in enumerate(value.type.tensor_type.shape.dim):
-                if dim.dim_param and dim.dim_param not in named:
-                    named.append(dim.dim_param)
-                placed.append(f"{value.name}.{position}")
-    return named + placed
+from opml_dispute.model.tensor import Array, Tensor
 
 
 class Scope:
@@ -227,12 +103,12 @@ class Importer:
         graph = self.model.graph
         scope = Scope()
         given = {tensor.name for tensor in graph.initializer}
-        self._refuse_unknown("dims", dims, dimension_names(self.model))
-        self._refuse_unknown("constants", constants, [value.name for value in graph.input])
+        refuse_unknown("dims", dims, dimension_names(self.model))
+        refuse_unknown("constants", constants, [value.name for value in graph.input])
         unbound: list[tuple[str, str, int]] = []
         for value in graph.input:
             if value.name in constants:
-                scope.values[value.name] = self._fixed(value, constants[value.name], dims)
+                scope.values[value.name] = self.builder.constant(fixed_value(value, constants[value.name], dims))
             elif value.name not in given:
                 try:
                     dtype, shape = bind(value, dims)
@@ -404,7 +280,7 @@ class Importer:
 
     def _constant(self, tensor: TensorProto) -> Tensor:
         self._note(tensor.data_type)
-        constant = self.builder.constant(_array(tensor.name, tensor))
+        constant = self.builder.constant(constant_values(tensor.name, tensor))
         constant.buffer.is_widened = elements.is_widened(tensor.data_type)
         return constant
 
@@ -414,7 +290,10 @@ class Importer:
 
     def _sparse(self, sparse: onnx.SparseTensorProto) -> Tensor:
         """A sparse initializer, written out."""
-        values, indices = _array(sparse.values.name, sparse.values), numpy_helper.to_array(sparse.indices)
+        values, indices = (
+            constant_values(sparse.values.name, sparse.values),
+            numpy_helper.to_array(sparse.indices),
+        )
         dense = np.zeros(tuple(sparse.dims), values.dtype)
         if indices.ndim == 2:
             dense[tuple(indices.T)] = values
@@ -422,69 +301,15 @@ class Importer:
             dense.reshape(-1)[indices] = values
         return self.builder.constant(dense)
 
-    def _fixed(self, value: onnx.ValueInfoProto, array: Array, dims: Mapping[str, int]) -> Tensor:
-        """A graph input whose value is given when compiling."""
-        kind = value.type.WhichOneof("value")
-        if kind != "tensor_type":
-            raise UnsupportedType(value.name, f"{kind or 'no type'}; expected a tensor")
-        dtype = _dtype(value.name, value.type.tensor_type.elem_type)
-        given = np.asarray(array)
-        values = given.astype(dtype.numpy)
-        # Any type will do that holds the same numbers; and binary64 is binary32 everywhere.
-        if given.dtype != dtype.numpy and not (given.dtype == np.float64 and dtype.is_float):
-            if given.dtype.kind not in "biuf" or not np.array_equal(values, given):
-                raise UnsupportedType(value.name, f"a fixed value of type {given.dtype}; expected {dtype.numpy}")
-        elif given.dtype == np.float64:
-            values = elements.as_type(given, dtype)
-        return self.builder.constant(_shaped(value, values, dims))
-
     def _output(self, value: onnx.ValueInfoProto, result: Value) -> Tensor:
         if not isinstance(result, Tensor):
             found = "no value" if result is None else "a sequence"
             raise UnsupportedType(value.name, f"{found}; expected a tensor")
         declared = value.type.tensor_type.elem_type
         self._note(declared)
-        if declared and (expected := _dtype(value.name, declared)) is not result.dtype:
+        if declared and (expected := dtype_named(value.name, declared)) is not result.dtype:
             raise InvalidModel(f"output {value.name!r} is {result.dtype.name}; the model declares {expected.name}")
         return result
-
-    @staticmethod
-    def _refuse_unknown(what: str, given: Mapping[str, object], known: Sequence[str]) -> None:
-        unknown = sorted(given.keys() - set(known))
-        if unknown:
-            expected = ", ".join(repr(name) for name in known) or "none"
-            raise ModelError(
-                f"{what} names {unknown[0]!r}, which the model does not have; expected {expected}",
-                hint="leave it out, or give one that the model has",
-            )
-
-
-_RANDOM = ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli")
-_TEXT = ("StringNormalizer", "StringSplit", "StringConcat", "RegexFullMatch", "CategoryMapper")
-_MAPS = ("ZipMap", "CastMap", "DictVectorizer")
-_COUNTS = ("NonMaxSuppression", "Unique")
-REASONS = {
-    **dict.fromkeys(_RANDOM, "its output is not determined by its inputs"),
-    **dict.fromkeys(_TEXT, "text has no place in the segment, whose blocks hold numbers"),
-    **dict.fromkeys(_MAPS, "a map has no place in the segment, whose blocks hold numbers"),
-    **dict.fromkeys(_COUNTS, "how many elements it gives depends on its inputs"),
-    "ImageDecoder": "file formats have no lowering; decode the image before",
-}
-"""Why operators that will never have a lowering have none."""
-HINTS = {
-    **dict.fromkeys(_RANDOM, "make it an input of the model"),
-    "ZipMap": "export the classifier with options={'zipmap': False}",
-}
-"""What to do instead."""
-
-
-def why_unknown(node: onnx.NodeProto, version: int) -> str:
-    """Why there is no lowering for an operator in a version of its set."""
-    domain = domain_name(node.domain)
-    if domain not in DOMAINS:
-        return f"the operator set {domain!r} is unknown"
-    since = versions(domain, node.op_type)
-    return f"expected opset {since[0]} or newer" if since else REASONS.get(node.op_type, "no lowering for it")
 
 
 def _needed(nodes: Sequence[onnx.NodeProto], outputs: set[str]) -> set[int]:
@@ -508,44 +333,5 @@ def _uses(node: onnx.NodeProto) -> set[str]:
     return names
 
 
-def _shaped(value: onnx.ValueInfoProto, values: Array, dims: Mapping[str, int]) -> Array:
-    """A fixed input's value in the shape that the model declares. Raises `UnsupportedType` if it has another."""
-    if not value.type.tensor_type.HasField("shape"):
-        return values
-    wanted = []
-    for position, dim in enumerate(value.type.tensor_type.shape.dim):
-        size = dim.dim_value if dim.HasField("dim_value") else dims.get(dim.dim_param)
-        wanted.append(dims.get(f"{value.name}.{position}", size))
-    if values.size == 1 and all(size in (1, None) for size in wanted):
-        return values.reshape((1,) * len(wanted))
-    if len(wanted) != values.ndim or any(w not in (None, n) for w, n in zip(wanted, values.shape, strict=True)):
-        told = ", ".join("any" if size is None else str(size) for size in wanted)
-        raise UnsupportedType(value.name, f"a fixed value of shape {list(values.shape)}; expected [{told}]")
-    return values
-
-
-def _array(name: str, tensor: TensorProto) -> Array:
-    try:
-        return elements.values_of(tensor)
-    except Refuse as refusal:
-        raise UnsupportedType(name, str(refusal)) from None
-    except (ValueError, TypeError) as error:
-        raise InvalidModel(f"constant {name!r} cannot be read: {error}") from None
-
-
-def _dtype(name: str, number: int) -> DType:
-    try:
-        return elements.dtype_of(number)
-    except Refuse as refusal:
-        raise UnsupportedType(name, str(refusal)) from None
-
-
 def _text(raw: bytes) -> str:
     return raw.decode("utf-8", errors="replace")
-
-
-def domain_name(domain: str) -> str:
-    return "" if domain == "ai.onnx" else domain
-
-
-__all__ = ["Importer", "ModelSource", "Scope", "Subgraph", "bind", "dimension_names", "load"]

@@ -16,11 +16,13 @@ from typing import Any
 import onnx
 
 from opml_dispute.engine.folding import float_mode
-from opml_dispute.model import importer
 from opml_dispute.model.builder import Builder
-from opml_dispute.model.importer import Importer, ModelSource, Scope, bind
+from opml_dispute.model.graph_inputs import bind, fixed_value
+from opml_dispute.model.importer import Importer, Scope
 from opml_dispute.model.lower import Value, find
+from opml_dispute.model.onnx_file import ModelSource, domain_name, load
 from opml_dispute.model.opcodes import DType
+from opml_dispute.model.reasons import why_unknown
 from opml_dispute.model.refusals import ModelError, UnboundDimension, UnsupportedOp
 from opml_dispute.model.tensor import Array, Shape, Tensor
 
@@ -44,10 +46,10 @@ def survey(
     """
     What stands in the way of a model; empty if nothing in it does.
 
-    Raises what `importer.load` raises, and `UnboundDimension` if sizes are all that its inputs lack.
+    Raises what `onnx_file.load` raises, and `UnboundDimension` if sizes are all that its inputs lack.
     """
     with float_mode():
-        model = importer.load(source)
+        model = load(source)
         surveyor = _Surveyor(model, _inferred(model, dims or {}))
         surveyor.look(dims or {}, constants or {})
     return surveyor.obstacles
@@ -78,7 +80,7 @@ class _Surveyor(Importer):
                 continue
             scope.values[value.name] = _UNKNOWN
             if value.name in constants:
-                scope.values[value.name] = self._fixed(value, constants[value.name], dims)
+                scope.values[value.name] = self.builder.constant(fixed_value(value, constants[value.name], dims))
                 continue
             try:
                 dtype, shape = bind(value, dims)
@@ -92,7 +94,7 @@ class _Surveyor(Importer):
                 scope.values[value.name] = tensor
         if unbound and not self.obstacles:
             raise UnboundDimension(unbound)
-        opsets = {importer.domain_name(opset.domain): opset.version for opset in self.model.opset_import}
+        opsets = {domain_name(opset.domain): opset.version for opset in self.model.opset_import}
         self.walk(graph, scope, opsets)
         for value in graph.output:
             result = scope[value.name]
@@ -111,7 +113,7 @@ class _Surveyor(Importer):
 
     def _node(self, node: onnx.NodeProto, scope: Scope, opsets: Mapping[str, int]) -> None:
         inputs = [scope[name] for name in node.input if name]
-        is_function = (importer.domain_name(node.domain), node.op_type, node.overload) in self._functions
+        is_function = (domain_name(node.domain), node.op_type, node.overload) in self._functions
         before = len(self.obstacles)
         try:
             if is_function or _UNKNOWN not in inputs:
@@ -124,7 +126,7 @@ class _Surveyor(Importer):
             if len(self.obstacles) == before:
                 if not isinstance(problem, ModelError):
                     raise
-                self._found(node.op_type, _name(node), opsets.get(importer.domain_name(node.domain), 0), problem)
+                self._found(node.op_type, _name(node), opsets.get(domain_name(node.domain), 0), problem)
         sources = [value for value in inputs if isinstance(value, Tensor)]
         for output in node.output:
             if output:
@@ -132,10 +134,10 @@ class _Surveyor(Importer):
 
     def _look_up(self, node: onnx.NodeProto, opsets: Mapping[str, int]) -> None:
         """Notes the operators in a node, and in the graphs of its attributes, that have no lowering at all."""
-        domain = importer.domain_name(node.domain)
+        domain = domain_name(node.domain)
         version = opsets.get(domain, 0)
         if (domain, node.op_type, node.overload) not in self._functions and find(domain, node.op_type, version) is None:
-            self.obstacles.append(Obstacle(node.op_type, _name(node), version, importer.why_unknown(node, version)))
+            self.obstacles.append(Obstacle(node.op_type, _name(node), version, why_unknown(node, version)))
         for attribute in node.attribute:
             for graph in (*attribute.graphs, *((attribute.g,) if attribute.HasField("g") else ())):
                 for inner in graph.node:

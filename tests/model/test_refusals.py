@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from opml_dispute.errors import OpmlError
-from opml_dispute.model import importer
+from opml_dispute.model import onnx_file
 from opml_dispute.model.compiler import compile_model
 from opml_dispute.model.refusals import (
     InputNotFixed,
@@ -84,7 +84,7 @@ def test_a_graph_that_breaks_onnxs_rules() -> None:
 
 def test_a_model_too_large_for_the_checker_is_still_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     """2 GiB of weights are more than the checker takes; here one byte is."""
-    monkeypatch.setattr(importer, "CHECKER_LIMIT_BYTES", 0)
+    monkeypatch.setattr(onnx_file, "CHECKER_LIMIT_BYTES", 0)
     assert compile_model(DIGITS).node_count == 14
     model = single("Relu", X)
     model.graph.node[0].input[0] = "nobody"

@@ -1,0 +1,118 @@
+"""
+A model's inputs, made concrete: an element type and a number for every dimension (`bind`), or a value (`fixed_value`).
+
+`constant_values` and `dtype_named` read the model's own constants and element types.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import onnx
+from onnx import TensorProto
+
+from opml_dispute.model import elements
+from opml_dispute.model.opcodes import DType
+from opml_dispute.model.refusals import InvalidModel, ModelError, Refuse, UnboundDimension, UnsupportedType
+from opml_dispute.model.tensor import Array, Shape
+
+
+def bind(value: onnx.ValueInfoProto, dims: Mapping[str, int]) -> tuple[DType, Shape]:
+    """
+    The element type and the concrete shape of a graph input.
+
+    `dims` gives sizes to named dimensions, and to nameless ones as `input.position`. Raises `UnsupportedType` or
+    `UnboundDimension`.
+    """
+    kind = value.type.WhichOneof("value")
+    if kind != "tensor_type":
+        raise UnsupportedType(value.name, f"{kind or 'no type'}; expected a tensor")
+    tensor = value.type.tensor_type
+    dtype = dtype_named(value.name, tensor.elem_type)
+    if not tensor.HasField("shape"):
+        raise UnsupportedType(value.name, "no shape; expected one, if only of named dimensions")
+    shape, missing = [], []
+    for position, dim in enumerate(tensor.shape.dim):
+        size = dim.dim_value if dim.HasField("dim_value") else dims.get(dim.dim_param)
+        size = dims.get(f"{value.name}.{position}", size)
+        if size is None or size < 0:
+            missing.append((value.name, dim.dim_param, position))
+        else:
+            shape.append(int(size))
+    if missing:
+        raise UnboundDimension(missing)
+    return dtype, tuple(shape)
+
+
+def dimension_names(model: onnx.ModelProto) -> list[str]:
+    """What `dims` may name: the inputs' named dimensions, then every `input.position`."""
+    given = {tensor.name for tensor in model.graph.initializer}
+    named, placed = [], []
+    for value in model.graph.input:
+        if value.name not in given and value.type.WhichOneof("value") == "tensor_type":
+            for position, dim in enumerate(value.type.tensor_type.shape.dim):
+                if dim.dim_param and dim.dim_param not in named:
+                    named.append(dim.dim_param)
+                placed.append(f"{value.name}.{position}")
+    return named + placed
+
+
+def fixed_value(value: onnx.ValueInfoProto, array: Array, dims: Mapping[str, int]) -> Array:
+    """A graph input whose value is given when compiling."""
+    kind = value.type.WhichOneof("value")
+    if kind != "tensor_type":
+        raise UnsupportedType(value.name, f"{kind or 'no type'}; expected a tensor")
+    dtype = dtype_named(value.name, value.type.tensor_type.elem_type)
+    given = np.asarray(array)
+    values = given.astype(dtype.numpy)
+    # Any type will do that holds the same numbers; and binary64 is binary32 everywhere.
+    if given.dtype != dtype.numpy and not (given.dtype == np.float64 and dtype.is_float):
+        if given.dtype.kind not in "biuf" or not np.array_equal(values, given):
+            raise UnsupportedType(value.name, f"a fixed value of type {given.dtype}; expected {dtype.numpy}")
+    elif given.dtype == np.float64:
+        values = elements.as_type(given, dtype)
+    return _shaped(value, values, dims)
+
+
+def _shaped(value: onnx.ValueInfoProto, values: Array, dims: Mapping[str, int]) -> Array:
+    """A fixed input's value in the shape that the model declares. Raises `UnsupportedType` if it has another."""
+    if not value.type.tensor_type.HasField("shape"):
+        return values
+    wanted = []
+    for position, dim in enumerate(value.type.tensor_type.shape.dim):
+        size = dim.dim_value if dim.HasField("dim_value") else dims.get(dim.dim_param)
+        wanted.append(dims.get(f"{value.name}.{position}", size))
+    if values.size == 1 and all(size in (1, None) for size in wanted):
+        return values.reshape((1,) * len(wanted))
+    if len(wanted) != values.ndim or any(w not in (None, n) for w, n in zip(wanted, values.shape, strict=True)):
+        told = ", ".join("any" if size is None else str(size) for size in wanted)
+        raise UnsupportedType(value.name, f"a fixed value of shape {list(values.shape)}; expected [{told}]")
+    return values
+
+
+def refuse_unknown(what: str, given: Mapping[str, object], known: Sequence[str]) -> None:
+    """Raises `ModelError` if `given` names what is not among `known`."""
+    unknown = sorted(given.keys() - set(known))
+    if unknown:
+        expected = ", ".join(repr(name) for name in known) or "none"
+        raise ModelError(
+            f"{what} names {unknown[0]!r}, which the model does not have; expected {expected}",
+            hint="leave it out, or give one that the model has",
+        )
+
+
+def constant_values(name: str, tensor: TensorProto) -> Array:
+    try:
+        return elements.values_of(tensor)
+    except Refuse as refusal:
+        raise UnsupportedType(name, str(refusal)) from None
+    except (ValueError, TypeError) as error:
+        raise InvalidModel(f"constant {name!r} cannot be read: {error}") from None
+
+
+def dtype_named(name: str, number: int) -> DType:
+    try:
+        return elements.dtype_of(number)
+    except Refuse as refusal:
+        raise UnsupportedType(name, str(refusal)) from None

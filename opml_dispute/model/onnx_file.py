@@ -1,0 +1,107 @@
+"""
+ONNX files: read, parsed, and held against ONNX's own rules.
+
+`load` takes a path, bytes or a loaded model. What a model's tensors and operators become is `importer`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import onnx
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from onnx import TensorProto
+
+from opml_dispute.model.refusals import InvalidModel, ModelFileError, UnsupportedOpset
+
+DOMAINS = {"": 28, "ai.onnx.ml": 5, "ai.onnx.preview": 1, "ai.onnx.preview.training": 1}
+"""The operator sets that lowerings exist for, and the newest version of each that they were written against."""
+
+CHECKER_LIMIT_BYTES = (1 << 31) - (1 << 24)
+"""Weights that ONNX's checker takes, with some room for the rest of the model."""
+
+ModelSource = Path | str | bytes | onnx.ModelProto
+
+
+def load(source: ModelSource) -> onnx.ModelProto:
+    """
+    The model in a file, in bytes, or as it is.
+
+    Raises `ModelFileError` if there is no file or it does not hold a model, `InvalidModel` if ONNX's checker objects.
+    """
+    if isinstance(source, onnx.ModelProto):
+        return _checked(source, "the model")
+    if isinstance(source, bytes):
+        return _checked(_parsed(source, "the model"), "the model")
+    path = Path(source)
+    if not path.is_file():
+        found = "a directory" if path.is_dir() else "nothing"
+        raise ModelFileError(f"{path} is {found}; expected an ONNX file")
+    try:
+        model = _parsed(path.read_bytes(), str(path))
+        onnx.load_external_data_for_model(model, str(path.parent))
+    except OSError as error:
+        raise ModelFileError(f"cannot read {error.filename or path}: {error.strerror}; expected an ONNX file") from None
+    except (onnx.checker.ValidationError, ValueError) as error:
+        raise ModelFileError(f"cannot read the weights beside {path}: {error}") from None
+    return _checked(model, str(path))
+
+
+def _parsed(raw: bytes, name: str) -> onnx.ModelProto:
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(raw)
+    except DecodeError:
+        raise ModelFileError(
+            f"{name} ({len(raw):,} bytes) is not an ONNX model, or is cut short", hint="download or export it again"
+        ) from None
+    if not model.ir_version or not model.HasField("graph"):
+        raise ModelFileError(f"{name} ({len(raw):,} bytes) is not an ONNX model: it has no graph")
+    return model
+
+
+def _checked(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
+    try:
+        # The checker takes no more than 2 GiB. Whatever the importer relies on, it finds out for itself as well.
+        if sum(len(tensor.raw_data) for tensor in model.graph.initializer) < CHECKER_LIMIT_BYTES:
+            with _without_gaps(model.graph):
+                onnx.checker.check_model(model)
+    except onnx.checker.ValidationError as error:
+        reason = str(error).strip().split("\n")[0]
+        # ONNX Runtime still runs deprecated operators; one without a lowering is refused by its name.
+        if "is deprecated in domain_version" not in reason:
+            raise InvalidModel(f"{name} breaks ONNX's rules: {reason}") from None
+    for opset in model.opset_import:
+        newest = DOMAINS.get(domain_name(opset.domain))
+        if newest is not None and not 1 <= opset.version <= newest:
+            raise UnsupportedOpset(domain_name(opset.domain), opset.version, f"1 to {newest}")
+    return model
+
+
+@contextmanager
+def _without_gaps(graph: onnx.GraphProto) -> Iterator[None]:
+    """
+    Types and shapes of computed tensors filled in for as long as this lasts.
+
+    The checker insists on them, but they are not needed: what a tensor is follows from what makes it.
+    """
+    gaps = []
+    for value in (*graph.output, *graph.value_info):
+        kind = value.type.WhichOneof("value")
+        if kind is None or (kind == "tensor_type" and not value.type.tensor_type.HasField("shape")):
+            kept = onnx.ValueInfoProto()
+            kept.CopyFrom(value)
+            gaps.append((value, kept))
+            value.type.tensor_type.shape.SetInParent()
+            value.type.tensor_type.elem_type = value.type.tensor_type.elem_type or TensorProto.FLOAT
+    try:
+        yield
+    finally:
+        for value, kept in gaps:
+            value.CopyFrom(kept)
+
+
+def domain_name(domain: str) -> str:
+    return "" if domain == "ai.onnx" else domain

@@ -1,0 +1,35 @@
+"""Why an operator has no lowering, and what to do instead."""
+
+from __future__ import annotations
+
+import onnx
+
+from opml_dispute.model.lower import versions
+from opml_dispute.model.onnx_file import DOMAINS, domain_name
+
+_RANDOM = ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli")
+_TEXT = ("StringNormalizer", "StringSplit", "StringConcat", "RegexFullMatch", "CategoryMapper")
+_MAPS = ("ZipMap", "CastMap", "DictVectorizer")
+_COUNTS = ("NonMaxSuppression", "Unique")
+REASONS = {
+    **dict.fromkeys(_RANDOM, "its output is not determined by its inputs"),
+    **dict.fromkeys(_TEXT, "text has no place in the segment, whose blocks hold numbers"),
+    **dict.fromkeys(_MAPS, "a map has no place in the segment, whose blocks hold numbers"),
+    **dict.fromkeys(_COUNTS, "how many elements it gives depends on its inputs"),
+    "ImageDecoder": "file formats have no lowering; decode the image before",
+}
+"""Why operators that will never have a lowering have none."""
+HINTS = {
+    **dict.fromkeys(_RANDOM, "make it an input of the model"),
+    "ZipMap": "export the classifier with options={'zipmap': False}",
+}
+"""What to do instead."""
+
+
+def why_unknown(node: onnx.NodeProto, version: int) -> str:
+    """Why there is no lowering for an operator in a version of its set."""
+    domain = domain_name(node.domain)
+    if domain not in DOMAINS:
+        return f"the operator set {domain!r} is unknown"
+    since = versions(domain, node.op_type)
+    return f"expected opset {since[0]} or newer" if since else REASONS.get(node.op_type, "no lowering for it")
