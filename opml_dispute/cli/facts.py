@@ -72,7 +72,8 @@ def _lines(inspection: Inspection) -> list[tuple[str, str]]:
     ]
     if run is not None:
         failed = f"; made-up input makes it fail with status {run.status}" if run.status else ""
-        lines.append(("native run", f"{run.seconds * 1e3:,.2f} ms, one thread{failed}"))
+        warm = f"{run.seconds * 1e3:,.2f} ms, the median of {run.warm_runs:,} warm runs"
+        lines.append(("native run", f"{warm}; {run.cold_seconds * 1e3:,.2f} ms the first time; one thread{failed}"))
     return [
         *lines,
         ("depths", f"split depth {dispute.depths.split}, max depth {dispute.depths.max}"),
@@ -97,6 +98,8 @@ def _facts(inspection: Inspection, shown: int) -> dict[str, Any]:
         "weights_bytes": program.weights_bytes,
         "peak_live_bytes": inspection.peak_live_bytes,
         "native_seconds": None if run is None else run.seconds,
+        "native_warm_runs": None if run is None else run.warm_runs,
+        "native_cold_seconds": None if run is None else run.cold_seconds,
         "native_status": None if run is None else run.status,
         "split_depth": dispute.depths.split,
         "max_depth": dispute.depths.max,

@@ -9,6 +9,7 @@ stands in the way of a model that has no program.
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +28,10 @@ from opml_dispute.model.survey import Obstacle
 from opml_dispute.primitives import Hash32
 
 LEAST_TIMED_S: Final = 0.2
-"""A native run is repeated until this long has passed, and its shortest time taken."""
+"""Warm runs are repeated until this long has passed."""
+LEAST_WARM_RUNS: Final = 3
+"""And at least as often as this, unless they take longer than `MOST_TIMED_S`."""
+MOST_TIMED_S: Final = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +58,14 @@ class Dispute:
 
 @dataclass(frozen=True, slots=True)
 class NativeRun:
-    """One run on this machine, by one thread, on made-up input."""
+    """Runs on this machine, by one thread, on made-up input."""
 
     seconds: float
+    """The median of the warm runs."""
+    warm_runs: int
+    """Runs after the first."""
+    cold_seconds: float
+    """The first run: loading the weights, preparing them, and touching memory for the first time."""
     status: int
     """0, or why it failed: made-up input need not be sensible (docs/segment.md, "Status")."""
 
@@ -132,15 +141,21 @@ def _shares(named: Iterable[tuple[str, int]]) -> list[Share]:
 
 
 def _timed(program: Program) -> NativeRun:
-    inference = Inference(program, made_up_inputs(program))
-    began, times = time.perf_counter(), list[float]()
-    while not times or time.perf_counter() - began < LEAST_TIMED_S:
+    inputs = made_up_inputs(program)
+    began = time.perf_counter()
+    inference = Inference(program, inputs)
+    inference.run_to(program.node_count)
+    cold = time.perf_counter() - began
+    status = inference.status
+    began, warm = time.perf_counter(), list[float]()
+    while True:
+        inference.run_to(0)
         start = time.perf_counter()
         inference.run_to(program.node_count)
-        times.append(time.perf_counter() - start)
-        status = inference.status
-        inference.run_to(0)
-    return NativeRun(min(times), status)
+        warm.append(time.perf_counter() - start)
+        passed = time.perf_counter() - began
+        if passed > MOST_TIMED_S or (passed > LEAST_TIMED_S and len(warm) >= LEAST_WARM_RUNS):
+            return NativeRun(statistics.median(warm), len(warm), cold, status)
 
 
 def made_up_inputs(program: Program) -> dict[str, npt.NDArray[Any]]:

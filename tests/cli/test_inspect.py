@@ -38,7 +38,8 @@ def test_all_facts_are_there(cli: Cli, digits: Program) -> None:
     assert (facts["inputs"], facts["outputs"]) == (["image f32[1, 1, 8, 8]"], ["probabilities f32[1, 10]"])
     assert (facts["nodes"], facts["log2_steps"]) == (digits.node_count, digits.log2_steps)
     assert facts["weights_bytes"] == digits.weights_bytes
-    assert facts["native_seconds"] > 0
+    assert 0 < facts["native_seconds"] < facts["native_cold_seconds"]
+    assert facts["native_warm_runs"] >= 3
     assert facts["native_status"] == 0
     assert (facts["split_depth"], facts["max_depth"]) == (depths.split, depths.max)
     assert (facts["moves"], facts["gas"]) == (dispute_moves(depths), dispute_gas(depths))
