@@ -10,7 +10,7 @@ from opml_dispute.model.builder import Builder
 from opml_dispute.model.elements import dtype_of
 from opml_dispute.model.lower.control import Branch
 from opml_dispute.model.lower.elementwise import swish
-from opml_dispute.model.lower.registry import NARROW, lowers
+from opml_dispute.model.lower.registry import lowers
 from opml_dispute.model.opcodes import DType
 from opml_dispute.model.refusals import Refuse
 from opml_dispute.model.tensor import Tensor
@@ -20,7 +20,7 @@ MINUS_INFINITY = float("-inf")
 
 
 def _wide(g: Builder, x: Tensor) -> Tensor:
-    return g.cast(x, DType.F32) if x.dtype in NARROW else x
+    return g.cast(x, DType.F32)
 
 
 def _heads(g: Builder, x: Tensor, heads: int | None, what: str) -> Tensor:
