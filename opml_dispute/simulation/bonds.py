@@ -7,10 +7,10 @@ claim (docs/reports/bonds.md). A share of every lost bond can be burnt; the rest
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from opml_dispute.game.bond import OP_STACK, required_bond_wei
+from opml_dispute.game.bond import ALL_BPS, OP_STACK, BondTerms, forfeited_wei, required_bond_wei
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +20,9 @@ class GasCurve:
     root_gas: int
     """The gas that the root claim's bond pays for."""
     floor_gas: int
-    """The gas that a bond at depth 1 pays for."""
+    """The gas that the bonds below begin from: what a bond at depth 0 would pay for without a root bond of its own."""
     growth: float
-    """How many times more a bond at the maximum depth pays for than one at depth 1, geometrically between."""
+    """How many times more a bond at the maximum depth pays for, geometrically between; 1 or more in a contract."""
     assumed_fee_wei: int
     """The base fee that the deployment assumes."""
     safety: float
@@ -34,7 +34,7 @@ class GasCurve:
         """The gas that the bond at `depth` pays for at the assumed fee, before safety."""
         if depth == 0:
             return float(self.root_gas)
-        return self.floor_gas * float(self.growth ** ((depth - 1) / max(1, max_depth - 1)))
+        return self.floor_gas * float(self.growth ** (depth / max_depth))
 
     def bond_wei(self, depth: int, max_depth: int) -> float:
         """The bond of a claim at `depth`."""
@@ -49,37 +49,33 @@ class GasCurve:
         return (1 - self.burnt_share) * sum(self.bond_wei(depth, max_depth) for depth in liar_depths)
 
 
-BURN_ADDRESS = "0x000000000000000000000000000000000000dead"
-ALL_BPS = 10_000
-
-
 @dataclass(frozen=True, slots=True)
 class BondRule:
-    """The bonds of one game type."""
+    """The bonds of one game type: the contract's terms, and the factory's root bond."""
 
-    required_wei: Callable[[int, int], int]
-    """(depth, maximum depth) -> the exact stake of a claim there."""
-    terms: tuple[int, int, int, int, str]
-    """The contract's own: assumed base fee, gas at the root, gas at the maximum depth, forfeited share, to whom."""
+    terms: BondTerms
+    root_bond_wei: int
+
+    def required_wei(self, depth: int, max_depth: int) -> int:
+        """The exact stake of a claim at `depth`."""
+        return self.root_bond_wei if depth == 0 else required_bond_wei(depth, max_depth, self.terms)
 
     def burnt_wei(self, bond_wei: int) -> int:
         """What nobody gets of a lost bond."""
-        return bond_wei * self.terms[3] // ALL_BPS
+        return forfeited_wei(bond_wei, self.terms)
 
 
 def op_stack() -> BondRule:
     """The published schedule; nothing is burnt."""
-    terms = (200 * 10**9, 400_000, 300_000_000, 0, BURN_ADDRESS)
-    return BondRule(lambda depth, max_depth: required_bond_wei(depth, max_depth, OP_STACK), terms)
+    return BondRule(OP_STACK, required_bond_wei(0, 1, OP_STACK))
 
 
 def from_gas(curve: GasCurve) -> BondRule:
-    """A curve that pays for gas, in whole wei."""
-    terms = (
-        curve.assumed_fee_wei,
-        int(curve.floor_gas * curve.safety),
-        int(curve.floor_gas * curve.growth * curve.safety),
-        round(curve.burnt_share * ALL_BPS),
-        BURN_ADDRESS,
+    """The terms that a curve stands for, in whole gas."""
+    terms = BondTerms(
+        assumed_base_fee_wei=curve.assumed_fee_wei,
+        gas_at_root=max(1, int(curve.floor_gas * curve.safety)),
+        gas_at_max_depth=max(1, int(curve.floor_gas * curve.growth * curve.safety)),
+        forfeited_bps=round(curve.burnt_share * ALL_BPS),
     )
-    return BondRule(lambda depth, max_depth: int(curve.bond_wei(depth, max_depth)), terms)
+    return BondRule(terms, int(curve.bond_wei(0, 1)))

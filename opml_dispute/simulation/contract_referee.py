@@ -9,7 +9,7 @@ players see, so nothing that the pure rules say can hide what the contract did.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import astuple, replace
 from typing import Any
 
 from eth_abi.abi import encode
@@ -55,7 +55,7 @@ class ContractReferee(Referee):
         words = registry_code(first.starting_root, first.node_count, first.depths.split, first.depths.max)
         registry, vault = self._evm.deploy_raw(words), self._evm.deploy_raw(TAKES_EVERYTHING)
         limits = (125, 123, first.clocks.extension_s, first.clocks.max_clock_s)
-        implementation = self._evm.deploy(self._code, *(limits, bonds.terms)[: len(self._code.constructor)])
+        implementation = self._evm.deploy(self._code, limits, astuple(bonds.terms))
         self._contract = self._create(first, implementation, vm, registry, vault)
 
     def _create(self, first: Game, implementation: str, vm: str, registry: str, vault: str) -> str:

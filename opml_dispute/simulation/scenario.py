@@ -23,7 +23,7 @@ from opml_dispute.simulation.gas_table import TABLES
 from opml_dispute.simulation.metrics import METRIC_KEYS
 from opml_dispute.simulation.schema import ScenarioError, read_table, setting
 
-MODEL_VERSION = 1
+MODEL_VERSION = 2
 """Raised whenever the same scenario and seed give other figures, so that no stored result is taken for a new one."""
 
 LEVELS = ("rules", "contract")
@@ -52,11 +52,11 @@ class BondSection:
 
     curve: str = setting("gas", what="The bond curve.", choices=("op-stack", "gas"))
     root_gas: int = setting(414_000, what="Gas that the root bond pays for.", low=1, high=10**12)
-    floor_gas: int = setting(186_000, what="Gas that a bond at depth 1 pays for.", low=1, high=10**12)
-    growth: float = setting(1.3, what="Bond at the maximum depth over bond at depth 1.", above=0, high=10**6)
+    floor_gas: int = setting(186_000, what="Gas that the bonds below the root begin from.", low=1, high=10**12)
+    growth: float = setting(1.3, what="Bond at the maximum depth over the floor.", low=1, high=10**6)
     assumed_base_fee_gwei: float = setting(30.0, what="The base fee that the deployment assumes.", above=0, high=10**6)
     safety: float = setting(8.5, what="Safety factor.", above=0, high=10**6)
-    burnt_share: float = setting(0.2, what="Share of a lost bond that is burnt (gas curve).", low=0, high=1)
+    burnt_share: float = setting(0.2, what="Share of a lost bond that is burnt (gas curve).", low=0, high=0.5)
 
 
 @dataclass(frozen=True, slots=True)

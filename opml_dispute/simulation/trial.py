@@ -204,6 +204,7 @@ class Trial:
             chain_id=1,
             l1_head=Hash32(bytes(32)),
             claims=(claim,),
+            terms=self.bonds.terms,
         )
 
     def _attacker(self, section: AttackerSection, game: Address, lie: Trace) -> Attacker:

@@ -40,7 +40,7 @@ def scenarios(draw: st.DrawFn) -> dict[str, Any]:
             "extension_h": extension_h,
             "max_clock_h": draw(st.sampled_from([12, 84])),
         },
-        "bonds": {"curve": "op-stack"},
+        "bonds": {"curve": draw(st.sampled_from(["op-stack", "gas"]))},
         "honest": {"faulty_share": draw(st.sampled_from([0, 0, 0, 1])), "poll_s": 30},
         "rpc": {"lag_s": draw(st.sampled_from([0, 0, 60]))},
         "attacker": draw(st.lists(st.sampled_from(STRATEGIES), max_size=3)),

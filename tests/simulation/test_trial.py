@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from opml_dispute.game.bond import ML, ML_ROOT_BOND_WEI
 from opml_dispute.game.gas import dispute_gas
 from opml_dispute.simulation.fees import GWEI
 from opml_dispute.simulation.scenario import Scenario, parse
@@ -147,5 +148,7 @@ def test_two_curves_of_bonds() -> None:
     assert bond_rule(scenario(bonds={"curve": "op-stack"}).bonds).required_wei(0, 26) == 80_000_000_000_000_000
     rule = bond_rule(scenario().bonds)
     assert rule.required_wei(0, 26) == int(414_000 * 30 * GWEI * 8.5)
-    assert rule.required_wei(26, 26) == pytest.approx(1.3 * rule.required_wei(1, 26), rel=1e-9)
+    assert rule.required_wei(26, 26) == pytest.approx(241_800 * 30 * GWEI * 8.5, rel=1e-4)
+    assert rule.terms == ML, "the laboratory's default is the deployments'"
+    assert rule.root_bond_wei == ML_ROOT_BOND_WEI
     assert rule.burnt_wei(10) == 2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from opml_dispute.game.bond import required_bond_wei
+from opml_dispute.game.bond import OP_STACK, required_bond_wei
 from opml_dispute.simulation.accounts import ETHER
 from opml_dispute.simulation.document import Block, Figure, Heading, Paragraph, Table
 from opml_dispute.simulation.figures import Panel, Series, draw
@@ -20,7 +20,9 @@ def report() -> list[Block]:
     ours, published = [], []
     for log2 in LOG2_SYBILS:
         ours.append((2**log2 * DEFAULT.bond_wei(1, DEPTH) / ETHER, 2**log2 * DEFAULT.bond_wei(2, DEPTH) / ETHER))
-        published.append(tuple(2**log2 * required_bond_wei(depth, op_stack.MAX_DEPTH) / ETHER for depth in (1, 2)))
+        published.append(
+            tuple(2**log2 * required_bond_wei(depth, op_stack.MAX_DEPTH, OP_STACK) / ETHER for depth in (1, 2))
+        )
     arbitrum = [bold.stakes_eth(2**log2) for log2 in LOG2_SYBILS]
     knockout = [(2**log2 * TOURNAMENT_BOND_ETH, TOURNAMENT_BOND_ETH) for log2 in LOG2_SYBILS]
     clocks_days = op_stack.longest_game_h(split_depth=SPLIT, max_depth=DEPTH) / 24
