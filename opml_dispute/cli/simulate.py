@@ -23,10 +23,31 @@ class SimulationExtraMissing(OpmlError):
     hint = "pip install 'opml-dispute[simulation]'"
 
 
+def _print_settings(context: click.Context, _: click.Parameter, asked: bool) -> None:
+    """--settings: every setting of a scenario file, and no simulation."""
+    if not asked:
+        return
+    from opml_dispute.simulation.scenario import Scenario
+    from opml_dispute.simulation.schema import describe
+
+    for key, default, what in describe(Scenario):
+        click.echo(f"{key} = {default}" if default else key)
+        click.echo(f"    {what}")
+    context.exit()
+
+
 @click.command(cls=Command)
+@click.option(
+    "--settings",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_settings,
+    help="List every setting of a scenario file, with default and meaning, and exit.",
+)
 @click.argument("file", type=FileName(), metavar="SCENARIO.toml")
 @click.option("--trials", type=click.IntRange(1), help="Trials for each point, in place of the file's.")
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting: fees.base_fee_gwei=30.")
+@click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change a setting: fees.base_fee_gwei=30.")
 @click.option(
     "--results",
     type=FileName(),
@@ -41,7 +62,7 @@ class SimulationExtraMissing(OpmlError):
 def simulate(
     file: Path,
     trials: int | None,
-    settings: tuple[str, ...],
+    changes: tuple[str, ...],
     results: Path,
     report: Path | None,
     pool: str,
@@ -60,11 +81,11 @@ def simulate(
     except ImportError as error:
         raise SimulationExtraMissing(f"simulations need a library that is not installed: {error.name}") from error
     sweep = scenario.load(file)
-    changes: dict[str, Any] = dict(_setting(text) for text in settings)
+    settings: dict[str, Any] = dict(_setting(text) for text in changes)
     if trials is not None:
-        changes["trials"] = trials
-    if changes:
-        sweep = scenario.Sweep(scenario.with_settings(sweep.base, changes), sweep.axes)
+        settings["trials"] = trials
+    if settings:
+        sweep = scenario.Sweep(scenario.with_settings(sweep.base, settings), sweep.axes)
     folder = results / sweep.base.name
     output.say(f"Will play {sweep.base.name}: {len(list(sweep.points()))} points of {sweep.base.trials} trials each.")
     bar = Progress(

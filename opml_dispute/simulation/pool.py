@@ -13,6 +13,7 @@ import multiprocessing
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any, Protocol, TypeVar
 
 from opml_dispute.errors import OpmlError
@@ -23,6 +24,12 @@ ResultT = TypeVar("ResultT")
 
 class NoSuchPool(OpmlError):
     """Trials cannot be computed where they were asked to be."""
+
+
+class PoolBroken(OpmlError):
+    """A process of the pool is gone, killed or out of memory; what was finished is kept."""
+
+    hint = "run the same command again to go on, with fewer --workers if memory is short"
 
 
 class Pool(Protocol):
@@ -57,6 +64,8 @@ class LocalProcesses:
             try:
                 for future in as_completed(futures):
                     yield futures[future], future.result()
+            except BrokenProcessPool as error:
+                raise PoolBroken("a process that computed trials ended abruptly") from error
             finally:
                 for future in futures:
                     future.cancel()
