@@ -41,7 +41,12 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file, then put it in the place of `path`. Raises `CannotWrite`."""
+    """
+    Let `write` fill a temporary file, then put it in the place of `path`. Raises `CannotWrite`.
+
+    What is there and is no regular file, a device for one, is not replaced.
+    """
+    _expect_regular(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -53,14 +58,23 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         raise CannotWrite(f"cannot write {path}: {error.strerror or error}") from None
 
 
+def _expect_regular(path: Path) -> None:
+    try:
+        if not path.name or path.is_dir():
+            raise CannotWrite(f"cannot write {path}: it is a directory", hint="give the name of a file")
+        if path.exists() and not path.is_file():
+            raise CannotWrite(f"cannot write {path}: it is no regular file", hint="give the name of a file")
+    except OSError as error:
+        raise CannotWrite(f"cannot write {path}: {error.strerror or error}") from None
+
+
 def expect_writable(path: Path) -> None:
     """
     Raises `CannotWrite` unless `path` can be written: asked before money is spent on what has to be noted there.
 
     An existing file stays as it is.
     """
-    if not path.name or path.is_dir():
-        raise CannotWrite(f"cannot write {path}: it is a directory", hint="give the name of a file")
+    _expect_regular(path)
     probe = path.with_name(f".{path.name}.{os.getpid()}.probe")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from opml_dispute.chain.requests import parse_request_id
+from opml_dispute.cli.command_line import Command
 from opml_dispute.cli.options import ChainOptions, ModelOptions, chain_options, json_option, model_options
 from opml_dispute.cli.output import Output
 from opml_dispute.cli.session import open_case_of, open_system
@@ -16,7 +17,7 @@ class CannotServe(OpmlError):
     """The port cannot be had."""
 
 
-@click.command("serve-rollup")
+@click.command("serve-rollup", cls=Command)
 @click.argument("request_id", metavar="REQUEST")
 @click.option("--port", type=click.IntRange(0, 65535), default=9545, show_default=True, help="0 takes a free one.")
 @model_options

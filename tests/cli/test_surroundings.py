@@ -144,7 +144,7 @@ def test_json_has_no_numbers_that_are_none(cli: Cli, tmp_path: Path, x_file: Pat
     assert facts["outputs"]["y"][:2] == ["-Infinity", "NaN"]
 
 
-@pytest.mark.parametrize("name", ["../../y", "/y", "..", ".", "a/b", "x" * 5_000, "CON\0", EVIL, ".hidden"])
+@pytest.mark.parametrize("name", ["../../y", "/proc/y", "..", ".", "a/b", "x" * 5_000, "CON\0", EVIL, ".hidden"])
 def test_an_output_is_saved_in_the_folder_and_nowhere_else(cli: Cli, tmp_path: Path, x_file: Path, name: str) -> None:
     folder = tmp_path / "deep" / "er" / "out"
     before = {path for path in tmp_path.rglob("*") if path != folder}
@@ -359,6 +359,7 @@ def test_a_registration_that_could_not_be_noted_is_not_paid_for(
         (("--max-clock", "60d"), "before a disputed answer can be delivered"),
         (("--deployment", "/dev/null/x.json"), "cannot write"),
         (("--deployment", "/"), "it is a directory"),
+        (("--deployment", "/dev/null"), "it is no regular file"),
     ],
 )
 def test_a_deployment_that_cannot_work_costs_nothing(
