@@ -9,9 +9,10 @@ nothing is paid beyond the operator's limit: `FeeTooHigh`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import median
-from typing import Final
+from typing import Any, Final
 
 from opml_dispute.chain import answers
 from opml_dispute.chain.amounts import gwei
@@ -67,6 +68,13 @@ class Fees:
         if self.tip_wei is None or other.tip_wei is None:
             return Fees(max(self.max_fee_wei, other.max_fee_wei), self.tip_wei)
         return Fees(max(self.max_fee_wei, other.max_fee_wei), max(self.tip_wei, other.tip_wei))
+
+    @classmethod
+    def of(cls, fields: Mapping[str, Any]) -> Fees:
+        """Those of a transaction's fields."""
+        if "gasPrice" in fields:
+            return cls(int(fields["gasPrice"]), None)
+        return cls(int(fields["maxFeePerGas"]), int(fields["maxPriorityFeePerGas"]))
 
     def fields(self) -> dict[str, int]:
         """As a transaction has them."""

@@ -4,7 +4,8 @@ What one key does on one chain, across the processes that share it.
 `KeyLedger.lock` lets one process at a time choose a nonce and send under it. The journal behind `note`, `find` and
 `forget` keeps transactions that must not happen twice, such as a request with its fee: written before it is sent, and
 forgotten once its receipt was handed on. A process that dies in between leaves its entry, and the next one that wants
-the very same transaction waits for that one instead of paying again.
+the very same transaction waits for that one instead of paying again. `launched` keeps what was sent last under each
+nonce, so that a later process can send it again with a higher fee, if its own way is blocked by it (`Launched`).
 
 Only signed transactions are written, never keys. Everything lies below the project's own folder (OPML_HOME).
 """
@@ -16,14 +17,14 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from opml_dispute import plain_json
 from opml_dispute.engine.hashing import keccak256
-from opml_dispute.home import home, write_json
+from opml_dispute.home import CannotWrite, home, write_json
 from opml_dispute.primitives import Address
 
 ENTRY_LIVES_S: Final = 86_400
@@ -38,6 +39,15 @@ class Entry:
     hashes: tuple[bytes, ...]
     raw: bytes
     """Signed, as it was sent last."""
+
+
+@dataclass(frozen=True)
+class Launched:
+    """A transaction of which no receipt was seen."""
+
+    hash: bytes
+    fields: dict[str, Any]
+    """As they were signed."""
 
 
 class KeyLedger:
@@ -100,6 +110,35 @@ class KeyLedger:
             self._path(work).unlink(missing_ok=True)
         except OSError:
             return  # it will be found mined, and told of once more
+
+    def launched(self) -> dict[int, Launched]:
+        """What was sent under each nonce and not seen in a block, by any process."""
+        try:
+            raw = plain_json.loads(self._launched_path.read_bytes())
+            return {
+                int(nonce): Launched(bytes.fromhex(item["hash"]), dict(item["fields"])) for nonce, item in raw.items()
+            }
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return {}
+
+    def launch(self, nonce: int, launched: Launched | None) -> None:
+        """
+        Remembers what is sent under `nonce`; None once it lies in a block. Does nothing where the folder cannot be
+        written: it only makes a blocked way clear sooner. ASSUMES that the lock is held.
+        """
+        known = self.launched()
+        if launched is None and nonce not in known:
+            return
+        known.pop(nonce, None)
+        if launched is not None:
+            known[nonce] = launched
+        content = {str(n): {"hash": item.hash.hex(), "fields": item.fields} for n, item in sorted(known.items())[-64:]}
+        with suppress(CannotWrite):
+            write_json(self._launched_path, content)
+
+    @property
+    def _launched_path(self) -> Path:
+        return home() / "sending" / f"{self._name}-launched.json"
 
     def _path(self, work: bytes) -> Path:
         return home() / "sending" / f"{self._name}-{keccak256(work)[:16].hex()}.json"

@@ -34,19 +34,14 @@ from opml_dispute import plain_json
 from opml_dispute.chain import answers
 from opml_dispute.chain.answers import Head, Parse
 from opml_dispute.chain.artifacts import Signature
+from opml_dispute.chain.retrying import FIRST_PAUSE_S, BatchSize, Patience
 from opml_dispute.chain.reverts import Reverted, revert_data
 from opml_dispute.chain.rpc_errors import Refusal, RpcAnswerInvalid, RpcError, RpcFailed, RpcUnreachable
 from opml_dispute.chain.transport import ANSWER_LIMIT_BYTES, Endpoint
 from opml_dispute.errors import OpmlError
 from opml_dispute.primitives import Address
 
-BATCH_LIMIT: Final = 100
-"""Requests in one JSON-RPC batch, as long as the node does not object."""
-
 DEFAULT_URL = "http://127.0.0.1:8545"
-
-FIRST_PAUSE_S: Final = 0.25
-LONGEST_PAUSE_S: Final = 5.0
 
 _FIRST_CONTACT_TRIES: Final = 3
 """How often something that never answered properly is asked: it may be no node at all."""
@@ -159,7 +154,7 @@ class Rpc:
         self.url = self._endpoint.url
         """For messages."""
         self.patience_s, self.tell = patience_s, tell
-        self._batch_size = _BatchSize()
+        self._batch_size = BatchSize()
         self._pins_by_hash = True
         self._has_answered = False
         self._ids = itertools.count(1)
@@ -189,7 +184,7 @@ class Rpc:
         """
         found: dict[int, Any] = {}
         pending = list(range(len(asked)))
-        patience = _Patience(self)
+        patience = Patience(self.patience_s, self._bears, self.tell)
         while pending:
             part = pending[: self._batch_size.now]
             try:
@@ -219,6 +214,20 @@ class Rpc:
                 self._batch_size.grow()
             pending = again + pending[len(part) :]
         return [found[index] for index in range(len(asked))]
+
+    def _bears(self, error: RpcError, tries: int) -> bool:
+        """
+        Whether it is worth while to ask again.
+
+        What never answered properly may be no node at all, but a wrong URL: that is told soon.
+        """
+        if not error.passes:
+            return False
+        if self._has_answered or not isinstance(error, RpcUnreachable | RpcAnswerInvalid):
+            return True
+        if isinstance(error, RpcUnreachable) and (error.at_once or error.reason.startswith("HTTP ")):
+            return not error.at_once
+        return tries < _FIRST_CONTACT_TRIES
 
     # ---- one exchange ----
 
@@ -382,57 +391,6 @@ class Rpc:
 _PASSING_STATUS: Final = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529})
 
 _UNKNOWN_PARAMETER: Final = frozenset({Refusal.CAPABILITY, Refusal.FINAL})
-
-
-class _BatchSize:
-    """How many requests the node takes at once, as far as it has shown."""
-
-    def __init__(self) -> None:
-        self.now = self._ceiling = BATCH_LIMIT
-        self._successes = 0
-
-    def shrink(self, refused: int, *, for_good: bool) -> None:
-        """`refused` at once were too many; `for_good` if that will not change."""
-        self.now = max(1, min(self.now, refused // 2))
-        self._successes = 0
-        if for_good:
-            self._ceiling = self.now
-
-    def grow(self) -> None:
-        """All went well; after a while twice as many are tried, up to what was never refused for good."""
-        self._successes += 1
-        if self.now < self._ceiling and self._successes >= 8:
-            self.now, self._successes = min(2 * self.now, self._ceiling), 0
-
-
-class _Patience:
-    """When to stop asking again. Progress renews it."""
-
-    def __init__(self, rpc: Rpc) -> None:
-        self._rpc = rpc
-        self._tries = 0
-        self.progress()
-
-    def progress(self) -> None:
-        """Something was answered: the time starts anew."""
-        self._deadline = time.monotonic() + self._rpc.patience_s
-        self._pause_s = FIRST_PAUSE_S
-
-    def wait(self, error: RpcError) -> bool:
-        """Pauses before the next try; False, at once, if there should be none."""
-        self._tries += 1
-        if not error.passes or time.monotonic() >= self._deadline:
-            return False
-        if not self._rpc._has_answered and isinstance(error, RpcUnreachable | RpcAnswerInvalid):
-            is_node = isinstance(error, RpcUnreachable) and error.reason.startswith("HTTP ")
-            if not is_node and (getattr(error, "at_once", False) or self._tries >= _FIRST_CONTACT_TRIES):
-                return False
-        pause_s = max(self._pause_s, error.retry_after_s or 0.0)
-        pause_s = max(0.01, min(pause_s, self._deadline - time.monotonic()))
-        self._rpc.tell(error, pause_s)
-        time.sleep(pause_s)
-        self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
-        return True
 
 
 def _eth_call(call: Call[Any], sender: str | None, block: Any) -> Ask:

@@ -17,28 +17,21 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 from opml_dispute.chain import answers
 from opml_dispute.chain.answers import Mined
-from opml_dispute.chain.fees import DEFAULT_MAX_FEE_WEI, Fees, suggest
-from opml_dispute.chain.journal import Entry, KeyLedger
+from opml_dispute.chain.fees import DEFAULT_MAX_FEE_WEI, Fees
+from opml_dispute.chain.journal import Entry, KeyLedger, Launched
 from opml_dispute.chain.keys import Account
+from opml_dispute.chain.outlook import Flight, Outlook
+from opml_dispute.chain.quoting import call_object, quotes_for
 from opml_dispute.chain.reverts import Reverted
-from opml_dispute.chain.rpc import Ask, Call, Rpc
-from opml_dispute.chain.rpc_errors import Refusal, RpcAnswerInvalid, RpcError, RpcFailed
+from opml_dispute.chain.rpc import Call, Rpc
+from opml_dispute.chain.rpc_errors import Refusal, RpcError, RpcFailed
 from opml_dispute.chain.transactions import Deployment, NonceTaken, NotEnoughFunds, NotMined, Order, Quote, Receipt
 from opml_dispute.errors import OpmlError
-
-GAS_MARGIN_PERCENT = 25
-"""Added to the node's estimate: contract state, and with it the gas, may change before the transaction is mined."""
-
-TRANSACTION_GAS_CAP = 2**24
-"""The most gas one transaction may ask for on chains with EIP-7825."""
-
-MOST_GAS: Final = 2**40
-"""No chain has blocks of so much gas: an estimate above it is a fault of the node."""
 
 IN_FLIGHT: Final = 16
 """Transactions of one account that a node's pool is sure to take at once."""
@@ -47,19 +40,6 @@ _BROADCAST_TRIES: Final = 9
 _RELAUNCHES: Final = 3
 
 T = TypeVar("T")
-
-
-@dataclass
-class _Flight:
-    """A transaction on its way."""
-
-    order: Order
-    quote: Quote
-    fees: Fees
-    nonce: int
-    raw: bytes
-    hashes: list[bytes]
-    """Of every form in which it was sent; one of them is mined."""
 
 
 class Sender:
@@ -84,7 +64,8 @@ class Sender:
         self.address = account.address
         self._timeout_s, self._resends, self._on_sent, self._tell = timeout_s, resends, on_sent, tell
         self._chain_id: int | None = None
-        self._flights: deque[_Flight] = deque()
+        self._flights: deque[Flight] = deque()
+        self._outlook = Outlook(rpc, account.address, tell)
         self._stuck: dict[int, Fees] = {}
         self._sent: set[bytes] = set()
         self._nonce: int | None = None
@@ -94,18 +75,44 @@ class Sender:
         """
         Wait until no transaction of this account is in flight, so that what is read next is what it made.
 
-        Raises `NotMined` if one stays unmined.
+        One of an earlier process that blocks the way for long is sent again with a higher fee, up to the limit. Raises
+        `NotMined` if one stays unmined all the same.
         """
-        deadline = time.monotonic() + self._timeout_s
+        started = time.monotonic()
+        deadline, push_at = started + self._timeout_s, started + self._timeout_s / 6
         pause_s = 0.05
         while True:
-            mined, pending = self._nonces()
+            mined, pending = self._outlook.nonces()
             if mined >= pending:
                 return
+            if time.monotonic() > push_at:
+                self._push(mined)
+                push_at += self._timeout_s / 3
             if time.monotonic() > deadline:
                 raise NotMined(f"an earlier transaction of {self.address}", self._timeout_s)
             time.sleep(pause_s)
             pause_s = min(pause_s * 1.5, 2.0)
+
+    def _push(self, nonce: int) -> None:
+        """Sends what an earlier process left under `nonce` again, with a higher fee, if it still waits there."""
+        ledger = self._ledger()
+        with ledger.lock():
+            left = ledger.launched().get(nonce)
+            if left is None:
+                return
+            fees = Fees(
+                left.fields.get("maxFeePerGas") or left.fields["gasPrice"], left.fields.get("maxPriorityFeePerGas")
+            )
+            higher = fees.bumped(self.max_fee_wei)
+            waits = self.rpc.request("eth_getTransactionByHash", "0x" + left.hash.hex())
+            if higher is None or not isinstance(waits, dict) or waits.get("blockHash") is not None:
+                return
+            self._tell(f"An earlier transaction of {self.address} is not mined; sending it again with a higher fee")
+            fields = left.fields | higher.fields()
+            raw, transaction_hash = self.account.sign(fields)
+            ledger.launch(nonce, Launched(transaction_hash, fields))
+            with suppress(RpcError):
+                self.rpc.request("eth_sendRawTransaction", "0x" + raw.hex())
 
     def send(self, work: Call[Any] | Deployment, *, value_wei: int = 0, once: bool = False) -> Receipt:
         """
@@ -128,6 +135,7 @@ class Sender:
         results: dict[int, Receipt | OpmlError] = {}
         to_launch = deque((index, _RELAUNCHES) for index in range(len(orders)))
         in_flight: deque[tuple[int, int]] = deque()
+        is_blocked = False
         try:
             while to_launch or in_flight:
                 room = IN_FLIGHT - len(in_flight)
@@ -141,7 +149,9 @@ class Sender:
                             results[index] = outcome
                     continue
                 index, tries = in_flight.popleft()
-                results[index] = self._land(self._flights[0])
+                # Behind one that is stuck none can be mined: it is not waited for once more.
+                results[index] = self._land(self._flights[0], timeout_s=0.0 if is_blocked else None)
+                is_blocked = is_blocked or isinstance(results[index], NotMined)
                 if isinstance(results[index], NonceTaken) and tries > 0:
                     to_launch.append((index, tries))  # it can no longer be mined as it was sent
         finally:
@@ -158,7 +168,7 @@ class Sender:
     def simulate(self, call: Call[T], *, value_wei: int = 0) -> T:
         """What the call would answer if sent now. Raises `Reverted`."""
         try:
-            raw = self.rpc.request("eth_call", self._object(call, value_wei), "latest", parse=answers.data)
+            raw = self.rpc.request("eth_call", call_object(self.address, call, value_wei), "latest", parse=answers.data)
         except Reverted as reverted:
             raise Reverted(call.what, reverted.data) from None
         return call.decode(raw)
@@ -170,63 +180,9 @@ class Sender:
             self._chain_id = self.rpc.chain_id()
         return KeyLedger(self._chain_id, self.address)
 
-    def _nonces(self) -> tuple[int, int]:
-        """How many transactions of the account are mined, and how many the node knows of."""
-        mined, pending = self.rpc.batch(
-            [Ask("eth_getTransactionCount", (self.address, tag), answers.quantity) for tag in ("latest", "pending")]
-        )
-        return mined, pending
-
-    def _object(self, work: Call[Any] | Deployment, value_wei: int) -> dict[str, Any]:
-        to = {"to": work.to} if isinstance(work, Call) else {}
-        return {"from": self.address} | to | {"data": "0x" + work.data.hex(), "value": hex(value_wei)}
-
     def _quotes(self, orders: Sequence[Order]) -> list[Quote | OpmlError]:
-        """What each would take after those before it. Raises what concerns all of them."""
-        head = self.rpc.head()
-        fees = suggest(self.rpc, head, self.max_fee_wei)
-        balance_wei = self.rpc.balance_wei(self.address) - sum(
-            flight.order.value_wei + flight.quote.most_wei for flight in self._flights
-        )
-        method = "eth_estimateGas"
-        # What the account could not even pay the value of is not asked about: every node has its own words for that.
-        is_asked = [order.value_wei <= balance_wei for order in orders]
-        estimates = iter(
-            self.rpc.outcomes(
-                [
-                    Ask(method, (self._object(order.work, order.value_wei),), answers.quantity)
-                    for order, asked in zip(orders, is_asked, strict=True)
-                    if asked
-                ]
-            )
-        )
-        quotes: list[Quote | OpmlError] = []
-        for order, asked in zip(orders, is_asked, strict=True):
-            estimate = next(estimates) if asked else None
-            quote = self._quote(order, estimate, Quote(0, fees, head.number), balance_wei)
-            if isinstance(quote, Quote):
-                balance_wei -= order.value_wei + quote.most_wei
-            quotes.append(quote)
-        return quotes
-
-    def _quote(self, order: Order, estimate: Any, terms: Quote, balance_wei: int) -> Quote | OpmlError:
-        """One quote, from the node's estimate or its refusal; None for an estimate that was not asked for."""
-        work = order.work
-        if isinstance(estimate, Reverted):
-            return Reverted(work.what, estimate.data)
-        is_poor = isinstance(estimate, RpcFailed) and estimate.kind == Refusal.FUNDS
-        if isinstance(estimate, OpmlError) and not is_poor:
-            return estimate
-        if isinstance(estimate, int) and estimate > MOST_GAS:
-            return RpcAnswerInvalid("eth_estimateGas", hex(estimate), f"at most {MOST_GAS:,} gas")
-        gas = 0
-        if isinstance(estimate, int):
-            with_margin = estimate * (100 + GAS_MARGIN_PERCENT) // 100
-            gas = max(estimate, min(with_margin, TRANSACTION_GAS_CAP))
-        needed_wei = order.value_wei + gas * terms.fees.max_fee_wei
-        if balance_wei < needed_wei or is_poor:
-            return NotEnoughFunds(self.address, max(balance_wei, 0), max(needed_wei, balance_wei + 1), work.what)
-        return Quote(gas, terms.fees, terms.block_number)
+        committed_wei = sum(flight.order.value_wei + flight.quote.most_wei for flight in self._flights)
+        return quotes_for(self.rpc, self.address, orders, max_fee_wei=self.max_fee_wei, committed_wei=committed_wei)
 
     # ---- sending ----
 
@@ -260,7 +216,7 @@ class Sender:
                     outcomes[index], self._nonce = error, None
         return outcomes
 
-    def _broadcast(self, ledger: KeyLedger, order: Order, quote: Quote) -> _Flight:
+    def _broadcast(self, ledger: KeyLedger, order: Order, quote: Quote) -> Flight:
         """Signs under the next nonce and sends, until the node has it."""
         fees, hashes = quote.fees, list[bytes]()
         trouble: OpmlError = NonceTaken(f"no nonce of {self.address} could be had for {order.work.what}")
@@ -281,7 +237,7 @@ class Sender:
                 return flight
             except RpcFailed as error:
                 trouble = error
-                if error.kind == Refusal.KNOWN or self._is_on_its_way(flight):
+                if error.kind == Refusal.KNOWN or self._outlook.is_on_its_way(flight):
                     self._sent.update(flight.hashes)
                     return flight
                 if error.kind == Refusal.FUNDS:
@@ -300,7 +256,7 @@ class Sender:
                     self._drop(ledger, order)
                     raise
             except RpcError:
-                if self._is_on_its_way(flight):
+                if self._outlook.is_on_its_way(flight):
                     self._sent.update(flight.hashes)
                     return flight
                 raise
@@ -309,7 +265,7 @@ class Sender:
 
     def _next_nonce(self) -> tuple[int, Fees | None]:
         """The nonce to use, and what it takes to replace a stuck transaction of ours that has it."""
-        mined, pending = self._nonces()
+        mined, pending = self._outlook.nonces()
         self._stuck = {nonce: fees for nonce, fees in self._stuck.items() if nonce >= mined}
         if not self._flights and self._stuck and min(self._stuck) == mined:
             higher = self._stuck[mined].bumped(self.max_fee_wei)
@@ -321,15 +277,16 @@ class Sender:
 
     def _signed(
         self, ledger: KeyLedger, order: Order, quote: Quote, fees: Fees, nonce: int, hashes: list[bytes]
-    ) -> _Flight:
+    ) -> Flight:
         to = {"to": order.work.to} if isinstance(order.work, Call) else {}
         fields = to | {"data": "0x" + order.work.data.hex(), "value": order.value_wei}
         transaction = fields | fees.fields() | {"gas": quote.gas, "nonce": nonce, "chainId": self._chain_id}
         raw, transaction_hash = self.account.sign(transaction)
         hashes.append(transaction_hash)
+        ledger.launch(nonce, Launched(transaction_hash, transaction))
         if order.once:
             ledger.note(_digest(order), Entry(nonce, tuple(hashes), raw))
-        return _Flight(order, quote, fees, nonce, raw, hashes)
+        return Flight(order, quote, fees, nonce, raw, hashes)
 
     def _drop(self, ledger: KeyLedger, order: Order) -> None:
         """The node refused it for good: nothing is in flight."""
@@ -341,10 +298,13 @@ class Sender:
         entry = ledger.find(_digest(order))
         if entry is None:
             return None
-        self._tell(f"An earlier run sent {order.work.what} already; waiting for that transaction")
         quote = Quote(0, Fees(0, None), -1)
-        flight = _Flight(order, quote, Fees(self.max_fee_wei, None), entry.nonce, entry.raw, list(entry.hashes))
-        result = self._land(flight, resends=0)
+        flight = Flight(order, quote, Fees(self.max_fee_wei, None), entry.nonce, entry.raw, list(entry.hashes))
+        if entry.nonce > self._outlook.nonces()[1] and not self._outlook.is_known(flight):
+            ledger.forget(_digest(order))  # of another chain of this number: nothing would ever come before it
+            return None
+        self._tell(f"An earlier run sent {order.work.what} already; waiting for that transaction")
+        result = self._land(flight, timeout_s=self._timeout_s)
         if isinstance(result, NonceTaken | Reverted):
             ledger.forget(_digest(order))
             return None
@@ -354,10 +314,14 @@ class Sender:
 
     # ---- until it is mined ----
 
-    def _land(self, flight: _Flight, *, resends: int | None = None) -> Receipt | OpmlError:
-        """Waits for a flight and takes it off the list. Its receipt, or what came of it instead."""
+    def _land(self, flight: Flight, *, timeout_s: float | None = None) -> Receipt | OpmlError:
+        """
+        Waits for a flight and takes it off the list. Its receipt, or what came of it instead.
+
+        With `timeout_s` it is not sent again.
+        """
         try:
-            mined = self._await(flight, self._resends if resends is None else resends)
+            mined = self._await(flight, timeout_s)
             receipt = self._finish(flight, mined)
         except NotMined as error:
             self._stuck[flight.nonce] = flight.fees
@@ -370,93 +334,40 @@ class Sender:
             self._sent.update(flight.hashes)
             if flight in self._flights:
                 self._flights.remove(flight)
-        self._drop(self._ledger(), flight.order)
+        ledger = self._ledger()
+        self._drop(ledger, flight.order)
+        with ledger.lock():
+            ledger.launch(flight.nonce, None)
         if self._on_sent is not None:
             self._on_sent(receipt)
         return receipt
 
-    def _await(self, flight: _Flight, resends: int) -> Mined:
+    def _await(self, flight: Flight, timeout_s: float | None) -> Mined:
         """Raises `NotMined`, or `NonceTaken` if another transaction was mined in its place."""
+        resends = 0 if timeout_s is not None else self._resends
+        each_s = self._timeout_s if timeout_s is None else timeout_s
         for attempt in range(resends + 1):
             if attempt > 0:
                 self._raise_fee(flight)
-            mined = self._poll(flight)
+            mined = self._outlook.receipt_of(flight, each_s)
             if mined is not None:
                 return mined
-        raise NotMined(flight.order.work.what, self._timeout_s * (resends + 1))
+        raise NotMined(flight.order.work.what, each_s * (resends + 1))
 
-    def _poll(self, flight: _Flight) -> Mined | None:
-        """Looks for the receipt for a while. A node that has lost the transaction gets it once more."""
-        deadline = time.monotonic() + self._timeout_s
-        look_after_s, pause_s, taken = 2.0, 0.005, 0
-        look_at = time.monotonic() + look_after_s
-        while True:
-            try:
-                mined = self._receipt(flight)
-                if mined is not None:
-                    return mined
-                if time.monotonic() > look_at:
-                    taken = taken + 1 if self._nonces()[0] > flight.nonce else 0
-                    if taken >= 3 and self._receipt(flight) is None:
-                        raise NonceTaken(f"nonce {flight.nonce} of {self.address} went to another transaction")
-                    if not taken and not self._is_known(flight):
-                        self._tell(f"The node has lost {flight.order.work.what}; sending it again")
-                        self._resend(flight)
-                    elif not taken:
-                        self._tell(f"{flight.order.work.what} is not mined yet")
-                        look_after_s = min(2 * look_after_s, 30.0)
-                    look_at = time.monotonic() + look_after_s
-            except RpcError:
-                pass  # the node is asked again until the time is over
-            if time.monotonic() > deadline:
-                return None
-            time.sleep(min(pause_s, max(0.0, deadline - time.monotonic()) + 0.001))
-            pause_s = min(pause_s * 1.5, 2.0)
-
-    def _receipt(self, flight: _Flight) -> Mined | None:
-        asked = [
-            Ask("eth_getTransactionReceipt", ("0x" + hash_.hex(),), answers.receipt) for hash_ in set(flight.hashes)
-        ]
-        return next((found for found in self.rpc.batch(asked) if found is not None), None)
-
-    def _is_known(self, flight: _Flight) -> bool:
-        """Whether the node has the transaction in any form, mined or not."""
-        asked = [Ask("eth_getTransactionByHash", ("0x" + hash_.hex(),)) for hash_ in set(flight.hashes)]
-        try:
-            return any(found is not None for found in self.rpc.batch(asked))
-        except RpcError:
-            return False
-
-    def _is_on_its_way(self, flight: _Flight) -> bool:
-        """Whether a refused transaction was sent on all the same: pending, or mined since the order was looked at."""
-        if not self._is_known(flight):
-            return False
-        try:
-            mined = self._receipt(flight)
-        except RpcError:
-            return True
-        return mined is None or mined.block_number > flight.quote.block_number
-
-    def _raise_fee(self, flight: _Flight) -> None:
+    def _raise_fee(self, flight: Flight) -> None:
         """Sends it with a higher fee under its nonce, if the limit allows."""
         higher = flight.fees.bumped(self.max_fee_wei)
         if higher is None or flight.quote.gas == 0:
-            self._resend(flight)
+            self._outlook.resend(flight)
             return
         ledger = self._ledger()
         with ledger.lock():
             again = self._signed(ledger, flight.order, flight.quote, higher, flight.nonce, flight.hashes)
             flight.fees, flight.raw = higher, again.raw
             self._tell(f"{flight.order.work.what} is not mined yet; sending it again with a higher fee")
-            self._resend(flight)
+            self._outlook.resend(flight)
 
-    def _resend(self, flight: _Flight) -> None:
-        try:
-            self.rpc.request("eth_sendRawTransaction", "0x" + flight.raw.hex())
-        except RpcError:
-            return  # known, mined meanwhile, or to be tried again: the receipt tells
-
-    def _finish(self, flight: _Flight, mined: Mined) -> Receipt:
+    def _finish(self, flight: Flight, mined: Mined) -> Receipt:
         work = flight.order.work
         if not mined.succeeded:
             raise Reverted(f"{work.what} (transaction 0x{mined.transaction_hash.hex()})", self._why(flight, mined))
@@ -471,10 +382,10 @@ class Sender:
             logs=mined.logs,
         )
 
-    def _why(self, flight: _Flight, mined: Mined) -> bytes:
+    def _why(self, flight: Flight, mined: Mined) -> bytes:
         """Run a failed transaction again where it failed, to hear the reason; empty if it no longer fails."""
         gas = {"gas": hex(flight.quote.gas)} if flight.quote.gas else {}
-        again = self._object(flight.order.work, flight.order.value_wei) | gas
+        again = call_object(self.address, flight.order.work, flight.order.value_wei) | gas
         try:
             self.rpc.request("eth_call", again, hex(mined.block_number))
         except Reverted as reverted:

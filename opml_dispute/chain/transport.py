@@ -28,7 +28,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from opml_dispute.chain.rpc_errors import RpcUnreachable
 
-ANSWER_LIMIT_BYTES: Final = 1 << 27
+ANSWER_LIMIT_BYTES: Final = 1 << 26
 """Larger answers are refused: nothing that is asked for here comes near it."""
 
 _CHUNK: Final = 1 << 16

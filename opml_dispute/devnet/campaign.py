@@ -30,6 +30,7 @@ from opml_dispute.operator.inference import new_request_id, proposal_intent, req
 from opml_dispute.operator.intents import Done, Intent, perform
 from opml_dispute.operator.model_store import ModelStore
 from opml_dispute.operator.play import Seat, Table, one_by_one
+from opml_dispute.operator.settle import Settlement, read_settlement
 from opml_dispute.primitives import Address, ModelId, RequestId
 from opml_dispute.testing.fault_proxy import FaultProxy
 from opml_dispute.trace.guest import guest_machine
@@ -117,7 +118,6 @@ RULES: tuple[Callable[[Outcome], bool], ...] = (
 class _Books:
     """What a game costs."""
 
-    staked_wei: dict[str, int]
     gas: int = 0
     moves: int = 0
     steps: int = 0
@@ -156,7 +156,7 @@ def play_game(
     case = open_case(system, request_id, store=store)
     story = _story(case, chance) if liar in ROLES else None
     everybody = (*ROLES, ACCOMPLICE)
-    books = _Books(dict.fromkeys(everybody, 0))
+    books = _Books()
     with FaultProxy(system.rpc.url, faults, every=23) as proxy:
         shaky = connect(Rpc(proxy.url, timeout_s=5.0), system.deployment)
         honest = honest_roles(liar)
@@ -171,8 +171,11 @@ def play_game(
             done = perform(intent, acting[role])
             if done.receipt is not None:
                 books.gas += done.receipt.gas_used
-                books.staked_wei[role] += intent.value_wei
             return done
+
+        def settled(settlement: Settlement) -> None:
+            for credit in settlement.credits:
+                owed_wei[credit.recipient] = max(owed_wei.get(credit.recipient, 0), credit.owed_wei)
 
         def after_round(role: str, round_: Round) -> None:
             books.moves += sum(isinstance(action, Move) for action in round_.done)
@@ -196,21 +199,27 @@ def play_game(
                 play_out(seats, after_round=after_round, rounds=2)
         play_out(seats, after_round=after_round)
         addresses = {role: senders[role].address for role in everybody}
-        paid_wei = settle_out(system, address, addresses, act)
+        owed_wei: dict[Address, int] = {}
+        settle_out(system, address, addresses, act, settled=settled)
         struck = sum(proxy.struck.values())
+    end = read_settlement(system, address, addresses.values())
+    # Both from the chain: of a transaction that was sent through a failing node there may be no receipt.
+    staked_wei = {role: sum(c.bond_wei for c in end.game.claims if c.claimant == addresses[role]) for role in everybody}
+    left_wei = {credit.recipient: credit.owed_wei for credit in end.credits}
+    paid_wei = {role: owed_wei.get(addresses[role], 0) - left_wei[addresses[role]] for role in everybody}
     outcome = Outcome(
         seed=seed,
         liar=liar,
         meddlers=tuple(meddlers),
         fault=str(story.fault) if story is not None else "",
         node_index=story.fault.node_index if story is not None else -1,
-        game=system.games.read(address),
+        game=end.game,
         moves=books.moves,
         steps=books.steps,
         refused=books.refused,
         struck=struck,
         gas=books.gas,
-        staked_wei=books.staked_wei,
+        staked_wei=staked_wei,
         paid_wei=paid_wei,
         honest=frozenset(addresses[role] for role in honest),
         broken_rules=(),

@@ -10,7 +10,8 @@ import pytest
 from opml_dispute.chain.artifacts import load
 from opml_dispute.chain.contracts import DelayedWETH
 from opml_dispute.chain.requests import InputUnavailable, blocks_at
-from opml_dispute.chain.rpc import BATCH_LIMIT, Ask, Call, Rpc, UnexpectedAnswer
+from opml_dispute.chain.retrying import BATCH_LIMIT
+from opml_dispute.chain.rpc import Ask, Call, Rpc, UnexpectedAnswer
 from opml_dispute.chain.rpc_errors import RpcAnswerInvalid, RpcError, RpcUnreachable
 from opml_dispute.chain.sender import Sender
 from opml_dispute.chain.transactions import Deployment, Order, Receipt

@@ -9,7 +9,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from opml_dispute.chain.contracts import DisputeGameFactory
-from opml_dispute.chain.rpc import BATCH_LIMIT, Ask, NoCode, Rpc, UnexpectedAnswer, WrongChain
+from opml_dispute.chain.retrying import BATCH_LIMIT
+from opml_dispute.chain.rpc import Ask, NoCode, Rpc, UnexpectedAnswer, WrongChain
 from opml_dispute.chain.rpc_errors import RpcFailed, RpcUnreachable
 from opml_dispute.devnet import anvil as devnet
 from opml_dispute.primitives import Address

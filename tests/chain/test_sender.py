@@ -324,3 +324,40 @@ def test_nothing_is_sent_that_could_not_be_remembered(
         sender.send(deposit(weth.address), once=True)
     assert nonce(rpc, sender) == before
     sender.send(deposit(weth.address))
+
+
+def test_what_a_dead_process_left_underpriced_does_not_block_the_way(
+    rpc: Rpc, sender: Sender, weth: DelayedWETH
+) -> None:
+    """The next process pays more for it, under its nonce: it is mined once, and the way is free."""
+    rpc.request("evm_setAutomine", False)
+    with pytest.raises(NotMined):
+        Sender(rpc, sender.account, timeout_s=0.05, resends=0).send(deposit(weth.address), value_wei=ETHER)
+    first = rpc.request("eth_getBlockByNumber", "pending", True)["transactions"]
+    told: list[str] = []
+    heir = Sender(rpc, sender.account, timeout_s=1.2, tell=told.append)
+    with pytest.raises(NotMined):
+        heir.settle()
+    second = rpc.request("eth_getBlockByNumber", "pending", True)["transactions"]
+    assert len(first) == len(second) == 1
+    assert first[0]["nonce"] == second[0]["nonce"]
+    assert int(second[0]["maxFeePerGas"], 16) > int(first[0]["maxFeePerGas"], 16)
+    assert "higher fee" in told[0]
+    rpc.request("evm_mine")
+    heir.settle()
+    assert rpc.balance_wei(weth.address) == ETHER
+
+
+def test_what_another_program_sent_is_not_replaced(rpc: Rpc, sender: Sender, weth: DelayedWETH, own_home: Path) -> None:
+    """A file of another chain, or of yesterday, must not bring back what lies in no pool."""
+    rpc.request("evm_setAutomine", False)
+    with pytest.raises(NotMined):
+        Sender(rpc, sender.account, timeout_s=0.05, resends=0).send(deposit(weth.address), value_wei=ETHER)
+    (launched,) = (own_home / "sending").glob("*-launched.json")
+    before = rpc.request("eth_getBlockByNumber", "pending", True)["transactions"]
+    mine = before[0]["hash"][2:]
+    launched.write_text(launched.read_text().replace(mine, "11" * 32))
+    with pytest.raises(NotMined):
+        Sender(rpc, sender.account, timeout_s=0.6).settle()
+    (after,) = rpc.request("eth_getBlockByNumber", "pending", True)["transactions"]
+    assert after["hash"] == before[0]["hash"]

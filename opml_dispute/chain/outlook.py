@@ -1,0 +1,111 @@
+"""
+What a node can tell about transactions on their way.
+
+A `Flight` is one that was sent, in one or several forms with the same nonce. `Outlook.receipt_of` waits until one form
+lies in a block, and gives the node the transaction again if it lost it; `is_on_its_way` tells of one that the node
+refused whether it was sent on all the same. Node errors are borne: what cannot be known now is asked later.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from opml_dispute.chain import answers
+from opml_dispute.chain.answers import Mined
+from opml_dispute.chain.fees import Fees
+from opml_dispute.chain.rpc import Ask, Rpc
+from opml_dispute.chain.rpc_errors import RpcError
+from opml_dispute.chain.transactions import NonceTaken, Order, Quote
+from opml_dispute.primitives import Address
+
+
+@dataclass
+class Flight:
+    """A transaction on its way."""
+
+    order: Order
+    quote: Quote
+    fees: Fees
+    nonce: int
+    raw: bytes
+    hashes: list[bytes]
+    """Of every form in which it was sent; one of them is mined."""
+
+
+class Outlook:
+    """One account's transactions, as one node sees them."""
+
+    def __init__(self, rpc: Rpc, address: Address, tell: Callable[[str], None]) -> None:
+        self._rpc, self._address, self._tell = rpc, address, tell
+
+    def nonces(self) -> tuple[int, int]:
+        """How many transactions of the account are mined, and how many the node knows of."""
+        mined, pending = self._rpc.batch(
+            [Ask("eth_getTransactionCount", (self._address, tag), answers.quantity) for tag in ("latest", "pending")]
+        )
+        return mined, pending
+
+    def receipt_of(self, flight: Flight, timeout_s: float) -> Mined | None:
+        """
+        Looks for the receipt for a while; None if there is none. A node that lost the transaction gets it once more.
+
+        Raises `NonceTaken` if another transaction was mined in its place.
+        """
+        deadline = time.monotonic() + timeout_s
+        look_after_s, pause_s, taken = 2.0, 0.005, 0
+        look_at = time.monotonic() + look_after_s
+        while True:
+            try:
+                mined = self._receipt(flight)
+                if mined is not None:
+                    return mined
+                if time.monotonic() > look_at:
+                    taken = taken + 1 if self.nonces()[0] > flight.nonce else 0
+                    if taken >= 3 and self._receipt(flight) is None:
+                        raise NonceTaken(f"nonce {flight.nonce} of {self._address} went to another transaction")
+                    if not taken and not self.is_known(flight):
+                        self._tell(f"The node has lost {flight.order.work.what}; sending it again")
+                        self.resend(flight)
+                    elif not taken:
+                        self._tell(f"{flight.order.work.what} is not mined yet")
+                        look_after_s = min(2 * look_after_s, 30.0)
+                    look_at = time.monotonic() + look_after_s
+            except RpcError:
+                pass  # the node is asked again until the time is over
+            if time.monotonic() > deadline:
+                return None
+            time.sleep(min(pause_s, max(0.0, deadline - time.monotonic()) + 0.001))
+            pause_s = min(pause_s * 1.5, 2.0)
+
+    def _receipt(self, flight: Flight) -> Mined | None:
+        asked = [
+            Ask("eth_getTransactionReceipt", ("0x" + hash_.hex(),), answers.receipt) for hash_ in set(flight.hashes)
+        ]
+        return next((found for found in self._rpc.batch(asked) if found is not None), None)
+
+    def is_known(self, flight: Flight) -> bool:
+        """Whether the node has the transaction in any form, mined or not."""
+        asked = [Ask("eth_getTransactionByHash", ("0x" + hash_.hex(),)) for hash_ in set(flight.hashes)]
+        try:
+            return any(found is not None for found in self._rpc.batch(asked))
+        except RpcError:
+            return False
+
+    def is_on_its_way(self, flight: Flight) -> bool:
+        """Whether a refused transaction was sent on all the same: pending, or mined since the order was looked at."""
+        if not self.is_known(flight):
+            return False
+        try:
+            mined = self._receipt(flight)
+        except RpcError:
+            return True
+        return mined is None or mined.block_number > flight.quote.block_number
+
+    def resend(self, flight: Flight) -> None:
+        """Sends the very same transaction once more."""
+        try:
+            self._rpc.request("eth_sendRawTransaction", "0x" + flight.raw.hex())
+        except RpcError:
+            return  # known, mined meanwhile, or to be tried again: the receipt tells

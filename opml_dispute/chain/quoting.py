@@ -1,0 +1,88 @@
+"""
+What transactions would take if they were sent now: gas, price, and whether the account can pay.
+
+`quotes_for` simulates many orders at once. What a contract refuses, what the account cannot pay, an estimate that no
+node may give: each concerns one order alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from opml_dispute.chain import answers
+from opml_dispute.chain.fees import suggest
+from opml_dispute.chain.reverts import Reverted
+from opml_dispute.chain.rpc import Ask, Call, Rpc
+from opml_dispute.chain.rpc_errors import Refusal, RpcAnswerInvalid, RpcFailed
+from opml_dispute.chain.transactions import Deployment, NotEnoughFunds, Order, Quote
+from opml_dispute.errors import OpmlError
+from opml_dispute.primitives import Address
+
+GAS_MARGIN_PERCENT = 25
+"""Added to the node's estimate: contract state, and with it the gas, may change before the transaction is mined."""
+
+TRANSACTION_GAS_CAP = 2**24
+"""The most gas one transaction may ask for on chains with EIP-7825."""
+
+MOST_GAS: Final = 2**40
+"""No chain has blocks of so much gas: an estimate above it is a fault of the node."""
+
+
+def call_object(address: Address, work: Call[Any] | Deployment, value_wei: int) -> dict[str, Any]:
+    """A transaction as nodes simulate it."""
+    to = {"to": work.to} if isinstance(work, Call) else {}
+    return {"from": address} | to | {"data": "0x" + work.data.hex(), "value": hex(value_wei)}
+
+
+def quotes_for(
+    rpc: Rpc, address: Address, orders: Sequence[Order], *, max_fee_wei: int, committed_wei: int
+) -> list[Quote | OpmlError]:
+    """
+    What each order would take after those before it, or why it cannot be sent.
+
+    `committed_wei` is what transactions on their way may cost. Raises what concerns all: an `RpcError`, `FeeTooHigh`.
+    """
+    head = rpc.head()
+    fees = suggest(rpc, head, max_fee_wei)
+    balance_wei = rpc.balance_wei(address) - committed_wei
+    method = "eth_estimateGas"
+    # What the account could not even pay the value of is not asked about: every node has its own words for that.
+    is_asked = [order.value_wei <= balance_wei for order in orders]
+    estimates = iter(
+        rpc.outcomes(
+            [
+                Ask(method, (call_object(address, order.work, order.value_wei),), answers.quantity)
+                for order, asked in zip(orders, is_asked, strict=True)
+                if asked
+            ]
+        )
+    )
+    quotes: list[Quote | OpmlError] = []
+    for order, asked in zip(orders, is_asked, strict=True):
+        estimate = next(estimates) if asked else None
+        quote = _quote(address, order, estimate, Quote(0, fees, head.number), balance_wei)
+        if isinstance(quote, Quote):
+            balance_wei -= order.value_wei + quote.most_wei
+        quotes.append(quote)
+    return quotes
+
+
+def _quote(address: Address, order: Order, estimate: Any, terms: Quote, balance_wei: int) -> Quote | OpmlError:
+    """One quote, from the node's estimate or its refusal; None for an estimate that was not asked for."""
+    work = order.work
+    if isinstance(estimate, Reverted):
+        return Reverted(work.what, estimate.data)
+    is_poor = isinstance(estimate, RpcFailed) and estimate.kind == Refusal.FUNDS
+    if isinstance(estimate, OpmlError) and not is_poor:
+        return estimate
+    if isinstance(estimate, int) and estimate > MOST_GAS:
+        return RpcAnswerInvalid("eth_estimateGas", hex(estimate), f"at most {MOST_GAS:,} gas")
+    gas = 0
+    if isinstance(estimate, int):
+        with_margin = estimate * (100 + GAS_MARGIN_PERCENT) // 100
+        gas = max(estimate, min(with_margin, TRANSACTION_GAS_CAP))
+    needed_wei = order.value_wei + gas * terms.fees.max_fee_wei
+    if balance_wei < needed_wei or is_poor:
+        return NotEnoughFunds(address, max(balance_wei, 0), max(needed_wei, balance_wei + 1), work.what)
+    return Quote(gas, terms.fees, terms.block_number)
