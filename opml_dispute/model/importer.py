@@ -32,6 +32,7 @@ from opml_dispute.model.graph_inputs import (
 )
 from opml_dispute.model.lower import Entry, Value, find
 from opml_dispute.model.onnx_file import domain_name
+from opml_dispute.model.opcodes import DType
 from opml_dispute.model.reasons import HINTS, why_unknown
 from opml_dispute.model.refusals import (
     InputNotFixed,
@@ -42,7 +43,7 @@ from opml_dispute.model.refusals import (
     UnsupportedOp,
     UnsupportedType,
 )
-from opml_dispute.model.signature import check_inputs, check_result, result_types, schema_of
+from opml_dispute.model.signature import check_inputs, result_types, schema_of
 from opml_dispute.model.tensor import Array, Tensor
 
 
@@ -206,17 +207,29 @@ class Importer:
         attributes: dict[str, Any],
         output_count: int,
     ) -> Sequence[Value]:
-        """The operator's outputs, of the types that its schema says. Raises `Refuse` where it does not allow them."""
+        """
+        The operator's outputs, of the types that its schema says.
+
+        What the schema does not allow is tried all the same: that an early version takes no integers, say, is no reason
+        to refuse them. It is the reason that is told if the lowering fails.
+        """
         if schema is None:
             return entry(self.builder, inputs, attributes, output_count)
-        types = result_types(schema, check_inputs(schema, inputs), output_count)
-        results = list(entry(self.builder, inputs, attributes, output_count))
+        broken = None
+        types: list[DType | None] = []
+        try:
+            types = result_types(schema, check_inputs(schema, inputs), output_count)
+        except Refuse as refusal:
+            broken = refusal
+        try:
+            results = list(entry(self.builder, inputs, attributes, output_count))
+        except (Refuse, ValueError, ArithmeticError, LookupError, TypeError, AttributeError) as error:
+            raise broken or error from None
         for i, (result, dtype) in enumerate(zip(results[:output_count], types, strict=False)):
-            if not isinstance(result, Tensor):
+            if not isinstance(result, Tensor) or dtype is None or dtype is result.dtype:
                 continue
-            if dtype is not None and dtype is not result.dtype and dtype.is_float and result.dtype.is_float:
+            if result.dtype is DType.BOOL or (dtype.is_float and result.dtype.is_float):
                 results[i] = self.builder.cast(result, dtype)
-            check_result(schema, i, results[i].dtype)
         return results
 
     def _call(

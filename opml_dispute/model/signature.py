@@ -1,8 +1,8 @@
 """
 What ONNX's schemas say about element types: which an operator takes, and which its results have.
 
-`check_inputs` refuses kinds of inputs (floats, integers, bool) that the operator's schema does not allow, before a
-lowering sees them, and answers what each type variable of the schema stands for. It does not go by width: that an early
+`check_inputs` refuses kinds of inputs (floats, integers, bool) that the operator's schema does not allow, and answers
+what each type variable of the schema stands for. It does not go by width: that an early
 version takes float and no bfloat16 has no reason in mathematics. `result_types` says from that which type each output
 must have. Operators without a schema (of other vendors' domains) are not looked at.
 """
@@ -75,17 +75,6 @@ def result_types(schema: onnx.defs.OpSchema, bound: Mapping[str, DType], count: 
         only = _allowed(schema, formal.type_str)
         types.append(bound.get(formal.type_str, next(iter(only)) if len(only) == 1 else None))
     return types
-
-
-def check_result(schema: onnx.defs.OpSchema, number: int, dtype: DType) -> None:
-    """Raises `Refuse` if the schema does not allow output `number` to have the type `dtype`."""
-    formals = list(schema.outputs)
-    if formals:
-        formal = formals[min(number, len(formals) - 1)]
-        allowed = _allowed(schema, formal.type_str)
-        if allowed and _kind(dtype) not in map(_kind, allowed):
-            names = ", ".join(sorted(each.name for each in allowed))
-            raise Refuse(f"output {number + 1} ({formal.name}) would be {dtype.name}; expected one of {names}")
 
 
 def _kind(dtype: DType) -> str:

@@ -1,0 +1,76 @@
+"""
+Every operator, in every version of its schema, with every element type: compiled and right, or refused with a reason.
+
+The quick test takes a few trials of each operator, spread over versions and types; the slow one takes all. What
+ONNX Runtime computes decides; where it has no such operator, ONNX's reference evaluator does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from tests.onnx.sweep import Outcome, Trial, check, operators, trials
+
+QUICK = 6
+"""Trials of one operator in the quick test."""
+
+REFERENCE_ERRS = {
+    "AffineGrid": "the reference evaluator answers float32 for a bfloat16 transform",
+    "Attention": "negative scales and caps: the reference takes roots of them",
+    "AveragePool": "version 1: the reference counts padding, which that version does not say",
+    "BatchNormalization": "the reference mixes up the types of the running statistics",
+    "Cast": "negative floats to unsigned integers wrap there, and saturate here (docs/arithmetic.md)",
+    "CastLike": "negative floats to unsigned integers wrap there, and saturate here (docs/arithmetic.md)",
+    "DequantizeLinear": "the reference takes integers as result types, which the schema does not",
+    "Det": "the reference answers float64 for bfloat16",
+    "GridSample": "the reference answers in the wrong type where input and grid have different ones",
+    "Hardmax": "versions 1 to 12: the reference takes one axis, and not all behind it",
+    "LayerNormalization": "the mean of bfloat16 is float32 by stash_type, and bfloat16 in the reference",
+    "LogSoftmax": "versions 1 to 12: the reference takes one axis, and not all behind it",
+    "Pow": "powers of integers that overflow wrap here, and saturate in the reference's binary64",
+    "QuantizeLinear": "infinite quotients become any integer there, and saturate here",
+    "RMSNormalization": "the reference answers in the input's type, the schema says the scale's",
+    "ReduceL2": "the reference squares in the narrow type, which wraps",
+    "ReduceMean": "sums of 32 bits wrap there",
+    "ReduceSumSquare": "the reference answers uint64 for uint32",
+    "Softmax": "versions 1 to 12: the reference takes one axis, and not all behind it",
+    "TreeEnsemble": "the reference answers float32 for float16, and mixes up memberships",
+}
+"""Operators in which the reference evaluator is not followed where ONNX Runtime has no kernel, with the reason."""
+
+
+def chosen(domain: str, op_type: str, count: int | None) -> Sequence[Trial]:
+    """All trials of an operator, or `count` of them, evenly spread."""
+    found = list(trials(domain, op_type))
+    if count is None or len(found) <= count:
+        return found
+    return [found[i * len(found) // count] for i in range(count)]
+
+
+def findings(domain: str, op_type: str, count: int | None) -> list[str]:
+    """What is wrong with an operator."""
+    found = []
+    for trial in chosen(domain, op_type, count):
+        outcome = check(trial)
+        if outcome.kind in ("crashed", "status", "folded") or (outcome.kind == "differs" and not _excused(outcome)):
+            found.append(f"{op_type}-{trial.version} [{trial.name}] {outcome.kind}: {outcome.detail}")
+    return found
+
+
+def _excused(outcome: Outcome) -> bool:
+    return outcome.trial.op_type in REFERENCE_ERRS and "ONNX Runtime" not in outcome.detail
+
+
+@pytest.mark.parametrize(("domain", "op_type"), operators())
+def test_a_few_trials_of_each_operator(domain: str, op_type: str) -> None:
+    problems = findings(domain, op_type, QUICK)
+    assert not problems, "\n".join(problems)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("domain", "op_type"), operators())
+def test_all_trials_of_each_operator(domain: str, op_type: str) -> None:
+    problems = findings(domain, op_type, None)
+    assert not problems, "\n".join(problems)
