@@ -37,6 +37,7 @@ COMMANDS = {
     "finalize": ("request:finalize", "Deliver the output of a request."),
     "list": ("show:list_games", "List the games, newest first."),
     "model": ("model:model", "Inspect, register and list models."),
+    "monitor": ("monitor:monitor", "Watch all games of a deployment, without a key."),
     "move": ("dispute:move", "Make one move by hand."),
     "preflight": ("preflight:preflight_command", "Check that a game could be defended from here."),
     "propose": ("request:propose", "Answer a request, with a bond."),
