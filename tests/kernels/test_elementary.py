@@ -47,7 +47,7 @@ UNARY: dict[Unary, tuple[Callable[[F64], F64], float]] = {
     Unary.LOG: (np.log, 0.9),
     Unary.SIN: (np.sin, 1.5),
     Unary.COS: (np.cos, 1.5),
-    Unary.TAN: (np.tan, 2.9),
+    Unary.TAN: (np.tan, 3.2),
     Unary.ASIN: (np.arcsin, 1.6),
     Unary.ACOS: (np.arccos, 1.0),
     Unary.ATAN: (np.arctan, 1.3),
@@ -64,7 +64,7 @@ UNARY: dict[Unary, tuple[Callable[[F64], F64], float]] = {
 """The exact function, and the bound that is promised, in units in the last place of the exact result."""
 
 BINARY: dict[Binary, tuple[Callable[[F64, F64], F64], float]] = {
-    Binary.POW: (np.power, 1.5),
+    Binary.POW: (np.power, 2.0),
     Binary.ATAN2: (np.arctan2, 1.5),
     Binary.FMOD: (np.fmod, 0.0),
 }
