@@ -48,7 +48,10 @@ def wilson(successes: float, trials: float) -> Estimate:
     share, z2 = successes / trials, Z_95**2
     middle = (share + z2 / (2 * trials)) / (1 + z2 / trials)
     half = Z_95 / (1 + z2 / trials) * math.sqrt(share * (1 - share) / trials + z2 / (4 * trials**2))
-    return Estimate(share, max(0.0, middle - half), min(1.0, middle + half))
+    # Where all trials agree, the interval ends there: rounding must not put its end beside it.
+    low = 0.0 if successes == 0 else middle - half
+    high = 1.0 if successes == trials else middle + half
+    return Estimate(share, low, high)
 
 
 def quantile(values: NDArray[np.float64], share: float) -> Estimate:
