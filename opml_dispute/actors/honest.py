@@ -28,7 +28,7 @@ from opml_dispute.game.claim import Claim, Game, GameStatus
 from opml_dispute.game.clock import time_left_s
 from opml_dispute.game.position import Position
 from opml_dispute.game.resolve import forecast, game_resolvable, resolvable, settlement_batches
-from opml_dispute.game.rules import outputs_below, outputs_of
+from opml_dispute.game.rules import subgame_roots_below, subgame_roots_of
 from opml_dispute.primitives import Hash32
 from opml_dispute.trace.provider import GameTrace, RunsAhead, TraceError
 
@@ -64,7 +64,7 @@ class Unjudged:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Decision:
     """What to do now, and why."""
 
     actions: tuple[Move | Step, ...]
@@ -101,10 +101,10 @@ def honest_actions(game: Game, trace: GameTrace, now_s: int) -> list[Move | Step
     return list(plan.actions)
 
 
-def consider(game: Game, trace: GameTrace, now_s: int) -> Plan:
+def consider(game: Game, trace: GameTrace, now_s: int) -> Decision:
     """The whole train of thought behind `honest_actions`. Empty for a game that is over."""
 
-    def judge() -> Plan:
+    def judge() -> Decision:
         return _Deliberation(game, trace, now_s).run()
 
     return trace.ahead(judge) if isinstance(trace, RunsAhead) else judge()
@@ -124,7 +124,7 @@ class _Deliberation:
         self.missed: list[str] = []
         self.unjudged: list[Unjudged] = []
 
-    def run(self) -> Plan:
+    def run(self) -> Decision:
         if self.game.in_progress:
             for claim in self.game.claims:
                 try:
@@ -134,7 +134,7 @@ class _Deliberation:
                 except MemoryError:
                     self.unjudged.append(Unjudged(claim.index, OutOfMemory(claim.index)))
         actions = in_order(self.game, self.actions, self.now_s, self._is_honest)
-        return Plan(actions, tuple(self.opinions), tuple(self.missed), tuple(self.unjudged))
+        return Decision(actions, tuple(self.opinions), tuple(self.missed), tuple(self.unjudged))
 
     def _look_at(self, claim: Claim) -> None:
         if claim.parent_index is None and self._judge(claim).agrees:
@@ -206,10 +206,10 @@ class _Deliberation:
         if reply.position.depth <= self.game.depths.split:
             about = state_name(self.game, reply.position)
         elif claim.position.depth == self.game.depths.split:
-            outputs = outputs_below(self.game, claim.index, is_attack=reply.is_attack)
+            outputs = subgame_roots_below(self.game, claim.index, is_attack=reply.is_attack)
             about = vm_state_name(self.game, outputs, reply.position)
         else:
-            about = vm_state_name(self.game, outputs_of(self.game, claim.index), reply.position)
+            about = vm_state_name(self.game, subgame_roots_of(self.game, claim.index), reply.position)
         return f"{judged}. {'Attack' if reply.is_attack else 'Defend'}: {about} is {short_hex(reply.value)}."
 
     def _step(self, claim: Claim) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from opml_dispute.game.claim import Claim, Game
 from opml_dispute.game.position import Position
-from opml_dispute.game.rules import Outputs, outputs_of
+from opml_dispute.game.rules import SubgameRoots, subgame_roots_of
 
 
 def short_hex(value: bytes) -> str:
@@ -24,7 +24,7 @@ def state_name(game: Game, position: Position) -> str:
     return f"S_{min(position.trace_index(game.depths.split) + 1, game.node_count)}"
 
 
-def vm_state_name(game: Game, outputs: Outputs, position: Position) -> str:
+def vm_state_name(game: Game, outputs: SubgameRoots, position: Position) -> str:
     """The VM state that a position of the FPVM phase is about."""
     local = position.within_subtree(game.depths.execution_root)
     steps = local.trace_index(game.depths.execution) + 1
@@ -35,4 +35,4 @@ def subject(game: Game, claim: Claim) -> str:
     """What `claim` is about."""
     if claim.position.depth <= game.depths.split:
         return state_name(game, claim.position)
-    return vm_state_name(game, outputs_of(game, claim.index), claim.position)
+    return vm_state_name(game, subgame_roots_of(game, claim.index), claim.position)

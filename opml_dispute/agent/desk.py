@@ -14,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
-from opml_dispute.actors.honest import Plan, consider
+from opml_dispute.actors.honest import Decision, consider
 from opml_dispute.chain.deploy import System
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.claim import Game
@@ -68,7 +68,7 @@ class Desk:
             except MemoryError:
                 raise OutOfMemory(f"no memory to compute request 0x{request_id.hex()}") from None
 
-    def warm(self, game: Game, now_s: int) -> Plan:
+    def warm(self, game: Game, now_s: int) -> Decision:
         """What the honest actor would do in a game. Raises what `open_case` raises, and `OutOfMemory`."""
         opened = self._opened(game.request_id)
         with opened.lock:

@@ -1,5 +1,6 @@
 """
-Compiled contracts, as the package holds them: `load("FaultDisputeGame")` gives one contract's ABI and creation code.
+Compiled contracts, as the package holds them: `load_artifact("FaultDisputeGame")` gives one contract's ABI and creation
+code.
 
 `toolchain/solidity.py` builds them, and they are kept in the package itself, so an installed package needs no compiler.
 `error_signatures` looks up which error four bytes mean, in any of them.
@@ -87,7 +88,7 @@ def _signature(entry: dict[str, Any]) -> Signature:
 
 
 @cache
-def load(name: str) -> Artifact:
+def load_artifact(name: str) -> Artifact:
     """
     The compiled contract of that name.
 
@@ -142,4 +143,4 @@ def names() -> tuple[str, ...]:
 @cache
 def error_signatures() -> dict[bytes, Signature]:
     """Selector -> custom error, over all contracts: an inner contract's error bubbles up through an outer one's."""
-    return {selector: error for name in names() for selector, error in load(name).errors.items()}
+    return {selector: error for name in names() for selector, error in load_artifact(name).errors.items()}

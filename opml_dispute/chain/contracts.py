@@ -16,7 +16,7 @@ from eth_abi.abi import decode
 from eth_utils.address import to_checksum_address
 
 from opml_dispute.chain.answers import Log
-from opml_dispute.chain.artifacts import Artifact, load
+from opml_dispute.chain.artifacts import Artifact, load_artifact
 from opml_dispute.chain.rpc import Call
 from opml_dispute.chain.transactions import Receipt
 from opml_dispute.game.bond import BondTerms
@@ -43,7 +43,7 @@ class Contract:
     @classmethod
     def artifact(cls) -> Artifact:
         """Its ABI and code."""
-        return load(cls.artifact_name)
+        return load_artifact(cls.artifact_name)
 
     def _call(self, parse: Callable[[Any], T], function: str, *arguments: Any) -> Call[T]:
         artifact = self.artifact()

@@ -17,7 +17,7 @@ from typing import Any
 
 from opml_dispute import plain_json
 from opml_dispute.chain import answers
-from opml_dispute.chain.artifacts import load
+from opml_dispute.chain.artifacts import load_artifact
 from opml_dispute.chain.bonds import Bonds
 from opml_dispute.chain.contracts import (
     GAME_TYPE,
@@ -28,8 +28,7 @@ from opml_dispute.chain.contracts import (
 from opml_dispute.chain.games import BadAddress, GameReader, parse_address
 from opml_dispute.chain.rpc import Ask, NoCode, Rpc
 from opml_dispute.chain.sender import Sender
-from opml_dispute.chain.transactions import Deployment as Creation
-from opml_dispute.chain.transactions import NotEnoughFunds, Quote
+from opml_dispute.chain.transactions import Creation, NotEnoughFunds, Quote
 from opml_dispute.chain.wiring import GameParts, expect_wired
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.bond import BondTerms
@@ -370,16 +369,19 @@ def _plan(sender: Sender, done: Deployment) -> list[tuple[str, Callable[[], Crea
     terms = astuple(done.bonds.terms)
     owners = [done.owner]
     return [
-        ("preimage_oracle", lambda: Creation(load("PreimageOracle"), (MIN_PROPOSAL_SIZE, times.challenge_period_s))),
-        ("vm", lambda: Creation(load("FPVM"), (at["preimage_oracle"], STATE_VERSION_ML))),
-        ("timelock", lambda: Creation(load("Timelock"), (times.timelock_delay_s, owners, owners))),
+        (
+            "preimage_oracle",
+            lambda: Creation(load_artifact("PreimageOracle"), (MIN_PROPOSAL_SIZE, times.challenge_period_s)),
+        ),
+        ("vm", lambda: Creation(load_artifact("FPVM"), (at["preimage_oracle"], STATE_VERSION_ML))),
+        ("timelock", lambda: Creation(load_artifact("Timelock"), (times.timelock_delay_s, owners, owners))),
         # The sender's until it is configured: `_configure` hands it over.
-        ("factory", lambda: Creation(load("DisputeGameFactory"), (sender.address,))),
-        ("registry", lambda: Creation(load("ModelRegistry"))),
+        ("factory", lambda: Creation(load_artifact("DisputeGameFactory"), (sender.address,))),
+        ("registry", lambda: Creation(load_artifact("ModelRegistry"))),
         (
             "oracle",
             lambda: Creation(
-                load("InferenceOracle"),
+                load_artifact("InferenceOracle"),
                 (
                     (
                         *(at["registry"], at["factory"]),
@@ -392,9 +394,9 @@ def _plan(sender: Sender, done: Deployment) -> list[tuple[str, Callable[[], Crea
         ),
         (
             "weth",
-            lambda: Creation(load("DelayedWETH"), (times.withdrawal_delay_s, at["oracle"], at["timelock"])),
+            lambda: Creation(load_artifact("DelayedWETH"), (times.withdrawal_delay_s, at["oracle"], at["timelock"])),
         ),
-        ("game", lambda: Creation(load("FaultDisputeGame"), (limits, terms))),
+        ("game", lambda: Creation(load_artifact("FaultDisputeGame"), (limits, terms))),
     ]
 
 

@@ -32,7 +32,7 @@ ENTRY_LIVES_S: Final = 86_400
 
 
 @dataclass(frozen=True)
-class Entry:
+class JournalEntry:
     """A transaction that was about to be sent."""
 
     nonce: int
@@ -81,7 +81,7 @@ class KeyLedger:
             finally:
                 os.close(handle)
 
-    def note(self, work: bytes, entry: Entry) -> None:
+    def note(self, work: bytes, entry: JournalEntry) -> None:
         """Remember `entry` as doing `work`. Raises `CannotWrite`."""
         write_json(
             self._path(work),
@@ -93,14 +93,14 @@ class KeyLedger:
             },
         )
 
-    def find(self, work: bytes) -> Entry | None:
+    def find(self, work: bytes) -> JournalEntry | None:
         """What an earlier process sent to do `work`, if it never said what became of it."""
         try:
             raw = plain_json.loads(self._path(work).read_bytes())
             if not 0 <= time.time() - int(raw["at"]) <= ENTRY_LIVES_S:
                 return None
             hashes = tuple(bytes.fromhex(hash_) for hash_ in raw["hashes"])
-            return Entry(int(raw["nonce"]), hashes, bytes.fromhex(raw["raw"]))
+            return JournalEntry(int(raw["nonce"]), hashes, bytes.fromhex(raw["raw"]))
         except (OSError, ValueError, KeyError, TypeError):
             return None  # nothing there, or half a file of a machine that went down
 

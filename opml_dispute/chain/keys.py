@@ -1,9 +1,10 @@
 """
 Who signs: one account, its key from where the operator keeps it.
 
-`Account` holds the key and never shows it. `load` takes it from exactly one of a key file, an encrypted keystore,
-or the environment variable `OPML_PRIVATE_KEY`. A keystore is validated field by field before its password is asked for,
-so that a damaged file is not mistaken for a wrong password, and its key must belong to the address that it names.
+`Account` holds the key and never shows it. `load_account` takes it from exactly one of a key file, an encrypted
+keystore, or the environment variable `OPML_PRIVATE_KEY`. A keystore is validated field by field before its password is
+asked for, so that a damaged file is not mistaken for a wrong password, and its key must belong to the address that it
+names.
 
 The signing library takes most of a second to import, so it is imported for the first signature, not for the address.
 """
@@ -93,7 +94,7 @@ def _recursion_limit_kept() -> Iterator[None]:
         sys.setrecursionlimit(limit)
 
 
-def load(
+def load_account(
     *,
     key_file: Path | None = None,
     keystore: Path | None = None,

@@ -15,7 +15,7 @@ from opml_dispute.chain.fees import suggest
 from opml_dispute.chain.reverts import Reverted
 from opml_dispute.chain.rpc import Ask, Call, Rpc
 from opml_dispute.chain.rpc_errors import Refusal, RpcAnswerInvalid, RpcFailed
-from opml_dispute.chain.transactions import Deployment, NotEnoughFunds, Order, Quote
+from opml_dispute.chain.transactions import Creation, NotEnoughFunds, Order, Quote
 from opml_dispute.errors import OpmlError
 from opml_dispute.primitives import Address
 
@@ -29,7 +29,7 @@ MOST_GAS: Final = 2**40
 """No chain has blocks of so much gas: an estimate above it is a fault of the node."""
 
 
-def call_object(address: Address, work: Call[Any] | Deployment, value_wei: int) -> dict[str, Any]:
+def call_object(address: Address, work: Call[Any] | Creation, value_wei: int) -> dict[str, Any]:
     """A transaction as nodes simulate it."""
     to = {"to": work.to} if isinstance(work, Call) else {}
     return {"from": address} | to | {"data": "0x" + work.data.hex(), "value": hex(value_wei)}

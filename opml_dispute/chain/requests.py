@@ -2,8 +2,8 @@
 What was asked for: a request, and the input image that came with it.
 
 The chain keeps the input's root; the image itself is in the event of the request, found again by the request's time
-(`find_request_event`), whatever range of logs the node is willing to search. `input_image` checks it against the root,
-so a lying node is noticed.
+(`find_request_event`), whatever range of logs the node is willing to search. `request_image` checks it against the
+root, so a lying node is noticed.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def parse_hash(text: str) -> bytes | None:
     return bytes.fromhex(digits) if re.fullmatch("[0-9a-fA-F]{64}", digits) else None
 
 
-def input_image(system: System, request_id: RequestId, record: RequestRecord) -> bytes:
+def request_image(system: System, request_id: RequestId, record: RequestRecord) -> bytes:
     """The INPUT section's content, from offset 0, as the requester gave it. Raises `InputUnavailable`."""
     event = find_request_event(system.rpc, system.oracle, request_id, record.requested_at_s)
     image = bytes(event["input"])

@@ -1,9 +1,9 @@
 """
 What a contract refused, in words.
 
-`revert_data` finds the returned bytes in a node's error, whatever shape that node gives it; `describe` names them:
-a custom error of any of our contracts with its arguments, a `require` string, a Solidity panic; `HINTS` says what a
-person can do about those a person meets.
+`revert_data` finds the returned bytes in a node's error, whatever shape that node gives it; `describe_revert` names
+them: a custom error of any of our contracts with its arguments, a `require` string, a Solidity panic; `HINTS` says what
+a person can do about those a person meets.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Reverted(OpmlError):
     """A contract refused a call, in a simulation or in a mined transaction."""
 
     def __init__(self, what: str, data: bytes) -> None:
-        meaning = describe(data)
+        meaning = describe_revert(data)
         super().__init__(f"{what} was refused: {meaning.text}", hint=HINTS.get(meaning.name))
         self.what, self.data, self.meaning = what, data, meaning
 
@@ -81,7 +81,7 @@ class Meaning:
     text: str
 
 
-def describe(data: bytes) -> Meaning:
+def describe_revert(data: bytes) -> Meaning:
     """Name revert data; bytes that no known error explains are shown as they are."""
     selector, rest = data[:4], data[4:]
     if not data:

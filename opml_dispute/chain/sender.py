@@ -23,14 +23,14 @@ from typing import Any, Final, TypeVar
 from opml_dispute.chain import answers
 from opml_dispute.chain.answers import Mined
 from opml_dispute.chain.fees import DEFAULT_MAX_FEE_WEI, Fees
-from opml_dispute.chain.journal import Entry, KeyLedger, Launched
+from opml_dispute.chain.journal import JournalEntry, KeyLedger, Launched
 from opml_dispute.chain.keys import Account
 from opml_dispute.chain.outlook import Flight, Outlook
 from opml_dispute.chain.quoting import call_object, quotes_for
 from opml_dispute.chain.reverts import Reverted
 from opml_dispute.chain.rpc import Call, Rpc
 from opml_dispute.chain.rpc_errors import Refusal, RpcError, RpcFailed
-from opml_dispute.chain.transactions import Deployment, NonceTaken, NotEnoughFunds, NotMined, Order, Quote, Receipt
+from opml_dispute.chain.transactions import Creation, NonceTaken, NotEnoughFunds, NotMined, Order, Quote, Receipt
 from opml_dispute.errors import OpmlError
 
 IN_FLIGHT: Final = 16
@@ -114,7 +114,7 @@ class Sender:
             with suppress(RpcError):
                 self.rpc.request("eth_sendRawTransaction", "0x" + raw.hex())
 
-    def send(self, work: Call[Any] | Deployment, *, value_wei: int = 0, once: bool = False) -> Receipt:
+    def send(self, work: Call[Any] | Creation, *, value_wei: int = 0, once: bool = False) -> Receipt:
         """
         Send one transaction and wait until it is mined.
 
@@ -158,7 +158,7 @@ class Sender:
             self._flights.clear()
         return [results[index] for index in range(len(orders))]
 
-    def quote(self, work: Call[Any] | Deployment, *, value_wei: int = 0) -> Quote:
+    def quote(self, work: Call[Any] | Creation, *, value_wei: int = 0) -> Quote:
         """What it would take. Raises what `send` raises before it sends anything."""
         (quote,) = self._quotes([Order(work, value_wei)])
         if isinstance(quote, OpmlError):
@@ -285,7 +285,7 @@ class Sender:
         hashes.append(transaction_hash)
         ledger.launch(nonce, Launched(transaction_hash, transaction))
         if order.once:
-            ledger.note(_digest(order), Entry(nonce, tuple(hashes), raw))
+            ledger.note(_digest(order), JournalEntry(nonce, tuple(hashes), raw))
         return Flight(order, quote, fees, nonce, raw, hashes)
 
     def _drop(self, ledger: KeyLedger, order: Order) -> None:

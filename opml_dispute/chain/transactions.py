@@ -1,7 +1,7 @@
 """
 What a transaction is, from the order to the receipt, and why there may be none.
 
-An `Order` says what to send: a contract `Call` or a `Deployment`. A `Quote` says what that would take now, a `Receipt`
+An `Order` says what to send: a contract `Call` or a `Creation`. A `Quote` says what that would take now, a `Receipt`
 what it took. The errors are those of an account and of time; what the contract refuses is `reverts.Reverted`.
 """
 
@@ -46,7 +46,7 @@ class NonceTaken(OpmlError):
 
 
 @dataclass(frozen=True)
-class Deployment:
+class Creation:
     """Contract creation: an artifact with its constructor's arguments."""
 
     artifact: Artifact
@@ -81,7 +81,7 @@ class Receipt:
 class Order(NamedTuple):
     """Something to be sent."""
 
-    work: Call[Any] | Deployment
+    work: Call[Any] | Creation
     value_wei: int = 0
     once: bool = False
     """Whether doing it twice would cost twice: then an earlier process that died after sending it is remembered."""

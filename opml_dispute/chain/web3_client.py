@@ -16,7 +16,7 @@ from web3.contract import Contract
 from web3.providers.base import BaseProvider
 from web3.types import RPCEndpoint, RPCResponse
 
-from opml_dispute.chain.artifacts import load
+from opml_dispute.chain.artifacts import load_artifact
 from opml_dispute.chain.reverts import Reverted
 from opml_dispute.chain.rpc import Rpc
 from opml_dispute.chain.rpc_errors import RpcFailed
@@ -70,6 +70,6 @@ def web3_contract(rpc: Rpc, name: str, address: Address) -> Contract:
     Raises `ArtifactMissing` if there is no such contract. Whether the code at the address is that contract's is not
     checked here: `connect` does that for a whole deployment.
     """
-    contract: Any = as_web3(rpc).eth.contract(address=address, abi=list(load(name).abi))  # type: ignore[call-overload]
+    contract: Any = as_web3(rpc).eth.contract(address=address, abi=list(load_artifact(name).abi))  # type: ignore[call-overload]
     found: Contract = contract
     return found

@@ -112,7 +112,7 @@ def _open(config: AgentConfig, log: Log, metrics: Metrics, *, dry_run: bool) -> 
     """Everything that an agent works with. Raises what connecting and reading keys raise."""
     if dry_run:
         config = replace(config, dry_run=True)
-    account = keys.load(key_file=config.key_file, keystore=config.keystore, password_file=config.password_file)
+    account = keys.load_account(key_file=config.key_file, keystore=config.keystore, password_file=config.password_file)
     rpcs = [Rpc(url) for url in config.rpc_urls]
     system = connect(rpcs[0], Deployment.load(config.deployment))
     sender = Sender(

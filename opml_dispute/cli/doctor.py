@@ -86,7 +86,7 @@ def _guest() -> str:
 
 
 def _contracts() -> str:
-    sizes = {name: artifacts.load(name).runtime_bytes for name in artifacts.names()}
+    sizes = {name: artifacts.load_artifact(name).runtime_bytes for name in artifacts.names()}
     largest = max(sizes, key=lambda name: sizes[name])
     if sizes[largest] > EIP_170_BYTES:
         raise Unhealthy(f"{largest} has {sizes[largest]:,} bytes, more than a chain takes ({EIP_170_BYTES:,})")

@@ -20,7 +20,7 @@ from opml_dispute.game.claim import Claim, Game
 from opml_dispute.game.clock import time_left_s
 from opml_dispute.game.position import Position
 from opml_dispute.game.resolve import forecast
-from opml_dispute.game.rules import outputs_of
+from opml_dispute.game.rules import subgame_roots_of
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def stake_of(game: Game, claim: Claim) -> Stake:
         low, high = _answered(claim.position, depths.split)
         low = min(low, game.node_count - 1)
         return Stake("ML", low, max(min(high, game.node_count), low + 1))
-    node = outputs_of(game, claim.index).node_index(game)
+    node = subgame_roots_of(game, claim.index).node_index(game)
     low, high = _answered(claim.position.within_subtree(depths.execution_root), depths.execution)
     return Stake("FPVM", node, node + 1, low, high)
 

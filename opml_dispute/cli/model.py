@@ -29,7 +29,7 @@ from opml_dispute.model.survey import Obstacle, survey
 from opml_dispute.models import DIGITS
 from opml_dispute.operator.inspection import inspect_program, obstacles_by_operator
 from opml_dispute.operator.intents import Intent
-from opml_dispute.operator.model_description import describe
+from opml_dispute.operator.model_description import describe_model
 from opml_dispute.operator.model_store import ModelStore, registration
 from opml_dispute.primitives import ModelId
 
@@ -89,7 +89,7 @@ def register(
     """
     program = read_model(file, binding)
     session = Session.open(chain, sending, output)
-    description = describe(program, uri or "")
+    description = describe_model(program, uri or "")
     registry = session.system.registry
     model_id = ModelId(session.system.rpc.read(registry.model_id_of(description)))
     if not session.dry_run:

@@ -88,7 +88,7 @@ def load_account(key: KeyOptions) -> keys.Account:
     def ask() -> str:
         return str(click.prompt(f"Password of {key.keystore}", hide_input=True, err=True))
 
-    account = keys.load(
+    account = keys.load_account(
         key_file=key.key_file,
         keystore=key.keystore,
         password_file=key.password_file,

@@ -28,7 +28,7 @@ import numpy.typing as npt
 
 from opml_dispute.engine.hashing import hash_pair, merkle_root
 from opml_dispute.engine.known import Known, ProgramLike, frees_of, size_of
-from opml_dispute.engine.live import LEAST_BLOCK_LOG2, Entry, Live, pieces
+from opml_dispute.engine.live import LEAST_BLOCK_LOG2, Live, LiveBlock, pieces
 from opml_dispute.engine.merkle import SparseTree
 from opml_dispute.engine.segment import (
     ARENA,
@@ -48,7 +48,7 @@ from opml_dispute.engine.segment_memory import (
     ReadySchedule,
     SegmentMemory,
     SegmentUnavailable,
-    judge,
+    validate_records,
 )
 from opml_dispute.engine.vm import Block
 from opml_dispute.errors import OpmlError
@@ -279,7 +279,7 @@ class Inference:
             # A liar may have changed the program itself: what runs is what lies in memory now.
             place = RECORD_BYTES * (1 + node)
             raw = self._segment.memory[place : place + RECORD_BYTES].tobytes()
-            judged, node = judge(raw), 0
+            judged, node = validate_records(raw), 0
         else:
             raw, judged = self.program.records, self._known.judged
         lo, hi, _ = judged.extents[node, 0]
@@ -301,7 +301,7 @@ class Inference:
         """As `_start`, with the input where it already is, and its root known."""
         inputs = [replace(entry) for entry in self._live.entries() if _holds_input(entry)]
         self._live = Live()
-        self._live.put(Entry(HEADER.offset, LEAST_BLOCK_LOG2, 32, None))
+        self._live.put(LiveBlock(HEADER.offset, LEAST_BLOCK_LOG2, 32, None))
         for entry in inputs:
             self._live.put(entry)
         self._write_header(header_leaf(0))
@@ -349,7 +349,7 @@ class Inference:
         data = [self._content(entry) for entry in self._live.entries()]
         self._kept[self._t] = _Kept(self._live.copy(), data)
 
-    def _content(self, entry: Entry) -> Bytes:
+    def _content(self, entry: LiveBlock) -> Bytes:
         """A live block's bytes as the segment holds them, to be written back later."""
         memory = self._segment.memory
         if self._typing.width_of(memory, entry.offset, entry.used) is None:
@@ -432,7 +432,7 @@ class Inference:
                         lower.touch(lo, hi)
         return [self._block(entry) for entry in lower.entries()]
 
-    def _block(self, entry: Entry) -> Block:
+    def _block(self, entry: LiveBlock) -> Block:
         """A live block as the current state has it; its data is the segment's own memory where that can be."""
         width = self._typing.width_of(self._segment.memory, entry.offset, entry.used)
         if width is None:
@@ -456,7 +456,7 @@ class Inference:
         return StateRoot(hash_pair(self._model_root(), upper))
 
 
-def _holds_input(entry: Entry) -> bool:
+def _holds_input(entry: LiveBlock) -> bool:
     return INPUT.offset <= entry.offset < INPUT.end
 
 
@@ -468,4 +468,4 @@ class _Kept:
     data: list[Bytes]
 
 
-__all__ = ["Inference", "Override", "SegmentUnavailable", "StateOutOfRange", "judge"]
+__all__ = ["Inference", "Override", "SegmentUnavailable", "StateOutOfRange", "validate_records"]

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from opml_dispute.engine.hashing import merkle_root
 from opml_dispute.engine.schedule import Schedule, log2_steps_of, make_schedule
 from opml_dispute.engine.segment import Placed
-from opml_dispute.engine.segment_memory import RECORD_BYTES, Bytes, Judged, judge
+from opml_dispute.engine.segment_memory import RECORD_BYTES, Bytes, Validation, validate_records
 from opml_dispute.engine.vm import Block
 from opml_dispute.primitives import Hash32
 
@@ -58,7 +58,7 @@ class Known:
     _all: ClassVar[dict[int, Known]] = {}
 
     def __init__(self, program: ProgramLike) -> None:
-        self.judged = judge(program.records, log2_steps_of(program.model_blocks[0]))
+        self.judged = validate_records(program.records, log2_steps_of(program.model_blocks[0]))
         self.typing = Typing(program, self.judged)
         self._records, self._blocks = program.records, program.model_blocks
 
@@ -129,7 +129,7 @@ def frees_of(records: bytes, node: int) -> list[tuple[int, int]]:
 class Typing:
     """Which width the elements at each place have, and how bytes are read and written accordingly."""
 
-    def __init__(self, program: ProgramLike, judged: Judged) -> None:
+    def __init__(self, program: ProgramLike, judged: Validation) -> None:
         good = judged.extents[judged.status == 0].reshape(-1, 3)
         found = [(int(lo), int(hi), int(width)) for lo, hi, width in np.unique(good[good[:, 2] > 0], axis=0)]
         for block in program.model_blocks[1:]:

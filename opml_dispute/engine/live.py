@@ -19,7 +19,7 @@ LEAST_BLOCK_LOG2: Final = 6
 
 
 @dataclass(slots=True)
-class Entry:
+class LiveBlock:
     """A block that may hold something."""
 
     offset: int
@@ -33,13 +33,13 @@ class Live:
     """The blocks of a state that may hold something; none lies in another."""
 
     def __init__(self) -> None:
-        self._entries: dict[int, Entry] = {}
+        self._entries: dict[int, LiveBlock] = {}
         self._offsets: list[int] = []  # ascending, so that what lies in a range is found without looking at the rest
         self._homes: dict[tuple[int, int], int] = {}  # extents already looked up -> offset of their block
         self._extents: dict[int, list[tuple[int, int]]] = {}  # and back
         self.size_bytes = 0
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[LiveBlock]:
         """By ascending offset."""
         return [self._entries[offset] for offset in self._offsets]
 
@@ -50,14 +50,14 @@ class Live:
         twin.size_bytes = self.size_bytes
         return twin
 
-    def put(self, entry: Entry) -> None:
+    def put(self, entry: LiveBlock) -> None:
         """One more block, apart from all others."""
         if entry.offset not in self._entries:
             insort(self._offsets, entry.offset)
         self._entries[entry.offset] = entry
         self.size_bytes += entry.used
 
-    def touch(self, lo: int, hi: int) -> Entry | None:
+    def touch(self, lo: int, hi: int) -> LiveBlock | None:
         """The bytes [lo, hi) change. Answers their block if there was nothing in it before."""
         home = self._homes.get((lo, hi))
         if home is not None:
@@ -77,7 +77,7 @@ class Live:
             was_empty = False
             used = max(used, inner.offset - offset + inner.used)
             self._drop(inner)
-        self.put(Entry(offset, log2_size, 0, None))
+        self.put(LiveBlock(offset, log2_size, 0, None))
         self._grow(self._entries[offset], used)
         self._settle(lo, hi, offset)
         return self._entries[offset] if was_empty else None
@@ -95,7 +95,7 @@ class Live:
             if outer is not None and outer.log2_size >= level:
                 outer.root = None
 
-    def _inside(self, offset: int, log2_size: int) -> list[Entry]:
+    def _inside(self, offset: int, log2_size: int) -> list[LiveBlock]:
         first, end = bisect_left(self._offsets, offset), bisect_left(self._offsets, offset + (1 << log2_size))
         inside = [self._entries[place] for place in self._offsets[first:end]]
         return [entry for entry in inside if entry.log2_size <= log2_size]
@@ -105,14 +105,14 @@ class Live:
         self._homes[lo, hi] = offset
         self._extents.setdefault(offset, []).append((lo, hi))
 
-    def _grow(self, entry: Entry, used: int) -> None:
+    def _grow(self, entry: LiveBlock, used: int) -> None:
         entry.root = None
         used = -(-used // 8) * 8  # whole words, whatever their width
         if used > entry.used:
             self.size_bytes += used - entry.used
             entry.used = used
 
-    def _drop(self, entry: Entry) -> None:
+    def _drop(self, entry: LiveBlock) -> None:
         self.size_bytes -= entry.used
         del self._entries[entry.offset]
         del self._offsets[bisect_left(self._offsets, entry.offset)]

@@ -1,8 +1,9 @@
 """
 The native side of an inference: address space for a segment, nodes run in it, and records judged.
 
-`SegmentMemory` is native/inference/ml.c as an object, `ReadySchedule` is native/inference/schedule.c; `judge` is the
-verdict of native/program/record.c on records. What states are made of, and which nodes to run, is `inference`'s.
+`SegmentMemory` is native/inference/ml.c as an object, `ReadySchedule` is native/inference/schedule.c;
+`validate_records` is the verdict of native/program/record.c on records. What states are made of, and which nodes to
+run, is `inference`'s.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class SegmentUnavailable(OpmlError):
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class Validation:
     """What native/program/record.c says of each record."""
 
     status: npt.NDArray[np.int32]
@@ -45,7 +46,7 @@ class Judged:
     """[records]: VM steps that the node takes at most, whatever its data; 0 where record.c refused."""
 
 
-def judge(records: bytes, log2_steps: int = NO_LIMIT_LOG2) -> Judged:
+def validate_records(records: bytes, log2_steps: int = NO_LIMIT_LOG2) -> Validation:
     """
     The judgement of `records`, 512 bytes each, in a program whose nodes may take 2**log2_steps VM steps.
     """
@@ -55,7 +56,7 @@ def judge(records: bytes, log2_steps: int = NO_LIMIT_LOG2) -> Judged:
     steps = np.zeros(count, np.uint64)
     native().opml_records_check(records, count, status.ctypes.data, extents.ctypes.data, steps.ctypes.data)
     status[steps > (1 << min(log2_steps, NO_LIMIT_LOG2))] = TOO_MANY_STEPS
-    return Judged(status, extents, steps)
+    return Validation(status, extents, steps)
 
 
 class SegmentMemory:

@@ -1,7 +1,7 @@
 """
 From a program to the state where every trace of it starts.
 
-`absolute_prestate` is the state hash of a program's initial state: one constant per program and state version. The
+`prestate_of` is the state hash of a program's initial state: one constant per program and state version. The
 reading of ELF files is the engine's (`engine.elf`), as is the machine (`engine.vm.Machine.from_elf`).
 """
 
@@ -13,7 +13,7 @@ from opml_dispute.engine.elf import ElfError, Image, Segment, parse_elf
 from opml_dispute.engine.vm import Machine
 from opml_dispute.primitives import StateHash
 
-__all__ = ["ElfError", "Image", "Segment", "absolute_prestate", "load_elf", "parse_elf"]
+__all__ = ["ElfError", "Image", "Segment", "load_elf", "parse_elf", "prestate_of"]
 
 
 def load_elf(path: Path, *, ml: bool) -> Machine:
@@ -25,6 +25,6 @@ def load_elf(path: Path, *, ml: bool) -> Machine:
     return Machine.from_elf(elf, ml=ml)
 
 
-def absolute_prestate(elf: bytes, *, ml: bool) -> StateHash:
+def prestate_of(elf: bytes, *, ml: bool) -> StateHash:
     """The hash of a program's initial state. Raises `ElfError`."""
     return Machine.from_elf(elf, ml=ml).state_hash()

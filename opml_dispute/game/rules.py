@@ -2,8 +2,8 @@
 Which moves are legal, and what a claim below the split is about.
 
 1. `check_move` says why the contract would refuse a move, in the contract's own order of checks; silence is consent.
-2. `outputs_of` finds the two state roots that an execution subgame is about: where the VM starts (agreed) and what
-   it must find (disputed).
+2. `subgame_roots_of` finds the two state roots that an execution subgame is about: where the VM starts (agreed) and
+   what it must find (disputed).
 3. `local_context` is the hash that keeps the local pre-images of one subgame apart from another's;
    `local_data` is what the game puts there.
 4. `step_claims` finds the two claims that a step at a leaf is judged by, `step_refutes` judges.
@@ -143,7 +143,7 @@ def _check_vm_status(game: Game, leaf: Claim, value: bytes, *, is_attack: bool) 
 
 
 @dataclass(frozen=True, slots=True)
-class Output:
+class AssertedRoot:
     """A state root as a claim makes it."""
 
     root: StateRoot
@@ -158,13 +158,13 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True)
-class Outputs:
+class SubgameRoots:
     """What an execution subgame is about: the node that leads from `starting` to, or not to, `disputed`."""
 
-    starting: Output
+    starting: AssertedRoot
     """Where the VM starts; both sides of an honest dispute agree on it. Local pre-image 2."""
 
-    disputed: Output
+    disputed: AssertedRoot
     """What the node is said to make of it. Local pre-image 3."""
 
     def node_index(self, game: Game) -> int:
@@ -178,13 +178,13 @@ class Outputs:
 
 
 @lru_cache(maxsize=4096)
-def _local_context(outputs: Outputs) -> Hash32:
+def _local_context(outputs: SubgameRoots) -> Hash32:
     words = [] if outputs.starting.position is None else [outputs.starting]
     words.append(outputs.disputed)
     return Hash32(keccak256(b"".join(output.root + _word(output.position) for output in words)))
 
 
-def outputs_of(game: Game, index: int) -> Outputs:
+def subgame_roots_of(game: Game, index: int) -> SubgameRoots:
     """
     Starting and disputed output of the execution subgame that claim `index` belongs to.
 
@@ -195,25 +195,25 @@ def outputs_of(game: Game, index: int) -> Outputs:
         raise ClaimAboveSplit(index, child.position.depth, game.depths.split)
     while child.position.depth > game.depths.execution_root:
         child = game.claims[_parent_index(child)]
-    return outputs_below(game, _parent_index(child), is_attack=game.is_attack(child))
+    return subgame_roots_below(game, _parent_index(child), is_attack=game.is_attack(child))
 
 
-def outputs_below(game: Game, leaf_index: int, *, is_attack: bool) -> Outputs:
+def subgame_roots_below(game: Game, leaf_index: int, *, is_attack: bool) -> SubgameRoots:
     """The outputs of the subgame that an attack on, or a defence of, a claim at the split depth opens."""
     leaf = game.claim(leaf_index)
     if leaf.position.depth != game.depths.split:
         raise ValueError(f"claim {leaf_index} has depth {leaf.position.depth}, not the split depth")
     if not is_attack:
         disputed = game.ancestor(leaf.position.right_neighbour(), leaf_index, bounded=False)
-        return Outputs(starting=_output(leaf), disputed=_output(disputed))
+        return SubgameRoots(starting=_output(leaf), disputed=_output(disputed))
     if leaf.position.index_at_depth == 0:
-        return Outputs(starting=Output(game.starting_root, None), disputed=_output(leaf))
+        return SubgameRoots(starting=AssertedRoot(game.starting_root, None), disputed=_output(leaf))
     starting = game.ancestor(leaf.position.left_neighbour(), leaf_index, bounded=False)
-    return Outputs(starting=_output(starting), disputed=_output(leaf))
+    return SubgameRoots(starting=_output(starting), disputed=_output(leaf))
 
 
-def _output(claim: Claim) -> Output:
-    return Output(StateRoot(bytes(claim.value)), claim.position)
+def _output(claim: Claim) -> AssertedRoot:
+    return AssertedRoot(StateRoot(bytes(claim.value)), claim.position)
 
 
 def _parent_index(claim: Claim) -> int:
@@ -227,7 +227,7 @@ def _word(position: Position | None) -> bytes:
     return (0 if position is None else position.gindex).to_bytes(32, "big")
 
 
-def local_data(game: Game, outputs: Outputs) -> dict[LocalIdent, bytes]:
+def local_data(game: Game, outputs: SubgameRoots) -> dict[LocalIdent, bytes]:
     """The local pre-images that the game fixes for one subgame, by ident: what `addLocalData` loads."""
     return {
         LocalIdent.STARTING_ROOT: bytes(outputs.starting.root),

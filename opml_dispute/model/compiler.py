@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from opml_dispute.engine.folding import float_mode
-from opml_dispute.engine.segment_memory import judge
+from opml_dispute.engine.segment_memory import validate_records
 from opml_dispute.model import rules
 from opml_dispute.model.absorb import absorb
 from opml_dispute.model.builder import Builder
@@ -112,7 +112,7 @@ def _ask_the_segment(records: bytes, made_of: Sequence[Op]) -> None:
 
     Such a program could be registered, and each of its inferences would fail.
     """
-    for status, op in zip(judge(records).status.tolist(), made_of, strict=True):
+    for status, op in zip(validate_records(records).status.tolist(), made_of, strict=True):
         if status:
             types = ", ".join(tensor.dtype.name for tensor in op.inputs)
             shapes = ", ".join(str(list(tensor.shape)) for tensor in op.inputs)
@@ -128,7 +128,7 @@ def _log2_steps(records: bytes) -> int:
     The least limit of VM steps that admits every record: that of the tile budget, or less for a small model; more only
     where a single output costs more than the budget, so that it cannot be cut.
     """
-    most = int(judge(records).steps.max())
+    most = int(validate_records(records).steps.max())
     log2_steps = max(LEAST_LOG2_STEPS, (most - 1).bit_length())
     if log2_steps > MOST_LOG2_STEPS:
         raise ModelError(

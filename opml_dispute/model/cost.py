@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from opml_dispute.engine.segment_memory import judge
+from opml_dispute.engine.segment_memory import validate_records
 from opml_dispute.model.record import Record
 
 UNBOUNDED = 1 << 63
@@ -22,8 +22,8 @@ def most_steps(record: Record) -> int:
 
     0 for a record that is refused however it is cut: the compiler says so for the whole program.
     """
-    judged = judge(record.pack())
+    judged = validate_records(record.pack())
     if judged.status[0] == 0:
         return int(judged.steps[0])
     one_output = replace(record, hi=min(record.lo + 1, record.hi))
-    return UNBOUNDED if judge(one_output.pack()).status[0] == 0 else 0
+    return UNBOUNDED if validate_records(one_output.pack()).status[0] == 0 else 0

@@ -14,7 +14,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from opml_dispute.engine.segment_memory import judge
+from opml_dispute.engine.segment_memory import validate_records
 from opml_dispute.model.opcodes import Binary, DType, Opcode, Reduction, Unary
 from opml_dispute.model.record import RECORD_BYTES, SEC_ARENA, Free, Record
 from opml_dispute.model.tensor import Shape
@@ -83,7 +83,7 @@ def record_of(records: bytes, node_index: int) -> Record:
 def node_facts(records: bytes) -> tuple[NodeFacts, ...]:
     """The facts of every node. An operation's first tile starts at output 0, and no other tile does."""
     facts: list[NodeFacts] = []
-    steps = judge(records).steps.tolist()
+    steps = validate_records(records).steps.tolist()
     for operation, tiles in enumerate(_operations(records)):
         for tile, record in enumerate(tiles):
             facts.append(NodeFacts(kernel_name(record), operation, tile, len(tiles), steps[len(facts)]))
@@ -114,7 +114,7 @@ def planned_blocks(
     freed = dict(_frees(records))
     places = {(spec.offset, spec.log2_size): None for spec in outputs} | freed
     starts = sorted(offset for offset, _ in places)
-    extents = judge(records).extents[:, 0]
+    extents = validate_records(records).extents[:, 0]
     born: dict[int, int] = {}
     ends: dict[int, int] = {}
     widths: dict[int, int] = {}

@@ -18,7 +18,7 @@ import numpy as np
 
 from opml_dispute.model import fold
 from opml_dispute.model.limits import Limits, Meter
-from opml_dispute.model.opcodes import Binary, DType, Opcode, Pool, Reduction, Unary
+from opml_dispute.model.opcodes import Binary, DType, Opcode, Pooling, Reduction, Unary
 from opml_dispute.model.record import BODY_WORDS, IMMEDIATES, MAX_RANK, strided_body
 from opml_dispute.model.refusals import NeedsConstant, Refuse
 from opml_dispute.model.tensor import Array, Buffer, Shape, Tensor, broadcast_shapes, merged, row_major
@@ -267,7 +267,7 @@ class Emitter:
         self._append(Opcode.CONV, out, inputs, len(at.out), body, grains=grains)
         return out
 
-    def pool(self, kind: Pool, x: Tensor, at: Windows) -> Tensor:
+    def pool(self, kind: Pooling, x: Tensor, at: Windows) -> Tensor:
         """The maximum, average or sum of windows over x[N][C][spatial]."""
         x = self.contiguous(x)
         out = self.made(x.dtype, (*x.shape[:2], *at.out), x)
@@ -278,7 +278,7 @@ class Emitter:
         """Where (int64) in x[N][C][spatial] the maximum of each window is; the last two dimensions may be swapped."""
         x = self.contiguous(x)
         out = self.made(DType.I64, (*x.shape[:2], *at.out), x)
-        self._windows(Opcode.POOL_INDEX, out, x, at, (Pool.MAX, int(column_major)))
+        self._windows(Opcode.POOL_INDEX, out, x, at, (Pooling.MAX, int(column_major)))
         return out
 
     def _windows(self, opcode: Opcode, out: Tensor, x: Tensor, at: Windows, imm: tuple[int, ...]) -> None:

@@ -30,7 +30,7 @@ from opml_dispute.model.graph_inputs import (
     fixed_value,
     refuse_unknown,
 )
-from opml_dispute.model.lower import Entry, Value, find
+from opml_dispute.model.lower import LoweringEntry, Value, find
 from opml_dispute.model.onnx_file import domain_name
 from opml_dispute.model.opcodes import DType
 from opml_dispute.model.reasons import HINTS, why_unknown
@@ -201,7 +201,7 @@ class Importer:
 
     def _checked(
         self,
-        entry: Entry,
+        entry: LoweringEntry,
         schema: onnx.defs.OpSchema | None,
         inputs: Sequence[Value],
         attributes: dict[str, Any],

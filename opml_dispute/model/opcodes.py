@@ -109,7 +109,7 @@ class Reduction(IntEnum):
     NONE = 5
 
 
-class Pool(IntEnum):
+class Pooling(IntEnum):
     """What POOL makes of a window (docs/kernels.md, "POOL"); the C kernel names them itself."""
 
     MAX = 0

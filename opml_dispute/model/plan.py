@@ -30,7 +30,7 @@ SHARED_BYTES = 4096
 """Equal constants of at most this size share one block."""
 
 
-class Section:
+class PlannedSection:
     """Hands out aligned blocks, one behind the other."""
 
     def __init__(self, name: str, start: int, end: int) -> None:
@@ -66,19 +66,21 @@ class Plan:
         self._arena: list[Buffer] = []
         self._inputs = [tensor for _, tensor in inputs]
         self._outputs = [tensor for _, tensor in outputs]
-        self._put_ends(Section("input", SEC_INPUT, SEC_OUTPUT), inputs, self.inputs)
-        self._put_ends(Section("output", SEC_OUTPUT, SEC_ARENA), outputs, self.outputs)
+        self._put_ends(PlannedSection("input", SEC_INPUT, SEC_OUTPUT), inputs, self.inputs)
+        self._put_ends(PlannedSection("output", SEC_OUTPUT, SEC_ARENA), outputs, self.outputs)
         self._put_rest()
 
-    def _put_ends(self, section: Section, tensors: Sequence[tuple[str, Tensor]], specs: list[TensorSpec]) -> None:
+    def _put_ends(
+        self, section: PlannedSection, tensors: Sequence[tuple[str, Tensor]], specs: list[TensorSpec]
+    ) -> None:
         for name, tensor in tensors:
             place = section.place(tensor.size * tensor.dtype.width)
             self._places[id(tensor.buffer)] = place
             specs.append(TensorSpec(name, tensor.dtype, tensor.shape, *place))
 
     def _put_rest(self) -> None:
-        weights = Section("weights", SEC_WEIGHTS, SEC_HEADER)
-        arena = Section("activations", SEC_ARENA, SEC_END)
+        weights = PlannedSection("weights", SEC_WEIGHTS, SEC_HEADER)
+        arena = PlannedSection("activations", SEC_ARENA, SEC_END)
         shared: dict[tuple[DType, bytes] | None, tuple[int, int]] = {}
         for op in self.ops:
             for buffer in (*(tensor.buffer for tensor in op.inputs), op.out.buffer):

@@ -17,7 +17,7 @@ from itertools import pairwise
 import numpy as np
 
 from opml_dispute.engine.hashing import keccak256, merkle_root, zero_root
-from opml_dispute.engine.segment_memory import judge
+from opml_dispute.engine.segment_memory import validate_records
 from opml_dispute.engine.vm import Block
 from opml_dispute.errors import OpmlError
 from opml_dispute.model.derived import PlannedBlock, TensorSpec, node_facts, planned_blocks, record_of
@@ -113,7 +113,7 @@ class Program:
     @cached_property
     def node_steps(self) -> tuple[int, ...]:
         """VM steps of each node, at most: the bound that is held against the limit."""
-        return tuple(judge(self.records).steps.tolist())
+        return tuple(validate_records(self.records).steps.tolist())
 
     @property
     def weights_bytes(self) -> int:

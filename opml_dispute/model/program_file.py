@@ -30,7 +30,7 @@ from opml_dispute.errors import OpmlError
 from opml_dispute.model import rules
 from opml_dispute.model.derived import TensorSpec
 from opml_dispute.model.opcodes import DType
-from opml_dispute.model.plan import Section
+from opml_dispute.model.plan import PlannedSection
 from opml_dispute.model.program import BadBlocks, Program
 from opml_dispute.model.record import (
     LEAST_LOG2_STEPS,
@@ -135,8 +135,8 @@ def _decode(raw: memoryview) -> Program:
     program = Program(
         records=bytes(raw[position:end]),
         weights=tuple(_weights(raw, end, sizes)),
-        inputs=_specs(facts["inputs"], Section("input", SEC_INPUT, SEC_OUTPUT)),
-        outputs=_specs(facts["outputs"], Section("output", SEC_OUTPUT, SEC_ARENA)),
+        inputs=_specs(facts["inputs"], PlannedSection("input", SEC_INPUT, SEC_OUTPUT)),
+        outputs=_specs(facts["outputs"], PlannedSection("output", SEC_OUTPUT, SEC_ARENA)),
         origins=tuple((_text(op_type), _text(name)) for op_type, name in facts["origins"]),
         log2_steps=_log2_steps(facts["log2_steps"]),
         notes=tuple(_text(note) for note in facts["notes"]),
@@ -150,14 +150,14 @@ def _decode(raw: memoryview) -> Program:
 
 def _weights(raw: memoryview, position: int, sizes: Sequence[tuple[int, int]]) -> Iterator[Block]:
     """The blocks of weights, where the compiler puts them."""
-    section = Section("weights", SEC_WEIGHTS, SEC_HEADER)
+    section = PlannedSection("weights", SEC_WEIGHTS, SEC_HEADER)
     for width, size in sizes:
         words = np.frombuffer(raw, f">u{width}", size // width, position)
         yield Block(*section.place(size), words.astype(f"u{width}").data, width, None)
         position += size
 
 
-def _specs(facts: Sequence[Sequence[Any]], section: Section) -> tuple[TensorSpec, ...]:
+def _specs(facts: Sequence[Sequence[Any]], section: PlannedSection) -> tuple[TensorSpec, ...]:
     """Inputs or outputs, where the compiler puts them."""
     specs = []
     for name, dtype, shape in facts:

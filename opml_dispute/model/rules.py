@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 
-from opml_dispute.engine.segment_memory import judge
+from opml_dispute.engine.segment_memory import validate_records
 from opml_dispute.model.derived import PlannedBlock
 from opml_dispute.model.opcodes import Opcode
 from opml_dispute.model.program import Program
@@ -243,7 +243,7 @@ def _misnumbered(view: View) -> Iterator[str]:
 
 
 def _refused(view: View) -> Iterator[str]:
-    judged = judge(view.program.records, view.program.log2_steps)
+    judged = validate_records(view.program.records, view.program.log2_steps)
     for i in judged.status.nonzero()[0]:
         yield f"node {i} is refused with status {judged.status[i]}; its bound is {judged.steps[i]:,} steps"
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from opml_dispute.actors.liars import Liar
 from opml_dispute.chain.contracts import RegisteredModel, RequestRecord
 from opml_dispute.chain.deploy import System
-from opml_dispute.chain.requests import INPUT_LOG2_SIZE, InputUnavailable, input_image, read_request
+from opml_dispute.chain.requests import INPUT_LOG2_SIZE, InputUnavailable, read_request, request_image
 from opml_dispute.engine.hashing import merkle_root
 from opml_dispute.engine.inference import Inference
 from opml_dispute.engine.vm import Machine
@@ -105,7 +105,7 @@ def open_case(
     registered = system.rpc.read(system.registry.model(model_id))
     program = store.program(model_id, registered, file=model_file, binding=binding or Binding())
     image = (
-        input_image(system, request_id, record)
+        request_image(system, request_id, record)
         if image_file is None
         else read_image(image_file, record, registered.input_bytes)
     )

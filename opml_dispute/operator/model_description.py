@@ -1,7 +1,7 @@
 """
 How a registration describes a model: its inputs and outputs as JSON, one format, written and read here.
 
-`describe` writes the description of a program. `slots_from_json` reads it back, where the model's file is not at
+`describe_model` writes the description of a program. `slots_from_json` reads it back, where the model's file is not at
 hand, into what `segment.input_image` needs to lay an input out.
 """
 
@@ -51,7 +51,7 @@ def slots_from_json(text: str, input_bytes: int) -> list[Slot]:
         _expect(len({slot.name for slot in slots}) == len(slots), "two inputs have one name")
     except (ValueError, KeyError, TypeError) as error:
         raise BadInput(
-            f"the registered model does not describe its inputs in a way that can be read: {error}",
+            f"the registered model does not describe_model its inputs in a way that can be read: {error}",
             hint="give a ready input image with --input-image FILE",
         ) from None
     return [replace(slot, offset=INPUT.offset + slot.offset) for slot in slots]
@@ -82,7 +82,7 @@ def _expect(holds: bool, otherwise: str) -> None:
         raise ValueError(otherwise)
 
 
-def describe(program: Program, uri: str) -> Model:
+def describe_model(program: Program, uri: str) -> Model:
     """What a registration says about a program."""
 
     def tensors(specs: Sequence[TensorSpec]) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from opml_dispute.actors.actions import Action, Move, Step
-from opml_dispute.actors.honest import Plan, consider
+from opml_dispute.actors.honest import Decision, consider
 from opml_dispute.actors.player import ActionRefused
 from opml_dispute.actors.words import short_hex, subject
 from opml_dispute.chain.answers import Head
@@ -24,7 +24,7 @@ from opml_dispute.engine.preimage_key import localized_key
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.claim import Game
 from opml_dispute.game.clock import time_left_s
-from opml_dispute.game.rules import outputs_of
+from opml_dispute.game.rules import subgame_roots_of
 from opml_dispute.operator.intents import Intent
 from opml_dispute.operator.settle import resolution_intent
 from opml_dispute.primitives import Address, LocalIdent
@@ -37,7 +37,7 @@ class Look:
 
     head: Head
     game: Game
-    plan: Plan
+    plan: Decision
 
 
 class Table:
@@ -95,7 +95,7 @@ class Table:
         read = step.data.local_read
         assert read is not None
         oracle = PreimageOracle(self.system.games.constants(self.address).preimage_oracle)
-        context = outputs_of(game, step.claim_index).local_context
+        context = subgame_roots_of(game, step.claim_index).local_context
         return self.system.rpc.read(oracle.part_ok(localized_key(read.ident, self.address, context), read.offset))
 
 

@@ -32,7 +32,7 @@ _HEADS: Final = (
 )
 
 
-class RpcError(OpmlError):
+class RollupRpcError(OpmlError):
     """A call that has no answer: a method or a block that does not exist."""
 
     def __init__(self, code: int, message: str) -> None:
@@ -53,7 +53,7 @@ class RollupAnswers:
         return self._case.program.node_count
 
     def answer(self, method: str, parameters: Sequence[Any]) -> Any:
-        """The result of one call. Raises `RpcError`."""
+        """The result of one call. Raises `RollupRpcError`."""
         with self._lock:
             match method:
                 case "optimism_outputAtBlock":
@@ -70,7 +70,7 @@ class RollupAnswers:
                     return self._header(self._block_number(parameters))
                 case "eth_chainId":
                     return hex(self._chain_id)
-        raise RpcError(-32601, f"the method {method!r} does not exist here")
+        raise RollupRpcError(-32601, f"the method {method!r} does not exist here")
 
     def _output(self, index: int) -> dict[str, Any]:
         return {
@@ -125,18 +125,18 @@ class RollupAnswers:
             return self.node_count
         number = self._number(parameters)
         if number > self.node_count:
-            raise RpcError(-32000, f"not found: there is no block {number}; the newest is {self.node_count}")
+            raise RollupRpcError(-32000, f"not found: there is no block {number}; the newest is {self.node_count}")
         return number
 
     @staticmethod
     def _number(parameters: Sequence[Any]) -> int:
         text = parameters[0] if parameters else None
         if not isinstance(text, str) or not text.startswith("0x") or len(text) > 18:
-            raise RpcError(-32602, f"{text!r} is no block number: expected 0x and hexadecimal digits")
+            raise RollupRpcError(-32602, f"{text!r} is no block number: expected 0x and hexadecimal digits")
         try:
             return int(text, 16)
         except ValueError:
-            raise RpcError(-32602, f"{text!r} is no block number: expected 0x and hexadecimal digits") from None
+            raise RollupRpcError(-32602, f"{text!r} is no block number: expected 0x and hexadecimal digits") from None
 
 
 def respond(answers: RollupAnswers, body: bytes) -> bytes:
@@ -159,7 +159,7 @@ def _one(answers: RollupAnswers, call: Any) -> dict[str, Any]:
         return _error(identity, -32602, "parameters are given as a list")
     try:
         return {"jsonrpc": "2.0", "id": identity, "result": answers.answer(call["method"], parameters)}
-    except RpcError as error:
+    except RollupRpcError as error:
         return _error(identity, error.code, str(error))
 
 

@@ -22,7 +22,7 @@ from typing import Any
 import simpy
 
 from opml_dispute.actors.actions import Action, Move, Resolution, Settle, Step
-from opml_dispute.actors.honest import Plan, consider, resolution_actions
+from opml_dispute.actors.honest import Decision, consider, resolution_actions
 from opml_dispute.game.claim import Game
 from opml_dispute.game.clock import time_left_s
 from opml_dispute.primitives import Address
@@ -159,7 +159,7 @@ class Operator:
 
     # --- acting ---
 
-    def _needed_run(self, seat: Seat, game: Game, plan: Plan) -> tuple[int, bool] | None:
+    def _needed_run(self, seat: Seat, game: Game, plan: Decision) -> tuple[int, bool] | None:
         """The VM run that the first planned action needs and that has not been made."""
         for action in plan.actions:
             run = _run_of(game, action)
@@ -167,7 +167,7 @@ class Operator:
                 return run
         return None
 
-    def _send_all(self, seat: Seat, game: Game, plan: Plan, now_s: int) -> bool:
+    def _send_all(self, seat: Seat, game: Game, plan: Decision, now_s: int) -> bool:
         """Sends what is planned, most urgent first; whether the purse stopped it."""
         waiting = [action for action in plan.actions if _key(action) not in seat.in_flight]
         waiting.sort(key=lambda action: _left_s(game, action, now_s))

@@ -22,10 +22,10 @@ from opml_dispute.game.rules import (
     DisputedClaimChanged,
     GameNotInProgress,
     check_move,
-    outputs_of,
     prestate_matches,
     step_claims,
     step_refutes,
+    subgame_roots_of,
 )
 from opml_dispute.primitives import Address, StateHash
 from opml_dispute.simulation.bonds import BondRule
@@ -149,7 +149,7 @@ class Referee:
         presented = StateHash(self._inference.digest(data))
         if not prestate_matches(claims.pre_value(game), presented):
             raise Refused("the presented state is not the claimed one")
-        outputs = outputs_of(game, action.claim_index)
+        outputs = subgame_roots_of(game, action.claim_index)
         local = {2: bytes(outputs.starting.root), 3: bytes(outputs.disputed.root)}
         outcome = execute_step(self._inference, data, local.__getitem__)
         if not step_refutes(game, action.claim_index, outcome, is_attack=action.is_attack):

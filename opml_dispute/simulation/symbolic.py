@@ -23,7 +23,7 @@ from opml_dispute.engine.values import PreimageRead, StepWitness
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.claim import Claim, Game
 from opml_dispute.game.position import Position
-from opml_dispute.game.rules import Outputs, outputs_below, outputs_of
+from opml_dispute.game.rules import SubgameRoots, subgame_roots_below, subgame_roots_of
 from opml_dispute.primitives import Hash32, StateHash, StateRoot, VmStatus
 from opml_dispute.trace.provider import LocalRead, StepData
 from opml_dispute.trace.split import UnknownStart
@@ -181,7 +181,7 @@ class Trace:
             return self._root_at(game, claim.position)
         key = _identity(game, claim, 2)
         if key not in self._known:
-            self._known[key] = self._hash_at(game, outputs_of(game, claim.index), claim.position)
+            self._known[key] = self._hash_at(game, subgame_roots_of(game, claim.index), claim.position)
         return self._known[key]
 
     def reply_at(self, game: Game, claim: Claim, *, is_attack: bool) -> Hash32:
@@ -193,14 +193,16 @@ class Trace:
         if key not in self._known:
             is_leaf = claim.position.depth == game.depths.split
             outputs = (
-                outputs_below(game, claim.index, is_attack=is_attack) if is_leaf else outputs_of(game, claim.index)
+                subgame_roots_below(game, claim.index, is_attack=is_attack)
+                if is_leaf
+                else subgame_roots_of(game, claim.index)
             )
             self._known[key] = self._hash_at(game, outputs, position)
         return self._known[key]
 
     def step_at(self, game: Game, claim: Claim, *, is_attack: bool) -> StepData:
         """What a step against the leaf `claim` needs."""
-        outputs = outputs_of(game, claim.index)
+        outputs = subgame_roots_of(game, claim.index)
         leaf = claim.position.within_subtree(game.depths.execution_root)
         done = leaf.trace_index(game.depths.execution) + (0 if is_attack else 1)
         before, after = self._state(game, outputs, done), self._state(game, outputs, done + 1)
@@ -215,12 +217,12 @@ class Trace:
     def _root_at(self, game: Game, position: Position) -> Hash32:
         return Hash32(self.state_root(min(position.trace_index(game.depths.split) + 1, game.node_count)))
 
-    def _hash_at(self, game: Game, outputs: Outputs, position: Position) -> Hash32:
+    def _hash_at(self, game: Game, outputs: SubgameRoots, position: Position) -> Hash32:
         local = position.within_subtree(game.depths.execution_root)
         steps = local.trace_index(game.depths.execution) + 1
         return Hash32(self._state(game, outputs, steps).state_hash(self.inference.digest))
 
-    def _state(self, game: Game, outputs: Outputs, steps: int) -> VmState:
+    def _state(self, game: Game, outputs: SubgameRoots, steps: int) -> VmState:
         node_index = outputs.node_index(game)
         known = self.state_root(node_index)
         if outputs.starting.root != known:

@@ -1,7 +1,7 @@
 """
 The verifier contract without a chain: FPVM and its pre-image oracle, deployed into an EVM inside this process.
 
-`Verifier.step` runs one VM instruction exactly as the chain would and answers with a `Verdict`: the state hash, or
+`Verifier.step` runs one VM instruction exactly as the chain would and answers with a `StepVerdict`: the state hash, or
 why the contract refused, and the gas. Pre-images are loaded first (`load_keccak256`, `load_sha256`, `load_local`)
 and forgotten all at once (`forget_preimages`).
 
@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from eth_abi.abi import encode
 
-from opml_dispute.chain.artifacts import Artifact, load
-from opml_dispute.chain.reverts import Meaning, describe
+from opml_dispute.chain.artifacts import Artifact, load_artifact
+from opml_dispute.chain.reverts import Meaning, describe_revert
 from opml_dispute.errors import OpmlError
 from opml_dispute.fpvm.state import BASE_VERSION, ML_VERSION
 from opml_dispute.primitives import Address, Hash32, StateHash
@@ -60,7 +60,7 @@ class EvmHalted(Exception):
 
 
 @dataclass(frozen=True)
-class Verdict:
+class StepVerdict:
     """What came of one step."""
 
     post: StateHash | None
@@ -97,7 +97,7 @@ class Verifier:
         self.ml = ml
         self._evm: pyrevm.EVM = pyrevm.EVM(spec_id="CANCUN", gas_limit=2**62)
         self._evm.set_balance(DEPLOYER, 10**24)
-        self._oracle_abi, self._fpvm_abi = load("PreimageOracle"), load("FPVM")
+        self._oracle_abi, self._fpvm_abi = load_artifact("PreimageOracle"), load_artifact("FPVM")
         self.oracle = self._deploy(self._oracle_abi, MIN_PROPOSAL_SIZE, CHALLENGE_PERIOD_S)
         self.fpvm = self._deploy(self._fpvm_abi, self.oracle, ML_VERSION if ml else BASE_VERSION)
         self._fresh = self._evm.snapshot()
@@ -105,7 +105,7 @@ class Verifier:
 
     def step(
         self, state_data: bytes, proof: bytes, local_context: bytes = bytes(32), *, caller: Address = GAME
-    ) -> Verdict:
+    ) -> StepVerdict:
         """
         One instruction, from its witness.
 
@@ -118,11 +118,11 @@ class Verifier:
         except RuntimeError as error:
             if (revert := _REVERT.fullmatch(str(error))) is None:
                 raise EvmHalted(str(error)) from error
-            return Verdict(None, describe(bytes.fromhex(revert[2])), int(revert[1]), calldata_gas)
+            return StepVerdict(None, describe_revert(bytes.fromhex(revert[2])), int(revert[1]), calldata_gas)
         result = self._evm.result
         assert result is not None, "a call has a result"
         assert len(returned) == 32, "step returns one word"
-        return Verdict(StateHash(returned), None, result.gas_used, calldata_gas)
+        return StepVerdict(StateHash(returned), None, result.gas_used, calldata_gas)
 
     def step_vector(self, vector: Vector) -> StateHash | None:
         """

@@ -32,7 +32,7 @@ Answer: TypeAlias = Callable[["FaultProxy", Request, Forward], Reply]
 
 
 @dataclass(frozen=True)
-class Fault:
+class ProxyFault:
     """One way to misbehave. It acts on single requests, on whole batches, or on the HTTP exchange."""
 
     what: str
@@ -61,9 +61,11 @@ def _method(*names: str) -> Callable[[Request], bool]:
     return lambda request: request.get("method") in names
 
 
-def _refuses(what: str, code: int, message: str, *methods: str, always: bool = False) -> Fault:
+def _refuses(what: str, code: int, message: str, *methods: str, always: bool = False) -> ProxyFault:
     applies = _method(*methods) if methods else lambda request: True
-    return Fault(what, applies, answer=lambda proxy, request, forward: _error(request, code, message), always=always)
+    return ProxyFault(
+        what, applies, answer=lambda proxy, request, forward: _error(request, code, message), always=always
+    )
 
 
 def _is_pinned(request: Request) -> bool:
@@ -200,9 +202,9 @@ def _hang(handler: _Handler, answer: bytes) -> None:
 
 _LIMITED = b'{"jsonrpc": "2.0", "id": null, "error": {"code": -32005, "message": "slow down"}}'
 
-FAULTS: Final[dict[str, Fault]] = {
+FAULTS: Final[dict[str, ProxyFault]] = {
     # what passes by itself
-    "header-not-found": Fault(
+    "header-not-found": ProxyFault(
         "A node behind a load balancer does not have the block yet.",
         _is_pinned,
         lambda proxy, request, forward: _error(request, -32000, "header not found"),
@@ -215,33 +217,33 @@ FAULTS: Final[dict[str, Fault]] = {
     "indexing": _refuses(
         "Receipts are not indexed yet.", -32000, "transaction indexing is in progress", "eth_getTransactionReceipt"
     ),
-    "pending-receipt": Fault(
+    "pending-receipt": ProxyFault(
         "A receipt without a block, of a pending transaction.",
         _method("eth_getTransactionReceipt"),
         _pending_receipt,
     ),
     # what no node should answer
-    "null-head": Fault("No latest block.", _is_head, lambda proxy, request, forward: _result(request, None)),
-    "null-results": Fault(
+    "null-head": ProxyFault("No latest block.", _is_head, lambda proxy, request, forward: _result(request, None)),
+    "null-results": ProxyFault(
         "Null for anything.", _method(*_READING), lambda proxy, request, forward: _result(request, None)
     ),
-    "wrong-types": Fault("Values of any other type.", _method(*_READING), _wrong_type),
-    "no-result": Fault(
+    "wrong-types": ProxyFault("Values of any other type.", _method(*_READING), _wrong_type),
+    "no-result": ProxyFault(
         "Neither result nor error.",
         _method(*_READING),
         lambda proxy, request, forward: {"jsonrpc": "2.0", "id": request.get("id")},
     ),
-    "stale-head": Fault("A node that is two blocks behind.", _is_head, _stale_head),
+    "stale-head": ProxyFault("A node that is two blocks behind.", _is_head, _stale_head),
     # what a node cannot do
-    "batch-limit": Fault("Small batches only.", batch=_batch_limit, always=True),
-    "no-batch": Fault(
+    "batch-limit": ProxyFault("Small batches only.", batch=_batch_limit, always=True),
+    "no-batch": ProxyFault(
         "No batches.",
         batch=lambda proxy, requests, replies: _error({}, -32600, "batch requests are not supported"),
         always=True,
     ),
-    "shuffled-batch": Fault("Answers in another order.", batch=lambda proxy, requests, replies: replies[::-1]),
-    "short-batch": Fault("An answer of a batch is missing.", batch=lambda proxy, requests, replies: replies[:-1]),
-    "no-eip1898": Fault(
+    "shuffled-batch": ProxyFault("Answers in another order.", batch=lambda proxy, requests, replies: replies[::-1]),
+    "short-batch": ProxyFault("An answer of a batch is missing.", batch=lambda proxy, requests, replies: replies[:-1]),
+    "no-eip1898": ProxyFault(
         "Blocks are named by number only.",
         _is_pinned,
         lambda proxy, request, forward: _error(request, -32602, "invalid argument 1: hex string expected"),
@@ -258,33 +260,37 @@ FAULTS: Final[dict[str, Fault]] = {
         "eth_feeHistory",
         always=True,
     ),
-    "absurd-tip": Fault(
+    "absurd-tip": ProxyFault(
         "A tip of 10^15 wei.",
         _method("eth_maxPriorityFeePerGas"),
         lambda proxy, request, forward: _result(request, hex(10**15)),
         always=True,
     ),
-    "pruned": Fault("No old blocks: null.", _is_numbered_block, _pruned, always=True),
-    "pruned-error": Fault("No old blocks: an error.", _is_numbered_block, _pruned_error, always=True),
-    "log-range": Fault("Events of few blocks at a time.", _method("eth_getLogs"), _range_limit, always=True),
+    "pruned": ProxyFault("No old blocks: null.", _is_numbered_block, _pruned, always=True),
+    "pruned-error": ProxyFault("No old blocks: an error.", _is_numbered_block, _pruned_error, always=True),
+    "log-range": ProxyFault("Events of few blocks at a time.", _method("eth_getLogs"), _range_limit, always=True),
     # transactions
-    "lost-transaction": Fault("Accepted, and dropped.", _method(*_SENDING), _lost),
-    "sent-then-error": Fault("Sent on, and answered with an error.", _method(*_SENDING), _sent_then_error),
-    "sent-then-refused": Fault("Sent on twice, and refused the second time.", _method(*_SENDING), _sent_then_refused),
+    "lost-transaction": ProxyFault("Accepted, and dropped.", _method(*_SENDING), _lost),
+    "sent-then-error": ProxyFault("Sent on, and answered with an error.", _method(*_SENDING), _sent_then_error),
+    "sent-then-refused": ProxyFault(
+        "Sent on twice, and refused the second time.", _method(*_SENDING), _sent_then_refused
+    ),
     "nonce-too-low": _refuses("A nonce is refused that was right.", -32003, "nonce too low", *_SENDING),
     "underpriced": _refuses("The fee is refused once.", -32000, "transaction underpriced", *_SENDING),
     "pool-full": _refuses("No room in the pool.", -32000, "txpool is full", *_SENDING),
-    "stale-nonce": Fault("A node that counts one transaction less.", _method("eth_getTransactionCount"), _stale_nonce),
+    "stale-nonce": ProxyFault(
+        "A node that counts one transaction less.", _method("eth_getTransactionCount"), _stale_nonce
+    ),
     # the connection
-    "http-429": Fault("HTTP 429 with Retry-After.", exchange=_http(429, _LIMITED, Retry_After="0.1")),
-    "http-503": Fault("HTTP 503 with a page.", exchange=_http(503, b"<html>Service Unavailable</html>")),
-    "not-json": Fault("A page instead of JSON.", exchange=_http(200, b"<html>Welcome</html>")),
-    "deep-json": Fault("JSON that nests without end.", exchange=_http(200, b"[" * 200_000)),
-    "closed": Fault("The connection closes without an answer.", exchange=_close),
-    "truncated": Fault("Half an answer.", exchange=_truncate),
-    "slow-drip": Fault("One byte at a time.", exchange=_drip),
-    "endless": Fault("An answer that does not end.", exchange=_endless),
-    "hanging": Fault("No answer at all.", exchange=_hang),
+    "http-429": ProxyFault("HTTP 429 with Retry-After.", exchange=_http(429, _LIMITED, Retry_After="0.1")),
+    "http-503": ProxyFault("HTTP 503 with a page.", exchange=_http(503, b"<html>Service Unavailable</html>")),
+    "not-json": ProxyFault("A page instead of JSON.", exchange=_http(200, b"<html>Welcome</html>")),
+    "deep-json": ProxyFault("JSON that nests without end.", exchange=_http(200, b"[" * 200_000)),
+    "closed": ProxyFault("The connection closes without an answer.", exchange=_close),
+    "truncated": ProxyFault("Half an answer.", exchange=_truncate),
+    "slow-drip": ProxyFault("One byte at a time.", exchange=_drip),
+    "endless": ProxyFault("An answer that does not end.", exchange=_endless),
+    "hanging": ProxyFault("No answer at all.", exchange=_hang),
 }
 
 
@@ -348,7 +354,7 @@ class FaultProxy:
         """From now on these, and no others."""
         self._faults = [(name, FAULTS[name]) for name in faults]
 
-    def strikes(self, name: str, fault: Fault) -> bool:
+    def strikes(self, name: str, fault: ProxyFault) -> bool:
         """Whether it is this fault's turn, where it applies."""
         with self._lock:
             self._applied[name] += 1
@@ -383,7 +389,7 @@ class FaultProxy:
                 replies = fault.batch(self, body, replies)
         return replies
 
-    def exchange_fault(self) -> Fault | None:
+    def exchange_fault(self) -> ProxyFault | None:
         """What is to happen to this HTTP exchange, if anything."""
         for name, fault in self._faults:
             if fault.exchange is not None and self.strikes(name, fault):

@@ -20,7 +20,7 @@ from typing import Final
 
 from opml_dispute.engine.hashing import keccak256
 from opml_dispute.primitives import StateHash
-from opml_dispute.testing.made_up_state import EMPTY_STACK, LEAF, SYSCALL, U64, Case
+from opml_dispute.testing.made_up_state import EMPTY_STACK, LEAF, SYSCALL, U64, MadeUpState
 from opml_dispute.testing.vectors import GAME, Load, Stepper, Vector
 
 SPECIAL_FUNCTS: Final = (
@@ -69,7 +69,7 @@ class Mismatch:
 
     number: int
     """Which case of the seed it is."""
-    case: Case | None
+    case: MadeUpState | None
     """As small as shrinking made it; None: no made-up state shows the difference, only `vector` does."""
     vector: Vector
     """Its witness."""
@@ -77,7 +77,7 @@ class Mismatch:
     """What each implementation answered to it."""
 
 
-def cases(seed: int, count: int, *, ml: bool | None = None) -> Iterator[Case]:
+def cases(seed: int, count: int, *, ml: bool | None = None) -> Iterator[MadeUpState]:
     """The first `count` cases of `seed`; base and ML states mixed unless `ml` says which."""
     for number in range(count):
         rng = random.Random(f"{seed}/{number}")
@@ -103,7 +103,7 @@ def fuzz(
     return None
 
 
-def shrink(case: Case, is_interesting: Callable[[Case], bool]) -> Case:
+def shrink(case: MadeUpState, is_interesting: Callable[[MadeUpState], bool]) -> MadeUpState:
     """The smallest case reachable from an interesting one by leaving things away one at a time."""
     while smaller := next(filter(is_interesting, case.simpler()), None):
         case = smaller
@@ -130,7 +130,7 @@ def ml_sample(stepper: Stepper, *, seed: int = 1, per_kind: int = 2) -> list[Vec
     return sorted(vectors, key=lambda vector: vector.name)
 
 
-def _ml_kind(case: Case) -> str | None:
+def _ml_kind(case: MadeUpState) -> str | None:
     """Which part of the extension a case is about; None: the base machine."""
     opcode, fmt, funct = case.insn >> 26, (case.insn >> 21) & 31, case.insn & 63
     if case.is_syscall:
@@ -144,12 +144,12 @@ def _ml_kind(case: Case) -> str | None:
     return "special-01" if opcode == 0 and funct == 0x01 else None
 
 
-def _differs(steppers: Mapping[str, Stepper], case: Case) -> bool:
+def _differs(steppers: Mapping[str, Stepper], case: MadeUpState) -> bool:
     vector = case.vector()
     return len({stepper.step_vector(vector) for stepper in steppers.values()}) > 1
 
 
-def random_case(rng: random.Random, *, ml: bool) -> Case:
+def random_case(rng: random.Random, *, ml: bool) -> MadeUpState:
     """A state about to run an instruction, mostly a legal one."""
     registers = [random_word(rng) for _ in range(32)]
     if rng.random() < 0.9:
@@ -162,7 +162,7 @@ def random_case(rng: random.Random, *, ml: bool) -> Case:
     if rng.random() < 0.1:
         # So that loads, stores and system calls meet the instruction's own leaf.
         registers[1:] = [(pc + rng.randrange(-40, 40)) & U64 for _ in range(31)]
-    case = Case(
+    case = MadeUpState(
         ml=ml,
         insn=insn,
         pc=pc,
@@ -274,7 +274,7 @@ def random_fcsr(rng: random.Random) -> int:
     return rng.getrandbits(32) & (0xFE800000 if rng.random() < 0.9 else 0xFFFFFFFF)
 
 
-def _with_arguments(rng: random.Random, case: Case) -> Case:
+def _with_arguments(rng: random.Random, case: MadeUpState) -> MadeUpState:
     """A system call's number and arguments that mean something to it; for a pre-image read, the pre-image too."""
     r = list(case.registers)
     r[2] = rng.choice(SYSCALLS)
@@ -306,7 +306,7 @@ def _with_arguments(rng: random.Random, case: Case) -> Case:
     return case
 
 
-def _with_preimage(rng: random.Random, case: Case) -> Case:
+def _with_preimage(rng: random.Random, case: MadeUpState) -> MadeUpState:
     """What the read asks for, loaded into the oracle, but for one case in ten."""
     if rng.random() < 0.1:
         return case
@@ -322,7 +322,7 @@ def _with_preimage(rng: random.Random, case: Case) -> Case:
     return replace(case, preimage_key=b"\x01" + ident.to_bytes(32, "big")[1:], preimage_offset=offset, loads=(load,))
 
 
-def _with_reservation(rng: random.Random, case: Case) -> Case:
+def _with_reservation(rng: random.Random, case: MadeUpState) -> MadeUpState:
     """A load-linked reservation, mostly at, or near, what the instruction touches."""
     if rng.random() < 0.4:
         return case
@@ -340,13 +340,13 @@ def _with_reservation(rng: random.Random, case: Case) -> Case:
     )
 
 
-def _with_memory(rng: random.Random, case: Case) -> Case:
+def _with_memory(rng: random.Random, case: MadeUpState) -> MadeUpState:
     """Known leaves where the instruction looks; a root that means something, for tensor_map."""
     leaves = {address >> LEAF << LEAF: rng.randbytes(32) for address, size in case.parts_touched() if size == LEAF}
     return replace(case, leaves=leaves)
 
 
-def _damaged(rng: random.Random, case: Case) -> Case:
+def _damaged(rng: random.Random, case: MadeUpState) -> MadeUpState:
     """A flipped bit somewhere in the witness, or a proof that ends early."""
     if rng.random() < 0.3:
         return replace(case, cut=rng.randrange(6400))

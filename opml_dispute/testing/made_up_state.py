@@ -1,9 +1,10 @@
 """
 A VM state made up part by part, with everything a step from it needs.
 
-`Case` holds every field of state and thread, and a memory of few known leaves; `Case.vector` makes the witness: it
-works out what the instruction touches (`parts_touched`) and proves that, in either encoding. The result is left open:
-that is for the implementations to say. Fuzzing and tests start here; a real run's witnesses come from `engine.vm`.
+`MadeUpState` holds every field of state and thread, and a memory of few known leaves; `MadeUpState.vector` makes the
+witness: it works out what the instruction touches (`parts_touched`) and proves that, in either encoding. The result is
+left open: that is for the implementations to say. Fuzzing and tests start here; a real run's witnesses come from
+`engine.vm`.
 
 The tree is the slow obvious one on purpose (a node is hashed from its children, one by one), so that it is one
 more opinion on what a proof is.
@@ -75,7 +76,7 @@ class Tree:
 
 
 @dataclass(frozen=True)
-class Case:
+class MadeUpState:
     """A state about to step. The defaults are those of a program's start, all memory zero."""
 
     ml: bool = False
@@ -178,10 +179,10 @@ class Case:
             return [(r[6], LEAF), (r[4] >> r[5] << r[5], r[5])]
         return []
 
-    def simpler(self) -> list[Case]:
+    def simpler(self) -> list[MadeUpState]:
         """The same case with one thing less in it, each way: what a shrinking search tries."""
-        blank = Case()
-        fewer: list[Case] = []
+        blank = MadeUpState()
+        fewer: list[MadeUpState] = []
         for name in (
             *("filling", "leaves", "loads", "flips", "cut", "compact", "context", "preimage_key", "preimage_offset"),
             *("inner_root", "inactive_root", "right_is_active", "thread_id", "thread_exited", "thread_exit_code"),

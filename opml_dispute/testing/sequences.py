@@ -30,7 +30,7 @@ from opml_dispute.testing.fuzz import (
     random_word,
     shrink,
 )
-from opml_dispute.testing.made_up_state import COMPACT_MARKER, LEAF, SYSCALL, Case
+from opml_dispute.testing.made_up_state import COMPACT_MARKER, LEAF, SYSCALL, MadeUpState
 from opml_dispute.testing.vectors import Load, Stepper, Vector
 
 CODE: Final = 0x10000
@@ -170,7 +170,7 @@ class _Walk:
     def _smallest(self, before: Machine, vector: Vector, results: dict[str, StateHash | None]) -> Mismatch:
         """The difference as a made-up state, shrunk, if that shows it; else the step as it was."""
 
-        def differs(case: Case) -> bool:
+        def differs(case: MadeUpState) -> bool:
             tried = case.vector()
             return len({stepper.step_vector(tried) for stepper in self.steppers.values()}) > 1
 
@@ -182,12 +182,12 @@ class _Walk:
         return Mismatch(0, small, found, {name: stepper.step_vector(found) for name, stepper in self.steppers.items()})
 
 
-def case_of(machine: Machine, vector: Vector) -> Case:
+def case_of(machine: Machine, vector: Vector) -> MadeUpState:
     """A machine about to step, as a made-up state: the leaves that the step touches, and zeros for all other memory."""
     thread, state = Thread.decode(machine.thread_witness()), State.decode(vector.state)
     head = len(COMPACT_MARKER) if vector.proof.startswith(COMPACT_MARKER) else 0
     inner_at = head + len(machine.thread_witness())
-    case = Case(
+    case = MadeUpState(
         ml=machine.ml,
         insn=int.from_bytes(machine.read(thread.pc & ~3, 4), "big"),
         pc=thread.pc,

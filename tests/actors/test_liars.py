@@ -20,7 +20,7 @@ from opml_dispute.engine.vm import FaultKind, FaultTarget
 from opml_dispute.game.bond import forfeited_wei
 from opml_dispute.game.claim import Claim, Game, GameStatus
 from opml_dispute.game.position import Position
-from opml_dispute.game.rules import outputs_of
+from opml_dispute.game.rules import subgame_roots_of
 from opml_dispute.primitives import Hash32
 from opml_dispute.trace.provider import StepData
 from opml_dispute.trace.split import SplitTrace
@@ -61,7 +61,7 @@ def test_a_lying_proposer_is_beaten_by_one_step(seed: int, on_contract: bool) ->
     assert game.status == GameStatus.CHALLENGER_WINS
     assert len(steps) == 1
     leaf = game.claims[steps[0].claim_index]
-    outputs = outputs_of(game, leaf.index)
+    outputs = subgame_roots_of(game, leaf.index)
     assert outputs.node_index(game) == story.fault.node_index
     local = leaf.position.within_subtree(game.depths.execution_root).index_at_depth
     assert (local + 1 if steps[0].is_attack else local + 2) == story.fault.after_step
@@ -108,7 +108,7 @@ def test_a_story_agrees_with_itself() -> None:
     game = snapshot(table.reference)
     roots = [claim for claim in game.claims if claim.position.depth == game.depths.execution_root]
     for claim in roots:
-        outputs = outputs_of(game, claim.index)
+        outputs = subgame_roots_of(game, claim.index)
         own = outputs.disputed.root == story.states.state_root(fault.node_index + 1)
         assert trace.vm_trace(game, outputs).exit_code == (0 if own else 1)
         truth = table.truth.vm_trace(game, outputs)

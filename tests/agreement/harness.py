@@ -8,7 +8,7 @@ from functools import cache
 from opml_dispute.engine.hashing import keccak256
 from opml_dispute.engine.vm import Machine, StepWitness
 from opml_dispute.testing.evm_verifier import Verifier
-from opml_dispute.testing.made_up_state import EMPTY_STACK, Case
+from opml_dispute.testing.made_up_state import EMPTY_STACK, MadeUpState
 
 FLOATS_AT = 298
 """Where F[0] stands in a thread witness."""
@@ -49,14 +49,14 @@ def check_step(machine: Machine, *, compact: bool, preimages: dict[bytes, bytes]
 
 class FloatProbe:
     """
-    Runs one instruction on any operands, on chain, much faster than a `Case` for each: only the thread changes.
+    Runs one instruction on any operands, on chain, much faster than a `MadeUpState` for each: only the thread changes.
 
     Operands go into F[2], F[3] and F[4]; the instruction writes F[1] or, if it compares, condition code 0.
     """
 
     def __init__(self, insn: int) -> None:
-        vector = Case(ml=True, insn=insn).vector()
-        self._case = Case(ml=True, insn=insn)
+        vector = MadeUpState(ml=True, insn=insn).vector()
+        self._case = MadeUpState(ml=True, insn=insn)
         self._state, self._proof = vector.state, vector.proof
 
     def gives(self, operands: tuple[int, ...], *, result: int | None = None, fcsr: int = 0) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 
 from opml_dispute.engine.hashing import keccak256
-from opml_dispute.testing.made_up_state import SYSCALL, Case
+from opml_dispute.testing.made_up_state import SYSCALL, MadeUpState
 from tests.agreement.harness import verifier
 from tests.support.last_step import LastStep, first_step
 
@@ -20,10 +20,10 @@ DATA = 0x20040
 PREIMAGE = b"a pre-image"
 
 
-def case(insn: int, *, ml: bool = False, **registers: int) -> Case:
+def case(insn: int, *, ml: bool = False, **registers: int) -> MadeUpState:
     """Dense memory, two more threads, registers by name: r2=…"""
     values = [registers.get(f"r{i}", 0) for i in range(32)]
-    return Case(ml=ml, insn=insn, registers=tuple(values), filling=b"dense", inner_root=b"\x22" * 32)
+    return MadeUpState(ml=ml, insn=insn, registers=tuple(values), filling=b"dense", inner_root=b"\x22" * 32)
 
 
 CEILINGS = {

@@ -9,7 +9,7 @@ import pytest
 from opml_dispute.engine.vm import step_from_witness
 from opml_dispute.primitives import StateHash
 from opml_dispute.testing.fuzz import cases, fuzz, shrink
-from opml_dispute.testing.made_up_state import Case
+from opml_dispute.testing.made_up_state import MadeUpState
 from opml_dispute.testing.vectors import EngineStepper, Stepper, Vector
 from tests.agreement.harness import verifier
 
@@ -58,13 +58,13 @@ def test_a_planted_bug_is_found_and_shrunk() -> None:
     assert found.results["contract"] != found.results["engine"]
     # What the bug does not need is gone: every register, the other threads, the memory around.
     assert found.case is not None
-    assert found.case == Case(ml=True, insn=found.case.insn)
+    assert found.case == MadeUpState(ml=True, insn=found.case.insn)
     assert found.vector.insn == found.case.insn
 
 
 def test_shrinking_keeps_what_matters() -> None:
-    case = Case(ml=True, insn=5, registers=tuple(range(32)), step=7, compact=True, filling=b"x")
-    assert shrink(case, lambda c: c.registers[4] == 4 and c.compact) == Case(
+    case = MadeUpState(ml=True, insn=5, registers=tuple(range(32)), step=7, compact=True, filling=b"x")
+    assert shrink(case, lambda c: c.registers[4] == 4 and c.compact) == MadeUpState(
         insn=5, registers=(0, 0, 0, 0, 4) + (0,) * 27, compact=True
     )
 

@@ -12,7 +12,7 @@ import pytest
 from opml_dispute.engine.hashing import keccak256
 from opml_dispute.engine.vm import Machine, preimage_part
 from opml_dispute.primitives import StateHash
-from opml_dispute.testing.made_up_state import SYSCALL, Case
+from opml_dispute.testing.made_up_state import SYSCALL, MadeUpState
 from opml_dispute.testing.sequences import CODE, fuzz_programs
 from opml_dispute.testing.vectors import EngineStepper, Stepper, Vector
 from tests.agreement.harness import check_step, verifier
@@ -51,7 +51,7 @@ def test_a_planted_bug_is_found_in_a_run_and_shrunk_to_a_single_state() -> None:
     found = fuzz_programs(steppers, seed=3, count=3_000)
     assert found is not None
     assert found.case is not None
-    assert found.case == Case(ml=found.case.ml, insn=found.case.insn)
+    assert found.case == MadeUpState(ml=found.case.ml, insn=found.case.insn)
     assert found.results["engine"] != found.results["other"]
 
 

@@ -10,27 +10,27 @@ from dataclasses import replace
 
 import pytest
 
-from opml_dispute.testing.made_up_state import LEAF, SYSCALL, Case
+from opml_dispute.testing.made_up_state import LEAF, SYSCALL, MadeUpState
 from opml_dispute.testing.vectors import EngineStepper, Vector
 from tests.agreement.harness import verifier
 
 DATA = 0x20040
 SEGMENT = 1 << 40
 PARTS = {
-    "add": Case(insn=0x00430820),
-    "lw": Case(insn=0x8C410004, registers=(0, 0, DATA) + (0,) * 29),
-    "sw": Case(insn=0xAC410004, registers=(0, 5, DATA) + (0,) * 29),
-    "sc": Case(insn=0xE0410004, registers=(0, 5, DATA) + (0,) * 29, reservation=1, reserved_address=DATA + 4),
-    "clock_gettime": Case(insn=SYSCALL, registers=(0, 0, 5222, 0, 1, DATA) + (0,) * 26, step=12_345),
-    "tensor_map": Case(ml=True, insn=SYSCALL, registers=(0, 0, 7001, 0, SEGMENT, 40, DATA) + (0,) * 25),
-    "tensor_root": Case(ml=True, insn=SYSCALL, registers=(0, 0, 7002, 0, SEGMENT, 40, DATA) + (0,) * 25),
-    "madd.s": Case(ml=True, insn=0x4C831060, floats=(0, 0, 0x3F800001, 0x40490FDB, 0xBF800000) + (0,) * 27),
-    "exited thread": Case(thread_exited=1, inner_root=b"\x11" * 32),
+    "add": MadeUpState(insn=0x00430820),
+    "lw": MadeUpState(insn=0x8C410004, registers=(0, 0, DATA) + (0,) * 29),
+    "sw": MadeUpState(insn=0xAC410004, registers=(0, 5, DATA) + (0,) * 29),
+    "sc": MadeUpState(insn=0xE0410004, registers=(0, 5, DATA) + (0,) * 29, reservation=1, reserved_address=DATA + 4),
+    "clock_gettime": MadeUpState(insn=SYSCALL, registers=(0, 0, 5222, 0, 1, DATA) + (0,) * 26, step=12_345),
+    "tensor_map": MadeUpState(ml=True, insn=SYSCALL, registers=(0, 0, 7001, 0, SEGMENT, 40, DATA) + (0,) * 25),
+    "tensor_root": MadeUpState(ml=True, insn=SYSCALL, registers=(0, 0, 7002, 0, SEGMENT, 40, DATA) + (0,) * 25),
+    "madd.s": MadeUpState(ml=True, insn=0x4C831060, floats=(0, 0, 0x3F800001, 0x40490FDB, 0xBF800000) + (0,) * 27),
+    "exited thread": MadeUpState(thread_exited=1, inner_root=b"\x11" * 32),
 }
 USED_WORDS = {"add": 60, "lw": 120, "sw": 120, "sc": 120, "clock_gettime": 180, "madd.s": 60, "exited thread": 0}
 
 
-def used_bytes(name: str, case: Case, proof: bytes) -> int:
+def used_bytes(name: str, case: MadeUpState, proof: bytes) -> int:
     """How much of the proof the step looks at."""
     if case.compact:
         return len(proof) if name != "exited thread" else 8 + 298 + 32

@@ -12,7 +12,7 @@ from functools import cache
 
 import pytest
 
-from opml_dispute.testing.made_up_state import SYSCALL, Case
+from opml_dispute.testing.made_up_state import SYSCALL, MadeUpState
 from opml_dispute.testing.vectors import EngineStepper, Stepper
 from tests.agreement.harness import verifier
 from tests.reference_vm.step import ThirdStepper
@@ -45,7 +45,7 @@ def steppers(ml: bool) -> dict[str, Stepper]:
     return {"engine": EngineStepper(), "contract": verifier(ml=ml), "third": ThirdStepper()}
 
 
-def exists(case: Case) -> bool:
+def exists(case: MadeUpState) -> bool:
     """Whether the step has a successor, on which all must agree: on whether, and on which."""
     vector = case.vector()
     answers = {name: stepper.step_vector(vector) for name, stepper in steppers(case.ml).items()}
@@ -58,8 +58,10 @@ def registers(**values: int) -> tuple[int, ...]:
     return tuple(values.get(f"r{index}", DATA + 0x100 * index if index else 0) for index in range(32))
 
 
-def case(insn: int, *, ml: bool, **values: int) -> Case:
-    return Case(ml=ml, insn=insn, registers=registers(**values), leaves={DATA: bytes(range(1, 33))}, filling=b"x")
+def case(insn: int, *, ml: bool, **values: int) -> MadeUpState:
+    return MadeUpState(
+        ml=ml, insn=insn, registers=registers(**values), leaves={DATA: bytes(range(1, 33))}, filling=b"x"
+    )
 
 
 def existing(insns: dict[int, int], *, ml: bool) -> set[int]:
@@ -91,7 +93,7 @@ def test_every_branch_code() -> None:
         for value in (0, 1, 2**63, 2**64 - 1):
             branch = case(0x01 << 26 | 5 << 21 | code << 16 | 0x8004, ml=False, r5=value)
             assert exists(branch)
-            assert not exists(Case(insn=branch.insn, registers=branch.registers, next_pc=0x40000))
+            assert not exists(MadeUpState(insn=branch.insn, registers=branch.registers, next_pc=0x40000))
 
 
 def test_every_floating_point_funct() -> None:
@@ -153,7 +155,7 @@ def test_every_alignment(opcode: int) -> None:
             access = case(opcode << 26 | 5 << 21 | 6 << 16 | offset, ml=False, r5=DATA, r6=value)
             assert exists(access)
             for tag in (1, 2):
-                held = Case(
+                held = MadeUpState(
                     insn=access.insn,
                     registers=access.registers,
                     leaves=access.leaves,
@@ -180,7 +182,7 @@ def test_every_error_of_tensor_calls(number: int) -> None:
                     5 <= k <= 63 and address % span == 0 and leaf % 32 == 0 and not address <= leaf < address + span
                 )
                 for compact in (False, True):
-                    call = Case(
+                    call = MadeUpState(
                         ml=True,
                         insn=SYSCALL,
                         registers=registers(r2=number, r4=address, r5=k, r6=leaf),

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from opml_dispute.chain.artifacts import load
+from opml_dispute.chain.artifacts import load_artifact
 from opml_dispute.chain.bonds import SCHEDULES, BadBonds, Bonds
 from opml_dispute.chain.contracts import DisputeGameFactory, FaultDisputeGame
 from opml_dispute.chain.deploy import BadDeployment, Deployment, Times, connect, deploy, game_arguments
@@ -141,7 +141,7 @@ def test_roles_are_apart_and_a_timelock_owns_the_system(rpc: Rpc, tmp_path: Path
     assert rpc.read(system.oracle.guardian()) == guardian
     assert rpc.read(system.factory.init_bond_wei()) == 8 * 10**16
     assert rpc.read(FaultDisputeGame(at["game"]).bond_terms()) == bonds.terms
-    artifact = load("Timelock")
+    artifact = load_artifact("Timelock")
 
     def ask(function: str, *arguments: object) -> object:
         return rpc.read(Call(timelock, artifact.functions[function], arguments, artifact.name, lambda value: value))

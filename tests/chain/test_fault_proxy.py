@@ -7,14 +7,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from opml_dispute.chain.artifacts import load
+from opml_dispute.chain.artifacts import load_artifact
 from opml_dispute.chain.contracts import DelayedWETH
 from opml_dispute.chain.requests import InputUnavailable, blocks_at
 from opml_dispute.chain.retrying import BATCH_LIMIT
 from opml_dispute.chain.rpc import Ask, Call, Rpc, UnexpectedAnswer
 from opml_dispute.chain.rpc_errors import RpcAnswerInvalid, RpcError, RpcUnreachable
 from opml_dispute.chain.sender import Sender
-from opml_dispute.chain.transactions import Deployment, Order, Receipt
+from opml_dispute.chain.transactions import Creation, Order, Receipt
 from opml_dispute.devnet import anvil as devnet
 from opml_dispute.testing.fault_proxy import FAULTS, FaultProxy
 
@@ -36,9 +36,9 @@ def node() -> Iterator[devnet.Anvil]:
 def weth(node: devnet.Anvil) -> DelayedWETH:
     """A contract that takes deposits."""
     sender = Sender(node.rpc, devnet.account("deployer"))
-    factory = sender.send(Deployment(load("DisputeGameFactory"), (sender.address,))).created
+    factory = sender.send(Creation(load_artifact("DisputeGameFactory"), (sender.address,))).created
     assert factory is not None
-    created = sender.send(Deployment(load("DelayedWETH"), (1, factory, sender.address))).created
+    created = sender.send(Creation(load_artifact("DelayedWETH"), (1, factory, sender.address))).created
     assert created is not None
     for _ in range(4):  # so that a node some blocks behind knows it
         node.rpc.request("evm_mine")
@@ -46,7 +46,7 @@ def weth(node: devnet.Anvil) -> DelayedWETH:
 
 
 def deposit(weth: DelayedWETH) -> Call[object]:
-    return Call(weth.address, load("DelayedWETH").functions["deposit()"], (), "DelayedWETH")
+    return Call(weth.address, load_artifact("DelayedWETH").functions["deposit()"], (), "DelayedWETH")
 
 
 def patient(proxy: FaultProxy) -> Rpc:

@@ -31,42 +31,42 @@ def keystore(tmp_path: Path) -> Path:
 def test_a_key_file_holds_hex_with_or_without_prefix(tmp_path: Path, text: str) -> None:
     path = tmp_path / "key"
     path.write_text(text)
-    assert keys.load(key_file=path, environment={}).address == ADDRESS
+    assert keys.load_account(key_file=path, environment={}).address == ADDRESS
 
 
 def test_the_environment_serves_where_no_file_is_named(tmp_path: Path) -> None:
-    assert keys.load(environment={"OPML_PRIVATE_KEY": KEY}).address == ADDRESS
+    assert keys.load_account(environment={"OPML_PRIVATE_KEY": KEY}).address == ADDRESS
 
 
 def test_a_file_goes_before_the_environment(tmp_path: Path) -> None:
     path = tmp_path / "key"
     path.write_text(KEY)
-    assert keys.load(key_file=path, environment={"OPML_PRIVATE_KEY": "0x" + "11" * 32}).address == ADDRESS
+    assert keys.load_account(key_file=path, environment={"OPML_PRIVATE_KEY": "0x" + "11" * 32}).address == ADDRESS
 
 
 def test_a_keystore_opens_with_its_password_from_file_environment_or_prompt(keystore: Path, tmp_path: Path) -> None:
     password_file = tmp_path / "password"
     password_file.write_text("open sesame\n")
     variable = {"OPML_KEYSTORE_PASSWORD": "open sesame"}
-    assert keys.load(keystore=keystore, password_file=password_file, environment={}).address == ADDRESS
-    assert keys.load(keystore=keystore, environment=variable).address == ADDRESS
-    assert keys.load(keystore=keystore, ask_password=lambda: "open sesame", environment={}).address == ADDRESS
+    assert keys.load_account(keystore=keystore, password_file=password_file, environment={}).address == ADDRESS
+    assert keys.load_account(keystore=keystore, environment=variable).address == ADDRESS
+    assert keys.load_account(keystore=keystore, ask_password=lambda: "open sesame", environment={}).address == ADDRESS
 
 
 def test_a_wrong_password_is_named(keystore: Path) -> None:
     with pytest.raises(KeyProblem, match="does not open"):
-        keys.load(keystore=keystore, ask_password=lambda: "open barley", environment={})
+        keys.load_account(keystore=keystore, ask_password=lambda: "open barley", environment={})
 
 
 def test_without_any_key_it_says_how_to_give_one() -> None:
     with pytest.raises(KeyProblem, match="no key") as raised:
-        keys.load(environment={})
+        keys.load_account(environment={})
     assert "--key-file" in str(raised.value.hint)
 
 
 def test_two_files_are_one_too_many(keystore: Path, tmp_path: Path) -> None:
     with pytest.raises(KeyProblem, match="both"):
-        keys.load(key_file=tmp_path / "key", keystore=keystore, environment={})
+        keys.load_account(key_file=tmp_path / "key", keystore=keystore, environment={})
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_what_is_no_key_is_refused_without_being_shown(tmp_path: Path, text: str
     path = tmp_path / "key"
     path.write_text(text)
     with pytest.raises(KeyProblem, match=says) as raised:
-        keys.load(key_file=path, environment={})
+        keys.load_account(key_file=path, environment={})
     assert text not in str(raised.value)
 
 
@@ -90,9 +90,9 @@ def test_missing_files_and_files_that_are_no_keystore_are_refused(tmp_path: Path
     other = tmp_path / "other.json"
     other.write_text('{"version": 3}')
     with pytest.raises(KeyProblem, match="cannot read the key file"):
-        keys.load(key_file=tmp_path / "none", environment={})
+        keys.load_account(key_file=tmp_path / "none", environment={})
     with pytest.raises(KeyProblem, match="not an encrypted keystore"):
-        keys.load(keystore=other, environment={})
+        keys.load_account(keystore=other, environment={})
 
 
 def test_an_account_shows_its_address_and_never_its_key() -> None:
@@ -124,7 +124,7 @@ def changed(keystore: dict[str, Any], path: tuple[str, ...], value: object) -> d
 
 def open_with(path: Path, content: object) -> Account:
     path.write_text(content if isinstance(content, str) else json.dumps(content))
-    return keys.load(keystore=path, ask_password=lambda: "open sesame", environment={})
+    return keys.load_account(keystore=path, ask_password=lambda: "open sesame", environment={})
 
 
 def attempt(path: Path, content: object) -> Account | KeyProblem:
@@ -192,7 +192,7 @@ def test_a_keystore_that_would_take_all_memory_is_refused_before_the_password_is
         raise AssertionError("the password was asked for")
 
     with pytest.raises(KeyProblem, match="too much memory"):
-        keys.load(keystore=path, ask_password=ask, environment={})
+        keys.load_account(keystore=path, ask_password=ask, environment={})
 
 
 @pytest.mark.parametrize(
@@ -202,12 +202,12 @@ def test_what_python_would_read_as_a_number_is_still_no_key(tmp_path: Path, text
     path = tmp_path / "key"
     path.write_text(text)
     with pytest.raises(KeyProblem, match="does not hold a private key"):
-        keys.load(key_file=path, environment={})
+        keys.load_account(key_file=path, environment={})
 
 
 def test_a_password_file_without_a_keystore_is_refused(tmp_path: Path) -> None:
     with pytest.raises(KeyProblem, match="without --keystore"):
-        keys.load(password_file=tmp_path / "password", environment={"OPML_PRIVATE_KEY": KEY})
+        keys.load_account(password_file=tmp_path / "password", environment={"OPML_PRIVATE_KEY": KEY})
 
 
 def test_signing_leaves_the_recursion_limit_as_it_was() -> None:

@@ -8,7 +8,7 @@ import pytest
 from eth_abi.abi import encode
 
 from opml_dispute.chain.artifacts import error_signatures
-from opml_dispute.chain.reverts import HINTS, Reverted, describe, revert_data
+from opml_dispute.chain.reverts import HINTS, Reverted, describe_revert, revert_data
 
 SAMPLE_VALUES: dict[str, Any] = {
     "address": "0x" + "11" * 20,
@@ -32,7 +32,7 @@ def test_every_custom_error_of_ours_is_named_with_its_arguments() -> None:
     assert {"ClockTimeExceeded", "UnknownRequest", "GameAlreadyExists"} <= {s.name for s in signatures.values()}
     for selector, signature in signatures.items():
         arguments = tuple(sample(kind) for kind in signature.inputs)
-        meaning = describe(selector + encode(signature.inputs, arguments))
+        meaning = describe_revert(selector + encode(signature.inputs, arguments))
         assert meaning.name == signature.name
         assert meaning.text.startswith(signature.name + "(")
         for name in signature.input_names:
@@ -45,15 +45,15 @@ def test_hints_are_for_errors_that_exist() -> None:
 
 
 def test_strings_and_panics_are_read() -> None:
-    assert describe(bytes.fromhex("08c379a0") + encode(["string"], ["no way"])).text == "no way"
-    assert "array index" in describe(bytes.fromhex("4e487b71") + encode(["uint256"], [0x32])).text
-    assert describe(b"").text == "no reason given"
-    assert describe(b"\xde\xad\xbe\xef").text == "unknown error 0xdeadbeef"
+    assert describe_revert(bytes.fromhex("08c379a0") + encode(["string"], ["no way"])).text == "no way"
+    assert "array index" in describe_revert(bytes.fromhex("4e487b71") + encode(["uint256"], [0x32])).text
+    assert describe_revert(b"").text == "no reason given"
+    assert describe_revert(b"\xde\xad\xbe\xef").text == "unknown error 0xdeadbeef"
 
 
 def test_truncated_arguments_do_not_hide_the_bytes() -> None:
     selector = next(s for s, signature in error_signatures().items() if signature.name == "GameAlreadyExists")
-    assert selector.hex() in describe(selector + b"\x01").text
+    assert selector.hex() in describe_revert(selector + b"\x01").text
 
 
 @pytest.mark.parametrize(

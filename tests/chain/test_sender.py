@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from opml_dispute.chain.artifacts import load
+from opml_dispute.chain.artifacts import load_artifact
 from opml_dispute.chain.contracts import DelayedWETH, DisputeGameFactory
 from opml_dispute.chain.fees import FeeTooHigh
 from opml_dispute.chain.keys import Account
 from opml_dispute.chain.reverts import Reverted
 from opml_dispute.chain.rpc import Ask, Call, Rpc
 from opml_dispute.chain.sender import Sender
-from opml_dispute.chain.transactions import Deployment, NotEnoughFunds, NotMined, Order, Receipt
+from opml_dispute.chain.transactions import Creation, NotEnoughFunds, NotMined, Order, Receipt
 from opml_dispute.devnet import anvil as devnet
 from opml_dispute.home import CannotWrite
 from opml_dispute.primitives import Address
@@ -45,20 +45,20 @@ def sender(rpc: Rpc) -> Sender:
 @pytest.fixture
 def factory(sender: Sender) -> DisputeGameFactory:
     """A factory that the sender owns."""
-    receipt = sender.send(Deployment(load("DisputeGameFactory"), (sender.address,)))
+    receipt = sender.send(Creation(load_artifact("DisputeGameFactory"), (sender.address,)))
     assert receipt.created is not None
     return DisputeGameFactory(receipt.created)
 
 
 def deposit(weth: Address) -> Call[object]:
     """A payable call that always succeeds."""
-    artifact = load("DelayedWETH")
+    artifact = load_artifact("DelayedWETH")
     return Call(weth, artifact.functions["deposit()"], (), "DelayedWETH")
 
 
 @pytest.fixture
 def weth(sender: Sender, factory: DisputeGameFactory) -> DelayedWETH:
-    receipt = sender.send(Deployment(load("DelayedWETH"), (1, factory.address, sender.address)))
+    receipt = sender.send(Creation(load_artifact("DelayedWETH"), (1, factory.address, sender.address)))
     assert receipt.created is not None
     return DelayedWETH(receipt.created)
 
@@ -192,7 +192,9 @@ def test_many_orders_share_a_block(rpc: Rpc, sender: Sender, weth: DelayedWETH) 
 
     miner = threading.Thread(target=mine)
     miner.start()
-    refused: Call[object] = Call(weth.address, load("DelayedWETH").functions["withdraw(uint256)"], (5,), "DelayedWETH")
+    refused: Call[object] = Call(
+        weth.address, load_artifact("DelayedWETH").functions["withdraw(uint256)"], (5,), "DelayedWETH"
+    )
     orders = [Order(deposit(weth.address), index) for index in range(40)]
     orders.insert(7, Order(refused))
     orders.insert(20, Order(deposit(weth.address), 10**30))

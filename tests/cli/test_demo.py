@@ -12,7 +12,7 @@ from rich.console import Console
 
 from opml_dispute.cli.demo.digit import best_digit, draw_digit, draw_scores
 from opml_dispute.cli.demo.stage import Stage
-from opml_dispute.cli.demo.stories import Judged, Teller
+from opml_dispute.cli.demo.stories import DecidedStep, Teller
 from opml_dispute.cli.demo.view import LiveView, bracket_bar
 from opml_dispute.game.claim import Game
 from opml_dispute.game.depths import Depths
@@ -77,7 +77,7 @@ def test_the_picture_fits_the_screen_with_nothing_cut_off(width: int, monkeypatc
     monkeypatch.setattr("opml_dispute.cli.demo.view.stake_of", lambda game, claim: None)
     view.game = cast(Game, SimpleNamespace(node_count=1_000, depths=Depths(10, 34)))
     view.node_steps = 2_097_152
-    view.judged = Judged(123, "LayerNormalization", 1_234_567, "madd.s $f31, $f30, $f29, $f28")
+    view.judged = DecidedStep(123, "LayerNormalization", 1_234_567, "madd.s $f31, $f30, $f29, $f28")
     view.console.print(view._picture())
     drawn = screen.getvalue()
     assert max(len(line) for line in drawn.splitlines()) <= width

@@ -38,7 +38,9 @@ def shown(text: str) -> Iterator[str]:
                         yield part.split("opml-dispute", 1)[1].strip()
     prose = re.sub(r"```.*?```|^    .*$", "", text, flags=re.DOTALL | re.MULTILINE)
     for quoted in re.findall(r"`opml-dispute ([^`]+)`", prose):
-        yield " ".join(quoted.split())
+        line = " ".join(quoted.split())
+        # In a sentence a command may be named without its arguments.
+        yield f"{line} --help" if re.fullmatch(r"[a-z -]+", line) and "--" not in line else line
 
 
 def parse(line: str) -> None:
@@ -62,12 +64,13 @@ def parse(line: str) -> None:
 def _parse(command: click.Command, context: click.Context, words: list[str]) -> None:
     """Down the groups to the command, and there all options and arguments."""
     if isinstance(command, click.Group):
-        command.parse_args(context, words) if words else None
         if not words:
             return
+        with contextlib.suppress(click.exceptions.Exit):  # --help
+            command.parse_args(context, words)
         # click keeps what follows a group's own options here, until the group is invoked.
         rest = [*context._protected_args, *context.args]
-        if rest and rest[0] == "COMMAND":
+        if not rest or rest[0] == "COMMAND":
             return
         name, child, remaining = command.resolve_command(context, rest)
         assert child is not None

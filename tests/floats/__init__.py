@@ -1,5 +1,5 @@
 """
-Floating point, checked by opinions that owe nothing to any processor.
+Floating point, checked by oracles that do not depend on any processor.
 
 `exact` has each operation as fractions, one result at a time; `vector` has them as integer arithmetic over whole
 arrays, for millions; `operations` lists them beside what engine and contract call them; `operands` makes numbers that

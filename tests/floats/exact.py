@@ -1,5 +1,5 @@
 """
-IEEE 754 binary32 from exact fractions: an opinion on each result that owes nothing to our implementations.
+IEEE 754 binary32 from exact fractions: an oracle for each result, independent of our implementations.
 
 A result is found by trying: of the floats around a first guess, the one nearest to the exact value, and of two equally
 near the one with the even bit pattern. Numbers are bit patterns throughout.

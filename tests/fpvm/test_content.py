@@ -111,7 +111,7 @@ def test_forks_know_what_was_known_when_they_were_made() -> None:
 
 
 def test_content_may_come_after_the_map() -> None:
-    """A run that stopped for want of content goes on when it is there."""
+    """A run that stopped at unknown content continues once the content was given."""
     code = [SYSCALL, daddiu(8, 0, 1), immediate(0x37, 9, A0, 0), sd(9, A2, 32)]
     at = machine(code, {V0: 7001, A0: SEGMENT, A1: 40, A2: DATA})
     at.write(DATA, TREE.root)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from opml_dispute.engine.vm import STACK_TOP, Machine
-from opml_dispute.fpvm.elf import ElfError, absolute_prestate, load_elf, parse_elf
+from opml_dispute.fpvm.elf import ElfError, load_elf, parse_elf, prestate_of
 from opml_dispute.fpvm.state import EMPTY_STACK, State, Thread, push_thread
 
 LOAD, NOTE, ABIFLAGS, PHDR = 1, 4, 0x70000003, 6
@@ -168,10 +168,10 @@ def test_damaged_files_are_loaded_or_refused() -> None:
 
 def test_the_absolute_prestate_is_a_hash_that_says_unfinished(tmp_path: Path) -> None:
     file = elf(Header())
-    assert absolute_prestate(file, ml=True) != absolute_prestate(file, ml=False)
-    assert absolute_prestate(file, ml=True)[0] == 3
+    assert prestate_of(file, ml=True) != prestate_of(file, ml=False)
+    assert prestate_of(file, ml=True)[0] == 3
     path = tmp_path / "program"
     path.write_bytes(file)
-    assert load_elf(path, ml=True).state_hash() == absolute_prestate(file, ml=True)
+    assert load_elf(path, ml=True).state_hash() == prestate_of(file, ml=True)
     with pytest.raises(ElfError, match="cannot read"):
         load_elf(tmp_path / "missing", ml=True)

@@ -10,19 +10,19 @@ from opml_dispute.game.claim import UnknownClaim
 from opml_dispute.game.clock import challenger_duration_s, clock_of_answer
 from opml_dispute.game.position import Position
 from opml_dispute.game.rules import (
+    AssertedRoot,
     ClaimAboveSplit,
     IllegalMove,
-    Output,
-    Outputs,
+    SubgameRoots,
     WrongBond,
     allowed_vm_statuses,
     check_move,
     duplicate_key,
     local_data,
-    outputs_below,
-    outputs_of,
     prestate_matches,
     step_claims,
+    subgame_roots_below,
+    subgame_roots_of,
 )
 from opml_dispute.primitives import Address, LocalIdent, StateHash, StateRoot, VmStatus
 from tests.support.builders import LIE, MALLORY, TRUTH, ToyTable, snapshot
@@ -53,11 +53,11 @@ def test_published_duplicate_keys() -> None:
 
 
 def test_published_local_contexts_and_keys() -> None:
-    leaf = Output(StateRoot(b"\xa4" * 32), Position.from_gindex(16))
-    above = Output(StateRoot(b"\xa3" * 32), Position.from_gindex(8))
-    first = Outputs(Output(StateRoot(bytes(32)), None), leaf).local_context
+    leaf = AssertedRoot(StateRoot(b"\xa4" * 32), Position.from_gindex(16))
+    above = AssertedRoot(StateRoot(b"\xa3" * 32), Position.from_gindex(8))
+    first = SubgameRoots(AssertedRoot(StateRoot(bytes(32)), None), leaf).local_context
     assert first.hex() == "492c311d8c1527333c6744e6af547b25eb09083b4885988e95e9c319b075b497"
-    second = Outputs(leaf, above).local_context
+    second = SubgameRoots(leaf, above).local_context
     assert second.hex() == "48e0dbe32e0d7de25e79142391b4af56f91fc80e0040e6fe81adf5df9708a28a"
     assert localized_key(1, GAME, first).hex() == "01d44a7e9c0fda084d152888da1b827f99032dd4abb26e5ad19ef1b1a4ed304f"
     assert localized_key(4, GAME, first).hex() == "01f6ea35f4eec806a7fcbd2aa91eed98aa0bb98e4d6659ba55ec93c27d7e767f"
@@ -75,7 +75,7 @@ def test_published_local_contexts_and_keys() -> None:
 def test_published_execution_roots(path: str, is_attack: bool, starting: int | None, disputed: int, end: int) -> None:
     """Which claims an execution subgame is about, and the end state that local pre-image 4 names."""
     game = snapshot(bare_game(path))
-    outputs = outputs_below(game, 4, is_attack=is_attack)
+    outputs = subgame_roots_below(game, 4, is_attack=is_attack)
     assert outputs.starting.position == (None if starting is None else Position.from_gindex(starting))
     assert outputs.disputed.position == Position.from_gindex(disputed)
     assert local_data(game, outputs)[LocalIdent.DISPUTED_INDEX] == end.to_bytes(8, "big")
@@ -107,14 +107,14 @@ def test_node_count_caps_what_a_claim_is_about() -> None:
     table = ToyTable(node_count=5)
     table.root(LIE).attack(TRUTH)
     game = table.game()
-    assert Output(StateRoot(game.root.value), game.root.position).state_index(game) == 5
-    assert Output(StateRoot(game.claims[1].value), game.claims[1].position).state_index(game) == 4
+    assert AssertedRoot(StateRoot(game.root.value), game.root.position).state_index(game) == 5
+    assert AssertedRoot(StateRoot(game.claims[1].value), game.claims[1].position).state_index(game) == 4
 
 
 def test_claims_above_the_split_have_no_outputs() -> None:
     game = snapshot(bare_game("AAAA"))
     with pytest.raises(ClaimAboveSplit, match="depth 4, expected one below the split depth 4"):
-        outputs_of(game, 4)
+        subgame_roots_of(game, 4)
 
 
 def test_prestate_status_byte_is_not_compared() -> None:
@@ -177,7 +177,7 @@ def check_lookups(reference: ReferenceGame, index: int) -> None:
             reference.outputs(index)
         return
     (starting, start), (disputed, end) = reference.outputs(index)
-    outputs = outputs_of(game, index)
+    outputs = subgame_roots_of(game, index)
     assert (outputs.starting.root, outputs.disputed.root) == (starting, disputed)
     assert (outputs.starting.position.gindex if outputs.starting.position else 0) == start
     assert outputs.disputed.position is not None

@@ -23,7 +23,7 @@ import numpy as np
 
 from opml_dispute.engine.inference import Inference
 from opml_dispute.engine.segment import ARENA, SEGMENT_LOG2
-from opml_dispute.engine.segment_memory import judge
+from opml_dispute.engine.segment_memory import validate_records
 from opml_dispute.engine.vm import StopKind
 from opml_dispute.model.opcodes import DType, Opcode, Reduction
 from opml_dispute.model.record import MOST_LOG2_STEPS, Record, strided_body
@@ -202,7 +202,7 @@ def hunted(seed: int, largest_log2: int) -> Case:
         opcode = Opcode(int(rng.integers(1, len(Opcode) + 1)))
         make = Hunter(rng, max(int(2 ** rng.uniform(2, min(largest_log2 - 3, 17))), 4))
         made = _OWN[opcode](make) if opcode in _OWN else cases.case_of(make, opcode)
-        judged = judge(made.record.pack())
+        judged = validate_records(made.record.pack())
         if judged.status[0] == 0 and judged.steps[0] <= 1 << largest_log2 and _small_output(judged.extents[0, 0]):
             return _with_data(rng, made)
     raise AssertionError(f"no case for seed {seed}")
@@ -251,7 +251,7 @@ def _filled(rng: Rng, pattern: str, array: Array) -> Array:
 
 def bound(record: Record) -> int:
     """VM steps that a node of this record takes, at most."""
-    return int(judge(record.pack()).steps[0])
+    return int(validate_records(record.pack()).steps[0])
 
 
 def taken(case: Case) -> int:

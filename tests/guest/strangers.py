@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from opml_dispute.engine.inference import Inference, judge
+from opml_dispute.engine.inference import Inference, validate_records
 from opml_dispute.engine.segment import ARENA, HEADER, INPUT, OUTPUT, SEGMENT_LOG2, WEIGHTS, big_endian
 from opml_dispute.engine.vm import Block, StopKind
 from opml_dispute.model.opcodes import DType, Opcode
@@ -72,7 +72,7 @@ def hostile_program(seed: int) -> Hostile:
             if rng.random() < 0.5:
                 bent = replace(bent, frees=_frees(rng, bent))
             # What is refused latches an error, and nothing runs after it: so most of what is refused is not kept.
-            if rng.random() < 0.04 or judge(bent.pack()).status[0] == 0:
+            if rng.random() < 0.04 or validate_records(bent.pack()).status[0] == 0:
                 record = bent
         records += _tiles(rng, record)
     given = _scribbled(rng, image(arrays))
@@ -257,7 +257,7 @@ def _tiles(rng: Rng, record: Record) -> Iterator[Record]:
 
 def too_much(hostile: Hostile) -> bool:
     """Whether running it would take longer than a test may."""
-    judged = judge(hostile.made.records)
+    judged = validate_records(hostile.made.records)
     for status, extents, steps in zip(judged.status, judged.extents, judged.steps, strict=True):
         if status == 0 and (_span(extents[0]) > MOST_BYTES or steps > MOST_STEPS):
             return True
@@ -283,7 +283,7 @@ def disagreement(hostile: Hostile, *, in_vm: bool = True) -> str | None:
     for threads, root in enumerate(at_once, 1):
         if root != roots[count]:
             return f"S_{count} differs when the nodes are run in one go, by {threads} threads"
-    judged = judge(hostile.made.records)
+    judged = validate_records(hostile.made.records)
     for t in range(count + 1 if in_vm else 0):
         machine = prestate().fork()
         machine.set_local(2, roots[t])
@@ -312,7 +312,7 @@ def main() -> None:
         hostile = hostile_chain(seed) if arguments.chains else hostile_program(seed)
         if not too_much(hostile):
             ran += 1
-            refused += int((judge(hostile.made.records).status != 0).any())
+            refused += int((validate_records(hostile.made.records).status != 0).any())
             if (found := disagreement(hostile, in_vm=not arguments.native)) is not None:
                 print(f"seed {seed}: {found}\n" + "\n".join(str(record) for record in hostile.records))
                 raise SystemExit(1)

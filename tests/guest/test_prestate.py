@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from opml_dispute.fpvm.elf import absolute_prestate
+from opml_dispute.fpvm.elf import prestate_of
 from opml_dispute.fpvm.prestate import ABSOLUTE_PRESTATE
 from opml_dispute.toolchain import native
 
 
 def test_committed_prestate_is_that_of_the_guest() -> None:
     """After a change of the guest that is meant: scripts/renew."""
-    assert absolute_prestate(native.guest_path().read_bytes(), ml=True) == ABSOLUTE_PRESTATE
+    assert prestate_of(native.guest_path().read_bytes(), ml=True) == ABSOLUTE_PRESTATE
 
 
 def test_guest_rebuilds_to_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from opml_dispute.engine.inference import Inference
 from opml_dispute.engine.segment import ARENA, INPUT, OUTPUT, WEIGHTS
-from opml_dispute.engine.segment_memory import TOO_MANY_STEPS, judge
+from opml_dispute.engine.segment_memory import TOO_MANY_STEPS, validate_records
 from opml_dispute.game.depths import Depths
 from opml_dispute.model.compiler import compile_model
 from opml_dispute.model.opcodes import Binary, DType, Opcode, Reduction, Unary
@@ -247,7 +247,7 @@ def assert_tight(inference: Inference) -> None:
     """Over all nodes; what every node does once is counted at its most, which only small nodes feel."""
     made = inference.program
     assert isinstance(made, Program)
-    once = judge(Record(Opcode.FILL, DType.F32, ARENA.offset).pack()).steps[0]
+    once = validate_records(Record(Opcode.FILL, DType.F32, ARENA.offset).pack()).steps[0]
     steps = [run_node_in_vm(inference, t).steps for t in range(made.node_count)]
     assert all(step <= most for step, most in zip(steps, made.node_steps, strict=True))
     assert sum(made.node_steps) <= AT_MOST * sum(steps) + int(once) * made.node_count
@@ -294,7 +294,7 @@ def test_bounds_of_the_largest_records_do_not_wrap() -> None:
         for depth_log2 in range(0, 39, 3):
             for outputs in (1, 1 << min(32, count_log2)):
                 for record in large(1 << count_log2, 1 << depth_log2, outputs):
-                    judged = judge(record.pack())
+                    judged = validate_records(record.pack())
                     if judged.status[0] == 0:
                         found += 1
                         assert outputs < int(judged.steps[0]) < 1 << 56, record

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from opml_dispute.engine.inference import Inference, judge
+from opml_dispute.engine.inference import Inference, validate_records
 from opml_dispute.engine.segment import ARENA, INPUT, OUTPUT
 from opml_dispute.model.opcodes import Binary, DType, Opcode, Unary
 from opml_dispute.model.record import Free, Record, strided_body
@@ -60,6 +60,6 @@ def test_beside_what_a_chain_keeps_in_a_buffer_lie_zeros() -> None:
 def test_hostile_programs_are_various() -> None:
     """Most run, some are refused, with every kind of refusal; every kernel is there, typed and not."""
     found = [hostile_program(seed) for seed in range(600)]
-    statuses = {int(status) for hostile in found for status in judge(hostile.made.records).status}
+    statuses = {int(status) for hostile in found for status in validate_records(hostile.made.records).status}
     assert statuses >= {0, 2, 3, 4, 5, 6}
     assert len({record.opcode for hostile in found for record in hostile.records}) == 17

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from opml_dispute.engine.hashing import merkle_root, zero_root
 from opml_dispute.engine.inference import Inference
 from opml_dispute.engine.segment import ARENA, HEADER, INPUT, OUTPUT, WEIGHTS, header_leaf, header_root, state_root
-from opml_dispute.engine.segment_memory import judge
+from opml_dispute.engine.segment_memory import validate_records
 from opml_dispute.model.opcodes import Binary, DType, Opcode, Unary
 from opml_dispute.model.record import Free, Record, program_header, strided_body
 from tests.guest.programs import EQUAL, BareProgram, image, inference, program, run_node, specs
@@ -222,7 +222,7 @@ def test_work_beyond_the_limit_is_refused() -> None:
         )
 
     records = b"".join([contract(1 << 15, 4).pack(), contract((1 << 15) + 1, 4).pack()])
-    assert judge(records).status.tolist() == [0, BAD_SHAPE]
+    assert validate_records(records).status.tolist() == [0, BAD_SHAPE]
 
 
 @settings(max_examples=150, deadline=None)
@@ -237,7 +237,7 @@ def test_record_with_flipped_bits_comes_to_the_same_on_both_sides(seed: int, opc
     raw = bytearray(case.record.pack())
     for flip in flips:
         raw[flip // 8] ^= 1 << flip % 8
-    judged = judge(bytes(raw))
+    judged = validate_records(bytes(raw))
     lo, hi = (int(n) for n in judged.extents[0, 0, :2])
     if judged.status[0] == 0 and (hi - lo > 1 << 22 or _work(bytes(raw)) > 1 << 18):
         return  # allowed, but too much for a test
@@ -294,7 +294,7 @@ def test_case_gives_the_same_states_typed_or_not() -> None:
         )
         assert typed.is_typed
         assert not untyped.is_typed
-        lo, hi = (int(n) for n in judge(case.record.pack()).extents[0, 0, :2])
+        lo, hi = (int(n) for n in validate_records(case.record.pack()).extents[0, 0, :2])
         typed.run_to(1)
         untyped.run_to(1)
         assert typed.read(lo, hi - lo) == untyped.read(lo, hi - lo)

@@ -1,8 +1,8 @@
 """
 Node records from strangers, judged and run by every set of kernels, and whole hostile programs run natively.
 
-What the judge lets through stays inside the extents that it names: everything around them is forbidden ground while the
-plain kernels run (poisoned, where the process has AddressSanitizer), and found unchanged afterwards, whichever ran.
+What the validator lets through stays inside the extents that it names: everything around them is forbidden ground while
+the plain kernels run (poisoned, where the process has AddressSanitizer), and found unchanged afterwards, whichever ran.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from opml_dispute.engine.inference import Inference
 from opml_dispute.engine.segment import ARENA, HEADER, INPUT, OUTPUT, SEGMENT_LOG2, WEIGHTS
-from opml_dispute.engine.segment_memory import SegmentMemory, judge, native
+from opml_dispute.engine.segment_memory import SegmentMemory, native, validate_records
 from opml_dispute.errors import OpmlError
 from opml_dispute.model.opcodes import Opcode
 from opml_dispute.model.record import BODY_WORDS, RECORD_BYTES, program_header, signed64
@@ -63,7 +63,7 @@ class Records:
         if good is None:
             return
         raw = _edited_record(good.record.pack(), moves)
-        judged = judge(raw)
+        judged = validate_records(raw)
         if judged.status[0] != 0 or work(raw) > MOST_WORK:
             assert judged.status[0] == 0 or not judged.extents.any()
             return

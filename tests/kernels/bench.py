@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from opml_dispute.engine.segment_memory import Judged, SegmentMemory, judge, native
+from opml_dispute.engine.segment_memory import SegmentMemory, Validation, native, validate_records
 from tests.kernels.cases import Array, Case
 
 PLAIN, FAST, VM_BYTES = 0, 1, 2
@@ -44,7 +44,7 @@ class Bench:
 
 def extent(case: Case) -> tuple[int, int]:
     """The bytes [lo, hi) of the segment that the output may lie in; nothing if the record is refused."""
-    judged: Judged = judge(case.record.pack())
+    judged: Validation = validate_records(case.record.pack())
     lo, hi, _ = judged.extents[0, 0]
     return int(lo), int(hi)
 

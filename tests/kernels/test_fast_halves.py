@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opml_dispute.engine.segment import ARENA
-from opml_dispute.model.opcodes import DType, Opcode, Pool
+from opml_dispute.model.opcodes import DType, Opcode, Pooling
 from opml_dispute.model.record import Record, strided_body
 from tests.kernels import cases
 from tests.kernels.bench import FAST, PLAIN, Bench, same_bits
@@ -82,9 +82,9 @@ def test_convolution(bench: Bench, seed: int) -> None:
     agree(bench, replace(case, arrays=arrays))
 
 
-@pytest.mark.parametrize("kind", Pool)
+@pytest.mark.parametrize("kind", Pooling)
 @pytest.mark.parametrize("half", [DType.F16, DType.BF16])
-def test_pooling(bench: Bench, half: DType, kind: Pool) -> None:
+def test_pooling(bench: Bench, half: DType, kind: Pooling) -> None:
     for seed in range(60):
         case = pooling(seed, kind, awkward=False)
         rng = np.random.default_rng(seed)

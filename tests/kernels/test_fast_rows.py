@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from opml_dispute.engine.segment import ARENA
-from opml_dispute.model.opcodes import Binary, DType, Opcode, Pool
+from opml_dispute.model.opcodes import Binary, DType, Opcode, Pooling
 from opml_dispute.model.record import Record, strided_body
 from tests.kernels.bench import FAST, PLAIN, Bench, same_bits
 from tests.kernels.cases import Case, Maker, body, values, words
 
 
-def pooling(seed: int, kind: Pool, *, awkward: bool) -> Case:
+def pooling(seed: int, kind: Pooling, *, awkward: bool) -> Case:
     """1 to 3 spatial dimensions, any stride, dilation and padding, rows of up to 40 windows."""
     rng = np.random.default_rng([kind, seed])
     rank = int(rng.integers(1, 4))
@@ -51,9 +51,9 @@ def pooling(seed: int, kind: Pool, *, awkward: bool) -> Case:
     return make.case(record, n * c * prod(at[5]))
 
 
-@pytest.mark.parametrize("kind", Pool)
+@pytest.mark.parametrize("kind", Pooling)
 @pytest.mark.parametrize("awkward", [False, True])
-def test_pooling(bench: Bench, kind: Pool, awkward: bool) -> None:
+def test_pooling(bench: Bench, kind: Pooling, awkward: bool) -> None:
     for seed in range(150):
         case = pooling(seed, kind, awkward=awkward)
         status, plain = bench.run(case, PLAIN)

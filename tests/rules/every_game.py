@@ -14,7 +14,7 @@ from opml_dispute.actors.honest import consider
 from opml_dispute.game.bond import forfeited_wei
 from opml_dispute.game.claim import Game, GameStatus
 from opml_dispute.game.resolve import forecast
-from opml_dispute.game.rules import check_move, outputs_of, prestate_matches, step_claims
+from opml_dispute.game.rules import check_move, prestate_matches, step_claims, subgame_roots_of
 from opml_dispute.primitives import Address, StateHash
 from opml_dispute.trace.split import SplitTrace
 from tests.support.alphabet import ToyState
@@ -69,7 +69,7 @@ def rule_no_poisoned_start(game: Game, truth: SplitTrace) -> None:
         left = game.ancestor(claim.position.left_neighbour(), claim.index, bounded=in_execution)
         assert truth.claim_at(game, left) == left.value
         if in_execution:
-            outputs = outputs_of(game, claim.index)
+            outputs = subgame_roots_of(game, claim.index)
             assert truth.state_root(outputs.node_index(game)) == outputs.starting.root
 
 

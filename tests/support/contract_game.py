@@ -15,8 +15,8 @@ from typing import Any
 import pyrevm
 from eth_abi.abi import decode, encode
 
-from opml_dispute.chain.artifacts import Artifact, load
-from opml_dispute.chain.reverts import describe
+from opml_dispute.chain.artifacts import Artifact, load_artifact
+from opml_dispute.chain.reverts import describe_revert
 from opml_dispute.engine.hashing import keccak256
 from opml_dispute.game.bond import required_bond_wei
 from tests.support.builders import terms_of
@@ -60,9 +60,9 @@ class ContractGame:
         self._evm.set_balance(OWNER, RICH)
         self._funded: set[str] = {OWNER, ZERO, rules.forfeited_to}
         self._tick()
-        self._game = load("FaultDisputeGame")
-        oracle = self._deploy(load("PreimageOracle"), 0, rules.challenge_period)
-        self.vm_address = self._deploy(load("FPVM"), oracle, ML_VERSION)
+        self._game = load_artifact("FaultDisputeGame")
+        oracle = self._deploy(load_artifact("PreimageOracle"), 0, rules.challenge_period)
+        self.vm_address = self._deploy(load_artifact("FPVM"), oracle, ML_VERSION)
         words = registry_stub(rules.starting_root, rules.node_count, rules.split_depth, rules.max_depth)
         registry = self._evm.deploy(OWNER, stub(words))
         vault = self._evm.deploy(OWNER, stub(TAKES_EVERYTHING))
@@ -72,7 +72,7 @@ class ContractGame:
             *(rules.forfeited_bps, rules.forfeited_to),
         )
         implementation = self._deploy(self._game, limits, terms)
-        factory_code = load("DisputeGameFactory")
+        factory_code = load_artifact("DisputeGameFactory")
         factory = self._deploy(factory_code, OWNER)
         types = ["bytes32", "address", "address", "address", "uint256"]
         packed = [rules.absolute_prestate, self.vm_address, registry, vault, rules.chain_id]
@@ -197,6 +197,6 @@ class ContractGame:
             revert = _REVERT.fullmatch(str(error))
             if revert is None:
                 raise
-            meaning = describe(bytes.fromhex(revert[2]))
+            meaning = describe_revert(bytes.fromhex(revert[2]))
             name = meaning.name if meaning.name != "Panic" else f"Panic(0x{meaning.arguments[0]:x})"
             raise Reverted(name) from error

@@ -7,7 +7,7 @@ import pytest
 from opml_dispute.actors.honest import consider
 from opml_dispute.game.claim import Game
 from opml_dispute.game.position import Position
-from opml_dispute.game.rules import Outputs, outputs_of
+from opml_dispute.game.rules import SubgameRoots, subgame_roots_of
 from opml_dispute.trace.split import SplitTrace, UnknownStart
 from opml_dispute.trace.states import StateTrace
 from tests.support.alphabet import ToyInference, ToyMachine
@@ -50,7 +50,7 @@ def test_the_disputed_value_is_what_the_run_compares_with() -> None:
     descend(table, Told(table, 0), table.rules.split_depth + 1)
     game = table.game()
     (root,) = [claim for claim in game.claims if claim.position.depth == game.depths.execution_root]
-    outputs = outputs_of(game, root.index)
+    outputs = subgame_roots_of(game, root.index)
     truth, story = table.truth.vm_trace(game, outputs), table.story.vm_trace(game, outputs)
     assert {truth.exit_code, story.exit_code} == {0, 1}
     assert (truth.exit_code == 0) == (
@@ -64,7 +64,7 @@ def test_the_two_stories_part_at_the_fault() -> None:
     table.root(STORY)
     descend(table, Told(table, 0), table.rules.split_depth + 1)
     game = table.game()
-    outputs = outputs_of(game, len(game.claims) - 1)
+    outputs = subgame_roots_of(game, len(game.claims) - 1)
     truth, story = table.truth.vm_trace(game, outputs), table.story.vm_trace(game, outputs)
     same = [truth.state_hash(step) == story.state_hash(step) for step in range(game.depths.steps + 1)]
     fault_step = 3 + 3
@@ -82,12 +82,12 @@ def test_a_start_that_nobody_honest_agrees_with_is_an_error() -> None:
         table.truth.claim_at(game, game.claims[wrong.index])
 
 
-def two_subgames(table: ToyTable) -> tuple[Game, Outputs, Outputs]:
+def two_subgames(table: ToyTable) -> tuple[Game, SubgameRoots, SubgameRoots]:
     """A game in which an execution subgame was opened under each of two wrong leaves."""
     table.root(LIE).attack(TRUTH).attack(LIE).attack(TRUTH).attack(LIE)
     Told(table, 3).up.attack(LIE, by=MALLORY).attack(LIE)
     game = table.game()
-    return game, outputs_of(game, 4), outputs_of(game, len(game.claims) - 1)
+    return game, subgame_roots_of(game, 4), subgame_roots_of(game, len(game.claims) - 1)
 
 
 @pytest.mark.parametrize(("budget_bytes", "kept"), [(1, 1), (1 << 20, 1), (1 << 21, 2), (1 << 30, 2)])

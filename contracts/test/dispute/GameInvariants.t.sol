@@ -150,7 +150,8 @@ contract GameInvariantsTest is GameFixture {
         players = new Players(game, weth, alphabet, registry);
     }
 
-    /// @notice The players are able to do what they may do: else the invariants would hold for want of trying.
+    /// @notice The players succeed in what they are allowed to do. If every move reverted, the invariants would hold of
+    /// an empty game and test nothing.
     function test_playersCanDoEverything() public {
         players.move(0, 0, true, 1);
         while (players.claimAt(game.claimDataLen() - 1).position.depth() < D) players.dig(1, 0);

@@ -27,7 +27,7 @@ TIMES = Times()
 
 
 @dataclass
-class Tally:
+class Spending:
     """What a party has sent in one story."""
 
     transactions: int = 0
@@ -43,7 +43,7 @@ class Party:
 
     role: str
     sender: Sender = field(init=False)
-    tally: Tally = field(default_factory=Tally)
+    tally: Spending = field(default_factory=Spending)
 
     @property
     def address(self) -> Address:
@@ -78,7 +78,7 @@ class Stage:
     def reset_tallies(self) -> None:
         """Before a story."""
         for party in self.parties.values():
-            party.tally = Tally()
+            party.tally = Spending()
 
     @classmethod
     @contextmanager

@@ -33,7 +33,7 @@ from opml_dispute.engine.vm import FaultKind, FaultTarget, Machine
 from opml_dispute.errors import OpmlError
 from opml_dispute.fpvm.disassemble import disassemble
 from opml_dispute.game.claim import Game, GameStatus
-from opml_dispute.game.rules import outputs_of
+from opml_dispute.game.rules import subgame_roots_of
 from opml_dispute.model.files import Binding
 from opml_dispute.models import digit_samples
 from opml_dispute.operator.case import Case, open_case
@@ -65,7 +65,7 @@ class StoryBroken(OpmlError):
 
 
 @dataclass(frozen=True)
-class Judged:
+class DecidedStep:
     """The one instruction that a dispute came down to."""
 
     node_index: int
@@ -121,7 +121,7 @@ class Audience(Protocol):
     def stands(self, game: Game, node_steps: int) -> None:
         """How the game stands now; how many instructions the node at stake takes, 0 while that is open."""
 
-    def judges(self, judged: Judged) -> None:
+    def judges(self, judged: DecidedStep) -> None:
         """It came down to this instruction."""
 
     def closes(self, result: StoryResult) -> None:
@@ -254,13 +254,13 @@ class Teller:
     def _judge(self, game: Game, action: Action, truth: SplitTrace, case: Case, result: StoryResult) -> None:
         """Name the instruction that a step is about."""
         assert isinstance(action, Step)
-        outputs = outputs_of(game, action.claim_index)
+        outputs = subgame_roots_of(game, action.claim_index)
         leaf = game.claim(action.claim_index).position.within_subtree(game.depths.execution_root)
         step = leaf.index_at_depth + (0 if action.is_attack else 1)
         node_index = outputs.node_index(game)
         text = instruction_text(case.node_machine(node_index, step))
         node = case.program.nodes[node_index]
-        judged = Judged(node_index, node.op_type, step, text)
+        judged = DecidedStep(node_index, node.op_type, step, text)
         result.node, result.op, result.step, result.instruction = node_index, judged.op, step, text
         self.audience.judges(judged)
 
@@ -330,7 +330,7 @@ def _node_steps(game: Game, truth: SplitTrace) -> int:
     deepest = max(game.claims, key=lambda claim: claim.position.depth)
     if deepest.position.depth <= game.depths.split:
         return 0
-    return truth.vm_trace(game, outputs_of(game, deepest.index)).exit_step
+    return truth.vm_trace(game, subgame_roots_of(game, deepest.index)).exit_step
 
 
 def result_facts(result: StoryResult) -> dict[str, Any]:

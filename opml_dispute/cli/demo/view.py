@@ -22,7 +22,7 @@ from rich.text import Text
 from opml_dispute.chain.amounts import ether
 from opml_dispute.cli.demo.digit import best_digit, draw_digit, draw_scores
 from opml_dispute.cli.demo.stage import Party
-from opml_dispute.cli.demo.stories import Judged, StoryResult
+from opml_dispute.cli.demo.stories import DecidedStep, StoryResult
 from opml_dispute.cli.gameview import Stake, frontier, stake_of
 from opml_dispute.cli.output import short
 from opml_dispute.game.claim import Game
@@ -87,7 +87,7 @@ class PlainView:
             self._print(f"    at stake: {stake.sentence}")
         self.last_stake = stake
 
-    def judges(self, judged: Judged) -> None:
+    def judges(self, judged: DecidedStep) -> None:
         self._print(judged_words(judged), "bold")
 
     def closes(self, result: StoryResult) -> None:
@@ -101,7 +101,7 @@ def done_words(done: Done) -> str:
     return f"{done.sentence}   tx {short(done.receipt.hash)}   {done.receipt.gas_used:,} gas"
 
 
-def judged_words(judged: Judged) -> str:
+def judged_words(judged: DecidedStep) -> str:
     """The instruction at stake, in a line."""
     return f"It comes down to node {judged.node_index} ({judged.op}), instruction {judged.step:,}: {judged.instruction}"
 
@@ -140,7 +140,7 @@ class LiveView(PlainView):
         self.scores: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], str] | None = None
         self.game: Game | None = None
         self.node_steps = 0
-        self.judged: Judged | None = None
+        self.judged: DecidedStep | None = None
         self.parties: dict[str, Party] = {}
         self.live: Live | None = None
 
@@ -190,7 +190,7 @@ class LiveView(PlainView):
         self.game, self.node_steps = game, node_steps or self.node_steps
         self._update()
 
-    def judges(self, judged: Judged) -> None:
+    def judges(self, judged: DecidedStep) -> None:
         self.judged = judged
         self._log(judged_words(judged), "bold")
 

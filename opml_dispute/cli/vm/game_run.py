@@ -9,7 +9,7 @@ from opml_dispute.cli.vm.selection import RunSelection, expect_none
 from opml_dispute.cli.vm.source import BadSource, Claimed, Source
 from opml_dispute.engine.preimage_key import unlocalized_key
 from opml_dispute.engine.vm import Machine
-from opml_dispute.game.rules import local_data, outputs_of
+from opml_dispute.game.rules import local_data, subgame_roots_of
 from opml_dispute.model.files import parse_binding
 
 
@@ -35,7 +35,7 @@ def game_source(run: RunSelection, address: str) -> Source:
             f"its depth is {claim.position.depth}, and the VM begins below {game.depths.split}",
             hint="look at a node of the model with --node",
         )
-    outputs = outputs_of(game, claim.index)
+    outputs = subgame_roots_of(game, claim.index)
     case = open_case_of(
         system, game.request_id, ModelOptions(run.model, parse_binding(run.dims, run.constants), run.input_image)
     )

@@ -26,10 +26,10 @@ from opml_dispute.model.lower import (
     train,
     trees,
 )
-from opml_dispute.model.lower.registry import Entry, Value, find, lowers, operators, versions
+from opml_dispute.model.lower.registry import LoweringEntry, Value, find, lowers, operators, versions
 
 __all__ = [
-    "Entry",
+    "LoweringEntry",
     "Value",
     "attention",
     "classic",

@@ -7,7 +7,7 @@ from math import prod
 
 from opml_dispute.model.builder import Builder
 from opml_dispute.model.lower.registry import lowers
-from opml_dispute.model.opcodes import DType, Pool, Reduction
+from opml_dispute.model.opcodes import DType, Pooling, Reduction
 from opml_dispute.model.refusals import Refuse
 from opml_dispute.model.tensor import Tensor
 from opml_dispute.model.windows import Windows
@@ -157,7 +157,7 @@ def lrn(g: Builder, x: Tensor, *, size: int, alpha: float = 1e-4, beta: float = 
     before = (size - 1) // 2
     at = Windows((size, 1), (1, 1), (1, 1), (before, 0), (size - 1 - before, 0), (c, rest))
     squares = g.reshape(g.square(x), (n, 1, c, rest))
-    sums = g.reshape(g.pool(Pool.SUM, squares, at), x.shape)
+    sums = g.reshape(g.pool(Pooling.SUM, squares, at), x.shape)
     return g.div(x, g.power(g.add(g.mul(sums, alpha / size), bias), beta))
 
 

@@ -6,7 +6,7 @@ from math import prod
 
 from opml_dispute.model.builder import Builder
 from opml_dispute.model.lower.registry import lowers
-from opml_dispute.model.opcodes import Pool, Reduction
+from opml_dispute.model.opcodes import Pooling, Reduction
 from opml_dispute.model.refusals import Refuse
 from opml_dispute.model.tensor import Shape, Tensor
 from opml_dispute.model.windows import Windows, windows
@@ -50,7 +50,7 @@ def max_pool(
 ) -> tuple[Tensor, Tensor]:
     """x[N][C][spatial] -> the maximum of each window, and its place in x (int64)."""
     at = _windows(x, kernel_shape, strides, dilations, pads, auto_pad, ceil_mode)
-    return g.pool(Pool.MAX, x, at), g.pool_index(x, at, column_major=bool(storage_order))
+    return g.pool(Pooling.MAX, x, at), g.pool_index(x, at, column_major=bool(storage_order))
 
 
 @lowers("AveragePool")
@@ -74,7 +74,7 @@ def average_pool(
         at = Windows(at.kernel, at.strides, at.dilations, at.before, tuple(pads[rank:]), at.out)
     elif ceil_mode and auto_pad in ("NOTSET", "VALID", ""):
         at = Windows(at.kernel, at.strides, at.dilations, at.before, (0,) * len(at.out), at.out)
-    return g.pool(Pool.AVERAGE_PADDED if count_include_pad else Pool.AVERAGE, x, at)
+    return g.pool(Pooling.AVERAGE_PADDED if count_include_pad else Pooling.AVERAGE, x, at)
 
 
 @lowers("LpPool", in_f32=True)
@@ -92,7 +92,7 @@ def lp_pool(
 ) -> Tensor:
     """(sum of |x|^p)^(1/p) over each window."""
     at = _windows(x, kernel_shape, strides, dilations, pads, auto_pad, ceil_mode)
-    return _root(g, g.pool(Pool.SUM, _powers(g, x, p), at), p)
+    return _root(g, g.pool(Pooling.SUM, _powers(g, x, p), at), p)
 
 
 def _powers(g: Builder, x: Tensor, p: float) -> Tensor:

@@ -31,7 +31,7 @@ NARROW = frozenset({DType.F16, DType.BF16})
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class LoweringEntry:
     """One operator, from one version of its operator set on."""
 
     function: Lowering
@@ -79,7 +79,7 @@ class Entry:
             raise Refuse(f"input {list(inputs).index(None, self.named) + 1} is missing")
 
 
-_ENTRIES: dict[tuple[str, str], list[Entry]] = {}
+_ENTRIES: dict[tuple[str, str], list[LoweringEntry]] = {}
 
 
 def lowers(*names: str, since: int = 1, domain: str = "", in_f32: bool = False) -> Callable[[F], F]:
@@ -93,7 +93,7 @@ def lowers(*names: str, since: int = 1, domain: str = "", in_f32: bool = False) 
         parameters = list(inspect.signature(function).parameters.values())[1:]
         keywords = [p for p in parameters if p.kind is p.KEYWORD_ONLY and p.name != "output_count"]
         positional = [p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
-        entry = Entry(
+        entry = LoweringEntry(
             function,
             since,
             in_f32,
@@ -114,7 +114,7 @@ def lowers(*names: str, since: int = 1, domain: str = "", in_f32: bool = False) 
     return register
 
 
-def find(domain: str, op_type: str, version: int) -> Entry | None:
+def find(domain: str, op_type: str, version: int) -> LoweringEntry | None:
     """The lowering of an operator in a version of its operator set; None if there is none."""
     return next((e for e in reversed(_ENTRIES.get((domain, op_type), [])) if e.since <= version), None)
 

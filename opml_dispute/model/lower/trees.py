@@ -1,7 +1,7 @@
 """
 Decision-tree ensembles: three ways of writing them down, one kernel.
 
-Each operator's attributes become a list of `Node`s per tree, which `_table` lays out as the TREE kernel reads it: a
+Each operator's attributes become a list of `TreeNode`s per tree, which `_table` lays out as the TREE kernel reads it: a
 child always after its parents, so that every walk ends. A test for membership becomes a chain of equalities.
 """
 
@@ -26,7 +26,7 @@ _NAN_IS_TRUE = 0x100
 
 
 @dataclass(slots=True)
-class Node:
+class TreeNode:
     """A comparison with two ways on, or (mode 0) a leaf with its weights."""
 
     mode: int
@@ -52,7 +52,7 @@ class _Table:
     """Weights of the leaf that has most."""
 
 
-def _table(nodes: Sequence[Node], roots: Sequence[int]) -> _Table:
+def _table(nodes: Sequence[TreeNode], roots: Sequence[int]) -> _Table:
     """The nodes that the roots reach, parents first. Raises `Refuse` if a way leads nowhere or round."""
     order: list[int] = []
     state: dict[int, int] = {}
@@ -144,7 +144,7 @@ def _flat(value: Tensor | Sequence[float] | None) -> list[float]:
     return [float(v) for v in value]
 
 
-def _classic_nodes(attributes: dict[str, Any], prefix: str) -> tuple[list[Node], list[int]]:
+def _classic_nodes(attributes: dict[str, Any], prefix: str) -> tuple[list[TreeNode], list[int]]:
     """Nodes and roots from the attributes of TreeEnsembleRegressor and -Classifier."""
     trees, ids = attributes["nodes_treeids"], attributes["nodes_nodeids"]
     place = {(tree, node): i for i, (tree, node) in enumerate(zip(trees, ids, strict=True))}
@@ -162,11 +162,11 @@ def _classic_nodes(attributes: dict[str, Any], prefix: str) -> tuple[list[Node],
         if mode not in _MODES:
             raise Refuse(f"a node of mode {mode!r}; expected one of {', '.join(_MODES)}")
         if mode == "LEAF":
-            nodes.append(Node(0, weights=tuple(leaf.get(i, ()))))
+            nodes.append(TreeNode(0, weights=tuple(leaf.get(i, ()))))
             continue
         yes, no = ((tree, attributes[f"nodes_{way}nodeids"][i]) for way in ("true", "false"))
         nodes.append(
-            Node(
+            TreeNode(
                 _MODES[mode],
                 attributes["nodes_featureids"][i],
                 values[i],
@@ -311,21 +311,21 @@ def tree_ensemble(
     """Inner nodes first, then the leaves, each with one weight."""
     modes, splits = nodes_modes.values(), _flat(nodes_splits)
     inner, missing = len(splits), nodes_missing_value_tracks_true or (0,) * len(splits)
-    nodes: list[Node] = [Node(0) for _ in range(inner)]
-    nodes += [Node(0, weights=((t, w),)) for t, w in zip(leaf_targetids, _flat(leaf_weights), strict=True)]
+    nodes: list[TreeNode] = [TreeNode(0) for _ in range(inner)]
+    nodes += [TreeNode(0, weights=((t, w),)) for t, w in zip(leaf_targetids, _flat(leaf_weights), strict=True)]
     members = iter(_members(_flat(membership_values)))
     for i in range(inner):
         yes = nodes_truenodeids[i] + (inner if nodes_trueleafs[i] else 0)
         no = nodes_falsenodeids[i] + (inner if nodes_falseleafs[i] else 0)
         mode, feature, nan = int(modes[i]), nodes_featureids[i], bool(missing[i])
         if mode < 6:
-            nodes[i] = Node(mode + 1, feature, splits[i], yes, no, nan_is_true=nan)
+            nodes[i] = TreeNode(mode + 1, feature, splits[i], yes, no, nan_is_true=nan)
             continue
         values = next(members)
         for value in reversed(values[1:]):  # each asks for one value, and hands on to the next
-            nodes.append(Node(_MODES["BRANCH_EQ"], feature, value, yes, no, nan_is_true=nan))
+            nodes.append(TreeNode(_MODES["BRANCH_EQ"], feature, value, yes, no, nan_is_true=nan))
             no = len(nodes) - 1
-        nodes[i] = Node(_MODES["BRANCH_EQ"], feature, values[0], yes, no, nan_is_true=nan)
+        nodes[i] = TreeNode(_MODES["BRANCH_EQ"], feature, values[0], yes, no, nan_is_true=nan)
     functions = (Reduction.SUM, Reduction.SUM, Reduction.MIN, Reduction.MAX)
     scores = _ensemble(g, x, _table(nodes, list(tree_roots)), n_targets, functions[aggregate_function])
     if aggregate_function == 0:

@@ -19,7 +19,7 @@ INLINE f32 f32_copysign(f32 size, f32 sign)
     return f32_from_bits((f32_bits(size) & ~SIGN_BIT) | (f32_bits(sign) & SIGN_BIT));
 }
 
-/* NaN has one face: what a kernel stores is either a number or 0x7fc00000.
+/* Every NaN result is canonicalised: what a kernel stores is either a number or 0x7fc00000.
  * WHY NOT x != x ? f32_nan() : x on the host: to the compiler one NaN is as good as another, and after a square root
  * it has been seen to leave that line out. Integers it takes at their word. On the guest it may: there x is either
  * loaded, or made by an instruction that yields this NaN anyway. */

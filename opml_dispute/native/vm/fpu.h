@@ -27,7 +27,7 @@ static inline uint32_t fpu_bits(float x)
     return bits;
 }
 
-/* NaN has one face. */
+/* Every NaN result is canonicalised to 0x7fc00000. */
 static inline uint32_t fpu_result(float x)
 {
     return x != x ? FPU_NAN : fpu_bits(x);

@@ -151,7 +151,7 @@ struct instruction decode(uint32_t word, bool ml);
 struct access {
     enum fault (*read_word)(void *context, uint64_t address, int proof, uint64_t *word);
     enum fault (*write_word)(void *context, uint64_t address, int proof, uint64_t word);
-    /* FAULT_NONE if write_word there cannot fail for want of knowledge or room. */
+    /* FAULT_NONE if write_word there cannot fail for lack of known content or of memory. */
     enum fault (*may_write)(void *context, uint64_t address);
     enum fault (*read_preimage)(void *context, const uint8_t key[static 32], uint64_t offset, uint8_t data[static 32],
                                 size_t *count);
