@@ -1,7 +1,7 @@
 /* Elementwise functions whose plain kernels branch, where their common case can be told from the operands. */
 #include "kernels/elementary.h"
 #include "kernels/walk.h"
-#include "gemm.h"
+#include "divide.h"
 
 /* Elements looked at before they are computed, together: a cache's worth. */
 #define LOOK 1024
@@ -81,42 +81,17 @@ static u32 all_finite(const float *x, u64 n)
 
 #if LANES
 
-typedef float vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
-typedef i32 veci __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
-
-/* Exponents of dividends and of the divisor between which no step of div_vec can leave the normal numbers. */
-#define DIVIDEND_LEAST 0x1p-90f
-#define DIVIDEND_MOST 0x1p+90f
-#define DIVISOR_LEAST 0x1p-30f
-#define DIVISOR_MOST 0x1p+30f
-
-/* x / y, correctly rounded, by multiplying: dividing takes several times as long.
- *
- * r is 1 / y, correctly rounded. q = x r is wrong by at most two units in the last place; with its remainder it becomes one
- * that is wrong by less than one; and that, with its own remainder, which is exact, the right one: Markstein's theorem (q
- * within one unit of x / y and r correctly rounded). +0 stays +0; other numbers out of range are divided. */
-INLINE vec div_vec(vec x, vec y, vec r)
-{
-    veci size = (veci)x & 0x7fffffff;
-    veci usual = ((size >= (veci)((vec){0} + DIVIDEND_LEAST)) & (size <= (veci)((vec){0} + DIVIDEND_MOST))) | ((veci)x == 0);
-    vec q = x * r;
-    q = __builtin_elementwise_fma(__builtin_elementwise_fma(-q, y, x), r, q);
-    q = __builtin_elementwise_fma(__builtin_elementwise_fma(-q, y, x), r, q);
-    if (__builtin_reduce_and(usual))
-        return q;
-    return x / y;
-}
-
 /* A row divided by one number; 0 if that is out of range. */
 static int div_row(float *restrict o, const float *restrict x, float divisor, u64 n)
 {
-    f32 size = f32_abs(divisor);
-    if (!(size >= DIVISOR_LEAST && size <= DIVISOR_MOST))
+    typedef divide_vec vec;
+    typedef divide_veci veci;
+    if (!divides_well(divisor))
         return 0;
     vec y = divisor - (vec){0}, r = 1.0f / y;
     u64 i = 0;
     for (; i + LANES <= n; i += LANES) {
-        vec q = div_vec(*(const vec *)(x + i), y, r);
+        vec q = divide(*(const vec *)(x + i), y, r);
         veci bits = (veci)q, is_nan = (bits & 0x7fffffff) > 0x7f800000;
         *(vec *)(o + i) = (vec)((is_nan & 0x7fc00000) | (~is_nan & bits));
     }
@@ -125,7 +100,7 @@ static int div_row(float *restrict o, const float *restrict x, float divisor, u6
     return 1;
 }
 
-static int divide(struct walk *w)
+static int divide_rows(struct walk *w)
 {
     if (w->step[0] != 4 || w->step[1] != 4 || w->step[2] != 0 || w->row < 2 * LANES)
         return 0;
@@ -141,7 +116,7 @@ static int divide(struct walk *w)
 
 #else
 
-static int divide(struct walk *w)
+static int divide_rows(struct walk *w)
 {
     (void)w;
     return 0;
@@ -157,7 +132,7 @@ int fast_binary(u8 *segment, const struct record *r, u64 lo, u64 hi)
     struct walk_operand operand[3] = {walk_out(segment, r), walk_in(segment, r, 0), walk_in(segment, r, 1)};
     walk_begin(&w, operand, 3, r->dim, r->rank, lo, hi);
     if (r->imm[0] == BIN_DIV)
-        return divide(&w);
+        return divide_rows(&w);
     if (w.step[0] != 4 || w.step[1] != 4 || (w.step[2] != 4 && w.step[2] != 0))
         return 0;
     u64 step = (u64)w.step[2] / 4;

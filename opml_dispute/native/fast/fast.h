@@ -69,6 +69,12 @@ int fast_cast(u8 *segment, const struct record *r, u64 lo, u64 hi);
 int fast_unary(u8 *segment, const struct record *r, u64 lo, u64 hi);
 int fast_binary(u8 *segment, const struct record *r, u64 lo, u64 hi);
 
+/* How many of a chain's first steps are a quantisation that fast_quantise makes in one pass; 0: none. Sees to functions and
+ * types only: that each step makes element i from element i of the one before is the caller's to know. */
+unsigned fast_quantises(const struct record *const step[], unsigned steps);
+/* Elements [lo, hi) of the last of those steps, from those of the first one's input; nothing is written between. */
+void fast_quantise(u8 *segment, const struct record *const step[], unsigned steps, u64 lo, u64 hi);
+
 /* Makes outputs [lo, hi) of r, whose elements lie in the host's byte order; 0 if no fast path takes it. `prepared`: null
  * where nothing is. */
 int fast_run(u8 *segment, const struct record *r, u64 lo, u64 hi, const struct fast_prepared *prepared, struct fast_scratch *s);

@@ -32,6 +32,7 @@ struct step {
     uint32_t buffered;    /* bit j: operand j (0 the output) is in a buffer */
     uint32_t constant;    /* bit j: operand j is a weight, read where the program holds it */
     uint32_t chained;     /* runs with the step before it */
+    uint32_t quantises;   /* so many steps, this and those after it, are one pass (plan_quantise) */
     uint32_t finishes;    /* of a head: so many steps after it are its `finish` (see plan_finish) */
     struct fast_finish finish;
     struct fast_prepared prepared;
@@ -64,6 +65,17 @@ struct job {
 
 static uint64_t *operand(struct record *r, unsigned j) { return j ? &r->in[j - 1] : &r->out; }
 
+/* Gives operand j of step i's copy its place for the stretch that begins at element lo. */
+static void place(struct record *r, const struct step *step, unsigned j, uint8_t *buffers, const uint8_t *segment, uint64_t lo)
+{
+    if (!(step->buffered >> j & 1))
+        return;
+    /* Element lo lies at the buffer's start. */
+    uint64_t number = *operand((struct record *)&step->record, j);
+    uint64_t width = dtype_bytes(j ? r->dtype_in[j - 1] : r->dtype_out);
+    *operand(r, j) = (uint64_t)(buffers + number * BUFFER_BYTES - segment) - lo * width;
+}
+
 /* The elements [lo, hi) of a chain, every step in turn. `record`: copies whose buffered operands get their place here. */
 static void run_stretch(const struct job *job, struct record *record, const struct step *step, unsigned steps, uint64_t lo,
                         uint64_t hi, unsigned worker, struct fast_scratch *scratch)
@@ -72,13 +84,19 @@ static void run_stretch(const struct job *job, struct record *record, const stru
     uint8_t *segment = job->ml->segment, *buffers = s->memory + s->buffers_at + worker * (s->buffers * BUFFER_BYTES);
     for (unsigned i = 0; i < steps; i++) {
         struct record *r = &record[i];
+        if (step[i].quantises && i + step[i].quantises <= steps) {
+            unsigned last = i + step[i].quantises - 1;
+            const struct record *pass[4];
+            for (unsigned j = i; j <= last; j++)
+                pass[j - i] = &record[j];
+            place(r, &step[i], 1, buffers, segment, lo);
+            place(&record[last], &step[last], 0, buffers, segment, lo);
+            fast_quantise(segment, pass, last - i + 1, lo, hi);
+            i = last;
+            continue;
+        }
         for (unsigned j = 0; j <= r->n_in; j++)
-            if (step[i].buffered >> j & 1) {
-                /* Element lo lies at the buffer's start. */
-                uint64_t number = *operand((struct record *)&step[i].record, j);
-                uint64_t width = dtype_bytes(j ? r->dtype_in[j - 1] : r->dtype_out);
-                *operand(r, j) = (uint64_t)(buffers + number * BUFFER_BYTES - segment) - lo * width;
-            }
+            place(r, &step[i], j, buffers, segment, lo);
         if (!fast_run(segment, r, lo, hi, NULL, scratch))
             kernel_run(segment, r, lo, hi);
     }
@@ -235,6 +253,41 @@ static void prepare(struct schedule *s, const uint8_t *segment)
     }
 }
 
+/* Whether a step from `first` on, before `reader`, puts something else where `made` put its output. */
+static int rewritten(const struct schedule *s, uint64_t first, uint64_t reader, const struct step *made)
+{
+    for (uint64_t i = first; i < reader; i++)
+        if ((s->step[i].buffered & 1) && s->step[i].record.out == made->record.out)
+            return 1;
+    return 0;
+}
+
+/* Sees that steps i and so on quantise, in a chain that ends before step `end`: each but the last makes what only the next
+ * reads, in a buffer. */
+static void plan_quantise(struct schedule *s, uint64_t i, uint64_t end)
+{
+    const struct record *record[4];
+    unsigned most = end - i < 4 ? (unsigned)(end - i) : 4;
+    for (unsigned j = 0; j < most; j++)
+        record[j] = &s->step[i + j].record;
+    unsigned steps = fast_quantises(record, most);
+    if (!steps || !is_packed(record[0], 1) || s->step[i].buffered >> 2 & 1)
+        return;
+    for (unsigned j = 1; j < steps; j++) {
+        const struct step *before = &s->step[i + j - 1], *step = &s->step[i + j];
+        if (!(before->buffered & 1) || !is_made_by(step, 1, before) || (step->record.n_in == 2 && step->buffered >> 2 & 1))
+            return;
+        /* A later step that reads this buffer would miss what is not written, until something else lies there. */
+        for (uint64_t later = i + j + 1; later < end; later++) {
+            const struct step *reader = &s->step[later];
+            for (unsigned k = 1; k <= reader->record.n_in; k++)
+                if (is_made_by(reader, k, before) && !rewritten(s, i + j, later, before))
+                    return;
+        }
+    }
+    s->step[i].quantises = steps;
+}
+
 /* Frees a schedule. Its segment must still be there. */
 EXPORT void opml_schedule_free(struct schedule *s)
 {
@@ -295,6 +348,11 @@ EXPORT struct schedule *opml_schedule_new(struct ml *ml, const uint8_t *records,
     for (uint64_t i = 0; i < steps; i++)
         if (!chained[i])
             plan_finish(s, i, ml->segment);
+    for (uint64_t i = 0, end; i < steps; i++) {
+        for (end = i + 1; end < steps && chained[end]; end++)
+            ;
+        plan_quantise(s, i, end);
+    }
     prepare(s, ml->segment);
     for (uint64_t i = 0; i < clearings; i++)
         s->clearing[i] = (struct clearing){clearing[3 * i], clearing[3 * i + 1], clearing[3 * i + 2]};
