@@ -13,6 +13,9 @@ from opml_dispute.model.refusals import Refuse
 from opml_dispute.model.tensor import Shape, Tensor
 from opml_dispute.model.windows import Windows, windows
 
+MOST_PHASES = 64
+"""Convolutions that a transposed one is made of, at most."""
+
 
 def conv_windows(
     x: Tensor,
@@ -73,7 +76,9 @@ def conv_transpose(
     """
     x[N][C][spatial] spread by w[C][M/group][kernel]: the gradient of a convolution.
 
-    Computed as a convolution of x, with stride - 1 zeros between its elements, over w turned around.
+    Computed as a convolution of x, with stride - 1 zeros between its elements, over w turned around; or, where there
+    are no dilations, as one convolution for each place that an output may have between two elements of x
+    (`_phase_by_phase`), which multiplies by no zeros.
     """
     rank = x.rank - 2
     if x.rank != w.rank or rank < 1 or x.shape[1] != w.shape[0] or w.shape[0] % group:
@@ -83,6 +88,11 @@ def conv_transpose(
     spans = [d * (k - 1) + 1 for d, k in zip(dilations, kernel, strict=True)]
     full = [s * (n - 1) + e + k for s, n, e, k in zip(strides, x.shape[2:], extra, spans, strict=True)]
     begin, out = _cropping(full, rank, strides, x.shape[2:], auto_pad, output_shape, pads)
+    # [C][M/group][kernel] -> [group][M/group][C/group][kernel]
+    m = w.shape[1]
+    by_output = g.reshape(w, (group, w.shape[0] // group, m, *kernel)).transposed((0, 2, 1, *range(3, 3 + rank)))
+    if 1 < prod(strides) <= MOST_PHASES and max(dilations) == 1 and min(out) > 0:
+        return _phase_by_phase(g, x, by_output, bias, strides, begin, out)
     spread = tuple(s * (n - 1) + 1 for s, n in zip(strides, x.shape[2:], strict=True))
     if any(s > 1 for s in strides):
         sparse = g.made(x.dtype, (*x.shape[:2], *spread), x)
@@ -92,10 +102,7 @@ def conv_transpose(
             places = places.sliced(2 + d, 0, x.shape[2 + d], strides[d])
         g.copy(places, x)
         x = sparse
-    # [C][M/group][kernel] -> [M][C/group][kernel], every kernel turned around.
-    m = w.shape[1]
-    turned = g.reshape(w, (group, w.shape[0] // group, m, *kernel))
-    turned = turned.transposed((0, 2, 1, *range(3, 3 + rank)))
+    turned = by_output  # every kernel turned around
     for d in range(rank):
         turned = turned.sliced(3 + d, kernel[d] - 1, kernel[d], -1)
     turned = g.reshape(turned, (group * m, w.shape[0] // group, *kernel))
@@ -103,6 +110,44 @@ def conv_transpose(
     x = g.pad(x, (0, 0, *(min(b, 0) for b in before)), (0,) * x.rank)
     at = Windows(kernel, (1,) * rank, dilations, tuple(max(b, 0) for b in before), (0,) * rank, out)
     return g.conv(x, turned, bias, at, groups=group)
+
+
+def _phase_by_phase(
+    g: Builder, x: Tensor, w: Tensor, bias: Tensor | None, strides: Shape, begin: Shape, out: Shape
+) -> Tensor:
+    """
+    A transposed convolution, w[group][M/group][C/group][kernel], without zeros between x's elements.
+
+    Output o lies o + begin behind the first: of the taps t only those reach it from an element of x for which o + begin
+    - t is a multiple of the stride. So outputs whose o + begin leaves the same remainder are a convolution over every
+    stride-th tap, turned around. Taps come in the same order as with zeros between, and so the sums are the same.
+    """
+    group, m, depth, *kernel = w.shape
+    rank = len(kernel)
+    whole = g.made(x.dtype, (x.shape[0], group * m, *out), *(t for t in (x, w, bias) if t is not None))
+    for first in np.ndindex(*(min(s, n) for s, n in zip(strides, out, strict=True))):
+        counts = tuple(-(-(n - r) // s) for r, n, s in zip(first, out, strides, strict=True))
+        phases = [(r + b) % s for r, b, s in zip(first, begin, strides, strict=True)]
+        taps = tuple(max(-(-(k - p) // s), 0) for k, p, s in zip(kernel, phases, strides, strict=True))
+        part = whole
+        for d in range(rank):
+            part = part.sliced(2 + d, first[d], counts[d], strides[d])
+        before = tuple(n - 1 - (r + b) // s for n, r, b, s in zip(taps, first, begin, strides, strict=True))
+        if not all(taps) or any(b + n <= 0 for b, n in zip(before, x.shape[2:], strict=True)):  # no element reaches it
+            value = g.scalar(0, x.dtype) if bias is None else bias
+            for _ in range(rank if bias is not None else 0):
+                value = value.with_axis(value.rank)
+            g.copy(part, value)
+            continue
+        turned = w
+        for d in range(rank):
+            turned = turned.sliced(3 + d, phases[d] + strides[d] * (taps[d] - 1), taps[d], -strides[d])
+        turned = g.reshape(turned, (group * m, depth, *taps))
+        inside = g.pad(x, (0, 0, *(min(b, 0) for b in before)), (0,) * x.rank)
+        ones, none = (1,) * rank, (0,) * rank
+        at = Windows(taps, ones, ones, tuple(max(b, 0) for b in before), none, counts)
+        g.copy(part, g.conv(inside, turned, bias, at, groups=group))
+    return whole
 
 
 def _cropping(
