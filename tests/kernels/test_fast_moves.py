@@ -206,3 +206,23 @@ def test_rows_that_are_reduced_together(bench: Bench, seed: int) -> None:
         body=strided_body([rows, n], [[1, 0], [n + gap, 1]]),
     )
     agree(bench, make.case(record, rows))
+
+
+@pytest.mark.parametrize("bad", [0, 7, 83])
+def test_a_bad_index_fails_the_parts_that_use_it_and_no_other(bench: Bench, bad: int) -> None:
+    """Each row of the output uses the same indices; a part may begin or end within a row."""
+    index = np.arange(84) % 50
+    index[bad] = 50
+    make = Maker(np.random.default_rng(0), awkward=False)
+    inputs = make.put(np.arange(50, dtype=np.float32)), make.put(index.astype(np.int64))
+    record = Record(
+        *(Opcode.GATHER, DType.F32, ARENA.offset, inputs, (DType.F32, DType.I64), 2),
+        imm=words(1, 1),
+        body=body_of([9, 84], [[84, 1], [0, 0], [0, 1], [1, 0, 0, 0, 50, 0, 0, 0]]),
+    )
+    for lo, hi in ((0, 7), (1, 84), (8, 83), (8, 84), (84, 91), (0, 756), (84, 84 * 3), (92, 92 + 75), (7, 7 + 84)):
+        case = Case(record, tuple(make.arrays)).part(lo, hi)
+        uses = any(i % 84 == bad for i in range(lo, hi))
+        for mode in (PLAIN, FAST):
+            status, _ = bench.run(case, mode)
+            assert status == (7 if uses else 0), (lo, hi)

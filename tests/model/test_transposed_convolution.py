@@ -22,9 +22,10 @@ def spread(x: Array, w: Array, strides: list[int], extra: list[int], groups: int
     sizes = [s * (size - 1) + e + k for s, size, e, k in zip(strides, spatial, extra, kernel, strict=True)]
     out = np.zeros((n, groups, m, *sizes))
     x, w = x.reshape(n, groups, channels // groups, *spatial), w.reshape(groups, channels // groups, m, *kernel)
+    every: tuple[Any, ...] = (slice(None),)
     for at in np.ndindex(*spatial):
         place = tuple(slice(i * s, i * s + k) for i, s, k in zip(at, strides, kernel, strict=True))
-        out[(..., *place)] += np.einsum("ngc,gcm...->ngm...", x[(..., *at)], w)
+        out[every * 3 + place] += np.einsum("ngc,gcm...->ngm...", x[every * 3 + at], w)
     return out.reshape(n, groups * m, *sizes)
 
 
@@ -43,10 +44,15 @@ def test_strides_pads_and_groups(rank: int) -> None:
         room = [(size - 1) // 2 for size in full.shape[2:]]
         pads = [[int(rng.integers(0, min(3, most) + 1)) for most in room] for _ in range(2)]
         cut = tuple(slice(b, size - e) for b, e, size in zip(*pads, full.shape[2:], strict=True))
-        expected = full[(..., *cut)] + bias.reshape(-1, *(1,) * rank)
+        expected = full[(slice(None), slice(None), *cut)] + bias.reshape(-1, *(1,) * rank)
         graph = Graph()
         names = [graph.input("x", x.shape), graph.constant(w), graph.constant(bias)]
-        attributes = {"strides": strides, "pads": [*pads[0], *pads[1]], "output_padding": extra, "group": groups}
+        attributes: dict[str, Any] = {
+            "strides": strides,
+            "pads": [*pads[0], *pads[1]],
+            "output_padding": extra,
+            "group": groups,
+        }
         model = graph.model([graph.node("ConvTranspose", *names, **attributes)])
         (found,) = Inference(compile_model(model), {"x": x}).outputs().values()
         assert found.shape == expected.shape
@@ -54,7 +60,7 @@ def test_strides_pads_and_groups(rank: int) -> None:
 
 
 def test_no_product_with_zeros_between_elements() -> None:
-    """A quarter of the products that zeros between the elements would take; where kernel and stride part, none twice."""
+    """A quarter of the products that zeros between the elements would take."""
     graph = Graph()
     w = graph.constant(np.ones((4, 4, 2, 2), np.float32))
     model = graph.model([graph.node("ConvTranspose", graph.input("x", [1, 4, 8, 8]), w, strides=[2, 2])])

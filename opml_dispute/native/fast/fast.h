@@ -69,6 +69,9 @@ int fast_cast(u8 *segment, const struct record *r, u64 lo, u64 hi);
 int fast_unary(u8 *segment, const struct record *r, u64 lo, u64 hi);
 int fast_binary(u8 *segment, const struct record *r, u64 lo, u64 hi);
 
+/* As kernel_check_data. */
+enum inference_status fast_check_data(const u8 *segment, const struct record *r);
+
 /* How many of a chain's first steps are a quantisation that fast_quantise makes in one pass; 0: none. Sees to functions and
  * types only: that each step makes element i from element i of the one before is the caller's to know. */
 unsigned fast_quantises(const struct record *const step[], unsigned steps);

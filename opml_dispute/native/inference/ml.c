@@ -119,7 +119,7 @@ static int run_node(void *self, const struct record *node)
         whole.hi = ml->joined_hi;
         ml->joined_done = 1;
     }
-    int status = (int)(ml->vm_bytes ? kernel_check_data_bytes : kernel_check_data)(ml->segment, r);
+    int status = (int)(ml->vm_bytes ? kernel_check_data_bytes : fast_check_data)(ml->segment, r);
     if (status != ST_OK)
         return status;
     struct extent touched[1 + RECORD_MAX_IN];
@@ -242,7 +242,7 @@ EXPORT int opml_kernel(uint8_t *base, const uint8_t *record, int fast)
     int status = record_check(&r, 0);
     if (status != ST_OK)
         return status;
-    status = (int)(fast == 2 ? kernel_check_data_bytes : kernel_check_data)(base, &r);
+    status = (int)(fast == 2 ? kernel_check_data_bytes : fast == 1 ? fast_check_data : kernel_check_data)(base, &r);
     if (status != ST_OK)
         return status;
     uint64_t mode = float_mode_begin();

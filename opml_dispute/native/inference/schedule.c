@@ -371,7 +371,7 @@ EXPORT int opml_schedule_run(struct ml *ml, const struct schedule *s)
             ;
         for (; cleared < s->clearings && s->clearing[cleared].step < next; cleared++)
             memset(s->memory + s->clearing[cleared].offset, 0, s->clearing[cleared].size);
-        status = (int)kernel_check_data(ml->segment, head);
+        status = (int)fast_check_data(ml->segment, head);
         if (status != ST_OK)
             break;
         struct job job = {.ml = ml, .schedule = s, .step = &s->step[i], .steps = (unsigned)(next - i)};
