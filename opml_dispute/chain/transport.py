@@ -127,8 +127,10 @@ class Endpoint:
             target = self._path if not self._is_proxied_plainly else f"http://{self._host}:{self._port}{self._path}"
             connection.request("POST", target, body, self._headers)
             response = connection.getresponse()
-            answer = HttpAnswer(response.status, self._read(response), _retry_after(response))
-            response.close()  # it was read to its end, so the connection is free for the next request
+            try:
+                answer = HttpAnswer(response.status, self._read(response), _retry_after(response))
+            finally:
+                response.close()  # it owns the socket where the connection is not kept
         except BaseException:
             connection.close()
             raise

@@ -45,6 +45,13 @@ def weth(node: devnet.Anvil) -> DelayedWETH:
     return DelayedWETH(created)
 
 
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What takes seconds with real nodes takes hundredths here."""
+    monkeypatch.setattr("opml_dispute.chain.retrying.FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr("opml_dispute.chain.retrying.LONGEST_PAUSE_S", 0.1)
+
+
 def deposit(weth: DelayedWETH) -> Call[object]:
     return Call(weth.address, load_artifact("DelayedWETH").functions["deposit()"], (), "DelayedWETH")
 
