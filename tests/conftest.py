@@ -10,10 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from opml_dispute.chain.deploy import Deployment, System, Times, connect
-from opml_dispute.chain.rpc import Rpc
-from opml_dispute.chain.sender import Sender
-from opml_dispute.devnet import anvil as devnet
+from tests.support.builds import build_what_changed, list_skipped
+
+build_what_changed()  # before anything loads the engine
+
+from opml_dispute.chain.deploy import Deployment, System, Times, connect  # noqa: E402
+from opml_dispute.chain.rpc import Rpc  # noqa: E402
+from opml_dispute.chain.sender import Sender  # noqa: E402
+from opml_dispute.devnet import anvil as devnet  # noqa: E402
 
 TEST_TIMES = Times(
     max_clock_s=3_600,
@@ -23,6 +27,11 @@ TEST_TIMES = Times(
     withdrawal_delay_s=600,
     reclaim_delay_s=86_400,
 )
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The skipped tests with their reasons."""
+    list_skipped(terminalreporter)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,8 @@ import hashlib
 import os
 import subprocess
 import sys
+import tempfile
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -68,18 +70,35 @@ def _make_environment() -> None:
         "building the engine, the guest and the contracts", [*_PIP, *editable], "the lines above say which part failed"
     )
     stamp.write_text(wanted)
+    _say(f"the command is {VENV / 'bin' / 'opml-dispute'}; try: .venv/bin/opml-dispute --help")
 
 
 def _build() -> None:
     """Rebuilds what changed since the last time; no work, and no output, if nothing did."""
-    for module, what in (("native", "the engine"), ("solidity", "the contracts")):
-        done = subprocess.run(
-            [str(PYTHON), "-m", f"opml_dispute.toolchain.{module}"], cwd=ROOT, capture_output=True, text=True
-        )
+    for module, what in (("native", "the engine and the guest"), ("solidity", "the contracts")):
+        command = [str(PYTHON), "-m", f"opml_dispute.toolchain.{module}"]
+        done = _patiently(f"building {what}", command)
         if done.returncode != 0:
-            _give_up(
-                f"could not build {what}:\n{done.stderr.strip() or done.stdout.strip()}", "mend it and run this again"
-            )
+            _give_up(f"could not build {what}:\n{done.stdout.strip()}", "correct the sources and run this again")
+
+
+def _patiently(what: str, command: list[str]) -> subprocess.CompletedProcess[str]:
+    """Runs a command, and says what takes so long: once after two seconds, then how long it has taken already."""
+    started, said = time.monotonic(), False
+    with tempfile.TemporaryFile("w+") as printed:
+        running = subprocess.Popen(command, cwd=ROOT, stdout=printed, stderr=subprocess.STDOUT, text=True)
+        while True:
+            try:
+                code = running.wait(timeout=10 if said else 2)
+                break
+            except subprocess.TimeoutExpired:
+                _say(f"{what}: {time.monotonic() - started:.0f} s so far" if said else what)
+                said = True
+            except KeyboardInterrupt:
+                running.terminate()
+                raise
+        printed.seek(0)
+        return subprocess.CompletedProcess(command, code, printed.read())
 
 
 _PIP = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
@@ -87,7 +106,7 @@ _PIP = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-c
 
 def _run(what: str, command: list[str], hint: str) -> None:
     _say(what)
-    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    done = _patiently(what, command)
     if done.returncode != 0:
         _give_up(f"{what} failed:\n{done.stdout.strip()}", hint)
 
