@@ -48,7 +48,7 @@ Goal = Callable[[Outputs, Outputs], bool]
 
 
 class UselessFault(OpmlError):
-    """A fault that makes no lie that could be told to the end."""
+    """An injected fault that does not yield a consistent wrong trace."""
 
     hint = "try another bit, step or node, or let a seed find one"
 

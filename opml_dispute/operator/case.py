@@ -51,7 +51,7 @@ class Case:
         return Inference(self.program, self.image)
 
     def trace(self, progress: SubgameProgress | None = None) -> SplitTrace:
-        """The truth."""
+        """The honest trace: the correct claim at every position."""
         return SplitTrace(
             self.inference,
             guest_machine(),
@@ -61,7 +61,7 @@ class Case:
         )
 
     def liar(self) -> Liar:
-        """One who could lie about it."""
+        """A fault injector for this inference."""
         return Liar(self.program, self.image, self.inference, guest_machine())
 
     def node_machine(self, node_index: int, steps: int) -> Machine:
@@ -82,7 +82,7 @@ class Case:
 
     @property
     def outputs(self) -> Mapping[str, npt.NDArray[np.generic]]:
-        """The right answer."""
+        """The honest run's outputs, by name."""
         return self.inference.outputs()
 
 

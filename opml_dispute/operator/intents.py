@@ -21,7 +21,7 @@ from opml_dispute.errors import OpmlError
 
 @dataclass(frozen=True)
 class Intent:
-    """One transaction to be."""
+    """One transaction that is about to be sent."""
 
     kind: str
     """What it is, for scripts: "attack", "defend", "local-data", "step", "settle", …"""
