@@ -5,8 +5,8 @@ import {ALL_BPS, BondTerms} from "./Bond.sol";
 import {Clock, newClock} from "./Clock.sol";
 import "./Errors.sol";
 import {GameState} from "./GameState.sol";
-import {Position, NO_POSITION, ROOT_POSITION} from "./Position.sol";
-import {Account, BondDistributionMode, GameLimits, GameStatus, StoredClaim, VmStatus} from "./Types.sol";
+import {MAX_POSITION_DEPTH, NO_POSITION, Position, ROOT_POSITION} from "./Position.sol";
+import {Account, BondDistributionMode, GameLimits, GameStatus, LocalIdent, StoredClaim, VmStatus} from "./Types.sol";
 import {IFaultDisputeGame} from "./interfaces/IFaultDisputeGame.sol";
 import {ILocalPreimageOracle} from "./interfaces/IFpvm.sol";
 
@@ -24,6 +24,11 @@ contract FaultDisputeGame is GameState {
     uint256 internal immutable MAX_DEPTH_LIMIT;
     uint256 internal immutable SPLIT_DEPTH_LIMIT;
 
+    uint256 internal constant WORD_BYTES = 32;
+    uint256 internal constant U64_BYTES = 8;
+    /// @dev Shifts a 64-bit number to the left end of a word.
+    uint256 internal constant U64_ON_THE_LEFT = 192;
+
     /// @dev What `_tryResolve` answers if it did something; no error has this selector.
     bytes4 internal constant NOTHING_REFUSED = 0;
 
@@ -32,7 +37,7 @@ contract FaultDisputeGame is GameState {
     /// @param limits What this type's games may look like.
     /// @param terms What their claims cost.
     constructor(GameLimits memory limits, BondTerms memory terms) GameState(terms) {
-        if (limits.maxGameDepth > 125) revert MaxDepthTooLarge();
+        if (limits.maxGameDepth > MAX_POSITION_DEPTH) revert MaxDepthTooLarge();
         if (limits.splitDepth == type(uint256).max || limits.splitDepth + 1 >= limits.maxGameDepth) {
             revert InvalidSplitDepth();
         }
@@ -215,15 +220,15 @@ contract FaultDisputeGame is GameState {
         bytes32 context = _localContext(execLeafIndex);
 
         bytes32 word;
-        uint256 size = 32;
-        if (ident == 2) {
+        uint256 size = WORD_BYTES;
+        if (ident == LocalIdent.STARTING_ROOT) {
             word = starting;
-        } else if (ident == 3) {
+        } else if (ident == LocalIdent.DISPUTED_ROOT) {
             word = disputed;
-        } else if (ident == 4) {
-            (word, size) = (bytes32(_nodeIndex(disputedPosition) << 192), 8);
-        } else if (ident == 5) {
-            (word, size) = (bytes32(l2ChainId() << 192), 8);
+        } else if (ident == LocalIdent.NODE_INDEX) {
+            (word, size) = (bytes32(_nodeIndex(disputedPosition) << U64_ON_THE_LEFT), U64_BYTES);
+        } else if (ident == LocalIdent.CHAIN_ID) {
+            (word, size) = (bytes32(l2ChainId() << U64_ON_THE_LEFT), U64_BYTES);
         } else {
             revert InvalidLocalIdent();
         }

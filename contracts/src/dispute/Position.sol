@@ -5,7 +5,7 @@ import {LibBit} from "solady/utils/LibBit.sol";
 import {ClaimAboveSplit} from "./Errors.sol";
 
 /// @notice A place in the game tree, as its generalized index: 2^depth + indexAtDepth. The root is 1.
-/// @dev Source: docs/game.md, "Positions". A game's depths end at 125, so every position, and every child of one, fits.
+/// @dev Source: docs/game.md, "Positions". A game's depths end at MAX_POSITION_DEPTH, so every position, and every child of one, fits.
 type Position is uint128;
 
 using {
@@ -21,6 +21,9 @@ using {
     traceAncestor,
     traceAncestorBounded
 } for Position global;
+
+/// @dev The deepest that a game may go: each of its positions, and each child of one, fits 128 bits.
+uint256 constant MAX_POSITION_DEPTH = 125;
 
 /// @dev The root claim's position.
 Position constant ROOT_POSITION = Position.wrap(1);

@@ -29,6 +29,18 @@ library VmStatus {
     uint8 internal constant UNFINISHED = 3;
 }
 
+/// @notice Which pre-images a game fixes itself, by the number that a VM program asks for them with.
+library LocalIdent {
+    /// @notice The state root before the disputed node, on which the players agree: 32 bytes.
+    uint256 internal constant STARTING_ROOT = 2;
+    /// @notice The state root after it, on which they do not: 32 bytes.
+    uint256 internal constant DISPUTED_ROOT = 3;
+    /// @notice t of the disputed S_t: 8 bytes.
+    uint256 internal constant NODE_INDEX = 4;
+    /// @notice 8 bytes.
+    uint256 internal constant CHAIN_ID = 5;
+}
+
 /// @notice What a game type's games may look like; a game's own depths come with its request.
 struct GameLimits {
     /// @notice The deepest maximum depth, at most 125.

@@ -9,7 +9,7 @@ import {MemoryTree} from "./MemoryTree.sol";
 import {State} from "./State.sol";
 import {Syscalls} from "./Syscalls.sol";
 import {Thread} from "./Thread.sol";
-import {ExitedFlagInvalid, StateVersionUnsupported} from "./VmErrors.sol";
+import {ExitedFlagInvalid, InvalidExitedValue, StateVersionUnsupported} from "./VmErrors.sol";
 
 /// @title FPVM
 /// @notice The fault proof VM's verifier: runs one instruction of a big-endian MIPS64 machine with 2^64 bytes of memory,
@@ -57,11 +57,14 @@ contract FPVM {
         Frame.open();
         State.load(stateData);
         uint8 exited = Frame.u8(State.EXITED);
-        if (exited > 1) revert ExitedFlagInvalid(exited);
+        bool isMl = stateVersion == STATE_VERSION_ML;
+        Frame.setWord(IS_ML, isMl ? 1 : 0);
+        if (exited > 1) {
+            if (!isMl) revert InvalidExitedValue();
+            revert ExitedFlagInvalid(exited);
+        }
         if (exited == 0) {
             MemoryTree.open(proof);
-            bool isMl = stateVersion == STATE_VERSION_ML;
-            Frame.setWord(IS_ML, isMl ? 1 : 0);
             Frame.setWord(THREAD_BYTES, isMl ? BASE_THREAD_BYTES + FPU_BYTES : BASE_THREAD_BYTES);
             Frame.setWord(ORACLE, uint160(address(oracle)));
             Frame.setWord(LOCAL_CONTEXT, uint256(localContext));

@@ -7,7 +7,13 @@ import {FloatInstructions} from "./FloatInstructions.sol";
 import {LEAF, MemoryTree, Proof} from "./MemoryTree.sol";
 import {State} from "./State.sol";
 import {Thread} from "./Thread.sol";
-import {BranchInDelaySlot, DivisionByZero, InstructionUnsupported, ProgramCounterMisaligned} from "./VmErrors.sol";
+import {
+    BranchInDelaySlot,
+    DivisionByZero,
+    InstructionUnsupported,
+    InvalidPC,
+    ProgramCounterMisaligned
+} from "./VmErrors.sol";
 
 /// @title Instructions
 /// @notice What each instruction does to thread and memory, but for system calls (Syscalls.sol) and floating point
@@ -16,7 +22,10 @@ library Instructions {
     /// @notice Reads the instruction at the program counter, with memory proof 0.
     function fetch() internal pure returns (uint32 insn) {
         uint64 pc = Frame.u64(Thread.PC);
-        if (pc & 3 != 0) revert ProgramCounterMisaligned(pc);
+        if (pc & 3 != 0) {
+            if (Frame.word(IS_ML) == 0) revert InvalidPC();
+            revert ProgramCounterMisaligned(pc);
+        }
         return uint32(halfOf(MemoryTree.readWord(pc), pc));
     }
 
@@ -352,7 +361,9 @@ library Instructions {
     }
 
     function requireDivisor(uint64 t) internal pure {
-        if (t == 0) revert DivisionByZero(Frame.u64(Thread.PC));
+        if (t != 0) return;
+        if (Frame.word(IS_ML) == 0) revert("MIPS64: division by zero");
+        revert DivisionByZero(Frame.u64(Thread.PC));
     }
 
     /// @notice Reverts in the delay slot of a branch, which is where next pc is not pc + 4.

@@ -29,6 +29,7 @@ contract PreimageOracle is IPreimageOracle {
     uint256 public immutable challengePeriod;
 
     constructor(uint256 minProposalSize_, uint256 challengePeriod_) {
+        require(challengePeriod_ <= type(uint64).max, "challenge period too large"); // clocks are extended by it
         minProposalSize = minProposalSize_;
         challengePeriod = challengePeriod_;
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 pragma solidity 0.8.30;
 
-import {Frame, STATE, STATE_BYTES} from "./Frame.sol";
+import {Frame, IS_ML, STATE, STATE_BYTES} from "./Frame.sol";
 import {StateDataLength, ThreadStackEmpty} from "./VmErrors.sol";
 
 // Root of a thread stack without threads: the hash of 64 zero bytes.
@@ -78,7 +78,9 @@ library State {
 
     /// @notice Reverts if no thread is on the active stack.
     function requireThread() internal pure {
-        if (bytes32(Frame.word(activeStack())) == EMPTY_STACK) revert ThreadStackEmpty();
+        if (bytes32(Frame.word(activeStack())) != EMPTY_STACK) return;
+        if (Frame.word(IS_ML) == 0) revert("MIPS64: active thread stack is empty");
+        revert ThreadStackEmpty();
     }
 
     /// @notice Ends the VM.

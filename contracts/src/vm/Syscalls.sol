@@ -57,6 +57,7 @@ library Syscalls {
         else if (isNoOp(n)) succeed(0);
         else if (n == 7001 && Frame.word(IS_ML) != 0) TensorCalls.map();
         else if (n == 7002 && Frame.word(IS_ML) != 0) TensorCalls.root();
+        else if (Frame.word(IS_ML) == 0) revert("MIPS64: unimplemented syscall");
         else revert SystemCallUnsupported(n);
     }
 

@@ -135,15 +135,15 @@ contract Proposers is Test {
         uint256 tried = 0;
         if (asOwner || seed % 3 == 0) {
             try ORACLE.setPaused(true) {}
-                catch {
+            catch {
                 ++tried;
             }
             try ORACLE.updateRetirementTimestamp() {}
-                catch {
+            catch {
                 ++tried;
             }
             try ORACLE.blacklistDisputeGame(IDisputeGame(address(1))) {}
-                catch {
+            catch {
                 ++tried;
             }
             vm.assertEq(tried, 3);
@@ -151,15 +151,15 @@ contract Proposers is Test {
         tried = 0;
         if (!asOwner || seed % 3 == 0) {
             try ORACLE.setGuardian(address(this)) {}
-                catch {
+            catch {
                 ++tried;
             }
             try ORACLE.setRespectedGameType(7) {}
-                catch {
+            catch {
                 ++tried;
             }
             try ORACLE.transferOwnership(address(this)) {}
-                catch {
+            catch {
                 ++tried;
             }
             vm.assertEq(tried, 3);

@@ -5,11 +5,14 @@ import {FPVM} from "../../src/vm/FPVM.sol";
 import {PreimageKey} from "../../src/vm/PreimageKey.sol";
 import {PreimageOracle} from "../../src/vm/PreimageOracle.sol";
 import {
+    DivisionByZero,
     ExitedFlagInvalid,
     InstructionUnsupported,
+    InvalidExitedValue,
     StateDataLength,
     StateVersionUnsupported,
-    SystemCallUnsupported
+    SystemCallUnsupported,
+    ThreadStackEmpty
 } from "../../src/vm/VmErrors.sol";
 import {Test} from "../Test.sol";
 import {Machine, Witnesses} from "./helpers/Witnesses.sol";
@@ -22,6 +25,7 @@ contract FPVMTest is Test {
     uint32 internal constant NOP = 0;
     uint32 internal constant SYSCALL = 0x0C;
     uint32 internal constant ADD = 0x00430820; // add r1, r2, r3
+    uint32 internal constant DIV = 0x0043001A; // div r2, r3
     uint32 internal constant LW = 0x8C410004; // lw r1, 4(r2)
     uint32 internal constant SW = 0xAC410004; // sw r1, 4(r2)
     uint32 internal constant LL = 0xC0410004; // ll r1, 4(r2)
@@ -80,8 +84,47 @@ contract FPVMTest is Test {
         exited = uint8(bound(exited, 2, 255));
         bytes memory good = Witnesses.blank(false, NOP).state();
         good[98] = bytes1(exited);
-        vm.expectRevert(abi.encodeWithSelector(ExitedFlagInvalid.selector, exited));
+        vm.expectRevert(InvalidExitedValue.selector);
         base.step(good, "", 0);
+        vm.expectRevert(abi.encodeWithSelector(ExitedFlagInvalid.selector, exited));
+        ml.step(good, "", 0);
+    }
+
+    /// @notice In base states the reasons are those that clients of the published machine know; in ML states they tell more.
+    function test_reasons_inBothVersions() public {
+        Machine memory call = Witnesses.dense(false, SYSCALL, "reasons");
+        call.r[2] = 4999;
+        expectReason(call, bytes("MIPS64: unimplemented syscall"));
+        call = Witnesses.dense(true, SYSCALL, "reasons");
+        call.r[2] = 4999;
+        expectError(call, abi.encodeWithSelector(SystemCallUnsupported.selector, 4999));
+
+        Machine memory division = Witnesses.dense(false, DIV, "reasons");
+        division.r[3] = 0;
+        expectReason(division, bytes("MIPS64: division by zero"));
+        division = Witnesses.dense(true, DIV, "reasons");
+        division.r[3] = 0;
+        expectError(division, abi.encodeWithSelector(DivisionByZero.selector, Witnesses.PC));
+
+        bytes memory state = Witnesses.blank(false, NOP).state();
+        for (uint256 i = 0; i < 32; ++i) {
+            state[116 + i] = Witnesses.EMPTY_STACK[i];
+        }
+        vm.expectRevert("MIPS64: active thread stack is empty");
+        base.step(state, "", 0);
+        vm.expectRevert(ThreadStackEmpty.selector);
+        ml.step(state, "", 0);
+    }
+
+    function expectReason(Machine memory m, bytes memory reason) internal {
+        expectError(m, abi.encodeWithSignature("Error(string)", reason));
+    }
+
+    function expectError(Machine memory m, bytes memory error_) internal {
+        bytes memory state = m.state();
+        bytes memory proof = m.fullProof();
+        vm.expectRevert(error_);
+        (m.isMl ? ml : base).step(state, proof, 0);
     }
 
     /// @notice No part of a witness is taken on trust: a flipped bit that is looked at makes another state, or none.
@@ -184,7 +227,7 @@ contract FPVMTest is Test {
         bytes memory proof = m.fullProof();
         vm.expectRevert(
             m.insn == SYSCALL
-                ? abi.encodeWithSelector(SystemCallUnsupported.selector, m.r[2])
+                ? abi.encodeWithSignature("Error(string)", "MIPS64: unimplemented syscall")
                 : abi.encodeWithSelector(InstructionUnsupported.selector, m.insn)
         );
         base.step(state, proof, 0);

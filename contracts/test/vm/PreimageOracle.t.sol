@@ -34,6 +34,12 @@ contract PreimageOracleTest is Test {
         vm.assertEq(oracle.proposalCount(), 0);
     }
 
+    function test_constructor_refusesAPeriodThatNoClockHolds() public {
+        new PreimageOracle(0, type(uint64).max);
+        vm.expectRevert("challenge period too large");
+        new PreimageOracle(0, uint256(type(uint64).max) + 1);
+    }
+
     function test_keccakKey_hasItsCheckValue() public {
         oracle.loadKeccak256PreimagePart(0, "abc");
         bytes32 key = 0x0203657aea45a94fc7d47ba826c8d667c0d1e6e33a64a036ec44f58fa12d6c45;

@@ -120,10 +120,7 @@ abstract contract OracleFixture is Test {
 
     function describe(bytes32 modelRoot) internal pure returns (Model memory) {
         return Model({
-            modelRoot: modelRoot,
-            inputs: '[{"name":"image"}]',
-            outputs: '[{"name":"scores"}]',
-            uri: "ipfs://model"
+            modelRoot: modelRoot, inputs: '[{"name":"image"}]', outputs: '[{"name":"scores"}]', uri: "ipfs://model"
         });
     }
 
