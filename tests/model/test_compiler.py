@@ -15,7 +15,7 @@ from hypothesis import given, settings
 
 from opml_dispute.engine.inference import Inference
 from opml_dispute.model.compiler import compile_model
-from opml_dispute.model.record import RECORD_BYTES
+from opml_dispute.model.record import LEAST_LOG2_STEPS, RECORD_BYTES
 from opml_dispute.model.tensor import Array
 from opml_dispute.models import DIGITS, digit_samples
 from tests.model import interpreter
@@ -99,6 +99,29 @@ def test_tiles_change_no_bit_of_the_result(pair: tuple[onnx.ModelProto, dict[str
     assert cut.node_count >= whole.node_count
     inputs = {spec.name: arrays[spec.name] for spec in whole.inputs}
     assert Inference(whole, inputs).output_image() == Inference(cut, inputs).output_image()
+
+
+def test_the_step_limit_is_the_least_that_admits_every_record() -> None:
+    for budget in (1 << 26, 1 << 17, 1 << 16):
+        made = compile_model(DIGITS, tile_budget=budget)
+        most = max(made.node_steps)
+        assert most <= 1 << made.log2_steps
+        assert made.log2_steps == LEAST_LOG2_STEPS or most > 1 << (made.log2_steps - 1)
+        assert made.header_bytes[0x18:0x20] == made.log2_steps.to_bytes(8, "big")
+
+
+def test_an_output_that_costs_more_than_the_budget_raises_the_limit() -> None:
+    """It cannot be cut: the game is as deep as its node is long."""
+    x = np.ones((2, 40_000), np.float32)
+    program = compile_model(single("MatMul", x, x.T.copy()), tile_budget=1 << LEAST_LOG2_STEPS)
+    assert max(program.node_steps) > 1 << LEAST_LOG2_STEPS
+    assert program.log2_steps == (max(program.node_steps) - 1).bit_length() == 19
+    assert Inference(program, {spec.name: x.reshape(spec.shape) for spec in program.inputs}).status == 0
+
+
+def test_a_tile_budget_below_what_any_node_takes_is_refused() -> None:
+    with pytest.raises(ValueError, match="expected 2\\^16 at least"):
+        compile_model(DIGITS, tile_budget=1 << 15)
 
 
 def test_a_tile_budget_bounds_every_node_that_can_be_cut() -> None:
