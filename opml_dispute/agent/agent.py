@@ -17,13 +17,13 @@ from opml_dispute.actors.player import Round, play_round
 from opml_dispute.agent.config import AgentConfig
 from opml_dispute.agent.desk import Desk
 from opml_dispute.agent.discovery import Discovery
-from opml_dispute.agent.endpoints import Agreement, compare
+from opml_dispute.agent.endpoints import Agreement, compare_endpoints
 from opml_dispute.agent.lease import Lease
 from opml_dispute.agent.log import Log
 from opml_dispute.agent.memory import Memory
 from opml_dispute.agent.metrics import Metrics
 from opml_dispute.agent.second_opinion import second_opinion
-from opml_dispute.agent.treasury import Limits, game_need_wei, refusal, staked_wei
+from opml_dispute.agent.treasury import StakeLimits, game_need_wei, refusal, staked_wei
 from opml_dispute.chain.answers import Head
 from opml_dispute.chain.contracts import ZERO_ADDRESS, FaultDisputeGame, RequestRecord
 from opml_dispute.chain.deploy import System
@@ -96,7 +96,7 @@ class Agent:
         self._others = others
         self._ended = memory.ended_games()
         self._told: set[str] = set()
-        self._limits = Limits(config.max_at_risk_wei, config.max_per_game_wei, config.reserve_wei)
+        self._limits = StakeLimits(config.max_at_risk_wei, config.max_per_game_wei, config.reserve_wei)
 
     # ---- passes ----
 
@@ -127,7 +127,7 @@ class Agent:
         started = time.monotonic()
         is_stopped = stop.is_set if stop is not None else lambda: False
         head = self.system.rpc.head()
-        agreement = compare(head, self._others, max_lag_blocks=self.config.max_lag_blocks)
+        agreement = compare_endpoints(head, self._others, max_lag_blocks=self.config.max_lag_blocks)
         now = _Pass(head, self._may_act(agreement))
         now.troubles += [f"Not acting: {reason}" for reason in agreement.disagreements]
         now.troubles += [f"An endpoint does not answer: {reason}" for reason in agreement.silent]

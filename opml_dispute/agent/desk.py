@@ -29,7 +29,7 @@ MAX_OPEN: Final = 8
 T = TypeVar("T")
 
 
-class OutOfMemory(OpmlError):
+class InferenceTooLarge(OpmlError):
     """There is not enough memory for an inference."""
 
     hint = "use a machine with more memory for this model; other games are not affected"
@@ -60,22 +60,22 @@ class Desk:
         return self._opened(request_id).trace
 
     def final_root(self, request_id: RequestId) -> tuple[StateRoot, int]:
-        """S_n and the status of the inference. Raises what `open_case` raises, and `OutOfMemory`."""
+        """S_n and the status of the inference. Raises what `open_case` raises, and `InferenceTooLarge`."""
         opened = self._opened(request_id)
         with opened.lock:
             try:
                 return opened.case.final_root, opened.case.inference.status
             except MemoryError:
-                raise OutOfMemory(f"no memory to compute request 0x{request_id.hex()}") from None
+                raise InferenceTooLarge(f"no memory to compute request 0x{request_id.hex()}") from None
 
     def warm(self, game: Game, now_s: int) -> Decision:
-        """What the honest actor would do in a game. Raises what `open_case` raises, and `OutOfMemory`."""
+        """What the honest actor would do in a game. Raises what `open_case` raises, and `InferenceTooLarge`."""
         opened = self._opened(game.request_id)
         with opened.lock:
             try:
                 return consider(game, opened.trace, now_s)
             except MemoryError:
-                raise OutOfMemory(f"no memory to judge game {game.address}") from None
+                raise InferenceTooLarge(f"no memory to judge game {game.address}") from None
 
     def each(self, work: Callable[..., T], items: Iterable[tuple[object, ...]]) -> list[T | OpmlError]:
         """`work` for each item, by the workers: results, or the errors in their place, in order."""

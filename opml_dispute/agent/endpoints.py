@@ -28,7 +28,7 @@ class Agreement:
     """How far the first endpoint is behind the furthest."""
 
 
-def compare(head: Head, others: Sequence[Rpc], *, max_lag_blocks: int) -> Agreement:
+def compare_endpoints(head: Head, others: Sequence[Rpc], *, max_lag_blocks: int) -> Agreement:
     """`head` of the agent's own endpoint beside what the others have."""
     disagreements, silent, lag = [], [], 0
     for other in others:

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from opml_dispute.agent.desk import Desk
 from opml_dispute.agent.discovery import Discovery
-from opml_dispute.agent.endpoints import compare
+from opml_dispute.agent.endpoints import compare_endpoints
 from opml_dispute.chain.amounts import duration, ether
 from opml_dispute.chain.answers import Head
 from opml_dispute.chain.contracts import FaultDisputeGame
@@ -193,7 +193,7 @@ class Monitor:
         return found
 
     def _about_endpoints(self, head: Head) -> list[Alert]:
-        agreement = compare(head, self._others, max_lag_blocks=self._max_lag_blocks)
+        agreement = compare_endpoints(head, self._others, max_lag_blocks=self._max_lag_blocks)
         return [
             *(Alert("endpoints_disagree", reason) for reason in agreement.disagreements),
             *(Alert("endpoint_silent", reason) for reason in agreement.silent),

@@ -15,7 +15,7 @@ from opml_dispute.primitives import Address
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class StakeLimits:
     """What the operator allows; None is no limit."""
 
     max_at_risk_wei: int | None
@@ -41,7 +41,7 @@ def game_need_wei(game: Game, owner: Address) -> int:
     return sum(required_bond_wei(depth, game.depths.max, game.terms) for depth in range(first, game.depths.max + 1, 2))
 
 
-def refusal(limits: Limits, *, balance_wei: int, at_risk_wei: int, in_game_wei: int, need_wei: int) -> str | None:
+def refusal(limits: StakeLimits, *, balance_wei: int, at_risk_wei: int, in_game_wei: int, need_wei: int) -> str | None:
     """Why a game cannot be entered, as a sentence without its end; None if it can."""
     if balance_wei - limits.reserve_wei < need_wei:
         return f"it may take {need_wei} wei, and {max(0, balance_wei - limits.reserve_wei)} are free"

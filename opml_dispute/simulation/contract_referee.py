@@ -48,10 +48,10 @@ class ContractReferee(Referee):
     def __init__(self, first: Game, inference: Inference, bonds: BondRule) -> None:
         super().__init__(first, inference, bonds)
         self._evm = evm.Evm()
-        self._code = evm.load("FaultDisputeGame")
+        self._code = evm.load_code("FaultDisputeGame")
         self._set_time(first.created_at_s)
-        oracle = self._evm.deploy(evm.load("PreimageOracle"), 0, first.clocks.challenge_period_s)
-        vm = self._evm.deploy(evm.load("SymbolicVm"), oracle, inference.node_count, inference.steps_per_node)
+        oracle = self._evm.deploy(evm.load_code("PreimageOracle"), 0, first.clocks.challenge_period_s)
+        vm = self._evm.deploy(evm.load_code("SymbolicVm"), oracle, inference.node_count, inference.steps_per_node)
         words = registry_code(first.starting_root, first.node_count, first.depths.split, first.depths.max)
         registry, vault = self._evm.deploy_raw(words), self._evm.deploy_raw(TAKES_EVERYTHING)
         limits = (125, 123, first.clocks.extension_s, first.clocks.max_clock_s)
@@ -59,7 +59,7 @@ class ContractReferee(Referee):
         self._contract = self._create(first, implementation, vm, registry, vault)
 
     def _create(self, first: Game, implementation: str, vm: str, registry: str, vault: str) -> str:
-        factory_code = evm.load("DisputeGameFactory")
+        factory_code = evm.load_code("DisputeGameFactory")
         factory = self._evm.deploy(factory_code, evm.OWNER)
         arguments = bytes(first.absolute_prestate)
         arguments += b"".join(bytes.fromhex(address[2:]) for address in (vm, registry, vault))

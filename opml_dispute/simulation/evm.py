@@ -50,7 +50,7 @@ class Code:
 
 
 @cache
-def load(name: str) -> Code:
+def load_code(name: str) -> Code:
     """The compiled contract of that name. Raises `EvmMissing`."""
     try:
         raw = json.loads((ARTIFACTS_DIR / f"{name}.json").read_text(encoding="utf-8"))

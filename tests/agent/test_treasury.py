@@ -1,12 +1,12 @@
-"""Limits on what an agent stakes."""
+"""StakeLimits on what an agent stakes."""
 
 from __future__ import annotations
 
 import pytest
 
-from opml_dispute.agent.treasury import Limits, refusal
+from opml_dispute.agent.treasury import StakeLimits, refusal
 
-FREE = Limits(None, None, 0)
+FREE = StakeLimits(None, None, 0)
 
 
 @pytest.mark.parametrize(
@@ -14,16 +14,16 @@ FREE = Limits(None, None, 0)
     [
         (FREE, 10, 0, 0, 10, False),
         (FREE, 9, 0, 0, 10, True),
-        (Limits(None, None, 5), 14, 0, 0, 10, True),
-        (Limits(None, None, 5), 15, 0, 0, 10, False),
-        (Limits(None, 10, 0), 100, 50, 0, 10, False),
-        (Limits(None, 10, 0), 100, 50, 1, 10, True),
-        (Limits(60, None, 0), 100, 50, 0, 10, False),
-        (Limits(59, None, 0), 100, 50, 0, 10, True),
+        (StakeLimits(None, None, 5), 14, 0, 0, 10, True),
+        (StakeLimits(None, None, 5), 15, 0, 0, 10, False),
+        (StakeLimits(None, 10, 0), 100, 50, 0, 10, False),
+        (StakeLimits(None, 10, 0), 100, 50, 1, 10, True),
+        (StakeLimits(60, None, 0), 100, 50, 0, 10, False),
+        (StakeLimits(59, None, 0), 100, 50, 0, 10, True),
     ],
 )
 def test_game_is_entered_only_within_every_limit(
-    limits: Limits, balance: int, at_risk: int, in_game: int, need: int, is_refused: bool
+    limits: StakeLimits, balance: int, at_risk: int, in_game: int, need: int, is_refused: bool
 ) -> None:
     found = refusal(limits, balance_wei=balance, at_risk_wei=at_risk, in_game_wei=in_game, need_wei=need)
     assert (found is not None) == is_refused

@@ -21,6 +21,10 @@ FOREIGN: Final = {
     "ancestorOf": "notation of docs/game.md",
     "ext": "notation of docs/game.md",
     "getAnchorRoot": "a function of the OP Stack's registry that these contracts do without",
+    **dict.fromkeys(
+        ("anchorGame", "anchors", "getStartingAnchorRoot", "superchainConfig", "systemConfig"),
+        "functions of the OP Stack's contracts that these do without",
+    ),
     "exp2k": "notation of docs/arithmetic.md",
     "pmaddwd": "an x86 instruction",
     "Squareplus": "the made-up operator of docs/operators.md, as an example",

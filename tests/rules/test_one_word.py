@@ -20,6 +20,7 @@ TWICE: Final = {
     "Step": "an action of the game, and a step of a native run's schedule",
     "Output": "where a command prints; everything else says outputs of a model",
     "run": "called with its module's name, which says what runs",
+    "report": "each study of the laboratory has one, found by its module",
     "play": "a simulated game on one of several levels",
     "Code": "a part of a report, and a compiled contract",
     "Table": "a simulated game, and a table of a report",
