@@ -51,7 +51,7 @@ def slots_from_json(text: str, input_bytes: int) -> list[Slot]:
         _expect(len({slot.name for slot in slots}) == len(slots), "two inputs have one name")
     except (ValueError, KeyError, TypeError) as error:
         raise BadInput(
-            f"the registered model does not describe_model its inputs in a way that can be read: {error}",
+            f"the registered model does not describe its inputs in a way that can be read: {error}",
             hint="give a ready input image with --input-image FILE",
         ) from None
     return [replace(slot, offset=INPUT.offset + slot.offset) for slot in slots]

@@ -207,6 +207,7 @@ def sweep(
     for value in values:
         line = [*words, *given_for(words, command, str(parameter.name), stand_ins, key("challenger"))]
         line += with_value(parameter, value)
+        line += ["--once"] if words == ("monitor",) else []  # else it watches until it is stopped
         assert_clear(cli(*line), line)
 
 

@@ -95,7 +95,7 @@ def test_a_narrow_terminal_shows_ids_and_addresses_whole(
     model_id = on_chain.system().rpc.read(on_chain.system().registry.model_id_at(0))
     assert model_id.hex() in cli("model", "list").out
     shown = re.sub(r"\s+", " ", cli("show", game).out)
-    assert "bond 0.08 ETH" in shown
+    assert "bond 0.10557 ETH" in shown
     assert "to answer" in shown
 
 

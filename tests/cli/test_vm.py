@@ -235,8 +235,8 @@ def test_a_program_that_stops_says_why(cli: Cli, tmp_path: Path) -> None:
 
 def test_a_disputed_step_is_looked_at(cli: Cli, on_chain: Chain, key: Callable[[str], str]) -> None:
     """A liar and a challenger play down to one step; whoever comes along finds the lie, the instruction, the proof."""
-    # With seed 4 the liar's last claim is the first wrong state; else that may be a claim to its right, made before.
-    sides = [("--key-file", key("proposer"), "--fault", "seed=4"), ("--key-file", key("challenger"))]
+    # With seed 2 the liar's last claim is the first wrong state; else that may be a claim to its right, made before.
+    sides = [("--key-file", key("proposer"), "--fault", "seed=2"), ("--key-file", key("challenger"))]
     request = cli("request", "--sample", 7, "--reader", "--key-file", key("requester"), "--json")
     request_id = request.object_with("request_id")["request_id"]
     game = cli("propose", request_id, *sides[0], "--json").objects[-1]["game"]
