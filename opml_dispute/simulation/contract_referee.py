@@ -84,8 +84,8 @@ class ContractReferee(Referee):
         self.journal.append(Applied(now_s, sender, action))
 
     def undo_after(self, time_s: float) -> list[Applied]:
-        """The contract level has no reorganisations: `scenario` refuses them."""
-        raise NotImplementedError
+        """The contract level has no reorganisations: `scenario` refuses them before a game begins."""
+        raise AssertionError("a scenario with reorganisations reached the contract level")
 
     def _send(self, sender: Address, action: Action) -> None:
         match action:
