@@ -18,10 +18,10 @@ from opml_dispute.chain.amounts import parse_wei
 from opml_dispute.chain.games import parse_address
 from opml_dispute.errors import OpmlError
 from opml_dispute.primitives import Address
+from opml_dispute.reading import Unreadable, read_text
 
 ROLES: Final = ("proposer", "challenger", "resolver", "claimer", "finalizer")
 DEFENCES: Final = ("own", "right")
-_MAX_FILE_BYTES: Final = 1 << 20
 
 _LOCAL: Final[tuple[str, ...]] = ("http://127.0.0.1:8545",)
 
@@ -83,12 +83,10 @@ class AgentConfig:
     def load(cls, path: Path) -> AgentConfig:
         """From a file; relative paths count from its folder. Raises `BadConfig`."""
         try:
-            if path.stat().st_size > _MAX_FILE_BYTES:
-                raise BadConfig(f"the configuration {path} has more than {_MAX_FILE_BYTES:,} bytes")
-            raw = tomllib.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise BadConfig(f"cannot read the configuration {path}: {error.strerror}", hint="check the path") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+            raw = tomllib.loads(read_text(path))
+        except Unreadable as error:
+            raise BadConfig(f"cannot read the configuration {path}: {error.reason}", hint="check the path") from None
+        except (tomllib.TOMLDecodeError, RecursionError) as error:
             raise BadConfig(f"the configuration {path} is not TOML: {error}") from None
         return _Reader(raw, path).config()
 

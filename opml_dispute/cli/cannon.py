@@ -23,9 +23,11 @@ from opml_dispute.cannon.pattern import StepPattern
 from opml_dispute.cannon.run import Preimages, PreimageStop, Wishes, run
 from opml_dispute.cannon.server import PreimageServer, log_to_stderr
 from opml_dispute.engine.vm import Machine
+from opml_dispute.fpvm.elf import MAX_ELF_BYTES
 from opml_dispute.fpvm.state import BASE_VERSION, ML_VERSION
 from opml_dispute.fpvm.statefile import Subtree, load_state, subtrees_in
 from opml_dispute.model.files import Binding
+from opml_dispute.reading import Unreadable, read_bytes
 from opml_dispute.toolchain.native import guest_path
 
 if TYPE_CHECKING:
@@ -233,9 +235,9 @@ def load_elf(type_: str, path: Path | None, out: Path, meta: str) -> None:
             raise click.UsageError("--path names the program of a state of this type.")
         path = guest_path()
     try:
-        elf = path.read_bytes()
-    except OSError as error:
-        raise BadFile(f"cannot read the program {path}: {error.strerror}", hint="check the path") from None
+        elf = read_bytes(path, max_bytes=MAX_ELF_BYTES)
+    except Unreadable as error:
+        raise BadFile(f"cannot read the program {path}: {error.reason}", hint="check the path") from None
     machine = Machine.from_elf(elf, ml=STATE_TYPES[type_] == ML_VERSION)
     write_state(out, machine)
     if meta:
