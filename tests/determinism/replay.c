@@ -93,14 +93,17 @@ int main(void)
     uint64_t threads;
     while (fread(&threads, sizeof threads, 1, stdin) == 1) {
         uint64_t vm_bytes = word(), regions = word(), loads = word(), transitions = word();
-        struct { uint64_t offset, size; } *region = calloc(regions ? regions : 1, sizeof *region);
+        struct {
+            uint64_t offset, size;
+        } *region = calloc(regions ? regions : 1, sizeof *region);
         if (!region)
             stop("no memory");
         for (uint64_t i = 0; i < regions; i++) {
             region[i].offset = word();
             region[i].size = word();
             int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
-            if (mmap(SEGMENT_PLACE + region[i].offset, region[i].size, PROT_READ | PROT_WRITE, flags, -1, 0) == MAP_FAILED)
+            if (mmap(SEGMENT_PLACE + region[i].offset, region[i].size, PROT_READ | PROT_WRITE, flags, -1, 0) ==
+                MAP_FAILED)
                 stop("cannot map a region");
         }
         struct ml *ml = opml_ml_new((int)vm_bytes, (unsigned)threads);

@@ -9,10 +9,7 @@ static uint64_t bits_of(float x)
     return bits;
 }
 
-static float random_float(uint64_t *state)
-{
-    return (float)(int32_t)next_random(state) / 1048576.0f;
-}
+static float random_float(uint64_t *state) { return (float)(int32_t)next_random(state) / 1048576.0f; }
 
 enum { BODIES = 8, DIMENSIONS = 3 };
 
@@ -94,7 +91,4 @@ static uint64_t convert(void)
     return digest;
 }
 
-uint64_t program(void)
-{
-    return fold(fold(fold(fold(0, orbit()), extremes()), compare()), convert());
-}
+uint64_t program(void) { return fold(fold(fold(fold(0, orbit()), extremes()), compare()), convert()); }

@@ -14,34 +14,22 @@ __asm__(".macro fused word, d, r, s, t\n"
         "  .endr\n"
         "  .word \\word | fused_r << 21 | fused_t << 16 | fused_s << 11 | fused_d << 6\n"
         ".endm\n");
-#define FUSED(name, word)                                                                                             \
-    static inline float name(float a, float b, float c)                                                               \
-    {                                                                                                                 \
-        float result;                                                                                                 \
-        __asm__("fused " #word ", %0, %1, %2, %3" : "=f"(result) : "f"(c), "f"(a), "f"(b));                           \
-        return result;                                                                                                \
+#define FUSED(name, word)                                                                                              \
+    static inline float name(float a, float b, float c)                                                                \
+    {                                                                                                                  \
+        float result;                                                                                                  \
+        __asm__("fused " #word ", %0, %1, %2, %3" : "=f"(result) : "f"(c), "f"(a), "f"(b));                            \
+        return result;                                                                                                 \
     }
 FUSED(madd, 0x4c000020)
 FUSED(msub, 0x4c000028)
 FUSED(nmadd, 0x4c000030)
 FUSED(nmsub, 0x4c000038)
 #else
-static float madd(float a, float b, float c)
-{
-    return __builtin_fmaf(a, b, c);
-}
-static float msub(float a, float b, float c)
-{
-    return __builtin_fmaf(a, b, -c);
-}
-static float nmadd(float a, float b, float c)
-{
-    return -__builtin_fmaf(a, b, c);
-}
-static float nmsub(float a, float b, float c)
-{
-    return -__builtin_fmaf(a, b, -c);
-}
+static float madd(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+static float msub(float a, float b, float c) { return __builtin_fmaf(a, b, -c); }
+static float nmadd(float a, float b, float c) { return -__builtin_fmaf(a, b, c); }
+static float nmsub(float a, float b, float c) { return -__builtin_fmaf(a, b, -c); }
 #endif
 
 static float of_bits(uint32_t bits)
@@ -66,10 +54,7 @@ static float any_finite(uint64_t *random)
 }
 
 /* Between 1 and 2, or its negative. */
-static float near_one(uint64_t *random)
-{
-    return of_bits(((uint32_t)next_random(random) & 0x807fffff) | 0x3f800000);
-}
+static float near_one(uint64_t *random) { return of_bits(((uint32_t)next_random(random) & 0x807fffff) | 0x3f800000); }
 
 static uint64_t all_four(float a, float b, float c)
 {
@@ -126,7 +111,4 @@ static uint64_t contraction(void)
     return digest;
 }
 
-uint64_t program(void)
-{
-    return fold(scattered(), contraction());
-}
+uint64_t program(void) { return fold(scattered(), contraction()); }

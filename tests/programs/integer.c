@@ -43,9 +43,20 @@ static uint64_t divide(uint64_t a, uint64_t b)
 
 uint64_t program(void)
 {
-    static const uint64_t edges[] = {
-        0, 1, 2, 0x7f, 0x80, 0xffff, 0x7fffffff, 0x80000000, 0xffffffff, 0x100000000,
-        0x7fffffffffffffff, 0x8000000000000000, 0xffffffff80000000, 0xffffffffffffffff};
+    static const uint64_t edges[] = {0,
+                                     1,
+                                     2,
+                                     0x7f,
+                                     0x80,
+                                     0xffff,
+                                     0x7fffffff,
+                                     0x80000000,
+                                     0xffffffff,
+                                     0x100000000,
+                                     0x7fffffffffffffff,
+                                     0x8000000000000000,
+                                     0xffffffff80000000,
+                                     0xffffffffffffffff};
     enum { EDGES = sizeof edges / sizeof edges[0] };
     uint64_t digest = 0, random = 1;
     for (unsigned i = 0; i < EDGES; i++)

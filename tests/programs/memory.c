@@ -99,7 +99,4 @@ static uint64_t search(void)
     return digest;
 }
 
-uint64_t program(void)
-{
-    return fold(fold(fold(fold(0, sort()), count_keys()), sieve()), search());
-}
+uint64_t program(void) { return fold(fold(fold(fold(0, sort()), count_keys()), sieve()), search()); }

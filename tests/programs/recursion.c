@@ -8,10 +8,7 @@ static uint64_t ackermann(uint64_t m, uint64_t n)
     return n == 0 ? ackermann(m - 1, 1) : ackermann(m - 1, ackermann(m, n - 1));
 }
 
-static uint64_t fibonacci(unsigned n)
-{
-    return n < 2 ? n : fibonacci(n - 1) + fibonacci(n - 2);
-}
+static uint64_t fibonacci(unsigned n) { return n < 2 ? n : fibonacci(n - 1) + fibonacci(n - 2); }
 
 static uint64_t queens(unsigned row, uint32_t columns, uint32_t left, uint32_t right)
 {

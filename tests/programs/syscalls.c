@@ -25,10 +25,7 @@ static uint64_t add_locked_wide(uint64_t *at, uint64_t value)
 {
     return __atomic_fetch_add(at, value, __ATOMIC_SEQ_CST);
 }
-static uint32_t add_locked(uint32_t *at, uint32_t value)
-{
-    return __atomic_fetch_add(at, value, __ATOMIC_SEQ_CST);
-}
+static uint32_t add_locked(uint32_t *at, uint32_t value) { return __atomic_fetch_add(at, value, __ATOMIC_SEQ_CST); }
 #endif
 
 uint64_t program(void)

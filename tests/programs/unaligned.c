@@ -25,18 +25,24 @@ static void write_big(unsigned at, unsigned size, uint64_t value)
 }
 
 #ifdef __mips__
-#define LOAD(name)                                                                                                    \
-    static uint64_t name(unsigned at, uint64_t old)                                                                   \
-    {                                                                                                                 \
-        __asm__ volatile(#name " %0, 0(%1)" : "+r"(old) : "r"(bytes + at) : "memory");                                \
-        return old;                                                                                                   \
+#define LOAD(name)                                                                                                     \
+    static uint64_t name(unsigned at, uint64_t old)                                                                    \
+    {                                                                                                                  \
+        __asm__ volatile(#name " %0, 0(%1)" : "+r"(old) : "r"(bytes + at) : "memory");                                 \
+        return old;                                                                                                    \
     }
-#define STORE(name)                                                                                                   \
-    static void name(unsigned at, uint64_t value)                                                                     \
-    {                                                                                                                 \
-        __asm__ volatile(#name " %0, 0(%1)" ::"r"(value), "r"(bytes + at) : "memory");                                \
+#define STORE(name)                                                                                                    \
+    static void name(unsigned at, uint64_t value)                                                                      \
+    {                                                                                                                  \
+        __asm__ volatile(#name " %0, 0(%1)" ::"r"(value), "r"(bytes + at) : "memory");                                 \
     }
-LOAD(ldl) LOAD(ldr) LOAD(lwl) STORE(sdl) STORE(sdr) STORE(swl) STORE(swr)
+LOAD(ldl)
+LOAD(ldr)
+LOAD(lwl)
+STORE(sdl)
+STORE(sdr)
+STORE(swl)
+STORE(swr)
 /* lwr leaves the upper half of its register open on a real machine, so only the lower is looked at. */
 LOAD(lwr)
 #else

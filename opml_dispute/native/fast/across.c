@@ -11,7 +11,7 @@
 #include "kernels/walk.h"
 
 /* Outputs made at a time: their partial results stay in the nearest cache. */
-#define AT_ONCE 256u
+#define AT_ONCE  256u
 #define PARTIALS 8u
 /* Rows of fewer outputs are left to the plain kernel. */
 #define LEAST_ROW 8u
@@ -72,7 +72,7 @@ static void reduce_some(u64 function, f32 *o, const struct walk *inputs, i64 mov
 typedef float eight __attribute__((vector_size(32), aligned(4), may_alias));
 typedef i32 eighti __attribute__((vector_size(32), aligned(4), may_alias));
 /* Rows reduced at a time, and the least elements that pay for it. */
-#define ROWS 4u
+#define ROWS           4u
 #define LEAST_ELEMENTS 32u
 
 /* `combined`, on vectors. A NaN is remembered in `nan`, and may be lost in the result. */
@@ -101,7 +101,8 @@ INLINE void reduce_rows(u64 function, unsigned rows, u8 *o, i64 o_step, const u8
     for (; at + PARTIALS <= n; at += PARTIALS)
 #pragma clang loop unroll(full)
         for (unsigned i = 0; i < rows; i++)
-            partial[i] = combined_eight(function, partial[i], *(const eight *)(a + (i64)i * apart + 4 * (i64)at), &nan[i]);
+            partial[i] =
+                combined_eight(function, partial[i], *(const eight *)(a + (i64)i * apart + 4 * (i64)at), &nan[i]);
     for (unsigned i = 0; i < rows; i++) {
         const f32 *x = (const f32 *)(a + (i64)i * apart);
         f32 p[PARTIALS];

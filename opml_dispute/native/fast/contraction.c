@@ -73,7 +73,8 @@ int fast_contract(u8 *segment, const struct record *r, u64 lo, u64 hi, const str
 int fast_prepare_rows(struct fast_prepared *prepared, const u8 *segment, const struct record *r)
 {
     unsigned m_at = r->rank - 2u, n_at = r->rank - 1u;
-    u64 K = r->imm[0], N = r->dim[n_at], panels = (N + GEMM_PANEL - 1) / GEMM_PANEL, bytes = panels * GEMM_PANEL * K * sizeof(float);
+    u64 K = r->imm[0], N = r->dim[n_at], panels = (N + GEMM_PANEL - 1) / GEMM_PANEL,
+        bytes = panels * GEMM_PANEL * K * sizeof(float);
     if (r->dim[m_at] > FEW_ROWS || N == 1 || r->stride[0][n_at] != 1 || bytes > FAST_ROWS_MOST || K * N < WORTH_PACKING)
         return 0;
     prepared->memory = aligned_alloc(64, bytes);

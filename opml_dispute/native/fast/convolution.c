@@ -73,7 +73,7 @@ static void lay_out_row(void *self, i64 from, i64 to)
 struct positions {
     const struct layout *layout;
     const float *at; /* where it lies */
-    u64 first; /* column 0 of the product */
+    u64 first;       /* column 0 of the product */
 };
 
 /* Columns are positions, rows are taps. A tile's columns are a few runs; runs are copied in whole vectors, what goes
@@ -157,7 +157,8 @@ INLINE void copy_run(float *out, const float *from, u64 n)
  *
  * Sums are made for all of the layout that lies between the first position and the last, a few vectors at a time, whether
  * an output belongs there or not: between the ends of two rows there are few, and rows may be shorter than a vector. */
-static void convolve_channel(const struct layout *l, const float *at, const float *w, u64 K, const struct ending *e, float *out, u64 p, u64 end)
+static void convolve_channel(const struct layout *l, const float *at, const float *w, u64 K, const struct ending *e,
+                             float *out, u64 p, u64 end)
 {
     u64 row = (u64)l->output[2], rows = (u64)l->output[1];
     while (p < end) {
@@ -207,9 +208,9 @@ struct work {
     struct layout l;
     int direct;
     u64 K, depth, channels;
-    float *memory;     /* for a laid out group */
-    u64 laid_out;      /* the group that is there, counted over all images */
-    const float *at;   /* of the group under way */
+    float *memory;   /* for a laid out group */
+    u64 laid_out;    /* the group that is there, counted over all images */
+    const float *at; /* of the group under way */
     const float *x, *w, *bias;
     float *out;
     const struct fast_finish *finish;
@@ -302,7 +303,8 @@ static int convolve(struct work *k, u64 image, u64 m, u64 rows, u64 p, u64 end)
     return gemm(&product, k->s);
 }
 
-int fast_conv(u8 *segment, const struct record *r, u64 lo, u64 hi, const struct fast_finish *finish, struct fast_scratch *s)
+int fast_conv(u8 *segment, const struct record *r, u64 lo, u64 hi, const struct fast_finish *finish,
+              struct fast_scratch *s)
 {
     struct work k;
     if (!begin(&k, segment, r, hi - lo, finish, s))
@@ -331,7 +333,7 @@ int fast_conv(u8 *segment, const struct record *r, u64 lo, u64 hi, const struct 
 /* What a panel of positions costs to lay out and pack beside the product with one row of weights; and a row of weights,
  * to be packed. Measured; panels often come from another core's cache. */
 #define PANEL_COST 8.0
-#define ROW_COST 0.4
+#define ROW_COST   0.4
 
 /* If a range is cut between channels, each thread lays out and packs all positions for its channels; if positions are
  * cut, each thread packs all weights. */
@@ -339,8 +341,10 @@ unsigned fast_conv_columns(const struct record *r, unsigned workers, u64 *each)
 {
     struct window g;
     window_decode(&g, r);
-    u64 channels = g.M / g.groups, panels = (g.out_size + TILE_N - 1) / TILE_N, share = (panels + workers - 1) / workers;
-    if (r->dtype_in[0] != DT_F32 || workers < 2 || r->hi - r->lo != g.N * g.M * g.out_size || channels < 3 || panels < workers)
+    u64 channels = g.M / g.groups, panels = (g.out_size + TILE_N - 1) / TILE_N,
+        share = (panels + workers - 1) / workers;
+    if (r->dtype_in[0] != DT_F32 || workers < 2 || r->hi - r->lo != g.N * g.M * g.out_size || channels < 3 ||
+        panels < workers)
         return 0;
     double rows = (double)((channels + workers - 1) / workers), all = (double)channels;
     double by_rows = (double)panels * (rows + PANEL_COST) + ROW_COST * rows;
@@ -370,7 +374,8 @@ void fast_run_columns(u8 *segment, const struct record *r, u64 first, u64 end, c
 
 #else
 
-int fast_conv(u8 *segment, const struct record *r, u64 lo, u64 hi, const struct fast_finish *finish, struct fast_scratch *s)
+int fast_conv(u8 *segment, const struct record *r, u64 lo, u64 hi, const struct fast_finish *finish,
+              struct fast_scratch *s)
 {
     (void)segment, (void)r, (void)lo, (void)hi, (void)finish, (void)s;
     return 0;

@@ -11,9 +11,9 @@ typedef i32 divide_veci __attribute__((vector_size(4 * LANES), aligned(4), may_a
 
 /* Sizes of dividends and of the divisor between which no step of `divide` can leave the normal numbers. */
 #define DIVIDEND_LEAST 0x1p-90f
-#define DIVIDEND_MOST 0x1p+90f
-#define DIVISOR_LEAST 0x1p-30f
-#define DIVISOR_MOST 0x1p+30f
+#define DIVIDEND_MOST  0x1p+90f
+#define DIVISOR_LEAST  0x1p-30f
+#define DIVISOR_MOST   0x1p+30f
 
 /* Whether `divide` may be asked for this divisor. */
 INLINE int divides_well(f32 divisor)

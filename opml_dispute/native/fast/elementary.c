@@ -20,7 +20,10 @@ INLINE vec fma_vec(vec a, vec b, vec c) { return __builtin_elementwise_fma(a, b,
 INLINE vec choose(veci mask, vec x, vec y) { return (vec)((mask & (veci)x) | (~mask & (veci)y)); }
 INLINE vec abs_vec(vec x) { return (vec)((veci)x & 0x7fffffff); }
 INLINE vec copysign_vec(vec size, vec sign) { return (vec)(((veci)size & 0x7fffffff) | ((veci)sign & INT32_MIN)); }
-INLINE vec canonical_vec(vec x) { return choose(((veci)x & 0x7fffffff) > 0x7f800000, (vec)((veci){0} + 0x7fc00000), x); }
+INLINE vec canonical_vec(vec x)
+{
+    return choose(((veci)x & 0x7fffffff) > 0x7f800000, (vec)((veci){0} + 0x7fc00000), x);
+}
 
 /* p * 2^n for the n and p of exp_shifted. There 2^n is multiplied on in two factors; p times the first is exact, so one
  * rounding is all there is. */
@@ -251,10 +254,11 @@ CIRCULAR_ROW(cos)
 CIRCULAR_ROW(tan)
 
 static unary_row *const rows[] = {
-    [UN_EXP] = exp_row,     [UN_SIGMOID] = sigmoid_row, [UN_TANH] = tanh_row,   [UN_ERF] = erf_row,     [UN_LOG] = log_row,
-    [UN_SOFTPLUS] = softplus_row, [UN_ATAN] = atan_row, [UN_ASIN] = asin_row,   [UN_ACOS] = acos_row,   [UN_SINH] = sinh_row,
-    [UN_COSH] = cosh_row,   [UN_ASINH] = asinh_row,     [UN_ACOSH] = acosh_row, [UN_ATANH] = atanh_row, [UN_SIN] = sin_row,
-    [UN_COS] = cos_row,     [UN_TAN] = tan_row,
+    [UN_EXP] = exp_row,     [UN_SIGMOID] = sigmoid_row,   [UN_TANH] = tanh_row, [UN_ERF] = erf_row,
+    [UN_LOG] = log_row,     [UN_SOFTPLUS] = softplus_row, [UN_ATAN] = atan_row, [UN_ASIN] = asin_row,
+    [UN_ACOS] = acos_row,   [UN_SINH] = sinh_row,         [UN_COSH] = cosh_row, [UN_ASINH] = asinh_row,
+    [UN_ACOSH] = acosh_row, [UN_ATANH] = atanh_row,       [UN_SIN] = sin_row,   [UN_COS] = cos_row,
+    [UN_TAN] = tan_row,
 };
 
 int fast_unary(u8 *segment, const struct record *r, u64 lo, u64 hi)

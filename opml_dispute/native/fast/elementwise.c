@@ -7,7 +7,8 @@
 #define LOOK 1024
 
 /* x^y of positive finite numbers: what pow32 leaves to pow_positive, without a branch on the way. */
-static __attribute__((flatten)) void pow_row(float *restrict o, const float *restrict x, const float *restrict y, u64 y_step, u64 n)
+static __attribute__((flatten)) void pow_row(float *restrict o, const float *restrict x, const float *restrict y,
+                                             u64 y_step, u64 n)
 {
     if (y_step == 0) {
         float exponent = *y;

@@ -29,15 +29,17 @@ int fast_prepare_contraction(struct fast_prepared *prepared, const u8 *segment, 
     for (unsigned d = 0; d + 1 < r->rank; d++)
         if (r->stride[2][d] && r->dim[d] > 1)
             return 0; /* more than one matrix */
-    return r->dtype_in[0] == DT_F32 ? fast_prepare_rows(prepared, segment, r) : fast_prepare_integers(prepared, segment, r);
+    return r->dtype_in[0] == DT_F32 ? fast_prepare_rows(prepared, segment, r)
+                                    : fast_prepare_integers(prepared, segment, r);
 }
 
 int fast_prepares_alike(const struct record *one, const struct record *other)
 {
     unsigned n_one = one->rank - 1u, n_other = other->rank - 1u;
-    return one->in[1] == other->in[1] && one->dtype_in[0] == other->dtype_in[0] && one->dtype_in[1] == other->dtype_in[1] &&
-           one->imm[0] == other->imm[0] && one->imm[2] == other->imm[2] && one->dim[n_one] == other->dim[n_other] &&
-           one->stride[2][n_one] == other->stride[2][n_other] && (one->dim[n_one - 1] == other->dim[n_other - 1]);
+    return one->in[1] == other->in[1] && one->dtype_in[0] == other->dtype_in[0] &&
+           one->dtype_in[1] == other->dtype_in[1] && one->imm[0] == other->imm[0] && one->imm[2] == other->imm[2] &&
+           one->dim[n_one] == other->dim[n_other] && one->stride[2][n_one] == other->stride[2][n_other] &&
+           (one->dim[n_one - 1] == other->dim[n_other - 1]);
 }
 
 void fast_prepared_free(struct fast_prepared *p)
@@ -49,12 +51,13 @@ void fast_prepared_free(struct fast_prepared *p)
 
 static const struct fast_finish as_it_is = {0};
 
-int fast_run(u8 *segment, const struct record *r, u64 lo, u64 hi, const struct fast_prepared *prepared, struct fast_scratch *s)
+int fast_run(u8 *segment, const struct record *r, u64 lo, u64 hi, const struct fast_prepared *prepared,
+             struct fast_scratch *s)
 {
     switch (r->opcode) {
     case OP_CONTRACT:
-        return fast_contract(segment, r, lo, hi, &as_it_is, prepared, s) || fast_contract_integers(segment, r, lo, hi, prepared, s) ||
-               fast_halves(segment, r, lo, hi, s);
+        return fast_contract(segment, r, lo, hi, &as_it_is, prepared, s) ||
+               fast_contract_integers(segment, r, lo, hi, prepared, s) || fast_halves(segment, r, lo, hi, s);
     case OP_CONV:
         return fast_conv(segment, r, lo, hi, &as_it_is, s) || fast_conv_integers(segment, r, lo, hi, s) ||
                fast_halves(segment, r, lo, hi, s);

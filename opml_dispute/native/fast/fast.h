@@ -39,7 +39,7 @@ struct fast_prepared {
 };
 /* Above this many bytes a constant is not prepared; binary32, which is prepared beside the original, above this many. */
 #define FAST_PREPARED_MOST (64ull << 20)
-#define FAST_ROWS_MOST (4ull << 20)
+#define FAST_ROWS_MOST     (4ull << 20)
 
 /* Prepares a contraction whose second factor never changes; 0 if there is nothing to win. */
 int fast_prepare_contraction(struct fast_prepared *prepared, const u8 *segment, const struct record *r);
@@ -54,7 +54,8 @@ int fast_contract(u8 *segment, const struct record *r, u64 lo, u64 hi, const str
                   const struct fast_prepared *prepared, struct fast_scratch *s);
 int fast_contract_integers(u8 *segment, const struct record *r, u64 lo, u64 hi, const struct fast_prepared *prepared,
                            struct fast_scratch *s);
-int fast_conv(u8 *segment, const struct record *r, u64 lo, u64 hi, const struct fast_finish *finish, struct fast_scratch *s);
+int fast_conv(u8 *segment, const struct record *r, u64 lo, u64 hi, const struct fast_finish *finish,
+              struct fast_scratch *s);
 int fast_conv_integers(u8 *segment, const struct record *r, u64 lo, u64 hi, struct fast_scratch *s);
 int fast_pool(u8 *segment, const struct record *r, u64 lo, u64 hi, struct fast_scratch *s);
 int fast_halves(u8 *segment, const struct record *r, u64 lo, u64 hi, struct fast_scratch *s);
@@ -80,7 +81,8 @@ void fast_quantise(u8 *segment, const struct record *const step[], unsigned step
 
 /* Makes outputs [lo, hi) of r, whose elements lie in the host's byte order; 0 if no fast path takes it. `prepared`: null
  * where nothing is. */
-int fast_run(u8 *segment, const struct record *r, u64 lo, u64 hi, const struct fast_prepared *prepared, struct fast_scratch *s);
+int fast_run(u8 *segment, const struct record *r, u64 lo, u64 hi, const struct fast_prepared *prepared,
+             struct fast_scratch *s);
 
 /* Makes and finishes outputs [lo, hi) of r, binary32 that lie packed, in whatever way is fastest. */
 void fast_run_finished(u8 *segment, const struct record *r, u64 lo, u64 hi, const struct fast_finish *finish,

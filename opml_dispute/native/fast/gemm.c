@@ -11,13 +11,13 @@ typedef int32_t veci __attribute__((vector_size(4 * LANES), aligned(4), may_alia
 
 /* Sums are put down and taken up again every DEPTH terms: a panel of b of that depth stays in the first-level cache
  * while the tiles of all rows of a block pass over it. The rows lie packed in the second-level cache. */
-#define DEPTH 256
+#define DEPTH   256
 #define PIECE_M (TILE_M * 43)
 #define PIECE_A (128 * 1024) /* floats */
 #define PIECE_B (128 * 1024) /* floats */
 /* With so few columns rows are taken as they lie, and in longer pieces. */
 #define ROWS_AS_THEY_LIE 64
-#define DEPTH_OF_ROWS 512
+#define DEPTH_OF_ROWS    512
 
 /* As `canonical` (float32.h), on a vector. */
 INLINE vec canonical_vec(vec x)
@@ -40,7 +40,7 @@ INLINE vec relu_vec(vec x)
 struct tile {
     size_t depth;
     const float *a, *b;
-    const float *ahead;    /* null, or what of row k of b to fetch for later: `rows[k]` elements from here */
+    const float *ahead; /* null, or what of row k of b to fetch for later: `rows[k]` elements from here */
     const ptrdiff_t *rows;
     int packed;    /* a is */
     ptrdiff_t a_m; /* if it is not */
@@ -116,7 +116,7 @@ INLINE void run_tile(const struct tile *t, unsigned mr, unsigned nv, int packed)
         }
 }
 
-#define FOR_EACH_MR(X) FOR_EACH_MR_TO_6(X) FOR_EACH_MR_TO_8(X) FOR_EACH_MR_TO_12(X)
+#define FOR_EACH_MR(X)      FOR_EACH_MR_TO_6(X) FOR_EACH_MR_TO_8(X) FOR_EACH_MR_TO_12(X)
 #define FOR_EACH_MR_TO_6(X) X(1) X(2) X(3) X(4) X(5) X(6)
 #if TILE_M >= 8
 #define FOR_EACH_MR_TO_8(X) X(7) X(8)
@@ -137,10 +137,12 @@ INLINE void run_tile(const struct tile *t, unsigned mr, unsigned nv, int packed)
 FOR_EACH_MR(TILE_FUNCTIONS)
 
 typedef void tile_function(const struct tile *t);
+/* clang-format off */
 static tile_function *const tiles[TILE_M][2][2] = { /* [mr - 1][a is packed][vectors - 1] */
 #define TILE_ROW(MR) {{rows_##MR##_1, rows_##MR##_2}, {tile_##MR##_1, tile_##MR##_2}},
     FOR_EACH_MR(TILE_ROW)
 };
+/* clang-format on */
 
 /* A tile of mr x nr outputs at c. The sums of one narrower than its vectors are kept in `sums` until they are done. */
 static void make_tile(const struct tile *t, unsigned mr, unsigned nr, float *sums)
@@ -179,7 +181,9 @@ static void make_tile(const struct tile *t, unsigned mr, unsigned nr, float *sum
 INLINE void transpose(vec row[LANES])
 {
 #if LANES == 16
-#define LOW(p, q, A) __builtin_shufflevector(p, q, A(0), A(1), A(2), A(3), A(4), A(5), A(6), A(7), A(8), A(9), A(10), A(11), A(12), A(13), A(14), A(15))
+#define LOW(p, q, A)                                                                                                   \
+    __builtin_shufflevector(p, q, A(0), A(1), A(2), A(3), A(4), A(5), A(6), A(7), A(8), A(9), A(10), A(11), A(12),     \
+                            A(13), A(14), A(15))
 #elif LANES == 8
 #define LOW(p, q, A) __builtin_shufflevector(p, q, A(0), A(1), A(2), A(3), A(4), A(5), A(6), A(7))
 #else
@@ -187,16 +191,16 @@ INLINE void transpose(vec row[LANES])
 #endif
 /* Lane i of the first result comes from lane i of p, or, where bit APART of i is set, from lane i - APART of q; of the
  * second result from lane i + APART of p, or lane i of q. */
-#define FIRST(APART, i) ((i) & (APART) ? LANES + (i) - (APART) : (i))
+#define FIRST(APART, i)  ((i) & (APART) ? LANES + (i) - (APART) : (i))
 #define SECOND(APART, i) ((i) & (APART) ? LANES + (i) : (i) + (APART))
-#define FIRST_1(i) FIRST(1, i)
-#define FIRST_2(i) FIRST(2, i)
-#define FIRST_4(i) FIRST(4, i)
-#define FIRST_8(i) FIRST(8, i)
-#define SECOND_1(i) SECOND(1, i)
-#define SECOND_2(i) SECOND(2, i)
-#define SECOND_4(i) SECOND(4, i)
-#define SECOND_8(i) SECOND(8, i)
+#define FIRST_1(i)       FIRST(1, i)
+#define FIRST_2(i)       FIRST(2, i)
+#define FIRST_4(i)       FIRST(4, i)
+#define FIRST_8(i)       FIRST(8, i)
+#define SECOND_1(i)      SECOND(1, i)
+#define SECOND_2(i)      SECOND(2, i)
+#define SECOND_4(i)      SECOND(4, i)
+#define SECOND_8(i)      SECOND(8, i)
 #define EXCHANGE(APART)                                                                                                \
     _Pragma("clang loop unroll(full)") for (unsigned i = 0; i < LANES; i++) if (!(i & APART))                          \
     {                                                                                                                  \
@@ -250,8 +254,10 @@ static void pack_a(const float *a, ptrdiff_t a_m, ptrdiff_t a_k, float *to, size
                 quad r = *(const quad *)(from + 2 * a_m), s = *(const quad *)(from + 3 * a_m);
                 for (unsigned ahead = 4; k % 16 == 0 && ahead < 8; ahead++)
                     __builtin_prefetch(from + (ptrdiff_t)ahead * a_m);
-                quad pq_low = __builtin_shufflevector(p, q, 0, 4, 1, 5), pq_high = __builtin_shufflevector(p, q, 2, 6, 3, 7);
-                quad rs_low = __builtin_shufflevector(r, s, 0, 4, 1, 5), rs_high = __builtin_shufflevector(r, s, 2, 6, 3, 7);
+                quad pq_low = __builtin_shufflevector(p, q, 0, 4, 1, 5),
+                     pq_high = __builtin_shufflevector(p, q, 2, 6, 3, 7);
+                quad rs_low = __builtin_shufflevector(r, s, 0, 4, 1, 5),
+                     rs_high = __builtin_shufflevector(r, s, 2, 6, 3, 7);
                 float *into = to + k * mr + i;
                 *(quad *)into = __builtin_shufflevector(pq_low, rs_low, 0, 1, 4, 5);
                 *(quad *)(into + mr) = __builtin_shufflevector(pq_low, rs_low, 2, 3, 6, 7);
@@ -370,7 +376,8 @@ static void rows_times_runs(const struct gemm *g)
             for (size_t j = n; j < n + LANES && j < g->N; j++) {
                 float *out = g->out + (ptrdiff_t)m * g->o_m + j, sum = k ? *out : 0.0f;
                 for (size_t i = k; i < g->K; i++)
-                    sum = fma32(g->a[(ptrdiff_t)m * g->a_m + (ptrdiff_t)i * g->a_k], b->at[(ptrdiff_t)j * b->n + (ptrdiff_t)i], sum);
+                    sum = fma32(g->a[(ptrdiff_t)m * g->a_m + (ptrdiff_t)i * g->a_k],
+                                b->at[(ptrdiff_t)j * b->n + (ptrdiff_t)i], sum);
                 *out = sum;
             }
     }
@@ -450,8 +457,8 @@ struct block {
 };
 
 /* Rows i and so on, columns j and so on, terms k and so on of a block; a, b: where those rows and columns begin. */
-static void run_in_block(const struct block *block, size_t i, unsigned mr, size_t j, size_t k, const float *a, const float *b,
-                         const float *ahead)
+static void run_in_block(const struct block *block, size_t i, unsigned mr, size_t j, size_t k, const float *a,
+                         const float *b, const float *ahead)
 {
     const struct gemm *g = block->g;
     ptrdiff_t m = (ptrdiff_t)(block->m0 + i), n = (ptrdiff_t)(block->n0 + j);
@@ -556,9 +563,11 @@ int gemm(const struct gemm *g, struct fast_scratch *s)
     /* Packing a pays once its elements are used often; few columns take rows as they lie. */
     int packs_a = g->a_k != 1 || g->N > ROWS_AS_THEY_LIE;
     size_t tall = share(g->K, packs_a ? DEPTH : DEPTH_OF_ROWS, 1);
-    size_t rows = packs_a ? share(g->M, PIECE_M, TILE_M) : g->M, piece_k = packs_a ? share(g->K, PIECE_A / rows, tall) : g->K;
+    size_t rows = packs_a ? share(g->M, PIECE_M, TILE_M) : g->M,
+           piece_k = packs_a ? share(g->K, PIECE_A / rows, tall) : g->K;
     int keeps_b = rows < g->M || !packs_a;
-    size_t wide = (g->N + TILE_N - 1) / TILE_N * TILE_N, columns = keeps_b && packs_a ? PIECE_B / piece_k / TILE_N * TILE_N : wide;
+    size_t wide = (g->N + TILE_N - 1) / TILE_N * TILE_N,
+           columns = keeps_b && packs_a ? PIECE_B / piece_k / TILE_N * TILE_N : wide;
     columns = least(columns < TILE_N ? TILE_N : columns, wide);
     size_t size_b = keeps_b ? columns * (packs_a ? piece_k : tall) : TILE_N * tall;
     /* Behind the packed panels room for one row more: pack_positions writes whole vectors. */

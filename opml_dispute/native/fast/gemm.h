@@ -10,16 +10,16 @@
 #include "fast.h"
 
 #if defined(__AVX512F__)
-#define LANES 16 /* floats in a vector register */
+#define LANES  16 /* floats in a vector register */
 #define TILE_M 12 /* rows of a register tile */
 #elif defined(__AVX2__) && defined(__FMA__)
-#define LANES 8
+#define LANES  8
 #define TILE_M 6
 #elif defined(__aarch64__)
-#define LANES 4
+#define LANES  4
 #define TILE_M 8
 #else
-#define LANES 0 /* no fused multiply-add in hardware: plain kernels only */
+#define LANES  0 /* no fused multiply-add in hardware: plain kernels only */
 #define TILE_M 1
 #endif
 #define TILE_N (2 * LANES) /* columns of a register tile */
@@ -38,11 +38,11 @@ struct gemm {
     pack_b *pack;
     place_b *place;
     const ptrdiff_t *rows; /* [K], if `place` is not null */
-    float *out; /* columns lie side by side */
+    float *out;            /* columns lie side by side */
     ptrdiff_t o_m;
     const float *panels; /* null, or b ready for a few rows (pack_panels), from the panel that column 0 is in */
     size_t panel_column; /* where in that panel */
-    const float *bias; /* may be null */
+    const float *bias;   /* may be null */
     ptrdiff_t bias_m, bias_n;
     const float *add; /* as `fast_finish`; strides are out's */
     int relu;

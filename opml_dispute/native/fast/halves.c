@@ -11,7 +11,7 @@
 #define WORTH_WIDENING 2048
 /* Elements of a contraction's second factor that are widened at a time, and rows of the first. */
 #define ELEMENTS_AT_ONCE (1u << 18)
-#define ROWS_AT_ONCE 512
+#define ROWS_AT_ONCE     512
 /* Above this many elements a widened copy is not worth its memory. */
 #define WIDENED_MOST (1ull << 27)
 
@@ -46,7 +46,8 @@ static void widen_rows(float *to, i64 pitch, const u8 *from, u8 dtype, i64 acros
 }
 
 /* Rows [m, m + rows) by columns [n, n + columns) of the piece, whose second factor is widened already. */
-static int multiply(const struct product *p, u64 m, u64 rows, u64 n, u64 columns, const struct matrix *b, struct fast_scratch *s)
+static int multiply(const struct product *p, u64 m, u64 rows, u64 n, u64 columns, const struct matrix *b,
+                    struct fast_scratch *s)
 {
     const struct record *r = p->r;
     unsigned m_at = r->rank - 2u, n_at = r->rank - 1u;

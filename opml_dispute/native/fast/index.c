@@ -8,7 +8,7 @@
 /* How the index at p moves an operand, in bytes. */
 struct places {
     u64 components;
-    i64 apart;           /* bytes from one component to the next */
+    i64 apart;            /* bytes from one component to the next */
     i64 size[4], step[4]; /* elements along a component's axis, bytes from one to the next */
 };
 

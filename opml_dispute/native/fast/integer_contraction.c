@@ -43,7 +43,8 @@ static struct integer_range range_of(const u8 *at, u8 dtype, u64 rows, i64 apart
 /* What packing needs beside the panels: rows of b as elements of the form, the places of those rows, a row of ones. */
 static u64 workshop_bytes(enum integer_form f, u64 K, u64 N)
 {
-    return K * ((N + PANEL - 1) / PANEL * PANEL) * form_width(f) + PANEL * 4 + K * sizeof(i64) + form_pitch(f, K) + 64 * 3;
+    return K * ((N + PANEL - 1) / PANEL * PANEL) * form_width(f) + PANEL * 4 + K * sizeof(i64) + form_pitch(f, K) +
+           64 * 3;
 }
 
 /* Packs all of b. `workshop`: as many bytes as workshop_bytes says, aligned to 64. */
@@ -122,7 +123,7 @@ static void pack_rows(enum integer_form f, u8 *to, u32 *row_add, const struct so
 }
 
 /* How much of a piece is packed at a time: so many rows, so many elements of b. */
-#define ROWS_AT_ONCE 512
+#define ROWS_AT_ONCE     512
 #define ELEMENTS_AT_ONCE (1ull << 20)
 
 /* A piece under way. */
@@ -134,8 +135,8 @@ struct work {
     i64 ca, cb;
     const struct matrix *ready; /* null: b is packed here, a few panels at a time */
     u64 columns_at_once;
-    u8 *rows;       /* of a, packed */
-    u32 *row_add;   /* [ROWS_AT_ONCE] */
+    u8 *rows;     /* of a, packed */
+    u32 *row_add; /* [ROWS_AT_ONCE] */
     u32 *panels, *sums;
     u8 *workshop;
     u32 *out;
@@ -248,7 +249,13 @@ int fast_contract_integers(u8 *segment, const struct record *r, u64 lo, u64 hi, 
         struct source a = {segment + r->in[0] + p.a * a_width, r->dtype_in[0], (i64)r->imm[1], r->stride[1][m_at]};
         struct source b = {segment + r->in[1] + p.b * b_width, r->dtype_in[1], (i64)r->imm[2], r->stride[2][n_at]};
         const u32 *bias = r->n_in == 3 ? (const u32 *)(segment + r->in[2]) + p.bias : NULL;
-        struct work w = {.r = r, .piece = &p, .a = a, .b = b, .ready = ready, .out = (u32 *)(segment + r->out) + p.out, .bias = bias};
+        struct work w = {.r = r,
+                         .piece = &p,
+                         .a = a,
+                         .b = b,
+                         .ready = ready,
+                         .out = (u32 *)(segment + r->out) + p.out,
+                         .bias = bias};
         if (!begin(&w, s))
             return 0;
         run_piece(&w);

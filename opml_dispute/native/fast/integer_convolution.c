@@ -18,7 +18,7 @@ struct work {
     struct layout l;
     u8 dtype_x, dtype_w;
     u64 K, depth, channels; /* terms; input and output channels of a group */
-    int few; /* channels a group has, so few that packing would cost more than the product */
+    int few;                /* channels a group has, so few that packing would cost more than the product */
     enum integer_form form;
     i64 cw, cx; /* taken off weights and input */
     const u8 *x, *w;
@@ -29,8 +29,8 @@ struct work {
     u8 *rows; /* weights of a group, packed */
     u32 *row_add, *panel;
     u8 *ones;
-    u64 laid_out, packed; /* which group is there, counted over all images; and the first channel of the rows, and how many */
-    u64 packed_rows;
+    u64 laid_out;            /* the group that is there, counted over all images */
+    u64 packed, packed_rows; /* the first channel of the rows, and how many there are */
 };
 
 static u64 up(u64 size) { return (size + 63) / 64 * 64; }
@@ -107,8 +107,8 @@ static void lay_out_row(void *self, i64 from, i64 to)
         memset(part, zero, (u64)(in.first * width));
         memset(part + in.end * width, zero, (u64)((k->l.size[2] - in.end) * width));
         if (in.first < in.end)
-            integer_convert(k->form, part + in.first * width, laying->x + (from + in.from) * x_width, k->dtype_x, stride,
-                            k->cx, (u64)(in.end - in.first));
+            integer_convert(k->form, part + in.first * width, laying->x + (from + in.from) * x_width, k->dtype_x,
+                            stride, k->cx, (u64)(in.end - in.first));
     }
 }
 
@@ -194,7 +194,8 @@ static void convolve(struct work *k, u64 image, u64 m, u64 rows, u64 p, u64 end)
     const struct window *g = &k->g;
     u64 group = m / k->channels, counted = image * g->groups + group;
     if (k->laid_out != counted) {
-        struct laying laying = {.work = k, .x = k->x + (image * g->C + group * k->depth) * g->in_size * dtype_bytes(k->dtype_x)};
+        struct laying laying = {.work = k,
+                                .x = k->x + (image * g->C + group * k->depth) * g->in_size * dtype_bytes(k->dtype_x)};
         for (i64 i = 0; i < g->stride[2]; i++)
             laying.parts[i] = layout_part(&k->l, g, i);
         layout_rows(&k->l, g, p, end, lay_out_row, &laying);

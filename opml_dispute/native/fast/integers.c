@@ -125,7 +125,7 @@ enum integer_form integer_form_for(struct integer_range a, struct integer_range 
                 to[i] = (TO)((u32)from[i] - (u32)less);                                                                \
         else                                                                                                           \
             for (u64 i = 0; i < n; i++, from += apart)                                                                 \
-                to[i] = (TO)((u32)*from - (u32)less);                                                                  \
+                to[i] = (TO)((u32)from[0] - (u32)less);                                                                \
     }
 #define CONVERT_FROM(FROM) CONVERT(FROM, u8) CONVERT(FROM, u16) CONVERT(FROM, u32)
 CONVERT_FROM(u8)
@@ -167,10 +167,11 @@ INLINE void pack_group(enum integer_form f, u32 *to, const struct integer_runs *
         u32 *out = to + runs->start[i];
         for (unsigned v = 0; v < runs->vectors[i]; v++, out += INTEGER_LANES, from += INTEGER_LANES * form_width(f)) {
             if (f == FORM_QUADS)
-                *(words *)out = load_bytes(from + row[0]) | load_bytes(from + row[1]) << 8 | load_bytes(from + row[2]) << 16 |
-                                load_bytes(from + row[3]) << 24;
+                *(words *)out = load_bytes(from + row[0]) | load_bytes(from + row[1]) << 8 |
+                                load_bytes(from + row[2]) << 16 | load_bytes(from + row[3]) << 24;
             else if (f == FORM_PAIRS)
-                *(words *)out = load_shorts((const u16 *)(from + row[0])) | load_shorts((const u16 *)(from + row[1])) << 16;
+                *(words *)out = load_shorts((const u16 *)(from + row[0])) | load_shorts((const u16 *)(from + row[1]))
+                                                                                << 16;
             else
                 *(words *)out = *(const words *)(from + row[0]);
         }
@@ -200,7 +201,7 @@ void integer_pack(enum integer_form f, u32 *panel, const struct integer_runs *ru
 /* Tiles */
 
 #define TARGET
-#define TILE(NAME) words_##NAME
+#define TILE(NAME)     words_##NAME
 #define DOT(sum, a, b) ((sum) + (a) * (b))
 #include "integer_tile.inc"
 #undef TILE
@@ -224,10 +225,10 @@ void integer_pack(enum integer_form f, u32 *panel, const struct integer_runs *ru
 #if defined(__AVX2__)
 #define TILE(NAME) quads_##NAME
 #if defined(__AVX512BW__)
-#define TARGET __attribute__((target("avx512vnni")))
+#define TARGET         __attribute__((target("avx512vnni")))
 #define DOT(sum, a, b) ((words)_mm512_dpbusd_epi32((__m512i)(sum), (__m512i)(a), (__m512i)(b)))
 #else
-#define TARGET __attribute__((target("avxvnni")))
+#define TARGET         __attribute__((target("avxvnni")))
 #define DOT(sum, a, b) ((words)_mm256_dpbusd_avx_epi32((__m256i)(sum), (__m256i)(a), (__m256i)(b)))
 #endif
 #include "integer_tile.inc"

@@ -21,16 +21,16 @@
 
 #if defined(__AVX512BW__)
 #define INTEGER_LANES 16 /* words in a vector register */
-#define INTEGER_ROWS 12  /* rows of a register tile */
+#define INTEGER_ROWS  12 /* rows of a register tile */
 #elif defined(__AVX2__)
 #define INTEGER_LANES 8
-#define INTEGER_ROWS 6
+#define INTEGER_ROWS  6
 #elif defined(__aarch64__)
 #define INTEGER_LANES 4
-#define INTEGER_ROWS 8
+#define INTEGER_ROWS  8
 #else
 #define INTEGER_LANES 4
-#define INTEGER_ROWS 4
+#define INTEGER_ROWS  4
 #endif
 #define PANEL (2 * INTEGER_LANES)
 

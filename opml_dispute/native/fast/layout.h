@@ -12,12 +12,12 @@
 /* One image and group, laid out. Positions are rows of `output[2]` neighbours, numbered across the output's rows. */
 struct layout {
     int part_of[3][MOST_PARTS]; /* for each coordinate mod stride its part; -1: no tap reads it */
-    i64 part[3];   /* elements from one part of dimension d to the next */
-    i64 pitch[3];  /* elements from one coordinate of a part to the next, by dimension */
-    i64 size[3];   /* coordinates in a part */
-    i64 channel;   /* elements from one channel to the next */
-    i64 output[3]; /* the output's size; merged to one row where positions are one run */
-    const i64 *offset; /* [K], of the taps in the order of the sum */
+    i64 part[3];                /* elements from one part of dimension d to the next */
+    i64 pitch[3];               /* elements from one coordinate of a part to the next, by dimension */
+    i64 size[3];                /* coordinates in a part */
+    i64 channel;                /* elements from one channel to the next */
+    i64 output[3];              /* the output's size; merged to one row where positions are one run */
+    const i64 *offset;          /* [K], of the taps in the order of the sum */
 };
 
 /* Sizes and pitches; answers the elements of all channels of a group, UINT64_MAX if there can be no layout. `direct`:

@@ -55,7 +55,7 @@
             row[i] = __builtin_shufflevector(p, q, FIRST(APART));                                                      \
             row[i + APART] = __builtin_shufflevector(p, q, SECOND(APART));                                             \
         }
-#define LANE_FIRST(A, i) ((i) & (A) ? 16 + (i) - (A) : (i))
+#define LANE_FIRST(A, i)  ((i) & (A) ? 16 + (i) - (A) : (i))
 #define LANE_SECOND(A, i) ((i) & (A) ? 16 + (i) : (i) + (A))
 #define FIRST(A)                                                                                                       \
     LANE_FIRST(A, 0), LANE_FIRST(A, 1), LANE_FIRST(A, 2), LANE_FIRST(A, 3), LANE_FIRST(A, 4), LANE_FIRST(A, 5),        \
@@ -286,7 +286,8 @@ int fast_select(u8 *segment, const struct record *r, u64 lo, u64 hi)
             return 0;
     u64 a_step = w.step[2] != 0, b_step = w.step[3] != 0;
     for (u64 n; (n = walk_row(&w)) != 0; walk_next(&w, n, 4)) {
-#define CALL(T, X) choose_##T((T *)w.at[0], w.at[1], (u64)w.step[1], (const T *)w.at[2], a_step, (const T *)w.at[3], b_step, X)
+#define CALL(T, X)                                                                                                     \
+    choose_##T((T *)w.at[0], w.at[1], (u64)w.step[1], (const T *)w.at[2], a_step, (const T *)w.at[3], b_step, X)
         BY_WIDTH(width, CALL, n)
 #undef CALL
     }

@@ -11,7 +11,7 @@
 #define HEAP_AT_LEAST_ONE_IN 8
 /* Lines longer than this are left to the plain kernel. */
 #define LENGTH_MOST (1ull << 26)
-#define TOGETHER 16u
+#define TOGETHER    16u
 
 /* The words of a line of n elements. */
 static void make_words(u64 *word, const u8 *a, i64 sa, u8 dtype, u64 n, u32 flip)

@@ -21,7 +21,7 @@ enum { POOL_MAX = 0, POOL_AVERAGE = 1, POOL_AVERAGE_PADDED = 2, POOL_SUM = 3 };
 
 /* Below this many taps in all plain is as fast; sizes are computed in 32 bits. */
 #define WORTH_VECTORS 4096
-#define SIZE_MOST (1ll << 28)
+#define SIZE_MOST     (1ll << 28)
 
 /* ASSUMES: the memory behind a tensor may be read (ml.c, schedule.c); vectors go over its end. */
 
@@ -37,7 +37,8 @@ static void count_taps(float *count, const struct window *g, i64 outer, int padd
 {
     for (i64 j = 0; j < g->output[2]; j++) {
         i64 at = j * g->stride[2] - g->pad[2], dilation = g->dilation[2];
-        i64 room = g->input[2] - at + (padded ? g->pad_end[2] : 0), before = padded || at >= 0 ? 0 : (-at + dilation - 1) / dilation;
+        i64 room = g->input[2] - at + (padded ? g->pad_end[2] : 0),
+            before = padded || at >= 0 ? 0 : (-at + dilation - 1) / dilation;
         i64 taps = room <= 0 ? 0 : (room + dilation - 1) / dilation;
         taps = (taps < g->kernel[2] ? taps : g->kernel[2]) - before;
         count[j] = f32_from_i64(outer * (taps > 0 ? taps : 0));
@@ -94,7 +95,8 @@ INLINE vec load_taps(const struct source *from, const float *row, i64 at, i64 si
 }
 
 /* WIDTH windows, the first from coordinate `at` on; `inside`: all taps of those that count are. */
-INLINE vec pool_windows(const struct source *from, i64 size, i64 at, int inside, int is_max, i64 step, i64 kernel, i64 dilation)
+INLINE vec pool_windows(const struct source *from, i64 size, i64 at, int inside, int is_max, i64 step, i64 kernel,
+                        i64 dilation)
 {
     float padding = is_max ? -f32_inf() : 0.0f;
     vec value = (vec){0} + padding;
@@ -157,7 +159,8 @@ ROW_FUNCTION(sum_step_2, 0, 2, g->kernel[2], g->dilation[2])
 
 static row_function *row_for(const struct window *g, u64 function)
 {
-    static row_function *const sums[] = {sum_any, sum_step_1, sum_step_2}, *const maxima[] = {max_any, max_step_1, max_step_2};
+    static row_function *const sums[] = {sum_any, sum_step_1, sum_step_2}, *const maxima[] = {max_any, max_step_1,
+                                                                                              max_step_2};
     static row_function *const maxima_of_3[] = {NULL, max_3_step_1, max_3_step_2};
     i64 step = g->stride[2] <= 2 ? g->stride[2] : 0;
     if (function != POOL_MAX)

@@ -25,8 +25,9 @@ unsigned fast_quantises(const struct record *const step[], unsigned steps)
         made = 3;
     }
     if (made > steps || divides->opcode != OP_BINARY || divides->imm[0] != BIN_DIV || divides->dtype_in[0] != DT_F32 ||
-        !is_single(divides, 2) || rounds->opcode != OP_UNARY || rounds->imm[0] != UN_ROUND || casts->opcode != OP_CAST ||
-        casts->dtype_in[0] != DT_F32 || (casts->dtype_out != DT_U8 && casts->dtype_out != DT_I8))
+        !is_single(divides, 2) || rounds->opcode != OP_UNARY || rounds->imm[0] != UN_ROUND ||
+        casts->opcode != OP_CAST || casts->dtype_in[0] != DT_F32 ||
+        (casts->dtype_out != DT_U8 && casts->dtype_out != DT_I8))
         return 0;
     if (adds && (adds->imm[0] != BIN_ADD || adds->dtype_in[0] != DT_F32 || !is_single(adds, 2)))
         return 0;
@@ -60,7 +61,8 @@ void fast_quantise(u8 *segment, const struct record *const step[], unsigned step
 {
     const struct record *casts = step[steps - 1];
     u32 adds = steps == 4;
-    f32 scale = *(const f32 *)(segment + step[0]->in[1]), zero_point = adds ? *(const f32 *)(segment + step[2]->in[1]) : 0.0f;
+    f32 scale = *(const f32 *)(segment + step[0]->in[1]),
+        zero_point = adds ? *(const f32 *)(segment + step[2]->in[1]) : 0.0f;
     const f32 *x = (const f32 *)(segment + step[0]->in[0]) + lo;
     u8 *o = segment + casts->out + lo;
     u32 is_signed = casts->dtype_out == DT_I8, well = (u32)divides_well(scale);

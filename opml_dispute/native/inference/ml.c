@@ -63,11 +63,8 @@ static uint64_t steps_each(const struct record *r, uint64_t *grain)
             steps *= r->dim[d];
         *grain = 1;
         return steps;
-    case OP_TREE:
-        *grain = 1;
-        return (uint64_t)body[3] * (1 + (uint64_t)body[6] + (uint64_t)body[7]);
-    default:
-        return 1;
+    case OP_TREE: *grain = 1; return (uint64_t)body[3] * (1 + (uint64_t)body[6] + (uint64_t)body[7]);
+    default: return 1;
     }
 }
 
@@ -211,7 +208,8 @@ EXPORT void opml_ml_zero(struct ml *ml, uint64_t offset, uint64_t size) { pages_
 /* Judges `count` records of 512 bytes: status[i]; in extents[i][0..6][lo, hi, width] what record i touches (the output
  * first; zero where there is no such operand); in steps[i] the VM steps that it takes at most. Extents and steps are zero
  * where record_check refused; steps are compared with no limit. */
-EXPORT void opml_records_check(const uint8_t *records, uint64_t count, int32_t *status, uint64_t *extents, uint64_t *steps)
+EXPORT void opml_records_check(const uint8_t *records, uint64_t count, int32_t *status, uint64_t *extents,
+                               uint64_t *steps)
 {
     for (uint64_t i = 0; i < count; i++) {
         struct record r;

@@ -10,7 +10,7 @@ struct ml {
     int vm_bytes; /* elements lie as the VM holds them, not in the host's order */
     struct pool *pool;
     struct pages pages;
-    uint64_t joined_hi; /* opml_ml_run */
+    uint64_t joined_hi;                       /* opml_ml_run */
     uint64_t fresh_block, fresh_lo, fresh_hi; /* opml_ml_fresh */
     unsigned fresh_log2;
     int joined_done;

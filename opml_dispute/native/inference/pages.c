@@ -11,7 +11,7 @@
 #endif
 
 #define READ_WRITE (PROT_READ | PROT_WRITE)
-#define RESERVED (MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE)
+#define RESERVED   (MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE)
 
 /* Moves pages, leaving both places mapped: the old one reads as zero. */
 static int move(struct pages *p, uint8_t *from, uint8_t *to, uint64_t size)
@@ -96,7 +96,8 @@ void pages_clear(struct pages *p, uint64_t offset, uint64_t size)
         }
     uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), end = offset + size;
     uint64_t first = (offset + page - 1) / page * page, last = end / page * page;
-    if (size >= 1ull << SPARE_LEAST_LOG2 && first < last && madvise(p->base + first, last - first, MADV_DONTNEED) == 0) {
+    if (size >= 1ull << SPARE_LEAST_LOG2 && first < last &&
+        madvise(p->base + first, last - first, MADV_DONTNEED) == 0) {
         memset(p->base + offset, 0, first - offset);
         memset(p->base + last, 0, end - last);
     } else {

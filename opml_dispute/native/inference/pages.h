@@ -9,16 +9,16 @@
 #include <stdint.h>
 
 #define SPARE_LEAST_LOG2 16 /* smaller blocks are cleared by hand */
-#define SPARE_MOST_LOG2 30
-#define SPARE_SLOTS 64 /* of each size */
-#define SPARE_BYTES (512ull << 20) /* kept at most */
-#define MOST_KNOWN 256
+#define SPARE_MOST_LOG2  30
+#define SPARE_SLOTS      64             /* of each size */
+#define SPARE_BYTES      (512ull << 20) /* kept at most */
+#define MOST_KNOWN       256
 
 struct pages {
-    uint8_t *base; /* the segment */
+    uint8_t *base;                                   /* the segment */
     uint8_t *slot[SPARE_MOST_LOG2 + 1][SPARE_SLOTS]; /* places to put blocks aside; null until first needed */
     uint64_t used[SPARE_MOST_LOG2 + 1][SPARE_SLOTS]; /* bytes that the block there had written */
-    unsigned full[SPARE_MOST_LOG2 + 1]; /* slots [0, full) hold a block */
+    unsigned full[SPARE_MOST_LOG2 + 1];              /* slots [0, full) hold a block */
     uint64_t kept;
     struct {
         uint64_t offset, used;

@@ -20,12 +20,12 @@
 #include "program/opcodes.h"
 
 #define IN_WORKSPACE (1ull << 60)
-#define IN_PROCESS (1ull << 61)
-#define IN_BUFFER (1ull << 62)
+#define IN_PROCESS   (1ull << 61)
+#define IN_BUFFER    (1ull << 62)
 
-#define STRETCH 4096ull /* elements of a chain made at a time: a few buffers of them fit the nearest cache */
+#define STRETCH      4096ull /* elements of a chain made at a time: a few buffers of them fit the nearest cache */
 #define BUFFER_BYTES (STRETCH * 8)
-#define CHAIN_MOST 16 /* engine/schedule.py has the same number */
+#define CHAIN_MOST   16 /* engine/schedule.py has the same number */
 
 struct step {
     struct record record; /* operands count from the segment's base, modulo 2^64; those in buffers are numbers */
@@ -66,7 +66,8 @@ struct job {
 static uint64_t *operand(struct record *r, unsigned j) { return j ? &r->in[j - 1] : &r->out; }
 
 /* Gives operand j of step i's copy its place for the stretch that begins at element lo. */
-static void place(struct record *r, const struct step *step, unsigned j, uint8_t *buffers, const uint8_t *segment, uint64_t lo)
+static void place(struct record *r, const struct step *step, unsigned j, uint8_t *buffers, const uint8_t *segment,
+                  uint64_t lo)
 {
     if (!(step->buffered >> j & 1))
         return;
@@ -77,8 +78,8 @@ static void place(struct record *r, const struct step *step, unsigned j, uint8_t
 }
 
 /* The elements [lo, hi) of a chain, every step in turn. `record`: copies whose buffered operands get their place here. */
-static void run_stretch(const struct job *job, struct record *record, const struct step *step, unsigned steps, uint64_t lo,
-                        uint64_t hi, unsigned worker, struct fast_scratch *scratch)
+static void run_stretch(const struct job *job, struct record *record, const struct step *step, unsigned steps,
+                        uint64_t lo, uint64_t hi, unsigned worker, struct fast_scratch *scratch)
 {
     const struct schedule *s = job->schedule;
     uint8_t *segment = job->ml->segment, *buffers = s->memory + s->buffers_at + worker * (s->buffers * BUFFER_BYTES);
@@ -188,7 +189,8 @@ static void plan_finish(const struct schedule *s, uint64_t head, const uint8_t *
 {
     struct step *h = &s->step[head];
     const struct record *r = &h->record;
-    if ((r->opcode != OP_CONV && r->opcode != OP_CONTRACT) || r->dtype_in[0] != DT_F32 || r->dtype_out != DT_F32 || h->buffered & 1)
+    if ((r->opcode != OP_CONV && r->opcode != OP_CONTRACT) || r->dtype_in[0] != DT_F32 || r->dtype_out != DT_F32 ||
+        h->buffered & 1)
         return;
     struct fast_finish finish = {0};
     uint64_t i = head + 1;
@@ -200,13 +202,15 @@ static void plan_finish(const struct schedule *s, uint64_t head, const uint8_t *
             return; /* somebody else may read that */
         if (f->opcode == OP_BINARY && f->imm[0] == BIN_ADD && f->dtype_in[0] == DT_F32 && first) {
             unsigned other = is_made_by(step, 1, before) ? 2 : 1;
-            if (!is_made_by(step, 3 - other, before) || is_made_by(step, other, before) || step->buffered >> other & 1 ||
-                !is_packed(f, other))
+            if (!is_made_by(step, 3 - other, before) || is_made_by(step, other, before) ||
+                step->buffered >> other & 1 || !is_packed(f, other))
                 return;
             finish.add = (const float *)(segment + f->in[other - 1]);
-        } else if (f->opcode == OP_UNARY && f->imm[0] == UN_RELU && f->dtype_in[0] == DT_F32 && is_made_by(step, 1, before)) {
+        } else if (f->opcode == OP_UNARY && f->imm[0] == UN_RELU && f->dtype_in[0] == DT_F32 &&
+                   is_made_by(step, 1, before)) {
             finish.relu = 1; /* twice is once */
-        } else if (f->opcode != OP_COPY || dtype_bytes(f->dtype_in[0]) != sizeof(float) || first || !is_made_by(step, 1, before)) {
+        } else if (f->opcode != OP_COPY || dtype_bytes(f->dtype_in[0]) != sizeof(float) || first ||
+                   !is_made_by(step, 1, before)) {
             return;
         }
         if (f->lo != 0 || r->lo != 0 || f->hi != r->hi)
@@ -275,7 +279,8 @@ static void plan_quantise(struct schedule *s, uint64_t i, uint64_t end)
         return;
     for (unsigned j = 1; j < steps; j++) {
         const struct step *before = &s->step[i + j - 1], *step = &s->step[i + j];
-        if (!(before->buffered & 1) || !is_made_by(step, 1, before) || (step->record.n_in == 2 && step->buffered >> 2 & 1))
+        if (!(before->buffered & 1) || !is_made_by(step, 1, before) ||
+            (step->record.n_in == 2 && step->buffered >> 2 & 1))
             return;
         /* A later step that reads this buffer would miss what is not written, until something else lies there. */
         for (uint64_t later = i + j + 1; later < end; later++) {
@@ -319,7 +324,8 @@ EXPORT struct schedule *opml_schedule_new(struct ml *ml, const uint8_t *records,
     /* Fast paths load whole vectors, which may go over the end of what they need. */
     s->buffers_at = (workspace_bytes + 4095) / 4096 * 4096 + 4096;
     s->memory_bytes = s->buffers_at + pool_workers(ml->pool) * (buffers * BUFFER_BYTES);
-    void *memory = mmap(NULL, s->memory_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void *memory =
+        mmap(NULL, s->memory_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (memory != MAP_FAILED) {
         s->memory = memory;
         madvise(memory, s->memory_bytes, MADV_HUGEPAGE); /* only a wish */

@@ -55,8 +55,8 @@ typedef u8 unsigned_1;
 typedef u16 unsigned_2;
 typedef u32 unsigned_4;
 typedef u64 unsigned_8;
-#define ACCESSORS(T, BYTES)                                                                                  \
-    INLINE T ld_##T(const u8 *p) { return (T)SWAP_##BYTES(*(const unsigned_##BYTES *)p); }                   \
+#define ACCESSORS(T, BYTES)                                                                                            \
+    INLINE T ld_##T(const u8 *p) { return (T)SWAP_##BYTES(*(const unsigned_##BYTES *)p); }                             \
     INLINE void st_##T(u8 *p, T v) { *(unsigned_##BYTES *)p = SWAP_##BYTES((unsigned_##BYTES)v); }
 ACCESSORS(u8, 1)
 ACCESSORS(i8, 1)
@@ -71,13 +71,19 @@ ACCESSORS(i64, 8)
 /* The bits of a float, and the float that has them. Compiles to a register move. */
 INLINE u32 f32_bits(f32 x)
 {
-    union { f32 f; u32 u; } v = {.f = x};
+    union {
+        f32 f;
+        u32 u;
+    } v = {.f = x};
     return v.u;
 }
 
 INLINE f32 f32_from_bits(u32 bits)
 {
-    union { u32 u; f32 f; } v = {.u = bits};
+    union {
+        u32 u;
+        f32 f;
+    } v = {.u = bits};
     return v.f;
 }
 

@@ -4,6 +4,7 @@
 #include "rows.h"
 #include "walk.h"
 
+/* clang-format off */
 ROW2(add_f32, f32, f32, arith(x + y))
 ROW2(sub_f32, f32, f32, arith(x - y))
 ROW2(mul_f32, f32, f32, arith(x * y))
@@ -15,12 +16,13 @@ ROW2(prelu_f32, f32, f32, canonical(x < 0.0f ? x * y : x))
 ROW2(eq_f32, boolean, f32, x == y)
 ROW2(lt_f32, boolean, f32, x < y)
 ROW2(le_f32, boolean, f32, x <= y)
+/* clang-format on */
 
-#define ROW2_CALL(NAME, F)                                                                                   \
-    static void NAME(u8 *restrict o, i64 so, const u8 *a, i64 sa, const u8 *b, i64 sb, u64 n)                \
-    {                                                                                                        \
-        for (; n; n--, o += so, a += sa, b += sb)                                                            \
-            st_f32(o, canonical(F(ld_f32(a), ld_f32(b))));                                                   \
+#define ROW2_CALL(NAME, F)                                                                                             \
+    static void NAME(u8 *restrict o, i64 so, const u8 *a, i64 sa, const u8 *b, i64 sb, u64 n)                          \
+    {                                                                                                                  \
+        for (; n; n--, o += so, a += sa, b += sb)                                                                      \
+            st_f32(o, canonical(F(ld_f32(a), ld_f32(b))));                                                             \
     }
 ROW2_CALL(pow_f32, pow32)
 ROW2_CALL(mod_f32, mod32)
@@ -77,53 +79,53 @@ INLINE u64 mod_as_u64(u64 x, u64 y) { return y ? x % y : 0; }
 
 #define BITS(T) (8 * sizeof(T))
 /* The shift is taken as unsigned; from the width on nothing is left (of a negative number: -1). */
-#define SHIFT_LEFT(T) (T)((u64)y < BITS(T) ? (u64)x << (u64)y : 0)
-#define SHIFT_RIGHT(T) (T)((u64)y < BITS(T) ? x >> (u64)y : x >> (BITS(T) - 1) >> 1)
+#define SHIFT_LEFT(T)         (T)((u64)y < BITS(T) ? (u64)x << (u64)y : 0)
+#define SHIFT_RIGHT(T)        (T)((u64)y < BITS(T) ? x >> (u64)y : x >> (BITS(T) - 1) >> 1)
 #define SHIFT_RIGHT_SIGNED(T) (T)(x >> ((u64)y < BITS(T) ? (u64)y : BITS(T) - 1))
 
-#define INTEGER_BINARY_ROWS(T, WIDE, RIGHT, PRELU)                                                                  \
-    ROW2_LONG(add_##T, T, T, (T)((u64)x + (u64)y))                                                                \
-    ROW2_LONG(sub_##T, T, T, (T)((u64)x - (u64)y))                                                                \
-    ROW2_LONG(mul_##T, T, T, (T)((u64)x * (u64)y))                                                                \
-    ROW2_LONG(div_##T, T, T, (T)divide_as_##WIDE(x, y))                                                         \
-    ROW2_LONG(mod_##T, T, T, (T)mod_as_##WIDE(x, y))                                                            \
-    ROW2_LONG(fmod_##T, T, T, (T)fmod_as_##WIDE(x, y))                                                          \
-    ROW2_LONG(pow_##T, T, T, (T)power_as_##WIDE(x, y))                                                          \
-    ROW2_LONG(min_##T, T, T, x < y ? x : y)                                                                  \
-    ROW2_LONG(max_##T, T, T, x > y ? x : y)                                                                  \
-    ROW2_LONG(and_##T, T, T, (T)(x & y))                                                                     \
-    ROW2_LONG(or_##T, T, T, (T)(x | y))                                                                      \
-    ROW2_LONG(xor_##T, T, T, (T)(x ^ y))                                                                     \
-    ROW2_LONG(shl_##T, T, T, SHIFT_LEFT(T))                                                                  \
-    ROW2_LONG(shr_##T, T, T, RIGHT(T))                                                                       \
-    ROW2_LONG(eq_##T, boolean, T, x == y)                                                                    \
-    ROW2_LONG(lt_##T, boolean, T, x < y)                                                                     \
-    ROW2_LONG(le_##T, boolean, T, x <= y)                                                                    \
-    ROW2_LONG(prelu_##T, T, T, (T)(PRELU))                                                                   \
-    static row2 *integer_binary_row_##T(u64 function)                                                               \
-    {                                                                                                        \
-        switch (function) {                                                                                  \
-        case BIN_ADD: return add_##T;                                                                        \
-        case BIN_SUB: return sub_##T;                                                                        \
-        case BIN_MUL: return mul_##T;                                                                        \
-        case BIN_DIV: return div_##T;                                                                        \
-        case BIN_MIN: return min_##T;                                                                        \
-        case BIN_MAX: return max_##T;                                                                        \
-        case BIN_POW: return pow_##T;                                                                        \
-        case BIN_MOD: return mod_##T;                                                                        \
-        case BIN_FMOD: return fmod_##T;                                                                      \
-        case BIN_BITAND: return and_##T;                                                                     \
-        case BIN_BITOR: return or_##T;                                                                       \
-        case BIN_BITXOR: return xor_##T;                                                                     \
-        case BIN_SHL: return shl_##T;                                                                        \
-        case BIN_SHR: return shr_##T;                                                                        \
-        case BIN_EQ: return eq_##T;                                                                          \
-        case BIN_LT: return lt_##T;                                                                          \
-        case BIN_LE: return le_##T;                                                                          \
-        default: return prelu_##T;                                                                           \
-        }                                                                                                    \
+#define INTEGER_BINARY_ROWS(T, WIDE, RIGHT, PRELU)                                                                     \
+    ROW2_LONG(add_##T, T, T, (T)((u64)x + (u64)y))                                                                     \
+    ROW2_LONG(sub_##T, T, T, (T)((u64)x - (u64)y))                                                                     \
+    ROW2_LONG(mul_##T, T, T, (T)((u64)x * (u64)y))                                                                     \
+    ROW2_LONG(div_##T, T, T, (T)divide_as_##WIDE(x, y))                                                                \
+    ROW2_LONG(mod_##T, T, T, (T)mod_as_##WIDE(x, y))                                                                   \
+    ROW2_LONG(fmod_##T, T, T, (T)fmod_as_##WIDE(x, y))                                                                 \
+    ROW2_LONG(pow_##T, T, T, (T)power_as_##WIDE(x, y))                                                                 \
+    ROW2_LONG(min_##T, T, T, x < y ? x : y)                                                                            \
+    ROW2_LONG(max_##T, T, T, x > y ? x : y)                                                                            \
+    ROW2_LONG(and_##T, T, T, (T)(x & y))                                                                               \
+    ROW2_LONG(or_##T, T, T, (T)(x | y))                                                                                \
+    ROW2_LONG(xor_##T, T, T, (T)(x ^ y))                                                                               \
+    ROW2_LONG(shl_##T, T, T, SHIFT_LEFT(T))                                                                            \
+    ROW2_LONG(shr_##T, T, T, RIGHT(T))                                                                                 \
+    ROW2_LONG(eq_##T, boolean, T, x == y)                                                                              \
+    ROW2_LONG(lt_##T, boolean, T, x < y)                                                                               \
+    ROW2_LONG(le_##T, boolean, T, x <= y)                                                                              \
+    ROW2_LONG(prelu_##T, T, T, (T)(PRELU))                                                                             \
+    static row2 *integer_binary_row_##T(u64 function)                                                                  \
+    {                                                                                                                  \
+        switch (function) {                                                                                            \
+        case BIN_ADD: return add_##T;                                                                                  \
+        case BIN_SUB: return sub_##T;                                                                                  \
+        case BIN_MUL: return mul_##T;                                                                                  \
+        case BIN_DIV: return div_##T;                                                                                  \
+        case BIN_MIN: return min_##T;                                                                                  \
+        case BIN_MAX: return max_##T;                                                                                  \
+        case BIN_POW: return pow_##T;                                                                                  \
+        case BIN_MOD: return mod_##T;                                                                                  \
+        case BIN_FMOD: return fmod_##T;                                                                                \
+        case BIN_BITAND: return and_##T;                                                                               \
+        case BIN_BITOR: return or_##T;                                                                                 \
+        case BIN_BITXOR: return xor_##T;                                                                               \
+        case BIN_SHL: return shl_##T;                                                                                  \
+        case BIN_SHR: return shr_##T;                                                                                  \
+        case BIN_EQ: return eq_##T;                                                                                    \
+        case BIN_LT: return lt_##T;                                                                                    \
+        case BIN_LE: return le_##T;                                                                                    \
+        default: return prelu_##T;                                                                                     \
+        }                                                                                                              \
     }
-#define SIGNED_ROWS(T) INTEGER_BINARY_ROWS(T, i64, SHIFT_RIGHT_SIGNED, x < 0 ? (u64)x * (u64)y : (u64)x)
+#define SIGNED_ROWS(T)   INTEGER_BINARY_ROWS(T, i64, SHIFT_RIGHT_SIGNED, x < 0 ? (u64)x * (u64)y : (u64)x)
 #define UNSIGNED_ROWS(T) INTEGER_BINARY_ROWS(T, u64, SHIFT_RIGHT, ((void)y, x))
 UNSIGNED_ROWS(u8)
 SIGNED_ROWS(i8)
@@ -134,10 +136,12 @@ SIGNED_ROWS(i32)
 UNSIGNED_ROWS(u64)
 SIGNED_ROWS(i64)
 
+/* clang-format off */
 ROW2_LONG(and_bool, boolean, boolean, x & y)
 ROW2_LONG(or_bool, boolean, boolean, x | y)
 ROW2_LONG(xor_bool, boolean, boolean, x ^ y)
 ROW2_LONG(eq_bool, boolean, boolean, x == y)
+/* clang-format on */
 static row2 *bool_row(u64 function)
 {
     switch (function) {
@@ -165,8 +169,8 @@ static row2 *find_binary_row(u8 dtype, u64 function)
 }
 
 /* binary16 and bfloat16: widen both, compute, round, a chunk at a time. */
-static void half_binary_row(row2 *row, const struct record *r, u8 *o, i64 so, const u8 *a, i64 sa, const u8 *b,
-                     i64 sb, u64 n)
+static void half_binary_row(row2 *row, const struct record *r, u8 *o, i64 so, const u8 *a, i64 sa, const u8 *b, i64 sb,
+                            u64 n)
 {
     f32 x[CHUNK], y[CHUNK], out[CHUNK];
     while (n) {

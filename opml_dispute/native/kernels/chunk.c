@@ -5,23 +5,23 @@
 /* On the host elements that lie side by side get a loop of their own, which the compiler vectorises. */
 #define SIDE_BY_SIDE(STEP, T) (!OPML_GUEST && (STEP) == (i64)sizeof(T))
 
-#define LOAD_CHUNK(T, V)                                                                                           \
-    if (SIDE_BY_SIDE(sa, T)) {                                                                               \
-        for (u64 i = 0; i < n; i++)                                                                          \
-            out[i] = V(ld_##T(a + i * sizeof(T)));                                                           \
-        return;                                                                                              \
-    }                                                                                                        \
-    for (u64 i = 0; i < n; i++)                                                                              \
-        out[i] = V(ld_##T(a + (i64)i * sa));                                                                 \
+#define LOAD_CHUNK(T, V)                                                                                               \
+    if (SIDE_BY_SIDE(sa, T)) {                                                                                         \
+        for (u64 i = 0; i < n; i++)                                                                                    \
+            out[i] = V(ld_##T(a + i * sizeof(T)));                                                                     \
+        return;                                                                                                        \
+    }                                                                                                                  \
+    for (u64 i = 0; i < n; i++)                                                                                        \
+        out[i] = V(ld_##T(a + (i64)i * sa));                                                                           \
     return
-#define STORE_CHUNK(T, V)                                                                                          \
-    if (SIDE_BY_SIDE(so, T)) {                                                                               \
-        for (u64 i = 0; i < n; i++)                                                                          \
-            st_##T(o + i * sizeof(T), (T)V(in[i]));                                                          \
-        return;                                                                                              \
-    }                                                                                                        \
-    for (u64 i = 0; i < n; i++)                                                                              \
-        st_##T(o + (i64)i * so, (T)V(in[i]));                                                                \
+#define STORE_CHUNK(T, V)                                                                                              \
+    if (SIDE_BY_SIDE(so, T)) {                                                                                         \
+        for (u64 i = 0; i < n; i++)                                                                                    \
+            st_##T(o + i * sizeof(T), (T)V(in[i]));                                                                    \
+        return;                                                                                                        \
+    }                                                                                                                  \
+    for (u64 i = 0; i < n; i++)                                                                                        \
+        st_##T(o + (i64)i * so, (T)V(in[i]));                                                                          \
     return
 
 void KERNEL(load_f32_chunk)(f32 *out, const u8 *a, i64 sa, u8 dtype, u64 n)
@@ -65,7 +65,7 @@ void KERNEL(store_i64_chunk)(u8 *o, i64 so, u8 dtype, const i64 *in, u64 n)
     case DT_I16: STORE_CHUNK(u16, );
     case DT_U32:
     case DT_I32: STORE_CHUNK(u32, );
-    case DT_BOOL: STORE_CHUNK(boolean, 0 != );
+    case DT_BOOL: STORE_CHUNK(boolean, 0 !=);
     default: STORE_CHUNK(i64, );
     }
 }

@@ -16,64 +16,62 @@ struct contraction {
 
 /* Outputs [m..m+mr) x [n..n+nr); a, b, o, bias point to the block's first row, column, element. */
 #define CONTRACT_BLOCKS(NAME, ACC, A, B, MAC)                                                                          \
-    INLINE void contract_##NAME(unsigned mr, unsigned nr, const struct contraction *c, u8 *o, const u8 *a,      \
-                             const u8 *b, const u8 *bias)                                                    \
-    {                                                                                                        \
-        ACC sum[4][4] = {{0}};                                                                               \
-        i64 a_m = c->a_m, b_n = c->b_n, a_k = c->a_k, b_k = c->b_k;                                          \
-        for (u64 k = c->K; k; k--) {                                                                         \
-            __typeof__(ld_##B(b)) column[4];                                                                 \
-            for (unsigned j = 0; j < nr; j++)                                                                \
-                column[j] = ld_##B(b + (i64)j * b_n);                                                        \
-            for (unsigned i = 0; i < mr; i++) {                                                              \
-                __typeof__(ld_##A(a)) row = ld_##A(a + (i64)i * a_m);                                        \
-                for (unsigned j = 0; j < nr; j++)                                                            \
-                    sum[i][j] = MAC(row, column[j], sum[i][j]);                                              \
-            }                                                                                                \
-            a += a_k;                                                                                        \
-            b += b_k;                                                                                        \
-        }                                                                                                    \
-        u8 dtype = c->dtype_out;                                                                             \
-        if (c->has_bias) {                                                                                   \
-            i64 bias_m = c->bias_m, bias_n = c->bias_n;                                                      \
-            for (unsigned i = 0; i < mr; i++, bias += bias_m)                                                \
-                for (unsigned j = 0; j < nr; j++)                                                            \
-                    sum[i][j] = sum[i][j] + load_bias_##ACC(bias + (i64)j * bias_n, dtype);                  \
-        }                                                                                                    \
-        i64 o_m = c->o_m, o_n = c->o_n;                                                                      \
-        for (unsigned i = 0; i < mr; i++, o += o_m) {                                                        \
-            u8 *to = o;                                                                                      \
-            for (unsigned j = 0; j < nr; j++, to += o_n)                                                     \
-                store_##ACC(to, dtype, sum[i][j]);                                                           \
-        }                                                                                                    \
-    }                                                                                                        \
-    static void contract_4x4_##NAME(const struct contraction *c, u8 *o, const u8 *a, const u8 *b,               \
-                                 const u8 *bias)                                                             \
-    {                                                                                                        \
-        contract_##NAME(4, 4, c, o, a, b, bias);                                                                \
-    }                                                                                                        \
-    static void contract_4x1_##NAME(const struct contraction *c, u8 *o, const u8 *a, const u8 *b,               \
-                                 const u8 *bias)                                                             \
-    {                                                                                                        \
-        contract_##NAME(4, 1, c, o, a, b, bias);                                                                \
-    }                                                                                                        \
-    static void contract_1x4_##NAME(const struct contraction *c, u8 *o, const u8 *a, const u8 *b,               \
-                                 const u8 *bias)                                                             \
-    {                                                                                                        \
-        contract_##NAME(1, 4, c, o, a, b, bias);                                                                \
-    }                                                                                                        \
-    static void contract_1x1_##NAME(const struct contraction *c, u8 *o, const u8 *a, const u8 *b,               \
-                                 const u8 *bias)                                                             \
-    {                                                                                                        \
-        contract_##NAME(1, 1, c, o, a, b, bias);                                                                \
+    INLINE void contract_##NAME(unsigned mr, unsigned nr, const struct contraction *c, u8 *o, const u8 *a,             \
+                                const u8 *b, const u8 *bias)                                                           \
+    {                                                                                                                  \
+        ACC sum[4][4] = {{0}};                                                                                         \
+        i64 a_m = c->a_m, b_n = c->b_n, a_k = c->a_k, b_k = c->b_k;                                                    \
+        for (u64 k = c->K; k; k--) {                                                                                   \
+            __typeof__(ld_##B(b)) column[4];                                                                           \
+            for (unsigned j = 0; j < nr; j++)                                                                          \
+                column[j] = ld_##B(b + (i64)j * b_n);                                                                  \
+            for (unsigned i = 0; i < mr; i++) {                                                                        \
+                __typeof__(ld_##A(a)) row = ld_##A(a + (i64)i * a_m);                                                  \
+                for (unsigned j = 0; j < nr; j++)                                                                      \
+                    sum[i][j] = MAC(row, column[j], sum[i][j]);                                                        \
+            }                                                                                                          \
+            a += a_k;                                                                                                  \
+            b += b_k;                                                                                                  \
+        }                                                                                                              \
+        u8 dtype = c->dtype_out;                                                                                       \
+        if (c->has_bias) {                                                                                             \
+            i64 bias_m = c->bias_m, bias_n = c->bias_n;                                                                \
+            for (unsigned i = 0; i < mr; i++, bias += bias_m)                                                          \
+                for (unsigned j = 0; j < nr; j++)                                                                      \
+                    sum[i][j] = sum[i][j] + load_bias_##ACC(bias + (i64)j * bias_n, dtype);                            \
+        }                                                                                                              \
+        i64 o_m = c->o_m, o_n = c->o_n;                                                                                \
+        for (unsigned i = 0; i < mr; i++, o += o_m) {                                                                  \
+            u8 *to = o;                                                                                                \
+            for (unsigned j = 0; j < nr; j++, to += o_n)                                                               \
+                store_##ACC(to, dtype, sum[i][j]);                                                                     \
+        }                                                                                                              \
+    }                                                                                                                  \
+    static void contract_4x4_##NAME(const struct contraction *c, u8 *o, const u8 *a, const u8 *b, const u8 *bias)      \
+    {                                                                                                                  \
+        contract_##NAME(4, 4, c, o, a, b, bias);                                                                       \
+    }                                                                                                                  \
+    static void contract_4x1_##NAME(const struct contraction *c, u8 *o, const u8 *a, const u8 *b, const u8 *bias)      \
+    {                                                                                                                  \
+        contract_##NAME(4, 1, c, o, a, b, bias);                                                                       \
+    }                                                                                                                  \
+    static void contract_1x4_##NAME(const struct contraction *c, u8 *o, const u8 *a, const u8 *b, const u8 *bias)      \
+    {                                                                                                                  \
+        contract_##NAME(1, 4, c, o, a, b, bias);                                                                       \
+    }                                                                                                                  \
+    static void contract_1x1_##NAME(const struct contraction *c, u8 *o, const u8 *a, const u8 *b, const u8 *bias)      \
+    {                                                                                                                  \
+        contract_##NAME(1, 1, c, o, a, b, bias);                                                                       \
     }
 FOR_EACH_PRODUCT(CONTRACT_BLOCKS)
 
 typedef void contract_block(const struct contraction *c, u8 *o, const u8 *a, const u8 *b, const u8 *bias);
+/* clang-format off */
 static contract_block *const contract_blocks[][4] = {
 #define CONTRACT_BLOCK_ROW(NAME, ACC, A, B, MAC) {contract_4x4_##NAME, contract_4x1_##NAME, contract_1x4_##NAME, contract_1x1_##NAME},
     FOR_EACH_PRODUCT(CONTRACT_BLOCK_ROW)
 };
+/* clang-format on */
 
 void KERNEL(kernel_contract)(u8 *segment, const struct record *r, u64 lo, u64 hi)
 {

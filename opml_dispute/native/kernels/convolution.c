@@ -13,12 +13,12 @@
 /* A convolution in bytes: what all of its blocks share. */
 struct conv {
     struct window g;
-    u64 depth; /* input channels of a group */
-    i64 plane, row;                /* input: from one coordinate to the next along dimension 0, 1 */
-    i64 channel;                   /* input: from one channel to the next */
-    i64 step_d, step_h, step_w;    /* input: from one tap to the next */
-    i64 apart;                     /* input: from a window to the next in its row */
-    i64 w_step, o_step, o_width;   /* from one output channel to the next: weights, outputs; an output element */
+    u64 depth;                   /* input channels of a group */
+    i64 plane, row;              /* input: from one coordinate to the next along dimension 0, 1 */
+    i64 channel;                 /* input: from one channel to the next */
+    i64 step_d, step_h, step_w;  /* input: from one tap to the next */
+    i64 apart;                   /* input: from a window to the next in its row */
+    i64 w_step, o_step, o_width; /* from one output channel to the next: weights, outputs; an output element */
     u8 dtype_out;
 };
 
@@ -156,8 +156,7 @@ typedef void conv_block(const struct conv *c, u8 *o, const u8 *x, const i64 at[3
                         const u8 *bias, unsigned count);
 static conv_block *const conv_blocks[][2] = {
 #define CONV_BLOCK_ROW(NAME, ACC, A, B, MAC) {conv_4_##NAME, conv_1_##NAME},
-    FOR_EACH_PRODUCT(CONV_BLOCK_ROW)
-};
+    FOR_EACH_PRODUCT(CONV_BLOCK_ROW)};
 
 /* Do the taps along dimension d of `windows` windows, the first at coordinate `at`, all lie inside? */
 INLINE u32 taps_inside(const struct window *g, int d, i64 at, i64 windows)
@@ -221,7 +220,8 @@ void KERNEL(kernel_conv)(u8 *segment, const struct record *r, u64 lo, u64 hi)
         u32 four = position == 0 && m + 4 <= (group + 1) * channels && hi - lo >= 4 * g->out_size;
         u64 end = four || hi - lo >= g->out_size - position ? g->out_size : position + (hi - lo);
         conv_channels(&c, make[four ? 0 : 1], segment + r->out + (i64)image * c.o_step,
-                      segment + r->in[0] + (i64)(n * g->C + group * c.depth) * c.channel, segment + r->in[1] + (i64)m * c.w_step,
+                      segment + r->in[0] + (i64)(n * g->C + group * c.depth) * c.channel,
+                      segment + r->in[1] + (i64)m * c.w_step,
                       r->n_in == 3 ? segment + r->in[2] + (i64)m * c.o_width : 0, position, end);
         lo += four ? 4 * g->out_size : end - position;
     }

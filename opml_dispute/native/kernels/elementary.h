@@ -252,7 +252,7 @@ INLINE f32 asin_tail(f32 s)
     return mul32(p, s);
 }
 #define PI_HALF_HIGH 0x1.921fb6p+0f
-#define PI_HALF_LOW (-0x1.777a5cp-25f)
+#define PI_HALF_LOW  (-0x1.777a5cp-25f)
 
 /* asin of the square root of s, s in [0, 1/4], as an unevaluated sum root + *low. */
 INLINE f32 asin_of_root(f32 s, f32 *low)

@@ -85,7 +85,10 @@ INLINE f32 fma32(f32 a, f32 b, f32 c)
     double product = (double)a * b, sum = product + c;
     double part = sum - product;
     double error = (product - (sum - part)) + (c - part); /* exact: Knuth's TwoSum */
-    union { double d; u64 u; } v = {.d = sum};
+    union {
+        double d;
+        u64 u;
+    } v = {.d = sum};
     u64 finite = (v.u & 0x7ff0000000000000ull) != 0x7ff0000000000000ull;
     u64 adjust = finite & (error != 0) & ~v.u & 1;
     /* Towards the exact value: away from zero if the error has the sum's sign. */
@@ -200,7 +203,10 @@ INLINE u64 u64_from_f32(f32 x) { return f32_bits(x) & SIGN_BIT ? 0 : magnitude_o
 INLINE f32 f32_from_f16(u16 h)
 {
 #if OPML_HALF_INSTRUCTIONS
-    union { u16 u; _Float16 f; } v = {.u = h};
+    union {
+        u16 u;
+        _Float16 f;
+    } v = {.u = h};
     return v.f;
 #endif
     u32 sign = (u32)(h & 0x8000) << 16, rest = h & 0x7fffu;
@@ -214,7 +220,10 @@ INLINE f32 f32_from_f16(u16 h)
 INLINE u16 f16_from_f32(f32 x)
 {
 #if OPML_HALF_INSTRUCTIONS
-    union { _Float16 f; u16 u; } v = {.f = (_Float16)x};
+    union {
+        _Float16 f;
+        u16 u;
+    } v = {.f = (_Float16)x};
     return x != x ? 0x7e00 : v.u;
 #endif
     u32 bits = f32_bits(x), sign = bits >> 16 & 0x8000, rest = bits & ~SIGN_BIT;

@@ -3,17 +3,17 @@
 #include "walk.h"
 
 /* n elements of WIDTH bytes. Side by side they are one run of bytes. */
-#define COPY_ROW(WIDTH)                                                                                      \
-    static void copy_row_##WIDTH(u8 *restrict o, i64 so, const u8 *restrict a, i64 sa, u64 n)                \
-    {                                                                                                        \
-        if (so == WIDTH && sa == WIDTH)                                                                      \
-            __builtin_memcpy(o, a, n * WIDTH);                                                               \
-        else                                                                                                 \
-            for (u64 i = 0; i < n; i++) {                                                                    \
-                *(unsigned_##WIDTH *)o = *(const unsigned_##WIDTH *)a;                                       \
-                o += so;                                                                                     \
-                a += sa;                                                                                     \
-            }                                                                                                \
+#define COPY_ROW(WIDTH)                                                                                                \
+    static void copy_row_##WIDTH(u8 *restrict o, i64 so, const u8 *restrict a, i64 sa, u64 n)                          \
+    {                                                                                                                  \
+        if (so == WIDTH && sa == WIDTH)                                                                                \
+            __builtin_memcpy(o, a, n * WIDTH);                                                                         \
+        else                                                                                                           \
+            for (u64 i = 0; i < n; i++) {                                                                              \
+                *(unsigned_##WIDTH *)o = *(const unsigned_##WIDTH *)a;                                                 \
+                o += so;                                                                                               \
+                a += sa;                                                                                               \
+            }                                                                                                          \
     }
 COPY_ROW(1)
 COPY_ROW(2)
@@ -39,15 +39,15 @@ void KERNEL(kernel_copy)(u8 *segment, const struct record *r, u64 lo, u64 hi)
         KERNEL(copy_row)(w.at[0], w.step[0], w.at[1], w.step[1], n, operand[0].width);
 }
 
-#define FILL_ROW(T)                                                                                          \
-    static void fill_row_##T(u8 *o, i64 so, T value, u64 n)                                                  \
-    {                                                                                                        \
-        if (so == sizeof(T))                                                                                 \
-            for (u64 i = 0; i < n; i++)                                                                      \
-                st_##T(o + i * sizeof(T), value);                                                            \
-        else                                                                                                 \
-            for (; n; n--, o += so)                                                                          \
-                st_##T(o, value);                                                                            \
+#define FILL_ROW(T)                                                                                                    \
+    static void fill_row_##T(u8 *o, i64 so, T value, u64 n)                                                            \
+    {                                                                                                                  \
+        if (so == sizeof(T))                                                                                           \
+            for (u64 i = 0; i < n; i++)                                                                                \
+                st_##T(o + i * sizeof(T), value);                                                                      \
+        else                                                                                                           \
+            for (; n; n--, o += so)                                                                                    \
+                st_##T(o, value);                                                                                      \
     }
 FILL_ROW(u8)
 FILL_ROW(u16)
@@ -69,14 +69,14 @@ void KERNEL(kernel_fill)(u8 *segment, const struct record *r, u64 lo, u64 hi)
         }
 }
 
-#define SELECT_ROW(WIDTH)                                                                                    \
-    static void select_row_##WIDTH(const struct walk *w, u64 n)                                              \
-    {                                                                                                        \
-        u8 *o = w->at[0];                                                                                    \
-        const u8 *c = w->at[1], *a = w->at[2], *b = w->at[3];                                                \
-        i64 so = w->step[0], sc = w->step[1], sa = w->step[2], sb = w->step[3];                              \
-        for (; n; n--, o += so, c += sc, a += sa, b += sb)                                                   \
-            *(unsigned_##WIDTH *)o = *(const unsigned_##WIDTH *)(*c ? a : b);                                \
+#define SELECT_ROW(WIDTH)                                                                                              \
+    static void select_row_##WIDTH(const struct walk *w, u64 n)                                                        \
+    {                                                                                                                  \
+        u8 *o = w->at[0];                                                                                              \
+        const u8 *c = w->at[1], *a = w->at[2], *b = w->at[3];                                                          \
+        i64 so = w->step[0], sc = w->step[1], sa = w->step[2], sb = w->step[3];                                        \
+        for (; n; n--, o += so, c += sc, a += sa, b += sb)                                                             \
+            *(unsigned_##WIDTH *)o = *(const unsigned_##WIDTH *)(*c ? a : b);                                          \
     }
 SELECT_ROW(1)
 SELECT_ROW(2)

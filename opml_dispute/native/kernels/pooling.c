@@ -21,70 +21,70 @@ static i64 padded_taps(const struct place *p, const struct window *g, int d)
 }
 
 /* Runs BODY for every tap inside the input, `tap` its address and `offset` its element number in the channel. */
-#define FOR_EACH_TAP(WIDTH, BODY)                                                                            \
-    for (i64 d = first[0]; d < end[0]; d++)                                                                  \
-        for (i64 h = first[1]; h < end[1]; h++) {                                                            \
-            i64 offset = ((p.at[0] + d * g.dilation[0]) * g.input[1] + p.at[1] + h * g.dilation[1]) *        \
-                             g.input[2] + p.at[2] + first[2] * g.dilation[2];                                \
-            const u8 *tap = x + offset * (WIDTH);                                                            \
-            for (i64 t = end[2] - first[2]; t > 0; t--) {                                                    \
-                BODY;                                                                                        \
-                tap += g.dilation[2] * (WIDTH);                                                              \
-                offset += g.dilation[2];                                                                     \
-            }                                                                                                \
+#define FOR_EACH_TAP(WIDTH, BODY)                                                                                      \
+    for (i64 d = first[0]; d < end[0]; d++)                                                                            \
+        for (i64 h = first[1]; h < end[1]; h++) {                                                                      \
+            i64 offset = ((p.at[0] + d * g.dilation[0]) * g.input[1] + p.at[1] + h * g.dilation[1]) * g.input[2] +     \
+                         p.at[2] + first[2] * g.dilation[2];                                                           \
+            const u8 *tap = x + offset * (WIDTH);                                                                      \
+            for (i64 t = end[2] - first[2]; t > 0; t--) {                                                              \
+                BODY;                                                                                                  \
+                tap += g.dilation[2] * (WIDTH);                                                                        \
+                offset += g.dilation[2];                                                                               \
+            }                                                                                                          \
         }
 
 /* Visits the windows [lo, hi): x is the channel, o the output element, first/end the taps inside. */
-#define FOR_EACH_WINDOW(OUT_WIDTH, WIDTH, BODY)                                                              \
-    struct window g;                                                                                         \
-    struct place p;                                                                                          \
-    window_decode(&g, r);                                                                                    \
-    u64 channel = lo / g.out_size, position = lo - channel * g.out_size;                                     \
-    u8 *o = segment + r->out + lo * (OUT_WIDTH);                                                             \
-    place_begin(&p, &g, position);                                                                           \
-    for (; lo < hi; lo++, o += (OUT_WIDTH)) {                                                                \
-        const u8 *x = segment + r->in[0] + channel * g.in_size * (WIDTH);                                    \
-        i64 first[3], end[3];                                                                                \
-        for (int d = 0; d < 3; d++)                                                                          \
-            place_taps(&p, &g, d, &first[d], &end[d]);                                                       \
-        BODY;                                                                                                \
-        place_next(&p, &g);                                                                                  \
-        if (++position == g.out_size) {                                                                      \
-            position = 0;                                                                                    \
-            channel++;                                                                                       \
-        }                                                                                                    \
+#define FOR_EACH_WINDOW(OUT_WIDTH, WIDTH, BODY)                                                                        \
+    struct window g;                                                                                                   \
+    struct place p;                                                                                                    \
+    window_decode(&g, r);                                                                                              \
+    u64 channel = lo / g.out_size, position = lo - channel * g.out_size;                                               \
+    u8 *o = segment + r->out + lo * (OUT_WIDTH);                                                                       \
+    place_begin(&p, &g, position);                                                                                     \
+    for (; lo < hi; lo++, o += (OUT_WIDTH)) {                                                                          \
+        const u8 *x = segment + r->in[0] + channel * g.in_size * (WIDTH);                                              \
+        i64 first[3], end[3];                                                                                          \
+        for (int d = 0; d < 3; d++)                                                                                    \
+            place_taps(&p, &g, d, &first[d], &end[d]);                                                                 \
+        BODY;                                                                                                          \
+        place_next(&p, &g);                                                                                            \
+        if (++position == g.out_size) {                                                                                \
+            position = 0;                                                                                              \
+            channel++;                                                                                                 \
+        }                                                                                                              \
     }
 
 /* LOAD: an element as binary32. STORE: a binary32 as an element. */
-#define FLOAT_POOL(NAME, WIDTH, LOAD, STORE)                                                                 \
-    static __attribute__((noinline)) void pool_##NAME(u8 *segment, const struct record *r, u64 lo, u64 hi)                             \
-    {                                                                                                        \
-        u64 function = r->imm[0];                                                                            \
-        FOR_EACH_WINDOW(WIDTH, WIDTH, {                                                                      \
-            f32 value;                                                                                       \
-            if (function == POOL_MAX) {                                                                      \
-                value = -f32_inf();                                                                          \
-                FOR_EACH_TAP(WIDTH, {                                                                        \
-                    f32 y = LOAD(tap);                                                                       \
-                    value = value > y || value != value ? value : y;                                         \
-                })                                                                                           \
-            } else {                                                                                         \
-                value = 0.0f;                                                                                \
-                FOR_EACH_TAP(WIDTH, value = value + LOAD(tap))                                               \
-                i64 count = 1;                                                                               \
-                if (function != POOL_SUM)                                                                    \
-                    for (int d = 0; d < 3; d++)                                                              \
-                        count *= function == POOL_AVERAGE ? end[d] - first[d] : padded_taps(&p, &g, d);      \
-                value = count == 1 ? value : value / f32_from_i64(count);                                    \
-            }                                                                                                \
-            STORE(o, value);                                                                                 \
-        })                                                                                                   \
+#define FLOAT_POOL(NAME, WIDTH, LOAD, STORE)                                                                           \
+    static __attribute__((noinline)) void pool_##NAME(u8 *segment, const struct record *r, u64 lo, u64 hi)             \
+    {                                                                                                                  \
+        u64 function = r->imm[0];                                                                                      \
+        FOR_EACH_WINDOW(WIDTH, WIDTH, {                                                                                \
+            f32 value;                                                                                                 \
+            if (function == POOL_MAX) {                                                                                \
+                value = -f32_inf();                                                                                    \
+                FOR_EACH_TAP(WIDTH, {                                                                                  \
+                    f32 y = LOAD(tap);                                                                                 \
+                    value = value > y || value != value ? value : y;                                                   \
+                })                                                                                                     \
+            } else {                                                                                                   \
+                value = 0.0f;                                                                                          \
+                FOR_EACH_TAP(WIDTH, value = value + LOAD(tap))                                                         \
+                i64 count = 1;                                                                                         \
+                if (function != POOL_SUM)                                                                              \
+                    for (int d = 0; d < 3; d++)                                                                        \
+                        count *= function == POOL_AVERAGE ? end[d] - first[d] : padded_taps(&p, &g, d);                \
+                value = count == 1 ? value : value / f32_from_i64(count);                                              \
+            }                                                                                                          \
+            STORE(o, value);                                                                                           \
+        })                                                                                                             \
     }
 #define STORE_F32(o, v) st_f32(o, canonical(v))
 FLOAT_POOL(f32, 4, ld_f32, STORE_F32)
 
 static f32 load_half(const u8 *p, u8 dtype) { return dtype == DT_F16 ? ld_f16(p) : ld_bf16(p); }
-#define LOAD_HALF(p) load_half(p, r->dtype_in[0])
+#define LOAD_HALF(p)     load_half(p, r->dtype_in[0])
 #define STORE_HALF(o, v) st_u16(o, r->dtype_in[0] == DT_F16 ? f16_from_f32(v) : bf16_from_f32(v))
 FLOAT_POOL(half, 2, LOAD_HALF, STORE_HALF)
 

@@ -33,44 +33,44 @@ static f32 neutral_f32(u64 function)
 
 /* Takes the n elements of one row into the partials; `lane` says whose turn it is. Whole rounds of eight keep
  * the partials in registers. */
-#define FLOAT_ROW(NAME, FUNCTION)                                                                            \
-    static void reduce_##NAME##_##FUNCTION(f32 partial[LANES], unsigned lane, const u8 *a, i64 sa, u64 n)       \
-    {                                                                                                        \
-        for (; n && lane; n--, a += sa) {                                                                    \
-            partial[lane] = combine_f32(FUNCTION, partial[lane], ld_##NAME(a));                              \
-            lane = (lane + 1) % LANES;                                                                       \
-        }                                                                                                    \
-        if (n >= LANES) {                                                                                    \
-            f32 p[LANES];                                                                                    \
-            for (unsigned j = 0; j < LANES; j++)                                                             \
-                p[j] = partial[j];                                                                           \
-            if (sa == sizeof(stored_##NAME))                                                                 \
-                for (; n >= LANES; n -= LANES, a += LANES * sizeof(stored_##NAME))                           \
-                    for (unsigned j = 0; j < LANES; j++)                                                     \
-                        p[j] = combine_f32(FUNCTION, p[j], ld_##NAME(a + j * sizeof(stored_##NAME)));        \
-            else                                                                                             \
-                for (; n >= LANES; n -= LANES)                                                               \
-                    for (unsigned j = 0; j < LANES; j++, a += sa)                                            \
-                        p[j] = combine_f32(FUNCTION, p[j], ld_##NAME(a));                                    \
-            for (unsigned j = 0; j < LANES; j++)                                                             \
-                partial[j] = p[j];                                                                           \
-        }                                                                                                    \
-        for (unsigned j = 0; j < n; j++, a += sa)                                                            \
-            partial[j] = combine_f32(FUNCTION, partial[j], ld_##NAME(a));                                    \
+#define FLOAT_ROW(NAME, FUNCTION)                                                                                      \
+    static void reduce_##NAME##_##FUNCTION(f32 partial[LANES], unsigned lane, const u8 *a, i64 sa, u64 n)              \
+    {                                                                                                                  \
+        for (; n && lane; n--, a += sa) {                                                                              \
+            partial[lane] = combine_f32(FUNCTION, partial[lane], ld_##NAME(a));                                        \
+            lane = (lane + 1) % LANES;                                                                                 \
+        }                                                                                                              \
+        if (n >= LANES) {                                                                                              \
+            f32 p[LANES];                                                                                              \
+            for (unsigned j = 0; j < LANES; j++)                                                                       \
+                p[j] = partial[j];                                                                                     \
+            if (sa == sizeof(stored_##NAME))                                                                           \
+                for (; n >= LANES; n -= LANES, a += LANES * sizeof(stored_##NAME))                                     \
+                    for (unsigned j = 0; j < LANES; j++)                                                               \
+                        p[j] = combine_f32(FUNCTION, p[j], ld_##NAME(a + j * sizeof(stored_##NAME)));                  \
+            else                                                                                                       \
+                for (; n >= LANES; n -= LANES)                                                                         \
+                    for (unsigned j = 0; j < LANES; j++, a += sa)                                                      \
+                        p[j] = combine_f32(FUNCTION, p[j], ld_##NAME(a));                                              \
+            for (unsigned j = 0; j < LANES; j++)                                                                       \
+                partial[j] = p[j];                                                                                     \
+        }                                                                                                              \
+        for (unsigned j = 0; j < n; j++, a += sa)                                                                      \
+            partial[j] = combine_f32(FUNCTION, partial[j], ld_##NAME(a));                                              \
     }
-#define FLOAT_ROWS(NAME)                                                                                     \
-    FLOAT_ROW(NAME, RED_SUM)                                                                                 \
-    FLOAT_ROW(NAME, RED_PROD)                                                                                \
-    FLOAT_ROW(NAME, RED_MAX)                                                                                 \
-    FLOAT_ROW(NAME, RED_MIN)                                                                                 \
-    static reduce_row *find_reduce_row_##NAME(u64 function)                                                                \
-    {                                                                                                        \
-        switch (function) {                                                                                  \
-        case RED_SUM: return reduce_##NAME##_RED_SUM;                                                           \
-        case RED_PROD: return reduce_##NAME##_RED_PROD;                                                         \
-        case RED_MAX: return reduce_##NAME##_RED_MAX;                                                           \
-        default: return reduce_##NAME##_RED_MIN;                                                                \
-        }                                                                                                    \
+#define FLOAT_ROWS(NAME)                                                                                               \
+    FLOAT_ROW(NAME, RED_SUM)                                                                                           \
+    FLOAT_ROW(NAME, RED_PROD)                                                                                          \
+    FLOAT_ROW(NAME, RED_MAX)                                                                                           \
+    FLOAT_ROW(NAME, RED_MIN)                                                                                           \
+    static reduce_row *find_reduce_row_##NAME(u64 function)                                                            \
+    {                                                                                                                  \
+        switch (function) {                                                                                            \
+        case RED_SUM: return reduce_##NAME##_RED_SUM;                                                                  \
+        case RED_PROD: return reduce_##NAME##_RED_PROD;                                                                \
+        case RED_MAX: return reduce_##NAME##_RED_MAX;                                                                  \
+        default: return reduce_##NAME##_RED_MIN;                                                                       \
+        }                                                                                                              \
     }
 typedef void reduce_row(f32 partial[LANES], unsigned lane, const u8 *a, i64 sa, u64 n);
 FLOAT_ROWS(f32)
@@ -125,9 +125,9 @@ void KERNEL(kernel_reduce)(u8 *segment, const struct record *r, u64 lo, u64 hi)
     for (unsigned d = kept; d < r->rank; d++)
         count *= r->dim[d];
     reduce_row *float_row = dtype == DT_F32    ? find_reduce_row_f32(function)
-                     : dtype == DT_F16  ? find_reduce_row_f16(function)
-                     : dtype == DT_BF16 ? find_reduce_row_bf16(function)
-                                        : 0;
+                            : dtype == DT_F16  ? find_reduce_row_f16(function)
+                            : dtype == DT_BF16 ? find_reduce_row_bf16(function)
+                                               : 0;
     struct walk outputs, inputs;
     struct walk_operand operand[2] = {walk_out(segment, r), walk_in(segment, r, 0)};
     walk_begin(&outputs, operand, 2, r->dim, kept, lo, hi);

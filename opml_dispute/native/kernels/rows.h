@@ -20,54 +20,52 @@ INLINE void st_boolean(u8 *p, boolean v) { *p = v; }
 #define UNROLL
 #endif
 
-#define ROW1_LOOP(TO, TA, EXPR, SO, SA)                                                                      \
-    for (u64 i = 0; i < n; i++) {                                                                            \
-        TA x = ld_##TA(a + (i64)i * (SA));                                                                   \
-        st_##TO(o + (i64)i * (SO), EXPR);                                                                    \
+#define ROW1_LOOP(TO, TA, EXPR, SO, SA)                                                                                \
+    for (u64 i = 0; i < n; i++) {                                                                                      \
+        TA x = ld_##TA(a + (i64)i * (SA));                                                                             \
+        st_##TO(o + (i64)i * (SO), EXPR);                                                                              \
     }
-#define ROW2_LOOP(TO, T, EXPR, SO, SA, SB)                                                                   \
-    for (u64 i = 0; i < n; i++) {                                                                            \
-        T x = ld_##T(a + (i64)i * (SA)), y = ld_##T(b + (i64)i * (SB));                                      \
-        st_##TO(o + (i64)i * (SO), EXPR);                                                                    \
+#define ROW2_LOOP(TO, T, EXPR, SO, SA, SB)                                                                             \
+    for (u64 i = 0; i < n; i++) {                                                                                      \
+        T x = ld_##T(a + (i64)i * (SA)), y = ld_##T(b + (i64)i * (SB));                                                \
+        st_##TO(o + (i64)i * (SO), EXPR);                                                                              \
     }
 
 /* For expressions of a few instructions. */
-#define ROW1(NAME, TO, TA, EXPR)                                                                             \
-    static void NAME(u8 *restrict o, i64 so, const u8 *restrict a, i64 sa, u64 n)                            \
-    {                                                                                                        \
-        if (so == sizeof(TO) && sa == sizeof(TA)) {                                                          \
-            UNROLL ROW1_LOOP(TO, TA, EXPR, (i64)sizeof(TO), (i64)sizeof(TA))                                 \
-        } else {                                                                                             \
-            ROW1_LOOP(TO, TA, EXPR, so, sa)                                                                  \
-        }                                                                                                    \
+#define ROW1(NAME, TO, TA, EXPR)                                                                                       \
+    static void NAME(u8 *restrict o, i64 so, const u8 *restrict a, i64 sa, u64 n)                                      \
+    {                                                                                                                  \
+        if (so == sizeof(TO) && sa == sizeof(TA)) {                                                                    \
+            UNROLL ROW1_LOOP(TO, TA, EXPR, (i64)sizeof(TO), (i64)sizeof(TA))                                           \
+        } else {                                                                                                       \
+            ROW1_LOOP(TO, TA, EXPR, so, sa)                                                                            \
+        }                                                                                                              \
     }
-#define ROW2(NAME, TO, T, EXPR)                                                                              \
-    static void NAME(u8 *restrict o, i64 so, const u8 *a, i64 sa, const u8 *b, i64 sb, u64 n)                \
-    {                                                                                                        \
-        if (so == sizeof(TO) && sa == sizeof(T) && sb == sizeof(T)) {                                        \
-            UNROLL ROW2_LOOP(TO, T, EXPR, (i64)sizeof(TO), (i64)sizeof(T), (i64)sizeof(T))                   \
-        } else if (so == sizeof(TO) && sa == sizeof(T) && sb == 0) {                                         \
-            T y = ld_##T(b);                                                                                 \
-            UNROLL for (u64 i = 0; i < n; i++) {                                                             \
-                T x = ld_##T(a + i * sizeof(T));                                                             \
-                st_##TO(o + i * sizeof(TO), EXPR);                                                           \
-            }                                                                                                \
-        } else {                                                                                             \
-            ROW2_LOOP(TO, T, EXPR, so, sa, sb)                                                               \
-        }                                                                                                    \
+#define ROW2(NAME, TO, T, EXPR)                                                                                        \
+    static void NAME(u8 *restrict o, i64 so, const u8 *a, i64 sa, const u8 *b, i64 sb, u64 n)                          \
+    {                                                                                                                  \
+        if (so == sizeof(TO) && sa == sizeof(T) && sb == sizeof(T)) {                                                  \
+            UNROLL ROW2_LOOP(TO, T, EXPR, (i64)sizeof(TO), (i64)sizeof(T), (i64)sizeof(T))                             \
+        } else if (so == sizeof(TO) && sa == sizeof(T) && sb == 0) {                                                   \
+            T y = ld_##T(b);                                                                                           \
+            UNROLL for (u64 i = 0; i < n; i++)                                                                         \
+            {                                                                                                          \
+                T x = ld_##T(a + i * sizeof(T));                                                                       \
+                st_##TO(o + i * sizeof(TO), EXPR);                                                                     \
+            }                                                                                                          \
+        } else {                                                                                                       \
+            ROW2_LOOP(TO, T, EXPR, so, sa, sb)                                                                         \
+        }                                                                                                              \
     }
 
 /* For long expressions, where the guest has nothing to win from a second copy. */
 #if OPML_GUEST
-#define ROW1_LONG(NAME, TO, TA, EXPR)                                                                        \
-    static void NAME(u8 *restrict o, i64 so, const u8 *restrict a, i64 sa, u64 n)                            \
-    {                                                                                                        \
-        ROW1_LOOP(TO, TA, EXPR, so, sa)                                                                      \
-    }
-#define ROW2_LONG(NAME, TO, T, EXPR)                                                                         \
-    static void NAME(u8 *restrict o, i64 so, const u8 *a, i64 sa, const u8 *b, i64 sb, u64 n)                \
-    {                                                                                                        \
-        ROW2_LOOP(TO, T, EXPR, so, sa, sb)                                                                   \
+#define ROW1_LONG(NAME, TO, TA, EXPR)                                                                                  \
+    static void NAME(u8 *restrict o, i64 so, const u8 *restrict a, i64 sa, u64 n) { ROW1_LOOP(TO, TA, EXPR, so, sa) }
+#define ROW2_LONG(NAME, TO, T, EXPR)                                                                                   \
+    static void NAME(u8 *restrict o, i64 so, const u8 *a, i64 sa, const u8 *b, i64 sb, u64 n)                          \
+    {                                                                                                                  \
+        ROW2_LOOP(TO, T, EXPR, so, sa, sb)                                                                             \
     }
 #else
 #define ROW1_LONG ROW1

@@ -10,14 +10,22 @@ enum inference_status KERNEL(kernel_check_data)(const u8 *segment, const struct 
 void KERNEL(kernel_run)(u8 *segment, const struct record *r, u64 lo, u64 hi)
 {
     static kernel *const table[] = {
-        [OP_COPY] = KERNEL(kernel_copy),           [OP_FILL] = KERNEL(kernel_fill),
-        [OP_UNARY] = KERNEL(kernel_unary),         [OP_BINARY] = KERNEL(kernel_binary),
-        [OP_SELECT] = KERNEL(kernel_select),       [OP_CAST] = KERNEL(kernel_cast),
-        [OP_CONTRACT] = KERNEL(kernel_contract),   [OP_CONV] = KERNEL(kernel_conv),
-        [OP_POOL] = KERNEL(kernel_pool),           [OP_REDUCE] = KERNEL(kernel_reduce),
-        [OP_ARGREDUCE] = KERNEL(kernel_argreduce), [OP_GATHER] = KERNEL(kernel_gather),
-        [OP_SCATTER] = KERNEL(kernel_scatter),     [OP_TOPK] = KERNEL(kernel_topk),
-        [OP_SCAN] = KERNEL(kernel_scan),           [OP_TREE] = KERNEL(kernel_tree),
+        [OP_COPY] = KERNEL(kernel_copy),
+        [OP_FILL] = KERNEL(kernel_fill),
+        [OP_UNARY] = KERNEL(kernel_unary),
+        [OP_BINARY] = KERNEL(kernel_binary),
+        [OP_SELECT] = KERNEL(kernel_select),
+        [OP_CAST] = KERNEL(kernel_cast),
+        [OP_CONTRACT] = KERNEL(kernel_contract),
+        [OP_CONV] = KERNEL(kernel_conv),
+        [OP_POOL] = KERNEL(kernel_pool),
+        [OP_REDUCE] = KERNEL(kernel_reduce),
+        [OP_ARGREDUCE] = KERNEL(kernel_argreduce),
+        [OP_GATHER] = KERNEL(kernel_gather),
+        [OP_SCATTER] = KERNEL(kernel_scatter),
+        [OP_TOPK] = KERNEL(kernel_topk),
+        [OP_SCAN] = KERNEL(kernel_scan),
+        [OP_TREE] = KERNEL(kernel_tree),
         [OP_POOL_INDEX] = KERNEL(kernel_pool_index),
     };
     if (lo < hi)

@@ -21,22 +21,22 @@ typedef u32 stored_u32;
 typedef u64 stored_u64;
 
 #define MAC_FLOAT(a, b, sum) fma32(a, b, sum)
-#define MAC_U32(a, b, sum) ((sum) + (u32)(a) * (u32)(b))
-#define MAC_U64(a, b, sum) ((sum) + (u64)(a) * (u64)(b))
+#define MAC_U32(a, b, sum)   ((sum) + (u32)(a) * (u32)(b))
+#define MAC_U64(a, b, sum)   ((sum) + (u64)(a) * (u64)(b))
 
-#define FOR_EACH_PRODUCT(X)                                                                                  \
-    X(f32, f32, f32, f32, MAC_FLOAT)                                                                         \
+#define FOR_EACH_PRODUCT(X)                                                                                            \
+    X(f32, f32, f32, f32, MAC_FLOAT)                                                                                   \
     FOR_EACH_OTHER_PRODUCT(X)
-#define FOR_EACH_OTHER_PRODUCT(X)                                                                            \
-    X(f16, f32, f16, f16, MAC_FLOAT)                                                                         \
-    X(bf16, f32, bf16, bf16, MAC_FLOAT)                                                                      \
-    X(u8u8, u32, u8, u8, MAC_U32)                                                                            \
-    X(u8i8, u32, u8, i8, MAC_U32)                                                                            \
-    X(i8u8, u32, i8, u8, MAC_U32)                                                                            \
-    X(i8i8, u32, i8, i8, MAC_U32)                                                                            \
-    X(u16, u32, u16, u16, MAC_U32)                                                                           \
-    X(i16, u32, i16, i16, MAC_U32)                                                                           \
-    X(u32, u32, u32, u32, MAC_U32)                                                                           \
+#define FOR_EACH_OTHER_PRODUCT(X)                                                                                      \
+    X(f16, f32, f16, f16, MAC_FLOAT)                                                                                   \
+    X(bf16, f32, bf16, bf16, MAC_FLOAT)                                                                                \
+    X(u8u8, u32, u8, u8, MAC_U32)                                                                                      \
+    X(u8i8, u32, u8, i8, MAC_U32)                                                                                      \
+    X(i8u8, u32, i8, u8, MAC_U32)                                                                                      \
+    X(i8i8, u32, i8, i8, MAC_U32)                                                                                      \
+    X(u16, u32, u16, u16, MAC_U32)                                                                                     \
+    X(i16, u32, i16, i16, MAC_U32)                                                                                     \
+    X(u32, u32, u32, u32, MAC_U32)                                                                                     \
     X(u64, u64, u64, u64, MAC_U64)
 
 enum product {

@@ -22,11 +22,11 @@ ROW1_LONG(sigmoid_f32, f32, f32, arith(sigmoid32(x)))
 ROW1_LONG(softplus_f32, f32, f32, arith(softplus32(x)))
 
 /* These branch, so no copy for elements side by side. */
-#define ROW1_CALL(NAME, F)                                                                                   \
-    static void NAME(u8 *restrict o, i64 so, const u8 *restrict a, i64 sa, u64 n)                            \
-    {                                                                                                        \
-        for (; n; n--, o += so, a += sa)                                                                     \
-            st_f32(o, canonical(F(ld_f32(a))));                                                              \
+#define ROW1_CALL(NAME, F)                                                                                             \
+    static void NAME(u8 *restrict o, i64 so, const u8 *restrict a, i64 sa, u64 n)                                      \
+    {                                                                                                                  \
+        for (; n; n--, o += so, a += sa)                                                                               \
+            st_f32(o, canonical(F(ld_f32(a))));                                                                        \
     }
 ROW1_CALL(sin_f32, sin32)
 ROW1_CALL(cos_f32, cos32)
@@ -47,35 +47,35 @@ ROW1(isinf_minus_f32, boolean, f32, x == -f32_inf())
 ROW1(isinf_none_f32, boolean, f32, x != x && x == x)
 
 static row1 *const float_unary_row[] = {
-    [UN_NEG] = neg_f32,         [UN_ABS] = abs_f32,           [UN_SIGN] = sign_f32,
-    [UN_SQRT] = sqrt_f32,       [UN_FLOOR] = floor_f32,       [UN_CEIL] = ceil_f32,
-    [UN_ROUND] = round_f32,     [UN_EXP] = exp_f32,           [UN_LOG] = log_f32,
-    [UN_SIN] = sin_f32,         [UN_COS] = cos_f32,           [UN_TAN] = tan_f32,
-    [UN_ASIN] = asin_f32,       [UN_ACOS] = acos_f32,         [UN_ATAN] = atan_f32,
-    [UN_SINH] = sinh_f32,       [UN_COSH] = cosh_f32,         [UN_TANH] = tanh_f32,
-    [UN_ASINH] = asinh_f32,     [UN_ACOSH] = acosh_f32,       [UN_ATANH] = atanh_f32,
-    [UN_ERF] = erf_f32,         [UN_SIGMOID] = sigmoid_f32,   [UN_SOFTPLUS] = softplus_f32,
-    [UN_RELU] = relu_f32,       [UN_TRUNC] = trunc_f32,       [UN_RECIPROCAL] = reciprocal_f32,
+    [UN_NEG] = neg_f32,     [UN_ABS] = abs_f32,         [UN_SIGN] = sign_f32,
+    [UN_SQRT] = sqrt_f32,   [UN_FLOOR] = floor_f32,     [UN_CEIL] = ceil_f32,
+    [UN_ROUND] = round_f32, [UN_EXP] = exp_f32,         [UN_LOG] = log_f32,
+    [UN_SIN] = sin_f32,     [UN_COS] = cos_f32,         [UN_TAN] = tan_f32,
+    [UN_ASIN] = asin_f32,   [UN_ACOS] = acos_f32,       [UN_ATAN] = atan_f32,
+    [UN_SINH] = sinh_f32,   [UN_COSH] = cosh_f32,       [UN_TANH] = tanh_f32,
+    [UN_ASINH] = asinh_f32, [UN_ACOSH] = acosh_f32,     [UN_ATANH] = atanh_f32,
+    [UN_ERF] = erf_f32,     [UN_SIGMOID] = sigmoid_f32, [UN_SOFTPLUS] = softplus_f32,
+    [UN_RELU] = relu_f32,   [UN_TRUNC] = trunc_f32,     [UN_RECIPROCAL] = reciprocal_f32,
     [UN_ISNAN] = isnan_f32,
 };
 static row1 *const isinf_row[4] = {isinf_none_f32, isinf_minus_f32, isinf_plus_f32, isinf_both_f32};
 
 /* Integers wrap: neg and abs of the least number are that number. Unsigned ones are their own abs and relu. */
-#define INTEGER_UNARY_ROWS(T, IS_NEGATIVE)                                                                         \
-    ROW1_LONG(neg_##T, T, T, (T)(0 - (u64)x))                                                                     \
-    ROW1_LONG(abs_##T, T, T, (T)(IS_NEGATIVE ? 0 - (u64)x : (u64)x))                                              \
-    ROW1_LONG(sign_##T, T, T, (T)(IS_NEGATIVE ? -1 : x != 0))                                                     \
-    ROW1_LONG(relu_##T, T, T, (T)(IS_NEGATIVE ? 0 : x))                                                           \
-    ROW1_LONG(bitnot_##T, T, T, (T)~x)                                                                            \
-    static row1 *integer_unary_row_##T(u64 function)                                                               \
-    {                                                                                                        \
-        switch (function) {                                                                                  \
-        case UN_NEG: return neg_##T;                                                                         \
-        case UN_ABS: return abs_##T;                                                                         \
-        case UN_SIGN: return sign_##T;                                                                       \
-        case UN_RELU: return relu_##T;                                                                       \
-        default: return bitnot_##T;                                                                          \
-        }                                                                                                    \
+#define INTEGER_UNARY_ROWS(T, IS_NEGATIVE)                                                                             \
+    ROW1_LONG(neg_##T, T, T, (T)(0 - (u64)x))                                                                          \
+    ROW1_LONG(abs_##T, T, T, (T)(IS_NEGATIVE ? 0 - (u64)x : (u64)x))                                                   \
+    ROW1_LONG(sign_##T, T, T, (T)(IS_NEGATIVE ? -1 : x != 0))                                                          \
+    ROW1_LONG(relu_##T, T, T, (T)(IS_NEGATIVE ? 0 : x))                                                                \
+    ROW1_LONG(bitnot_##T, T, T, (T)~x)                                                                                 \
+    static row1 *integer_unary_row_##T(u64 function)                                                                   \
+    {                                                                                                                  \
+        switch (function) {                                                                                            \
+        case UN_NEG: return neg_##T;                                                                                   \
+        case UN_ABS: return abs_##T;                                                                                   \
+        case UN_SIGN: return sign_##T;                                                                                 \
+        case UN_RELU: return relu_##T;                                                                                 \
+        default: return bitnot_##T;                                                                                    \
+        }                                                                                                              \
     }
 INTEGER_UNARY_ROWS(u8, 0)
 INTEGER_UNARY_ROWS(i8, x < 0)

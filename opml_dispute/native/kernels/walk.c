@@ -1,7 +1,7 @@
 #include "walk.h"
 
-void walk_begin(struct walk *w, const struct walk_operand *operand, unsigned operands, const u64 *dim,
-                unsigned rank, u64 lo, u64 hi)
+void walk_begin(struct walk *w, const struct walk_operand *operand, unsigned operands, const u64 *dim, unsigned rank,
+                u64 lo, u64 hi)
 {
     /* Merge from the last dimension up; the row is built last, so collect in reverse: level 0 = the row. */
     u64 size[RECORD_MAX_RANK + 1];

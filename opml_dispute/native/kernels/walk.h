@@ -17,11 +17,11 @@
 #define WALK_OPERANDS 4
 
 struct walk {
-    u8 *at[WALK_OPERANDS];      /* the next element of each operand */
-    i64 step[WALK_OPERANDS];    /* bytes from one element of a row to the next */
-    u64 row, column;            /* a row's length, and where in its row the next element is */
-    u64 left;                   /* elements still to come */
-    unsigned outer;             /* dimensions above the row */
+    u8 *at[WALK_OPERANDS];   /* the next element of each operand */
+    i64 step[WALK_OPERANDS]; /* bytes from one element of a row to the next */
+    u64 row, column;         /* a row's length, and where in its row the next element is */
+    u64 left;                /* elements still to come */
+    unsigned outer;          /* dimensions above the row */
     u64 index[RECORD_MAX_RANK], size[RECORD_MAX_RANK];
     i64 stride[RECORD_MAX_RANK][WALK_OPERANDS]; /* bytes, by dimension, innermost first */
 };
@@ -33,8 +33,8 @@ struct walk_operand {
     u64 width;
 };
 
-void walk_begin(struct walk *w, const struct walk_operand *operand, unsigned operands, const u64 *dim,
-                unsigned rank, u64 lo, u64 hi);
+void walk_begin(struct walk *w, const struct walk_operand *operand, unsigned operands, const u64 *dim, unsigned rank,
+                u64 lo, u64 hi);
 
 /* How many elements come next in one row; 0 at the end. */
 INLINE u64 walk_row(const struct walk *w)

@@ -38,10 +38,7 @@ struct store *store_new(uint64_t limit_bytes)
     return store;
 }
 
-void store_retain(struct store *store)
-{
-    store->references++;
-}
+void store_retain(struct store *store) { store->references++; }
 
 void *store_allocate(struct store *store, size_t size)
 {
@@ -61,10 +58,7 @@ void store_free(struct store *store, void *memory, size_t size)
     }
 }
 
-uint64_t store_used_bytes(const struct store *store)
-{
-    return store->used;
-}
+uint64_t store_used_bytes(const struct store *store) { return store->used; }
 
 static uint64_t parts_with_data(const struct block *block, unsigned level)
 {
@@ -295,9 +289,8 @@ enum memory_status content_add(struct store *store, struct content **list, const
     content->log2_size = (uint8_t)log2_size;
     content->count = 0;
     if (count != 0) {
-        content->blocks = count > SIZE_MAX / sizeof *content->blocks
-                              ? NULL
-                              : store_allocate(store, count * sizeof *content->blocks);
+        content->blocks =
+            count > SIZE_MAX / sizeof *content->blocks ? NULL : store_allocate(store, count * sizeof *content->blocks);
         if (content->blocks == NULL) {
             content_free(content);
             return MEMORY_FULL;
@@ -310,7 +303,8 @@ enum memory_status content_add(struct store *store, struct content **list, const
         kept->block = blocks[i];
         kept->store = store;
         struct block *block = &kept->block;
-        if (!block->root_known && !merkle_root(block->data, block->size, block->log2_size, block->word_bytes, threads, block->root))
+        if (!block->root_known &&
+            !merkle_root(block->data, block->size, block->log2_size, block->word_bytes, threads, block->root))
             status = MEMORY_FULL;
     }
     if (status == MEMORY_OK && count != 0) {

@@ -16,9 +16,9 @@
 /* How a use of memory can end. */
 enum memory_status {
     MEMORY_OK = 0,
-    MEMORY_UNKNOWN = 1,  /* it lies in a subtree of which only the root is known                      */
-    MEMORY_FULL = 2,     /* the store's limit, or the host's memory, is used up                       */
-    MEMORY_CONTENT = 3,  /* registered content does not have the root it was registered under         */
+    MEMORY_UNKNOWN = 1, /* it lies in a subtree of which only the root is known                      */
+    MEMORY_FULL = 2,    /* the store's limit, or the host's memory, is used up                       */
+    MEMORY_CONTENT = 3, /* registered content does not have the root it was registered under         */
 };
 
 /* 2^log2_size bytes at `offset`: data[0..size), then zeros. The caller keeps `data` alive and unchanged. */

@@ -25,34 +25,34 @@ static const uint64_t ROUND[24] = {
 #define ROTATE(x, n) (((x) << (n)) | ((x) >> (64 - (n))))
 
 /* One round: theta, rho and pi together, chi, iota. Lane (x, y) is a##y##x. E is the next state. */
-#define ROUND_STEP(A, E, constant)                                                                        \
-    do {                                                                                                  \
-        LANE c0 = A[0] ^ A[5] ^ A[10] ^ A[15] ^ A[20], c1 = A[1] ^ A[6] ^ A[11] ^ A[16] ^ A[21];          \
-        LANE c2 = A[2] ^ A[7] ^ A[12] ^ A[17] ^ A[22], c3 = A[3] ^ A[8] ^ A[13] ^ A[18] ^ A[23];          \
-        LANE c4 = A[4] ^ A[9] ^ A[14] ^ A[19] ^ A[24];                                                    \
-        LANE d0 = c4 ^ ROTATE(c1, 1), d1 = c0 ^ ROTATE(c2, 1), d2 = c1 ^ ROTATE(c3, 1);                   \
-        LANE d3 = c2 ^ ROTATE(c4, 1), d4 = c3 ^ ROTATE(c0, 1);                                            \
-        LANE b0, b1, b2, b3, b4;                                                                          \
-        b0 = A[0] ^ d0, b1 = ROTATE(A[6] ^ d1, 44), b2 = ROTATE(A[12] ^ d2, 43);                          \
-        b3 = ROTATE(A[18] ^ d3, 21), b4 = ROTATE(A[24] ^ d4, 14);                                         \
-        E[0] = b0 ^ (~b1 & b2) ^ (constant), E[1] = b1 ^ (~b2 & b3), E[2] = b2 ^ (~b3 & b4);              \
-        E[3] = b3 ^ (~b4 & b0), E[4] = b4 ^ (~b0 & b1);                                                   \
-        b0 = ROTATE(A[3] ^ d3, 28), b1 = ROTATE(A[9] ^ d4, 20), b2 = ROTATE(A[10] ^ d0, 3);               \
-        b3 = ROTATE(A[16] ^ d1, 45), b4 = ROTATE(A[22] ^ d2, 61);                                         \
-        E[5] = b0 ^ (~b1 & b2), E[6] = b1 ^ (~b2 & b3), E[7] = b2 ^ (~b3 & b4);                           \
-        E[8] = b3 ^ (~b4 & b0), E[9] = b4 ^ (~b0 & b1);                                                   \
-        b0 = ROTATE(A[1] ^ d1, 1), b1 = ROTATE(A[7] ^ d2, 6), b2 = ROTATE(A[13] ^ d3, 25);                \
-        b3 = ROTATE(A[19] ^ d4, 8), b4 = ROTATE(A[20] ^ d0, 18);                                          \
-        E[10] = b0 ^ (~b1 & b2), E[11] = b1 ^ (~b2 & b3), E[12] = b2 ^ (~b3 & b4);                        \
-        E[13] = b3 ^ (~b4 & b0), E[14] = b4 ^ (~b0 & b1);                                                 \
-        b0 = ROTATE(A[4] ^ d4, 27), b1 = ROTATE(A[5] ^ d0, 36), b2 = ROTATE(A[11] ^ d1, 10);              \
-        b3 = ROTATE(A[17] ^ d2, 15), b4 = ROTATE(A[23] ^ d3, 56);                                         \
-        E[15] = b0 ^ (~b1 & b2), E[16] = b1 ^ (~b2 & b3), E[17] = b2 ^ (~b3 & b4);                        \
-        E[18] = b3 ^ (~b4 & b0), E[19] = b4 ^ (~b0 & b1);                                                 \
-        b0 = ROTATE(A[2] ^ d2, 62), b1 = ROTATE(A[8] ^ d3, 55), b2 = ROTATE(A[14] ^ d4, 39);              \
-        b3 = ROTATE(A[15] ^ d0, 41), b4 = ROTATE(A[21] ^ d1, 2);                                          \
-        E[20] = b0 ^ (~b1 & b2), E[21] = b1 ^ (~b2 & b3), E[22] = b2 ^ (~b3 & b4);                        \
-        E[23] = b3 ^ (~b4 & b0), E[24] = b4 ^ (~b0 & b1);                                                 \
+#define ROUND_STEP(A, E, constant)                                                                                     \
+    do {                                                                                                               \
+        LANE c0 = A[0] ^ A[5] ^ A[10] ^ A[15] ^ A[20], c1 = A[1] ^ A[6] ^ A[11] ^ A[16] ^ A[21];                       \
+        LANE c2 = A[2] ^ A[7] ^ A[12] ^ A[17] ^ A[22], c3 = A[3] ^ A[8] ^ A[13] ^ A[18] ^ A[23];                       \
+        LANE c4 = A[4] ^ A[9] ^ A[14] ^ A[19] ^ A[24];                                                                 \
+        LANE d0 = c4 ^ ROTATE(c1, 1), d1 = c0 ^ ROTATE(c2, 1), d2 = c1 ^ ROTATE(c3, 1);                                \
+        LANE d3 = c2 ^ ROTATE(c4, 1), d4 = c3 ^ ROTATE(c0, 1);                                                         \
+        LANE b0, b1, b2, b3, b4;                                                                                       \
+        b0 = A[0] ^ d0, b1 = ROTATE(A[6] ^ d1, 44), b2 = ROTATE(A[12] ^ d2, 43);                                       \
+        b3 = ROTATE(A[18] ^ d3, 21), b4 = ROTATE(A[24] ^ d4, 14);                                                      \
+        E[0] = b0 ^ (~b1 & b2) ^ (constant), E[1] = b1 ^ (~b2 & b3), E[2] = b2 ^ (~b3 & b4);                           \
+        E[3] = b3 ^ (~b4 & b0), E[4] = b4 ^ (~b0 & b1);                                                                \
+        b0 = ROTATE(A[3] ^ d3, 28), b1 = ROTATE(A[9] ^ d4, 20), b2 = ROTATE(A[10] ^ d0, 3);                            \
+        b3 = ROTATE(A[16] ^ d1, 45), b4 = ROTATE(A[22] ^ d2, 61);                                                      \
+        E[5] = b0 ^ (~b1 & b2), E[6] = b1 ^ (~b2 & b3), E[7] = b2 ^ (~b3 & b4);                                        \
+        E[8] = b3 ^ (~b4 & b0), E[9] = b4 ^ (~b0 & b1);                                                                \
+        b0 = ROTATE(A[1] ^ d1, 1), b1 = ROTATE(A[7] ^ d2, 6), b2 = ROTATE(A[13] ^ d3, 25);                             \
+        b3 = ROTATE(A[19] ^ d4, 8), b4 = ROTATE(A[20] ^ d0, 18);                                                       \
+        E[10] = b0 ^ (~b1 & b2), E[11] = b1 ^ (~b2 & b3), E[12] = b2 ^ (~b3 & b4);                                     \
+        E[13] = b3 ^ (~b4 & b0), E[14] = b4 ^ (~b0 & b1);                                                              \
+        b0 = ROTATE(A[4] ^ d4, 27), b1 = ROTATE(A[5] ^ d0, 36), b2 = ROTATE(A[11] ^ d1, 10);                           \
+        b3 = ROTATE(A[17] ^ d2, 15), b4 = ROTATE(A[23] ^ d3, 56);                                                      \
+        E[15] = b0 ^ (~b1 & b2), E[16] = b1 ^ (~b2 & b3), E[17] = b2 ^ (~b3 & b4);                                     \
+        E[18] = b3 ^ (~b4 & b0), E[19] = b4 ^ (~b0 & b1);                                                              \
+        b0 = ROTATE(A[2] ^ d2, 62), b1 = ROTATE(A[8] ^ d3, 55), b2 = ROTATE(A[14] ^ d4, 39);                           \
+        b3 = ROTATE(A[15] ^ d0, 41), b4 = ROTATE(A[21] ^ d1, 2);                                                       \
+        E[20] = b0 ^ (~b1 & b2), E[21] = b1 ^ (~b2 & b3), E[22] = b2 ^ (~b3 & b4);                                     \
+        E[23] = b3 ^ (~b4 & b0), E[24] = b4 ^ (~b0 & b1);                                                              \
     } while (0)
 
 #define LANE uint64_t
@@ -198,10 +198,7 @@ __attribute__((constructor)) static void fill_zero_roots(void)
         keccak_pair(zero_roots[level], zero_roots[level], zero_roots[level + 1]);
 }
 
-const uint8_t *zero_root(unsigned log2_size)
-{
-    return zero_roots[log2_size];
-}
+const uint8_t *zero_root(unsigned log2_size) { return zero_roots[log2_size]; }
 
 void copy_big_endian(uint8_t *out, const uint8_t *data, size_t size, unsigned word_bytes)
 {
@@ -233,8 +230,7 @@ void copy_big_endian(uint8_t *out, const uint8_t *data, size_t size, unsigned wo
             memcpy(out + i, &x, 8);
         }
         break;
-    default:
-        memcpy(out, data, size);
+    default: memcpy(out, data, size);
     }
 }
 

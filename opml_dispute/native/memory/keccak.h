@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 #define HASH_BYTES 32
-#define LEAF_LOG2 5
+#define LEAF_LOG2  5
 
 /* out := H(data[0..size)). */
 void keccak256(const uint8_t *data, size_t size, uint8_t out[static HASH_BYTES]);

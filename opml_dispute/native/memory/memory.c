@@ -95,7 +95,8 @@ const struct content *mapping_content(const struct memory *memory, const struct 
                                     : content_find(memory->contents, mapping->root, mapping->log2_size);
 }
 
-enum memory_status branch_child(struct memory *memory, struct branch *branch, int height, uint64_t address, void **child)
+enum memory_status branch_child(struct memory *memory, struct branch *branch, int height, uint64_t address,
+                                void **child)
 {
     unsigned slot = child_slot(address, height);
     void *present = branch->child[slot];

@@ -16,8 +16,8 @@
 #define OPML_MEMORY_H
 #include "content.h"
 
-#define MEMORY_PAGE_LOG2 12
-#define MEMORY_PAGE_BYTES 4096
+#define MEMORY_PAGE_LOG2    12
+#define MEMORY_PAGE_BYTES   4096
 #define MEMORY_MAX_SIBLINGS 59
 
 struct branch;
@@ -52,7 +52,8 @@ enum memory_status memory_write(struct memory *memory, uint64_t address, const u
 enum memory_status memory_zero(struct memory *memory, uint64_t address, uint64_t size);
 
 /* out := the root of the 2^log2_size bytes at `address`, a multiple of that; 5 <= log2_size <= 64. */
-enum memory_status memory_root(struct memory *memory, uint64_t address, unsigned log2_size, uint8_t out[static HASH_BYTES]);
+enum memory_status memory_root(struct memory *memory, uint64_t address, unsigned log2_size,
+                               uint8_t out[static HASH_BYTES]);
 
 /* The subtree's root becomes `root`; 5 <= log2_size <= 63. Its bytes are the content added for that root, if any. */
 enum memory_status memory_put(struct memory *memory, uint64_t address, unsigned log2_size,

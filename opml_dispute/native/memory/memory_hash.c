@@ -85,7 +85,7 @@ struct list {
 
 struct gather {
     struct memory *memory;
-    struct list pages;                  /* of struct page * */
+    struct list pages;                    /* of struct page * */
     struct list branches[TOP_HEIGHT + 1]; /* of struct wanted_branch, by height */
 };
 
@@ -204,7 +204,8 @@ enum memory_status branch_hash(struct memory *memory, struct branch *branch, int
 /* ---- roots and siblings ---- */
 
 /* out := root of the 2^log2_size bytes at `address` inside what `child` (below height `height`) is. */
-enum memory_status memory_root(struct memory *memory, uint64_t address, unsigned log2_size, uint8_t out[static HASH_BYTES])
+enum memory_status memory_root(struct memory *memory, uint64_t address, unsigned log2_size,
+                               uint8_t out[static HASH_BYTES])
 {
     struct branch *branch = memory->root;
     for (int height = TOP_HEIGHT; height > 0; height--) {
@@ -281,7 +282,8 @@ static bool visit_branch(struct branch *branch, int height, uint64_t start, cons
             const struct mapping *mapping = as_mapping(child);
             going = visitor->subtree(visitor->context, mapping->address, mapping->log2_size, mapping->root);
         } else {
-            going = height > 1 ? visit_branch(child, height - 1, address, visitor) : visit_page(child, address, visitor);
+            going = height > 1 ? visit_branch(child, height - 1, address, visitor)
+                               : visit_page(child, address, visitor);
         }
         if (!going)
             return false;

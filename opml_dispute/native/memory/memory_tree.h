@@ -37,26 +37,17 @@ struct mapping {
 };
 
 /* A child pointer's lowest bit says that it is a mapping. */
-static inline bool is_mapping(const void *child)
-{
-    return ((uintptr_t)child & 1) != 0;
-}
+static inline bool is_mapping(const void *child) { return ((uintptr_t)child & 1) != 0; }
 
 static inline struct mapping *as_mapping(const void *child)
 {
     return (struct mapping *)((uintptr_t)child & ~(uintptr_t)1);
 }
 
-static inline void *mapping_child(struct mapping *mapping)
-{
-    return (void *)((uintptr_t)mapping | 1);
-}
+static inline void *mapping_child(struct mapping *mapping) { return (void *)((uintptr_t)mapping | 1); }
 
 /* log2 of the bytes that a branch at `height` spans; height 0 is a page. */
-static inline unsigned span_log2(int height)
-{
-    return MEMORY_PAGE_LOG2 + 4 * (unsigned)height;
-}
+static inline unsigned span_log2(int height) { return MEMORY_PAGE_LOG2 + 4 * (unsigned)height; }
 
 /* Which child of a branch at `height` holds `address`. */
 static inline unsigned child_slot(uint64_t address, int height)
@@ -83,10 +74,12 @@ static inline uint32_t places_above(unsigned place)
 const struct content *mapping_content(const struct memory *memory, const struct mapping *mapping);
 
 /* *child := the branch or page that holds `address` below `branch`, or NULL for zeros; fills in a mapping. */
-enum memory_status branch_child(struct memory *memory, struct branch *branch, int height, uint64_t address, void **child);
+enum memory_status branch_child(struct memory *memory, struct branch *branch, int height, uint64_t address,
+                                void **child);
 
 /* Makes hash[place] of `branch` (whose span begins at `start`) valid. */
-enum memory_status branch_hash(struct memory *memory, struct branch *branch, int height, uint64_t start, unsigned place);
+enum memory_status branch_hash(struct memory *memory, struct branch *branch, int height, uint64_t start,
+                               unsigned place);
 
 /* out := hash at heap position `place` of a page; MEMORY_UNKNOWN inside a fixed one. */
 enum memory_status page_hash(const struct page *page, unsigned place, uint8_t out[static HASH_BYTES]);
@@ -94,8 +87,5 @@ enum memory_status page_hash(const struct page *page, unsigned place, uint8_t ou
 /* page->root becomes valid. */
 void page_make_root(struct page *page);
 
-static inline bool bit_of(const uint64_t words[2], unsigned i)
-{
-    return (words[i >> 6] >> (i & 63)) & 1;
-}
+static inline bool bit_of(const uint64_t words[2], unsigned i) { return (words[i >> 6] >> (i & 63)) & 1; }
 #endif

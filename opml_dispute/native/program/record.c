@@ -6,8 +6,9 @@
 #include "opcodes.h"
 
 #define SEGMENT_BYTES (1ull << SEGMENT_LOG2)
-#define MAX_COUNT (1ull << 38) /* elements; more fit in no section */
+#define MAX_COUNT     (1ull << 38) /* elements; more fit in no section */
 
+/* clang-format off */
 unsigned dtype_bytes(uint8_t dtype)
 {
     switch (dtype) {
@@ -18,6 +19,7 @@ unsigned dtype_bytes(uint8_t dtype)
     default: return 0;
     }
 }
+/* clang-format on */
 
 void record_decode(struct record *r, const uint8_t *bytes)
 {
@@ -54,8 +56,9 @@ void record_decode(struct record *r, const uint8_t *bytes)
 
 enum { REAL = 1, SIGNED = 2, UNSIGNED = 4, BOOLEAN = 8, DOUBLE = 16, INTEGER = SIGNED | UNSIGNED };
 #define NUMBER (REAL | INTEGER)
-#define ANY (NUMBER | BOOLEAN | DOUBLE)
+#define ANY    (NUMBER | BOOLEAN | DOUBLE)
 
+/* clang-format off */
 static unsigned class_of(uint8_t dtype)
 {
     switch (dtype) {
@@ -88,6 +91,7 @@ static unsigned binary_takes(uint64_t function)
     default: return function >= BIN_ADD && function <= BIN_ATAN2 ? NUMBER : 0;
     }
 }
+/* clang-format on */
 
 /* Can a and b be multiplied and summed into `out`? kernels/types.h has the loops. */
 static int product_ok(uint8_t a, uint8_t b, uint8_t out)
@@ -105,9 +109,9 @@ static int product_ok(uint8_t a, uint8_t b, uint8_t out)
 static int counts_ok(const struct record *r)
 {
     static const uint8_t inputs[] = {
-        [OP_COPY] = 1,   [OP_FILL] = 0,    [OP_UNARY] = 1,     [OP_BINARY] = 2, [OP_SELECT] = 3, [OP_CAST] = 1,
-        [OP_POOL] = 1,   [OP_REDUCE] = 1,  [OP_ARGREDUCE] = 1, [OP_GATHER] = 2, [OP_SCATTER] = 2, [OP_TOPK] = 1,
-        [OP_SCAN] = 1,   [OP_TREE] = 6,    [OP_POOL_INDEX] = 1, [OP_CONTRACT] = 2, [OP_CONV] = 2,
+        [OP_COPY] = 1, [OP_FILL] = 0,   [OP_UNARY] = 1,      [OP_BINARY] = 2,   [OP_SELECT] = 3,  [OP_CAST] = 1,
+        [OP_POOL] = 1, [OP_REDUCE] = 1, [OP_ARGREDUCE] = 1,  [OP_GATHER] = 2,   [OP_SCATTER] = 2, [OP_TOPK] = 1,
+        [OP_SCAN] = 1, [OP_TREE] = 6,   [OP_POOL_INDEX] = 1, [OP_CONTRACT] = 2, [OP_CONV] = 2,
     };
     if (r->opcode < OP_COPY || r->opcode > OP_POOL_INDEX)
         return 0;
@@ -167,8 +171,7 @@ static int dtypes_ok(const struct record *r)
     case OP_TOPK:
     case OP_POOL_INDEX: return class & NUMBER && out == DT_I64;
     case OP_GATHER: return in[0] == out && in[1] == DT_I64;
-    case OP_SCATTER:
-        return in[0] == out && in[1] == DT_I64 && class & (r->imm[2] == RED_NONE ? ANY : NUMBER);
+    case OP_SCATTER: return in[0] == out && in[1] == DT_I64 && class & (r->imm[2] == RED_NONE ? ANY : NUMBER);
     default: /* OP_TREE */
         return out == DT_F32 && in[0] == DT_F32 && in[1] == DT_I32 && in[2] == DT_F32 && in[3] == DT_I32 &&
                in[4] == DT_I32 && in[5] == DT_F32;
@@ -246,12 +249,14 @@ static int strided_ok(const struct record *r, struct extent *e)
     uint64_t count = 1, outputs = 1;
     unsigned trailing = 0, kept;
     switch (r->opcode) {
-    case OP_REDUCE: case OP_ARGREDUCE:
+    case OP_REDUCE:
+    case OP_ARGREDUCE:
         if (r->imm[1] > r->rank)
             return 0;
         trailing = (unsigned)r->imm[1];
         break;
-    case OP_TOPK: case OP_SCAN:
+    case OP_TOPK:
+    case OP_SCAN:
         if (r->rank == 0 || r->imm[1] != 1)
             return 0;
         trailing = 1;
@@ -326,7 +331,8 @@ static int windows_ok(const struct record *r, struct extent *e)
     if (spatial < 1 || spatial > 3)
         return 0;
     for (unsigned d = 0; d < spatial; d++) {
-        const int64_t *field = body + 5 + d; /* 0 input, 3 kernel, 6 stride, 9 dilation, 12 pad, 15 output, 18 pad end */
+        /* 0 input, 3 kernel, 6 stride, 9 dilation, 12 pad, 15 output, 18 pad end */
+        const int64_t *field = body + 5 + d;
         for (unsigned k = 0; k <= 18; k += 3) {
             int64_t least = k == 12 || k == 18 ? -limit : 1;
             if (field[k] < least || field[k] > limit)
@@ -391,7 +397,10 @@ static int tree_ok(const struct record *r, struct extent *e)
 
 /* ---- places --------------------------------------------------------------------------------------------------- */
 
-static int inside(const struct extent *e, uint64_t lo, uint64_t hi) { return e->lo < e->hi && e->lo >= lo && e->hi <= hi; }
+static int inside(const struct extent *e, uint64_t lo, uint64_t hi)
+{
+    return e->lo < e->hi && e->lo >= lo && e->hi <= hi;
+}
 
 static int operands_ok(const struct record *r, const struct extent *e)
 {
@@ -399,9 +408,8 @@ static int operands_ok(const struct record *r, const struct extent *e)
         return 0;
     for (unsigned j = 0; j < r->n_in; j++) {
         const struct extent *in = &e[1 + j];
-        if (r->in[j] % in->width ||
-            (!inside(in, SEC_WEIGHTS, SEC_HEADER) && !inside(in, SEC_INPUT, SEC_OUTPUT) &&
-             !inside(in, SEC_OUTPUT, SEC_ARENA) && !inside(in, SEC_ARENA, SEC_END)))
+        if (r->in[j] % in->width || (!inside(in, SEC_WEIGHTS, SEC_HEADER) && !inside(in, SEC_INPUT, SEC_OUTPUT) &&
+                                     !inside(in, SEC_OUTPUT, SEC_ARENA) && !inside(in, SEC_ARENA, SEC_END)))
             return 0;
         if (in->lo < e[0].hi && e[0].lo < in->hi)
             return 0;

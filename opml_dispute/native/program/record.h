@@ -16,9 +16,9 @@
 #define OPML_RECORD_H
 #include <stdint.h>
 
-#define RECORD_BYTES 512
+#define RECORD_BYTES    512
 #define RECORD_MAX_RANK 8
-#define RECORD_MAX_IN 6
+#define RECORD_MAX_IN   6
 #define RECORD_MAX_FREE 7
 
 struct record {
@@ -31,7 +31,10 @@ struct record {
     uint64_t imm[4];
     union {
         int64_t body[40];
-        struct { uint64_t dim[RECORD_MAX_RANK]; int64_t stride[4][RECORD_MAX_RANK]; };
+        struct {
+            uint64_t dim[RECORD_MAX_RANK];
+            int64_t stride[4][RECORD_MAX_RANK];
+        };
     };
     uint64_t reserved[2];
 };
@@ -45,18 +48,18 @@ _Static_assert(sizeof(struct record) == RECORD_BYTES, "docs/segment.md: a record
  *   0x00 u64 magic "OPMLPROG"   0x08 u64 format version (2)   0x10 u64 node_count   0x18 u64 log2_steps
  *   0x20 u64 input image bytes  0x28 u64 output image bytes   rest zero
  * HEADER section: u64 magic "OPMLSTAT", u64 node_index, u64 status, u64 fault_node, rest zero. */
-#define PROGRAM_MAGIC 0x4f504d4c50524f47ull /* "OPMLPROG" */
-#define STATE_MAGIC   0x4f504d4c53544154ull /* "OPMLSTAT" */
+#define PROGRAM_MAGIC   0x4f504d4c50524f47ull /* "OPMLPROG" */
+#define STATE_MAGIC     0x4f504d4c53544154ull /* "OPMLSTAT" */
 #define PROGRAM_VERSION 2ull
 
-#define SEGMENT_BASE  0x0000700000000000ull
-#define SEGMENT_LOG2  40
-#define SEC_PROGRAM   0x0000000000ull
-#define SEC_WEIGHTS   0x4000000000ull
-#define SEC_HEADER    0x8000000000ull
-#define SEC_INPUT     0xA000000000ull
-#define SEC_OUTPUT    0xB000000000ull
-#define SEC_ARENA     0xC000000000ull
+#define SEGMENT_BASE 0x0000700000000000ull
+#define SEGMENT_LOG2 40
+#define SEC_PROGRAM  0x0000000000ull
+#define SEC_WEIGHTS  0x4000000000ull
+#define SEC_HEADER   0x8000000000ull
+#define SEC_INPUT    0xA000000000ull
+#define SEC_OUTPUT   0xB000000000ull
+#define SEC_ARENA    0xC000000000ull
 #define SEC_END      0x10000000000ull
 
 /* More node records than this do not fit into PROGRAM. */
@@ -65,7 +68,7 @@ _Static_assert(sizeof(struct record) == RECORD_BYTES, "docs/segment.md: a record
 /* 2^log2_steps is the most VM steps that a node of the program may take: what decides how deep its games go. Less than the
  * least would not do for a node that makes nothing; more than the most is no game that could be played. */
 #define LEAST_LOG2_STEPS 16ull
-#define MOST_LOG2_STEPS 40ull
+#define MOST_LOG2_STEPS  40ull
 
 /* Bytes [lo, hi) of the segment that an operand may touch, whatever the node's range, and its elements' width. */
 struct extent {

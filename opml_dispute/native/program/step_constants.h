@@ -4,6 +4,7 @@
 #define OPML_STEP_CONSTANTS_H
 #include "opcodes.h"
 #include <stdint.h>
+/* clang-format off */
 
 struct row_steps { uint16_t row, element; };
 struct block_steps { uint16_t block, step; };

@@ -95,7 +95,8 @@ static uint64_t placed(const struct record *r)
     uint64_t n = r->hi - r->lo, rows = rows_of(r, r->rank, 3, &innermost), more = r->imm[0] - 1;
     uint64_t check = CHECK + CHECK_COMPONENT * more, place = PLACE_COMPONENT * more;
     int moves = innermost < r->rank, one_place = !moves || r->stride[2][innermost] == 0;
-    int by_row = one_place && (r->opcode == OP_GATHER || (r->imm[2] == RED_NONE && moves && r->stride[0][innermost] != 0));
+    int by_row = one_place &&
+                 (r->opcode == OP_GATHER || (r->imm[2] == RED_NONE && moves && r->stride[0][innermost] != 0));
     uint64_t row = ROW[r->opcode] + CHECK_ROW;
     if (by_row)
         return rows * (row + check + place) + n * MOVE[log2_width(r->dtype_out)];
@@ -214,8 +215,9 @@ static uint64_t scan(const struct record *r)
 {
     unsigned innermost, integer = !is_real(r->dtype_in[0]);
     uint64_t length = r->dim[r->rank - 1];
-    uint64_t element = SCAN_ELEMENT + (integer ? LOAD_INTEGER + STORE_INTEGER
-                                               : LOAD_REAL[is_half(r->dtype_in[0])] + STORE_REAL[is_half(r->dtype_in[0])]);
+    uint64_t element = SCAN_ELEMENT + (integer
+                                           ? LOAD_INTEGER + STORE_INTEGER
+                                           : LOAD_REAL[is_half(r->dtype_in[0])] + STORE_REAL[is_half(r->dtype_in[0])]);
     return rows_of(r, r->rank - 1u, 2, &innermost) * ROW[OP_SCAN] +
            (r->hi - r->lo) * (SCAN_LINE + length / CHUNK * SCAN_CHUNK + length * element);
 }

@@ -13,22 +13,22 @@
 /* Which fields become a, b, c and immediate. `to` is a register that is written: 0 becomes DISCARD. */
 enum format {
     NO_OPERANDS,
-    RD_RS_RT,     /* a = to rd, b = rs, c = rt                            */
-    RD_RT_SHAMT,  /* a = to rd, c = rt, immediate = shamt                 */
-    RD_RT_SHAMT32,/* the same, shamt + 32                                 */
-    RT_RS_SIMM,   /* a = to rt, b = rs, c = rt, immediate = simm          */
-    RT_RS_ZIMM,   /* a = to rt, b = rs, immediate = imm, zero-extended    */
-    RT_UPPER,     /* a = to rt, immediate = imm << 16                     */
-    BRANCH,       /* a = 31, b = rs, c = rt, immediate = simm << 2        */
-    JUMP,         /* a = 31, immediate = target << 2                      */
-    FD_FS_FT,     /* a = fd, b = fs, c = ft, immediate = fr               */
-    RT_FS,        /* a = to rt, b = fs, c = rt                            */
-    FT_RS_SIMM,   /* a = ft, b = rs, immediate = simm                     */
-    CODE_BRANCH,  /* b = cc, c = tf, immediate = simm << 2                */
-    RD_RS_CODE,   /* a = to rd, b = rs, c = tf, immediate = cc            */
-    FD_FS_CODE,   /* a = fd, b = fs, c = tf, immediate = cc               */
-    FS_FT_COND,   /* a = cc (bits 10..8), b = fs, c = ft, immediate = funct */
-    INDEXED,      /* a = fd, b = rs, c = rt, immediate = fs               */
+    RD_RS_RT,      /* a = to rd, b = rs, c = rt                            */
+    RD_RT_SHAMT,   /* a = to rd, c = rt, immediate = shamt                 */
+    RD_RT_SHAMT32, /* the same, shamt + 32                                 */
+    RT_RS_SIMM,    /* a = to rt, b = rs, c = rt, immediate = simm          */
+    RT_RS_ZIMM,    /* a = to rt, b = rs, immediate = imm, zero-extended    */
+    RT_UPPER,      /* a = to rt, immediate = imm << 16                     */
+    BRANCH,        /* a = 31, b = rs, c = rt, immediate = simm << 2        */
+    JUMP,          /* a = 31, immediate = target << 2                      */
+    FD_FS_FT,      /* a = fd, b = fs, c = ft, immediate = fr               */
+    RT_FS,         /* a = to rt, b = fs, c = rt                            */
+    FT_RS_SIMM,    /* a = ft, b = rs, immediate = simm                     */
+    CODE_BRANCH,   /* b = cc, c = tf, immediate = simm << 2                */
+    RD_RS_CODE,    /* a = to rd, b = rs, c = tf, immediate = cc            */
+    FD_FS_CODE,    /* a = fd, b = fs, c = tf, immediate = cc               */
+    FS_FT_COND,    /* a = cc (bits 10..8), b = fs, c = ft, immediate = funct */
+    INDEXED,       /* a = fd, b = rs, c = rt, immediate = fs               */
 };
 
 struct pattern {
@@ -37,6 +37,7 @@ struct pattern {
 
 #define IS(name, format) {DO_##name, format}
 
+/* clang-format off */
 static const struct pattern OPCODE[64] = {
     [0x02] = IS(J, JUMP), [0x03] = IS(JAL, JUMP),
     [0x04] = IS(BEQ, BRANCH), [0x05] = IS(BNE, BRANCH), [0x06] = IS(BLEZ, BRANCH), [0x07] = IS(BGTZ, BRANCH),
@@ -92,6 +93,7 @@ static const struct pattern COP1X[64] = {
     [0x00] = IS(LWXC1, INDEXED), [0x08] = IS(SWXC1, INDEXED),
     [0x20] = IS(MADD_S, FD_FS_FT), [0x28] = IS(MSUB_S, FD_FS_FT), [0x30] = IS(NMADD_S, FD_FS_FT), [0x38] = IS(NMSUB_S, FD_FS_FT),
 };
+/* clang-format on */
 
 static struct pattern regimm(unsigned code)
 {
@@ -137,10 +139,7 @@ static struct pattern match(uint32_t word, bool ml)
     }
 }
 
-static uint8_t written(unsigned reg)
-{
-    return (uint8_t)(reg == 0 ? DISCARD : reg);
-}
+static uint8_t written(unsigned reg) { return (uint8_t)(reg == 0 ? DISCARD : reg); }
 
 struct instruction decode(uint32_t word, bool ml)
 {

@@ -18,21 +18,17 @@ uint32_t fpu_to_int(uint32_t a, enum fpu_rounding rounding)
         else if (rest < -0.5f || (rest == -0.5f && (integer & 1)))
             integer--;
         break;
-    case FPU_CEIL:
-        integer += rest > 0.0f;
-        break;
-    case FPU_FLOOR:
-        integer -= rest < 0.0f;
-        break;
-    case FPU_TRUNCATE:
-        break;
+    case FPU_CEIL: integer += rest > 0.0f; break;
+    case FPU_FLOOR: integer -= rest < 0.0f; break;
+    case FPU_TRUNCATE: break;
     }
     return (uint32_t)integer;
 }
 
 /* out[i] := operation `funct` on a[i], b[i], c[i]; what the tests hold against exact arithmetic. Functs as in docs/vm.md:
  * COP1's own, 0x40 + COP1X's, 0x80 for cvt.s.w. False: no such operation. */
-EXPORT int opml_fpu(unsigned funct, const uint32_t *a, const uint32_t *b, const uint32_t *c, uint32_t *out, size_t count)
+EXPORT int opml_fpu(unsigned funct, const uint32_t *a, const uint32_t *b, const uint32_t *c, uint32_t *out,
+                    size_t count)
 {
     uint64_t mode = float_mode_begin();
     int known = 1;
@@ -43,7 +39,8 @@ EXPORT int opml_fpu(unsigned funct, const uint32_t *a, const uint32_t *b, const 
         case 0x02: out[i] = fpu_mul(a[i], b[i]); break;
         case 0x03: out[i] = fpu_div(a[i], b[i]); break;
         case 0x04: out[i] = fpu_sqrt(a[i]); break;
-        case 0x0c: case 0x24: out[i] = fpu_to_int(a[i], FPU_NEAREST); break;
+        case 0x0c:
+        case 0x24: out[i] = fpu_to_int(a[i], FPU_NEAREST); break;
         case 0x0d: out[i] = fpu_to_int(a[i], FPU_TRUNCATE); break;
         case 0x0e: out[i] = fpu_to_int(a[i], FPU_CEIL); break;
         case 0x0f: out[i] = fpu_to_int(a[i], FPU_FLOOR); break;
@@ -52,9 +49,7 @@ EXPORT int opml_fpu(unsigned funct, const uint32_t *a, const uint32_t *b, const 
         case 0x40 + 0x30: out[i] = fpu_nmadd(a[i], b[i], c[i]); break;
         case 0x40 + 0x38: out[i] = fpu_nmsub(a[i], b[i], c[i]); break;
         case 0x80: out[i] = fpu_from_int(a[i]); break;
-        default:
-            known = funct >= 0x30 && funct <= 0x3f;
-            out[i] = known && fpu_compare(a[i], b[i], funct);
+        default: known = funct >= 0x30 && funct <= 0x3f; out[i] = known && fpu_compare(a[i], b[i], funct);
         }
     }
     float_mode_end(mode);

@@ -9,8 +9,8 @@
 #include <stdint.h>
 #include <string.h>
 
-#define FPU_NAN 0x7fc00000u
-#define FPU_SIGN 0x80000000u
+#define FPU_NAN   0x7fc00000u
+#define FPU_SIGN  0x80000000u
 #define FCSR_MASK 0xfe800000u /* FCC[0] is bit 23, FCC[1..7] are bits 25..31 */
 
 static inline float fpu_float(uint32_t bits)
@@ -28,35 +28,17 @@ static inline uint32_t fpu_bits(float x)
 }
 
 /* Every NaN result is canonicalised to 0x7fc00000. */
-static inline uint32_t fpu_result(float x)
-{
-    return x != x ? FPU_NAN : fpu_bits(x);
-}
+static inline uint32_t fpu_result(float x) { return x != x ? FPU_NAN : fpu_bits(x); }
 
-static inline uint32_t fpu_add(uint32_t a, uint32_t b)
-{
-    return fpu_result(fpu_float(a) + fpu_float(b));
-}
+static inline uint32_t fpu_add(uint32_t a, uint32_t b) { return fpu_result(fpu_float(a) + fpu_float(b)); }
 
-static inline uint32_t fpu_sub(uint32_t a, uint32_t b)
-{
-    return fpu_result(fpu_float(a) - fpu_float(b));
-}
+static inline uint32_t fpu_sub(uint32_t a, uint32_t b) { return fpu_result(fpu_float(a) - fpu_float(b)); }
 
-static inline uint32_t fpu_mul(uint32_t a, uint32_t b)
-{
-    return fpu_result(fpu_float(a) * fpu_float(b));
-}
+static inline uint32_t fpu_mul(uint32_t a, uint32_t b) { return fpu_result(fpu_float(a) * fpu_float(b)); }
 
-static inline uint32_t fpu_div(uint32_t a, uint32_t b)
-{
-    return fpu_result(fpu_float(a) / fpu_float(b));
-}
+static inline uint32_t fpu_div(uint32_t a, uint32_t b) { return fpu_result(fpu_float(a) / fpu_float(b)); }
 
-static inline uint32_t fpu_sqrt(uint32_t a)
-{
-    return fpu_result(__builtin_sqrtf(fpu_float(a)));
-}
+static inline uint32_t fpu_sqrt(uint32_t a) { return fpu_result(__builtin_sqrtf(fpu_float(a))); }
 
 /* a * b + c, one rounding. */
 static inline uint32_t fpu_madd(uint32_t a, uint32_t b, uint32_t c)
@@ -65,26 +47,14 @@ static inline uint32_t fpu_madd(uint32_t a, uint32_t b, uint32_t c)
 }
 
 /* a * b - c, one rounding. */
-static inline uint32_t fpu_msub(uint32_t a, uint32_t b, uint32_t c)
-{
-    return fpu_madd(a, b, c ^ FPU_SIGN);
-}
+static inline uint32_t fpu_msub(uint32_t a, uint32_t b, uint32_t c) { return fpu_madd(a, b, c ^ FPU_SIGN); }
 
 /* The sign flips after rounding, and a NaN has none. */
-static inline uint32_t fpu_negate_result(uint32_t a)
-{
-    return a == FPU_NAN ? FPU_NAN : a ^ FPU_SIGN;
-}
+static inline uint32_t fpu_negate_result(uint32_t a) { return a == FPU_NAN ? FPU_NAN : a ^ FPU_SIGN; }
 
-static inline uint32_t fpu_nmadd(uint32_t a, uint32_t b, uint32_t c)
-{
-    return fpu_negate_result(fpu_madd(a, b, c));
-}
+static inline uint32_t fpu_nmadd(uint32_t a, uint32_t b, uint32_t c) { return fpu_negate_result(fpu_madd(a, b, c)); }
 
-static inline uint32_t fpu_nmsub(uint32_t a, uint32_t b, uint32_t c)
-{
-    return fpu_negate_result(fpu_msub(a, b, c));
-}
+static inline uint32_t fpu_nmsub(uint32_t a, uint32_t b, uint32_t c) { return fpu_negate_result(fpu_msub(a, b, c)); }
 
 /* `condition` is c.cond.s's funct: bit 0 unordered, bit 1 equal, bit 2 less. */
 static inline bool fpu_compare(uint32_t a, uint32_t b, unsigned condition)
@@ -94,20 +64,14 @@ static inline bool fpu_compare(uint32_t a, uint32_t b, unsigned condition)
     return (holds & condition) != 0;
 }
 
-static inline uint32_t fpu_from_int(uint32_t a)
-{
-    return fpu_bits((float)(int32_t)a);
-}
+static inline uint32_t fpu_from_int(uint32_t a) { return fpu_bits((float)(int32_t)a); }
 
 enum fpu_rounding { FPU_NEAREST, FPU_TRUNCATE, FPU_CEIL, FPU_FLOOR };
 
 /* Out of range and NaN: 0x7fffffff. */
 uint32_t fpu_to_int(uint32_t a, enum fpu_rounding rounding);
 
-static inline bool fcc(uint32_t fcsr, unsigned code)
-{
-    return (fcsr >> (code == 0 ? 23 : 24 + code)) & 1;
-}
+static inline bool fcc(uint32_t fcsr, unsigned code) { return (fcsr >> (code == 0 ? 23 : 24 + code)) & 1; }
 
 static inline uint32_t fcc_set(uint32_t fcsr, unsigned code, bool value)
 {

@@ -23,9 +23,9 @@ enum {
 };
 _Static_assert(ML_THREAD_BYTES == 430, "docs/vm.md: thread witness of an ML state");
 
-#define QUANTUM 100000ull
+#define QUANTUM    100000ull
 #define HEAP_START 0x0000100000000000ull
-#define HEAP_END 0x0000600000000000ull
+#define HEAP_END   0x0000600000000000ull
 
 /* Why there is no next state (or none that we can compute). Python has the same list: engine/vm.py, `Reason`. */
 enum fault {
@@ -82,10 +82,7 @@ struct vm {
     bool ml; /* state version ML; not part of the witness */
 };
 
-static inline size_t thread_bytes(bool ml)
-{
-    return ml ? ML_THREAD_BYTES : BASE_THREAD_BYTES;
-}
+static inline size_t thread_bytes(bool ml) { return ml ? ML_THREAD_BYTES : BASE_THREAD_BYTES; }
 
 void thread_encode(const struct thread *thread, bool ml, uint8_t out[static BASE_THREAD_BYTES]);
 void thread_decode(struct thread *thread, bool ml, const uint8_t in[static BASE_THREAD_BYTES]);
@@ -112,6 +109,7 @@ static inline void clear_reservation(struct vm *vm, uint64_t address, unsigned l
 
 /* ---- decoded instructions ---- */
 
+/* clang-format off */
 #define OPERATIONS(X)                                                                                                 \
     X(UNDECODED) X(ILLEGAL)                                                                                           \
     X(SLL) X(SRL) X(SRA) X(DSLL) X(DSRL) X(DSRA) X(SLLV) X(SRLV) X(SRAV) X(DSLLV) X(DSRLV) X(DSRAV)                   \
@@ -127,12 +125,13 @@ static inline void clear_reservation(struct vm *vm, uint64_t address, unsigned l
     X(ADD_S) X(SUB_S) X(MUL_S) X(DIV_S) X(SQRT_S) X(ABS_S) X(MOV_S) X(NEG_S)                                          \
     X(ROUND_W) X(TRUNC_W) X(CEIL_W) X(FLOOR_W) X(CVT_S_W) X(MOVCF_S) X(MOVZ_S) X(MOVN_S) X(C_COND)                    \
     X(LWC1) X(SWC1) X(LWXC1) X(SWXC1) X(MADD_S) X(MSUB_S) X(NMADD_S) X(NMSUB_S)
+/* clang-format on */
 
 enum operation {
 #define X(name) DO_##name,
     OPERATIONS(X)
 #undef X
-    OPERATION_COUNT
+        OPERATION_COUNT
 };
 _Static_assert(OPERATION_COUNT <= 256, "an operation fits a byte");
 
@@ -207,8 +206,5 @@ static inline void store_big32(uint8_t *p, uint32_t x)
     memcpy(p, &x, 4);
 }
 
-static inline uint64_t sign_extend32(uint64_t x)
-{
-    return (uint64_t)(int64_t)(int32_t)(uint32_t)x;
-}
+static inline uint64_t sign_extend32(uint64_t x) { return (uint64_t)(int64_t)(int32_t)(uint32_t)x; }
 #endif

@@ -13,7 +13,10 @@
  * "Load linked", "ML".
  *
  * Executes up to `limit` >= 1 instructions of `thread`. Counts those that were completed in vm->step and vm->slice. On a
- * fault, the instruction at thread->pc has had no effect. */
+ * fault, the instruction at thread->pc has had no effect.
+ *
+ * One instruction a line where it fits, so clang-format leaves this file alone. */
+/* clang-format off */
 
 #define RS r[it->b]
 #define RT r[it->c]

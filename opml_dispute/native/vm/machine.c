@@ -139,7 +139,8 @@ EXPORT void opml_machine_capture(struct machine *machine, uint32_t which, uint64
 }
 
 /* The bytes kept stay the machine's, until its next run or capture. Returns their number. */
-EXPORT uint64_t opml_machine_captured(const struct machine *machine, uint32_t which, const uint8_t **bytes, uint64_t *lost)
+EXPORT uint64_t opml_machine_captured(const struct machine *machine, uint32_t which, const uint8_t **bytes,
+                                      uint64_t *lost)
 {
     *bytes = machine->captured[which].bytes;
     *lost = machine->captured[which].lost;
@@ -204,7 +205,8 @@ EXPORT struct machine *opml_machine_new(int ml, uint64_t memory_limit_bytes)
     struct store *store = store_new(memory_limit_bytes);
     machine->memory.store = store;
     machine->oracle = oracle_new();
-    if (store == NULL || machine->oracle == NULL || !memory_init(&machine->memory, store) || !stack_make_room(machine, 0)) {
+    if (store == NULL || machine->oracle == NULL || !memory_init(&machine->memory, store) ||
+        !stack_make_room(machine, 0)) {
         opml_machine_free(machine);
         return NULL;
     }
@@ -233,7 +235,7 @@ EXPORT struct machine *opml_machine_fork(struct machine *machine)
         if (from->room == 0)
             continue;
         struct thread *threads = store_allocate(fork->memory.store, from->room * sizeof *threads);
-        uint8_t(*onion)[HASH_BYTES] = store_allocate(fork->memory.store, (from->room + 1) * sizeof *onion);
+        uint8_t (*onion)[HASH_BYTES] = store_allocate(fork->memory.store, (from->room + 1) * sizeof *onion);
         if (threads == NULL || onion == NULL) {
             store_free(fork->memory.store, threads, from->room * sizeof *threads);
             store_free(fork->memory.store, onion, (from->room + 1) * sizeof *onion);
@@ -519,17 +521,14 @@ EXPORT void opml_zero_root(unsigned log2_size, uint8_t out[static HASH_BYTES])
 }
 
 /* 0: out of memory. */
-EXPORT int opml_merkle_root(const uint8_t *data, uint64_t size, unsigned log2_size, unsigned word_bytes, unsigned threads,
-                            uint8_t out[static HASH_BYTES])
+EXPORT int opml_merkle_root(const uint8_t *data, uint64_t size, unsigned log2_size, unsigned word_bytes,
+                            unsigned threads, uint8_t out[static HASH_BYTES])
 {
     return merkle_root(data, size, log2_size, word_bytes, threads, out);
 }
 
 /* out[i] := H(in[64 i ..]), so that Python builds levels of trees fast. */
-EXPORT void opml_keccak_pairs(const uint8_t *in, uint8_t *out, uint64_t count)
-{
-    keccak_pairs(in, out, (size_t)count);
-}
+EXPORT void opml_keccak_pairs(const uint8_t *in, uint8_t *out, uint64_t count) { keccak_pairs(in, out, (size_t)count); }
 
 /* What decode makes of an instruction word: "DADDIU", "ILLEGAL", ... A constant string. */
 EXPORT const char *opml_operation_name(uint32_t word, int ml)

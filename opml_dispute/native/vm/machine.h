@@ -50,10 +50,7 @@ struct machine {
     struct captured captured[CAPTURES];
 };
 
-static inline unsigned active_side(const struct vm *vm)
-{
-    return vm->traverse_right != 0;
-}
+static inline unsigned active_side(const struct vm *vm) { return vm->traverse_right != 0; }
 
 static inline struct thread *active_thread(struct machine *machine)
 {

@@ -199,39 +199,38 @@ static bool is_last_thread(void *context)
 }
 
 static const struct access ACCESS_MACHINE = {
-    read_word, write_word, may_write, read_preimage, tensor_map, tensor_root, is_last_thread,
-    machine_wrote,
+    read_word, write_word, may_write, read_preimage, tensor_map, tensor_root, is_last_thread, machine_wrote,
 };
 
 /* ---- instructions.h over lookaside tables ---- */
 
 #define INTERPRET run_instructions
-#define CONTEXT struct machine
-#define ACCESS (&ACCESS_MACHINE)
-#define ACCESS_LOCALS                                       \
-    struct caches *const caches = context->caches;          \
-    struct instruction *code = NULL;                        \
+#define CONTEXT   struct machine
+#define ACCESS    (&ACCESS_MACHINE)
+#define ACCESS_LOCALS                                                                                                  \
+    struct caches *const caches = context->caches;                                                                     \
+    struct instruction *code = NULL;                                                                                   \
     uint64_t code_start = pc + 1 /* no page starts there */
 
 /* The rotation turns a misaligned pc into a large index, so that one comparison serves both. */
-#define FETCH(it)                                                                   \
-    do {                                                                            \
-        uint64_t offset_ = pc - code_start, index_ = offset_ >> 2 | offset_ << 62;  \
-        if (UNLIKELY(index_ >= PAGE_INSTRUCTIONS)) {                                \
-            code = code_page(context, pc, &fault);                                  \
-            if (code == NULL)                                                       \
-                goto stopped;                                                       \
-            code_start = pc & ~(uint64_t)(MEMORY_PAGE_BYTES - 1);                   \
-            index_ = (pc - code_start) >> 2;                                        \
-        }                                                                           \
-        it = &code[index_];                                                         \
+#define FETCH(it)                                                                                                      \
+    do {                                                                                                               \
+        uint64_t offset_ = pc - code_start, index_ = offset_ >> 2 | offset_ << 62;                                     \
+        if (UNLIKELY(index_ >= PAGE_INSTRUCTIONS)) {                                                                   \
+            code = code_page(context, pc, &fault);                                                                     \
+            if (code == NULL)                                                                                          \
+                goto stopped;                                                                                          \
+            code_start = pc & ~(uint64_t)(MEMORY_PAGE_BYTES - 1);                                                      \
+            index_ = (pc - code_start) >> 2;                                                                           \
+        }                                                                                                              \
+        it = &code[index_];                                                                                            \
     } while (0)
 #define REFETCH() (code_start = pc + 1)
-#define DECODE_HERE(it)                         \
-    do {                                        \
-        fault = decode_at(context, pc, it);     \
-        if (fault != FAULT_NONE)                \
-            goto stopped;                       \
+#define DECODE_HERE(it)                                                                                                \
+    do {                                                                                                               \
+        fault = decode_at(context, pc, it);                                                                            \
+        if (fault != FAULT_NONE)                                                                                       \
+            goto stopped;                                                                                              \
     } while (0)
 
 static inline uint64_t load_unit(const uint8_t *p, unsigned size_bytes)
@@ -239,8 +238,7 @@ static inline uint64_t load_unit(const uint8_t *p, unsigned size_bytes)
     uint16_t x;
     switch (size_bytes) {
     case 1: return *p;
-    case 2:
-        memcpy(&x, p, 2);
+    case 2: memcpy(&x, p, 2);
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
         x = __builtin_bswap16(x);
 #endif
@@ -260,38 +258,38 @@ static inline void store_unit(uint8_t *p, unsigned size_bytes, uint64_t x)
     }
 }
 
-#define LOAD_UNIT(size, va, x)                                                                              \
-    do {                                                                                                    \
-        uint64_t page_ = (va) >> MEMORY_PAGE_LOG2;                                                          \
-        const struct lookaside *entry_ = &caches->read[page_ % LOOKASIDE_ENTRIES];                          \
-        if (UNLIKELY(entry_->page != page_)) {                                                              \
-            uint64_t word_;                                                                                 \
-            fault = slow_load(context, (va) & ~(uint64_t)7, &word_);                                        \
-            if (fault != FAULT_NONE)                                                                        \
-                goto stopped;                                                                               \
-            unsigned shift_ = 64 - 8 * (size) - 8 * ((va) & 7 & ~(uint64_t)((size) - 1));                   \
-            x = (size) == 8 ? word_ : (word_ >> shift_) & (((uint64_t)1 << (8 * (size) % 64)) - 1);         \
-        } else {                                                                                            \
-            x = load_unit(entry_->host + ((va) & (MEMORY_PAGE_BYTES - (size))), size);                      \
-        }                                                                                                   \
+#define LOAD_UNIT(size, va, x)                                                                                         \
+    do {                                                                                                               \
+        uint64_t page_ = (va) >> MEMORY_PAGE_LOG2;                                                                     \
+        const struct lookaside *entry_ = &caches->read[page_ % LOOKASIDE_ENTRIES];                                     \
+        if (UNLIKELY(entry_->page != page_)) {                                                                         \
+            uint64_t word_;                                                                                            \
+            fault = slow_load(context, (va) & ~(uint64_t)7, &word_);                                                   \
+            if (fault != FAULT_NONE)                                                                                   \
+                goto stopped;                                                                                          \
+            unsigned shift_ = 64 - 8 * (size) - 8 * ((va) & 7 & ~(uint64_t)((size) - 1));                              \
+            x = (size) == 8 ? word_ : (word_ >> shift_) & (((uint64_t)1 << (8 * (size) % 64)) - 1);                    \
+        } else {                                                                                                       \
+            x = load_unit(entry_->host + ((va) & (MEMORY_PAGE_BYTES - (size))), size);                                 \
+        }                                                                                                              \
     } while (0)
-#define STORE_UNIT(size, va, x)                                                                             \
-    do {                                                                                                    \
-        uint64_t page_ = (va) >> MEMORY_PAGE_LOG2;                                                          \
-        const struct lookaside *entry_ = &caches->write[page_ % LOOKASIDE_ENTRIES];                         \
-        if (UNLIKELY(entry_->page != page_)) {                                                              \
-            fault = slow_store(context, (va) & ~(uint64_t)((size) - 1), size, x);                           \
-            if (fault != FAULT_NONE)                                                                        \
-                goto stopped;                                                                               \
-        } else {                                                                                            \
-            store_unit(entry_->host + ((va) & (MEMORY_PAGE_BYTES - (size))), size, x);                      \
-        }                                                                                                   \
+#define STORE_UNIT(size, va, x)                                                                                        \
+    do {                                                                                                               \
+        uint64_t page_ = (va) >> MEMORY_PAGE_LOG2;                                                                     \
+        const struct lookaside *entry_ = &caches->write[page_ % LOOKASIDE_ENTRIES];                                    \
+        if (UNLIKELY(entry_->page != page_)) {                                                                         \
+            fault = slow_store(context, (va) & ~(uint64_t)((size) - 1), size, x);                                      \
+            if (fault != FAULT_NONE)                                                                                   \
+                goto stopped;                                                                                          \
+        } else {                                                                                                       \
+            store_unit(entry_->host + ((va) & (MEMORY_PAGE_BYTES - (size))), size, x);                                 \
+        }                                                                                                              \
     } while (0)
-#define LOAD8(va, x) LOAD_UNIT(1, va, x)
-#define LOAD16(va, x) LOAD_UNIT(2, va, x)
-#define LOAD32(va, x) LOAD_UNIT(4, va, x)
-#define LOAD64(va, x) LOAD_UNIT(8, va, x)
-#define STORE8(va, x) STORE_UNIT(1, va, x)
+#define LOAD8(va, x)   LOAD_UNIT(1, va, x)
+#define LOAD16(va, x)  LOAD_UNIT(2, va, x)
+#define LOAD32(va, x)  LOAD_UNIT(4, va, x)
+#define LOAD64(va, x)  LOAD_UNIT(8, va, x)
+#define STORE8(va, x)  STORE_UNIT(1, va, x)
 #define STORE16(va, x) STORE_UNIT(2, va, x)
 #define STORE32(va, x) STORE_UNIT(4, va, x)
 #define STORE64(va, x) STORE_UNIT(8, va, x)
@@ -308,7 +306,7 @@ bool stack_make_room(struct machine *machine, unsigned side)
     size_t room = stack->room == 0 ? 4 : 2 * stack->room;
     struct store *store = machine->memory.store;
     struct thread *threads = store_allocate(store, room * sizeof *threads);
-    uint8_t(*onion)[HASH_BYTES] = store_allocate(store, (room + 1) * sizeof *onion);
+    uint8_t (*onion)[HASH_BYTES] = store_allocate(store, (room + 1) * sizeof *onion);
     if (threads == NULL || onion == NULL) {
         store_free(store, threads, room * sizeof *threads);
         store_free(store, onion, (room + 1) * sizeof *onion);

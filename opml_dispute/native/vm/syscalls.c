@@ -3,17 +3,26 @@
 
 enum { EBADF = 9, EAGAIN = 11, EINVAL = 22 };
 enum { A0 = 4, A1 = 5, A2 = 6, V0 = 2, V1 = 7, SP = 29 };
-enum { FD_STDIN, FD_STDOUT, FD_STDERR, FD_HINT_READ, FD_HINT_WRITE, FD_PREIMAGE_READ, FD_PREIMAGE_WRITE, FD_EVENT = 100 };
+enum {
+    FD_STDIN,
+    FD_STDOUT,
+    FD_STDERR,
+    FD_HINT_READ,
+    FD_HINT_WRITE,
+    FD_PREIMAGE_READ,
+    FD_PREIMAGE_WRITE,
+    FD_EVENT = 100
+};
 
 #define PROGRAM_BREAK 0x0000400000000000ull
-#define CLOCK_HZ 10000000ull
-#define CLONE_FLAGS 0x00050F00ull
+#define CLOCK_HZ      10000000ull
+#define CLONE_FLAGS   0x00050F00ull
 
-#define TRY(expression)              \
-    do {                             \
-        enum fault f_ = (expression); \
-        if (f_ != FAULT_NONE)        \
-            return f_;               \
+#define TRY(expression)                                                                                                \
+    do {                                                                                                               \
+        enum fault f_ = (expression);                                                                                  \
+        if (f_ != FAULT_NONE)                                                                                          \
+            return f_;                                                                                                 \
     } while (0)
 
 static enum fault finish(struct thread *thread, uint64_t v0, uint64_t v1)
@@ -25,10 +34,7 @@ static enum fault finish(struct thread *thread, uint64_t v0, uint64_t v1)
     return FAULT_NONE;
 }
 
-static enum fault succeed(struct thread *thread, uint64_t result)
-{
-    return finish(thread, result, 0);
-}
+static enum fault succeed(struct thread *thread, uint64_t result) { return finish(thread, result, 0); }
 
 static enum fault fail(struct thread *thread, uint64_t errno_value)
 {
@@ -41,10 +47,7 @@ static enum fault yield(struct thread *thread, enum then *then)
     return succeed(thread, 0);
 }
 
-static uint64_t least(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
+static uint64_t least(uint64_t a, uint64_t b) { return a < b ? a : b; }
 
 /* The word with its bytes first .. first + count - 1 (0 is the most significant) taken from `bytes`. */
 static uint64_t replace_bytes(uint64_t word, unsigned first, unsigned count, const uint8_t *bytes)
@@ -183,10 +186,8 @@ static enum fault system_futex(struct thread *thread, const struct access *acces
         if ((uint32_t)(address & 4 ? word : word >> 32) != (uint32_t)thread->r[A2])
             return fail(thread, EAGAIN);
         return yield(thread, then);
-    case 129: /* wake, private */
-        return yield(thread, then);
-    default:
-        return fail(thread, EINVAL);
+    case 129: /* wake, private */ return yield(thread, then);
+    default: return fail(thread, EINVAL);
     }
 }
 
@@ -276,6 +277,7 @@ enum fault system_call(struct vm *vm, struct thread *thread, const struct access
     case 7002:
         return vm->ml ? system_tensor(vm, thread, access, context) : FAULT_UNSUPPORTED_SYSCALL;
 
+        /* clang-format off */
     case 5003: case 5004: case 5005: case 5008: /* close stat fstat lseek */
     case 5010: case 5011: case 5013: case 5014: /* mprotect munmap rt_sigaction rt_sigprocmask */
     case 5015: case 5016: case 5026: case 5027: /* ioctl pread64 mincore madvise */
@@ -284,8 +286,8 @@ enum fault system_call(struct vm *vm, struct thread *thread, const struct access
     case 5208: case 5216: case 5217: case 5220: /* epoll_ctl timer_create timer_settime timer_delete */
     case 5225: case 5247: case 5257: case 5272: /* tgkill openat readlinkat epoll_pwait */
     case 5285: case 5287: case 5297:            /* epoll_create1 pipe2 prlimit64 */
+        /* clang-format on */
         return succeed(thread, 0);
-    default:
-        return FAULT_UNSUPPORTED_SYSCALL;
+    default: return FAULT_UNSUPPORTED_SYSCALL;
     }
 }

@@ -237,10 +237,7 @@ static enum fault tensor_root(void *context, uint64_t address, unsigned log2_siz
     return FAULT_NONE;
 }
 
-static uint8_t *active_root(struct step *step)
-{
-    return active_side(&step->vm) ? step->roots.right : step->roots.left;
-}
+static uint8_t *active_root(struct step *step) { return active_side(&step->vm) ? step->roots.right : step->roots.left; }
 
 static uint8_t *inactive_root(struct step *step)
 {
@@ -259,51 +256,51 @@ static bool is_last_thread(void *context)
 }
 
 static const struct access ACCESS_STEP = {
-    read_word, write_word, may_write, read_preimage, tensor_map, tensor_root, is_last_thread,
-    NULL, /* wrote: a single step captures nothing */
+    read_word,  write_word,  may_write,      read_preimage,
+    tensor_map, tensor_root, is_last_thread, NULL, /* wrote: a single step captures nothing */
 };
 
-#define INTERPRET run_instruction
-#define CONTEXT struct step
-#define ACCESS (&ACCESS_STEP)
+#define INTERPRET     run_instruction
+#define CONTEXT       struct step
+#define ACCESS        (&ACCESS_STEP)
 #define ACCESS_LOCALS struct instruction fetched
-#define TRY(expression)                 \
-    do {                                \
-        fault = (expression);           \
-        if (fault != FAULT_NONE)        \
-            goto stopped;               \
+#define TRY(expression)                                                                                                \
+    do {                                                                                                               \
+        fault = (expression);                                                                                          \
+        if (fault != FAULT_NONE)                                                                                       \
+            goto stopped;                                                                                              \
     } while (0)
-#define FETCH(it)                                                                             \
-    do {                                                                                      \
-        uint64_t word_;                                                                       \
-        if (pc & 3)                                                                           \
-            STOP(FAULT_MISALIGNED_PC);                                                        \
-        TRY(read_word(context, pc & ~(uint64_t)7, 0, &word_));                                \
-        fetched = decode((uint32_t)(pc & 4 ? word_ : word_ >> 32), vm->ml);                   \
-        it = &fetched;                                                                        \
+#define FETCH(it)                                                                                                      \
+    do {                                                                                                               \
+        uint64_t word_;                                                                                                \
+        if (pc & 3)                                                                                                    \
+            STOP(FAULT_MISALIGNED_PC);                                                                                 \
+        TRY(read_word(context, pc & ~(uint64_t)7, 0, &word_));                                                         \
+        fetched = decode((uint32_t)(pc & 4 ? word_ : word_ >> 32), vm->ml);                                            \
+        it = &fetched;                                                                                                 \
     } while (0)
-#define REFETCH() ((void)0)
-#define DECODE_HERE(it) STOP(FAULT_UNSUPPORTED_INSTRUCTION) /* decode answers no such operation */
+#define REFETCH()            ((void)0)
+#define DECODE_HERE(it)      STOP(FAULT_UNSUPPORTED_INSTRUCTION) /* decode answers no such operation */
 #define UNIT_SHIFT(size, va) (64 - 8 * (size) - 8 * ((va) & 7 & ~(uint64_t)((size) - 1)))
-#define UNIT_MASK(size) (~(uint64_t)0 >> (64 - 8 * (size)))
-#define LOAD_UNIT(size, va, x)                                          \
-    do {                                                                \
-        uint64_t word_;                                                 \
-        TRY(read_word(context, (va), 1, &word_));                       \
-        x = word_ >> UNIT_SHIFT(size, va) & UNIT_MASK(size);            \
+#define UNIT_MASK(size)      (~(uint64_t)0 >> (64 - 8 * (size)))
+#define LOAD_UNIT(size, va, x)                                                                                         \
+    do {                                                                                                               \
+        uint64_t word_;                                                                                                \
+        TRY(read_word(context, (va), 1, &word_));                                                                      \
+        x = word_ >> UNIT_SHIFT(size, va) & UNIT_MASK(size);                                                           \
     } while (0)
-#define STORE_UNIT(size, va, x)                                                             \
-    do {                                                                                    \
-        uint64_t word_, mask_ = UNIT_MASK(size) << UNIT_SHIFT(size, va);                    \
-        uint64_t unit_ = (uint64_t)(x) << UNIT_SHIFT(size, va);                             \
-        TRY(read_word(context, (va), 1, &word_));                                           \
-        TRY(write_word(context, (va), 1, (word_ & ~mask_) | (unit_ & mask_)));              \
+#define STORE_UNIT(size, va, x)                                                                                        \
+    do {                                                                                                               \
+        uint64_t word_, mask_ = UNIT_MASK(size) << UNIT_SHIFT(size, va);                                               \
+        uint64_t unit_ = (uint64_t)(x) << UNIT_SHIFT(size, va);                                                        \
+        TRY(read_word(context, (va), 1, &word_));                                                                      \
+        TRY(write_word(context, (va), 1, (word_ & ~mask_) | (unit_ & mask_)));                                         \
     } while (0)
-#define LOAD8(va, x) LOAD_UNIT(1, va, x)
-#define LOAD16(va, x) LOAD_UNIT(2, va, x)
-#define LOAD32(va, x) LOAD_UNIT(4, va, x)
-#define LOAD64(va, x) LOAD_UNIT(8, va, x)
-#define STORE8(va, x) STORE_UNIT(1, va, x)
+#define LOAD8(va, x)   LOAD_UNIT(1, va, x)
+#define LOAD16(va, x)  LOAD_UNIT(2, va, x)
+#define LOAD32(va, x)  LOAD_UNIT(4, va, x)
+#define LOAD64(va, x)  LOAD_UNIT(8, va, x)
+#define STORE8(va, x)  STORE_UNIT(1, va, x)
 #define STORE16(va, x) STORE_UNIT(2, va, x)
 #define STORE32(va, x) STORE_UNIT(4, va, x)
 #define STORE64(va, x) STORE_UNIT(8, va, x)
