@@ -9,6 +9,7 @@ import {FaultDisputeGame} from "../src/dispute/FaultDisputeGame.sol";
 import {DigitReader} from "../src/examples/DigitReader.sol";
 import {Timelock} from "../src/governance/Timelock.sol";
 import {InferenceOracle} from "../src/oracle/InferenceOracle.sol";
+import {InputParts} from "../src/oracle/InputParts.sol";
 import {ModelRegistry} from "../src/oracle/ModelRegistry.sol";
 import {FPVM} from "../src/vm/FPVM.sol";
 import {PreimageOracle} from "../src/vm/PreimageOracle.sol";
@@ -20,13 +21,14 @@ contract SizesTest is Test {
     uint256 internal constant INIT_CODE_LIMIT = 49_152;
 
     function test_sizes() public {
-        string[9] memory names = [
+        string[10] memory names = [
             "DelayedWETH",
             "DigitReader",
             "DisputeGameFactory",
             "FPVM",
             "FaultDisputeGame",
             "InferenceOracle",
+            "InputParts",
             "ModelRegistry",
             "PreimageOracle",
             "Timelock"

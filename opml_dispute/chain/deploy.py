@@ -26,6 +26,7 @@ from opml_dispute.chain.contracts import (
     ModelRegistry,
 )
 from opml_dispute.chain.games import BadAddress, GameReader, parse_address
+from opml_dispute.chain.input_parts import InputParts
 from opml_dispute.chain.rpc import Ask, NoCode, Rpc
 from opml_dispute.chain.sender import Sender
 from opml_dispute.chain.transactions import Creation, NotEnoughFunds, Quote
@@ -50,7 +51,7 @@ largest number that clients read right, with a sign or without."""
 MAX_CALLBACK_GAS = 2_000_000
 """The most gas that a request can promise to its consumer."""
 
-CONTRACTS = ("preimage_oracle", "vm", "timelock", "factory", "registry", "oracle", "weth", "game")
+CONTRACTS = ("preimage_oracle", "vm", "timelock", "factory", "registry", "oracle", "weth", "game", "input_parts")
 """Names in the deployment file, in the order of creation."""
 
 
@@ -212,6 +213,7 @@ class System:
     oracle: InferenceOracle
     registry: ModelRegistry
     games: GameReader
+    input_parts: InputParts
 
 
 def connect(rpc: Rpc, deployment: Deployment) -> System:
@@ -236,6 +238,7 @@ def connect(rpc: Rpc, deployment: Deployment) -> System:
         oracle=InferenceOracle(deployment.addresses["oracle"]),
         registry=ModelRegistry(deployment.addresses["registry"]),
         games=GameReader(rpc, factory, game_parts(deployment)),
+        input_parts=InputParts(deployment.addresses["input_parts"]),
     )
 
 
@@ -397,6 +400,7 @@ def _plan(sender: Sender, done: Deployment) -> list[tuple[str, Callable[[], Crea
             lambda: Creation(load_artifact("DelayedWETH"), (times.withdrawal_delay_s, at["oracle"], at["timelock"])),
         ),
         ("game", lambda: Creation(load_artifact("FaultDisputeGame"), (limits, terms))),
+        ("input_parts", lambda: Creation(load_artifact("InputParts"))),
     ]
 
 

@@ -2,8 +2,8 @@
 What was asked for: a request, and the input image that came with it.
 
 The chain keeps the input's root; the image itself is in the event of the request, found again by the request's time
-(`find_request_event`), whatever range of logs the node is willing to search. `request_image` checks it against the
-root, so a lying node is noticed.
+(`find_request_event`), or was published in parts (`input_parts`). `request_image` checks it against the root, so a
+lying node is noticed.
 """
 
 from __future__ import annotations
@@ -11,18 +11,17 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from opml_dispute.chain import answers
-from opml_dispute.chain.answers import Head, Log
+from opml_dispute.chain.answers import Head
 from opml_dispute.chain.contracts import InferenceOracle, RequestRecord
 from opml_dispute.chain.deploy import System
+from opml_dispute.chain.events import logs_between
+from opml_dispute.chain.input_parts import INPUT_LOG2_SIZE, published_image
 from opml_dispute.chain.reverts import Reverted
 from opml_dispute.chain.rpc import Rpc
 from opml_dispute.chain.rpc_errors import Refusal, RpcFailed
 from opml_dispute.engine.hashing import merkle_root
 from opml_dispute.errors import OpmlError
-from opml_dispute.primitives import Address, RequestId
-
-INPUT_LOG2_SIZE = 36
+from opml_dispute.primitives import RequestId
 
 
 class UnknownRequest(OpmlError):
@@ -70,6 +69,9 @@ def request_image(system: System, request_id: RequestId, record: RequestRecord) 
     image = bytes(event["input"])
     if merkle_root(image, INPUT_LOG2_SIZE) != record.input_root:
         if not image:
+            published = published_image(system.rpc, system.input_parts, record.input_root)
+            if published is not None:
+                return published
             raise InputUnavailable(
                 f"request 0x{request_id.hex()} gives its input by root only",
                 hint=f"fetch the image from {event['inputUri'] or 'its requester'} and give it with --input-image FILE",
@@ -85,27 +87,13 @@ def find_request_event(rpc: Rpc, oracle: InferenceOracle, request_id: RequestId,
     """The arguments of the request's event. Raises `InputUnavailable` if the node does not have it."""
     first, last = blocks_at(rpc, requested_at_s)
     topics = ["0x" + oracle.artifact().events["InferenceRequested"].topic.hex(), "0x" + request_id.hex()]
-    events = oracle.requested(_logs(rpc, oracle.address, topics, first, last))
+    events = oracle.requested(logs_between(rpc, oracle.address, topics, first, last))
     if not events:
         raise InputUnavailable(
             f"{rpc.url} has no event of request 0x{request_id.hex()}",
             hint="the node may have pruned its logs: use one that keeps them",
         )
     return events[0]
-
-
-def _logs(rpc: Rpc, address: Address, topics: list[str], first: int, last: int) -> list[Log]:
-    """The events of these blocks, asked for in as many parts as the node wants."""
-    if first > last:
-        return []
-    filter_ = {"address": address, "fromBlock": hex(first), "toBlock": hex(last), "topics": topics}
-    try:
-        return list(rpc.request("eth_getLogs", filter_, parse=answers.logs))
-    except RpcFailed as error:
-        if first == last or error.kind not in (Refusal.CAPABILITY, Refusal.FINAL):
-            raise
-    middle = (first + last) // 2
-    return _logs(rpc, address, topics, first, middle) + _logs(rpc, address, topics, middle + 1, last)
 
 
 def blocks_at(rpc: Rpc, timestamp_s: int) -> tuple[int, int]:

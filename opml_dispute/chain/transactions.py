@@ -8,7 +8,7 @@ what it took. The errors are those of an account and of time; what the contract 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from eth_abi.abi import encode
 
@@ -28,6 +28,21 @@ class NotEnoughFunds(OpmlError):
         super().__init__(f"{address} has {ether(balance_wei)}, but {what} needs {ether(needed_wei)}")
         self.hint = f"send at least {ether(needed_wei - balance_wei)} to {address}"
         self.address, self.balance_wei, self.needed_wei = address, balance_wei, needed_wei
+
+
+MAX_TRANSACTION_BYTES: Final = 1 << 17
+"""Ordinary nodes take no larger transaction from their users."""
+
+
+class TransactionTooLarge(OpmlError):
+    """A transaction has more bytes than ordinary nodes take."""
+
+    hint = "publish a large input in parts: opml-dispute request --in-parts"
+
+    def __init__(self, what: str, size_bytes: int) -> None:
+        super().__init__(
+            f"{what} needs a transaction of {size_bytes:,} bytes, but nodes take {MAX_TRANSACTION_BYTES:,} at most"
+        )
 
 
 class NotMined(OpmlError):

@@ -38,6 +38,7 @@ from opml_dispute.operator.inference import (
     request_intent,
 )
 from opml_dispute.operator.proposing import proposal_intents
+from opml_dispute.operator.publishing import MAX_WHOLE_INPUT_BYTES, publication_intents
 from opml_dispute.primitives import Address, ModelId, StateRoot
 from opml_dispute.reading import Unreadable, read_bytes
 
@@ -64,6 +65,12 @@ class WhichModel(OpmlError):
 @click.option(
     "--by-root", type=Uri(), metavar="URI", help="Send the input's root only, and where its image can be fetched."
 )
+@click.option(
+    "--in-parts/--whole",
+    "in_parts",
+    default=None,
+    help="Publish the input in parts of 64 KiB first. Default: if it has more than 96 KiB.",
+)
 @click.option("--save-image", type=FileName(), metavar="FILE", help="Write the input image to a file.")
 @click.option("--reader", is_flag=True, help="Ask through the example consumer, which keeps the digit it is told.")
 @chain_options
@@ -78,6 +85,7 @@ def request(
     callback: str | None,
     callback_gas: int,
     by_root: str | None,
+    in_parts: bool | None,
     save_image: Path | None,
     reader: bool,
     chain: ChainOptions,
@@ -95,10 +103,12 @@ def request(
     if len(ways) > 1:
         raise click.UsageError(f"both {' and '.join(ways)} were given; one of them gives the input")
     if reader:
-        clashing = {"--by-root": by_root, "--callback": callback, "--model-id": model_id}
+        clashing = {"--by-root": by_root, "--in-parts": in_parts, "--callback": callback, "--model-id": model_id}
         named = [name for name, value in clashing.items() if value is not None]
         if named:
             raise click.UsageError(f"--reader asks in its own way: leave out {' and '.join(named)}, or --reader")
+    if by_root is not None:
+        expect_unused("does not go together with --by-root", ["in_parts"])
     if callback is None:
         expect_unused("counts only together with --callback", ["callback_gas"])
     consumer_to_call = ZERO_ADDRESS if callback is None else parse_address(callback, "the address of a consumer")
@@ -128,6 +138,10 @@ def request(
         system.rpc.expect_code(consumer_to_call, "the consumer that --callback names")
     if save_image is not None:
         _write_file(save_image, image)
+    if in_parts is None:
+        in_parts = reader is False and by_root is None and len(image) > MAX_WHOLE_INPUT_BYTES
+    if in_parts:
+        by_root = f"ethereum:{system.input_parts.address}@{system.deployment.chain_id}"
     intent = request_intent(
         system,
         wanted,
@@ -138,7 +152,10 @@ def request(
         reader=consumer,
         input_uri=by_root,
     )
-    for done in session.send_all([intent]):
+    parts = publication_intents(system, session.sender.address, image) if in_parts else []
+    for done in session.send_all([*parts, intent]):
+        if done.intent.kind != "request":
+            continue
         assert done.receipt is not None
         request_id = new_request_id(system, done.receipt)
         output.say(f"Answer it with: opml-dispute propose 0x{request_id.hex()}")

@@ -102,6 +102,7 @@ class Anvil:
                 f"port {port} is taken by another program", hint="choose another: --port N, or stop that program"
             )
         command = [str(programs.anvil()), "--port", str(port), "--mnemonic", MNEMONIC, "--silent"]
+        command += ["--enable-tx-gas-limit"]  # as on a public chain: 2^24 gas a transaction (EIP-7825)
         if block_time_s is not None:
             command += ["--block-time", str(block_time_s)]
         try:

@@ -23,8 +23,8 @@ from opml_dispute.game.bond import ML_ROOT_BOND_WEI
 from opml_dispute.primitives import Address, StateHash
 
 PRESTATE = StateHash(b"\x03" + b"\x42" * 31)
-TRANSACTIONS = 11
-"""Eight contracts, the implementation, the bond, the hand-over."""
+TRANSACTIONS = 12
+"""Nine contracts, the implementation, the bond, the hand-over."""
 
 
 class Killed(Exception):

@@ -2,6 +2,7 @@
 pragma solidity ^0.8.30;
 
 import {Test} from "../Test.sol";
+import {randomBytes} from "./helpers/RandomBytes.sol";
 import {SlowTree} from "./helpers/SlowTree.sol";
 import {SegmentTree} from "../../src/oracle/SegmentTree.sol";
 
@@ -135,13 +136,6 @@ contract SegmentTreeTest is Test {
             siblings[i + 1] = proof[i];
         }
         vm.assertEq(this.modelRootOf(leaves, proof), SlowTree.rootFromProof(leaves[0], 0, siblings));
-    }
-
-    function randomBytes(uint256 size, uint256 seed) internal pure returns (bytes memory data) {
-        data = new bytes(size);
-        for (uint256 i = 0; i < size; ++i) {
-            data[i] = bytes1(uint8(uint256(keccak256(abi.encode(seed, i)))));
-        }
     }
 
     function list(bytes32 a) internal pure returns (bytes32[] memory l) {

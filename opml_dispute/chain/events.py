@@ -1,0 +1,27 @@
+"""Searching logs: the events of a range of blocks, whatever range the node is willing to search at once."""
+
+from __future__ import annotations
+
+from opml_dispute.chain import answers
+from opml_dispute.chain.answers import Log
+from opml_dispute.chain.rpc import Rpc
+from opml_dispute.chain.rpc_errors import Refusal, RpcFailed
+from opml_dispute.primitives import Address
+
+
+def logs_between(rpc: Rpc, address: Address, topics: list[str], first: int, last: int) -> list[Log]:
+    """
+    The logs of a contract from block `first` to block `last`; none if `first` is greater.
+
+    A range that the node refuses is halved until it takes it. Raises the `RpcError` for what is refused even then.
+    """
+    if first > last:
+        return []
+    filter_ = {"address": address, "fromBlock": hex(first), "toBlock": hex(last), "topics": topics}
+    try:
+        return list(rpc.request("eth_getLogs", filter_, parse=answers.logs))
+    except RpcFailed as error:
+        if first == last or error.kind not in (Refusal.CAPABILITY, Refusal.FINAL):
+            raise
+    middle = (first + last) // 2
+    return logs_between(rpc, address, topics, first, middle) + logs_between(rpc, address, topics, middle + 1, last)

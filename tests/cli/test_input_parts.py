@@ -1,0 +1,107 @@
+"""Inputs that one transaction cannot hold: published in parts, under a public chain's limits, found by strangers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from opml_dispute.chain.input_parts import PART_BYTES, parts_of, published_image
+from opml_dispute.chain.transactions import MAX_TRANSACTION_BYTES, TransactionTooLarge
+from opml_dispute.engine.hashing import merkle_root
+from opml_dispute.operator.publishing import publication_intents
+from tests.cli.conftest import Cli
+from tests.cli.test_bad_input import assert_refused
+from tests.conftest import Chain
+
+Key = Callable[[str], str]
+
+ELEMENTS = 50_003
+"""Of the model's input, in float32: 200,012 bytes, three parts and a rest."""
+
+
+@pytest.fixture
+def model_id(cli: Cli, on_chain: Chain, key: Key, tmp_path: Path) -> str:
+    """A registered model with a large input: it adds up its elements."""
+    graph = helper.make_graph(
+        [helper.make_node("ReduceSum", ["x"], ["y"], keepdims=1)],
+        "sum",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, ELEMENTS])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 1])],
+    )
+    path = tmp_path / "sum.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    registered = cli("model", "register", path, "--key-file", key("requester"), "--json")
+    assert registered.code == 0, registered.err
+    return str(registered.object_with("model_id")["model_id"])
+
+
+def values(tmp_path: Path) -> Path:
+    path = tmp_path / "x.npy"
+    np.save(path, np.random.default_rng(5).normal(size=(1, ELEMENTS)).astype(np.float32))
+    return path
+
+
+def test_a_large_input_is_published_asked_about_and_answered(
+    cli: Cli, on_chain: Chain, key: Key, model_id: str, tmp_path: Path
+) -> None:
+    """The proposer finds the image on the chain; it is given no file. A second request publishes nothing."""
+    signing = ("--key-file", key("requester"), "--json")
+    asking = ("request", "--model-id", model_id, "--input", values(tmp_path), *signing)
+    asked = cli(*asking)
+    assert asked.code == 0, asked.err
+    assert [item["part"] for item in asked.objects if item.get("did") == "publish"] == [0, 1, 2, 3]
+    request_id = asked.object_with("request_id")["request_id"]
+    made = cli("propose", request_id, "--key-file", key("proposer"), "--json")
+    assert made.code == 0, made.err
+    again = cli(*asking)
+    assert again.code == 0, again.err
+    assert not [item for item in again.objects if item.get("did") == "publish"]
+
+
+def test_an_interrupted_publication_goes_on_where_it_stopped(on_chain: Chain) -> None:
+    """Also after another program left something else under the first name."""
+    system, sender = on_chain.system(), on_chain.sender("requester")
+    image = np.random.default_rng(1).bytes(2 * PART_BYTES + 5)
+    root = merkle_root(image, 36)
+    sender.send(system.input_parts.add_part(root, 0, b"x" * PART_BYTES, is_last=False))
+    intents = publication_intents(system, sender.address, image)
+    assert len(intents) == 3
+    sender.send(intents[0].call)
+    rest = publication_intents(system, sender.address, image)
+    assert [intent.facts["part"] for intent in rest] == [1, 2]
+    assert published_image(system.rpc, system.input_parts, root) is None
+    for intent in rest:
+        sender.send(intent.call)
+    assert published_image(system.rpc, system.input_parts, root) == image
+    assert publication_intents(system, sender.address, image) == []
+
+
+def test_parts_of_other_publishers_do_not_mix(on_chain: Chain) -> None:
+    """An earlier upload of the same image by another address, never completed, and one that ends in zeros."""
+    system = on_chain.system()
+    image = np.random.default_rng(2).bytes(PART_BYTES + 9)
+    vandal, requester = on_chain.sender("challenger"), on_chain.sender("requester")
+    root = merkle_root(image, 36)
+    vandal.send(system.input_parts.add_part(root, 0, image[:PART_BYTES], is_last=False))
+    longer = parts_of(image + bytes(7))
+    for index, part in enumerate(longer):
+        requester.send(system.input_parts.add_part(root, index, part, is_last=index == 1))
+    assert published_image(system.rpc, system.input_parts, root) == image + bytes(7)
+
+
+def test_an_input_that_no_node_would_take_whole_is_refused(
+    cli: Cli, on_chain: Chain, key: Key, model_id: str, tmp_path: Path
+) -> None:
+    asked = cli(
+        "request", "--whole", "--model-id", model_id, "--input", values(tmp_path), "--key-file", key("requester")
+    )
+    assert_refused(asked, f"nodes take {MAX_TRANSACTION_BYTES:,} at most")
+    assert "--in-parts" in asked.err
+    system, sender = on_chain.system(), on_chain.sender("requester")
+    with pytest.raises(TransactionTooLarge):
+        sender.quote(system.input_parts.add_part(bytes(32), 0, bytes(MAX_TRANSACTION_BYTES), is_last=True))
