@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 from eth_utils.abi import collapse_if_tuple
@@ -45,12 +45,12 @@ class Signature:
         """As hashed for the selector: `attack(bytes32,uint256,bytes32)`."""
         return f"{self.name}({','.join(self.inputs)})"
 
-    @property
+    @cached_property
     def selector(self) -> bytes:
         """The first four bytes of the signature's hash."""
         return keccak(text=self.text)[:4]
 
-    @property
+    @cached_property
     def topic(self) -> bytes:
         """The whole hash: an event's first topic."""
         return keccak(text=self.text)

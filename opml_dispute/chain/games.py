@@ -23,7 +23,7 @@ from opml_dispute.chain.contracts import (
     PreimageOracle,
 )
 from opml_dispute.chain.reverts import Reverted
-from opml_dispute.chain.rpc import Rpc, UnexpectedAnswer
+from opml_dispute.chain.rpc import Rpc, UnexpectedAnswer, checksummed
 from opml_dispute.chain.wiring import GameParts, expect_own_parts
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.bond import BondTerms
@@ -200,8 +200,8 @@ def read_claim(index: int, record: ClaimRecord, is_resolved: bool) -> Claim:
     return Claim(
         index=index,
         parent_index=None if record.parent_index == NO_PARENT else record.parent_index,
-        countered_by=None if record.countered_by == ZERO_ADDRESS else Address(to_checksum_address(record.countered_by)),
-        claimant=Address(to_checksum_address(record.claimant)),
+        countered_by=None if record.countered_by == ZERO_ADDRESS else checksummed(record.countered_by),
+        claimant=checksummed(record.claimant),
         bond_wei=record.bond_wei,
         value=Hash32(record.value),
         position=Position.from_gindex(record.gindex),

@@ -16,6 +16,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -75,10 +76,14 @@ class Account:
 def _signer(key: bytes) -> Callable[[Mapping[str, Any]], tuple[bytes, bytes]]:
     """The key, where neither `vars` nor a printed object shows it."""
 
-    def sign(transaction: Mapping[str, Any]) -> tuple[bytes, bytes]:
+    @cache
+    def signer() -> Any:
         with _recursion_limit_kept():
             from eth_account import Account as EthAccount
-        signed = EthAccount.from_key(key).sign_transaction(dict(transaction))
+        return EthAccount.from_key(key)
+
+    def sign(transaction: Mapping[str, Any]) -> tuple[bytes, bytes]:
+        signed = signer().sign_transaction(dict(transaction))
         return bytes(signed.raw_transaction), bytes(signed.hash)
 
     return sign

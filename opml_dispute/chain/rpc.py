@@ -24,6 +24,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from eth_abi.abi import decode, encode
@@ -123,7 +124,13 @@ class Call(Generic[T]):
 
 
 def _tidy(kind: str, value: Any) -> Any:
-    return Address(to_checksum_address(value)) if kind == "address" else value
+    return checksummed(value) if kind == "address" else value
+
+
+@lru_cache(maxsize=4096)
+def checksummed(address: str) -> Address:
+    """The address with its checksum; the same few come again and again."""
+    return Address(to_checksum_address(address))
 
 
 class Ask(NamedTuple):

@@ -32,10 +32,13 @@ def keccak256(data: Buffer) -> Hash32:
     >>> keccak256(b"").hex()[:8]
     'c5d24601'
     """
-    address, size, owner = buffer(data)
     out = ctypes.create_string_buffer(HASH_BYTES)
-    library().opml_keccak256(address, size, out)
-    del owner
+    if type(data) is bytes:  # most often; no array is made of it
+        library().opml_keccak256(data, len(data), out)
+    else:
+        address, size, owner = buffer(data)
+        library().opml_keccak256(address, size, out)
+        del owner
     return Hash32(out.raw)
 
 

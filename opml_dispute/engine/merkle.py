@@ -98,6 +98,10 @@ class SparseTree:
         if not within or (within[0].offset == offset and within[0].log2_size >= log2_size):
             block = self._around(offset, log2_size)
             return zero_root(log2_size) if block is None else _root(block, offset - block.offset, log2_size)
+        if len(within) == 1:  # zeros beside it, on every level
+            (block,) = within
+            zeros = [zero_root(level) for level in range(block.log2_size, log2_size)]
+            return root_from_proof(_root(block, 0, block.log2_size), block.offset, block.log2_size, zeros)
         half = log2_size - 1
         return hash_pair(self.subtree(offset, half), self.subtree(offset + (1 << half), half))
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
+from typing import Any
 
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.bond import OP_STACK, BondTerms
@@ -156,6 +157,11 @@ class Game:
                 return claim
             claim = self.parent(claim)
         raise UnknownClaim(f"no claim at position {target} stands above claim {from_index}")
+
+    @cached_property
+    def memory(self) -> dict[object, Any]:
+        """Where functions of this snapshot keep what they computed about it."""
+        return {}
 
     @cached_property
     def _replies_by_parent(self) -> Mapping[int, Sequence[Claim]]:

@@ -15,7 +15,7 @@ Source: docs/game.md, "Moves", "Execution subgames", "Steps".
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property
 from typing import ClassVar
 
 from opml_dispute.engine.hashing import keccak256
@@ -157,7 +157,7 @@ class AssertedRoot:
         return min(self.position.trace_index(game.depths.split) + 1, game.node_count)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SubgameRoots:
     """What an execution subgame is about: the node that leads from `starting` to, or not to, `disputed`."""
 
@@ -171,17 +171,12 @@ class SubgameRoots:
         """The node that the VM runs: 0 is the first. Equal to the node count past the program's end."""
         return self.starting.state_index(game)
 
-    @property
+    @cached_property
     def local_context(self) -> Hash32:
         """The hash that sets this subgame's local pre-images apart: 128 bytes in, or 64 when it starts at S_0."""
-        return _local_context(self)
-
-
-@lru_cache(maxsize=4096)
-def _local_context(outputs: SubgameRoots) -> Hash32:
-    words = [] if outputs.starting.position is None else [outputs.starting]
-    words.append(outputs.disputed)
-    return Hash32(keccak256(b"".join(output.root + _word(output.position) for output in words)))
+        words = [] if self.starting.position is None else [self.starting]
+        words.append(self.disputed)
+        return Hash32(keccak256(b"".join(output.root + _word(output.position) for output in words)))
 
 
 def subgame_roots_of(game: Game, index: int) -> SubgameRoots:
@@ -190,16 +185,26 @@ def subgame_roots_of(game: Game, index: int) -> SubgameRoots:
 
     Raises `ClaimAboveSplit` if it belongs to none.
     """
-    child = game.claim(index)
-    if child.position.depth <= game.depths.split:
-        raise ClaimAboveSplit(index, child.position.depth, game.depths.split)
-    while child.position.depth > game.depths.execution_root:
-        child = game.claims[_parent_index(child)]
-    return subgame_roots_below(game, _parent_index(child), is_attack=game.is_attack(child))
+    known: dict[int, SubgameRoots] = game.memory.setdefault(subgame_roots_of, {})
+    if index not in known:
+        child = game.claim(index)
+        if child.position.depth <= game.depths.split:
+            raise ClaimAboveSplit(index, child.position.depth, game.depths.split)
+        while child.position.depth > game.depths.execution_root:
+            child = game.claims[_parent_index(child)]
+        known[index] = subgame_roots_below(game, _parent_index(child), is_attack=game.is_attack(child))
+    return known[index]
 
 
 def subgame_roots_below(game: Game, leaf_index: int, *, is_attack: bool) -> SubgameRoots:
     """The outputs of the subgame that an attack on, or a defence of, a claim at the split depth opens."""
+    known: dict[tuple[int, bool], SubgameRoots] = game.memory.setdefault(subgame_roots_below, {})
+    if (leaf_index, is_attack) not in known:
+        known[leaf_index, is_attack] = _roots_below(game, leaf_index, is_attack=is_attack)
+    return known[leaf_index, is_attack]
+
+
+def _roots_below(game: Game, leaf_index: int, *, is_attack: bool) -> SubgameRoots:
     leaf = game.claim(leaf_index)
     if leaf.position.depth != game.depths.split:
         raise ValueError(f"claim {leaf_index} has depth {leaf.position.depth}, not the split depth")

@@ -14,10 +14,12 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from math import prod
-from typing import Final
+from dataclasses import asdict, dataclass, field, replace
+from math import log, prod
+from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 
@@ -316,7 +318,17 @@ class _Found:
     records: int = 0
     worst: float = 0.0
     worst_seed: int = -1
-    ratios: list[float] = field(default_factory=list)
+    ratios: Counter[int] = field(default_factory=Counter)
+    """How often the bound of a large record was how many times too high, in powers of `RATIO`."""
+
+    def median_ratio(self) -> float:
+        """How many times the bound is too high in the middle of the large records; NaN if there were none."""
+        powers = sorted(self.ratios.elements())
+        return RATIO ** powers[len(powers) // 2] if powers else float("nan")
+
+
+RATIO: Final = 1.01
+"""The distance of what is told apart of how tight a bound is."""
 
 
 @dataclass
@@ -332,11 +344,34 @@ class Tally:
         here.records += 1
         ratio = steps / most
         if most >= LARGE_STEPS:
-            here.ratios.append(most / steps)
+            here.ratios[round(log(most / steps, RATIO))] += 1
         if ratio > here.worst:
             here.worst, here.worst_seed = ratio, seed
         if steps > most:
             self.above.append(seed)
+
+    def merge(self, other: Tally) -> None:
+        """Takes in what another hunt came to."""
+        self.above += other.above
+        for name, each in other.found.items():
+            here = self.found.setdefault(name, _Found())
+            here.records += each.records
+            here.ratios.update(each.ratios)
+            if each.worst > here.worst:
+                here.worst, here.worst_seed = each.worst, each.worst_seed
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it, for a file."""
+        return {"above": self.above, "found": {name: asdict(each) for name, each in self.found.items()}}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Tally:
+        """What `to_json` gave."""
+        tally = cls(above=list(content["above"]))
+        for name, each in content["found"].items():
+            ratios = Counter({int(power): count for power, count in each["ratios"].items()})
+            tally.found[name] = _Found(each["records"], each["worst"], each["worst_seed"], ratios)
+        return tally
 
     @property
     def records(self) -> int:
@@ -348,7 +383,7 @@ class Tally:
         large records, seed of the worst.
         """
         return [
-            (name, each.records, each.worst, float(np.median(each.ratios or [np.nan])), each.worst_seed)
+            (name, each.records, each.worst, each.median_ratio(), each.worst_seed)
             for name, each in sorted(self.found.items())
         ]
 
@@ -370,10 +405,11 @@ def main() -> None:
     parser.add_argument("--records", type=int, default=1_000_000, help="how many records to try (default: 1,000,000)")
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--largest", type=int, default=24, help="log2 of the largest bound of a record (default: 24)")
+    parser.add_argument("--ledger", type=Path, help="a file that keeps what was tried: goes on there, and adds up")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     options = parser.parse_args()
     end = time.monotonic() + options.seconds if options.seconds else float("inf")
-    tally = hunt(options.first, options.largest, lambda tried: tried < options.records and time.monotonic() < end)
+    tally = _through(options, lambda tried: tried < PART and time.monotonic() < end)
     if options.json:
         print(json.dumps({"records": tally.records, "above": tally.above, "kernels": tally.rows()}))
     else:
@@ -382,6 +418,32 @@ def main() -> None:
             print(f"{name:<12} {records:>9,} {worst:>7.3f} {median:>7.2f}×   {seed}")
         print(f"{tally.records:,} records, {len(tally.above)} above their bound {tally.above[:10] or ''}")
     raise SystemExit(1 if tally.above else 0)
+
+
+PART: Final = 2_000
+"""Records between two lines of a ledger."""
+
+
+def _through(options: argparse.Namespace, go_on: Callable[[int], bool]) -> Tally:
+    """All records asked for that a ledger does not have, part by part, and those that it has."""
+    tally, done = Tally(), set()
+    if options.ledger is not None and options.ledger.exists():
+        for line in options.ledger.read_text(encoding="utf-8").splitlines():
+            entry = json.loads(line)
+            done.add((entry["first"], entry["largest"]))
+            tally.merge(Tally.from_json(entry))
+    for first in range(options.first, options.first + options.records, PART):
+        if (first, options.largest) in done:
+            continue
+        size = min(PART, options.first + options.records - first)
+        part = hunt(first, options.largest, lambda tried, size=size: tried < size and go_on(tried))  # type: ignore[misc]
+        tally.merge(part)
+        if part.records < size:
+            break  # the time is over: what is not whole is tried again next time
+        if options.ledger is not None:
+            with options.ledger.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"first": first, "largest": options.largest, **part.to_json()}) + "\n")
+    return tally
 
 
 if __name__ == "__main__":

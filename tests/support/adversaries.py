@@ -104,7 +104,7 @@ class Arena:
         marked = sum(claim.resolved + 2 * (claim.countered_by != ZERO) for claim in claims)
         state = len(claims), marked, self.reference.status
         if self._seen is None or self._seen[0] != state:
-            self._seen = state, snapshot(self.reference)
+            self._seen = state, snapshot(self.reference, None if self._seen is None else self._seen[1])
         return self._seen[1]
 
     def honest_plan(self) -> tuple[Move | Step, ...]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 from opml_dispute.engine.hashing import keccak256
@@ -32,6 +33,7 @@ def first_root(seed: int) -> StateRoot:
     return StateRoot(bytes(8) + scramble(b"input %d" % seed))
 
 
+@lru_cache(maxsize=1 << 16)
 def run_node(root: StateRoot, node_count: int) -> StateRoot:
     """S_{t+1} from S_t, natively; past the end nothing changes."""
     counter = int.from_bytes(root[:8], "big")

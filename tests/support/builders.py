@@ -81,9 +81,10 @@ class Value(Enum):
 TRUTH, STORY, LIE = Value.TRUTH, Value.STORY, Value.LIE
 
 
-def snapshot(reference: AnyGame) -> Game:
-    """The game in memory as actors see games."""
+def snapshot(reference: AnyGame, before: Game | None = None) -> Game:
+    """The game in memory as actors see games. `before` is an earlier snapshot of it, whose claims are used again."""
     rules = reference.rules
+    known = () if before is None else before.claims
     return Game(
         address=Address(rules.address),
         request_id=RequestId(bytes(32)),
@@ -97,21 +98,30 @@ def snapshot(reference: AnyGame) -> Game:
         chain_id=rules.chain_id,
         l1_head=Hash32(rules.l1_head),
         claims=tuple(
-            Claim(
-                index=index,
-                parent_index=None if record.parent_index == NO_PARENT else record.parent_index,
-                countered_by=None if record.countered_by == ZERO else Address(record.countered_by),
-                claimant=Address(record.claimant),
-                bond_wei=record.bond,
-                value=Hash32(record.claim),
-                position=Position.from_gindex(record.position),
-                clock=Clock(record.duration, record.timestamp),
-                is_resolved=record.resolved,
-            )
+            known[index] if index < len(known) and _is_as_before(known[index], record) else _claim(index, record)
             for index, record in enumerate(reference.claims)
         ),
         resolved_at_s=reference.resolved_at,
         terms=terms_of(rules),
+    )
+
+
+def _is_as_before(claim: Claim, record: Record) -> bool:
+    """Nothing else of a claim ever changes."""
+    return claim.is_resolved == record.resolved and (claim.countered_by or ZERO) == record.countered_by
+
+
+def _claim(index: int, record: Record) -> Claim:
+    return Claim(
+        index=index,
+        parent_index=None if record.parent_index == NO_PARENT else record.parent_index,
+        countered_by=None if record.countered_by == ZERO else Address(record.countered_by),
+        claimant=Address(record.claimant),
+        bond_wei=record.bond,
+        value=Hash32(record.claim),
+        position=Position.from_gindex(record.position),
+        clock=Clock(record.duration, record.timestamp),
+        is_resolved=record.resolved,
     )
 
 
