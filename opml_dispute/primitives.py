@@ -29,6 +29,12 @@ RequestId = NewType("RequestId", bytes)
 Address = NewType("Address", str)
 """An Ethereum address, checksummed, with 0x."""
 
+RECORD_BYTES = 512
+"""Size of a node record, and of the program's header before the records."""
+
+LEAST_LOG2_STEPS, MOST_LOG2_STEPS = 16, 40
+"""Every program bounds the VM steps of its nodes by a power of two between these."""
+
 
 class VmStatus(IntEnum):
     """The first byte of a state hash: whether the VM has exited, and with which code."""

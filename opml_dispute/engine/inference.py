@@ -42,17 +42,10 @@ from opml_dispute.engine.segment import (
     input_image,
     tensors,
 )
-from opml_dispute.engine.segment_memory import (
-    RECORD_BYTES,
-    Bytes,
-    ReadySchedule,
-    SegmentMemory,
-    SegmentUnavailable,
-    validate_records,
-)
+from opml_dispute.engine.segment_memory import Bytes, ReadySchedule, SegmentMemory, SegmentUnavailable, validate_records
 from opml_dispute.engine.vm import Block
 from opml_dispute.errors import OpmlError
-from opml_dispute.primitives import Hash32, StateRoot
+from opml_dispute.primitives import RECORD_BYTES, Hash32, StateRoot
 
 KEPT_BYTES: Final = 1 << 29
 """Room for kept states, from which an earlier state is reached faster than from the start."""

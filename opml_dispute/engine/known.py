@@ -20,17 +20,15 @@ import numpy as np
 import numpy.typing as npt
 
 from opml_dispute.engine.hashing import merkle_root
-from opml_dispute.engine.schedule import Schedule, log2_steps_of, make_schedule
+from opml_dispute.engine.node_record import FREES_AT, GATHER, HI_AT, LO_AT, N_FREE_AT, SCATTER, log2_steps_of
+from opml_dispute.engine.schedule import Schedule, make_schedule
 from opml_dispute.engine.segment import Placed
-from opml_dispute.engine.segment_memory import RECORD_BYTES, Bytes, Validation, validate_records
+from opml_dispute.engine.segment_memory import Bytes, Validation, validate_records
 from opml_dispute.engine.vm import Block
-from opml_dispute.primitives import Hash32
+from opml_dispute.primitives import RECORD_BYTES, Hash32
 
-_LO_AT: Final = 0x10
-_HI_AT: Final = 0x18
-_FREES_AT: Final = 0x58
-_LOOK_AT_DATA: Final = (12, 13)
-"""GATHER and SCATTER: each tile may fail on its own."""
+_LOOK_AT_DATA: Final = (GATHER, SCATTER)
+"""Each tile of these may fail on its own."""
 
 
 class ProgramLike(Protocol):
@@ -76,7 +74,7 @@ class Known:
 
     def range_of(self, node: int) -> tuple[int, int]:
         """The outputs [lo, hi) that a node makes."""
-        lo, hi = struct.unpack_from(">2Q", self._records, RECORD_BYTES * node + _LO_AT)
+        lo, hi = struct.unpack_from(">2Q", self._records, RECORD_BYTES * node + LO_AT)
         return lo, hi
 
     def fills(self, first: int, last: int) -> bool:
@@ -94,10 +92,10 @@ class Known:
             return ends
         before, after = rows[:-1], rows[1:]
         same = np.ones(RECORD_BYTES, bool)
-        same[[4, *range(_LO_AT, _HI_AT + 8), *range(_FREES_AT, _FREES_AT + 56)]] = False
+        same[[N_FREE_AT, *range(LO_AT, HI_AT + 8), *range(FREES_AT, FREES_AT + 56)]] = False
         goes_on = (before[:, same] == after[:, same]).all(axis=1)
-        goes_on &= (before[:, _HI_AT : _HI_AT + 8] == after[:, _LO_AT : _LO_AT + 8]).all(axis=1)
-        goes_on &= (before[:, 4] == 0) & (self.judged.status[:-1] == 0) & (self.judged.status[1:] == 0)
+        goes_on &= (before[:, HI_AT : HI_AT + 8] == after[:, LO_AT : LO_AT + 8]).all(axis=1)
+        goes_on &= (before[:, N_FREE_AT] == 0) & (self.judged.status[:-1] == 0) & (self.judged.status[1:] == 0)
         goes_on &= ~np.isin(before[:, 1], _LOOK_AT_DATA)
         for node in np.flatnonzero(goes_on)[::-1]:
             ends[node] = ends[node + 1]
@@ -122,7 +120,7 @@ class Known:
 def frees_of(records: bytes, node: int) -> list[tuple[int, int]]:
     """(offset, log2 size) of the blocks that a record frees."""
     base = RECORD_BYTES * node
-    words = struct.unpack_from(f">{records[base + 4]}Q", records, base + _FREES_AT)
+    words = struct.unpack_from(f">{records[base + N_FREE_AT]}Q", records, base + FREES_AT)
     return [(word & (1 << 56) - 1, word >> 56) for word in words]
 
 

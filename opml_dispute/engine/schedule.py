@@ -4,10 +4,10 @@ The schedule: how an inference runs from its first state to its last when nobody
 S_t ties every node to blocks of its own, which are fresh when it begins and zero again when they are freed. Who wants
 S_n alone need not pay for that: only INPUT, OUTPUT, the header and what is never freed are part of it. So
 
-1. tiles of one operation are one step (`_steps`);
-2. a chain of steps that each make element i from elements i runs stretch by stretch (`_chains`); what lives within a
-   chain only never leaves a worker's buffer;
-3. blocks that are freed do not lie in ARENA but share a small workspace (`_Room`), and weights are read where the
+1. tiles of one operation are one step (`steps`);
+2. a chain of steps that each make element i from elements i runs stretch by stretch (`steps.chains_of`); what lives
+   within a chain only never leaves a worker's buffer;
+3. blocks that are freed do not lie in ARENA but share a small workspace (`workspace`), and weights are read where the
    program holds them;
 4. what is only copied into a larger tensor, as a concatenation does, is made there at once (`_make_in_place`).
 
@@ -22,48 +22,27 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import pairwise
-from math import prod
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+from opml_dispute.engine.node_record import COPY, ELEMENTWISE, RECORD, SCATTER, WINDOWS, starts_well
 from opml_dispute.engine.segment import ARENA, HEADER, OUTPUT, WEIGHTS
-from opml_dispute.engine.vm import Block
-
-RECORD_BYTES: Final = 512
-RECORD: Final = np.dtype(
-    [
-        ("opcode", ">u2"), ("rank", "u1"), ("n_in", "u1"), ("n_free", "u1"), ("dtype_out", "u1"),
-        ("dtypes_in", "u1", 6), ("zero", ">u4"), ("lo", ">u8"), ("hi", ">u8"), ("out", ">u8"), ("inputs", ">u8", 6),
-        ("frees", ">u8", 7), ("imm", ">u8", 4), ("body", ">i8", 40), ("reserved", ">u8", 2),
-    ]
-)  # fmt: skip
-"""A node record (native/program/record.h)."""
-
-COPY, FILL, UNARY, BINARY, SELECT, CAST, CONTRACT, CONV, POOL = 1, 2, 3, 4, 5, 6, 7, 8, 9
-REDUCE, ARGREDUCE, GATHER, SCATTER, TOPK, SCAN, TREE, POOL_INDEX = 10, 11, 12, 13, 14, 15, 16, 17
-"""Opcodes (native/program/opcodes.h)."""
-ELEMENTWISE: Final = frozenset({COPY, FILL, UNARY, BINARY, SELECT, CAST})
-WINDOWS: Final = frozenset({CONV, POOL, POOL_INDEX})
+from opml_dispute.engine.steps import Operand, Step, chains_of, steps_of
+from opml_dispute.engine.values import Block
+from opml_dispute.engine.workspace import Place, Room, joined, places_of
+from opml_dispute.primitives import RECORD_BYTES
 
 IN_WORKSPACE, IN_PROCESS, IN_BUFFER = 1 << 60, 1 << 61, 1 << 62
 """Where an operand lies that is not in the segment (native/inference/schedule.c)."""
-LONGEST_CHAIN: Final = 15
-"""Steps, so that with a copy at the end they are no more than native/inference/schedule.c takes."""
 MOST_PARTS: Final = 256
 """Of a tensor: one made of more is put together by copying, since looking through them costs their square."""
 MOST_STEPS: Final = 1 << 16
 """Programs of more are run node by node: what planning costs here grows with them."""
 
-_FREE_BITS: Final = (1 << 56) - 1
 _ALIGNMENT: Final = 64
-_PROGRAM_START: Final = np.dtype([("magic", "S8"), ("version", ">u8"), ("node_count", ">u8"), ("log2_steps", ">u8")])
-_PROGRAM_VERSION: Final = 2
-_LOG2_STEPS: Final = range(16, 41)
-"""LEAST_LOG2_STEPS to MOST_LOG2_STEPS (native/program/record.h)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,78 +68,6 @@ class Schedule:
     """What the records point into."""
 
 
-@dataclass(slots=True)
-class Operand:
-    """One operand of a step."""
-
-    lo: int
-    """The bytes [lo, hi) of the segment that it may touch."""
-    hi: int
-    width: int
-    at: int
-    """Where its element 0 lies."""
-
-
-@dataclass(slots=True)
-class Step:
-    """An operation: a record, or several that are tiles of one range."""
-
-    raw: bytearray
-    opcode: int
-    count: int
-    """Outputs in [lo, hi)."""
-    whole: bool
-    """Whether [lo, hi) is the whole range."""
-    operands: list[Operand]
-    """The output first."""
-    packed: list[bool]
-    """By operand: whether it lies packed in the order of the range, so that element i is the range's element i."""
-    dense: bool
-    """Whether every byte of the output's extent is written."""
-    frees: list[tuple[int, int]]
-    """(offset, log2 size)."""
-
-
-@dataclass(slots=True)
-class _Place:
-    """A block that comes and goes, and its place in the workspace."""
-
-    offset: int
-    log2_size: int
-    freed: int
-    """The step that frees it."""
-    used: int = 0
-    """Bytes from its start that are ever touched."""
-    reads: list[tuple[int, int, int]] = field(default_factory=list)
-    """(step, lo, hi); a step that reads what it writes to counts."""
-    writes: list[tuple[int, int, int, bool]] = field(default_factory=list)
-    """(step, lo, hi, all of it)."""
-    buffer: int | None = None
-    """A worker's buffer, if it never leaves its chain."""
-    shares: _Place | None = None
-    """The place whose memory this one takes over."""
-    within: tuple[_Place, int] | None = None
-    """The place that this one is a part of, and the bytes between their starts."""
-    workspace: int = -1
-
-    @property
-    def born(self) -> int:
-        return min([step for step, *_ in self.reads] + [step for step, *_ in self.writes], default=self.freed)
-
-    def needs_zeros(self) -> bool:
-        """Whether something may be read that was not written before."""
-        covered: list[tuple[int, int]] = []
-        events = [(step, 1, lo, hi, True) for step, lo, hi in self.reads]
-        events += [(step, 2, lo, hi, dense) for step, lo, hi, dense in self.writes]
-        for _, kind, lo, hi, dense in sorted(events):
-            if kind == 2:
-                if dense:
-                    covered = _joined([*covered, (lo, hi)])
-            elif not any(begin <= lo and hi <= end for begin, end in covered):
-                return True
-        return False
-
-
 def make_schedule(
     records: bytes,
     extents: npt.NDArray[np.uint64],
@@ -174,125 +81,19 @@ def make_schedule(
     program and its weights.
     """
     count = len(records) // RECORD_BYTES
-    if not 0 < np.unique(tiles_end).size <= MOST_STEPS or not _starts_well(blocks[0], count):
+    if not 0 < np.unique(tiles_end).size <= MOST_STEPS or not starts_well(blocks[0], count):
         return None
-    steps = list(_steps(records, extents, tiles_end))
-    places = _places(steps)
+    steps = list(steps_of(records, extents, tiles_end))
+    places = places_of(steps)
     if places is None:
         return None
     return _Planner(steps, places, blocks).schedule()
 
 
-def _starts_well(program: Block, count: int) -> bool:
-    """Whether the program's header is one that nodes run under."""
-    start = np.frombuffer(program.data, _PROGRAM_START, 1)[0]
-    known = (start["magic"], int(start["version"]), int(start["node_count"])) == (b"OPMLPROG", _PROGRAM_VERSION, count)
-    return known and int(start["log2_steps"]) in _LOG2_STEPS
-
-
-def log2_steps_of(program: Block) -> int:
-    """The logarithm of the VM steps that a node may take, as the program's header has it."""
-    return int(np.frombuffer(program.data, _PROGRAM_START, 1)[0]["log2_steps"])
-
-
-def _steps(records: bytes, extents: npt.NDArray[np.uint64], tiles_end: npt.NDArray[np.int64]) -> Iterator[Step]:
-    rows = np.frombuffer(records, RECORD)
-    first = 0
-    while first < len(rows):
-        last = int(tiles_end[first]) - 1
-        row = rows[first : first + 1].copy()
-        row["hi"], row["n_free"], row["frees"] = rows[last]["hi"], 0, 0
-        frees = [int(word) for i in range(first, last + 1) for word in rows[i]["frees"][: rows[i]["n_free"]]]
-        yield _step(row[0], extents[first], [(word & _FREE_BITS, word >> 56) for word in frees])
-        first = last + 1
-
-
-def _step(row: Any, extents: npt.NDArray[np.uint64], frees: list[tuple[int, int]]) -> Step:
-    opcode, rank, n_in = int(row["opcode"]), int(row["rank"]), int(row["n_in"])
-    at = [int(row["out"]), *(int(x) for x in row["inputs"][:n_in])]
-    operands = [Operand(int(lo), int(hi), int(width), at[j]) for j, (lo, hi, width) in enumerate(extents[: 1 + n_in])]
-    body = [int(x) for x in row["body"]]
-    total, elements, packed = _range(opcode, rank, body, [int(x) for x in row["imm"]], n_in)
-    count = int(row["hi"]) - int(row["lo"])
-    whole = count == total
-    out = operands[0]
-    dense = whole and opcode != SCATTER and elements * out.width == out.hi - out.lo
-    return Step(bytearray(row.tobytes()), opcode, count, whole, operands, packed, dense, frees)
-
-
-def _range(opcode: int, rank: int, body: list[int], imm: list[int], n_in: int) -> tuple[int, int, list[bool]]:
-    """A record's outputs, the elements that they write, and which operands lie packed in the range's order."""
-    others = [False] * n_in
-    if opcode in WINDOWS:
-        channels = body[3] if opcode == CONV else body[2]
-        outputs = body[1] * channels * prod(body[20 : 20 + body[0]])
-        return outputs, outputs, [True, *others]
-    if opcode == TREE:
-        return body[0], body[0] * body[5], [False, *others]
-    dims = body[:rank]
-    kept = rank - (imm[1] if opcode in (REDUCE, ARGREDUCE) else 1 if opcode in (TOPK, SCAN) else 0)
-    outputs = prod(dims[:kept])
-    if opcode in (TOPK, SCAN):
-        return outputs, outputs * (imm[2] if opcode == TOPK else dims[-1]), [False, *others]
-    rows = [body[8 * (1 + j) : 8 * (1 + j) + kept] for j in range(1 + n_in if opcode in ELEMENTWISE else 1)]
-    packed = [_is_packed(dims[:kept], row) for row in rows]
-    return outputs, outputs, packed if opcode in ELEMENTWISE else [*packed, *others]
-
-
-def _is_packed(dims: list[int], strides: list[int]) -> bool:
-    step = 1
-    for size, stride in zip(reversed(dims), reversed(strides), strict=True):
-        if size != 1 and stride != step:
-            return False
-        step *= size
-    return True
-
-
-def _places(steps: list[Step]) -> dict[int, _Place] | None:
-    """The blocks that come and go, by offset; None if that is not what they do."""
-    places: dict[int, _Place] = {}
-    for i, step in enumerate(steps):
-        for offset, log2_size in step.frees:
-            if offset in places:
-                return None
-            places[offset] = _Place(offset, log2_size, i)
-    offsets = sorted(places)
-    for offset, following in pairwise(offsets):
-        if offset + (1 << places[offset].log2_size) > following:
-            return None
-    for i, step in enumerate(steps):
-        for j, operand in enumerate(step.operands):
-            if operand.lo < ARENA.offset:
-                continue
-            index = bisect_right(offsets, operand.hi - 1) - 1
-            place = places[offsets[index]] if index >= 0 else None
-            if place is None or place.offset + (1 << place.log2_size) <= operand.lo:
-                continue  # never freed: it stays in ARENA
-            if operand.lo < place.offset or operand.hi > place.offset + (1 << place.log2_size) or i > place.freed:
-                return None
-            place.used = max(place.used, operand.hi - place.offset)
-            if j == 0:
-                place.writes.append((i, operand.lo, operand.hi, step.dense))
-            if j > 0 or step.opcode == SCATTER:
-                place.reads.append((i, operand.lo, operand.hi))
-    return places
-
-
-def _joined(extents: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The same bytes in as few extents as there can be."""
-    found: list[tuple[int, int]] = []
-    for lo, hi in sorted(extents):
-        if found and lo <= found[-1][1]:
-            found[-1] = (found[-1][0], max(hi, found[-1][1]))
-        else:
-            found.append((lo, hi))
-    return found
-
-
 class _Planner:
     """Puts a schedule together."""
 
-    def __init__(self, steps: list[Step], places: dict[int, _Place], blocks: Sequence[Block]) -> None:
+    def __init__(self, steps: list[Step], places: dict[int, Place], blocks: Sequence[Block]) -> None:
         self.steps, self.places = steps, places
         self.offsets = sorted(places)
         self.weights = sorted(blocks[1:], key=lambda block: block.offset)
@@ -304,14 +105,14 @@ class _Planner:
 
     def schedule(self) -> Schedule:
         """See `make_schedule`."""
-        chains = list(_chains(self.steps))
+        chains = list(chains_of(self.steps))
         ends = {i: chain.stop - 1 for chain in chains for i in chain}
         starts = {i: chain.start for chain in chains for i in chain}
         for chain in chains:
             self._within(chain)
         chains = [chain for chain in chains if not self._make_in_place(chain)]
         workspace_bytes = self._lay_out(starts, ends)
-        unclean: dict[int, list[_Place]] = {}
+        unclean: dict[int, list[Place]] = {}
         for place in self.places.values():
             if place.workspace >= 0 and place.shares is None and place.within is None and place.needs_zeros():
                 unclean.setdefault(starts[place.born], []).append(place)
@@ -337,7 +138,7 @@ class _Planner:
             tuple(self.keeps),
         )
 
-    def _place(self, operand: Operand) -> _Place | None:
+    def _place(self, operand: Operand) -> Place | None:
         """Where an operand comes and goes, if it does."""
         index = bisect_right(self.offsets, operand.lo) - 1
         place = self.places[self.offsets[index]] if index >= 0 else None
@@ -371,7 +172,7 @@ class _Planner:
                 # WHY a detour: kernels may assume that what they read and what they write lie apart.
                 end.buffer = self._free_buffer(busy, last)
 
-    def _is_local(self, place: _Place, chain: range) -> bool:
+    def _is_local(self, place: Place, chain: range) -> bool:
         """Whether all that ever happens to `place` is one write in `chain`, and later reads of just what that wrote."""
         if len(place.writes) != 1 or place.freed not in chain:
             return False
@@ -384,7 +185,7 @@ class _Planner:
         self.buffers = max(self.buffers, number + 1)
         return number
 
-    def _spot(self, place: _Place, step: int) -> tuple[int, int]:
+    def _spot(self, place: Place, step: int) -> tuple[int, int]:
         """Where in its block a step's output begins, and its elements' width."""
         out = self.steps[step].operands[0]
         return out.at - place.offset, out.width
@@ -451,7 +252,7 @@ class _Planner:
     def _lay_out(self, starts: Mapping[int, int], ends: Mapping[int, int]) -> int:
         """Gives every block its place in the workspace for as long as it lives; answers the workspace's size."""
         spans: dict[int, tuple[int, int]] = {}
-        owners: dict[int, _Place] = {}
+        owners: dict[int, Place] = {}
         for place in self.places.values():
             if not place.used or (place.buffer is not None and place.shares is None):
                 continue
@@ -460,7 +261,7 @@ class _Planner:
             owners[owner.offset] = owner
             begin, end = spans.get(owner.offset, (len(starts), -1))
             spans[owner.offset] = min(begin, starts[place.born]), max(end, ends[place.freed])
-        room = _Room()
+        room = Room()
         alive: list[tuple[int, int, int]] = []  # (end, offset, size)
         for key in sorted(owners, key=lambda key: spans[key]):
             begin, end = spans[key]
@@ -530,76 +331,10 @@ class _Planner:
                 ):
                     return False
             if 0 in stay and step.dense:
-                covered = _joined([*covered, (step.operands[0].lo, step.operands[0].hi)])
+                covered = joined([*covered, (step.operands[0].lo, step.operands[0].hi)])
                 if len(covered) > MOST_PARTS:
                     return False
         return True
-
-
-def _chains(steps: Sequence[Step]) -> Iterator[range]:
-    """All steps, in their order, as chains of one or more."""
-    first = 0
-    while first < len(steps):
-        end = first + 1
-        if steps[first].whole and steps[first].packed[0] and steps[first].opcode != SCATTER:
-            while end < len(steps) and end - first < LONGEST_CHAIN and _follows(steps[first:end], steps[end]):
-                end += 1
-        yield range(first, end)
-        first = end
-
-
-def _follows(chain: Sequence[Step], step: Step) -> bool:
-    """
-    Whether `step` makes element i from elements i of what `chain` makes, and disturbs nothing that the chain reads.
-
-    So stretches may be made one after another, each by all steps, and by different threads.
-    """
-    out = step.operands[0]
-    if step.opcode not in ELEMENTWISE or not step.whole or not step.packed[0] or step.count != chain[0].count:
-        return False
-    reads = False
-    for earlier in chain:
-        if any(_meet(out, other) for other in earlier.operands):
-            return False
-        made = earlier.operands[0]
-        for operand, packed in zip(step.operands[1:], step.packed[1:], strict=True):
-            if _meet(operand, made):
-                if not packed or (operand.at, operand.width) != (made.at, made.width):
-                    return False
-                reads = True
-    return reads
-
-
-def _meet(one: Operand, other: Operand) -> bool:
-    return one.lo < other.hi and other.lo < one.hi
-
-
-class _Room:
-    """Memory given out and taken back, each time the smallest hole that is large enough."""
-
-    def __init__(self) -> None:
-        self.size = 0
-        self._holes: list[tuple[int, int]] = []  # (offset, end), ascending, none touching another
-
-    def take(self, size: int) -> int:
-        """The offset of `size` bytes."""
-        fitting = [(end - offset, offset) for offset, end in self._holes if end - offset >= size]
-        if fitting:
-            length, offset = min(fitting)
-            self._holes.remove((offset, offset + length))
-            if length > size:
-                self._holes.append((offset + size, offset + length))
-                self._holes.sort()
-            return offset
-        offset = self.size
-        if self._holes and self._holes[-1][1] == self.size:
-            offset = self._holes.pop()[0]
-        self.size = offset + size
-        return offset
-
-    def give_back(self, offset: int, size: int) -> None:
-        """Makes it a hole again."""
-        self._holes = _joined([*self._holes, (offset, offset + size)])
 
 
 __all__ = ["Schedule", "make_schedule"]

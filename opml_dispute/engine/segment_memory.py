@@ -19,10 +19,10 @@ from opml_dispute.engine.lib import library
 from opml_dispute.engine.schedule import Schedule
 from opml_dispute.engine.segment import SEGMENT_LOG2
 from opml_dispute.errors import OpmlError
+from opml_dispute.primitives import RECORD_BYTES
 
 Bytes: TypeAlias = npt.NDArray[np.uint8]
 
-RECORD_BYTES: Final = 512
 OPERANDS: Final = 7
 """Of a record: the output, then at most six inputs."""
 TOO_MANY_STEPS: Final = 8

@@ -26,9 +26,9 @@ from opml_dispute.model.onnx_file import ModelSource, load
 from opml_dispute.model.opcodes import DType
 from opml_dispute.model.plan import Plan, live_operations
 from opml_dispute.model.program import Program
-from opml_dispute.model.record import LEAST_LOG2_STEPS, MOST_LOG2_STEPS
 from opml_dispute.model.refusals import ModelError, UnsupportedOp
 from opml_dispute.model.tensor import Array, Tensor
+from opml_dispute.primitives import LEAST_LOG2_STEPS, MOST_LOG2_STEPS
 
 TILE_BUDGET = 1 << 24
 """

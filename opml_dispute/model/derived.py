@@ -16,8 +16,9 @@ from dataclasses import dataclass
 
 from opml_dispute.engine.segment_memory import validate_records
 from opml_dispute.model.opcodes import Binary, DType, Opcode, Reduction, Unary
-from opml_dispute.model.record import RECORD_BYTES, SEC_ARENA, Free, Record
+from opml_dispute.model.record import SEC_ARENA, Free, Record
 from opml_dispute.model.tensor import Shape
+from opml_dispute.primitives import RECORD_BYTES
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,9 +21,9 @@ from opml_dispute.engine.segment_memory import validate_records
 from opml_dispute.engine.vm import Block
 from opml_dispute.errors import OpmlError
 from opml_dispute.model.derived import PlannedBlock, TensorSpec, node_facts, planned_blocks, record_of
-from opml_dispute.model.record import RECORD_BYTES, SEC_HEADER, SEC_PROGRAM, SEC_WEIGHTS, Record, program_header
+from opml_dispute.model.record import SEC_HEADER, SEC_PROGRAM, SEC_WEIGHTS, Record, program_header
 from opml_dispute.model.tensor import Array
-from opml_dispute.primitives import Hash32
+from opml_dispute.primitives import RECORD_BYTES, Hash32
 
 MODEL_LOG2_SIZE = 39
 """Program and weights are the lower half of the segment."""

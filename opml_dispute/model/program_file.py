@@ -32,18 +32,10 @@ from opml_dispute.model.derived import TensorSpec
 from opml_dispute.model.opcodes import DType
 from opml_dispute.model.plan import PlannedSection
 from opml_dispute.model.program import BadBlocks, Program
-from opml_dispute.model.record import (
-    LEAST_LOG2_STEPS,
-    MOST_LOG2_STEPS,
-    RECORD_BYTES,
-    SEC_ARENA,
-    SEC_HEADER,
-    SEC_INPUT,
-    SEC_OUTPUT,
-    SEC_WEIGHTS,
-)
+from opml_dispute.model.record import SEC_ARENA, SEC_HEADER, SEC_INPUT, SEC_OUTPUT, SEC_WEIGHTS
 from opml_dispute.model.refusals import ModelTooLarge
 from opml_dispute.model.tensor import Array
+from opml_dispute.primitives import LEAST_LOG2_STEPS, MOST_LOG2_STEPS, RECORD_BYTES
 
 FILE_MAGIC = b"OPMLFILE"
 FILE_VERSION = 4

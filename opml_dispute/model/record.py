@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from opml_dispute.model.opcodes import DType, Opcode
+from opml_dispute.primitives import RECORD_BYTES
 
-RECORD_BYTES = 512
 MAX_RANK = 8
 MAX_INPUTS = 6
 MAX_FREES = 7
@@ -23,8 +23,6 @@ BODY_WORDS = 40
 
 PROGRAM_MAGIC = int.from_bytes(b"OPMLPROG", "big")
 PROGRAM_VERSION = 2
-LEAST_LOG2_STEPS, MOST_LOG2_STEPS = 16, 40
-"""Between these is the logarithm of the most VM steps that a node of a program may take."""
 
 SEC_PROGRAM = 0x00_0000_0000
 SEC_WEIGHTS = 0x40_0000_0000

@@ -20,7 +20,6 @@ from opml_dispute.model.derived import PlannedBlock
 from opml_dispute.model.opcodes import Opcode
 from opml_dispute.model.program import Program
 from opml_dispute.model.record import (
-    RECORD_BYTES,
     SEC_ARENA,
     SEC_END,
     SEC_HEADER,
@@ -31,6 +30,7 @@ from opml_dispute.model.record import (
     Record,
     signed64,
 )
+from opml_dispute.primitives import RECORD_BYTES
 
 
 class BrokenRule(AssertionError):

@@ -30,7 +30,8 @@ from opml_dispute.engine.hashing import HASH_BYTES, hash_pair, keccak256, merkle
 from opml_dispute.engine.inference import Inference
 from opml_dispute.engine.known import Known, size_of
 from opml_dispute.engine.merkle import SparseTree
-from opml_dispute.engine.schedule import IN_PROCESS, RECORD
+from opml_dispute.engine.node_record import RECORD
+from opml_dispute.engine.schedule import IN_PROCESS
 from opml_dispute.engine.segment import HEADER, MODEL_LOG2, SEGMENT_LOG2, header_leaf
 from opml_dispute.engine.vm import Block
 from opml_dispute.toolchain.native import BUILD, ENGINE_FLAGS, NATIVE, BuildFailed, engine_sources, fingerprint

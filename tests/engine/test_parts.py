@@ -15,7 +15,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from opml_dispute.engine.known import Known
-from opml_dispute.engine.schedule import COPY, RECORD
+from opml_dispute.engine.node_record import COPY, RECORD
 from opml_dispute.model.compiler import compile_model
 from tests.engine.test_schedule import assert_same, named
 

@@ -37,7 +37,8 @@ from opml_dispute.engine.segment import (
 from opml_dispute.engine.segment_memory import validate_records
 from opml_dispute.engine.vm import Block, StopKind
 from opml_dispute.model.opcodes import DType, Opcode, Reduction
-from opml_dispute.model.record import MOST_LOG2_STEPS, Record, strided_body
+from opml_dispute.model.record import Record, strided_body
+from opml_dispute.primitives import MOST_LOG2_STEPS
 from tests.guest.programs import prestate, program
 from tests.kernels import cases
 from tests.kernels.cases import Array, Case, Maker, Rng, body, words

@@ -21,8 +21,8 @@ from opml_dispute.engine.segment import INPUT, MODEL_LOG2, SEGMENT_LOG2, WEIGHTS
 from opml_dispute.engine.vm import Block, Machine, StopKind
 from opml_dispute.model.opcodes import DType
 from opml_dispute.model.program import TensorSpec
-from opml_dispute.model.record import MOST_LOG2_STEPS, RECORD_BYTES, program_header
-from opml_dispute.primitives import Hash32
+from opml_dispute.model.record import program_header
+from opml_dispute.primitives import MOST_LOG2_STEPS, RECORD_BYTES, Hash32
 from opml_dispute.toolchain.native import guest_path
 from tests.kernels.bench import extent
 from tests.kernels.cases import Case

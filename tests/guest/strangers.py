@@ -25,7 +25,8 @@ from opml_dispute.engine.segment import ARENA, HEADER, INPUT, OUTPUT, SEGMENT_LO
 from opml_dispute.engine.vm import Block, StopKind
 from opml_dispute.model.opcodes import DType, Opcode
 from opml_dispute.model.program import TensorSpec
-from opml_dispute.model.record import LEAST_LOG2_STEPS, Free, Record
+from opml_dispute.model.record import Free, Record
+from opml_dispute.primitives import LEAST_LOG2_STEPS
 from tests.guest.programs import EQUAL, BareProgram, image, prestate, program
 from tests.guest.strange_chains import DTYPES, ChainMaker
 from tests.kernels import cases

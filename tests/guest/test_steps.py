@@ -20,7 +20,8 @@ from opml_dispute.game.depths import Depths
 from opml_dispute.model.compiler import compile_model
 from opml_dispute.model.opcodes import Binary, DType, Opcode, Reduction, Unary
 from opml_dispute.model.program import Program
-from opml_dispute.model.record import LEAST_LOG2_STEPS, Free, Record, strided_body
+from opml_dispute.model.record import Free, Record, strided_body
+from opml_dispute.primitives import LEAST_LOG2_STEPS
 from opml_dispute.trace.guest import run_node_in_vm
 from tests.determinism.subjects import runs
 from tests.guest.hunt import bound, hunt, hunted, taken

@@ -24,7 +24,8 @@ from opml_dispute.engine.segment import ARENA, HEADER, INPUT, OUTPUT, SEGMENT_LO
 from opml_dispute.engine.segment_memory import SegmentMemory, native, validate_records
 from opml_dispute.errors import OpmlError
 from opml_dispute.model.opcodes import Opcode
-from opml_dispute.model.record import BODY_WORDS, RECORD_BYTES, program_header, signed64
+from opml_dispute.model.record import BODY_WORDS, program_header, signed64
+from opml_dispute.primitives import RECORD_BYTES
 from tests.guest.programs import BareProgram, image, program
 from tests.hostile.campaign import Move, random_number
 from tests.kernels.bench import FAST, PLAIN, VM_BYTES

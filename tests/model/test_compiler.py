@@ -15,9 +15,9 @@ from hypothesis import given, settings
 
 from opml_dispute.engine.inference import Inference
 from opml_dispute.model.compiler import compile_model
-from opml_dispute.model.record import LEAST_LOG2_STEPS, RECORD_BYTES
 from opml_dispute.model.tensor import Array
 from opml_dispute.models import DIGITS, digit_samples
+from opml_dispute.primitives import LEAST_LOG2_STEPS, RECORD_BYTES
 from tests.model import interpreter
 from tests.model.graphs import Graph, models, single
 

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opml_dispute.model import opcodes, record
-from opml_dispute.model.record import MAX_FREES, MAX_INPUTS, RECORD_BYTES, Free, Record, program_header, signed64
+from opml_dispute.model.record import MAX_FREES, MAX_INPUTS, Free, Record, program_header, signed64
+from opml_dispute.primitives import RECORD_BYTES
 from opml_dispute.toolchain.native import NATIVE
 
 WORDS = st.integers(0, 2**64 - 1)

@@ -23,8 +23,8 @@ from opml_dispute.game.claim import Claim, Game
 from opml_dispute.game.depths import Depths
 from opml_dispute.game.rules import allowed_vm_statuses
 from opml_dispute.model.opcodes import DType, Opcode, Unary
-from opml_dispute.model.record import LEAST_LOG2_STEPS, Free, Record, strided_body
-from opml_dispute.primitives import Address, Hash32, VmStatus
+from opml_dispute.model.record import Free, Record, strided_body
+from opml_dispute.primitives import LEAST_LOG2_STEPS, Address, Hash32, VmStatus
 from opml_dispute.trace.provider import GameTrace, StepData, TraceError
 from opml_dispute.trace.split import SplitTrace
 from tests.guest.programs import BareProgram, program

@@ -25,7 +25,7 @@
 
 #define STRETCH      4096ull /* elements of a chain made at a time: a few buffers of them fit the nearest cache */
 #define BUFFER_BYTES (STRETCH * 8)
-#define CHAIN_MOST   16 /* engine/schedule.py has the same number */
+#define CHAIN_MOST   16 /* engine/steps.py has the same number */
 
 struct step {
     struct record record; /* operands count from the segment's base, modulo 2^64; those in buffers are numbers */

@@ -1,0 +1,158 @@
+"""
+The steps of a schedule: node records as operations, and which of them run stretch by stretch.
+
+`steps_of` makes one `Step` of the tiles of one operation. `chains_of` finds steps that each make element i from
+elements i of the ones before, so that stretches of them may be made one after another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from opml_dispute.engine.node_record import (
+    ARGREDUCE,
+    CONV,
+    ELEMENTWISE,
+    RECORD,
+    REDUCE,
+    SCAN,
+    SCATTER,
+    TOPK,
+    TREE,
+    WINDOWS,
+)
+
+LONGEST_CHAIN: Final = 15
+"""Steps, so that with a copy at the end they are no more than native/inference/schedule.c takes."""
+
+_FREE_BITS: Final = (1 << 56) - 1
+
+
+@dataclass(slots=True)
+class Operand:
+    """One operand of a step."""
+
+    lo: int
+    """The bytes [lo, hi) of the segment that it may touch."""
+    hi: int
+    width: int
+    at: int
+    """Where its element 0 lies."""
+
+
+@dataclass(slots=True)
+class Step:
+    """An operation: a record, or several that are tiles of one range."""
+
+    raw: bytearray
+    opcode: int
+    count: int
+    """Outputs in [lo, hi)."""
+    whole: bool
+    """Whether [lo, hi) is the whole range."""
+    operands: list[Operand]
+    """The output first."""
+    packed: list[bool]
+    """By operand: whether it lies packed in the order of the range, so that element i is the range's element i."""
+    dense: bool
+    """Whether every byte of the output's extent is written."""
+    frees: list[tuple[int, int]]
+    """(offset, log2 size)."""
+
+
+def steps_of(records: bytes, extents: npt.NDArray[np.uint64], tiles_end: npt.NDArray[np.int64]) -> Iterator[Step]:
+    """The steps of a program: consecutive tiles of one operation are one. See `schedule.make_schedule`."""
+    rows = np.frombuffer(records, RECORD)
+    first = 0
+    while first < len(rows):
+        last = int(tiles_end[first]) - 1
+        row = rows[first : first + 1].copy()
+        row["hi"], row["n_free"], row["frees"] = rows[last]["hi"], 0, 0
+        frees = [int(word) for i in range(first, last + 1) for word in rows[i]["frees"][: rows[i]["n_free"]]]
+        yield _step(row[0], extents[first], [(word & _FREE_BITS, word >> 56) for word in frees])
+        first = last + 1
+
+
+def _step(row: Any, extents: npt.NDArray[np.uint64], frees: list[tuple[int, int]]) -> Step:
+    opcode, rank, n_in = int(row["opcode"]), int(row["rank"]), int(row["n_in"])
+    at = [int(row["out"]), *(int(x) for x in row["inputs"][:n_in])]
+    operands = [Operand(int(lo), int(hi), int(width), at[j]) for j, (lo, hi, width) in enumerate(extents[: 1 + n_in])]
+    body = [int(x) for x in row["body"]]
+    total, elements, packed = _range(opcode, rank, body, [int(x) for x in row["imm"]], n_in)
+    count = int(row["hi"]) - int(row["lo"])
+    whole = count == total
+    out = operands[0]
+    dense = whole and opcode != SCATTER and elements * out.width == out.hi - out.lo
+    return Step(bytearray(row.tobytes()), opcode, count, whole, operands, packed, dense, frees)
+
+
+def _range(opcode: int, rank: int, body: list[int], imm: list[int], n_in: int) -> tuple[int, int, list[bool]]:
+    """A record's outputs, the elements that they write, and which operands lie packed in the range's order."""
+    others = [False] * n_in
+    if opcode in WINDOWS:
+        channels = body[3] if opcode == CONV else body[2]
+        outputs = body[1] * channels * prod(body[20 : 20 + body[0]])
+        return outputs, outputs, [True, *others]
+    if opcode == TREE:
+        return body[0], body[0] * body[5], [False, *others]
+    dims = body[:rank]
+    kept = rank - (imm[1] if opcode in (REDUCE, ARGREDUCE) else 1 if opcode in (TOPK, SCAN) else 0)
+    outputs = prod(dims[:kept])
+    if opcode in (TOPK, SCAN):
+        return outputs, outputs * (imm[2] if opcode == TOPK else dims[-1]), [False, *others]
+    rows = [body[8 * (1 + j) : 8 * (1 + j) + kept] for j in range(1 + n_in if opcode in ELEMENTWISE else 1)]
+    packed = [_is_packed(dims[:kept], row) for row in rows]
+    return outputs, outputs, packed if opcode in ELEMENTWISE else [*packed, *others]
+
+
+def _is_packed(dims: list[int], strides: list[int]) -> bool:
+    step = 1
+    for size, stride in zip(reversed(dims), reversed(strides), strict=True):
+        if size != 1 and stride != step:
+            return False
+        step *= size
+    return True
+
+
+def chains_of(steps: Sequence[Step]) -> Iterator[range]:
+    """All steps, in their order, as chains of one or more."""
+    first = 0
+    while first < len(steps):
+        end = first + 1
+        if steps[first].whole and steps[first].packed[0] and steps[first].opcode != SCATTER:
+            while end < len(steps) and end - first < LONGEST_CHAIN and _follows(steps[first:end], steps[end]):
+                end += 1
+        yield range(first, end)
+        first = end
+
+
+def _follows(chain: Sequence[Step], step: Step) -> bool:
+    """
+    Whether `step` makes element i from elements i of what `chain` makes, and disturbs nothing that the chain reads.
+
+    So stretches may be made one after another, each by all steps, and by different threads.
+    """
+    out = step.operands[0]
+    if step.opcode not in ELEMENTWISE or not step.whole or not step.packed[0] or step.count != chain[0].count:
+        return False
+    reads = False
+    for earlier in chain:
+        if any(_meet(out, other) for other in earlier.operands):
+            return False
+        made = earlier.operands[0]
+        for operand, packed in zip(step.operands[1:], step.packed[1:], strict=True):
+            if _meet(operand, made):
+                if not packed or (operand.at, operand.width) != (made.at, made.width):
+                    return False
+                reads = True
+    return reads
+
+
+def _meet(one: Operand, other: Operand) -> bool:
+    return one.lo < other.hi and other.lo < one.hi

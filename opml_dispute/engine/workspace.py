@@ -1,0 +1,126 @@
+"""
+The workspace of a schedule: the memory of blocks that come and go.
+
+`places_of` finds those blocks from the steps, with everything that is done to each. `Room` gives out memory for as
+long as each of them lives.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from opml_dispute.engine.node_record import SCATTER
+from opml_dispute.engine.segment import ARENA
+from opml_dispute.engine.steps import Step
+
+
+@dataclass(slots=True)
+class Place:
+    """A block that comes and goes, and its place in the workspace."""
+
+    offset: int
+    log2_size: int
+    freed: int
+    """The step that frees it."""
+    used: int = 0
+    """Bytes from its start that are ever touched."""
+    reads: list[tuple[int, int, int]] = field(default_factory=list)
+    """(step, lo, hi); a step that reads what it writes to counts."""
+    writes: list[tuple[int, int, int, bool]] = field(default_factory=list)
+    """(step, lo, hi, all of it)."""
+    buffer: int | None = None
+    """A worker's buffer, if it never leaves its chain."""
+    shares: Place | None = None
+    """The place whose memory this one takes over."""
+    within: tuple[Place, int] | None = None
+    """The place that this one is a part of, and the bytes between their starts."""
+    workspace: int = -1
+
+    @property
+    def born(self) -> int:
+        """The first step that touches it."""
+        return min([step for step, *_ in self.reads] + [step for step, *_ in self.writes], default=self.freed)
+
+    def needs_zeros(self) -> bool:
+        """Whether something may be read that was not written before."""
+        covered: list[tuple[int, int]] = []
+        events = [(step, 1, lo, hi, True) for step, lo, hi in self.reads]
+        events += [(step, 2, lo, hi, dense) for step, lo, hi, dense in self.writes]
+        for _, kind, lo, hi, dense in sorted(events):
+            if kind == 2:
+                if dense:
+                    covered = joined([*covered, (lo, hi)])
+            elif not any(begin <= lo and hi <= end for begin, end in covered):
+                return True
+        return False
+
+
+def places_of(steps: list[Step]) -> dict[int, Place] | None:
+    """The blocks that come and go, by offset; None if that is not what they do."""
+    places: dict[int, Place] = {}
+    for i, step in enumerate(steps):
+        for offset, log2_size in step.frees:
+            if offset in places:
+                return None
+            places[offset] = Place(offset, log2_size, i)
+    offsets = sorted(places)
+    for offset, following in pairwise(offsets):
+        if offset + (1 << places[offset].log2_size) > following:
+            return None
+    for i, step in enumerate(steps):
+        for j, operand in enumerate(step.operands):
+            if operand.lo < ARENA.offset:
+                continue
+            index = bisect_right(offsets, operand.hi - 1) - 1
+            place = places[offsets[index]] if index >= 0 else None
+            if place is None or place.offset + (1 << place.log2_size) <= operand.lo:
+                continue  # never freed: it stays in ARENA
+            if operand.lo < place.offset or operand.hi > place.offset + (1 << place.log2_size) or i > place.freed:
+                return None
+            place.used = max(place.used, operand.hi - place.offset)
+            if j == 0:
+                place.writes.append((i, operand.lo, operand.hi, step.dense))
+            if j > 0 or step.opcode == SCATTER:
+                place.reads.append((i, operand.lo, operand.hi))
+    return places
+
+
+def joined(extents: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The same bytes in as few extents as there can be."""
+    found: list[tuple[int, int]] = []
+    for lo, hi in sorted(extents):
+        if found and lo <= found[-1][1]:
+            found[-1] = (found[-1][0], max(hi, found[-1][1]))
+        else:
+            found.append((lo, hi))
+    return found
+
+
+class Room:
+    """Memory given out and taken back, each time the smallest hole that is large enough."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._holes: list[tuple[int, int]] = []  # (offset, end), ascending, none touching another
+
+    def take(self, size: int) -> int:
+        """The offset of `size` bytes."""
+        fitting = [(end - offset, offset) for offset, end in self._holes if end - offset >= size]
+        if fitting:
+            length, offset = min(fitting)
+            self._holes.remove((offset, offset + length))
+            if length > size:
+                self._holes.append((offset + size, offset + length))
+                self._holes.sort()
+            return offset
+        offset = self.size
+        if self._holes and self._holes[-1][1] == self.size:
+            offset = self._holes.pop()[0]
+        self.size = offset + size
+        return offset
+
+    def give_back(self, offset: int, size: int) -> None:
+        """Makes it a hole again."""
+        self._holes = joined([*self._holes, (offset, offset + size)])
