@@ -14,25 +14,21 @@ them, one at a time.
 from __future__ import annotations
 
 import ctypes
-import threading
-from collections.abc import Sequence
-from typing import Final, NoReturn
+from typing import Final, NoReturn, Self
 
 from opml_dispute.engine.elf import parse_elf
-from opml_dispute.engine.hashing import zero_root
-from opml_dispute.engine.lib import (
-    VISIT_PAGE,
-    VISIT_SUBTREE,
-    Buffer,
-    NativeBlock,
-    NativePreimagePart,
-    NativeScalars,
-    buffer,
-    library,
+from opml_dispute.engine.lib import Buffer, NativePreimagePart, buffer, library
+from opml_dispute.engine.machine_handle import (
+    BASE_THREAD_BYTES,
+    DEFAULT_MEMORY_LIMIT,
+    ML_THREAD_BYTES,
+    STATE_WITNESS_BYTES,
+    U64,
+    hash32_bytes,
 )
+from opml_dispute.engine.machine_memory import MachineMemory
 from opml_dispute.engine.preimage_key import unlocalized_key
 from opml_dispute.engine.values import (
-    SCALAR_NUMBERS,
     WORDS,
     Block,
     FaultKind,
@@ -48,7 +44,7 @@ from opml_dispute.engine.values import (
     VmError,
     preimage_part,
 )
-from opml_dispute.primitives import Hash32, StateHash
+from opml_dispute.primitives import StateHash
 
 __all__ = [
     "BASE_THREAD_BYTES",
@@ -72,38 +68,18 @@ __all__ = [
     "step_from_witness",
 ]
 
-STATE_WITNESS_BYTES: Final = 188
-BASE_THREAD_BYTES: Final = 298
-ML_THREAD_BYTES: Final = 430
 STACK_TOP: Final = 0x00007FFFFFFFF000
-DEFAULT_MEMORY_LIMIT: Final = 8 << 30
-"""Bytes that a machine and all its forks may use for pages and trees."""
 
-_U64 = (1 << 64) - 1
 _OUTPUT, _HINTS = 0, 1  # `CAPTURE_OUTPUT` and `CAPTURE_HINTS` of native/vm/machine.h
 _STEPS_PER_CALL: Final = 1 << 27  # how long Ctrl-C may have to wait: well under a second
 _PROOF_ROOM: Final = 8192
 
 
-class Machine:
+class Machine(MachineMemory):
     """A running program in the VM."""
 
-    def __init__(self, *, ml: bool, memory_limit_bytes: int = DEFAULT_MEMORY_LIMIT) -> None:
-        """All memory zero, one thread at address 0; `ml` says whether the ML extension is on."""
-        self._lib = library()
-        self._lock = threading.RLock()
-        self._known: list[object] = []  # buffers that C points into
-        self._handle = self._made(self._lib.opml_machine_new(int(ml), min(memory_limit_bytes, _U64)))
-        self.ml = ml
-
-    @staticmethod
-    def _made(handle: int | None) -> int:
-        if handle is None:
-            raise VmError("no memory for a machine", Reason.OUT_OF_MEMORY)
-        return handle
-
     @classmethod
-    def from_elf(cls, elf: bytes, *, ml: bool, memory_limit_bytes: int = DEFAULT_MEMORY_LIMIT) -> Machine:
+    def from_elf(cls, elf: bytes, *, ml: bool, memory_limit_bytes: int = DEFAULT_MEMORY_LIMIT) -> Self:
         """
         The initial state of a program: its segments, its stack, entry point.
 
@@ -119,22 +95,6 @@ class Machine:
         machine.jump(image.entry)
         return machine
 
-    def fork(self) -> Machine:
-        """A snapshot that goes its own way: what either does from now on, the other does not see."""
-        with self._lock:
-            fork = object.__new__(Machine)
-            fork._lib, fork._lock, fork.ml = self._lib, self._lock, self.ml
-            fork._known = list(self._known)
-            fork._handle = self._made(self._lib.opml_machine_fork(self._handle))
-            return fork
-
-    def __del__(self) -> None:
-        handle = getattr(self, "_handle", None)
-        if handle is not None:
-            self._handle = 0
-            with self._lock:
-                self._lib.opml_machine_free(handle)
-
     # ---- running ----
 
     def run(self, max_steps: int) -> Stop:
@@ -148,7 +108,7 @@ class Machine:
             with self._lock:
                 reason = Reason(self._lib.opml_machine_run(self._handle, chunk))
                 now = self._scalars()
-            left = max_steps - ((now.step - first) & _U64)
+            left = max_steps - ((now.step - first) & U64)
             if reason != Reason.NONE:
                 return self._stop(reason, max_steps - left)
             if now.exited:
@@ -241,269 +201,19 @@ class Machine:
             size = self._lib.opml_machine_captured(self._handle, which, ctypes.byref(start), ctypes.byref(lost))
             return ctypes.string_at(start.value, size) if start.value is not None else b"", lost.value
 
-    # ---- state ----
-
-    @property
-    def step(self) -> int:
-        """Steps made since the initial state."""
-        return int(self._scalars().step)
-
-    @property
-    def exited(self) -> bool:
-        """Whether the program has ended."""
-        return bool(self._scalars().exited)
-
-    @property
-    def exit_code(self) -> int:
-        """What it ended with; 0 while it runs."""
-        return int(self._scalars().exit_code)
-
-    @property
-    def scalars(self) -> Scalars:
-        """The state but for memory and threads."""
-        now = self._scalars()
-        return Scalars(
-            preimage_key=bytes(now.preimage_key), **{name: int(getattr(now, name)) for name in SCALAR_NUMBERS}
-        )
-
-    def set_scalars(self, scalars: Scalars) -> None:
-        """Puts the state there, but for memory and threads."""
-        native = NativeScalars()
-        native.preimage_key[:] = _hash32(scalars.preimage_key)
-        for name in SCALAR_NUMBERS:
-            setattr(native, name, getattr(scalars, name))
-        with self._lock:
-            self._lib.opml_machine_set_scalars(self._handle, ctypes.byref(native))
-
-    def resize_stack(self, *, right: bool, count: int) -> None:
-        """Makes a thread stack have `count` threads; new ones are all zero."""
-        with self._lock:
-            self._check(self._lib.opml_machine_resize_stack(self._handle, int(right), count), "cannot add threads")
-
-    @property
-    def memory_used_bytes(self) -> int:
-        """What this machine and all its forks hold against their limit."""
-        return int(self._scalars().memory_used_bytes)
-
-    def state_hash(self) -> StateHash:
-        """The state hash, its first byte the VM status."""
-        return StateHash(self._state()[1])
-
-    def witness(self) -> bytes:
-        """The 188-byte state."""
-        return self._state()[0]
-
-    def _state(self) -> tuple[bytes, bytes]:
-        state, state_hash = ctypes.create_string_buffer(STATE_WITNESS_BYTES), ctypes.create_string_buffer(32)
-        with self._lock:
-            self._check(self._lib.opml_machine_state(self._handle, state, state_hash), "cannot hash the state")
-        return state.raw, state_hash.raw
-
-    def thread_witness(self, *, right: bool | None = None, index: int = -1) -> bytes:
-        """
-        The 298 (ML: 430) bytes of a thread; by default the active one.
-
-        `right` chooses the stack (None: the active one), `index` counts from its bottom, or from its top if negative.
-        """
-        with self._lock:
-            now = self._scalars()
-            side = bool(now.traverse_right) if right is None else right
-            count = now.right_threads if side else now.left_threads
-            place = index + count if index < 0 else index
-            out = ctypes.create_string_buffer(ML_THREAD_BYTES if self.ml else BASE_THREAD_BYTES)
-            if count == 0 and right is None:
-                raise VmError("no thread is left: the active stack is empty", Reason.NO_THREAD)
-            if not 0 <= place < count or not self._lib.opml_machine_thread(self._handle, int(side), place, out):
-                raise VmError(f"there is no thread {index}: the stack has {count}", Reason.NO_THREAD)
-            return out.raw
-
-    def set_thread(self, witness: bytes, *, right: bool | None = None, index: int = -1) -> None:
-        """Puts a thread in the place of one; the counterpart of `thread_witness`."""
-        size = ML_THREAD_BYTES if self.ml else BASE_THREAD_BYTES
-        if len(witness) != size:
-            raise VmError(f"a thread has {size} bytes, found {len(witness)}", Reason.BAD_STATE)
-        with self._lock:
-            now = self._scalars()
-            side = bool(now.traverse_right) if right is None else right
-            count = now.right_threads if side else now.left_threads
-            place = index + count if index < 0 else index
-            if not 0 <= place < count or not self._lib.opml_machine_set_thread(self._handle, int(side), place, witness):
-                raise VmError(f"there is no thread {index}: the stack has {count}", Reason.NO_THREAD)
-
-    def thread_counts(self) -> tuple[int, int]:
-        """How many threads the left and the right stack have."""
-        now = self._scalars()
-        return int(now.left_threads), int(now.right_threads)
-
-    @property
-    def pc(self) -> int:
-        """The active thread's program counter."""
-        return int.from_bytes(self.thread_witness()[10:18], "big")
-
-    def registers(self) -> tuple[int, ...]:
-        """R[0] .. R[31] of the active thread."""
-        witness = self.thread_witness()
-        return tuple(int.from_bytes(witness[42 + 8 * i : 50 + 8 * i], "big") for i in range(32))
-
-    def float_registers(self) -> tuple[int, ...]:
-        """F[0] .. F[31] of the active thread, as bits; empty without the ML extension."""
-        witness = self.thread_witness()[BASE_THREAD_BYTES : BASE_THREAD_BYTES + 128]
-        return tuple(int.from_bytes(witness[i : i + 4], "big") for i in range(0, len(witness), 4))
-
-    def set_register(self, index: int, value: int) -> None:
-        """R[index] of the active thread := `value` mod 2^64."""
-        at = 42 + 8 * index
-        witness = self.thread_witness()
-        self.set_thread(witness[:at] + (value & _U64).to_bytes(8, "big") + witness[at + 8 :])
-
-    def jump(self, address: int) -> None:
-        """The active thread goes on at `address`."""
-        witness = self.thread_witness()
-        places = address.to_bytes(8, "big") + ((address + 4) & _U64).to_bytes(8, "big")
-        self.set_thread(witness[:10] + places + witness[26:])
-
-    def _scalars(self) -> NativeScalars:
-        now = NativeScalars()
-        self._lib.opml_machine_scalars(self._handle, ctypes.byref(now))
-        return now
-
-    # ---- memory ----
-
-    def read(self, address: int, size: int) -> bytes:
-        """`size` bytes at `address`. Raises `VmError` if they are not all known."""
-        if size == 0:
-            return b""
-        out = ctypes.create_string_buffer(size)
-        with self._lock:
-            found = self._lib.opml_machine_read(self._handle, address & _U64, ctypes.addressof(out), size)
-            self._check(found, f"cannot read {size} bytes at 0x{address:x}")
-        return out.raw
-
-    def write(self, address: int, data: Buffer) -> None:
-        """Writes `data` at `address`. Raises `VmError`, with nothing written, if what is there is not known."""
-        pointer, size, owner = buffer(data)
-        with self._lock:
-            found = self._lib.opml_machine_write(self._handle, address & _U64, pointer, size)
-            self._check(found, f"cannot write {size} bytes at 0x{address:x}")
-        del owner
-
-    def zero(self, address: int, size: int) -> None:
-        """Makes `size` bytes zero, however many, at once. Raises `VmError` if they reach beyond the memory's end."""
-        if size < 0 or not 0 <= address <= _U64 or address + size > 1 << 64:
-            raise VmError(f"there are no {size} bytes at 0x{address:x}: memory has 2^64")
-        with self._lock:
-            for at in range(address, address + size, 1 << 63):  # 2^64 is no 64-bit number
-                found = self._lib.opml_machine_zero(self._handle, at, min(address + size - at, 1 << 63))
-                self._check(found, f"cannot zero {size} bytes at 0x{address:x}")
-
-    def subtree_root(self, address: int, log2_size: int) -> Hash32:
-        """The root of the 2^log2_size bytes at `address`, 5 <= log2_size <= 63."""
-        _check_place(address, log2_size)
-        out = ctypes.create_string_buffer(32)
-        with self._lock:
-            found = self._lib.opml_machine_subtree_root(self._handle, address, log2_size, out)
-            self._check(found, f"no root of 2^{log2_size} bytes at 0x{address:x}")
-        return Hash32(out.raw)
-
-    def put_subtree(self, address: int, log2_size: int, root: bytes) -> None:
-        """What `tensor_map` does: those bytes become the subtree whose root is `root`."""
-        _check_place(address, log2_size)
-        with self._lock:
-            found = self._lib.opml_machine_put_subtree(self._handle, address, log2_size, _hash32(root))
-            self._check(found, f"cannot put a subtree of 2^{log2_size} bytes at 0x{address:x}")
-
-    def subtree_proof(self, address: int, log2_size: int) -> list[Hash32]:
-        """The 64 - log2_size siblings of that subtree, lowest first."""
-        _check_place(address, log2_size)
-        out = ctypes.create_string_buffer(32 * 59)
-        with self._lock:
-            found = self._lib.opml_machine_siblings(self._handle, address, log2_size, out)
-            self._check(found, f"no proof of 2^{log2_size} bytes at 0x{address:x}")
-        return [Hash32(out.raw[32 * i : 32 * i + 32]) for i in range(64 - log2_size)]
-
-    def _check(self, found: int, what: str) -> None:
-        if found != Reason.NONE:
-            reason = Reason(found)
-            raise VmError(f"{what}: {WORDS[reason]}", reason)
-
-    def memory_parts(self) -> tuple[list[tuple[int, int, bytes]], list[tuple[int, bytes]]]:
-        """
-        All there is in memory: (address, log2_size, root) of subtrees, and (address, 4096 bytes) of pages.
-
-        The subtrees are those that were put by their root and not filled in everywhere, and what is zero inside them.
-        Laid down largest first, with the pages behind those of a page or more, they make the same memory again.
-        """
-        found: dict[tuple[int, int], bytes] = {}
-        pages: list[tuple[int, bytes]] = []
-
-        def subtree(address: int, log2_size: int, root: int) -> int:
-            found[address, log2_size] = ctypes.string_at(root, 32)
-            return 1
-
-        def page(address: int, data: int) -> int:
-            pages.append((address, ctypes.string_at(data, 4096)))
-            return 1
-
-        with self._lock:
-            self._lib.opml_machine_visit(self._handle, VISIT_SUBTREE(subtree), VISIT_PAGE(page))
-        put = [(a, k) for (a, k), root in found.items() if root != zero_root(k)]
-        kept = set(put)
-        for address, log2_size in found.keys() - kept:
-            if any(address >> k == a >> k and log2_size < k for a, k in put):
-                kept.add((address, log2_size))
-        return sorted((a, k, found[a, k]) for a, k in kept), pages
-
-    # ---- what is known from outside ----
+    # ---- what is read from outside ----
 
     def add_preimage(self, key: bytes, data: Buffer) -> None:
         """The pre-image behind a 32-byte key, for this machine and forks made later."""
         pointer, size, owner = buffer(data)
         with self._lock:
-            if not self._lib.opml_machine_add_preimage(self._handle, _hash32(key), pointer, size):
+            if not self._lib.opml_machine_add_preimage(self._handle, hash32_bytes(key), pointer, size):
                 raise VmError(f"no memory for a pre-image of {size} bytes", Reason.OUT_OF_MEMORY)
         del owner
 
     def set_local(self, ident: int, data: Buffer) -> None:
         """Local pre-image `ident`, for this machine and forks made later."""
         self.add_preimage(unlocalized_key(ident), data)
-
-    def add_subtree(self, root: bytes, log2_size: int, blocks: Sequence[Block], *, threads: int = 1) -> None:
-        """
-        What lies below `root` when the program maps it, for this machine and forks made later: blocks, zeros between.
-
-        Blocks without a root are hashed now; a given root is believed until a part of its block changes. Raises
-        `VmError` if the blocks overlap, are misplaced, or do not make `root`.
-        """
-        natives = (NativeBlock * max(len(blocks), 1))()
-        owners: list[object] = []
-        for native, block in zip(natives, blocks, strict=False):
-            pointer, size, owner = buffer(block.data)
-            owners.append(owner)
-            known = block.root is not None
-            if not (0 <= block.offset <= _U64 and 0 <= block.log2_size <= 63 and block.word_bytes in {1, 2, 4, 8}):
-                raise VmError(f"no block: {block.offset=}, {block.log2_size=}, {block.word_bytes=}", Reason.BAD_STATE)
-            native.offset, native.data, native.size = block.offset, pointer, size
-            native.log2_size, native.word_bytes, native.root_known = block.log2_size, block.word_bytes, int(known)
-            if block.root is not None:
-                native.root[:] = _hash32(block.root)
-        problem, place = ctypes.c_char_p(), ctypes.c_uint64()
-        with self._lock:
-            found = self._lib.opml_machine_add_subtree(
-                self._handle,
-                _hash32(root),
-                log2_size,
-                natives,
-                len(blocks),
-                threads,
-                ctypes.byref(problem),
-                ctypes.byref(place),
-            )
-            self._known.extend(owners)
-        if problem.value is not None:
-            block = blocks[place.value]
-            where = f"block {place.value} (offset 0x{block.offset:x}, 2^{block.log2_size} bytes)"
-            raise VmError(f"{where} of a subtree of 2^{log2_size} bytes: {problem.value.decode()}", Reason(found))
-        self._check(found, f"cannot use the content of 0x{bytes(root).hex()}")
 
     # ---- steps and faults ----
 
@@ -530,7 +240,7 @@ class Machine:
     def flip_bit(self, target: FaultTarget) -> None:
         """Flips one bit of the present state. Raises `VmError` if there is no such bit."""
         with self._lock:
-            found = self._lib.opml_machine_flip(self._handle, int(target.kind), target.index & _U64, target.bit & 0xFF)
+            found = self._lib.opml_machine_flip(self._handle, int(target.kind), target.index & U64, target.bit & 0xFF)
             self._check(found, f"cannot flip {target}")
 
 
@@ -583,19 +293,6 @@ def step_from_witness(
     if reason != Reason.NONE:
         return StepOutcome(None, None, reason, read)
     return StepOutcome(StateHash(post_hash.raw), post_state.raw, reason, read)
-
-
-def _check_place(address: int, log2_size: int) -> None:
-    if not 5 <= log2_size <= 63 or address % (1 << log2_size) or not 0 <= address <= _U64:
-        raise VmError(
-            f"no subtree has 2^{log2_size} bytes at 0x{address:x}; a size is 2^5 to 2^63, a place its multiple"
-        )
-
-
-def _hash32(data: bytes) -> bytes:
-    if len(data) != 32:
-        raise VmError(f"32 bytes expected, found {len(data)}", Reason.BAD_STATE)
-    return bytes(data)
 
 
 def _asked(part: NativePreimagePart) -> PreimageRead | None:

@@ -101,8 +101,12 @@ def _fields(value: type) -> Iterator[str]:
 
 
 def _methods(value: type) -> Iterator[str]:
-    """The documented methods and properties of a class, in their order."""
-    for member, found in vars(value).items():
+    """The documented methods and properties of a class, in their order; then those of its own bases in the package."""
+    seen: dict[str, object] = {}
+    for ancestor in value.__mro__:
+        if ancestor.__module__.startswith("opml_dispute."):
+            seen = {**seen, **{name: found for name, found in vars(ancestor).items() if name not in seen}}
+    for member, found in seen.items():
         function = found.__func__ if isinstance(found, (classmethod, staticmethod)) else found
         if member.startswith("_"):
             continue

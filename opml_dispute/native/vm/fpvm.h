@@ -27,7 +27,7 @@ _Static_assert(ML_THREAD_BYTES == 430, "docs/vm.md: thread witness of an ML stat
 #define HEAP_START 0x0000100000000000ull
 #define HEAP_END   0x0000600000000000ull
 
-/* Why there is no next state (or none that we can compute). Python has the same list: engine/vm.py, `Reason`. */
+/* Why there is no next state (or none that we can compute). Python has the same list: engine/values.py, `Reason`. */
 enum fault {
     FAULT_NONE = 0,
     /* The machine has no successor. */

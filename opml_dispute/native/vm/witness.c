@@ -19,7 +19,7 @@ struct proven {
     uint8_t siblings[LEAF_PROOF_LEVELS][HASH_BYTES];
 };
 
-/* What the step asked the oracle for, and the answer it was given. Mirrored by engine/vm.py. */
+/* What the step asked the oracle for, and the answer it was given. Mirrored by engine/lib.py, `NativePreimagePart`. */
 struct preimage_part {
     uint8_t key[32]; /* as the VM holds it: local keys are not localized */
     uint64_t offset;
