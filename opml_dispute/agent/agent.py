@@ -25,7 +25,9 @@ from opml_dispute.agent.metrics import Metrics
 from opml_dispute.agent.second_opinion import second_opinion
 from opml_dispute.agent.treasury import StakeLimits, game_need_wei, refusal, staked_wei
 from opml_dispute.chain.answers import Head
-from opml_dispute.chain.contracts import ZERO_ADDRESS, FaultDisputeGame, RequestRecord
+from opml_dispute.chain.contracts.contract import ZERO_ADDRESS
+from opml_dispute.chain.contracts.dispute import FaultDisputeGame
+from opml_dispute.chain.contracts.oracle import RequestRecord
 from opml_dispute.chain.deploy import System
 from opml_dispute.chain.rpc import Rpc
 from opml_dispute.chain.sender import Sender

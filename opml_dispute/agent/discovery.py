@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from opml_dispute.chain.answers import Head
-from opml_dispute.chain.contracts import GameEntry
+from opml_dispute.chain.contracts.dispute import GameEntry
 from opml_dispute.chain.deploy import System
 from opml_dispute.primitives import Address, RequestId
 

@@ -17,7 +17,7 @@ from opml_dispute.agent.discovery import Discovery
 from opml_dispute.agent.endpoints import compare_endpoints
 from opml_dispute.chain.amounts import duration, ether
 from opml_dispute.chain.answers import Head
-from opml_dispute.chain.contracts import FaultDisputeGame
+from opml_dispute.chain.contracts.dispute import FaultDisputeGame
 from opml_dispute.chain.deploy import System
 from opml_dispute.chain.rpc import Rpc
 from opml_dispute.errors import OpmlError

@@ -19,12 +19,8 @@ from opml_dispute import plain_json
 from opml_dispute.chain import answers
 from opml_dispute.chain.artifacts import load_artifact
 from opml_dispute.chain.bonds import Bonds
-from opml_dispute.chain.contracts import (
-    GAME_TYPE,
-    DisputeGameFactory,
-    InferenceOracle,
-    ModelRegistry,
-)
+from opml_dispute.chain.contracts.dispute import GAME_TYPE, DisputeGameFactory
+from opml_dispute.chain.contracts.oracle import InferenceOracle, ModelRegistry
 from opml_dispute.chain.games import BadAddress, GameReader, parse_address
 from opml_dispute.chain.input_parts import InputParts
 from opml_dispute.chain.rpc import Ask, NoCode, Rpc

@@ -14,14 +14,9 @@ from dataclasses import dataclass
 from eth_utils.address import to_checksum_address
 
 from opml_dispute.chain.answers import Head
-from opml_dispute.chain.contracts import (
-    FPVM,
-    ZERO_ADDRESS,
-    ClaimRecord,
-    DisputeGameFactory,
-    FaultDisputeGame,
-    PreimageOracle,
-)
+from opml_dispute.chain.contracts.contract import ZERO_ADDRESS
+from opml_dispute.chain.contracts.dispute import ClaimRecord, DisputeGameFactory, FaultDisputeGame
+from opml_dispute.chain.contracts.vm import FPVM, PreimageOracle
 from opml_dispute.chain.reverts import Reverted
 from opml_dispute.chain.rpc import Rpc, UnexpectedAnswer, checksummed
 from opml_dispute.chain.wiring import GameParts, expect_own_parts

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from opml_dispute.chain.contracts import Contract
+from opml_dispute.chain.contracts.contract import Contract
 from opml_dispute.chain.events import logs_between
 from opml_dispute.chain.rpc import Call, Rpc
 from opml_dispute.engine.hashing import hash_pair, merkle_root

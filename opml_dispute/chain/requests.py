@@ -12,7 +12,7 @@ import re
 from typing import Any
 
 from opml_dispute.chain.answers import Head
-from opml_dispute.chain.contracts import InferenceOracle, RequestRecord
+from opml_dispute.chain.contracts.oracle import InferenceOracle, RequestRecord
 from opml_dispute.chain.deploy import System
 from opml_dispute.chain.events import logs_between
 from opml_dispute.chain.input_parts import INPUT_LOG2_SIZE, published_image

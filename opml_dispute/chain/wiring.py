@@ -12,7 +12,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
-from opml_dispute.chain.contracts import FPVM, DelayedWETH, InferenceOracle
+from opml_dispute.chain.contracts.dispute import DelayedWETH
+from opml_dispute.chain.contracts.oracle import InferenceOracle
+from opml_dispute.chain.contracts.vm import FPVM
 from opml_dispute.chain.reverts import Reverted
 from opml_dispute.chain.rpc import Rpc, UnexpectedAnswer
 from opml_dispute.errors import OpmlError

@@ -12,7 +12,7 @@ from opml_dispute.actors.actions import Move
 from opml_dispute.actors.honest import Opinion
 from opml_dispute.actors.player import play_round
 from opml_dispute.actors.words import short_hex
-from opml_dispute.chain.contracts import FaultDisputeGame
+from opml_dispute.chain.contracts.dispute import FaultDisputeGame
 from opml_dispute.chain.games import parse_address
 from opml_dispute.chain.requests import parse_hash
 from opml_dispute.chain.reverts import HINTS

@@ -9,7 +9,7 @@ import click
 from rich.text import Text
 
 from opml_dispute.chain import artifacts
-from opml_dispute.chain.contracts import FPVM
+from opml_dispute.chain.contracts.vm import FPVM
 from opml_dispute.chain.deploy import Deployment, connect, game_arguments
 from opml_dispute.chain.keys import KeyProblem
 from opml_dispute.cli.command_line import Command, expect_unused

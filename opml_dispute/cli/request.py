@@ -9,7 +9,8 @@ import click
 
 from opml_dispute.actors.words import short_hex
 from opml_dispute.chain.amounts import parse_wei
-from opml_dispute.chain.contracts import ZERO_ADDRESS, DigitReader
+from opml_dispute.chain.contracts.contract import ZERO_ADDRESS
+from opml_dispute.chain.contracts.examples import DigitReader
 from opml_dispute.chain.deploy import MAX_CALLBACK_GAS, System
 from opml_dispute.chain.games import parse_address
 from opml_dispute.chain.requests import parse_hash, parse_request_id, read_request

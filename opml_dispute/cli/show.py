@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 
 import click
 
-from opml_dispute.chain.contracts import ZERO_ADDRESS, FaultDisputeGame
+from opml_dispute.chain.contracts.contract import ZERO_ADDRESS
+from opml_dispute.chain.contracts.dispute import FaultDisputeGame
 from opml_dispute.chain.deploy import System
 from opml_dispute.chain.games import parse_address
 from opml_dispute.chain.requests import parse_request_id, read_request

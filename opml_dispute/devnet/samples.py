@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from opml_dispute.chain.artifacts import load_artifact
-from opml_dispute.chain.contracts import ModelRegistry
+from opml_dispute.chain.contracts.oracle import ModelRegistry
 from opml_dispute.chain.deploy import Deployment
 from opml_dispute.chain.sender import Sender
 from opml_dispute.chain.transactions import Creation

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from opml_dispute.actors.liars import Liar
-from opml_dispute.chain.contracts import RegisteredModel, RequestRecord
+from opml_dispute.chain.contracts.oracle import RegisteredModel, RequestRecord
 from opml_dispute.chain.deploy import System
 from opml_dispute.chain.input_parts import INPUT_LOG2_SIZE
 from opml_dispute.chain.requests import InputUnavailable, read_request, request_image

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 
 from opml_dispute.actors.words import short_hex
 from opml_dispute.chain.amounts import duration
-from opml_dispute.chain.contracts import NO_NONCE, ZERO_ADDRESS, DigitReader, FaultDisputeGame, extra_data
+from opml_dispute.chain.contracts.contract import ZERO_ADDRESS
+from opml_dispute.chain.contracts.dispute import NO_NONCE, FaultDisputeGame, extra_data
+from opml_dispute.chain.contracts.examples import DigitReader
 from opml_dispute.chain.deploy import System
 from opml_dispute.chain.rpc import Call
 from opml_dispute.chain.transactions import Receipt

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from opml_dispute import plain_json
-from opml_dispute.chain.contracts import Model
+from opml_dispute.chain.contracts.oracle import Model
 from opml_dispute.engine.segment import INPUT, BadInput
 from opml_dispute.model.opcodes import DType
 from opml_dispute.model.program import Program, TensorSpec

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from opml_dispute.chain.contracts import Model, ModelRegistry, RegisteredModel
+from opml_dispute.chain.contracts.oracle import Model, ModelRegistry, RegisteredModel
 from opml_dispute.chain.rpc import Call
 from opml_dispute.engine.merkle import SparseTree
 from opml_dispute.errors import OpmlError

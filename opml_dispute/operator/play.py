@@ -16,7 +16,8 @@ from opml_dispute.actors.honest import Decision, consider
 from opml_dispute.actors.player import ActionRefused
 from opml_dispute.actors.words import short_hex, subject
 from opml_dispute.chain.answers import Head
-from opml_dispute.chain.contracts import FaultDisputeGame, PreimageOracle
+from opml_dispute.chain.contracts.dispute import FaultDisputeGame
+from opml_dispute.chain.contracts.vm import PreimageOracle
 from opml_dispute.chain.deploy import System
 from opml_dispute.chain.reverts import Reverted
 from opml_dispute.chain.transactions import Receipt

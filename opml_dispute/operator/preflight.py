@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Final
 
 from opml_dispute.chain.amounts import about_ether, duration
-from opml_dispute.chain.contracts import FaultDisputeGame
+from opml_dispute.chain.contracts.dispute import FaultDisputeGame
 from opml_dispute.chain.deploy import System, game_arguments
 from opml_dispute.chain.fees import DEFAULT_MAX_FEE_WEI, suggest
 from opml_dispute.chain.games import GameConstants

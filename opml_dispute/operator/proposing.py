@@ -13,7 +13,8 @@ from __future__ import annotations
 import secrets
 
 from opml_dispute.actors.words import short_hex
-from opml_dispute.chain.contracts import ZERO_ADDRESS, FaultDisputeGame, extra_data
+from opml_dispute.chain.contracts.contract import ZERO_ADDRESS
+from opml_dispute.chain.contracts.dispute import FaultDisputeGame, extra_data
 from opml_dispute.chain.deploy import System, game_arguments
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.claim import GameStatus

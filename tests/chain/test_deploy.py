@@ -12,7 +12,7 @@ import pytest
 
 from opml_dispute.chain.artifacts import load_artifact
 from opml_dispute.chain.bonds import SCHEDULES, BadBonds, Bonds
-from opml_dispute.chain.contracts import DisputeGameFactory, FaultDisputeGame
+from opml_dispute.chain.contracts.dispute import DisputeGameFactory, FaultDisputeGame
 from opml_dispute.chain.deploy import BadDeployment, Deployment, Times, connect, deploy, game_arguments
 from opml_dispute.chain.rpc import Call, NoCode, Rpc, WrongChain
 from opml_dispute.chain.sender import Sender

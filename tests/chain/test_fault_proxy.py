@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from opml_dispute.chain.artifacts import load_artifact
-from opml_dispute.chain.contracts import DelayedWETH
+from opml_dispute.chain.contracts.dispute import DelayedWETH
 from opml_dispute.chain.requests import InputUnavailable, blocks_at
 from opml_dispute.chain.retrying import BATCH_LIMIT
 from opml_dispute.chain.rpc import Ask, Call, Rpc, UnexpectedAnswer

@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from opml_dispute.chain.contracts import DisputeGameFactory
+from opml_dispute.chain.contracts.dispute import DisputeGameFactory
 from opml_dispute.chain.retrying import BATCH_LIMIT
 from opml_dispute.chain.rpc import Ask, NoCode, Rpc, UnexpectedAnswer, WrongChain
 from opml_dispute.chain.rpc_errors import RpcFailed, RpcUnreachable

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from opml_dispute.chain.artifacts import load_artifact
-from opml_dispute.chain.contracts import DelayedWETH, DisputeGameFactory
+from opml_dispute.chain.contracts.dispute import DelayedWETH, DisputeGameFactory
 from opml_dispute.chain.fees import FeeTooHigh
 from opml_dispute.chain.keys import Account
 from opml_dispute.chain.reverts import Reverted

@@ -12,7 +12,7 @@ import pytest
 from eth_account import Account as EthAccount
 
 from opml_dispute import cli as cli_module
-from opml_dispute.chain.contracts import DigitReader
+from opml_dispute.chain.contracts.examples import DigitReader
 from opml_dispute.cli import COMMANDS
 from opml_dispute.devnet import anvil as devnet
 from opml_dispute.models import digit_samples

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from opml_dispute.chain.contracts import FaultDisputeGame
+from opml_dispute.chain.contracts.dispute import FaultDisputeGame
 from opml_dispute.devnet import anvil as devnet
 from opml_dispute.fpvm.prestate import ABSOLUTE_PRESTATE
 from opml_dispute.game.bond import ML, ML_ROOT_BOND_WEI, forfeited_wei, required_bond_wei

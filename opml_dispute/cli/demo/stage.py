@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from opml_dispute.chain.contracts import DigitReader
+from opml_dispute.chain.contracts.examples import DigitReader
 from opml_dispute.chain.deploy import System, Times, connect, deploy
 from opml_dispute.chain.sender import Sender
 from opml_dispute.chain.transactions import Receipt

@@ -144,7 +144,7 @@ def _ask_here(source: Source, witness: StepWitness, ml: bool) -> tuple[bytes | N
 
 
 def _ask_node(witness: StepWitness, ml: bool, chain: ChainOptions) -> tuple[bytes | None, dict[str, Any], str]:
-    from opml_dispute.chain.contracts import FPVM
+    from opml_dispute.chain.contracts.vm import FPVM
     from opml_dispute.chain.reverts import Reverted
     from opml_dispute.cli.session import open_system
 

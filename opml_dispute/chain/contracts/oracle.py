@@ -1,0 +1,204 @@
+"""The contracts of contracts/src/oracle: models by content; requests and the delivery of their outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from eth_utils.address import to_checksum_address
+
+from opml_dispute.chain.answers import Log
+from opml_dispute.chain.contracts.contract import Contract, as_it_is, checksummed
+from opml_dispute.chain.rpc import Call
+from opml_dispute.primitives import Address, Hash32, ModelId, RequestId, StateRoot
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model as its registrant describes it; its id is the hash of all of this."""
+
+    model_root: Hash32
+    """Root of program and weights, 2^39 bytes."""
+    inputs: str
+    """The inputs' names, types, shapes and places, as JSON."""
+    outputs: str
+    """The outputs', likewise."""
+    uri: str
+    """Where the model file can be fetched."""
+
+    @property
+    def as_tuple(self) -> tuple[Any, ...]:
+        """For the ABI."""
+        return (self.model_root, self.inputs, self.outputs, self.uri)
+
+
+@dataclass(frozen=True)
+class RegisteredModel:
+    """What the chain knows of a model."""
+
+    model_root: Hash32
+    node_count: int
+    log2_steps: int
+    """No node takes more than 2**log2_steps VM steps."""
+    input_bytes: int
+    output_bytes: int
+    split_depth: int
+    max_depth: int
+    inputs: str
+    outputs: str
+    uri: str
+
+
+class ModelRegistry(Contract):
+    """Models by content."""
+
+    artifact_name = "ModelRegistry"
+
+    def register(self, model: Model, header_leaves: list[bytes], header_proof: list[bytes]) -> Call[ModelId]:
+        """Register; the program header (two leaves) is proven against the model root (33 siblings, lowest first)."""
+        return self._call(ModelId, "register", model.as_tuple, header_leaves, header_proof)
+
+    def model(self, model_id: bytes) -> Call[RegisteredModel]:
+        """A registered model; reverts with UnknownModel."""
+        return self._call(lambda v: RegisteredModel(*v), "models", model_id)
+
+    def is_registered(self, model_id: bytes) -> Call[bool]:
+        """Whether the model is there."""
+        return self._call(bool, "isRegistered", model_id)
+
+    def model_id_of(self, model: Model) -> Call[ModelId]:
+        """The id that a model has or would have."""
+        return self._call(ModelId, "modelIdOf", model.as_tuple)
+
+    def model_count(self) -> Call[int]:
+        """How many models there are."""
+        return self._call(int, "modelCount")
+
+    def model_id_at(self, index: int) -> Call[ModelId]:
+        """The id of the index-th model."""
+        return self._call(ModelId, "modelIdAtIndex", index)
+
+
+@dataclass(frozen=True)
+class RequestRecord:
+    """A request as the chain keeps it."""
+
+    model_id: ModelId
+    input_root: Hash32
+    starting_root: StateRoot
+    requester: Address
+    requested_at_s: int
+    callback: Address
+    callback_gas: int
+    fee_wei: int
+    first_game_index: int
+    delivered_by: Address
+    """The game that delivered; the zero address before."""
+    output_hash: Hash32
+
+
+class InferenceOracle(Contract):
+    """Inferences asked for, and delivered; also says which games count."""
+
+    artifact_name = "InferenceOracle"
+
+    def request(self, model_id: bytes, image: bytes, callback: Address, callback_gas: int) -> Call[RequestId]:
+        """Ask for an inference on an input image; value: the fee."""
+        return self._call(RequestId, "request", model_id, image, callback, callback_gas)
+
+    def request_by_root(
+        self, model_id: bytes, input_root: bytes, input_uri: str, callback: Address, callback_gas: int
+    ) -> Call[RequestId]:
+        """The same for an input too large to send: its root, and where its image can be fetched."""
+        return self._call(RequestId, "requestByRoot", model_id, input_root, input_uri, callback, callback_gas)
+
+    def request_of(self, request_id: bytes) -> Call[RequestRecord]:
+        """A request; reverts with UnknownRequest."""
+        return self._call(lambda v: RequestRecord(*v), "requests", request_id)
+
+    def request_count(self) -> Call[int]:
+        """How many requests there are."""
+        return self._call(int, "requestCount")
+
+    def request_id_at(self, index: int) -> Call[RequestId]:
+        """The id of the index-th request."""
+        return self._call(RequestId, "requestIdAtIndex", index)
+
+    def games_of(self, request_id: bytes, start: int, max_scan: int) -> Call[tuple[list[Address], int]]:
+        """Games made for a request, and where to go on in the factory's list."""
+        return self._call(
+            lambda v: ([Address(to_checksum_address(game)) for game in v[0]], int(v[1])),
+            "gamesOf",
+            request_id,
+            start,
+            max_scan,
+        )
+
+    def finalize(self, request_id: bytes, game: Address, output: bytes, arena_root: bytes) -> Call[None]:
+        """Deliver the output of a request, out of a game that its defender won."""
+        return self._call(as_it_is, "finalize", request_id, game, output, arena_root)
+
+    def is_claim_valid(self, game: Address) -> Call[bool]:
+        """Whether the game is proper, respected, finalized and its defender won."""
+        return self._call(bool, "isGameClaimValid", game)
+
+    def is_blacklisted(self, game: Address) -> Call[bool]:
+        """Whether the guardian discarded the game."""
+        return self._call(bool, "isGameBlacklisted", game)
+
+    def is_retired(self, game: Address) -> Call[bool]:
+        """Whether the guardian discarded all games of its time."""
+        return self._call(bool, "isGameRetired", game)
+
+    def is_respected(self, game: Address) -> Call[bool]:
+        """Whether games of its type counted when it was made."""
+        return self._call(bool, "isGameRespected", game)
+
+    def commit(self, commitment: bytes) -> Call[None]:
+        """Say that an answer is known, without saying which."""
+        return self._call(as_it_is, "commit", commitment)
+
+    def commitment_of(self, request_id: bytes, root_claim: bytes, nonce: bytes, proposer: Address) -> Call[Hash32]:
+        """What to commit to before proposing."""
+        return self._call(Hash32, "commitmentOf", request_id, root_claim, nonce, proposer)
+
+    def guardian(self) -> Call[Address]:
+        """Who may discard games and pause."""
+        return self._call(checksummed, "guardian")
+
+    def owner(self) -> Call[Address]:
+        """Who names the guardian and the game type that counts: a timelock."""
+        return self._call(checksummed, "owner")
+
+    def is_finalized(self, game: Address) -> Call[bool]:
+        """Whether the game is resolved and the finality delay is over."""
+        return self._call(bool, "isGameFinalized", game)
+
+    def finality_delay_s(self) -> Call[int]:
+        """Seconds between a game's resolution and its finality."""
+        return self._call(int, "disputeGameFinalityDelaySeconds")
+
+    def is_paused(self) -> Call[bool]:
+        """Whether the guardian paused the system."""
+        return self._call(bool, "paused")
+
+    def registry(self) -> Call[Address]:
+        """The model registry."""
+        return self._call(checksummed, "modelRegistry")
+
+    def factory(self) -> Call[Address]:
+        """The game factory."""
+        return self._call(checksummed, "disputeGameFactory")
+
+    def requested(self, logs: Iterable[Log]) -> list[dict[str, Any]]:
+        """Every InferenceRequested event."""
+        return self.events("InferenceRequested", logs)
+
+    def delivered(self, logs: Iterable[Log]) -> list[dict[str, Any]]:
+        """Every InferenceDelivered event."""
+        return self.events("InferenceDelivered", logs)
+
+    def callbacks(self, logs: Iterable[Log]) -> list[dict[str, Any]]:
+        """Every CallbackCalled event."""
+        return self.events("CallbackCalled", logs)

@@ -1,0 +1,43 @@
+"""The contracts of contracts/src/vm: the verifier and its pre-image oracle."""
+
+from __future__ import annotations
+
+from opml_dispute.chain.contracts.contract import Contract, as_it_is, checksummed
+from opml_dispute.chain.rpc import Call
+from opml_dispute.primitives import Address
+
+
+class FPVM(Contract):
+    """The verifier: runs one instruction."""
+
+    artifact_name = "FPVM"
+
+    def oracle(self) -> Call[Address]:
+        """The pre-image oracle it reads."""
+        return self._call(checksummed, "oracle")
+
+    def state_version(self) -> Call[int]:
+        """Which machine it runs."""
+        return self._call(int, "stateVersion")
+
+    def step(self, state_data: bytes, proof: bytes, local_context: bytes) -> Call[bytes]:
+        """One instruction from its witness: the hash of the state after it."""
+        return self._call(bytes, "step", state_data, proof, local_context)
+
+
+class PreimageOracle(Contract):
+    """Data the VM asks for, by its hash."""
+
+    artifact_name = "PreimageOracle"
+
+    def challenge_period_s(self) -> Call[int]:
+        """How long a large pre-image lies open."""
+        return self._call(int, "challengePeriod")
+
+    def part_ok(self, key: bytes, offset: int) -> Call[bool]:
+        """Whether that part of a pre-image is loaded."""
+        return self._call(bool, "preimagePartOk", key, offset)
+
+    def load_keccak_part(self, offset: int, data: bytes) -> Call[None]:
+        """Load one part of a small keccak pre-image."""
+        return self._call(as_it_is, "loadKeccak256PreimagePart", offset, data)
