@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from opml_dispute.actors.honest import resolution_actions as resolution_actions
     from opml_dispute.actors.liars import Fault as Fault
     from opml_dispute.actors.liars import Liar as Liar
-    from opml_dispute.chain.deploy import Deployment as Deployment
-    from opml_dispute.chain.deploy import System as System
-    from opml_dispute.chain.deploy import connect as connect
+    from opml_dispute.chain.deployment import Deployment as Deployment
     from opml_dispute.chain.rpc import Rpc as Rpc
     from opml_dispute.chain.sender import Sender as Sender
+    from opml_dispute.chain.system import System as System
+    from opml_dispute.chain.system import connect as connect
     from opml_dispute.chain.web3_client import as_web3 as as_web3
     from opml_dispute.chain.web3_client import web3_contract as web3_contract
     from opml_dispute.engine.inference import Inference as Inference
@@ -74,9 +74,9 @@ PUBLIC: Final = {
     # A chain, and an operator's actions on it.
     "Rpc": "chain.rpc",
     "Sender": "chain.sender",
-    "Deployment": "chain.deploy",
-    "System": "chain.deploy",
-    "connect": "chain.deploy",
+    "Deployment": "chain.deployment",
+    "System": "chain.system",
+    "connect": "chain.system",
     "as_web3": "chain.web3_client",
     "web3_contract": "chain.web3_client",
     "ModelStore": "operator.model_store",

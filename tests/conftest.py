@@ -14,9 +14,11 @@ from tests.support.builds import build_what_changed, list_skipped
 
 build_what_changed()  # before anything loads the engine
 
-from opml_dispute.chain.deploy import Deployment, System, Times, connect  # noqa: E402
+from opml_dispute.chain.deployment import Deployment  # noqa: E402
 from opml_dispute.chain.rpc import Rpc  # noqa: E402
 from opml_dispute.chain.sender import Sender  # noqa: E402
+from opml_dispute.chain.system import System, connect  # noqa: E402
+from opml_dispute.chain.times import Times  # noqa: E402
 from opml_dispute.devnet import anvil as devnet  # noqa: E402
 
 TEST_TIMES = Times(

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from opml_dispute.actors.honest import Decision, consider
-from opml_dispute.chain.deploy import System
+from opml_dispute.chain.system import System
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.claim import Game
 from opml_dispute.operator.case import Case, open_case

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from opml_dispute.chain.answers import Head
 from opml_dispute.chain.contracts.dispute import GameEntry
-from opml_dispute.chain.deploy import System
+from opml_dispute.chain.system import System
 from opml_dispute.primitives import Address, RequestId
 
 

@@ -13,12 +13,12 @@ from typing import Any
 
 from opml_dispute.chain.answers import Head
 from opml_dispute.chain.contracts.oracle import InferenceOracle, RequestRecord
-from opml_dispute.chain.deploy import System
 from opml_dispute.chain.events import logs_between
 from opml_dispute.chain.input_parts import INPUT_LOG2_SIZE, published_image
 from opml_dispute.chain.reverts import Reverted
 from opml_dispute.chain.rpc import Rpc
 from opml_dispute.chain.rpc_errors import Refusal, RpcFailed
+from opml_dispute.chain.system import System
 from opml_dispute.engine.hashing import merkle_root
 from opml_dispute.errors import OpmlError
 from opml_dispute.primitives import RequestId

@@ -19,10 +19,11 @@ from opml_dispute.agent.memory import Memory
 from opml_dispute.agent.metrics import Metrics, serve
 from opml_dispute.chain import keys
 from opml_dispute.chain.amounts import ether
-from opml_dispute.chain.deploy import Deployment, connect
+from opml_dispute.chain.deployment import Deployment
 from opml_dispute.chain.fees import DEFAULT_MAX_FEE_WEI
 from opml_dispute.chain.rpc import Rpc
 from opml_dispute.chain.sender import Sender
+from opml_dispute.chain.system import connect
 from opml_dispute.cli.command_line import Command
 from opml_dispute.cli.options import FileName, json_option
 from opml_dispute.cli.output import Output

@@ -31,7 +31,7 @@ from opml_dispute.reading import Unreadable, read_bytes
 from opml_dispute.toolchain.native import guest_path
 
 if TYPE_CHECKING:
-    from opml_dispute.chain.deploy import System
+    from opml_dispute.chain.system import System
     from opml_dispute.operator.case import Case
 
 STATE_TYPES = {"multithreaded64-5": BASE_VERSION, "opml-ml": ML_VERSION}

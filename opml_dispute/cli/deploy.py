@@ -10,9 +10,10 @@ import click
 
 from opml_dispute.chain.amounts import about_ether
 from opml_dispute.chain.bonds import SCHEDULES
-from opml_dispute.chain.deploy import Times, rehearse
 from opml_dispute.chain.deploy import deploy as deploy_all
+from opml_dispute.chain.deploy import rehearse
 from opml_dispute.chain.games import parse_address
+from opml_dispute.chain.times import Times
 from opml_dispute.cli.command_line import Command, Number, Seconds
 from opml_dispute.cli.options import ChainOptions, FileName, SendingOptions, json_option, sending_options
 from opml_dispute.cli.output import Output

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import click
 
-from opml_dispute.chain.deploy import Times, deploy
+from opml_dispute.chain.deploy import deploy
 from opml_dispute.chain.rpc import Rpc
 from opml_dispute.chain.sender import Sender
+from opml_dispute.chain.times import Times
 from opml_dispute.cli.command_line import Group, Seconds
 from opml_dispute.cli.options import json_option
 from opml_dispute.cli.output import Output, duration, ether

@@ -10,8 +10,10 @@ from rich.text import Text
 
 from opml_dispute.chain import artifacts
 from opml_dispute.chain.contracts.vm import FPVM
-from opml_dispute.chain.deploy import Deployment, connect, game_arguments
+from opml_dispute.chain.deploy import game_arguments
+from opml_dispute.chain.deployment import Deployment
 from opml_dispute.chain.keys import KeyProblem
+from opml_dispute.chain.system import connect
 from opml_dispute.cli.command_line import Command, expect_unused
 from opml_dispute.cli.options import ChainOptions, KeyOptions, chain_options, json_option, key_options
 from opml_dispute.cli.output import Output, ether

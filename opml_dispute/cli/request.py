@@ -11,9 +11,10 @@ from opml_dispute.actors.words import short_hex
 from opml_dispute.chain.amounts import parse_wei
 from opml_dispute.chain.contracts.contract import ZERO_ADDRESS
 from opml_dispute.chain.contracts.examples import DigitReader
-from opml_dispute.chain.deploy import MAX_CALLBACK_GAS, System
+from opml_dispute.chain.deploy import MAX_CALLBACK_GAS
 from opml_dispute.chain.games import parse_address
 from opml_dispute.chain.requests import parse_hash, parse_request_id, read_request
+from opml_dispute.chain.system import System
 from opml_dispute.cli.command_line import Command, expect_unused
 from opml_dispute.cli.options import (
     ChainOptions,

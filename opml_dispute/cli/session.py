@@ -18,12 +18,13 @@ import click
 
 from opml_dispute.chain import keys
 from opml_dispute.chain.amounts import BadAmount, about_ether, parse_wei
-from opml_dispute.chain.deploy import BadDeployment, Deployment, System, connect
+from opml_dispute.chain.deployment import BadDeployment, Deployment
 from opml_dispute.chain.fees import DEFAULT_MAX_FEE_WEI
 from opml_dispute.chain.games import parse_address
 from opml_dispute.chain.reverts import Reverted
 from opml_dispute.chain.rpc import DEFAULT_URL, Rpc
 from opml_dispute.chain.sender import Sender
+from opml_dispute.chain.system import System, connect
 from opml_dispute.cli.options import ChainOptions, KeyOptions, ModelOptions, SendingOptions
 from opml_dispute.cli.output import Output, ether, gas, short
 from opml_dispute.devnet import anvil as devnet

@@ -8,9 +8,9 @@ import click
 
 from opml_dispute.chain.contracts.contract import ZERO_ADDRESS
 from opml_dispute.chain.contracts.dispute import FaultDisputeGame
-from opml_dispute.chain.deploy import System
 from opml_dispute.chain.games import parse_address
 from opml_dispute.chain.requests import parse_request_id, read_request
+from opml_dispute.chain.system import System
 from opml_dispute.cli.command_line import Command
 from opml_dispute.cli.gameview import claim_facts, claim_tree, frontier, stake_of
 from opml_dispute.cli.options import ChainOptions, chain_options, json_option

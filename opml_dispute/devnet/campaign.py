@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from opml_dispute.actors.actions import Move, Step
 from opml_dispute.actors.liars import NoFaultFound, Story, changes_anything
 from opml_dispute.actors.player import Round
-from opml_dispute.chain.deploy import System, connect
 from opml_dispute.chain.rpc import Rpc
 from opml_dispute.chain.sender import Sender
+from opml_dispute.chain.system import System, connect
 from opml_dispute.devnet.meddlers import MEDDLERS
 from opml_dispute.devnet.self_play import play_out, settle_out
 from opml_dispute.engine.segment import input_image

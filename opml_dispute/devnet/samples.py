@@ -6,7 +6,7 @@ from pathlib import Path
 
 from opml_dispute.chain.artifacts import load_artifact
 from opml_dispute.chain.contracts.oracle import ModelRegistry
-from opml_dispute.chain.deploy import Deployment
+from opml_dispute.chain.deployment import Deployment
 from opml_dispute.chain.sender import Sender
 from opml_dispute.chain.transactions import Creation
 from opml_dispute.model.compiler import compile_model

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from opml_dispute.actors.player import Round, play_round
-from opml_dispute.chain.deploy import System
+from opml_dispute.chain.system import System
 from opml_dispute.devnet import anvil as devnet
 from opml_dispute.operator.intents import Done, Intent
 from opml_dispute.operator.play import Seat

@@ -17,9 +17,9 @@ import numpy.typing as npt
 
 from opml_dispute.actors.liars import Liar
 from opml_dispute.chain.contracts.oracle import RegisteredModel, RequestRecord
-from opml_dispute.chain.deploy import System
 from opml_dispute.chain.input_parts import INPUT_LOG2_SIZE
 from opml_dispute.chain.requests import InputUnavailable, read_request, request_image
+from opml_dispute.chain.system import System
 from opml_dispute.engine.hashing import merkle_root
 from opml_dispute.engine.inference import Inference
 from opml_dispute.engine.vm import Machine

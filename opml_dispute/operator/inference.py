@@ -15,8 +15,8 @@ from opml_dispute.chain.amounts import duration
 from opml_dispute.chain.contracts.contract import ZERO_ADDRESS
 from opml_dispute.chain.contracts.dispute import NO_NONCE, FaultDisputeGame, extra_data
 from opml_dispute.chain.contracts.examples import DigitReader
-from opml_dispute.chain.deploy import System
 from opml_dispute.chain.rpc import Call
+from opml_dispute.chain.system import System
 from opml_dispute.chain.transactions import Receipt
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.claim import GameStatus

@@ -18,8 +18,8 @@ from opml_dispute.actors.words import short_hex, subject
 from opml_dispute.chain.answers import Head
 from opml_dispute.chain.contracts.dispute import FaultDisputeGame
 from opml_dispute.chain.contracts.vm import PreimageOracle
-from opml_dispute.chain.deploy import System
 from opml_dispute.chain.reverts import Reverted
+from opml_dispute.chain.system import System
 from opml_dispute.chain.transactions import Receipt
 from opml_dispute.engine.preimage_key import localized_key
 from opml_dispute.errors import OpmlError

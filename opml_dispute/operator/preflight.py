@@ -24,10 +24,11 @@ from typing import Final
 
 from opml_dispute.chain.amounts import about_ether, duration
 from opml_dispute.chain.contracts.dispute import FaultDisputeGame
-from opml_dispute.chain.deploy import System, game_arguments
+from opml_dispute.chain.deploy import game_arguments
 from opml_dispute.chain.fees import DEFAULT_MAX_FEE_WEI, suggest
 from opml_dispute.chain.games import GameConstants
 from opml_dispute.chain.rpc_errors import RpcError
+from opml_dispute.chain.system import System
 from opml_dispute.engine.inference import Inference
 from opml_dispute.engine.inference_status import status_words
 from opml_dispute.errors import OpmlError

@@ -15,7 +15,8 @@ import secrets
 from opml_dispute.actors.words import short_hex
 from opml_dispute.chain.contracts.contract import ZERO_ADDRESS
 from opml_dispute.chain.contracts.dispute import FaultDisputeGame, extra_data
-from opml_dispute.chain.deploy import System, game_arguments
+from opml_dispute.chain.deploy import game_arguments
+from opml_dispute.chain.system import System
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.claim import GameStatus
 from opml_dispute.operator.inference import games_of, proposal_intent

@@ -10,8 +10,8 @@ from __future__ import annotations
 from itertools import count
 from typing import Final
 
-from opml_dispute.chain.deploy import System
 from opml_dispute.chain.input_parts import digest_of, parts_of
+from opml_dispute.chain.system import System
 from opml_dispute.chain.transactions import MAX_TRANSACTION_BYTES
 from opml_dispute.engine.hashing import keccak256
 from opml_dispute.engine.segment import INPUT, section_root

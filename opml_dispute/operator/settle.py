@@ -16,7 +16,7 @@ from opml_dispute.actors.honest import resolution_actions
 from opml_dispute.chain.amounts import ether
 from opml_dispute.chain.answers import Head
 from opml_dispute.chain.contracts.dispute import DelayedWETH, FaultDisputeGame, Withdrawal
-from opml_dispute.chain.deploy import System
+from opml_dispute.chain.system import System
 from opml_dispute.chain.transactions import Receipt
 from opml_dispute.game.bond import BURN_ADDRESS
 from opml_dispute.game.claim import Game, GameStatus

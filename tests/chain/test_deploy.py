@@ -13,9 +13,12 @@ import pytest
 from opml_dispute.chain.artifacts import load_artifact
 from opml_dispute.chain.bonds import SCHEDULES, BadBonds, Bonds
 from opml_dispute.chain.contracts.dispute import DisputeGameFactory, FaultDisputeGame
-from opml_dispute.chain.deploy import BadDeployment, Deployment, Times, connect, deploy, game_arguments
+from opml_dispute.chain.deploy import deploy, game_arguments
+from opml_dispute.chain.deployment import BadDeployment, Deployment
 from opml_dispute.chain.rpc import Call, NoCode, Rpc, WrongChain
 from opml_dispute.chain.sender import Sender
+from opml_dispute.chain.system import connect
+from opml_dispute.chain.times import Times
 from opml_dispute.chain.transactions import Receipt
 from opml_dispute.chain.wiring import ForeignGame, GameParts, MiswiredDeployment, expect_own_parts
 from opml_dispute.devnet import anvil as devnet

@@ -13,8 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from opml_dispute.chain.contracts.examples import DigitReader
-from opml_dispute.chain.deploy import System, Times, connect, deploy
+from opml_dispute.chain.deploy import deploy
 from opml_dispute.chain.sender import Sender
+from opml_dispute.chain.system import System, connect
+from opml_dispute.chain.times import Times
 from opml_dispute.chain.transactions import Receipt
 from opml_dispute.devnet import anvil as devnet
 from opml_dispute.devnet.samples import READER, deploy_samples

@@ -1,0 +1,66 @@
+"""A deployment, connected: its file checked against the chain, and its contracts to call."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from opml_dispute.chain import answers
+from opml_dispute.chain.contracts.dispute import DisputeGameFactory
+from opml_dispute.chain.contracts.oracle import InferenceOracle, ModelRegistry
+from opml_dispute.chain.deployment import CONTRACTS, BadDeployment, Deployment
+from opml_dispute.chain.games import GameReader
+from opml_dispute.chain.input_parts import InputParts
+from opml_dispute.chain.rpc import Ask, NoCode, Rpc
+from opml_dispute.chain.wiring import GameParts, expect_wired
+
+
+@dataclass(frozen=True)
+class System:
+    """A deployment, connected: what every command works with."""
+
+    rpc: Rpc
+    deployment: Deployment
+    factory: DisputeGameFactory
+    oracle: InferenceOracle
+    registry: ModelRegistry
+    games: GameReader
+    input_parts: InputParts
+
+
+def connect(rpc: Rpc, deployment: Deployment) -> System:
+    """The system behind a deployment. Raises `WrongChain`, `NoCode`, `BadDeployment` or `MiswiredDeployment`."""
+    rpc.expect_chain(deployment.chain_id)
+    missing = [name for name in CONTRACTS if name not in deployment.addresses]
+    if missing:
+        raise BadDeployment(
+            f"the deployment lacks {', '.join(missing)}", hint="finish it: run the same `opml-dispute deploy` again"
+        )
+    named = [(name, deployment.addresses[name]) for name in CONTRACTS]
+    codes = rpc.batch([Ask("eth_getCode", (address, "latest"), answers.data) for _, address in named])
+    for (name, address), code in zip(named, codes, strict=True):
+        if not code:
+            raise NoCode(address, f"the {name.replace('_', ' ')}")
+    expect_wired(rpc, deployment.addresses)
+    factory = DisputeGameFactory(deployment.addresses["factory"])
+    return System(
+        rpc=rpc,
+        deployment=deployment,
+        factory=factory,
+        oracle=InferenceOracle(deployment.addresses["oracle"]),
+        registry=ModelRegistry(deployment.addresses["registry"]),
+        games=GameReader(rpc, factory, game_parts(deployment)),
+        input_parts=InputParts(deployment.addresses["input_parts"]),
+    )
+
+
+def game_parts(deployment: Deployment) -> GameParts:
+    """What every game of a deployment names."""
+    at = deployment.addresses
+    return GameParts(
+        absolute_prestate=deployment.absolute_prestate,
+        vm=at["vm"],
+        preimage_oracle=at["preimage_oracle"],
+        oracle=at["oracle"],
+        weth=at["weth"],
+        chain_id=deployment.chain_id,
+    )
