@@ -1,17 +1,20 @@
 """
 Files that somebody else may have written: read whole, but never without limits.
 
-`read_bytes` refuses directories, files above a size, and pipes that stay silent; `read_text` and `read_json` build on
-it (`plain_json` says which JSON is refused). All raise `Unreadable`, whose `reason` callers put into their own
-sentence.
+`read_bytes` refuses directories, files above a size, and pipes that stay silent; `read_unpacked`, `read_text` and
+`read_json` build on it (`plain_json` says which JSON is refused). All raise `Unreadable`, whose `reason` callers put
+into their own sentence.
 """
 
 from __future__ import annotations
 
+import gzip
+import io
 import os
 import select
 import stat
 import time
+import zlib
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,6 +31,7 @@ MAX_PIPE_BYTES: Final = 1 << 28
 """Of what has no size that could be known beforehand: pipes and devices, some of which never end."""
 
 _CHUNK_BYTES: Final = 1 << 20
+_GZIP_MAGIC: Final = b"\x1f\x8b"
 
 
 class Unreadable(OpmlError):
@@ -90,6 +94,21 @@ def _await_data(opened: int, path: Path, patience_s: float) -> None:
     while not poll.poll(max(0, (deadline - time.monotonic()) * 1000)):
         if time.monotonic() >= deadline:
             raise Unreadable(path, f"nothing came through this pipe for {patience_s:.0f} s")
+
+
+def read_unpacked(path: Path, *, max_bytes: int) -> bytes:
+    """What `read_bytes` reads, unpacked if it is a gzip file, of which the limit counts too. Raises `Unreadable`."""
+    data = read_bytes(path, max_bytes=max_bytes)
+    if not data.startswith(_GZIP_MAGIC):
+        return data
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(data)) as stream:
+            data = stream.read(max_bytes + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise Unreadable(path, f"it is not a whole gzip file: {error}") from None
+    if len(data) > max_bytes:
+        raise Unreadable(path, f"it unpacks to more than {max_bytes:,} bytes")
+    return data
 
 
 def read_text(path: Path, *, max_bytes: int = MAX_TEXT_BYTES) -> str:

@@ -9,9 +9,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
-import tempfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -20,9 +17,10 @@ from opml_dispute.engine.vm import Machine, StepWitness
 from opml_dispute.errors import OpmlError
 from opml_dispute.fpvm.state import ML_VERSION
 from opml_dispute.fpvm.statefile import save_state
+from opml_dispute.reading import Unreadable, read_unpacked
+from opml_dispute.writing import Unwritable, write_result
 
 MAX_STATE_BYTES: Final = 4 << 30
-_GZIP_MAGIC: Final = b"\x1f\x8b"
 _FASTEST: Final = 1
 
 
@@ -38,16 +36,9 @@ def is_ml_state(data: bytes) -> bool:
 def read_state_bytes(path: Path) -> bytes:
     """A state file's content, unpacked. Raises `BadFile`."""
     try:
-        with path.open("rb") as plain:
-            packed = plain.read(2) == _GZIP_MAGIC
-        with gzip.open(path) if packed else path.open("rb") as file:
-            data = file.read(MAX_STATE_BYTES + 1)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise BadFile(f"{path} is not a whole gzip file: {error}", hint="write the state again") from None
-    except OSError as error:
-        raise BadFile(f"cannot read the state {path}: {error.strerror or error}", hint="check the path") from None
-    if len(data) > MAX_STATE_BYTES:
-        raise BadFile(f"the state in {path} has more than {MAX_STATE_BYTES:,} bytes", hint="give another file")
+        data = read_unpacked(path, max_bytes=MAX_STATE_BYTES)
+    except Unreadable as error:
+        raise BadFile(f"cannot read the state {path}: {error.reason}", hint="give a whole state file") from None
     if data[:1] in (b"{", b"["):
         raise BadFile(
             f"{path} holds JSON; multi-threaded states are binary",
@@ -71,17 +62,9 @@ def write(path: Path, data: bytes) -> None:
     if path.suffix == ".gz":
         data = gzip.compress(data, _FASTEST, mtime=0)
     try:
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-            os.chmod(name, 0o644)
-            os.replace(name, path)
-        except BaseException:
-            os.unlink(name)
-            raise
-    except OSError as error:
-        raise BadFile(f"cannot write {path}: {error.strerror}", hint="check the folder and the disk") from None
+        write_result(path, data)
+    except Unwritable as error:
+        raise BadFile(str(error), hint=error.hint) from None
 
 
 def numbered(template: str, step: int) -> Path:
@@ -106,7 +89,8 @@ def proof_content(machine: Machine, witness: StepWitness, preimage: bytes) -> di
     if witness.preimage is not None:
         content["oracle-key"] = _hex(witness.preimage.key)
         content["oracle-value"] = _hex(len(preimage).to_bytes(8, "big") + preimage)
-        content["oracle-offset"] = witness.preimage.offset
+        if witness.preimage.offset:  # Cannon leaves 0 out
+            content["oracle-offset"] = witness.preimage.offset
     return content
 
 

@@ -11,11 +11,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from opml_dispute.cannon.files import numbered, proof_content, write_json, write_state
 from opml_dispute.cannon.pattern import MAX_STEP, StepPattern
 from opml_dispute.cannon.server import KEY_TYPES
+from opml_dispute.cannon.supply import Preimages, Supplied
 from opml_dispute.engine.vm import Machine, Reason, StopKind, VmError
 from opml_dispute.errors import OpmlError
 
@@ -24,28 +24,10 @@ _CHUNK_STEPS = 1 << 28
 """After so many steps at most, hints are handed on."""
 
 
-class Preimages(Protocol):
-    """Who answers for pre-images: a `server.PreimageServer`, or data that are here already."""
-
-    def hint(self, hint: bytes) -> None:
-        """Takes a hint of what will be asked for."""
-        ...
-
-    def fetch(self, key: bytes) -> bytes:
-        """The data behind a 32-byte key; raises an `OpmlError` if there are none."""
-        ...
-
-
 class VmPanic(OpmlError):
     """The machine met an instruction that has no successor. Cannon ends with exit code 2 here."""
 
     exit_code = 2
-
-
-class NoServer(OpmlError):
-    """The program asks for a pre-image, and there is no server to answer."""
-
-    hint = "give the pre-image server's command after --"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,23 +88,22 @@ class Wishes:
 
 @dataclass
 class _Run:
-    machine: Machine
+    supplied: Supplied
     wishes: Wishes
-    server: Preimages | None
     say: Callable[[str], None]
     started_s: float = field(default_factory=time.monotonic)
-    key: bytes = b""
-    preimage: bytes = b""
-    """The pre-image behind `key`, the one last fetched."""
+
+    @property
+    def machine(self) -> Machine:
+        """The machine that runs."""
+        return self.supplied.machine
 
     def to(self, step: int) -> bool:
         """Runs to `step` or to the exit; True if the pre-image to stop at was read."""
         machine = self.machine
         while machine.step < step and not machine.exited:
-            stop = machine.run(min(step - machine.step, _CHUNK_STEPS))
-            self._hand_on_hints()
+            stop = self.supplied.advance(min(step - machine.step, _CHUNK_STEPS))
             if stop.kind == StopKind.UNKNOWN_PREIMAGE:
-                self._supply()
                 if self._stops_here():
                     return True
             elif stop.kind not in {StopKind.EXITED, StopKind.STEP_LIMIT}:
@@ -136,11 +117,11 @@ class _Run:
         except VmError as error:
             if error.reason != Reason.UNKNOWN_PREIMAGE:
                 raise VmPanic(str(error), hint="the step has no proof; see docs/vm.md for the reason") from None
-            self._supply()
+            self.supplied.supply()
         witness = self.machine.step_witness()
-        if witness.preimage is not None and witness.preimage.key != self.key:
-            self._supply()  # a key that was asked for before: its data are wanted once more
-        return proof_content(self.machine, witness, self.preimage)
+        if witness.preimage is not None and witness.preimage.key != self.supplied.key:
+            self.supplied.supply()  # a key that was asked for before: its data are wanted once more
+        return proof_content(self.machine, witness, self.supplied.preimage)
 
     def inform(self) -> None:
         """Where the run is, and how fast, as one line."""
@@ -150,28 +131,16 @@ class _Run:
             f"step={machine.step} pc=0x{machine.pc:x} seconds={seconds:.1f} memory_bytes={machine.memory_used_bytes}"
         )
 
-    def _supply(self) -> None:
-        key = self.machine.scalars.preimage_key
-        if self.server is None:
-            raise NoServer(f"the program asks for the pre-image of 0x{key.hex()} at step {self.machine.step:,}")
-        self.key, self.preimage = key, self.server.fetch(key)
-        self.machine.add_preimage(key, self.preimage)
-
-    def _hand_on_hints(self) -> None:
-        for hint in self.machine.take_hints():
-            if self.server is not None:
-                self.server.hint(hint)
-
     def _stops_here(self) -> bool:
         """Makes the read of the pre-image just supplied; True if it is the one to stop behind."""
         wanted = self.wishes.stop_at_preimage
-        if wanted is None or not wanted.matches(self.key, len(self.preimage)):
+        if wanted is None or not wanted.matches(self.supplied.key, len(self.supplied.preimage)):
             return False
         while not self.machine.exited:
             before = self.machine.scalars
             self.machine.run(1)
             now = self.machine.scalars
-            if now.preimage_key != self.key:
+            if now.preimage_key != self.supplied.key:
                 return False
             if now.preimage_offset != before.preimage_offset and wanted.offset in {None, before.preimage_offset}:
                 return True
@@ -191,8 +160,7 @@ def run(
     `say` is told what `info_at` wants. Raises `VmPanic` if the machine has no next state, `NoServer`, `ServerProblem`
     and `files.BadFile`.
     """
-    machine.collect_hints(machine.unfinished_hint)
-    running = _Run(machine, wishes, server, say)
+    running = _Run(Supplied(machine, server), wishes, say)
     while not machine.exited:
         step = machine.step
         if wishes.info_at.wants(step):

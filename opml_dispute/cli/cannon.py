@@ -20,8 +20,9 @@ from opml_dispute.cannon.files import (
 )
 from opml_dispute.cannon.metadata import symbols
 from opml_dispute.cannon.pattern import StepPattern
-from opml_dispute.cannon.run import Preimages, PreimageStop, Wishes, run
+from opml_dispute.cannon.run import PreimageStop, Wishes, run
 from opml_dispute.cannon.server import PreimageServer, log_to_stderr
+from opml_dispute.cannon.supply import Preimages
 from opml_dispute.engine.vm import Machine
 from opml_dispute.fpvm.elf import MAX_ELF_BYTES
 from opml_dispute.fpvm.state import BASE_VERSION, ML_VERSION

@@ -43,6 +43,7 @@ from opml_dispute.operator.proposing import proposal_intents
 from opml_dispute.operator.publishing import MAX_WHOLE_INPUT_BYTES, publication_intents
 from opml_dispute.primitives import Address, ModelId, StateRoot
 from opml_dispute.reading import Unreadable, read_bytes
+from opml_dispute.writing import Unwritable, write_result
 
 
 class WhichModel(OpmlError):
@@ -173,10 +174,9 @@ def _read_file(path: Path, size_bytes: int) -> bytes:
 
 def _write_file(path: Path, content: bytes) -> None:
     try:
-        path.write_bytes(content)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise WhichModel(f"cannot write {path}: {reason}", hint="give a path that can be written to") from None
+        write_result(path, content)
+    except Unwritable as error:
+        raise WhichModel(str(error), hint="give a path that can be written to") from None
 
 
 def _reader(system: System) -> Address:

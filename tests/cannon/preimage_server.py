@@ -1,21 +1,18 @@
 """
-A pre-image server for preimages.c, written from docs/op-stack.md alone; `python preimage_server.py BEHAVIOUR LOG KEY`.
+A pre-image server, written from docs/op-stack.md alone; `python preimage_server.py BEHAVIOUR LOG FOLDER`.
 
-It holds what local pre-images 1 and 2 name only after their hints have come, and writes each hint to LOG. BEHAVIOUR is
-"honest", "holds all", or the name of something that a server can do wrong. Standard library only: the caller gives the
-Keccak-256 key.
+FOLDER holds a file for each pre-image, named by its key in hexadecimal. What is not local is given out only after its
+hint has come: "h" and the key; each hint is written to LOG. BEHAVIOUR is "honest", "needs no hints", or the name of
+something that a server can do wrong. Standard library only. server.go is the same program.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
+import signal
 import sys
 import threading
 import time
-
-KECCAK_DATA = bytes(range(100))
-SHA256_DATA = b"sha256 data, of odd length!"
 
 
 def read(descriptor: int, size: int) -> bytes:
@@ -29,23 +26,23 @@ def read(descriptor: int, size: int) -> bytes:
     return data
 
 
-def main(behaviour: str, log: str, keccak_key: bytes) -> None:
+def write(descriptor: int, data: bytes) -> None:
+    """All of it: a pipe may take less at a time."""
+    while data:
+        data = data[os.write(descriptor, data) :]
+
+
+def main(behaviour: str, log: str, folder: str) -> None:
     """Serves until the descriptors close."""
-    sha256_key = b"\x04" + hashlib.sha256(SHA256_DATA).digest()[1:]
-    held = {b"\x01" + bytes(30) + b"\x01": keccak_key, b"\x01" + bytes(30) + b"\x02": sha256_key}
-    if behaviour == "holds all":
-        held |= {keccak_key: KECCAK_DATA, sha256_key: SHA256_DATA}
+    hinted = set[bytes]()
 
     def take_hints() -> None:
         while True:
             hint = read(3, int.from_bytes(read(3, 4), "big"))
             with open(log, "ab") as file:
-                file.write(hint + b"\n")
-            if hint[:1] == b"k" and hint[1:] == keccak_key:
-                held[keccak_key] = KECCAK_DATA
-            if hint[:1] == b"s" and hint[1:] == sha256_key:
-                held[sha256_key] = SHA256_DATA
-            os.write(4, b"\0")
+                file.write(hint.hex().encode() + b"\n")
+            hinted.add(hint[1:])
+            write(4, b"\0")
 
     print("a line on standard output", flush=True)
     threading.Thread(target=take_hints, daemon=True).start()
@@ -55,15 +52,19 @@ def main(behaviour: str, log: str, keccak_key: bytes) -> None:
             os._exit(9)
         if behaviour == "is slow" and key[0] == 2:
             time.sleep(1.0)
-        data = held[key]
+        if key[0] != 1 and key not in hinted and behaviour != "needs no hints":
+            sys.exit(f"no hint came for {key.hex()}")
+        with open(os.path.join(folder, key.hex()), "rb") as file:
+            data = file.read()
         if behaviour == "lies" and key[0] == 2:
             data = data[:-1] + bytes([data[-1] ^ 1])
         size = len(data) if not (behaviour == "is endless" and key[0] == 2) else 1 << 40
         if behaviour == "stops half-way" and key[0] == 2:
-            os.write(6, size.to_bytes(8, "big") + data[:5])
+            write(6, size.to_bytes(8, "big") + data[:5])
             os._exit(0)
-        os.write(6, size.to_bytes(8, "big") + data)
+        write(6, size.to_bytes(8, "big") + data)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], bytes.fromhex(sys.argv[3]))
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # how a client ends it
+    main(*sys.argv[1:])

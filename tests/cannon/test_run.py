@@ -5,7 +5,10 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import subprocess
 import sys
+import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,14 +20,12 @@ from opml_dispute.cannon.files import write_state
 from opml_dispute.cannon.server import PreimageServer, ServerProblem
 from opml_dispute.cli import execute
 from opml_dispute.cli.cannon import cannon
-from opml_dispute.engine.hashing import keccak256
 from opml_dispute.engine.vm import Machine, preimage_part, step_from_witness
 from opml_dispute.fpvm.statefile import load_state
 from tests.cannon import preimage_server
-from tests.cannon.preimage_server import KECCAK_DATA, SHA256_DATA
+from tests.cannon.served import EVERY_TYPE, KECCAK_DATA, KECCAK_KEY, SHA256_DATA, SMALL, expected_exit, write_folder
 from tests.programs.build import build_preimages
 
-KECCAK_KEY = b"\x02" + keccak256(KECCAK_DATA)[1:]
 SERVER = Path(preimage_server.__file__)
 
 
@@ -39,6 +40,8 @@ def folder(tmp_path: Path, elf: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder with the program's first state in it, made the working directory."""
     monkeypatch.chdir(tmp_path)
     assert invoke("load-elf", "--type", "multithreaded64-5", "--path", elf, "--out", "start.bin.gz").exit_code == 0
+    write_folder(SMALL, tmp_path / "small")
+    write_folder(EVERY_TYPE, tmp_path / "every type")
     return tmp_path
 
 
@@ -47,15 +50,20 @@ def invoke(*arguments: object) -> Result:
     return CliRunner().invoke(cannon, [str(argument) for argument in arguments])
 
 
-def server(behaviour: str = "honest") -> list[str]:
+def server(behaviour: str = "honest", preimages: str = "small") -> list[str]:
     """The command behind --."""
-    return [sys.executable, str(SERVER), behaviour, "hints.log", KECCAK_KEY.hex()]
+    return [sys.executable, str(SERVER), behaviour, "hints.log", preimages]
 
 
 def run(*options: object, input_: str = "start.bin.gz", command: Sequence[str] | None = None) -> Result:
     """`cannon run` with the honest server."""
     tail = ["--", *(server() if command is None else command)]
     return invoke("run", "--input", input_, "--output", "final.bin.gz", "--info-at", "never", *options, *tail)
+
+
+def hints(folder: Path) -> list[bytes]:
+    """The hints that the server took."""
+    return [bytes.fromhex(line) for line in (folder / "hints.log").read_text().splitlines()]
 
 
 def state(name: str) -> Machine:
@@ -69,24 +77,16 @@ def read_json(name: str) -> dict[str, Any]:
     return content
 
 
-def expected_exit() -> int:
-    """What preimages.c makes of the data."""
-    total = 7
-    for byte in KECCAK_DATA + SHA256_DATA + KECCAK_DATA:
-        total = total * 31 + byte
-    return total & 63
-
-
 def test_program_gets_its_hints_acknowledged_and_its_preimages(folder: Path) -> None:
     """The server holds the data only after the hints, so the right exit code needs both."""
     result = run("--debug-info", "debug.json")
     assert result.exit_code == 0, result.output
     final = state("final.bin.gz")
-    assert (final.exited, final.exit_code) == (True, expected_exit())
-    assert [line[:1] for line in (folder / "hints.log").read_bytes().splitlines()] == [b"k", b"s"]
+    assert (final.exited, final.exit_code) == (True, expected_exit(SMALL))
+    assert hints(folder) == [b"h" + key for key in SMALL]
     debug = json.loads((folder / "debug.json").read_text())
-    assert debug["num_preimage_requests"] == 4
-    assert debug["total_preimage_size"] == 64 + len(KECCAK_DATA) + len(SHA256_DATA)
+    assert debug["num_preimage_requests"] == 5
+    assert debug["total_preimage_size"] == 8 + 64 + len(KECCAK_DATA) + len(SHA256_DATA)
     assert debug["total_steps"] == final.step
 
 
@@ -126,7 +126,7 @@ def test_run_from_any_snapshot_ends_in_the_same_state(folder: Path) -> None:
     assert len(snapshots) > 10
     for snapshot in snapshots:
         # A server that was started again has not seen the hints before the snapshot.
-        assert run(input_=snapshot.name, command=server("holds all")).exit_code == 0
+        assert run(input_=snapshot.name, command=server("needs no hints")).exit_code == 0
         assert state("final.bin.gz").state_hash() == final
 
 
@@ -139,9 +139,7 @@ def test_hint_that_a_snapshot_cuts_in_two_arrives_whole(folder: Path) -> None:
     for snapshot in cut[:2]:
         (folder / "hints.log").unlink()
         assert run("--stop-at-preimage-type", "any", input_=snapshot.name).exit_code == 0
-        first = (folder / "hints.log").read_bytes()
-        assert first[:1] in {b"k", b"s"}
-        assert len(first) == 34
+        assert hints(folder)[0] in {b"h" + key for key in SMALL}
 
 
 def test_no_proof_is_written_for_a_step_behind_the_exit(folder: Path) -> None:
@@ -155,7 +153,7 @@ def test_no_proof_is_written_for_a_step_behind_the_exit(folder: Path) -> None:
         "witness": "0x" + final.witness().hex(),
         "step": final.step,
         "exited": True,
-        "exitCode": expected_exit(),
+        "exitCode": expected_exit(SMALL),
         "stateVersion": 8,
     }
 
@@ -231,6 +229,84 @@ def test_file_that_is_no_state_is_refused_with_a_sentence(
         captured = capfd.readouterr()
         assert captured.out == ""
         assert captured.err.startswith("error: ")
+
+
+@pytest.mark.parametrize("way", ["packed", "plain"])
+def test_state_comes_through_a_pipe(folder: Path, way: str) -> None:
+    """Read once and to its end: a pipe cannot be opened twice."""
+    data = (folder / "start.bin.gz").read_bytes()
+    os.mkfifo("pipe")
+    writer = threading.Thread(
+        target=Path("pipe").write_bytes, args=(data if way == "packed" else gzip.decompress(data),)
+    )
+    writer.start()
+    told = json.loads(invoke("witness", "--input", "pipe").stdout)
+    writer.join()
+    assert told == json.loads(invoke("witness", "--input", "start.bin.gz").stdout)
+
+
+@pytest.mark.parametrize("device", ["/dev/zero", "/dev/null", "/dev/tty", "."])
+def test_device_is_no_state(folder: Path, device: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """Neither hangs nor fills the memory."""
+    assert execute(["cannon", "witness", "--input", device]) == 1
+    assert capfd.readouterr().err.startswith("error: ")
+
+
+def test_killed_run_leaves_whole_files_only_and_goes_on_from_the_last_snapshot(folder: Path) -> None:
+    arguments = ["run", "--input", "start.bin.gz", "--output", "final.bin.gz", "--info-at", "never"]
+    patterns = ["--snapshot-at", "%5", "--snapshot-fmt", "s%d.bin.gz", "--proof-at", "%5", "--proof-fmt", "p%d.json.gz"]
+    command = [sys.executable, "-m", "opml_dispute", "cannon", *arguments, *patterns, "--", *server()]
+    running = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    while len(list(folder.glob("s[0-9]*.gz"))) < 20:
+        assert running.poll() is None
+        time.sleep(0.001)
+    running.kill()
+    running.wait()
+    snapshots = sorted(folder.glob("s[0-9]*.bin.gz"), key=lambda path: int(path.name[1:-7]))
+    assert [state(path.name).step for path in snapshots] == [5 * index for index in range(len(snapshots))]
+    for path in folder.glob("p*.json.gz"):
+        assert read_json(path.name)["step"] == int(path.name[1:-8])
+    assert not (folder / "final.bin.gz").exists()
+    assert run(input_=snapshots[-1].name, command=server("needs no hints")).exit_code == 0
+    assert state("final.bin.gz").exit_code == expected_exit(SMALL)
+
+
+def test_vm_run_asks_the_server_for_what_it_was_not_given(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """The same end as the cannon command's, with a step limit on the way."""
+    assert run().exit_code == 0
+    final = state("final.bin.gz")
+    capfd.readouterr()
+    limited = ["vm", "run", "start.bin.gz", "--max-steps", "1000", "--save", "mid.bin.gz", "--", *server()]
+    assert execute(limited) == 0
+    assert state("mid.bin.gz").step == 1000
+    capfd.readouterr()
+    assert execute(["vm", "run", "mid.bin.gz", "--json", "--", *server("needs no hints")]) == expected_exit(SMALL)
+    captured = capfd.readouterr()
+    assert json.loads(captured.out.splitlines()[-1])["state_hash"] == "0x" + final.state_hash().hex()
+    assert "a line on standard output" in captured.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["start.bin.gz", "--", "./none"], "cannot start the pre-image server ./none"),
+        (["--node", "1", "--sample", "7", "start.bin.gz", "--", "./none"], "a pre-image server and a node's run"),
+    ],
+)
+def test_vm_run_refuses_a_server_that_makes_no_sense(
+    folder: Path, arguments: list[str], said: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert execute(["vm", "run", *arguments]) == 1
+    assert said in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("behaviour", ["dies", "lies", "is endless", "stops half-way"])
+def test_vm_run_ends_with_the_fault_of_a_misbehaving_server(
+    folder: Path, behaviour: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert execute(["vm", "run", "start.bin.gz", "--save", "out.bin", "--", *server(behaviour)]) == 1
+    assert "the pre-image server" in capfd.readouterr().err
+    assert not (folder / "out.bin").exists()
 
 
 def test_server_that_does_not_end_by_itself_is_ended() -> None:

@@ -1,7 +1,8 @@
 /* Asks for pre-images with hints before, as a client of a pre-image server does, and exits with a digest of what it read.
  *
- * Local pre-image 1 is a Keccak-256 key, local pre-image 2 a SHA-256 key. Before each is asked for, a hint is written: "k"
- * or "s" and the key, in two writes that part inside its length. The first hash's data are read once more at the end. */
+ * Local pre-image 0 says how many keys there are (8 bytes), local pre-images 1, 2, ... are the keys, of any type. Before each
+ * is asked for, a hint is written: "h" and the key, in two writes that part inside its length. Data are read 8 bytes at a
+ * time, those of the first key once more at the end, at an odd address and 5 bytes at a time. */
 #include <stdint.h>
 
 enum { FD_HINT_READ = 3, FD_HINT_WRITE = 4, FD_PREIMAGE_READ = 5, FD_PREIMAGE_WRITE = 6 };
@@ -9,8 +10,8 @@ enum { SYS_read = 5000, SYS_write = 5001, SYS_exit_group = 5205 };
 
 _Alignas(64) static char stack[4096];
 char *const stack_top = stack + sizeof stack;
-_Alignas(32) static uint64_t keccak_key[4], sha256_key[4];
-_Alignas(8) static uint8_t hint[4 + 33], data[8];
+static uint64_t first_key[4];
+_Alignas(8) static uint8_t hint[4 + 33], data[16];
 
 __asm__(".set noreorder\n"
         ".globl __start\n"
@@ -48,11 +49,11 @@ static void read_local(uint64_t ident, uint64_t word[4])
         call(SYS_read, FD_PREIMAGE_READ, (uint64_t)(word + i), 8);
 }
 
-static void write_hint(char kind, const uint64_t key[4])
+static void write_hint(const uint64_t key[4])
 {
     uint8_t acknowledgement;
     hint[3] = 33;
-    hint[4] = (uint8_t)kind;
+    hint[4] = 'h';
     for (unsigned i = 0; i < 32; i++)
         hint[5 + i] = (uint8_t)(key[i / 8] >> (56 - 8 * (i % 8)));
     call(SYS_write, FD_HINT_WRITE, (uint64_t)hint, 3);
@@ -60,14 +61,14 @@ static void write_hint(char kind, const uint64_t key[4])
     call(SYS_read, FD_HINT_READ, (uint64_t)&acknowledgement, 1);
 }
 
-/* A digest of a pre-image of any length, read 8 bytes at a time. */
-static uint64_t digest(const uint64_t key[4], uint64_t sum)
+/* A digest of a pre-image of any length, read up to `size` bytes at a time to `target`. */
+static uint64_t digest(const uint64_t key[4], uint64_t sum, uint8_t *target, uint64_t size)
 {
     uint64_t left = request(key);
     while (left != 0) {
-        uint64_t count = call(SYS_read, FD_PREIMAGE_READ, (uint64_t)data, 8);
+        uint64_t count = call(SYS_read, FD_PREIMAGE_READ, (uint64_t)target, size);
         for (uint64_t i = 0; i < count; i++)
-            sum = sum * 31 + data[i];
+            sum = sum * 31 + target[i];
         left -= count;
     }
     return sum;
@@ -75,13 +76,17 @@ static uint64_t digest(const uint64_t key[4], uint64_t sum)
 
 _Noreturn void start(void)
 {
-    read_local(1, keccak_key);
-    read_local(2, sha256_key);
-    write_hint('k', keccak_key);
-    uint64_t sum = digest(keccak_key, 7);
-    write_hint('s', sha256_key);
-    sum = digest(sha256_key, sum);
-    sum = digest(keccak_key, sum);
+    uint64_t count, sum = 7, key[4];
+    const uint64_t count_key[4] = {(uint64_t)1 << 56, 0, 0, 0};
+    request(count_key);
+    call(SYS_read, FD_PREIMAGE_READ, (uint64_t)&count, 8);
+    for (uint64_t i = 1; i <= count; i++) {
+        read_local(i, key);
+        write_hint(key);
+        sum = digest(key, sum, data, 8);
+    }
+    read_local(1, first_key);
+    sum = digest(first_key, sum, data + 3, 5);
     for (;;)
         call(SYS_exit_group, sum & 63, 0, 0);
 }

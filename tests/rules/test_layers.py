@@ -16,7 +16,7 @@ PACKAGE = Path(opml_dispute.__file__).parent
 LAYERS = (
     {"errors", "primitives", "plain_json", "printable"},
     {"home", "reading"},
-    {"toolchain"},
+    {"toolchain", "writing"},
     {"engine"},
     {"game", "fpvm", "model", "models"},
     {"trace", "cannon"},

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opml_dispute import plain_json, printable
-from opml_dispute.reading import Unreadable, read_bytes, read_json, read_text
+from opml_dispute.reading import Unreadable, read_bytes, read_json, read_text, read_unpacked
 
 
 def test_a_file_is_read_whole_up_to_its_limit(tmp_path: Path) -> None:
@@ -38,6 +40,32 @@ def test_what_is_no_file_is_refused_with_a_reason(tmp_path: Path, name: str, rea
 def test_an_endless_device_is_read_up_to_the_limit_only() -> None:
     with pytest.raises(Unreadable, match="more than 1,000 bytes"):
         read_bytes(Path("/dev/zero"), max_bytes=1000)
+
+
+@pytest.mark.parametrize("way", ["file", "pipe"])
+def test_a_packed_file_is_read_unpacked_once_and_within_its_limit(tmp_path: Path, way: str) -> None:
+    """Through a pipe as well, which can be read only once; what unpacks to too much is refused."""
+    for content, limit in ((b"x" * 5000, 5000), (b"plain", 5), (b"x" * 5001, 5000)):
+        data = content if content == b"plain" else gzip.compress(content)
+        path = tmp_path / f"{way}{len(content)}"
+        if way == "file":
+            path.write_bytes(data)
+        else:
+            os.mkfifo(path)
+            threading.Thread(target=path.write_bytes, args=(data,), daemon=True).start()
+        if len(content) <= limit:
+            assert read_unpacked(path, max_bytes=limit) == content
+        else:
+            with pytest.raises(Unreadable, match="it unpacks to more than 5,000 bytes"):
+                read_unpacked(path, max_bytes=limit)
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:-3], lambda data: data[:5], lambda data: data[:-8] + bytes(8)])
+def test_a_damaged_packed_file_is_refused(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    path = tmp_path / "damaged"
+    path.write_bytes(damage(gzip.compress(b"something" * 100)))
+    with pytest.raises(Unreadable, match="it is not a whole gzip file"):
+        read_unpacked(path, max_bytes=10_000)
 
 
 def test_a_pipe_is_read_when_its_writer_comes_late(tmp_path: Path) -> None:

@@ -7,11 +7,8 @@ by its first bytes. A run that a game on chain is about is found by `game_run`, 
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import io
 import re
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,12 +27,11 @@ from opml_dispute.fpvm.statefile import Subtree, load_state
 from opml_dispute.model.files import parse_binding, read_model
 from opml_dispute.models import DIGITS
 from opml_dispute.primitives import LocalIdent
-from opml_dispute.reading import Unreadable, read_bytes
+from opml_dispute.reading import Unreadable, read_bytes, read_unpacked
 from opml_dispute.trace.guest import guest_machine
 from opml_dispute.trace.split import SEGMENT_LOG2_SIZE
 from opml_dispute.trace.vm import VmFault
 
-_GZIP_MAGIC: Final = b"\x1f\x8b"
 _ELF_MAGIC: Final = b"\x7fELF"
 _STATE_VERSIONS: Final = {bytes([BASE_VERSION]), bytes([ML_VERSION])}
 _MAX_FILE_BYTES: Final = 4 << 30
@@ -219,16 +215,7 @@ def _read_plain(path: Path) -> bytes:
 
 
 def _read(path: Path) -> bytes:
-    data = _read_plain(path)
-    if not data.startswith(_GZIP_MAGIC):
-        return data
     try:
-        with gzip.GzipFile(fileobj=io.BytesIO(data)) as stream:
-            data = stream.read(_MAX_FILE_BYTES + 1)
-    except (OSError, EOFError, zlib.error) as error:
-        raise BadSource(
-            f"{path} is not a whole gzip file: {error}", hint="pack it again, or give it unpacked"
-        ) from None
-    if len(data) > _MAX_FILE_BYTES:
-        raise BadSource(f"{path} unpacks to more than {_MAX_FILE_BYTES:,} bytes", hint="give another file")
-    return data
+        return read_unpacked(path, max_bytes=_MAX_FILE_BYTES)
+    except Unreadable as error:
+        raise BadSource(f"cannot read {path}: {error.reason}", hint="give a whole file, packed or not") from None

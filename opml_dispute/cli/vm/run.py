@@ -7,13 +7,15 @@ from typing import Final
 
 import click
 
+from opml_dispute.cannon.server import PreimageServer, log_to_stderr
+from opml_dispute.cannon.supply import Supplied
 from opml_dispute.cli.command_line import Command
 from opml_dispute.cli.options import FileName, json_option
 from opml_dispute.cli.output import Output
 from opml_dispute.cli.vm.opening import open_source
 from opml_dispute.cli.vm.saving import save_machine
 from opml_dispute.cli.vm.selection import RunSelection, run_options
-from opml_dispute.cli.vm.source import way_out
+from opml_dispute.cli.vm.source import BadSource, way_out
 from opml_dispute.engine.vm import Machine, Stop, StopKind
 from opml_dispute.errors import OpmlError
 from opml_dispute.primitives import VmStatus
@@ -32,20 +34,32 @@ class RunStopped(OpmlError):
 @run_options()
 @click.option("--max-steps", type=click.IntRange(min=0), metavar="N", help="Stop after this many steps.")
 @click.option("--save", type=FileName(), metavar="FILE", help="Write the last state there (.gz packs).")
+@click.argument("server", nargs=-1, type=click.UNPROCESSED, metavar="[-- SERVER ARGUMENTS...]")
 @json_option
-def run(run: RunSelection, max_steps: int | None, save: Path | None, output: Output) -> int:
+def run(run: RunSelection, max_steps: int | None, save: Path | None, server: tuple[str, ...], output: Output) -> int:
     """
     Run a program until it exits; the exit code is the program's.
+
+    What stands after -- is the command of a pre-image server, which answers what the program asks for beyond what
+    --preimage and --local give (docs/op-stack.md, "Pre-image servers").
 
     Example: opml-dispute vm run hello.elf --base
     """
     source = open_source(run)
+    if server and (run.node is not None or run.game is not None):
+        raise BadSource(
+            "a pre-image server and a node's run were given", hint="leave the server out: the run has all that it reads"
+        )
     if source.fault is not None:
         machine = source.trace.machine_at(1 << 62 if max_steps is None else max_steps)
         stop = machine.run(0)
     else:
         machine = source.machine.fork()
-        stop = _run_showing(machine, max_steps, output)
+        if server:
+            with PreimageServer.start(server, say=log_to_stderr) as preimages:
+                stop = _run_showing(machine, Supplied(machine, preimages), max_steps, output)
+        else:
+            stop = _run_showing(machine, None, max_steps, output)
     if save is not None:
         save_machine(machine, save)
         output.say(f"Saved the state of step {machine.step:,} in {save}.")
@@ -67,13 +81,13 @@ def run(run: RunSelection, max_steps: int | None, save: Path | None, output: Out
     return machine.exit_code
 
 
-def _run_showing(machine: Machine, max_steps: int | None, output: Output) -> Stop:
+def _run_showing(machine: Machine, supplied: Supplied | None, max_steps: int | None, output: Output) -> Stop:
     """Runs; what the program prints is shown as it comes."""
+    advance = machine.run if supplied is None else supplied.advance
     left = max_steps
     while True:
         machine.listen(_OUTPUT_BYTES)
-        chunk = _STEPS_PER_LOOK if left is None else min(left, _STEPS_PER_LOOK)
-        stop = machine.run(chunk)
+        stop = advance(_STEPS_PER_LOOK if left is None else min(left, _STEPS_PER_LOOK))
         printed, lost = machine.printed()
         if printed:
             output.raw(printed.decode(errors="replace"))
@@ -81,6 +95,7 @@ def _run_showing(machine: Machine, max_steps: int | None, output: Output) -> Sto
         if lost:
             output.say(f"{lost:,} bytes of output were not kept", style="yellow")
         if left is not None:
-            left -= chunk
-        if stop.kind != StopKind.STEP_LIMIT or left == 0:
+            left -= stop.steps
+        is_supplied = supplied is not None and stop.kind == StopKind.UNKNOWN_PREIMAGE
+        if not is_supplied and (stop.kind != StopKind.STEP_LIMIT or left == 0):
             return stop

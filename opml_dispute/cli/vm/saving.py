@@ -8,14 +8,15 @@ from pathlib import Path
 from opml_dispute.cli.vm.source import BadSource
 from opml_dispute.engine.vm import Machine
 from opml_dispute.fpvm.statefile import save_state
+from opml_dispute.writing import Unwritable, write_result
 
 
 def save_machine(machine: Machine, path: Path) -> None:
-    """Packed if the name ends in .gz. Raises `BadSource`."""
+    """Whole or not at all; packed if the name ends in .gz. Raises `BadSource`."""
     data = save_state(machine)
     if path.suffix == ".gz":
         data = gzip.compress(data, mtime=0)
     try:
-        path.write_bytes(data)
-    except OSError as error:
-        raise BadSource(f"cannot write {path}: {error.strerror}", hint="give a path that can be written") from None
+        write_result(path, data)
+    except Unwritable as error:
+        raise BadSource(str(error), hint="give a path that can be written") from None

@@ -1,0 +1,66 @@
+"""
+A machine that is given what its program asks for while it runs: hints go to the pre-image server, pre-images come back.
+
+`Supplied.advance` runs the machine a while. `Preimages` is what answers: a `server.PreimageServer`, or data that are
+here already.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from opml_dispute.engine.vm import Machine, Stop, StopKind
+from opml_dispute.errors import OpmlError
+
+
+class Preimages(Protocol):
+    """What answers for pre-images: a `server.PreimageServer`, or data that are here already."""
+
+    def hint(self, hint: bytes) -> None:
+        """Takes a hint of what will be asked for."""
+        ...
+
+    def fetch(self, key: bytes) -> bytes:
+        """The data behind a 32-byte key; raises an `OpmlError` if there are none."""
+        ...
+
+
+class NoServer(OpmlError):
+    """The program asks for a pre-image, and there is no server to answer."""
+
+    hint = "give the pre-image server's command after --"
+
+
+class Supplied:
+    """A machine together with what answers its program."""
+
+    def __init__(self, machine: Machine, server: Preimages | None) -> None:
+        """From now on the machine keeps hints; one whose beginning was written before goes on from there."""
+        self.machine = machine
+        self.key, self.preimage = b"", b""
+        """The key and the data of the pre-image last supplied."""
+        self._server = server
+        machine.collect_hints(machine.unfinished_hint)
+
+    def advance(self, max_steps: int) -> Stop:
+        """
+        Runs the machine as `Machine.run` does, but that every hint is handed on.
+
+        A stop of the kind `UNKNOWN_PREIMAGE` says that the pre-image was supplied just now: run again to go on. Raises
+        `NoServer`, and what the server raises.
+        """
+        stop = self.machine.run(max_steps)
+        for hint in self.machine.take_hints():
+            if self._server is not None:
+                self._server.hint(hint)
+        if stop.kind == StopKind.UNKNOWN_PREIMAGE:
+            self.supply()
+        return stop
+
+    def supply(self) -> None:
+        """Gives the machine the pre-image that it reads now. Raises `NoServer`, and what the server raises."""
+        key = self.machine.scalars.preimage_key
+        if self._server is None:
+            raise NoServer(f"the program asks for the pre-image of 0x{key.hex()} at step {self.machine.step:,}")
+        self.key, self.preimage = key, self._server.fetch(key)
+        self.machine.add_preimage(key, self.preimage)

@@ -1,0 +1,3 @@
+module preimageserver
+
+go 1.21
