@@ -4,9 +4,9 @@ A JSON-RPC forwarder that misbehaves as real nodes and gateways do.
     with FaultProxy("http://127.0.0.1:8545", ["header-not-found", "batch-limit"]) as proxy:
         rpc = Rpc(proxy.url)
 
-`FAULTS` names every way, with what it imitates. A fault strikes every `every`-th request that it applies to, counted
-from the start, so that a run can be repeated; what a node lacks for good (`no-batch`, `no-eip1898`, …) strikes always.
-Several faults may be combined. `struck` counts how often each did.
+`FAULTS` (`proxy_faults`) names every way, with what it imitates. A fault strikes every `every`-th request that it
+applies to, counted from the start, so that a run can be repeated; what a node lacks for good (`no-batch`, `no-eip1898`,
+…) strikes always. Several faults may be combined. `struck` counts how often each did.
 
 Loopback only. From a shell: `python -m opml_dispute.testing.fault_proxy UPSTREAM FAULT … [--port N] [--every N]`.
 """
@@ -18,282 +18,14 @@ import http.client
 import json
 import socket
 import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Final, TypeAlias
+from typing import Any
 from urllib.parse import urlsplit
 
-Request: TypeAlias = dict[str, Any]
-Reply: TypeAlias = dict[str, Any]
-Forward: TypeAlias = Callable[[Request], Reply]
-Answer: TypeAlias = Callable[["FaultProxy", Request, Forward], Reply]
-
-
-@dataclass(frozen=True)
-class ProxyFault:
-    """One way to misbehave. It acts on single requests, on whole batches, or on the HTTP exchange."""
-
-    what: str
-    """What it imitates, in a sentence."""
-    applies: Callable[[Request], bool] = lambda request: True
-    answer: Answer | None = None
-    """In place of forwarding one request."""
-    batch: Callable[[FaultProxy, list[Request], list[Reply]], Any] | None = None
-    """What becomes of the replies to a batch; a fault that strikes always is asked before anything is forwarded."""
-    exchange: Callable[[_Handler, bytes], None] | None = None
-    """In place of an HTTP answer; gets the answer that would have been sent."""
-    always: bool = False
-    """Strikes whenever it applies, not now and then."""
-
-
-def _error(request: Request, code: int, message: str, data: Any = None) -> Reply:
-    error = {"code": code, "message": message} | ({} if data is None else {"data": data})
-    return {"jsonrpc": "2.0", "id": request.get("id"), "error": error}
-
-
-def _result(request: Request, result: Any) -> Reply:
-    return {"jsonrpc": "2.0", "id": request.get("id"), "result": result}
-
-
-def _method(*names: str) -> Callable[[Request], bool]:
-    return lambda request: request.get("method") in names
-
-
-def _refuses(what: str, code: int, message: str, *methods: str, always: bool = False) -> ProxyFault:
-    applies = _method(*methods) if methods else lambda request: True
-    return ProxyFault(
-        what, applies, answer=lambda proxy, request, forward: _error(request, code, message), always=always
-    )
-
-
-def _is_pinned(request: Request) -> bool:
-    params = request.get("params", [])
-    return request.get("method") == "eth_call" and len(params) > 1 and isinstance(params[1], dict)
-
-
-def _is_numbered_block(request: Request) -> bool:
-    params = request.get("params", [])
-    return request.get("method") == "eth_getBlockByNumber" and bool(params) and str(params[0]).startswith("0x")
-
-
-def _is_head(request: Request) -> bool:
-    return request.get("method") == "eth_getBlockByNumber" and request.get("params", [None])[0] == "latest"
-
-
-_SENDING: Final = ("eth_sendRawTransaction",)
-_READING: Final = (
-    "eth_call",
-    "eth_chainId",
-    "eth_getBalance",
-    "eth_getCode",
-    "eth_getBlockByNumber",
-    "eth_getTransactionCount",
-    "eth_getTransactionReceipt",
-    "eth_estimateGas",
-    "eth_gasPrice",
-)
-
-
-def _wrong_type(proxy: FaultProxy, request: Request, forward: Forward) -> Reply:
-    """Wrong types, another one each time."""
-    wrong: list[Any] = [None, 7, [], {}, "latest", True, "0x", "0xzz", {"number": 5, "hash": None}, [[]]]
-    value = wrong[proxy.struck["wrong-types"] % len(wrong)]
-    # No code, or no bytes returned, is of the right type and nothing that a client could doubt.
-    return _result(request, None if value == "0x" and request["method"] in ("eth_getCode", "eth_call") else value)
-
-
-def _pending_receipt(proxy: FaultProxy, request: Request, forward: Forward) -> Reply:
-    reply = forward(request)
-    if isinstance(reply.get("result"), dict):
-        reply["result"].update(blockNumber=None, blockHash=None, status=None)
-    return reply
-
-
-def _stale_head(proxy: FaultProxy, request: Request, forward: Forward) -> Reply:
-    reply = forward(request)
-    number = int(reply["result"]["number"], 16)
-    return forward({**request, "params": [hex(max(0, number - 2)), False]})
-
-
-def _stale_nonce(proxy: FaultProxy, request: Request, forward: Forward) -> Reply:
-    reply = forward(request)
-    return _result(request, hex(max(0, int(reply["result"], 16) - 1)))
-
-
-def _sent_then_error(proxy: FaultProxy, request: Request, forward: Forward) -> Reply:
-    forward(request)
-    return _error(request, -32000, "request timed out")
-
-
-def _sent_then_refused(proxy: FaultProxy, request: Request, forward: Forward) -> Reply:
-    forward(request)
-    return _error(request, -32003, "nonce too low")
-
-
-def _lost(proxy: FaultProxy, request: Request, forward: Forward) -> Reply:
-    from opml_dispute.engine.hashing import keccak256
-
-    return _result(request, "0x" + keccak256(bytes.fromhex(request["params"][0][2:])).hex())
-
-
-def _pruned(proxy: FaultProxy, request: Request, forward: Forward) -> Reply:
-    return _result(request, None) if int(request["params"][0], 16) < proxy.oldest_block else forward(request)
-
-
-def _pruned_error(proxy: FaultProxy, request: Request, forward: Forward) -> Reply:
-    if int(request["params"][0], 16) < proxy.oldest_block:
-        return _error(request, 4444, "pruned history unavailable")
-    return forward(request)
-
-
-def _range_limit(proxy: FaultProxy, request: Request, forward: Forward) -> Reply:
-    filter_ = request["params"][0]
-    if int(filter_["toBlock"], 16) - int(filter_["fromBlock"], 16) >= 5:
-        return _error(request, -32602, "eth_getLogs is limited to a 5 block range")
-    return forward(request)
-
-
-def _batch_limit(proxy: FaultProxy, requests: list[Request], replies: list[Reply]) -> Any:
-    return _error({}, -32600, "batch item count exceeded") if len(requests) > proxy.batch_limit else replies
-
-
-# ---- faults of the HTTP exchange ----
-
-
-def _http(status: int, body: bytes, **headers: str) -> Callable[[_Handler, bytes], None]:
-    def exchange(handler: _Handler, answer: bytes) -> None:
-        handler.respond(status, body, {name.replace("_", "-"): value for name, value in headers.items()})
-
-    return exchange
-
-
-def _close(handler: _Handler, answer: bytes) -> None:
-    handler.close_connection = True
-
-
-def _truncate(handler: _Handler, answer: bytes) -> None:
-    handler.respond(200, answer[: len(answer) // 2], {"Content-Length": str(len(answer))})
-    handler.close_connection = True
-
-
-def _drip(handler: _Handler, answer: bytes) -> None:
-    handler.start(200, {"Content-Length": str(len(answer))})
-    for byte in answer:
-        if handler.proxy.is_closing or not handler.write(bytes([byte])):
-            break
-        time.sleep(handler.proxy.drip_pause_s)
-    handler.close_connection = True
-
-
-def _endless(handler: _Handler, answer: bytes) -> None:
-    handler.start(200, {})
-    handler.write(b'{"jsonrpc": "2.0", "id": 1, "result": "0x')
-    while not handler.proxy.is_closing and handler.write(b"00" * 32768):
-        pass
-    handler.close_connection = True
-
-
-def _hang(handler: _Handler, answer: bytes) -> None:
-    handler.proxy.closing.wait(handler.proxy.hang_s)
-    handler.close_connection = True
-
-
-_LIMITED = b'{"jsonrpc": "2.0", "id": null, "error": {"code": -32005, "message": "slow down"}}'
-
-FAULTS: Final[dict[str, ProxyFault]] = {
-    # what passes by itself
-    "header-not-found": ProxyFault(
-        "A node behind a load balancer does not have the block yet.",
-        _is_pinned,
-        lambda proxy, request, forward: _error(request, -32000, "header not found"),
-    ),
-    "rate-limited": _refuses("A gateway limits requests a second.", -32005, "request rate limited"),
-    "rate-limited-429": _refuses("The same with HTTP's code in JSON.", 429, "Too many requests, slow down"),
-    "internal-error": _refuses("A node's own database is busy.", -32603, "Internal error"),
-    "timed-out": _refuses("A node gives up on a slow call.", -32000, "execution timed out", "eth_call"),
-    "missing-trie-node": _refuses("State is not there yet.", -32000, "missing trie node 01ab (path )", "eth_call"),
-    "indexing": _refuses(
-        "Receipts are not indexed yet.", -32000, "transaction indexing is in progress", "eth_getTransactionReceipt"
-    ),
-    "pending-receipt": ProxyFault(
-        "A receipt without a block, of a pending transaction.",
-        _method("eth_getTransactionReceipt"),
-        _pending_receipt,
-    ),
-    # what no node should answer
-    "null-head": ProxyFault("No latest block.", _is_head, lambda proxy, request, forward: _result(request, None)),
-    "null-results": ProxyFault(
-        "Null for anything.", _method(*_READING), lambda proxy, request, forward: _result(request, None)
-    ),
-    "wrong-types": ProxyFault("Values of any other type.", _method(*_READING), _wrong_type),
-    "no-result": ProxyFault(
-        "Neither result nor error.",
-        _method(*_READING),
-        lambda proxy, request, forward: {"jsonrpc": "2.0", "id": request.get("id")},
-    ),
-    "stale-head": ProxyFault("A node that is two blocks behind.", _is_head, _stale_head),
-    # what a node cannot do
-    "batch-limit": ProxyFault("Small batches only.", batch=_batch_limit, always=True),
-    "no-batch": ProxyFault(
-        "No batches.",
-        batch=lambda proxy, requests, replies: _error({}, -32600, "batch requests are not supported"),
-        always=True,
-    ),
-    "shuffled-batch": ProxyFault("Answers in another order.", batch=lambda proxy, requests, replies: replies[::-1]),
-    "short-batch": ProxyFault("An answer of a batch is missing.", batch=lambda proxy, requests, replies: replies[:-1]),
-    "no-eip1898": ProxyFault(
-        "Blocks are named by number only.",
-        _is_pinned,
-        lambda proxy, request, forward: _error(request, -32602, "invalid argument 1: hex string expected"),
-        always=True,
-    ),
-    "no-tip": _refuses(
-        "No suggestion of a tip.", -32004, "Method not supported", "eth_maxPriorityFeePerGas", always=True
-    ),
-    "no-fee-methods": _refuses(
-        "No suggestion of any fee.",
-        -32600,
-        "unsupported method",
-        "eth_maxPriorityFeePerGas",
-        "eth_feeHistory",
-        always=True,
-    ),
-    "absurd-tip": ProxyFault(
-        "A tip of 10^15 wei.",
-        _method("eth_maxPriorityFeePerGas"),
-        lambda proxy, request, forward: _result(request, hex(10**15)),
-        always=True,
-    ),
-    "pruned": ProxyFault("No old blocks: null.", _is_numbered_block, _pruned, always=True),
-    "pruned-error": ProxyFault("No old blocks: an error.", _is_numbered_block, _pruned_error, always=True),
-    "log-range": ProxyFault("Events of few blocks at a time.", _method("eth_getLogs"), _range_limit, always=True),
-    # transactions
-    "lost-transaction": ProxyFault("Accepted, and dropped.", _method(*_SENDING), _lost),
-    "sent-then-error": ProxyFault("Sent on, and answered with an error.", _method(*_SENDING), _sent_then_error),
-    "sent-then-refused": ProxyFault(
-        "Sent on twice, and refused the second time.", _method(*_SENDING), _sent_then_refused
-    ),
-    "nonce-too-low": _refuses("A nonce is refused that was right.", -32003, "nonce too low", *_SENDING),
-    "underpriced": _refuses("The fee is refused once.", -32000, "transaction underpriced", *_SENDING),
-    "pool-full": _refuses("No room in the pool.", -32000, "txpool is full", *_SENDING),
-    "stale-nonce": ProxyFault(
-        "A node that counts one transaction less.", _method("eth_getTransactionCount"), _stale_nonce
-    ),
-    # the connection
-    "http-429": ProxyFault("HTTP 429 with Retry-After.", exchange=_http(429, _LIMITED, Retry_After="0.1")),
-    "http-503": ProxyFault("HTTP 503 with a page.", exchange=_http(503, b"<html>Service Unavailable</html>")),
-    "not-json": ProxyFault("A page instead of JSON.", exchange=_http(200, b"<html>Welcome</html>")),
-    "deep-json": ProxyFault("JSON that nests without end.", exchange=_http(200, b"[" * 200_000)),
-    "closed": ProxyFault("The connection closes without an answer.", exchange=_close),
-    "truncated": ProxyFault("Half an answer.", exchange=_truncate),
-    "slow-drip": ProxyFault("One byte at a time.", exchange=_drip),
-    "endless": ProxyFault("An answer that does not end.", exchange=_endless),
-    "hanging": ProxyFault("No answer at all.", exchange=_hang),
-}
+from opml_dispute.testing.proxy_faults import FAULTS, ProxyFault, Reply, Request
 
 
 class FaultProxy:
@@ -346,11 +78,6 @@ class FaultProxy:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
-
-    @property
-    def is_closing(self) -> bool:
-        """Whether the proxy is about to end."""
-        return self.closing.is_set()
 
     def set_faults(self, faults: Iterable[str]) -> None:
         """From now on these, and no others."""

@@ -16,7 +16,8 @@ from opml_dispute.chain.rpc_errors import RpcAnswerInvalid, RpcError, RpcUnreach
 from opml_dispute.chain.sender import Sender
 from opml_dispute.chain.transactions import Creation, Order, Receipt
 from opml_dispute.devnet import anvil as devnet
-from opml_dispute.testing.fault_proxy import FAULTS, FaultProxy
+from opml_dispute.testing.fault_proxy import FaultProxy
+from opml_dispute.testing.proxy_faults import FAULTS
 
 ETHER = 10**18
 
