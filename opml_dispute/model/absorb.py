@@ -20,8 +20,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from opml_dispute.model.builder import Builder
-from opml_dispute.model.emitter import Op
 from opml_dispute.model.opcodes import Binary, DType, Opcode
+from opml_dispute.model.recorder import Op
 from opml_dispute.model.tensor import Array, Buffer, Shape, Tensor
 
 

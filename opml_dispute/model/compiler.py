@@ -19,13 +19,13 @@ from opml_dispute.model import rules
 from opml_dispute.model.absorb import absorb
 from opml_dispute.model.builder import Builder
 from opml_dispute.model.cost import most_steps
-from opml_dispute.model.emitter import Op, Origin
 from opml_dispute.model.importer import Importer
 from opml_dispute.model.limits import Limits, Meter
 from opml_dispute.model.onnx_file import ModelSource, load
 from opml_dispute.model.opcodes import DType
 from opml_dispute.model.plan import Plan, live_operations
 from opml_dispute.model.program import Program
+from opml_dispute.model.recorder import Op, Origin
 from opml_dispute.model.refusals import ModelError, UnsupportedOp
 from opml_dispute.model.tensor import Array, Tensor
 from opml_dispute.primitives import LEAST_LOG2_STEPS, MOST_LOG2_STEPS

@@ -21,7 +21,6 @@ from onnx import AttributeProto, TensorProto, numpy_helper
 
 from opml_dispute.model import elements
 from opml_dispute.model.builder import Builder
-from opml_dispute.model.emitter import Origin
 from opml_dispute.model.graph_inputs import (
     bind,
     constant_values,
@@ -34,6 +33,7 @@ from opml_dispute.model.lower import LoweringEntry, Value, find
 from opml_dispute.model.onnx_file import domain_name
 from opml_dispute.model.opcodes import DType
 from opml_dispute.model.reasons import HINTS, why_unknown
+from opml_dispute.model.recorder import Origin
 from opml_dispute.model.refusals import (
     InputNotFixed,
     InvalidModel,

@@ -17,11 +17,11 @@ from functools import partial
 
 from opml_dispute.engine.vm import Block
 from opml_dispute.model.derived import TensorSpec
-from opml_dispute.model.emitter import Op
 from opml_dispute.model.limits import Meter
 from opml_dispute.model.opcodes import DType
 from opml_dispute.model.program import MIN_LOG2_SIZE
 from opml_dispute.model.record import SEC_ARENA, SEC_END, SEC_HEADER, SEC_INPUT, SEC_OUTPUT, SEC_WEIGHTS, Free, Record
+from opml_dispute.model.recorder import Op
 from opml_dispute.model.refusals import ModelTooLarge
 from opml_dispute.model.tensor import Buffer, Tensor
 from opml_dispute.model.tile import Estimate, tiles

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opml_dispute.model.emitter import MOVES
 from opml_dispute.model.opcodes import Binary, DType, Opcode, Unary
+from opml_dispute.model.recorder import MOVES
 from tests.kernels import cases
 from tests.kernels.bench import FAST, PLAIN, VM_BYTES, Bench, extent, same_bits
 from tests.kernels.cases import Array, Case, Maker
