@@ -19,17 +19,19 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Final, TypeAlias
+from dataclasses import replace
+from typing import Any, Final
 from weakref import WeakValueDictionary
 
 import numpy as np
 import numpy.typing as npt
 
 from opml_dispute.engine.hashing import hash_pair, merkle_root
+from opml_dispute.engine.kept_states import KeptState, KeptStates
 from opml_dispute.engine.known import Known, ProgramLike, frees_of, size_of
 from opml_dispute.engine.live import LEAST_BLOCK_LOG2, Live, LiveBlock, pieces
 from opml_dispute.engine.merkle import SparseTree
+from opml_dispute.engine.overrides import Override, Overrides, StateOutOfRange
 from opml_dispute.engine.segment import (
     ARENA,
     HEADER,
@@ -44,21 +46,9 @@ from opml_dispute.engine.segment import (
 )
 from opml_dispute.engine.segment_memory import Bytes, ReadySchedule, SegmentMemory, SegmentUnavailable, validate_records
 from opml_dispute.engine.vm import Block
-from opml_dispute.errors import OpmlError
 from opml_dispute.primitives import RECORD_BYTES, Hash32, StateRoot
 
-KEPT_BYTES: Final = 1 << 29
-"""Room for kept states, from which an earlier state is reached faster than from the start."""
-
 _HEADER_WORDS: Final = struct.Struct(">4Q")
-
-
-class StateOutOfRange(OpmlError):
-    """A state index that the inference does not have."""
-
-
-Override: TypeAlias = tuple[int, bytes]
-"""An offset in the segment, and the bytes (big-endian, as in VM memory) that replace what is there."""
 
 
 class Inference:
@@ -83,18 +73,17 @@ class Inference:
         self.input_image = inputs if isinstance(inputs, bytes) else input_image(program.inputs, inputs)
         if len(self.input_image) > 1 << INPUT.log2_size:
             raise SegmentUnavailable(f"an input of {len(self.input_image):,} bytes; INPUT holds 2^{INPUT.log2_size}")
-        self.overrides = {t: tuple(changes) for t, changes in (overrides or {}).items()}
-        self._check_overrides()
+        self.overrides = Overrides(overrides or {}, program.node_count)
         self._limit = memory_limit or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         self._known = Known.of(program)
         self._typing = self._known.typing
         self._segment = SegmentMemory(vm_bytes=not self._typing.is_typed, threads=threads)
         self._live = Live()
-        self._kept: dict[int, _Kept] = {}
+        self._kept = KeptStates()
         self._copies: WeakValueDictionary[tuple[bytes, int, int], Bytes] = WeakValueDictionary()
         self._roots: dict[int, StateRoot] = {}
         self._input_root: Hash32 | None = None
-        self._overridden_model = self._overridden(0, 1 << MODEL_LOG2)
+        self._overridden_model = self.overrides.meet(0, 1 << MODEL_LOG2)
         self._is_loaded = False
         self._schedule: ReadySchedule | None = None
         self._ended: Live | None = None  # the blocks of S_n, if a whole run made it
@@ -117,7 +106,7 @@ class Inference:
         if not 0 <= t <= self.program.node_count:
             raise StateOutOfRange(f"S_{t} found, expected S_0 to S_{self.program.node_count}")
         if t < self._t:
-            self._restore(max((kept for kept in self._kept if kept <= t), default=None))
+            self._restore(self._kept.latest(t))
         if self._t == 0 and 0 < t == self.program.node_count and self._run_whole():
             return
         if self._t < t:
@@ -314,9 +303,8 @@ class Inference:
             if not (keeps_input and _holds_input(entry)):
                 self._segment.zero(entry.offset, 1 << entry.log2_size)
         if self._overridden_model:
-            for changes in self.overrides.values():
-                for offset, data in changes:
-                    self._segment.zero(offset, max(0, min(len(data), (1 << MODEL_LOG2) - offset)))
+            for offset, data in self.overrides.until(None):
+                self._segment.zero(offset, max(0, min(len(data), (1 << MODEL_LOG2) - offset)))
             self._load_model(again=True)
             for at in sorted(at for at in self.overrides if t is not None and at <= t):
                 self._write_overrides(at, below=1 << MODEL_LOG2)
@@ -334,13 +322,10 @@ class Inference:
 
     def _keep(self) -> None:
         """Keeps the current state, if there is room."""
-        size = self._live.size_bytes
-        if self._t in self._kept or self._t == 0 or size > KEPT_BYTES:
+        if self._t in self._kept or self._t == 0 or not self._kept.make_room(self._live.size_bytes):
             return
-        while sum(kept.live.size_bytes for kept in self._kept.values()) + size > KEPT_BYTES:
-            del self._kept[next(iter(self._kept))]
         data = [self._content(entry) for entry in self._live.entries()]
-        self._kept[self._t] = _Kept(self._live.copy(), data)
+        self._kept[self._t] = KeptState(self._live.copy(), data)
 
     def _content(self, entry: LiveBlock) -> Bytes:
         """A live block's bytes as the segment holds them, to be written back later."""
@@ -350,17 +335,6 @@ class Inference:
         return self._shared(self._block(entry))
 
     # Overrides
-
-    def _check_overrides(self) -> None:
-        for t, changes in self.overrides.items():
-            for offset, data in changes:
-                if not 0 <= t <= self.program.node_count or offset < 0 or offset + len(data) > 1 << SEGMENT_LOG2:
-                    raise StateOutOfRange(
-                        f"an override of S_{t} at 0x{offset:x}: no such state, or outside the segment"
-                    )
-
-    def _overridden(self, begin: int, end: int) -> bool:
-        return any(o < end and o + len(d) > begin for changes in self.overrides.values() for o, d in changes)
 
     def _override(self, t: int) -> None:
         for offset, data in self.overrides.get(t, ()):
@@ -418,11 +392,9 @@ class Inference:
         lower = Live()
         for block in self.program.model_blocks:
             lower.touch(block.offset, block.offset + size_of(block))
-        for t, changes in self.overrides.items():
-            for offset, data in changes:
-                if t <= self._t:
-                    for lo, hi in pieces(offset, min(offset + len(data), 1 << MODEL_LOG2)):
-                        lower.touch(lo, hi)
+        for offset, data in self.overrides.until(self._t):
+            for lo, hi in pieces(offset, min(offset + len(data), 1 << MODEL_LOG2)):
+                lower.touch(lo, hi)
         return [self._block(entry) for entry in lower.entries()]
 
     def _block(self, entry: LiveBlock) -> Block:
@@ -451,14 +423,3 @@ class Inference:
 
 def _holds_input(entry: LiveBlock) -> bool:
     return INPUT.offset <= entry.offset < INPUT.end
-
-
-@dataclass(frozen=True, slots=True)
-class _Kept:
-    """A state to go back to."""
-
-    live: Live
-    data: list[Bytes]
-
-
-__all__ = ["Inference", "Override", "SegmentUnavailable", "StateOutOfRange", "validate_records"]

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from opml_dispute.engine.inference import Inference, Override
+from opml_dispute.engine.inference import Inference
 from opml_dispute.engine.merkle import SparseTree
+from opml_dispute.engine.overrides import Override
 from opml_dispute.engine.segment import INPUT, MODEL_LOG2, SEGMENT_LOG2, WEIGHTS, big_endian
 from opml_dispute.engine.vm import Block, Machine, StopKind
 from opml_dispute.model.opcodes import DType

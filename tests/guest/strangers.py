@@ -20,8 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from opml_dispute.engine.inference import Inference, validate_records
+from opml_dispute.engine.inference import Inference
 from opml_dispute.engine.segment import ARENA, HEADER, INPUT, OUTPUT, SEGMENT_LOG2, WEIGHTS, big_endian
+from opml_dispute.engine.segment_memory import validate_records
 from opml_dispute.engine.vm import Block, StopKind
 from opml_dispute.model.opcodes import DType, Opcode
 from opml_dispute.model.program import TensorSpec

@@ -10,8 +10,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from opml_dispute.engine.inference import Inference, validate_records
+from opml_dispute.engine.inference import Inference
 from opml_dispute.engine.segment import ARENA, INPUT, OUTPUT
+from opml_dispute.engine.segment_memory import validate_records
 from opml_dispute.model.opcodes import Binary, DType, Opcode, Unary
 from opml_dispute.model.record import Free, Record, strided_body
 from tests.guest.programs import program

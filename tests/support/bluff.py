@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from functools import cache
 
 from opml_dispute.engine.hashing import keccak256
-from opml_dispute.engine.inference import Inference, Override
+from opml_dispute.engine.inference import Inference
+from opml_dispute.engine.overrides import Override
 from opml_dispute.engine.segment import ARENA, INPUT, OUTPUT
 from opml_dispute.game.claim import Claim, Game
 from opml_dispute.game.depths import Depths

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, TypeVar
 
 from eth_abi.abi import decode
-from eth_utils.address import to_checksum_address
 
 from opml_dispute.chain.answers import Log
 from opml_dispute.chain.artifacts import Artifact, load_artifact
@@ -55,8 +54,3 @@ class Contract:
 def as_it_is(value: Any) -> Any:
     """Parses an answer that is of the right type already."""
     return value
-
-
-def checksummed(address: str) -> Address:
-    """Parses an address."""
-    return Address(to_checksum_address(address))

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from eth_utils.address import to_checksum_address
-
-from opml_dispute.chain.contracts.contract import Contract, as_it_is, checksummed
-from opml_dispute.chain.rpc import Call
+from opml_dispute.chain.contracts.contract import Contract, as_it_is
+from opml_dispute.chain.rpc import Call, checksummed
 from opml_dispute.chain.transactions import Receipt
 from opml_dispute.game.bond import BondTerms
 from opml_dispute.game.position import Position
@@ -92,7 +90,7 @@ class DisputeGameFactory(Contract):
     def created_game(self, receipt: Receipt) -> Address:
         """The game that a `create` transaction made."""
         (event,) = self.events("DisputeGameCreated", receipt.logs)
-        return Address(to_checksum_address(event["disputeProxy"]))
+        return checksummed(event["disputeProxy"])
 
 
 @dataclass(frozen=True)

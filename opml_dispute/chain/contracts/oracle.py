@@ -6,11 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from eth_utils.address import to_checksum_address
-
 from opml_dispute.chain.answers import Log
-from opml_dispute.chain.contracts.contract import Contract, as_it_is, checksummed
-from opml_dispute.chain.rpc import Call
+from opml_dispute.chain.contracts.contract import Contract, as_it_is
+from opml_dispute.chain.rpc import Call, checksummed
 from opml_dispute.primitives import Address, Hash32, ModelId, RequestId, StateRoot
 
 
@@ -128,7 +126,7 @@ class InferenceOracle(Contract):
     def games_of(self, request_id: bytes, start: int, max_scan: int) -> Call[tuple[list[Address], int]]:
         """Games made for a request, and where to go on in the factory's list."""
         return self._call(
-            lambda v: ([Address(to_checksum_address(game)) for game in v[0]], int(v[1])),
+            lambda v: ([checksummed(game) for game in v[0]], int(v[1])),
             "gamesOf",
             request_id,
             start,
