@@ -23,7 +23,8 @@ from opml_dispute.cli.options import (
 )
 from opml_dispute.cli.output import Output
 from opml_dispute.cli.session import Session, open_system
-from opml_dispute.model.files import Binding, read_model
+from opml_dispute.generation.files import open_model
+from opml_dispute.model.files import Binding
 from opml_dispute.model.refusals import ModelError, UnsupportedOp, UnsupportedType
 from opml_dispute.model.survey import Obstacle, survey
 from opml_dispute.models import DIGITS
@@ -57,7 +58,7 @@ def inspect(file: Path, binding: Binding, shown: int, timed: bool, output: Outpu
     Example: opml-dispute model inspect model.onnx --dim batch=1
     """
     try:
-        program = read_model(file, binding)
+        program = open_model(file, binding)
     except (UnsupportedOp, UnsupportedType) as refusal:
         _refuse(file, survey(file, binding.dims, binding.constants), refusal, output)
     show_inspection(file, inspect_program(program, timed=timed), shown, output)
@@ -87,7 +88,7 @@ def register(
 
     Example: opml-dispute model register model.onnx --uri ipfs://… --key-file me.key
     """
-    program = read_model(file, binding)
+    program = open_model(file, binding)
     session = Session.open(chain, sending, output)
     description = describe_model(program, uri or "")
     registry = session.system.registry

@@ -173,8 +173,12 @@ def sending_options(command: F) -> F:
     return wrapped  # type: ignore[return-value]
 
 
+MOST_TOKENS = 1 << 20
+"""Of a prompt or an answer."""
+
+
 def binding_options(command: F) -> F:
-    """--dim and --constant; the command gets `binding`."""
+    """--dim, --constant, --prompt-tokens and --tokens; the command gets `binding`."""
 
     @click.option(
         "--dim", "dims", multiple=True, metavar="NAME=N", help="The size of a symbolic dimension; may be repeated."
@@ -186,9 +190,25 @@ def binding_options(command: F) -> F:
         metavar="NAME=VALUE",
         help="Fix an input: a number, a list like [2,-1], or a .npy file; may be repeated.",
     )
+    @click.option(
+        "--prompt-tokens",
+        type=click.IntRange(1, MOST_TOKENS),
+        metavar="N",
+        help="Of a language model: room for a prompt of N tokens.",
+    )
+    @click.option(
+        "--tokens", type=click.IntRange(1, MOST_TOKENS), metavar="N", help="Of a language model: answers of N tokens."
+    )
     @functools.wraps(command)
-    def wrapped(*args: Any, dims: tuple[str, ...], constants: tuple[str, ...], **kwargs: Any) -> Any:
-        return command(*args, binding=parse_binding(dims, constants), **kwargs)
+    def wrapped(
+        *args: Any,
+        dims: tuple[str, ...],
+        constants: tuple[str, ...],
+        prompt_tokens: int | None,
+        tokens: int | None,
+        **kwargs: Any,
+    ) -> Any:
+        return command(*args, binding=parse_binding(dims, constants, prompt_tokens, tokens), **kwargs)
 
     return wrapped  # type: ignore[return-value]
 
@@ -200,7 +220,7 @@ def model_options(command: F) -> F:
         "--model",
         type=FileName(),
         metavar="FILE",
-        help="The ONNX file of the request's model. Default: the local copy made when it was registered or used.",
+        help="The file of the request's model. Default: the local copy made when it was registered or used.",
     )
     @binding_options
     @click.option(

@@ -30,7 +30,7 @@ from opml_dispute.cli.session import Session, load_account, open_case_of, open_s
 from opml_dispute.engine.inference import Inference
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.depths import Depths
-from opml_dispute.model.files import read_model
+from opml_dispute.generation.files import open_model
 from opml_dispute.operator.case import Case
 from opml_dispute.operator.inspection import made_up_inputs
 from opml_dispute.operator.model_store import ModelStore
@@ -126,7 +126,7 @@ def _prospect(
 ) -> Prospect:
     """What the argument names: a game, a request, a registered model, or a file."""
     if _is_file(subject):
-        program = read_model(Path(subject), files.binding)
+        program = open_model(Path(subject), files.binding)
         depths = Depths.for_model(program.node_count, program.log2_steps)
         return Prospect(program, Inference(program, made_up_inputs(program)), depths, side != "challenge")
     raw = parse_hash(subject)

@@ -19,7 +19,8 @@ from opml_dispute.cli.output import Output
 from opml_dispute.engine.inference import Inference
 from opml_dispute.engine.inference_status import status_words
 from opml_dispute.errors import OpmlError
-from opml_dispute.model.files import Binding, read_model
+from opml_dispute.generation.files import open_model
+from opml_dispute.model.files import Binding
 from opml_dispute.model.program import Program
 from opml_dispute.models import DIGITS
 from opml_dispute.printable import one_line
@@ -51,6 +52,10 @@ class CannotSave(OpmlError):
 @click.argument("file", type=FileName(), default=DIGITS)
 @binding_options
 @input_options
+@click.option(
+    "--prompt", metavar="TEXT", help="What to answer, of a language model: the answer is shown as it is made."
+)
+@click.option("--chat", is_flag=True, help="The prompt is what a user says in a chat, by the model's template.")
 @click.option("--vm", is_flag=True, help="Run every node in the VM too, and compare.")
 @click.option("--save", type=FileName(), metavar="DIR", help="Write each output there, as NAME.npy.")
 @json_option
@@ -59,6 +64,8 @@ def run(
     binding: Binding,
     inputs: tuple[str, ...],
     sample: int | None,
+    prompt: str | None,
+    chat: bool,
     vm: bool,
     save: Path | None,
     output: Output,
@@ -68,12 +75,20 @@ def run(
 
     Example: opml-dispute run --sample 7 --vm
     """
-    program = read_model(file, binding)
-    arrays = read_inputs(program.inputs, inputs, sample)
+    if prompt is None and chat:
+        raise click.UsageError("--chat says how to read a prompt: give one with --prompt")
+    if prompt is not None and (inputs or sample is not None):
+        raise click.UsageError("--prompt gives the input: leave out --input and --sample")
     if save is not None:
         _make_folder(save)
+    if prompt is None:
+        program = open_model(file, binding)
+        inference = Inference(program, read_inputs(program.inputs, inputs, sample))
+    else:
+        from opml_dispute.cli.answering import run_prompt
+
+        program, inference = run_prompt(file, binding, prompt, chat=chat, output=output)
     started = time.perf_counter()
-    inference = Inference(program, arrays)
     inference.run_to(program.node_count)
     ran_s = time.perf_counter() - started
     started = time.perf_counter()

@@ -152,6 +152,11 @@ class Inference:
         return self._final_header[2]
 
     @property
+    def current_status(self) -> int:
+        """As `status`, of the current state."""
+        return self._header()[2]
+
+    @property
     def fault_node(self) -> int:
         """Of S_n: the node that failed, if one did."""
         return self._final_header[3]

@@ -89,7 +89,7 @@ def _compiled(
         origins=tuple(
             (op.origin.op_type, op.origin.name) for record, op in zip(records, made_of, strict=True) if record.lo == 0
         ),
-        log2_steps=_log2_steps(packed),
+        log2_steps=least_log2_steps(packed),
         notes=tuple(importing.notes),
         fixed={name: np.asarray(value) for name, value in fixed.items()},
     )
@@ -123,7 +123,7 @@ def _ask_the_segment(records: bytes, made_of: Sequence[Op]) -> None:
             raise UnsupportedOp(op.origin.op_type, op.origin.name, op.origin.opset, reason)
 
 
-def _log2_steps(records: bytes) -> int:
+def least_log2_steps(records: bytes) -> int:
     """
     The least limit of VM steps that admits every record: that of the tile budget, or less for a small model; more only
     where a single output costs more than the budget, so that it cannot be cut.

@@ -87,26 +87,30 @@ class Emitter(Recorder):
         self._strided(Opcode.UNARY, out, [x], imm=(function, *flags))
         return out
 
-    def binary(self, function: Binary, x: Tensor, y: Tensor) -> Tensor:
-        """`function` of each pair, broadcast; bool for comparisons and logic, else the operands' type."""
+    def binary(self, function: Binary, x: Tensor, y: Tensor, *, out: Tensor | None = None) -> Tensor:
+        """
+        `function` of each pair, broadcast; bool for comparisons and logic, else the operands' type.
+
+        `out` is the view that takes the result, where it is to be made in a part of a larger tensor.
+        """
         if x.dtype is not y.dtype:
             raise Refuse(f"operands of types {x.dtype.name} and {y.dtype.name}; expected one type")
         if (function in LOGIC) != (x.dtype is DType.BOOL) and function is not Binary.EQ:
             raise Refuse(f"{function.name} of {x.dtype.name} operands")
         dtype = DType.BOOL if function in COMPARISONS or function in LOGIC else x.dtype
         shape = self._common(x, y)
-        out = self.made(dtype, shape, x, y)
+        out = self._into(out, dtype, shape, x, y)
         self._strided(Opcode.BINARY, out, [x.broadcast(shape), y.broadcast(shape)], imm=(function,))
         return out
 
-    def select(self, condition: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        """`x` where `condition` (bool) holds, else `y`; broadcast."""
+    def select(self, condition: Tensor, x: Tensor, y: Tensor, *, out: Tensor | None = None) -> Tensor:
+        """`x` where `condition` (bool) holds, else `y`; broadcast. `out` as for `binary`."""
         if condition.dtype is not DType.BOOL or x.dtype is not y.dtype:
             found = f"{condition.dtype.name}, {x.dtype.name} and {y.dtype.name}"
             raise Refuse(f"a choice by types {found}; expected BOOL and twice one type")
         shape = self._common(condition, x, y)
         operands = [condition, x, y]
-        out = self.made(x.dtype, shape, *operands)
+        out = self._into(out, x.dtype, shape, *operands)
         self._strided(Opcode.SELECT, out, [t.broadcast(shape) for t in operands])
         return out
 
@@ -120,11 +124,20 @@ class Emitter(Recorder):
 
     # Contractions and windows
 
-    def contract(self, a: Tensor, b: Tensor, bias: Tensor | None = None, dtype: DType | None = None) -> Tensor:
+    def contract(
+        self,
+        a: Tensor,
+        b: Tensor,
+        bias: Tensor | None = None,
+        dtype: DType | None = None,
+        *,
+        out: Tensor | None = None,
+    ) -> Tensor:
         """
         a[..., M, K] times b[..., K, N], batch dimensions broadcast, plus `bias` broadcast to [..., M, N].
 
         k ascends, one fused multiply-add each, onto +0; the bias is added last (docs/arithmetic.md, "Contractions").
+        `out` is the view that takes the result, where it is to be made in a part of a larger tensor.
         """
         if dtype is None and a.dtype.is_integer and a.dtype.width < 4:  # summed in 32 bits, which wrap as the type does
             wide = DType.I32 if a.dtype.is_signed else DType.U32
@@ -136,7 +149,8 @@ class Emitter(Recorder):
         if k == 0:  # a sum of nothing, which no record may ask for
             zero = self.filled((*batch, m, n), 0, dtype or a.dtype)
             return zero if bias is None else self.binary(Binary.ADD, zero, bias)
-        out = self.made(dtype or a.dtype, (*batch, m, n), *(t for t in (a, b, bias) if t is not None))
+        sources = [t for t in (a, b, bias) if t is not None]
+        out = self._into(out, dtype or a.dtype, (*batch, m, n), *sources)
         a, b = a.broadcast((*batch, m, k)), b.broadcast((*batch, k, n))
         # Views over the iteration space batch, M, N: a does not move along N, nor b along M.
         rows = [
@@ -236,15 +250,24 @@ class Emitter(Recorder):
     # At places that a tensor names
 
     def gather(
-        self, x: Tensor, data_strides: Shape, indices: Tensor, index_strides: Shape, shape: Shape, places: Places
+        self,
+        x: Tensor,
+        data_strides: Shape,
+        indices: Tensor,
+        index_strides: Shape,
+        shape: Shape,
+        places: Places,
+        *,
+        out: Tensor | None = None,
     ) -> Tensor:
         """
         The elements of `x` at the places that `indices` (int64) names, for each point of the output's `shape`.
 
         Point idx reads x's element sum(idx * data_strides) plus what each component of its place adds; the components
-        lie `places.step` elements apart from indices' element sum(idx * index_strides) on.
+        lie `places.step` elements apart from indices' element sum(idx * index_strides) on. `out` is the view that takes
+        them, where they are to lie in a part of a larger tensor.
         """
-        out = self.made(x.dtype, shape, x, indices)
+        out = self._into(out, x.dtype, shape, x, indices)
         views = [
             out,
             Tensor(x.buffer, shape, data_strides, x.offset),

@@ -45,11 +45,17 @@ class Binding:
     """Sizes of symbolic dimensions."""
     constants: Mapping[str, Array] = field(default_factory=dict)
     """Values of inputs that become part of the program."""
+    prompt_tokens: int | None = None
+    """Of a language model: room for a prompt."""
+    tokens: int | None = None
+    """Of a language model: tokens of an answer, at most."""
 
 
-def parse_binding(dims: Sequence[str], constants: Sequence[str]) -> Binding:
+def parse_binding(
+    dims: Sequence[str], constants: Sequence[str], prompt_tokens: int | None = None, tokens: int | None = None
+) -> Binding:
     """Sizes (NAME=N) and fixed inputs (NAME=VALUE) as they are typed. Raises `BadDimension` or `BadConstant`."""
-    return Binding(parse_dims(tuple(dims)), _parse_constants(constants))
+    return Binding(parse_dims(tuple(dims)), _parse_constants(constants), prompt_tokens, tokens)
 
 
 def _parse_constants(texts: Sequence[str]) -> dict[str, Array]:

@@ -7,12 +7,15 @@ The plan: every buffer gets its block, every operation its records, every block 
    space is not scarce, and every byte keeps one element width for the whole run.
 3. Operations become records, cut into tiles (`tile`). The last record that touches a block of ARENA frees it, so
    the state after the last node holds the outputs and nothing else that was computed.
+
+Operations that are repeated can be given `Regions`: then what they make lies equally far apart from one time to the
+next, and records of many times follow from those of two (`generation.unroll`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 from opml_dispute.engine.vm import Block
@@ -28,6 +31,19 @@ from opml_dispute.model.tile import Estimate, tiles
 
 SHARED_BYTES = 4096
 """Equal constants of at most this size share one block."""
+
+
+@dataclass(frozen=True)
+class Regions:
+    """Parts of ARENA, one for each of several runs of operations."""
+
+    starts: frozenset[int]
+    """The operations with which they begin, by number."""
+    size_bytes: int
+    """A power of two; a region takes as many of them as it needs, and begins at a multiple."""
+
+
+NO_REGIONS = Regions(frozenset(), 1 << MIN_LOG2_SIZE)
 
 
 class PlannedSection:
@@ -56,19 +72,25 @@ class Plan:
     """Where everything lies; made once per program, from its live operations."""
 
     def __init__(
-        self, ops: Sequence[Op], inputs: Sequence[tuple[str, Tensor]], outputs: Sequence[tuple[str, Tensor]]
+        self,
+        ops: Sequence[Op],
+        inputs: Sequence[tuple[str, Tensor]],
+        outputs: Sequence[tuple[str, Tensor]],
+        regions: Regions = NO_REGIONS,
     ) -> None:
         self.ops = ops
         self.inputs: list[TensorSpec] = []
         self.outputs: list[TensorSpec] = []
         self.weights: list[Block] = []
+        self.region_start = SEC_END
+        """Where the first of the regions begins, if there are any."""
         self._places: dict[int, tuple[int, int]] = {}
         self._arena: list[Buffer] = []
         self._inputs = [tensor for _, tensor in inputs]
         self._outputs = [tensor for _, tensor in outputs]
         self._put_ends(PlannedSection("input", SEC_INPUT, SEC_OUTPUT), inputs, self.inputs)
         self._put_ends(PlannedSection("output", SEC_OUTPUT, SEC_ARENA), outputs, self.outputs)
-        self._put_rest()
+        self._put_rest(regions)
 
     def _put_ends(
         self, section: PlannedSection, tensors: Sequence[tuple[str, Tensor]], specs: list[TensorSpec]
@@ -78,11 +100,14 @@ class Plan:
             self._places[id(tensor.buffer)] = place
             specs.append(TensorSpec(name, tensor.dtype, tensor.shape, *place))
 
-    def _put_rest(self) -> None:
+    def _put_rest(self, regions: Regions) -> None:
         weights = PlannedSection("weights", SEC_WEIGHTS, SEC_HEADER)
         arena = PlannedSection("activations", SEC_ARENA, SEC_END)
         shared: dict[tuple[DType, bytes] | None, tuple[int, int]] = {}
-        for op in self.ops:
+        for i, op in enumerate(self.ops):
+            if i in regions.starts:
+                arena.next = -(-arena.next // regions.size_bytes) * regions.size_bytes
+                self.region_start = min(self.region_start, arena.next)
             for buffer in (*(tensor.buffer for tensor in op.inputs), op.out.buffer):
                 if id(buffer) in self._places:
                     continue

@@ -112,6 +112,15 @@ class Recorder:
             result.buffer.values = np.zeros(result.buffer.size, dtype.numpy)
         return result
 
+    def _into(self, out: Tensor | None, dtype: DType, shape: Shape, *sources: Tensor) -> Tensor:
+        """`out` if the caller has a place for the result, else new room (`made`)."""
+        if out is None:
+            return self.made(dtype, shape, *sources)
+        if out.dtype is not dtype or out.shape != tuple(shape):
+            wanted, found = f"{dtype.name}{list(shape)}", f"{out.dtype.name}{list(out.shape)}"
+            raise Refuse(f"a result {wanted} into a view {found}")
+        return out
+
     def known(self, x: Tensor, what: str) -> Array:
         """The values of a tensor that must be constant; `what` names it in the error."""
         if not x.is_constant:

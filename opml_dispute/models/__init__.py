@@ -1,8 +1,10 @@
 """
-The sample model that ships with the package: a small network that reads handwritten digits of 8 x 8 pixels.
+The sample models that ship with the package.
 
-`DIGITS` is the ONNX file; `digit_samples` gives the images and labels that its training never saw. Where they
-come from is scripts/train-digits; what they measured is `digits.json` beside them.
+`DIGITS`, an ONNX file, is a small network that reads handwritten digits of 8 x 8 pixels; `digit_samples` gives the
+images and labels that its training never saw. Where they come from is scripts/train-digits; what they measured is
+`digits.json` beside them. `LETTERS`, a GGUF file, is a small decoder that reads and writes characters, and knows twenty
+questions with their answers by heart (scripts/train-letters).
 """
 
 from __future__ import annotations
@@ -14,6 +16,9 @@ import numpy.typing as npt
 
 DIGITS = Path(__file__).with_name("digits.onnx")
 """Input `image` f32[1][1][8][8], pixels 0..1; output `probabilities` f32[1][10]."""
+
+LETTERS = DIGITS.with_name("letters.gguf")
+"""Two layers of the Llama family, 64 elements wide, 46 tokens."""
 
 
 def digit_samples() -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:

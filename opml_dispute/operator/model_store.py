@@ -15,9 +15,10 @@ from opml_dispute.chain.contracts.oracle import Model, ModelRegistry, Registered
 from opml_dispute.chain.rpc import Call
 from opml_dispute.engine.merkle import SparseTree
 from opml_dispute.errors import OpmlError
+from opml_dispute.generation.files import open_model
 from opml_dispute.home import home, write_whole
 from opml_dispute.model.compiler import compile_model
-from opml_dispute.model.files import Binding, read_model
+from opml_dispute.model.files import Binding
 from opml_dispute.model.program import MODEL_LOG2_SIZE, Program
 from opml_dispute.model.program_file import ProgramFileError, read_program, write_program
 from opml_dispute.models import DIGITS
@@ -67,7 +68,7 @@ class ModelStore:
         Raises `ModelFileMissing`, `WrongModelFile` or `CorruptedCache`, and what compiling a model raises.
         """
         if file is not None:
-            program = read_model(file, binding)
+            program = open_model(file, binding)
             if program.model_root != registered.model_root:
                 raise WrongModelFile(
                     f"{file} compiles to model root 0x{program.model_root.hex()}, "

@@ -19,6 +19,7 @@ LAYERS = (
     {"toolchain", "writing"},
     {"engine"},
     {"game", "fpvm", "model", "models"},
+    {"generation"},
     {"trace", "cannon"},
     {"actors"},
     {"chain", "simulation"},

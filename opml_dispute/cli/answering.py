@@ -1,0 +1,65 @@
+"""`run --prompt`: a language model's answer, shown as it is computed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from opml_dispute.cli.output import Output
+from opml_dispute.engine.inference import Inference
+from opml_dispute.generation.files import ANSWER_TOKENS, compile_language_model, is_language_model, read_checkpoint
+from opml_dispute.generation.program import PROMPT
+from opml_dispute.generation.refusals import NoTokenizer
+from opml_dispute.generation.speaking import tokens_of
+from opml_dispute.generation.talk import padded, prompt_of
+
+if TYPE_CHECKING:
+    from opml_dispute.generation.vocabulary import Vocabulary
+    from opml_dispute.model.files import Binding
+    from opml_dispute.model.program import Program
+
+
+def run_prompt(file: Path, binding: Binding, prompt: str, *, chat: bool, output: Output) -> tuple[Program, Inference]:
+    """Compiles the model for this prompt, runs it, and shows the answer token by token."""
+    if not is_language_model(file):
+        raise NoTokenizer(f"{file} is no language model, so it takes no prompt", hint="give its inputs with --input")
+    checkpoint = read_checkpoint(file)
+    if checkpoint.vocabulary is None:
+        raise NoTokenizer(f"{file.name} has no tokenizer that is known here: it takes no text")
+    vocabulary = checkpoint.vocabulary
+    tokens = prompt_of(vocabulary, prompt, chat=chat)
+    binding = replace(binding, tokens=ANSWER_TOKENS if binding.tokens is None else binding.tokens)
+    if binding.prompt_tokens is None:
+        binding = replace(binding, prompt_tokens=len(tokens))
+    assert binding.prompt_tokens is not None
+    image = padded(tokens, binding.prompt_tokens)
+    started = time.perf_counter()
+    program = compile_language_model(checkpoint, binding, file.name)
+    compiled_s = time.perf_counter() - started
+    output.say(f"{len(tokens)} tokens of prompt; {program.node_count:,} nodes compiled in {compiled_s:.2f} s")
+    inference = Inference(program, {PROMPT: image})
+    _show(vocabulary, inference, program, output)
+    return program, inference
+
+
+def _show(vocabulary: Vocabulary, inference: Inference, program: Program, output: Output) -> None:
+    started = time.perf_counter()
+    seen: list[int] = []
+
+    def chosen() -> Iterator[int]:
+        for token in tokens_of(inference, program):
+            seen.append(token)
+            yield token
+
+    said = []
+    for words in vocabulary.stream(chosen()):
+        said.append(words)
+        if words:
+            output.raw(words)
+        if len(said) <= len(seen):
+            output.fact(token=seen[len(said) - 1], text=words)
+    output.raw("\n")
+    output.fact(answer="".join(said), tokens=seen, seconds=time.perf_counter() - started)

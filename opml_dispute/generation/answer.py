@@ -1,0 +1,150 @@
+"""
+The loop: a prompt's tokens in, an answer's tokens out, as one program.
+
+`AnswerLoop` writes the operations. All rows of the prompt go through the layers together; each step then takes the
+token that was chosen last, one row, and chooses the next. Nothing here knows what a layer is: that is `decoder`'s.
+
+**The prompt** is i64[capacity]. A shorter one stands at the end, behind padding of -1. Padding is seen by no token and
+has no position: the first token of a prompt has position 0 however much padding is before it.
+
+**The answer** is i64[tokens]. After an end token, which is part of it, the rest is -1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from opml_dispute.generation.decoder import MASKED, Decoder, Rows, Turns
+from opml_dispute.model.opcodes import DType, Reduction
+from opml_dispute.model.recorder import Origin
+from opml_dispute.model.tensor import Tensor
+
+PADDING = -1
+"""Stands for no token, before a prompt and behind an answer."""
+
+
+@dataclass(frozen=True)
+class AnswerShape:
+    """What a program is compiled for."""
+
+    prompt_tokens: int
+    """Room for a prompt, 1 or more."""
+    tokens: int
+    """Of the answer, at most; 1 or more."""
+
+    @property
+    def slots(self) -> int:
+        """Positions that have keys and values: the last token of an answer needs none."""
+        return self.prompt_tokens + self.tokens - 1
+
+
+Choose = Callable[[Tensor, int], Tensor]
+"""From logits f32[1][vocabulary] and the number of the answer's token to that token, i64[1]."""
+
+
+class AnswerLoop:
+    """The operations of one answer; `prompt` first, then a `step` for every token but the first."""
+
+    def __init__(
+        self, decoder: Decoder, shape: AnswerShape, end_tokens: Sequence[int], choose: Choose | None = None
+    ) -> None:
+        self.g, self.decoder, self.shape = decoder.g, decoder, shape
+        self.end_tokens = tuple(end_tokens)
+        self.choose = choose or self._greatest
+        g = self.g
+        self.tokens = g.new(DType.I64, (shape.prompt_tokens,))
+        """The prompt: an input of the program."""
+        self.answer = g.new(DType.I64, (shape.tokens,))
+        """The output of the program."""
+        self._chosen = self.tokens
+        self._ended: Tensor | None = None
+
+    def prompt(self) -> None:
+        """Everything up to the answer's first token."""
+        g, shape, decoder = self.g, self.shape, self.decoder
+        g.origin = Origin("prompt", "padding and positions")
+        there = g.less_equal(0, self.tokens)
+        tokens = g.maximum(self.tokens, 0)
+        counted = g.scan(Reduction.SUM, g.cast(there, DType.I64), 0)
+        unseen = self._unseen_padding(there)
+        last = counted.sliced(0, shape.prompt_tokens - 1, 1)
+        steps = g.add(last, g.arange(max(shape.tokens - 1, 1)))
+        self._step_turns = self._turns(steps)
+        self._step_masks = self._masks(unseen, shape.prompt_tokens, max(shape.tokens - 1, 1))
+        decoder.make_caches(shape.slots)
+        turns = self._turns(g.maximum(g.sub(counted, 1), 0))
+        masks = self._masks(unseen, 0, shape.prompt_tokens)
+        count = shape.prompt_tokens
+        masks = (masks[0].sliced(1, 0, count), masks[1].sliced(1, 0, count))
+        x = decoder.layers(decoder.embed(tokens), Rows("prompt", 0, count, *turns, *masks))
+        logits = decoder.logits(x.sliced(0, count - 1, 1), "token 0")
+        self._put(self.choose(logits, 0), 0)
+
+    def step(self, token: int) -> None:
+        """Token `token` of the answer, 1 or more, from the one before."""
+        shape = self.shape
+        row = token - 1
+        turns = [Turns(turn.cosines.sliced(0, row, 1), turn.sines.sliced(0, row, 1)) for turn in self._step_turns]
+        masks = [mask.sliced(0, row, 1) for mask in self._step_masks]
+        rows = Rows(f"token {token}", shape.prompt_tokens + row, shape.slots, turns[0], turns[1], masks[0], masks[1])
+        x = self.decoder.layers(self.decoder.embed(self._chosen), rows)
+        self._put(self.choose(self.decoder.logits(x, f"token {token}"), token), token)
+
+    def _greatest(self, logits: Tensor, token: int) -> Tensor:
+        """Greedy decoding: the token of the greatest logit, of equals the first."""
+        self.g.origin = Origin("choice", f"token {token}")
+        return self.g.argreduce(Reduction.MAX, logits, 1)
+
+    def _put(self, chosen: Tensor, token: int) -> None:
+        """Writes a token into the answer, or padding if the answer has ended, and finds out whether it ends now."""
+        g = self.g
+        g.origin = Origin("choice", f"token {token}")
+        place = self.answer.sliced(0, token, 1)
+        self._chosen = chosen
+        if self._ended is not None:
+            g.select(self._ended, g.scalar(PADDING, DType.I64), chosen, out=place)
+        else:
+            g.copy(place, chosen)
+        ends = [g.equal(chosen, end) for end in self.end_tokens] + ([self._ended] if self._ended is not None else [])
+        while len(ends) > 1:
+            ends.append(g.either(ends.pop(), ends.pop()))
+        if ends:
+            self._ended = ends[0]
+
+    # Which rows see what
+
+    def _turns(self, positions: Tensor) -> tuple[Turns, Turns]:
+        decoder = self.decoder
+        turns = decoder.turns(positions, self.shape.slots, local=False)
+        local = decoder.shape.window and decoder.shape.local_rope_base
+        return turns, decoder.turns(positions, self.shape.slots, local=True) if local else turns
+
+    def _unseen_padding(self, there: Tensor) -> Tensor:
+        """f32[slots]: 0 for what may be seen, `MASKED` for padding."""
+        g, shape = self.g, self.shape
+        out = g.new(DType.F32, (shape.slots,), there)
+        first = out.sliced(0, 0, shape.prompt_tokens)
+        g.copy(first, g.choose(there, g.scalar(0.0, DType.F32), MASKED))
+        if shape.tokens > 1:
+            g.copy(out.sliced(0, shape.prompt_tokens, shape.tokens - 1), g.scalar(0.0, DType.F32))
+        return out
+
+    def _masks(self, unseen: Tensor, first: int, rows: int) -> tuple[Tensor, Tensor]:
+        """f32[rows][slots], for slots `first` and following: no row sees what is behind it, or is padding."""
+        decoder, slots = self.decoder, self.shape.slots
+        mask = self.g.add(self._behind(first, rows, slots), unseen)
+        window = decoder.shape.window
+        if not window or window >= slots:
+            return mask, mask
+        return mask, self.g.add(self._behind(first, rows, window), unseen)
+
+    def _behind(self, first: int, rows: int, window: int) -> Tensor:
+        """A view f32[rows][slots] of one vector: element [i][j] says whether slot first + i sees slot j."""
+        slots = self.shape.slots
+        distance = np.arange(first + rows - 1, first - slots, -1)  # of slot j behind the last row, j = 0, 1, …
+        seen = (distance >= 0) & (distance < window)
+        line = self.g.constant(np.where(seen, 0.0, MASKED).astype(np.float32))
+        return Tensor(line.buffer, (rows, slots), (-1, 1), rows - 1)

@@ -1,0 +1,124 @@
+"""
+A language model as its file has it: shape, named weights, tokenizer.
+
+`Checkpoint` is what the readers of files (`gguf_model`) hand over and `decoder` takes. Weights have the
+names that GGUF gives them, whatever file they come from, and stay in the file until they are needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from opml_dispute.generation.refusals import UnsupportedLanguageModel
+from opml_dispute.generation.vocabulary import Vocabulary
+from opml_dispute.model.tensor import Array
+
+RopePairs = Literal["neighbours", "halves"]
+"""Which elements of a head a rotary embedding turns together: 2i and 2i + 1, or i and i + half."""
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """The numbers that say how a decoder computes; sizes in elements."""
+
+    name: str
+    layers: int
+    width: int
+    """Of the embedding, and of what goes from layer to layer."""
+    heads: int
+    kv_heads: int
+    """Key and value heads; each serves `heads / kv_heads` query heads."""
+    head_size: int
+    hidden: int
+    """Of the feed-forward part."""
+    vocabulary: int
+    context: int
+    """Positions that the model was made for."""
+    epsilon: float
+    """Added to the mean square of a normalisation."""
+    rope_base: float
+    rope_pairs: RopePairs
+    rope_divisor: float = 1.0
+    """Positions are divided by this (linear scaling of the context)."""
+    activation: Literal["silu", "gelu"] = "silu"
+    embedding_scale: float = 1.0
+    query_scale: float | None = None
+    """Of the products of queries and keys; by default 1 / sqrt(head_size)."""
+    attention_cap: float = 0.0
+    """A product q k becomes cap * tanh(q k / cap); 0: it stays as it is."""
+    logit_cap: float = 0.0
+    window: int = 0
+    """A local layer sees so many positions, its own included; 0: there are no local layers."""
+    window_period: int = 1
+    """Every layer is local but each `window_period`-th; 1 with a window: all are."""
+    local_rope_base: float | None = None
+    """Of local layers, if not `rope_base`."""
+
+    def is_local(self, layer: int) -> bool:
+        """Whether `layer` sees a window only."""
+        return self.window > 0 and (self.window_period == 1 or (layer + 1) % self.window_period != 0)
+
+    @property
+    def score_scale(self) -> float:
+        return self.head_size**-0.5 if self.query_scale is None else self.query_scale
+
+
+@dataclass(frozen=True)
+class Weight:
+    """A tensor of a checkpoint, in its file's encoding."""
+
+    name: str
+    encoding: str
+    """F32, F16, BF16, or one of GGUF's block formats: Q4_1."""
+    shape: tuple[int, ...]
+    """Row-major; a matrix is [outputs][inputs]."""
+    data: Array
+    """F32, F16 and BF16: the elements in `shape`. Block formats: u8[outputs][bytes of a row], as the file has them."""
+
+    def float32(self) -> Array:
+        """All elements in binary32: exact for every encoding but the block formats, which say how they round."""
+        if self.encoding in ("F32", "F16", "BF16"):
+            return np.ascontiguousarray(self.data, np.float32).reshape(self.shape)
+        from gguf import GGMLQuantizationType, quants
+
+        kind = GGMLQuantizationType[self.encoding]
+        return np.ascontiguousarray(quants.dequantize(self.data, kind), np.float32).reshape(self.shape)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A decoder and what turns text into its tokens."""
+
+    architecture: Architecture
+    weights: Mapping[str, Weight]
+    vocabulary: Vocabulary | None
+    """None if the files have no tokenizer."""
+    label: str = ""
+    """What the file calls the model."""
+    notes: tuple[str, ...] = field(default=())
+
+    def weight(self, name: str, *shape: int) -> Weight:
+        """A tensor that must be there in this shape. Raises `UnsupportedLanguageModel`."""
+        found = self.weights.get(name)
+        if found is None:
+            raise UnsupportedLanguageModel(
+                f"the model has no tensor {name!r}; a decoder of the family {self.architecture.name!r} needs it"
+            )
+        if found.shape != shape:
+            raise UnsupportedLanguageModel(
+                f"tensor {name!r} has the shape {list(found.shape)}; expected {list(shape)} of the model's sizes"
+            )
+        return found
+
+    def vector(self, name: str, size: int) -> Array:
+        """A tensor of one dimension, in binary32. Raises `UnsupportedLanguageModel`."""
+        return self.weight(name, size).float32()
+
+    @property
+    def parameters(self) -> int:
+        """Numbers in all tensors."""
+        return sum(int(np.prod(weight.shape, dtype=np.int64)) for weight in self.weights.values())

@@ -1,0 +1,252 @@
+"""
+The layers of a decoder of the Llama family, emitted as kernels.
+
+`Decoder.layers` takes rows, one a position, through all layers, and writes their keys and values into the caches;
+`Decoder.logits` makes scores of a row. It is the same code for a prompt (many rows) and for a step (one): what differs,
+which positions they are and which keys they see, comes in as `Rows`. Some thirty nodes make a layer:
+
+- a normalisation is x / sqrt(x x + n epsilon) * (sqrt(n) w): a contraction, a root, a quotient, a product;
+- queries and keys of all heads lie side by side, so that both are turned by three operations, and the last of them
+  writes keys where the cache wants them;
+- the scale of attention is part of the rotation's table, the mask is the bias of the product of queries and keys, and
+  what a layer adds to its input is the bias of its last product.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import sqrt
+
+import numpy as np
+
+from opml_dispute.generation.checkpoint import Checkpoint
+from opml_dispute.generation.matrix import Matrices
+from opml_dispute.generation.rope import rope_table
+from opml_dispute.model.builder import Builder
+from opml_dispute.model.emitter import Places
+from opml_dispute.model.opcodes import Binary, DType
+from opml_dispute.model.recorder import Origin
+from opml_dispute.model.tensor import Array, Tensor
+
+MASKED = -1e30
+"""Added to the product of a query and a key that it may not see. Finite, so that a row which may see nothing (padding)
+has finite weights; e to the power of it is 0."""
+
+
+@dataclass(frozen=True)
+class Turns:
+    """Cosines and sines, f32[rows][heads + kv_heads][head_size], by which queries and keys of some rows are turned."""
+
+    cosines: Tensor
+    sines: Tensor
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Positions that go through the layers together."""
+
+    label: str
+    """What they are, for people: prompt, token 17."""
+    slot: int
+    """Where in the caches the first of them has its place; the others follow."""
+    keys: int
+    """They see at most the slots below this."""
+    turns: Turns
+    local_turns: Turns
+    mask: Tensor
+    """f32[rows][keys]: added to products of queries and keys."""
+    local_mask: Tensor
+    """The same for layers that see a window only."""
+
+
+class Decoder:
+    """A checkpoint's layers in one program."""
+
+    def __init__(self, builder: Builder, checkpoint: Checkpoint) -> None:
+        self.g, self.shape, self.checkpoint = builder, checkpoint.architecture, checkpoint
+        self.matrices = Matrices(builder, checkpoint)
+        self._keys: list[Tensor] = []
+        self._values: list[Tensor] = []
+
+    def make_caches(self, slots: int) -> None:
+        """Room for the keys and values of `slots` positions, f32[slots][kv_heads][head_size] for each layer."""
+        shape = (slots, self.shape.kv_heads, self.shape.head_size)
+        for _ in range(self.shape.layers):
+            self._keys.append(self.g.new(DType.F32, shape))
+            self._values.append(self.g.new(DType.F32, shape))
+
+    # Rotations
+
+    def turns(self, positions: Tensor, slots: int, *, local: bool) -> Turns:
+        """The rotations for `positions`, i64[rows], each below `slots`."""
+        s = self.shape
+        base = s.local_rope_base if local and s.local_rope_base else s.rope_base
+        divisor = 1.0 if local and s.local_rope_base else s.rope_divisor
+        factors = self.checkpoint.weights.get("rope_freqs.weight")
+        cosines, sines = rope_table(
+            slots, s.head_size, base, divisor, None if factors is None or local else factors.float32()
+        )
+        if s.rope_pairs == "halves":
+            cosines, sines = np.concatenate([cosines, cosines], 1), np.concatenate([-sines, sines], 1)
+        else:
+            cosines, sines = np.repeat(cosines, 2, 1), np.stack([-sines, sines], 2).reshape(slots, s.head_size)
+        return Turns(self._turn_rows(cosines, positions), self._turn_rows(sines, positions))
+
+    def _turn_rows(self, table: Array, positions: Tensor) -> Tensor:
+        """Rows of `table` [slots][head_size], scaled for every query head, and as they are for every key head."""
+        g, s, rows = self.g, self.shape, positions.shape[0]
+        out = g.new(DType.F32, (rows, s.heads + s.kv_heads, s.head_size), positions)
+        scale = np.float32(s.score_scale)
+        for first, heads, values in ((0, s.heads, table * scale), (s.heads, s.kv_heads, table)):
+            constant = g.constant(values.astype(np.float32))
+            g.gather(
+                constant,
+                (0, 0, 1),
+                positions,
+                (1, 0, 0),
+                (rows, heads, s.head_size),
+                Places((s.head_size,), (table.shape[0],)),
+                out=out.sliced(1, first, heads),
+            )
+        return out
+
+    # Through the layers
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """f32[rows][width] of tokens i64[rows]; a token outside of the vocabulary fails the inference."""
+        s = self.shape
+        self.g.origin = Origin("embedding", "")
+        x = self.matrices.rows("token_embd.weight", tokens, s.vocabulary, s.width)
+        return x if s.embedding_scale == 1.0 else self.g.mul(x, s.embedding_scale)
+
+    def layers(self, x: Tensor, rows: Rows) -> Tensor:
+        """x[rows][width] after all layers; keys and values are in the caches then."""
+        for layer in range(self.shape.layers):
+            x = self._attended(x, layer, rows)
+            x = self._fed_forward(x, layer, rows)
+        return x
+
+    def logits(self, x: Tensor, label: str) -> Tensor:
+        """f32[rows][vocabulary]: the score of every token to come next."""
+        s, g = self.shape, self.g
+        g.origin = Origin("output", label)
+        x = self._normalised(x, "output_norm.weight")
+        tied = "output.weight" not in self.checkpoint.weights
+        scores = self.matrices.times(x, "token_embd.weight" if tied else "output.weight", s.vocabulary)
+        return g.mul(g.tanh(g.div(scores, s.logit_cap)), s.logit_cap) if s.logit_cap else scores
+
+    def _at(self, part: str, layer: int, rows: Rows) -> None:
+        self.g.origin = Origin(part, f"{rows.label}, layer {layer}")
+
+    def _normalised(self, x: Tensor, name: str) -> Tensor:
+        """Each row (the last dimension) over its root mean square, times the weight `name`."""
+        size = x.shape[-1]
+        return self.g.mul(self._unit(x), self.matrices.vector(name, size, sqrt(size)))
+
+    def _unit(self, x: Tensor) -> Tensor:
+        """Each row over its length (as if epsilon were the mean square of one more)."""
+        g, size = self.g, x.shape[-1]
+        squares = g.contract(x.with_axis(-2), x.with_axis(-1), g.filled((1, 1), size * self.shape.epsilon, DType.F32))
+        return g.div(x, g.sqrt(squares).without(-1))
+
+    def _attended(self, x: Tensor, layer: int, rows: Rows) -> Tensor:
+        """x plus what its rows attend to."""
+        g, s, at = self.g, self.shape, f"blk.{layer}."
+        count, local = x.shape[0], s.is_local(layer)
+        turns, mask = (rows.local_turns, rows.local_mask) if local else (rows.turns, rows.mask)
+        keys, values = self._keys[layer], self._values[layer]
+        self._at("attention norm", layer, rows)
+        h = self._normalised(x, f"{at}attn_norm.weight")
+        self._at("queries, keys, values", layer, rows)
+        both = g.new(DType.F32, (count, (s.heads + s.kv_heads) * s.head_size), x)
+        wide, narrow = s.heads * s.head_size, s.kv_heads * s.head_size
+        own = g.reshape(values.sliced(0, rows.slot, count), (count, narrow))
+        self._projected(h, f"{at}attn_q", wide, both.sliced(1, 0, wide))
+        self._projected(h, f"{at}attn_k", narrow, both.sliced(1, wide, narrow))
+        self._projected(h, f"{at}attn_v", narrow, own)
+        heads = g.reshape(both, (count, s.heads + s.kv_heads, s.head_size))
+        if f"{at}attn_q_norm.weight" in self.checkpoint.weights:
+            weights = self.matrices.constant(f"{at}head norms", lambda: self._head_weights(at))
+            heads = g.mul(self._unit(heads), weights)
+        self._at("rotation", layer, rows)
+        straight = g.mul(heads, turns.cosines)
+        swapped = self._swapped(heads)
+        crossed = g.reshape(g.mul(swapped, g.reshape(turns.sines, swapped.shape)), heads.shape)
+        q = g.add(straight.sliced(1, 0, s.heads), crossed.sliced(1, 0, s.heads))
+        g.binary(
+            Binary.ADD,
+            straight.sliced(1, s.heads, s.kv_heads),
+            crossed.sliced(1, s.heads, s.kv_heads),
+            out=keys.sliced(0, rows.slot, count),
+        )
+        self._at("attention", layer, rows)
+        mixed = self._mixed(q, keys.sliced(0, 0, rows.keys), values.sliced(0, 0, rows.keys), mask)
+        self._at("attention output", layer, rows)
+        return self._added(x, mixed, f"{at}attn_output.weight", f"{at}post_attention_norm.weight")
+
+    def _projected(self, x: Tensor, name: str, outputs: int, out: Tensor) -> None:
+        bias = self.matrices.vector(f"{name}.bias", outputs) if f"{name}.bias" in self.checkpoint.weights else None
+        self.matrices.times(x, f"{name}.weight", outputs, add=bias, out=out)
+
+    def _head_weights(self, at: str) -> Array:
+        """The weights of the norms of queries and keys, one row a head."""
+        s = self.shape
+        of_queries, of_keys = (
+            self.checkpoint.vector(f"{at}attn_{which}_norm.weight", s.head_size) * np.float32(sqrt(s.head_size))
+            for which in "qk"
+        )
+        return np.stack([of_queries] * s.heads + [of_keys] * s.kv_heads)
+
+    def _swapped(self, heads: Tensor) -> Tensor:
+        """A view: the two elements of every pair that is turned, exchanged."""
+        rows, count, size = heads.shape
+        row, head, _ = heads.strides
+        half = size // 2
+        if self.shape.rope_pairs == "halves":
+            return Tensor(heads.buffer, (rows, count, 2, half), (row, head, -half, 1), heads.offset + half)
+        return Tensor(heads.buffer, (rows, count, half, 2), (row, head, 2, -1), heads.offset + 1)
+
+    def _mixed(self, q: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
+        """q[rows][heads][size] over keys and values [keys][kv_heads][size] -> [rows][heads * size]."""
+        g, s, count = self.g, self.shape, q.shape[0]
+        group = s.heads // s.kv_heads
+        out = g.new(DType.F32, (count, s.heads * s.head_size), q)
+        # One key head serves a group of query heads, which are the rows of its product if there is one position only.
+        order = (1, 2, 0, 3) if count > 1 else (0, 1, 2, 3)
+        shape = (count, s.kv_heads, group, s.head_size)
+        grouped, into = g.reshape(q, shape).transposed(order), g.reshape(out, shape).transposed(order)
+        lead = (0,) if count == 1 else (1,)
+        k, v = keys.transposed((1, 2, 0)).with_axis(lead[0]), values.transposed((1, 0, 2)).with_axis(lead[0])
+        scores = g.contract(grouped, k, None if s.attention_cap else mask)
+        if s.attention_cap:
+            scores = g.add(g.mul(g.tanh(g.div(scores, s.attention_cap)), s.attention_cap), mask)
+        last = (scores.rank - 1,)
+        powers = g.exp(g.sub(scores, g.reduce_max(scores, last)))
+        g.contract(g.div(powers, g.reduce_sum(powers, last)), v, out=into)
+        return out
+
+    def _fed_forward(self, x: Tensor, layer: int, rows: Rows) -> Tensor:
+        """x plus down(activation(gate(x)) * up(x))."""
+        g, s, at = self.g, self.shape, f"blk.{layer}."
+        self._at("feed-forward norm", layer, rows)
+        h = self._normalised(x, f"{at}ffn_norm.weight")
+        self._at("feed-forward", layer, rows)
+        gate = self.matrices.times(h, f"{at}ffn_gate.weight", s.hidden)
+        up = self.matrices.times(h, f"{at}ffn_up.weight", s.hidden)
+        inner = g.mul(self._activated(gate), up)
+        self._at("feed-forward output", layer, rows)
+        return self._added(x, inner, f"{at}ffn_down.weight", f"{at}post_ffw_norm.weight")
+
+    def _activated(self, x: Tensor) -> Tensor:
+        g = self.g
+        if self.shape.activation == "silu":
+            return g.mul(x, g.sigmoid(x))
+        # gelu by tanh: x / 2 (1 + tanh(y)) is x sigmoid(2 y).
+        cubic = g.add(g.mul(g.square(x), 2 * sqrt(2 / np.pi) * 0.044715), 2 * sqrt(2 / np.pi))
+        return g.mul(x, g.sigmoid(g.mul(x, cubic)))
+
+    def _added(self, x: Tensor, part: Tensor, name: str, norm: str) -> Tensor:
+        """x plus the product of `part` and a matrix, normalised if the model does that."""
+        if norm in self.checkpoint.weights:
+            return self.g.add(x, self._normalised(self.matrices.times(part, name, x.shape[-1]), norm))
+        return self.matrices.times(part, name, x.shape[-1], add=x)

@@ -1,0 +1,219 @@
+"""
+GGUF: the file format of llama.cpp, read as what it is: a file from the internet.
+
+`read_gguf` gives header and tensors, the latter as views of the mapped file: no weight is read before it is needed.
+Every length is held against what is left of the file before anything is made of it, so that a damaged or a malicious
+file costs a sentence. What the fields mean for a decoder is `gguf_model`'s.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from opml_dispute.generation.checkpoint import Weight
+from opml_dispute.generation.refusals import BadModelFile, UnsupportedLanguageModel
+from opml_dispute.model.tensor import Array
+
+MAGIC: Final = b"GGUF"
+VERSIONS: Final = (2, 3)
+
+_SCALARS: Final = {
+    0: struct.Struct("<B"), 1: struct.Struct("<b"), 2: struct.Struct("<H"), 3: struct.Struct("<h"),
+    4: struct.Struct("<I"), 5: struct.Struct("<i"), 6: struct.Struct("<f"), 7: struct.Struct("<?"),
+    10: struct.Struct("<Q"), 11: struct.Struct("<q"), 12: struct.Struct("<d"),
+}  # fmt: skip
+_STRING, _ARRAY = 8, 9
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How a tensor's elements are written."""
+
+    name: str
+    block_elements: int
+    block_bytes: int
+
+
+ENCODINGS: Final[Mapping[int, Encoding]] = {
+    0: Encoding("F32", 1, 4), 1: Encoding("F16", 1, 2), 30: Encoding("BF16", 1, 2),
+    2: Encoding("Q4_0", 32, 18), 3: Encoding("Q4_1", 32, 20), 6: Encoding("Q5_0", 32, 22), 7: Encoding("Q5_1", 32, 24),
+    8: Encoding("Q8_0", 32, 34), 10: Encoding("Q2_K", 256, 84), 11: Encoding("Q3_K", 256, 110),
+    12: Encoding("Q4_K", 256, 144), 13: Encoding("Q5_K", 256, 176), 14: Encoding("Q6_K", 256, 210),
+}  # fmt: skip
+"""By the number that a file has for it."""
+
+_MOST_DIMENSIONS: Final = 4
+
+
+@dataclass(frozen=True)
+class GgufFile:
+    """A file's header and tensors."""
+
+    fields: Mapping[str, Any]
+    """Numbers, texts, truth values, and lists of these."""
+    tensors: Mapping[str, Weight]
+
+
+def is_gguf(path: Path) -> bool:
+    """Whether a file begins as GGUF does; False for what cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return path.is_file() and file.read(len(MAGIC)) == MAGIC
+    except (OSError, ValueError):
+        return False
+
+
+def read_gguf(path: Path) -> GgufFile:
+    """
+    A file's header and tensors, mapped.
+
+    Raises `BadModelFile` for what is not a whole GGUF file, `UnsupportedLanguageModel` for encodings not known here.
+    """
+    return _Reader(path, mapped(path)).file()
+
+
+def mapped(path: Path) -> Array:
+    """A file's bytes, u8, read when they are looked at. Raises `BadModelFile`."""
+    try:
+        if not path.is_file():
+            raise BadModelFile(f"cannot read the model {path}: it is no file", hint="check the path")
+        if path.stat().st_size == 0:
+            raise BadModelFile(f"{path} is empty")
+        return np.memmap(path, np.uint8, "r")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise BadModelFile(f"cannot read the model {path}: {reason}", hint="check the path") from None
+
+
+class _Reader:
+    """Goes through a file from its start."""
+
+    def __init__(self, path: Path, data: Array) -> None:
+        self.path, self.data, self.at = path, data, 0
+        self.raw = memoryview(data.data)
+
+    def file(self) -> GgufFile:
+        """See `read_gguf`."""
+        if bytes(self.raw[:4]) != MAGIC:
+            raise BadModelFile(f"{self.path} is not a GGUF file: it begins with {bytes(self.raw[:4])!r}")
+        self.at = 4
+        version = self._number("<I", "the version")
+        if version not in VERSIONS:
+            raise BadModelFile(f"{self.path} has GGUF version {version}; expected {' or '.join(map(str, VERSIONS))}")
+        tensor_count = self._number("<Q", "the number of tensors")
+        field_count = self._number("<Q", "the number of fields")
+        # A field takes 13 bytes at least, a tensor's description 24.
+        self._expect(13 * field_count + 24 * tensor_count, f"{field_count:,} fields and {tensor_count:,} tensors")
+        fields: dict[str, Any] = {}
+        for _ in range(field_count):
+            key = self._text("a field's name")
+            fields[key] = self._value(self._number("<I", f"the type of {key!r}"), key)
+        described = [self._description() for _ in range(tensor_count)]
+        return GgufFile(fields, self._tensors(described, fields))
+
+    def _tensors(
+        self, described: list[tuple[str, tuple[int, ...], Encoding, int]], fields: Mapping[str, Any]
+    ) -> dict[str, Weight]:
+        alignment = fields.get("general.alignment", 32)
+        if not isinstance(alignment, int) or not 8 <= alignment <= 1 << 20 or alignment & (alignment - 1):
+            raise self._damaged(f"its alignment is {str(alignment)[:40]}; expected a power of two")
+        start = -(-self.at // alignment) * alignment
+        tensors: dict[str, Weight] = {}
+        for name, shape, encoding, offset in described:
+            if name in tensors:
+                raise self._damaged(f"two tensors have the name {name!r}")
+            size = prod(shape) // encoding.block_elements * encoding.block_bytes
+            if start + offset + size > self.data.size:
+                missing = start + offset + size - self.data.size
+                raise self._damaged(f"tensor {name!r} ends {missing:,} bytes behind the end of the file")
+            raw = self.data[start + offset : start + offset + size]
+            tensors[name] = Weight(name, encoding.name, shape, _elements(raw, encoding, shape))
+        return tensors
+
+    def _description(self) -> tuple[str, tuple[int, ...], Encoding, int]:
+        """Name, row-major shape, encoding and offset of a tensor."""
+        name = self._text("a tensor's name")
+        rank = self._number("<I", f"the rank of {name!r}")
+        if not 1 <= rank <= _MOST_DIMENSIONS:
+            raise self._damaged(f"tensor {name!r} has {rank} dimensions; expected 1 to {_MOST_DIMENSIONS}")
+        sizes = [self._number("<Q", f"the shape of {name!r}") for _ in range(rank)]
+        number = self._number("<I", f"the encoding of {name!r}")
+        offset = self._number("<Q", f"the offset of {name!r}")
+        encoding = ENCODINGS.get(number)
+        if encoding is None:
+            raise UnsupportedLanguageModel(
+                f"tensor {name!r} has GGUF's encoding number {number}, which is not known here; known are "
+                f"{', '.join(entry.name for entry in ENCODINGS.values())}",
+                hint="quantise the model to one of these, with llama-quantize",
+            )
+        if 0 in sizes or prod(sizes) > 1 << 40 or sizes[0] % encoding.block_elements:
+            raise self._damaged(
+                f"tensor {name!r} has the sizes {sizes}; expected whole blocks of {encoding.block_elements} elements"
+            )
+        return name, tuple(reversed(sizes)), encoding, offset
+
+    def _value(self, kind: int, key: str, depth: int = 0) -> Any:
+        if kind in _SCALARS:
+            return self._unpack(_SCALARS[kind], key)
+        if kind == _STRING:
+            return self._text(key)
+        if kind != _ARRAY or depth > 2:
+            raise self._damaged(f"field {key!r} has type number {kind}; expected 0 to 12")
+        inner = self._number("<I", f"the type of {key!r}")
+        count = self._number("<Q", f"the length of {key!r}")
+        if inner in _SCALARS:
+            scalar = _SCALARS[inner]
+            self._expect(count * scalar.size, f"{count:,} elements of {key!r}")
+            found = struct.unpack_from(f"<{count}{scalar.format[1:]}", self.raw, self.at)
+            self.at += count * scalar.size
+            return list(found)
+        self._expect(8 * count, f"{count:,} elements of {key!r}")
+        return [self._value(inner, key, depth + 1) for _ in range(count)]
+
+    def _text(self, what: str) -> str:
+        size = self._number("<Q", what)
+        self._expect(size, f"{size:,} bytes of {what}")
+        raw = bytes(self.raw[self.at : self.at + size])
+        self.at += size
+        try:
+            return raw.decode()
+        except UnicodeDecodeError:
+            raise self._damaged(f"{what[:80]} is no text: {raw[:20]!r}") from None
+
+    def _number(self, form: str, what: str) -> int:
+        return int(self._unpack(struct.Struct(form), what))
+
+    def _unpack(self, form: struct.Struct, what: str) -> Any:
+        self._expect(form.size, what)
+        (value,) = form.unpack_from(self.raw, self.at)
+        self.at += form.size
+        return value
+
+    def _expect(self, size: int, what: str) -> None:
+        """Raises `BadModelFile` unless `size` more bytes are there."""
+        if size > self.data.size - self.at:
+            raise self._damaged(f"it ends within {what[:120]}")
+
+    def _damaged(self, reason: str) -> BadModelFile:
+        return BadModelFile(f"{self.path} ({self.data.size:,} bytes) is cut short or damaged: {reason}")
+
+
+def _elements(raw: Array, encoding: Encoding, shape: tuple[int, ...]) -> Array:
+    """A tensor's bytes as `Weight.data` has them."""
+    if encoding.block_elements > 1:
+        row = shape[-1] // encoding.block_elements * encoding.block_bytes
+        return raw.reshape(*shape[:-1], row)
+    if encoding.name == "BF16":
+        import ml_dtypes
+
+        narrow: Array = raw.view("<u2").view(ml_dtypes.bfloat16).reshape(shape)
+        return narrow
+    elements: Array = raw.view("<f4" if encoding.name == "F32" else "<f2").reshape(shape)
+    return elements

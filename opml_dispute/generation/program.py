@@ -1,0 +1,138 @@
+"""
+From a checkpoint to a program that answers: `compile_answer`.
+
+The loop (`answer`) is emitted for a few steps, planned as every model's operations are (`model.plan`), and its records
+repeated for all steps (`unroll`). The same file, prompt room and number of tokens give the same bytes on any machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from opml_dispute.engine.folding import float_mode
+from opml_dispute.generation.answer import AnswerLoop, AnswerShape
+from opml_dispute.generation.checkpoint import Checkpoint
+from opml_dispute.generation.decoder import Decoder
+from opml_dispute.generation.refusals import BadPrompt, UnsupportedLanguageModel
+from opml_dispute.generation.unroll import PLANNED_STEPS, PlannedNode, unrolled
+from opml_dispute.model import rules
+from opml_dispute.model.builder import Builder
+from opml_dispute.model.compiler import TILE_BUDGET, least_log2_steps
+from opml_dispute.model.cost import most_steps
+from opml_dispute.model.limits import Limits, Meter
+from opml_dispute.model.plan import Plan, Regions, live_operations
+from opml_dispute.model.program import MIN_LOG2_SIZE, Program
+from opml_dispute.model.record import Record
+from opml_dispute.model.recorder import Op
+from opml_dispute.model.refusals import Refuse
+
+PROMPT, ANSWER = "prompt", "answer"
+"""The names of a program's input and output: i64[prompt_tokens] and i64[tokens]."""
+
+
+def compile_answer(
+    checkpoint: Checkpoint, shape: AnswerShape, *, tile_budget: int = TILE_BUDGET, limits: Limits | None = None
+) -> Program:
+    """
+    The program that answers prompts of up to `shape.prompt_tokens` tokens with up to `shape.tokens`, greedily.
+
+    Raises `BadPrompt` if these do not fit the model's context, `UnsupportedLanguageModel` for a model that the decoder
+    cannot express, `ModelTooDear` beyond `limits`.
+    """
+    if shape.prompt_tokens < 1 or shape.tokens < 1:
+        raise BadPrompt(
+            f"room for {shape.prompt_tokens} prompt tokens and {shape.tokens} of an answer; expected 1 of each at least"
+        )
+    if shape.slots > checkpoint.architecture.context:
+        raise BadPrompt(
+            f"{shape.prompt_tokens} prompt tokens and {shape.tokens} of an answer take {shape.slots:,} positions; "
+            f"the model's context has {checkpoint.architecture.context:,}",
+            hint="shorten the prompt, or ask for fewer tokens",
+        )
+    with float_mode():
+        meter = Meter(limits or Limits.of_environment())
+        try:
+            return _compiled(checkpoint, shape, tile_budget, meter)
+        except Refuse as refusal:
+            raise UnsupportedLanguageModel(f"the model's sizes do not go together: {refusal}") from None
+
+
+@dataclass
+class _Emitted:
+    """The loop's operations."""
+
+    loop: AnswerLoop
+    starts: list[int]
+    """The number of each step's first operation, and one past the last one's."""
+
+
+def _compiled(checkpoint: Checkpoint, shape: AnswerShape, tile_budget: int, meter: Meter) -> Program:
+    end_tokens = checkpoint.vocabulary.end_tokens if checkpoint.vocabulary else ()
+    builder = Builder(meter)
+    emitted = _emitted(AnswerLoop(Decoder(builder, checkpoint), shape, end_tokens))
+    loop, starts = emitted.loop, emitted.starts
+    steps = shape.tokens - 1
+    numbers = {id(op): number for number, op in enumerate(builder.ops)}
+    ops = live_operations(builder.ops, [loop.answer])
+    firsts = [next((i for i, op in enumerate(ops) if numbers[id(op)] >= start), len(ops)) for start in starts]
+    regions = Regions(frozenset(firsts[:-1]), _largest_block(ops[firsts[0] :]))
+    plan = Plan(ops, [(PROMPT, loop.tokens)], [(ANSWER, loop.answer)], regions)
+    records, made_of = plan.nodes(tile_budget, most_steps, meter)
+    packed = b"".join(record.pack() for record in records)
+    which = [(i, 0) for i in range(len(records))]
+    if steps > PLANNED_STEPS:
+        nodes = _planned_nodes(records, made_of, numbers, starts)
+        meter.nodes((steps - PLANNED_STEPS) * sum(node.step == 2 for node in nodes))
+        packed, which = unrolled(packed, nodes, steps, plan.region_start)
+    program = Program(
+        records=packed,
+        weights=tuple(plan.weights),
+        inputs=tuple(plan.inputs),
+        outputs=tuple(plan.outputs),
+        origins=tuple(_origin(made_of[i], step) for i, step in which if records[i].lo == 0),
+        log2_steps=least_log2_steps(packed),
+        notes=checkpoint.notes,
+    )
+    rules.check(program)
+    return program
+
+
+def _emitted(loop: AnswerLoop) -> _Emitted:
+    ops = loop.g.ops
+    loop.prompt()
+    starts = [len(ops)]
+    for token in range(1, min(loop.shape.tokens - 1, PLANNED_STEPS) + 1):
+        loop.step(token)
+        starts.append(len(ops))
+    return _Emitted(loop, starts)
+
+
+def _largest_block(ops: Sequence[Op]) -> int:
+    """Bytes of the largest block that these operations may need for what they make."""
+    sizes = [op.out.buffer.size * op.out.dtype.width for op in ops]
+    return 1 << max(MIN_LOG2_SIZE, (max(sizes, default=1) - 1).bit_length())
+
+
+def _planned_nodes(
+    records: Sequence[Record], made_of: Sequence[Op], numbers: dict[int, int], starts: Sequence[int]
+) -> list[PlannedNode]:
+    nodes: list[PlannedNode] = []
+    tile = 0
+    for record, op in zip(records, made_of, strict=True):
+        tile = 0 if record.lo == 0 else tile + 1
+        number = numbers[id(op)]
+        step = sum(number >= start for start in starts)
+        nodes.append(PlannedNode(step, number - (starts[step - 1] if step else 0), tile))
+    return nodes
+
+
+def _origin(op: Op, step: int) -> tuple[str, str]:
+    """What an operation is part of, and where; `step` is that which repeats it, 0 if it is what it was planned as."""
+    where, comma, layer = op.origin.name.partition(",")
+    return op.origin.op_type, f"token {step}{comma}{layer}" if step > 1 and where.startswith(
+        "token "
+    ) else op.origin.name
+
+
+__all__ = ["ANSWER", "PROMPT", "AnswerShape", "compile_answer"]

@@ -1,0 +1,85 @@
+"""
+Between text and a program that answers: prompts into its room, its output into words.
+
+`AnswerProgram.of` recognises such a program by its input and output alone, so that one that was registered by others,
+or kept from an earlier use, is known too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from opml_dispute.generation.answer import PADDING
+from opml_dispute.generation.program import ANSWER, PROMPT
+from opml_dispute.generation.refusals import BadPrompt
+from opml_dispute.model.opcodes import DType
+from opml_dispute.model.tensor import Array
+
+if TYPE_CHECKING:
+    from opml_dispute.generation.vocabulary import Vocabulary
+
+
+class Described(Protocol):
+    """An input or output, as a program or a registration describes it."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def dtype(self) -> DType: ...
+    @property
+    def shape(self) -> Sequence[int]: ...
+
+
+@dataclass(frozen=True)
+class AnswerProgram:
+    """What a program that answers prompts takes and gives."""
+
+    prompt_tokens: int
+    tokens: int
+
+    @classmethod
+    def of(cls, inputs: Sequence[Described], outputs: Sequence[Described]) -> AnswerProgram | None:
+        """None if it is another kind of program."""
+        found = [(spec.name, spec.dtype, len(spec.shape)) for spec in (*inputs, *outputs)]
+        if found != [(PROMPT, DType.I64, 1), (ANSWER, DType.I64, 1)]:
+            return None
+        return cls(int(inputs[0].shape[0]), int(outputs[0].shape[0]))
+
+    def inputs(self, tokens: Sequence[int]) -> dict[str, Array]:
+        """The program's inputs for a prompt. Raises `BadPrompt` if it has no room for it."""
+        return {PROMPT: padded(tokens, self.prompt_tokens)}
+
+
+def padded(tokens: Sequence[int], room: int) -> Array:
+    """i64[room]: padding, then the tokens. Raises `BadPrompt`."""
+    if not 0 < len(tokens) <= room:
+        raise BadPrompt(
+            f"the prompt has {len(tokens):,} tokens, but the program has room for 1 to {room:,}",
+            hint="shorten the prompt, or compile the model with more room: --prompt-tokens N",
+        )
+    return np.array([PADDING] * (room - len(tokens)) + list(tokens), np.int64)
+
+
+def spoken(answer: Sequence[int]) -> list[int]:
+    """The tokens of an answer before its padding."""
+    tokens = [int(token) for token in answer]
+    return tokens[: tokens.index(PADDING)] if PADDING in tokens else tokens
+
+
+def first_difference(one: Sequence[int], other: Sequence[int]) -> int | None:
+    """The number of the first token in which two answers differ; None if they are equal."""
+    for i, (mine, theirs) in enumerate(zip(one, other, strict=False)):
+        if mine != theirs:
+            return i
+    return None if len(one) == len(other) else min(len(one), len(other))
+
+
+def prompt_of(vocabulary: Vocabulary, text: str, *, chat: bool) -> list[int]:
+    """The tokens of a prompt; with `chat`, of a chat in which the user says it. Raises `NoTokenizer`, `BadPrompt`."""
+    if chat:
+        text = vocabulary.chat([{"role": "user", "content": text}])
+    return vocabulary.encode(text)

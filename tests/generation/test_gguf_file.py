@@ -1,0 +1,119 @@
+"""GGUF files: what the package `gguf` writes is read the same, and no damage leads to anything but a sentence."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import gguf
+import numpy as np
+import pytest
+
+from opml_dispute.errors import OpmlError
+from opml_dispute.generation.answer import AnswerShape
+from opml_dispute.generation.gguf_file import ENCODINGS, is_gguf, read_gguf
+from opml_dispute.generation.gguf_model import gguf_checkpoint
+from opml_dispute.generation.program import compile_answer
+from opml_dispute.generation.refusals import BadModelFile, UnsupportedLanguageModel
+from tests.generation.models import Made, Sizes, write_model
+
+SMALL = Made(sizes=Sizes(layers=1, width=8, heads=2, kv_heads=1, head_size=4, hidden=8, vocabulary=10, context=8))
+
+
+@pytest.mark.parametrize("encoding", ["F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1"])
+def test_fields_and_tensors_are_what_the_package_reads(encoding: str, tmp_path: Path) -> None:
+    path = write_model(tmp_path / "model.gguf", Made(encoding=encoding))
+    ours, theirs = read_gguf(path), gguf.GGUFReader(path)
+    fields = {name: field.contents() for name, field in theirs.fields.items() if not name.startswith("GGUF.")}
+    assert dict(ours.fields) == fields
+    assert list(ours.tensors) == [tensor.name for tensor in theirs.tensors]
+    for tensor in theirs.tensors:
+        found = ours.tensors[tensor.name]
+        assert found.encoding == tensor.tensor_type.name
+        assert found.shape == tuple(reversed(tensor.shape.tolist()))
+        np.testing.assert_array_equal(found.float32(), gguf.quants.dequantize(tensor.data, tensor.tensor_type))
+
+
+def test_encodings_have_the_sizes_of_the_package() -> None:
+    for number, encoding in ENCODINGS.items():
+        kind = gguf.GGMLQuantizationType(number)
+        assert (kind.name, gguf.GGML_QUANT_SIZES[kind]) == (
+            encoding.name,
+            (encoding.block_elements, encoding.block_bytes),
+        )
+
+
+def attempt(path: Path) -> str:
+    """How far one gets with a file: "good", or the name of the error."""
+    try:
+        compile_answer(gguf_checkpoint(path), AnswerShape(2, 2))
+    except OpmlError as error:
+        return type(error).__name__
+    return "good"
+
+
+def test_a_file_cut_anywhere_is_refused(tmp_path: Path) -> None:
+    """At every byte of the header, and at many of the tensors."""
+    whole = write_model(tmp_path / "model.gguf", SMALL).read_bytes()
+    cut = tmp_path / "cut.gguf"
+    header = whole.index(b"output_norm.weight") + 60
+    for size in [*range(0, header, 3), *range(header, len(whole) - 1, 97), len(whole) - 1]:
+        cut.write_bytes(whole[:size])
+        with pytest.raises(BadModelFile):
+            read_gguf(cut)
+
+
+def test_flipped_bits_in_the_header_lead_to_a_sentence_or_another_model(tmp_path: Path) -> None:
+    """Whatever a header says, nothing but our own errors comes of it, and nothing takes long or much memory."""
+    whole = write_model(tmp_path / "model.gguf", SMALL).read_bytes()
+    header = whole.index(b"output_norm.weight") + 60
+    flipped = tmp_path / "flipped.gguf"
+    chance, ends = random.Random(5), dict[str, int]()
+    for place in range(0, header, 5):
+        data = bytearray(whole)
+        data[place] ^= 1 << chance.randrange(8)
+        flipped.write_bytes(data)
+        end = attempt(flipped)
+        ends[end] = ends.get(end, 0) + 1
+    assert {"good", "BadModelFile", "UnsupportedLanguageModel"} <= set(ends), ends
+
+
+def test_huge_counts_are_refused_before_anything_is_made(tmp_path: Path) -> None:
+    whole = write_model(tmp_path / "model.gguf", SMALL).read_bytes()
+    path = tmp_path / "huge.gguf"
+    for place in (8, 16, 24):  # tensors, fields, the first field's name
+        path.write_bytes(whole[:place] + (1 << 62).to_bytes(8, "little") + whole[place + 8 :])
+        with pytest.raises(BadModelFile, match="it ends within"):
+            read_gguf(path)
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted", "message"),
+    [
+        (b"llama", b"alpha", "family 'alpha'; known are llama, qwen2"),
+        (b"GGUF", b"GGML", "not a GGUF file"),
+        (b"GGUF\x03", b"GGUF\x01", "GGUF version 1; expected 2 or 3"),
+    ],
+)
+def test_what_is_unknown_is_named(found: bytes, wanted: bytes, message: str, tmp_path: Path) -> None:
+    path = write_model(tmp_path / "model.gguf", SMALL)
+    path.write_bytes(path.read_bytes().replace(found, wanted, 1))
+    with pytest.raises((BadModelFile, UnsupportedLanguageModel), match=message):
+        gguf_checkpoint(path)
+
+
+def test_an_unknown_encoding_is_named(tmp_path: Path) -> None:
+    path = write_model(tmp_path / "model.gguf", SMALL)
+    raw = bytearray(path.read_bytes())
+    place = raw.index(b"token_embd.weight") + len("token_embd.weight") + 4 + 16
+    raw[place : place + 4] = (23).to_bytes(4, "little")
+    path.write_bytes(raw)
+    with pytest.raises(UnsupportedLanguageModel, match=r"'token_embd.weight' has GGUF's encoding number 23"):
+        read_gguf(path)
+
+
+def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "nothing", Path("/dev/zero")):
+        assert not is_gguf(path)
+        with pytest.raises(BadModelFile):
+            read_gguf(path)
