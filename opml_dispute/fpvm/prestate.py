@@ -12,5 +12,5 @@ from typing import Final
 
 from opml_dispute.primitives import StateHash
 
-ABSOLUTE_PRESTATE: Final = StateHash(bytes.fromhex("03d10ddad6a32fc71c190a282104fa5cc06f06c640794fb61c69ec2ee9ea3fa0"))
+ABSOLUTE_PRESTATE: Final = StateHash(bytes.fromhex("03ca04cbe242850b8c2553867d2a3c8b9feb7ebc12d8d3da24644fe6a116f815"))
 """First byte 3: the VM has not exited."""

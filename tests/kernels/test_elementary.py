@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import mpmath
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -50,7 +51,7 @@ UNARY: dict[Unary, tuple[Callable[[F64], F64], float]] = {
     Unary.TAN: (np.tan, 3.2),
     Unary.ASIN: (np.arcsin, 1.6),
     Unary.ACOS: (np.arccos, 1.0),
-    Unary.ATAN: (np.arctan, 1.3),
+    Unary.ATAN: (np.arctan, 1.5),
     Unary.SINH: (np.sinh, 1.6),
     Unary.COSH: (np.cosh, 1.5),
     Unary.TANH: (np.tanh, 1.5),
@@ -127,3 +128,31 @@ def test_binary_functions_keep_their_bound(function: Binary) -> None:
     with np.errstate(all="ignore"):
         reference: Any = exact(x.astype(np.float64), y.astype(np.float64))
     assert error_ulp(evaluate(Opcode.BINARY, function, x, y), reference) <= bound_ulp
+
+
+def test_powers_keep_their_bound_at_the_ends_of_the_range() -> None:
+    """Where a power is nearly too large, or nearly nothing, its logarithm's low part still counts."""
+    random = np.random.default_rng(5)
+    x = np.exp2(random.uniform(-140, 127, COUNT)).astype(np.float32)
+    logarithm = np.concatenate([random.uniform(88.70, 88.7229, COUNT // 2), random.uniform(-104.5, -86, COUNT // 2)])
+    with np.errstate(all="ignore"):
+        y = (logarithm / np.log(x[: logarithm.size].astype(np.float64))).astype(np.float32)
+        x = x[: y.size]
+        exact = np.power(x.astype(np.float64), y.astype(np.float64))
+    assert error_ulp(evaluate(Opcode.BINARY, Binary.POW, x, y), exact) <= BINARY[Binary.POW][1]
+
+
+@pytest.mark.parametrize(
+    ("function", "x", "y"),
+    [(Binary.POW, 0x3FB7182E, 0x43677D39), (Binary.POW, 0x114940E1, 0xBFB16AE3), (Unary.TAN, 0xF9B0FCCA, None)],
+)
+def test_arguments_that_were_found_to_be_hard(function: Binary | Unary, x: int, y: int | None) -> None:
+    first = np.array([x], np.uint32).view(np.float32)
+    if isinstance(function, Unary):
+        with mpmath.workdps(60):
+            exact = np.array([float(mpmath.tan(mpmath.mpf(float(first[0]))))])
+        assert error_ulp(evaluate(Opcode.UNARY, function, first), exact) <= UNARY[function][1]
+        return
+    second = np.array([y], np.uint32).view(np.float32)
+    exact = np.power(first.astype(np.float64), second.astype(np.float64))
+    assert error_ulp(evaluate(Opcode.BINARY, function, first, second), exact) <= BINARY[function][1]

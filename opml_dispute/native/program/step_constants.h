@@ -31,7 +31,7 @@ static const struct row_steps UNARY_INTEGER[] = {
 };
 static const struct row_steps BINARY_REAL[] = {
     [BIN_ADD] = {89, 9}, [BIN_SUB] = {89, 9}, [BIN_MUL] = {89, 9}, [BIN_DIV] = {89, 9}, [BIN_MIN] = {144, 14},
-    [BIN_MAX] = {144, 14}, [BIN_POW] = {1002, 195}, [BIN_MOD] = {399, 160}, [BIN_FMOD] = {348, 148},
+    [BIN_MAX] = {144, 14}, [BIN_POW] = {1193, 239}, [BIN_MOD] = {399, 160}, [BIN_FMOD] = {348, 148},
     [BIN_EQ] = {104, 11}, [BIN_LT] = {104, 11}, [BIN_LE] = {104, 11}, [BIN_PRELU] = {135, 13},
     [BIN_ATAN2] = {354, 61},
 };
