@@ -69,10 +69,6 @@ def test_shrink_treats_integers_as_the_numbers_they_are(
     assert run("Shrink", np.array(xs, dtype.numpy), lambd=lambd, bias=bias).tolist() == expected
 
 
-@pytest.mark.xfail(
-    reason="a rare corner is open: int32 at both ends of its range with fractions in alpha and beta wraps differently",
-    strict=False,
-)
 @settings(max_examples=60, deadline=None)
 @given(st.data(), st.sampled_from(WORDS), FACTORS, FACTORS)
 def test_gemm_of_integers_takes_alpha_and_beta_as_they_are(
@@ -151,6 +147,57 @@ def test_reductions_of_integers(op_type: str, values: list[int], expected: int) 
 def test_narrow_integers_multiply_and_wrap() -> None:
     a, b = np.array([[100, 100]], np.int8), np.array([[3], [2]], np.int8)
     assert run("Einsum", a, b, equation="ij,jk->ik").tolist() == [[wrapped(500, DType.I8)]]
+
+
+def test_a_factor_too_large_beside_a_fraction_is_refused() -> None:
+    ones = np.ones((1, 1), np.int64)
+    with pytest.raises(UnsupportedOp, match="with fractions"):
+        run("Gemm", ones, ones, ones, alpha=0.5, beta=float(2**30))
+
+
+@pytest.mark.parametrize("dtype", [dtype for dtype in INTEGERS if dtype.is_signed])
+def test_the_logarithm_of_nothing_is_the_least_integer(dtype: DType) -> None:
+    empty = np.zeros((2, 0), dtype.numpy)
+    least = int(np.iinfo(dtype.numpy).min)
+    for op_type in ("ReduceLogSumExp", "ReduceLogSum"):
+        assert run(op_type, empty, opset=13, axes=[1], keepdims=0).tolist() == [least, least]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data(), st.sampled_from(INTEGERS), FACTORS, FACTORS)
+def test_old_clip_takes_its_bounds_as_the_numbers_they_are(
+    data: st.DataObject, dtype: DType, low: float, high: float
+) -> None:
+    """Also where a bound lies outside of the integers' type, as the defaults do."""
+    low, high = sorted((float(np.float32(low)), float(np.float32(high))))
+    xs = data.draw(st.lists(numbers(dtype), min_size=1, max_size=12))
+    limits = np.iinfo(dtype.numpy)
+    inside = [min(max(trunc(bound), int(limits.min)), int(limits.max)) for bound in (low, high)]
+    x = np.array(xs, dtype.numpy)
+    assert run("Clip", x, opset=6, min=low, max=high).tolist() == [min(max(v, inside[0]), inside[1]) for v in xs]
+    assert run("Clip", x, opset=6).tolist() == xs
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data(), st.sampled_from(INTEGERS), st.sampled_from([np.float32, np.float16]))
+def test_a_float_cast_to_an_integer_loses_its_fraction_and_wraps(data: st.DataObject, dtype: DType, kind: Any) -> None:
+    """As in ONNX Runtime and numpy, within the range where these agree on every processor's word size."""
+    wide = dtype.width == 8 or dtype is DType.U32
+    limit = 2.0**62 if wide else 2147483520.0
+    floats = st.floats(-60000, 60000, width=16) if kind is np.float16 else st.floats(-limit, limit, width=32)
+    xs = data.draw(st.lists(floats, min_size=1, max_size=12))
+    got = run("Cast", np.array(xs, kind), to=int(dtype))
+    assert got.tolist() == [wrapped(trunc(x), dtype) for x in xs]
+
+
+def test_a_float_beyond_the_integers_becomes_the_nearest_one() -> None:
+    x = np.array([3e9, -3e9, np.inf, -np.inf, np.nan], np.float32)
+    limits = np.iinfo(np.int32)
+    assert run("Cast", x, to=TensorProto.INT32).tolist() == [limits.max, limits.min, limits.max, limits.min, 0]
+    assert run("Cast", np.array([1.8e19, 2e19], np.float32), to=TensorProto.UINT64).tolist() == [
+        int(np.float32(1.8e19)),
+        2**64 - 1,
+    ]
 
 
 @pytest.mark.parametrize("op_type", ["Erf"])

@@ -93,14 +93,30 @@ def trilu(g: Builder, x: Tensor, k: Tensor | None = None, *, upper: int = 1) -> 
 
 @lowers("Cast")
 def cast(g: Builder, x: Tensor, *, to: int, saturate: int = 1, round_mode: str = "up") -> Tensor:
-    return g.cast(x, dtype_of(to))
+    return as_cast(g, x, dtype_of(to))
+
+
+def as_cast(g: Builder, x: Tensor, dtype: DType) -> Tensor:
+    """
+    `x` as another type, as ONNX casts: floats lose their fraction, and then wrap as integers do.
+
+    The standard leaves open what becomes of floats outside of an integer type. Here -1.0 becomes 255 as uint8 and 300.0
+    becomes 44, as in ONNX Runtime and numpy. Outside of int64 (of uint64, for it) and of int32, there is no such
+    agreement: the nearest number of the type is taken, and 0 for NaN.
+    """
+    if not (x.dtype.is_float and dtype.is_integer) or dtype in (DType.I32, DType.I64):
+        return g.cast(x, dtype)
+    if dtype is DType.U64:  # int64 holds what is below 0, and uint64 the rest
+        below = g.cast(g.minimum(x, 0), DType.I64)
+        return g.add(g.cast(x, dtype), g.cast(below, dtype))
+    return g.cast(g.cast(x, DType.I64 if dtype is DType.U32 else DType.I32), dtype)
 
 
 @lowers("CastLike")
 def cast_like(g: Builder, x: Tensor, like: Tensor, *, saturate: int = 1, round_mode: str = "up") -> Tensor:
     if like.buffer.is_widened:
         raise Refuse("a target type that only constants may have")
-    return g.cast(x, like.dtype)
+    return as_cast(g, x, like.dtype)
 
 
 @lowers("BitCast")

@@ -8,7 +8,7 @@ from math import ceil, floor
 import numpy as np
 
 from opml_dispute.model.builder import Builder
-from opml_dispute.model.lower.exact import square_root, truncated, truncated_sum
+from opml_dispute.model.lower.exact import nearest_integer, square_root, truncated, truncated_sum
 from opml_dispute.model.lower.registry import lowers
 from opml_dispute.model.opcodes import Binary, DType, Unary
 from opml_dispute.model.refusals import Refuse
@@ -244,6 +244,8 @@ def clip_1(
     max: float = 3.4028234663852886e38,
     consumed_inputs: object = None,
 ) -> Tensor:
+    if x.dtype.is_integer:
+        return g.clipped(x, nearest_integer(min, x.dtype), nearest_integer(max, x.dtype))
     return g.clipped(x, min, max)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from decimal import ROUND_CEILING, Context, Decimal
 from fractions import Fraction
-from math import floor
+from math import floor, isinf, isnan, trunc
 
 import numpy as np
 
@@ -20,46 +20,81 @@ from opml_dispute.model.refusals import Refuse
 from opml_dispute.model.tensor import Tensor
 
 FRACTION_BITS = 38
-"""Bits behind the binary point of a factor, at most: with 24 bits of its own, sums of products stay within int64."""
+"""Bits behind the binary point of a factor, at most: with 24 bits of its own, no product here leaves int64."""
+WHOLE_BITS = 28
+"""Bits of a whole factor beside one with a fraction, at most, for the same reason."""
 
 
 def truncated_sum(g: Builder, terms: Sequence[tuple[Tensor, float]], constant: float, dtype: DType) -> Tensor:
     """
     The sum of integer tensors times factors, plus a constant; the fraction is cut off, and integers wrap.
 
-    Raises `Refuse` for a factor that is not finite, or has too many bits behind the binary point.
+    Raises `Refuse` for a factor that is not finite, has too many bits behind the binary point, or is too large beside
+    one that has some.
     """
     factors = [_fraction(factor) for _, factor in terms]
-    bits = max((f.denominator.bit_length() - 1 for f in (*factors, _fraction(constant))), default=0)
+    added = _fraction(constant)
+    bits = max((_bits(f) for f in (*factors, added)), default=0)
     if bits > FRACTION_BITS:
         raise Refuse(
             f"a factor with {bits} bits behind the binary point, of integers; expected at most {FRACTION_BITS}"
         )
-    scale = 1 << bits
-    # value = whole + rest / scale. Each x is split as well, so that no product is larger than it must be.
-    whole, rest = _split(_fraction(constant), scale)
-    wholes: Tensor = g.scalar(whole, DType.I64)
-    rests: Tensor = g.scalar(rest, DType.I64)
-    near: Tensor = g.scalar(float(constant), DType.F32)
-    for (x, factor), exact in zip(terms, factors, strict=True):
-        whole, rest = _split(exact, scale)
-        wide = x if x.dtype is DType.U64 else g.cast(x, DType.I64)
-        wholes = g.add(wholes, g.mul(g.cast(x, DType.I64), _wrapped(whole)))
-        if rest:
-            low = g.binary(Binary.MOD, wide, g.scalar(scale, wide.dtype))
-            high = g.cast(g.div(g.sub(wide, low), scale), DType.I64)
-            wholes = g.add(wholes, g.mul(high, rest))
-            rests = g.add(rests, g.mul(g.cast(low, DType.I64), rest))
-        near = g.add(near, g.mul(g.cast(x, DType.F32), factor))
-    left = g.binary(Binary.MOD, rests, g.scalar(scale, DType.I64))
-    down = g.add(wholes, g.div(g.sub(rests, left), scale))
     if bits == 0:
-        return g.cast(down, dtype)
-    # Cutting off is rounding up where the value is below 0. A sum that left int64 has the sign that a float says.
-    far = float(1 << 62)
-    below = g.either(g.less(near, -far), g.both(g.less(down, 0), g.less_equal(near, far)))
-    up = g.both(below, g.less(0, left))
+        total: Tensor = g.scalar(_wrapped(int(added)), DType.I64)
+        for (x, _), exact in zip(terms, factors, strict=True):
+            total = g.add(total, g.mul(g.cast(x, DType.I64), _wrapped(int(exact))))
+        return g.cast(total, dtype)
+    largest = max((abs(f) for f in factors), default=Fraction(0))
+    if largest >= 1 << WHOLE_BITS or abs(added) >= 1 << 60:
+        raise Refuse(f"a factor of {float(largest):g} and a constant of {constant:g}, with fractions, of integers")
+    # value = high * 2^32 + low + rest / 2^bits, so that the sign is known of sums that leave int64 as well.
+    whole = floor(added)
+    high: Tensor = g.scalar(whole >> 32, DType.I64)
+    low: Tensor = g.scalar(whole & _MASK, DType.I64)
+    rest: Tensor = g.scalar(int((added - whole) * (1 << bits)), DType.I64)
+    for (x, _), exact in zip(terms, factors, strict=True):
+        for_high, for_low, for_rest = _product(g, x, exact, bits)
+        high, low, rest = g.add(high, for_high), g.add(low, for_low), g.add(rest, for_rest)
+    low, left = g.add(low, _shifted(g, rest, bits)), _lowest(g, rest, bits)
+    high = g.add(high, _shifted(g, low, 32))
+    down = g.add(g.binary(Binary.SHL, high, g.scalar(32, DType.I64)), _lowest(g, low, 32))
+    # Cutting off is rounding up where the value is below 0.
+    up = g.both(g.less(high, 0), g.less(0, left))
     return g.cast(g.add(down, g.cast(up, DType.I64)), dtype)
+
+
+_MASK = (1 << 32) - 1
+
+
+def _product(g: Builder, x: Tensor, factor: Fraction, bits: int) -> tuple[Tensor, Tensor, Tensor]:
+    """x * factor as high * 2^32 + low + rest / 2^bits; |high| < 2^60, 0 <= rest < 2^(bits + 1)."""
+    own = _bits(factor)
+    wide = x if x.dtype is DType.U64 else g.cast(x, DType.I64)
+    upper = g.mul(g.cast(_shifted(g, wide, 32), DType.I64), factor.numerator)
+    lower = g.mul(g.cast(_lowest(g, wide, 32), DType.I64), factor.numerator)
+    high, part = _shifted(g, upper, own), _lowest(g, upper, own)
+    # `part` stands for part * 2^32 / 2^own.
+    if own <= 32:
+        low, rest = g.mul(part, 1 << (32 - own)), _lowest(g, lower, own)
+    else:
+        low = _shifted(g, part, own - 32)
+        rest = g.add(g.mul(_lowest(g, part, own - 32), 1 << 32), _lowest(g, lower, own))
+    return high, g.add(low, _shifted(g, lower, own)), g.mul(rest, 1 << (bits - own))
+
+
+def _shifted(g: Builder, x: Tensor, bits: int) -> Tensor:
+    """x / 2^bits, rounded down."""
+    return g.binary(Binary.SHR, x, g.scalar(bits, x.dtype)) if bits else x
+
+
+def _lowest(g: Builder, x: Tensor, bits: int) -> Tensor:
+    """The lowest bits of x, as a number from 0 on."""
+    return g.binary(Binary.BITAND, x, g.scalar((1 << bits) - 1, x.dtype))
+
+
+def _bits(factor: Fraction) -> int:
+    """Bits behind the binary point."""
+    return factor.denominator.bit_length() - 1
 
 
 def _fraction(factor: float) -> Fraction:
@@ -69,10 +104,14 @@ def _fraction(factor: float) -> Fraction:
         raise Refuse(f"a factor of {factor}, of integers") from None
 
 
-def _split(factor: Fraction, scale: int) -> tuple[int, int]:
-    """Its integer part, rounded down, and what is left in units of 1 / scale."""
-    whole = floor(factor)
-    return whole, int((factor - whole) * scale)
+def nearest_integer(value: float, dtype: DType) -> int:
+    """A float attribute as an integer of the type: its fraction cut off, held within the type's range."""
+    limits = np.iinfo(dtype.numpy)
+    if isnan(value):
+        raise Refuse("a bound that is not a number, of integers")
+    if isinf(value):
+        return int(limits.max if value > 0 else limits.min)
+    return min(max(trunc(value), int(limits.min)), int(limits.max))
 
 
 def _wrapped(whole: int) -> int:

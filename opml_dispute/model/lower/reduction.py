@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+
 from opml_dispute.model.builder import Builder
 from opml_dispute.model.lower.exact import logarithm, square_root
 from opml_dispute.model.lower.registry import lowers
@@ -50,6 +52,9 @@ def _integer_log_sum_exp(g: Builder, x: Tensor, axes: tuple[int, ...]) -> Tensor
     """The greatest, which stays exact, plus the logarithm of the others' share; the fraction is cut off."""
     wide = _wide(g, x)
     greatest = g.reduce_max(wide, axes)
+    if not all(x.shape[d] for d in axes):  # minus infinity, as an integer
+        least = int(np.iinfo(x.dtype.numpy).min)
+        return g.filled(greatest.shape, least, x.dtype)
     share = g.log(g.reduce_sum(g.exp(g.negate(g.cast(g.sub(greatest, wide), DType.F32))), axes))
     whole = g.cast(g.floor(share), wide.dtype)
     down = g.add(greatest, whole)
