@@ -59,7 +59,7 @@ def operators(results: Sequence[Result]) -> str:
         kernels = ", ".join(sorted(seen[op_type])) or "view" if op_type in seen else "(no case)"
         name = f"{op_type} ({domain})" if domain else op_type
         line = f"| {name} | {', '.join(map(str, since))} | {kernels} |"
-        families.setdefault(entry.function.__module__.rsplit(".", 1)[1], []).append(line)
+        families.setdefault(entry.function.__module__.split(".lower.")[1].replace(".", "/"), []).append(line)
     tables = [
         f"**lower/{family}.py**\n\n| operator | since | kernels |\n|---|---|---|\n" + "\n".join(lines)
         for family, lines in sorted(families.items())

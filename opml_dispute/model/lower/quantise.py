@@ -42,7 +42,7 @@ def _spread(g: Builder, x: Tensor, vector: Tensor, axis: int, block_size: int) -
     return whole.sliced(along, 0, size)
 
 
-def _quantised(g: Builder, x: Tensor, scale: Tensor, zero_point: Tensor | None, dtype: DType) -> Tensor:
+def quantised(g: Builder, x: Tensor, scale: Tensor, zero_point: Tensor | None, dtype: DType) -> Tensor:
     """round(x / scale) + zero point, saturated; halves go to the even neighbour."""
     number = g.unary(Unary.ROUND, g.div(g.cast(x, DType.F32), g.cast(scale, DType.F32)))
     if zero_point is not None:
@@ -72,7 +72,7 @@ def quantize_linear(
         spread_zero = _spread(g, x, zero_point, axis, block_size)
     if dtype not in (DType.U8, DType.I8, DType.U16, DType.I16):
         raise Refuse(f"{dtype.name} as the result; expected 8- or 16-bit integers")
-    return _quantised(g, x, _spread(g, x, scale, axis, block_size), spread_zero, dtype)
+    return quantised(g, x, _spread(g, x, scale, axis, block_size), spread_zero, dtype)
 
 
 @lowers("DequantizeLinear")
@@ -107,7 +107,7 @@ def dynamic_quantize_linear(g: Builder, x: Tensor) -> tuple[Tensor, Tensor, Tens
     scale = g.div(g.sub(greatest, least), 255)
     scale = g.choose(g.equal(scale, 0), 1, scale)  # of nothing but zeros
     zero_point = g.cast(g.unary(Unary.ROUND, g.clipped(g.div(g.negate(least), scale), 0, 255)), DType.U8)
-    return _quantised(g, x, scale, zero_point, DType.U8), scale, zero_point
+    return quantised(g, x, scale, zero_point, DType.U8), scale, zero_point
 
 
 def _is_zero(x: Tensor | None) -> bool:
@@ -195,7 +195,7 @@ def qlinear_matmul(
         g.cast(_matrix_zero(g, s, m, rows=r) or s, DType.F32) for s, m, r in ((a_scale, a, True), (b_scale, b, False))
     ]
     scaled = g.mul(product, g.mul(*scales))
-    return _quantised(g, scaled, g.reshape(y_scale, ()), g.reshape(y_zero, ()), y_zero.dtype)
+    return quantised(g, scaled, g.reshape(y_scale, ()), g.reshape(y_zero, ()), y_zero.dtype)
 
 
 def _channel(vector: Tensor, rank: int) -> Tensor:
@@ -272,4 +272,4 @@ def qlinear_conv(
     product = g.cast(_conv_integer(g, x, w, x_zero, w_zero, at, group, bias), DType.F32)
     w_scale = g.reshape(w_scale, ()) if w_scale.size == 1 else _channel(w_scale, w.rank - 1)
     scaled = g.mul(product, g.mul(g.reshape(x_scale, ()), w_scale))
-    return _quantised(g, scaled, g.reshape(y_scale, ()), g.reshape(y_zero, ()), y_zero.dtype)
+    return quantised(g, scaled, g.reshape(y_scale, ()), g.reshape(y_zero, ()), y_zero.dtype)

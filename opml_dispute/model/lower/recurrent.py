@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -54,14 +55,30 @@ def _activation(name: str, alpha: float | None, beta: float | None, clip: float 
     return lambda g, x: function(g, g.clipped(x, -clip, clip))
 
 
+class Weights(Protocol):
+    """Weights of all gates, for the input or for the state."""
+
+    def product(self, g: Builder, x: Tensor, first: int, count: int, bias: Tensor | None) -> Tensor:
+        """x[...][inputs] times `count` columns from `first` on, plus bias: [...][count]."""
+
+
+@dataclass(frozen=True)
+class FloatWeights:
+    """Weights [gates * hidden][inputs]."""
+
+    weights: Tensor
+
+    def product(self, g: Builder, x: Tensor, first: int, count: int, bias: Tensor | None) -> Tensor:
+        return g.contract(x, self.weights.sliced(0, first, count).transposed((1, 0)), bias)
+
+
 @dataclass(frozen=True)
 class Direction:
     """One direction of one layer: its weights and functions."""
 
     g: Builder
     hidden: int
-    r: Tensor
-    """[gates * hidden][hidden]"""
+    r: Weights
     activations: Sequence[Activation]
     recurrent_bias: Tensor | None
     """[gates * hidden]; None where it is already part of x W' + b."""
@@ -73,8 +90,7 @@ class Direction:
 
     def with_state(self, x: Tensor, state: Tensor, first: int, count: int) -> Tensor:
         """x + state R' for `count` gates from `first` on: [batch][count * hidden]."""
-        r = self.r.sliced(0, first * self.hidden, count * self.hidden)
-        return self.g.contract(state, r.transposed((1, 0)), x)
+        return self.r.product(self.g, state, first * self.hidden, count * self.hidden, x)
 
 
 def _run(
@@ -83,8 +99,8 @@ def _run(
     gates: int,
     functions: Sequence[str],
     x: Tensor,
-    w: Tensor,
-    r: Tensor,
+    weights: Sequence[tuple[Weights, Weights]],
+    hidden: int,
     bias: Tensor | None,
     lengths: Tensor | None,
     initial: Sequence[Tensor | None],
@@ -96,15 +112,18 @@ def _run(
     activation_beta: Sequence[float] | None,
     clip: float | None,
     direction: str,
-    hidden_size: int | None,
     layout: int,
 ) -> tuple[Tensor, ...]:
-    """All directions: Y [time][direction][batch][hidden], then each final state [direction][batch][hidden]."""
+    """
+    All directions: Y [time][direction][batch][hidden], then each final state [direction][batch][hidden].
+
+    `weights` are those of the input and of the state, for each direction.
+    """
     if direction not in ("forward", "reverse", "bidirectional"):
         raise Refuse(f"direction {direction!r}; expected 'forward', 'reverse' or 'bidirectional'")
-    hidden, directions = r.shape[2], w.shape[0]
-    if directions != (2 if direction == "bidirectional" else 1) or w.shape[1] != gates * hidden:
-        raise Refuse(f"weights {list(w.shape)} and {list(r.shape)} for direction {direction!r}")
+    directions = len(weights)
+    if directions != (2 if direction == "bidirectional" else 1):
+        raise Refuse(f"weights of {directions} directions for direction {direction!r}")
     if layout:
         x = x.transposed((1, 0, 2))
         initial = [None if state is None else state.transposed((1, 0, 2)) for state in initial]
@@ -124,9 +143,9 @@ def _run(
             b, rb = g.add(b, rb), None
         run = chosen[d * len(functions) : (d + 1) * len(functions)]
         p = None if peepholes is None else peepholes.picked(0, d)
-        side = Direction(g, hidden, r.picked(0, d), run, rb, p)
+        side = Direction(g, hidden, weights[d][1], run, rb, p)
         sequence = _turned(g, x, lengths) if backwards else x
-        projected = g.contract(sequence, w.picked(0, d).transposed((1, 0)), b)
+        projected = weights[d][0].product(g, sequence, 0, gates * hidden, b)
         zeros = g.filled((batch, hidden), 0, x.dtype)
         states: Sequence[Tensor] = [zeros if state is None else state.picked(0, d) for state in initial]
         steps = []
@@ -147,6 +166,17 @@ def _run(
     if layout:
         return y.transposed((2, 0, 1, 3)), *(state.transposed((1, 0, 2)) for state in last)
     return y, *last
+
+
+def _weights(w: Tensor, r: Tensor, gates: int) -> tuple[list[tuple[Weights, Weights]], int]:
+    """The weights of each direction, and the size of the state."""
+    hidden = r.shape[2]
+    if w.shape[0] != r.shape[0] or w.shape[1] != gates * hidden or r.shape[1] != gates * hidden:
+        raise Refuse(f"weights {list(w.shape)} and {list(r.shape)} of {gates} gates")
+    pairs: list[tuple[Weights, Weights]] = [
+        (FloatWeights(w.picked(0, d)), FloatWeights(r.picked(0, d))) for d in range(w.shape[0])
+    ]
+    return pairs, hidden
 
 
 def _turned(g: Builder, x: Tensor, lengths: Tensor | None) -> Tensor:
@@ -194,9 +224,9 @@ def rnn(
     layout: int = 0,
 ) -> tuple[Tensor, ...]:
     return _run(
-        g, _rnn_cell, 1, ["Tanh"], x, w, r, bias, lengths, [hidden], activations=activations,
+        g, _rnn_cell, 1, ["Tanh"], x, *_weights(w, r, 1), bias, lengths, [hidden], activations=activations,
         activation_alpha=activation_alpha, activation_beta=activation_beta, clip=clip, direction=direction,
-        hidden_size=hidden_size, layout=layout,
+        layout=layout,
     )  # fmt: skip
 
 
@@ -230,18 +260,18 @@ def gru(
         own, rb = side.gate(x, 2), None
         if side.recurrent_bias is not None:
             rb = side.gate(side.recurrent_bias, 2)
-        r_h = side.r.sliced(0, 2 * side.hidden, side.hidden).transposed((1, 0))
+        last = (2 * side.hidden, side.hidden)
         if linear_before_reset:
-            candidate = g.add(own, g.mul(reset, g.contract(state, r_h, rb)))
+            candidate = g.add(own, g.mul(reset, side.r.product(g, state, *last, rb)))
         else:
-            candidate = g.contract(g.mul(reset, state), r_h, own)
+            candidate = side.r.product(g, g.mul(reset, state), *last, own)
             candidate = candidate if rb is None else g.add(candidate, rb)
         return (g.add(g.mul(g.sub(1, update), h(g, candidate)), g.mul(update, state)),)
 
     return _run(
-        g, cell, 3, ["Sigmoid", "Tanh"], x, w, r, bias, lengths, [hidden], split_bias=True, activations=activations,
-        activation_alpha=activation_alpha, activation_beta=activation_beta, clip=clip, direction=direction,
-        hidden_size=hidden_size, layout=layout,
+        g, cell, 3, ["Sigmoid", "Tanh"], x, *_weights(w, r, 3), bias, lengths, [hidden], split_bias=True,
+        activations=activations, activation_alpha=activation_alpha, activation_beta=activation_beta, clip=clip,
+        direction=direction, layout=layout,
     )  # fmt: skip
 
 
@@ -266,6 +296,34 @@ def lstm(
     input_forget: int = 0,
     layout: int = 0,
 ) -> tuple[Tensor, ...]:
+    weights, size = _weights(w, r, 4)
+    return long_short_term_memory(
+        g, x, weights, size, bias, lengths, hidden, cell_state, peepholes, activation_alpha=activation_alpha,
+        activation_beta=activation_beta, activations=activations, clip=clip, direction=direction,
+        input_forget=input_forget, layout=layout,
+    )  # fmt: skip
+
+
+def long_short_term_memory(
+    g: Builder,
+    x: Tensor,
+    weights: Sequence[tuple[Weights, Weights]],
+    size: int,
+    bias: Tensor | None,
+    lengths: Tensor | None,
+    hidden: Tensor | None,
+    cell_state: Tensor | None,
+    peepholes: Tensor | None,
+    *,
+    activation_alpha: Sequence[float] | None,
+    activation_beta: Sequence[float] | None,
+    activations: Sequence[str] | None,
+    clip: float | None,
+    direction: str,
+    input_forget: int,
+    layout: int,
+) -> tuple[Tensor, ...]:
+    """LSTM with weights of any kind, for the input and for a state of `size` elements."""
     if input_forget:
         raise Refuse("input_forget; expected separate input and forget gates")
 
@@ -284,7 +342,7 @@ def lstm(
         return g.mul(f(g, o), h_out(g, memory)), memory
 
     return _run(
-        g, cell, 4, ["Sigmoid", "Tanh", "Tanh"], x, w, r, bias, lengths, [hidden, cell_state], peepholes=peepholes,
-        activations=activations, activation_alpha=activation_alpha, activation_beta=activation_beta, clip=clip,
-        direction=direction, hidden_size=hidden_size, layout=layout,
+        g, cell, 4, ["Sigmoid", "Tanh", "Tanh"], x, weights, size, bias, lengths, [hidden, cell_state],
+        peepholes=peepholes, activations=activations, activation_alpha=activation_alpha,
+        activation_beta=activation_beta, clip=clip, direction=direction, layout=layout,
     )  # fmt: skip

@@ -26,6 +26,9 @@ Value = Any
 Lowering = Callable[..., Any]
 F = TypeVar("F", bound=Lowering)
 
+MICROSOFT = "com.microsoft"
+"""The operator set of ONNX Runtime's optimisers."""
+
 NARROW = frozenset({DType.F16, DType.BF16})
 """Floats that are stored as they are, and computed in binary32 (docs/operators.md, "Floats")."""
 
@@ -40,13 +43,17 @@ class LoweringEntry:
     attributes: frozenset[str]
     required: frozenset[str]
     least: int
-    """Inputs that the function cannot do without."""
+    """Inputs that must be there, but for those among them that may be left out."""
+    optional: frozenset[int]
+    """Inputs that may be left out in front of others that are there."""
     named: int
     """Inputs that it takes, each with a meaning of its own."""
     takes_more: bool
     """Whether it takes any number of inputs behind those."""
     counts_outputs: bool
     """Whether the number of outputs says what to compute (parameter `output_count`)."""
+    like: int | None = None
+    """Which input's type float results get, of an operator for which ONNX has no schema."""
 
     def __call__(
         self, g: Builder, inputs: Sequence[Value], attributes: dict[str, Any], output_count: int
@@ -62,7 +69,8 @@ class LoweringEntry:
         given = list(inputs)
         if self.in_f32:
             given = [g.cast(v, DType.F32) if isinstance(v, Tensor) and v.dtype in NARROW else v for v in given]
-        return _outputs(self.function(g, *given, **attributes))
+        results = _outputs(self.function(g, *given, **attributes))
+        return results if self.like is None else _with_type_of(g, inputs[self.like], results)
 
     def _check(self, inputs: Sequence[Value], attributes: dict[str, Any]) -> None:
         unknown = sorted(attributes.keys() - self.attributes)
@@ -71,7 +79,8 @@ class LoweringEntry:
         missing = sorted(self.required - attributes.keys())
         if missing:
             raise Refuse(f"attribute {missing[0]!r} is missing")
-        if len(inputs) < self.least or any(v is None for v in inputs[: self.least]):
+        left_out = {i for i, v in enumerate(inputs[: self.least]) if v is None}
+        if len(inputs) < self.least or left_out - self.optional:
             raise Refuse(f"{sum(v is not None for v in inputs)} inputs; expected at least {self.least}")
         if len(inputs) > self.named and not self.takes_more:
             raise Refuse(f"{len(inputs)} inputs; expected at most {self.named}")
@@ -82,9 +91,13 @@ class LoweringEntry:
 _ENTRIES: dict[tuple[str, str], list[LoweringEntry]] = {}
 
 
-def lowers(*names: str, since: int = 1, domain: str = "", in_f32: bool = False) -> Callable[[F], F]:
+def lowers(
+    *names: str, since: int = 1, domain: str = "", in_f32: bool = False, like: int | None = None
+) -> Callable[[F], F]:
     """
     Registers a function as the lowering of operators `names` from version `since` of their operator set on.
+
+    Of operators without a schema in ONNX, float results get the type of input number `like`.
 
     Its positional parameters are the builder and the operator's inputs; keyword-only ones are its attributes.
     """
@@ -100,9 +113,11 @@ def lowers(*names: str, since: int = 1, domain: str = "", in_f32: bool = False) 
             frozenset(p.name for p in keywords),
             frozenset(p.name for p in keywords if p.default is p.empty),
             sum(p.default is p.empty for p in positional),
+            frozenset(i for i, p in enumerate(positional) if str(p.annotation).endswith("| None")),
             len(positional),
             any(p.kind is p.VAR_POSITIONAL for p in parameters),
             any(p.name == "output_count" for p in parameters),
+            like,
         )
         for name in names:
             entries = _ENTRIES.setdefault((domain, name), [])
@@ -131,6 +146,12 @@ def operators() -> list[tuple[str, str]]:
 
 def _outputs(result: Any) -> tuple[Value, ...]:
     return result if isinstance(result, tuple) else (result,)
+
+
+def _with_type_of(g: Builder, model: Value, results: Sequence[Value]) -> tuple[Value, ...]:
+    if not isinstance(model, Tensor) or not model.dtype.is_float:
+        return tuple(results)
+    return tuple(g.cast(r, model.dtype) if isinstance(r, Tensor) and r.dtype.is_float else r for r in results)
 
 
 def _names(attributes: frozenset[str]) -> str:

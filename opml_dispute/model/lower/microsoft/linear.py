@@ -1,0 +1,176 @@
+"""Products and convolutions with what stands around them, and the shorter activations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from opml_dispute.model.builder import Builder
+from opml_dispute.model.lower.convolution import conv
+from opml_dispute.model.lower.elementwise import elu, gelu, hard_sigmoid, leaky_relu, softsign
+from opml_dispute.model.lower.linear import gemm
+from opml_dispute.model.lower.registry import MICROSOFT, lowers
+from opml_dispute.model.opcodes import Unary
+from opml_dispute.model.refusals import Refuse
+from opml_dispute.model.tensor import Shape, Tensor
+
+
+@lowers("Gelu", domain=MICROSOFT, in_f32=True, like=0)
+def exact_gelu(g: Builder, x: Tensor) -> Tensor:
+    return gelu(g, x)
+
+
+@lowers("BiasGelu", domain=MICROSOFT, in_f32=True, like=0)
+def bias_gelu(g: Builder, x: Tensor, bias: Tensor) -> Tensor:
+    return gelu(g, g.add(x, bias))
+
+
+@lowers("FastGelu", domain=MICROSOFT, in_f32=True, like=0)
+def fast_gelu(g: Builder, x: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Gelu by tanh, of x + bias."""
+    return gelu(g, x if bias is None else g.add(x, bias), approximate="tanh")
+
+
+@lowers("QuickGelu", domain=MICROSOFT, in_f32=True, like=0)
+def quick_gelu(g: Builder, x: Tensor, *, alpha: float = 1.702) -> Tensor:
+    """x * sigmoid(alpha * x)."""
+    return g.mul(x, g.sigmoid(g.mul(x, alpha) if alpha != 1 else x))
+
+
+@lowers("BiasSoftmax", domain=MICROSOFT, in_f32=True, like=0)
+def bias_softmax(g: Builder, x: Tensor, bias: Tensor, *, axis: int = 1, is_inner_broadcast: int) -> Tensor:
+    """Softmax of x + bias over all dimensions from `axis` on; an outer broadcast repeats the bias in front of them."""
+    along = g.axis(x, axis)
+    if not is_inner_broadcast:
+        if bias.rank > x.rank:
+            raise Refuse(f"a bias {list(bias.shape)} for {list(x.shape)}")
+        bias = bias.broadcast((*x.shape[: x.rank - bias.rank], *bias.shape))
+    return g.softmax(g.add(x, bias), tuple(range(along, x.rank)))
+
+
+def activated(g: Builder, x: Tensor, name: str, parameters: Sequence[float]) -> Tensor:
+    """An activation by its operator's name; `parameters` are alpha, then beta."""
+    first = parameters[0] if parameters else None
+    if name == "HardSigmoid":
+        alpha, beta = (*parameters, *(0.2, 0.5)[len(parameters) :])[:2]
+        return hard_sigmoid(g, x, alpha=alpha, beta=beta)
+    if name == "Clip":
+        if len(parameters) != 2:
+            raise Refuse(f"{len(parameters)} parameters of Clip; expected 2")
+        return g.clipped(x, parameters[0], parameters[1])
+    if name == "LeakyRelu":
+        return leaky_relu(g, x, alpha=0.01 if first is None else first)
+    if name == "Elu":
+        return elu(g, x, alpha=1.0 if first is None else first)
+    if name == "Softsign":
+        return softsign(g, x)
+    functions = {
+        "Relu": Unary.RELU, "Tanh": Unary.TANH, "Sigmoid": Unary.SIGMOID, "Softplus": Unary.SOFTPLUS,
+    }  # fmt: skip
+    if name in functions:
+        return g.unary(functions[name], x)
+    expected = ", ".join(("HardSigmoid", "Clip", "LeakyRelu", "Elu", "Softsign", *functions))
+    raise Refuse(f"activation {name!r}; expected one of {expected}")
+
+
+@lowers("FusedGemm", domain=MICROSOFT, in_f32=True, like=0)
+def fused_gemm(
+    g: Builder,
+    a: Tensor,
+    b: Tensor,
+    c: Tensor | None = None,
+    *,
+    activation: str = "",
+    activation_alpha: float | None = None,
+    activation_beta: float | None = None,
+    activation_gamma: float | None = None,
+    alpha: float = 1.0,
+    beta: float = 1.0,
+    transA: int = 0,
+    transB: int = 0,
+) -> Tensor:
+    y = gemm(g, a, b, c, alpha=alpha, beta=beta, transA=transA, transB=transB)
+    given = [p for p in (activation_alpha, activation_beta) if p is not None]
+    return activated(g, y, activation, given) if activation else y
+
+
+@lowers("FusedMatMul", "TransposeMatMul", domain=MICROSOFT, in_f32=True, like=0)
+def fused_matmul(
+    g: Builder,
+    a: Tensor,
+    b: Tensor,
+    *,
+    alpha: float = 1.0,
+    transA: int = 0,
+    transB: int = 0,
+    transBatchA: int = 0,
+    transBatchB: int = 0,
+) -> Tensor:
+    """alpha * A' B'. With transBatch, a factor's first dimension is its matrices' first one, behind the batches."""
+    product = g.matmul(_turned(a, transA, transBatchA), _turned(b, transB, transBatchB))
+    return product if alpha == 1 else g.mul(product, alpha)
+
+
+def _turned(x: Tensor, trans: int, trans_batch: int) -> Tensor:
+    if x.rank < 2:
+        return x
+    if trans_batch:
+        x = x.transposed((*range(1, x.rank - 1), 0, x.rank - 1))
+    return x.transposed((*range(x.rank - 2), x.rank - 1, x.rank - 2)) if trans else x
+
+
+@lowers("FusedConv", domain=MICROSOFT, in_f32=True, like=0)
+def fused_conv(
+    g: Builder,
+    x: Tensor,
+    w: Tensor,
+    bias: Tensor | None = None,
+    z: Tensor | None = None,
+    *,
+    activation: str = "",
+    activation_params: tuple[float, ...] = (),
+    auto_pad: str = "NOTSET",
+    dilations: Shape | None = None,
+    group: int = 1,
+    kernel_shape: Shape | None = None,
+    pads: Shape | None = None,
+    strides: Shape | None = None,
+) -> Tensor:
+    """Conv, plus z, through an activation."""
+    y = conv(
+        g, x, w, bias, auto_pad=auto_pad, dilations=dilations, group=group, kernel_shape=kernel_shape, pads=pads,
+        strides=strides,
+    )  # fmt: skip
+    y = y if z is None else g.add(y, z)
+    return activated(g, y, activation, activation_params) if activation else y
+
+
+@lowers("NhwcConv", domain=MICROSOFT, in_f32=True, like=0)
+def nhwc_conv(
+    g: Builder,
+    x: Tensor,
+    w: Tensor,
+    bias: Tensor | None = None,
+    *,
+    auto_pad: str = "NOTSET",
+    dilations: Shape | None = None,
+    group: int = 1,
+    kernel_shape: Shape | None = None,
+    pads: Shape | None = None,
+    strides: Shape | None = None,
+) -> Tensor:
+    """Conv of x[N][spatial][C] by w[M][spatial][C/group]."""
+    y = conv(
+        g, channels_first(x), channels_first(w), bias, auto_pad=auto_pad, dilations=dilations, group=group,
+        kernel_shape=kernel_shape, pads=pads, strides=strides,
+    )  # fmt: skip
+    return channels_last(y)
+
+
+def channels_first(x: Tensor) -> Tensor:
+    """[N][spatial][C] -> [N][C][spatial]."""
+    return x.transposed((0, x.rank - 1, *range(1, x.rank - 1)))
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """[N][C][spatial] -> [N][spatial][C]."""
+    return x.transposed((0, *range(2, x.rank), 1))
