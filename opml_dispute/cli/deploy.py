@@ -139,12 +139,7 @@ def deploy(
     if sending.dry_run:
         output.fact(would="deploy", chain_id=chain_id, contracts=list(quotes), gas_most_wei=most_wei)
         return
-    if (
-        output.is_interactive
-        and not sending.yes
-        and not click.confirm(f"Spend up to {about_ether(most_wei)} of {sender.address}?", err=True)
-    ):
-        raise Declined("nothing was sent", hint="give --yes to send without being asked")
+    _confirm(f"Spend up to {about_ether(most_wei)} of {sender.address}?", sending, output)
     output.keep_going()
     made = deploy_all(
         sender,
@@ -160,3 +155,9 @@ def deploy(
         deploy_samples(sender, made, deployment)
     output.say(f"Deployed; use it with --deployment {deployment}", style="green")
     output.fact(did="deploy", chain_id=chain_id, addresses=made.addresses, deployment=str(deployment))
+
+
+def _confirm(question: str, sending: SendingOptions, output: Output) -> None:
+    """Asks before money is spent, where a person can answer. Raises `Declined`."""
+    if output.is_interactive and not sending.yes and not click.confirm(question, err=True):
+        raise Declined("nothing was sent", hint="give --yes to send without being asked")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -101,15 +102,9 @@ def request(
     Example: opml-dispute request --sample 7 --fee 0.01eth --key-file me.key
     """
     fee_wei = parse_wei(fee)
-    given = {"--input": inputs, "--sample": sample, "--input-image": input_image}
-    ways = [name for name, value in given.items() if value not in (None, ())]
-    if len(ways) > 1:
-        raise click.UsageError(f"both {' and '.join(ways)} were given; one of them gives the input")
+    _expect_at_most_one({"--input": inputs, "--sample": sample, "--input-image": input_image})
     if reader:
-        clashing = {"--by-root": by_root, "--in-parts": in_parts, "--callback": callback, "--model-id": model_id}
-        named = [name for name, value in clashing.items() if value is not None]
-        if named:
-            raise click.UsageError(f"--reader asks in its own way: leave out {' and '.join(named)}, or --reader")
+        _expect_none({"--by-root": by_root, "--in-parts": in_parts, "--callback": callback, "--model-id": model_id})
     if by_root is not None:
         expect_unused("does not go together with --by-root", ["in_parts"])
     if callback is None:
@@ -163,6 +158,18 @@ def request(
         request_id = new_request_id(system, done.receipt)
         output.say(f"Answer it with: opml-dispute propose 0x{request_id.hex()}")
         output.fact(request_id=request_id)
+
+
+def _expect_at_most_one(sources: Mapping[str, object]) -> None:
+    ways = [name for name, value in sources.items() if value not in (None, ())]
+    if len(ways) > 1:
+        raise click.UsageError(f"both {' and '.join(ways)} were given; one of them gives the input")
+
+
+def _expect_none(clashing: Mapping[str, object]) -> None:
+    named = [name for name, value in clashing.items() if value is not None]
+    if named:
+        raise click.UsageError(f"--reader asks in its own way: leave out {' and '.join(named)}, or --reader")
 
 
 def _read_file(path: Path, size_bytes: int) -> bytes:

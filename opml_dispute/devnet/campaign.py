@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from opml_dispute.actors.actions import Move, Step
 from opml_dispute.actors.liars import NoFaultFound, Story, changes_anything
@@ -122,6 +122,18 @@ class _Books:
     moves: int = 0
     steps: int = 0
     refused: int = 0
+    owed_wei: dict[Address, int] = field(default_factory=dict)
+
+    def count_round(self, role: str, round_: Round) -> None:
+        """Counts what a role did in one of its turns."""
+        self.moves += sum(isinstance(action, Move) for action in round_.done)
+        self.steps += sum(isinstance(action, Step) for action in round_.done)
+        self.refused += len(round_.refused)
+
+    def note_credits(self, settlement: Settlement) -> None:
+        """Notes the most that each account was owed."""
+        for credit in settlement.credits:
+            self.owed_wei[credit.recipient] = max(self.owed_wei.get(credit.recipient, 0), credit.owed_wei)
 
 
 def ask_sample(system: System, sender: Sender, sample: int, store: ModelStore) -> RequestId:
@@ -155,15 +167,13 @@ def play_game(
     request_id = ask_sample(system, senders["requester"], chance.randrange(len(digit_samples()[0])), store)
     case = open_case(system, request_id, store=store)
     story = _story(case, chance) if liar in ROLES else None
-    everybody = (*ROLES, ACCOMPLICE)
-    books = _Books()
+    everybody, books = (*ROLES, ACCOMPLICE), _Books()
     with FaultProxy(system.rpc.url, faults, every=23) as proxy:
         shaky = connect(Rpc(proxy.url, timeout_s=5.0), system.deployment)
         honest = honest_roles(liar)
-        is_shaky = {role: bool(faults) and role in honest for role in everybody}
-        systems = {role: shaky if is_shaky[role] else system for role in everybody}
+        systems = {role: shaky if faults and role in honest else system for role in everybody}
         acting = {
-            role: Sender(shaky.rpc, senders[role].account, timeout_s=20.0) if is_shaky[role] else senders[role]
+            role: senders[role] if systems[role] is system else Sender(shaky.rpc, senders[role].account, timeout_s=20.0)
             for role in everybody
         }
 
@@ -173,40 +183,28 @@ def play_game(
                 books.gas += done.receipt.gas_used
             return done
 
-        def settled(settlement: Settlement) -> None:
-            for credit in settlement.credits:
-                owed_wei[credit.recipient] = max(owed_wei.get(credit.recipient, 0), credit.owed_wei)
-
-        def after_round(role: str, round_: Round) -> None:
-            books.moves += sum(isinstance(action, Move) for action in round_.done)
-            books.steps += sum(isinstance(action, Step) for action in round_.done)
-            books.refused += len(round_.refused)
-
-        root_claim = story.root_claim if story is not None and liar == "proposer" else case.final_root
-        done = act("proposer", proposal_intent(system, request_id, root_claim, case.program.node_count))
+        root = story.root_claim if story is not None and liar == "proposer" else case.final_root
+        done = act("proposer", proposal_intent(system, request_id, root, case.program.node_count))
         assert done.receipt is not None
         address = system.factory.created_game(done.receipt)
         truth = case.trace()
-        seats = {}
-        for role in reversed(ROLES):
-            trace = story.trace(guest_machine()) if story is not None and role == liar else truth
-            seats[role] = Seat(Table(systems[role], address, trace), one_by_one(_actor(act, role)))
-        table = Table(system, address, truth)
-        if meddlers:  # in every round of the game, and some more once the two have nothing to say to each other
-            for _ in range(MEDDLING_ROUNDS):
-                for name in meddlers:
-                    books.moves += MEDDLERS[name](table, _actor(act, ACCOMPLICE), chance)
-                play_out(seats, after_round=after_round, rounds=2)
-        play_out(seats, after_round=after_round)
+        traces = {} if story is None else {liar: story.trace(guest_machine())}
+        seats = {
+            role: Seat(Table(systems[role], address, traces.get(role, truth)), one_by_one(_actor(act, role)))
+            for role in reversed(ROLES)
+        }
+        # The accomplice acts in every round of the game, and some more once the two have nothing to say to each other.
+        for _ in range(MEDDLING_ROUNDS if meddlers else 0):
+            books.moves += _meddle(meddlers, Table(system, address, truth), _actor(act, ACCOMPLICE), chance)
+            play_out(seats, after_round=books.count_round, rounds=2)
+        play_out(seats, after_round=books.count_round)
         addresses = {role: senders[role].address for role in everybody}
-        owed_wei: dict[Address, int] = {}
-        settle_out(system, address, addresses, act, settled=settled)
-        struck = sum(proxy.struck.values())
+        settle_out(system, address, addresses, act, settled=books.note_credits)
     end = read_settlement(system, address, addresses.values())
     # Both from the chain: of a transaction that was sent through a failing node there may be no receipt.
     staked_wei = {role: sum(c.bond_wei for c in end.game.claims if c.claimant == addresses[role]) for role in everybody}
     left_wei = {credit.recipient: credit.owed_wei for credit in end.credits}
-    paid_wei = {role: owed_wei.get(addresses[role], 0) - left_wei[addresses[role]] for role in everybody}
+    paid_wei = {role: books.owed_wei.get(addresses[role], 0) - left_wei[addresses[role]] for role in everybody}
     outcome = Outcome(
         seed=seed,
         liar=liar,
@@ -217,15 +215,19 @@ def play_game(
         moves=books.moves,
         steps=books.steps,
         refused=books.refused,
-        struck=struck,
+        struck=sum(proxy.struck.values()),
         gas=books.gas,
         staked_wei=staked_wei,
         paid_wei=paid_wei,
         honest=frozenset(addresses[role] for role in honest),
         broken_rules=(),
     )
-    broken = tuple(rule.__name__ for rule in RULES if not rule(outcome))
-    return Outcome(**{**vars(outcome), "broken_rules": broken})
+    return replace(outcome, broken_rules=tuple(rule.__name__ for rule in RULES if not rule(outcome)))
+
+
+def _meddle(meddlers: Sequence[str], table: Table, act: Callable[[Intent], Done], chance: random.Random) -> int:
+    """Lets every meddler act once; how many moves they made."""
+    return sum(MEDDLERS[name](table, act, chance) for name in meddlers)
 
 
 def _actor(act: Callable[[str, Intent], Done], role: str) -> Callable[[Intent], Done]:

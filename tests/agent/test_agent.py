@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from opml_dispute.actors.player import play_round
-from opml_dispute.agent import agent as agent_module
+from opml_dispute.agent import context as agent_context
 from opml_dispute.agent.agent import Agent
 from opml_dispute.agent.config import AgentConfig
 from opml_dispute.agent.lease import Lease
@@ -213,7 +213,7 @@ def test_second_agent_with_the_same_key_takes_over_when_the_first_is_gone(
 def test_computer_that_computes_wrongly_stakes_nothing(
     chain: Chain, tmp_path: Path, unattended: Unattended, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(agent_module, "second_opinion", lambda program, image: StateRoot(bytes(32)))
+    monkeypatch.setattr(agent_context, "second_opinion", lambda program, image: StateRoot(bytes(32)))
     unattended.end()
     unattended.start(second_opinion=True)
     seat, _ = lie(chain, tmp_path, 3)

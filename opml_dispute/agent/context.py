@@ -1,0 +1,125 @@
+"""What the parts of an agent share: its configuration, its connections, what it has computed, and how it acts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from opml_dispute.agent.config import AgentConfig
+from opml_dispute.agent.desk import Desk
+from opml_dispute.agent.log import Log
+from opml_dispute.agent.memory import Memory
+from opml_dispute.agent.metrics import Metrics
+from opml_dispute.agent.second_opinion import second_opinion
+from opml_dispute.agent.treasury import StakeLimits
+from opml_dispute.chain.answers import Head
+from opml_dispute.chain.sender import Sender
+from opml_dispute.chain.system import System
+from opml_dispute.errors import OpmlError
+from opml_dispute.game.claim import Game
+from opml_dispute.operator.intents import Done, Intent, perform_all
+from opml_dispute.operator.model_store import ModelStore
+from opml_dispute.operator.preflight import Prospect, expect_defensible, preflight
+from opml_dispute.primitives import Address, RequestId, StateRoot
+
+
+class WrongEngine(OpmlError):
+    """Two builds of the engine compute different results on this computer."""
+
+    hint = "nothing was staked; check the memory and the processor of this computer, and run `opml-dispute doctor`"
+
+
+@dataclass
+class Pass:
+    """What one pass knows and did."""
+
+    head: Head
+    may_act: bool
+    games: dict[Address, Game] = field(default_factory=dict)
+    troubles: list[str] = field(default_factory=list)
+    unjudged: int = 0
+    sent: int = 0
+
+    def trouble(self, what: str, error: OpmlError | str) -> None:
+        """Notes what went wrong, and goes on."""
+        self.troubles.append(f"{what}: {error}")
+
+
+class AgentContext:
+    """One agent's deployment, key, memory and desk."""
+
+    def __init__(
+        self,
+        config: AgentConfig,
+        system: System,
+        sender: Sender,
+        memory: Memory,
+        store: ModelStore,
+        log: Log,
+        metrics: Metrics,
+    ) -> None:
+        self.config, self.system, self.sender = config, system, sender
+        self.memory, self.log, self.metrics = memory, log, metrics
+        self.desk = Desk(system, store, workers=config.workers)
+        self.limits = StakeLimits(config.max_at_risk_wei, config.max_per_game_wei, config.reserve_wei)
+
+    def right_roots(self, now: Pass, wanted: Sequence[RequestId]) -> dict[RequestId, StateRoot]:
+        """The right S_n of requests, as far as it can be computed here."""
+        known = {request_id: kept[0] for request_id in wanted if (kept := self.memory.root(request_id)) is not None}
+        missing = [request_id for request_id in wanted if request_id not in known]
+        outcomes = self.desk.each(self.desk.final_root, [(request_id,) for request_id in missing])
+        for request_id, outcome in zip(missing, outcomes, strict=True):
+            if isinstance(outcome, OpmlError):
+                now.unjudged += 1
+                now.trouble(f"Request 0x{request_id.hex()} cannot be computed here", outcome)
+                continue
+            root, status = outcome
+            model = self.desk.case(request_id).record.model_id
+            self.memory.keep_root(request_id, bytes(model), root, status)
+            known[request_id] = root
+        return known
+
+    def expect_defensible(self, prospect: Prospect) -> None:
+        """Raises `NotDefensible` if a game could not be played to its end from here (`operator.preflight`)."""
+        if self.config.preflight:
+            expect_defensible(list(preflight(prospect)))
+
+    def confirm(self, request_id: RequestId) -> None:
+        """Two builds of the engine agree about a request. Raises `WrongEngine`, or why there is no second opinion."""
+        kept = self.memory.root(request_id)
+        if not self.config.second_opinion or (kept is not None and kept[2]):
+            return
+        case = self.desk.case(request_id)
+        first, second = case.final_root, second_opinion(case.program, case.image)
+        if first != second or (kept is not None and kept[0] != first):
+            raise WrongEngine(
+                f"request 0x{request_id.hex()}: one build of the engine computes 0x{first.hex()}, "
+                f"another 0x{second.hex()}"
+            )
+        self.memory.confirm_root(request_id)
+
+    def act(self, now: Pass, game: Address | None, intents: Sequence[Intent]) -> list[Done | OpmlError | None]:
+        """Sends intents that do not depend on each other; what became of each. Nothing is sent while not acting."""
+        if not now.may_act or self.config.dry_run:
+            for intent in intents:
+                self.log.info("would send", what=intent.will, kind=intent.kind, game=game, value_wei=intent.value_wei)
+            return [None for _ in intents]
+        outcomes: list[Done | OpmlError | None] = list(perform_all(intents, self.sender))
+        for intent, outcome in zip(intents, outcomes, strict=True):
+            if not isinstance(outcome, Done):
+                self.log.warning("not done", what=intent.will, kind=intent.kind, game=game, error=str(outcome))
+                continue
+            receipt = outcome.receipt
+            now.sent += 1
+            self.log.info("done", what=outcome.sentence, reason=intent.reason, **outcome.facts)
+            self.metrics.sent.labels(intent.kind).inc()
+            if intent.kind == "withdraw-credit" and receipt is not None:
+                self.metrics.bond_paid.inc(int(intent.facts.get("credit_wei", 0)))
+            self.memory.note_sent(
+                intent.kind,
+                game,
+                intent.value_wei,
+                None if receipt is None else "0x" + receipt.hash.hex(),
+                None if receipt is None else receipt.gas_used,
+            )
+        return outcomes

@@ -1,0 +1,134 @@
+"""The games of an agent: which of them it plays, what must hold before it stakes, and its moves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from opml_dispute.actors.player import Round, play_round
+from opml_dispute.agent.context import AgentContext, Pass
+from opml_dispute.agent.treasury import game_need_wei, refusal, staked_wei
+from opml_dispute.errors import OpmlError
+from opml_dispute.game.claim import Game
+from opml_dispute.game.clock import time_left_s
+from opml_dispute.operator.intents import Intent
+from opml_dispute.operator.play import Seat, Table
+from opml_dispute.operator.preflight import Prospect
+from opml_dispute.primitives import Address, RequestId, StateRoot
+from opml_dispute.trace.split import SplitTrace
+
+
+class GamePlayer:
+    """Plays every game that concerns an agent, the most urgent one first."""
+
+    def __init__(self, context: AgentContext) -> None:
+        self._context = context
+
+    def roots(self, now: Pass, running: Sequence[Address]) -> dict[RequestId, StateRoot]:
+        """The right S_n of every request with a game in progress, as far as it can be computed here."""
+        if not self._context.config.roles & {"challenger", "proposer"}:
+            return {}
+        wanted = list(dict.fromkeys(now.games[address].request_id for address in running))
+        return self._context.right_roots(now, wanted)
+
+    def play(
+        self,
+        now: Pass,
+        running: Sequence[Address],
+        roots: dict[RequestId, StateRoot],
+        is_stopped: Callable[[], bool],
+    ) -> None:
+        """Moves and steps in every game that this agent plays, the most urgent game first."""
+        if not self._context.config.roles & {"challenger", "proposer"}:
+            return
+        games = [now.games[address] for address in running]
+        played = [game for game in games if self.concerns(game, roots.get(game.request_id))]
+        played.sort(key=lambda game: (self.deadline_s(game, now.head.timestamp), -_bonds_wei(game)))
+        plans = self._context.desk.each(self._context.desk.warm, [(game, now.head.timestamp) for game in played])
+        for game, plan in zip(played, plans, strict=True):
+            if is_stopped():
+                return
+            if isinstance(plan, OpmlError):
+                now.trouble(f"Game {game.address} cannot be judged", plan)
+                continue
+            if not plan.actions and not plan.missed and not plan.unjudged:
+                continue
+            try:
+                self._enter(game, now)
+                round_ = play_round(Seat(self._table(game), self._actor(now, game.address)), self._trace(game))
+            except OpmlError as error:
+                now.trouble(f"Game {game.address}", error)
+                continue
+            self._note_round(now, game, round_)
+
+    def concerns(self, game: Game, right: StateRoot | None) -> bool:
+        """Whether this agent plays a game: it is in it, or the root is wrong, or it defends right roots of others."""
+        if any(claim.claimant == self._context.sender.address for claim in game.claims):
+            return True
+        if right is None or "challenger" not in self._context.config.roles:
+            return False
+        defends = self._context.config.defend == "right" and len(game.claims) > 1
+        return defends or bytes(game.root.value) != bytes(right)
+
+    def _enter(self, game: Game, now: Pass) -> None:
+        """What must hold before the first bond in a game. Raises an `OpmlError` with the reason if it does not."""
+        if any(claim.claimant == self._context.sender.address for claim in game.claims):
+            return
+        self._context.confirm(game.request_id)
+        own = self._context.sender.address
+        reason = refusal(
+            self._context.limits,
+            balance_wei=self._context.system.rpc.balance_wei(own),
+            at_risk_wei=sum(staked_wei(other, own) for other in now.games.values()),
+            in_game_wei=staked_wei(game, own),
+            need_wei=game_need_wei(game, own),
+        )
+        if reason is not None:
+            raise OpmlError(f"it is not entered: {reason}", hint="add funds, or raise the limits in [treasury]")
+        case = self._context.desk.case(game.request_id)
+        self._context.expect_defensible(
+            Prospect(
+                case.program,
+                case.inference,
+                game.depths,
+                defends=bytes(game.root.value) == bytes(case.final_root),
+                system=self._context.system,
+                constants=self._context.system.games.constants(game.address),
+                game=game,
+                account=own,
+            )
+        )
+
+    def _note_round(self, now: Pass, game: Game, round_: Round) -> None:
+        for sentence in round_.missed:
+            now.trouble(f"Game {game.address}", sentence)
+        for unjudged in round_.unjudged:
+            now.trouble(f"Game {game.address}, claim {unjudged.claim_index} cannot be judged", unjudged.error)
+        for _, error in (*round_.failed, *round_.refused):
+            self._context.metrics.failed.inc()
+            now.trouble(f"Game {game.address}", error)
+
+    def _table(self, game: Game) -> Table:
+        return Table(self._context.system, game.address, self._trace(game))
+
+    def _trace(self, game: Game) -> SplitTrace:
+        return self._context.desk.trace(game.request_id)
+
+    def _actor(self, now: Pass, game: Address) -> Callable[[Sequence[Intent]], Sequence[object]]:
+        return lambda intents: self._context.act(now, game, intents)
+
+    def deadline_s(self, game: Game, now_s: int) -> int:
+        """The least time that is left to answer a claim of another account."""
+        return min(
+            (
+                left
+                for claim in game.claims
+                if claim.claimant != self._context.sender.address
+                and not claim.is_resolved
+                and (left := time_left_s(game, claim.index, now_s)) > 0
+            ),
+            default=1 << 40,
+        )
+
+
+def _bonds_wei(game: Game) -> int:
+    return sum(claim.bond_wei for claim in game.claims)

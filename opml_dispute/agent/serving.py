@@ -1,0 +1,100 @@
+"""The requests of a deployment: answers that an agent proposes, and outputs that it delivers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from opml_dispute.agent.context import AgentContext, Pass
+from opml_dispute.agent.treasury import refusal, staked_wei
+from opml_dispute.chain.contracts.contract import ZERO_ADDRESS
+from opml_dispute.chain.contracts.oracle import RequestRecord
+from opml_dispute.errors import OpmlError
+from opml_dispute.game.depths import Depths
+from opml_dispute.operator.inference import NothingToDeliver, deliverable_game, delivery_intent
+from opml_dispute.operator.preflight import Prospect
+from opml_dispute.operator.proposing import ProposalExists, proposal_intents
+from opml_dispute.primitives import RequestId
+
+
+class RequestServer:
+    """Proposes answers to requests and delivers outputs, as the agent's roles say."""
+
+    def __init__(self, context: AgentContext) -> None:
+        self._context = context
+
+    def serve(self, now: Pass, ids: Sequence[RequestId], is_stopped: Callable[[], bool]) -> None:
+        """Answers proposed, and outputs delivered."""
+        if not self._context.config.roles & {"proposer", "finalizer"}:
+            return
+        system = self._context.system
+        records = system.rpc.read_each([system.oracle.request_of(id_) for id_ in ids], at=now.head)
+        oldest = now.head.timestamp - self._context.config.max_age_s
+        waiting_ = [
+            (id_, record)
+            for id_, record in zip(ids, records, strict=True)
+            if record.delivered_by == ZERO_ADDRESS and record.requested_at_s >= oldest
+        ]
+        for request_id, record in waiting_:
+            if is_stopped():
+                return
+            try:
+                if "finalizer" in self._context.config.roles and self._deliver(now, request_id):
+                    continue
+                if "proposer" in self._context.config.roles and self._accepts(record):
+                    self._propose(now, request_id)
+            except OpmlError as error:
+                now.trouble(f"Request 0x{request_id.hex()}", error)
+
+    def _accepts(self, record: RequestRecord) -> bool:
+        config, models = self._context.config, self._context.config.models
+        return record.fee_wei >= config.min_fee_wei and (models is None or bytes(record.model_id) in models)
+
+    def _deliver(self, now: Pass, request_id: RequestId) -> bool:
+        """Whether the request has a game that may deliver; its output is delivered then."""
+        try:
+            game = deliverable_game(self._context.system, request_id)
+        except NothingToDeliver:
+            return False
+        self._context.act(now, game, [delivery_intent(self._context.system, self._context.desk.case(request_id), game)])
+        return True
+
+    def _propose(self, now: Pass, request_id: RequestId) -> None:
+        root = self._context.right_roots(now, [request_id]).get(request_id)
+        kept = self._context.memory.root(request_id)
+        if root is None or kept is None:
+            return
+        if kept[1] != 0:
+            why = f"its inference fails with status {kept[1]}: nothing could be delivered"
+            now.trouble(f"Request 0x{request_id.hex()}", why)
+            return
+        count = self._context.desk.case(request_id).program.node_count
+        own = self._context.sender.address
+        try:
+            intents = proposal_intents(self._context.system, request_id, root, count, proposer=own)
+        except ProposalExists:
+            return
+        case = self._context.desk.case(request_id)
+        self._context.confirm(request_id)
+        self._context.expect_defensible(
+            Prospect(
+                case.program,
+                case.inference,
+                Depths(case.registered.split_depth, case.registered.max_depth),
+                defends=True,
+                must_succeed=True,
+                system=self._context.system,
+                account=own,
+            )
+        )
+        reason = refusal(
+            self._context.limits,
+            balance_wei=self._context.system.rpc.balance_wei(own),
+            at_risk_wei=sum(staked_wei(game, own) for game in now.games.values()),
+            in_game_wei=0,
+            need_wei=sum(intent.value_wei for intent in intents),
+        )
+        if reason is not None:
+            raise OpmlError(f"it is not answered: {reason}", hint="add funds, or raise the limits in [treasury]")
+        for intent in intents:  # the proposal needs its commitment
+            if isinstance(self._context.act(now, None, [intent])[0], OpmlError):
+                return
