@@ -27,6 +27,7 @@ from opml_dispute.errors import OpmlError
 from opml_dispute.printable import lines, use_substitutes
 
 COMMANDS = {
+    "admin": ("admin:admin", "What guardian and owner of a deployment do."),
     "agent": ("agent:agent", "Play, settle and answer unattended."),
     "cannon": ("cannon:cannon", "The OP Stack's cannon, on this engine."),
     "challenge": ("dispute:challenge", "Attack a root claim if it is wrong."),

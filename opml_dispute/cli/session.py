@@ -247,4 +247,4 @@ def introduce(sender: Sender, output: Output) -> None:
 
 
 def _value_word(intent: Intent) -> str:
-    return "fee" if intent.kind == "request" else "bond"
+    return {"request": "fee", "execute": "value"}.get(intent.kind, "bond")

@@ -184,7 +184,13 @@ def sweepable(
     made = cli("propose", stand_ins["request_id"], "--fault", "seed=1", "--key-file", key("proposer"), "--json")
     assert made.code == 0, made.err
     stand_ins["game"] = str(made.objects[-1]["game"])
-    stand_ins["span"] = "1h"
+    stand_ins |= {
+        "span": "1h",
+        "address": "0x" + "70" * 20,
+        "target": "0x" + "70" * 20,
+        "amount": "1eth",
+        "number": "1",
+    }
     stand_ins["subject"] = stand_ins["game"]
     stand_ins["file"] = "no-scenario.toml"  # one that exists would be played
 

@@ -16,7 +16,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from math import log, prod
 from pathlib import Path
 from typing import Any, Final
@@ -363,7 +363,10 @@ class Tally:
 
     def to_json(self) -> dict[str, Any]:
         """All of it, for a file."""
-        return {"above": self.above, "found": {name: asdict(each) for name, each in self.found.items()}}
+        return {
+            "above": self.above,
+            "found": {name: vars(each) | {"ratios": dict(each.ratios)} for name, each in self.found.items()},
+        }
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Tally:

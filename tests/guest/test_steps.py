@@ -7,6 +7,7 @@ A node whose trace is longer than its game could not be disputed to the end: the
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
@@ -24,7 +25,7 @@ from opml_dispute.model.record import Free, Record, strided_body
 from opml_dispute.primitives import LEAST_LOG2_STEPS
 from opml_dispute.trace.guest import run_node_in_vm
 from tests.determinism.subjects import runs
-from tests.guest.hunt import bound, hunt, hunted, taken
+from tests.guest.hunt import Tally, bound, hunt, hunted, taken
 from tests.guest.programs import EQUAL, program, run_node
 from tests.kernels import cases
 from tests.kernels.cases import Case, Maker, words
@@ -38,6 +39,15 @@ def test_a_short_hunt_finds_no_record_above_its_bound() -> None:
     tally = hunt(first=0, largest_log2=18, go_on=lambda tried: tried < 250)
     assert tally.above == []
     assert set(tally.found) == {opcode.name for opcode in Opcode}
+
+
+def test_what_hunts_found_is_written_down_and_added_up() -> None:
+    whole = hunt(first=0, largest_log2=20, go_on=lambda tried: tried < 60)
+    parts = [hunt(first=first, largest_log2=20, go_on=lambda tried: tried < 30) for first in (0, 30)]
+    total = Tally()
+    for part in parts:
+        total.merge(Tally.from_json(json.loads(json.dumps(part.to_json()))))
+    assert str(total.rows()) == str(whole.rows()), "as text: a ratio may be NaN"
 
 
 def test_a_hunted_case_is_the_same_for_the_same_seed() -> None:
