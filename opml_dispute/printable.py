@@ -51,6 +51,17 @@ def one_line(text: str, *, limit: int = MAX_CHARACTERS) -> str:
     return shown if len(text) <= limit else f"{shown[:limit]}… ({len(text):,} characters)"
 
 
+def short(value: bytes | str) -> str:
+    """
+    Enough of a hash or an address to know it by.
+
+    >>> short("0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed")
+    '0x5aAe…Aed'
+    """
+    text = "0x" + value.hex() if isinstance(value, bytes) else value
+    return text if len(text) <= 12 else f"{text[:6]}…{text[-3:]}"
+
+
 def lines(text: str) -> str:
     r"""
     The text with its line breaks and tabs, everything else escaped as by `one_line`.

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -36,7 +37,9 @@ class InferenceTooLarge(OpmlError):
 
 
 @dataclass
-class _Open:
+class OpenCase:
+    """A case with its honest trace; neither may be used by two threads at once."""
+
     case: Case
     trace: SplitTrace
     lock: threading.Lock
@@ -47,7 +50,7 @@ class Desk:
 
     def __init__(self, system: System, store: ModelStore, *, workers: int) -> None:
         self._system, self._store = system, store
-        self._open: OrderedDict[RequestId, _Open] = OrderedDict()
+        self._open: OrderedDict[RequestId, OpenCase] = OrderedDict()
         self._guard = threading.Lock()
         self._pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="desk")
 
@@ -58,6 +61,13 @@ class Desk:
     def trace(self, request_id: RequestId) -> SplitTrace:
         """The honest trace of the games of a request. Raises what `open_case` raises."""
         return self._opened(request_id).trace
+
+    @contextmanager
+    def holding(self, request_id: RequestId) -> Iterator[OpenCase]:
+        """The case of a request with its trace, for one thread at a time. Raises what `open_case` raises."""
+        opened = self._opened(request_id)
+        with opened.lock:
+            yield opened
 
     def final_root(self, request_id: RequestId) -> tuple[StateRoot, int]:
         """S_n and the status of the inference. Raises what `open_case` raises, and `InferenceTooLarge`."""
@@ -92,13 +102,13 @@ class Desk:
         """Ends the workers, without waiting for what they compute."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _opened(self, request_id: RequestId) -> _Open:
+    def _opened(self, request_id: RequestId) -> OpenCase:
         with self._guard:
             if request_id in self._open:
                 self._open.move_to_end(request_id)
                 return self._open[request_id]
         case = open_case(self._system, request_id, store=self._store)
-        opened = _Open(case, case.trace(), threading.Lock())
+        opened = OpenCase(case, case.trace(), threading.Lock())
         with self._guard:
             opened = self._open.setdefault(request_id, opened)
             while len(self._open) > MAX_OPEN:

@@ -35,6 +35,7 @@ COMMANDS = {
     "deploy": ("deploy:deploy", "Deploy the whole system on any chain."),
     "devnet": ("devnet:devnet", "A local chain with everything deployed."),
     "doctor": ("doctor:doctor", "Check tools, chain, deployment and key."),
+    "explore": ("explore:explore", "Look at games in a browser, live."),
     "finalize": ("request:finalize", "Deliver the output of a request."),
     "list": ("show:list_games", "List the games, newest first."),
     "model": ("model:model", "Inspect, register and list models."),

@@ -26,7 +26,7 @@ from rich.text import Text
 
 from opml_dispute.chain.amounts import duration, ether
 from opml_dispute.errors import OpmlError
-from opml_dispute.printable import lines, one_line
+from opml_dispute.printable import lines, one_line, short
 
 PIPE_WIDTH = 240
 NARROWEST = 20
@@ -197,17 +197,6 @@ def plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     return value
-
-
-def short(value: bytes | str) -> str:
-    """
-    Enough of a hash or an address to know it by.
-
-    >>> short("0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed")
-    '0x5aAe…Aed'
-    """
-    text = "0x" + value.hex() if isinstance(value, bytes) else value
-    return text if len(text) <= 12 else f"{text[:6]}…{text[-3:]}"
 
 
 def gas(amount: int) -> str:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 
 import click
 
+from opml_dispute.actors.stake import frontier, stake_of
 from opml_dispute.chain.contracts.contract import ZERO_ADDRESS
 from opml_dispute.chain.contracts.dispute import FaultDisputeGame
 from opml_dispute.chain.games import parse_address
 from opml_dispute.chain.requests import parse_request_id, read_request
 from opml_dispute.chain.system import System
 from opml_dispute.cli.command_line import Command
-from opml_dispute.cli.gameview import claim_facts, claim_tree, frontier, stake_of
-from opml_dispute.cli.options import ChainOptions, chain_options, json_option
+from opml_dispute.cli.gameview import claim_facts, claim_tree
+from opml_dispute.cli.options import ChainOptions, FileName, chain_options, json_option
 from opml_dispute.cli.output import Output, ether, short
 from opml_dispute.cli.session import open_system
 from opml_dispute.game.claim import GameStatus
@@ -127,16 +129,22 @@ def _newest_games(system: System, limit: int) -> list[Address]:
 
 @click.command(cls=Command)
 @click.argument("game")
+@click.option("--html", "html_file", type=FileName(), metavar="FILE", help="Save it as one HTML file instead.")
 @chain_options
 @json_option
-def show(game: str, chain: ChainOptions, output: Output) -> None:
+def show(game: str, html_file: Path | None, chain: ChainOptions, output: Output) -> None:
     """
     Show GAME: its claims, clocks and bonds, the phase, and what is at stake.
+
+    With --html the page of `explore` is saved, recomputed as far as this computer can: one file with everything in it.
 
     Example: opml-dispute show 0x5a…
     """
     address = parse_address(game, "the address of a game")
     system = open_system(chain)
+    if html_file is not None:
+        _save(system, address, html_file, output)
+        return
     head = system.rpc.head()
     state = system.games.read(address, at=head)
     turning = frontier(state)
@@ -171,3 +179,21 @@ def show(game: str, chain: ChainOptions, output: Output) -> None:
         forecast=outcome.winner.name,
         payouts_wei=dict(outcome.payouts_wei),
     )
+
+
+def _save(system: System, address: Address, path: Path, output: Output) -> None:
+    # Not above: only here are models compiled and run.
+    from opml_dispute.agent.desk import Desk
+    from opml_dispute.operator.model_store import ModelStore
+    from opml_dispute.web.pages import Explorer
+    from opml_dispute.web.saving import save_game
+
+    desk = Desk(system, ModelStore.default(), workers=1)
+    explorer = Explorer(system, desk)
+    try:
+        size_bytes = save_game(explorer, address, path)
+    finally:
+        explorer.close()
+        desk.close()
+    output.say(f"Saved {path} ({size_bytes:,} bytes).", style="green")
+    output.fact(game=address, file=str(path), size_bytes=size_bytes)

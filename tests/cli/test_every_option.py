@@ -178,6 +178,7 @@ def sweepable(
     monkeypatch.setattr(anvil.Anvil, "spawn", refuse)
     monkeypatch.setattr(Stage, "open", refuse)
     monkeypatch.setattr("opml_dispute.cli.serve_rollup.make_server", refuse)
+    monkeypatch.setattr("opml_dispute.web.server.listening_socket", refuse)
     monkeypatch.chdir(tmp_path)
     asked = cli("request", "--sample", 1, "--key-file", key("requester"), "--json")
     stand_ins["request_id"] = str(asked.object_with("request_id")["request_id"])

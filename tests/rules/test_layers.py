@@ -25,6 +25,7 @@ LAYERS = (
     {"chain", "simulation"},
     {"operator", "testing"},
     {"devnet", "agent"},
+    {"web"},
     {"cli"},
     {"__main__"},
 )

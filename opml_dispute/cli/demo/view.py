@@ -19,11 +19,11 @@ from rich.panel import Panel
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from opml_dispute.actors.stake import Stake, frontier, stake_of
 from opml_dispute.chain.amounts import ether
 from opml_dispute.cli.demo.digit import best_digit, draw_digit, draw_scores
 from opml_dispute.cli.demo.stage import Party
 from opml_dispute.cli.demo.stories import DecidedStep, StoryResult
-from opml_dispute.cli.gameview import Stake, frontier, stake_of
 from opml_dispute.cli.output import short
 from opml_dispute.game.claim import Game
 from opml_dispute.operator.intents import Done, Intent

@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from opml_dispute.actors.player import play_round
-from opml_dispute.cli.gameview import Stake, frontier, stake_of
+from opml_dispute.actors.stake import Stake, frontier, stake_of
 from tests.support.alphabet import SCRAMBLES
 from tests.support.builders import HONEST, MALLORY, STORY, TRUTH, Seat, ToyTable, Value, faulty_trace
 

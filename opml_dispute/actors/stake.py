@@ -1,0 +1,81 @@
+"""
+What a claim is about: which stretch of nodes, or of instructions of one node, is still in question.
+
+`stake_of` says it of any claim, `frontier` finds the claim that a game has come down to. Both are pure functions of a
+game; terminals and pages draw the stretch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from opml_dispute.game.claim import Claim, Game
+from opml_dispute.game.position import Position
+from opml_dispute.game.rules import subgame_roots_of
+
+
+@dataclass(frozen=True)
+class Stake:
+    """What a claim is about."""
+
+    phase: str
+    """"ML" or "FPVM"."""
+    node_low: int
+    node_high: int
+    """Nodes still in question: node_low up to, not including, node_high."""
+    step_low: int | None = None
+    step_high: int | None = None
+    """FPVM phase: instructions still in question, likewise."""
+
+    @property
+    def sentence(self) -> str:
+        """For people."""
+        if self.step_low is None or self.step_high is None:
+            return f"ML phase: {_stretch('node', self.node_low, self.node_high)}"
+        return f"FPVM phase: node {self.node_low}, {_stretch('instruction', self.step_low, self.step_high)}"
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """For scripts."""
+        return {
+            "phase": self.phase,
+            "nodes": [self.node_low, self.node_high],
+            "steps": None if self.step_low is None else [self.step_low, self.step_high],
+        }
+
+
+def _stretch(noun: str, low: int, high: int) -> str:
+    if high - low == 1:
+        return f"{noun} {low:,}"
+    if high - low == 2:
+        return f"{noun} {low:,} or {low + 1:,}"
+    return f"{noun}s {low:,} to {high - 1:,}"
+
+
+def stake_of(game: Game, claim: Claim) -> Stake:
+    """
+    What is in question once `claim` is made: what its answers can be about.
+
+    An attack looks for the first difference in the stretch up to the claim's state, a defence in the stretch of the
+    same length behind it. The first claim of a phase cannot be defended: only the stretch up to its state counts.
+    """
+    depths = game.depths
+    if claim.position.depth <= depths.split:
+        low, high = _answered(claim.position, depths.split)
+        low = min(low, game.node_count - 1)
+        return Stake("ML", low, max(min(high, game.node_count), low + 1))
+    node = subgame_roots_of(game, claim.index).node_index(game)
+    low, high = _answered(claim.position.within_subtree(depths.execution_root), depths.execution)
+    return Stake("FPVM", node, node + 1, low, high)
+
+
+def _answered(position: Position, deepest: int) -> tuple[int, int]:
+    below = deepest - position.depth
+    halves = 1 if position.depth == 0 else 2
+    return position.index_at_depth << below, (position.index_at_depth + halves) << below
+
+
+def frontier(game: Game) -> Claim:
+    """The claim that the game has come down to: the deepest, the newest of several."""
+    return max(game.claims, key=lambda claim: (claim.position.depth, claim.index))
