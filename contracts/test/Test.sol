@@ -36,6 +36,7 @@ interface Vm {
     function prank(address sender) external;
     function prank(address sender, address origin) external;
     function startPrank(address sender) external;
+    function startPrank(address sender, address origin) external;
     function stopPrank() external;
 
     // What must happen.

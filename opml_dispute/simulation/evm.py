@@ -98,17 +98,28 @@ class Evm:
 
     def call(self, sender: str, to: str, code: Code, function: str, *arguments: Any, value_wei: int = 0) -> Any:
         """Calls, for good; the decoded outputs. Raises `Reverted`."""
-        self._fund(sender)
         selector, inputs, outputs = code.functions[function]
-        data = selector + encode(inputs, arguments)
+        return decode(outputs, self.send(sender, to, selector + encode(inputs, arguments), value_wei, name=function))
+
+    def send(self, sender: str, to: str, data: bytes, value_wei: int = 0, *, name: str = "a call") -> bytes:
+        """The same with encoded arguments: what is answered, encoded. Raises `Reverted`."""
+        self._fund(sender)
         try:
-            answer = self._evm.message_call(caller=sender, to=to, calldata=data, value=value_wei)
+            return bytes(self._evm.message_call(caller=sender, to=to, calldata=data, value=value_wei))
         except RuntimeError as error:
             revert = _REVERT.search(str(error))
             if revert is None:
                 raise
-            raise Reverted(function, bytes.fromhex(revert[2])) from error
-        return decode(outputs, bytes(answer))
+            raise Reverted(name, bytes.fromhex(revert[2])) from error
+
+    def balance(self, account: str) -> int:
+        """In wei."""
+        self._fund(account)
+        return int(self._evm.get_balance(account))
+
+    def logged(self) -> list[tuple[list[str], bytes]]:
+        """Topics and data of what the last call logged."""
+        return [(list(log.topics), bytes(log.data[1])) for log in self._evm.result.logs]
 
     def _fund(self, account: str) -> None:
         if account not in self._funded:

@@ -26,6 +26,27 @@ interface IPreimageOracle {
     /// @notice Loads the part at `partOffset` of the object whose pre-image, under SHA-256, is `preimage`.
     function loadSha256PreimagePart(uint256 partOffset, bytes calldata preimage) external;
 
+    /// @notice Loads the part at `partOffset` of the object whose pre-image is the 32 bytes `y`: the value at the point `z` of
+    /// the polynomial that `commitment` (EIP-4844, 48 bytes) commits to. The key is of keccak256(commitment ++ z).
+    /// @param proof The KZG proof, 48 bytes.
+    function loadBlobPreimagePart(
+        uint256 z,
+        uint256 y,
+        bytes calldata commitment,
+        bytes calldata proof,
+        uint256 partOffset
+    ) external;
+
+    /// @notice Loads the part at `partOffset` of the object whose pre-image is what `precompile` answers to `input`: a byte 1
+    /// if it succeeds and 0 if not, then what it returns. The key is of keccak256(precompile ++ requiredGas ++ input), packed.
+    /// @param requiredGas How much gas the call must be given at least.
+    function loadPrecompilePreimagePart(
+        uint256 partOffset,
+        address precompile,
+        uint64 requiredGas,
+        bytes calldata input
+    ) external;
+
     /// @notice Whether the part was loaded.
     function preimagePartOk(bytes32 key, uint256 partOffset) external view returns (bool);
 

@@ -5,6 +5,8 @@ pragma solidity 0.8.30;
 uint8 constant LOCAL_KEY = 1;
 uint8 constant KECCAK256_KEY = 2;
 uint8 constant SHA256_KEY = 4;
+uint8 constant BLOB_KEY = 5;
+uint8 constant PRECOMPILE_KEY = 6;
 
 /// @title PreimageKey
 library PreimageKey {

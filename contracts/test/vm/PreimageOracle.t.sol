@@ -3,6 +3,7 @@ pragma solidity 0.8.30;
 
 import {PreimageKey} from "../../src/vm/PreimageKey.sol";
 import {PreimageOracle} from "../../src/vm/PreimageOracle.sol";
+import {InvalidProof, NotEnoughGas, PartOffsetOOB} from "../../src/vm/preimages/PreimageErrors.sol";
 import {Test} from "../Test.sol";
 
 /// @notice Parts of pre-images: what can be loaded, and that reading gives back the object's own bytes.
@@ -36,7 +37,7 @@ contract PreimageOracleTest is Test {
 
     function test_constructor_refusesAPeriodThatNoClockHolds() public {
         new PreimageOracle(0, type(uint64).max);
-        vm.expectRevert("challenge period too large");
+        vm.expectRevert("PreimageOracle: challenge period too large");
         new PreimageOracle(0, uint256(type(uint64).max) + 1);
     }
 
@@ -91,9 +92,9 @@ contract PreimageOracleTest is Test {
 
     function testFuzz_offsetBehindTheEnd_isRefused(bytes calldata preimage, uint256 offset) public {
         offset = bound(offset, preimage.length + 8, type(uint256).max);
-        vm.expectRevert(PreimageOracle.PartOffsetOOB.selector);
+        vm.expectRevert(PartOffsetOOB.selector);
         oracle.loadKeccak256PreimagePart(offset, preimage);
-        vm.expectRevert(PreimageOracle.PartOffsetOOB.selector);
+        vm.expectRevert(PartOffsetOOB.selector);
         oracle.loadSha256PreimagePart(offset, preimage);
     }
 
@@ -128,10 +129,10 @@ contract PreimageOracleTest is Test {
     }
 
     function testFuzz_local_refusesMoreThanAWord(uint256 size, uint256 offset) public {
-        vm.expectRevert(PreimageOracle.PartOffsetOOB.selector);
+        vm.expectRevert(PartOffsetOOB.selector);
         oracle.loadLocalData(1, 0, 0, bound(size, 33, type(uint256).max), 0);
         size = bound(size, 0, 32);
-        vm.expectRevert(PreimageOracle.PartOffsetOOB.selector);
+        vm.expectRevert(PartOffsetOOB.selector);
         oracle.loadLocalData(1, 0, 0, size, bound(offset, size + 8, type(uint256).max));
     }
 
@@ -143,5 +144,62 @@ contract PreimageOracleTest is Test {
         oracle.loadLocalData(1, 0, bytes32(type(uint256).max), 11, 0);
         vm.expectRevert();
         oracle.readPreimage(key, 20); // behind it
+    }
+
+    /// @dev Without a right proof nothing is loaded. Right ones: tests/agreement/test_preimage_oracle.py.
+    function testFuzz_blob_refusesWhatIsNoProof(uint256 z, uint256 y, bytes32 seed, uint256 offset) public {
+        bytes memory point = bytes.concat(keccak256(abi.encode(seed)), bytes16(seed));
+        vm.expectRevert(InvalidProof.selector);
+        oracle.loadBlobPreimagePart(z, y, point, point, offset);
+        vm.expectRevert();
+        oracle.loadBlobPreimagePart(z, y, new bytes(47), point, offset);
+    }
+
+    function test_blob_ofThePolynomialZero_isZeroEverywhere() public {
+        // The point at infinity commits to the polynomial 0, and proves it everywhere.
+        bytes memory infinity = bytes.concat(bytes1(0xc0), new bytes(47));
+        oracle.loadBlobPreimagePart(5, 0, infinity, infinity, 4);
+        bytes32 key = PreimageKey.typed(keccak256(bytes.concat(infinity, bytes32(uint256(5)))), 5);
+        (bytes32 part, uint256 length) = oracle.readPreimage(key, 4);
+        vm.assertEq(part, bytes32(uint256(32) << 224));
+        vm.assertEq(length, 32);
+        vm.expectRevert(PartOffsetOOB.selector);
+        oracle.loadBlobPreimagePart(5, 0, infinity, infinity, 40);
+    }
+
+    function testFuzz_precompile_readsBackItsAnswer(bytes calldata input, uint256 offset) public {
+        bytes memory answer = bytes.concat(hex"01", input); // of the identity, 0x04
+        offset = bound(offset, 0, answer.length + 7);
+        oracle.loadPrecompilePreimagePart(offset, address(4), 3000, input);
+        bytes32 key = PreimageKey.typed(keccak256(abi.encodePacked(address(4), uint64(3000), input)), 6);
+        (bytes32 part, uint256 length) = oracle.readPreimage(key, offset);
+        vm.assertEq(part, slowPart(answer, offset));
+        vm.assertEq(length, slowLength(answer.length, offset));
+        vm.expectRevert(PartOffsetOOB.selector);
+        oracle.loadPrecompilePreimagePart(answer.length + 8, address(4), 3000, input);
+    }
+
+    function test_precompile_thatFails_answersAZeroByte() public {
+        bytes memory noPoint = abi.encode(1, 1, 1, 1); // of bn256Add, 0x06
+        oracle.loadPrecompilePreimagePart(8, address(6), 150, noPoint);
+        bytes32 key = PreimageKey.typed(keccak256(abi.encodePacked(address(6), uint64(150), noPoint)), 6);
+        (bytes32 part, uint256 length) = oracle.readPreimage(key, 8);
+        vm.assertEq(part, 0);
+        vm.assertEq(length, 1);
+    }
+
+    /// @dev A caller who gives too little gas cannot make a call look as if it had failed.
+    function testFuzz_precompile_isGivenTheGasOfItsKey(uint64 requiredGas, uint256 given) public {
+        requiredGas = uint64(bound(requiredGas, 0, 30_000_000));
+        given = bound(given, 60_000, 40_000_000);
+        bytes memory input = abi.encode(1, 2, 1, 2);
+        bytes32 key = PreimageKey.typed(keccak256(abi.encodePacked(address(6), requiredGas, input)), 6);
+        try oracle.loadPrecompilePreimagePart{gas: given}(8, address(6), requiredGas, input) {
+            vm.assertEq(uint8(oracle.preimageParts(key, 8)[0]), 1);
+        } catch (bytes memory reason) {
+            vm.assertFalse(oracle.preimagePartOk(key, 8));
+            vm.assertTrue(reason.length == 0 || bytes4(reason) == NotEnoughGas.selector);
+            vm.assertLt(given, uint256(requiredGas) * 64 / 63 + 300_000);
+        }
     }
 }
