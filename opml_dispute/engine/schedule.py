@@ -39,7 +39,7 @@ IN_WORKSPACE, IN_PROCESS, IN_BUFFER = 1 << 60, 1 << 61, 1 << 62
 """Where an operand lies that is not in the segment (native/inference/schedule.c)."""
 MOST_PARTS: Final = 256
 """Of a tensor: one made of more is put together by copying, since looking through them costs their square."""
-MOST_STEPS: Final = 1 << 16
+MOST_STEPS: Final = 1 << 18
 """Programs of more are run node by node: what planning costs here grows with them."""
 
 _ALIGNMENT: Final = 64

@@ -7,6 +7,7 @@ elements i of the ones before, so that stretches of them may be made one after a
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
@@ -27,6 +28,7 @@ from opml_dispute.engine.node_record import (
     TREE,
     WINDOWS,
 )
+from opml_dispute.primitives import RECORD_BYTES
 
 LONGEST_CHAIN: Final = 15
 """Steps, so that with a copy at the end they are no more than native/inference/schedule.c takes."""
@@ -68,28 +70,51 @@ class Step:
 
 def steps_of(records: bytes, extents: npt.NDArray[np.uint64], tiles_end: npt.NDArray[np.int64]) -> Iterator[Step]:
     """The steps of a program: consecutive tiles of one operation are one. See `schedule.make_schedule`."""
-    rows = np.frombuffer(records, RECORD)
+    shapes: dict[bytes, _Shape] = {}
     first = 0
-    while first < len(rows):
+    while first < len(tiles_end):
         last = int(tiles_end[first]) - 1
-        row = rows[first : first + 1].copy()
-        row["hi"], row["n_free"], row["frees"] = rows[last]["hi"], 0, 0
-        frees = [int(word) for i in range(first, last + 1) for word in rows[i]["frees"][: rows[i]["n_free"]]]
-        yield _step(row[0], extents[first], [(word & _FREE_BITS, word >> 56) for word in frees])
+        frees: list[tuple[int, int]] = []
+        for node in range(first, last + 1):
+            count = records[RECORD_BYTES * node + _N_FREE_AT]
+            words = struct.unpack_from(f">{count}Q", records, RECORD_BYTES * node + _FREES_AT) if count else ()
+            frees += [(word & _FREE_BITS, word >> 56) for word in words]
+        raw = bytearray(records[RECORD_BYTES * first : RECORD_BYTES * (first + 1)])
+        raw[_N_FREE_AT], raw[_FREES_AT:_IMM_AT] = 0, bytes(_IMM_AT - _FREES_AT)
+        last_hi = RECORD_BYTES * last + _HI_AT
+        raw[_HI_AT : _HI_AT + 8] = records[last_hi : last_hi + 8]
+        yield _step(raw, extents[first].tolist(), frees, shapes)
         first = last + 1
 
 
-def _step(row: Any, extents: npt.NDArray[np.uint64], frees: list[tuple[int, int]]) -> Step:
-    opcode, rank, n_in = int(row["opcode"]), int(row["rank"]), int(row["n_in"])
-    at = [int(row["out"]), *(int(x) for x in row["inputs"][:n_in])]
-    operands = [Operand(int(lo), int(hi), int(width), at[j]) for j, (lo, hi, width) in enumerate(extents[: 1 + n_in])]
-    body = [int(x) for x in row["body"]]
-    total, elements, packed = _range(opcode, rank, body, [int(x) for x in row["imm"]], n_in)
-    count = int(row["hi"]) - int(row["lo"])
-    whole = count == total
+_N_FREE_AT, _LO_AT, _HI_AT, _OUT_AT, _FREES_AT, _IMM_AT = 0x04, 0x10, 0x18, 0x20, 0x58, 0x90
+"""Places in a record (docs/segment.md, "Node record")."""
+_ADDRESSES = struct.Struct(">7Q")
+
+_Shape = tuple[int, int, int, int, list[bool]]
+"""Opcode, inputs, outputs, elements written, and which operands lie packed: the same for all records of one shape."""
+
+
+def _step(
+    raw: bytearray, extents: list[list[int]], frees: list[tuple[int, int]], shapes: dict[bytes, _Shape]
+) -> Step:
+    key = bytes(raw[:_N_FREE_AT]) + bytes(raw[_IMM_AT:])
+    shape = shapes.get(key)
+    if shape is None:
+        shape = shapes[key] = _shape(np.frombuffer(raw, RECORD)[0])
+    opcode, n_in, total, elements, packed = shape
+    at = _ADDRESSES.unpack_from(raw, _OUT_AT)
+    operands = [Operand(lo, hi, width, at[j]) for j, (lo, hi, width) in enumerate(extents[: 1 + n_in])]
+    lo, hi = struct.unpack_from(">2Q", raw, _LO_AT)
+    whole = hi - lo == total
     out = operands[0]
     dense = whole and opcode != SCATTER and elements * out.width == out.hi - out.lo
-    return Step(bytearray(row.tobytes()), opcode, count, whole, operands, packed, dense, frees)
+    return Step(raw, opcode, hi - lo, whole, operands, packed, dense, frees)
+
+
+def _shape(row: Any) -> _Shape:
+    opcode, rank, n_in = int(row["opcode"]), int(row["rank"]), int(row["n_in"])
+    return opcode, n_in, *_range(opcode, rank, [int(x) for x in row["body"]], [int(x) for x in row["imm"]], n_in)
 
 
 def _range(opcode: int, rank: int, body: list[int], imm: list[int], n_in: int) -> tuple[int, int, list[bool]]:

@@ -145,7 +145,7 @@ class DType(IntEnum):
     @property
     def width(self) -> int:
         """Bytes of one element."""
-        return self.numpy.itemsize
+        return WIDTHS[self]
 
     @property
     def is_float(self) -> bool:
@@ -181,3 +181,5 @@ _NUMPY: dict[DType, np.dtype[Any]] = {
     DType.BF16: np.dtype(ml_dtypes.bfloat16),
 }
 _FROM_NUMPY = {numpy_type: dtype for dtype, numpy_type in _NUMPY.items()}
+WIDTHS = {dtype: numpy_type.itemsize for dtype, numpy_type in _NUMPY.items()}
+"""`DType.width`, looked up: for what asks about every operand of a long program."""

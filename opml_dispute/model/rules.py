@@ -17,7 +17,7 @@ from math import prod
 
 from opml_dispute.engine.segment_memory import validate_records
 from opml_dispute.model.derived import PlannedBlock
-from opml_dispute.model.opcodes import Opcode
+from opml_dispute.model.opcodes import WIDTHS, Opcode
 from opml_dispute.model.program import Program
 from opml_dispute.model.record import (
     SEC_ARENA,
@@ -61,11 +61,24 @@ class View:
         """Planned blocks by offset."""
         return {block.offset: block for block in self.blocks}
 
+    @cached_property
+    def _starts(self) -> list[int]:
+        return [start for start, _, _ in self.places]
+
+    @cached_property
+    def _holders(self) -> dict[int, int]:
+        """What `holder` has found: a long program asks for the same bytes again and again."""
+        return {}
+
     def holder(self, offset: int) -> int:
         """The offset of the block that contains byte `offset`. Raises `BrokenRule` if none does."""
-        at = bisect_right(self.places, offset, key=lambda place: place[0]) - 1
+        known = self._holders.get(offset)
+        if known is not None:
+            return known
+        at = bisect_right(self._starts, offset) - 1
         if at < 0 or offset >= self.places[at][0] + (1 << self.places[at][1]):
             raise BrokenRule(f"byte {offset:#x} lies in no block")
+        self._holders[offset] = self.places[at][0]
         return self.places[at][0]
 
 
@@ -87,9 +100,12 @@ _ENDS = {
 }
 
 
+_NAMES, _STARTS = list(_ENDS), [start for start, _ in _ENDS.values()]
+
+
 def section_of(offset: int) -> str:
     """The section that byte `offset` of the segment lies in."""
-    return next(name for name, (start, end) in _ENDS.items() if start <= offset < end)
+    return _NAMES[bisect_right(_STARTS, offset) - 1]
 
 
 def _unaligned(view: View) -> Iterator[str]:
@@ -117,10 +133,16 @@ def _misplaced(view: View) -> Iterator[str]:
 
 
 def _far_reaches(view: View) -> Iterator[str]:
+    reaches: dict[tuple[object, ...], list[tuple[int, int]]] = {}  # records of one shape reach alike
     for i, record in enumerate(view.records):
-        operands = zip((record.dtype_out, *record.dtypes_in), (record.out, *record.inputs), _reach(record), strict=True)
+        shape = (record.opcode, record.rank, len(record.inputs), record.imm, record.body)
+        reach = reaches.get(shape)
+        if reach is None:
+            reach = reaches[shape] = _reach(record)
+        operands = zip((record.dtype_out, *record.dtypes_in), (record.out, *record.inputs), reach, strict=True)
         for dtype, offset, (below, above) in operands:
-            first, last = offset - below * dtype.width, offset + (above + 1) * dtype.width - 1
+            width = WIDTHS[dtype]
+            first, last = offset - below * width, offset + (above + 1) * width - 1
             if view.holder(first) != view.holder(last):
                 yield f"node {i} ({record.opcode.name}) takes bytes {first:#x} to {last:#x}"
 
@@ -200,7 +222,8 @@ def _untyped(view: View) -> Iterator[str]:
         operands = zip((record.dtype_out, *record.dtypes_in), (record.out, *record.inputs), strict=True)
         for dtype, offset in operands:
             holder = view.holder(offset)
-            if offset % dtype.width or widths[holder] != dtype.width or types.setdefault(holder, dtype) is not dtype:
+            width = WIDTHS[dtype]
+            if offset % width or widths[holder] != width or types.setdefault(holder, dtype) is not dtype:
                 yield f"node {i} takes {dtype.name} at {offset:#x}"
 
 
