@@ -22,8 +22,14 @@ if TYPE_CHECKING:
     from opml_dispute.model.program import Program
 
 
-def run_prompt(file: Path, binding: Binding, prompt: str, *, chat: bool, output: Output) -> tuple[Program, Inference]:
-    """Compiles the model for this prompt, runs it, and shows the answer token by token."""
+def run_prompt(
+    file: Path, binding: Binding, prompt: str, *, chat: bool, output: Output
+) -> tuple[Program, Inference, float]:
+    """
+    Compiles the model for this prompt, runs it, and shows the answer token by token.
+
+    Answers the program, the inference at its end, and the seconds of its run.
+    """
     if not is_language_model(file):
         raise NoTokenizer(f"{file} is no language model, so it takes no prompt", hint="give its inputs with --input")
     checkpoint = read_checkpoint(file)
@@ -41,16 +47,15 @@ def run_prompt(file: Path, binding: Binding, prompt: str, *, chat: bool, output:
     compiled_s = time.perf_counter() - started
     output.say(f"{len(tokens)} tokens of prompt; {program.node_count:,} nodes compiled in {compiled_s:.2f} s")
     inference = Inference(program, {PROMPT: image})
-    _show(vocabulary, inference, program, output)
-    return program, inference
+    return program, inference, _show(vocabulary, inference, output)
 
 
-def _show(vocabulary: Vocabulary, inference: Inference, program: Program, output: Output) -> None:
+def _show(vocabulary: Vocabulary, inference: Inference, output: Output) -> float:
     started = time.perf_counter()
     seen: list[int] = []
 
     def chosen() -> Iterator[int]:
-        for token in tokens_of(inference, program):
+        for token in tokens_of(inference):
             seen.append(token)
             yield token
 
@@ -62,4 +67,6 @@ def _show(vocabulary: Vocabulary, inference: Inference, program: Program, output
         if len(said) <= len(seen):
             output.fact(token=seen[len(said) - 1], text=words)
     output.raw("\n")
-    output.fact(answer="".join(said), tokens=seen, seconds=time.perf_counter() - started)
+    ran_s = time.perf_counter() - started
+    output.fact(answer="".join(said), tokens=seen, seconds=ran_s)
+    return ran_s

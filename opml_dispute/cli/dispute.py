@@ -84,6 +84,9 @@ def challenge(
     right = table.trace.root_claim()
     _expect_not_lost(state, right)
     _expect_in_progress(session, address)
+    from opml_dispute.cli.words import show_words  # arrays: help does without
+
+    show_words(case, files.model, output)
     if right == state.root.value:
         output.say(
             f"Claim 0 says S_{state.node_count} is {short_hex(right)}, and so it is here: nothing to challenge.",

@@ -96,6 +96,7 @@ def register(
     if not session.dry_run:
         # Before it is paid for: a registration whose program could not be kept would be of little use here.
         ModelStore.default().keep(model_id, program)
+        ModelStore.default().keep_vocabulary(model_id, file)
     if session.system.rpc.read(registry.is_registered(model_id)):
         output.say(f"Registered already, as model 0x{model_id.hex()}.")
         output.fact(model_id=model_id, registered=False)

@@ -56,6 +56,11 @@ class WhichModel(OpmlError):
 @click.command(cls=Command)
 @input_options
 @click.option("--input-image", type=FileName(), metavar="FILE", help="A ready input image instead.")
+@click.option("--prompt", metavar="TEXT", help="What a language model is to answer.")
+@click.option("--chat", is_flag=True, help="The prompt is what a user says in a chat, by the model's template.")
+@click.option(
+    "--model", type=FileName(), metavar="FILE", help="For --prompt: the model's file, if its words are not kept here."
+)
 @click.option("--model-id", metavar="HEX", help="The model to ask. Default: the only one registered.")
 @click.option("--fee", default="0", metavar="AMOUNT", help="For whoever answers, like 0.05eth. Default: none.")
 @click.option("--callback", metavar="ADDRESS", help="A consumer contract to call with the output.")
@@ -84,6 +89,9 @@ def request(
     inputs: tuple[str, ...],
     sample: int | None,
     input_image: Path | None,
+    prompt: str | None,
+    chat: bool,
+    model: Path | None,
     model_id: str | None,
     fee: str,
     callback: str | None,
@@ -102,7 +110,9 @@ def request(
     Example: opml-dispute request --sample 7 --fee 0.01eth --key-file me.key
     """
     fee_wei = parse_wei(fee)
-    _expect_at_most_one({"--input": inputs, "--sample": sample, "--input-image": input_image})
+    _expect_at_most_one({"--input": inputs, "--sample": sample, "--input-image": input_image, "--prompt": prompt})
+    if prompt is None and (chat or model is not None):
+        raise click.UsageError("--chat and --model say how to read a prompt: give one with --prompt")
     if reader:
         _expect_none({"--by-root": by_root, "--in-parts": in_parts, "--callback": callback, "--model-id": model_id})
     if by_root is not None:
@@ -117,7 +127,13 @@ def request(
     if not system.rpc.read(system.registry.is_registered(wanted)):
         raise WhichModel(f"model 0x{wanted.hex()} is not registered")
     known = system.rpc.read(system.registry.model(wanted))
-    if input_image is None:
+    if prompt is not None:
+        from opml_dispute.cli.words import prompt_image, vocabulary_for
+        from opml_dispute.operator.model_description import slots_from_json
+
+        slots = slots_from_json(known.inputs, known.input_bytes)
+        image = prompt_image(slots, prompt, vocabulary_for(wanted, model), chat=chat)
+    elif input_image is None:
         # Not above: arrays take a while to import, and the chain is asked first.
         from opml_dispute.cli.inputs import read_inputs
         from opml_dispute.engine.segment import input_image as input_image_of
@@ -257,6 +273,9 @@ def propose(
         again=again,
     )
     if fault is None:
+        from opml_dispute.cli.words import show_words
+
+        show_words(case, files.model, output)
         from opml_dispute.cli.preflight import proposal_prospect, run_preflight
 
         prospect = proposal_prospect(case, system=session.system, account=session.sender.address)

@@ -84,18 +84,18 @@ def run(
     if prompt is None:
         program = open_model(file, binding)
         inference = Inference(program, read_inputs(program.inputs, inputs, sample))
+        started = time.perf_counter()
+        inference.run_to(program.node_count)
+        ran_s = time.perf_counter() - started
     else:
         from opml_dispute.cli.answering import run_prompt
 
-        program, inference = run_prompt(file, binding, prompt, chat=chat, output=output)
-    started = time.perf_counter()
-    inference.run_to(program.node_count)
-    ran_s = time.perf_counter() - started
+        program, inference, ran_s = run_prompt(file, binding, prompt, chat=chat, output=output)
     started = time.perf_counter()
     root = inference.state_root(program.node_count)
     committed_s = time.perf_counter() - started
     results = inference.outputs() if inference.status == 0 else {}
-    for name, value in results.items():
+    for name, value in results.items() if prompt is None else ():
         shown = np.array2string(value, precision=6, threshold=40, max_line_width=output.width)
         output.show(f"{one_line(name)} = {shown}")
     saved = {} if save is None else _save(results, save)

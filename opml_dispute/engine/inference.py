@@ -115,6 +115,14 @@ class Inference:
         while self._t < t:
             self._transition(t)
 
+    def glance(self, offset: int, size_bytes: int) -> Bytes:
+        """
+        A copy of bytes of the segment in the order of the host, as they are while another thread runs.
+
+        For showing how far a run is: what is there may be half written, or cleared again by a node that fails.
+        """
+        return self._segment.memory[offset : offset + size_bytes].copy()
+
     def state_root(self, t: int) -> StateRoot:
         """S_t."""
         if t not in self._roots:
@@ -150,11 +158,6 @@ class Inference:
     def status(self) -> int:
         """Of S_n: 0, or why the inference failed (native/program/opcodes.h, `enum inference_status`)."""
         return self._final_header[2]
-
-    @property
-    def current_status(self) -> int:
-        """As `status`, of the current state."""
-        return self._header()[2]
 
     @property
     def fault_node(self) -> int:

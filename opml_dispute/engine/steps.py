@@ -95,9 +95,7 @@ _Shape = tuple[int, int, int, int, list[bool]]
 """Opcode, inputs, outputs, elements written, and which operands lie packed: the same for all records of one shape."""
 
 
-def _step(
-    raw: bytearray, extents: list[list[int]], frees: list[tuple[int, int]], shapes: dict[bytes, _Shape]
-) -> Step:
+def _step(raw: bytearray, extents: list[list[int]], frees: list[tuple[int, int]], shapes: dict[bytes, _Shape]) -> Step:
     key = bytes(raw[:_N_FREE_AT]) + bytes(raw[_IMM_AT:])
     shape = shapes.get(key)
     if shape is None:

@@ -25,3 +25,5 @@ class NoTokenizer(ModelError):
 
 class BadPrompt(ModelError):
     """A prompt that the model, or the program compiled of it, cannot take."""
+
+    hint = "give another prompt"

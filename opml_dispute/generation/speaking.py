@@ -1,38 +1,59 @@
-"""An answer while it is computed: token by token, each as soon as it is known."""
+"""
+An answer while it is computed: token by token, each soon after it is known.
+
+A whole run takes the shortest way and stops nowhere. So it runs in a thread of its own, and `tokens_of` looks at the
+answer's place in the segment from time to time: a token that is followed by one other than 0 has been written.
+"""
 
 from __future__ import annotations
 
-import struct
+import threading
 from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
 
 from opml_dispute.engine.inference import Inference
 from opml_dispute.generation.answer import PADDING
 from opml_dispute.generation.program import ANSWER
-from opml_dispute.model.program import Program
+from opml_dispute.generation.talk import spoken
+
+LOOKS_EVERY_S: Final = 0.01
 
 
-def tokens_of(inference: Inference, program: Program) -> Iterator[int]:
+def tokens_of(inference: Inference) -> Iterator[int]:
     """
-    The answer's tokens up to its end token, that included. The inference is at a state in the middle until the last one
-    was taken, and need not have gone on to S_n then. Ends early if the inference fails.
+    Runs an inference to its end, and gives the answer's tokens; none if it fails. Raises what `run_to` raises.
+
+    ASSUMES that nobody else touches the inference before the last token is taken.
     """
-    (spec,) = (spec for spec in program.outputs if spec.name == ANSWER)
-    for number, node in enumerate(token_nodes(program)):
-        inference.run_to(node + 1)
-        if inference.current_status != 0:
-            return
-        (token,) = struct.unpack(">q", inference.read(spec.offset + 8 * number, 8))
-        if token == PADDING:
-            return
-        yield token
+    (spec,) = (spec for spec in inference.program.outputs if spec.name == ANSWER)
+    raised: list[BaseException] = []
 
+    def run() -> None:
+        try:
+            inference.run_to(inference.program.node_count)
+        except BaseException as error:  # handed over to who waits
+            raised.append(error)
 
-def token_nodes(program: Program) -> list[int]:
-    """For each token of the answer, the node that writes it."""
-    (spec,) = (spec for spec in program.outputs if spec.name == ANSWER)
-    nodes = dict.fromkeys(range(spec.shape[0]), 0)
-    for node in range(program.node_count):
-        (out,) = struct.unpack_from(">Q", program.records, 512 * node + 0x20)
-        if spec.offset <= out < spec.offset + 8 * spec.shape[0]:
-            nodes[(out - spec.offset) // 8] = node
-    return list(nodes.values())
+    def seen() -> list[int]:
+        size = 8 * int(np.prod(spec.shape))
+        return list(inference.glance(spec.offset, size).view(np.int64).tolist())
+
+    thread = threading.Thread(target=run, daemon=True)
+    given = 0
+    if inference.is_typed:
+        thread.start()
+        while thread.is_alive():
+            thread.join(LOOKS_EVERY_S)
+            tokens = seen()
+            written = max((i for i, token in enumerate(tokens) if token != 0), default=0)
+            while given < written and tokens[given] != PADDING:
+                yield tokens[given]
+                given += 1
+    else:
+        run()
+    if raised:
+        raise raised[0]
+    if inference.status == 0:
+        yield from spoken(inference.outputs()[ANSWER].tolist())[given:]

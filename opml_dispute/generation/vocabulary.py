@@ -87,11 +87,28 @@ class Vocabulary:
         except UnicodeEncodeError:
             raise BadPrompt("the prompt is not text: it holds half of a character", hint="write it in UTF-8") from None
         found: list[int] = self.encoder.encode(text, add_special_tokens=False).ids
+        if self.kind == "bytes" and self.tokenizer_json is None:
+            self._expect_all(text, found)
         if begin and self.begin is not None and found[:1] != [self.begin]:
             found.insert(0, self.begin)
         if not found:
             raise BadPrompt("the prompt is empty: it has no token", hint="give some text")
         return found
+
+    def _expect_all(self, text: str, found: Sequence[int]) -> None:
+        """Raises `BadPrompt` if tokens do not say all of `text`: what has no token is left out by the encoder."""
+        named = frozenset(self.added)
+        said = b"".join(self.tokens[i].encode() if i in named else self.piece(i) for i in found).decode(
+            "utf-8", "replace"
+        )
+        if said != text:
+            at = next(
+                (i for i, (a, b) in enumerate(zip(text, said, strict=False)) if a != b), min(len(text), len(said))
+            )
+            raise BadPrompt(
+                f"the prompt has {text[at : at + 1]!r} at character {at}, which the model does not know",
+                hint="write it without",
+            )
 
     def piece(self, token: int) -> bytes:
         """The bytes that a token stands for; none of a special one, of padding, or of what is no token."""

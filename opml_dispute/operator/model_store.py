@@ -15,7 +15,9 @@ from opml_dispute.chain.contracts.oracle import Model, ModelRegistry, Registered
 from opml_dispute.chain.rpc import Call
 from opml_dispute.engine.merkle import SparseTree
 from opml_dispute.errors import OpmlError
-from opml_dispute.generation.files import open_model
+from opml_dispute.generation.files import is_language_model, open_model, read_checkpoint
+from opml_dispute.generation.refusals import NoTokenizer
+from opml_dispute.generation.vocabulary import Vocabulary, vocabulary_from_json
 from opml_dispute.home import home, write_whole
 from opml_dispute.model.compiler import compile_model
 from opml_dispute.model.files import Binding
@@ -23,6 +25,9 @@ from opml_dispute.model.program import MODEL_LOG2_SIZE, Program
 from opml_dispute.model.program_file import ProgramFileError, read_program, write_program
 from opml_dispute.models import DIGITS
 from opml_dispute.primitives import ModelId
+from opml_dispute.reading import Unreadable, read_text
+
+_MAX_VOCABULARY_BYTES = 1 << 28
 
 HEADER_LOG2_SIZE = 6
 """The two leaves of the program header that a registration proves."""
@@ -59,6 +64,24 @@ class ModelStore:
         """Keep a program for the next time; whole or not at all. Raises `CannotWrite`."""
         write_whole(self.path(model_id), lambda temporary: write_program(program, temporary))
 
+    def keep_vocabulary(self, model_id: bytes, file: Path) -> None:
+        """Keep the words of a language model's file, if it is one that has any. Raises `CannotWrite`."""
+        vocabulary = read_checkpoint(file).vocabulary if is_language_model(file) else None
+        if vocabulary is not None:
+            text = vocabulary.to_json()
+            write_whole(self._vocabulary_path(model_id), lambda temporary: temporary.write_text(text, "utf-8"))
+
+    def vocabulary(self, model_id: bytes) -> Vocabulary | None:
+        """The words of a model, if they were kept. They are for people: nothing depends on their being right."""
+        try:
+            text = read_text(self._vocabulary_path(model_id), max_bytes=_MAX_VOCABULARY_BYTES)
+            return vocabulary_from_json(text)
+        except (Unreadable, NoTokenizer):
+            return None
+
+    def _vocabulary_path(self, model_id: bytes) -> Path:
+        return self.folder / f"{model_id.hex()}.vocabulary.json"
+
     def program(
         self, model_id: ModelId, registered: RegisteredModel, *, file: Path | None, binding: Binding
     ) -> Program:
@@ -76,6 +99,7 @@ class ModelStore:
                     hint="give the file, and the --dim sizes and --constant values, that the model was registered with",
                 )
             self.keep(model_id, program)
+            self.keep_vocabulary(model_id, file)
             return program
         if self.path(model_id).exists():
             return self._load(model_id, registered)

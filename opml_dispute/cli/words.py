@@ -1,0 +1,69 @@
+"""Prompts and answers in words, beside the roots that games are about; nothing where a model is no language model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from opml_dispute.generation.files import is_language_model, language_of
+from opml_dispute.generation.refusals import NoTokenizer
+from opml_dispute.operator.model_store import ModelStore
+from opml_dispute.primitives import ModelId
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from opml_dispute.cli.output import Output
+    from opml_dispute.generation.vocabulary import Vocabulary
+    from opml_dispute.operator.case import Case
+    from opml_dispute.operator.model_description import Slot
+
+
+def vocabulary_for(model_id: ModelId, file: Path | None) -> Vocabulary:
+    """The words of a registered model: of the file that is named, or kept from an earlier use. Raises `NoTokenizer`."""
+    if file is not None:
+        return language_of(file)
+    kept = ModelStore.default().vocabulary(model_id)
+    if kept is None:
+        raise NoTokenizer(
+            f"the words of model 0x{model_id.hex()} are not on this computer",
+            hint="name the model's file: --model FILE",
+        )
+    return kept
+
+
+def prompt_image(slots: Sequence[Slot], prompt: str, vocabulary: Vocabulary, *, chat: bool) -> bytes:
+    """The input image of a prompt. Raises `BadPrompt`, `NoTokenizer` for a model that takes none."""
+    from opml_dispute.engine.segment import input_image
+    from opml_dispute.generation.program import PROMPT
+    from opml_dispute.generation.talk import padded, prompt_of
+    from opml_dispute.model.opcodes import DType
+
+    if [(slot.name, slot.dtype, len(slot.shape)) for slot in slots] != [(PROMPT, DType.I64, 1)]:
+        raise NoTokenizer("the registered model takes no prompt", hint="give its inputs with --input")
+    tokens = prompt_of(vocabulary, prompt, chat=chat)
+    return input_image(slots, {PROMPT: padded(tokens, slots[0].shape[0])})
+
+
+def show_words(case: Case, file: Path | None, output: Output) -> None:
+    """The prompt of a request, and the answer as it is here."""
+    from opml_dispute.engine.segment import INPUT, tensors
+    from opml_dispute.generation.program import ANSWER, PROMPT
+    from opml_dispute.generation.talk import AnswerProgram, spoken
+
+    if AnswerProgram.of(case.program.inputs, case.program.outputs) is None:
+        return
+    model_id = ModelId(bytes(case.record.model_id))
+    vocabulary = language_of(file) if file is not None and is_language_model(file) else None
+    vocabulary = vocabulary or ModelStore.default().vocabulary(model_id)
+    prompt = [token for token in tensors(case.program.inputs, case.image, INPUT)[PROMPT].tolist() if token >= 0]
+    answer = spoken(case.outputs[ANSWER].tolist())
+    if vocabulary is None:
+        output.say(f"Prompt: tokens {prompt}")
+        output.say(f"Answer here: tokens {answer}")
+        output.fact(prompt_tokens=prompt, answer_tokens=answer)
+        return
+    asked, said = vocabulary.text(prompt), vocabulary.text(answer)
+    output.say(f"Prompt: {asked}")
+    output.say(f"Answer here: {said}")
+    output.fact(prompt=asked, answer=said, prompt_tokens=prompt, answer_tokens=answer)

@@ -1,0 +1,85 @@
+"""Language models on the command line: a prompt is answered in words, here and on a chain, and bad input is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from opml_dispute.models import DIGITS, LETTERS
+from tests.cli.conftest import Cli
+from tests.cli.test_bad_input import assert_refused
+from tests.conftest import Chain
+from tests.generation.models import Made, write_model
+
+Key = Callable[[str], str]
+
+QUESTION = "Is the ferry running?"
+
+
+def test_an_answer_is_shown_in_words(cli: Cli) -> None:
+    shown = cli("run", LETTERS, "--prompt", QUESTION, "--tokens", 40)
+    assert shown.code == 0, shown.err
+    assert shown.out == " No, the ferry does not run today.\n"
+    told = cli("run", LETTERS, "--prompt", QUESTION, "--tokens", 5, "--json")
+    assert [item["text"] for item in told.objects if "token" in item] == list(" No, ")
+    assert told.object_with("answer")["answer"] == " No, "
+    assert told.object_with("state_root")["status"] == 0
+
+
+def test_a_models_facts_are_those_of_the_lengths_asked_for(cli: Cli) -> None:
+    asked = ("model", "inspect", LETTERS, "--prompt-tokens", 8, "--tokens", 6, "--no-time", "--nodes", 2, "--json")
+    facts = cli(*asked).object_with("model_root")
+    assert (facts["inputs"], facts["outputs"]) == (["prompt i64[8]"], ["answer i64[6]"])
+    assert facts["moves"] <= 50
+
+
+def test_a_prompt_is_asked_proposed_and_found_right_in_words(cli: Cli, on_chain: Chain, key: Key) -> None:
+    """The words are kept from registering: nobody names the file again. Another file is not taken."""
+    signing = ("--key-file", key("requester"), "--json")
+    registered = cli("model", "register", LETTERS, "--prompt-tokens", 24, "--tokens", 12, *signing)
+    assert registered.code == 0, registered.err
+    model_id = str(registered.object_with("model_id")["model_id"])
+    asked = cli("request", "--model-id", model_id, "--prompt", QUESTION, *signing)
+    assert asked.code == 0, asked.err
+    request_id = asked.object_with("request_id")["request_id"]
+    made = cli("propose", request_id, "--key-file", key("proposer"), "--json")
+    assert made.code == 0, made.err
+    words = made.object_with("answer")
+    assert (words["prompt"], words["answer"]) == (QUESTION, " No, the fer")
+    game = str(made.object_with("game")["game"])
+    found = cli("challenge", game, "--key-file", key("challenger"))
+    assert found.code == 0, found.err
+    assert f"Prompt: {QUESTION}" in found.err
+    assert "nothing to challenge" in found.err
+    long = cli("request", "--model-id", model_id, "--prompt", QUESTION * 2, *signing)
+    assert_refused(long, "the prompt has 42 tokens, but the program has room for 1 to 24")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--prompt", ""), "--prompt was given an empty value"),
+        (("--prompt", "Is it?", "--prompt-tokens", 3), "the prompt has 6 tokens, but the program has room for 1 to 3"),
+        (("--prompt", "Is it?", "--tokens", 200), "the model's context has 128"),
+        (("--prompt", "Is it?", "--chat"), "have no chat template"),
+        (("--prompt", "Is it \u00fc?"), "does not know"),
+        (("--prompt", "Is it?", "--dim", "batch=1"), "is a language model"),
+    ],
+)
+def test_prompts_that_cannot_be_answered_are_told(cli: Cli, arguments: tuple[object, ...], message: str) -> None:
+    assert_refused(cli("run", LETTERS, *arguments), message)
+
+
+def test_options_that_have_no_effect_are_refused(cli: Cli) -> None:
+    assert cli("run", LETTERS, "--chat").code == 2
+    assert cli("run", LETTERS, "--prompt", "Is it?", "--sample", 3).code == 2
+    assert cli("request", "--chat").code == 2
+    assert_refused(cli("run", DIGITS, "--prompt", "Is it?"), "is no language model")
+    assert_refused(cli("run", DIGITS, "--tokens", 3), "is no language model")
+
+
+def test_a_file_without_tokenizer_takes_no_text(cli: Cli, tmp_path: Path) -> None:
+    path = write_model(tmp_path / "model.gguf", Made(tokenizer=None))
+    assert_refused(cli("run", path, "--prompt", "abc"), "has no tokenizer")
