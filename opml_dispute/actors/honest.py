@@ -17,10 +17,12 @@ Source: docs/game.md, "The honest actor".
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from opml_dispute.actors.actions import Move, Resolution, ResolveClaim, ResolveGame, Settle, Step
-from opml_dispute.actors.priority import in_order
+from opml_dispute.actors.exposure import Line
+from opml_dispute.actors.priority import in_order, lost_with_wei, protected_wei
 from opml_dispute.actors.words import short_hex, state_name, subject, vm_state_name
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.bond import required_bond_wei
@@ -79,6 +81,9 @@ class Decision:
     unjudged: tuple[Unjudged, ...]
     """Claims that should have been judged and could not be. All others are not affected."""
 
+    lines: tuple[Line, ...] = ()
+    """Where the game can go on, the most important first: what it may still cost (`exposure`)."""
+
     def expect_something(self) -> None:
         """Raises the first reason for an unjudged claim, if nothing could be planned because of such."""
         if self.unjudged and not self.actions:
@@ -134,7 +139,26 @@ class _Deliberation:
                 except MemoryError:
                     self.unjudged.append(Unjudged(claim.index, OutOfMemory(claim.index)))
         actions = in_order(self.game, self.actions, self.now_s, self._is_honest)
-        return Decision(actions, tuple(self.opinions), tuple(self.missed), tuple(self.unjudged))
+        return Decision(
+            actions, tuple(self.opinions), tuple(self.missed), tuple(self.unjudged), tuple(self._lines(actions))
+        )
+
+    def _lines(self, actions: Sequence[Move | Step]) -> list[Line]:
+        """The moves that are owed, and the honest claims that nothing stands against, by what they protect."""
+        lines = [
+            Line(action.position.depth, action, protected_wei(self.game, disputed, self._is_honest))
+            for action in actions
+            if isinstance(action, Move) and (disputed := self.game.claims[action.parent_index])
+        ]
+        for claim in self.game.claims:
+            depth = claim.position.depth + 2
+            if depth > self.game.depths.max or claim.is_resolved or not self._is_honest(claim):
+                continue
+            if time_left_s(self.game, claim.index, self.now_s) == 0:
+                continue
+            if not any(reply.index in self.replies for reply in self.game.replies(claim.index)):
+                lines.append(Line(depth, None, lost_with_wei(self.game, claim, self._is_honest)))
+        return sorted(lines, key=lambda line: -line.protected_wei)
 
     def _look_at(self, claim: Claim) -> None:
         if claim.parent_index is None and self._judge(claim).agrees:

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from opml_dispute.actors.actions import Action, Move, Step
-from opml_dispute.actors.honest import Unjudged, consider, resolution_actions
+from opml_dispute.actors.exposure import HasPurse, KeptForMore, within
+from opml_dispute.actors.honest import Decision, Unjudged, consider, resolution_actions
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.claim import Game
 from opml_dispute.game.clock import time_left_s
@@ -96,7 +97,8 @@ def play_round(table: ChainGame, trace: GameTrace) -> Round:
     plan = consider(game, trace, now_s)
     outcome = _Outcome()
     steps = [action for action in plan.actions if isinstance(action, Step)]
-    moves = [action for action in plan.actions if isinstance(action, Move)]
+    moves, kept = affordable(table, game, plan)
+    outcome.failed += kept
     urgent = [move for move in moves if time_left_s(game, move.parent_index, now_s) < URGENT_S]
     outcome.send(table, [*steps, *urgent])
     owed = frozenset(action.claim_index for action, _ in outcome.failed if isinstance(action, Step))
@@ -108,6 +110,16 @@ def play_round(table: ChainGame, trace: GameTrace) -> Round:
         outcome.send(table, [resolution])
     outcome.send(table, [move for move in moves if move not in urgent])
     return Round(tuple(outcome.done), tuple(outcome.refused), tuple(outcome.failed), plan.unjudged, plan.missed, game)
+
+
+def affordable(table: ChainGame, game: Game, plan: Decision) -> tuple[list[Move], list[tuple[Move, KeptForMore]]]:
+    """The moves that are made now, and those whose money is kept for what protects more."""
+    moves = [action for action in plan.actions if isinstance(action, Move)]
+    purse = table.purse() if moves and isinstance(table, HasPurse) else None
+    if purse is None:
+        return moves, []
+    made, kept = within(game, plan, purse)
+    return [move for move in moves if move in made], kept
 
 
 def play(

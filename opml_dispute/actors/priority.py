@@ -38,23 +38,28 @@ def protected_wei(game: Game, claim: Claim, is_honest: Callable[[Claim], bool]) 
     bond. Where an honest claim higher up has a standing twin, the damage ends earlier; that is left out of account.
     """
     if claim.parent_index is None:
-        return _GAME + claim.bond_wei
+        return DECIDES_THE_GAME_WEI + claim.bond_wei
     parent = game.claims[claim.parent_index]
     if not is_honest(parent):
         return parent.bond_wei  # it stands beside the honest answer, and takes its reward
+    return lost_with_wei(game, parent, is_honest)
+
+
+def lost_with_wei(game: Game, honest: Claim, is_honest: Callable[[Claim], bool]) -> int:
+    """What is lost, or not won, if an honest claim falls: its bond, and all that it protects."""
     lost_wei = 0
     while True:
-        lost_wei += parent.bond_wei
-        if parent.parent_index is None:
-            return lost_wei + _GAME
-        above = game.claims[parent.parent_index]
+        lost_wei += honest.bond_wei
+        if honest.parent_index is None:
+            return lost_wei + DECIDES_THE_GAME_WEI
+        above = game.claims[honest.parent_index]
         if above.parent_index is None:
-            return lost_wei + _GAME
+            return lost_wei + DECIDES_THE_GAME_WEI
         grandparent = game.claims[above.parent_index]
         if not is_honest(grandparent):
             return lost_wei + above.bond_wei
-        parent = grandparent
+        honest = grandparent
 
 
-_GAME = 10**30
+DECIDES_THE_GAME_WEI = 10**30
 """More than all bonds together: the result of the game."""

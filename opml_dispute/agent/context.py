@@ -62,6 +62,8 @@ class AgentContext:
         self.memory, self.log, self.metrics = memory, log, metrics
         self.desk = Desk(system, store, workers=config.workers)
         self.limits = StakeLimits(config.max_at_risk_wei, config.max_per_game_wei, config.reserve_wei)
+        self.committed_wei: dict[str, int] = {}
+        """What each game that is being played may still take to its end."""
 
     def right_roots(self, now: Pass, wanted: Sequence[RequestId]) -> dict[RequestId, StateRoot]:
         """The right S_n of requests, as far as it can be computed here."""

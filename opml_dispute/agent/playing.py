@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from opml_dispute.actors.exposure import deciding, rest_wei
+from opml_dispute.actors.honest import Decision
 from opml_dispute.actors.player import Round, play_round
 from opml_dispute.agent.context import AgentContext, Pass
-from opml_dispute.agent.treasury import game_need_wei, refusal, staked_wei
+from opml_dispute.agent.treasury import refusal, staked_wei
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.claim import Game
 from opml_dispute.game.clock import time_left_s
@@ -44,6 +46,14 @@ class GamePlayer:
         played = [game for game in games if self.concerns(game, roots.get(game.request_id))]
         played.sort(key=lambda game: (self.deadline_s(game, now.head.timestamp), -_bonds_wei(game)))
         plans = self._context.desk.each(self._context.desk.warm, [(game, now.head.timestamp) for game in played])
+        before_wei = self._context.committed_wei
+        self._context.committed_wei = {
+            game.address: before_wei.get(game.address, 0)
+            if isinstance(plan, OpmlError)
+            else rest_wei(game, deciding(plan))
+            for game, plan in zip(played, plans, strict=True)
+            if self._is_in(game)
+        }
         for game, plan in zip(played, plans, strict=True):
             if is_stopped():
                 return
@@ -53,8 +63,9 @@ class GamePlayer:
             if not plan.actions and not plan.missed and not plan.unjudged:
                 continue
             try:
-                self._enter(game, now)
-                round_ = play_round(Seat(self._table(game), self._actor(now, game.address)), self._trace(game))
+                self._enter(game, plan, now)
+                seat = Seat(self._table(game), self._actor(now, game.address), account=self._context.sender.address)
+                round_ = play_round(seat, self._trace(game))
             except OpmlError as error:
                 now.trouble(f"Game {game.address}", error)
                 continue
@@ -62,16 +73,19 @@ class GamePlayer:
 
     def concerns(self, game: Game, right: StateRoot | None) -> bool:
         """Whether this agent plays a game: it is in it, or the root is wrong, or it defends right roots of others."""
-        if any(claim.claimant == self._context.sender.address for claim in game.claims):
+        if self._is_in(game):
             return True
         if right is None or "challenger" not in self._context.config.roles:
             return False
         defends = self._context.config.defend == "right" and len(game.claims) > 1
         return defends or bytes(game.root.value) != bytes(right)
 
-    def _enter(self, game: Game, now: Pass) -> None:
+    def _is_in(self, game: Game) -> bool:
+        return any(claim.claimant == self._context.sender.address for claim in game.claims)
+
+    def _enter(self, game: Game, plan: Decision, now: Pass) -> None:
         """What must hold before the first bond in a game. Raises an `OpmlError` with the reason if it does not."""
-        if any(claim.claimant == self._context.sender.address for claim in game.claims):
+        if self._is_in(game):
             return
         self._context.confirm(game.request_id)
         own = self._context.sender.address
@@ -80,7 +94,8 @@ class GamePlayer:
             balance_wei=self._context.system.rpc.balance_wei(own),
             at_risk_wei=sum(staked_wei(other, own) for other in now.games.values()),
             in_game_wei=staked_wei(game, own),
-            need_wei=game_need_wei(game, own),
+            committed_wei=sum(self._context.committed_wei.values()),
+            need_wei=(need_wei := rest_wei(game, deciding(plan))),
         )
         if reason is not None:
             raise OpmlError(f"it is not entered: {reason}", hint="add funds, or raise the limits in [treasury]")
@@ -95,8 +110,10 @@ class GamePlayer:
                 constants=self._context.system.games.constants(game.address),
                 game=game,
                 account=own,
+                plan=plan,
             )
         )
+        self._context.committed_wei[game.address] = need_wei
 
     def _note_round(self, now: Pass, game: Game, round_: Round) -> None:
         for sentence in round_.missed:

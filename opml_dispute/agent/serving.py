@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from opml_dispute.actors.exposure import line_wei
 from opml_dispute.agent.context import AgentContext, Pass
 from opml_dispute.agent.treasury import refusal, staked_wei
 from opml_dispute.chain.contracts.contract import ZERO_ADDRESS
@@ -86,15 +87,18 @@ class RequestServer:
                 account=own,
             )
         )
+        to_the_end_wei = line_wei(2, case.registered.max_depth, self._context.system.deployment.bonds.terms)
         reason = refusal(
             self._context.limits,
             balance_wei=self._context.system.rpc.balance_wei(own),
             at_risk_wei=sum(staked_wei(game, own) for game in now.games.values()),
             in_game_wei=0,
-            need_wei=sum(intent.value_wei for intent in intents),
+            committed_wei=sum(self._context.committed_wei.values()),
+            need_wei=sum(intent.value_wei for intent in intents) + to_the_end_wei,
         )
         if reason is not None:
             raise OpmlError(f"it is not answered: {reason}", hint="add funds, or raise the limits in [treasury]")
         for intent in intents:  # the proposal needs its commitment
             if isinstance(self._context.act(now, None, [intent])[0], OpmlError):
                 return
+        self._context.committed_wei[f"request {request_id.hex()}"] = to_the_end_wei  # until the game is met

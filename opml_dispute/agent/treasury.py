@@ -1,15 +1,14 @@
 """
 How much may be staked: in all, in one game, and with the reserve left in the account.
 
-A game that is entered must be played to its end, so its whole worst case is set aside before the first bond:
-`game_need_wei` is what one side stakes if the game goes all the way down.
+A game that is entered must be played to its end, so what it may take on every line that decides it
+(`actors.exposure`) is set aside before the first bond, beside what other games may still take.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from opml_dispute.game.bond import required_bond_wei
 from opml_dispute.game.claim import Game
 from opml_dispute.primitives import Address
 
@@ -28,23 +27,17 @@ def staked_wei(game: Game, owner: Address) -> int:
     return sum(claim.bond_wei for claim in game.claims if claim.claimant == owner) if game.in_progress else 0
 
 
-def game_need_wei(game: Game, owner: Address) -> int:
+def refusal(
+    limits: StakeLimits, *, balance_wei: int, committed_wei: int, at_risk_wei: int, in_game_wei: int, need_wei: int
+) -> str | None:
     """
-    What `owner` may still have to stake in a game: one bond at every second level from here down to the last move.
+    Why a game cannot be entered, as a sentence without its end; None if it can.
 
-    Both sides answer each other level by level, so one of them pays for half the levels. More than one wrong claim at
-    a level costs more; such claims pay for their answers themselves, since each loses its own bond to them.
+    `committed_wei` is what the games that are being played may still take, `at_risk_wei` what is staked in them.
     """
-    own = [claim.position.depth for claim in game.claims if claim.claimant == owner]
-    deepest = max((claim.position.depth for claim in game.claims), default=0)
-    first = max(own) + 2 if own else deepest + 1
-    return sum(required_bond_wei(depth, game.depths.max, game.terms) for depth in range(first, game.depths.max + 1, 2))
-
-
-def refusal(limits: StakeLimits, *, balance_wei: int, at_risk_wei: int, in_game_wei: int, need_wei: int) -> str | None:
-    """Why a game cannot be entered, as a sentence without its end; None if it can."""
-    if balance_wei - limits.reserve_wei < need_wei:
-        return f"it may take {need_wei} wei, and {max(0, balance_wei - limits.reserve_wei)} are free"
+    free_wei = max(0, balance_wei - limits.reserve_wei - committed_wei)
+    if free_wei < need_wei:
+        return f"it may take {need_wei} wei, and {free_wei} are free"
     if limits.max_per_game_wei is not None and in_game_wei + need_wei > limits.max_per_game_wei:
         return f"it may take {in_game_wei + need_wei} wei, more than {limits.max_per_game_wei} a game"
     if limits.max_at_risk_wei is not None and at_risk_wei + need_wei > limits.max_at_risk_wei:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from opml_dispute.actors.actions import Move
-from opml_dispute.actors.honest import Opinion
-from opml_dispute.actors.player import play_round
+from opml_dispute.actors.actions import Move, Step
+from opml_dispute.actors.honest import Decision, Opinion
+from opml_dispute.actors.player import affordable, play_round
 from opml_dispute.actors.words import short_hex
 from opml_dispute.chain.contracts.dispute import FaultDisputeGame
 from opml_dispute.chain.games import parse_address
@@ -101,7 +101,7 @@ def challenge(
         _expect_time(look)
         output.say(f"The root claim is wrong, and attacked already. Go on with: opml-dispute respond {address}")
         return
-    _preflight(session, case, look.game, stake_anyway=stake_anyway)
+    _preflight(session, case, look.game, look.plan, stake_anyway=stake_anyway)
     session.send_all(table.intents(look.game, look.head.timestamp, attacks))
     output.say(f"Go on with: opml-dispute respond {address} --watch")
 
@@ -146,7 +146,7 @@ def respond(
             case, table = _table(session, address, files, fault)
             state = session.system.games.read(address)
             if _is_first_stake(state, session, fault):
-                _preflight(session, case, state, stake_anyway=stake_anyway)
+                _preflight(session, case, state, None, stake_anyway=stake_anyway)
             return session, table
 
         session, table = persistently(
@@ -155,14 +155,14 @@ def respond(
             interval_s=interval,
             pause=time.sleep,
         )
-        _watch(session, table, interval)
+        _watch(session, table, interval, fault)
         return
     session = Session.open(chain, sending, output)
     case, table = _table(session, address, files, fault)
     _expect_in_progress(session, address)
     look = table.look()
     if _is_first_stake(look.game, session, fault) and any(isinstance(action, Move) for action in look.plan.actions):
-        _preflight(session, case, look.game, stake_anyway=stake_anyway)
+        _preflight(session, case, look.game, look.plan, stake_anyway=stake_anyway)
     lost = lost_claims(look.game, look.plan.opinions, session.sender.address)
     if lost:
         bonds_wei = sum(claim.bond_wei for claim in lost)
@@ -174,7 +174,7 @@ def respond(
             style="yellow",
         )
     output.fact(game=address, owed=len(look.plan.actions), lost_claims=[claim.index for claim in lost])
-    if not _play(session, table, look):
+    if not _play(session, table, look, fault):
         _expect_time(look)
         output.say("Nothing is left to answer." if lost else "Nothing to answer: every claim that matters is answered.")
 
@@ -269,7 +269,7 @@ def _is_first_stake(game: Game, session: Session, fault: str | None) -> bool:
     return fault is None and game.in_progress and not is_staked
 
 
-def _preflight(session: Session, case: Case, game: Game, *, stake_anyway: bool) -> None:
+def _preflight(session: Session, case: Case, game: Game, plan: Decision | None, *, stake_anyway: bool) -> None:
     """Before the first stake in a game. Raises `NotDefensible`."""
     from opml_dispute.cli.preflight import run_preflight
     from opml_dispute.operator.preflight import Prospect
@@ -283,16 +283,24 @@ def _preflight(session: Session, case: Case, game: Game, *, stake_anyway: bool) 
         constants=session.system.games.constants(game.address),
         game=game,
         account=session.sender.address,
+        plan=plan,
     )
     run_preflight(prospect, session, stake_anyway=stake_anyway)
 
 
-def _play(session: Session, table: Table, look: Look) -> bool:
+def _seat(session: Session, table: Table, fault: str | None) -> Seat:
+    """A liar, who is there for testing, does not keep its money together."""
+    return Seat(table, session.send_each, account=session.sender.address if fault is None else None)
+
+
+def _play(session: Session, table: Table, look: Look, fault: str | None) -> bool:
     """Send what the plan asks for; whether there was anything. Raises the first failure once all was tried."""
     for sentence in (*look.plan.missed, *(f"{item.error}" for item in look.plan.unjudged)):
         session.output.say(sentence, style="yellow")
-    outcomes = Seat(table, session.send_each).send_all(look.plan.actions)
-    failures = [outcome for outcome in outcomes if outcome is not None]
+    seat = _seat(session, table, fault)
+    moves, kept = affordable(seat, look.game, look.plan)
+    outcomes = seat.send_all([action for action in look.plan.actions if isinstance(action, Step) or action in moves])
+    failures = [outcome for outcome in (*outcomes, *(reason for _, reason in kept)) if outcome is not None]
     for failure in failures[1:]:
         session.output.say(str(failure), style="yellow")
     if failures:
@@ -300,16 +308,16 @@ def _play(session: Session, table: Table, look: Look) -> bool:
     return bool(look.plan.actions)
 
 
-def _watch(session: Session, table: Table, interval_s: float) -> None:
+def _watch(session: Session, table: Table, interval_s: float, fault: str | None) -> None:
     """Round after round until the game is over."""
 
     def tell(sentence: str) -> None:
         session.output.say(f"{sentence}.", style="yellow")
 
     if session.dry_run:
-        play_round(Seat(table, session.send_each), table.trace)
+        play_round(_seat(session, table, fault), table.trace)
         return
-    ended = watch(Seat(table, session.send_each), table.trace, interval_s=interval_s, tell=tell)
+    ended = watch(_seat(session, table, fault), table.trace, interval_s=interval_s, tell=tell)
     session.output.say(f"The game is over: {STATUS_WORDS[ended.status]}.")
     session.output.say(f"Get its bonds paid out with: opml-dispute resolve {ended.address}")
 

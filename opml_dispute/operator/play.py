@@ -12,12 +12,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from opml_dispute.actors.actions import Action, Move, Step
+from opml_dispute.actors.exposure import Purse
 from opml_dispute.actors.honest import Decision, consider
 from opml_dispute.actors.player import ActionRefused
 from opml_dispute.actors.words import short_hex, subject
 from opml_dispute.chain.answers import Head
 from opml_dispute.chain.contracts.dispute import FaultDisputeGame
 from opml_dispute.chain.contracts.vm import PreimageOracle
+from opml_dispute.chain.fees import DEFAULT_MAX_FEE_WEI, FeeTooHigh, suggest
 from opml_dispute.chain.reverts import Reverted
 from opml_dispute.chain.system import System
 from opml_dispute.chain.transactions import Receipt
@@ -25,6 +27,7 @@ from opml_dispute.engine.preimage_key import localized_key
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.claim import Game
 from opml_dispute.game.clock import time_left_s
+from opml_dispute.game.gas import MOVE_GAS
 from opml_dispute.game.rules import subgame_roots_of
 from opml_dispute.operator.intents import Intent
 from opml_dispute.operator.settle import resolution_intent
@@ -111,9 +114,21 @@ class Seat:
     What the chain refuses becomes `ActionRefused`: somebody was faster, or the player is a liar.
     """
 
-    def __init__(self, table: Table, act: Act) -> None:
-        self.table, self._act = table, act
+    def __init__(self, table: Table, act: Act, *, account: Address | None = None) -> None:
+        """Whose `account` sends, if what it has is to be spent on what protects most first."""
+        self.table, self._act, self._account = table, act, account
         self._seen: tuple[Game, int] | None = None
+
+    def purse(self) -> Purse | None:
+        """What the account has, and what the gas of a move costs it now at most; None if no account was named."""
+        if self._account is None:
+            return None
+        rpc = self.table.system.rpc
+        try:
+            fee_wei = suggest(rpc, rpc.head(), DEFAULT_MAX_FEE_WEI).max_fee_wei
+        except FeeTooHigh:
+            return None  # nothing is sent at such a price; that is told where it is tried
+        return Purse(rpc.balance_wei(self._account), MOVE_GAS * fee_wei)
 
     def snapshot(self) -> tuple[Game, int]:
         """The game now, and the chain's time."""

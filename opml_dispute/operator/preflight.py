@@ -22,6 +22,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Final
 
+from opml_dispute.actors.exposure import deciding, line_wei, rest_wei
+from opml_dispute.actors.honest import Decision
 from opml_dispute.chain.amounts import about_ether, duration
 from opml_dispute.chain.contracts.dispute import FaultDisputeGame
 from opml_dispute.chain.deploy import game_arguments
@@ -32,11 +34,10 @@ from opml_dispute.chain.system import System
 from opml_dispute.engine.inference import Inference
 from opml_dispute.engine.inference_status import status_words
 from opml_dispute.errors import OpmlError
-from opml_dispute.game.bond import required_bond_wei
 from opml_dispute.game.claim import Claim, Game
 from opml_dispute.game.clock import time_left_s
 from opml_dispute.game.depths import MARGIN_LOG2, Depths
-from opml_dispute.game.gas import dispute_gas
+from opml_dispute.game.gas import MOVE_GAS, dispute_gas
 from opml_dispute.model.program import Program
 from opml_dispute.primitives import Address
 from opml_dispute.trace.guest import absolute_prestate, node_start
@@ -103,6 +104,8 @@ class Prospect:
     """Of a game that exists."""
     game: Game | None = None
     account: Address | None = None
+    plan: Decision | None = None
+    """What an honest player would do in the game now, if that is known."""
 
 
 @dataclass(frozen=True)
@@ -305,28 +308,41 @@ def _unanswered(game: Game, *, defends: bool) -> list[Claim]:
 
 
 def _funds(prospect: Prospect, system: System) -> _Finding:
-    """Whether the account can pay for every move of its side, down to the last step."""
-    account, depths, game = prospect.account, prospect.depths, prospect.game
+    """
+    Whether the account can pay for every line that decides the game, down to the last step.
+
+    Lines that only win or lose a bond are told of, and come after the others when money is short.
+    """
+    account, depths, game, plan = prospect.account, prospect.depths, prospect.game, prospect.plan
     if account is None:
         return Verdict.UNKNOWN, "no account was named", "name one with --from ADDRESS, or with its key"
-    deepest = max((claim.position.depth for claim in game.claims), default=-1) if game is not None else -1
-    own = range(0 if prospect.defends else 1, depths.max + 1, 2)
-    bonds = system.deployment.bonds
-    terms = game.terms if game is not None else bonds.terms
-    bonds_wei = sum(
-        required_bond_wei(depth, depths.max, terms) if depth else bonds.root_bond_wei
-        for depth in own
-        if depth > deepest
-    )
-    gas_wei = dispute_gas(depths) * suggest(system.rpc, system.rpc.head(), DEFAULT_MAX_FEE_WEI).max_fee_wei
+    terms = game.terms if game is not None else system.deployment.bonds.terms
+    root_wei = 0
+    if plan is not None and game is not None:
+        lines = deciding(plan)
+        bonds_wei, others_wei = rest_wei(game, lines), rest_wei(game, plan.lines) - rest_wei(game, lines)
+        count, others = len(lines), len(plan.lines) - len(lines)
+    else:
+        deepest = max((claim.position.depth for claim in game.claims), default=-1) if game is not None else -1
+        first = next(depth for depth in range(deepest + 1, deepest + 3) if depth % 2 == (0 if prospect.defends else 1))
+        if first == 0:
+            root_wei, first = system.rpc.read(system.factory.init_bond_wei()), 2
+        bonds_wei, others_wei, count, others = root_wei + line_wei(first, depths.max, terms), 0, 1, 0
+    fee_wei = suggest(system.rpc, system.rpc.head(), DEFAULT_MAX_FEE_WEI).max_fee_wei
+    gas_wei = (dispute_gas(depths) + max(0, count - 1) * depths.max // 2 * MOVE_GAS) * fee_wei
     needed_wei, balance_wei = bonds_wei + gas_wei, system.rpc.balance_wei(account)
+    on_lines = f" on the {count} lines that decide the game" if count > 1 else ""
     found = (
-        f"a dispute to the last step takes {about_ether(bonds_wei)} in bonds, which come back, and "
+        f"a dispute to the last step{on_lines} takes {about_ether(bonds_wei)} in bonds, which come back, and "
         f"{about_ether(gas_wei)} for gas; {account} has {about_ether(balance_wei)}"
     )
+    if others:
+        found += f"; {others} more that decide bonds only, {about_ether(others_wei)}"
     if balance_wei < needed_wei:
         return _fails(found, f"send at least {about_ether(needed_wei - balance_wei)} more to {account}")
-    return _holds(found)
+    if balance_wei < needed_wei + others_wei:
+        return Verdict.UNKNOWN, found, "what decides the game comes first; with more funds all of it is played"
+    return _holds(f"{found}. Each further wrong claim costs its maker a bond, and opens a line more")
 
 
 def _free_memory() -> int | None:

@@ -25,5 +25,13 @@ FREE = StakeLimits(None, None, 0)
 def test_game_is_entered_only_within_every_limit(
     limits: StakeLimits, balance: int, at_risk: int, in_game: int, need: int, is_refused: bool
 ) -> None:
-    found = refusal(limits, balance_wei=balance, at_risk_wei=at_risk, in_game_wei=in_game, need_wei=need)
-    assert (found is not None) == is_refused
+    for committed in (0, 7):  # what other games may take is not free
+        found = refusal(
+            limits,
+            balance_wei=balance + committed,
+            committed_wei=committed,
+            at_risk_wei=at_risk,
+            in_game_wei=in_game,
+            need_wei=need,
+        )
+        assert (found is not None) == is_refused
