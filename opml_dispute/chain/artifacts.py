@@ -101,6 +101,11 @@ def load_artifact(name: str) -> Artifact:
         raise ArtifactMissing(f"the compiled contract {name} is not at {path}") from None
     except ValueError as error:
         raise ArtifactMissing(f"{path} is not a compiled contract: {error}") from None
+    return parse_artifact(raw)
+
+
+def parse_artifact(raw: dict[str, Any]) -> Artifact:
+    """A compiled contract from what `toolchain.solidity` writes: name, abi, bytecode and runtime_bytes."""
     functions: dict[str, Signature] = {}
     bare: dict[str, list[Signature]] = {}
     errors: dict[bytes, Signature] = {}

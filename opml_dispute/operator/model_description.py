@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from opml_dispute import plain_json
 from opml_dispute.chain.contracts.oracle import Model
-from opml_dispute.engine.segment import INPUT, BadInput
+from opml_dispute.engine.segment import INPUT, BadInput, Section
 from opml_dispute.model.opcodes import DType
 from opml_dispute.model.program import Program, TensorSpec
 from opml_dispute.primitives import Hash32
@@ -35,9 +35,11 @@ class Slot:
     """Bytes from the segment's base."""
 
 
-def slots_from_json(text: str, input_bytes: int) -> list[Slot]:
+def slots_from_json(text: str, size_bytes: int, section: Section = INPUT) -> list[Slot]:
     """
-    The inputs as a registration describes them; `input_bytes` is the length of the input image, which the chain knows.
+    The tensors of INPUT, or of OUTPUT, as a registration describes them.
+
+    `size_bytes` is the length of the section's image, which the chain knows.
 
     A registrant can write anything there, so every value is validated. Raises `BadInput`.
     """
@@ -47,14 +49,15 @@ def slots_from_json(text: str, input_bytes: int) -> list[Slot]:
         for slot in sorted(slots, key=lambda slot: slot.offset):
             _expect(slot.offset >= end, "inputs overlap")
             end = slot.offset + math.prod(slot.shape) * slot.dtype.width
-        _expect(end <= input_bytes, f"they end at byte {end:,} of {input_bytes:,}")
+        _expect(end <= size_bytes, f"they end at byte {end:,} of {size_bytes:,}")
         _expect(len({slot.name for slot in slots}) == len(slots), "two inputs have one name")
     except (ValueError, KeyError, TypeError) as error:
         raise BadInput(
-            f"the registered model does not describe its inputs in a way that can be read: {error}",
-            hint="give a ready input image with --input-image FILE",
+            f"the registered model does not describe its {'inputs' if section is INPUT else 'outputs'} in a way that "
+            f"can be read: {error}",
+            hint="give a ready input image with --input-image FILE" if section is INPUT else None,
         ) from None
-    return [replace(slot, offset=INPUT.offset + slot.offset) for slot in slots]
+    return [replace(slot, offset=section.offset + slot.offset) for slot in slots]
 
 
 def _listed(value: Any) -> list[Any]:

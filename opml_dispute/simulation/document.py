@@ -7,9 +7,14 @@ Reports are written once, as a list of blocks. In Markdown a figure is a file be
 from __future__ import annotations
 
 import html
+import re
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+WIDTH = 120
+"""Columns of a line of Markdown."""
 
 STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem;color:#222}"
@@ -93,7 +98,7 @@ def _markdown(block: Block) -> str:
         case Heading(text, level):
             return f"{'#' * level} {text}"
         case Paragraph(text):
-            return text.strip()
+            return "\n".join(_wrapped(line) for line in text.strip().split("\n"))
         case Code(text, language):
             return f"```{language}\n{text.strip()}\n```"
         case Figure(name, caption, _):
@@ -101,6 +106,13 @@ def _markdown(block: Block) -> str:
         case Table(head, rows):
             lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
             return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def _wrapped(line: str) -> str:
+    """A line of prose in lines of at most `WIDTH` columns; what follows a list's mark stays under its text."""
+    indent = re.match(r"\s*(?:[-*] |\d+\. )?", line)
+    rest = " " * (indent.end() if indent else 0)
+    return textwrap.fill(line, WIDTH, subsequent_indent=rest, break_long_words=False, break_on_hyphens=False) or line
 
 
 def _html(block: Block) -> str:

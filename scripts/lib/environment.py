@@ -44,6 +44,11 @@ def enter() -> None:
     os.execve(PYTHON, [str(PYTHON), *sys.argv], environment)
 
 
+def say_where_the_command_is() -> None:
+    """The last line of a script that sets everything up: what to call next."""
+    _say(f"the command is {VENV / 'bin' / 'opml-dispute'}; try: .venv/bin/opml-dispute --help")
+
+
 def _make_environment() -> None:
     stamp = VENV / ".complete"
     wanted = hashlib.sha256(
@@ -70,7 +75,6 @@ def _make_environment() -> None:
         "building the engine, the guest and the contracts", [*_PIP, *editable], "the lines above say which part failed"
     )
     stamp.write_text(wanted)
-    _say(f"the command is {VENV / 'bin' / 'opml-dispute'}; try: .venv/bin/opml-dispute --help")
 
 
 def _build() -> None:
@@ -105,7 +109,6 @@ _PIP = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-c
 
 
 def _run(what: str, command: list[str], hint: str) -> None:
-    _say(what)
     done = _patiently(what, command)
     if done.returncode != 0:
         _give_up(f"{what} failed:\n{done.stdout.strip()}", hint)

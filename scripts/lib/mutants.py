@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 _SWAPS = {
     "==": ("!=",),
@@ -153,6 +154,10 @@ _AST_SWAPS: dict[type[ast.AST], str] = {
 }
 
 
+Rewrite: TypeAlias = Callable[[bytes], bytes]
+"""New text from old."""
+
+
 def _python(path: Path, text: str) -> Iterator[Mutant]:
     lines = text.splitlines(keepends=True)
     for node in ast.walk(ast.parse(text)):
@@ -165,13 +170,13 @@ def _python(path: Path, text: str) -> Iterator[Mutant]:
             yield _mutant(path, lines, start[0] - 1, changed.decode())
 
 
-def _python_changes(node: ast.AST) -> Iterator[tuple[tuple[int, int], tuple[int, int], object]]:
+def _python_changes(node: ast.AST) -> Iterator[tuple[tuple[int, int], tuple[int, int], Rewrite]]:
     """(start, end, new text from old) of each change at one node of the tree."""
 
     def span(left: ast.expr, right: ast.expr) -> tuple[tuple[int, int], tuple[int, int]]:
         return (left.end_lineno or 0, left.end_col_offset or 0), (right.lineno, right.col_offset)
 
-    def swapped(operator: ast.AST) -> object:
+    def swapped(operator: ast.AST) -> Rewrite:
         return lambda old: re.sub(rb"[^()\s]+( not| in)?", _AST_SWAPS[type(operator)].encode(), old, count=1)
 
     if isinstance(node, ast.Compare):
@@ -185,7 +190,7 @@ def _python_changes(node: ast.AST) -> Iterator[tuple[tuple[int, int], tuple[int,
             yield *span(left, right), swapped(node.op)
     elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
         yield (node.lineno, node.col_offset), (node.operand.lineno, node.operand.col_offset), lambda old: b""
-    elif isinstance(node, ast.Constant) and type(node.value) in (int, bool):
+    elif isinstance(node, ast.Constant) and isinstance(node.value, int):
         other = str(not node.value) if isinstance(node.value, bool) else str(node.value + 1)
         yield (
             (node.lineno, node.col_offset),

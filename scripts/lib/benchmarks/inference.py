@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +47,8 @@ def commitment() -> list[Row]:
     ran, committed = float("inf"), float("inf")
     for _ in range(3):
         inference = Inference(program, inputs)  # a fresh one each time: a root is computed once and then kept
-        ran = min(ran, _seconds(lambda run=inference: run.run_to(program.node_count)))
-        committed = min(committed, _seconds(lambda run=inference: run.state_root(program.node_count)))
+        ran = min(ran, _seconds(partial(inference.run_to, program.node_count)))
+        committed = min(committed, _seconds(partial(inference.state_root, program.node_count)))
     weights = np.random.default_rng(0).standard_normal(MODEL_BYTES // 4, dtype=np.float32)
     rooted = _best(lambda: merkle_root(weights, 38, 4), repeat=3)
     return [

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -148,7 +149,7 @@ def _snapshots(what: str, elf: Path) -> Row:
     times = []
     for _ in range(RANDOM_STEPS):
         step = random.randrange(trace.exit_step)
-        times.append(_time(lambda step=step: _answer(trace, step)))
+        times.append(_time(partial(_answer, trace, step)))
     return {
         "trace": what,
         "Msteps": trace.exit_step / 1e6,
