@@ -4,8 +4,9 @@ Element types on their way in: which type each of ONNX's becomes in the segment.
 - Types that kernels take stay what they are (`DType`).
 - binary64 becomes binary32, in inputs, outputs and constants: there is no binary64 arithmetic in the VM. A program
   made from such a model says so in its notes.
-- Constants of types narrower than a byte, and of 8-bit floats, become a type that holds all their values (`widened`).
-  Inputs and outputs of such types, and computing such values, are refused.
+- Types narrower than a byte, and floats of 8 bits and less, are held by a wider type that has all their values
+  (`held`): what computes such a value rounds or wraps it to the narrow type first (`lower.narrow`). A buffer knows
+  which type the model means, and a program says so in its notes.
 """
 
 from __future__ import annotations
@@ -20,16 +21,37 @@ from opml_dispute.model.tensor import Array
 
 BINARY64_NOTE = "binary64 is stored and computed as binary32 (24 bits of precision)"
 
-_WIDENED: dict[int, DType] = {
+_HELD: dict[int, DType] = {
+    TensorProto.INT2: DType.I8,
+    TensorProto.UINT2: DType.U8,
     TensorProto.INT4: DType.I8,
     TensorProto.UINT4: DType.U8,
-    TensorProto.FLOAT8E4M3FN: DType.F32,
-    TensorProto.FLOAT8E4M3FNUZ: DType.F32,
-    TensorProto.FLOAT8E5M2: DType.F32,
-    TensorProto.FLOAT8E5M2FNUZ: DType.F32,
-    TensorProto.FLOAT4E2M1: DType.F32,
+    TensorProto.FLOAT4E2M1: DType.F16,
+    TensorProto.FLOAT6E2M3: DType.F16,
+    TensorProto.FLOAT6E3M2: DType.F16,
+    TensorProto.FLOAT8E4M3FN: DType.F16,
+    TensorProto.FLOAT8E4M3FNUZ: DType.F16,
+    TensorProto.FLOAT8E5M2: DType.F16,
+    TensorProto.FLOAT8E5M2FNUZ: DType.F16,
+    TensorProto.FLOAT8E8M0: DType.BF16,
 }
-"""Types that only constants may have, and what holds their values exactly."""
+"""Narrow types, and what holds their values exactly."""
+
+
+def held(number: int) -> tuple[DType, int]:
+    """The type that holds ONNX's element type `number`, and that number if it is narrow, else 0. Raises `Refuse`."""
+    narrow = _HELD.get(number)
+    return (dtype_of(number), 0) if narrow is None else (narrow, number)
+
+
+def name_of(number: int) -> str:
+    """What ONNX calls element type `number`."""
+    return str(TensorProto.DataType.Name(number))
+
+
+def held_note(number: int) -> str:
+    """What a program says about itself that holds a narrow type."""
+    return f"{name_of(number)} is stored as {_HELD[number].name}, one number an element"
 
 
 def dtype_of(number: int) -> DType:
@@ -46,9 +68,7 @@ def dtype_of(number: int) -> DType:
 
 def values_of(tensor: TensorProto) -> Array:
     """A constant's elements, in the type that they become. Raises `Refuse` or `ValueError`."""
-    widened = _WIDENED.get(tensor.data_type)
-    dtype = widened or dtype_of(tensor.data_type)
-    return as_type(np.asarray(numpy_helper.to_array(tensor)), dtype)
+    return as_type(np.asarray(numpy_helper.to_array(tensor)), held(tensor.data_type)[0])
 
 
 def as_type(values: Array, dtype: DType) -> Array:
@@ -56,8 +76,3 @@ def as_type(values: Array, dtype: DType) -> Array:
     if values.dtype == np.float64:
         return fold.narrowed(values)
     return values if values.dtype == dtype.numpy else values.astype(dtype.numpy)
-
-
-def is_widened(number: int) -> bool:
-    """Whether only constants may have ONNX's element type `number`."""
-    return number in _WIDENED

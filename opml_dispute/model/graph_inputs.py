@@ -1,7 +1,7 @@
 """
 A model's inputs, made concrete: an element type and a number for every dimension (`bind`), or a value (`fixed_value`).
 
-`constant_values` and `dtype_named` read the model's own constants and element types.
+`constant_values` and `held_type` read the model's own constants and element types.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx
-from onnx import TensorProto
+from onnx import TensorProto, helper
 
 from opml_dispute.model import elements
 from opml_dispute.model.opcodes import DType
@@ -18,9 +18,9 @@ from opml_dispute.model.refusals import InvalidModel, ModelError, Refuse, Unboun
 from opml_dispute.model.tensor import Array, Shape
 
 
-def bind(value: onnx.ValueInfoProto, dims: Mapping[str, int]) -> tuple[DType, Shape]:
+def bind(value: onnx.ValueInfoProto, dims: Mapping[str, int]) -> tuple[DType, int, Shape]:
     """
-    The element type and the concrete shape of a graph input.
+    The element type of a graph input, the narrow type that it holds (or 0), and the concrete shape.
 
     `dims` gives sizes to named dimensions, and to nameless ones as `input.position`. Raises `UnsupportedType` or
     `UnboundDimension`.
@@ -29,7 +29,7 @@ def bind(value: onnx.ValueInfoProto, dims: Mapping[str, int]) -> tuple[DType, Sh
     if kind != "tensor_type":
         raise UnsupportedType(value.name, f"{kind or 'no type'}; expected a tensor")
     tensor = value.type.tensor_type
-    dtype = dtype_named(value.name, tensor.elem_type)
+    dtype, narrow = held_type(value.name, tensor.elem_type)
     if not tensor.HasField("shape"):
         raise UnsupportedType(value.name, "no shape; expected one, if only of named dimensions")
     shape, missing = [], []
@@ -42,7 +42,7 @@ def bind(value: onnx.ValueInfoProto, dims: Mapping[str, int]) -> tuple[DType, Sh
             shape.append(int(size))
     if missing:
         raise UnboundDimension(missing)
-    return dtype, tuple(shape)
+    return dtype, narrow, tuple(shape)
 
 
 def dimension_names(model: onnx.ModelProto) -> list[str]:
@@ -63,9 +63,11 @@ def fixed_value(value: onnx.ValueInfoProto, array: Array, dims: Mapping[str, int
     kind = value.type.WhichOneof("value")
     if kind != "tensor_type":
         raise UnsupportedType(value.name, f"{kind or 'no type'}; expected a tensor")
-    dtype = dtype_named(value.name, value.type.tensor_type.elem_type)
+    dtype, narrow = held_type(value.name, value.type.tensor_type.elem_type)
     given = np.asarray(array)
     values = given.astype(dtype.numpy)
+    if narrow and given.dtype == helper.tensor_dtype_to_np_dtype(narrow):
+        return _shaped(value, values, dims)
     # Any type will do that holds the same numbers; and binary64 is binary32 everywhere.
     if given.dtype != dtype.numpy and not (given.dtype == np.float64 and dtype.is_float):
         if given.dtype.kind not in "biuf" or not np.array_equal(values, given):
@@ -111,8 +113,9 @@ def constant_values(name: str, tensor: TensorProto) -> Array:
         raise InvalidModel(f"constant {name!r} cannot be read: {error}") from None
 
 
-def dtype_named(name: str, number: int) -> DType:
+def held_type(name: str, number: int) -> tuple[DType, int]:
+    """As `elements.held`, for the tensor `name`."""
     try:
-        return elements.dtype_of(number)
+        return elements.held(number)
     except Refuse as refusal:
         raise UnsupportedType(name, str(refusal)) from None

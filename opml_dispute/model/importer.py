@@ -25,8 +25,8 @@ from opml_dispute.model.graph_inputs import (
     bind,
     constant_values,
     dimension_names,
-    dtype_named,
     fixed_value,
+    held_type,
     refuse_unknown,
 )
 from opml_dispute.model.lower import LoweringEntry, Value, find
@@ -109,16 +109,19 @@ class Importer:
         unbound: list[tuple[str, str, int]] = []
         for value in graph.input:
             if value.name in constants:
-                scope.values[value.name] = self.builder.constant(fixed_value(value, constants[value.name], dims))
+                fixed = self.builder.constant(fixed_value(value, constants[value.name], dims))
+                scope.values[value.name] = fixed.marked(elements.held(value.type.tensor_type.elem_type)[1])
             elif value.name not in given:
                 try:
-                    dtype, shape = bind(value, dims)
+                    dtype, narrow, shape = bind(value, dims)
                 except UnboundDimension as missing:
                     unbound += missing.missing
                     continue
                 self._note(value.type.tensor_type.elem_type)
+                self._note_held(narrow)
                 tensor = self.builder.new(dtype, shape)
                 tensor.buffer.input_name = value.name
+                tensor.buffer.narrow = narrow
                 tensor.buffer.depends = frozenset({value.name})
                 scope.values[value.name] = tensor
                 self.inputs.append((value.name, tensor))
@@ -216,19 +219,24 @@ class Importer:
         if schema is None:
             return entry(self.builder, inputs, attributes, output_count)
         broken = None
-        types: list[DType | None] = []
+        types: list[tuple[DType, int] | None] = []
         try:
             types = result_types(schema, check_inputs(schema, inputs), output_count)
         except Refuse as refusal:
+            if any(isinstance(value, Tensor) and value.narrow for value in inputs):
+                raise  # what holds the type could be computed with, and its results would be others
             broken = refusal
         try:
             results = list(entry(self.builder, inputs, attributes, output_count))
         except (Refuse, ValueError, ArithmeticError, LookupError, TypeError, AttributeError) as error:
             raise broken or error from None
-        for i, (result, dtype) in enumerate(zip(results[:output_count], types, strict=False)):
-            if not isinstance(result, Tensor) or dtype is None or dtype is result.dtype:
+        for i, (result, kind) in enumerate(zip(results[:output_count], types, strict=False)):
+            if not isinstance(result, Tensor) or kind is None:
                 continue
-            if result.dtype is DType.BOOL or (dtype.is_float and result.dtype.is_float):
+            dtype, narrow = kind
+            if dtype is result.dtype:
+                results[i] = result.marked(narrow) if narrow else result
+            elif result.dtype is DType.BOOL or (dtype.is_float and result.dtype.is_float and not narrow):
                 results[i] = self.builder.cast(result, dtype)
         return results
 
@@ -294,12 +302,15 @@ class Importer:
     def _constant(self, tensor: TensorProto) -> Tensor:
         self._note(tensor.data_type)
         constant = self.builder.constant(constant_values(tensor.name, tensor))
-        constant.buffer.is_widened = elements.is_widened(tensor.data_type)
-        return constant
+        return constant.marked(elements.held(tensor.data_type)[1])
 
     def _note(self, element_type: int) -> None:
         if element_type == TensorProto.DOUBLE and elements.BINARY64_NOTE not in self.notes:
             self.notes.append(elements.BINARY64_NOTE)
+
+    def _note_held(self, number: int) -> None:
+        if number and (note := elements.held_note(number)) not in self.notes:
+            self.notes.append(note)
 
     def _sparse(self, sparse: onnx.SparseTensorProto) -> Tensor:
         """A sparse initializer, written out."""
@@ -320,8 +331,10 @@ class Importer:
             raise UnsupportedType(value.name, f"{found}; expected a tensor")
         declared = value.type.tensor_type.elem_type
         self._note(declared)
-        if declared and (expected := dtype_named(value.name, declared)) is not result.dtype:
-            raise InvalidModel(f"output {value.name!r} is {result.dtype.name}; the model declares {expected.name}")
+        if declared and held_type(value.name, declared) != (result.dtype, result.narrow):
+            found = elements.name_of(result.narrow or result.dtype)
+            raise InvalidModel(f"output {value.name!r} is {found}; the model declares {elements.name_of(declared)}")
+        self._note_held(result.narrow)
         return result
 
 

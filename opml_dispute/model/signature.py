@@ -16,6 +16,7 @@ from typing import Any
 import onnx
 from onnx import TensorProto
 
+from opml_dispute.model.elements import name_of
 from opml_dispute.model.opcodes import DType
 from opml_dispute.model.refusals import Refuse
 from opml_dispute.model.tensor import Tensor
@@ -37,43 +38,53 @@ def schema_of(domain: str, op_type: str, version: int) -> onnx.defs.OpSchema | N
         return None
 
 
-def check_inputs(schema: onnx.defs.OpSchema, inputs: Sequence[Any]) -> dict[str, DType]:
+Kind = tuple[DType, int]
+"""An element type, and the narrow type that it holds (or 0): `elements`."""
+
+
+def check_inputs(schema: onnx.defs.OpSchema, inputs: Sequence[Any]) -> dict[str, Kind]:
     """
     What the schema's type variables stand for, given these inputs.
 
     Raises `Refuse` for a type that the schema does not allow, and for two types where it demands one.
     """
-    bound: dict[str, DType] = {}
+    bound: dict[str, Kind] = {}
     formals = list(schema.inputs)
     for i, value in enumerate(inputs):
-        if not isinstance(value, Tensor) or not formals or value.buffer.is_widened:
+        if not isinstance(value, Tensor) or not formals:
             continue
         formal = formals[min(i, len(formals) - 1)]
         if i >= len(formals) and formal.option != _VARIADIC:
             continue  # too many inputs: the lowering says so
+        if value.narrow:
+            names = _type_names(schema, formal.type_str)
+            if (name := f"tensor({name_of(value.narrow).lower()})") not in names and names != [formal.type_str]:
+                raise Refuse(f"input {i + 1} ({formal.name}) is {name}; expected one of {', '.join(sorted(names))}")
         allowed = _allowed(schema, formal.type_str)
-        if allowed and _kind(value.dtype) not in map(_kind, allowed):
-            names = ", ".join(sorted(dtype.name for dtype in allowed))
-            raise Refuse(f"input {i + 1} ({formal.name}) is {value.dtype.name}; expected one of {names}")
+        if not value.narrow and allowed and _kind(value.dtype) not in map(_kind, allowed):
+            kinds = ", ".join(sorted(dtype.name for dtype in allowed))
+            raise Refuse(f"input {i + 1} ({formal.name}) is {value.dtype.name}; expected one of {kinds}")
         if not formal.is_homogeneous:
             continue
-        known = bound.setdefault(formal.type_str, value.dtype)
-        if known is not value.dtype:
+        kind = (value.dtype, value.narrow)
+        known = bound.setdefault(formal.type_str, kind)
+        if known != kind:
+            found, other = (name_of(narrow or dtype) for dtype, narrow in (kind, known))
             raise Refuse(
-                f"input {i + 1} ({formal.name}) is {value.dtype.name}, and another is {known.name}; "
-                "expected one type for both"
+                f"input {i + 1} ({formal.name}) is {found}, and another is {other}; expected one type for both"
             )
     return bound
 
 
-def result_types(schema: onnx.defs.OpSchema, bound: Mapping[str, DType], count: int) -> list[DType | None]:
+def result_types(schema: onnx.defs.OpSchema, bound: Mapping[str, Kind], count: int) -> list[Kind | None]:
     """The element type of each of `count` outputs; None where the inputs do not decide it."""
     formals = list(schema.outputs)
-    types: list[DType | None] = []
+    types: list[Kind | None] = []
     for i in range(count if formals else 0):
         formal = formals[min(i, len(formals) - 1)]
         only = _allowed(schema, formal.type_str)
-        types.append(bound.get(formal.type_str, next(iter(only)) if len(only) == 1 else None))
+        names = _type_names(schema, formal.type_str)
+        types.append(bound.get(formal.type_str, (next(iter(only)), 0) if len(only) == len(names) == 1 else None))
     return types
 
 
@@ -86,8 +97,14 @@ def _allowed(schema: onnx.defs.OpSchema, type_str: str) -> frozenset[DType]:
     return _allowed_of(schema.domain, schema.name, schema.since_version, type_str)
 
 
+def _type_names(schema: onnx.defs.OpSchema, type_str: str) -> list[str]:
+    """What a type variable may stand for, or a type's own name."""
+    return next(
+        (list(c.allowed_type_strs) for c in schema.type_constraints if c.type_param_str == type_str), [type_str]
+    )
+
+
 @cache
 def _allowed_of(domain: str, op_type: str, version: int, type_str: str) -> frozenset[DType]:
-    schema = onnx.defs.get_schema(op_type, max_inclusive_version=version, domain=domain)
-    names = next((c.allowed_type_strs for c in schema.type_constraints if c.type_param_str == type_str), [type_str])
+    names = _type_names(onnx.defs.get_schema(op_type, max_inclusive_version=version, domain=domain), type_str)
     return frozenset(_DTYPES[_NAMES[name]] for name in names if _NAMES.get(name) in _DTYPES)

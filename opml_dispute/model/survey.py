@@ -16,6 +16,7 @@ from typing import Any
 import onnx
 
 from opml_dispute.engine.folding import float_mode
+from opml_dispute.model import elements
 from opml_dispute.model.builder import Builder
 from opml_dispute.model.graph_inputs import bind, fixed_value
 from opml_dispute.model.importer import Importer, Scope
@@ -65,7 +66,7 @@ _UNKNOWN = _Unknown()
 class _Surveyor(Importer):
     """Walks a model as the importer does, and stops nowhere."""
 
-    def __init__(self, model: onnx.ModelProto, inferred: Mapping[str, tuple[DType, Shape]]) -> None:
+    def __init__(self, model: onnx.ModelProto, inferred: Mapping[str, tuple[DType, int, Shape]]) -> None:
         super().__init__(model, Builder())
         self.obstacles: list[Obstacle] = []
         self._inferred = inferred
@@ -80,16 +81,18 @@ class _Surveyor(Importer):
                 continue
             scope.values[value.name] = _UNKNOWN
             if value.name in constants:
-                scope.values[value.name] = self.builder.constant(fixed_value(value, constants[value.name], dims))
+                fixed = self.builder.constant(fixed_value(value, constants[value.name], dims))
+                scope.values[value.name] = fixed.marked(elements.held(value.type.tensor_type.elem_type)[1])
                 continue
             try:
-                dtype, shape = bind(value, dims)
+                dtype, narrow, shape = bind(value, dims)
             except UnboundDimension as missing:
                 unbound += missing.missing
             except ModelError as refusal:
                 self._found("", value.name, 0, refusal)
             else:
                 tensor = self.builder.new(dtype, shape)
+                tensor.buffer.narrow = narrow
                 tensor.buffer.input_name, tensor.buffer.depends = value.name, frozenset({value.name})
                 scope.values[value.name] = tensor
         if unbound and not self.obstacles:
@@ -146,7 +149,10 @@ class _Surveyor(Importer):
     def _stand_in(self, name: str, sources: Sequence[Tensor]) -> Any:
         """A tensor of the type and shape that ONNX infers for `name`, if it infers any."""
         known = self._inferred.get(name)
-        return _UNKNOWN if known is None else self.builder.new(*known, *sources)
+        if known is None:
+            return _UNKNOWN
+        dtype, narrow, shape = known
+        return self.builder.new(dtype, shape, *sources).marked(narrow)
 
     def _found(self, op_type: str, name: str, opset: int, refusal: ModelError) -> None:
         if isinstance(refusal, UnsupportedOp):
@@ -160,7 +166,7 @@ def _name(node: onnx.NodeProto) -> str:
     return node.name or next((output for output in node.output if output), "")
 
 
-def _inferred(model: onnx.ModelProto, dims: Mapping[str, int]) -> dict[str, tuple[DType, Shape]]:
+def _inferred(model: onnx.ModelProto, dims: Mapping[str, int]) -> dict[str, tuple[DType, int, Shape]]:
     """Type and shape of every tensor for which ONNX infers both, with `dims` bound."""
     bound = onnx.ModelProto()
     bound.CopyFrom(model)

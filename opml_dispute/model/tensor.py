@@ -10,7 +10,7 @@ strides allow it and says so where they do not. Whoever needs packed elements as
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any
 
@@ -36,8 +36,8 @@ class Buffer:
     """The graph input that this buffer holds, if it holds one."""
     is_written: bool = False
     """Whether an operation has put elements into `values` already (`Emitter.made`)."""
-    is_widened: bool = False
-    """Whether the model's type was a narrower one, which only constants may have (`elements`)."""
+    narrow: int = 0
+    """ONNX's number of the type that the elements have in the model, where `dtype` only holds it (`elements`); or 0."""
     binary64: Array | None = None
     """An attribute's elements before they became binary32, flat; None if they never were binary64."""
     depends: frozenset[str] = field(default_factory=frozenset)
@@ -56,6 +56,21 @@ class Tensor:
     @property
     def dtype(self) -> DType:
         return self.buffer.dtype
+
+    @property
+    def narrow(self) -> int:
+        """ONNX's number of the model's type, where `dtype` only holds it; or 0."""
+        return self.buffer.narrow
+
+    def marked(self, narrow: int) -> Tensor:
+        """The same elements as ones of the narrow type. ASSUMES that nothing else knows a buffer without values."""
+        if narrow == self.narrow:
+            return self
+        if self.buffer.values is None:
+            self.buffer.narrow = narrow
+            return self
+        # Constants may be shared.
+        return Tensor(replace(self.buffer, narrow=narrow), self.shape, self.strides, self.offset)
 
     @property
     def rank(self) -> int:

@@ -95,7 +95,7 @@ def test_a_model_too_large_for_the_checker_is_still_looked_at(monkeypatch: pytes
 def test_an_output_of_another_type_than_declared() -> None:
     model = single("Relu", X)
     model.graph.output[0].type.tensor_type.elem_type = TensorProto.INT64
-    with pytest.raises(InvalidModel, match="is F32; the model declares I64"):
+    with pytest.raises(InvalidModel, match="is FLOAT; the model declares INT64"):
         compile_model(model)
 
 
@@ -255,15 +255,8 @@ def test_a_sequence_as_an_input() -> None:
         compile_model(model)
 
 
-def test_a_type_that_only_constants_may_have() -> None:
-    graph = Graph()
-    graph.input("x", [2], TensorProto.FLOAT8E4M3FN)
-    with pytest.raises(UnsupportedType, match="FLOAT8E4M3FN"):
-        compile_model(graph.model([graph.node("Cast", "x", to=1)], opset=19))
-
-
 def test_four_bit_weights_are_widened() -> None:
-    """A constant of a narrow type holds the same numbers; a result of that type is refused."""
+    """A constant of a narrow type holds the same numbers."""
     graph = Graph()
     graph.input("x", [2])
     raw = helper.make_tensor("w", TensorProto.INT4, [2], [-8, 7])
@@ -272,9 +265,6 @@ def test_four_bit_weights_are_widened() -> None:
     y = graph.node("DequantizeLinear", "w", scale)
     program = compile_model(graph.model([graph.node("Add", "x", y)], opset=21))
     assert program.node_count >= 1
-    graph.node("QuantizeLinear", "x", scale, "w")
-    with pytest.raises((UnsupportedType, UnsupportedOp)):
-        compile_model(graph.model([graph.nodes[-1].output[0]], opset=21))
 
 
 # Size

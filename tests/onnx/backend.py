@@ -29,6 +29,7 @@ from onnx.backend.test.loader import load_model_tests
 from onnx.reference import ReferenceEvaluator
 
 from opml_dispute.engine.inference import Inference
+from opml_dispute.model import elements
 from opml_dispute.model.compiler import compile_model
 from opml_dispute.model.opcodes import DType
 from opml_dispute.model.program import Program
@@ -196,12 +197,23 @@ _COARSE = {"bfloat16": 2**-6, "float16": 2**-9}
 def _stored(value: Any, dtype: DType) -> Array:
     """An input in the type that the program takes: binary64 becomes binary32, as the program's notes say."""
     array = numpy_helper.to_array(value) if isinstance(value, onnx.TensorProto) else np.asarray(value)
+    if _is_narrow(array.dtype):
+        return array.astype(dtype.numpy)
     return array.astype(np.float32) if array.dtype == np.float64 and dtype is DType.F32 else array
+
+
+def _is_narrow(dtype: np.dtype[Any]) -> bool:
+    """Whether the segment holds elements of this type in a wider one."""
+    if dtype.kind in "OUSM" or dtype in map(np.dtype, (np.complex64, np.complex128)):
+        return False
+    return bool(elements.held(onnx.helper.np_dtype_to_tensor_dtype(dtype))[1])
 
 
 def _compare(name: str, got: Array, expected: Any, rtol: float, atol: float) -> None:
     expected = numpy_helper.to_array(expected) if isinstance(expected, onnx.TensorProto) else np.asarray(expected)
     expected = expected.astype(np.float32) if expected.dtype == np.float64 else expected
+    if _is_narrow(expected.dtype):
+        expected = expected.astype(elements.held(onnx.helper.np_dtype_to_tensor_dtype(expected.dtype))[0].numpy)
     if got.dtype != expected.dtype or got.shape != expected.shape:
         raise AssertionError(f"{name} is {got.dtype}{list(got.shape)}; expected {expected.dtype}{list(expected.shape)}")
     rtol = max(rtol, _COARSE.get(expected.dtype.name, 0))

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import numpy as np
 
 from opml_dispute.model.builder import Builder
-from opml_dispute.model.elements import dtype_of
+from opml_dispute.model.elements import dtype_of, held, name_of
+from opml_dispute.model.lower.narrow import as_cast, narrowed
 from opml_dispute.model.lower.registry import lowers
 from opml_dispute.model.opcodes import DType
 from opml_dispute.model.refusals import Refuse
@@ -93,29 +94,14 @@ def trilu(g: Builder, x: Tensor, k: Tensor | None = None, *, upper: int = 1) -> 
 
 @lowers("Cast")
 def cast(g: Builder, x: Tensor, *, to: int, saturate: int = 1, round_mode: str = "up") -> Tensor:
-    return as_cast(g, x, dtype_of(to))
-
-
-def as_cast(g: Builder, x: Tensor, dtype: DType) -> Tensor:
-    """
-    `x` as another type, as ONNX casts: floats lose their fraction, and then wrap as integers do.
-
-    The standard leaves open what becomes of floats outside of an integer type. Here -1.0 becomes 255 as uint8 and 300.0
-    becomes 44, as in ONNX Runtime and numpy. Outside of int64 (of uint64, for it) and of int32, there is no such
-    agreement: the nearest number of the type is taken, and 0 for NaN.
-    """
-    if not (x.dtype.is_float and dtype.is_integer) or dtype in (DType.I32, DType.I64):
-        return g.cast(x, dtype)
-    if dtype is DType.U64:  # int64 holds what is below 0, and uint64 the rest
-        below = g.cast(g.minimum(x, 0), DType.I64)
-        return g.add(g.cast(x, dtype), g.cast(below, dtype))
-    return g.cast(g.cast(x, DType.I64 if dtype is DType.U32 else DType.I32), dtype)
+    dtype, narrow = held(to)
+    return narrowed(g, x, narrow, saturate=bool(saturate), round_mode=round_mode) if narrow else as_cast(g, x, dtype)
 
 
 @lowers("CastLike")
 def cast_like(g: Builder, x: Tensor, like: Tensor, *, saturate: int = 1, round_mode: str = "up") -> Tensor:
-    if like.buffer.is_widened:
-        raise Refuse("a target type that only constants may have")
+    if like.narrow:
+        return narrowed(g, x, like.narrow, saturate=bool(saturate), round_mode=round_mode)
     return as_cast(g, x, like.dtype)
 
 
@@ -123,8 +109,8 @@ def cast_like(g: Builder, x: Tensor, like: Tensor, *, saturate: int = 1, round_m
 def bit_cast(g: Builder, x: Tensor, *, to: int) -> Tensor:
     """The same bits read as another type of the same width."""
     target = dtype_of(to)
-    if target.width != x.dtype.width:
-        raise Refuse(f"{x.dtype.name} as {target.name}; expected types of the same width")
+    if target.width != x.dtype.width or x.narrow:
+        raise Refuse(f"{name_of(x.narrow or x.dtype)} as {target.name}; expected types of the same width")
     out = g.made(target, x.shape, x)
     g.copy(out, x)
     return out

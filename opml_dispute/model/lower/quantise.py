@@ -14,8 +14,9 @@ from dataclasses import replace
 import numpy as np
 
 from opml_dispute.model.builder import Builder
-from opml_dispute.model.elements import dtype_of
+from opml_dispute.model.elements import dtype_of, held
 from opml_dispute.model.lower.convolution import conv_windows
+from opml_dispute.model.lower.narrow import integer_range, narrowed
 from opml_dispute.model.lower.registry import lowers
 from opml_dispute.model.opcodes import DType, Unary
 from opml_dispute.model.refusals import Refuse
@@ -42,11 +43,13 @@ def _spread(g: Builder, x: Tensor, vector: Tensor, axis: int, block_size: int) -
     return whole.sliced(along, 0, size)
 
 
-def quantised(g: Builder, x: Tensor, scale: Tensor, zero_point: Tensor | None, dtype: DType) -> Tensor:
+def quantised(g: Builder, x: Tensor, scale: Tensor, zero_point: Tensor | None, dtype: DType, narrow: int = 0) -> Tensor:
     """round(x / scale) + zero point, saturated; halves go to the even neighbour."""
     number = g.unary(Unary.ROUND, g.div(g.cast(x, DType.F32), g.cast(scale, DType.F32)))
     if zero_point is not None:
         number = g.add(number, g.cast(zero_point, DType.F32))
+    if narrow:
+        return g.cast(g.clipped(number, *integer_range(narrow)), dtype).marked(narrow)
     return g.cast(number, dtype)
 
 
@@ -63,16 +66,19 @@ def quantize_linear(
     precision: int = 0,
     saturate: int = 1,
 ) -> Tensor:
-    dtype = DType.U8 if not output_dtype else dtype_of(output_dtype)
-    spread_zero = None
+    dtype, narrow = held(output_dtype) if output_dtype else (DType.U8, 0)
+    spread_zero, spread_scale = None, _spread(g, x, scale, axis, block_size)
     if zero_point is not None:
-        if zero_point.buffer.is_widened:
-            raise Refuse("an element type that only constants may have; expected 8- or 16-bit integers")
-        dtype = zero_point.dtype
+        dtype, narrow = zero_point.dtype, zero_point.narrow
         spread_zero = _spread(g, x, zero_point, axis, block_size)
+    if dtype.is_float and narrow:
+        number = g.div(g.cast(x, DType.F32), g.cast(spread_scale, DType.F32))
+        if spread_zero is not None:
+            number = g.add(number, g.cast(spread_zero, DType.F32))
+        return narrowed(g, number, narrow, saturate=bool(saturate))
     if dtype not in (DType.U8, DType.I8, DType.U16, DType.I16):
-        raise Refuse(f"{dtype.name} as the result; expected 8- or 16-bit integers")
-    return quantised(g, x, _spread(g, x, scale, axis, block_size), spread_zero, dtype)
+        raise Refuse(f"{dtype.name} as the result; expected integers of at most 16 bits, or narrow floats")
+    return quantised(g, x, spread_scale, spread_zero, dtype, narrow)
 
 
 @lowers("DequantizeLinear")
