@@ -1,0 +1,204 @@
+"""
+A dispute about a language model's answer, on a local chain, from the request to the payout.
+
+`dispute_an_answer` registers the model, asks, lets a liar flip one bit within the attention of one token so that the
+answer turns, and lets an honest challenger take the liar down to that instruction. What it answers, an `AnswerDispute`,
+says what the two answers were, where they part, what the game came down to, and what it cost in moves, gas and time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from opml_dispute.actors.actions import Move, Step
+from opml_dispute.actors.liars import Liar, Outputs, Story
+from opml_dispute.actors.player import Round
+from opml_dispute.chain.requests import read_request
+from opml_dispute.cli.demo.stage import Stage
+from opml_dispute.cli.demo.stories import instruction_text
+from opml_dispute.devnet.self_play import play_out, settle_out
+from opml_dispute.engine.segment import input_image
+from opml_dispute.errors import OpmlError
+from opml_dispute.game.claim import GameStatus
+from opml_dispute.game.rules import subgame_roots_of
+from opml_dispute.generation.files import compile_language_model, read_checkpoint
+from opml_dispute.generation.program import ANSWER
+from opml_dispute.generation.refusals import NoTokenizer
+from opml_dispute.generation.talk import AnswerProgram, first_difference, prompt_of, spoken
+from opml_dispute.model.files import Binding
+from opml_dispute.operator.case import Case
+from opml_dispute.operator.inference import new_request_id, proposal_intent, request_intent
+from opml_dispute.operator.intents import Done, Intent, perform
+from opml_dispute.operator.model_description import describe_model
+from opml_dispute.operator.model_store import registration
+from opml_dispute.operator.play import Seat, Table, one_by_one
+from opml_dispute.primitives import ModelId
+from opml_dispute.trace.guest import guest_machine
+
+
+class DisputeBroken(OpmlError):
+    """A dispute did not end as it must: a bug of ours."""
+
+    hint = "this must never happen: please report it with model and seed"
+
+
+@dataclass
+class AnswerDispute:
+    """What is left of a dispute about an answer."""
+
+    prompt: str = ""
+    right: str = ""
+    told: str = ""
+    first_wrong_token: int = 0
+    """Of the answer, counted from 0."""
+    prompt_tokens: int = 0
+    tokens: int = 0
+    nodes: int = 0
+    log2_steps: int = 0
+    fault: str = ""
+    node: int = 0
+    place: str = ""
+    """Token, layer and part of the node that the game came down to."""
+    step: int = 0
+    instruction: str = ""
+    moves: int = 0
+    gas: dict[str, int] = field(default_factory=dict)
+    bonds_wei: dict[str, int] = field(default_factory=dict)
+    paid_out_wei: dict[str, int] = field(default_factory=dict)
+    winner: str = ""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Wall time of each part."""
+
+
+def dispute_an_answer(
+    stage: Stage,
+    file: Path,
+    prompt: str,
+    *,
+    chat: bool,
+    tokens: int,
+    lie_at: int,
+    seed: int,
+    tell: Callable[[str], None] = lambda sentence: None,
+) -> AnswerDispute:
+    """
+    The whole dispute; the liar's bit flips while token `lie_at` of the answer, counted from 0, is made.
+
+    Raises `NoFaultFound` if no bit there turns the answer, `DisputeBroken` if the liar wins, and what reading the model
+    raises.
+    """
+    result = AnswerDispute(prompt=prompt, tokens=tokens)
+    system = stage.system
+    stage.reset_tallies()
+
+    def act(role: str, intent: Intent) -> Done:
+        party = stage.parties[role]
+        done = perform(intent, party.sender)
+        if done.receipt is not None and intent.kind in ("attack", "defend", "propose"):
+            party.tally.bonds_wei += intent.value_wei
+        return done
+
+    with _timed(result, "compile"):
+        checkpoint = read_checkpoint(file)
+        vocabulary = checkpoint.vocabulary
+        if vocabulary is None:
+            raise NoTokenizer(f"{file.name} has no tokenizer that is known here")
+        asked = prompt_of(vocabulary, prompt, chat=chat)
+        binding = Binding(prompt_tokens=len(asked), tokens=tokens)
+        program = compile_language_model(checkpoint, binding, file.name)
+        shape = AnswerProgram(len(asked), tokens)
+        image = input_image(program.inputs, shape.inputs(asked))
+    result.prompt_tokens, result.nodes, result.log2_steps = len(asked), program.node_count, program.log2_steps
+    tell(f"{program.node_count:,} nodes of at most 2^{program.log2_steps} VM steps")
+    with _timed(result, "register and ask"):
+        description = describe_model(program, "")
+        registering = registration(system.registry, program, description)
+        will, did = f"Will register {file.name}", f"Registered {file.name}"
+        act("requester", Intent(kind="register-model", call=registering, will=will, did=lambda receipt: did))
+        model_id = ModelId(system.rpc.read(system.registry.model_id_of(description)))
+        done = act("requester", request_intent(system, model_id, image, fee_wei=0))
+        assert done.receipt is not None
+        request_id = new_request_id(system, done.receipt)
+        registered = system.rpc.read(system.registry.model(model_id))
+        case = Case(request_id, read_request(system, request_id), registered, program, image)
+    with _timed(result, "answer"):
+        right = spoken(case.outputs[ANSWER].tolist())
+        result.right = vocabulary.text(right)
+    tell(f"the answer:     {result.right!r}")
+    with _timed(result, "lie"):
+        story = _lie(case, lie_at, seed, tell)
+        wrong = spoken([int(token) for token in story.outputs()[ANSWER].tolist()])
+    result.told, result.fault = vocabulary.text(wrong), str(story)
+    parts = first_difference(right, wrong)
+    result.first_wrong_token = len(right) if parts is None else parts
+    tell(f"the liar says:  {result.told!r}")
+    tell(f"they part at token {result.first_wrong_token}; {story}")
+    done = act("proposer", proposal_intent(system, request_id, story.root_claim, program.node_count))
+    assert done.receipt is not None
+    game = system.factory.created_game(done.receipt)
+    truth, lie = case.trace(), story.trace(guest_machine())
+    seats = {
+        "challenger": Seat(Table(system, game, truth), one_by_one(partial(act, "challenger"))),
+        "proposer": Seat(Table(system, game, lie), one_by_one(partial(act, "proposer"))),
+    }
+
+    def after_round(role: str, round_: Round) -> None:
+        result.moves += sum(isinstance(action, Move) for action in round_.done)
+        state, _ = seats[role].snapshot()
+        for action in round_.done:
+            if not isinstance(action, Step):
+                continue
+            node = subgame_roots_of(state, action.claim_index).node_index(state)
+            leaf = state.claim(action.claim_index).position.within_subtree(state.depths.execution_root)
+            result.node, result.step = node, leaf.index_at_depth + (0 if action.is_attack else 1)
+            result.place = ", ".join(filter(None, (program.nodes[node].name, program.nodes[node].op_type)))
+            result.instruction = instruction_text(case.node_machine(node, result.step))
+
+    with _timed(result, "play"):
+        play_out(seats, after_round=after_round)
+    tell(f"{result.moves} moves, then a step: {result.place}, node {result.node}, {result.instruction}")
+    with _timed(result, "settle"):
+        payees = {role: stage.parties[role].address for role in ("challenger", "proposer")}
+        result.paid_out_wei = settle_out(system, game, payees, act)
+    tallies = {role: party.tally for role, party in stage.parties.items() if party.tally.transactions}
+    result.gas = {role: tally.gas for role, tally in tallies.items()}
+    result.bonds_wei = {role: tally.bonds_wei for role, tally in tallies.items() if tally.bonds_wei}
+    status = system.games.read(game).status
+    result.winner = "challenger" if status == GameStatus.CHALLENGER_WINS else "proposer"
+    if result.winner != "challenger":
+        raise DisputeBroken(f"the liar won; it told that {story}")
+    return result
+
+
+def _lie(case: Case, token: int, seed: int, tell: Callable[[str], None]) -> Story:
+    """A lie told in the middle layer's attention of a token, that turns the answer from there on."""
+    name = f"token {token}, layer {_layers(case) // 2}"
+    nodes = [
+        i
+        for i, node in enumerate(case.program.nodes)
+        if (node.op_type, node.name) == ("attention", name) and node.kernel == "CONTRACT"
+    ]
+    tell(f"the liar looks for a bit in the attention of {name} whose flip turns the answer …")
+
+    def turns(right: Outputs, wrong: Outputs) -> bool:
+        return first_difference(right[ANSWER].tolist(), wrong[ANSWER].tolist()) is not None
+
+    liar: Liar = case.liar()
+    return liar.find(seed, goal=turns, node_index=nodes[-1])
+
+
+def _layers(case: Case) -> int:
+    layers = {node.name.rpartition("layer ")[2] for node in case.program.nodes if ", layer " in node.name}
+    return len(layers)
+
+
+@contextmanager
+def _timed(result: AnswerDispute, part: str) -> Iterator[None]:
+    began = time.perf_counter()
+    yield
+    result.seconds[part] = round(time.perf_counter() - began, 2)
