@@ -45,6 +45,10 @@ class AgentConfig:
     key_file: Path | None = None
     keystore: Path | None = None
     password_file: Path | None = None
+    signer: str | None = None
+    """URL of a remote signer that keeps the key."""
+    address: Address | None = None
+    """Whose key it must be; a signer with several keys is told by it which to use."""
     interval_s: float = 12.0
     """Between two passes, when nothing is left to do."""
     state: Path = Path("agent.sqlite")
@@ -135,6 +139,8 @@ class _Reader:
             key_file=self.take("key.file", self._file, None),
             keystore=self.take("key.keystore", self._file, None),
             password_file=self.take("key.password_file", self._file, None),
+            signer=self.take("key.signer", _url, None),
+            address=self.take("key.address", _one_address, None),
             interval_s=self.take("agent.interval", _seconds(0.1, 3600.0), 12.0),
             state=self.take("agent.state", self._file, None) or self._path.parent / "agent.sqlite",
             dry_run=self.take("agent.dry_run", _truth, False),
@@ -176,6 +182,18 @@ def _urls(value: Any) -> tuple[str, ...]:
     if not urls or not all(re.match(r"https?://", url) for url in urls):
         raise ValueError("one URL, or a list of them, each beginning with http:// or https://")
     return urls
+
+
+def _url(value: Any) -> str | None:
+    if not isinstance(value, str) or re.match(r"https?://", value) is None:
+        raise ValueError("a URL that begins with http:// or https://")
+    return value
+
+
+def _one_address(value: Any) -> Address | None:
+    if not isinstance(value, str):
+        raise ValueError("an address in quotes")
+    return parse_address(value, "an address")
 
 
 def _addresses(value: Any) -> frozenset[Address]:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from opml_dispute.errors import OpmlError
 from opml_dispute.primitives import Address
@@ -41,7 +41,20 @@ _MAX_PBKDF2_ROUNDS: Final = 100_000_000
 class KeyProblem(OpmlError):
     """No usable key: none given, more than one, unreadable, or a wrong password."""
 
-    hint = f"give --key-file FILE, --keystore FILE, or {KEY_VARIABLE}"
+    hint = f"give --key-file FILE, --keystore FILE, --signer URL, or {KEY_VARIABLE}"
+
+
+class Signing(Protocol):
+    """What can sign for one address: an `Account`, or a signer elsewhere (`remote_signer`)."""
+
+    @property
+    def address(self) -> Address:
+        """Whose transactions it signs."""
+        ...
+
+    def sign(self, transaction: Mapping[str, Any]) -> tuple[bytes, bytes]:
+        """The signed transaction's bytes, and its hash. Raises `OpmlError` if it cannot."""
+        ...
 
 
 class Account:

@@ -24,7 +24,7 @@ from opml_dispute.chain import answers
 from opml_dispute.chain.answers import Mined
 from opml_dispute.chain.fees import DEFAULT_MAX_FEE_WEI, Fees
 from opml_dispute.chain.journal import JournalEntry, KeyLedger, Launched
-from opml_dispute.chain.keys import Account
+from opml_dispute.chain.keys import Signing
 from opml_dispute.chain.outlook import Flight, Outlook
 from opml_dispute.chain.quoting import call_object, quotes_for
 from opml_dispute.chain.reverts import Reverted
@@ -48,7 +48,7 @@ class Sender:
     def __init__(
         self,
         rpc: Rpc,
-        account: Account,
+        account: Signing,
         *,
         timeout_s: float = 90.0,
         resends: int = 3,

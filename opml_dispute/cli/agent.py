@@ -17,10 +17,10 @@ from opml_dispute.agent.lease import Lease
 from opml_dispute.agent.log import Log, make_log
 from opml_dispute.agent.memory import Memory
 from opml_dispute.agent.metrics import Metrics, serve
-from opml_dispute.chain import keys
 from opml_dispute.chain.amounts import ether
 from opml_dispute.chain.deployment import Deployment
 from opml_dispute.chain.fees import DEFAULT_MAX_FEE_WEI
+from opml_dispute.chain.remote_signer import load_signing
 from opml_dispute.chain.rpc import Rpc
 from opml_dispute.chain.sender import Sender
 from opml_dispute.chain.system import connect
@@ -113,7 +113,13 @@ def _open(config: AgentConfig, log: Log, metrics: Metrics, *, dry_run: bool) -> 
     """Everything that an agent works with. Raises what connecting and reading keys raise."""
     if dry_run:
         config = replace(config, dry_run=True)
-    account = keys.load_account(key_file=config.key_file, keystore=config.keystore, password_file=config.password_file)
+    account = load_signing(
+        signer=config.signer,
+        address=config.address,
+        key_file=config.key_file,
+        keystore=config.keystore,
+        password_file=config.password_file,
+    )
     rpcs = [Rpc(url) for url in config.rpc_urls]
     system = connect(rpcs[0], Deployment.load(config.deployment))
     sender = Sender(

@@ -39,6 +39,8 @@ class KeyOptions:
     key_file: Path | None
     keystore: Path | None
     password_file: Path | None
+    signer: str | None
+    """URL of a remote signer."""
     expected: str | None
     """The address that the key must belong to."""
 
@@ -126,7 +128,7 @@ def chain_options(command: F) -> F:
 
 
 def key_options(command: F) -> F:
-    """--key-file, --keystore, --password-file and --from; the command gets `key`."""
+    """--key-file, --keystore, --password-file, --signer and --from; the command gets `key`."""
 
     @click.option("--key-file", type=FileName(), metavar="FILE", help="A file with the private key in hex.")
     @click.option(
@@ -139,6 +141,9 @@ def key_options(command: F) -> F:
         help="The keystore's password. Else: OPML_KEYSTORE_PASSWORD, else it is asked for.",
     )
     @click.option(
+        "--signer", metavar="URL", help="A signer that keeps the key: Web3Signer, or clef; --from says which address."
+    )
+    @click.option(
         "--from", "expected", metavar="ADDRESS", help="Refuse to send unless the key belongs to this address."
     )
     @functools.wraps(command)
@@ -148,9 +153,10 @@ def key_options(command: F) -> F:
         keystore: Path | None,
         password_file: Path | None,
         expected: str | None,
+        signer: str | None,
         **kwargs: Any,
     ) -> Any:
-        return command(*args, key=KeyOptions(key_file, keystore, password_file, expected), **kwargs)
+        return command(*args, key=KeyOptions(key_file, keystore, password_file, signer, expected), **kwargs)
 
     return wrapped  # type: ignore[return-value]
 

@@ -116,7 +116,7 @@ def _facts(check: Check) -> dict[str, Any]:
 
 def _account(key: KeyOptions) -> Address | None:
     """Whose money is looked at: the key's owner, else the address named by --from, else nobody."""
-    if key.key_file is not None or key.keystore is not None:
+    if key.key_file is not None or key.keystore is not None or key.signer is not None:
         return load_account(key).address
     return None if key.expected is None else parse_address(key.expected, "an account's address")
 

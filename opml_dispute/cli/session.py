@@ -21,6 +21,7 @@ from opml_dispute.chain.amounts import BadAmount, about_ether, parse_wei
 from opml_dispute.chain.deployment import BadDeployment, Deployment
 from opml_dispute.chain.fees import DEFAULT_MAX_FEE_WEI
 from opml_dispute.chain.games import parse_address
+from opml_dispute.chain.remote_signer import load_signing
 from opml_dispute.chain.reverts import Reverted
 from opml_dispute.chain.rpc import DEFAULT_URL, Rpc
 from opml_dispute.chain.sender import Sender
@@ -83,23 +84,20 @@ def open_case_of(system: System, request_id: RequestId, files: ModelOptions) -> 
     )
 
 
-def load_account(key: KeyOptions) -> keys.Account:
-    """The key that the options name. Raises `KeyProblem`."""
+def load_account(key: KeyOptions) -> keys.Signing:
+    """The key that the options name, or the signer that keeps it. Raises `KeyProblem` or `SignerProblem`."""
 
     def ask() -> str:
         return str(click.prompt(f"Password of {key.keystore}", hide_input=True, err=True))
 
-    account = keys.load_account(
+    return load_signing(
+        signer=key.signer,
+        address=None if key.expected is None else parse_address(key.expected, "the sender's address"),
         key_file=key.key_file,
         keystore=key.keystore,
         password_file=key.password_file,
         ask_password=ask if sys.stdin.isatty() else None,
     )
-    if key.expected is not None and parse_address(key.expected, "the sender's address") != account.address:
-        raise keys.KeyProblem(
-            f"--from says {key.expected}, but the key is that of {account.address}", hint="give that address's key"
-        )
-    return account
 
 
 @dataclass
@@ -227,7 +225,7 @@ class Session:
             raise Declined("nothing was sent", hint="give --yes to send without being asked")
 
 
-def open_sender(rpc: Rpc, account: keys.Account, sending: SendingOptions, output: Output) -> Sender:
+def open_sender(rpc: Rpc, account: keys.Signing, sending: SendingOptions, output: Output) -> Sender:
     """The account's sender, with the operator's limit for the price of gas. Raises `BadAmount`."""
     max_fee_wei = DEFAULT_MAX_FEE_WEI if sending.max_fee is None else parse_wei(sending.max_fee, bare="gwei")
     if max_fee_wei == 0:

@@ -1,7 +1,7 @@
 """
 The computation graph with the bracket on it: operations in the order in which they run, and what is still in question.
 
-`Operations.of` gathers a program's nodes into operations (the tiles of one are one) with the operations that each reads
+`GraphOperations.of` gathers a program's nodes into operations (the tiles of one are one) with the operations that each reads
 from, as the records say it. `graph_rows` picks those around the bracket, with the stretches between left out counted,
 and `draw_arcs` draws who reads from whom beside them.
 """
@@ -21,13 +21,13 @@ ROW: Final = 34
 """Height of a row, in pixels: the style sheet has the same."""
 MAX_GRAPH_ROWS: Final = 40
 _CONTEXT: Final = 4
-"""Operations shown before and behind the bracket."""
+"""GraphOperations shown before and behind the bracket."""
 _LANE: Final = 9
 _MAX_LANES: Final = 7
 
 
 @dataclass(frozen=True)
-class Operation:
+class GraphOperation:
     """One operation of the model."""
 
     index: int
@@ -40,25 +40,25 @@ class Operation:
     steps: int
     """VM steps of its nodes together, at most."""
     reads: tuple[int, ...]
-    """Operations whose results it reads."""
+    """GraphOperations whose results it reads."""
 
 
 @dataclass(frozen=True)
 class GraphRow:
     """A row of the drawing: an operation, or a stretch that is left out."""
 
-    operation: Operation | None
+    operation: GraphOperation | None
     left_out: int = 0
     in_bracket: bool = False
 
 
-class Operations(tuple[Operation, ...]):
+class GraphOperations(tuple[GraphOperation, ...]):
     """All operations of a program, in order."""
 
     __slots__ = ()
 
     @classmethod
-    def of(cls, program: Program) -> Operations:
+    def of(cls, program: Program) -> GraphOperations:
         """Those of a program; who reads from whom follows from its records."""
         nodes = program.nodes
         starts = [index for index, node in enumerate(nodes) if node.tile == 0]
@@ -66,10 +66,10 @@ class Operations(tuple[Operation, ...]):
         found = []
         for index, (start, end) in enumerate(zip(starts, [*starts[1:], len(nodes)], strict=True)):
             node, steps = nodes[start], sum(tile.steps for tile in nodes[start:end])
-            found.append(Operation(index, node.op_type, node.name, node.kernel, start, end, steps, reads[index]))
+            found.append(GraphOperation(index, node.op_type, node.name, node.kernel, start, end, steps, reads[index]))
         return cls(found)
 
-    def at(self, node_index: int) -> Operation:
+    def at(self, node_index: int) -> GraphOperation:
         """The operation that a node belongs to."""
         return self[bisect_right(self, node_index, key=lambda operation: operation.first_node) - 1]
 
@@ -93,7 +93,7 @@ def _reads(program: Program, starts: list[int]) -> list[tuple[int, ...]]:
     return found
 
 
-def graph_rows(operations: Operations, low: int, high: int) -> list[GraphRow]:
+def graph_rows(operations: GraphOperations, low: int, high: int) -> list[GraphRow]:
     """
     The rows to show: all if they are few, else the ends and what surrounds the nodes [low, high) in question.
     """

@@ -28,7 +28,7 @@ from opml_dispute.web.disputed import (
     node_view,
     question_of,
 )
-from opml_dispute.web.graph_view import Operations
+from opml_dispute.web.graph_view import GraphOperations
 
 MAX_JUDGED: Final = 4_000
 """Claims of one game: the line that the game has come down to, then the earliest."""
@@ -51,7 +51,7 @@ class Findings:
     """Why nothing can be computed."""
     is_done: bool = False
     asked: AskedView | None = None
-    operations: Operations | None = None
+    operations: GraphOperations | None = None
     node: NodeView | None = None
     instruction: InstructionView | None = None
     question: Stake | None = None
@@ -192,7 +192,7 @@ class Judge:
         with self._desk.holding(game.request_id) as opened:
             if findings.asked is None:
                 findings.asked = asked_view(opened.case)
-                findings.operations = Operations.of(opened.case.program)
+                findings.operations = GraphOperations.of(opened.case.program)
                 known.version += 1
         runs: set[int] = set()
         for count, claim in enumerate(_in_order(game)):

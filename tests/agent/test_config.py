@@ -104,3 +104,12 @@ def test_bad_configuration_is_refused_and_its_key_named(tmp_path: Path, text: st
 def test_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(BadConfig, match="cannot read"):
         AgentConfig.load(tmp_path / "none.toml")
+
+
+def test_a_signer_is_named_by_its_url_and_address(tmp_path: Path) -> None:
+    address = "0x3C44CdDdB6a900fa2b585dd299e03d12FA4293BC"
+    config = load(tmp_path, LEAST + f'[key]\nsigner = "http://127.0.0.1:9000"\naddress = "{address}"\n')
+    assert (config.signer, config.address) == ("http://127.0.0.1:9000", address)
+    for line in ('signer = "127.0.0.1:9000"', "signer = 9000", 'address = "0x12"', "address = 7"):
+        with pytest.raises(BadConfig, match=r"key\.(signer|address)"):
+            load(tmp_path, LEAST + f"[key]\n{line}\n")

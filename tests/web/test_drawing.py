@@ -19,7 +19,7 @@ from opml_dispute.operator.inspection import made_up_inputs
 from opml_dispute.web.claim_list import MAX_ROWS, ClaimRow, Reading, nested_rows, numbered_rows
 from opml_dispute.web.claim_map import MAX_LINKED, draw_map, lay_out
 from opml_dispute.web.disputed import node_view
-from opml_dispute.web.graph_view import MAX_GRAPH_ROWS, Operation, Operations, draw_bracket, graph_rows
+from opml_dispute.web.graph_view import MAX_GRAPH_ROWS, GraphOperation, GraphOperations, draw_bracket, graph_rows
 from opml_dispute.web.pages import purses_of
 from opml_dispute.web.tensor_view import picture_of, view_tensor
 from tests.support.builders import STORY, ToyTable
@@ -98,7 +98,7 @@ def test_bonds_add_up(table: ToyTable) -> None:
 
 
 def test_operations_read_from_what_was_made_before_them(digits: Program) -> None:
-    operations = Operations.of(digits)
+    operations = GraphOperations.of(digits)
     assert [operation.op_type for operation in operations[:3]] == ["Conv", "Relu", "MaxPool"]
     for operation in operations:
         assert all(source < operation.index for source in operation.reads)
@@ -107,8 +107,10 @@ def test_operations_read_from_what_was_made_before_them(digits: Program) -> None
     assert [operation.reads for operation in operations[9:]] == [(8,), (8, 9), (10,), (11,), (11, 12)]
 
 
-def long_graph(count: int) -> Operations:
-    return Operations(Operation(i, "Relu", f"relu{i}", "UNARY.RELU", 3 * i, 3 * i + 3, 10, ()) for i in range(count))
+def long_graph(count: int) -> GraphOperations:
+    return GraphOperations(
+        GraphOperation(i, "Relu", f"relu{i}", "UNARY.RELU", 3 * i, 3 * i + 3, 10, ()) for i in range(count)
+    )
 
 
 @pytest.mark.parametrize("count", [1, 5, MAX_GRAPH_ROWS, 1_000])
