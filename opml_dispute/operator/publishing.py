@@ -14,7 +14,6 @@ from opml_dispute.chain.input_parts import digest_of, parts_of
 from opml_dispute.chain.system import System
 from opml_dispute.chain.transactions import MAX_TRANSACTION_BYTES
 from opml_dispute.engine.hashing import keccak256
-from opml_dispute.engine.segment import INPUT, section_root
 from opml_dispute.operator.intents import Intent
 from opml_dispute.primitives import Address
 
@@ -24,6 +23,9 @@ MAX_WHOLE_INPUT_BYTES: Final = MAX_TRANSACTION_BYTES - (1 << 15)
 
 def publication_intents(system: System, publisher: Address, image: bytes) -> list[Intent]:
     """One transaction for each part that is missing; none if the input is published. They depend on each other."""
+    # Not above: arrays take a while to import, and most requests need no parts.
+    from opml_dispute.engine.segment import INPUT, section_root
+
     contract = system.input_parts
     root = section_root(image, INPUT)
     if system.rpc.read(contract.publication(root)).size_bytes:

@@ -44,7 +44,7 @@ class UnknownModel(OpmlError):
 
 
 @dataclass(frozen=True)
-class Purse:
+class AddressStake:
     """What one address has at stake in a game."""
 
     address: Address
@@ -213,7 +213,7 @@ class Explorer:
             "rows": nested_rows(reading),
             "clocks": [claim_row(reading, claim) for claim in clocks[:MAX_CLOCKS]],
             "clock_count": len(clocks),
-            "purses": purses_of(game, outcome),
+            "purses": stakes_by_address(game, outcome),
             "bonds_wei": sum(claim.bond_wei for claim in game.claims),
             "question": question,
             "node_bracket": draw_bracket(
@@ -255,7 +255,7 @@ class Explorer:
         return Reading(game, now_s, outcome, findings.right, findings.expected, findings.problems), outcome
 
 
-def purses_of(game: Game, outcome: Forecast) -> list[Purse]:
+def stakes_by_address(game: Game, outcome: Forecast) -> list[AddressStake]:
     """What every player has staked and would get, and what nobody who plays gets; the greatest winner first."""
     staked: dict[Address, int] = {}
     claims: dict[Address, int] = {}
@@ -265,7 +265,7 @@ def purses_of(game: Game, outcome: Forecast) -> list[Purse]:
         claims[claim.claimant] = claims.get(claim.claimant, 0) + 1
         sides.setdefault(claim.claimant, set()).add("defender" if claim.position.depth % 2 == 0 else "challenger")
     purses = [
-        Purse(
+        AddressStake(
             address,
             " and ".join(sorted(sides[address])) if address in sides else "",
             claims.get(address, 0),

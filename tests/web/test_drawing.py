@@ -20,7 +20,7 @@ from opml_dispute.web.claim_list import MAX_ROWS, ClaimRow, Reading, nested_rows
 from opml_dispute.web.claim_map import MAX_LINKED, draw_map, lay_out
 from opml_dispute.web.disputed import node_view
 from opml_dispute.web.graph_view import MAX_GRAPH_ROWS, GraphOperation, GraphOperations, draw_bracket, graph_rows
-from opml_dispute.web.pages import purses_of
+from opml_dispute.web.pages import stakes_by_address
 from opml_dispute.web.tensor_view import picture_of, view_tensor
 from tests.support.builders import STORY, ToyTable
 from tests.web.games import crowded
@@ -91,7 +91,7 @@ def test_the_list_shows_each_claim_once_or_counts_it(table: ToyTable, count: int
 
 def test_bonds_add_up(table: ToyTable) -> None:
     game = crowded(table.game(), 500)
-    purses = purses_of(game, forecast(game))
+    purses = stakes_by_address(game, forecast(game))
     staked = sum(claim.bond_wei for claim in game.claims)
     assert sum(purse.staked_wei for purse in purses) == staked == sum(purse.gets_wei for purse in purses)
     assert sum(purse.claims for purse in purses) == 500
