@@ -1,9 +1,9 @@
 """
 The computation graph with the bracket on it: operations in the order in which they run, and what is still in question.
 
-`GraphOperations.of` gathers a program's nodes into operations (the tiles of one are one) with the operations that each reads
-from, as the records say it. `graph_rows` picks those around the bracket, with the stretches between left out counted,
-and `draw_arcs` draws who reads from whom beside them.
+`GraphOperations.of` gathers a program's nodes into operations (the tiles of one are one) with the operations that each
+reads from, as the records say it. `graph_rows` picks those around the bracket, with the stretches between left out
+counted, and `draw_arcs` draws who reads from whom beside them.
 """
 
 from __future__ import annotations
