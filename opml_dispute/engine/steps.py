@@ -16,8 +16,12 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from opml_dispute.engine.blocks import ACTIVATION_HEAD, block_elements
 from opml_dispute.engine.node_record import (
     ARGREDUCE,
+    BLOCK_CONTRACT,
+    BLOCK_GATHER,
+    BLOCK_QUANTISE,
     CONV,
     ELEMENTWISE,
     RECORD,
@@ -124,6 +128,12 @@ def _range(opcode: int, rank: int, body: list[int], imm: list[int], n_in: int) -
         return outputs, outputs, [True, *others]
     if opcode == TREE:
         return body[0], body[0] * body[5], [False, *others]
+    if opcode == BLOCK_CONTRACT:
+        return body[0] * body[1], body[0] * body[1], [True, *others]
+    if opcode in (BLOCK_QUANTISE, BLOCK_GATHER):  # outputs are blocks
+        elements = imm[0] if opcode == BLOCK_QUANTISE else block_elements(imm[0])
+        blocks = body[0] * (body[2] // elements)
+        return blocks, blocks * (elements + (ACTIVATION_HEAD if opcode == BLOCK_QUANTISE else 0)), [False, *others]
     dims = body[:rank]
     kept = rank - (imm[1] if opcode in (REDUCE, ARGREDUCE) else 1 if opcode in (TOPK, SCAN) else 0)
     outputs = prod(dims[:kept])

@@ -12,5 +12,5 @@ from typing import Final
 
 from opml_dispute.primitives import StateHash
 
-ABSOLUTE_PRESTATE: Final = StateHash(bytes.fromhex("03ca04cbe242850b8c2553867d2a3c8b9feb7ebc12d8d3da24644fe6a116f815"))
+ABSOLUTE_PRESTATE: Final = StateHash(bytes.fromhex("03c6e5b0da40a4ae18952d905e2c0bc2324e900f29b1ab6697a0531645f9763c"))
 """First byte 3: the VM has not exited."""

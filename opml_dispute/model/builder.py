@@ -12,7 +12,8 @@ from math import prod
 
 import numpy as np
 
-from opml_dispute.model.emitter import Emitter, Places
+from opml_dispute.model.block_emitter import BlockEmitter
+from opml_dispute.model.emitter import Places
 from opml_dispute.model.opcodes import Binary, DType, Reduction, Unary
 from opml_dispute.model.refusals import Refuse
 from opml_dispute.model.tensor import Shape, Tensor
@@ -21,7 +22,7 @@ Operand = Tensor | float | int
 """A tensor, or a number that takes the type of the other operand."""
 
 
-class Builder(Emitter):
+class Builder(BlockEmitter):
     """Kernels, and the compositions of them that many operators share."""
 
     def _pair(self, x: Operand, y: Operand) -> tuple[Tensor, Tensor]:

@@ -12,6 +12,7 @@ from math import prod
 
 import numpy as np
 
+from opml_dispute.engine.blocks import block_elements
 from opml_dispute.engine.folding import run_record
 from opml_dispute.model.opcodes import DType, Opcode
 from opml_dispute.model.record import SEC_ARENA, Record
@@ -66,6 +67,10 @@ def work_of(opcode: Opcode, inputs: Sequence[Tensor], count: int, imm: tuple[int
     if opcode in (Opcode.CONV, Opcode.POOL, Opcode.POOL_INDEX):
         channels = body[2] // max(body[4], 1) if opcode is Opcode.CONV else 1
         return count * channels * prod(body[8 : 8 + body[0]])
+    if opcode is Opcode.BLOCK_CONTRACT:
+        return count * body[2]
+    if opcode in (Opcode.BLOCK_QUANTISE, Opcode.BLOCK_GATHER):
+        return count * (imm[0] if opcode is Opcode.BLOCK_QUANTISE else 16 * block_elements(imm[0]))
     if opcode is Opcode.TREE:
         return count * body[3] * (1 + body[6] + body[7])
     if opcode in (Opcode.TOPK, Opcode.SCAN, Opcode.REDUCE, Opcode.ARGREDUCE):

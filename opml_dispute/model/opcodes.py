@@ -34,6 +34,9 @@ class Opcode(IntEnum):
     SCAN = 15
     TREE = 16
     POOL_INDEX = 17
+    BLOCK_QUANTISE = 18
+    BLOCK_CONTRACT = 19
+    BLOCK_GATHER = 20
 
 
 class Unary(IntEnum):

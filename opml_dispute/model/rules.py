@@ -15,7 +15,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 
+from opml_dispute.engine.blocks import ACTIVATION_HEAD
 from opml_dispute.engine.segment_memory import validate_records
+from opml_dispute.model.block_formats import BlockFormat
 from opml_dispute.model.derived import PlannedBlock
 from opml_dispute.model.opcodes import WIDTHS, Opcode
 from opml_dispute.model.program import Program
@@ -31,6 +33,8 @@ from opml_dispute.model.record import (
     signed64,
 )
 from opml_dispute.primitives import RECORD_BYTES
+
+BLOCKS = frozenset({Opcode.BLOCK_QUANTISE, Opcode.BLOCK_CONTRACT, Opcode.BLOCK_GATHER})
 
 
 class BrokenRule(AssertionError):
@@ -161,6 +165,8 @@ def _reach(record: Record) -> list[tuple[int, int]]:
         n, features, nodes, trees, weights, targets = body[:6]
         sizes = [n * targets, n * features, 4 * nodes, nodes, trees, weights, weights]
         return [(0, size - 1) for size in sizes]
+    if record.opcode in BLOCKS:
+        return [(0, size - 1) for size in _block_operands(record)]
     rows = [[*zip(record.dims, record.strides(j), strict=True)] for j in range(1 + len(record.inputs))]
     if record.opcode in (Opcode.REDUCE, Opcode.ARGREDUCE):
         rows[0] = rows[0][: record.rank - record.imm[1]]
@@ -175,6 +181,17 @@ def _reach(record: Record) -> list[tuple[int, int]]:
         rows[2].append((q, signed64(record.imm[1])))
     reached = [[(size - 1) * stride for size, stride in row] for row in rows]
     return [(-sum(s for s in steps if s < 0), sum(s for s in steps if s > 0)) for steps in reached]
+
+
+def _block_operands(record: Record) -> list[int]:
+    """Elements of each operand of a kernel of blocks."""
+    m, n, k = record.body[:3]
+    if record.opcode is Opcode.BLOCK_QUANTISE:
+        return [m * (k // record.imm[0]) * (ACTIVATION_HEAD + record.imm[0]), m * k]
+    fmt = BlockFormat(record.imm[0])
+    if record.opcode is Opcode.BLOCK_CONTRACT:
+        return [m * n, m * fmt.activation_bytes(k), n * fmt.row_bytes(k), n][: 1 + len(record.inputs)]
+    return [m * k, n * fmt.row_bytes(k), m][: 1 + len(record.inputs)]
 
 
 def _dead_reads(view: View) -> Iterator[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 KERNELS = (
     "chunk", "move", "unary", "binary", "cast", "contraction", "window", "convolution", "pooling", "reduce", "order",
-    "scan", "index", "tree", "walk", "run",
+    "scan", "index", "tree", "blocks", "walk", "run",
 )  # fmt: skip
 
 GUEST_SOURCES: tuple[str, ...] = (

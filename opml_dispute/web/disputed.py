@@ -157,7 +157,10 @@ def operand_shape(record: Record, operand: int, elements: int) -> tuple[int, ...
     shape: tuple[int, ...] = ()
     if record.opcode in (Opcode.CONV, Opcode.POOL, Opcode.POOL_INDEX):
         shape = _window_shape(record, operand)
-    elif record.opcode != Opcode.TREE and operand <= 3:
+    elif record.opcode in (Opcode.BLOCK_CONTRACT, Opcode.BLOCK_GATHER):  # what is not of bytes; these have no shape
+        rows, columns, k = record.body[:3]
+        shape = (rows, columns if record.opcode == Opcode.BLOCK_CONTRACT else k) if operand == 0 else ()
+    elif record.opcode not in (Opcode.TREE, Opcode.BLOCK_QUANTISE) and operand <= 3:
         strides = record.strides(operand)
         shape = tuple(size for size, stride in zip(record.dims, strides, strict=True) if stride)
         if record.opcode == Opcode.CONTRACT and operand in (1, 2):

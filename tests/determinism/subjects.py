@@ -22,12 +22,17 @@ from onnx import TensorProto
 from opml_dispute.engine.inference import Inference
 from opml_dispute.engine.known import ProgramLike
 from opml_dispute.engine.segment import INPUT, input_image
+from opml_dispute.model.block_formats import BlockFormat
+from opml_dispute.model.builder import Builder
 from opml_dispute.model.compiler import compile_model
-from opml_dispute.model.opcodes import DType, Opcode
+from opml_dispute.model.opcodes import DType, Opcode, Unary
 from opml_dispute.model.program import TensorSpec
+from opml_dispute.model.tensor import Tensor
 from opml_dispute.models import DIGITS, digit_samples
 from tests.guest.programs import image, program
-from tests.kernels import cases
+from tests.kernels import block_cases, cases
+from tests.kernels.cases import Maker
+from tests.model.built import built
 from tests.model.graphs import Graph
 
 Array = npt.NDArray[Any]
@@ -146,11 +151,34 @@ KERNELS: Mapping[Opcode, KernelModel] = {
         (2, 8, 70, 60), lambda g, x: g.node("MaxPool", x, kernel_shape=[3, 3], outputs=2) + ".1"
     ),
 }
-"""A model for each kernel."""
+"""A model for each kernel but those of blocks."""
+
+
+def _weights(rows: int, k: int) -> npt.NDArray[np.uint8]:
+    return block_cases.weights(Maker(np.random.default_rng(rows), awkward=False), BlockFormat.Q4_1, rows, k).copy()
+
+
+def _looked_up(builder: Builder, indices: Tensor) -> Tensor:
+    return builder.block_gather(builder.constant(_weights(50, 256)), indices, BlockFormat.Q4_1)
+
+
+BUILT: Mapping[Opcode, tuple[tuple[int, ...], Callable[[Builder, Tensor], Tensor]]] = {
+    Opcode.BLOCK_QUANTISE: ((300, 512), lambda b, x: b.block_quantise(x, BlockFormat.Q4_1)),
+    Opcode.BLOCK_CONTRACT: (
+        (24, 256),
+        lambda b, x: b.block_linear(x, b.constant(_weights(400, 256)), BlockFormat.Q4_1),
+    ),
+    Opcode.BLOCK_GATHER: ((40, 20), lambda b, x: _looked_up(b, b.cast(b.unary(Unary.SIGN, x), DType.I64))),
+}
+"""Programs of kernels that no operator of ONNX comes to: the shape of the input, and what is made of it."""
 
 
 def kernel_model(opcode: Opcode) -> Run:
     """The model of one kernel, on awkward numbers."""
+    if opcode in BUILT:
+        shape, write = BUILT[opcode]
+        made = built(write, shape)
+        return Run(made, input_image(made.inputs, {"x": awkward(np.random.default_rng(opcode), shape)}))
     chosen, graph = KERNELS[opcode], Graph()
     output = chosen.build(graph, graph.input("x", chosen.shape))
     model = graph.model([output], opset=18, domains={"ai.onnx.ml": 3})

@@ -81,6 +81,12 @@ def _inner(record: Record) -> int:
             return taps * (record.body[2] if record.opcode is Opcode.CONV else 1)
         case Opcode.REDUCE | Opcode.ARGREDUCE | Opcode.TOPK | Opcode.SCAN:
             return record.dims[-1]
+        case Opcode.BLOCK_CONTRACT:
+            return record.body[2]
+        case Opcode.BLOCK_QUANTISE:
+            return record.imm[0]
+        case Opcode.BLOCK_GATHER:
+            return 32
         case Opcode.TREE:
             return record.body[3] * (1 + record.body[6] + record.body[7])
         case _:

@@ -36,11 +36,12 @@ from opml_dispute.engine.segment import (
 )
 from opml_dispute.engine.segment_memory import validate_records
 from opml_dispute.engine.vm import Block, StopKind
+from opml_dispute.model.block_formats import BlockFormat
 from opml_dispute.model.opcodes import DType, Opcode, Reduction
 from opml_dispute.model.record import Record, strided_body
 from opml_dispute.primitives import MOST_LOG2_STEPS
 from tests.guest.programs import prestate, program
-from tests.kernels import cases
+from tests.kernels import block_cases, cases
 from tests.kernels.cases import Array, Case, Maker, Rng, body, words
 
 MOST_ELEMENTS: Final = 1 << 18
@@ -213,8 +214,17 @@ def _chain_tree(make: Hunter) -> Case:
     return make.case(record, rows)
 
 
+def _block_contract(make: Hunter) -> Case:
+    fmt = make.pick(tuple(BlockFormat))
+    m, n, blocks = make.size(12), make.size(max(make.most // 64, 1)), make.size(40)
+    while m * n * blocks * fmt.elements > 4 * make.most and n > 1:
+        n = -(-n // 2)
+    return block_cases.contract(make, (m, n, blocks * fmt.elements), fmt)
+
+
 _OWN: Mapping[Opcode, Callable[[Hunter], Case]] = {
     Opcode.CONTRACT: _contract,
+    Opcode.BLOCK_CONTRACT: _block_contract,
     Opcode.CONV: _conv,
     Opcode.POOL: lambda make: _pool(make, Opcode.POOL),
     Opcode.POOL_INDEX: lambda make: _pool(make, Opcode.POOL_INDEX),
@@ -244,14 +254,18 @@ def _small_output(extent: Array) -> bool:
     return int(extent[1]) - int(extent[0]) <= 8 * MOST_ELEMENTS
 
 
+_TABLES: Mapping[Opcode, Sequence[int]] = {
+    Opcode.GATHER: (1,), Opcode.SCATTER: (1,), Opcode.TREE: (1, 3, 4), Opcode.BLOCK_GATHER: (1,),
+}  # fmt: skip
+"""Operands that name places: they stay as they were made."""
+
+
 def _with_data(rng: Rng, case: Case) -> Case:
     """The case with its tensors filled by one pattern; tables of indices and of nodes stay as they are."""
     pattern = ("as made", "alike", "ascending", "descending", "subnormal", "not a number", "bits", "two values")[
         int(rng.integers(8))
     ]
-    keep: Sequence[int] = {Opcode.GATHER: (1,), Opcode.SCATTER: (1,), Opcode.TREE: (1, 3, 4)}.get(
-        case.record.opcode, ()
-    )
+    keep = _TABLES.get(case.record.opcode, ())
     arrays = [
         (at, array if number in keep else _filled(rng, pattern, array))
         for number, (at, array) in enumerate(case.arrays)

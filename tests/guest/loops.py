@@ -38,6 +38,7 @@ TRIPS: Final[Mapping[str, tuple[int, ...]]] = {
     "copy_row": (1,),
     "sift_down": (1,),
     "indices_check": (1, 1, 1),
+    "block_indices_check": (1,),
     "walk_next": (1, 1),
     "walk_begin": (9, 4),  # dimensions, operands
     "record_check": (8, 8),  # dimensions
@@ -56,6 +57,7 @@ TRIPS: Final[Mapping[str, tuple[int, ...]]] = {
             "topk",
             "scan",
             "tree",
+            "blocks",
             "inner_steps",
             "record_steps",
         ),

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 
+from opml_dispute.model.block_formats import BlockFormat
 from opml_dispute.model.opcodes import Binary, Opcode, Unary
 from opml_dispute.toolchain.guest_flags import GUEST_FLAGS, GUEST_SOURCES
 from opml_dispute.toolchain.native import NATIVE
@@ -30,6 +31,9 @@ SMALL = ("u8u8", "u8i8", "i8u8", "i8i8", "u16", "i16", "u32")
 PRODUCTS: Sequence[tuple[str, Sequence[str]]] = (
     ("f32", ("f32",)), ("f16", ("f16",)), ("bf16", ("bf16",)), ("small integers", SMALL), ("i64", ("u64",)),
 )  # fmt: skip
+BLOCK_FORMATS = tuple(each.name for each in BlockFormat)
+AT_ONCE = 4
+"""Elements of a block of activations that a turn of a loop takes."""
 LANES = 8
 OPERANDS = 4
 WALK_COPY_BYTES = 480
@@ -74,6 +78,7 @@ class _Deriving:
         topk, tree = self._row_loop("kernel_topk").inside, f("kernel_tree").loops[0].inside
         line = f("float_line"), f("integer_line")
         tree_targets, trees = tree
+        quantised = f("kernel_block_quantise").loops[-1]
         walk, add_leaf = trees.inside
         return {
             "NODE_STEPS": self._node(),
@@ -131,6 +136,14 @@ class _Deriving:
             "TREE": trees.body,
             "TREE_NODE": walk.body,
             "TREE_WEIGHT": add_leaf.body,
+            "QUANTISE_BLOCK": quantised.body,
+            "QUANTISE_ELEMENT": ceil(sum(_bodies(quantised.inside)) / AT_ONCE),
+            "BLOCK_CONTRACT": {name: self._block(name) for name in BLOCK_FORMATS},
+            "BLOCK_CONTRACT_OUTPUT": _one(f("kernel_block_contract").loops[-1]).body,
+            "BLOCK_CONTRACT_ROW": f("kernel_block_contract").loops[-1].body,
+            "GATHER_BLOCK": f("kernel_block_gather").loops[-1].body,
+            "GATHER_ELEMENT": _one(f("kernel_block_gather").loops[-1]).body,
+            "GATHER_CHECK": _one_of(f("block_indices_check")).body,
         }
 
     # Walks
@@ -231,6 +244,14 @@ class _Deriving:
 
         return [block(4), block(1)]
 
+    def _block(self, name: str) -> dict[str, int]:
+        """A row of blocks, and each of them: of 256 elements a block is a loop of four turns."""
+        made = self.code.function(f"block_product_{name}")
+        (block,) = made.loops
+        turns = 4 if name.endswith("_K") else 1
+        assert [loop.inside for loop in block.inside] == ([[]] if turns > 1 else [])
+        return {"block": made.once, "step": block.body + (turns - 1) * sum(_bodies(block.inside))}
+
     def _pool(self, name: str) -> dict[str, int]:
         window = self.code.function(name).loops[-1]
         chains = [loop.chain for loop in window.inside]
@@ -291,8 +312,8 @@ class _Deriving:
         kernels = [name for name in self.code.names if name.startswith("kernel_") and name not in _DISPATCH]
         kernels += ["pool_f32", "pool_half", "pool_integer"]
         setup = max(f(name).once + 7 * sum(loop.body for loop in f(name).loops[:-1]) for name in kernels)
-        check = f("indices_check")
-        looked = check.once + 7 * sum(loop.body for loop in check.loops[:-1])
+        checks = f("indices_check"), f("block_indices_check")
+        looked = max(check.once + 7 * sum(loop.body for loop in check.loops[:-1]) for check in checks)
         carries = 8 * sum(loop.body + 3 * sum(_bodies(loop.inside)) for loop in f("walk_next").loops)
         total = f("__start").once + f("run").once + 7 * f("zero").once + looked + setup + 3 * carries
         return -(-total // 1024) * 1024
@@ -358,7 +379,9 @@ def _written(name: str, value: object) -> list[str]:
         prefix = "UN" if name.startswith("UNARY") else "BIN"
         entries = [f"[{prefix}_{function}] = {{{each.row}, {each.element}}}" for function, each in value.items()]
         return [f"static const struct row_steps {name}[] = {{", *_wrapped(entries), "};"]
-    kind = {"CONTRACT": "block", "REDUCE": "reduce", "ARGREDUCE": "reduce"}.get(name, "window")
+    kind = {"CONTRACT": "block", "BLOCK_CONTRACT": "block", "REDUCE": "reduce", "ARGREDUCE": "reduce"}.get(
+        name, "window"
+    )
     if isinstance(value, list):
         return [f"static const struct {kind}_steps {name}[] = {_structs(value)};"]
     assert isinstance(value, dict)

@@ -40,6 +40,7 @@ MOST_BYTES = 1 << 21
 LEAST, MOST = -(1 << 63), (1 << 63) - 1
 EDGES = (0, 1, 2, 3, 7, 8, 63, 64, 255, 1 << 31, (1 << 31) + 1, 1 << 32, 1 << 38, 1 << 40, 1 << 62, MOST)
 WINDOWED = (Opcode.CONV, Opcode.POOL, Opcode.POOL_INDEX)
+DENSE = (Opcode.TREE, Opcode.BLOCK_QUANTISE, Opcode.BLOCK_CONTRACT, Opcode.BLOCK_GATHER)
 FAR_INPUT = INPUT.offset + (1 << 30)
 
 
@@ -132,7 +133,7 @@ def _bent(rng: Rng, record: Record, before: list[Record]) -> Record:
     bends = [_move_operand, _alias, _change_word, _change_word, _change_immediate, _change_range, _change_dtype]
     if record.opcode in WINDOWED:
         bends += [_change_window] * 3
-    elif record.opcode is not Opcode.TREE and record.rank:
+    elif record.opcode not in DENSE and record.rank:
         bends += [_change_stride] * 3 + [_change_dim]
     if before:
         bends.append(lambda rng, record: _reads_earlier(rng, record, before))

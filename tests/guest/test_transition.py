@@ -250,6 +250,8 @@ def _work(raw: bytes) -> int:
     record = Record.unpack(raw)
     if record.opcode in (Opcode.CONV, Opcode.POOL, Opcode.POOL_INDEX):
         inner = int(np.prod([max(1, n) for n in record.body[8:11]], dtype=object)) * max(1, record.body[2])
+    elif record.opcode in (Opcode.BLOCK_QUANTISE, Opcode.BLOCK_CONTRACT, Opcode.BLOCK_GATHER):
+        inner = 256 if record.opcode is not Opcode.BLOCK_CONTRACT else record.body[2]
     elif record.opcode is Opcode.TREE:
         inner = record.body[3] * (1 + record.body[6] + record.body[7]) + record.body[5]
     else:

@@ -174,6 +174,8 @@ def work(raw: bytes) -> int:
     count = max(hi - lo, 0)
     if opcode in {Opcode.CONV, Opcode.POOL, Opcode.POOL_INDEX}:
         return count * prod(max(n, 1) for n in body[8 : 8 + min(body[0], 3)]) * (max(body[2], 1) if opcode == 8 else 1)
+    if opcode in {Opcode.BLOCK_QUANTISE, Opcode.BLOCK_CONTRACT, Opcode.BLOCK_GATHER}:
+        return count * (body[2] if opcode == Opcode.BLOCK_CONTRACT else 256)
     if opcode == Opcode.TREE:
         return count * (max(body[3], 1) * (1 + body[6] + body[7]) + body[5])
     inner = prod(max(n, 1) for n in body[max(rank - imm[1], 0) : rank]) if imm[1] <= rank else 1

@@ -185,6 +185,10 @@ def case(rng: Rng, opcode: Opcode, *, awkward: bool = False) -> Case:
 
 def case_of(make: Maker, opcode: Opcode) -> Case:
     """A case for `opcode` whose operands `make` lays out."""
+    if opcode in (Opcode.BLOCK_QUANTISE, Opcode.BLOCK_CONTRACT, Opcode.BLOCK_GATHER):
+        from tests.kernels.block_cases import MAKERS  # which is built upon this module
+
+        return MAKERS[opcode](make)
     return _MAKERS[opcode](make)
 
 

@@ -17,9 +17,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from opml_dispute.model.block_formats import BlockFormat, dequantised
 from opml_dispute.model.opcodes import Binary, DType, Opcode, Reduction, Unary
 from opml_dispute.model.program import Program
 from opml_dispute.model.record import Record, signed64
+from tests.model import blocks
 
 Array = npt.NDArray[Any]
 
@@ -505,6 +507,39 @@ def _tree(segment: Segment, record: Record) -> None:
                 }[Reduction(record.imm[0])]
 
 
+def _dense(segment: Segment, record: Record, number: int, *shape: int) -> Array:
+    offset = record.out if number == 0 else record.inputs[number - 1]
+    dtype = record.dtype_out if number == 0 else record.dtypes_in[number - 1]
+    return segment.view(offset, dtype, shape, _packed(shape))
+
+
+def _block_quantise(segment: Segment, record: Record) -> None:
+    rows, _, k = record.body[:3]
+    elements = record.imm[0]
+    made = blocks.quantised(_dense(segment, record, 1, rows, k).copy(), elements).reshape(-1, 4 + elements)
+    _dense(segment, record, 0, *made.shape)[record.lo : record.hi] = made[record.lo : record.hi]
+
+
+def _block_contract(segment: Segment, record: Record) -> None:
+    rows, columns, k = record.body[:3]
+    fmt = BlockFormat(record.imm[0])
+    x = _dense(segment, record, 1, rows, fmt.activation_bytes(k)).copy()
+    w = _dense(segment, record, 2, columns, fmt.row_bytes(k)).copy()
+    bias = _dense(segment, record, 3, columns) if len(record.inputs) == 3 else None
+    _store(_dense(segment, record, 0, rows, columns), blocks.product(x, w, fmt, bias), record)
+
+
+def _block_gather(segment: Segment, record: Record) -> None:
+    rows, columns, k = record.body[:3]
+    fmt = BlockFormat(record.imm[0])
+    table = blocks.canonical(dequantised(_dense(segment, record, 1, columns, fmt.row_bytes(k)).copy(), fmt)).reshape(
+        columns, -1, fmt.elements
+    )
+    index = _dense(segment, record, 2, rows) if len(record.inputs) == 2 else np.arange(rows)
+    made = table[index].reshape(-1, fmt.elements)
+    _dense(segment, record, 0, *made.shape)[record.lo : record.hi] = made[record.lo : record.hi]
+
+
 _KERNELS: dict[Opcode, Callable[[Segment, Record], None]] = {
     Opcode.COPY: _copy,
     Opcode.FILL: _fill,
@@ -523,4 +558,7 @@ _KERNELS: dict[Opcode, Callable[[Segment, Record], None]] = {
     Opcode.TOPK: _topk,
     Opcode.SCAN: _scan,
     Opcode.TREE: _tree,
+    Opcode.BLOCK_QUANTISE: _block_quantise,
+    Opcode.BLOCK_CONTRACT: _block_contract,
+    Opcode.BLOCK_GATHER: _block_gather,
 }

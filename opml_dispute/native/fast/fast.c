@@ -69,6 +69,7 @@ int fast_run(u8 *segment, const struct record *r, u64 lo, u64 hi, const struct f
     case OP_REDUCE: return fast_reduce(segment, r, lo, hi);
     case OP_SCAN: return fast_scan(segment, r, lo, hi);
     case OP_TOPK: return fast_topk(segment, r, lo, hi, s);
+    case OP_BLOCK_CONTRACT: return fast_block_contract(segment, r, lo, hi, s);
     case OP_CAST: return fast_cast(segment, r, lo, hi);
     case OP_UNARY: return fast_unary(segment, r, lo, hi);
     case OP_BINARY: return fast_binary(segment, r, lo, hi);

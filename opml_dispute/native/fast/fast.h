@@ -66,6 +66,7 @@ int fast_scatter(u8 *segment, const struct record *r, u64 lo, u64 hi);
 int fast_reduce(u8 *segment, const struct record *r, u64 lo, u64 hi);
 int fast_scan(u8 *segment, const struct record *r, u64 lo, u64 hi);
 int fast_topk(u8 *segment, const struct record *r, u64 lo, u64 hi, struct fast_scratch *s);
+int fast_block_contract(u8 *segment, const struct record *r, u64 lo, u64 hi, struct fast_scratch *s);
 int fast_cast(u8 *segment, const struct record *r, u64 lo, u64 hi);
 int fast_unary(u8 *segment, const struct record *r, u64 lo, u64 hi);
 int fast_binary(u8 *segment, const struct record *r, u64 lo, u64 hi);

@@ -15,6 +15,7 @@
 #include "float_mode.h"
 #include "kernels/kernels.h"
 #include "ml.h"
+#include "program/block_formats.h"
 #include "program/opcodes.h"
 #include "program/transition.h"
 
@@ -64,6 +65,11 @@ static uint64_t steps_each(const struct record *r, uint64_t *grain)
         *grain = 1;
         return steps;
     case OP_TREE: *grain = 1; return (uint64_t)body[3] * (1 + (uint64_t)body[6] + (uint64_t)body[7]);
+    case OP_BLOCK_QUANTISE: return r->imm[0];
+    case OP_BLOCK_GATHER: return 8ull * block_elements(r->imm[0]);
+    case OP_BLOCK_CONTRACT:
+        *grain = (r->hi - r->lo) / (uint64_t)body[1] >= 8 ? (uint64_t)body[1] : 32; /* whole rows, or columns of few */
+        return (uint64_t)body[2] / 8;
     default: return 1;
     }
 }

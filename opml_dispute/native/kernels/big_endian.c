@@ -16,4 +16,5 @@
 #include "scan.c"
 #include "index.c"
 #include "tree.c"
+#include "blocks.c"
 #include "run.c"

@@ -18,11 +18,13 @@ kernel KERNEL(kernel_contract), KERNEL(kernel_conv);
 kernel KERNEL(kernel_pool), KERNEL(kernel_pool_index);
 kernel KERNEL(kernel_reduce), KERNEL(kernel_argreduce), KERNEL(kernel_topk), KERNEL(kernel_scan);
 kernel KERNEL(kernel_gather), KERNEL(kernel_scatter), KERNEL(kernel_tree);
+kernel KERNEL(kernel_block_quantise), KERNEL(kernel_block_contract), KERNEL(kernel_block_gather);
 
-/* Looks at what only the data can tell, before anything is written: the indices of OP_GATHER and OP_SCATTER.
+/* Looks at what only the data can tell, before anything is written: the indices of OP_GATHER, OP_SCATTER and OP_BLOCK_GATHER.
  * ST_OK or ST_INDEX_OUT_OF_RANGE; then the node must not run. */
 enum inference_status KERNEL(kernel_check_data)(const u8 *segment, const struct record *r);
 enum inference_status KERNEL(indices_check)(const u8 *segment, const struct record *r);
+enum inference_status KERNEL(block_indices_check)(const u8 *segment, const struct record *r);
 
 /* Runs the part [lo, hi) with the function of r's opcode. */
 kernel KERNEL(kernel_run);

@@ -4,6 +4,8 @@ enum inference_status KERNEL(kernel_check_data)(const u8 *segment, const struct 
 {
     if (r->opcode == OP_GATHER || r->opcode == OP_SCATTER)
         return KERNEL(indices_check)(segment, r);
+    if (r->opcode == OP_BLOCK_GATHER)
+        return KERNEL(block_indices_check)(segment, r);
     return ST_OK;
 }
 
@@ -27,6 +29,9 @@ void KERNEL(kernel_run)(u8 *segment, const struct record *r, u64 lo, u64 hi)
         [OP_SCAN] = KERNEL(kernel_scan),
         [OP_TREE] = KERNEL(kernel_tree),
         [OP_POOL_INDEX] = KERNEL(kernel_pool_index),
+        [OP_BLOCK_QUANTISE] = KERNEL(kernel_block_quantise),
+        [OP_BLOCK_CONTRACT] = KERNEL(kernel_block_contract),
+        [OP_BLOCK_GATHER] = KERNEL(kernel_block_gather),
     };
     if (lo < hi)
         table[r->opcode](segment, r, lo, hi);

@@ -7,23 +7,26 @@
 #define OPML_OPCODES_H
 
 enum opcode {
-    OP_COPY = 1,        /* out[i*so] = in0[i*si]                       any dtype, same width           */
-    OP_FILL = 2,        /* out[i*so] = imm[0]                          low bits of imm[0]              */
-    OP_UNARY = 3,       /* out = f(in0)                                imm[0] = unary function         */
-    OP_BINARY = 4,      /* out = f(in0, in1)                           imm[0] = binary function        */
-    OP_SELECT = 5,      /* out = in0 ? in1 : in2                       in0 bool                        */
-    OP_CAST = 6,        /* out = (dtype_out) in0                       imm[0] = 0 wrap, 1 saturate     */
-    OP_CONTRACT = 7,    /* out[b,m,n] = sum_k in0 * in1 (+ in2)                                        */
-    OP_CONV = 8,        /* 1-3 spatial dimensions, groups, dilation                                    */
-    OP_POOL = 9,        /* max or average over windows                                                 */
-    OP_REDUCE = 10,     /* sum, product, max, min over the last dimensions of the iteration space      */
-    OP_ARGREDUCE = 11,  /* index (int64) of the max or min along one axis                              */
-    OP_GATHER = 12,     /* out = in0 at places that in1 (int64) names                                  */
-    OP_SCATTER = 13,    /* out at places that in1 (int64) names = in0, with a reduction                */
-    OP_TOPK = 14,       /* indices (int64) of the k largest or smallest along one axis, in order       */
-    OP_SCAN = 15,       /* cumulative sum or product along one axis                                    */
-    OP_TREE = 16,       /* decision-tree ensemble                                                      */
-    OP_POOL_INDEX = 17, /* where (int64) in its input OP_POOL found each maximum                     */
+    OP_COPY = 1,            /* out[i*so] = in0[i*si]                       any dtype, same width           */
+    OP_FILL = 2,            /* out[i*so] = imm[0]                          low bits of imm[0]              */
+    OP_UNARY = 3,           /* out = f(in0)                                imm[0] = unary function         */
+    OP_BINARY = 4,          /* out = f(in0, in1)                           imm[0] = binary function        */
+    OP_SELECT = 5,          /* out = in0 ? in1 : in2                       in0 bool                        */
+    OP_CAST = 6,            /* out = (dtype_out) in0                       imm[0] = 0 wrap, 1 saturate     */
+    OP_CONTRACT = 7,        /* out[b,m,n] = sum_k in0 * in1 (+ in2)                                        */
+    OP_CONV = 8,            /* 1-3 spatial dimensions, groups, dilation                                    */
+    OP_POOL = 9,            /* max or average over windows                                                 */
+    OP_REDUCE = 10,         /* sum, product, max, min over the last dimensions of the iteration space      */
+    OP_ARGREDUCE = 11,      /* index (int64) of the max or min along one axis                              */
+    OP_GATHER = 12,         /* out = in0 at places that in1 (int64) names                                  */
+    OP_SCATTER = 13,        /* out at places that in1 (int64) names = in0, with a reduction                */
+    OP_TOPK = 14,           /* indices (int64) of the k largest or smallest along one axis, in order       */
+    OP_SCAN = 15,           /* cumulative sum or product along one axis                                    */
+    OP_TREE = 16,           /* decision-tree ensemble                                                      */
+    OP_POOL_INDEX = 17,     /* where (int64) in its input OP_POOL found each maximum                     */
+    OP_BLOCK_QUANTISE = 18, /* rows as blocks of a scale and int8; imm[0] = elements of a block      */
+    OP_BLOCK_CONTRACT = 19, /* those times rows of block-quantised weights; imm[0] = block format    */
+    OP_BLOCK_GATHER = 20,   /* rows of block-quantised weights as binary32; imm[0] = block format      */
 };
 
 /* Element types: ONNX's own TensorProto numbers. */
@@ -51,6 +54,20 @@ enum binary {
 /* clang-format on */
 
 enum reduction { RED_SUM = 1, RED_PROD, RED_MAX, RED_MIN, RED_NONE /* scatter only: plain store */ };
+
+/* Formats of block-quantised weights: GGUF's own numbers where it has the format (kernels/blocks.h). */
+enum block_format {
+    BLOCK_Q4_0 = 2,
+    BLOCK_Q4_1 = 3,
+    BLOCK_Q5_0 = 6,
+    BLOCK_Q5_1 = 7,
+    BLOCK_Q8_0 = 8,
+    BLOCK_Q4_K = 12,
+    BLOCK_Q5_K = 13,
+    BLOCK_Q6_K = 14,
+    BLOCK_N4 = 100, /* a binary32 scale and a zero point; 4 bits */
+    BLOCK_N8 = 101, /* the same of 8 bits */
+};
 
 /* Latched in the segment header's `status` when a node cannot be run. 0 is success. */
 enum inference_status {

@@ -3,6 +3,7 @@
  * A record is data from strangers, and host and guest must refuse exactly the same ones, so both run this file.
  * Numbers are bounded before they are multiplied: no computation here can wrap. */
 #include "record.h"
+#include "block_formats.h"
 #include "opcodes.h"
 
 #define SEGMENT_BYTES (1ull << SEGMENT_LOG2)
@@ -109,14 +110,17 @@ static int product_ok(uint8_t a, uint8_t b, uint8_t out)
 static int counts_ok(const struct record *r)
 {
     static const uint8_t inputs[] = {
-        [OP_COPY] = 1, [OP_FILL] = 0,   [OP_UNARY] = 1,      [OP_BINARY] = 2,   [OP_SELECT] = 3,  [OP_CAST] = 1,
-        [OP_POOL] = 1, [OP_REDUCE] = 1, [OP_ARGREDUCE] = 1,  [OP_GATHER] = 2,   [OP_SCATTER] = 2, [OP_TOPK] = 1,
-        [OP_SCAN] = 1, [OP_TREE] = 6,   [OP_POOL_INDEX] = 1, [OP_CONTRACT] = 2, [OP_CONV] = 2,
+        [OP_COPY] = 1,     [OP_FILL] = 0, [OP_UNARY] = 1,          [OP_BINARY] = 2,         [OP_SELECT] = 3,
+        [OP_CAST] = 1,     [OP_POOL] = 1, [OP_REDUCE] = 1,         [OP_ARGREDUCE] = 1,      [OP_GATHER] = 2,
+        [OP_SCATTER] = 2,  [OP_TOPK] = 1, [OP_SCAN] = 1,           [OP_TREE] = 6,           [OP_POOL_INDEX] = 1,
+        [OP_CONTRACT] = 2, [OP_CONV] = 2, [OP_BLOCK_QUANTISE] = 1, [OP_BLOCK_CONTRACT] = 2, [OP_BLOCK_GATHER] = 1,
     };
-    if (r->opcode < OP_COPY || r->opcode > OP_POOL_INDEX)
+    if (r->opcode < OP_COPY || r->opcode > OP_BLOCK_GATHER)
         return 0;
-    unsigned bias = (r->opcode == OP_CONTRACT || r->opcode == OP_CONV) && r->n_in == 3;
-    return r->rank <= RECORD_MAX_RANK && r->n_in == inputs[r->opcode] + bias && r->n_free <= RECORD_MAX_FREE &&
+    unsigned bias = (r->opcode == OP_CONTRACT || r->opcode == OP_CONV || r->opcode == OP_BLOCK_CONTRACT) &&
+                    r->n_in == 3;
+    unsigned rows = r->opcode == OP_BLOCK_GATHER && r->n_in == 2;
+    return r->rank <= RECORD_MAX_RANK && r->n_in == inputs[r->opcode] + bias + rows && r->n_free <= RECORD_MAX_FREE &&
            r->zero == 0 && r->reserved[0] == 0 && r->reserved[1] == 0;
 }
 
@@ -134,6 +138,9 @@ static int function_ok(const struct record *r)
     case OP_TOPK: return imm[0] <= 1;
     case OP_SCAN: return (imm[0] == RED_SUM || imm[0] == RED_PROD) && imm[2] <= 3;
     case OP_SCATTER: return imm[2] >= RED_SUM && imm[2] <= RED_NONE;
+    case OP_BLOCK_QUANTISE: return imm[0] == 32 || imm[0] == 256;
+    case OP_BLOCK_CONTRACT:
+    case OP_BLOCK_GATHER: return block_elements(imm[0]) != 0;
     case OP_TREE: return imm[0] == RED_SUM || imm[0] == RED_MAX || imm[0] == RED_MIN;
     default: return 1;
     }
@@ -172,6 +179,10 @@ static int dtypes_ok(const struct record *r)
     case OP_POOL_INDEX: return class & NUMBER && out == DT_I64;
     case OP_GATHER: return in[0] == out && in[1] == DT_I64;
     case OP_SCATTER: return in[0] == out && in[1] == DT_I64 && class & (r->imm[2] == RED_NONE ? ANY : NUMBER);
+    case OP_BLOCK_QUANTISE: return in[0] == DT_F32 && out == DT_U8;
+    case OP_BLOCK_CONTRACT:
+        return in[0] == DT_U8 && in[1] == DT_U8 && out == DT_F32 && (r->n_in == 2 || in[2] == DT_F32);
+    case OP_BLOCK_GATHER: return in[0] == DT_U8 && out == DT_F32 && (r->n_in == 1 || in[1] == DT_I64);
     default: /* OP_TREE */
         return out == DT_F32 && in[0] == DT_F32 && in[1] == DT_I32 && in[2] == DT_F32 && in[3] == DT_I32 &&
                in[4] == DT_I32 && in[5] == DT_F32;
@@ -395,6 +406,52 @@ static int tree_ok(const struct record *r, struct extent *e)
     return 1;
 }
 
+static int blocks_ok(const struct record *r, struct extent *e)
+{
+    uint64_t rows = (uint64_t)r->body[0], columns = (uint64_t)r->body[1], K = (uint64_t)r->body[2];
+    uint64_t elements = r->opcode == OP_BLOCK_QUANTISE ? r->imm[0] : block_elements(r->imm[0]);
+    uint64_t blocks = K / elements, x = 1, activations = 1, weights = 1, outputs = 1;
+    if (K == 0 || K > MAX_COUNT || K % elements || !times(&x, rows, MAX_COUNT) || !times(&x, K, MAX_COUNT) ||
+        !times(&activations, rows, MAX_COUNT) || !times(&activations, blocks, MAX_COUNT))
+        return 0;
+    uint64_t work_each = elements;
+    outputs = activations; /* blocks of them */
+    if (!times(&activations, ACTIVATION_HEAD + elements, MAX_COUNT))
+        return 0;
+    if (r->opcode != OP_BLOCK_QUANTISE) {
+        if (!times(&weights, columns, MAX_COUNT) || !times(&weights, blocks, MAX_COUNT) ||
+            !times(&weights, block_bytes(r->imm[0]), MAX_COUNT))
+            return 0;
+        place_flat(&e[r->opcode == OP_BLOCK_CONTRACT ? 2 : 1], r->in[r->opcode == OP_BLOCK_CONTRACT], weights, DT_U8);
+    }
+    switch (r->opcode) {
+    case OP_BLOCK_QUANTISE:
+        place_flat(&e[0], r->out, activations, DT_U8);
+        place_flat(&e[1], r->in[0], x, DT_F32);
+        break;
+    case OP_BLOCK_CONTRACT:
+        outputs = rows;
+        work_each = K;
+        if (!times(&outputs, columns, MAX_COUNT))
+            return 0;
+        place_flat(&e[0], r->out, outputs, DT_F32);
+        place_flat(&e[1], r->in[0], activations, DT_U8);
+        if (r->n_in == 3)
+            place_flat(&e[3], r->in[2], columns, DT_F32);
+        break;
+    default:
+        if (r->n_in == 1 && rows != columns)
+            return 0;
+        place_flat(&e[0], r->out, x, DT_F32);
+        if (r->n_in == 2)
+            place_flat(&e[2], r->in[1], rows, DT_I64);
+    }
+    if (r->lo > r->hi || r->hi > outputs)
+        return 0;
+    uint64_t work = r->hi - r->lo;
+    return !work || times(&work, work_each, RECORD_MAX_WORK);
+}
+
 /* ---- places --------------------------------------------------------------------------------------------------- */
 
 static int inside(const struct extent *e, uint64_t lo, uint64_t hi)
@@ -414,7 +471,8 @@ static int operands_ok(const struct record *r, const struct extent *e)
         if (in->lo < e[0].hi && e[0].lo < in->hi)
             return 0;
     }
-    return 1;
+    /* A block of activations begins with a binary32. */
+    return (r->opcode != OP_BLOCK_QUANTISE || r->out % 4 == 0) && (r->opcode != OP_BLOCK_CONTRACT || r->in[0] % 4 == 0);
 }
 
 static int frees_ok(const struct record *r)
@@ -438,6 +496,7 @@ int record_check(const struct record *r, struct extent *extent)
         return ST_BAD_DTYPE;
     int shape_ok = r->opcode == OP_CONV || r->opcode == OP_POOL || r->opcode == OP_POOL_INDEX ? windows_ok(r, e)
                    : r->opcode == OP_TREE                                                     ? tree_ok(r, e)
+                   : r->opcode >= OP_BLOCK_QUANTISE                                           ? blocks_ok(r, e)
                                                                                               : strided_ok(r, e);
     if (!shape_ok)
         return ST_BAD_SHAPE;

@@ -113,4 +113,23 @@ static const struct reduce_steps ARGREDUCE[] = {
 #define TREE 117u
 #define TREE_NODE 50u
 #define TREE_WEIGHT 30u
+#define QUANTISE_BLOCK 74u
+#define QUANTISE_ELEMENT 12u
+static const struct block_steps BLOCK_CONTRACT[] = {
+    {249, 210}, /* Q4_0 */
+    {305, 265}, /* Q4_1 */
+    {381, 342}, /* Q5_0 */
+    {417, 377}, /* Q5_1 */
+    {199, 160}, /* Q8_0 */
+    {523, 1752}, /* Q4_K */
+    {1018, 3534}, /* Q5_K */
+    {795, 2922}, /* Q6_K */
+    {240, 208}, /* N4 */
+    {222, 190}, /* N8 */
+};
+#define BLOCK_CONTRACT_OUTPUT 18u
+#define BLOCK_CONTRACT_ROW 68u
+#define GATHER_BLOCK 148u
+#define GATHER_ELEMENT 105u
+#define GATHER_CHECK 11u
 #endif

@@ -6,6 +6,7 @@
  *
  * INVARIANT: nothing here can wrap. record_check bounds a node's inner steps by 2^32 (RECORD_MAX_WORK) and every count by
  * 2^38, and no constant has more than 16 bits: a sum stays below 2^60. */
+#include "block_formats.h"
 #include "opcodes.h"
 #include "record.h"
 #include "step_constants.h"
@@ -230,6 +231,33 @@ static uint64_t tree(const struct record *r)
            (TREE_ROW + targets * TREE_TARGET + trees * (TREE + (1 + depth) * TREE_NODE + leaf * TREE_WEIGHT));
 }
 
+static unsigned block_kind(uint64_t format)
+{
+    unsigned kind = 0;
+#define BLOCK_KIND(NAME, ELEMENTS, BYTES)                                                                              \
+    if (format == BLOCK_##NAME)                                                                                        \
+        return kind;                                                                                                   \
+    kind++;
+    FOR_EACH_BLOCK_FORMAT(BLOCK_KIND)
+    return 0;
+}
+
+/* The kernels of blocks.c: so many blocks below each output, or made of elements themselves. */
+static uint64_t blocks(const struct record *r)
+{
+    uint64_t n = r->hi - r->lo, elements = r->imm[0];
+    if (r->opcode == OP_BLOCK_QUANTISE)
+        return n * (QUANTISE_BLOCK + elements * QUANTISE_ELEMENT);
+    elements = block_elements(r->imm[0]);
+    uint64_t below = (uint64_t)r->body[2] / elements;
+    if (r->opcode == OP_BLOCK_GATHER)
+        return n * (GATHER_BLOCK + elements * GATHER_ELEMENT) +
+               ((r->hi - 1) / below - r->lo / below + 1) * GATHER_CHECK;
+    const struct block_steps *s = &BLOCK_CONTRACT[block_kind(r->imm[0])];
+    uint64_t N = (uint64_t)r->body[1], rows = (r->hi - 1) / N - r->lo / N + 1;
+    return rows * BLOCK_CONTRACT_ROW + n * (BLOCK_CONTRACT_OUTPUT + s->block + below * s->step);
+}
+
 static uint64_t inner_steps(const struct record *r)
 {
     switch (r->opcode) {
@@ -249,6 +277,9 @@ static uint64_t inner_steps(const struct record *r)
     case OP_SCATTER: return placed(r);
     case OP_TOPK: return topk(r);
     case OP_SCAN: return scan(r);
+    case OP_BLOCK_QUANTISE:
+    case OP_BLOCK_CONTRACT:
+    case OP_BLOCK_GATHER: return blocks(r);
     default: return tree(r);
     }
 }
