@@ -13,8 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
-from eth_utils.address import to_checksum_address
-
+from opml_dispute.chain.abi import checksummed
 from opml_dispute.chain.rpc_errors import RpcAnswerInvalid
 from opml_dispute.primitives import Address
 
@@ -97,7 +96,7 @@ def address(method: str, value: Any) -> Address:
     raw = data(method, value)
     if len(raw) != 20:
         raise RpcAnswerInvalid(method, value, "an address")
-    return Address(to_checksum_address(raw))
+    return checksummed("0x" + raw.hex())
 
 
 def head(method: str, value: Any) -> Head:

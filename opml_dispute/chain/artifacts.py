@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any
 
-from eth_utils.abi import collapse_if_tuple
-from eth_utils.crypto import keccak
-
+from opml_dispute.chain.abi import canonical_type
+from opml_dispute.engine.hashing import keccak256
 from opml_dispute.errors import OpmlError
 from opml_dispute.toolchain.solidity import ARTIFACTS_DIR
 
@@ -48,12 +47,12 @@ class Signature:
     @cached_property
     def selector(self) -> bytes:
         """The first four bytes of the signature's hash."""
-        return keccak(text=self.text)[:4]
+        return keccak256(self.text.encode())[:4]
 
     @cached_property
     def topic(self) -> bytes:
         """The whole hash: an event's first topic."""
-        return keccak(text=self.text)
+        return keccak256(self.text.encode())
 
 
 @dataclass(frozen=True)
@@ -79,9 +78,9 @@ def _signature(entry: dict[str, Any]) -> Signature:
     inputs = entry.get("inputs", [])
     return Signature(
         name=entry["name"],
-        inputs=tuple(collapse_if_tuple(item) for item in inputs),
+        inputs=tuple(canonical_type(item) for item in inputs),
         input_names=tuple(item.get("name", "") for item in inputs),
-        outputs=tuple(collapse_if_tuple(item) for item in entry.get("outputs", [])),
+        outputs=tuple(canonical_type(item) for item in entry.get("outputs", [])),
         kind=entry["type"],
         indexed=tuple(bool(item.get("indexed")) for item in inputs),
     )
@@ -122,7 +121,7 @@ def parse_artifact(raw: dict[str, Any]) -> Artifact:
             case "event":
                 events[entry["name"]] = _signature(entry)
             case "constructor":
-                constructor = tuple(collapse_if_tuple(item) for item in entry["inputs"])
+                constructor = tuple(canonical_type(item) for item in entry["inputs"])
     functions |= {text: same[0] for text, same in bare.items() if len(same) == 1}
     return Artifact(
         name=raw["name"],

@@ -11,14 +11,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from eth_utils.address import to_checksum_address
-
+from opml_dispute.chain.abi import checksummed
 from opml_dispute.chain.answers import Head
 from opml_dispute.chain.contracts.contract import ZERO_ADDRESS
 from opml_dispute.chain.contracts.dispute import ClaimRecord, DisputeGameFactory, FaultDisputeGame
 from opml_dispute.chain.contracts.vm import FPVM, PreimageOracle
 from opml_dispute.chain.reverts import Reverted
-from opml_dispute.chain.rpc import Rpc, UnexpectedAnswer, checksummed
+from opml_dispute.chain.rpc import Rpc, UnexpectedAnswer
 from opml_dispute.chain.wiring import GameParts, expect_own_parts
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.bond import BondTerms
@@ -70,7 +69,7 @@ def parse_address(text: str, what: str) -> Address:
     digits = text.removeprefix("0x")
     if digits == text or re.fullmatch("[0-9a-fA-F]{40}", digits) is None:
         raise BadAddress(f"{text} is not {what}: an address is 0x and 40 hexadecimal digits")
-    checked = Address(to_checksum_address(text))
+    checked = checksummed(text)
     if digits not in (digits.lower(), digits.upper()) and text != checked:
         raise BadAddress(
             f"{text} is not {what}: capital and small letters are the checksum of another address",

@@ -11,9 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from eth_abi.abi import decode
-from eth_abi.exceptions import DecodingError
-
+from opml_dispute.chain.abi import Undecodable, decode
 from opml_dispute.chain.artifacts import error_signatures
 from opml_dispute.errors import OpmlError
 
@@ -99,7 +97,7 @@ def describe_revert(data: bytes) -> Meaning:
             named = zip(signature.input_names, arguments, strict=True)
             shown = ", ".join((f"{name}: " if name else "") + show_value(value) for name, value in named)
             return Meaning(signature.name, arguments, f"{signature.name}({shown})")
-    except DecodingError:
+    except Undecodable:
         pass
     return Meaning("", (), f"unknown error 0x{data.hex()}")
 

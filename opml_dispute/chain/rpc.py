@@ -24,15 +24,11 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any, Final, Generic, NamedTuple, TypeVar
-
-from eth_abi.abi import decode, encode
-from eth_abi.exceptions import DecodingError
-from eth_utils.address import to_checksum_address
 
 from opml_dispute import plain_json
 from opml_dispute.chain import answers
+from opml_dispute.chain.abi import Undecodable, checksummed, decode, encode
 from opml_dispute.chain.answers import Head, Parse
 from opml_dispute.chain.artifacts import Signature
 from opml_dispute.chain.retrying import FIRST_PAUSE_S, BatchSize, Patience
@@ -115,7 +111,7 @@ class Call(Generic[T]):
         """
         try:
             values = decode(self.signature.outputs, raw, strict=False)
-        except (DecodingError, OverflowError) as error:
+        except Undecodable as error:
             raise UnexpectedAnswer(
                 f"{self.what} at {self.to} answered {len(raw)} bytes that do not decode: {error}"
             ) from None
@@ -125,12 +121,6 @@ class Call(Generic[T]):
 
 def _tidy(kind: str, value: Any) -> Any:
     return checksummed(value) if kind == "address" else value
-
-
-@lru_cache(maxsize=4096)
-def checksummed(address: str) -> Address:
-    """The address with its checksum; the same few come again and again."""
-    return Address(to_checksum_address(address))
 
 
 class Ask(NamedTuple):

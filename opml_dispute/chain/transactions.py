@@ -10,8 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from eth_abi.abi import encode
-
+from opml_dispute.chain.abi import encode
 from opml_dispute.chain.amounts import ether
 from opml_dispute.chain.answers import Log
 from opml_dispute.chain.artifacts import Artifact

@@ -12,6 +12,7 @@ from opml_dispute.actors.words import short_hex
 from opml_dispute.chain.amounts import parse_wei
 from opml_dispute.chain.contracts.contract import ZERO_ADDRESS
 from opml_dispute.chain.contracts.examples import DigitReader
+from opml_dispute.chain.contracts.oracle import RegisteredModel
 from opml_dispute.chain.deploy import MAX_CALLBACK_GAS
 from opml_dispute.chain.games import parse_address
 from opml_dispute.chain.requests import parse_hash, parse_request_id, read_request
@@ -127,22 +128,12 @@ def request(
     if not system.rpc.read(system.registry.is_registered(wanted)):
         raise WhichModel(f"model 0x{wanted.hex()} is not registered")
     known = system.rpc.read(system.registry.model(wanted))
-    if prompt is not None:
-        from opml_dispute.cli.words import prompt_image, vocabulary_for
-        from opml_dispute.operator.model_description import slots_from_json
-
-        slots = slots_from_json(known.inputs, known.input_bytes)
-        image = prompt_image(slots, prompt, vocabulary_for(wanted, model), chat=chat)
-    elif input_image is None:
-        # Not above: arrays take a while to import, and the chain is asked first.
-        from opml_dispute.cli.inputs import read_inputs
-        from opml_dispute.engine.segment import input_image as input_image_of
-        from opml_dispute.operator.model_description import slots_from_json
-
-        slots = slots_from_json(known.inputs, known.input_bytes)
-        image = input_image_of(slots, read_inputs(slots, inputs, sample))
-    else:
+    if input_image is not None:
         image = _read_file(input_image, known.input_bytes)
+    elif prompt is not None:
+        image = _prompt_image(known, prompt, wanted, model, chat=chat)
+    else:
+        image = _tensor_image(known, inputs, sample)
     if len(image) != known.input_bytes:
         raise WhichModel(
             f"the input has {len(image):,} bytes, but the model takes {known.input_bytes:,}",
@@ -174,6 +165,26 @@ def request(
         request_id = new_request_id(system, done.receipt)
         output.say(f"Answer it with: opml-dispute propose 0x{request_id.hex()}")
         output.fact(request_id=request_id)
+
+
+# Arrays take a while to import, and the chain is asked first: so what makes an input image imports them itself.
+
+
+def _prompt_image(known: RegisteredModel, prompt: str, model_id: ModelId, model: Path | None, *, chat: bool) -> bytes:
+    from opml_dispute.cli.words import prompt_image, vocabulary_for
+    from opml_dispute.operator.model_description import slots_from_json
+
+    slots = slots_from_json(known.inputs, known.input_bytes)
+    return prompt_image(slots, prompt, vocabulary_for(model_id, model), chat=chat)
+
+
+def _tensor_image(known: RegisteredModel, inputs: tuple[str, ...], sample: int | None) -> bytes:
+    from opml_dispute.cli.inputs import read_inputs
+    from opml_dispute.engine.segment import input_image
+    from opml_dispute.operator.model_description import slots_from_json
+
+    slots = slots_from_json(known.inputs, known.input_bytes)
+    return input_image(slots, read_inputs(slots, inputs, sample))
 
 
 def _expect_at_most_one(sources: Mapping[str, object]) -> None:

@@ -27,7 +27,7 @@ def test_what_needs_no_chain_imports_nothing_that_talks_to_one(module: str) -> N
 @pytest.mark.parametrize("module", ["show", "dispute", "request", "session"])
 def test_what_asks_a_chain_imports_neither_arrays_nor_models_nor_signing_before_it_does(module: str) -> None:
     """The first request goes out after half a second of work: arrays, the compiler and signing come when needed."""
-    heavy = {"numpy", "onnx", "web3", "eth_account", "py_ecc", "aiohttp"}
+    heavy = {"numpy", "onnx", "pydantic"} | CHAIN
     assert not modules_after(f"import opml_dispute.cli.{module}") & heavy
 
 

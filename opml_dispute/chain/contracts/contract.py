@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, TypeVar
 
-from eth_abi.abi import decode
-
+from opml_dispute.chain.abi import decode
 from opml_dispute.chain.answers import Log
 from opml_dispute.chain.artifacts import Artifact, load_artifact
 from opml_dispute.chain.rpc import Call

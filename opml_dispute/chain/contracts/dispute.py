@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from opml_dispute.chain.abi import checksummed
 from opml_dispute.chain.contracts.contract import Contract, as_it_is
-from opml_dispute.chain.rpc import Call, checksummed
+from opml_dispute.chain.rpc import Call
 from opml_dispute.chain.transactions import Receipt
 from opml_dispute.game.bond import BondTerms
 from opml_dispute.game.position import Position

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Final
 
+from opml_dispute.chain.abi import checksummed
 from opml_dispute.chain.contracts.contract import Contract
-from opml_dispute.chain.rpc import Call, checksummed
+from opml_dispute.chain.rpc import Call
 from opml_dispute.primitives import Address, Hash32, RequestId
 
 ALL_WEI: Final = 2**256 - 1

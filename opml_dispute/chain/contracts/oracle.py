@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from opml_dispute.chain.abi import checksummed
 from opml_dispute.chain.answers import Log
 from opml_dispute.chain.contracts.contract import Contract, as_it_is
-from opml_dispute.chain.rpc import Call, checksummed
+from opml_dispute.chain.rpc import Call
 from opml_dispute.primitives import Address, Hash32, ModelId, RequestId, StateRoot
 
 

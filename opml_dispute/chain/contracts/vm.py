@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from opml_dispute.chain.abi import checksummed
 from opml_dispute.chain.contracts.contract import Contract, as_it_is
-from opml_dispute.chain.rpc import Call, checksummed
+from opml_dispute.chain.rpc import Call
 from opml_dispute.primitives import Address
 
 

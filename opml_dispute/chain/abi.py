@@ -1,0 +1,57 @@
+"""
+The contract ABI: values as bytes and back, names of types, checksums of addresses.
+
+eth_abi brings a third of a second of imports with it, so it is loaded with the first value that is encoded or decoded;
+a command has sent its first request by then. Everything else of the package gets the ABI from here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Any
+
+from opml_dispute.engine.hashing import keccak256
+from opml_dispute.primitives import Address
+
+
+class Undecodable(ValueError):
+    """Bytes that are no value of the types they should be."""
+
+
+def encode(types: Iterable[str], values: Iterable[Any]) -> bytes:
+    """The values as the ABI lays them out. Raises eth_abi's errors for a value that its type does not have."""
+    from eth_abi.abi import encode as encode_values
+
+    return encode_values(tuple(types), tuple(values))
+
+
+def decode(types: Sequence[str], raw: bytes, *, strict: bool = True) -> tuple[Any, ...]:
+    """The values of these types in `raw`. Raises `Undecodable`; `strict` refuses padding that is not zero."""
+    from eth_abi.abi import decode as decode_values
+    from eth_abi.exceptions import DecodingError
+
+    try:
+        return decode_values(types, raw, strict=strict)
+    except (DecodingError, OverflowError) as error:
+        raise Undecodable(str(error)) from error
+
+
+def canonical_type(entry: dict[str, Any]) -> str:
+    """The type of an ABI's parameter as signatures name it, tuples written out."""
+    kind = str(entry["type"])
+    if not kind.startswith("tuple"):
+        return kind
+    return f"({','.join(map(canonical_type, entry['components']))}){kind.removeprefix('tuple')}"
+
+
+@lru_cache(maxsize=4096)
+def checksummed(address: str) -> Address:
+    """An address of 0x and 40 hexadecimal digits with the checksum of EIP-55; the same few come again and again."""
+    digits = address.removeprefix("0x").removeprefix("0X").lower()
+    if len(bytes.fromhex(digits)) != 20:
+        raise ValueError(f"{address} is not an address: that is 0x and 40 hexadecimal digits")
+    marks = keccak256(digits.encode()).hex()
+    return Address(
+        "0x" + "".join(c.upper() if int(mark, 16) >= 8 else c for c, mark in zip(digits, marks, strict=False))
+    )

@@ -1,0 +1,46 @@
+"""What the package computes of the ABI itself is what eth_utils computes."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from eth_utils.abi import collapse_if_tuple
+from eth_utils.address import to_checksum_address
+
+from opml_dispute.chain.abi import Undecodable, canonical_type, checksummed, decode, encode
+from opml_dispute.chain.artifacts import load_artifact, names
+
+
+def test_checksums_are_those_of_eth_utils() -> None:
+    chance = random.Random(1)
+    for _ in range(500):
+        address = "0x" + chance.randbytes(20).hex()
+        assert (
+            checksummed(address) == checksummed(address.upper().replace("X", "x")) == str(to_checksum_address(address))
+        )
+
+
+@pytest.mark.parametrize("text", ["0x", "0x" + "11" * 19, "0x" + "11" * 21, "0x" + "zz" * 20, ""])
+def test_text_that_is_no_address_has_no_checksum(text: str) -> None:
+    with pytest.raises(ValueError):
+        checksummed(text)
+
+
+def test_types_of_every_contract_are_named_as_eth_utils_names_them() -> None:
+    parameters = [
+        parameter
+        for name in names()
+        for entry in load_artifact(name).abi
+        for parameter in (*entry.get("inputs", []), *entry.get("outputs", []))
+    ]
+    assert any(parameter["type"].startswith("tuple") for parameter in parameters)
+    for parameter in parameters:
+        assert canonical_type(parameter) == collapse_if_tuple(parameter)
+
+
+def test_bytes_that_do_not_fit_are_undecodable() -> None:
+    assert decode(["uint256"], encode(["uint256"], [7])) == (7,)
+    for types, raw in ((["uint256"], b""), (["uint8"], b"\xff" * 32), (["bytes"], b"\xff" * 64)):
+        with pytest.raises(Undecodable):
+            decode(types, raw)
