@@ -49,15 +49,23 @@ class BlockEmitter(Emitter):
         )
         return out
 
-    def block_contract(self, x: Tensor, w: Tensor, fmt: BlockFormat, bias: Tensor | None = None) -> Tensor:
-        """Activations that `block_quantise` made times the transpose of w[N][K]: f32 [..., N], plus bias[N]."""
+    def block_contract(
+        self, x: Tensor, w: Tensor, fmt: BlockFormat, bias: Tensor | None = None, *, out: Tensor | None = None
+    ) -> Tensor:
+        """
+        Activations that `block_quantise` made times the transpose of w[N][K]: f32 [..., N], plus bias[N].
+
+        `out` is the view that takes the result, where it is to be made in a part of a larger tensor; it is packed.
+        """
         k = self._block_columns(w, fmt)
         if x.dtype is not DType.U8 or not x.rank or x.shape[-1] != fmt.activation_bytes(k):
             raise Refuse(f"activations {x.dtype.name}{list(x.shape)} with rows of {k} elements in {fmt.name}")
         if bias is not None and (bias.dtype is not DType.F32 or bias.shape != w.shape[:1]):
             raise Refuse(f"a bias {bias.dtype.name}{list(bias.shape)} for {w.shape[0]} rows of weights")
         inputs = [self.contiguous(tensor) for tensor in (x, w, bias) if tensor is not None]
-        out = self.made(DType.F32, (*x.shape[:-1], w.shape[0]), *inputs)
+        out = self._into(out, DType.F32, (*x.shape[:-1], w.shape[0]), *inputs)
+        if not out.is_contiguous:
+            raise Refuse(f"a result into a view of strides {list(out.strides)}; expected it packed")
         body = (prod(x.shape[:-1]), w.shape[0], k)
         self._append(Opcode.BLOCK_CONTRACT, out, inputs, 2, body, imm=(fmt,), grains=(w.shape[0], 16))
         return out

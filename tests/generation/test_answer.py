@@ -68,6 +68,24 @@ def test_the_first_logits_are_near_the_references(tmp_path: Path) -> None:
         assert scores[token] > scores.max() - 1e-4
 
 
+@pytest.mark.parametrize("encoding", ["Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1"])
+def test_weights_in_blocks_are_multiplied_in_their_blocks(encoding: str, tmp_path: Path) -> None:
+    """They lie in the program as in the file; rows are rounded to int8, so scores are only near the reference's."""
+    made = Made("qwen2", encoding=encoding, seed=13)
+    path = write_model(tmp_path / "model.gguf", made)
+    checkpoint, reference = gguf_checkpoint(path), Reference(path)
+    prompt = [7, 3, 31, 2, 19]
+    program = compile_answer(checkpoint, AnswerShape(6, 9))
+    kernels = {program.record(i).opcode.name for i in range(program.node_count)}
+    assert {"BLOCK_GATHER", "BLOCK_QUANTISE", "BLOCK_CONTRACT"} <= kernels
+    blocks = {bytes(np.asarray(block.data)) for block in program.weights}
+    assert all(weight.data.tobytes() in blocks for weight in checkpoint.weights.values() if len(weight.shape) == 2)
+    said = spoken(answer(program, prompt))
+    for i, token in enumerate(said):
+        scores = reference.logits([*prompt, *said[:i]])
+        assert scores[token] > scores.max() - 0.1 * scores.std()
+
+
 def without_end(checkpoint: Checkpoint) -> Checkpoint:
     return Checkpoint(checkpoint.architecture, checkpoint.weights, None)
 
@@ -78,7 +96,7 @@ def test_repeated_steps_are_those_that_planning_all_of_them_gives(
     ends: bool, tokens: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not a byte of records, weights or origins differs."""
-    made = Made("gemma3", Sizes(layers=3), extra={"attention.sliding_window": 4})
+    made = Made("gemma3", Sizes(layers=3), "Q4_1", extra={"attention.sliding_window": 4})
     checkpoint = gguf_checkpoint(write_model(tmp_path / "model.gguf", made))
     if not ends:
         checkpoint = without_end(checkpoint)
