@@ -51,7 +51,7 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Purse:
+class SpendableFunds:
     """What an account can spend."""
 
     balance_wei: int
@@ -63,7 +63,7 @@ class Purse:
 class HasPurse(Protocol):
     """A place at a game that knows what its account can spend."""
 
-    def purse(self) -> Purse | None:
+    def purse(self) -> SpendableFunds | None:
         """None if it does not."""
         ...
 
@@ -85,7 +85,7 @@ def deciding(plan: Decision) -> list[Line]:
     return [line for line in plan.lines if line.decides]
 
 
-def within(game: Game, plan: Decision, purse: Purse) -> tuple[list[Move], list[tuple[Move, KeptForMore]]]:
+def within(game: Game, plan: Decision, purse: SpendableFunds) -> tuple[list[Move], list[tuple[Move, KeptForMore]]]:
     """The moves of a plan that the purse allows, and those that are left for lack of money, each with the reason."""
     left_wei = purse.balance_wei
     made: list[Move] = []
@@ -100,7 +100,7 @@ def within(game: Game, plan: Decision, purse: Purse) -> tuple[list[Move], list[t
     return made, kept
 
 
-def _reason(move: Move, purse: Purse, left_wei: int) -> KeptForMore:
+def _reason(move: Move, purse: SpendableFunds, left_wei: int) -> KeptForMore:
     return KeptForMore(
         f"the answer to claim {move.parent_index} takes {move.bond_wei + purse.move_gas_wei} wei, and {left_wei} of "
         f"{purse.balance_wei} are not needed for what protects more"

@@ -12,8 +12,6 @@ Only signed transactions are written, never keys. Everything lies below the proj
 
 from __future__ import annotations
 
-import fcntl
-import os
 import threading
 import time
 from collections.abc import Iterator
@@ -23,6 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from opml_dispute import plain_json
+from opml_dispute.chain.file_lock import FileLock
 from opml_dispute.engine.hashing import keccak256
 from opml_dispute.home import CannotWrite, home, write_json
 from opml_dispute.primitives import Address
@@ -68,18 +67,13 @@ class KeyLedger:
         share the folder: where it cannot be written, a nonce that was taken meanwhile is chosen anew.
         """
         with self._lock:
-            path = home() / "sending" / f"{self._name}.lock"
+            lock = FileLock(home() / "sending" / f"{self._name}.lock")
+            with suppress(CannotWrite):
+                lock.take(wait=True)
             try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-            except OSError:
-                yield
-                return
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX)
                 yield
             finally:
-                os.close(handle)
+                lock.give_back()
 
     def note(self, work: bytes, entry: JournalEntry) -> None:
         """Remember `entry` as doing `work`. Raises `CannotWrite`."""

@@ -20,10 +20,10 @@ from opml_dispute.chain.contracts.dispute import GAME_TYPE
 from opml_dispute.chain.contracts.governance import (
     ALL_WEI,
     GuardedOracle,
-    Operation,
     OperationState,
     OwnedVault,
     Timelock,
+    TimelockCall,
 )
 from opml_dispute.chain.reverts import Reverted
 from opml_dispute.chain.rpc import Call
@@ -255,7 +255,7 @@ class Pending:
     """How far a wish is at the timelock."""
 
     wish: Wish
-    operation: Operation
+    operation: TimelockCall
     operation_id: Hash32
     state: OperationState
     ready_at_s: int
@@ -336,7 +336,7 @@ def pending(system: System, wish: Wish) -> Pending:
     timelock, rpc = _timelock(system), system.rpc
     for first in range(0, _SALTS, _PAGE):
         operations = [
-            Operation(wish.target, wish.value_wei, wish.call_data, number.to_bytes(32, "big"))
+            TimelockCall(wish.target, wish.value_wei, wish.call_data, number.to_bytes(32, "big"))
             for number in range(first, first + _PAGE)
         ]
         ids = rpc.read_all([timelock.operation_id(operation) for operation in operations])

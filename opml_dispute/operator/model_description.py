@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from opml_dispute import plain_json
-from opml_dispute.chain.contracts.oracle import Model
+from opml_dispute.chain.contracts.oracle import Model, RegisteredModel
 from opml_dispute.engine.segment import INPUT, BadInput, Section
 from opml_dispute.model.opcodes import DType
 from opml_dispute.model.program import Program, TensorSpec
@@ -83,6 +83,33 @@ def _is_size(value: Any) -> bool:
 def _expect(holds: bool, otherwise: str) -> None:
     if not holds:
         raise ValueError(otherwise)
+
+
+def named_as_registered(program: Program, registered: RegisteredModel) -> Program:
+    """
+    The program with the names that its registration gives to inputs and outputs.
+
+    Names are not under the model root, so a program file can carry others than those that requests were made by. What
+    the registration describes at other places, or in a way that cannot be read, keeps the file's names.
+    """
+    return replace(
+        program,
+        inputs=_renamed(program.inputs, registered.inputs),
+        outputs=_renamed(program.outputs, registered.outputs),
+    )
+
+
+def _renamed(specs: Sequence[TensorSpec], text: str) -> tuple[TensorSpec, ...]:
+    base = min((spec.offset for spec in specs), default=0)
+    try:
+        slots = [_slot(raw) for raw in _listed(plain_json.loads(text))]
+    except (ValueError, KeyError, TypeError):
+        return tuple(specs)
+    ours = [(spec.dtype, tuple(spec.shape), spec.offset - base) for spec in specs]
+    is_clear = len({slot.name for slot in slots}) == len(slots)
+    if not is_clear or [(slot.dtype, slot.shape, slot.offset) for slot in slots] != ours:
+        return tuple(specs)
+    return tuple(replace(spec, name=slot.name) for spec, slot in zip(specs, slots, strict=True))
 
 
 def describe_model(program: Program, uri: str) -> Model:

@@ -24,6 +24,7 @@ from opml_dispute.model.files import Binding
 from opml_dispute.model.program import MODEL_LOG2_SIZE, Program
 from opml_dispute.model.program_file import ProgramFileError, read_program, write_program
 from opml_dispute.models import DIGITS
+from opml_dispute.operator.model_description import named_as_registered
 from opml_dispute.primitives import ModelId
 from opml_dispute.reading import Unreadable, read_text
 
@@ -86,10 +87,13 @@ class ModelStore:
         self, model_id: ModelId, registered: RegisteredModel, *, file: Path | None, binding: Binding
     ) -> Program:
         """
-        The program of a registered model.
+        The program of a registered model, its inputs and outputs named as the registration names them.
 
         Raises `ModelFileMissing`, `WrongModelFile` or `CorruptedCache`, and what compiling a model raises.
         """
+        return named_as_registered(self._find(model_id, registered, file, binding), registered)
+
+    def _find(self, model_id: ModelId, registered: RegisteredModel, file: Path | None, binding: Binding) -> Program:
         if file is not None:
             program = open_model(file, binding)
             if program.model_root != registered.model_root:

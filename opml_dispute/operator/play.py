@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from opml_dispute.actors.actions import Action, Move, Step
-from opml_dispute.actors.exposure import Purse
+from opml_dispute.actors.exposure import SpendableFunds
 from opml_dispute.actors.honest import Decision, consider
 from opml_dispute.actors.player import ActionRefused
 from opml_dispute.actors.words import short_hex, subject
@@ -119,7 +119,7 @@ class Seat:
         self.table, self._act, self._account = table, act, account
         self._seen: tuple[Game, int] | None = None
 
-    def purse(self) -> Purse | None:
+    def purse(self) -> SpendableFunds | None:
         """What the account has, and what the gas of a move costs it now at most; None if no account was named."""
         if self._account is None:
             return None
@@ -128,7 +128,7 @@ class Seat:
             fee_wei = suggest(rpc, rpc.head(), DEFAULT_MAX_FEE_WEI).max_fee_wei
         except FeeTooHigh:
             return None  # nothing is sent at such a price; that is told where it is tried
-        return Purse(rpc.balance_wei(self._account), MOVE_GAS * fee_wei)
+        return SpendableFunds(rpc.balance_wei(self._account), MOVE_GAS * fee_wei)
 
     def snapshot(self) -> tuple[Game, int]:
         """The game now, and the chain's time."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from opml_dispute.actors.actions import Action, Move, Step
-from opml_dispute.actors.exposure import Purse, deciding, rest_wei, within
+from opml_dispute.actors.exposure import SpendableFunds, deciding, rest_wei, within
 from opml_dispute.actors.honest import Decision, consider
 from opml_dispute.actors.player import play_round
 from opml_dispute.errors import OpmlError
@@ -95,8 +95,8 @@ class ShortOfMoney(Seat):
         self.balance_wei = balance_wei
         self.overdrawn = False
 
-    def purse(self) -> Purse:
-        return Purse(self.balance_wei, 0)
+    def purse(self) -> SpendableFunds:
+        return SpendableFunds(self.balance_wei, 0)
 
     def send_all(self, actions: Sequence[Action]) -> list[OpmlError | None]:
         outcomes = super().send_all(actions)
@@ -138,12 +138,12 @@ def test_money_goes_to_what_decides_before_it_goes_to_rewards() -> None:
     game, plan = plan_of(table)
     first = next(line for line in plan.lines if line.decides)
     assert plan.lines[0] is first
-    least = Purse(rest_wei(game, [first]), 0)
+    least = SpendableFunds(rest_wei(game, [first]), 0)
     made, kept = within(game, plan, least)
     assert made == [first.move]
     assert [move.parent_index for move, _ in kept] == [decoy.index]
     assert "not needed for what protects more" in str(kept[0][1])
-    richer = Purse(rest_wei(game, plan.lines), 0)
+    richer = SpendableFunds(rest_wei(game, plan.lines), 0)
     assert within(game, plan, richer)[1] == []
 
 

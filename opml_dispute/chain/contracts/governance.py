@@ -105,7 +105,7 @@ class OperationState(IntEnum):
 
 
 @dataclass(frozen=True)
-class Operation:
+class TimelockCall:
     """A call that the timelock makes, once it was scheduled and the delay is over."""
 
     target: Address
@@ -132,7 +132,7 @@ class Timelock(Contract):
         """Whether an account has a role."""
         return self._call(bool, "hasRole", role, account)
 
-    def operation_id(self, operation: Operation) -> Call[Hash32]:
+    def operation_id(self, operation: TimelockCall) -> Call[Hash32]:
         """What an operation is known by."""
         return self._call(Hash32, "hashOperation", *_arguments(operation))
 
@@ -144,11 +144,11 @@ class Timelock(Contract):
         """When it can be executed, seconds since 1970; 0 if it was never scheduled, 1 if it is done."""
         return self._call(int, "getTimestamp", operation_id)
 
-    def schedule(self, operation: Operation, delay_s: int) -> Call[None]:
+    def schedule(self, operation: TimelockCall, delay_s: int) -> Call[None]:
         """Proposer: announce it."""
         return self._call(_nothing, "schedule", *_arguments(operation), delay_s)
 
-    def execute(self, operation: Operation) -> Call[None]:
+    def execute(self, operation: TimelockCall) -> Call[None]:
         """Executor: make the call; value: the operation's, unless the timelock has it."""
         return self._call(_nothing, "execute", *_arguments(operation))
 
@@ -157,7 +157,7 @@ class Timelock(Contract):
         return self._call(_nothing, "cancel", operation_id)
 
 
-def _arguments(operation: Operation) -> tuple[Any, ...]:
+def _arguments(operation: TimelockCall) -> tuple[Any, ...]:
     return operation.target, operation.value_wei, operation.data, _NO_PREDECESSOR, operation.salt
 
 
