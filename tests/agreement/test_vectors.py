@@ -114,4 +114,4 @@ def test_the_contract_says_why_it_refuses() -> None:
     verdict: StepVerdict = verifier(ml=False).step(vector.state, vector.proof)
     assert verdict.post is None
     assert verdict.refusal is not None
-    assert verdict.refusal.name == "InstructionUnsupported"
+    assert verdict.refusal.text == "MIPS64: invalid instruction"

@@ -6,10 +6,11 @@ import {functOf, opcodeOf} from "./Fields.sol";
 import {IPreimageOracle} from "./IPreimageOracle.sol";
 import {Instructions} from "./Instructions.sol";
 import {MemoryTree} from "./MemoryTree.sol";
+import {Refusals} from "./Refusals.sol";
 import {State} from "./State.sol";
 import {Syscalls} from "./Syscalls.sol";
 import {Thread} from "./Thread.sol";
-import {ExitedFlagInvalid, InvalidExitedValue, StateVersionUnsupported} from "./VmErrors.sol";
+import {StateVersionUnsupported} from "./VmErrors.sol";
 
 /// @title FPVM
 /// @notice The fault proof VM's verifier: runs one instruction of a big-endian MIPS64 machine with 2^64 bytes of memory,
@@ -60,8 +61,7 @@ contract FPVM {
         bool isMl = stateVersion == STATE_VERSION_ML;
         Frame.setWord(IS_ML, isMl ? 1 : 0);
         if (exited > 1) {
-            if (!isMl) revert InvalidExitedValue();
-            revert ExitedFlagInvalid(exited);
+            Refusals.exitedFlag(exited);
         }
         if (exited == 0) {
             MemoryTree.open(proof);
@@ -70,13 +70,13 @@ contract FPVM {
             Frame.setWord(LOCAL_CONTEXT, uint256(localContext));
             _run();
         }
-        State.requireThread();
+        State.requireThread(true);
         return State.hash();
     }
 
     /// @dev One step of a VM that has not exited.
     function _run() private view {
-        State.requireThread();
+        State.requireThread(false);
         unchecked {
             Frame.setU64(State.STEP, Frame.u64(State.STEP) + 1);
         }

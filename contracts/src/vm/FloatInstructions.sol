@@ -107,7 +107,7 @@ library FloatInstructions {
     /// @notice fmt 08: bc1f, bc1t and the likely forms, which skip the delay slot if not taken.
     function branch(uint32 insn) internal pure {
         unchecked {
-            uint64 pc = Instructions.requireNoDelaySlot();
+            uint64 pc = Instructions.requireNoDelaySlot(false);
             bool isLikely = (insn >> 17) & 1 != 0;
             if (isCondition(insn)) {
                 Thread.jump(pc + 4 + (simmOf(insn) << 2));

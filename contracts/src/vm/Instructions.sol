@@ -5,15 +5,9 @@ import {functOf, opcodeOf, rdOf, rsOf, rtOf, shamtOf, simmOf, sx, sx32} from "./
 import {Frame, IS_ML} from "./Frame.sol";
 import {FloatInstructions} from "./FloatInstructions.sol";
 import {LEAF, MemoryTree, Proof} from "./MemoryTree.sol";
+import {Refusals} from "./Refusals.sol";
 import {State} from "./State.sol";
 import {Thread} from "./Thread.sol";
-import {
-    BranchInDelaySlot,
-    DivisionByZero,
-    InstructionUnsupported,
-    InvalidPC,
-    ProgramCounterMisaligned
-} from "./VmErrors.sol";
 
 /// @title Instructions
 /// @notice What each instruction does to thread and memory, but for system calls (Syscalls.sol) and floating point
@@ -23,8 +17,7 @@ library Instructions {
     function fetch() internal pure returns (uint32 insn) {
         uint64 pc = Frame.u64(Thread.PC);
         if (pc & 3 != 0) {
-            if (Frame.word(IS_ML) == 0) revert InvalidPC();
-            revert ProgramCounterMisaligned(pc);
+            Refusals.programCounter(pc);
         }
         return uint32(halfOf(MemoryTree.readWord(pc), pc));
     }
@@ -45,7 +38,7 @@ library Instructions {
             if (opcode == 0x1A || opcode == 0x1B) return load(insn, opcode);
         }
         if (Frame.word(IS_ML) != 0) return FloatInstructions.execute(insn, opcode);
-        revert InstructionUnsupported(insn);
+        Refusals.instruction(insn);
     }
 
     /// @notice Opcode 00: shifts, jumps, moves, HI and LO, register arithmetic.
@@ -68,7 +61,7 @@ library Instructions {
             } else if (funct < 0x08 || funct >= 0x14) {
                 d = shift(insn, funct, t, s);
             } else if (funct == 0x08 || funct == 0x09) {
-                uint64 pc = requireNoDelaySlot();
+                uint64 pc = requireNoDelaySlot(true);
                 if (funct == 0x09) Thread.setReg(rdOf(insn), pc + 8); // jalr
                 return Thread.jump(s); // jr
             } else if (funct == 0x0A || funct == 0x0B) {
@@ -85,7 +78,7 @@ library Instructions {
             } else if (funct == 0x13) {
                 Frame.setU64(Thread.LO, s); // mtlo; d = 0
             } else {
-                revert InstructionUnsupported(insn);
+                Refusals.instruction(insn);
             }
             Thread.setReg(rdOf(insn), d);
             Thread.advance();
@@ -106,7 +99,7 @@ library Instructions {
                 if (funct == 0x16 || funct == 0x3A || funct == 0x3E) return t >> amount; // dsrlv, dsrl, dsrl32
                 if (funct == 0x17 || funct == 0x3B || funct == 0x3F) return uint64(int64(t) >> amount); // dsrav, dsra, dsra32
             }
-            revert InstructionUnsupported(insn);
+            Refusals.instruction(insn);
         }
     }
 
@@ -126,7 +119,7 @@ library Instructions {
                 if (funct == 0x2C || funct == 0x2D) return s + t; // dadd, daddu
                 if (funct == 0x2E || funct == 0x2F) return s - t; // dsub, dsubu
             }
-            revert InstructionUnsupported(insn);
+            Refusals.instruction(insn);
         }
     }
 
@@ -172,7 +165,7 @@ library Instructions {
             else if (funct == 0x21) d = leadingZeros(~s << 32, 32); // clo
             else if (funct == 0x24) d = leadingZeros(s, 64); // dclz
             else if (funct == 0x25) d = leadingZeros(~s, 64); // dclo
-            else revert InstructionUnsupported(insn);
+            else Refusals.instruction(insn);
             Thread.setReg(rdOf(insn), d);
             Thread.advance();
         }
@@ -201,7 +194,7 @@ library Instructions {
     /// @notice Opcodes 01 to 07: branches and jumps. The delay slot runs in every case.
     function branch(uint32 insn, uint256 opcode) internal pure {
         unchecked {
-            uint64 pc = requireNoDelaySlot();
+            uint64 pc = requireNoDelaySlot(opcode == 0x02 || opcode == 0x03);
             uint64 next = Frame.u64(Thread.NEXT_PC);
             if (opcode == 0x02 || opcode == 0x03) {
                 if (opcode == 0x03) Thread.setReg(31, pc + 8); // jal
@@ -362,15 +355,15 @@ library Instructions {
 
     function requireDivisor(uint64 t) internal pure {
         if (t != 0) return;
-        if (Frame.word(IS_ML) == 0) revert("MIPS64: division by zero");
-        revert DivisionByZero(Frame.u64(Thread.PC));
+        Refusals.division(Frame.u64(Thread.PC));
     }
 
     /// @notice Reverts in the delay slot of a branch, which is where next pc is not pc + 4.
-    function requireNoDelaySlot() internal pure returns (uint64 pc) {
+    /// @param isJump Whether a jump stands there, not a branch: the published machine has a word for each.
+    function requireNoDelaySlot(bool isJump) internal pure returns (uint64 pc) {
         unchecked {
             pc = Frame.u64(Thread.PC);
-            if (Frame.u64(Thread.NEXT_PC) != pc + 4) revert BranchInDelaySlot(pc);
+            if (Frame.u64(Thread.NEXT_PC) != pc + 4) Refusals.delaySlot(pc, isJump);
         }
     }
 }

@@ -2,9 +2,10 @@
 pragma solidity 0.8.30;
 
 import {Frame, PROOF_AT, PROOF_END, ZERO_ROOTS} from "./Frame.sol";
+import {Refusals} from "./Refusals.sol";
 import {State} from "./State.sol";
 import {ZeroRoots} from "./ZeroRoots.sol";
-import {MemoryProofMismatch, ProofBitmapInvalid, ProofTooShort} from "./VmErrors.sol";
+import {ProofBitmapInvalid} from "./VmErrors.sol";
 
 /// @notice A subtree's root and its siblings up to the memory root, lowest first: the place of these words in memory.
 type Proof is uint256;
@@ -186,11 +187,11 @@ library MemoryTree {
 
     function _requireUpTo(uint256 end) private pure {
         uint256 available = Frame.word(PROOF_END);
-        if (end > available) revert ProofTooShort(end, available);
+        if (end > available) Refusals.memoryProofTooShort(end, available);
     }
 
     function _requireRoot(bytes32 found) private pure {
         bytes32 expected = State.memoryRoot();
-        if (found != expected) revert MemoryProofMismatch(found, expected);
+        if (found != expected) Refusals.memoryProof(found, expected);
     }
 }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 pragma solidity 0.8.30;
 
-import {Frame, IS_ML, STATE, STATE_BYTES} from "./Frame.sol";
-import {StateDataLength, ThreadStackEmpty} from "./VmErrors.sol";
+import {Frame, STATE, STATE_BYTES} from "./Frame.sol";
+import {Refusals} from "./Refusals.sol";
+import {StateDataLength} from "./VmErrors.sol";
 
 // Root of a thread stack without threads: the hash of 64 zero bytes.
 bytes32 constant EMPTY_STACK = 0xad3228b676f7d3cd4284a5443f17f1962b36e491b30a40b2405849e597ba5fb5;
@@ -77,10 +78,9 @@ library State {
     }
 
     /// @notice Reverts if no thread is on the active stack.
-    function requireThread() internal pure {
-        if (bytes32(Frame.word(activeStack())) != EMPTY_STACK) return;
-        if (Frame.word(IS_ML) == 0) revert("MIPS64: active thread stack is empty");
-        revert ThreadStackEmpty();
+    /// @param isAfter Whether the step was made already.
+    function requireThread(bool isAfter) internal pure {
+        if (bytes32(Frame.word(activeStack())) == EMPTY_STACK) Refusals.noThread(isAfter);
     }
 
     /// @notice Ends the VM.

@@ -6,10 +6,10 @@ import {Instructions} from "./Instructions.sol";
 import {IPreimageOracle} from "./IPreimageOracle.sol";
 import {LEAF, MemoryTree, Proof} from "./MemoryTree.sol";
 import {LOCAL_KEY, PreimageKey} from "./PreimageKey.sol";
+import {Refusals} from "./Refusals.sol";
 import {EMPTY_STACK, State} from "./State.sol";
 import {TensorCalls} from "./TensorCalls.sol";
 import {Thread} from "./Thread.sol";
-import {SystemCallUnsupported} from "./VmErrors.sol";
 
 /// @title Syscalls
 /// @notice System calls: number in R[2], arguments in R[4], R[5], R[6]; results in R[2] (value or errno) and R[7] (0, or
@@ -57,8 +57,7 @@ library Syscalls {
         else if (isNoOp(n)) succeed(0);
         else if (n == 7001 && Frame.word(IS_ML) != 0) TensorCalls.map();
         else if (n == 7002 && Frame.word(IS_ML) != 0) TensorCalls.root();
-        else if (Frame.word(IS_ML) == 0) revert("MIPS64: unimplemented syscall");
-        else revert SystemCallUnsupported(n);
+        else Refusals.systemCall(n);
     }
 
     /// @notice Calls that do nothing and succeed with 0.

@@ -2,8 +2,8 @@
 pragma solidity 0.8.30;
 
 import {Frame, THREAD, THREAD_BYTES, INNER_ROOT, PROOF_AT, PROOF_END} from "./Frame.sol";
+import {Refusals} from "./Refusals.sol";
 import {EMPTY_STACK, State} from "./State.sol";
-import {ProofTooShort, ThreadProofMismatch} from "./VmErrors.sol";
 
 /// @title Thread
 /// @notice The active thread: packed, big-endian bytes at `THREAD` in the frame; and the stacks that commit to threads.
@@ -34,7 +34,7 @@ library Thread {
         uint256 size = Frame.word(THREAD_BYTES);
         uint256 at = Frame.word(PROOF_AT);
         uint256 end = at + size + 32;
-        if (end > Frame.word(PROOF_END)) revert ProofTooShort(end, Frame.word(PROOF_END));
+        if (end > Frame.word(PROOF_END)) Refusals.threadProofTooShort(end, Frame.word(PROOF_END));
         assembly ("memory-safe") {
             calldatacopy(THREAD, at, size)
             calldatacopy(INNER_ROOT, add(at, size), 32)
@@ -42,7 +42,7 @@ library Thread {
         Frame.setWord(PROOF_AT, end);
         bytes32 expected = bytes32(Frame.word(State.activeStack()));
         bytes32 found = pushedOnto(bytes32(Frame.word(INNER_ROOT)));
-        if (found != expected) revert ThreadProofMismatch(found, expected);
+        if (found != expected) Refusals.threadProof(found, expected);
     }
 
     /// @notice The root of the stack `root` with the thread, as it now is, on top.

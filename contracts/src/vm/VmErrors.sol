@@ -6,15 +6,20 @@ pragma solidity 0.8.30;
 /// @notice The state witness is not 188 bytes long.
 error StateDataLength(uint256 found, uint256 expected);
 
-// The machine's published contract says some of these without values, or as strings, and its test suites look for that. So
-// in base states (version 8) these two stand for ExitedFlagInvalid and ProgramCounterMisaligned, and the strings for
-// SystemCallUnsupported, DivisionByZero and ThreadStackEmpty: clients see what they know. States of version ML tell more.
+// The machine's published contract says these without values, or as strings, and its test suites look for that. So base states
+// (version 8) are refused in its words, states of version ML with the values that were found: Refusals.sol.
 
 /// @notice In base states: the state's `exited` byte is neither 0 nor 1.
 error InvalidExitedValue();
 
 /// @notice In base states: the program counter is not a multiple of 4.
 error InvalidPC();
+
+/// @notice In base states: a memory proof leads to another root than the one the state holds.
+error InvalidMemoryProof();
+
+/// @notice In base states: the same of the second word that a step writes.
+error InvalidSecondMemoryProof();
 
 /// @notice The state's `exited` byte is neither 0 nor 1.
 error ExitedFlagInvalid(uint8 found);

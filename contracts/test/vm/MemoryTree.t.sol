@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 pragma solidity 0.8.30;
 
-import {Frame} from "../../src/vm/Frame.sol";
+import {Frame, IS_ML} from "../../src/vm/Frame.sol";
 import {MemoryTree, Proof} from "../../src/vm/MemoryTree.sol";
 import {State} from "../../src/vm/State.sol";
 import {MemoryProofMismatch, ProofBitmapInvalid, ProofTooShort} from "../../src/vm/VmErrors.sol";
@@ -13,6 +13,7 @@ import {Witnesses} from "./helpers/Witnesses.sol";
 contract MemoryTreeCaller {
     function verify(bytes32 root, bytes calldata proof, uint64 addr, uint256 log2Size) external pure returns (bytes32) {
         Frame.open();
+        Frame.setWord(IS_ML, 1); // whose refusals tell what was found
         Frame.setWord(State.MEMORY_ROOT, uint256(root));
         MemoryTree.open(proof);
         Proof part = MemoryTree.next(log2Size);
@@ -26,6 +27,7 @@ contract MemoryTreeCaller {
         returns (bytes32)
     {
         Frame.open();
+        Frame.setWord(IS_ML, 1); // whose refusals tell what was found
         Frame.setWord(State.MEMORY_ROOT, uint256(root));
         MemoryTree.open(proof);
         MemoryTree.put(MemoryTree.next(log2Size), addr, log2Size, node);
