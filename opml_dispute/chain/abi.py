@@ -7,6 +7,7 @@ a command has sent its first request by then. Everything else of the package get
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
@@ -47,9 +48,9 @@ def canonical_type(entry: dict[str, Any]) -> str:
 
 @lru_cache(maxsize=4096)
 def checksummed(address: str) -> Address:
-    """An address of 0x and 40 hexadecimal digits with the checksum of EIP-55; the same few come again and again."""
-    digits = address.removeprefix("0x").removeprefix("0X").lower()
-    if len(bytes.fromhex(digits)) != 20:
+    """An address of 0x and 40 hexadecimal digits with the checksum of EIP-55. Raises `ValueError` for other text."""
+    digits = address[2:].lower()
+    if re.fullmatch("0x[0-9a-fA-F]{40}", address) is None:
         raise ValueError(f"{address} is not an address: that is 0x and 40 hexadecimal digits")
     marks = keccak256(digits.encode()).hex()
     return Address(

@@ -18,9 +18,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from eth_utils.address import to_checksum_address
-
 from opml_dispute import plain_json
+from opml_dispute.chain.abi import checksummed
 from opml_dispute.chain.keys import KeyProblem, Signing, load_account
 from opml_dispute.chain.rpc_errors import RpcUnreachable
 from opml_dispute.chain.transport import Endpoint
@@ -88,7 +87,7 @@ class RemoteSigner:
         if not isinstance(found, list) or not all(isinstance(item, str) for item in found):
             raise self._problem("answers no list of accounts")
         try:
-            addresses = sorted({Address(to_checksum_address(item)) for item in found})
+            addresses = sorted({checksummed(item) for item in found})
         except ValueError:
             raise self._problem("lists an account that is no address") from None
         if wanted is not None:

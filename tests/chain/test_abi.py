@@ -21,7 +21,9 @@ def test_checksums_are_those_of_eth_utils() -> None:
         )
 
 
-@pytest.mark.parametrize("text", ["0x", "0x" + "11" * 19, "0x" + "11" * 21, "0x" + "zz" * 20, ""])
+@pytest.mark.parametrize(
+    "text", ["0x", "0x" + "11" * 19, "0x" + "11" * 21, "0x" + "zz" * 20, "0x" + "1 " * 20, "11" * 20, ""]
+)
 def test_text_that_is_no_address_has_no_checksum(text: str) -> None:
     with pytest.raises(ValueError):
         checksummed(text)
