@@ -92,7 +92,9 @@ def within(game: Game, plan: Decision, purse: SpendableFunds) -> tuple[list[Move
     kept: list[tuple[Move, KeptForMore]] = []
     for line in plan.lines:
         if line.move is not None:
-            if line.move.bond_wei + purse.move_gas_wei > left_wei:
+            # The first of what decides is tried in any case: what gas costs is an estimate.
+            is_first = line.decides and left_wei == purse.balance_wei
+            if not is_first and line.move.bond_wei + purse.move_gas_wei > left_wei:
                 kept.append((line.move, _reason(line.move, purse, left_wei)))
                 continue
             made.append(line.move)

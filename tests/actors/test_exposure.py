@@ -143,6 +143,8 @@ def test_money_goes_to_what_decides_before_it_goes_to_rewards() -> None:
     assert made == [first.move]
     assert [move.parent_index for move, _ in kept] == [decoy.index]
     assert "not needed for what protects more" in str(kept[0][1])
+    poor = SpendableFunds(1, 0)
+    assert within(game, plan, poor)[0][0] == first.move, "it is tried: the sender says what is short"
     richer = SpendableFunds(rest_wei(game, plan.lines), 0)
     assert within(game, plan, richer)[1] == []
 
