@@ -93,8 +93,7 @@ class Importer:
         self.builder = builder
         self.inputs: list[tuple[str, Tensor]] = []
         """The inputs that stay inputs, in the graph's order."""
-        self.notes: list[str] = []
-        """Choices that change results, for the reader."""
+        self.notes = builder.notes
         self._functions = {(domain_name(f.domain), f.name, f.overload): f for f in model.functions}
         self._arguments: dict[str, AttributeProto] = {}
         self._path: list[str] = []

@@ -9,7 +9,7 @@ from opml_dispute.model.onnx_file import DOMAINS, domain_name
 
 _RANDOM = ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli")
 _TEXT = ("StringNormalizer", "StringSplit", "StringConcat", "RegexFullMatch", "CategoryMapper")
-_MAPS = ("ZipMap", "CastMap", "DictVectorizer")
+_MAPS = ("CastMap", "DictVectorizer")
 _COUNTS = ("NonMaxSuppression", "Unique")
 REASONS = {
     **dict.fromkeys(_RANDOM, "its output is not determined by its inputs"),
@@ -21,7 +21,6 @@ REASONS = {
 """Why operators that will never have a lowering have none."""
 HINTS = {
     **dict.fromkeys(_RANDOM, "make it an input of the model"),
-    "ZipMap": "export the classifier with options={'zipmap': False}",
 }
 """What to do instead."""
 

@@ -64,6 +64,8 @@ class Recorder:
         self.meter = meter or Meter(Limits())
         self.ops: list[Op] = []
         self.origin = Origin("", "")
+        self.notes: list[str] = []
+        """Choices that change results, for the reader."""
         self._scalars: dict[tuple[DType, bytes], Buffer] = {}
 
     # Tensors out of nothing

@@ -31,7 +31,6 @@ from sklearn.tree import DecisionTreeClassifier
 
 from opml_dispute.engine.inference import Inference
 from opml_dispute.model.compiler import compile_model
-from opml_dispute.model.refusals import UnsupportedOp
 from opml_dispute.model.tensor import Array
 
 CLASSIFIERS: dict[str, Any] = {
@@ -93,12 +92,18 @@ def test_a_regressor_gives_the_same_numbers(name: str) -> None:
     _assert_answers_agree(_exported(REGRESSORS[name], x, y), x[::17])
 
 
-def test_a_classifier_that_ends_in_a_map_is_refused_with_a_way_out() -> None:
+def test_a_classifier_that_ends_in_a_map_gives_the_scores_and_names_their_columns() -> None:
+    """What ONNX Runtime gives as a list of maps, here as a tensor, with the labels in the program's notes."""
     x, y = load_iris(return_X_y=True)
-    model = to_onnx(LogisticRegression(max_iter=500).fit(x, y), x[:1].astype(np.float32))
-    with pytest.raises(UnsupportedOp, match="ZipMap") as caught:
-        compile_model(model, dims={f"{model.graph.input[0].name}.0": 1})
-    assert "zipmap" in str(caught.value.hint)
+    rows = x[:5].astype(np.float32)
+    model = to_onnx(LogisticRegression(max_iter=500).fit(x, y), rows)
+    assert "ZipMap" in [node.op_type for node in model.graph.node]
+    (name,) = [value.name for value in model.graph.input]
+    program = compile_model(model, dims={f"{name}.0": 5})
+    assert any("whose columns are the classes [0, 1, 2]" in note for note in program.notes)
+    scores = list(Inference(program, {name: rows}).outputs().values())[1]
+    maps = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {name: rows})[1]
+    np.testing.assert_allclose(scores, [[entry[label] for label in range(3)] for entry in maps], rtol=1e-5)
 
 
 _SPLITS = ("BRANCH_LEQ", "BRANCH_LT", "BRANCH_GTE", "BRANCH_GT", "BRANCH_EQ", "BRANCH_NEQ")

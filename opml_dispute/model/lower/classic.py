@@ -244,3 +244,23 @@ def label_encoder(
     place = g.argreduce(Reduction.MAX, hits, x.rank)
     place = g.choose(g.equal(found, 0), keys.size, place)
     return g.take(g.concat([values, default], 0), place, 0)
+
+
+@lowers("ZipMap", domain=ML)
+def zip_map(
+    g: Builder,
+    x: Tensor,
+    *,
+    classlabels_int64s: tuple[int, ...] | None = None,
+    classlabels_strings: tuple[str, ...] | None = None,
+) -> Tensor:
+    """
+    The scores x[N][classes] themselves: a block holds numbers, and no list of maps.
+
+    Which class each column stands for is in the program's notes.
+    """
+    labels: Sequence[object] = classlabels_int64s or classlabels_strings or ()
+    if not x.rank or x.shape[-1] != len(labels):
+        raise Refuse(f"scores {list(x.shape)} for {len(labels)} class labels")
+    g.notes.append(f"the maps of {g.origin.name!r} are a tensor, whose columns are the classes {list(labels)!r}")
+    return x
