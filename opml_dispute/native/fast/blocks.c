@@ -55,21 +55,28 @@ struct pass {
     float *sums;                         /* [rows][INTEGER_LANES] */
 };
 
+/* A panel's rows of weights: where each begins, how far behind the first one that is, and where in them a block begins. */
+struct panel {
+    const u8 *row[INTEGER_LANES];
+    i32 behind[INTEGER_LANES];
+    u64 block;
+};
+
 INLINE u32 word_at(const u8 *p) { return *(const u32 *)p; }
 
 /* ---- unpacking ---------------------------------------------------------------------------------------------------- */
 
 /* Four words of each row, from byte `at` of it on. */
-INLINE void four_words(u32 (*to)[INTEGER_LANES], const u8 *const *row, u64 at)
+INLINE void four_words(u32 (*to)[INTEGER_LANES], const struct panel *w, u64 at)
 {
 #if defined(__AVX512BW__)
     __m512i part[4];
 #pragma clang loop unroll(full)
     for (unsigned i = 0; i < 4; i++) { /* rows i, i + 4, i + 8, i + 12 */
-        __m512i rows = _mm512_castsi128_si512(_mm_loadu_si128((const __m128i *)(row[i] + at)));
-        rows = _mm512_inserti32x4(rows, _mm_loadu_si128((const __m128i *)(row[i + 4] + at)), 1);
-        rows = _mm512_inserti32x4(rows, _mm_loadu_si128((const __m128i *)(row[i + 8] + at)), 2);
-        part[i] = _mm512_inserti32x4(rows, _mm_loadu_si128((const __m128i *)(row[i + 12] + at)), 3);
+        __m512i rows = _mm512_castsi128_si512(_mm_loadu_si128((const __m128i *)(w->row[i] + w->block + at)));
+        rows = _mm512_inserti32x4(rows, _mm_loadu_si128((const __m128i *)(w->row[i + 4] + w->block + at)), 1);
+        rows = _mm512_inserti32x4(rows, _mm_loadu_si128((const __m128i *)(w->row[i + 8] + w->block + at)), 2);
+        part[i] = _mm512_inserti32x4(rows, _mm_loadu_si128((const __m128i *)(w->row[i + 12] + w->block + at)), 3);
     }
     __m512i low01 = _mm512_unpacklo_epi32(part[0], part[1]), high01 = _mm512_unpackhi_epi32(part[0], part[1]);
     __m512i low23 = _mm512_unpacklo_epi32(part[2], part[3]), high23 = _mm512_unpackhi_epi32(part[2], part[3]);
@@ -81,8 +88,8 @@ INLINE void four_words(u32 (*to)[INTEGER_LANES], const u8 *const *row, u64 at)
     __m256i part[4];
 #pragma clang loop unroll(full)
     for (unsigned i = 0; i < 4; i++) { /* rows i, i + 4 */
-        __m256i rows = _mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)(row[i] + at)));
-        part[i] = _mm256_inserti128_si256(rows, _mm_loadu_si128((const __m128i *)(row[i + 4] + at)), 1);
+        __m256i rows = _mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)(w->row[i] + w->block + at)));
+        part[i] = _mm256_inserti128_si256(rows, _mm_loadu_si128((const __m128i *)(w->row[i + 4] + w->block + at)), 1);
     }
     __m256i low01 = _mm256_unpacklo_epi32(part[0], part[1]), high01 = _mm256_unpackhi_epi32(part[0], part[1]);
     __m256i low23 = _mm256_unpacklo_epi32(part[2], part[3]), high23 = _mm256_unpackhi_epi32(part[2], part[3]);
@@ -93,33 +100,38 @@ INLINE void four_words(u32 (*to)[INTEGER_LANES], const u8 *const *row, u64 at)
 #else
     for (unsigned lane = 0; lane < INTEGER_LANES; lane++)
         for (unsigned g = 0; g < 4; g++)
-            memcpy(&to[g][lane], row[lane] + at + 4 * g, 4);
+            memcpy(&to[g][lane], w->row[lane] + w->block + at + 4 * g, 4);
 #endif
 }
 
 #define WORDS(p) (*(words *)(p))
 
 /* The binary16 at byte `at` of each row. */
-INLINE void halves(float *to, const u8 *const *row, u64 at)
+INLINE void halves(float *to, const struct panel *w, u64 at)
 {
+#if defined(__AVX512BW__)
+    /* Whole words, of which one half is meant: the lower one at the start of a block, else the upper. */
+    __m512i behind = _mm512_loadu_si512(w->behind);
+    __m512i both = _mm512_i32gather_epi32(behind, w->row[0] + w->block + (at ? at - 2 : 0), 1);
+    _mm512_storeu_ps(to, _mm512_cvtph_ps(_mm512_cvtepi32_epi16(at ? _mm512_srli_epi32(both, 16) : both)));
+#else
     u16 half[INTEGER_LANES];
     for (unsigned lane = 0; lane < INTEGER_LANES; lane++)
-        memcpy(&half[lane], row[lane] + at, 2);
-#if defined(__AVX512BW__)
-    _mm512_storeu_ps(to, _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)half)));
-#elif defined(__AVX2__)
+        memcpy(&half[lane], w->row[lane] + w->block + at, 2);
+#if defined(__AVX2__)
     _mm256_storeu_ps(to, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)half)));
 #else
     for (unsigned lane = 0; lane < INTEGER_LANES; lane++)
         to[lane] = f32_from_f16(half[lane]);
 #endif
+#endif
 }
 
 /* Words of low and high halves of 16 bytes. */
-INLINE void split_nibbles(u32 (*low)[INTEGER_LANES], u32 (*high)[INTEGER_LANES], const u8 *const *row, u64 at)
+INLINE void split_nibbles(u32 (*low)[INTEGER_LANES], u32 (*high)[INTEGER_LANES], const struct panel *w, u64 at)
 {
     u32 both[4][INTEGER_LANES];
-    four_words(both, row, at);
+    four_words(both, w, at);
     for (unsigned g = 0; g < 4; g++) {
         WORDS(low[g]) = WORDS(both[g]) & 0x0f0f0f0f;
         WORDS(high[g]) = WORDS(both[g]) >> 4 & 0x0f0f0f0f;
@@ -127,80 +139,80 @@ INLINE void split_nibbles(u32 (*low)[INTEGER_LANES], u32 (*high)[INTEGER_LANES],
 }
 
 /* Bit i of the word at byte `at` of each row becomes bit 4 of element i. */
-INLINE void add_fifth_bits(u32 (*q)[INTEGER_LANES], const u8 *const *row, u64 at)
+INLINE void add_fifth_bits(u32 (*q)[INTEGER_LANES], const struct panel *w, u64 at)
 {
     u32 bits[INTEGER_LANES];
     for (unsigned lane = 0; lane < INTEGER_LANES; lane++)
-        memcpy(&bits[lane], row[lane] + at, 4);
+        memcpy(&bits[lane], w->row[lane] + w->block + at, 4);
     for (unsigned g = 0; g < 8; g++)
         WORDS(q[g]) |= ((WORDS(bits) >> 4 * g & 15) * 0x00204081 & 0x01010101) << 4;
 }
 
 INLINE void all_zeros(struct narrow *to, u32 zero) { WORDS(to->zero) = zero + (words){0}; }
 
-INLINE void unpack_narrow(struct narrow *to, u64 format, const u8 *const *row)
+INLINE void unpack_narrow(struct narrow *to, u64 format, const struct panel *w)
 {
     switch (format) {
     case BLOCK_Q4_0:
-        halves(to->d, row, 0);
-        split_nibbles(to->q, to->q + 4, row, 2);
+        halves(to->d, w, 0);
+        split_nibbles(to->q, to->q + 4, w, 2);
         all_zeros(to, 8);
         return;
     case BLOCK_Q4_1:
-        halves(to->d, row, 0);
-        halves(to->e, row, 2);
-        split_nibbles(to->q, to->q + 4, row, 4);
+        halves(to->d, w, 0);
+        halves(to->e, w, 2);
+        split_nibbles(to->q, to->q + 4, w, 4);
         return;
     case BLOCK_Q5_0:
-        halves(to->d, row, 0);
-        split_nibbles(to->q, to->q + 4, row, 6);
-        add_fifth_bits(to->q, row, 2);
+        halves(to->d, w, 0);
+        split_nibbles(to->q, to->q + 4, w, 6);
+        add_fifth_bits(to->q, w, 2);
         all_zeros(to, 16);
         return;
     case BLOCK_Q5_1:
-        halves(to->d, row, 0);
-        halves(to->e, row, 2);
-        split_nibbles(to->q, to->q + 4, row, 8);
-        add_fifth_bits(to->q, row, 4);
+        halves(to->d, w, 0);
+        halves(to->e, w, 2);
+        split_nibbles(to->q, to->q + 4, w, 8);
+        add_fifth_bits(to->q, w, 4);
         return;
     case BLOCK_Q8_0:
-        halves(to->d, row, 0);
-        four_words(to->q, row, 2);
-        four_words(to->q + 4, row, 18);
+        halves(to->d, w, 0);
+        four_words(to->q, w, 2);
+        four_words(to->q + 4, w, 18);
         for (unsigned g = 0; g < 8; g++)
             WORDS(to->q[g]) ^= 0x80808080; /* unsigned, 128 above */
         all_zeros(to, 128);
         return;
     default: /* N4, N8 */
         for (unsigned lane = 0; lane < INTEGER_LANES; lane++) {
-            memcpy(&to->d[lane], row[lane], 4);
-            to->zero[lane] = row[lane][4];
+            memcpy(&to->d[lane], w->row[lane] + w->block, 4);
+            to->zero[lane] = (w->row[lane] + w->block)[4];
         }
         if (format == BLOCK_N4)
-            split_nibbles(to->q, to->q + 4, row, 8);
+            split_nibbles(to->q, to->q + 4, w, 8);
         else {
-            four_words(to->q, row, 8);
-            four_words(to->q + 4, row, 24);
+            four_words(to->q, w, 8);
+            four_words(to->q + 4, w, 24);
         }
     }
 }
 
 /* Q4_K and Q5_K: two runs of 32 in the halves of 32 bytes. */
-INLINE void unpack_eight_runs(struct wide *to, u64 format, const u8 *const *row)
+INLINE void unpack_eight_runs(struct wide *to, u64 format, const struct panel *w)
 {
     u32 fifth[8][INTEGER_LANES];
     u64 at = format == BLOCK_Q5_K ? 48 : 16;
-    halves(to->d, row, 0);
-    halves(to->e, row, 2);
+    halves(to->d, w, 0);
+    halves(to->e, w, 2);
     WORDS(to->e) ^= 0x80000000; /* minima are taken off */
     if (format == BLOCK_Q5_K) {
-        four_words(fifth, row, 16);
-        four_words(fifth + 4, row, 32);
+        four_words(fifth, w, 16);
+        four_words(fifth + 4, w, 32);
     }
     for (unsigned pair = 0; pair < 4; pair++, at += 32) {
         u32(*low)[INTEGER_LANES] = to->q + 16 * pair, (*high)[INTEGER_LANES] = low + 8;
-        split_nibbles(low, high, row, at);
-        split_nibbles(low + 4, high + 4, row, at + 16);
+        split_nibbles(low, high, w, at);
+        split_nibbles(low + 4, high + 4, w, at + 16);
         for (unsigned g = 0; g < 8 && format == BLOCK_Q5_K; g++) {
             WORDS(low[g]) |= (WORDS(fifth[g]) >> 2 * pair & 0x01010101) << 4;
             WORDS(high[g]) |= (WORDS(fifth[g]) >> (2 * pair + 1) & 0x01010101) << 4;
@@ -209,59 +221,57 @@ INLINE void unpack_eight_runs(struct wide *to, u64 format, const u8 *const *row)
     for (unsigned lane = 0; lane < INTEGER_LANES; lane++)
         for (unsigned run = 0; run < 8; run++) {
             i32 scale, minimum;
-            scale_and_minimum(row[lane] + 4, run, &scale, &minimum);
+            scale_and_minimum(w->row[lane] + w->block + 4, run, &scale, &minimum);
             to->scale[run][lane] = (u32)scale;
             to->minimum[run][lane] = (u32)minimum;
         }
 }
 
 /* Sixteen runs of 16, whose integers are 32 too high: what that adds is a run's minimum here. */
-INLINE void unpack_sixteen_runs(struct wide *to, const u8 *const *row)
+INLINE void unpack_sixteen_runs(struct wide *to, const struct panel *w)
 {
-    u32 low[8][INTEGER_LANES], high[8][INTEGER_LANES];
-    halves(to->d, row, 208);
+    u32 high[8][INTEGER_LANES];
+    halves(to->d, w, 208);
     for (unsigned half = 0; half < 2; half++) {
         u32(*q)[INTEGER_LANES] = to->q + 32 * half;
         for (unsigned second = 0; second < 2; second++) /* the first 32 bytes are runs 0 and 4, the others 2 and 6 */
             for (unsigned part = 0; part < 2; part++)
-                split_nibbles(q + 8 * second + 4 * part, q + 16 + 8 * second + 4 * part, row,
+                split_nibbles(q + 8 * second + 4 * part, q + 16 + 8 * second + 4 * part, w,
                               64 * half + 32 * second + 16 * part);
-        four_words(high, row, 128 + 32 * half);
-        four_words(high + 4, row, 144 + 32 * half);
+        four_words(high, w, 128 + 32 * half);
+        four_words(high + 4, w, 144 + 32 * half);
         for (unsigned quarter = 0; quarter < 4; quarter++)
             for (unsigned g = 0; g < 8; g++)
                 WORDS(q[8 * quarter + g]) |= (WORDS(high[g]) >> 2 * quarter & 0x03030303) << 4;
     }
-    (void)low;
     for (unsigned lane = 0; lane < INTEGER_LANES; lane++)
         for (unsigned run = 0; run < 16; run++) {
-            i32 scale = (i8)row[lane][192 + run];
+            i32 scale = (i8)(w->row[lane] + w->block)[192 + run];
             to->scale[run][lane] = (u32)scale;
             to->minimum[run][lane] = 32 * (u32)scale;
         }
 }
 
-/* Blocks of the panel whose rows begin at `row`, from each row's block `block` on. */
-static void unpack(const struct pass *p, void *packed, const u8 *const *row)
+/* Blocks of a panel, from each row's block `block` on. */
+static void unpack(const struct pass *p, void *packed, const struct panel *w)
 {
     u64 bytes = block_bytes(p->format), count = p->blocks;
+    struct panel at = *w;
     for (u64 b = 0; b < count; b++) {
-        const u8 *at[INTEGER_LANES];
-        for (unsigned lane = 0; lane < INTEGER_LANES; lane++)
-            at[lane] = row[lane] + (p->block + b) * bytes;
+        at.block = (p->block + b) * bytes;
         struct narrow *narrow = (struct narrow *)packed + b;
         struct wide *wide = (struct wide *)packed + b;
         switch (p->format) { /* each with its own copy of what it calls */
-        case BLOCK_Q4_0: unpack_narrow(narrow, BLOCK_Q4_0, at); break;
-        case BLOCK_Q4_1: unpack_narrow(narrow, BLOCK_Q4_1, at); break;
-        case BLOCK_Q5_0: unpack_narrow(narrow, BLOCK_Q5_0, at); break;
-        case BLOCK_Q5_1: unpack_narrow(narrow, BLOCK_Q5_1, at); break;
-        case BLOCK_Q8_0: unpack_narrow(narrow, BLOCK_Q8_0, at); break;
-        case BLOCK_N4: unpack_narrow(narrow, BLOCK_N4, at); break;
-        case BLOCK_N8: unpack_narrow(narrow, BLOCK_N8, at); break;
-        case BLOCK_Q4_K: unpack_eight_runs(wide, BLOCK_Q4_K, at); break;
-        case BLOCK_Q5_K: unpack_eight_runs(wide, BLOCK_Q5_K, at); break;
-        default: unpack_sixteen_runs(wide, at);
+        case BLOCK_Q4_0: unpack_narrow(narrow, BLOCK_Q4_0, &at); break;
+        case BLOCK_Q4_1: unpack_narrow(narrow, BLOCK_Q4_1, &at); break;
+        case BLOCK_Q5_0: unpack_narrow(narrow, BLOCK_Q5_0, &at); break;
+        case BLOCK_Q5_1: unpack_narrow(narrow, BLOCK_Q5_1, &at); break;
+        case BLOCK_Q8_0: unpack_narrow(narrow, BLOCK_Q8_0, &at); break;
+        case BLOCK_N4: unpack_narrow(narrow, BLOCK_N4, &at); break;
+        case BLOCK_N8: unpack_narrow(narrow, BLOCK_N8, &at); break;
+        case BLOCK_Q4_K: unpack_eight_runs(wide, BLOCK_Q4_K, &at); break;
+        case BLOCK_Q5_K: unpack_eight_runs(wide, BLOCK_Q5_K, &at); break;
+        default: unpack_sixteen_runs(wide, &at);
         }
     }
 }
@@ -382,6 +392,8 @@ int fast_block_contract(u8 *segment, const struct record *r, u64 lo, u64 hi, str
     u64 together = PACKED_BYTES / each < 1 ? 1 : PACKED_BYTES / each;
     u64 most = hi - lo < N ? 1 : (hi - lo) / N < ROWS_AT_ONCE ? (hi - lo) / N : ROWS_AT_ONCE;
     u64 packed_bytes = (together * each + 63) / 64 * 64, sums_bytes = most * INTEGER_LANES * sizeof(float);
+    if (w_row > INT32_MAX / INTEGER_LANES)
+        return 0;
     u8 *memory = fast_buffer_get(&s->packed, packed_bytes + sums_bytes + most * blocks * sizeof(struct activation));
     if (!memory)
         return 0;
@@ -399,14 +411,17 @@ int fast_block_contract(u8 *segment, const struct record *r, u64 lo, u64 hi, str
         if (elements == 256)
             measure_runs(activation, p.x, rows * blocks, format == BLOCK_Q6_K ? 16 : 8);
         for (u64 n = first; n < end; n += INTEGER_LANES) {
-            const u8 *row[INTEGER_LANES];
+            struct panel w;
             u64 columns = end - n < INTEGER_LANES ? end - n : INTEGER_LANES;
-            for (unsigned lane = 0; lane < INTEGER_LANES; lane++) /* lanes that are left over do the last row again */
-                row[lane] = segment + r->in[1] + (n + (lane < columns ? lane : columns - 1)) * w_row;
+            for (unsigned lane = 0; lane < INTEGER_LANES; lane++) { /* those left over do the last row again */
+                u64 behind = (lane < columns ? lane : columns - 1) * w_row;
+                w.row[lane] = segment + r->in[1] + n * w_row + behind;
+                w.behind[lane] = (i32)behind;
+            }
             memset(sums, 0, rows * INTEGER_LANES * sizeof(float));
             for (p.block = 0; p.block < blocks; p.block += together) {
                 p.blocks = blocks - p.block < together ? blocks - p.block : together;
-                unpack(&p, memory, row);
+                unpack(&p, memory, &w);
                 run_pass(&p);
             }
             const float *bias = r->n_in == 3 ? (const float *)(segment + r->in[2]) + n : NULL;

@@ -84,6 +84,12 @@ def _inference(models: list[Path]) -> list[Row]:
     return inference.run(models)
 
 
+def _blocks(_: list[Path]) -> list[Row]:
+    from lib.benchmarks import blocks
+
+    return blocks.run()
+
+
 def _operators(names: list[Path]) -> list[Row]:
     from lib.benchmarks import operators
 
@@ -112,6 +118,7 @@ SECTIONS: dict[str, Callable[[list[Path]], list[Row]]] = {
     "vm": _vm,
     "inference": _inference,
     "operators": _operators,
+    "blocks": _blocks,
     "memory": _memory,
     "commitment": _commitment,
     "dispute": _dispute,
