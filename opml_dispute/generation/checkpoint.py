@@ -1,7 +1,7 @@
 """
 A language model as its file has it: shape, named weights, tokenizer.
 
-`Checkpoint` is what the readers of files (`gguf_model`) hand over and `decoder` takes. Weights have the
+`Checkpoint` is what the readers of files (`gguf_model`, `huggingface`) hand over and `decoder` takes. Weights have the
 names that GGUF gives them, whatever file they come from, and stay in the file until they are needed.
 """
 

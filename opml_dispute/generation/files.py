@@ -1,7 +1,8 @@
 """
 Model files of every kind, as one door: ONNX, compiled programs, and language models.
 
-`open_model` answers the program of a file. A language model (a GGUF file) needs to know for how long
+`open_model` answers the program of a file. A language model (a GGUF file, or a folder
+as Hugging Face publishes them) needs to know for how long
 a prompt and an answer; `language_of` answers its vocabulary, with which text becomes tokens and back.
 """
 
@@ -27,15 +28,17 @@ ANSWER_TOKENS: Final = 64
 def is_language_model(file: Path) -> bool:
     """Whether `file` is one that `read_checkpoint` reads; False for what cannot be read."""
     from opml_dispute.generation.gguf_file import is_gguf
+    from opml_dispute.generation.huggingface import is_huggingface
 
-    return is_gguf(file)
+    return is_gguf(file) or is_huggingface(file)
 
 
 def read_checkpoint(file: Path) -> Checkpoint:
     """A language model. Raises `BadModelFile`, `UnsupportedLanguageModel`."""
     from opml_dispute.generation.gguf_model import gguf_checkpoint
+    from opml_dispute.generation.huggingface import huggingface_checkpoint, is_huggingface
 
-    return gguf_checkpoint(file)
+    return huggingface_checkpoint(file) if is_huggingface(file) else gguf_checkpoint(file)
 
 
 def open_model(file: Path, binding: Binding) -> Program:
