@@ -32,6 +32,18 @@ Address = NewType("Address", str)
 RECORD_BYTES = 512
 """Size of a node record, and of the program's header before the records."""
 
+BASE_VERSION, ML_VERSION = 8, 136
+"""State versions: the base machine; the base machine with the ML extension."""
+
+STATE_BYTES = 188
+"""Size of a VM state's witness."""
+
+BASE_THREAD_BYTES, ML_THREAD_BYTES = 298, 430
+"""Size of a thread's witness, by state version."""
+
+QUANTUM = 100_000
+"""Steps that a thread may run before another's turn comes."""
+
 LEAST_LOG2_STEPS, MOST_LOG2_STEPS = 16, 40
 """Every program bounds the VM steps of its nodes by a power of two between these."""
 

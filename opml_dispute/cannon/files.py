@@ -15,8 +15,8 @@ from typing import Final
 
 from opml_dispute.engine.vm import Machine, StepWitness
 from opml_dispute.errors import OpmlError
-from opml_dispute.fpvm.state import ML_VERSION
 from opml_dispute.fpvm.statefile import save_state
+from opml_dispute.primitives import ML_VERSION
 from opml_dispute.reading import Unreadable, read_unpacked
 from opml_dispute.writing import Unwritable, write_result
 

@@ -25,9 +25,9 @@ from opml_dispute.cannon.server import PreimageServer, log_to_stderr
 from opml_dispute.cannon.supply import Preimages
 from opml_dispute.engine.vm import Machine
 from opml_dispute.fpvm.elf import MAX_ELF_BYTES
-from opml_dispute.fpvm.state import BASE_VERSION, ML_VERSION
 from opml_dispute.fpvm.statefile import Subtree, load_state, subtrees_in
 from opml_dispute.model.files import Binding
+from opml_dispute.primitives import BASE_VERSION, ML_VERSION
 from opml_dispute.reading import Unreadable, read_bytes
 from opml_dispute.toolchain.native import guest_path
 

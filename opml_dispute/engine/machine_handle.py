@@ -13,11 +13,8 @@ from typing import Final, Self
 
 from opml_dispute.engine.lib import NativeScalars, library
 from opml_dispute.engine.values import SCALAR_NUMBERS, WORDS, Reason, Scalars, VmError
-from opml_dispute.primitives import StateHash
+from opml_dispute.primitives import BASE_THREAD_BYTES, ML_THREAD_BYTES, STATE_BYTES, StateHash
 
-STATE_WITNESS_BYTES: Final = 188
-BASE_THREAD_BYTES: Final = 298
-ML_THREAD_BYTES: Final = 430
 DEFAULT_MEMORY_LIMIT: Final = 8 << 30
 """Bytes that a machine and all its forks may use for pages and trees."""
 
@@ -116,7 +113,7 @@ class MachineHandle:
         return self._state()[0]
 
     def _state(self) -> tuple[bytes, bytes]:
-        state, state_hash = ctypes.create_string_buffer(STATE_WITNESS_BYTES), ctypes.create_string_buffer(32)
+        state, state_hash = ctypes.create_string_buffer(STATE_BYTES), ctypes.create_string_buffer(32)
         with self._lock:
             self._check(self._lib.opml_machine_state(self._handle, state, state_hash), "cannot hash the state")
         return state.raw, state_hash.raw

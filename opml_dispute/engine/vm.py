@@ -19,10 +19,7 @@ from typing import Final, NoReturn, Self
 from opml_dispute.engine.elf import parse_elf
 from opml_dispute.engine.lib import Buffer, NativePreimagePart, buffer, library
 from opml_dispute.engine.machine_handle import (
-    BASE_THREAD_BYTES,
     DEFAULT_MEMORY_LIMIT,
-    ML_THREAD_BYTES,
-    STATE_WITNESS_BYTES,
     U64,
     hash32_bytes,
 )
@@ -44,12 +41,9 @@ from opml_dispute.engine.values import (
     VmError,
     preimage_part,
 )
-from opml_dispute.primitives import StateHash
+from opml_dispute.primitives import STATE_BYTES, StateHash
 
 __all__ = [
-    "BASE_THREAD_BYTES",
-    "ML_THREAD_BYTES",
-    "STATE_WITNESS_BYTES",
     "Block",
     "FaultKind",
     "FaultTarget",
@@ -223,7 +217,7 @@ class Machine(MachineMemory):
 
         Raises `VmError` if there is no next step, or something it touches is not known.
         """
-        state, proof = ctypes.create_string_buffer(STATE_WITNESS_BYTES), ctypes.create_string_buffer(_PROOF_ROOM)
+        state, proof = ctypes.create_string_buffer(STATE_BYTES), ctypes.create_string_buffer(_PROOF_ROOM)
         post, size, part = ctypes.create_string_buffer(32), ctypes.c_uint64(), NativePreimagePart()
         with self._lock:
             found = self._lib.opml_machine_step_witness(
@@ -265,7 +259,7 @@ def step_from_witness(
 
     `preimages` answers for the oracle. What is wrong with a witness is in the outcome's reason; nothing is raised.
     """
-    post_state, post_hash = ctypes.create_string_buffer(STATE_WITNESS_BYTES), ctypes.create_string_buffer(32)
+    post_state, post_hash = ctypes.create_string_buffer(STATE_BYTES), ctypes.create_string_buffer(32)
     part, address = NativePreimagePart(), ctypes.c_uint64()
 
     def attempt() -> Reason:

@@ -18,10 +18,9 @@ from typing import Final
 from opml_dispute.engine.vm import Machine, VmError
 from opml_dispute.fpvm.disassemble import REGISTERS, disassemble, memory_access
 from opml_dispute.fpvm.state import Thread
+from opml_dispute.primitives import QUANTUM
 
 SYSCALL: Final = 0x0C
-QUANTUM: Final = 100_000
-"""Steps that a thread may make before another has its turn."""
 
 LEAF_LOG2: Final = 5
 _U64: Final = (1 << 64) - 1

@@ -16,18 +16,10 @@ from typing import Final
 
 from opml_dispute.engine.hashing import hash_pair, keccak256
 from opml_dispute.errors import OpmlError
-from opml_dispute.primitives import Hash32, StateHash, VmStatus
+from opml_dispute.primitives import BASE_THREAD_BYTES, ML_THREAD_BYTES, STATE_BYTES, Hash32, StateHash, VmStatus
 
 EMPTY_STACK: Final = keccak256(bytes(64))
 """Root of a thread stack without threads."""
-
-BASE_VERSION: Final = 8
-ML_VERSION: Final = 136
-"""State versions: the base machine; the base machine with the ML extension."""
-
-STATE_BYTES: Final = 188
-BASE_THREAD_BYTES: Final = 298
-ML_THREAD_BYTES: Final = 430
 
 _STATE: Final = struct.Struct(">32s32sQQBQQBBQQB32s32sQ")
 _THREAD: Final = struct.Struct(">QBBQQQQ32Q")

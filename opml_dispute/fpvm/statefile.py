@@ -24,7 +24,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from opml_dispute.engine.vm import Block, Machine, Scalars
-from opml_dispute.fpvm.state import BASE_THREAD_BYTES, BASE_VERSION, ML_THREAD_BYTES, ML_VERSION, BadEncoding
+from opml_dispute.fpvm.state import BadEncoding
+from opml_dispute.primitives import BASE_THREAD_BYTES, BASE_VERSION, ML_THREAD_BYTES, ML_VERSION
 
 PAGE_LOG2: Final = 12
 _SCALARS: Final = struct.Struct(">32sQQBQQBBQQBQ")

@@ -15,8 +15,8 @@ from typing import Final
 
 from opml_dispute.engine.hashing import LEAF_LOG2, zero_root
 from opml_dispute.engine.merkle import root_from_proof
-from opml_dispute.fpvm.state import BASE_THREAD_BYTES, ML_THREAD_BYTES, BadEncoding, Thread, push_thread
-from opml_dispute.primitives import Hash32
+from opml_dispute.fpvm.state import BadEncoding, Thread, push_thread
+from opml_dispute.primitives import BASE_THREAD_BYTES, ML_THREAD_BYTES, Hash32
 
 COMPACT_MARKER: Final = b"OPMLCMP1"
 MEMORY_PROOF_BYTES: Final = 60 * 32

@@ -22,8 +22,7 @@ from eth_abi.abi import encode
 from opml_dispute.chain.artifacts import Artifact, load_artifact
 from opml_dispute.chain.reverts import Meaning, describe_revert
 from opml_dispute.errors import OpmlError
-from opml_dispute.fpvm.state import BASE_VERSION, ML_VERSION
-from opml_dispute.primitives import Address, Hash32, StateHash
+from opml_dispute.primitives import BASE_VERSION, ML_VERSION, Address, Hash32, StateHash
 from opml_dispute.testing.vectors import GAME, Load, Vector
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from opml_dispute.engine.hashing import keccak256
-from opml_dispute.primitives import StateHash
+from opml_dispute.primitives import QUANTUM, StateHash
 from opml_dispute.testing.made_up_state import EMPTY_STACK, LEAF, SYSCALL, U64, MadeUpState
 from opml_dispute.testing.vectors import GAME, Load, Stepper, Vector
 
@@ -58,7 +58,6 @@ FLOATS: Final = (
 )
 """Zeros, subnormals, extremes, infinities, NaNs, ones, ties, the edge of 32-bit integers, squares at both ends."""
 CLONE_FLAGS: Final = 0x00050F00
-QUANTUM: Final = 100_000
 
 Progress = Callable[[int], None]
 

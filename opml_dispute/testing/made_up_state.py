@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from opml_dispute.engine.hashing import keccak256, zero_root
-from opml_dispute.fpvm.state import BASE_VERSION, ML_VERSION
+from opml_dispute.primitives import BASE_VERSION, ML_VERSION
 from opml_dispute.testing.vectors import Load, Vector
 
 EMPTY_STACK: Final = bytes.fromhex("ad3228b676f7d3cd4284a5443f17f1962b36e491b30a40b2405849e597ba5fb5")

@@ -18,8 +18,8 @@ from typing import Final
 
 from opml_dispute.engine.hashing import keccak256
 from opml_dispute.engine.vm import Machine, StepWitness, VmError
-from opml_dispute.fpvm.state import BASE_VERSION, ML_VERSION, State, Thread
-from opml_dispute.primitives import StateHash
+from opml_dispute.fpvm.state import State, Thread
+from opml_dispute.primitives import BASE_VERSION, ML_VERSION, StateHash
 from opml_dispute.testing.fuzz import (
     SYSCALLS,
     Mismatch,

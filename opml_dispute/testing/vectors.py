@@ -26,8 +26,7 @@ from typing import Any, Final, Protocol
 from opml_dispute.engine.preimage_key import keccak256_key, localized, localized_key
 from opml_dispute.engine.vm import PreimageSource, step_from_witness
 from opml_dispute.errors import OpmlError
-from opml_dispute.fpvm.state import BASE_VERSION, ML_VERSION
-from opml_dispute.primitives import Address, StateHash
+from opml_dispute.primitives import BASE_VERSION, ML_VERSION, Address, StateHash
 
 GAME: Final = Address("0x00000000000000000000000000000000Ca11e401")
 """Who calls `step` and loads local data, unless a vector says otherwise: the place of a dispute game."""

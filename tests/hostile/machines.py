@@ -18,8 +18,6 @@ from typing import Any, Final
 from opml_dispute.engine.hashing import keccak256, merkle_root
 from opml_dispute.engine.merkle import SparseTree
 from opml_dispute.engine.vm import (
-    BASE_THREAD_BYTES,
-    ML_THREAD_BYTES,
     Block,
     FaultKind,
     FaultTarget,
@@ -31,6 +29,7 @@ from opml_dispute.engine.vm import (
 )
 from opml_dispute.errors import OpmlError
 from opml_dispute.fpvm.statefile import load_state, save_state
+from opml_dispute.primitives import BASE_THREAD_BYTES, ML_THREAD_BYTES
 from opml_dispute.testing.fuzz import random_instruction
 from tests.hostile.campaign import Move, random_number
 

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from opml_dispute.actors.actions import Step
 from opml_dispute.actors.honest import consider
 from opml_dispute.engine.vm import Machine
-from opml_dispute.fpvm.state import ML_THREAD_BYTES
 from opml_dispute.fpvm.witness import MEMORY_PROOF_BYTES, Proof
+from opml_dispute.primitives import ML_THREAD_BYTES
 from opml_dispute.trace.provider import GameTrace
 from opml_dispute.trace.split import SEGMENT_LOG2_SIZE
 from tests.support.bluff import Bluff

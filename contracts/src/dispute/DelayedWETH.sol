@@ -4,6 +4,7 @@ pragma solidity ^0.8.30;
 import {Ownable} from "@openzeppelin/contracts/access/Ownable.sol";
 import {ERC20} from "solady/tokens/ERC20.sol";
 import {WETH} from "solady/tokens/WETH.sol";
+import {Duration256, Timestamp256} from "./Time.sol";
 import {IDelayedWETH} from "./interfaces/IDelayedWETH.sol";
 import {IGameRegistry} from "./interfaces/IGameRegistry.sol";
 
@@ -14,20 +15,20 @@ contract DelayedWETH is WETH, Ownable, IDelayedWETH {
         /// @notice In wei.
         uint256 amount;
         /// @notice When it was last announced; 0 if never.
-        uint256 timestamp;
+        Timestamp256 timestamp;
     }
 
     /// @inheritdoc IDelayedWETH
-    uint256 public immutable delay;
+    Duration256 public immutable delay;
     /// @inheritdoc IDelayedWETH
     address public immutable config;
 
     mapping(address owner => mapping(address guy => WithdrawalRequest)) public withdrawals;
 
-    /// @param delay_ Seconds between announcing and taking out.
+    /// @param delay_ Time between announcing and taking out.
     /// @param config_ Says whether the system is paused: the games' registry.
     /// @param owner_ May take the bonds of a game out if it went wrong; meant to be a timelock.
-    constructor(uint256 delay_, IGameRegistry config_, address owner_) Ownable(owner_) {
+    constructor(Duration256 delay_, IGameRegistry config_, address owner_) Ownable(owner_) {
         delay = delay_;
         config = address(config_);
     }
@@ -48,7 +49,7 @@ contract DelayedWETH is WETH, Ownable, IDelayedWETH {
 
     function unlock(address guy, uint256 wad) external {
         WithdrawalRequest storage request = withdrawals[msg.sender][guy];
-        request.timestamp = block.timestamp;
+        request.timestamp = Timestamp256.wrap(block.timestamp);
         request.amount += wad;
         emit Unlocked(msg.sender, guy, wad);
     }
@@ -61,8 +62,8 @@ contract DelayedWETH is WETH, Ownable, IDelayedWETH {
         require(!IGameRegistry(config).paused(), "DelayedWETH: contract is paused");
         WithdrawalRequest storage request = withdrawals[msg.sender][guy];
         require(request.amount >= wad, "DelayedWETH: insufficient unlocked withdrawal");
-        require(request.timestamp > 0, "DelayedWETH: withdrawal not unlocked");
-        require(request.timestamp + delay <= block.timestamp, "DelayedWETH: withdrawal delay not met");
+        require(request.timestamp.raw() > 0, "DelayedWETH: withdrawal not unlocked");
+        require(request.timestamp.plus(delay).raw() <= block.timestamp, "DelayedWETH: withdrawal delay not met");
         request.amount -= wad;
         _burn(msg.sender, wad);
         emit Withdrawal(msg.sender, wad);

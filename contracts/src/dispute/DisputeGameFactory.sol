@@ -3,8 +3,10 @@ pragma solidity ^0.8.30;
 
 import {Ownable} from "@openzeppelin/contracts/access/Ownable.sol";
 import {LibCWIA} from "solady/utils/legacy/LibCWIA.sol";
+import {Claim} from "./Claim.sol";
 import {GameAlreadyExists, IncorrectBondAmount, NoImplementation} from "./Errors.sol";
 import {GameId, newGameId} from "./GameId.sol";
+import {Timestamp, currentTimestamp} from "./Time.sol";
 import {IDisputeGame} from "./interfaces/IDisputeGame.sol";
 import {IDisputeGameFactory} from "./interfaces/IDisputeGameFactory.sol";
 
@@ -20,7 +22,7 @@ contract DisputeGameFactory is Ownable, IDisputeGameFactory {
 
     constructor(address owner_) Ownable(owner_) {}
 
-    function create(uint32 gameType, bytes32 rootClaim, bytes calldata extraData)
+    function create(uint32 gameType, Claim rootClaim, bytes calldata extraData)
         external
         payable
         returns (IDisputeGame proxy)
@@ -35,7 +37,7 @@ contract DisputeGameFactory is Ownable, IDisputeGameFactory {
         proxy = IDisputeGame(LibCWIA.cloneDeterministic(address(impl), args, uuid));
 
         // Before the game runs, so that nothing it calls can make the same game again.
-        GameId id = newGameId(gameType, uint64(block.timestamp), address(proxy));
+        GameId id = newGameId(gameType, currentTimestamp(), address(proxy));
         gameIdOf[uuid] = id;
         gameList.push(id);
         proxy.initialize{value: msg.value}();
@@ -44,7 +46,7 @@ contract DisputeGameFactory is Ownable, IDisputeGameFactory {
 
     /// @dev Creator, root claim and L1 head; then, if the type has arguments, the type, the extra data and they; else, as
     ///      games without type arguments expect it, the extra data alone.
-    function _cloneArguments(uint32 gameType, bytes32 rootClaim, bytes calldata extraData)
+    function _cloneArguments(uint32 gameType, Claim rootClaim, bytes calldata extraData)
         internal
         view
         returns (bytes memory)
@@ -56,16 +58,20 @@ contract DisputeGameFactory is Ownable, IDisputeGameFactory {
             : abi.encodePacked(msg.sender, rootClaim, l1Head, gameType, extraData, typeArgs);
     }
 
-    function games(uint32 gameType, bytes32 rootClaim, bytes calldata extraData)
+    function games(uint32 gameType, Claim rootClaim, bytes calldata extraData)
         external
         view
-        returns (IDisputeGame proxy, uint64 timestamp)
+        returns (IDisputeGame proxy, Timestamp timestamp)
     {
         GameId id = gameIdOf[getGameUUID(gameType, rootClaim, extraData)];
         return (IDisputeGame(id.proxy()), id.timestamp());
     }
 
-    function gameAtIndex(uint256 index) external view returns (uint32 gameType, uint64 timestamp, IDisputeGame proxy) {
+    function gameAtIndex(uint256 index)
+        external
+        view
+        returns (uint32 gameType, Timestamp timestamp, IDisputeGame proxy)
+    {
         GameId id = gameList[index];
         return (id.gameType(), id.timestamp(), IDisputeGame(id.proxy()));
     }
@@ -74,7 +80,7 @@ contract DisputeGameFactory is Ownable, IDisputeGameFactory {
         return gameList.length;
     }
 
-    function getGameUUID(uint32 gameType, bytes32 rootClaim, bytes calldata extraData) public pure returns (bytes32) {
+    function getGameUUID(uint32 gameType, Claim rootClaim, bytes calldata extraData) public pure returns (bytes32) {
         return keccak256(abi.encode(gameType, rootClaim, extraData));
     }
 

@@ -4,6 +4,8 @@ pragma solidity ^0.8.30;
 // The errors of the game and its factory. Clients know these signatures, so they carry no values.
 // Source: docs/game.md, "Errors".
 
+import {Claim} from "./Claim.sol";
+
 // Making a game.
 
 /// @notice The clone was initialized before.
@@ -25,7 +27,7 @@ error MaxDepthTooLarge();
 /// @notice The maximum depth is odd, so the deepest claims would not belong to the root claim's side.
 error OddMaxDepth(uint256 maxGameDepth);
 /// @notice An execution root's status byte is not one its mover can mean; or a game over an empty trace.
-error UnexpectedRootClaim(bytes32 rootClaim);
+error UnexpectedRootClaim(Claim rootClaim);
 
 // Moves and steps.
 

@@ -1,12 +1,18 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.30;
 
+import {LocalContext} from "../vm/LocalContext.sol";
+import {PreimageKey} from "../vm/PreimageKey.sol";
+import {StateHash, VmStatus} from "../vm/StateHash.sol";
 import {ALL_BPS, BondTerms} from "./Bond.sol";
+import {Claim} from "./Claim.sol";
 import {Clock, newClock} from "./Clock.sol";
 import "./Errors.sol";
 import {GameState} from "./GameState.sol";
 import {MAX_POSITION_DEPTH, NO_POSITION, Position, ROOT_POSITION} from "./Position.sol";
-import {Account, BondDistributionMode, GameLimits, GameStatus, LocalIdent, StoredClaim, VmStatus} from "./Types.sol";
+import {StateRoot} from "./StateRoot.sol";
+import {Duration, currentTimestamp} from "./Time.sol";
+import {Account, BondDistributionMode, GameLimits, GameStatus, LocalIdent, StoredClaim} from "./Types.sol";
 import {IFaultDisputeGame} from "./interfaces/IFaultDisputeGame.sol";
 import {ILocalPreimageOracle} from "./interfaces/IFpvm.sol";
 
@@ -16,13 +22,16 @@ import {ILocalPreimageOracle} from "./interfaces/IFpvm.sol";
 ///      that a claim rests on are found by walking up from it.
 contract FaultDisputeGame is GameState {
     /// @inheritdoc IFaultDisputeGame
-    uint64 public immutable maxClockDuration;
+    Duration public immutable maxClockDuration;
     /// @inheritdoc IFaultDisputeGame
-    uint64 public immutable clockExtension;
+    Duration public immutable clockExtension;
 
     /// @dev Limits of the depths that a request may ask for.
     uint256 internal immutable MAX_DEPTH_LIMIT;
     uint256 internal immutable SPLIT_DEPTH_LIMIT;
+
+    /// @dev The least depth at which execution subgames begin: two levels of state roots above them.
+    uint256 internal constant MIN_SPLIT_DEPTH = 2;
 
     uint256 internal constant WORD_BYTES = 32;
     uint256 internal constant U64_BYTES = 8;
@@ -41,9 +50,9 @@ contract FaultDisputeGame is GameState {
         if (limits.splitDepth == type(uint256).max || limits.splitDepth + 1 >= limits.maxGameDepth) {
             revert InvalidSplitDepth();
         }
-        if (limits.splitDepth < 2) revert InvalidSplitDepth();
-        uint256 longestExtension = uint256(limits.clockExtension) * 2;
-        if (longestExtension > type(uint64).max || longestExtension > limits.maxClockDuration) {
+        if (limits.splitDepth < MIN_SPLIT_DEPTH) revert InvalidSplitDepth();
+        uint256 longestExtension = uint256(limits.clockExtension.raw()) * 2;
+        if (longestExtension > type(uint64).max || longestExtension > limits.maxClockDuration.raw()) {
             revert InvalidClockExtension();
         }
         MAX_DEPTH_LIMIT = limits.maxGameDepth;
@@ -63,54 +72,56 @@ contract FaultDisputeGame is GameState {
         // Whoever answers at the bottom may first have to wait until a large pre-image can be used.
         uint256 challengePeriod = vm().oracle().challengePeriod();
         if (challengePeriod > type(uint64).max) revert InvalidChallengePeriod();
-        uint256 splitExtension = uint256(clockExtension) * 2;
-        uint256 stepExtension = uint256(clockExtension) + challengePeriod;
+        uint256 splitExtension = uint256(clockExtension.raw()) * 2;
+        uint256 stepExtension = uint256(clockExtension.raw()) + challengePeriod;
         uint256 longestExtension = splitExtension > stepExtension ? splitExtension : stepExtension;
-        if (longestExtension > type(uint64).max || longestExtension > maxClockDuration) revert InvalidClockExtension();
+        if (longestExtension > type(uint64).max || longestExtension > maxClockDuration.raw()) {
+            revert InvalidClockExtension();
+        }
 
         initialized = true;
-        createdAt = uint64(block.timestamp);
+        createdAt = currentTimestamp();
         wasRespectedGameTypeWhenCreated = anchorStateRegistry().respectedGameType() == gameType();
 
         unchecked {
             rootBondOffset = msg.value - _bondAt(0);
         }
         emit Proposed(requestId(), rootClaim(), gameCreator(), nodeCount, splitDepth_, maxGameDepth_);
-        _addClaim(NO_PARENT, gameCreator(), rootClaim(), ROOT_POSITION, newClock(0, uint64(block.timestamp)));
+        _addClaim(NO_PARENT, gameCreator(), rootClaim(), ROOT_POSITION, newClock(Duration.wrap(0), currentTimestamp()));
         anchorStateRegistry().recordProposal(gameType(), rootClaim(), extraData(), gameCreator());
     }
 
     /// @dev Reads once and for all where the trace starts and how deep the game goes.
     function _readParameters() internal {
-        (bytes32 startingRoot, uint64 nodes, uint64 split, uint64 max) =
+        (StateRoot startingRoot, uint64 nodes, uint64 split, uint64 max) =
             anchorStateRegistry().gameParameters(requestId());
-        if (startingRoot == bytes32(0)) revert AnchorRootNotFound();
+        if (startingRoot.isZero()) revert AnchorRootNotFound();
         if (nodes == 0) revert UnexpectedRootClaim(rootClaim());
         if (max > MAX_DEPTH_LIMIT) revert MaxDepthTooLarge();
         // INVARIANT: the deepest claims belong to the root claim's side, so a lie there falls by a step, which the chain
         // executes, and not only by the clock.
         if (max % 2 != 0) revert OddMaxDepth(max);
-        if (split < 2 || split > SPLIT_DEPTH_LIMIT || split + 1 >= max) revert InvalidSplitDepth();
+        if (split < MIN_SPLIT_DEPTH || split > SPLIT_DEPTH_LIMIT || split + 1 >= max) revert InvalidSplitDepth();
         // INVARIANT: the last leaf of the ML phase is S_n, so the root claim speaks about the whole inference.
         if (nodes > uint256(1) << split) revert InvalidSplitDepth();
 
         startingRootHash = startingRoot;
         nodeCount = nodes;
-        splitDepth_ = uint8(split); // <= 125
-        maxGameDepth_ = uint8(max); // <= 125
+        splitDepth_ = uint8(split); // <= MAX_POSITION_DEPTH
+        maxGameDepth_ = uint8(max); // <= MAX_POSITION_DEPTH
     }
 
     // ------------------------------------------------------------------------------------------------ moves
 
-    function attack(bytes32 disputed, uint256 parentIndex, bytes32 claim) external payable {
+    function attack(Claim disputed, uint256 parentIndex, Claim claim) external payable {
         move(disputed, parentIndex, claim, true);
     }
 
-    function defend(bytes32 disputed, uint256 parentIndex, bytes32 claim) external payable {
+    function defend(Claim disputed, uint256 parentIndex, Claim claim) external payable {
         move(disputed, parentIndex, claim, false);
     }
 
-    function move(bytes32 disputed, uint256 challengeIndex, bytes32 claim, bool isAttack) public payable {
+    function move(Claim disputed, uint256 challengeIndex, Claim claim, bool isAttack) public payable {
         _requireInProgress();
         StoredClaim storage countered = _claimAt(challengeIndex);
         if (countered.claim != disputed) revert InvalidDisputedClaimIndex();
@@ -131,7 +142,7 @@ contract FaultDisputeGame is GameState {
     }
 
     /// @dev Records a claim with the value sent as its bond.
-    function _addClaim(uint32 parentIndex, address claimant, bytes32 claim, Position position, Clock clock) internal {
+    function _addClaim(uint32 parentIndex, address claimant, Claim claim, Position position, Clock clock) internal {
         uint128 bond = uint128(msg.value); // ASSUMES: there are fewer than 2^120 wei
         uint32 index = claimCount;
         claimCount = index + 1;
@@ -140,7 +151,7 @@ contract FaultDisputeGame is GameState {
         added.claim = claim;
         added.position = position;
         added.parentIndex = parentIndex;
-        added.postedAt = uint40(clock.timestamp()); // ASSUMES: the year is below 36,812
+        added.postedAt = clock.timestamp().stored();
         added.claimant = claimant;
         added.timeUsed = clock.duration();
         accounts[claimant].paid += uint120(bond);
@@ -151,23 +162,26 @@ contract FaultDisputeGame is GameState {
     ///      but keeps enough time to answer the answer: usually one extension; two where that answer is an execution
     ///      root, for which the VM has to be run first; and the oracle's challenge period where it is a step.
     function _clockAfter(StoredClaim storage countered, uint256 depth) internal view returns (Clock) {
-        uint64 used = _challengerTimeUsed(countered);
+        Duration used = _challengerTimeUsed(countered);
         if (used == maxClockDuration) revert ClockTimeExceeded();
 
-        uint64 extension = clockExtension;
-        if (depth == uint256(maxGameDepth_) - 1) extension += uint64(vm().oracle().challengePeriod());
-        else if (depth == uint256(splitDepth_) - 1) extension *= 2;
+        Duration extension = clockExtension;
+        if (depth == uint256(maxGameDepth_) - 1) {
+            extension = extension + Duration.wrap(uint64(vm().oracle().challengePeriod()));
+        } else if (depth == uint256(splitDepth_) - 1) {
+            extension = extension + extension;
+        }
         // ASSUMES: no extension is longer than the whole clock: `initialize`.
-        uint64 mostUsed = maxClockDuration - extension;
-        return newClock(used < mostUsed ? used : mostUsed, uint64(block.timestamp));
+        Duration mostUsed = maxClockDuration - extension;
+        return newClock(used < mostUsed ? used : mostUsed, currentTimestamp());
     }
 
     /// @dev An execution root is the commitment of a final VM state; its first byte is what its mover says about the program:
     ///      that it does not confirm the disputed root (exit code 1, or a panic), or, if the disputed root is a claim of
     ///      the mover's own team, that it does (exit code 0).
     /// @param leafIndex The claim at the split depth that the execution root answers.
-    function _requireMeantStatus(bytes32 execRoot, uint256 leafIndex, bool isAttack) internal view {
-        uint8 vmStatus = uint8(execRoot[0]);
+    function _requireMeantStatus(Claim execRoot, uint256 leafIndex, bool isAttack) internal view {
+        uint8 vmStatus = execRoot.asStateHash().vmStatus();
         bool disputedIsOwn = false;
         if (!isAttack) {
             // Agreeing with the leaf disputes the claim just right of it.
@@ -187,12 +201,12 @@ contract FaultDisputeGame is GameState {
         StoredClaim storage countered = _claimAt(claimIndex);
         if (countered.position.depth() != maxGameDepth_) revert InvalidParent();
 
-        (bytes32 preClaim, StoredClaim storage post) = _statesAround(claimIndex, isAttack);
-        bytes32 postState = _execute(preClaim, stateData, proof, claimIndex);
+        (StateHash preState, StoredClaim storage post) = _statesAround(claimIndex, isAttack);
+        StateHash postState = _execute(preState, stateData, proof, claimIndex);
 
         // The step counters the claim if it shows the claim's own team wrong about the state after the instruction, or the
         // other team right about it.
-        bool postIsRight = postState == post.claim;
+        bool postIsRight = postState == post.claim.asStateHash();
         bool postIsOwn = (maxGameDepth_ - post.position.depth()) % 2 == 0;
         if (postIsRight == postIsOwn) revert ValidStep();
         if (countered.stepper != address(0)) revert DuplicateStep();
@@ -203,29 +217,28 @@ contract FaultDisputeGame is GameState {
         emit Stepped(claimIndex, msg.sender, isAttack, postState);
     }
 
-    /// @dev The commitment of the state after the instruction that comes next in `stateData`, which must be what `preClaim`
-    ///      asserts.
-    function _execute(bytes32 preClaim, bytes calldata stateData, bytes calldata proof, uint256 claimIndex)
+    /// @dev The hash of the state after the instruction that comes next in `stateData`, which must be the witness of
+    ///      `preState`.
+    function _execute(StateHash preState, bytes calldata stateData, bytes calldata proof, uint256 claimIndex)
         internal
-        returns (bytes32)
+        returns (StateHash)
     {
-        // The first byte of a commitment is the status; the state itself tells it again, so it is not compared.
-        if (keccak256(stateData) << 8 != preClaim << 8) revert InvalidPrestate();
+        if (!preState.isHashOf(stateData)) revert InvalidPrestate();
         return vm().step(stateData, proof, _localContext(claimIndex));
     }
 
     function addLocalData(uint256 ident, uint256 execLeafIndex, uint256 partOffset) external {
         _requireInProgress();
-        (bytes32 starting,, bytes32 disputed, Position disputedPosition) = _startingAndDisputed(execLeafIndex);
-        bytes32 context = _localContext(execLeafIndex);
+        (StateRoot starting,, StateRoot disputed, Position disputedPosition) = _startingAndDisputed(execLeafIndex);
+        LocalContext context = _localContext(execLeafIndex);
 
         bytes32 word;
         uint256 size = WORD_BYTES;
         if (ident == LocalIdent.STARTING_ROOT) {
-            word = starting;
+            word = starting.raw();
         } else if (ident == LocalIdent.DISPUTED_ROOT) {
-            word = disputed;
-        } else if (ident == LocalIdent.NODE_INDEX) {
+            word = disputed.raw();
+        } else if (ident == LocalIdent.DISPUTED_INDEX) {
             (word, size) = (bytes32(_nodeIndex(disputedPosition) << U64_ON_THE_LEFT), U64_BYTES);
         } else if (ident == LocalIdent.CHAIN_ID) {
             (word, size) = (bytes32(l2ChainId() << U64_ON_THE_LEFT), U64_BYTES);
@@ -233,7 +246,7 @@ contract FaultDisputeGame is GameState {
             revert InvalidLocalIdent();
         }
         ILocalPreimageOracle oracle = vm().oracle();
-        bytes32 key = oracle.loadLocalData(ident, context, word, size, partOffset);
+        PreimageKey key = oracle.loadLocalData(ident, context, word, size, partOffset);
         emit LocalDataAdded(ident, execLeafIndex, context, key, partOffset);
     }
 
@@ -247,7 +260,7 @@ contract FaultDisputeGame is GameState {
     function _statesAround(uint256 claimIndex, bool isAttack)
         internal
         view
-        returns (bytes32 preClaim, StoredClaim storage post)
+        returns (StateHash preState, StoredClaim storage post)
     {
         StoredClaim storage countered = claimList[claimIndex];
         Position position = countered.position;
@@ -255,12 +268,13 @@ contract FaultDisputeGame is GameState {
             // The claim is the state after the instruction.
             post = countered;
             uint256 leavesPerTrace = uint256(1) << (maxGameDepth_ - splitDepth_ - 1);
-            preClaim = position.indexAtDepth() % leavesPerTrace == 0
+            preState = position.indexAtDepth() % leavesPerTrace == 0
                 ? absolutePrestate()
-                : claimList[_ancestorBelowSplit(Position.wrap(position.raw() - 1), countered.parentIndex)].claim;
+                : claimList[_ancestorBelowSplit(Position.wrap(position.raw() - 1), countered.parentIndex)].claim
+                    .asStateHash();
         } else {
             // The claim is the state before it.
-            preClaim = countered.claim;
+            preState = countered.claim.asStateHash();
             post = claimList[_ancestorBelowSplit(Position.wrap(position.raw() + 1), countered.parentIndex)];
         }
     }
@@ -284,7 +298,7 @@ contract FaultDisputeGame is GameState {
     function _startingAndDisputed(uint256 index)
         internal
         view
-        returns (bytes32 starting, Position startingPosition, bytes32 disputed, Position disputedPosition)
+        returns (StateRoot starting, Position startingPosition, StateRoot disputed, Position disputedPosition)
     {
         if (_claimAt(index).position.depth() <= splitDepth_) revert ClaimAboveSplit();
         uint256 execRoot;
@@ -293,28 +307,30 @@ contract FaultDisputeGame is GameState {
         }
 
         Position leaf = claimList[index].position;
-        bytes32 leafClaim = claimList[index].claim;
+        StateRoot leafRoot = claimList[index].claim.asStateRoot();
         if (claimList[execRoot].position.parent().raw() == leaf.raw()) {
-            (disputed, disputedPosition) = (leafClaim, leaf);
+            (disputed, disputedPosition) = (leafRoot, leaf);
             if (leaf.indexAtDepth() == 0) {
                 (starting, startingPosition) = (startingRootHash, NO_POSITION);
             } else {
                 StoredClaim storage left = claimList[_ancestor(Position.wrap(leaf.raw() - 1).traceAncestor(), index)];
-                (starting, startingPosition) = (left.claim, left.position);
+                (starting, startingPosition) = (left.claim.asStateRoot(), left.position);
             }
         } else {
-            (starting, startingPosition) = (leafClaim, leaf);
+            (starting, startingPosition) = (leafRoot, leaf);
             StoredClaim storage right = claimList[_ancestor(Position.wrap(leaf.raw() + 1).traceAncestor(), index)];
-            (disputed, disputedPosition) = (right.claim, right.position);
+            (disputed, disputedPosition) = (right.claim.asStateRoot(), right.position);
         }
     }
 
     /// @dev Tells an execution subgame from all others of this game, so that its local pre-images are its own.
-    function _localContext(uint256 index) internal view returns (bytes32) {
-        (bytes32 starting, Position startingPosition, bytes32 disputed, Position disputedPosition) =
+    function _localContext(uint256 index) internal view returns (LocalContext) {
+        (StateRoot starting, Position startingPosition, StateRoot disputed, Position disputedPosition) =
             _startingAndDisputed(index);
-        if (startingPosition.raw() == NO_POSITION.raw()) return keccak256(abi.encode(disputed, disputedPosition));
-        return keccak256(abi.encode(starting, startingPosition, disputed, disputedPosition));
+        bytes memory about = startingPosition.raw() == NO_POSITION.raw()
+            ? abi.encode(disputed, disputedPosition)
+            : abi.encode(starting, startingPosition, disputed, disputedPosition);
+        return LocalContext.wrap(keccak256(about));
     }
 
     // ------------------------------------------------------------------------------------------------ resolution
@@ -358,9 +374,9 @@ contract FaultDisputeGame is GameState {
             return NOTHING_REFUSED;
         }
 
-        bool isBegun = claim.isBegun;
-        if (!isBegun && numToResolve == 0) numToResolve = count;
-        uint256 start = isBegun ? answersLookedAt[claimIndex] : 0;
+        bool started = claim.resolutionStarted;
+        if (!started && numToResolve == 0) numToResolve = count;
+        uint256 start = started ? answersLookedAt[claimIndex] : 0;
         uint256 end = start + numToResolve;
         if (end > count) end = count;
 
@@ -374,7 +390,7 @@ contract FaultDisputeGame is GameState {
             uint128 place = answer.position.raw();
             if (place < leftmost && _counteredBy(answer) == address(0)) (winner, leftmost) = (answerIndex, place);
         }
-        if (!isBegun) claim.isBegun = true;
+        if (!started) claim.resolutionStarted = true;
         if (winner != claim.winningAnswer) claim.winningAnswer = winner;
         if (end < count) answersLookedAt[claimIndex] = end;
         else _settle(claimIndex, winner == 0 ? address(0) : claimList[winner].claimant);
@@ -403,7 +419,7 @@ contract FaultDisputeGame is GameState {
     function _end() internal returns (GameStatus outcome) {
         outcome = _counteredBy(claimList[0]) == address(0) ? GameStatus.DEFENDER_WINS : GameStatus.CHALLENGER_WINS;
         status = outcome;
-        resolvedAt_ = uint40(block.timestamp);
+        resolvedAt_ = currentTimestamp().stored();
         emit Resolved(outcome);
     }
 
@@ -413,7 +429,7 @@ contract FaultDisputeGame is GameState {
         if (bondDistributionMode != BondDistributionMode.UNDECIDED) return;
         // First of all, so that a pause can only delay the decision, never make it.
         if (anchorStateRegistry().paused()) revert GamePaused();
-        if (resolvedAt_ == 0) revert GameNotResolved();
+        if (resolvedAt_.raw() == 0) revert GameNotResolved();
         if (!anchorStateRegistry().isGameFinalized(this)) revert GameNotFinalized();
 
         // INVARIANT: the caller cannot starve this call of gas and still close the game: it gets 63 of 64 parts of the gas,
@@ -446,18 +462,18 @@ contract FaultDisputeGame is GameState {
 
     // ------------------------------------------------------------------------------------------------ what clients ask
 
-    function getChallengerDuration(uint256 claimIndex) external view returns (uint64) {
+    function getChallengerDuration(uint256 claimIndex) external view returns (Duration) {
         _requireInProgress();
         return _challengerTimeUsed(_claimAt(claimIndex));
     }
 
     /// @dev Seconds that the team which may answer the claim has used, at most `maxClockDuration`.
-    function _challengerTimeUsed(StoredClaim storage claim) internal view returns (uint64) {
+    function _challengerTimeUsed(StoredClaim storage claim) internal view returns (Duration) {
         // The time that the answering team had used when its claim, the parent, was posted, and the time since this one was.
         uint32 parentIndex = claim.parentIndex;
-        uint64 usedBefore = parentIndex == NO_PARENT ? 0 : claimList[parentIndex].timeUsed;
-        uint256 used = usedBefore + (block.timestamp - claim.postedAt);
-        return used < maxClockDuration ? uint64(used) : maxClockDuration;
+        uint64 usedBefore = parentIndex == NO_PARENT ? 0 : claimList[parentIndex].timeUsed.raw();
+        uint256 used = usedBefore + (block.timestamp - claim.postedAt.raw());
+        return used < maxClockDuration.raw() ? Duration.wrap(uint64(used)) : maxClockDuration;
     }
 
     function l2BlockNumber() external view returns (uint256) {
@@ -476,7 +492,7 @@ contract FaultDisputeGame is GameState {
         return 0;
     }
 
-    function startingOutputRoot() external view returns (bytes32 root, uint256 sequenceNumber) {
+    function startingOutputRoot() external view returns (StateRoot root, uint256 sequenceNumber) {
         return (startingRootHash, 0);
     }
 

@@ -2,7 +2,10 @@
 pragma solidity ^0.8.30;
 
 import {CWIA} from "solady/utils/legacy/CWIA.sol";
+import {StateHash} from "../vm/StateHash.sol";
+import {Claim} from "./Claim.sol";
 import {UnknownChainId} from "./Errors.sol";
+import {RequestId} from "./RequestId.sol";
 import {IDelayedWETH} from "./interfaces/IDelayedWETH.sol";
 import {IFaultDisputeGame} from "./interfaces/IFaultDisputeGame.sol";
 import {IFpvm} from "./interfaces/IFpvm.sol";
@@ -22,10 +25,20 @@ import {IGameRegistry} from "./interfaces/IGameRegistry.sol";
 ///
 /// @dev Source: docs/game.md, "Clones".
 abstract contract GameArguments is CWIA, IFaultDisputeGame {
+    uint256 private constant CREATOR_AT = 0;
+    uint256 private constant ROOT_CLAIM_AT = 20;
+    uint256 private constant L1_HEAD_AT = 52;
+    uint256 private constant GAME_TYPE_AT = 84;
     uint256 private constant REQUEST_ID_AT = 88;
     uint256 private constant NONCE_AT = 120;
     uint256 private constant WORD_BYTES = 32;
     uint256 private constant TYPE_ARGUMENTS_BYTES = 124;
+
+    // Counted from the first of the type's arguments, where the absolute prestate is.
+    uint256 private constant VM_AT = 32;
+    uint256 private constant REGISTRY_AT = 52;
+    uint256 private constant WETH_AT = 72;
+    uint256 private constant CHAIN_ID_AT = 92;
 
     /// @dev Calldata of `initialize()` on a clone, but for the arguments: selector, and the length of the arguments.
     uint256 private constant OTHER_CALLDATA_BYTES = 4 + 2;
@@ -33,23 +46,23 @@ abstract contract GameArguments is CWIA, IFaultDisputeGame {
     uint256 private constant BYTES_WITH_NONCE = BYTES_WITHOUT_NONCE + WORD_BYTES;
 
     function gameCreator() public pure returns (address) {
-        return _getArgAddress(0);
+        return _getArgAddress(CREATOR_AT);
     }
 
-    function rootClaim() public pure returns (bytes32) {
-        return _getArgBytes32(20);
+    function rootClaim() public pure returns (Claim) {
+        return Claim.wrap(_getArgBytes32(ROOT_CLAIM_AT));
     }
 
     function l1Head() public pure returns (bytes32) {
-        return _getArgBytes32(52);
+        return _getArgBytes32(L1_HEAD_AT);
     }
 
     function gameType() public pure returns (uint32) {
-        return _getArgUint32(84);
+        return _getArgUint32(GAME_TYPE_AT);
     }
 
-    function requestId() public pure returns (bytes32) {
-        return _getArgBytes32(REQUEST_ID_AT);
+    function requestId() public pure returns (RequestId) {
+        return RequestId.wrap(_getArgBytes32(REQUEST_ID_AT));
     }
 
     function proposalNonce() public pure returns (bytes32) {
@@ -60,24 +73,24 @@ abstract contract GameArguments is CWIA, IFaultDisputeGame {
         return _getArgBytes(REQUEST_ID_AT, _typeArgumentsAt() - REQUEST_ID_AT);
     }
 
-    function absolutePrestate() public pure returns (bytes32) {
-        return _getArgBytes32(_typeArgumentsAt());
+    function absolutePrestate() public pure returns (StateHash) {
+        return StateHash.wrap(_getArgBytes32(_typeArgumentsAt()));
     }
 
     function vm() public pure returns (IFpvm) {
-        return IFpvm(_getArgAddress(_typeArgumentsAt() + 32));
+        return IFpvm(_getArgAddress(_typeArgumentsAt() + VM_AT));
     }
 
     function anchorStateRegistry() public pure returns (IGameRegistry) {
-        return IGameRegistry(_getArgAddress(_typeArgumentsAt() + 52));
+        return IGameRegistry(_getArgAddress(_typeArgumentsAt() + REGISTRY_AT));
     }
 
     function weth() public pure returns (IDelayedWETH) {
-        return IDelayedWETH(payable(_getArgAddress(_typeArgumentsAt() + 72)));
+        return IDelayedWETH(payable(_getArgAddress(_typeArgumentsAt() + WETH_AT)));
     }
 
     function l2ChainId() public pure returns (uint256) {
-        return _getArgUint256(_typeArgumentsAt() + 92);
+        return _getArgUint256(_typeArgumentsAt() + CHAIN_ID_AT);
     }
 
     /// @dev In a call of `initialize()`: whether the extra data are in one of their two forms. Any other would let two games
@@ -103,11 +116,11 @@ abstract contract GameArguments is CWIA, IFaultDisputeGame {
         }
     }
 
-    function gameData() external pure returns (uint32 gameType_, bytes32 rootClaim_, bytes memory extraData_) {
+    function gameData() external pure returns (uint32 gameType_, Claim rootClaim_, bytes memory extraData_) {
         return (gameType(), rootClaim(), extraData());
     }
 
-    function rootClaimByChainId(uint256 chainId) external pure returns (bytes32) {
+    function rootClaimByChainId(uint256 chainId) external pure returns (Claim) {
         if (chainId != l2ChainId()) revert UnknownChainId();
         return rootClaim();
     }

@@ -1,21 +1,29 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.30;
 
+import {Timestamp} from "./Time.sol";
+
 /// @notice A game in the factory's books: type (4 bytes) ++ timestamp of creation (8) ++ address (20).
 type GameId is bytes32;
 
 using {gameType, timestamp, proxy} for GameId global;
 
-function newGameId(uint32 gameType_, uint64 timestamp_, address proxy_) pure returns (GameId) {
-    return GameId.wrap(bytes32((uint256(gameType_) << 224) | (uint256(timestamp_) << 160) | uint160(proxy_)));
+/// @dev Where the fields begin, in bits from the right.
+uint256 constant GAME_TYPE_AT = 224;
+uint256 constant GAME_TIMESTAMP_AT = 160;
+
+function newGameId(uint32 gameType_, Timestamp timestamp_, address proxy_) pure returns (GameId) {
+    uint256 type_ = uint256(gameType_) << GAME_TYPE_AT;
+    uint256 time = uint256(Timestamp.unwrap(timestamp_)) << GAME_TIMESTAMP_AT;
+    return GameId.wrap(bytes32(type_ | time | uint160(proxy_)));
 }
 
 function gameType(GameId id) pure returns (uint32) {
     return uint32(bytes4(GameId.unwrap(id)));
 }
 
-function timestamp(GameId id) pure returns (uint64) {
-    return uint64(uint256(GameId.unwrap(id)) >> 160);
+function timestamp(GameId id) pure returns (Timestamp) {
+    return Timestamp.wrap(uint64(uint256(GameId.unwrap(id)) >> GAME_TIMESTAMP_AT));
 }
 
 function proxy(GameId id) pure returns (address) {

@@ -3,10 +3,13 @@ pragma solidity ^0.8.30;
 
 import {AnswerList} from "./AnswerList.sol";
 import {Bond, BondTerms, MAX_FORFEITED_BPS} from "./Bond.sol";
+import {Claim} from "./Claim.sol";
 import {Clock, newClock} from "./Clock.sol";
 import {ClaimAlreadyExists, GameDepthExceeded, InvalidBondTerms} from "./Errors.sol";
 import {GameArguments} from "./GameArguments.sol";
 import {Position, NO_POSITION} from "./Position.sol";
+import {StateRoot} from "./StateRoot.sol";
+import {StoredTimestamp, Timestamp} from "./Time.sol";
 import {Account, BondDistributionMode, GameStatus, StoredClaim} from "./Types.sol";
 import {IFaultDisputeGame} from "./interfaces/IFaultDisputeGame.sol";
 
@@ -33,12 +36,12 @@ abstract contract GameState is GameArguments {
     uint8 internal splitDepth_;
     uint8 internal maxGameDepth_;
     uint32 internal claimCount;
-    uint40 internal resolvedAt_;
-    uint64 public createdAt;
+    StoredTimestamp internal resolvedAt_;
+    Timestamp public createdAt;
     uint64 public nodeCount;
 
     /// @inheritdoc IFaultDisputeGame
-    bytes32 public startingRootHash;
+    StateRoot public startingRootHash;
 
     /// @dev The root claim's bond less that of depth 0, modulo 2^256: 0 unless the factory asks for another.
     uint256 internal rootBondOffset;
@@ -111,7 +114,7 @@ abstract contract GameState is GameArguments {
     }
 
     /// @dev Enters the claim that is about to be added among the answers to `parentIndex`, unless it stands there already.
-    function _enlist(StoredClaim storage parent, uint256 parentIndex, bytes32 claim, Position position) internal {
+    function _enlist(StoredClaim storage parent, uint256 parentIndex, Claim claim, Position position) internal {
         uint32 firstAnswer = parent.firstAnswer;
         if (firstAnswer == 0) {
             parent.firstAnswer = claimCount;
@@ -127,7 +130,7 @@ abstract contract GameState is GameArguments {
         moreAnswers[parentIndex].push(claimCount);
     }
 
-    function _claimKey(bytes32 claim, Position position, uint256 parentIndex) internal pure returns (bytes32) {
+    function _claimKey(Claim claim, Position position, uint256 parentIndex) internal pure returns (bytes32) {
         return keccak256(abi.encodePacked(claim, position, uint128(parentIndex)));
     }
 
@@ -157,7 +160,7 @@ abstract contract GameState is GameArguments {
     /// @dev Number of answers that `resolveClaim` has looked at.
     function _answersLookedAt(uint256 claimIndex) internal view returns (uint256) {
         StoredClaim storage claim = claimList[claimIndex];
-        if (!claim.isBegun) return 0;
+        if (!claim.resolutionStarted) return 0;
         return claim.isResolved ? _answerCount(claimIndex) : answersLookedAt[claimIndex];
     }
 
@@ -166,7 +169,7 @@ abstract contract GameState is GameArguments {
         view
         returns (bool initialCheckpointComplete, uint32 subgameIndex, Position leftmostPosition, address counteredBy)
     {
-        if (claimIndex >= claimCount || !claimList[claimIndex].isBegun) {
+        if (claimIndex >= claimCount || !claimList[claimIndex].resolutionStarted) {
             return (false, 0, NO_POSITION, address(0));
         }
         uint32 winner = claimList[claimIndex].winningAnswer;
@@ -201,14 +204,14 @@ abstract contract GameState is GameArguments {
             address counteredBy,
             address claimant,
             uint128 bond,
-            bytes32 claim,
+            Claim claim,
             Position position,
             Clock clock
         )
     {
         if (index >= claimCount) revert(); // as the published game's array getter: without data
         StoredClaim storage c = claimList[index];
-        clock = newClock(c.timeUsed, c.postedAt);
+        clock = newClock(c.timeUsed, c.postedAt.full());
         return (c.parentIndex, _counteredBy(c), c.claimant, uint128(_bondOf(index)), c.claim, c.position, clock);
     }
 
@@ -216,8 +219,8 @@ abstract contract GameState is GameArguments {
         return claimCount;
     }
 
-    function resolvedAt() external view returns (uint64) {
-        return resolvedAt_;
+    function resolvedAt() external view returns (Timestamp) {
+        return resolvedAt_.full();
     }
 
     function credit(address recipient) public view returns (uint256) {

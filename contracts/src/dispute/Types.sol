@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.30;
 
+import {Claim} from "./Claim.sol";
 import {Position} from "./Position.sol";
+import {Duration, StoredTimestamp} from "./Time.sol";
 
-/// @notice How a game stands. The numbers are part of the interface.
+/// @notice The state of a game. The numbers are part of the interface.
 enum GameStatus {
     IN_PROGRESS,
     CHALLENGER_WINS,
@@ -17,18 +19,6 @@ enum BondDistributionMode {
     REFUND
 }
 
-/// @notice The first byte of a VM state's commitment: how the program stands.
-library VmStatus {
-    /// @notice Exited with code 0.
-    uint8 internal constant VALID = 0;
-    /// @notice Exited with code 1.
-    uint8 internal constant INVALID = 1;
-    /// @notice Exited with any other code.
-    uint8 internal constant PANIC = 2;
-    /// @notice Still running.
-    uint8 internal constant UNFINISHED = 3;
-}
-
 /// @notice Which pre-images a game fixes itself, by the number that a VM program asks for them with.
 library LocalIdent {
     /// @notice The state root before the disputed node, on which the players agree: 32 bytes.
@@ -36,21 +26,21 @@ library LocalIdent {
     /// @notice The state root after it, on which they do not: 32 bytes.
     uint256 internal constant DISPUTED_ROOT = 3;
     /// @notice t of the disputed S_t: 8 bytes.
-    uint256 internal constant NODE_INDEX = 4;
+    uint256 internal constant DISPUTED_INDEX = 4;
     /// @notice 8 bytes.
     uint256 internal constant CHAIN_ID = 5;
 }
 
 /// @notice What a game type's games may look like; a game's own depths come with its request.
 struct GameLimits {
-    /// @notice The deepest maximum depth, at most 125.
+    /// @notice The deepest maximum depth, at most MAX_POSITION_DEPTH.
     uint256 maxGameDepth;
-    /// @notice The deepest split depth, at least 2 and at most maxGameDepth - 2.
+    /// @notice The deepest split depth, at least MIN_SPLIT_DEPTH and at most maxGameDepth - 2.
     uint256 splitDepth;
-    /// @notice Seconds that a team has left, at least, after it was answered.
-    uint64 clockExtension;
-    /// @notice Seconds that each team has in all.
-    uint64 maxClockDuration;
+    /// @notice What a side has left, at least, after it was answered.
+    Duration clockExtension;
+    /// @notice What each side has in all.
+    Duration maxClockDuration;
 }
 
 /// @notice One claim of a game. A new claim writes three words, the first answer to it and its settlement change the second:
@@ -58,27 +48,27 @@ struct GameLimits {
 /// @dev The bond is not stored: it follows from the depth.
 struct StoredClaim {
     /// @notice The 32 bytes asserted: a state root down to the split depth, a state hash below it.
-    bytes32 claim;
+    Claim claim;
     // ---- second word
     /// @notice Where it stands.
     Position position;
     /// @notice The claim that this one answers; 2^32 - 1 for the root claim.
     uint32 parentIndex;
-    /// @notice When, in seconds since 1970: its clock's timestamp.
-    uint40 postedAt;
+    /// @notice When it was posted: its clock's timestamp.
+    StoredTimestamp postedAt;
     /// @notice The first claim that answers this one; 0 if there is none, for claim 0 answers nothing.
     uint32 firstAnswer;
     /// @notice Whether others follow, in `moreAnswers`.
     bool hasMoreAnswers;
     /// @notice Whether its subgame is settled.
     bool isResolved;
-    /// @notice Whether its answers were begun to be looked at.
-    bool isBegun;
+    /// @notice Whether `resolveClaim` has processed any answer of this claim.
+    bool resolutionStarted;
     // ---- third word
     /// @notice Who posted it.
     address claimant;
-    /// @notice Seconds that its team had used when it was posted: its clock's duration.
-    uint64 timeUsed;
+    /// @notice What its side had used when it was posted: its clock's duration.
+    Duration timeUsed;
     /// @notice Of the answers looked at, the leftmost, earliest one that stands; 0 if there is none. Once the claim is
     ///         resolved: the one that countered it.
     uint32 winningAnswer;

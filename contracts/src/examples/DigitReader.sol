@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.30;
 
+import {RequestId} from "../dispute/RequestId.sol";
+import {ModelId} from "../oracle/ModelId.sol";
 import {IInferenceConsumer} from "../oracle/interfaces/IInferenceConsumer.sol";
 import {IInferenceOracle} from "../oracle/interfaces/IInferenceOracle.sol";
 
@@ -9,45 +11,50 @@ import {IInferenceOracle} from "../oracle/interfaces/IInferenceOracle.sol";
 ///         big-endian binary32, one for each digit.
 contract DigitReader is IInferenceConsumer {
     /// @notice A digit was read.
-    event DigitRead(bytes32 indexed requestId, uint8 digit);
+    event DigitRead(RequestId indexed requestId, uint8 digit);
 
     /// @notice The caller is not the oracle.
     error NotOracle(address found, address expected);
     /// @notice The request was not made by this contract.
-    error NotMyRequest(bytes32 requestId);
+    error NotMyRequest(RequestId requestId);
     /// @notice The output is not ten scores.
     error NotTenScores(uint256 outputBytes);
     /// @notice Nothing was read yet.
-    error NotRead(bytes32 requestId);
+    error NotRead(RequestId requestId);
     /// @notice The asker does not take its fee back.
     error RefundFailed(address asker);
 
     IInferenceOracle public immutable oracle;
-    bytes32 public immutable modelId;
+    ModelId public immutable modelId;
 
     /// @notice Gas for `onInference`: an answer stored, a log, and room for the loop.
     uint64 public constant CALLBACK_GAS = 150_000;
 
-    /// @dev 0 not asked, 1 asked, 2 + digit once read.
-    mapping(bytes32 requestId => uint8) internal state;
-    /// @notice Who asked, and gets the fee back if nothing is delivered.
-    mapping(bytes32 requestId => address) public askerOf;
+    uint256 internal constant DIGITS = 10;
+    uint256 internal constant SCORE_BYTES = 4;
 
-    constructor(IInferenceOracle oracle_, bytes32 modelId_) {
+    uint8 internal constant ASKED = 1;
+    uint8 internal constant READ_ZERO = 2;
+    /// @dev 0 not asked, ASKED, READ_ZERO + digit once read.
+    mapping(RequestId requestId => uint8) internal state;
+    /// @notice Who asked, and gets the fee back if nothing is delivered.
+    mapping(RequestId requestId => address) public askerOf;
+
+    constructor(IInferenceOracle oracle_, ModelId modelId_) {
         oracle = oracle_;
         modelId = modelId_;
     }
 
     /// @notice Asks what digit `image` shows. The value sent is the fee.
     /// @param image The model's input image.
-    function read(bytes calldata image) external payable returns (bytes32 requestId) {
+    function read(bytes calldata image) external payable returns (RequestId requestId) {
         requestId = oracle.request{value: msg.value}(modelId, image, address(this), CALLBACK_GAS);
-        state[requestId] = 1;
+        state[requestId] = ASKED;
         askerOf[requestId] = msg.sender;
     }
 
     /// @notice Takes the fee of a request without output back, once the oracle gives it, for whoever asked.
-    function reclaim(bytes32 requestId) external {
+    function reclaim(RequestId requestId) external {
         uint256 fee = oracle.requests(requestId).fee;
         oracle.reclaimFee(requestId); // reverts unless the request is this contract's
         address asker = askerOf[requestId];
@@ -55,28 +62,28 @@ contract DigitReader is IInferenceConsumer {
         if (!success) revert RefundFailed(asker);
     }
 
-    function onInference(bytes32 requestId, bytes32, bytes calldata output) external {
+    function onInference(RequestId requestId, ModelId, bytes calldata output) external {
         if (msg.sender != address(oracle)) revert NotOracle(msg.sender, address(oracle));
         // Whoever asks chooses model and input, so only our own requests mean anything here.
-        if (state[requestId] != 1) revert NotMyRequest(requestId);
-        if (output.length != 40) revert NotTenScores(output.length);
+        if (state[requestId] != ASKED) revert NotMyRequest(requestId);
+        if (output.length != DIGITS * SCORE_BYTES) revert NotTenScores(output.length);
         uint8 digit = argmax(output);
-        state[requestId] = 2 + digit;
+        state[requestId] = READ_ZERO + digit;
         emit DigitRead(requestId, digit);
     }
 
     /// @notice The digit that was read; reverts with NotRead before.
-    function digitOf(bytes32 requestId) external view returns (uint8) {
-        if (state[requestId] < 2) revert NotRead(requestId);
-        return state[requestId] - 2;
+    function digitOf(RequestId requestId) external view returns (uint8) {
+        if (state[requestId] < READ_ZERO) revert NotRead(requestId);
+        return state[requestId] - READ_ZERO;
     }
 
     /// @notice The index of the largest of ten big-endian binary32; the first of equals.
     /// @dev The oracle's floats have one NaN, 0x7fc00000, which counts as largest here.
     function argmax(bytes calldata scores) public pure returns (uint8 best) {
-        uint32 bestKey = _orderKey(uint32(bytes4(scores[0:4])));
-        for (uint8 i = 1; i < 10; ++i) {
-            uint32 key = _orderKey(uint32(bytes4(scores[4 * i:4 * i + 4])));
+        uint32 bestKey = _orderKey(uint32(bytes4(scores[0:SCORE_BYTES])));
+        for (uint8 i = 1; i < DIGITS; ++i) {
+            uint32 key = _orderKey(uint32(bytes4(scores[SCORE_BYTES * i:SCORE_BYTES * (i + 1)])));
             if (key > bestKey) (best, bestKey) = (i, key);
         }
     }

@@ -2,9 +2,12 @@
 pragma solidity ^0.8.30;
 
 import {IFpvm, ILocalPreimageOracle} from "../dispute/interfaces/IFpvm.sol";
-import {VmStatus} from "../dispute/Types.sol";
+import {StateRoot} from "../dispute/StateRoot.sol";
+import {LocalIdent} from "../dispute/Types.sol";
 import {IPreimageOracle} from "../vm/IPreimageOracle.sol";
-import {LOCAL_KEY, PreimageKey} from "../vm/PreimageKey.sol";
+import {LocalContext} from "../vm/LocalContext.sol";
+import {LOCAL_KEY, PreimageKey, preimageKey} from "../vm/PreimageKey.sol";
+import {StateHash, VmStatus, stateHashOf} from "../vm/StateHash.sol";
 
 /// @title The VM of simulated games: an inference and its trace made of hashes alone
 /// @notice The chain's half of opml_dispute/simulation/symbolic.py, whose `execute_step` it is. With it a simulation plays on
@@ -28,36 +31,41 @@ contract SymbolicVm is IFpvm {
     }
 
     /// @inheritdoc IFpvm
-    function step(bytes calldata stateData, bytes calldata, bytes32 localContext) external view returns (bytes32) {
+    function step(bytes calldata stateData, bytes calldata, LocalContext localContext)
+        external
+        view
+        returns (StateHash)
+    {
         if (stateData.length != STATE_BYTES) revert NotASymbolicState(stateData.length);
         uint64 done = uint64(bytes8(stateData[:8]));
-        bytes32 starting = bytes32(stateData[8:40]);
-        bytes32 disputed = bytes32(stateData[40:72]);
+        StateRoot starting = StateRoot.wrap(bytes32(stateData[8:40]));
+        StateRoot disputed = StateRoot.wrap(bytes32(stateData[40:72]));
         bytes8 faultTag = bytes8(stateData[72:80]);
         uint8 status = uint8(stateData[80]);
         if (status == VmStatus.UNFINISHED) {
             ++done;
             if (done == 1) {
-                starting = readLocal(2, localContext);
+                starting = readLocal(LocalIdent.STARTING_ROOT, localContext);
             } else if (done == 2) {
-                disputed = readLocal(3, localContext);
+                disputed = readLocal(LocalIdent.DISPUTED_ROOT, localContext);
             } else if (done == stepsPerNode) {
                 status = rootAfter(starting, faultTag) == disputed ? VmStatus.VALID : VmStatus.INVALID;
             }
         }
-        return PreimageKey.typed(keccak256(abi.encodePacked(done, starting, disputed, faultTag, status)), status);
+        return stateHashOf(keccak256(abi.encodePacked(done, starting, disputed, faultTag, status)), status);
     }
 
     /// @notice The root after one node; past the last node nothing changes.
-    function rootAfter(bytes32 root, bytes8 faultTag) public view returns (bytes32) {
-        uint64 counter = uint64(bytes8(root));
+    function rootAfter(StateRoot root, bytes8 faultTag) public view returns (StateRoot) {
+        uint64 counter = uint64(bytes8(root.raw()));
         if (counter >= nodeCount) return root;
         bytes32 body = faultTag == 0 ? keccak256(abi.encodePacked(root)) : keccak256(abi.encodePacked(root, faultTag));
-        return bytes32((uint256(counter + 1) << 192) | (uint256(body) >> 64));
+        return StateRoot.wrap(bytes32((uint256(counter + 1) << 192) | (uint256(body) >> 64)));
     }
 
-    function readLocal(uint256 ident, bytes32 localContext) internal view returns (bytes32 data) {
-        bytes32 key = PreimageKey.localized(bytes32((uint256(LOCAL_KEY) << 248) | ident), msg.sender, localContext);
-        (data,) = IPreimageOracle(address(oracle)).readPreimage(key, LENGTH_PREFIX_BYTES);
+    function readLocal(uint256 ident, LocalContext localContext) internal view returns (StateRoot) {
+        PreimageKey key = preimageKey(bytes32(ident), LOCAL_KEY).localized(msg.sender, localContext);
+        (bytes32 data,) = IPreimageOracle(address(oracle)).readPreimage(key, LENGTH_PREFIX_BYTES);
+        return StateRoot.wrap(data);
     }
 }

@@ -2,6 +2,8 @@
 pragma solidity ^0.8.30;
 
 import {Ownable} from "@openzeppelin/contracts/access/Ownable.sol";
+import {Claim} from "../dispute/Claim.sol";
+import {Duration, Duration256, Timestamp, Timestamp256, currentTimestamp} from "../dispute/Time.sol";
 import {GameStatus} from "../dispute/Types.sol";
 import {IDisputeGame} from "../dispute/interfaces/IDisputeGame.sol";
 import {IDisputeGameFactory} from "../dispute/interfaces/IDisputeGameFactory.sol";
@@ -16,17 +18,17 @@ abstract contract GameValidity is Ownable, IInferenceOracle {
     /// @inheritdoc IInferenceOracle
     IDisputeGameFactory public immutable disputeGameFactory;
     /// @inheritdoc IInferenceOracle
-    uint256 public immutable disputeGameFinalityDelaySeconds;
+    Duration256 public immutable disputeGameFinalityDelaySeconds;
     /// @inheritdoc IInferenceOracle
-    uint64 public immutable pauseDuration;
+    Duration public immutable pauseDuration;
 
     /// @inheritdoc IInferenceOracle
     address public guardian;
     /// @inheritdoc IInferenceOracle
-    uint64 public pausedUntil;
+    Timestamp public pausedUntil;
     uint32 public respectedGameType;
     /// @inheritdoc IInferenceOracle
-    uint64 public retirementTimestamp;
+    Timestamp public retirementTimestamp;
     mapping(IDisputeGame game => bool) public disputeGameBlacklist;
 
     modifier onlyGuardian() {
@@ -37,16 +39,16 @@ abstract contract GameValidity is Ownable, IInferenceOracle {
     /// @dev Games made in the block of this construction, and before, are retired.
     constructor(
         IDisputeGameFactory factory,
-        uint256 finalityDelay,
+        Duration256 finalityDelay,
         uint32 gameType,
         address owner_,
         address guardian_,
-        uint64 pauseDuration_
+        Duration pauseDuration_
     ) Ownable(owner_) {
         disputeGameFactory = factory;
         disputeGameFinalityDelaySeconds = finalityDelay;
         respectedGameType = gameType;
-        retirementTimestamp = uint64(block.timestamp);
+        retirementTimestamp = currentTimestamp();
         guardian = guardian_;
         pauseDuration = pauseDuration_;
     }
@@ -54,7 +56,7 @@ abstract contract GameValidity is Ownable, IInferenceOracle {
     // ---------------------------------------------------------------- predicates
 
     function isGameRegistered(IDisputeGame game) public view returns (bool) {
-        (uint32 gameType, bytes32 rootClaim, bytes memory extraData) = game.gameData();
+        (uint32 gameType, Claim rootClaim, bytes memory extraData) = game.gameData();
         (IDisputeGame known,) = disputeGameFactory.games(gameType, rootClaim, extraData);
         return known == game;
     }
@@ -68,7 +70,7 @@ abstract contract GameValidity is Ownable, IInferenceOracle {
     }
 
     function isGameRetired(IDisputeGame game) public view returns (bool) {
-        return game.createdAt() <= retirementTimestamp;
+        return game.createdAt().raw() <= retirementTimestamp.raw();
     }
 
     function isGameProper(IDisputeGame game) public view returns (bool) {
@@ -76,11 +78,11 @@ abstract contract GameValidity is Ownable, IInferenceOracle {
     }
 
     function isGameResolved(IDisputeGame game) public view returns (bool) {
-        return game.resolvedAt() != 0 && game.status() != GameStatus.IN_PROGRESS;
+        return game.resolvedAt().raw() != 0 && game.status() != GameStatus.IN_PROGRESS;
     }
 
     function isGameFinalized(IDisputeGame game) public view returns (bool) {
-        return isGameResolved(game) && block.timestamp - game.resolvedAt() > disputeGameFinalityDelaySeconds;
+        return isGameResolved(game) && block.timestamp - game.resolvedAt().raw() > disputeGameFinalityDelaySeconds.raw();
     }
 
     function isGameClaimValid(IDisputeGame game) public view returns (bool) {
@@ -89,7 +91,7 @@ abstract contract GameValidity is Ownable, IInferenceOracle {
     }
 
     function paused() public view returns (bool) {
-        return block.timestamp < pausedUntil;
+        return block.timestamp < pausedUntil.raw();
     }
 
     // ---------------------------------------------------------------- owner
@@ -112,19 +114,19 @@ abstract contract GameValidity is Ownable, IInferenceOracle {
     }
 
     function updateRetirementTimestamp() external onlyGuardian {
-        retirementTimestamp = uint64(block.timestamp);
-        emit RetirementTimestampSet(block.timestamp);
+        retirementTimestamp = currentTimestamp();
+        emit RetirementTimestampSet(Timestamp256.wrap(block.timestamp));
     }
 
     function setPaused(bool paused_) external onlyGuardian {
-        uint64 nowTimestamp = uint64(block.timestamp);
+        Timestamp now_ = currentTimestamp();
         if (paused_) {
             // INVARIANT: at least one `pauseDuration` lies between two pauses, so no guardian stops payments for ever.
-            uint64 earliest = pausedUntil == 0 ? 0 : pausedUntil + pauseDuration;
-            if (nowTimestamp < earliest) revert PauseTooEarly(nowTimestamp, earliest);
-            pausedUntil = nowTimestamp + pauseDuration;
-        } else if (nowTimestamp < pausedUntil) {
-            pausedUntil = nowTimestamp;
+            Timestamp earliest = pausedUntil.raw() == 0 ? pausedUntil : pausedUntil.plus(pauseDuration);
+            if (now_.raw() < earliest.raw()) revert PauseTooEarly(now_.raw(), earliest.raw());
+            pausedUntil = now_.plus(pauseDuration);
+        } else if (now_.raw() < pausedUntil.raw()) {
+            pausedUntil = now_;
         }
         emit PausedSet(paused_);
     }

@@ -3,11 +3,17 @@ pragma solidity ^0.8.30;
 
 import {LibCall} from "solady/utils/LibCall.sol";
 import {SafeTransferLib} from "solady/utils/SafeTransferLib.sol";
+import {Claim, claimOf} from "../dispute/Claim.sol";
+import {RequestId, requestIdOf} from "../dispute/RequestId.sol";
+import {StateRoot} from "../dispute/StateRoot.sol";
+import {Duration, Duration256, Timestamp, currentTimestamp} from "../dispute/Time.sol";
 import {GameStatus} from "../dispute/Types.sol";
 import {IDisputeGame} from "../dispute/interfaces/IDisputeGame.sol";
 import {IDisputeGameFactory} from "../dispute/interfaces/IDisputeGameFactory.sol";
 import {IFaultDisputeGame} from "../dispute/interfaces/IFaultDisputeGame.sol";
 import {GameValidity} from "./GameValidity.sol";
+import {ModelId} from "./ModelId.sol";
+import {ArenaRoot, InputRoot, ModelRoot} from "./SectionRoot.sol";
 import {SegmentTree} from "./SegmentTree.sol";
 import {IInferenceConsumer} from "./interfaces/IInferenceConsumer.sol";
 import {IInferenceOracle, Request} from "./interfaces/IInferenceOracle.sol";
@@ -22,18 +28,18 @@ contract InferenceOracle is GameValidity {
     struct Config {
         IModelRegistry modelRegistry;
         IDisputeGameFactory disputeGameFactory;
-        /// @notice Seconds between a game's resolution and its finality.
-        uint256 finalityDelay;
-        /// @notice Seconds after which the fee of a request without output can be taken back. A dispute should fit in.
-        uint256 reclaimDelay;
+        /// @notice Time between a game's resolution and its finality.
+        Duration256 finalityDelay;
+        /// @notice Time after which the fee of a request without output can be taken back. A dispute should fit in.
+        Duration256 reclaimDelay;
         uint64 maxCallbackGas;
         uint32 respectedGameType;
         /// @notice Decides slowly: meant to be a timelock.
         address owner;
         /// @notice Stops things at once.
         address guardian;
-        /// @notice Seconds after which a pause ends by itself.
-        uint64 pauseDuration;
+        /// @notice Time after which a pause ends by itself.
+        Duration pauseDuration;
     }
 
     /// @notice The first proposal of a root claim for a request.
@@ -45,6 +51,10 @@ contract InferenceOracle is GameValidity {
 
     /// @dev Gas spent between the check and the consumer's first instruction, and after its last, at most.
     uint256 internal constant CALLBACK_OVERHEAD_GAS = 20_000;
+    /// @dev A call leaves its caller the gas that is left, less 63 of 64 parts of it.
+    uint256 internal constant CALLED_GAS_PARTS = 63;
+    /// @dev Where the nonce is in a game's extra data: after the request id.
+    uint256 internal constant NONCE_AT = 32;
     /// @dev How much of a consumer's revert reason is recorded.
     uint16 internal constant MAX_REASON_BYTES = 256;
     /// @notice For how many blocks a commitment waits for its proposal: so long one has to guess ahead who wants to commit to
@@ -54,18 +64,18 @@ contract InferenceOracle is GameValidity {
     /// @inheritdoc IInferenceOracle
     IModelRegistry public immutable modelRegistry;
     /// @inheritdoc IInferenceOracle
-    uint256 public immutable reclaimDelay;
+    Duration256 public immutable reclaimDelay;
     /// @inheritdoc IInferenceOracle
     uint64 public immutable maxCallbackGas;
 
-    mapping(bytes32 requestId => Request) internal requestOf;
-    bytes32[] internal requestIds;
+    mapping(RequestId requestId => Request) internal requestOf;
+    RequestId[] internal requestIds;
     /// @inheritdoc IInferenceOracle
-    mapping(bytes32 requestId => IDisputeGame) public anchorGameOf;
+    mapping(RequestId requestId => IDisputeGame) public anchorGameOf;
     /// @inheritdoc IInferenceOracle
     mapping(bytes32 commitment => uint64 blockNumber) public committedAt;
     /// @inheritdoc IInferenceOracle
-    mapping(bytes32 requestId => mapping(bytes32 rootClaim => Proposal)) public firstProposal;
+    mapping(RequestId requestId => mapping(Claim rootClaim => Proposal)) public firstProposal;
 
     constructor(Config memory config)
         GameValidity(
@@ -84,45 +94,44 @@ contract InferenceOracle is GameValidity {
 
     // ---------------------------------------------------------------- asking
 
-    function request(bytes32 modelId, bytes calldata input, address callback, uint64 callbackGas)
+    function request(ModelId modelId, bytes calldata input, address callback, uint64 callbackGas)
         external
         payable
-        returns (bytes32 requestId)
+        returns (RequestId requestId)
     {
         (,, uint64 inputBytes,,,) = modelRegistry.parameters(modelId);
         if (input.length != inputBytes) revert InputSizeMismatch(input.length, inputBytes);
-        bytes32 inputRoot = SegmentTree.imageRoot(input, SegmentTree.LOG2_INPUT);
+        InputRoot inputRoot = SegmentTree.inputRootOf(input);
         requestId = _addRequest(modelId, inputRoot, callback, callbackGas);
         emit InferenceRequested(requestId, modelId, msg.sender, inputRoot, input, "", callback, callbackGas, msg.value);
     }
 
     function requestByRoot(
-        bytes32 modelId,
-        bytes32 inputRoot,
+        ModelId modelId,
+        InputRoot inputRoot,
         string calldata inputUri,
         address callback,
         uint64 callbackGas
-    ) external payable returns (bytes32 requestId) {
+    ) external payable returns (RequestId requestId) {
         requestId = _addRequest(modelId, inputRoot, callback, callbackGas);
         emit InferenceRequested(
             requestId, modelId, msg.sender, inputRoot, "", inputUri, callback, callbackGas, msg.value
         );
     }
 
-    function _addRequest(bytes32 modelId, bytes32 inputRoot, address callback, uint64 callbackGas)
+    function _addRequest(ModelId modelId, InputRoot inputRoot, address callback, uint64 callbackGas)
         internal
-        returns (bytes32 requestId)
+        returns (RequestId requestId)
     {
-        (bytes32 modelRoot,,,,,) = modelRegistry.parameters(modelId);
+        (ModelRoot modelRoot,,,,,) = modelRegistry.parameters(modelId);
         // Else a request could promise its consumer more gas than a block has, and nobody could ever deliver.
         if (callbackGas > maxCallbackGas) revert CallbackGasTooHigh(callbackGas, maxCallbackGas);
 
         // Made of all that matters, so that a proposal cannot hit another request after the chain was reorganised.
-        requestId = keccak256(
-            abi.encode(
-                block.chainid, this, requestIds.length, msg.sender, modelId, inputRoot, callback, callbackGas, msg.value
-            )
+        bytes memory all = abi.encode(
+            block.chainid, this, requestIds.length, msg.sender, modelId, inputRoot, callback, callbackGas, msg.value
         );
+        requestId = RequestId.wrap(keccak256(all));
         requestIds.push(requestId);
 
         Request storage added = requestOf[requestId];
@@ -130,7 +139,7 @@ contract InferenceOracle is GameValidity {
         added.inputRoot = inputRoot;
         added.startingRoot = SegmentTree.initialRoot(modelRoot, inputRoot);
         added.requester = msg.sender;
-        added.requestedAt = uint64(block.timestamp);
+        added.requestedAt = currentTimestamp();
         added.callback = callback;
         added.callbackGas = callbackGas;
         added.fee = uint128(msg.value); // ASSUMES: there are fewer than 2^128 wei
@@ -139,13 +148,13 @@ contract InferenceOracle is GameValidity {
 
     // ---------------------------------------------------------------- disputing
 
-    function gameParameters(bytes32 requestId)
+    function gameParameters(RequestId requestId)
         external
         view
-        returns (bytes32 startingRoot, uint64 nodeCount, uint64 splitDepth, uint64 maxGameDepth)
+        returns (StateRoot startingRoot, uint64 nodeCount, uint64 splitDepth, uint64 maxGameDepth)
     {
         Request storage asked = requestOf[requestId];
-        if (asked.requestedAt == 0) return (bytes32(0), 0, 0, 0);
+        if (asked.requestedAt.raw() == 0) return (StateRoot.wrap(0), 0, 0, 0);
         startingRoot = asked.startingRoot;
         (, nodeCount,,, splitDepth, maxGameDepth) = modelRegistry.parameters(asked.modelId);
     }
@@ -158,7 +167,7 @@ contract InferenceOracle is GameValidity {
         emit ProposalCommitted(commitment);
     }
 
-    function commitmentOf(bytes32 requestId, bytes32 rootClaim, bytes32 nonce, address proposer)
+    function commitmentOf(RequestId requestId, Claim rootClaim, bytes32 nonce, address proposer)
         public
         pure
         returns (bytes32)
@@ -166,14 +175,14 @@ contract InferenceOracle is GameValidity {
         return keccak256(abi.encode(requestId, rootClaim, nonce, proposer));
     }
 
-    function recordProposal(uint32 gameType, bytes32 rootClaim, bytes calldata extraData, address proposer) external {
-        bytes32 requestId = bytes32(extraData);
+    function recordProposal(uint32 gameType, Claim rootClaim, bytes calldata extraData, address proposer) external {
+        RequestId requestId = requestIdOf(extraData);
         if (requestOf[requestId].fee == 0 || gameType != respectedGameType) return;
         // INVARIANT: the factory made the caller, so it is a game and tells the truth about who made it.
         (IDisputeGame known,) = disputeGameFactory.games(gameType, rootClaim, extraData);
         if (address(known) != msg.sender) revert NotAGame(msg.sender);
 
-        bytes32 nonce = extraData.length > 32 ? bytes32(extraData[32:]) : bytes32(0);
+        bytes32 nonce = extraData.length > NONCE_AT ? bytes32(extraData[NONCE_AT:]) : bytes32(0);
         uint64 since = committedAt[commitmentOf(requestId, rootClaim, nonce, proposer)];
         if (since == 0 || block.number - since > COMMITMENT_BLOCKS) since = uint64(block.number);
 
@@ -189,7 +198,7 @@ contract InferenceOracle is GameValidity {
     }
 
     function setAnchorState(IDisputeGame game) external {
-        bytes32 requestId = bytes32(game.extraData());
+        RequestId requestId = requestIdOf(game.extraData());
         if (!isGameClaimValid(game) || address(anchorGameOf[requestId]) != address(0)) {
             revert AnchorStateRegistry_InvalidAnchorGame();
         }
@@ -199,13 +208,13 @@ contract InferenceOracle is GameValidity {
 
     // ---------------------------------------------------------------- delivering
 
-    function finalize(bytes32 requestId, IDisputeGame game, bytes calldata output, bytes32 arenaRoot) external {
+    function finalize(RequestId requestId, IDisputeGame game, bytes calldata output, ArenaRoot arenaRoot) external {
         Request storage asked = _known(requestId);
         if (address(asked.deliveredBy) != address(0)) revert AlreadyDelivered(requestId, asked.deliveredBy);
         _requireDecides(game, requestId);
 
-        bytes32 computed = finalRoot(requestId, output, arenaRoot);
-        if (computed != game.rootClaim()) revert StateRootMismatch(computed, game.rootClaim());
+        Claim computed = claimOf(finalRoot(requestId, output, arenaRoot));
+        if (computed != game.rootClaim()) revert StateRootMismatch(computed.asStateRoot(), game.rootClaim());
 
         // Everything is settled before money or control leaves, so calling back gains nothing.
         uint256 fee = asked.fee;
@@ -222,7 +231,7 @@ contract InferenceOracle is GameValidity {
     }
 
     /// @dev Who knew first that `rootClaim` is the answer, as far as known; else the creator of the game that delivers it.
-    function _firstProposerOf(bytes32 requestId, bytes32 rootClaim, IDisputeGame delivering)
+    function _firstProposerOf(RequestId requestId, Claim rootClaim, IDisputeGame delivering)
         internal
         view
         returns (address)
@@ -233,34 +242,34 @@ contract InferenceOracle is GameValidity {
     }
 
     /// @dev The game is about this request, and it survived.
-    function _requireDecides(IDisputeGame game, bytes32 requestId) internal view {
+    function _requireDecides(IDisputeGame game, RequestId requestId) internal view {
         // First of all: only what the factory made is known to answer the truth about itself.
         if (!isGameClaimValid(game)) revert GameNotValid(game);
         address registry = address(IFaultDisputeGame(address(game)).anchorStateRegistry());
         if (registry != address(this)) revert GameOfOtherRegistry(registry, address(this));
-        bytes32 about = bytes32(game.extraData());
+        RequestId about = requestIdOf(game.extraData());
         if (about != requestId) revert GameForOtherRequest(about, requestId);
     }
 
     /// @dev Neither a consumer's failure nor its return data, whatever their size, can block a delivery.
-    function _callConsumer(bytes32 requestId, Request storage asked, bytes calldata output) internal {
+    function _callConsumer(RequestId requestId, Request storage asked, bytes calldata output) internal {
         (address callback, uint256 callbackGas) = (asked.callback, asked.callbackGas);
         bytes memory call = abi.encodeCall(IInferenceConsumer.onInference, (requestId, asked.modelId, output));
         // A call gets at most 63 of 64 parts of the gas that is left. Whoever finalizes must bring enough, or could deliver
         // past the consumer.
-        uint256 needed = callbackGas + callbackGas / 63 + CALLBACK_OVERHEAD_GAS;
+        uint256 needed = callbackGas + callbackGas / CALLED_GAS_PARTS + CALLBACK_OVERHEAD_GAS;
         if (gasleft() < needed) revert CallbackGasShort(gasleft(), needed);
         (bool success,, bytes memory reason) = LibCall.tryCall(callback, 0, callbackGas, MAX_REASON_BYTES, call);
         success = success && callback.code.length != 0;
         emit CallbackCalled(requestId, callback, success, success ? bytes("") : reason);
     }
 
-    function reclaimFee(bytes32 requestId) external {
+    function reclaimFee(RequestId requestId) external {
         Request storage asked = _known(requestId);
         if (msg.sender != asked.requester) revert NotRequester(msg.sender, asked.requester);
         uint256 fee = asked.fee;
         if (fee == 0) revert NoFee(requestId);
-        uint256 deadline = asked.requestedAt + reclaimDelay;
+        uint256 deadline = asked.requestedAt.raw() + reclaimDelay.raw();
         if (block.timestamp < deadline) revert ReclaimTooEarly(block.timestamp, deadline);
         asked.fee = 0;
         emit FeeReclaimed(requestId, msg.sender, fee);
@@ -269,7 +278,7 @@ contract InferenceOracle is GameValidity {
 
     // ---------------------------------------------------------------- looking up
 
-    function requests(bytes32 requestId) external view returns (Request memory) {
+    function requests(RequestId requestId) external view returns (Request memory) {
         return _known(requestId);
     }
 
@@ -277,11 +286,11 @@ contract InferenceOracle is GameValidity {
         return requestIds.length;
     }
 
-    function requestIdAtIndex(uint256 index) external view returns (bytes32) {
+    function requestIdAtIndex(uint256 index) external view returns (RequestId) {
         return requestIds[index];
     }
 
-    function gamesOf(bytes32 requestId, uint256 start, uint256 maxScan)
+    function gamesOf(RequestId requestId, uint256 start, uint256 maxScan)
         external
         view
         returns (IDisputeGame[] memory games, uint256 next)
@@ -296,16 +305,20 @@ contract InferenceOracle is GameValidity {
         uint256 found = 0;
         for (; next < end; ++next) {
             (,, IDisputeGame game) = disputeGameFactory.gameAtIndex(next);
-            if (bytes32(game.extraData()) == requestId) games[found++] = game;
+            if (requestIdOf(game.extraData()) == requestId) games[found++] = game;
         }
         assembly ("memory-safe") {
             mstore(games, found) // found <= the length allocated
         }
     }
 
-    function finalRoot(bytes32 requestId, bytes calldata output, bytes32 arenaRoot) public view returns (bytes32) {
+    function finalRoot(RequestId requestId, bytes calldata output, ArenaRoot arenaRoot)
+        public
+        view
+        returns (StateRoot)
+    {
         Request storage asked = _known(requestId);
-        (bytes32 modelRoot, uint64 nodeCount,, uint64 outputBytes,,) = modelRegistry.parameters(asked.modelId);
+        (ModelRoot modelRoot, uint64 nodeCount,, uint64 outputBytes,,) = modelRegistry.parameters(asked.modelId);
         if (output.length != outputBytes) revert OutputSizeMismatch(output.length, outputBytes);
         return SegmentTree.finalRoot(modelRoot, nodeCount, asked.inputRoot, output, arenaRoot);
     }
@@ -314,9 +327,9 @@ contract InferenceOracle is GameValidity {
         return "1.0.0";
     }
 
-    function _known(bytes32 requestId) internal view returns (Request storage asked) {
+    function _known(RequestId requestId) internal view returns (Request storage asked) {
         asked = requestOf[requestId];
         // INVARIANT: a request was made at some time.
-        if (asked.requestedAt == 0) revert UnknownRequest(requestId);
+        if (asked.requestedAt.raw() == 0) revert UnknownRequest(requestId);
     }
 }

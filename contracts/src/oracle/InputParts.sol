@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.30;
 
+import {InputRoot} from "./SectionRoot.sol";
 import {SegmentTree} from "./SegmentTree.sol";
 import {IInputParts, Publication, Upload} from "./interfaces/IInputParts.sol";
 
@@ -16,7 +17,7 @@ contract InputParts is IInputParts {
     uint256 internal constant MAX_PARTS = 1 << (SegmentTree.LOG2_INPUT - LOG2_PART);
 
     mapping(bytes32 uploadId => Upload) internal uploadOf;
-    mapping(bytes32 inputRoot => Publication) internal publicationOf;
+    mapping(InputRoot inputRoot => Publication) internal publicationOf;
     /// @dev Roots of whole subtrees of 2^level bytes; of an upload of n parts, those where n has a 1 count.
     mapping(bytes32 uploadId => mapping(uint256 level => bytes32)) internal subtreeRoot;
 
@@ -49,7 +50,7 @@ contract InputParts is IInputParts {
 
     function _complete(bytes32 uploadId, Upload storage upload, uint256 sizeBytes) internal {
         upload.isComplete = true;
-        bytes32 inputRoot = _rootOf(uploadId, upload.partCount);
+        InputRoot inputRoot = _rootOf(uploadId, upload.partCount);
         // The first stays: who looks the image up needs one place that is right, and every place is, for the same root.
         if (publicationOf[inputRoot].sizeBytes == 0) {
             publicationOf[inputRoot] = Publication({
@@ -63,15 +64,16 @@ contract InputParts is IInputParts {
     }
 
     /// @dev The root of the section: the whole subtrees, and zeros to their right.
-    function _rootOf(bytes32 uploadId, uint256 count) internal view returns (bytes32 root) {
-        if (count == MAX_PARTS) return subtreeRoot[uploadId][SegmentTree.LOG2_INPUT];
-        root = SegmentTree.zeroRoot(LOG2_PART);
+    function _rootOf(bytes32 uploadId, uint256 count) internal view returns (InputRoot) {
+        if (count == MAX_PARTS) return InputRoot.wrap(subtreeRoot[uploadId][SegmentTree.LOG2_INPUT]);
+        bytes32 root = SegmentTree.zeroRoot(LOG2_PART);
         for (uint256 level = LOG2_PART; level < SegmentTree.LOG2_INPUT; ++level) {
             bool hasSubtree = (count >> (level - LOG2_PART)) & 1 == 1;
             root = hasSubtree
                 ? SegmentTree.hashPair(subtreeRoot[uploadId][level], root)
                 : SegmentTree.hashPair(root, SegmentTree.zeroRoot(level));
         }
+        return InputRoot.wrap(root);
     }
 
     // ---------------------------------------------------------------- looking up
@@ -84,7 +86,7 @@ contract InputParts is IInputParts {
         return uploadOf[uploadId];
     }
 
-    function publications(bytes32 inputRoot) external view returns (Publication memory) {
+    function publications(InputRoot inputRoot) external view returns (Publication memory) {
         return publicationOf[inputRoot];
     }
 }

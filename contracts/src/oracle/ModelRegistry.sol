@@ -2,6 +2,8 @@
 pragma solidity ^0.8.30;
 
 import {FixedPointMathLib} from "solady/utils/FixedPointMathLib.sol";
+import {ModelId} from "./ModelId.sol";
+import {ModelRoot} from "./SectionRoot.sol";
 import {SegmentTree} from "./SegmentTree.sol";
 import {IModelRegistry, Model, RegisteredModel} from "./interfaces/IModelRegistry.sol";
 
@@ -9,8 +11,8 @@ import {IModelRegistry, Model, RegisteredModel} from "./interfaces/IModelRegistr
 /// @notice See IModelRegistry. What decides games is not taken on trust: node count, step limit and image sizes are read from
 ///         the program header, which is proven against the model root.
 contract ModelRegistry is IModelRegistry {
-    /// @notice A program of 2^37 bytes holds the header and this many records of 512 bytes.
-    uint64 public constant MAX_NODE_COUNT = uint64(2 ** SegmentTree.LOG2_PROGRAM / 512 - 1);
+    /// @notice A program of 2^37 bytes holds the header and this many node records.
+    uint64 public constant MAX_NODE_COUNT = uint64(2 ** SegmentTree.LOG2_PROGRAM / SegmentTree.RECORD_BYTES - 1);
     /// @notice Logarithms of the least and the most VM steps that a program may allow its nodes. The transition refuses others
     ///         as well, and every node that could take more than its program allows: native/program/transition.c.
     uint64 public constant MIN_LOG2_STEPS = 16;
@@ -18,17 +20,17 @@ contract ModelRegistry is IModelRegistry {
     /// @notice A trace has room for 2^this times the steps that a node may take.
     uint64 public constant LOG2_STEPS_MARGIN = 1;
 
-    mapping(bytes32 modelId => RegisteredModel) internal registered;
-    bytes32[] internal modelIds;
+    mapping(ModelId modelId => RegisteredModel) internal registered;
+    ModelId[] internal modelIds;
 
     function register(Model calldata model, bytes32[2] calldata headerLeaves, bytes32[33] calldata headerProof)
         external
-        returns (bytes32 modelId)
+        returns (ModelId modelId)
     {
         modelId = modelIdOf(model);
         if (isRegistered(modelId)) return modelId;
 
-        bytes32 root = SegmentTree.modelRootOf(headerLeaves, headerProof);
+        ModelRoot root = SegmentTree.modelRootOf(headerLeaves, headerProof);
         if (root != model.modelRoot) revert HeaderProofMismatch(root, model.modelRoot);
         (uint64 nodeCount, uint64 log2Steps, uint64 inputBytes, uint64 outputBytes) = _readHeader(headerLeaves);
         (uint64 splitDepth, uint64 maxGameDepth) = gameDepths(nodeCount, log2Steps);
@@ -96,16 +98,16 @@ contract ModelRegistry is IModelRegistry {
         return (uint64(split), uint64(deepest + deepest % 2));
     }
 
-    function models(bytes32 modelId) external view returns (RegisteredModel memory) {
+    function models(ModelId modelId) external view returns (RegisteredModel memory) {
         if (!isRegistered(modelId)) revert UnknownModel(modelId);
         return registered[modelId];
     }
 
-    function parameters(bytes32 modelId)
+    function parameters(ModelId modelId)
         external
         view
         returns (
-            bytes32 modelRoot,
+            ModelRoot modelRoot,
             uint64 nodeCount,
             uint64 inputBytes,
             uint64 outputBytes,
@@ -126,20 +128,20 @@ contract ModelRegistry is IModelRegistry {
             );
     }
 
-    function isRegistered(bytes32 modelId) public view returns (bool) {
+    function isRegistered(ModelId modelId) public view returns (bool) {
         // INVARIANT: a registered model has a node.
         return registered[modelId].nodeCount != 0;
     }
 
-    function modelIdOf(Model calldata model) public pure returns (bytes32) {
-        return keccak256(abi.encode(model));
+    function modelIdOf(Model calldata model) public pure returns (ModelId) {
+        return ModelId.wrap(keccak256(abi.encode(model)));
     }
 
     function modelCount() external view returns (uint256) {
         return modelIds.length;
     }
 
-    function modelIdAtIndex(uint256 index) external view returns (bytes32) {
+    function modelIdAtIndex(uint256 index) external view returns (ModelId) {
         return modelIds[index];
     }
 }

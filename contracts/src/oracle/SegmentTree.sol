@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.30;
 
+import {StateRoot} from "../dispute/StateRoot.sol";
 import {ZeroRoots} from "../vm/ZeroRoots.sol";
+import {ArenaRoot, HeaderRoot, InputRoot, ModelRoot, OutputRoot} from "./SectionRoot.sol";
 
 /// @title The ML segment's Merkle tree, as far as the chain needs it
 /// @notice 2^40 bytes. Leaves are 32 raw bytes (level 5), an inner node is keccak256(left ++ right):
@@ -33,7 +35,10 @@ library SegmentTree {
     uint256 internal constant LOG2_OUTPUT = 36;
     uint256 internal constant LOG2_ARENA = 38;
 
-    /// @notice Siblings of the program header, 2^6 bytes, in the lower half of the segment, 2^39 bytes.
+    /// @notice A node record. The program header has the place of one.
+    uint256 internal constant RECORD_BYTES = 512;
+
+    /// @notice Siblings of the program header's first 2^6 bytes, in the lower half of the segment, 2^39 bytes.
     uint256 internal constant HEADER_PROOF_LENGTH = 33;
 
     /// @notice keccak256(left ++ right).
@@ -90,8 +95,8 @@ library SegmentTree {
     /// @param nodeIndex Nodes run so far.
     /// @param status The inference's error, 0 for none.
     /// @param faultNode The node that latched it, 0 without error.
-    function headerRoot(uint64 nodeIndex, uint64 status, uint64 faultNode) internal pure returns (bytes32 root) {
-        root =
+    function headerRoot(uint64 nodeIndex, uint64 status, uint64 faultNode) internal pure returns (HeaderRoot) {
+        bytes32 root =
             bytes32((uint256(STATE_MAGIC) << 192) | (uint256(nodeIndex) << 128) | (uint256(status) << 64) | faultNode);
         uint256 table = ZeroRoots.load();
         for (uint256 level = 5; level < LOG2_HEADER; ++level) {
@@ -101,29 +106,43 @@ library SegmentTree {
             }
             root = hashPair(root, zeros);
         }
+        return HeaderRoot.wrap(root);
     }
 
     /// @notice The root of the whole segment.
-    function stateRoot(bytes32 modelRoot, bytes32 header, bytes32 inputRoot, bytes32 outputRoot, bytes32 arenaRoot)
-        internal
-        pure
-        returns (bytes32)
-    {
-        return hashPair(modelRoot, hashPair(hashPair(header, hashPair(inputRoot, outputRoot)), arenaRoot));
+    function stateRoot(
+        ModelRoot modelRoot,
+        HeaderRoot header,
+        InputRoot inputRoot,
+        OutputRoot outputRoot,
+        ArenaRoot arenaRoot
+    ) internal pure returns (StateRoot) {
+        bytes32 images = hashPair(InputRoot.unwrap(inputRoot), OutputRoot.unwrap(outputRoot));
+        bytes32 upper = hashPair(hashPair(HeaderRoot.unwrap(header), images), ArenaRoot.unwrap(arenaRoot));
+        return StateRoot.wrap(hashPair(ModelRoot.unwrap(modelRoot), upper));
+    }
+
+    /// @notice The root of an INPUT section with this image.
+    function inputRootOf(bytes calldata image) internal pure returns (InputRoot) {
+        return InputRoot.wrap(imageRoot(image, LOG2_INPUT));
     }
 
     /// @notice S_0: nothing run, nothing put out.
-    function initialRoot(bytes32 modelRoot, bytes32 inputRoot) internal pure returns (bytes32) {
-        return stateRoot(modelRoot, headerRoot(0, 0, 0), inputRoot, zeroRoot(LOG2_OUTPUT), zeroRoot(LOG2_ARENA));
+    function initialRoot(ModelRoot modelRoot, InputRoot inputRoot) internal pure returns (StateRoot) {
+        OutputRoot noOutput = OutputRoot.wrap(zeroRoot(LOG2_OUTPUT));
+        return stateRoot(modelRoot, headerRoot(0, 0, 0), inputRoot, noOutput, ArenaRoot.wrap(zeroRoot(LOG2_ARENA)));
     }
 
     /// @notice S_n of an inference without error.
-    function finalRoot(bytes32 modelRoot, uint64 nodeCount, bytes32 inputRoot, bytes calldata output, bytes32 arenaRoot)
-        internal
-        pure
-        returns (bytes32)
-    {
-        return stateRoot(modelRoot, headerRoot(nodeCount, 0, 0), inputRoot, imageRoot(output, LOG2_OUTPUT), arenaRoot);
+    function finalRoot(
+        ModelRoot modelRoot,
+        uint64 nodeCount,
+        InputRoot inputRoot,
+        bytes calldata output,
+        ArenaRoot arenaRoot
+    ) internal pure returns (StateRoot) {
+        OutputRoot outputRoot = OutputRoot.wrap(imageRoot(output, LOG2_OUTPUT));
+        return stateRoot(modelRoot, headerRoot(nodeCount, 0, 0), inputRoot, outputRoot, arenaRoot);
     }
 
     /// @notice The root of the lower half of the segment whose first 64 bytes are `headerLeaves`.
@@ -131,11 +150,12 @@ library SegmentTree {
     function modelRootOf(bytes32[2] calldata headerLeaves, bytes32[33] calldata headerProof)
         internal
         pure
-        returns (bytes32 root)
+        returns (ModelRoot)
     {
-        root = hashPair(headerLeaves[0], headerLeaves[1]);
+        bytes32 root = hashPair(headerLeaves[0], headerLeaves[1]);
         for (uint256 i = 0; i < HEADER_PROOF_LENGTH; ++i) {
             root = hashPair(root, headerProof[i]);
         }
+        return ModelRoot.wrap(root);
     }
 }

@@ -5,9 +5,11 @@ import {BASE_THREAD_BYTES, FPU_BYTES, Frame, IS_ML, LOCAL_CONTEXT, ORACLE, THREA
 import {functOf, opcodeOf} from "./Fields.sol";
 import {IPreimageOracle} from "./IPreimageOracle.sol";
 import {Instructions} from "./Instructions.sol";
+import {LocalContext} from "./LocalContext.sol";
 import {MemoryTree} from "./MemoryTree.sol";
 import {Refusals} from "./Refusals.sol";
 import {State} from "./State.sol";
+import {StateHash} from "./StateHash.sol";
 import {Syscalls} from "./Syscalls.sol";
 import {Thread} from "./Thread.sol";
 import {StateVersionUnsupported} from "./VmErrors.sol";
@@ -50,10 +52,10 @@ contract FPVM {
     /// @param proof The active thread and memory proofs, in the full or the compact encoding; unused parts are not read.
     /// @param localContext Salt of local pre-image keys.
     /// @return postState Hash of the next state, its first byte the VM status. An exited VM stays as it is.
-    function step(bytes calldata stateData, bytes calldata proof, bytes32 localContext)
+    function step(bytes calldata stateData, bytes calldata proof, LocalContext localContext)
         external
         view
-        returns (bytes32 postState)
+        returns (StateHash postState)
     {
         Frame.open();
         State.load(stateData);
@@ -67,7 +69,7 @@ contract FPVM {
             MemoryTree.open(proof);
             Frame.setWord(THREAD_BYTES, isMl ? BASE_THREAD_BYTES + FPU_BYTES : BASE_THREAD_BYTES);
             Frame.setWord(ORACLE, uint160(address(oracle)));
-            Frame.setWord(LOCAL_CONTEXT, uint256(localContext));
+            Frame.setWord(LOCAL_CONTEXT, uint256(localContext.raw()));
             _run();
         }
         State.requireThread(true);

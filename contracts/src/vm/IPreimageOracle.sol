@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT
 pragma solidity 0.8.30;
 
+import {LocalContext} from "./LocalContext.sol";
+import {PreimageKey} from "./PreimageKey.sol";
+
 /// @title IPreimageOracle
 /// @notice Data known by its key, part by part; what the VM's system call `read` on descriptor 5 reads.
 interface IPreimageOracle {
@@ -8,7 +11,7 @@ interface IPreimageOracle {
     /// @return data Up to 32 bytes, zeros behind the object's end.
     /// @return length How many of them belong to the object.
     /// @dev Reverts unless this very part was loaded.
-    function readPreimage(bytes32 key, uint256 offset) external view returns (bytes32 data, uint256 length);
+    function readPreimage(PreimageKey key, uint256 offset) external view returns (bytes32 data, uint256 length);
 
     /// @notice Loads a part of up to 32 bytes that only the caller's own VM steps can read.
     /// @param ident The number of the local datum.
@@ -16,9 +19,9 @@ interface IPreimageOracle {
     /// @param word The datum, left-aligned.
     /// @param size How many bytes of `word` count, at most 32.
     /// @param partOffset Where the part starts; below `size + 8`.
-    function loadLocalData(uint256 ident, bytes32 context, bytes32 word, uint256 size, uint256 partOffset)
+    function loadLocalData(uint256 ident, LocalContext context, bytes32 word, uint256 size, uint256 partOffset)
         external
-        returns (bytes32 key);
+        returns (PreimageKey key);
 
     /// @notice Loads the part at `partOffset` of the object whose pre-image, under Keccak-256, is `preimage`.
     function loadKeccak256PreimagePart(uint256 partOffset, bytes calldata preimage) external;
@@ -48,11 +51,11 @@ interface IPreimageOracle {
     ) external;
 
     /// @notice Whether the part was loaded.
-    function preimagePartOk(bytes32 key, uint256 partOffset) external view returns (bool);
+    function preimagePartOk(PreimageKey key, uint256 partOffset) external view returns (bool);
 
     /// @notice The part's 32 bytes, zeros if it was not loaded.
-    function preimageParts(bytes32 key, uint256 partOffset) external view returns (bytes32);
+    function preimageParts(PreimageKey key, uint256 partOffset) external view returns (bytes32);
 
     /// @notice Length in bytes of the pre-image itself, without the 8 bytes that stand before it; 0 if unknown.
-    function preimageLengths(bytes32 key) external view returns (uint256);
+    function preimageLengths(PreimageKey key) external view returns (uint256);
 }

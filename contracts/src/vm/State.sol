@@ -3,16 +3,11 @@ pragma solidity 0.8.30;
 
 import {Frame, STATE, STATE_BYTES} from "./Frame.sol";
 import {Refusals} from "./Refusals.sol";
+import {StateHash, VmStatus} from "./StateHash.sol";
 import {StateDataLength} from "./VmErrors.sol";
 
 // Root of a thread stack without threads: the hash of 64 zero bytes.
 bytes32 constant EMPTY_STACK = 0xad3228b676f7d3cd4284a5443f17f1962b36e491b30a40b2405849e597ba5fb5;
-
-// The first byte of a state hash.
-uint8 constant STATUS_VALID = 0;
-uint8 constant STATUS_INVALID = 1;
-uint8 constant STATUS_PANIC = 2;
-uint8 constant STATUS_UNFINISHED = 3;
 
 /// @title State
 /// @notice The VM's state witness: 188 packed, big-endian bytes at `STATE` in the frame.
@@ -52,11 +47,11 @@ library State {
     }
 
     /// @notice keccak256 of the witness, its first byte replaced by the VM status.
-    function hash() internal pure returns (bytes32 stateHash) {
-        uint256 status = STATUS_UNFINISHED;
+    function hash() internal pure returns (StateHash stateHash) {
+        uint256 status = VmStatus.UNFINISHED;
         if (Frame.u8(EXITED) != 0) {
             uint8 code = Frame.u8(EXIT_CODE);
-            status = code < STATUS_PANIC ? code : STATUS_PANIC;
+            status = code < VmStatus.PANIC ? code : VmStatus.PANIC;
         }
         assembly ("memory-safe") {
             stateHash := or(shl(248, status), shr(8, shl(8, keccak256(STATE, STATE_BYTES))))

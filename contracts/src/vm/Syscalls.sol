@@ -5,7 +5,8 @@ import {INNER_ROOT, IS_ML, LOCAL_CONTEXT, ORACLE, Frame} from "./Frame.sol";
 import {Instructions} from "./Instructions.sol";
 import {IPreimageOracle} from "./IPreimageOracle.sol";
 import {LEAF, MemoryTree, Proof} from "./MemoryTree.sol";
-import {LOCAL_KEY, PreimageKey} from "./PreimageKey.sol";
+import {LocalContext} from "./LocalContext.sol";
+import {PreimageKey} from "./PreimageKey.sol";
 import {Refusals} from "./Refusals.sol";
 import {EMPTY_STACK, State} from "./State.sol";
 import {TensorCalls} from "./TensorCalls.sol";
@@ -87,11 +88,9 @@ library Syscalls {
         uint64 buffer = Thread.reg(5);
         Proof proof = MemoryTree.next(LEAF);
         uint64 word = MemoryTree.wordOf(proof.node(), buffer); // ASSUMES: verified by `writeWord`
-        bytes32 key = bytes32(Frame.word(State.PREIMAGE_KEY));
+        PreimageKey key = PreimageKey.wrap(bytes32(Frame.word(State.PREIMAGE_KEY)));
         uint64 offset = Frame.u64(State.PREIMAGE_OFFSET);
-        if (uint8(key[0]) == LOCAL_KEY) {
-            key = PreimageKey.localized(key, msg.sender, bytes32(Frame.word(LOCAL_CONTEXT)));
-        }
+        if (key.isLocal()) key = key.localized(msg.sender, LocalContext.wrap(bytes32(Frame.word(LOCAL_CONTEXT))));
         (bytes32 data, uint256 length) = IPreimageOracle(address(uint160(Frame.word(ORACLE)))).readPreimage(key, offset);
         unchecked {
             uint64 count = bytesInWord(buffer, Thread.reg(6));

@@ -5,6 +5,7 @@ import {GameFixture} from "./helpers/GameFixture.sol";
 import {ERC20} from "solady/tokens/ERC20.sol";
 import {DelayedWETH} from "../../src/dispute/DelayedWETH.sol";
 import {IDelayedWETH} from "../../src/dispute/interfaces/IDelayedWETH.sol";
+import {Timestamp256} from "../../src/dispute/Time.sol";
 
 /// @notice A depositor that measures how much gas its money comes with.
 contract Depositor {
@@ -45,7 +46,7 @@ contract DelayedWETHTest is GameFixture {
         vm.assertEq(weth.name(), "Wrapped Ether");
         vm.assertEq(weth.symbol(), "WETH");
         vm.assertEq(weth.decimals(), 18);
-        vm.assertEq(weth.delay(), WETH_DELAY);
+        vm.assertEq(weth.delay().raw(), WETH_DELAY);
         vm.assertEq(weth.config(), address(registry));
         vm.assertEq(weth.totalSupply(), 10 ether);
     }
@@ -101,9 +102,9 @@ contract DelayedWETHTest is GameFixture {
         weth.unlock(BOB, 3 ether);
         skip(WETH_DELAY);
         weth.unlock(BOB, 1 ether);
-        (uint256 amount, uint256 since) = weth.withdrawals(ALICE, BOB);
+        (uint256 amount, Timestamp256 since) = weth.withdrawals(ALICE, BOB);
         vm.assertEq(amount, 4 ether);
-        vm.assertEq(since, block.timestamp);
+        vm.assertEq(since.raw(), block.timestamp);
         vm.expectRevert("DelayedWETH: withdrawal delay not met");
         weth.withdraw(BOB, 3 ether);
     }

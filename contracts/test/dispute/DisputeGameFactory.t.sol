@@ -7,6 +7,8 @@ import {FaultDisputeGame} from "../../src/dispute/FaultDisputeGame.sol";
 import {GameId, newGameId} from "../../src/dispute/GameId.sol";
 import {IDisputeGame} from "../../src/dispute/interfaces/IDisputeGame.sol";
 import {IDisputeGameFactory} from "../../src/dispute/interfaces/IDisputeGameFactory.sol";
+import {Timestamp} from "../../src/dispute/Time.sol";
+import {Claim} from "../../src/dispute/Claim.sol";
 
 /// @notice A game that wants no type arguments: answers its own calldata.
 contract LegacyGame {
@@ -45,16 +47,16 @@ contract DisputeGameFactoryTest is GameFixture {
         propose(lie(0));
 
         vm.assertEq(factory.gameCount(), 1);
-        (uint32 gameType, uint64 timestamp, IDisputeGame proxy) = factory.gameAtIndex(0);
+        (uint32 gameType, Timestamp timestamp, IDisputeGame proxy) = factory.gameAtIndex(0);
         vm.assertEq(gameType, CANNON);
-        vm.assertEq(timestamp, block.timestamp);
+        vm.assertEq(timestamp.raw(), block.timestamp);
         vm.assertEq(address(proxy), address(game));
         (proxy, timestamp) = factory.games(CANNON, lie(0), abi.encode(REQUEST));
         vm.assertEq(address(proxy), address(game));
-        vm.assertEq(timestamp, block.timestamp);
+        vm.assertEq(timestamp.raw(), block.timestamp);
         (proxy, timestamp) = factory.games(CANNON, lie(1), abi.encode(REQUEST));
         vm.assertEq(address(proxy), address(0));
-        vm.assertEq(timestamp, 0);
+        vm.assertEq(timestamp.raw(), 0);
         vm.expectRevert(abi.encodeWithSignature("Panic(uint256)", 0x32));
         factory.gameAtIndex(1);
     }
@@ -70,17 +72,19 @@ contract DisputeGameFactoryTest is GameFixture {
     function test_getGameUUID_vector() public view {
         vm.assertEq(
             factory.getGameUUID(
-                0, 0x1111111111111111111111111111111111111111111111111111111111111111, abi.encode(uint256(116))
+                0,
+                Claim.wrap(0x1111111111111111111111111111111111111111111111111111111111111111),
+                abi.encode(uint256(116))
             ),
             0xa405afeb8065b5c4d75ef199e46f80821f2c96aa0c6655fcc77c0a422507b174
         );
     }
 
     function test_gameId_vector() public pure {
-        GameId id = newGameId(8, 1_700_000_000, 0xc0ffee254729296a45a3885639AC7E10F9d54979);
+        GameId id = newGameId(8, Timestamp.wrap(1_700_000_000), 0xc0ffee254729296a45a3885639AC7E10F9d54979);
         vm.assertEq(GameId.unwrap(id), 0x00000008000000006553f100c0ffee254729296a45a3885639ac7e10f9d54979);
         vm.assertEq(id.gameType(), 8);
-        vm.assertEq(id.timestamp(), 1_700_000_000);
+        vm.assertEq(id.timestamp().raw(), 1_700_000_000);
         vm.assertEq(id.proxy(), 0xc0ffee254729296a45a3885639AC7E10F9d54979);
     }
 
@@ -187,10 +191,12 @@ contract DisputeGameFactoryTest is GameFixture {
         vm.assertEq(found.length, 2);
         vm.assertEq(found[0].index, 5);
         vm.assertEq(found[1].index, 3);
-        vm.assertEq(found[1].rootClaim, lie(3));
+        vm.assertEq(found[1].rootClaim.raw(), lie(3).raw());
         vm.assertEq(found[1].extraData, abi.encode(REQUEST));
-        vm.assertEq(found[1].timestamp, block.timestamp);
+        vm.assertEq(found[1].timestamp.raw(), block.timestamp);
         (,, IDisputeGame third) = factory.gameAtIndex(3);
-        vm.assertEq(found[1].metadata, GameId.unwrap(newGameId(255, uint64(block.timestamp), address(third))));
+        vm.assertEq(
+            found[1].metadata, GameId.unwrap(newGameId(255, Timestamp.wrap(uint64(block.timestamp)), address(third)))
+        );
     }
 }

@@ -6,6 +6,7 @@ import {BondTerms, MAX_FORFEITED_BPS} from "../../src/dispute/Bond.sol";
 import {BondTransferFailed} from "../../src/dispute/Errors.sol";
 import {FaultDisputeGame} from "../../src/dispute/FaultDisputeGame.sol";
 import {IFaultDisputeGame} from "../../src/dispute/interfaces/IFaultDisputeGame.sol";
+import {Claim} from "../../src/dispute/Claim.sol";
 
 /// @notice A treasury that takes money only if it is told to.
 contract Treasury {
@@ -31,7 +32,7 @@ contract ForfeitTest is GameFixture {
     }
 
     /// @dev A game type that keeps this part, and a game of it.
-    function deployWith(uint16 bps, bytes32 rootClaim) internal {
+    function deployWith(uint16 bps, Claim rootClaim) internal {
         BondTerms memory chosen = publishedTerms(bps);
         chosen.forfeitedTo = address(treasury);
         implementation = new FaultDisputeGame(limits(), chosen);

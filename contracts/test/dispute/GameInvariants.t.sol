@@ -10,6 +10,7 @@ import {DelayedWETH} from "../../src/dispute/DelayedWETH.sol";
 import {FaultDisputeGame} from "../../src/dispute/FaultDisputeGame.sol";
 import {ClaimData} from "./helpers/ClaimData.sol";
 import {BondDistributionMode, GameStatus} from "../../src/dispute/Types.sol";
+import {Claim} from "../../src/dispute/Claim.sol";
 
 /// @notice Players without a plan: they move, step, settle, close and take money in any order, at any time.
 contract Players is Test {
@@ -50,7 +51,7 @@ contract Players is Test {
         ClaimData memory c = claimAt(index);
         if (c.position.depth() == GAME.maxGameDepth()) return;
         uint256 bond = GAME.getRequiredBond(c.position.move(isAttack));
-        bytes32 claim = bytes32(uint256(status % 3) << 248 | seed % 4);
+        Claim claim = Claim.wrap(bytes32(uint256(status % 3) << 248 | seed % 4));
         vm.prank(players[who % 3]);
         try GAME.move{value: bond}(c.claim, index, claim, isAttack || index == 0) {
             ++done[0];
@@ -96,7 +97,7 @@ contract Players is Test {
     /// @dev Seldom, for it ends the game.
     function settleAll(uint256 seed) external {
         if (seed % 8 != 0) return;
-        skip(GAME.maxClockDuration());
+        skip(GAME.maxClockDuration().raw());
         if (seed % 16 == 0) {
             for (uint256 i = GAME.claimDataLen(); i > 0; --i) {
                 try GAME.resolveClaim(i - 1, 0) {} catch {}
@@ -112,7 +113,7 @@ contract Players is Test {
     }
 
     function close(bool isProper) external {
-        REGISTRY.setFinal(GAME.resolvedAt() != 0);
+        REGISTRY.setFinal(GAME.resolvedAt().raw() != 0);
         REGISTRY.setProper(isProper);
         try GAME.closeGame() {} catch {}
     }
@@ -243,7 +244,7 @@ contract GameInvariantsTest is GameFixture {
             vm.assertLe(c.position.depth(), D);
             vm.assertEq(c.position.raw() % 2, 0);
             vm.assertEq(c.bond, game.getRequiredBond(c.position));
-            vm.assertLe(c.clock.duration(), CLOCK - EXTENSION);
+            vm.assertLe(c.clock.duration().raw(), CLOCK - EXTENSION);
         }
     }
 
@@ -253,7 +254,7 @@ contract GameInvariantsTest is GameFixture {
             if (game.resolvedSubgames(claimAt(i).parentIndex)) vm.assertTrue(game.resolvedSubgames(i));
         }
         bool isOver = game.status() != GameStatus.IN_PROGRESS;
-        vm.assertEq(isOver, game.resolvedAt() != 0);
+        vm.assertEq(isOver, game.resolvedAt().raw() != 0);
         if (isOver) {
             vm.assertTrue(game.resolvedSubgames(0));
             vm.assertEq(claimAt(0).counteredBy == address(0), game.status() == GameStatus.DEFENDER_WINS);

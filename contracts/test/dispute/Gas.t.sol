@@ -6,6 +6,9 @@ import {FaultDisputeGame} from "../../src/dispute/FaultDisputeGame.sol";
 import {Position} from "../../src/dispute/Position.sol";
 import {DigitReader} from "../../src/examples/DigitReader.sol";
 import {Model} from "../../src/oracle/interfaces/IModelRegistry.sol";
+import {Claim} from "../../src/dispute/Claim.sol";
+import {RequestId} from "../../src/dispute/RequestId.sol";
+import {ArenaRoot} from "../../src/oracle/SectionRoot.sol";
 
 /// @notice What each call costs as a transaction of its own, on record in snapshots/game.json. A game of depth 8 over 12
 ///         nodes; input 100 bytes, output 40.
@@ -15,11 +18,8 @@ contract GasTest is OracleFixture {
         vm.snapshotGasLastCall("game", name);
     }
 
-    function attack(FaultDisputeGame game, uint256 index, bytes32 claim, string memory name)
-        internal
-        returns (uint256)
-    {
-        (,,,, bytes32 disputed, Position position,) = game.claimData(index);
+    function attack(FaultDisputeGame game, uint256 index, Claim claim, string memory name) internal returns (uint256) {
+        (,,,, Claim disputed, Position position,) = game.claimData(index);
         uint256 bond = game.getRequiredBond(position.attack());
         skip(12); // no two moves stand in one block
         game.attack{value: bond}(disputed, index, claim);
@@ -34,9 +34,9 @@ contract GasTest is OracleFixture {
         models.register(model, leaves, headerProof());
         record("register a model");
 
-        bytes32 id = ask(address(0), 0, 1 ether);
+        RequestId id = ask(address(0), 0, 1 ether);
         record("request, 100 bytes of input");
-        bytes32 digit = reader.read(input);
+        RequestId digit = reader.read(input);
         input = new bytes(100);
 
         oracle.commit("an answer");
@@ -51,9 +51,9 @@ contract GasTest is OracleFixture {
         record("resolve the game");
         resolve(digitGame);
         skip(FINALITY_DELAY + 1);
-        oracle.finalize(id, game, output, ARENA);
+        oracle.finalize(id, game, output, ArenaRoot.wrap(ARENA));
         record("finalize, 40 bytes of output, no callback");
-        oracle.finalize(digit, digitGame, output, ARENA);
+        oracle.finalize(digit, digitGame, output, ArenaRoot.wrap(ARENA));
         record("finalize, 40 bytes of output, digit reader called");
         game.closeGame();
         record("close a game");
@@ -65,20 +65,20 @@ contract GasTest is OracleFixture {
     }
 
     function test_gas_dispute() public {
-        bytes32 id = ask(address(0), 0, 0);
-        FaultDisputeGame game = propose(id, "a lie");
+        RequestId id = ask(address(0), 0, 0);
+        FaultDisputeGame game = propose(id, Claim.wrap("a lie"));
         record("create a game");
-        uint256 index = attack(game, 0, "1", "attack, depth 1");
-        index = attack(game, index, "2", "attack, depth 2");
-        index = attack(game, index, "3", "attack, split depth - 1");
-        index = attack(game, index, "4", "attack, split depth");
-        index = attack(game, index, bytes32(uint256(1) << 248), "attack, split depth + 1");
+        uint256 index = attack(game, 0, Claim.wrap("1"), "attack, depth 1");
+        index = attack(game, index, Claim.wrap("2"), "attack, depth 2");
+        index = attack(game, index, Claim.wrap("3"), "attack, split depth - 1");
+        index = attack(game, index, Claim.wrap("4"), "attack, split depth");
+        index = attack(game, index, Claim.wrap(bytes32(uint256(1) << 248)), "attack, split depth + 1");
         uint256 max = game.maxGameDepth();
         for (uint256 d = 6; d < max - 1; ++d) {
-            index = attack(game, index, bytes32(d), "");
+            index = attack(game, index, Claim.wrap(bytes32(d)), "");
         }
-        index = attack(game, index, "one before", "attack, max depth - 1");
-        index = attack(game, index, "last", "attack, max depth");
+        index = attack(game, index, Claim.wrap("one before"), "attack, max depth - 1");
+        index = attack(game, index, Claim.wrap("last"), "attack, max depth");
         game.addLocalData(2, index, 0);
         record("add local data, toy oracle");
         game.step(index, true, abi.encode(alphabet.firstState()), "");
@@ -93,11 +93,11 @@ contract GasTest is OracleFixture {
     /// @notice The depth of the sample model's games, 26 moves: settled in one transaction.
     function test_gas_settleAWholeDispute() public {
         modelId = register(NODES, 20);
-        FaultDisputeGame game = propose(ask(address(0), 0, 0), "a lie");
+        FaultDisputeGame game = propose(ask(address(0), 0, 0), Claim.wrap("a lie"));
         vm.assertEq(game.maxGameDepth(), 26);
         uint256 index = 0;
         for (uint256 d = 1; d <= 26; ++d) {
-            index = attack(game, index, bytes32(uint256(1) << 248 | d), "");
+            index = attack(game, index, Claim.wrap(bytes32(uint256(1) << 248 | d)), "");
         }
         skip(2 * CLOCK);
         uint256[] memory indices = new uint256[](27);
@@ -109,10 +109,10 @@ contract GasTest is OracleFixture {
     }
 
     function test_gas_wideClaim() public {
-        bytes32 id = ask(address(0), 0, 0);
-        FaultDisputeGame game = propose(id, "a lie");
+        RequestId id = ask(address(0), 0, 0);
+        FaultDisputeGame game = propose(id, Claim.wrap("a lie"));
         for (uint256 i = 0; i < 100; ++i) {
-            attack(game, 0, bytes32(i + 1), "");
+            attack(game, 0, Claim.wrap(bytes32(i + 1)), "");
         }
         skip(CLOCK);
         for (uint256 i = 1; i <= 100; ++i) {

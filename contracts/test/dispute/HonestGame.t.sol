@@ -7,6 +7,7 @@ import {FaultDisputeGame} from "../../src/dispute/FaultDisputeGame.sol";
 import {Position} from "../../src/dispute/Position.sol";
 import {ClaimData} from "./helpers/ClaimData.sol";
 import {GameStatus} from "../../src/dispute/Types.sol";
+import {Claim, claimOf} from "../../src/dispute/Claim.sol";
 
 /// @notice Whole games: whatever others do, the truth wins, honesty pays for itself, and every wei is accounted for.
 contract HonestGameTest is HonestPlayer {
@@ -21,7 +22,7 @@ contract HonestGameTest is HonestPlayer {
 
     function checkFinished() internal view {
         ClaimData[] memory all = readClaims();
-        bool isTrue = all[0].claim == alphabet.truth(NODES);
+        bool isTrue = all[0].claim == claimOf(alphabet.truth(NODES));
         vm.assertTrue(
             game.status() == (isTrue ? GameStatus.DEFENDER_WINS : GameStatus.CHALLENGER_WINS), "the truth wins"
         );
@@ -71,7 +72,7 @@ contract HonestGameTest is HonestPlayer {
     /// @dev The lie: node 5's trace, with another letter from step 3 on, which changes nothing that the program says; the
     ///      liar claims that it confirms a wrong root.
     function test_wholeGame_downToTheStep() public {
-        propose(keccak256("a wrong S_12"));
+        propose(Claim.wrap(keccak256("a wrong S_12")));
         for (uint256 round = 0; round < 2 * D; ++round) {
             playHonestly();
             if (!liarAnswers()) break;
@@ -96,15 +97,15 @@ contract HonestGameTest is HonestPlayer {
         uint256 reached = inTrace ? last.position.traceIndex(D) % LEAVES_PER_TRACE + 1 : last.position.traceIndex(S) + 1;
         bool agrees = reached <= (inTrace ? 3 : 5) && last.position.depth() != S + 1;
         Position at = last.position.move(!agrees);
-        bytes32 claim = rightClaim(all, all.length - 1, at);
+        Claim claim = rightClaim(all, all.length - 1, at);
         if (at.depth() > S) {
             uint256 step = at.traceIndex(D) % LEAVES_PER_TRACE + 1;
             AlphabetVm.State memory state = stateAt(traceOf(all, all.length - 1, at), step);
             if (step > 3) state.letter ^= "flipped";
             if (at.depth() == S + 1) state.status = agrees == false ? 1 : 0;
-            claim = alphabet.commitment(state);
+            claim = Claim.wrap(alphabet.commitment(state).raw());
         } else if (at.traceIndex(S) + 1 > 5) {
-            claim ^= "flipped";
+            claim = Claim.wrap(claim.raw() ^ "flipped");
         }
         uint256 bond = bondOf(all.length - 1, !agrees);
         vm.prank(LIAR);
@@ -112,7 +113,7 @@ contract HonestGameTest is HonestPlayer {
             return true;
         } catch {
             // An execution root must say what its mover means.
-            bytes32 other = withStatus(claim, agrees ? 1 : 2);
+            Claim other = withStatus(claim, agrees ? 1 : 2);
             vm.prank(LIAR);
             game.move{value: bond}(last.claim, all.length - 1, other, !agrees);
             return true;
@@ -121,7 +122,7 @@ contract HonestGameTest is HonestPlayer {
 
     /// @notice Nobody disturbs the truth: the proposer is paid back and the game costs nobody anything.
     function test_wholeGame_undisputed() public {
-        propose(alphabet.truth(NODES));
+        propose(claimOf(alphabet.truth(NODES)));
         playHonestly();
         vm.assertEq(game.claimDataLen(), 1);
         skip(CLOCK);
@@ -134,7 +135,7 @@ contract HonestGameTest is HonestPlayer {
 
     /// @notice One honest actor against random moves, true and false, anywhere, at any time, and random steps.
     function testFuzz_honestNeverLoses(uint256 seed) public {
-        propose(roll(seed, "root") % 2 == 0 ? alphabet.truth(NODES) : lie(0));
+        propose(roll(seed, "root") % 2 == 0 ? claimOf(alphabet.truth(NODES)) : lie(0));
         for (uint256 i = 0; i < 24; ++i) {
             seed = uint256(keccak256(abi.encode(seed, i)));
             if (roll(seed, "wait") % 4 == 0) skip(roll(seed, "how long") % (CLOCK / 8));
@@ -169,7 +170,7 @@ contract HonestGameTest is HonestPlayer {
         }
         if (index == 0) isAttack = true;
         Position at = all[index].position.move(isAttack);
-        bytes32 claim = roll(seed, "truth") % 3 == 0 ? rightClaim(all, index, at) : lie(roll(seed, "lie") % 3);
+        Claim claim = roll(seed, "truth") % 3 == 0 ? rightClaim(all, index, at) : lie(roll(seed, "lie") % 3);
         if (roll(seed, "valid") % 2 == 0) claim = withStatus(claim, uint8(roll(seed, "status") % 3));
         uint256 bond = bondOf(index, isAttack);
         vm.prank(LIAR);

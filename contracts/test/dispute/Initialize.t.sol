@@ -11,19 +11,23 @@ import {BondDistributionMode, GameLimits, GameStatus} from "../../src/dispute/Ty
 import {IFaultDisputeGame} from "../../src/dispute/interfaces/IFaultDisputeGame.sol";
 import {Clock, newClock} from "../../src/dispute/Clock.sol";
 import {Position} from "../../src/dispute/Position.sol";
+import {Claim} from "../../src/dispute/Claim.sol";
+import {StateRoot} from "../../src/dispute/StateRoot.sol";
+import {Duration, Timestamp} from "../../src/dispute/Time.sol";
 
 /// @notice Making the implementation, and making a game.
 contract InitializeTest is GameFixture {
     // ---------------------------------------------------------------- constructor
 
     function make(uint256 maxDepth, uint256 split, uint64 extension, uint64 clock) internal returns (FaultDisputeGame) {
-        return new FaultDisputeGame(GameLimits(maxDepth, split, extension, clock), terms());
+        return
+            new FaultDisputeGame(GameLimits(maxDepth, split, Duration.wrap(extension), Duration.wrap(clock)), terms());
     }
 
     function test_constructor_takesTheLimits() public {
         FaultDisputeGame made = make(125, 123, CLOCK / 2, CLOCK);
-        vm.assertEq(made.clockExtension(), CLOCK / 2);
-        vm.assertEq(made.maxClockDuration(), CLOCK);
+        vm.assertEq(made.clockExtension().raw(), CLOCK / 2);
+        vm.assertEq(made.maxClockDuration().raw(), CLOCK);
     }
 
     function test_constructor_errorsInOrder() public {
@@ -62,18 +66,18 @@ contract InitializeTest is GameFixture {
         registry.setRespectedGameType(CANNON);
         registry.setRecords();
         propose(lie(0));
-        vm.assertEq(game.createdAt(), block.timestamp);
-        vm.assertEq(game.resolvedAt(), 0);
+        vm.assertEq(game.createdAt().raw(), block.timestamp);
+        vm.assertEq(game.resolvedAt().raw(), 0);
         vm.assertTrue(game.status() == GameStatus.IN_PROGRESS);
         vm.assertTrue(game.bondDistributionMode() == BondDistributionMode.UNDECIDED);
         vm.assertTrue(game.wasRespectedGameTypeWhenCreated());
         vm.assertEq(game.gameCreator(), PROPOSER);
-        vm.assertEq(game.rootClaim(), lie(0));
+        vm.assertEq(game.rootClaim().raw(), lie(0).raw());
         vm.assertEq(game.l1Head(), blockhash(block.number - 1));
         vm.assertEq(game.gameType(), CANNON);
-        vm.assertEq(game.requestId(), REQUEST);
+        vm.assertEq(game.requestId().raw(), REQUEST.raw());
         vm.assertEq(game.extraData(), abi.encode(REQUEST));
-        vm.assertEq(game.absolutePrestate(), prestate);
+        vm.assertEq(game.absolutePrestate().raw(), prestate.raw());
         vm.assertEq(address(game.vm()), address(alphabet));
         vm.assertEq(address(game.anchorStateRegistry()), address(registry));
         vm.assertEq(address(game.weth()), address(weth));
@@ -83,20 +87,20 @@ contract InitializeTest is GameFixture {
         vm.assertEq(game.l2SequenceNumber(), NODES);
         vm.assertEq(game.startingBlockNumber(), 0);
         vm.assertEq(game.startingSequenceNumber(), 0);
-        vm.assertEq(game.startingRootHash(), alphabet.truth(0));
-        (bytes32 root, uint256 number) = game.startingOutputRoot();
-        vm.assertEq(root, alphabet.truth(0));
+        vm.assertEq(game.startingRootHash().raw(), alphabet.truth(0).raw());
+        (StateRoot root, uint256 number) = game.startingOutputRoot();
+        vm.assertEq(root.raw(), alphabet.truth(0).raw());
         vm.assertEq(number, 0);
         vm.assertEq(game.splitDepth(), S);
         vm.assertEq(game.maxGameDepth(), D);
-        vm.assertEq(game.maxClockDuration(), CLOCK);
-        vm.assertEq(game.clockExtension(), EXTENSION);
+        vm.assertEq(game.maxClockDuration().raw(), CLOCK);
+        vm.assertEq(game.clockExtension().raw(), EXTENSION);
         vm.assertFalse(game.l2BlockNumberChallenged());
         vm.assertEq(game.l2BlockNumberChallenger(), address(0));
-        vm.assertEq(game.rootClaimByChainId(CHAIN_ID), lie(0));
-        (uint32 gameType, bytes32 rootClaim, bytes memory extraData) = game.gameData();
+        vm.assertEq(game.rootClaimByChainId(CHAIN_ID).raw(), lie(0).raw());
+        (uint32 gameType, Claim rootClaim, bytes memory extraData) = game.gameData();
         vm.assertEq(gameType, CANNON);
-        vm.assertEq(rootClaim, lie(0));
+        vm.assertEq(rootClaim.raw(), lie(0).raw());
         vm.assertEq(extraData, abi.encode(REQUEST));
 
         vm.assertEq(game.claimDataLen(), 1);
@@ -105,7 +109,7 @@ contract InitializeTest is GameFixture {
         vm.assertEq(root_.counteredBy, address(0));
         vm.assertEq(root_.claimant, PROPOSER);
         vm.assertEq(root_.bond, INIT_BOND);
-        vm.assertEq(root_.claim, lie(0));
+        vm.assertEq(root_.claim.raw(), lie(0).raw());
         vm.assertEq(root_.position.raw(), 1);
         vm.assertEq(Clock.unwrap(root_.clock), block.timestamp);
         vm.assertEq(game.refundModeCredit(PROPOSER), INIT_BOND);
@@ -124,14 +128,14 @@ contract InitializeTest is GameFixture {
         vm.prank(PROPOSER);
         game = FaultDisputeGame(payable(address(factory.create{value: INIT_BOND}(CANNON, lie(0), extraData))));
         vm.assertNotEq(address(game), address(first));
-        vm.assertEq(game.requestId(), REQUEST);
+        vm.assertEq(game.requestId().raw(), REQUEST.raw());
         vm.assertEq(game.proposalNonce(), nonce);
         vm.assertEq(game.extraData(), extraData);
         vm.assertEq(game.gameCreator(), PROPOSER);
-        vm.assertEq(game.rootClaim(), lie(0));
+        vm.assertEq(game.rootClaim().raw(), lie(0).raw());
         vm.assertEq(game.l1Head(), blockhash(block.number - 1));
         vm.assertEq(game.gameType(), CANNON);
-        vm.assertEq(game.absolutePrestate(), prestate);
+        vm.assertEq(game.absolutePrestate().raw(), prestate.raw());
         vm.assertEq(address(game.vm()), address(alphabet));
         vm.assertEq(address(game.anchorStateRegistry()), address(registry));
         vm.assertEq(address(game.weth()), address(weth));
@@ -164,13 +168,13 @@ contract InitializeTest is GameFixture {
             lie(0),
             Position.wrap(1),
             uint128(INIT_BOND),
-            newClock(0, uint64(block.timestamp))
+            newClock(Duration.wrap(0), Timestamp.wrap(uint64(block.timestamp)))
         );
         propose(lie(0));
     }
 
     /// @dev Where the next game will be: made, and undone.
-    function expectedGame(bytes32 rootClaim) internal returns (address made) {
+    function expectedGame(Claim rootClaim) internal returns (address made) {
         uint256 before = vm.snapshotState();
         made = address(propose(rootClaim));
         vm.revertToState(before);
@@ -218,23 +222,23 @@ contract InitializeTest is GameFixture {
     }
 
     function test_initialize_parameterErrorsInOrder() public {
-        registry.setParameters(0, 0, 1, 127);
+        registry.setParameters(StateRoot.wrap(0), 0, 1, 127);
         expectNoGame(AnchorRootNotFound.selector);
-        registry.setParameters("S_0", 0, 1, 127);
+        registry.setParameters(StateRoot.wrap("S_0"), 0, 1, 127);
         expectNoGame(abi.encodeWithSelector(UnexpectedRootClaim.selector, lie(0)));
-        registry.setParameters("S_0", 5, 1, 127);
+        registry.setParameters(StateRoot.wrap("S_0"), 5, 1, 127);
         expectNoGame(MaxDepthTooLarge.selector);
-        registry.setParameters("S_0", 5, 1, 125);
+        registry.setParameters(StateRoot.wrap("S_0"), 5, 1, 125);
         expectNoGame(abi.encodeWithSelector(OddMaxDepth.selector, 125));
-        registry.setParameters("S_0", 5, 1, 124);
+        registry.setParameters(StateRoot.wrap("S_0"), 5, 1, 124);
         expectNoGame(InvalidSplitDepth.selector);
-        registry.setParameters("S_0", 5, 65, 124); // above the limit
+        registry.setParameters(StateRoot.wrap("S_0"), 5, 65, 124); // above the limit
         expectNoGame(InvalidSplitDepth.selector);
-        registry.setParameters("S_0", 5, 3, 4);
+        registry.setParameters(StateRoot.wrap("S_0"), 5, 3, 4);
         expectNoGame(InvalidSplitDepth.selector);
-        registry.setParameters("S_0", 5, 2, 124); // five nodes do not fit four leaves
+        registry.setParameters(StateRoot.wrap("S_0"), 5, 2, 124); // five nodes do not fit four leaves
         expectNoGame(InvalidSplitDepth.selector);
-        registry.setParameters("S_0", 4, 2, 4);
+        registry.setParameters(StateRoot.wrap("S_0"), 4, 2, 4);
         propose(lie(0));
     }
 
@@ -264,8 +268,8 @@ contract InitializeTest is GameFixture {
     /// @notice A later change of the registry's answer does not change a game.
     function test_parameters_areReadOnce() public {
         propose(lie(0));
-        registry.setParameters("other", 1, 2, 4);
-        vm.assertEq(game.startingRootHash(), alphabet.truth(0));
+        registry.setParameters(StateRoot.wrap("other"), 1, 2, 4);
+        vm.assertEq(game.startingRootHash().raw(), alphabet.truth(0).raw());
         vm.assertEq(game.nodeCount(), NODES);
         vm.assertEq(game.splitDepth(), S);
         vm.assertEq(game.maxGameDepth(), D);

@@ -5,6 +5,9 @@ import {GameFixture} from "./helpers/GameFixture.sol";
 import {FPVM} from "../../src/vm/FPVM.sol";
 import {PreimageOracle} from "../../src/vm/PreimageOracle.sol";
 import {StateDataLength} from "../../src/vm/VmErrors.sol";
+import {LocalContext} from "../../src/vm/LocalContext.sol";
+import {PreimageKey} from "../../src/vm/PreimageKey.sol";
+import {Claim} from "../../src/dispute/Claim.sol";
 
 /// @notice The game with the real VM and its oracle: the game's local data arrive under the keys that the VM looks up.
 contract LocalDataTest is GameFixture {
@@ -23,25 +26,25 @@ contract LocalDataTest is GameFixture {
         );
     }
 
-    function key(uint256 ident, bytes32 context) internal view returns (bytes32) {
+    function key(uint256 ident, LocalContext context) internal view returns (PreimageKey) {
         bytes32 hash = keccak256(abi.encode(uint256(1) << 248 | ident, address(game), context));
-        return withStatus(hash, 1);
+        return PreimageKey.wrap(withStatus(Claim.wrap(hash), 1).raw());
     }
 
     function test_localData_reachTheRealOracle() public {
         propose(lie(0));
         vm.assertEq(address(game.vm().oracle()), address(preimages));
         uint256 execRoot = attackDownTo(S + 1);
-        bytes32 context = keccak256(abi.encode(lie(S), uint256(16)));
+        LocalContext context = LocalContext.wrap(keccak256(abi.encode(lie(S), uint256(16))));
         for (uint256 ident = 2; ident <= 5; ++ident) {
             game.addLocalData(ident, execRoot, 0);
             game.addLocalData(ident, execRoot, 8);
         }
         (bytes32 part, uint256 length) = preimages.readPreimage(key(2, context), 8);
-        vm.assertEq(part, alphabet.truth(0));
+        vm.assertEq(part, alphabet.truth(0).raw());
         vm.assertEq(length, 32);
         (part,) = preimages.readPreimage(key(3, context), 8);
-        vm.assertEq(part, lie(S));
+        vm.assertEq(part, lie(S).raw());
         (part, length) = preimages.readPreimage(key(4, context), 0);
         vm.assertEq(part, hex"00000000000000080000000000000001");
         vm.assertEq(length, 16);

@@ -7,6 +7,8 @@ import "../../src/dispute/Errors.sol";
 import {Position} from "../../src/dispute/Position.sol";
 import {ClaimData} from "./helpers/ClaimData.sol";
 import {IFaultDisputeGame} from "../../src/dispute/interfaces/IFaultDisputeGame.sol";
+import {Claim} from "../../src/dispute/Claim.sol";
+import {Duration, Timestamp} from "../../src/dispute/Time.sol";
 
 /// @notice What a move does, what is refused and in which order, and what the clocks show.
 contract MovesTest is GameFixture {
@@ -26,7 +28,13 @@ contract MovesTest is GameFixture {
         emit IFaultDisputeGame.Move(0, lie(1), CHALLENGER);
         vm.expectEmit(address(game));
         emit IFaultDisputeGame.ClaimAdded(
-            1, 0, CHALLENGER, lie(1), Position.wrap(2), uint128(bond), newClock(100, uint64(block.timestamp))
+            1,
+            0,
+            CHALLENGER,
+            lie(1),
+            Position.wrap(2),
+            uint128(bond),
+            newClock(Duration.wrap(100), Timestamp.wrap(uint64(block.timestamp)))
         );
         vm.prank(CHALLENGER);
         game.attack{value: bond}(lie(0), 0, lie(1));
@@ -37,7 +45,7 @@ contract MovesTest is GameFixture {
         vm.assertEq(added.counteredBy, address(0));
         vm.assertEq(added.claimant, CHALLENGER);
         vm.assertEq(added.bond, bond);
-        vm.assertEq(added.claim, lie(1));
+        vm.assertEq(added.claim.raw(), lie(1).raw());
         vm.assertEq(added.position.raw(), 2);
         vm.assertEq(Clock.unwrap(added.clock), (uint256(100) << 64) | block.timestamp);
         vm.assertEq(game.subgames(0, 0), 1);
@@ -59,9 +67,9 @@ contract MovesTest is GameFixture {
     }
 
     function test_move_keyOfTheDuplicateMap() public {
-        attack(0, bytes32(0xa1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1));
+        attack(0, Claim.wrap(0xa1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1));
         vm.assertTrue(game.claims(0x5b2f6eaaa243edf8ed21fcb89aca94d155f9c3e01794900333027f60f5648f8f));
-        defend(1, bytes32(0xa2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2));
+        defend(1, Claim.wrap(0xa2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2));
         vm.assertTrue(game.claims(0xf046200d83750a018ea30036ac2e3f4282206f87b77f08c9087b2c79a2453491));
     }
 
@@ -78,7 +86,7 @@ contract MovesTest is GameFixture {
             vm.assertTrue(game.claims(keccak256(key)));
             vm.assertFalse(game.claims(keccak256(bytes.concat(key, hex"00"))));
             uint256 bond = bondOf(c.parentIndex, c.position.raw() == 2 * claimAt(c.parentIndex).position.raw());
-            bytes32 disputed = claimAt(c.parentIndex).claim;
+            Claim disputed = claimAt(c.parentIndex).claim;
             bool isAttack = c.position.raw() == 2 * claimAt(c.parentIndex).position.raw();
             vm.expectRevert(ClaimAlreadyExists.selector);
             game.move{value: bond}(disputed, c.parentIndex, c.claim, isAttack);
@@ -129,9 +137,9 @@ contract MovesTest is GameFixture {
     function expectRefusal(
         bytes memory reason,
         uint256 value,
-        bytes32 disputed,
+        Claim disputed,
         uint256 index,
-        bytes32 claim,
+        Claim claim,
         bool isAttack
     ) internal {
         vm.expectRevert(reason);
@@ -159,14 +167,14 @@ contract MovesTest is GameFixture {
         // The same claim again: only time speaks against it sooner.
         uint256 bond = bondOf(0, true);
         expectRefusal(refusal(ClockTimeExceeded.selector), bond, lie(0), 0, lie(1), true);
-        vm.warp(game.createdAt());
+        vm.warp(game.createdAt().raw());
         expectRefusal(refusal(ClaimAlreadyExists.selector), bond, lie(0), 0, lie(1), true);
     }
 
     function test_move_errorsInOrder_atTheSplit() public {
         uint256 leaf = attackDownTo(S);
         skip(CLOCK * 2);
-        bytes32 unfinished = withStatus(lie(5), 3);
+        Claim unfinished = withStatus(lie(5), 3);
         expectRefusal(
             abi.encodeWithSelector(UnexpectedRootClaim.selector, unfinished), 1 wei, lie(S), leaf, unfinished, true
         );
@@ -224,7 +232,7 @@ contract MovesTest is GameFixture {
         // path as bits from the second move on (1 = defend), whether a defence must say "valid"
         bool[8] memory defenceSaysValid = [true, false, true, true, true, false, true, false];
         for (uint256 path = 0; path < 8; ++path) {
-            propose(keccak256(abi.encode("root", path)));
+            propose(Claim.wrap(keccak256(abi.encode("root", path))));
             uint256 leaf = attack(0, lie(1));
             for (uint256 bit = 3; bit > 0; --bit) {
                 bool isDefence = (path >> (bit - 1)) & 1 == 1;
@@ -240,8 +248,8 @@ contract MovesTest is GameFixture {
     }
 
     function tryExecutionRoot(uint256 leaf, bool isAttack, uint8 status, bool isMeant) internal {
-        bytes32 execRoot = withStatus(lie(9), status);
-        bytes32 disputed = claimAt(leaf).claim;
+        Claim execRoot = withStatus(lie(9), status);
+        Claim disputed = claimAt(leaf).claim;
         uint256 bond = bondOf(leaf, isAttack);
         if (!isMeant) vm.expectRevert(abi.encodeWithSelector(UnexpectedRootClaim.selector, execRoot));
         game.move{value: bond}(disputed, leaf, execRoot, isAttack);
@@ -254,21 +262,21 @@ contract MovesTest is GameFixture {
         uint64[7] memory extensions =
             [EXTENSION, EXTENSION, 2 * EXTENSION, EXTENSION, EXTENSION, EXTENSION, EXTENSION + CHALLENGE_PERIOD];
         for (uint256 depth = 1; depth <= 7; ++depth) {
-            propose(keccak256(abi.encode("clock", depth)));
+            propose(Claim.wrap(keccak256(abi.encode("clock", depth))));
             uint256 parent = attackDownTo(depth - 1);
-            skip(CLOCK - 1 - game.getChallengerDuration(parent));
-            vm.assertEq(game.getChallengerDuration(parent), CLOCK - 1);
+            skip(CLOCK - 1 - game.getChallengerDuration(parent).raw());
+            vm.assertEq(game.getChallengerDuration(parent).raw(), CLOCK - 1);
             uint256 added = attack(parent, lie(depth));
-            vm.assertEq(claimAt(added).clock.duration(), CLOCK - extensions[depth - 1]);
-            vm.assertEq(claimAt(added).clock.timestamp(), block.timestamp);
+            vm.assertEq(claimAt(added).clock.duration().raw(), CLOCK - extensions[depth - 1]);
+            vm.assertEq(claimAt(added).clock.timestamp().raw(), block.timestamp);
         }
     }
 
     function test_clock_ofTheDeepestClaim() public {
         uint256 parent = attackDownTo(D - 1);
-        skip(CLOCK - 1 - game.getChallengerDuration(parent));
+        skip(CLOCK - 1 - game.getChallengerDuration(parent).raw());
         uint256 added = attack(parent, lie(D));
-        vm.assertEq(claimAt(added).clock.duration(), CLOCK - EXTENSION);
+        vm.assertEq(claimAt(added).clock.duration().raw(), CLOCK - EXTENSION);
     }
 
     function test_clock_secondsCount() public {
@@ -291,15 +299,15 @@ contract MovesTest is GameFixture {
             uint256 wait = bound(waits[depth - 1], 0, 20_000); // never near the end: no extensions here
             skip(wait);
             used[team] += wait;
-            vm.assertEq(game.getChallengerDuration(index), used[team]);
+            vm.assertEq(game.getChallengerDuration(index).raw(), used[team]);
             index = attack(index, lie(depth));
-            vm.assertEq(claimAt(index).clock.duration(), used[team]);
+            vm.assertEq(claimAt(index).clock.duration().raw(), used[team]);
         }
     }
 
     function test_clock_stopsAtTheMaximum() public {
         skip(CLOCK * 10);
-        vm.assertEq(game.getChallengerDuration(0), CLOCK);
+        vm.assertEq(game.getChallengerDuration(0).raw(), CLOCK);
     }
 
     function test_getChallengerDuration_endsWithTheGame() public {

@@ -6,6 +6,8 @@ import "../../src/dispute/Errors.sol";
 import {FaultDisputeGame} from "../../src/dispute/FaultDisputeGame.sol";
 import {BondDistributionMode} from "../../src/dispute/Types.sol";
 import {IFaultDisputeGame} from "../../src/dispute/interfaces/IFaultDisputeGame.sol";
+import {Claim} from "../../src/dispute/Claim.sol";
+import {Timestamp256} from "../../src/dispute/Time.sol";
 
 /// @notice Tries to claim again whenever it gets money.
 contract Reentrant {
@@ -16,7 +18,7 @@ contract Reentrant {
         GAME = game;
     }
 
-    function attackRoot(bytes32 claim) external {
+    function attackRoot(Claim claim) external {
         GAME.attack{value: address(this).balance}(GAME.rootClaim(), 0, claim);
     }
 
@@ -122,9 +124,9 @@ contract PayoutTest is GameFixture {
         emit IFaultDisputeGame.CreditUnlocked(CHALLENGER, amount);
         game.claimCredit(CHALLENGER);
         vm.assertTrue(game.hasUnlockedCredit(CHALLENGER));
-        (uint256 announced, uint256 since) = weth.withdrawals(address(game), CHALLENGER);
+        (uint256 announced, Timestamp256 since) = weth.withdrawals(address(game), CHALLENGER);
         vm.assertEq(announced, amount);
-        vm.assertEq(since, block.timestamp);
+        vm.assertEq(since.raw(), block.timestamp);
 
         vm.expectRevert("DelayedWETH: withdrawal delay not met");
         game.claimCredit(CHALLENGER);

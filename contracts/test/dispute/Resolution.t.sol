@@ -40,7 +40,7 @@ contract ResolutionTest is GameFixture {
         emit IDisputeGame.Resolved(GameStatus.DEFENDER_WINS);
         vm.assertTrue(game.resolve() == GameStatus.DEFENDER_WINS);
         vm.assertTrue(game.status() == GameStatus.DEFENDER_WINS);
-        vm.assertEq(game.resolvedAt(), block.timestamp);
+        vm.assertEq(game.resolvedAt().raw(), block.timestamp);
         vm.assertEq(game.normalModeCredit(PROPOSER), INIT_BOND);
         vm.assertEq(game.credit(PROPOSER), INIT_BOND);
     }

@@ -111,7 +111,7 @@ contract SettleTest is GameFixture {
         emit IDisputeGame.Resolved(GameStatus.CHALLENGER_WINS);
         vm.prank(BOB); // anybody
         game.settle(all(), 0);
-        vm.assertEq(game.resolvedAt(), block.timestamp);
+        vm.assertEq(game.resolvedAt().raw(), block.timestamp);
     }
 
     /// @notice What is not ripe, or settled, is skipped; the rest is done.

@@ -6,19 +6,24 @@ import {AlphabetOracle, AlphabetVm} from "./helpers/AlphabetVm.sol";
 import "../../src/dispute/Errors.sol";
 import {Position} from "../../src/dispute/Position.sol";
 import {IFaultDisputeGame} from "../../src/dispute/interfaces/IFaultDisputeGame.sol";
+import {Claim} from "../../src/dispute/Claim.sol";
+import {StateRoot} from "../../src/dispute/StateRoot.sol";
+import {LocalContext} from "../../src/vm/LocalContext.sol";
+import {PreimageKey} from "../../src/vm/PreimageKey.sol";
+import {StateHash} from "../../src/vm/StateHash.sol";
 
 /// @notice The bottom of the game: which instruction a step executes, whom it counters, and what it reads.
 contract StepsTest is GameFixture {
     /// @dev The one execution subgame of most tests: node 1 in dispute, S_0 agreed on.
-    bytes32 internal context;
+    LocalContext internal context;
     bytes32 internal disputedRoot = keccak256("a wrong S_1");
 
     /// @dev Roots down to the leaf at position 16, and an execution root there. Returns its index.
     function openTrace() internal returns (uint256) {
         propose(lie(0));
         uint256 index = attackDownTo(S - 1);
-        index = attack(index, disputedRoot);
-        context = keccak256(abi.encode(disputedRoot, uint256(16)));
+        index = attack(index, Claim.wrap(disputedRoot));
+        context = LocalContext.wrap(keccak256(abi.encode(disputedRoot, uint256(16))));
         return attack(index, withStatus(lie(5), 1));
     }
 
@@ -26,12 +31,12 @@ contract StepsTest is GameFixture {
     function stateAfter(uint256 steps) internal view returns (AlphabetVm.State memory state) {
         state = alphabet.firstState();
         for (uint256 i = 0; i < steps; ++i) {
-            state = alphabet.next(state, context, alphabet.truth(0), disputedRoot);
+            state = alphabet.next(state, context, alphabet.truth(0), StateRoot.wrap(disputedRoot));
         }
     }
 
-    function commitmentAfter(uint256 steps) internal view returns (bytes32) {
-        return alphabet.commitment(stateAfter(steps));
+    function commitmentAfter(uint256 steps) internal view returns (Claim) {
+        return Claim.wrap(alphabet.commitment(stateAfter(steps)).raw());
     }
 
     function step(uint256 index, bool isAttack, uint256 stepsBefore) internal {
@@ -66,7 +71,7 @@ contract StepsTest is GameFixture {
         refuseStep(ValidStep.selector, right, true, 0);
 
         bytes memory first = abi.encode(stateAfter(0));
-        bytes32 second = commitmentAfter(1);
+        StateHash second = commitmentAfter(1).asStateHash();
         vm.expectEmit(address(game));
         emit IFaultDisputeGame.Stepped(wrong, CHALLENGER, true, second);
         vm.prank(CHALLENGER);
@@ -119,8 +124,8 @@ contract StepsTest is GameFixture {
     /// @notice The last instruction of the trace: what comes after the last leaf but one is the execution root itself.
     function test_step_defends_againstTheExecutionRoot() public {
         propose(lie(0));
-        uint256 leaf = attack(attackDownTo(S - 1), disputedRoot);
-        context = keccak256(abi.encode(disputedRoot, uint256(16)));
+        uint256 leaf = attack(attackDownTo(S - 1), Claim.wrap(disputedRoot));
+        context = LocalContext.wrap(keccak256(abi.encode(disputedRoot, uint256(16))));
         uint256 rightRoot = attack(leaf, commitmentAfter(LEAVES_PER_TRACE));
         uint256 index = defend(attack(rightRoot, commitmentAfter(4)), commitmentAfter(6));
         index = defend(index, commitmentAfter(7)); // position 262: after 7 steps
@@ -178,7 +183,7 @@ contract StepsTest is GameFixture {
     function test_step_passesTheVmsErrorOn() public {
         propose(lie(0));
         bytes memory noState = "not a state";
-        bytes32 claim = keccak256(noState);
+        Claim claim = Claim.wrap(keccak256(noState));
         uint256 index = attack(attackDownTo(S), withStatus(lie(5), 1));
         index = attack(defend(attack(index, claim), lie(7)), lie(8));
         vm.expectRevert(abi.encodeWithSelector(AlphabetVm.BadState.selector, noState.length));
@@ -215,7 +220,7 @@ contract StepsTest is GameFixture {
 
     /// @dev A game over 16 nodes, whose claims at depths 0 to 4 are 0xa0.., 0xa1.., 0xa2.., 0xa3.., 0xa4...
     function openLeaf(bool[3] memory isDefence) internal returns (uint256 leaf) {
-        registry.setParameters("S_0", 16, S, D);
+        registry.setParameters(StateRoot.wrap("S_0"), 16, S, D);
         propose(letter(0));
         leaf = attack(0, letter(1));
         for (uint256 i = 0; i < 3; ++i) {
@@ -223,65 +228,75 @@ contract StepsTest is GameFixture {
         }
     }
 
-    function letter(uint256 depth) internal pure returns (bytes32) {
-        return bytes32((0xa0 + depth) * (type(uint256).max / 255));
+    function letter(uint256 depth) internal pure returns (Claim) {
+        return Claim.wrap(bytes32((0xa0 + depth) * (type(uint256).max / 255)));
     }
 
-    function checkLocalData(uint256 index, bytes32 starting, bytes32 disputed, uint64 node, bytes32 expectedContext)
-        internal
-    {
-        checkLoad(2, index, starting, 32, expectedContext);
-        checkLoad(3, index, disputed, 32, expectedContext);
+    function root(uint256 depth) internal pure returns (StateRoot) {
+        return letter(depth).asStateRoot();
+    }
+
+    function checkLocalData(
+        uint256 index,
+        StateRoot starting,
+        StateRoot disputed,
+        uint64 node,
+        LocalContext expectedContext
+    ) internal {
+        checkLoad(2, index, starting.raw(), 32, expectedContext);
+        checkLoad(3, index, disputed.raw(), 32, expectedContext);
         checkLoad(4, index, bytes32(bytes8(node)), 8, expectedContext);
         checkLoad(5, index, bytes32(bytes8(uint64(CHAIN_ID))), 8, expectedContext);
     }
 
-    function checkLoad(uint256 ident, uint256 index, bytes32 word, uint256 size, bytes32 expectedContext) internal {
+    function checkLoad(uint256 ident, uint256 index, bytes32 word, uint256 size, LocalContext expectedContext)
+        internal
+    {
         vm.expectEmit(address(game));
-        bytes32 key = oracle.localKey(address(game), ident, expectedContext);
+        PreimageKey key = oracle.localKey(address(game), ident, expectedContext);
         emit IFaultDisputeGame.LocalDataAdded(ident, index, expectedContext, key, 8);
         game.addLocalData(ident, index, 8);
         AlphabetOracle.Load memory load = oracle.lastLoad();
         vm.assertEq(load.ident, ident);
-        vm.assertEq(load.localContext, expectedContext);
+        vm.assertEq(load.localContext.raw(), expectedContext.raw());
         vm.assertEq(load.word, word);
         vm.assertEq(load.size, size);
         vm.assertEq(load.partOffset, 8);
-        vm.assertEq(load.key, key);
+        vm.assertEq(load.key.raw(), key.raw());
     }
 
     function test_addLocalData_attackOnTheFirstLeaf() public {
         uint256 leaf = openLeaf([false, false, false]);
         uint256 execRoot = attack(leaf, lie(5));
-        bytes32 expected = 0x492c311d8c1527333c6744e6af547b25eb09083b4885988e95e9c319b075b497;
-        checkLocalData(execRoot, "S_0", letter(4), 1, expected);
+        LocalContext expected = LocalContext.wrap(0x492c311d8c1527333c6744e6af547b25eb09083b4885988e95e9c319b075b497);
+        checkLocalData(execRoot, StateRoot.wrap("S_0"), root(4), 1, expected);
         // Deeper claims belong to the same subgame.
         uint256 deeper = defend(attack(execRoot, lie(6)), lie(7));
-        checkLocalData(deeper, "S_0", letter(4), 1, expected);
+        checkLocalData(deeper, StateRoot.wrap("S_0"), root(4), 1, expected);
     }
 
     function test_addLocalData_defenceOfTheFirstLeaf() public {
         uint256 leaf = openLeaf([false, false, false]);
         uint256 execRoot = defend(leaf, withStatus(lie(5), 0));
-        bytes32 expected = 0x48e0dbe32e0d7de25e79142391b4af56f91fc80e0040e6fe81adf5df9708a28a;
-        checkLocalData(execRoot, letter(4), letter(3), 2, expected);
+        LocalContext expected = LocalContext.wrap(0x48e0dbe32e0d7de25e79142391b4af56f91fc80e0040e6fe81adf5df9708a28a);
+        checkLocalData(execRoot, root(4), root(3), 2, expected);
     }
 
     function test_addLocalData_attackOnTheLastLeaf() public {
         uint256 leaf = openLeaf([true, true, true]); // position 30
-        bytes32 expected = keccak256(abi.encode(letter(3), uint256(14), letter(4), uint256(30)));
-        checkLocalData(attack(leaf, lie(5)), letter(3), letter(4), 15, expected);
+        LocalContext expected = LocalContext.wrap(keccak256(abi.encode(letter(3), uint256(14), letter(4), uint256(30))));
+        checkLocalData(attack(leaf, lie(5)), root(3), root(4), 15, expected);
     }
 
     function test_addLocalData_defenceOfTheLastLeaf() public {
         uint256 leaf = openLeaf([true, true, true]);
-        bytes32 expected = keccak256(abi.encode(letter(4), uint256(30), letter(0), uint256(1)));
-        checkLocalData(defend(leaf, lie(5)), letter(4), letter(0), 16, expected);
+        LocalContext expected = LocalContext.wrap(keccak256(abi.encode(letter(4), uint256(30), letter(0), uint256(1))));
+        checkLocalData(defend(leaf, lie(5)), root(4), root(0), 16, expected);
     }
 
     /// @notice Leaves past the last node all speak about S_n.
     function test_addLocalData_nodeIndexEndsAtTheNodeCount() public {
-        registry.setParameters("S_0", 9, S, D);
+        registry.setParameters(StateRoot.wrap("S_0"), 9, S, D);
         propose(letter(0));
         uint256 leaf = defend(defend(defend(attack(0, letter(1)), letter(2)), letter(3)), letter(4));
         checkLoad(
@@ -289,7 +304,7 @@ contract StepsTest is GameFixture {
             attack(leaf, lie(5)),
             bytes32(bytes8(uint64(9))),
             8,
-            keccak256(abi.encode(letter(3), uint256(14), letter(4), uint256(30)))
+            LocalContext.wrap(keccak256(abi.encode(letter(3), uint256(14), letter(4), uint256(30))))
         );
     }
 
@@ -313,8 +328,12 @@ contract StepsTest is GameFixture {
 
     function test_localKey_vectors() public view {
         address at = 0xc0ffee254729296a45a3885639AC7E10F9d54979;
-        bytes32 ctx = 0x492c311d8c1527333c6744e6af547b25eb09083b4885988e95e9c319b075b497;
-        vm.assertEq(oracle.localKey(at, 1, ctx), 0x01d44a7e9c0fda084d152888da1b827f99032dd4abb26e5ad19ef1b1a4ed304f);
-        vm.assertEq(oracle.localKey(at, 4, ctx), 0x01f6ea35f4eec806a7fcbd2aa91eed98aa0bb98e4d6659ba55ec93c27d7e767f);
+        LocalContext ctx = LocalContext.wrap(0x492c311d8c1527333c6744e6af547b25eb09083b4885988e95e9c319b075b497);
+        vm.assertEq(
+            oracle.localKey(at, 1, ctx).raw(), 0x01d44a7e9c0fda084d152888da1b827f99032dd4abb26e5ad19ef1b1a4ed304f
+        );
+        vm.assertEq(
+            oracle.localKey(at, 4, ctx).raw(), 0x01f6ea35f4eec806a7fcbd2aa91eed98aa0bb98e4d6659ba55ec93c27d7e767f
+        );
     }
 }

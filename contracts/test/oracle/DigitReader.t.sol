@@ -4,6 +4,8 @@ pragma solidity ^0.8.30;
 import {OracleFixture} from "./helpers/OracleFixture.sol";
 import {FaultDisputeGame} from "../../src/dispute/FaultDisputeGame.sol";
 import {DigitReader} from "../../src/examples/DigitReader.sol";
+import {RequestId} from "../../src/dispute/RequestId.sol";
+import {ArenaRoot} from "../../src/oracle/SectionRoot.sol";
 
 /// @notice The example consumer, from the question to the answer.
 contract DigitReaderTest is OracleFixture {
@@ -30,14 +32,14 @@ contract DigitReaderTest is OracleFixture {
 
     function test_read_storesTheLargestScoresDigit() public {
         output = scores([MINUS_ONE, ONE, 0, TWO, ONE, MINUS_TWO, 0, 0, 0, 0]);
-        bytes32 id = reader.read{value: 1 ether}(input);
+        RequestId id = reader.read{value: 1 ether}(input);
         vm.expectRevert(abi.encodeWithSelector(DigitReader.NotRead.selector, id));
         reader.digitOf(id);
         FaultDisputeGame game = proposeTruth(id);
         survive(game);
         vm.expectEmit(address(reader));
         emit DigitReader.DigitRead(id, 3);
-        oracle.finalize(id, game, output, ARENA);
+        oracle.finalize(id, game, output, ArenaRoot.wrap(ARENA));
         vm.assertEq(reader.digitOf(id), 3);
     }
 
@@ -69,12 +71,12 @@ contract DigitReaderTest is OracleFixture {
 
     function test_onInference_refusals() public {
         vm.expectRevert(abi.encodeWithSelector(DigitReader.NotOracle.selector, address(this), address(oracle)));
-        reader.onInference("id", modelId, new bytes(40));
+        reader.onInference(RequestId.wrap("id"), modelId, new bytes(40));
         vm.startPrank(address(oracle));
         vm.expectRevert(abi.encodeWithSelector(DigitReader.NotMyRequest.selector, bytes32("id")));
-        reader.onInference("id", modelId, new bytes(40));
+        reader.onInference(RequestId.wrap("id"), modelId, new bytes(40));
         vm.stopPrank();
-        bytes32 id = reader.read(input);
+        RequestId id = reader.read(input);
         vm.prank(address(oracle));
         vm.expectRevert(abi.encodeWithSelector(DigitReader.NotTenScores.selector, 39));
         reader.onInference(id, modelId, new bytes(39));
@@ -82,17 +84,17 @@ contract DigitReaderTest is OracleFixture {
 
     /// @notice Somebody else's request with this consumer as its callback changes nothing here.
     function test_foreignRequest_isIgnored() public {
-        bytes32 id = ask(address(reader), 100_000, 0);
+        RequestId id = ask(address(reader), 100_000, 0);
         FaultDisputeGame game = proposeTruth(id);
         survive(game);
-        oracle.finalize(id, game, output, ARENA);
+        oracle.finalize(id, game, output, ArenaRoot.wrap(ARENA));
         vm.expectRevert(abi.encodeWithSelector(DigitReader.NotRead.selector, id));
         reader.digitOf(id);
     }
 
     function test_reclaim_goesToWhoAsked() public {
         vm.prank(REQUESTER);
-        bytes32 id = reader.read{value: 1 ether}(input);
+        RequestId id = reader.read{value: 1 ether}(input);
         skip(RECLAIM_DELAY);
         uint256 before = REQUESTER.balance;
         reader.reclaim(id);

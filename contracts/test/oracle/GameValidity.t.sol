@@ -8,6 +8,10 @@ import {BondDistributionMode} from "../../src/dispute/Types.sol";
 import {IDisputeGame} from "../../src/dispute/interfaces/IDisputeGame.sol";
 import {InferenceOracle} from "../../src/oracle/InferenceOracle.sol";
 import {IInferenceOracle} from "../../src/oracle/interfaces/IInferenceOracle.sol";
+import {Claim} from "../../src/dispute/Claim.sol";
+import {RequestId} from "../../src/dispute/RequestId.sol";
+import {ArenaRoot} from "../../src/oracle/SectionRoot.sol";
+import {Timestamp256} from "../../src/dispute/Time.sol";
 
 /// @notice Which games count, what the guardian can do about it, and what a game records when it closes.
 contract GameValidityTest is OracleFixture {
@@ -16,8 +20,8 @@ contract GameValidityTest is OracleFixture {
 
     function setUp() public override {
         super.setUp();
-        id = ask(address(0), 0, 0);
-        game = proposeTruth(id);
+        id = RequestId.unwrap(ask(address(0), 0, 0));
+        game = proposeTruth(RequestId.wrap(id));
     }
 
     // ---------------------------------------------------------------- predicates
@@ -43,8 +47,8 @@ contract GameValidityTest is OracleFixture {
 
     function test_predicates_ofALostGame() public {
         uint256 bond = game.getRequiredBond(Position.wrap(2));
-        bytes32 root = game.rootClaim();
-        game.attack{value: bond}(root, 0, "no");
+        Claim root = game.rootClaim();
+        game.attack{value: bond}(root, 0, Claim.wrap("no"));
         survive(game);
         vm.assertTrue(oracle.isGameProper(game)); // says nothing about the claim
         vm.assertTrue(oracle.isGameFinalized(game));
@@ -60,10 +64,10 @@ contract GameValidityTest is OracleFixture {
 
     function test_retired_sameBlockIncluded() public {
         InferenceOracle second = newOracle();
-        vm.assertEq(second.retirementTimestamp(), block.timestamp);
+        vm.assertEq(second.retirementTimestamp().raw(), block.timestamp);
         vm.assertTrue(second.isGameRetired(game)); // made in the same block
         skip(1);
-        FaultDisputeGame later = propose(id, "later");
+        FaultDisputeGame later = propose(RequestId.wrap(id), Claim.wrap("later"));
         vm.assertFalse(second.isGameRetired(later));
     }
 
@@ -126,10 +130,10 @@ contract GameValidityTest is OracleFixture {
         vm.assertFalse(oracle.isGameProper(game));
         vm.assertFalse(oracle.isGameClaimValid(game));
         vm.expectRevert(abi.encodeWithSelector(IInferenceOracle.GameNotValid.selector, game));
-        oracle.finalize(id, game, output, ARENA);
+        oracle.finalize(RequestId.wrap(id), game, output, ArenaRoot.wrap(ARENA));
         game.closeGame();
         vm.assertTrue(game.bondDistributionMode() == BondDistributionMode.REFUND);
-        vm.assertEq(address(oracle.anchorGameOf(id)), address(0));
+        vm.assertEq(address(oracle.anchorGameOf(RequestId.wrap(id))), address(0));
     }
 
     function test_blacklist() public {
@@ -147,7 +151,7 @@ contract GameValidityTest is OracleFixture {
         survive(game);
         vm.prank(GUARDIAN);
         vm.expectEmit(address(oracle));
-        emit IInferenceOracle.RetirementTimestampSet(block.timestamp);
+        emit IInferenceOracle.RetirementTimestampSet(Timestamp256.wrap(block.timestamp));
         oracle.updateRetirementTimestamp();
         expectDiscarded();
     }
@@ -161,31 +165,31 @@ contract GameValidityTest is OracleFixture {
         oracle.setPaused(true);
         vm.assertFalse(oracle.isGameProper(game));
         vm.expectRevert(abi.encodeWithSelector(IInferenceOracle.GameNotValid.selector, game));
-        oracle.finalize(id, game, output, ARENA);
+        oracle.finalize(RequestId.wrap(id), game, output, ArenaRoot.wrap(ARENA));
         vm.expectRevert(); // GamePaused
         game.closeGame();
         vm.prank(GUARDIAN);
         oracle.setPaused(false);
-        oracle.finalize(id, game, output, ARENA);
+        oracle.finalize(RequestId.wrap(id), game, output, ArenaRoot.wrap(ARENA));
         game.closeGame();
         vm.assertTrue(game.bondDistributionMode() == BondDistributionMode.NORMAL);
     }
 
     /// @notice A pause ends by itself, is not made longer, and is not followed by another at once.
     function test_pause_endsByItself() public {
-        vm.assertEq(oracle.pauseDuration(), PAUSE_DURATION);
-        vm.assertEq(oracle.pausedUntil(), 0);
+        vm.assertEq(oracle.pauseDuration().raw(), PAUSE_DURATION);
+        vm.assertEq(oracle.pausedUntil().raw(), 0);
         survive(game);
         vm.startPrank(GUARDIAN);
         oracle.setPaused(true);
         uint256 end = block.timestamp + PAUSE_DURATION;
-        vm.assertEq(oracle.pausedUntil(), end);
+        vm.assertEq(oracle.pausedUntil().raw(), end);
         skip(PAUSE_DURATION - 1);
         vm.assertTrue(oracle.paused());
         expectTooEarly(end + PAUSE_DURATION);
         skip(1);
         vm.assertFalse(oracle.paused());
-        oracle.finalize(id, game, output, ARENA);
+        oracle.finalize(RequestId.wrap(id), game, output, ArenaRoot.wrap(ARENA));
         expectTooEarly(end + PAUSE_DURATION);
         skip(PAUSE_DURATION - 1);
         expectTooEarly(end + PAUSE_DURATION);
@@ -199,16 +203,16 @@ contract GameValidityTest is OracleFixture {
     function test_pause_endedEarly() public {
         vm.startPrank(GUARDIAN);
         oracle.setPaused(false); // nothing to end
-        vm.assertEq(oracle.pausedUntil(), 0);
+        vm.assertEq(oracle.pausedUntil().raw(), 0);
         oracle.setPaused(true);
         skip(100);
         oracle.setPaused(false);
         vm.assertFalse(oracle.paused());
-        vm.assertEq(oracle.pausedUntil(), block.timestamp);
+        vm.assertEq(oracle.pausedUntil().raw(), block.timestamp);
         uint256 earliest = block.timestamp + PAUSE_DURATION;
         skip(1);
         oracle.setPaused(false);
-        vm.assertEq(oracle.pausedUntil(), block.timestamp - 1);
+        vm.assertEq(oracle.pausedUntil().raw(), block.timestamp - 1);
         expectTooEarly(earliest);
         skip(PAUSE_DURATION - 1);
         oracle.setPaused(true);
@@ -229,7 +233,7 @@ contract GameValidityTest is OracleFixture {
             bool act = uint256(keccak256(abi.encode(seed, i))) % 5 == 0;
             try oracle.setPaused(!act) {} catch {}
             uint256 wait = 1 + uint256(keccak256(abi.encode(i, seed))) % (PAUSE_DURATION / 2);
-            uint256 until = oracle.pausedUntil();
+            uint256 until = oracle.pausedUntil().raw();
             if (until > block.timestamp) stopped += until - block.timestamp < wait ? until - block.timestamp : wait;
             skip(wait);
         }
@@ -243,13 +247,13 @@ contract GameValidityTest is OracleFixture {
         vm.expectEmit(address(oracle));
         emit IInferenceOracle.RespectedGameTypeSet(1);
         oracle.setRespectedGameType(1);
-        bytes32 second = ask(address(0), 0, 0);
+        RequestId second = ask(address(0), 0, 0);
         FaultDisputeGame late = proposeTruth(second);
         survive(late);
         vm.assertTrue(oracle.isGameRespected(game)); // it counted when it was made
         vm.assertFalse(oracle.isGameRespected(late));
         vm.expectRevert(abi.encodeWithSelector(IInferenceOracle.GameNotValid.selector, late));
-        oracle.finalize(second, late, output, ARENA);
+        oracle.finalize(second, late, output, ArenaRoot.wrap(ARENA));
         late.closeGame();
         vm.assertTrue(late.bondDistributionMode() == BondDistributionMode.NORMAL);
         vm.assertEq(address(oracle.anchorGameOf(second)), address(0));
@@ -258,7 +262,7 @@ contract GameValidityTest is OracleFixture {
     // ---------------------------------------------------------------- survivors on record
 
     function test_anchor_isTheFirstThatClosed() public {
-        FaultDisputeGame second = propose(id, "another");
+        FaultDisputeGame second = propose(RequestId.wrap(id), Claim.wrap("another"));
         skip(CLOCK);
         resolve(game);
         resolve(second);
@@ -267,11 +271,11 @@ contract GameValidityTest is OracleFixture {
         emit IInferenceOracle.AnchorUpdated(second);
         second.closeGame();
         game.closeGame();
-        vm.assertEq(address(oracle.anchorGameOf(id)), address(second));
+        vm.assertEq(address(oracle.anchorGameOf(RequestId.wrap(id))), address(second));
         vm.expectRevert(IInferenceOracle.AnchorStateRegistry_InvalidAnchorGame.selector);
         oracle.setAnchorState(game);
         // Which of them delivers is another question.
-        oracle.finalize(id, game, output, ARENA);
+        oracle.finalize(RequestId.wrap(id), game, output, ArenaRoot.wrap(ARENA));
     }
 
     function test_anchor_onlySurvivors() public {
@@ -279,7 +283,7 @@ contract GameValidityTest is OracleFixture {
         oracle.setAnchorState(game);
         survive(game);
         oracle.setAnchorState(game); // anyone may
-        vm.assertEq(address(oracle.anchorGameOf(id)), address(game));
+        vm.assertEq(address(oracle.anchorGameOf(RequestId.wrap(id))), address(game));
     }
 
     /// @notice With too little gas for the record, a game does not close at all: every amount of gas around the limit.
@@ -290,7 +294,7 @@ contract GameValidityTest is OracleFixture {
             uint256 before = vm.snapshotState();
             try game.closeGame{gas: gas}() {
                 ++closed;
-                vm.assertEq(address(oracle.anchorGameOf(id)), address(game));
+                vm.assertEq(address(oracle.anchorGameOf(RequestId.wrap(id))), address(game));
             } catch {
                 ++refused;
             }

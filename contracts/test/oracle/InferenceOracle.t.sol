@@ -20,6 +20,11 @@ import {InferenceOracle} from "../../src/oracle/InferenceOracle.sol";
 import {SegmentTree} from "../../src/oracle/SegmentTree.sol";
 import {IInferenceOracle, Request} from "../../src/oracle/interfaces/IInferenceOracle.sol";
 import {IModelRegistry} from "../../src/oracle/interfaces/IModelRegistry.sol";
+import {Claim, claimOf} from "../../src/dispute/Claim.sol";
+import {StateRoot} from "../../src/dispute/StateRoot.sol";
+import {RequestId} from "../../src/dispute/RequestId.sol";
+import {ArenaRoot, InputRoot, ModelRoot, OutputRoot} from "../../src/oracle/SectionRoot.sol";
+import {ModelId} from "../../src/oracle/ModelId.sol";
 
 /// @notice Requests: asking, proposing, delivering, paying, and every way to spoil it.
 contract InferenceOracleTest is OracleFixture {
@@ -31,15 +36,15 @@ contract InferenceOracleTest is OracleFixture {
 
     function test_request_recordsEverything() public {
         uint256 gamesBefore = factory.gameCount();
-        bytes32 id = ask(address(0xca11), 1000, 1 ether);
+        RequestId id = ask(address(0xca11), 1000, 1 ether);
         Request memory asked = oracle.requests(id);
-        bytes32 inputRoot = this.imageRoot(input);
-        (bytes32 modelRoot,,,,,) = models.parameters(modelId);
-        vm.assertEq(asked.modelId, modelId);
-        vm.assertEq(asked.inputRoot, inputRoot);
-        vm.assertEq(asked.startingRoot, SegmentTree.initialRoot(modelRoot, inputRoot));
+        InputRoot inputRoot = InputRoot.wrap(this.imageRoot(input));
+        (ModelRoot modelRoot,,,,,) = models.parameters(modelId);
+        vm.assertEq(asked.modelId.raw(), modelId.raw());
+        vm.assertEq(InputRoot.unwrap(asked.inputRoot), InputRoot.unwrap(inputRoot));
+        vm.assertEq(asked.startingRoot.raw(), SegmentTree.initialRoot(modelRoot, inputRoot).raw());
         vm.assertEq(asked.requester, REQUESTER);
-        vm.assertEq(asked.requestedAt, block.timestamp);
+        vm.assertEq(asked.requestedAt.raw(), block.timestamp);
         vm.assertEq(asked.callback, address(0xca11));
         vm.assertEq(asked.callbackGas, 1000);
         vm.assertEq(asked.fee, 1 ether);
@@ -47,18 +52,18 @@ contract InferenceOracleTest is OracleFixture {
         vm.assertEq(address(asked.deliveredBy), address(0));
         vm.assertEq(asked.outputHash, 0);
         vm.assertEq(oracle.requestCount(), 1);
-        vm.assertEq(oracle.requestIdAtIndex(0), id);
+        vm.assertEq(oracle.requestIdAtIndex(0).raw(), id.raw());
         vm.assertEq(address(oracle).balance, 1 ether);
-        (bytes32 startingRoot, uint64 nodes, uint64 split, uint64 max) = oracle.gameParameters(id);
+        (StateRoot startingRoot, uint64 nodes, uint64 split, uint64 max) = oracle.gameParameters(id);
         vm.assertEq(
             abi.encode(startingRoot, nodes, split, max), abi.encode(asked.startingRoot, NODES, uint64(4), uint64(22))
         );
     }
 
     function test_request_tellsTheLog() public {
-        bytes32 inputRoot = this.imageRoot(input);
+        InputRoot inputRoot = InputRoot.wrap(this.imageRoot(input));
         uint256 before = vm.snapshotState();
-        bytes32 id = ask(address(1), 2, 3);
+        RequestId id = ask(address(1), 2, 3);
         vm.revertToState(before);
         vm.expectEmit(address(oracle));
         emit IInferenceOracle.InferenceRequested(id, modelId, REQUESTER, inputRoot, input, "", address(1), 2, 3);
@@ -66,13 +71,13 @@ contract InferenceOracleTest is OracleFixture {
     }
 
     function test_requestByRoot_isTheSameRequest() public {
-        bytes32 one = ask(address(0), 0, 0);
-        bytes32 inputRoot = this.imageRoot(input);
-        bytes32 two = oracle.requestByRoot(modelId, inputRoot, "ipfs://input", address(0), 0);
-        vm.assertNotEq(one, two);
-        vm.assertEq(oracle.requests(one).startingRoot, oracle.requests(two).startingRoot);
+        RequestId one = ask(address(0), 0, 0);
+        InputRoot inputRoot = InputRoot.wrap(this.imageRoot(input));
+        RequestId two = oracle.requestByRoot(modelId, inputRoot, "ipfs://input", address(0), 0);
+        vm.assertNotEq(one.raw(), two.raw());
+        vm.assertEq(oracle.requests(one).startingRoot.raw(), oracle.requests(two).startingRoot.raw());
         uint256 before = vm.snapshotState();
-        bytes32 three = oracle.requestByRoot(modelId, inputRoot, "ipfs://input", address(0), 0);
+        RequestId three = oracle.requestByRoot(modelId, inputRoot, "ipfs://input", address(0), 0);
         vm.revertToState(before);
         vm.expectEmit(address(oracle));
         emit IInferenceOracle.InferenceRequested(
@@ -83,15 +88,15 @@ contract InferenceOracleTest is OracleFixture {
 
     /// @notice The same question twice is two requests.
     function test_request_idsAreUnique() public {
-        vm.assertNotEq(ask(address(0), 0, 0), ask(address(0), 0, 0));
+        vm.assertNotEq(ask(address(0), 0, 0).raw(), ask(address(0), 0, 0).raw());
     }
 
     function test_request_refusals() public {
         bytes memory unknown = abi.encodeWithSelector(IModelRegistry.UnknownModel.selector, bytes32("no"));
         vm.expectRevert(unknown);
-        oracle.request("no", input, address(0), 0);
+        oracle.request(ModelId.wrap("no"), input, address(0), 0);
         vm.expectRevert(unknown);
-        oracle.requestByRoot("no", "root", "", address(0), 0);
+        oracle.requestByRoot(ModelId.wrap("no"), InputRoot.wrap("root"), "", address(0), 0);
         vm.expectRevert(abi.encodeWithSelector(IInferenceOracle.InputSizeMismatch.selector, 99, INPUT_BYTES));
         oracle.request(modelId, new bytes(99), address(0), 0);
         vm.expectRevert(abi.encodeWithSelector(IInferenceOracle.InputSizeMismatch.selector, 101, INPUT_BYTES));
@@ -106,14 +111,14 @@ contract InferenceOracleTest is OracleFixture {
     function test_unknownRequest() public {
         bytes memory unknown = abi.encodeWithSelector(IInferenceOracle.UnknownRequest.selector, bytes32("no"));
         vm.expectRevert(unknown);
-        oracle.requests("no");
+        oracle.requests(RequestId.wrap("no"));
         vm.expectRevert(unknown);
-        oracle.finalize("no", IDisputeGame(address(1)), "", "");
+        oracle.finalize(RequestId.wrap("no"), IDisputeGame(address(1)), "", ArenaRoot.wrap(""));
         vm.expectRevert(unknown);
-        oracle.reclaimFee("no");
+        oracle.reclaimFee(RequestId.wrap("no"));
         vm.expectRevert(unknown);
-        oracle.gamesOf("no", 0, 10);
-        (bytes32 startingRoot, uint64 nodes, uint64 split, uint64 max) = oracle.gameParameters("no");
+        oracle.gamesOf(RequestId.wrap("no"), 0, 10);
+        (StateRoot startingRoot, uint64 nodes, uint64 split, uint64 max) = oracle.gameParameters(RequestId.wrap("no"));
         vm.assertEq(abi.encode(startingRoot, nodes, split, max), new bytes(128));
     }
 
@@ -121,7 +126,7 @@ contract InferenceOracleTest is OracleFixture {
 
     function test_finalize_deliversPaysAndCalls() public {
         GoodConsumer consumer = new GoodConsumer();
-        bytes32 id = ask(address(consumer), 500_000, 1 ether);
+        RequestId id = ask(address(consumer), 500_000, 1 ether);
         FaultDisputeGame game = proposeTruth(id);
         survive(game);
         uint256 before = PROPOSER.balance;
@@ -132,12 +137,12 @@ contract InferenceOracleTest is OracleFixture {
         emit IInferenceOracle.FeePaid(id, PROPOSER, 1 ether);
         vm.expectEmit(address(oracle));
         emit IInferenceOracle.CallbackCalled(id, address(consumer), true, "");
-        oracle.finalize(id, game, output, ARENA);
+        oracle.finalize(id, game, output, ArenaRoot.wrap(ARENA));
 
         vm.assertEq(PROPOSER.balance, before + 1 ether);
         vm.assertEq(address(oracle).balance, 0);
-        vm.assertEq(consumer.requestId(), id);
-        vm.assertEq(consumer.modelId(), modelId);
+        vm.assertEq(consumer.requestId().raw(), id.raw());
+        vm.assertEq(consumer.modelId().raw(), modelId.raw());
         vm.assertEq(consumer.output(), output);
         vm.assertEq(consumer.caller(), address(oracle));
         Request memory asked = oracle.requests(id);
@@ -148,91 +153,97 @@ contract InferenceOracleTest is OracleFixture {
 
     /// @notice What S_n is made of: the model, the node count, no error, this input, this output, that arena.
     function test_finalRoot_parts() public {
-        bytes32 id = ask(address(0), 0, 0);
-        (bytes32 modelRoot,,,,,) = models.parameters(modelId);
-        vm.assertEq(
-            oracle.finalRoot(id, output, ARENA),
-            SegmentTree.stateRoot(
-                modelRoot, SegmentTree.headerRoot(NODES, 0, 0), this.imageRoot(input), this.imageRoot(output), ARENA
-            )
+        RequestId id = ask(address(0), 0, 0);
+        (ModelRoot modelRoot,,,,,) = models.parameters(modelId);
+        StateRoot expected = SegmentTree.stateRoot(
+            modelRoot,
+            SegmentTree.headerRoot(NODES, 0, 0),
+            InputRoot.wrap(this.imageRoot(input)),
+            OutputRoot.wrap(this.imageRoot(output)),
+            ArenaRoot.wrap(ARENA)
         );
+        vm.assertEq(oracle.finalRoot(id, output, ArenaRoot.wrap(ARENA)).raw(), expected.raw());
     }
 
     function test_finalize_errorsInOrder() public {
-        bytes32 id = ask(address(0), 0, 0);
-        bytes32 other = ask(address(0), 0, 0);
+        RequestId id = ask(address(0), 0, 0);
+        RequestId other = ask(address(0), 0, 0);
         FaultDisputeGame game = proposeTruth(id);
         bytes memory notValid = abi.encodeWithSelector(IInferenceOracle.GameNotValid.selector, game);
 
         vm.expectRevert(notValid); // in progress
-        oracle.finalize(id, game, output, ARENA);
+        oracle.finalize(id, game, output, ArenaRoot.wrap(ARENA));
         skip(CLOCK);
         resolve(game);
         vm.expectRevert(notValid); // resolved, not final
-        oracle.finalize(id, game, output, ARENA);
+        oracle.finalize(id, game, output, ArenaRoot.wrap(ARENA));
         skip(FINALITY_DELAY);
         vm.expectRevert(notValid); // not yet
-        oracle.finalize(id, game, output, ARENA);
+        oracle.finalize(id, game, output, ArenaRoot.wrap(ARENA));
         skip(1);
 
         vm.expectRevert(abi.encodeWithSelector(IInferenceOracle.GameForOtherRequest.selector, id, other));
-        oracle.finalize(other, game, output, ARENA);
+        oracle.finalize(other, game, output, ArenaRoot.wrap(ARENA));
         vm.expectRevert(
             abi.encodeWithSelector(IInferenceOracle.OutputSizeMismatch.selector, OUTPUT_BYTES + 1, OUTPUT_BYTES)
         );
-        oracle.finalize(id, game, abi.encodePacked(output, uint8(0)), ARENA);
-        refuseRoot(id, game, fill(OUTPUT_BYTES, "other"), ARENA);
-        refuseRoot(id, game, output, "other");
+        oracle.finalize(id, game, abi.encodePacked(output, uint8(0)), ArenaRoot.wrap(ARENA));
+        refuseRoot(id, game, fill(OUTPUT_BYTES, "other"), ArenaRoot.wrap(ARENA));
+        refuseRoot(id, game, output, ArenaRoot.wrap("other"));
 
-        oracle.finalize(id, game, output, ARENA);
+        oracle.finalize(id, game, output, ArenaRoot.wrap(ARENA));
         vm.expectRevert(abi.encodeWithSelector(IInferenceOracle.AlreadyDelivered.selector, id, game));
-        oracle.finalize(id, game, output, ARENA);
+        oracle.finalize(id, game, output, ArenaRoot.wrap(ARENA));
     }
 
-    function refuseRoot(bytes32 id, FaultDisputeGame game, bytes memory output_, bytes32 arena) internal {
-        bytes32 computed = oracle.finalRoot(id, output_, arena);
+    function refuseRoot(RequestId id, FaultDisputeGame game, bytes memory output_, ArenaRoot arena) internal {
+        StateRoot computed = oracle.finalRoot(id, output_, arena);
         vm.expectRevert(abi.encodeWithSelector(IInferenceOracle.StateRootMismatch.selector, computed, game.rootClaim()));
         oracle.finalize(id, game, output_, arena);
     }
 
     /// @notice An inference that failed has a final state too, but no output.
     function test_finalize_notFromAFailedInference() public {
-        bytes32 id = ask(address(0), 0, 0);
-        (bytes32 modelRoot,,,,,) = models.parameters(modelId);
-        bytes32 failed = SegmentTree.stateRoot(
-            modelRoot, SegmentTree.headerRoot(NODES, 3, 5), this.imageRoot(input), this.imageRoot(output), ARENA
+        RequestId id = ask(address(0), 0, 0);
+        (ModelRoot modelRoot,,,,,) = models.parameters(modelId);
+        StateRoot failed = SegmentTree.stateRoot(
+            modelRoot,
+            SegmentTree.headerRoot(NODES, 3, 5),
+            InputRoot.wrap(this.imageRoot(input)),
+            OutputRoot.wrap(this.imageRoot(output)),
+            ArenaRoot.wrap(ARENA)
         );
-        FaultDisputeGame game = propose(id, failed);
+        FaultDisputeGame game = propose(id, claimOf(failed));
         survive(game);
-        refuseRoot(id, game, output, ARENA);
+        refuseRoot(id, game, output, ArenaRoot.wrap(ARENA));
     }
 
     function test_finalize_notFromALostGame() public {
-        bytes32 id = ask(address(0), 0, 0);
+        RequestId id = ask(address(0), 0, 0);
         FaultDisputeGame game = proposeTruth(id);
         uint256 bond = game.getRequiredBond(Position.wrap(2));
-        bytes32 root = game.rootClaim();
-        game.attack{value: bond}(root, 0, "no");
+        Claim root = game.rootClaim();
+        game.attack{value: bond}(root, 0, Claim.wrap("no"));
         survive(game);
         vm.assertTrue(game.status() == GameStatus.CHALLENGER_WINS);
         vm.expectRevert(abi.encodeWithSelector(IInferenceOracle.GameNotValid.selector, game));
-        oracle.finalize(id, game, output, ARENA);
+        oracle.finalize(id, game, output, ArenaRoot.wrap(ARENA));
     }
 
     /// @notice A contract that says all the right things about itself, but that the factory did not make.
     function test_finalize_notFromAnImpostor() public {
-        bytes32 id = ask(address(0), 0, 0);
+        RequestId id = ask(address(0), 0, 0);
         FaultDisputeGame game = proposeTruth(id);
         survive(game);
         address impostor = address(0x1234);
         vm.etch(impostor, address(game).code);
         vm.expectRevert(abi.encodeWithSelector(IInferenceOracle.GameNotValid.selector, impostor));
-        oracle.finalize(id, IDisputeGame(impostor), output, ARENA);
+        oracle.finalize(id, IDisputeGame(impostor), output, ArenaRoot.wrap(ARENA));
     }
 
     /// @notice Two oracles at one factory do not deliver each other's games.
     function test_finalize_notFromAnotherOraclesGame() public {
-        bytes32 id = ask(address(0), 0, 0);
+        RequestId id = ask(address(0), 0, 0);
         InferenceOracle second = newOracle();
         skip(1);
         FaultDisputeGame game = proposeTruth(id);
@@ -241,14 +252,14 @@ contract InferenceOracleTest is OracleFixture {
         vm.expectRevert(
             abi.encodeWithSelector(IInferenceOracle.GameOfOtherRegistry.selector, address(second), address(oracle))
         );
-        oracle.finalize(id, game, output, ARENA);
+        oracle.finalize(id, game, output, ArenaRoot.wrap(ARENA));
     }
 
     function test_finalize_firstSurvivorDelivers() public {
-        bytes32 id = ask(address(0), 0, 1 ether);
-        FaultDisputeGame lie = propose(id, "a lie");
+        RequestId id = ask(address(0), 0, 1 ether);
+        FaultDisputeGame lie = propose(id, Claim.wrap("a lie"));
         FaultDisputeGame truth = proposeTruth(id);
-        bytes32 alsoTrue = oracle.finalRoot(id, output, "also true");
+        Claim alsoTrue = claimOf(oracle.finalRoot(id, output, ArenaRoot.wrap("also true")));
         vm.prank(CHALLENGER);
         FaultDisputeGame second =
             FaultDisputeGame(payable(address(factory.create{value: INIT_BOND}(CANNON, alsoTrue, abi.encode(id)))));
@@ -258,37 +269,37 @@ contract InferenceOracleTest is OracleFixture {
         resolve(second);
         skip(FINALITY_DELAY + 1);
         // The lie survived as well, for nobody challenged it, but nobody knows an output that leads to it.
-        refuseRoot(id, lie, output, ARENA);
+        refuseRoot(id, lie, output, ArenaRoot.wrap(ARENA));
         uint256 before = CHALLENGER.balance;
-        oracle.finalize(id, second, output, "also true");
+        oracle.finalize(id, second, output, ArenaRoot.wrap("also true"));
         vm.assertEq(CHALLENGER.balance, before + 1 ether);
         vm.expectRevert(abi.encodeWithSelector(IInferenceOracle.AlreadyDelivered.selector, id, second));
-        oracle.finalize(id, truth, output, ARENA);
+        oracle.finalize(id, truth, output, ArenaRoot.wrap(ARENA));
     }
 
     // ---------------------------------------------------------------- consumers that misbehave
 
-    function deliverTo(address callback, uint64 callbackGas) internal returns (bytes32 id, FaultDisputeGame game) {
+    function deliverTo(address callback, uint64 callbackGas) internal returns (RequestId id, FaultDisputeGame game) {
         id = ask(callback, callbackGas, 1 ether);
         game = proposeTruth(id);
         survive(game);
     }
 
-    function expectFailedCallback(bytes32 id, address callback, bytes memory reason) internal {
+    function expectFailedCallback(RequestId id, address callback, bytes memory reason) internal {
         vm.expectEmit(address(oracle));
         emit IInferenceOracle.CallbackCalled(id, callback, false, reason);
     }
 
-    function assertDelivered(bytes32 id, FaultDisputeGame game) internal view {
+    function assertDelivered(RequestId id, FaultDisputeGame game) internal view {
         vm.assertEq(address(oracle.requests(id).deliveredBy), address(game));
         vm.assertEq(address(oracle).balance, 0);
     }
 
     function test_callback_mayRevert() public {
         address callback = address(new RevertingConsumer());
-        (bytes32 id, FaultDisputeGame game) = deliverTo(callback, 100_000);
+        (RequestId id, FaultDisputeGame game) = deliverTo(callback, 100_000);
         vm.recordLogs();
-        oracle.finalize(id, game, output, ARENA);
+        oracle.finalize(id, game, output, ArenaRoot.wrap(ARENA));
         Vm.Log[] memory logs = vm.getRecordedLogs();
         (bool success, bytes memory recorded) = abi.decode(logs[logs.length - 1].data, (bool, bytes));
         vm.assertFalse(success);
@@ -299,35 +310,35 @@ contract InferenceOracleTest is OracleFixture {
 
     function test_callback_mayReturnAnything() public {
         address callback = address(new BombConsumer());
-        (bytes32 id, FaultDisputeGame game) = deliverTo(callback, 200_000);
+        (RequestId id, FaultDisputeGame game) = deliverTo(callback, 200_000);
         vm.expectEmit(address(oracle));
         emit IInferenceOracle.CallbackCalled(id, callback, true, "");
-        oracle.finalize{gas: 800_000}(id, game, output, ARENA);
+        oracle.finalize{gas: 800_000}(id, game, output, ArenaRoot.wrap(ARENA));
         assertDelivered(id, game);
     }
 
     function test_callback_mayBurnItsGas() public {
         address callback = address(new BurningConsumer());
-        (bytes32 id, FaultDisputeGame game) = deliverTo(callback, 1_000_000);
+        (RequestId id, FaultDisputeGame game) = deliverTo(callback, 1_000_000);
         expectFailedCallback(id, callback, "");
         uint256 before = gasleft();
-        oracle.finalize(id, game, output, ARENA);
+        oracle.finalize(id, game, output, ArenaRoot.wrap(ARENA));
         vm.assertLt(before - gasleft(), 1_600_000); // its gas, and not more
         assertDelivered(id, game);
     }
 
     function test_callback_mayHaveNoCode() public {
-        (bytes32 id, FaultDisputeGame game) = deliverTo(address(0xdead), 100_000);
+        (RequestId id, FaultDisputeGame game) = deliverTo(address(0xdead), 100_000);
         expectFailedCallback(id, address(0xdead), "");
-        oracle.finalize(id, game, output, ARENA);
+        oracle.finalize(id, game, output, ArenaRoot.wrap(ARENA));
         assertDelivered(id, game);
     }
 
     function test_callback_cannotDeliverAgain() public {
         ReentrantConsumer consumer = new ReentrantConsumer();
-        (bytes32 id, FaultDisputeGame game) = deliverTo(address(consumer), 1_000_000);
-        consumer.prepare(game, ARENA);
-        oracle.finalize(id, game, output, ARENA);
+        (RequestId id, FaultDisputeGame game) = deliverTo(address(consumer), 1_000_000);
+        consumer.prepare(game, ArenaRoot.wrap(ARENA));
+        oracle.finalize(id, game, output, ArenaRoot.wrap(ARENA));
         vm.assertEq(consumer.reason(), abi.encodeWithSelector(IInferenceOracle.AlreadyDelivered.selector, id, game));
         assertDelivered(id, game);
     }
@@ -337,7 +348,7 @@ contract InferenceOracleTest is OracleFixture {
     function test_callback_getsItsGasOrNothingHappens() public {
         GoodConsumer consumer = new GoodConsumer();
         uint64 promised = MAX_CALLBACK_GAS;
-        (bytes32 id, FaultDisputeGame game) = deliverTo(address(consumer), promised);
+        (RequestId id, FaultDisputeGame game) = deliverTo(address(consumer), promised);
         uint256 before = vm.snapshotState();
         consumer.onInference{gas: promised}(id, modelId, output);
         uint256 expected = consumer.gasAtEntry();
@@ -348,7 +359,7 @@ contract InferenceOracleTest is OracleFixture {
             uint256 gas = (refused + delivered) / 2;
             before = vm.snapshotState();
             vm.cool(address(consumer)); // as it is in a transaction of its own
-            try oracle.finalize{gas: gas}(id, game, output, ARENA) {
+            try oracle.finalize{gas: gas}(id, game, output, ArenaRoot.wrap(ARENA)) {
                 vm.assertEq(consumer.gasAtEntry(), expected);
                 delivered = gas;
             } catch {
@@ -363,26 +374,26 @@ contract InferenceOracleTest is OracleFixture {
 
     function test_callback_saysWhenTheGasIsShort() public {
         GoodConsumer consumer = new GoodConsumer();
-        (bytes32 id, FaultDisputeGame game) = deliverTo(address(consumer), 1_000_000);
+        (RequestId id, FaultDisputeGame game) = deliverTo(address(consumer), 1_000_000);
         vm.expectPartialRevert(IInferenceOracle.CallbackGasShort.selector);
-        oracle.finalize{gas: 1_080_000}(id, game, output, ARENA);
+        oracle.finalize{gas: 1_080_000}(id, game, output, ArenaRoot.wrap(ARENA));
     }
 
     // ---------------------------------------------------------------- the fee
 
     function test_fee_reachesAProposerThatRefusesIt() public {
         ProudProposer proud = new ProudProposer();
-        bytes32 id = ask(address(0), 0, 1 ether);
-        bytes memory call =
-            abi.encodeCall(IDisputeGameFactory.create, (CANNON, oracle.finalRoot(id, output, ARENA), abi.encode(id)));
+        RequestId id = ask(address(0), 0, 1 ether);
+        Claim root = claimOf(oracle.finalRoot(id, output, ArenaRoot.wrap(ARENA)));
+        bytes memory call = abi.encodeCall(IDisputeGameFactory.create, (CANNON, root, abi.encode(id)));
         FaultDisputeGame game = FaultDisputeGame(payable(proud.create{value: INIT_BOND}(address(factory), call)));
         survive(game);
-        oracle.finalize(id, game, output, ARENA);
+        oracle.finalize(id, game, output, ArenaRoot.wrap(ARENA));
         vm.assertEq(address(proud).balance, 1 ether);
     }
 
     function test_reclaimFee_errorsInOrder() public {
-        bytes32 id = ask(address(0), 0, 1 ether);
+        RequestId id = ask(address(0), 0, 1 ether);
         uint256 deadline = block.timestamp + RECLAIM_DELAY;
         vm.expectRevert(abi.encodeWithSelector(IInferenceOracle.NotRequester.selector, address(this), REQUESTER));
         oracle.reclaimFee(id);
@@ -401,7 +412,7 @@ contract InferenceOracleTest is OracleFixture {
 
     /// @notice After the fee was taken back, an output can still come, for nothing.
     function test_reclaimFee_leavesTheRequestOpen() public {
-        bytes32 id = ask(address(0), 0, 1 ether);
+        RequestId id = ask(address(0), 0, 1 ether);
         ask(address(0), 0, 2 ether); // somebody else's money in the oracle
         FaultDisputeGame game = proposeTruth(id);
         survive(game);
@@ -409,14 +420,14 @@ contract InferenceOracleTest is OracleFixture {
         vm.prank(REQUESTER);
         oracle.reclaimFee(id);
         uint256 before = PROPOSER.balance;
-        oracle.finalize(id, game, output, ARENA);
+        oracle.finalize(id, game, output, ArenaRoot.wrap(ARENA));
         vm.assertEq(PROPOSER.balance, before);
         vm.assertEq(address(oracle).balance, 2 ether);
     }
 
     function test_reclaimFee_notAfterDelivery() public {
-        (bytes32 id, FaultDisputeGame game) = deliverTo(address(0), 0);
-        oracle.finalize(id, game, output, ARENA);
+        (RequestId id, FaultDisputeGame game) = deliverTo(address(0), 0);
+        oracle.finalize(id, game, output, ArenaRoot.wrap(ARENA));
         skip(RECLAIM_DELAY);
         vm.prank(REQUESTER);
         vm.expectRevert(abi.encodeWithSelector(IInferenceOracle.NoFee.selector, id));
@@ -426,12 +437,12 @@ contract InferenceOracleTest is OracleFixture {
     // ---------------------------------------------------------------- looking up
 
     function test_gamesOf_inPages() public {
-        bytes32 earlier = ask(address(0), 0, 0);
-        propose(earlier, "e0");
-        bytes32 id = ask(address(0), 0, 0);
-        FaultDisputeGame a = propose(id, "a");
-        propose(earlier, "e1");
-        FaultDisputeGame b = propose(id, "b");
+        RequestId earlier = ask(address(0), 0, 0);
+        propose(earlier, Claim.wrap("e0"));
+        RequestId id = ask(address(0), 0, 0);
+        FaultDisputeGame a = propose(id, Claim.wrap("a"));
+        propose(earlier, Claim.wrap("e1"));
+        FaultDisputeGame b = propose(id, Claim.wrap("b"));
         vm.assertEq(oracle.requests(id).firstGameIndex, 1);
 
         (IDisputeGame[] memory games, uint256 next) = oracle.gamesOf(id, 0, 100);

@@ -6,6 +6,7 @@ import {randomBytes} from "./helpers/RandomBytes.sol";
 import {InputParts} from "../../src/oracle/InputParts.sol";
 import {SegmentTree} from "../../src/oracle/SegmentTree.sol";
 import {IInputParts, Publication, Upload} from "../../src/oracle/interfaces/IInputParts.sol";
+import {InputRoot} from "../../src/oracle/SectionRoot.sol";
 
 /// @notice Inputs published in parts have the root of the whole image, and belong to who publishes them.
 contract InputPartsTest is Test {
@@ -15,8 +16,8 @@ contract InputPartsTest is Test {
 
     InputParts internal parts = new InputParts();
 
-    function wholeRoot(bytes calldata image) external pure returns (bytes32) {
-        return SegmentTree.imageRoot(image, SegmentTree.LOG2_INPUT);
+    function wholeRoot(bytes calldata image) external pure returns (InputRoot) {
+        return SegmentTree.inputRootOf(image);
     }
 
     function part(bytes calldata image, uint256 index) external pure returns (bytes memory) {

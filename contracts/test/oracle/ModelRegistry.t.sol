@@ -3,10 +3,12 @@ pragma solidity ^0.8.30;
 
 import {OracleFixture} from "./helpers/OracleFixture.sol";
 import {IModelRegistry, Model, RegisteredModel} from "../../src/oracle/interfaces/IModelRegistry.sol";
+import {ModelId} from "../../src/oracle/ModelId.sol";
+import {ModelRoot} from "../../src/oracle/SectionRoot.sol";
 
 /// @notice Models: what is proven, what is taken on trust, what is refused.
 contract ModelRegistryTest is OracleFixture {
-    function registerHeader(bytes32[2] memory leaves) internal returns (bytes32) {
+    function registerHeader(bytes32[2] memory leaves) internal returns (ModelId) {
         Model memory model = describe(modelRootOf(leaves, headerProof()));
         return models.register(model, leaves, headerProof());
     }
@@ -14,7 +16,7 @@ contract ModelRegistryTest is OracleFixture {
     function test_register_keepsWhatTheHeaderProves() public {
         bytes32[2] memory leaves = headerLeaves(5, 25, 12, 2 ** 36);
         Model memory model = describe(modelRootOf(leaves, headerProof()));
-        bytes32 id = keccak256(abi.encode(model));
+        ModelId id = ModelId.wrap(keccak256(abi.encode(model)));
         RegisteredModel memory expected = RegisteredModel({
             modelRoot: model.modelRoot,
             nodeCount: 5,
@@ -29,40 +31,40 @@ contract ModelRegistryTest is OracleFixture {
         });
         vm.expectEmit(address(models));
         emit IModelRegistry.ModelRegistered(id, model.modelRoot, address(this), expected);
-        vm.assertEq(models.register(model, leaves, headerProof()), id);
-        vm.assertEq(models.modelIdOf(model), id);
+        vm.assertEq(models.register(model, leaves, headerProof()).raw(), id.raw());
+        vm.assertEq(models.modelIdOf(model).raw(), id.raw());
         vm.assertTrue(models.isRegistered(id));
         vm.assertEq(abi.encode(models.models(id)), abi.encode(expected));
-        (bytes32 root, uint64 nodes, uint64 inputs, uint64 outputs, uint64 split, uint64 max) = models.parameters(id);
+        (ModelRoot root, uint64 nodes, uint64 inputs, uint64 outputs, uint64 split, uint64 max) = models.parameters(id);
         vm.assertEq(
             abi.encode(root, nodes, inputs, outputs, split, max),
             abi.encode(model.modelRoot, uint64(5), uint64(12), uint64(2 ** 36), uint64(3), uint64(30))
         );
         vm.assertEq(models.modelCount(), 2);
-        vm.assertEq(models.modelIdAtIndex(1), id);
+        vm.assertEq(models.modelIdAtIndex(1).raw(), id.raw());
     }
 
     /// @notice Registering twice is harmless, so nobody can spoil it for another by being first.
     function test_register_twiceIsOnce() public {
-        vm.assertEq(register(NODES, 16), modelId);
+        vm.assertEq(register(NODES, 16).raw(), modelId.raw());
         vm.assertEq(models.modelCount(), 1);
     }
 
     /// @notice Everything said about a model is part of its id.
     function test_modelId_coversAllContent() public view {
-        Model memory model = describe("root");
-        bytes32 id = models.modelIdOf(model);
-        model.modelRoot = "other";
-        vm.assertNotEq(models.modelIdOf(model), id);
-        model = describe("root");
+        Model memory model = describe(ModelRoot.wrap("root"));
+        ModelId id = models.modelIdOf(model);
+        model.modelRoot = ModelRoot.wrap("other");
+        vm.assertNotEq(models.modelIdOf(model).raw(), id.raw());
+        model = describe(ModelRoot.wrap("root"));
         model.inputs = "other";
-        vm.assertNotEq(models.modelIdOf(model), id);
-        model = describe("root");
+        vm.assertNotEq(models.modelIdOf(model).raw(), id.raw());
+        model = describe(ModelRoot.wrap("root"));
         model.outputs = "other";
-        vm.assertNotEq(models.modelIdOf(model), id);
-        model = describe("root");
+        vm.assertNotEq(models.modelIdOf(model).raw(), id.raw());
+        model = describe(ModelRoot.wrap("root"));
         model.uri = "other";
-        vm.assertNotEq(models.modelIdOf(model), id);
+        vm.assertNotEq(models.modelIdOf(model).raw(), id.raw());
     }
 
     /// @notice Neither a leaf nor a sibling can be another.
@@ -118,11 +120,11 @@ contract ModelRegistryTest is OracleFixture {
     }
 
     function test_unknownModel() public {
-        vm.assertFalse(models.isRegistered("no"));
+        vm.assertFalse(models.isRegistered(ModelId.wrap("no")));
         vm.expectRevert(abi.encodeWithSelector(IModelRegistry.UnknownModel.selector, bytes32("no")));
-        models.models("no");
+        models.models(ModelId.wrap("no"));
         vm.expectRevert(abi.encodeWithSelector(IModelRegistry.UnknownModel.selector, bytes32("no")));
-        models.parameters("no");
+        models.parameters(ModelId.wrap("no"));
     }
 
     function test_gameDepths_table() public view {

@@ -9,14 +9,17 @@ import {Position} from "../../src/dispute/Position.sol";
 import {GameStatus} from "../../src/dispute/Types.sol";
 import {IDisputeGame} from "../../src/dispute/interfaces/IDisputeGame.sol";
 import {InferenceOracle} from "../../src/oracle/InferenceOracle.sol";
+import {Claim, claimOf} from "../../src/dispute/Claim.sol";
+import {RequestId} from "../../src/dispute/RequestId.sol";
+import {ArenaRoot} from "../../src/oracle/SectionRoot.sol";
 
 /// @notice Proposers of one right and one wrong answer, who commit, copy, attack, let fall and deliver in any order; a guardian
 ///         that discards and pauses when it likes; and strangers who try what only owner and guardian may.
 contract Proposers is Test {
     InferenceOracle internal immutable ORACLE;
     DisputeGameFactory internal immutable FACTORY;
-    bytes32 public immutable ID;
-    bytes32 public immutable RIGHT;
+    RequestId public immutable ID;
+    Claim public immutable RIGHT;
     bytes internal output;
     address internal immutable GUARDIAN;
     address internal immutable OWNER;
@@ -25,7 +28,7 @@ contract Proposers is Test {
     FaultDisputeGame[] public games;
     /// @notice Since which block a game counts: worked out here, from what was done.
     mapping(FaultDisputeGame => uint256) public since;
-    mapping(address => mapping(bytes32 root => mapping(uint256 nonce => uint256))) internal committed;
+    mapping(address => mapping(Claim root => mapping(uint256 nonce => uint256))) internal committed;
 
     /// @notice What the fee of the request went to, and from which game's delivery.
     address public paid;
@@ -33,7 +36,7 @@ contract Proposers is Test {
     IDisputeGame public firstAtDelivery;
     FaultDisputeGame public deliveredBy;
 
-    constructor(InferenceOracle oracle, DisputeGameFactory factory, bytes32 id, bytes memory output_, bytes32 right) {
+    constructor(InferenceOracle oracle, DisputeGameFactory factory, RequestId id, bytes memory output_, Claim right) {
         (ORACLE, FACTORY, ID, RIGHT, output) = (oracle, factory, id, right, output_);
         (GUARDIAN, OWNER) = (oracle.guardian(), oracle.owner());
         who = [makeAddr("ann"), makeAddr("ben"), makeAddr("mallory")];
@@ -46,8 +49,8 @@ contract Proposers is Test {
         return games.length;
     }
 
-    function rootOf(uint256 seed) internal view returns (bytes32) {
-        return seed % 4 == 0 ? bytes32("a lie") : RIGHT;
+    function rootOf(uint256 seed) internal view returns (Claim) {
+        return seed % 4 == 0 ? Claim.wrap("a lie") : RIGHT;
     }
 
     function tick(uint256 blocks) external {
@@ -61,7 +64,7 @@ contract Proposers is Test {
     }
 
     function commit(uint256 seed, uint256 nonce) external {
-        (address proposer, bytes32 root) = (who[seed % 3], rootOf(seed / 3));
+        (address proposer, Claim root) = (who[seed % 3], rootOf(seed / 3));
         nonce %= 4;
         ORACLE.commit(ORACLE.commitmentOf(ID, root, bytes32(nonce), proposer));
         uint256 earlier = committed[proposer][root][nonce];
@@ -69,7 +72,7 @@ contract Proposers is Test {
     }
 
     function propose(uint256 seed, uint256 nonce) external {
-        (address proposer, bytes32 root) = (who[seed % 3], rootOf(seed / 3));
+        (address proposer, Claim root) = (who[seed % 3], rootOf(seed / 3));
         nonce %= 4;
         bytes memory extraData = nonce == 0 ? abi.encode(ID) : abi.encode(ID, nonce);
         uint256 bond = FACTORY.initBonds(0);
@@ -85,10 +88,10 @@ contract Proposers is Test {
     function attack(uint256 seed, uint256 index) external {
         if (games.length == 0) return;
         FaultDisputeGame game = games[index % games.length];
-        bytes32 root = game.rootClaim();
+        Claim root = game.rootClaim();
         uint256 bond = game.getRequiredBond(Position.wrap(2));
         vm.prank(who[seed % 3]);
-        try game.attack{value: bond}(root, 0, bytes32(seed)) {} catch {}
+        try game.attack{value: bond}(root, 0, Claim.wrap(bytes32(seed))) {} catch {}
     }
 
     function settle(uint256 index) external {
@@ -106,7 +109,7 @@ contract Proposers is Test {
         FaultDisputeGame game = games[index % games.length];
         (IDisputeGame first,) = ORACLE.firstProposal(ID, game.rootClaim());
         uint256[3] memory before = [who[0].balance, who[1].balance, who[2].balance];
-        try ORACLE.finalize(ID, game, output, "arena") {
+        try ORACLE.finalize(ID, game, output, ArenaRoot.wrap("arena")) {
             deliveredBy = game;
             firstAtDelivery = first;
             for (uint256 i = 0; i < 3; ++i) {
@@ -171,12 +174,13 @@ contract Proposers is Test {
 /// @notice What holds of requests, proposals and roles, whatever is done.
 contract OracleInvariantsTest is OracleFixture {
     Proposers internal proposers;
-    bytes32 internal id;
+    RequestId internal id;
 
     function setUp() public override {
         super.setUp();
         id = ask(address(0), 0, 1 ether);
-        proposers = new Proposers(oracle, factory, id, output, oracle.finalRoot(id, output, ARENA));
+        proposers =
+            new Proposers(oracle, factory, id, output, claimOf(oracle.finalRoot(id, output, ArenaRoot.wrap(ARENA))));
     }
 
     function targetContracts() public view returns (address[] memory targets) {
@@ -222,7 +226,7 @@ contract OracleInvariantsTest is OracleFixture {
         vm.assertEq(address(oracle.requests(id).deliveredBy), address(by));
         vm.assertEq(oracle.requests(id).fee, address(by) == address(0) ? 1 ether : 0);
         if (address(by) == address(0)) return;
-        vm.assertEq(by.rootClaim(), proposers.RIGHT());
+        vm.assertEq(by.rootClaim().raw(), proposers.RIGHT().raw());
         vm.assertEq(uint256(by.status()), uint256(GameStatus.DEFENDER_WINS));
         IDisputeGame first = proposers.firstAtDelivery();
         // Discarding comes after, so it can only be seen now that it did not stand then.
@@ -235,7 +239,7 @@ contract OracleInvariantsTest is OracleFixture {
         uint256 before = vm.snapshotState();
         skip(2 * PAUSE_DURATION);
         bytes memory extraData = abi.encode(id, keccak256("fresh"));
-        bytes32 right = proposers.RIGHT();
+        Claim right = proposers.RIGHT();
         vm.prank(PROPOSER);
         IDisputeGame game = factory.create{value: INIT_BOND}(CANNON, right, extraData);
         vm.assertTrue(oracle.isGameProper(game));
@@ -247,7 +251,7 @@ contract OracleInvariantsTest is OracleFixture {
         vm.assertEq(oracle.owner(), OWNER);
         vm.assertEq(oracle.guardian(), GUARDIAN);
         vm.assertEq(oracle.respectedGameType(), CANNON);
-        vm.assertLe(oracle.pausedUntil(), block.timestamp + PAUSE_DURATION);
+        vm.assertLe(oracle.pausedUntil().raw(), block.timestamp + PAUSE_DURATION);
     }
 
     /// @notice The vault covers the bonds of every game; none reaches into another's.

@@ -9,6 +9,9 @@ import {Position} from "../../src/dispute/Position.sol";
 import {GameStatus} from "../../src/dispute/Types.sol";
 import {IDisputeGame} from "../../src/dispute/interfaces/IDisputeGame.sol";
 import {IInferenceOracle} from "../../src/oracle/interfaces/IInferenceOracle.sol";
+import {Claim, claimOf} from "../../src/dispute/Claim.sol";
+import {RequestId} from "../../src/dispute/RequestId.sol";
+import {ArenaRoot} from "../../src/oracle/SectionRoot.sol";
 
 /// @notice A right answer can always be proposed again, lying costs something, and the fee is the first proposer's.
 contract ProposalsTest is OracleFixture {
@@ -16,47 +19,47 @@ contract ProposalsTest is OracleFixture {
     address internal immutable ACCOMPLICE = makeAddr("accomplice");
     uint256 internal constant FEE = 1 ether;
 
-    bytes32 internal id;
-    bytes32 internal right;
+    RequestId internal id;
+    Claim internal right;
 
     function setUp() public override {
         super.setUp();
         vm.deal(LIAR, 1000 ether);
         vm.deal(ACCOMPLICE, 1000 ether);
         id = ask(address(0), 0, FEE);
-        right = oracle.finalRoot(id, output, ARENA);
+        right = claimOf(oracle.finalRoot(id, output, ArenaRoot.wrap(ARENA)));
     }
 
-    function create(address who, bytes32 root, bytes32 nonce) internal returns (FaultDisputeGame) {
+    function create(address who, Claim root, bytes32 nonce) internal returns (FaultDisputeGame) {
         bytes memory extraData = nonce == 0 ? abi.encode(id) : abi.encode(id, nonce);
         vm.prank(who);
         return FaultDisputeGame(payable(address(factory.create{value: INIT_BOND}(CANNON, root, extraData))));
     }
 
-    function commit(address who, bytes32 root, bytes32 nonce) internal {
+    function commit(address who, Claim root, bytes32 nonce) internal {
         bytes32 commitment = oracle.commitmentOf(id, root, nonce, who);
         vm.prank(who);
         oracle.commit(commitment);
     }
 
-    function attackRoot(address who, FaultDisputeGame game, bytes32 claim) internal returns (uint256 bond) {
-        bytes32 disputed = game.rootClaim();
+    function attackRoot(address who, FaultDisputeGame game, Claim claim) internal returns (uint256 bond) {
+        Claim disputed = game.rootClaim();
         bond = game.getRequiredBond(Position.wrap(2));
         vm.prank(who);
         game.attack{value: bond}(disputed, 0, claim);
     }
 
     /// @notice A game that its creator lets fall.
-    function lose(address who, bytes32 root, bytes32 nonce) internal returns (FaultDisputeGame game) {
+    function lose(address who, Claim root, bytes32 nonce) internal returns (FaultDisputeGame game) {
         game = create(who, root, nonce);
-        attackRoot(ACCOMPLICE, game, "nonsense");
+        attackRoot(ACCOMPLICE, game, Claim.wrap("nonsense"));
         skip(CLOCK);
         resolve(game);
         vm.assertEq(uint256(game.status()), uint256(GameStatus.CHALLENGER_WINS));
     }
 
     function deliver(FaultDisputeGame game) internal {
-        oracle.finalize(id, game, output, ARENA);
+        oracle.finalize(id, game, output, ArenaRoot.wrap(ARENA));
     }
 
     // ---------------------------------------------------------------- again
@@ -103,12 +106,12 @@ contract ProposalsTest is OracleFixture {
 
     /// @notice A liar that makes the honest challenger's move itself loses the forfeited part of its root claim's bond.
     function test_aLiarThatCountersItselfLosesThePartThatIsForfeited() public {
-        FaultDisputeGame game = create(LIAR, keccak256("a lie"), 0);
-        uint256 bond = attackRoot(ACCOMPLICE, game, "the right S_8");
-        bytes32 disputed = game.rootClaim();
+        FaultDisputeGame game = create(LIAR, Claim.wrap(keccak256("a lie")), 0);
+        uint256 bond = attackRoot(ACCOMPLICE, game, Claim.wrap("the right S_8"));
+        Claim disputed = game.rootClaim();
         vm.prank(CHALLENGER);
         vm.expectRevert(ClaimAlreadyExists.selector);
-        game.attack{value: bond}(disputed, 0, "the right S_8");
+        game.attack{value: bond}(disputed, 0, Claim.wrap("the right S_8"));
         skip(CLOCK);
         resolve(game);
         uint256 forfeited = INIT_BOND * FORFEITED_BPS / 10_000;
@@ -119,7 +122,7 @@ contract ProposalsTest is OracleFixture {
 
     /// @notice What is forfeited is paid like a credit, by anyone; at the burn address it is lost.
     function test_whatIsForfeitedIsPaidOut() public {
-        FaultDisputeGame game = lose(LIAR, keccak256("a lie"), 0);
+        FaultDisputeGame game = lose(LIAR, Claim.wrap(keccak256("a lie")), 0);
         skip(FINALITY_DELAY + 1);
         game.claimCredit(BURN_ADDRESS);
         skip(WETH_DELAY);
@@ -236,7 +239,7 @@ contract ProposalsTest is OracleFixture {
     function test_aFirstProposalThatLosesLaterGetsNoFee() public {
         FaultDisputeGame first = create(LIAR, right, 0);
         FaultDisputeGame second = create(PROPOSER, right, "again");
-        attackRoot(ACCOMPLICE, first, "nonsense");
+        attackRoot(ACCOMPLICE, first, Claim.wrap("nonsense"));
         skip(CLOCK);
         resolve(first);
         resolve(second);
@@ -271,7 +274,7 @@ contract ProposalsTest is OracleFixture {
         vm.expectRevert(abi.encodeWithSelector(IInferenceOracle.NotAGame.selector, address(this)));
         oracle.recordProposal(CANNON, right, abi.encode(id), address(this));
         oracle.recordProposal(1, right, abi.encode(id), address(this)); // not the type that counts
-        bytes32 free = ask(address(0), 0, 0);
+        RequestId free = ask(address(0), 0, 0);
         oracle.recordProposal(CANNON, right, abi.encode(free), address(this));
         (IDisputeGame first,) = oracle.firstProposal(free, right);
         vm.assertEq(address(first), address(0));

@@ -5,6 +5,8 @@ import {Test} from "../Test.sol";
 import {randomBytes} from "./helpers/RandomBytes.sol";
 import {SlowTree} from "./helpers/SlowTree.sol";
 import {SegmentTree} from "../../src/oracle/SegmentTree.sol";
+import {StateRoot} from "../../src/dispute/StateRoot.sol";
+import {ArenaRoot, HeaderRoot, InputRoot, ModelRoot, OutputRoot} from "../../src/oracle/SectionRoot.sol";
 
 /// @notice The segment's tree against the slow way: every leaf of a small subtree hashed, level by level.
 contract SegmentTreeTest is Test {
@@ -12,15 +14,15 @@ contract SegmentTreeTest is Test {
         return SegmentTree.imageRoot(image, log2Size);
     }
 
-    function finalRoot(bytes32 modelRoot, uint64 nodes, bytes32 inputRoot, bytes calldata output, bytes32 arena)
+    function finalRoot(ModelRoot modelRoot, uint64 nodes, InputRoot inputRoot, bytes calldata output, ArenaRoot arena)
         external
         pure
-        returns (bytes32)
+        returns (StateRoot)
     {
         return SegmentTree.finalRoot(modelRoot, nodes, inputRoot, output, arena);
     }
 
-    function modelRootOf(bytes32[2] calldata leaves, bytes32[33] calldata proof) external pure returns (bytes32) {
+    function modelRootOf(bytes32[2] calldata leaves, bytes32[33] calldata proof) external pure returns (ModelRoot) {
         return SegmentTree.modelRootOf(leaves, proof);
     }
 
@@ -90,13 +92,13 @@ contract SegmentTreeTest is Test {
 
     function testFuzz_headerRoot(uint64 nodeIndex, uint64 status, uint64 faultNode) public view {
         bytes memory header = abi.encodePacked("OPMLSTAT", nodeIndex, status, faultNode);
-        vm.assertEq(SegmentTree.headerRoot(nodeIndex, status, faultNode), this.imageRoot(header, 37));
+        vm.assertEq(HeaderRoot.unwrap(SegmentTree.headerRoot(nodeIndex, status, faultNode)), this.imageRoot(header, 37));
     }
 
     /// @notice The five parts stand where the map says, seen from each part: its path of left and right turns.
     function test_stateRoot_placesTheParts() public pure {
         bytes32[5] memory parts = [bytes32("model"), "header", "input", "output", "arena"];
-        bytes32 root = SegmentTree.stateRoot(parts[0], parts[1], parts[2], parts[3], parts[4]);
+        bytes32 root = rootOf(parts);
         bytes32 io = keccak256(abi.encode(parts[2], parts[3]));
         bytes32 low = keccak256(abi.encode(parts[1], io));
         bytes32 upper = keccak256(abi.encode(low, parts[4]));
@@ -117,16 +119,26 @@ contract SegmentTreeTest is Test {
         bytes memory output = randomBytes(40, 7);
         bytes32 z36 = SegmentTree.zeroRoot(36);
         bytes32 z38 = SegmentTree.zeroRoot(38);
+        bytes32 begun = HeaderRoot.unwrap(SegmentTree.headerRoot(0, 0, 0));
+        bytes32 done = HeaderRoot.unwrap(SegmentTree.headerRoot(9, 0, 0));
+        ModelRoot model = ModelRoot.wrap("model");
+        InputRoot input = InputRoot.wrap("input");
+        vm.assertEq(SegmentTree.initialRoot(model, input).raw(), rootOf([bytes32("model"), begun, "input", z36, z38]));
         vm.assertEq(
-            SegmentTree.initialRoot("model", "input"),
-            SegmentTree.stateRoot("model", SegmentTree.headerRoot(0, 0, 0), "input", z36, z38)
+            this.finalRoot(model, 9, input, output, ArenaRoot.wrap("arena")).raw(),
+            rootOf([bytes32("model"), done, "input", this.imageRoot(output, 36), "arena"])
         );
-        vm.assertEq(
-            this.finalRoot("model", 9, "input", output, "arena"),
-            SegmentTree.stateRoot(
-                "model", SegmentTree.headerRoot(9, 0, 0), "input", this.imageRoot(output, 36), "arena"
-            )
-        );
+    }
+
+    /// @notice The root made of model, header, input, output and arena.
+    function rootOf(bytes32[5] memory parts) internal pure returns (bytes32) {
+        return SegmentTree.stateRoot(
+                ModelRoot.wrap(parts[0]),
+                HeaderRoot.wrap(parts[1]),
+                InputRoot.wrap(parts[2]),
+                OutputRoot.wrap(parts[3]),
+                ArenaRoot.wrap(parts[4])
+            ).raw();
     }
 
     function testFuzz_modelRootOf(bytes32[2] calldata leaves, bytes32[33] calldata proof) public view {
@@ -135,7 +147,7 @@ contract SegmentTreeTest is Test {
         for (uint256 i = 0; i < 33; ++i) {
             siblings[i + 1] = proof[i];
         }
-        vm.assertEq(this.modelRootOf(leaves, proof), SlowTree.rootFromProof(leaves[0], 0, siblings));
+        vm.assertEq(ModelRoot.unwrap(this.modelRootOf(leaves, proof)), SlowTree.rootFromProof(leaves[0], 0, siblings));
     }
 
     function list(bytes32 a) internal pure returns (bytes32[] memory l) {

@@ -8,6 +8,7 @@ import {Position} from "../../src/dispute/Position.sol";
 import {Frame} from "../../src/vm/Frame.sol";
 import {MemoryTree, Proof} from "../../src/vm/MemoryTree.sol";
 import {State} from "../../src/vm/State.sol";
+import {Duration, Timestamp} from "../../src/dispute/Time.sol";
 
 /// @notice A memory of eight subtrees, the top three levels of the VM's, changed as a step changes it.
 contract Memory {
@@ -62,9 +63,9 @@ contract Proofs is Test {
     // ---------------------------------------------------------------- clocks
 
     function check_clockKeepsBothHalves(uint64 duration, uint64 timestamp) public pure {
-        Clock clock = newClock(duration, timestamp);
-        assert(clock.duration() == duration);
-        assert(clock.timestamp() == timestamp);
+        Clock clock = newClock(Duration.wrap(duration), Timestamp.wrap(timestamp));
+        assert(clock.duration().raw() == duration);
+        assert(clock.timestamp().raw() == timestamp);
     }
 
     /// @notice A mover always keeps at least the extension that its move comes with, and never more than a whole clock.

@@ -2,7 +2,7 @@
 pragma solidity 0.8.30;
 
 import {FPVM} from "../../src/vm/FPVM.sol";
-import {PreimageKey} from "../../src/vm/PreimageKey.sol";
+import {KECCAK256_KEY, PreimageKey, preimageKey} from "../../src/vm/PreimageKey.sol";
 import {PreimageOracle} from "../../src/vm/PreimageOracle.sol";
 import {
     DivisionByZero,
@@ -15,6 +15,8 @@ import {
 } from "../../src/vm/VmErrors.sol";
 import {Test} from "../Test.sol";
 import {Machine, Witnesses} from "./helpers/Witnesses.sol";
+import {LocalContext} from "../../src/vm/LocalContext.sol";
+import {StateHash, stateHashOf} from "../../src/vm/StateHash.sol";
 
 /// @notice What a step as a whole promises. (Instruction by instruction, the verifier is held against the engine and
 /// against observed results by tests/agreement.)
@@ -33,6 +35,8 @@ contract FPVMTest is Test {
     uint32 internal constant DIV_S = 0x46031043; // div.s f1, f2, f3
     uint32 internal constant SQRT_S = 0x46001044; // sqrt.s f1, f2
     uint32 internal constant MADD_S = 0x4C831060; // madd.s f1, f4, f2, f3
+
+    LocalContext internal constant NO_CONTEXT = LocalContext.wrap(0);
 
     PreimageOracle internal oracle;
     FPVM internal base;
@@ -61,32 +65,32 @@ contract FPVMTest is Test {
     function test_nopInZeroMemory_hasItsCheckValue() public view {
         Machine memory m = Witnesses.blank(false, NOP);
         bytes memory state = m.state();
-        vm.assertEq(_statusHash(state, 3), 0x0355332f6b6ee4b6e3ad4bbfe97d9a6edec737cebc56467a08397324e156d972);
-        bytes32 next = 0x031050a6dbfe5f1d7604f0e51b98212140a0bcd0a45a4ff2196d92fe88a34de0;
-        vm.assertEq(base.step(state, m.fullProof(), 0), next);
-        vm.assertEq(base.step(state, m.compactProof(1), 0), next);
+        vm.assertEq(_statusHash(state, 3).raw(), 0x0355332f6b6ee4b6e3ad4bbfe97d9a6edec737cebc56467a08397324e156d972);
+        StateHash next = StateHash.wrap(0x031050a6dbfe5f1d7604f0e51b98212140a0bcd0a45a4ff2196d92fe88a34de0);
+        vm.assertEq(base.step(state, m.fullProof(), NO_CONTEXT).raw(), next.raw());
+        vm.assertEq(base.step(state, m.compactProof(1), NO_CONTEXT).raw(), next.raw());
     }
 
     function testFuzz_exited_isAFixedPointAndNeedsNoProof(uint8 exitCode, bytes32 seed) public view {
         bytes memory state = Witnesses.dense(false, ADD, seed).state();
         state[97] = bytes1(exitCode);
         state[98] = 0x01;
-        bytes32 expected = _statusHash(state, exitCode < 2 ? exitCode : 2);
-        vm.assertEq(base.step(state, "", 0), expected);
-        vm.assertEq(ml.step(state, "", 0), expected);
+        StateHash expected = _statusHash(state, exitCode < 2 ? exitCode : 2);
+        vm.assertEq(base.step(state, "", NO_CONTEXT).raw(), expected.raw());
+        vm.assertEq(ml.step(state, "", NO_CONTEXT).raw(), expected.raw());
     }
 
     function testFuzz_malformedState_isRefused(bytes calldata state, uint8 exited) public {
         vm.assume(state.length != 188);
         vm.expectRevert(abi.encodeWithSelector(StateDataLength.selector, state.length, 188));
-        base.step(state, "", 0);
+        base.step(state, "", NO_CONTEXT);
         exited = uint8(bound(exited, 2, 255));
         bytes memory good = Witnesses.blank(false, NOP).state();
         good[98] = bytes1(exited);
         vm.expectRevert(InvalidExitedValue.selector);
-        base.step(good, "", 0);
+        base.step(good, "", NO_CONTEXT);
         vm.expectRevert(abi.encodeWithSelector(ExitedFlagInvalid.selector, exited));
-        ml.step(good, "", 0);
+        ml.step(good, "", NO_CONTEXT);
     }
 
     /// @notice In base states the reasons are those that clients of the published machine know; in ML states they tell more.
@@ -110,9 +114,9 @@ contract FPVMTest is Test {
             state[116 + i] = Witnesses.EMPTY_STACK[i];
         }
         vm.expectRevert("MIPS64: active thread stack is empty");
-        base.step(state, "", 0);
+        base.step(state, "", NO_CONTEXT);
         vm.expectRevert(ThreadStackEmpty.selector);
-        ml.step(state, "", 0);
+        ml.step(state, "", NO_CONTEXT);
     }
 
     function expectReason(Machine memory m, bytes memory reason) internal {
@@ -123,7 +127,7 @@ contract FPVMTest is Test {
         bytes memory state = m.state();
         bytes memory proof = m.fullProof();
         vm.expectRevert(error_);
-        (m.isMl ? ml : base).step(state, proof, 0);
+        (m.isMl ? ml : base).step(state, proof, NO_CONTEXT);
     }
 
     /// @notice No part of a witness is taken on trust: a flipped bit that is looked at makes another state, or none.
@@ -134,7 +138,7 @@ contract FPVMTest is Test {
         m.r[2] = Witnesses.DATA;
         bytes memory state = m.state();
         bytes memory proof = m.fullProof();
-        bytes32 right = base.step(state, proof, 0);
+        StateHash right = base.step(state, proof, NO_CONTEXT);
 
         uint256 used = insn == ADD ? 330 + 1920 : 330 + 2 * 1920;
         bit = bit % (8 * (188 + used));
@@ -143,8 +147,8 @@ contract FPVMTest is Test {
         bytes memory flipped = bit < 8 * 188 ? state : proof;
         uint256 at = bit < 8 * 188 ? bit : bit - 8 * 188;
         flipped[at / 8] ^= bytes1(uint8(1 << (at % 8)));
-        try base.step(state, proof, 0) returns (bytes32 other) {
-            vm.assertNotEq(other, right);
+        try base.step(state, proof, NO_CONTEXT) returns (StateHash other) {
+            vm.assertNotEq(other.raw(), right.raw());
             vm.assertTrue(bit < 8 * 188, "a proof with a flipped bit passed");
         } catch {}
     }
@@ -154,10 +158,10 @@ contract FPVMTest is Test {
         bytes memory state = m.state();
         bytes memory needed =
             bytes.concat(abi.encodePacked(m.thread(), Witnesses.EMPTY_STACK), Witnesses.join(m.codeProof()));
-        bytes32 right = base.step(state, m.fullProof(), 0);
-        vm.assertEq(base.step(state, needed, 0), right);
-        vm.assertEq(base.step(state, bytes.concat(needed, junk), 0), right);
-        vm.assertEq(base.step(state, bytes.concat(m.compactProof(1), junk), 0), right);
+        StateHash right = base.step(state, m.fullProof(), NO_CONTEXT);
+        vm.assertEq(base.step(state, needed, NO_CONTEXT).raw(), right.raw());
+        vm.assertEq(base.step(state, bytes.concat(needed, junk), NO_CONTEXT).raw(), right.raw());
+        vm.assertEq(base.step(state, bytes.concat(m.compactProof(1), junk), NO_CONTEXT).raw(), right.raw());
     }
 
     function testFuzz_encodings_agree(bytes32 seed, uint256 which, uint64 zeroSiblings) public view {
@@ -167,27 +171,29 @@ contract FPVMTest is Test {
         for (uint256 i = 0; i < 59; ++i) {
             if ((zeroSiblings >> i) & 1 == 1) m.siblings[i] = Witnesses.zeroRoot(5 + i);
         }
-        vm.assertEq(ml.step(m.state(), m.compactProof(2), 0), ml.step(m.state(), m.fullProof(), 0));
+        vm.assertEq(
+            ml.step(m.state(), m.compactProof(2), NO_CONTEXT).raw(), ml.step(m.state(), m.fullProof(), NO_CONTEXT).raw()
+        );
     }
 
     function testFuzz_tensorMap_replacesTheSubtreeAlone(bytes32 seed) public view {
         Machine memory m = _tensorCall(7001, seed);
-        bytes32 full = ml.step(m.state(), m.fullProof(), 0);
-        bytes32 compact = ml.step(m.state(), m.compactProof(3), 0);
+        StateHash full = ml.step(m.state(), m.fullProof(), NO_CONTEXT);
+        StateHash compact = ml.step(m.state(), m.compactProof(3), NO_CONTEXT);
         Machine memory next = _returned(m);
         next.siblings[35] = m.dataLeaf;
-        vm.assertEq(full, _hashAfter(next));
-        vm.assertEq(compact, full);
+        vm.assertEq(full.raw(), _hashAfter(next).raw());
+        vm.assertEq(compact.raw(), full.raw());
     }
 
     function testFuzz_tensorRoot_writesTheLeafAlone(bytes32 seed) public view {
         Machine memory m = _tensorCall(7002, seed);
-        bytes32 full = ml.step(m.state(), m.fullProof(), 0);
-        bytes32 compact = ml.step(m.state(), m.compactProof(3), 0);
+        StateHash full = ml.step(m.state(), m.fullProof(), NO_CONTEXT);
+        StateHash compact = ml.step(m.state(), m.compactProof(3), NO_CONTEXT);
         Machine memory next = _returned(m);
         next.dataLeaf = m.siblings[35];
-        vm.assertEq(full, _hashAfter(next));
-        vm.assertEq(compact, full);
+        vm.assertEq(full.raw(), _hashAfter(next).raw());
+        vm.assertEq(compact.raw(), full.raw());
     }
 
     function testFuzz_tensorCalls_verifyEveryPart(bytes32 seed, uint256 bit, bool isMap) public {
@@ -197,7 +203,7 @@ contract FPVMTest is Test {
         proof[bit / 8] ^= bytes1(uint8(1 << (bit % 8)));
         bytes memory state = m.state();
         vm.expectRevert();
-        ml.step(state, proof, 0);
+        ml.step(state, proof, NO_CONTEXT);
     }
 
     function testFuzz_tensorCalls_refuseBadArguments(
@@ -215,7 +221,7 @@ contract FPVMTest is Test {
         Machine memory next = _returned(m);
         next.r[2] = 22; // EINVAL
         next.r[7] = type(uint64).max;
-        vm.assertEq(ml.step(m.state(), m.compactProof(1), 0), _hashAfter(next));
+        vm.assertEq(ml.step(m.state(), m.compactProof(1), NO_CONTEXT).raw(), _hashAfter(next).raw());
     }
 
     function testFuzz_baseVersion_knowsNoExtension(bytes32 seed, uint256 which) public {
@@ -225,27 +231,27 @@ contract FPVMTest is Test {
         bytes memory state = m.state();
         bytes memory proof = m.fullProof();
         vm.expectRevert(bytes(m.insn == SYSCALL ? "MIPS64: unimplemented syscall" : "MIPS64: invalid instruction"));
-        base.step(state, proof, 0);
+        base.step(state, proof, NO_CONTEXT);
     }
 
     function test_localPreimages_areTheCallersOwn() public {
-        Machine memory m = _preimageRead(bytes32(uint256(1) << 248 | 2));
+        Machine memory m = _preimageRead(PreimageKey.wrap(bytes32(uint256(1) << 248 | 2)));
         bytes memory state = m.state();
         bytes memory proof = m.fullProof();
         address stranger = makeAddr("stranger");
         vm.prank(stranger);
-        oracle.loadLocalData(2, "context", bytes32(uint256(7)), 32, 0);
+        oracle.loadLocalData(2, LocalContext.wrap("context"), bytes32(uint256(7)), 32, 0);
         vm.expectRevert("pre-image must exist");
-        base.step(state, proof, "context");
-        oracle.loadLocalData(2, "context", bytes32(uint256(7)), 32, 0);
+        base.step(state, proof, LocalContext.wrap("context"));
+        oracle.loadLocalData(2, LocalContext.wrap("context"), bytes32(uint256(7)), 32, 0);
         vm.expectRevert("pre-image must exist");
-        base.step(state, proof, "another context");
+        base.step(state, proof, LocalContext.wrap("another context"));
 
         Machine memory next = _returned(m);
         next.r[2] = 8;
         next.dataLeaf = bytes32(uint256(32) << 192) | ((m.dataLeaf << 64) >> 64);
         next.preimageOffset = 8;
-        vm.assertEq(base.step(state, proof, "context"), _hashAfter(next));
+        vm.assertEq(base.step(state, proof, LocalContext.wrap("context")).raw(), _hashAfter(next).raw());
     }
 
     /// @notice Renews or checks the gas of each kind of step, with dense memory and all parts in the full encoding.
@@ -260,7 +266,10 @@ contract FPVMTest is Test {
         (sc.reservation, sc.reservedAddress) = (1, Witnesses.DATA + 4);
         _measure("sc", base, sc, false);
         _measure(
-            "read of a pre-image, warm oracle", base, _preimageRead(PreimageKey.typed(keccak256("pre-image"), 2)), false
+            "read of a pre-image, warm oracle",
+            base,
+            _preimageRead(preimageKey(keccak256("pre-image"), KECCAK256_KEY)),
+            false
         );
         _measure("tensor_map", ml, _tensorCall(7001, "gas"), false);
         _measure("tensor_root", ml, _tensorCall(7002, "gas"), false);
@@ -270,7 +279,7 @@ contract FPVMTest is Test {
         _measure("sqrt.s", ml, _floats(SQRT_S), false);
         Machine memory sparse = Witnesses.blank(true, LW);
         bytes memory state = _at(sparse).state();
-        ml.step(state, sparse.compactProof(2), 0);
+        ml.step(state, sparse.compactProof(2), NO_CONTEXT);
         vm.snapshotGasLastCall("FPVM", "lw, compact proof of sparse memory");
         vm.snapshotValue("FPVM", "size of FPVM", address(ml).code.length);
         vm.snapshotValue("FPVM", "size of PreimageOracle", address(oracle).code.length);
@@ -289,7 +298,7 @@ contract FPVMTest is Test {
                 proof[thread.length + i] = keccak256("below")[i];
             }
         }
-        fpvm.step(state, proof, 0);
+        fpvm.step(state, proof, NO_CONTEXT);
         vm.snapshotGasLastCall("FPVM", kind);
     }
 
@@ -304,10 +313,10 @@ contract FPVMTest is Test {
         (m.f[2], m.f[3], m.f[4]) = (0x40490FDB, 0x3F317218, 0x402DF854); // pi, ln 2, e
     }
 
-    function _preimageRead(bytes32 key) internal pure returns (Machine memory m) {
+    function _preimageRead(PreimageKey key) internal pure returns (Machine memory m) {
         m = Witnesses.dense(false, SYSCALL, "read");
         (m.r[2], m.r[4], m.r[5], m.r[6]) = (5000, 5, Witnesses.DATA, 8);
-        m.preimageKey = key;
+        m.preimageKey = key.raw();
     }
 
     function _tensorCall(uint64 number, bytes32 seed) internal pure returns (Machine memory m) {
@@ -323,7 +332,7 @@ contract FPVMTest is Test {
     }
 
     /// @dev Hash of `m`, its step counted and its thread moved on by one instruction.
-    function _hashAfter(Machine memory m) internal pure returns (bytes32) {
+    function _hashAfter(Machine memory m) internal pure returns (StateHash) {
         bytes memory state = m.state();
         bytes memory thread = m.thread();
         _write(thread, 10, Witnesses.PC + 4);
@@ -343,7 +352,7 @@ contract FPVMTest is Test {
         }
     }
 
-    function _statusHash(bytes memory state, uint8 status) internal pure returns (bytes32) {
-        return PreimageKey.typed(keccak256(state), status);
+    function _statusHash(bytes memory state, uint8 status) internal pure returns (StateHash) {
+        return stateHashOf(keccak256(state), status);
     }
 }

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
 pragma solidity 0.8.30;
 
-import {PreimageKey} from "../../src/vm/PreimageKey.sol";
+import {LOCAL_KEY, PreimageKey, preimageKey} from "../../src/vm/PreimageKey.sol";
 import {PreimageOracle} from "../../src/vm/PreimageOracle.sol";
 import {InvalidProof, NotEnoughGas, PartOffsetOOB} from "../../src/vm/preimages/PreimageErrors.sol";
 import {Test} from "../Test.sol";
+import {LocalContext} from "../../src/vm/LocalContext.sol";
 
 /// @notice Parts of pre-images: what can be loaded, and that reading gives back the object's own bytes.
 contract PreimageOracleTest is Test {
@@ -43,7 +44,7 @@ contract PreimageOracleTest is Test {
 
     function test_keccakKey_hasItsCheckValue() public {
         oracle.loadKeccak256PreimagePart(0, "abc");
-        bytes32 key = 0x0203657aea45a94fc7d47ba826c8d667c0d1e6e33a64a036ec44f58fa12d6c45;
+        PreimageKey key = PreimageKey.wrap(0x0203657aea45a94fc7d47ba826c8d667c0d1e6e33a64a036ec44f58fa12d6c45);
         vm.assertTrue(oracle.preimagePartOk(key, 0));
         vm.assertEq(oracle.preimageLengths(key), 3);
         vm.assertEq(oracle.preimageParts(key, 0), bytes32(hex"0000000000000003616263"));
@@ -51,23 +52,23 @@ contract PreimageOracleTest is Test {
 
     function test_sha256Key_hasItsCheckValue() public {
         oracle.loadSha256PreimagePart(8, "abc");
-        bytes32 key = 0x047816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad;
+        PreimageKey key = PreimageKey.wrap(0x047816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad);
         (bytes32 part, uint256 length) = oracle.readPreimage(key, 8);
         vm.assertEq(part, bytes32("abc"));
         vm.assertEq(length, 3);
     }
 
     function test_localKey_hasItsCheckValue() public {
-        bytes32 key = PreimageKey.localized(bytes32(uint256(0x01 << 248) | 5), GAME, 0);
-        vm.assertEq(key, 0x013588b2a71b0990c29f49949eae7b437af7a7050b34cc1c0f8b3cc4003ee301);
+        PreimageKey key = preimageKey(bytes32(uint256(5)), LOCAL_KEY).localized(GAME, LocalContext.wrap(0));
+        vm.assertEq(key.raw(), 0x013588b2a71b0990c29f49949eae7b437af7a7050b34cc1c0f8b3cc4003ee301);
         vm.prank(GAME);
-        vm.assertEq(oracle.loadLocalData(5, 0, bytes32(uint256(901) << 192), 8, 0), key);
+        vm.assertEq(oracle.loadLocalData(5, LocalContext.wrap(0), bytes32(uint256(901) << 192), 8, 0).raw(), key.raw());
     }
 
     function testFuzz_keccak_readsBackWhatWasLoaded(bytes calldata preimage, uint256 offset) public {
         offset = bound(offset, 0, preimage.length + 7);
         oracle.loadKeccak256PreimagePart(offset, preimage);
-        bytes32 key = PreimageKey.typed(keccak256(preimage), 2);
+        PreimageKey key = preimageKey(keccak256(preimage), 2);
         (bytes32 part, uint256 length) = oracle.readPreimage(key, offset);
         vm.assertEq(part, slowPart(preimage, offset));
         vm.assertEq(length, slowLength(preimage.length, offset));
@@ -77,7 +78,7 @@ contract PreimageOracleTest is Test {
     function testFuzz_sha256_readsBackWhatWasLoaded(bytes calldata preimage, uint256 offset) public {
         offset = bound(offset, 0, preimage.length + 7);
         oracle.loadSha256PreimagePart(offset, preimage);
-        (bytes32 part, uint256 length) = oracle.readPreimage(PreimageKey.typed(sha256(preimage), 4), offset);
+        (bytes32 part, uint256 length) = oracle.readPreimage(preimageKey(sha256(preimage), 4), offset);
         vm.assertEq(part, slowPart(preimage, offset));
         vm.assertEq(length, slowLength(preimage.length, offset));
     }
@@ -87,7 +88,7 @@ contract PreimageOracleTest is Test {
         vm.assume(other != offset);
         oracle.loadKeccak256PreimagePart(offset, preimage);
         vm.expectRevert("pre-image must exist");
-        oracle.readPreimage(PreimageKey.typed(keccak256(preimage), 2), other);
+        oracle.readPreimage(preimageKey(keccak256(preimage), 2), other);
     }
 
     function testFuzz_offsetBehindTheEnd_isRefused(bytes calldata preimage, uint256 offset) public {
@@ -107,7 +108,7 @@ contract PreimageOracleTest is Test {
     ) public {
         size = bound(size, 0, 32);
         offset = bound(offset, 0, size + 7);
-        bytes32 key = oracle.loadLocalData(ident, context, word, size, offset);
+        PreimageKey key = oracle.loadLocalData(ident, LocalContext.wrap(context), word, size, offset);
         // All 32 bytes of the word are in the part, whatever the size; reading says how many of them count.
         bytes32 expected = offset < 8
             ? (bytes32(size << 192) << (8 * offset)) | (word >> (8 * (8 - offset)))
@@ -115,33 +116,34 @@ contract PreimageOracleTest is Test {
         (bytes32 part, uint256 length) = oracle.readPreimage(key, offset);
         vm.assertEq(part, expected);
         vm.assertEq(length, slowLength(size, offset));
-        vm.assertEq(uint8(key[0]), 1);
+        vm.assertEq(uint8(key.raw()[0]), 1);
     }
 
     function testFuzz_local_isSomeoneElsesUnderAnotherKey(address other, uint256 ident, bytes32 context, bytes32 word)
         public
     {
         vm.assume(other != address(this));
-        bytes32 ours = oracle.loadLocalData(ident, context, word, 32, 0);
+        PreimageKey ours = oracle.loadLocalData(ident, LocalContext.wrap(context), word, 32, 0);
         vm.prank(other);
-        vm.assertNotEq(oracle.loadLocalData(ident, context, word, 32, 0), ours);
-        vm.assertNotEq(oracle.loadLocalData(ident, keccak256(abi.encode(context)), word, 32, 0), ours);
+        vm.assertNotEq(oracle.loadLocalData(ident, LocalContext.wrap(context), word, 32, 0).raw(), ours.raw());
+        LocalContext other_ = LocalContext.wrap(keccak256(abi.encode(context)));
+        vm.assertNotEq(oracle.loadLocalData(ident, other_, word, 32, 0).raw(), ours.raw());
     }
 
     function testFuzz_local_refusesMoreThanAWord(uint256 size, uint256 offset) public {
         vm.expectRevert(PartOffsetOOB.selector);
-        oracle.loadLocalData(1, 0, 0, bound(size, 33, type(uint256).max), 0);
+        oracle.loadLocalData(1, LocalContext.wrap(0), 0, bound(size, 33, type(uint256).max), 0);
         size = bound(size, 0, 32);
         vm.expectRevert(PartOffsetOOB.selector);
-        oracle.loadLocalData(1, 0, 0, size, bound(offset, size + 8, type(uint256).max));
+        oracle.loadLocalData(1, LocalContext.wrap(0), 0, size, bound(offset, size + 8, type(uint256).max));
     }
 
     function test_local_loadedAnewAndShorter_movesTheEnd() public {
-        bytes32 key = oracle.loadLocalData(1, 0, bytes32(type(uint256).max), 32, 20);
-        oracle.loadLocalData(1, 0, bytes32(type(uint256).max), 12, 0);
+        PreimageKey key = oracle.loadLocalData(1, LocalContext.wrap(0), bytes32(type(uint256).max), 32, 20);
+        oracle.loadLocalData(1, LocalContext.wrap(0), bytes32(type(uint256).max), 12, 0);
         (, uint256 length) = oracle.readPreimage(key, 20); // exactly at the new end
         vm.assertEq(length, 0);
-        oracle.loadLocalData(1, 0, bytes32(type(uint256).max), 11, 0);
+        oracle.loadLocalData(1, LocalContext.wrap(0), bytes32(type(uint256).max), 11, 0);
         vm.expectRevert();
         oracle.readPreimage(key, 20); // behind it
     }
@@ -159,7 +161,7 @@ contract PreimageOracleTest is Test {
         // The point at infinity commits to the polynomial 0, and proves it everywhere.
         bytes memory infinity = bytes.concat(bytes1(0xc0), new bytes(47));
         oracle.loadBlobPreimagePart(5, 0, infinity, infinity, 4);
-        bytes32 key = PreimageKey.typed(keccak256(bytes.concat(infinity, bytes32(uint256(5)))), 5);
+        PreimageKey key = preimageKey(keccak256(bytes.concat(infinity, bytes32(uint256(5)))), 5);
         (bytes32 part, uint256 length) = oracle.readPreimage(key, 4);
         vm.assertEq(part, bytes32(uint256(32) << 224));
         vm.assertEq(length, 32);
@@ -171,7 +173,7 @@ contract PreimageOracleTest is Test {
         bytes memory answer = bytes.concat(hex"01", input); // of the identity, 0x04
         offset = bound(offset, 0, answer.length + 7);
         oracle.loadPrecompilePreimagePart(offset, address(4), 3000, input);
-        bytes32 key = PreimageKey.typed(keccak256(abi.encodePacked(address(4), uint64(3000), input)), 6);
+        PreimageKey key = preimageKey(keccak256(abi.encodePacked(address(4), uint64(3000), input)), 6);
         (bytes32 part, uint256 length) = oracle.readPreimage(key, offset);
         vm.assertEq(part, slowPart(answer, offset));
         vm.assertEq(length, slowLength(answer.length, offset));
@@ -182,7 +184,7 @@ contract PreimageOracleTest is Test {
     function test_precompile_thatFails_answersAZeroByte() public {
         bytes memory noPoint = abi.encode(1, 1, 1, 1); // of bn256Add, 0x06
         oracle.loadPrecompilePreimagePart(8, address(6), 150, noPoint);
-        bytes32 key = PreimageKey.typed(keccak256(abi.encodePacked(address(6), uint64(150), noPoint)), 6);
+        PreimageKey key = preimageKey(keccak256(abi.encodePacked(address(6), uint64(150), noPoint)), 6);
         (bytes32 part, uint256 length) = oracle.readPreimage(key, 8);
         vm.assertEq(part, 0);
         vm.assertEq(length, 1);
@@ -193,7 +195,7 @@ contract PreimageOracleTest is Test {
         requiredGas = uint64(bound(requiredGas, 0, 30_000_000));
         given = bound(given, 60_000, 40_000_000);
         bytes memory input = abi.encode(1, 2, 1, 2);
-        bytes32 key = PreimageKey.typed(keccak256(abi.encodePacked(address(6), requiredGas, input)), 6);
+        PreimageKey key = preimageKey(keccak256(abi.encodePacked(address(6), requiredGas, input)), 6);
         try oracle.loadPrecompilePreimagePart{gas: given}(8, address(6), requiredGas, input) {
             vm.assertEq(uint8(oracle.preimageParts(key, 8)[0]), 1);
         } catch (bytes memory reason) {

@@ -22,12 +22,12 @@ from opml_dispute.engine.hashing import keccak256
 from opml_dispute.engine.inference import Inference
 from opml_dispute.engine.preimage_key import unlocalized_key
 from opml_dispute.engine.vm import Machine, Reason, VmError
-from opml_dispute.fpvm.state import BASE_VERSION, ML_VERSION, BadEncoding
+from opml_dispute.fpvm.state import BadEncoding
 from opml_dispute.fpvm.statefile import Subtree, load_state
 from opml_dispute.generation.files import open_model
 from opml_dispute.model.files import parse_binding
 from opml_dispute.models import DIGITS
-from opml_dispute.primitives import LocalIdent
+from opml_dispute.primitives import BASE_VERSION, ML_VERSION, LocalIdent
 from opml_dispute.reading import Unreadable, read_bytes, read_unpacked
 from opml_dispute.trace.guest import guest_machine
 from opml_dispute.trace.split import SEGMENT_LOG2_SIZE

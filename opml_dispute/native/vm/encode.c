@@ -46,7 +46,7 @@ void onion_push(uint8_t onion[static HASH_BYTES], const struct thread *thread, b
     keccak_pair(onion, hash, onion);
 }
 
-void state_encode(const struct vm *vm, const struct roots *roots, uint8_t out[static STATE_WITNESS_BYTES])
+void state_encode(const struct vm *vm, const struct roots *roots, uint8_t out[static STATE_BYTES])
 {
     memcpy(out, roots->memory, 32);
     memcpy(out + 32, vm->preimage_key, 32);
@@ -65,7 +65,7 @@ void state_encode(const struct vm *vm, const struct roots *roots, uint8_t out[st
     store_big64(out + 180, vm->next_thread_id);
 }
 
-void state_decode(struct vm *vm, struct roots *roots, const uint8_t in[static STATE_WITNESS_BYTES])
+void state_decode(struct vm *vm, struct roots *roots, const uint8_t in[static STATE_BYTES])
 {
     memcpy(roots->memory, in, 32);
     memcpy(vm->preimage_key, in + 32, 32);
@@ -86,7 +86,7 @@ void state_decode(struct vm *vm, struct roots *roots, const uint8_t in[static ST
 
 void state_hash(const struct vm *vm, const struct roots *roots, uint8_t out[static HASH_BYTES])
 {
-    uint8_t witness[STATE_WITNESS_BYTES];
+    uint8_t witness[STATE_BYTES];
     state_encode(vm, roots, witness);
     keccak256(witness, sizeof witness, out);
     out[0] = vm->exited == 0 ? 3 : vm->exit_code < 2 ? vm->exit_code : 2;

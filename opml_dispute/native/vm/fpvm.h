@@ -15,10 +15,10 @@
 #include <stdint.h>
 
 enum {
-    STATE_WITNESS_BYTES = 188,
+    STATE_BYTES = 188,
     BASE_THREAD_BYTES = 298,
-    FPU_WITNESS_BYTES = 4 * 32 + 4,
-    ML_THREAD_BYTES = BASE_THREAD_BYTES + FPU_WITNESS_BYTES,
+    FPU_BYTES = 4 * 32 + 4,
+    ML_THREAD_BYTES = BASE_THREAD_BYTES + FPU_BYTES,
     MEMORY_PROOF_BYTES = 60 * HASH_BYTES,
 };
 _Static_assert(ML_THREAD_BYTES == 430, "docs/vm.md: thread witness of an ML state");
@@ -92,8 +92,8 @@ void onion_push(uint8_t onion[static HASH_BYTES], const struct thread *thread, b
 struct roots {
     uint8_t memory[HASH_BYTES], left[HASH_BYTES], right[HASH_BYTES];
 };
-void state_encode(const struct vm *vm, const struct roots *roots, uint8_t out[static STATE_WITNESS_BYTES]);
-void state_decode(struct vm *vm, struct roots *roots, const uint8_t in[static STATE_WITNESS_BYTES]);
+void state_encode(const struct vm *vm, const struct roots *roots, uint8_t out[static STATE_BYTES]);
+void state_decode(struct vm *vm, struct roots *roots, const uint8_t in[static STATE_BYTES]);
 /* out := H(witness), its first byte replaced by the VM status. */
 void state_hash(const struct vm *vm, const struct roots *roots, uint8_t out[static HASH_BYTES]);
 

@@ -344,7 +344,7 @@ EXPORT int opml_machine_resize_stack(struct machine *machine, unsigned side, uin
 }
 
 /* Either output may be NULL. */
-EXPORT int opml_machine_state(struct machine *machine, uint8_t witness[static STATE_WITNESS_BYTES],
+EXPORT int opml_machine_state(struct machine *machine, uint8_t witness[static STATE_BYTES],
                               uint8_t hash[static HASH_BYTES])
 {
     struct roots roots;

@@ -405,10 +405,10 @@ static enum fault run_step(struct step *step)
 /* The step after `state` as `proof` (either encoding) shows it. `part`: in, an answer (answered != 0) or none; out, what
  * was asked for (asked != 0). On FAULT_NONE the post-state and its hash are in post_state, post_hash. */
 EXPORT int opml_step(int ml, const uint8_t *state, uint64_t state_size, const uint8_t *proof, uint64_t proof_size,
-                     struct preimage_part *part, uint8_t post_state[static STATE_WITNESS_BYTES],
+                     struct preimage_part *part, uint8_t post_state[static STATE_BYTES],
                      uint8_t post_hash[static HASH_BYTES], uint64_t *fault_address)
 {
-    if (state_size != STATE_WITNESS_BYTES)
+    if (state_size != STATE_BYTES)
         return FAULT_BAD_STATE;
     struct step step = {.part = part, .proof = proof, .size = (size_t)proof_size};
     state_decode(&step.vm, &step.roots, state);
@@ -429,7 +429,7 @@ EXPORT int opml_step(int ml, const uint8_t *state, uint64_t state_size, const ui
 
 /* The witness of the machine's next step: its state, and a proof of at most 8192 bytes. The machine stays as it is. part says
  * which pre-image part the step reads, if any. post_hash: the hash of the state after the step. */
-EXPORT int opml_machine_step_witness(struct machine *machine, int compact, uint8_t state[static STATE_WITNESS_BYTES],
+EXPORT int opml_machine_step_witness(struct machine *machine, int compact, uint8_t state[static STATE_BYTES],
                                      uint8_t proof[static ROOM_BYTES], uint64_t *proof_size, struct preimage_part *part,
                                      uint8_t post_hash[static HASH_BYTES])
 {

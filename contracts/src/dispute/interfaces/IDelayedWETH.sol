@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.30;
 
+import {Duration256, Timestamp256} from "../Time.sol";
+
 /// @title Wrapped ether that can be taken out only some time after it was announced
 /// @notice Holds the bonds of all games. Between `unlock` and `withdraw` there is time to step in if a game went wrong.
 /// @dev Source: docs/game.md, "Where the bonds are".
@@ -27,10 +29,10 @@ interface IDelayedWETH {
     /// @notice What `owner` announced for `guy`.
     /// @return amount In wei.
     /// @return timestamp When it was last announced.
-    function withdrawals(address owner, address guy) external view returns (uint256 amount, uint256 timestamp);
+    function withdrawals(address owner, address guy) external view returns (uint256 amount, Timestamp256 timestamp);
 
-    /// @notice Seconds between announcing and taking out.
-    function delay() external view returns (uint256);
+    /// @notice Time between announcing and taking out.
+    function delay() external view returns (Duration256);
 
     /// @notice Owner only: takes all WETH of `guy`.
     function hold(address guy) external;

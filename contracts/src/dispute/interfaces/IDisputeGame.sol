@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.30;
 
+import {Claim} from "../Claim.sol";
+import {Timestamp} from "../Time.sol";
 import {GameStatus} from "../Types.sol";
 
 /// @title What the factory and the registry know of a game
@@ -16,11 +18,11 @@ interface IDisputeGame {
     /// @return status_ How it ended.
     function resolve() external returns (GameStatus status_);
 
-    /// @notice When the game was made, in seconds since 1970.
-    function createdAt() external view returns (uint64);
+    /// @notice When the game was made.
+    function createdAt() external view returns (Timestamp);
 
     /// @notice When the game was resolved; 0 while it is in progress.
-    function resolvedAt() external view returns (uint64);
+    function resolvedAt() external view returns (Timestamp);
 
     function status() external view returns (GameStatus);
 
@@ -30,7 +32,7 @@ interface IDisputeGame {
     function gameCreator() external view returns (address);
 
     /// @notice What the game is about: the state root S_n, says its creator.
-    function rootClaim() external view returns (bytes32);
+    function rootClaim() external view returns (Claim);
 
     /// @notice Hash of the block before the one the game was made in.
     function l1Head() external view returns (bytes32);
@@ -39,7 +41,7 @@ interface IDisputeGame {
     function extraData() external view returns (bytes memory);
 
     /// @notice What the game's identity is made of.
-    function gameData() external view returns (uint32 gameType_, bytes32 rootClaim_, bytes memory extraData_);
+    function gameData() external view returns (uint32 gameType_, Claim rootClaim_, bytes memory extraData_);
 
     /// @notice The node count: what the root claim's number is for clients that number claims.
     function l2SequenceNumber() external view returns (uint256);

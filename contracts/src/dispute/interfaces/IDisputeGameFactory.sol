@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.30;
 
+import {Claim} from "../Claim.sol";
+import {Timestamp} from "../Time.sol";
 import {IDisputeGame} from "./IDisputeGame.sol";
 
 /// @title Makes games, and lists them
@@ -12,12 +14,12 @@ interface IDisputeGameFactory {
         uint256 index;
         /// @notice The game id: type (4 bytes) ++ timestamp (8) ++ address (20).
         bytes32 metadata;
-        uint64 timestamp;
-        bytes32 rootClaim;
+        Timestamp timestamp;
+        Claim rootClaim;
         bytes extraData;
     }
 
-    event DisputeGameCreated(address indexed disputeProxy, uint32 indexed gameType, bytes32 indexed rootClaim);
+    event DisputeGameCreated(address indexed disputeProxy, uint32 indexed gameType, Claim indexed rootClaim);
     event ImplementationSet(address indexed impl, uint32 indexed gameType);
     event ImplementationArgsSet(uint32 indexed gameType, bytes args);
     event InitBondUpdated(uint32 indexed gameType, uint256 indexed newBond);
@@ -26,24 +28,24 @@ interface IDisputeGameFactory {
     /// @param rootClaim What the caller claims.
     /// @param extraData What it is about: for fault dispute games the request id, and a nonce unless it is 0.
     /// @dev Errors, first that applies: NoImplementation, IncorrectBondAmount, GameAlreadyExists, the game's own.
-    function create(uint32 gameType, bytes32 rootClaim, bytes calldata extraData)
+    function create(uint32 gameType, Claim rootClaim, bytes calldata extraData)
         external
         payable
         returns (IDisputeGame proxy);
 
     /// @notice The game with this identity, or zeros.
-    function games(uint32 gameType, bytes32 rootClaim, bytes calldata extraData)
+    function games(uint32 gameType, Claim rootClaim, bytes calldata extraData)
         external
         view
-        returns (IDisputeGame proxy, uint64 timestamp);
+        returns (IDisputeGame proxy, Timestamp timestamp);
 
     /// @notice The index-th game ever made.
-    function gameAtIndex(uint256 index) external view returns (uint32 gameType, uint64 timestamp, IDisputeGame proxy);
+    function gameAtIndex(uint256 index) external view returns (uint32 gameType, Timestamp timestamp, IDisputeGame proxy);
 
     function gameCount() external view returns (uint256);
 
     /// @notice keccak256(abi.encode(gameType, rootClaim, extraData)).
-    function getGameUUID(uint32 gameType, bytes32 rootClaim, bytes calldata extraData)
+    function getGameUUID(uint32 gameType, Claim rootClaim, bytes calldata extraData)
         external
         pure
         returns (bytes32 uuid);

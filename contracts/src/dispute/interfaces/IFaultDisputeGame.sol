@@ -1,10 +1,17 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.30;
 
+import {LocalContext} from "../../vm/LocalContext.sol";
+import {PreimageKey} from "../../vm/PreimageKey.sol";
+import {StateHash} from "../../vm/StateHash.sol";
 import {BondTerms} from "../Bond.sol";
 import {BondDistributionMode} from "../Types.sol";
+import {Claim} from "../Claim.sol";
 import {Clock} from "../Clock.sol";
 import {Position} from "../Position.sol";
+import {RequestId} from "../RequestId.sol";
+import {StateRoot} from "../StateRoot.sol";
+import {Duration} from "../Time.sol";
 import {IDelayedWETH} from "./IDelayedWETH.sol";
 import {IDisputeGame} from "./IDisputeGame.sol";
 import {IFpvm} from "./IFpvm.sol";
@@ -19,8 +26,8 @@ interface IFaultDisputeGame is IDisputeGame {
 
     /// @notice The game was made: `proposer` says that the request's inference ends in `rootClaim`.
     event Proposed(
-        bytes32 indexed requestId,
-        bytes32 indexed rootClaim,
+        RequestId indexed requestId,
+        Claim indexed rootClaim,
         address indexed proposer,
         uint64 nodeCount,
         uint64 splitDepth,
@@ -28,25 +35,29 @@ interface IFaultDisputeGame is IDisputeGame {
     );
 
     /// @notice Somebody attacked or defended. Not emitted for the root claim.
-    event Move(uint256 indexed parentIndex, bytes32 indexed claim, address indexed claimant);
+    event Move(uint256 indexed parentIndex, Claim indexed claim, address indexed claimant);
 
     /// @notice A claim was recorded, the root claim included: everything that `claimData(claimIndex)` answers.
     event ClaimAdded(
         uint256 indexed claimIndex,
         uint256 indexed parentIndex,
         address indexed claimant,
-        bytes32 claim,
+        Claim claim,
         Position position,
         uint128 bond,
         Clock clock
     );
 
     /// @notice A claim was countered by a step: the VM's state after the instruction is `postState`.
-    event Stepped(uint256 indexed claimIndex, address indexed stepper, bool isAttack, bytes32 postState);
+    event Stepped(uint256 indexed claimIndex, address indexed stepper, bool isAttack, StateHash postState);
 
     /// @notice A part of a local pre-image can be read by steps in this context.
     event LocalDataAdded(
-        uint256 indexed ident, uint256 indexed claimIndex, bytes32 localContext, bytes32 key, uint256 partOffset
+        uint256 indexed ident,
+        uint256 indexed claimIndex,
+        LocalContext localContext,
+        PreimageKey key,
+        uint256 partOffset
     );
 
     /// @notice A claim's subgame was settled; `counteredBy` is zero if the claim stands.
@@ -72,13 +83,13 @@ interface IFaultDisputeGame is IDisputeGame {
     /// @dev The value sent must be `getRequiredBond` of the new position. Errors, first that applies:
     ///      GameNotInProgress, Panic(0x32), InvalidDisputedClaimIndex, CannotDefendRootClaim, GameDepthExceeded,
     ///      UnexpectedRootClaim, IncorrectBondAmount, ClockTimeExceeded, ClaimAlreadyExists.
-    function move(bytes32 disputed, uint256 challengeIndex, bytes32 claim, bool isAttack) external payable;
+    function move(Claim disputed, uint256 challengeIndex, Claim claim, bool isAttack) external payable;
 
     /// @notice `move(disputed, parentIndex, claim, true)`.
-    function attack(bytes32 disputed, uint256 parentIndex, bytes32 claim) external payable;
+    function attack(Claim disputed, uint256 parentIndex, Claim claim) external payable;
 
     /// @notice `move(disputed, parentIndex, claim, false)`.
-    function defend(bytes32 disputed, uint256 parentIndex, bytes32 claim) external payable;
+    function defend(Claim disputed, uint256 parentIndex, Claim claim) external payable;
 
     /// @notice Counters a claim at the maximum depth by executing one instruction.
     /// @param isAttack Whether the claim itself is the state after the instruction (else it is the state before).
@@ -122,7 +133,7 @@ interface IFaultDisputeGame is IDisputeGame {
     /// @return bond Its stake, in wei.
     /// @return claim The 32 bytes asserted: a state root down to the split depth, a state hash below it.
     /// @return position Where it stands: a generalized index.
-    /// @return clock Seconds that its team had used when it was posted, and when that was: duration << 64 | timestamp.
+    /// @return clock What its side had used when it was posted, and when that was: duration << 64 | timestamp.
     function claimData(uint256 index)
         external
         view
@@ -131,7 +142,7 @@ interface IFaultDisputeGame is IDisputeGame {
             address counteredBy,
             address claimant,
             uint128 bond,
-            bytes32 claim,
+            Claim claim,
             Position position,
             Clock clock
         );
@@ -155,8 +166,8 @@ interface IFaultDisputeGame is IDisputeGame {
     /// @notice Replies that `resolveClaim` has not looked at yet.
     function getNumToResolve(uint256 claimIndex) external view returns (uint256);
 
-    /// @notice Seconds that the team which may answer the claim has used, at most `maxClockDuration`.
-    function getChallengerDuration(uint256 claimIndex) external view returns (uint64);
+    /// @notice What the side that may answer the claim has used, at most `maxClockDuration`.
+    function getChallengerDuration(uint256 claimIndex) external view returns (Duration);
 
     /// @notice The bond of a claim at a position, in wei; depends on its depth only.
     function getRequiredBond(Position position) external view returns (uint256);
@@ -182,7 +193,7 @@ interface IFaultDisputeGame is IDisputeGame {
     // ---------------------------------------------------------------- parameters
 
     /// @notice The id of the request whose inference is disputed.
-    function requestId() external view returns (bytes32);
+    function requestId() external view returns (RequestId);
 
     /// @notice Tells games with the same root claim for the same request apart; 0 if the extra data are the request id alone.
     function proposalNonce() external view returns (bytes32);
@@ -194,14 +205,14 @@ interface IFaultDisputeGame is IDisputeGame {
 
     function splitDepth() external view returns (uint256);
 
-    /// @notice Seconds that each team has in all.
-    function maxClockDuration() external view returns (uint64);
+    /// @notice What each side has in all.
+    function maxClockDuration() external view returns (Duration);
 
-    /// @notice Seconds that a team has left, at least, after it was answered.
-    function clockExtension() external view returns (uint64);
+    /// @notice What a side has left, at least, after it was answered.
+    function clockExtension() external view returns (Duration);
 
     /// @notice The state hash where every VM trace starts.
-    function absolutePrestate() external view returns (bytes32);
+    function absolutePrestate() external view returns (StateHash);
 
     function vm() external view returns (IFpvm);
 
@@ -224,13 +235,13 @@ interface IFaultDisputeGame is IDisputeGame {
     function startingSequenceNumber() external view returns (uint256);
 
     /// @notice The state root S_0.
-    function startingRootHash() external view returns (bytes32);
+    function startingRootHash() external view returns (StateRoot);
 
     /// @notice S_0 and the number 0.
-    function startingOutputRoot() external view returns (bytes32 root, uint256 sequenceNumber);
+    function startingOutputRoot() external view returns (StateRoot root, uint256 sequenceNumber);
 
     /// @notice The root claim, if `chainId` is the game's.
-    function rootClaimByChainId(uint256 chainId) external view returns (bytes32);
+    function rootClaimByChainId(uint256 chainId) external view returns (Claim);
 
     /// @notice Always false: a node count cannot be wrong, it comes with the request.
     function l2BlockNumberChallenged() external view returns (bool);

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.30;
 
+import {Claim} from "../Claim.sol";
+import {RequestId} from "../RequestId.sol";
+import {StateRoot} from "../StateRoot.sol";
 import {IDisputeGame} from "./IDisputeGame.sol";
 
 /// @title What a game asks of the contract in the anchor state registry's place
@@ -11,14 +14,14 @@ interface IGameRegistry {
     /// @return nodeCount Number of nodes n: the root claim asserts S_n.
     /// @return splitDepth The deepest level of the ML phase; 2^splitDepth >= nodeCount.
     /// @return maxGameDepth The deepest level of all; even.
-    function gameParameters(bytes32 requestId)
+    function gameParameters(RequestId requestId)
         external
         view
-        returns (bytes32 startingRoot, uint64 nodeCount, uint64 splitDepth, uint64 maxGameDepth);
+        returns (StateRoot startingRoot, uint64 nodeCount, uint64 splitDepth, uint64 maxGameDepth);
 
     /// @notice Called by a game when it is made, so that it is known who proposed a root claim first.
     /// @param proposer The game's creator.
-    function recordProposal(uint32 gameType, bytes32 rootClaim, bytes calldata extraData, address proposer) external;
+    function recordProposal(uint32 gameType, Claim rootClaim, bytes calldata extraData, address proposer) external;
 
     /// @notice The game type that counts.
     function respectedGameType() external view returns (uint32);

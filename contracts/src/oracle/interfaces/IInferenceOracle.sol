@@ -1,22 +1,28 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.30;
 
+import {Claim} from "../../dispute/Claim.sol";
+import {RequestId} from "../../dispute/RequestId.sol";
+import {StateRoot} from "../../dispute/StateRoot.sol";
+import {Duration, Duration256, Timestamp, Timestamp256} from "../../dispute/Time.sol";
 import {IDisputeGame} from "../../dispute/interfaces/IDisputeGame.sol";
 import {IDisputeGameFactory} from "../../dispute/interfaces/IDisputeGameFactory.sol";
 import {IGameRegistry} from "../../dispute/interfaces/IGameRegistry.sol";
+import {ModelId} from "../ModelId.sol";
+import {ArenaRoot, InputRoot} from "../SectionRoot.sol";
 import {IModelRegistry} from "./IModelRegistry.sol";
 
 /// @notice Someone's wish for one inference.
 struct Request {
-    bytes32 modelId;
+    ModelId modelId;
     /// @notice Root of the INPUT section, 2^36 bytes.
-    bytes32 inputRoot;
+    InputRoot inputRoot;
     /// @notice The state root S_0.
-    bytes32 startingRoot;
+    StateRoot startingRoot;
     /// @notice Who asked, and gets the fee back if nothing is delivered.
     address requester;
-    /// @notice When, in seconds since 1970.
-    uint64 requestedAt;
+    /// @notice When the request was made.
+    Timestamp requestedAt;
     /// @notice Whom to call with the output; zero for nobody.
     address callback;
     /// @notice Gas of that call.
@@ -42,10 +48,10 @@ interface IInferenceOracle is IGameRegistry {
 
     /// @param input The input image; empty if the request gave its root only.
     event InferenceRequested(
-        bytes32 indexed requestId,
-        bytes32 indexed modelId,
+        RequestId indexed requestId,
+        ModelId indexed modelId,
         address indexed requester,
-        bytes32 inputRoot,
+        InputRoot inputRoot,
         bytes input,
         string inputUri,
         address callback,
@@ -53,23 +59,23 @@ interface IInferenceOracle is IGameRegistry {
         uint256 fee
     );
     event InferenceDelivered(
-        bytes32 indexed requestId, bytes32 indexed modelId, IDisputeGame indexed game, bytes output
+        RequestId indexed requestId, ModelId indexed modelId, IDisputeGame indexed game, bytes output
     );
     /// @notice The consumer was called. `reason` is what it reverted with, cut to 256 bytes; empty if it succeeded or has no
     ///         code.
-    event CallbackCalled(bytes32 indexed requestId, address indexed callback, bool success, bytes reason);
+    event CallbackCalled(RequestId indexed requestId, address indexed callback, bool success, bytes reason);
     /// @notice `commitment` counts from this block on: see `commit`.
     event ProposalCommitted(bytes32 indexed commitment);
     /// @notice Of the games about a request with this root claim, this one's creator knew it first: since block `since`.
     event ProposalRecorded(
-        bytes32 indexed requestId, bytes32 indexed rootClaim, IDisputeGame indexed game, uint64 since
+        RequestId indexed requestId, Claim indexed rootClaim, IDisputeGame indexed game, uint64 since
     );
-    event FeePaid(bytes32 indexed requestId, address indexed recipient, uint256 amount);
-    event FeeReclaimed(bytes32 indexed requestId, address indexed requester, uint256 amount);
+    event FeePaid(RequestId indexed requestId, address indexed recipient, uint256 amount);
+    event FeeReclaimed(RequestId indexed requestId, address indexed requester, uint256 amount);
     /// @notice The first game that survived for its request.
     event AnchorUpdated(IDisputeGame indexed game);
     event RespectedGameTypeSet(uint32 gameType);
-    event RetirementTimestampSet(uint256 timestamp);
+    event RetirementTimestampSet(Timestamp256 timestamp);
     event DisputeGameBlacklisted(IDisputeGame indexed game);
     event PausedSet(bool paused);
     event GuardianSet(address indexed guardian);
@@ -77,7 +83,7 @@ interface IInferenceOracle is IGameRegistry {
     // ---------------------------------------------------------------- errors
 
     /// @notice No request has this id.
-    error UnknownRequest(bytes32 requestId);
+    error UnknownRequest(RequestId requestId);
     /// @notice The input image has not the size that the program header names.
     error InputSizeMismatch(uint256 found, uint256 expected);
     /// @notice The output image has not the size that the program header names.
@@ -85,15 +91,15 @@ interface IInferenceOracle is IGameRegistry {
     /// @notice The callback wants more gas than one can count on.
     error CallbackGasTooHigh(uint64 found, uint64 max);
     /// @notice The request has its output.
-    error AlreadyDelivered(bytes32 requestId, IDisputeGame deliveredBy);
+    error AlreadyDelivered(RequestId requestId, IDisputeGame deliveredBy);
     /// @notice The game is about another request.
-    error GameForOtherRequest(bytes32 found, bytes32 expected);
+    error GameForOtherRequest(RequestId found, RequestId expected);
     /// @notice The game asks another registry.
     error GameOfOtherRegistry(address found, address expected);
     /// @notice The game is not proper, respected, finalized and won by its defender.
     error GameNotValid(IDisputeGame game);
     /// @notice Header, input, output and arena do not make the root claim: other output, or an inference that failed.
-    error StateRootMismatch(bytes32 computed, bytes32 rootClaim);
+    error StateRootMismatch(StateRoot computed, Claim rootClaim);
     /// @notice The transaction's gas would not leave the callback what the request promised it.
     error CallbackGasShort(uint256 available, uint256 needed);
     /// @notice Only the requester gets the fee back.
@@ -101,7 +107,7 @@ interface IInferenceOracle is IGameRegistry {
     /// @notice The fee cannot be taken back yet.
     error ReclaimTooEarly(uint256 nowTimestamp, uint256 deadline);
     /// @notice The fee was paid, reclaimed, or never there.
-    error NoFee(bytes32 requestId);
+    error NoFee(RequestId requestId);
     /// @notice The caller is not the owner, or not the guardian.
     error AnchorStateRegistry_Unauthorized();
     /// @notice The last pause ended less than `pauseDuration` ago, or still goes on.
@@ -117,21 +123,21 @@ interface IInferenceOracle is IGameRegistry {
     /// @param input The input image: big-endian tensors at their places in the INPUT section, exactly the model's input size.
     /// @param callback An IInferenceConsumer, or zero.
     /// @param callbackGas Gas of its call, at most `maxCallbackGas`.
-    function request(bytes32 modelId, bytes calldata input, address callback, uint64 callbackGas)
+    function request(ModelId modelId, bytes calldata input, address callback, uint64 callbackGas)
         external
         payable
-        returns (bytes32 requestId);
+        returns (RequestId requestId);
 
     /// @notice As `request`, for an input too large to send: its root, and where the image can be fetched.
     /// @dev Nobody can check an inference on an input that is not public. So a requester that hides it can only get an
     ///      unchecked answer to its own question.
     function requestByRoot(
-        bytes32 modelId,
-        bytes32 inputRoot,
+        ModelId modelId,
+        InputRoot inputRoot,
         string calldata inputUri,
         address callback,
         uint64 callbackGas
-    ) external payable returns (bytes32 requestId);
+    ) external payable returns (RequestId requestId);
 
     /// @notice Says "I know the answer" without saying it. A proposal that follows within COMMITMENT_BLOCKS blocks counts from
     ///         the block of this call, so that who copies it from the pending transactions comes later and gets no fee.
@@ -139,7 +145,7 @@ interface IInferenceOracle is IGameRegistry {
     function commit(bytes32 commitment) external;
 
     /// @notice keccak256(abi.encode(requestId, rootClaim, nonce, proposer)).
-    function commitmentOf(bytes32 requestId, bytes32 rootClaim, bytes32 nonce, address proposer)
+    function commitmentOf(RequestId requestId, Claim rootClaim, bytes32 nonce, address proposer)
         external
         pure
         returns (bytes32);
@@ -149,41 +155,44 @@ interface IInferenceOracle is IGameRegistry {
 
     /// @notice The game whose creator gets a request's fee if this root claim delivers and the game is not lost or discarded;
     ///         and since which block its creator knew the root claim. Only for requests with a fee; zeros if there is none.
-    function firstProposal(bytes32 requestId, bytes32 rootClaim) external view returns (IDisputeGame game, uint64 since);
+    function firstProposal(RequestId requestId, Claim rootClaim) external view returns (IDisputeGame game, uint64 since);
 
     /// @notice Delivers the output of a request, pays the fee to who proposed it first, and calls the consumer.
     /// @param game One that survived: see `isGameClaimValid`.
     /// @param output The output image, exactly the model's output size.
     /// @param arenaRoot Root of the ARENA section in the final state.
-    function finalize(bytes32 requestId, IDisputeGame game, bytes calldata output, bytes32 arenaRoot) external;
+    function finalize(RequestId requestId, IDisputeGame game, bytes calldata output, ArenaRoot arenaRoot) external;
 
     /// @notice Gives the fee back to the requester, if nothing was delivered `reclaimDelay` seconds after the request. The
     ///         request stays open: an output can still be delivered, for nothing.
-    function reclaimFee(bytes32 requestId) external;
+    function reclaimFee(RequestId requestId) external;
 
     /// @notice A request; reverts with UnknownRequest if there is none.
-    function requests(bytes32 requestId) external view returns (Request memory);
+    function requests(RequestId requestId) external view returns (Request memory);
 
     function requestCount() external view returns (uint256);
 
     /// @notice The id of the index-th request ever made.
-    function requestIdAtIndex(uint256 index) external view returns (bytes32);
+    function requestIdAtIndex(uint256 index) external view returns (RequestId);
 
     /// @notice Games made for a request, oldest first.
     /// @param start Index in the factory's list to start from; smaller than the request's `firstGameIndex` means that.
     /// @param maxScan How many games of the list to look at.
     /// @return games Those that are about the request, whether or not they count.
     /// @return next Where to go on; the factory's game count if there is no more.
-    function gamesOf(bytes32 requestId, uint256 start, uint256 maxScan)
+    function gamesOf(RequestId requestId, uint256 start, uint256 maxScan)
         external
         view
         returns (IDisputeGame[] memory games, uint256 next);
 
     /// @notice The first game recorded as having survived for a request; zero if none.
-    function anchorGameOf(bytes32 requestId) external view returns (IDisputeGame);
+    function anchorGameOf(RequestId requestId) external view returns (IDisputeGame);
 
     /// @notice The final state root S_n of an inference without error, from its parts.
-    function finalRoot(bytes32 requestId, bytes calldata output, bytes32 arenaRoot) external view returns (bytes32);
+    function finalRoot(RequestId requestId, bytes calldata output, ArenaRoot arenaRoot)
+        external
+        view
+        returns (StateRoot);
 
     // ---------------------------------------------------------------- which games count
 
@@ -200,9 +209,9 @@ interface IInferenceOracle is IGameRegistry {
     function isGameClaimValid(IDisputeGame game) external view returns (bool);
     /// @notice As `isGameBlacklisted`.
     function disputeGameBlacklist(IDisputeGame game) external view returns (bool);
-    function retirementTimestamp() external view returns (uint64);
+    function retirementTimestamp() external view returns (Timestamp);
     /// @notice Seconds between a game's resolution and its finality.
-    function disputeGameFinalityDelaySeconds() external view returns (uint256);
+    function disputeGameFinalityDelaySeconds() external view returns (Duration256);
 
     // ---------------------------------------------------------------- owner
 
@@ -218,17 +227,17 @@ interface IInferenceOracle is IGameRegistry {
     /// @notice Stops delivery, closing of games and withdrawals for `pauseDuration` seconds, or lets them go on at once. Moves
     ///         and resolution go on always. The next pause can start `pauseDuration` seconds after the end of this one.
     function setPaused(bool paused_) external;
-    /// @notice When the last pause ends or ended, in seconds since 1970; 0 if there was none.
-    function pausedUntil() external view returns (uint64);
+    /// @notice When the last pause ends or ended; 0 if there was none.
+    function pausedUntil() external view returns (Timestamp);
 
     // ---------------------------------------------------------------- parameters
 
     function disputeGameFactory() external view returns (IDisputeGameFactory);
     function modelRegistry() external view returns (IModelRegistry);
     /// @notice Seconds after which the fee of a request without output can be taken back.
-    function reclaimDelay() external view returns (uint256);
+    function reclaimDelay() external view returns (Duration256);
     /// @notice Seconds after which a pause ends by itself.
-    function pauseDuration() external view returns (uint64);
+    function pauseDuration() external view returns (Duration);
     function maxCallbackGas() external view returns (uint64);
     function version() external view returns (string memory);
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.30;
 
+import {InputRoot} from "../SectionRoot.sol";
+
 /// @notice An input that is being published, or was.
 struct Upload {
     /// @notice How many parts were added.
@@ -38,7 +40,7 @@ interface IInputParts {
     /// @param index From 0 on, without gaps; each once.
     event PartAdded(bytes32 indexed uploadId, uint256 indexed index, bytes part);
     /// @notice The image of this root is now public.
-    event InputPublished(bytes32 indexed inputRoot, bytes32 indexed uploadId, uint64 sizeBytes);
+    event InputPublished(InputRoot indexed inputRoot, bytes32 indexed uploadId, uint64 sizeBytes);
 
     // ---------------------------------------------------------------- errors
 
@@ -67,5 +69,5 @@ interface IInputParts {
     function uploadIdOf(address publisher, bytes32 salt) external pure returns (bytes32);
     function uploads(bytes32 uploadId) external view returns (Upload memory);
     /// @notice Where the image of this root was published first.
-    function publications(bytes32 inputRoot) external view returns (Publication memory);
+    function publications(InputRoot inputRoot) external view returns (Publication memory);
 }

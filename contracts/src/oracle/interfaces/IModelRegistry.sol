@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.30;
 
+import {ModelId} from "../ModelId.sol";
+import {ModelRoot} from "../SectionRoot.sol";
+
 /// @notice A model as its registrant describes it.
 struct Model {
     /// @notice Root of the lower half of the ML segment, 2^39 bytes: program and weights.
-    bytes32 modelRoot;
+    ModelRoot modelRoot;
     /// @notice The inputs' names, types, shapes and places in the input image, as JSON.
     string inputs;
     /// @notice The outputs', likewise.
@@ -15,7 +18,7 @@ struct Model {
 
 /// @notice A registered model: what its registrant said, what its program header proves, and what follows.
 struct RegisteredModel {
-    bytes32 modelRoot;
+    ModelRoot modelRoot;
     /// @notice Number of nodes, from the program header.
     uint64 nodeCount;
     /// @notice No node takes more than 2^log2Steps VM steps, from the program header; a node that could is refused and fails.
@@ -39,11 +42,11 @@ struct RegisteredModel {
 /// @dev Source: docs/game.md, "Models".
 interface IModelRegistry {
     event ModelRegistered(
-        bytes32 indexed modelId, bytes32 indexed modelRoot, address indexed registrant, RegisteredModel model
+        ModelId indexed modelId, ModelRoot indexed modelRoot, address indexed registrant, RegisteredModel model
     );
 
     /// @notice The header leaves do not lead to the model root.
-    error HeaderProofMismatch(bytes32 computedRoot, bytes32 modelRoot);
+    error HeaderProofMismatch(ModelRoot computedRoot, ModelRoot modelRoot);
     /// @notice The program header's first word is not "OPMLPROG".
     error WrongProgramMagic(uint64 found, uint64 expected);
     /// @notice The program header names a format that this contract does not know.
@@ -55,7 +58,7 @@ interface IModelRegistry {
     /// @notice The program allows its nodes fewer or more VM steps than a game can have; logarithms.
     error StepLimitOutOfRange(uint64 found, uint64 min, uint64 max);
     /// @notice No model has this id.
-    error UnknownModel(bytes32 modelId);
+    error UnknownModel(ModelId modelId);
 
     /// @notice Registers a model. Registering the same again changes nothing and answers the same id.
     /// @param headerLeaves The program header: the first 64 bytes of the segment.
@@ -63,19 +66,19 @@ interface IModelRegistry {
     /// @return modelId keccak256(abi.encode(model)).
     function register(Model calldata model, bytes32[2] calldata headerLeaves, bytes32[33] calldata headerProof)
         external
-        returns (bytes32 modelId);
+        returns (ModelId modelId);
 
     /// @notice A registered model; reverts with UnknownModel if there is none.
-    function models(bytes32 modelId) external view returns (RegisteredModel memory);
+    function models(ModelId modelId) external view returns (RegisteredModel memory);
 
-    function isRegistered(bytes32 modelId) external view returns (bool);
+    function isRegistered(ModelId modelId) external view returns (bool);
 
     /// @notice What a request needs of a model; reverts with UnknownModel if there is none.
-    function parameters(bytes32 modelId)
+    function parameters(ModelId modelId)
         external
         view
         returns (
-            bytes32 modelRoot,
+            ModelRoot modelRoot,
             uint64 nodeCount,
             uint64 inputBytes,
             uint64 outputBytes,
@@ -84,11 +87,11 @@ interface IModelRegistry {
         );
 
     /// @notice The id that a model has or would have.
-    function modelIdOf(Model calldata model) external pure returns (bytes32);
+    function modelIdOf(Model calldata model) external pure returns (ModelId);
 
     /// @notice Number of registered models.
     function modelCount() external view returns (uint256);
 
     /// @notice The id of the index-th model ever registered.
-    function modelIdAtIndex(uint256 index) external view returns (bytes32);
+    function modelIdAtIndex(uint256 index) external view returns (ModelId);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 pragma solidity 0.8.30;
 
-import {KECCAK256_KEY, PreimageKey} from "../PreimageKey.sol";
+import {KECCAK256_KEY, PreimageKey, preimageKey} from "../PreimageKey.sol";
 import {KeccakSponge, StateMatrix} from "./KeccakSponge.sol";
 import {
     ActiveProposal,
@@ -206,7 +206,7 @@ abstract contract LargePreimages is PreimageParts {
         }
         // The last commitment is not looked at: what the block leads to is the digest.
         stateMatrix.absorb(postState.input);
-        _settle(claimant, uuid, PreimageKey.typed(stateMatrix.digest(), KECCAK256_KEY));
+        _settle(claimant, uuid, preimageKey(stateMatrix.digest(), KECCAK256_KEY));
     }
 
     /// @notice The root of a proposal's tree as it stands.
@@ -304,7 +304,7 @@ abstract contract LargePreimages is PreimageParts {
         _payOut(claimant, uuid, msg.sender);
     }
 
-    function _settle(address claimant, uint256 uuid, bytes32 key) private {
+    function _settle(address claimant, uint256 uuid, PreimageKey key) private {
         ProposalMetadata metadata = proposalMetadata[claimant][uuid];
         _store(key, metadata.partOffset(), metadata.claimedSize(), proposalParts[claimant][uuid]);
         _payOut(claimant, uuid, claimant);

@@ -2,7 +2,16 @@
 pragma solidity 0.8.30;
 
 import {IPreimageOracle} from "../IPreimageOracle.sol";
-import {BLOB_KEY, KECCAK256_KEY, LOCAL_KEY, PRECOMPILE_KEY, PreimageKey, SHA256_KEY} from "../PreimageKey.sol";
+import {LocalContext} from "../LocalContext.sol";
+import {
+    BLOB_KEY,
+    KECCAK256_KEY,
+    LOCAL_KEY,
+    PRECOMPILE_KEY,
+    PreimageKey,
+    SHA256_KEY,
+    preimageKey
+} from "../PreimageKey.sol";
 import {InvalidProof, NotEnoughGas, PartOffsetOOB} from "./PreimageErrors.sol";
 
 /// @title PreimageParts
@@ -17,16 +26,16 @@ abstract contract PreimageParts is IPreimageOracle {
     uint8 private constant KZG_VERSION = 1;
 
     /// @inheritdoc IPreimageOracle
-    mapping(bytes32 key => uint256 length) public preimageLengths;
+    mapping(PreimageKey key => uint256 length) public preimageLengths;
 
     /// @inheritdoc IPreimageOracle
-    mapping(bytes32 key => mapping(uint256 partOffset => bytes32 part)) public preimageParts;
+    mapping(PreimageKey key => mapping(uint256 partOffset => bytes32 part)) public preimageParts;
 
     /// @inheritdoc IPreimageOracle
-    mapping(bytes32 key => mapping(uint256 partOffset => bool isLoaded)) public preimagePartOk;
+    mapping(PreimageKey key => mapping(uint256 partOffset => bool isLoaded)) public preimagePartOk;
 
     /// @inheritdoc IPreimageOracle
-    function readPreimage(bytes32 key, uint256 offset) external view returns (bytes32 data, uint256 length) {
+    function readPreimage(PreimageKey key, uint256 offset) external view returns (bytes32 data, uint256 length) {
         require(preimagePartOk[key][offset], "pre-image must exist");
         data = preimageParts[key][offset];
         // Local data may have been loaded anew, and shorter: then a part that lay inside can lie behind the end, and
@@ -36,27 +45,27 @@ abstract contract PreimageParts is IPreimageOracle {
     }
 
     /// @inheritdoc IPreimageOracle
-    function loadLocalData(uint256 ident, bytes32 context, bytes32 word, uint256 size, uint256 partOffset)
+    function loadLocalData(uint256 ident, LocalContext context, bytes32 word, uint256 size, uint256 partOffset)
         external
-        returns (bytes32 key)
+        returns (PreimageKey key)
     {
         if (size > 32) revert PartOffsetOOB();
         _requireInside(partOffset, size);
-        key = PreimageKey.localized(PreimageKey.typed(bytes32(ident), LOCAL_KEY), msg.sender, context);
+        key = preimageKey(bytes32(ident), LOCAL_KEY).localized(msg.sender, context);
         _store(key, partOffset, size, _partOfWord(word, size, partOffset));
     }
 
     /// @inheritdoc IPreimageOracle
     function loadKeccak256PreimagePart(uint256 partOffset, bytes calldata preimage) external {
         _requireInside(partOffset, preimage.length);
-        bytes32 key = PreimageKey.typed(keccak256(preimage), KECCAK256_KEY);
+        PreimageKey key = preimageKey(keccak256(preimage), KECCAK256_KEY);
         _store(key, partOffset, preimage.length, _partOf(preimage.length, preimage, partOffset));
     }
 
     /// @inheritdoc IPreimageOracle
     function loadSha256PreimagePart(uint256 partOffset, bytes calldata preimage) external {
         _requireInside(partOffset, preimage.length);
-        bytes32 key = PreimageKey.typed(sha256(preimage), SHA256_KEY);
+        PreimageKey key = preimageKey(sha256(preimage), SHA256_KEY);
         _store(key, partOffset, preimage.length, _partOf(preimage.length, preimage, partOffset));
     }
 
@@ -69,12 +78,12 @@ abstract contract PreimageParts is IPreimageOracle {
         uint256 partOffset
     ) external {
         commitment = commitment[:POINT_BYTES];
-        bytes32 versionedHash = PreimageKey.typed(sha256(commitment), KZG_VERSION);
+        bytes32 versionedHash = preimageKey(sha256(commitment), KZG_VERSION).raw();
         bytes memory evaluation = bytes.concat(versionedHash, bytes32(z), bytes32(y), commitment, proof[:POINT_BYTES]);
         (bool isRight,) = POINT_EVALUATION.staticcall(evaluation);
         if (!isRight) revert InvalidProof();
         _requireInside(partOffset, 32);
-        bytes32 key = PreimageKey.typed(keccak256(bytes.concat(commitment, bytes32(z))), BLOB_KEY);
+        PreimageKey key = preimageKey(keccak256(bytes.concat(commitment, bytes32(z))), BLOB_KEY);
         _store(key, partOffset, 32, _partOfWord(bytes32(y), 32, partOffset));
     }
 
@@ -86,7 +95,7 @@ abstract contract PreimageParts is IPreimageOracle {
         bytes calldata input
     ) external {
         bytes memory called = bytes.concat(bytes20(precompile), bytes8(requiredGas), input);
-        bytes32 key = PreimageKey.typed(keccak256(called), PRECOMPILE_KEY);
+        PreimageKey key = preimageKey(keccak256(called), PRECOMPILE_KEY);
         // A call gets at most 63/64 of what is left. INVARIANT: with that much it cannot fail for lack of gas, so what
         // it answers is the precompile's own answer, whoever loads it.
         unchecked {
@@ -115,7 +124,7 @@ abstract contract PreimageParts is IPreimageOracle {
         if (partOffset >= length + 8) revert PartOffsetOOB();
     }
 
-    function _store(bytes32 key, uint256 partOffset, uint256 length, bytes32 part) internal {
+    function _store(PreimageKey key, uint256 partOffset, uint256 length, bytes32 part) internal {
         preimagePartOk[key][partOffset] = true;
         preimageParts[key][partOffset] = part;
         preimageLengths[key] = length;

@@ -3,6 +3,7 @@ pragma solidity ^0.8.30;
 
 import {Clock} from "../../../src/dispute/Clock.sol";
 import {Position} from "../../../src/dispute/Position.sol";
+import {Claim} from "../../../src/dispute/Claim.sol";
 
 /// @notice What `claimData` answers, in its order.
 struct ClaimData {
@@ -10,7 +11,7 @@ struct ClaimData {
     address counteredBy;
     address claimant;
     uint128 bond;
-    bytes32 claim;
+    Claim claim;
     Position position;
     Clock clock;
 }

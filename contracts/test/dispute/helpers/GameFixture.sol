@@ -12,6 +12,10 @@ import {FaultDisputeGame} from "../../../src/dispute/FaultDisputeGame.sol";
 import {Position} from "../../../src/dispute/Position.sol";
 import {ClaimData} from "./ClaimData.sol";
 import {GameLimits} from "../../../src/dispute/Types.sol";
+import {Claim} from "../../../src/dispute/Claim.sol";
+import {RequestId} from "../../../src/dispute/RequestId.sol";
+import {Duration, Duration256} from "../../../src/dispute/Time.sol";
+import {StateHash} from "../../../src/vm/StateHash.sol";
 
 /// @title One game of the published example's size, S = 4 and D = 8, over twelve nodes, in the words of the game
 abstract contract GameFixture is Test {
@@ -26,7 +30,7 @@ abstract contract GameFixture is Test {
     uint256 internal constant INIT_BOND = 0.08 ether;
     uint256 internal constant WETH_DELAY = 604_800;
     uint256 internal constant CHAIN_ID = 901;
-    bytes32 internal constant REQUEST = bytes32(uint256(0xcafe));
+    RequestId internal constant REQUEST = RequestId.wrap(bytes32(uint256(0xcafe)));
 
     address internal immutable OWNER = makeAddr("owner");
     address internal immutable PROPOSER = makeAddr("proposer");
@@ -39,7 +43,7 @@ abstract contract GameFixture is Test {
     DelayedWETH internal weth;
     FaultDisputeGame internal implementation;
     FaultDisputeGame internal game;
-    bytes32 internal prestate;
+    StateHash internal prestate;
 
     function setUp() public virtual {
         vm.warp(1_700_000_000);
@@ -50,7 +54,7 @@ abstract contract GameFixture is Test {
         registry = new MockRegistry();
         registry.setParameters(alphabet.truth(0), NODES, S, D);
         factory = new DisputeGameFactory(OWNER);
-        weth = new DelayedWETH(WETH_DELAY, registry, OWNER);
+        weth = new DelayedWETH(Duration256.wrap(WETH_DELAY), registry, OWNER);
         implementation = new FaultDisputeGame(limits(), terms());
         prestate = alphabet.commitment(alphabet.firstState());
         vm.startPrank(OWNER);
@@ -63,7 +67,12 @@ abstract contract GameFixture is Test {
     }
 
     function limits() internal pure returns (GameLimits memory) {
-        return GameLimits({maxGameDepth: 125, splitDepth: 64, clockExtension: EXTENSION, maxClockDuration: CLOCK});
+        return GameLimits({
+            maxGameDepth: 125,
+            splitDepth: 64,
+            clockExtension: Duration.wrap(EXTENSION),
+            maxClockDuration: Duration.wrap(CLOCK)
+        });
     }
 
     /// @notice The published game's bonds, of which winners get all.
@@ -86,7 +95,7 @@ abstract contract GameFixture is Test {
     }
 
     /// @notice A game of `PROPOSER`'s.
-    function propose(bytes32 rootClaim) internal returns (FaultDisputeGame) {
+    function propose(Claim rootClaim) internal returns (FaultDisputeGame) {
         vm.prank(PROPOSER);
         game = FaultDisputeGame(
             payable(address(factory.create{value: INIT_BOND}(CANNON, rootClaim, abi.encode(REQUEST))))
@@ -95,18 +104,18 @@ abstract contract GameFixture is Test {
     }
 
     /// @notice Attacks claim `index`, as this contract. Returns the new claim's index.
-    function attack(uint256 index, bytes32 claim) internal returns (uint256) {
+    function attack(uint256 index, Claim claim) internal returns (uint256) {
         return moveAs(address(this), index, claim, true);
     }
 
     /// @notice Defends claim `index`, as this contract. Returns the new claim's index.
-    function defend(uint256 index, bytes32 claim) internal returns (uint256) {
+    function defend(uint256 index, Claim claim) internal returns (uint256) {
         return moveAs(address(this), index, claim, false);
     }
 
-    function moveAs(address who, uint256 index, bytes32 claim, bool isAttack) internal returns (uint256) {
+    function moveAs(address who, uint256 index, Claim claim, bool isAttack) internal returns (uint256) {
         uint256 bond = bondOf(index, isAttack);
-        bytes32 disputed = claimAt(index).claim;
+        Claim disputed = claimAt(index).claim;
         vm.prank(who);
         game.move{value: bond}(disputed, index, claim, isAttack);
         return game.claimDataLen() - 1;
@@ -122,12 +131,12 @@ abstract contract GameFixture is Test {
     }
 
     /// @notice A claim that says nothing true, told apart by `n`; its status byte is 1.
-    function lie(uint256 n) internal pure returns (bytes32) {
-        return withStatus(keccak256(abi.encode("lie", n)), 1);
+    function lie(uint256 n) internal pure returns (Claim) {
+        return withStatus(Claim.wrap(keccak256(abi.encode("lie", n))), 1);
     }
 
-    function withStatus(bytes32 claim, uint8 status) internal pure returns (bytes32) {
-        return (claim & bytes32(type(uint256).max >> 8)) | bytes32(uint256(status) << 248);
+    function withStatus(Claim claim, uint8 status) internal pure returns (Claim) {
+        return Claim.wrap((claim.raw() & bytes32(type(uint256).max >> 8)) | bytes32(uint256(status) << 248));
     }
 
     /// @notice Attacks from the root claim down to depth `depth` with lies. Returns the deepest claim's index.

@@ -5,6 +5,9 @@ import {AlphabetVm} from "./AlphabetVm.sol";
 import {GameFixture} from "./GameFixture.sol";
 import {Position} from "../../../src/dispute/Position.sol";
 import {ClaimData} from "./ClaimData.sol";
+import {Claim, claimOf} from "../../../src/dispute/Claim.sol";
+import {StateRoot} from "../../../src/dispute/StateRoot.sol";
+import {LocalContext} from "../../../src/vm/LocalContext.sol";
 
 /// @title The honest actor over the alphabet VM
 /// @notice Written from docs/game.md, "The honest actor", apart from the contract's own code: it finds claims by trace index,
@@ -18,16 +21,16 @@ abstract contract HonestPlayer is GameFixture {
         bool isStep;
         bool isAttack;
         /// @notice The claim to make, for a move.
-        bytes32 claim;
+        Claim claim;
         /// @notice The state to show, for a step.
         bytes state;
     }
 
     /// @notice Two neighbouring state roots, and the context of the trace between them.
     struct Trace {
-        bytes32 starting;
-        bytes32 disputed;
-        bytes32 context;
+        StateRoot starting;
+        StateRoot disputed;
+        LocalContext context;
     }
 
     function setUp() public virtual override {
@@ -66,12 +69,13 @@ abstract contract HonestPlayer is GameFixture {
     // ---------------------------------------------------------------- what is true
 
     /// @notice The right claim at `position`, in the subgame that `ref` belongs to or, at the split depth, opens.
-    function rightClaim(ClaimData[] memory all, uint256 ref, Position position) internal view returns (bytes32) {
+    function rightClaim(ClaimData[] memory all, uint256 ref, Position position) internal view returns (Claim) {
         if (position.depth() <= S) {
             uint256 t = position.traceIndex(S) + 1;
-            return alphabet.truth(t < NODES ? t : NODES);
+            return claimOf(alphabet.truth(t < NODES ? t : NODES));
         }
-        return alphabet.commitment(stateAt(traceOf(all, ref, position), position.traceIndex(D) % LEAVES_PER_TRACE + 1));
+        uint256 steps = position.traceIndex(D) % LEAVES_PER_TRACE + 1;
+        return Claim.wrap(alphabet.commitment(stateAt(traceOf(all, ref, position), steps)).raw());
     }
 
     function stateAt(Trace memory trace, uint256 steps) internal view returns (AlphabetVm.State memory state) {
@@ -94,18 +98,17 @@ abstract contract HonestPlayer is GameFixture {
         uint256 disputedIndex = all[ref].position.indexAtDepth() + (isAttack ? 0 : 1);
 
         ClaimData memory disputed = byTraceIndex(all, ref, disputedIndex);
-        trace.disputed = disputed.claim;
+        trace.disputed = disputed.claim.asStateRoot();
         if (disputedIndex == 0) {
             trace.starting = alphabet.truth(0);
-            trace.context = keccak256(abi.encode(disputed.claim, uint256(disputed.position.raw())));
+            trace.context = LocalContext.wrap(keccak256(abi.encode(disputed.claim, uint256(disputed.position.raw()))));
         } else {
             ClaimData memory starting = byTraceIndex(all, ref, disputedIndex - 1);
-            trace.starting = starting.claim;
-            trace.context = keccak256(
-                abi.encode(
-                    starting.claim, uint256(starting.position.raw()), disputed.claim, uint256(disputed.position.raw())
-                )
+            trace.starting = starting.claim.asStateRoot();
+            bytes memory about = abi.encode(
+                starting.claim, uint256(starting.position.raw()), disputed.claim, uint256(disputed.position.raw())
             );
+            trace.context = LocalContext.wrap(keccak256(about));
         }
     }
 
@@ -161,7 +164,7 @@ abstract contract HonestPlayer is GameFixture {
         uint256 leaf = position.traceIndex(D) % LEAVES_PER_TRACE;
         // A wrong claim falls by the instruction that leads to it, a right one by the instruction after it.
         AlphabetVm.State memory before = stateAt(traceOf(all, index, position), isRight ? leaf + 1 : leaf);
-        return Action({index: index, isStep: true, isAttack: !isRight, claim: 0, state: abi.encode(before)});
+        return Action({index: index, isStep: true, isAttack: !isRight, claim: Claim.wrap(0), state: abi.encode(before)});
     }
 
     function shouldCounter(

@@ -3,10 +3,13 @@ pragma solidity ^0.8.30;
 
 import {IDisputeGame} from "../../../src/dispute/interfaces/IDisputeGame.sol";
 import {IGameRegistry} from "../../../src/dispute/interfaces/IGameRegistry.sol";
+import {Claim} from "../../../src/dispute/Claim.sol";
+import {StateRoot} from "../../../src/dispute/StateRoot.sol";
+import {RequestId} from "../../../src/dispute/RequestId.sol";
 
 /// @title A registry that answers what a test wants
 contract MockRegistry is IGameRegistry {
-    bytes32 public startingRoot;
+    StateRoot public startingRoot;
     uint64 public nodeCount;
     uint64 public splitDepth;
     uint64 public maxGameDepth;
@@ -22,7 +25,7 @@ contract MockRegistry is IGameRegistry {
 
     error NoAnchor();
 
-    function setParameters(bytes32 startingRoot_, uint64 nodeCount_, uint64 splitDepth_, uint64 maxGameDepth_)
+    function setParameters(StateRoot startingRoot_, uint64 nodeCount_, uint64 splitDepth_, uint64 maxGameDepth_)
         external
     {
         (startingRoot, nodeCount, splitDepth, maxGameDepth) = (startingRoot_, nodeCount_, splitDepth_, maxGameDepth_);
@@ -48,7 +51,7 @@ contract MockRegistry is IGameRegistry {
         anchorReverts = reverts;
     }
 
-    function gameParameters(bytes32) external view returns (bytes32, uint64, uint64, uint64) {
+    function gameParameters(RequestId) external view returns (StateRoot, uint64, uint64, uint64) {
         return (startingRoot, nodeCount, splitDepth, maxGameDepth);
     }
 
@@ -56,7 +59,7 @@ contract MockRegistry is IGameRegistry {
         records = true;
     }
 
-    function recordProposal(uint32 gameType, bytes32 rootClaim, bytes calldata extraData, address proposer) external {
+    function recordProposal(uint32 gameType, Claim rootClaim, bytes calldata extraData, address proposer) external {
         if (records) recorded = keccak256(abi.encode(msg.sender, gameType, rootClaim, extraData, proposer));
     }
 

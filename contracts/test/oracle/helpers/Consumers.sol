@@ -4,16 +4,19 @@ pragma solidity ^0.8.30;
 import {IDisputeGame} from "../../../src/dispute/interfaces/IDisputeGame.sol";
 import {InferenceOracle} from "../../../src/oracle/InferenceOracle.sol";
 import {IInferenceConsumer} from "../../../src/oracle/interfaces/IInferenceConsumer.sol";
+import {RequestId} from "../../../src/dispute/RequestId.sol";
+import {ModelId} from "../../../src/oracle/ModelId.sol";
+import {ArenaRoot} from "../../../src/oracle/SectionRoot.sol";
 
 /// @notice Keeps what it was told, and how much gas it had.
 contract GoodConsumer is IInferenceConsumer {
-    bytes32 public requestId;
-    bytes32 public modelId;
+    RequestId public requestId;
+    ModelId public modelId;
     bytes public output;
     address public caller;
     uint256 public gasAtEntry;
 
-    function onInference(bytes32 requestId_, bytes32 modelId_, bytes calldata output_) external {
+    function onInference(RequestId requestId_, ModelId modelId_, bytes calldata output_) external {
         gasAtEntry = gasleft();
         (requestId, modelId, output, caller) = (requestId_, modelId_, output_, msg.sender);
     }
@@ -21,7 +24,7 @@ contract GoodConsumer is IInferenceConsumer {
 
 /// @notice Reverts with a reason of 10,000 bytes.
 contract RevertingConsumer is IInferenceConsumer {
-    function onInference(bytes32, bytes32, bytes calldata) external pure {
+    function onInference(RequestId, ModelId, bytes calldata) external pure {
         assembly ("memory-safe") {
             mstore(0x00, "too bad")
             revert(0x00, 10000)
@@ -31,7 +34,7 @@ contract RevertingConsumer is IInferenceConsumer {
 
 /// @notice Returns as much memory as its gas can buy.
 contract BombConsumer is IInferenceConsumer {
-    function onInference(bytes32, bytes32, bytes calldata) external pure {
+    function onInference(RequestId, ModelId, bytes calldata) external pure {
         assembly ("memory-safe") {
             return(0x00, 200000)
         }
@@ -40,7 +43,7 @@ contract BombConsumer is IInferenceConsumer {
 
 /// @notice Never ends.
 contract BurningConsumer is IInferenceConsumer {
-    function onInference(bytes32, bytes32, bytes calldata) external pure {
+    function onInference(RequestId, ModelId, bytes calldata) external pure {
         for (uint256 i = 0;; ++i) {}
     }
 }
@@ -48,14 +51,14 @@ contract BurningConsumer is IInferenceConsumer {
 /// @notice Tries to deliver again from inside the delivery, and keeps why it could not.
 contract ReentrantConsumer is IInferenceConsumer {
     IDisputeGame internal game;
-    bytes32 internal arenaRoot;
+    ArenaRoot internal arenaRoot;
     bytes public reason;
 
-    function prepare(IDisputeGame game_, bytes32 arenaRoot_) external {
+    function prepare(IDisputeGame game_, ArenaRoot arenaRoot_) external {
         (game, arenaRoot) = (game_, arenaRoot_);
     }
 
-    function onInference(bytes32 requestId, bytes32, bytes calldata output) external {
+    function onInference(RequestId requestId, ModelId, bytes calldata output) external {
         try InferenceOracle(msg.sender).finalize(requestId, game, output, arenaRoot) {}
         catch (bytes memory why) {
             reason = why;

@@ -12,6 +12,12 @@ import {GameLimits} from "../../../src/dispute/Types.sol";
 import {InferenceOracle} from "../../../src/oracle/InferenceOracle.sol";
 import {ModelRegistry} from "../../../src/oracle/ModelRegistry.sol";
 import {Model} from "../../../src/oracle/interfaces/IModelRegistry.sol";
+import {Claim, claimOf} from "../../../src/dispute/Claim.sol";
+import {RequestId} from "../../../src/dispute/RequestId.sol";
+import {StateHash} from "../../../src/vm/StateHash.sol";
+import {ModelId} from "../../../src/oracle/ModelId.sol";
+import {ArenaRoot, ModelRoot} from "../../../src/oracle/SectionRoot.sol";
+import {Duration, Duration256} from "../../../src/dispute/Time.sol";
 
 /// @title Everything but the VM as it is deployed, and one model of twelve nodes
 abstract contract OracleFixture is Test {
@@ -41,7 +47,7 @@ abstract contract OracleFixture is Test {
     DelayedWETH internal weth;
     AlphabetVm internal alphabet;
     FaultDisputeGame internal implementation;
-    bytes32 internal modelId;
+    ModelId internal modelId;
     bytes internal input;
     bytes internal output;
 
@@ -51,10 +57,11 @@ abstract contract OracleFixture is Test {
         models = new ModelRegistry();
         factory = new DisputeGameFactory(OWNER);
         oracle = newOracle();
-        weth = new DelayedWETH(WETH_DELAY, oracle, OWNER);
+        weth = new DelayedWETH(Duration256.wrap(WETH_DELAY), oracle, OWNER);
         alphabet = new AlphabetVm(new AlphabetOracle(4), 6);
         implementation = new FaultDisputeGame(
-            GameLimits(125, 64, 10_800, CLOCK), BondTerms(200 gwei, 400_000, 300_000_000, FORFEITED_BPS, BURN_ADDRESS)
+            GameLimits(125, 64, Duration.wrap(10_800), Duration.wrap(CLOCK)),
+            BondTerms(200 gwei, 400_000, 300_000_000, FORFEITED_BPS, BURN_ADDRESS)
         );
         vm.startPrank(OWNER);
         factory.setImplementation(CANNON, implementation, gameArgs(oracle));
@@ -76,19 +83,19 @@ abstract contract OracleFixture is Test {
             InferenceOracle.Config({
                 modelRegistry: models,
                 disputeGameFactory: factory,
-                finalityDelay: FINALITY_DELAY,
-                reclaimDelay: RECLAIM_DELAY,
+                finalityDelay: Duration256.wrap(FINALITY_DELAY),
+                reclaimDelay: Duration256.wrap(RECLAIM_DELAY),
                 maxCallbackGas: MAX_CALLBACK_GAS,
                 respectedGameType: CANNON,
                 owner: OWNER,
                 guardian: GUARDIAN,
-                pauseDuration: PAUSE_DURATION
+                pauseDuration: Duration.wrap(PAUSE_DURATION)
             })
         );
     }
 
     function gameArgs(InferenceOracle registry) internal view returns (bytes memory) {
-        bytes32 prestate = alphabet.commitment(alphabet.firstState());
+        StateHash prestate = alphabet.commitment(alphabet.firstState());
         return abi.encodePacked(prestate, address(alphabet), address(registry), address(weth), uint256(901));
     }
 
@@ -109,22 +116,22 @@ abstract contract OracleFixture is Test {
         }
     }
 
-    function modelRootOf(bytes32[2] memory leaves, bytes32[33] memory proof) internal pure returns (bytes32) {
+    function modelRootOf(bytes32[2] memory leaves, bytes32[33] memory proof) internal pure returns (ModelRoot) {
         bytes32[] memory siblings = new bytes32[](34);
         siblings[0] = leaves[1];
         for (uint256 i = 0; i < 33; ++i) {
             siblings[i + 1] = proof[i];
         }
-        return SlowTree.rootFromProof(leaves[0], 0, siblings);
+        return ModelRoot.wrap(SlowTree.rootFromProof(leaves[0], 0, siblings));
     }
 
-    function describe(bytes32 modelRoot) internal pure returns (Model memory) {
+    function describe(ModelRoot modelRoot) internal pure returns (Model memory) {
         return Model({
             modelRoot: modelRoot, inputs: '[{"name":"image"}]', outputs: '[{"name":"scores"}]', uri: "ipfs://model"
         });
     }
 
-    function register(uint64 nodes, uint64 log2Steps) internal returns (bytes32) {
+    function register(uint64 nodes, uint64 log2Steps) internal returns (ModelId) {
         bytes32[2] memory leaves = headerLeaves(nodes, log2Steps, INPUT_BYTES, OUTPUT_BYTES);
         return models.register(describe(modelRootOf(leaves, headerProof())), leaves, headerProof());
     }
@@ -138,12 +145,12 @@ abstract contract OracleFixture is Test {
 
     // ---------------------------------------------------------------- requests and games
 
-    function ask(address callback, uint64 callbackGas, uint256 fee) internal returns (bytes32) {
+    function ask(address callback, uint64 callbackGas, uint256 fee) internal returns (RequestId) {
         vm.prank(REQUESTER);
         return oracle.request{value: fee}(modelId, input, callback, callbackGas);
     }
 
-    function propose(bytes32 requestId, bytes32 rootClaim) internal returns (FaultDisputeGame) {
+    function propose(RequestId requestId, Claim rootClaim) internal returns (FaultDisputeGame) {
         vm.prank(PROPOSER);
         return
             FaultDisputeGame(
@@ -152,8 +159,8 @@ abstract contract OracleFixture is Test {
     }
 
     /// @notice The game of a proposer that tells the truth.
-    function proposeTruth(bytes32 requestId) internal returns (FaultDisputeGame) {
-        return propose(requestId, oracle.finalRoot(requestId, output, ARENA));
+    function proposeTruth(RequestId requestId) internal returns (FaultDisputeGame) {
+        return propose(requestId, claimOf(oracle.finalRoot(requestId, output, ArenaRoot.wrap(ARENA))));
     }
 
     function resolve(FaultDisputeGame game) internal {

@@ -2,7 +2,7 @@
 pragma solidity 0.8.30;
 
 import {PreimageOracle} from "../../../src/vm/PreimageOracle.sol";
-import {PreimageKey} from "../../../src/vm/PreimageKey.sol";
+import {PreimageKey, preimageKey} from "../../../src/vm/PreimageKey.sol";
 import {KeccakSponge, StateMatrix} from "../../../src/vm/preimages/KeccakSponge.sol";
 import {LargePreimages} from "../../../src/vm/preimages/LargePreimages.sol";
 import "../../../src/vm/preimages/PreimageErrors.sol";
@@ -221,7 +221,7 @@ contract LargePreimagesTest is Test {
         uint256 before = claimant.balance;
         squeeze(leaves);
         vm.assertEq(claimant.balance - before, BOND);
-        bytes32 key = PreimageKey.typed(keccak256(data), 2);
+        PreimageKey key = preimageKey(keccak256(data), 2);
         (bytes32 part, uint256 length) = oracle.readPreimage(key, offset);
         vm.assertEq(part, slowPart(data, offset));
         vm.assertEq(length, size + 8 - offset < 32 ? size + 8 - offset : 32);
