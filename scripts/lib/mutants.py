@@ -2,8 +2,8 @@
 Small wrong versions of a source file, for asking whether the tests notice.
 
 `mutants_of` lists them: one operator, constant or statement changed in each, in Solidity by pattern, in Python by
-syntax tree. What stands in comments, strings, imports and signatures is left alone. `KnownSurvivor` is a mutant that no
-test can notice, with the reason.
+syntax tree. What stands in comments, strings, imports, decorators and signatures is left alone. `KnownSurvivor` is a
+mutant that no test can notice, with the reason.
 """
 
 from __future__ import annotations
@@ -160,7 +160,13 @@ Rewrite: TypeAlias = Callable[[bytes], bytes]
 
 def _python(path: Path, text: str) -> Iterator[Mutant]:
     lines = text.splitlines(keepends=True)
-    for node in ast.walk(ast.parse(text)):
+    tree = ast.parse(text)
+    # What decorators say (`slots=True`, the size of a cache) changes how a class is stored, not what it answers.
+    decorators = [each for node in ast.walk(tree) for each in getattr(node, "decorator_list", [])]
+    left_alone = {id(part) for decorator in decorators for part in ast.walk(decorator)}
+    for node in ast.walk(tree):
+        if id(node) in left_alone:
+            continue
         for start, end, other in _python_changes(node):
             if start[0] != end[0]:
                 continue
