@@ -13,11 +13,12 @@ the answer.
 
 from __future__ import annotations
 
+import itertools
 import random
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final
 
@@ -237,15 +238,24 @@ class Liar:
         goal: Goal = changes_anything,
         node_index: int | None = None,
         attempts: int = 400,
+        bits: Sequence[int] = (),
         tell: Callable[[int], None] = lambda attempt: None,
     ) -> Story:
         """
         A story that meets `goal`, the same for the same seed. `tell` hears of each attempt.
 
+        With `bits`, these alone are flipped, in turn, of binary32 numbers that are about to be stored: where an attempt
+        is expensive, bits that weigh much come to something sooner.
+
         Raises `NoFaultFound`.
         """
         right = self.honest.outputs()
-        for attempt, fault in zip(range(attempts), self._candidates(seed, node_index), strict=False):
+        candidates = self._candidates(seed, node_index)
+        if bits:
+            floats = (fault for fault in candidates if fault.target.kind == FaultKind.FLOAT_REGISTER)
+            turns = itertools.cycle(bits)
+            candidates = (replace(fault, target=replace(fault.target, bit=next(turns))) for fault in floats)
+        for attempt, fault in zip(range(attempts), candidates, strict=False):
             tell(attempt)
             try:
                 story = self.tell(fault)

@@ -40,6 +40,9 @@ from opml_dispute.operator.play import Seat, Table, one_by_one
 from opml_dispute.primitives import ModelId
 from opml_dispute.trace.guest import guest_machine
 
+WEIGHTY_BITS = (27, 28, 26, 31)
+"""Of a binary32 number: a factor of 2^16, 2^32, 2^8, the sign. A lie about a large model takes many seconds to try."""
+
 
 class DisputeBroken(OpmlError):
     """A dispute did not end as it must: a bug of ours."""
@@ -189,7 +192,7 @@ def _lie(case: Case, token: int, seed: int, tell: Callable[[str], None]) -> Stor
         return first_difference(right[ANSWER].tolist(), wrong[ANSWER].tolist()) is not None
 
     liar: Liar = case.liar()
-    return liar.find(seed, goal=turns, node_index=nodes[-1])
+    return liar.find(seed, goal=turns, node_index=nodes[-1], bits=WEIGHTY_BITS)
 
 
 def _layers(case: Case) -> int:

@@ -1,0 +1,113 @@
+"""Tokens: text there and back, as it streams, in both kinds; chats by a foreign template; what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from opml_dispute.generation.files import read_checkpoint
+from opml_dispute.generation.refusals import BadPrompt, NoTokenizer
+from opml_dispute.generation.vocabulary import _BYTES, SPACE, SPLITS, Vocabulary, vocabulary_from_json
+from opml_dispute.models import LETTERS
+
+BYTES = Vocabulary(
+    ["<end>", *_BYTES, "ab", "abc", "\u0120t", "\u0120th", "\u0120the"],
+    "bytes",
+    special=[0],
+    added=[0],
+    end_tokens=[0],
+    template="{{ bos_token }}{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}<end>",
+    names={"bos_token": "<s>"},
+    split="gpt-2",
+    merges=["a b", "ab c", "\u0120 t", "\u0120t h", "\u0120th e"],
+)
+PIECES = Vocabulary(
+    ["<unk>", *(f"<0x{byte:02X}>" for byte in range(256)), SPACE, "a", "b", f"{SPACE}a", f"{SPACE}ab", "ab"],
+    "pieces",
+    special=[0],
+    scores=[0.0] * 257 + [-9.0, -8.0, -7.0, -3.0, -1.0, -2.0],
+    prefix=True,
+    begin=0,
+)
+TEXTS = ["abc the end", "Zw\u00f6lf Boxk\u00e4mpfer \U0001f389 12345", " \n\t x", "ab", "\u65e5\u672c\u8a9e"]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_bytes_go_there_and_back(text: str) -> None:
+    """What streams is the same, and no character comes before it is whole."""
+    tokens = replace(BYTES, merges=[]).encode(text)
+    assert BYTES.text(tokens) == text
+    parts = list(BYTES.stream(tokens))
+    assert "".join(parts) == text
+    assert "\ufffd" not in "".join(parts)
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_every_way_to_split_keeps_every_character(split: str) -> None:
+    vocabulary = replace(BYTES, split=split, merges=[], tokens=["<end>", *_BYTES])
+    for text in TEXTS:
+        assert vocabulary.text(vocabulary.encode(text)) == text
+
+
+def test_pieces_begin_with_their_token_and_fall_back_to_bytes() -> None:
+    tokens = PIECES.encode("ab a\u00fc")
+    assert tokens[0] == 0
+    assert PIECES.text(tokens) == " ab a\u00fc"
+    assert PIECES.tokens[tokens[1]] == f"{SPACE}ab"
+
+
+def test_special_tokens_are_named_in_text_and_silent() -> None:
+    tokens = BYTES.encode("ab<end>")
+    assert tokens[-1] == 0
+    assert BYTES.text(tokens) == "ab"
+    assert BYTES.text([-1, 10**9]) == ""
+
+
+def test_a_vocabulary_is_kept_as_json() -> None:
+    assert vocabulary_from_json(BYTES.to_json()) == BYTES
+    for text in ("", "[]", "{}", '{"tokens": 3, "other": 1}'):
+        with pytest.raises(NoTokenizer):
+            vocabulary_from_json(text)
+
+
+def test_a_chat_is_what_the_template_makes_of_it() -> None:
+    assert BYTES.chat([{"role": "user", "content": "hi"}]) == "<s>[user]hi<end>"
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{% for %}",
+        "{{ raise_exception('no system') }}",
+        "{{ messages.x.y }}",
+        "{{ ''.__class__.__mro__[1].__subclasses__() }}",
+    ],
+)
+def test_a_template_that_fails_or_breaks_out_is_told(template: str) -> None:
+    foreign = Vocabulary(["a"], "bytes", template=template)
+    with pytest.raises(NoTokenizer, match="chat template fails"):
+        foreign.chat([{"role": "user", "content": "hi"}])
+
+
+def test_what_is_no_prompt_is_refused() -> None:
+    letters = read_checkpoint(LETTERS).vocabulary
+    assert letters is not None
+    for text, message in (
+        ("", "empty"),
+        ("\udcff", "half of a character"),
+        ("a\u00fc", "character 1, which the model"),
+    ):
+        with pytest.raises(BadPrompt, match=message):
+            letters.encode(text)
+
+
+def test_a_damaged_tokenizer_is_told() -> None:
+    for damaged in (
+        Vocabulary(["a"], "bytes", split="gpt-2", merges=["x y"]),
+        Vocabulary(["a"], "bytes", split="unheard of"),
+        Vocabulary(["a"], "bytes", tokenizer_json="{}"),
+        Vocabulary(["ab", "a", "b"], "pieces", scores=[]),
+    ):
+        with pytest.raises(NoTokenizer):
+            damaged.encode("a")
