@@ -1,5 +1,5 @@
 """
-Files that somebody else may have written: read whole, but never without limits.
+Untrusted files: read whole, but never without limits.
 
 `read_bytes` refuses directories, files above a size, and pipes that stay silent; `read_unpacked`, `read_text` and
 `read_json` build on it (`plain_json` says which JSON is refused). All raise `Unreadable`, whose `reason` callers put

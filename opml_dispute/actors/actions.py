@@ -57,7 +57,7 @@ class Settle:
     """
     Settle the subgames of these claims in one go, answers before what they answer, and the game once its root is.
 
-    What somebody else has settled by then is skipped.
+    What another account has settled by then is skipped.
     """
 
     claim_indices: tuple[int, ...]

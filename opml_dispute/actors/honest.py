@@ -181,7 +181,7 @@ class _Deliberation:
 
     def _should_counter(self, claim: Claim) -> bool:
         if self._is_honest(claim):
-            return False  # the actor's own, or as good as its own, whoever posted it
+            return False  # the actor's own, or as good as its own, whichever account posted it
         parent = self.game.parent(claim)
         if parent is None or self._is_honest(parent):
             return True

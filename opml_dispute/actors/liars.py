@@ -26,14 +26,14 @@ import numpy as np
 import numpy.typing as npt
 
 from opml_dispute.engine.inference import Inference
-from opml_dispute.engine.segment import SEGMENT_BASE
+from opml_dispute.engine.segment import SEGMENT_BASE, SEGMENT_LOG2
 from opml_dispute.engine.vm import FaultKind, FaultTarget, Machine, VmError
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.depths import Depths
 from opml_dispute.model.program import Program
 from opml_dispute.primitives import LocalIdent, StateRoot
 from opml_dispute.trace.provider import TraceError
-from opml_dispute.trace.split import SEGMENT_LOG2_SIZE, NodeFault, SplitTrace, SubgameProgress
+from opml_dispute.trace.split import NodeFault, SplitTrace, SubgameProgress
 from opml_dispute.trace.vm import VmFault, VmTrace
 
 TENSORS: Final = range(SEGMENT_BASE + 0xB0_0000_0000, SEGMENT_BASE + 0x100_0000_0000)
@@ -305,7 +305,7 @@ class _NodeRun:
         root = liar.honest.state_root(node_index)
         self.start.set_local(LocalIdent.STARTING_ROOT, root)
         self.start.set_local(LocalIdent.DISPUTED_ROOT, liar.honest.state_root(node_index + 1))
-        self.start.add_subtree(root, SEGMENT_LOG2_SIZE, liar.honest.blocks_at(node_index))
+        self.start.add_subtree(root, SEGMENT_LOG2, liar.honest.blocks_at(node_index))
         self.trace = VmTrace(self.start, depth=self.depth)
 
     def trace_with(self, fault: Fault, *, disputed: StateRoot) -> VmTrace[Machine]:
@@ -347,7 +347,7 @@ class _NodeRun:
             if not machine.exited or machine.exit_code not in (0, 1):
                 raise UselessFault(f"{fault} breaks the program: {stop}")
             wrong = self._tensors(machine)
-        except VmError as error:  # memory that nobody knows: the fault put an address, or a root, astray
+        except VmError as error:  # memory whose content is not known: the fault put an address, or a root, astray
             raise UselessFault(f"{fault} breaks the program: {error}") from error
         changes = []
         for (offset, _), right_bytes, wrong_bytes in zip(self.live, self.right_tensors, wrong, strict=True):

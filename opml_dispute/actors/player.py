@@ -27,7 +27,7 @@ URGENT_S: Final = 900
 
 
 class ActionRefused(OpmlError):
-    """The chain would not have it: somebody was faster, the time was over, or the action was wrong."""
+    """The chain refused it: another account was faster, the time was over, or the action was wrong."""
 
 
 class ChainGame(Protocol):

@@ -50,7 +50,7 @@ class Alert:
     """A sentence without its end."""
     game: Address | None = None
     seconds_left: int | None = None
-    """How long somebody still has to do something about it."""
+    """How long a player still has to do something about it."""
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -64,7 +64,7 @@ class Standing:
 
     game: Game
     forecast: GameStatus
-    """Who wins if nobody moves any more."""
+    """Which side wins if no player moves any more."""
     right: GameStatus | None
     """Who should win by this computer; None if it cannot tell."""
     seconds_left: int

@@ -1,7 +1,7 @@
 """
 Whether the contracts of a deployment name each other, and whether a game names them.
 
-A deployment's file is a list of addresses that somebody wrote. `expect_wired` asks the contracts themselves, once, when
+A deployment's file is a list of addresses, and untrusted. `expect_wired` asks the contracts themselves, once, when
 a command connects. `expect_own_parts` compares what a game names, when it is first met: a game with another verifier,
 vault, oracle or absolute prestate is played by other rules, so nothing is staked in it. A later implementation of the
 game is no obstacle: an old game keeps its own.

@@ -169,7 +169,7 @@ def _flush() -> int:
 
 
 def _report_bug(error: Exception, output: Output, *, show: bool) -> None:
-    """An exception that nobody foresaw: keep its traceback where it does not frighten anyone."""
+    """An exception that no code expects: keep its traceback where it does not frighten anyone."""
     from opml_dispute.home import home
 
     text = "".join(traceback.format_exception(error))

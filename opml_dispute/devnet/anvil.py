@@ -45,7 +45,7 @@ ROLES = ("deployer", "requester", "proposer", "challenger")
 _PR_SET_PDEATHSIG = 1
 
 _CHILDREN: list[subprocess.Popen[bytes]] = []
-"""Kept, since a child that nobody holds is complained about while it runs."""
+"""Kept, since Python warns about a running child process without a reference."""
 
 
 class DevnetProblem(OpmlError):

@@ -83,12 +83,12 @@ def rule_truth_wins(outcome: Outcome) -> bool:
 
 
 def rule_no_honest_claim_falls(outcome: Outcome) -> bool:
-    """Otherwise honesty costs money."""
+    """Otherwise honest players lose bonds."""
     return not [c for c in outcome.game.claims if c.claimant in outcome.honest and c.countered_by is not None]
 
 
 def rule_the_honest_get_their_bonds_back(outcome: Outcome) -> bool:
-    """Otherwise nobody would stay to be honest."""
+    """Otherwise honest play would cost money."""
     return all(outcome.paid_wei[role] >= outcome.staked_wei[role] for role in honest_roles(outcome.liar))
 
 

@@ -32,7 +32,7 @@ def play_out(
     rounds: int | None = None,
 ) -> None:
     """
-    Round after round, seat after seat, until nobody does anything any more, or for so many rounds.
+    Round after round, seat after seat, until no player does anything any more, or for so many rounds.
 
     What could not be sent is tried again a few times. Raises what playing raises.
     """

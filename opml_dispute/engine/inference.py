@@ -5,7 +5,7 @@ An `Inference` holds a segment in memory (native/inference/ml.c) and moves it fr
 t, going back by starting again from the nearest state it kept, and from the first state to the last by a schedule
 (`schedule`) that skips those between; `state_root` and `blocks_at` answer about any state, in any order. Hashing costs
 the live blocks only: `Live` knows which they are, and keeps the root of each until a node writes to it. `overrides`
-put wrong bytes into a state, and the run goes on from there: how a liar's story is told.
+put wrong bytes into a state, and the run goes on from there: this makes a faulty trace.
 
 **Typed programs.** The segment holds elements in the host's byte order, which needs every byte to belong to elements
 of one width. `Typing` finds out from the records. Honest programs are so; any other is run by the same kernels on the
@@ -26,16 +26,17 @@ from weakref import WeakValueDictionary
 import numpy as np
 import numpy.typing as npt
 
+from opml_dispute.engine.analysis import ProgramAnalysis, ProgramLike, frees_of, size_of
 from opml_dispute.engine.hashing import hash_pair, merkle_root
 from opml_dispute.engine.kept_states import KeptState, KeptStates
-from opml_dispute.engine.known import Known, ProgramLike, frees_of, size_of
-from opml_dispute.engine.live import LEAST_BLOCK_LOG2, Live, LiveBlock, pieces
+from opml_dispute.engine.live import Live, LiveBlock, pieces
 from opml_dispute.engine.merkle import SparseTree
 from opml_dispute.engine.overrides import Override, Overrides, StateOutOfRange
 from opml_dispute.engine.segment import (
     ARENA,
     HEADER,
     INPUT,
+    LEAST_BLOCK_LOG2,
     MODEL_LOG2,
     OUTPUT,
     SEGMENT_LOG2,
@@ -75,8 +76,8 @@ class Inference:
             raise SegmentUnavailable(f"an input of {len(self.input_image):,} bytes; INPUT holds 2^{INPUT.log2_size}")
         self.overrides = Overrides(overrides or {}, program.node_count)
         self._limit = memory_limit or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        self._known = Known.of(program)
-        self._typing = self._known.typing
+        self._analysis = ProgramAnalysis.of(program)
+        self._typing = self._analysis.typing
         self._segment = SegmentMemory(vm_bytes=not self._typing.is_typed, threads=threads)
         self._live = Live()
         self._kept = KeptStates()
@@ -135,7 +136,7 @@ class Inference:
         """
         The content of the whole segment at S_t, for `Machine.add_subtree(S_t, 40, ...)`.
 
-        What may change is copied, once for each content: as long as anybody holds a block, every state that has the
+        What may change is copied, once for each content: as long as any caller holds a block, every state that has the
         same block shares its copy.
         """
         self.run_to(t)
@@ -203,7 +204,7 @@ class Inference:
 
     def _run_whole(self) -> bool:
         """Makes S_n of S_0 without the states between, or leaves S_0 as it is where that does not go."""
-        schedule = self._known.schedule if not self.overrides else None
+        schedule = self._analysis.schedule if not self.overrides else None
         if schedule is None:
             return False
         if self._schedule is None:
@@ -248,11 +249,11 @@ class Inference:
                     f"{self._limit:,} bytes of memory are there"
                 )
             if status == 0 and not self.overrides:
-                last = min(self._known.tiles_end(node), goal) - 1
+                last = min(self._analysis.tiles_end(node), goal) - 1
                 if last > node:
-                    count, joined_hi = last - node + 1, self._known.range_of(last)[1]
+                    count, joined_hi = last - node + 1, self._analysis.range_of(last)[1]
                     frees = frees_of(self.program.records, last)
-                if fresh is not None and self.is_typed and self._known.fills(node, last):
+                if fresh is not None and self.is_typed and self._analysis.fills(node, last):
                     self._segment.announce(fresh.offset, fresh.log2_size, lo, hi)
         self._segment.run(count, joined_hi)
         _, reached, status, _ = self._header()
@@ -271,7 +272,7 @@ class Inference:
             raw = self._segment.memory[place : place + RECORD_BYTES].tobytes()
             judged, node = validate_records(raw), 0
         else:
-            raw, judged = self.program.records, self._known.judged
+            raw, judged = self.program.records, self._analysis.judged
         lo, hi, _ = judged.extents[node, 0]
         status = int(judged.status[node])
         return status, int(lo), int(hi), [] if status else frees_of(raw, node)
@@ -300,7 +301,7 @@ class Inference:
     def _restore(self, t: int | None) -> None:
         """Goes back to the kept state t, or to S_0."""
         keeps_input = t is None and not self.overrides
-        schedule = self._known.schedule if self._ended is self._live else None
+        schedule = self._analysis.schedule if self._ended is self._live else None
         if keeps_input and schedule is not None and schedule.repeats:
             # The next run most likely writes over it all: fresh pages would cost more than the run of a small operator.
             self._left = schedule.written
@@ -396,7 +397,7 @@ class Inference:
     def _model_blocks(self) -> list[Block]:
         """The lower half of the current state."""
         if not self._overridden_model:
-            return list(self._known.model_blocks)
+            return list(self._analysis.model_blocks)
         lower = Live()
         for block in self.program.model_blocks:
             lower.touch(block.offset, block.offset + size_of(block))

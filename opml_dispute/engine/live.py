@@ -10,12 +10,9 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Final
 
-from opml_dispute.engine.segment import SEGMENT_LOG2
+from opml_dispute.engine.segment import LEAST_BLOCK_LOG2, SEGMENT_LOG2
 from opml_dispute.primitives import Hash32
-
-LEAST_BLOCK_LOG2: Final = 6
 
 
 @dataclass(slots=True)

@@ -1,4 +1,4 @@
-"""What replaces parts of some states of an inference: how a liar's trace is made."""
+"""What replaces parts of some states of an inference: this makes a faulty trace."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """
-The schedule: how an inference runs from its first state to its last when nobody asks for a state between.
+The schedule: how an inference runs from its first state to its last when no state between them is asked for.
 
 S_t ties every node to blocks of its own, which are fresh when it begins and zero again when they are freed. Who wants
 S_n alone need not pay for that: only INPUT, OUTPUT, the header and what is never freed are part of it. So

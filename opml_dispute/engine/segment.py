@@ -30,6 +30,8 @@ SEGMENT_BASE: Final = 0x0000_7000_0000_0000
 SEGMENT_LOG2: Final = 40
 MODEL_LOG2: Final = 39
 """Program and weights: the lower half, whose root is the model root."""
+LEAST_BLOCK_LOG2: Final = 6
+"""A block has at least 64 bytes: two leaves, so that it is a subtree."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@ An instruction as text.
 
 `disassemble` answers what an assembler would take, with the target of a branch as an address. It reads a word as the VM
 does: fields that an instruction does not use may hold anything. What the VM has no successor for is shown as `.word`.
-`memory_access` says which bytes a load or a store touches, for whoever explains a step.
+`memory_access` says which bytes a load or a store touches, for the explanation of a step (`explain`).
 
 Source: docs/vm.md; the tables here are its tables.
 """

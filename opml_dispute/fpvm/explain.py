@@ -146,7 +146,7 @@ def compare(one: Machine, other: Machine, *, limit: int = 1 << 16) -> Iterator[D
 
 def _differing(one: Machine, other: Machine, address: int, log2_size: int) -> Iterator[tuple[int, int]]:
     """
-    Leaves, and subtrees into which nobody can look, whose roots differ: (address, log2_size), ascending.
+    Leaves, and subtrees known by their root alone, whose roots differ: (address, log2_size), ascending.
 
     ASSUMES that the subtree itself differs: the caller compared, or it is the whole memory.
     """

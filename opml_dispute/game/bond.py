@@ -29,7 +29,7 @@ MAX_FORFEITED_BPS: Final = 5_000
 """The contract refuses terms that keep more than half of a lost bond from the winner."""
 
 BURN_ADDRESS: Final = Address("0x000000000000000000000000000000000000dEaD")
-"""Nobody has its key: what is paid there is lost."""
+"""An address without a known key: what is paid there is lost."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,7 +148,7 @@ class AssertedRoot:
 
     root: StateRoot
     position: Position | None
-    """Where it is claimed; None for S_0, which the chain computed and nobody claims."""
+    """Where it is claimed; None for S_0, which the chain computed and no player claims."""
 
     def state_index(self, game: Game) -> int:
         """Which state it claims to be: t of S_t, at most the node count."""

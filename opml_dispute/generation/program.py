@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from opml_dispute.engine.folding import float_mode
+from opml_dispute.engine.segment import LEAST_BLOCK_LOG2
 from opml_dispute.generation.answer import AnswerLoop, AnswerShape
 from opml_dispute.generation.checkpoint import Checkpoint
 from opml_dispute.generation.decoder import Decoder
@@ -22,7 +23,7 @@ from opml_dispute.model.compiler import TILE_BUDGET, least_log2_steps
 from opml_dispute.model.cost import most_steps
 from opml_dispute.model.limits import Limits, Meter
 from opml_dispute.model.plan import Plan, Regions, live_operations
-from opml_dispute.model.program import MIN_LOG2_SIZE, Program
+from opml_dispute.model.program import Program
 from opml_dispute.model.record import Record
 from opml_dispute.model.recorder import Op
 from opml_dispute.model.refusals import Refuse
@@ -111,7 +112,7 @@ def _emitted(loop: AnswerLoop) -> _Emitted:
 def _largest_block(ops: Sequence[Op]) -> int:
     """Bytes of the largest block that these operations may need for what they make."""
     sizes = [op.out.buffer.size * op.out.dtype.width for op in ops]
-    return 1 << max(MIN_LOG2_SIZE, (max(sizes, default=1) - 1).bit_length())
+    return 1 << max(LEAST_BLOCK_LOG2, (max(sizes, default=1) - 1).bit_length())
 
 
 def _planned_nodes(

@@ -25,7 +25,7 @@ def tokens_of(inference: Inference) -> Iterator[int]:
     """
     Runs an inference to its end, and gives the answer's tokens; none if it fails. Raises what `run_to` raises.
 
-    ASSUMES that nobody else touches the inference before the last token is taken.
+    ASSUMES that no other code touches the inference before the last token is taken.
     """
     (spec,) = (spec for spec in inference.program.outputs if spec.name == ANSWER)
     raised: list[BaseException] = []

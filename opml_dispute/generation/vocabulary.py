@@ -155,7 +155,7 @@ class Vocabulary:
         try:
             template = environment.from_string(self.template)
             return template.render(messages=list(messages), add_generation_prompt=True, **self.names)
-        except Exception as error:  # a template is a program of somebody else, and can fail in any way
+        except Exception as error:  # a template is an untrusted program, and can fail in any way
             raise NoTokenizer(
                 f"the model's chat template fails: {type(error).__name__}: {str(error)[:200]}",
                 hint="leave out --chat, and write the whole prompt yourself",

@@ -1,5 +1,5 @@
 """
-How much of this computer the compiler may use for a model that nobody vouches for.
+How much of this computer the compiler may use for an untrusted model.
 
 A few bytes of ONNX can describe any amount of work: an `Expand` and a `MatMul` become millions of nodes, a `Loop` as
 many operations as its count says. A `Meter` counts what one compilation makes, and refuses what goes beyond its limits

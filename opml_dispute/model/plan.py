@@ -18,11 +18,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+from opml_dispute.engine.segment import LEAST_BLOCK_LOG2
 from opml_dispute.engine.vm import Block
 from opml_dispute.model.derived import TensorSpec
 from opml_dispute.model.limits import Meter
 from opml_dispute.model.opcodes import DType
-from opml_dispute.model.program import MIN_LOG2_SIZE
 from opml_dispute.model.record import SEC_ARENA, SEC_END, SEC_HEADER, SEC_INPUT, SEC_OUTPUT, SEC_WEIGHTS, Free, Record
 from opml_dispute.model.recorder import Op
 from opml_dispute.model.refusals import ModelTooLarge
@@ -43,7 +43,7 @@ class Regions:
     """A power of two; a region takes as many of them as it needs, and begins at a multiple."""
 
 
-NO_REGIONS = Regions(frozenset(), 1 << MIN_LOG2_SIZE)
+NO_REGIONS = Regions(frozenset(), 1 << LEAST_BLOCK_LOG2)
 
 
 class PlannedSection:
@@ -54,7 +54,7 @@ class PlannedSection:
 
     def place(self, size_bytes: int) -> tuple[int, int]:
         """Offset and log2 size of a block for `size_bytes`. Raises `ModelTooLarge` if the section is full."""
-        log2_size = max(MIN_LOG2_SIZE, (size_bytes - 1).bit_length())
+        log2_size = max(LEAST_BLOCK_LOG2, (size_bytes - 1).bit_length())
         offset = -(-self.next >> log2_size) << log2_size
         self.next = offset + (1 << log2_size)
         if self.next > self.end:

@@ -17,6 +17,7 @@ from itertools import pairwise
 import numpy as np
 
 from opml_dispute.engine.hashing import keccak256, merkle_root, zero_root
+from opml_dispute.engine.segment import LEAST_BLOCK_LOG2, MODEL_LOG2
 from opml_dispute.engine.segment_memory import validate_records
 from opml_dispute.engine.vm import Block
 from opml_dispute.errors import OpmlError
@@ -24,11 +25,6 @@ from opml_dispute.model.derived import PlannedBlock, TensorSpec, node_facts, pla
 from opml_dispute.model.record import SEC_HEADER, SEC_PROGRAM, SEC_WEIGHTS, Record, program_header
 from opml_dispute.model.tensor import Array
 from opml_dispute.primitives import RECORD_BYTES, Hash32
-
-MODEL_LOG2_SIZE = 39
-"""Program and weights are the lower half of the segment."""
-MIN_LOG2_SIZE = 6
-"""A block has at least 64 bytes: two leaves, so that it is a subtree."""
 
 
 class BadBlocks(OpmlError):
@@ -136,7 +132,7 @@ class Program:
     @cached_property
     def model_root(self) -> Hash32:
         """The Merkle root of program and weights: what a model is registered by."""
-        return Hash32(_root(self.model_blocks, 0, MODEL_LOG2_SIZE))
+        return Hash32(_root(self.model_blocks, 0, MODEL_LOG2))
 
 
 def _check_blocks(blocks: Sequence[Block]) -> None:
@@ -147,7 +143,7 @@ def _check_blocks(blocks: Sequence[Block]) -> None:
     behind another.
     """
     for block in blocks:
-        if not MIN_LOG2_SIZE <= block.log2_size < MODEL_LOG2_SIZE or block.offset % (1 << block.log2_size):
+        if not LEAST_BLOCK_LOG2 <= block.log2_size < MODEL_LOG2 or block.offset % (1 << block.log2_size):
             raise BadBlocks(
                 f"a block of 2^{block.log2_size} bytes at {block.offset:#x}; expected a multiple of its size"
             )

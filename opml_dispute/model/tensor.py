@@ -4,7 +4,7 @@ Tensors while a model is being lowered: strided views of buffers.
 A `Buffer` is a run of elements that will get one block of the segment. A `Tensor` is a way to walk through one: an
 offset and a stride per dimension, in elements. Transposing, slicing, reversing and broadcasting make another
 `Tensor` over the same `Buffer` and cost nothing, since most kernels take strides; `reshaped` does so where the
-strides allow it and says so where they do not. Whoever needs packed elements asks `emitter.Emitter.contiguous`.
+strides allow it and says so where they do not. A kernel that needs packed elements asks `emitter.Emitter.contiguous`.
 """
 
 from __future__ import annotations

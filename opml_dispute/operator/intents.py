@@ -3,7 +3,7 @@ An intent: one transaction that is about to be sent, in words, in numbers, and a
 
 Everything an operator does is first a list of intents. A command says each (`will`), sends it (`perform`), and says
 what came of it (`Done.sentence`); a dry run stops after the first of the three; the demo shows the very same
-objects. What somebody else did in the meantime is no failure: `perform` answers a `Done` without a receipt then.
+objects. What another account did in the meantime is no failure: `perform` answers a `Done` without a receipt then.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Intent:
     facts: Mapping[str, Any] = field(default_factory=dict)
     """The same for scripts."""
     done_already: frozenset[str] = frozenset()
-    """Names of reverts that mean that somebody did it before us."""
+    """Names of reverts that mean that another account did it before us."""
     once: bool = False
     """Whether doing it twice costs twice and does no good: a rerun then looks for an earlier run's transaction."""
 
@@ -47,7 +47,7 @@ class Done:
 
     intent: Intent
     receipt: Receipt | None
-    """None if somebody else had done it already."""
+    """None if another account had done it already."""
 
     @property
     def sentence(self) -> str:

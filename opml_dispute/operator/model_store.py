@@ -14,6 +14,7 @@ from pathlib import Path
 from opml_dispute.chain.contracts.oracle import Model, ModelRegistry, RegisteredModel
 from opml_dispute.chain.rpc import Call
 from opml_dispute.engine.merkle import SparseTree
+from opml_dispute.engine.segment import MODEL_LOG2
 from opml_dispute.errors import OpmlError
 from opml_dispute.generation.files import is_language_model, open_model, read_checkpoint
 from opml_dispute.generation.refusals import NoTokenizer
@@ -21,7 +22,7 @@ from opml_dispute.generation.vocabulary import Vocabulary, vocabulary_from_json
 from opml_dispute.home import home, write_whole
 from opml_dispute.model.compiler import compile_model
 from opml_dispute.model.files import Binding
-from opml_dispute.model.program import MODEL_LOG2_SIZE, Program
+from opml_dispute.model.program import Program
 from opml_dispute.model.program_file import ProgramFileError, read_program, write_program
 from opml_dispute.models import DIGITS
 from opml_dispute.operator.model_description import named_as_registered
@@ -133,7 +134,7 @@ class ModelStore:
 
 def registration(registry: ModelRegistry, program: Program, description: Model) -> Call[ModelId]:
     """The registration of a program, its header proven against its root."""
-    tree = SparseTree(MODEL_LOG2_SIZE)
+    tree = SparseTree(MODEL_LOG2)
     for block in program.model_blocks:
         tree.put(block)
     header = program.header_bytes[: 1 << HEADER_LOG2_SIZE]

@@ -111,7 +111,7 @@ class Seat:
     """
     A table as `actors.player` wants it: what a player decides is handed to `act` as intents, many at a time.
 
-    What the chain refuses becomes `ActionRefused`: somebody was faster, or the player is a liar.
+    What the chain refuses becomes `ActionRefused`: another account was faster, or the player is a liar.
     """
 
     def __init__(self, table: Table, act: Act, *, account: Address | None = None) -> None:

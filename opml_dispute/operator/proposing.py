@@ -3,7 +3,7 @@ Proposing an answer: whether a game for it stands already, and if not, which tra
 
 A game with the right root claim can be lost (its proposer slept, or lost it on purpose) or discarded by the guardian.
 `standing_game` looks past such games; `proposal_intents` then makes another, told apart by its nonce. Where a fee is to
-be had, the proposal is committed to first: whoever copies the transaction that makes the game then comes later, and the
+be had, the proposal is committed to first: a copier of the transaction that makes the game then comes later, and the
 fee is not theirs (docs/game.md, "Requests"). A commitment that was never used costs its gas and no more, so a process
 that dies between the two transactions is simply started again.
 """

@@ -1,7 +1,7 @@
 """
 The verifier's dilemma, and attention tests against it.
 
-Whoever checks pays for the computation; if proposals are nearly always right, checking hardly ever pays, and nobody
+A verifier pays for the computation; if proposals are nearly always right, checking hardly ever pays, and nobody
 checks: then a lie pays. An attention test is a proposal that is known to be wrong, made at random; who catches it is
 rewarded (or who overlooks it, punished). A checker that counts its money checks if and only if
 
@@ -28,7 +28,7 @@ class Stakes:
     catch_reward: float
     """Net of gas, for the first to catch a wrong proposal."""
     lie_gain: float
-    """To the liar, if nobody notices."""
+    """To the liar, if no verifier notices."""
     lie_loss: float
     """To the liar, if it is caught."""
 
@@ -39,7 +39,7 @@ def decision(stakes: Stakes, wrong_share: float) -> bool:
 
 
 def threshold(stakes: Stakes) -> float:
-    """The least share of tests that makes checking worth while even if nobody lies."""
+    """The least share of tests that makes checking worth while even if no proposer lies."""
     return stakes.check_cost / stakes.catch_reward if stakes.catch_reward > 0 else math.inf
 
 

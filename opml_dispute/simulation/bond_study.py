@@ -1,9 +1,9 @@
 """
 What a bond must be: the study behind the default bond curve.
 
-A bond has to pay whoever counters the claim, at whatever the gas costs by then, after the burnt share is taken off; and
-all the bonds of one side together should be little. `judge` holds it against the demands, `smallest` finds the least
-safety factor that meets them, and `loss_probability` replays disputes of all lengths over years of base fees.
+A bond has to pay the account that counters the claim, at the gas price of that time, after the burnt share is taken
+off; and all the bonds of one side together should be little. `judge` holds it against the demands, `smallest` finds
+the least safety factor that meets them, and `loss_probability` replays disputes of all lengths over years of base fees.
 
 The default that follows, and the reasons, are in docs/reports/bonds.md.
 """

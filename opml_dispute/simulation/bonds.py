@@ -2,7 +2,8 @@
 What a claim must stake in a simulated game, and where a lost bond goes.
 
 Two curves: `op_stack`, the published one (`game.bond`), and `from_gas`, which pays for the measured gas of countering a
-claim (docs/reports/bonds.md). A share of every lost bond can be burnt; the rest goes to whoever countered the claim.
+claim (docs/reports/bonds.md). A share of every lost bond can be burnt; the rest goes to the account that countered the
+claim.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class GasCurve:
     safety: float
     """The factor on top."""
     burnt_share: float
-    """The share of a lost bond that nobody gets."""
+    """The share of a lost bond that is burnt."""
 
     def gas(self, depth: int, max_depth: int) -> float:
         """The gas that the bond at `depth` pays for at the assumed fee, before safety."""
@@ -61,7 +62,7 @@ class BondRule:
         return self.root_bond_wei if depth == 0 else required_bond_wei(depth, max_depth, self.terms)
 
     def burnt_wei(self, bond_wei: int) -> int:
-        """What nobody gets of a lost bond."""
+        """What is burnt of a lost bond."""
         return forfeited_wei(bond_wei, self.terms)
 
 

@@ -37,7 +37,7 @@ class Cores:
             self._order += 1
             turn = self.env.event()
             heapq.heappush(self._line, (urgency, self._order, turn))
-            yield turn  # whoever is done leaves its core to the next in line
+            yield turn  # an agent that is done leaves its core to the next in line
         self.waited_s += self.env.now - asked_s
         self.busy_s += seconds
         if seconds:

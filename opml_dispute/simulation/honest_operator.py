@@ -88,7 +88,7 @@ class Operator:
         self.env.process(self._play(Seat(game, trace), checks_first, data_after_s))
 
     def check_request(self) -> None:
-        """A request that nobody answers wrongly still costs an inference."""
+        """A request without a wrong answer still costs an inference."""
         self.env.process(self.cores.work(self.settings.inference_s, ORDINARY))
 
     def _play(self, seat: Seat, checks_first: bool, data_after_s: float) -> Any:

@@ -3,7 +3,7 @@ A game that grows: the `Game` that actors read, changed in place.
 
 Actors and rules are functions of a `Game`. A simulated chain changes its games thousands of times, and a new snapshot
 for each change would cost time in proportion to the game's size; so `LiveGame` keeps the claims and the two indices
-over them up to date by itself. What reads it must be done before the next change: nobody may keep a `LiveGame` as a
+over them up to date by itself. What reads it must be done before the next change: no reader may keep a `LiveGame` as a
 snapshot. `as_of` makes real snapshots, for readers whose view of the chain is late.
 """
 
@@ -24,7 +24,7 @@ class LiveGame(Game):
     def start(cls, first: Game) -> Self:
         """A game that begins as `first`, which holds the root claim alone."""
         live = cls(**{name: getattr(first, name) for name in Game.__dataclass_fields__})
-        # Beside the frozen fields: whoever has only a `Game` cannot change it, this class can.
+        # Beside the frozen fields: code that has only a `Game` cannot change it, this class can.
         live._own["claims"] = list(first.claims)
         live._own["_replies_by_parent"] = {}
         live._own["_by_identity"] = {}

@@ -1,5 +1,5 @@
 """
-When somebody is away: random outages, drawn as time goes on.
+When an operator is away: random outages, drawn as time goes on.
 """
 
 from __future__ import annotations

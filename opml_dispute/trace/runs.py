@@ -1,10 +1,10 @@
 """
 The VM runs of many subgames, within a budget of memory.
 
-Whoever opens a subgame makes the other side run a node in the VM; a liar can open many. `VmRuns` sees to it that each
-is run once: answers are small and kept for good, also the answer that there is none; of the machines, which are large,
-as many are kept as the budget allows. A run that has to make room first loses most of its snapshots: what is asked next
-about it lies near what was asked last, so the few that stay are close enough.
+A player who opens a subgame makes the other side run a node in the VM; a liar can open many. `VmRuns` sees to it that
+each is run once: answers are small and kept for good, also the answer that there is none; of the machines, which are
+large, as many are kept as the budget allows. A run that has to make room first loses most of its snapshots: what is
+asked next about it lies near what was asked last, so the few that stay are close enough.
 
 `deferring` collects the runs that would be needed, instead of making them, and `run_all` makes those at once, on
 several processors.

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, Self, TypeVar
 
+from opml_dispute.engine.segment import SEGMENT_LOG2
 from opml_dispute.game.claim import Claim, Game
 from opml_dispute.game.position import Position
 from opml_dispute.game.rules import SubgameRoots, local_data, subgame_roots_below, subgame_roots_of
@@ -22,7 +23,6 @@ from opml_dispute.trace.runs import RunKey, VmRuns
 from opml_dispute.trace.states import StateSource, StateTrace
 from opml_dispute.trace.vm import VmFault, VmMachine, VmTrace
 
-SEGMENT_LOG2_SIZE: Final = 40
 LOCAL_KEY_TYPE: Final = 1
 
 T = TypeVar("T")
@@ -43,7 +43,7 @@ class GuestMachine(VmMachine, Protocol):
 
 
 class UnknownStart(TraceError):
-    """A subgame starts from a state root that this trace does not know, so nobody here can run the VM from it."""
+    """A subgame starts from a state root that this trace does not know, so the VM cannot be run from it here."""
 
     def __init__(self, state_index: int, found: bytes, expected: bytes) -> None:
         super().__init__(f"a subgame starts from S_{state_index} = 0x{found.hex()}, expected 0x{expected.hex()}")
@@ -154,7 +154,7 @@ class SplitTrace:
         machine = self._spawn()
         for ident, data in local_data(game, outputs).items():
             machine.set_local(ident, data)
-        machine.add_subtree(known, SEGMENT_LOG2_SIZE, self._states.blocks_at(node_index))
+        machine.add_subtree(known, SEGMENT_LOG2, self._states.blocks_at(node_index))
         fault = self._fault.fault if self._fault is not None and self._fault.node_index == node_index else None
         progress = self._progress
         report = None if progress is None else lambda steps: progress(node_index, steps)

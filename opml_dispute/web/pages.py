@@ -52,7 +52,7 @@ class AddressStake:
     claims: int
     staked_wei: int
     gets_wei: int
-    """What it gets if nobody moves any more, or got."""
+    """What it gets if no player moves any more, or got."""
 
     @property
     def change_wei(self) -> int:
@@ -256,7 +256,7 @@ class Explorer:
 
 
 def stakes_by_address(game: Game, outcome: Forecast) -> list[AddressStake]:
-    """What every player has staked and would get, and what nobody who plays gets; the greatest winner first."""
+    """What every player has staked and would get, and what no player gets; the greatest winner first."""
     staked: dict[Address, int] = {}
     claims: dict[Address, int] = {}
     sides: dict[Address, set[str]] = {}
@@ -278,7 +278,7 @@ def stakes_by_address(game: Game, outcome: Forecast) -> list[AddressStake]:
 
 
 def _agrees(root_is_right: bool | None, outcome: Forecast) -> bool | None:
-    """Whether the game ends as it should if nobody moves; None if that is not known."""
+    """Whether the game ends as it should if no player moves; None if that is not known."""
     return None if root_is_right is None else root_is_right == (outcome.winner == GameStatus.DEFENDER_WINS)
 
 

@@ -7,10 +7,10 @@ import random
 import pytest
 
 from opml_dispute.engine.inference import Inference
+from opml_dispute.engine.segment import SEGMENT_LOG2
 from opml_dispute.model.compiler import compile_model
 from opml_dispute.models import DIGITS, digit_samples
 from opml_dispute.trace.guest import guest_machine
-from opml_dispute.trace.split import SEGMENT_LOG2_SIZE
 from tests.agreement.harness import check_step, verifier
 
 
@@ -24,7 +24,7 @@ def test_the_guest_runs_a_node_step_by_step(node_index: int) -> None:
     machine = guest_machine()
     machine.set_local(2, start)
     machine.set_local(3, end)
-    machine.add_subtree(start, SEGMENT_LOG2_SIZE, inference.blocks_at(node_index))
+    machine.add_subtree(start, SEGMENT_LOG2, inference.blocks_at(node_index))
     preimages = {b"\x01" + ident.to_bytes(31, "big"): bytes(root) for ident, root in ((2, start), (3, end))}
     whole = machine.fork()
     whole.run(1 << 40)

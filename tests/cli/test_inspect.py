@@ -9,8 +9,8 @@ import numpy as np
 import onnx
 import pytest
 
+from opml_dispute.engine.analysis import size_of
 from opml_dispute.engine.inference import Inference
-from opml_dispute.engine.known import size_of
 from opml_dispute.game import gas
 from opml_dispute.game.depths import Depths
 from opml_dispute.game.gas import dispute_bonds_wei, dispute_gas, dispute_moves

@@ -26,9 +26,9 @@ from typing import IO, Final, TypeAlias
 
 import numpy as np
 
+from opml_dispute.engine.analysis import ProgramAnalysis, size_of
 from opml_dispute.engine.hashing import HASH_BYTES, hash_pair, keccak256, merkle_root
 from opml_dispute.engine.inference import Inference
-from opml_dispute.engine.known import Known, size_of
 from opml_dispute.engine.merkle import SparseTree
 from opml_dispute.engine.node_record import RECORD
 from opml_dispute.engine.schedule import IN_PROCESS
@@ -142,7 +142,7 @@ def _write(job: IO[bytes], inference: Inference, threads: int) -> list[list[Step
 
 def _node_by_node(inference: Inference) -> Iterator[Step]:
     """At S_0 all blocks are asked for; later HEADER's, and those that the node may have written to."""
-    extents = Known.of(inference.program).judged.extents
+    extents = ProgramAnalysis.of(inference.program).judged.extents
     for t, state in enumerate(walk(inference)):
         live = [(b.offset, b.log2_size, size_of(b), _word_bytes(inference, b)) for b in state.blocks]
         if t == 0:
@@ -156,7 +156,7 @@ def _node_by_node(inference: Inference) -> Iterator[Step]:
 
 def _joined(inference: Inference, last: Sequence[Shape]) -> Iterator[Step]:
     """The tiles of an operation in one go."""
-    known, count, t = Known.of(inference.program), inference.program.node_count, 0
+    known, count, t = ProgramAnalysis.of(inference.program), inference.program.node_count, 0
     while t < count:
         end = known.tiles_end(t)
         run = _nodes(end - t, known.range_of(end - 1)[1] if end - t > 1 else 0)
@@ -166,7 +166,7 @@ def _joined(inference: Inference, last: Sequence[Shape]) -> Iterator[Step]:
 
 def _scheduled(inference: Inference, last: Sequence[Shape]) -> list[Step]:
     """From S_0 to S_n by the schedule, which leaves the header to us; nothing where the program has none."""
-    schedule = Known.of(inference.program).schedule
+    schedule = ProgramAnalysis.of(inference.program).schedule
     if schedule is None:
         return []
     records = np.frombuffer(schedule.records, RECORD).copy()

@@ -19,8 +19,8 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto
 
+from opml_dispute.engine.analysis import ProgramLike
 from opml_dispute.engine.inference import Inference
-from opml_dispute.engine.known import ProgramLike
 from opml_dispute.engine.segment import INPUT, input_image
 from opml_dispute.model.block_formats import BlockFormat
 from opml_dispute.model.builder import Builder

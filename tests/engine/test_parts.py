@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from opml_dispute.engine.known import Known
+from opml_dispute.engine.analysis import ProgramAnalysis
 from opml_dispute.engine.node_record import COPY, RECORD
 from opml_dispute.model.compiler import compile_model
 from tests.engine.test_schedule import assert_same, named
@@ -32,7 +32,7 @@ def copies_of(nodes: Nodes, shape: Sequence[int] = (1, 6, 9, 7)) -> int:
     graph = helper.make_graph(made, "parts", inputs, [output])
     program = compile_model(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10))
     assert_same(program, named(program, 5))
-    schedule = Known.of(program).schedule
+    schedule = ProgramAnalysis.of(program).schedule
     assert schedule is not None
     return int(np.sum(np.frombuffer(schedule.records, RECORD)["opcode"] == COPY))
 

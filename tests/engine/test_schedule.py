@@ -18,8 +18,8 @@ import onnx
 import pytest
 from hypothesis import given, settings
 
+from opml_dispute.engine.analysis import ProgramAnalysis, ProgramLike
 from opml_dispute.engine.inference import Inference
-from opml_dispute.engine.known import Known, ProgramLike
 from opml_dispute.engine.segment import ARENA, INPUT, OUTPUT, WEIGHTS
 from opml_dispute.engine.segment_memory import SegmentUnavailable
 from opml_dispute.model.compiler import compile_model
@@ -39,10 +39,10 @@ INPUT_IMAGE = np.arange(1, 65, dtype=">f4").tobytes()
 def one_by_one(made: ProgramLike, inputs: Any, threads: int = 1) -> Inference:
     """The last state, with every state between visited."""
     inference = Inference(made, inputs, threads=threads)
-    Known.of(made).__dict__["schedule"] = None
+    ProgramAnalysis.of(made).__dict__["schedule"] = None
     for t in range(made.node_count + 1):
         inference.run_to(t)
-    del Known.of(made).__dict__["schedule"]
+    del ProgramAnalysis.of(made).__dict__["schedule"]
     return inference
 
 
@@ -51,7 +51,7 @@ def assert_same(made: ProgramLike, inputs: Any, *, scheduled: bool = True) -> No
     n = made.node_count
     expected = one_by_one(made, inputs)
     ends = [(OUTPUT.offset, expected.read(OUTPUT.offset, 4096)), (ARENA.offset, expected.read(ARENA.offset, 4096))]
-    assert (Known.of(made).schedule is not None) == scheduled
+    assert (ProgramAnalysis.of(made).schedule is not None) == scheduled
     for threads in (1, 2):
         whole = Inference(made, inputs, threads=threads)
         for looks in (False, False, True):
@@ -111,7 +111,7 @@ def residual(channels: int = 12, size: int = 20) -> onnx.ModelProto:
 @pytest.mark.parametrize("budget", [1 << 26, 1 << 20])
 def test_chains_that_share_tensors(budget: int) -> None:
     made = compile_model(residual(), tile_budget=budget)
-    schedule = Known.of(made).schedule
+    schedule = ProgramAnalysis.of(made).schedule
     assert schedule is not None
     assert sum(schedule.chained) >= 5
     assert_same(made, named(made))
@@ -139,7 +139,7 @@ def test_no_more_memory_than_is_live_at_once() -> None:
     rng = np.random.default_rng(0)
     for _ in range(20):
         last = graph.node("MatMul", last, graph.constant(rng.normal(size=(64, 64)).astype(np.float32)))
-    schedule = Known.of(compile_model(graph.model([last]))).schedule
+    schedule = ProgramAnalysis.of(compile_model(graph.model([last]))).schedule
     assert schedule is not None
     assert schedule.workspace_bytes <= 3 * 4 * 64 * 64
 
@@ -244,7 +244,7 @@ def test_a_program_that_reads_its_output_before_writing_it_never_finds_an_earlie
     made = bare(
         add(OUTPUT.offset + 64, OUTPUT.offset, INPUT.offset, 8), unary(Unary.NEG, OUTPUT.offset, INPUT.offset, 8)
     )
-    schedule = Known.of(made).schedule
+    schedule = ProgramAnalysis.of(made).schedule
     assert schedule is not None
     assert not schedule.repeats
     assert_same(made, INPUT_IMAGE)
@@ -296,7 +296,7 @@ def test_the_memory_limit_counts_what_is_live() -> None:
     """A schedule needs less at once than the states between do; where it is too little, the message says at which."""
     made = compile_model(DIGITS)
     image = {"image": digit_samples()[0][:1]}
-    schedule = Known.of(made).schedule
+    schedule = ProgramAnalysis.of(made).schedule
     assert schedule is not None
     needed = schedule.workspace_bytes + made.input_bytes + made.output_bytes
     assert Inference(made, image, memory_limit=needed).status == 0

@@ -11,11 +11,11 @@ from collections.abc import Callable
 
 from opml_dispute.actors.actions import Step
 from opml_dispute.actors.honest import consider
+from opml_dispute.engine.segment import SEGMENT_LOG2
 from opml_dispute.engine.vm import Machine
 from opml_dispute.fpvm.witness import MEMORY_PROOF_BYTES, Proof
 from opml_dispute.primitives import ML_THREAD_BYTES
 from opml_dispute.trace.provider import GameTrace
-from opml_dispute.trace.split import SEGMENT_LOG2_SIZE
 from tests.support.bluff import Bluff
 from tests.support.builders import HONEST, MALLORY, send, snapshot
 from tests.support.contract_game import ContractGame
@@ -31,7 +31,7 @@ def first_step(is_wanted: Callable[[Machine], bool]) -> int:
     machine = guest().fork()
     machine.set_local(2, start)
     machine.set_local(3, end)
-    machine.add_subtree(start, SEGMENT_LOG2_SIZE, honest_inference().blocks_at(0))
+    machine.add_subtree(start, SEGMENT_LOG2, honest_inference().blocks_at(0))
     while not is_wanted(machine):
         assert not machine.exited, "the run has no such step"
         machine.run(1)

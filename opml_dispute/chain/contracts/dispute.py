@@ -217,7 +217,7 @@ class FaultDisputeGame(Contract):
         return self._call(int, "getRequiredBond", position.gindex)
 
     def credit_wei(self, recipient: Address) -> Call[int]:
-        """What the game owes to someone."""
+        """What the game owes to an account."""
         return self._call(int, "credit", recipient)
 
     def bond_distribution_mode(self) -> Call[int]:
@@ -229,7 +229,7 @@ class FaultDisputeGame(Contract):
         return self._call(bool, "hasUnlockedCredit", recipient)
 
     def refund_credit_wei(self, recipient: Address) -> Call[int]:
-        """What someone staked, refunded if the game closes in refund mode."""
+        """What an account staked, refunded if the game closes in refund mode."""
         return self._call(int, "refundModeCredit", recipient)
 
     def move(self, disputed: bytes, index: int, value: bytes, *, is_attack: bool) -> Call[None]:
@@ -287,5 +287,5 @@ class DelayedWETH(Contract):
         return self._call(int, "delay")
 
     def withdrawal(self, game: Address, recipient: Address) -> Call[Withdrawal]:
-        """What a game unlocked for someone, and when."""
+        """What a game unlocked for an account, and when."""
         return self._call(lambda v: Withdrawal(*v), "withdrawals", game, recipient)

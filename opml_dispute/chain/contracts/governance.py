@@ -24,7 +24,7 @@ _NO_PREDECESSOR: Final = bytes(32)
 
 
 class GuardedOracle(Contract):
-    """`InferenceOracle`, for its guardian, its owner, and whoever records a survivor."""
+    """`InferenceOracle`, for its guardian, its owner, and any account that records a survivor."""
 
     artifact_name = "InferenceOracle"
 

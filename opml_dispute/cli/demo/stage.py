@@ -41,7 +41,7 @@ class Spending:
 
 @dataclass
 class Party:
-    """Somebody with a key."""
+    """An account and what it spent."""
 
     role: str
     sender: Sender = field(init=False)

@@ -1,5 +1,5 @@
 """
-The two stories, told to whoever watches.
+The two stories, told to an `Audience`.
 
 1. `lying_proposer`: one bit flips at one instruction inside one node, so that the predicted digit is another. An
    honest challenger takes the liar down to that instruction, the chain runs it, and the challenger wins the bonds.
@@ -101,7 +101,7 @@ class StoryResult:
 
 
 class Audience(Protocol):
-    """Whoever watches a story."""
+    """A listener for the events of a story."""
 
     def opens(self, title: str, image: npt.NDArray[np.float32], label: int) -> None:
         """A story begins, about this image."""

@@ -21,6 +21,7 @@ from opml_dispute.cli.vm.source import BadSource, Source
 from opml_dispute.engine.hashing import keccak256
 from opml_dispute.engine.inference import Inference
 from opml_dispute.engine.preimage_key import unlocalized_key
+from opml_dispute.engine.segment import SEGMENT_LOG2
 from opml_dispute.engine.vm import Machine, Reason, VmError
 from opml_dispute.fpvm.state import BadEncoding
 from opml_dispute.fpvm.statefile import Subtree, load_state
@@ -30,7 +31,6 @@ from opml_dispute.models import DIGITS
 from opml_dispute.primitives import BASE_VERSION, ML_VERSION, LocalIdent
 from opml_dispute.reading import Unreadable, read_bytes, read_unpacked
 from opml_dispute.trace.guest import guest_machine
-from opml_dispute.trace.split import SEGMENT_LOG2_SIZE
 from opml_dispute.trace.vm import VmFault
 
 _ELF_MAGIC: Final = b"\x7fELF"
@@ -173,7 +173,7 @@ def _open_node(run: RunSelection) -> _Node:
         unlocalized_key(LocalIdent.STARTING_ROOT): bytes(start),
         unlocalized_key(LocalIdent.DISPUTED_ROOT): bytes(disputed),
     }
-    segment = Subtree(bytes(start), SEGMENT_LOG2_SIZE, inference.blocks_at(run.node))
+    segment = Subtree(bytes(start), SEGMENT_LOG2, inference.blocks_at(run.node))
     return _Node(f"node {run.node} of {model.name}", locals_, segment)
 
 

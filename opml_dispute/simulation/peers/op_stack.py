@@ -42,5 +42,5 @@ def longest_game_h(
         extension = extension_h * (2 if depth == split_depth - 1 else 1)
         extension += challenge_period_h if depth == max_depth - 1 else 0.0
         used_h = max_clock_h - extension
-    # Nobody answers the last claim; its own clock runs from what the honest side had used, which is nothing.
+    # No player answers the last claim; its own clock runs from what the honest side had used, which is nothing.
     return elapsed_h + max_clock_h

@@ -26,13 +26,13 @@ from lib.environment import ROOT
 from onnx import TensorProto, helper
 
 from opml_dispute.engine.inference import Inference
+from opml_dispute.engine.segment import SEGMENT_LOG2
 from opml_dispute.engine.vm import Machine, StepWitness
 from opml_dispute.fpvm.disassemble import disassemble
 from opml_dispute.model.compiler import compile_model
 from opml_dispute.models import DIGITS, digit_samples
 from opml_dispute.testing.evm_verifier import Verifier
 from opml_dispute.trace.guest import guest_machine
-from opml_dispute.trace.split import SEGMENT_LOG2_SIZE
 from opml_dispute.trace.vm import VmTrace
 
 Row = dict[str, Any]
@@ -105,7 +105,7 @@ def _guest_contraction() -> Row:
     machine = guest_machine()
     machine.set_local(2, start)
     machine.set_local(3, inference.state_root(1))
-    machine.add_subtree(start, SEGMENT_LOG2_SIZE, inference.blocks_at(0))
+    machine.add_subtree(start, SEGMENT_LOG2, inference.blocks_at(0))
     steps, seconds, exit_code = _run(machine)
     if exit_code != 0:
         sys.exit("error: the guest finds another state than the native run")
@@ -181,7 +181,7 @@ def _gas() -> list[Row]:
     machine = guest_machine()
     machine.set_local(2, start)
     machine.set_local(3, end)
-    machine.add_subtree(start, SEGMENT_LOG2_SIZE, inference.blocks_at(node))
+    machine.add_subtree(start, SEGMENT_LOG2, inference.blocks_at(node))
     local = {2: bytes(start), 3: bytes(end)}
     while not machine.exited:
         kind = _kind(machine)

@@ -1,8 +1,9 @@
 """
-What is known of a program before it runs, from its records alone.
+Facts about a program that follow from its records alone, before it runs.
 
-`Known.of` works it out once for a program: the judgement of every record, how elements lie in memory (`Typing`), which
-nodes are tiles of one operation, a schedule for the whole run, and the model's blocks with their roots.
+`ProgramAnalysis.of` derives them once for a program: the validation of every record, how elements lie in memory
+(`Typing`), which nodes are tiles of one operation, a schedule for the whole run, and the model's blocks with their
+roots.
 """
 
 from __future__ import annotations
@@ -50,10 +51,10 @@ class ProgramLike(Protocol):
     def model_root(self) -> Hash32: ...
 
 
-class Known:
-    """What is known of a program before it runs; worked out once, however many inferences it makes."""
+class ProgramAnalysis:
+    """Facts derived from a program's records; computed once, however many inferences run it."""
 
-    _all: ClassVar[dict[int, Known]] = {}
+    _all: ClassVar[dict[int, ProgramAnalysis]] = {}
 
     def __init__(self, program: ProgramLike) -> None:
         self.judged = validate_records(program.records, log2_steps_of(program.model_blocks[0]))
@@ -61,8 +62,8 @@ class Known:
         self._records, self._blocks = program.records, program.model_blocks
 
     @classmethod
-    def of(cls, program: ProgramLike) -> Known:
-        """The one of `program`, as long as that lives."""
+    def of(cls, program: ProgramLike) -> ProgramAnalysis:
+        """The cached analysis of `program`, which lives as long as the program."""
         if id(program) not in cls._all:
             cls._all[id(program)] = cls(program)
             weakref.finalize(program, cls._all.pop, id(program), None)  # None: two threads may both get here
