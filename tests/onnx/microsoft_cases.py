@@ -283,6 +283,18 @@ def _quantised_lstm(r: Random) -> Case:
     return Case("DynamicQuantizeLSTM", inputs, attributes, 3, rtol=2e-2, constants=frozenset({1, 2, 8, 9, 10, 11}))
 
 
+def _few_bits(r: Random) -> Case:
+    """ONNX Runtime quantises activations as we do at accuracy level 4 only; the difference is below one part in 50."""
+    bits, block, k, n = _one_of(r, 4, 4, 8), _one_of(r, 16, 32, 64), _one_of(r, 32, 64, 96, 128), _size(r, 1, 9)
+    blocks = -(-k // block)
+    packed = _bytes(r, n, blocks, block * bits // 8)
+    scales = _scale(r, n * blocks)
+    zeros = _one_of(r, None, _bytes(r, n * -(-blocks * bits // 8)))
+    attributes = {"K": k, "N": n, "bits": bits, "block_size": block, "accuracy_level": _one_of(r, 0, 4)}
+    return Case("MatMulNBits", [_floats(r, 2, _size(r), k), packed, scales, zeros], attributes, rtol=2e-2,
+                constants=frozenset({1, 2, 3}))  # fmt: skip
+
+
 # Attention
 
 
@@ -395,6 +407,7 @@ CASES: dict[str, Callable[[Random], Case]] = {
     "integer product": _integer_product,
     "qgemm": _qgemm,
     "quantised lstm": _quantised_lstm,
+    "products of few bits": _few_bits,
     "attention": _attention,
     "multi-head attention": _multi_head,
     "rotary embedding": _rotary,

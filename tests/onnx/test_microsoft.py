@@ -97,3 +97,24 @@ def test_float16_is_widened_as_a_whole_and_rounded_once(kind: str) -> None:
         have, want = computed(replace(case, inputs=halves)), computed(replace(case, inputs=wide))
         for a, b in zip(have, want, strict=True):
             assert a.tobytes() == (b.astype(np.float16) if b.dtype == np.float32 else b).tobytes()
+
+
+def test_weights_of_few_bits_are_as_near_as_their_blocks_allow() -> None:
+    """Blocks of 16, of 2 bits and with float zero points become floats; the others stay, and quantise activations."""
+    random = np.random.default_rng(8)
+    x = random.normal(size=(3, 64)).astype(np.float32)
+    for bits, block, float_zeros in ((4, 16, False), (2, 32, False), (8, 32, True), (4, 32, False), (8, 64, False)):
+        blocks, shift = 64 // block, 1 << (bits - 1)
+        q = random.integers(0, 1 << bits, (5, 64))
+        scales = random.uniform(0.01, 0.1, (5, blocks)).astype(np.float32)
+        zeros = np.full((5, blocks), shift + 0.5 if float_zeros else shift, np.float32)
+        per_byte = 8 // bits
+        packed = sum(q.reshape(5, -1, per_byte)[:, :, i] << (bits * i) for i in range(per_byte))
+        data = np.asarray(packed).astype(np.uint8).reshape(5, blocks, -1)
+        inputs: list[Array | None] = [x, data, scales.reshape(-1), zeros.reshape(-1) if float_zeros else None]
+        attributes = {"K": 64, "N": 5, "bits": bits, "block_size": block}
+        (have,) = computed(Case("MatMulNBits", inputs, attributes, constants=frozenset({1, 2, 3})))
+        spread = [np.repeat(t, block, axis=1) for t in (zeros, scales)]
+        want = x.astype(np.float64) @ ((q - spread[0]) * spread[1]).T
+        exact = block == 16 or bits == 2 or float_zeros
+        np.testing.assert_allclose(have, want, atol=(1e-5 if exact else 1e-2) * np.abs(want).max())

@@ -5,6 +5,6 @@ They have no schema in ONNX. What they mean is ONNX Runtime's documentation of t
 hold these lowerings against (tests/onnx/test_microsoft.py).
 """
 
-from opml_dispute.model.lower.microsoft import attention, linear, normalise, quantise, recurrent
+from opml_dispute.model.lower.microsoft import attention, blocks, linear, normalise, quantise, recurrent
 
-__all__ = ["attention", "linear", "normalise", "quantise", "recurrent"]
+__all__ = ["attention", "blocks", "linear", "normalise", "quantise", "recurrent"]

@@ -1,0 +1,77 @@
+"""Products with weights of a few bits in blocks, each block with its scale."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from opml_dispute.model.block_formats import from_nbits
+from opml_dispute.model.builder import Builder
+from opml_dispute.model.lower.registry import MICROSOFT, lowers
+from opml_dispute.model.opcodes import DType
+from opml_dispute.model.refusals import Refuse
+from opml_dispute.model.tensor import Array, Tensor
+
+WHOLE_BLOCK = 32
+"""Elements that the block kernels quantise together."""
+
+
+@lowers("MatMulNBits", domain=MICROSOFT, in_f32=True, like=0)
+def matmul_nbits(
+    g: Builder,
+    x: Tensor,
+    weights: Tensor,
+    scales: Tensor,
+    zero_points: Tensor | None = None,
+    group_indices: Tensor | None = None,
+    bias: Tensor | None = None,
+    *,
+    K: int,
+    N: int,
+    accuracy_level: int = 0,
+    bits: int = 4,
+    block_size: int,
+    weight_prepacked: int = 0,
+) -> Tensor:
+    """
+    x[..., K] times the transpose of weights[N][K], plus bias[N].
+
+    In blocks of a multiple of 32 elements the weights stay as they are, and x is quantised to int8, block by block
+    (docs/kernels.md, "Blocks"), whatever `accuracy_level` allows; other weights become floats.
+    """
+    if weight_prepacked or group_indices is not None:
+        raise Refuse("weights packed for one processor, or group indices; expected neither")
+    if bits not in (2, 4, 8) or block_size < 1 or not x.rank or x.shape[-1] != K:
+        raise Refuse(f"{list(x.shape)} times {N} rows of {K} elements of {bits} bits; expected 2, 4 or 8 bits")
+    packed, scale = g.known(weights, "the weights"), g.known(scales, "the scales").astype(np.float32)
+    zeros = None if zero_points is None else g.known(zero_points, "the zero points")
+    blocks = -(-K // block_size)
+    if packed.size * 8 != N * blocks * block_size * bits or scale.size != N * blocks:
+        raise Refuse(f"weights {list(weights.shape)} and scales {list(scales.shape)} for {N} rows of {blocks} blocks")
+    if bits != 2 and block_size % WHOLE_BLOCK == 0 and (zeros is None or zeros.dtype == np.uint8):
+        form, rows = from_nbits(packed, scale, zeros, bits, block_size, N, K)
+        missing = -K % WHOLE_BLOCK
+        padded = g.pad(x, (0,) * x.rank, (*(0,) * (x.rank - 1), missing)) if missing else x
+        return g.block_linear(padded, g.constant(rows), form, bias)
+    floats = _floats(packed, scale, zeros, bits, block_size, N)[:, :K]
+    y = g.matmul(x, g.constant(np.ascontiguousarray(floats)).transposed((1, 0)))
+    return y if bias is None else g.add(y, bias)
+
+
+def _unpacked(data: Array, bits: int, n: int) -> Array:
+    """The integers of each of `n` rows, the first in the lowest bits of a byte."""
+    rows = data.reshape(n, -1).astype(np.uint8)
+    parts = [(rows >> shift) & ((1 << bits) - 1) for shift in range(0, 8, bits)]
+    return np.stack(parts, axis=2).reshape(n, -1)
+
+
+def _floats(packed: Array, scale: Array, zeros: Array | None, bits: int, block_size: int, n: int) -> Array:
+    """(q - zero point) * scale for whole blocks, [n][blocks * block_size] in binary32."""
+    scale = scale.reshape(n, -1)
+    if zeros is None:
+        zero = np.full(scale.shape, 1 << (bits - 1), np.float32)
+    elif zeros.dtype == np.uint8:
+        zero = _unpacked(zeros, bits, n)[:, : scale.shape[1]].astype(np.float32)
+    else:
+        zero = zeros.reshape(n, -1).astype(np.float32)
+    spread = [np.repeat(t, block_size, axis=1) for t in (zero, scale)]
+    return np.asarray((_unpacked(packed, bits, n).astype(np.float32) - spread[0]) * spread[1], DType.F32.numpy)
