@@ -73,6 +73,8 @@ contract InferenceOracle is GameValidity {
     /// @inheritdoc IInferenceOracle
     mapping(RequestId requestId => IDisputeGame) public anchorGameOf;
     /// @inheritdoc IInferenceOracle
+    IDisputeGame public anchorGame;
+    /// @inheritdoc IInferenceOracle
     mapping(bytes32 commitment => uint64 blockNumber) public committedAt;
     /// @inheritdoc IInferenceOracle
     mapping(RequestId requestId => mapping(Claim rootClaim => Proposal)) public firstProposal;
@@ -203,6 +205,7 @@ contract InferenceOracle is GameValidity {
             revert AnchorStateRegistry_InvalidAnchorGame();
         }
         anchorGameOf[requestId] = game;
+        anchorGame = game;
         emit AnchorUpdated(game);
     }
 
@@ -310,6 +313,11 @@ contract InferenceOracle is GameValidity {
         assembly ("memory-safe") {
             mstore(games, found) // found <= the length allocated
         }
+    }
+
+    function getAnchorRoot() external view returns (Claim root, uint256 l2SequenceNumber) {
+        if (address(anchorGame) == address(0)) return (Claim.wrap(bytes32(0)), 0);
+        return (anchorGame.rootClaim(), anchorGame.l2SequenceNumber());
     }
 
     function finalRoot(RequestId requestId, bytes calldata output, ArenaRoot arenaRoot)

@@ -92,12 +92,12 @@ contract SelectorsTest is Test {
         vm.assertFalse(contains(vm.getDeployedCode("DelayedWETH.sol:DelayedWETH"), 0x0ca35682));
     }
 
-    /// @notice The oracle answers what games and tools ask an anchor state registry, except for the anchor of a chain.
+    /// @notice The oracle answers what games and tools ask an anchor state registry; the anchor is the newest game recorded.
     function test_registry() public view {
         assertAnswers(
             vm.getDeployedCode("InferenceOracle.sol:InferenceOracle"),
             unpack(
-                hex"3c9f397c5c975abb0314d2b3496b9c1617cf21a9ee658e4504e50fed34a346ea5958a193fdbb3dcf6c4f44677fc485047d6be8dcd5a3e12e4086d183952b279745884d32"
+                hex"3c9f397c5c975abb0314d2b3496b9c1617cf21a9ee658e4504e50fed34a346ea5958a193fdbb3dcf6c4f44677fc485047d6be8dcd5a3e12e4086d183952b279745884d32d83ef267e0a840eb"
             )
         );
     }

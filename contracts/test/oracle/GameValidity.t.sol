@@ -267,11 +267,18 @@ contract GameValidityTest is OracleFixture {
         resolve(game);
         resolve(second);
         skip(FINALITY_DELAY + 1);
+        (Claim root, uint256 number) = oracle.getAnchorRoot();
+        vm.assertEq(Claim.unwrap(root), 0);
+        vm.assertEq(number, 0);
         vm.expectEmit(address(oracle));
         emit IInferenceOracle.AnchorUpdated(second);
         second.closeGame();
         game.closeGame();
         vm.assertEq(address(oracle.anchorGameOf(RequestId.wrap(id))), address(second));
+        vm.assertEq(address(oracle.anchorGame()), address(second));
+        (root, number) = oracle.getAnchorRoot();
+        vm.assertEq(Claim.unwrap(root), Claim.unwrap(second.rootClaim()));
+        vm.assertEq(number, second.l2SequenceNumber());
         vm.expectRevert(IInferenceOracle.AnchorStateRegistry_InvalidAnchorGame.selector);
         oracle.setAnchorState(game);
         // Which of them delivers is another question.

@@ -188,6 +188,12 @@ interface IInferenceOracle is IGameRegistry {
     /// @notice The first game recorded as having survived for a request; zero if none.
     function anchorGameOf(RequestId requestId) external view returns (IDisputeGame);
 
+    /// @notice The game recorded last, of whatever request; zero if none. It decides nothing: monitors show it.
+    function anchorGame() external view returns (IDisputeGame);
+
+    /// @notice The root claim of `anchorGame` and its node count; zeros if there is none.
+    function getAnchorRoot() external view returns (Claim root, uint256 l2SequenceNumber);
+
     /// @notice The final state root S_n of an inference without error, from its parts.
     function finalRoot(RequestId requestId, bytes calldata output, ArenaRoot arenaRoot)
         external
