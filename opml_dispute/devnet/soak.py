@@ -1,0 +1,345 @@
+"""
+A soak: the unattended agent against liars, vandals, a faulty node and sudden death, on a local chain.
+
+`soak` opens games by liars and by honest proposers, lets an agent play them through a `FaultProxy`, kills it again and
+again while a second agent with the same key waits for its place, empties its purse for a while, and moves the chain's
+clock. When nobody owes a move any more the clocks run out, and the agent has to settle every game and fetch every bond.
+What must hold at the end are the rules of `SoakOutcome.broken_rules`.
+
+The agents are processes of their own, started by the command that operators use.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from opml_dispute.actors.honest import consider
+from opml_dispute.actors.player import play_round
+from opml_dispute.chain.keys import KEY_VARIABLE
+from opml_dispute.chain.sender import Sender
+from opml_dispute.chain.system import System
+from opml_dispute.devnet import anvil as devnet
+from opml_dispute.devnet.campaign import ask_sample
+from opml_dispute.devnet.meddlers import MEDDLERS
+from opml_dispute.game.claim import Game, GameStatus
+from opml_dispute.game.clock import time_left_s
+from opml_dispute.operator.case import open_case
+from opml_dispute.operator.inference import proposal_intent
+from opml_dispute.operator.intents import Done, Intent, perform
+from opml_dispute.operator.model_store import ModelStore
+from opml_dispute.operator.play import Seat, Table, one_by_one
+from opml_dispute.operator.settle import read_settlement, settle_intents, waiting
+from opml_dispute.primitives import Address, StateRoot
+from opml_dispute.testing.fault_proxy import FaultProxy
+from opml_dispute.trace.guest import guest_machine
+from opml_dispute.trace.split import SplitTrace
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class SoakPlan:
+    """What to put an agent through."""
+
+    seed: int = 1
+    liars: int = 2
+    honest: int = 1
+    """Right proposals by others, which the agent must leave alone."""
+    life_s: float = 12.0
+    """How long an agent's process lives on average, from half to one and a half times of it; 0: until the end."""
+    pass_s: int = 5
+    """Seconds by which the chain's clock is moved at each turn."""
+    empty_purse_s: float = 3.0
+    """How long the agent has no money, once."""
+    vandals: tuple[str, ...] = ("freeloader", "latecomer")
+    vandal_turns: int = 6
+    faults: tuple[str, ...] = (
+        *("http-429", "header-not-found", "stale-head", "lost-transaction", "sent-then-error", "pending-receipt"),
+        *("rate-limited", "closed"),
+    )
+    """What the agents' node does wrong: names of `FAULTS`."""
+    every: int = 29
+    """How seldom a fault strikes."""
+    patience_s: float = 600.0
+    """After which a soak that does not come to its end is broken off."""
+
+
+@dataclass
+class SoakOutcome:
+    """What came of it."""
+
+    games: int = 0
+    claims: int = 0
+    moves: int = 0
+    """By the agents."""
+    kills: int = 0
+    struck: int = 0
+    """Faults of the node."""
+    least_left_s: int = 1 << 62
+    """The least time that a claim which the agent owed an answer ever had left."""
+    seconds: float = 0.0
+    broken_rules: list[str] = field(default_factory=list)
+    """Empty if all is well."""
+
+
+class _Process:
+    """One agent."""
+
+    def __init__(self, config: Path, home: Path, log: Path) -> None:
+        self._config, self._home, self._log = config, home, log
+        self.process: subprocess.Popen[bytes] | None = None
+        self.dies_at = 0.0
+
+    def start(self, life_s: float) -> None:
+        """A fresh process that is to live so long, if none runs."""
+        if self.process is not None and self.process.poll() is None:
+            return
+        self.dies_at = time.monotonic() + life_s
+        environment = {name: text for name, text in os.environ.items() if name != KEY_VARIABLE}
+        command = [sys.executable, "-m", "opml_dispute", "agent", "run", "--config", str(self._config)]
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environment | {"OPML_HOME": str(self._home)},
+            )
+
+    def kill(self) -> None:
+        """kill -9."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
+    def end(self) -> int:
+        """SIGTERM; the exit code, or -9 if it did not end."""
+        if self.process is None:
+            return 0
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            return -9
+
+
+@dataclass
+class _Match:
+    """One game with the liar's seat at it, if a liar opened it."""
+
+    address: Address
+    truth: SplitTrace
+    liar: Seat | None
+
+
+class _Soak:
+    def __init__(self, system: System, deployment: Path, folder: Path, plan: SoakPlan, tell: Tell) -> None:
+        self.system, self.folder, self.plan, self.tell = system, folder, plan, tell
+        self.chance = random.Random(plan.seed)
+        self.outcome = SoakOutcome()
+        self.senders = {role: Sender(system.rpc, devnet.account(role)) for role in devnet.ROLES}
+        self.agent_address = devnet.account("challenger").address
+        self.matches: list[_Match] = []
+        self.agents: list[_Process] = []
+        self.deadline = time.monotonic() + plan.patience_s
+        self.vandal_turns = plan.vandal_turns
+        self._deployment = deployment
+
+    # ---- the parts ----
+
+    def open_games(self) -> None:
+        """One request and one game for each liar and each honest proposer."""
+        store = ModelStore(self.folder / "models")
+        for number in range(self.plan.liars + self.plan.honest):
+            sample = (self.plan.seed * 31 + number) % 300
+            case = open_case(
+                self.system, ask_sample(self.system, self.senders["requester"], sample, store), store=store
+            )
+            is_liar = number < self.plan.liars
+            story = case.liar().find(self.plan.seed + number) if is_liar else None
+            root = case.final_root if story is None else story.root_claim
+            sender = self.senders["proposer"]
+            address = self._propose(case.request_id, StateRoot(root), case.program.node_count, sender)
+            seat = None
+            if story is not None:
+                table = Table(self.system, address, story.trace(guest_machine()))
+                seat = Seat(table, one_by_one(lambda intent, sender=sender: perform(intent, sender)))  # type: ignore[misc]
+            self.matches.append(_Match(address, case.trace(), seat))
+
+    def _propose(self, request_id: bytes, root: StateRoot, node_count: int, sender: Sender) -> Address:
+        done = perform(proposal_intent(self.system, request_id, root, node_count), sender)  # type: ignore[arg-type]
+        assert done.receipt is not None
+        return self.system.factory.created_game(done.receipt)
+
+    def start_agents(self, url: str) -> None:
+        """Two with one key; each with a memory of its own."""
+        key = self.folder / "challenger.key"
+        key.touch(mode=0o600)
+        key.write_text(devnet.key_hex(devnet.ROLES.index("challenger")))
+        for name in ("first", "second"):
+            config = self.folder / f"{name}.toml"
+            config.write_text(
+                f'[chain]\nrpc = "{url}"\ndeployment = "{self._deployment}"\n[key]\nfile = "{key.name}"\n'
+                f'[agent]\nroles = ["challenger", "resolver", "claimer"]\ninterval = 0.3\nstate = "{name}.sqlite"\n'
+                "second_opinion = false\npreflight = false\n"
+            )
+            agent = _Process(config, self.folder / "home", self.folder / f"{name}.log")
+            agent.start(self._life_s())
+            self.agents.append(agent)
+
+    def trouble(self) -> None:
+        """Kills the agents whose time has come, and starts what does not run."""
+        for agent in self.agents:
+            if time.monotonic() > agent.dies_at:
+                agent.kill()
+                self.outcome.kills += 1
+            agent.start(self._life_s())
+
+    def _life_s(self) -> float:
+        return self.chance.uniform(0.5, 1.5) * self.plan.life_s or float("inf")
+
+    def play(self) -> None:
+        """Until nobody owes a move."""
+        empty_until = 0.0
+        full_wei = self.system.rpc.balance_wei(self.agent_address)
+        is_emptied = False
+        quiet = 0
+        while quiet < 3 and not self._is_over("play"):
+            self.trouble()
+            moved = self._move_liars()
+            owed = sum(self._owed(match) for match in self.matches)
+            quiet = 0 if moved or owed else quiet + 1
+            claims = sum(len(self._game(match).claims) for match in self.matches)
+            if not is_emptied and claims > 6 * len(self.matches):
+                is_emptied, empty_until = True, time.monotonic() + self.plan.empty_purse_s
+                self._set_balance(0)
+                self.tell("the purse is empty")
+            if empty_until and time.monotonic() > empty_until:
+                empty_until = 0.0
+                self._set_balance(full_wei)
+                self.tell("the purse is full again")
+            devnet.warp(self.system.rpc, self.plan.pass_s)
+            time.sleep(0.2)
+        if empty_until:
+            self._set_balance(full_wei)
+        self.tell(f"nobody owes a move; {self.outcome.kills} kills so far")
+
+    def _set_balance(self, wei: int) -> None:
+        self.system.rpc.request("anvil_setBalance", self.agent_address, hex(wei))
+
+    def _move_liars(self) -> bool:
+        moved = False
+        for match in self.matches:
+            if match.liar is not None:
+                moved = bool(play_round(match.liar, match.liar.table.trace).done) or moved
+        if self.vandal_turns and self.plan.vandals:
+            self.vandal_turns -= 1
+            match, name = self.chance.choice(self.matches), self.chance.choice(self.plan.vandals)
+            table = Table(self.system, match.address, match.truth)
+            moved = bool(MEDDLERS[name](table, self._act_as_vandal, self.chance)) or moved
+        return moved
+
+    def _act_as_vandal(self, intent: Intent) -> Done:
+        return perform(intent, self.senders["deployer"])
+
+    def _owed(self, match: _Match) -> int:
+        """Moves that the agent owes in a game; notes the time that it has for them, and what it missed."""
+        game = self._game(match)
+        if match.liar is None and all(claim.claimant != self.agent_address for claim in game.claims):
+            return 0
+        now_s = self.system.rpc.head().timestamp
+        plan = consider(game, match.truth, now_s)
+        if plan.missed:
+            self._broken(f"{match.address}: {plan.missed[0]}")
+        for action in plan.actions:
+            index = getattr(action, "parent_index", getattr(action, "claim_index", 0))
+            self.outcome.least_left_s = min(self.outcome.least_left_s, time_left_s(game, index, now_s))
+        return len(plan.actions)
+
+    def settle(self) -> None:
+        """The clocks run out; until every bond of the agent is paid out."""
+        while not self._is_over("settle"):
+            self.trouble()
+            settlements = [read_settlement(self.system, match.address, [self.agent_address]) for match in self.matches]
+            due = [settle_intents(settlement) for settlement in settlements]
+            waits = [left for settlement in settlements if (left := waiting(settlement)) is not None]
+            if not any(due) and not waits:
+                return
+            if not any(due):
+                longest = max(left.seconds for left in waits)
+                self.tell(f"{longest:,} s pass")
+                devnet.warp(self.system.rpc, longest)
+            time.sleep(0.3)
+
+    # ---- what must hold ----
+
+    def judge(self) -> None:
+        """The rules, for each game."""
+        for match in self.matches:
+            game = self._game(match)
+            own = [claim for claim in game.claims if claim.claimant == self.agent_address]
+            wanted = GameStatus.DEFENDER_WINS if match.liar is None else GameStatus.CHALLENGER_WINS
+            self.outcome.games += 1
+            self.outcome.claims += len(game.claims)
+            self.outcome.moves += len(own)
+            if game.status != wanted:
+                self._broken(f"{match.address}: the truth did not win ({game.status.name})")
+            if any(claim.countered_by is not None for claim in own):
+                self._broken(f"{match.address}: a claim of the agent fell")
+            if match.liar is not None and not own:
+                self._broken(f"{match.address}: the agent never came")
+            if match.liar is None and own:
+                self._broken(f"{match.address}: the agent attacked what is right")
+            places = [(claim.parent_index, claim.position) for claim in own]
+            if len(places) != len(set(places)):
+                self._broken(f"{match.address}: the agent answered one claim twice")
+
+    def _game(self, match: _Match) -> Game:
+        return self.system.games.read(match.address)
+
+    def _broken(self, rule: str) -> None:
+        if rule not in self.outcome.broken_rules:
+            self.outcome.broken_rules.append(rule)
+            self.tell(f"BROKEN: {rule}")
+
+    def _is_over(self, part: str) -> bool:
+        if time.monotonic() < self.deadline:
+            return False
+        self._broken(f"no end of {part} within {self.plan.patience_s:g} s")
+        return True
+
+
+def soak(
+    system: System, deployment: Path, folder: Path, plan: SoakPlan, *, tell: Tell = lambda sentence: None
+) -> SoakOutcome:
+    """
+    One soak on a local chain whose clock can be moved. `deployment` is the file of its deployment; everything that is
+    written lies in `folder`.
+    """
+    started = time.monotonic()
+    run = _Soak(system, deployment, folder, plan, tell)
+    run.open_games()
+    with FaultProxy(system.rpc.url, plan.faults, every=plan.every, hang_s=5.0) as proxy:
+        run.start_agents(proxy.url)
+        try:
+            run.play()
+            run.settle()
+            codes = [agent.end() for agent in run.agents]
+            if -signal.SIGKILL in codes:
+                run._broken("an agent did not end within 30 s of SIGTERM")
+        finally:
+            for agent in run.agents:
+                agent.kill()
+        run.outcome.struck = sum(proxy.struck.values())
+    run.judge()
+    run.outcome.seconds = time.monotonic() - started
+    return run.outcome
