@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.30;
 
+import {RequestId} from "opml-dispute/src/dispute/RequestId.sol";
+import {ModelId} from "opml-dispute/src/oracle/ModelId.sol";
 import {IInferenceConsumer} from "opml-dispute/src/oracle/interfaces/IInferenceConsumer.sol";
 import {IInferenceOracle} from "opml-dispute/src/oracle/interfaces/IInferenceOracle.sol";
 
@@ -9,35 +11,35 @@ import {IInferenceOracle} from "opml-dispute/src/oracle/interfaces/IInferenceOra
 ///         never one party's word: the oracle calls only after a dispute game about the output was won or never begun.
 contract DigitBounty is IInferenceConsumer {
     error NotOracle(address caller);
-    error NotOurRequest(bytes32 requestId);
+    error NotOurRequest(RequestId requestId);
     error AlreadyWon();
     error NotWon();
 
     IInferenceOracle public immutable oracle;
-    bytes32 public immutable modelId;
+    ModelId public immutable modelId;
     /// @notice The digit that wins.
     uint256 public immutable wanted;
     uint64 public constant CALLBACK_GAS = 150_000;
 
     /// @notice Who submitted the image of a request; zero once its output was taken.
-    mapping(bytes32 requestId => address) public submitterOf;
+    mapping(RequestId requestId => address) public submitterOf;
     /// @notice Who may withdraw the bounty; zero until it is won.
     address public winner;
 
     /// @notice The value sent is the bounty.
-    constructor(IInferenceOracle oracle_, bytes32 modelId_, uint256 wanted_) payable {
+    constructor(IInferenceOracle oracle_, ModelId modelId_, uint256 wanted_) payable {
         (oracle, modelId, wanted) = (oracle_, modelId_, wanted_);
     }
 
     /// @notice Submits an image. The value sent is the fee for the inference.
-    function submit(bytes calldata image) external payable returns (bytes32 requestId) {
+    function submit(bytes calldata image) external payable returns (RequestId requestId) {
         if (winner != address(0)) revert AlreadyWon();
         requestId = oracle.request{value: msg.value}(modelId, image, address(this), CALLBACK_GAS);
         submitterOf[requestId] = msg.sender;
     }
 
     /// @inheritdoc IInferenceConsumer
-    function onInference(bytes32 requestId, bytes32, bytes calldata output) external {
+    function onInference(RequestId requestId, ModelId, bytes calldata output) external {
         // Both checks are needed: anyone can call this function, and anyone can name this contract in a request.
         if (msg.sender != address(oracle)) revert NotOracle(msg.sender);
         address submitter = submitterOf[requestId];
@@ -54,7 +56,7 @@ contract DigitBounty is IInferenceConsumer {
     }
 
     /// @notice Takes back the fee of a request that was not answered for long; it becomes part of the bounty.
-    function reclaim(bytes32 requestId) external {
+    function reclaim(RequestId requestId) external {
         oracle.reclaimFee(requestId);
     }
 
