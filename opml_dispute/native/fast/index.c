@@ -35,7 +35,7 @@ INLINE i64 place_of(const struct places *p, const u8 *index, u64 components)
 enum inference_status fast_check_data(const u8 *segment, const struct record *r)
 {
     if (r->opcode != OP_GATHER && r->opcode != OP_SCATTER)
-        return ST_OK;
+        return kernel_check_data(segment, r);
     u64 count = 1, distinct = 1;
     for (unsigned d = 0; d < r->rank; d++) {
         count *= r->dim[d];
