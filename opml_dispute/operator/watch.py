@@ -22,8 +22,7 @@ from opml_dispute.chain.rpc_errors import RpcError, RpcUnreachable
 from opml_dispute.chain.transactions import NonceTaken, NotEnoughFunds, NotMined
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.claim import Game
-from opml_dispute.trace.provider import GameTrace, TraceError
-from opml_dispute.trace.split import WrongInference
+from opml_dispute.trace.provider import GameTrace, TraceError, WrongInference
 
 LONGEST_PAUSE_S: Final = 60.0
 """Between two tries: short beside any clock of a game."""

@@ -28,6 +28,12 @@ class TraceError(OpmlError):
     """A value cannot be determined here. An actor stops at it: what follows would rest on a guess."""
 
 
+class WrongInference(TraceError):
+    """The game is about another inference than this trace."""
+
+    hint = "check that model file, input and request belong together"
+
+
 class TraceProvider(Protocol[ValueT_co]):
     """One trace: `StateTrace` speaks state roots, `VmTrace` speaks state hashes."""
 

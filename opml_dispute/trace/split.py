@@ -18,7 +18,7 @@ from opml_dispute.game.claim import Claim, Game
 from opml_dispute.game.position import Position
 from opml_dispute.game.rules import SubgameRoots, local_data, subgame_roots_below, subgame_roots_of
 from opml_dispute.primitives import Hash32, StateHash, StateRoot
-from opml_dispute.trace.provider import LocalRead, StepData, TraceError
+from opml_dispute.trace.provider import LocalRead, StepData, TraceError, WrongInference
 from opml_dispute.trace.runs import RunKey, VmRuns
 from opml_dispute.trace.states import StateSource, StateTrace
 from opml_dispute.trace.vm import VmFault, VmMachine, VmTrace
@@ -48,12 +48,6 @@ class UnknownStart(TraceError):
     def __init__(self, state_index: int, found: bytes, expected: bytes) -> None:
         super().__init__(f"a subgame starts from S_{state_index} = 0x{found.hex()}, expected 0x{expected.hex()}")
         self.state_index, self.found, self.expected = state_index, found, expected
-
-
-class WrongInference(TraceError):
-    """The game is about another inference than this trace."""
-
-    hint = "check that model file, input and request belong together"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@ from opml_dispute.actors.actions import Move, ResolveGame, Settle, Step
 from opml_dispute.actors.honest import consider, honest_actions, resolution_actions
 from opml_dispute.game.claim import GameStatus
 from opml_dispute.primitives import StateRoot
-from opml_dispute.trace.split import SplitTrace, WrongInference
+from opml_dispute.trace.provider import WrongInference
+from opml_dispute.trace.split import SplitTrace
 from tests.support.alphabet import ToyInference, ToyMachine
 from tests.support.builders import HONEST, LIE, MALLORY, SPAMMER, STORY, TRUTH, ToyTable, Value, send
 

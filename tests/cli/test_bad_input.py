@@ -317,7 +317,7 @@ def test_an_unexpected_error_is_called_a_bug_and_keeps_its_traceback_in_a_file(
     def broken(*_: object) -> None:
         raise ZeroDivisionError("oops")
 
-    monkeypatch.setattr("opml_dispute.cli.model.read_model", broken)
+    monkeypatch.setattr("opml_dispute.cli.model.open_model", broken)
     result = cli("model", "inspect")
     assert result.code == cli_module.EXIT_BUG
     assert "unexpected ZeroDivisionError: oops" in result.err

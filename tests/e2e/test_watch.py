@@ -16,7 +16,8 @@ from opml_dispute.chain.transactions import NonceTaken, NotEnoughFunds, NotMined
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.claim import Game, GameStatus
 from opml_dispute.operator.watch import LONGEST_PAUSE_S, persistently, watch
-from opml_dispute.trace.split import SplitTrace, WrongInference
+from opml_dispute.trace.provider import WrongInference
+from opml_dispute.trace.split import SplitTrace
 from tests.support.alphabet import ToyInference, ToyMachine
 from tests.support.builders import HONEST, MALLORY, STORY, Seat, ToyTable
 

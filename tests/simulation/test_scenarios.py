@@ -40,7 +40,7 @@ def test_a_scenario_plays_and_is_reported(path: Path, tmp_path: Path) -> None:
     assert [len(result.rows) for result in results] == [2] * len(list(sweep.points()))
     report = blocks(sweep, results)
     markdown, html = to_markdown(report), to_html(report)
-    assert sweep.base.question in markdown
+    assert sweep.base.question in " ".join(markdown.split()), "lines are wrapped"
     assert f"({path.stem}.svg)" in markdown
     assert "<svg" in html
     assert "src=" not in html, "the page needs nothing else"
