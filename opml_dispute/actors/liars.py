@@ -8,12 +8,11 @@ one instruction gives it away. `Story.trace` is what the honest function plays a
 
 Not every flip is a lie. Many change nothing, some break the program, some leave the tensors: `UselessFault` says
 which. `Liar.find` searches, by seed, for one that serves; with `changes_prediction` as the goal, for one that turns
-the answer.
+the answer. `Liar.find_weighty` tries given bits of what one node stores. No attempt runs the nodes before it again.
 """
 
 from __future__ import annotations
 
-import itertools
 import random
 import re
 from collections import OrderedDict
@@ -214,7 +213,7 @@ class Liar:
         if not changes:
             raise UselessFault(f"{fault} changes no tensor")
         after = fault.node_index + 1
-        states = Inference(self.program, self.image, overrides={after: changes})
+        states = Inference(self.program, self.image, overrides={after: changes}, kept=run.kept)
         wrong = states.state_root(after)
         told = run.trace_with(fault, disputed=wrong)
         try:
@@ -238,32 +237,50 @@ class Liar:
         goal: Goal = changes_anything,
         node_index: int | None = None,
         attempts: int = 400,
-        bits: Sequence[int] = (),
         tell: Callable[[int], None] = lambda attempt: None,
     ) -> Story:
         """
         A story that meets `goal`, the same for the same seed. `tell` hears of each attempt.
 
-        With `bits`, these alone are flipped, in turn, of binary32 numbers that are about to be stored: where an attempt
-        is expensive, bits that weigh much come to something sooner.
+        Raises `NoFaultFound`.
+        """
+        return self._first(self._candidates(seed, node_index), seed, goal, attempts, tell)
+
+    def find_weighty(
+        self,
+        seed: int,
+        node_index: int,
+        bits: Sequence[int],
+        *,
+        goal: Goal,
+        attempts: int = 400,
+        tell: Callable[[int], None] = lambda attempt: None,
+    ) -> Story:
+        """
+        As `find`, among faults that flip one of `bits` of a binary32 number which the node is about to store.
+
+        No fault is tried twice. Where few serve, or an attempt is expensive, bits that weigh much come to something
+        sooner. Every instruction of the node's run is looked at first: some seconds for a million.
 
         Raises `NoFaultFound`.
         """
+        return self._first(self._stored(seed, node_index, bits), seed, goal, attempts, tell)
+
+    def _first(
+        self, candidates: Iterator[Fault], seed: int, goal: Goal, attempts: int, tell: Callable[[int], None]
+    ) -> Story:
         right = self.honest.outputs()
-        candidates = self._candidates(seed, node_index)
-        if bits:
-            floats = (fault for fault in candidates if fault.target.kind == FaultKind.FLOAT_REGISTER)
-            turns = itertools.cycle(bits)
-            candidates = (replace(fault, target=replace(fault.target, bit=next(turns))) for fault in floats)
+        tried = 0
         for attempt, fault in zip(range(attempts), candidates, strict=False):
             tell(attempt)
+            tried += 1
             try:
                 story = self.tell(fault)
             except UselessFault:
                 continue
             if goal(right, story.outputs()):
                 return story
-        raise NoFaultFound(f"none of {attempts} faults from seed {seed} makes the lie that is wanted")
+        raise NoFaultFound(f"none of {tried} faults from seed {seed} makes the lie that is wanted")
 
     def _candidates(self, seed: int, node_index: int | None) -> Iterator[Fault]:
         """Faults without end, most of them about to be stored in a tensor: others rarely come to anything."""
@@ -282,6 +299,15 @@ class Liar:
                 )
             else:
                 yield Fault(node, step, FaultTarget(FaultKind.REGISTER, chance.randrange(1, 32), chance.randrange(32)))
+
+    def _stored(self, seed: int, node_index: int, bits: Sequence[int]) -> Iterator[Fault]:
+        """Faults in these bits of what a node is about to store, a number at a time, until each has had each bit."""
+        stores = self._run(node_index).float_stores
+        random.Random(seed).shuffle(stores)
+        for turn, _ in enumerate(bits):
+            for number, fault in enumerate(stores):
+                bit = bits[(number + turn) % len(bits)]
+                yield replace(fault, target=replace(fault.target, bit=bit))
 
     def _run(self, node_index: int) -> _NodeRun:
         if not 0 <= node_index < self.program.node_count:
@@ -306,6 +332,8 @@ class _NodeRun:
         self.start.set_local(LocalIdent.STARTING_ROOT, root)
         self.start.set_local(LocalIdent.DISPUTED_ROOT, liar.honest.state_root(node_index + 1))
         self.start.add_subtree(root, SEGMENT_LOG2, liar.honest.blocks_at(node_index))
+        self.kept = liar.honest.kept_at(node_index)
+        """S_i for the native engine, so that no story is run from the start."""
         self.trace = VmTrace(self.start, depth=self.depth)
 
     def trace_with(self, fault: Fault, *, disputed: StateRoot) -> VmTrace[Machine]:
@@ -353,6 +381,19 @@ class _NodeRun:
         for (offset, _), right_bytes, wrong_bytes in zip(self.live, self.right_tensors, wrong, strict=True):
             changes += [(offset + start, data) for start, data in changed_ranges(right_bytes, wrong_bytes)]
         return changes
+
+    @property
+    def float_stores(self) -> list[Fault]:
+        """One for each binary32 number that the node stores in a tensor, just before it does."""
+        chance = random.Random(0)  # for the bit, which is open
+        stores = []
+        machine = self.start.fork()
+        while not machine.exited:
+            target = _about_to_store(machine, chance) if machine.step else None
+            if target is not None and target.kind == FaultKind.FLOAT_REGISTER:
+                stores.append(Fault(self.node_index, machine.step, target))
+            machine.run(1)
+        return stores
 
     def next_store(self, step: int, chance: random.Random) -> Fault | None:
         """A fault in what one of the next instructions is about to store in a tensor, if one stores there soon."""

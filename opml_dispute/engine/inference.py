@@ -61,12 +61,15 @@ class Inference:
         inputs: Mapping[str, npt.NDArray[Any]] | bytes,
         *,
         overrides: Mapping[int, Sequence[Override]] | None = None,
+        kept: Mapping[int, KeptState] | None = None,
         threads: int = 1,
         memory_limit: int | None = None,
     ) -> None:
         """
         `inputs` are arrays by name, or the INPUT section's bytes. `overrides[t]` is written over S_t as soon as node
-        t - 1 has run. `memory_limit` bounds the bytes of live tensors; by default the machine's memory.
+        t - 1 has run. `kept` are states, none after the first override, of another run that is the same up to there
+        (`kept_at`): a run with overrides starts from the last of them. `memory_limit` bounds the bytes of live tensors;
+        by default the machine's memory.
 
         Raises `BadInput` for inputs that the model does not take, `SegmentUnavailable` if there is no room.
         """
@@ -80,7 +83,7 @@ class Inference:
         self._typing = self._analysis.typing
         self._segment = SegmentMemory(vm_bytes=not self._typing.is_typed, threads=threads)
         self._live = Live()
-        self._kept = KeptStates()
+        self._kept = KeptStates(kept or {})
         self._copies: WeakValueDictionary[tuple[bytes, int, int], Bytes] = WeakValueDictionary()
         self._roots: dict[int, StateRoot] = {}
         self._input_root: Hash32 | None = None
@@ -108,6 +111,8 @@ class Inference:
             raise StateOutOfRange(f"S_{t} found, expected S_0 to S_{self.program.node_count}")
         if t < self._t:
             self._restore(self._kept.latest(t))
+        elif self._t == 0 and self.overrides and (kept := self._kept.latest(t)) is not None:
+            self._restore(kept)
         if self._t == 0 and 0 < t == self.program.node_count and self._run_whole():
             return
         if self._t < t:
@@ -131,6 +136,12 @@ class Inference:
             self._roots[t] = self._hash()
             self._keep()
         return self._roots[t]
+
+    def kept_at(self, t: int) -> dict[int, KeptState]:
+        """S_t, for a run that is this one up to S_t and then another; nothing if it cannot be kept, or is S_0."""
+        self.run_to(t)
+        self._keep()
+        return {t: self._kept[t]} if t in self._kept else {}
 
     def blocks_at(self, t: int) -> list[Block]:
         """

@@ -13,6 +13,7 @@ from opml_dispute.actors.liars import (
     Story,
     UselessFault,
     changed_ranges,
+    changes_anything,
     changes_prediction,
 )
 from opml_dispute.actors.player import play_round
@@ -160,6 +161,19 @@ def test_useless_faults_say_why() -> None:
 def test_a_search_can_fail() -> None:
     with pytest.raises(NoFaultFound, match="none of 3 faults from seed 0"):
         digits_liar().find(seed=0, goal=lambda right, wrong: False, attempts=3)
+
+
+def test_weighty_bits_of_what_a_node_stores_are_tried_once() -> None:
+    """Each of the ten probabilities has each bit flipped once, and then the search is over."""
+    liar, node = digits_liar(), digits_program().node_count - 1
+    story = liar.find_weighty(1, node, (30,), goal=changes_anything)
+    target = story.fault.target
+    assert (story.fault.node_index, target.kind, target.bit) == (node, FaultKind.FLOAT_REGISTER, 30)
+    assert liar.find_weighty(1, node, (30,), goal=changes_anything).fault == story.fault
+    tried: list[int] = []
+    with pytest.raises(NoFaultFound, match="none of 20 faults from seed 1"):
+        liar.find_weighty(1, node, (30, 29), goal=lambda right, wrong: False, tell=tried.append)
+    assert tried == list(range(20))
 
 
 @pytest.mark.parametrize("text", ["3:1200:f4.30", "0:1:hi.63", "14:9:0x70b000000000.7", "2:77:r31.0", "1:2:pc.2"])

@@ -16,6 +16,7 @@ def test_a_lie_in_one_tokens_attention_loses_on_the_chain() -> None:
         result = dispute_an_answer(stage, LETTERS, "Is the bridge open?", chat=False, tokens=24, lie_at=17, seed=1)
     assert result.right == " Yes, the bridge is open"
     assert result.told != result.right
+    assert len(result.told) > len(" Yes, the bridge "), "a lie in other words, not an answer that breaks off"
     assert result.first_wrong_token >= 17
     assert result.place.startswith("token 17, layer 1")
     assert result.winner == "challenger"

@@ -310,3 +310,21 @@ def test_a_liars_run_is_never_scheduled() -> None:
     honest = Inference(made, INPUT_IMAGE)
     assert liar.state_root(2) != honest.state_root(2)
     assert liar.state_root(0) == honest.state_root(0)
+
+
+def test_a_liars_run_starts_from_a_kept_state() -> None:
+    """It has every state of the run that starts from S_0, those before the kept one too."""
+    made = compile_model(DIGITS)
+    image = {"image": digit_samples()[0][:1]}
+    honest = Inference(made, image)
+    for at in (1, made.node_count // 2, made.node_count - 1):
+        block = max(honest.blocks_at(at + 1), key=lambda block: block.offset)  # of ARENA, or of OUTPUT at the end
+        lie = {at + 1: [(block.offset, b"\x42" * 8)]}
+        kept = honest.kept_at(at)
+        assert list(kept) == [at]
+        whole, short = Inference(made, image, overrides=lie), Inference(made, image, overrides=lie, kept=kept)
+        assert short.output_image() == whole.output_image()
+        for t in (made.node_count, at + 1, at, at - 1, 0):
+            assert short.state_root(t) == whole.state_root(t)
+        assert short.state_root(at + 1) != honest.state_root(at + 1)
+    assert honest.kept_at(0) == {}

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from opml_dispute.actors.actions import Move, Step
-from opml_dispute.actors.liars import Liar, Outputs, Story
+from opml_dispute.actors.liars import Liar, NoFaultFound, Outputs, Story
 from opml_dispute.actors.player import Round
 from opml_dispute.chain.requests import read_request
 from opml_dispute.cli.demo.stage import Stage
@@ -40,8 +40,17 @@ from opml_dispute.operator.play import Seat, Table, one_by_one
 from opml_dispute.primitives import ModelId
 from opml_dispute.trace.guest import guest_machine
 
-WEIGHTY_BITS = (27, 28, 26, 31)
-"""Of a binary32 number: a factor of 2^16, 2^32, 2^8, the sign. A lie about a large model takes many seconds to try."""
+SCORE_BITS = (29, 28, 27)
+"""
+Of a score, a binary32 number of 2 or more as a rule: a factor of 2^64, 2^32, 2^16.
+
+They are clear in such a number and set in a smaller one, which nearly vanishes: a score that grows makes one head look
+at one token only, and the answer goes on in other words. Of a hundred faults, a few do so.
+"""
+SCORE_ATTEMPTS = 200
+SUM_BITS = (30,)
+"""Of an attention's sums, less than 2 as a rule: a factor of 2^128. The answer breaks off, more often than not."""
+SUM_ATTEMPTS = 100
 
 
 class DisputeBroken(OpmlError):
@@ -186,13 +195,17 @@ def _lie(case: Case, token: int, seed: int, tell: Callable[[str], None]) -> Stor
         for i, node in enumerate(case.program.nodes)
         if (node.op_type, node.name) == ("attention", name) and node.kernel == "CONTRACT"
     ]
+    scores, sums = nodes[0], nodes[-1]
     tell(f"the liar looks for a bit in the attention of {name} whose flip turns the answer …")
 
     def turns(right: Outputs, wrong: Outputs) -> bool:
         return first_difference(right[ANSWER].tolist(), wrong[ANSWER].tolist()) is not None
 
     liar: Liar = case.liar()
-    return liar.find(seed, goal=turns, node_index=nodes[-1], bits=WEIGHTY_BITS)
+    try:
+        return liar.find_weighty(seed, scores, SCORE_BITS, goal=turns, attempts=SCORE_ATTEMPTS)
+    except NoFaultFound:
+        return liar.find_weighty(seed, sums, SUM_BITS, goal=turns, attempts=SUM_ATTEMPTS)
 
 
 def _layers(case: Case) -> int:
