@@ -294,10 +294,18 @@ def _windows(make: Maker, rank: int) -> list[list[int]]:
     return [[*column, *(filler,) * (3 - rank)] for column, filler in zip(fields, rest, strict=True)]
 
 
-def conv(make: Maker, fields: Sequence[Sequence[int]] | None = None, channels: Any = None, product: Any = None) -> Case:
-    """`fields`: rank 2 windows; `channels`: N, C, M, groups."""
+def conv(
+    make: Maker,
+    fields: Sequence[Sequence[int]] | None = None,
+    channels: Any = None,
+    product: Any = None,
+    *,
+    rank: int = 2,
+) -> Case:
+    """`fields`: windows of `rank` dimensions; `channels`: N, C, M, groups."""
     x_dtype, w_dtype, out = product or make.pick(PRODUCTS)
-    rank = 2 if fields else int(make.rng.integers(1, 4))
+    if not fields:
+        rank = int(make.rng.integers(1, 4))
     at = [list(column) for column in fields] if fields else _windows(make, rank)
     if channels is None:
         groups = int(make.rng.integers(1, 4))

@@ -133,6 +133,33 @@ def test_convolution(bench: Bench, seed: int) -> None:
     agree(bench, strewn_case(rng, case))
 
 
+def strides_and_dilations(rng: Rng) -> list[list[int]]:
+    """One to three spatial dimensions; strides and dilations beyond each other, mostly rows shorter than a vector."""
+    dimensions = int(rng.integers(1, 4))
+    fields: list[list[int]] = [[] for _ in range(7)]
+    for _ in range(dimensions):
+        kernel, stride, dilation = (int(rng.integers(1, most)) for most in (5, 6, 5))
+        size = int(rng.choice([1, 2, 5, 9, 17, 22]))
+        before, after = (int(pad) for pad in rng.integers(0, 3, 2))
+        out = max((size + before + after - (kernel - 1) * dilation - 1) // stride + 1, 1)
+        for column, value in zip(fields, (size, kernel, stride, dilation, before, out, after), strict=True):
+            column.append(value)
+    return [
+        [*column, *[filler] * (3 - dimensions)] for column, filler in zip(fields, (1, 1, 1, 1, 0, 1, 0), strict=True)
+    ]
+
+
+@settings(max_examples=300, deadline=None)
+@given(seed=SEEDS)
+def test_convolution_with_any_strides_and_dilations(bench: Bench, seed: int) -> None:
+    """What is laid out for the taps of one stride and dilation does not run over what is laid out for others."""
+    rng = np.random.default_rng(seed)
+    groups = int(rng.choice([1, 1, 2]))
+    channels = (int(rng.integers(1, 4)), groups * 6, groups * 8, groups)
+    case = cases.conv(Maker(rng, awkward=False), strides_and_dilations(rng), channels, F32, rank=3)
+    agree(bench, strewn_case(rng, case))
+
+
 def test_padding_meets_infinite_weights(bench: Bench) -> None:
     """0 * inf is NaN also where the 0 is padding."""
     rng = np.random.default_rng(5)

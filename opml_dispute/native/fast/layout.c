@@ -14,11 +14,11 @@ u64 layout_plan(struct layout *l, const struct window *g, int *direct)
         parts[d] = 0;
         for (i64 i = 0; i < stride; i++)
             l->part_of[d][i] = -1;
-        for (i64 t = 0; t < g->kernel[d]; t++) {
-            int *part = &l->part_of[d][t * g->dilation[d] % stride];
-            if (*part < 0)
-                *part = (int)parts[d]++;
-        }
+        for (i64 t = 0; t < g->kernel[d]; t++)
+            l->part_of[d][t * g->dilation[d] % stride] = 0;
+        for (i64 i = 0; i < stride; i++)
+            if (l->part_of[d][i] == 0)
+                l->part_of[d][i] = (int)parts[d]++;
     }
     if (*direct)
         for (int d = 0; d < 3; d++)
@@ -82,11 +82,12 @@ void layout_rows(const struct layout *l, const struct window *g, u64 first, u64 
         reach = (i64)(end - 1) / g->output[2] + (g->kernel[1] - 1) * g->dilation[1] / g->stride[1] + 1;
         reach = reach < l->size[1] ? reach : l->size[1];
     }
+    /* INVARIANT: from lower addresses to higher: a row may be written in whole vectors, over the start of what follows. */
     for (u64 c = 0; c < g->C / g->groups; c++, channel += (i64)g->in_size, to += l->channel)
         for (i64 i = 0; i < g->stride[0]; i++)
-            for (i64 d = 0; l->part_of[0][i] >= 0 && d < l->size[0]; d++)
-                for (i64 j = 0; j < g->stride[1]; j++)
-                    for (i64 h = begin; l->part_of[1][j] >= 0 && h < reach; h++) {
+            for (i64 j = 0; l->part_of[0][i] >= 0 && j < g->stride[1]; j++)
+                for (i64 d = 0; l->part_of[1][j] >= 0 && d < l->size[0]; d++)
+                    for (i64 h = begin; h < reach; h++) {
                         i64 at_d = d * g->stride[0] + i - g->pad[0], at_h = h * g->stride[1] + j - g->pad[1];
                         int inside = at_d >= 0 && at_d < g->input[0] && at_h >= 0 && at_h < g->input[1];
                         row(self, inside ? channel + (at_d * g->input[1] + at_h) * g->input[2] : -1,
