@@ -1,3 +1,4 @@
+/* The processor's floating-point mode: round to nearest, nothing flushed to zero; set for a run, then restored. */
 #include "float_mode.h"
 
 #if defined(__SSE__)

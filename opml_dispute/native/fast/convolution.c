@@ -355,8 +355,8 @@ unsigned fast_conv_columns(const struct record *r, unsigned workers, u64 *each)
     return (unsigned)((g.out_size + *each - 1) / *each);
 }
 
-void fast_run_columns(u8 *segment, const struct record *r, u64 first, u64 end, const struct fast_finish *finish,
-                      struct fast_scratch *s)
+void fast_conv_run_columns(u8 *segment, const struct record *r, u64 first, u64 end, const struct fast_finish *finish,
+                           struct fast_scratch *s, fast_finished *otherwise)
 {
     struct work k;
     int done = begin(&k, segment, r, (end - first) * (r->hi - r->lo), finish, s);
@@ -368,7 +368,7 @@ void fast_run_columns(u8 *segment, const struct record *r, u64 first, u64 end, c
                 continue;
             u64 lo = (image * k.g.M + m) * k.g.out_size;
             for (u64 i = 0; i < (done ? k.channels : 1); i++, lo += k.g.out_size)
-                fast_run_finished(segment, r, lo + first, lo + end, finish, NULL, s);
+                otherwise(segment, r, lo + first, lo + end, finish, NULL, s);
         }
 }
 
@@ -387,10 +387,10 @@ unsigned fast_conv_columns(const struct record *r, unsigned workers, u64 *each)
     return 0;
 }
 
-void fast_run_columns(u8 *segment, const struct record *r, u64 first, u64 end, const struct fast_finish *finish,
-                      struct fast_scratch *s)
+void fast_conv_run_columns(u8 *segment, const struct record *r, u64 first, u64 end, const struct fast_finish *finish,
+                           struct fast_scratch *s, fast_finished *otherwise)
 {
-    (void)segment, (void)r, (void)first, (void)end, (void)finish, (void)s; /* never asked for */
+    (void)segment, (void)r, (void)first, (void)end, (void)finish, (void)s, (void)otherwise; /* never asked for */
 }
 
 #endif

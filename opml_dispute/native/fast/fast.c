@@ -1,28 +1,7 @@
+/* Which fast path runs a node, if one does; and what is finished after it. */
 #include "fast.h"
 
-#include <stdlib.h>
-
 #include "kernels/float32.h"
-
-void *fast_buffer_get(struct fast_buffer *buffer, size_t size)
-{
-    if (buffer->size < size) {
-        free(buffer->memory);
-        buffer->size = 0;
-        buffer->memory = aligned_alloc(64, (size + 63) / 64 * 64);
-        if (buffer->memory)
-            buffer->size = size;
-    }
-    return buffer->memory;
-}
-
-void fast_scratch_free(struct fast_scratch *s)
-{
-    free(s->packed.memory);
-    free(s->layout.memory);
-    free(s->wide.memory);
-    *s = (struct fast_scratch){0};
-}
 
 int fast_prepare_contraction(struct fast_prepared *prepared, const u8 *segment, const struct record *r)
 {
@@ -40,13 +19,6 @@ int fast_prepares_alike(const struct record *one, const struct record *other)
            one->dtype_in[1] == other->dtype_in[1] && one->imm[0] == other->imm[0] && one->imm[2] == other->imm[2] &&
            one->dim[n_one] == other->dim[n_other] && one->stride[2][n_one] == other->stride[2][n_other] &&
            (one->dim[n_one - 1] == other->dim[n_other - 1]);
-}
-
-void fast_prepared_free(struct fast_prepared *p)
-{
-    if (!p->is_shared)
-        free(p->memory);
-    p->memory = NULL;
 }
 
 static const struct fast_finish as_it_is = {0};
@@ -95,4 +67,10 @@ void fast_run_finished(u8 *segment, const struct record *r, u64 lo, u64 hi, cons
     if (!fast_run(segment, r, lo, hi, prepared, s))
         kernel_run(segment, r, lo, hi);
     finish_range((float *)(segment + r->out), lo, hi, finish);
+}
+
+void fast_run_columns(u8 *segment, const struct record *r, u64 first, u64 end, const struct fast_finish *finish,
+                      struct fast_scratch *s)
+{
+    fast_conv_run_columns(segment, r, first, end, finish, s, fast_run_finished);
 }

@@ -94,5 +94,10 @@ void fast_run_finished(u8 *segment, const struct record *r, u64 lo, u64 hi, cons
 unsigned fast_conv_columns(const struct record *r, unsigned workers, u64 *each);
 void fast_run_columns(u8 *segment, const struct record *r, u64 first, u64 end, const struct fast_finish *finish,
                       struct fast_scratch *s);
+/* The same; `otherwise` makes what this way cannot. */
+typedef void fast_finished(u8 *segment, const struct record *r, u64 lo, u64 hi, const struct fast_finish *finish,
+                           const struct fast_prepared *prepared, struct fast_scratch *s);
+void fast_conv_run_columns(u8 *segment, const struct record *r, u64 first, u64 end, const struct fast_finish *finish,
+                           struct fast_scratch *s, fast_finished *otherwise);
 
 #endif

@@ -1,3 +1,4 @@
+/* Products of binary32 matrices, tile by tile, every sum in the order of the plain kernel. */
 #include "gemm.h"
 
 #include <string.h>

@@ -185,7 +185,10 @@ static int run_windows(u8 *segment, const struct record *r, u64 lo, u64 hi, stru
         wide.in[2] = (u64)((u8 *)bias - segment);
     }
     wide.out = (u64)((u8 *)out - segment) - lo * sizeof(float);
-    if (!fast_run(segment, &wide, lo, hi, NULL, s))
+    static const struct fast_finish as_it_is = {0};
+    int made = wide.opcode == OP_CONV ? fast_conv(segment, &wide, lo, hi, &as_it_is, s)
+                                      : fast_pool(segment, &wide, lo, hi, s);
+    if (!made)
         kernel_run(segment, &wide, lo, hi);
     narrow(segment + r->out + lo * o_width, out, r->dtype_out, 1, hi - lo);
     return 1;

@@ -1,3 +1,4 @@
+/* Products of small integers in panels: which form they take, packing, and a tile for each instruction set. */
 #define _GNU_SOURCE
 #include "integers.h"
 

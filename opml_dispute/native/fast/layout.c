@@ -1,3 +1,4 @@
+/* The input of a convolution laid out anew: padded, and split into parts by coordinate mod stride. */
 #include "layout.h"
 
 u64 layout_plan(struct layout *l, const struct window *g, int *direct)

@@ -1,3 +1,4 @@
+/* Pages of freed blocks, put aside and moved in under the next block of their size. */
 #define _GNU_SOURCE
 #include "pages.h"
 

@@ -1,3 +1,4 @@
+/* The thread pool: workers that take the parts of one piece of work at a time. */
 #include "threads.h"
 
 #include <pthread.h>

@@ -1,3 +1,4 @@
+/* Elements by the chunk: loaded from any dtype into one that kernels compute in, and stored back. */
 #include "program/opcodes.h"
 #include "float32.h"
 #include "rows.h"

@@ -1,3 +1,4 @@
+/* The kernel of each opcode. */
 #include "kernels.h"
 
 enum inference_status KERNEL(kernel_check_data)(const u8 *segment, const struct record *r)

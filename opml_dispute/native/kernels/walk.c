@@ -1,3 +1,4 @@
+/* The walk of an iteration space, a row of the innermost dimension at a time. */
 #include "walk.h"
 
 void walk_begin(struct walk *w, const struct walk_operand *operand, unsigned operands, const u64 *dim, unsigned rank,

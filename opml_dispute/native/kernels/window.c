@@ -1,3 +1,4 @@
+/* The windows of a convolution or a pooling: decoded from a record. */
 #include "window.h"
 
 void window_decode(struct window *g, const struct record *r)

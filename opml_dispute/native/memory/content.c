@@ -1,4 +1,4 @@
-/* See content.h. */
+/* The store: how much memory machines may use; and content registered under its root, mapped where that root is put. */
 #include "content.h"
 #include <stdlib.h>
 #include <string.h>

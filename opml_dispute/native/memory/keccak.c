@@ -1,4 +1,5 @@
-/* See keccak.h. The permutation is written once over `lane`, a vector of 64-bit words, and used for one or many inputs. */
+/* Keccak-256 and roots of zeros. The permutation is written once over `lane`, a vector of 64-bit words, and used for one or
+ * many inputs. */
 #include "keccak.h"
 #include <pthread.h>
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-/* See memory.h. Here: bytes, sharing, mappings. The hashes are in memory_hash.c. */
+/* Memory of 2^64 bytes: reading and writing, sharing pages with forks, mapping content. The hashes are in memory_hash.c. */
 #include "memory_tree.h"
 #include <string.h>
 

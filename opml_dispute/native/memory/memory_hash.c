@@ -1,4 +1,4 @@
-/* See memory.h. Here: hashes, proofs, and the walk that saves a memory.
+/* Hashes of memory: roots, proofs, and the walk that saves a memory.
  *
  * branch_hash computes one missing hash. It first gathers, top down, all that is missing below it and needed
  * (gather_branch), then hashes bottom up: all pages, then all branches of height 1, 2, ... each in vector batches. */

@@ -1,3 +1,4 @@
+/* One transition of the segment: the next node runs, or an error is latched. docs/segment.md, "The transition". */
 #include "transition.h"
 #include "opcodes.h"
 

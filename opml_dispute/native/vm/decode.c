@@ -8,6 +8,7 @@
  * | COP1X  |  fr   |  ft   |  fs   |  fd   | funct  |   madd.s fd, fr, fs, ft
  *
  * No reserved field is checked: bits that an instruction does not use change nothing. */
+#include "export.h"
 #include "fpvm.h"
 
 /* Which fields become a, b, c and immediate. `to` is a register that is written: 0 becomes DISCARD. */
@@ -173,4 +174,15 @@ struct instruction decode(uint32_t word, bool ml)
     if (it.operation == DO_JALR && (word & 63) == 0x08)
         it.a = DISCARD;
     return it;
+}
+
+/* What decode makes of an instruction word: "DADDIU", "ILLEGAL", ... A constant string. */
+EXPORT const char *opml_operation_name(uint32_t word, int ml)
+{
+    static const char *const names[OPERATION_COUNT] = {
+#define X(name) #name,
+        OPERATIONS(X)
+#undef X
+    };
+    return names[decode(word, ml != 0).operation];
 }

@@ -1,4 +1,4 @@
-/* See fpu.h. */
+/* Conversions of binary32 to integers, and floating-point operations for Python's tests. */
 #include "fpu.h"
 #include "export.h"
 #include "float_mode.h"

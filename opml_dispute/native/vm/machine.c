@@ -1,85 +1,11 @@
-/* Machines: made, forked, asked and tampered with. What Python calls is at the end; engine/vm.py is the other side. */
+/* Machines: made, forked, freed; their scalars, threads and state; a flipped bit. engine/machine_handle.py is the other side.
+ *
+ * A machine's parts have files of their own: stacks.c, caches.c, preimages.c, captured.c, machine_memory.c. */
 #include "export.h"
 #include "machine.h"
 #include <stdlib.h>
 
-/* ---- pre-images: shared with forks until one of them adds another ---- */
-
-struct preimage {
-    struct preimage *next;
-    uint8_t key[32];
-    uint64_t size;
-    uint8_t data[];
-};
-
-enum { ORACLE_BUCKETS = 256 };
-
-struct oracle {
-    uint64_t references;
-    struct preimage *buckets[ORACLE_BUCKETS];
-};
-
-static struct preimage **oracle_find(struct oracle *oracle, const uint8_t key[static 32])
-{
-    /* Hash keys are spread by any byte, local keys (type 1) by the last. */
-    struct preimage **place = &oracle->buckets[key[31]];
-    while (*place != NULL && memcmp((*place)->key, key, 32) != 0)
-        place = &(*place)->next;
-    return place;
-}
-
-static struct oracle *oracle_new(void)
-{
-    struct oracle *oracle = calloc(1, sizeof *oracle);
-    if (oracle != NULL)
-        oracle->references = 1;
-    return oracle;
-}
-
-static void oracle_release(struct oracle *oracle)
-{
-    if (--oracle->references != 0)
-        return;
-    for (unsigned i = 0; i < ORACLE_BUCKETS; i++)
-        while (oracle->buckets[i] != NULL) {
-            struct preimage *preimage = oracle->buckets[i];
-            oracle->buckets[i] = preimage->next;
-            free(preimage);
-        }
-    free(oracle);
-}
-
-/* Up to 32 bytes from `offset` of uint64(size) ++ data. */
-enum fault machine_preimage(struct machine *machine, const uint8_t key[static 32], uint64_t offset,
-                            uint8_t data[static 32], size_t *count)
-{
-    const struct preimage *preimage = *oracle_find(machine->oracle, key);
-    if (preimage == NULL || offset >= preimage->size + 8)
-        return FAULT_UNKNOWN_PREIMAGE;
-    uint8_t prefix[8];
-    store_big64(prefix, preimage->size);
-    uint64_t left = preimage->size + 8 - offset;
-    *count = left < 32 ? (size_t)left : 32;
-    memset(data, 0, 32);
-    for (size_t i = 0; i < *count; i++)
-        data[i] = offset + i < 8 ? prefix[offset + i] : preimage->data[offset + i - 8];
-    return FAULT_NONE;
-}
-
 /* ---- roots ---- */
-
-static void stack_root(struct stack *stack, bool ml, size_t threads, uint8_t out[static HASH_BYTES])
-{
-    if (stack->room == 0) {
-        memcpy(out, zero_root(LEAF_LOG2 + 1), HASH_BYTES);
-        return;
-    }
-    for (; stack->known < threads; stack->known++) {
-        memcpy(stack->onion[stack->known + 1], stack->onion[stack->known], HASH_BYTES);
-        onion_push(stack->onion[stack->known + 1], &stack->threads[stack->known], ml);
-    }
-    memcpy(out, stack->onion[threads], HASH_BYTES);
-}
 
 enum fault machine_roots(struct machine *machine, struct roots *roots)
 {
@@ -98,77 +24,6 @@ void machine_inner_root(struct machine *machine, uint8_t inner[static HASH_BYTES
     stack_root(stack, machine->vm.ml, stack->count - 1, inner);
 }
 
-/* ---- what the program wrote ---- */
-
-/* Room for `more` bytes; false if there is no memory for them. */
-static bool captured_make_room(struct captured *captured, uint64_t more)
-{
-    if (captured->size + more <= captured->room)
-        return true;
-    uint64_t room = 2 * (captured->size + more);
-    uint8_t *bytes = realloc(captured->bytes, (size_t)room);
-    if (bytes == NULL)
-        return false;
-    captured->bytes = bytes;
-    captured->room = room;
-    return true;
-}
-
-void machine_wrote(void *context, uint64_t descriptor, uint64_t address, uint64_t size)
-{
-    struct machine *machine = context;
-    struct captured *captured = &machine->captured[descriptor <= 2 ? CAPTURE_OUTPUT : CAPTURE_HINTS];
-    uint64_t kept = captured->limit - captured->size;
-    if (kept > size)
-        kept = size;
-    if (kept != 0 && !captured_make_room(captured, kept))
-        kept = 0;
-    /* Memory that is known by its root only has no bytes to show. */
-    if (kept != 0 && memory_read(&machine->memory, address, captured->bytes + captured->size, kept) != MEMORY_OK)
-        kept = 0;
-    captured->size += kept;
-    if (captured->limit != 0)
-        captured->lost += size - kept;
-}
-
-/* From now on up to `limit` bytes of a capture are kept; what was kept before is forgotten. */
-EXPORT void opml_machine_capture(struct machine *machine, uint32_t which, uint64_t limit)
-{
-    free(machine->captured[which].bytes);
-    machine->captured[which] = (struct captured){.limit = limit};
-}
-
-/* The bytes kept stay the machine's, until its next run or capture. Returns their number. */
-EXPORT uint64_t opml_machine_captured(const struct machine *machine, uint32_t which, const uint8_t **bytes,
-                                      uint64_t *lost)
-{
-    *bytes = machine->captured[which].bytes;
-    *lost = machine->captured[which].lost;
-    return machine->captured[which].size;
-}
-
-/* Forgets the first `count` bytes kept, so that there is room for as many more. */
-EXPORT void opml_machine_drop_captured(struct machine *machine, uint32_t which, uint64_t count)
-{
-    struct captured *captured = &machine->captured[which];
-    if (count > captured->size)
-        count = captured->size;
-    if (count != 0)
-        memmove(captured->bytes, captured->bytes + count, captured->size - count);
-    captured->size -= count;
-}
-
-/* Puts bytes into a capture as if the program had written them; 0 if there is no room. */
-EXPORT int opml_machine_put_captured(struct machine *machine, uint32_t which, const uint8_t *bytes, uint64_t count)
-{
-    struct captured *captured = &machine->captured[which];
-    if (count > captured->limit - captured->size || !captured_make_room(captured, count))
-        return 0;
-    memcpy(captured->bytes + captured->size, bytes, count);
-    captured->size += count;
-    return 1;
-}
-
 /* ---- life ---- */
 
 EXPORT void opml_machine_free(struct machine *machine)
@@ -179,12 +34,8 @@ EXPORT void opml_machine_free(struct machine *machine)
     for (unsigned which = 0; which < CAPTURES; which++)
         free(machine->captured[which].bytes);
     if (machine->memory.store != NULL) {
-        for (unsigned side = 0; side < 2; side++) {
-            struct stack *stack = &machine->stacks[side];
-            store_free(machine->memory.store, stack->threads, stack->room * sizeof *stack->threads);
-            if (stack->room != 0)
-                store_free(machine->memory.store, stack->onion, (stack->room + 1) * sizeof *stack->onion);
-        }
+        for (unsigned side = 0; side < 2; side++)
+            stack_free(&machine->stacks[side], machine->memory.store);
         if (machine->memory.root != NULL)
             memory_free(&machine->memory);
         else
@@ -206,7 +57,7 @@ EXPORT struct machine *opml_machine_new(int ml, uint64_t memory_limit_bytes)
     machine->memory.store = store;
     machine->oracle = oracle_new();
     if (store == NULL || machine->oracle == NULL || !memory_init(&machine->memory, store) ||
-        !stack_make_room(machine, 0)) {
+        !stack_make_room(&machine->stacks[0], store)) {
         opml_machine_free(machine);
         return NULL;
     }
@@ -229,22 +80,12 @@ EXPORT struct machine *opml_machine_fork(struct machine *machine)
     memory_fork(&machine->memory, &fork->memory);
     machine_forget_writes(machine); /* its pages are shared from now on */
     fork->oracle = machine->oracle;
-    fork->oracle->references++;
+    oracle_retain(fork->oracle);
     for (unsigned side = 0; side < 2; side++) {
-        struct stack *from = &machine->stacks[side], *to = &fork->stacks[side];
-        if (from->room == 0)
-            continue;
-        struct thread *threads = store_allocate(fork->memory.store, from->room * sizeof *threads);
-        uint8_t (*onion)[HASH_BYTES] = store_allocate(fork->memory.store, (from->room + 1) * sizeof *onion);
-        if (threads == NULL || onion == NULL) {
-            store_free(fork->memory.store, threads, from->room * sizeof *threads);
-            store_free(fork->memory.store, onion, (from->room + 1) * sizeof *onion);
+        if (!stack_copy(&machine->stacks[side], &fork->stacks[side], fork->memory.store)) {
             opml_machine_free(fork);
             return NULL;
         }
-        memcpy(threads, from->threads, from->count * sizeof *threads);
-        memcpy(onion, from->onion, (from->count + 1) * sizeof *onion);
-        *to = (struct stack){threads, onion, from->count, from->room, from->known};
     }
     return fork;
 }
@@ -333,7 +174,7 @@ EXPORT int opml_machine_resize_stack(struct machine *machine, unsigned side, uin
         return FAULT_BAD_STATE;
     struct stack *stack = &machine->stacks[side];
     while (stack->count < count) {
-        if (!stack_make_room(machine, side))
+        if (!stack_make_room(stack, machine->memory.store))
             return FAULT_OUT_OF_MEMORY;
         memset(&stack->threads[stack->count++], 0, sizeof *stack->threads);
     }
@@ -354,121 +195,6 @@ EXPORT int opml_machine_state(struct machine *machine, uint8_t witness[static ST
         state_hash(&machine->vm, &roots, hash);
     }
     return (int)fault;
-}
-
-static int remember(struct machine *machine, enum memory_status status, uint64_t address)
-{
-    machine->fault_address = address;
-    return (int)memory_fault(status);
-}
-
-EXPORT int opml_machine_read(struct machine *machine, uint64_t address, uint8_t *out, uint64_t size)
-{
-    return remember(machine, memory_read(&machine->memory, address, out, size), address);
-}
-
-EXPORT int opml_machine_write(struct machine *machine, uint64_t address, const uint8_t *data, uint64_t size)
-{
-    enum memory_status status = memory_write(&machine->memory, address, data, size);
-    machine_forget_all(machine);
-    return remember(machine, status, address);
-}
-
-EXPORT int opml_machine_zero(struct machine *machine, uint64_t address, uint64_t size)
-{
-    enum memory_status status = memory_zero(&machine->memory, address, size);
-    machine_forget_all(machine);
-    return remember(machine, status, address);
-}
-
-static int misplaced(uint64_t address, unsigned log2_size)
-{
-    return log2_size < LEAF_LOG2 || log2_size > 63 || (address & (((uint64_t)1 << log2_size) - 1)) != 0;
-}
-
-EXPORT int opml_machine_subtree_root(struct machine *machine, uint64_t address, unsigned log2_size,
-                                     uint8_t out[static HASH_BYTES])
-{
-    if (misplaced(address, log2_size))
-        return FAULT_BAD_STATE;
-    enum memory_status status = memory_root(&machine->memory, address, log2_size, out);
-    machine_forget_writes(machine);
-    return remember(machine, status, address);
-}
-
-EXPORT int opml_machine_put_subtree(struct machine *machine, uint64_t address, unsigned log2_size,
-                                    const uint8_t root[static HASH_BYTES])
-{
-    if (misplaced(address, log2_size))
-        return FAULT_BAD_STATE;
-    enum memory_status status = memory_put(&machine->memory, address, log2_size, root);
-    machine_forget_all(machine);
-    return remember(machine, status, address);
-}
-
-/* siblings: room for 59 hashes. */
-EXPORT int opml_machine_siblings(struct machine *machine, uint64_t address, unsigned log2_size, uint8_t *siblings)
-{
-    if (misplaced(address, log2_size))
-        return FAULT_BAD_STATE;
-    enum memory_status status = memory_siblings(&machine->memory, address, log2_size, siblings);
-    machine_forget_writes(machine);
-    return remember(machine, status, address);
-}
-
-/* ---- what is known from outside ---- */
-
-static bool oracle_put(struct oracle *oracle, const uint8_t key[static 32], const uint8_t *data, uint64_t size)
-{
-    if (size > SIZE_MAX - sizeof(struct preimage))
-        return false;
-    struct preimage *preimage = malloc(sizeof *preimage + (size_t)size);
-    if (preimage == NULL)
-        return false;
-    struct preimage **place = oracle_find(oracle, key), *old = *place;
-    preimage->next = old == NULL ? NULL : old->next;
-    memcpy(preimage->key, key, 32);
-    preimage->size = size;
-    if (size != 0)
-        memcpy(preimage->data, data, (size_t)size);
-    *place = preimage;
-    free(old);
-    return true;
-}
-
-/* Replaces what was there under that key, for this machine alone. 0: out of memory. */
-EXPORT int opml_machine_add_preimage(struct machine *machine, const uint8_t key[static 32], const uint8_t *data,
-                                     uint64_t size)
-{
-    if (machine->oracle->references > 1) {
-        struct oracle *own = oracle_new();
-        if (own == NULL)
-            return 0;
-        for (unsigned i = 0; i < ORACLE_BUCKETS; i++)
-            for (const struct preimage *old = machine->oracle->buckets[i]; old != NULL; old = old->next)
-                if (!oracle_put(own, old->key, old->data, old->size)) {
-                    oracle_release(own);
-                    return 0;
-                }
-        oracle_release(machine->oracle);
-        machine->oracle = own;
-    }
-    return oracle_put(machine->oracle, key, data, size);
-}
-
-/* See content_add. *problem is a constant string or NULL. */
-EXPORT int opml_machine_add_subtree(struct machine *machine, const uint8_t root[static HASH_BYTES], unsigned log2_size,
-                                    const struct block *blocks, uint64_t count, unsigned threads, const char **problem,
-                                    uint64_t *problem_block)
-{
-    size_t at = 0;
-    *problem = NULL;
-    if (log2_size < LEAF_LOG2 || log2_size > 63)
-        return FAULT_BAD_STATE;
-    enum memory_status status = content_add(machine->memory.store, &machine->memory.contents, root, log2_size, blocks,
-                                            (size_t)count, threads, problem, &at);
-    *problem_block = at;
-    return (int)memory_fault(status);
 }
 
 /* ---- fault injection ---- */
@@ -506,65 +232,4 @@ EXPORT int opml_machine_flip(struct machine *machine, unsigned kind, uint64_t in
     }
     default: return FAULT_BAD_STATE;
     }
-}
-
-/* ---- plain functions ---- */
-
-EXPORT void opml_keccak256(const uint8_t *data, uint64_t size, uint8_t out[static HASH_BYTES])
-{
-    keccak256(data, (size_t)size, out);
-}
-
-EXPORT void opml_zero_root(unsigned log2_size, uint8_t out[static HASH_BYTES])
-{
-    memcpy(out, zero_root(log2_size), HASH_BYTES);
-}
-
-/* 0: out of memory. */
-EXPORT int opml_merkle_root(const uint8_t *data, uint64_t size, unsigned log2_size, unsigned word_bytes,
-                            unsigned threads, uint8_t out[static HASH_BYTES])
-{
-    return merkle_root(data, size, log2_size, word_bytes, threads, out);
-}
-
-/* out[i] := H(in[64 i ..]), so that Python builds levels of trees fast. */
-EXPORT void opml_keccak_pairs(const uint8_t *in, uint8_t *out, uint64_t count) { keccak_pairs(in, out, (size_t)count); }
-
-/* What decode makes of an instruction word: "DADDIU", "ILLEGAL", ... A constant string. */
-EXPORT const char *opml_operation_name(uint32_t word, int ml)
-{
-    static const char *const names[OPERATION_COUNT] = {
-#define X(name) #name,
-        OPERATIONS(X)
-#undef X
-    };
-    return names[decode(word, ml != 0).operation];
-}
-
-/* ---- for saving ---- */
-
-typedef int visit_subtree(uint64_t address, unsigned log2_size, const uint8_t *root);
-typedef int visit_page(uint64_t address, const uint8_t *page);
-
-struct visit_context {
-    visit_subtree *subtree;
-    visit_page *page;
-};
-
-static bool call_subtree(void *context, uint64_t address, unsigned log2_size, const uint8_t root[static HASH_BYTES])
-{
-    return ((struct visit_context *)context)->subtree(address, log2_size, root) != 0;
-}
-
-static bool call_page(void *context, uint64_t address, const uint8_t *page)
-{
-    return ((struct visit_context *)context)->page(address, page) != 0;
-}
-
-/* See memory_visit. 0: a call answered 0. */
-EXPORT int opml_machine_visit(struct machine *machine, visit_subtree *subtree, visit_page *page)
-{
-    struct visit_context context = {subtree, page};
-    struct memory_visitor visitor = {&context, call_subtree, call_page};
-    return memory_visit(&machine->memory, &visitor);
 }

@@ -1,4 +1,9 @@
-/* A whole machine: run.c runs it, machine.c makes, forks and questions it, witness.c proves its next step. */
+/* A whole machine, and the files that its parts are in, each using only those before it:
+ *
+ *   stacks.c, caches.c, preimages.c, captured.c   its parts
+ *   run.c                                         runs it
+ *   machine_memory.c, machine.c                   Python's questions; making and forking
+ *   witness.c                                     proves its next step */
 #ifndef OPML_MACHINE_H
 #define OPML_MACHINE_H
 #include "fpvm.h"
@@ -58,20 +63,40 @@ static inline struct thread *active_thread(struct machine *machine)
     return stack->count == 0 ? NULL : &stack->threads[stack->count - 1];
 }
 
-/* Runs until the machine exits, max_steps steps are done, or there is no next state: then the reason. */
-enum fault machine_run(struct machine *machine, uint64_t max_steps);
+/* stacks.c. Room for one more thread; false: out of memory. */
+bool stack_make_room(struct stack *stack, struct store *store);
+void stack_drop(struct stack *stack);
+void stack_free(struct stack *stack, struct store *store);
+/* *to, which is empty, becomes a copy; false: out of memory. */
+bool stack_copy(const struct stack *from, struct stack *to, struct store *store);
+/* out := the onion root of the lowest `threads` threads. */
+void stack_root(struct stack *stack, bool ml, size_t threads, uint8_t out[static HASH_BYTES]);
 
-/* Forget host pointers: to write (hashes were taken, or a fork), or all and the decoded code (memory was changed). */
+/* caches.c. Forget host pointers: to write (hashes were taken, or a fork), or all and the decoded code (memory was
+ * changed). */
+bool machine_make_caches(struct machine *machine);
 void machine_forget_writes(struct machine *machine);
 void machine_forget_all(struct machine *machine);
 void machine_free_caches(struct machine *machine);
 
-bool stack_make_room(struct machine *machine, unsigned side);
+/* preimages.c. A new oracle has one owner; the last that releases it frees it. */
+struct oracle *oracle_new(void);
+void oracle_retain(struct oracle *oracle);
+void oracle_release(struct oracle *oracle);
 enum fault machine_preimage(struct machine *machine, const uint8_t key[static 32], uint64_t offset,
                             uint8_t data[static 32], size_t *count);
-/* Keeps what the program wrote to a descriptor, if capture is on for it. */
+
+/* captured.c. Keeps what the program wrote to a descriptor, if capture is on for it. */
 void machine_wrote(void *machine, uint64_t descriptor, uint64_t address, uint64_t size);
-/* roots := the three roots of the present state. */
+
+/* run.c. Runs until the machine exits, max_steps steps are done, or there is no next state: then the reason. */
+enum fault machine_run(struct machine *machine, uint64_t max_steps);
+
+/* machine_memory.c */
+int opml_machine_read(struct machine *machine, uint64_t address, uint8_t *out, uint64_t size);
+int opml_machine_write(struct machine *machine, uint64_t address, const uint8_t *data, uint64_t size);
+
+/* machine.c. roots := the three roots of the present state. */
 enum fault machine_roots(struct machine *machine, struct roots *roots);
 /* inner := onion root of the active stack without its top. */
 void machine_inner_root(struct machine *machine, uint8_t inner[static HASH_BYTES]);

@@ -6,49 +6,6 @@
 
 #define UNLIKELY(x) __builtin_expect(!!(x), 0)
 
-/* ---- host pointers and decoded code ---- */
-
-static bool make_caches(struct machine *machine)
-{
-    if (machine->caches != NULL)
-        return true;
-    machine->caches = malloc(sizeof *machine->caches);
-    if (machine->caches == NULL)
-        return false;
-    for (unsigned i = 0; i < CODE_PAGES; i++)
-        machine->caches->code[i].instructions = NULL;
-    machine_forget_all(machine);
-    return true;
-}
-
-void machine_free_caches(struct machine *machine)
-{
-    if (machine->caches == NULL)
-        return;
-    for (unsigned i = 0; i < CODE_PAGES; i++)
-        free(machine->caches->code[i].instructions);
-    free(machine->caches);
-    machine->caches = NULL;
-}
-
-void machine_forget_writes(struct machine *machine)
-{
-    if (machine->caches != NULL)
-        for (unsigned i = 0; i < LOOKASIDE_ENTRIES; i++)
-            machine->caches->write[i].page = NO_PAGE;
-}
-
-void machine_forget_all(struct machine *machine)
-{
-    if (machine->caches == NULL)
-        return;
-    machine_forget_writes(machine);
-    for (unsigned i = 0; i < LOOKASIDE_ENTRIES; i++)
-        machine->caches->read[i].page = NO_PAGE;
-    for (unsigned i = 0; i < CODE_PAGES; i++)
-        machine->caches->code[i].page = NO_PAGE;
-}
-
 static enum fault memory_stop(struct machine *machine, enum memory_status status, uint64_t address)
 {
     machine->fault_address = address;
@@ -298,41 +255,6 @@ static inline void store_unit(uint8_t *p, unsigned size_bytes, uint64_t x)
 
 /* ---- the frame of a step ---- */
 
-bool stack_make_room(struct machine *machine, unsigned side)
-{
-    struct stack *stack = &machine->stacks[side];
-    if (stack->count < stack->room)
-        return true;
-    size_t room = stack->room == 0 ? 4 : 2 * stack->room;
-    struct store *store = machine->memory.store;
-    struct thread *threads = store_allocate(store, room * sizeof *threads);
-    uint8_t (*onion)[HASH_BYTES] = store_allocate(store, (room + 1) * sizeof *onion);
-    if (threads == NULL || onion == NULL) {
-        store_free(store, threads, room * sizeof *threads);
-        store_free(store, onion, (room + 1) * sizeof *onion);
-        return false;
-    }
-    if (stack->room != 0) {
-        memcpy(threads, stack->threads, stack->count * sizeof *threads);
-        memcpy(onion, stack->onion, (stack->count + 1) * sizeof *onion);
-        store_free(store, stack->threads, stack->room * sizeof *threads);
-        store_free(store, stack->onion, (stack->room + 1) * sizeof *onion);
-    } else {
-        memcpy(onion[0], zero_root(LEAF_LOG2 + 1), HASH_BYTES); /* EMPTY = H(64 zero bytes) */
-    }
-    stack->threads = threads;
-    stack->onion = onion;
-    stack->room = room;
-    return true;
-}
-
-static void stack_drop(struct stack *stack)
-{
-    stack->count--;
-    if (stack->known > stack->count)
-        stack->known = stack->count;
-}
-
 /* The active thread is done: its stack loses it. */
 static enum fault pop(struct machine *machine)
 {
@@ -351,7 +273,7 @@ static enum fault preempt(struct machine *machine)
 {
     unsigned side = active_side(&machine->vm);
     struct stack *active = &machine->stacks[side], *other = &machine->stacks[side ^ 1];
-    if (!stack_make_room(machine, side ^ 1))
+    if (!stack_make_room(other, machine->memory.store))
         return FAULT_OUT_OF_MEMORY;
     other->threads[other->count++] = active->threads[active->count - 1];
     stack_drop(active);
@@ -366,7 +288,7 @@ enum fault machine_run(struct machine *machine, uint64_t max_steps)
     struct vm *vm = &machine->vm;
     if (vm->exited > 1)
         return FAULT_BAD_STATE;
-    if (!make_caches(machine))
+    if (!machine_make_caches(machine))
         return FAULT_OUT_OF_MEMORY;
     enum fault fault = FAULT_NONE;
     uint64_t host_mode = float_mode_begin();
@@ -387,7 +309,8 @@ enum fault machine_run(struct machine *machine, uint64_t max_steps)
             continue;
         }
         /* Room for a preempted thread or a child, so that no system call fails after it took effect. */
-        if (!stack_make_room(machine, 0) || !stack_make_room(machine, 1)) {
+        if (!stack_make_room(&machine->stacks[0], machine->memory.store) ||
+            !stack_make_room(&machine->stacks[1], machine->memory.store)) {
             fault = FAULT_OUT_OF_MEMORY;
             break;
         }

@@ -1,6 +1,60 @@
 /* System calls, over `struct access`. docs/vm.md, "System calls" and ML.11. Twin: contracts/src/vm/Syscalls.sol. */
 #include "fpvm.h"
 
+/* The system calls of the machine, by number. Python has the same list: fpvm/explain.py, `SYSCALLS`. */
+enum {
+    SYS_READ = 5000,
+    SYS_WRITE = 5001,
+    SYS_OPEN = 5002,
+    SYS_CLOSE = 5003,
+    SYS_STAT = 5004,
+    SYS_FSTAT = 5005,
+    SYS_LSEEK = 5008,
+    SYS_MMAP = 5009,
+    SYS_MPROTECT = 5010,
+    SYS_MUNMAP = 5011,
+    SYS_BRK = 5012,
+    SYS_RT_SIGACTION = 5013,
+    SYS_RT_SIGPROCMASK = 5014,
+    SYS_IOCTL = 5015,
+    SYS_PREAD64 = 5016,
+    SYS_SCHED_YIELD = 5023,
+    SYS_MINCORE = 5026,
+    SYS_MADVISE = 5027,
+    SYS_NANOSLEEP = 5034,
+    SYS_SETITIMER = 5036,
+    SYS_GETPID = 5038,
+    SYS_CLONE = 5055,
+    SYS_EXIT = 5058,
+    SYS_UNAME = 5061,
+    SYS_FCNTL = 5070,
+    SYS_READLINK = 5087,
+    SYS_GETRLIMIT = 5095,
+    SYS_GETUID = 5100,
+    SYS_GETGID = 5102,
+    SYS_SIGALTSTACK = 5129,
+    SYS_GETTID = 5178,
+    SYS_FUTEX = 5194,
+    SYS_SCHED_GETAFFINITY = 5196,
+    SYS_EXIT_GROUP = 5205,
+    SYS_EPOLL_CTL = 5208,
+    SYS_TIMER_CREATE = 5216,
+    SYS_TIMER_SETTIME = 5217,
+    SYS_TIMER_DELETE = 5220,
+    SYS_CLOCK_GETTIME = 5222,
+    SYS_TGKILL = 5225,
+    SYS_OPENAT = 5247,
+    SYS_READLINKAT = 5257,
+    SYS_EPOLL_PWAIT = 5272,
+    SYS_EVENTFD2 = 5284,
+    SYS_EPOLL_CREATE1 = 5285,
+    SYS_PIPE2 = 5287,
+    SYS_PRLIMIT64 = 5297,
+    SYS_GETRANDOM = 5313,
+    SYS_TENSOR_MAP = 7001,
+    SYS_TENSOR_ROOT = 7002,
+};
+
 enum { EBADF = 9, EAGAIN = 11, EINVAL = 22 };
 enum { A0 = 4, A1 = 5, A2 = 6, V0 = 2, V1 = 7, SP = 29 };
 enum {
@@ -237,7 +291,7 @@ static enum fault system_tensor(struct vm *vm, struct thread *thread, const stru
     if (log2_size < 5 || log2_size > 63 || (address & (((uint64_t)1 << log2_size) - 1)) != 0 || (leaf & 31) != 0 ||
         leaf >> log2_size == address >> log2_size)
         return fail(thread, EINVAL);
-    if (thread->r[V0] == 7001) {
+    if (thread->r[V0] == SYS_TENSOR_MAP) {
         TRY(access->tensor_map(context, address, (unsigned)log2_size, leaf));
         clear_reservation(vm, address, (unsigned)log2_size);
     } else {
@@ -251,43 +305,63 @@ enum fault system_call(struct vm *vm, struct thread *thread, const struct access
                        enum then *then, struct thread *child)
 {
     switch (thread->r[V0]) {
-    case 5000: return system_read(vm, thread, access, context);
-    case 5001: return system_write(vm, thread, access, context);
-    case 5002: return fail(thread, EBADF); /* open */
-    case 5009: return system_mmap(vm, thread);
-    case 5012: return succeed(thread, PROGRAM_BREAK); /* brk */
-    case 5023:                                        /* sched_yield */
-    case 5034: return yield(thread, then);            /* nanosleep */
-    case 5038: return succeed(thread, 0);             /* getpid */
-    case 5055: return system_clone(vm, thread, then, child);
-    case 5058: return system_exit(vm, thread, access, context, then);
-    case 5070: return system_fcntl(thread);
-    case 5178: return succeed(thread, thread->id); /* gettid */
-    case 5194: return system_futex(thread, access, context, then);
-    case 5205: /* exit_group */
+    case SYS_READ: return system_read(vm, thread, access, context);
+    case SYS_WRITE: return system_write(vm, thread, access, context);
+    case SYS_OPEN: return fail(thread, EBADF);
+    case SYS_MMAP: return system_mmap(vm, thread);
+    case SYS_BRK: return succeed(thread, PROGRAM_BREAK);
+    case SYS_SCHED_YIELD:
+    case SYS_NANOSLEEP: return yield(thread, then);
+    case SYS_CLONE: return system_clone(vm, thread, then, child);
+    case SYS_EXIT: return system_exit(vm, thread, access, context, then);
+    case SYS_FCNTL: return system_fcntl(thread);
+    case SYS_GETTID: return succeed(thread, thread->id);
+    case SYS_FUTEX: return system_futex(thread, access, context, then);
+    case SYS_EXIT_GROUP:
         vm->exited = 1;
         vm->exit_code = (uint8_t)thread->r[A0];
         *then = THEN_EXIT;
         return FAULT_NONE;
-    case 5222: return system_clock(vm, thread, access, context);
-    case 5284: /* eventfd2: only the non-blocking kind */
+    case SYS_CLOCK_GETTIME: return system_clock(vm, thread, access, context);
+    case SYS_EVENTFD2: /* only the non-blocking kind */
         return thread->r[A1] & 0x80 ? succeed(thread, FD_EVENT) : fail(thread, EINVAL);
-    case 5313: return system_getrandom(vm, thread, access, context);
-    case 7001:
-    case 7002:
-        return vm->ml ? system_tensor(vm, thread, access, context) : FAULT_UNSUPPORTED_SYSCALL;
+    case SYS_GETRANDOM: return system_getrandom(vm, thread, access, context);
+    case SYS_TENSOR_MAP:
+    case SYS_TENSOR_ROOT: return vm->ml ? system_tensor(vm, thread, access, context) : FAULT_UNSUPPORTED_SYSCALL;
 
-        /* clang-format off */
-    case 5003: case 5004: case 5005: case 5008: /* close stat fstat lseek */
-    case 5010: case 5011: case 5013: case 5014: /* mprotect munmap rt_sigaction rt_sigprocmask */
-    case 5015: case 5016: case 5026: case 5027: /* ioctl pread64 mincore madvise */
-    case 5036: case 5061: case 5087: case 5095: /* setitimer uname readlink getrlimit */
-    case 5100: case 5102: case 5129: case 5196: /* getuid getgid sigaltstack sched_getaffinity */
-    case 5208: case 5216: case 5217: case 5220: /* epoll_ctl timer_create timer_settime timer_delete */
-    case 5225: case 5247: case 5257: case 5272: /* tgkill openat readlinkat epoll_pwait */
-    case 5285: case 5287: case 5297:            /* epoll_create1 pipe2 prlimit64 */
-        /* clang-format on */
-        return succeed(thread, 0);
+    /* These do nothing and succeed with 0. */
+    case SYS_CLOSE:
+    case SYS_STAT:
+    case SYS_FSTAT:
+    case SYS_LSEEK:
+    case SYS_MPROTECT:
+    case SYS_MUNMAP:
+    case SYS_RT_SIGACTION:
+    case SYS_RT_SIGPROCMASK:
+    case SYS_IOCTL:
+    case SYS_PREAD64:
+    case SYS_MINCORE:
+    case SYS_MADVISE:
+    case SYS_SETITIMER:
+    case SYS_GETPID:
+    case SYS_UNAME:
+    case SYS_READLINK:
+    case SYS_GETRLIMIT:
+    case SYS_GETUID:
+    case SYS_GETGID:
+    case SYS_SIGALTSTACK:
+    case SYS_SCHED_GETAFFINITY:
+    case SYS_EPOLL_CTL:
+    case SYS_TIMER_CREATE:
+    case SYS_TIMER_SETTIME:
+    case SYS_TIMER_DELETE:
+    case SYS_TGKILL:
+    case SYS_OPENAT:
+    case SYS_READLINKAT:
+    case SYS_EPOLL_PWAIT:
+    case SYS_EPOLL_CREATE1:
+    case SYS_PIPE2:
+    case SYS_PRLIMIT64: return succeed(thread, 0);
     default: return FAULT_UNSUPPORTED_SYSCALL;
     }
 }
