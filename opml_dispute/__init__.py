@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Final
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from opml_dispute.actors.faults import Fault as Fault
     from opml_dispute.actors.honest import honest_actions as honest_actions
     from opml_dispute.actors.honest import resolution_actions as resolution_actions
-    from opml_dispute.actors.liars import Fault as Fault
     from opml_dispute.actors.liars import Liar as Liar
     from opml_dispute.chain.deployment import Deployment as Deployment
     from opml_dispute.chain.rpc import Rpc as Rpc
@@ -70,7 +70,7 @@ PUBLIC: Final = {
     "honest_actions": "actors.honest",
     "resolution_actions": "actors.honest",
     "Liar": "actors.liars",
-    "Fault": "actors.liars",
+    "Fault": "actors.faults",
     # A chain, and an operator's actions on it.
     "Rpc": "chain.rpc",
     "Sender": "chain.sender",

@@ -11,7 +11,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from opml_dispute.actors.liars import Fault, FaultSyntax, Story, changes_anything
+from opml_dispute.actors.faults import Fault, FaultSyntax
+from opml_dispute.actors.liars import Story, changes_anything
 from opml_dispute.cli.output import Output
 from opml_dispute.trace.guest import guest_machine
 

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from opml_dispute.actors.actions import Step
+from opml_dispute.actors.faults import Fault, FaultSyntax
 from opml_dispute.actors.liars import (
-    Fault,
-    FaultSyntax,
     NoFaultFound,
     Story,
     UselessFault,

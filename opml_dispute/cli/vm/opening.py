@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from opml_dispute.actors.liars import Fault
+from opml_dispute.actors.faults import Fault
 from opml_dispute.cli.inputs import read_inputs
 from opml_dispute.cli.vm.selection import RunSelection, expect_none
 from opml_dispute.cli.vm.source import BadSource, Source
