@@ -30,8 +30,10 @@ MAX_SPLIT_DEPTH = 64
 """Limits of the game implementation; a game's own depths come with its model."""
 
 MIN_PROPOSAL_SIZE = 2**63 - 1
-"""Bytes from which a client would propose a pre-image in pieces, which our oracle does not offer: so never. The
-largest number that clients read right, with a sign or without."""
+"""
+Bytes from which a client would propose a pre-image in pieces: never, since an ML game's guest reads no large pre-image.
+The largest number that clients read right, with a sign or without.
+"""
 
 MAX_CALLBACK_GAS = 2_000_000
 """The most gas that a request can promise to its consumer."""
