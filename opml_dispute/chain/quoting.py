@@ -16,6 +16,7 @@ from opml_dispute.chain.reverts import Reverted
 from opml_dispute.chain.rpc import Ask, Call, Rpc
 from opml_dispute.chain.rpc_errors import Refusal, RpcAnswerInvalid, RpcFailed
 from opml_dispute.chain.transactions import (
+    ENVELOPE_BYTES,
     MAX_TRANSACTION_BYTES,
     Creation,
     NotEnoughFunds,
@@ -31,9 +32,6 @@ GAS_MARGIN_PERCENT = 25
 
 TRANSACTION_GAS_CAP = 2**24
 """The most gas one transaction may ask for on chains with EIP-7825."""
-
-_ENVELOPE_BYTES: Final = 256
-"""Of a transaction, around its data: nonce, fees, address, signature, at most."""
 
 MOST_GAS: Final = 2**40
 """No chain has blocks of so much gas: an estimate above it is a fault of the node."""
@@ -58,7 +56,7 @@ def quotes_for(
     balance_wei = rpc.balance_wei(address) - committed_wei
     method = "eth_estimateGas"
     # What the account could not even pay the value of is not asked about: every node has its own words for that.
-    too_large = [len(order.work.data) + _ENVELOPE_BYTES > MAX_TRANSACTION_BYTES for order in orders]
+    too_large = [len(order.work.data) + ENVELOPE_BYTES > MAX_TRANSACTION_BYTES for order in orders]
     is_asked = [order.value_wei <= balance_wei and not large for order, large in zip(orders, too_large, strict=True)]
     estimates = iter(
         rpc.outcomes(
@@ -72,7 +70,7 @@ def quotes_for(
     quotes: list[Quote | OpmlError] = []
     for order, asked, large in zip(orders, is_asked, too_large, strict=True):
         if large:
-            quotes.append(TransactionTooLarge(order.work.what, len(order.work.data) + _ENVELOPE_BYTES))
+            quotes.append(TransactionTooLarge(order.work.what, len(order.work.data) + ENVELOPE_BYTES))
             continue
         estimate = next(estimates) if asked else None
         quote = _quote(address, order, estimate, Quote(0, fees, head.number), balance_wei)

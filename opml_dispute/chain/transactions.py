@@ -32,11 +32,17 @@ class NotEnoughFunds(OpmlError):
 MAX_TRANSACTION_BYTES: Final = 1 << 17
 """Ordinary nodes take no larger transaction from their users."""
 
+ENVELOPE_BYTES: Final = 256
+"""Of a transaction, around its data: nonce, fees, address and signature, at most."""
+
+MAX_OUTPUT_BYTES: Final = MAX_TRANSACTION_BYTES - ENVELOPE_BYTES - 256
+"""An output is delivered in one transaction; the rest of it has request, game, arena root, lengths and padding."""
+
 
 class TransactionTooLarge(OpmlError):
     """A transaction has more bytes than ordinary nodes take."""
 
-    hint = "publish a large input in parts: opml-dispute request --in-parts"
+    hint = "a large input is published in parts: opml-dispute request --in-parts; nothing else can be made smaller"
 
     def __init__(self, what: str, size_bytes: int) -> None:
         super().__init__(

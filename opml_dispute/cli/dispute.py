@@ -102,7 +102,7 @@ def challenge(
         output.say(f"The root claim is wrong, and attacked already. Go on with: opml-dispute respond {address}")
         return
     _preflight(session, case, look.game, look.plan, stake_anyway=stake_anyway)
-    session.send_all(table.intents(look.game, look.head.timestamp, attacks))
+    session.send_all(list(table.intents(look.game, look.head.timestamp, attacks)))
     output.say(f"Go on with: opml-dispute respond {address} --watch")
 
 

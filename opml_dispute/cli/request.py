@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
 
 from opml_dispute.actors.words import short_hex
-from opml_dispute.chain.amounts import parse_wei
+from opml_dispute.chain.amounts import about_ether, parse_wei
 from opml_dispute.chain.contracts.contract import ZERO_ADDRESS
 from opml_dispute.chain.contracts.examples import DigitReader
 from opml_dispute.chain.contracts.oracle import RegisteredModel
@@ -17,6 +17,7 @@ from opml_dispute.chain.deploy import MAX_CALLBACK_GAS
 from opml_dispute.chain.games import parse_address
 from opml_dispute.chain.requests import parse_hash, parse_request_id, read_request
 from opml_dispute.chain.system import System
+from opml_dispute.chain.transactions import MAX_OUTPUT_BYTES, NotEnoughFunds
 from opml_dispute.cli.command_line import Command, expect_unused
 from opml_dispute.cli.options import (
     ChainOptions,
@@ -32,7 +33,7 @@ from opml_dispute.cli.options import (
     sending_options,
     stake_option,
 )
-from opml_dispute.cli.output import Output
+from opml_dispute.cli.output import Output, gas
 from opml_dispute.cli.session import Session, open_case_of
 from opml_dispute.errors import OpmlError
 from opml_dispute.operator.inference import (
@@ -41,6 +42,7 @@ from opml_dispute.operator.inference import (
     new_request_id,
     request_intent,
 )
+from opml_dispute.operator.intents import Intent
 from opml_dispute.operator.proposing import proposal_intents
 from opml_dispute.operator.publishing import MAX_WHOLE_INPUT_BYTES, publication_intents
 from opml_dispute.primitives import Address, ModelId, StateRoot
@@ -158,6 +160,7 @@ def request(
         input_uri=by_root,
     )
     parts = publication_intents(system, session.sender.address, image) if in_parts else []
+    _tell_first(session, known, parts, fee_wei)
     for done in session.send_all([*parts, intent]):
         if done.intent.kind != "request":
             continue
@@ -197,6 +200,35 @@ def _expect_none(clashing: Mapping[str, object]) -> None:
     named = [name for name, value in clashing.items() if value is not None]
     if named:
         raise click.UsageError(f"--reader asks in its own way: leave out {' and '.join(named)}, or --reader")
+
+
+def _tell_first(session: Session, model: RegisteredModel, parts: Sequence[Intent], fee_wei: int) -> None:
+    """
+    What the requester should know before anything is paid for.
+
+    Whether the answer can be delivered, and what publishing the input in `parts` takes in all. Raises `NotEnoughFunds`
+    if the account cannot pay for all of them and the fee.
+    """
+    if model.output_bytes > MAX_OUTPUT_BYTES:
+        session.output.say(
+            f"The answer has {model.output_bytes:,} bytes, and a transaction that delivers it {MAX_OUTPUT_BYTES:,} at "
+            "most: it can be proposed and disputed, but not delivered.",
+            style="yellow",
+        )
+    if not parts:
+        return
+    quote = session.sender.quote(parts[0].call)
+    most_wei = quote.most_wei * len(parts)
+    session.output.say(
+        f"The input is published first: {len(parts)} transactions, {gas(quote.gas * len(parts))} at most, "
+        f"for {about_ether(most_wei)} at most."
+    )
+    session.output.fact(parts=len(parts), publication_gas=quote.gas * len(parts), publication_most_wei=most_wei)
+    balance_wei = session.system.rpc.balance_wei(session.sender.address)
+    if balance_wei < most_wei + fee_wei:
+        raise NotEnoughFunds(
+            session.sender.address, balance_wei, most_wei + fee_wei, "publishing the input and asking about it"
+        )
 
 
 def _read_file(path: Path, size_bytes: int) -> bytes:

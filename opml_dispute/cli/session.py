@@ -9,7 +9,7 @@ came of it and what it cost. A dry run asks the chain everything that sending as
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -128,9 +128,11 @@ class Session:
         introduce(sender, output)
         return cls(system, sender, output, sending.dry_run, ask)
 
-    def send_all(self, intents: Iterable[Intent]) -> list[Done]:
+    def send_all(self, intents: Sequence[Intent]) -> list[Done]:
         """
-        Say and send each; on a dry run only say. The list of what was done, empty on a dry run.
+        Say and send each in turn; on a dry run only say. The list of what was done, empty on a dry run.
+
+        The operator is asked once, before the first, about the value of all of them.
 
         Raises what sending raises, at the first that fails; `Declined` if the operator says no.
         """
@@ -141,7 +143,7 @@ class Session:
                 self._rehearse(intent, is_first=number == 0)
                 continue
             if self.ask_first:
-                self._confirm([intent])
+                self._confirm(intents)
             result = perform(intent, self.sender)
             self.report(result)
             done.append(result)
@@ -215,7 +217,8 @@ class Session:
         self.ask_first = False
         quote = self.sender.quote(intents[0].call, value_wei=intents[0].value_wei)
         value_wei = sum(intent.value_wei for intent in intents)
-        value = f"{_value_word(intents[0])} {ether(value_wei)} and " if value_wei else ""
+        paying = next((intent for intent in intents if intent.value_wei), intents[0])
+        value = f"{_value_word(paying)} {ether(value_wei)} and " if value_wei else ""
         each = "" if len(intents) == 1 else f" for the first of {len(intents)} transactions"
         question = (
             f"Send from {self.sender.address} on chain {self.system.deployment.chain_id}, for {value}"

@@ -31,6 +31,7 @@ from opml_dispute.chain.fees import DEFAULT_MAX_FEE_WEI, suggest
 from opml_dispute.chain.games import GameConstants
 from opml_dispute.chain.rpc_errors import RpcError
 from opml_dispute.chain.system import System
+from opml_dispute.chain.transactions import MAX_OUTPUT_BYTES
 from opml_dispute.engine.inference import Inference
 from opml_dispute.engine.inference_status import status_words
 from opml_dispute.errors import OpmlError
@@ -217,6 +218,13 @@ def _inference(prospect: Prospect) -> _Finding:
     inference, count = prospect.inference, prospect.program.node_count
     inference.run_to(count)
     if inference.status == 0:
+        size_bytes = prospect.program.output_bytes
+        if prospect.must_succeed and size_bytes > MAX_OUTPUT_BYTES:
+            return _fails(
+                f"its output has {size_bytes:,} bytes, and a transaction that delivers it {MAX_OUTPUT_BYTES:,} at "
+                "most: no fee could be earned",
+                "propose nothing; a model with a smaller output could be asked",
+            )
         return _holds(f"all {count:,} nodes ran")
     found = f"it fails at node {inference.fault_node} with {status_words(inference.status)}"
     if not prospect.must_succeed:

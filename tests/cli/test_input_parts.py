@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from opml_dispute.chain.input_parts import PART_BYTES, parts_of, published_image
 from opml_dispute.chain.transactions import MAX_TRANSACTION_BYTES, TransactionTooLarge
+from opml_dispute.cli.output import Output, ether
 from opml_dispute.engine.hashing import merkle_root
 from opml_dispute.operator.publishing import publication_intents
 from tests.cli.conftest import Cli
@@ -105,3 +106,55 @@ def test_an_input_that_no_node_would_take_whole_is_refused(
     system, sender = on_chain.system(), on_chain.sender("requester")
     with pytest.raises(TransactionTooLarge):
         sender.quote(system.input_parts.add_part(bytes(32), 0, bytes(MAX_TRANSACTION_BYTES), is_last=True))
+
+
+def test_parts_that_cannot_all_be_paid_for_are_not_begun(
+    cli: Cli, on_chain: Chain, key: Key, model_id: str, tmp_path: Path
+) -> None:
+    """A requester who has enough for two of four parts is told what all of them take, and pays for none."""
+    system, sender = on_chain.system(), on_chain.sender("requester")
+    part = system.input_parts.add_part(bytes(32), 0, bytes(range(1, 256)) * 257 + b"x", is_last=False)
+    balance_wei = 2 * sender.quote(part).most_wei
+    system.rpc.request("anvil_setBalance", sender.address, hex(balance_wei))
+    asked = cli("request", "--model-id", model_id, "--input", values(tmp_path), "--key-file", key("requester"))
+    assert_refused(asked, "publishing the input and asking about it needs")
+    assert "4 transactions" in asked.err
+    assert system.rpc.balance_wei(sender.address) == balance_wei
+
+
+def test_an_answer_that_cannot_be_delivered_is_not_staked_on(
+    cli: Cli, on_chain: Chain, key: Key, tmp_path: Path
+) -> None:
+    """The requester is told, and the proposer's preflight fails."""
+    graph = helper.make_graph(
+        [helper.make_node("Expand", ["x", "shape"], ["y"])],
+        "wide",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [40_000])],
+        [numpy_helper.from_array(np.array([40_000], np.int64), "shape")],
+    )
+    model, x = tmp_path / "wide.onnx", tmp_path / "one.npy"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), model)
+    np.save(x, np.ones(1, np.float32))
+    wide_id = cli("model", "register", model, "--key-file", key("requester"), "--json").object_with("model_id")
+    asked = cli("request", "--model-id", wide_id["model_id"], "--input", x, "--key-file", key("requester"))
+    assert asked.code == 0, asked.err
+    assert "The answer has 160,000 bytes" in asked.err
+    request_id = "0x" + on_chain.system().rpc.read(on_chain.system().oracle.request_id_at(0)).hex()
+    assert_refused(cli("propose", request_id, "--key-file", key("proposer")), "its output has 160,000 bytes")
+
+
+def test_the_operator_is_asked_about_the_value_of_all_that_follows(
+    cli: Cli, on_chain: Chain, key: Key, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proposal for a fee is a commitment, which costs no bond, and then a game, which does."""
+    asked = cli("request", "--sample", 1, "--fee", "0.01eth", "--key-file", key("requester"), "--json")
+    questions: list[str] = []
+    monkeypatch.setattr(Output, "is_interactive", True)
+    monkeypatch.setattr("opml_dispute.cli.session.devnet.CHAIN_ID", 1)
+    monkeypatch.setattr("click.confirm", lambda question, **_: questions.append(question))
+    declined = cli("propose", asked.object_with("request_id")["request_id"], "--key-file", key("proposer"))
+    assert_refused(declined, "nothing was sent")
+    bond_wei = on_chain.system().rpc.read(on_chain.system().factory.init_bond_wei())
+    assert f"for bond {ether(bond_wei)} and" in questions[0]
+    assert "for the first of 2 transactions" in questions[0]
