@@ -96,6 +96,33 @@ def _await_data(opened: int, path: Path, patience_s: float) -> None:
             raise Unreadable(path, f"nothing came through this pipe for {patience_s:.0f} s")
 
 
+def copy_file(path: Path, into: Path, *, max_bytes: int) -> None:
+    """Copies a regular file of any size, a chunk at a time. Raises `Unreadable`."""
+    try:
+        opened = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    except OSError as error:
+        raise Unreadable(path, _words(error)) from None
+    except ValueError:
+        raise Unreadable(path, "no file can have this name") from None
+    try:
+        found = os.fstat(opened)
+        if not stat.S_ISREG(found.st_mode):
+            raise Unreadable(path, "it is a directory" if stat.S_ISDIR(found.st_mode) else "it is no regular file")
+        if found.st_size > max_bytes:
+            raise Unreadable(path, f"it has {found.st_size:,} bytes, expected {max_bytes:,} at most")
+        with into.open("wb") as file:
+            size_bytes = 0
+            while part := os.read(opened, _CHUNK_BYTES):
+                size_bytes += len(part)
+                if size_bytes > max_bytes:
+                    raise Unreadable(path, f"it has more than {max_bytes:,} bytes")
+                file.write(part)
+    except OSError as error:
+        raise Unreadable(path, _words(error)) from None
+    finally:
+        os.close(opened)
+
+
 def read_unpacked(path: Path, *, max_bytes: int) -> bytes:
     """What `read_bytes` reads, unpacked if it is a gzip file, of which the limit counts too. Raises `Unreadable`."""
     data = read_bytes(path, max_bytes=max_bytes)

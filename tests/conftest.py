@@ -104,12 +104,14 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """No test touches, or depends on, the user's own files and settings."""
     home = tmp_path / "home"
     monkeypatch.setenv("OPML_HOME", str(home))
+    monkeypatch.setenv("OPML_FETCH", "nothing")  # no test asks a server that it did not start
     for variable in (
         "OPML_RPC_URL",
         "OPML_DEPLOYMENT",
         "OPML_PRIVATE_KEY",
         "OPML_KEYSTORE_PASSWORD",
         "OPML_DEBUG",
+        "OPML_IPFS_GATEWAY",
     ):
         monkeypatch.delenv(variable, raising=False)
     return home

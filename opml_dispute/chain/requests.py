@@ -34,6 +34,17 @@ class InputUnavailable(OpmlError):
     """The request names its input by root only, or what the node gave is not it."""
 
 
+class InputByRoot(InputUnavailable):
+    """The chain has an input's root only, and the URI where the requester says that it is."""
+
+    def __init__(self, request_id: bytes, uri: str) -> None:
+        super().__init__(
+            f"request 0x{request_id.hex()} gives its input by root only",
+            hint=f"fetch the image from {uri or 'its requester'} and give it with --input-image FILE",
+        )
+        self.uri = uri
+
+
 def read_request(system: System, request_id: RequestId) -> RequestRecord:
     """The request; raises `UnknownRequest`."""
     try:
@@ -64,7 +75,7 @@ def parse_hash(text: str) -> bytes | None:
 
 
 def request_image(system: System, request_id: RequestId, record: RequestRecord) -> bytes:
-    """The INPUT section's content, from offset 0, as the requester gave it. Raises `InputUnavailable`."""
+    """The INPUT section's content from offset 0, as the requester gave it. Raises `InputByRoot`, `InputUnavailable`."""
     event = find_request_event(system.rpc, system.oracle, request_id, record.requested_at_s)
     image = bytes(event["input"])
     if merkle_root(image, INPUT_LOG2_SIZE) != record.input_root:
@@ -72,10 +83,7 @@ def request_image(system: System, request_id: RequestId, record: RequestRecord) 
             published = published_image(system.rpc, system.input_parts, record.input_root)
             if published is not None:
                 return published
-            raise InputUnavailable(
-                f"request 0x{request_id.hex()} gives its input by root only",
-                hint=f"fetch the image from {event['inputUri'] or 'its requester'} and give it with --input-image FILE",
-            )
+            raise InputByRoot(request_id, str(event["inputUri"]))
         raise InputUnavailable(
             f"the input that {system.rpc.url} gave for request 0x{request_id.hex()} does not match its root",
             hint="the node is wrong: use another --rpc-url",

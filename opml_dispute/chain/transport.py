@@ -14,6 +14,7 @@ import base64
 import http.client
 import io
 import ipaddress
+import math
 import re
 import socket
 import ssl
@@ -120,7 +121,7 @@ class Endpoint:
             raise RpcUnreachable(self.url, f"the connection failed ({type(error).__name__})") from None
 
     def _exchange(self, connection: http.client.HTTPConnection, body: bytes, deadline: float) -> HttpAnswer:
-        connection.response_class = partial(_TimedResponse, deadline)  # type: ignore[assignment]
+        connection.response_class = partial(TimedResponse, deadline)  # type: ignore[assignment]
         try:
             if connection.sock is not None:
                 connection.sock.settimeout(_left_s(deadline))
@@ -215,23 +216,29 @@ def _left_s(deadline: float) -> float:
     return left
 
 
-class _TimedResponse(http.client.HTTPResponse):
-    """An answer that is read within one deadline: each read may take what is left of it, and no longer."""
+class TimedResponse(http.client.HTTPResponse):
+    """
+    An answer that is read within one deadline: each read may take what is left of it, and no longer.
 
-    def __init__(self, deadline: float, sock: socket.socket, *args: Any, **named: Any) -> None:
+    `patience_s` is for one read: how long the other side may send nothing at all.
+    """
+
+    def __init__(
+        self, deadline: float, sock: socket.socket, *args: Any, patience_s: float = math.inf, **named: Any
+    ) -> None:
         super().__init__(sock, *args, **named)
-        self.fp = io.BufferedReader(_TimedReader(self.fp.detach(), sock, deadline), _CHUNK)
+        self.fp = io.BufferedReader(_TimedReader(self.fp.detach(), sock, deadline, patience_s), _CHUNK)
 
 
 class _TimedReader(io.RawIOBase):
-    def __init__(self, raw: io.RawIOBase, sock: socket.socket, deadline: float) -> None:
-        self._raw, self._sock, self._deadline = raw, sock, deadline
+    def __init__(self, raw: io.RawIOBase, sock: socket.socket, deadline: float, patience_s: float) -> None:
+        self._raw, self._sock, self._deadline, self._patience_s = raw, sock, deadline, patience_s
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, into: Any) -> int | None:
-        self._sock.settimeout(_left_s(self._deadline))
+        self._sock.settimeout(min(_left_s(self._deadline), self._patience_s))
         return self._raw.readinto(into)
 
     def close(self) -> None:

@@ -256,7 +256,7 @@ def resolve(game: str, payee: str | None, chain: ChainOptions, sending: SendingO
 def _table(session: Session, address: Address, files: ModelOptions, fault: str | None) -> tuple[Case, Table]:
     """The game and what to believe about it: the honest trace, or with a fault a liar's."""
     constants = session.system.games.constants(address)
-    case = open_case_of(session.system, constants.request_id, files)
+    case = open_case_of(session.system, constants.request_id, files, session.output)
     session.output.say(f"Computing {case.program.node_count} nodes …", style="dim")
     from opml_dispute.cli.faults import open_trace  # it takes the VM, which is slow to import
 

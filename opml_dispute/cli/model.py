@@ -95,7 +95,7 @@ def register(
     model_id = ModelId(session.system.rpc.read(registry.model_id_of(description)))
     if not session.dry_run:
         # Before it is paid for: a registration whose program could not be kept would be of little use here.
-        ModelStore.default().keep(model_id, program)
+        ModelStore.default().keep(program)
         ModelStore.default().keep_vocabulary(model_id, file)
     if session.system.rpc.read(registry.is_registered(model_id)):
         output.say(f"Registered already, as model 0x{model_id.hex()}.")

@@ -301,7 +301,7 @@ def propose(
     """
     wanted = parse_request_id(request_id)
     session = Session.open(chain, sending, output)
-    case = open_case_of(session.system, wanted, files)
+    case = open_case_of(session.system, wanted, files, session.output)
     from opml_dispute.cli.faults import open_trace  # it takes the VM, which is slow to import
 
     trace = open_trace(case, fault, output)
@@ -355,6 +355,6 @@ def finalize(
         output.fact(request_id=wanted, delivered_by=record.delivered_by, output_hash=record.output_hash)
         return
     game = deliverable_game(session.system, wanted)
-    case = open_case_of(session.system, wanted, files)
+    case = open_case_of(session.system, wanted, files, session.output)
     output.say(f"The output of request {short_hex(wanted)} is computed; game {game} vouches for it.")
     session.send_all([delivery_intent(session.system, case, game)])

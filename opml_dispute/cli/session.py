@@ -35,6 +35,7 @@ from opml_dispute.primitives import RequestId
 
 if TYPE_CHECKING:
     from opml_dispute.operator.case import Case
+    from opml_dispute.operator.model_store import ModelStore
 
 
 class Declined(OpmlError):
@@ -68,20 +69,26 @@ def open_system(chain: ChainOptions) -> System:
     return connect(open_rpc(chain), Deployment.load(path))
 
 
-def open_case_of(system: System, request_id: RequestId, files: ModelOptions) -> Case:
-    """The case of a request, with the operator's model file if there is one."""
+def open_case_of(system: System, request_id: RequestId, files: ModelOptions, output: Output | None = None) -> Case:
+    """The case of a request, with the operator's model file if there is one; `output` is told what is fetched."""
     # Not above: compiling and running models takes half a second to import, and the chain is asked first.
     from opml_dispute.operator.case import open_case
-    from opml_dispute.operator.model_store import ModelStore
 
     return open_case(
         system,
         request_id,
-        store=ModelStore.default(),
+        store=store_of(output),
         model_file=files.model,
         binding=files.binding,
         image_file=files.input_image,
     )
+
+
+def store_of(output: Output | None) -> ModelStore:
+    """The user's store of models and inputs."""
+    from opml_dispute.operator.model_store import ModelStore
+
+    return ModelStore.default(lambda sentence: None if output is None else output.say(sentence, style="dim"))
 
 
 def load_account(key: KeyOptions) -> keys.Signing:

@@ -18,14 +18,14 @@ import numpy.typing as npt
 from opml_dispute.actors.liars import Liar
 from opml_dispute.chain.contracts.oracle import RegisteredModel, RequestRecord
 from opml_dispute.chain.input_parts import INPUT_LOG2_SIZE
-from opml_dispute.chain.requests import InputUnavailable, read_request, request_image
+from opml_dispute.chain.requests import InputByRoot, InputUnavailable, read_request, request_image
 from opml_dispute.chain.system import System
 from opml_dispute.engine.hashing import merkle_root
 from opml_dispute.engine.inference import Inference
 from opml_dispute.engine.vm import Machine
 from opml_dispute.model.files import Binding
 from opml_dispute.model.program import Program
-from opml_dispute.operator.model_store import ModelStore
+from opml_dispute.operator.model_store import InputMissing, ModelStore
 from opml_dispute.primitives import Hash32, ModelId, RequestId, StateRoot
 from opml_dispute.reading import Unreadable, read_bytes
 from opml_dispute.trace.guest import guest_machine, node_start
@@ -99,18 +99,32 @@ def open_case(
     """
     Everything about a request.
 
-    Raises `UnknownRequest`, `InputUnavailable`, and what `ModelStore.program` raises.
+    What is not on this computer is fetched, as the store allows. Raises `UnknownRequest`, `InputUnavailable`, and what
+    `ModelStore.program` raises.
     """
     record = read_request(system, request_id)
     model_id = ModelId(bytes(record.model_id))
     registered = system.rpc.read(system.registry.model(model_id))
     program = store.program(model_id, registered, file=model_file, binding=binding or Binding())
     image = (
-        request_image(system, request_id, record)
+        input_image_of(system, request_id, record, registered, store)
         if image_file is None
         else read_image(image_file, record, registered.input_bytes)
     )
     return Case(request_id, record, registered, program, image)
+
+
+def input_image_of(
+    system: System, request_id: RequestId, record: RequestRecord, registered: RegisteredModel, store: ModelStore
+) -> bytes:
+    """A request's input: from the chain, or where the requester says that it is. Raises `InputUnavailable`."""
+    try:
+        return request_image(system, request_id, record)
+    except InputByRoot as by_root:
+        try:
+            return store.image(bytes(record.input_root), by_root.uri, registered.input_bytes)
+        except InputMissing as error:
+            raise InputUnavailable(f"{by_root}: {error}", hint=by_root.hint) from None
 
 
 def read_image(path: Path, record: RequestRecord, input_bytes: int) -> bytes:

@@ -16,6 +16,7 @@ from typing import Any, Final
 from opml_dispute import plain_json
 from opml_dispute.chain.contracts.oracle import Model, RegisteredModel
 from opml_dispute.engine.segment import INPUT, BadInput, Section
+from opml_dispute.model.files import Binding
 from opml_dispute.model.opcodes import DType
 from opml_dispute.model.program import Program, TensorSpec
 from opml_dispute.primitives import Hash32
@@ -110,6 +111,26 @@ def _renamed(specs: Sequence[TensorSpec], text: str) -> tuple[TensorSpec, ...]:
     if not is_clear or [(slot.dtype, slot.shape, slot.offset) for slot in slots] != ours:
         return tuple(specs)
     return tuple(replace(spec, name=slot.name) for spec, slot in zip(specs, slots, strict=True))
+
+
+def binding_as_registered(registered: RegisteredModel, *, is_language: bool) -> Binding:
+    """
+    What a model file left open, as the registration's shapes tell it; nothing of what they do not tell.
+
+    Inputs that were fixed when the model was registered are no inputs any more, so their values cannot be told.
+    """
+    # Not above: the compiler takes half a second to import.
+    from opml_dispute.generation.talk import AnswerProgram
+
+    try:
+        inputs = [_slot(raw) for raw in _listed(plain_json.loads(registered.inputs))]
+        outputs = [_slot(raw) for raw in _listed(plain_json.loads(registered.outputs))]
+    except (ValueError, KeyError, TypeError):
+        return Binding()
+    if not is_language:
+        return Binding(dims={f"{slot.name}.{at}": size for slot in inputs for at, size in enumerate(slot.shape)})
+    answers = AnswerProgram.of(inputs, outputs)
+    return Binding() if answers is None else Binding(prompt_tokens=answers.prompt_tokens, tokens=answers.tokens)
 
 
 def describe_model(program: Program, uri: str) -> Model:

@@ -1,18 +1,26 @@
 """
-The model files behind registered models, on this computer.
+The models and inputs of requests, on this computer.
 
-The chain knows a model by its root; to compute with it one needs the file. `ModelStore.program` finds it: the file
-that the operator names, the program kept from an earlier use, or the sample model of the package. It accepts only
-what has the registered root. What a file compiled to is kept for the next time.
+The chain knows a model and an input by their roots; to compute with them one needs their content. `ModelStore.program`
+finds a model: the file that the operator names, the program kept from an earlier use, the sample model of the package,
+or what the registration's URI gives. `ModelStore.image` finds an input likewise. Only what has the root is accepted,
+each time that it is read; what was fetched or compiled is kept for the next time, and a damaged copy is dropped.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final, TypeVar
 
+from opml_dispute.availability.fetching import CannotFetch, Fetcher, FetchPolicy
+from opml_dispute.availability.store import QUOTA_BYTES, ContentStore
 from opml_dispute.chain.contracts.oracle import Model, ModelRegistry, RegisteredModel
+from opml_dispute.chain.input_parts import INPUT_LOG2_SIZE
 from opml_dispute.chain.rpc import Call
+from opml_dispute.chain.transport import public_url
+from opml_dispute.engine.hashing import merkle_root
 from opml_dispute.engine.merkle import SparseTree
 from opml_dispute.engine.segment import MODEL_LOG2
 from opml_dispute.errors import OpmlError
@@ -25,46 +33,57 @@ from opml_dispute.model.files import Binding
 from opml_dispute.model.program import Program
 from opml_dispute.model.program_file import ProgramFileError, read_program, write_program
 from opml_dispute.models import DIGITS
-from opml_dispute.operator.model_description import named_as_registered
+from opml_dispute.operator.model_description import binding_as_registered, named_as_registered
 from opml_dispute.primitives import ModelId
-from opml_dispute.reading import Unreadable, read_text
+from opml_dispute.reading import Unreadable, read_bytes, read_text
 
-_MAX_VOCABULARY_BYTES = 1 << 28
+_MAX_VOCABULARY_BYTES: Final = 1 << 28
 
-HEADER_LOG2_SIZE = 6
+HEADER_LOG2_SIZE: Final = 6
 """The two leaves of the program header that a registration proves."""
+
+T = TypeVar("T")
 
 
 class ModelFileMissing(OpmlError):
-    """The file of a registered model is not on this computer."""
+    """The file of a registered model is not on this computer, and cannot be fetched."""
 
 
 class WrongModelFile(OpmlError):
     """A model file compiles to another root than the registered one."""
 
 
-class CorruptedCache(OpmlError):
-    """The store's copy of a model file is not what was put there."""
+class InputMissing(OpmlError):
+    """An input that a request gives by its root cannot be had."""
+
+    hint = "bring the requester's image with --input-image FILE"
 
 
 @dataclass(frozen=True)
 class ModelStore:
-    """A folder with one compiled program a model."""
+    """A folder with one compiled program a model and one image an input, by their roots."""
 
     folder: Path
+    fetcher: Fetcher = field(default_factory=lambda: Fetcher(FetchPolicy(allow="nothing")))
+    """How URIs are followed; by default none is."""
+    quota_bytes: int = QUOTA_BYTES
+    """For what was fetched."""
+    tell: Callable[[str], object] = field(default=lambda _: None)
+    """Told, in sentences, of what is fetched and of what was damaged."""
 
     @classmethod
-    def default(cls) -> ModelStore:
-        """The user's own."""
-        return cls(home() / "models")
+    def default(cls, tell: Callable[[str], object] = lambda _: None) -> ModelStore:
+        """The user's own, which fetches what the environment allows. Raises `BadPolicy`."""
+        return cls(home() / "models", Fetcher.of_environment(), tell=tell)
 
-    def path(self, model_id: bytes) -> Path:
-        """Where a model's program lies, or would lie."""
-        return self.folder / f"{model_id.hex()}.program"
+    @property
+    def contents(self) -> ContentStore:
+        """The files."""
+        return ContentStore(self.folder, quota_bytes=self.quota_bytes)
 
-    def keep(self, model_id: bytes, program: Program) -> None:
+    def keep(self, program: Program) -> None:
         """Keep a program for the next time; whole or not at all. Raises `CannotWrite`."""
-        write_whole(self.path(model_id), lambda temporary: write_program(program, temporary))
+        self.contents.put(program_name(program.model_root), lambda temporary: write_program(program, temporary))
 
     def keep_vocabulary(self, model_id: bytes, file: Path) -> None:
         """Keep the words of a language model's file, if it is one that has any. Raises `CannotWrite`."""
@@ -84,52 +103,155 @@ class ModelStore:
     def _vocabulary_path(self, model_id: bytes) -> Path:
         return self.folder / f"{model_id.hex()}.vocabulary.json"
 
+    # ---- models ----
+
     def program(
         self, model_id: ModelId, registered: RegisteredModel, *, file: Path | None, binding: Binding
     ) -> Program:
         """
         The program of a registered model, its inputs and outputs named as the registration names them.
 
-        Raises `ModelFileMissing`, `WrongModelFile` or `CorruptedCache`, and what compiling a model raises.
+        Raises `ModelFileMissing` or `WrongModelFile`, and what compiling a model raises.
         """
         return named_as_registered(self._find(model_id, registered, file, binding), registered)
 
     def _find(self, model_id: ModelId, registered: RegisteredModel, file: Path | None, binding: Binding) -> Program:
         if file is not None:
-            program = open_model(file, binding)
-            if program.model_root != registered.model_root:
-                raise WrongModelFile(
-                    f"{file} compiles to model root 0x{program.model_root.hex()}, "
-                    f"but the registered model's is 0x{registered.model_root.hex()}",
-                    hint="give the file, and the --dim sizes and --constant values, that the model was registered with",
-                )
-            self.keep(model_id, program)
+            program = _expect_registered(open_model(file, binding), registered, str(file))
+            self.keep(program)
             self.keep_vocabulary(model_id, file)
             return program
-        if self.path(model_id).exists():
-            return self._load(model_id, registered)
+        kept, damage = self._read(program_name(registered.model_root), lambda path: _read_program(path, registered))
+        if kept is not None:
+            return kept
         sample = compile_model(DIGITS)
         if sample.model_root == registered.model_root:
             return sample
-        where = f"it is said to be at {registered.uri}" if registered.uri else "ask who registered it"
-        raise ModelFileMissing(
-            f"the file of model 0x{model_id.hex()} is not on this computer", hint=f"give it with --model FILE; {where}"
-        )
-
-    def _load(self, model_id: ModelId, registered: RegisteredModel) -> Program:
-        """The kept program, if it still is what was registered: a dispute must not be lost to a bad disk."""
-        path = self.path(model_id)
         try:
-            program = read_program(path)
-            damage = None if program.model_root == registered.model_root else "changed since it was put there"
-        except ProgramFileError as error:
-            damage = f"cannot be read ({error})"
-        if damage is not None:
-            raise CorruptedCache(
-                f"the local copy of a model in {path} {damage}",
-                hint="delete that file, and give the model's own with --model",
-            )
+            return self.fetch_program(model_id, registered)
+        except CannotFetch as error:
+            told = f"the file of model 0x{model_id.hex()} is not on this computer"
+            told += f" (the copy that was kept {damage}, and was removed)" if damage else ""
+            where = f"it is said to be at {registered.uri}" if registered.uri else "ask who registered it"
+            raise ModelFileMissing(f"{told}; {error}", hint=f"give it with --model FILE; {where}") from None
+
+    def fetch_program(self, model_id: ModelId, registered: RegisteredModel) -> Program:
+        """
+        The model as the registration's URI gives it, now, whatever is kept; it is kept from then on.
+
+        A compiled program serves as it is; another model file is compiled for the shapes that the registration tells.
+        Raises `CannotFetch`, `WrongModelFile`, `StoreFull`, and what compiling raises.
+        """
+        uri, name = registered.uri, program_name(registered.model_root)
+        with self.contents.incoming() as folder:
+            fetched = folder / f"model{_suffix(uri)}"
+            self._tell_of("model", uri)
+            self.fetcher.fetch(uri, fetched)
+            program = open_model(fetched, binding_as_registered(registered, is_language=is_language_model(fetched)))
+            _expect_registered(program, registered, uri)
+            self.keep_vocabulary(model_id, fetched)
+            compiled = folder / "program"
+            write_program(program, compiled)
+            self._adopt(name, compiled, uri)
         return program
+
+    # ---- inputs ----
+
+    def image(self, input_root: bytes, uri: str, size_bytes: int) -> bytes:
+        """An input's image, from here or from its URI. Raises `InputMissing`."""
+        kept, _ = self._read(_image_name(input_root), lambda path: _read_image(path, input_root, size_bytes))
+        if kept is not None:
+            return kept
+        try:
+            return self.fetch_image(input_root, uri, size_bytes)
+        except CannotFetch as error:
+            raise InputMissing(str(error)) from None
+
+    def fetch_image(self, input_root: bytes, uri: str, size_bytes: int) -> bytes:
+        """The image as its URI gives it, now; kept from then on. Raises `CannotFetch`, `InputMissing`, `StoreFull`."""
+        with self.contents.incoming() as folder:
+            fetched = folder / "image"
+            self._tell_of("input", uri)
+            self.fetcher.fetch(uri, fetched, max_bytes=size_bytes)
+            try:
+                image = _read_image(fetched, input_root, size_bytes)
+            except _Damaged as damage:
+                raise InputMissing(f"what {uri} gives is not the input 0x{input_root.hex()}: it {damage}") from None
+            self._adopt(_image_name(input_root), fetched, uri)
+        return image
+
+    # ---- files ----
+
+    def _read(self, name: str, read: Callable[[Path], T]) -> tuple[T | None, str | None]:
+        """A kept file's content, or what was wrong with it: a dispute must not be lost to a bad disk."""
+        path = self.contents.use(name)
+        if path is None:
+            return None, None
+        try:
+            return read(path), None
+        except _Damaged as damage:
+            self.contents.drop(name)
+            self.tell(f"The kept copy {path} {damage}: it was removed.")
+            return None, str(damage)
+
+    def _tell_of(self, what: str, uri: str) -> None:
+        if self.fetcher.obstacle(uri) is None:
+            self.tell(f"Fetching the {what} from {public_url(uri)} …")
+
+    def _adopt(self, name: str, file: Path, uri: str) -> None:
+        """What the operator brought stays the operator's, and takes nothing of the quota."""
+        if self.contents.path(name).exists() and self.contents.origin(name) is None:
+            return
+        self.contents.adopt(name, file, uri)
+
+
+class _Damaged(Exception):
+    """A kept file is not what was put there."""
+
+
+def program_name(model_root: bytes) -> str:
+    """How the store calls the program of a model."""
+    return f"{bytes(model_root).hex()}.program"
+
+
+def _image_name(input_root: bytes) -> str:
+    return f"{bytes(input_root).hex()}.input"
+
+
+def _suffix(uri: str) -> str:
+    found = Path(uri.partition("?")[0].partition("#")[0]).suffix
+    return found if found in (".onnx", ".gguf", ".program") else ""
+
+
+def _expect_registered(program: Program, registered: RegisteredModel, where: str) -> Program:
+    if program.model_root != registered.model_root:
+        raise WrongModelFile(
+            f"{where} compiles to model root 0x{program.model_root.hex()}, "
+            f"but the registered model's is 0x{registered.model_root.hex()}",
+            hint="give the file, and the --dim sizes and --constant values, that the model was registered with",
+        )
+    return program
+
+
+def _read_program(path: Path, registered: RegisteredModel) -> Program:
+    try:
+        program = read_program(path)
+    except ProgramFileError as error:
+        raise _Damaged(f"cannot be read: {error}") from None
+    if program.model_root != registered.model_root:
+        raise _Damaged("has changed since it was put there")
+    return program
+
+
+def _read_image(path: Path, input_root: bytes, size_bytes: int) -> bytes:
+    try:
+        image = read_bytes(path, max_bytes=size_bytes)
+    except Unreadable as error:
+        raise _Damaged(f"cannot be read: {error.reason}") from None
+    found = merkle_root(image, INPUT_LOG2_SIZE)
+    if found != input_root:
+        raise _Damaged(f"has the root 0x{found.hex()}")
+    return image
 
 
 def registration(registry: ModelRegistry, program: Program, description: Model) -> Call[ModelId]:

@@ -34,7 +34,7 @@ def registered(program: Program, **changes: str) -> RegisteredModel:
 
 def kept(program: Program, folder: Path) -> ModelStore:
     store = ModelStore(folder)
-    store.keep(MODEL_ID, program)
+    store.keep(program)
     return store
 
 

@@ -23,6 +23,7 @@ LAYERS = (
     {"trace", "cannon"},
     {"actors"},
     {"chain", "simulation"},
+    {"availability"},
     {"operator", "testing"},
     {"devnet", "agent"},
     {"web"},

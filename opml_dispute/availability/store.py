@@ -1,0 +1,149 @@
+"""
+A folder of files by their content: what was fetched, compiled or given once is there the next time.
+
+`ContentStore` knows a file by a name that its content decides, so a file is either right or damaged, never outdated.
+What a file is worth is checked by who reads it; `drop` takes a damaged one out. Files are put there whole or not at
+all. Of those that can be had again from a URI, the ones that were used least lately make room when the quota is full;
+what the operator brought stays.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from opml_dispute.errors import OpmlError
+from opml_dispute.home import CannotWrite, write_json, write_whole
+from opml_dispute.reading import Unreadable, read_json
+
+QUOTA_BYTES: Final = 1 << 37
+"""For what was fetched, unless the operator says otherwise."""
+
+_INCOMING: Final = ".incoming-"
+_ORIGIN: Final = ".origin.json"
+
+
+class StoreFull(OpmlError):
+    """A file is larger than all that may be kept."""
+
+    hint = "allow more with fetch.quota, or bring the file with --model"
+
+
+@dataclass(frozen=True)
+class FetchedFrom:
+    """Where a file was fetched from, and when that went well last."""
+
+    uri: str
+    fetched_at_s: int
+
+
+class ContentStore:
+    """One folder; processes may share it."""
+
+    def __init__(self, folder: Path, *, quota_bytes: int = QUOTA_BYTES) -> None:
+        self.folder, self.quota_bytes = folder, quota_bytes
+
+    def path(self, name: str) -> Path:
+        """Where a file lies, or would lie."""
+        return self.folder / name
+
+    def use(self, name: str) -> Path | None:
+        """A file that is about to be read; None if it is not there."""
+        path = self.path(name)
+        try:
+            os.utime(path)  # what makes room first is what was used least lately
+        except OSError:
+            return path if path.is_file() else None
+        return path
+
+    def put(self, name: str, write: Callable[[Path], object]) -> None:
+        """Let `write` make the file. Raises `CannotWrite`."""
+        write_whole(self.path(name), write)
+
+    def drop(self, name: str) -> None:
+        """Take a file out, if it is there."""
+        for path in (self.path(name), self.path(name + _ORIGIN)):
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+    # ---- what was fetched ----
+
+    @contextmanager
+    def incoming(self) -> Iterator[Path]:
+        """A folder for what is on its way; gone afterwards. Raises `CannotWrite`."""
+        folder = self.folder / f"{_INCOMING}{os.getpid()}-{secrets.token_hex(4)}"
+        try:
+            folder.mkdir(parents=True)
+        except OSError as error:
+            raise CannotWrite(f"cannot write {folder}: {error.strerror}") from None
+        self._clear_left_behind()
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def adopt(self, name: str, file: Path, uri: str) -> None:
+        """Take in a file that was fetched and checked. Raises `StoreFull` and `CannotWrite`."""
+        self.make_room(file.stat().st_size)
+        try:
+            file.replace(self.path(name))
+        except OSError as error:
+            raise CannotWrite(f"cannot write {self.path(name)}: {error.strerror}") from None
+        self.note_origin(name, uri)
+
+    def note_origin(self, name: str, uri: str) -> None:
+        """This URI gives the file, now. Raises `CannotWrite`."""
+        write_json(self.path(name + _ORIGIN), {"uri": uri, "fetched_at_s": int(time.time())})
+
+    def origin(self, name: str) -> FetchedFrom | None:
+        """Where the file was fetched from; None if the operator brought it."""
+        try:
+            raw = read_json(self.path(name + _ORIGIN))
+            return FetchedFrom(str(raw["uri"]), int(raw["fetched_at_s"]))
+        except (Unreadable, KeyError, TypeError, ValueError):
+            return None
+
+    def make_room(self, size_bytes: int) -> None:
+        """Drops what was fetched and used least lately until `size_bytes` fit the quota. Raises `StoreFull`."""
+        if size_bytes > self.quota_bytes:
+            raise StoreFull(f"{size_bytes:,} bytes do not fit the store's {self.quota_bytes:,}")
+        fetched = sorted(self._fetched(), key=lambda found: found[2])
+        kept_bytes = sum(size for _, size, _ in fetched)
+        for name, size, _ in fetched:
+            if kept_bytes + size_bytes <= self.quota_bytes:
+                return
+            self.drop(name)
+            kept_bytes -= size
+
+    def _fetched(self) -> Iterator[tuple[str, int, float]]:
+        """Name, bytes, and time of the last use of each file that was fetched."""
+        for note in self.folder.glob("*" + _ORIGIN):
+            name = note.name.removesuffix(_ORIGIN)
+            with contextlib.suppress(OSError):
+                found = self.path(name).stat()
+                yield name, found.st_size, found.st_mtime
+
+    def _clear_left_behind(self) -> None:
+        """Removes what processes left that were killed while they fetched."""
+        for folder in self.folder.glob(_INCOMING + "*"):
+            process = folder.name.removeprefix(_INCOMING).partition("-")[0]
+            if process.isdecimal() and not _is_running(int(process)):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
