@@ -60,7 +60,7 @@ def inspect(file: Path, binding: Binding, shown: int, timed: bool, output: Outpu
     try:
         program = open_model(file, binding)
     except (UnsupportedOp, UnsupportedType) as refusal:
-        _refuse(file, survey(file, binding.dims, binding.constants), refusal, output)
+        _refuse(file, survey(file, binding.dims, binding.constants, binding.max_sizes), refusal, output)
     show_inspection(file, inspect_program(program, timed=timed), shown, output)
 
 

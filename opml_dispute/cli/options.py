@@ -184,7 +184,7 @@ MOST_TOKENS = 1 << 20
 
 
 def binding_options(command: F) -> F:
-    """--dim, --constant, --prompt-tokens and --tokens; the command gets `binding`."""
+    """--dim, --constant, --max-size, --prompt-tokens and --tokens; the command gets `binding`."""
 
     @click.option(
         "--dim", "dims", multiple=True, metavar="NAME=N", help="The size of a symbolic dimension; may be repeated."
@@ -195,6 +195,13 @@ def binding_options(command: F) -> F:
         multiple=True,
         metavar="NAME=VALUE",
         help="Fix an input: a number, a list like [2,-1], or a .npy file; may be repeated.",
+    )
+    @click.option(
+        "--max-size",
+        "max_sizes",
+        multiple=True,
+        metavar="NAME=N",
+        help="Room for a tensor whose size depends on data; may be repeated.",
     )
     @click.option(
         "--prompt-tokens",
@@ -210,17 +217,18 @@ def binding_options(command: F) -> F:
         *args: Any,
         dims: tuple[str, ...],
         constants: tuple[str, ...],
+        max_sizes: tuple[str, ...],
         prompt_tokens: int | None,
         tokens: int | None,
         **kwargs: Any,
     ) -> Any:
-        return command(*args, binding=parse_binding(dims, constants, prompt_tokens, tokens), **kwargs)
+        return command(*args, binding=parse_binding(dims, constants, max_sizes, prompt_tokens, tokens), **kwargs)
 
     return wrapped  # type: ignore[return-value]
 
 
 def model_options(command: F) -> F:
-    """--model, --dim, --constant and --input-image; the command gets `files`."""
+    """--model, --dim, --constant, --max-size and --input-image; the command gets `files`."""
 
     @click.option(
         "--model",

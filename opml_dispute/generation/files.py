@@ -61,7 +61,7 @@ def compile_language_model(checkpoint: Checkpoint, binding: Binding, name: str) 
     """A checkpoint's program for the prompt and answer that `binding` names. Raises as `open_model`."""
     from opml_dispute.generation.program import AnswerShape, compile_answer
 
-    if binding.dims or binding.constants:
+    if binding.dims or binding.constants or binding.max_sizes:
         raise BadDimension(
             f"{name} is a language model, which has no dimensions or inputs to fix",
             hint="say how long prompt and answer may be: --prompt-tokens N --tokens N",

@@ -45,6 +45,7 @@ def compile_model(
     *,
     dims: Mapping[str, int] | None = None,
     constants: Mapping[str, Array] | None = None,
+    max_sizes: Mapping[str, int] | None = None,
     tile_budget: int = TILE_BUDGET,
     limits: Limits | None = None,
 ) -> Program:
@@ -52,8 +53,10 @@ def compile_model(
     Compiles an ONNX model (a path, bytes, or a loaded model).
 
     `dims` gives sizes to symbolic dimensions, by name or as `input.position`. `constants` fixes inputs to values, so
-    that what depends on them (a shape, a number of iterations) is known now. `tile_budget` is in VM steps, 2^16
-    or more. `limits` bound what compiling may take: by default those of the environment (`limits`).
+    that what depends on them (a shape, a number of iterations) is known now. `max_sizes` makes room for tensors whose
+    size depends on data: such a tensor has zeros behind what is there, and a further output `NAME.count` says how many
+    elements are there. `tile_budget` is in VM steps, 2^16 or more. `limits` bound what compiling may take: by default
+    those of the environment (`limits`).
 
     Raises subclasses of `ModelError` for everything that the model's author can put right (`refusals`).
     """
@@ -61,17 +64,17 @@ def compile_model(
         raise ValueError(f"a tile budget of {tile_budget:,} VM steps; expected 2^{LEAST_LOG2_STEPS} at least")
     with float_mode():
         meter = Meter(limits or Limits.of_environment())
-        return _compiled(model, dict(dims or {}), dict(constants or {}), tile_budget, meter)
+        importer = Importer(load(model), Builder(meter))
+        outputs = importer.run(dict(dims or {}), dict(constants or {}), dict(max_sizes or {}))
+        return _compiled(importer, outputs, dict(constants or {}), tile_budget, meter)
 
 
 def _compiled(
-    model: ModelSource, dims: Mapping[str, int], fixed: Mapping[str, Array], tile_budget: int, meter: Meter
+    importing: Importer, results: list[tuple[str, Tensor]], fixed: Mapping[str, Array], tile_budget: int, meter: Meter
 ) -> Program:
-    """As `compile_model`. Results depend on no floating-point mode that this process has set."""
-    proto = load(model)
-    builder = Builder(meter)
-    importing = Importer(proto, builder)
-    outputs = _end_in_own_blocks(builder, importing.run(dims, fixed))
+    """As `compile_model`, for an imported model. Results depend on no floating-point mode that this process has set."""
+    builder = importing.builder
+    outputs = _end_in_own_blocks(builder, results)
     if not outputs:
         raise ModelError("the model has no outputs; expected at least one")
     _make_a_node(builder, outputs)

@@ -31,6 +31,12 @@ class BadDimension(OpmlError):
     hint = "write it like --dim batch=1"
 
 
+class BadRoom(OpmlError):
+    """A --max-size option that cannot be read."""
+
+    hint = "write it like --max-size boxes=100"
+
+
 class BadConstant(OpmlError):
     """A --constant option that cannot be read."""
 
@@ -45,6 +51,8 @@ class Binding:
     """Sizes of symbolic dimensions."""
     constants: Mapping[str, Array] = field(default_factory=dict)
     """Values of inputs that become part of the program."""
+    max_sizes: Mapping[str, int] = field(default_factory=dict)
+    """Room for tensors whose size depends on data."""
     prompt_tokens: int | None = None
     """Of a language model: room for a prompt."""
     tokens: int | None = None
@@ -52,10 +60,20 @@ class Binding:
 
 
 def parse_binding(
-    dims: Sequence[str], constants: Sequence[str], prompt_tokens: int | None = None, tokens: int | None = None
+    dims: Sequence[str],
+    constants: Sequence[str],
+    max_sizes: Sequence[str] = (),
+    prompt_tokens: int | None = None,
+    tokens: int | None = None,
 ) -> Binding:
-    """Sizes (NAME=N) and fixed inputs (NAME=VALUE) as they are typed. Raises `BadDimension` or `BadConstant`."""
-    return Binding(parse_dims(tuple(dims)), _parse_constants(constants), prompt_tokens, tokens)
+    """
+    Sizes, rooms (NAME=N) and fixed inputs (NAME=VALUE) as they are typed.
+
+    Raises `BadDimension`, `BadRoom` or `BadConstant`.
+    """
+    sizes = _parse_numbers(dims, "--dim", "a dimension a size", BadDimension)
+    rooms = _parse_numbers(max_sizes, "--max-size", "a tensor room", BadRoom)
+    return Binding(sizes, _parse_constants(constants), rooms, prompt_tokens, tokens)
 
 
 def _parse_constants(texts: Sequence[str]) -> dict[str, Array]:
@@ -97,17 +115,17 @@ def _loaded(path: Path) -> Array:
     return array
 
 
-def parse_dims(texts: tuple[str, ...]) -> dict[str, int]:
-    """Sizes of symbolic dimensions as the operator wrote them: NAME=N. Raises `BadDimension`."""
-    dims: dict[str, int] = {}
+def _parse_numbers(texts: Sequence[str], option: str, gives: str, error: type[OpmlError]) -> dict[str, int]:
+    """NAME=N, each name once, as an option takes them."""
+    numbers: dict[str, int] = {}
     for text in texts:
-        name, _, size = text.rpartition("=")
-        if not name or re.fullmatch(r"[0-9]{1,18}", size) is None or int(size) == 0:
-            raise BadDimension(f"{text!r} does not give a dimension a size from 1 to 10^18 - 1")
-        if name in dims:
-            raise BadDimension(f"the dimension {name!r} was given twice", hint="give each --dim once")
-        dims[name] = int(size)
-    return dims
+        name, _, number = text.rpartition("=")
+        if not name or re.fullmatch(r"[0-9]{1,18}", number) is None or int(number) == 0:
+            raise error(f"{text!r} does not give {gives} from 1 to 10^18 - 1")
+        if name in numbers:
+            raise error(f"{name!r} was given twice", hint=f"give each {option} once")
+        numbers[name] = int(number)
+    return numbers
 
 
 def read_model(file: Path, binding: Binding) -> Program:
@@ -131,7 +149,9 @@ def read_model(file: Path, binding: Binding) -> Program:
         raise ModelFileError(f"cannot read the model {file}: {error.strerror}") from None
     except ValueError:
         raise ModelFileError(f"cannot read the model {file}: no file can have this name") from None
-    return read_program(file) if is_compiled else compile_model(file, dims=binding.dims, constants=binding.constants)
+    if is_compiled:
+        return read_program(file)
+    return compile_model(file, dims=binding.dims, constants=binding.constants, max_sizes=binding.max_sizes)
 
 
 def _what_is_wrong(file: Path) -> str:

@@ -32,13 +32,17 @@ from opml_dispute.model.graph_inputs import (
 from opml_dispute.model.lower import LoweringEntry, Value, find
 from opml_dispute.model.onnx_file import domain_name
 from opml_dispute.model.opcodes import DType
+from opml_dispute.model.padding import COUNTED, MOST_ROOM, Padding, Sized, carried
 from opml_dispute.model.reasons import HINTS, why_unknown
 from opml_dispute.model.recorder import Origin
 from opml_dispute.model.refusals import (
     InputNotFixed,
     InvalidModel,
+    ModelError,
     NeedsConstant,
+    NeedsRoom,
     Refuse,
+    SizeDependsOnData,
     UnboundDimension,
     UnsupportedOp,
     UnsupportedType,
@@ -52,6 +56,8 @@ class Scope:
 
     def __init__(self, outer: Scope | None = None) -> None:
         self.values: dict[str, Value] = {}
+        self.paddings: dict[str, Padding] = {}
+        """Of the values whose size depends on data."""
         self.outer = outer
 
     def __getitem__(self, name: str) -> Value:
@@ -61,6 +67,20 @@ class Scope:
                 return scope.values[name]
             scope = scope.outer
         raise InvalidModel(f"tensor {name!r} is used before anything makes it")
+
+    def padding(self, name: str) -> Padding | None:
+        """The padding of the value that `name` stands for; None if all of it is there."""
+        scope: Scope | None = self
+        while scope is not None and name not in scope.values:
+            scope = scope.outer
+        return None if scope is None else scope.paddings.get(name)
+
+    def put(self, name: str, value: Value, padding: Padding | None) -> None:
+        """Gives a value its name."""
+        self.values[name] = value
+        self.paddings.pop(name, None)
+        if padding is not None:
+            self.paddings[name] = padding
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +98,8 @@ class Subgraph:
         for value, given in zip(self.graph.input, inputs, strict=True):
             inner.values[value.name] = given
         self.importer.walk(self.graph, inner, self.opsets)
+        if any(inner.padding(value.name) is not None for value in self.graph.output):
+            raise Refuse("a branch or a loop's body has a result whose size depends on data")
         return [inner[value.name] for value in self.graph.output]
 
     @property
@@ -97,9 +119,15 @@ class Importer:
         self._functions = {(domain_name(f.domain), f.name, f.overload): f for f in model.functions}
         self._arguments: dict[str, AttributeProto] = {}
         self._path: list[str] = []
+        self._rooms: dict[str, int] = {}
+        self._counts: dict[str, Tensor] = {}
+        """How many elements each tensor of `_rooms` has."""
 
-    def run(self, dims: Mapping[str, int], constants: Mapping[str, Array]) -> list[tuple[str, Tensor]]:
-        """The graph's outputs, by name, in the graph's order."""
+    def run(
+        self, dims: Mapping[str, int], constants: Mapping[str, Array], max_sizes: Mapping[str, int] | None = None
+    ) -> list[tuple[str, Tensor]]:
+        """The graph's outputs, by name, in the graph's order; then how many elements those of `max_sizes` have."""
+        self._make_room(max_sizes or {})
         graph = self.model.graph
         scope = Scope()
         given = {tensor.name for tensor in graph.initializer}
@@ -128,7 +156,33 @@ class Importer:
             raise UnboundDimension(unbound)
         opsets = {domain_name(opset.domain): opset.version for opset in self.model.opset_import}
         self.walk(graph, scope, opsets)
-        return [(value.name, self._output(value, scope[value.name])) for value in graph.output]
+        outputs = [(value.name, self._output(value, scope[value.name])) for value in graph.output]
+        return outputs + self._told_counts({name for name, _ in outputs})
+
+    def _make_room(self, max_sizes: Mapping[str, int]) -> None:
+        """Keeps how many elements the model's user allows the tensors that `max_sizes` names."""
+        counted = [name for node in self.model.graph.node if node.op_type in COUNTED for name in node.output if name]
+        refuse_unknown("max_sizes", max_sizes, counted)
+        for name, room in max_sizes.items():
+            if not 1 <= room <= MOST_ROOM:
+                raise ModelError(f"room for {room:,} elements of {name!r}; expected 1 to {MOST_ROOM:,}")
+        self._rooms = dict(max_sizes)
+
+    def _told_counts(self, taken: set[str]) -> list[tuple[str, Tensor]]:
+        """The outputs that say how many elements are there."""
+        outputs = []
+        for name, room in self._rooms.items():
+            if name not in self._counts:
+                raise ModelError(
+                    f"max_sizes names {name!r}, whose size does not depend on data here",
+                    hint="leave it out: its size is known",
+                )
+            told = f"{name}.count"
+            if told in taken:
+                raise InvalidModel(f"the model has an output {told!r}, which would say how large {name!r} is")
+            outputs.append((told, self._counts[name]))
+            self.notes.append(f"{name!r} has room for {room:,} elements; the output {told!r} says how many are there")
+        return outputs
 
     def walk(self, graph: onnx.GraphProto, scope: Scope, opsets: Mapping[str, int]) -> None:
         """Lowers the graph's nodes in order; every value gets its name in `scope`."""
@@ -150,20 +204,21 @@ class Importer:
         inputs = [scope[name] if name else None for name in node.input]
         while inputs and inputs[-1] is None:
             inputs.pop()
+        paddings = [scope.padding(name) for name in node.input[: len(inputs)]]
         name = node.name or next((output for output in node.output if output), "")
         function = self._functions.get((domain, node.op_type, node.overload))
-        results: Sequence[Value]
+        results: Sequence[tuple[Value, Padding | None]]
         if function is not None:
-            results = self._call(function, node, inputs, scope, opsets, name)
+            results = self._call(function, node, list(zip(inputs, paddings, strict=True)), opsets, name)
         else:
-            results = self._lower(node, domain, name, inputs, scope, opsets)
+            results = self._lower(node, domain, name, inputs, paddings, scope, opsets)
         if len(results) < len(node.output):
             version = opsets.get(domain, 0)
             reason = f"output number {len(results) + 1} is not supported"
             raise UnsupportedOp(node.op_type, name, version, reason)
-        for output, value in zip(node.output, results, strict=False):
+        for output, (value, padding) in zip(node.output, results, strict=False):
             if output:
-                scope.values[output] = value
+                scope.put(output, value, padding)
 
     def _lower(
         self,
@@ -171,9 +226,11 @@ class Importer:
         domain: str,
         name: str,
         inputs: Sequence[Value],
+        paddings: Sequence[Padding | None],
         scope: Scope,
         opsets: Mapping[str, int],
-    ) -> Sequence[Value]:
+    ) -> Sequence[tuple[Value, Padding | None]]:
+        """The operator's outputs, and the padding of those whose size depends on data."""
         version = opsets.get(domain, 0)
         full_name = "/".join([*self._path, name])
         entry = find(domain, node.op_type, version)
@@ -182,15 +239,23 @@ class Importer:
                 node.op_type, full_name, version, why_unknown(node, version), hint=HINTS.get(node.op_type)
             )
         outer, self.builder.origin = self.builder.origin, Origin(node.op_type, full_name, version)
+        rooms, self.builder.rooms = self.builder.rooms, self._rooms_of(node, scope)
         try:
             attributes = {a.name: self._attribute(a, scope, opsets) for a in map(self._bound, node.attribute) if a}
-            return self._checked(entry, schema_of(domain, node.op_type, version), inputs, attributes, len(node.output))
+            schema = schema_of(domain, node.op_type, version)
+            results, made = self._checked(entry, schema, inputs, attributes, len(node.output))
+            for output, sized in zip(node.output, made, strict=False):
+                if sized is not None and self.builder.rooms and output in self._rooms:
+                    self._counts[output] = sized.count
+            kept = carried(node.op_type, inputs, paddings, attributes, results)
+            own = [None if sized is None else sized.padding for sized in made]
+            return [(value, new or old) for value, new, old in zip(results, own, kept, strict=True)]
         except Refuse as refusal:
             raise UnsupportedOp(node.op_type, full_name, version, str(refusal)) from None
+        except NeedsRoom as need:
+            output = node.output[need.output]
+            raise SizeDependsOnData(node.op_type, full_name, version, need.what, need.depends, output) from None
         except NeedsConstant as need:
-            if not need.depends:
-                reason = f"{need.what} must be known when the model is compiled, but is computed"
-                raise UnsupportedOp(node.op_type, full_name, version, reason) from None
             raise InputNotFixed(node.op_type, full_name, version, need.what, need.depends) from None
         except (ValueError, ArithmeticError, LookupError, TypeError, AttributeError) as error:
             # A lowering takes shapes apart as its operator's rules allow. Where a model breaks them, that fails; the
@@ -199,7 +264,16 @@ class Importer:
             reason = f"inputs of shapes {shapes} and its attributes do not fit together ({error})"
             raise UnsupportedOp(node.op_type, full_name, version, reason) from error
         finally:
-            self.builder.origin = outer
+            self.builder.origin, self.builder.rooms = outer, rooms
+
+    def _rooms_of(self, node: onnx.NodeProto, scope: Scope) -> Sequence[int | None]:
+        """How many elements a node's outputs have room for. In graphs inside others, and functions, none has."""
+        if scope.outer is not None or self._path:
+            return ()
+        rooms = [self._rooms.get(output) for output in node.output]
+        # One number says how large all of an operator's results are; it may be given by any of their names.
+        given = {room for room in rooms if room is not None}
+        return rooms if node.op_type == "If" or len(given) != 1 else [given.pop()] * len(rooms)
 
     def _checked(
         self,
@@ -208,15 +282,15 @@ class Importer:
         inputs: Sequence[Value],
         attributes: dict[str, Any],
         output_count: int,
-    ) -> Sequence[Value]:
+    ) -> tuple[list[Value], list[Sized | None]]:
         """
-        The operator's outputs, of the types that its schema says.
+        The operator's outputs, of the types that its schema says; and those for which there is room.
 
         What the schema does not allow is tried all the same: that an early version takes no integers, say, is no reason
         to refuse them. It is the reason that is told if the lowering fails.
         """
         if schema is None:
-            return entry(self.builder, inputs, attributes, output_count)
+            return _apart(entry(self.builder, inputs, attributes, output_count))
         broken = None
         types: list[tuple[DType, int] | None] = []
         try:
@@ -226,7 +300,7 @@ class Importer:
                 raise  # what holds the type could be computed with, and its results would be others
             broken = refusal
         try:
-            results = list(entry(self.builder, inputs, attributes, output_count))
+            results, made = _apart(entry(self.builder, inputs, attributes, output_count))
         except (Refuse, ValueError, ArithmeticError, LookupError, TypeError, AttributeError) as error:
             raise broken or error from None
         for i, (result, kind) in enumerate(zip(results[:output_count], types, strict=False)):
@@ -237,21 +311,21 @@ class Importer:
                 results[i] = result.marked(narrow) if narrow else result
             elif result.dtype is DType.BOOL or (dtype.is_float and result.dtype.is_float and not narrow):
                 results[i] = self.builder.cast(result, dtype)
-        return results
+        return results, made
 
     def _call(
         self,
         function: onnx.FunctionProto,
         node: onnx.NodeProto,
-        inputs: Sequence[Value],
-        scope: Scope,
+        inputs: Sequence[tuple[Value, Padding | None]],
         opsets: Mapping[str, int],
         name: str,
-    ) -> list[Value]:
+    ) -> list[tuple[Value, Padding | None]]:
         """A function of the model, walked in place with its own names, attributes and operator sets."""
         inner = Scope()
-        padded = [*inputs, *(None,) * (len(function.input) - len(inputs))]
-        inner.values.update(zip(function.input, padded, strict=True))
+        given = [*inputs, *((None, None),) * (len(function.input) - len(inputs))]
+        for formal, (value, padding) in zip(function.input, given, strict=True):
+            inner.put(formal, value, padding)
         arguments = {a.name: a for a in function.attribute_proto}
         arguments |= {a.name: a for a in map(self._bound, node.attribute) if a}
         outer, self._arguments = self._arguments, arguments
@@ -263,7 +337,7 @@ class Importer:
                 self._node(part, inner, {**opsets, **own})
         self._path.pop()
         self._arguments = outer
-        return [inner[output] for output in function.output]
+        return [(inner[output], inner.padding(output)) for output in function.output]
 
     def _bound(self, attribute: AttributeProto) -> AttributeProto | None:
         """The attribute, or the argument of the function being walked that it refers to; None if not given."""
@@ -335,6 +409,12 @@ class Importer:
             raise InvalidModel(f"output {value.name!r} is {found}; the model declares {elements.name_of(declared)}")
         self._note_held(result.narrow)
         return result
+
+
+def _apart(results: Sequence[Value]) -> tuple[list[Value], list[Sized | None]]:
+    """Results, and those among them for which the model's user made room."""
+    values = [result.tensor if isinstance(result, Sized) else result for result in results]
+    return values, [result if isinstance(result, Sized) else None for result in results]
 
 
 def _needed(nodes: Sequence[onnx.NodeProto], outputs: set[str]) -> set[int]:

@@ -10,12 +10,10 @@ from opml_dispute.model.onnx_file import DOMAINS, domain_name
 _RANDOM = ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli")
 _TEXT = ("StringNormalizer", "StringSplit", "StringConcat", "RegexFullMatch", "CategoryMapper")
 _MAPS = ("CastMap", "DictVectorizer")
-_COUNTS = ("NonMaxSuppression", "Unique")
 REASONS = {
     **dict.fromkeys(_RANDOM, "its output is not determined by its inputs"),
     **dict.fromkeys(_TEXT, "text has no place in the segment, whose blocks hold numbers"),
     **dict.fromkeys(_MAPS, "a map has no place in the segment, whose blocks hold numbers"),
-    **dict.fromkeys(_COUNTS, "how many elements it gives depends on its inputs"),
     "ImageDecoder": "file formats have no lowering; decode the image before",
 }
 """Why operators that will never have a lowering have none."""

@@ -19,7 +19,7 @@ from opml_dispute.model import fold
 from opml_dispute.model.limits import Limits, Meter
 from opml_dispute.model.opcodes import DType, Opcode
 from opml_dispute.model.record import BODY_WORDS, IMMEDIATES, MAX_RANK, strided_body
-from opml_dispute.model.refusals import NeedsConstant, Refuse
+from opml_dispute.model.refusals import NeedsConstant, NeedsRoom, Refuse
 from opml_dispute.model.tensor import Array, Buffer, Shape, Tensor, merged, row_major
 
 FOLD_LIMIT_BYTES = 1 << 16
@@ -66,6 +66,8 @@ class Recorder:
         self.origin = Origin("", "")
         self.notes: list[str] = []
         """Choices that change results, for the reader."""
+        self.rooms: Sequence[int | None] = ()
+        """Of the operator that is being lowered: how many elements each output has room for, if the user said so."""
         self._scalars: dict[tuple[DType, bytes], Buffer] = {}
 
     # Tensors out of nothing
@@ -128,6 +130,18 @@ class Recorder:
         if not x.is_constant:
             raise NeedsConstant(what, x.buffer.depends)
         return x.values()
+
+    def room(self, what: str, *sources: Tensor, output: int = 0) -> int:
+        """
+        How many elements output number `output` has room for, where data decides how many there are.
+
+        Raises `NeedsRoom` if the model's user gave it no room; `what` and `sources` say what it depends on.
+        """
+        room = self.rooms[output] if output < len(self.rooms) else None
+        if room is None:
+            depends = frozenset[str]().union(*(source.buffer.depends for source in sources))
+            raise NeedsRoom(what, depends, output)
+        return room
 
     def copy(self, out: Tensor, x: Tensor) -> None:
         """Copies `x`, broadcast, into the view `out`."""

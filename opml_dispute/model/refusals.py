@@ -54,14 +54,28 @@ class InputNotFixed(UnsupportedOp):
 
     def __init__(self, op_type: str, node: str, opset: int, what: str, inputs: Collection[str]) -> None:
         names = ", ".join(repr(name) for name in sorted(inputs))
+        cause = f"depends on the input {names}" if inputs else "is computed"
+        first = min(inputs, default="")
         super().__init__(
             op_type,
             node,
             opset,
-            f"{what} must be known when the model is compiled, but depends on the input {names}",
-            hint=f"fix the input: constants={{{sorted(inputs)[0]!r}: array}}, or --constant {sorted(inputs)[0]}=VALUE",
+            f"{what} must be known when the model is compiled, but {cause}",
+            hint=f"fix the input: constants={{{first!r}: array}}, or --constant {first}=VALUE" if inputs else None,
         )
         self.inputs = frozenset(inputs)
+
+
+class SizeDependsOnData(InputNotFixed):
+    """How many elements a result has depends on inputs of the model, and the model's user set no room for them."""
+
+    def __init__(self, op_type: str, node: str, opset: int, what: str, inputs: Collection[str], output: str) -> None:
+        super().__init__(op_type, node, opset, what, inputs)
+        room = (
+            f"make room for N elements: --max-size {shlex.quote(output)}=N (from Python: max_sizes={{{output!r}: N}})"
+        )
+        self.hint = f"{room}; or {self.hint}" if inputs else room
+        self.output = output
 
 
 class UnboundDimension(ModelError):
@@ -118,3 +132,11 @@ class NeedsConstant(Exception):
     def __init__(self, what: str, depends: frozenset[str]) -> None:
         super().__init__(what)
         self.what, self.depends = what, depends
+
+
+class NeedsRoom(NeedsConstant):
+    """Data decides how many elements a result has, and nothing says how many there may be; never leaves the package."""
+
+    def __init__(self, what: str, depends: frozenset[str], output: int) -> None:
+        super().__init__(what, depends)
+        self.output = output

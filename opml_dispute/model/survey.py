@@ -42,7 +42,10 @@ class Obstacle:
 
 
 def survey(
-    source: ModelSource, dims: Mapping[str, int] | None = None, constants: Mapping[str, Array] | None = None
+    source: ModelSource,
+    dims: Mapping[str, int] | None = None,
+    constants: Mapping[str, Array] | None = None,
+    max_sizes: Mapping[str, int] | None = None,
 ) -> list[Obstacle]:
     """
     What stands in the way of a model; empty if nothing in it does.
@@ -52,7 +55,7 @@ def survey(
     with float_mode():
         model = load(source)
         surveyor = _Surveyor(model, _inferred(model, dims or {}))
-        surveyor.look(dims or {}, constants or {})
+        surveyor.look(dims or {}, constants or {}, max_sizes or {})
     return surveyor.obstacles
 
 
@@ -71,8 +74,9 @@ class _Surveyor(Importer):
         self.obstacles: list[Obstacle] = []
         self._inferred = inferred
 
-    def look(self, dims: Mapping[str, int], constants: Mapping[str, Array]) -> None:
+    def look(self, dims: Mapping[str, int], constants: Mapping[str, Array], max_sizes: Mapping[str, int]) -> None:
         """Fills `obstacles`."""
+        self._make_room(max_sizes)
         graph, scope = self.model.graph, Scope()
         given = {tensor.name for tensor in graph.initializer}
         unbound: list[tuple[str, str, int]] = []

@@ -228,7 +228,7 @@ def _expect_registered(program: Program, registered: RegisteredModel, where: str
         raise WrongModelFile(
             f"{where} compiles to model root 0x{program.model_root.hex()}, "
             f"but the registered model's is 0x{registered.model_root.hex()}",
-            hint="give the file, and the --dim sizes and --constant values, that the model was registered with",
+            hint="give the file, and the --dim, --constant and --max-size options, of its registration",
         )
     return program
 

@@ -9,8 +9,8 @@ import onnx
 import pytest
 
 from opml_dispute.engine.inference import Inference
-from opml_dispute.model.files import BadConstant, Binding, parse_binding, read_model
-from opml_dispute.model.refusals import InputNotFixed, UnsupportedType
+from opml_dispute.model.files import BadConstant, BadRoom, Binding, parse_binding, read_model
+from opml_dispute.model.refusals import InputNotFixed, SizeDependsOnData, UnsupportedType
 from tests.model.graphs import Graph
 
 
@@ -34,6 +34,23 @@ def test_what_is_no_value_is_refused(text: str) -> None:
 def test_a_constant_given_twice_is_refused() -> None:
     with pytest.raises(BadConstant, match="twice"):
         parse_binding((), ("a=1", "a=2"))
+
+
+def test_room_is_made_for_a_tensor_that_data_sizes(tmp_path: Path) -> None:
+    graph = Graph()
+    onnx.save(graph.model([graph.node("NonZero", graph.input("x", [6]))]), tmp_path / "model.onnx")
+    with pytest.raises(SizeDependsOnData) as refused:
+        read_model(tmp_path / "model.onnx", Binding())
+    option = f"--max-size {refused.value.output}="
+    assert option in str(refused.value.hint)
+    program = read_model(tmp_path / "model.onnx", parse_binding((), (), (f"{refused.value.output}=4",)))
+    assert [spec.name for spec in program.outputs] == [refused.value.output, f"{refused.value.output}.count"]
+
+
+@pytest.mark.parametrize("text", ["y", "y=", "=3", "y=0", "y=-1", "y=three", "y=1e3"])
+def test_what_is_no_room_is_refused(text: str) -> None:
+    with pytest.raises(BadRoom):
+        parse_binding((), (), (text,))
 
 
 @pytest.fixture

@@ -120,7 +120,7 @@ def test_an_operator_set_that_is_unknown() -> None:
     [
         ("RandomNormalLike", "its output is not determined by its inputs"),
         ("NonZero", "must be known when the model is compiled, but depends on the input 'x0'"),
-        ("Unique", "how many elements it gives depends on its inputs"),
+        ("Unique", "how many different elements there are must be known when the model is compiled"),
     ],
 )
 def test_operators_that_cannot_be_expressed(op_type: str, reason: str) -> None:

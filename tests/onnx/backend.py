@@ -9,7 +9,8 @@ architectures whose weights are constants. `attempt` compiles one, runs it and c
 - failed: anything else. There must be none.
 
 Some cases give as an input what must be known when compiling, such as a shape: it is then fixed to the case's value,
-and the result says which inputs were.
+and the result says which inputs were. Where the size of a result depends on data, the program gets room for more
+elements than the case has: those that are there are compared, and their number.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from opml_dispute.model import elements
 from opml_dispute.model.compiler import compile_model
 from opml_dispute.model.opcodes import DType
 from opml_dispute.model.program import Program
-from opml_dispute.model.refusals import InputNotFixed, ModelError
+from opml_dispute.model.refusals import InputNotFixed, ModelError, SizeDependsOnData
 
 Array = npt.NDArray[Any]
 Run = Callable[[Program, Mapping[str, Array]], dict[str, Array]]
@@ -126,13 +127,14 @@ def attempt(case: TestCase, run: Run = native) -> Result:
     program: Program | None = None
     try:
         for inputs, outputs in case.data_sets:
-            program, fixed = _compiled(model, _named(model, inputs))
+            program, fixed = _compiled(model, _named(model, inputs), _room(inputs, outputs))
             given = _named(model, inputs)
             got = run(program, {spec.name: _stored(given[spec.name], spec.dtype) for spec in program.inputs})
             if case.name in _OF_ROUNDED_INPUTS:
                 outputs = _of_rounded_inputs(model, given)
             for value, expected in zip(model.graph.output, outputs, strict=True):
-                _compare(value.name, got[value.name], expected, case.rtol, _NOISE.get(case.name, case.atol))
+                found = _there(value.name, got, expected)
+                _compare(value.name, found, expected, case.rtol, _NOISE.get(case.name, case.atol))
     except ModelError as refusal:
         return Result(case.name, "refused", str(refusal), (), op_types)
     except Exception as error:  # Whatever it is, it is this case's result.
@@ -169,8 +171,29 @@ def _named(model: onnx.ModelProto, inputs: Sequence[Any]) -> dict[str, Any]:
     return dict(zip(names, inputs, strict=False))
 
 
-def _compiled(model: onnx.ModelProto, inputs: Mapping[str, Any]) -> tuple[Program, dict[str, Array]]:
-    """The program, and the inputs that had to be fixed for it."""
+def _room(inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
+    """More elements than any dimension of a case has."""
+    return 2 + max((size for v in (*inputs, *outputs) if not isinstance(v, list) for size in np.shape(v)), default=0)
+
+
+def _there(name: str, got: Mapping[str, Array], expected: Any) -> Array:
+    """What is there of an output that has room for more. Raises `AssertionError` if the program counts otherwise."""
+    found = got[name]
+    # One operator has one count, whichever of its results it is named after.
+    count = next((value for told, value in got.items() if told.endswith(".count")), None)
+    if count is None or isinstance(expected, list) or found.ndim != np.ndim(expected):
+        return found
+    shape = np.shape(expected)
+    unlike = [d for d in range(found.ndim) if found.shape[d] != shape[d]]
+    if len(unlike) == 1:
+        (axis,) = unlike
+        assert int(count) == shape[axis], f"{name} has {int(count)} elements, expected {shape[axis]}"
+        found = np.take(found, np.arange(shape[axis]), axis)
+    return found
+
+
+def _compiled(model: onnx.ModelProto, inputs: Mapping[str, Any], room: int) -> tuple[Program, dict[str, Array]]:
+    """The program, with `room` where sizes depend on data, and the inputs that had to be fixed for it."""
     fixed: dict[str, Array] = {}
     dims = {
         f"{name}.{position}": size
@@ -178,13 +201,24 @@ def _compiled(model: onnx.ModelProto, inputs: Mapping[str, Any]) -> tuple[Progra
         if isinstance(value, np.ndarray)
         for position, size in enumerate(value.shape)
     }
+    known = {value.name for value in model.graph.input if value.type.HasField("tensor_type")}
+    dims = {key: size for key, size in dims.items() if key.rsplit(".", 1)[0] in known}
+    rooms: dict[str, int] = {}
+    refused: InputNotFixed | None = None
     while True:
-        known = {value.name for value in model.graph.input if value.type.HasField("tensor_type")}
-        dims = {key: size for key, size in dims.items() if key.rsplit(".", 1)[0] in known}
         try:
-            return compile_model(model, dims=dims, constants=fixed), fixed
+            return compile_model(model, dims=dims, constants=fixed, max_sizes=rooms), fixed
+        except SizeDependsOnData as need:
+            if rooms:
+                raise
+            refused, rooms = need, {need.output: room}
         except InputNotFixed as need:
             fixed |= {name: inputs[name] for name in need.inputs}
+        except ModelError:
+            if refused is None or not rooms or not refused.inputs:
+                raise
+            fixed |= {name: inputs[name] for name in refused.inputs}  # what it is not padded for, it is known for
+            refused, rooms = None, {}
 
 
 _NOISE = {"test_dft_inverse": 1e-6, "test_dft_inverse_opset19": 1e-6}

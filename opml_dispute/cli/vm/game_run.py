@@ -10,7 +10,6 @@ from opml_dispute.cli.vm.source import BadSource, Claimed, Source
 from opml_dispute.engine.preimage_key import unlocalized_key
 from opml_dispute.engine.vm import Machine
 from opml_dispute.game.rules import local_data, subgame_roots_of
-from opml_dispute.model.files import parse_binding
 
 
 def game_source(run: RunSelection, address: str) -> Source:
@@ -36,9 +35,7 @@ def game_source(run: RunSelection, address: str) -> Source:
             hint="look at a node of the model with --node",
         )
     outputs = subgame_roots_of(game, claim.index)
-    case = open_case_of(
-        system, game.request_id, ModelOptions(run.model, parse_binding(run.dims, run.constants), run.input_image)
-    )
+    case = open_case_of(system, game.request_id, ModelOptions(run.model, run.binding(), run.input_image))
     trace = case.trace().vm_trace(game, outputs)
     position = claim.position.within_subtree(game.depths.execution_root)
     step = trace.machine_at(position.trace_index(game.depths.execution) + 1).step

@@ -26,7 +26,6 @@ from opml_dispute.engine.vm import Machine, Reason, VmError
 from opml_dispute.fpvm.state import BadEncoding
 from opml_dispute.fpvm.statefile import Subtree, load_state
 from opml_dispute.generation.files import open_model
-from opml_dispute.model.files import parse_binding
 from opml_dispute.models import DIGITS
 from opml_dispute.primitives import BASE_VERSION, ML_VERSION, LocalIdent
 from opml_dispute.reading import Unreadable, read_bytes, read_unpacked
@@ -79,6 +78,7 @@ def open_file(run: RunSelection, path: Path) -> Source:
             "--model": run.model,
             "--dim": run.dims,
             "--constant": run.constants,
+            "--max-size": run.max_sizes,
             "--input": run.inputs,
             "--sample": run.sample,
             "--disputed-root": run.disputed,
@@ -160,7 +160,7 @@ def _open_node(run: RunSelection) -> _Node:
     if run.ml is False:
         raise BadSource("--base was given, but the guest runs with the ML extension", hint="leave --base out")
     model = run.model or DIGITS
-    program = open_model(model, parse_binding(run.dims, run.constants))
+    program = open_model(model, run.binding())
     if not 0 <= run.node < program.node_count:
         raise BadSource(
             f"the model has no node {run.node}: it has {program.node_count}",

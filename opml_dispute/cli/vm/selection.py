@@ -24,6 +24,7 @@ import click
 from opml_dispute.cli.command_line import expect_unused
 from opml_dispute.cli.options import ChainOptions, FileName, chain_options, input_options
 from opml_dispute.cli.vm.source import BadSource
+from opml_dispute.model.files import Binding, parse_binding
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -43,6 +44,7 @@ class RunSelection:
     model: Path | None
     dims: tuple[str, ...]
     constants: tuple[str, ...]
+    max_sizes: tuple[str, ...]
     inputs: tuple[str, ...]
     sample: int | None
     disputed: str | None
@@ -51,6 +53,10 @@ class RunSelection:
     claim: int | None
     input_image: Path | None
     chain: ChainOptions
+
+    def binding(self) -> Binding:
+        """What is decided about the node's model when it is compiled. Raises as `parse_binding`."""
+        return parse_binding(self.dims, self.constants, self.max_sizes)
 
 
 def run_options(*, files: str = "one") -> Callable[[F], F]:
@@ -77,6 +83,9 @@ def run_options(*, files: str = "one") -> Callable[[F], F]:
         @click.option(
             "--constant", "constants", multiple=True, metavar="NAME=VALUE", help="--node: the value of a fixed input."
         )
+        @click.option(
+            "--max-size", "max_sizes", multiple=True, metavar="NAME=N", help="--node: room for a tensor sized by data."
+        )
         @input_options
         @click.option(
             "--disputed-root", "disputed", metavar="HASH", help="--node: the claim to check. Default: the right one."
@@ -100,6 +109,7 @@ def run_options(*, files: str = "one") -> Callable[[F], F]:
             model: Path | None,
             dims: tuple[str, ...],
             constants: tuple[str, ...],
+            max_sizes: tuple[str, ...],
             inputs: tuple[str, ...],
             sample: int | None,
             disputed: str | None,
@@ -122,6 +132,7 @@ def run_options(*, files: str = "one") -> Callable[[F], F]:
                 model=model,
                 dims=dims,
                 constants=constants,
+                max_sizes=max_sizes,
                 inputs=inputs,
                 sample=sample,
                 disputed=disputed,

@@ -13,9 +13,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from opml_dispute.model.builder import Builder
+from opml_dispute.model.lower.counted import within
 from opml_dispute.model.lower.registry import Value, lowers
 from opml_dispute.model.lower.shape import split_by
 from opml_dispute.model.opcodes import DType
+from opml_dispute.model.padding import Sized
 from opml_dispute.model.refusals import ModelError, NeedsConstant, Refuse
 from opml_dispute.model.tensor import Shape, Tensor
 
@@ -37,12 +39,13 @@ MAX_ITERATIONS = 1 << 16
 
 @lowers("If")
 def if_(g: Builder, condition: Tensor, *, then_branch: Branch, else_branch: Branch) -> tuple[Value, ...]:
+    """The outputs of one branch; of different sizes only where the model's user made room for the larger."""
     if condition.is_constant:
         return tuple((then_branch if condition.values().any() else else_branch)())
     choice = g.reshape(condition, ())
     try:
         pairs = list(zip(then_branch(), else_branch(), strict=True))
-        return tuple(_either(g, choice, then, other) for then, other in pairs)
+        return tuple(_either(g, choice, then, other, i) for i, (then, other) in enumerate(pairs))
     except (ModelError, Refuse) as error:
         # Perhaps the branch that is not taken is the one that does not go.
         if not condition.buffer.depends:
@@ -51,19 +54,39 @@ def if_(g: Builder, condition: Tensor, *, then_branch: Branch, else_branch: Bran
         raise NeedsConstant(reason, condition.buffer.depends) from None
 
 
-def _either(g: Builder, choice: Tensor, then: Value, other: Value) -> Tensor:
-    if not isinstance(then, Tensor) or not isinstance(other, Tensor) or then.shape != other.shape:
+def _either(g: Builder, choice: Tensor, then: Value, other: Value, output: int) -> Tensor | Sized:
+    if not isinstance(then, Tensor) or not isinstance(other, Tensor) or then.rank != other.rank:
         raise Refuse("branches with results of different shapes, and a condition that is known only when running")
-    return g.select(choice, then, other)
+    unlike = [d for d in range(then.rank) if then.shape[d] != other.shape[d]]
+    if not unlike:
+        return g.select(choice, then, other)
+    if len(unlike) > 1:
+        found = f"{list(then.shape)} or {list(other.shape)}"
+        raise Refuse(f"a result of shape {found}, as the condition decides; expected at most one dimension to differ")
+    (axis,) = unlike
+    sizes = then.shape[axis], other.shape[axis]
+    room = g.room(f"which branch gives the result, of {sizes[0]} or {sizes[1]} elements,", choice, output=output)
+    if room < max(sizes):
+        raise Refuse(f"room for {room} elements where a branch gives {max(sizes)}")
+    widths = [tuple(room - size if d == axis else 0 for d in range(then.rank)) for size in sizes]
+    nothing = (0,) * then.rank
+    chosen = g.select(choice, g.pad(then, nothing, widths[0]), g.pad(other, nothing, widths[1]))
+    return Sized(chosen, g.select(choice, *(g.scalar(size, DType.I64) for size in sizes)), axis)
 
 
 @lowers("Loop")
 def loop(
     g: Builder, trips: Tensor | None = None, condition: Tensor | None = None, *states: Value, body: Branch
 ) -> tuple[Value, ...]:
-    """The body, written out once per iteration; carried values, then the stacked results of all iterations."""
-    limit = None if trips is None else int(g.known(trips, "the number of iterations").reshape(()))
-    goes_on = True if condition is None else bool(g.known(condition, "whether the loop starts").any())
+    """
+    The body, written out once per iteration; carried values, then the stacked results of all iterations.
+
+    Where data decides how many iterations there are, the body is written out as often as there is room for.
+    """
+    if g.rooms and g.rooms[0] is not None:
+        return _loop_within(g, g.rooms[0], trips, condition, states, body)
+    limit = None if trips is None else _known_trips(g, trips)
+    goes_on = condition is None or _decided(g, condition)
     carried: list[Value] = list(states)
     stacked: list[list[Value]] = []
     iteration = 0
@@ -71,7 +94,7 @@ def loop(
         if iteration == MAX_ITERATIONS:
             raise Refuse(f"a loop of more than {MAX_ITERATIONS:,} iterations; expected at most as many")
         results = body(g.scalar(iteration, DType.I64), g.scalar(True, DType.BOOL), *carried)
-        goes_on = bool(g.known(results[0], "whether the loop goes on").any())
+        goes_on = _decided(g, results[0])
         carried = results[1 : 1 + len(states)]
         stacked.append(results[1 + len(states) :])
         iteration += 1
@@ -79,6 +102,64 @@ def loop(
         looked = _tried(g, body, g.scalar(0, DType.I64), g.scalar(True, DType.BOOL), *states)[1 + len(states) :]
         return *carried, *(g.filled((0, *result.shape), 0, result.dtype) for result in looked)
     return *carried, *(g.stack(list(results), 0) for results in zip(*stacked, strict=True))
+
+
+def _known_trips(g: Builder, trips: Tensor) -> int:
+    """How many iterations there are at most. Raises `NeedsRoom` if data decides."""
+    if not trips.is_constant:
+        g.room("the number of iterations", trips)
+    return int(g.known(trips, "the number of iterations").reshape(()))
+
+
+def _decided(g: Builder, condition: Tensor) -> bool:
+    """Whether the loop goes on. Raises `NeedsRoom` if data decides."""
+    if not condition.is_constant:
+        g.room("whether the loop goes on", condition)
+    return bool(g.known(condition, "whether the loop goes on").any())
+
+
+def _loop_within(
+    g: Builder, room: int, trips: Tensor | None, condition: Tensor | None, states: tuple[Value, ...], body: Branch
+) -> tuple[Value, ...]:
+    """
+    A loop that data ends, with the body written out `room` times; more iterations than that end the inference.
+
+    Once the loop is over, the body computes its last iteration again and again, so that it cannot fail where the loop
+    would not, and its results are put aside.
+    """
+    if room > MAX_ITERATIONS:
+        raise Refuse(f"room for {room:,} iterations; expected at most {MAX_ITERATIONS:,}")
+    limit = None if trips is None else g.reshape(g.cast(trips, DType.I64), ())
+    true, zero, one = g.scalar(True, DType.BOOL), g.scalar(0, DType.I64), g.scalar(1, DType.I64)
+    active = true if condition is None else g.reshape(condition, ())
+    carried, last, count, iteration = list(states), list(states), zero, zero
+    stacked: list[list[Tensor]] = []
+    for i in range(room):
+        if limit is not None:
+            active = g.both(active, g.less(i, limit))
+        iteration = g.select(active, g.scalar(i, DType.I64), iteration)
+        last = [_kept(g, active, now, before) for now, before in zip(carried, last, strict=True)]
+        results = body(iteration, true, *last)
+        made = results[1 : 1 + len(states)]
+        carried = [_kept(g, active, new, old) for new, old in zip(made, carried, strict=True)]
+        nothing = [g.scalar(0, result.dtype) for result in results[1 + len(states) :]]
+        stacked.append(
+            [g.select(active, part, other) for part, other in zip(results[1 + len(states) :], nothing, strict=True)]
+        )
+        count = g.add(count, g.select(active, one, zero))
+        active = g.both(active, g.reshape(results[0], ()))
+    if limit is not None:
+        active = g.both(active, g.less(room, limit))
+    count = within(g, g.add(count, g.select(active, one, zero)), room)
+    scans = (Sized(g.stack(list(parts), 0), count, 0) for parts in zip(*stacked, strict=True))
+    return *(Sized(value, count, None) for value in carried), *scans
+
+
+def _kept(g: Builder, active: Tensor, new: Value, old: Value) -> Tensor:
+    """`new` while the loop is active, else `old`."""
+    if not isinstance(new, Tensor) or not isinstance(old, Tensor) or new.shape != old.shape:
+        raise Refuse("a value that changes its shape from iteration to iteration, in a loop that data ends")
+    return new if new is old else g.select(active, new, old)
 
 
 def _tried(g: Builder, body: Branch, *inputs: Value) -> list[Value]:

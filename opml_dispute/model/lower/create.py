@@ -8,9 +8,11 @@ import numpy as np
 
 from opml_dispute.model.builder import Builder
 from opml_dispute.model.elements import dtype_of, held, name_of
+from opml_dispute.model.lower.counted import counted
 from opml_dispute.model.lower.narrow import as_cast, narrowed
 from opml_dispute.model.lower.registry import lowers
 from opml_dispute.model.opcodes import DType
+from opml_dispute.model.padding import Sized
 from opml_dispute.model.refusals import Refuse
 from opml_dispute.model.tensor import Array, Shape, Tensor
 
@@ -59,8 +61,10 @@ MAX_RANGE = 1 << 27
 
 
 @lowers("Range")
-def range_(g: Builder, start: Tensor, limit: Tensor, delta: Tensor) -> Tensor:
+def range_(g: Builder, start: Tensor, limit: Tensor, delta: Tensor) -> Tensor | Sized:
     """start, start + delta, … as long as they are before limit."""
+    if not all(bound.is_constant for bound in (start, limit, delta)):
+        return _range_within(g, *(g.reshape(bound, ()) for bound in (start, limit, delta)))
     first, last, step = (g.known(t, "the range").reshape(()) for t in (start, limit, delta))
     if step == 0 or not all(np.isfinite(np.float64(bound)) for bound in (first, last, step)):
         raise Refuse(f"a range from {first} to {last} by steps of {step}; expected finite numbers, and no step of 0")
@@ -72,6 +76,25 @@ def range_(g: Builder, start: Tensor, limit: Tensor, delta: Tensor) -> Tensor:
     if count > MAX_RANGE:
         raise Refuse(f"a range of {count:,} numbers; expected at most {MAX_RANGE:,}")
     return g.add(g.mul(g.arange(count, start.dtype), g.reshape(delta, ())), g.reshape(start, ()))
+
+
+def _range_within(g: Builder, start: Tensor, limit: Tensor, delta: Tensor) -> Sized:
+    """A range that data decides, in the room that there is for it; a step of 0 has room nowhere."""
+    room = g.room("how many numbers the range has", start, limit, delta)
+    if room > MAX_RANGE:
+        raise Refuse(f"room for a range of {room:,} numbers; expected at most {MAX_RANGE:,}")
+    if not start.dtype.is_integer:
+        raise Refuse(f"a range of {start.dtype.name} whose length depends on data; expected integers")
+    first, last, step = (g.cast(t, DType.I64) for t in (start, limit, delta))
+    way = g.sub(last, first)
+    # Rounded up: what is left over counts as one more if it lies on the side that the range goes to.
+    whole = g.div(way, step)
+    rest = g.sub(way, g.mul(whole, step))
+    goes_on = g.either(g.both(g.less(0, step), g.less(0, rest)), g.both(g.less(step, 0), g.less(rest, 0)))
+    length = g.maximum(g.add(whole, g.cast(goes_on, DType.I64)), 0)
+    present, count = counted(g, g.choose(g.equal(step, 0), room + 1, length), room)
+    numbers = g.add(g.mul(g.arange(room, start.dtype), delta), start)
+    return Sized(g.select(present, numbers, g.scalar(0, start.dtype)), count, 0)
 
 
 @lowers("EyeLike")

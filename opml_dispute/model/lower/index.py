@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from opml_dispute.model.builder import Builder
 from opml_dispute.model.emitter import Places
 from opml_dispute.model.lower.registry import lowers
@@ -156,20 +154,6 @@ def top_k_10(
 @lowers("TopK")
 def top_k_1(g: Builder, x: Tensor, *, k: int, axis: int = -1) -> tuple[Tensor, Tensor]:
     return top_k(g, x, k, axis=axis)
-
-
-@lowers("Compress")
-def compress(g: Builder, x: Tensor, condition: Tensor, *, axis: int | None = None) -> Tensor:
-    """The slices along `axis` for which the condition, which must be known, holds."""
-    kept = np.flatnonzero(g.known(condition, "which elements are kept"))
-    if axis is None:
-        x, axis = g.reshape(x, (x.size,)), 0
-    return g.take(x, g.constant(kept.astype(np.int64)), g.axis(x, axis))
-
-
-@lowers("NonZero")
-def non_zero(g: Builder, x: Tensor) -> Tensor:
-    return g.constant(np.array(np.nonzero(g.known(x, "how many elements are not zero")), np.int64).reshape(x.rank, -1))
 
 
 @lowers("ReverseSequence")

@@ -1,0 +1,312 @@
+"""
+Results whose size depends on data: in the room that the user makes for them, with ONNX Runtime's elements and number.
+
+Every model here is run by ONNX Runtime as it is, and by a program with room; what the program says is there must be
+equal, and what lies behind it must be zeros.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper
+
+from opml_dispute.engine.inference import Inference
+from opml_dispute.model.compiler import compile_model
+from opml_dispute.model.program import Program
+from opml_dispute.model.refusals import ModelError, SizeDependsOnData, UnsupportedOp
+from opml_dispute.model.tensor import Array
+
+RNG = np.random.default_rng(7)
+INDEX_OUT_OF_RANGE = 7
+
+
+def parsed(text: str, opset: int = 18) -> onnx.ModelProto:
+    """A model in ONNX's own textual syntax."""
+    return onnx.parser.parse_model(f'<ir_version: 9, opset_import: ["" : {opset}]>\n' + textwrap.dedent(text))
+
+
+def run(program: Program, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    """The outputs of an inference that succeeds."""
+    inference = Inference(program, dict(inputs))
+    assert inference.status == 0
+    return inference.outputs()
+
+
+def assert_as_onnx_runtime(
+    model: onnx.ModelProto, inputs: Mapping[str, Array], max_sizes: Mapping[str, int], axes: Mapping[str, int]
+) -> Program:
+    """`axes` says of each padded output along which axis its padding lies."""
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    names = [output.name for output in session.get_outputs()]
+    program = compile_model(model, max_sizes=max_sizes)
+    got = run(program, inputs)
+    for name, want in zip(names, session.run(None, dict(inputs)), strict=True):
+        found = got[name]
+        if name in axes:
+            there = want.shape[axes[name]]
+            behind = np.take(found, np.arange(there, found.shape[axes[name]]), axes[name])
+            assert not behind.any(), name
+            found = np.take(found, np.arange(there), axes[name])
+        np.testing.assert_allclose(found, want, rtol=1e-6, err_msg=name)
+        assert (found.dtype, found.shape) == (want.dtype, want.shape), name
+    return program
+
+
+@pytest.mark.parametrize("room", [24, 40])
+@pytest.mark.parametrize("kind", ["float", "int32", "bool", "uint8"])
+def test_indices_of_what_is_not_zero(kind: str, room: int) -> None:
+    model = parsed(f"agraph ({kind}[2,3,4] x) => (int64[3,N] y) {{ y = NonZero(x) }}")
+    dtype = {"float": np.float32, "int32": np.int32, "bool": np.bool_, "uint8": np.uint8}[kind]
+    for share in (0.0, 0.4, 1.0):
+        x: Array = (RNG.random((2, 3, 4)) < share).astype(dtype)
+        assert_as_onnx_runtime(model, {"x": x}, {"y": room}, {"y": 1})
+
+
+def test_more_elements_than_there_is_room_for_end_the_inference() -> None:
+    """Nothing is cut off: with one element too many the result is an error, which can be proven like any other."""
+    program = compile_model(parsed("agraph (float[8] x) => (int64[1,N] y) { y = NonZero(x) }"), max_sizes={"y": 3})
+    x = np.zeros(8, np.float32)
+    x[[1, 5, 6]] = 1
+    assert run(program, {"x": x})["y.count"] == 3
+    x[7] = 2
+    assert Inference(program, {"x": x}).status == INDEX_OUT_OF_RANGE
+
+
+@pytest.mark.parametrize("axis", [None, 0, 1, -1])
+def test_slices_that_a_condition_keeps(axis: int | None) -> None:
+    attribute = "" if axis is None else f"<axis = {axis}>"
+    model = parsed(f"agraph (float[4,4] x, bool[4] c) => (float[N] y) {{ y = Compress {attribute} (x, c) }}")
+    model.graph.output[0].type.tensor_type.ClearField("shape")
+    x = RNG.standard_normal((4, 4)).astype(np.float32)
+    along = 0 if axis is None else axis % 2
+    for bits in ([True, False, True, True], [False] * 4, [True] * 4):
+        inputs = {"x": x, "c": np.array(bits)}
+        assert_as_onnx_runtime(model, inputs, {"y": 4}, {"y": along})
+
+
+@pytest.mark.parametrize("in_order", [0, 1])
+@pytest.mark.parametrize("axis", [None, 0, 1])
+@pytest.mark.parametrize("dtype", [np.float32, np.int64, np.int8])
+def test_distinct_elements_and_slices(dtype: type, axis: int | None, in_order: int) -> None:
+    attributes: dict[str, Any] = {"sorted": in_order} | ({} if axis is None else {"axis": axis})
+    node = helper.make_node("Unique", ["x"], ["y", "first", "inverse", "often"], **attributes)
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    outputs = [helper.make_tensor_value_info("y", kind, None)]
+    outputs += [helper.make_tensor_value_info(name, TensorProto.INT64, None) for name in ("first", "inverse", "often")]
+    graph = helper.make_graph([node], "g", [helper.make_tensor_value_info("x", kind, [6, 3])], outputs)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    for most in (1, 2, 5):
+        x: Array = RNG.integers(-most, most + 1, (6, 3)).astype(dtype)
+        along = {"y": axis or 0, "first": 0, "often": 0}
+        for room in (18, 23):
+            assert_as_onnx_runtime(model, {"x": x}, {"y": room}, along)
+
+
+def suppressed(center: int = 0, *, least: bool = True, most: bool = True) -> onnx.ModelProto:
+    """NonMaxSuppression over 2 batches of 3 classes and 20 boxes."""
+    names = ["boxes", "scores", "most" if most else "", "overlap", "least" if least else ""]
+    while not names[-1]:
+        names.pop()
+    node = helper.make_node("NonMaxSuppression", names, ["y"], center_point_box=center)
+    inputs = [
+        helper.make_tensor_value_info("boxes", TensorProto.FLOAT, [2, 20, 4]),
+        helper.make_tensor_value_info("scores", TensorProto.FLOAT, [2, 3, 20]),
+        *([helper.make_tensor_value_info("most", TensorProto.INT64, [1])] if most else []),
+        helper.make_tensor_value_info("overlap", TensorProto.FLOAT, [1]),
+        *([helper.make_tensor_value_info("least", TensorProto.FLOAT, [1])] if least else []),
+    ]
+    graph = helper.make_graph([node], "g", inputs, [helper.make_tensor_value_info("y", TensorProto.INT64, None)])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+
+
+@pytest.mark.parametrize("center", [0, 1])
+@pytest.mark.parametrize("least", [False, True])
+def test_boxes_that_overlap_no_better_one(center: int, least: bool) -> None:
+    """Of equal scores the first box wins; corners may be given either way round; boxes without area overlap none."""
+    for trial in range(4):
+        corners = RNG.integers(0, 12, (2, 20, 4)).astype(np.float32)
+        scores = (RNG.integers(0, 6, (2, 3, 20)) / 5).astype(np.float32)
+        inputs: dict[str, Array] = {
+            "boxes": corners,
+            "scores": scores,
+            "most": np.array([(0, 1, 4, 30)[trial]], np.int64),
+            "overlap": np.array([(0.0, 0.3, 0.5, 0.9)[trial]], np.float32),
+            **({"least": np.array([0.3], np.float32)} if least else {}),
+        }
+        assert_as_onnx_runtime(suppressed(center, least=least), inputs, {"y": 120}, {"y": 0})
+
+
+def test_a_range_that_data_ends() -> None:
+    model = parsed("agraph (int64 a, int64 b, int64 c) => (int64[N] y) { y = Range(a, b, c) }")
+    for bounds in ((0, 7, 1), (3, 12, 4), (9, -4, -3), (5, 5, 1), (5, 2, 1), (0, 8, 8), (-3, 6, 3)):
+        inputs = {name: np.array(value, np.int64) for name, value in zip("abc", bounds, strict=True)}
+        program = assert_as_onnx_runtime(model, inputs, {"y": 9}, {"y": 0})
+    nothing = {name: np.array(value, np.int64) for name, value in zip("abc", (0, 5, 0), strict=True)}
+    assert Inference(program, nothing).status == INDEX_OUT_OF_RANGE
+
+
+LOOP = """
+    agraph (int64 n, float[3] x, float most) => (float[3] last, float[M,3] steps) {{
+        start = Constant <value = bool {{1}}> ()
+        last, steps = Loop ({trips}, start, x) <
+            body = turn (int64 i, bool go, float[3] v) => (bool again, float[3] next, float[3] step) {{
+                f = CastLike (i, v)
+                next = Add (v, f)
+                step = Mul (next, next)
+                top = ReduceMax <keepdims = 0> (next)
+                again = Less (top, most)
+            }}
+        >
+    }}"""
+
+
+@pytest.mark.parametrize("trips", ["n", ""])
+def test_a_loop_that_data_ends(trips: str) -> None:
+    """The room is for iterations; the carried values stay as the last iteration leaves them."""
+    model = parsed(LOOP.format(trips=trips))
+    for n, most in ((5, 100.0), (0, 100.0), (6, 3.0), (3, -9.0)):
+        inputs: dict[str, Array] = {
+            "n": np.array(n, np.int64),
+            "x": np.array([0.5, -1, 0], np.float32),
+            "most": np.array(most, np.float32),
+        }
+        if not trips and most > 50:
+            continue
+        program = assert_as_onnx_runtime(model, inputs, {"steps": 6}, {"steps": 0})
+    if trips:
+        inputs["n"], inputs["most"] = np.array(7, np.int64), np.array(1e9, np.float32)
+        assert Inference(program, inputs).status == INDEX_OUT_OF_RANGE
+
+
+def test_a_loop_that_is_over_reads_no_further() -> None:
+    """Its body would read row 4 of 4 in the fifth of six iterations written out."""
+    model = parsed("""
+        agraph (int64 n, float[4,2] rows) => (float[2] total) {
+            go = Constant <value = bool {1}> ()
+            zero = Constant <value = float[2] {0, 0}> ()
+            total = Loop (n, go, zero) <
+                body = turn (int64 i, bool c, float[2] sum) => (bool again, float[2] next) {
+                    row = Gather (rows, i)
+                    next = Add (sum, row)
+                    again = Identity (c)
+                }
+            >
+        }""")
+    rows = RNG.standard_normal((4, 2)).astype(np.float32)
+    for n in range(5):
+        program = assert_as_onnx_runtime(model, {"n": np.array(n, np.int64), "rows": rows}, {"total": 6}, {})
+    assert run(program, {"n": np.array(3, np.int64), "rows": rows})["total.count"] == 3
+
+
+@pytest.mark.parametrize("condition", [False, True])
+def test_branches_of_different_sizes(condition: bool) -> None:
+    model = parsed("""
+        agraph (float[2,3] x, bool c) => (float[2,N] y) {
+            y = If (c) <
+                then_branch = yes () => (float[2,6] a) { a = Concat <axis = 1> (x, x) },
+                else_branch = no () => (float[2,3] b) { b = Neg(x) }
+            >
+        }""")
+    x = RNG.standard_normal((2, 3)).astype(np.float32)
+    assert_as_onnx_runtime(model, {"x": x, "c": np.array(condition)}, {"y": 8}, {"y": 1})
+    with pytest.raises(UnsupportedOp, match="room for 5 elements where a branch gives 6"):
+        compile_model(model, max_sizes={"y": 5})
+
+
+DETECTOR = """
+    agraph (float[1,10,4] boxes, float[1,2,10] scores) => (float[N,4] kept, float[N] best, int64[N] label) {
+        most = Constant <value = int64 {4}> ()
+        overlap = Constant <value = float {0.4}> ()
+        chosen = NonMaxSuppression (boxes, scores, most, overlap)
+        two = Constant <value = int64[1] {2}> ()
+        one = Constant <value = int64[1] {1}> ()
+        three = Constant <value = int64[1] {3}> ()
+        zero = Constant <value = int64[1] {0}> ()
+        numbers = Slice (chosen, two, three, one)
+        flat = Squeeze (numbers, one)
+        all = Squeeze (boxes, zero)
+        kept = Gather (all, flat)
+        classes = Slice (chosen, one, two, one)
+        label = Squeeze (classes, one)
+        pairs = Slice (chosen, one, three, one)
+        table = Squeeze (scores, zero)
+        best = GatherND (table, pairs)
+    }"""
+
+
+def test_what_is_made_of_a_padded_tensor_is_padded() -> None:
+    """As the end of a detector: the boxes, scores and labels of what non-maximum suppression keeps."""
+    model = parsed(DETECTOR)
+    inputs = {
+        "boxes": RNG.random((1, 10, 4), dtype=np.float32),
+        "scores": RNG.random((1, 2, 10), dtype=np.float32),
+    }
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    kept, best, label = session.run(None, inputs)
+    got = run(compile_model(model, max_sizes={"chosen": 12}), inputs)
+    count = int(got["chosen.count"])
+    assert count == len(kept)
+    for name, want in (("kept", kept), ("best", best), ("label", label)):
+        assert got[name].shape[0] == 12
+        np.testing.assert_array_equal(got[name][:count], want)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        "y = ReduceSum <keepdims = 0> (p)",
+        "y = Softmax <axis = 0> (p)",
+        "s = Shape (p) y = CastLike (s, x)",
+        "y = Concat <axis = 0> (p, x)",
+        "y = CumSum (p, zero)",
+        "y = Gather (p, zero)",
+        "y = Add (p, x)",
+        "f = NonZero (p) y = CastLike (f, x)",
+        "k = Constant <value = int64[1] {1}> () y, i = TopK (p, k)",
+        "y = MatMul (p, x)",
+        "n = Constant <value = int64[1] {-1}> () one = Constant <value = int64[1] {1}> () y = Slice (p, n, one)",
+    ],
+)
+def test_nothing_that_would_mix_padding_into_its_result_is_lowered(use: str) -> None:
+    """What the original model gives cannot be had from a padded tensor, so the model is refused, with the operator."""
+    model = parsed(
+        "agraph (float[6] x, bool[6] c) => (float y) "
+        "{ zero = Constant <value = int64 {0}> () p = Compress <axis = 0> (x, c) " + use + " }"
+    )
+    model.graph.output[0].type.tensor_type.ClearField("shape")
+    with pytest.raises(ModelError, match=r"depends?|beside"):
+        compile_model(model, max_sizes={"p": 6})
+
+
+def test_without_room_the_error_names_the_option() -> None:
+    with pytest.raises(SizeDependsOnData, match="depends on the input 'x'") as caught:
+        compile_model(parsed("agraph (float[8] x) => (int64[1,N] y) { y = NonZero(x) }"))
+    assert "--max-size y=N" in str(caught.value.hint)
+    assert "--constant x=VALUE" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "what"),
+    [
+        ({"z": 3}, "'z', which the model does not have; expected 'y'"),
+        ({"y": 0}, "room for 0 elements"),
+        ({"y": -1}, "room for -1 elements"),
+        ({"y": 10**17}, "expected 1 to 16,777,216"),
+    ],
+)
+def test_room_that_makes_no_sense_is_refused(sizes: dict[str, int], what: str) -> None:
+    with pytest.raises(ModelError, match=what):
+        compile_model(parsed("agraph (float[8] x) => (int64[1,N] y) { y = NonZero(x) }"), max_sizes=sizes)
+
+
+def test_room_for_what_is_known_is_refused() -> None:
+    model = parsed("agraph (float[8] x) => (int64[1,N] y) { y = NonZero(x) }")
+    with pytest.raises(ModelError, match="does not depend on data here"):
+        compile_model(model, max_sizes={"y": 3}, constants={"x": np.ones(8, np.float32)})
