@@ -21,15 +21,15 @@ from opml_dispute.agent.memory import Memory
 from opml_dispute.agent.metrics import Metrics
 from opml_dispute.agent.playing import GamePlayer
 from opml_dispute.agent.serving import RequestServer
+from opml_dispute.agent.settling import Settler
 from opml_dispute.agent.treasury import staked_wei
-from opml_dispute.chain.contracts.dispute import FaultDisputeGame
+from opml_dispute.chain.game_book import GameBook
 from opml_dispute.chain.rpc import Rpc
 from opml_dispute.chain.sender import Sender
 from opml_dispute.chain.system import System
 from opml_dispute.errors import OpmlError
-from opml_dispute.game.claim import GameStatus
+from opml_dispute.game.claim import Game
 from opml_dispute.operator.model_store import ModelStore
-from opml_dispute.operator.settle import read_settlement, settle_intents, waiting
 from opml_dispute.operator.watch import LONGEST_PAUSE_S
 from opml_dispute.primitives import Address, RequestId, StateRoot
 
@@ -55,10 +55,11 @@ class Agent:
         self.memory, self.log, self.metrics, self.lease = memory, log, metrics, lease
         self._context = AgentContext(config, system, sender, memory, store, log, metrics)
         self._player, self._server = GamePlayer(self._context), RequestServer(self._context)
+        self._settler = Settler(self._context)
         self.desk = self._context.desk
         self.discovery = Discovery(system)
+        self.book = GameBook(system.games)
         self._others = others
-        self._ended = memory.ended_games()
         self._told: set[str] = set()
 
     # ---- passes ----
@@ -92,18 +93,19 @@ class Agent:
         head = self.system.rpc.head()
         agreement = compare_endpoints(head, self._others, max_lag_blocks=self.config.max_lag_blocks)
         now = Pass(head, self._may_act(agreement))
-        now.troubles += [f"Not acting: {reason}" for reason in agreement.disagreements]
+        now.troubles += [f"Not acting: {reason}" for reason in agreement.objections]
         now.troubles += [f"An endpoint does not answer: {reason}" for reason in agreement.silent]
-        before = self.discovery.reorganisations
+        now.troubles += [f"An endpoint lags: {reason}" for reason in agreement.lagging]
+        before = self.discovery.reorganisations + self.book.reorganisations
         self.discovery.refresh(head)
-        if self.discovery.reorganisations > before:
-            now.trouble("The chain was reorganised", "games and requests are read anew")
-            self.memory.forget_games()
-            self._ended = set()
         running, over = self._games(now)
+        if self.discovery.reorganisations + self.book.reorganisations > before:
+            now.trouble("The chain was reorganised", "games and requests are read anew")
+            self._settler.forget()
+            running, over = self._games(now)
         roots = self._player.roots(now, running)
         self._player.play(now, running, roots, is_stopped)
-        self._settle(now, running, over, is_stopped)
+        self._settler.settle(now, [now.games[address] for address in running], over, is_stopped)
         self._server.serve(now, self.discovery.requests, is_stopped)
         self._measure(now, running, over, roots, agreement, time.monotonic() - started)
         self._tell(now.troubles)
@@ -113,53 +115,31 @@ class Agent:
         holds = self.config.dry_run or self.lease.take()
         if not holds:
             self._tell([f"Not acting: process {self.lease.holder()} has the lease of {self.sender.address}"])
-        return holds and not agreement.disagreements
+        return holds and not agreement.objections
 
     # ---- looking ----
 
-    def _games(self, now: Pass) -> tuple[list[Address], list[Address]]:
+    def _games(self, now: Pass) -> tuple[list[Address], list[Game]]:
         """The games in progress and those that are over, of those that concern this agent, oldest first."""
         oldest = now.head.timestamp - self.config.max_age_s
         wanted = [
             entry.address
             for entry in self.discovery.games
             if entry.created_at_s >= oldest
-            and entry.address not in self._ended
+            and entry.address not in self._settler.ended
             and (self.config.games is None or entry.address in self.config.games)
         ]
-        statuses = self.system.rpc.read_each([FaultDisputeGame(address).status() for address in wanted], at=now.head)
-        running = [a for a, status in zip(wanted, statuses, strict=True) if status == GameStatus.IN_PROGRESS]
-        over = [a for a, status in zip(wanted, statuses, strict=True) if status != GameStatus.IN_PROGRESS]
-        for address in running:
-            try:
-                now.games[address] = self.system.games.read(address, at=now.head)
-            except OpmlError as error:
-                now.trouble(f"Game {address} cannot be read", error)
-        return [address for address in running if address in now.games], over
-
-    # ---- settling ----
-
-    def _settle(
-        self, now: Pass, running: Sequence[Address], over: Sequence[Address], is_stopped: Callable[[], bool]
-    ) -> None:
-        """What the clocks allow: claims and games resolved, bonds unlocked and paid out."""
-        payees = [self.sender.address, *self.config.claim_for]
-        games = (list(running) if "resolver" in self.config.roles else []) + (
-            list(over) if "claimer" in self.config.roles else []
-        )
-        for address in games:
-            if is_stopped():
-                return
-            try:
-                settlement = read_settlement(self.system, address, payees)
-                intents = settle_intents(settlement)
-                if intents:
-                    self._context.act(now, address, intents)
-                elif waiting(settlement) is None:
-                    self.memory.end_game(address)
-                    self._ended.add(address)
-            except OpmlError as error:
-                now.trouble(f"Game {address} cannot be settled", error)
+        running, over = [], []
+        self.book.keep_only(wanted)
+        for address, game in self.book.refresh(wanted, now.head, closely=self._player.closely).items():
+            if isinstance(game, OpmlError):
+                now.trouble(f"Game {address} cannot be read", game)
+            elif game.in_progress:
+                now.games[address] = game
+                running.append(address)
+            else:
+                over.append(game)
+        return running, over
 
     # ---- telling
 
@@ -167,7 +147,7 @@ class Agent:
         self,
         now: Pass,
         running: Sequence[Address],
-        over: Sequence[Address],
+        over: Sequence[Game],
         roots: dict[RequestId, StateRoot],
         agreement: Agreement,
         seconds: float,
@@ -177,7 +157,7 @@ class Agent:
         metrics.acting.set(int(now.may_act))
         metrics.tracked_games.labels("in_progress").set(len(running))
         metrics.tracked_games.labels("settling").set(len(over))
-        metrics.tracked_games.labels("ended").set(len(self._ended))
+        metrics.tracked_games.labels("ended").set(len(self._settler.ended))
         metrics.games_unjudged.set(now.unjudged)
         metrics.disagreements.set(
             sum(bytes(game.root.value) != roots.get(game.request_id, game.root.value) for game in games)
@@ -196,6 +176,7 @@ class Agent:
             now.trouble("The balance cannot be read", error)
         metrics.pass_seconds.observe(seconds)
         metrics.passes.labels("ended").inc()
+        metrics.highest_acted_l1_block.set(now.head.number)
         metrics.last_pass_ended = time.monotonic()
 
     def _tell(self, sentences: Sequence[str]) -> None:

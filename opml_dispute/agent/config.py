@@ -158,7 +158,7 @@ class _Reader:
             max_fee_wei=self.take("treasury.max_fee_per_gas", _wei, None),
             claim_for=tuple(sorted(self.take("claims.addresses", _addresses, None) or ())),
             max_lag_blocks=self.take("chain.max_lag_blocks", _count(0, 10_000), 10),
-            listen=self.take("metrics.listen", _endpoint, None),
+            listen=self.take("metrics.listen", parse_endpoint, None),
         )
         left = [f"{table}.{key}" for table, content in self._tables.items() for key in content]
         if left:
@@ -246,7 +246,8 @@ def _one_of(words: tuple[str, ...]) -> Callable[[Any], str]:
     return read
 
 
-def _endpoint(value: Any) -> tuple[str, int] | None:
+def parse_endpoint(value: Any) -> tuple[str, int]:
+    """Host and port of "host:port". Raises `ValueError`, which says what is expected."""
     host, _, port = value.rpartition(":") if isinstance(value, str) else ("", "", "")
     if not host or not port.isdecimal() or int(port) > 65_535:
         raise ValueError('an address and a port, as "127.0.0.1:7300"')

@@ -39,6 +39,8 @@ class Pass:
     troubles: list[str] = field(default_factory=list)
     unjudged: int = 0
     sent: int = 0
+    played: set[Address] = field(default_factory=set)
+    """Games that were played in this pass, or that could not be judged: their snapshot says too little to settle."""
 
     def trouble(self, what: str, error: OpmlError | str) -> None:
         """Notes what went wrong, and goes on."""
@@ -64,6 +66,8 @@ class AgentContext:
         self.limits = StakeLimits(config.max_at_risk_wei, config.max_per_game_wei, config.reserve_wei)
         self.committed_wei: dict[str, int] = {}
         """What each game that is being played may still take to its end."""
+        self._would: set[tuple[object, ...]] = set()
+        """What was told while nothing is sent."""
 
     def right_roots(self, now: Pass, wanted: Sequence[RequestId]) -> dict[RequestId, StateRoot]:
         """The right S_n of requests, as far as it can be computed here."""
@@ -104,22 +108,30 @@ class AgentContext:
         """Sends intents that do not depend on each other; what became of each. Nothing is sent while not acting."""
         if not now.may_act or self.config.dry_run:
             for intent in intents:
-                self.log.info("would send", what=intent.will, kind=intent.kind, game=game, value_wei=intent.value_wei)
+                told = (game or intent.facts.get("game"), intent.kind, intent.will)
+                if told not in self._would:
+                    self._would.add(told)
+                    self.log.info(
+                        "would send", what=intent.will, kind=intent.kind, game=told[0], value_wei=intent.value_wei
+                    )
             return [None for _ in intents]
+        self._would.clear()
         outcomes: list[Done | OpmlError | None] = list(perform_all(intents, self.sender))
         for intent, outcome in zip(intents, outcomes, strict=True):
+            about = game or intent.facts.get("game")
             if not isinstance(outcome, Done):
-                self.log.warning("not done", what=intent.will, kind=intent.kind, game=game, error=str(outcome))
+                self.log.warning("not done", what=intent.will, kind=intent.kind, game=about, error=str(outcome))
+                self.metrics.count(intent.kind, succeeded=False)
                 continue
             receipt = outcome.receipt
             now.sent += 1
             self.log.info("done", what=outcome.sentence, reason=intent.reason, **outcome.facts)
-            self.metrics.sent.labels(intent.kind).inc()
+            self.metrics.count(intent.kind, succeeded=True)
             if intent.kind == "withdraw-credit" and receipt is not None:
                 self.metrics.bond_paid.inc(int(intent.facts.get("credit_wei", 0)))
             self.memory.note_sent(
                 intent.kind,
-                game,
+                about,
                 intent.value_wei,
                 None if receipt is None else "0x" + receipt.hash.hex(),
                 None if receipt is None else receipt.gas_used,

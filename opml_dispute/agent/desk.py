@@ -8,11 +8,12 @@ long: `warm` judges a game in a worker first, and the same trace then answers fr
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final, TypeVar
 
 from opml_dispute.actors.honest import Decision, consider
@@ -26,6 +27,9 @@ from opml_dispute.trace.split import SplitTrace
 
 MAX_OPEN: Final = 8
 """Cases that stay open: each holds a model's weights and a run."""
+
+AHEAD: Final = MAX_OPEN // 2
+"""Results that are computed before they are asked for."""
 
 T = TypeVar("T")
 
@@ -89,14 +93,26 @@ class Desk:
 
     def each(self, work: Callable[..., T], items: Iterable[tuple[object, ...]]) -> list[T | OpmlError]:
         """`work` for each item, by the workers: results, or the errors in their place, in order."""
-        futures: list[Future[T]] = [self._pool.submit(work, *item) for item in items]
-        outcomes: list[T | OpmlError] = []
-        for future in futures:
+        return list(self.stream(work, items))
+
+    def stream(self, work: Callable[..., T], items: Iterable[tuple[object, ...]]) -> Iterator[T | OpmlError]:
+        """
+        The same, each as soon as it and those before it are there.
+
+        The workers are at most `AHEAD` items before what was taken, so that what they opened is open still when it is
+        used.
+        """
+        waiting: deque[Future[T]] = deque()
+        left = iter(items)
+        while True:
+            waiting.extend(self._pool.submit(work, *item) for item in islice(left, AHEAD - len(waiting)))
+            if not waiting:
+                return
             try:
-                outcomes.append(future.result())
+                outcome: T | OpmlError = waiting.popleft().result()
             except OpmlError as error:
-                outcomes.append(error)
-        return outcomes
+                outcome = error
+            yield outcome
 
     def close(self) -> None:
         """Ends the workers, without waiting for what they compute."""

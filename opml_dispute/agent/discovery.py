@@ -25,14 +25,17 @@ class Discovery:
         self.games: list[GameEntry] = []
         self.requests: list[RequestId] = []
         self.reorganisations = 0
+        self._head: Head | None = None
 
     def refresh(self, head: Head) -> tuple[list[GameEntry], list[RequestId]]:
         """
-        What is new at `head`. After a reorganisation everything counts as new.
+        What is new at `head`: everything after a reorganisation, nothing where the node has fallen behind.
 
         Raises what reading raises; the lists are then as before.
         """
         rpc, factory, oracle = self.system.rpc, self.system.factory, self.system.oracle
+        if self._lags(head):
+            return [], []
         game_count, request_count = rpc.read_all([factory.game_count(), oracle.request_count()], at=head)
         known_games, known_requests = len(self.games), len(self.requests)
         if not self._is_same(head, game_count, request_count):
@@ -43,7 +46,15 @@ class Discovery:
         requests = rpc.read_each([oracle.request_id_at(index) for index in new], at=head)
         self.games = [*self.games[:known_games], *games]
         self.requests = [*self.requests[:known_requests], *requests]
+        self._head = head
         return games, requests
+
+    def _lags(self, head: Head) -> bool:
+        """Whether the node shows an earlier block than before, of the same chain as far as it can tell."""
+        if self._head is None or head.number >= self._head.number:
+            return False
+        last = self.system.rpc.block(self._head.number)
+        return last is None or last.hash == self._head.hash
 
     def _is_same(self, head: Head, game_count: int, request_count: int) -> bool:
         """Whether the last known entries are still where they were."""

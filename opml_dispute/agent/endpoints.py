@@ -21,30 +21,40 @@ class Agreement:
     """How the endpoints stand to each other."""
 
     disagreements: tuple[str, ...]
-    """Why the agent must not act; empty if it may."""
+    """Endpoints that show another chain, with what they show."""
+    own_lag: str | None
+    """How the first endpoint has fallen behind, if too far."""
+    lagging: tuple[str, ...]
+    """Other endpoints that have fallen behind too far."""
     silent: tuple[str, ...]
     """Endpoints that did not answer, with the reason."""
     lag_blocks: int
     """How far the first endpoint is behind the furthest."""
 
+    @property
+    def objections(self) -> tuple[str, ...]:
+        """Why the agent must not act; empty if it may."""
+        return self.disagreements if self.own_lag is None else (*self.disagreements, self.own_lag)
+
 
 def compare_endpoints(head: Head, others: Sequence[Rpc], *, max_lag_blocks: int) -> Agreement:
     """`head` of the agent's own endpoint beside what the others have."""
-    disagreements, silent, lag = [], [], 0
+    disagreements, lagging, silent, lag = [], [], [], 0
     for other in others:
         try:
             newest = other.head()
-            same = newest if newest.number == head.number else other.block(head.number)
+            same = newest if newest.number <= head.number else other.block(head.number)
         except RpcError as error:
             silent.append(str(error))
             continue
         lag = max(lag, newest.number - head.number)
-        if same is None:
-            silent.append(f"{other.url} does not have block {head.number} yet")
-        elif same.hash != head.hash:
+        if head.number - newest.number > max_lag_blocks:
+            lagging.append(f"{other.url} is {head.number - newest.number} blocks behind")
+        elif same is None:
+            silent.append(f"{other.url} does not give block {head.number}")
+        elif same.number == head.number and same.hash != head.hash:
             disagreements.append(
                 f"{other.url} has another block {head.number}: 0x{same.hash.hex()[:8]}…, not 0x{head.hash.hex()[:8]}…"
             )
-    if lag > max_lag_blocks:
-        disagreements.append(f"this agent's endpoint is {lag} blocks behind another one")
-    return Agreement(tuple(disagreements), tuple(silent), lag)
+    own_lag = f"this agent's endpoint is {lag} blocks behind another one" if lag > max_lag_blocks else None
+    return Agreement(tuple(disagreements), own_lag, tuple(lagging), tuple(silent), lag)

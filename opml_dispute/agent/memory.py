@@ -9,18 +9,23 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
 from opml_dispute.errors import OpmlError
 from opml_dispute.primitives import Address, RequestId, StateRoot
 
-VERSION: Final = 1
+VERSION: Final = 2
+
+SETTLED_S: Final = 3_600
+"""What ended more lately is looked at again by the next process: the chain may have been reorganised meanwhile."""
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS roots (request BLOB PRIMARY KEY, model BLOB, root BLOB NOT NULL, status INTEGER NOT NULL,
     confirmed INTEGER NOT NULL, computed_at INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS ended (game TEXT PRIMARY KEY, ended_at INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS ended (game TEXT, payees TEXT, ended_at INTEGER NOT NULL, PRIMARY KEY (game, payees))
+    WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS sent (id INTEGER PRIMARY KEY, sent_at INTEGER NOT NULL, kind TEXT NOT NULL, game TEXT,
     value_wei TEXT NOT NULL, tx TEXT, gas INTEGER);
 """
@@ -102,13 +107,19 @@ class Memory:
 
     # ---- games ----
 
-    def ended_games(self) -> set[Address]:
-        """Games in which nothing is left to do for this agent."""
-        return {Address(row[0]) for row in self._connection.execute("SELECT game FROM ended")}
+    def ended_games(self, payees: Iterable[Address], *, older_than_s: int = SETTLED_S) -> set[Address]:
+        """Games in which nothing is left to do for these addresses, since so long at least."""
+        rows = self._connection.execute(
+            "SELECT game FROM ended WHERE payees = ? AND ended_at <= ?",
+            (_joined(payees), int(time.time()) - older_than_s),
+        )
+        return {Address(row[0]) for row in rows}
 
-    def end_game(self, game: Address) -> None:
-        """Nothing is left to do in this game."""
-        self._connection.execute("INSERT OR REPLACE INTO ended VALUES (?, ?)", (game, int(time.time())))
+    def end_game(self, game: Address, payees: Iterable[Address]) -> None:
+        """Nothing is left to do in this game for these addresses."""
+        self._connection.execute(
+            "INSERT OR REPLACE INTO ended VALUES (?, ?, ?)", (game, _joined(payees), int(time.time()))
+        )
 
     def forget_games(self) -> None:
         """After a reorganisation of the chain, games may be others than before."""
@@ -126,6 +137,10 @@ class Memory:
     def sent_counts(self) -> dict[str, int]:
         """How many transactions of each kind were sent."""
         return dict(self._connection.execute("SELECT kind, COUNT(*) FROM sent GROUP BY kind"))
+
+
+def _joined(payees: Iterable[Address]) -> str:
+    return ",".join(sorted({address.lower() for address in payees}))
 
 
 class _OtherFile(Exception):

@@ -1,30 +1,21 @@
 """
-What an agent is doing, for machines: Prometheus metrics, health and readiness over HTTP.
+What an agent is doing, for machines: Prometheus metrics, health and readiness (`exposition` serves them).
 
-`/metrics` has the figures, `/healthz` says whether passes come to an end, `/readyz` whether the agent may act. The
-names follow op-challenger's where they mean the same.
+The names are op-challenger's, with `opml_agent` in the place of `op_challenger`, where they mean the same; amounts are
+in wei and say so.
 """
 
 from __future__ import annotations
 
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from opml_dispute.errors import OpmlError
+from opml_dispute import __version__
 
 STALE_S: Final = 600.0
 """An agent whose last pass ended longer ago is not healthy."""
-
-
-class CannotListen(OpmlError):
-    """The address for metrics cannot be had."""
-
-    hint = "give another metrics.listen"
 
 
 class Metrics:
@@ -54,6 +45,17 @@ class Metrics:
             registry=own,
         )
         self.sent = Counter("opml_agent_transactions", "Transactions sent", ["kind"], registry=own)
+        self.moves = Counter("opml_agent_moves", "Attacks and defences made", registry=own)
+        self.steps = Counter("opml_agent_steps", "Instructions that the chain was made to run", registry=own)
+        self.bonds_claimed = Counter("opml_agent_bonds_claimed", "Payments of bonds fetched", registry=own)
+        self.bond_claim_failures = Counter(
+            "opml_agent_bond_claim_failures", "Payments of bonds that failed and will be tried again", registry=own
+        )
+        self.highest_acted_l1_block = Gauge(
+            "opml_agent_highest_acted_l1_block", "The last block at which a pass came to its end", registry=own
+        )
+        self.info = Gauge("opml_agent_info", "1, with the version as its label", ["version"], registry=own)
+        self.info.labels(__version__).set(1)
         self.failed = Counter("opml_agent_failed_actions", "Actions that failed and will be tried again", registry=own)
         self.bonds_pending = Gauge("opml_agent_bonds_pending_wei", "Own bonds in games in progress", registry=own)
         self.bond_paid = Counter("opml_agent_bonds_paid_wei", "Bonds withdrawn for the addresses served", registry=own)
@@ -67,46 +69,22 @@ class Metrics:
         self.last_pass_ended = time.monotonic()
         self.may_act = False
 
-    def text(self) -> bytes:
-        """Everything, in Prometheus' text format."""
-        return generate_latest(self.registry)
+    def count(self, kind: str, *, succeeded: bool) -> None:
+        """One transaction, by the kind of its intent."""
+        if succeeded:
+            self.sent.labels(kind).inc()
+        if kind in ("attack", "defend") and succeeded:
+            self.moves.inc()
+        elif kind == "step" and succeeded:
+            self.steps.inc()
+        elif kind == "withdraw-credit":
+            (self.bonds_claimed if succeeded else self.bond_claim_failures).inc()
 
-    @property
-    def is_healthy(self) -> bool:
+    def health(self) -> str | None:
         """Whether a pass ended lately."""
-        return time.monotonic() - self.last_pass_ended < STALE_S
+        silent_s = time.monotonic() - self.last_pass_ended
+        return None if silent_s < STALE_S else f"no pass has ended for {silent_s:.0f} s"
 
-
-def serve(metrics: Metrics, host: str, port: int) -> ThreadingHTTPServer:
-    """Serves from a thread of its own until `shutdown`. Raises `CannotListen`."""
-
-    class Handler(BaseHTTPRequestHandler):
-        timeout = 10.0
-
-        def do_GET(self) -> None:
-            path = self.path.partition("?")[0]
-            if path == "/metrics":
-                self._answer(200, metrics.text(), CONTENT_TYPE_LATEST)
-            elif path == "/healthz":
-                self._answer(*((200, b"healthy\n") if metrics.is_healthy else (503, b"no pass has ended lately\n")))
-            elif path == "/readyz":
-                self._answer(*((200, b"acting\n") if metrics.may_act else (503, b"watching only\n")))
-            else:
-                self._answer(404, b"/metrics, /healthz and /readyz are here\n")
-
-        def _answer(self, status: int, content: bytes, kind: str = "text/plain; charset=utf-8") -> None:
-            self.send_response(status)
-            self.send_header("content-type", kind)
-            self.send_header("content-length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Nothing: a scraper comes every few seconds."""
-
-    try:
-        server = ThreadingHTTPServer((host, port), Handler)
-    except OSError as error:
-        raise CannotListen(f"cannot listen on {host}:{port}: {error.strerror}") from None
-    threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
-    return server
+    def readiness(self) -> str | None:
+        """Whether the agent may act."""
+        return None if self.may_act else "watching only"

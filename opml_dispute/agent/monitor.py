@@ -8,20 +8,22 @@ here is an alert too, never a guess. Alerts have stable kinds, for scripts and f
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from opml_dispute.agent.desk import Desk
 from opml_dispute.agent.discovery import Discovery
-from opml_dispute.agent.endpoints import compare_endpoints
+from opml_dispute.agent.endpoints import Agreement, compare_endpoints
+from opml_dispute.agent.honest_bonds import BondTally, falling, lost_claims, tally
 from opml_dispute.chain.amounts import duration, ether
 from opml_dispute.chain.answers import Head
-from opml_dispute.chain.contracts.dispute import FaultDisputeGame
+from opml_dispute.chain.deploy import game_arguments
+from opml_dispute.chain.game_book import GameBook
 from opml_dispute.chain.rpc import Rpc
 from opml_dispute.chain.system import System
 from opml_dispute.errors import OpmlError
-from opml_dispute.game.claim import Game, GameStatus
+from opml_dispute.game.claim import Claim, Game, GameStatus
 from opml_dispute.game.clock import time_left_s
 from opml_dispute.game.resolve import forecast
 from opml_dispute.primitives import Address, RequestId, StateRoot
@@ -29,15 +31,21 @@ from opml_dispute.primitives import Address, RequestId, StateRoot
 KINDS: Final = {
     "endpoints_disagree": "the nodes do not see the same chain",
     "paused": "the guardian has paused the system",
-    "owner_changed": "a contract has another owner than at the first look",
+    "owner_changed": "a contract has another owner or guardian than the deployment's file says",
+    "implementation_changed": "the factory makes other games than the deployment's file says",
     "wrong_result_stands": "a game will end with the wrong result if nobody moves",
     "clock_running_out": "little time is left to change how a game will end",
+    "honest_bond_falls": "a claim of an honest account falls if nobody moves",
+    "honest_bond_lost": "a claim of an honest account fell within the last day",
     "collateral_short": "the vault holds less than the bonds of open games",
     "not_computed": "a request cannot be computed on this computer",
     "unreadable": "a game cannot be read",
+    "endpoint_lags": "a node is many blocks behind another one",
     "endpoint_silent": "a node does not answer",
 }
 """Kinds of alerts, the most urgent first, and what each means. docs/agent.md has a paragraph for each."""
+
+LOST_LATELY_S: Final = 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,18 +93,44 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
+class Collateral:
+    """What one vault holds, beside what it owes to the games that keep their bonds in it."""
+
+    vault: Address
+    required_wei: int
+    available_wei: int
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """Everything that one look found."""
 
     head: Head
     standings: tuple[Standing, ...]
     alerts: tuple[Alert, ...]
+    finished: tuple[Game, ...]
+    """Games that are over, as old as the window allows."""
     games: int
     """All games of the factory, those that are over included."""
+    failed: int
+    """Games that could not be read."""
+    ignored: int
+    """Games older than the window."""
+    collateral: tuple[Collateral, ...]
+    honest: Mapping[Address, BondTally]
+    """By the accounts that should be right."""
+    roots: Mapping[RequestId, StateRoot]
+    """The right S_n, as far as computed here."""
+    lag_blocks: int
+    is_paused: bool
+
+    def count(self, kind: str) -> int:
+        """How many alerts of a kind there are."""
+        return sum(alert.kind == kind for alert in self.alerts)
 
 
 class Monitor:
-    """Looks at one deployment again and again; remembers computed roots, and who owned what at the first look."""
+    """Looks at one deployment again and again; remembers games, and computed roots."""
 
     def __init__(
         self,
@@ -104,53 +138,72 @@ class Monitor:
         desk: Desk,
         *,
         others: Sequence[Rpc] = (),
+        honest: Sequence[Address] = (),
         warn_before_s: int = 3_600,
+        max_age_s: int = 28 * 86_400,
         max_lag_blocks: int = 10,
         computes: bool = True,
     ) -> None:
-        """`others` are compared with the system's own node; `computes` says whether to recompute results."""
+        """
+        `others` are compared with the system's own node; the claims of `honest` accounts should never fall; games
+        older than `max_age_s` are left out; `computes` says whether to recompute results.
+        """
         self.system, self.desk = system, desk
         self._others, self._warn_before_s, self._max_lag_blocks = others, warn_before_s, max_lag_blocks
-        self._computes = computes
-        self._discovery = Discovery(system)
+        self._honest, self._max_age_s, self._computes = tuple(honest), max_age_s, computes
+        self._discovery, self.book = Discovery(system), GameBook(system.games)
         self._roots: dict[RequestId, StateRoot] = {}
-        self._over: set[Address] = set()
-        self._owners: dict[str, str] | None = None
+        self._closely: set[Address] = set()
+        """Games about to end wrongly."""
 
     def look(self) -> Report:
         """The deployment at the latest block. Raises only what keeps it from looking at all."""
         head = self.system.rpc.head()
-        before = self._discovery.reorganisations
         self._discovery.refresh(head)
-        if self._discovery.reorganisations > before:
-            self._over = set()
-        alerts = [*self._about_endpoints(head), *self._about_contracts(head)]
-        games, unreadable = self._games(head)
-        alerts += unreadable
-        alerts += self._compute(games)
+        agreement = compare_endpoints(head, self._others, max_lag_blocks=self._max_lag_blocks)
+        alerts = self._about_endpoints(agreement)
+        is_paused, about_contracts = self._about_contracts(head)
+        games, finished, unreadable, ignored = self._games(head)
+        alerts += [*about_contracts, *unreadable, *self._compute(games)]
         standings = [self._standing(game, head.timestamp) for game in games]
         for standing in standings:
             alerts += self._about_game(standing)
-        alerts += self._about_collateral(games, head)
+        self._closely = {one.game.address for one in standings if one.right is not None and one.forecast != one.right}
+        collateral = self._collateral([*games, *finished], head)
+        alerts += [*self._about_collateral(collateral), *self._about_honest([*games, *finished], head.timestamp)]
         order = list(KINDS)
         alerts.sort(key=lambda alert: (order.index(alert.kind), alert.seconds_left or 0))
-        return Report(head, tuple(standings), tuple(alerts), len(self._discovery.games))
+        return Report(
+            head=head,
+            standings=tuple(standings),
+            alerts=tuple(alerts),
+            finished=tuple(finished),
+            games=len(self._discovery.games),
+            failed=len(unreadable),
+            ignored=ignored,
+            collateral=collateral,
+            honest={account: tally([*games, *finished], account) for account in self._honest},
+            roots=self._roots,
+            lag_blocks=agreement.lag_blocks,
+            is_paused=is_paused,
+        )
 
     # ---- reading ----
 
-    def _games(self, head: Head) -> tuple[list[Game], list[Alert]]:
-        open_ = [address for address in self._discovery.addresses if address not in self._over]
-        statuses = self.system.rpc.read_each([FaultDisputeGame(address).status() for address in open_], at=head)
-        games, alerts = [], []
-        for address, status in zip(open_, statuses, strict=True):
-            if status != GameStatus.IN_PROGRESS:
-                self._over.add(address)
-                continue
-            try:
-                games.append(self.system.games.read(address, at=head))
-            except OpmlError as error:
-                alerts.append(Alert("unreadable", f"game {address} cannot be read: {error}", address))
-        return games, alerts
+    def _games(self, head: Head) -> tuple[list[Game], list[Game], list[Alert], int]:
+        """Games in progress, games that are over, alerts about those that cannot be read, and how many are too old."""
+        oldest = head.timestamp - self._max_age_s
+        wanted = [entry.address for entry in self._discovery.games if entry.created_at_s >= oldest]
+        games: list[Game] = []
+        finished: list[Game] = []
+        alerts = []
+        self.book.keep_only(wanted)
+        for address, game in self.book.refresh(wanted, head, closely=self._closely).items():
+            if isinstance(game, OpmlError):
+                alerts.append(Alert("unreadable", f"game {address} cannot be read: {game}", address))
+            else:
+                (games if game.in_progress else finished).append(game)
+        return games, finished, alerts, len(self._discovery.games) - len(wanted)
 
     def _compute(self, games: Sequence[Game]) -> list[Alert]:
         if not self._computes:
@@ -192,38 +245,78 @@ class Monitor:
             )
         return found
 
-    def _about_endpoints(self, head: Head) -> list[Alert]:
-        agreement = compare_endpoints(head, self._others, max_lag_blocks=self._max_lag_blocks)
+    def _about_endpoints(self, agreement: Agreement) -> list[Alert]:
+        own_lag = [] if agreement.own_lag is None else [agreement.own_lag]
         return [
             *(Alert("endpoints_disagree", reason) for reason in agreement.disagreements),
+            *(Alert("endpoint_lags", reason) for reason in (*own_lag, *agreement.lagging)),
             *(Alert("endpoint_silent", reason) for reason in agreement.silent),
         ]
 
-    def _about_contracts(self, head: Head) -> list[Alert]:
-        system = self.system
-        paused, oracle_owner, factory_owner, guardian = system.rpc.read_all(
-            [system.oracle.is_paused(), system.oracle.owner(), system.factory.owner(), system.oracle.guardian()],
+    def _about_contracts(self, head: Head) -> tuple[bool, list[Alert]]:
+        """Whether the system is paused, and what is not as the deployment's file says."""
+        system, deployment = self.system, self.system.deployment
+        factory, oracle, timelock = system.factory, system.oracle, deployment.addresses["timelock"]
+        paused, oracle_owner, factory_owner, guardian, implementation, arguments = system.rpc.read_all(
+            [
+                *(oracle.is_paused(), oracle.owner(), factory.owner(), oracle.guardian()),
+                *(factory.game_implementation(), factory.game_arguments()),
+            ],
             at=head,
         )
-        owners = {"the oracle's owner": oracle_owner, "the factory's owner": factory_owner, "the guardian": guardian}
         alerts = [Alert("paused", "the guardian has paused the system")] if paused else []
-        if self._owners is None:
-            self._owners = owners
-        for name, owner in owners.items():
-            if owner != self._owners[name]:
-                alerts.append(Alert("owner_changed", f"{name} was {self._owners[name]} and is {owner}"))
+        owners = (
+            ("the oracle's owner", oracle_owner, timelock),
+            ("the factory's owner", factory_owner, timelock),
+            ("the guardian", guardian, deployment.guardian),
+        )
+        for name, found, expected in owners:
+            if found.lower() != expected.lower():
+                alerts.append(Alert("owner_changed", f"{name} is {found}, not {expected}"))
+        if implementation.lower() != deployment.addresses["game"].lower() or arguments != game_arguments(deployment):
+            what = f"the factory makes games of {implementation}, not as the deployment's file says"
+            alerts.append(Alert("implementation_changed", what))
+        return bool(paused), alerts
+
+    def _collateral(self, games: Sequence[Game], head: Head) -> tuple[Collateral, ...]:
+        """What each vault holds, beside the bonds of the open games that it keeps."""
+        owed: dict[Address, int] = {self.system.deployment.addresses["weth"]: 0}
+        for game in games:
+            if game.in_progress:
+                vault = self.system.games.constants(game.address).weth
+                owed[vault] = owed.get(vault, 0) + sum(claim.bond_wei for claim in game.claims)
+        return tuple(
+            Collateral(vault, required_wei, self.system.rpc.balance_wei(vault)) for vault, required_wei in owed.items()
+        )
+
+    def _about_collateral(self, collateral: Sequence[Collateral]) -> list[Alert]:
+        return [
+            Alert(
+                "collateral_short",
+                f"the vault {one.vault} holds {ether(one.available_wei)}, less than the {ether(one.required_wei)} of "
+                "open bonds",
+            )
+            for one in collateral
+            if one.available_wei < one.required_wei
+        ]
+
+    def _about_honest(self, games: Sequence[Game], now_s: int) -> list[Alert]:
+        alerts = []
+        for account in self._honest:
+            for game in games:
+                claims, left = falling(game, account, now_s)
+                if claims:
+                    what = f"{_claims(claims)} of {account} falls in game {game.address} if nobody moves"
+                    what += f"; {duration(left)} are left to answer"
+                    alerts.append(Alert("honest_bond_falls", what, game.address, left))
+                lost = lost_claims(game, account)
+                if lost and (game.in_progress or now_s - game.resolved_at_s < LOST_LATELY_S):
+                    what = f"{_claims(lost)} of {account} fell in game {game.address}"
+                    alerts.append(Alert("honest_bond_lost", what, game.address))
         return alerts
 
-    def _about_collateral(self, games: Sequence[Game], head: Head) -> list[Alert]:
-        """What each vault holds, beside the bonds of the open games that it keeps."""
-        owed: dict[Address, int] = {}
-        for game in games:
-            vault = self.system.games.constants(game.address).weth
-            owed[vault] = owed.get(vault, 0) + sum(claim.bond_wei for claim in game.claims if not claim.is_resolved)
-        alerts = []
-        for vault, bonds_wei in owed.items():
-            held_wei = self.system.rpc.balance_wei(vault)
-            if held_wei < bonds_wei:
-                what = f"the vault {vault} holds {ether(held_wei)}, less than the {ether(bonds_wei)} of open bonds"
-                alerts.append(Alert("collateral_short", what))
-        return alerts
+
+def _claims(claims: Sequence[Claim]) -> str:
+    total = ether(sum(claim.bond_wei for claim in claims))
+    names = f"claim {claims[0].index}" if len(claims) == 1 else f"{len(claims)} claims, the first {claims[0].index},"
+    return f"{names} ({total})"

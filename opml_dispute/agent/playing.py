@@ -24,6 +24,10 @@ class GamePlayer:
 
     def __init__(self, context: AgentContext) -> None:
         self._context = context
+        self.closely: set[Address] = set()
+        """Games whose next move matters to this agent, whatever the node's events say."""
+        self._idle: dict[Address, Game] = {}
+        """Games in which nothing is owed, as they were judged."""
 
     def roots(self, now: Pass, running: Sequence[Address]) -> dict[RequestId, StateRoot]:
         """The right S_n of every request with a game in progress, as far as it can be computed here."""
@@ -44,32 +48,47 @@ class GamePlayer:
             return
         games = [now.games[address] for address in running]
         played = [game for game in games if self.concerns(game, roots.get(game.request_id))]
-        played.sort(key=lambda game: (self.deadline_s(game, now.head.timestamp), -_bonds_wei(game)))
-        plans = self._context.desk.each(self._context.desk.warm, [(game, now.head.timestamp) for game in played])
+        self.closely = {game.address for game in played if len(game.claims) > 1 or not self._is_in(game)}
+        # A game that the agent is in comes first: what it may still take is known before another one is entered.
+        played.sort(
+            key=lambda game: (not self._is_in(game), self.deadline_s(game, now.head.timestamp), -_bonds_wei(game))
+        )
         before_wei = self._context.committed_wei
         self._context.committed_wei = {
-            game.address: before_wei.get(game.address, 0)
-            if isinstance(plan, OpmlError)
-            else rest_wei(game, deciding(plan))
-            for game, plan in zip(played, plans, strict=True)
-            if self._is_in(game)
+            game.address: before_wei.get(game.address, 0) for game in played if self._is_in(game)
         }
-        for game, plan in zip(played, plans, strict=True):
+        changed = [game for game in played if not self._is_idle(game)]
+        plans = self._context.desk.stream(self._context.desk.warm, [(game, now.head.timestamp) for game in changed])
+        for game, plan in zip(changed, plans, strict=True):
             if is_stopped():
                 return
-            if isinstance(plan, OpmlError):
-                now.trouble(f"Game {game.address} cannot be judged", plan)
-                continue
-            if not plan.actions and not plan.missed and not plan.unjudged:
-                continue
-            try:
-                self._enter(game, plan, now)
-                seat = Seat(self._table(game), self._actor(now, game.address), account=self._context.sender.address)
-                round_ = play_round(seat, self._trace(game))
-            except OpmlError as error:
-                now.trouble(f"Game {game.address}", error)
-                continue
-            self._note_round(now, game, round_)
+            self._play_one(now, game, plan)
+        self._idle = {game.address: game for game in played if self._is_idle(game)}
+
+    def _play_one(self, now: Pass, game: Game, plan: Decision | OpmlError) -> None:
+        if isinstance(plan, OpmlError):
+            now.played.add(game.address)
+            now.trouble(f"Game {game.address} cannot be judged", plan)
+            return
+        if self._is_in(game):
+            self._context.committed_wei[game.address] = rest_wei(game, deciding(plan))
+        if not plan.actions and not plan.missed and not plan.unjudged:
+            self._idle[game.address] = game
+            return
+        try:
+            self._enter(game, plan, now)
+            now.played.add(game.address)
+            seat = Seat(self._table(game), self._actor(now, game.address), account=self._context.sender.address)
+            round_ = play_round(seat, self._trace(game))
+        except OpmlError as error:
+            now.trouble(f"Game {game.address}", error)
+            return
+        self._note_round(now, game, round_)
+
+    def _is_idle(self, game: Game) -> bool:
+        """Whether nothing was owed in a game when it was last judged, and it has not changed since."""
+        judged = self._idle.get(game.address)
+        return judged is not None and (judged is game or judged.claims == game.claims)
 
     def concerns(self, game: Game, right: StateRoot | None) -> bool:
         """Whether this agent plays a game: it is in it, or the root is wrong, or it defends right roots of others."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from opml_dispute.chain import answers
 from opml_dispute.chain.answers import Log
 from opml_dispute.chain.rpc import Rpc
@@ -9,15 +12,20 @@ from opml_dispute.chain.rpc_errors import Refusal, RpcFailed
 from opml_dispute.primitives import Address
 
 
-def logs_between(rpc: Rpc, address: Address, topics: list[str], first: int, last: int) -> list[Log]:
+def logs_between(
+    rpc: Rpc, address: Address | None, topics: Sequence[str | list[str]], first: int, last: int
+) -> list[Log]:
     """
-    The logs of a contract from block `first` to block `last`; none if `first` is greater.
+    The logs of a contract, or of all, from block `first` to block `last`; none if `first` is greater.
 
-    A range that the node refuses is halved until it takes it. Raises the `RpcError` for what is refused even then.
+    `topics` are those of the event, in order; a list stands for any of its members. A range that the node refuses is
+    halved until it takes it. Raises the `RpcError` for what is refused even then.
     """
     if first > last:
         return []
-    filter_ = {"address": address, "fromBlock": hex(first), "toBlock": hex(last), "topics": topics}
+    filter_: dict[str, Any] = {"fromBlock": hex(first), "toBlock": hex(last), "topics": list(topics)}
+    if address is not None:
+        filter_["address"] = address
     try:
         return list(rpc.request("eth_getLogs", filter_, parse=answers.logs))
     except RpcFailed as error:

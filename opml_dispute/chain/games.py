@@ -1,15 +1,18 @@
 """
 A game, read whole: what every decision is made from.
 
-`GameReader.read` gives the `game.claim.Game` of one block, in a handful of round trips whatever its size; what
-never changes (depths, clocks, roots) is asked once per game. `expect_game` refuses an address that is no game of
-the deployment.
+`GameReader.read` gives the `game.claim.Game` of one block, in a handful of round trips whatever its size, and
+`read_many` many of them in about as few. What never changes (depths, clocks, roots) is asked once per game.
+`expect_game` refuses an address that is no game of the deployment.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Final
 
 from opml_dispute.chain.abi import checksummed
 from opml_dispute.chain.answers import Head
@@ -17,7 +20,7 @@ from opml_dispute.chain.contracts.contract import ZERO_ADDRESS
 from opml_dispute.chain.contracts.dispute import ClaimRecord, DisputeGameFactory, FaultDisputeGame
 from opml_dispute.chain.contracts.vm import FPVM, PreimageOracle
 from opml_dispute.chain.reverts import Reverted
-from opml_dispute.chain.rpc import Rpc, UnexpectedAnswer
+from opml_dispute.chain.rpc import Call, Rpc, UnexpectedAnswer
 from opml_dispute.chain.wiring import GameParts, expect_own_parts
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.bond import BondTerms
@@ -26,6 +29,9 @@ from opml_dispute.game.clock import Clock, ClockSettings
 from opml_dispute.game.depths import Depths
 from opml_dispute.game.position import Position
 from opml_dispute.primitives import Address, Hash32, RequestId, StateHash, StateRoot
+
+GAMES_AT_ONCE: Final = 200
+"""Games whose answers are held before they are put together."""
 
 
 class UnknownGame(OpmlError):
@@ -84,6 +90,8 @@ class GameReader:
     def __init__(self, rpc: Rpc, factory: DisputeGameFactory, parts: GameParts | None = None) -> None:
         self.rpc, self.factory, self.parts = rpc, factory, parts
         self._constants: dict[Address, GameConstants] = {}
+        self._oracles: dict[Address, tuple[Address, int]] = {}
+        """By VM: its pre-image oracle, and the oracle's challenge period in seconds."""
 
     def expect_game(self, address: Address) -> None:
         """Raises `UnknownGame` (or `NoCode`) unless the factory made the game at this address."""
@@ -102,39 +110,38 @@ class GameReader:
         """What never changes about a game. Raises `UnknownGame` or `ForeignGame` when it is first asked for."""
         if address not in self._constants:
             self.expect_game(address)
-            self._constants[address] = self._read_constants(address)
+            failed = self._load_constants([address])
+            if address in failed:
+                raise failed[address]
         return self._constants[address]
 
-    def _read_constants(self, address: Address) -> GameConstants:
-        game = FaultDisputeGame(address)
-        (request_id, creator, created_at_s, split, deepest, max_clock_s, extension_s) = self.rpc.read_all(
-            [
-                game.request_id(),
-                game.creator(),
-                game.created_at_s(),
-                game.split_depth(),
-                game.max_depth(),
-                game.max_clock_s(),
-                game.clock_extension_s(),
-            ]
-        )
-        (node_count, starting_root, absolute_prestate, chain_id, l1_head, vm, weth) = self.rpc.read_all(
-            [
-                game.node_count(),
-                game.starting_root(),
-                game.absolute_prestate(),
-                game.chain_id(),
-                game.l1_head(),
-                game.vm(),
-                game.weth(),
-            ]
-        )
-        registry, terms = self.rpc.read_all([game.oracle(), game.bond_terms()])
-        oracle = self.rpc.read(FPVM(vm).oracle())
+    def _load_constants(self, addresses: Sequence[Address]) -> dict[Address, OpmlError]:
+        """Reads what is not known yet, many games in few round trips; why it failed, where it did."""
+        unknown = [address for address in dict.fromkeys(addresses) if address not in self._constants]
+        answers = self.rpc.try_each([call for address in unknown for call in _constant_calls(address)])
+        width = len(answers) // len(unknown) if unknown else 0
+        failed: dict[Address, OpmlError] = {}
+        for index, address in enumerate(unknown):
+            found = answers[index * width : (index + 1) * width]
+            error = next((answer for answer in found if isinstance(answer, OpmlError)), None)
+            try:
+                if error is not None:
+                    raise error
+                self._constants[address] = self._constants_of(address, found)
+            except OpmlError as reason:
+                failed[address] = reason
+        return failed
+
+    def _constants_of(self, address: Address, answers: Sequence[Any]) -> GameConstants:
+        """Raises `ForeignGame`, or why the game's VM cannot be read."""
+        request_id, creator, created_at_s, split, deepest, max_clock_s, extension_s, *rest = answers
+        node_count, starting_root, absolute_prestate, chain_id, l1_head, vm, weth, registry, terms = rest
+        if vm not in self._oracles:
+            oracle = self.rpc.read(FPVM(vm).oracle())
+            self._oracles[vm] = (oracle, self.rpc.read(PreimageOracle(oracle).challenge_period_s()))
+        oracle, challenge_period_s = self._oracles[vm]
         if self.parts is not None:
-            found = GameParts(absolute_prestate, vm, oracle, registry, weth, chain_id)
-            expect_own_parts(address, found, self.parts)
-        challenge_period_s = self.rpc.read(PreimageOracle(oracle).challenge_period_s())
+            expect_own_parts(address, GameParts(absolute_prestate, vm, oracle, registry, weth, chain_id), self.parts)
         return GameConstants(
             request_id=request_id,
             creator=creator,
@@ -158,16 +165,54 @@ class GameReader:
 
         Raises `UnknownGame` if the factory did not make it.
         """
-        fixed = self.constants(address)
-        head = at or self.rpc.head()
-        game = FaultDisputeGame(address)
-        status, resolved_at_s, count = self.rpc.read_all(
-            [game.status(), game.resolved_at_s(), game.claim_count()], at=head
+        self.constants(address)
+        (game,) = self._read_part([address], at or self.rpc.head())
+        if isinstance(game, OpmlError):
+            raise game
+        return game
+
+    def read_many(self, addresses: Sequence[Address], *, at: Head) -> list[Game | OpmlError]:
+        """
+        Games at one block, in few round trips however many there are; in the place of one that cannot be read, why.
+
+        ASSUMES that the addresses come from the factory's own list (`agent.discovery`), so they are not looked up
+        there again. Raises an `RpcError` only if the node gives no answers at all.
+        """
+        found: list[Game | OpmlError] = []
+        for start in range(0, len(addresses), GAMES_AT_ONCE):
+            part = addresses[start : start + GAMES_AT_ONCE]
+            failed = self._load_constants(part)
+            read = iter(self._read_part([address for address in part if address not in failed], at))
+            found += [failed[address] if address in failed else next(read) for address in part]
+        return found
+
+    def _read_part(self, addresses: Sequence[Address], at: Head) -> list[Game | OpmlError]:
+        """Games whose constants are known, all together."""
+        contracts = [FaultDisputeGame(address) for address in addresses]
+        states = self.rpc.try_each(
+            [call for game in contracts for call in (game.status(), game.resolved_at_s(), game.claim_count())], at=at
         )
-        answers = self.rpc.read_all(
-            [game.claim(index) for index in range(count)] + [game.is_resolved(index) for index in range(count)], at=head
+        counts = [0 if isinstance(count, OpmlError) else count for count in states[2::3]]
+        answers = iter(
+            self.rpc.try_each(
+                [
+                    call
+                    for game, count in zip(contracts, counts, strict=True)
+                    for index in range(count)
+                    for call in (game.claim(index), game.is_resolved(index))
+                ],
+                at=at,
+            )
         )
-        records, resolved = answers[:count], answers[count:]
+        found: list[Game | OpmlError] = []
+        for index, (address, count) in enumerate(zip(addresses, counts, strict=True)):
+            state, claims = states[3 * index : 3 * index + 3], list(islice(answers, 2 * count))
+            error = next((answer for answer in (*state, *claims) if isinstance(answer, OpmlError)), None)
+            found.append(self._assembled(address, state, claims) if error is None else error)
+        return found
+
+    def _assembled(self, address: Address, state: Sequence[Any], claims: Sequence[Any]) -> Game:
+        fixed, (status, resolved_at_s, _) = self._constants[address], state
         return Game(
             address=address,
             request_id=fixed.request_id,
@@ -182,11 +227,34 @@ class GameReader:
             l1_head=fixed.l1_head,
             claims=tuple(
                 read_claim(index, record, is_resolved)
-                for index, (record, is_resolved) in enumerate(zip(records, resolved, strict=True))
+                for index, (record, is_resolved) in enumerate(zip(claims[::2], claims[1::2], strict=True))
             ),
             resolved_at_s=resolved_at_s,
             terms=fixed.terms,
         )
+
+
+def _constant_calls(address: Address) -> list[Call[Any]]:
+    """In the order in which `_constants_of` takes the answers."""
+    game = FaultDisputeGame(address)
+    return [
+        game.request_id(),
+        game.creator(),
+        game.created_at_s(),
+        game.split_depth(),
+        game.max_depth(),
+        game.max_clock_s(),
+        game.clock_extension_s(),
+        game.node_count(),
+        game.starting_root(),
+        game.absolute_prestate(),
+        game.chain_id(),
+        game.l1_head(),
+        game.vm(),
+        game.weth(),
+        game.oracle(),
+        game.bond_terms(),
+    ]
 
 
 def read_claim(index: int, record: ClaimRecord, is_resolved: bool) -> Claim:

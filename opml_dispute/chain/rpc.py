@@ -348,17 +348,32 @@ class Rpc:
             return self._decoded_once(calls, at, sender)
 
     def _decoded_once(self, calls: Sequence[Call[Any]], at: Head | None, sender: str | None) -> list[Any]:
-        raws = self._call_all(calls, at, sender)
-        for call, raw in zip(calls, raws, strict=True):
-            if isinstance(raw, Reverted):
-                raise Reverted(call.what, raw.data) from None
-            if isinstance(raw, OpmlError):
-                raise raw
-        return [call.decode(raw) for call, raw in zip(calls, raws, strict=True)]
+        outcomes = [_decoded(call, raw) for call, raw in zip(calls, self._call_all(calls, at, sender), strict=True)]
+        for outcome in outcomes:
+            if isinstance(outcome, OpmlError):
+                raise outcome
+        return outcomes
 
     def read_each(self, calls: Sequence[Call[T]], *, at: Head | None = None) -> list[T]:
         """As `read_all`, for calls of one type."""
         return self.read_all(calls, at=at)
+
+    def try_each(self, calls: Sequence[Call[Any]], *, at: Head | None = None) -> list[Any]:
+        """
+        What each call answers, or the error that `read` would raise for it: one that fails stops no other.
+
+        Raises an `RpcError` only if it is about all of them.
+        """
+        outcomes: list[Any] = [
+            _decoded(call, raw) for call, raw in zip(calls, self._call_all(calls, at, None), strict=True)
+        ]
+        doubtful = [index for index, outcome in enumerate(outcomes) if isinstance(outcome, UnexpectedAnswer)]
+        if doubtful and self.patience_s > 0:
+            time.sleep(FIRST_PAUSE_S)
+            again = [calls[index] for index in doubtful]
+            for index, raw in zip(doubtful, self._call_all(again, at, None), strict=True):
+                outcomes[index] = _decoded(calls[index], raw)
+        return outcomes
 
     def _call_all(self, calls: Sequence[Call[Any]], at: Head | None, sender: str | None) -> list[Any]:
         """What each call returns, or why it does not."""
@@ -388,6 +403,18 @@ class Rpc:
 _PASSING_STATUS: Final = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529})
 
 _UNKNOWN_PARAMETER: Final = frozenset({Refusal.CAPABILITY, Refusal.FINAL})
+
+
+def _decoded(call: Call[Any], raw: Any) -> Any:
+    """What one call answered, or the error that says why it did not."""
+    if isinstance(raw, Reverted):
+        return Reverted(call.what, raw.data)
+    if isinstance(raw, OpmlError):
+        return raw
+    try:
+        return call.decode(raw)
+    except UnexpectedAnswer as error:
+        return error
 
 
 def _eth_call(call: Call[Any], sender: str | None, block: Any) -> Ask:

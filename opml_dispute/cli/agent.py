@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 from dataclasses import replace
+from importlib import resources
 from pathlib import Path
 from types import FrameType
 
@@ -13,10 +14,11 @@ import click
 
 from opml_dispute.agent.agent import Agent
 from opml_dispute.agent.config import AgentConfig
+from opml_dispute.agent.exposition import serve
 from opml_dispute.agent.lease import Lease
 from opml_dispute.agent.log import Log, make_log
 from opml_dispute.agent.memory import Memory
-from opml_dispute.agent.metrics import Metrics, serve
+from opml_dispute.agent.metrics import Metrics
 from opml_dispute.chain.amounts import ether
 from opml_dispute.chain.deployment import Deployment
 from opml_dispute.chain.fees import DEFAULT_MAX_FEE_WEI
@@ -107,6 +109,30 @@ def check(config_file: Path, output: Output) -> None:
     finally:
         running.desk.close()
         running.memory.close()
+
+
+@agent.command("alerts", cls=Command)
+def alerts() -> None:
+    """
+    Print alert rules for Prometheus, for the metrics of agent and monitor.
+
+    Example: opml-dispute agent alerts > alerts.yml
+    """
+    click.echo(_packaged("alerts.yml"), nl=False)
+
+
+@agent.command("dashboard", cls=Command)
+def dashboard() -> None:
+    """
+    Print a dashboard for Grafana, for the metrics of agent and monitor.
+
+    Example: opml-dispute agent dashboard > dashboard.json
+    """
+    click.echo(_packaged("dashboard.json"), nl=False)
+
+
+def _packaged(name: str) -> str:
+    return (resources.files("opml_dispute.agent") / "prometheus" / name).read_text(encoding="utf-8")
 
 
 def _open(config: AgentConfig, log: Log, metrics: Metrics, *, dry_run: bool) -> Agent:

@@ -6,14 +6,18 @@ import time
 
 import click
 
+from opml_dispute.agent.config import parse_endpoint
 from opml_dispute.agent.desk import Desk
+from opml_dispute.agent.exposition import serve
 from opml_dispute.agent.monitor import Monitor, Report
+from opml_dispute.agent.monitor_metrics import MonitorMetrics
+from opml_dispute.chain.games import parse_address
 from opml_dispute.chain.rpc import Rpc
-from opml_dispute.chain.rpc_errors import RpcError
 from opml_dispute.cli.command_line import Command, Number, expect_unused
 from opml_dispute.cli.options import ChainOptions, chain_options, json_option
 from opml_dispute.cli.output import Output, duration, short
 from opml_dispute.cli.session import open_system
+from opml_dispute.errors import OpmlError
 from opml_dispute.operator.model_store import ModelStore
 
 EXIT_ALERTS = 3
@@ -31,6 +35,24 @@ EXIT_ALERTS = 3
     metavar="S",
     help="Seconds on a clock below which an alert is urgent.",
 )
+@click.option(
+    "--honest",
+    multiple=True,
+    metavar="ADDRESS",
+    help="An account that should be right: tell if its claims fall; repeatable.",
+)
+@click.option(
+    "--window",
+    type=click.IntRange(1, 3_650),
+    default=28,
+    show_default=True,
+    metavar="DAYS",
+    help="Leave out older games.",
+)
+@click.option(
+    "--max-lag", type=click.IntRange(0), default=10, show_default=True, metavar="N", help="Blocks a node may be behind."
+)
+@click.option("--listen", metavar="HOST:PORT", help="Serve /metrics, /healthz and /readyz there.")
 @click.option("--no-compute", is_flag=True, help="Do not recompute results: forecasts only.")
 @chain_options
 @json_option
@@ -39,6 +61,10 @@ def monitor(
     interval: float,
     others: tuple[str, ...],
     warn_before: int,
+    honest: tuple[str, ...],
+    window: int,
+    max_lag: int,
+    listen: str | None,
     no_compute: bool,
     chain: ChainOptions,
     output: Output,
@@ -49,31 +75,54 @@ def monitor(
     Example: opml-dispute monitor --once --json
     """
     if once:
-        expect_unused("counts only without --once", ["interval"])
+        expect_unused("counts only without --once", ["interval", "listen"])
+    metrics = MonitorMetrics(stale_s=max(600.0, 10 * interval))
+    accounts = [parse_address(text, "an honest account") for text in honest]
+    where = None if listen is None else _listen(listen)
     system = open_system(chain)
     desk = Desk(system, ModelStore.default(), workers=2)
     watcher = Monitor(
         system,
         desk,
         others=[Rpc(url) for url in others],
+        honest=accounts,
         warn_before_s=warn_before,
+        max_age_s=window * 86_400,
+        max_lag_blocks=max_lag,
         computes=not no_compute,
     )
+    if where is not None:
+        serve(metrics, *where)
     try:
+        if once:
+            report = watcher.look()
+            _tell(report, output)
+            raise click.exceptions.Exit(EXIT_ALERTS if report.alerts else 0)
         while True:
-            try:
-                report = watcher.look()
-            except RpcError as error:
-                if once or not error.passes:
-                    raise
-                output.say(f"{error}; looking again in {duration(int(interval))}", style="yellow")
-            else:
-                _tell(report, output)
-                if once:
-                    raise click.exceptions.Exit(EXIT_ALERTS if report.alerts else 0)
+            _look(watcher, metrics, output, interval)
             time.sleep(interval)
     finally:
         desk.close()
+
+
+def _look(watcher: Monitor, metrics: MonitorMetrics, output: Output, interval_s: float) -> None:
+    """One look of many; what keeps it from looking is told, and tried again."""
+    started = time.monotonic()
+    try:
+        report = watcher.look()
+    except OpmlError as error:
+        metrics.failed(str(error))
+        output.say(f"{error}; looking again in {duration(int(interval_s))}", style="yellow")
+        return
+    metrics.show(report, time.monotonic() - started)
+    _tell(report, output)
+
+
+def _listen(text: str) -> tuple[str, int]:
+    try:
+        return parse_endpoint(text)
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r} is not {error}", param_hint="--listen") from None
 
 
 def _tell(report: Report, output: Output) -> None:

@@ -8,16 +8,19 @@ Every one of these transactions may be sent by anybody, so all of them are harml
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from opml_dispute.actors.actions import Resolution, ResolveClaim, Settle
 from opml_dispute.actors.honest import resolution_actions
 from opml_dispute.chain.amounts import ether
 from opml_dispute.chain.answers import Head
 from opml_dispute.chain.contracts.dispute import DelayedWETH, FaultDisputeGame, Withdrawal
+from opml_dispute.chain.rpc import Call
 from opml_dispute.chain.system import System
 from opml_dispute.chain.transactions import Receipt
+from opml_dispute.errors import OpmlError
 from opml_dispute.game.bond import BURN_ADDRESS
 from opml_dispute.game.claim import Game, GameStatus
 from opml_dispute.game.clock import time_left_s
@@ -71,36 +74,56 @@ def recipients(game: Game) -> list[Address]:
 
 def read_settlement(system: System, address: Address, payees: Iterable[Address]) -> Settlement:
     """The game, and what it owes to `payees`, at the latest block."""
-    rpc = system.rpc
-    head = rpc.head()
+    head = system.rpc.head()
     game = system.games.read(address, at=head)
-    contract, weth = FaultDisputeGame(address), DelayedWETH(system.games.constants(address).weth)
-    mode, is_finalized, finality_delay_s, withdrawal_delay_s = rpc.read_all(
-        [
-            contract.bond_distribution_mode(),
-            system.oracle.is_finalized(address),
-            system.oracle.finality_delay_s(),
-            weth.delay_s(),
-        ],
-        at=head,
-    )
-    wanted = list(payees)
-    answers = rpc.read_all(
-        [
+    (settlement,) = read_settlements(system, [game], payees, at=head)
+    if isinstance(settlement, OpmlError):
+        raise settlement
+    return settlement
+
+
+def read_settlements(
+    system: System, games: Sequence[Game], payees: Iterable[Address], *, at: Head
+) -> list[Settlement | OpmlError]:
+    """What each of these games owes to `payees` at the block in which they were read; why, where it cannot be read."""
+    rpc, wanted = system.rpc, list(payees)
+    finality_delay_s = rpc.read(system.oracle.finality_delay_s(), at=at)
+    vaults = {game.address: DelayedWETH(system.games.constants(game.address).weth) for game in games}
+    named = {vault.address: vault for vault in vaults.values()}
+    delays = {address: rpc.read(vault.delay_s(), at=at) for address, vault in named.items()}
+    answers = rpc.try_each([call for game in games for call in _settlement_calls(system, game, vaults, wanted)], at=at)
+    width = 2 + 3 * len(wanted)
+    found: list[Settlement | OpmlError] = []
+    for index, game in enumerate(games):
+        part = answers[index * width : (index + 1) * width]
+        error = next((answer for answer in part if isinstance(answer, OpmlError)), None)
+        if error is not None:
+            found.append(error)
+            continue
+        mode, is_finalized, *owed = part
+        credits_ = tuple(Credit(payee, *owed[3 * i : 3 * i + 3]) for i, payee in enumerate(wanted))
+        delay_s = delays[vaults[game.address].address]
+        found.append(Settlement(at, game, is_finalized, mode != UNDECIDED, credits_, finality_delay_s, delay_s))
+    return found
+
+
+def _settlement_calls(
+    system: System, game: Game, vaults: Mapping[Address, DelayedWETH], payees: Sequence[Address]
+) -> list[Call[Any]]:
+    contract, vault = FaultDisputeGame(game.address), vaults[game.address]
+    return [
+        contract.bond_distribution_mode(),
+        system.oracle.is_finalized(game.address),
+        *(
             call
-            for payee in wanted
+            for payee in payees
             for call in (
                 contract.credit_wei(payee),
                 contract.has_unlocked_credit(payee),
-                weth.withdrawal(address, payee),
+                vault.withdrawal(game.address, payee),
             )
-        ],
-        at=head,
-    )
-    credits_ = tuple(
-        Credit(payee, answers[3 * i], answers[3 * i + 1], answers[3 * i + 2]) for i, payee in enumerate(wanted)
-    )
-    return Settlement(head, game, is_finalized, mode != UNDECIDED, credits_, finality_delay_s, withdrawal_delay_s)
+        ),
+    ]
 
 
 def settle_intents(settlement: Settlement) -> list[Intent]:

@@ -22,10 +22,11 @@ from opml_dispute.actors.player import play_round
 from opml_dispute.agent import context as agent_context
 from opml_dispute.agent.agent import Agent
 from opml_dispute.agent.config import AgentConfig
+from opml_dispute.agent.exposition import serve
 from opml_dispute.agent.lease import Lease
 from opml_dispute.agent.log import make_log
 from opml_dispute.agent.memory import Memory
-from opml_dispute.agent.metrics import Metrics, serve
+from opml_dispute.agent.metrics import Metrics
 from opml_dispute.agent.second_opinion import second_opinion
 from opml_dispute.chain.rpc import Rpc
 from opml_dispute.devnet import anvil as devnet
@@ -141,7 +142,7 @@ def test_agent_wins_several_games_at_once_and_gets_its_bonds_back(
         assert unattended.passes() > 0
     assert all(game_of(chain, seat).status == GameStatus.CHALLENGER_WINS for seat in liars)
     assert chain.rpc.balance_wei(CHALLENGER) > before_wei
-    assert unattended.agent.memory.ended_games() == {seat.table.address for seat in liars}
+    assert unattended.agent.memory.ended_games([CHALLENGER], older_than_s=0) == {seat.table.address for seat in liars}
     assert '"trouble"' not in unattended.said()
 
 

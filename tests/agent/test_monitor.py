@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +18,19 @@ import pytest
 
 from opml_dispute.agent.desk import Desk
 from opml_dispute.agent.monitor import KINDS, Monitor
+from opml_dispute.agent.monitor_metrics import MonitorMetrics
+from opml_dispute.chain.contracts.governance import GuardedOracle
 from opml_dispute.chain.rpc import Rpc
 from opml_dispute.cli import execute
+from opml_dispute.devnet import anvil as devnet
 from opml_dispute.devnet.anvil import Anvil
+from opml_dispute.devnet.campaign import ask_sample
 from opml_dispute.game.claim import GameStatus
+from opml_dispute.operator.case import open_case
+from opml_dispute.operator.inference import proposal_intent
+from opml_dispute.operator.intents import perform
 from opml_dispute.operator.model_store import ModelStore
+from opml_dispute.operator.play import Seat
 from tests.agent.test_agent import Unattended, lie
 from tests.conftest import TEST_TIMES, Chain
 
@@ -84,6 +99,155 @@ def test_vault_that_holds_too_little_is_told(chain: Chain, desk: Desk, tmp_path:
     vault = chain.system().games.constants(seat.table.address).weth
     chain.rpc.request("anvil_setBalance", vault, "0x0")
     assert "collateral_short" in kinds(Monitor(chain.system(), desk))
+
+
+def test_honest_account_whose_claim_is_about_to_fall_is_told(chain: Chain, desk: Desk, tmp_path: Path) -> None:
+    """The liar's own account stands in for an honest one: its root claim is attacked, and falls with the clock."""
+    seat, _ = lie(chain, tmp_path, 3)
+    account = devnet.account("proposer").address
+    monitor = Monitor(chain.system(), desk, honest=[account])
+    report = monitor.look()
+    bond_wei = report.standings[0].game.root.bond_wei
+    assert report.count("honest_bond_falls") == 0
+    assert report.honest[account].pending_wei == bond_wei
+    agent = Unattended(chain, tmp_path).start()
+    agent.passes()
+    (alert,) = [alert for alert in monitor.look().alerts if alert.kind == "honest_bond_falls"]
+    assert alert.game == seat.table.address
+    assert 0 < (alert.seconds_left or 0) <= TEST_TIMES.max_clock_s
+    chain.warp(TEST_TIMES.max_clock_s)
+    agent.passes()
+    report = monitor.look()
+    assert [alert.kind for alert in report.alerts] == ["honest_bond_lost"]
+    assert (report.honest[account].pending_wei, report.honest[account].lost_wei) == (0, bond_wei)
+    challenger = Monitor(chain.system(), desk, honest=[agent.agent.sender.address]).look().honest
+    assert 0 < challenger[agent.agent.sender.address].won_wei < bond_wei, "less what is forfeited"
+    agent.end()
+
+
+def test_contract_with_another_owner_or_implementation_is_told_at_the_first_look(chain: Chain, desk: Desk) -> None:
+    """Also by `--once`, which has no earlier look: the deployment's file says who it should be."""
+    system = chain.system()
+    named = system.deployment.addresses
+    other = devnet.account("requester").address
+    for role, changed in (
+        ("owner_changed", {"guardian": other}),
+        ("owner_changed", {"addresses": named | {"timelock": other}}),
+        ("implementation_changed", {"addresses": named | {"game": other}}),
+    ):
+        deployment = replace(system.deployment, **changed)
+        assert set(kinds(Monitor(replace(system, deployment=deployment), desk))) == {role}
+
+
+def test_pause_is_told(chain: Chain, desk: Desk) -> None:
+    oracle = GuardedOracle(chain.system().oracle.address)
+    chain.sender("deployer").send(oracle.set_paused(paused=True))
+    report = Monitor(chain.system(), desk).look()
+    assert [alert.kind for alert in report.alerts] == ["paused"]
+    assert report.is_paused
+
+
+def test_node_that_lags_is_told_and_not_taken_for_another_chain(chain: Chain, desk: Desk, bare_anvil: Anvil) -> None:
+    """A node of the same chain that stands at block 0."""
+    chain.rpc.request("anvil_mine", "0x40")
+    assert kinds(Monitor(chain.system(), desk, others=[bare_anvil.rpc], max_lag_blocks=5)) == ["endpoint_lags"]
+
+
+def test_unmoved_games_are_not_read_again(chain: Chain, desk: Desk, tmp_path: Path) -> None:
+    """One is read when its claims change; the right ones that stand still cost nothing."""
+    system, store = chain.system(), ModelStore(tmp_path / "models")
+    for seed in (3, 4, 5):
+        request_id = ask_sample(system, chain.sender("requester"), seed, store)
+        case = open_case(system, request_id, store=store)
+        perform(proposal_intent(system, request_id, case.final_root, case.program.node_count), chain.sender("proposer"))
+    monitor = Monitor(system, desk)
+    monitor.look()
+    assert monitor.book.reads == 3
+    chain.rpc.request("anvil_mine", "0x40")  # beyond the overlap of the searches
+    monitor.look()
+    before = monitor.book.reads
+    monitor.look()
+    assert monitor.book.reads == before
+    lie(chain, tmp_path, 6)
+    monitor.look()
+    assert monitor.book.reads == before + 1
+
+
+def test_metrics_show_what_a_look_found(chain: Chain, desk: Desk, tmp_path: Path) -> None:
+    account = devnet.account("proposer").address
+    monitor, metrics = Monitor(chain.system(), desk, honest=[account]), MonitorMetrics()
+    assert metrics.readiness() is not None
+    metrics.show(monitor.look(), 0.1)
+    assert metrics.readiness() is None
+    seat, _ = lie(chain, tmp_path, 3)
+    metrics.show(monitor.look(), 0.1)
+    value = metrics.registry.get_sample_value
+    labels = {"completion": "in_progress", "root_agreement": "disagree"}
+    ahead = labels | {"status": "disagree_defender_ahead", "result_correctness": "incorrect"}
+    assert value("opml_monitor_games_agreement", ahead) == 1
+    assert value("opml_monitor_alerts", {"kind": "wrong_result_stands"}) == 1
+    assert 0 < (value("opml_monitor_wrong_result_seconds_left") or 0) <= TEST_TIMES.max_clock_s
+    assert value("opml_monitor_honest_actor_claims", {"honest_actor_address": account, "state": "pending"}) == 1
+    vault = {"delayedWETH": chain.system().deployment.addresses["weth"], "balance": "sufficient"}
+    assert value("opml_monitor_bond_collateral_required", vault) == value(
+        "opml_monitor_honest_actor_bonds", {"honest_actor_address": account, "state": "pending"}
+    )
+    agent = Unattended(chain, tmp_path).start()
+    agent.passes()
+    metrics.show(monitor.look(), 0.1)
+    assert value("opml_monitor_games_agreement", ahead) == 0, "what is gone is zero, not what it was"
+    good = labels | {"status": "disagree_challenger_ahead", "result_correctness": "correct"}
+    assert value("opml_monitor_games_agreement", good) == 1
+    assert value("opml_monitor_wrong_result_seconds_left") == float("inf")
+    chain.warp(TEST_TIMES.max_clock_s)
+    agent.passes()
+    metrics.show(monitor.look(), 0.1)
+    done = {"status": "disagree_challenger_wins", "completion": "complete"}
+    assert value("opml_monitor_games_agreement", labels | done | {"result_correctness": "correct"}) == 1
+    assert value("opml_monitor_latest_proposal", {"root_agreement": "disagree"}) == report_time(chain, seat)
+    metrics.failed("the node is gone")
+    assert metrics.readiness() == "the node is gone"
+    agent.end()
+
+
+def report_time(chain: Chain, seat: Seat) -> int:
+    return chain.system().games.read(seat.table.address).created_at_s
+
+
+def test_command_serves_metrics_and_ends_when_told(chain: Chain, tmp_path: Path) -> None:
+    lie(chain, tmp_path, 3)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        where = f"127.0.0.1:{free.getsockname()[1]}"
+    options = ["--rpc-url", chain.anvil.url, "--deployment", str(chain.deployment_file), "--interval", "1"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "opml_dispute", "monitor", "--listen", where, "--no-compute", *options],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        time.sleep(0.2)
+        try:
+            assert urllib.request.urlopen(f"http://{where}/readyz", timeout=10).status == 200
+            break
+        except OSError:
+            continue
+    text = urllib.request.urlopen(f"http://{where}/metrics", timeout=10).read().decode()
+    assert "opml_monitor_up 1.0" in text
+    assert "opml_monitor_games_unjudged 1.0" in text
+    process.send_signal(signal.SIGTERM)
+    started = time.monotonic()
+    process.communicate(timeout=30)
+    assert time.monotonic() - started < 5
+    assert process.returncode in {0, 130}
+
+
+@pytest.mark.parametrize("text", ["7301", "127.0.0.1:", "127.0.0.1:99999", ":7301"])
+def test_address_to_listen_on_is_checked_before_anything_else(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert execute(["monitor", "--listen", text]) == 2
+    assert "127.0.0.1:7300" in capsys.readouterr().err
 
 
 def test_command_prints_every_alert_and_exits_with_3(

@@ -1,0 +1,78 @@
+"""
+Figures, health and readiness over HTTP, for Prometheus and for whoever restarts processes.
+
+`/metrics` has the figures in Prometheus' text format, `/healthz` says whether the process does its work at all (503 if
+it should be restarted), `/readyz` whether it does all of it now.
+"""
+
+from __future__ import annotations
+
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Protocol
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from opml_dispute.errors import OpmlError
+
+
+class CannotListen(OpmlError):
+    """The address for metrics cannot be had."""
+
+    hint = "give another metrics.listen, or --listen"
+
+
+class Exposed(Protocol):
+    """What can be served."""
+
+    registry: CollectorRegistry
+
+    def health(self) -> str | None:
+        """Why the process should be restarted, in a few words; None if it is well."""
+        ...
+
+    def readiness(self) -> str | None:
+        """Why it does less than it should; None if it does all."""
+        ...
+
+
+def serve(exposed: Exposed, host: str, port: int) -> ThreadingHTTPServer:
+    """Serves from a thread of its own until `shutdown`. Raises `CannotListen`."""
+
+    class Handler(BaseHTTPRequestHandler):
+        timeout = 10.0
+
+        def do_GET(self) -> None:
+            path = self.path.partition("?")[0]
+            if path == "/metrics":
+                self._answer(200, generate_latest(exposed.registry), CONTENT_TYPE_LATEST)
+            elif path in ("/healthz", "/readyz"):
+                trouble = exposed.health() if path == "/healthz" else exposed.readiness()
+                self._answer(200 if trouble is None else 503, f"{trouble or 'well'}\n".encode())
+            else:
+                self._answer(404, b"/metrics, /healthz and /readyz are here\n")
+
+        def _answer(self, status: int, content: bytes, kind: str = "text/plain; charset=utf-8") -> None:
+            self.send_response(status)
+            self.send_header("content-type", kind)
+            self.send_header("content-length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Nothing: a scraper comes every few seconds."""
+
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True
+
+        def handle_error(self, request: object, client_address: object) -> None:
+            """A scraper that hangs up is no failure of ours."""
+
+    try:
+        server = Server((host, port), Handler)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise CannotListen(f"cannot listen on {host}:{port}: {reason}") from None
+    threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
+    return server

@@ -1,0 +1,92 @@
+"""
+Settling: claims and games resolved as their clocks allow, bonds unlocked and paid out, many games at a time.
+
+Games in progress are judged by the snapshots that the pass has read. Games that are over are looked at again only when
+what they wait for is over (`operator.settle.waiting`), and what they owe is read for all of them together. What has to
+be sent goes out in turns: one transaction of each game, as many at once as one account may have in flight.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from opml_dispute.actors.honest import resolution_actions
+from opml_dispute.agent.context import AgentContext, Pass
+from opml_dispute.chain.contracts.dispute import FaultDisputeGame
+from opml_dispute.chain.sender import IN_FLIGHT
+from opml_dispute.errors import OpmlError
+from opml_dispute.game.claim import Game
+from opml_dispute.operator.intents import Done, Intent
+from opml_dispute.operator.settle import read_settlements, resolution_intent, settle_intents, waiting
+from opml_dispute.primitives import Address
+
+MOST_A_PASS: Final = 8 * IN_FLIGHT
+"""Transactions, after which moves that may be owed meanwhile come first."""
+
+_LOOK_AGAIN_S: Final = 600
+"""The longest wait before a game that is over is looked at again: its bonds may be discarded meanwhile."""
+
+
+class Settler:
+    """Settles every game of an agent."""
+
+    def __init__(self, context: AgentContext) -> None:
+        self._context = context
+        self._payees = (context.sender.address, *context.config.claim_for)
+        self._look_at_s: dict[Address, int] = {}
+        """The chain's time before which there is nothing to do in a game that is over."""
+        self.ended = context.memory.ended_games(self._payees)
+        """Games in which nothing is left to do."""
+
+    def forget(self) -> None:
+        """After a reorganisation: what was done may have been undone."""
+        self._context.memory.forget_games()
+        self.ended = set()
+        self._look_at_s.clear()
+
+    def settle(self, now: Pass, running: Sequence[Game], over: Sequence[Game], is_stopped: Callable[[], bool]) -> None:
+        """Sends what the clocks allow."""
+        roles = self._context.config.roles
+        queues: list[deque[Intent]] = []
+        if "resolver" in roles:
+            queues += [deque(self._resolutions(now, game)) for game in running if game.address not in now.played]
+        if "claimer" in roles:
+            queues += [deque(intents) for intents in self._payments(now, over)]
+        self._send(now, [queue for queue in queues if queue], is_stopped)
+
+    def _resolutions(self, now: Pass, game: Game) -> list[Intent]:
+        contract = FaultDisputeGame(game.address)
+        return [resolution_intent(contract, action) for action in resolution_actions(game, now.head.timestamp)]
+
+    def _payments(self, now: Pass, over: Sequence[Game]) -> list[list[Intent]]:
+        now_s = now.head.timestamp
+        due = [game for game in over if self._look_at_s.get(game.address, 0) <= now_s]
+        found = []
+        settlements = read_settlements(self._context.system, due, self._payees, at=now.head) if due else []
+        for game, settlement in zip(due, settlements, strict=True):
+            if isinstance(settlement, OpmlError):
+                now.trouble(f"Game {game.address} cannot be settled", settlement)
+                continue
+            intents, wait = settle_intents(settlement), waiting(settlement)
+            if intents:
+                found.append(intents)
+            elif wait is None:
+                self._context.memory.end_game(game.address, self._payees)
+                self.ended.add(game.address)
+            else:
+                self._look_at_s[game.address] = now_s + min(wait.seconds, _LOOK_AGAIN_S)
+        return found
+
+    def _send(self, now: Pass, queues: Sequence[deque[Intent]], is_stopped: Callable[[], bool]) -> None:
+        left, turn = MOST_A_PASS, deque(queues)
+        while turn and left > 0 and not is_stopped():
+            part = [turn.popleft() for _ in range(min(len(turn), IN_FLIGHT, left))]
+            left -= len(part)
+            outcomes = self._context.act(now, None, [queue.popleft() for queue in part])
+            for queue, outcome in zip(part, outcomes, strict=True):
+                if isinstance(outcome, OpmlError):
+                    continue  # what follows in this game may need it; the next pass tries again
+                if queue and (outcome is None or isinstance(outcome, Done)):
+                    turn.append(queue)
