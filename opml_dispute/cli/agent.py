@@ -116,7 +116,7 @@ def alerts() -> None:
     """
     Print alert rules for Prometheus, for the metrics of agent and monitor.
 
-    Example: opml-dispute agent alerts > alerts.yml
+    Example: opml-dispute agent alerts
     """
     click.echo(_packaged("alerts.yml"), nl=False)
 
@@ -126,7 +126,7 @@ def dashboard() -> None:
     """
     Print a dashboard for Grafana, for the metrics of agent and monitor.
 
-    Example: opml-dispute agent dashboard > dashboard.json
+    Example: opml-dispute agent dashboard
     """
     click.echo(_packaged("dashboard.json"), nl=False)
 
