@@ -1,8 +1,7 @@
 """
 What an agent is doing, for machines: Prometheus metrics, health and readiness (`exposition` serves them).
 
-The names are op-challenger's, with `opml_agent` in the place of `op_challenger`, where they mean the same; amounts are
-in wei and say so.
+The names are op-challenger's where they mean the same, after a prefix of our own; amounts are in wei and say so.
 """
 
 from __future__ import annotations

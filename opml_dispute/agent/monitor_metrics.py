@@ -1,8 +1,7 @@
 """
 What a monitor saw at its last look, as Prometheus metrics.
 
-The names, labels and units are op-dispute-mon's, with `opml_monitor` in the place of `op_dispute_mon`, where they mean
-the same; what it does not have is named in the same way.
+The names, labels and units are op-dispute-mon's where they mean the same, after a prefix of our own.
 """
 
 from __future__ import annotations

@@ -167,6 +167,8 @@ class GameReader:
         """
         self.constants(address)
         (game,) = self._read_part([address], at or self.rpc.head())
+        if isinstance(game, Reverted):  # fewer claims than were counted: the node moved on between the two
+            (game,) = self._read_part([address], at or self.rpc.head())
         if isinstance(game, OpmlError):
             raise game
         return game
