@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -21,6 +22,7 @@ from opml_dispute.reading import Unreadable, read_unpacked
 from opml_dispute.writing import Unwritable, write_result
 
 MAX_STATE_BYTES: Final = 4 << 30
+STANDARD_OUTPUT: Final = Path("-")
 _FASTEST: Final = 1
 
 
@@ -58,7 +60,11 @@ def write_json(path: Path, content: Mapping[str, object]) -> None:
 
 
 def write(path: Path, data: bytes) -> None:
-    """The file, packed if its name ends in .gz, whole or not at all. Raises `BadFile`."""
+    """The file, packed if its name ends in .gz, whole or not at all; "-" is standard output. Raises `BadFile`."""
+    if path == STANDARD_OUTPUT:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+        return
     if path.suffix == ".gz":
         data = gzip.compress(data, _FASTEST, mtime=0)
     try:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from opml_dispute.cannon.files import numbered, proof_content, write_json, write_state
 from opml_dispute.cannon.pattern import MAX_STEP, StepPattern
-from opml_dispute.cannon.server import KEY_TYPES
+from opml_dispute.cannon.preimage_stop import PreimageStop
 from opml_dispute.cannon.supply import Preimages, Supplied
 from opml_dispute.engine.vm import Machine, Reason, StopKind, VmError
 from opml_dispute.errors import OpmlError
@@ -28,44 +28,6 @@ class VmPanic(OpmlError):
     """The machine met an instruction that has no successor. Cannon ends with exit code 2 here."""
 
     exit_code = 2
-
-
-@dataclass(frozen=True, slots=True)
-class PreimageStop:
-    """Stop behind the first read of a pre-image of a kind; what is None does not matter."""
-
-    key: bytes | None = None
-    offset: int | None = None
-    """With `key`: the read at this offset (counted with the 8 bytes of length) instead of the first."""
-    key_type: int | None = None
-    any_type: bool = False
-    larger_than: int | None = None
-
-    def matches(self, key: bytes, size: int) -> bool:
-        """Whether a pre-image of `size` bytes is one to stop at."""
-        return (
-            self.any_type
-            or key == self.key
-            or key[0] == self.key_type
-            or (self.larger_than is not None and size > self.larger_than)
-        )
-
-    @classmethod
-    def parse(cls, key: str, kind: str, larger_than: int) -> PreimageStop | None:
-        """From Cannon's three options, where empty and 0 mean none. Raises `OpmlError`."""
-        if not key and not kind and not larger_than:
-            return None
-        text, _, offset = key.removeprefix("0x").partition("@")
-        try:
-            raw = bytes.fromhex(text)
-            at = int(offset, 0) if offset else None
-        except ValueError:
-            raw, at = b"", None
-        if key and len(raw) != 32:
-            raise OpmlError(f"{key!r} is no pre-image key", hint="write 0x and 64 hexadecimal digits, perhaps @OFFSET")
-        if kind and kind != "any" and kind not in KEY_TYPES:
-            raise OpmlError(f"{kind!r} is no pre-image type", hint=f"types are any, {', '.join(KEY_TYPES)}")
-        return cls(raw or None, at, KEY_TYPES.get(kind), kind == "any", larger_than or None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +83,8 @@ class _Run:
         witness = self.machine.step_witness()
         if witness.preimage is not None and witness.preimage.key != self.supplied.key:
             self.supplied.supply()  # a key that was asked for before: its data are wanted once more
+        if self.wishes.stop_at_preimage is not None:
+            self.machine.forget_preimages()  # so that the read itself is noticed
         return proof_content(self.machine, witness, self.supplied.preimage)
 
     def inform(self) -> None:
@@ -132,19 +96,18 @@ class _Run:
         )
 
     def _stops_here(self) -> bool:
-        """Makes the read of the pre-image just supplied; True if it is the one to stop behind."""
-        wanted = self.wishes.stop_at_preimage
-        if wanted is None or not wanted.matches(self.supplied.key, len(self.supplied.preimage)):
+        """
+        Makes the read of the pre-image just supplied; True if it is the one to stop behind.
+
+        If a later read of the same one may be, the machine forgets the pre-image, so that it comes back here.
+        """
+        wanted, before = self.wishes.stop_at_preimage, self.machine.scalars
+        key, size = self.supplied.key, len(self.supplied.preimage)
+        if wanted is None or not wanted.may_match(key, size):
             return False
-        while not self.machine.exited:
-            before = self.machine.scalars
-            self.machine.run(1)
-            now = self.machine.scalars
-            if now.preimage_key != self.supplied.key:
-                return False
-            if now.preimage_offset != before.preimage_offset and wanted.offset in {None, before.preimage_offset}:
-                return True
-        return False
+        self.machine.run(1)
+        self.machine.forget_preimages()
+        return wanted.matches(key, size, before.preimage_offset, before.step)
 
 
 def run(

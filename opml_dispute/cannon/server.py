@@ -24,8 +24,11 @@ from opml_dispute.engine.hashing import keccak256
 from opml_dispute.errors import OpmlError
 
 MAX_PREIMAGE_BYTES: Final = 1 << 30
-PATIENCE_S: Final = 30.0
-"""How often a person is told that the server has not answered yet."""
+PATIENCE_S: Final = 600.0
+"""How long a server may take for an answer, and again for every further MiB of it. A node behind it may be slow."""
+_SAY_EVERY_S: Final = 30.0
+_LOOK_EVERY_S: Final = 0.5
+"""How often a server that says nothing is looked at: it may have ended while a child of its own holds the pipes."""
 
 LOCAL, KECCAK, SHA256, BLOB, PRECOMPILE = 1, 2, 4, 5, 6
 KEY_TYPES: Final = {"local": LOCAL, "keccak": KECCAK, "sha256": SHA256, "blob": BLOB, "precompile": PRECOMPILE}
@@ -35,6 +38,8 @@ _HASHES: Final[dict[int, Callable[[bytes], bytes]]] = {
     KECCAK: keccak256,
     SHA256: lambda data: hashlib.sha256(data).digest(),
 }
+_ENVIRONMENT: Final = {"NO_COLOR": "1"}
+"""What Cannon sets beside the environment: servers written in Rust would colour what they print."""
 _ABOVE_CHILDS: Final = 16  # descriptors from here on cannot be among the child's 3 to 6
 _SHUTDOWN_S: Final = 10.0
 
@@ -49,19 +54,30 @@ class PreimageServer:
     """A running server."""
 
     def __init__(
-        self, pid: int, hints: tuple[int, int], preimages: tuple[int, int], say: Callable[[str], None]
+        self,
+        pid: int,
+        hints: tuple[int, int],
+        preimages: tuple[int, int],
+        say: Callable[[str], None],
+        patience_s: float,
     ) -> None:
         """`hints` and `preimages` are this side's descriptors: to read from, to write to."""
         self.pid = pid
         self.requests = 0
         self.received_bytes = 0
-        self._hints, self._preimages, self._say = hints, preimages, say
+        self._hints, self._preimages, self._say, self._patience_s = hints, preimages, say, patience_s
         self._exit: int | None = None
 
     @classmethod
-    def start(cls, command: Sequence[str], *, say: Callable[[str], None] = lambda _: None) -> Self:
+    def start(
+        cls,
+        command: Sequence[str],
+        *,
+        say: Callable[[str], None] = lambda _: None,
+        patience_s: float = PATIENCE_S,
+    ) -> Self:
         """
-        Starts the server; `say` is told when an answer takes long.
+        Starts the server; `say` is told when an answer takes long, and after `patience_s` seconds it is given up.
 
         What it prints goes to our standard error, whichever stream it uses: standard output carries our own answers.
         Raises `ServerProblem` if the command cannot be run.
@@ -72,16 +88,19 @@ class PreimageServer:
         actions = [(os.POSIX_SPAWN_DUP2, ours, number) for ours, number in child.items()]
         actions.append((os.POSIX_SPAWN_DUP2, 2, 1))
         try:
-            pid = os.posix_spawnp(command[0], list(command), os.environ, file_actions=actions)
-        except OSError as error:
+            pid = os.posix_spawnp(command[0], list(command), os.environ | _ENVIRONMENT, file_actions=actions)
+        except (OSError, ValueError) as error:
             for descriptor in (number for pipe in pipes for number in pipe):
                 os.close(descriptor)
             raise ServerProblem(
-                f"cannot start the pre-image server {command[0]}: {error.strerror}", hint="give the path of a program"
+                f"cannot start the pre-image server {command[0]}: {getattr(error, 'strerror', None) or error}",
+                hint="give the path of a program",
             ) from None
         for descriptor in child:
             os.close(descriptor)
-        return cls(pid, (from_hints, to_hints), (from_data, to_keys), say)
+        for descriptor in (from_hints, to_hints, from_data, to_keys):
+            os.set_blocking(descriptor, False)
+        return cls(pid, (from_hints, to_hints), (from_data, to_keys), say, patience_s)
 
     def hint(self, hint: bytes) -> None:
         """Hands over one hint and waits until the server has taken it. Raises `ServerProblem`."""
@@ -134,10 +153,9 @@ class PreimageServer:
     def _read(self, descriptor: int, size: int, what: str) -> bytes:
         parts: list[bytes] = []
         left, started = size, time.monotonic()
+        patience_s = self._patience_s * (1 + (size >> 20))
         while left:
-            if not select.select([descriptor], [], [], PATIENCE_S)[0]:
-                self._say(f"the pre-image server has taken {time.monotonic() - started:.0f} s so far to {what}")
-                continue
+            self._wait(descriptor, what, started, patience_s, to_write=False)
             part = os.read(descriptor, min(left, 1 << 20))
             if not part:
                 raise self._gone(what)
@@ -146,12 +164,34 @@ class PreimageServer:
         return b"".join(parts)
 
     def _write(self, descriptor: int, data: bytes, what: str) -> None:
-        view = memoryview(data)
+        view, started = memoryview(data), time.monotonic()
         try:
             while view:
+                self._wait(descriptor, what, started, self._patience_s, to_write=True)
                 view = view[os.write(descriptor, view) :]
         except BrokenPipeError:
             raise self._gone(what) from None
+
+    def _wait(self, descriptor: int, what: str, started: float, patience_s: float, *, to_write: bool) -> None:
+        """Until the descriptor is ready. Raises `ServerProblem` when the server has ended or takes too long."""
+        say_at = time.monotonic() + _SAY_EVERY_S
+        while True:
+            waited_s = time.monotonic() - started
+            if waited_s > patience_s:
+                raise ServerProblem(
+                    f"the pre-image server took more than {patience_s:g} s to {what}",
+                    hint="a slow server is given more time by --server-patience SECONDS or OPML_SERVER_PATIENCE",
+                )
+            pause_s = min(_LOOK_EVERY_S, patience_s - waited_s + 0.01)
+            ended = self._ended()  # looked at first: what it wrote before its end is still read
+            ready = select.select([] if to_write else [descriptor], [descriptor] if to_write else [], [], pause_s)
+            if ready[0] or ready[1]:
+                return
+            if ended:
+                raise self._gone(what)
+            if time.monotonic() > say_at:
+                say_at += _SAY_EVERY_S
+                self._say(f"the pre-image server has taken {waited_s:.0f} s so far to {what}")
 
     def _gone(self, what: str) -> ServerProblem:
         deadline = time.monotonic() + 1.0

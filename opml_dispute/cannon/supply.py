@@ -31,6 +31,13 @@ class NoServer(OpmlError):
     hint = "give the pre-image server's command after --"
 
 
+class BeyondTheEnd(OpmlError):
+    """The program reads behind the end of a pre-image: there is no next state. Cannon ends with exit code 2 here."""
+
+    exit_code = 2
+    hint = "this is the program's error, or the server gave it fewer bytes than it counts on"
+
+
 class Supplied:
     """A machine together with what answers its program."""
 
@@ -47,7 +54,7 @@ class Supplied:
         Runs the machine as `Machine.run` does, but that every hint is handed on.
 
         A stop of the kind `UNKNOWN_PREIMAGE` says that the pre-image was supplied just now: run again to go on. Raises
-        `NoServer`, and what the server raises.
+        `NoServer`, `BeyondTheEnd`, and what the server raises.
         """
         stop = self.machine.run(max_steps)
         for hint in self.machine.take_hints():
@@ -58,9 +65,19 @@ class Supplied:
         return stop
 
     def supply(self) -> None:
-        """Gives the machine the pre-image that it reads now. Raises `NoServer`, and what the server raises."""
-        key = self.machine.scalars.preimage_key
+        """
+        Gives the machine the pre-image that it reads now.
+
+        Raises `NoServer`, `BeyondTheEnd`, and what the server raises.
+        """
+        now = self.machine.scalars
         if self._server is None:
-            raise NoServer(f"the program asks for the pre-image of 0x{key.hex()} at step {self.machine.step:,}")
-        self.key, self.preimage = key, self._server.fetch(key)
-        self.machine.add_preimage(key, self.preimage)
+            raise NoServer(f"the program asks for the pre-image of 0x{now.preimage_key.hex()} at step {now.step:,}")
+        if self.key != now.preimage_key:
+            self.key, self.preimage = now.preimage_key, self._server.fetch(now.preimage_key)
+        if now.preimage_offset >= len(self.preimage) + 8:
+            raise BeyondTheEnd(
+                f"the program reads the pre-image of 0x{self.key.hex()} from byte {now.preimage_offset:,} "
+                f"at step {now.step:,}; with its length it has {len(self.preimage) + 8:,} bytes"
+            )
+        self.machine.add_preimage(self.key, self.preimage)

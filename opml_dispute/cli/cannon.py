@@ -20,9 +20,11 @@ from opml_dispute.cannon.files import (
 )
 from opml_dispute.cannon.metadata import symbols
 from opml_dispute.cannon.pattern import StepPattern
-from opml_dispute.cannon.run import PreimageStop, Wishes, run
+from opml_dispute.cannon.preimage_stop import PreimageStop
+from opml_dispute.cannon.run import Wishes, run
 from opml_dispute.cannon.server import PreimageServer, log_to_stderr
 from opml_dispute.cannon.supply import Preimages
+from opml_dispute.cli.options import patience_option
 from opml_dispute.engine.vm import Machine
 from opml_dispute.fpvm.elf import MAX_ELF_BYTES
 from opml_dispute.fpvm.statefile import Subtree, load_state, subtrees_in
@@ -50,6 +52,15 @@ class _Pattern(click.ParamType[StepPattern]):
         return value if isinstance(value, StepPattern) else StepPattern.parse(value)
 
 
+class _Wanted(click.ParamType[Path | None]):
+    """A file to write: "-" is standard output, an empty name none."""
+
+    name = "file"
+
+    def convert(self, value: str | Path, param: click.Parameter | None, ctx: click.Context | None) -> Path | None:
+        return Path(value) if str(value) else None
+
+
 def _path() -> click.Path:
     return click.Path(path_type=Path)
 
@@ -65,22 +76,35 @@ def cannon() -> None:
 
 @cannon.command("run")
 @click.option("--input", "input_", type=_path(), required=True, metavar="FILE", help="The state to begin with.")
-@click.option("--output", type=_path(), default=None, metavar="FILE", help="Where the last state goes.")
+@click.option(
+    "--output",
+    type=_Wanted(),
+    default="out.bin.gz",
+    show_default=True,
+    metavar="FILE",
+    help="Where the last state goes; - is standard output, an empty name none.",
+)
 @click.option("--meta", default="", metavar="FILE", help="Symbols of the program; not needed, not read.")
 @click.option("--info-at", type=_Pattern(), default="%1000000000", show_default=True, help="Say where the run is.")
 @click.option("--proof-at", type=_Pattern(), default="never", show_default=True, help="Prove these steps.")
-@click.option("--proof-fmt", default="proof-%d.json.gz", show_default=True, metavar="NAME", help="Files of proofs.")
+@click.option("--proof-fmt", default="proof-%d.json", show_default=True, metavar="NAME", help="Files of proofs.")
 @click.option(
     "--snapshot-at", type=_Pattern(), default="never", show_default=True, help="Save the states before these."
 )
 @click.option("--snapshot-fmt", default="state-%d.bin.gz", show_default=True, metavar="NAME", help="Files of states.")
 @click.option("--stop-at", type=_Pattern(), default="never", show_default=True, help="Stop before this step.")
-@click.option("--stop-at-preimage", default="", metavar="KEY[@OFFSET]", help="Stop behind the read of this pre-image.")
+@click.option(
+    "--stop-at-preimage",
+    default="",
+    metavar="KEY[@OFFSET[@STEP]]",
+    help="Stop behind the read of this pre-image (KEY may be the beginning of one) at OFFSET, from STEP on.",
+)
 @click.option("--stop-at-preimage-type", default="", metavar="TYPE", help="Stop behind the first read of this type.")
 @click.option(
     "--stop-at-preimage-larger-than", type=click.IntRange(0), default=0, metavar="BYTES", help="The same by size."
 )
-@click.option("--debug-info", type=_path(), default=None, metavar="FILE", help="Where the run's figures go, as JSON.")
+@click.option("--debug-info", type=_Wanted(), default="", metavar="FILE", help="Where the run's figures go, as JSON.")
+@patience_option
 @click.option(
     "--request",
     "request_id",
@@ -104,6 +128,7 @@ def run_command(
     stop_at_preimage_type: str,
     stop_at_preimage_larger_than: int,
     debug_info: Path | None,
+    patience_s: float,
     request_id: str | None,
     server: tuple[str, ...],
 ) -> None:
@@ -130,7 +155,7 @@ def run_command(
         _run_and_tell(machine, wishes, preimages)
     elif server:
         machine = load_state(state)
-        with PreimageServer.start(server, say=log_to_stderr) as preimages:
+        with PreimageServer.start(server, say=log_to_stderr, patience_s=patience_s) as preimages:
             _run_and_tell(machine, wishes, preimages)
     else:
         machine, preimages = load_state(state), None
@@ -223,9 +248,11 @@ def witness(input_: Path, output: Path | None, request_id: str | None) -> None:
 @cannon.command("load-elf")
 @click.option("--type", "type_", type=click.Choice(list(STATE_TYPES)), required=True, help="The state's type.")
 @click.option("--path", type=_path(), metavar="ELF", help="The program. Default for opml-ml: this package's guest.")
-@click.option("--out", type=_path(), default="state.bin.gz", show_default=True, metavar="FILE", help="The state.")
-@click.option("--meta", default="meta.json", show_default=True, metavar="FILE", help="Symbols; empty for none.")
-def load_elf(type_: str, path: Path | None, out: Path, meta: str) -> None:
+@click.option("--out", type=_Wanted(), default="state.bin.gz", show_default=True, metavar="FILE", help="The state.")
+@click.option(
+    "--meta", type=_Wanted(), default="meta.json", show_default=True, metavar="FILE", help="Symbols; empty for none."
+)
+def load_elf(type_: str, path: Path | None, out: Path | None, meta: Path | None) -> None:
     """
     Write a program's initial state, and its symbols.
 
@@ -240,9 +267,10 @@ def load_elf(type_: str, path: Path | None, out: Path, meta: str) -> None:
     except Unreadable as error:
         raise BadFile(f"cannot read the program {path}: {error.reason}", hint="check the path") from None
     machine = Machine.from_elf(elf, ml=STATE_TYPES[type_] == ML_VERSION)
-    write_state(out, machine)
-    if meta:
-        write_json(Path(meta), {"symbols": symbols(elf)})
+    if out is not None:
+        write_state(out, machine)
+    if meta is not None:
+        write_json(meta, {"symbols": symbols(elf)})
 
 
 def main() -> None:

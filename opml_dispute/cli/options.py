@@ -4,7 +4,7 @@ Options that commands share, spelled and explained the same everywhere.
 `chain_options`, `key_options`, `sending_options` and `model_options` decorate a command; each hands it one object
 (`ChainOptions`, `KeyOptions`, `SendingOptions`, `ModelOptions`) instead of a row of arguments. `json_option` gives it
 an `Output`. `binding_options` and `input_options` are for commands that compile and run a model, `stake_option` and
-`fault_option` for those that stake on a game.
+`fault_option` for those that stake on a game, `patience_option` for those that start a pre-image server.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 import click
 
+from opml_dispute.cannon.server import PATIENCE_S
 from opml_dispute.cli.output import Output
 from opml_dispute.model.files import Binding, parse_binding
 
@@ -282,4 +283,19 @@ def fault_option(command: F) -> F:
         "--fault",
         metavar="FAULT",
         help="For testing: lie. One bit flips in the VM: NODE:STEP:PLACE.BIT, or seed=N to have one found.",
+    )(command)
+
+
+def patience_option(command: F) -> F:
+    """Adds --server-patience; the command gets it as `patience_s`."""
+    return click.option(
+        "--server-patience",
+        "patience_s",
+        type=click.FloatRange(0, 1e9, min_open=True),
+        default=PATIENCE_S,
+        show_default=True,
+        envvar="OPML_SERVER_PATIENCE",
+        show_envvar=True,
+        metavar="SECONDS",
+        help="How long the server may take for an answer, and again for every further MiB.",
     )(command)

@@ -161,6 +161,7 @@ _SIGNATURES: Final[dict[str, tuple[object, list[object]]]] = {
     "opml_machine_put_subtree": (_int, [_pointer, _u64, _u32, ctypes.c_char_p]),
     "opml_machine_siblings": (_int, [_pointer, _u64, _u32, _out]),
     "opml_machine_add_preimage": (_int, [_pointer, ctypes.c_char_p, _pointer, _u64]),
+    "opml_machine_forget_preimages": (_int, [_pointer]),
     "opml_machine_add_subtree": (_int, [_pointer, ctypes.c_char_p, _u32, _pointer, _u64, _u32, _pointer, _pointer]),
     "opml_machine_flip": (_int, [_pointer, _u32, _u64, _u32]),
     "opml_machine_step_witness": (_int, [_pointer, _int, _out, _out, _pointer, _pointer, _out]),

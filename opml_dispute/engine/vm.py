@@ -65,6 +65,8 @@ __all__ = [
 STACK_TOP: Final = 0x00007FFFFFFFF000
 
 _OUTPUT, _HINTS = 0, 1  # `CAPTURE_OUTPUT` and `CAPTURE_HINTS` of native/vm/machine.h
+WRITTEN_ZEROS: Final = 64 << 20
+"""A base program that has more zero bytes than this in its segments gets no pages for them."""
 _STEPS_PER_CALL: Final = 1 << 27  # how long Ctrl-C may have to wait: well under a second
 _PROOF_ROOM: Final = 8192
 
@@ -81,9 +83,12 @@ class Machine(MachineMemory):
         """
         image = parse_elf(elf)
         machine = cls(ml=ml, memory_limit_bytes=memory_limit_bytes)
+        zeros = sum(segment.memory_bytes - len(segment.data) for segment in image.segments)
+        # Cannon's state files hold every page that was ever written, and it writes the zeros too.
+        fill = (lambda at, size: machine.write(at, bytes(size))) if not ml and zeros <= WRITTEN_ZEROS else machine.zero
         for segment in image.segments:
             machine.write(segment.address, segment.data)
-            machine.zero(segment.address + len(segment.data), segment.memory_bytes - len(segment.data))
+            fill(segment.address + len(segment.data), segment.memory_bytes - len(segment.data))
         for address, data in initial_stack():
             machine.write(address, data)
         machine.jump(image.entry)
@@ -204,6 +209,12 @@ class Machine(MachineMemory):
             if not self._lib.opml_machine_add_preimage(self._handle, hash32_bytes(key), pointer, size):
                 raise VmError(f"no memory for a pre-image of {size} bytes", Reason.OUT_OF_MEMORY)
         del owner
+
+    def forget_preimages(self) -> None:
+        """From now on this machine knows no pre-images; its forks keep theirs."""
+        with self._lock:
+            if not self._lib.opml_machine_forget_preimages(self._handle):
+                raise VmError("no memory for a pre-image oracle", Reason.OUT_OF_MEMORY)
 
     def set_local(self, ident: int, data: Buffer) -> None:
         """Local pre-image `ident`, for this machine and forks made later."""

@@ -1,9 +1,8 @@
 """
 A machine's state as one file, to go on from later or elsewhere.
 
-`save_state` writes, `load_state` reads. For base states the file is the OP Stack's own, but that its `cannon` also
-writes pages of zeros; each loads the other's, usually gzip'd. ML states put the subtrees that are known by their root
-around the pages.
+`save_state` writes, `load_state` reads. For base states the file is the OP Stack's own, byte for byte, usually gzip'd.
+ML states put the subtrees that are known by their root around the pages.
 
     version u8   [ML: subtrees]   pages   preimageKey 32   preimageOffset u64   heap u64   llStatus u8   llAddress u64
     llOwner u64   exitCode u8   exited u8   step u64   slice u64   traverseRight u8   nextThreadID u64

@@ -37,7 +37,7 @@ def main(behaviour: str, log: str, folder: str) -> None:
     hinted = set[bytes]()
 
     def take_hints() -> None:
-        while True:
+        while behaviour != "takes no hints":
             hint = read(3, int.from_bytes(read(3, 4), "big"))
             with open(log, "ab") as file:
                 file.write(hint.hex().encode() + b"\n")
@@ -50,6 +50,17 @@ def main(behaviour: str, log: str, folder: str) -> None:
         key = read(5, 32)
         if behaviour == "dies" and key[0] == 2:
             os._exit(9)
+        if behaviour == "leaves a child" and key[0] == 2:
+            if os.fork():
+                os._exit(0)  # the child keeps the pipes open
+            time.sleep(20.0)
+        if behaviour == "stalls" and key[0] == 2:
+            time.sleep(60.0)
+        if behaviour == "drips" and key[0] == 2:
+            write(6, (1 << 20).to_bytes(8, "big"))
+            while True:
+                write(6, b".")
+                time.sleep(0.05)
         if behaviour == "is slow" and key[0] == 2:
             time.sleep(1.0)
         if key[0] != 1 and key not in hinted and behaviour != "needs no hints":

@@ -2,8 +2,8 @@
 What the OP Stack's own cannon made of our test programs, as a committed file of facts: `recorded.json`.
 
 `record` lets a cannon do everything that is compared: the published one in `scripts/record-cannon`, ours in the tests.
-A state file is compared by the SHA-256 of what is left when pages of zeros are taken out, a proof by the SHA-256 of its
-fields. What a step does not use of its proof is anything in Cannon (left over from a step before) and zeros here.
+A state file is compared by the SHA-256 of its content, a proof by the SHA-256 of its fields. What a step does not use
+of its proof is anything in Cannon (left over from a step before) and zeros here.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.cannon import preimage_server
-from tests.cannon.served import EVERY_TYPE, write_folder
+from tests.cannon.served import EVERY_TYPE, KECCAK_DATA, KECCAK_KEY, write_folder
 from tests.programs.build import build_preimages
 
 RECORDED: Final = Path(__file__).with_name("recorded.json")
@@ -33,7 +33,22 @@ PROOFS: Final = {"preimages": 97_003, "threads": 2_500_009}
 READS: Final = ("local", "keccak", "sha256", "blob", "precompile")
 """Types of pre-images; the step of the first read of each is proven."""
 
-_PAGE: Final = 8 + 4096
+STOPS: Final = {
+    "any": ["--stop-at-preimage-type", "any"],
+    "an offset": ["--stop-at-preimage", f"0x{KECCAK_KEY.hex()}@16"],
+    "a prefix": ["--stop-at-preimage", KECCAK_KEY.hex()[:6]],
+    "a prefix and an offset": ["--stop-at-preimage", "02@128"],
+    "the same again": ["--stop-at-preimage", f"0x{KECCAK_KEY.hex()}@0@600"],
+    "the same again, further": ["--stop-at-preimage", f"0x{KECCAK_KEY.hex()}@13@600"],
+    "nowhere": ["--stop-at-preimage", f"0x{KECCAK_KEY.hex()}@0@99999999"],
+    "as large": ["--stop-at-preimage-larger-than", str(8 + len(KECCAK_DATA))],
+    "larger": ["--stop-at-preimage-larger-than", str(8 + len(KECCAK_DATA) - 1)],
+    "a large one of a type": ["--stop-at-preimage-type", "keccak", "--stop-at-preimage-larger-than", "1000"],
+    "a large one with a key": ["--stop-at-preimage", "02@77", "--stop-at-preimage-larger-than", "1000"],
+    "a key whatever the type": ["--stop-at-preimage", "04", "--stop-at-preimage-type", "blob"],
+}
+"""Where else the first program is stopped."""
+
 _PROOF_PARTS: Final = (330, 330 + 1920, 330 + 2 * 1920)
 """Where a proof's parts end: thread, instruction, first and second memory access."""
 
@@ -53,17 +68,9 @@ def server(folder: Path) -> list[str]:
     return [sys.executable, preimage_server.__file__, "honest", str(folder / "hints.log"), str(preimages)]
 
 
-def without_zero_pages(state: bytes) -> bytes:
-    """A base state file's content without the pages that hold nothing but zeros."""
-    count = int.from_bytes(state[1:9], "big")
-    pages = [state[9 + _PAGE * index : 9 + _PAGE * (index + 1)] for index in range(count)]
-    kept = [page for page in pages if any(page[8:])]
-    return state[:1] + len(kept).to_bytes(8, "big") + b"".join(kept) + state[9 + _PAGE * count :]
-
-
 def described_state(path: Path) -> str:
     """What is compared of a state file."""
-    return hashlib.sha256(without_zero_pages(gzip.decompress(path.read_bytes()))).hexdigest()
+    return hashlib.sha256(gzip.decompress(path.read_bytes())).hexdigest()
 
 
 def described_proof(path: Path) -> dict[str, Any]:
@@ -99,6 +106,9 @@ def record(cannon: Callable[[list[str]], str], name: str, folder: Path) -> dict[
     patterns += ["--proof-at", f"%{PROOFS[name]}", "--proof-fmt", "p%d.json.gz"]
     call("run", "--input", "start.bin.gz", "--output", "final.bin.gz", *options, *patterns, *tail)
     stops: dict[str, int] = {}
+    for what, stop in STOPS.items() if name == "preimages" else ():
+        call("run", "--input", "start.bin.gz", "--output", "stop.bin.gz", *stop, *options, *tail)
+        stops[what] = int(witness(folder / "stop.bin.gz")["step"])
     for kind in READS if name == "preimages" else ():
         # Behind the first read of this type: the step before is proven.
         stop = ["--input", "start.bin.gz", "--output", "stop.bin.gz", "--stop-at-preimage-type", kind]
@@ -117,6 +127,7 @@ def record(cannon: Callable[[list[str]], str], name: str, folder: Path) -> dict[
     return {
         "elf": hashlib.sha256(elf.read_bytes()).hexdigest(),
         "symbols": hashlib.sha256(json.dumps(symbols).encode()).hexdigest(),
+        "first state": described_state(folder / "start.bin.gz"),
         "states": {str(step): [witness(path)["witnessHash"], described_state(path)] for step, path in numbered("s")},
         "proofs": {str(step): described_proof(path) for step, path in numbered("p")},
         "stops": stops,

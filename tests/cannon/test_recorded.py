@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from opml_dispute.cli.cannon import cannon
-from tests.cannon.recording import RECORDED, SNAPSHOTS, program, record
+from tests.cannon.recording import READS, RECORDED, SNAPSHOTS, STOPS, program, record
 from tests.cannon.served import EVERY_TYPE, expected_exit, write_folder
 
 FACTS: dict[str, Any] = json.loads(RECORDED.read_text())
@@ -46,7 +46,7 @@ def unused_parts_left_out(expected: dict[str, Any], found: dict[str, Any]) -> di
 def test_states_proofs_and_stops_are_those_of_the_published_cannon(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Hints, large, empty, blob and precompile pre-images; a threaded Go program. State files too, but for zeros."""
+    """Hints, large, empty, blob and precompile pre-images; a threaded Go program. State files byte for byte."""
     monkeypatch.chdir(tmp_path)
     found = record(in_process, name, tmp_path)
     expected = FACTS[name] | {"proofs": unused_parts_left_out(FACTS[name]["proofs"], found["proofs"])}
@@ -58,9 +58,11 @@ def test_states_proofs_and_stops_are_those_of_the_published_cannon(
 def test_recorded_steps_read_every_type_of_preimage() -> None:
     """Otherwise the facts would say less than they seem to."""
     facts = FACTS["preimages"]
-    proofs = [facts["proofs"][str(step - 1)] for step in facts["stops"].values()]
+    proofs = [facts["proofs"][str(facts["stops"][kind] - 1)] for kind in READS]
     assert {int(proof["oracle-key"][2:4], 16) for proof in proofs} == {1, 2, 4, 5, 6}
     assert facts["hints"] == ["68" + key.hex() for key in EVERY_TYPE]
+    assert {*READS, *STOPS} == facts["stops"].keys()
+    assert facts["stops"]["nowhere"] == facts["final"]["step"]
     assert facts["final"]["exitCode"] == expected_exit(EVERY_TYPE)
 
 

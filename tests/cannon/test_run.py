@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -168,7 +169,7 @@ def test_run_stops_before_a_step_and_behind_a_preimage(folder: Path) -> None:
     assert state("final.bin.gz").scalars.preimage_offset == 24
     assert run("--stop-at-preimage-type", "sha256").exit_code == 0
     assert state("final.bin.gz").scalars.preimage_key[0] == 4
-    assert run("--stop-at-preimage-larger-than", len(KECCAK_DATA) - 1).exit_code == 0
+    assert run("--stop-at-preimage-larger-than", 8 + len(KECCAK_DATA) - 1).exit_code == 0
     assert state("final.bin.gz").scalars.preimage_key == KECCAK_KEY
 
 
@@ -179,15 +180,94 @@ def test_run_stops_before_a_step_and_behind_a_preimage(folder: Path) -> None:
         ("lies", "do not have that hash"),
         ("is endless", "announces 1,099,511,627,776 bytes"),
         ("stops half-way", "ended with code 0"),
+        ("leaves a child", "ended with code 0 when it was to answer key"),
+        ("stalls", "took more than 2 s to answer key"),
+        ("drips", "took more than 4 s to answer key"),
+        ("takes no hints", "took more than 2 s to acknowledge a hint"),
     ],
 )
 def test_misbehaving_server_ends_the_run_with_its_fault_and_leaves_no_file(
     folder: Path, behaviour: str, said: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["cannon", "run", "--input", "start.bin.gz", "--output", "final.bin.gz", "--", *server(behaviour)]
-    assert execute(arguments) == 1
+    """However it fails: with an exit, a lie, an answer without end, or none at all."""
+    arguments = ["cannon", "run", "--input", "start.bin.gz", "--output", "final.bin.gz", "--server-patience", "2"]
+    assert execute([*arguments, "--", *server(behaviour)]) == 1
     assert said in capfd.readouterr().err
     assert not (folder / "final.bin.gz").exists()
+
+
+def test_server_that_takes_no_bytes_is_given_up(tmp_path: Path) -> None:
+    """A hint larger than a pipe holds: the writing itself would wait for ever."""
+    idle = [sys.executable, "-c", "import time; time.sleep(60)"]
+    with PreimageServer.start(idle, patience_s=1.0) as running, pytest.raises(ServerProblem, match="take a hint"):
+        running.hint(bytes(1 << 20))
+
+
+def test_large_hint_arrives_at_a_server_that_takes_it_in_pieces(tmp_path: Path) -> None:
+    """Larger than a pipe holds."""
+    taking = (
+        "import os, sys, time\n"
+        "size = int.from_bytes(os.read(3, 4), 'big')\n"
+        "while size:\n    size -= len(os.read(3, 70_000)); time.sleep(0.01)\n"
+        "os.write(4, b'.')\n"
+    )
+    with PreimageServer.start([sys.executable, "-c", taking], patience_s=20.0) as running:
+        running.hint(bytes(1 << 20))
+
+
+def test_read_behind_the_end_of_a_preimage_is_a_panic(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Cannon's exit code then, instead of asking the server again for ever."""
+    assert run("--stop-at-preimage", "0x" + KECCAK_KEY.hex()).exit_code == 0
+    machine = state("final.bin.gz")
+    machine.set_scalars(replace(machine.scalars, preimage_offset=8 + len(KECCAK_DATA)))
+    write_state(folder / "behind.bin", machine)
+    capfd.readouterr()
+    arguments = ["cannon", "run", "--input", "behind.bin", "--output", "out.bin", "--", *server("needs no hints")]
+    assert execute(arguments) == 2
+    assert f"with its length it has {8 + len(KECCAK_DATA)} bytes" in capfd.readouterr().err
+    assert not (folder / "out.bin").exists()
+
+
+def test_proof_and_stop_at_the_same_read_go_together(folder: Path) -> None:
+    """The read is made by the proof, and still noticed."""
+    assert run("--stop-at-preimage-type", "sha256").exit_code == 0
+    stopped_at = state("final.bin.gz").step
+    step = ("--proof-at", f"={stopped_at - 1}", "--proof-fmt", "p%d.json.gz")
+    assert run("--stop-at-preimage-type", "sha256", *step).exit_code == 0
+    assert state("final.bin.gz").step == stopped_at
+    assert (folder / f"p{stopped_at - 1}.json.gz").exists()
+
+
+def test_files_have_cannons_names_unless_others_are_given(folder: Path) -> None:
+    arguments = ["run", "--input", "start.bin.gz", "--info-at", "never", "--stop-at", "=5", "--proof-at", "=3"]
+    assert invoke(*arguments, "--snapshot-at", "=2").exit_code == 0
+    assert state("out.bin.gz").step == 5
+    assert state("state-2.bin.gz").step == 2
+    assert json.loads((folder / "proof-3.json").read_bytes())["step"] == 3
+
+
+def test_standard_output_and_no_file_at_all_are_places_for_files(
+    folder: Path, elf: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    """- and an empty name, as for Cannon."""
+    before = sorted(path.name for path in folder.iterdir())
+    stop = ["--input", "start.bin.gz", "--info-at", "never", "--stop-at", "=5"]
+    assert execute(["cannon", "run", *stop, "--output", ""]) == 0
+    assert capfdbinary.readouterr().out == b""
+    assert execute(["cannon", "run", *stop, "--output", "-"]) == 0
+    assert load_state(capfdbinary.readouterr().out).step == 5
+    load = ["cannon", "load-elf", "--type", "multithreaded64-5", "--path", str(elf)]
+    assert execute([*load, "--out", "", "--meta", "-"]) == 0
+    assert json.loads(capfdbinary.readouterr().out)["symbols"]
+    assert sorted(path.name for path in folder.iterdir()) == before
+
+
+@pytest.mark.parametrize("text", ["0x", "0x0", "02@", "02@x", "02@-1", "02@1@2@3", "0x" + "02" * 33, "02@" + "9" * 21])
+def test_place_to_stop_at_that_cannot_be_read_is_refused(
+    folder: Path, text: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert execute(["cannon", "run", "--input", "start.bin.gz", "--stop-at-preimage", text]) == 1
+    assert capfd.readouterr().err.startswith("error: ")
 
 
 def test_servers_output_does_not_reach_standard_output(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:

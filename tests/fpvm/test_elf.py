@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from opml_dispute.engine.vm import STACK_TOP, Machine
+from opml_dispute.engine.vm import STACK_TOP, WRITTEN_ZEROS, Machine
 from opml_dispute.fpvm.elf import ElfError, load_elf, parse_elf, prestate_of
 from opml_dispute.fpvm.state import EMPTY_STACK, State, Thread, push_thread
 
@@ -175,3 +175,20 @@ def test_the_absolute_prestate_is_a_hash_that_says_unfinished(tmp_path: Path) ->
     assert load_elf(path, ml=True).state_hash() == prestate_of(file, ml=True)
     with pytest.raises(ElfError, match="cannot read"):
         load_elf(tmp_path / "missing", ml=True)
+
+
+def test_zeros_of_a_base_programs_segments_have_pages_up_to_a_limit() -> None:
+    """Cannon's state files hold those pages. Beyond the limit, which a short file can announce, there are none."""
+    first, second = 0x10000, 0x20_0000_0000
+    half = WRITTEN_ZEROS // 2
+
+    def pages(*, ml: bool, memory_bytes: int) -> set[int]:
+        sizes = {first: 4 + half, second: memory_bytes}
+        headers = [Header(address=address, memory_bytes=size) for address, size in sizes.items()]
+        machine = Machine.from_elf(elf(*headers), ml=ml)
+        return {address for address, _ in machine.memory_parts()[1] if address < STACK_TOP - (1 << 20)}
+
+    within = pages(ml=False, memory_bytes=4 + half)
+    assert within == {start + offset for start in (first, second) for offset in range(0, 4 + half, 4096)}
+    for ml, size in ((False, 5 + half), (False, 1 << 36), (True, 4 + half)):
+        assert len(pages(ml=ml, memory_bytes=size)) <= 4  # where a segment's data and its zeros begin and end

@@ -10,7 +10,7 @@ import click
 from opml_dispute.cannon.server import PreimageServer, log_to_stderr
 from opml_dispute.cannon.supply import Supplied
 from opml_dispute.cli.command_line import Command
-from opml_dispute.cli.options import FileName, json_option
+from opml_dispute.cli.options import FileName, json_option, patience_option
 from opml_dispute.cli.output import Output
 from opml_dispute.cli.vm.opening import open_source
 from opml_dispute.cli.vm.saving import save_machine
@@ -34,9 +34,17 @@ class RunStopped(OpmlError):
 @run_options()
 @click.option("--max-steps", type=click.IntRange(min=0), metavar="N", help="Stop after this many steps.")
 @click.option("--save", type=FileName(), metavar="FILE", help="Write the last state there (.gz packs).")
+@patience_option
 @click.argument("server", nargs=-1, type=click.UNPROCESSED, metavar="[-- SERVER ARGUMENTS...]")
 @json_option
-def run(run: RunSelection, max_steps: int | None, save: Path | None, server: tuple[str, ...], output: Output) -> int:
+def run(
+    run: RunSelection,
+    max_steps: int | None,
+    save: Path | None,
+    patience_s: float,
+    server: tuple[str, ...],
+    output: Output,
+) -> int:
     """
     Run a program until it exits; the exit code is the program's.
 
@@ -56,7 +64,7 @@ def run(run: RunSelection, max_steps: int | None, save: Path | None, server: tup
     else:
         machine = source.machine.fork()
         if server:
-            with PreimageServer.start(server, say=log_to_stderr) as preimages:
+            with PreimageServer.start(server, say=log_to_stderr, patience_s=patience_s) as preimages:
                 stop = _run_showing(machine, Supplied(machine, preimages), max_steps, output)
         else:
             stop = _run_showing(machine, None, max_steps, output)

@@ -103,3 +103,14 @@ EXPORT int opml_machine_add_preimage(struct machine *machine, const uint8_t key[
     }
     return oracle_put(machine->oracle, key, data, size);
 }
+
+/* The machine knows none from now on; its forks keep theirs. 0: out of memory. */
+EXPORT int opml_machine_forget_preimages(struct machine *machine)
+{
+    struct oracle *none = oracle_new();
+    if (none == NULL)
+        return 0;
+    oracle_release(machine->oracle);
+    machine->oracle = none;
+    return 1;
+}
