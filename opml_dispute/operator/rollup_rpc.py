@@ -16,6 +16,7 @@ from typing import Any, Final
 from opml_dispute import plain_json
 from opml_dispute.errors import OpmlError
 from opml_dispute.operator.case import Case
+from opml_dispute.primitives import StateRoot
 
 ZERO: Final = "0x" + bytes(32).hex()
 MAX_REQUEST_BYTES: Final = 1 << 20
@@ -51,6 +52,11 @@ class RollupAnswers:
     def node_count(self) -> int:
         """n: the number of the newest block."""
         return self._case.program.node_count
+
+    @property
+    def final_root(self) -> StateRoot:
+        """S_n: the output root of the newest block."""
+        return self._case.final_root
 
     def answer(self, method: str, parameters: Sequence[Any]) -> Any:
         """The result of one call. Raises `RollupRpcError`."""
