@@ -1,5 +1,5 @@
 """
-The game in memory is the contract: the same answers, claims, clocks and payouts for the same random play.
+The game in memory is the contract: the same answers, claims, clocks, payouts and events for the same random play.
 
 All that the other tests show about games in memory holds on chain because of this. Both sides are played about the
 digit reader, with the real VM: natively there, by the verifier contract here.
@@ -7,9 +7,11 @@ digit reader, with the real VM: natively there, by the verifier contract here.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import fields
 from functools import partial
+from typing import Any
 
 import hypothesis.strategies as st
 from hypothesis import given, settings
@@ -24,7 +26,7 @@ from opml_dispute.trace.split import SplitTrace
 from tests.support.builders import HONEST, MALLORY, SPAMMER, AnyGame, a_lie, send, snapshot, terms_of
 from tests.support.contract_game import ContractGame
 from tests.support.digits import digits_liar, digits_rules, digits_truth, guest, real_vm
-from tests.support.reference_game import Record, ReferenceGame, Reverted
+from tests.support.reference_game import ZERO, Record, ReferenceGame, Reverted
 
 GAME_ERRORS = {
     "GameNotInProgress",
@@ -62,7 +64,13 @@ assert set(COMPARED) < {field.name for field in fields(Record)}
 
 
 class ExactReference(ReferenceGame):
-    """The game in memory with the contract's bonds, to the wei."""
+    """The game in memory with the contract's bonds, to the wei; counts how often local data were added."""
+
+    loaded = 0
+
+    def add_local_data(self, ident: int, index: int, offset: int) -> None:
+        super().add_local_data(ident, index, offset)
+        self.loaded += 1
 
     def required_bond(self, position: int) -> int:
         depth = position.bit_length() - 1
@@ -108,6 +116,42 @@ class Both:
         ]
         assert self.memory.credits == self.contract.credits
         assert self.memory.status == self.contract.status
+        self.compare_events()
+
+    def compare_events(self) -> None:
+        """The contract has logged what happened in memory, each thing once, claims in their order."""
+        logged: dict[str, list[dict[str, Any]]] = {}
+        for name, arguments in self.contract.events:
+            logged.setdefault(name, []).append(arguments)
+        claims = list(enumerate(self.memory.claims))
+        in_lower_case = [
+            (record.parent_index, record.claim, record.claimant.lower()) for index, record in claims if index
+        ]
+        assert [tuple(move.values()) for move in logged.get("Move", [])] == in_lower_case
+        assert [
+            (added["claimIndex"], added["position"], added["bond"], added["clock"])
+            for added in logged.get("ClaimAdded", [])
+        ] == [
+            (index, record.position, record.bond, record.duration << 64 | record.timestamp) for index, record in claims
+        ]
+        stepped = {event["claimIndex"]: event["stepper"] for event in logged.get("Stepped", [])}
+        deepest = 1 << self.memory.rules.max_depth
+        assert stepped == {
+            index: record.countered_by.lower()
+            for index, record in claims
+            if record.position >= deepest and record.countered_by != ZERO
+        }
+        assert sorted((event["claimIndex"], event["counteredBy"]) for event in logged.get("ClaimResolved", [])) == [
+            (index, record.countered_by.lower()) for index, record in claims if record.resolved
+        ]
+        paid: Counter[str] = Counter()
+        for event in logged.get("BondPaid", []):
+            paid[event["recipient"]] += event["amount"]
+        assert paid == {name.lower(): amount for name, amount in self.memory.credits.items()}
+        assert [event["status"] for event in logged.get("Resolved", [])] == [
+            self.memory.status for _ in range(self.memory.status != 0)
+        ]
+        assert len(logged.get("LocalDataAdded", [])) == self.memory.loaded
 
 
 turns = st.tuples(

@@ -54,6 +54,8 @@ class ContractGame:
 
     def __init__(self, rules: Rules, creator: str, root_claim: bytes, now: int = 1_700_000_000) -> None:
         self.rules, self.now, self.created_at = rules, now, now
+        self.events: list[tuple[str, dict[str, Any]]] = []
+        """What the game has logged: the events' names, and their arguments by name."""
         self._terms = terms_of(rules)
         self.deposits: dict[str, int] = {creator: self.required_bond(1)}
         self._evm = pyrevm.EVM(spec_id="CANCUN", gas_limit=2**62)
@@ -192,7 +194,7 @@ class ContractGame:
         signature = artifact.functions[function]
         data = signature.selector + encode(signature.inputs, arguments)
         try:
-            return bytes(self._evm.message_call(sender, to, data, value))
+            answer = bytes(self._evm.message_call(sender, to, data, value))
         except RuntimeError as error:
             revert = _REVERT.fullmatch(str(error))
             if revert is None:
@@ -200,3 +202,21 @@ class ContractGame:
             meaning = describe_revert(bytes.fromhex(revert[2]))
             name = meaning.name if meaning.name != "Panic" else f"Panic(0x{meaning.arguments[0]:x})"
             raise Reverted(name) from error
+        assert self._evm.result is not None, "a call has a result"
+        self.events += [event for log in self._evm.result.logs if (event := self._event(log)) is not None]
+        return answer
+
+    def _event(self, log: Any) -> tuple[str, dict[str, Any]] | None:
+        """One of the game's events; None if it is another contract's."""
+        topics, data = log.data
+        found = [event for event in self._game.events.values() if event.topic == bytes(topics[0])]
+        if not found:
+            return None
+        (event,) = found
+        named = list(zip(event.input_names, event.inputs, event.indexed, strict=True))
+        kinds = [kind for _, kind, indexed in named if not indexed]
+        plain, indexed_words = iter(decode(kinds, bytes(data))), iter(topics[1:])
+        return event.name, {
+            name: decode([kind], bytes(next(indexed_words)))[0] if indexed else next(plain)
+            for name, kind, indexed in named
+        }
