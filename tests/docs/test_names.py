@@ -36,8 +36,8 @@ FOREIGN: Final = {
 }
 """Quoted names that no code of the project has, and what they are."""
 
-FOREIGN_OPTIONS: Final = {"--help", "--version", "--server"}
-"""click's own, and one of the OP Stack's op-program."""
+FOREIGN_OPTIONS: Final = {"--help", "--version", "--server", "--ignored-games", "--pprof"}
+"""click's own, and some of the OP Stack's op-program, op-dispute-mon and cannon."""
 
 PLACEHOLDER: Final = re.compile(r"(?!README|CONTRIBUTING|SECURITY|CHANGELOG)[A-Z]{4,}\.")
 """A file's name in capitals stands for any file."""
