@@ -59,7 +59,7 @@ def system_call(step: Step) -> None:
     elif number == 5038:
         result(step, 0)
     elif number == 5178:
-        result(step, t["threadID"])
+        result(step, t["threadId"])
     elif number == 5055:
         clone(step, a0, a1)
     elif number == 5058:
@@ -159,13 +159,13 @@ def clone(step: Step, flags: int, stack: int) -> None:
         s["exited"], s["exitCode"] = 1, 2
         return
     child = Fields(bytearray(t.data), t.places)
-    child["threadID"] = s["nextThreadID"]
+    child["threadId"] = s["nextThreadId"]
     child["exitCode"] = child["exited"] = 0
     child["R29"], child["R2"], child["R7"] = stack, 0, 0
     child["pc"], child["nextPC"] = t["nextPC"], t["nextPC"] + 4
     step.child, step.after = bytes(child.data), "push"
-    result(step, s["nextThreadID"])
-    s["nextThreadID"] += 1
+    result(step, s["nextThreadId"])
+    s["nextThreadId"] += 1
 
 
 def tensor(step: Step, number: int, a0: int, a1: int, a2: int) -> None:
@@ -174,9 +174,9 @@ def tensor(step: Step, number: int, a0: int, a1: int, a2: int) -> None:
         return
     leaf, subtree = step.prove(1, a2, 5), step.prove(2, a0, a1)
     if number == 7001:
-        step.s.put("memRoot", recomputed([leaf[0], *subtree[1:]], a0, a1))
+        step.s.put("memoryRoot", recomputed([leaf[0], *subtree[1:]], a0, a1))
         step.wrote(a0, a1)
     else:
-        step.s.put("memRoot", recomputed([subtree[0], *leaf[1:]], a2, 5))
+        step.s.put("memoryRoot", recomputed([subtree[0], *leaf[1:]], a2, 5))
         step.wrote(a2, 5)
     result(step, 0)

@@ -92,10 +92,10 @@ class Fields:
 
 
 STATE: Final = (
-    "memRoot:32 preimageKey:32 preimageOffset:8 heap:8 llStatus:1 llAddress:8 llOwner:8 exitCode:1 exited:1 step:8 "
-    "slice:8 traverseRight:1 left:32 right:32 nextThreadID:8"
+    "memoryRoot:32 preimageKey:32 preimageOffset:8 heap:8 llStatus:1 llAddress:8 llOwner:8 exitCode:1 exited:1 step:8 "
+    "slice:8 traverseRight:1 left:32 right:32 nextThreadId:8"
 )
-BASE_THREAD: Final = "threadID:8 exitCode:1 exited:1 pc:8 nextPC:8 LO:8 HI:8 " + " ".join(f"R{i}:8" for i in range(32))
+BASE_THREAD: Final = "threadId:8 exitCode:1 exited:1 pc:8 nextPC:8 LO:8 HI:8 " + " ".join(f"R{i}:8" for i in range(32))
 ML_THREAD: Final = BASE_THREAD + " " + " ".join(f"F{i}:4" for i in range(32)) + " FCSR:4"
 
 

@@ -103,16 +103,16 @@ class Step:
 
     def prove(self, number: int, address: int, log2_size: int) -> list[bytes]:
         words = self.proof.part(number, log2_size)
-        need(recomputed(words, address, log2_size) == self.s.bytes_of("memRoot"))
+        need(recomputed(words, address, log2_size) == self.s.bytes_of("memoryRoot"))
         self.shown[number] = words
         return words
 
     def write(self, number: int, address: int, word: int) -> None:
-        """Recomputes memRoot from the siblings shown, and applies the memory-write rule."""
+        """Recomputes memoryRoot from the siblings shown, and applies the memory-write rule."""
         words, at = self.shown[number], address & 24
         leaf = words[0][:at] + (word & U64).to_bytes(8, "big") + words[0][at + 8 :]
         words[0] = leaf
-        self.s.put("memRoot", recomputed(words, address, 5))
+        self.s.put("memoryRoot", recomputed(words, address, 5))
         self.wrote(address & ~7, 3)
 
     def wrote(self, address: int, log2_size: int) -> None:
@@ -281,8 +281,8 @@ class Step:
         if self.opcode in (0x30, 0x34):
             word = self.read(1, va)
             self.set_r(self.rt, word if wide else sx(32, half(word, va)))
-            s["llStatus"], s["llAddress"], s["llOwner"] = tag, va, self.t["threadID"]
-        elif (s["llStatus"], s["llOwner"], s["llAddress"]) == (tag, self.t["threadID"], va):
+            s["llStatus"], s["llAddress"], s["llOwner"] = tag, va, self.t["threadId"]
+        elif (s["llStatus"], s["llOwner"], s["llAddress"]) == (tag, self.t["threadId"], va):
             s["llStatus"] = s["llAddress"] = s["llOwner"] = 0
             word, value = self.read(1, va), self.r(self.rt)
             self.write(1, va, value if wide else with_half(word, va, value))

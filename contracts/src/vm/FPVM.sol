@@ -89,7 +89,7 @@ contract FPVM {
         Frame.setU64(State.SLICE, slice + 1);
 
         uint32 insn = Instructions.fetch();
-        if (opcodeOf(insn) == 0x00 && functOf(insn) == 0x0C) return Syscalls.execute();
+        if (opcodeOf(insn) == 0x00 && functOf(insn) == 0x0C) return Syscalls.call();
         Instructions.execute(insn);
         Thread.commit();
     }

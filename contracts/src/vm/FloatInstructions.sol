@@ -42,7 +42,7 @@ library FloatInstructions {
         } else if (fmt == 0x04) {
             Thread.setFpr(fs, uint32(Thread.reg(rtOf(insn)))); // mtc1
         } else if (fmt == 0x14 && functOf(insn) == 0x20) {
-            Thread.setFpr(shamtOf(insn), Fpu.fromInteger(int32(Thread.fpr(fs)))); // cvt.s.w
+            Thread.setFpr(shamtOf(insn), Fpu.fromInt(int32(Thread.fpr(fs)))); // cvt.s.w
         } else if (fmt == 0x02 && fs == 31) {
             Thread.setReg(rtOf(insn), sx32(Frame.u32(Thread.FCSR))); // cfc1
         } else if (fmt == 0x06 && fs == 31) {
@@ -76,13 +76,13 @@ library FloatInstructions {
         } else if (funct == 0x07) {
             d = s ^ Fpu.SIGN; // neg.s
         } else if (funct == 0x0C || funct == 0x24) {
-            d = Fpu.toInteger(s, Fpu.Rounding.NearestEven); // round.w.s, cvt.w.s
+            d = Fpu.toInt(s, Fpu.Rounding.Nearest); // round.w.s, cvt.w.s
         } else if (funct == 0x0D) {
-            d = Fpu.toInteger(s, Fpu.Rounding.TowardZero); // trunc.w.s
+            d = Fpu.toInt(s, Fpu.Rounding.Truncate); // trunc.w.s
         } else if (funct == 0x0E) {
-            d = Fpu.toInteger(s, Fpu.Rounding.Up); // ceil.w.s
+            d = Fpu.toInt(s, Fpu.Rounding.Ceil); // ceil.w.s
         } else if (funct == 0x0F) {
-            d = Fpu.toInteger(s, Fpu.Rounding.Down); // floor.w.s
+            d = Fpu.toInt(s, Fpu.Rounding.Floor); // floor.w.s
         } else if (funct == 0x11) {
             if (!isCondition(insn)) return; // movf.s, movt.s
             d = s;

@@ -12,6 +12,7 @@ import {LibBit} from "solady/utils/LibBit.sol";
 ///
 /// A finite value is (-1)^sign * m * 2^e with integers m and e. Each operation makes its exact result in that form, or
 /// one that rounds the same (`sticky`), and `rounded` does the only rounding there is.
+/// @dev Twin: native/vm/fpu.h, where the host's own floats do what the functions below the conversions do here.
 library Fpu {
     uint32 internal constant NAN = 0x7FC00000;
     uint32 internal constant INFINITY = 0x7F800000;
@@ -28,10 +29,10 @@ library Fpu {
     uint256 private constant ALIGNMENT_LIMIT = 128;
 
     enum Rounding {
-        NearestEven,
-        TowardZero,
-        Up,
-        Down
+        Nearest,
+        Truncate,
+        Ceil,
+        Floor
     }
 
     function add(uint32 a, uint32 b) internal pure returns (uint32) {
@@ -111,14 +112,14 @@ library Fpu {
     }
 
     /// @notice The float nearest to a signed 32-bit integer.
-    function fromInteger(int32 x) internal pure returns (uint32) {
+    function fromInt(int32 x) internal pure returns (uint32) {
         unchecked {
             return rounded(x < 0, uint256(x < 0 ? -int256(x) : int256(x)), 0);
         }
     }
 
     /// @notice A float as a signed 32-bit integer.
-    function toInteger(uint32 a, Rounding rounding) internal pure returns (uint32) {
+    function toInt(uint32 a, Rounding rounding) internal pure returns (uint32) {
         unchecked {
             if (a & MAGNITUDE >= 0x4F800000) return INTEGER_INVALID; // 2^32 or more, infinity or NaN
             bool negative = isNegative(a);
@@ -128,11 +129,11 @@ library Fpu {
             bool isInexact = e < 0 && (twice << uint256(-e)) != m << 1;
             uint256 n = twice >> 1;
             bool hasHalf = twice & 1 != 0;
-            if (rounding == Rounding.NearestEven) {
+            if (rounding == Rounding.Nearest) {
                 if (hasHalf && (isInexact || n & 1 != 0)) ++n;
-            } else if (rounding == Rounding.Up) {
+            } else if (rounding == Rounding.Ceil) {
                 if (!negative && (hasHalf || isInexact)) ++n;
-            } else if (rounding == Rounding.Down) {
+            } else if (rounding == Rounding.Floor) {
                 if (negative && (hasHalf || isInexact)) ++n;
             }
             if (n > (negative ? 0x80000000 : 0x7FFFFFFF)) return INTEGER_INVALID;

@@ -283,9 +283,9 @@ library Instructions {
     function loadLinked(uint32 insn, uint256 opcode) internal pure {
         uint64 va = address_(insn);
         uint64 word = MemoryTree.readWord(va);
-        Frame.setU8(State.RESERVATION, opcode == 0x30 ? 1 : 2);
-        Frame.setU64(State.RESERVED_ADDRESS, va);
-        Frame.setU64(State.RESERVING_THREAD, Frame.u64(Thread.ID));
+        Frame.setU8(State.LL_STATUS, opcode == 0x30 ? 1 : 2);
+        Frame.setU64(State.LL_ADDRESS, va);
+        Frame.setU64(State.LL_OWNER, Frame.u64(Thread.ID));
         Thread.setReg(rtOf(insn), opcode == 0x30 ? sx32(halfOf(word, va)) : word);
         Thread.advance();
     }
@@ -294,8 +294,8 @@ library Instructions {
     function storeConditional(uint32 insn, uint256 opcode) internal pure {
         uint64 va = address_(insn);
         uint256 rt = rtOf(insn);
-        bool isReserved = Frame.u8(State.RESERVATION) == (opcode == 0x38 ? 1 : 2)
-            && Frame.u64(State.RESERVED_ADDRESS) == va && Frame.u64(State.RESERVING_THREAD) == Frame.u64(Thread.ID);
+        bool isReserved = Frame.u8(State.LL_STATUS) == (opcode == 0x38 ? 1 : 2) && Frame.u64(State.LL_ADDRESS) == va
+            && Frame.u64(State.LL_OWNER) == Frame.u64(Thread.ID);
         if (isReserved) {
             Proof proof = MemoryTree.next(LEAF);
             uint64 word = MemoryTree.wordOf(proof.node(), va); // ASSUMES: verified by `writeWord`

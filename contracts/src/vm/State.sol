@@ -17,23 +17,23 @@ bytes32 constant EMPTY_STACK = 0xad3228b676f7d3cd4284a5443f17f1962b36e491b30a40b
 ///     32      32   pre-image key                       98      1    exited: 0 or 1
 ///     64       8   pre-image offset                    99      8    step
 ///     72       8   heap                               107      8    slice: steps since the last context switch
-///     80       1   reservation: 0, 1 (ll), 2 (lld)    115      1    right stack is active: 0 or not
-///     81       8   reserved address                   116     32    left thread stack
-///     89       8   reserving thread                   148     32    right thread stack
+///     80       1   reservation: 0, 1 (ll), 2 (lld)    115      1    traverse right: 0, the left stack is active, or not
+///     81       8   its address                        116     32    left thread stack
+///     89       8   its owner, a thread's id           148     32    right thread stack
 ///                                                     180      8    next thread id
 library State {
     uint256 internal constant MEMORY_ROOT = STATE;
     uint256 internal constant PREIMAGE_KEY = STATE + 32;
     uint256 internal constant PREIMAGE_OFFSET = STATE + 64;
     uint256 internal constant HEAP = STATE + 72;
-    uint256 internal constant RESERVATION = STATE + 80;
-    uint256 internal constant RESERVED_ADDRESS = STATE + 81;
-    uint256 internal constant RESERVING_THREAD = STATE + 89;
+    uint256 internal constant LL_STATUS = STATE + 80;
+    uint256 internal constant LL_ADDRESS = STATE + 81;
+    uint256 internal constant LL_OWNER = STATE + 89;
     uint256 internal constant EXIT_CODE = STATE + 97;
     uint256 internal constant EXITED = STATE + 98;
     uint256 internal constant STEP = STATE + 99;
     uint256 internal constant SLICE = STATE + 107;
-    uint256 internal constant RIGHT_IS_ACTIVE = STATE + 115;
+    uint256 internal constant TRAVERSE_RIGHT = STATE + 115;
     uint256 internal constant LEFT_STACK = STATE + 116;
     uint256 internal constant RIGHT_STACK = STATE + 148;
     uint256 internal constant NEXT_THREAD_ID = STATE + 180;
@@ -64,12 +64,12 @@ library State {
 
     /// @notice Where the root of the active stack stands in the frame.
     function activeStack() internal pure returns (uint256 at) {
-        return Frame.u8(RIGHT_IS_ACTIVE) != 0 ? RIGHT_STACK : LEFT_STACK;
+        return Frame.u8(TRAVERSE_RIGHT) != 0 ? RIGHT_STACK : LEFT_STACK;
     }
 
     /// @notice Where the root of the other stack stands in the frame.
     function inactiveStack() internal pure returns (uint256 at) {
-        return Frame.u8(RIGHT_IS_ACTIVE) != 0 ? LEFT_STACK : RIGHT_STACK;
+        return Frame.u8(TRAVERSE_RIGHT) != 0 ? LEFT_STACK : RIGHT_STACK;
     }
 
     /// @notice Reverts if no thread is on the active stack.
@@ -96,11 +96,11 @@ library State {
     /// @notice What every write to the word at `wordAddress` does: it ends a reservation in that word, whoever holds it
     /// and whether or not the word changes.
     function onWrite(uint64 wordAddress) internal pure {
-        if (wordAddress == Frame.u64(RESERVED_ADDRESS) & ~uint64(7)) clearReservation();
+        if (wordAddress == Frame.u64(LL_ADDRESS) & ~uint64(7)) clearReservation();
     }
 
     /// @notice What replacing 2^`log2Size` bytes at `addr` does: it ends a reservation among them.
     function onReplace(uint64 addr, uint256 log2Size) internal pure {
-        if (addr >> log2Size == Frame.u64(RESERVED_ADDRESS) >> log2Size) clearReservation();
+        if (addr >> log2Size == Frame.u64(LL_ADDRESS) >> log2Size) clearReservation();
     }
 }

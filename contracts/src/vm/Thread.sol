@@ -26,7 +26,7 @@ library Thread {
     uint256 internal constant LO = THREAD + 26;
     uint256 internal constant HI = THREAD + 34;
     uint256 internal constant REGISTERS = THREAD + 42;
-    uint256 internal constant FP_REGISTERS = THREAD + 298;
+    uint256 internal constant FLOAT_REGISTERS = THREAD + 298;
     uint256 internal constant FCSR = THREAD + 426;
 
     /// @notice Reads thread and inner root from the proof and checks that they are the active stack.
@@ -64,7 +64,7 @@ library Thread {
         uint256 active = State.activeStack();
         bytes32 inner = bytes32(Frame.word(INNER_ROOT));
         Frame.setWord(active, uint256(inner));
-        if (inner == EMPTY_STACK) Frame.setU8(State.RIGHT_IS_ACTIVE, Frame.u8(State.RIGHT_IS_ACTIVE) == 0 ? 1 : 0);
+        if (inner == EMPTY_STACK) Frame.setU8(State.TRAVERSE_RIGHT, Frame.u8(State.TRAVERSE_RIGHT) == 0 ? 1 : 0);
         Frame.setU64(State.SLICE, 0);
     }
 
@@ -98,13 +98,13 @@ library Thread {
     /// @notice Floating-point register `index`, 0 to 31: the bits of a binary32.
     function fpr(uint256 index) internal pure returns (uint32) {
         unchecked {
-            return Frame.u32(FP_REGISTERS + (index << 2));
+            return Frame.u32(FLOAT_REGISTERS + (index << 2));
         }
     }
 
     function setFpr(uint256 index, uint32 bits) internal pure {
         unchecked {
-            Frame.setU32(FP_REGISTERS + (index << 2), bits);
+            Frame.setU32(FLOAT_REGISTERS + (index << 2), bits);
         }
     }
 

@@ -56,7 +56,7 @@ contract FpuTest is Test {
         vm.assertEq(Fpu.fusedMultiplyAdd(a, b, nan), Fpu.NAN);
         vm.assertEq(Fpu.fusedMultiplyAdd(a, nan, b), Fpu.NAN);
         vm.assertEq(Fpu.negateNumber(Fpu.NAN), Fpu.NAN);
-        vm.assertEq(Fpu.toInteger(nan, Fpu.Rounding.NearestEven), Fpu.INTEGER_INVALID);
+        vm.assertEq(Fpu.toInt(nan, Fpu.Rounding.Nearest), Fpu.INTEGER_INVALID);
     }
 
     function testFuzz_sumAndProduct_commute(uint32 a, uint32 b) public pure {
@@ -119,35 +119,35 @@ contract FpuTest is Test {
     }
 
     function testFuzz_square_hasItsRoot(uint16 n) public pure {
-        uint32 x = Fpu.fromInteger(int32(uint32(n) & 0xFFF));
+        uint32 x = Fpu.fromInt(int32(uint32(n) & 0xFFF));
         vm.assertEq(Fpu.sqrt(Fpu.mul(x, x)), x);
     }
 
     function testFuzz_smallIntegers_comeBack(int32 n, uint8 rounding) public pure {
         n = n % (1 << 24);
-        uint32 back = Fpu.toInteger(Fpu.fromInteger(n), Fpu.Rounding(rounding % 4));
+        uint32 back = Fpu.toInt(Fpu.fromInt(n), Fpu.Rounding(rounding % 4));
         vm.assertEq(int256(int32(back)), int256(n));
     }
 
     function testFuzz_roundings_bracket(uint32 a) public pure {
-        uint32 down = Fpu.toInteger(a, Fpu.Rounding.Down);
-        uint32 up = Fpu.toInteger(a, Fpu.Rounding.Up);
-        uint32 nearest = Fpu.toInteger(a, Fpu.Rounding.NearestEven);
-        uint32 zero = Fpu.toInteger(a, Fpu.Rounding.TowardZero);
+        uint32 down = Fpu.toInt(a, Fpu.Rounding.Floor);
+        uint32 up = Fpu.toInt(a, Fpu.Rounding.Ceil);
+        uint32 nearest = Fpu.toInt(a, Fpu.Rounding.Nearest);
+        uint32 zero = Fpu.toInt(a, Fpu.Rounding.Truncate);
         if (down == Fpu.INTEGER_INVALID || up == Fpu.INTEGER_INVALID) return;
         vm.assertTrue(int32(up) - int32(down) == 0 || int32(up) - int32(down) == 1);
         vm.assertTrue(nearest == up || nearest == down);
         vm.assertEq(uint256(zero), Fpu.isNegative(a) ? up : down);
     }
 
-    function test_toInteger_saturates() public pure {
-        vm.assertEq(Fpu.toInteger(0x4F000000, Fpu.Rounding.TowardZero), Fpu.INTEGER_INVALID); // 2^31
-        vm.assertEq(Fpu.toInteger(0x4EFFFFFF, Fpu.Rounding.Up), 0x7FFFFF80); // the last float below
-        vm.assertEq(Fpu.toInteger(0xCF000000, Fpu.Rounding.Down), 0x80000000); // -2^31
-        vm.assertEq(Fpu.toInteger(0xCF000001, Fpu.Rounding.TowardZero), Fpu.INTEGER_INVALID);
-        vm.assertEq(Fpu.toInteger(0x3F000000, Fpu.Rounding.NearestEven), 0); // 0.5
-        vm.assertEq(Fpu.toInteger(0x3FC00000, Fpu.Rounding.NearestEven), 2); // 1.5
-        vm.assertEq(Fpu.toInteger(0x80000001, Fpu.Rounding.Down), type(uint32).max); // just below 0
+    function test_toInt_saturates() public pure {
+        vm.assertEq(Fpu.toInt(0x4F000000, Fpu.Rounding.Truncate), Fpu.INTEGER_INVALID); // 2^31
+        vm.assertEq(Fpu.toInt(0x4EFFFFFF, Fpu.Rounding.Ceil), 0x7FFFFF80); // the last float below
+        vm.assertEq(Fpu.toInt(0xCF000000, Fpu.Rounding.Floor), 0x80000000); // -2^31
+        vm.assertEq(Fpu.toInt(0xCF000001, Fpu.Rounding.Truncate), Fpu.INTEGER_INVALID);
+        vm.assertEq(Fpu.toInt(0x3F000000, Fpu.Rounding.Nearest), 0); // 0.5
+        vm.assertEq(Fpu.toInt(0x3FC00000, Fpu.Rounding.Nearest), 2); // 1.5
+        vm.assertEq(Fpu.toInt(0x80000001, Fpu.Rounding.Floor), type(uint32).max); // just below 0
     }
 
     function testFuzz_compare_isATotalOrderOfNumbers(uint32 a, uint32 b) public pure {

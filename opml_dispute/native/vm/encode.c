@@ -48,7 +48,7 @@ void onion_push(uint8_t onion[static HASH_BYTES], const struct thread *thread, b
 
 void state_encode(const struct vm *vm, const struct roots *roots, uint8_t out[static STATE_BYTES])
 {
-    memcpy(out, roots->memory, 32);
+    memcpy(out, roots->memory_root, 32);
     memcpy(out + 32, vm->preimage_key, 32);
     store_big64(out + 64, vm->preimage_offset);
     store_big64(out + 72, vm->heap);
@@ -60,14 +60,14 @@ void state_encode(const struct vm *vm, const struct roots *roots, uint8_t out[st
     store_big64(out + 99, vm->step);
     store_big64(out + 107, vm->slice);
     out[115] = vm->traverse_right;
-    memcpy(out + 116, roots->left, 32);
-    memcpy(out + 148, roots->right, 32);
+    memcpy(out + 116, roots->left_stack, 32);
+    memcpy(out + 148, roots->right_stack, 32);
     store_big64(out + 180, vm->next_thread_id);
 }
 
 void state_decode(struct vm *vm, struct roots *roots, const uint8_t in[static STATE_BYTES])
 {
-    memcpy(roots->memory, in, 32);
+    memcpy(roots->memory_root, in, 32);
     memcpy(vm->preimage_key, in + 32, 32);
     vm->preimage_offset = load_big64(in + 64);
     vm->heap = load_big64(in + 72);
@@ -79,8 +79,8 @@ void state_decode(struct vm *vm, struct roots *roots, const uint8_t in[static ST
     vm->step = load_big64(in + 99);
     vm->slice = load_big64(in + 107);
     vm->traverse_right = in[115];
-    memcpy(roots->left, in + 116, 32);
-    memcpy(roots->right, in + 148, 32);
+    memcpy(roots->left_stack, in + 116, 32);
+    memcpy(roots->right_stack, in + 148, 32);
     vm->next_thread_id = load_big64(in + 180);
 }
 

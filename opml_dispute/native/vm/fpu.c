@@ -8,7 +8,7 @@ uint32_t fpu_to_int(uint32_t a, enum fpu_rounding rounding)
     float x = fpu_float(a);
     /* Every float of 2^24 or more is an integer, so rounding cannot carry x over these bounds. */
     if (!(x >= -2147483648.0f && x < 2147483648.0f))
-        return 0x7fffffff;
+        return FPU_INTEGER_INVALID;
     int32_t integer = (int32_t)x;
     float rest = x - (float)integer; /* exact: not zero only where |x| < 2^23 */
     switch (rounding) {
@@ -44,10 +44,10 @@ EXPORT int opml_fpu(unsigned funct, const uint32_t *a, const uint32_t *b, const 
         case 0x0d: out[i] = fpu_to_int(a[i], FPU_TRUNCATE); break;
         case 0x0e: out[i] = fpu_to_int(a[i], FPU_CEIL); break;
         case 0x0f: out[i] = fpu_to_int(a[i], FPU_FLOOR); break;
-        case 0x40 + 0x20: out[i] = fpu_madd(a[i], b[i], c[i]); break;
-        case 0x40 + 0x28: out[i] = fpu_msub(a[i], b[i], c[i]); break;
-        case 0x40 + 0x30: out[i] = fpu_nmadd(a[i], b[i], c[i]); break;
-        case 0x40 + 0x38: out[i] = fpu_nmsub(a[i], b[i], c[i]); break;
+        case 0x40 + 0x20: out[i] = fpu_fused_multiply_add(a[i], b[i], c[i]); break;
+        case 0x40 + 0x28: out[i] = fpu_fused_multiply_add(a[i], b[i], c[i] ^ FPU_SIGN); break;
+        case 0x40 + 0x30: out[i] = fpu_negate_number(fpu_fused_multiply_add(a[i], b[i], c[i])); break;
+        case 0x40 + 0x38: out[i] = fpu_negate_number(fpu_fused_multiply_add(a[i], b[i], c[i] ^ FPU_SIGN)); break;
         case 0x80: out[i] = fpu_from_int(a[i]); break;
         default: known = funct >= 0x30 && funct <= 0x3f; out[i] = known && fpu_compare(a[i], b[i], funct);
         }

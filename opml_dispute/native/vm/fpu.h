@@ -9,9 +9,10 @@
 #include <stdint.h>
 #include <string.h>
 
-#define FPU_NAN   0x7fc00000u
-#define FPU_SIGN  0x80000000u
-#define FCSR_MASK 0xfe800000u /* FCC[0] is bit 23, FCC[1..7] are bits 25..31 */
+#define FPU_NAN             0x7fc00000u
+#define FPU_SIGN            0x80000000u
+#define FPU_INTEGER_INVALID 0x7fffffffu /* what a float too large for 32-bit integers, an infinity or NaN becomes */
+#define FCSR_MASK           0xfe800000u /* FCC[0] is bit 23, FCC[1..7] are bits 25..31 */
 
 static inline float fpu_float(uint32_t bits)
 {
@@ -40,23 +41,24 @@ static inline uint32_t fpu_div(uint32_t a, uint32_t b) { return fpu_result(fpu_f
 
 static inline uint32_t fpu_sqrt(uint32_t a) { return fpu_result(__builtin_sqrtf(fpu_float(a))); }
 
-/* a * b + c, one rounding. */
-static inline uint32_t fpu_madd(uint32_t a, uint32_t b, uint32_t c)
+/* a * b + c, rounded once. */
+static inline uint32_t fpu_fused_multiply_add(uint32_t a, uint32_t b, uint32_t c)
 {
     return fpu_result(fmaf(fpu_float(a), fpu_float(b), fpu_float(c)));
 }
 
-/* a * b - c, one rounding. */
-static inline uint32_t fpu_msub(uint32_t a, uint32_t b, uint32_t c) { return fpu_madd(a, b, c ^ FPU_SIGN); }
+/* -a, unless it is a NaN. */
+static inline uint32_t fpu_negate_number(uint32_t a) { return a == FPU_NAN ? FPU_NAN : a ^ FPU_SIGN; }
 
-/* The sign flips after rounding, and a NaN has none. */
-static inline uint32_t fpu_negate_result(uint32_t a) { return a == FPU_NAN ? FPU_NAN : a ^ FPU_SIGN; }
+/* The float nearest to a signed 32-bit integer. */
+static inline uint32_t fpu_from_int(uint32_t a) { return fpu_bits((float)(int32_t)a); }
 
-static inline uint32_t fpu_nmadd(uint32_t a, uint32_t b, uint32_t c) { return fpu_negate_result(fpu_madd(a, b, c)); }
+enum fpu_rounding { FPU_NEAREST, FPU_TRUNCATE, FPU_CEIL, FPU_FLOOR };
 
-static inline uint32_t fpu_nmsub(uint32_t a, uint32_t b, uint32_t c) { return fpu_negate_result(fpu_msub(a, b, c)); }
+/* A float as a signed 32-bit integer; FPU_INTEGER_INVALID if it is none, or too large. */
+uint32_t fpu_to_int(uint32_t a, enum fpu_rounding rounding);
 
-/* `condition` is c.cond.s's funct: bit 0 unordered, bit 1 equal, bit 2 less. */
+/* Whether a and b are as `condition`, c.cond.s's funct, says: bit 0 unordered, bit 1 equal, bit 2 less. */
 static inline bool fpu_compare(uint32_t a, uint32_t b, unsigned condition)
 {
     float x = fpu_float(a), y = fpu_float(b);
@@ -64,19 +66,14 @@ static inline bool fpu_compare(uint32_t a, uint32_t b, unsigned condition)
     return (holds & condition) != 0;
 }
 
-static inline uint32_t fpu_from_int(uint32_t a) { return fpu_bits((float)(int32_t)a); }
+/* Where condition code `code` stands in FCSR. */
+static inline uint32_t condition_bit(unsigned code) { return 1u << (code == 0 ? 23 : 24 + code); }
 
-enum fpu_rounding { FPU_NEAREST, FPU_TRUNCATE, FPU_CEIL, FPU_FLOOR };
-
-/* Out of range and NaN: 0x7fffffff. */
-uint32_t fpu_to_int(uint32_t a, enum fpu_rounding rounding);
-
-static inline bool fcc(uint32_t fcsr, unsigned code) { return (fcsr >> (code == 0 ? 23 : 24 + code)) & 1; }
+static inline bool fcc(uint32_t fcsr, unsigned code) { return (fcsr & condition_bit(code)) != 0; }
 
 static inline uint32_t fcc_set(uint32_t fcsr, unsigned code, bool value)
 {
-    unsigned bit = code == 0 ? 23 : 24 + code;
-    return (fcsr & ~(1u << bit)) | (uint32_t)value << bit;
+    return value ? fcsr | condition_bit(code) : fcsr & ~condition_bit(code);
 }
 
 #endif

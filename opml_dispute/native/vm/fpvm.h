@@ -4,7 +4,7 @@
  *   decode.c         an instruction word -> struct instruction
  *   instructions.h   what each instruction does, over an access layer: included by both of
  *     run.c            whole programs: memory through a lookaside table, decoded code kept per page
- *     witness.c        one step: memory through Merkle proofs
+ *     witness.c        one step: memory through Merkle proofs (proof.c)
  *   syscalls.c       system calls, over `struct access`
  *   machine.c        machines: threads, forks, pre-images, what Python calls */
 #ifndef OPML_FPVM_H
@@ -90,21 +90,41 @@ void thread_decode(struct thread *thread, bool ml, const uint8_t in[static BASE_
 void onion_push(uint8_t onion[static HASH_BYTES], const struct thread *thread, bool ml);
 
 struct roots {
-    uint8_t memory[HASH_BYTES], left[HASH_BYTES], right[HASH_BYTES];
+    uint8_t memory_root[HASH_BYTES], left_stack[HASH_BYTES], right_stack[HASH_BYTES];
 };
 void state_encode(const struct vm *vm, const struct roots *roots, uint8_t out[static STATE_BYTES]);
 void state_decode(struct vm *vm, struct roots *roots, const uint8_t in[static STATE_BYTES]);
 /* out := H(witness), its first byte replaced by the VM status. */
 void state_hash(const struct vm *vm, const struct roots *roots, uint8_t out[static HASH_BYTES]);
 
-/* After the bytes [address, address + 2^log2_size) were written. */
-static inline void clear_reservation(struct vm *vm, uint64_t address, unsigned log2_size)
+/* Ends the VM. */
+static inline void state_exit(struct vm *vm, uint8_t code)
 {
-    if (vm->ll_address >> log2_size == address >> log2_size) {
-        vm->ll_status = 0;
-        vm->ll_address = 0;
-        vm->ll_owner = 0;
-    }
+    vm->exited = 1;
+    vm->exit_code = code;
+}
+
+/* No load-linked reservation any more. */
+static inline void clear_reservation(struct vm *vm)
+{
+    vm->ll_status = 0;
+    vm->ll_address = 0;
+    vm->ll_owner = 0;
+}
+
+/* What every write to the word that holds `address` does: it ends a reservation in that word, whoever holds it and whether or
+ * not the word changes. */
+static inline void on_write(struct vm *vm, uint64_t address)
+{
+    if (vm->ll_address >> 3 == address >> 3)
+        clear_reservation(vm);
+}
+
+/* What replacing 2^log2_size bytes at `address` does: it ends a reservation among them. */
+static inline void on_replace(struct vm *vm, uint64_t address, unsigned log2_size)
+{
+    if (vm->ll_address >> log2_size == address >> log2_size)
+        clear_reservation(vm);
 }
 
 /* ---- decoded instructions ---- */
@@ -205,6 +225,12 @@ static inline void store_big32(uint8_t *p, uint32_t x)
 #endif
     memcpy(p, &x, 4);
 }
+
+/* The 32-bit half of `word` that contains `address`: the upper one for an even multiple of 4. */
+static inline uint32_t half_of(uint64_t word, uint64_t address) { return (uint32_t)(address & 4 ? word : word >> 32); }
+
+/* Bits of `value` where `mask` is 1, of `old` elsewhere. */
+static inline uint64_t merged(uint64_t old, uint64_t value, uint64_t mask) { return (old & ~mask) | (value & mask); }
 
 static inline uint64_t sign_extend32(uint64_t x) { return (uint64_t)(int64_t)(int32_t)(uint32_t)x; }
 #endif

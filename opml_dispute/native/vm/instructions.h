@@ -71,7 +71,7 @@
 #define BRANCH_IF(condition) JUMP_TO((condition) ? pc + 4 + SIMM : next_pc + 4)
 
 /* The memory-write rule. */
-#define CLEAR_RESERVATION(va) clear_reservation(vm, (va), 3)
+#define ON_WRITE(va) on_write(vm, (va))
 
 #define SIGNED(x) ((int64_t)(x))
 #define SIGNED32(x) ((int32_t)(uint32_t)(x))
@@ -292,16 +292,16 @@ do_LDR: {
 }
 
 /* ---- stores ---- */
-do_SB: { ADDRESS = RT; STORE8(va, x); CLEAR_RESERVATION(va); NEXT; }
-do_SH: { ADDRESS = RT; STORE16(va, x); CLEAR_RESERVATION(va); NEXT; }
-do_SW: { ADDRESS = RT; STORE32(va, x); CLEAR_RESERVATION(va); NEXT; }
-do_SD: { ADDRESS = RT; STORE64(va, x); CLEAR_RESERVATION(va); NEXT; }
+do_SB: { ADDRESS = RT; STORE8(va, x); ON_WRITE(va); NEXT; }
+do_SH: { ADDRESS = RT; STORE16(va, x); ON_WRITE(va); NEXT; }
+do_SW: { ADDRESS = RT; STORE32(va, x); ON_WRITE(va); NEXT; }
+do_SD: { ADDRESS = RT; STORE64(va, x); ON_WRITE(va); NEXT; }
 do_SWL: {
     ADDRESS;
     LOAD32(va, x);
     unsigned shift = 8 * (va & 3);
     STORE32(va, (x & ~(uint64_t)(0xffffffffu >> shift)) | LOW32(RT) >> shift);
-    CLEAR_RESERVATION(va);
+    ON_WRITE(va);
     NEXT;
 }
 do_SWR: {
@@ -309,7 +309,7 @@ do_SWR: {
     LOAD32(va, x);
     unsigned shift = 24 - 8 * (va & 3);
     STORE32(va, (x & (((uint64_t)1 << shift) - 1)) | LOW32(RT) << shift);
-    CLEAR_RESERVATION(va);
+    ON_WRITE(va);
     NEXT;
 }
 do_SDL: {
@@ -317,7 +317,7 @@ do_SDL: {
     LOAD64(va, x);
     unsigned shift = 8 * (va & 7);
     STORE64(va, (x & ~(~(uint64_t)0 >> shift)) | RT >> shift);
-    CLEAR_RESERVATION(va);
+    ON_WRITE(va);
     NEXT;
 }
 do_SDR: {
@@ -325,7 +325,7 @@ do_SDR: {
     LOAD64(va, x);
     unsigned shift = 56 - 8 * (va & 7);
     STORE64(va, (x & (((uint64_t)1 << shift) - 1)) | RT << shift);
-    CLEAR_RESERVATION(va);
+    ON_WRITE(va);
     NEXT;
 }
 
@@ -337,12 +337,6 @@ do_SDR: {
         vm->ll_owner = thread->id;         \
     } while (0)
 #define RESERVED(tag) (vm->ll_status == (tag) && vm->ll_owner == thread->id && vm->ll_address == va)
-#define RELEASE()              \
-    do {                       \
-        vm->ll_status = 0;     \
-        vm->ll_address = 0;    \
-        vm->ll_owner = 0;      \
-    } while (0)
 do_LL: { ADDRESS; LOAD32(va, x); RESERVE(1); SET(sign_extend32(x)); NEXT; }
 do_LLD: { ADDRESS; LOAD64(va, x); RESERVE(2); SET(x); NEXT; }
 do_SC: {
@@ -350,7 +344,7 @@ do_SC: {
     bool success = RESERVED(1);
     if (success) {
         STORE32(va, x);
-        RELEASE();
+        clear_reservation(vm);
     }
     SET(success);
     NEXT;
@@ -360,7 +354,7 @@ do_SCD: {
     bool success = RESERVED(2);
     if (success) {
         STORE64(va, x);
-        RELEASE();
+        clear_reservation(vm);
     }
     SET(success);
     NEXT;
@@ -405,16 +399,16 @@ do_MOVN_S: if (RT != 0) SET_F(FS); NEXT;
 do_C_COND:
     thread->fcsr = fcc_set(thread->fcsr, it->a, fpu_compare(FS, FT, (unsigned)it->immediate));
     NEXT;
-do_MADD_S: SET_F(fpu_madd(FS, FT, FR)); NEXT;
-do_MSUB_S: SET_F(fpu_msub(FS, FT, FR)); NEXT;
-do_NMADD_S: SET_F(fpu_nmadd(FS, FT, FR)); NEXT;
-do_NMSUB_S: SET_F(fpu_nmsub(FS, FT, FR)); NEXT;
+do_MADD_S: SET_F(fpu_fused_multiply_add(FS, FT, FR)); NEXT;
+do_MSUB_S: SET_F(fpu_fused_multiply_add(FS, FT, FR ^ FPU_SIGN)); NEXT;
+do_NMADD_S: SET_F(fpu_negate_number(fpu_fused_multiply_add(FS, FT, FR))); NEXT;
+do_NMSUB_S: SET_F(fpu_negate_number(fpu_fused_multiply_add(FS, FT, FR ^ FPU_SIGN))); NEXT;
 
 /* ---- ML: loads and stores of floating-point registers ---- */
 do_LWC1: { ADDRESS; LOAD32(va, x); SET_F(LOW32(x)); NEXT; }
-do_SWC1: { ADDRESS = f[it->a]; STORE32(va, x); CLEAR_RESERVATION(va); NEXT; }
+do_SWC1: { ADDRESS = f[it->a]; STORE32(va, x); ON_WRITE(va); NEXT; }
 do_LWXC1: { uint64_t va = RS + RT, x; LOAD32(va, x); SET_F(LOW32(x)); NEXT; }
-do_SWXC1: { uint64_t va = RS + RT, x = FR; STORE32(va, x); CLEAR_RESERVATION(va); NEXT; }
+do_SWXC1: { uint64_t va = RS + RT, x = FR; STORE32(va, x); ON_WRITE(va); NEXT; }
 
 /* ---- system calls ---- */
 do_SYSCALL:

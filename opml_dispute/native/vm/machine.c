@@ -9,12 +9,12 @@
 
 enum fault machine_roots(struct machine *machine, struct roots *roots)
 {
-    enum memory_status status = memory_root(&machine->memory, 0, 64, roots->memory);
+    enum memory_status status = memory_root(&machine->memory, 0, 64, roots->memory_root);
     machine_forget_writes(machine); /* the hashes are valid now; the next write to a page must say so */
     if (status != MEMORY_OK)
         return memory_fault(status);
-    stack_root(&machine->stacks[0], machine->vm.ml, machine->stacks[0].count, roots->left);
-    stack_root(&machine->stacks[1], machine->vm.ml, machine->stacks[1].count, roots->right);
+    stack_root(&machine->stacks[0], machine->vm.ml, machine->stacks[0].count, roots->left_stack);
+    stack_root(&machine->stacks[1], machine->vm.ml, machine->stacks[1].count, roots->right_stack);
     return FAULT_NONE;
 }
 

@@ -1,4 +1,7 @@
-/* System calls, over `struct access`. docs/vm.md, "System calls" and ML.11. Twin: contracts/src/vm/Syscalls.sol. */
+/* System calls, over `struct access`: number in R[2], arguments in R[4], R[5], R[6]; results in R[2] (value or errno) and
+ * R[7] (0, or all ones after an error). docs/vm.md, "System calls" and ML.11.
+ *
+ * Twin: contracts/src/vm/Syscalls.sol, with the same names in the same order. */
 #include "fpvm.h"
 
 /* The system calls of the machine, by number. Python has the same list: fpvm/explain.py, `SYSCALLS`. */
@@ -55,22 +58,34 @@ enum {
     SYS_TENSOR_ROOT = 7002,
 };
 
-enum { EBADF = 9, EAGAIN = 11, EINVAL = 22 };
-enum { A0 = 4, A1 = 5, A2 = 6, V0 = 2, V1 = 7, SP = 29 };
-enum {
-    FD_STDIN,
-    FD_STDOUT,
-    FD_STDERR,
-    FD_HINT_READ,
-    FD_HINT_WRITE,
-    FD_PREIMAGE_READ,
-    FD_PREIMAGE_WRITE,
-    FD_EVENT = 100
-};
+enum { V0 = 2, A0 = 4, A1 = 5, A2 = 6, A3 = 7, SP = 29 }; /* registers */
 
-#define PROGRAM_BREAK 0x0000400000000000ull
-#define CLOCK_HZ      10000000ull
-#define CLONE_FLAGS   0x00050F00ull
+enum { EBADF = 9, EAGAIN = 11, EINVAL = 22 };
+
+#define PROGRAM_BREAK        0x0000400000000000ull
+#define PAGE_MASK            4095ull
+#define STEPS_PER_SECOND     10000000ull
+#define NANOSECONDS_PER_STEP 100ull
+#define CLONE_FLAGS          0x00050F00ull
+enum {
+    BAD_CLONE_EXIT_CODE = 2,
+    F_GETFD = 1,
+    F_GETFL = 3,
+    FUTEX_WAIT_PRIVATE = 128,
+    FUTEX_WAKE_PRIVATE = 129,
+    CLOCK_MONOTONIC = 1,
+    EFD_NONBLOCK = 0x80,
+};
+enum {
+    FD_STDIN = 0,
+    FD_STDOUT = 1,
+    FD_STDERR = 2,
+    FD_HINT_READ = 3,
+    FD_HINT_WRITE = 4,
+    FD_PREIMAGE_READ = 5,
+    FD_PREIMAGE_WRITE = 6,
+    FD_EVENT = 100,
+};
 
 #define TRY(expression)                                                                                                \
     do {                                                                                                               \
@@ -79,191 +94,46 @@ enum {
             return f_;                                                                                                 \
     } while (0)
 
-static enum fault finish(struct thread *thread, uint64_t v0, uint64_t v1)
+static enum fault finish(struct thread *thread, uint64_t v0, uint64_t a3)
 {
     thread->r[V0] = v0;
-    thread->r[V1] = v1;
+    thread->r[A3] = a3;
     thread->pc = thread->next_pc;
     thread->next_pc = thread->pc + 4;
     return FAULT_NONE;
 }
 
-static enum fault succeed(struct thread *thread, uint64_t result) { return finish(thread, result, 0); }
+/* Ends a call with `value`. */
+static enum fault succeed(struct thread *thread, uint64_t value) { return finish(thread, value, 0); }
 
+/* Ends a call with an error. */
 static enum fault fail(struct thread *thread, uint64_t errno_value)
 {
     return finish(thread, errno_value, ~(uint64_t)0);
 }
 
+/* Ends a call with 0; the other threads' turn has come. */
 static enum fault yield(struct thread *thread, enum then *then)
 {
     *then = THEN_PREEMPT;
     return succeed(thread, 0);
 }
 
-static uint64_t least(uint64_t a, uint64_t b) { return a < b ? a : b; }
-
-/* The word with its bytes first .. first + count - 1 (0 is the most significant) taken from `bytes`. */
-static uint64_t replace_bytes(uint64_t word, unsigned first, unsigned count, const uint8_t *bytes)
+/* How many of `count` bytes from `address` on lie in its aligned 8-byte word. */
+static uint64_t bytes_in_word(uint64_t address, uint64_t count)
 {
-    for (unsigned i = 0; i < count; i++) {
-        unsigned shift = 56 - 8 * (first + i);
-        word = (word & ~((uint64_t)0xff << shift)) | (uint64_t)bytes[i] << shift;
-    }
-    return word;
+    uint64_t room = 8 - (address & 7);
+    return count < room ? count : room;
 }
 
-static enum fault read_preimage(struct vm *vm, struct thread *thread, const struct access *access, void *context)
+/* Where `count` bytes from `address` on stand in its word: as a mask, and how far from the word's top, in bits. */
+static uint64_t bytes_at(uint64_t address, uint64_t count, unsigned *shift)
 {
-    uint64_t buffer = thread->r[A1], address = buffer & ~(uint64_t)7, word;
-    uint8_t data[32];
-    size_t available;
-    TRY(access->read_word(context, address, 1, &word));
-    TRY(access->read_preimage(context, vm->preimage_key, vm->preimage_offset, data, &available));
-    uint64_t count = least(available, least(8 - (buffer & 7), thread->r[A2]));
-    word = replace_bytes(word, buffer & 7, (unsigned)count, data);
-    TRY(access->write_word(context, address, 1, word));
-    clear_reservation(vm, address, 3);
-    vm->preimage_offset += count;
-    return succeed(thread, count);
+    *shift = 8 * (address & 7);
+    return (count == 8 ? ~(uint64_t)0 : ~(~(uint64_t)0 >> (8 * count))) >> *shift;
 }
 
-static enum fault system_read(struct vm *vm, struct thread *thread, const struct access *access, void *context)
-{
-    switch (thread->r[A0]) {
-    case FD_STDIN: return succeed(thread, 0);
-    case FD_HINT_READ: return succeed(thread, thread->r[A2]);
-    case FD_PREIMAGE_READ: return read_preimage(vm, thread, access, context);
-    case FD_EVENT: return fail(thread, EAGAIN);
-    default: return fail(thread, EBADF);
-    }
-}
-
-static enum fault write_preimage_key(struct vm *vm, struct thread *thread, const struct access *access, void *context)
-{
-    uint64_t buffer = thread->r[A1], word;
-    TRY(access->read_word(context, buffer & ~(uint64_t)7, 1, &word));
-    unsigned count = (unsigned)least(thread->r[A2], 8 - (buffer & 7));
-    uint8_t bytes[8];
-    store_big64(bytes, word);
-    memmove(vm->preimage_key, vm->preimage_key + count, 32 - count);
-    memcpy(vm->preimage_key + 32 - count, bytes + (buffer & 7), count);
-    vm->preimage_offset = 0;
-    return succeed(thread, count);
-}
-
-static enum fault system_write(struct vm *vm, struct thread *thread, const struct access *access, void *context)
-{
-    switch (thread->r[A0]) {
-    case FD_STDOUT:
-    case FD_STDERR:
-    case FD_HINT_WRITE:
-        if (access->wrote != NULL)
-            access->wrote(context, thread->r[A0], thread->r[A1], thread->r[A2]);
-        return succeed(thread, thread->r[A2]);
-    case FD_PREIMAGE_WRITE: return write_preimage_key(vm, thread, access, context);
-    case FD_EVENT: return fail(thread, EAGAIN);
-    default: return fail(thread, EBADF);
-    }
-}
-
-static enum fault system_mmap(struct vm *vm, struct thread *thread)
-{
-    uint64_t length = thread->r[A1];
-    uint64_t size = (length + 4095) & ~(uint64_t)4095; /* wraps for the last page's worth of lengths */
-    if (thread->r[A0] != 0)
-        return succeed(thread, thread->r[A0]);
-    uint64_t old_heap = vm->heap, new_heap = old_heap + size;
-    if (new_heap > HEAP_END || new_heap < old_heap || size < length)
-        return fail(thread, EINVAL);
-    vm->heap = new_heap;
-    return succeed(thread, old_heap);
-}
-
-static enum fault system_clone(struct vm *vm, struct thread *thread, enum then *then, struct thread *child)
-{
-    if (thread->r[A0] != CLONE_FLAGS) {
-        vm->exited = 1;
-        vm->exit_code = 2;
-        *then = THEN_EXIT;
-        return FAULT_NONE;
-    }
-    *child = *thread;
-    child->id = vm->next_thread_id++;
-    child->exit_code = child->exited = 0;
-    child->pc = thread->next_pc;
-    child->next_pc = thread->next_pc + 4;
-    child->r[SP] = thread->r[A1];
-    child->r[V0] = child->r[V1] = 0;
-    *then = THEN_PUSH_CHILD;
-    return succeed(thread, child->id);
-}
-
-static enum fault system_exit(struct vm *vm, struct thread *thread, const struct access *access, void *context,
-                              enum then *then)
-{
-    thread->exited = 1;
-    thread->exit_code = (uint8_t)thread->r[A0];
-    if (access->is_last_thread(context)) {
-        vm->exited = 1;
-        vm->exit_code = thread->exit_code;
-    }
-    *then = THEN_EXIT;
-    return FAULT_NONE;
-}
-
-static enum fault system_fcntl(struct thread *thread)
-{
-    uint64_t fd = thread->r[A0], command = thread->r[A1];
-    if (command == 1)
-        return fd <= FD_PREIMAGE_WRITE ? succeed(thread, 0) : fail(thread, EBADF);
-    if (command != 3)
-        return fail(thread, EINVAL);
-    switch (fd) {
-    case FD_STDIN:
-    case FD_HINT_READ:
-    case FD_PREIMAGE_READ: return succeed(thread, 0); /* read only */
-    case FD_STDOUT:
-    case FD_STDERR:
-    case FD_HINT_WRITE:
-    case FD_PREIMAGE_WRITE: return succeed(thread, 1); /* write only */
-    default: return fail(thread, EBADF);
-    }
-}
-
-static enum fault system_futex(struct thread *thread, const struct access *access, void *context, enum then *then)
-{
-    uint64_t address = thread->r[A0], word;
-    switch (thread->r[A1]) {
-    case 128: /* wait, private */
-        TRY(access->read_word(context, address & ~(uint64_t)7, 1, &word));
-        if ((uint32_t)(address & 4 ? word : word >> 32) != (uint32_t)thread->r[A2])
-            return fail(thread, EAGAIN);
-        return yield(thread, then);
-    case 129: /* wake, private */ return yield(thread, then);
-    default: return fail(thread, EINVAL);
-    }
-}
-
-static enum fault system_clock(struct vm *vm, struct thread *thread, const struct access *access, void *context)
-{
-    uint64_t clock = thread->r[A0], address = thread->r[A1] & ~(uint64_t)7, word;
-    if (clock > 1)
-        return fail(thread, EINVAL);
-    uint64_t seconds = clock == 0 ? 0 : vm->step / CLOCK_HZ;
-    uint64_t nanoseconds = clock == 0 ? 0 : vm->step % CLOCK_HZ * (1000000000 / CLOCK_HZ);
-    TRY(access->may_write(context, address));
-    TRY(access->may_write(context, address + 8));
-    TRY(access->read_word(context, address, 1, &word));
-    TRY(access->write_word(context, address, 1, seconds));
-    /* The second word is proven against the memory that holds the first. */
-    TRY(access->read_word(context, address + 8, 2, &word));
-    TRY(access->write_word(context, address + 8, 2, nanoseconds));
-    clear_reservation(vm, address, 3);
-    clear_reservation(vm, address + 8, 3);
-    return succeed(thread, 0);
-}
-
+/* The SplitMix64 generator's output for state `x`. */
 static uint64_t splitmix64(uint64_t x)
 {
     uint64_t z = x + 0x9E3779B97F4A7C15ull;
@@ -272,64 +142,218 @@ static uint64_t splitmix64(uint64_t x)
     return z ^ (z >> 31);
 }
 
-static enum fault system_getrandom(struct vm *vm, struct thread *thread, const struct access *access, void *context)
+/* read(fd, buffer, count): at most up to the end of an 8-byte word when it is the pre-image that is read. */
+static enum fault system_read(struct vm *vm, struct thread *thread, const struct access *access, void *context)
 {
-    uint64_t buffer = thread->r[A0], address = buffer & ~(uint64_t)7, word;
+    uint64_t fd = thread->r[A0], buffer = thread->r[A1], address = buffer & ~(uint64_t)7, word;
+    if (fd == FD_STDIN)
+        return succeed(thread, 0);
+    if (fd == FD_HINT_READ)
+        return succeed(thread, thread->r[A2]);
+    if (fd == FD_EVENT)
+        return fail(thread, EAGAIN);
+    if (fd != FD_PREIMAGE_READ)
+        return fail(thread, EBADF);
+
+    uint8_t data[32] = {0};
+    size_t length;
     TRY(access->read_word(context, address, 1, &word));
-    unsigned first = buffer & 7, count = (unsigned)least(thread->r[A1], 8 - first);
-    uint8_t random[8];
-    store_big64(random, splitmix64(vm->step));
-    word = replace_bytes(word, first, count, random + first);
-    TRY(access->write_word(context, address, 1, word));
-    clear_reservation(vm, address, 3);
+    TRY(access->read_preimage(context, vm->preimage_key, vm->preimage_offset, data, &length));
+    uint64_t count = bytes_in_word(buffer, thread->r[A2]);
+    if (length < count)
+        count = length;
+    unsigned shift;
+    uint64_t mask = bytes_at(buffer, count, &shift);
+    TRY(access->write_word(context, address, 1, merged(word, load_big64(data) >> shift, mask)));
+    on_write(vm, address);
+    vm->preimage_offset += count;
     return succeed(thread, count);
 }
 
-static enum fault system_tensor(struct vm *vm, struct thread *thread, const struct access *access, void *context)
+/* write(fd, buffer, count): to descriptor 6, bytes of a pre-image key, up to the end of an 8-byte word. */
+static enum fault system_write(struct vm *vm, struct thread *thread, const struct access *access, void *context)
 {
-    uint64_t address = thread->r[A0], log2_size = thread->r[A1], leaf = thread->r[A2];
-    if (log2_size < 5 || log2_size > 63 || (address & (((uint64_t)1 << log2_size) - 1)) != 0 || (leaf & 31) != 0 ||
-        leaf >> log2_size == address >> log2_size)
-        return fail(thread, EINVAL);
-    if (thread->r[V0] == SYS_TENSOR_MAP) {
-        TRY(access->tensor_map(context, address, (unsigned)log2_size, leaf));
-        clear_reservation(vm, address, (unsigned)log2_size);
-    } else {
-        TRY(access->tensor_root(context, address, (unsigned)log2_size, leaf));
-        clear_reservation(vm, leaf, LEAF_LOG2);
+    uint64_t fd = thread->r[A0], buffer = thread->r[A1], count = thread->r[A2], word;
+    if (fd == FD_STDOUT || fd == FD_STDERR || fd == FD_HINT_WRITE) {
+        if (access->wrote != NULL)
+            access->wrote(context, fd, buffer, count);
+        return succeed(thread, count);
     }
+    if (fd == FD_EVENT)
+        return fail(thread, EAGAIN);
+    if (fd != FD_PREIMAGE_WRITE)
+        return fail(thread, EBADF);
+
+    TRY(access->read_word(context, buffer & ~(uint64_t)7, 1, &word));
+    count = bytes_in_word(buffer, count);
+    uint8_t bytes[8];
+    store_big64(bytes, word);
+    memmove(vm->preimage_key, vm->preimage_key + count, 32 - count);
+    memcpy(vm->preimage_key + 32 - count, bytes + (buffer & 7), count);
+    vm->preimage_offset = 0;
+    return succeed(thread, count);
+}
+
+/* mmap(address, length): fresh zeroed addresses; memory itself needs no preparation. */
+static enum fault system_mmap(struct vm *vm, struct thread *thread)
+{
+    uint64_t hint = thread->r[A0];
+    if (hint != 0)
+        return succeed(thread, hint);
+    uint64_t length = thread->r[A1];
+    uint64_t size = (length + PAGE_MASK) & ~PAGE_MASK; /* wraps for the last page's worth of lengths */
+    uint64_t heap = vm->heap, new_heap = heap + size;
+    if (new_heap > HEAP_END || new_heap < heap || size < length)
+        return fail(thread, EINVAL);
+    vm->heap = new_heap;
+    return succeed(thread, heap);
+}
+
+/* clone(flags, stack): the child starts behind the call, with its own stack, and runs next. */
+static enum fault system_clone(struct vm *vm, struct thread *thread, enum then *then, struct thread *child)
+{
+    if (thread->r[A0] != CLONE_FLAGS) {
+        state_exit(vm, BAD_CLONE_EXIT_CODE); /* the thread stays as it is */
+        *then = THEN_EXIT;
+        return FAULT_NONE;
+    }
+    uint64_t id = vm->next_thread_id++, stack = thread->r[A1];
+    succeed(thread, id);
+    /* The child is the parent as it now is, but for these fields. */
+    *child = *thread;
+    child->id = id;
+    child->exit_code = 0;
+    child->exited = 0;
+    child->r[SP] = stack;
+    child->r[V0] = 0;
+    *then = THEN_PUSH_CHILD;
+    return FAULT_NONE;
+}
+
+/* exit(code): of the thread; with the last thread the VM exits too. */
+static enum fault system_exit(struct vm *vm, struct thread *thread, const struct access *access, void *context,
+                              enum then *then)
+{
+    uint8_t code = (uint8_t)thread->r[A0];
+    thread->exited = 1;
+    thread->exit_code = code;
+    if (access->is_last_thread(context))
+        state_exit(vm, code);
+    *then = THEN_EXIT;
+    return FAULT_NONE;
+}
+
+static enum fault system_fcntl(struct thread *thread)
+{
+    uint64_t fd = thread->r[A0], command = thread->r[A1];
+    if (command != F_GETFD && command != F_GETFL)
+        return fail(thread, EINVAL);
+    if (fd > FD_PREIMAGE_WRITE)
+        return fail(thread, EBADF);
+    if (command == F_GETFD)
+        return succeed(thread, 0);
+    bool is_written = fd == FD_STDOUT || fd == FD_STDERR || fd == FD_HINT_WRITE || fd == FD_PREIMAGE_WRITE;
+    return succeed(thread, is_written ? 1 : 0);
+}
+
+/* futex(address, operation, value): whoever waits is scheduled again and asks anew. */
+static enum fault system_futex(struct thread *thread, const struct access *access, void *context, enum then *then)
+{
+    uint64_t operation = thread->r[A1];
+    if (operation == FUTEX_WAKE_PRIVATE)
+        return yield(thread, then);
+    if (operation != FUTEX_WAIT_PRIVATE)
+        return fail(thread, EINVAL);
+    uint64_t address = thread->r[A0], word;
+    TRY(access->read_word(context, address & ~(uint64_t)7, 1, &word));
+    if (half_of(word, address) != (uint32_t)thread->r[A2])
+        return fail(thread, EAGAIN);
+    return yield(thread, then);
+}
+
+/* clock_gettime(clock, buffer): two words; monotonic time is the step counter. */
+static enum fault system_clock_gettime(struct vm *vm, struct thread *thread, const struct access *access, void *context)
+{
+    uint64_t clock = thread->r[A0], address = thread->r[A1] & ~(uint64_t)7, word;
+    if (clock > CLOCK_MONOTONIC)
+        return fail(thread, EINVAL);
+    uint64_t step = clock == CLOCK_MONOTONIC ? vm->step : 0;
+    TRY(access->may_write(context, address));
+    TRY(access->may_write(context, address + 8));
+    TRY(access->read_word(context, address, 1, &word));
+    TRY(access->write_word(context, address, 1, step / STEPS_PER_SECOND));
+    /* The second word is proven against the memory that holds the first. */
+    TRY(access->read_word(context, address + 8, 2, &word));
+    TRY(access->write_word(context, address + 8, 2, step % STEPS_PER_SECOND * NANOSECONDS_PER_STEP));
+    on_write(vm, address);
+    on_write(vm, address + 8);
     return succeed(thread, 0);
 }
 
-enum fault system_call(struct vm *vm, struct thread *thread, const struct access *access, void *context,
-                       enum then *then, struct thread *child)
+/* eventfd2(value, flags): only non-blocking ones, as a read of it would have to block otherwise. */
+static enum fault system_eventfd2(struct thread *thread)
 {
-    switch (thread->r[V0]) {
-    case SYS_READ: return system_read(vm, thread, access, context);
-    case SYS_WRITE: return system_write(vm, thread, access, context);
-    case SYS_OPEN: return fail(thread, EBADF);
-    case SYS_MMAP: return system_mmap(vm, thread);
-    case SYS_BRK: return succeed(thread, PROGRAM_BREAK);
-    case SYS_SCHED_YIELD:
-    case SYS_NANOSLEEP: return yield(thread, then);
-    case SYS_CLONE: return system_clone(vm, thread, then, child);
-    case SYS_EXIT: return system_exit(vm, thread, access, context, then);
-    case SYS_FCNTL: return system_fcntl(thread);
-    case SYS_GETTID: return succeed(thread, thread->id);
-    case SYS_FUTEX: return system_futex(thread, access, context, then);
-    case SYS_EXIT_GROUP:
-        vm->exited = 1;
-        vm->exit_code = (uint8_t)thread->r[A0];
-        *then = THEN_EXIT;
-        return FAULT_NONE;
-    case SYS_CLOCK_GETTIME: return system_clock(vm, thread, access, context);
-    case SYS_EVENTFD2: /* only the non-blocking kind */
-        return thread->r[A1] & 0x80 ? succeed(thread, FD_EVENT) : fail(thread, EINVAL);
-    case SYS_GETRANDOM: return system_getrandom(vm, thread, access, context);
-    case SYS_TENSOR_MAP:
-    case SYS_TENSOR_ROOT: return vm->ml ? system_tensor(vm, thread, access, context) : FAULT_UNSUPPORTED_SYSCALL;
+    if ((thread->r[A1] & EFD_NONBLOCK) == 0)
+        return fail(thread, EINVAL);
+    return succeed(thread, FD_EVENT);
+}
 
-    /* These do nothing and succeed with 0. */
+/* getrandom(buffer, count): bytes that depend on the step counter alone. */
+static enum fault system_getrandom(struct vm *vm, struct thread *thread, const struct access *access, void *context)
+{
+    uint64_t buffer = thread->r[A0], address = buffer & ~(uint64_t)7, word;
+    uint64_t count = bytes_in_word(buffer, thread->r[A1]);
+    TRY(access->read_word(context, address, 1, &word));
+    unsigned shift;
+    uint64_t mask = bytes_at(buffer, count, &shift);
+    TRY(access->write_word(context, address, 1, merged(word, splitmix64(vm->step), mask)));
+    on_write(vm, address);
+    return succeed(thread, count);
+}
+
+/* The arguments of a tensor call, and whether they make sense: a size of 2^5 to 2^63 bytes, both addresses aligned, and the
+ * leaf outside the subtree, so that neither's proof depends on the other's content. */
+static bool tensor_arguments(const struct thread *thread, uint64_t *address, unsigned *log2_size,
+                             uint64_t *leaf_address)
+{
+    uint64_t k = thread->r[A1];
+    *address = thread->r[A0];
+    *leaf_address = thread->r[A2];
+    if (k < LEAF_LOG2 || k >= 64)
+        return false;
+    *log2_size = (unsigned)k;
+    return (*address & (((uint64_t)1 << k) - 1)) == 0 && (*leaf_address & (HASH_BYTES - 1)) == 0 &&
+           *leaf_address >> k != *address >> k;
+}
+
+/* tensor_map: the subtree becomes the one whose root the leaf holds. */
+static enum fault system_tensor_map(struct vm *vm, struct thread *thread, const struct access *access, void *context)
+{
+    uint64_t address, leaf_address;
+    unsigned log2_size;
+    if (!tensor_arguments(thread, &address, &log2_size, &leaf_address))
+        return fail(thread, EINVAL);
+    TRY(access->tensor_map(context, address, log2_size, leaf_address));
+    on_replace(vm, address, log2_size);
+    return succeed(thread, 0);
+}
+
+/* tensor_root: the leaf becomes the root of the subtree. */
+static enum fault system_tensor_root(struct vm *vm, struct thread *thread, const struct access *access, void *context)
+{
+    uint64_t address, leaf_address;
+    unsigned log2_size;
+    if (!tensor_arguments(thread, &address, &log2_size, &leaf_address))
+        return fail(thread, EINVAL);
+    TRY(access->tensor_root(context, address, log2_size, leaf_address));
+    on_replace(vm, leaf_address, LEAF_LOG2);
+    return succeed(thread, 0);
+}
+
+/* Calls that do nothing and succeed with 0. */
+static bool is_no_op(uint64_t n)
+{
+    switch (n) {
     case SYS_CLOSE:
     case SYS_STAT:
     case SYS_FSTAT:
@@ -361,7 +385,37 @@ enum fault system_call(struct vm *vm, struct thread *thread, const struct access
     case SYS_EPOLL_PWAIT:
     case SYS_EPOLL_CREATE1:
     case SYS_PIPE2:
-    case SYS_PRLIMIT64: return succeed(thread, 0);
-    default: return FAULT_UNSUPPORTED_SYSCALL;
+    case SYS_PRLIMIT64: return true;
+    default: return false;
+    }
+}
+
+enum fault system_call(struct vm *vm, struct thread *thread, const struct access *access, void *context,
+                       enum then *then, struct thread *child)
+{
+    uint64_t n = thread->r[V0];
+    switch (n) {
+    case SYS_READ: return system_read(vm, thread, access, context);
+    case SYS_WRITE: return system_write(vm, thread, access, context);
+    case SYS_OPEN: return fail(thread, EBADF);
+    case SYS_MMAP: return system_mmap(vm, thread);
+    case SYS_BRK: return succeed(thread, PROGRAM_BREAK);
+    case SYS_SCHED_YIELD:
+    case SYS_NANOSLEEP: return yield(thread, then);
+    case SYS_CLONE: return system_clone(vm, thread, then, child);
+    case SYS_EXIT: return system_exit(vm, thread, access, context, then);
+    case SYS_FCNTL: return system_fcntl(thread);
+    case SYS_GETTID: return succeed(thread, thread->id);
+    case SYS_FUTEX: return system_futex(thread, access, context, then);
+    case SYS_EXIT_GROUP:
+        state_exit(vm, (uint8_t)thread->r[A0]); /* the thread stays as it is */
+        *then = THEN_EXIT;
+        return FAULT_NONE;
+    case SYS_CLOCK_GETTIME: return system_clock_gettime(vm, thread, access, context);
+    case SYS_EVENTFD2: return system_eventfd2(thread);
+    case SYS_GETRANDOM: return system_getrandom(vm, thread, access, context);
+    case SYS_TENSOR_MAP: return vm->ml ? system_tensor_map(vm, thread, access, context) : FAULT_UNSUPPORTED_SYSCALL;
+    case SYS_TENSOR_ROOT: return vm->ml ? system_tensor_root(vm, thread, access, context) : FAULT_UNSUPPORTED_SYSCALL;
+    default: return is_no_op(n) ? succeed(thread, 0) : FAULT_UNSUPPORTED_SYSCALL;
     }
 }
