@@ -1,14 +1,7 @@
 /* Products of binary32 matrices, tile by tile, every sum in the order of the plain kernel. */
-#include "gemm.h"
-
-#include <string.h>
-
-#include "kernels/float32.h"
+#include "vectors.h"
 
 #if LANES
-
-typedef float vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
-typedef int32_t veci __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 
 /* Sums are put down and taken up again every DEPTH terms: a panel of b of that depth stays in the first-level cache
  * while the tiles of all rows of a block pass over it. The rows lie packed in the second-level cache. */
@@ -19,21 +12,6 @@ typedef int32_t veci __attribute__((vector_size(4 * LANES), aligned(4), may_alia
 /* With so few columns rows are taken as they lie, and in longer pieces. */
 #define ROWS_AS_THEY_LIE 64
 #define DEPTH_OF_ROWS    512
-
-/* As `canonical` (float32.h), on a vector. */
-INLINE vec canonical_vec(vec x)
-{
-    veci bits = (veci)x;
-    veci is_nan = (bits & 0x7fffffff) > 0x7f800000;
-    return (vec)((is_nan & 0x7fc00000) | (~is_nan & bits));
-}
-
-/* +0 instead of a negative number; NaN and -0 stay. */
-INLINE vec relu_vec(vec x)
-{
-    veci negative = x < 0;
-    return (vec)(~negative & (veci)x);
-}
 
 /* One register tile over one piece of K. a: packed [depth][mr], or rows a_m apart whose elements lie side by side;
  * b: packed [depth][TILE_N]; c: the sums so far, if not `first`, and where they go. On the last piece the bias is added
@@ -177,48 +155,6 @@ static void make_tile(const struct tile *t, unsigned mr, unsigned nr, float *sum
         memcpy(t->c + (ptrdiff_t)i * t->c_m, sums + i * TILE_N, nr * sizeof(float));
 }
 
-/* Turns LANES rows of LANES floats into columns, in registers: at each step pairs of rows that lie `apart` rows from one
- * another exchange halves of blocks of twice that length. */
-INLINE void transpose(vec row[LANES])
-{
-#if LANES == 16
-#define LOW(p, q, A)                                                                                                   \
-    __builtin_shufflevector(p, q, A(0), A(1), A(2), A(3), A(4), A(5), A(6), A(7), A(8), A(9), A(10), A(11), A(12),     \
-                            A(13), A(14), A(15))
-#elif LANES == 8
-#define LOW(p, q, A) __builtin_shufflevector(p, q, A(0), A(1), A(2), A(3), A(4), A(5), A(6), A(7))
-#else
-#define LOW(p, q, A) __builtin_shufflevector(p, q, A(0), A(1), A(2), A(3))
-#endif
-/* Lane i of the first result comes from lane i of p, or, where bit APART of i is set, from lane i - APART of q; of the
- * second result from lane i + APART of p, or lane i of q. */
-#define FIRST(APART, i)  ((i) & (APART) ? LANES + (i) - (APART) : (i))
-#define SECOND(APART, i) ((i) & (APART) ? LANES + (i) : (i) + (APART))
-#define FIRST_1(i)       FIRST(1, i)
-#define FIRST_2(i)       FIRST(2, i)
-#define FIRST_4(i)       FIRST(4, i)
-#define FIRST_8(i)       FIRST(8, i)
-#define SECOND_1(i)      SECOND(1, i)
-#define SECOND_2(i)      SECOND(2, i)
-#define SECOND_4(i)      SECOND(4, i)
-#define SECOND_8(i)      SECOND(8, i)
-#define EXCHANGE(APART)                                                                                                \
-    _Pragma("clang loop unroll(full)") for (unsigned i = 0; i < LANES; i++) if (!(i & APART))                          \
-    {                                                                                                                  \
-        vec p = row[i], q = row[i + APART];                                                                            \
-        row[i] = LOW(p, q, FIRST_##APART);                                                                             \
-        row[i + APART] = LOW(p, q, SECOND_##APART);                                                                    \
-    }
-    EXCHANGE(1)
-    EXCHANGE(2)
-#if LANES >= 8
-    EXCHANGE(4)
-#endif
-#if LANES >= 16
-    EXCHANGE(8)
-#endif
-}
-
 /* `depth` elements of `columns` runs that start `apart` elements from one another, as [depth][width], missing columns
  * zero. columns <= width. */
 static void pack_runs(const float *from, ptrdiff_t apart, float *to, size_t depth, size_t columns, size_t width)
@@ -290,140 +226,6 @@ void pack_matrix(const void *b, float *to, size_t k0, size_t depth, size_t n0, s
             for (size_t j = 0; j < TILE_N; j++)
                 to[j] = j < columns ? from[(ptrdiff_t)j * m->n] : 0.0f;
     }
-}
-
-/* A few rows times a matrix */
-
-/* Adds what is to be added and makes NaN canonical in one finished row. */
-static void finish_row(const struct gemm *g, size_t m)
-{
-    float *out = g->out + (ptrdiff_t)m * g->o_m;
-    const float *bias = g->bias ? g->bias + (ptrdiff_t)m * g->bias_m : NULL;
-    const float *add = g->add ? g->add + (ptrdiff_t)m * g->o_m : NULL;
-    for (size_t n = 0; n < g->N; n++) {
-        float x = bias ? out[n] + bias[(ptrdiff_t)n * g->bias_n] : out[n];
-        x = canonical(add ? x + add[n] : x);
-        out[n] = g->relu && x < 0 ? 0.0f : x;
-    }
-}
-
-/* Columns of b side by side: eight rows of b are read along at a time, the sums stay in out. */
-#define ROWS_AT_ONCE 8
-static void rows_times_rows(const struct gemm *g)
-{
-    const struct matrix *b = g->b;
-    for (size_t m = 0; m < g->M; m++) {
-        float *out = g->out + (ptrdiff_t)m * g->o_m;
-        const float *a = g->a + (ptrdiff_t)m * g->a_m;
-        for (size_t n = 0; n < g->N; n++)
-            out[n] = 0.0f;
-        size_t k = 0;
-        for (; k + ROWS_AT_ONCE <= g->K; k += ROWS_AT_ONCE) {
-            vec factor[ROWS_AT_ONCE];
-            const float *row = b->at + (ptrdiff_t)k * b->k;
-            for (unsigned i = 0; i < ROWS_AT_ONCE; i++)
-                factor[i] = a[(ptrdiff_t)(k + i) * g->a_k] - (vec){0};
-            size_t n = 0;
-            for (; n + LANES <= g->N; n += LANES) {
-                vec sum = *(const vec *)(out + n);
-#pragma clang loop unroll(full)
-                for (unsigned i = 0; i < ROWS_AT_ONCE; i++)
-                    sum = __builtin_elementwise_fma(factor[i], *(const vec *)(row + (ptrdiff_t)i * b->k + n), sum);
-                *(vec *)(out + n) = sum;
-            }
-            for (; n < g->N; n++)
-                for (unsigned i = 0; i < ROWS_AT_ONCE; i++)
-                    out[n] = fma32(factor[i][0], row[(ptrdiff_t)i * b->k + (ptrdiff_t)n], out[n]);
-        }
-        for (; k < g->K; k++)
-            for (size_t n = 0; n < g->N; n++)
-                out[n] = fma32(a[(ptrdiff_t)k * g->a_k], b->at[(ptrdiff_t)k * b->k + (ptrdiff_t)n], out[n]);
-        finish_row(g, m);
-    }
-}
-
-/* Each column of b a run in memory: LANES of them are read along, and turned in registers. */
-static void rows_times_runs(const struct gemm *g)
-{
-    const struct matrix *b = g->b;
-    size_t deep = g->K / LANES * LANES, wide = g->N / LANES * LANES;
-    for (size_t n = 0; n < g->N; n += LANES) {
-        const float *run = b->at + (ptrdiff_t)n * b->n;
-        size_t k = 0;
-        if (n < wide) {
-            vec sum[FEW_ROWS] = {{0}};
-            for (; k < deep; k += LANES) {
-                vec column[LANES];
-#pragma clang loop unroll(full)
-                for (unsigned i = 0; i < LANES; i++) {
-                    const float *from = run + (ptrdiff_t)i * b->n + (ptrdiff_t)k;
-                    column[i] = *(const vec *)from;
-                    __builtin_prefetch(from + 8 * LANES);
-                }
-                transpose(column);
-#pragma clang loop unroll(full)
-                for (unsigned m = 0; m < FEW_ROWS; m++)
-                    if (m < g->M)
-#pragma clang loop unroll(full)
-                        for (unsigned i = 0; i < LANES; i++) {
-                            float factor = g->a[(ptrdiff_t)m * g->a_m + (ptrdiff_t)(k + i) * g->a_k];
-                            sum[m] = __builtin_elementwise_fma(factor - (vec){0}, column[i], sum[m]);
-                        }
-            }
-            for (size_t m = 0; m < g->M; m++)
-                *(vec *)(g->out + (ptrdiff_t)m * g->o_m + n) = sum[m];
-        }
-        for (size_t m = 0; m < g->M; m++)
-            for (size_t j = n; j < n + LANES && j < g->N; j++) {
-                float *out = g->out + (ptrdiff_t)m * g->o_m + j, sum = k ? *out : 0.0f;
-                for (size_t i = k; i < g->K; i++)
-                    sum = fma32(g->a[(ptrdiff_t)m * g->a_m + (ptrdiff_t)i * g->a_k],
-                                b->at[(ptrdiff_t)j * b->n + (ptrdiff_t)i], sum);
-                *out = sum;
-            }
-    }
-    for (size_t m = 0; m < g->M; m++)
-        finish_row(g, m);
-}
-
-void pack_panels(const struct matrix *m, size_t K, size_t N, float *to)
-{
-    for (size_t n = 0; n < N; n += GEMM_PANEL)
-        for (size_t k = 0; k < K; k++)
-            for (size_t j = 0; j < GEMM_PANEL; j++)
-                *to++ = n + j < N ? m->at[(ptrdiff_t)k * m->k + (ptrdiff_t)(n + j) * m->n] : 0.0f;
-}
-
-/* One row times one panel. */
-INLINE void row_times_panel(const float *a, ptrdiff_t a_k, size_t K, const float *panel, float *sums)
-{
-    vec sum[4] = {{0}};
-    for (; K; K--, a += a_k, panel += GEMM_PANEL) {
-        vec row = *a - (vec){0};
-#pragma clang loop unroll(full)
-        for (unsigned v = 0; v < 4; v++)
-            sum[v] = __builtin_elementwise_fma(row, *(const vec *)(panel + v * LANES), sum[v]);
-    }
-#pragma clang loop unroll(full)
-    for (unsigned v = 0; v < 4; v++)
-        *(vec *)(sums + v * LANES) = sum[v];
-}
-
-static void rows_times_panels(const struct gemm *g)
-{
-    size_t first = g->panel_column;
-    const float *panel = g->panels;
-    for (size_t n = 0; n < g->N; first = 0, panel += g->K * GEMM_PANEL) {
-        size_t columns = GEMM_PANEL - first < g->N - n ? GEMM_PANEL - first : g->N - n;
-        for (size_t m = 0; m < g->M; m++) {
-            float sums[GEMM_PANEL];
-            row_times_panel(g->a + (ptrdiff_t)m * g->a_m, g->a_k, g->K, panel, sums);
-            memcpy(g->out + (ptrdiff_t)m * g->o_m + n, sums + first, columns * sizeof(float));
-        }
-        n += columns;
-    }
-    for (size_t m = 0; m < g->M; m++)
-        finish_row(g, m);
 }
 
 static size_t least(size_t x, size_t y) { return x < y ? x : y; }
@@ -550,17 +352,8 @@ static void run_rows(const struct block *block)
 
 int gemm(const struct gemm *g, struct fast_scratch *s)
 {
-    if (g->M <= FEW_ROWS && g->pack == pack_matrix) {
-        const struct matrix *b = g->b;
-        if (g->panels) {
-            rows_times_panels(g);
-            return 1;
-        }
-        if (b->n == 1 || b->k == 1) {
-            (b->n == 1 ? rows_times_rows : rows_times_runs)(g);
-            return 1;
-        }
-    }
+    if (g->M <= FEW_ROWS && g->pack == pack_matrix && few_rows(g))
+        return 1;
     /* Packing a pays once its elements are used often; few columns take rows as they lie. */
     int packs_a = g->a_k != 1 || g->N > ROWS_AS_THEY_LIE;
     size_t tall = share(g->K, packs_a ? DEPTH : DEPTH_OF_ROWS, 1);

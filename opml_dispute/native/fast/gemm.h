@@ -63,5 +63,7 @@ pack_b pack_matrix;
 /* A matrix that never changes is packed once: panels of GEMM_PANEL columns, [K][GEMM_PANEL], missing ones zero. */
 #define GEMM_PANEL (4 * LANES)
 void pack_panels(const struct matrix *m, size_t K, size_t N, float *to);
+/* few_rows.c. At most FEW_ROWS rows times a `struct matrix`; 0 if its elements lie side by side in neither direction. */
+int few_rows(const struct gemm *g);
 
 #endif

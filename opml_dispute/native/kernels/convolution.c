@@ -23,9 +23,8 @@ struct conv {
 };
 
 /* Sums for mr channels (weights from w on) and nr windows side by side; x is the group's first channel, `at` the input
- * coordinates of the first window's first tap. */
-#define CONV_LOOPS(NAME, ACC, A, B, MAC)                                                                               \
-    /* Every tap inside. */                                                                                            \
+ * coordinates of the first window's first tap. Here every tap lies inside the input. */
+#define CONV_INSIDE(NAME, ACC, A, B, MAC)                                                                              \
     INLINE void inside_##NAME(unsigned mr, unsigned nr, const struct conv *c, const u8 *x, const i64 at[3],            \
                               const u8 *w, ACC sum[4][4])                                                              \
     {                                                                                                                  \
@@ -51,8 +50,10 @@ struct conv {
                 }                                                                                                      \
             }                                                                                                          \
         }                                                                                                              \
-    }                                                                                                                  \
-    /* The same for windows of one tap: their own loop, a third as long. */                                            \
+    }
+
+/* The same for windows of one tap: their own loop, a third as long. */
+#define CONV_POINT(NAME, ACC, A, B, MAC)                                                                               \
     INLINE void point_##NAME(unsigned mr, unsigned nr, const struct conv *c, const u8 *x, const i64 at[3],             \
                              const u8 *w, ACC sum[4][4])                                                               \
     {                                                                                                                  \
@@ -69,8 +70,10 @@ struct conv {
             }                                                                                                          \
             w += sizeof(stored_##B);                                                                                   \
         }                                                                                                              \
-    }                                                                                                                  \
-    /* Some taps may lie in the padding: every coordinate is looked at. */                                             \
+    }
+
+/* Some taps may lie in the padding: every coordinate is looked at. */
+#define CONV_EDGE(NAME, ACC, A, B, MAC)                                                                                \
     INLINE void edge_##NAME(unsigned mr, unsigned nr, const struct conv *c, const u8 *x, const i64 at[3], const u8 *w, \
                             ACC sum[4][4])                                                                             \
     {                                                                                                                  \
@@ -102,6 +105,11 @@ struct conv {
                     }                                                                                                  \
                 }                                                                                                      \
     }
+
+#define CONV_LOOPS(NAME, ACC, A, B, MAC)                                                                               \
+    CONV_INSIDE(NAME, ACC, A, B, MAC)                                                                                  \
+    CONV_POINT(NAME, ACC, A, B, MAC)                                                                                   \
+    CONV_EDGE(NAME, ACC, A, B, MAC)
 
 /* o: the output of channel 0, window 0 of the block; bias of channel 0. Of the four windows that are made (a single one
  * of binary32 is made alone) the first `count` are stored. */

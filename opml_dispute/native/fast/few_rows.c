@@ -1,0 +1,152 @@
+/* Products of a few rows with a matrix: nothing is packed, and the matrix is read once. */
+#include "vectors.h"
+
+#if LANES
+
+/* Adds what is to be added and makes NaN canonical in one finished row. */
+static void finish_row(const struct gemm *g, size_t m)
+{
+    float *out = g->out + (ptrdiff_t)m * g->o_m;
+    const float *bias = g->bias ? g->bias + (ptrdiff_t)m * g->bias_m : NULL;
+    const float *add = g->add ? g->add + (ptrdiff_t)m * g->o_m : NULL;
+    for (size_t n = 0; n < g->N; n++) {
+        float x = bias ? out[n] + bias[(ptrdiff_t)n * g->bias_n] : out[n];
+        x = canonical(add ? x + add[n] : x);
+        out[n] = g->relu && x < 0 ? 0.0f : x;
+    }
+}
+
+/* Columns of b side by side: eight rows of b are read along at a time, the sums stay in out. */
+#define ROWS_AT_ONCE 8
+static void rows_times_rows(const struct gemm *g)
+{
+    const struct matrix *b = g->b;
+    for (size_t m = 0; m < g->M; m++) {
+        float *out = g->out + (ptrdiff_t)m * g->o_m;
+        const float *a = g->a + (ptrdiff_t)m * g->a_m;
+        for (size_t n = 0; n < g->N; n++)
+            out[n] = 0.0f;
+        size_t k = 0;
+        for (; k + ROWS_AT_ONCE <= g->K; k += ROWS_AT_ONCE) {
+            vec factor[ROWS_AT_ONCE];
+            const float *row = b->at + (ptrdiff_t)k * b->k;
+            for (unsigned i = 0; i < ROWS_AT_ONCE; i++)
+                factor[i] = a[(ptrdiff_t)(k + i) * g->a_k] - (vec){0};
+            size_t n = 0;
+            for (; n + LANES <= g->N; n += LANES) {
+                vec sum = *(const vec *)(out + n);
+#pragma clang loop unroll(full)
+                for (unsigned i = 0; i < ROWS_AT_ONCE; i++)
+                    sum = __builtin_elementwise_fma(factor[i], *(const vec *)(row + (ptrdiff_t)i * b->k + n), sum);
+                *(vec *)(out + n) = sum;
+            }
+            for (; n < g->N; n++)
+                for (unsigned i = 0; i < ROWS_AT_ONCE; i++)
+                    out[n] = fma32(factor[i][0], row[(ptrdiff_t)i * b->k + (ptrdiff_t)n], out[n]);
+        }
+        for (; k < g->K; k++)
+            for (size_t n = 0; n < g->N; n++)
+                out[n] = fma32(a[(ptrdiff_t)k * g->a_k], b->at[(ptrdiff_t)k * b->k + (ptrdiff_t)n], out[n]);
+        finish_row(g, m);
+    }
+}
+
+/* Each column of b a run in memory: LANES of them are read along, and turned in registers. */
+static void rows_times_runs(const struct gemm *g)
+{
+    const struct matrix *b = g->b;
+    size_t deep = g->K / LANES * LANES, wide = g->N / LANES * LANES;
+    for (size_t n = 0; n < g->N; n += LANES) {
+        const float *run = b->at + (ptrdiff_t)n * b->n;
+        size_t k = 0;
+        if (n < wide) {
+            vec sum[FEW_ROWS] = {{0}};
+            for (; k < deep; k += LANES) {
+                vec column[LANES];
+#pragma clang loop unroll(full)
+                for (unsigned i = 0; i < LANES; i++) {
+                    const float *from = run + (ptrdiff_t)i * b->n + (ptrdiff_t)k;
+                    column[i] = *(const vec *)from;
+                    __builtin_prefetch(from + 8 * LANES);
+                }
+                transpose(column);
+#pragma clang loop unroll(full)
+                for (unsigned m = 0; m < FEW_ROWS; m++)
+                    if (m < g->M)
+#pragma clang loop unroll(full)
+                        for (unsigned i = 0; i < LANES; i++) {
+                            float factor = g->a[(ptrdiff_t)m * g->a_m + (ptrdiff_t)(k + i) * g->a_k];
+                            sum[m] = __builtin_elementwise_fma(factor - (vec){0}, column[i], sum[m]);
+                        }
+            }
+            for (size_t m = 0; m < g->M; m++)
+                *(vec *)(g->out + (ptrdiff_t)m * g->o_m + n) = sum[m];
+        }
+        for (size_t m = 0; m < g->M; m++)
+            for (size_t j = n; j < n + LANES && j < g->N; j++) {
+                float *out = g->out + (ptrdiff_t)m * g->o_m + j, sum = k ? *out : 0.0f;
+                for (size_t i = k; i < g->K; i++)
+                    sum = fma32(g->a[(ptrdiff_t)m * g->a_m + (ptrdiff_t)i * g->a_k],
+                                b->at[(ptrdiff_t)j * b->n + (ptrdiff_t)i], sum);
+                *out = sum;
+            }
+    }
+    for (size_t m = 0; m < g->M; m++)
+        finish_row(g, m);
+}
+
+void pack_panels(const struct matrix *m, size_t K, size_t N, float *to)
+{
+    for (size_t n = 0; n < N; n += GEMM_PANEL)
+        for (size_t k = 0; k < K; k++)
+            for (size_t j = 0; j < GEMM_PANEL; j++)
+                *to++ = n + j < N ? m->at[(ptrdiff_t)k * m->k + (ptrdiff_t)(n + j) * m->n] : 0.0f;
+}
+
+/* One row times one panel. */
+INLINE void row_times_panel(const float *a, ptrdiff_t a_k, size_t K, const float *panel, float *sums)
+{
+    vec sum[4] = {{0}};
+    for (; K; K--, a += a_k, panel += GEMM_PANEL) {
+        vec row = *a - (vec){0};
+#pragma clang loop unroll(full)
+        for (unsigned v = 0; v < 4; v++)
+            sum[v] = __builtin_elementwise_fma(row, *(const vec *)(panel + v * LANES), sum[v]);
+    }
+#pragma clang loop unroll(full)
+    for (unsigned v = 0; v < 4; v++)
+        *(vec *)(sums + v * LANES) = sum[v];
+}
+
+static void rows_times_panels(const struct gemm *g)
+{
+    size_t first = g->panel_column;
+    const float *panel = g->panels;
+    for (size_t n = 0; n < g->N; first = 0, panel += g->K * GEMM_PANEL) {
+        size_t columns = GEMM_PANEL - first < g->N - n ? GEMM_PANEL - first : g->N - n;
+        for (size_t m = 0; m < g->M; m++) {
+            float sums[GEMM_PANEL];
+            row_times_panel(g->a + (ptrdiff_t)m * g->a_m, g->a_k, g->K, panel, sums);
+            memcpy(g->out + (ptrdiff_t)m * g->o_m + n, sums + first, columns * sizeof(float));
+        }
+        n += columns;
+    }
+    for (size_t m = 0; m < g->M; m++)
+        finish_row(g, m);
+}
+
+int few_rows(const struct gemm *g)
+{
+    const struct matrix *b = g->b;
+    if (g->panels)
+        rows_times_panels(g);
+    else if (b->n == 1)
+        rows_times_rows(g);
+    else if (b->k == 1)
+        rows_times_runs(g);
+    else
+        return 0;
+    return 1;
+}
+
+#endif
