@@ -219,6 +219,7 @@ def test_sources_that_make_no_sense_are_refused(cli: Cli, elf: Path, tmp_path: P
     assert_refused(cli("vm", "state", elf, "--step", 10**9), "lies past the end")
     assert_refused(cli("vm", "state", elf, "--memory", "here"), "--memory")
     assert_refused(cli("vm", "trace", elf, "--from", 10, "--to", 5), "lies before")
+    assert_refused(cli("vm", "trace", elf, "--from", 10, "--to", 2**62), "at most 1,000,000")
     assert_refused(cli("vm", "diff", elf), "two states are compared")
     assert_refused(cli("vm", "diff", elf, elf, elf), "3 files")
     assert_refused(cli("vm", "run", short), "state file ends")

@@ -18,6 +18,8 @@ from opml_dispute.engine.vm import Machine, VmError
 from opml_dispute.fpvm.explain import explain_step
 
 _TRACE_STEPS: Final = 20
+_MOST_STEPS: Final = 1_000_000
+"""Of one call: some minutes, and a hundred megabytes of text."""
 
 
 @click.command(cls=Command)
@@ -39,6 +41,11 @@ def trace(run: RunSelection, first: int | None, last: int | None, output: Output
         first = source.machine.step if claimed is None else max(0, claimed.step - _TRACE_STEPS // 2)
     if last is not None and last < first:
         raise NoSuchStep(f"--to {last} lies before --from {first}", hint="give the smaller one to --from")
+    if last is not None and last - first > _MOST_STEPS:
+        raise NoSuchStep(
+            f"--from {first} --to {last} are {last - first:,} steps; a call shows at most {_MOST_STEPS:,}",
+            hint=f"go on from there with another call: --from {first + _MOST_STEPS}",
+        )
     if source.fault is not None:
         _trace_liar(source, first, last if last is not None else first + _TRACE_STEPS, output)
         return
