@@ -8,6 +8,7 @@ final. `RollupAnswers.answer` is one JSON-RPC call; `serve` offers it over HTTP 
 from __future__ import annotations
 
 import json
+import sys
 import threading
 from collections.abc import Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -167,6 +168,8 @@ def _one(answers: RollupAnswers, call: Any) -> dict[str, Any]:
         return {"jsonrpc": "2.0", "id": identity, "result": answers.answer(call["method"], parameters)}
     except RollupRpcError as error:
         return _error(identity, error.code, str(error))
+    except OpmlError as error:  # a state that cannot be computed here; the next question may be about another
+        return _error(identity, -32000, str(error))
 
 
 def _error(identity: Any, code: int, message: str) -> dict[str, Any]:
@@ -194,4 +197,13 @@ def make_server(answers: RollupAnswers, port: int) -> ThreadingHTTPServer:
         def log_message(self, format: str, *args: object) -> None:
             """Nothing: op-challenger asks several times a second."""
 
-    return ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    return _Server(("127.0.0.1", port), Handler)
+
+
+class _Server(ThreadingHTTPServer):
+    """One whose clients may go away at any moment."""
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Says nothing of a client that did not wait for its answer; anything else is our own error."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import socket
+import struct
 import threading
 import urllib.request
 from collections.abc import Iterator
@@ -13,7 +15,7 @@ from typing import Any
 import pytest
 
 from opml_dispute.cli import execute
-from opml_dispute.engine.vm import preimage_part, step_from_witness
+from opml_dispute.engine.vm import VmError, preimage_part, step_from_witness
 from opml_dispute.fpvm.prestate import ABSOLUTE_PRESTATE
 from opml_dispute.models import digit_samples
 from opml_dispute.operator.case import Case, open_case
@@ -194,3 +196,29 @@ def test_rollup_node_answers_with_the_states_of_the_request(case: Case, url: str
 )
 def test_call_that_has_no_answer_gets_an_error(case: Case, body: bytes, code: int) -> None:
     assert json.loads(respond(RollupAnswers(case, 1), body))["error"]["code"] == code
+
+
+def test_state_that_cannot_be_computed_is_an_error_and_no_end(
+    case: Case, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client is told, and asks on."""
+
+    def fail(_: int) -> bytes:
+        raise VmError("no memory for the states")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(case.inference, "state_root", fail)
+        assert ask(url, "optimism_outputAtBlock", "0x1")["error"]["message"] == "no memory for the states"
+    assert ask(url, "optimism_outputAtBlock", "0x1")["result"]["blockRef"]["number"] == 1
+
+
+def test_client_that_goes_away_leaves_no_trace(url: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """In the middle of its question, and before its answer."""
+    host, port = url.removeprefix("http://").split(":")
+    body = b"[" + b",".join([b'{"jsonrpc":"2.0","id":1,"method":"optimism_syncStatus"}'] * 5_000) + b"]"
+    for sent in (body[:100], body):
+        with socket.create_connection((host, int(port))) as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # closes with a reset
+            connection.sendall(b"POST / HTTP/1.1\r\ncontent-length: %d\r\n\r\n" % len(body) + sent)
+    assert ask(url, "eth_chainId")["result"] == "0x7a69"
+    assert "Traceback" not in capfd.readouterr().err
