@@ -13,6 +13,9 @@ from opml_dispute.model.refusals import Refuse
 from opml_dispute.model.tensor import Shape, Tensor
 from opml_dispute.model.windows import Windows, windows
 
+LEAST_PRODUCT = 64
+"""Taps from which on a convolution of one signal is a matrix product."""
+
 MOST_PHASES = 64
 """Convolutions that a transposed one is made of, at most."""
 
@@ -54,7 +57,21 @@ def conv(
     at = conv_windows(
         x, w, auto_pad=auto_pad, dilations=dilations, group=group, kernel_shape=kernel_shape, pads=pads, strides=strides
     )
+    if x.rank == 3 and x.shape[1] == 1 and group == 1 and w.shape[2] >= LEAST_PRODUCT and min(at.out, default=0) > 0:
+        return _as_product(g, x, w, bias, at)
     return g.conv(x, w, bias, at, groups=group)
+
+
+def _as_product(g: Builder, x: Tensor, w: Tensor, bias: Tensor | None, at: Windows) -> Tensor:
+    """
+    Long windows of a single signal, as a matrix product: the windows are a view, whose rows overlap in memory.
+
+    Spectra are computed so: many filters of some hundred taps, that a convolution would walk one at a time.
+    """
+    x = g.contiguous(g.pad(x, (0, 0, at.before[0]), (0, 0, at.after[0])))
+    view = g.windows(x, at.kernel, at.strides, at.dilations, at.out).without(1)
+    column = None if bias is None else g.reshape(bias, (bias.size, 1))
+    return g.contract(g.reshape(w, (w.shape[0], w.shape[2])), view.transposed((0, 2, 1)), column)
 
 
 @lowers("ConvTranspose")
