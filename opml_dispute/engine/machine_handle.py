@@ -11,6 +11,7 @@ import ctypes
 import threading
 from typing import Final, Self
 
+from opml_dispute.engine.execution import Compiled, Execution, default_execution
 from opml_dispute.engine.lib import NativeScalars, library
 from opml_dispute.engine.values import SCALAR_NUMBERS, WORDS, Reason, Scalars, VmError
 from opml_dispute.primitives import BASE_THREAD_BYTES, ML_THREAD_BYTES, STATE_BYTES, StateHash
@@ -25,13 +26,20 @@ U64: Final = (1 << 64) - 1
 class MachineHandle:
     """A native machine and its state but for memory."""
 
-    def __init__(self, *, ml: bool, memory_limit_bytes: int = DEFAULT_MEMORY_LIMIT) -> None:
-        """All memory zero, one thread at address 0; `ml` says whether the ML extension is on."""
+    def __init__(
+        self, *, ml: bool, memory_limit_bytes: int = DEFAULT_MEMORY_LIMIT, execution: Execution | None = None
+    ) -> None:
+        """
+        All memory zero, one thread at address 0; `ml` says whether the ML extension is on.
+
+        `execution` says how it runs and its forks do; None: as OPML_JIT says.
+        """
         self._lib = library()
         self._lock = threading.RLock()
         self._known: list[object] = []  # buffers that C points into
         self._handle = self._made(self._lib.opml_machine_new(int(ml), min(memory_limit_bytes, U64)))
         self.ml = ml
+        self.execute(default_execution() if execution is None else execution)
 
     @staticmethod
     def _made(handle: int | None) -> int:
@@ -46,7 +54,22 @@ class MachineHandle:
             fork._lib, fork._lock, fork.ml = self._lib, self._lock, self.ml
             fork._known = list(self._known)
             fork._handle = self._made(self._lib.opml_machine_fork(self._handle))
+            fork.execute(self.execution)
             return fork
+
+    def execute(self, execution: Execution) -> None:
+        """From now on the machine, and forks made later, run like this. What was compiled for it is dropped."""
+        with self._lock:
+            if not self._lib.opml_machine_compile(self._handle, int(execution)):
+                raise VmError("no memory for compiling", Reason.OUT_OF_MEMORY)
+            self.execution = execution
+
+    def compiled(self) -> Compiled:
+        """What was compiled for this machine."""
+        numbers = (ctypes.c_int64 * 3)()
+        with self._lock:
+            self._lib.opml_machine_compiled(self._handle, numbers)
+        return Compiled(possible=numbers[0] >= 0, entries=max(numbers[0], 0), code_bytes=numbers[1], drops=numbers[2])
 
     def __del__(self) -> None:
         handle = getattr(self, "_handle", None)

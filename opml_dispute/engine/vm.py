@@ -17,6 +17,7 @@ import ctypes
 from typing import Final, NoReturn, Self
 
 from opml_dispute.engine.elf import parse_elf
+from opml_dispute.engine.execution import Compiled, Execution
 from opml_dispute.engine.lib import Buffer, NativePreimagePart, buffer, library
 from opml_dispute.engine.machine_handle import (
     DEFAULT_MEMORY_LIMIT,
@@ -45,6 +46,8 @@ from opml_dispute.primitives import STATE_BYTES, StateHash
 
 __all__ = [
     "Block",
+    "Compiled",
+    "Execution",
     "FaultKind",
     "FaultTarget",
     "Machine",
@@ -75,14 +78,21 @@ class Machine(MachineMemory):
     """A running program in the VM."""
 
     @classmethod
-    def from_elf(cls, elf: bytes, *, ml: bool, memory_limit_bytes: int = DEFAULT_MEMORY_LIMIT) -> Self:
+    def from_elf(
+        cls,
+        elf: bytes,
+        *,
+        ml: bool,
+        memory_limit_bytes: int = DEFAULT_MEMORY_LIMIT,
+        execution: Execution | None = None,
+    ) -> Self:
         """
         The initial state of a program: its segments, its stack, entry point.
 
         Raises `elf.ElfError` if `elf` is not a program this VM loads. Source: docs/vm.md, "Initial state".
         """
         image = parse_elf(elf)
-        machine = cls(ml=ml, memory_limit_bytes=memory_limit_bytes)
+        machine = cls(ml=ml, memory_limit_bytes=memory_limit_bytes, execution=execution)
         zeros = sum(segment.memory_bytes - len(segment.data) for segment in image.segments)
         # Cannon's state files hold every page that was ever written, and it writes the zeros too.
         fill = (lambda at, size: machine.write(at, bytes(size))) if not ml and zeros <= WRITTEN_ZEROS else machine.zero

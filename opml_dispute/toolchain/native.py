@@ -69,7 +69,7 @@ def guest_path() -> Path:
     return BUILD / "guest.elf"
 
 
-ENGINE_FOLDERS = ("", "memory", "vm", "program", "kernels", "fast", "inference")
+ENGINE_FOLDERS = ("", "memory", "vm", "program", "kernels", "fast", "inference", "jit")
 """The folders of `native/` whose C files make the engine; `guest/` is the other program's."""
 
 

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.hostile.campaign import Campaign, Move, case_rng, read_case, write_case
+from tests.hostile.compiled import CompiledCode
 from tests.hostile.files import Programs, States
 from tests.hostile.machines import Machines
 from tests.hostile.records import Programs as Inferences
@@ -31,7 +32,8 @@ from tests.hostile.records import Records
 from tests.hostile.witnesses import Witnesses
 
 CAMPAIGNS: Final[dict[str, Campaign]] = {
-    campaign.name: campaign for campaign in (Machines(), Programs(), States(), Witnesses(), Records(), Inferences())
+    campaign.name: campaign
+    for campaign in (Machines(), CompiledCode(), Programs(), States(), Witnesses(), Records(), Inferences())
 }
 ROOT: Final = Path(__file__).resolve().parents[2]
 HANG_S: Final = 90

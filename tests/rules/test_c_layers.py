@@ -14,7 +14,7 @@ import pytest
 
 from opml_dispute.toolchain.native import NATIVE
 
-FOLDERS = ("", "memory", "program", "vm", "kernels", "fast", "inference")
+FOLDERS = ("", "memory", "program", "vm", "kernels", "fast", "inference", "jit")
 """From the bottom up; "" is native/ itself. `guest/` is another program, over `kernels` and `program`."""
 
 FILES = sorted(NATIVE.rglob("*.[ch]"))

@@ -16,7 +16,7 @@ from opml_dispute.cli.vm.opening import open_source
 from opml_dispute.cli.vm.saving import save_machine
 from opml_dispute.cli.vm.selection import RunSelection, run_options
 from opml_dispute.cli.vm.source import BadSource, way_out
-from opml_dispute.engine.vm import Machine, Stop, StopKind
+from opml_dispute.engine.vm import Execution, Machine, Stop, StopKind
 from opml_dispute.errors import OpmlError
 from opml_dispute.primitives import VmStatus
 
@@ -35,6 +35,7 @@ class RunStopped(OpmlError):
 @click.option("--max-steps", type=click.IntRange(min=0), metavar="N", help="Stop after this many steps.")
 @click.option("--save", type=FileName(), metavar="FILE", help="Write the last state there (.gz packs).")
 @patience_option
+@click.option("--jit/--no-jit", default=None, help="Compile what runs long (default), or not. OPML_JIT=0: never.")
 @click.argument("server", nargs=-1, type=click.UNPROCESSED, metavar="[-- SERVER ARGUMENTS...]")
 @json_option
 def run(
@@ -42,6 +43,7 @@ def run(
     max_steps: int | None,
     save: Path | None,
     patience_s: float,
+    jit: bool | None,
     server: tuple[str, ...],
     output: Output,
 ) -> int:
@@ -54,6 +56,8 @@ def run(
     Example: opml-dispute vm run hello.elf --base
     """
     source = open_source(run)
+    if jit is not None:
+        source.machine.execute(Execution.COMPILED if jit else Execution.INTERPRETED)
     if server and (run.node is not None or run.game is not None):
         raise BadSource(
             "a pre-image server and a node's run were given", hint="leave the server out: the run has all that it reads"

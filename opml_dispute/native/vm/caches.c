@@ -34,6 +34,8 @@ void machine_forget_writes(struct machine *machine)
 
 void machine_forget_all(struct machine *machine)
 {
+    if (machine->accelerator != NULL)
+        machine->accelerator->changed(machine);
     if (machine->caches == NULL)
         return;
     machine_forget_writes(machine);

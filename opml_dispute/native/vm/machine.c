@@ -30,6 +30,8 @@ EXPORT void opml_machine_free(struct machine *machine)
 {
     if (machine == NULL)
         return;
+    if (machine->accelerator != NULL)
+        machine->accelerator->destroy(machine);
     machine_free_caches(machine);
     for (unsigned which = 0; which < CAPTURES; which++)
         free(machine->captured[which].bytes);

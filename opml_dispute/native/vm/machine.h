@@ -16,6 +16,7 @@ struct stack {
 };
 
 struct oracle; /* pre-images by key */
+struct machine;
 
 /* Host pointers to pages, by the low bits of the page index; a page index that cannot be marks an empty place. */
 enum { LOOKASIDE_ENTRIES = 1024, CODE_PAGES = 1024, PAGE_INSTRUCTIONS = MEMORY_PAGE_BYTES / 4 };
@@ -45,6 +46,18 @@ struct captured {
 };
 enum { CAPTURE_OUTPUT, CAPTURE_HINTS, CAPTURES }; /* descriptors 1 and 2; descriptor 4 */
 
+/* Something that runs instructions faster than run.c, to the same states (jit/). It is told of every change of memory. */
+struct accelerator {
+    /* As machine_interpret. */
+    enum fault (*run)(struct machine *machine, struct thread *thread, uint64_t limit, enum then *then,
+                      struct thread *child);
+    /* `size` bytes were stored. True: stores to that page must go on being told, so it may not be in `write`. */
+    bool (*stored)(struct machine *machine, uint64_t address, unsigned size);
+    /* Memory was changed by other means than stores. */
+    void (*changed)(struct machine *machine);
+    void (*destroy)(struct machine *machine);
+};
+
 struct machine {
     struct vm vm;
     struct memory memory;
@@ -53,6 +66,8 @@ struct machine {
     struct caches *caches;
     uint64_t fault_address; /* data address of the last fault about memory */
     struct captured captured[CAPTURES];
+    const struct accelerator *accelerator; /* NULL: run.c alone */
+    void *acceleration;                    /* what it keeps for this machine */
 };
 
 static inline unsigned active_side(const struct vm *vm) { return vm->traverse_right != 0; }
@@ -91,6 +106,16 @@ void machine_wrote(void *machine, uint64_t descriptor, uint64_t address, uint64_
 
 /* run.c. Runs until the machine exits, max_steps steps are done, or there is no next state: then the reason. */
 enum fault machine_run(struct machine *machine, uint64_t max_steps);
+/* For an accelerator; caches must be made. Executes up to `limit` >= 1 instructions of `thread`, the active one; counts
+ * those completed in vm.step and vm.slice. On a fault, the instruction at thread->pc has had no effect. */
+enum fault machine_interpret(struct machine *machine, struct thread *thread, uint64_t limit, enum then *then,
+                             struct thread *child);
+/* The decoded instruction, the word, at pc. A fault leaves no trace in the machine. */
+enum fault machine_fetch(struct machine *machine, uint64_t pc, struct instruction *it);
+enum fault machine_word(struct machine *machine, uint64_t pc, uint32_t *word);
+/* Puts the page of `address` into the table of pages to read or to write. False: it is unknown, cannot be copied, or may
+ * not be in that table. */
+bool machine_ready(struct machine *machine, uint64_t address, bool to_write);
 
 /* machine_memory.c */
 int opml_machine_read(struct machine *machine, uint64_t address, uint8_t *out, uint64_t size);

@@ -52,7 +52,9 @@ static enum fault slow_store(struct machine *machine, uint64_t address, unsigned
         unsigned word = (address & (MEMORY_PAGE_BYTES - 8)) / 4;
         /* Only the operation: the instruction being executed may be one of the two, and still reads its operands. */
         code[word].operation = code[word + 1].operation = DO_UNDECODED;
-    } else if (whole) {
+    }
+    bool told = machine->accelerator != NULL && machine->accelerator->stored(machine, address, size_bytes);
+    if (whole && !told && caches->code[page_index % CODE_PAGES].page != page_index) {
         caches->write[page_index % LOOKASIDE_ENTRIES] = (struct lookaside){page_index, page};
     }
     return FAULT_NONE;
@@ -253,6 +255,67 @@ static inline void store_unit(uint8_t *p, unsigned size_bytes, uint64_t x)
 
 #include "instructions.h"
 
+/* ---- for an accelerator ---- */
+
+enum fault machine_interpret(struct machine *machine, struct thread *thread, uint64_t limit, enum then *then,
+                             struct thread *child)
+{
+    return run_instructions(machine, &machine->vm, thread, limit, then, child);
+}
+
+enum fault machine_fetch(struct machine *machine, uint64_t pc, struct instruction *it)
+{
+    enum fault fault = FAULT_NONE;
+    uint64_t fault_address = machine->fault_address;
+    struct instruction *code = code_page(machine, pc, &fault);
+    if (code == NULL)
+        return fault;
+    code += (pc & (MEMORY_PAGE_BYTES - 1)) / 4;
+    if (code->operation == DO_UNDECODED)
+        fault = decode_at(machine, pc, code);
+    *it = *code;
+    machine->fault_address = fault_address;
+    return fault;
+}
+
+enum fault machine_word(struct machine *machine, uint64_t pc, uint32_t *word)
+{
+    uint64_t both = 0, fault_address = machine->fault_address;
+    const struct lookaside *known = &machine->caches->read[(pc >> MEMORY_PAGE_LOG2) % LOOKASIDE_ENTRIES];
+    enum fault fault = FAULT_NONE;
+    if (known->page == pc >> MEMORY_PAGE_LOG2)
+        both = load_big64(known->host + (pc & (MEMORY_PAGE_BYTES - 8)));
+    else
+        fault = slow_load(machine, pc & ~(uint64_t)7, &both);
+    *word = (uint32_t)(pc & 4 ? both : both >> 32);
+    machine->fault_address = fault_address;
+    return fault;
+}
+
+bool machine_ready(struct machine *machine, uint64_t address, bool to_write)
+{
+    struct caches *caches = machine->caches;
+    uint64_t page_index = address >> MEMORY_PAGE_LOG2, fault_address = machine->fault_address, word;
+    if (!to_write) {
+        enum fault fault = slow_load(machine, address & ~(uint64_t)7, &word);
+        machine->fault_address = fault_address;
+        return fault == FAULT_NONE && caches->read[page_index % LOOKASIDE_ENTRIES].page == page_index;
+    }
+    if (caches->code[page_index % CODE_PAGES].page == page_index || machine->accelerator->stored(machine, address, 0))
+        return false;
+    uint8_t *page;
+    bool whole;
+    if (memory_leaf_known(&machine->memory, address) != MEMORY_OK ||
+        memory_page_to_write(&machine->memory, page_index, &page, &whole) != MEMORY_OK)
+        return false;
+    struct lookaside *read = &caches->read[page_index % LOOKASIDE_ENTRIES];
+    if (read->page == page_index)
+        read->host = page; /* it may have been copied */
+    if (whole)
+        caches->write[page_index % LOOKASIDE_ENTRIES] = (struct lookaside){page_index, page};
+    return whole;
+}
+
 /* ---- the frame of a step ---- */
 
 /* The active thread is done: its stack loses it. */
@@ -321,7 +384,11 @@ enum fault machine_run(struct machine *machine, uint64_t max_steps)
         uint64_t slice_left = QUANTUM - vm->slice, first_step = vm->step;
         struct thread child;
         enum then then;
-        fault = run_instructions(machine, vm, thread, left < slice_left ? left : slice_left, &then, &child);
+        uint64_t limit = left < slice_left ? left : slice_left;
+        if (machine->accelerator != NULL)
+            fault = machine->accelerator->run(machine, thread, limit, &then, &child);
+        else
+            fault = machine_interpret(machine, thread, limit, &then, &child);
         left -= vm->step - first_step;
         if (fault != FAULT_NONE)
             break;

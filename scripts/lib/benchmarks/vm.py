@@ -23,11 +23,12 @@ from typing import Any
 import numpy as np
 from lib.benchmarks import step
 from lib.environment import ROOT
+from lib.long_run import go_program
 from onnx import TensorProto, helper
 
 from opml_dispute.engine.inference import Inference
 from opml_dispute.engine.segment import SEGMENT_LOG2
-from opml_dispute.engine.vm import Machine, StepWitness
+from opml_dispute.engine.vm import Execution, Machine, StepWitness
 from opml_dispute.fpvm.disassemble import disassemble
 from opml_dispute.model.compiler import compile_model
 from opml_dispute.models import DIGITS, digit_samples
@@ -42,6 +43,7 @@ CONTRACTION_SIZE = 320
 """Of the square matrices whose product the guest makes: 33 million products, some 55 million steps."""
 INTEGER_SCALE, MEMORY_SCALE, FUSED_SCALE = 100, 10, 2500
 """So that each program makes at least 100 million steps."""
+GO_STEPS = 300_000_000
 RANDOM_STEPS = 40
 
 KINDS = {
@@ -75,6 +77,9 @@ def run() -> list[Row]:
             ("memory-heavy code", "memory", MEMORY_SCALE, False),
         ):
             rows.append(_beside_qemu(what, _build(source, folder, scale), ml=ml))
+        if shutil.which("go") is not None:
+            program = go_program(ROOT / "tests" / "programs" / "go" / "long", folder, GO_STEPS)
+            rows.append(_beside_qemu("Go program", program, ml=False))
         for what, source, scale in (
             ("mixed integer code", "integer", INTEGER_SCALE),
             ("memory-heavy code", "memory", MEMORY_SCALE),
@@ -110,24 +115,32 @@ def _guest_contraction() -> Row:
     if exit_code != 0:
         sys.exit("error: the guest finds another state than the native run")
     what = f"guest: MatMul {size}"
-    return _speed(what, steps, seconds, None)
+    return _speed(what, steps, seconds, _interpreted_s(machine), None)
 
 
 def _beside_qemu(what: str, elf: Path, *, ml: bool) -> Row:
-    steps, seconds, _ = _run(Machine.from_elf(elf.read_bytes(), ml=ml))
+    machine = Machine.from_elf(elf.read_bytes(), ml=ml)
+    steps, seconds, _ = _run(machine)
     emulator = shutil.which("qemu-mips64") or shutil.which("qemu-mips64-static")
     qemu_s = None
     if emulator is not None:
         qemu_s = min(_children_s(lambda: subprocess.run([emulator, elf], capture_output=True)) for _ in range(REPEAT))
-    return _speed(what, steps, seconds, qemu_s)
+    return _speed(what, steps, seconds, _interpreted_s(machine), qemu_s)
 
 
-def _speed(what: str, steps: int, seconds: float, qemu_s: float | None) -> Row:
+def _interpreted_s(machine: Machine) -> float:
+    """Best seconds of a whole run without compiled code."""
+    machine.execute(Execution.INTERPRETED)
+    return _run(machine)[1]
+
+
+def _speed(what: str, steps: int, seconds: float, interpreted_s: float, qemu_s: float | None) -> Row:
     return {
         "program": what,
         "Msteps": steps / 1e6,
         "cpu_s": seconds,
         "Msteps_per_s": steps / seconds / 1e6,
+        "interpreted_Msteps_per_s": steps / interpreted_s / 1e6,
         "qemu_cpu_s": qemu_s,
         "qemu_Msteps_per_s": None if qemu_s is None else steps / qemu_s / 1e6,
     }
