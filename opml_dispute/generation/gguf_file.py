@@ -50,6 +50,11 @@ ENCODINGS: Final[Mapping[int, Encoding]] = {
 """By the number that a file has for it."""
 
 _MOST_DIMENSIONS: Final = 4
+_MOST_FIELDS: Final = 1 << 16
+_MOST_TENSORS: Final = 1 << 20
+_MOST_ELEMENTS: Final = 1 << 22
+"""Of all lists of a header together: five times those of the largest vocabularies."""
+_MOST_TEXT_BYTES: Final = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -97,6 +102,7 @@ class _Reader:
 
     def __init__(self, path: Path, data: Array) -> None:
         self.path, self.data, self.at = path, data, 0
+        self.elements = 0
         self.raw = memoryview(data.data)
 
     def file(self) -> GgufFile:
@@ -109,6 +115,11 @@ class _Reader:
             raise BadModelFile(f"{self.path} has GGUF version {version}; expected {' or '.join(map(str, VERSIONS))}")
         tensor_count = self._number("<Q", "the number of tensors")
         field_count = self._number("<Q", "the number of fields")
+        if field_count > _MOST_FIELDS or tensor_count > _MOST_TENSORS:
+            raise self._damaged(
+                f"it has {field_count:,} fields and {tensor_count:,} tensors; expected {_MOST_FIELDS:,} and "
+                f"{_MOST_TENSORS:,} at most"
+            )
         # A field takes 13 bytes at least, a tensor's description 24.
         self._expect(13 * field_count + 24 * tensor_count, f"{field_count:,} fields and {tensor_count:,} tensors")
         fields: dict[str, Any] = {}
@@ -168,6 +179,9 @@ class _Reader:
             raise self._damaged(f"field {key!r} has type number {kind}; expected 0 to 12")
         inner = self._number("<I", f"the type of {key!r}")
         count = self._number("<Q", f"the length of {key!r}")
+        self.elements += count
+        if self.elements > _MOST_ELEMENTS:
+            raise self._damaged(f"its lists have more than {_MOST_ELEMENTS:,} elements ({key[:80]!r}: {count:,})")
         if inner in _SCALARS:
             scalar = _SCALARS[inner]
             self._expect(count * scalar.size, f"{count:,} elements of {key!r}")
@@ -179,6 +193,8 @@ class _Reader:
 
     def _text(self, what: str) -> str:
         size = self._number("<Q", what)
+        if size > _MOST_TEXT_BYTES:
+            raise self._damaged(f"{what[:80]} is a text of {size:,} bytes; expected {_MOST_TEXT_BYTES:,} at most")
         self._expect(size, f"{size:,} bytes of {what}")
         raw = bytes(self.raw[self.at : self.at + size])
         self.at += size

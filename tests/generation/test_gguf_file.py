@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import struct
+import tracemalloc
 from pathlib import Path
 
 import gguf
@@ -83,8 +85,41 @@ def test_huge_counts_are_refused_before_anything_is_made(tmp_path: Path) -> None
     path = tmp_path / "huge.gguf"
     for place in (8, 16, 24):  # tensors, fields, the first field's name
         path.write_bytes(whole[:place] + (1 << 62).to_bytes(8, "little") + whole[place + 8 :])
-        with pytest.raises(BadModelFile, match="it ends within"):
+        with pytest.raises(BadModelFile, match="at most"):
             read_gguf(path)
+
+
+def test_a_header_that_would_fill_the_memory_is_refused(tmp_path: Path) -> None:
+    """Lists as long as the file has room for, of numbers or texts, within each other, or many of them."""
+    whole = write_model(tmp_path / "model.gguf", SMALL).read_bytes()
+    rest = bytes(1 << 25)
+
+    def header(fields: int, *parts: bytes) -> bytes:
+        return whole[:8] + struct.pack("<QQ", 0, fields) + b"".join(parts) + rest
+
+    def field(name: bytes, kind: int, value: bytes) -> bytes:
+        return struct.pack("<Q", len(name)) + name + struct.pack("<I", kind) + value
+
+    numbers, texts = struct.pack("<IQ", 0, 1 << 24), struct.pack("<IQ", 8, (1 << 22) - 1)
+    nested = struct.pack("<IQIQ", 9, 2_000_000, 9, 2_000_000)
+    many = [field(b"%d" % i, 9, struct.pack("<IQ", 0, 1 << 20) + bytes(1 << 20)) for i in range(5)]
+    path = tmp_path / "large.gguf"
+    for data in (
+        header(1, field(b"a", 9, numbers)),
+        header(1, field(b"a", 9, struct.pack("<IQ", 8, (1 << 22) + 1))),
+        header(1, field(b"a", 9, nested)),
+        header(5, *many),
+        header(1, field(b"a", 8, struct.pack("<Q", (1 << 24) + 1))),
+        header(2, field(b"a", 9, texts), b"\1"),
+    ):
+        path.write_bytes(data)
+        tracemalloc.start()
+        try:
+            with pytest.raises(BadModelFile):
+                read_gguf(path)
+            assert tracemalloc.get_traced_memory()[1] < 400 << 20
+        finally:
+            tracemalloc.stop()
 
 
 @pytest.mark.parametrize(
