@@ -11,20 +11,18 @@ from typing import TYPE_CHECKING
 from opml_dispute.cli.output import Output
 from opml_dispute.engine.inference import Inference
 from opml_dispute.generation.files import ANSWER_TOKENS, compile_language_model, is_language_model, read_checkpoint
-from opml_dispute.generation.program import PROMPT
 from opml_dispute.generation.refusals import NoTokenizer
 from opml_dispute.generation.speaking import tokens_of
-from opml_dispute.generation.talk import padded, prompt_of
+from opml_dispute.generation.talk import AnswerProgram, prompt_of
 
 if TYPE_CHECKING:
+    from opml_dispute.cli.prompts import PromptOptions
     from opml_dispute.generation.vocabulary import Vocabulary
     from opml_dispute.model.files import Binding
     from opml_dispute.model.program import Program
 
 
-def run_prompt(
-    file: Path, binding: Binding, prompt: str, *, chat: bool, output: Output
-) -> tuple[Program, Inference, float]:
+def run_prompt(file: Path, binding: Binding, asked: PromptOptions, output: Output) -> tuple[Program, Inference, float]:
     """
     Compiles the model for this prompt, runs it, and shows the answer token by token.
 
@@ -36,17 +34,22 @@ def run_prompt(
     if checkpoint.vocabulary is None:
         raise NoTokenizer(f"{file.name} has no tokenizer that is known here: it takes no text")
     vocabulary = checkpoint.vocabulary
-    tokens = prompt_of(vocabulary, prompt, chat=chat)
-    binding = replace(binding, tokens=ANSWER_TOKENS if binding.tokens is None else binding.tokens)
-    if binding.prompt_tokens is None:
-        binding = replace(binding, prompt_tokens=len(tokens))
+    tokens = prompt_of(vocabulary, asked.text or "", chat=asked.chat)
+    choice = asked.choice(output)
+    binding = replace(
+        binding,
+        prompt_tokens=len(tokens) if binding.prompt_tokens is None else binding.prompt_tokens,
+        tokens=ANSWER_TOKENS if binding.tokens is None else binding.tokens,
+        sampling=binding.sampling or choice is not None,
+    )
     assert binding.prompt_tokens is not None
-    image = padded(tokens, binding.prompt_tokens)
+    assert binding.tokens is not None
+    inputs = AnswerProgram(binding.prompt_tokens, binding.tokens, binding.sampling).inputs(tokens, choice)
     started = time.perf_counter()
     program = compile_language_model(checkpoint, binding, file.name)
     compiled_s = time.perf_counter() - started
     output.say(f"{len(tokens)} tokens of prompt; {program.node_count:,} nodes compiled in {compiled_s:.2f} s")
-    inference = Inference(program, {PROMPT: image})
+    inference = Inference(program, inputs)
     return program, inference, _show(vocabulary, inference, output)
 
 

@@ -185,7 +185,7 @@ MOST_TOKENS = 1 << 20
 
 
 def binding_options(command: F) -> F:
-    """--dim, --constant, --max-size, --prompt-tokens and --tokens; the command gets `binding`."""
+    """--dim, --constant, --max-size, --prompt-tokens, --tokens and --sampling; the command gets `binding`."""
 
     @click.option(
         "--dim", "dims", multiple=True, metavar="NAME=N", help="The size of a symbolic dimension; may be repeated."
@@ -213,6 +213,7 @@ def binding_options(command: F) -> F:
     @click.option(
         "--tokens", type=click.IntRange(1, MOST_TOKENS), metavar="N", help="Of a language model: answers of N tokens."
     )
+    @click.option("--sampling", is_flag=True, help="Of a language model: requests may have their answers drawn.")
     @functools.wraps(command)
     def wrapped(
         *args: Any,
@@ -221,9 +222,11 @@ def binding_options(command: F) -> F:
         max_sizes: tuple[str, ...],
         prompt_tokens: int | None,
         tokens: int | None,
+        sampling: bool,
         **kwargs: Any,
     ) -> Any:
-        return command(*args, binding=parse_binding(dims, constants, max_sizes, prompt_tokens, tokens), **kwargs)
+        binding = parse_binding(dims, constants, max_sizes, prompt_tokens, tokens, sampling)
+        return command(*args, binding=binding, **kwargs)
 
     return wrapped  # type: ignore[return-value]
 

@@ -34,6 +34,7 @@ from opml_dispute.cli.options import (
     stake_option,
 )
 from opml_dispute.cli.output import Output, gas
+from opml_dispute.cli.prompts import PromptOptions, prompt_options
 from opml_dispute.cli.session import Session, open_case_of
 from opml_dispute.errors import OpmlError
 from opml_dispute.operator.inference import (
@@ -59,8 +60,7 @@ class WhichModel(OpmlError):
 @click.command(cls=Command)
 @input_options
 @click.option("--input-image", type=FileName(), metavar="FILE", help="A ready input image instead.")
-@click.option("--prompt", metavar="TEXT", help="What a language model is to answer.")
-@click.option("--chat", is_flag=True, help="The prompt is what a user says in a chat, by the model's template.")
+@prompt_options
 @click.option(
     "--model", type=FileName(), metavar="FILE", help="For --prompt: the model's file, if its words are not kept here."
 )
@@ -92,8 +92,7 @@ def request(
     inputs: tuple[str, ...],
     sample: int | None,
     input_image: Path | None,
-    prompt: str | None,
-    chat: bool,
+    asked: PromptOptions,
     model: Path | None,
     model_id: str | None,
     fee: str,
@@ -113,9 +112,9 @@ def request(
     Example: opml-dispute request --sample 7 --fee 0.01eth --key-file me.key
     """
     fee_wei = parse_wei(fee)
-    _expect_at_most_one({"--input": inputs, "--sample": sample, "--input-image": input_image, "--prompt": prompt})
-    if prompt is None and (chat or model is not None):
-        raise click.UsageError("--chat and --model say how to read a prompt: give one with --prompt")
+    _expect_at_most_one({"--input": inputs, "--sample": sample, "--input-image": input_image, "--prompt": asked.text})
+    if asked.text is None and model is not None:
+        raise click.UsageError("--model says how to read a prompt: give one with --prompt")
     if reader:
         _expect_none({"--by-root": by_root, "--in-parts": in_parts, "--callback": callback, "--model-id": model_id})
     if by_root is not None:
@@ -132,8 +131,8 @@ def request(
     known = system.rpc.read(system.registry.model(wanted))
     if input_image is not None:
         image = _read_file(input_image, known.input_bytes)
-    elif prompt is not None:
-        image = _prompt_image(known, prompt, wanted, model, chat=chat)
+    elif asked.text is not None:
+        image = _prompt_image(known, asked, wanted, model, output)
     else:
         image = _tensor_image(known, inputs, sample)
     if len(image) != known.input_bytes:
@@ -173,12 +172,15 @@ def request(
 # Arrays take a while to import, and the chain is asked first: so what makes an input image imports them itself.
 
 
-def _prompt_image(known: RegisteredModel, prompt: str, model_id: ModelId, model: Path | None, *, chat: bool) -> bytes:
+def _prompt_image(
+    known: RegisteredModel, asked: PromptOptions, model_id: ModelId, model: Path | None, output: Output
+) -> bytes:
     from opml_dispute.cli.words import prompt_image, vocabulary_for
     from opml_dispute.operator.model_description import slots_from_json
 
-    slots = slots_from_json(known.inputs, known.input_bytes)
-    return prompt_image(slots, prompt, vocabulary_for(model_id, model), chat=chat)
+    inputs = slots_from_json(known.inputs, known.input_bytes)
+    outputs = slots_from_json(known.outputs, known.output_bytes)
+    return prompt_image(inputs, outputs, asked, vocabulary_for(model_id, model), output)
 
 
 def _tensor_image(known: RegisteredModel, inputs: tuple[str, ...], sample: int | None) -> bytes:

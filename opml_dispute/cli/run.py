@@ -16,6 +16,7 @@ from opml_dispute.cli.command_line import Command
 from opml_dispute.cli.inputs import read_inputs
 from opml_dispute.cli.options import FileName, binding_options, input_options, json_option
 from opml_dispute.cli.output import Output
+from opml_dispute.cli.prompts import PromptOptions, prompt_options
 from opml_dispute.engine.inference import Inference
 from opml_dispute.engine.inference_status import status_words
 from opml_dispute.errors import OpmlError
@@ -52,10 +53,7 @@ class CannotSave(OpmlError):
 @click.argument("file", type=FileName(), default=DIGITS)
 @binding_options
 @input_options
-@click.option(
-    "--prompt", metavar="TEXT", help="What to answer, of a language model: the answer is shown as it is made."
-)
-@click.option("--chat", is_flag=True, help="The prompt is what a user says in a chat, by the model's template.")
+@prompt_options
 @click.option("--vm", is_flag=True, help="Run every node in the VM too, and compare.")
 @click.option("--save", type=FileName(), metavar="DIR", help="Write each output there, as NAME.npy.")
 @json_option
@@ -64,8 +62,7 @@ def run(
     binding: Binding,
     inputs: tuple[str, ...],
     sample: int | None,
-    prompt: str | None,
-    chat: bool,
+    asked: PromptOptions,
     vm: bool,
     save: Path | None,
     output: Output,
@@ -75,13 +72,11 @@ def run(
 
     Example: opml-dispute run --sample 7 --vm
     """
-    if prompt is None and chat:
-        raise click.UsageError("--chat says how to read a prompt: give one with --prompt")
-    if prompt is not None and (inputs or sample is not None):
+    if asked.text is not None and (inputs or sample is not None):
         raise click.UsageError("--prompt gives the input: leave out --input and --sample")
     if save is not None:
         _make_folder(save)
-    if prompt is None:
+    if asked.text is None:
         program = open_model(file, binding)
         inference = Inference(program, read_inputs(program.inputs, inputs, sample))
         started = time.perf_counter()
@@ -90,12 +85,12 @@ def run(
     else:
         from opml_dispute.cli.answering import run_prompt
 
-        program, inference, ran_s = run_prompt(file, binding, prompt, chat=chat, output=output)
+        program, inference, ran_s = run_prompt(file, binding, asked, output)
     started = time.perf_counter()
     root = inference.state_root(program.node_count)
     committed_s = time.perf_counter() - started
     results = inference.outputs() if inference.status == 0 else {}
-    for name, value in results.items() if prompt is None else ():
+    for name, value in results.items() if asked.text is None else ():
         shown = np.array2string(value, precision=6, threshold=40, max_line_width=output.width)
         output.show(f"{one_line(name)} = {shown}")
     saved = {} if save is None else _save(results, save)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from opml_dispute.cli.output import Output
+    from opml_dispute.cli.prompts import PromptOptions
     from opml_dispute.generation.vocabulary import Vocabulary
     from opml_dispute.operator.case import Case
     from opml_dispute.operator.model_description import Slot
@@ -32,17 +33,18 @@ def vocabulary_for(model_id: ModelId, file: Path | None) -> Vocabulary:
     return kept
 
 
-def prompt_image(slots: Sequence[Slot], prompt: str, vocabulary: Vocabulary, *, chat: bool) -> bytes:
+def prompt_image(
+    inputs: Sequence[Slot], outputs: Sequence[Slot], asked: PromptOptions, vocabulary: Vocabulary, output: Output
+) -> bytes:
     """The input image of a prompt. Raises `BadPrompt`, `NoTokenizer` for a model that takes none."""
     from opml_dispute.engine.segment import input_image
-    from opml_dispute.generation.program import PROMPT
-    from opml_dispute.generation.talk import padded, prompt_of
-    from opml_dispute.model.opcodes import DType
+    from opml_dispute.generation.talk import AnswerProgram, prompt_of
 
-    if [(slot.name, slot.dtype, len(slot.shape)) for slot in slots] != [(PROMPT, DType.I64, 1)]:
+    program = AnswerProgram.of(inputs, outputs)
+    if program is None:
         raise NoTokenizer("the registered model takes no prompt", hint="give its inputs with --input")
-    tokens = prompt_of(vocabulary, prompt, chat=chat)
-    return input_image(slots, {PROMPT: padded(tokens, slots[0].shape[0])})
+    tokens = prompt_of(vocabulary, asked.text or "", chat=asked.chat)
+    return input_image(inputs, program.inputs(tokens, asked.choice(output)))
 
 
 def show_words(case: Case, file: Path | None, output: Output) -> None:

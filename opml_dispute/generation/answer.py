@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from opml_dispute.generation.decoder import MASKED, Decoder, Rows, Turns
+from opml_dispute.generation.sampling import Sampler
 from opml_dispute.model.opcodes import DType, Reduction
 from opml_dispute.model.recorder import Origin
 from opml_dispute.model.tensor import Tensor
@@ -34,6 +35,8 @@ class AnswerShape:
     """Room for a prompt, 1 or more."""
     tokens: int
     """Of the answer, at most; 1 or more."""
+    sampled: bool = False
+    """Whether the program takes what `sampling.SAMPLING_INPUTS` names, and draws tokens by it."""
 
     @property
     def slots(self) -> int:
@@ -48,13 +51,12 @@ Choose = Callable[[Tensor, int], Tensor]
 class AnswerLoop:
     """The operations of one answer; `prompt` first, then a `step` for every token but the first."""
 
-    def __init__(
-        self, decoder: Decoder, shape: AnswerShape, end_tokens: Sequence[int], choose: Choose | None = None
-    ) -> None:
+    def __init__(self, decoder: Decoder, shape: AnswerShape, end_tokens: Sequence[int]) -> None:
         self.g, self.decoder, self.shape = decoder.g, decoder, shape
         self.end_tokens = tuple(end_tokens)
-        self.choose = choose or self._greatest
         g = self.g
+        self.sampler = Sampler(g, shape.tokens) if shape.sampled else None
+        self.choose: Choose = self.sampler.choose if self.sampler else self._greatest
         self.tokens = g.new(DType.I64, (shape.prompt_tokens,))
         """The prompt: an input of the program."""
         self.answer = g.new(DType.I64, (shape.tokens,))
@@ -64,7 +66,14 @@ class AnswerLoop:
 
     def prompt(self) -> None:
         """Everything up to the answer's first token."""
+        last = self.prompt_rows().sliced(0, self.shape.prompt_tokens - 1, 1)
+        self._put(self.choose(self.decoder.logits(last, "token 0"), 0), 0)
+
+    def prompt_rows(self) -> Tensor:
+        """f32[prompt_tokens][width]: the prompt's rows after all layers; what steps need is made on the way."""
         g, shape, decoder = self.g, self.shape, self.decoder
+        if self.sampler:
+            self.sampler.prepare()
         g.origin = Origin("prompt", "padding and positions")
         there = g.less_equal(0, self.tokens)
         tokens = g.maximum(self.tokens, 0)
@@ -79,9 +88,7 @@ class AnswerLoop:
         masks = self._masks(unseen, 0, shape.prompt_tokens)
         count = shape.prompt_tokens
         masks = (masks[0].sliced(1, 0, count), masks[1].sliced(1, 0, count))
-        x = decoder.layers(decoder.embed(tokens), Rows("prompt", 0, count, *turns, *masks))
-        logits = decoder.logits(x.sliced(0, count - 1, 1), "token 0")
-        self._put(self.choose(logits, 0), 0)
+        return decoder.layers(decoder.embed(tokens), Rows("prompt", 0, count, *turns, *masks))
 
     def step(self, token: int) -> None:
         """Token `token` of the answer, 1 or more, from the one before."""

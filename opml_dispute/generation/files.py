@@ -48,9 +48,9 @@ def open_model(file: Path, binding: Binding) -> Program:
     Raises `BadDimension` if `binding` does not concern such a file, and what compiling and loading raise.
     """
     if not is_language_model(file):
-        if binding.prompt_tokens is not None or binding.tokens is not None:
+        if binding.prompt_tokens is not None or binding.tokens is not None or binding.sampling:
             raise BadDimension(
-                f"{file.name} is no language model, so it takes neither --prompt-tokens nor --tokens",
+                f"{file.name} is no language model, so it takes none of --prompt-tokens, --tokens and --sampling",
                 hint="leave them out; sizes of an ONNX model's dimensions are given with --dim",
             )
         return read_model(file, binding)
@@ -67,7 +67,7 @@ def compile_language_model(checkpoint: Checkpoint, binding: Binding, name: str) 
             hint="say how long prompt and answer may be: --prompt-tokens N --tokens N",
         )
     prompt_tokens = PROMPT_TOKENS if binding.prompt_tokens is None else binding.prompt_tokens
-    return compile_answer(checkpoint, AnswerShape(prompt_tokens, binding.tokens or ANSWER_TOKENS))
+    return compile_answer(checkpoint, AnswerShape(prompt_tokens, binding.tokens or ANSWER_TOKENS, binding.sampling))
 
 
 def language_of(file: Path) -> Vocabulary:

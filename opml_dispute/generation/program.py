@@ -29,14 +29,16 @@ from opml_dispute.model.recorder import Op
 from opml_dispute.model.refusals import Refuse
 
 PROMPT, ANSWER = "prompt", "answer"
-"""The names of a program's input and output: i64[prompt_tokens] and i64[tokens]."""
+"""The names of a program's first input and its output: i64[prompt_tokens] and i64[tokens]."""
 
 
 def compile_answer(
     checkpoint: Checkpoint, shape: AnswerShape, *, tile_budget: int = TILE_BUDGET, limits: Limits | None = None
 ) -> Program:
     """
-    The program that answers prompts of up to `shape.prompt_tokens` tokens with up to `shape.tokens`, greedily.
+    The program that answers prompts of up to `shape.prompt_tokens` tokens with up to `shape.tokens`.
+
+    It takes the greatest logit's token each time, or draws one as its inputs say if `shape.sampled` is set.
 
     Raises `BadPrompt` if these do not fit the model's context, `UnsupportedLanguageModel` for a model that the decoder
     cannot express, `ModelTooDear` beyond `limits`.
@@ -78,7 +80,8 @@ def _compiled(checkpoint: Checkpoint, shape: AnswerShape, tile_budget: int, mete
     ops = live_operations(builder.ops, [loop.answer])
     firsts = [next((i for i, op in enumerate(ops) if numbers[id(op)] >= start), len(ops)) for start in starts]
     regions = Regions(frozenset(firsts[:-1]), _largest_block(ops[firsts[0] :]))
-    plan = Plan(ops, [(PROMPT, loop.tokens)], [(ANSWER, loop.answer)], regions)
+    sampling = loop.sampler.inputs.items() if loop.sampler else ()
+    plan = Plan(ops, [(PROMPT, loop.tokens), *sampling], [(ANSWER, loop.answer)], regions)
     records, made_of = plan.nodes(tile_budget, most_steps, meter)
     packed = b"".join(record.pack() for record in records)
     which = [(i, 0) for i in range(len(records))]

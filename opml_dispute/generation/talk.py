@@ -16,6 +16,7 @@ import numpy as np
 from opml_dispute.generation.answer import PADDING
 from opml_dispute.generation.program import ANSWER, PROMPT
 from opml_dispute.generation.refusals import BadPrompt
+from opml_dispute.generation.sampling import SAMPLING_INPUTS, SamplingChoice
 from opml_dispute.model.opcodes import DType
 from opml_dispute.model.tensor import Array
 
@@ -40,18 +41,33 @@ class AnswerProgram:
 
     prompt_tokens: int
     tokens: int
+    sampled: bool = False
+    """Whether it draws tokens as its inputs say."""
 
     @classmethod
     def of(cls, inputs: Sequence[Described], outputs: Sequence[Described]) -> AnswerProgram | None:
         """None if it is another kind of program."""
-        found = [(spec.name, spec.dtype, len(spec.shape)) for spec in (*inputs, *outputs)]
-        if found != [(PROMPT, DType.I64, 1), (ANSWER, DType.I64, 1)]:
+        prompt, *others = [(spec.name, spec.dtype, len(spec.shape)) for spec in (*inputs, *outputs)] or [None]
+        answer, sampling = (ANSWER, DType.I64, 1), [(name, dtype, 1) for name, dtype in SAMPLING_INPUTS]
+        if prompt != (PROMPT, DType.I64, 1) or others not in ([answer], [*sampling, answer]):
             return None
-        return cls(int(inputs[0].shape[0]), int(outputs[0].shape[0]))
+        if any(tuple(spec.shape) != (1,) for spec in inputs[1:]):
+            return None
+        return cls(int(inputs[0].shape[0]), int(outputs[0].shape[0]), len(others) > 1)
 
-    def inputs(self, tokens: Sequence[int]) -> dict[str, Array]:
-        """The program's inputs for a prompt. Raises `BadPrompt` if it has no room for it."""
-        return {PROMPT: padded(tokens, self.prompt_tokens)}
+    def inputs(self, tokens: Sequence[int], choice: SamplingChoice | None = None) -> dict[str, Array]:
+        """
+        The program's inputs for a prompt; tokens are drawn as `choice` says, by default none is.
+
+        Raises `BadPrompt` if it has no room for the prompt, or draws nothing though `choice` asks for it.
+        """
+        if not self.sampled and choice is not None:
+            raise BadPrompt(
+                "the program takes the greatest logit each time: it was compiled without sampling",
+                hint="leave out --temperature, --top-k, --top-p and --seed, or compile the model with --sampling",
+            )
+        drawn = (choice or SamplingChoice()).inputs() if self.sampled else {}
+        return {PROMPT: padded(tokens, self.prompt_tokens), **drawn}
 
 
 def padded(tokens: Sequence[int], room: int) -> Array:

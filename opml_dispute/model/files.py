@@ -57,6 +57,8 @@ class Binding:
     """Of a language model: room for a prompt."""
     tokens: int | None = None
     """Of a language model: tokens of an answer, at most."""
+    sampling: bool = False
+    """Of a language model: whether answers can be drawn, as a request says."""
 
 
 def parse_binding(
@@ -65,6 +67,7 @@ def parse_binding(
     max_sizes: Sequence[str] = (),
     prompt_tokens: int | None = None,
     tokens: int | None = None,
+    sampling: bool = False,
 ) -> Binding:
     """
     Sizes, rooms (NAME=N) and fixed inputs (NAME=VALUE) as they are typed.
@@ -73,7 +76,7 @@ def parse_binding(
     """
     sizes = _parse_numbers(dims, "--dim", "a dimension a size", BadDimension)
     rooms = _parse_numbers(max_sizes, "--max-size", "a tensor room", BadRoom)
-    return Binding(sizes, _parse_constants(constants), rooms, prompt_tokens, tokens)
+    return Binding(sizes, _parse_constants(constants), rooms, prompt_tokens, tokens, sampling)
 
 
 def _parse_constants(texts: Sequence[str]) -> dict[str, Array]:

@@ -130,7 +130,9 @@ def binding_as_registered(registered: RegisteredModel, *, is_language: bool) -> 
     if not is_language:
         return Binding(dims={f"{slot.name}.{at}": size for slot in inputs for at, size in enumerate(slot.shape)})
     answers = AnswerProgram.of(inputs, outputs)
-    return Binding() if answers is None else Binding(prompt_tokens=answers.prompt_tokens, tokens=answers.tokens)
+    if answers is None:
+        return Binding()
+    return Binding(prompt_tokens=answers.prompt_tokens, tokens=answers.tokens, sampling=answers.sampled)
 
 
 def describe_model(program: Program, uri: str) -> Model:

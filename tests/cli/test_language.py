@@ -28,6 +28,43 @@ def test_an_answer_is_shown_in_words(cli: Cli) -> None:
     assert told.object_with("state_root")["status"] == 0
 
 
+def test_a_drawn_answer_is_that_of_its_seed(cli: Cli) -> None:
+    """A seed that is not given is told, and gives the same answer again; other seeds give others."""
+    drawing = ("run", LETTERS, "--prompt", QUESTION, "--tokens", 16, "--temperature", 2.5, "--json")
+    first = cli(*drawing)
+    assert first.code == 0, first.err
+    seed = first.object_with("seed")["seed"]
+    again = cli(*drawing, "--seed", seed).object_with("answer")["answer"]
+    assert first.object_with("answer")["answer"] == again
+    others = {str(cli(*drawing, "--seed", number).object_with("answer")["answer"]) for number in range(3)}
+    assert len(others) == 3
+    plain = ("run", LETTERS, "--prompt", QUESTION, "--tokens", 16, "--json")
+    greedy = cli(*plain, "--temperature", 0).object_with("answer")["answer"]
+    assert greedy == cli(*plain).object_with("answer")["answer"]
+
+
+def test_a_request_draws_only_from_a_model_that_can(cli: Cli, on_chain: Chain, key: Key) -> None:
+    """The drawn answer is the same for who proposes and who looks at it."""
+    signing = ("--key-file", key("requester"), "--json")
+    ids = [
+        str(cli("model", "register", LETTERS, *sizes, *signing).object_with("model_id")["model_id"])
+        for sizes in (
+            ("--prompt-tokens", 24, "--tokens", 6),
+            ("--prompt-tokens", 24, "--tokens", 6, "--sampling"),
+        )
+    ]
+    drawing = ("--prompt", QUESTION, "--temperature", 2.5, "--top-k", 9, "--seed", 4)
+    refused = cli("request", "--model-id", ids[0], *drawing, *signing)
+    assert_refused(refused, "was compiled without sampling")
+    asked = cli("request", "--model-id", ids[1], *drawing, *signing)
+    assert asked.code == 0, asked.err
+    request_id = asked.object_with("request_id")["request_id"]
+    made = cli("propose", request_id, "--key-file", key("proposer"), "--json")
+    assert made.code == 0, made.err
+    alone = cli("run", LETTERS, *drawing, "--prompt-tokens", 24, "--tokens", 6, "--json").object_with("answer")
+    assert made.object_with("answer")["answer"] == alone["answer"]
+
+
 def test_a_models_facts_are_those_of_the_lengths_asked_for(cli: Cli) -> None:
     asked = ("model", "inspect", LETTERS, "--prompt-tokens", 8, "--tokens", 6, "--no-time", "--nodes", 2, "--json")
     facts = cli(*asked).object_with("model_root")
@@ -65,6 +102,10 @@ def test_a_prompt_is_asked_proposed_and_found_right_in_words(cli: Cli, on_chain:
         (("--prompt", "Is it?", "--tokens", 200), "the model's context has 128"),
         (("--prompt", "Is it?", "--chat"), "have no chat template"),
         (("--prompt", "Is it \u00fc?"), "does not know"),
+        (("--prompt", "Is it?", "--temperature", "nan"), "a temperature of nan"),
+        (("--prompt", "Is it?", "--top-k", 65), "a top-k of 65; expected 1 to 64"),
+        (("--prompt", "Is it?", "--top-p", 0), "a top-p of 0.0"),
+        (("--prompt", "Is it?", "--seed", -1), "a seed of -1"),
         (("--prompt", "Is it?", "--dim", "batch=1"), "is a language model"),
     ],
 )
