@@ -7,11 +7,13 @@ The facts about a model, as `model inspect` shows them: for people as tables, fo
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
 from opml_dispute.cli.output import Output, ether, gas
 from opml_dispute.errors import OpmlError
+from opml_dispute.generation.facts import LanguageFacts
 from opml_dispute.model.program import NodeInfo, TensorSpec
 from opml_dispute.model.survey import Obstacle
 from opml_dispute.operator.inspection import Inspection, Share, obstacles_by_operator
@@ -33,14 +35,17 @@ class ModelNotSupported(OpmlError):
         super().__init__(f"cannot compile {name}; in its way: {', '.join(told)}")
 
 
-def show_inspection(file: Path, inspection: Inspection, shown: int, output: Output) -> None:
-    """All facts; of the nodes the `shown` costliest."""
+def show_inspection(
+    file: Path, inspection: Inspection, shown: int, output: Output, language: LanguageFacts | None = None
+) -> None:
+    """All facts; of the nodes the `shown` costliest; of a language model what `language` says, too."""
     _show_shares("operator", inspection.operators, output)
     _show_shares("kernel", inspection.kernels, output)
     if shown:
         _show_nodes(inspection.largest[:shown], output)
-    output.show("\n".join(f"{name:<13}{one_line(text)}" for name, text in _lines(inspection)))
-    output.fact(file=str(file), **_facts(inspection, shown))
+    lines = [*(_language_lines(language) if language else ()), *_lines(inspection)]
+    output.show("\n".join(f"{name:<13}{one_line(text)}" for name, text in lines))
+    output.fact(file=str(file), language=language and asdict(language), **_facts(inspection, shown))
 
 
 def show_obstacles(obstacles: Sequence[Obstacle], output: Output) -> None:
@@ -53,6 +58,21 @@ def show_obstacles(obstacles: Sequence[Obstacle], output: Output) -> None:
             for obstacle in found
         ],
     )
+
+
+def _language_lines(language: LanguageFacts) -> list[tuple[str, str]]:
+    encodings = [f"{name} {count / language.parameters:.1%}" for name, count in language.encodings.items()]
+    return [
+        ("language", f"{language.label}: {language.architecture}, {language.parameters:,} parameters"),
+        ("sizes", f"{language.layers} layers of {language.width:,} numbers, {language.vocabulary:,} tokens"),
+        ("encodings", ", ".join(encodings)),
+        (
+            "context",
+            f"{language.context:,} positions; here {language.prompt_tokens:,} of a prompt and {language.tokens:,} of "
+            f"an answer, {'drawn as the request says' if language.sampled else 'always of the greatest logits'}",
+        ),
+        ("a token", f"{language.token_nodes:,} nodes; up to the first one {language.prompt_nodes:,}"),
+    ]
 
 
 def _lines(inspection: Inspection) -> list[tuple[str, str]]:

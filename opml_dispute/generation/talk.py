@@ -47,13 +47,14 @@ class AnswerProgram:
     @classmethod
     def of(cls, inputs: Sequence[Described], outputs: Sequence[Described]) -> AnswerProgram | None:
         """None if it is another kind of program."""
-        prompt, *others = [(spec.name, spec.dtype, len(spec.shape)) for spec in (*inputs, *outputs)] or [None]
-        answer, sampling = (ANSWER, DType.I64, 1), [(name, dtype, 1) for name, dtype in SAMPLING_INPUTS]
-        if prompt != (PROMPT, DType.I64, 1) or others not in ([answer], [*sampling, answer]):
+        found = [(spec.name, spec.dtype, len(spec.shape)) for spec in (*inputs, *outputs)]
+        prompt, answer = (PROMPT, DType.I64, 1), (ANSWER, DType.I64, 1)
+        sampling = [(name, dtype, 1) for name, dtype in SAMPLING_INPUTS]
+        if found not in ([prompt, answer], [prompt, *sampling, answer]):
             return None
         if any(tuple(spec.shape) != (1,) for spec in inputs[1:]):
             return None
-        return cls(int(inputs[0].shape[0]), int(outputs[0].shape[0]), len(others) > 1)
+        return cls(int(inputs[0].shape[0]), int(outputs[0].shape[0]), len(inputs) > 1)
 
     def inputs(self, tokens: Sequence[int], choice: SamplingChoice | None = None) -> dict[str, Array]:
         """

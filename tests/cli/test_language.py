@@ -70,6 +70,16 @@ def test_a_models_facts_are_those_of_the_lengths_asked_for(cli: Cli) -> None:
     facts = cli(*asked).object_with("model_root")
     assert (facts["inputs"], facts["outputs"]) == (["prompt i64[8]"], ["answer i64[6]"])
     assert facts["moves"] <= 50
+    language = facts["language"]
+    assert isinstance(language, dict)
+    assert (language["architecture"], language["layers"], language["context"]) == ("llama", 2, 128)
+    assert (language["prompt_tokens"], language["tokens"], language["sampled"]) == (8, 6, False)
+    told = language["prompt_nodes"] + 5 * language["token_nodes"]
+    assert 0 <= told - facts["nodes"] < 5  # the last token's end is not looked for
+    assert sum(language["encodings"].values()) == language["parameters"]
+    shown = cli(*asked[:-1])
+    assert "parameters" in shown.out
+    assert "a token      " in shown.out
 
 
 def test_a_prompt_is_asked_proposed_and_found_right_in_words(cli: Cli, on_chain: Chain, key: Key) -> None:

@@ -11,6 +11,7 @@ from opml_dispute.engine.inference import Inference
 from opml_dispute.generation import program as generation_program
 from opml_dispute.generation.answer import PADDING, AnswerShape
 from opml_dispute.generation.checkpoint import Checkpoint
+from opml_dispute.generation.facts import language_facts
 from opml_dispute.generation.files import open_model
 from opml_dispute.generation.gguf_model import gguf_checkpoint
 from opml_dispute.generation.program import compile_answer
@@ -182,3 +183,17 @@ def test_other_options_do_not_concern_language_models(tmp_path: Path) -> None:
     other.write_bytes(b"nothing")
     with pytest.raises(BadDimension, match="is no language model"):
         open_model(other, Binding(tokens=3))
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("sampled", [False, True])
+def test_nodes_are_those_of_the_prompt_and_of_every_token(name: str, sampled: bool, tmp_path: Path) -> None:
+    """What is said of a model adds up, whatever its family makes of an embedding."""
+    checkpoint = gguf_checkpoint(write_model(tmp_path / "model.gguf", FAMILIES[name]))
+    for tokens in (1, 2, 9):
+        program = compile_answer(checkpoint, AnswerShape(4, tokens, sampled))
+        facts = language_facts(checkpoint, program)
+        assert (facts.prompt_tokens, facts.tokens, facts.sampled) == (4, tokens, sampled)
+        told = facts.prompt_nodes + (tokens - 1) * facts.token_nodes
+        assert 0 <= told - program.node_count < facts.layers + 3  # the last token's end is not looked for
+        assert (facts.token_nodes > 0) == (tokens > 1)
