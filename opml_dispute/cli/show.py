@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from opml_dispute.actors.stake import frontier, stake_of
+from opml_dispute.actors.stake import Stake, frontier, stake_of
 from opml_dispute.chain.contracts.contract import ZERO_ADDRESS
 from opml_dispute.chain.contracts.dispute import FaultDisputeGame
 from opml_dispute.chain.games import parse_address
@@ -22,7 +24,10 @@ from opml_dispute.game.claim import GameStatus
 from opml_dispute.game.resolve import forecast
 from opml_dispute.operator.inference import games_of
 from opml_dispute.operator.settle import STATUS_WORDS
-from opml_dispute.primitives import Address
+from opml_dispute.primitives import Address, RequestId
+
+if TYPE_CHECKING:
+    from opml_dispute.cli.words import GameWords
 
 
 @click.command("list", cls=Command)
@@ -151,6 +156,7 @@ def show(game: str, html_file: Path | None, chain: ChainOptions, output: Output)
     stake = stake_of(state, turning)
     outcome = forecast(state)
     bonds_wei = sum(claim.bond_wei for claim in state.claims)
+    words = _words(system, state.request_id, stake)
     output.show(claim_tree(state, head.timestamp))
     output.show(
         "\n".join(
@@ -161,6 +167,7 @@ def show(game: str, html_file: Path | None, chain: ChainOptions, output: Output)
                 f"at stake   {stake.sentence}" if state.in_progress else "at stake   nothing any more",
                 f"bonds      {ether(bonds_wei)} on {len(state.claims)} claims",
                 f"as it is   {STATUS_WORDS[outcome.winner]}",
+                *(words.lines if words else ()),
             ]
         )
     )
@@ -178,7 +185,16 @@ def show(game: str, html_file: Path | None, chain: ChainOptions, output: Output)
         at_stake=stake.facts,
         forecast=outcome.winner.name,
         payouts_wei=dict(outcome.payouts_wei),
+        words=words and asdict(words),
     )
+
+
+def _words(system: System, request_id: RequestId, stake: Stake) -> GameWords | None:
+    """What a game about a language model's answer is about, if this computer has the model."""
+    # Not above: a model is compiled and run only where its words were kept.
+    from opml_dispute.cli.words import game_words
+
+    return game_words(system, request_id, stake)
 
 
 def _save(system: System, address: Address, path: Path, output: Output) -> None:

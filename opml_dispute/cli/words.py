@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from opml_dispute.chain.requests import read_request
+from opml_dispute.errors import OpmlError
 from opml_dispute.generation.files import is_language_model, language_of
 from opml_dispute.generation.refusals import NoTokenizer
 from opml_dispute.operator.model_store import ModelStore
-from opml_dispute.primitives import ModelId
+from opml_dispute.primitives import ModelId, RequestId
+from opml_dispute.printable import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from opml_dispute.actors.stake import Stake
+    from opml_dispute.chain.system import System
     from opml_dispute.cli.output import Output
     from opml_dispute.cli.prompts import PromptOptions
     from opml_dispute.generation.vocabulary import Vocabulary
@@ -69,3 +75,59 @@ def show_words(case: Case, file: Path | None, output: Output) -> None:
     output.say(f"Prompt: {asked}")
     output.say(f"Answer here: {said}")
     output.fact(prompt=asked, answer=said, prompt_tokens=prompt, answer_tokens=answer)
+
+
+@dataclass(frozen=True)
+class GameWords:
+    """A game about a language model's answer, in words."""
+
+    prompt: str
+    answer: str
+    """As it is here."""
+    place: str
+    """The first node in question: what is computed there, of which token and layer."""
+    place_end: str
+    """The last node in question, likewise."""
+
+    @property
+    def lines(self) -> list[str]:
+        """For people, as `show` writes what it knows."""
+        where = self.place if self.place == self.place_end else f"from {self.place} to {self.place_end}"
+        return [
+            f"prompt     {one_line(self.prompt)}",
+            f"answer     {one_line(self.answer)} (as it is here)",
+            f"place      {where}",
+        ]
+
+
+def game_words(system: System, request_id: RequestId, stake: Stake) -> GameWords | None:
+    """
+    What a game is about, in words; None where the model is no language model, or is not on this computer whole.
+
+    The answer is computed here, which takes as long as the model takes; nothing is fetched.
+    """
+    from opml_dispute.engine.segment import INPUT, tensors
+    from opml_dispute.generation.program import ANSWER, PROMPT
+    from opml_dispute.generation.talk import AnswerProgram, spoken
+    from opml_dispute.operator.case import open_case
+
+    store = ModelStore(ModelStore.default().folder)
+    try:
+        vocabulary = store.vocabulary(read_request(system, request_id).model_id)
+        if vocabulary is None:
+            return None
+        case = open_case(system, request_id, store=store)
+    except OpmlError:
+        return None
+    if AnswerProgram.of(case.program.inputs, case.program.outputs) is None:
+        return None
+    prompt = tensors(case.program.inputs, case.image, INPUT)[PROMPT].tolist()
+    answer = spoken(case.outputs[ANSWER].tolist()) if case.inference.status == 0 else []
+    nodes = case.program.nodes
+
+    def place(index: int) -> str:
+        node = nodes[min(index, len(nodes) - 1)]
+        return f"{node.name}: {node.op_type}" if node.name else node.op_type
+
+    asked = vocabulary.text(token for token in prompt if token >= 0)
+    return GameWords(asked, vocabulary.text(answer), place(stake.node_low), place(stake.node_high - 1))

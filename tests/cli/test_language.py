@@ -100,6 +100,13 @@ def test_a_prompt_is_asked_proposed_and_found_right_in_words(cli: Cli, on_chain:
     assert found.code == 0, found.err
     assert f"Prompt: {QUESTION}" in found.err
     assert "nothing to challenge" in found.err
+    shown = cli("show", game)
+    assert f"prompt     {QUESTION}\n" in shown.out
+    assert "answer      No, the fer (as it is here)" in shown.out
+    told = cli("show", game, "--json").object_with("words")["words"]
+    assert isinstance(told, dict)
+    assert (told["prompt"], told["answer"]) == (QUESTION, " No, the fer")
+    assert told["place_end"].startswith("token 11")
     long = cli("request", "--model-id", model_id, "--prompt", QUESTION * 2, *signing)
     assert_refused(long, "the prompt has 42 tokens, but the program has room for 1 to 24")
 
