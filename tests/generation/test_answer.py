@@ -16,6 +16,7 @@ from opml_dispute.generation.files import open_model
 from opml_dispute.generation.gguf_model import gguf_checkpoint
 from opml_dispute.generation.program import compile_answer
 from opml_dispute.generation.refusals import BadPrompt, UnsupportedLanguageModel
+from opml_dispute.generation.scores import SCORES, compile_scores
 from opml_dispute.generation.talk import AnswerProgram, padded, spoken
 from opml_dispute.model.files import BadDimension, Binding
 from opml_dispute.model.program import Program
@@ -67,6 +68,18 @@ def test_the_first_logits_are_near_the_references(tmp_path: Path) -> None:
     for i, token in enumerate(said):
         scores = reference.logits([*prompt, *said[:i]])
         assert scores[token] > scores.max() - 1e-4
+
+
+def test_scores_are_the_references_at_every_place(tmp_path: Path) -> None:
+    """Behind padding too; the last place's greatest is what an answer begins with."""
+    path = write_model(tmp_path / "model.gguf", Made("qwen3", seed=4))
+    checkpoint, reference, prompt = gguf_checkpoint(path), Reference(path), [7, 3, 31, 2, 19]
+    inference = Inference(compile_scores(checkpoint, 7), {"prompt": padded(prompt, 7)})
+    scores = inference.outputs()[SCORES]
+    assert scores.shape == (7, 40)
+    for i in range(len(prompt)):
+        np.testing.assert_allclose(scores[2 + i], reference.logits(prompt[: i + 1]), rtol=1e-4, atol=1e-4)
+    assert scores[-1].argmax() == answer(compile_answer(checkpoint, AnswerShape(5, 1)), prompt)[0]
 
 
 @pytest.mark.parametrize("encoding", ["Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1"])
