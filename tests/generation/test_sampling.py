@@ -57,7 +57,7 @@ KNOWN = {
     "ffffffff ffffffff ffffffff ffffffff ffffffff ffffffff": "408f276d 41c83b0e a20bc7c6 6d5451fd",
     "243f6a88 85a308d3 13198a2e 03707344 a4093822 299f31d0": "d16cfe09 94fdcceb 5001e420 24126ea1",
 }
-"""Counter and key to words: the known answers that the generator's authors publish (Random123, kat_vectors)."""
+"""Counter and key to words: the known answers that the generator's authors publish with Random123."""
 
 
 def words(text: str) -> list[int]:
