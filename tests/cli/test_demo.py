@@ -52,6 +52,23 @@ def test_the_demo_prints_one_object_a_story(cli: Cli) -> None:
 
 
 @pytest.mark.slow
+def test_a_lie_in_an_answer_is_taken_down_to_an_instruction(cli: Cli) -> None:
+    """Both answers are told, the first token in which they differ, and the token and layer that the game came to."""
+    result = cli("demo", "--story", "language", "--json")
+    assert result.code == 0, result.err
+    (told,) = result.objects
+    assert (told["story"], told["winner"]) == ("language", "challenger")
+    assert told["right"] != told["told"]
+    assert str(told["right"])[: told["first_wrong_token"]] == str(told["told"])[: told["first_wrong_token"]]
+    assert str(told["place"]).startswith("token 17, layer ")
+    assert told["instruction"]
+
+
+def test_options_of_the_other_story_are_refused(cli: Cli) -> None:
+    assert "story about digits" in cli("demo", "--story", "language", "--sample", 3).err
+
+
+@pytest.mark.slow
 def test_the_live_view_draws_the_same_story() -> None:
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, width=110, height=50)

@@ -7,13 +7,15 @@ import time
 import click
 from rich.console import Console
 
-from opml_dispute.cli.command_line import Command, Number
+from opml_dispute.cli.command_line import Command, Number, expect_unused
 from opml_dispute.cli.demo.stage import Stage
 from opml_dispute.cli.demo.stories import Teller, result_facts
 from opml_dispute.cli.demo.view import LiveView, PlainView
 from opml_dispute.cli.options import json_option
 from opml_dispute.cli.output import Output
 
+QUESTION = "Is the bridge open?"
+"""The sample language model knows the answer by heart."""
 SAMPLES = 360
 """Held-out digits that come with the package."""
 
@@ -26,6 +28,13 @@ SAMPLES = 360
     show_default=True,
     help="Which held-out digit to read; the second story reads the next one.",
 )
+@click.option(
+    "--story",
+    type=click.Choice(["digits", "language"]),
+    default="digits",
+    show_default=True,
+    help="What is disputed: a digit that is read, twice, or a language model's answer.",
+)
 @click.option("--seed", type=click.IntRange(0), default=2, show_default=True, help="Which bit flips.")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="The local chain's port. Default: a free one.")
 @click.option("--plain", is_flag=True, help="Sentences instead of the live picture.")
@@ -33,14 +42,19 @@ SAMPLES = 360
     "--pace", type=Number(0, 3_600), metavar="S", help="Pause after each transaction. Default: 0.1 live, else 0."
 )
 @json_option
-def demo(sample: int, seed: int, port: int, plain: bool, pace: float | None, output: Output) -> None:
+def demo(sample: int, story: str, seed: int, port: int, plain: bool, pace: float | None, output: Output) -> None:
     """
     Watch two disputes on a fresh local chain: a lying proposer is caught, a lying challenger fails.
 
-    With --json, the last lines are one JSON object a story.
+    With --story language it is one dispute, about an answer in which a liar flips one bit; scripts/llm-dispute plays
+    it with other models and prompts. With --json, the last lines are one JSON object a story.
 
     Example: opml-dispute demo --sample 12
     """
+    if story == "language":
+        expect_unused("belongs to the story about digits", ["sample", "plain", "pace"])
+        _language(seed, port, output)
+        return
     console = Console(stderr=True, highlight=False, markup=False, emoji=False)
     live = console.is_terminal and not plain
     view = LiveView(console) if live else PlainView(console)
@@ -53,3 +67,18 @@ def demo(sample: int, seed: int, port: int, plain: bool, pace: float | None, out
     output.say(f"Both stories took {time.perf_counter() - started:.1f} s, the chain and all contracts included.")
     for result in results:
         output.fact(**result_facts(result))
+
+
+def _language(seed: int, port: int, output: Output) -> None:
+    """A liar's answer of the sample language model is taken down to one instruction."""
+    # Not above: it takes the readers of language models, which the other story does without.
+    from opml_dispute.cli.demo.language import dispute_an_answer
+    from opml_dispute.models import LETTERS
+
+    output.say(f"{LETTERS.stem} is asked: {QUESTION}")
+    with Stage.open(port=port) as stage:
+        result = dispute_an_answer(
+            stage, LETTERS, QUESTION, chat=False, tokens=32, lie_at=17, seed=seed, tell=output.say
+        )
+    output.say(f"The {result.winner} wins after {result.moves} moves; {sum(result.gas.values()):,} gas in all.")
+    output.fact(story="language", **vars(result))
