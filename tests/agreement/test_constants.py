@@ -15,6 +15,8 @@ import pytest
 
 from opml_dispute import primitives
 from opml_dispute.engine import elf
+from opml_dispute.engine.hashing import LEAF_LOG2
+from opml_dispute.fpvm import witness
 from opml_dispute.model import record
 from opml_dispute.primitives import LocalIdent, VmStatus
 from opml_dispute.toolchain.native import NATIVE
@@ -43,6 +45,11 @@ ROWS = {
     "floating-point registers in a thread witness": Row(
         primitives.ML_THREAD_BYTES - primitives.BASE_THREAD_BYTES, "vm/Frame.sol FPU_BYTES", "vm/fpvm.h FPU_BYTES"
     ),
+    "memory proof": Row(witness.MEMORY_PROOF_BYTES, "vm/Frame.sol MEMORY_PROOF_BYTES", "vm/fpvm.h MEMORY_PROOF_BYTES"),
+    "marker of compact proofs": Row(
+        int.from_bytes(witness.COMPACT_MARKER, "big"), "vm/MemoryTree.sol COMPACT_MARKER", "vm/proof.h COMPACT_MARKER"
+    ),
+    "leaf": Row(LEAF_LOG2, "vm/MemoryTree.sol LEAF", "memory/keccak.h LEAF_LOG2"),
     "base state version": Row(primitives.BASE_VERSION, "vm/FPVM.sol STATE_VERSION_BASE"),
     "ML state version": Row(primitives.ML_VERSION, "vm/FPVM.sol STATE_VERSION_ML"),
     "quantum": Row(primitives.QUANTUM, "vm/FPVM.sol QUANTUM", "vm/fpvm.h QUANTUM"),
@@ -75,6 +82,7 @@ ROWS = {
     **{f"VM status {status.name.lower()}": Row(status, f"vm/StateHash.sol {status.name}") for status in VmStatus},
 }
 
+HASH_BYTES = 32
 COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.S)
 
 
@@ -83,8 +91,9 @@ def written(file: Path, name: str) -> int:
     text = COMMENT.sub("", file.read_text())
     found = re.search(rf"(?:\b{name}\s*=|#define\s+{name}\s)\s*([^,;}}\n]+)", text)
     assert found, f"{file} has no {name}"
+    named = found[1].replace("HASH_BYTES", str(HASH_BYTES))
     expression = re.sub(
-        r"(0x[0-9a-fA-F]+|\b\d[\d_]*)(?:ull|u)?\b", lambda number: str(int(number[1].replace("_", ""), 0)), found[1]
+        r"(0x[0-9a-fA-F]+|\b\d[\d_]*)(?:ull|u)?\b", lambda number: str(int(number[1].replace("_", ""), 0)), named
     )
     assert re.fullmatch(r"[\d\s+*/()-]+", expression), f"{file}: {name} = {found[1]}"
     return int(eval(expression))

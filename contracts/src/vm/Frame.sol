@@ -24,6 +24,7 @@ uint256 constant STATE_BYTES = 188;
 uint256 constant THREAD = 0x140;
 uint256 constant BASE_THREAD_BYTES = 298;
 uint256 constant FPU_BYTES = 132;
+uint256 constant MEMORY_PROOF_BYTES = 60 * 32; // a leaf and its siblings, in the full encoding
 uint256 constant INNER_ROOT = 0x300;
 uint256 constant ORACLE = 0x320;
 uint256 constant LOCAL_CONTEXT = 0x340;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 pragma solidity 0.8.30;
 
-import {Frame, PROOF_AT, PROOF_END, ZERO_ROOTS} from "./Frame.sol";
+import {Frame, MEMORY_PROOF_BYTES, PROOF_AT, PROOF_END, ZERO_ROOTS} from "./Frame.sol";
 import {Refusals} from "./Refusals.sol";
 import {State} from "./State.sol";
 import {ZeroRoots} from "./ZeroRoots.sol";
@@ -154,7 +154,7 @@ library MemoryTree {
             assembly ("memory-safe") {
                 calldatacopy(proof, at, size)
             }
-            Frame.setWord(PROOF_AT, at + 60 * 32);
+            Frame.setWord(PROOF_AT, at + MEMORY_PROOF_BYTES);
         } else {
             Frame.setWord(PROOF_AT, _nextCompact(proof, at, levels, zeroRoots + ((log2Size - LEAF) << 5)));
         }

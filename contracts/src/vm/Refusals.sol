@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: MIT
 pragma solidity 0.8.30;
 
-import {BASE_THREAD_BYTES, Frame, IS_ML, PROOF_AT, ZERO_ROOTS} from "./Frame.sol";
+import {BASE_THREAD_BYTES, Frame, IS_ML, MEMORY_PROOF_BYTES, PROOF_AT, ZERO_ROOTS} from "./Frame.sol";
 import "./VmErrors.sol";
 
 /// @title Refusals
 /// @notice Why a step is refused, in the words of the state's version: a base state's are those of the published machine,
 /// whose clients and test suites look for them; states of version ML tell what was found.
 library Refusals {
-    /// @dev Of the full encoding: a leaf and its 59 siblings.
-    uint256 private constant MEMORY_PROOF_BYTES = 60 * 32;
     /// @dev Where the second argument of `step`, the proof, says how far behind the selector it stands.
     uint256 private constant PROOF_OFFSET_AT = 4 + 32;
 
