@@ -70,7 +70,8 @@ struct leaders {
     bool entry[MAX_BLOCKS];
 };
 
-static void add_leader(struct leaders *leaders, uint64_t pc, bool entry)
+/* Unless nothing was met there, which does not count where the code is certain to go on (`certain`). */
+static void add_leader(struct leaders *leaders, uint64_t pc, bool entry, bool certain)
 {
     for (unsigned i = 0; i < leaders->count; i++) {
         if (leaders->pc[i] == pc) {
@@ -78,7 +79,7 @@ static void add_leader(struct leaders *leaders, uint64_t pc, bool entry)
             return;
         }
     }
-    bool met = leaders->count == 0 || leaders->heat == NULL || *heat_of(leaders->heat, pc) != 0;
+    bool met = certain || leaders->heat == NULL || *heat_of(leaders->heat, pc) != 0;
     if (met && leaders->count < MAX_BLOCKS) {
         leaders->pc[leaders->count] = pc;
         leaders->entry[leaders->count++] = entry;
@@ -146,25 +147,25 @@ static void find_leaders(struct leaders *leaders, struct machine *machine, uint6
     static const struct leaders NONE;
     struct instruction unused[MAX_BLOCK_STEPS];
     leaders->count = 0;
-    add_leader(leaders, pc, true);
+    add_leader(leaders, pc, true, true);
     for (unsigned i = 0; i < leaders->count; i++) {
         struct code_block block = {.pc = leaders->pc[i]};
         read_block(&block, unused, machine, &NONE);
         switch (block.end) {
-        case END_FALL: add_leader(leaders, block.next, false); break;
+        case END_FALL: add_leader(leaders, block.next, false, true); break;
         case END_BRANCH:
-            add_leader(leaders, block.taken, false);
-            add_leader(leaders, block.next, false);
+            add_leader(leaders, block.taken, false, false);
+            add_leader(leaders, block.next, false, false);
             break;
-        case END_JUMP: add_leader(leaders, block.taken, false); break;
-        case END_CALL: add_leader(leaders, block.next, true); break;
+        case END_JUMP: add_leader(leaders, block.taken, false, false); break;
+        case END_CALL: add_leader(leaders, block.next, true, false); break;
         case END_INDIRECT:
             if (unused[block.count - 2].a != DISCARD)
-                add_leader(leaders, block.next, true);
+                add_leader(leaders, block.next, true, false);
             break;
         case END_INTERPRET:
             if (block.resumes)
-                add_leader(leaders, block.next + 4, true);
+                add_leader(leaders, block.next + 4, true, false);
             break;
         }
     }
