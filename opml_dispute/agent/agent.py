@@ -22,6 +22,7 @@ from opml_dispute.agent.metrics import Metrics
 from opml_dispute.agent.playing import GamePlayer
 from opml_dispute.agent.serving import RequestServer
 from opml_dispute.agent.settling import Settler
+from opml_dispute.agent.stocking import GLANCE_S, Stock
 from opml_dispute.agent.treasury import staked_wei
 from opml_dispute.chain.game_book import GameBook
 from opml_dispute.chain.rpc import Rpc
@@ -56,7 +57,8 @@ class Agent:
         self._context = AgentContext(config, system, sender, memory, store, log, metrics)
         self._player, self._server = GamePlayer(self._context), RequestServer(self._context)
         self._settler = Settler(self._context)
-        self.desk = self._context.desk
+        self.casework = self._context.casework
+        self.stock, self.stock_patience_s = Stock(self._context), GLANCE_S
         self.discovery = Discovery(system)
         self.book = GameBook(system.games)
         self._others = others
@@ -84,7 +86,7 @@ class Agent:
                     (pause or stop.wait)(wait_s)
         finally:
             self.metrics.up.set(0)
-            self.desk.close()
+            self.casework.close()
 
     def run_pass(self, stop: threading.Event | None = None) -> bool:
         """One pass; whether it sent anything. Raises only what keeps it from looking at all."""
@@ -107,6 +109,7 @@ class Agent:
         self._player.play(now, running, roots, is_stopped)
         self._settler.settle(now, [now.games[address] for address in running], over, is_stopped)
         self._server.serve(now, self.discovery.requests, is_stopped)
+        self.stock.look_after(now, self.discovery.requests, patience_s=self.stock_patience_s)
         self._measure(now, running, over, roots, agreement, time.monotonic() - started)
         self._tell(now.troubles)
         return now.sent > 0

@@ -10,10 +10,12 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from opml_dispute.availability.fetching import ALLOWED, FetchPolicy, read_gateway
+from opml_dispute.availability.store import QUOTA_BYTES
 from opml_dispute.chain.amounts import parse_wei
 from opml_dispute.chain.games import parse_address
 from opml_dispute.errors import OpmlError
@@ -78,6 +80,19 @@ class AgentConfig:
     listen: tuple[str, int] | None = None
     """Where metrics and health are served."""
     workers: int = 2
+    """Processes that compute, or actors of a cluster; 0: the agent's own process."""
+    worker_memory_bytes: int | None = None
+    """What each may hold."""
+    compute_timeout_s: float = 3_600.0
+    """After which a worker that gives no answer is replaced."""
+    ray: str | None = None
+    """Address of a Ray cluster whose actors compute, or "auto"."""
+    fetch: FetchPolicy = field(default_factory=FetchPolicy)
+    """How models and inputs that are not here are fetched."""
+    fetch_quota_bytes: int = QUOTA_BYTES
+    """For what was fetched."""
+    answer_unavailable: bool = False
+    """Answer requests whose model or input nobody else could fetch."""
     second_opinion: bool = True
     """Recompute with another build of the engine before the first bond in a game."""
     preflight: bool = True
@@ -144,7 +159,13 @@ class _Reader:
             interval_s=self.take("agent.interval", _seconds(0.1, 3600.0), 12.0),
             state=self.take("agent.state", self._file, None) or self._path.parent / "agent.sqlite",
             dry_run=self.take("agent.dry_run", _truth, False),
-            workers=self.take("agent.workers", _count(1, 64), 2),
+            workers=self.take("compute.workers", _count(0, 256), 2),
+            worker_memory_bytes=self.take("compute.memory", _size, None),
+            compute_timeout_s=self.take("compute.timeout", _seconds(1, 604_800), 3_600.0),
+            ray=self.take("compute.ray", _cluster, None),
+            fetch=self._fetch_policy(),
+            fetch_quota_bytes=self.take("fetch.quota", _size, QUOTA_BYTES),
+            answer_unavailable=self.take("policy.answer_unavailable", _truth, False),
             second_opinion=self.take("agent.second_opinion", _truth, True),
             preflight=self.take("agent.preflight", _truth, True),
             defend=self.take("policy.defend", _one_of(DEFENCES), "own"),
@@ -160,10 +181,23 @@ class _Reader:
             max_lag_blocks=self.take("chain.max_lag_blocks", _count(0, 10_000), 10),
             listen=self.take("metrics.listen", parse_endpoint, None),
         )
+        if config.ray is not None and config.workers == 0:
+            raise self.bad("compute.workers", "is 0, but compute.ray names a cluster: expected at least 1 actor")
         left = [f"{table}.{key}" for table, content in self._tables.items() for key in content]
+        if "agent.workers" in left:
+            raise self.bad("agent.workers", "is now called compute.workers: write it in a table [compute]")
         if left:
             raise self.bad(left[0], "is not a key of the agent's configuration")
         return config
+
+    def _fetch_policy(self) -> FetchPolicy:
+        default = FetchPolicy.of_environment()
+        return FetchPolicy(
+            allow=self.take("fetch.allow", _one_of(ALLOWED), default.allow),
+            gateways=self.take("fetch.gateways", _gateways, default.gateways),
+            max_bytes=self.take("fetch.max_size", _size, default.max_bytes),
+            timeout_s=self.take("fetch.timeout", _seconds(1, 604_800), default.timeout_s),
+        )
 
     def _file(self, value: Any) -> Path | None:
         if not isinstance(value, str) or not value:
@@ -211,6 +245,23 @@ def _wei(value: Any) -> int:
     if not isinstance(value, str):
         raise ValueError('an amount in quotes, as "0.5 ether" or "20 gwei"')
     return parse_wei(value.replace("ether", "").strip() if value.endswith("ether") else value)
+
+
+def _gateways(value: Any) -> tuple[str, ...]:
+    return tuple(read_gateway(text) for text in _strings(value))
+
+
+def _cluster(value: Any) -> str | None:
+    if not isinstance(value, str) or not re.fullmatch(r"auto|[^\s:/]+:[0-9]{1,5}", value):
+        raise ValueError('"auto", or the address of a Ray cluster, as "10.0.0.1:6379"')
+    return value
+
+
+def _size(value: Any) -> int:
+    found = re.fullmatch(r"([0-9]{1,15})(?: (KiB|MiB|GiB|TiB))?", value) if isinstance(value, str) else None
+    if found is None or not int(found[1]):
+        raise ValueError('a size in quotes, as "512 MiB" or "4 GiB"')
+    return int(found[1]) << {None: 0, "KiB": 10, "MiB": 20, "GiB": 30, "TiB": 40}[found[2]]
 
 
 def _truth(value: Any) -> bool:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from opml_dispute.agent.casework import RequestWork
 from opml_dispute.agent.config import AgentConfig
-from opml_dispute.agent.desk import Desk
 from opml_dispute.agent.log import Log
 from opml_dispute.agent.memory import Memory
 from opml_dispute.agent.metrics import Metrics
-from opml_dispute.agent.second_opinion import second_opinion
+from opml_dispute.agent.staffing import open_casework
 from opml_dispute.agent.treasury import StakeLimits
 from opml_dispute.chain.answers import Head
 from opml_dispute.chain.sender import Sender
@@ -62,7 +62,7 @@ class AgentContext:
     ) -> None:
         self.config, self.system, self.sender = config, system, sender
         self.memory, self.log, self.metrics = memory, log, metrics
-        self.desk = Desk(system, store, workers=config.workers)
+        self.casework = open_casework(config, system, store, log)
         self.limits = StakeLimits(config.max_at_risk_wei, config.max_per_game_wei, config.reserve_wei)
         self.committed_wei: dict[str, int] = {}
         """What each game that is being played may still take to its end."""
@@ -73,14 +73,15 @@ class AgentContext:
         """The right S_n of requests, as far as it can be computed here."""
         known = {request_id: kept[0] for request_id in wanted if (kept := self.memory.root(request_id)) is not None}
         missing = [request_id for request_id in wanted if request_id not in known]
-        outcomes = self.desk.each(self.desk.final_root, [(request_id,) for request_id in missing])
-        for request_id, outcome in zip(missing, outcomes, strict=True):
+        outcomes = self.casework.each(self.casework.final_root, {id_: (id_,) for id_ in missing})
+        for request_id in missing:
+            outcome = outcomes[request_id]
             if isinstance(outcome, OpmlError):
                 now.unjudged += 1
                 now.trouble(f"Request 0x{request_id.hex()} cannot be computed here", outcome)
                 continue
             root, status = outcome
-            model = self.desk.case(request_id).record.model_id
+            model = self.casework.work(request_id).record.model_id
             self.memory.keep_root(request_id, bytes(model), root, status)
             known[request_id] = root
         return known
@@ -90,13 +91,30 @@ class AgentContext:
         if self.config.preflight:
             expect_defensible(list(preflight(prospect)))
 
-    def confirm(self, request_id: RequestId) -> None:
-        """Two builds of the engine agree about a request. Raises `WrongEngine`, or why there is no second opinion."""
+    def prepare(self, wanted: Mapping[RequestId, int]) -> dict[RequestId, RequestWork | OpmlError]:
+        """
+        What is computed before the first bond on each of these requests, in games of these execution depths.
+
+        The second opinion and the longest nodes; `confirm` and `expect_defensible` then judge without computing.
+        """
+        work = {
+            request_id: (request_id, depth, self.wants_opinion(request_id), self.config.preflight)
+            for request_id, depth in wanted.items()
+        }
+        return self.casework.each(self.casework.prepare, work)
+
+    def wants_opinion(self, request_id: RequestId) -> bool:
+        """Whether another build of the engine has to agree about a request first."""
         kept = self.memory.root(request_id)
-        if not self.config.second_opinion or (kept is not None and kept[2]):
+        return self.config.second_opinion and not (kept is not None and kept[2])
+
+    def confirm(self, work: RequestWork) -> None:
+        """Two builds of the engine agree about a prepared request. Raises `WrongEngine`."""
+        request_id = work.request_id
+        if not self.wants_opinion(request_id):
             return
-        case = self.desk.case(request_id)
-        first, second = case.final_root, second_opinion(case.program, case.image)
+        kept, first = self.memory.root(request_id), work.final_root
+        (second,) = work.opinions
         if first != second or (kept is not None and kept[0] != first):
             raise WrongEngine(
                 f"request 0x{request_id.hex()}: one build of the engine computes 0x{first.hex()}, "

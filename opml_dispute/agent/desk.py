@@ -12,12 +12,14 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Final, TypeVar
 
 from opml_dispute.actors.honest import Decision, consider
+from opml_dispute.availability.fetching import Fetcher, FetchPolicy
 from opml_dispute.chain.system import System
+from opml_dispute.compute.messages import InferenceTooLarge
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.claim import Game
 from opml_dispute.operator.case import Case, open_case
@@ -34,12 +36,6 @@ AHEAD: Final = MAX_OPEN // 2
 T = TypeVar("T")
 
 
-class InferenceTooLarge(OpmlError):
-    """There is not enough memory for an inference."""
-
-    hint = "use a machine with more memory for this model; other games are not affected"
-
-
 @dataclass
 class OpenCase:
     """A case with its honest trace; neither may be used by two threads at once."""
@@ -53,7 +49,8 @@ class Desk:
     """Opens cases of one system."""
 
     def __init__(self, system: System, store: ModelStore, *, workers: int) -> None:
-        self._system, self._store = system, store
+        # WHY NOT fetch: whoever looks at a page, or at all games, must not wait for a stranger's server.
+        self._system, self._store = system, replace(store, fetcher=Fetcher(FetchPolicy(allow="nothing")))
         self._open: OrderedDict[RequestId, OpenCase] = OrderedDict()
         self._guard = threading.Lock()
         self._pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="desk")

@@ -38,6 +38,11 @@ class Metrics:
         self.games_unjudged = Gauge(
             "opml_agent_games_unjudged", "Games whose root cannot be computed here", registry=own
         )
+        self.missing = Gauge(
+            "opml_agent_missing",
+            "Models and requests that this computer cannot have what computing takes of",
+            registry=own,
+        )
         self.disagreements = Gauge(
             "opml_agent_games_disagree",
             "Games in progress whose root claim is wrong by this computer",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from opml_dispute.actors.exposure import deciding, rest_wei
-from opml_dispute.actors.honest import Decision
 from opml_dispute.actors.player import Round, play_round
+from opml_dispute.agent.casework import Judgement, StillComputing
 from opml_dispute.agent.context import AgentContext, Pass
 from opml_dispute.agent.treasury import refusal, staked_wei
+from opml_dispute.compute.remote import RemoteTrace
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.claim import Game
 from opml_dispute.game.clock import time_left_s
@@ -16,7 +17,6 @@ from opml_dispute.operator.intents import Intent
 from opml_dispute.operator.play import Seat, Table
 from opml_dispute.operator.preflight import Prospect
 from opml_dispute.primitives import Address, RequestId, StateRoot
-from opml_dispute.trace.split import SplitTrace
 
 
 class GamePlayer:
@@ -58,25 +58,50 @@ class GamePlayer:
             game.address: before_wei.get(game.address, 0) for game in played if self._is_in(game)
         }
         changed = [game for game in played if not self._is_idle(game)]
-        plans = self._context.desk.stream(self._context.desk.warm, [(game, now.head.timestamp) for game in changed])
-        for game, plan in zip(changed, plans, strict=True):
+        for game, judged in zip(changed, self._judged(changed, now), strict=True):
             if is_stopped():
                 return
-            self._play_one(now, game, plan)
+            if isinstance(judged, StillComputing):
+                now.played.add(game.address)
+                now.trouble("Some games", judged)
+                continue
+            self._play_one(now, game, judged)
         self._idle = {game.address: game for game in played if self._is_idle(game)}
 
-    def _play_one(self, now: Pass, game: Game, plan: Decision | OpmlError) -> None:
-        if isinstance(plan, OpmlError):
+    def _judged(self, games: Sequence[Game], now: Pass) -> Iterator[Judgement | OpmlError]:
+        """What is to be done in each game, and what the first bond in it needs, as soon as it is computed."""
+        context = self._context
+        return context.casework.stream(
+            context.casework.judge,
+            [
+                (
+                    game.address,
+                    (
+                        game,
+                        now.head.timestamp,
+                        not self._is_in(game),
+                        context.wants_opinion(game.request_id),
+                        context.config.preflight,
+                    ),
+                )
+                for game in games
+            ],
+        )
+
+    def _play_one(self, now: Pass, game: Game, judged: Judgement | OpmlError) -> None:
+        if isinstance(judged, OpmlError):
             now.played.add(game.address)
-            now.trouble(f"Game {game.address} cannot be judged", plan)
+            now.trouble(f"Game {game.address} cannot be judged", judged)
             return
+        plan = judged.plan
         if self._is_in(game):
             self._context.committed_wei[game.address] = rest_wei(game, deciding(plan))
         if not plan.actions and not plan.missed and not plan.unjudged:
             self._idle[game.address] = game
             return
         try:
-            self._enter(game, plan, now)
+            if not self._is_in(game) and not self._enter(game, judged, now):
+                return
             now.played.add(game.address)
             seat = Seat(self._table(game), self._actor(now, game.address), account=self._context.sender.address)
             round_ = play_round(seat, self._trace(game))
@@ -102,11 +127,22 @@ class GamePlayer:
     def _is_in(self, game: Game) -> bool:
         return any(claim.claimant == self._context.sender.address for claim in game.claims)
 
-    def _enter(self, game: Game, plan: Decision, now: Pass) -> None:
-        """What must hold before the first bond in a game. Raises an `OpmlError` with the reason if it does not."""
-        if self._is_in(game):
-            return
-        self._context.confirm(game.request_id)
+    def _enter(self, game: Game, judged: Judgement, now: Pass) -> bool:
+        """
+        Whether there is anything to stake in a game that the agent is not in.
+
+        Raises an `OpmlError` with the reason if what must hold before the first bond does not.
+        """
+        plan, work = judged.plan, judged.work
+        if isinstance(work, OpmlError):
+            raise work
+        if work is None:
+            for sentence in plan.missed:
+                now.trouble(f"Game {game.address}", sentence)
+            for unjudged in plan.unjudged:
+                now.trouble(f"Game {game.address}, claim {unjudged.claim_index} cannot be judged", unjudged.error)
+            return False
+        self._context.confirm(work)
         own = self._context.sender.address
         reason = refusal(
             self._context.limits,
@@ -118,13 +154,12 @@ class GamePlayer:
         )
         if reason is not None:
             raise OpmlError(f"it is not entered: {reason}", hint="add funds, or raise the limits in [treasury]")
-        case = self._context.desk.case(game.request_id)
         self._context.expect_defensible(
             Prospect(
-                case.program,
-                case.inference,
+                work.registered,
+                work,
                 game.depths,
-                defends=bytes(game.root.value) == bytes(case.final_root),
+                defends=bytes(game.root.value) == bytes(work.final_root),
                 system=self._context.system,
                 constants=self._context.system.games.constants(game.address),
                 game=game,
@@ -133,6 +168,7 @@ class GamePlayer:
             )
         )
         self._context.committed_wei[game.address] = need_wei
+        return True
 
     def _note_round(self, now: Pass, game: Game, round_: Round) -> None:
         for sentence in round_.missed:
@@ -146,8 +182,8 @@ class GamePlayer:
     def _table(self, game: Game) -> Table:
         return Table(self._context.system, game.address, self._trace(game))
 
-    def _trace(self, game: Game) -> SplitTrace:
-        return self._context.desk.trace(game.request_id)
+    def _trace(self, game: Game) -> RemoteTrace:
+        return self._context.casework.trace(game)
 
     def _actor(self, now: Pass, game: Address) -> Callable[[Sequence[Intent]], Sequence[object]]:
         return lambda intents: self._context.act(now, game, intents)

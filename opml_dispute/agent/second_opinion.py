@@ -10,16 +10,16 @@ process.
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
+from opml_dispute.agent.errands import run_errand
 from opml_dispute.engine.inference import Inference
 from opml_dispute.engine.lib import candidates
 from opml_dispute.errors import OpmlError
-from opml_dispute.model.program import Program
-from opml_dispute.model.program_file import read_program, write_program
+from opml_dispute.model.program_file import read_program
 from opml_dispute.primitives import StateRoot
 
 TIMEOUT_S = 3_600.0
@@ -31,22 +31,23 @@ class SecondOpinionMissing(OpmlError):
     hint = "nothing was staked; try `opml-dispute doctor`, or switch agent.second_opinion off"
 
 
-def second_opinion(program: Program, image: bytes) -> StateRoot:
-    """S_n as the plainest build of the engine computes it. Raises `SecondOpinionMissing`."""
+def second_opinion(program_file: Path, image: bytes, *, ending: threading.Event | None = None) -> StateRoot:
+    """S_n as the plainest build computes it; given up when `ending` is set. Raises `SecondOpinionMissing`."""
     with tempfile.TemporaryDirectory(prefix="opml-opinion-") as folder:
-        program_file, image_file = Path(folder) / "program", Path(folder) / "image"
-        write_program(program, program_file)
+        image_file = Path(folder) / "image"
         image_file.write_bytes(image)
         environment = dict(os.environ, OPML_ENGINE_ISA=candidates()[-1])
         environment.pop("OPML_ENGINE_LIBRARY", None)
         command = [sys.executable, "-m", "opml_dispute.agent.second_opinion", str(program_file), str(image_file)]
         try:
-            done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S)
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise SecondOpinionMissing(f"the second computation gave no answer: {error}") from None
-    text = done.stdout.strip()
-    if done.returncode != 0 or len(text) != 64:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+            done = run_errand(command, environment=environment, timeout_s=TIMEOUT_S, ending=ending)
+        except (OSError, TimeoutError) as error:
+            raise SecondOpinionMissing(
+                f"the second computation gave no answer: {error or 'it took too long'}"
+            ) from None
+    text = done.out.strip()
+    if done.code != 0 or len(text) != 64:
+        last = (done.err.strip().splitlines() or ["no message"])[-1]
         raise SecondOpinionMissing(f"the second computation failed: {last}")
     return StateRoot(bytes.fromhex(text))
 

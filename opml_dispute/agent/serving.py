@@ -56,7 +56,8 @@ class RequestServer:
             game = deliverable_game(self._context.system, request_id)
         except NothingToDeliver:
             return False
-        self._context.act(now, game, [delivery_intent(self._context.system, self._context.desk.case(request_id), game)])
+        work = self._context.casework.work(request_id)
+        self._context.act(now, game, [delivery_intent(self._context.system, work, game)])
         return True
 
     def _propose(self, now: Pass, request_id: RequestId) -> None:
@@ -68,26 +69,31 @@ class RequestServer:
             why = f"its inference fails with status {kept[1]}: nothing could be delivered"
             now.trouble(f"Request 0x{request_id.hex()}", why)
             return
-        count = self._context.desk.case(request_id).program.node_count
         own = self._context.sender.address
+        registered = self._context.casework.work(request_id).registered
         try:
-            intents = proposal_intents(self._context.system, request_id, root, count, proposer=own)
+            intents = proposal_intents(self._context.system, request_id, root, registered.node_count, proposer=own)
         except ProposalExists:
             return
-        case = self._context.desk.case(request_id)
-        self._context.confirm(request_id)
+        depths = Depths(registered.split_depth, registered.max_depth)
+        work = self._context.prepare({request_id: depths.execution})[request_id]
+        if isinstance(work, OpmlError):
+            raise work
+        if not self._context.config.answer_unavailable:
+            self._context.casework.expect_others_could(request_id)
+        self._context.confirm(work)
         self._context.expect_defensible(
             Prospect(
-                case.program,
-                case.inference,
-                Depths(case.registered.split_depth, case.registered.max_depth),
+                registered,
+                work,
+                depths,
                 defends=True,
                 must_succeed=True,
                 system=self._context.system,
                 account=own,
             )
         )
-        to_the_end_wei = line_wei(2, case.registered.max_depth, self._context.system.deployment.bonds.terms)
+        to_the_end_wei = line_wei(2, registered.max_depth, self._context.system.deployment.bonds.terms)
         reason = refusal(
             self._context.limits,
             balance_wei=self._context.system.rpc.balance_wei(own),

@@ -39,10 +39,12 @@ class StoreFull(OpmlError):
 
 @dataclass(frozen=True)
 class FetchedFrom:
-    """Where a file was fetched from, and when that went well last."""
+    """Where a file can be fetched from, and when that went well last."""
 
     uri: str
     fetched_at_s: int
+    is_own: bool
+    """Whether the operator brought the file, so that it stays."""
 
 
 class ContentStore:
@@ -65,8 +67,10 @@ class ContentStore:
         return path
 
     def put(self, name: str, write: Callable[[Path], object]) -> None:
-        """Let `write` make the file. Raises `CannotWrite`."""
+        """Let `write` make a file that stays. Raises `CannotWrite`."""
         write_whole(self.path(name), write)
+        with contextlib.suppress(OSError):
+            self.path(name + _ORIGIN).unlink()
 
     def drop(self, name: str) -> None:
         """Take a file out, if it is there."""
@@ -99,15 +103,15 @@ class ContentStore:
             raise CannotWrite(f"cannot write {self.path(name)}: {error.strerror}") from None
         self.note_origin(name, uri)
 
-    def note_origin(self, name: str, uri: str) -> None:
+    def note_origin(self, name: str, uri: str, *, is_own: bool = False) -> None:
         """This URI gives the file, now. Raises `CannotWrite`."""
-        write_json(self.path(name + _ORIGIN), {"uri": uri, "fetched_at_s": int(time.time())})
+        write_json(self.path(name + _ORIGIN), {"uri": uri, "fetched_at_s": int(time.time()), "is_own": is_own})
 
     def origin(self, name: str) -> FetchedFrom | None:
-        """Where the file was fetched from; None if the operator brought it."""
+        """Where the file can be fetched from; None if it never was."""
         try:
             raw = read_json(self.path(name + _ORIGIN))
-            return FetchedFrom(str(raw["uri"]), int(raw["fetched_at_s"]))
+            return FetchedFrom(str(raw["uri"]), int(raw["fetched_at_s"]), bool(raw["is_own"]))
         except (Unreadable, KeyError, TypeError, ValueError):
             return None
 
@@ -127,6 +131,9 @@ class ContentStore:
         """Name, bytes, and time of the last use of each file that was fetched."""
         for note in self.folder.glob("*" + _ORIGIN):
             name = note.name.removesuffix(_ORIGIN)
+            seen = self.origin(name)
+            if seen is not None and seen.is_own:
+                continue
             with contextlib.suppress(OSError):
                 found = self.path(name).stat()
                 yield name, found.st_size, found.st_mtime

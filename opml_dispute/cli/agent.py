@@ -19,6 +19,7 @@ from opml_dispute.agent.lease import Lease
 from opml_dispute.agent.log import Log, make_log
 from opml_dispute.agent.memory import Memory
 from opml_dispute.agent.metrics import Metrics
+from opml_dispute.availability.fetching import Fetcher
 from opml_dispute.chain.amounts import ether
 from opml_dispute.chain.deployment import Deployment
 from opml_dispute.chain.fees import DEFAULT_MAX_FEE_WEI
@@ -29,8 +30,11 @@ from opml_dispute.chain.system import connect
 from opml_dispute.cli.command_line import Command
 from opml_dispute.cli.options import FileName, json_option
 from opml_dispute.cli.output import Output
+from opml_dispute.home import home
 from opml_dispute.operator.model_store import ModelStore
 
+_CHECK_S = 120.0
+"""How long `agent check` waits for models and inputs that have to be fetched."""
 _GRACE_S = 5.0
 """How long a pass may still take after it was told to stop; what was sent by then is found again at the next start."""
 
@@ -68,6 +72,7 @@ def run_agent(config_file: Path, dry_run: bool, once: bool) -> None:
         signals.reload.clear()
         try:
             if once:
+                running.casework.be_patient(config.compute_timeout_s)
                 running.run_pass(signals.stop)
                 return
             running.run(signals.stop_or_reload())
@@ -96,9 +101,17 @@ def check(config_file: Path, output: Output) -> None:
         output.say(f"Roles      {', '.join(sorted(config.roles))}")
         output.say(f"Key        {running.sender.address}, which has {ether(balance_wei)}")
         output.say(f"Endpoints  {len(config.rpc_urls)}; chain {running.system.deployment.chain_id}")
+        running.stock_patience_s = _CHECK_S
+        running.casework.be_patient(_CHECK_S)
         running.run_pass()
         output.say(f"Games      {len(running.discovery.games)}; requests {len(running.discovery.requests)}")
+        missing = running.stock.missing
+        for name, reason in missing.items():
+            output.say(f"{name}: {reason}", style="yellow")
+        if not missing:
+            output.say("Models     all that is looked after in one pass is here")
         output.fact(
+            missing=missing,
             roles=sorted(config.roles),
             address=running.sender.address,
             balance_wei=balance_wei,
@@ -107,7 +120,7 @@ def check(config_file: Path, output: Output) -> None:
             requests=len(running.discovery.requests),
         )
     finally:
-        running.desk.close()
+        running.casework.close()
         running.memory.close()
 
 
@@ -159,7 +172,7 @@ def _open(config: AgentConfig, log: Log, metrics: Metrics, *, dry_run: bool) -> 
         system,
         sender,
         memory=Memory(config.state, system.deployment.chain_id),
-        store=ModelStore.default(),
+        store=ModelStore(home() / "models", Fetcher(config.fetch), config.fetch_quota_bytes),
         log=log,
         metrics=metrics,
         lease=Lease(system.deployment.chain_id, account.address),

@@ -272,11 +272,11 @@ def _is_first_stake(game: Game, session: Session, fault: str | None) -> bool:
 def _preflight(session: Session, case: Case, game: Game, plan: Decision | None, *, stake_anyway: bool) -> None:
     """Before the first stake in a game. Raises `NotDefensible`."""
     from opml_dispute.cli.preflight import run_preflight
-    from opml_dispute.operator.preflight import Prospect
+    from opml_dispute.operator.preflight import ComputedHere, Prospect
 
     prospect = Prospect(
         case.program,
-        case.inference,
+        ComputedHere(case.program, case.inference),
         game.depths,
         defends=bytes(case.final_root) == bytes(game.root.value),
         system=session.system,

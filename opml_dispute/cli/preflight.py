@@ -34,7 +34,7 @@ from opml_dispute.generation.files import open_model
 from opml_dispute.operator.case import Case
 from opml_dispute.operator.inspection import made_up_inputs
 from opml_dispute.operator.model_store import ModelStore
-from opml_dispute.operator.preflight import Check, Prospect, Verdict, expect_defensible, preflight
+from opml_dispute.operator.preflight import Check, ComputedHere, Prospect, Verdict, expect_defensible, preflight
 from opml_dispute.primitives import Address, ModelId, RequestId
 from opml_dispute.printable import one_line
 
@@ -128,7 +128,8 @@ def _prospect(
     if _is_file(subject):
         program = open_model(Path(subject), files.binding)
         depths = Depths.for_model(program.node_count, program.log2_steps)
-        return Prospect(program, Inference(program, made_up_inputs(program)), depths, side != "challenge")
+        computed = ComputedHere(program, Inference(program, made_up_inputs(program)))
+        return Prospect(program, computed, depths, side != "challenge")
     raw = parse_hash(subject)
     if raw is not None:
         return _of_hash(raw, side, account, files, chain)
@@ -144,7 +145,7 @@ def _prospect(
     is_right = bytes(case.final_root) == bytes(game.root.value)
     return Prospect(
         case.program,
-        case.inference,
+        ComputedHere(case.program, case.inference),
         game.depths,
         defends=is_right if side is None else side == "defend",
         system=system,
@@ -173,9 +174,9 @@ def _of_hash(
             raise WhatToCheck(f"0x{raw.hex()} is neither a request nor a registered model of this deployment") from None
         registered = system.rpc.read(system.registry.model(model_id))
         program = ModelStore.default().program(model_id, registered, file=files.model, binding=files.binding)
-        inference = Inference(program, made_up_inputs(program))
+        computed = ComputedHere(program, Inference(program, made_up_inputs(program)))
         depths = Depths(registered.split_depth, registered.max_depth)
-        return Prospect(program, inference, depths, side != "challenge", system=system, account=account)
+        return Prospect(program, computed, depths, side != "challenge", system=system, account=account)
     return proposal_prospect(case, system=system, account=account, defends=side != "challenge")
 
 
@@ -183,7 +184,7 @@ def proposal_prospect(case: Case, *, system: Any, account: Address | None, defen
     """A game that does not exist yet: one about a request."""
     return Prospect(
         case.program,
-        case.inference,
+        ComputedHere(case.program, case.inference),
         Depths(case.registered.split_depth, case.registered.max_depth),
         defends,
         must_succeed=defends,

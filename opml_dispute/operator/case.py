@@ -77,6 +77,22 @@ class Case:
         return self.inference.state_root(self.program.node_count)
 
     @property
+    def status(self) -> int:
+        """Of the whole inference: 0, or what it failed with."""
+        self.inference.run_to(self.program.node_count)
+        return self.inference.status
+
+    @property
+    def fault_node(self) -> int:
+        """Where it failed."""
+        return self.inference.fault_node
+
+    @property
+    def output_image(self) -> bytes:
+        """The OUTPUT section's content in S_n."""
+        return self.inference.output_image()
+
+    @property
     def arena_root(self) -> Hash32:
         """Root of the ARENA section in S_n: part of an output's proof."""
         return self.inference.output_proof().arena_root

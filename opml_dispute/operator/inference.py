@@ -8,7 +8,7 @@ bond; `delivery_intent` hands the output of a game that survived to the oracle, 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from opml_dispute.actors.words import short_hex
 from opml_dispute.chain.amounts import duration
@@ -21,10 +21,7 @@ from opml_dispute.chain.transactions import Receipt
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.claim import GameStatus
 from opml_dispute.operator.intents import Intent
-from opml_dispute.primitives import Address, ModelId, RequestId, StateRoot
-
-if TYPE_CHECKING:
-    from opml_dispute.operator.case import Case
+from opml_dispute.primitives import Address, Hash32, ModelId, RequestId, StateRoot
 
 SCAN = 500
 """Games looked at in one `gamesOf`."""
@@ -136,15 +133,29 @@ def deliverable_game(system: System, request_id: RequestId) -> Address:
     )
 
 
-def delivery_intent(system: System, case: Case, game: Address) -> Intent:
+class Deliverable(Protocol):
+    """A request with its computed output: `operator.case.Case`, or what workers computed."""
+
+    @property
+    def request_id(self) -> RequestId: ...
+    @property
+    def status(self) -> int: ...
+    @property
+    def fault_node(self) -> int: ...
+    @property
+    def output_image(self) -> bytes: ...
+    @property
+    def arena_root(self) -> Hash32: ...
+
+
+def delivery_intent(system: System, case: Deliverable, game: Address) -> Intent:
     """Deliver the output out of a surviving game. Raises `FailedInference` if there is none."""
-    if case.inference.status != 0:
+    if case.status != 0:
         raise FailedInference(
-            f"the inference failed at node {case.inference.fault_node} with status {case.inference.status}: "
-            "it has no output",
+            f"the inference failed at node {case.fault_node} with status {case.status}: it has no output",
             hint="nothing can be delivered; the requester can take the fee back after a while",
         )
-    output = case.inference.output_image()
+    output = case.output_image
 
     def did(receipt: Receipt) -> str:
         called = system.oracle.callbacks(receipt.logs)

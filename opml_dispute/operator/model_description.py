@@ -135,6 +135,23 @@ def binding_as_registered(registered: RegisteredModel, *, is_language: bool) -> 
     return Binding(prompt_tokens=answers.prompt_tokens, tokens=answers.tokens, sampling=answers.sampled)
 
 
+def facts_to_be(program: Program, uri: str) -> RegisteredModel:
+    """What the chain would know of a program registered with this URI; depths are the chain's, and 0 here."""
+    told = describe_model(program, uri)
+    return RegisteredModel(
+        model_root=told.model_root,
+        node_count=program.node_count,
+        log2_steps=program.log2_steps,
+        input_bytes=0,
+        output_bytes=program.output_bytes,
+        split_depth=0,
+        max_depth=0,
+        inputs=told.inputs,
+        outputs=told.outputs,
+        uri=uri,
+    )
+
+
 def describe_model(program: Program, uri: str) -> Model:
     """What a registration says about a program."""
 

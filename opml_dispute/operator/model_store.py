@@ -124,9 +124,8 @@ class ModelStore:
         kept, damage = self._read(program_name(registered.model_root), lambda path: _read_program(path, registered))
         if kept is not None:
             return kept
-        sample = compile_model(DIGITS)
-        if sample.model_root == registered.model_root:
-            return sample
+        if self.is_sample(registered):
+            return compile_model(DIGITS)
         try:
             return self.fetch_program(model_id, registered)
         except CannotFetch as error:
@@ -134,6 +133,16 @@ class ModelStore:
             told += f" (the copy that was kept {damage}, and was removed)" if damage else ""
             where = f"it is said to be at {registered.uri}" if registered.uri else "ask who registered it"
             raise ModelFileMissing(f"{told}; {error}", hint=f"give it with --model FILE; {where}") from None
+
+    def ensure_program(self, model_id: ModelId, registered: RegisteredModel) -> None:
+        """Has the program in the store, for those who find it there by its root. Raises as `program`."""
+        program = self._find(model_id, registered, None, Binding())
+        if not self.contents.path(program_name(registered.model_root)).exists():
+            self.keep(program)  # the package's sample
+
+    def is_sample(self, registered: RegisteredModel) -> bool:
+        """Whether it is the model that comes with the package: there everyone has it."""
+        return compile_model(DIGITS).model_root == registered.model_root
 
     def fetch_program(self, model_id: ModelId, registered: RegisteredModel) -> Program:
         """
@@ -159,7 +168,7 @@ class ModelStore:
 
     def image(self, input_root: bytes, uri: str, size_bytes: int) -> bytes:
         """An input's image, from here or from its URI. Raises `InputMissing`."""
-        kept, _ = self._read(_image_name(input_root), lambda path: _read_image(path, input_root, size_bytes))
+        kept, _ = self._read(input_name(input_root), lambda path: _read_image(path, input_root, size_bytes))
         if kept is not None:
             return kept
         try:
@@ -177,7 +186,7 @@ class ModelStore:
                 image = _read_image(fetched, input_root, size_bytes)
             except _Damaged as damage:
                 raise InputMissing(f"what {uri} gives is not the input 0x{input_root.hex()}: it {damage}") from None
-            self._adopt(_image_name(input_root), fetched, uri)
+            self._adopt(input_name(input_root), fetched, uri)
         return image
 
     # ---- files ----
@@ -200,7 +209,9 @@ class ModelStore:
 
     def _adopt(self, name: str, file: Path, uri: str) -> None:
         """What the operator brought stays the operator's, and takes nothing of the quota."""
-        if self.contents.path(name).exists() and self.contents.origin(name) is None:
+        seen = self.contents.origin(name)
+        if self.contents.path(name).exists() and (seen is None or seen.is_own):
+            self.contents.note_origin(name, uri, is_own=True)
             return
         self.contents.adopt(name, file, uri)
 
@@ -214,7 +225,7 @@ def program_name(model_root: bytes) -> str:
     return f"{bytes(model_root).hex()}.program"
 
 
-def _image_name(input_root: bytes) -> str:
+def input_name(input_root: bytes) -> str:
     return f"{bytes(input_root).hex()}.input"
 
 

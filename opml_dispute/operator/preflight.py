@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from opml_dispute.actors.exposure import deciding, line_wei, rest_wei
 from opml_dispute.actors.honest import Decision
@@ -41,8 +41,8 @@ from opml_dispute.game.depths import MARGIN_LOG2, Depths
 from opml_dispute.game.gas import MOVE_GAS, dispute_gas
 from opml_dispute.model.program import Program
 from opml_dispute.primitives import Address
-from opml_dispute.trace.guest import absolute_prestate, node_start
-from opml_dispute.trace.vm import VmTrace, VmUnfinished
+from opml_dispute.trace.guest import absolute_prestate
+from opml_dispute.trace.longest import NodeMeasure, measure_longest
 
 LONGEST: Final = 3
 """Nodes that are run in the VM: those that may take most steps."""
@@ -88,12 +88,64 @@ class NotDefensible(OpmlError):
         self.hint = f"{failed[0].way_out}; or stake on it all the same with --stake-anyway"
 
 
+class ModelSizes(Protocol):
+    """What is asked about a model: a `Program`, or a `RegisteredModel`."""
+
+    @property
+    def node_count(self) -> int: ...
+    @property
+    def log2_steps(self) -> int: ...
+    @property
+    def output_bytes(self) -> int: ...
+
+
+class Computed(Protocol):
+    """An inference that was computed, here or by a worker."""
+
+    @property
+    def status(self) -> int:
+        """0, or what it failed with."""
+        ...
+
+    @property
+    def fault_node(self) -> int:
+        """Where it failed."""
+        ...
+
+    def longest(self, count: int, depth: int) -> Sequence[NodeMeasure]:
+        """The nodes that may take most steps, run in the VM: `trace.longest`."""
+        ...
+
+
+@dataclass(frozen=True)
+class ComputedHere:
+    """A `Computed` of this process."""
+
+    program: Program
+    inference: Inference
+
+    @property
+    def status(self) -> int:
+        """See `Computed`."""
+        self.inference.run_to(self.program.node_count)
+        return self.inference.status
+
+    @property
+    def fault_node(self) -> int:
+        """See `Computed`."""
+        return self.inference.fault_node
+
+    def longest(self, count: int, depth: int) -> Sequence[NodeMeasure]:
+        """See `Computed`."""
+        return measure_longest(self.program, self.inference, count=count, depth=depth)
+
+
 @dataclass(frozen=True)
 class Prospect:
     """A game that may be staked on, or one that is being played; what `preflight` is asked about."""
 
-    program: Program
-    inference: Inference
+    program: ModelSizes
+    computed: Computed
     depths: Depths
     """The game's own, from the chain; for a model that is not registered, those that it would get."""
     defends: bool
@@ -109,19 +161,9 @@ class Prospect:
     """What an honest player would do in the game now, if that is known."""
 
 
-@dataclass(frozen=True)
-class _Measured:
-    """What the nodes that take longest took in the VM."""
-
-    node_index: int
-    steps: int
-    seconds: float
-    memory_bytes: int
-
-
 def preflight(prospect: Prospect) -> Iterator[Check]:
     """Every check, cheap ones first; those that need a chain only if there is one. What one meets is its result."""
-    measured: list[_Measured] = []
+    measured: list[NodeMeasure] = []
     if prospect.system is not None:
         system = prospect.system
         yield _checked("deployment", lambda: _deployment(system, prospect.constants))
@@ -215,8 +257,7 @@ def _depths(prospect: Prospect) -> _Finding:
 
 
 def _inference(prospect: Prospect) -> _Finding:
-    inference, count = prospect.inference, prospect.program.node_count
-    inference.run_to(count)
+    inference, count = prospect.computed, prospect.program.node_count
     if inference.status == 0:
         size_bytes = prospect.program.output_bytes
         if prospect.must_succeed and size_bytes > MAX_OUTPUT_BYTES:
@@ -235,22 +276,16 @@ def _inference(prospect: Prospect) -> _Finding:
     )
 
 
-def _longest_nodes(prospect: Prospect, measured: list[_Measured]) -> _Finding:
+def _longest_nodes(prospect: Prospect, measured: list[NodeMeasure]) -> _Finding:
     """Run the nodes that may take most steps through a trace of the game's own depth, as a dispute would."""
-    nodes = prospect.program.nodes
-    order = sorted(range(len(nodes)), key=lambda index: -nodes[index].steps)[:LONGEST]
     stay_out = "stake nothing in this game, and report the model: its dispute could not be played to the end"
-    for index in order:
-        started = time.perf_counter()
-        trace = VmTrace(node_start(prospect.inference, index), depth=prospect.depths.execution)
-        try:
-            steps, code = trace.exit_step, trace.exit_code
-        except VmUnfinished:
-            return _fails(f"node {index} takes more than the {prospect.depths.steps:,} steps of the game", stay_out)
-        seconds = time.perf_counter() - started
-        measured.append(_Measured(index, steps, seconds, trace.machine_at(0).memory_used_bytes))
-        if code != 0:
-            return _fails(f"the VM comes to another state than the native run at node {index}", stay_out)
+    measured += prospect.computed.longest(LONGEST, prospect.depths.execution)
+    for node in measured:
+        if not node.is_finished:
+            found = f"node {node.node_index} takes more than the {prospect.depths.steps:,} steps of the game"
+            return _fails(found, stay_out)
+        if not node.agrees:
+            return _fails(f"the VM comes to another state than the native run at node {node.node_index}", stay_out)
     longest = max(measured, key=lambda node: node.steps)
     return _holds(
         f"{', '.join(str(node.node_index) for node in measured)} agree in the VM; node {longest.node_index} takes "
@@ -258,7 +293,7 @@ def _longest_nodes(prospect: Prospect, measured: list[_Measured]) -> _Finding:
     )
 
 
-def _memory(measured: Sequence[_Measured]) -> _Finding:
+def _memory(measured: Sequence[NodeMeasure]) -> _Finding:
     if not measured:
         return Verdict.UNKNOWN, "no node was run in the VM", ""
     needed_bytes = KEPT_TRACES * max(node.memory_bytes for node in measured)
@@ -271,7 +306,7 @@ def _memory(measured: Sequence[_Measured]) -> _Finding:
     return _holds(f"{found}; {_megabytes(free_bytes)} are free")
 
 
-def _clocks(prospect: Prospect, system: System, measured: Sequence[_Measured]) -> _Finding:
+def _clocks(prospect: Prospect, system: System, measured: Sequence[NodeMeasure]) -> _Finding:
     """Whether one side's whole time is enough for all its moves, and how much of it is left in a running game."""
     head = system.rpc.head()
     limits = FaultDisputeGame(system.deployment.addresses["game"])

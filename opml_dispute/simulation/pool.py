@@ -78,7 +78,9 @@ class RayCluster:
         try:
             self._ray: Any = importlib.import_module("ray")
         except ImportError:
-            raise NoSuchPool("Ray is not installed", hint="pip install ray, or use --pool processes") from None
+            raise NoSuchPool(
+                "Ray is not installed", hint="pip install 'opml-dispute[cluster]', or use --pool processes"
+            ) from None
         if not self._ray.is_initialized():
             self._ray.init(log_to_driver=False)
 

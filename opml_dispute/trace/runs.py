@@ -17,14 +17,12 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from typing import Any, Final, Generic, TypeAlias, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from opml_dispute.errors import OpmlError
+from opml_dispute.trace.phases import RunKey
 from opml_dispute.trace.provider import TraceError
 from opml_dispute.trace.vm import MachineT, VmTrace
-
-RunKey: TypeAlias = tuple[str, bytes]
-"""The game's address, and the subgame's local context."""
 
 MOST_ANSWERS: Final = 1 << 16
 """Remembered; each is small."""

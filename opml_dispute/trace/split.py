@@ -1,9 +1,8 @@
 """
-Both phases of a game in one trace, in the context of a claim.
+Both phases of a game in one trace, computed here.
 
-Down to the split depth a claim is about a state root, wherever it stands. Below, it is about the run of one node,
-and its ancestors say which: `game.rules.subgame_roots_of`. That run starts from the agreed root and compares its own
-result with the *disputed claim's value*: so over a wrong disputed root even the true trace ends in failure, and
+The native run of an inference answers the ML phase; forks of a machine run the disputed nodes. A node's run compares
+its own result with the *disputed claim's value*: so over a wrong disputed root even the true trace ends in failure, and
 every pair of roots has a trace of its own. `runs.VmRuns` keeps them within a budget, and makes several at a time.
 """
 
@@ -11,16 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Protocol, Self, TypeVar
 
 from opml_dispute.engine.segment import SEGMENT_LOG2
-from opml_dispute.game.claim import Claim, Game
+from opml_dispute.game.claim import Game
 from opml_dispute.game.position import Position
-from opml_dispute.game.rules import SubgameRoots, local_data, subgame_roots_below, subgame_roots_of
-from opml_dispute.primitives import Hash32, StateHash, StateRoot
-from opml_dispute.trace.provider import LocalRead, StepData, TraceError, WrongInference
-from opml_dispute.trace.runs import RunKey, VmRuns
-from opml_dispute.trace.states import StateSource, StateTrace
+from opml_dispute.game.rules import SubgameRoots
+from opml_dispute.primitives import StateHash, StateRoot
+from opml_dispute.trace.phases import NodeRun, PhasedTrace
+from opml_dispute.trace.provider import LocalRead, StepData, TraceError
+from opml_dispute.trace.runs import VmRuns
+from opml_dispute.trace.states import StateSource
 from opml_dispute.trace.vm import VmFault, VmMachine, VmTrace
 
 LOCAL_KEY_TYPE: Final = 1
@@ -62,7 +63,7 @@ SubgameProgress = Callable[[int, int], None]
 """Told, now and then, that the VM run of a node (first argument) has made so many steps (second)."""
 
 
-class SplitTrace:
+class SplitTrace(PhasedTrace):
     """
     A `GameTrace`: `states` answers the ML phase, forks of `guest` run the FPVM phase.
 
@@ -85,50 +86,38 @@ class SplitTrace:
         `spawn` makes one more machine like `guest`, by default a fork; machines that share nothing can run at the same
         time. `budget_bytes` bounds the memory of the machines that are kept: by default a quarter of the computer's.
         """
-        self._states, self._guest, self.node_count = states, guest, node_count
+        super().__init__(node_count)
+        self._states, self._guest = states, guest
         self._fault, self._progress = fault, progress
         self._spawn = spawn or guest.fork
         self.runs: VmRuns[GuestMachine] = VmRuns(budget_bytes, at_once=spawn is not None)
-        self._checked: set[str] = set()
-
-    def root_claim(self) -> Hash32:
-        """S_n."""
-        return Hash32(self._states.state_root(self.node_count))
 
     def state_root(self, t: int) -> StateRoot:
         """S_t."""
         return self._states.state_root(t)
 
-    def claim_at(self, game: Game, claim: Claim) -> Hash32:
-        """The right value where `claim` stands."""
-        if claim.position.depth <= game.depths.split:
-            return self._state_root(game, claim.position)
-        return self._state_hash(game, subgame_roots_of(game, claim.index), claim.position)
+    def prestate(self) -> StateHash:
+        """Of the guest."""
+        return self._guest.state_hash()
 
-    def reply_at(self, game: Game, claim: Claim, *, is_attack: bool) -> Hash32:
-        """The right value where an answer to `claim` would stand."""
-        position = claim.position.move(is_attack=is_attack)
-        if position.depth <= game.depths.split:
-            return self._state_root(game, position)
-        if claim.position.depth == game.depths.split:
-            return self._state_hash(game, subgame_roots_below(game, claim.index, is_attack=is_attack), position)
-        return self._state_hash(game, subgame_roots_of(game, claim.index), position)
+    def run_hash(self, run: NodeRun, place: Position) -> StateHash:
+        """See `PhasedTrace`."""
+        state_hash: StateHash = self.runs.answer(
+            run.key, place.gindex, lambda: self._make_trace(run), lambda trace: trace.claim_at(place)
+        )
+        return state_hash
 
-    def step_at(self, game: Game, claim: Claim, *, is_attack: bool) -> StepData:
-        """What a step against the leaf `claim` needs: an attack runs the instruction before it, a defence after."""
-        leaf = claim.position.within_subtree(game.depths.execution_root)
-        place = leaf if is_attack else leaf.right_neighbour()
-        outputs = subgame_roots_of(game, claim.index)
+    def run_step(self, run: NodeRun, place: Position) -> StepData:
+        """See `PhasedTrace`."""
         return self.runs.answer(
-            _key(game, outputs),
-            ("step", place.gindex),
-            lambda: self._make_trace(game, outputs),
-            lambda trace: _step_data(trace, place),
+            run.key, ("step", place.gindex), lambda: self._make_trace(run), lambda trace: _step_data(trace, place)
         )
 
     def vm_trace(self, game: Game, outputs: SubgameRoots) -> VmTrace[GuestMachine]:
         """The VM run of one subgame."""
-        return self.runs.trace(_key(game, outputs), lambda: self._make_trace(game, outputs))
+        self.check(game)
+        run = NodeRun.of(game, outputs)
+        return self.runs.trace(run.key, lambda: self._make_trace(run))
 
     def ahead(self, judge: Callable[[], T]) -> T:
         """What `judge` answers, after all VM runs that it needs were made, several at a time."""
@@ -139,56 +128,22 @@ class SplitTrace:
         self.runs.run_all(wanted)
         return judge()
 
-    def _make_trace(self, game: Game, outputs: SubgameRoots) -> VmTrace[GuestMachine]:
-        self._check(game)
-        node_index = outputs.node_index(game)
-        known = self._states.state_root(node_index)
-        if outputs.starting.root != known:
-            raise UnknownStart(node_index, outputs.starting.root, known)
+    def make_runs(self, runs: Sequence[NodeRun]) -> None:
+        """Makes these VM runs, several at a time. What fails is told when it is asked about."""
+        self.runs.run_all({run.key: partial(self._make_trace, run) for run in runs})
+
+    def _make_trace(self, run: NodeRun) -> VmTrace[GuestMachine]:
+        known = self._states.state_root(run.node_index)
+        if run.starting_root != known:
+            raise UnknownStart(run.node_index, run.starting_root, known)
         machine = self._spawn()
-        for ident, data in local_data(game, outputs).items():
+        for ident, data in run.local.items():
             machine.set_local(ident, data)
-        machine.add_subtree(known, SEGMENT_LOG2, self._states.blocks_at(node_index))
-        fault = self._fault.fault if self._fault is not None and self._fault.node_index == node_index else None
+        machine.add_subtree(known, SEGMENT_LOG2, self._states.blocks_at(run.node_index))
+        fault = self._fault.fault if self._fault is not None and self._fault.node_index == run.node_index else None
         progress = self._progress
-        report = None if progress is None else lambda steps: progress(node_index, steps)
-        return VmTrace(machine, depth=game.depths.execution, fault=fault, progress=report)
-
-    def _state_root(self, game: Game, position: Position) -> Hash32:
-        self._check(game)
-        trace = StateTrace(self._states, node_count=self.node_count, split_depth=game.depths.split)
-        return Hash32(trace.claim_at(position))
-
-    def _state_hash(self, game: Game, outputs: SubgameRoots, position: Position) -> Hash32:
-        local = position.within_subtree(game.depths.execution_root)
-        state_hash: StateHash = self.runs.answer(
-            _key(game, outputs),
-            local.gindex,
-            lambda: self._make_trace(game, outputs),
-            lambda trace: trace.claim_at(local),
-        )
-        return Hash32(state_hash)
-
-    def _check(self, game: Game) -> None:
-        """Refuses a game about another program, another input or another guest."""
-        if game.address in self._checked:  # none of this changes during a game
-            return
-        if game.node_count != self.node_count:
-            raise WrongInference(f"the game is about {game.node_count} nodes, this program has {self.node_count}")
-        first = self._states.state_root(0)
-        if game.starting_root != first:
-            raise WrongInference(f"the game starts at 0x{game.starting_root.hex()}, this run at 0x{first.hex()}")
-        prestate = self._guest.state_hash()
-        if game.absolute_prestate != prestate:
-            raise WrongInference(
-                f"the game's VM starts at 0x{game.absolute_prestate.hex()}, this release's guest at 0x{prestate.hex()}",
-                hint="the contracts belong to another release of the guest",
-            )
-        self._checked.add(game.address)
-
-
-def _key(game: Game, outputs: SubgameRoots) -> RunKey:
-    return game.address, bytes(outputs.local_context)
+        report = None if progress is None else lambda steps: progress(run.node_index, steps)
+        return VmTrace(machine, depth=run.depth, fault=fault, progress=report)
 
 
 def _step_data(trace: VmTrace[GuestMachine], place: Position) -> StepData:

@@ -16,12 +16,16 @@ from opml_dispute.primitives import StateRoot
 BlockT_co = TypeVar("BlockT_co", covariant=True)
 
 
-class StateSource(Protocol[BlockT_co]):
-    """The states of one inference: `engine.inference.Inference`, honest or overridden."""
+class RootSource(Protocol):
+    """The state roots of one inference."""
 
     def state_root(self, t: int) -> StateRoot:
         """S_t, in any order."""
         ...
+
+
+class StateSource(RootSource, Protocol[BlockT_co]):
+    """The states of one inference: `engine.inference.Inference`, honest or overridden."""
 
     def blocks_at(self, t: int) -> Sequence[BlockT_co]:
         """The content of the whole segment at S_t."""
@@ -31,7 +35,7 @@ class StateSource(Protocol[BlockT_co]):
 class StateTrace:
     """S_1 … S_n as the upper trace of a game; its leaves are at `split_depth`."""
 
-    def __init__(self, states: StateSource[object], *, node_count: int, split_depth: int) -> None:
+    def __init__(self, states: RootSource, *, node_count: int, split_depth: int) -> None:
         if node_count > 1 << split_depth:
             raise ValueError(f"{node_count} nodes do not fit a split depth of {split_depth}")
         self._states = states

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from opml_dispute.actors.player import play_round
-from opml_dispute.agent import context as agent_context
+from opml_dispute.agent import casework
 from opml_dispute.agent.agent import Agent
 from opml_dispute.agent.config import AgentConfig
 from opml_dispute.agent.exposition import serve
@@ -33,6 +33,7 @@ from opml_dispute.devnet import anvil as devnet
 from opml_dispute.devnet.campaign import ask_sample
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.claim import Game, GameStatus
+from opml_dispute.model.program_file import write_program
 from opml_dispute.operator.case import Case, open_case
 from opml_dispute.operator.inference import proposal_intent
 from opml_dispute.operator.intents import perform
@@ -56,6 +57,7 @@ class Unattended:
             roles=frozenset({"challenger", "resolver", "claimer"}),
             state=tmp_path / f"{role}.sqlite",
             second_opinion=False,
+            workers=0,
         )
         self.stream = io.StringIO()
         self.agent: Agent
@@ -79,7 +81,7 @@ class Unattended:
 
     def end(self) -> None:
         self.agent.lease.give_back()
-        self.agent.desk.close()
+        self.agent.casework.close()
         self.agent.memory.close()
 
     def passes(self) -> int:
@@ -214,7 +216,7 @@ def test_second_agent_with_the_same_key_takes_over_when_the_first_is_gone(
 def test_computer_that_computes_wrongly_stakes_nothing(
     chain: Chain, tmp_path: Path, unattended: Unattended, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(agent_context, "second_opinion", lambda program, image: StateRoot(bytes(32)))
+    monkeypatch.setattr(casework, "second_opinion", lambda program, image, *, ending: StateRoot(bytes(32)))
     unattended.end()
     unattended.start(second_opinion=True)
     seat, _ = lie(chain, tmp_path, 3)
@@ -225,7 +227,8 @@ def test_computer_that_computes_wrongly_stakes_nothing(
 
 def test_second_opinion_is_computed_by_another_process(chain: Chain, tmp_path: Path) -> None:
     _, case = lie(chain, tmp_path, 3)
-    assert second_opinion(case.program, case.image) == case.final_root
+    write_program(case.program, tmp_path / "program")
+    assert second_opinion(tmp_path / "program", case.image) == case.final_root
 
 
 def test_request_whose_model_is_not_here_stops_nothing_else(
@@ -234,14 +237,14 @@ def test_request_whose_model_is_not_here_stops_nothing_else(
     first, _ = lie(chain, tmp_path, 3)
     second, _ = lie(chain, tmp_path, 4)
     hidden = first.table.system.games.read(first.table.address).request_id
-    real = unattended.agent.desk._opened
+    real = unattended.agent.casework._supply.of
 
-    def opened(request_id: RequestId) -> Any:
+    def of(request_id: RequestId) -> Any:
         if request_id == hidden:
             raise OpmlError("the file of the model is not on this computer")
         return real(request_id)
 
-    monkeypatch.setattr(unattended.agent.desk, "_opened", opened)
+    monkeypatch.setattr(unattended.agent.casework._supply, "of", of)
     assert unattended.passes() == 1
     assert len(game_of(chain, first).claims) == 1
     assert len(game_of(chain, second).claims) == 2

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from opml_dispute.agent.config import AgentConfig, BadConfig
+from opml_dispute.availability.fetching import FetchPolicy
 
 LEAST = """
 [chain]
@@ -43,19 +44,30 @@ roles = ["proposer", "challenger", "resolver", "claimer", "finalizer"]
 interval = 3
 state = "memory/state.sqlite"
 dry_run = true
-workers = 5
 second_opinion = false
 [policy]
 defend = "right"
 games = ["0x70997970C51812dc3A010C7d01b50e0d17dc79C8"]
 models = ["0x0101010101010101010101010101010101010101010101010101010101010101"]
 min_fee = "0.25 ether"
+answer_unavailable = true
 max_age_days = 7
 [treasury]
 max_at_risk = "10"
 max_per_game = "2 ether"
 reserve = "500 gwei"
 max_fee_per_gas = "40 gwei"
+[compute]
+workers = 5
+memory = "4 GiB"
+timeout = 600
+ray = "10.0.0.1:6379"
+[fetch]
+allow = "local"
+gateways = ["http://127.0.0.1:8080/"]
+quota = "1 TiB"
+max_size = "512 MiB"
+timeout = 60
 [claims]
 addresses = ["0x3C44CdDdB6a900fa2b585dd299e03d12FA4293BC"]
 [metrics]
@@ -67,6 +79,11 @@ listen = "127.0.0.1:7300"
     assert (config.reserve_wei, config.max_fee_wei) == (500 * 10**9, 40 * 10**9)
     assert (config.min_fee_wei, config.max_age_s) == (25 * 10**16, 7 * 86_400)
     assert config.listen == ("127.0.0.1", 7300)
+    assert (config.workers, config.worker_memory_bytes, config.compute_timeout_s) == (5, 4 << 30, 600)
+    assert config.ray == "10.0.0.1:6379"
+    assert config.fetch == FetchPolicy("local", ("http://127.0.0.1:8080",), max_bytes=512 << 20, timeout_s=60)
+    assert config.fetch_quota_bytes == 1 << 40
+    assert config.answer_unavailable
     assert config.models == frozenset({b"\x01" * 32})
     assert (config.dry_run, config.second_opinion, config.defend) == (True, False, "right")
 
@@ -88,7 +105,23 @@ listen = "127.0.0.1:7300"
         (LEAST + "[metrics]\nlisten = '7300'", "metrics.listen"),
         (LEAST + "[metrics]\nlisten = '127.0.0.1:99999'", "metrics.listen"),
         (LEAST.replace("[agent]", "[agent]\ninterval = 0"), "agent.interval"),
-        (LEAST.replace("[agent]", "[agent]\nworkers = true"), "agent.workers"),
+        (LEAST.replace("[agent]", "[agent]\nworkers = 2"), "agent.workers is now called compute.workers"),
+        (LEAST + "[compute]\nworkers = true", "compute.workers is True: expected a whole number from 0 to 256"),
+        (LEAST + "[compute]\nworkers = 257", "compute.workers"),
+        (LEAST + "[compute]\nworkers = 0\nray = 'auto'", "compute.workers is 0, but compute.ray names a cluster"),
+        (LEAST + "[compute]\nray = true", "compute.ray is True"),
+        (LEAST + "[compute]\nray = 'somewhere'", "the address of a Ray cluster"),
+        (LEAST + "[compute]\nmemory = 4", "a size in quotes"),
+        (LEAST + "[compute]\nmemory = '0 GiB'", "a size in quotes"),
+        (LEAST + "[compute]\nmemory = '4 GB'", "compute.memory is '4 GB'"),
+        (LEAST + "[compute]\ntimeout = 0", "compute.timeout"),
+        (LEAST + "[compute]\nthreads = 4", "compute.threads is not a key"),
+        (LEAST + "[fetch]\nallow = 'everything'", "one of nothing, public, local"),
+        (LEAST + "[fetch]\ngateways = 'http://x'", "fetch.gateways"),
+        (LEAST + "[fetch]\ngateways = ['x']", "not the URL of a gateway"),
+        (LEAST + "[fetch]\nquota = '-1 GiB'", "fetch.quota"),
+        (LEAST + "[fetch]\ntimeout = 'long'", "fetch.timeout"),
+        (LEAST + "[policy]\nanswer_unavailable = 1", "true or false"),
         (LEAST.replace("[chain]", "[chain]\nrpc = 'ftp://x'"), "chain.rpc"),
         ("roles = ['challenger']", "must be in a table"),
         ("[agent", "is not TOML"),

@@ -51,7 +51,9 @@ def test_what_a_killed_process_left_is_cleared(tmp_path: Path) -> None:
     assert not folder.exists()
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[]", '{"uri": "x"}', '{"uri": "x", "fetched_at_s": "y"}', "\0"])
+@pytest.mark.parametrize(
+    "text", ["", "{}", "[]", '{"uri": "x"}', '{"uri": "x", "fetched_at_s": "y", "is_own": false}', "\0"]
+)
 def test_damaged_note_of_an_origin_is_none(tmp_path: Path, text: str) -> None:
     store = ContentStore(tmp_path)
     store.put("a", lambda path: path.write_bytes(b"x"))

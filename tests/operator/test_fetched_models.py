@@ -143,7 +143,9 @@ def test_what_the_operator_brought_is_not_taken_for_fetched(
     kept = store(tmp_path / "s")
     kept.keep(program)
     kept.fetch_program(MODEL_ID, registered(program, f"{server.url}/m"))
-    assert kept.contents.origin(f"{program.model_root.hex()}.program") is None
+    seen = kept.contents.origin(f"{program.model_root.hex()}.program")
+    assert seen is not None
+    assert seen.is_own
 
 
 def test_descriptions_that_tell_no_shapes_open_nothing(server: ContentServer, program: Program, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ LAYERS = (
     {"actors"},
     {"chain", "simulation"},
     {"availability"},
+    {"compute"},
     {"operator", "testing"},
     {"devnet", "agent"},
     {"web"},

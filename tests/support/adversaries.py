@@ -28,8 +28,9 @@ from opml_dispute.errors import OpmlError
 from opml_dispute.game.claim import Game
 from opml_dispute.game.clock import time_left_s
 from opml_dispute.game.position import DepthError
-from opml_dispute.game.rules import IllegalMove, SubgameRoots, allowed_vm_statuses, check_move
-from opml_dispute.primitives import Address, Hash32
+from opml_dispute.game.rules import IllegalMove, allowed_vm_statuses, check_move
+from opml_dispute.primitives import Address, Hash32, LocalIdent
+from opml_dispute.trace.phases import NodeRun
 from opml_dispute.trace.provider import GameTrace, TraceError
 from opml_dispute.trace.split import GuestMachine, SplitTrace
 from opml_dispute.trace.vm import VmTrace
@@ -60,10 +61,10 @@ class Shortsighted(SplitTrace):
 
     is_short_of_memory = False
 
-    def _make_trace(self, game: Game, outputs: SubgameRoots) -> VmTrace[GuestMachine]:
-        if self.is_short_of_memory and bytes(outputs.disputed.root).endswith(DECOY):
+    def _make_trace(self, run: NodeRun) -> VmTrace[GuestMachine]:
+        if self.is_short_of_memory and run.local[LocalIdent.DISPUTED_ROOT].endswith(DECOY):
             raise MemoryError
-        return super()._make_trace(game, outputs)
+        return super()._make_trace(run)
 
 
 DECOY = b"no run leads here"

@@ -1,0 +1,278 @@
+"""
+What the agent has computed for it: by workers, while it goes on.
+
+`Casework` opens the cases of requests: it has their models and inputs brought here (`supply`) and asks a `Fleet` about
+them. The process that signs loads no model and computes nothing itself. `each` waits a while for all that a pass needs;
+what takes longer goes on in the background and keeps nothing else from being done.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Final, TypeVar
+
+from opml_dispute.actors.honest import Decision, consider
+from opml_dispute.agent.second_opinion import second_opinion
+from opml_dispute.agent.supply import RequestSupply, Supply
+from opml_dispute.chain.contracts.oracle import RegisteredModel, RequestRecord
+from opml_dispute.compute.fleet import Fleet
+from opml_dispute.compute.messages import InferenceTooLarge, ProgramUnusable, bytes_of, integer_of
+from opml_dispute.compute.remote import RemoteTrace
+from opml_dispute.errors import OpmlError
+from opml_dispute.game.claim import Game
+from opml_dispute.operator.preflight import LONGEST
+from opml_dispute.primitives import Address, Hash32, ModelId, RequestId, StateHash, StateRoot
+from opml_dispute.trace.longest import NodeMeasure
+
+PATIENCE_S: Final = 20.0
+"""How long a pass waits for what it had computed; the rest is used by a later pass."""
+MOST_KEPT: Final = 256
+"""Requests and games whose answers stay in memory."""
+_THREADS: Final = 32
+"""They wait for workers, most of the time."""
+_AHEAD: Final = 64
+"""Games that are judged before the first of them is played."""
+
+T = TypeVar("T")
+KeyT = TypeVar("KeyT", bound=Hashable)
+
+
+class StillComputing(OpmlError):
+    """An answer is not there yet."""
+
+    hint = None
+
+
+@dataclass
+class RequestWork:
+    """One request, computed by workers: an `operator.inference.Deliverable` and a `preflight.Computed`."""
+
+    request_id: RequestId
+    supplied: RequestSupply
+    _fleet: Fleet
+    _prestate: StateHash
+    opinions: list[StateRoot] = field(default_factory=list)
+    """What another build of the engine came to, once it was asked."""
+
+    def ask(self, question: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Raises what the computation raises, and `InferenceTooLarge`."""
+        try:
+            return self._fleet.ask(self.supplied.files, question)
+        except MemoryError:
+            raise InferenceTooLarge(f"no memory to compute request 0x{self.request_id.hex()}") from None
+
+    @property
+    def record(self) -> RequestRecord:
+        """As the chain has it."""
+        return self.supplied.record
+
+    @property
+    def registered(self) -> RegisteredModel:
+        """As the chain has it."""
+        return self.supplied.registered
+
+    @cached_property
+    def _final(self) -> Mapping[str, Any]:
+        return self.ask({"ask": "final"})
+
+    @property
+    def final_root(self) -> StateRoot:
+        """S_n."""
+        return StateRoot(bytes_of(self._final, "root", 32))
+
+    @property
+    def status(self) -> int:
+        """Of the inference: 0, or what it failed with."""
+        return integer_of(self._final, "status")
+
+    @property
+    def fault_node(self) -> int:
+        """Where it failed."""
+        return integer_of(self._final, "fault_node")
+
+    @cached_property
+    def _output(self) -> Mapping[str, Any]:
+        return self.ask({"ask": "output"})
+
+    @property
+    def output_image(self) -> bytes:
+        """The OUTPUT section's content."""
+        return bytes_of(self._output, "image")
+
+    @property
+    def arena_root(self) -> Hash32:
+        """Root of the ARENA section in S_n."""
+        return Hash32(bytes_of(self._output, "arena_root", 32))
+
+    def longest(self, count: int, depth: int) -> Sequence[NodeMeasure]:
+        """The nodes that take most, run in the VM; measured once."""
+        if (count, depth) not in self._measured:
+            answer = self.ask({"ask": "longest", "count": count, "depth": depth})
+            self._measured[count, depth] = [NodeMeasure(*node) for node in answer["nodes"]]
+        return self._measured[count, depth]
+
+    @cached_property
+    def _measured(self) -> dict[tuple[int, int], Sequence[NodeMeasure]]:
+        return {}
+
+    def trace(self) -> RemoteTrace:
+        """The honest trace, for one game."""
+        return RemoteTrace(self.ask, node_count=self.registered.node_count, prestate=self._prestate)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What is to be done in a game."""
+
+    plan: Decision
+    work: RequestWork | OpmlError | None
+    """Prepared for the first bond, or why that failed; None if there is none to be staked."""
+
+
+class Casework:
+    """Opens the cases of one deployment."""
+
+    def __init__(self, supply: Supply, fleet: Fleet, *, prestate: StateHash, patience_s: float = PATIENCE_S) -> None:
+        self._supply, self._fleet, self._prestate = supply, fleet, prestate
+        self.patience_s = patience_s
+        self._works: OrderedDict[RequestId, RequestWork] = OrderedDict()
+        self._traces: OrderedDict[Address, RemoteTrace] = OrderedDict()
+        self._guard = threading.Lock()
+        self._pool = ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="casework")
+        self._pending: dict[Hashable, Future[Any]] = {}
+        self._ending = threading.Event()
+
+    def be_patient(self, seconds: float) -> None:
+        """Wait so long for what is brought or computed: for one look that should see all."""
+        self.patience_s = self._supply.patience_s = seconds
+
+    def work(self, request_id: RequestId) -> RequestWork:
+        """A request's work. Raises what bringing its model and its input here raises."""
+        with self._guard:
+            if request_id in self._works:
+                self._works.move_to_end(request_id)
+                return self._works[request_id]
+        supplied = self._supply.of(request_id)
+        with self._guard:
+            work = self._works.setdefault(request_id, RequestWork(request_id, supplied, self._fleet, self._prestate))
+            while len(self._works) > MOST_KEPT:
+                self._works.popitem(last=False)
+        return work
+
+    def model(self, model_id: ModelId) -> RegisteredModel:
+        """A registered model whose program is here. Raises `NotHere`."""
+        return self._supply.model(model_id)
+
+    def trace(self, game: Game) -> RemoteTrace:
+        """The honest trace of a game. Raises as `work`."""
+        work = self.work(game.request_id)
+        with self._guard:
+            trace = self._traces.setdefault(game.address, work.trace())
+            self._traces.move_to_end(game.address)
+            while len(self._traces) > MOST_KEPT:
+                self._traces.popitem(last=False)
+        return trace
+
+    def final_root(self, request_id: RequestId) -> tuple[StateRoot, int]:
+        """S_n and the status of the inference. Raises what computing raises."""
+        work = self.work(request_id)
+        try:
+            return work.final_root, work.status
+        except ProgramUnusable:
+            # The store's copy was damaged after it was checked: it is brought again, and the next look computes.
+            self._forget(request_id)
+            raise
+
+    def warm(self, game: Game, now_s: int) -> Decision:
+        """What the honest actor would do in a game. Raises what computing raises."""
+        return consider(game, self.trace(game), now_s)
+
+    def judge(self, game: Game, now_s: int, enters: bool, opinion: bool, measures: bool) -> Judgement:
+        """The plan in a game, with what the first bond needs if the account `enters` by it. Raises as `warm`."""
+        plan = self.warm(game, now_s)
+        if not enters or not plan.actions:
+            return Judgement(plan, None)
+        try:
+            return Judgement(plan, self.prepare(game.request_id, game.depths.execution, opinion, measures))
+        except OpmlError as error:
+            return Judgement(plan, error)
+
+    def prepare(self, request_id: RequestId, depth: int, opinion: bool, measures: bool) -> RequestWork:
+        """What is wanted before the first bond: another build's opinion, and the longest nodes in the VM."""
+        work = self.work(request_id)
+        if opinion and not work.opinions:
+            program_file = self._supply.store.contents.path(work.supplied.files.program_name)
+            work.opinions.append(second_opinion(program_file, work.supplied.files.image, ending=self._ending))
+        if measures:
+            work.longest(LONGEST, depth)
+        return work
+
+    def expect_others_could(self, request_id: RequestId) -> None:
+        """Raises `NotHere` unless another computer could fetch the model and the input of a request."""
+        self._supply.expect_others_could(self.work(request_id).supplied)
+
+    def _forget(self, request_id: RequestId) -> None:
+        with self._guard:
+            work = self._works.pop(request_id, None)
+        if work is not None:
+            self._supply.drop(work.supplied)
+
+    # ---- many at once ----
+
+    def each(
+        self, work: Callable[..., T], items: Mapping[KeyT, tuple[object, ...]], *, patience_s: float | None = None
+    ) -> dict[KeyT, T | OpmlError]:
+        """
+        `work` for each item, at the same time: results, or the errors in their place, by the items' keys.
+
+        What is not done after a while is `StillComputing`, and goes on: the next call for the same key waits for it.
+        """
+        most_s = self.patience_s if patience_s is None else patience_s
+        deadline = time.monotonic() + most_s
+        for key, arguments in items.items():
+            self._begin(work, key, arguments)
+        return {key: self._outcome(work, key, deadline) for key in items}
+
+    def stream(
+        self, work: Callable[..., T], items: Sequence[tuple[Hashable, tuple[object, ...]]]
+    ) -> Iterator[T | OpmlError]:
+        """As `each`, for many: in order, each as soon as it and those before it are there."""
+        deadline = time.monotonic() + self.patience_s
+        begun = 0
+        for number, (key, _) in enumerate(items):
+            while begun < min(len(items), number + _AHEAD) and (begun <= number or time.monotonic() < deadline):
+                self._begin(work, *items[begun])
+                begun += 1
+            yield self._outcome(work, key, deadline)
+
+    def _begin(self, work: Callable[..., T], key: Hashable, arguments: tuple[object, ...]) -> None:
+        pending = self._pending.get((work, key))
+        # What one that took long found may be outdated, but what it computed is kept: it is asked again.
+        if pending is None or (pending.done() and pending.exception() is None):
+            self._pending[work, key] = self._pool.submit(work, *arguments)
+
+    def _outcome(self, work: Callable[..., T], key: Hashable, deadline: float) -> T | OpmlError:
+        future: Future[T] = self._pending[work, key]
+        wait([future], timeout=max(0.0, deadline - time.monotonic()))
+        if not future.done():
+            return StillComputing("it is still being computed")
+        del self._pending[work, key]
+        try:
+            return future.result()
+        except OpmlError as error:
+            return error
+        except MemoryError:
+            return InferenceTooLarge("there is no memory for it")
+
+    def close(self) -> None:
+        """Ends the workers, whatever they compute."""
+        self._ending.set()
+        self._fleet.close()
+        self._supply.close()
+        self._pool.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,57 @@
+"""A process that does one thing for the agent and is ended with it, or when its time is over."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+_LOOK_S: Final = 0.2
+
+
+@dataclass(frozen=True)
+class ErrandResult:
+    """What a process said, and how it ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+def run_errand(
+    command: Sequence[str],
+    *,
+    given: str = "",
+    environment: Mapping[str, str] | None = None,
+    timeout_s: float,
+    ending: threading.Event | None = None,
+) -> ErrandResult:
+    """
+    Runs a command to its end with `given` on its standard input.
+
+    It is killed when `ending` is set. Raises `TimeoutError` then and after `timeout_s`, `OSError` if it cannot start.
+    """
+    deadline = time.monotonic() + timeout_s
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=None if environment is None else dict(environment),
+    ) as process:
+        try:
+            unsent: str | None = given
+            while True:
+                try:
+                    out, err = process.communicate(unsent, timeout=_LOOK_S)
+                    return ErrandResult(process.returncode, out, err)
+                except subprocess.TimeoutExpired:
+                    unsent = None  # it is on its way
+                    if time.monotonic() >= deadline or (ending is not None and ending.is_set()):
+                        raise TimeoutError from None
+        finally:
+            process.kill()  # of one that has ended nothing happens

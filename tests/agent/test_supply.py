@@ -1,0 +1,151 @@
+"""An agent whose computer has nothing brings what requests need, in other processes, and says what it cannot have."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+import onnx
+import pytest
+
+from opml_dispute.agent import supply as supply_module
+from opml_dispute.agent.supply import NotHere, Supply
+from opml_dispute.availability.fetching import Fetcher, FetchPolicy
+from opml_dispute.chain.contracts.oracle import ModelRegistry
+from opml_dispute.model.compiler import compile_model
+from opml_dispute.model.program import Program
+from opml_dispute.operator.inference import new_request_id, request_intent
+from opml_dispute.operator.intents import perform
+from opml_dispute.operator.model_description import describe_model
+from opml_dispute.operator.model_store import ModelStore, registration
+from opml_dispute.primitives import ModelId, RequestId
+from tests.agent.test_agent import Unattended, game_of, lie
+from tests.conftest import Chain
+from tests.operator.test_fetched_models import onnx_bytes
+from tests.support.content_server import ContentServer, serving
+
+T = TypeVar("T")
+
+
+@pytest.fixture
+def server() -> Iterator[ContentServer]:
+    with serving() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def program() -> Program:
+    return compile_model(onnx.load_from_string(onnx_bytes()), dims={"batch": 4})
+
+
+def registered(chain: Chain, program: Program, uri: str) -> ModelId:
+    sender = chain.sender("proposer")
+    registry = ModelRegistry(chain.deployment.addresses["registry"])
+    description = describe_model(program, uri)
+    model_id = ModelId(sender.rpc.read(registry.model_id_of(description)))
+    sender.send(registration(registry, program, description))
+    return model_id
+
+
+def asked(chain: Chain, model_id: ModelId, image: bytes, *, input_uri: str | None = None) -> RequestId:
+    system = chain.system()
+    intent = request_intent(system, model_id, image, fee_wei=0, input_uri=input_uri)
+    done = perform(intent, chain.sender("requester"))
+    assert done.receipt is not None
+    return new_request_id(system, done.receipt)
+
+
+def supply(chain: Chain, folder: Path, *, in_processes: bool = True) -> Supply:
+    store = ModelStore(folder, Fetcher(FetchPolicy(allow="local")))
+    return Supply(chain.system(), store, in_processes=in_processes)
+
+
+def in_time(ask: Callable[[], T]) -> T:
+    """What is not here yet is asked for again: other processes bring it, as fast as the computer is."""
+    deadline = time.monotonic() + 120
+    while True:
+        try:
+            return ask()
+        except NotHere as error:
+            if "not here yet" not in str(error) or time.monotonic() > deadline:
+                raise
+
+
+def test_model_and_input_are_brought_by_another_process(
+    chain: Chain, server: ContentServer, program: Program, tmp_path: Path
+) -> None:
+    image = bytes(range(64))
+    server.files = {"/m.onnx": onnx_bytes(), "/i": image}
+    model_id = registered(chain, program, f"{server.url}/m.onnx")
+    request_id = asked(chain, model_id, image, input_uri=f"{server.url}/i")
+    brought = supply(chain, tmp_path / "s")
+    found = in_time(lambda: brought.of(request_id))
+    assert found.files.image == image
+    assert brought.store.contents.path(found.files.program_name).exists()
+    in_time(lambda: brought.expect_others_could(found))
+    assert server.asked.count("/m.onnx") == 2, "once to have it, once to know whether others could"
+    brought.expect_others_could(found)
+    assert server.asked.count("/m.onnx") == 2
+    brought.close()
+
+
+def test_what_others_could_not_fetch_is_known_although_it_is_here(
+    chain: Chain, server: ContentServer, program: Program, tmp_path: Path
+) -> None:
+    image = bytes(range(64))
+    model_id = registered(chain, program, f"{server.url}/m.onnx")
+    request_id = asked(chain, model_id, image, input_uri=f"{server.url}/i")
+    brought = supply(chain, tmp_path / "s", in_processes=False)
+    brought.store.keep(program)
+    server.files["/i"] = image
+    found = brought.of(request_id)
+    with pytest.raises(NotHere, match=r"model 0x.* cannot be had: .*answers 404"):
+        brought.expect_others_could(found)
+    brought.close()
+
+
+def test_slow_server_keeps_nobody_waiting_and_a_failure_rests(
+    chain: Chain, server: ContentServer, program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supply_module, "PATIENCE_S", 0.5)
+    image = bytes(64)
+    slow = asked(chain, registered(chain, program, f"{server.url}/slow"), image)
+    server.misbehaving["/slow"] = "silent"
+    brought = supply(chain, tmp_path / "s")
+    begun = time.monotonic()
+    with pytest.raises(NotHere, match="is not here yet: it is being brought from"):
+        brought.of(slow)
+    assert time.monotonic() - begun < 5
+    brought.close()
+
+    gone = asked(chain, registered(chain, program, f"{server.url}/gone"), image)
+    other = supply(chain, tmp_path / "t", in_processes=False)
+    for _ in range(3):
+        with pytest.raises(NotHere, match="answers 404"):
+            other.of(gone)
+    assert server.asked.count("/gone") == 1, "it rests before it is tried again"
+    other._failed = {key: replace(failed, until=0.0) for key, failed in other._failed.items()}
+    server.files["/gone"] = onnx_bytes()
+    assert other.of(gone).files.image == image
+    other.close()
+
+
+def test_agent_says_what_it_cannot_have_before_a_game_needs_it_and_plays_the_others(
+    chain: Chain, server: ContentServer, program: Program, tmp_path: Path
+) -> None:
+    asked(chain, registered(chain, program, f"{server.url}/gone"), bytes(64))
+    found = Unattended(chain, tmp_path).start(workers=2)
+    seat, _ = lie(chain, tmp_path, 3)
+    deadline = time.monotonic() + 120
+    while len(game_of(chain, seat).claims) == 1 and time.monotonic() < deadline:
+        found.agent.run_pass()
+    assert len(game_of(chain, seat).claims) == 2, found.said()
+    found.agent.stock_patience_s = 60
+    found.agent.run_pass()
+    assert "for when it is needed" in found.said()
+    assert len(found.agent.stock.missing) == 1
+    assert found.agent.metrics.registry.get_sample_value("opml_agent_missing") == 1
+    found.end()
