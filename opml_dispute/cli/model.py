@@ -22,7 +22,8 @@ from opml_dispute.cli.options import (
     sending_options,
 )
 from opml_dispute.cli.output import Output
-from opml_dispute.cli.session import Session, open_system
+from opml_dispute.cli.publication import PublicationOptions, check_model, model_uri, publication_options
+from opml_dispute.cli.session import Session, open_system, store_of
 from opml_dispute.generation.facts import language_facts
 from opml_dispute.generation.files import compile_language_model, is_language_model, open_model, read_checkpoint
 from opml_dispute.model.files import Binding
@@ -84,22 +85,33 @@ def _refuse(file: Path, obstacles: Sequence[Obstacle], refusal: ModelError, outp
 @_FILE
 @binding_options
 @click.option("--uri", type=Uri(), metavar="URI", help="Where others can fetch the file.")
+@publication_options
 @chain_options
 @sending_options
 @json_option
 def register(
-    file: Path, binding: Binding, uri: str | None, chain: ChainOptions, sending: SendingOptions, output: Output
+    file: Path,
+    binding: Binding,
+    uri: str | None,
+    publication: PublicationOptions,
+    chain: ChainOptions,
+    sending: SendingOptions,
+    output: Output,
 ) -> None:
     """
     Register the model in FILE (default: the sample digit reader) on the chain.
 
     Example: opml-dispute model register model.onnx --uri ipfs://… --key-file me.key
     """
+    if uri is not None and publication.target is not None:
+        raise click.UsageError("--uri says where the file is, and --publish puts it somewhere: give one of them")
     program = open_model(file, binding)
     session = Session.open(chain, sending, output)
-    description = describe_model(program, uri or "")
+    uri = model_uri(publication, program, uri, output)
+    description = describe_model(program, uri)
     registry = session.system.registry
     model_id = ModelId(session.system.rpc.read(registry.model_id_of(description)))
+    check_model(publication, store_of(output), model_id, program, uri, output)
     if not session.dry_run:
         # Before it is paid for: a registration whose program could not be kept would be of little use here.
         ModelStore.default().keep(program)

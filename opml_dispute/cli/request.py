@@ -35,7 +35,8 @@ from opml_dispute.cli.options import (
 )
 from opml_dispute.cli.output import Output, gas
 from opml_dispute.cli.prompts import PromptOptions, prompt_options
-from opml_dispute.cli.session import Session, open_case_of
+from opml_dispute.cli.publication import PublicationOptions, check_input, input_uri, publication_options
+from opml_dispute.cli.session import Session, open_case_of, store_of
 from opml_dispute.errors import OpmlError
 from opml_dispute.operator.inference import (
     deliverable_game,
@@ -77,6 +78,7 @@ class WhichModel(OpmlError):
 @click.option(
     "--by-root", type=Uri(), metavar="URI", help="Send the input's root only, and where its image can be fetched."
 )
+@publication_options
 @click.option(
     "--in-parts/--whole",
     "in_parts",
@@ -99,6 +101,7 @@ def request(
     callback: str | None,
     callback_gas: int,
     by_root: str | None,
+    publication: PublicationOptions,
     in_parts: bool | None,
     save_image: Path | None,
     reader: bool,
@@ -115,10 +118,20 @@ def request(
     _expect_at_most_one({"--input": inputs, "--sample": sample, "--input-image": input_image, "--prompt": asked.text})
     if asked.text is None and model is not None:
         raise click.UsageError("--model says how to read a prompt: give one with --prompt")
+    if by_root is not None and publication.target is not None:
+        raise click.UsageError("--by-root says where the image is, and --publish puts it somewhere: give one of them")
     if reader:
-        _expect_none({"--by-root": by_root, "--in-parts": in_parts, "--callback": callback, "--model-id": model_id})
-    if by_root is not None:
-        expect_unused("does not go together with --by-root", ["in_parts"])
+        _expect_none(
+            {
+                "--by-root": by_root,
+                "--publish": publication.target,
+                "--in-parts": in_parts,
+                "--callback": callback,
+                "--model-id": model_id,
+            }
+        )
+    if by_root is not None or publication.target is not None:
+        expect_unused("does not go together with --by-root and --publish", ["in_parts"])
     if callback is None:
         expect_unused("counts only together with --callback", ["callback_gas"])
     consumer_to_call = ZERO_ADDRESS if callback is None else parse_address(callback, "the address of a consumer")
@@ -129,21 +142,14 @@ def request(
     if not system.rpc.read(system.registry.is_registered(wanted)):
         raise WhichModel(f"model 0x{wanted.hex()} is not registered")
     known = system.rpc.read(system.registry.model(wanted))
-    if input_image is not None:
-        image = _read_file(input_image, known.input_bytes)
-    elif asked.text is not None:
-        image = _prompt_image(known, asked, wanted, model, output)
-    else:
-        image = _tensor_image(known, inputs, sample)
-    if len(image) != known.input_bytes:
-        raise WhichModel(
-            f"the input has {len(image):,} bytes, but the model takes {known.input_bytes:,}",
-            hint="give another input; what a model takes: opml-dispute model list",
-        )
+    image = _input_of(known, wanted, inputs, sample, input_image, asked, model, output)
     if callback is not None:
         system.rpc.expect_code(consumer_to_call, "the consumer that --callback names")
     if save_image is not None:
         _write_file(save_image, image)
+    by_root = input_uri(publication, image, by_root, output)
+    if by_root is not None:
+        check_input(publication, store_of(output), image, by_root, output)
     if in_parts is None:
         in_parts = reader is False and by_root is None and len(image) > MAX_WHOLE_INPUT_BYTES
     if in_parts:
@@ -167,6 +173,31 @@ def request(
         request_id = new_request_id(system, done.receipt)
         output.say(f"Answer it with: opml-dispute propose 0x{request_id.hex()}")
         output.fact(request_id=request_id)
+
+
+def _input_of(
+    known: RegisteredModel,
+    model_id: ModelId,
+    inputs: tuple[str, ...],
+    sample: int | None,
+    input_image: Path | None,
+    asked: PromptOptions,
+    model: Path | None,
+    output: Output,
+) -> bytes:
+    """The input image, in whichever way it is given. Raises `WhichModel` if it is not one of the model's."""
+    if input_image is not None:
+        image = _read_file(input_image, known.input_bytes)
+    elif asked.text is not None:
+        image = _prompt_image(known, asked, model_id, model, output)
+    else:
+        image = _tensor_image(known, inputs, sample)
+    if len(image) != known.input_bytes:
+        raise WhichModel(
+            f"the input has {len(image):,} bytes, but the model takes {known.input_bytes:,}",
+            hint="give another input; what a model takes: opml-dispute model list",
+        )
+    return image
 
 
 # Arrays take a while to import, and the chain is asked first: so what makes an input image imports them itself.
@@ -277,6 +308,9 @@ def _which_model(system: System, text: str | None) -> ModelId:
     help="Commit to the answer in a transaction of its own first. Default: if the request has a fee.",
 )
 @click.option("--again", is_flag=True, help="Propose even if a game with this answer stands.")
+@click.option(
+    "--force-unavailable", is_flag=True, help="Propose even if nobody else could fetch the model or the input."
+)
 @fault_option
 @stake_option
 @model_options
@@ -287,6 +321,7 @@ def propose(
     request_id: str,
     commits: bool | None,
     again: bool,
+    force_unavailable: bool,
     fault: str | None,
     stake_anyway: bool,
     files: ModelOptions,
@@ -318,6 +353,12 @@ def propose(
         again=again,
     )
     if fault is None:
+        if not force_unavailable:
+            from opml_dispute.operator.outside_view import OutsideView
+
+            view = OutsideView(store_of(output))
+            if not view.expect_request(session.system, wanted, case.record, case.registered):
+                output.say("Whether others can check this was not looked at: nothing may be fetched.", style="yellow")
         from opml_dispute.cli.words import show_words
 
         show_words(case, files.model, output)

@@ -29,9 +29,18 @@ def test_a_challenger_without_any_file_checks_an_answer(
     model, image = tmp_path / "model.onnx", tmp_path / "image"
     model.write_bytes(onnx_bytes())
     image.write_bytes(bytes(range(64)))
-    registering = ("model", "register", model, "--dim", "batch=4", "--uri", f"{server.url}/model.onnx")
+    registering = ("model", "register", model, "--dim", "batch=4", "--uri", f"{server.url}/model.onnx", "--no-check")
     model_id = cli(*registering, "--key-file", key("proposer"), "--json").object_with("model_id")["model_id"]
-    asking = ("request", "--model-id", model_id, "--input-image", image, "--by-root", f"{server.url}/image")
+    asking = (
+        "request",
+        "--model-id",
+        model_id,
+        "--input-image",
+        image,
+        "--by-root",
+        f"{server.url}/image",
+        "--no-check",
+    )
     asked = cli(*asking, "--key-file", key("requester"), "--json")
     request_id = asked.object_with("request_id")["request_id"]
     bringing = ("--input-image", image, "--key-file", key("proposer"), "--json")

@@ -57,7 +57,7 @@ def test_a_large_input_is_published_asked_about_and_answered(
     assert asked.code == 0, asked.err
     assert [item["part"] for item in asked.objects if item.get("did") == "publish"] == [0, 1, 2, 3]
     request_id = asked.object_with("request_id")["request_id"]
-    made = cli("propose", request_id, "--key-file", key("proposer"), "--json")
+    made = cli("propose", request_id, "--force-unavailable", "--key-file", key("proposer"), "--json")
     assert made.code == 0, made.err
     again = cli(*asking)
     assert again.code == 0, again.err
@@ -141,7 +141,9 @@ def test_an_answer_that_cannot_be_delivered_is_not_staked_on(
     assert asked.code == 0, asked.err
     assert "The answer has 160,000 bytes" in asked.err
     request_id = "0x" + on_chain.system().rpc.read(on_chain.system().oracle.request_id_at(0)).hex()
-    assert_refused(cli("propose", request_id, "--key-file", key("proposer")), "its output has 160,000 bytes")
+    assert_refused(
+        cli("propose", request_id, "--force-unavailable", "--key-file", key("proposer")), "its output has 160,000 bytes"
+    )
 
 
 def test_the_operator_is_asked_about_the_value_of_all_that_follows(
@@ -153,7 +155,9 @@ def test_the_operator_is_asked_about_the_value_of_all_that_follows(
     monkeypatch.setattr(Output, "is_interactive", True)
     monkeypatch.setattr("opml_dispute.cli.session.devnet.CHAIN_ID", 1)
     monkeypatch.setattr("click.confirm", lambda question, **_: questions.append(question))
-    declined = cli("propose", asked.object_with("request_id")["request_id"], "--key-file", key("proposer"))
+    declined = cli(
+        "propose", asked.object_with("request_id")["request_id"], "--force-unavailable", "--key-file", key("proposer")
+    )
     assert_refused(declined, "nothing was sent")
     bond_wei = on_chain.system().rpc.read(on_chain.system().factory.init_bond_wei())
     assert f"for bond {ether(bond_wei)} and" in questions[0]

@@ -91,7 +91,7 @@ def test_a_prompt_is_asked_proposed_and_found_right_in_words(cli: Cli, on_chain:
     asked = cli("request", "--model-id", model_id, "--prompt", QUESTION, *signing)
     assert asked.code == 0, asked.err
     request_id = asked.object_with("request_id")["request_id"]
-    made = cli("propose", request_id, "--key-file", key("proposer"), "--json")
+    made = cli("propose", request_id, "--force-unavailable", "--key-file", key("proposer"), "--json")
     assert made.code == 0, made.err
     words = made.object_with("answer")
     assert (words["prompt"], words["answer"]) == (QUESTION, " No, the fer")

@@ -17,7 +17,7 @@ from opml_dispute.game.depths import Depths
 from opml_dispute.model.compiler import compile_model
 from opml_dispute.models import DIGITS, digit_samples
 from opml_dispute.operator import preflight as module
-from opml_dispute.operator.preflight import NotDefensible, Prospect, Verdict, expect_defensible, preflight
+from opml_dispute.operator.preflight import ComputedHere, NotDefensible, Prospect, Verdict, expect_defensible, preflight
 from opml_dispute.primitives import Address, StateHash
 from tests.cli.conftest import Cli
 from tests.cli.test_bad_input import assert_refused
@@ -32,7 +32,8 @@ def prospect() -> Prospect:
     """The sample model on one of its samples, in a game as deep as it should be; no chain."""
     program = compile_model(DIGITS)
     inference = Inference(program, {program.inputs[0].name: digit_samples()[0][:1]})
-    return Prospect(program, inference, Depths.for_model(program.node_count, program.log2_steps), defends=True)
+    computed = ComputedHere(program, inference)
+    return Prospect(program, computed, Depths.for_model(program.node_count, program.log2_steps), defends=True)
 
 
 def verdicts(prospect: Prospect) -> dict[str, Verdict]:
@@ -128,11 +129,11 @@ def test_an_inference_that_fails_is_not_proposed_unless_asked_for(
     request_id = asked.object_with("request_id")["request_id"]
     signing = ("--key-file", key("proposer"))
     games = on_chain.system().rpc.read(on_chain.system().factory.game_count())
-    refused = cli("propose", request_id, *signing)
+    refused = cli("propose", request_id, "--force-unavailable", *signing)
     assert_refused(refused, "status 7 (index out of range")
     assert "no fee be earned" in refused.err
     assert on_chain.system().rpc.read(on_chain.system().factory.game_count()) == games
-    made = cli("propose", request_id, "--stake-anyway", *signing, "--json")
+    made = cli("propose", request_id, "--stake-anyway", "--force-unavailable", *signing, "--json")
     assert made.code == 0, made.err
     run = cli("run", model, "--input", index)
     assert run.code == 1
