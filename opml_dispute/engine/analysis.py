@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 import weakref
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -191,13 +191,9 @@ class Typing:
     def _around(self, begin: int, end: int) -> list[tuple[int, int, int]]:
         """The regions that meet [begin, end)."""
         first = max(bisect_right(self._starts, begin) - 1, 0)
-        found = []
-        for region in self._regions[first:]:
-            if region[0] >= end:
-                break
-            if region[1] > begin:
-                found.append(region)
-        return found
+        # Only those that are looked at are copied: a stranger's program may have as many regions as nodes.
+        near = self._regions[first : bisect_left(self._starts, end)]
+        return [region for region in near if region[1] > begin]
 
 
 def _united(found: Iterable[tuple[int, int, int]]) -> list[tuple[int, int, int]]:

@@ -20,9 +20,10 @@ native/inference/schedule.c does what is planned here.
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from heapq import heappop, heappush
 from typing import Final
 
 import numpy as np
@@ -32,13 +33,11 @@ from opml_dispute.engine.node_record import COPY, ELEMENTWISE, RECORD, SCATTER, 
 from opml_dispute.engine.segment import ARENA, HEADER, OUTPUT, WEIGHTS
 from opml_dispute.engine.steps import Operand, Step, chains_of, steps_of
 from opml_dispute.engine.values import Block
-from opml_dispute.engine.workspace import Place, Room, joined, places_of
+from opml_dispute.engine.workspace import MOST_PARTS, Place, Room, joined, places_of
 from opml_dispute.primitives import RECORD_BYTES
 
 IN_WORKSPACE, IN_PROCESS, IN_BUFFER = 1 << 60, 1 << 61, 1 << 62
 """Where an operand lies that is not in the segment (native/inference/schedule.c)."""
-MOST_PARTS: Final = 256
-"""Of a tensor: one made of more is put together by copying, since looking through them costs their square."""
 MOST_STEPS: Final = 1 << 18
 """Programs of more are run node by node: what planning costs here grows with them."""
 
@@ -262,15 +261,14 @@ class _Planner:
             begin, end = spans.get(owner.offset, (len(starts), -1))
             spans[owner.offset] = min(begin, starts[place.born]), max(end, ends[place.freed])
         room = Room()
-        alive: list[tuple[int, int, int]] = []  # (end, offset, size)
+        alive: list[tuple[int, int, int]] = []  # (end, offset, size), a heap
         for key in sorted(owners, key=lambda key: spans[key]):
             begin, end = spans[key]
-            for gone in [entry for entry in alive if entry[0] < begin]:
-                alive.remove(gone)
-                room.give_back(*gone[1:])
+            while alive and alive[0][0] < begin:
+                room.give_back(*heappop(alive)[1:])
             size = -(-owners[key].used // _ALIGNMENT) * _ALIGNMENT
             owners[key].workspace = room.take(size)
-            alive.append((end, owners[key].workspace, size))
+            heappush(alive, (end, owners[key].workspace, size))
         for place in self.places.values():
             if place.within is not None:
                 place.workspace = place.within[0].workspace + place.within[1]
@@ -307,8 +305,8 @@ class _Planner:
             if operand.hi <= block.offset + data.size and address % operand.width == 0:
                 self.keeps.append(data)
                 return IN_PROCESS | address
-        for block in self.weights:
-            if block.offset < operand.hi and block.offset + (1 << block.log2_size) > operand.lo:
+        for block in self.weights[max(index, 0) : bisect_left(self.weight_offsets, operand.hi)]:
+            if block.offset + (1 << block.log2_size) > operand.lo:
                 self.loads[block.offset] = block
         return operand.at
 

@@ -7,13 +7,17 @@ long as each of them lives.
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right, insort
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Final
 
 from opml_dispute.engine.node_record import SCATTER
 from opml_dispute.engine.segment import ARENA
 from opml_dispute.engine.steps import Step
+
+MOST_PARTS: Final = 256
+"""Of a tensor: one made of more is put together by copying, since looking through them costs their square."""
 
 
 @dataclass(slots=True)
@@ -52,6 +56,8 @@ class Place:
             if kind == 2:
                 if dense:
                     covered = joined([*covered, (lo, hi)])
+                    if len(covered) > MOST_PARTS:
+                        return True  # it may be otherwise, but to find out would take too long
             elif not any(begin <= lo and hi <= end for begin, end in covered):
                 return True
         return False
@@ -99,28 +105,49 @@ def joined(extents: list[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 class Room:
-    """Memory given out and taken back, each time the smallest hole that is large enough."""
+    """Memory given out and taken back, each time the smallest hole that is large enough, of these the first."""
 
     def __init__(self) -> None:
         self.size = 0
-        self._holes: list[tuple[int, int]] = []  # (offset, end), ascending, none touching another
+        # A program from a stranger may leave as many holes as it has nodes, so none of this looks at all of them.
+        self._ends: dict[int, int] = {}
+        """By each hole's offset; none touches another."""
+        self._offsets: dict[int, int] = {}
+        """By each hole's end."""
+        self._by_length: list[tuple[int, int]] = []
+        """(bytes, offset), ascending."""
 
     def take(self, size: int) -> int:
         """The offset of `size` bytes."""
-        fitting = [(end - offset, offset) for offset, end in self._holes if end - offset >= size]
-        if fitting:
-            length, offset = min(fitting)
-            self._holes.remove((offset, offset + length))
+        index = bisect_left(self._by_length, (size, -1))
+        if index < len(self._by_length):
+            length, offset = self._by_length[index]
+            self._fill(offset)
             if length > size:
-                self._holes.append((offset + size, offset + length))
-                self._holes.sort()
+                self._dig(offset + size, offset + length)
             return offset
-        offset = self.size
-        if self._holes and self._holes[-1][1] == self.size:
-            offset = self._holes.pop()[0]
+        offset = self._offsets.get(self.size, self.size)
+        if offset != self.size:
+            self._fill(offset)
         self.size = offset + size
         return offset
 
     def give_back(self, offset: int, size: int) -> None:
         """Makes it a hole again."""
-        self._holes = joined([*self._holes, (offset, offset + size)])
+        end = offset + size
+        if end in self._ends:
+            following, end = end, self._ends[end]
+            self._fill(following)
+        if offset in self._offsets:
+            offset = self._offsets[offset]
+            self._fill(offset)
+        self._dig(offset, end)
+
+    def _dig(self, offset: int, end: int) -> None:
+        self._ends[offset], self._offsets[end] = end, offset
+        insort(self._by_length, (end - offset, offset))
+
+    def _fill(self, offset: int) -> None:
+        end = self._ends.pop(offset)
+        del self._offsets[end]
+        del self._by_length[bisect_left(self._by_length, (end - offset, offset))]
