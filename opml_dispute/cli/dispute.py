@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from opml_dispute.actors.actions import Move, Step
-from opml_dispute.actors.honest import Decision, Opinion
+from opml_dispute.actors.honest import Decision, Opinion, consider
 from opml_dispute.actors.player import affordable, play_round
 from opml_dispute.actors.words import short_hex
 from opml_dispute.chain.contracts.dispute import FaultDisputeGame
@@ -144,9 +144,10 @@ def respond(
         def open_all() -> tuple[Session, Table]:
             session = Session.open(chain, sending, output)
             case, table = _table(session, address, files, fault)
-            state = session.system.games.read(address)
+            state, now_s = table.snapshot()
             if _is_first_stake(state, session, fault):
-                _preflight(session, case, state, None, stake_anyway=stake_anyway)
+                plan = consider(state, table.trace, now_s)
+                _preflight(session, case, state, plan, stake_anyway=stake_anyway)
             return session, table
 
         session, table = persistently(
@@ -269,7 +270,7 @@ def _is_first_stake(game: Game, session: Session, fault: str | None) -> bool:
     return fault is None and game.in_progress and not is_staked
 
 
-def _preflight(session: Session, case: Case, game: Game, plan: Decision | None, *, stake_anyway: bool) -> None:
+def _preflight(session: Session, case: Case, game: Game, plan: Decision, *, stake_anyway: bool) -> None:
     """Before the first stake in a game. Raises `NotDefensible`."""
     from opml_dispute.cli.preflight import run_preflight
     from opml_dispute.operator.preflight import ComputedHere, Prospect

@@ -13,6 +13,7 @@ from typing import Any
 import click
 from rich.text import Text
 
+from opml_dispute.actors.honest import consider
 from opml_dispute.chain.games import BadAddress, parse_address
 from opml_dispute.chain.requests import UnknownRequest, parse_hash
 from opml_dispute.cli.command_line import Command
@@ -140,9 +141,12 @@ def _prospect(
             raise WhatToCheck(f"{subject} names no game, request, model or file") from None
         raise
     system = open_system(chain)
-    game = system.games.read(address)
+    head = system.rpc.head()
+    game = system.games.read(address, at=head)
     case = open_case_of(system, game.request_id, files)
     is_right = bytes(case.final_root) == bytes(game.root.value)
+    # Of a liar's part only the depths are known: its next moves are not.
+    is_honest = side is None or (side == "defend") == is_right
     return Prospect(
         case.program,
         ComputedHere(case.program, case.inference),
@@ -152,6 +156,7 @@ def _prospect(
         constants=system.games.constants(address),
         game=game,
         account=account,
+        plan=consider(game, case.trace(), head.timestamp) if is_honest else None,
     )
 
 

@@ -11,6 +11,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from opml_dispute.actors.exposure import line_wei
 from opml_dispute.chain.games import GameConstants
 from opml_dispute.engine.inference import Inference
 from opml_dispute.game.depths import Depths
@@ -163,3 +164,27 @@ def test_a_liar_needs_no_preflight(cli: Cli, on_chain: Chain, key: Key) -> None:
     assert "Preflight" not in made.err
     assert "respond" in made.err
     assert "--fault seed=2" in made.err, "the way to defend the lie has the same fault"
+
+
+def test_every_line_that_the_game_can_ask_for_is_counted_before_the_first_stake(
+    cli: Cli, on_chain: Chain, key: Key
+) -> None:
+    """Three wrong claims under a right root claim: money for one of them is refused, by each way into the game."""
+    game = propose(cli, key, ask(cli, key))
+    for value in ("11", "22", "33"):
+        wrong = ("move", game, "--attack", "--claim", 0, "--value", "0x" + value * 32)
+        assert cli(*wrong, "--key-file", key("challenger")).code == 0
+    state = on_chain.system().games.read(Address(game))
+    one_line_wei = line_wei(2, state.depths.max, state.terms)
+    defender = on_chain.sender("deployer").address
+    on_chain.rpc.request("anvil_setBalance", defender, hex(2 * one_line_wei))
+    counted = "on the 3 lines that decide the game"
+    for way in (("respond", game), ("respond", game, "--watch", "--interval", 1)):
+        refused = cli(*way, "--key-file", key("deployer"))
+        assert_refused(refused, counted)
+    checked = cli("preflight", game, "--from", defender)
+    assert checked.code == 1
+    assert counted in checked.out
+    assert len(on_chain.system().games.read(Address(game)).claims) == 4, "nothing was staked"
+    on_chain.rpc.request("anvil_setBalance", defender, hex(3 * one_line_wei + 10**18))
+    assert cli("preflight", game, "--from", defender).code == 0
