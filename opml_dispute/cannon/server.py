@@ -22,6 +22,7 @@ from typing import Final, Self
 
 from opml_dispute.engine.hashing import keccak256
 from opml_dispute.errors import OpmlError
+from opml_dispute.printable import lines
 
 MAX_PREIMAGE_BYTES: Final = 1 << 30
 PATIENCE_S: Final = 600.0
@@ -212,4 +213,4 @@ def _pipe() -> tuple[int, int]:
 
 def log_to_stderr(text: str) -> None:
     """A line for people; standard output belongs to the answers."""
-    print(text, file=sys.stderr, flush=True)
+    print(lines(text), file=sys.stderr, flush=True)

@@ -27,6 +27,7 @@ from opml_dispute.cli.demo.stories import DecidedStep, StoryResult
 from opml_dispute.cli.output import short
 from opml_dispute.game.claim import Game
 from opml_dispute.operator.intents import Done, Intent
+from opml_dispute.printable import lines
 
 BAR_WIDTHS = range(8, 57)
 SCORE_WIDTHS = range(2, 17)
@@ -58,7 +59,7 @@ class PlainView:
         return None
 
     def _print(self, text: str, style: str | None = None) -> None:
-        self.console.print(Text(text), style=style)
+        self.console.print(Text(lines(text)), style=style)
 
     def opens(self, title: str, image: npt.NDArray[np.float32], label: int) -> None:
         self.last_stake = None
@@ -204,9 +205,9 @@ class LiveView(PlainView):
         top = RichTable.grid(padding=(0, 3))
         top.add_row(Text("\n".join(self.digit)), *self._score_columns())
         parts: list[RenderableType] = [top, Text(""), self._brackets(), self._ledger()]
-        lines: list[RenderableType] = list(self.log)
-        lines += [Text("")] * (self.log_lines - len(lines))
-        return Panel(Group(*parts, *lines), title=Text(self.title, style="bold"), border_style="blue")
+        shown: list[RenderableType] = list(self.log)
+        shown += [Text("")] * (self.log_lines - len(shown))
+        return Panel(Group(*parts, *shown), title=Text(self.title, style="bold"), border_style="blue")
 
     def _score_columns(self) -> list[Text]:
         if self.scores is None:
