@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from math import log, prod
 from pathlib import Path
@@ -422,12 +424,12 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, help="how long to hunt (default: until --records)")
     parser.add_argument("--records", type=int, default=1_000_000, help="how many records to try (default: 1,000,000)")
     parser.add_argument("--first", type=int, default=0, help="the first seed")
+    parser.add_argument("--jobs", type=int, default=1, help="how many processes hunt (default: 1)")
     parser.add_argument("--largest", type=int, default=24, help="log2 of the largest bound of a record (default: 24)")
     parser.add_argument("--ledger", type=Path, help="a file that keeps what was tried: goes on there, and adds up")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     options = parser.parse_args()
-    end = time.monotonic() + options.seconds if options.seconds else float("inf")
-    tally = _through(options, lambda tried: tried < PART and time.monotonic() < end)
+    tally = _through(options, time.time() + options.seconds if options.seconds else float("inf"))
     if options.json:
         print(json.dumps({"records": tally.records, "above": tally.above, "kernels": tally.rows()}))
     else:
@@ -442,7 +444,7 @@ PART: Final = 2_000
 """Records between two lines of a ledger."""
 
 
-def _through(options: argparse.Namespace, go_on: Callable[[int], bool]) -> Tally:
+def _through(options: argparse.Namespace, end_s: float) -> Tally:
     """All records asked for that a ledger does not have, part by part, and those that it has."""
     tally, done = Tally(), set()
     if options.ledger is not None and options.ledger.exists():
@@ -450,18 +452,32 @@ def _through(options: argparse.Namespace, go_on: Callable[[int], bool]) -> Tally
             entry = json.loads(line)
             done.add((entry["first"], entry["largest"]))
             tally.merge(Tally.from_json(entry))
-    for first in range(options.first, options.first + options.records, PART):
-        if (first, options.largest) in done:
-            continue
-        size = min(PART, options.first + options.records - first)
-        part = hunt(first, options.largest, lambda tried, size=size: tried < size and go_on(tried))  # type: ignore[misc]
-        tally.merge(part)
-        if part.records < size:
-            break  # the time is over: what is not whole is tried again next time
-        if options.ledger is not None:
-            with options.ledger.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"first": first, "largest": options.largest, **part.to_json()}) + "\n")
+    parts = [
+        _Part(first, min(PART, options.first + options.records - first), options.largest, end_s)
+        for first in range(options.first, options.first + options.records, PART)
+        if (first, options.largest) not in done
+    ]
+    with ProcessPoolExecutor(options.jobs) as pool:
+        for part, found in zip(parts, pool.map(_hunt_part, parts), strict=True):
+            tally.merge(found)
+            if found.records == part.size and options.ledger is not None:  # else the time was over: it is tried again
+                with options.ledger.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps({"first": part.first, "largest": part.largest, **found.to_json()}) + "\n")
+            if sys.stderr.isatty():
+                print(f"{tally.records:,} records", end="\r", file=sys.stderr)
     return tally
+
+
+@dataclass(frozen=True)
+class _Part:
+    first: int
+    size: int
+    largest: int
+    end_s: float
+
+
+def _hunt_part(part: _Part) -> Tally:
+    return hunt(part.first, part.largest, lambda tried: tried < part.size and time.time() < part.end_s)
 
 
 if __name__ == "__main__":
