@@ -9,9 +9,11 @@ mutant that no test can notice, with the reason.
 from __future__ import annotations
 
 import ast
+import hashlib
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -62,6 +64,14 @@ class Mutant:
     """The line as the mutant has it, stripped; empty if it is gone."""
     text: str
     """The whole file as the mutant has it."""
+    number: int = 0
+    """Which it is of the file's mutants with the same `before` and `after`, counted from 0."""
+
+    @property
+    def digest(self) -> str:
+        """A short name, wherever the line stands."""
+        parts = [str(self.path), self.before, self.after, str(self.number)]
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -91,7 +101,12 @@ def mutants_of(path: Path, text: str) -> list[Mutant]:
     """Every mutant of one Solidity or Python file, in the order of its lines."""
     made = _python(path, text) if path.suffix == ".py" else _solidity(path, text)
     unique = {mutant.text: mutant for mutant in made if mutant.text != text}
-    return list(unique.values())
+    alike: Counter[tuple[str, str, str]] = Counter()
+    numbered = []
+    for mutant in unique.values():
+        numbered.append(replace(mutant, number=alike[mutant.key]))
+        alike[mutant.key] += 1
+    return numbered
 
 
 def _mutant(path: Path, lines: list[str], index: int, after: str) -> Mutant:

@@ -1,5 +1,5 @@
 """
-Programs that are made to take long: what planning and looking at states costs grows with a program, not with its square.
+Programs that are made to take long: what planning and looking at states costs grows with a program, not its square.
 
 Both ways to a state are timed: all at once (`S_n`, which is looked at before a bond is staked) and node by node (any
 other `S_t`, which is needed afterwards). A program whose one way is cheap and whose other way is dear would take the
