@@ -2,7 +2,7 @@
 A copy of the project in which files may be spoilt, and what its tests say about each spoilt one.
 
 `Bench.judge` asks the quickest tests first. A Python mutant is judged by a process that is forked after the libraries
-of others were imported (`_Nursery`), so that a verdict takes as long as the tests and not two seconds more. A Solidity
+of others were imported (`_forked`), so that a verdict takes as long as the tests and not two seconds more. A Solidity
 mutant is judged by Forge: first without the invariants, which take most of the time and notice few mutants more.
 """
 

@@ -132,6 +132,30 @@ def test_a_right_answer_that_lost_is_proposed_again_and_gets_the_fee(cli: Cli, o
     assert on_chain.rpc.balance_wei(devnet.account("proposer").address) - before == 10**16
 
 
+def test_a_proposer_who_was_passed_over_gets_the_fee_when_what_came_before_falls(
+    cli: Cli, on_chain: Chain, key: Key
+) -> None:
+    """The first proposer lets its game fall and makes another one; `resolve` sees to the second proposer's right."""
+    request_id = ask(cli, key, "--fee", "0.01eth")
+    attacker, signing = ("--key-file", key("challenger")), ("--key-file", key("proposer"))
+    first = cli("propose", request_id, *attacker, "--no-commit", "--json").objects[-1]["game"]
+    honest = cli("propose", request_id, "--again", *signing, "--json").objects[-1]["game"]
+    assert cli("move", first, "--attack", "--claim", 0, "--value", "0x" + "ab" * 32, *attacker).code == 0
+    on_chain.warp(TEST_TIMES.max_clock_s)
+    assert cli("resolve", first, *attacker).code == 0
+    late = cli("propose", request_id, "--again", *attacker, "--no-commit", "--json").objects[-1]["game"]
+    resolved = cli("resolve", honest, *signing, "--json")
+    assert resolved.code == 0, resolved.err
+    assert next(item["did"] for item in resolved.objects if "did" in item) == "restore-proposal"
+    assert "restore-proposal" not in cli("resolve", honest, *signing, "--json").out
+    on_chain.warp(TEST_TIMES.max_clock_s)
+    assert cli("resolve", late, *attacker).code == 0
+    on_chain.warp(TEST_TIMES.finality_delay_s + 1)
+    before = on_chain.rpc.balance_wei(devnet.account("proposer").address)
+    assert cli("finalize", request_id, *attacker).code == 0
+    assert on_chain.rpc.balance_wei(devnet.account("proposer").address) - before == 10**16
+
+
 def test_a_proposal_beside_one_that_stands(cli: Cli, on_chain: Chain, key: Key) -> None:
     request_id = ask(cli, key)
     first = propose(cli, key, request_id)

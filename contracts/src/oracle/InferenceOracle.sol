@@ -78,6 +78,8 @@ contract InferenceOracle is GameValidity {
     mapping(bytes32 commitment => uint64 blockNumber) public committedAt;
     /// @inheritdoc IInferenceOracle
     mapping(RequestId requestId => mapping(Claim rootClaim => Proposal)) public firstProposal;
+    /// @inheritdoc IInferenceOracle
+    mapping(IDisputeGame game => uint64 since) public passedOver;
 
     constructor(Config memory config)
         GameValidity(
@@ -189,9 +191,32 @@ contract InferenceOracle is GameValidity {
         if (since == 0 || block.number - since > COMMITMENT_BLOCKS) since = uint64(block.number);
 
         Proposal storage first = firstProposal[requestId][rootClaim];
-        if (address(first.game) != address(0) && first.since <= since && !_isLost(first.game)) return;
-        (first.game, first.since) = (known, since);
-        emit ProposalRecorded(requestId, rootClaim, known, since);
+        if (_comesAfter(since, first)) passedOver[known] = since;
+        else _record(requestId, rootClaim, known, since);
+    }
+
+    function restoreProposal(IDisputeGame game) external {
+        if (!mayBeRestored(game)) revert NotRestorable(game);
+        _record(requestIdOf(game.extraData()), game.rootClaim(), game, passedOver[game]);
+    }
+
+    function mayBeRestored(IDisputeGame game) public view returns (bool) {
+        uint64 since = passedOver[game];
+        // INVARIANT: only games of the factory are passed over, so the game tells the truth about itself.
+        if (since == 0 || _isLost(game)) return false;
+        return !_comesAfter(since, firstProposal[requestIdOf(game.extraData())][game.rootClaim()]);
+    }
+
+    /// @dev Whether a game that counts from `since` has no better right than the one that is recorded.
+    function _comesAfter(uint64 since, Proposal storage first) internal view returns (bool) {
+        return address(first.game) != address(0) && first.since <= since && !_isLost(first.game);
+    }
+
+    function _record(RequestId requestId, Claim rootClaim, IDisputeGame game, uint64 since) internal {
+        Proposal storage first = firstProposal[requestId][rootClaim];
+        if (address(first.game) != address(0)) passedOver[first.game] = first.since;
+        (first.game, first.since) = (game, since);
+        emit ProposalRecorded(requestId, rootClaim, game, since);
     }
 
     /// @dev The challenger won, or the guardian discarded it.
@@ -239,9 +264,11 @@ contract InferenceOracle is GameValidity {
         view
         returns (address)
     {
-        IDisputeGame first = firstProposal[requestId][rootClaim].game;
-        bool isStanding = address(first) != address(0) && !_isLost(first);
-        return (isStanding ? first : delivering).gameCreator();
+        Proposal storage first = firstProposal[requestId][rootClaim];
+        uint64 since = passedOver[delivering];
+        // WHY NOT the recorded one in any case: it may have been made a moment ago, in the place of one that fell.
+        bool isFirst = address(first.game) != address(0) && !_isLost(first.game) && (since == 0 || first.since <= since);
+        return (isFirst ? first.game : delivering).gameCreator();
     }
 
     /// @dev The game is about this request, and it survived.

@@ -256,6 +256,68 @@ contract ProposalsTest is OracleFixture {
         vm.assertEq(paidTo(PROPOSER, second), FEE);
     }
 
+    /// @notice Where the recorded game has fallen, a game that is made at the moment of the delivery does not come before the
+    ///         one that delivers.
+    function test_aGameMadeAtTheDeliveryTakesNoFee() public {
+        FaultDisputeGame first = create(LIAR, right, 0);
+        vm.roll(block.number + 1);
+        FaultDisputeGame honest = create(PROPOSER, right, "honest");
+        attackRoot(ACCOMPLICE, first, Claim.wrap("nonsense"));
+        skip(CLOCK);
+        resolve(first);
+        resolve(honest);
+        skip(FINALITY_DELAY + 1);
+        vm.roll(block.number + 1);
+        FaultDisputeGame late = create(ACCOMPLICE, right, "late");
+        (IDisputeGame recorded,) = oracle.firstProposal(id, right);
+        vm.assertEq(address(recorded), address(late));
+        vm.assertEq(paidTo(PROPOSER, honest), FEE);
+    }
+
+    /// @notice A game that was passed over takes its place back when what came before it has fallen.
+    function test_aProposalThatWasPassedOverIsRestored() public {
+        FaultDisputeGame first = create(LIAR, right, 0);
+        vm.roll(block.number + 1);
+        uint256 made = block.number;
+        FaultDisputeGame honest = create(PROPOSER, right, "honest");
+        vm.assertEq(oracle.passedOver(honest), made);
+        vm.assertFalse(oracle.mayBeRestored(honest));
+        vm.expectRevert(abi.encodeWithSelector(IInferenceOracle.NotRestorable.selector, honest));
+        oracle.restoreProposal(honest);
+        attackRoot(ACCOMPLICE, first, Claim.wrap("nonsense"));
+        skip(CLOCK);
+        resolve(first);
+        vm.roll(block.number + 1);
+        FaultDisputeGame late = create(ACCOMPLICE, right, "late");
+        vm.assertTrue(oracle.mayBeRestored(honest));
+        vm.expectEmit(address(oracle));
+        emit IInferenceOracle.ProposalRecorded(id, right, honest, uint64(made));
+        oracle.restoreProposal(honest);
+        // The later one, whatever its creator tries, comes after it, and delivers for it.
+        vm.assertEq(oracle.passedOver(late), made + 1);
+        vm.assertFalse(oracle.mayBeRestored(late));
+        vm.expectRevert(abi.encodeWithSelector(IInferenceOracle.NotRestorable.selector, late));
+        oracle.restoreProposal(late);
+        survive(late);
+        vm.assertEq(paidTo(PROPOSER, late), FEE);
+    }
+
+    /// @notice Neither a stranger's contract nor a game that fell is restored.
+    function test_restoreProposal_refusesOthers() public {
+        IDisputeGame stranger = IDisputeGame(address(this));
+        vm.expectRevert(abi.encodeWithSelector(IInferenceOracle.NotRestorable.selector, stranger));
+        oracle.restoreProposal(stranger);
+        FaultDisputeGame first = create(PROPOSER, right, 0);
+        vm.expectRevert(abi.encodeWithSelector(IInferenceOracle.NotRestorable.selector, first));
+        oracle.restoreProposal(first); // it is recorded: there is nothing to restore
+        vm.roll(block.number + 1);
+        FaultDisputeGame second = lose(LIAR, right, "second");
+        vm.prank(GUARDIAN);
+        oracle.blacklistDisputeGame(first);
+        vm.expectRevert(abi.encodeWithSelector(IInferenceOracle.NotRestorable.selector, second));
+        oracle.restoreProposal(second);
+    }
+
     function test_proposal_isLogged() public {
         commit(PROPOSER, right, "salt");
         uint256 before = vm.snapshotState();

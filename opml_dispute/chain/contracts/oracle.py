@@ -174,6 +174,14 @@ class InferenceOracle(Contract):
         """Whether the game is resolved and the finality delay is over."""
         return self._call(bool, "isGameFinalized", game)
 
+    def may_be_restored(self, game: Address) -> Call[bool]:
+        """Whether a proposal that was passed over can be recorded again as its root claim's first."""
+        return self._call(bool, "mayBeRestored", game)
+
+    def restore_proposal(self, game: Address) -> Call[None]:
+        """Record it again: the one that came before it fell."""
+        return self._call(as_it_is, "restoreProposal", game)
+
     def finality_delay_s(self) -> Call[int]:
         """Seconds between a game's resolution and its finality."""
         return self._call(int, "disputeGameFinalityDelaySeconds")

@@ -114,6 +114,8 @@ interface IInferenceOracle is IGameRegistry {
     error PauseTooEarly(uint256 nowTimestamp, uint256 earliest);
     /// @notice Only a game of the factory records a proposal.
     error NotAGame(address caller);
+    /// @notice The game was never passed over, or it lost or was discarded, or the recorded one has a better right.
+    error NotRestorable(IDisputeGame game);
     /// @notice The game did not survive, or another did before it.
     error AnchorStateRegistry_InvalidAnchorGame();
 
@@ -156,6 +158,15 @@ interface IInferenceOracle is IGameRegistry {
     /// @notice The game whose creator gets a request's fee if this root claim delivers and the game is not lost or discarded;
     ///         and since which block its creator knew the root claim. Only for requests with a fee; zeros if there is none.
     function firstProposal(RequestId requestId, Claim rootClaim) external view returns (IDisputeGame game, uint64 since);
+
+    /// @notice Since which block the creator of a game knew its root claim, if another game is, or was, recorded for that.
+    function passedOver(IDisputeGame game) external view returns (uint64 since);
+
+    /// @notice Records a game that was passed over, if the one that is recorded fell or counts from a later block.
+    function restoreProposal(IDisputeGame game) external;
+
+    /// @notice Whether `restoreProposal` would record the game.
+    function mayBeRestored(IDisputeGame game) external view returns (bool);
 
     /// @notice Delivers the output of a request, pays the fee to who proposed it first, and calls the consumer.
     /// @param game One that survived: see `isGameClaimValid`.
