@@ -54,5 +54,8 @@ class Verdicts:
             verdict, _ = self._known.get(mutant.digest, ("", ""))
             count[str(mutant.path), "explained" if mutant.digest in explained else verdict] += 1
             count[str(mutant.path), "all"] += 1
-        rows = [(name, *(count[name, what] for what in ("all", NOTICED, SURVIVED, "explained"))) for name in files]
+        rows = [
+            (name, count[name, "all"], count[name, NOTICED], count[name, SURVIVED], count[name, "explained"])
+            for name in files
+        ]
         return [row for row in rows if any(row[2:])]

@@ -98,3 +98,9 @@ def test_the_forfeited_part_and_the_winners_are_the_whole_bond() -> None:
             assert forfeited_wei(bond_wei, terms) == bond_wei * bps // 10_000
     assert OP_STACK.forfeited_bps == 0
     assert ML.forfeited_to == BURN_ADDRESS
+
+
+@pytest.mark.parametrize("x", [0, -1])
+def test_what_is_not_positive_has_no_logarithm(x: int) -> None:
+    with pytest.raises(ValueError, match="no logarithm"):
+        ln_wad(x)
