@@ -80,6 +80,12 @@ class Agent:
                     busy = False
                     self.metrics.passes.labels("failed").inc()
                     self._tell([f"{error}"])
+                except Exception:
+                    # A bug of ours in one pass must not end the process that defends every other game.
+                    failures += 1
+                    busy = False
+                    self.metrics.passes.labels("failed").inc()
+                    self.log.exception("bug")
                 interval_s = self.config.interval_s
                 wait_s = min(interval_s * 1.5 ** min(failures, 20), max(LONGEST_PAUSE_S, interval_s))
                 if not busy:
@@ -110,6 +116,8 @@ class Agent:
         self._settler.settle(now, [now.games[address] for address in running], over, is_stopped)
         self._server.serve(now, self.discovery.requests, is_stopped)
         self.stock.look_after(now, self.discovery.requests, patience_s=self.stock_patience_s)
+        if self.memory.trouble is not None:
+            now.trouble("The memory is not kept", self.memory.trouble)
         self._measure(now, running, over, roots, agreement, time.monotonic() - started)
         self._tell(now.troubles)
         return now.sent > 0

@@ -20,6 +20,7 @@ from typing import Any, Final, TypeVar
 from opml_dispute.actors.honest import Decision, consider
 from opml_dispute.agent.second_opinion import second_opinion
 from opml_dispute.agent.supply import RequestSupply, Supply
+from opml_dispute.agent.unexpected import Unexpected
 from opml_dispute.chain.contracts.oracle import RegisteredModel, RequestRecord
 from opml_dispute.compute.fleet import Fleet
 from opml_dispute.compute.messages import InferenceTooLarge, ProgramUnusable, bytes_of, integer_of
@@ -269,6 +270,8 @@ class Casework:
             return error
         except MemoryError:
             return InferenceTooLarge("there is no memory for it")
+        except Exception as error:
+            return Unexpected(error)
 
     def close(self) -> None:
         """Ends the workers, whatever they compute."""

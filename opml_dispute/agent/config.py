@@ -19,6 +19,7 @@ from opml_dispute.availability.store import QUOTA_BYTES
 from opml_dispute.chain.amounts import parse_wei
 from opml_dispute.chain.games import parse_address
 from opml_dispute.errors import OpmlError
+from opml_dispute.home import home
 from opml_dispute.primitives import Address
 from opml_dispute.reading import Unreadable, read_text
 
@@ -157,7 +158,7 @@ class _Reader:
             signer=self.take("key.signer", _url, None),
             address=self.take("key.address", _one_address, None),
             interval_s=self.take("agent.interval", _seconds(0.1, 3600.0), 12.0),
-            state=self.take("agent.state", self._file, None) or self._path.parent / "agent.sqlite",
+            state=self.take("agent.state", self._file, None) or home() / "agents" / f"{self._path.stem}.sqlite",
             dry_run=self.take("agent.dry_run", _truth, False),
             workers=self.take("compute.workers", _count(0, 256), 2),
             worker_memory_bytes=self.take("compute.memory", _size, None),

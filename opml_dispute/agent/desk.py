@@ -17,6 +17,7 @@ from itertools import islice
 from typing import Final, TypeVar
 
 from opml_dispute.actors.honest import Decision, consider
+from opml_dispute.agent.unexpected import Unexpected
 from opml_dispute.availability.fetching import Fetcher, FetchPolicy
 from opml_dispute.chain.system import System
 from opml_dispute.compute.messages import InferenceTooLarge
@@ -109,6 +110,8 @@ class Desk:
                 outcome: T | OpmlError = waiting.popleft().result()
             except OpmlError as error:
                 outcome = error
+            except Exception as error:
+                outcome = Unexpected(error)
             yield outcome
 
     def close(self) -> None:

@@ -22,6 +22,7 @@ def make_log(stream: TextIO | None = None, *, as_json: bool | None = None) -> Lo
     processors = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
         _plain_values,
         renderer,
     ]

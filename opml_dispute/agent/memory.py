@@ -11,7 +11,7 @@ import sqlite3
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from opml_dispute.errors import OpmlError
 from opml_dispute.primitives import Address, RequestId, StateRoot
@@ -43,6 +43,10 @@ class Memory:
     def __init__(self, path: Path, chain_id: int) -> None:
         """Opens or makes the file; another chain's or a damaged one is moved aside. Raises `MemoryUnusable`."""
         self.path = path
+        self.trouble: str | None = None
+        """Why the file could not be written last; the agent goes on without it."""
+        self._roots: dict[bytes, tuple[StateRoot, int, bool]] = {}
+        """What this process keeps, whatever becomes of the file."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._connection = self._open(chain_id)
@@ -52,6 +56,8 @@ class Memory:
     def _open(self, chain_id: int) -> sqlite3.Connection:
         try:
             return self._connected(chain_id)
+        except sqlite3.OperationalError:
+            raise  # locked, read-only or a full disk: the file itself is whole
         except (sqlite3.DatabaseError, _OtherFile):
             aside = self.path.with_name(f"{self.path.name}.{int(time.time())}.aside")
             for suffix in ("", "-wal", "-shm"):
@@ -79,6 +85,23 @@ class Memory:
             raise
         return connection
 
+    def _write(self, statement: str, values: tuple[object, ...] = ()) -> None:
+        """What cannot be written is only missed at the next start: a full disk stops no game."""
+        try:
+            self._connection.execute(statement, values)
+        except sqlite3.Error as error:
+            self.trouble = f"{self.path} cannot be written: {error}"
+        else:
+            self.trouble = None
+
+    def _read(self, statement: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
+        """Nothing, where the file cannot be read: what is missing is computed again."""
+        try:
+            return self._connection.execute(statement, values).fetchall()
+        except sqlite3.Error as error:
+            self.trouble = f"{self.path} cannot be read: {error}"
+            return []
+
     def close(self) -> None:
         """Ends the use of the file."""
         self._connection.close()
@@ -87,29 +110,38 @@ class Memory:
 
     def root(self, request_id: RequestId) -> tuple[StateRoot, int, bool] | None:
         """S_n of a request, the status of its inference, and whether a second build of the engine confirmed it."""
-        row = self._connection.execute(
-            "SELECT root, status, confirmed FROM roots WHERE request = ?", (bytes(request_id),)
-        ).fetchone()
-        return None if row is None else (StateRoot(row[0]), int(row[1]), bool(row[2]))
+        kept = self._roots.get(bytes(request_id))
+        if kept is not None:
+            return kept
+        rows = self._read("SELECT root, status, confirmed FROM roots WHERE request = ?", (bytes(request_id),))
+        if not rows:
+            return None
+        ((root, status, confirmed),) = rows
+        self._roots[bytes(request_id)] = (StateRoot(root), int(status), bool(confirmed))
+        return self._roots[bytes(request_id)]
 
     def keep_root(
         self, request_id: RequestId, model: bytes, root: StateRoot, status: int, *, confirmed: bool = False
     ) -> None:
         """Remember what was computed."""
-        self._connection.execute(
+        self._roots[bytes(request_id)] = (root, status, confirmed)
+        self._write(
             "INSERT OR REPLACE INTO roots VALUES (?, ?, ?, ?, ?, ?)",
             (bytes(request_id), bytes(model), bytes(root), status, int(confirmed), int(time.time())),
         )
 
     def confirm_root(self, request_id: RequestId) -> None:
         """A second build of the engine found the same root."""
-        self._connection.execute("UPDATE roots SET confirmed = 1 WHERE request = ?", (bytes(request_id),))
+        kept = self.root(request_id)
+        if kept is not None:
+            self._roots[bytes(request_id)] = (kept[0], kept[1], True)
+        self._write("UPDATE roots SET confirmed = 1 WHERE request = ?", (bytes(request_id),))
 
     # ---- games ----
 
     def ended_games(self, payees: Iterable[Address], *, older_than_s: int = SETTLED_S) -> set[Address]:
         """Games in which nothing is left to do for these addresses, since so long at least."""
-        rows = self._connection.execute(
+        rows = self._read(
             "SELECT game FROM ended WHERE payees = ? AND ended_at <= ?",
             (_joined(payees), int(time.time()) - older_than_s),
         )
@@ -117,26 +149,24 @@ class Memory:
 
     def end_game(self, game: Address, payees: Iterable[Address]) -> None:
         """Nothing is left to do in this game for these addresses."""
-        self._connection.execute(
-            "INSERT OR REPLACE INTO ended VALUES (?, ?, ?)", (game, _joined(payees), int(time.time()))
-        )
+        self._write("INSERT OR REPLACE INTO ended VALUES (?, ?, ?)", (game, _joined(payees), int(time.time())))
 
     def forget_games(self) -> None:
         """After a reorganisation of the chain, games may be others than before."""
-        self._connection.execute("DELETE FROM ended")
+        self._write("DELETE FROM ended")
 
     # ---- what was sent ----
 
     def note_sent(self, kind: str, game: Address | None, value_wei: int, tx: str | None, gas: int | None) -> None:
         """One transaction of this agent, for people who look later."""
-        self._connection.execute(
+        self._write(
             "INSERT INTO sent (sent_at, kind, game, value_wei, tx, gas) VALUES (?, ?, ?, ?, ?, ?)",
             (int(time.time()), kind, game, str(value_wei), tx, gas),
         )
 
     def sent_counts(self) -> dict[str, int]:
         """How many transactions of each kind were sent."""
-        return dict(self._connection.execute("SELECT kind, COUNT(*) FROM sent GROUP BY kind"))
+        return dict(self._read("SELECT kind, COUNT(*) FROM sent GROUP BY kind"))
 
 
 def _joined(payees: Iterable[Address]) -> str:

@@ -226,7 +226,9 @@ class Sender:
             if replaces is not None:
                 fees = fees.at_least(replaces)
             flight = self._signed(ledger, order, quote, fees, nonce, hashes)
-            if flight.hashes[-1] in self._sent:  # the node counts less than it did: this is an earlier order's
+            if flight.hashes[-1] in self._sent and self._outlook.is_known(flight):
+                # The node counts less than it did: this is an earlier order's. One that the node no longer knows was
+                # lost in a reorganisation, and is sent once more.
                 flight.hashes.pop()
                 time.sleep(0.02 * 2**attempt)
                 continue

@@ -23,15 +23,19 @@ from opml_dispute.availability.fetching import Fetcher
 from opml_dispute.chain.amounts import ether
 from opml_dispute.chain.deployment import Deployment
 from opml_dispute.chain.fees import DEFAULT_MAX_FEE_WEI
+from opml_dispute.chain.keys import Signing
 from opml_dispute.chain.remote_signer import load_signing
 from opml_dispute.chain.rpc import Rpc
+from opml_dispute.chain.rpc_errors import RpcError
 from opml_dispute.chain.sender import Sender
 from opml_dispute.chain.system import connect
 from opml_dispute.cli.command_line import Command
 from opml_dispute.cli.options import FileName, json_option
 from opml_dispute.cli.output import Output
+from opml_dispute.errors import OpmlError
 from opml_dispute.home import home
 from opml_dispute.operator.model_store import ModelStore
+from opml_dispute.operator.watch import LONGEST_PAUSE_S
 
 _CHECK_S = 120.0
 """How long `agent check` waits for models and inputs that have to be fetched."""
@@ -63,13 +67,14 @@ def run_agent(config_file: Path, dry_run: bool, once: bool) -> None:
     """
     log = make_log()
     signals = _Signals()
-    metrics, server = Metrics(), None
-    while True:
-        config = AgentConfig.load(config_file)
-        if config.listen is not None and server is None:
-            server = serve(metrics, *config.listen)
-        running = _open(config, log, metrics, dry_run=dry_run)
-        signals.reload.clear()
+    metrics = Metrics()
+    config = AgentConfig.load(config_file)
+    if config.listen is not None:
+        serve(metrics, *config.listen)
+    while not signals.stop.is_set():
+        running = _open_patiently(config, log, metrics, signals, dry_run=dry_run, patient=not once)
+        if running is None:
+            break
         try:
             if once:
                 running.casework.be_patient(config.compute_timeout_s)
@@ -79,10 +84,49 @@ def run_agent(config_file: Path, dry_run: bool, once: bool) -> None:
         finally:
             running.lease.give_back()
             running.memory.close()
-        if signals.stop.is_set():
-            log.info("stopped")
-            return
-        log.info("reading the configuration again", file=str(config_file))
+        if not signals.stop.is_set():
+            signals.reload.clear()  # one that comes from now on is about a file that was not read yet
+            config = _reloaded(config_file, config, log)
+    log.info("stopped")
+
+
+def _open_patiently(
+    config: AgentConfig, log: Log, metrics: Metrics, signals: _Signals, *, dry_run: bool, patient: bool
+) -> Agent | None:
+    """
+    The agent; None if it was told to stop meanwhile. A node that does not answer is asked again, as long as it takes:
+    the agent may be started before its node is. Raises what no waiting will mend.
+    """
+    told, pause_s = "", 1.0
+    while not signals.stop.is_set():
+        try:
+            return _open(config, log, metrics, dry_run=dry_run)
+        except RpcError as error:
+            # A port where nothing listens is a wrong URL to a command, and a node that starts to an agent.
+            if not patient or not (error.passes or getattr(error, "at_once", False)):
+                raise
+            if str(error) != told:
+                told = str(error)
+                log.warning("trouble", what=told)
+        signals.stop.wait(pause_s)
+        pause_s = min(1.5 * pause_s, LONGEST_PAUSE_S)
+    return None
+
+
+def _reloaded(config_file: Path, config: AgentConfig, log: Log) -> AgentConfig:
+    """The configuration as it is now; the one before, if there is a mistake in it: games go on."""
+    log.info("reading the configuration again", file=str(config_file))
+    try:
+        found = AgentConfig.load(config_file)
+        Deployment.load(found.deployment)
+        _signing(found)
+    except OpmlError as error:
+        log.error("the configuration is kept as it was", error=str(error))
+        return config
+    if found.listen != config.listen:
+        log.warning("metrics.listen counts from the next start", listen=config.listen)
+        found = replace(found, listen=config.listen)
+    return found
 
 
 @agent.command("check", cls=Command)
@@ -152,13 +196,7 @@ def _open(config: AgentConfig, log: Log, metrics: Metrics, *, dry_run: bool) -> 
     """Everything that an agent works with. Raises what connecting and reading keys raise."""
     if dry_run:
         config = replace(config, dry_run=True)
-    account = load_signing(
-        signer=config.signer,
-        address=config.address,
-        key_file=config.key_file,
-        keystore=config.keystore,
-        password_file=config.password_file,
-    )
+    account = _signing(config)
     rpcs = [Rpc(url) for url in config.rpc_urls]
     system = connect(rpcs[0], Deployment.load(config.deployment))
     sender = Sender(
@@ -180,6 +218,16 @@ def _open(config: AgentConfig, log: Log, metrics: Metrics, *, dry_run: bool) -> 
     )
 
 
+def _signing(config: AgentConfig) -> Signing:
+    return load_signing(
+        signer=config.signer,
+        address=config.address,
+        key_file=config.key_file,
+        keystore=config.keystore,
+        password_file=config.password_file,
+    )
+
+
 class _Signals:
     """SIGTERM and SIGINT stop, SIGHUP reloads; a pass that does not end in time is interrupted."""
 
@@ -193,7 +241,7 @@ class _Signals:
     def stop_or_reload(self) -> threading.Event:
         """Set when either is asked for."""
         self._either = threading.Event()
-        if self.stop.is_set():
+        if self.stop.is_set() or self.reload.is_set():
             self._either.set()
         return self._either
 

@@ -9,7 +9,7 @@ import click
 from opml_dispute.agent.config import parse_endpoint
 from opml_dispute.agent.desk import Desk
 from opml_dispute.agent.exposition import serve
-from opml_dispute.agent.monitor import Monitor, Report
+from opml_dispute.agent.monitor import Monitor, Report, Standing
 from opml_dispute.agent.monitor_metrics import MonitorMetrics
 from opml_dispute.chain.games import parse_address
 from opml_dispute.chain.rpc import Rpc
@@ -21,6 +21,9 @@ from opml_dispute.errors import OpmlError
 from opml_dispute.operator.model_store import ModelStore
 
 EXIT_ALERTS = 3
+
+MOST_ROWS = 50
+"""Games that are shown in a table; a deployment may have thousands."""
 
 
 @click.command(cls=Command)
@@ -125,14 +128,22 @@ def _listen(text: str) -> tuple[str, int]:
         raise click.BadParameter(f"{text!r} is not {error}", param_hint="--listen") from None
 
 
+def _urgency(standing: Standing) -> tuple[bool, float]:
+    """Games that end with the wrong result come first, then those with the least time left."""
+    is_wrong = standing.right is not None and standing.right != standing.forecast
+    return not is_wrong, standing.seconds_left or float("inf")
+
+
 def _tell(report: Report, output: Output) -> None:
     for alert in report.alerts:
         output.say(f"{alert.kind}: {alert.what}", style="red")
         output.fact(**alert.facts)
     rows = []
     for standing in report.standings:
+        output.fact(**standing.facts)
+    shown = sorted(report.standings, key=_urgency)[:MOST_ROWS]
+    for standing in shown:
         facts = standing.facts
-        output.fact(**facts)
         right = facts["right"] or "not computed"
         rows.append(
             (
@@ -146,6 +157,8 @@ def _tell(report: Report, output: Output) -> None:
         )
     if rows:
         output.table(("game", "claims", "if nobody moves", "right", "time left", "request"), rows)
+    if len(report.standings) > len(shown):
+        output.say(f"The {len(shown)} most urgent of {len(report.standings):,} games in progress; --json has all.")
     output.say(
         f"Block {report.head.number}: {len(report.standings)} of {report.games} games in progress, "
         f"{len(report.alerts)} alerts."

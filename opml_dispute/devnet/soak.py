@@ -2,9 +2,10 @@
 A soak: the unattended agent against liars, vandals, a faulty node and sudden death, on a local chain.
 
 `soak` opens games by liars and by honest proposers, lets an agent play them through a `FaultProxy`, kills it again and
-again while a second agent with the same key waits for its place, empties its purse for a while, and moves the chain's
-clock. When nobody owes a move any more the clocks run out, and the agent has to settle every game and fetch every bond.
-What must hold at the end are the rules of `SoakOutcome.broken_rules`.
+again while a second agent with the same key waits for its place, takes the node away for seconds, reorganises the
+chain, empties the agent's purse for a while, and lets the chain's clock run faster than the world's. When nobody owes a
+move any more the clocks run out, and the agent has to settle every game and fetch every bond. What must hold at the end
+are the rules of `SoakOutcome.broken_rules`; the chain alone tells.
 
 The agents are processes of their own, started by the command that operators use.
 """
@@ -29,6 +30,7 @@ from opml_dispute.chain.system import System
 from opml_dispute.devnet import anvil as devnet
 from opml_dispute.devnet.campaign import ask_sample
 from opml_dispute.devnet.meddlers import MEDDLERS
+from opml_dispute.errors import OpmlError
 from opml_dispute.game.claim import Game, GameStatus
 from opml_dispute.game.clock import time_left_s
 from opml_dispute.operator.case import open_case
@@ -55,15 +57,19 @@ class SoakPlan:
     """Right proposals by others, which the agent must leave alone."""
     life_s: float = 12.0
     """How long an agent's process lives on average, from half to one and a half times of it; 0: until the end."""
-    pass_s: int = 5
-    """Seconds by which the chain's clock is moved at each turn."""
+    speed: float = 2.0
+    """How much faster than the world's the chain's clock runs. A move costs a killed agent seconds, not minutes."""
+    outage_every_s: float = 25.0
+    """How often the agents' node is away, for two to five seconds, as one that restarts; 0: never."""
+    reorganise_every_s: float = 20.0
+    """How often the chain loses its last one to three blocks, with the transactions in them; 0: never."""
     empty_purse_s: float = 3.0
     """How long the agent has no money, once."""
     vandals: tuple[str, ...] = ("freeloader", "latecomer")
     vandal_turns: int = 6
     faults: tuple[str, ...] = (
         *("http-429", "header-not-found", "stale-head", "lost-transaction", "sent-then-error", "pending-receipt"),
-        *("rate-limited", "closed"),
+        *("rate-limited", "closed", "hanging", "sent-then-refused", "stale-nonce"),
     )
     """What the agents' node does wrong: names of `FAULTS`."""
     every: int = 29
@@ -83,6 +89,8 @@ class SoakOutcome:
     kills: int = 0
     struck: int = 0
     """Faults of the node."""
+    outages: int = 0
+    reorganisations: int = 0
     least_left_s: int = 1 << 62
     """The least time that a claim which the agent owed an answer ever had left."""
     seconds: float = 0.0
@@ -153,6 +161,10 @@ class _Soak:
         self.deadline = time.monotonic() + plan.patience_s
         self.vandal_turns = plan.vandal_turns
         self._deployment = deployment
+        self._stretch = 1.0
+        self._progress: object = None
+        self._proxy: FaultProxy | None = None
+        self._clock_at = self._outage_at = self._reorganise_at = float("inf")
 
     # ---- the parts ----
 
@@ -174,6 +186,12 @@ class _Soak:
                 table = Table(self.system, address, story.trace(guest_machine()))
                 seat = Seat(table, one_by_one(lambda intent, sender=sender: perform(intent, sender)))  # type: ignore[misc]
             self.matches.append(_Match(address, case.trace(), seat))
+        self._bury()
+
+    def _bury(self) -> None:
+        """What is on the chain now is beyond what a reorganisation takes back."""
+        for _ in range(4):
+            self.system.rpc.request("evm_mine")
 
     def _propose(self, request_id: bytes, root: StateRoot, node_count: int, sender: Sender) -> Address:
         done = perform(proposal_intent(self.system, request_id, root, node_count), sender)  # type: ignore[arg-type]
@@ -197,23 +215,61 @@ class _Soak:
             self.agents.append(agent)
 
     def trouble(self) -> None:
-        """Kills the agents whose time has come, and starts what does not run."""
+        """Kills the agents whose time has come, starts what does not run, and lets node and chain misbehave."""
+        now = time.monotonic()
         for agent in self.agents:
-            if time.monotonic() > agent.dies_at:
+            if now > agent.dies_at:
                 agent.kill()
                 self.outcome.kills += 1
+                self._note_progress()
             agent.start(self._life_s())
+        if self._proxy is not None and now > self._outage_at:
+            self._proxy.is_down = not self._proxy.is_down
+            self.outcome.outages += self._proxy.is_down
+            self._outage_at = now + (self.chance.uniform(2, 5) if self._proxy.is_down else self.plan.outage_every_s)
+
+    def _note_progress(self) -> None:
+        """
+        Where a whole life brought nothing, the next one is longer: on a busy computer a process may need longer to
+        start than it lives, and a soak would only measure that.
+        """
+        found = self._state()
+        self._stretch = 1.0 if found != self._progress else min(1.5 * self._stretch, 10.0)
+        self._progress = found
+
+    def _state(self) -> object:
+        """What changes when anything is moved, settled or paid."""
+        games = [self._game(match) for match in self.matches]
+        balance = self.system.rpc.balance_wei(self.agent_address)
+        return balance, [(game.status, len(game.claims), sum(c.is_resolved for c in game.claims)) for game in games]
 
     def _life_s(self) -> float:
-        return self.chance.uniform(0.5, 1.5) * self.plan.life_s or float("inf")
+        return self._stretch * self.chance.uniform(0.5, 1.5) * self.plan.life_s or float("inf")
+
+    def _let_time_pass(self) -> None:
+        """The chain's clock goes on, and now and then its last blocks are lost."""
+        now = time.monotonic()
+        if now - self._clock_at >= 1:
+            ahead_s = int((self.plan.speed - 1) * (now - self._clock_at))
+            self._clock_at = now
+            devnet.warp(self.system.rpc, ahead_s)
+        if now > self._reorganise_at:
+            self._reorganise_at = now + self.plan.reorganise_every_s
+            self.system.rpc.request("anvil_reorg", self.chance.randint(1, 3), [])
+            self.outcome.reorganisations += 1
 
     def play(self) -> None:
         """Until nobody owes a move."""
+        self._clock_at = now = time.monotonic()
+        if self.plan.outage_every_s:
+            self._outage_at = now + self.plan.outage_every_s
+        if self.plan.reorganise_every_s:
+            self._reorganise_at = now + self.plan.reorganise_every_s
         empty_until = 0.0
         full_wei = self.system.rpc.balance_wei(self.agent_address)
         is_emptied = False
         quiet = 0
-        while quiet < 3 and not self._is_over("play"):
+        while quiet < 5 and not self._is_over("play"):
             self.trouble()
             moved = self._move_liars()
             owed = sum(self._owed(match) for match in self.matches)
@@ -227,7 +283,7 @@ class _Soak:
                 empty_until = 0.0
                 self._set_balance(full_wei)
                 self.tell("the purse is full again")
-            devnet.warp(self.system.rpc, self.plan.pass_s)
+            self._let_time_pass()
             time.sleep(0.2)
         if empty_until:
             self._set_balance(full_wei)
@@ -240,7 +296,8 @@ class _Soak:
         moved = False
         for match in self.matches:
             if match.liar is not None:
-                moved = bool(play_round(match.liar, match.liar.table.trace).done) or moved
+                round_ = play_round(match.liar, match.liar.table.trace)
+                moved = bool(round_.done or round_.failed) or moved
         if self.vandal_turns and self.plan.vandals:
             self.vandal_turns -= 1
             match, name = self.chance.choice(self.matches), self.chance.choice(self.plan.vandals)
@@ -267,6 +324,7 @@ class _Soak:
 
     def settle(self) -> None:
         """The clocks run out; until every bond of the agent is paid out."""
+        self._bury()
         while not self._is_over("settle"):
             self.trouble()
             settlements = [read_settlement(self.system, match.address, [self.agent_address]) for match in self.matches]
@@ -278,6 +336,7 @@ class _Soak:
                 longest = max(left.seconds for left in waits)
                 self.tell(f"{longest:,} s pass")
                 devnet.warp(self.system.rpc, longest)
+            self._let_time_pass()
             time.sleep(0.3)
 
     # ---- what must hold ----
@@ -291,6 +350,9 @@ class _Soak:
             self.outcome.games += 1
             self.outcome.claims += len(game.claims)
             self.outcome.moves += len(own)
+            settlement = read_settlement(self.system, match.address, [self.agent_address])
+            if any(credit.owed_wei or credit.withdrawal.amount_wei for credit in settlement.credits):
+                self._broken(f"{match.address}: a bond of the agent was not fetched")
             if game.status != wanted:
                 self._broken(f"{match.address}: the truth did not win ({game.status.name})")
             if any(claim.countered_by is not None for claim in own):
@@ -304,6 +366,11 @@ class _Soak:
                 self._broken(f"{match.address}: the agent answered one claim twice")
 
     def _game(self, match: _Match) -> Game:
+        for _ in range(20):
+            try:
+                return self.system.games.read(match.address)
+            except OpmlError:  # the chain was reorganised while it was read
+                time.sleep(0.1)
         return self.system.games.read(match.address)
 
     def _broken(self, rule: str) -> None:
@@ -329,6 +396,7 @@ def soak(
     run = _Soak(system, deployment, folder, plan, tell)
     run.open_games()
     with FaultProxy(system.rpc.url, plan.faults, every=plan.every, hang_s=5.0) as proxy:
+        run._proxy = proxy
         run.start_agents(proxy.url)
         try:
             run.play()

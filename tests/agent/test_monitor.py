@@ -22,6 +22,7 @@ from opml_dispute.agent.monitor_metrics import MonitorMetrics
 from opml_dispute.chain.contracts.governance import GuardedOracle
 from opml_dispute.chain.rpc import Rpc
 from opml_dispute.cli import execute
+from opml_dispute.cli import monitor as cli_monitor
 from opml_dispute.devnet import anvil as devnet
 from opml_dispute.devnet.anvil import Anvil
 from opml_dispute.devnet.campaign import ask_sample
@@ -242,6 +243,26 @@ def test_command_serves_metrics_and_ends_when_told(chain: Chain, tmp_path: Path)
     process.communicate(timeout=30)
     assert time.monotonic() - started < 5
     assert process.returncode in {0, 130}
+
+
+def test_most_urgent_games_are_shown_and_all_are_given_to_scripts(
+    chain: Chain, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli_monitor, "MOST_ROWS", 1)
+    system, store = chain.system(), ModelStore(tmp_path / "models")
+    request_id = ask_sample(system, chain.sender("requester"), 5, store)
+    case = open_case(system, request_id, store=store)
+    intent = proposal_intent(system, request_id, case.final_root, case.program.node_count)
+    perform(intent, chain.sender("proposer"))
+    seat, _ = lie(chain, tmp_path, 3)
+    options = ["--rpc-url", chain.anvil.url, "--deployment", str(chain.deployment_file)]
+    assert execute(["monitor", "--once", *options]) == 3
+    said = "".join(capsys.readouterr())
+    assert "The 1 most urgent of 2 games" in said
+    assert seat.table.address in said
+    execute(["monitor", "--once", "--json", *options])
+    facts = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert sum("forecast" in fact for fact in facts) == 2
 
 
 @pytest.mark.parametrize("text", ["7301", "127.0.0.1:", "127.0.0.1:99999", ":7301"])

@@ -147,6 +147,18 @@ def test_an_unmined_transaction_is_sent_again_under_its_nonce(rpc: Rpc, sender: 
     assert receipt.block_number == rpc.head().number
 
 
+def test_what_a_reorganisation_took_back_is_sent_again(rpc: Rpc, sender: Sender, weth: DelayedWETH) -> None:
+    """By the same sender, although it is the very same transaction: the node no longer knows it."""
+    snapshot = rpc.request("evm_snapshot")
+    first = sender.send(deposit(weth.address), value_wei=5)
+    rpc.request("evm_revert", snapshot)
+    started = time.monotonic()
+    second = sender.send(deposit(weth.address), value_wei=5)
+    assert time.monotonic() - started < 8, "without waiting for a nonce that is free"
+    assert second.hash == first.hash
+    assert rpc.balance_wei(weth.address) == 5
+
+
 def test_what_is_never_mined_is_reported(rpc: Rpc, sender: Sender, weth: DelayedWETH) -> None:
     rpc.request("evm_setAutomine", False)
     with pytest.raises(NotMined, match="deposit was not mined") as raised:

@@ -18,6 +18,9 @@ def test_every_option_named_exists_somewhere() -> None:
         command = cli_module.cli.get_command(click.Context(cli_module.cli), name)
         for child in getattr(command, "commands", {"": command}).values():
             known |= {option for parameter in child.params for option in (*parameter.opts, *parameter.secondary_opts)}
+    for script in set(re.findall(r"scripts/[a-z-]+", TEXT)):
+        path = Path(__file__).parents[2] / script
+        known |= set(re.findall(r'"(--[a-z][a-z-]+)"', path.read_text())) if path.is_file() else set()
     assert set(re.findall(r"`?(--[a-z][a-z-]+)", TEXT)) <= known
 
 

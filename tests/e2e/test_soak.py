@@ -1,0 +1,27 @@
+"""The agent under attack, in short: a liar, an honest proposer, a faulty node, kill -9, an empty purse."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from opml_dispute.devnet.soak import SoakPlan, soak
+from tests.conftest import Chain
+
+
+@pytest.mark.slow
+def test_nothing_is_lost_however_often_the_agent_is_killed(chain: Chain, tmp_path: Path) -> None:
+    """
+    `scripts/soak` has the long form. What is asserted is what the chain shows; that the attack took place, too.
+
+    The chain's clock runs with the world's here, so that a busy computer alone cannot make the agent late.
+    """
+    plan = SoakPlan(
+        liars=1, honest=1, life_s=8.0, speed=1.0, vandal_turns=2, outage_every_s=10.0, reorganise_every_s=8.0
+    )
+    outcome = soak(chain.system(), chain.deployment_file, tmp_path, plan, tell=print)
+    assert outcome.broken_rules == []
+    assert outcome.games == 2
+    assert outcome.moves >= 13, "down to the leaf"
+    assert min(outcome.kills, outcome.struck, outcome.outages, outcome.reorganisations) > 0
