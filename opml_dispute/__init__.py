@@ -1,9 +1,9 @@
 """
 Dispute machine-learning results on a blockchain: a two-phase fault dispute game over ONNX models.
 
-The names below are the public Python interface. Each is imported from its module when it is first used, so that
-`import opml_dispute` costs next to nothing and `Inference` needs no chain library. docs/python.md shows how they are
-used; what is not named here may change without notice.
+The names below are the public Python interface. Each is imported from its module when it is first used, so that `import
+opml_dispute` is fast and `Inference` needs no chain library. docs/python.md shows how they are used; what is not named
+here may change without notice.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where this package keeps what it must find again on this computer, and how it writes such a file."""
+"""The folder in which this package keeps its own files, and how such a file is written."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from opml_dispute.errors import OpmlError
 
 
 class CannotWrite(OpmlError):
-    """A file that must be found again cannot be written."""
+    """A file in the package's own folder cannot be written."""
 
     hint = "free some space, or name another folder with OPML_HOME"
 
 
 def home() -> Path:
     """
-    Where this package keeps what it must find again: OPML_HOME, else the user's data folder.
+    The folder in which this package keeps its own files: OPML_HOME, else the user's data folder.
 
     Raises `CannotWrite` if the user has no home folder.
     """
@@ -35,7 +35,8 @@ def home() -> Path:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write a file whole or not at all: a kill in between leaves the old one. Raises `CannotWrite`."""
+    """Write a JSON file completely or not at all: a process killed meanwhile leaves the old file. Raises
+    `CannotWrite`."""
     text = json.dumps(content, indent=2) + "\n"
     write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
@@ -44,7 +45,7 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """
     Let `write` fill a temporary file, then put it in the place of `path`. Raises `CannotWrite`.
 
-    What is there and is no regular file, a device for one, is not replaced.
+    An existing `path` that is not a regular file (a device, for example) is not replaced.
     """
     _expect_regular(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
@@ -70,7 +71,8 @@ def _expect_regular(path: Path) -> None:
 
 def expect_writable(path: Path) -> None:
     """
-    Raises `CannotWrite` unless `path` can be written: asked before money is spent on what has to be noted there.
+    Raises `CannotWrite` unless `path` can be written: called before money is spent on something that has to be noted
+    there.
 
     An existing file stays as it is.
     """

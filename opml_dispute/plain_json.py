@@ -13,10 +13,10 @@ import re
 from typing import Any, Final, NoReturn
 
 DEEPEST: Final = 64
-"""Arrays and objects inside each other, at most: no format of this project nests deeper."""
+"""The deepest nesting of arrays and objects; no format of this project nests deeper."""
 
 MAX_DIGITS: Final = 100
-"""Of an integer: 2^256 has 78."""
+"""The most digits of an integer; 2^256 has 78."""
 
 _STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _BRACKET: Final = re.compile(rb"[\[\]{}]")

@@ -84,5 +84,5 @@ class LocalIdent(IntEnum):
     """8 bytes, big-endian."""
 
     def describe(self) -> str:
-        """In words, for people: "starting root"."""
+        """The name as words, for messages: "starting root"."""
         return self.name.lower().replace("_", " ")

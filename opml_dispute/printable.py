@@ -31,7 +31,7 @@ _SUBSTITUTES: Final = {
     "“": '"',
     "”": '"',
 }
-"""What this package prints itself, for terminals that know ASCII only."""
+"""ASCII substitutes for the characters that this package prints itself."""
 
 _HANDLER: Final = "opml-substitutes"
 
@@ -53,7 +53,7 @@ def one_line(text: str, *, limit: int = MAX_CHARACTERS) -> str:
 
 def short(value: bytes | str) -> str:
     """
-    Enough of a hash or an address to know it by.
+    The first and last digits of a hash or an address, enough to recognise it.
 
     >>> short("0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed")
     '0x5aAe…Aed'

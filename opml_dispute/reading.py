@@ -1,5 +1,5 @@
 """
-Untrusted files: read whole, but never without limits.
+Reading of untrusted files, with a limit of size and of time.
 
 `read_bytes` refuses directories, files above a size, and pipes that stay silent; `read_unpacked`, `read_text` and
 `read_json` build on it (`plain_json` says which JSON is refused). All raise `Unreadable`, whose `reason` callers put
@@ -22,20 +22,20 @@ from opml_dispute import plain_json
 from opml_dispute.errors import OpmlError
 
 MAX_TEXT_BYTES: Final = 1 << 20
-"""Of a key, a password, a keystore, a deployment: all are some hundred bytes long."""
+"""The size limit of a key, a password, a keystore or a deployment file; real ones have some hundred bytes."""
 
 PIPE_PATIENCE_S: Final = 60.0
-"""How long a pipe may stay silent."""
+"""How long a pipe may deliver nothing, in seconds."""
 
 MAX_PIPE_BYTES: Final = 1 << 28
-"""Of what has no size that could be known beforehand: pipes and devices, some of which never end."""
+"""The size limit of pipes and devices, whose size is not known beforehand and some of which never end."""
 
 _CHUNK_BYTES: Final = 1 << 20
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 
 
 class Unreadable(OpmlError):
-    """A file cannot be read, or not as what it should be."""
+    """A file cannot be read, or does not have the expected form."""
 
     hint = "check the path"
 
@@ -124,7 +124,8 @@ def copy_file(path: Path, into: Path, *, max_bytes: int) -> None:
 
 
 def read_unpacked(path: Path, *, max_bytes: int) -> bytes:
-    """What `read_bytes` reads, unpacked if it is a gzip file, of which the limit counts too. Raises `Unreadable`."""
+    """The file's content, unpacked if it is a gzip file; the limit applies to the unpacked size too. Raises
+    `Unreadable`."""
     data = read_bytes(path, max_bytes=max_bytes)
     if not data.startswith(_GZIP_MAGIC):
         return data

@@ -1,7 +1,7 @@
 """
-Files that a command was asked to write: whole or not at all, so that a killed run leaves what was there before.
+Writing of result files, completely or not at all, so that a killed run leaves the earlier file.
 
-Pipes and devices have no place into which a whole file could be put: they are written to as they are.
+Pipes and devices cannot be replaced by a finished file, so they are written to directly.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ class Unwritable(OpmlError):
 
 
 def write_result(path: Path, data: bytes) -> None:
-    """The file with this content, in a folder that exists. Raises `Unwritable`, and then changes nothing."""
+    """Write `content` to a file in an existing folder. Raises `Unwritable`, and then changes nothing."""
     try:
         if not path.parent.is_dir():
             raise Unwritable(f"cannot write {path}: there is no folder {path.parent}")
         if path.exists() and not path.is_file() and not path.is_dir():
             path.write_bytes(data)
             return
-        # Resolved: a symbolic link stays one.
+        # The path is resolved, so that a symbolic link stays a link.
         write_whole(path.resolve(), lambda temporary: temporary.write_bytes(data))
     except CannotWrite as error:
         raise Unwritable(str(error)) from None

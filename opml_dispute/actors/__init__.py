@@ -1,6 +1,6 @@
 """
-Who plays: pure functions from a game and a trace to actions.
+The players: pure functions from a game and a trace to actions.
 
-`actions` are what an actor can do, `honest` decides what is right, `liars` are the same function over a faulty
-trace, and `player` watches, decides and sends.
+`actions` has the actions of an actor, `honest` decides which are right, `liars` makes the faulty traces over which the
+same function is a liar, and `player` reads a game, decides and sends.
 """

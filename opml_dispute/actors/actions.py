@@ -1,8 +1,8 @@
 """
-What an actor can do in a game. Each action carries its reason, in a sentence for people.
+The actions of an actor in a game. Each action has its reason, as a sentence for people.
 
-`Move` and `Step` are played while a game runs (`honest`); `ResolveClaim`, `Settle` and `ResolveGame` end it. Sending
-them is the chain layer's work, money and all: bonds are asked from the chain when a move is sent.
+`Move` and `Step` are played while a game runs (`honest`); `ResolveClaim`, `Settle` and `ResolveGame` end it. The chain
+layer sends them, and reads a move's bond from the chain then.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ class Move:
 
     parent_index: int
     disputed: Hash32
-    """The value of that claim, as seen: the contract refuses the move if another stands there now."""
+    """The value of that claim as read: the contract refuses the move if the claim has another value by then."""
 
     is_attack: bool
     value: Hash32
     position: Position
-    """Where the new claim will stand."""
+    """The position of the new claim."""
 
     bond_wei: int
-    """The bond at that depth by the published formula. The chain's own answer is what counts."""
+    """The bond at that depth by the published formula. The chain's own answer decides."""
 
     reason: str = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Run one VM instruction on chain against leaf `claim_index`."""
+    """Run one VM instruction on chain against the leaf claim `claim_index`."""
 
     claim_index: int
     is_attack: bool
@@ -55,14 +55,15 @@ class ResolveClaim:
 @dataclass(frozen=True, slots=True)
 class Settle:
     """
-    Settle the subgames of these claims in one go, answers before what they answer, and the game once its root is.
+    Settle the subgames of these claims in one transaction, answers before the claims they answer, and the game once its
+    root is settled.
 
-    What another account has settled by then is skipped.
+    A claim that another account has settled by then is skipped.
     """
 
     claim_indices: tuple[int, ...]
     expected: GameStatus | None
-    """How the game ends by this; None if it goes on."""
+    """The game's result if this settles its root; None if the game goes on."""
     reason: str = field(compare=False)
 
 

@@ -1,13 +1,13 @@
 """
-What a game may still cost an honest player, line by line.
+The bonds and gas that a game may still cost an honest player, line by line.
 
-A *line* is a place where the other side can go on: a move that is owed, or an honest claim that nothing stands against
-yet. If it goes on there to the last step, the honest side pays for a claim at every second depth (`line_wei`): so
-several wrong claims at one level are several lines. A further wrong claim opens a line that is not counted yet; its
-maker pays a bond for it, and the next look counts it. Lines are ordered by what they protect.
+A *line* is a place where the other side can continue: a move that the honest side has to make, or an honest claim
+without an answer. If the other side continues there to the last step, the honest side pays for a claim at every second
+depth (`line_wei`). Several wrong claims at one level are several lines. A further wrong claim opens a line that is not
+counted yet; its maker pays a bond for it, and the next look counts it. Lines are ordered by what they protect.
 
-`within` picks the moves that a purse allows: the lines that protect most are provided for down to their ends, before
-anything is spent on others.
+`within` selects the moves that an account can afford: funds for the lines that protect most are set aside down to their
+ends before anything is spent on others.
 """
 
 from __future__ import annotations
@@ -28,40 +28,40 @@ if TYPE_CHECKING:
 
 
 class KeptForMore(OpmlError):
-    """A move is left out, since its money may be needed for moves that protect more."""
+    """A move is not made now, because its funds may be needed for moves that protect more."""
 
     hint = "add funds to the account: the move is made as soon as they are there"
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A place where the other side can go on, or where it is answered next."""
+    """A place where the other side can continue, or where its claim is answered next."""
 
     depth: int
-    """Of the honest side's next claim in it."""
+    """The depth of the honest side's next claim in it."""
     move: Move | None
-    """That claim, if it is owed now."""
+    """The move that makes that claim, if it is due now."""
     protected_wei: int
-    """What is lost with it, as `priority` counts."""
+    """The amount that is lost with it, as `priority` counts."""
 
     @property
     def decides(self) -> bool:
-        """Whether the result of the game hangs on it."""
+        """Whether the result of the game depends on it."""
         return self.protected_wei >= DECIDES_THE_GAME_WEI
 
 
 @dataclass(frozen=True, slots=True)
 class SpendableFunds:
-    """What an account can spend."""
+    """The funds of an account."""
 
     balance_wei: int
     move_gas_wei: int
-    """What a move costs beside its bond."""
+    """The gas cost of a move, in wei."""
 
 
 @runtime_checkable
 class HasPurse(Protocol):
-    """A place at a game that knows what its account can spend."""
+    """A player's view of a game that knows its account's funds."""
 
     def purse(self) -> SpendableFunds | None:
         """None if it does not."""
@@ -76,23 +76,24 @@ def line_wei(first_depth: int, max_depth: int, terms: BondTerms, move_gas_wei: i
 
 
 def rest_wei(game: Game, lines: Sequence[Line], move_gas_wei: int = 0) -> int:
-    """What lines may take to their ends."""
+    """The cost of lines down to their ends, in wei."""
     return sum(line_wei(line.depth, game.depths.max, game.terms, move_gas_wei) for line in lines)
 
 
 def deciding(plan: Decision) -> list[Line]:
-    """The lines on which the result hangs."""
+    """The lines on which the game's result depends."""
     return [line for line in plan.lines if line.decides]
 
 
 def within(game: Game, plan: Decision, purse: SpendableFunds) -> tuple[list[Move], list[tuple[Move, KeptForMore]]]:
-    """The moves of a plan that the purse allows, and those that are left for lack of money, each with the reason."""
+    """The moves of a plan that the account can afford, and those that are left out for lack of funds, each with the
+    reason."""
     left_wei = purse.balance_wei
     made: list[Move] = []
     kept: list[tuple[Move, KeptForMore]] = []
     for line in plan.lines:
         if line.move is not None:
-            # The first of what decides is tried in any case: what gas costs is an estimate.
+            # The first deciding move is tried in any case: the cost of gas is an estimate.
             is_first = line.decides and left_wei == purse.balance_wei
             if not is_first and line.move.bond_wei + purse.move_gas_wei > left_wei:
                 kept.append((line.move, _reason(line.move, purse, left_wei)))

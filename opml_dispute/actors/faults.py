@@ -1,4 +1,4 @@
-"""One flipped bit of a VM run: where it is, and how it is written (`Fault`). `liars` tells stories with them."""
+"""One flipped bit of a VM run: its place, and its text form (`Fault`). `liars` makes faulty inferences from them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Fault:
     @classmethod
     def parse(cls, text: str) -> Fault:
         """
-        From the form that `str` gives: "3:1200:f4.30". Raises `FaultSyntax`.
+        Parse the form that `str` gives: "3:1200:f4.30". Raises `FaultSyntax`.
         """
         match = re.fullmatch(r"([0-9]{1,18}):([0-9]{1,18}):(.+)\.([0-9]{1,3})", text)
         if match is None:
@@ -45,7 +45,7 @@ _REGISTERS: Final = {"r": FaultKind.REGISTER, "f": FaultKind.FLOAT_REGISTER}
 
 def place_name(target: FaultTarget) -> str:
     """
-    Where a target's bit is, in a word.
+    The name of the register or address that holds a target's bit.
 
     >>> place_name(FaultTarget(FaultKind.FLOAT_REGISTER, 4, 30))
     'f4'

@@ -1,15 +1,15 @@
 """
-The honest actor: a pure function from a game, a trace and a time to what should be done now.
+The honest actor: a pure function from a game, a trace and a time to the actions that are due now.
 
-1. `consider` walks the claims in the contract's order and decides which to answer. It keeps the set of claims that
-   an honest player would make, on chain or not yet, and for each claim the honest answer to it.
+1. `consider` walks the claims in the contract's order and decides which to answer. It keeps the set of claims that an
+   honest player makes, on chain or not yet, and for each claim the honest answer to it.
 2. A claim is answered if it is a wrong root claim, if it counters an honest claim, or if it stands beside the honest
-   answer to the same claim, left of it, or in its place and older: from there it could take the bond. What stands to
-   the right of the honest answer, or came after it in its place, can never outrank it, and is left alone.
-3. A right claim is defended, a wrong one attacked, each with the right value; a leaf is stepped.
-4. What is to be done is put in the order of its importance (`priority`). A claim that cannot be judged is left out,
-   with what stands below it, and keeps no other from being answered.
-5. `resolution_actions` settles what the clocks allow.
+   answer to the same claim, left of it, or in its place and older: from there it could take the bond. A claim to the
+   right of the honest answer, or a later one in its place, can never outrank it and gets no answer.
+3. A right claim is defended, a wrong one attacked, each with the right value; against a leaf claim a step is made.
+4. The actions are sorted by importance (`priority`). A claim that cannot be judged is left out, with the claims below
+   it; the others are answered all the same.
+5. `resolution_actions` settles the claims whose clocks have run out.
 
 Nothing is remembered between calls: the chain is the only state. A liar is this same function over a faulty trace.
 Source: docs/game.md, "The honest actor".
@@ -47,11 +47,11 @@ class OutOfMemory(TraceError):
 
 @dataclass(frozen=True, slots=True)
 class Opinion:
-    """What the actor thinks of one claim that it looked at."""
+    """The actor's result for one claim that it examined."""
 
     claim_index: int
     expected: Hash32
-    """The right value there."""
+    """The right value at the claim's position."""
 
     agrees: bool
     """Whether the claim has it."""
@@ -59,7 +59,7 @@ class Opinion:
 
 @dataclass(frozen=True, slots=True)
 class Unjudged:
-    """A claim about which nothing can be said here, and why."""
+    """A claim that this computer cannot judge, and the reason."""
 
     claim_index: int
     error: OpmlError
@@ -67,25 +67,25 @@ class Unjudged:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What to do now, and why."""
+    """The actions that are due now, and the reasons."""
 
     actions: tuple[Move | Step, ...]
     """The most important first."""
 
     opinions: tuple[Opinion, ...]
-    """Of the claims that had to be judged; the others make no difference."""
+    """The opinions about the claims that had to be judged; the others make no difference."""
 
     missed: tuple[str, ...]
-    """Answers that came too late: sentences."""
+    """Sentences about answers that came too late."""
 
     unjudged: tuple[Unjudged, ...]
-    """Claims that should have been judged and could not be. All others are not affected."""
+    """Claims that should have been judged and could not be; the others are not affected."""
 
     lines: tuple[Line, ...] = ()
-    """Where the game can go on, the most important first: what it may still cost (`exposure`)."""
+    """The lines of the game, the most important first, from which its possible cost follows (`exposure`)."""
 
     def expect_something(self) -> None:
-        """Raises the first reason for an unjudged claim, if nothing could be planned because of such."""
+        """Raises the first reason for an unjudged claim, if there is one and no action was planned."""
         if self.unjudged and not self.actions:
             raise self.unjudged[0].error
 
@@ -107,7 +107,7 @@ def honest_actions(game: Game, trace: GameTrace, now_s: int) -> list[Move | Step
 
 
 def consider(game: Game, trace: GameTrace, now_s: int) -> Decision:
-    """The whole train of thought behind `honest_actions`. Empty for a game that is over."""
+    """The decision behind `honest_actions`, with opinions and reasons. Empty for a game that is over."""
 
     def judge() -> Decision:
         return _Deliberation(game, trace, now_s).run()
@@ -116,7 +116,7 @@ def consider(game: Game, trace: GameTrace, now_s: int) -> Decision:
 
 
 class _Deliberation:
-    """One walk over the claims of one snapshot."""
+    """One pass over the claims of one snapshot."""
 
     def __init__(self, game: Game, trace: GameTrace, now_s: int) -> None:
         self.game, self.trace, self.now_s = game, trace, now_s
@@ -144,7 +144,7 @@ class _Deliberation:
         )
 
     def _lines(self, actions: Sequence[Move | Step]) -> list[Line]:
-        """The moves that are owed, and the honest claims that nothing stands against, by what they protect."""
+        """The moves that are due and the honest claims without an answer, sorted by what they protect."""
         lines = [
             Line(action.position.depth, action, protected_wei(self.game, disputed, self._is_honest))
             for action in actions
@@ -181,13 +181,13 @@ class _Deliberation:
 
     def _should_counter(self, claim: Claim) -> bool:
         if self._is_honest(claim):
-            return False  # the actor's own, or as good as its own, whichever account posted it
+            return False  # the claim that the honest actor would make, whichever account posted it
         parent = self.game.parent(claim)
         if parent is None or self._is_honest(parent):
             return True
         reply = self.replies.get(parent.index)
         if reply is None:
-            return False  # the parent was left alone, and so is all below it
+            return False  # the parent got no answer, so nothing below it needs one
         if claim.position == reply.position:
             honest = self.game.find(parent.index, reply.position, reply.value)
             return honest is None or claim.index < honest.index
@@ -198,7 +198,7 @@ class _Deliberation:
         return (claim.position.gindex, claim.parent_index, bytes(claim.value)) in self.honest
 
     def _reply(self, claim: Claim) -> None:
-        # The root is judged before anything else; it is only looked at again if it is wrong.
+        # The root was judged first; it comes here only if it is wrong.
         is_wrong = claim.parent_index is None or not self._judge(claim).agrees
         if not is_wrong and claim.position.depth == self.game.depths.execution_root:
             # WHY NOT defend: nothing lies right of an execution root. It cannot be right where the actor looks:
@@ -258,9 +258,10 @@ class _Deliberation:
 
 def resolution_actions(game: Game, now_s: int, *, owed: frozenset[int] = frozenset()) -> list[Resolution]:
     """
-    Everything that can be settled now, as few at a time as gas demands; the game too, if its root can be settled.
+    The settlements that are possible now, in batches that fit into a transaction; the game too, if its root can be
+    settled.
 
-    `owed` are leaves that a step is still to be made against: they, and what stands above them, are left open.
+    `owed` are leaf claims against which a step is still due: they, and the claims above them, are not settled.
     """
     outcome = forecast(game)
     side = "challenger" if outcome.winner == GameStatus.CHALLENGER_WINS else "defender"

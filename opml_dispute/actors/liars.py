@@ -1,14 +1,15 @@
 """
 Liars, made by fault injection: one flipped bit, and all the rest honest.
 
-A `Fault` flips one bit between two instructions of one node's VM run. `Liar.tell` runs that node with the fault, reads
-the tensors it leaves behind, and lets the native engine continue from there: a `Story`. Its state roots and its VM
-states agree with each other everywhere, and the program exits with 0 over the story's own roots, so nothing but that
-one instruction gives it away. `Story.trace` is what the honest function plays a liar's game with.
+A `Fault` flips one bit between two instructions of one node's VM run. `Liar.inject` runs that node with the fault,
+reads its tensors, and lets the native engine continue from there: a `FaultyInference`. Its state roots and its VM
+states are consistent everywhere, and the program exits with 0 over its own roots, so only that one instruction shows
+the fault. With `FaultyInference.trace` the honest actor's function plays a liar's game.
 
-Not every flip is a lie. Many change nothing, some break the program, some leave the tensors: `UselessFault` says
-which. `Liar.find` searches, by seed, for one that serves; with `changes_prediction` as the goal, for one that turns
-the answer. `Liar.find_weighty` tries given bits of what one node stores. No attempt runs the nodes before it again.
+Not every flip makes a faulty inference. Many change nothing, some break the program, some change other memory than the
+tensors: `UselessFault` says which. `Liar.find` searches, by seed, for one that meets a goal; with `changes_prediction`
+as the goal, for one that changes the answer. `Liar.find_weighty` tries given bits of the numbers that one node stores.
+No attempt runs the nodes before it again.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from opml_dispute.trace.split import NodeFault, SplitTrace, SubgameProgress
 from opml_dispute.trace.vm import VmFault, VmTrace
 
 TENSORS: Final = range(SEGMENT_BASE + 0xB0_0000_0000, SEGMENT_BASE + 0x100_0000_0000)
-"""VM addresses of OUTPUT and ARENA: what a node may write."""
+"""VM addresses of OUTPUT and ARENA, the sections that a node may write."""
 
 RUNS_KEPT: Final = 16
 OVERRIDE_ALIGNMENT: Final = 8
@@ -44,7 +45,7 @@ OVERRIDE_ALIGNMENT: Final = 8
 
 Outputs = Mapping[str, npt.NDArray[np.generic]]
 Goal = Callable[[Outputs, Outputs], bool]
-"""Whether the wrong outputs (second) are wrong in the way that is wanted, given the right ones (first)."""
+"""Decides from the right outputs (first) and the wrong ones (second) whether a fault meets the goal."""
 
 
 class UselessFault(OpmlError):
@@ -61,7 +62,7 @@ class NoFaultFound(OpmlError):
 
 def changes_prediction(right: Outputs, wrong: Outputs) -> bool:
     """
-    Whether some output's largest element (the class that a classifier names) is clearly another one.
+    Whether the largest element of an output (a classifier's answer) is clearly another one.
 
     Clearly: every number is finite, and the wrong class stands above the right one at least half as far as the right
     one stood above it.
@@ -82,24 +83,24 @@ def changes_prediction(right: Outputs, wrong: Outputs) -> bool:
 
 
 def changes_anything(right: Outputs, wrong: Outputs) -> bool:
-    """Any wrong state will do: outputs may even be right, if what lies beside them is not."""
+    """The goal that any wrong state meets, even if the outputs are right."""
     return True
 
 
 @dataclass(frozen=True)
-class Story:
-    """A wrong inference that is consistent with itself down to one instruction."""
+class FaultyInference:
+    """A wrong inference that is consistent except for one instruction."""
 
     program: Program
     fault: Fault
     states: Inference
-    """The native run that goes on from the wrong state."""
+    """The native run that continues from the wrong state."""
 
     exit_step: int
     """Instructions of the faulty VM run."""
 
     changes: tuple[tuple[int, bytes], ...]
-    """What the fault changes in the node's tensors: (segment offset, big-endian bytes), whole words."""
+    """The changes to the node's tensors: (segment offset, big-endian bytes), in whole words."""
 
     @property
     def root_claim(self) -> StateRoot:
@@ -107,11 +108,11 @@ class Story:
         return self.states.state_root(self.program.node_count)
 
     def outputs(self) -> Outputs:
-        """The wrong answer."""
+        """The wrong outputs."""
         return self.states.outputs()
 
     def trace(self, guest: Machine, *, progress: SubgameProgress | None = None) -> SplitTrace:
-        """What the liar plays by. `guest` stands at the absolute prestate."""
+        """The trace that the liar plays by. `guest` is the machine at the absolute prestate."""
         vm_fault = VmFault(self.fault.after_step, self.fault.target)
         return SplitTrace(
             self.states,
@@ -131,14 +132,14 @@ class Story:
 
 
 class Liar:
-    """Makes lies about one inference. The latest few nodes' honest runs are kept."""
+    """Makes faulty inferences from one inference. The honest runs of the nodes used last are kept."""
 
     def __init__(self, program: Program, image: bytes, honest: Inference, guest: Machine) -> None:
         self.program, self.image, self.honest, self.guest = program, image, honest, guest
         self._runs: OrderedDict[int, _NodeRun] = OrderedDict()
 
-    def tell(self, fault: Fault) -> Story:
-        """The story that rests on `fault`. Raises `UselessFault` if there is none, with the reason."""
+    def inject(self, fault: Fault) -> FaultyInference:
+        """The faulty inference that `fault` causes. Raises `UselessFault`, with the reason, if there is none."""
         run = self._run(fault.node_index)
         if not 1 <= fault.after_step < run.trace.exit_step:
             raise UselessFault(
@@ -160,7 +161,7 @@ class Liar:
             raise UselessFault(f"{fault} changes more than the tensors: the program exits with {exit_code}")
         if states.state_root(self.program.node_count) == self.honest.state_root(self.program.node_count):
             raise UselessFault(f"{fault} is forgotten before the end: S_{self.program.node_count} is right")
-        return Story(self.program, fault, states, told.exit_step, tuple(changes))
+        return FaultyInference(self.program, fault, states, told.exit_step, tuple(changes))
 
     def steps_of(self, node_index: int) -> int:
         """How many VM instructions a node's honest run takes. Raises `UselessFault` if there is no such node."""
@@ -174,9 +175,9 @@ class Liar:
         node_index: int | None = None,
         attempts: int = 400,
         tell: Callable[[int], None] = lambda attempt: None,
-    ) -> Story:
+    ) -> FaultyInference:
         """
-        A story that meets `goal`, the same for the same seed. `tell` hears of each attempt.
+        A faulty inference that meets `goal`, the same for the same seed. `tell` is called for each attempt.
 
         Raises `NoFaultFound`.
         """
@@ -191,12 +192,12 @@ class Liar:
         goal: Goal,
         attempts: int = 400,
         tell: Callable[[int], None] = lambda attempt: None,
-    ) -> Story:
+    ) -> FaultyInference:
         """
         As `find`, among faults that flip one of `bits` of a binary32 number which the node is about to store.
 
-        No fault is tried twice. Where few serve, or an attempt is expensive, bits that weigh much come to something
-        sooner. Every instruction of the node's run is looked at first: some seconds for a million.
+        No fault is tried twice. If few faults serve, or an attempt is expensive, the most significant bits succeed
+        sooner. Every instruction of the node's run is examined first, which takes some seconds for a million.
 
         Raises `NoFaultFound`.
         """
@@ -204,22 +205,23 @@ class Liar:
 
     def _first(
         self, candidates: Iterator[Fault], seed: int, goal: Goal, attempts: int, tell: Callable[[int], None]
-    ) -> Story:
+    ) -> FaultyInference:
         right = self.honest.outputs()
         tried = 0
         for attempt, fault in zip(range(attempts), candidates, strict=False):
             tell(attempt)
             tried += 1
             try:
-                story = self.tell(fault)
+                faulty = self.inject(fault)
             except UselessFault:
                 continue
-            if goal(right, story.outputs()):
-                return story
-        raise NoFaultFound(f"none of {tried} faults from seed {seed} makes the lie that is wanted")
+            if goal(right, faulty.outputs()):
+                return faulty
+        raise NoFaultFound(f"none of {tried} faults from seed {seed} meets the goal")
 
     def _candidates(self, seed: int, node_index: int | None) -> Iterator[Fault]:
-        """Faults without end, most of them about to be stored in a tensor: others rarely come to anything."""
+        """An endless sequence of faults, most of them in values about to be stored in a tensor: others rarely change
+        one."""
         chance = random.Random(seed)
         while True:
             node = chance.randrange(self.program.node_count) if node_index is None else node_index
@@ -237,7 +239,8 @@ class Liar:
                 yield Fault(node, step, FaultTarget(FaultKind.REGISTER, chance.randrange(1, 32), chance.randrange(32)))
 
     def _stored(self, seed: int, node_index: int, bits: Sequence[int]) -> Iterator[Fault]:
-        """Faults in these bits of what a node is about to store, a number at a time, until each has had each bit."""
+        """Faults in these bits of the numbers that a node is about to store, until each number was tried with each
+        bit."""
         stores = self._run(node_index).float_stores
         random.Random(seed).shuffle(stores)
         for turn, _ in enumerate(bits):
@@ -257,7 +260,7 @@ class Liar:
 
 
 class _NodeRun:
-    """The VM run of one node from the honest S_i: what faults are put into."""
+    """The VM run of one node from the honest S_i, into which faults are injected."""
 
     def __init__(self, liar: Liar, node_index: int) -> None:
         self.node_index = node_index
@@ -269,7 +272,7 @@ class _NodeRun:
         self.start.set_local(LocalIdent.DISPUTED_ROOT, liar.honest.state_root(node_index + 1))
         self.start.add_subtree(root, SEGMENT_LOG2, liar.honest.blocks_at(node_index))
         self.kept = liar.honest.kept_at(node_index)
-        """S_i for the native engine, so that no story is run from the start."""
+        """S_i for the native engine, so that no faulty inference is run from the start."""
         self.trace = VmTrace(self.start, depth=self.depth)
 
     def trace_with(self, fault: Fault, *, disputed: StateRoot) -> VmTrace[Machine]:
@@ -280,7 +283,7 @@ class _NodeRun:
 
     @cached_property
     def live(self) -> Sequence[tuple[int, int]]:
-        """(offset, size in bytes) of each tensor block that holds something after the node."""
+        """(offset, size in bytes) of each tensor block that is live after the node."""
         return [
             (block.offset, block.size_bytes)
             for block in self.program.blocks
@@ -299,11 +302,11 @@ class _NodeRun:
 
     def changes_by(self, fault: Fault) -> list[tuple[int, bytes]]:
         """
-        What the fault changes in the node's tensors: (segment offset, big-endian bytes).
+        The changes that the fault makes to the node's tensors: (segment offset, big-endian bytes).
 
         Raises `UselessFault` if the program does not come to its end.
         """
-        # The honest snapshot before the fault serves: nothing has been different until then.
+        # The honest snapshot before the fault can be used: the runs are equal up to there.
         machine = self.trace.machine_at(fault.after_step)
         try:
             machine.flip_bit(fault.target)
@@ -311,7 +314,7 @@ class _NodeRun:
             if not machine.exited or machine.exit_code not in (0, 1):
                 raise UselessFault(f"{fault} breaks the program: {stop}")
             wrong = self._tensors(machine)
-        except VmError as error:  # memory whose content is not known: the fault put an address, or a root, astray
+        except VmError as error:  # memory whose content is not known: the fault changed an address, or a root
             raise UselessFault(f"{fault} breaks the program: {error}") from error
         changes = []
         for (offset, _), right_bytes, wrong_bytes in zip(self.live, self.right_tensors, wrong, strict=True):
@@ -321,7 +324,7 @@ class _NodeRun:
     @property
     def float_stores(self) -> list[Fault]:
         """One for each binary32 number that the node stores in a tensor, just before it does."""
-        chance = random.Random(0)  # for the bit, which is open
+        chance = random.Random(0)  # for the bit, which is chosen later
         stores = []
         machine = self.start.fork()
         while not machine.exited:
@@ -346,7 +349,7 @@ class _NodeRun:
 
 def changed_ranges(right: bytes, wrong: bytes) -> list[tuple[int, bytes]]:
     """
-    Where `wrong` differs from `right`, in whole 8-byte words: (offset, what `wrong` has there).
+    The differences of `wrong` from `right`, in whole 8-byte words: (offset, the bytes of `wrong`).
 
     >>> changed_ranges(bytes(24), bytes(9) + b"x" + bytes(14))
     [(8, b'\\x00x\\x00\\x00\\x00\\x00\\x00\\x00')]
@@ -376,7 +379,7 @@ def _about_to_store(machine: Machine, chance: random.Random) -> FaultTarget | No
     word = int.from_bytes(machine.read(machine.pc, 4), "big")
     opcode, rs, rt, rd = word >> 26, word >> 21 & 31, word >> 16 & 31, word >> 11 & 31
     if opcode not in _STORES and opcode not in (_SWC1, _COP1X):
-        return None  # nearly all: decided before the registers are read
+        return None  # nearly all instructions: decided without reading the registers
     registers = machine.registers()
     address = registers[rs] + ((word & 0xFFFF) ^ 0x8000) - 0x8000
     if opcode == _COP1X and word & 0x3F == _SWXC1:
@@ -392,5 +395,5 @@ def _about_to_store(machine: Machine, chance: random.Random) -> FaultTarget | No
 
 
 def _float_bit(chance: random.Random) -> int:
-    """A bit of a binary32 number, mostly one that weighs something: sign, exponent, first of the mantissa."""
+    """A bit of a binary32 number, mostly a significant one: sign, exponent, the first of the mantissa."""
     return chance.randrange(20, 32) if chance.random() < 0.7 else chance.randrange(20)

@@ -1,11 +1,12 @@
 """
-A player: look, decide, act, and again. It remembers nothing: kill it anywhere, start it again, and it goes on.
+A player: it reads the game, decides, acts, and repeats. It keeps no state, so it can be killed at any time and started
+again.
 
-`ChainGame` is the little that a player needs of a game, wherever it is played. `play_round` is one round: steps, which
-end branches; what the clocks allow to be settled; then moves, the most important first. Every action fails apart: what
-the chain refuses, what cannot be paid, and what could not be sent is noted in the `Round` and stops nothing else.
-`play` repeats rounds until the game is over. A dishonest player is the same over a liar's trace; the chain refuses some
-of what it tries.
+`ChainGame` is the interface that a player needs to a game, on a chain or simulated. `play_round` is one round: steps,
+which end branches; what the clocks allow to be settled; then moves, the most important first. An action that the chain
+refuses, that cannot be paid or could not be sent is noted in the `Round` and stops no other. `play` repeats rounds
+until the game is over. A dishonest player uses the same function over a liar's trace; the chain refuses some of its
+actions.
 """
 
 from __future__ import annotations
@@ -23,15 +24,15 @@ from opml_dispute.game.clock import time_left_s
 from opml_dispute.trace.provider import GameTrace
 
 URGENT_S: Final = 900
-"""With so little time left a move does not wait until something is settled."""
+"""With less time left than this, in seconds, a move does not wait for settlements."""
 
 
 class ActionRefused(OpmlError):
-    """The chain refused it: another account was faster, the time was over, or the action was wrong."""
+    """The chain refused an action: another account was faster, the time was over, or the action was wrong."""
 
 
 class ChainGame(Protocol):
-    """One game, where it is played."""
+    """One game, on a chain or simulated."""
 
     def snapshot(self) -> tuple[Game, int]:
         """The game now, and the time there in seconds since 1970."""
@@ -39,21 +40,22 @@ class ChainGame(Protocol):
 
     def send_all(self, actions: Sequence[Action]) -> Sequence[OpmlError | None]:
         """
-        Does each; they do not depend on each other. A step's local pre-image is loaded first.
+        Send all actions, which do not depend on each other. A step's local pre-image is loaded first.
 
-        None for what is done; `ActionRefused` for what the chain refuses; any other error for what may be tried again.
+        Answers None for a finished action, `ActionRefused` for a refused one, any other error for one that may be tried
+        again.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """What one round came to."""
+    """The results of one round."""
 
     done: tuple[Action, ...]
     refused: tuple[tuple[Action, ActionRefused], ...]
     failed: tuple[tuple[Action, OpmlError], ...]
-    """What could not be paid or sent, and is still to be done."""
+    """Actions that could not be paid or sent, and are still due."""
 
     unjudged: tuple[Unjudged, ...]
     missed: tuple[str, ...]
@@ -88,10 +90,10 @@ class _Outcome:
 
 def play_round(table: ChainGame, trace: GameTrace) -> Round:
     """
-    One round: answer everything, and settle what the clocks allow.
+    Play one round: answer all claims that need it, and settle what the clocks allow.
 
-    Steps come before settling: they have no clock, so even one that comes late may turn what would be settled wrongly;
-    a leaf whose step could not be sent is not settled. Raises the reason if nothing at all could be judged or done.
+    Steps come before settling: they have no clock, so even a late one may prevent a wrong settlement; a leaf claim
+    whose step could not be sent is not settled. Raises the reason if no claim could be judged and no action was done.
     """
     game, now_s = table.snapshot()
     plan = consider(game, trace, now_s)
@@ -113,7 +115,7 @@ def play_round(table: ChainGame, trace: GameTrace) -> Round:
 
 
 def affordable(table: ChainGame, game: Game, plan: Decision) -> tuple[list[Move], list[tuple[Move, KeptForMore]]]:
-    """The moves that are made now, and those whose money is kept for what protects more."""
+    """The moves that are made now, and those whose funds are kept for moves that protect more."""
     moves = [action for action in plan.actions if isinstance(action, Move)]
     purse = table.purse() if moves and isinstance(table, HasPurse) else None
     if purse is None:
@@ -130,7 +132,7 @@ def play(
     tell: Callable[[Round], None] = lambda _: None,
 ) -> Game:
     """
-    Rounds until the game is over; the game as it ended. `wait` is called after each idle round.
+    Play rounds until the game is over, and return it. `wait` is called after each idle round.
 
     Raises the reason if too little is known to go on.
     """

@@ -1,5 +1,5 @@
 """
-What comes first when not everything can be done: the purse may be short, and clocks run.
+The order of actions when funds or time may not suffice for all.
 
 `in_order` puts steps first, which cost no bond and end a branch; then the moves by what they protect
 (`protected_wei`), and among equals by the clock that runs out first.
@@ -17,7 +17,7 @@ from opml_dispute.game.clock import time_left_s
 def in_order(
     game: Game, actions: Iterable[Move | Step], now_s: int, is_honest: Callable[[Claim], bool]
 ) -> tuple[Move | Step, ...]:
-    """The same actions, the most important first; what is equal keeps its order."""
+    """The same actions, the most important first; equal ones keep their order."""
 
     def key(action: Move | Step) -> tuple[int, int, int]:
         if isinstance(action, Step):
@@ -31,22 +31,22 @@ def in_order(
 
 def protected_wei(game: Game, claim: Claim, is_honest: Callable[[Claim], bool]) -> int:
     """
-    The bonds that are lost, or not won, if `claim` stands: what an answer to it protects.
+    The bonds that are lost, or not won, if `claim` stands, in wei: the value that an answer to it protects.
 
     A wrong claim that stands defeats what it answers; if that is honest, the claim above stands instead, and so on up:
     every honest claim on the way loses its bond, and at the root the game is lost, which counts for more than any
-    bond. Where an honest claim higher up has a standing twin, the damage ends earlier; that is left out of account.
+    bond. If an equal honest claim higher up stands, the damage ends earlier; that is not counted.
     """
     if claim.parent_index is None:
         return DECIDES_THE_GAME_WEI + claim.bond_wei
     parent = game.claims[claim.parent_index]
     if not is_honest(parent):
-        return parent.bond_wei  # it stands beside the honest answer, and takes its reward
+        return parent.bond_wei  # it stands beside the honest answer, and would take its reward
     return lost_with_wei(game, parent, is_honest)
 
 
 def lost_with_wei(game: Game, honest: Claim, is_honest: Callable[[Claim], bool]) -> int:
-    """What is lost, or not won, if an honest claim falls: its bond, and all that it protects."""
+    """The amount that is lost, or not won, if an honest claim falls, in wei: its bond, and all that it protects."""
     lost_wei = 0
     while True:
         lost_wei += honest.bond_wei

@@ -1,8 +1,8 @@
 """
-What a claim is about: which stretch of nodes, or of instructions of one node, is still in question.
+The range of nodes, or of instructions of one node, that is still in dispute after a claim.
 
-`stake_of` says it of any claim, `frontier` finds the claim that a game has come down to. Both are pure functions of a
-game; terminals and pages draw the stretch.
+`stake_of` computes it for any claim, `frontier` finds the deepest claim of a game. Both are pure functions of a game;
+terminals and pages draw the range.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ from opml_dispute.game.rules import subgame_roots_of
 
 @dataclass(frozen=True)
 class Stake:
-    """What a claim is about."""
+    """The range in dispute after a claim."""
 
     phase: str
     """"ML" or "FPVM"."""
     node_low: int
     node_high: int
-    """Nodes still in question: node_low up to, not including, node_high."""
+    """The nodes in dispute: node_low up to, not including, node_high."""
     step_low: int | None = None
     step_high: int | None = None
-    """FPVM phase: instructions still in question, likewise."""
+    """The instructions in dispute in the FPVM phase, likewise."""
 
     @property
     def sentence(self) -> str:
-        """For people."""
+        """The range in words."""
         if self.step_low is None or self.step_high is None:
             return f"ML phase: {_stretch('node', self.node_low, self.node_high)}"
         return f"FPVM phase: node {self.node_low}, {_stretch('instruction', self.step_low, self.step_high)}"
 
     @property
     def facts(self) -> dict[str, Any]:
-        """For scripts."""
+        """The range for scripts."""
         return {
             "phase": self.phase,
             "nodes": [self.node_low, self.node_high],
@@ -55,7 +55,7 @@ def _stretch(noun: str, low: int, high: int) -> str:
 
 def stake_of(game: Game, claim: Claim) -> Stake:
     """
-    What is in question once `claim` is made: what its answers can be about.
+    The range in dispute once `claim` is made: the states that its answers can be about.
 
     An attack looks for the first difference in the stretch up to the claim's state, a defence in the stretch of the
     same length behind it. The first claim of a phase cannot be defended: only the stretch up to its state counts.
@@ -77,5 +77,5 @@ def _answered(position: Position, deepest: int) -> tuple[int, int]:
 
 
 def frontier(game: Game) -> Claim:
-    """The claim that the game has come down to: the deepest, the newest of several."""
+    """The claim that the dispute has reached: the deepest, of several the newest."""
     return max(game.claims, key=lambda claim: (claim.position.depth, claim.index))

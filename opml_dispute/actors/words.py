@@ -1,5 +1,5 @@
 """
-Positions and values in words: what a claim is about, said so that an operator can follow a game.
+Positions and values of claims in words, for the messages about a game.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from opml_dispute.game.rules import SubgameRoots, subgame_roots_of
 
 def short_hex(value: bytes) -> str:
     """
-    Enough of a hash to know it by.
+    The first and last digits of a hash, enough to recognise it.
 
     >>> short_hex(bytes.fromhex("91c3") + bytes(29) + b"D")
     '0x91c3…44'
@@ -32,7 +32,7 @@ def vm_state_name(game: Game, outputs: SubgameRoots, position: Position) -> str:
 
 
 def subject(game: Game, claim: Claim) -> str:
-    """What `claim` is about."""
+    """The state that `claim` is about, in words."""
     if claim.position.depth <= game.depths.split:
         return state_name(game, claim.position)
     return vm_state_name(game, subgame_roots_of(game, claim.index), claim.position)

@@ -1,9 +1,9 @@
 """
-Unattended operation: one process that watches a deployment and does what its roles owe.
+Unattended operation: one process that watches a deployment and does the work of its roles.
 
-`config` reads agent.toml. A pass of `agent` looks at the chain (`discovery`), compares its endpoints (`endpoints`),
-computes what it does not know yet (`desk`, `second_opinion`), and acts within its means (`treasury`): it plays games
-(`playing`) by deadline, then by what is at stake, and serves requests (`serving`). What these parts share is `context`.
-`memory` keeps what is expensive to find again and may be deleted at any time; `metrics` and `log` tell people and
-machines; `lease` keeps two agents with one key from acting at once.
+`config` reads agent.toml. A pass of `agent` reads the chain (`discovery`), compares its endpoints (`endpoints`),
+computes unknown results (`desk`, `second_opinion`), and acts within the operator's limits (`treasury`): it plays games
+(`playing`) by deadline, then by importance, and serves requests (`serving`). `context` holds the objects that these
+parts share. `memory` keeps results that are expensive to compute again and may be deleted at any time; `metrics` and
+`log` report; `lease` keeps two agents with one key from acting at the same time.
 """

@@ -1,8 +1,8 @@
 """
-One agent: a pass over the deployment, and passes until it is told to stop.
+One agent: passes over the deployment until it is told to stop.
 
-`Agent.run_pass` looks, computes, and acts. It never stops at one failure: a game, a request or a node that gives
-trouble is noted and told, and everything else goes on. Nothing it needs is remembered but what `memory` may lose.
+`Agent.run_pass` reads the chain, computes, and acts. A failure of one game, request or node is reported, and all others
+are served. The agent keeps no state except `memory`, which may be lost.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Agent:
         lease: Lease,
         others: Sequence[Rpc] = (),
     ) -> None:
-        """`others` are the endpoints that the system's own one is compared with."""
+        """`others` are the endpoints with which the system's own is compared."""
         self.config, self.system, self.sender = config, system, sender
         self.memory, self.log, self.metrics, self.lease = memory, log, metrics, lease
         self._context = AgentContext(config, system, sender, memory, store, log, metrics)
@@ -67,7 +67,7 @@ class Agent:
     # ---- passes ----
 
     def run(self, stop: threading.Event, *, pause: Callable[[float], object] | None = None) -> None:
-        """Pass after pass until `stop` is set. What fails is told, and tried again after growing pauses."""
+        """Make passes until `stop` is set. A failed pass is reported and repeated after growing pauses."""
         failures = 0
         self.metrics.up.set(1)
         try:
@@ -81,7 +81,7 @@ class Agent:
                     self.metrics.passes.labels("failed").inc()
                     self._tell([f"{error}"])
                 except Exception:
-                    # A bug of ours in one pass must not end the process that defends every other game.
+                    # A bug of this package in one pass must not end the process that defends every other game.
                     failures += 1
                     busy = False
                     self.metrics.passes.labels("failed").inc()
@@ -95,7 +95,7 @@ class Agent:
             self.casework.close()
 
     def run_pass(self, stop: threading.Event | None = None) -> bool:
-        """One pass; whether it sent anything. Raises only what keeps it from looking at all."""
+        """Make one pass and answer whether it sent anything. Raises only errors that keep it from reading the chain."""
         started = time.monotonic()
         is_stopped = stop.is_set if stop is not None else lambda: False
         head = self.system.rpc.head()
@@ -131,7 +131,7 @@ class Agent:
     # ---- looking ----
 
     def _games(self, now: Pass) -> tuple[list[Address], list[Game]]:
-        """The games in progress and those that are over, of those that concern this agent, oldest first."""
+        """The games in progress and the finished games that concern this agent, oldest first."""
         oldest = now.head.timestamp - self.config.max_age_s
         wanted = [
             entry.address
@@ -191,7 +191,7 @@ class Agent:
         metrics.last_pass_ended = time.monotonic()
 
     def _tell(self, sentences: Sequence[str]) -> None:
-        """Warns of what is new among the troubles; what is gone may be told again when it comes back."""
+        """Report new problems; a problem that has ended is reported again if it returns."""
         for sentence in dict.fromkeys(sentences):
             if sentence not in self._told:
                 self.log.warning("trouble", what=sentence)

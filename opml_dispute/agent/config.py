@@ -1,7 +1,7 @@
 """
-agent.toml: who the agent is, what it does, and how much it may stake.
+agent.toml: the agent's key, its roles, and its limits.
 
-`AgentConfig.load` reads a file and refuses what it does not know, so that a typing error cannot switch a limit off.
+`AgentConfig.load` reads a file and refuses unknown keys, so that a typing error cannot switch a limit off.
 docs/operating.md explains every key.
 """
 
@@ -39,7 +39,7 @@ class BadConfig(OpmlError):
 
 @dataclass(frozen=True)
 class AgentConfig:
-    """What one agent was told."""
+    """The configuration of one agent."""
 
     rpc_urls: tuple[str, ...]
     """The first is used; the others are compared with it."""
@@ -51,14 +51,14 @@ class AgentConfig:
     signer: str | None = None
     """URL of a remote signer that keeps the key."""
     address: Address | None = None
-    """Whose key it must be; a signer with several keys is told by it which to use."""
+    """The address that the key must belong to, and that a signer with several keys is to use."""
     interval_s: float = 12.0
-    """Between two passes, when nothing is left to do."""
+    """Seconds between two passes when nothing is left to do."""
     state: Path = Path("agent.sqlite")
     dry_run: bool = False
-    """Do everything but send."""
+    """Do everything except sending."""
     defend: str = "own"
-    """Which right root claims to defend: those of the agent's own address, or all ("right")."""
+    """The right root claims to defend: those of the agent's own address ("own"), or all ("right")."""
     games: frozenset[Address] | None = None
     """Only these games; None: all."""
     models: frozenset[bytes] | None = None
@@ -66,20 +66,20 @@ class AgentConfig:
     min_fee_wei: int = 0
     """Requests that pay less are not answered."""
     max_age_s: int = 28 * 86_400
-    """Older games and requests are left alone."""
+    """Older games and requests are ignored."""
     max_at_risk_wei: int | None = None
     """Bonds of the agent that are not yet paid back, in all games together; None: no limit but the balance."""
     max_per_game_wei: int | None = None
     reserve_wei: int = 0
-    """What must stay in the account."""
+    """The balance in wei that must stay in the account."""
     max_fee_wei: int | None = None
-    """Per gas; None: the sender's default."""
+    """The limit of the gas price in wei; None: the sender's default."""
     claim_for: tuple[Address, ...] = ()
-    """Further addresses whose bonds are paid out."""
+    """Further addresses whose bonds the agent pays out."""
     max_lag_blocks: int = 10
-    """How far behind the furthest endpoint the first one may be."""
+    """The number of blocks that the first endpoint may be behind the furthest one."""
     listen: tuple[str, int] | None = None
-    """Where metrics and health are served."""
+    """The address at which metrics and health are served."""
     workers: int = 2
     """Processes that compute, or actors of a cluster; 0: the agent's own process."""
     worker_memory_bytes: int | None = None
@@ -93,7 +93,7 @@ class AgentConfig:
     fetch_quota_bytes: int = QUOTA_BYTES
     """For what was fetched."""
     answer_unavailable: bool = False
-    """Answer requests whose model or input nobody else could fetch."""
+    """Answer requests whose model or input no other account could fetch."""
     second_opinion: bool = True
     """Recompute with another build of the engine before the first bond in a game."""
     preflight: bool = True
@@ -101,7 +101,7 @@ class AgentConfig:
 
     @classmethod
     def load(cls, path: Path) -> AgentConfig:
-        """From a file; relative paths count from its folder. Raises `BadConfig`."""
+        """Read a file; relative paths are relative to its folder. Raises `BadConfig`."""
         try:
             raw = tomllib.loads(read_text(path))
         except Unreadable as error:
@@ -112,7 +112,7 @@ class AgentConfig:
 
 
 class _Reader:
-    """Takes keys out of the tables; what is left at the end is unknown."""
+    """Takes keys out of the tables; the keys left at the end are unknown ones."""
 
     def __init__(self, raw: dict[str, Any], path: Path) -> None:
         self._path = path

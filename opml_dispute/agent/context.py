@@ -1,4 +1,4 @@
-"""What the parts of an agent share: its configuration, its connections, what it has computed, and how it acts."""
+"""The objects that the parts of an agent share: configuration, connections, computed results, and the sender."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class WrongEngine(OpmlError):
 
 @dataclass
 class Pass:
-    """What one pass knows and did."""
+    """The data and the actions of one pass."""
 
     head: Head
     may_act: bool
@@ -43,7 +43,7 @@ class Pass:
     """Games that were played in this pass, or that could not be judged: their snapshot says too little to settle."""
 
     def trouble(self, what: str, error: OpmlError | str) -> None:
-        """Notes what went wrong, and goes on."""
+        """Note a problem and continue."""
         self.troubles.append(f"{what}: {error}")
 
 
@@ -65,12 +65,12 @@ class AgentContext:
         self.casework = open_casework(config, system, store, log)
         self.limits = StakeLimits(config.max_at_risk_wei, config.max_per_game_wei, config.reserve_wei)
         self.committed_wei: dict[str, int] = {}
-        """What each game that is being played may still take to its end."""
+        """The cost that each game being played may still have to its end, in wei."""
         self._would: set[tuple[object, ...]] = set()
         """What was told while nothing is sent."""
 
     def right_roots(self, now: Pass, wanted: Sequence[RequestId]) -> dict[RequestId, StateRoot]:
-        """The right S_n of requests, as far as it can be computed here."""
+        """The right S_n of requests, where this computer can compute it."""
         known = {request_id: kept[0] for request_id in wanted if (kept := self.memory.root(request_id)) is not None}
         missing = [request_id for request_id in wanted if request_id not in known]
         outcomes = self.casework.each(self.casework.final_root, {id_: (id_,) for id_ in missing})
@@ -87,7 +87,7 @@ class AgentContext:
         return known
 
     def expect_defensible(self, prospect: Prospect) -> None:
-        """Raises `NotDefensible` if a game could not be played to its end from here (`operator.preflight`)."""
+        """Raises `NotDefensible` if a game could not be played to its end from this computer (`operator.preflight`)."""
         if self.config.preflight:
             expect_defensible(list(preflight(prospect)))
 
@@ -123,7 +123,8 @@ class AgentContext:
         self.memory.confirm_root(request_id)
 
     def act(self, now: Pass, game: Address | None, intents: Sequence[Intent]) -> list[Done | OpmlError | None]:
-        """Sends intents that do not depend on each other; what became of each. Nothing is sent while not acting."""
+        """Send intents that do not depend on each other, and answer each one's result. Nothing is sent while the agent
+        may not act."""
         if not now.may_act or self.config.dry_run:
             for intent in intents:
                 told = (game or intent.facts.get("game"), intent.kind, intent.will)

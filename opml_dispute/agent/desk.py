@@ -1,8 +1,8 @@
 """
-What the agent has open: cases with their traces, as many as it has room for, computed by worker threads.
+The agent's open cases with their traces, computed by worker threads, as many as fit into memory.
 
-Computing is the native engine's work, which lets other threads run meanwhile. The thread that sends never computes for
-long: `warm` judges a game in a worker first, and the same trace then answers from what it has found.
+The native engine computes, and other threads run meanwhile. The sending thread never computes for long: `warm` first
+judges a game in a worker, and the same trace then answers from its cache.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from opml_dispute.primitives import RequestId, StateRoot
 from opml_dispute.trace.split import SplitTrace
 
 MAX_OPEN: Final = 8
-"""Cases that stay open: each holds a model's weights and a run."""
+"""The number of cases that stay open; each holds a model's weights and a run."""
 
 AHEAD: Final = MAX_OPEN // 2
 """Results that are computed before they are asked for."""
@@ -50,7 +50,7 @@ class Desk:
     """Opens cases of one system."""
 
     def __init__(self, system: System, store: ModelStore, *, workers: int) -> None:
-        # WHY NOT fetch: whoever looks at a page, or at all games, must not wait for a stranger's server.
+        # WHY NOT fetch: a page, or a look at all games, must not wait for an untrusted server.
         self._system, self._store = system, replace(store, fetcher=Fetcher(FetchPolicy(allow="nothing")))
         self._open: OrderedDict[RequestId, OpenCase] = OrderedDict()
         self._guard = threading.Lock()
@@ -81,7 +81,7 @@ class Desk:
                 raise InferenceTooLarge(f"no memory to compute request 0x{request_id.hex()}") from None
 
     def warm(self, game: Game, now_s: int) -> Decision:
-        """What the honest actor would do in a game. Raises what `open_case` raises, and `InferenceTooLarge`."""
+        """The honest actor's decision in a game. Raises what `open_case` raises, and `InferenceTooLarge`."""
         opened = self._opened(game.request_id)
         with opened.lock:
             try:
@@ -90,7 +90,7 @@ class Desk:
                 raise InferenceTooLarge(f"no memory to judge game {game.address}") from None
 
     def each(self, work: Callable[..., T], items: Iterable[tuple[object, ...]]) -> list[T | OpmlError]:
-        """`work` for each item, by the workers: results, or the errors in their place, in order."""
+        """Let the workers call `work` for each item: the results, or errors, in order."""
         return list(self.stream(work, items))
 
     def stream(self, work: Callable[..., T], items: Iterable[tuple[object, ...]]) -> Iterator[T | OpmlError]:
@@ -115,7 +115,7 @@ class Desk:
             yield outcome
 
     def close(self) -> None:
-        """Ends the workers, without waiting for what they compute."""
+        """End the workers, without waiting for their results."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _opened(self, request_id: RequestId) -> OpenCase:

@@ -1,8 +1,8 @@
 """
-What there is on the chain: games and requests, found from the factory's and the oracle's own lists.
+The games and requests of a deployment, read from the factory's and the oracle's lists.
 
-`Discovery.refresh` reads only what is new since the last call. It notices when the chain was reorganised, by the last
-known entry, and then starts again: nothing depends on having seen an event.
+`Discovery.refresh` reads only the entries that are new since the last call. It notices a reorganisation of the chain by
+the last known entry, and then reads everything again. No event is needed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Discovery:
         """
         What is new at `head`: everything after a reorganisation, nothing where the node has fallen behind.
 
-        Raises what reading raises; the lists are then as before.
+        Raises the errors of reading; the lists are then unchanged.
         """
         rpc, factory, oracle = self.system.rpc, self.system.factory, self.system.oracle
         if self._lags(head):
@@ -57,7 +57,7 @@ class Discovery:
         return last is None or last.hash == self._head.hash
 
     def _is_same(self, head: Head, game_count: int, request_count: int) -> bool:
-        """Whether the last known entries are still where they were."""
+        """Whether the last known entries are unchanged."""
         if game_count < len(self.games) or request_count < len(self.requests):
             return False
         rpc = self.system.rpc
@@ -68,5 +68,5 @@ class Discovery:
 
     @property
     def addresses(self) -> list[Address]:
-        """Of the games, oldest first."""
+        """The games' addresses, oldest first."""
         return [entry.address for entry in self.games]

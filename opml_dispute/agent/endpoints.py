@@ -1,9 +1,9 @@
 """
-More than one node of the chain: what the agent acts on must be what all of them see.
+The comparison of several nodes: the agent acts only on a block that all of them have.
 
-An honest challenger whose one node was wrong attacked valid proposals. So the block that the agent reads is compared by
-its hash with every other endpoint's block of that number: while one disagrees, or while the agent's own endpoint lags
-behind, the agent watches and does not act. An endpoint that does not answer is reported, and stops nothing.
+An honest challenger whose only node is wrong could attack valid proposals. So the block that the agent reads is
+compared by its hash with every other endpoint's block of that number: while one disagrees, or while the agent's own
+endpoint lags behind, the agent does not act. An endpoint that does not answer is reported only.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from opml_dispute.chain.rpc_errors import RpcError
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How the endpoints stand to each other."""
+    """The result of comparing the endpoints."""
 
     disagreements: tuple[str, ...]
     """Endpoints that show another chain, with what they show."""
@@ -29,16 +29,16 @@ class Agreement:
     silent: tuple[str, ...]
     """Endpoints that did not answer, with the reason."""
     lag_blocks: int
-    """How far the first endpoint is behind the furthest."""
+    """The number of blocks that the first endpoint is behind the furthest."""
 
     @property
     def objections(self) -> tuple[str, ...]:
-        """Why the agent must not act; empty if it may."""
+        """The reasons why the agent must not act; empty if it may."""
         return self.disagreements if self.own_lag is None else (*self.disagreements, self.own_lag)
 
 
 def compare_endpoints(head: Head, others: Sequence[Rpc], *, max_lag_blocks: int) -> Agreement:
-    """`head` of the agent's own endpoint beside what the others have."""
+    """Compare `head` of the agent's own endpoint with the other endpoints' blocks."""
     disagreements, lagging, silent, lag = [], [], [], 0
     for other in others:
         try:

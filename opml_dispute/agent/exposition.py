@@ -1,5 +1,5 @@
 """
-Figures, health and readiness over HTTP, for Prometheus and for whoever restarts processes.
+Figures, health and readiness over HTTP, for Prometheus and for a supervisor of processes.
 
 `/metrics` has the figures in Prometheus' text format, `/healthz` says whether the process does its work at all (503 if
 it should be restarted), `/readyz` whether it does all of it now.

@@ -1,5 +1,5 @@
 """
-One agent a key: a lock that a dead process gives back by itself.
+One agent per key: a lock that the operating system releases when its process dies.
 
 Two agents with one key would make the same moves twice and spend each other's nonces. The second one watches until
 the first one is gone, then takes over. The lock is of this computer: on two computers, use two keys.
@@ -21,19 +21,19 @@ class Lease:
         self._lock = FileLock(home() / "leases" / f"{chain_id}-{address}.lock")
 
     def take(self) -> bool:
-        """Whether this process may act; asks again each time until it may. Raises `CannotWrite`."""
+        """Whether this process may act; each call tries to take the lease until it has it. Raises `CannotWrite`."""
         if not self._lock.take(wait=False):
             return False
         self._lock.write(f"{os.getpid()}\n")
         return True
 
     def holder(self) -> str:
-        """The process that holds it, as far as its file says."""
+        """The process that holds the lease, by its file."""
         try:
             return self._lock.path.read_text(errors="replace").strip() or "unknown"
         except OSError:
             return "unknown"
 
     def give_back(self) -> None:
-        """Lets another process act."""
+        """Release the lease."""
         self._lock.give_back()

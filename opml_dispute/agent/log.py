@@ -1,4 +1,4 @@
-"""The agent's log: readable lines on a terminal, one JSON object a line elsewhere, always on standard error."""
+"""The agent's log: readable lines on a terminal, one JSON object per line elsewhere, always on standard error."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """
-What is expensive to find again: computed roots, and what the agent staked and was paid.
+Results that are expensive to compute again: roots, and the agent's stakes and payments.
 
-A SQLite file in write-ahead mode, so that a kill at any moment leaves it whole. The chain alone decides what happens;
-an agent whose memory was deleted computes again and goes on. A file that is damaged is moved aside and begun anew.
+A SQLite file in write-ahead mode, so that a process killed at any time leaves a valid file. Only the chain decides; an
+agent whose memory was deleted computes again. A damaged file is moved aside and replaced.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class Memory:
             return []
 
     def close(self) -> None:
-        """Ends the use of the file."""
+        """Close the file."""
         self._connection.close()
 
     # ---- computed roots ----
@@ -123,7 +123,7 @@ class Memory:
     def keep_root(
         self, request_id: RequestId, model: bytes, root: StateRoot, status: int, *, confirmed: bool = False
     ) -> None:
-        """Remember what was computed."""
+        """Store a computed root."""
         self._roots[bytes(request_id)] = (root, status, confirmed)
         self._write(
             "INSERT OR REPLACE INTO roots VALUES (?, ?, ?, ?, ?, ?)",
@@ -131,7 +131,7 @@ class Memory:
         )
 
     def confirm_root(self, request_id: RequestId) -> None:
-        """A second build of the engine found the same root."""
+        """Note that a second build of the engine computed the same root."""
         kept = self.root(request_id)
         if kept is not None:
             self._roots[bytes(request_id)] = (kept[0], kept[1], True)
@@ -152,13 +152,13 @@ class Memory:
         self._write("INSERT OR REPLACE INTO ended VALUES (?, ?, ?)", (game, _joined(payees), int(time.time())))
 
     def forget_games(self) -> None:
-        """After a reorganisation of the chain, games may be others than before."""
+        """Forget the finished games, after a reorganisation of the chain."""
         self._write("DELETE FROM ended")
 
     # ---- what was sent ----
 
     def note_sent(self, kind: str, game: Address | None, value_wei: int, tx: str | None, gas: int | None) -> None:
-        """One transaction of this agent, for people who look later."""
+        """Note a transaction of this agent, for later inspection."""
         self._write(
             "INSERT INTO sent (sent_at, kind, game, value_wei, tx, gas) VALUES (?, ?, ?, ?, ?, ?)",
             (int(time.time()), kind, game, str(value_wei), tx, gas),

@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from opml_dispute import __version__
 
 STALE_S: Final = 600.0
-"""An agent whose last pass ended longer ago is not healthy."""
+"""Seconds after which an agent without a completed pass is not healthy."""
 
 
 class Metrics:
@@ -85,7 +85,7 @@ class Metrics:
             (self.bonds_claimed if succeeded else self.bond_claim_failures).inc()
 
     def health(self) -> str | None:
-        """Whether a pass ended lately."""
+        """Whether a pass completed recently."""
         silent_s = time.monotonic() - self.last_pass_ended
         return None if silent_s < STALE_S else f"no pass has ended for {silent_s:.0f} s"
 

@@ -1,9 +1,9 @@
 """
-Watching a deployment without a key: how every game stands, and what is about to go wrong.
+Watching a deployment without a key: the state of every game, and alerts.
 
-`Monitor.look` reads everything at one block and gives a `Report`: a `Standing` for each game in progress (who wins if
-nobody moves, and whether that is right by this computer) and `Alert`s, the most urgent first. What cannot be computed
-here is an alert too, never a guess. Alerts have stable kinds, for scripts and for alert rules.
+`Monitor.look` reads everything at one block and gives a `Report`: a `Standing` for each game in progress (its result if
+no further move is made, and whether that is right by this computer) and `Alert`s, the most urgent first. A result that
+this computer cannot compute is an alert too, never a guess. Alerts have stable kinds, for scripts and for alert rules.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ KINDS: Final = {
     "paused": "the guardian has paused the system",
     "owner_changed": "a contract has another owner or guardian than the deployment's file says",
     "implementation_changed": "the factory makes other games than the deployment's file says",
-    "wrong_result_stands": "a game will end with the wrong result if nobody moves",
-    "clock_running_out": "little time is left to change how a game will end",
-    "honest_bond_falls": "a claim of an honest account falls if nobody moves",
+    "wrong_result_stands": "a game will end with the wrong result if no move is made",
+    "clock_running_out": "little time is left to change the result of a game",
+    "honest_bond_falls": "a claim of an honest account falls if no move is made",
     "honest_bond_lost": "a claim of an honest account fell within the last day",
     "collateral_short": "the vault holds less than the bonds of open games",
     "not_computed": "a request cannot be computed on this computer",
@@ -50,15 +50,15 @@ LOST_LATELY_S: Final = 86_400
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """One thing that a person should look at."""
+    """One problem that an operator should look at."""
 
     kind: str
     """One of `KINDS`."""
     what: str
-    """A sentence without its end."""
+    """A sentence without its full stop."""
     game: Address | None = None
     seconds_left: int | None = None
-    """How long a player still has to do something about it."""
+    """The seconds that a player has left to act."""
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -68,13 +68,13 @@ class Alert:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How one game in progress stands."""
+    """The state of one game in progress."""
 
     game: Game
     forecast: GameStatus
-    """Which side wins if no player moves any more."""
+    """The result if no player makes a further move."""
     right: GameStatus | None
-    """Who should win by this computer; None if it cannot tell."""
+    """The right result by this computer; None if it cannot compute it."""
     seconds_left: int
     """Least time left on a clock whose claim is unanswered; 0 if none runs."""
 
@@ -103,7 +103,7 @@ class Collateral:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Everything that one look found."""
+    """The result of one look."""
 
     head: Head
     standings: tuple[Standing, ...]
@@ -157,7 +157,7 @@ class Monitor:
         """Games about to end wrongly."""
 
     def look(self) -> Report:
-        """The deployment at the latest block. Raises only what keeps it from looking at all."""
+        """Report on the deployment at the latest block. Raises only errors that keep it from reading the chain."""
         head = self.system.rpc.head()
         self._discovery.refresh(head)
         agreement = compare_endpoints(head, self._others, max_lag_blocks=self._max_lag_blocks)
@@ -237,7 +237,7 @@ class Monitor:
         if standing.right is None or standing.forecast == standing.right:
             return []
         address, left = standing.game.address, standing.seconds_left
-        what = f"game {address} ends with the wrong result ({standing.forecast.name}) if nobody moves"
+        what = f"game {address} ends with the wrong result ({standing.forecast.name}) if no move is made"
         found = [Alert("wrong_result_stands", f"{what}; {duration(left)} are left", address, left)]
         if left <= self._warn_before_s:
             found.append(
@@ -279,7 +279,7 @@ class Monitor:
         return bool(paused), alerts
 
     def _collateral(self, games: Sequence[Game], head: Head) -> tuple[Collateral, ...]:
-        """What each vault holds, beside the bonds of the open games that it keeps."""
+        """Compare each vault's balance with the bonds of its open games."""
         owed: dict[Address, int] = {self.system.deployment.addresses["weth"]: 0}
         for game in games:
             if game.in_progress:
@@ -306,7 +306,7 @@ class Monitor:
             for game in games:
                 claims, left = falling(game, account, now_s)
                 if claims:
-                    what = f"{_claims(claims)} of {account} falls in game {game.address} if nobody moves"
+                    what = f"{_claims(claims)} of {account} falls in game {game.address} if no move is made"
                     what += f"; {duration(left)} are left to answer"
                     alerts.append(Alert("honest_bond_falls", what, game.address, left))
                 lost = lost_claims(game, account)

@@ -1,4 +1,4 @@
-"""The games of an agent: which of them it plays, what must hold before it stakes, and its moves."""
+"""The games of an agent: which it plays, the conditions of its first stake, and its moves."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class GamePlayer:
         """Games in which nothing is owed, as they were judged."""
 
     def roots(self, now: Pass, running: Sequence[Address]) -> dict[RequestId, StateRoot]:
-        """The right S_n of every request with a game in progress, as far as it can be computed here."""
+        """The right S_n of every request with a game in progress, where this computer can compute it."""
         if not self._context.config.roles & {"challenger", "proposer"}:
             return {}
         wanted = list(dict.fromkeys(now.games[address].request_id for address in running))
@@ -43,7 +43,7 @@ class GamePlayer:
         roots: dict[RequestId, StateRoot],
         is_stopped: Callable[[], bool],
     ) -> None:
-        """Moves and steps in every game that this agent plays, the most urgent game first."""
+        """Make moves and steps in every game that this agent plays, the most urgent game first."""
         if not self._context.config.roles & {"challenger", "proposer"}:
             return
         games = [now.games[address] for address in running]
@@ -116,7 +116,8 @@ class GamePlayer:
         return judged is not None and (judged is game or judged.claims == game.claims)
 
     def concerns(self, game: Game, right: StateRoot | None) -> bool:
-        """Whether this agent plays a game: it is in it, or the root is wrong, or it defends right roots of others."""
+        """Whether this agent plays a game: it has claims in it, or the root is wrong, or it defends others' right
+        roots."""
         if self._is_in(game):
             return True
         if right is None or "challenger" not in self._context.config.roles:
@@ -189,7 +190,7 @@ class GamePlayer:
         return lambda intents: self._context.act(now, game, intents)
 
     def deadline_s(self, game: Game, now_s: int) -> int:
-        """The least time that is left to answer a claim of another account."""
+        """The least time left, in seconds, to answer a claim of another account."""
         return min(
             (
                 left

@@ -2,9 +2,8 @@
 A result computed again by another build of the engine, in a process of its own.
 
 The builds for different processors hold different fast paths; the plainest one (`candidates`, last) has none that need
-fused instructions. A wrong bit of memory, a miscompiled path or a damaged library shows as two different roots, and an
-agent that is about to stake money finds out before it does. `python -m opml_dispute.agent.second_opinion` is the other
-process.
+fused instructions. A memory error, a miscompiled path or a damaged library shows as two different roots, before the
+agent stakes money. `python -m opml_dispute.agent.second_opinion` is the other process.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ TIMEOUT_S = 3_600.0
 
 
 class SecondOpinionMissing(OpmlError):
-    """The other process gave no root."""
+    """The other process did not answer with a root."""
 
     hint = "nothing was staked; try `opml-dispute doctor`, or switch agent.second_opinion off"
 
@@ -53,7 +52,7 @@ def second_opinion(program_file: Path, image: bytes, *, ending: threading.Event 
 
 
 def main(program_file: str, image_file: str) -> None:
-    """Prints S_n of a program on an input image, in hexadecimal."""
+    """Print S_n of a program on an input image, in hexadecimal."""
     program = read_program(Path(program_file))
     inference = Inference(program, Path(image_file).read_bytes())
     print(inference.state_root(program.node_count).hex())

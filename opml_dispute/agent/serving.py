@@ -1,4 +1,4 @@
-"""The requests of a deployment: answers that an agent proposes, and outputs that it delivers."""
+"""Serving requests: the answers that an agent proposes, and the outputs that it delivers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class RequestServer:
         self._context = context
 
     def serve(self, now: Pass, ids: Sequence[RequestId], is_stopped: Callable[[], bool]) -> None:
-        """Answers proposed, and outputs delivered."""
+        """Propose answers and deliver outputs."""
         if not self._context.config.roles & {"proposer", "finalizer"}:
             return
         system = self._context.system
@@ -51,7 +51,7 @@ class RequestServer:
         return record.fee_wei >= config.min_fee_wei and (models is None or bytes(record.model_id) in models)
 
     def _deliver(self, now: Pass, request_id: RequestId) -> bool:
-        """Whether the request has a game that may deliver; its output is delivered then."""
+        """Deliver the request's output if a game of it allows that, and say whether one does."""
         try:
             game = deliverable_game(self._context.system, request_id)
         except NothingToDeliver:
@@ -107,4 +107,6 @@ class RequestServer:
         for intent in intents:  # the proposal needs its commitment
             if isinstance(self._context.act(now, None, [intent])[0], OpmlError):
                 return
-        self._context.committed_wei[f"request {request_id.hex()}"] = to_the_end_wei  # until the game is met
+        self._context.committed_wei[f"request {request_id.hex()}"] = (
+            to_the_end_wei  # until the game is found by a later pass
+        )

@@ -1,8 +1,8 @@
 """
-How much may be staked: in all, in one game, and with the reserve left in the account.
+Limits of staking: in all games, in one game, and the reserve in the account.
 
-A game that is entered must be played to its end, so what it may take on every line that decides it
-(`actors.exposure`) is set aside before the first bond, beside what other games may still take.
+A game that is entered must be played to its end, so the possible cost of every line that decides it (`actors.exposure`)
+is set aside before the first bond, in addition to that of the other games.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from opml_dispute.primitives import Address
 
 @dataclass(frozen=True, slots=True)
 class StakeLimits:
-    """What the operator allows; None is no limit."""
+    """The operator's limits in wei; None is no limit."""
 
     max_at_risk_wei: int | None
     max_per_game_wei: int | None
@@ -31,9 +31,9 @@ def refusal(
     limits: StakeLimits, *, balance_wei: int, committed_wei: int, at_risk_wei: int, in_game_wei: int, need_wei: int
 ) -> str | None:
     """
-    Why a game cannot be entered, as a sentence without its end; None if it can.
+    The reason why a game cannot be entered, as a sentence without a full stop; None if it can.
 
-    `committed_wei` is what the games that are being played may still take, `at_risk_wei` what is staked in them.
+    `committed_wei` is the cost that the games being played may still have, `at_risk_wei` the bonds staked in them.
     """
     free_wei = max(0, balance_wei - limits.reserve_wei - committed_wei)
     if free_wei < need_wei:

@@ -1,4 +1,4 @@
-"""A bug of ours, where others depend on its being borne: as an error that names the place."""
+"""A bug of this package, where others depend on its being borne: as an error that names the place."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from opml_dispute.errors import OpmlError
 
 
 class Unexpected(OpmlError):
-    """A bug of ours in one computation: it stops that one, and no other."""
+    """A bug of this package in one computation: it stops that one, and no other."""
 
     hint = "report it with the lines above; other games are not affected"
 

@@ -1,5 +1,5 @@
 """
-One HTTP exchange with a server that nothing is known about, within limits.
+One HTTP exchange with an untrusted server, within limits.
 
 `exchange` sends one request and writes the answer's content to a file. The server may be silent, slow, endless, or say
 one length and send another: each ends in `ExchangeFailed` with the reason. Redirections are told, not followed, and no
@@ -25,14 +25,14 @@ from opml_dispute.errors import OpmlError
 
 CONNECT_S: Final = 10.0
 PATIENCE_S: Final = 30.0
-"""How long a server may send nothing."""
+"""How long a server may send nothing, in seconds."""
 LEAST_RATE: Final = 1 << 12
 """Bytes a second, on average after `PATIENCE_S`: what comes slower would hold a place for hours."""
 _CHUNK: Final = 1 << 16
 
 
 class ExchangeFailed(OpmlError):
-    """A server did not give what was asked for."""
+    """A server did not deliver the requested content."""
 
     def __init__(self, reason: str, *, passes: bool) -> None:
         """`passes`: whether the same may go well at another time."""
@@ -42,7 +42,7 @@ class ExchangeFailed(OpmlError):
 
 @dataclass(frozen=True)
 class ExchangeLimits:
-    """What an exchange may take."""
+    """The limits of an exchange."""
 
     max_bytes: int
     deadline: float
@@ -53,7 +53,7 @@ class ExchangeLimits:
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back, beside the content."""
+    """The answer's status and headers, without the content."""
 
     status: int
     location: str | None

@@ -29,7 +29,7 @@ _CID: Final = re.compile(r"[a-zA-Z0-9]{32,128}")
 
 
 class CannotFetch(OpmlError):
-    """What a URI names cannot be had."""
+    """The content of a URI cannot be fetched."""
 
     hint = "ask who published it, or bring the file yourself"
 
@@ -42,7 +42,7 @@ class CannotFetch(OpmlError):
 
 @dataclass(frozen=True)
 class FetchPolicy:
-    """What may be fetched, and how much it may take."""
+    """The permitted URIs, and the limits of fetching."""
 
     allow: str = "public"
     """One of `ALLOWED`: `local` adds files of this computer and addresses that are not public."""
@@ -165,7 +165,7 @@ class Fetcher:
 
 
 def _redirected(uri: str, url: str, location: str) -> str:
-    """Where a server sends us; only on, by http or https. Raises `CannotFetch`."""
+    """The target of a redirection, by http or https. Raises `CannotFetch`."""
     try:
         following = urljoin(url, location)
         scheme = urlsplit(following).scheme

@@ -25,14 +25,14 @@ from opml_dispute.home import CannotWrite, write_json, write_whole
 from opml_dispute.reading import Unreadable, read_json
 
 QUOTA_BYTES: Final = 1 << 37
-"""For what was fetched, unless the operator says otherwise."""
+"""The limit of fetched files in bytes, unless the operator sets another."""
 
 _INCOMING: Final = ".incoming-"
 _ORIGIN: Final = ".origin.json"
 
 
 class StoreFull(OpmlError):
-    """A file is larger than all that may be kept."""
+    """A file is larger than the store's limit."""
 
     hint = "allow more with fetch.quota, or bring the file with --model"
 
@@ -54,11 +54,11 @@ class ContentStore:
         self.folder, self.quota_bytes = folder, quota_bytes
 
     def path(self, name: str) -> Path:
-        """Where a file lies, or would lie."""
+        """The path of a file, whether or not it is kept."""
         return self.folder / name
 
     def use(self, name: str) -> Path | None:
-        """A file that is about to be read; None if it is not there."""
+        """The path of a file that is about to be read; None if it is not kept."""
         path = self.path(name)
         try:
             os.utime(path)  # what makes room first is what was used least lately
@@ -73,7 +73,7 @@ class ContentStore:
             self.path(name + _ORIGIN).unlink()
 
     def drop(self, name: str) -> None:
-        """Take a file out, if it is there."""
+        """Remove a file, if it is kept."""
         for path in (self.path(name), self.path(name + _ORIGIN)):
             with contextlib.suppress(OSError):
                 path.unlink()
@@ -82,7 +82,7 @@ class ContentStore:
 
     @contextmanager
     def incoming(self) -> Iterator[Path]:
-        """A folder for what is on its way; gone afterwards. Raises `CannotWrite`."""
+        """A folder for files being fetched, removed afterwards. Raises `CannotWrite`."""
         folder = self.folder / f"{_INCOMING}{os.getpid()}-{secrets.token_hex(4)}"
         try:
             folder.mkdir(parents=True)

@@ -1,5 +1,5 @@
 """
-Cannon's files: states, proofs, metadata, what it says for debugging.
+Cannon's files: states, proofs, metadata and debugging output.
 
 A name that ends in .gz is packed. Every file is written whole or not at all: a killed run leaves no half of one. States
 have the binary form only, whatever the file is called: multi-threaded states never had a JSON form.
@@ -80,7 +80,7 @@ def numbered(template: str, step: int) -> Path:
 
 def proof_content(machine: Machine, witness: StepWitness, preimage: bytes) -> dict[str, object]:
     """
-    What op-challenger reads of the machine's next step.
+    The proof of the machine's next step, in the form that op-challenger reads.
 
     `preimage` is the data that the step reads from, if it reads any. The key is the one that the program wrote: that of
     local data is not yet bound to a game.

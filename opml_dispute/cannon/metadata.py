@@ -15,7 +15,8 @@ def symbols(elf: bytes) -> list[dict[str, object]]:
     """
     Name, start and size of every named symbol, by ascending address; none of a stripped or a damaged file.
 
-    `elf` was accepted by `engine.elf.parse_elf`. What a section table says beyond the file is left out.
+    `elf` was accepted by `engine.elf.parse_elf`. Entries of a section table that lie beyond the file's end are left
+    out.
     """
     fields = _HEADER.unpack_from(elf)
     table, entry_bytes, count = fields[6], fields[11], fields[12]

@@ -1,4 +1,4 @@
-"""At which steps of a run something is wanted: `never`, `always`, `=123`, `%1000`."""
+"""Patterns that say at which steps of a run to write something: `never`, `always`, `=123`, `%1000`."""
 
 from __future__ import annotations
 
@@ -55,5 +55,5 @@ class StepPattern:
         return -(-step // self.every) * self.every
 
     def wants(self, step: int) -> bool:
-        """Whether this very step is wanted."""
+        """Whether `step` is in the set."""
         return self.next_at(step) == step

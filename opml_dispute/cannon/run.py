@@ -21,7 +21,7 @@ from opml_dispute.errors import OpmlError
 
 NEVER = StepPattern.parse("never")
 _CHUNK_STEPS = 1 << 28
-"""After so many steps at most, hints are handed on."""
+"""Hints are passed on after at most this many steps."""
 
 
 class VmPanic(OpmlError):
@@ -32,7 +32,7 @@ class VmPanic(OpmlError):
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """What a run is to write and where it is to stop."""
+    """The files that a run writes, and where it stops."""
 
     proof_at: StepPattern = NEVER
     proof_name: str = "proof-%d.json.gz"
@@ -82,13 +82,13 @@ class _Run:
             self.supplied.supply()
         witness = self.machine.step_witness()
         if witness.preimage is not None and witness.preimage.key != self.supplied.key:
-            self.supplied.supply()  # a key that was asked for before: its data are wanted once more
+            self.supplied.supply()  # a key that was requested before: its data are fetched again
         if self.wishes.stop_at_preimage is not None:
             self.machine.forget_preimages()  # so that the read itself is noticed
         return proof_content(self.machine, witness, self.supplied.preimage)
 
     def inform(self) -> None:
-        """Where the run is, and how fast, as one line."""
+        """Report the run's step and speed in one line."""
         seconds = max(time.monotonic() - self.started_s, 1e-9)
         machine = self.machine
         self.say(
@@ -97,7 +97,7 @@ class _Run:
 
     def _stops_here(self) -> bool:
         """
-        Makes the read of the pre-image just supplied; True if it is the one to stop behind.
+        Execute the read of the pre-image just supplied; True if the run stops after it.
 
         If a later read of the same one may be, the machine forgets the pre-image, so that it comes back here.
         """

@@ -3,8 +3,8 @@ A pre-image server as a child process: op-program's, kona-host's, or any program
 
 The child reads hints from descriptor 3 (u32 length, bytes) and acknowledges each with one byte on descriptor 4; it
 reads 32-byte keys from descriptor 5 and answers on descriptor 6 (u64 length, data). Numbers are big-endian.
-`PreimageServer.start` starts one, `hint` and `fetch` talk to it, `close` ends it. What it answers is checked against
-the key wherever the key is a hash of it. When this process dies, the child sees its pipes close.
+`PreimageServer.start` starts one, `hint` and `fetch` talk to it, `close` ends it. An answer is checked against its key
+where the key is the answer's hash. When this process dies, the child sees its pipes close.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _SHUTDOWN_S: Final = 10.0
 
 
 class ServerProblem(OpmlError):
-    """The pre-image server could not be started, ended, or answered what cannot be."""
+    """The pre-image server could not be started, ended early, or gave a wrong answer."""
 
     hint = "look at the server's own messages above; it is the command after --"
 
@@ -80,8 +80,8 @@ class PreimageServer:
         """
         Starts the server; `say` is told when an answer takes long, and after `patience_s` seconds it is given up.
 
-        What it prints goes to our standard error, whichever stream it uses: standard output carries our own answers.
-        Raises `ServerProblem` if the command cannot be run.
+        Both of its output streams go to this process's standard error: standard output carries the command's own
+        results. Raises `ServerProblem` if the command cannot be run.
         """
         pipes = [_pipe() for _ in range(4)]
         (hint_in, to_hints), (from_hints, hint_out), (key_in, to_keys), (from_data, data_out) = pipes

@@ -1,8 +1,7 @@
 """
-A machine that is given what its program asks for while it runs: hints go to the pre-image server, pre-images come back.
+A machine whose hints go to a pre-image server and whose requests for pre-images are answered while it runs.
 
-`Supplied.advance` runs the machine a while. `Preimages` is what answers: a `server.PreimageServer`, or data that are
-here already.
+`Supplied.advance` runs the machine. `Preimages` is the source of answers: a `server.PreimageServer`, or data at hand.
 """
 
 from __future__ import annotations
@@ -14,14 +13,14 @@ from opml_dispute.errors import OpmlError
 
 
 class Preimages(Protocol):
-    """What answers for pre-images: a `server.PreimageServer`, or data that are here already."""
+    """A source of pre-images: a `server.PreimageServer`, or data at hand."""
 
     def hint(self, hint: bytes) -> None:
-        """Takes a hint of what will be asked for."""
+        """Receive a hint about later requests."""
         ...
 
     def fetch(self, key: bytes) -> bytes:
-        """The data behind a 32-byte key; raises an `OpmlError` if there are none."""
+        """The pre-image of a 32-byte key; raises an `OpmlError` if there is none."""
         ...
 
 
@@ -39,10 +38,10 @@ class BeyondTheEnd(OpmlError):
 
 
 class Supplied:
-    """A machine together with what answers its program."""
+    """A machine together with its source of pre-images."""
 
     def __init__(self, machine: Machine, server: Preimages | None) -> None:
-        """From now on the machine keeps hints; one whose beginning was written before goes on from there."""
+        """Let the machine keep hints from now on; a hint of which a part was written before is completed."""
         self.machine = machine
         self.key, self.preimage = b"", b""
         """The key and the data of the pre-image last supplied."""
@@ -51,7 +50,7 @@ class Supplied:
 
     def advance(self, max_steps: int) -> Stop:
         """
-        Runs the machine as `Machine.run` does, but that every hint is handed on.
+        Run the machine as `Machine.run` does, and pass every hint on.
 
         A stop of the kind `UNKNOWN_PREIMAGE` says that the pre-image was supplied just now: run again to go on. Raises
         `NoServer`, `BeyondTheEnd`, and what the server raises.
@@ -66,7 +65,7 @@ class Supplied:
 
     def supply(self) -> None:
         """
-        Gives the machine the pre-image that it reads now.
+        Give the machine the pre-image that it reads now.
 
         Raises `NoServer`, `BeyondTheEnd`, and what the server raises.
         """

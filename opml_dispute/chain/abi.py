@@ -17,7 +17,7 @@ from opml_dispute.primitives import Address
 
 
 class Undecodable(ValueError):
-    """Bytes that are no value of the types they should be."""
+    """Bytes that do not encode values of the expected types."""
 
 
 def encode(types: Iterable[str], values: Iterable[Any]) -> bytes:

@@ -16,7 +16,7 @@ _MINUTE_S, _HOUR_S, _DAY_S = 60, 3_600, 86_400
 
 
 class BadAmount(OpmlError):
-    """An amount that we cannot read."""
+    """An amount that cannot be parsed."""
 
     hint = "write it like 0.05eth, 20gwei or 1000wei"
 
@@ -69,7 +69,7 @@ def parse_wei(text: str, *, bare: str = "eth") -> int:
     if _NUMBER.fullmatch(digits) is None:
         raise BadAmount(f"{text!r} is not an amount")
     try:
-        with localcontext(prec=100) as context:  # the usual 28 digits would round large sums
+        with localcontext(prec=100) as context:  # the default of 28 digits would round large sums
             context.traps[Underflow] = True
             amount = Decimal(digits) * _UNITS[unit]
             # The comparison comes first: the integer of 1e999999999 would fill the memory.

@@ -1,5 +1,5 @@
 """
-Answers of a node, checked before anything is made of them.
+Answers of a node, validated before they are used.
 
 Each function takes the method that was asked (for messages) and the JSON value that came, and gives back a value of
 the type that the protocol promises, or raises `RpcAnswerInvalid`: never a `TypeError`, whatever a faulty node sends.
@@ -37,7 +37,7 @@ class Head:
 
 @dataclass(frozen=True)
 class Log:
-    """An event as the chain kept it."""
+    """An event as the chain stores it."""
 
     address: Address
     topics: tuple[bytes, ...]
@@ -58,7 +58,7 @@ class Mined:
 
 
 def anything(method: str, value: Any) -> Any:
-    """No check: for answers that nothing is made of."""
+    """No check: for answers whose value is not used."""
     return value
 
 

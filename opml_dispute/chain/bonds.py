@@ -1,7 +1,7 @@
 """
-What a deployment asks for claims: the game's terms (`game.bond`), and the factory's bond for root claims.
+The bonds of a deployment: the game's terms (`game.bond`), and the factory's bond for root claims.
 
-`SCHEDULES` are the ones that `opml-dispute deploy --bonds` offers by name.
+`SCHEDULES` are those that `opml-dispute deploy --bonds` offers by name.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ class Bonds:
 
     terms: BondTerms = ML
     root_bond_wei: int = ML_ROOT_BOND_WEI
-    """What the factory asks for a root claim: its init bond."""
+    """The bond of a root claim, which the factory asks for: its init bond."""
 
     def with_forfeit(self, bps: int | None, to: Address | None) -> Bonds:
-        """The same with another part of lost bonds, or another recipient of it; None keeps what is."""
+        """These bonds with another forfeited part, or another recipient of it; None keeps the present value."""
         if bps is not None and not 0 <= bps <= MAX_FORFEITED_BPS:
             raise BadBonds(
                 f"{100 * bps / ALL_BPS:g} % of each lost bond would not go to the winner",

@@ -1,9 +1,9 @@
 """
-A whole system laid out on one chain.
+The deployment of a whole system on one chain.
 
-`deploy` creates what is missing, in the order in which contracts need each other, and configures the factory. After
-every contract it writes down how far it came (`deployment`), so a process that dies goes on where it stopped; when all
-is there it changes nothing. `rehearse` runs every constructor and sends nothing.
+`deploy` creates what is missing, in the order in which contracts need each other, and configures the factory. It writes
+the deployment file after every contract (`deployment`), so an interrupted process is continued by the next; a complete
+deployment is not changed. `rehearse` runs every constructor and sends nothing.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ MAX_SPLIT_DEPTH = 64
 MIN_PROPOSAL_SIZE = 2**63 - 1
 """
 Bytes from which a client would propose a pre-image in pieces: never, since an ML game's guest reads no large pre-image.
-The largest number that clients read right, with a sign or without.
+It is the largest number that clients read correctly both as a signed and as an unsigned one.
 """
 
 MAX_CALLBACK_GAS = 2_000_000
@@ -54,7 +54,7 @@ def deploy(
     Deploy what `path` does not name yet, and configure it.
 
     A timelock, which `owner` proposes to, ends up owning factory, oracle and vault; `guardian` can stop things at once.
-    Both are the sender unless another is named. Raises `BadDeployment` if `path` holds the beginnings of another
+    Both are the sender unless another account is named. Raises `BadDeployment` if `path` holds a part of another
     deployment.
     """
     rpc = sender.rpc
@@ -85,10 +85,10 @@ def rehearse(
     guardian: Address | None = None,
 ) -> dict[str, Quote]:
     """
-    What `deploy` would create, and what each creation would take; nothing is sent.
+    The contracts that `deploy` would create, with the gas of each; nothing is sent.
 
-    Every constructor is run with its arguments (addresses of what does not exist yet are stood in for), so that none
-    refuses after others were paid for. Raises what `deploy` raises, `Reverted` if a constructor refuses, and
+    Every constructor is run with its arguments (with substitutes for addresses that do not exist yet), so that no
+    constructor fails after others were paid for. Raises what `deploy` raises, `Reverted` if a constructor refuses, and
     `NotEnoughFunds` if the account cannot pay for all.
     """
     rpc = sender.rpc
@@ -128,7 +128,7 @@ def _wanted(
 
 
 def _resume(path: Path, wanted: Deployment, rpc: Rpc) -> Deployment:
-    """What an earlier run left, if it was on its way to the same end."""
+    """The deployment that an earlier run began, if it has the same parameters."""
     earlier = Deployment.load(path)
     if earlier.chain_id != wanted.chain_id:
         raise BadDeployment(
@@ -150,7 +150,7 @@ def _resume(path: Path, wanted: Deployment, rpc: Rpc) -> Deployment:
 
 
 def _plan(sender: Sender, done: Deployment) -> list[tuple[str, Callable[[], Creation]]]:
-    """What to create, in order. Arguments are looked up when it is a contract's turn."""
+    """The contracts to create, in order. A contract's arguments are looked up when it is created."""
     at, times = done.addresses, done.times
     limits = (MAX_GAME_DEPTH, MAX_SPLIT_DEPTH, times.extension_s, times.max_clock_s)
     terms = astuple(done.bonds.terms)
@@ -189,7 +189,7 @@ def _plan(sender: Sender, done: Deployment) -> list[tuple[str, Callable[[], Crea
 
 
 def _configure(sender: Sender, deployment: Deployment) -> None:
-    """Tell the factory what games are made of and what a root claim costs, and hand it over to the timelock."""
+    """Set the factory's game implementation and root bond, and transfer its ownership to the timelock."""
     factory = DisputeGameFactory(deployment.addresses["factory"])
     implementation, arguments, bond_wei, owner = sender.rpc.read_all(
         [factory.game_implementation(), factory.game_arguments(), factory.init_bond_wei(), factory.owner()]
@@ -214,7 +214,7 @@ def _configure(sender: Sender, deployment: Deployment) -> None:
 
 
 def game_arguments(deployment: Deployment) -> bytes:
-    """What the factory gives every game: prestate, VM, registry, WETH, chain id; 124 bytes."""
+    """The arguments that the factory gives every game: prestate, VM, registry, WETH, chain id; 124 bytes."""
     at = deployment.addresses
     return (
         bytes(deployment.absolute_prestate)

@@ -33,11 +33,11 @@ class BadDeployment(OpmlError):
 
 @dataclass(frozen=True)
 class Deployment:
-    """Where everything is."""
+    """The contracts of a deployment, with its times and bonds."""
 
     chain_id: int
     block: int
-    """Nothing of ours happened before this block."""
+    """The block from which the system's events are searched."""
     absolute_prestate: StateHash
     addresses: dict[str, Address]
     owner: Address
@@ -49,7 +49,7 @@ class Deployment:
 
     @classmethod
     def load(cls, path: Path) -> Deployment:
-        """From its file. Raises `BadDeployment`."""
+        """Read the file. Raises `BadDeployment`."""
         try:
             text = read_text(path)
         except Unreadable as error:
@@ -70,7 +70,7 @@ class Deployment:
             raise BadDeployment(f"{path} is not a deployment: {error}") from None
 
     def save(self, path: Path) -> None:
-        """To its file."""
+        """Write the file."""
         write_json(path, asdict(self) | {"absolute_prestate": "0x" + self.absolute_prestate.hex()})
 
 

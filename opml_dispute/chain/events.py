@@ -1,4 +1,4 @@
-"""Searching logs: the events of a range of blocks, whatever range the node is willing to search at once."""
+"""Searching logs: the events of a range of blocks, in requests of as many blocks as the node accepts."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
 """
 What a transaction may cost per unit of gas.
 
-`suggest` asks the node: twice the base fee, so that six full blocks in a row are outlasted, and a tip. Nodes answer
-for the tip in several ways or not at all: eth_maxPriorityFeePerGas, else what was paid lately (eth_feeHistory), else
-a default. A tip that looks absurd is compared with what was paid lately and lowered to that. Whatever a node says,
-nothing is paid beyond the operator's limit: `FeeTooHigh`.
+`suggest` asks the node: twice the base fee, so that the fee suffices after six full blocks in a row, and a tip. The tip
+is the node's eth_maxPriorityFeePerGas, else that of recent blocks (eth_feeHistory), else a default. A suspiciously high
+tip is compared with those of recent blocks and lowered to them. A fee beyond the operator's limit is never paid:
+`FeeTooHigh`.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ DEFAULT_MAX_FEE_WEI: Final = 500 * 10**9
 """The most that is paid per gas unless the operator says otherwise: more than a busy public chain asks for."""
 
 DEFAULT_TIP_WEI: Final = 10**9
-"""Where a node can say nothing about tips."""
+"""The tip for a node that suggests none, in wei."""
 
 SUSPICIOUS_TIP_WEI: Final = 10 * 10**9
 """Tips above this are compared with what was paid lately."""
 
 FEE_BUMP_PERCENT: Final = 15
-"""On a resend; nodes ask for at least 10 more."""
+"""The increase of a resent transaction's fee; nodes require at least 10."""
 
 _HISTORY_BLOCKS: Final = 5
 
@@ -47,14 +47,14 @@ class FeeTooHigh(OpmlError):
 
 @dataclass(frozen=True)
 class Fees:
-    """What one transaction offers."""
+    """The fees that one transaction offers."""
 
     max_fee_wei: int
     tip_wei: int | None
     """None on a chain without EIP-1559."""
 
     def bumped(self, cap_wei: int) -> Fees | None:
-        """Enough more to replace a transaction with these fees; None if that is beyond the limit."""
+        """Fees high enough to replace a transaction with these fees; None if they exceed the limit."""
 
         def bump(wei: int) -> int:
             return wei * (100 + FEE_BUMP_PERCENT) // 100 + 1
@@ -71,13 +71,13 @@ class Fees:
 
     @classmethod
     def of(cls, fields: Mapping[str, Any]) -> Fees:
-        """Those of a transaction's fields."""
+        """The fees in a transaction's fields."""
         if "gasPrice" in fields:
             return cls(int(fields["gasPrice"]), None)
         return cls(int(fields["maxFeePerGas"]), int(fields["maxPriorityFeePerGas"]))
 
     def fields(self) -> dict[str, int]:
-        """As a transaction has them."""
+        """The fields of a transaction."""
         if self.tip_wei is None:
             return {"gasPrice": self.max_fee_wei}
         return {"type": 2, "maxFeePerGas": self.max_fee_wei, "maxPriorityFeePerGas": self.tip_wei}

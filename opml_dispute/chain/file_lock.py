@@ -1,7 +1,7 @@
 """
-A lock on a file, between processes of this computer: one that dies gives it back by itself.
+A lock on a file, between processes of this computer; the operating system releases it when its holder dies.
 
-Across computers it says nothing.
+It does not work between computers.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ class FileLock:
         self._descriptor: int | None = None
 
     def take(self, *, wait: bool) -> bool:
-        """Whether it is held now; with `wait` only once it is. Raises `CannotWrite` if the file cannot be made."""
+        """Take the lock and say whether this process holds it; with `wait`, wait for it. Raises `CannotWrite` if the
+        file cannot be made."""
         if self._descriptor is not None:
             return True
         try:
@@ -41,13 +42,13 @@ class FileLock:
         return True
 
     def write(self, text: str) -> None:
-        """What the file says while the lock is held, for people: who holds it."""
+        """Write into the file who holds the lock, for people."""
         if self._descriptor is not None:
             os.ftruncate(self._descriptor, 0)
             os.pwrite(self._descriptor, text.encode(), 0)
 
     def give_back(self) -> None:
-        """Lets another process have it."""
+        """Release the lock."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None

@@ -1,5 +1,5 @@
 """
-A game, read whole: what every decision is made from.
+Reading a whole game: the snapshot that every decision is based on.
 
 `GameReader.read` gives the `game.claim.Game` of one block, in a handful of round trips whatever its size, and
 `read_many` many of them in about as few. What never changes (depths, clocks, roots) is asked once per game.
@@ -42,7 +42,7 @@ class UnknownGame(OpmlError):
 
 @dataclass(frozen=True)
 class GameConstants:
-    """What is fixed when a game is created."""
+    """The values that are fixed when a game is created."""
 
     request_id: RequestId
     creator: Address
@@ -61,7 +61,7 @@ class GameConstants:
 
 
 class BadAddress(OpmlError):
-    """What was given is no address, or has a typing error in it."""
+    """A text is not an address, or an address with a typing error."""
 
     hint = "copy the address whole: 0x and 40 hexadecimal digits"
 
@@ -85,7 +85,7 @@ def parse_address(text: str, what: str) -> Address:
 
 
 class GameReader:
-    """Reads games of one factory; remembers what cannot change."""
+    """A reader of one factory's games, which caches their constants."""
 
     def __init__(self, rpc: Rpc, factory: DisputeGameFactory, parts: GameParts | None = None) -> None:
         self.rpc, self.factory, self.parts = rpc, factory, parts
@@ -107,7 +107,7 @@ class GameReader:
             raise UnknownGame(f"the contract at {address} is no game of the factory {self.factory.address}")
 
     def constants(self, address: Address) -> GameConstants:
-        """What never changes about a game. Raises `UnknownGame` or `ForeignGame` when it is first asked for."""
+        """The constants of a game. Raises `UnknownGame` or `ForeignGame` when they are first read."""
         if address not in self._constants:
             self.expect_game(address)
             failed = self._load_constants([address])
@@ -161,7 +161,7 @@ class GameReader:
 
     def read(self, address: Address, *, at: Head | None = None) -> Game:
         """
-        The game as it stands at one block: the given one, else the latest.
+        The game at one block: the given one, else the latest.
 
         Raises `UnknownGame` if the factory did not make it.
         """
@@ -260,7 +260,7 @@ def _constant_calls(address: Address) -> list[Call[Any]]:
 
 
 def read_claim(index: int, record: ClaimRecord, is_resolved: bool) -> Claim:
-    """A claim out of the contract's record."""
+    """The claim in a record of the contract."""
     return Claim(
         index=index,
         parent_index=None if record.parent_index == NO_PARENT else record.parent_index,

@@ -2,8 +2,8 @@
 Inputs published in parts: the contract, typed, and the image behind an input root.
 
 An input that one transaction cannot hold is published at `InputParts` in parts of 64 KiB; the chain computes its root.
-`published_image` collects the parts from the contract's events and checks them against the root, so that neither a
-lying node nor a careless publisher passes for the truth (docs/game.md, "Inputs in parts").
+`published_image` collects the parts from the contract's events and checks them against the root, so that a wrong answer
+of the node or of the publisher is noticed (docs/game.md, "Inputs in parts").
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from opml_dispute.primitives import Address, Hash32
 
 LOG2_PART_BYTES: Final = 16
 PART_BYTES: Final = 1 << LOG2_PART_BYTES
-"""Of every part but the last."""
+"""The size of every part but the last."""
 
 INPUT_LOG2_SIZE: Final = 36
 """The INPUT section has 2^36 bytes."""
@@ -27,7 +27,7 @@ INPUT_LOG2_SIZE: Final = 36
 
 @dataclass(frozen=True)
 class Upload:
-    """An input that is being published, or was."""
+    """An input that is being published, or was published."""
 
     part_count: int
     first_block: int
@@ -61,7 +61,7 @@ class InputParts(Contract):
         return self._call(bytes, "uploadIdOf", publisher, salt)
 
     def upload(self, upload_id: bytes) -> Call[Upload]:
-        """How far an upload has come."""
+        """The state of an upload."""
         return self._call(lambda v: Upload(int(v[0]), int(v[1]), bool(v[2]), bytes(v[3])), "uploads", upload_id)
 
     def publication(self, input_root: bytes) -> Call[Publication]:
@@ -72,12 +72,12 @@ class InputParts(Contract):
 
 
 def parts_of(image: bytes) -> list[bytes]:
-    """An image, cut; at least one part unless it is empty."""
+    """The parts of an image: at least one unless it is empty."""
     return [image[at : at + PART_BYTES] for at in range(0, len(image), PART_BYTES)]
 
 
 def digest_of(parts: list[bytes]) -> Hash32:
-    """What the contract keeps of these first parts of an upload."""
+    """The contract's digest of these first parts of an upload."""
     digest = Hash32(bytes(32))
     for part in parts:
         digest = hash_pair(digest, merkle_root(part, LOG2_PART_BYTES))
@@ -86,9 +86,9 @@ def digest_of(parts: list[bytes]) -> Hash32:
 
 def published_image(rpc: Rpc, contract: InputParts, input_root: bytes) -> bytes | None:
     """
-    The image that was published for this root, without what zeros its publisher left out at the end.
+    The image that was published for this root, without the trailing zeros that its publisher left out.
 
-    None if none was, or if what the node gives does not have the root. Raises an `RpcError` if the node fails.
+    None if none was published, or if the node's answer does not have the root. Raises an `RpcError` if the node fails.
     """
     publication = rpc.read(contract.publication(input_root))
     if publication.size_bytes == 0:

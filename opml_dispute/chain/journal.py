@@ -1,11 +1,11 @@
 """
-What one key does on one chain, across the processes that share it.
+The transactions of one key on one chain, shared between the processes that use it.
 
 `KeyLedger.lock` lets one process at a time choose a nonce and send under it. The journal behind `note`, `find` and
-`forget` keeps transactions that must not happen twice, such as a request with its fee: written before it is sent, and
-forgotten once its receipt was handed on. A process that dies in between leaves its entry, and the next one that wants
-the very same transaction waits for that one instead of paying again. `launched` keeps what was sent last under each
-nonce, so that a later process can send it again with a higher fee, if its own way is blocked by it (`Launched`).
+`forget` keeps transactions that must not happen twice, such as a request with its fee: an entry is written before the
+transaction is sent and removed once its receipt was returned. If a process dies in between, the next one that wants the
+same transaction waits for the first instead of paying again. `launched` keeps the last transaction under each nonce, so
+that a later process which is blocked by it can resend it with a higher fee (`Launched`).
 
 Only signed transactions are written, never keys. Everything lies below the project's own folder (OPML_HOME).
 """
@@ -27,7 +27,7 @@ from opml_dispute.home import CannotWrite, home, write_json
 from opml_dispute.primitives import Address
 
 ENTRY_LIVES_S: Final = 86_400
-"""After a day an entry no longer stands for "the same command again"."""
+"""How long an entry is taken for an earlier run of the same command: a day."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class JournalEntry:
     nonce: int
     hashes: tuple[bytes, ...]
     raw: bytes
-    """Signed, as it was sent last."""
+    """The signed transaction, as it was sent last."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Launched:
 
     hash: bytes
     fields: dict[str, Any]
-    """As they were signed."""
+    """The transaction's fields, as they were signed."""
 
 
 class KeyLedger:
@@ -63,7 +63,7 @@ class KeyLedger:
     @contextmanager
     def lock(self) -> Iterator[None]:
         """
-        Held while a nonce is chosen and sent under. Waits for other threads, and for other processes as far as they
+        The lock held while a nonce is chosen and used. Waits for other threads, and for other processes as far as they
         share the folder: where it cannot be written, a nonce that was taken meanwhile is chosen anew.
         """
         with self._lock:
@@ -88,7 +88,7 @@ class KeyLedger:
         )
 
     def find(self, work: bytes) -> JournalEntry | None:
-        """What an earlier process sent to do `work`, if it never said what became of it."""
+        """An earlier process's transaction for `work`, if that process did not report its result."""
         try:
             raw = plain_json.loads(self._path(work).read_bytes())
             if not 0 <= time.time() - int(raw["at"]) <= ENTRY_LIVES_S:
@@ -96,17 +96,17 @@ class KeyLedger:
             hashes = tuple(bytes.fromhex(hash_) for hash_ in raw["hashes"])
             return JournalEntry(int(raw["nonce"]), hashes, bytes.fromhex(raw["raw"]))
         except (OSError, ValueError, KeyError, TypeError):
-            return None  # nothing there, or half a file of a machine that went down
+            return None  # there is no file, or a part of one after a crash
 
     def forget(self, work: bytes) -> None:
-        """What became of it is known."""
+        """Remove the entry: the transaction's result was reported."""
         try:
             self._path(work).unlink(missing_ok=True)
         except OSError:
-            return  # it will be found mined, and told of once more
+            return  # the entry is found again, mined, and reported once more
 
     def launched(self) -> dict[int, Launched]:
-        """What was sent under each nonce and not seen in a block, by any process."""
+        """Any process's transactions that were sent and not yet seen in a block, by nonce."""
         try:
             raw = plain_json.loads(self._launched_path.read_bytes())
             return {
@@ -117,8 +117,8 @@ class KeyLedger:
 
     def launch(self, nonce: int, launched: Launched | None) -> None:
         """
-        Remembers what is sent under `nonce`; None once it lies in a block. Does nothing where the folder cannot be
-        written: it only makes a blocked way clear sooner. ASSUMES that the lock is held.
+        Store the transaction sent under `nonce`; None once it is in a block. Does nothing if the folder cannot be
+        written: the record only lets a blocking transaction be replaced sooner. ASSUMES that the lock is held.
         """
         known = self.launched()
         if launched is None and nonce not in known:

@@ -1,5 +1,5 @@
 """
-Who signs: one account, its key from where the operator keeps it.
+The account that signs, with its key from the operator's file, keystore or environment.
 
 `Account` holds the key and never shows it. `load_account` takes it from exactly one of a key file, an encrypted
 keystore, or the environment variable `OPML_PRIVATE_KEY`. A keystore is validated field by field before its password is
@@ -35,7 +35,7 @@ _CURVE_ORDER: Final = 0xFFFFFFFF_FFFFFFFF_FFFFFFFF_FFFFFFFE_BAAEDCE6_AF48A03B_BF
 _MAX_SCRYPT_BYTES: Final = 1 << 30
 _MAX_SCRYPT_WORK: Final = 1 << 27
 _MAX_PBKDF2_ROUNDS: Final = 100_000_000
-"""Limits of what opening a keystore may cost: usual ones need 256 MiB, or a million rounds."""
+"""Limits on the cost of opening a keystore: usual ones need 256 MiB, or a million rounds."""
 
 
 class KeyProblem(OpmlError):
@@ -45,11 +45,11 @@ class KeyProblem(OpmlError):
 
 
 class Signing(Protocol):
-    """What can sign for one address: an `Account`, or a signer elsewhere (`remote_signer`)."""
+    """A signer for one address: an `Account`, or a remote signer (`remote_signer`)."""
 
     @property
     def address(self) -> Address:
-        """Whose transactions it signs."""
+        """The address whose transactions it signs."""
         ...
 
     def sign(self, transaction: Mapping[str, Any]) -> tuple[bytes, bytes]:
@@ -75,7 +75,8 @@ class Account:
 
     @classmethod
     def from_hex(cls, key: str, source: str) -> Account:
-        """From 32 bytes in hex, with or without 0x. Raises `KeyProblem`, which names `source` and never the key."""
+        """The account of a key of 32 bytes in hex, with or without 0x. Raises `KeyProblem`, which names `source` and
+        never the key."""
         digits = key.strip().removeprefix("0x")
         if re.fullmatch(r"[0-9a-fA-F]*", digits) is None:
             raise KeyProblem(f"{source} does not hold a private key: it is not hexadecimal")
@@ -87,7 +88,7 @@ class Account:
 
 
 def _signer(key: bytes) -> Callable[[Mapping[str, Any]], tuple[bytes, bytes]]:
-    """The key, where neither `vars` nor a printed object shows it."""
+    """The key, in a closure, where neither `vars` nor a printed object shows it."""
 
     @cache
     def signer() -> Any:
@@ -121,9 +122,9 @@ def load_account(
     environment: Mapping[str, str] = os.environ,
 ) -> Account:
     """
-    The account the operator named.
+    The account that the operator named.
 
-    A file named on the command line goes before the environment; two files are one too many. The keystore's
+    A file named on the command line precedes the environment; two named files are an error. The keystore's
     password comes from `password_file`, else from OPML_KEYSTORE_PASSWORD, else from `ask_password`. Raises
     `KeyProblem`.
     """
@@ -171,7 +172,7 @@ def _from_keystore(
             f"the password does not open the keystore {path}",
             hint="check the password; if it is right, the file is damaged: restore it from a backup",
         ) from None
-    except Exception as error:  # its words might quote what it worked with
+    except Exception as error:  # the library's message might quote the key
         raise KeyProblem(f"the keystore {path} cannot be opened ({type(error).__name__})") from None
     account = Account.from_hex(bytes(key).hex(), f"the keystore {path}")
     named = content.get("address")

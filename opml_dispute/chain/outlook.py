@@ -1,9 +1,9 @@
 """
-What a node can tell about transactions on their way.
+The state of pending transactions, as a node reports it.
 
-A `Flight` is one that was sent, in one or several forms with the same nonce. `Outlook.receipt_of` waits until one form
-lies in a block, and gives the node the transaction again if it lost it; `is_on_its_way` tells of one that the node
-refused whether it was sent on all the same. Node errors are borne: what cannot be known now is asked later.
+A `Flight` is a transaction that was sent, in one or several forms with the same nonce. `Outlook.receipt_of` waits until
+one form lies in a block, and gives the node the transaction again if it lost it; `is_on_its_way` tells of one that the
+node refused whether it was sent on all the same. Errors of the node are tolerated: the question is repeated later.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from opml_dispute.primitives import Address
 
 @dataclass
 class Flight:
-    """A transaction on its way."""
+    """A pending transaction."""
 
     order: Order
     quote: Quote
@@ -31,17 +31,17 @@ class Flight:
     nonce: int
     raw: bytes
     hashes: list[bytes]
-    """Of every form in which it was sent; one of them is mined."""
+    """The hashes of every form in which it was sent; one of them is mined."""
 
 
 class Outlook:
-    """One account's transactions, as one node sees them."""
+    """One account's transactions, as one node reports them."""
 
     def __init__(self, rpc: Rpc, address: Address, tell: Callable[[str], None]) -> None:
         self._rpc, self._address, self._tell = rpc, address, tell
 
     def nonces(self) -> tuple[int, int]:
-        """How many transactions of the account are mined, and how many the node knows of."""
+        """The account's number of mined transactions, and of transactions that the node knows."""
         mined, pending = self._rpc.batch(
             [Ask("eth_getTransactionCount", (self._address, tag), answers.quantity) for tag in ("latest", "pending")]
         )
@@ -49,7 +49,7 @@ class Outlook:
 
     def receipt_of(self, flight: Flight, timeout_s: float) -> Mined | None:
         """
-        Looks for the receipt for a while; None if there is none. A node that lost the transaction gets it once more.
+        The receipt, waited for during `wait_s`; None if there is none. A node that lost the transaction gets it again.
 
         Raises `NonceTaken` if another transaction was mined in its place.
         """
@@ -73,7 +73,7 @@ class Outlook:
                         look_after_s = min(2 * look_after_s, 30.0)
                     look_at = time.monotonic() + look_after_s
             except RpcError:
-                pass  # the node is asked again until the time is over
+                pass  # the node is asked again until the time is up
             if time.monotonic() > deadline:
                 return None
             time.sleep(min(pause_s, max(0.0, deadline - time.monotonic()) + 0.001))
@@ -94,7 +94,7 @@ class Outlook:
             return False
 
     def is_on_its_way(self, flight: Flight) -> bool:
-        """Whether a refused transaction was sent on all the same: pending, or mined since the order was looked at."""
+        """Whether a transaction that the node refused is pending all the same, or was mined meanwhile."""
         if not self.is_known(flight):
             return False
         try:
@@ -104,8 +104,8 @@ class Outlook:
         return mined is None or mined.block_number > flight.quote.block_number
 
     def resend(self, flight: Flight) -> None:
-        """Sends the very same transaction once more."""
+        """Send the same transaction again."""
         try:
             self._rpc.request("eth_sendRawTransaction", "0x" + flight.raw.hex())
         except RpcError:
-            return  # known, mined meanwhile, or to be tried again: the receipt tells
+            return  # known, mined meanwhile, or to be tried again: the receipt decides

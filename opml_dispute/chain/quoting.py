@@ -1,8 +1,8 @@
 """
-What transactions would take if they were sent now: gas, price, and whether the account can pay.
+Quotes of transactions as if they were sent now: gas, price, and whether the account can pay.
 
-`quotes_for` simulates many orders at once. What a contract refuses, what the account cannot pay, an estimate that no
-node may give: each concerns one order alone.
+`quotes_for` simulates many orders at once. A refusal by a contract, lack of funds and an invalid estimate each concern
+one order alone.
 """
 
 from __future__ import annotations
@@ -47,15 +47,16 @@ def quotes_for(
     rpc: Rpc, address: Address, orders: Sequence[Order], *, max_fee_wei: int, committed_wei: int
 ) -> list[Quote | OpmlError]:
     """
-    What each order would take after those before it, or why it cannot be sent.
+    The quote of each order, after those before it, or the reason why it cannot be sent.
 
-    `committed_wei` is what transactions on their way may cost. Raises what concerns all: an `RpcError`, `FeeTooHigh`.
+    `committed_wei` is the highest cost of the pending transactions. Raises the errors that concern all: an `RpcError`,
+    `FeeTooHigh`.
     """
     head = rpc.head()
     fees = suggest(rpc, head, max_fee_wei)
     balance_wei = rpc.balance_wei(address) - committed_wei
     method = "eth_estimateGas"
-    # What the account could not even pay the value of is not asked about: every node has its own words for that.
+    # An order whose value exceeds the balance is not estimated: nodes report that in different ways.
     too_large = [len(order.work.data) + ENVELOPE_BYTES > MAX_TRANSACTION_BYTES for order in orders]
     is_asked = [order.value_wei <= balance_wei and not large for order, large in zip(orders, too_large, strict=True)]
     estimates = iter(

@@ -1,13 +1,13 @@
 """
-A key that another program keeps: Web3Signer, or clef.
+Signing by another program that keeps the key: Web3Signer, or clef.
 
-`RemoteSigner` is asked in JSON-RPC (`eth_signTransaction`, or clef's `account_signTransaction`) and never trusted: what
-it answers is decoded and compared with what was asked, field by field, and the signature must be that of the address. A
-signer that is wrong, silent or broken so costs time and nothing else. `load_signing` gives the signer that an operator
-named, local or remote.
+`RemoteSigner` is asked in JSON-RPC (`eth_signTransaction`, or clef's `account_signTransaction`) and never trusted: its
+answer is decoded and compared with the request, field by field, and the signature must be that of the address. So a
+signer that is wrong, silent or broken costs time only. `load_signing` gives the signer that an operator named, local or
+remote.
 
-What was signed once is not signed again: the sender tells transactions apart by their hashes, and some hardware signs
-the same content in another way each time.
+A transaction is signed once only: the sender identifies transactions by their hashes, and some hardware produces
+another signature each time.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from opml_dispute.errors import OpmlError
 from opml_dispute.primitives import Address
 
 ANSWER_TIME_S: Final = 60.0
-"""A person may have to approve in clef; a game's clocks go on meanwhile."""
+"""How long a signer may take: a person may have to approve in clef, while a game's clocks run."""
 ANSWER_LIMIT_BYTES: Final = 1 << 20
 REMEMBERED: Final = 64
 _HALF_ORDER: Final = 0x7FFFFFFF_FFFFFFFF_FFFFFFFF_FFFFFFFF_5D576E73_57A4501D_DFE92F46_681B20A0
@@ -45,7 +45,7 @@ class SignerProblem(OpmlError):
 
 
 class RemoteSigner:
-    """One address whose key a signer keeps."""
+    """An address whose key a signer keeps."""
 
     def __init__(self, url: str, address: Address | None, *, answer_time_s: float = ANSWER_TIME_S) -> None:
         """
@@ -125,7 +125,7 @@ class RemoteSigner:
             raise self._problem("answers no signed transaction") from None
 
     def _request(self, method: str, parameters: list[Any]) -> tuple[Any, int | None]:
-        """The result, or None and the error's code. The signer's own words are not repeated: they may quote keys."""
+        """The result, or None and the error's code. The signer's message is not repeated: it may quote keys."""
         body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters}).encode()
         try:
             answer = self._endpoint.post(body)
@@ -151,7 +151,7 @@ def expect_signed(raw: bytes, transaction: Mapping[str, Any], address: Address, 
     """
     Raises `SignerProblem` unless `raw` is exactly this transaction, signed by the key of `address`.
 
-    The signature must be the one of its two forms that nodes accept (EIP-2), and the encoding the canonical one.
+    The signature must have the form that nodes accept (EIP-2: low s), and the encoding must be canonical.
     """
     import rlp
     from eth_keys.datatypes import Signature
@@ -215,7 +215,7 @@ def _fields(transaction: Mapping[str, Any]) -> list[Any]:
 
 
 def _expected(transaction: Mapping[str, Any]) -> bytes:
-    """What is to be signed: the bytes whose hash the signature is about (EIP-155, EIP-1559)."""
+    """The bytes whose hash is signed (EIP-155, EIP-1559)."""
     import rlp
 
     fields = _fields(transaction)
@@ -236,7 +236,7 @@ def load_signing(
     ask_password: Callable[[], str] | None = None,
 ) -> Signing:
     """
-    What signs for an operator: the signer at a URL, else a key of this computer (`load_account`).
+    An operator's signer: the one at a URL, else a key of this computer (`load_account`).
 
     Raises `KeyProblem`, also if the key is not that of `address`, and `SignerProblem`.
     """

@@ -1,5 +1,5 @@
 """
-What was asked for: a request, and the input image that came with it.
+A request, and its input image.
 
 The chain keeps the input's root; the image itself is in the event of the request, found again by the request's time
 (`find_request_event`), or was published in parts (`input_parts`). `request_image` checks it against the root, so a
@@ -31,7 +31,7 @@ class UnknownRequest(OpmlError):
 
 
 class InputUnavailable(OpmlError):
-    """The request names its input by root only, or what the node gave is not it."""
+    """The request gives its input by root only, or the node's answer does not have that root."""
 
 
 class InputByRoot(InputUnavailable):
@@ -86,7 +86,7 @@ def request_image(system: System, request_id: RequestId, record: RequestRecord) 
             raise InputByRoot(request_id, str(event["inputUri"]))
         raise InputUnavailable(
             f"the input that {system.rpc.url} gave for request 0x{request_id.hex()} does not match its root",
-            hint="the node is wrong: use another --rpc-url",
+            hint="the RPC endpoint returned wrong data: use another --rpc-url",
         )
     return image
 
@@ -109,8 +109,8 @@ def blocks_at(rpc: Rpc, timestamp_s: int) -> tuple[int, int]:
     The first and the last block of that second; if there is none, the first is greater than the last.
 
     The search goes from the latest block backwards in growing strides, then halves the last stride: ordinary nodes have
-    recent blocks only (EIP-4444), and what is asked for is seldom older than a few weeks. Raises `InputUnavailable` if
-    the node does not go back so far.
+    recent blocks only (EIP-4444), and requests are seldom older than a few weeks. Raises `InputUnavailable` if the node
+    does not go back so far.
     """
     latest = rpc.head()
     if latest.timestamp < timestamp_s:
@@ -121,7 +121,7 @@ def blocks_at(rpc: Rpc, timestamp_s: int) -> tuple[int, int]:
 
 
 def _first_block_since(rpc: Rpc, timestamp_s: int, latest: Head) -> int:
-    """The first block that is not older than that."""
+    """The first block with this time or a later one."""
     young, stride = latest.number, 1  # `young` is not older
     old = -1  # the youngest block that is known to be older, or to be missing
     missing: int | None = None

@@ -1,5 +1,5 @@
 """
-How often, and how much at once, a node is asked: `Patience` and `BatchSize`.
+Limits of repeated and batched requests to a node: `Patience` and `BatchSize`.
 """
 
 from __future__ import annotations
@@ -18,44 +18,45 @@ LONGEST_PAUSE_S: Final = 5.0
 
 
 class BatchSize:
-    """How many requests the node takes at once, as far as it has shown."""
+    """The number of requests that the node accepts at once, as observed."""
 
     def __init__(self) -> None:
         self.now = self._ceiling = BATCH_LIMIT
         self._successes = 0
 
     def shrink(self, refused: int, *, for_good: bool) -> None:
-        """`refused` at once were too many; `for_good` if that will not change."""
+        """Halve the size after a batch of `refused` requests was refused; `for_good` if that is a fixed limit of the
+        node."""
         self.now = max(1, min(self.now, refused // 2))
         self._successes = 0
         if for_good:
             self._ceiling = self.now
 
     def grow(self) -> None:
-        """All went well; after a while twice as many are tried, up to what was never refused for good."""
+        """Note a success; after several, double the size, up to what was never refused for good."""
         self._successes += 1
         if self.now < self._ceiling and self._successes >= 8:
             self.now, self._successes = min(2 * self.now, self._ceiling), 0
 
 
 class Patience:
-    """When to stop asking again. Progress renews it."""
+    """The time and the number of tries after which a request is given up; progress renews them."""
 
     def __init__(
         self, patience_s: float, bears: Callable[[RpcError, int], bool], tell: Callable[[RpcError, float], None]
     ) -> None:
-        """`bears` says whether an error is worth another try, after so many; `tell` hears of each pause."""
+        """`bears` decides whether an error after so many tries is worth another; `tell` is called before each pause."""
         self._patience_s, self._bears, self._tell = patience_s, bears, tell
         self._tries = 0
         self.progress()
 
     def progress(self) -> None:
-        """Something was answered: the time starts anew."""
+        """Restart the time: a request was answered."""
         self._deadline = time.monotonic() + self._patience_s
         self._pause_s = FIRST_PAUSE_S
 
     def wait(self, error: RpcError) -> bool:
-        """Pauses before the next try; False, at once, if there should be none."""
+        """Pause before the next try; False, without a pause, if there should be none."""
         self._tries += 1
         if not self._bears(error, self._tries) or time.monotonic() >= self._deadline:
             return False

@@ -1,9 +1,9 @@
 """
-What a contract refused, in words.
+The errors of contracts, in words.
 
 `revert_data` finds the returned bytes in a node's error, whatever shape that node gives it; `describe_revert` names
 them: a custom error of any of our contracts with its arguments, a `require` string, a Solidity panic; `HINTS` says what
-a person can do about those a person meets.
+an operator can do about them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ PANICS = {
 
 HINTS = {
     "GameNotInProgress": "the game is over: nothing can be moved, stepped or resolved in it any more",
-    "InvalidDisputedClaimIndex": "the claim changed under us (a reorganisation of the chain): run the command again",
+    "InvalidDisputedClaimIndex": "the claim was replaced (a reorganisation of the chain): run the command again",
     "CannotDefendRootClaim": "only an attack answers a root claim, that of the game or that of the execution trace",
     "GameDepthExceeded": "a claim at the maximum depth is answered by a step, not by a move: use respond",
     "UnexpectedRootClaim": "the claim that opens an execution trace must carry the VM status that its side needs",
@@ -42,7 +42,7 @@ HINTS = {
     "InvalidParent": "only a claim at the maximum depth is answered by a step",
     "InvalidPrestate": "the state given is not the one the claim commits to",
     "ValidStep": "the step would prove the claim right, not wrong",
-    "DuplicateStep": "somebody stepped against this claim already: nothing is left to do",
+    "DuplicateStep": "another account has stepped against this claim already: nothing is left to do",
     "ClockNotExpired": "the other side still has time to answer: resolve after its clock has run out",
     "ClaimAlreadyResolved": "this claim is resolved already: nothing is left to do",
     "OutOfOrderResolution": "claims resolve from the bottom up: resolve its replies first",
@@ -72,7 +72,7 @@ class Reverted(OpmlError):
 
 @dataclass(frozen=True)
 class Meaning:
-    """Revert data, read."""
+    """Decoded revert data."""
 
     name: str
     arguments: tuple[Any, ...]

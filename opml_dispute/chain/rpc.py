@@ -1,14 +1,14 @@
 """
-One Ethereum node, spoken to in JSON-RPC.
+One Ethereum node's JSON-RPC interface.
 
 `Rpc.request` is one request, `Rpc.batch` many in few round trips. `Rpc.read` and `Rpc.read_all` are contract reads
-made from `Call`s, pinned to one block where a `Head` is given, so that what is read together belongs together. Answers
+made from `Call`s, pinned to one block where a `Head` is given, so that values read together are consistent. Answers
 of reverted calls become `reverts.Reverted`.
 
-Nodes differ and fail, and nothing above this module should notice as long as it can be helped:
+Nodes differ and fail; this module hides that from its callers as far as possible:
 
-1. What passes by itself (`rpc_errors`) is asked again after growing pauses, for `patience_s` in all.
-2. Batches shrink until the node takes them, down to single requests, and grow again when it was only busy.
+1. A request with a temporary error (`rpc_errors`) is repeated after growing pauses, for `patience_s` in all.
+2. Batches shrink until the node takes them, down to single requests, and grow again if the node was only busy.
 3. Blocks are named by hash (EIP-1898); a node that does not know that is asked by number, and the number's hash is
    compared afterwards.
 4. Every answer is checked for its type (`answers`), its size and its time (`transport`).
@@ -41,7 +41,7 @@ from opml_dispute.primitives import Address
 DEFAULT_URL = "http://127.0.0.1:8545"
 
 _FIRST_CONTACT_TRIES: Final = 3
-"""How often something that never answered properly is asked: it may be no node at all."""
+"""The number of tries at a URL that has never given a valid answer: it may not be a node at all."""
 
 T = TypeVar("T")
 
@@ -85,7 +85,7 @@ def _same(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Call(Generic[T]):
-    """A contract function with its arguments: something to read, or to send. `T` is what it answers."""
+    """A contract function with its arguments, to be read or sent. `T` is the type of its answer."""
 
     to: Address
     signature: Signature
@@ -102,12 +102,12 @@ class Call(Generic[T]):
 
     @property
     def what(self) -> str:
-        """As people write it: `FaultDisputeGame.attack`."""
+        """The contract and the function: `FaultDisputeGame.attack`."""
         return f"{self.contract}.{self.signature.name}"
 
     def decode(self, raw: bytes) -> T:
         """
-        The answer. Addresses come checksummed. Raises `UnexpectedAnswer` if the bytes do not fit the ABI.
+        Decode an answer. Addresses are checksummed. Raises `UnexpectedAnswer` if the bytes do not fit the ABI.
         """
         try:
             values = decode(self.signature.outputs, raw, strict=False)
@@ -144,8 +144,8 @@ class Rpc:
         tell: Callable[[RpcError, float], None] = lambda error, pause_s: None,
     ) -> None:
         """
-        `timeout_s` bounds one exchange, `patience_s` how long something that passes by itself is asked again. `tell`
-        hears of each pause: why, and how long.
+        `timeout_s` bounds one exchange, `patience_s` the repetitions after temporary errors. `tell` is called before
+        each pause with its reason and length.
         """
         self._endpoint = Endpoint(url, deadline_s=timeout_s, answer_limit_bytes=answer_limit_bytes)
         self.url = self._endpoint.url
@@ -175,7 +175,7 @@ class Rpc:
 
     def outcomes(self, asked: Sequence[Ask]) -> list[Any]:
         """
-        What becomes of each request, in order: its result, or the error that `request` would raise.
+        The result of each request, in order, or the error that `request` would raise.
 
         Raises an `RpcError` only if it is about all of them.
         """
@@ -214,9 +214,9 @@ class Rpc:
 
     def _bears(self, error: RpcError, tries: int) -> bool:
         """
-        Whether it is worth while to ask again.
+        Whether the request should be repeated.
 
-        What never answered properly may be no node at all, but a wrong URL: that is told soon.
+        A URL that has never given a valid answer is probably wrong, so it is reported soon.
         """
         if not error.passes:
             return False
@@ -329,12 +329,12 @@ class Rpc:
     # ---- contract reads ----
 
     def read(self, call: Call[T], *, at: Head | None = None, sender: str | None = None) -> T:
-        """What one call answers, decoded. Raises as `request`, and `UnexpectedAnswer`."""
+        """The decoded answer of one call. Raises as `request`, and `UnexpectedAnswer`."""
         (answer,) = self._decoded([call], at, sender)
         return answer  # type: ignore[no-any-return]
 
     def read_all(self, calls: Sequence[Call[Any]], *, at: Head | None = None) -> list[Any]:
-        """What many calls answer, in few round trips. Raises as `read`."""
+        """The decoded answers of many calls, in few round trips. Raises as `read`."""
         return self._decoded(calls, at, None)
 
     def _decoded(self, calls: Sequence[Call[Any]], at: Head | None, sender: str | None) -> list[Any]:
@@ -376,7 +376,7 @@ class Rpc:
         return outcomes
 
     def _call_all(self, calls: Sequence[Call[Any]], at: Head | None, sender: str | None) -> list[Any]:
-        """What each call returns, or why it does not."""
+        """The bytes that each call returns, or its error."""
         if at is not None and self._pins_by_hash:
             pin = {"blockHash": "0x" + at.hash.hex()}
             outcomes = self.outcomes([_eth_call(call, sender, pin) for call in calls])

@@ -1,5 +1,5 @@
 """
-What can go wrong between this program and an Ethereum node, sorted by what can be done about it.
+The errors between this program and an Ethereum node, sorted by what can be done about them.
 
 Every error here is an `RpcError`, and `RpcError.passes` says whether the same request may succeed later: `Rpc` asks
 again by itself then, and a watcher goes on. `RpcUnreachable` is about the connection, `RpcAnswerInvalid` about an
@@ -26,7 +26,7 @@ class Refusal(Enum):
     """Why a node refused a request."""
 
     BUSY = "busy"
-    """It passes by itself: a rate limit, a timeout, a block that this node does not have yet."""
+    """A temporary error: a rate limit, a timeout, a block that this node does not have yet."""
     NONCE = "nonce"
     """The nonce is used already, or is too far ahead."""
     UNDERPRICED = "underpriced"
@@ -49,7 +49,7 @@ class RpcError(OpmlError):
     passes: bool = False
     """Whether the same request may succeed later."""
     retry_after_s: float | None = None
-    """How long the node asks to be left alone, if it says so."""
+    """The pause in seconds that the node asks for, if it does."""
 
 
 class RpcUnreachable(RpcError):
@@ -63,8 +63,8 @@ class RpcUnreachable(RpcError):
         super().__init__(f"no Ethereum node answers at {url}: {reason}")
         self.url, self.reason, self.passes, self.retry_after_s = url, reason, passes, retry_after_s
         self.at_once = at_once
-        """Whether nothing at all came back, as from a port where nothing listens: on the first request of a process
-        that means a wrong URL rather than a node that restarts."""
+        """Whether the connection failed at once, as at a port where no server listens: on the first request of a
+        process that means a wrong URL rather than a node that restarts."""
 
 
 class RpcAnswerInvalid(RpcError):
@@ -199,7 +199,7 @@ _WORDS: Final = tuple(
 
 def classify(code: int, message: str) -> Refusal:
     """
-    What an error of a node means.
+    The kind of refusal that a node's error code and message mean.
 
     >>> classify(-32000, "header not found")
     <Refusal.BUSY: 'busy'>

@@ -1,12 +1,12 @@
 """
-Transactions: estimated, paid for, signed, sent, waited for, explained.
+Sending transactions: estimating, signing, sending, and waiting for the receipt.
 
 `Sender.send` does one transaction and returns its `Receipt`; `Sender.send_all` does many that do not depend on each
 other, under consecutive nonces, so that they can be mined in one block. Before anything is signed it is simulated
 (`quote`): a call that would revert raises `reverts.Reverted` and costs nothing; an account that cannot pay raises
 `NotEnoughFunds`; a price beyond the operator's limit raises `fees.FeeTooHigh`.
 
-What is sent is mined at most once, whatever the node answers. A transaction that is not mined in time, or that the
+A transaction is mined at most once, whatever the node answers. A transaction that is not mined in time, or that the
 node accepted and lost, is sent again under the *same nonce*, later with a higher fee. A nonce that another process
 of the same key took meanwhile is read anew. `Sender.settle`, at the start of every command that sends, waits for what
 an earlier process left in flight; an order that must not be repeated (`once`) is found again in the journal.
@@ -34,7 +34,7 @@ from opml_dispute.chain.transactions import Creation, NonceTaken, NotEnoughFunds
 from opml_dispute.errors import OpmlError
 
 IN_FLIGHT: Final = 16
-"""Transactions of one account that a node's pool is sure to take at once."""
+"""The number of pending transactions of one account that every node's pool accepts."""
 
 _BROADCAST_TRIES: Final = 9
 _RELAUNCHES: Final = 3
@@ -43,7 +43,7 @@ T = TypeVar("T")
 
 
 class Sender:
-    """One account on one chain. Not for two threads at once; two of the same account may be."""
+    """One account on one chain. One object serves one thread; several objects may serve the same account."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class Sender:
     ) -> None:
         """
         A transaction is given `timeout_s` to be mined before it is sent with a higher fee, `resends` times at most,
-        and never for more than `max_fee_wei` per gas. `tell` hears in a sentence what takes longer than it should.
+        and never for more than `max_fee_wei` per gas. `tell` receives a sentence about every delay.
         """
         self.rpc, self.account, self.max_fee_wei = rpc, account, max_fee_wei
         self.address = account.address
@@ -130,7 +130,7 @@ class Sender:
         """
         Send transactions that do not depend on each other, and wait until each is mined.
 
-        Each one's receipt, or the error that `send` would raise: one that fails stops no other.
+        The result for each is its receipt, or the error that `send` would raise: a failed one stops no other.
         """
         results: dict[int, Receipt | OpmlError] = {}
         to_launch = deque((index, _RELAUNCHES) for index in range(len(orders)))
@@ -149,7 +149,7 @@ class Sender:
                             results[index] = outcome
                     continue
                 index, tries = in_flight.popleft()
-                # Behind one that is stuck none can be mined: it is not waited for once more.
+                # A stuck transaction blocks all later ones: it is not waited for again.
                 results[index] = self._land(self._flights[0], timeout_s=0.0 if is_blocked else None)
                 is_blocked = is_blocked or isinstance(results[index], NotMined)
                 if isinstance(results[index], NonceTaken) and tries > 0:
@@ -159,14 +159,14 @@ class Sender:
         return [results[index] for index in range(len(orders))]
 
     def quote(self, work: Call[Any] | Creation, *, value_wei: int = 0) -> Quote:
-        """What it would take. Raises what `send` raises before it sends anything."""
+        """The quote of a transaction. Raises what `send` raises before it sends anything."""
         (quote,) = self._quotes([Order(work, value_wei)])
         if isinstance(quote, OpmlError):
             raise quote
         return quote
 
     def simulate(self, call: Call[T], *, value_wei: int = 0) -> T:
-        """What the call would answer if sent now. Raises `Reverted`."""
+        """The answer of the call if it were sent now. Raises `Reverted`."""
         try:
             raw = self.rpc.request("eth_call", call_object(self.address, call, value_wei), "latest", parse=answers.data)
         except Reverted as reverted:
@@ -188,8 +188,8 @@ class Sender:
 
     def _launch(self, orders: Sequence[Order]) -> list[Receipt | OpmlError | None]:
         """
-        Puts orders among the flights: None for each. Else why not, or the receipt of an earlier process that had sent
-        it.
+        Send orders: None for each that is in flight, else its error, or the receipt of an earlier process's
+        transaction.
         """
         ledger = self._ledger()
         outcomes: list[Receipt | OpmlError | None] = [None] * len(orders)
@@ -296,14 +296,14 @@ class Sender:
             ledger.forget(_digest(order))
 
     def _resume(self, ledger: KeyLedger, order: Order) -> Receipt | None:
-        """What became of the same order of an earlier process; None if there was none, or nothing came of it."""
+        """The result of the same order in an earlier process; None if there was none, or if it was never mined."""
         entry = ledger.find(_digest(order))
         if entry is None:
             return None
         quote = Quote(0, Fees(0, None), -1)
         flight = Flight(order, quote, Fees(self.max_fee_wei, None), entry.nonce, entry.raw, list(entry.hashes))
         if entry.nonce > self._outlook.nonces()[1] and not self._outlook.is_known(flight):
-            ledger.forget(_digest(order))  # of another chain of this number: nothing would ever come before it
+            ledger.forget(_digest(order))  # of another chain with this id: its nonce would never be reached
             return None
         self._tell(f"An earlier run sent {order.work.what} already; waiting for that transaction")
         result = self._land(flight, timeout_s=self._timeout_s)
@@ -318,7 +318,7 @@ class Sender:
 
     def _land(self, flight: Flight, *, timeout_s: float | None = None) -> Receipt | OpmlError:
         """
-        Waits for a flight and takes it off the list. Its receipt, or what came of it instead.
+        Wait for a flight and remove it from the list: its receipt, or its error.
 
         With `timeout_s` it is not sent again.
         """
@@ -385,7 +385,7 @@ class Sender:
         )
 
     def _why(self, flight: Flight, mined: Mined) -> bytes:
-        """Run a failed transaction again where it failed, to hear the reason; empty if it no longer fails."""
+        """The reason of a failed transaction, found by simulating it at its block; empty if it no longer fails."""
         gas = {"gas": hex(flight.quote.gas)} if flight.quote.gas else {}
         again = call_object(self.address, flight.order.work, flight.order.value_wei) | gas
         try:
@@ -398,6 +398,6 @@ class Sender:
 
 
 def _digest(order: Order) -> bytes:
-    """What makes two orders the same."""
+    """The digest by which two orders are the same."""
     to = bytes.fromhex(order.work.to[2:]) if isinstance(order.work, Call) else b""
     return to.rjust(20, b"\0") + order.value_wei.to_bytes(32, "big") + order.work.data

@@ -1,4 +1,4 @@
-"""A deployment, connected: its file checked against the chain, and its contracts to call."""
+"""A connected deployment: its file checked against the chain, and its contracts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from opml_dispute.chain.wiring import GameParts, expect_wired
 
 @dataclass(frozen=True)
 class System:
-    """A deployment, connected: what every command works with."""
+    """A connected deployment, which every command works with."""
 
     rpc: Rpc
     deployment: Deployment
@@ -54,7 +54,7 @@ def connect(rpc: Rpc, deployment: Deployment) -> System:
 
 
 def game_parts(deployment: Deployment) -> GameParts:
-    """What every game of a deployment names."""
+    """The contracts and constants that every game of a deployment must name."""
     at = deployment.addresses
     return GameParts(
         absolute_prestate=deployment.absolute_prestate,

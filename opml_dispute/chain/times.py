@@ -1,4 +1,4 @@
-"""How long everything may take in a deployment, and which of these times go together."""
+"""The times of a deployment, and which combinations of them are valid."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class BadTimes(OpmlError):
 
 @dataclass(frozen=True)
 class Times:
-    """How long everything may take, in seconds. The defaults are a public chain's."""
+    """The times of a deployment, in seconds. The defaults are for a public chain."""
 
     max_clock_s: int = 302_400
     """Each side's time in a game: 3.5 days."""
@@ -28,11 +28,11 @@ class Times:
     withdrawal_delay_s: int = 604_800
     """Between unlocking a bond and withdrawing it: 7 days."""
     reclaim_delay_s: int = 2_592_000
-    """After which the fee of a request without output can be taken back: 30 days."""
+    """The time after which the fee of a request without output can be taken back: 30 days."""
     pause_s: int = 604_800
-    """After which a pause ends by itself, and before which no other starts: 7 days."""
+    """The length of a pause, and the least time between two: 7 days."""
     timelock_delay_s: int = 259_200
-    """Between what the owner schedules and what happens: 3 days, so less than it takes to withdraw a bond."""
+    """Between the scheduling of an owner's call and its execution: 3 days, less than the withdrawal of a bond takes."""
 
     def expect_playable(self) -> None:
         """

@@ -1,8 +1,8 @@
 """
-What a transaction is, from the order to the receipt, and why there may be none.
+The stages of a transaction, from the order to the receipt, and its errors.
 
-An `Order` says what to send: a contract `Call` or a `Creation`. A `Quote` says what that would take now, a `Receipt`
-what it took. The errors are those of an account and of time; what the contract refuses is `reverts.Reverted`.
+An `Order` is what to send: a contract `Call` or a `Creation`. A `Quote` has its estimated gas and price, a `Receipt`
+the real ones. The errors here concern funds, size and time; a contract's refusal is `reverts.Reverted`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ MAX_TRANSACTION_BYTES: Final = 1 << 17
 """Ordinary nodes take no larger transaction from their users."""
 
 ENVELOPE_BYTES: Final = 256
-"""Of a transaction, around its data: nonce, fees, address and signature, at most."""
+"""The most bytes of a transaction beside its data: nonce, fees, address and signature."""
 
 MAX_OUTPUT_BYTES: Final = MAX_TRANSACTION_BYTES - ENVELOPE_BYTES - 256
 """An output is delivered in one transaction; the rest of it has request, game, arena root, lengths and padding."""
@@ -74,7 +74,7 @@ class Creation:
 
     @property
     def data(self) -> bytes:
-        """Creation code and encoded arguments."""
+        """The creation code and the encoded arguments."""
         return self.artifact.bytecode + encode(self.artifact.constructor_inputs, self.arguments)
 
     @property
@@ -99,7 +99,7 @@ class Receipt:
 
 
 class Order(NamedTuple):
-    """Something to be sent."""
+    """A transaction to be sent."""
 
     work: Call[Any] | Creation
     value_wei: int = 0
@@ -109,7 +109,7 @@ class Order(NamedTuple):
 
 @dataclass(frozen=True)
 class Quote:
-    """What a transaction would take, if it were sent now."""
+    """The estimated cost of a transaction, if it were sent now."""
 
     gas: int
     """The gas limit: estimate and margin."""

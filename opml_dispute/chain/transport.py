@@ -1,11 +1,11 @@
 """
-One HTTP endpoint, asked within limits.
+Requests to one HTTP endpoint, with limits of time and size.
 
 `Endpoint.post` sends one body and gives back the whole answer, or raises: an exchange has a deadline as a whole,
 however slowly its bytes arrive, and an answer is read up to a limit and no further. Connections are kept open, one a
 thread. An endpoint on this machine is reached directly; others through the proxies of the environment.
 
-What the bytes mean is `rpc`'s.
+The content of the bodies is the work of `rpc`.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from opml_dispute.chain.rpc_errors import RpcUnreachable
 
 ANSWER_LIMIT_BYTES: Final = 1 << 26
-"""Larger answers are refused: nothing that is asked for here comes near it."""
+"""The largest answer that is read; the answers to this package's requests are much smaller."""
 
 _CHUNK: Final = 1 << 16
 _LONGEST_WAIT_S: Final = 30.0
-"""The most that a node's `Retry-After` is followed."""
+"""The longest pause in seconds that a node's `Retry-After` can demand."""
 
 
 @dataclass(frozen=True)
 class HttpAnswer:
-    """What came back."""
+    """The answer to one request."""
 
     status: int
     body: bytes
@@ -72,7 +72,7 @@ def is_loopback(host: str) -> bool:
 
 
 class Endpoint:
-    """Where requests are posted to."""
+    """A URL to which requests are posted."""
 
     def __init__(self, url: str, *, deadline_s: float, answer_limit_bytes: int = ANSWER_LIMIT_BYTES) -> None:
         """`deadline_s` bounds each whole exchange. Raises `RpcUnreachable` if the URL cannot be one."""
@@ -97,7 +97,7 @@ class Endpoint:
         self._local = threading.local()
 
     def post(self, body: bytes) -> HttpAnswer:
-        """Raises `RpcUnreachable`."""
+        """Post one body and return the answer. Raises `RpcUnreachable`."""
         deadline = time.monotonic() + self._deadline_s
         kept = self._local.kept.take() if hasattr(self._local, "kept") else None
         try:
@@ -198,11 +198,11 @@ class _Kept:
 
     def __init__(self, connection: http.client.HTTPConnection) -> None:
         self._connection: http.client.HTTPConnection | None = connection
-        # WHY NOT __del__: in a cycle of garbage the socket's own may run first, and complain.
+        # WHY NOT __del__: in a garbage cycle the socket's own finalizer may run first, and warn.
         self._finalizer = weakref.finalize(self, connection.close)
 
     def take(self) -> http.client.HTTPConnection | None:
-        """The connection, once."""
+        """Take the connection; a second call gets none."""
         self._finalizer.detach()
         taken, self._connection = self._connection, None
         return taken

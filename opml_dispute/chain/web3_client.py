@@ -1,10 +1,9 @@
 """
-web3.py over this package's connection: for programs that read and watch the contracts in their own way.
+web3.py over this package's connection, for programs that use web3 to read and watch the contracts.
 
-`as_web3` makes a `web3.Web3` whose requests go through an `Rpc`, so they are repeated when a failure passes by itself,
-bounded in time and size, and sent in the same way as every command's. `web3_contract` is one of the project's
-contracts, with its ABI, for such a connection. Commands do not use either: importing web3 takes longer than most
-commands run.
+`as_web3` makes a `web3.Web3` whose requests go through an `Rpc`, so they are repeated after temporary errors, bounded
+in time and size, and sent like every command's. `web3_contract` is one of the project's contracts, with its ABI, for
+such a connection. Commands do not use either: importing web3 takes longer than most commands run.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """
 The command line: `opml-dispute COMMAND`.
 
-A file a command group. `output` is how commands talk, `options` what they share, `session` turns those options into a
-connected system. Commands are thin: what they do is in the package `operator`, which the demo uses in the same way.
+Each module holds one command or command group. `output` prints, `options` holds the options that commands share,
+`session` turns those options into a connected system. Commands are thin: the actions are in the package `operator`,
+which the demo uses in the same way.
 
-`main` is the entry point. It turns an `OpmlError` into one sentence and a hint, a command line that makes no sense
-likewise (exit code 2), and any other exception, which is a bug of ours, into a short report with the traceback in a
-file.
+`main` is the entry point. It turns an `OpmlError` into one sentence and a hint, an invalid command line likewise (exit
+code 2), and any other exception, which is a bug of this package, into a short report with the traceback in a file.
 """
 
 from __future__ import annotations
@@ -27,32 +27,33 @@ from opml_dispute.errors import OpmlError
 from opml_dispute.printable import lines, use_substitutes
 
 COMMANDS = {
-    "admin": ("admin:admin", "What guardian and owner of a deployment do."),
-    "agent": ("agent:agent", "Play, settle and answer unattended."),
-    "cannon": ("cannon:cannon", "The OP Stack's cannon, on this engine."),
+    "admin": ("admin:admin", "Act as guardian or owner of a deployment."),
+    "agent": ("agent:agent", "Propose, dispute, settle and deliver unattended."),
+    "cannon": ("cannon:cannon", "Run the OP Stack's cannon commands on this engine."),
     "challenge": ("dispute:challenge", "Attack a root claim if it is wrong."),
     "demo": ("demo.command:demo", "Watch two disputes on a fresh local chain."),
     "deploy": ("deploy:deploy", "Deploy the whole system on any chain."),
-    "devnet": ("devnet:devnet", "A local chain with everything deployed."),
+    "devnet": ("devnet:devnet", "Start a local chain with everything deployed."),
     "doctor": ("doctor:doctor", "Check tools, chain, deployment and key."),
     "explore": ("explore:explore", "Look at games in a browser, live."),
     "finalize": ("request:finalize", "Deliver the output of a request."),
     "list": ("show:list_games", "List the games, newest first."),
     "model": ("model:model", "Inspect, register and list models."),
     "monitor": ("monitor:monitor", "Watch all games of a deployment, without a key."),
-    "move": ("dispute:move", "Make one move by hand."),
-    "preflight": ("preflight:preflight_command", "Check that a game could be defended from here."),
-    "propose": ("request:propose", "Answer a request, with a bond."),
+    "move": ("dispute:move", "Make one chosen move."),
+    "preflight": ("preflight:preflight_command", "Check that a game can be defended from this computer."),
+    "propose": ("request:propose", "Compute and post a request's answer, with a bond."),
     "request": ("request:request", "Ask for an inference."),
     "resolve": ("dispute:resolve", "Settle claims, a game and its bonds."),
-    "respond": ("dispute:respond", "Make every move owed in a game."),
-    "run": ("run:run", "Run a model here."),
+    "respond": ("dispute:respond", "Make every move that is due in a game."),
+    "run": ("run:run", "Run a model on this computer."),
     "serve-rollup": ("serve_rollup:serve_rollup", "Answer op-challenger about one request."),
     "show": ("show:show", "Show a game."),
     "simulate": ("simulate:simulate", "Play a scenario many times, and report."),
-    "vm": ("vm.command:vm", "Look into the machine that disputes end in."),
+    "vm": ("vm.command:vm", "Run, inspect and prove steps of the fault proof VM."),
 }
-"""Where each command is, and what it does; it is loaded when it is called, so that help does not wait for libraries."""
+"""Each command's module and help; the module is loaded when the command is called, so that help does not wait for
+it."""
 
 EXIT_BUG = 70
 EXIT_INTERRUPTED = 130
@@ -71,8 +72,8 @@ def cli(debug: bool) -> None:
     """
     Dispute machine-learning results on a blockchain.
 
-    A proposer posts what a model answers; whoever computes something else challenges it, and the chain finds the
-    one machine instruction on which they part. Try: opml-dispute demo
+    A proposer posts the answer of a model. A challenger who computes another answer disputes it, and the contracts
+    execute the one machine instruction at which the two computations differ. Try: opml-dispute demo
     """
 
 
@@ -81,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         use_substitutes(stream)
-    # SIGTERM gets what Ctrl-C gets: a local chain that we started is stopped too.
+    # SIGTERM is handled like Ctrl-C, so that a local chain which this process started is stopped too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     code = execute(sys.argv[1:] if arguments is None else list(arguments))
     sys.exit(_flush() or code)
@@ -93,7 +94,7 @@ def execute(arguments: list[str]) -> int:
     try:
         result = cli.main(arguments, prog_name="opml-dispute", standalone_mode=False)
     except BrokenPipeError:
-        return 1  # the reader of our stdout has gone, which is no error to tell it about
+        return 1  # the reader of stdout has closed it, so an error could not be reported there
     except CannotPrint as error:
         Output(as_json=False).error(error)
         return error.exit_code
@@ -127,16 +128,16 @@ def _is_debugging(arguments: list[str]) -> bool:
 
 
 def _refuse(output: Output, error: OpmlError) -> int:
-    """Tell an error; its exit code."""
+    """Print an error and answer its exit code."""
     try:
         output.error(error)
     except (OSError, CannotPrint):
-        return error.exit_code  # it was told on stderr
+        return error.exit_code  # the error is on stderr
     return error.exit_code
 
 
 def _as_refusal(error: click.ClickException) -> OpmlError:
-    """What click objects to, in our form."""
+    """Click's usage error in the form of this package's errors."""
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "opml-dispute"
     refusal = OpmlError(error.format_message(), hint=f"see: {command} --help")
@@ -148,7 +149,7 @@ def _open_closed_streams() -> None:
     """
     Give a process that was started without standard streams (`>&-`) the null device in their place.
 
-    Otherwise the next file that is opened takes the number of the missing stream, and gets what is printed.
+    Otherwise the next file that is opened takes the number of the missing stream, and receives the output.
     """
     while (opened := os.open(os.devnull, os.O_RDWR)) <= _STDERR:
         continue
@@ -159,7 +160,7 @@ def _open_closed_streams() -> None:
 
 
 def _flush() -> int:
-    """Write what is left of stdout; 1 if that fails, without a word from Python when it exits."""
+    """Flush stdout; 1 if that fails, and then Python prints nothing about it at exit."""
     try:
         sys.stdout.flush()
     except OSError:
@@ -169,7 +170,7 @@ def _flush() -> int:
 
 
 def _report_bug(error: Exception, output: Output, *, show: bool) -> None:
-    """An exception that no code expects: keep its traceback where it does not frighten anyone."""
+    """Report an unexpected exception: its traceback goes into a file."""
     from opml_dispute.home import home
 
     text = "".join(traceback.format_exception(error))
@@ -182,5 +183,5 @@ def _report_bug(error: Exception, output: Output, *, show: bool) -> None:
         where = f"the traceback is in {path}"
     except (OSError, OpmlError):
         where = "run it again with --debug for the traceback"
-    refusal = OpmlError(f"unexpected {type(error).__name__}: {error}", hint=f"this is a bug of ours: {where}")
+    refusal = OpmlError(f"unexpected {type(error).__name__}: {error}", hint=f"this is a bug of opml-dispute: {where}")
     _refuse(output, refusal)

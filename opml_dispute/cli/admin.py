@@ -1,4 +1,4 @@
-"""`opml-dispute admin …`: what guardian and owner of a deployment do."""
+"""`opml-dispute admin …`: the actions of a deployment's guardian and owner."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from opml_dispute.primitives import Address
 GAME = "the address of a game"
 
 _cancel_option = click.option(
-    "--cancel", "is_cancelled", is_flag=True, help="Cancel it at the timelock, where it is scheduled."
+    "--cancel", "is_cancelled", is_flag=True, help="Cancel the call that is scheduled at the timelock."
 )
 
 
 @click.group(cls=Group)
 def admin() -> None:
     """
-    What the guardian does at once, and the owner through the timelock.
+    Act as guardian, at once, or as owner, through the timelock.
 
-    A command of the owner schedules its call the first time, says how long it still has to wait, and executes it once
-    the delay is over: run the same command again.
+    An owner's command schedules its call the first time it is run; run again, it says how long the delay still lasts,
+    and executes the call once the delay is over.
     """
 
 
@@ -41,7 +41,7 @@ def admin() -> None:
 @json_option
 def status(chain: ChainOptions, output: Output) -> None:
     """
-    Say who the guardian and the owner are, and what is paused or retired.
+    Show the guardian, the owner, and what is paused or retired.
 
     Example: opml-dispute admin status --deployment deployment.json
     """
@@ -115,7 +115,7 @@ def unpause(chain: ChainOptions, sending: SendingOptions, output: Output) -> Non
 @json_option
 def discard(game: str, chain: ChainOptions, sending: SendingOptions, output: Output) -> None:
     """
-    Guardian: let GAME count no more; bonds go back, its answer can be proposed again.
+    Guardian: discard GAME; its bonds are refunded, and its answer can be proposed again.
 
     Example: opml-dispute admin discard 0x5a… --keystore guardian.json
     """
@@ -131,7 +131,7 @@ def discard(game: str, chain: ChainOptions, sending: SendingOptions, output: Out
 @json_option
 def retire(chain: ChainOptions, sending: SendingOptions, output: Output) -> None:
     """
-    Guardian: let no game count that was made until now.
+    Guardian: discard all games that were made until now.
 
     Example: opml-dispute admin retire --keystore guardian.json
     """
@@ -146,7 +146,7 @@ def retire(chain: ChainOptions, sending: SendingOptions, output: Output) -> None
 @json_option
 def anchor(game: str, chain: ChainOptions, sending: SendingOptions, output: Output) -> None:
     """
-    Record GAME as the survivor of its request; anyone may, and it decides nothing.
+    Record GAME as the survivor of its request. Any account may do so; the record decides nothing.
 
     Example: opml-dispute admin anchor 0x5a… --key-file me.key
     """
@@ -168,13 +168,13 @@ def set_guardian(
     address: str, is_cancelled: bool, chain: ChainOptions, sending: SendingOptions, output: Output
 ) -> None:
     """
-    Owner: name another guardian.
+    Owner: set the guardian.
 
     Example: opml-dispute admin set-guardian 0x5a… --keystore owner.json
     """
     guardian = parse_address(address, "the guardian's address")
     if guardian == ZERO_ADDRESS:
-        raise BadAddress("nobody has the key of the zero address, so nobody could pause or discard games")
+        raise BadAddress("the zero address has no key, so the system could not be paused and no game discarded")
     _through_timelock(
         chain, sending, output, lambda session: governance.set_guardian(session.system, guardian), is_cancelled
     )
@@ -190,7 +190,7 @@ def set_game_type(
     number: int, is_cancelled: bool, chain: ChainOptions, sending: SendingOptions, output: Output
 ) -> None:
     """
-    Owner: say which type of games counts, of those made from then on.
+    Owner: set the type of games that counts, of those made from then on.
 
     Example: opml-dispute admin set-game-type 0 --keystore owner.json
     """
@@ -207,7 +207,7 @@ def set_game_type(
 @json_option
 def set_bond(amount: str, is_cancelled: bool, chain: ChainOptions, sending: SendingOptions, output: Output) -> None:
     """
-    Owner: say what a root claim must stake.
+    Owner: set the bond of a root claim.
 
     Example: opml-dispute admin set-bond 0.2eth --keystore owner.json
     """
@@ -264,8 +264,10 @@ def recover(
 
 @admin.command()
 @click.argument("target")
-@click.option("--data", "data_hex", default="0x", metavar="HEX", help="Selector and arguments. Default: none.")
-@click.option("--value", default="0", metavar="AMOUNT", help="Ether of the timelock's to send. Default: none.")
+@click.option(
+    "--data", "data_hex", default="0x", metavar="HEX", help="The call's selector and arguments. Default: none."
+)
+@click.option("--value", default="0", metavar="AMOUNT", help="Ether to send from the timelock. Default: none.")
 @_cancel_option
 @chain_options
 @sending_options
@@ -298,7 +300,7 @@ def call(
 
 
 def _send(session: Session, intent: Intent | None, otherwise: str) -> None:
-    """Sends it, or says why there is nothing to send."""
+    """Send the intent, or say why there is nothing to send."""
     if intent is None:
         session.output.say(otherwise)
         session.output.fact(sent=False)
@@ -313,7 +315,7 @@ def _through_timelock(
     wish: Callable[[Session], Wish],
     is_cancelled: bool,
 ) -> None:
-    """Schedules, waits for, executes or cancels a call."""
+    """Schedule, execute or cancel a call, or say how long its delay lasts."""
     session = Session.open(chain, sending, output)
     found = governance.pending(session.system, wish(session))
     account: Address = session.sender.address
@@ -321,7 +323,7 @@ def _through_timelock(
         session.send_all([governance.cancel_intent(session.system, found, account)])
         return
     if found.state is OperationState.UNSET and governance.already_so(session.system, found.wish):
-        output.say("That is so already: nothing was scheduled.")
+        output.say("The chain has this value already: nothing was scheduled.")
         output.fact(sent=False, what=found.wish.kind)
         return
     if found.times_done and found.state is OperationState.UNSET:

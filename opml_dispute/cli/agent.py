@@ -1,4 +1,4 @@
-"""`opml-dispute agent`: play, settle and answer without anybody watching."""
+"""`opml-dispute agent`: propose, dispute, settle and deliver unattended."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from opml_dispute.operator.watch import LONGEST_PAUSE_S
 _CHECK_S = 120.0
 """How long `agent check` waits for models and inputs that have to be fetched."""
 _GRACE_S = 5.0
-"""How long a pass may still take after it was told to stop; what was sent by then is found again at the next start."""
+"""How long a pass may go on after a stop was requested; transactions sent by then are found again at the next start."""
 
 
 @click.group()
@@ -56,12 +56,12 @@ _config_option = click.option(
 @agent.command("run", cls=Command)
 @_config_option
 @click.option("--dry-run", is_flag=True, help="Do everything but send.")
-@click.option("--once", is_flag=True, help="One pass instead of many.")
+@click.option("--once", is_flag=True, help="Make one pass and exit.")
 def run_agent(config_file: Path, dry_run: bool, once: bool) -> None:
     """
-    Watch a deployment and do what the configured roles owe, until SIGTERM.
+    Watch a deployment and do the work of the configured roles, until SIGTERM.
 
-    SIGHUP reads the configuration again. Any moment is a good one to be killed: the next start finds everything.
+    SIGHUP reads the configuration again. The agent may be killed at any time: its next start finds all its work again.
 
     Example: opml-dispute agent run --config agent.toml
     """
@@ -95,7 +95,7 @@ def _open_patiently(
 ) -> Agent | None:
     """
     The agent; None if it was told to stop meanwhile. A node that does not answer is asked again, as long as it takes:
-    the agent may be started before its node is. Raises what no waiting will mend.
+    the agent may be started before its node is. Raises the errors that waiting does not cure.
     """
     told, pause_s = "", 1.0
     while not signals.stop.is_set():
@@ -193,7 +193,7 @@ def _packaged(name: str) -> str:
 
 
 def _open(config: AgentConfig, log: Log, metrics: Metrics, *, dry_run: bool) -> Agent:
-    """Everything that an agent works with. Raises what connecting and reading keys raise."""
+    """The objects that an agent works with. Raises the errors of connecting and of reading keys."""
     if dry_run:
         config = replace(config, dry_run=True)
     account = _signing(config)
@@ -239,7 +239,7 @@ class _Signals:
         signal.signal(signal.SIGHUP, self._on_reload)
 
     def stop_or_reload(self) -> threading.Event:
-        """Set when either is asked for."""
+        """Set when a stop or a reload is requested."""
         self._either = threading.Event()
         if self.stop.is_set() or self.reload.is_set():
             self._either.set()

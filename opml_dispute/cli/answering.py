@@ -26,7 +26,7 @@ def run_prompt(file: Path, binding: Binding, asked: PromptOptions, output: Outpu
     """
     Compiles the model for this prompt, runs it, and shows the answer token by token.
 
-    Answers the program, the inference at its end, and the seconds of its run.
+    Answers the program, the inference at its end, and the time of its run in seconds.
     """
     if not is_language_model(file):
         raise NoTokenizer(f"{file} is no language model, so it takes no prompt", hint="give its inputs with --input")

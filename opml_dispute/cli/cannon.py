@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from opml_dispute.operator.case import Case
 
 STATE_TYPES = {"multithreaded64-5": BASE_VERSION, "opml-ml": ML_VERSION}
-"""Cannon's name of the only state type that the OP Stack uses today, and ours of states with the ML extension."""
+"""Cannon's name of the state type that the OP Stack uses, and this package's name of states with the ML extension."""
 
 _PATTERN = "never, always, =N or %N"
 
@@ -70,12 +70,12 @@ def cannon() -> None:
     """
     The commands of the OP Stack's cannon, on this engine.
 
-    op-challenger takes this program where it asks for a cannon: docs/op-stack.md has the command line.
+    op-challenger can be configured to use it as its cannon program: docs/op-stack.md has the command line.
     """
 
 
 @cannon.command("run")
-@click.option("--input", "input_", type=_path(), required=True, metavar="FILE", help="The state to begin with.")
+@click.option("--input", "input_", type=_path(), required=True, metavar="FILE", help="The state to start from.")
 @click.option(
     "--output",
     type=_Wanted(),
@@ -84,12 +84,14 @@ def cannon() -> None:
     metavar="FILE",
     help="Where the last state goes; - is standard output, an empty name none.",
 )
-@click.option("--meta", default="", metavar="FILE", help="Symbols of the program; not needed, not read.")
-@click.option("--info-at", type=_Pattern(), default="%1000000000", show_default=True, help="Say where the run is.")
+@click.option("--meta", default="", metavar="FILE", help="Symbols of the program; accepted and ignored.")
+@click.option(
+    "--info-at", type=_Pattern(), default="%1000000000", show_default=True, help="Log the progress at these steps."
+)
 @click.option("--proof-at", type=_Pattern(), default="never", show_default=True, help="Prove these steps.")
 @click.option("--proof-fmt", default="proof-%d.json", show_default=True, metavar="NAME", help="Files of proofs.")
 @click.option(
-    "--snapshot-at", type=_Pattern(), default="never", show_default=True, help="Save the states before these."
+    "--snapshot-at", type=_Pattern(), default="never", show_default=True, help="Save the states before these steps."
 )
 @click.option("--snapshot-fmt", default="state-%d.bin.gz", show_default=True, metavar="NAME", help="Files of states.")
 @click.option("--stop-at", type=_Pattern(), default="never", show_default=True, help="Stop before this step.")
@@ -99,11 +101,19 @@ def cannon() -> None:
     metavar="KEY[@OFFSET[@STEP]]",
     help="Stop behind the read of this pre-image (KEY may be the beginning of one) at OFFSET, from STEP on.",
 )
-@click.option("--stop-at-preimage-type", default="", metavar="TYPE", help="Stop behind the first read of this type.")
 @click.option(
-    "--stop-at-preimage-larger-than", type=click.IntRange(0), default=0, metavar="BYTES", help="The same by size."
+    "--stop-at-preimage-type", default="", metavar="TYPE", help="Stop after the first read of a pre-image of this type."
 )
-@click.option("--debug-info", type=_Wanted(), default="", metavar="FILE", help="Where the run's figures go, as JSON.")
+@click.option(
+    "--stop-at-preimage-larger-than",
+    type=click.IntRange(0),
+    default=0,
+    metavar="BYTES",
+    help="Stop after the first read of a pre-image of this size or more.",
+)
+@click.option(
+    "--debug-info", type=_Wanted(), default="", metavar="FILE", help="The file for the run's figures, as JSON."
+)
 @patience_option
 @click.option(
     "--request",
@@ -111,7 +121,7 @@ def cannon() -> None:
     envvar="OPML_REQUEST",
     show_envvar=True,
     metavar="REQUEST",
-    help="For states of ML games: the request; no server is started, its arguments say which node.",
+    help="For states of ML games: the request. No server is started; its arguments name the node.",
 )
 @click.argument("server", nargs=-1, type=click.UNPROCESSED)
 def run_command(
@@ -167,7 +177,8 @@ def run_command(
 
 
 def _of_request(state: bytes, request_id: str, server: tuple[str, ...]) -> tuple[Machine, Preimages]:
-    """The state of a node's run of a request, with all that the node reads; the server's arguments say which node."""
+    """The state of the run of one of a request's nodes, with all that the node reads; the server's arguments name the
+    node."""
     # Only runs of ML games need a chain, whose library is slow to load.
     from opml_dispute.operator.challenger_run import ServerArguments, node_contents
 
@@ -177,7 +188,7 @@ def _of_request(state: bytes, request_id: str, server: tuple[str, ...]) -> tuple
 
 
 def _open_request(request_id: str) -> tuple[System, Case]:
-    """The request with its model and input, found as every command finds them; options come from the environment."""
+    """The request with its model and input, found as by every command; the options are read from the environment."""
     from opml_dispute.chain.requests import parse_request_id
     from opml_dispute.cli.options import ChainOptions, ModelOptions
     from opml_dispute.cli.session import open_case_of, open_system
@@ -215,9 +226,7 @@ def _figures(machine: Machine, preimages: Preimages | None) -> dict[str, object]
 
 @cannon.command()
 @click.option("--input", "input_", type=_path(), required=True, metavar="FILE", help="The state.")
-@click.option(
-    "--output", type=_path(), default=None, metavar="FILE", help="Where the 188 bytes of the witness go, too."
-)
+@click.option("--output", type=_path(), default=None, metavar="FILE", help="A file for the 188 bytes of the witness.")
 @click.option("--request", "request_id", envvar="OPML_REQUEST", show_envvar=True, help="For states of ML games.")
 def witness(input_: Path, output: Path | None, request_id: str | None) -> None:
     """
@@ -274,7 +283,7 @@ def load_elf(type_: str, path: Path | None, out: Path | None, meta: Path | None)
 
 
 def main() -> None:
-    """The program `opml-cannon`: `opml-dispute cannon` under a name of its own, for clients that start one file."""
+    """The program `opml-cannon`: `opml-dispute cannon` as a single file, for clients that start one."""
     from opml_dispute.cli import main as run_command_line
 
     run_command_line(["cannon", *sys.argv[1:]])

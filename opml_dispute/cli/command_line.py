@@ -1,11 +1,11 @@
 """
-What every command line is held to, before the command sees it.
+Checks of every command line, before the command runs.
 
-`LazyGroup` imports a command when it is called, so that help does not wait for libraries. `Command` (and `Group`,
-whose commands it is the class of) refuses what would otherwise be decided silently: an option given twice where one
-value counts, and an option or argument with an empty value, which is what an unset shell variable turns into.
+`LazyGroup` imports a command when it is called, so that help does not wait for libraries. `Command` (and `Group`, whose
+commands have this class) refuses what click would accept silently: an option given twice where one value counts, and an
+option or argument with an empty value, which is what an unset shell variable turns into.
 
-The parameter types (`Seconds`, `Number`) say in one sentence what they take.
+The parameter types (`Seconds`, `Number`) explain in one sentence what they accept.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Command(click.Command):
     """A command that refuses repeated options and empty values."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """As click does it. Raises `click.UsageError`."""
+        """Parse as click does. Raises `click.UsageError`."""
         given, _, order = self.make_parser(ctx).parse_args(args=list(args))
         seen = set[str]()
         for parameter in order:
@@ -50,7 +50,7 @@ class Group(click.Group):
 
 
 class LazyGroup(Group):
-    """A group that imports a command when it is asked for."""
+    """A group that imports a command when it is called."""
 
     def __init__(self, *args: Any, commands_at: Mapping[str, tuple[str, str]], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -1,4 +1,4 @@
-"""`opml-dispute deploy`: the whole system on any chain."""
+"""`opml-dispute deploy`: deploy the whole system on any chain."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _time(name: str, default_s: int, help_: str) -> Callable[[F], F]:
     metavar="FILE",
     default=Path("deployment.json"),
     show_default=True,
-    help="Where to write what is where; a half-finished deployment there is finished.",
+    help="The file for the addresses; an unfinished deployment in it is finished.",
 )
 @_time("--max-clock", _DEFAULT.max_clock_s, "Each side's time in a game.")
 @_time("--clock-extension", _DEFAULT.extension_s, "The least time left to answer an answer.")
@@ -58,7 +58,7 @@ def _time(name: str, default_s: int, help_: str) -> Callable[[F], F]:
     type=click.Choice(sorted(SCHEDULES)),
     default="ml",
     show_default=True,
-    help="What claims cost: measured gas at an assumed price, or the OP Stack's schedule.",
+    help="The bonds of claims: from measured gas at an assumed price, or the OP Stack's schedule.",
 )
 @click.option(
     "--forfeit",
@@ -66,9 +66,11 @@ def _time(name: str, default_s: int, help_: str) -> Callable[[F], F]:
     metavar="PERCENT",
     help="Part of each lost bond that the winner does not get. Default: the schedule's, 20 or 0.",
 )
-@click.option("--treasury", metavar="ADDRESS", help="Who gets that part. Default: nobody, it is burnt.")
-@click.option("--owner", metavar="ADDRESS", help="Who proposes to the timelock. Default: the sender.")
-@click.option("--guardian", metavar="ADDRESS", help="Who can pause and discard games. Default: the sender.")
+@click.option("--treasury", metavar="ADDRESS", help="The account that gets that part. Default: it is burnt.")
+@click.option("--owner", metavar="ADDRESS", help="The account that proposes to the timelock. Default: the sender.")
+@click.option(
+    "--guardian", metavar="ADDRESS", help="The account that can pause and discard games. Default: the sender."
+)
 @click.option("--examples", is_flag=True, help="Also register the sample model and deploy its consumer.")
 @sending_options
 @json_option
@@ -93,7 +95,7 @@ def deploy(
     output: Output,
 ) -> None:
     """
-    Deploy the whole system. A timelock owns it, to which the owner proposes; a guardian can stop things at once.
+    Deploy the whole system. A timelock, to which the owner proposes, owns it; a guardian can pause it at once.
 
     Example: opml-dispute deploy --rpc-url URL --keystore owner.json --deployment sepolia.json
     """
@@ -158,6 +160,6 @@ def deploy(
 
 
 def _confirm(question: str, sending: SendingOptions, output: Output) -> None:
-    """Asks before money is spent, where a person can answer. Raises `Declined`."""
+    """Ask before money is spent, if standard input is a terminal. Raises `Declined`."""
     if output.is_interactive and not sending.yes and not click.confirm(question, err=True):
         raise Declined("nothing was sent", hint="give --yes to send without being asked")

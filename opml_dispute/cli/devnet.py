@@ -23,7 +23,7 @@ DEVNET_TIMES = Times(
     withdrawal_delay_s=600,
     reclaim_delay_s=86_400,
 )
-"""Short, so that one `devnet warp 2h` gets a game over."""
+"""Short times, so that one `devnet warp 2h` ends a game."""
 
 
 @click.group(cls=Group)
@@ -37,12 +37,12 @@ def devnet() -> None:
     "--block-time",
     type=click.IntRange(1, 86_400),
     metavar="S",
-    help="Mine every S seconds. Default: on every transaction.",
+    help="Mine a block every S seconds. Default: one for every transaction.",
 )
 @json_option
 def start(port: int, block_time: int | None, output: Output) -> None:
     """
-    Start it and deploy everything on it.
+    Start the chain and deploy everything on it.
 
     Example: opml-dispute devnet start --port 8545
     """
@@ -58,14 +58,16 @@ def start(port: int, block_time: int | None, output: Output) -> None:
             tell=lambda name, address: output.say(f"  {name.replace('_', ' '):<16} {address}", style="dim"),
         )
         model_id = deploy_samples(sender, deployment, chain.deployment_file)
-        # Games made in the very second of the oracle's own creation would not count.
+        # Games made in the same second as the oracle would not count.
         net.warp(chain.anvil.rpc, 2)
     except BaseException:
         net.stop()
         raise
     output.say(f"Running at {chain.anvil.url} with everything deployed.", style="green")
     output.say(f"The sample model is registered as 0x{model_id.hex()}.")
-    output.say(f"Keys with money: --key-file {chain.folder}/{{{','.join(net.ROLES[1:])}}}.key")
+    output.say("Keys of accounts with money, one for each role:")
+    for role in net.ROLES[1:]:
+        output.say(f"  {role:<11} --key-file {chain.key_file(role)}")
     output.fact(
         started=True,
         url=chain.anvil.url,
@@ -81,7 +83,7 @@ def start(port: int, block_time: int | None, output: Output) -> None:
 @json_option
 def status(output: Output) -> None:
     """
-    Say whether it runs, and where everything is.
+    Show whether the chain runs, its keys and its addresses.
 
     Example: opml-dispute devnet status --json
     """
@@ -109,7 +111,7 @@ def status(output: Output) -> None:
 @json_option
 def stop(output: Output) -> None:
     """
-    Stop it. Everything on it is gone.
+    Stop the chain. All its data is lost.
 
     Example: opml-dispute devnet stop
     """

@@ -46,9 +46,9 @@ GAME = "the address of a game"
 
 
 class ClockRanOut(OpmlError):
-    """Everything that should be answered can no longer be."""
+    """The clock has run out on every claim that should be answered."""
 
-    hint = "nothing more can be played here; settle it with: opml-dispute resolve"
+    hint = "no move is left in this game; settle it with: opml-dispute resolve"
 
 
 class BadValue(OpmlError):
@@ -73,7 +73,7 @@ def challenge(
     output: Output,
 ) -> None:
     """
-    Compute the inference behind GAME; attack its root claim if that is wrong.
+    Compute the inference of GAME, and attack its root claim if it is wrong.
 
     Example: opml-dispute challenge 0x5a… --key-file me.key
     """
@@ -84,7 +84,7 @@ def challenge(
     right = table.trace.root_claim()
     _expect_not_lost(state, right)
     _expect_in_progress(session, address)
-    from opml_dispute.cli.words import show_words  # arrays: help does without
+    from opml_dispute.cli.words import show_words  # arrays are imported late, so that help does not wait for them
 
     show_words(case, files.model, output)
     if right == state.root.value:
@@ -108,9 +108,7 @@ def challenge(
 
 @click.command(cls=Command)
 @click.argument("game")
-@click.option(
-    "--watch", "is_watching", is_flag=True, help="Go on until the game is over: look again every few seconds."
-)
+@click.option("--watch", "is_watching", is_flag=True, help="Repeat every few seconds until the game is over.")
 @click.option("--interval", type=Number(0.1, 86_400), default=12.0, show_default=True, metavar="S", help="For --watch.")
 @fault_option
 @stake_option
@@ -130,9 +128,9 @@ def respond(
     output: Output,
 ) -> None:
     """
-    Make every move that an honest player owes in GAME now, steps included.
+    Make every move that an honest player has to make in GAME now, steps included.
 
-    With --watch it goes on until the game is over, and settles it.
+    With --watch the command repeats this until the game is over, and settles the game.
 
     Example: opml-dispute respond 0x5a… --watch --key-file me.key
     """
@@ -182,9 +180,11 @@ def respond(
 
 @click.command(cls=Command)
 @click.argument("game")
-@click.option("--attack/--defend", "is_attack", required=True, help="Say that the claim is wrong, or that it is right.")
+@click.option(
+    "--attack/--defend", "is_attack", required=True, help="Disagree with the claim (attack) or agree with it (defend)."
+)
 @click.option("--claim", "index", type=click.IntRange(0), required=True, metavar="I", help="The claim to answer.")
-@click.option("--value", required=True, metavar="HEX", help="What to claim: a state root or a state hash.")
+@click.option("--value", required=True, metavar="HEX", help="The value to claim: a state root or a state hash.")
 @chain_options
 @sending_options
 @json_option
@@ -192,7 +192,7 @@ def move(
     game: str, is_attack: bool, index: int, value: str, chain: ChainOptions, sending: SendingOptions, output: Output
 ) -> None:
     """
-    Make one move by hand, whether or not it is right.
+    Make one chosen move, whether or not it is right.
 
     Example: opml-dispute move 0x5a… --attack --claim 0 --value 0x44ab…
     """
@@ -218,13 +218,15 @@ def move(
 
 @click.command(cls=Command)
 @click.argument("game")
-@click.option("--for", "payee", metavar="ADDRESS|all", help="Whose bonds to pay out. Default: the sender's own.")
+@click.option(
+    "--for", "payee", metavar="ADDRESS|all", help="The account whose bonds are paid out. Default: the sender."
+)
 @chain_options
 @sending_options
 @json_option
 def resolve(game: str, payee: str | None, chain: ChainOptions, sending: SendingOptions, output: Output) -> None:
     """
-    Settle whatever can be settled in GAME: claims from the bottom up, the game, its bonds.
+    Settle what can be settled in GAME: its claims from the bottom up, the game, its bonds.
 
     Example: opml-dispute resolve 0x5a… --for all --key-file me.key
     """
@@ -255,23 +257,23 @@ def resolve(game: str, payee: str | None, chain: ChainOptions, sending: SendingO
 
 
 def _table(session: Session, address: Address, files: ModelOptions, fault: str | None) -> tuple[Case, Table]:
-    """The game and what to believe about it: the honest trace, or with a fault a liar's."""
+    """The game and the trace to play by: the honest one, or with a fault a liar's."""
     constants = session.system.games.constants(address)
     case = open_case_of(session.system, constants.request_id, files, session.output)
     session.output.say(f"Computing {case.program.node_count} nodes …", style="dim")
-    from opml_dispute.cli.faults import open_trace  # it takes the VM, which is slow to import
+    from opml_dispute.cli.faults import open_trace  # it imports the VM, which is slow
 
     return case, Table(session.system, address, open_trace(case, fault, session.output))
 
 
 def _is_first_stake(game: Game, session: Session, fault: str | None) -> bool:
-    """Whether the account has nothing in the game yet. A liar, who is there for testing, needs no preflight."""
+    """Whether the account has no stake in the game yet. A liar, which is for testing, needs no preflight."""
     is_staked = any(claim.claimant == session.sender.address for claim in game.claims)
     return fault is None and game.in_progress and not is_staked
 
 
 def _preflight(session: Session, case: Case, game: Game, plan: Decision, *, stake_anyway: bool) -> None:
-    """Before the first stake in a game. Raises `NotDefensible`."""
+    """Run the preflight before the first stake in a game. Raises `NotDefensible`."""
     from opml_dispute.cli.preflight import run_preflight
     from opml_dispute.operator.preflight import ComputedHere, Prospect
 
@@ -290,12 +292,12 @@ def _preflight(session: Session, case: Case, game: Game, plan: Decision, *, stak
 
 
 def _seat(session: Session, table: Table, fault: str | None) -> Seat:
-    """A liar, who is there for testing, does not keep its money together."""
+    """The seat of this player. A liar, which is for testing, keeps no funds back for its most important lines."""
     return Seat(table, session.send_each, account=session.sender.address if fault is None else None)
 
 
 def _play(session: Session, table: Table, look: Look, fault: str | None) -> bool:
-    """Send what the plan asks for; whether there was anything. Raises the first failure once all was tried."""
+    """Send the plan's actions and say whether there were any. Raises the first failure after all were tried."""
     for sentence in (*look.plan.missed, *(f"{item.error}" for item in look.plan.unjudged)):
         session.output.say(sentence, style="yellow")
     seat = _seat(session, table, fault)
@@ -310,7 +312,7 @@ def _play(session: Session, table: Table, look: Look, fault: str | None) -> bool
 
 
 def _watch(session: Session, table: Table, interval_s: float, fault: str | None) -> None:
-    """Round after round until the game is over."""
+    """Play rounds until the game is over."""
 
     def tell(sentence: str) -> None:
         session.output.say(f"{sentence}.", style="yellow")
@@ -330,7 +332,7 @@ def _expect_in_progress(session: Session, address: Address) -> None:
 
 
 def _expect_not_lost(state: Game, right: bytes) -> None:
-    """Raises `GameOver`, which says what to do, if the right answer lost this game."""
+    """Raises `GameOver`, with a hint, if the right answer has lost this game."""
     if state.status == GameStatus.CHALLENGER_WINS and state.root.value == right:
         raise GameOver(
             f"the game {state.address} is over, and the right answer {short_hex(right)} has lost it",

@@ -1,4 +1,4 @@
-"""`opml-dispute doctor`: is everything here, and does it fit together?"""
+"""`opml-dispute doctor`: check that everything is installed and that its versions match."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ EIP_170_BYTES = 24_576
 
 
 class Unhealthy(OpmlError):
-    """Something that commands need is missing or does not fit."""
+    """A part that commands need is missing or does not match."""
 
-    hint = "mend what is marked above, then run doctor again"
+    hint = "correct what is marked above, then run doctor again"
 
 
 @click.command(cls=Command)
-@click.option("--offline", is_flag=True, help="Check this computer only, no chain.")
+@click.option("--offline", is_flag=True, help="Check this computer only, without a chain.")
 @chain_options
 @key_options
 @json_option
@@ -46,7 +46,7 @@ def doctor(offline: bool, chain: ChainOptions, key: KeyOptions, output: Output) 
     """
     if offline:
         online = ["rpc_url", "deployment", "key_file", "keystore", "password_file", "expected"]
-        expect_unused("has no meaning together with --offline", online)
+        expect_unused("cannot be combined with --offline", online)
     failed = 0
 
     def check(name: str, find: Callable[[], str]) -> bool:

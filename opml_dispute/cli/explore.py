@@ -34,16 +34,16 @@ class Listen(click.ParamType[tuple[str, int]]):
     default=DEFAULT_LISTEN,
     show_default=True,
     metavar="HOST:PORT",
-    help="Where to answer; port 0 takes a free one.",
+    help="The address to listen on; port 0 takes a free one.",
 )
 @click.option(
     "--allow-host",
     "hosts",
     multiple=True,
     metavar="NAME",
-    help="A further host name under which the pages may be asked for; repeatable.",
+    help="A further host name under which the pages may be requested; repeatable.",
 )
-@click.option("--no-compute", is_flag=True, help="Do not recompute results: show what the chain says.")
+@click.option("--no-compute", is_flag=True, help="Do not recompute results: show only the chain's data.")
 @chain_options
 @json_option
 def explore(
@@ -52,7 +52,8 @@ def explore(
     """
     Show a deployment, its requests and its games in a browser, live.
 
-    Answers on the loopback interface unless --listen says otherwise, needs no key, and sends nothing. Ends with Ctrl-C.
+    The server listens on the loopback interface unless --listen names another, needs no key, and sends no transaction.
+    Ctrl-C ends it.
 
     Example: opml-dispute explore --listen 127.0.0.1:7400
     """
@@ -78,7 +79,7 @@ def explore(
     try:
         serve_pages(make_app(explorer, hosts=allowed), listening)
     except KeyboardInterrupt:
-        pass  # how it is meant to end
+        pass  # the usual end of this command
     finally:
         listening.close()
         explorer.close()

@@ -1,7 +1,7 @@
 """
 The facts about a model, as `model inspect` shows them: for people as tables, for scripts as one object.
 
-`show_inspection` shows a model that has a program, `show_obstacles` what stands in the way of one that has none.
+`show_inspection` shows a compiled model, `show_obstacles` shows why a model cannot be compiled.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _STEPS: Final = "VM steps, at most"
 
 
 class ModelNotSupported(OpmlError):
-    """A model that cannot be compiled, with everything that stands in its way."""
+    """A model that cannot be compiled, with all the reasons."""
 
     hint = "write the model without them; docs/operators.md lists what can be expressed"
 
@@ -32,7 +32,7 @@ class ModelNotSupported(OpmlError):
             f"{op_type or 'tensors'} ({len(found)} {'node' if op_type else 'tensor'}{'s' if len(found) > 1 else ''})"
             for op_type, found in obstacles.items()
         ]
-        super().__init__(f"cannot compile {name}; in its way: {', '.join(told)}")
+        super().__init__(f"cannot compile {name}; the reasons: {', '.join(told)}")
 
 
 def show_inspection(
@@ -49,7 +49,7 @@ def show_inspection(
 
 
 def show_obstacles(obstacles: Sequence[Obstacle], output: Output) -> None:
-    """Every obstacle, by operator."""
+    """Show every obstacle, by operator."""
     output.table(
         ("operator", "opset", "node or tensor", "why not"),
         [

@@ -30,11 +30,11 @@ def claim_words(game: Game, claim: Claim) -> str:
 
 
 def claim_tree(game: Game, now_s: int) -> Tree:
-    """All claims, answers under what they answer; green on the root's side, red on the other."""
+    """The tree of all claims, answers below the claims they answer; green on the root's side, red on the other."""
     outcome = forecast(game)
     top = Tree(_claim_line(game, game.root, outcome.countered_by[0], now_s), guide_style="dim")
-    # A dispute is mostly one long line, answer upon answer, and indenting each would soon leave the screen. So only
-    # answers that have siblings stand below what they answer; a lone answer stands after it.
+    # A dispute is mostly one long chain of answers, and indenting each would soon exceed the screen's width. So only
+    # answers that have siblings are indented; a single answer follows at the same level.
     nodes, containers = {0: top}, {0: top}
     for claim in game.claims[1:]:
         assert claim.parent_index is not None

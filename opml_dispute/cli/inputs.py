@@ -2,7 +2,7 @@
 Inputs as the operator gives them: NumPy files, a sample of the package, or a ready image.
 
 `read_inputs` turns `--input NAME=FILE` and `--sample N` into arrays. A file's header is compared with what the model
-takes before anything is read, so that a wrong shape or type is named, and no file can ask for more memory than its
+takes before anything is read, so that a wrong shape or type is reported, and no file can use more memory than its
 tensor needs.
 """
 
@@ -22,7 +22,7 @@ from opml_dispute.models import digit_samples
 from opml_dispute.reading import Unreadable, read_bytes
 
 _HEADER_BYTES: Final = 1 << 16
-"""Of a NumPy file, at most; usual ones have 128."""
+"""The most header bytes of a NumPy file; usual ones have 128."""
 
 _HEADER_READERS: Final = {
     (1, 0): np.lib.format.read_array_header_1_0,
@@ -31,7 +31,7 @@ _HEADER_READERS: Final = {
 
 
 def read_inputs(slots: Sequence[Placed], inputs: Sequence[str], sample: int | None) -> dict[str, npt.NDArray[Any]]:
-    """The arrays for all inputs, checked. Raises `BadInput`."""
+    """The validated arrays of all inputs. Raises `BadInput`."""
     if sample is not None:
         if inputs:
             raise BadInput("both --input and --sample were given", hint="give one of them")
@@ -51,9 +51,9 @@ def read_inputs(slots: Sequence[Placed], inputs: Sequence[str], sample: int | No
 
 
 def _named(text: str, slots: Sequence[Placed]) -> tuple[str, str]:
-    """The input that an `--input` is for, and its file."""
+    """The input that an `--input` names, and its file."""
     names = {slot.name for slot in slots}
-    # The longest name that fits: both names and paths may hold an equals sign.
+    # The longest matching name is taken: both names and paths may contain an equals sign.
     for name in sorted(names, key=len, reverse=True):
         if text.startswith(name + "=") and len(text) > len(name) + 1:
             return name, text.removeprefix(name + "=")
@@ -76,7 +76,7 @@ def _read(slot: Placed, file: str) -> npt.NDArray[Any]:
         version = np.lib.format.read_magic(raw)
         read_header = _HEADER_READERS[version]
         shape, is_fortran, dtype = read_header(raw)
-    except Exception as error:  # the header is Python text, and NumPy says many things about a bad one
+    except Exception as error:  # the header is Python text, and NumPy raises many kinds of errors for a bad one
         raise BadInput(f"{file} is not a NumPy array file", hint="make it with numpy.save") from error
     _expect_fitting(slot, tuple(shape), dtype)
     content = raw.read()

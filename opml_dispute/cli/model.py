@@ -1,4 +1,4 @@
-"""`opml-dispute model`: what a model becomes, and telling the chain about it."""
+"""`opml-dispute model`: inspect models, register them on the chain, and list them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from opml_dispute.primitives import ModelId
 
 @click.group(cls=Group)
 def model() -> None:
-    """ONNX models: inspect and register them."""
+    """Inspect, register and list models."""
 
 
 _FILE = click.argument("file", type=FileName(), default=DIGITS)
@@ -51,11 +51,11 @@ _FILE = click.argument("file", type=FileName(), default=DIGITS)
 @click.option(
     "--nodes", "shown", type=click.IntRange(min=0), default=20, metavar="N", help="List the N costliest nodes."
 )
-@click.option("--time/--no-time", "timed", default=True, help="Run it natively, and say how long that takes.")
+@click.option("--time/--no-time", "timed", default=True, help="Run the model natively, and show the time.")
 @json_option
 def inspect(file: Path, binding: Binding, shown: int, timed: bool, output: Output) -> None:
     """
-    Compile FILE (default: the sample digit reader) and show what it becomes, and what a dispute about it costs.
+    Compile FILE (default: the sample digit reader) and show its program, and the cost of a dispute about it.
 
     Example: opml-dispute model inspect model.onnx --dim batch=1
     """
@@ -73,7 +73,7 @@ def inspect(file: Path, binding: Binding, shown: int, timed: bool, output: Outpu
 
 
 def _refuse(file: Path, obstacles: Sequence[Obstacle], refusal: ModelError, output: Output) -> NoReturn:
-    """Show everything that stands in a model's way. Raises `ModelNotSupported`, or `refusal` if it is not that."""
+    """Show why a model cannot be compiled. Raises `ModelNotSupported`, or `refusal` if there is another reason."""
     if not obstacles:
         raise refusal
     show_obstacles(obstacles, output)
@@ -84,7 +84,7 @@ def _refuse(file: Path, obstacles: Sequence[Obstacle], refusal: ModelError, outp
 @model.command()
 @_FILE
 @binding_options
-@click.option("--uri", type=Uri(), metavar="URI", help="Where others can fetch the file.")
+@click.option("--uri", type=Uri(), metavar="URI", help="The URI from which other operators can fetch the file.")
 @publication_options
 @chain_options
 @sending_options
@@ -113,7 +113,7 @@ def register(
     model_id = ModelId(session.system.rpc.read(registry.model_id_of(description)))
     check_model(publication, store_of(output), model_id, program, uri, output)
     if not session.dry_run:
-        # Before it is paid for: a registration whose program could not be kept would be of little use here.
+        # This comes before the payment: a registration is of little use here if its program cannot be kept.
         ModelStore.default().keep(program)
         ModelStore.default().keep_vocabulary(model_id, file)
     if session.system.rpc.read(registry.is_registered(model_id)):

@@ -1,4 +1,4 @@
-"""`opml-dispute monitor`: how all games of a deployment stand, and what is about to go wrong. Needs no key."""
+"""`opml-dispute monitor`: the state of all games of a deployment, and alerts. It needs no key."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MOST_ROWS = 50
 
 
 @click.command(cls=Command)
-@click.option("--once", is_flag=True, help="Look once; the exit code is 3 if there are alerts.")
+@click.option("--once", is_flag=True, help="Report once and exit, with code 3 if there are alerts.")
 @click.option("--interval", type=Number(1, 86_400), default=30.0, show_default=True, metavar="S", help="Between looks.")
 @click.option("--compare", "others", multiple=True, metavar="URL", help="A further node to compare with; repeatable.")
 @click.option(
@@ -36,7 +36,7 @@ MOST_ROWS = 50
     default=3_600,
     show_default=True,
     metavar="S",
-    help="Seconds on a clock below which an alert is urgent.",
+    help="Time left on a clock below which an alert is urgent.",
 )
 @click.option(
     "--honest",
@@ -56,7 +56,7 @@ MOST_ROWS = 50
     "--max-lag", type=click.IntRange(0), default=10, show_default=True, metavar="N", help="Blocks a node may be behind."
 )
 @click.option("--listen", metavar="HOST:PORT", help="Serve /metrics, /healthz and /readyz there.")
-@click.option("--no-compute", is_flag=True, help="Do not recompute results: forecasts only.")
+@click.option("--no-compute", is_flag=True, help="Do not recompute results; report forecasts only.")
 @chain_options
 @json_option
 def monitor(
@@ -156,7 +156,7 @@ def _tell(report: Report, output: Output) -> None:
             )
         )
     if rows:
-        output.table(("game", "claims", "if nobody moves", "right", "time left", "request"), rows)
+        output.table(("game", "claims", "if no move is made", "right", "time left", "request"), rows)
     if len(report.standings) > len(shown):
         output.say(f"The {len(shown)} most urgent of {len(report.standings):,} games in progress; --json has all.")
     output.say(

@@ -1,7 +1,7 @@
 """
-Options that commands share, spelled and explained the same everywhere.
+Options that several commands share, with the same names and help.
 
-`chain_options`, `key_options`, `sending_options` and `model_options` decorate a command; each hands it one object
+`chain_options`, `key_options`, `sending_options` and `model_options` decorate a command; each passes it one object
 (`ChainOptions`, `KeyOptions`, `SendingOptions`, `ModelOptions`) instead of a row of arguments. `json_option` gives it
 an `Output`. `binding_options` and `input_options` are for commands that compile and run a model, `stake_option` and
 `fault_option` for those that stake on a game, `patience_option` for those that start a pre-image server.
@@ -27,7 +27,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 @dataclass(frozen=True)
 class ChainOptions:
-    """Which node, and which deployment on it."""
+    """The node, and the deployment on its chain."""
 
     rpc_url: str | None
     deployment: Path | None
@@ -35,7 +35,7 @@ class ChainOptions:
 
 @dataclass(frozen=True)
 class KeyOptions:
-    """Who signs."""
+    """The account that signs."""
 
     key_file: Path | None
     keystore: Path | None
@@ -48,7 +48,7 @@ class KeyOptions:
 
 @dataclass(frozen=True)
 class SendingOptions:
-    """Who signs, what gas may cost, and how far to go."""
+    """The account that signs, the limit for gas prices, --dry-run and --yes."""
 
     key: KeyOptions
     max_fee: str | None
@@ -58,7 +58,7 @@ class SendingOptions:
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """The model file, where the chain's URI and the local store do not give it."""
+    """The model's file and input image, if the local store and the chain do not have them."""
 
     model: Path | None
     binding: Binding
@@ -67,7 +67,7 @@ class ModelOptions:
 
 
 class FileName(click.ParamType[Path]):
-    """The name of a file or folder; whether it exists is found out where it is used."""
+    """The name of a file or folder; its existence is checked where it is used."""
 
     name = "file"
 
@@ -78,7 +78,7 @@ class FileName(click.ParamType[Path]):
 
 
 class Uri(click.ParamType[str]):
-    """Where something can be fetched: written on the chain, and shown to others."""
+    """A URI that is written on the chain and shown to other users."""
 
     name = "URI"
     _longest = 2_000
@@ -95,7 +95,7 @@ class Uri(click.ParamType[str]):
 def json_option(command: F) -> F:
     """--json; the command gets `output`."""
 
-    @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line on stdout, for scripts.")
+    @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line on stdout, for scripts.")
     @functools.wraps(command)
     def wrapped(*args: Any, as_json: bool, **kwargs: Any) -> Any:
         return command(*args, output=Output(as_json=as_json), **kwargs)
@@ -139,10 +139,12 @@ def key_options(command: F) -> F:
         "--password-file",
         type=FileName(),
         metavar="FILE",
-        help="The keystore's password. Else: OPML_KEYSTORE_PASSWORD, else it is asked for.",
+        help="A file with the keystore's password. Default: OPML_KEYSTORE_PASSWORD, else a prompt.",
     )
     @click.option(
-        "--signer", metavar="URL", help="A signer that keeps the key: Web3Signer, or clef; --from says which address."
+        "--signer",
+        metavar="URL",
+        help="A remote signer that keeps the key: Web3Signer, or clef; --from names the address.",
     )
     @click.option(
         "--from", "expected", metavar="ADDRESS", help="Refuse to send unless the key belongs to this address."
@@ -170,7 +172,7 @@ def sending_options(command: F) -> F:
         metavar="AMOUNT",
         help="The most to pay for one unit of gas, like 50gwei; a bare number counts gwei. Default: 500gwei.",
     )
-    @click.option("--dry-run", is_flag=True, help="Check everything and say what would be done, and stop.")
+    @click.option("--dry-run", is_flag=True, help="Check everything and show what would be sent, but send nothing.")
     @click.option("--yes", "-y", is_flag=True, help="Do not ask before spending money on a public chain.")
     @key_options
     @functools.wraps(command)
@@ -181,7 +183,7 @@ def sending_options(command: F) -> F:
 
 
 MOST_TOKENS = 1 << 20
-"""Of a prompt or an answer."""
+"""The most tokens of a prompt, or of an answer."""
 
 
 def binding_options(command: F) -> F:
@@ -208,10 +210,10 @@ def binding_options(command: F) -> F:
         "--prompt-tokens",
         type=click.IntRange(1, MOST_TOKENS),
         metavar="N",
-        help="Of a language model: room for a prompt of N tokens.",
+        help="For a language model: room for a prompt of N tokens.",
     )
     @click.option(
-        "--tokens", type=click.IntRange(1, MOST_TOKENS), metavar="N", help="Of a language model: answers of N tokens."
+        "--tokens", type=click.IntRange(1, MOST_TOKENS), metavar="N", help="For a language model: answers of N tokens."
     )
     @click.option("--sampling", is_flag=True, help="Of a language model: requests may have their answers drawn.")
     @functools.wraps(command)
@@ -276,16 +278,16 @@ def stake_option(command: F) -> F:
     return click.option(
         "--stake-anyway",
         is_flag=True,
-        help="Stake even if preflight finds that the game may not be defensible from here.",
+        help="Stake even if the preflight finds that the game may not be defensible from this computer.",
     )(command)
 
 
 def fault_option(command: F) -> F:
-    """--fault; what it means is `faults`'."""
+    """--fault; its meaning is in `faults`."""
     return click.option(
         "--fault",
         metavar="FAULT",
-        help="For testing: lie. One bit flips in the VM: NODE:STEP:PLACE.BIT, or seed=N to have one found.",
+        help="For testing: play as a liar. One bit flips in the VM: NODE:STEP:PLACE.BIT, or seed=N to search for one.",
     )(command)
 
 

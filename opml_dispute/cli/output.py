@@ -1,11 +1,11 @@
 """
-How commands talk: data on stdout, talk on stderr.
+The output of commands: data on stdout, messages on stderr.
 
 For people, `say` prints sentences and `table`/`show` print data; for scripts (`--json`), `fact` prints one object a
-line on stdout and the sentences are left out. Both tell the same facts. Numbers carry their units: `ether`, `gas`,
-`duration`, `short`. Everything reads the same without colour.
+line on stdout and the sentences are left out. Both have the same facts. Numbers have units: `ether`, `gas`, `duration`,
+`short`. Colour carries no information of its own.
 
-Nothing that is printed can act on the terminal: markup is off, and every text passes through `printable`. A stdout that
+Printed text cannot control the terminal: markup is off, and every text passes through `printable`. A stdout that
 cannot be written to (a full disk, a reader that has gone) ends a command that only shows something, with
 `CannotPrint`; a command that sends transactions calls `keep_going` and plays on.
 """
@@ -30,31 +30,32 @@ from opml_dispute.printable import lines, one_line, short
 
 PIPE_WIDTH = 240
 NARROWEST = 20
-"""Columns that a terminal is assumed to have at least."""
+"""The least number of columns that a terminal is assumed to have."""
 
 
 class CannotPrint(OpmlError):
-    """Standard output takes no more data."""
+    """Data could not be written to standard output."""
 
     hint = "check where standard output goes: a full disk, or a file that was closed"
 
 
 class Output:
-    """Where one command's words and data go."""
+    """The output of one command."""
 
     def __init__(self, *, as_json: bool) -> None:
         self.as_json = as_json
         self._goes_on = False
         self._is_broken = False
         self._talk = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
-        # A reader of a pipe has no screen that could be narrow.
+        # The reader of a pipe has no limited width.
         width = None if sys.stdout is not None and sys.stdout.isatty() else PIPE_WIDTH
         self._data = Console(
             file=cast(IO[str], _Stdout(self._write)), highlight=False, markup=False, emoji=False, width=width
         )
 
     def keep_going(self) -> None:
-        """From now on a broken stdout is told once on stderr and ends nothing: transactions matter more."""
+        """From now on a broken stdout is reported once on stderr and does not end the command: its transactions matter
+        more."""
         self._goes_on = True
 
     @property
@@ -63,12 +64,12 @@ class Output:
         return self._is_broken
 
     def say(self, sentence: str, *, style: str | None = None) -> None:
-        """A sentence for people; nothing for scripts."""
+        """Print a sentence for people; nothing for scripts."""
         if not self.as_json:
             self._print_talk(Text(one_line(sentence), style=style or ""))
 
     def show(self, renderable: RenderableType) -> None:
-        """Data for people: a tree, a table, a text of several lines; nothing for scripts, which get `fact`s."""
+        """Print data for people: a tree, a table, a text of several lines; nothing for scripts, which get `fact`s."""
         if self.as_json:
             return
         is_text = isinstance(renderable, str | Text)
@@ -76,8 +77,8 @@ class Output:
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[str] = ()) -> None:
         """
-        Rows with named columns (those in `right` aligned to the right): a table where the screen is wide enough for
-        it, else a block of lines for each row, so that nothing is cut off.
+        Print rows with named columns (those in `right` aligned to the right): a table if the screen is wide enough,
+        else a block of lines for each row, so that nothing is cut off.
         """
         shown = [[one_line(cell) for cell in row] for row in rows]
         table = Table(box=None, header_style="bold", pad_edge=False)
@@ -95,21 +96,21 @@ class Output:
 
     @property
     def width(self) -> int:
-        """Columns that data may take."""
+        """The number of columns for data."""
         return max(self._data.width, NARROWEST)
 
     def fact(self, **facts: Any) -> None:
-        """Data for scripts: one JSON object, on its own line; nothing for people."""
+        """Print data for scripts: one JSON object, on its own line; nothing for people."""
         if self.as_json:
             self._write(json.dumps({name: plain(value) for name, value in facts.items()}, allow_nan=False) + "\n")
 
     def raw(self, text: str) -> None:
-        """What a program under examination printed: for people, escaped but for its line breaks."""
+        """Print the output of a program in the VM, for people: escaped except for line breaks."""
         if not self.as_json:
             self._write(lines(text))
 
     def error(self, error: OpmlError) -> None:
-        """One sentence and a hint."""
+        """Print an error's sentence and its hint."""
         message = one_line(str(error))
         self._print_talk(Text.assemble(("error:", "bold red"), " ", message))
         if error.hint:
@@ -119,14 +120,14 @@ class Output:
 
     @property
     def is_interactive(self) -> bool:
-        """Whether a person could answer a question."""
+        """Whether standard input is a terminal, so that a question can be answered."""
         return not self.as_json and _is_terminal(sys.stdin) and _is_terminal(sys.stderr)
 
     def _print_talk(self, text: Text) -> None:
         try:
             self._talk.print(text)
         except (OSError, ValueError):
-            return  # there is nowhere left to say it
+            return  # stderr is broken too
 
     def _write(self, text: str) -> None:
         if self._is_broken:
@@ -148,7 +149,7 @@ class Output:
 
 
 class _Stdout(io.TextIOBase):
-    """Standard output as the console sees it; what is written goes through `Output._write`, which may fail."""
+    """Standard output for the console: text goes through `Output._write`, which may fail."""
 
     def __init__(self, write: Callable[[str], None]) -> None:
         self._write_data = write
@@ -159,7 +160,7 @@ class _Stdout(io.TextIOBase):
         return len(text)
 
     def flush(self) -> None:
-        """Done with each write."""
+        """Do nothing: each write is flushed."""
 
     def isatty(self) -> bool:
         return _is_terminal(sys.stdout)

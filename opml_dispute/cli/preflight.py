@@ -1,8 +1,8 @@
 """
-`opml-dispute preflight`: could a game be defended to its end, from here?
+`opml-dispute preflight`: check that a game can be defended to its end from this computer.
 
-`run_preflight` is what `propose`, `challenge` and `respond` do before they stake on a game for the first time; the
-command shows the same checks one by one.
+`propose`, `challenge` and `respond` call `run_preflight` before they stake on a game for the first time; the command
+shows the same checks one by one.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class WhatToCheck(OpmlError):
 
 def run_preflight(prospect: Prospect, session: Session, *, stake_anyway: bool) -> None:
     """
-    Every check; what fails or is unknown is shown. Raises `NotDefensible` if one fails, unless `stake_anyway`.
+    Run every check and show those that fail or are unknown. Raises `NotDefensible` if one fails, unless `stake_anyway`.
     """
     output = session.output
     output.say("Preflight: can this game be defended to its end? …", style="dim")
@@ -70,7 +70,7 @@ def run_preflight(prospect: Prospect, session: Session, *, stake_anyway: bool) -
 @click.option(
     "--side",
     type=click.Choice(["defend", "challenge"]),
-    help="Whose part to check. Default: the honest one in a game, the proposer's before one.",
+    help="The role to check. Default: the honest side of a game, or the proposer before a game exists.",
 )
 @model_options
 @chain_options
@@ -101,7 +101,7 @@ def preflight_command(
     failed = [check for check in checks if check.verdict is Verdict.FAILS]
     if failed:
         raise PreflightFailed(f"{len(failed)} of {len(checks)} checks failed: stake nothing on this", failed)
-    output.say("Nothing stands in the way of a defence from here.", style="green")
+    output.say("All checks hold: a game can be defended from this computer.", style="green")
 
 
 class PreflightFailed(OpmlError):
@@ -116,7 +116,7 @@ def _facts(check: Check) -> dict[str, Any]:
 
 
 def _account(key: KeyOptions) -> Address | None:
-    """Whose money is looked at: the key's owner, else the address named by --from, else nobody."""
+    """The account whose funds are checked: the key's, else the one named by --from, else none."""
     if key.key_file is not None or key.keystore is not None or key.signer is not None:
         return load_account(key).address
     return None if key.expected is None else parse_address(key.expected, "an account's address")
@@ -125,7 +125,7 @@ def _account(key: KeyOptions) -> Address | None:
 def _prospect(
     subject: str, side: str | None, account: Address | None, files: ModelOptions, chain: ChainOptions
 ) -> Prospect:
-    """What the argument names: a game, a request, a registered model, or a file."""
+    """The prospect of the argument: a game, a request, a registered model, or a file."""
     if _is_file(subject):
         program = open_model(Path(subject), files.binding)
         depths = Depths.for_model(program.node_count, program.log2_steps)
@@ -164,7 +164,7 @@ def _is_file(subject: str) -> bool:
     try:
         return Path(subject).is_file()
     except (OSError, ValueError):
-        return False  # longer than any name, or with a null byte
+        return False  # longer than a file name may be, or with a null byte
 
 
 def _of_hash(
@@ -186,7 +186,7 @@ def _of_hash(
 
 
 def proposal_prospect(case: Case, *, system: Any, account: Address | None, defends: bool = True) -> Prospect:
-    """A game that does not exist yet: one about a request."""
+    """The prospect of a game about a request that does not exist yet."""
     return Prospect(
         case.program,
         ComputedHere(case.program, case.inference),

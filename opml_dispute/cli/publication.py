@@ -62,7 +62,7 @@ def publication_options(command: F) -> F:
         "--check/--no-check",
         "checks",
         default=True,
-        help="Fetch it as a stranger would, and go on only if it has its root. Default: check.",
+        help="Fetch it as another computer would, and go on only if it has its root. Default: check.",
     )
     @functools.wraps(command)
     def wrapped(*args: Any, target: str | None, base_uri: str | None, checks: bool, **kwargs: Any) -> Any:
@@ -102,7 +102,7 @@ def check_model(
 
     if not uri and not store.is_sample(facts_to_be(program, uri)):
         output.say(
-            "Without --uri or --publish nobody else can check answers of this model: propose will refuse to give one.",
+            "Without --uri or --publish no other account can check this model's answers: propose will refuse.",
             style="yellow",
         )
     if uri and _may_look(options, store, "model", output):

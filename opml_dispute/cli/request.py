@@ -1,4 +1,4 @@
-"""`opml-dispute request | propose | finalize`: asking, answering, delivering."""
+"""`opml-dispute request | propose | finalize`: make a request, propose its answer, deliver its output."""
 
 from __future__ import annotations
 
@@ -63,30 +63,31 @@ class WhichModel(OpmlError):
 @click.option("--input-image", type=FileName(), metavar="FILE", help="A ready input image instead.")
 @prompt_options
 @click.option(
-    "--model", type=FileName(), metavar="FILE", help="For --prompt: the model's file, if its words are not kept here."
+    "--model",
+    type=FileName(),
+    metavar="FILE",
+    help="For --prompt: the model's file, if its vocabulary is not kept on this computer.",
 )
-@click.option("--model-id", metavar="HEX", help="The model to ask. Default: the only one registered.")
-@click.option("--fee", default="0", metavar="AMOUNT", help="For whoever answers, like 0.05eth. Default: none.")
-@click.option("--callback", metavar="ADDRESS", help="A consumer contract to call with the output.")
+@click.option("--model-id", metavar="HEX", help="The model of the request. Default: the only one registered.")
+@click.option("--fee", default="0", metavar="AMOUNT", help="The proposer's fee, like 0.05eth. Default: none.")
+@click.option("--callback", metavar="ADDRESS", help="A consumer contract that is called with the output.")
 @click.option(
     "--callback-gas",
     type=click.IntRange(0, MAX_CALLBACK_GAS),
     default=150_000,
     show_default=True,
-    help="Gas of that call.",
+    help="The gas limit of that call.",
 )
-@click.option(
-    "--by-root", type=Uri(), metavar="URI", help="Send the input's root only, and where its image can be fetched."
-)
+@click.option("--by-root", type=Uri(), metavar="URI", help="Send the input's root only, with the URI of its image.")
 @publication_options
 @click.option(
     "--in-parts/--whole",
     "in_parts",
     default=None,
-    help="Publish the input in parts of 64 KiB first. Default: if it has more than 96 KiB.",
+    help="Publish the input in parts of 64 KiB first. Default: only if it has more than 96 KiB.",
 )
 @click.option("--save-image", type=FileName(), metavar="FILE", help="Write the input image to a file.")
-@click.option("--reader", is_flag=True, help="Ask through the example consumer, which keeps the digit it is told.")
+@click.option("--reader", is_flag=True, help="Make the request through the example consumer, which stores the digit.")
 @chain_options
 @sending_options
 @json_option
@@ -110,7 +111,7 @@ def request(
     output: Output,
 ) -> None:
     """
-    Ask for an inference.
+    Request an inference.
 
     Example: opml-dispute request --sample 7 --fee 0.01eth --key-file me.key
     """
@@ -200,7 +201,7 @@ def _input_of(
     return image
 
 
-# Arrays take a while to import, and the chain is asked first: so what makes an input image imports them itself.
+# Arrays are slow to import, and the chain is read first: so the functions that make input images import them.
 
 
 def _prompt_image(
@@ -232,15 +233,17 @@ def _expect_at_most_one(sources: Mapping[str, object]) -> None:
 def _expect_none(clashing: Mapping[str, object]) -> None:
     named = [name for name, value in clashing.items() if value is not None]
     if named:
-        raise click.UsageError(f"--reader asks in its own way: leave out {' and '.join(named)}, or --reader")
+        raise click.UsageError(
+            f"--reader fixes these parts of the request: leave out {' and '.join(named)}, or --reader"
+        )
 
 
 def _tell_first(session: Session, model: RegisteredModel, parts: Sequence[Intent], fee_wei: int) -> None:
     """
-    What the requester should know before anything is paid for.
+    Tell the requester what to know before paying.
 
-    Whether the answer can be delivered, and what publishing the input in `parts` takes in all. Raises `NotEnoughFunds`
-    if the account cannot pay for all of them and the fee.
+    That is whether the answer can be delivered, and the total cost of publishing the input in `parts`. Raises
+    `NotEnoughFunds` if the account cannot pay for all of them and the fee.
     """
     if model.output_bytes > MAX_OUTPUT_BYTES:
         session.output.say(
@@ -279,7 +282,7 @@ def _write_file(path: Path, content: bytes) -> None:
 
 
 def _reader(system: System) -> Address:
-    from opml_dispute.devnet.samples import READER  # it takes the compiler
+    from opml_dispute.devnet.samples import READER  # it imports the compiler
 
     address = system.deployment.addresses.get(READER)
     if address is None:
@@ -305,11 +308,11 @@ def _which_model(system: System, text: str | None) -> ModelId:
     "--commit/--no-commit",
     "commits",
     default=None,
-    help="Commit to the answer in a transaction of its own first. Default: if the request has a fee.",
+    help="Commit to the answer in a transaction of its own first. Default: only if the request has a fee.",
 )
-@click.option("--again", is_flag=True, help="Propose even if a game with this answer stands.")
+@click.option("--again", is_flag=True, help="Propose even if a game with this answer exists and can still deliver.")
 @click.option(
-    "--force-unavailable", is_flag=True, help="Propose even if nobody else could fetch the model or the input."
+    "--force-unavailable", is_flag=True, help="Propose even if no other account could fetch the model or the input."
 )
 @fault_option
 @stake_option
@@ -386,7 +389,7 @@ def finalize(
     request_id: str, files: ModelOptions, chain: ChainOptions, sending: SendingOptions, output: Output
 ) -> None:
     """
-    Deliver the output of REQUEST_ID out of a game that survived, and call its consumer.
+    Deliver the output of REQUEST_ID, proven by a game that survived, and call its consumer.
 
     Example: opml-dispute finalize 0x91… --key-file me.key
     """
@@ -399,5 +402,5 @@ def finalize(
         return
     game = deliverable_game(session.system, wanted)
     case = open_case_of(session.system, wanted, files, session.output)
-    output.say(f"The output of request {short_hex(wanted)} is computed; game {game} vouches for it.")
+    output.say(f"The output of request {short_hex(wanted)} is computed, and game {game} has survived with its root.")
     session.send_all([delivery_intent(session.system, case, game)])

@@ -1,4 +1,4 @@
-"""`opml-dispute run`: an inference here, natively, and if wished once more in the VM."""
+"""`opml-dispute run`: run an inference natively, and with --vm in the VM too."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ _LONGEST_NAME: Final = 100
 
 
 class VmDisagrees(OpmlError):
-    """The VM came to another state than the native run: a bug of ours."""
+    """The VM computed another state than the native run: a bug of this package."""
 
     hint = "this must never happen: please report it, with model and input"
 
 
 class InferenceFailed(OpmlError):
-    """The inference ended in an error, so its outputs mean nothing."""
+    """The inference ended in an error, so its outputs have no meaning."""
 
-    hint = "the state root commits to the failure; give another input, or mend the model"
+    hint = "the state root commits to the failure; give another input, or correct the model"
 
 
 class CannotSave(OpmlError):
@@ -54,8 +54,8 @@ class CannotSave(OpmlError):
 @binding_options
 @input_options
 @prompt_options
-@click.option("--vm", is_flag=True, help="Run every node in the VM too, and compare.")
-@click.option("--save", type=FileName(), metavar="DIR", help="Write each output there, as NAME.npy.")
+@click.option("--vm", is_flag=True, help="Run every node in the VM too, and compare the states.")
+@click.option("--save", type=FileName(), metavar="DIR", help="Write each output into this folder, as NAME.npy.")
 @json_option
 def run(
     file: Path,
@@ -115,7 +115,7 @@ def run(
 
 
 def _run_in_vm(program: Program, inference: Inference, output: Output) -> None:
-    """Every node once more in the VM. Raises `VmDisagrees`."""
+    """Run every node in the VM too. Raises `VmDisagrees`."""
     for index, node in enumerate(program.nodes):
         started = time.perf_counter()
         vm_run = run_node_in_vm(inference, index)
@@ -127,7 +127,7 @@ def _run_in_vm(program: Program, inference: Inference, output: Output) -> None:
 
 
 def _make_folder(folder: Path) -> None:
-    """Before anything is computed, so that a wrong path costs nothing. Raises `CannotSave`."""
+    """Make the folder before anything is computed, so that a wrong path is noticed at once. Raises `CannotSave`."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:
@@ -135,7 +135,7 @@ def _make_folder(folder: Path) -> None:
 
 
 def _save(results: Mapping[str, npt.NDArray[Any]], folder: Path) -> dict[str, Path]:
-    """Each output into a file of its own, directly in `folder`. Raises `CannotSave`."""
+    """Write each output into a file of its own, directly in `folder`. Raises `CannotSave`."""
     saved: dict[str, Path] = {}
     for name, value in results.items():
         path = folder / f"{file_name(name, taken={path.stem for path in saved.values()})}.npy"
@@ -151,7 +151,7 @@ def file_name(name: str, *, taken: set[str]) -> str:
     """
     A tensor's name as the name of a file, without its ending; never one of `taken`, never a way out of the folder.
 
-    Models choose their tensors' names, and a name may hold anything.
+    A model chooses its tensors' names freely.
 
     >>> file_name("scores", taken=set()), file_name("../../y", taken=set()), file_name("", taken=set())
     ('scores', '%2E%2E%2F%2E%2E%2Fy', 'output')

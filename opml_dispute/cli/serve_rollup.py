@@ -43,11 +43,11 @@ def serve_rollup(
     request_ids: tuple[str, ...], port: int, files: ModelOptions, chain: ChainOptions, output: Output
 ) -> None:
     """
-    Answer op-challenger's questions to a rollup node and an L2 node, about one request on each port.
+    Answer op-challenger's calls to a rollup node and an L2 node, for one request on each port.
 
     Without REQUEST: about every request that has a game in progress now. Give an address as --rollup-rpc and as
-    --l2-eth-rpc of an op-challenger that plays that request's games (docs/op-stack.md). Listens on the loopback
-    interface only; ends with Ctrl-C.
+    --l2-eth-rpc of an op-challenger that plays that request's games (docs/op-stack.md). The server
+    listens on the loopback interface only; Ctrl-C ends it.
 
     Example: opml-dispute serve-rollup 0x5a…e1 --port 9545
     """

@@ -1,9 +1,9 @@
 """
-From options to something to work with: a connected system, a key, a case.
+From a command's options to a connected system, a key and a case.
 
-What the operator left out comes from the running devnet, so that on a local chain no command needs an address.
-`Session.send_all` is how every command sends: say each intent and stop there on a dry run, else send it and say what
-came of it and what it cost. A dry run asks the chain everything that sending asks, short of signing.
+Options that the operator left out come from the running devnet, so that on a local chain no command needs an address.
+Every command sends with `Session.send_all`: it prints each intent and, unless it is a dry run, sends it and prints the
+result and the cost. A dry run makes all the chain's checks of sending, but signs nothing.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ if TYPE_CHECKING:
 
 
 class Declined(OpmlError):
-    """The operator answered no."""
+    """The operator declined."""
 
 
 def open_rpc(chain: ChainOptions) -> Rpc:
-    """The node the options name, else the running devnet's, else the usual local port."""
+    """The node that the options name, else the running devnet's, else the one at the usual local port."""
     if chain.rpc_url:
         return Rpc(chain.rpc_url)
     running = devnet.running()
@@ -51,7 +51,7 @@ def open_rpc(chain: ChainOptions) -> Rpc:
 
 
 def deployment_path(chain: ChainOptions) -> Path:
-    """The deployment file the options name, else the running devnet's. Raises `BadDeployment`."""
+    """The deployment file that the options name, else the running devnet's. Raises `BadDeployment`."""
     if chain.deployment is not None:
         return chain.deployment
     running = devnet.running()
@@ -71,7 +71,7 @@ def open_system(chain: ChainOptions) -> System:
 
 def open_case_of(system: System, request_id: RequestId, files: ModelOptions, output: Output | None = None) -> Case:
     """The case of a request, with the operator's model file if there is one; `output` is told what is fetched."""
-    # Not above: compiling and running models takes half a second to import, and the chain is asked first.
+    # Imported late: compiling and running models takes half a second to import, and the chain is read first.
     from opml_dispute.operator.case import open_case
 
     return open_case(
@@ -109,7 +109,7 @@ def load_account(key: KeyOptions) -> keys.Signing:
 
 @dataclass
 class Session:
-    """One command that sends: its account, its chain, its words."""
+    """A command that sends: its account, its system, its output."""
 
     system: System
     sender: Sender
@@ -137,7 +137,7 @@ class Session:
 
     def send_all(self, intents: Sequence[Intent]) -> list[Done]:
         """
-        Say and send each in turn; on a dry run only say. The list of what was done, empty on a dry run.
+        Announce and send each intent in turn; on a dry run only announce it. Answers the results, none on a dry run.
 
         The operator is asked once, before the first, about the value of all of them.
 
@@ -159,9 +159,9 @@ class Session:
 
     def send_each(self, intents: Sequence[Intent]) -> list[Done | OpmlError]:
         """
-        As `send_all`, for intents that do not depend on each other: all are on their way before the first is mined.
+        As `send_all`, for intents that do not depend on each other: all are sent before the first is mined.
 
-        What became of each; one that fails stops no other. On a dry run none fails.
+        Answers the result or the error of each; a failed one stops no other. On a dry run none fails.
         """
         if self.dry_run:
             self.send_all(intents)
@@ -178,7 +178,7 @@ class Session:
         return outcomes
 
     def announce(self, intent: Intent) -> None:
-        """What will happen, and why."""
+        """Print what will happen, and why."""
         if intent.reason:
             self.output.say(intent.reason)
         parts = [intent.will]
@@ -187,7 +187,7 @@ class Session:
         self.output.say("   ".join(parts), style="cyan")
 
     def report(self, done: Done) -> None:
-        """What happened, and what it cost."""
+        """Print what happened, and what it cost."""
         parts = [done.sentence]
         facts = done.facts
         if done.receipt is not None:
@@ -202,7 +202,7 @@ class Session:
         self.output.fact(**facts)
 
     def _rehearse(self, intent: Intent, *, is_first: bool) -> None:
-        """Ask the chain whether it would take the transaction, and what it would cost. Raises what sending raises."""
+        """Simulate the transaction and print its cost. Raises what sending raises."""
         facts: dict[str, Any] = {"would": intent.kind, "value_wei": intent.value_wei, **intent.facts}
         try:
             quote = self.sender.quote(intent.call, value_wei=intent.value_wei)
@@ -212,8 +212,8 @@ class Session:
             elif is_first:
                 raise
             else:
-                # What comes before it on the list was not sent, and may be what it needs.
-                self.output.say("Whether the chain takes it shows only after what comes before it.", style="yellow")
+                # The transactions before it were not sent, and it may depend on them.
+                self.output.say("It can only be simulated after the transactions before it.", style="yellow")
             self.output.fact(**facts, gas=None, gas_most_wei=None)
             return
         self.output.say(f"It would take {gas(quote.gas)} at most, for {about_ether(quote.most_wei)} at most.")
@@ -236,7 +236,7 @@ class Session:
 
 
 def open_sender(rpc: Rpc, account: keys.Signing, sending: SendingOptions, output: Output) -> Sender:
-    """The account's sender, with the operator's limit for the price of gas. Raises `BadAmount`."""
+    """The sender of the account, with the operator's limit for the price of gas. Raises `BadAmount`."""
     max_fee_wei = DEFAULT_MAX_FEE_WEI if sending.max_fee is None else parse_wei(sending.max_fee, bare="gwei")
     if max_fee_wei == 0:
         raise BadAmount("--max-fee 0 would let nothing be sent", hint="write it like 50gwei")
@@ -248,7 +248,7 @@ def open_sender(rpc: Rpc, account: keys.Signing, sending: SendingOptions, output
 
 
 def introduce(sender: Sender, output: Output) -> None:
-    """Say which address sends, on which chain, and what it has."""
+    """Print the sending address, its chain and its balance."""
     balance_wei, chain_id = sender.rpc.balance_wei(sender.address), sender.rpc.chain_id()
     output.say(f"From {sender.address} on chain {chain_id}, which has {about_ether(balance_wei)}", style="dim")
     output.fact(sender=sender.address, chain_id=chain_id, balance_wei=balance_wei)

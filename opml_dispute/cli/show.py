@@ -1,4 +1,4 @@
-"""`opml-dispute list | show`: which games there are, and how one stands."""
+"""`opml-dispute list | show`: list the games, and show one."""
 
 from __future__ import annotations
 
@@ -32,15 +32,19 @@ if TYPE_CHECKING:
 
 @click.command("list", cls=Command)
 @click.option("--request", "request_id", metavar="HEX", help="Only the games of this request.")
-@click.option("--requests", is_flag=True, help="List the requests instead: what could be answered.")
+@click.option("--requests", is_flag=True, help="List the requests instead.")
 @click.option(
-    "--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="At most so many, newest first."
+    "--limit",
+    type=click.IntRange(1, 10_000),
+    default=20,
+    show_default=True,
+    help="The most entries to list, newest first.",
 )
 @chain_options
 @json_option
 def list_games(request_id: str | None, requests: bool, limit: int, chain: ChainOptions, output: Output) -> None:
     """
-    List the games, newest first; with --requests, what was asked for.
+    List the games, newest first; with --requests, the requests.
 
     Example: opml-dispute list --limit 5
     """
@@ -109,7 +113,7 @@ def _list_requests(system: System, limit: int, output: Output) -> None:
                 short(record.model_id),
                 short(record.requester),
                 ether(record.fee_wei),
-                short(delivered) if delivered else "no game yet",
+                short(delivered) if delivered else "not yet",
             )
         )
         output.fact(
@@ -134,14 +138,14 @@ def _newest_games(system: System, limit: int) -> list[Address]:
 
 @click.command(cls=Command)
 @click.argument("game")
-@click.option("--html", "html_file", type=FileName(), metavar="FILE", help="Save it as one HTML file instead.")
+@click.option("--html", "html_file", type=FileName(), metavar="FILE", help="Save the game as one HTML file instead.")
 @chain_options
 @json_option
 def show(game: str, html_file: Path | None, chain: ChainOptions, output: Output) -> None:
     """
-    Show GAME: its claims, clocks and bonds, the phase, and what is at stake.
+    Show GAME: its claims, clocks and bonds, its phase, and the nodes or instructions still in dispute.
 
-    With --html the page of `explore` is saved, recomputed as far as this computer can: one file with everything in it.
+    With --html the page of `explore` is saved as one self-contained file; results are recomputed as far as possible.
 
     Example: opml-dispute show 0x5a…
     """
@@ -164,9 +168,9 @@ def show(game: str, html_file: Path | None, chain: ChainOptions, output: Output)
                 f"status     {STATUS_WORDS[state.status]}",
                 f"request    0x{state.request_id.hex()}",
                 f"depths     split {state.depths.split}, max {state.depths.max}",
-                f"at stake   {stake.sentence}" if state.in_progress else "at stake   nothing any more",
+                f"in dispute {stake.sentence}" if state.in_progress else "in dispute nothing: the game is over",
                 f"bonds      {ether(bonds_wei)} on {len(state.claims)} claims",
-                f"as it is   {STATUS_WORDS[outcome.winner]}",
+                f"forecast   {STATUS_WORDS[outcome.winner]}",
                 *(words.lines if words else ()),
             ]
         )
@@ -198,7 +202,7 @@ def _words(system: System, request_id: RequestId, stake: Stake) -> GameWords | N
 
 
 def _save(system: System, address: Address, path: Path, output: Output) -> None:
-    # Not above: only here are models compiled and run.
+    # Imported late: only here are models compiled and run.
     from opml_dispute.agent.desk import Desk
     from opml_dispute.operator.model_store import ModelStore
     from opml_dispute.web.pages import Explorer

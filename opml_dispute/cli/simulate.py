@@ -24,7 +24,7 @@ class SimulationExtraMissing(OpmlError):
 
 
 def _print_settings(context: click.Context, _: click.Parameter, asked: bool) -> None:
-    """--settings: every setting of a scenario file, and no simulation."""
+    """--settings: list every setting of a scenario file, without a simulation."""
     if not asked:
         return
     from opml_dispute.simulation.scenario import Scenario
@@ -46,18 +46,18 @@ def _print_settings(context: click.Context, _: click.Parameter, asked: bool) -> 
     help="List every setting of a scenario file, with default and meaning, and exit.",
 )
 @click.argument("file", type=FileName(), metavar="SCENARIO.toml")
-@click.option("--trials", type=click.IntRange(1), help="Trials for each point, in place of the file's.")
+@click.option("--trials", type=click.IntRange(1), help="Trials for each point, instead of the file's number.")
 @click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change a setting: fees.base_fee_gwei=30.")
 @click.option(
     "--results",
     type=FileName(),
     default=Path("simulations"),
     show_default=True,
-    help="Where results are kept; a run that was stopped goes on from there.",
+    help="The folder for results; an interrupted run is continued from it.",
 )
-@click.option("--report", type=FileName(), help="Where the report goes; beside the results by default.")
+@click.option("--report", type=FileName(), help="The file for the report. Default: beside the results.")
 @click.option("--pool", type=click.Choice(["processes", "here", "ray"]), default="processes", show_default=True)
-@click.option("--workers", type=click.IntRange(1), help="Processes; as many as there are cores by default.")
+@click.option("--workers", type=click.IntRange(1), help="The number of processes. Default: the number of cores.")
 @json_option
 def simulate(
     file: Path,
@@ -70,7 +70,7 @@ def simulate(
     output: Output,
 ) -> None:
     """
-    Play the scenario of a file, and report what happened.
+    Play the scenario of a file many times, and write a report.
 
     Example: opml-dispute simulate opml_dispute/simulation/scenarios/stalling-liar.toml --trials 200
     """
@@ -118,7 +118,7 @@ def simulate(
 
 
 def _setting(text: str) -> tuple[str, Any]:
-    """`fees.base_fee_gwei=30` as key and value; the value is read as TOML, and as a string if it is none."""
+    """`fees.base_fee_gwei=30` as key and value; the value is read as TOML, or as a string if it is not TOML."""
     key, equals, value = text.partition("=")
     if not equals or not key:
         raise click.BadParameter(f"{text!r} found, expected KEY=VALUE", param_hint="--set")

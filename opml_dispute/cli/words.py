@@ -1,4 +1,4 @@
-"""Prompts and answers in words, beside the roots that games are about; nothing where a model is no language model."""
+"""Prompts and answers of language models as text, shown beside the roots; nothing for other models."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
 
 def vocabulary_for(model_id: ModelId, file: Path | None) -> Vocabulary:
-    """The words of a registered model: of the file that is named, or kept from an earlier use. Raises `NoTokenizer`."""
+    """The vocabulary of a registered model: from the named file, or kept from an earlier use. Raises `NoTokenizer`."""
     if file is not None:
         return language_of(file)
     kept = ModelStore.default().vocabulary(model_id)
     if kept is None:
         raise NoTokenizer(
-            f"the words of model 0x{model_id.hex()} are not on this computer",
+            f"the vocabulary of model 0x{model_id.hex()} is not on this computer",
             hint="name the model's file: --model FILE",
         )
     return kept
@@ -42,7 +42,7 @@ def vocabulary_for(model_id: ModelId, file: Path | None) -> Vocabulary:
 def prompt_image(
     inputs: Sequence[Slot], outputs: Sequence[Slot], asked: PromptOptions, vocabulary: Vocabulary, output: Output
 ) -> bytes:
-    """The input image of a prompt. Raises `BadPrompt`, `NoTokenizer` for a model that takes none."""
+    """The input image of a prompt. Raises `BadPrompt`, or `NoTokenizer` for a model that takes none."""
     from opml_dispute.engine.segment import input_image
     from opml_dispute.generation.talk import AnswerProgram, prompt_of
 
@@ -54,7 +54,7 @@ def prompt_image(
 
 
 def show_words(case: Case, file: Path | None, output: Output) -> None:
-    """The prompt of a request, and the answer as it is here."""
+    """Show a request's prompt, and the answer as computed here."""
     from opml_dispute.engine.segment import INPUT, tensors
     from opml_dispute.generation.program import ANSWER, PROMPT
     from opml_dispute.generation.talk import AnswerProgram, spoken

@@ -80,7 +80,7 @@ class RayWorker:
 
 def ray_workers(address: str, memory_bytes: int | None) -> Callable[[], RayWorker]:
     """
-    What starts an actor on the cluster at `address` ("auto": the one of this computer).
+    What starts an actor on the cluster at `address` ("auto": the cluster of this computer).
 
     Raises `NoCluster`.
     """

@@ -1,7 +1,7 @@
 """
 What a worker is asked and what it answers: JSON, with bytes in hexadecimal.
 
-Nothing is pickled: a worker runs models of strangers, and what it sends back is read as data by a process that has a
+Nothing is pickled: a worker runs untrusted models, and what it sends back is read as data by a process that has a
 key. `message_bytes` and `message_of` are for both directions; `as_error` and `raise_error` carry errors across.
 """
 

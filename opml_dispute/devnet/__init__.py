@@ -1,6 +1,6 @@
 """
-The local chain, and whole games played on it by one process.
+The local chain, and whole games that one process plays on it.
 
-`anvil` starts, finds and stops a local Anvil, `samples` makes what a game on it needs, `self_play` plays both sides
-of one game, `campaign` plays many and checks what every finished game obeys.
+`anvil` starts, finds and stops a local Anvil, `samples` registers the sample model, `self_play` plays both sides
+of one game, `campaign` plays random games and checks the rules of every finished game.
 """

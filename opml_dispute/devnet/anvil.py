@@ -1,12 +1,12 @@
 """
-A local Anvil: started, found again, warped, stopped.
+Starting, finding, warping and stopping a local Anvil.
 
 `start` runs one in the background and leaves `devnet.json` (its process, when that started, its URL) in its folder; any
 later process finds it there: with `owned` if the process is still that one, with `running` if it also answers. `Anvil`
 is the node itself, for demo and tests too: its accounts come from a fixed, publicly known phrase, so they are the same
-everywhere and worth nothing anywhere else. `warp` moves a local chain's clock.
+everywhere and have no value on other chains. `warp` moves a local chain's clock.
 
-What is deployed on it is `deploy`'s work.
+The contracts are deployed by `deploy`.
 """
 
 from __future__ import annotations
@@ -30,32 +30,32 @@ from opml_dispute.reading import Unreadable, read_json
 from opml_dispute.toolchain import programs
 
 MNEMONIC = "test test test test test test test test test test test junk"
-"""Anvil's own; everybody knows it, so its accounts are for local chains only."""
+"""Anvil's own phrase, which is publicly known: its accounts are for local chains only."""
 
 CHAIN_ID = 31337
 DEFAULT_PORT = 8545
 START_TIMEOUT_S = 20.0
 ANSWER_TIMEOUT_S = 5.0
-"""How long a local chain may take to answer before it counts as frozen."""
+"""Seconds without an answer after which a local chain counts as frozen."""
 
 ROLES = ("deployer", "requester", "proposer", "challenger")
-"""The first accounts, by what the devnet and the demo use them for."""
+"""The first accounts, by their roles in the devnet and the demo."""
 
 
 _PR_SET_PDEATHSIG = 1
 
 _CHILDREN: list[subprocess.Popen[bytes]] = []
-"""Kept, since Python warns about a running child process without a reference."""
+"""References to the child processes: Python warns about a running one without a reference."""
 
 
 class DevnetProblem(OpmlError):
-    """The local chain could not be started, or is not what it should be."""
+    """The local chain could not be started, or the node is not a local Anvil."""
 
     hint = "check Anvil itself: opml-dispute doctor --offline"
 
 
 class NoDevnet(OpmlError):
-    """There is no local chain of ours running."""
+    """No local chain of this package is running."""
 
     hint = "start one: opml-dispute devnet start"
 
@@ -93,8 +93,8 @@ class Anvil:
         """
         Start one and wait until it answers; port 0 takes a free one.
 
-        Unless it `outlives` this process, it ends with it, even if that is killed. Raises `DevnetProblem` if it
-        does not come up, `ToolMissing` if there is no Anvil to be had.
+        Unless it `outlives` this process, it ends together with it, even if this process is killed. Raises
+        `DevnetProblem` if it does not come up, `ToolMissing` if there is no Anvil and it cannot be fetched.
         """
         port = port or free_port()
         if _port_answers(port):
@@ -117,7 +117,7 @@ class Anvil:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
                 preexec_fn=None if outlives else _die_with_parent,
-                # It may outlive us, and has no use for the operator's secrets.
+                # It may outlive this process, and does not need the operator's secrets.
                 env={name: text for name, text in os.environ.items() if name not in (KEY_VARIABLE, PASSWORD_VARIABLE)},
             )
         except (OSError, subprocess.SubprocessError) as error:
@@ -151,14 +151,14 @@ class Anvil:
 
     @property
     def rpc(self) -> Rpc:
-        """A connection to it."""
+        """A connection to the node."""
         return Rpc(self.url)
 
     def stop(self) -> None:
         """
         End the process and wait until it is gone; does nothing if it is gone already.
 
-        The whole process group: what is called anvil may be a launcher with the node as its child.
+        The whole process group is ended: the program anvil may be a launcher with the node as its child.
         """
         for sign, patience_s in ((signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0)):
             try:
@@ -174,23 +174,23 @@ class Anvil:
 
 @dataclass(frozen=True)
 class Devnet:
-    """The background chain that `start` left behind."""
+    """The background chain that `start` started."""
 
     anvil: Anvil
     folder: Path
 
     @property
     def deployment_file(self) -> Path:
-        """Where its deployment is written."""
+        """The path of its deployment file."""
         return self.folder / "deployment.json"
 
     def key_file(self, role: str) -> Path:
-        """A key file for one of `ROLES`."""
+        """The path of the key file of one of `ROLES`."""
         return self.folder / f"{role}.key"
 
 
 def devnet_folder() -> Path:
-    """Where the background chain's files lie."""
+    """The folder of the background chain's files."""
     return home() / "devnet"
 
 
@@ -229,7 +229,7 @@ def start(*, port: int = DEFAULT_PORT, block_time_s: int | None = None) -> Devne
 
 
 MAX_PID = 2**31 - 1
-"""What a process id can be: a larger one in a damaged file is no number that the system takes."""
+"""The largest process id; a larger number in a damaged file would be refused by the system."""
 
 
 def owned() -> Devnet | None:
@@ -245,7 +245,7 @@ def owned() -> Devnet | None:
         return None
     if re.fullmatch(r"http://127\.0\.0\.1:[0-9]{1,5}", url) is None:
         return None
-    # Process numbers are used again: this must be the very process, not another Anvil under its number.
+    # Process ids are reused: this must be the same process, not another Anvil with its id.
     if not is_alive(pid) or not _is_anvil(pid) or started != _started(pid):
         return None
     return Devnet(Anvil(pid, url), folder)
@@ -281,7 +281,7 @@ def stop() -> Devnet:
     """
     Stop the background chain, even one that no longer answers.
 
-    Raises `NoDevnet` if there is none, `DevnetProblem` if the process cannot be stopped; it is then not forgotten.
+    Raises `NoDevnet` if there is none, `DevnetProblem` if the process cannot be stopped; its file is then kept.
     """
     devnet = owned()
     if devnet is None:
@@ -302,7 +302,7 @@ def _forget() -> None:
     try:
         (devnet_folder() / "devnet.json").unlink(missing_ok=True)
     except OSError:
-        return  # the process is gone, so the note names nothing
+        return  # the process is gone, so the file names none
 
 
 # ---- the chain's clock ----
@@ -310,7 +310,7 @@ def _forget() -> None:
 
 def warp(rpc: Rpc, seconds: int) -> int:
     """
-    Move a local chain's clock forward and mine a block; the new time.
+    Move a local chain's clock forward, mine a block, and answer the new time.
 
     Raises `DevnetProblem` on a chain that is no Anvil: a real chain's time cannot be moved.
     """
@@ -325,7 +325,8 @@ def expect_anvil(rpc: Rpc) -> None:
     version = str(rpc.request("web3_clientVersion"))
     if not version.lower().startswith("anvil"):
         raise DevnetProblem(
-            f"{rpc.url} is {version}, not a local Anvil: its clock cannot be moved", hint="on a real chain, wait"
+            f"{rpc.url} is {version}, not a local Anvil: its clock cannot be moved",
+            hint="only a local Anvil's clock can be moved; on this chain, wait",
         )
 
 
@@ -333,8 +334,8 @@ def expect_anvil(rpc: Rpc) -> None:
 
 
 def _die_with_parent() -> None:
-    """In the child, before it becomes Anvil: have the kernel end it when the parent ends. Linux only; elsewhere
-    nothing."""
+    """Called in the child before it executes Anvil: the kernel is to end it when the parent ends. Does nothing outside
+    Linux."""
     try:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     except (OSError, AttributeError):
@@ -342,7 +343,7 @@ def _die_with_parent() -> None:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process runs under that number; one that ended and only waits to be collected does not."""
+    """Whether a process with this id runs; a zombie does not."""
     for child in _CHILDREN:
         if child.pid == pid:
             return child.poll() is None
@@ -359,7 +360,7 @@ def is_alive(pid: int) -> bool:
 
 
 def _started(pid: int) -> str | None:
-    """When a process started, as the system counts it; None if the system does not tell."""
+    """The start time of a process, in the system's units; None if the system does not report it."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot}:{Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[19]}"
@@ -368,11 +369,11 @@ def _started(pid: int) -> str | None:
 
 
 def _is_anvil(pid: int) -> bool:
-    """Whether the process calls itself Anvil."""
+    """Whether the process's name is Anvil's."""
     try:
         return b"anvil" in Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
-        return True  # no /proc here: the RPC's answer has to do
+        return True  # there is no /proc here: the RPC's answer must suffice
 
 
 def free_port() -> int:

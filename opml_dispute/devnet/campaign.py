@@ -1,9 +1,9 @@
 """
-Random games between an honest party and a liar, on a local chain: does the truth always win, and keep its money?
+Random games between an honest party and a liar on a local chain, which the honest party must win without a loss.
 
-`play_game` asks about a random digit, lets a random fault (`actors.liars`) make a liar of the proposer or of the
-challenger, lets third parties meddle (`meddlers`) and the honest parties' node misbehave, plays and settles the whole
-game, and holds the end against `RULES`. The same seed gives the same game.
+`play_game` makes a request about a random digit, makes the proposer or the challenger a liar by a random fault
+(`actors.liars`), lets third parties move (`meddlers`) and the honest parties' node fail, plays and settles the whole
+game, and checks its end by `RULES`. The same seed gives the same game.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from opml_dispute.actors.actions import Move, Step
-from opml_dispute.actors.liars import NoFaultFound, Story, changes_anything
+from opml_dispute.actors.liars import FaultyInference, NoFaultFound, changes_anything
 from opml_dispute.actors.player import Round
 from opml_dispute.chain.rpc import Rpc
 from opml_dispute.chain.sender import Sender
@@ -37,8 +37,8 @@ from opml_dispute.trace.guest import guest_machine
 
 ROLES = ("proposer", "challenger")
 
-LIARS = ("proposer", "challenger", "nobody")
-"""Which of the roles does not play honestly, but by a faulty trace."""
+LIARS = ("proposer", "challenger", "none")
+"""The role that plays by a faulty trace."""
 
 ACCOMPLICE = "deployer"
 """The account that the meddlers share."""
@@ -62,38 +62,38 @@ class Outcome:
     refused: int
     """Actions that the chain refused."""
     struck: int
-    """How often the honest party's node misbehaved."""
+    """The number of faults of the honest party's node."""
     gas: int
     staked_wei: Mapping[str, int]
     paid_wei: Mapping[str, int]
     honest: frozenset[Address]
     broken_rules: tuple[str, ...]
-    """Empty if all is well."""
+    """The names of the broken rules; empty if all hold."""
 
 
 def honest_roles(liar: str) -> tuple[str, ...]:
-    """Who plays honestly, if `liar` does not."""
+    """The honest roles, if `liar` is the other."""
     return tuple(role for role in ROLES if role != liar)
 
 
 def rule_truth_wins(outcome: Outcome) -> bool:
-    """The root claim stands exactly if its proposer is honest."""
+    """The root claim must stand if and only if its proposer is honest."""
     wanted = GameStatus.CHALLENGER_WINS if outcome.liar == "proposer" else GameStatus.DEFENDER_WINS
     return outcome.game.status == wanted
 
 
 def rule_no_honest_claim_falls(outcome: Outcome) -> bool:
-    """Otherwise honest players lose bonds."""
+    """No claim of an honest player may fall: it would lose its bond."""
     return not [c for c in outcome.game.claims if c.claimant in outcome.honest and c.countered_by is not None]
 
 
 def rule_the_honest_get_their_bonds_back(outcome: Outcome) -> bool:
-    """Otherwise honest play would cost money."""
+    """Honest players must get all their bonds back: honest play must not cost money."""
     return all(outcome.paid_wei[role] >= outcome.staked_wei[role] for role in honest_roles(outcome.liar))
 
 
 def rule_bonds_add_up(outcome: Outcome) -> bool:
-    """What was staked is what is paid and what is forfeited of lost bonds, to the wei."""
+    """The sum of the stakes must equal the payments and the forfeited parts of lost bonds, to the wei."""
     game = outcome.game
     lost = [claim.bond_wei for claim in game.claims if claim.countered_by is not None]
     forfeited = sum(forfeited_wei(bond_wei, game.terms) for bond_wei in lost)
@@ -101,7 +101,7 @@ def rule_bonds_add_up(outcome: Outcome) -> bool:
 
 
 def rule_all_is_settled(outcome: Outcome) -> bool:
-    """Nothing is left hanging."""
+    """Every claim, the game and every bond must be settled."""
     return all(claim.is_resolved for claim in outcome.game.claims)
 
 
@@ -116,7 +116,7 @@ RULES: tuple[Callable[[Outcome], bool], ...] = (
 
 @dataclass
 class _Books:
-    """What a game costs."""
+    """The moves, gas and payments of a game."""
 
     gas: int = 0
     moves: int = 0
@@ -125,19 +125,19 @@ class _Books:
     owed_wei: dict[Address, int] = field(default_factory=dict)
 
     def count_round(self, role: str, round_: Round) -> None:
-        """Counts what a role did in one of its turns."""
+        """Count a role's actions in one turn."""
         self.moves += sum(isinstance(action, Move) for action in round_.done)
         self.steps += sum(isinstance(action, Step) for action in round_.done)
         self.refused += len(round_.refused)
 
     def note_credits(self, settlement: Settlement) -> None:
-        """Notes the most that each account was owed."""
+        """Note the highest credit of each account."""
         for credit in settlement.credits:
             self.owed_wei[credit.recipient] = max(self.owed_wei.get(credit.recipient, 0), credit.owed_wei)
 
 
 def ask_sample(system: System, sender: Sender, sample: int, store: ModelStore) -> RequestId:
-    """Ask the only registered model about one of the sample digits."""
+    """Make a request to the only registered model about one of the sample digits."""
     model_id = ModelId(system.rpc.read(system.registry.model_id_at(0)))
     registered = system.rpc.read(system.registry.model(model_id))
     program = store.program(model_id, registered, file=None, binding=Binding())
@@ -158,15 +158,15 @@ def play_game(
     faults: Sequence[str] = (),
 ) -> Outcome:
     """
-    One game, from the request to the last payment; `liar` is one of `LIARS`.
+    Play one game, from the request to the last payment; `liar` is one of `LIARS`.
 
     `meddlers` are of `meddlers.MEDDLERS`, with the account `ACCOMPLICE`. With `faults` the honest parties reach the
-    chain through a `testing.fault_proxy`. Raises what playing raises; a broken rule is reported, not raised.
+    chain through a `testing.fault_proxy`. Raises the errors of playing; a broken rule is reported, not raised.
     """
     chance = random.Random(seed)
     request_id = ask_sample(system, senders["requester"], chance.randrange(len(digit_samples()[0])), store)
     case = open_case(system, request_id, store=store)
-    story = _story(case, chance) if liar in ROLES else None
+    faulty = _faulty_inference(case, chance) if liar in ROLES else None
     everybody, books = (*ROLES, ACCOMPLICE), _Books()
     with FaultProxy(system.rpc.url, faults, every=23) as proxy:
         shaky = connect(Rpc(proxy.url, timeout_s=5.0), system.deployment)
@@ -183,17 +183,17 @@ def play_game(
                 books.gas += done.receipt.gas_used
             return done
 
-        root = story.root_claim if story is not None and liar == "proposer" else case.final_root
+        root = faulty.root_claim if faulty is not None and liar == "proposer" else case.final_root
         done = act("proposer", proposal_intent(system, request_id, root, case.program.node_count))
         assert done.receipt is not None
         address = system.factory.created_game(done.receipt)
         truth = case.trace()
-        traces = {} if story is None else {liar: story.trace(guest_machine())}
+        traces = {} if faulty is None else {liar: faulty.trace(guest_machine())}
         seats = {
             role: Seat(Table(systems[role], address, traces.get(role, truth)), one_by_one(_actor(act, role)))
             for role in reversed(ROLES)
         }
-        # The accomplice acts in every round of the game, and some more once the two have nothing to say to each other.
+        # The accomplice acts in every round of the game, and for some rounds after the two players have no move left.
         for _ in range(MEDDLING_ROUNDS if meddlers else 0):
             books.moves += _meddle(meddlers, Table(system, address, truth), _actor(act, ACCOMPLICE), chance)
             play_out(seats, after_round=books.count_round, rounds=2)
@@ -209,8 +209,8 @@ def play_game(
         seed=seed,
         liar=liar,
         meddlers=tuple(meddlers),
-        fault=str(story.fault) if story is not None else "",
-        node_index=story.fault.node_index if story is not None else -1,
+        fault=str(faulty.fault) if faulty is not None else "",
+        node_index=faulty.fault.node_index if faulty is not None else -1,
         game=end.game,
         moves=books.moves,
         steps=books.steps,
@@ -226,7 +226,7 @@ def play_game(
 
 
 def _meddle(meddlers: Sequence[str], table: Table, act: Callable[[Intent], Done], chance: random.Random) -> int:
-    """Lets every meddler act once; how many moves they made."""
+    """Let every meddler act once, and answer the number of their moves."""
     return sum(MEDDLERS[name](table, act, chance) for name in meddlers)
 
 
@@ -234,8 +234,9 @@ def _actor(act: Callable[[str, Intent], Done], role: str) -> Callable[[Intent], 
     return lambda intent: act(role, intent)
 
 
-def _story(case: Case, chance: random.Random) -> Story:
-    """A lie about a random node; about any node, if a few hundred flips of that one come to nothing."""
+def _faulty_inference(case: Case, chance: random.Random) -> FaultyInference:
+    """A faulty inference with the fault in a random node, or in any node if a few hundred flips of that one change
+    nothing."""
     liar, seed = case.liar(), chance.randrange(1 << 32)
     try:
         node_index = chance.randrange(case.program.node_count)

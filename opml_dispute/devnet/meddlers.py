@@ -1,9 +1,10 @@
 """
-Third parties in games on a local chain: accounts that help the liar, or only do harm.
+Third parties in games on a local chain: accounts that help the liar, or only cause damage.
 
-Each of `MEDDLERS` is given the game as it stands, the honest player's trace, and a way to send; it makes a few moves,
-each with its bond, and passes over what the contract refuses. What they try is what `actors` must bear: the honest
-player's own moves made first, other values in their places, lies said twice, leaves about made-up state roots.
+Each of `MEDDLERS` gets the game, the honest player's trace, and a function that sends; it makes a few moves, each with
+its bond, and ignores refusals by the contract. The honest actor must withstand them: its own moves made first by
+another account, other values in their places, false claims made twice, claims at the split depth about made-up state
+roots.
 """
 
 from __future__ import annotations
@@ -25,17 +26,17 @@ from opml_dispute.primitives import Hash32
 
 Act: TypeAlias = Callable[[Intent], object]
 Meddler: TypeAlias = Callable[[Table, Act, random.Random], int]
-"""Answers how many moves it made."""
+"""A meddler's function, which answers the number of its moves."""
 
 
 def front_runner(table: Table, act: Act, chance: random.Random) -> int:
-    """Sends what the honest player is about to send, steps included."""
+    """Make the moves and steps that the honest player is about to make."""
     game, now_s = table.snapshot()
     return _do_all(table, act, game, now_s, list(consider(game, table.trace, now_s).actions)[:2])
 
 
 def freeloader(table: Table, act: Act, chance: random.Random) -> int:
-    """Another value where the honest player is about to answer, before it can."""
+    """Post another value at the position where the honest player is about to answer."""
     game, now_s = table.snapshot()
     owed = [action for action in consider(game, table.trace, now_s).actions if isinstance(action, Move)]
     return _do_all(
@@ -44,7 +45,7 @@ def freeloader(table: Table, act: Act, chance: random.Random) -> int:
 
 
 def latecomer(table: Table, act: Act, chance: random.Random) -> int:
-    """Another value in the place of an answer that stands already."""
+    """Post another value at the position of an existing answer."""
     game, now_s = table.snapshot()
     answers = [claim for claim in game.claims if claim.parent_index is not None]
     if not answers:
@@ -55,7 +56,7 @@ def latecomer(table: Table, act: Act, chance: random.Random) -> int:
 
 
 def duplicator(table: Table, act: Act, chance: random.Random) -> int:
-    """What was said, once more: under the same claim, where it is refused, and under another."""
+    """Repeat a claim: under the same parent, where it is refused, and under another."""
     game, now_s = table.snapshot()
     said, under = chance.choice(game.claims), chance.choice(game.claims)
     moves = [_move(game, under.index, said.value, is_attack=chance.random() < 0.6)]
@@ -65,7 +66,8 @@ def duplicator(table: Table, act: Act, chance: random.Random) -> int:
 
 
 def decoy(table: Table, act: Act, chance: random.Random) -> int:
-    """A leaf of the ML phase about a state root that was made up, and a VM run claimed over one: each takes a run."""
+    """Post a claim at the split depth about a made-up state root, and an execution root over one: each takes a VM run
+    to check."""
     game, now_s = table.snapshot()
     moves = []
     for depth in (game.depths.split - 1, game.depths.split):
@@ -75,8 +77,8 @@ def decoy(table: Table, act: Act, chance: random.Random) -> int:
     return _do_all(table, act, game, now_s, moves)
 
 
-def vandal(table: Table, act: Act, chance: random.Random) -> int:
-    """A move that makes no sense, against any claim that takes one, right or wrong."""
+def random_attacker(table: Table, act: Act, chance: random.Random) -> int:
+    """Make a random move against any claim that can be answered, right or wrong."""
     game, now_s = table.snapshot()
     claims = list(game.claims)
     chance.shuffle(claims)
@@ -88,7 +90,7 @@ def vandal(table: Table, act: Act, chance: random.Random) -> int:
 
 
 MEDDLERS: Final[dict[str, Meddler]] = {
-    meddler.__name__: meddler for meddler in (front_runner, freeloader, latecomer, duplicator, decoy, vandal)
+    meddler.__name__: meddler for meddler in (front_runner, freeloader, latecomer, duplicator, decoy, random_attacker)
 }
 
 
@@ -113,7 +115,7 @@ def _move(game: Game, index: int, value: bytes, *, is_attack: bool) -> Move | No
 
 
 def _do_all(table: Table, act: Act, game: Game, now_s: int, actions: list[Move | None] | list[Move | Step]) -> int:
-    """Does what the contract takes; how many that were."""
+    """Make the moves that the contract accepts, and answer their number."""
     done = 0
     for action in actions:
         if action is None or not _is_legal(game, now_s, action):

@@ -1,4 +1,4 @@
-"""The sample model on a chain: registered, with its example consumer deployed. For local chains and demos."""
+"""Registration of the sample model, and deployment of its example consumer, for local chains and demos."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ READER = "digit_reader"
 
 
 def deploy_samples(sender: Sender, deployment: Deployment, path: Path) -> ModelId:
-    """Register the sample model and deploy its consumer, where that was not done; the model's id."""
+    """Register the sample model and deploy its consumer, unless that was done, and answer the model's id."""
     program = compile_model(DIGITS)
     description = describe_model(program, SAMPLE_URI)
     registry = ModelRegistry(deployment.addresses["registry"])

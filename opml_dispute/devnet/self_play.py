@@ -1,9 +1,9 @@
 """
-A whole game between parties that one process plays: for the demo, for tests, for campaigns of random games.
+A whole game whose parties one process plays, for the demo, for tests and for campaigns of random games.
 
 `play_out` lets every seat move in turn until none has a move left; `settle_out` lets the clocks run out on a chain
-whose time can be moved, and settles claims, game and bonds, each party for itself. Both only repeat what a single
-operator does.
+whose time can be moved, and settles claims, game and bonds, each party for itself. Both only repeat the actions of a
+single operator.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from opml_dispute.operator.settle import Settlement, Waiting, read_settlement, s
 from opml_dispute.primitives import Address
 
 MOST_FAILURES = 5
-"""Rounds in a row in which something could not be sent."""
+"""The most consecutive rounds in which a transaction could not be sent."""
 
 Act = Callable[[str, Intent], Done]
 """Sends an intent for a role."""
@@ -32,9 +32,9 @@ def play_out(
     rounds: int | None = None,
 ) -> None:
     """
-    Round after round, seat after seat, until no player does anything any more, or for so many rounds.
+    Let the seats play in turn until no player acts any more, or for `rounds` rounds.
 
-    What could not be sent is tried again a few times. Raises what playing raises.
+    A transaction that could not be sent is tried again a few times. Raises the errors of playing.
     """
     idle = failures = 0
     while idle < len(seats) and rounds != 0:
@@ -60,7 +60,7 @@ def settle_out(
     settled: Callable[[Settlement], None] = lambda settlement: None,
 ) -> dict[str, int]:
     """
-    Warp and settle until every party has its money; what each was paid, in wei.
+    Warp and settle until every party has its money, and answer what each was paid, in wei.
 
     Raises `DevnetProblem` on a chain whose clock cannot be moved.
     """
@@ -83,7 +83,7 @@ def settle_out(
 
 
 def _send(role: str, intents: Sequence[Intent], act: Act) -> int:
-    """Send these; what was paid out by them, in wei."""
+    """Send these intents and answer the payments that they made, in wei."""
     paid_wei = 0
     for intent in intents:
         done = act(role, intent)

@@ -1,11 +1,11 @@
 """
-A soak: the unattended agent against liars, vandals, a faulty node and sudden death, on a local chain.
+A soak test: the unattended agent against liars, meddlers, a faulty node and kills, on a local chain.
 
 `soak` opens games by liars and by honest proposers, lets an agent play them through a `FaultProxy`, kills it again and
 again while a second agent with the same key waits for its place, takes the node away for seconds, reorganises the
-chain, empties the agent's purse for a while, and lets the chain's clock run faster than the world's. When nobody owes a
-move any more the clocks run out, and the agent has to settle every game and fetch every bond. What must hold at the end
-are the rules of `SoakOutcome.broken_rules`; the chain alone tells.
+chain, empties the agent's purse for a while, and lets the chain's clock run faster than the world's. When no player
+owes a move any more the clocks run out, and the agent has to settle every game and fetch every bond. What must hold at
+the end are the rules of `SoakOutcome.broken_rules`; the chain alone tells.
 
 The agents are processes of their own, started by the command that operators use.
 """
@@ -49,12 +49,12 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True)
 class SoakPlan:
-    """What to put an agent through."""
+    """The parameters of a soak test."""
 
     seed: int = 1
     liars: int = 2
     honest: int = 1
-    """Right proposals by others, which the agent must leave alone."""
+    """The number of right proposals by others, which the agent must not attack."""
     life_s: float = 12.0
     """How long an agent's process lives on average, from half to one and a half times of it; 0: until the end."""
     speed: float = 2.0
@@ -64,42 +64,42 @@ class SoakPlan:
     reorganise_every_s: float = 20.0
     """How often the chain loses its last one to three blocks, with the transactions in them; 0: never."""
     empty_purse_s: float = 3.0
-    """How long the agent has no money, once."""
-    vandals: tuple[str, ...] = ("freeloader", "latecomer")
-    vandal_turns: int = 6
+    """Seconds for which the agent's account is empty, once."""
+    meddlers: tuple[str, ...] = ("freeloader", "latecomer")
+    meddler_turns: int = 6
     faults: tuple[str, ...] = (
         *("http-429", "header-not-found", "stale-head", "lost-transaction", "sent-then-error", "pending-receipt"),
         *("rate-limited", "closed", "hanging", "sent-then-refused", "stale-nonce"),
     )
-    """What the agents' node does wrong: names of `FAULTS`."""
+    """The faults of the agents' node: names of `FAULTS`."""
     every: int = 29
-    """How seldom a fault strikes."""
+    """One request in so many meets a fault."""
     patience_s: float = 600.0
-    """After which a soak that does not come to its end is broken off."""
+    """Seconds after which an unfinished soak is aborted."""
 
 
 @dataclass
 class SoakOutcome:
-    """What came of it."""
+    """The outcome of a soak test."""
 
     games: int = 0
     claims: int = 0
     moves: int = 0
-    """By the agents."""
+    """Moves made by the agents."""
     kills: int = 0
     struck: int = 0
     """Faults of the node."""
     outages: int = 0
     reorganisations: int = 0
     least_left_s: int = 1 << 62
-    """The least time that a claim which the agent owed an answer ever had left."""
+    """The least time left, at any moment, for an answer that the agent had to make."""
     seconds: float = 0.0
     broken_rules: list[str] = field(default_factory=list)
     """Empty if all is well."""
 
 
 class _Process:
-    """One agent."""
+    """The process of one agent."""
 
     def __init__(self, config: Path, home: Path, log: Path) -> None:
         self._config, self._home, self._log = config, home, log
@@ -107,7 +107,7 @@ class _Process:
         self.dies_at = 0.0
 
     def start(self, life_s: float) -> None:
-        """A fresh process that is to live so long, if none runs."""
+        """Start a process that is to live for `life_s` seconds, if none runs."""
         if self.process is not None and self.process.poll() is None:
             return
         self.dies_at = time.monotonic() + life_s
@@ -142,7 +142,7 @@ class _Process:
 
 @dataclass
 class _Match:
-    """One game with the liar's seat at it, if a liar opened it."""
+    """One game, with the liar's seat if a liar opened it."""
 
     address: Address
     truth: SplitTrace
@@ -159,7 +159,7 @@ class _Soak:
         self.matches: list[_Match] = []
         self.agents: list[_Process] = []
         self.deadline = time.monotonic() + plan.patience_s
-        self.vandal_turns = plan.vandal_turns
+        self.meddler_turns = plan.meddler_turns
         self._deployment = deployment
         self._stretch = 1.0
         self._progress: object = None
@@ -169,7 +169,7 @@ class _Soak:
     # ---- the parts ----
 
     def open_games(self) -> None:
-        """One request and one game for each liar and each honest proposer."""
+        """Make one request and one game for each liar and each honest proposer."""
         store = ModelStore(self.folder / "models")
         for number in range(self.plan.liars + self.plan.honest):
             sample = (self.plan.seed * 31 + number) % 300
@@ -177,13 +177,13 @@ class _Soak:
                 self.system, ask_sample(self.system, self.senders["requester"], sample, store), store=store
             )
             is_liar = number < self.plan.liars
-            story = case.liar().find(self.plan.seed + number) if is_liar else None
-            root = case.final_root if story is None else story.root_claim
+            faulty = case.liar().find(self.plan.seed + number) if is_liar else None
+            root = case.final_root if faulty is None else faulty.root_claim
             sender = self.senders["proposer"]
             address = self._propose(case.request_id, StateRoot(root), case.program.node_count, sender)
             seat = None
-            if story is not None:
-                table = Table(self.system, address, story.trace(guest_machine()))
+            if faulty is not None:
+                table = Table(self.system, address, faulty.trace(guest_machine()))
                 seat = Seat(table, one_by_one(lambda intent, sender=sender: perform(intent, sender)))  # type: ignore[misc]
             self.matches.append(_Match(address, case.trace(), seat))
         self._bury()
@@ -199,7 +199,7 @@ class _Soak:
         return self.system.factory.created_game(done.receipt)
 
     def start_agents(self, url: str) -> None:
-        """Two with one key; each with a memory of its own."""
+        """Start two agents with one key, each with a memory of its own."""
         key = self.folder / "challenger.key"
         key.touch(mode=0o600)
         key.write_text(devnet.key_hex(devnet.ROLES.index("challenger")))
@@ -259,7 +259,7 @@ class _Soak:
             self.outcome.reorganisations += 1
 
     def play(self) -> None:
-        """Until nobody owes a move."""
+        """Play until no move is due."""
         self._clock_at = now = time.monotonic()
         if self.plan.outage_every_s:
             self._outage_at = now + self.plan.outage_every_s
@@ -278,7 +278,7 @@ class _Soak:
             if not is_emptied and claims > 6 * len(self.matches):
                 is_emptied, empty_until = True, time.monotonic() + self.plan.empty_purse_s
                 self._set_balance(0)
-                self.tell("the purse is empty")
+                self.tell("the agent's account is empty")
             if empty_until and time.monotonic() > empty_until:
                 empty_until = 0.0
                 self._set_balance(full_wei)
@@ -287,7 +287,7 @@ class _Soak:
             time.sleep(0.2)
         if empty_until:
             self._set_balance(full_wei)
-        self.tell(f"nobody owes a move; {self.outcome.kills} kills so far")
+        self.tell(f"no move is due; {self.outcome.kills} kills so far")
 
     def _set_balance(self, wei: int) -> None:
         self.system.rpc.request("anvil_setBalance", self.agent_address, hex(wei))
@@ -298,18 +298,18 @@ class _Soak:
             if match.liar is not None:
                 round_ = play_round(match.liar, match.liar.table.trace)
                 moved = bool(round_.done or round_.failed) or moved
-        if self.vandal_turns and self.plan.vandals:
-            self.vandal_turns -= 1
-            match, name = self.chance.choice(self.matches), self.chance.choice(self.plan.vandals)
+        if self.meddler_turns and self.plan.meddlers:
+            self.meddler_turns -= 1
+            match, name = self.chance.choice(self.matches), self.chance.choice(self.plan.meddlers)
             table = Table(self.system, match.address, match.truth)
-            moved = bool(MEDDLERS[name](table, self._act_as_vandal, self.chance)) or moved
+            moved = bool(MEDDLERS[name](table, self._act_as_meddler, self.chance)) or moved
         return moved
 
-    def _act_as_vandal(self, intent: Intent) -> Done:
+    def _act_as_meddler(self, intent: Intent) -> Done:
         return perform(intent, self.senders["deployer"])
 
     def _owed(self, match: _Match) -> int:
-        """Moves that the agent owes in a game; notes the time that it has for them, and what it missed."""
+        """The moves that the agent has to make in a game; the time left for them, and missed moves, are noted."""
         game = self._game(match)
         if match.liar is None and all(claim.claimant != self.agent_address for claim in game.claims):
             return 0
@@ -342,7 +342,7 @@ class _Soak:
     # ---- what must hold ----
 
     def judge(self) -> None:
-        """The rules, for each game."""
+        """Check the rules for each game."""
         for match in self.matches:
             game = self._game(match)
             own = [claim for claim in game.claims if claim.claimant == self.agent_address]
@@ -360,7 +360,7 @@ class _Soak:
             if match.liar is not None and not own:
                 self._broken(f"{match.address}: the agent never came")
             if match.liar is None and own:
-                self._broken(f"{match.address}: the agent attacked what is right")
+                self._broken(f"{match.address}: the agent attacked a right root claim")
             places = [(claim.parent_index, claim.position) for claim in own]
             if len(places) != len(set(places)):
                 self._broken(f"{match.address}: the agent answered one claim twice")
@@ -389,8 +389,8 @@ def soak(
     system: System, deployment: Path, folder: Path, plan: SoakPlan, *, tell: Tell = lambda sentence: None
 ) -> SoakOutcome:
     """
-    One soak on a local chain whose clock can be moved. `deployment` is the file of its deployment; everything that is
-    written lies in `folder`.
+    Run one soak test on a local chain whose clock can be moved. `deployment` is its deployment file; all files are
+    written to `folder`.
     """
     started = time.monotonic()
     run = _Soak(system, deployment, folder, plan, tell)

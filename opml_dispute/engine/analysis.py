@@ -33,7 +33,7 @@ _LOOK_AT_DATA: Final = (GATHER, SCATTER)
 
 
 class ProgramLike(Protocol):
-    """What an inference needs of a program: `model.program.Program`."""
+    """The interface that an inference needs of a program: `model.program.Program`."""
 
     @property
     def records(self) -> bytes: ...
@@ -70,7 +70,7 @@ class ProgramAnalysis:
         return cls._all[id(program)]
 
     def tiles_end(self, node: int) -> int:
-        """The first node after `node` that does not go on where its predecessor's range ends."""
+        """The first node after `node` that does not begin where its predecessor's range ends."""
         return int(self._tiles_end[node])
 
     def range_of(self, node: int) -> tuple[int, int]:
@@ -82,7 +82,7 @@ class ProgramAnalysis:
         """Whether the tiles `first` to `last`, which cannot fail, write every byte of their output's extent."""
         lo, hi, width = map(int, self.judged.extents[first, 0])
         outputs = self.range_of(last)[1] - self.range_of(first)[0]
-        # Outputs lie apart (native/program/record.c), so as many as there is room for are all there are.
+        # Outputs do not overlap (native/program/record.c), so if their number fills the extent, it is filled.
         return outputs * width == hi - lo and self._records[RECORD_BYTES * first + 1] not in _LOOK_AT_DATA
 
     @cached_property
@@ -104,14 +104,15 @@ class ProgramAnalysis:
 
     @cached_property
     def schedule(self) -> Schedule | None:
-        """How to run from the first state to the last, if the program can be seen to allow a short way."""
+        """The schedule for running from the first state to the last; None if the records do not show that one is
+        right."""
         if not self.typing.is_typed or self.judged.status.any():
             return None
         return make_schedule(self._records, self.judged.extents, self._tiles_end, self._blocks)
 
     @cached_property
     def model_blocks(self) -> tuple[Block, ...]:
-        """Program and weights with their roots, so that no machine hashes them again."""
+        """The blocks of program and weights with their roots, so that no machine hashes them again."""
         return tuple(
             replace(block, root=block.root or merkle_root(block.data, block.log2_size, block.word_bytes))
             for block in self._blocks
@@ -126,7 +127,7 @@ def frees_of(records: bytes, node: int) -> list[tuple[int, int]]:
 
 
 class Typing:
-    """Which width the elements at each place have, and how bytes are read and written accordingly."""
+    """The element width of each place in memory, by which bytes are read and written."""
 
     def __init__(self, program: ProgramLike, judged: Validation) -> None:
         good = judged.extents[judged.status == 0].reshape(-1, 3)
@@ -149,7 +150,7 @@ class Typing:
         if len(inside) > 1:
             return None
         lo, hi, width = inside[0]
-        # What belongs to no element lies as the VM holds it, which reads alike only if it is zero.
+        # Bytes that belong to no element are in the VM's order, which reads the same only if they are zero.
         if memory[offset:lo].any() or memory[hi : offset + size].any():
             return None
         return width
@@ -191,7 +192,7 @@ class Typing:
     def _around(self, begin: int, end: int) -> list[tuple[int, int, int]]:
         """The regions that meet [begin, end)."""
         first = max(bisect_right(self._starts, begin) - 1, 0)
-        # Only those that are looked at are copied: a stranger's program may have as many regions as nodes.
+        # Only those that are looked at are copied: an untrusted program may have as many regions as nodes.
         near = self._regions[first : bisect_left(self._starts, end)]
         return [region for region in near if region[1] > begin]
 

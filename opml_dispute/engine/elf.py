@@ -1,8 +1,8 @@
 """
-ELF files of programs for the VM, read as what they are: bytes from strangers.
+ELF files of programs for the VM, read as untrusted input.
 
-`parse_elf` answers the entry point and the segments in file order, or raises `ElfError`; it never loads anything
-beyond what the file holds. What is skipped and what refused: docs/vm.md, "Initial state".
+`parse_elf` answers the entry point and the segments in file order, or raises `ElfError`; it never reads beyond the
+file's end. Skipped and refused parts: docs/vm.md, "Initial state".
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """What an ELF file says about the initial memory."""
+    """The initial memory that an ELF file describes."""
 
     entry: int
     segments: tuple[Segment, ...]

@@ -1,9 +1,9 @@
 """
-One record at a time, outside of any segment: how the compiler computes what is known when compiling.
+Running single records outside of a segment: the compiler computes constants with it.
 
 `run_record` runs the kernel that a node with this record would run, so that a folded value has the bits of one that is
 computed in an inference. `float_mode` sets this thread to the floating-point mode in which all results are specified,
-for arithmetic that is done in Python: a library in this process may have left another one behind.
+for arithmetic that is done in Python: a library in this process may have set another one.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def run_record(record: bytes, operands: Sequence[tuple[int, Array]]) -> int:
     """
     Runs `record` (512 bytes) on arrays, one for each operand, the output first; answers 0 or the status latched.
 
-    With each array goes the offset in the segment at which the record takes its block to begin. Elements are in the
+    Each array comes with the offset in the segment at which, for the record, its block begins. Elements are in the
     host's byte order. ASSUMES that each array holds what the record's operand reaches (record.c bounds that by blocks,
     not by arrays).
     """

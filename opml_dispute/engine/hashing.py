@@ -3,7 +3,7 @@ Keccak-256, and Merkle roots of large data, at the speed of the native library.
 
 A tree's leaves are raw 32-byte words; an inner node is the hash of its two children; level k is the node over 2^k
 bytes, so a leaf is level 5. `merkle_root` hashes data that lies in the host's byte order as VM memory would hold it.
-Trees that change, and proofs, are `merkle`'s.
+Trees that change, and proofs, are in `merkle`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def keccak256(data: Buffer) -> Hash32:
     'c5d24601'
     """
     out = ctypes.create_string_buffer(HASH_BYTES)
-    if type(data) is bytes:  # most often; no array is made of it
+    if type(data) is bytes:  # the most frequent case; no array is made of it
         library().opml_keccak256(data, len(data), out)
     else:
         address, size, owner = buffer(data)

@@ -1,17 +1,17 @@
 """
-One inference, run natively: the states S_0 ... S_n and what lies in them.
+One inference, run natively: the states S_0 ... S_n and their content.
 
 An `Inference` holds a segment in memory (native/inference/ml.c) and moves it from state to state. `run_to` goes to any
-t, going back by starting again from the nearest state it kept, and from the first state to the last by a schedule
+t, going back by restarting from the nearest kept state, and from the first state to the last by a schedule
 (`schedule`) that skips those between; `state_root` and `blocks_at` answer about any state, in any order. Hashing costs
-the live blocks only: `Live` knows which they are, and keeps the root of each until a node writes to it. `overrides`
-put wrong bytes into a state, and the run goes on from there: this makes a faulty trace.
+the live blocks only: `Live` knows which they are, and keeps the root of each until a node writes to it. `overrides` put
+wrong bytes into a state, and the run continues from there: this makes a faulty trace.
 
 **Typed programs.** The segment holds elements in the host's byte order, which needs every byte to belong to elements
-of one width. `Typing` finds out from the records. Honest programs are so; any other is run by the same kernels on the
-VM's own bytes (native/kernels/big_endian.c): slower, never different.
+of one width. `Typing` finds out from the records. The compiler's programs meet this condition; any other is run by the
+same kernels on the VM's own byte order (native/kernels/big_endian.c), which is slower and gives the same results.
 
-What a state consists of is `segment`'s; what a node does, docs/kernels.md.
+The parts of a state are in `segment`, the nodes' operations in docs/kernels.md.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ class Inference:
         """
         A copy of bytes of the segment in the order of the host, as they are while another thread runs.
 
-        For showing how far a run is: what is there may be half written, or cleared again by a node that fails.
+        This shows the progress of a run: the bytes may be half written, or cleared again by a node that fails.
         """
         return self._segment.memory[offset : offset + size_bytes].copy()
 
@@ -138,7 +138,7 @@ class Inference:
         return self._roots[t]
 
     def kept_at(self, t: int) -> dict[int, KeptState]:
-        """S_t, for a run that is this one up to S_t and then another; nothing if it cannot be kept, or is S_0."""
+        """S_t, for a run that is equal to this one up to S_t; empty if it cannot be kept, or is S_0."""
         self.run_to(t)
         self._keep()
         return {t: self._kept[t]} if t in self._kept else {}
@@ -147,8 +147,8 @@ class Inference:
         """
         The content of the whole segment at S_t, for `Machine.add_subtree(S_t, 40, ...)`.
 
-        What may change is copied, once for each content: as long as any caller holds a block, every state that has the
-        same block shares its copy.
+        A block that may change is copied, once for each content: as long as a caller holds a block, every state with
+        the same block shares its copy.
         """
         self.run_to(t)
         self._roots[t] = self._hash()  # so that every block has its root
@@ -220,7 +220,7 @@ class Inference:
             return False
         if self._schedule is None:
             if schedule.workspace_bytes + len(self.input_image) + self.program.output_bytes > self._limit:
-                return False  # node by node it may fit, or be told where not
+                return False  # node by node it may fit, or the failing node is known
             for block in schedule.loads:
                 self._load(block)
             self._schedule = ReadySchedule(schedule, self._segment)
@@ -268,7 +268,7 @@ class Inference:
                     self._segment.announce(fresh.offset, fresh.log2_size, lo, hi)
         self._segment.run(count, joined_hi)
         _, reached, status, _ = self._header()
-        if status == 0 and reached > node:  # a header that counts fewer nodes than there are stops before the last
+        if status == 0 and reached > node:  # a header with a smaller node count stops before the last node
             for offset, log2_size in frees:
                 self._live.free(offset, log2_size)
         self._live.changed(HEADER.offset)
@@ -278,7 +278,7 @@ class Inference:
     def _effect(self, node: int) -> tuple[int, int, int, list[tuple[int, int]]]:
         """Status of record `node`, the extent of its output, and the blocks it frees."""
         if self._overridden_model:
-            # A liar may have changed the program itself: what runs is what lies in memory now.
+            # An override may have changed the program itself: the records in memory are run.
             place = RECORD_BYTES * (1 + node)
             raw = self._segment.memory[place : place + RECORD_BYTES].tobytes()
             judged, node = validate_records(raw), 0

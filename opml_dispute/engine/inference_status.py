@@ -1,5 +1,5 @@
 """
-Why an inference failed, in words: the status that S_n commits to.
+The statuses of failed inferences in words; S_n commits to the status.
 
 Twin: native/program/opcodes.h, `enum inference_status`. Source: docs/segment.md, "Status".
 """

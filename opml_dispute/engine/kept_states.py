@@ -1,4 +1,4 @@
-"""States that an inference keeps in order to return to them faster than from the start."""
+"""States that an inference keeps in order to return to them without starting again."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ KEPT_BYTES: Final = 1 << 29
 
 @dataclass(frozen=True, slots=True)
 class KeptState:
-    """A state to go back to."""
+    """A state to return to."""
 
     live: Live
     data: Sequence[npt.NDArray[np.uint8]]

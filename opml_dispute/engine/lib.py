@@ -37,13 +37,13 @@ _X86_NEEDS: Final = {
 
 
 class EngineMissing(OpmlError):
-    """No native library fits: it was not built, or the one asked for is not there."""
+    """There is no suitable native library: it was not built, or the named one does not exist."""
 
     hint = "build it: python -m opml_dispute.toolchain.native"
 
 
 class WrongBuffer(OpmlError):
-    """Something that should be bytes is not one contiguous buffer."""
+    """A value that should be bytes is not one contiguous buffer."""
 
 
 def candidates() -> list[str]:
@@ -65,7 +65,7 @@ def _processor_flags() -> set[str]:
     try:
         text = Path("/proc/cpuinfo").read_text(errors="replace")
     except OSError:
-        return set()  # another system: the plain build is right everywhere
+        return set()  # another system: the plain build runs everywhere
     for line in text.splitlines():
         if line.startswith("flags"):
             return set(line.partition(":")[2].split())
@@ -116,7 +116,7 @@ def buffer(data: Buffer) -> tuple[int, int, object]:
 
     Raises `WrongBuffer` if `data` is not contiguous.
     """
-    import numpy as np  # not above: what only reads a chain needs the engine's hash, and no arrays
+    import numpy as np  # imported late: a command that only reads a chain needs the engine's hash, and no arrays
 
     try:
         view = np.frombuffer(data, dtype=np.uint8)

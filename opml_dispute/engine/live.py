@@ -1,5 +1,5 @@
 """
-Which blocks of a state may hold something.
+The live blocks of a state: those that may be other than zero.
 
 `Live` follows the run: `touch` before a node writes, `free` when a block becomes zero. Hashing a state then costs its
 live blocks, and of those only what changed since their root was last computed.
@@ -17,7 +17,7 @@ from opml_dispute.primitives import Hash32
 
 @dataclass(slots=True)
 class LiveBlock:
-    """A block that may hold something."""
+    """A block that may be other than zero."""
 
     offset: int
     log2_size: int
@@ -27,7 +27,7 @@ class LiveBlock:
 
 
 class Live:
-    """The blocks of a state that may hold something; none lies in another."""
+    """The blocks of a state that may be other than zero; none lies within another."""
 
     def __init__(self) -> None:
         self._entries: dict[int, LiveBlock] = {}

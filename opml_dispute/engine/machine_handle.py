@@ -17,7 +17,7 @@ from opml_dispute.engine.values import SCALAR_NUMBERS, WORDS, Reason, Scalars, V
 from opml_dispute.primitives import BASE_THREAD_BYTES, ML_THREAD_BYTES, STATE_BYTES, StateHash
 
 DEFAULT_MEMORY_LIMIT: Final = 8 << 30
-"""Bytes that a machine and all its forks may use for pages and trees."""
+"""The limit, in bytes, on pages and trees of a machine and all its forks."""
 
 U64: Final = (1 << 64) - 1
 """The largest address, and the mask of a register."""
@@ -48,7 +48,7 @@ class MachineHandle:
         return handle
 
     def fork(self) -> Self:
-        """A snapshot that goes its own way: what either does from now on, the other does not see."""
+        """An independent snapshot: later changes of either machine do not affect the other."""
         with self._lock:
             fork = object.__new__(type(self))
             fork._lib, fork._lock, fork.ml = self._lib, self._lock, self.ml

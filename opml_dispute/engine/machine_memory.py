@@ -57,7 +57,7 @@ class MachineMemory(MachineHandle):
         return Hash32(out.raw)
 
     def put_subtree(self, address: int, log2_size: int, root: bytes) -> None:
-        """What `tensor_map` does: those bytes become the subtree whose root is `root`."""
+        """Replace those bytes by the subtree whose root is `root`, as `tensor_map` does."""
         _check_place(address, log2_size)
         with self._lock:
             found = self._lib.opml_machine_put_subtree(self._handle, address, log2_size, hash32_bytes(root))
@@ -74,7 +74,7 @@ class MachineMemory(MachineHandle):
 
     def memory_parts(self) -> tuple[list[tuple[int, int, bytes]], list[tuple[int, bytes]]]:
         """
-        All there is in memory: (address, log2_size, root) of subtrees, and (address, 4096 bytes) of pages.
+        The whole memory: (address, log2_size, root) of subtrees, and (address, 4096 bytes) of pages.
 
         The subtrees are those that were put by their root and not filled in everywhere, and what is zero inside them.
         Laid down largest first, with the pages behind those of a page or more, they make the same memory again.
@@ -101,7 +101,7 @@ class MachineMemory(MachineHandle):
 
     def add_subtree(self, root: bytes, log2_size: int, blocks: Sequence[Block], *, threads: int = 1) -> None:
         """
-        What lies below `root` when the program maps it, for this machine and forks made later: blocks, zeros between.
+        Give the content of the subtree `root`, for this machine and forks made later: blocks, with zeros between them.
 
         Blocks without a root are hashed now; a given root is believed until a part of its block changes. Raises
         `VmError` if the blocks overlap, are misplaced, or do not make `root`.

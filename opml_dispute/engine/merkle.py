@@ -1,12 +1,12 @@
 """
-Merkle trees over memory, in a few readable lines: what native/memory/memory.c does fast.
+Merkle trees over memory in plain Python; native/memory/memory.c is the fast implementation.
 
 A tree spans 2^log2_size bytes. Its leaves are raw 32-byte words; an inner node is the Keccak-256 of its two children;
 level k is the node over 2^k bytes, so a leaf is level 5 and its "root" is its own 32 bytes. All that was never put
 there is zero.
 
 1. `SparseTree` holds blocks: `put` lays one down, `subtree` answers any root, `proof` the siblings on the way up.
-2. `root_from_proof` is the other side: it walks up from a subtree's root.
+2. `root_from_proof` computes the root from a subtree's root and its siblings.
 
 Running programs is the engine's work (`engine.vm`); what lies where in a segment is `segment`'s.
 """
@@ -26,7 +26,7 @@ from opml_dispute.primitives import Hash32
 
 
 class UnknownContent(OpmlError):
-    """A part was asked for of a subtree that is known by its root only."""
+    """A part of a subtree is needed of which only the root is known."""
 
 
 class SparseTree:
@@ -46,7 +46,7 @@ class SparseTree:
         return self.subtree(0, self.log2_size)
 
     def copy(self) -> SparseTree:
-        """A tree with the same blocks that goes its own way."""
+        """An independent tree with the same blocks."""
         other = SparseTree(self.log2_size)
         other._blocks, other._offsets, other._roots = dict(self._blocks), list(self._offsets), dict(self._roots)
         return other

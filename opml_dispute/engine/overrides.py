@@ -1,4 +1,4 @@
-"""What replaces parts of some states of an inference: this makes a faulty trace."""
+"""Overrides of parts of an inference's states, which make a faulty trace."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """
-Keys of pre-images: how a program asks for one, and where the oracle keeps it.
+Keys of pre-images: the program's key, and the oracle's.
 
 The first byte of a key is its type. A program asks for local data by an *unlocalized* key, which is the ident alone;
 the oracle keeps them under the *localized* key, which also depends on the game and on the place in the game. So two

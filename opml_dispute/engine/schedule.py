@@ -1,21 +1,21 @@
 """
-The schedule: how an inference runs from its first state to its last when no state between them is asked for.
+The schedule: how an inference runs from its first state to its last when no state between them is needed.
 
-S_t ties every node to blocks of its own, which are fresh when it begins and zero again when they are freed. Who wants
-S_n alone need not pay for that: only INPUT, OUTPUT, the header and what is never freed are part of it. So
+S_t ties every node to blocks of its own, which are fresh when it begins and zero again when they are freed. A run that
+needs only S_n can do without them: only INPUT, OUTPUT, the header and blocks that are never freed are part of it. So
 
 1. tiles of one operation are one step (`steps`);
 2. a chain of steps that each make element i from elements i runs stretch by stretch (`steps.chains_of`); what lives
    within a chain only never leaves a worker's buffer;
 3. blocks that are freed do not lie in ARENA but share a small workspace (`workspace`), and weights are read where the
    program holds them;
-4. what is only copied into a larger tensor, as a concatenation does, is made there at once (`_make_in_place`).
+4. a tensor that is only copied into a larger one, as in a concatenation, is computed there at once (`_make_in_place`).
 
 The kernels and their order within each output are the same, and so is every bit. `make_schedule` takes only programs
 for which that can be seen from the records: no block may be touched after it is freed, none freed twice, none in parts.
 For the others it answers None, and they run node by node; so does a run in which a node fails, from the start.
 
-native/inference/schedule.c does what is planned here.
+native/inference/schedule.c runs the schedule.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _ALIGNMENT: Final = 64
 
 @dataclass(frozen=True, eq=False)
 class Schedule:
-    """What native/inference/schedule.c runs."""
+    """The input of native/inference/schedule.c."""
 
     records: bytes
     """512 bytes a step."""
@@ -90,7 +90,7 @@ def make_schedule(
 
 
 class _Planner:
-    """Puts a schedule together."""
+    """Makes a schedule."""
 
     def __init__(self, steps: list[Step], places: dict[int, Place], blocks: Sequence[Block]) -> None:
         self.steps, self.places = steps, places

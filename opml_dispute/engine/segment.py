@@ -4,7 +4,7 @@ The ML segment: the part of VM memory that *is* the state of an inference.
 1. `SECTIONS` says what lies where.
 2. `input_image` lays a model's inputs out as the INPUT section's bytes; `section_root` hashes such an image.
 3. `initial_root` makes S_0 from a model root and an input root; `state_root` makes any S_t from its five parts.
-4. `OutputProof` shows an output under S_n, as the chain checks it.
+4. `OutputProof` proves an output under S_n, as the chain checks it.
 
 Running nodes is the engine's work (`engine.inference`); claims about roots are `game`'s. The format is written down in
 docs/segment.md.
@@ -70,7 +70,7 @@ _HEADER: Final = struct.Struct(">4Q")
 
 
 class BadInput(OpmlError):
-    """The inputs given are not the inputs that the model takes."""
+    """The given inputs do not match the model's."""
 
     hint = "see what the model takes: opml-dispute model inspect"
 
@@ -125,7 +125,7 @@ def initial_root(model_root: bytes, input_root: bytes) -> StateRoot:
 
 @dataclass(frozen=True, slots=True)
 class OutputProof:
-    """What shows, next to S_n, that an inference of `node_count` nodes ended well with a certain output."""
+    """The proof, next to S_n, that an inference of `node_count` nodes succeeded with a certain output."""
 
     model_root: Hash32
     input_root: Hash32

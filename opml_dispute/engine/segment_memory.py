@@ -1,9 +1,8 @@
 """
-The native side of an inference: address space for a segment, nodes run in it, and records judged.
+The native side of an inference: the segment's address space, the running of nodes, and the validation of records.
 
 `SegmentMemory` is native/inference/ml.c as an object, `ReadySchedule` is native/inference/schedule.c;
-`validate_records` is the verdict of native/program/record.c on records. What states are made of, and which nodes to
-run, is `inference`'s.
+`validate_records` is the validator of native/program/record.c. `inference` decides which nodes to run.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ class SegmentUnavailable(OpmlError):
 
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """What native/program/record.c says of each record."""
+    """The result of native/program/record.c for each record."""
 
     status: npt.NDArray[np.int32]
     """[records]: 0, or what the node latches."""
@@ -48,7 +47,7 @@ class Validation:
 
 def validate_records(records: bytes, log2_steps: int = NO_LIMIT_LOG2) -> Validation:
     """
-    The judgement of `records`, 512 bytes each, in a program whose nodes may take 2**log2_steps VM steps.
+    The validation of `records`, 512 bytes each, in a program whose nodes may take 2**log2_steps VM steps.
     """
     count = len(records) // RECORD_BYTES
     status = np.zeros(count, np.int32)

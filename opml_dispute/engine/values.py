@@ -1,5 +1,5 @@
 """
-What the VM's functions take and answer.
+The parameters and results of the VM's functions.
 
 `Machine.run` answers a `Stop`, `Machine.step_witness` a `StepWitness`, `step_from_witness` a `StepOutcome`; where there
 is no next state a `Reason` says why. A machine is told of `Block`s and tampered with at a `FaultTarget`.
@@ -89,7 +89,7 @@ class Stop:
 
 
 class VmError(OpmlError):
-    """The machine cannot do what was asked, for what it holds or knows."""
+    """The machine's state or known content does not allow the operation."""
 
     def __init__(self, message: str, reason: Reason = Reason.NONE, *, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
@@ -97,7 +97,7 @@ class VmError(OpmlError):
 
 
 class FaultKind(IntEnum):
-    """What a fault injection hits. `enum` of native/vm/machine.c, "fault injection"."""
+    """The kind of place that a fault injection changes. `enum` of native/vm/machine.c, "fault injection"."""
 
     REGISTER = 0
     FLOAT_REGISTER = 1
@@ -150,7 +150,7 @@ class PreimageRead:
 
 @dataclass(frozen=True, slots=True)
 class StepWitness:
-    """All that one step needs, and what comes of it."""
+    """The inputs of one step, and its result."""
 
     state_data: bytes
     """The 188-byte state before the step."""
@@ -163,7 +163,7 @@ class StepWitness:
 
 @dataclass(frozen=True, slots=True)
 class StepOutcome:
-    """What a step from a witness came to."""
+    """The result of a step from a witness."""
 
     post_hash: StateHash | None
     """None: there is no next state, for `reason`."""

@@ -3,12 +3,12 @@ The fault proof VM: whole machines, and single steps from a witness.
 
 `Machine` holds 2^64 bytes of Merkleized memory and any number of threads. `Machine.from_elf` makes the initial state of
 a program, `run` runs it, `fork` takes a snapshot in constant time, `state_hash` costs what changed since the last one.
-What a program reads from outside is given beforehand: pre-images (`add_preimage`, `set_local`), and with `add_subtree`
+A program's outside data are given beforehand: pre-images (`add_preimage`, `set_local`), and with `add_subtree`
 the bytes behind a root that the program may map. `step_witness` proves the next step; `step_from_witness` is its
-other side, and does what the contract does. `flip_bit` makes liars.
+other side, and does what the contract does. `flip_bit` injects faults.
 
-What the machine is: docs/vm.md. A machine and its forks share memory under one lock, so any thread may use any of
-them, one at a time.
+The machine is specified in docs/vm.md. A machine and its forks share memory under one lock, so any thread may use any
+of them, one at a time.
 """
 
 from __future__ import annotations
@@ -276,9 +276,9 @@ def step_from_witness(
     state_data: bytes, proof: bytes, preimages: PreimageSource | None = None, *, ml: bool = False
 ) -> StepOutcome:
     """
-    The step that a witness shows, exactly as the contract makes it; `proof` in either encoding.
+    Execute the step of a witness exactly as the contract does; `proof` in either encoding.
 
-    `preimages` answers for the oracle. What is wrong with a witness is in the outcome's reason; nothing is raised.
+    `preimages` answers for the oracle. An invalid witness gives a reason in the outcome; nothing is raised.
     """
     post_state, post_hash = ctypes.create_string_buffer(STATE_BYTES), ctypes.create_string_buffer(32)
     part, address = NativePreimagePart(), ctypes.c_uint64()

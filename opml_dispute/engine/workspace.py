@@ -1,5 +1,5 @@
 """
-The workspace of a schedule: the memory of blocks that come and go.
+The workspace of a schedule: the memory of blocks that are freed during the run.
 
 `places_of` finds those blocks from the steps, with everything that is done to each. `Room` gives out memory for as
 long as each of them lives.
@@ -22,7 +22,7 @@ MOST_PARTS: Final = 256
 
 @dataclass(slots=True)
 class Place:
-    """A block that comes and goes, and its place in the workspace."""
+    """A block that is freed during the run, and its place in the workspace."""
 
     offset: int
     log2_size: int
@@ -64,7 +64,7 @@ class Place:
 
 
 def places_of(steps: list[Step]) -> dict[int, Place] | None:
-    """The blocks that come and go, by offset; None if that is not what they do."""
+    """The blocks that are freed during the run, by offset; None if a block is used in another way."""
     places: dict[int, Place] = {}
     for i, step in enumerate(steps):
         for offset, log2_size in step.frees:
@@ -109,7 +109,7 @@ class Room:
 
     def __init__(self) -> None:
         self.size = 0
-        # A program from a stranger may leave as many holes as it has nodes, so none of this looks at all of them.
+        # An untrusted program may leave as many holes as it has nodes, so none of this looks at all of them.
         self._ends: dict[int, int] = {}
         """By each hole's offset; none touches another."""
         self._offsets: dict[int, int] = {}
@@ -133,7 +133,7 @@ class Room:
         return offset
 
     def give_back(self, offset: int, size: int) -> None:
-        """Makes it a hole again."""
+        """Free the memory."""
         end = offset + size
         if end in self._ends:
             following, end = end, self._ends[end]

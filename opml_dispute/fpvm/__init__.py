@@ -1,7 +1,7 @@
 """
-The fault proof VM as Python sees it: its encodings, written out; programs, instructions and vectors as files and text.
+The fault proof VM in Python: encodings of states and proofs, program and state files, and instructions as text.
 
 `state` encodes and hashes states and threads, `witness` takes a step's proof apart, `elf` makes the absolute prestate,
-`statefile` saves machines, `disassemble` writes instructions as text. `vectors`, `case` and `fuzz` hold implementations
-against each other. Running is the engine's work (`engine.vm`).
+`statefile` saves machines, `disassemble` writes instructions as text. `explain` describes steps and differences.
+Programs are run by the engine (`engine.vm`).
 """

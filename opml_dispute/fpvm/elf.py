@@ -1,5 +1,5 @@
 """
-From a program to the state where every trace of it starts.
+The initial state of a program, at which every trace of it starts.
 
 `prestate_of` is the state hash of a program's initial state: one constant per program and state version. The
 reading of ELF files is the engine's (`engine.elf`), as is the machine (`engine.vm.Machine.from_elf`).

@@ -1,12 +1,12 @@
 """
-What a step does, and how two states differ, for people who look into a dispute.
+The effects of a step, and the differences of two states, for operators who examine a dispute.
 
-1. `explain_step` makes one step and answers an `Explanation`: the instruction as text, and every register, word of
+1. `explain_step` executes one step and answers an `Explanation`: the instruction as text, and every register, word of
    memory and field of the state that changed.
 2. `compare` answers the `Difference`s of two machines. Memory is compared by its tree: equal subtrees are never opened,
    so states that differ in few places are compared fast, however large.
 
-Nothing here decides anything: what is right is the engine's and the contract's affair.
+This module only describes: the engine and the contract decide.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ SYSCALLS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One thing that is not the same before and after, or here and there."""
+    """One difference between two states."""
 
     where: str
     """A register ("a0", "f3", "hi"), a field of the state, or memory: "[0x10008]"."""
@@ -96,7 +96,7 @@ def explain_step(machine: Machine) -> Explanation:
         now = _read(machine, address, size)
         if was != now:
             changes.append(Difference(f"[0x{address:x}]", was, now))
-    # The clock of the machine and of the slice move with every step; saying so would tell nothing.
+    # The step counters of the machine and of the slice change with every step, so they are left out.
     later = machine.scalars
     for name in later.__dataclass_fields__:
         if name not in {"step", "slice"} and getattr(fields, name) != getattr(later, name):

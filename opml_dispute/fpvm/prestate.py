@@ -1,5 +1,5 @@
 """
-Where every VM trace of this release starts: one constant, the same for every model.
+The state hash at which every VM trace of this release starts, the same for every model.
 
 It is the state hash of the guest as loaded (`elf.absolute_prestate`), and the game contract holds it. The guest's
 bytes depend on its sources and the pinned compiler alone, so a change here is a new release of the protocol:

@@ -92,7 +92,7 @@ class State:
     preimage_offset: int
     """Read position, counted from the start of the 8-byte length prefix."""
     heap: int
-    """What `mmap` hands out next."""
+    """The address that `mmap` returns next."""
     ll_status: int
     """0 no reservation, 1 by ll, 2 by lld."""
     ll_address: int

@@ -1,5 +1,5 @@
 """
-A machine's state as one file, to go on from later or elsewhere.
+A machine's state as one file, from which a run can be continued.
 
 `save_state` writes, `load_state` reads. For base states the file is the OP Stack's own, byte for byte, usually gzip'd.
 ML states put the subtrees that are known by their root around the pages.

@@ -1,8 +1,8 @@
 """
-A step's proof, taken apart and put together again.
+Decoding and encoding of a step's proof.
 
-`Proof.decode` reads either encoding; `Proof.encode` writes either. What a step needs of it the VM decides; here the
-parts are only found: the active thread, the inner root of its stack, and up to three paths in the memory tree.
+`Proof.decode` reads either encoding; `Proof.encode` writes either. The VM decides which parts a step needs; this module
+only finds them: the active thread, the inner root of its stack, and up to three paths in the memory tree.
 
 A tensor call's third path is that of a subtree, its length given by the call's a1 in the thread itself.
 Source: docs/vm.md, "Proof".
@@ -34,7 +34,7 @@ class Path:
     siblings: tuple[bytes, ...]
 
     def memory_root(self, address: int) -> Hash32:
-        """Where the path leads if the subtree is the one at `address`."""
+        """The memory root that the path leads to if the subtree is at `address`."""
         return root_from_proof(self.root, address, self.log2_size, self.siblings)
 
     def encode(self) -> bytes:
@@ -50,7 +50,7 @@ class Path:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What a step is shown."""
+    """The proof of a step."""
 
     thread: Thread
     inner_root: bytes

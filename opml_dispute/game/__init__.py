@@ -1,6 +1,6 @@
 """
-The rules of the dispute game, pure: no chain, no clock but the one passed in, no model and no machine.
+The rules of the dispute game as pure functions: no chain, no clock but the time passed in, no model and no machine.
 
-`position` says where claims stand, `depths` how deep a model's game goes, `claim` what a game looks like at one
-moment, `clock` and `bond` what a move costs, `rules` which moves are legal, `resolve` who wins.
+`position` has the positions of claims, `depths` the depths of a model's game, `claim` the snapshot of a game, `clock`
+the time and `bond` the stake of a move, `rules` the legal moves, and `resolve` the winner.
 """

@@ -1,5 +1,5 @@
 """
-Bonds: what a claim at a given depth must stake, exactly as the contract computes it.
+Bonds: the stake of a claim at a given depth, exactly as the contract computes it.
 
 A bond buys gas at an assumed price. The gas grows geometrically from depth 0 to the maximum depth; price and both ends
 are a deployment's choice (`BondTerms`), and so is the part of each lost bond that no winner gets. `OP_STACK` are the
@@ -7,7 +7,7 @@ terms of the published game, `ML` the default of our own: docs/game.md, "Bonds",
 `required_bond_wei` and `forfeited_wei` apply them. The contract works in 18-digit fixed point ("wad"), with the
 logarithm and the exponential of the Solady library; `ln_wad` and `exp_wad` are those, so bonds agree to the wei.
 
-What the chain demands is what the chain says (`getRequiredBond`); this is for planning without one, and for tests.
+The chain's own answer (`getRequiredBond`) decides; this module serves planning without a chain, and tests.
 Source: docs/game.md, "Bonds".
 """
 
@@ -29,12 +29,12 @@ MAX_FORFEITED_BPS: Final = 5_000
 """The contract refuses terms that keep more than half of a lost bond from the winner."""
 
 BURN_ADDRESS: Final = Address("0x000000000000000000000000000000000000dEaD")
-"""An address without a known key: what is paid there is lost."""
+"""An address without a known key: payments to it are lost."""
 
 
 @dataclass(frozen=True, slots=True)
 class BondTerms:
-    """What claims cost in one deployment; the contract's struct of the same name."""
+    """The terms of bonds in one deployment; the contract has a struct of the same name."""
 
     assumed_base_fee_wei: int
     """Wei per gas that a bond pays for."""
@@ -61,18 +61,19 @@ _SAFETY: Final = (17, 2)
 ML: Final = BondTerms(
     assumed_base_fee_wei=30 * GWEI,
     gas_at_root=186_000 * _SAFETY[0] // _SAFETY[1],  # a move, and settling two claims
-    gas_at_max_depth=241_800 * _SAFETY[0] // _SAFETY[1],  # a step is dearer than a move: 1.3 times in all
+    gas_at_max_depth=241_800 * _SAFETY[0] // _SAFETY[1],  # a step costs more gas than a move: 1.3 times in all
     forfeited_bps=2_000,
 )
 """The default for our games. See docs/game.md, "Bonds"."""
 
 ML_ROOT_BOND_WEI: Final = 414_000 * _SAFETY[0] // _SAFETY[1] * 30 * GWEI
-"""The default root bond: a newcomer that counters one also pays for a first move, for settling and for its payout."""
+"""The default root bond: a new player that counters a root claim also pays for its first move, for settling and for its
+payout."""
 
 
 def required_bond_wei(depth: int, max_depth: int, terms: BondTerms) -> int:
     """
-    The stake of a claim at `depth`, in wei. What a root claim stakes is the factory's to say.
+    The bond of a claim at `depth`, in wei. The bond of a root claim is set in the factory.
 
     >>> required_bond_wei(0, 8, OP_STACK) / 10**18, required_bond_wei(8, 8, OP_STACK) / 10**18
     (0.08, 59.9999998)
@@ -93,7 +94,7 @@ def _bond_wei(depth: int, max_depth: int, terms: BondTerms) -> int:
 
 def forfeited_wei(bond_wei: int, terms: BondTerms) -> int:
     """
-    What a lost bond pays to `terms.forfeited_to`; the winner gets the rest.
+    The part of a lost bond that goes to `terms.forfeited_to`, in wei; the winner gets the rest.
 
     >>> forfeited_wei(10**18, ML) / 10**18
     0.2

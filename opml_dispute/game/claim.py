@@ -1,5 +1,5 @@
 """
-What a game looks like at one moment: its claims, and the parameters it was created with.
+The snapshot of a game: its claims, and the parameters it was created with.
 
 `Game` is a snapshot, read whole from one block; everything else in this package, and every actor, is a function of
 such snapshots. The lookups here are the ones that the contract makes by walking parent chains: `ancestor` finds the
@@ -27,7 +27,7 @@ NO_PARENT = 0xFFFF_FFFF
 
 
 class GameStatus(IntEnum):
-    """How a game stands; the chain's numbers."""
+    """The status of a game, in the chain's numbers."""
 
     IN_PROGRESS = 0
     CHALLENGER_WINS = 1
@@ -51,22 +51,22 @@ class Claim:
     """The claim it counters; None for the root claim."""
 
     countered_by: Address | None
-    """Who defeated it; set by a step, and by resolution, never by a mere answer."""
+    """The account that defeated it; set by a step or by resolution, never by an answer alone."""
 
     claimant: Address
-    """Who posted it."""
+    """The account that posted it."""
 
     bond_wei: int
-    """What was staked on it."""
+    """The bond that was staked on it."""
 
     value: Hash32
     """A state root down to the split depth, a state hash below."""
 
     position: Position
-    """Where it stands in the tree."""
+    """Its position in the tree."""
 
     clock: Clock
-    """What its side had used when it was posted."""
+    """The time that its side had used when it was posted."""
 
     is_resolved: bool = False
     """Whether its subgame is settled."""
@@ -74,7 +74,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Game:
-    """One game at one moment. The lookups are memoised: a snapshot never changes."""
+    """One game at one block. Lookups are cached, since a snapshot never changes."""
 
     address: Address
     request_id: RequestId
@@ -93,12 +93,12 @@ class Game:
 
     chain_id: int
     l1_head: Hash32
-    """The block before the game's: fixed for other clients' sake, nothing here depends on it."""
+    """The hash of the block before the game's creation; existing clients read it, nothing here depends on it."""
 
     claims: tuple[Claim, ...]
     resolved_at_s: int = 0
     terms: BondTerms = OP_STACK
-    """What its claims cost, and what part of a lost bond no winner gets."""
+    """The bonds of its claims, and the forfeited part of a lost bond."""
 
     def __post_init__(self) -> None:
         for index, claim in enumerate(self.claims):
@@ -133,7 +133,7 @@ class Game:
         return self._replies_by_parent.get(index, ())
 
     def find(self, parent_index: int, position: Position, value: bytes) -> Claim | None:
-        """The claim of this value at this position under this parent, if it is there: at most one can be."""
+        """The claim of this value at this position under this parent, if it exists; there is at most one."""
         return self._by_identity.get((parent_index, position.gindex, value))
 
     def is_attack(self, claim: Claim) -> bool:
@@ -145,7 +145,7 @@ class Game:
 
     def ancestor(self, position: Position, from_index: int, *, bounded: bool) -> Claim:
         """
-        The claim that speaks for `position` among claim `from_index` and those above it.
+        The claim at `position` among claim `from_index` and its ancestors, by trace ancestor.
 
         `bounded` keeps the search below the split depth, that is, inside one execution subgame. Raises
         `UnknownClaim` if there is none, which no legal game can show.
@@ -160,7 +160,7 @@ class Game:
 
     @cached_property
     def memory(self) -> dict[object, Any]:
-        """Where functions of this snapshot keep what they computed about it."""
+        """The cache in which functions of this snapshot keep their results."""
         return {}
 
     @cached_property

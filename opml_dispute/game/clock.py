@@ -1,5 +1,5 @@
 """
-Chess clocks: how much time a side has used, and when it has run out.
+Chess clocks: how much time a side has used, and when its time is over.
 
 Every claim stores the time its *own* side had used when it was posted, and when that was (`Clock`). The time that
 the *other* side has used to answer a claim continues from its grandparent: `challenger_duration_s`. A move may be
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """What a claim stores of time; on chain, `duration << 64 | timestamp`."""
+    """The time that a claim stores; on chain, `duration << 64 | timestamp`."""
 
     duration_s: int
     """Seconds that the claim's own side had used."""
@@ -49,10 +49,10 @@ class ClockSettings:
     """The least time that a side has left to answer an answer."""
 
     challenge_period_s: int
-    """How long a large pre-image must lie open before a step can use it."""
+    """The challenge period of a large pre-image, after which a step can use it."""
 
     def extension_at(self, depth: int, *, split_depth: int, max_depth: int) -> int:
-        """The time kept, in seconds, for the answer to the answer to a new claim at `depth`."""
+        """The time in seconds that remains for the answer to the answer to a new claim at `depth`."""
         if depth == max_depth - 1:
             return self.extension_s + self.challenge_period_s  # the next answer but one is a step
         if depth == split_depth - 1:

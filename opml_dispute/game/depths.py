@@ -1,5 +1,5 @@
 """
-Depths: how deep a game goes, for a model of so many nodes that take so many steps at most.
+The depths of a game, from the number of a model's nodes and the bound of their steps.
 
 A game has two layers. Depths 0 to `split` hold state roots (the ML phase); depth `split + 1` holds the root of an
 execution subgame, the VM's last state for one node; depths down to `max` bisect that execution (the FPVM phase).
@@ -39,7 +39,8 @@ class Depths:
     """The deepest level of the ML phase."""
 
     max: int
-    """The deepest level of all, where only a step remains. Even, so leaves belong to the root claim's side."""
+    """The deepest level, at which only a step is possible. It is even, so leaf claims belong to the root claim's
+    side."""
 
     def __post_init__(self) -> None:
         if not (self.split >= 2 and self.split + 1 < self.max <= MAX_DEPTH_LIMIT):

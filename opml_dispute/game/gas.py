@@ -1,10 +1,10 @@
 """
-What a dispute costs in gas: an expectation, from measured parts.
+The expected gas of a dispute, from measured parts.
 
 A dispute that goes to the last step has one claim at each depth: the root claim, then moves down to the maximum depth,
 where the chain executes one step. `dispute_gas` adds up what that takes from the creation of the game to the winner's
-payout, both sides together. The parts are the sizes of single transactions (docs/game.md, "What it costs"; a test
-holds them to the contracts' own snapshots), so a game with more liars, or one that ends early, costs more or less.
+payout, both sides together. The parts are the costs of single transactions (docs/game.md, "What it costs"; a test
+compares them with the contracts' snapshots). A game with more liars costs more, and one that ends early costs less.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ CREATE_GAS: Final = 459_000
 """Creating the game, which makes the root claim."""
 MOVE_GAS: Final = 144_000
 FIRST_MOVE_GAS: Final = 15_000
-"""What a player's first move costs more than the others; there are two players."""
+"""The additional gas of a player's first move; there are two players."""
 STEP_GAS: Final = 219_000
 """Executing the last instruction: witness, verifier, pre-image if it reads one."""
 SETTLE_CLAIM_GAS: Final = 22_500
@@ -34,7 +34,7 @@ def dispute_moves(depths: Depths) -> int:
 
 def dispute_gas(depths: Depths) -> int:
     """
-    Gas of such a dispute, from the creation of the game to the payout.
+    Gas of a dispute to the last step, from the creation of the game to the payout.
 
     >>> dispute_gas(Depths(split=4, max=26))
     5215500
@@ -45,7 +45,7 @@ def dispute_gas(depths: Depths) -> int:
 
 def dispute_bonds_wei(depths: Depths, terms: BondTerms = ML, root_bond_wei: int = ML_ROOT_BOND_WEI) -> tuple[int, int]:
     """
-    What the proposer's and the challenger's side have at stake at the end of such a dispute.
+    The bonds of the proposer's and the challenger's side at the end of a dispute to the last step, in wei.
 
     >>> [wei / 10**18 for wei in dispute_bonds_wei(Depths(split=4, max=26))]
     [0.81774705, 0.70502673]

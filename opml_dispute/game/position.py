@@ -1,12 +1,12 @@
 """
-Positions: where in the game tree a claim stands, and how much of the trace it speaks about.
+Positions: the places of claims in the game tree, and the parts of the trace that they are about.
 
 1. A position is a depth and an index at that depth; on chain it is one number, the generalized index.
 2. `attack` and `defend` are the two moves; both go one deeper.
 3. `trace_index` is the last step of the trace that a position commits to.
 4. `trace_ancestor` is the shallowest position that ends at the same step: the place to look for an earlier claim.
 
-Which moves are legal is the affair of `rules`; how deep a tree is, of `depths`.
+Legal moves are in `rules`, the depths of a tree in `depths`.
 Source: docs/game.md, "Positions".
 """
 
@@ -19,7 +19,7 @@ from opml_dispute.errors import OpmlError
 
 
 class DepthError(OpmlError):
-    """A position was asked about a depth that it cannot answer for."""
+    """A depth is outside the range that a position's question allows."""
 
     def __init__(self, found: int, expected: str) -> None:
         super().__init__(f"depth is {found}, expected {expected}")
@@ -59,12 +59,12 @@ class Position:
         return (1 << self.depth) + self.index_at_depth
 
     def attack(self) -> Position:
-        """The first half of what this position covers."""
+        """The first half of the range of this position."""
         return Position(self.depth + 1, 2 * self.index_at_depth)
 
     def defend(self) -> Position:
         """
-        The first half of the stretch just after this position.
+        The first half of the range just after this position.
 
         Raises `DepthError` for the last position of a depth, which has nothing after it: the root claim above all.
         """
@@ -144,7 +144,7 @@ class Position:
 
     def within_subtree(self, root_depth: int) -> Position:
         """
-        This position as seen from its ancestor at `root_depth`: that one becomes the root.
+        This position in the subtree whose root is its ancestor at `root_depth`.
 
         >>> Position(5, 0b10110).within_subtree(2)
         Position(depth=3, index_at_depth=6)

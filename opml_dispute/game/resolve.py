@@ -1,12 +1,11 @@
 """
-Who wins: settling claims from the bottom up.
+The result of a game: settling claims from the bottom up.
 
 A claim falls if one of its answers stands; the leftmost standing answer (the earliest, on ties) takes its bond, less
 the part that is forfeited: `awards`.
-`resolvable` lists what can be settled now, in an order that the contract accepts, `settlement_batches` how much of it
-at once; `forecast` settles everything as
-the game stands, whatever the clocks say, and tells winner and payouts; `winner_if_resolved_now` is its first line.
-Source: docs/game.md, "Resolution".
+`resolvable` lists the claims that can be settled now, in an order that the contract accepts, and `settlement_batches`
+cuts them into transactions; `forecast` settles all claims as the game is, whatever the clocks say, and gives winner and
+payouts; `winner_if_resolved_now` gives the winner only. Source: docs/game.md, "Resolution".
 """
 
 from __future__ import annotations
@@ -20,21 +19,21 @@ from opml_dispute.game.clock import time_left_s
 from opml_dispute.primitives import Address
 
 MAX_ANSWERS = 512
-"""Answers to one claim looked at in one call; the rest takes another. Existing clients do the same."""
+"""Answers to one claim that one call examines; more take another call. Existing clients do the same."""
 
 WORK_AT_ONCE = 512
 """
-Claims settled, and answers to them looked at, in one transaction.
+Claims settled, and answers to them examined, in one transaction.
 
-At less than 20,000 gas each, that is well below what a transaction may take on any chain.
+At less than 20,000 gas each, that is well below the gas limit of a transaction on any chain.
 """
 
 
 def resolvable(game: Game, now_s: int) -> list[int]:
     """
-    Indices of the claims that can be resolved now, one after the other, answers before what they answer.
+    Indices of the claims that can be resolved now, in order: answers before the claims they answer.
 
-    INVARIANT: answers have higher indices than what they answer, so one pass from the end sees them first.
+    INVARIANT: answers have higher indices than the claims they answer, so one pass from the end sees them first.
     """
     if not game.in_progress:
         return []
@@ -50,7 +49,7 @@ def resolvable(game: Game, now_s: int) -> list[int]:
 
 
 def settlement_batches(game: Game, claim_indices: Sequence[int]) -> list[list[int]]:
-    """The same indices in the same order, cut into what one transaction can settle."""
+    """The same indices in the same order, cut into batches that one transaction can settle."""
     batches: list[list[int]] = []
     room = 0
     for index in claim_indices:
@@ -69,24 +68,25 @@ def game_resolvable(game: Game, now_s: int) -> bool:
 
 
 def winning_reply(replies: list[Claim]) -> Claim | None:
-    """Of the answers that stand, the one that takes the bond: the leftmost, and of several there the earliest."""
+    """The answer that takes the bond: of those that stand the leftmost, and of several there the earliest."""
     return min(replies, key=lambda claim: (claim.position.gindex, claim.index), default=None)
 
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """How the game would end if nothing more were played."""
+    """The end of the game if no further move is made."""
 
     winner: GameStatus
     countered_by: Mapping[int, Address | None]
-    """By claim index: who defeats it, None if it stands."""
+    """By claim index: the account that defeats it, None if it stands."""
 
     payouts_wei: Mapping[Address, int]
-    """What resolution awards, bonds returned included, to players and to whom lost bonds are forfeited."""
+    """The amounts that resolution awards to the players and to the recipient of forfeited bonds, returned bonds
+    included."""
 
 
 def forecast(game: Game) -> Forecast:
-    """Settles every claim of `game` as it stands. What is resolved already stays as it is."""
+    """Settle every claim of `game` as it is; resolved claims keep their results."""
     countered_by: dict[int, Address | None] = {}
     payouts_wei: dict[Address, int] = {}
     for claim in reversed(game.claims):
@@ -106,7 +106,8 @@ def forecast(game: Game) -> Forecast:
 
 
 def awards(game: Game, claim: Claim, countered_by: Address | None) -> list[tuple[Address, int]]:
-    """Who gets a claim's bond, in wei: its claimant if it stands; else who countered it, less the forfeited part."""
+    """The recipients of a claim's bond, in wei: its claimant if it stands; else the account that countered it, less the
+    forfeited part."""
     if countered_by is None:
         return [(claim.claimant, claim.bond_wei)]
     forfeited = forfeited_wei(claim.bond_wei, game.terms)
@@ -115,5 +116,5 @@ def awards(game: Game, claim: Claim, countered_by: Address | None) -> list[tuple
 
 
 def winner_if_resolved_now(game: Game) -> GameStatus:
-    """Who wins if nothing more is played; the real winner once the game is over."""
+    """The winner if no further move is made; the real winner once the game is over."""
     return forecast(game).winner if game.in_progress else game.status

@@ -1,14 +1,14 @@
 """
-Which moves are legal, and what a claim below the split is about.
+The legal moves, and the state roots that a claim below the split depth is about.
 
-1. `check_move` says why the contract would refuse a move, in the contract's own order of checks; silence is consent.
+1. `check_move` raises the error with which the contract would refuse a move, in the contract's order of checks.
 2. `subgame_roots_of` finds the two state roots that an execution subgame is about: where the VM starts (agreed) and
    what it must find (disputed).
 3. `local_context` is the hash that keeps the local pre-images of one subgame apart from another's;
    `local_data` is what the game puts there.
-4. `step_claims` finds the two claims that a step at a leaf is judged by, `step_refutes` judges.
+4. `step_claims` finds the two claims that decide a step against a leaf claim, `step_refutes` decides.
 
-What to play is the affair of `actors`; who wins, of `resolve`.
+The choice of moves is in `actors`, the result in `resolve`.
 Source: docs/game.md, "Moves", "Execution subgames", "Steps".
 """
 
@@ -53,19 +53,19 @@ class CannotDefendRootClaim(IllegalMove):
 
 
 class GameDepthExceeded(IllegalMove):
-    """A leaf takes no more moves, only a step."""
+    """A leaf claim is answered by a step only."""
 
     contract_error = "GameDepthExceeded"
 
 
 class WrongVmStatus(IllegalMove):
-    """An execution root carries a VM status that its mover's side cannot mean."""
+    """An execution root has a VM status that its mover's side cannot assert."""
 
     contract_error = "UnexpectedRootClaim"
 
 
 class WrongBond(IllegalMove):
-    """The stake is not exactly what the depth asks for."""
+    """The stake is not exactly the bond of the depth."""
 
     contract_error = "IncorrectBondAmount"
 
@@ -83,7 +83,7 @@ class ClaimAlreadyExists(IllegalMove):
 
 
 class ClaimAboveSplit(OpmlError):
-    """A question about VM execution was asked of a claim in the ML phase."""
+    """A function about VM execution was called for a claim in the ML phase."""
 
     def __init__(self, index: int, depth: int, split_depth: int) -> None:
         super().__init__(f"claim {index} stands at depth {depth}, expected one below the split depth {split_depth}")
@@ -94,7 +94,7 @@ def check_move(
     game: Game, index: int, value: bytes, *, is_attack: bool, now_s: int, bond_wei: int | None = None
 ) -> Position:
     """
-    The position that the move would take; raises the `IllegalMove` that the contract's first failing check names.
+    The position of the new claim. Raises the `IllegalMove` of the contract's first failing check.
 
     `bond_wei` None means that exactly the required bond is sent. Raises `UnknownClaim` if there is no such claim.
     """
@@ -122,10 +122,10 @@ def check_move(
 
 def allowed_vm_statuses(game: Game, leaf: Claim, *, is_attack: bool) -> frozenset[VmStatus]:
     """
-    The VM statuses that an execution root answering `leaf` (at the split depth) may carry.
+    The VM statuses that an execution root answering `leaf`, a claim at the split depth, may have.
 
-    The mover says "run on this disputed root, the program fails" (and it exits with 1 or panics), unless the
-    disputed root is its own side's: then the program must succeed.
+    By its move the mover asserts that the program, run on this disputed root, fails (it exits with 1 or panics); if the
+    disputed root is its own side's, it asserts that the program succeeds.
     """
     failing = frozenset((VmStatus.INVALID, VmStatus.PANIC))
     if is_attack:
@@ -144,14 +144,14 @@ def _check_vm_status(game: Game, leaf: Claim, value: bytes, *, is_attack: bool) 
 
 @dataclass(frozen=True, slots=True)
 class AssertedRoot:
-    """A state root as a claim makes it."""
+    """A state root that a claim asserts."""
 
     root: StateRoot
     position: Position | None
-    """Where it is claimed; None for S_0, which the chain computed and no player claims."""
+    """The position of that claim; None for S_0, which the chain computed and no player claims."""
 
     def state_index(self, game: Game) -> int:
-        """Which state it claims to be: t of S_t, at most the node count."""
+        """The index t of the state S_t that it is claimed to be, at most the node count."""
         if self.position is None:
             return 0
         return min(self.position.trace_index(game.depths.split) + 1, game.node_count)
@@ -159,13 +159,14 @@ class AssertedRoot:
 
 @dataclass(frozen=True)
 class SubgameRoots:
-    """What an execution subgame is about: the node that leads from `starting` to, or not to, `disputed`."""
+    """The two state roots of an execution subgame, which disputes whether a node leads from `starting` to
+    `disputed`."""
 
     starting: AssertedRoot
-    """Where the VM starts; both sides of an honest dispute agree on it. Local pre-image 2."""
+    """The root from which the VM starts; both sides of an honest dispute agree on it. Local pre-image 2."""
 
     disputed: AssertedRoot
-    """What the node is said to make of it. Local pre-image 3."""
+    """The asserted root after the node. Local pre-image 3."""
 
     def node_index(self, game: Game) -> int:
         """The node that the VM runs: 0 is the first. Equal to the node count past the program's end."""
@@ -173,7 +174,8 @@ class SubgameRoots:
 
     @cached_property
     def local_context(self) -> Hash32:
-        """The hash that sets this subgame's local pre-images apart: 128 bytes in, or 64 when it starts at S_0."""
+        """The hash that separates this subgame's local pre-images from others: of 128 bytes, or of 64 when it starts at
+        S_0."""
         words = [] if self.starting.position is None else [self.starting]
         words.append(self.disputed)
         return Hash32(keccak256(b"".join(output.root + _word(output.position) for output in words)))
@@ -181,7 +183,7 @@ class SubgameRoots:
 
 def subgame_roots_of(game: Game, index: int) -> SubgameRoots:
     """
-    Starting and disputed output of the execution subgame that claim `index` belongs to.
+    The starting and the disputed root of the execution subgame that claim `index` belongs to.
 
     Raises `ClaimAboveSplit` if it belongs to none.
     """
@@ -197,7 +199,7 @@ def subgame_roots_of(game: Game, index: int) -> SubgameRoots:
 
 
 def subgame_roots_below(game: Game, leaf_index: int, *, is_attack: bool) -> SubgameRoots:
-    """The outputs of the subgame that an attack on, or a defence of, a claim at the split depth opens."""
+    """The two roots of the subgame that an attack on, or a defence of, a claim at the split depth opens."""
     known: dict[tuple[int, bool], SubgameRoots] = game.memory.setdefault(subgame_roots_below, {})
     if (leaf_index, is_attack) not in known:
         known[leaf_index, is_attack] = _roots_below(game, leaf_index, is_attack=is_attack)
@@ -244,7 +246,7 @@ def local_data(game: Game, outputs: SubgameRoots) -> dict[LocalIdent, bytes]:
 
 @dataclass(frozen=True, slots=True)
 class StepClaims:
-    """The two claims that a step is judged by."""
+    """The two claims that decide a step."""
 
     pre: Claim | None
     """The state before the instruction; None for the absolute prestate."""
@@ -258,7 +260,7 @@ class StepClaims:
 
 
 def step_claims(game: Game, index: int, *, is_attack: bool) -> StepClaims:
-    """What a step against leaf `index` starts from, and what its outcome is compared with."""
+    """The claims of the state before and after a step against the leaf claim `index`."""
     claim = game.claim(index)
     if claim.position.depth != game.depths.max:
         raise GameDepthExceeded(
@@ -274,12 +276,12 @@ def step_claims(game: Game, index: int, *, is_attack: bool) -> StepClaims:
 
 
 def prestate_matches(claimed: bytes, state_hash: StateHash) -> bool:
-    """Whether a presented state is the claimed one: all but the status byte decides."""
+    """Whether a presented state is the claimed one; the status byte is not compared."""
     return claimed[1:] == state_hash[1:]
 
 
 def step_refutes(game: Game, index: int, outcome: bytes, *, is_attack: bool) -> bool:
-    """Whether a step against leaf `index` whose instruction ends in `outcome` defeats the leaf."""
+    """Whether a step against the leaf claim `index` whose instruction ends in `outcome` defeats the claim."""
     post = step_claims(game, index, is_attack=is_attack).post
     same_side = (game.claim(index).position.depth - post.position.depth) % 2 == 0
     return (outcome == post.value) != same_side

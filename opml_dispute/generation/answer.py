@@ -1,8 +1,8 @@
 """
-The loop: a prompt's tokens in, an answer's tokens out, as one program.
+The generation loop: one program from a prompt's tokens to an answer's tokens.
 
 `AnswerLoop` writes the operations. All rows of the prompt go through the layers together; each step then takes the
-token that was chosen last, one row, and chooses the next. Nothing here knows what a layer is: that is `decoder`'s.
+token that was chosen last, one row, and chooses the next. The layers are in `decoder`.
 
 **The prompt** is i64[capacity]. A shorter one stands at the end, behind padding of -1. Padding is seen by no token and
 has no position: the first token of a prompt has position 0 however much padding is before it.

@@ -1,7 +1,7 @@
 """
-A language model as its file has it: shape, named weights, tokenizer.
+A language model as read from its file: sizes, named weights, tokenizer.
 
-`Checkpoint` is what the readers of files (`gguf_model`, `huggingface`) hand over and `decoder` takes. Weights have the
+The readers of files (`gguf_model`, `huggingface`) return a `Checkpoint`, which `decoder` takes. Weights have the
 names that GGUF gives them, whatever file they come from, and stay in the file until they are needed.
 """
 
@@ -23,7 +23,7 @@ RopePairs = Literal["neighbours", "halves"]
 
 @dataclass(frozen=True)
 class Architecture:
-    """The numbers that say how a decoder computes; sizes in elements."""
+    """The parameters of a decoder; sizes in elements."""
 
     name: str
     layers: int
@@ -91,7 +91,7 @@ class Weight:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A decoder and what turns text into its tokens."""
+    """A decoder's weights and its vocabulary."""
 
     architecture: Architecture
     weights: Mapping[str, Weight]

@@ -2,8 +2,8 @@
 The layers of a decoder of the Llama family, emitted as kernels.
 
 `Decoder.layers` takes rows, one a position, through all layers, and writes their keys and values into the caches;
-`Decoder.logits` makes scores of a row. It is the same code for a prompt (many rows) and for a step (one): what differs,
-which positions they are and which keys they see, comes in as `Rows`. Some thirty nodes make a layer:
+`Decoder.logits` makes scores of a row. It is the same code for a prompt (many rows) and for a step (one): a `Rows` has
+the differences, the positions and the visible keys. Some thirty nodes make a layer:
 
 - a normalisation is x / sqrt(x x + n epsilon) * (sqrt(n) w): a contraction, a root, a quotient, a product;
 - queries and keys of all heads lie side by side, so that both are turned by three operations, and the last of them

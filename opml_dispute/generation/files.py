@@ -1,5 +1,5 @@
 """
-Model files of every kind, as one door: ONNX, compiled programs, and language models.
+Opening model files of every kind: ONNX, compiled programs, and language models.
 
 `open_model` answers the program of a file. A language model (a GGUF file, or a folder
 as Hugging Face publishes them) needs to know for how long
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from opml_dispute.model.program import Program
 
 PROMPT_TOKENS: Final = 64
-"""Room for a prompt, if nothing is said."""
+"""The default room for a prompt, in tokens."""
 ANSWER_TOKENS: Final = 64
-"""Tokens of an answer at most, if nothing is said."""
+"""The default limit of an answer, in tokens."""
 
 
 def is_language_model(file: Path) -> bool:

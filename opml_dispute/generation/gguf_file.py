@@ -1,9 +1,9 @@
 """
-GGUF: the file format of llama.cpp, read as what it is: a file from the internet.
+GGUF, the file format of llama.cpp, read as untrusted input.
 
 `read_gguf` gives header and tensors, the latter as views of the mapped file: no weight is read before it is needed.
-Every length is held against what is left of the file before anything is made of it, so that a damaged or a malicious
-file costs a sentence. What the fields mean for a decoder is `gguf_model`'s.
+Every length is compared with the rest of the file before it is used, so that a damaged or malicious file gives a clear
+error. `gguf_model` interprets the fields.
 """
 
 from __future__ import annotations

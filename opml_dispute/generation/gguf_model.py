@@ -1,8 +1,7 @@
 """
-What GGUF's fields mean: the decoder, its sizes, its tokens.
+The decoder that GGUF's fields describe: its parameters, weights and tokens.
 
-`gguf_checkpoint` reads a file of one of the `FAMILIES`. Every number is held against what a decoder may have before
-anything is computed with it.
+`gguf_checkpoint` reads a file of one of the `FAMILIES`. Every number is validated before it is used.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ _END_NAMES: Final = frozenset(
 
 @dataclass(frozen=True)
 class Family:
-    """Decoders that compute alike."""
+    """Decoders with the same computation."""
 
     rope_pairs: RopePairs
     is_gemma: bool = False

@@ -1,8 +1,9 @@
 """
 Language models as Hugging Face publishes them: a folder with config.json, safetensors and tokenizer.json.
 
-`huggingface_checkpoint` reads such a folder of one of the `MODEL_TYPES` into what GGUF files give: the same names, the
-same sizes, views of the mapped files. A safetensors file is a length, a JSON header of that length, and the tensors.
+`huggingface_checkpoint` reads such a folder of one of the `MODEL_TYPES` into the same form as GGUF files: the same
+names, the same sizes, views of the mapped files. A safetensors file is a length, a JSON header of that length, and the
+tensors.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the import of language models refuses; every message says what was found and what was expected."""
+"""The errors of importing language models; every message says what was found and what was expected."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """
-An answer while it is computed: token by token, each soon after it is known.
+Showing an answer while it is computed, token by token.
 
-A whole run takes the shortest way and stops nowhere. So it runs in a thread of its own, and `tokens_of` looks at the
-answer's place in the segment from time to time: a token that is followed by one other than 0 has been written.
+A whole run does not stop between nodes. So it runs in a thread of its own, and `tokens_of` reads the answer's place in
+the segment from time to time: a token that is followed by one other than 0 has been written.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def tokens_of(inference: Inference) -> Iterator[int]:
     def run() -> None:
         try:
             inference.run_to(inference.program.node_count)
-        except BaseException as error:  # handed over to who waits
+        except BaseException as error:  # passed to the waiting thread
             raised.append(error)
 
     def seen() -> list[int]:

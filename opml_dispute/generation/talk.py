@@ -1,5 +1,5 @@
 """
-Between text and a program that answers: prompts into its room, its output into words.
+Text of a program that answers prompts: prompts as its input, its output as text.
 
 `AnswerProgram.of` recognises such a program by its input and output alone, so that one that was registered by others,
 or kept from an earlier use, is known too.

@@ -4,8 +4,8 @@ An answer's steps, written once and repeated.
 Every step of an answer runs the same operations: its records differ from those of the step before in the addresses of
 what it makes and of the rows that it takes of longer tensors, and these move on by the same number of bytes each time.
 So a program is planned for a few steps (`PLANNED_STEPS`), and `unrolled` writes the records of all: a step between is
-what the third is to the second, and the last is the last one planned, moved. What this takes for granted is checked
-record by record; that the result is a good program is checked like any other's (`model.rules`).
+what the third is to the second, and the last is the last one planned, moved. The assumptions are checked record by
+record; the result is validated like any other program (`model.rules`).
 """
 
 from __future__ import annotations

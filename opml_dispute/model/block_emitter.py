@@ -1,5 +1,5 @@
 """
-The kernels of weights that stay in their blocks (docs/kernels.md, "Blocks"): a linear layer, and rows of a table.
+The kernels for weights that stay quantised in blocks (docs/kernels.md, "Blocks"): a linear layer, and rows of a table.
 
 Weights are constants of bytes, [N, bytes of a row], just as a GGUF file has them (`block_formats`).
 """

@@ -1,9 +1,9 @@
 """
-Block-quantised weights: their formats, as GGUF has them, and what their bytes mean.
+The formats of block-quantised weights, as in GGUF.
 
 A row of K elements is K / `elements` blocks of `bytes` bytes, one behind the other; a tensor of them is of bytes, of
-shape [rows, `row_bytes(K)`], and lies in the segment as it lies in its file. What each block's bytes mean is
-docs/kernels.md, "Blocks"; `dequantised` reads it in numpy, and `from_nbits` writes ONNX Runtime's MatMulNBits in it.
+shape [rows, `row_bytes(K)`], and has the same bytes in the segment as in its file. docs/kernels.md, "Blocks", defines
+each block's bytes; `dequantised` reads it in numpy, and `from_nbits` writes ONNX Runtime's MatMulNBits in it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """
-What lowerings are written in: arithmetic, reductions, windows, assembly of tensors.
+The operations that lowerings use: arithmetic, reductions, windows, assembly of tensors.
 
-`Builder` adds to the bare kernels of `emitter` what makes a lowering read like its formula: numbers as operands,
-`keepdims`, concatenation, padding, slices. Nothing here knows ONNX.
+`Builder` adds to the kernels of `emitter` what lets a lowering read like its formula: numbers as operands, `keepdims`,
+concatenation, padding, slices. It does not depend on ONNX.
 """
 
 from __future__ import annotations
@@ -310,7 +310,7 @@ class Builder(BlockEmitter):
 
 
 def _neutral(function: Reduction, dtype: DType) -> float | int | bool:
-    """What an empty reduction gives."""
+    """The result of an empty reduction."""
     if function is Reduction.SUM:
         return 0
     if function is Reduction.PROD:

@@ -2,9 +2,9 @@
 The compiler: an ONNX model and concrete shapes become a program.
 
 `compile_model` is the whole way: `onnx_file` reads and checks the model, `importer` lowers its operators to kernels,
-`absorb` makes fewer of them, `plan` gives every tensor its block and every block its end, `tile` cuts what costs too
-much, and `rules` holds the result against what every program must satisfy. The same file and shapes give the same bytes
-on any machine.
+`fuse` combines some of them, `plan` gives every tensor its block and every block its end, `tile` cuts operations that
+are too expensive, and `rules` checks what every program must satisfy. The same file and shapes give the same bytes on
+any machine.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import numpy as np
 from opml_dispute.engine.folding import float_mode
 from opml_dispute.engine.segment_memory import validate_records
 from opml_dispute.model import rules
-from opml_dispute.model.absorb import absorb
 from opml_dispute.model.builder import Builder
 from opml_dispute.model.cost import most_steps
+from opml_dispute.model.fuse import fuse
 from opml_dispute.model.importer import Importer
 from opml_dispute.model.limits import Limits, Meter
 from opml_dispute.model.onnx_file import ModelSource, load
@@ -32,7 +32,7 @@ from opml_dispute.primitives import LEAST_LOG2_STEPS, MOST_LOG2_STEPS
 
 TILE_BUDGET = 1 << 24
 """
-VM steps that one node may take, where it can be cut.
+VM steps that one node may take, if its operation can be cut.
 
 Half of it would make no game shallower: what a dispute's second phase loses in depth, its first gains. It is small
 enough for the VM's run of a node to take a fraction of a second, and large enough for a large model to have at most
@@ -53,10 +53,10 @@ def compile_model(
     Compiles an ONNX model (a path, bytes, or a loaded model).
 
     `dims` gives sizes to symbolic dimensions, by name or as `input.position`. `constants` fixes inputs to values, so
-    that what depends on them (a shape, a number of iterations) is known now. `max_sizes` makes room for tensors whose
-    size depends on data: such a tensor has zeros behind what is there, and a further output `NAME.count` says how many
-    elements are there. `tile_budget` is in VM steps, 2^16 or more. `limits` bound what compiling may take: by default
-    those of the environment (`limits`).
+    that values which depend on them (a shape, a number of iterations) are known when compiling. `max_sizes` makes room
+    for tensors whose size depends on data: such a tensor has zeros behind its elements, and a further output
+    `NAME.count` says how many elements it has. `tile_budget` is in VM steps, 2^16 or more. `limits` bound the
+    resources of the compilation: by default those of the environment (`limits`).
 
     Raises subclasses of `ModelError` for everything that the model's author can put right (`refusals`).
     """
@@ -79,7 +79,7 @@ def _compiled(
         raise ModelError("the model has no outputs; expected at least one")
     _make_a_node(builder, outputs)
     ends = [tensor for _, tensor in outputs]
-    ops = absorb(builder, live_operations(builder.ops, ends), ends)
+    ops = fuse(builder, live_operations(builder.ops, ends), ends)
     plan = Plan(ops or builder.ops, importing.inputs, outputs)
     records, made_of = plan.nodes(tile_budget, most_steps, meter)
     packed = b"".join(record.pack() for record in records)
@@ -106,7 +106,7 @@ STATUS_REASONS = {
     4: "shapes, or an amount of work, that no record may have",
     5: "operands that a record may not have",
 }
-"""What native/program/record.c says of a record, by the status that it would latch."""
+"""The reasons for which native/program/record.c refuses a record, by the status that it would latch."""
 
 
 def _ask_the_segment(records: bytes, made_of: Sequence[Op]) -> None:
@@ -145,7 +145,7 @@ def _end_in_own_blocks(builder: Builder, results: list[tuple[str, Tensor]]) -> l
     """
     The outputs, each alone and packed in a buffer of its own, which will lie in OUTPUT.
 
-    What a node computed whole is used as it is; a view, an input, a constant or a second use is copied.
+    A tensor that a node computed whole is used as it is; a view, an input, a constant or a second use is copied.
     """
     taken: set[int] = set()
     outputs = []

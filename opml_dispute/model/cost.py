@@ -1,8 +1,8 @@
 """
-How many VM steps nodes take at most: the bound that the machine itself holds every record against.
+The bound of a node's VM steps, by the same code that validates records.
 
-`most_steps` asks native/program/steps.c, which host and guest share (docs/segment.md, "Steps"): the compiler cuts by
-what decides.
+`most_steps` asks native/program/steps.c, which host and guest share (docs/segment.md, "Steps"): so the compiler cuts by
+the bound that decides.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """
-What follows from a program's records alone: its blocks, and what each node is and costs.
+Facts that follow from a program's records alone: its blocks, and each node's operation and cost.
 
-`planned_blocks` finds the blocks of INPUT, OUTPUT and ARENA and the part of the run during which each holds something;
-`node_facts` says for each record which operation it is a tile of, which kernel it runs and what it costs in the VM.
-Neither is ever read from a file: a description that could differ from the records would be believed by whoever reads
+`planned_blocks` finds the blocks of INPUT, OUTPUT and ARENA and the part of the run during which each is in use;
+`node_facts` says for each record which operation it is a tile of, which kernel it runs and its VM steps.
+Neither is ever read from a file: a description that could differ from the records would mislead an operator who reads
 it (`program_file`).
 """
 
@@ -61,7 +61,7 @@ class PlannedBlock:
 
 @dataclass(frozen=True, slots=True)
 class NodeFacts:
-    """What a node's record says about it."""
+    """The facts that a node's record contains."""
 
     kernel: str
     """The kernel, with its function: BINARY.ADD."""

@@ -1,7 +1,7 @@
 """
-Element types on their way in: which type each of ONNX's becomes in the segment.
+Element types: the type that each of ONNX's types has in the segment.
 
-- Types that kernels take stay what they are (`DType`).
+- Types that kernels take are kept (`DType`).
 - binary64 becomes binary32, in inputs, outputs and constants: there is no binary64 arithmetic in the VM. A program
   made from such a model says so in its notes.
 - Types narrower than a byte, and floats of 8 bits and less, are held by a wider type that has all their values
@@ -55,7 +55,7 @@ def held_note(number: int) -> str:
 
 
 def dtype_of(number: int) -> DType:
-    """What ONNX's element type `number` becomes. Raises `Refuse` for one that no kernel takes."""
+    """The type that ONNX's element type `number` has in the segment. Raises `Refuse` for one that no kernel takes."""
     if number == TensorProto.DOUBLE:
         return DType.F32
     try:

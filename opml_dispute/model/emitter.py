@@ -1,5 +1,5 @@
 """
-The primitive operations of a program under construction: one method a kernel.
+The primitive operations of a program under construction: one method per kernel.
 
 Each method checks its operands and records an operation (`recorder`). Views cost nothing (`tensor`); a kernel that
 needs packed elements gets them through `contiguous`. What the operators of ONNX mean in these terms is `builder` and
@@ -43,7 +43,7 @@ PREDICATES = frozenset({Unary.ISNAN, Unary.ISINF, Unary.NOT})
 
 
 class Emitter(Recorder):
-    """Records the operations of one program: one method a kernel."""
+    """Records the operations of one program: one method per kernel."""
 
     def __init__(self, meter: Meter | None = None) -> None:
         super().__init__(meter)

@@ -1,8 +1,8 @@
 """
-Model files as people have them: an ONNX file with sizes for its symbolic dimensions, or a compiled program.
+Model files: an ONNX file with sizes for its symbolic dimensions, or a compiled program.
 
-`read_model` takes either and answers the program. `Binding` holds what a model leaves open, sizes and inputs that are
-fixed; `parse_binding` reads it as it is typed.
+`read_model` takes either and answers the program. `Binding` holds sizes of dimensions and values of fixed inputs;
+`parse_binding` parses them from a command line.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class BadConstant(OpmlError):
 
 @dataclass(frozen=True)
 class Binding:
-    """What is decided about a model when it is compiled."""
+    """The sizes and values that are given when a model is compiled."""
 
     dims: Mapping[str, int] = field(default_factory=dict)
     """Sizes of symbolic dimensions."""
@@ -54,9 +54,9 @@ class Binding:
     max_sizes: Mapping[str, int] = field(default_factory=dict)
     """Room for tensors whose size depends on data."""
     prompt_tokens: int | None = None
-    """Of a language model: room for a prompt."""
+    """The room for a prompt of a language model, in tokens."""
     tokens: int | None = None
-    """Of a language model: tokens of an answer, at most."""
+    """The most tokens of a language model's answer."""
     sampling: bool = False
     """Of a language model: whether answers can be drawn, as a request says."""
 
@@ -137,7 +137,7 @@ def read_model(file: Path, binding: Binding) -> Program:
 
     Raises what compiling and loading raise.
     """
-    # Not above: the compiler takes half a second to import, and `parse_binding` does without.
+    # Imported late: the compiler takes half a second to import, and `parse_binding` does not need it.
     from opml_dispute.model.compiler import compile_model
     from opml_dispute.model.program_file import FILE_MAGIC, read_program
     from opml_dispute.model.refusals import ModelFileError

@@ -1,8 +1,8 @@
 """
-Constant folding: what a kernel would compute, computed once, while the model is compiled.
+Constant folding: operations on constants are computed once, while the model is compiled.
 
-`run` runs an operation on constants with the engine's own kernel, so a folded value has the very bits that an inference
-would compute, for every function, and on every machine. Which operations are folded is `emitter`'s choice.
+`run` runs an operation on constants with the engine's own kernel, so a folded value has the same bits that an inference
+would compute, for every function, and on every machine. `recorder` chooses the operations to fold.
 """
 
 from __future__ import annotations

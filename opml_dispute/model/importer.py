@@ -3,10 +3,11 @@ From an ONNX model to operations.
 
 `Importer.run` gives every graph input a tensor (`graph_inputs` makes its shape concrete), then walks the nodes in order
 and hands each to its lowering (`lower`). Shapes need no inference of their own: every tensor that a lowering returns
-has one. Values that are known are folded on the way, so shape arithmetic leaves nothing behind. Control flow with a
+has one. Known values are folded, so shape arithmetic makes no nodes. Control flow with a
 known condition, and functions of the model, are walked in place (`Subgraph`, `_call`).
 
-What cannot be expressed is refused with the operator, the node, the opset and the reason (`refusals`, `reasons`).
+A node that cannot be expressed is refused with the operator, the node, the opset and the reason (`refusals`,
+`reasons`).
 """
 
 from __future__ import annotations

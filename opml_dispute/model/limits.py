@@ -1,10 +1,11 @@
 """
-How much of this computer the compiler may use for an untrusted model.
+Limits on the resources that the compiler may use for an untrusted model.
 
 A few bytes of ONNX can describe any amount of work: an `Expand` and a `MatMul` become millions of nodes, a `Loop` as
 many operations as its count says. A `Meter` counts what one compilation makes, and refuses what goes beyond its limits
-before it is made, with `ModelTooDear`. Limits do not change what a model compiles to; who trusts a larger model raises
-them, by the environment variable `OPML_LIMITS`, as in `OPML_LIMITS=nodes=4000000,seconds=3600`, or from Python.
+before it is made, with `ModelTooDear`. Limits do not change the compiled program; an operator that trusts a larger
+model raises them, by the environment variable `OPML_LIMITS`, as in `OPML_LIMITS=nodes=4000000,seconds=3600`, or from
+Python.
 
 How much memory an inference may take is bounded by `engine.inference`, and the steps of a node by the segment.
 """
@@ -67,7 +68,7 @@ class Limits:
 
 
 class Meter:
-    """What one compilation has taken so far."""
+    """The resources that one compilation has used so far."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
@@ -75,14 +76,14 @@ class Meter:
         self._deadline = time.monotonic() + limits.seconds
 
     def operation(self) -> None:
-        """One more operation. Raises `ModelTooDear`."""
+        """Count an operation. Raises `ModelTooDear`."""
         self._operations += 1
         if self._operations > self.limits.operations:
             raise ModelTooDear("operations", "operations", self.limits.operations)
         self.check_time()
 
     def nodes(self, count: int, operation: str = "") -> None:
-        """So many more nodes are about to be made. Raises `ModelTooDear`."""
+        """Count nodes that are about to be made. Raises `ModelTooDear`."""
         self._nodes += count
         if self._nodes > self.limits.nodes:
             at = f", {count:,} of them for {operation}" if operation else ""
@@ -90,7 +91,7 @@ class Meter:
         self.check_time()
 
     def constant(self, size_bytes: int) -> None:
-        """So many more bytes of values are about to be known. Raises `ModelTooDear`."""
+        """Count bytes of constants that are about to be computed. Raises `ModelTooDear`."""
         self._constant_bytes += size_bytes
         if self._constant_bytes > self.limits.constant_bytes:
             raise ModelTooDear("bytes of constants", "constant_bytes", self.limits.constant_bytes)

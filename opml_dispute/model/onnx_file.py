@@ -1,7 +1,7 @@
 """
-ONNX files: read, parsed, and held against ONNX's own rules.
+Reading ONNX files, and checking them by ONNX's own rules.
 
-`load` takes a path, bytes or a loaded model. What a model's tensors and operators become is `importer`'s.
+`load` takes a path, bytes or a loaded model. `importer` translates tensors and operators.
 """
 
 from __future__ import annotations

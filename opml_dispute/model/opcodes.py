@@ -1,8 +1,8 @@
 """
 The primitive kernels and their functions: the numbers that node records carry.
 
-The C header native/program/opcodes.h is the source; these enumerations mirror it, and a test compares the two. What
-each kernel computes is docs/kernels.md. `DType` also knows how ONNX and numpy call each element type.
+The C header native/program/opcodes.h is the source; these enumerations mirror it, and a test compares the two.
+docs/kernels.md specifies the kernels. `DType` also knows how ONNX and numpy call each element type.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ class Reduction(IntEnum):
 
 
 class Pooling(IntEnum):
-    """What POOL makes of a window (docs/kernels.md, "POOL"); the C kernel names them itself."""
+    """The functions of POOL (docs/kernels.md, "POOL"); the C kernel has its own names."""
 
     MAX = 0
     AVERAGE = 1

@@ -47,7 +47,7 @@ NO_REGIONS = Regions(frozenset(), 1 << LEAST_BLOCK_LOG2)
 
 
 class PlannedSection:
-    """Hands out aligned blocks, one behind the other."""
+    """An allocator of consecutive aligned blocks."""
 
     def __init__(self, name: str, start: int, end: int) -> None:
         self.name, self.start, self.end, self.next = name, start, end, start
@@ -69,7 +69,7 @@ def _allow(most: int, meter: Meter, op: Op, count: int) -> None:
 
 
 class Plan:
-    """Where everything lies; made once per program, from its live operations."""
+    """The blocks and records of a program, made once from its live operations."""
 
     def __init__(
         self,

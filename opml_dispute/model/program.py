@@ -2,8 +2,8 @@
 A program: a model compiled for given shapes, ready to be run, registered and disputed.
 
 `Program` holds the node records, the weights and where inputs and outputs are in the segment. Its bytes, and so its
-`model_root`, depend on the model's file and shapes alone. What follows from the records (blocks, what each node is and
-costs) is derived from them (`derived`); the file format is `program_file`'s.
+`model_root`, depend on the model's file and shapes alone. Facts that follow from the records (blocks, the nodes'
+operations and costs) are in `derived`, the file format in `program_file`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class BadBlocks(OpmlError):
 
 @dataclass(frozen=True, slots=True)
 class NodeInfo:
-    """Where a node comes from and what it costs: for people, not part of the program's bytes."""
+    """A node's origin and cost, for people; not part of the program's bytes."""
 
     op_type: str
     """The ONNX operator."""
@@ -67,7 +67,7 @@ class Program:
     log2_steps: int
     """No node takes more than 2**log2_steps VM steps: one that could is refused (docs/segment.md, "Steps")."""
     notes: tuple[str, ...] = ()
-    """What the reader should know: choices that the compiler made and that change results."""
+    """Notes for the operator: choices of the compiler that change results."""
     fixed: Mapping[str, Array] = field(default_factory=dict)
     """Inputs of the ONNX model that were given a value when compiling."""
 
@@ -81,7 +81,7 @@ class Program:
 
     @cached_property
     def nodes(self) -> tuple[NodeInfo, ...]:
-        """What each node is and costs."""
+        """Each node's origin and cost."""
         return tuple(
             NodeInfo(*self.origins[facts.operation], facts.kernel, i, facts.tile, facts.tiles, facts.steps)
             for i, facts in enumerate(node_facts(self.records))
@@ -117,7 +117,7 @@ class Program:
         return sum(_size(block) for block in self.weights)
 
     def record(self, node_index: int) -> Record:
-        """What node `node_index` does. Raises `IndexError` if there is no such node."""
+        """The record of node `node_index`. Raises `IndexError` if there is no such node."""
         if not 0 <= node_index < self.node_count:
             raise IndexError(f"node {node_index} of a program of {self.node_count} nodes")
         return record_of(self.records, node_index)
@@ -131,7 +131,7 @@ class Program:
 
     @cached_property
     def model_root(self) -> Hash32:
-        """The Merkle root of program and weights: what a model is registered by."""
+        """The Merkle root of program and weights, by which a model is registered."""
         return Hash32(_root(self.model_blocks, 0, MODEL_LOG2))
 
 

@@ -5,7 +5,7 @@ The file holds what cannot be derived: records, weights, the names and shapes of
 operation comes from. The format, in order: the magic bytes, the length of the description (u64, big-endian), the
 description (JSON, keys sorted, no spaces), the records, the weights' data (big-endian), and the SHA-256 of all before.
 
-A file is untrusted input, and everything that it says is either checked against its records or means nothing to a run:
+A file is untrusted input: everything in it is either checked against its records or has no effect on a run:
 
 - there is one file for each program. `read_program` refuses what `write_program` would have written differently;
 - blocks of weights, inputs and outputs stand where the compiler would have put them: ascending, aligned, one after

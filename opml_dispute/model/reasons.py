@@ -1,4 +1,4 @@
-"""Why an operator has no lowering, and what to do instead."""
+"""The reasons why operators have no lowering, and alternatives."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ REASONS = {
     **dict.fromkeys(_MAPS, "a map has no place in the segment, whose blocks hold numbers"),
     "ImageDecoder": "file formats have no lowering; decode the image before",
 }
-"""Why operators that will never have a lowering have none."""
+"""Reasons of the operators that will never have a lowering."""
 HINTS = {
     **dict.fromkeys(_RANDOM, "make it an input of the model"),
 }
-"""What to do instead."""
+"""Alternatives to these operators."""
 
 
 def why_unknown(node: onnx.NodeProto, version: int) -> str:

@@ -1,5 +1,5 @@
 """
-The node record: 512 bytes that say what one node does.
+The node record: 512 bytes that describe one node's operation.
 
 `Record` is the record as Python sees it; `Record.pack` writes the big-endian bytes that the PROGRAM section holds
 and that are hashed, `Record.unpack` reads them back. The layout is drawn in native/program/record.h and explained in
@@ -62,7 +62,7 @@ class Free:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What one node does."""
+    """One node's operation and operands."""
 
     opcode: Opcode
     dtype_out: DType

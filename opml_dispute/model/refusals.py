@@ -1,5 +1,5 @@
 """
-What the compiler refuses, one class a cause. Every message says what was found and what was expected.
+The errors of the compiler, one class per cause. Every message says what was found and what was expected.
 
 A lowering knows only its operator's mathematics, so it raises `Refuse` (or `NeedsConstant`) with the reason alone;
 the importer, which knows operator, node and opset, turns it into `UnsupportedOp` (or `InputNotFixed`).
@@ -26,7 +26,7 @@ class ModelFileError(ModelError):
 class InvalidModel(ModelError):
     """The file is ONNX, but breaks ONNX's own rules."""
 
-    hint = "export the model again, or mend it: onnx.checker.check_model says the same"
+    hint = "export the model again, or correct it: onnx.checker.check_model says the same"
 
 
 class UnsupportedOpset(ModelError):

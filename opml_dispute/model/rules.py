@@ -1,10 +1,10 @@
 """
-What every program must satisfy, whatever model it came from.
+The rules that every program must satisfy.
 
-`RULES` is the list; `check` holds a program against it after every compilation, and the tests hold random programs
-against it. A broken rule is our bug, not the model author's, so it is a `BrokenRule`, which keeps its traceback.
-What the segment itself demands of an untrusted record (native/program/record.c) is the last of them: no program is
-made, or read from a file, that would fail at every run.
+`RULES` is the list; `check` applies it after every compilation, and the tests apply it to random programs. A broken
+rule is a bug of the compiler, not of the model, so it is a `BrokenRule`, which keeps its traceback. The last rule is
+the segment's own validator of untrusted records (native/program/record.c): no program is made, or read from a file,
+that would fail at every run.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """
-What ONNX's schemas say about element types: which an operator takes, and which its results have.
+The element types in ONNX's schemas: those of an operator's inputs, and those of its results.
 
 `check_inputs` refuses kinds of inputs (floats, integers, bool) that the operator's schema does not allow, and answers
 what each type variable of the schema stands for. It does not go by width: that an early
 version takes float and no bfloat16 has no reason in mathematics. `result_types` says from that which type each output
-must have. Operators without a schema (of other vendors' domains) are not looked at.
+must have. Operators without a schema (of other vendors' domains) are not checked.
 """
 
 from __future__ import annotations

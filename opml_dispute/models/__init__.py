@@ -1,10 +1,10 @@
 """
 The sample models that ship with the package.
 
-`DIGITS`, an ONNX file, is a small network that reads handwritten digits of 8 x 8 pixels; `digit_samples` gives the
-images and labels that its training never saw. Where they come from is scripts/train-digits; what they measured is
-`digits.json` beside them. `LETTERS`, a GGUF file, is a small decoder that reads and writes characters, and knows twenty
-questions with their answers by heart (scripts/train-letters).
+`DIGITS`, an ONNX file, is a small network that reads handwritten digits of 8 x 8 pixels; `digit_samples` gives images
+and labels that its training did not use. scripts/train-digits made them; `digits.json` beside them has its
+measurements. `LETTERS`, a GGUF file, is a small decoder that reads and writes characters, trained to answer twenty
+questions (scripts/train-letters).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-/* What Python may call: all else in the library is hidden. */
+/* Marks the functions that Python calls; all others of the library are hidden. */
 #ifndef OPML_EXPORT_H
 #define OPML_EXPORT_H
 #include <stddef.h>

@@ -1,7 +1,7 @@
 """
 A model and an input, brought into a store by a process of its own.
 
-Fetching takes long, and compiling a stranger's model takes a processor and memory; an agent that has moves to make
+Fetching takes long, and compiling an untrusted model takes a processor and memory; an agent that has moves to make
 leaves both to another process. `python -m opml_dispute.operator.bringing` reads a `BringOrder` as JSON and says how
 it went.
 """

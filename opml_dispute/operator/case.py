@@ -1,5 +1,5 @@
 """
-A case: one request, and all that is needed to say what its answer is.
+A case: one request, with everything that is needed to compute its answer.
 
 `open_case` reads the request, finds its model's program and its input, and gives a `Case`. `Case.trace` is then the
 honest trace of every game of the request, and `Case.liar` makes faulty ones. Nothing is computed before it is needed.
@@ -66,7 +66,7 @@ class Case:
         return Liar(self.program, self.image, self.inference, guest_machine())
 
     def node_machine(self, node_index: int, steps: int) -> Machine:
-        """The VM after so many instructions of a node's honest run."""
+        """The VM after `steps` instructions of a node's honest run."""
         machine = node_start(self.inference, node_index)
         machine.run(steps)
         return machine
@@ -113,7 +113,7 @@ def open_case(
     image_file: Path | None = None,
 ) -> Case:
     """
-    Everything about a request.
+    Read a request and find its program and its input.
 
     What is not on this computer is fetched, as the store allows. Raises `UnknownRequest`, `InputUnavailable`, and what
     `ModelStore.program` raises.

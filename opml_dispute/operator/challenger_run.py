@@ -22,14 +22,14 @@ _AGREED, _CLAIMED, _BLOCK = "--l2.outputroot", "--l2.claim", "--l2.blocknumber"
 
 
 class BadServerArguments(OpmlError):
-    """What stands after -- is not what op-challenger gives a server."""
+    """The arguments after -- are not those that op-challenger gives a server."""
 
     hint = f"for a state with the ML extension, give {_AGREED}, {_CLAIMED} and {_BLOCK} after --"
 
 
 @dataclass(frozen=True, slots=True)
 class ServerArguments:
-    """What is agreed, what is disputed, and where."""
+    """The agreed root, the disputed root, and the number of the disputed state."""
 
     agreed_root: StateRoot
     claimed_root: StateRoot
@@ -38,7 +38,7 @@ class ServerArguments:
 
     @classmethod
     def parse(cls, arguments: Sequence[str]) -> ServerArguments:
-        """From the server's command line; what else is there is left alone. Raises `BadServerArguments`."""
+        """Parse the server's command line; other arguments are ignored. Raises `BadServerArguments`."""
         found: dict[str, str] = {}
         for at, argument in enumerate(arguments):
             name, equals, value = argument.partition("=")
@@ -54,7 +54,7 @@ class LocalPreimages:
     data: Mapping[bytes, bytes]
 
     def hint(self, hint: bytes) -> None:
-        """Takes no notice: the guest needs no hints."""
+        """Ignore the hint: the guest needs none."""
 
     def fetch(self, key: bytes) -> bytes:
         """Raises `BadServerArguments` for a key that no game has."""
@@ -67,8 +67,8 @@ def node_contents(case: Case, arguments: ServerArguments, chain_id: int) -> tupl
     """
     The segment behind the agreed root, and the local pre-images.
 
-    Raises `BadServerArguments` if the agreed root is not the state before the disputed one: op-challenger agrees with
-    no wrong root, so it was asked about another request then.
+    Raises `BadServerArguments` if the agreed root is not the state before the disputed one: op-challenger never agrees
+    with a wrong root, so the roots belong to another request.
     """
     inference, block = case.inference, arguments.block_number
     for index in (block - 1, block):
@@ -94,7 +94,7 @@ def segment_in(case: Case, state: bytes) -> list[Subtree]:
     """
     The content of the segment that a saved state of a node's run has mapped; none if it has mapped none.
 
-    Which S_t it is shows in its root: all states of the request are tried. Raises `BadServerArguments` if it is none.
+    The segment's root is compared with every S_t of the request. Raises `BadServerArguments` if none is equal.
     """
     roots = [
         root for address, log2_size, root in subtrees_in(state) if (address, log2_size) == (SEGMENT_BASE, SEGMENT_LOG2)

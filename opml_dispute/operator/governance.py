@@ -1,9 +1,10 @@
 """
-What guardian and owner do with a deployment, as intents, each refused beforehand where the chain would refuse it.
+The guardian's and the owner's actions on a deployment, as intents; what the chain would refuse is refused beforehand.
 
 The guardian acts at once (`pause_intent`, `discard_intent`, …). The owner acts through the timelock: `pending` finds
-how far a call is there, and `next_intent` is what comes next of it, scheduling or execution. Nothing is kept on this
-computer: an operation is known by its content, so the same words schedule it, say how long it waits, and execute it.
+the state of a call there, and `next_intent` is its next transaction, which schedules or executes it. Nothing is kept on
+this computer: the id of an operation is the hash of its content, so the same command schedules it, says how long it
+waits, and executes it.
 """
 
 from __future__ import annotations
@@ -34,13 +35,13 @@ from opml_dispute.operator.intents import Intent
 from opml_dispute.primitives import Address, Hash32
 
 _SALTS: Final = 256
-"""How often one and the same call can be made through the timelock from here."""
+"""How often this package can make one and the same call through the timelock."""
 
 _PAGE: Final = 16
 
 
 class NotYourRole(OpmlError):
-    """The key is not that of the role that may do this."""
+    """The key does not belong to the role that this action needs."""
 
 
 class CannotPause(OpmlError):
@@ -52,7 +53,7 @@ class NotASurvivor(OpmlError):
 
 
 class WouldFail(OpmlError):
-    """A call that the timelock could not make, if it were to make it now."""
+    """A call that would revert if the timelock made it now."""
 
     hint = "nothing was scheduled: correct the call"
 
@@ -63,7 +64,7 @@ class NothingPending(OpmlError):
 
 @dataclass(frozen=True)
 class Governance:
-    """Who may do what, and what the guardian did last."""
+    """The holders of the roles, and the guardian's last pause."""
 
     head: Head
     guardian: Address
@@ -78,7 +79,7 @@ class Governance:
 
     @property
     def is_paused(self) -> bool:
-        """Whether deliveries, closing and withdrawals are stopped."""
+        """Whether deliveries, closing of games and withdrawals are stopped."""
         return self.head.timestamp < self.paused_until_s
 
     @property
@@ -89,7 +90,7 @@ class Governance:
 
 
 def read_governance(system: System) -> Governance:
-    """From the chain, at its latest block."""
+    """Read the roles and the pause from the chain, at its latest block."""
     oracle = GuardedOracle(system.oracle.address)
     head = system.rpc.head()
     found = system.rpc.read_all(
@@ -115,7 +116,7 @@ def _expect_guardian(standing: Governance, account: Address) -> None:
 
 
 def pause_intent(system: System, account: Address) -> Intent:
-    """Raises `NotYourRole`, and `CannotPause` while a pause runs or too soon after one."""
+    """Begin a pause. Raises `NotYourRole`, and `CannotPause` while a pause runs or too soon after one."""
     standing = read_governance(system)
     _expect_guardian(standing, account)
     if standing.is_paused:
@@ -141,7 +142,7 @@ def pause_intent(system: System, account: Address) -> Intent:
 
 
 def unpause_intent(system: System, account: Address) -> Intent | None:
-    """None if nothing is paused. Raises `NotYourRole`."""
+    """End the pause; None if nothing is paused. Raises `NotYourRole`."""
     standing = read_governance(system)
     if not standing.is_paused:
         return None
@@ -155,7 +156,8 @@ def unpause_intent(system: System, account: Address) -> Intent | None:
 
 
 def discard_intent(system: System, account: Address, game: Address) -> Intent | None:
-    """None if it is discarded already. Raises `NotYourRole`, and `UnknownGame` for what is none of this factory's."""
+    """Discard a game; None if it is discarded already. Raises `NotYourRole`, and `UnknownGame` for a game of another
+    factory."""
     constants = system.games.constants(game)
     _expect_guardian(read_governance(system), account)
     state = system.games.read(game)
@@ -192,7 +194,7 @@ def retire_intent(system: System, account: Address) -> Intent:
 
 
 def anchor_intent(system: System, game: Address) -> Intent | None:
-    """None if it is recorded already. Anyone may. Raises `NotASurvivor`, `UnknownGame`."""
+    """Record a survivor, which any account may do; None if it is recorded. Raises `NotASurvivor`, `UnknownGame`."""
     constants = system.games.constants(game)
     oracle = GuardedOracle(system.oracle.address)
     anchor, is_valid, is_discarded, is_retired, is_final = system.rpc.read_all(
@@ -234,25 +236,25 @@ class Wish:
     """A call that the owner wants the timelock to make."""
 
     kind: str
-    """What it is, for scripts."""
+    """The kind of action, for scripts."""
     call: Call[Any] | None
     """None for a bare payment."""
     target: Address
     what: str
-    """In words, as an infinitive: "name 0x… guardian"."""
+    """The action in words, as an infinitive: "name 0x… guardian"."""
     value_wei: int = 0
     data: bytes = b""
-    """Of a call that was given as bytes."""
+    """The data of a call that was given as bytes."""
 
     @property
     def call_data(self) -> bytes:
-        """What the timelock sends."""
+        """The data that the timelock sends."""
         return self.data if self.call is None else self.call.data
 
 
 @dataclass(frozen=True)
 class Pending:
-    """How far a wish is at the timelock."""
+    """The state of a wish at the timelock."""
 
     wish: Wish
     operation: TimelockCall
@@ -265,7 +267,7 @@ class Pending:
 
     @property
     def seconds_left(self) -> int:
-        """Until it can be executed."""
+        """Seconds until the operation can be executed."""
         return max(0, self.ready_at_s - self.head.timestamp) if self.state is OperationState.WAITING else 0
 
 
@@ -307,7 +309,7 @@ def recover(system: System, game: Address, amount_wei: int) -> Wish:
 
 
 def any_call(target: Address, data: bytes, value_wei: int) -> Wish:
-    """Any call, or a payment out of the timelock's own ether."""
+    """Make any call, or a payment out of the timelock's own ether."""
     with_value = f" with {ether(value_wei)} of the timelock's" if value_wei else ""
     what = (
         f"call {target}{with_value} with {len(data)} bytes of data" if data else f"pay {ether(value_wei)} to {target}"
@@ -316,7 +318,7 @@ def any_call(target: Address, data: bytes, value_wei: int) -> Wish:
 
 
 def already_so(system: System, wish: Wish) -> bool:
-    """Whether the chain has what the wish would set; only said of settings."""
+    """Whether the chain already has the value that the wish would set; None for a wish that sets nothing."""
     standing = read_governance(system)
     oracle = GuardedOracle(system.oracle.address)
     same = {
@@ -329,9 +331,9 @@ def already_so(system: System, wish: Wish) -> bool:
 
 def pending(system: System, wish: Wish) -> Pending:
     """
-    The operation that the wish is at the timelock: the first that is not done, of those that make this very call.
+    The timelock's operation for the wish: of those that make this very call, the first that is not done.
 
-    Raises `NothingPending` if the call was made more often than can be told apart.
+    Raises `NothingPending` if the call was made `_SALTS` times, as often as it can be told apart.
     """
     timelock, rpc = _timelock(system), system.rpc
     for first in range(0, _SALTS, _PAGE):
@@ -353,7 +355,7 @@ def pending(system: System, wish: Wish) -> Pending:
 
 def next_intent(system: System, found: Pending, account: Address) -> Intent | None:
     """
-    What comes next: scheduling it, or executing it; None as long as it waits.
+    The transaction that schedules or executes the wish; None while its delay runs.
 
     Raises `NotYourRole`, and `WouldFail` if the timelock could not make the call.
     """
@@ -383,7 +385,7 @@ def next_intent(system: System, found: Pending, account: Address) -> Intent | No
 
 
 def cancel_intent(system: System, found: Pending, account: Address) -> Intent:
-    """Raises `NotYourRole`, and `NothingPending` if it is not scheduled."""
+    """Cancel a scheduled operation. Raises `NotYourRole`, and `NothingPending` if it is not scheduled."""
     if found.state is OperationState.UNSET:
         raise NothingPending(f"nothing is scheduled that would {found.wish.what}", hint="check the arguments")
     _expect_role(system, "CANCELLER", account)
@@ -407,7 +409,8 @@ def _expect_role(system: System, name: str, account: Address) -> None:
 
 
 def _expect_possible(system: System, wish: Wish) -> None:
-    """The call, as the timelock would make it now. What is bytes to us is not tried: it may need what comes before."""
+    """Simulate the call as the timelock would make it now. A call given as bytes is not tried: it may depend on earlier
+    ones."""
     if wish.call is None:
         return
     try:
@@ -430,5 +433,5 @@ def _status(status: GameStatus) -> str:
 
 
 def utc(timestamp_s: int) -> str:
-    """A moment, to the minute."""
+    """A time in UTC, to the minute."""
     return datetime.fromtimestamp(timestamp_s, UTC).strftime("%Y-%m-%d %H:%M UTC")

@@ -1,9 +1,9 @@
 """
-From a question to a delivered answer, as intents: request, proposal, delivery.
+A request's way to its delivered answer, as intents: request, proposal, delivery.
 
-`request_intent` asks, directly or through a consumer contract; `proposal_intent` answers with a root claim and a
-bond; `delivery_intent` hands the output of a game that survived to the oracle, which calls the consumer.
-`deliverable_game` finds that game.
+`request_intent` makes a request, directly or through a consumer contract; `proposal_intent` creates a game with a root
+claim and a bond; `delivery_intent` gives the oracle the output of a game that survived, and the oracle calls the
+consumer. `deliverable_game` finds that game.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from opml_dispute.operator.intents import Intent
 from opml_dispute.primitives import Address, Hash32, ModelId, RequestId, StateRoot
 
 SCAN = 500
-"""Games looked at in one `gamesOf`."""
+"""Games that one call of `gamesOf` reads."""
 
 
 class NothingToDeliver(OpmlError):
@@ -71,7 +71,7 @@ def request_intent(
 
 
 def new_request_id(system: System, receipt: Receipt) -> RequestId:
-    """The request that a transaction made."""
+    """The id of the request that a transaction made."""
     (event,) = system.oracle.requested(receipt.logs)
     return RequestId(event["requestId"])
 
@@ -79,7 +79,7 @@ def new_request_id(system: System, receipt: Receipt) -> RequestId:
 def proposal_intent(
     system: System, request_id: RequestId, root_claim: StateRoot, state_index: int, *, nonce: bytes = NO_NONCE
 ) -> Intent:
-    """Create a game. Whether that makes sense is `operator.proposing`'s to say."""
+    """Create a game. Whether a game is needed is decided in `operator.proposing`."""
     return Intent(
         kind="propose",
         call=system.factory.create(root_claim, extra_data(request_id, nonce)),
@@ -104,7 +104,7 @@ def games_of(system: System, request_id: RequestId) -> list[Address]:
 
 
 def deliverable_game(system: System, request_id: RequestId) -> Address:
-    """The first game that survived. Raises `NothingToDeliver`, which says how far the others are."""
+    """The first game that survived. Raises `NothingToDeliver`, which says what the games still wait for."""
     games = games_of(system, request_id)
     valid = system.rpc.read_each([system.oracle.is_claim_valid(game) for game in games])
     for game, is_valid in zip(games, valid, strict=True):
@@ -112,7 +112,7 @@ def deliverable_game(system: System, request_id: RequestId) -> Address:
             return game
     if not games:
         raise NothingToDeliver(
-            f"nobody has proposed anything for request 0x{request_id.hex()}",
+            f"no proposer has answered request 0x{request_id.hex()}",
             hint=f"propose an answer: opml-dispute propose 0x{request_id.hex()}",
         )
     statuses = system.rpc.read_each([FaultDisputeGame(game).status() for game in games])
@@ -149,7 +149,7 @@ class Deliverable(Protocol):
 
 
 def delivery_intent(system: System, case: Deliverable, game: Address) -> Intent:
-    """Deliver the output out of a surviving game. Raises `FailedInference` if there is none."""
+    """Deliver the output of a surviving game. Raises `FailedInference` if the inference has no output."""
     if case.status != 0:
         raise FailedInference(
             f"the inference failed at node {case.fault_node} with status {case.status}: it has no output",

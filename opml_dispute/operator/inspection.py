@@ -1,10 +1,10 @@
 """
-What a person needs to know of a model before putting money on it.
+The facts about a model that an operator needs before staking on its answers.
 
 `inspect_program` answers an `Inspection`: what the model takes and gives, its nodes by operator and by kernel with
-their VM steps at most, its weights and root, the memory and time of a native run, and what a dispute about it comes
-to in moves, gas and bonds. All but the time follows from the program alone. `obstacles_by_operator` puts together what
-stands in the way of a model that has no program.
+their VM steps at most, its weights and root, the memory and time of a native run, and the moves, gas and bonds of a
+dispute about it. All but the time follows from the program alone. `obstacles_by_operator` lists why a model cannot be
+compiled.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from opml_dispute.primitives import Hash32
 LEAST_TIMED_S: Final = 0.2
 """Warm runs are repeated until this long has passed."""
 LEAST_WARM_RUNS: Final = 3
-"""And at least as often as this, unless they take longer than `MOST_TIMED_S`."""
+"""The least number of warm runs, unless they take longer than `MOST_TIMED_S`."""
 MOST_TIMED_S: Final = 20.0
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """What belongs to one operator, or one kernel."""
+    """The part of a program that belongs to one operator, or to one kernel."""
 
     name: str
     nodes: int
@@ -46,14 +46,14 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Dispute:
-    """A dispute about the model that goes to the last step."""
+    """The cost of a dispute about the model that goes to the last step."""
 
     depths: Depths
     moves: int
     gas: int
     """From the creation of the game to the payout, both sides together."""
     bonds_wei: tuple[int, int]
-    """Of the proposer's side and of the challenger's, at the end."""
+    """The bonds of the proposer's side and of the challenger's side at the end, in wei."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ def peak_live_bytes(blocks: Sequence[PlannedBlock], node_count: int) -> int:
     for block in blocks:
         change[block.born_node + 1] += block.size_bytes
         if block.freed_node is not None:
-            change[block.freed_node + 2] -= block.size_bytes  # it is still there while that node runs
+            change[block.freed_node + 2] -= block.size_bytes  # the block is in use while that node runs
     return max(accumulate(int(bytes_) for bytes_ in change))
 
 
@@ -132,7 +132,7 @@ def obstacles_by_operator(obstacles: Iterable[Obstacle]) -> Mapping[str, Sequenc
 
 
 def _shares(named: Iterable[tuple[str, int]]) -> list[Share]:
-    """From the name and the steps of every node."""
+    """The shares, from the name and the steps of every node."""
     nodes: dict[str, list[int]] = {}
     for name, steps in named:
         nodes.setdefault(name, []).append(steps)
@@ -159,12 +159,12 @@ def _timed(program: Program) -> NativeRun:
 
 
 def made_up_inputs(program: Program) -> dict[str, npt.NDArray[Any]]:
-    """Something to run a program on, where only its time or its size matters."""
+    """Inputs to run a program on where only its time or its size matters."""
     return {spec.name: _made_up(spec) for spec in program.inputs}
 
 
 def _made_up(spec: TensorSpec) -> npt.NDArray[Any]:
-    """Numbers from 0 to 1; zeros where whole numbers are wanted, which are indices more often than not."""
+    """Numbers from 0 to 1; zeros for integer types, which are most often indices."""
     if spec.dtype.is_float:
         return np.random.default_rng(0).random(spec.shape, np.float32).astype(spec.dtype.numpy)
     return np.zeros(spec.shape, spec.dtype.numpy)

@@ -1,9 +1,9 @@
 """
-An intent: one transaction that is about to be sent, in words, in numbers, and as the call itself.
+An intent: one transaction that is about to be sent, with its description for people and for scripts, and the call.
 
-Everything an operator does is first a list of intents. A command says each (`will`), sends it (`perform`), and says
-what came of it (`Done.sentence`); a dry run stops after the first of the three; the demo shows the very same
-objects. What another account did in the meantime is no failure: `perform` answers a `Done` without a receipt then.
+Everything an operator does is first a list of intents. A command prints each (`will`), sends it (`perform`), and prints
+the result (`Done.sentence`); a dry run only prints it. If another account did the same in the meantime, that is no
+failure: `perform` answers a `Done` without a receipt.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ class Intent:
     """One transaction that is about to be sent."""
 
     kind: str
-    """What it is, for scripts: "attack", "defend", "local-data", "step", "settle", …"""
+    """The kind of action, for scripts: "attack", "defend", "local-data", "step", "settle", …"""
     call: Call[Any]
     will: str
-    """What will happen, as a sentence without its end: "Will attack claim 0 at depth 1 with 0x44ab…07"."""
+    """The sentence that announces it, without the full stop: "Will attack claim 0 at depth 1 with 0x44ab…07"."""
     did: Callable[[Receipt], str]
-    """What happened: "Attacked as claim 1"."""
+    """The sentence that reports it: "Attacked as claim 1"."""
     value_wei: int = 0
     reason: str = ""
-    """Why, as sentences; may be empty."""
+    """The reason for the action, as sentences; may be empty."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """The same for scripts."""
     done_already: frozenset[str] = frozenset()
-    """Names of reverts that mean that another account did it before us."""
+    """Names of the contracts' errors that mean that another account has done the same."""
     once: bool = False
-    """Whether doing it twice costs twice and does no good: a rerun then looks for an earlier run's transaction."""
+    """Whether sending it twice would only cost more: a rerun then looks for an earlier run's transaction."""
 
 
 @dataclass(frozen=True)
 class Done:
-    """What came of an intent."""
+    """The result of an intent."""
 
     intent: Intent
     receipt: Receipt | None
@@ -53,7 +53,7 @@ class Done:
     def sentence(self) -> str:
         """What happened."""
         if self.receipt is None:
-            return "Somebody did this already; nothing was sent."
+            return "Another account has done this already; nothing was sent."
         return self.intent.did(self.receipt)
 
     @property
@@ -72,7 +72,7 @@ class Done:
 
 
 def perform(intent: Intent, sender: Sender) -> Done:
-    """Send it. Raises what `Sender.send` raises, unless the contract's refusal means that it is done already."""
+    """Send the intent. Raises what `Sender.send` raises, unless the contract's error means that it is done already."""
     try:
         receipt = sender.send(intent.call, value_wei=intent.value_wei, once=intent.once)
     except Reverted as reverted:
@@ -84,9 +84,9 @@ def perform(intent: Intent, sender: Sender) -> Done:
 
 def perform_all(intents: Sequence[Intent], sender: Sender) -> list[Done | OpmlError]:
     """
-    Send several that do not depend on each other, all at once.
+    Send several intents that do not depend on each other, all at once.
 
-    What became of each: done, or the error that `perform` would raise. One that fails stops no other.
+    The result for each is its `Done`, or the error that `perform` would raise. A failed intent stops no other.
     """
     results = sender.send_all([Order(intent.call, intent.value_wei, intent.once) for intent in intents])
     outcomes: list[Done | OpmlError] = []

@@ -1,8 +1,8 @@
 """
-How a registration describes a model: its inputs and outputs as JSON, one format, written and read here.
+The description of a model's inputs and outputs in its registration, as JSON: written and read here.
 
-`describe_model` writes the description of a program. `slots_from_json` reads it back, where the model's file is not at
-hand, into what `segment.input_image` needs to lay an input out.
+`describe_model` writes the description of a program. `slots_from_json` reads it, so that an input image can be made
+(`segment.input_image`) without the model's file.
 """
 
 from __future__ import annotations
@@ -90,8 +90,8 @@ def named_as_registered(program: Program, registered: RegisteredModel) -> Progra
     """
     The program with the names that its registration gives to inputs and outputs.
 
-    Names are not under the model root, so a program file can carry others than those that requests were made by. What
-    the registration describes at other places, or in a way that cannot be read, keeps the file's names.
+    Names are not under the model root, so a program file can carry others than those that requests were made by. A
+    tensor that the registration describes at another place, or not readably, keeps the name of the file.
     """
     return replace(
         program,
@@ -153,7 +153,7 @@ def facts_to_be(program: Program, uri: str) -> RegisteredModel:
 
 
 def describe_model(program: Program, uri: str) -> Model:
-    """What a registration says about a program."""
+    """The description of a program in a registration."""
 
     def tensors(specs: Sequence[TensorSpec]) -> str:
         base = min((spec.offset for spec in specs), default=0)

@@ -1,10 +1,11 @@
 """
 The models and inputs of requests, on this computer.
 
-The chain knows a model and an input by their roots; to compute with them one needs their content. `ModelStore.program`
-finds a model: the file that the operator names, the program kept from an earlier use, the sample model of the package,
-or what the registration's URI gives. `ModelStore.image` finds an input likewise. Only what has the root is accepted,
-each time that it is read; what was fetched or compiled is kept for the next time, and a damaged copy is dropped.
+The chain stores the roots of a model and an input; an operator that computes with them needs their content.
+`ModelStore.program` finds a model: the file that the operator names, the program kept from an earlier use, the sample
+model of the package, or what the registration's URI gives. `ModelStore.image` finds an input likewise. Only what has
+the root is accepted, each time that it is read; what was fetched or compiled is kept for the next time, and a damaged
+copy is dropped.
 """
 
 from __future__ import annotations
@@ -54,26 +55,26 @@ class WrongModelFile(OpmlError):
 
 
 class InputMissing(OpmlError):
-    """An input that a request gives by its root cannot be had."""
+    """The input of a request that gives its root only is missing, and cannot be fetched."""
 
     hint = "bring the requester's image with --input-image FILE"
 
 
 @dataclass(frozen=True)
 class ModelStore:
-    """A folder with one compiled program a model and one image an input, by their roots."""
+    """A folder with one compiled program per model and one image per input, by their roots."""
 
     folder: Path
     fetcher: Fetcher = field(default_factory=lambda: Fetcher(FetchPolicy(allow="nothing")))
-    """How URIs are followed; by default none is."""
+    """Fetches URIs; by default none."""
     quota_bytes: int = QUOTA_BYTES
-    """For what was fetched."""
+    """The limit of fetched files, in bytes."""
     tell: Callable[[str], object] = field(default=lambda _: None)
-    """Told, in sentences, of what is fetched and of what was damaged."""
+    """Receives sentences about fetched and damaged files."""
 
     @classmethod
     def default(cls, tell: Callable[[str], object] = lambda _: None) -> ModelStore:
-        """The user's own, which fetches what the environment allows. Raises `BadPolicy`."""
+        """The user's own store, which fetches what the environment allows. Raises `BadPolicy`."""
         return cls(home() / "models", Fetcher.of_environment(), tell=tell)
 
     @property
@@ -82,18 +83,18 @@ class ModelStore:
         return ContentStore(self.folder, quota_bytes=self.quota_bytes)
 
     def keep(self, program: Program) -> None:
-        """Keep a program for the next time; whole or not at all. Raises `CannotWrite`."""
+        """Keep a program for later use; the file is written completely or not at all. Raises `CannotWrite`."""
         self.contents.put(program_name(program.model_root), lambda temporary: write_program(program, temporary))
 
     def keep_vocabulary(self, model_id: bytes, file: Path) -> None:
-        """Keep the words of a language model's file, if it is one that has any. Raises `CannotWrite`."""
+        """Keep the vocabulary of a language model's file, if it has one. Raises `CannotWrite`."""
         vocabulary = read_checkpoint(file).vocabulary if is_language_model(file) else None
         if vocabulary is not None:
             text = vocabulary.to_json()
             write_whole(self._vocabulary_path(model_id), lambda temporary: temporary.write_text(text, "utf-8"))
 
     def vocabulary(self, model_id: bytes) -> Vocabulary | None:
-        """The words of a model, if they were kept. They are for people: nothing depends on their being right."""
+        """The vocabulary of a model, if it was kept. It only serves display: no result depends on it."""
         try:
             text = read_text(self._vocabulary_path(model_id), max_bytes=_MAX_VOCABULARY_BYTES)
             return vocabulary_from_json(text)
@@ -266,7 +267,7 @@ def _read_image(path: Path, input_root: bytes, size_bytes: int) -> bytes:
 
 
 def registration(registry: ModelRegistry, program: Program, description: Model) -> Call[ModelId]:
-    """The registration of a program, its header proven against its root."""
+    """The registration of a program, with the proof of its header against the model root."""
     tree = SparseTree(MODEL_LOG2)
     for block in program.model_blocks:
         tree.put(block)

@@ -1,9 +1,9 @@
 """
-Whether others can have what a game would be about: the model and the input, fetched afresh, as a stranger would.
+Whether others can have what a game would be about: the model and the input, fetched afresh, as another computer would.
 
-An answer that nobody else can check can be challenged by nobody else either, so it is worth little to who relies on
-it. `expect_model` and `expect_input` fetch what a registration and a request name, and hold it against the root. What
-went well within a day is not fetched again.
+An answer that no other account can check cannot be challenged either, so it is worth little to its consumer.
+`expect_model` and `expect_input` fetch what a registration and a request name, and hold it against the root. What went
+well within a day is not fetched again.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class NotCheckable(OpmlError):
 
 @dataclass(frozen=True)
 class OutsideView:
-    """What a stranger finds, by one store's policy."""
+    """What another computer finds, by one store's policy."""
 
     store: ModelStore
     trusts_earlier: bool = True

@@ -1,9 +1,9 @@
 """
-Playing a game: what the honest actor decides (`actors.honest`), as transactions.
+Playing a game: the honest actor's decisions (`actors.honest`) as transactions.
 
 `Table.look` reads a game and asks the actor; `Table.intents` turns the answer into intents: a move with its bond,
-asked from the chain; a step with the local data it reads, loaded first. Nothing is remembered between calls but
-caches, so a player can be killed anywhere and started again. A liar plays by the same code over a liar's trace.
+asked from the chain; a step with the local data it reads, loaded first. Only caches are kept between calls, so a player
+can be killed at any time and started again. A liar plays by the same code over a liar's trace.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from opml_dispute.trace.provider import GameTrace
 
 @dataclass(frozen=True)
 class Look:
-    """A game at one block, and what the actor thinks should be done."""
+    """A game at one block, and the actor's decision about it."""
 
     head: Head
     game: Game
@@ -45,7 +45,7 @@ class Look:
 
 
 class Table:
-    """One game on the chain, and the trace that its player believes in."""
+    """One game on the chain, and the trace that its player plays by."""
 
     def __init__(self, system: System, address: Address, trace: GameTrace) -> None:
         self.system, self.address, self.trace = system, address, trace
@@ -65,12 +65,12 @@ class Table:
         return self.system.games.read(self.address, at=head), head.timestamp
 
     def intents(self, game: Game, now_s: int, actions: Sequence[Action]) -> Iterator[Intent]:
-        """The transactions that these actions take, in order; bonds are asked from the chain."""
+        """The transactions of these actions, in order; the bonds are read from the chain."""
         for intents in self.intents_of(game, now_s, actions):
             yield from intents
 
     def intents_of(self, game: Game, now_s: int, actions: Sequence[Action]) -> Iterator[Iterable[Intent]]:
-        """For each action the transactions that it takes, one after the other."""
+        """For each action its transactions, in order."""
         moves = [action for action in actions if isinstance(action, Move)]
         bonds = self.system.rpc.read_each([self.contract.required_bond_wei(move.position) for move in moves])
         bond_of = {id(move): bond_wei for move, bond_wei in zip(moves, bonds, strict=True)}
@@ -104,30 +104,31 @@ class Table:
 
 
 Act = Callable[[Sequence[Intent]], Sequence[object]]
-"""Sends intents that do not depend on each other. For each an `OpmlError` if it failed, anything else if it is done."""
+"""Sends intents that do not depend on each other; answers for each an `OpmlError` if it failed, anything else if
+done."""
 
 
 class Seat:
     """
-    A table as `actors.player` wants it: what a player decides is handed to `act` as intents, many at a time.
+    A table as a `ChainGame` for `actors.player`: a player's decisions go to `act` as intents, several at a time.
 
-    What the chain refuses becomes `ActionRefused`: another account was faster, or the player is a liar.
+    An action that the chain refuses becomes `ActionRefused`: another account was faster, or the player is a liar.
     """
 
     def __init__(self, table: Table, act: Act, *, account: Address | None = None) -> None:
-        """Whose `account` sends, if what it has is to be spent on what protects most first."""
+        """With an `account`, its funds go first to the moves that protect most."""
         self.table, self._act, self._account = table, act, account
         self._seen: tuple[Game, int] | None = None
 
     def purse(self) -> SpendableFunds | None:
-        """What the account has, and what the gas of a move costs it now at most; None if no account was named."""
+        """The account's balance, and the highest price of a move's gas now; None if no account was named."""
         if self._account is None:
             return None
         rpc = self.table.system.rpc
         try:
             fee_wei = suggest(rpc, rpc.head(), DEFAULT_MAX_FEE_WEI).max_fee_wei
         except FeeTooHigh:
-            return None  # nothing is sent at such a price; that is told where it is tried
+            return None  # nothing is sent at such a price; the attempt reports it
         return SpendableFunds(rpc.balance_wei(self._account), MOVE_GAS * fee_wei)
 
     def snapshot(self) -> tuple[Game, int]:
@@ -136,7 +137,7 @@ class Seat:
         return self._seen
 
     def send_all(self, actions: Sequence[Action]) -> list[OpmlError | None]:
-        """What becomes of each: None if it is done. One that fails stops no other."""
+        """The result of each action: None if it is done, else the error. A failed action stops no other."""
         game, now_s = self._seen or self.snapshot()
         waiting: list[list[Intent]] = []
         outcomes: list[OpmlError | None] = [None] * len(actions)
@@ -148,12 +149,12 @@ class Seat:
             for index, result in zip(turn, results, strict=True):
                 if isinstance(result, OpmlError):
                     outcomes[index] = result
-                    waiting[index].clear()  # what follows needs it
+                    waiting[index].clear()  # the intents after it depend on it
         return [_refusal(outcome) for outcome in outcomes]
 
 
 def one_by_one(act: Callable[[Intent], object]) -> Act:
-    """Sends each when the one before is mined."""
+    """Send each intent after the one before it was mined."""
 
     def act_all(intents: Sequence[Intent]) -> list[object]:
         results: list[object] = []
@@ -194,13 +195,13 @@ def move_intent(contract: FaultDisputeGame, game: Game, now_s: int, move: Move, 
 
 
 def new_claim_index(contract: FaultDisputeGame, receipt: Receipt) -> int:
-    """Which claim a move's transaction added."""
+    """The index of the claim that a move's transaction added."""
     (event,) = contract.events("ClaimAdded", receipt.logs)
     return int(event["claimIndex"])
 
 
 def step_intent(contract: FaultDisputeGame, game: Game, step: Step) -> Intent:
-    """The one instruction, run by the chain."""
+    """Have the chain run the one disputed instruction."""
     witness = step.data.witness
     claim = game.claim(step.claim_index)
 

@@ -1,12 +1,12 @@
 """
-Before the first wei: can a game be defended to its end, from this computer, by this account?
+The checks before the first stake: whether this account can defend a game to its end from this computer.
 
 `propose`, `challenge`, `respond` and the watcher call `preflight` before they stake on a game for the first time; the
 command of that name calls it alone. It answers with one `Check` for everything that an honest player loses games by:
 
 1. the deployment's addresses, and the guest that its games run;
 2. the depths of the game, compared with the records (never with what a registrant or a file's metadata says);
-3. the inference: whether it succeeds, and whether the VM agrees with the native run on the nodes that take longest;
+3. the inference: whether it succeeds, and whether the VM computes the same as the native run at the longest nodes;
 4. the memory and the time that the execution phase takes here;
 5. the clocks, and the money for every move down to the last step.
 
@@ -45,41 +45,41 @@ from opml_dispute.trace.guest import absolute_prestate
 from opml_dispute.trace.longest import NodeMeasure, measure_longest
 
 LONGEST: Final = 3
-"""Nodes that are run in the VM: those that may take most steps."""
+"""How many nodes are run in the VM: those with the highest bounds of steps."""
 
 KEPT_TRACES: Final = 4
-"""VM traces that a player holds at once (`trace.split`)."""
+"""VM traces that a player holds at the same time (`trace.split`)."""
 
 BLOCK_S: Final = 15
-"""What a move takes to be mined, at least; public chains have a block every 12 s."""
+"""The least time for a move to be mined, in seconds; public chains have a block every 12 s."""
 
 CLOCK_SKEW_S: Final = 600
-"""Between the chain's clock and this computer's, before it is mentioned."""
+"""The difference between the chain's clock and this computer's that is not yet reported, in seconds."""
 
 
 class Verdict(Enum):
-    """What a check came to."""
+    """The result of a check."""
 
     HOLDS = "holds"
     FAILS = "fails"
     UNKNOWN = "unknown"
-    """It could not be checked here, or is worth a look."""
+    """It could not be checked here, or the operator should look at it."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was checked."""
+    """One checked condition."""
 
     name: str
     verdict: Verdict
     found: str
-    """What was found, as a clause without its end."""
+    """The finding, as a clause without a full stop."""
     way_out: str = ""
-    """What the operator can still do, if it does not hold."""
+    """What the operator can do if the condition does not hold."""
 
 
 class NotDefensible(OpmlError):
-    """A game that could be lost although its player is right."""
+    """A game that an honest player could lose."""
 
     def __init__(self, failed: Sequence[Check]) -> None:
         told = "; ".join(f"{check.name}: {check.found}" for check in failed)
@@ -142,7 +142,7 @@ class ComputedHere:
 
 @dataclass(frozen=True)
 class Prospect:
-    """A game that may be staked on, or one that is being played; what `preflight` is asked about."""
+    """The game that `preflight` checks: one that may be staked on, or one that is being played."""
 
     program: ModelSizes
     computed: Computed
@@ -154,7 +154,7 @@ class Prospect:
     """Whether an inference that fails is worth nothing: so for a proposer, who earns a fee by delivering."""
     system: System | None = None
     constants: GameConstants | None = None
-    """Of a game that exists."""
+    """The constants of a game that exists."""
     game: Game | None = None
     account: Address | None = None
     plan: Decision | None = None
@@ -162,7 +162,8 @@ class Prospect:
 
 
 def preflight(prospect: Prospect) -> Iterator[Check]:
-    """Every check, cheap ones first; those that need a chain only if there is one. What one meets is its result."""
+    """The results of all checks, cheap ones first; without a chain those that need none. An error is a check's
+    result."""
     measured: list[NodeMeasure] = []
     if prospect.system is not None:
         system = prospect.system
@@ -185,9 +186,9 @@ def expect_defensible(checks: Sequence[Check]) -> None:
 
 def _checked(name: str, find: Callable[[], tuple[Verdict, str, str]]) -> Check:
     """
-    One check; what it meets is its result, so that one failure hides no other.
+    Run one check; an error becomes its result, so that one failure hides no other.
 
-    Raises what the node causes: that says nothing about the game, and passes.
+    Errors of the node are raised: they are temporary and say nothing about the game.
     """
     try:
         return Check(name, *find())
@@ -209,7 +210,7 @@ def _fails(found: str, way_out: str) -> _Finding:
 
 
 def _deployment(system: System, constants: GameConstants | None) -> _Finding:
-    """The factory makes the games that the deployment says, and this game is one of them; the guest is ours."""
+    """Whether the factory makes the deployment's games, this game is one of them, and the guest is this release's."""
     deployment = system.deployment
     other = "give the --deployment that this chain's games belong to, or stake nothing"
     implementation, arguments, is_paused = system.rpc.read_all(
@@ -237,7 +238,7 @@ def _deployment(system: System, constants: GameConstants | None) -> _Finding:
 
 def _depths(prospect: Prospect) -> _Finding:
     program, depths = prospect.program, prospect.depths
-    stay_out = "stake nothing in this game: whoever lies in it can win"
+    stay_out = "stake nothing in this game: a false claim can win it"
     if prospect.constants is not None and prospect.constants.node_count != program.node_count:
         return _fails(
             f"the game is about {prospect.constants.node_count:,} nodes, not {program.node_count:,}", stay_out
@@ -277,7 +278,7 @@ def _inference(prospect: Prospect) -> _Finding:
 
 
 def _longest_nodes(prospect: Prospect, measured: list[NodeMeasure]) -> _Finding:
-    """Run the nodes that may take most steps through a trace of the game's own depth, as a dispute would."""
+    """Run the nodes with the highest bounds of steps through a trace of the game's own depth, as a dispute would."""
     stay_out = "stake nothing in this game, and report the model: its dispute could not be played to the end"
     measured += prospect.computed.longest(LONGEST, prospect.depths.execution)
     for node in measured:
@@ -307,7 +308,7 @@ def _memory(measured: Sequence[NodeMeasure]) -> _Finding:
 
 
 def _clocks(prospect: Prospect, system: System, measured: Sequence[NodeMeasure]) -> _Finding:
-    """Whether one side's whole time is enough for all its moves, and how much of it is left in a running game."""
+    """Whether one side's total time is enough for all its moves, and how much is left in a running game."""
     head = system.rpc.head()
     limits = FaultDisputeGame(system.deployment.addresses["game"])
     max_clock_s = system.rpc.read(limits.max_clock_s())
@@ -339,7 +340,7 @@ def _clocks(prospect: Prospect, system: System, measured: Sequence[NodeMeasure])
 
 
 def _unanswered(game: Game, *, defends: bool) -> list[Claim]:
-    """The other side's claims that nothing answers yet."""
+    """The other side's claims that have no answer yet."""
     if not game.in_progress:
         return []
     parity = 1 if defends else 0
@@ -354,7 +355,7 @@ def _funds(prospect: Prospect, system: System) -> _Finding:
     """
     Whether the account can pay for every line that decides the game, down to the last step.
 
-    Lines that only win or lose a bond are told of, and come after the others when money is short.
+    Lines that only win or lose a bond are reported, and come after the others if funds are short.
     """
     account, depths, game, plan = prospect.account, prospect.depths, prospect.game, prospect.plan
     if account is None:
@@ -389,7 +390,7 @@ def _funds(prospect: Prospect, system: System) -> _Finding:
 
 
 def _free_memory() -> int | None:
-    """Bytes that programs can still take; None where the system does not tell."""
+    """Free memory in bytes; None where the system does not report it."""
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))

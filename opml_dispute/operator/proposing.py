@@ -1,10 +1,10 @@
 """
 Proposing an answer: whether a game for it stands already, and if not, which transactions make one.
 
-A game with the right root claim can be lost (its proposer slept, or lost it on purpose) or discarded by the guardian.
-`standing_game` looks past such games; `proposal_intents` then makes another, told apart by its nonce. Where a fee is to
-be had, the proposal is committed to first: a copier of the transaction that makes the game then comes later, and the
-fee is not theirs (docs/game.md, "Requests"). A commitment that was never used costs its gas and no more, so a process
+A game with the right root claim can be lost (its proposer was offline, or lost it on purpose) or discarded by the
+guardian. `standing_game` skips such games; `proposal_intents` then makes another, which differs in its nonce. If the
+request has a fee, the proposer commits to the proposal first: an account that copies the transaction which makes the
+game then comes later and gets no fee (docs/game.md, "Requests"). An unused commitment costs only its gas, so a process
 that dies between the two transactions is simply started again.
 """
 

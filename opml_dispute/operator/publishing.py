@@ -1,8 +1,8 @@
 """
-An input that one transaction cannot hold, published in parts before it is asked about.
+Publication in parts of an input that one transaction cannot hold, before the request is made.
 
-`publication_intents` says which parts are still missing: of an earlier run that was interrupted, the parts that the
-chain has already are not sent again. An input that is published, by whomever, needs nothing.
+`publication_intents` makes a transaction for each missing part: parts that the chain has from an interrupted run are
+not sent again. An input that any account has published needs no transaction.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from opml_dispute.operator.intents import Intent
 from opml_dispute.primitives import Address
 
 MAX_WHOLE_INPUT_BYTES: Final = MAX_TRANSACTION_BYTES - (1 << 15)
-"""A larger input is published in parts, unless the requester says otherwise; the rest of a transaction has room."""
+"""A larger input is published in parts, unless the requester says otherwise; the limit leaves room for the other
+arguments."""
 
 
 def publication_intents(system: System, publisher: Address, image: bytes) -> list[Intent]:

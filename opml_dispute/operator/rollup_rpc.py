@@ -1,8 +1,8 @@
 """
-What op-challenger asks a rollup node and an L2 node, answered for one request.
+Answers to the calls that op-challenger makes to a rollup node and an L2 node, for one request.
 
-To that client a request is a small rollup: block t has the output root S_t, block n is the newest, and all of it is
-final. `RollupAnswers.answer` is one JSON-RPC call; `serve` offers it over HTTP on the loopback interface.
+A request is presented as a small rollup: block t has the output root S_t, block n is the newest, and all are final.
+`RollupAnswers.answer` is one JSON-RPC call; `serve` offers it over HTTP on the loopback interface.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class RollupRpcError(OpmlError):
 
 
 class RollupAnswers:
-    """One request as a rollup. States are computed when they are asked for, one call at a time."""
+    """One request presented as a rollup. A state is computed when it is first asked for, one call at a time."""
 
     def __init__(self, case: Case, chain_id: int) -> None:
         self._case, self._chain_id = case, chain_id
@@ -195,7 +195,7 @@ def make_server(answers: RollupAnswers, port: int) -> ThreadingHTTPServer:
             self.wfile.write(content)
 
         def log_message(self, format: str, *args: object) -> None:
-            """Nothing: op-challenger asks several times a second."""
+            """Log nothing: op-challenger makes several calls a second."""
 
     return _Server(("127.0.0.1", port), Handler)
 

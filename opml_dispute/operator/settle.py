@@ -1,9 +1,9 @@
 """
-Ending a game: claims from the bottom up, the game, its bonds.
+Ending a game: resolving its claims from the bottom up, then the game, then paying its bonds.
 
-`settle_intents` gives what the clocks allow now; call it again after they were sent, until it gives nothing. What
-keeps the rest from happening, and for how long, is `waiting`: clocks, the finality delay, the withdrawal delay.
-Every one of these transactions may be sent by anybody, so all of them are harmless to repeat.
+`settle_intents` makes the transactions that the clocks allow now; it is called again after they were sent, until it
+makes none. `waiting` says what the others wait for, and how long: clocks, the finality delay, the withdrawal delay. Any
+account may send each of these transactions, and repeating one is harmless.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ UNDECIDED = 0
 
 @dataclass(frozen=True)
 class Credit:
-    """What a game owes to one address, and how far its payment is."""
+    """The amount that a game owes to one address, and the state of its payment."""
 
     recipient: Address
     owed_wei: int
@@ -48,7 +48,7 @@ class Credit:
 
 @dataclass(frozen=True)
 class Settlement:
-    """How far a game's end has come, at one block."""
+    """A game and the payment of its bonds, at one block."""
 
     head: Head
     game: Game
@@ -62,7 +62,7 @@ class Settlement:
 
 
 def recipients(game: Game) -> list[Address]:
-    """Everyone who may get something out of a game, in the order of their first claim."""
+    """The accounts that a game may pay, in the order of their first claims."""
     found: dict[Address, None] = {}
     for claim in game.claims:
         found[claim.claimant] = None
@@ -75,7 +75,7 @@ def recipients(game: Game) -> list[Address]:
 
 
 def read_settlement(system: System, address: Address, payees: Iterable[Address]) -> Settlement:
-    """The game, and what it owes to `payees`, at the latest block."""
+    """Read the game, and what it owes to `payees`, at the latest block."""
     head = system.rpc.head()
     game = system.games.read(address, at=head)
     (settlement,) = read_settlements(system, [game], payees, at=head)
@@ -134,7 +134,7 @@ def _settlement_calls(
 
 
 def settle_intents(settlement: Settlement) -> list[Intent]:
-    """What can be done now. Empty if the rest has to wait, or if all is done."""
+    """The transactions that are possible now; empty if the rest has to wait, or if all is done."""
     game, now_s = settlement.game, settlement.head.timestamp
     contract = FaultDisputeGame(game.address)
     intents = [] if settlement.restoring is None else [_restoring_intent(game, settlement.restoring)]
@@ -163,7 +163,7 @@ def settle_intents(settlement: Settlement) -> list[Intent]:
 
 
 def resolution_intent(contract: FaultDisputeGame, action: Resolution) -> Intent:
-    """Settling one claim, several, or the game."""
+    """Resolve one claim, several, or the game."""
     if isinstance(action, ResolveClaim):
         index = action.claim_index
         return Intent(
@@ -249,14 +249,14 @@ def _withdraw_intent(contract: FaultDisputeGame, credit: Credit) -> Intent:
 
 @dataclass(frozen=True)
 class Waiting:
-    """What the rest has to wait for."""
+    """What the next transaction waits for, and how long."""
 
     what: str
     seconds: int
 
 
 def waiting(settlement: Settlement) -> Waiting | None:
-    """What has to pass before more can be done; None if nothing is left to do."""
+    """The delay before the next transaction is possible; None if nothing is left to do."""
     game, now_s = settlement.game, settlement.head.timestamp
     if game.in_progress:
         open_claims = [claim for claim in game.claims if not claim.is_resolved]

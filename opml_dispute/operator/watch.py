@@ -1,11 +1,11 @@
 """
-Defending a game until it is over, whatever the node does meanwhile.
+Defending a game until it is over, through failures of the node.
 
-`watch` plays round after round. Errors that may pass are told once and tried again after growing pauses: a node that
-does not answer, limits its rate or contradicts itself, an empty account, a price of gas above the limit, a transaction
-that is not mined, a claim that cannot be judged. It ends when the game is over, and with an error only if its
-configuration cannot work: the wrong inference, the wrong release, no permission. `persistently` does the same for what
-comes before the first round.
+`watch` plays round after round. After a temporary error, which is reported once, the round is repeated after growing
+pauses: a node that does not answer, limits its rate or contradicts itself, an empty account, a price of gas above the
+limit, a transaction that is not mined, a claim that cannot be judged. It ends when the game is over, and with an error
+only if its configuration cannot work: the wrong inference, the wrong release, no permission. `persistently` repeats an
+action in the same way before the first round.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from opml_dispute.game.claim import Game
 from opml_dispute.trace.provider import GameTrace, TraceError, WrongInference
 
 LONGEST_PAUSE_S: Final = 60.0
-"""Between two tries: short beside any clock of a game."""
+"""The longest pause between two tries, in seconds: short compared with any clock of a game."""
 
 PASSING: Final = (RpcError, Reverted, UnexpectedAnswer, NotMined, NonceTaken, NotEnoughFunds, FeeTooHigh, TraceError)
-"""What may be otherwise the next time. A game that the node has not heard of yet, or no longer, is among them."""
+"""Errors that can be gone at the next try, among them a game that the node does not know yet or knows no longer."""
 
 Tell = Callable[[str], None]
-"""Hears a sentence about something that is wrong, or well again."""
+"""Receives a sentence about a problem, or about its end."""
 
 T = TypeVar("T")
 
 
 class Troubles:
-    """What is wrong at present: each told once, as long as it lasts."""
+    """The present problems; each is reported once for as long as it lasts."""
 
     def __init__(self, tell: Tell) -> None:
         self._tell = tell
@@ -46,7 +46,7 @@ class Troubles:
         """Rounds in a row in which something was wrong."""
 
     def round_of(self, sentences: list[str]) -> None:
-        """All that is wrong in this round; what is gone may be told again when it comes back."""
+        """Set the problems of this round; a problem that has ended is reported again if it returns."""
         for sentence in sentences:
             if sentence not in self._told:
                 self._tell(sentence)
@@ -56,12 +56,13 @@ class Troubles:
         self.count = self.count + 1 if sentences else 0
 
     def pause_s(self, interval_s: float) -> float:
-        """How long to wait: longer, the longer something has been wrong."""
+        """Seconds to wait, which grow with the number of failed rounds."""
         return min(interval_s * 1.5 ** min(self.count, 30), max(interval_s, LONGEST_PAUSE_S))
 
 
 def persistently(action: Callable[[], T], tell: Tell, *, interval_s: float, pause: Callable[[float], None]) -> T:
-    """What `action` gives, tried again as long as it fails for what passes. Where nothing listens it fails at once."""
+    """The result of `action`, repeated while it fails with a temporary error. If no server listens, it fails at
+    once."""
     troubles = Troubles(tell)
     while True:
         try:
@@ -88,7 +89,7 @@ def watch(
     after_round: Callable[[Round], None] = lambda round_: None,
     pause: Callable[[float], None] = time.sleep,
 ) -> Game:
-    """The game as it ended. Raises what cannot pass."""
+    """Play until the game is over and return it. Raises errors that are not temporary."""
     troubles = Troubles(tell)
     while True:
         try:

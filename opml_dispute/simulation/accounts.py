@@ -1,8 +1,8 @@
 """
-Who has how much: the purses of a simulation, and what they were used for.
+The funds of a simulation's accounts, and their use.
 
-A `Purse` pays gas and stakes bonds from what it was given; bonds come back when a game pays out. It keeps what a study
-asks for: gas spent, bonds lost and won, the peak of what was locked, and the integral of that over time (ether-days).
+A `Purse` pays gas and stakes bonds from what it was given; bonds come back when a game pays out. It keeps the figures
+of studies: gas spent, bonds lost and won, the peak of what was locked, and the integral of that over time (ether-days).
 """
 
 from __future__ import annotations

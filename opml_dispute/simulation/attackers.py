@@ -1,15 +1,15 @@
 """
-The dishonest: accounts that play against the truth, alone or together.
+Attackers: accounts that play against the truth, alone or together.
 
 * `Liar`: the honest actor over a faulty trace. As proposer it made the root claim; as challenger it attacks a right
   one. It may answer as late as its clock allows (`stalls`), wait, or give up after some moves.
 * `Sybil`: many different wrong answers to claims of the honest side, so many a block, each of which must be answered.
 * `Freeloader`: wrong answers beside the honest answers, to claims that the honest side attacks: it hopes for their
   bonds.
-* `RandomAttacker`: legal moves without sense.
+* `RandomAttacker`: random legal moves.
 
 `front_runs` makes any of them copy honest moves from the pool and send them first, for the bond of the claim that they
-answer. None of them is bound by rules of economy but its budget.
+answer. Only their budgets limit them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from opml_dispute.simulation.scenario import AttackerSection
 from opml_dispute.simulation.symbolic import Trace
 
 SETTLE_LATE_S = 6 * 3_600
-"""How long the dishonest leave settling to the honest side."""
+"""How long attackers leave settling to the honest side, in seconds."""
 
 
 class Attacker(Protocol):
@@ -42,7 +42,7 @@ class Attacker(Protocol):
 
 
 class _InGame:
-    """What every attacker has."""
+    """The common parts of attackers."""
 
     def __init__(
         self, chain: Chain, game: Address, account: Address, settings: AttackerSection, chance: random.Random
@@ -56,7 +56,7 @@ class _InGame:
         return self.chain.tables[self.address].referee.game
 
     def send(self, action: Move | Step, *, priority: int = 0) -> Transaction | None:
-        """Sends if its money and its will last."""
+        """Send an action, if its funds and its plan allow it."""
         table = self.chain.tables[self.address]
         cost_wei = self.chain.cost_wei(table.referee, action)
         if self.moves_left <= 0 or self.chain.purses[self.account].available_wei < cost_wei:
@@ -73,7 +73,7 @@ class _InGame:
         return Move(claim.index, claim.value, is_attack, Hash32(value), position, 0, "against the truth")
 
     def made_up(self, claim: Claim, *, is_attack: bool) -> bytes:
-        """A value that is nobody's, with a status byte that an answer to `claim` may carry."""
+        """A value that belongs to no trace, with a status byte that an answer to `claim` may carry."""
         value = bytearray(self.chance.randbytes(32))
         if claim.position.depth == self.game.depths.split:
             value[0] = min(allowed_vm_statuses(self.game, claim, is_attack=is_attack))
@@ -186,7 +186,7 @@ class Freeloader(Sybil):
 
 
 class RandomAttacker(_InGame):
-    """Legal moves without sense, against any claim."""
+    """Random legal moves against any claim."""
 
     def play(self) -> Any:
         made = 0
@@ -216,7 +216,7 @@ class RandomAttacker(_InGame):
 
 def settle_late(chain: Chain, game: Address, account: Address) -> Any:
     """
-    A process: the dishonest settle what has been ripe for hours, as they would where they win.
+    A process: attackers settle what could have been settled for hours, as they would where they win.
 
     Without it a game whose honest side has no gas left would never end.
     """

@@ -1,7 +1,7 @@
 """
 The verifier's dilemma, and attention tests against it.
 
-A verifier pays for the computation; if proposals are nearly always right, checking hardly ever pays, and nobody
+A verifier pays for the computation; if proposals are nearly always right, checking hardly ever pays, and no verifier
 checks: then a lie pays. An attention test is a proposal that is known to be wrong, made at random; who catches it is
 rewarded (or who overlooks it, punished). A checker that counts its money checks if and only if
 
@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Stakes:
-    """What is at stake in one proposal, in ether."""
+    """The amounts in one proposal, in ether."""
 
     check_cost: float
     """The computation, and watching."""
@@ -56,7 +56,7 @@ def equilibrium(stakes: Stakes) -> tuple[float, float]:
 
 @dataclass(frozen=True, slots=True)
 class Season:
-    """What a long run of proposals came to."""
+    """The results of a long run of proposals."""
 
     proposals: int
     lies: int

@@ -1,8 +1,8 @@
 """
-What a bond must be: the study behind the default bond curve.
+The study behind the default bond curve.
 
 A bond has to pay the account that counters the claim, at the gas price of that time, after the burnt share is taken
-off; and all the bonds of one side together should be little. `judge` holds it against the demands, `smallest` finds
+off; and all the bonds of one side together should be little. `judge` compares it with these demands, `smallest` finds
 the least safety factor that meets them, and `loss_probability` replays disputes of all lengths over years of base fees.
 
 The default that follows, and the reasons, are in docs/reports/bonds.md.
@@ -35,7 +35,7 @@ def counter_gas(depths: Sequence[int], max_depth: int, gas: GasTable, *, newcome
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """How a candidate does in games of one depth."""
+    """The results of a candidate in games of one depth."""
 
     max_depth: int
     proposer_side_wei: float
@@ -49,7 +49,7 @@ class Verdict:
     griefing_ratio: float
     """The most that an honest answer stakes for each wei of the claim that it answers."""
     lie_cost_wei: float
-    """What a liar loses that counters its own root claim before anybody else does, gas not counted."""
+    """The loss of a liar that counters its own root claim before another account does, without gas."""
 
 
 def judge(candidate: GasCurve, max_depth: int, gas: GasTable) -> Verdict:

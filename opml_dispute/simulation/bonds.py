@@ -1,5 +1,5 @@
 """
-What a claim must stake in a simulated game, and where a lost bond goes.
+The bonds of claims in a simulated game, and the recipients of lost bonds.
 
 Two curves: `op_stack`, the published one (`game.bond`), and `from_gas`, which pays for the measured gas of countering a
 claim (docs/reports/bonds.md). A share of every lost bond can be burnt; the rest goes to the account that countered the

@@ -5,7 +5,7 @@ Blocks without transactions cost nothing: a transaction is put into the first bl
 become events. Which block that is depends on room, on chance (`chain.full_share`), and for honest transactions on
 whether the block's builder is bribed. Within a block, higher priority goes first, then the earlier one.
 
-Observers are told: watchers of the pool see every transaction when it is sent (front-runners do), and
+Observers are notified: watchers of the pool see every transaction when it is sent (front-runners do), and
 `table(game).changed` fires when a game has changed.
 """
 

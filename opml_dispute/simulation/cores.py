@@ -1,5 +1,5 @@
 """
-The cores of a simulated machine: so much work at a time, the rest waits in line.
+The cores of a simulated machine: a limited amount of work at a time; the rest waits.
 
 Work that a running game waits for goes before the checking of new proposals, which is done in the order in which they
 came: before it is checked, a wrong proposal looks like any other.
@@ -16,7 +16,7 @@ URGENT, ORDINARY = 0, 1
 
 
 class Cores:
-    """So many cores; work is `yield from cores.work(seconds, urgency)`."""
+    """A number of cores; work is `yield from cores.work(seconds, urgency)`."""
 
     # WHY NOT simpy.PriorityResource: it sorts its queue at each request, and a drowning machine has a long one.
     def __init__(self, env: simpy.Environment, count: int) -> None:

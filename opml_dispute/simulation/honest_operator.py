@@ -2,8 +2,8 @@
 The honest operator: the honest actor itself, with a machine, a purse and a connection that have limits.
 
 For each game `_play` does what the real watcher does: compute the answer, look at the chain, let `actors.honest`
-decide, send what it decided, settle what is ripe, wait. What it decides is the real actor's work; what is simulated is
-what lies between decision and chain:
+decide, send what it decided, settle what is ripe, wait. The decisions are the real actor's; the simulation covers what
+is between a decision and the chain:
 
 * its view is late (`rpc.lag_s`), fails for a while, or lacks the newest claim;
 * its machine computes an inference or a VM run in its own time, on so many cores at once, and is sometimes off;
@@ -42,7 +42,7 @@ URGENT_S = 3_600
 
 @dataclass(slots=True)
 class Diary:
-    """What happened to one operator."""
+    """The events of one operator."""
 
     missed: int = 0
     """Answers that came too late: claims of a game, at its end."""

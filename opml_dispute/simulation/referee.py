@@ -1,5 +1,5 @@
 """
-One game at the rules level: what the contract would accept, and what becomes of the money.
+One game at the rules level: which actions the contract accepts, and the payments.
 
 `Referee` stands in the contract's place: `move`, `step` and `settle` check by the pure rules of `game`, change the game
 and say what was paid. A refusal is the `IllegalMove` or `Refused` that the contract would answer with an error.

@@ -5,7 +5,7 @@ Four opinions meet at a step: the machine's that ran it alone, a machine's that 
 it (its caches of pages and decoded code warm), and those of engine and contract, who step from the witness. States come
 about as in real runs: delay slots, stores over code, reservations, threads made and switched.
 
-Module `fuzz` makes single states up instead, stranger than any run reaches. A difference found here is answered as one
+Module `fuzz` makes single states up instead, which no run reaches. A difference found here is answered as one
 found there: shrunk to a single made-up state, where that shows it too.
 """
 

@@ -1,16 +1,16 @@
 """
-Builds the native library and the guest with the pinned compiler from PyPI (ziglang: clang and lld).
+The build of the native library and the guest with the pinned compiler from PyPI (ziglang: clang and lld).
 
-`build_engine` compiles every C file of `ENGINE_FOLDERS` into one shared library for
-each instruction set of this kind of machine (`ISAS`); `engine/lib.py` loads the best one that the processor has.
-`build_guest` compiles the guest; its bytes depend on the sources and the compiler alone, never on the machine.
-Both leave a stamp, the hash of all they were made from, and do nothing when it still holds; a build is kept in the
-user's cache under that hash, so that another checkout with the same sources need not compile it again.
+`build_engine` compiles every C file of `ENGINE_FOLDERS` into one shared library for each instruction set of this
+machine's architecture (`ISAS`); `engine/lib.py` loads the best one that the processor has. `build_guest` compiles the
+guest; its bytes depend on the sources and the compiler alone, never on the machine. Both write a stamp, the hash of all
+their inputs, and do nothing if it is unchanged; a build is kept in the user's cache under that hash, so that another
+checkout with the same sources need not compile it again.
 
     python -m opml_dispute.toolchain.native          # what a checkout needs
     python -m opml_dispute.toolchain.native --force  # from scratch
 
-Standard library only: this runs inside the package's own build, before its dependencies are there.
+Standard library only: this runs inside the package's own build, before its dependencies are installed.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ COMPILER = "0.17.1"
 
 ENGINE_FLAGS = (
     *("-std=c11", "-O3", "-shared", "-fPIC", "-fvisibility=hidden", "-pthread", "-s"),
-    # The bits of the answer: nothing may be fused, reassociated or flushed behind our back.
+    # The bits of the result: the compiler must not fuse, reassociate or flush to zero.
     *("-ffp-contract=off", "-fno-math-errno", "-fno-strict-aliasing", "-fno-sanitize=all"),
     *("-Wall", "-Wextra", "-Werror", "-Wno-psabi"),
 )
@@ -50,27 +50,27 @@ ISAS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "aarch64": {"aarch64": ("-target", "aarch64-linux-gnu.2.17")},
 }
-"""For each kind of machine the libraries to make: name -> target flags."""
+"""For each architecture the libraries to build: name -> target flags."""
 
 
 class BuildFailed(OpmlError):
-    """The compiler refused our own sources, or is not there."""
+    """The compiler refused the sources, or is missing."""
 
     hint = "pip install ziglang==" + COMPILER + ", then run: python -m opml_dispute.toolchain.native"
 
 
 def engine_path(isa: str) -> Path:
-    """Where the engine for `isa` lies once built."""
+    """The path of the engine for `isa` once it is built."""
     return BUILD / f"libopml-{isa}.so"
 
 
 def guest_path() -> Path:
-    """Where the guest's ELF file lies once built."""
+    """The path of the guest's ELF file once it is built."""
     return BUILD / "guest.elf"
 
 
 ENGINE_FOLDERS = ("", "memory", "vm", "program", "kernels", "fast", "inference", "jit")
-"""The folders of `native/` whose C files make the engine; `guest/` is the other program's."""
+"""The folders of `native/` whose C files make the engine; `guest/` belongs to the guest."""
 
 
 def engine_sources() -> list[Path]:
@@ -80,9 +80,9 @@ def engine_sources() -> list[Path]:
 
 def build_engine(isas: Sequence[str] | None = None, *, force: bool = False) -> list[Path]:
     """
-    Makes the engine for each of `isas` (default: all of this kind of machine); answers their paths.
+    Build the engine for each of `isas` (default: all of this machine's architecture) and answer the paths.
 
-    Raises `BuildFailed` with the compiler's words, or if this kind of machine is not known.
+    Raises `BuildFailed` with the compiler's message, or if the architecture is unknown.
     """
     known = {isa: flags for family in ISAS.values() for isa, flags in family.items()}
     machine = platform.machine()
@@ -99,7 +99,7 @@ def build_engine(isas: Sequence[str] | None = None, *, force: bool = False) -> l
 
 
 def build_guest(*, force: bool = False) -> Path:
-    """Makes the guest; the same bytes on every machine. Raises `BuildFailed`."""
+    """Build the guest, with the same bytes on every machine. Raises `BuildFailed`."""
     sources = [NATIVE / name for name in GUEST_SOURCES]
     return _make(guest_path(), list(GUEST_FLAGS), sources, [], force)
 
@@ -109,7 +109,7 @@ def _make(target: Path, flags: list[str], sources: list[Path], libraries: list[s
     inputs = fingerprint(flags, sources)
     if not force and target.is_file() and stamp.is_file() and stamp.read_text() == inputs:
         return target
-    # What one checkout built, another one with the same sources takes over.
+    # A build of another checkout with the same sources is reused.
     kept = cache_dir() / "built" / f"{inputs}-{target.name}"
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".building-") as folder:
@@ -126,7 +126,7 @@ def _make(target: Path, flags: list[str], sources: list[Path], libraries: list[s
 
 
 def _compile(output: Path, flags: list[str], sources: list[Path], libraries: list[str]) -> None:
-    # Relative source names from a fixed folder: no path of this machine can reach the output.
+    # Source names are relative to a fixed folder, so that no path of this machine gets into the output.
     names = [str(source.relative_to(NATIVE)) for source in sources]
     command = [sys.executable, "-m", "ziglang", "cc", *flags, "-I.", *names, *libraries, "-o", str(output)]
     done = subprocess.run(command, cwd=NATIVE, capture_output=True, text=True)
@@ -135,7 +135,7 @@ def _compile(output: Path, flags: list[str], sources: list[Path], libraries: lis
 
 
 def _keep(built: Path, kept: Path) -> None:
-    """Copies a build into the user's cache, whole or not at all; a cache that cannot be written changes nothing."""
+    """Copy a build into the user's cache, completely or not at all; an unwritable cache is ignored."""
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
@@ -147,7 +147,7 @@ def _keep(built: Path, kept: Path) -> None:
 
 
 def fingerprint(flags: Sequence[str], sources: Sequence[Path]) -> str:
-    """The hash of all that a build is made from: compiler, flags, sources, and every header."""
+    """The hash of a build's inputs: compiler, flags, sources, and every header."""
     digest = hashlib.sha256("\0".join([COMPILER, *flags]).encode())
     headers = sorted(file for file in NATIVE.rglob("*") if file.suffix in {".h", ".ld", ".inc"})
     for file in [*sources, *headers]:
@@ -156,10 +156,10 @@ def fingerprint(flags: Sequence[str], sources: Sequence[Path]) -> str:
 
 
 def main() -> None:
-    """Builds what a checkout needs."""
+    """Build what a checkout needs."""
     parser = argparse.ArgumentParser(description="Build the native library and the guest.")
-    parser.add_argument("--force", action="store_true", help="build even what is up to date")
-    parser.add_argument("--isa", action="append", help="only this engine (default: all of this machine's)")
+    parser.add_argument("--force", action="store_true", help="build even if up to date")
+    parser.add_argument("--isa", action="append", help="build only this engine (default: all of this machine's)")
     arguments = parser.parse_args()
     try:
         for path in [*build_engine(arguments.isa, force=arguments.force), build_guest(force=arguments.force)]:

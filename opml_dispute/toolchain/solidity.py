@@ -1,13 +1,13 @@
 """
-From Solidity sources to the artifacts the package loads.
+The build of the contracts: from Solidity sources to the artifacts that the package loads.
 
 1. `contract_sources` gathers every file below `contracts/src` and, transitively, everything they import.
-2. `compiler_input` makes the compiler's standard JSON from them and from `contracts/foundry.toml`, so that this
-   build and Forge's give the same bytecode: the settings stand in one place.
-3. `build_artifacts` compiles, writes one `<Contract>.json` (name, source, abi, bytecode) for each contract of our
-   own, and a stamp of everything that went in; as long as the stamp agrees, a second call only compares it.
+2. `compiler_input` makes the compiler's standard JSON from them and from `contracts/foundry.toml`, so that this build
+   and Forge's give the same bytecode from one set of settings.
+3. `build_artifacts` compiles, writes one `<Contract>.json` (name, source, abi, bytecode) for each contract of the
+   project, and a stamp of all inputs; a later call with the same stamp does nothing.
 
-Loading the results is `artifacts`' work. Run as `python -m opml_dispute.toolchain.solidity [--force]`.
+`artifacts` loads the results. Run as `python -m opml_dispute.toolchain.solidity [--force]`.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ ARTIFACTS_DIR = PACKAGE_DIR / "_build" / "contracts"
 STAMP_NAME = "stamp.txt"
 
 FORMAT_VERSION = "2"
-"""Part of the stamp: raise it when the artifacts' own layout changes."""
+"""A part of the stamp, raised when the format of the artifacts changes."""
 
 _IMPORT = re.compile(r"""^\s*import\b[^;"']*["']([^"']+)["']\s*;""", re.MULTILINE)
 
-# Every key of [profile.default] that this build understands or may ignore. Another key might change the bytecode
-# behind our back, so it is refused rather than overlooked.
+# Every key of [profile.default] that this build understands or may ignore. Another key might change the bytecode, so it
+# is refused.
 _CODEGEN_KEYS = {
     "src",
     "solc",
@@ -71,7 +71,7 @@ class CompileError(OpmlError):
 
 def contract_sources(contracts_dir: Path, remappings: list[tuple[str, str]], src: str) -> dict[str, str]:
     """
-    Source unit name -> text, of every file below `src` and everything it imports, the way Forge names them.
+    Source unit name -> text of every file below `src` and of all imports, with Forge's names.
 
     Raises `CompileError` for an import that leads to no file.
     """
@@ -96,8 +96,7 @@ def contract_sources(contracts_dir: Path, remappings: list[tuple[str, str]], src
 
 
 def _resolve_import(importer: str, target: str, remappings: list[tuple[str, str]]) -> str:
-    """The source unit that `target`, written in `importer`, means: relative to it, or through the longest
-    remapping."""
+    """The source unit that the import `target` in `importer` names: relative to it, or by the longest remapping."""
     if target.startswith("."):
         return os.path.normpath(PurePosixPath(importer).parent / target).replace(os.sep, "/")
     matching = [(prefix, to) for prefix, to in remappings if target.startswith(prefix)]
@@ -124,7 +123,7 @@ def compiler_input(contracts_dir: Path = CONTRACTS_DIR) -> dict[str, Any]:
     if unknown:
         raise CompileError(
             f"{config_path}: setting {', '.join(unknown)} is not one this build knows",
-            hint="teach opml_dispute/toolchain/solidity.py what it means for the bytecode",
+            hint="handle it in opml_dispute/toolchain/solidity.py, by its effect on the bytecode",
         )
     remappings = [_split_remapping(line) for line in profile.get("remappings", [])]
     sources = contract_sources(contracts_dir, remappings, profile.get("src", "src"))
@@ -157,7 +156,7 @@ def _split_remapping(line: str) -> tuple[str, str]:
 
 
 def stamp(standard_input: dict[str, Any], compiler_version: str) -> str:
-    """A digest of all that decides the artifacts: sources, settings, compiler, and this file's format."""
+    """The digest of the artifacts' inputs: sources, settings, compiler, and this file's format."""
     content = json.dumps([FORMAT_VERSION, compiler_version, standard_input], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()
 
@@ -170,9 +169,9 @@ def required_compiler(contracts_dir: Path = CONTRACTS_DIR) -> str:
 
 def build_artifacts(*, force: bool = False, contracts_dir: Path = CONTRACTS_DIR, out_dir: Path = ARTIFACTS_DIR) -> bool:
     """
-    Brings `out_dir` up to date with the sources; True if anything had to change there.
+    Bring `out_dir` up to date with the sources, and answer whether anything changed.
 
-    Raises `CompileError` if something is missing or the compiler objects; then `out_dir` stays as it was.
+    Raises `CompileError` if a file is missing or the compiler refuses the sources; `out_dir` is then unchanged.
     """
     from opml_dispute.toolchain import programs
 
@@ -184,11 +183,11 @@ def build_artifacts(*, force: bool = False, contracts_dir: Path = CONTRACTS_DIR,
     stamp_path = out_dir / STAMP_NAME
     if not force and stamp_path.is_file() and stamp_path.read_text().strip() == expected_stamp:
         return False
-    # What one checkout compiled, another one with the same sources and settings takes over.
+    # A build of another checkout with the same sources and settings is reused.
     kept = programs.cache_dir() / "built" / f"contracts-{expected_stamp}"
     reused = not force and (kept / STAMP_NAME).is_file()
     output = {} if reused else _run_compiler(standard_input, version)
-    # A complete new directory takes the old one's place, so that a reader or a kill in between never meets a mixture.
+    # A complete new directory replaces the old one, so that neither a reader nor a kill meets a mixture.
     out_dir.parent.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(prefix="contracts.", dir=out_dir.parent))
     try:
@@ -208,7 +207,7 @@ def build_artifacts(*, force: bool = False, contracts_dir: Path = CONTRACTS_DIR,
 
 
 def _keep(built: Path, kept: Path) -> None:
-    """Copies artifacts into the user's cache, whole or not at all; a cache that cannot be written changes nothing."""
+    """Copy artifacts into the user's cache, completely or not at all; an unwritable cache is ignored."""
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
@@ -219,7 +218,7 @@ def _keep(built: Path, kept: Path) -> None:
 
 
 def _run_compiler(standard_input: dict[str, Any], version: str) -> dict[str, Any]:
-    import solcx  # only a build needs it; an installed package does not have it
+    import solcx  # only a build needs this package; an installation does not have it
     from solcx.exceptions import SolcError
 
     binary = _compiler_path()
@@ -246,7 +245,7 @@ def _compiler_path() -> Path:
 
 
 def _write_artifacts(output: dict[str, Any], directory: Path) -> None:
-    """One JSON file a contract of our own sources; libraries that nothing deploys are left out."""
+    """Write one JSON file per contract of the project; libraries that are not deployed are left out."""
     written: dict[str, str] = {}
     for source, contracts in sorted(output["contracts"].items()):
         if not source.startswith("src/"):
@@ -273,7 +272,7 @@ def _write_artifacts(output: dict[str, Any], directory: Path) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Compile if needed, and say in one line what happened."""
+    """Compile if needed, and print the result in one line."""
     try:
         compiled = build_artifacts(force="--force" in arguments)
     except OpmlError as error:

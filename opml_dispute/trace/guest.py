@@ -1,5 +1,5 @@
 """
-The guest, ready to run: the VM at the absolute prestate, and the VM about to run one node of an inference.
+The guest: the VM at the absolute prestate, and the VM about to run one node of an inference.
 
 `guest_machine` forks the prestate, `node_start` gives it a node's local data and the segment, `run_node_in_vm` runs
 the node to its end.
@@ -36,7 +36,7 @@ def guest_machine() -> Machine:
     """
     The VM at the absolute prestate, the caller's to run. Raises `GuestMissing`.
 
-    Each shares nothing with the others, so that several can run at the same time.
+    The machines share no memory, so that several can run at the same time.
     """
     return Machine.from_elf(_elf(), ml=True)
 
@@ -57,7 +57,7 @@ class VmRun:
 
 
 def node_start(inference: Inference, node_index: int) -> Machine:
-    """The VM, about to run one node from the native run's state before it."""
+    """The VM at the start of one node's run, from the native run's state before the node."""
     start = inference.state_root(node_index)
     machine = guest_machine()
     machine.set_local(LocalIdent.STARTING_ROOT, start)

@@ -1,9 +1,9 @@
 """
-What an actor may ask about the truth, or about a liar's version of it.
+The interfaces through which an actor reads a trace, honest or faulty.
 
-`TraceProvider` is one trace, on its own: a value at a position, and the witness of one step. `GameTrace` is what the
-actors use: the same questions about the claims of a game, where a claim below the split depth is about the one node
-that its ancestors chose. An answer never changes: two calls, two processes, two machines give the same bytes.
+`TraceProvider` is a single trace: a value at a position, and the witness of one step. `GameTrace` is the actors'
+interface: the same for the claims of a game, where a claim below the split depth is about the one node that its
+ancestors chose. An answer never changes: two calls, two processes, two machines give the same bytes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ AnswerT = TypeVar("AnswerT")
 
 
 class TraceError(OpmlError):
-    """A value cannot be determined here. An actor stops at it: what follows would rest on a guess."""
+    """A value cannot be determined here. An actor stops at it, since anything further would be a guess."""
 
 
 class WrongInference(TraceError):
@@ -51,7 +51,7 @@ class LocalRead:
     """A local pre-image that a step reads: `addLocalData(ident, claim, offset)` must come first."""
 
     ident: int
-    """Which one: 2 starting root, 3 disputed root, …"""
+    """The ident: 2 starting root, 3 disputed root, …"""
 
     offset: int
     """The first byte of the stream (8 bytes of length, then the data) that the step reads."""
@@ -59,7 +59,7 @@ class LocalRead:
 
 @dataclass(frozen=True, slots=True)
 class StepData:
-    """All that a step on chain needs."""
+    """The data of a step on chain."""
 
     witness: StepWitness
     """State and proofs, for the instruction about to run."""
@@ -69,7 +69,7 @@ class StepData:
 
 
 class GameTrace(Protocol):
-    """The truth, or a liar's version, about the claims of one game."""
+    """The honest or a faulty trace over the claims of one game."""
 
     def root_claim(self) -> Hash32:
         """S_n: what a proposer claims."""
@@ -84,7 +84,7 @@ class GameTrace(Protocol):
         ...
 
     def step_at(self, game: Game, claim: Claim, *, is_attack: bool) -> StepData:
-        """What a step against the leaf `claim` needs; raises `TraceError` likewise."""
+        """The data of a step against the leaf claim `claim`; raises `TraceError` likewise."""
         ...
 
 
@@ -93,5 +93,5 @@ class RunsAhead(Protocol):
     """A trace that can make several VM runs at a time, once it knows which are needed."""
 
     def ahead(self, judge: Callable[[], AnswerT]) -> AnswerT:
-        """What `judge`, which asks this trace, answers in the end; it may be called twice."""
+        """The final result of `judge`, which reads this trace and may be called twice."""
         ...

@@ -1,10 +1,10 @@
 """
 The VM runs of many subgames, within a budget of memory.
 
-A player who opens a subgame makes the other side run a node in the VM; a liar can open many. `VmRuns` sees to it that
-each is run once: answers are small and kept for good, also the answer that there is none; of the machines, which are
-large, as many are kept as the budget allows. A run that has to make room first loses most of its snapshots: what is
-asked next about it lies near what was asked last, so the few that stay are close enough.
+A player who opens a subgame makes the other side run a node in the VM, and a liar can open many. `VmRuns` makes each
+run once: answers are small and kept for good, also the answer that there is none; of the machines, which are large, as
+many are kept as the budget allows. A run that has to make room first loses most of its snapshots: the next question
+about it is usually near the last, so the few that stay are close enough.
 
 `deferring` collects the runs that would be needed, instead of making them, and `run_all` makes those at once, on
 several processors.
@@ -25,7 +25,7 @@ from opml_dispute.trace.provider import TraceError
 from opml_dispute.trace.vm import MachineT, VmTrace
 
 MOST_ANSWERS: Final = 1 << 16
-"""Remembered; each is small."""
+"""The number of answers kept; each is small."""
 
 _LEAST_BUDGET_BYTES: Final = 1 << 28
 
@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 
 class RunDeferred(TraceError):
-    """A VM run is needed first; it is made together with others."""
+    """A VM run is needed first, which is made together with others."""
 
 
 class VmRuns(Generic[MachineT]):
@@ -48,7 +48,7 @@ class VmRuns(Generic[MachineT]):
         memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         self.budget_bytes = budget_bytes or max(_LEAST_BUDGET_BYTES, memory_bytes // 4)
         self.made = 0
-        """How many runs were begun."""
+        """The number of runs that were started."""
         self._traces: OrderedDict[RunKey, VmTrace[MachineT]] = OrderedDict()
         self._answers: OrderedDict[tuple[RunKey, object], Any] = OrderedDict()
         self._deferred: dict[RunKey, Callable[[], VmTrace[MachineT]]] | None = None
@@ -100,7 +100,7 @@ class VmRuns(Generic[MachineT]):
 
     @contextmanager
     def deferring(self) -> Iterator[dict[RunKey, Callable[[], VmTrace[MachineT]]]]:
-        """Inside, nothing is run; what would be is put into the dictionary."""
+        """Within this context no VM is run; the runs that are needed are put into the dictionary."""
         wanted: dict[RunKey, Callable[[], VmTrace[MachineT]]] = {}
         self._deferred = wanted
         try:
@@ -109,7 +109,7 @@ class VmRuns(Generic[MachineT]):
             self._deferred = None
 
     def run_all(self, wanted: dict[RunKey, Callable[[], VmTrace[MachineT]]]) -> None:
-        """Makes these runs to their ends, several at a time. What fails is told by `answer`."""
+        """Make these runs to their ends, several at a time. `answer` reports the failed ones."""
         keys = list(wanted)
         for start in range(0, len(keys), self._workers):
             begun: list[VmTrace[MachineT]] = []

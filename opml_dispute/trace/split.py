@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 
 class GuestMachine(VmMachine, Protocol):
-    """A machine that can be given what the guest asks for: `engine.vm.Machine`."""
+    """A machine that can be given the guest's pre-images and subtrees: `engine.vm.Machine`."""
 
     def fork(self) -> Self: ...
 
@@ -53,14 +53,14 @@ class UnknownStart(TraceError):
 
 @dataclass(frozen=True, slots=True)
 class NodeFault:
-    """The fault that a liar's story rests on: one flipped bit in the VM run of one node."""
+    """The fault of a faulty trace: one flipped bit in the VM run of one node."""
 
     node_index: int
     fault: VmFault
 
 
 SubgameProgress = Callable[[int, int], None]
-"""Told, now and then, that the VM run of a node (first argument) has made so many steps (second)."""
+"""Called from time to time with a node (first argument) and the steps that its VM run has made (second)."""
 
 
 class SplitTrace(PhasedTrace):
@@ -120,7 +120,7 @@ class SplitTrace(PhasedTrace):
         return self.runs.trace(run.key, lambda: self._make_trace(run))
 
     def ahead(self, judge: Callable[[], T]) -> T:
-        """What `judge` answers, after all VM runs that it needs were made, several at a time."""
+        """The result of `judge`, after all VM runs that it needs were made, several at a time."""
         with self.runs.deferring() as wanted:
             answer = judge()
         if not wanted:

@@ -1,8 +1,8 @@
 """
 The ML phase: state roots, from the native run of a program.
 
-Position p of the upper tree speaks about S_t with t = its trace index + 1, and past the program's end about S_n:
-nothing happens after the last node. Nothing is computed before it is asked for.
+Position p of the upper tree is about S_t with t = its trace index + 1, and past the program's end about S_n:
+nothing happens after the last node. A state is computed when it is first needed.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class StateTrace:
         self.node_count, self.split_depth = node_count, split_depth
 
     def state_index(self, position: Position) -> int:
-        """Which state `position` speaks about: t of S_t."""
+        """The index t of the state S_t that `position` is about."""
         return min(position.trace_index(self.split_depth) + 1, self.node_count)
 
     def claim_at(self, position: Position) -> StateRoot:

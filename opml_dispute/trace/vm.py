@@ -6,7 +6,7 @@ The guest runs once; on the way, forks of the machine are kept as snapshots, eve
 i + 1 instructions; past the program's exit its last state repeats.
 
 A `VmFault` makes this a liar's trace: one bit flips between two instructions, and the machine goes on from there.
-Where a fault comes from is the affair of `actors.liars`.
+`actors.liars` chooses faults.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ MAX_SNAPSHOTS: Final = 64
 FIRST_INTERVAL: Final = 1 << 14
 
 Progress = Callable[[int], None]
-"""Told, now and then, how many steps a first run has made."""
+"""Called from time to time with the number of steps that a first run has made."""
 
 
 class VmMachine(Protocol):
-    """What a trace needs of a machine: `engine.vm.Machine`."""
+    """The interface that a trace needs of a machine: `engine.vm.Machine`."""
 
     @property
     def memory_used_bytes(self) -> int:
@@ -55,7 +55,7 @@ class VmMachine(Protocol):
         ...
 
     def fork(self) -> Self:
-        """A cheap copy that goes its own way."""
+        """A cheap copy that runs independently."""
         ...
 
     def run(self, max_steps: int) -> object:
@@ -90,7 +90,7 @@ class VmFault:
 
 
 class VmStopped(TraceError):
-    """The VM met something it cannot execute. The guest never does, so only a fault can lead here."""
+    """The VM met an instruction or a state that it cannot execute. The guest never does without a fault."""
 
     def __init__(self, step: int, cause: object) -> None:
         super().__init__(f"the VM stopped at step {step}: {cause}; expected it to run until it exits")
@@ -165,7 +165,7 @@ class VmTrace(Generic[MachineT]):
         """A machine in the state after `steps` instructions, the caller's to keep."""
         if self._exit_step is not None:
             steps = min(steps, self._exit_step)
-        if steps < 1 << self.depth:  # the end of the run tells nothing about what is asked next
+        if steps < 1 << self.depth:  # the end of the run does not predict the next question
             self._last_asked = steps
         nearest = self._snapshot_steps[bisect_right(self._snapshot_steps, steps) - 1]
         machine = self._snapshots[nearest].fork()

@@ -1,10 +1,10 @@
 """
 A game's claims as a nested list: what the drawing shows, in words.
 
-Most of a dispute is one long line, answer upon answer, so a lone answer stands after the claim that it answers, and
-only answers that have siblings stand below it. A game of thousands of claims is cut down to what matters (`MAX_ROWS`):
-the line that the game has come down to, the clocks that run, and the newest claims. What is left out is counted where
-it stands, and `numbered_rows` gives any part of all claims, in their order.
+Most of a dispute is one long chain of answers, so a single answer follows the claim that it answers, and only answers
+that have siblings are nested below it. Of a game of thousands of claims the list has the most important (`MAX_ROWS`):
+the chain to the deepest claim, the running clocks, and the newest claims. Omitted claims are counted in their places,
+and `numbered_rows` gives any part of all claims, in their order.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ class ClaimRow:
     move: str
     """"proposes", "attacks" or "defends"."""
     about: str
-    """What its value is the state of."""
+    """The state that its value is about."""
     value: str
     expected: str | None
-    """What our own computing has there, if the claim is wrong."""
+    """The value that this computer computes there, if the claim is wrong."""
     problem: str | None
     """Why it could not be judged."""
     left_s: int | None
     """Seconds in which it can be answered; None if that is over or makes no sense any more."""
     standing: str
-    """How it stands or would end."""
+    """Its state, or its result if no further move is made."""
     goes_to: Address | None
-    """Who gets its bond, or would."""
+    """The account that gets its bond, or would get it."""
     answers: list[ClaimRow] = field(default_factory=list)
     """Answers that have siblings."""
     left_out: int = 0
@@ -55,18 +55,18 @@ class ClaimRow:
 
     @property
     def side(self) -> str:
-        """Whose side it is on."""
+        """The side that it is on."""
         return self.kind.split()[0]
 
     @property
     def verdict(self) -> str:
-        """Whether it is right by our own computing: "right", "wrong" or "unjudged"."""
+        """Whether it is right by this computer's result: "right", "wrong" or "unjudged"."""
         return self.kind.split()[1]
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What rows are made from: one game at one time, and what is known about it."""
+    """The input of rows: one game at one time, and the findings about it."""
 
     game: Game
     now_s: int

@@ -1,8 +1,8 @@
 """
-What a game has come down to: the disputed node with its tensors, and the disputed instruction with its registers.
+The disputed node of a game with its tensors, and the disputed instruction with its registers.
 
-Both are shown as our own run has them: `node_view` from the native run, `instruction_view` from the VM's run of the
-node in the context of the claims. `asked_view` shows what was asked for, and our own answer.
+Both are from this computer's own run: `node_view` from the native run, `instruction_view` from the VM's run of the node
+in the context of the claims. `asked_view` shows a request's input, and this computer's answer.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class InstructionView:
 
 @dataclass(frozen=True)
 class AskedView:
-    """What a request asks, and what this computer answers."""
+    """A request's input, and the answer of this computer."""
 
     inputs: tuple[TensorView, ...]
     outputs: tuple[TensorView, ...]
@@ -186,7 +186,7 @@ def _window_shape(record: Record, operand: int) -> tuple[int, ...]:
 
 
 def question_of(game: Game) -> Stake:
-    """What the game has come down to."""
+    """The node, or the node and instruction, that the game has reached."""
     return stake_of(game, frontier(game))
 
 

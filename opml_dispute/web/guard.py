@@ -1,5 +1,5 @@
 """
-What keeps a page on this computer to this computer, and scripts out of it.
+Protection of the local pages against other websites and against foreign scripts.
 
 Every answer carries a content security policy that allows scripts, styles and connections of this server alone, and
 images that the page itself holds. A request whose Host header names another host is refused: otherwise a website could

@@ -1,9 +1,9 @@
 """
-Which side each claim is on by our own recomputation, found in a thread of its own while pages are shown.
+Whether each claim is right by this computer's own recomputation, found in a thread while pages are shown.
 
-`Judge.findings` answers at once with what is known of a game and lets the rest be computed; `version` changes whenever
+`Judge.findings` answers at once with the findings so far and has the rest computed; `version` changes whenever
 more is known. A verdict is kept by the claim's whole line of ancestors, so that neither a new move nor a reorganisation
-can bring a stale one back. What cannot be computed here is said, never guessed.
+can bring a stale one back. A value that cannot be computed here is reported, never guessed.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class Judge:
         self._is_closed = False
 
     def findings(self, game: Game) -> Findings:
-        """What is known now; the rest is being computed."""
+        """The findings so far; the rest is being computed."""
         with self._guard:
             known = self._of(game.address)
             lines = claim_lines(game)
@@ -111,7 +111,7 @@ class Judge:
             return replace(found, right=dict(found.right), expected=dict(found.expected), problems=dict(found.problems))
 
     def wait_for(self, game: Game) -> Findings:
-        """Everything there is to find. Takes as long as it takes."""
+        """All findings; waits until they are computed."""
         while True:
             found = self.findings(game)
             if found.is_done:

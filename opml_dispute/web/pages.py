@@ -1,5 +1,5 @@
 """
-What each page shows, gathered from a chain at one block.
+The facts of each page, gathered from a chain at one block.
 
 `Explorer` has a method for each page; each gives the facts that a template of that name takes. Only the newest games
 and requests are read for a page (`PAGE`), whatever the deployment holds.
@@ -45,7 +45,7 @@ class UnknownModel(OpmlError):
 
 @dataclass(frozen=True)
 class AddressStake:
-    """What one address has at stake in a game."""
+    """The bonds of one address in a game."""
 
     address: Address
     sides: str
@@ -256,7 +256,7 @@ class Explorer:
 
 
 def stakes_by_address(game: Game, outcome: Forecast) -> list[AddressStake]:
-    """What every player has staked and would get, and what no player gets; the greatest winner first."""
+    """Every player's bonds and payments, and the forfeited part; the greatest winner first."""
     staked: dict[Address, int] = {}
     claims: dict[Address, int] = {}
     sides: dict[Address, set[str]] = {}

@@ -1,5 +1,5 @@
 """
-What every script needs before it can work: a virtual environment with pinned packages, and everything built.
+The environment of the project's scripts: a virtual environment with pinned packages, and everything built.
 
 A script starts with
 
@@ -45,7 +45,7 @@ def enter() -> None:
 
 
 def say_where_the_command_is() -> None:
-    """The last line of a script that sets everything up: what to call next."""
+    """Prints where the command is and how to call it, as the last line of a script."""
     _say(f"the command is {VENV / 'bin' / 'opml-dispute'}; try: .venv/bin/opml-dispute --help")
 
 
@@ -56,7 +56,8 @@ def _make_environment() -> None:
     ).hexdigest()
     if stamp.is_file() and stamp.read_text() == wanted and PYTHON.exists():
         return
-    _say("making the virtual environment (.venv), once")
+    _say("setting up for the first time, which takes some minutes: packages, engine and guest, contracts")
+    _say("making the virtual environment (.venv)")
     if not PYTHON.exists():
         made = subprocess.run([sys.executable, "-m", "venv", str(VENV)], capture_output=True, text=True)
         if made.returncode != 0:
@@ -69,16 +70,15 @@ def _make_environment() -> None:
         [*_PIP, "-r", str(REQUIREMENTS)],
         "check that pip reaches its package index, then run this again",
     )
+    _build()  # before the project is registered, so that each part is reported by itself
     # Registers the console script; what it needs is installed already, so nothing is fetched here.
     editable = ["--no-deps", "--no-build-isolation", "-e", str(ROOT)]
-    _run(
-        "building the engine, the guest and the contracts", [*_PIP, *editable], "the lines above say which part failed"
-    )
+    _run("registering the command", [*_PIP, *editable], "the lines above say which part failed")
     stamp.write_text(wanted)
 
 
 def _build() -> None:
-    """Rebuilds what changed since the last time; no work, and no output, if nothing did."""
+    """Rebuilds the parts that have changed since the last time; without changes it does and prints nothing."""
     for module, what in (("native", "the engine and the guest"), ("solidity", "the contracts")):
         command = [str(PYTHON), "-m", f"opml_dispute.toolchain.{module}"]
         done = _patiently(f"building {what}", command)
@@ -87,7 +87,7 @@ def _build() -> None:
 
 
 def _patiently(what: str, command: list[str]) -> subprocess.CompletedProcess[str]:
-    """Runs a command, and says what takes so long: once after two seconds, then how long it has taken already."""
+    """Runs a command, and reports it after two seconds, then its time so far every ten seconds."""
     started, said = time.monotonic(), False
     with tempfile.TemporaryFile("w+") as printed:
         running = subprocess.Popen(command, cwd=ROOT, stdout=printed, stderr=subprocess.STDOUT, text=True)

@@ -14,7 +14,7 @@ from opml_dispute.actors.player import play_round
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.claim import Game
 from opml_dispute.primitives import Address
-from tests.support.builders import HONEST, MALLORY, STORY, TRUTH, Seat, ToyTable, a_lie, send, snapshot
+from tests.support.builders import FAULTY, HONEST, MALLORY, TRUTH, Seat, ToyTable, a_lie, send, snapshot
 
 SEEDS = range(40)
 
@@ -33,7 +33,7 @@ def random_tree(seed: int) -> ToyTable:
     """A game in which several wrong claims stand at one level, at once or one after the other."""
     chance = random.Random(seed)
     table = ToyTable(seed=chance.randrange(4))
-    table.root(chance.choice([TRUTH, STORY]))
+    table.root(chance.choice([TRUTH, FAULTY]))
     for turn in range(chance.randrange(1, 9)):
         game = table.game()
         shallow = [claim.index for claim in game.claims if claim.position.depth < game.depths.max]
@@ -133,7 +133,7 @@ def test_a_purse_for_what_decides_wins_the_game_whatever_else_is_claimed(seed: i
 
 def test_money_goes_to_what_decides_before_it_goes_to_rewards() -> None:
     table = ToyTable()
-    root = table.root(STORY)
+    root = table.root(FAULTY)
     decoy = root.attack(bytes(32))  # Mallory beside the honest answer, and older: only a reward hangs on it
     game, plan = plan_of(table)
     first = next(line for line in plan.lines if line.decides)
@@ -151,12 +151,12 @@ def test_money_goes_to_what_decides_before_it_goes_to_rewards() -> None:
 
 def test_steps_cost_no_bond_and_are_never_kept() -> None:
     table = ToyTable()
-    table.root(STORY)
+    table.root(FAULTY)
     honest, liar = ShortOfMoney(table, 10**30), Seat(table.reference, MALLORY)
     for _ in range(table.rules.max_depth):
         if any(isinstance(action, Step) for action in plan_of(table)[1].actions):
             break
         play_round(honest, table.truth)
-        play_round(liar, table.story)
+        play_round(liar, table.faulty)
     honest.balance_wei = 0
     assert [action for action in play_round(honest, table.truth).done if isinstance(action, Step)]

@@ -9,7 +9,7 @@ from opml_dispute.primitives import StateRoot
 from opml_dispute.trace.provider import WrongInference
 from opml_dispute.trace.split import SplitTrace
 from tests.support.alphabet import ToyInference, ToyMachine
-from tests.support.builders import HONEST, LIE, MALLORY, SPAMMER, STORY, TRUTH, ToyTable, Value, send
+from tests.support.builders import FAULTY, HONEST, LIE, MALLORY, SPAMMER, TRUTH, ToyTable, Value, send
 
 
 @pytest.fixture
@@ -22,6 +22,7 @@ def test_leaves_a_true_root_alone(game: ToyTable) -> None:
 
 
 def test_attacks_a_wrong_root(game: ToyTable) -> None:
+    """The honest actor attacks a wrong root claim."""
     game.root(LIE).expect_attack()
 
 
@@ -43,7 +44,7 @@ def test_does_not_counter_its_own_claim(game: ToyTable) -> None:
 
 
 def test_takes_an_equal_claim_for_its_own(game: ToyTable) -> None:
-    """Somebody else posted the honest answer: it is neither repeated nor countered."""
+    """The honest answer that another account posted is neither repeated nor countered."""
     root = game.root(LIE)
     root.attack(TRUTH, by=SPAMMER).expect_nothing()
     root.expect_nothing()
@@ -93,7 +94,7 @@ def test_an_execution_root_over_a_lie_fails(game: ToyTable) -> None:
 
 
 def test_an_execution_root_against_a_true_leaf_is_attacked(game: ToyTable) -> None:
-    """Over the honest leaf the true run succeeds, so whoever says that it fails is wrong."""
+    """Over the honest leaf the true run succeeds, so a claim that it fails is wrong."""
     leaf = game.root(LIE).attack(TRUTH).attack(LIE).attack(TRUTH)
     leaf.attack(LIE).expect_attack()
 
@@ -108,8 +109,8 @@ def test_says_why(game: ToyTable) -> None:
 
 
 def play_out(game: ToyTable, *, honest_first: bool = True) -> None:
-    """The honest actor and the liar with the story answer each other until neither has anything to say."""
-    players = [(HONEST, game.truth), (MALLORY, game.story)]
+    """The honest actor and the liar with the faulty trace answer each other until neither has a move left."""
+    players = [(HONEST, game.truth), (MALLORY, game.faulty)]
     for _ in range(40):
         said = False
         for name, trace in players if honest_first else reversed(players):
@@ -123,9 +124,9 @@ def play_out(game: ToyTable, *, honest_first: bool = True) -> None:
     raise AssertionError("the game does not end")
 
 
-@pytest.mark.parametrize("root", [TRUTH, STORY])
+@pytest.mark.parametrize("root", [TRUTH, FAULTY])
 def test_a_whole_dispute_is_won_by_the_truth(game: ToyTable, root: Value) -> None:
-    """Down to the step, whoever proposes; then the game resolves for the truth."""
+    """Each player is answered down to the step, whichever proposes; then the game resolves for the truth."""
     game.root(root)
     play_out(game)
     assert max(claim.position.depth for claim in game.game().claims) == game.rules.max_depth
@@ -139,7 +140,7 @@ def test_a_whole_dispute_is_won_by_the_truth(game: ToyTable, root: Value) -> Non
 
 def test_steps_only_once(game: ToyTable) -> None:
     """A leaf that a step has countered needs no second one."""
-    game.root(STORY)
+    game.root(FAULTY)
     play_out(game)
     stepped = [claim for claim in game.game().claims if claim.countered_by == HONEST]
     assert stepped
@@ -223,7 +224,7 @@ def test_before_the_honest_answer_stands_every_lie_in_its_place_is_older(game: T
 
 def test_steps_come_first_then_what_decides_the_game(game: ToyTable) -> None:
     """A decoy beside the honest answer protects a reward, a lie below it the whole game; a step costs no bond."""
-    root = game.root(STORY)
+    root = game.root(FAULTY)
     root.attack(LIE, by=SPAMMER)  # older than the honest answer: it would take the root's bond
     play_out(game)
     leaves = [claim for claim in game.game().claims if claim.position.depth == game.rules.max_depth]
@@ -251,9 +252,9 @@ def test_steps_come_first_then_what_decides_the_game(game: ToyTable) -> None:
 
 def test_a_leaf_with_an_owed_step_is_not_settled(game: ToyTable) -> None:
     """Who could not send a step must not be the one who settles the leaf as right."""
-    game.root(STORY)
+    game.root(FAULTY)
     while not (owed := [a for a in honest_actions(game.game(), game.truth, game.reference.now) if isinstance(a, Step)]):
-        for name, trace in ((HONEST, game.truth), (MALLORY, game.story)):
+        for name, trace in ((HONEST, game.truth), (MALLORY, game.faulty)):
             for action in honest_actions(game.game(), trace, game.reference.now):
                 if not isinstance(action, Step):
                     send(game.reference, name, action)

@@ -8,8 +8,8 @@ import pytest
 from opml_dispute.actors.actions import Step
 from opml_dispute.actors.faults import Fault, FaultSyntax
 from opml_dispute.actors.liars import (
+    FaultyInference,
     NoFaultFound,
-    Story,
     UselessFault,
     changed_ranges,
     changes_anything,
@@ -36,9 +36,9 @@ from tests.support.digits import (
 )
 
 
-def play_out(table: DigitsTable, story: Story) -> list[Step]:
+def play_out(table: DigitsTable, faulty: FaultyInference) -> list[Step]:
     """Both play until the game is over; the honest steps."""
-    liar_trace = story.trace(guest())
+    liar_trace = faulty.trace(guest())
     honest, liar = Seat(table.reference, HONEST), Seat(table.reference, MALLORY)
     steps: list[Step] = []
     while table.reference.status == 0:
@@ -54,17 +54,17 @@ def play_out(table: DigitsTable, story: Story) -> list[Step]:
 @pytest.mark.parametrize("seed", range(4))
 def test_a_lying_proposer_is_beaten_by_one_step(seed: int, on_contract: bool) -> None:
     """The chain runs the instruction at the flipped bit, and every bond of the liar's goes to the honest side."""
-    story = digits_liar().find(seed)
-    table = DigitsTable(story.root_claim, MALLORY, on_contract=on_contract)
-    steps = play_out(table, story)
+    faulty = digits_liar().find(seed)
+    table = DigitsTable(faulty.root_claim, MALLORY, on_contract=on_contract)
+    steps = play_out(table, faulty)
     game = snapshot(table.reference)
     assert game.status == GameStatus.CHALLENGER_WINS
     assert len(steps) == 1
     leaf = game.claims[steps[0].claim_index]
     outputs = subgame_roots_of(game, leaf.index)
-    assert outputs.node_index(game) == story.fault.node_index
+    assert outputs.node_index(game) == faulty.fault.node_index
     local = leaf.position.within_subtree(game.depths.execution_root).index_at_depth
-    assert (local + 1 if steps[0].is_attack else local + 2) == story.fault.after_step
+    assert (local + 1 if steps[0].is_attack else local + 2) == faulty.fault.after_step
     # The honest player gets everything but the forfeited part of what others lost.
     game = snapshot(table.reference)
     forfeited = sum(forfeited_wei(claim.bond_wei, game.terms) for claim in game.claims if claim.countered_by)
@@ -78,10 +78,10 @@ def test_a_lying_proposer_is_beaten_by_one_step(seed: int, on_contract: bool) ->
 @pytest.mark.parametrize("on_contract", [False, True])
 @pytest.mark.parametrize("seed", range(4))
 def test_a_lying_challenger_loses_every_bond(seed: int, on_contract: bool) -> None:
-    """An honest proposal, attacked all the way down by a story without a hole but one."""
-    story = digits_liar().find(seed)
+    """An honest proposal is attacked all the way down by a trace that is consistent but for one instruction."""
+    faulty = digits_liar().find(seed)
     table = honest_table(on_contract=on_contract)
-    play_out(table, story)
+    play_out(table, faulty)
     game = snapshot(table.reference)
     assert game.status == GameStatus.DEFENDER_WINS
     assert max(claim.position.depth for claim in game.claims) == game.depths.max
@@ -97,19 +97,19 @@ def test_a_lying_challenger_loses_every_bond(seed: int, on_contract: bool) -> No
 
 def test_a_story_agrees_with_itself() -> None:
     """Over its own roots the program exits with 0 at every node: nothing but the flipped bit gives it away."""
-    story = digits_liar().find(seed=1)
-    trace = story.trace(guest())
-    program, fault = digits_program(), story.fault
+    faulty = digits_liar().find(seed=1)
+    trace = faulty.trace(guest())
+    program, fault = digits_program(), faulty.fault
     honest = honest_inference()
     for t in range(program.node_count + 1):
-        assert (story.states.state_root(t) == honest.state_root(t)) == (t <= fault.node_index)
-    table = DigitsTable(story.root_claim, MALLORY)
-    play_out(table, story)
+        assert (faulty.states.state_root(t) == honest.state_root(t)) == (t <= fault.node_index)
+    table = DigitsTable(faulty.root_claim, MALLORY)
+    play_out(table, faulty)
     game = snapshot(table.reference)
     roots = [claim for claim in game.claims if claim.position.depth == game.depths.execution_root]
     for claim in roots:
         outputs = subgame_roots_of(game, claim.index)
-        own = outputs.disputed.root == story.states.state_root(fault.node_index + 1)
+        own = outputs.disputed.root == faulty.states.state_root(fault.node_index + 1)
         assert trace.vm_trace(game, outputs).exit_code == (0 if own else 1)
         truth = table.truth.vm_trace(game, outputs)
         assert truth.exit_code == (1 if own else 0)
@@ -118,16 +118,16 @@ def test_a_story_agrees_with_itself() -> None:
 def test_a_fault_that_turns_the_prediction() -> None:
     """What the demo shows: another digit, found in seconds, the same for the same seed."""
     right = honest_inference().outputs()
-    story = digits_liar().find(seed=7, goal=changes_prediction)
+    faulty = digits_liar().find(seed=7, goal=changes_prediction)
     (name,) = right
-    assert right[name].argmax() != story.outputs()[name].argmax()
-    assert digits_liar().find(seed=7, goal=changes_prediction).fault == story.fault
+    assert right[name].argmax() != faulty.outputs()[name].argmax()
+    assert digits_liar().find(seed=7, goal=changes_prediction).fault == faulty.fault
 
 
 def test_only_tensors_are_changed() -> None:
-    story = digits_liar().find(seed=3)
-    assert story.changes
-    for offset, data in story.changes:
+    faulty = digits_liar().find(seed=3)
+    assert faulty.changes
+    for offset, data in faulty.changes:
         blocks = [
             block
             for block in digits_program().blocks
@@ -139,7 +139,7 @@ def test_only_tensors_are_changed() -> None:
 
 def test_an_explicit_fault_tells_the_same_story() -> None:
     found = digits_liar().find(seed=2)
-    told = digits_liar().tell(Fault.parse(str(found.fault)))
+    told = digits_liar().inject(Fault.parse(str(found.fault)))
     assert told.root_claim == found.root_claim
 
 
@@ -148,13 +148,13 @@ def test_useless_faults_say_why() -> None:
     liar = digits_liar()
     steps = liar.find(seed=0).exit_step
     with pytest.raises(UselessFault, match="changes no tensor"):
-        liar.tell(Fault(0, 1, FaultTarget(FaultKind.HI, bit=3)))
+        liar.inject(Fault(0, 1, FaultTarget(FaultKind.HI, bit=3)))
     with pytest.raises(UselessFault, match="breaks the program"):
-        liar.tell(Fault(0, 2000, FaultTarget(FaultKind.PC, bit=1)))
+        liar.inject(Fault(0, 2000, FaultTarget(FaultKind.PC, bit=1)))
     with pytest.raises(UselessFault, match=r"expected 1 to \d+"):
-        liar.tell(Fault(0, 10**9 + steps, FaultTarget(FaultKind.HI, bit=3)))
+        liar.inject(Fault(0, 10**9 + steps, FaultTarget(FaultKind.HI, bit=3)))
     with pytest.raises(UselessFault, match=r"node 99 found, expected 0 to \d+"):
-        liar.tell(Fault(99, 1, FaultTarget(FaultKind.HI, bit=3)))
+        liar.inject(Fault(99, 1, FaultTarget(FaultKind.HI, bit=3)))
 
 
 def test_a_search_can_fail() -> None:
@@ -165,10 +165,10 @@ def test_a_search_can_fail() -> None:
 def test_weighty_bits_of_what_a_node_stores_are_tried_once() -> None:
     """Each of the ten probabilities has each bit flipped once, and then the search is over."""
     liar, node = digits_liar(), digits_program().node_count - 1
-    story = liar.find_weighty(1, node, (30,), goal=changes_anything)
-    target = story.fault.target
-    assert (story.fault.node_index, target.kind, target.bit) == (node, FaultKind.FLOAT_REGISTER, 30)
-    assert liar.find_weighty(1, node, (30,), goal=changes_anything).fault == story.fault
+    faulty = liar.find_weighty(1, node, (30,), goal=changes_anything)
+    target = faulty.fault.target
+    assert (faulty.fault.node_index, target.kind, target.bit) == (node, FaultKind.FLOAT_REGISTER, 30)
+    assert liar.find_weighty(1, node, (30,), goal=changes_anything).fault == faulty.fault
     tried: list[int] = []
     with pytest.raises(NoFaultFound, match="none of 20 faults from seed 1"):
         liar.find_weighty(1, node, (30, 29), goal=lambda right, wrong: False, tell=tried.append)
@@ -266,13 +266,13 @@ def test_an_exited_program_is_stepped_too(is_honest_proposal: bool, beyond: int,
 def test_random_liars_lose_on_the_contract(seed: int) -> None:
     """Any picture, any fault, either side: the chain's own contracts find for the truth."""
     sample = seed * 7 % 360
-    story = digits_liar(sample).find(seed)
+    faulty = digits_liar(sample).find(seed)
     is_proposer = seed % 2 == 0
     if is_proposer:
-        table = DigitsTable(story.root_claim, MALLORY, sample=sample, on_contract=True)
+        table = DigitsTable(faulty.root_claim, MALLORY, sample=sample, on_contract=True)
     else:
         table = honest_table(sample, on_contract=True)
-    play_out(table, story)
+    play_out(table, faulty)
     status = snapshot(table.reference).status
     assert status == (GameStatus.CHALLENGER_WINS if is_proposer else GameStatus.DEFENDER_WINS)
     # The honest player gets everything but the forfeited part of what others lost.

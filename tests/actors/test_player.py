@@ -11,10 +11,10 @@ from opml_dispute.primitives import StateRoot
 from opml_dispute.trace.provider import TraceError
 from opml_dispute.trace.split import SplitTrace
 from tests.support.alphabet import ToyInference, ToyMachine
-from tests.support.builders import HONEST, LIE, MALLORY, STORY, TRUTH, Seat, ToyTable, Value
+from tests.support.builders import FAULTY, HONEST, LIE, MALLORY, TRUTH, Seat, ToyTable, Value
 
 
-@pytest.mark.parametrize("root", [TRUTH, STORY, LIE])
+@pytest.mark.parametrize("root", [TRUTH, FAULTY, LIE])
 def test_two_players_play_to_the_end(root: Value) -> None:
     """Each is made anew for every round, as if it had just been killed; the truth wins all the same."""
     table = ToyTable()
@@ -24,7 +24,7 @@ def test_two_players_play_to_the_end(root: Value) -> None:
     while reference.status == 0:
         node_count = table.node_count
         truth = SplitTrace(ToyInference(0, node_count), ToyMachine(node_count), node_count=node_count)
-        rounds = [play_round(honest, truth), play_round(liar, table.story)]
+        rounds = [play_round(honest, truth), play_round(liar, table.faulty)]
         if all(not round_.done for round_ in rounds):
             reference.now += 3_600
     expected = GameStatus.DEFENDER_WINS if root is TRUTH else GameStatus.CHALLENGER_WINS
@@ -40,7 +40,7 @@ def test_the_liars_step_is_refused() -> None:
     refused: list[tuple[Action, ActionRefused]] = []
     for _ in range(20):
         play_round(honest, table.truth)
-        refused += play_round(liar, table.story).refused
+        refused += play_round(liar, table.faulty).refused
     assert refused
     assert all(isinstance(action, Step) and "ValidStep" in str(error) for action, error in refused)
 
@@ -64,12 +64,12 @@ def test_play_waits_until_the_game_is_over() -> None:
 def test_a_late_step_comes_before_settling() -> None:
     """A step has no clock: even when everything could be settled, it still turns the game."""
     table = ToyTable()
-    table.root(STORY)
+    table.root(FAULTY)
     honest, liar = Seat(table.reference, HONEST), Seat(table.reference, MALLORY)
     max_depth = table.rules.max_depth
     while not [claim for claim in table.game().claims if claim.position.depth == max_depth]:
         play_round(honest, table.truth)
-        play_round(liar, table.story)
+        play_round(liar, table.faulty)
     table.reference.now += table.rules.max_clock
     done = play_round(honest, table.truth).done
     assert isinstance(done[0], Step)

@@ -1,4 +1,4 @@
-"""What `show` says is at stake: always the place where two stories part, and less of it with every move."""
+"""The range that `show` calls in dispute holds the place where two traces part, and shrinks with every move."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import pytest
 from opml_dispute.actors.player import play_round
 from opml_dispute.actors.stake import Stake, frontier, stake_of
 from tests.support.alphabet import SCRAMBLES
-from tests.support.builders import HONEST, MALLORY, STORY, TRUTH, Seat, ToyTable, Value, faulty_trace
+from tests.support.builders import FAULTY, HONEST, MALLORY, TRUTH, Seat, ToyTable, Value, faulty_trace
 
 
-@pytest.mark.parametrize("root", [STORY, TRUTH])
+@pytest.mark.parametrize("root", [FAULTY, TRUTH])
 @pytest.mark.parametrize("scramble", range(SCRAMBLES))
 @pytest.mark.parametrize("node", range(5))
 def test_the_fault_stays_at_stake_until_the_step(node: int, scramble: int, root: Value) -> None:
     table = ToyTable()
-    table.story = faulty_trace(0, table.node_count, node, scramble, bit=7)
+    table.faulty = faulty_trace(0, table.node_count, node, scramble, bit=7)
     faulty_instruction = 2 + scramble
     table.root(root)
     honest, liar = Seat(table.reference, HONEST), Seat(table.reference, MALLORY)
@@ -30,7 +30,7 @@ def test_the_fault_stays_at_stake_until_the_step(node: int, scramble: int, root:
             assert stake.step_low <= faulty_instruction < stake.step_high
         stakes.append(stake)
         before = len(game.claims)
-        for seat, trace in ((honest, table.truth), (liar, table.story)):
+        for seat, trace in ((honest, table.truth), (liar, table.faulty)):
             if len(table.game().claims) == before:
                 play_round(seat, trace)
         if len(table.game().claims) == before:

@@ -1,4 +1,4 @@
-"""Whole games that an agent plays without anybody, on a local chain."""
+"""Whole games that an agent plays unattended, on a local chain."""
 
 from __future__ import annotations
 
@@ -108,12 +108,12 @@ def lie(chain: Chain, tmp_path: Path, seed: int) -> tuple[Seat, Case]:
     system, store = chain.system(), ModelStore(tmp_path / "models")
     request_id = ask_sample(system, chain.sender("requester"), seed, store)
     case = open_case(system, request_id, store=store)
-    story = case.liar().find(seed)
+    faulty = case.liar().find(seed)
     sender = chain.sender("proposer")
-    done = perform(proposal_intent(system, request_id, story.root_claim, case.program.node_count), sender)
+    done = perform(proposal_intent(system, request_id, faulty.root_claim, case.program.node_count), sender)
     assert done.receipt is not None
     address = system.factory.created_game(done.receipt)
-    table = Table(system, address, story.trace(guest_machine()))
+    table = Table(system, address, faulty.trace(guest_machine()))
     return Seat(table, one_by_one(lambda intent: perform(intent, sender))), case
 
 

@@ -141,6 +141,7 @@ def test_contract_with_another_owner_or_implementation_is_told_at_the_first_look
 
 
 def test_pause_is_told(chain: Chain, desk: Desk) -> None:
+    """A pause by the guardian is an alert."""
     oracle = GuardedOracle(chain.system().oracle.address)
     chain.sender("deployer").send(oracle.set_paused(paused=True))
     report = Monitor(chain.system(), desk).look()

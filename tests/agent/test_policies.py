@@ -41,7 +41,7 @@ def begin(
 
 
 def right_game(chain: Chain, tmp_path: Path, sample: int) -> Address:
-    """A right proposal by a stranger."""
+    """A right proposal by another account."""
     system, store = chain.system(), ModelStore(tmp_path / "models")
     request_id = ask_sample(system, chain.sender("requester"), sample, store)
     case = open_case(system, request_id, store=store)

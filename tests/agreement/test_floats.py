@@ -44,6 +44,7 @@ def test_special_values(operation: Operation) -> None:
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
 def test_hard_operands(operation: Operation) -> None:
+    """Engine and contract agree with the exact result on operands that are hard to round."""
     count = 60 if operation in COMPARISONS else 300
     tally = check(operation, seed=2, count=count, contract=count)
     assert tally.contract == count

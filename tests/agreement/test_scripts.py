@@ -1,8 +1,8 @@
 """
 The scripts that hunt for a difference between engine and contract, on a difference that was planted.
 
-What `scripts/fuzz-vm` prints must be what `scripts/vectors` reads: a difference that somebody found on one machine is
-one that anybody can look at on another.
+What `scripts/fuzz-vm` prints must be what `scripts/vectors` reads: a difference that was found on one machine can be
+examined on another.
 """
 
 from __future__ import annotations

@@ -26,6 +26,7 @@ def steppers(ml: bool) -> dict[str, Stepper]:
 
 
 def test_there_are_vectors() -> None:
+    """The folder of vectors is not empty."""
     assert FILES
 
 

@@ -122,7 +122,7 @@ def numbers() -> Iterable[int]:
 
 @pytest.mark.parametrize("ml", [False, True])
 def test_every_system_call_number(ml: bool) -> None:
-    """Near all that Linux has for MIPS, o32 and n64; all 64 bits count. Whoever needs a pre-image has none."""
+    """Near all that Linux has for MIPS, o32 and n64; all 64 bits count. A call that needs a pre-image has none."""
     needs_preimage = {5000}
     found = {n for n in numbers() if exists(case(SYSCALL, ml=ml, r2=n, r4=5 if n in needs_preimage else 1))}
     assert found == (SYSCALLS - needs_preimage) | ({7001, 7002} if ml else set())

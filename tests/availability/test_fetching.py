@@ -81,6 +81,7 @@ def test_announced_size_is_refused_before_it_is_read(server: ContentServer, tmp_
 
 
 def test_nothing_listens(tmp_path: Path) -> None:
+    """A port where no server listens is an error that passes."""
     error = refused(local(), "http://127.0.0.1:1/x", tmp_path)
     assert "nothing listens" in str(error)
     assert error.passes
@@ -94,7 +95,7 @@ def test_nothing_listens(tmp_path: Path) -> None:
     ["127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "2130706433", "127.1", "169.254.169.254", "10.0.0.1"],
 )
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_uri_of_a_stranger_reaches_no_private_address(scheme: str, host: str, tmp_path: Path) -> None:
+def test_uri_from_the_chain_reaches_no_private_address(scheme: str, host: str, tmp_path: Path) -> None:
     error = refused(Fetcher(FetchPolicy()), f"{scheme}://{host}:9/x", tmp_path)
     assert "not an address of the public network" in str(error)
     assert not error.passes

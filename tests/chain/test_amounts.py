@@ -18,6 +18,7 @@ def test_what_is_shown_can_be_read_back(wei: int) -> None:
     ("text", "wei"), [("1", 10**18), ("0.5 eth", 5 * 10**17), ("3gwei", 3 * 10**9), ("12 WEI", 12), ("1e-18", 1)]
 )
 def test_units_are_understood(text: str, wei: int) -> None:
+    """Amounts with and without units are parsed to wei."""
     assert parse_wei(text) == wei
 
 

@@ -35,7 +35,7 @@ class Killed(Exception):
 
 
 class Mortal(Sender):
-    """Dies after some transactions: each was sent and mined, but nobody noted it."""
+    """Dies after some transactions: each was sent and mined, but not noted."""
 
     def __init__(self, rpc: Rpc, lives: int) -> None:
         super().__init__(rpc, devnet.account("deployer"))
@@ -153,7 +153,7 @@ def test_roles_are_apart_and_a_timelock_owns_the_system(rpc: Rpc, tmp_path: Path
     proposer_role = ask("PROPOSER_ROLE")
     assert ask("hasRole", proposer_role, owner) is True
     assert ask("hasRole", proposer_role, devnet.account("deployer").address) is False
-    assert ask("hasRole", bytes(32), devnet.account("deployer").address) is False, "nobody administers it but itself"
+    assert ask("hasRole", bytes(32), devnet.account("deployer").address) is False, "it administers itself"
     assert ask("hasRole", bytes(32), timelock) is True
     with pytest.raises(BadDeployment, match="other bonds, owner or guardian"):
         deploy(Sender(rpc, devnet.account("deployer")), path, absolute_prestate=PRESTATE)
@@ -190,5 +190,6 @@ def test_a_game_that_names_other_parts_is_refused(part: str) -> None:
 
 
 def test_bonds_that_the_contract_would_refuse() -> None:
+    """Bonds that the contract would refuse are refused before a deployment."""
     with pytest.raises(BadBonds, match="51 % of each lost bond"):
         Bonds().with_forfeit(5_100, None)

@@ -27,7 +27,7 @@ SLOW = ("hanging", "slow-drip", "endless")
 
 @pytest.fixture(scope="module")
 def node() -> Iterator[devnet.Anvil]:
-    """A chain of this module's own: nobody else's blocks come between."""
+    """A chain of this module's own: no other test's blocks come between."""
     anvil = devnet.Anvil.spawn()
     yield anvil
     anvil.stop()

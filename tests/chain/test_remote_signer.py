@@ -143,6 +143,7 @@ def test_garbage_is_refused_in_a_sentence_that_quotes_nothing(server: SignerServ
 
 
 def test_silence_ends(server: SignerServer) -> None:
+    """A signer that does not answer in time is an error."""
     signer = RemoteSigner(server.url, None, answer_time_s=0.3)
     server.delay_s = 3.0
     with pytest.raises(SignerProblem, match="did not answer within"):

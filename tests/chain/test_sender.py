@@ -87,7 +87,7 @@ def test_a_call_that_would_revert_is_not_sent(rpc: Rpc, sender: Sender, factory:
 def test_a_revert_that_only_shows_when_mined_is_explained(
     rpc: Rpc, sender: Sender, factory: DisputeGameFactory
 ) -> None:
-    """Between estimate and block somebody else was first: the reason is found by running it again there."""
+    """Between estimate and block another account was first: the reason is found by running it again there."""
     other = Sender(rpc, devnet.account("proposer"), timeout_s=5.0)
     rpc.request("evm_setAutomine", False)
     call = factory.set_init_bond(5)

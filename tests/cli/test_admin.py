@@ -135,7 +135,7 @@ def test_the_owner_names_a_guardian_after_the_delay(
     through_the_timelock(cli, on_chain, "admin", "set-guardian", new, *owner)
     assert cli("admin", "status", "--json").object_with("guardian")["guardian"] == new
     assert did(cli("admin", "pause", "--key-file", key("challenger"), "--json")) == ["pause"]
-    assert "That is so already" in cli("admin", "set-guardian", new, *owner).err
+    assert "The chain has this value already" in cli("admin", "set-guardian", new, *owner).err
 
 
 def test_the_same_setting_can_be_made_again_later(cli: Cli, on_chain: Chain, owner: tuple[str, str]) -> None:

@@ -50,6 +50,7 @@ def write_model(path: Path, op_type: str, shape: list[int | str]) -> Path:
 
 @pytest.mark.parametrize("command", [("model", "inspect"), ("run",)])
 def test_no_such_model_file(cli: Cli, tmp_path: Path, command: tuple[str, ...]) -> None:
+    """A missing model file is named in the error."""
     assert_refused(cli(*command, tmp_path / "none.onnx"), "none.onnx")
 
 
@@ -77,6 +78,7 @@ def test_an_operator_we_cannot_express(cli: Cli, tmp_path: Path) -> None:
 
 
 def test_a_dimension_without_a_size(cli: Cli, tmp_path: Path) -> None:
+    """A symbolic dimension without a size is named; with --dim the model compiles."""
     path = write_model(tmp_path / "open.onnx", "Relu", ["batch", 4])
     assert_refused(cli("model", "inspect", path), "batch")
     assert cli("model", "inspect", path, "--dim", "batch=2").code == 0
@@ -92,6 +94,7 @@ def test_a_dimension_that_is_no_number(cli: Cli, tmp_path: Path, dim: str) -> No
 
 
 def test_inputs_of_wrong_shape_type_or_name(cli: Cli, tmp_path: Path) -> None:
+    """Inputs of a wrong shape, type or name are refused with both sides of the comparison."""
     wrong_shape, wrong_type, right = (tmp_path / f"{name}.npy" for name in ("shape", "type", "right"))
     np.save(wrong_shape, np.zeros((1, 1, 9, 8), np.float32))
     np.save(wrong_type, np.zeros((1, 1, 8, 8), np.float64))
@@ -115,18 +118,21 @@ def test_input_files_that_are_no_arrays(cli: Cli, tmp_path: Path) -> None:
 
 
 def test_an_unreachable_rpc(cli: Cli, on_chain: Chain) -> None:
+    """An RPC URL that cannot be reached is named in the error."""
     url = f"http://127.0.0.1:{devnet.free_port()}"
     assert_refused(cli("list", "--rpc-url", url), f"no Ethereum node answers at {url}")
     assert_refused(cli("list", "--rpc-url", "ws://127.0.0.1:1"), "http://")
 
 
 def test_a_wrong_chain(cli: Cli, on_chain: Chain, tmp_path: Path) -> None:
+    """A deployment of another chain is refused."""
     elsewhere = tmp_path / "elsewhere.json"
     elsewhere.write_text(json.dumps(json.loads(on_chain.deployment_file.read_text()) | {"chain_id": 1}))
     assert_refused(cli("list", "--deployment", elsewhere), "serves chain 31337, but the deployment is on chain 1")
 
 
 def test_an_address_without_code(cli: Cli, on_chain: Chain, tmp_path: Path) -> None:
+    """A deployment that names an address without a contract is refused."""
     raw = json.loads(on_chain.deployment_file.read_text())
     raw["addresses"]["factory"] = NOBODY
     moved = tmp_path / "moved.json"
@@ -135,6 +141,7 @@ def test_an_address_without_code(cli: Cli, on_chain: Chain, tmp_path: Path) -> N
 
 
 def test_no_deployment_anywhere(cli: Cli, tmp_path: Path) -> None:
+    """A command without a deployment, or with a missing file, says how to give one."""
     assert_refused(cli("list"), "no deployment was named, and no devnet is running")
     assert_refused(cli("list", "--deployment", tmp_path / "none.json"), "cannot read the deployment")
     assert_refused(cli("devnet", "stop"), "no local chain of ours is running")
@@ -146,6 +153,7 @@ def test_no_deployment_anywhere(cli: Cli, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("command", ["show", "challenge", "respond", "resolve"])
 def test_an_unknown_game(cli: Cli, on_chain: Chain, key: Key, command: str) -> None:
+    """An address that is no game of the factory is refused."""
     signing = () if command == "show" else ("--key-file", key("challenger"))
     assert_refused(cli(command, NOBODY, *signing), f"there is no game at {NOBODY}")
     weth = on_chain.deployment.addresses["weth"]
@@ -154,6 +162,7 @@ def test_an_unknown_game(cli: Cli, on_chain: Chain, key: Key, command: str) -> N
 
 
 def test_an_unknown_request(cli: Cli, on_chain: Chain, key: Key) -> None:
+    """A request id that the oracle does not have is refused."""
     unknown = "0x" + "ab" * 32
     for command in ("propose", "finalize"):
         assert_refused(cli(command, unknown, "--key-file", key("proposer")), f"has no request {unknown}")
@@ -162,12 +171,14 @@ def test_an_unknown_request(cli: Cli, on_chain: Chain, key: Key) -> None:
 
 
 def test_an_unknown_model(cli: Cli, on_chain: Chain, key: Key) -> None:
+    """A model id that is not registered is refused."""
     signing = ("--key-file", key("requester"))
     assert_refused(cli("request", "--sample", 1, "--model-id", "0x" + "ab" * 32, *signing), "is not registered")
     assert_refused(cli("request", "--sample", 1, "--model-id", "zz", *signing), "zz is not a model id")
 
 
 def test_no_key_and_bad_keys(cli: Cli, on_chain: Chain, tmp_path: Path) -> None:
+    """A missing, unreadable or malformed key is refused without showing it."""
     bad = tmp_path / "bad.key"
     bad.write_text("0x12")
     assert_refused(cli("request", "--sample", 1), "no key")
@@ -181,6 +192,7 @@ def test_a_fee_that_is_no_amount(cli: Cli, on_chain: Chain, key: Key, fee: str) 
 
 
 def test_not_enough_funds(cli: Cli, on_chain: Chain, key: Key, tmp_path: Path) -> None:
+    """An account that cannot pay is told its balance and what is needed."""
     poor = tmp_path / "poor.key"
     poor.write_text("0x" + "77" * 32)
     assert_refused(cli("request", "--sample", 1, "--fee", "1eth", "--key-file", poor), "has 0 ETH, but")
@@ -201,12 +213,14 @@ def game(cli: Cli, on_chain: Chain, key: Key) -> str:
 
 
 def test_a_duplicate_move(cli: Cli, game: str, key: Key) -> None:
+    """A move that was made already is refused."""
     move = ("move", game, "--attack", "--claim", 0, "--value", "0x" + "ab" * 32, "--key-file", key("challenger"))
     assert cli(*move).code == 0
     assert_refused(cli(*move), "claim 1 already says this")
 
 
 def test_moves_that_the_rules_forbid(cli: Cli, game: str, key: Key) -> None:
+    """Moves that the contract would refuse are refused with the reason."""
     signing = ("--key-file", key("challenger"))
     value = ("--value", "0x" + "ab" * 32)
     assert_refused(cli("move", game, "--defend", "--claim", 0, *value, *signing), "can be attacked, not defended")
@@ -232,10 +246,11 @@ def test_a_game_that_is_over(cli: Cli, game: str, key: Key, on_chain: Chain) -> 
 
 
 def test_a_proposal_made_twice(cli: Cli, on_chain: Chain, key: Key) -> None:
+    """A second proposal of the same answer is refused and names the first game."""
     asked = cli("request", "--sample", 2, "--key-file", key("requester"), "--json")
     request_id = asked.object_with("request_id")["request_id"]
     signing = ("--key-file", key("proposer"))
-    assert_refused(cli("finalize", request_id, *signing), "nobody has proposed anything")
+    assert_refused(cli("finalize", request_id, *signing), "no proposer has answered request")
     assert cli("propose", request_id, *signing).code == 0
     assert_refused(cli("propose", request_id, *signing), "is proposed for this request already")
     assert_refused(cli("finalize", request_id, *signing), "1 are in progress")

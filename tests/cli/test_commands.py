@@ -105,7 +105,8 @@ def test_a_right_answer_is_left_alone_and_delivered(cli: Cli, on_chain: Chain, k
 
 
 def test_a_right_answer_that_lost_is_proposed_again_and_gets_the_fee(cli: Cli, on_chain: Chain, key: Key) -> None:
-    """An attacker proposes the right answer and lets it fall; nobody has to know about nonces to propose it anew."""
+    """An attacker proposes the right answer and lets it fall; a proposer proposes it anew without knowing about
+    nonces."""
     request_id = ask(cli, key, "--fee", "0.01eth")
     attacker, signing = ("--key-file", key("challenger")), ("--key-file", key("proposer"))
     copied = cli("propose", request_id, *attacker, "--no-commit", "--json")
@@ -157,6 +158,7 @@ def test_a_proposer_who_was_passed_over_gets_the_fee_when_what_came_before_falls
 
 
 def test_a_proposal_beside_one_that_stands(cli: Cli, on_chain: Chain, key: Key) -> None:
+    """With --again a proposal is made beside one that stands."""
     request_id = ask(cli, key)
     first = propose(cli, key, request_id)
     second = propose(cli, key, request_id, "--again")
@@ -240,7 +242,7 @@ def test_people_hear_reasons_transactions_gas_and_bonds(cli: Cli, on_chain: Chai
     assert "in progress" in listed
     shown = cli("show", game).out
     assert "attacks 0" in shown
-    assert "at stake   ML phase: nodes 0 to 13" in shown
+    assert "in dispute ML phase: nodes 0 to 13" in shown
     assert "\x1b[" not in said + listed + shown
 
 
@@ -268,7 +270,7 @@ def test_models_are_inspected_registered_once_and_listed(cli: Cli, on_chain: Cha
 
 
 def test_an_input_given_by_root_is_answered_from_its_image(cli: Cli, on_chain: Chain, key: Key, tmp_path: Path) -> None:
-    """The chain has the root only; whoever plays brings the image, and a wrong one is noticed."""
+    """The chain has the root only; the players bring the image, and a wrong one is noticed."""
     image, other = tmp_path / "image", tmp_path / "other"
     asking = ("request", "--sample", SAMPLE, "--by-root", "https://example.org/image", "--key-file", key("requester"))
     request_id = cli(*asking, "--save-image", image, "--json").object_with("request_id")["request_id"]
@@ -299,6 +301,7 @@ def test_requests_are_listed_for_those_who_could_answer(cli: Cli, on_chain: Chai
 
 
 def test_a_keystore_signs(cli: Cli, on_chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command signs with an encrypted keystore."""
     keystore, password = tmp_path / "keystore.json", tmp_path / "password"
     secret = bytes.fromhex(devnet.key_hex(devnet.ROLES.index("requester"))[2:])
     keystore.write_text(json.dumps(EthAccount.encrypt(secret, "open sesame", kdf="pbkdf2", iterations=2)))

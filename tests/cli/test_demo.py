@@ -12,7 +12,7 @@ from rich.console import Console
 
 from opml_dispute.cli.demo.digit import best_digit, draw_digit, draw_scores
 from opml_dispute.cli.demo.stage import Stage
-from opml_dispute.cli.demo.stories import DecidedStep, Teller
+from opml_dispute.cli.demo.stories import DecidedStep, DemoPlayer
 from opml_dispute.cli.demo.view import LiveView, bracket_bar
 from opml_dispute.game.claim import Game
 from opml_dispute.game.depths import Depths
@@ -48,7 +48,7 @@ def test_the_demo_prints_one_object_a_story(cli: Cli) -> None:
     assert (proposer_lied["op"], challenger_lied["op"]) == ("Conv", "Gemm")
     assert proposer_lied["delivered"] is None
     assert challenger_lied["delivered"] == challenger_lied["right_digit"]
-    assert "It comes down to node" in result.err
+    assert "The dispute has reached node" in result.err
 
 
 @pytest.mark.slow
@@ -73,7 +73,7 @@ def test_the_live_view_draws_the_same_story() -> None:
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, width=110, height=50)
     with Stage.open() as stage, LiveView(console) as view:
-        result = Teller(stage, view, seed=2).lying_proposer(SAMPLE)
+        result = DemoPlayer(stage, view, seed=2).lying_proposer(SAMPLE)
     drawn = screen.getvalue()
     assert result.instruction in drawn
     assert "the proposer says" in drawn

@@ -1,4 +1,4 @@
-"""Inputs that one transaction cannot hold: published in parts, under a public chain's limits, found by strangers."""
+"""Inputs that one transaction cannot hold: published in parts, under a public chain's limits, found by players."""
 
 from __future__ import annotations
 
@@ -86,9 +86,9 @@ def test_parts_of_other_publishers_do_not_mix(on_chain: Chain) -> None:
     """An earlier upload of the same image by another address, never completed, and one that ends in zeros."""
     system = on_chain.system()
     image = np.random.default_rng(2).bytes(PART_BYTES + 9)
-    vandal, requester = on_chain.sender("challenger"), on_chain.sender("requester")
+    other, requester = on_chain.sender("challenger"), on_chain.sender("requester")
     root = merkle_root(image, 36)
-    vandal.send(system.input_parts.add_part(root, 0, image[:PART_BYTES], is_last=False))
+    other.send(system.input_parts.add_part(root, 0, image[:PART_BYTES], is_last=False))
     longer = parts_of(image + bytes(7))
     for index, part in enumerate(longer):
         requester.send(system.input_parts.add_part(root, index, part, is_last=index == 1))

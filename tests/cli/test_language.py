@@ -83,7 +83,7 @@ def test_a_models_facts_are_those_of_the_lengths_asked_for(cli: Cli) -> None:
 
 
 def test_a_prompt_is_asked_proposed_and_found_right_in_words(cli: Cli, on_chain: Chain, key: Key) -> None:
-    """The words are kept from registering: nobody names the file again. Another file is not taken."""
+    """The words are kept from registering: the file is not named again. Another file is not taken."""
     signing = ("--key-file", key("requester"), "--json")
     registered = cli("model", "register", LETTERS, "--prompt-tokens", 24, "--tokens", 12, *signing)
     assert registered.code == 0, registered.err

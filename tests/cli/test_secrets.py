@@ -157,7 +157,7 @@ def test_a_bug_of_ours_shows_no_key(
 def test_a_key_in_the_place_of_a_file_is_not_repeated(
     cli: Cli, on_chain: Chain, canary: Canary, option: str, prefix: str
 ) -> None:
-    """A slip that everybody makes once; the terminal's log need not keep it."""
+    """A common slip, which the terminal's log need not keep."""
     result = cli("request", "--sample", 1, option, prefix + canary.text)
     assert_refused(result, "a private key was given where the name of a")
     canary.assert_unseen(result)

@@ -52,7 +52,7 @@ def test_a_full_disk_behind_stdout_is_one_sentence(arguments: tuple[str, ...]) -
     assert result.returncode == 1, result.stderr
     assert result.stderr.count("No space left on device") == 1
     assert "Traceback" not in result.stderr
-    assert "bug of ours" not in result.stderr
+    assert "bug of opml-dispute" not in result.stderr
 
 
 @pytest.mark.parametrize("closed", [1, 2, 0])
@@ -78,7 +78,7 @@ def test_an_encoding_that_lacks_our_characters_gets_substitutes(encoding: str) -
     environment = os.environ | {"PYTHONIOENCODING": encoding}
     result = run_process("doctor", "--offline", stdout=subprocess.PIPE, env=environment)
     assert "Traceback" not in result.stderr + result.stdout
-    assert "bug of ours" not in result.stderr
+    assert "bug of opml-dispute" not in result.stderr
     assert "python" in result.stdout
 
 

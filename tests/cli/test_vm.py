@@ -227,7 +227,7 @@ def test_sources_that_make_no_sense_are_refused(cli: Cli, elf: Path, tmp_path: P
 
 
 def test_a_program_that_stops_says_why(cli: Cli, tmp_path: Path) -> None:
-    """Floating point in a base state, and a pre-image that nobody gave."""
+    """Floating point in a base state, and a pre-image that was not given."""
     elf = build_elf("float", tmp_path)
     assert_refused(cli("vm", "run", elf, "--base"), "there is no such instruction")
     for command in (("run",), ("state", "--step", 5000), ("trace", "--to", 5000)):
@@ -235,7 +235,7 @@ def test_a_program_that_stops_says_why(cli: Cli, tmp_path: Path) -> None:
 
 
 def test_a_disputed_step_is_looked_at(cli: Cli, on_chain: Chain, key: Callable[[str], str]) -> None:
-    """A liar and a challenger play down to one step; whoever comes along finds the lie, the instruction, the proof."""
+    """A liar and a challenger play down to one step; a third operator finds the lie, the instruction, the proof."""
     # With seed 2 the liar's last claim is the first wrong state; else that may be a claim to its right, made before.
     sides = [("--key-file", key("proposer"), "--fault", "seed=2"), ("--key-file", key("challenger"))]
     request = cli("request", "--sample", 7, "--reader", "--key-file", key("requester"), "--json")

@@ -16,7 +16,7 @@ from opml_dispute.compute.messages import message_bytes, message_of, raise_error
 from opml_dispute.compute.remote import RemoteTrace
 from opml_dispute.trace.provider import TraceError
 from tests.support.alphabet import TOY_PRESTATE
-from tests.support.builders import LIE, MALLORY, STORY, TRUTH, Told, ToyTable, send
+from tests.support.builders import FAULTY, LIE, MALLORY, TRUTH, Told, ToyTable, send
 from tests.support.reference_game import Reverted
 
 
@@ -51,13 +51,13 @@ def facts(plan: Decision) -> list[object]:
 @pytest.mark.parametrize("seed", range(6))
 def test_whole_game_against_a_consistent_liar_is_played_as_without_workers(seed: int, tmp_path: Path) -> None:
     table = ToyTable(seed=seed, node_count=3 + seed % 3)
-    table.root(STORY)
+    table.root(FAULTY)
     line, rounds = Line(table, tmp_path), 0
     while True:
         game, now = table.game(), table.reference.now
         plan = consider(game, line.trace, now)
         assert facts(plan) == facts(consider(game, table.truth, now))
-        liar = consider(game, table.story, now)
+        liar = consider(game, table.faulty, now)
         actions = [*plan.actions, *liar.actions]
         if not actions:
             break
@@ -76,7 +76,7 @@ def test_whole_game_against_a_consistent_liar_is_played_as_without_workers(seed:
 
 
 def test_errors_keep_their_meaning_on_the_way(tmp_path: Path) -> None:
-    """A start that nobody honest agrees with is no answer, and stops only what rests on it."""
+    """A start with which no honest party agrees is no answer, and stops only what rests on it."""
     table = ToyTable()
     leaf = table.root(LIE).attack(LIE, by=MALLORY).defend(LIE).attack(LIE)
     wrong: Told = leaf.attack(LIE)

@@ -32,7 +32,7 @@ class State:
 
 
 def walk(inference: Inference) -> Iterator[State]:
-    """S_0 ... S_n in order. WHY NOT `state_root`: it keeps states to go back to, and nobody goes back here."""
+    """S_0 ... S_n in order. WHY NOT `state_root`: it keeps states to go back to, and no test goes back here."""
     for t in range(inference.program.node_count + 1):
         inference.run_to(t)
         yield State(inference._hash(), inference._tree_blocks())

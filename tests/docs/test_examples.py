@@ -72,11 +72,11 @@ def test_agent_example_beats_a_liar_and_gets_its_bonds_back(chain: Chain, tmp_pa
     model_id = system.rpc.read(system.registry.model_id_at(0))
     request_id = load("request").ask(system, chain.sender("requester"), model_id)
     case = open_case(system, request_id, store=store)
-    story = case.liar().find(3)
-    done = perform(proposal_intent(system, request_id, story.root_claim, case.program.node_count), liar)
+    faulty = case.liar().find(3)
+    done = perform(proposal_intent(system, request_id, faulty.root_claim, case.program.node_count), liar)
     assert done.receipt is not None
     address = system.factory.created_game(done.receipt)
-    seat = Seat(Table(system, address, story.trace(guest_machine())), one_by_one(lambda intent: perform(intent, liar)))
+    seat = Seat(Table(system, address, faulty.trace(guest_machine())), one_by_one(lambda intent: perform(intent, liar)))
     play_round = load("agent").play_round
     while agent.run_pass() + len(play_round(seat, seat.table.trace).done):
         pass

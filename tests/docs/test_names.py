@@ -97,6 +97,7 @@ def _options(command: click.Command) -> Iterator[str]:
 
 @pytest.mark.parametrize("path", prose_files(), ids=identifier)
 def test_quoted_names_exist(path: Path) -> None:
+    """Every identifier in backticks occurs in code."""
     assert unknown_names(path) == []
 
 
@@ -115,6 +116,7 @@ def test_named_files_exist(path: Path) -> None:
 
 @pytest.mark.parametrize("path", [path for path in prose_files() if path.suffix == ".md"], ids=identifier)
 def test_named_options_exist(path: Path) -> None:
+    """Every option that prose names is an option of a command."""
     assert sorted(set(OPTION.findall(prose(path))) - options() - FOREIGN_OPTIONS) == []
 
 
@@ -134,6 +136,7 @@ def test_cited_headings_exist(path: Path) -> None:
 
 @pytest.mark.parametrize("path", [path for path in prose_files() if path.suffix == ".md"], ids=identifier)
 def test_links_lead_somewhere(path: Path) -> None:
+    """Every link of a page leads to a file, and to a heading if it names one."""
     missing = []
     for target in re.findall(r"\]\(([^)\s]+)\)", prose(path)):
         page, _, place = target.partition("#")

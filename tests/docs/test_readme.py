@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from opml_dispute.cli.demo.stage import Stage
-from opml_dispute.cli.demo.stories import Teller
+from opml_dispute.cli.demo.stories import DemoPlayer
 from opml_dispute.cli.demo.view import PlainView
 from tests.docs.reference import DEMO_BLOCK, README, ROOT, demo_block
 
@@ -35,7 +35,7 @@ def test_its_python_runs(capsys: pytest.CaptureFixture[str]) -> None:
 def test_its_panel_is_the_demos(capsys: pytest.CaptureFixture[str]) -> None:
     """Renewed by `scripts/renew readme`."""
     with Stage.open() as stage, PlainView(Console(quiet=True)) as view:
-        result = Teller(stage, view).lying_proposer(SAMPLE)
+        result = DemoPlayer(stage, view).lying_proposer(SAMPLE)
     shown = DEMO_BLOCK.search(TEXT)
     assert shown is not None
     assert shown[2] == demo_block(result)

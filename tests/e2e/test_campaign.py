@@ -1,4 +1,5 @@
-"""A fault anywhere is found, whoever lies; the honest never lose. A handful here; scripts/play plays hundreds."""
+"""A fault anywhere is found, whichever side lies; the honest never lose. A few games are played here, hundreds by
+scripts/play."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ ROLES = ("requester", "proposer", "challenger", "deployer")
 
 
 @pytest.mark.parametrize(
-    ("liar", "seed"), [("proposer", 11), ("proposer", 12), ("challenger", 13), ("challenger", 14), ("nobody", 16)]
+    ("liar", "seed"), [("proposer", 11), ("proposer", 12), ("challenger", 13), ("challenger", 14), ("none", 16)]
 )
 def test_the_truth_wins_and_the_honest_lose_nothing(chain: Chain, tmp_path: Path, liar: str, seed: int) -> None:
     """Random node, random step, random bit, real verifier, real money."""
@@ -30,7 +31,7 @@ def test_the_truth_wins_and_the_honest_lose_nothing(chain: Chain, tmp_path: Path
 @pytest.mark.parametrize(
     ("liar", "seed", "meddlers", "faults"),
     [
-        ("nobody", 15, ["vandal"], []),
+        ("none", 15, ["random_attacker"], []),
         ("proposer", 31, ["front_runner", "freeloader"], []),
         ("challenger", 32, ["decoy", "duplicator", "latecomer"], []),
         ("proposer", 33, ["freeloader"], ["header-not-found", "batch-limit", "no-eip1898", "closed"]),
@@ -50,7 +51,7 @@ def test_neither_third_parties_nor_a_failing_node_change_the_end(
 
 def test_all_kinds_of_liars_are_tried() -> None:
     """The table above must not forget one."""
-    assert set(LIARS) == {"proposer", "challenger", "nobody"}
+    assert set(LIARS) == {"proposer", "challenger", "none"}
 
 
 def test_the_same_seed_plays_the_same_game(chain: Chain, tmp_path: Path) -> None:

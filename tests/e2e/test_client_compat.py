@@ -147,7 +147,7 @@ def test_resolve_claim_resolve_and_list_credits(chain: Chain, wire: op.Wire, gam
     chain.warp(TEST_TIMES.finality_delay_s + 1)
     chain.sender("challenger").send(FaultDisputeGame(game).claim_credit(CHALLENGER))  # type: ignore[arg-type]
     amount, unlocked_at = op.list_credits(wire, game).withdrawals[CHALLENGER]
-    assert amount == bonds - forfeited_wei(ML_ROOT_BOND_WEI, ML), "a part of the lost bond is nobody's"
+    assert amount == bonds - forfeited_wei(ML_ROOT_BOND_WEI, ML), "a part of the lost bond is not paid out"
     assert unlocked_at > 0
 
 

@@ -1,4 +1,4 @@
-"""Any process may die between any two transactions: whoever takes over finishes the game; nothing is lost."""
+"""Any process may die between any two transactions: the process that takes over finishes the game; nothing is lost."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Killed(BaseException):
 
 
 class Mortal(Sender):
-    """Dies after its first transaction, without a word about it to anybody."""
+    """Dies after its first transaction, without reporting it."""
 
     def send(self, work: Any, *, value_wei: int = 0, once: bool = False) -> Receipt:
         super().send(work, value_wei=value_wei, once=once)
@@ -48,11 +48,11 @@ def wrong_proposal(chain: Chain, tmp_path: Path, seed: int) -> tuple[Address, Ca
     system, store = chain.system(), ModelStore(tmp_path)
     request_id = ask_sample(system, chain.sender("requester"), seed, store)
     case = open_case(system, request_id, store=store)
-    story = case.liar().find(seed)
-    intent = proposal_intent(system, request_id, story.root_claim, case.program.node_count)
+    faulty = case.liar().find(seed)
+    intent = proposal_intent(system, request_id, faulty.root_claim, case.program.node_count)
     done = perform(intent, chain.sender("proposer"))
     assert done.receipt is not None
-    return system.factory.created_game(done.receipt), case, str(story.fault)
+    return system.factory.created_game(done.receipt), case, str(faulty.fault)
 
 
 def transactions(chain: Chain, role: str) -> int:
@@ -78,14 +78,14 @@ def one_life(chain: Chain, address: Address, trace: SplitTrace, role: str) -> bo
 def test_players_that_die_after_every_transaction_play_the_same_game(chain: Chain, tmp_path: Path) -> None:
     """One life a transaction, on both sides; the game is as long as an undisturbed one, and the truth wins."""
     address, case, fault = wrong_proposal(chain, tmp_path, seed=3)
-    story = case.liar().find(3)
-    assert str(story.fault) == fault
+    faulty = case.liar().find(3)
+    assert str(faulty.fault) == fault
     before = {role: transactions(chain, role) for role in ("proposer", "challenger")}
     lives = 0
     while True:
         alive = [
             one_life(chain, address, trace, role)
-            for role, trace in (("challenger", case.trace()), ("proposer", story.trace(guest_machine())))
+            for role, trace in (("challenger", case.trace()), ("proposer", faulty.trace(guest_machine())))
         ]
         lives += sum(alive)
         if not any(alive):

@@ -23,7 +23,7 @@ def test_nothing_is_lost_however_often_the_agent_is_killed(chain: Chain, tmp_pat
         life_s=20.0,
         every=97,
         speed=1.0,
-        vandal_turns=0,
+        meddler_turns=0,
         outage_every_s=20.0,
         reorganise_every_s=15.0,
     )

@@ -19,7 +19,7 @@ from opml_dispute.operator.watch import LONGEST_PAUSE_S, persistently, watch
 from opml_dispute.trace.provider import WrongInference
 from opml_dispute.trace.split import SplitTrace
 from tests.support.alphabet import ToyInference, ToyMachine
-from tests.support.builders import HONEST, MALLORY, STORY, Seat, ToyTable
+from tests.support.builders import FAULTY, HONEST, MALLORY, Seat, ToyTable
 
 PASSING: tuple[Callable[[], OpmlError], ...] = (
     lambda: RpcUnreachable("http://x", "nothing listens there", at_once=True),
@@ -69,7 +69,7 @@ class BadDays(Seat):
 def test_it_goes_on_after_everything_that_can_pass(index: int) -> None:
     """Whole games, each through one kind of error at every third look and every second transaction."""
     table = ToyTable()
-    table.root(STORY)
+    table.root(FAULTY)
     seat, liar = BadDays(table, [PASSING[index]]), Seat(table.reference, MALLORY)
     told: list[str] = []
 
@@ -77,7 +77,7 @@ def test_it_goes_on_after_everything_that_can_pass(index: int) -> None:
         assert seconds <= LONGEST_PAUSE_S
         table.reference.now += 1_500
         if table.reference.status == 0:
-            play_round(liar, table.story)
+            play_round(liar, table.faulty)
 
     ended = watch(seat, table.truth, interval_s=12.0, tell=told.append, pause=pause)
     assert ended.status == GameStatus.CHALLENGER_WINS
@@ -87,7 +87,7 @@ def test_it_goes_on_after_everything_that_can_pass(index: int) -> None:
 
 def test_one_trouble_is_told_once_as_long_as_it_lasts() -> None:
     table = ToyTable()
-    table.root(STORY)
+    table.root(FAULTY)
     told: list[str] = []
     pauses: list[float] = []
 
@@ -111,7 +111,7 @@ def test_one_trouble_is_told_once_as_long_as_it_lasts() -> None:
 def test_a_wrong_configuration_ends_it() -> None:
     """Waiting does not make another model's trace the right one."""
     table = ToyTable()
-    table.root(STORY)
+    table.root(FAULTY)
     other = SplitTrace(ToyInference(1, table.node_count), ToyMachine(table.node_count), node_count=table.node_count)
     with pytest.raises(WrongInference):
         watch(Seat(table.reference, HONEST), other, interval_s=1.0, tell=lambda _: None, pause=lambda _: None)
@@ -120,11 +120,11 @@ def test_a_wrong_configuration_ends_it() -> None:
 def test_an_empty_purse_stops_neither_steps_nor_settling() -> None:
     """Down to the last leaf the honest player paid; then it has nothing left, and wins all the same."""
     table = ToyTable()
-    table.root(STORY)
+    table.root(FAULTY)
     honest, liar = Seat(table.reference, HONEST), Seat(table.reference, MALLORY)
     while not any(claim.position.depth == table.rules.max_depth for claim in table.game().claims):
         play_round(honest, table.truth)
-        play_round(liar, table.story)
+        play_round(liar, table.faulty)
     first_answer = table.reference.claims[1]
     table.reference.move(  # older claims cannot be forestalled any more: this one is beside the point, and not bought
         MALLORY, table.reference.claims[0].claim, 0, b"\x55" * 32, True, table.reference.required_bond(2)

@@ -84,6 +84,7 @@ def model(
 def test_convolutions(
     c: int, m: int, groups: int, size: int, kernel: int, stride: int, pad: int, ending: Sequence[str]
 ) -> None:
+    """A convolution with its finishing steps gives the same bits by schedule and node by node."""
     out = (size + 2 * pad - kernel) // stride + 1
     head = helper.make_node(
         "Conv", ["x", "w", "b"], ["h"], group=groups, strides=[stride] * 2, pads=[pad] * 4, kernel_shape=[kernel] * 2
@@ -98,6 +99,7 @@ def test_convolutions(
 @pytest.mark.parametrize("ending", ENDINGS, ids="-".join)
 @pytest.mark.parametrize(("m", "k", "n"), [(40, 50, 65), (1, 300, 600), (130, 20, 33)])
 def test_matrix_products(m: int, k: int, n: int, ending: Sequence[str]) -> None:
+    """A matrix product with its finishing steps gives the same bits by schedule and node by node."""
     head = helper.make_node("Gemm", ["x", "w", "b"], ["h"])
     made = compile_model(model(head, [m, k], [k, n], [m, n], ending))
     assert_same(made, named(made, 8))

@@ -56,6 +56,7 @@ POOLS: Nodes = (
     ids=["results", "an input between", "one twice", "a whole twice", "a whole as a part", "interleaved"],
 )
 def test_concatenations(nodes: Nodes, copies: int) -> None:
+    """The compiler makes as many copies as expected for each concatenation."""
     assert copies_of(nodes) == copies
 
 

@@ -19,6 +19,7 @@ from tests.model.graphs import Graph
 @pytest.mark.parametrize("transposed", [0, 1])
 @pytest.mark.parametrize("rows", [1, 2, 3])
 def test_a_recurrence_in_binary32(rows: int, transposed: int) -> None:
+    """Prepared weights of a recurrence in binary32 change no bit."""
     rng = np.random.default_rng(rows)
     graph = Graph()
     size = 150
@@ -35,6 +36,7 @@ def test_a_recurrence_in_binary32(rows: int, transposed: int) -> None:
 
 @pytest.mark.parametrize("rows", [1, 3, 40, 130])
 def test_bytes(rows: int) -> None:
+    """Prepared weights of 8 bits change no bit."""
     rng = np.random.default_rng(rows)
     graph = Graph()
     weights = graph.constant(rng.integers(-128, 128, (170, 200), dtype=np.int8))

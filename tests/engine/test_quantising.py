@@ -30,6 +30,7 @@ def numbers(count: int) -> npt.NDArray[Any]:
 @pytest.mark.parametrize("zero", [None, np.uint8(0), np.uint8(131), np.int8(-7)])
 @pytest.mark.parametrize("count", [1, 37, 20_000])
 def test_quantisation(count: int, zero: np.generic | None, scale: float) -> None:
+    """A quantisation in one pass gives the bits of its steps."""
     graph = Graph()
     constants = [graph.constant(np.array(scale, np.float32))]
     if zero is not None:
@@ -53,6 +54,7 @@ def test_what_lies_between_and_is_asked_for_is_there() -> None:
 
 
 def test_dynamic_quantisation() -> None:
+    """A dynamic quantisation by schedule gives the bits of the node-by-node run."""
     graph = Graph()
     model = graph.model([graph.node("DynamicQuantizeLinear", graph.input("x", [40, 500]), outputs=3)])
     rng = np.random.default_rng(1)

@@ -76,6 +76,7 @@ def named(made: Program, seed: int = 0) -> dict[str, Array]:
 @settings(max_examples=50, deadline=None)
 @given(models())
 def test_random_models(pair: tuple[onnx.ModelProto, dict[str, Array]]) -> None:
+    """Random models give the same bits by schedule and node by node, whole and in tiles."""
     model, arrays = pair
     for budget in (1 << 26, 1 << 16):
         made = compile_model(model, tile_budget=budget)
@@ -110,6 +111,7 @@ def residual(channels: int = 12, size: int = 20) -> onnx.ModelProto:
 
 @pytest.mark.parametrize("budget", [1 << 26, 1 << 20])
 def test_chains_that_share_tensors(budget: int) -> None:
+    """Chains of steps that share tensors give the bits of the node-by-node run."""
     made = compile_model(residual(), tile_budget=budget)
     schedule = ProgramAnalysis.of(made).schedule
     assert schedule is not None

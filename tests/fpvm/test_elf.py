@@ -1,4 +1,4 @@
-"""ELF files: what becomes memory, and what strangers may send."""
+"""ELF files: what becomes memory, and untrusted files."""
 
 from __future__ import annotations
 

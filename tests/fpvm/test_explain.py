@@ -1,4 +1,4 @@
-"""What people are told about steps and states is what happened: two ways of finding out tell the same story."""
+"""What people are told about steps and states is what happened: two ways of finding out agree."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_one_flipped_bit_is_found_anywhere() -> None:
 
 
 def test_unknown_memory_is_told_by_its_root() -> None:
-    """Where only a root is known nobody can look further; where the content is known, the words are shown."""
+    """A subtree of which only the root is known is not opened; where the content is known, the words are shown."""
     content = bytes(range(64)) * 2
     base, size = 1 << 40, 12
     known, other = Machine(ml=True), Machine(ml=True)

@@ -49,6 +49,7 @@ def columns(rows: Sequence[tuple[int, ...]]) -> list[Words]:
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
 def test_special_values(operation: Operation) -> None:
+    """Every combination of special values gives the exact result."""
     rows = every(operation)
     found = operation.by_engine(*columns(rows)).tolist()
     wrong = [
@@ -70,6 +71,7 @@ def test_all_triples_of_special_values(operation: Operation) -> None:
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
 def test_hard_operands(operation: Operation) -> None:
+    """Operands that are hard to round give the exact result."""
     tally = check(operation, seed=1, count=RANDOM)
     assert tally.engine == RANDOM
     assert tally.sampled >= RANDOM // 1000

@@ -29,6 +29,7 @@ from opml_dispute.engine.vm import Block
     ],
 )
 def test_known_digests(data: bytes, digest: str) -> None:
+    """Keccak-256 gives published digests."""
     assert keccak256(data).hex() == digest
 
 
@@ -40,6 +41,7 @@ def test_digests_agree_with_another_implementation(data: bytes) -> None:
 
 
 def test_zero_roots() -> None:
+    """Each zero root is the hash of two of the level below."""
     assert zero_root(5) == bytes(32)
     assert all(zero_root(k + 1) == hash_pair(zero_root(k), zero_root(k)) for k in range(5, 64))
     assert zero_root(64).hex() == "14af5385bcbb1e4738bbae8106046e6e2fca42875aa5c000c582587742bcc748"

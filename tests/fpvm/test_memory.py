@@ -28,7 +28,7 @@ class Pair:
     """What is not zero."""
 
     def put(self, block: Block) -> None:
-        """Into the tree; the engine is told by whoever calls."""
+        """Puts it into the tree; the caller tells the engine."""
         self.tree.put(block)
         first, last = block.offset >> 5, (block.offset + (1 << block.log2_size) - 1) >> 5
         for leaf in [leaf for leaf in self.leaves if first <= leaf <= last]:
@@ -88,7 +88,7 @@ class Memory(RuleBasedStateMachine):
 
     @rule(data=st.data(), address=places, log2_size=log2_sizes)
     def put_unknown(self, data: st.DataObject, address: int, log2_size: int) -> None:
-        """A root of which nobody knows what lies below."""
+        """A root of unknown content."""
         self.roots += 1
         pair = data.draw(st.sampled_from(self.pairs))
         address, root = address >> log2_size << log2_size, keccak256(self.roots.to_bytes(8, "big"))

@@ -329,7 +329,7 @@ def test_a_compact_proof_names_no_sibling_above_the_root() -> None:
 
 
 def test_random_bytes_are_no_witness() -> None:
-    """Nothing that a stranger sends makes the engine fail, or believe."""
+    """No untrusted state file makes the engine fail, or gives a wrong result."""
     rng = random.Random(1)
     at = machine([sd(8, A0)], {A0: DATA})
     good = at.step_witness(compact=True)

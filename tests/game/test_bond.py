@@ -41,6 +41,7 @@ GAS_OF_73 = {
 
 
 def test_published_bonds() -> None:
+    """The published game's bonds are reproduced."""
     assert [required_bond_wei(depth, 8, OP_STACK) // OP_STACK.assumed_base_fee_wei for depth in range(9)] == GAS_OF_8
     assert {
         depth: required_bond_wei(depth, 73, OP_STACK) // OP_STACK.assumed_base_fee_wei for depth in GAS_OF_73

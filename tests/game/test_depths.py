@@ -24,5 +24,6 @@ def test_ceil_log2_is_the_least(value: int) -> None:
 
 @pytest.mark.parametrize(("split", "deepest"), [(1, 8), (4, 5), (4, 126)])
 def test_depths_that_the_contract_refuses(split: int, deepest: int) -> None:
+    """Depths that the contract refuses are refused."""
     with pytest.raises(ValueError, match="expected 2 <= split"):
         Depths(split, deepest)

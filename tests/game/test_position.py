@@ -38,6 +38,7 @@ def test_published_positions(
 
 
 def test_published_trace_ancestors() -> None:
+    """Published trace ancestors are reproduced, with and without a bound."""
     assert {p: Position.from_gindex(p).trace_ancestor().gindex for p in ANCESTORS} == ANCESTORS
     bounded = {p: Position.from_gindex(p).trace_ancestor_bounded(4).gindex for p in BOUNDED_BY_4}
     assert bounded == BOUNDED_BY_4
@@ -64,6 +65,7 @@ def test_nonsense_is_not_a_position() -> None:
 
 @given(positions)
 def test_gindex_round_trips(position: Position) -> None:
+    """A position is recovered from its generalized index."""
     assert Position.from_gindex(position.gindex) == position
 
 

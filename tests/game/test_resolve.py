@@ -47,7 +47,7 @@ def test_actions_settle_all_and_the_game_in_one() -> None:
 
 
 def test_actions_for_one_claim_and_for_the_game_alone() -> None:
-    """One claim of a game that goes on, and a game whose root somebody settled: the plain calls."""
+    """One claim of a game that goes on, and a game whose root is settled already, take the plain calls."""
     table = answered(1)
     reference = table.reference
     reference.now += 10

@@ -46,6 +46,7 @@ def bare_game(path: str, values: str | None = None) -> ReferenceGame:
 
 
 def test_published_duplicate_keys() -> None:
+    """Published keys of claims are reproduced."""
     key = duplicate_key(b"\xa1" * 32, Position.from_gindex(2), 0)
     assert key.hex() == "5b2f6eaaa243edf8ed21fcb89aca94d155f9c3e01794900333027f60f5648f8f"
     key = duplicate_key(b"\xa2" * 32, Position.from_gindex(6), 1)

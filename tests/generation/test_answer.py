@@ -147,7 +147,7 @@ def test_a_token_outside_of_the_vocabulary_is_a_provable_failure(token: int, tmp
 
 
 def test_an_input_of_padding_alone_is_no_failure(tmp_path: Path) -> None:
-    """Somebody may ask for it, and then it must have an answer like any other."""
+    """A requester may ask for it, and then it must have an answer like any other."""
     program = compile_answer(gguf_checkpoint(write_model(tmp_path / "model.gguf")), AnswerShape(3, 3))
     inference = Inference(program, {"prompt": np.full(3, PADDING)})
     assert all(PADDING <= token < 40 for token in inference.outputs()["answer"].tolist())

@@ -42,7 +42,7 @@ def test_a_flipped_bit_in_one_tokens_attention_is_found() -> None:
         for i, node in enumerate(program.nodes)
         if (node.op_type, node.name, node.kernel) == ("attention", f"token {TOKEN}, layer 1", "CONTRACT")
     )
-    story = Liar(program, image, honest, guest()).find(1, goal=answer_changes, node_index=node)
+    faulty = Liar(program, image, honest, guest()).find(1, goal=answer_changes, node_index=node)
     depths = Depths.for_model(program.node_count, program.log2_steps)
     assert depths.max <= 50
     rules = Rules(
@@ -52,8 +52,8 @@ def test_a_flipped_bit_in_one_tokens_attention_is_found() -> None:
         starting_root=honest.state_root(0),
         absolute_prestate=guest().state_hash(),
     )
-    table = ReferenceGame(rules, real_vm, MALLORY, story.root_claim)
-    truth, lie = SplitTrace(honest, guest(), node_count=program.node_count), story.trace(guest())
+    table = ReferenceGame(rules, real_vm, MALLORY, faulty.root_claim)
+    truth, lie = SplitTrace(honest, guest(), node_count=program.node_count), faulty.trace(guest())
     ours, theirs = Seat(table, HONEST), Seat(table, MALLORY)
     steps: list[Step] = []
     while table.status == 0:
@@ -66,6 +66,6 @@ def test_a_flipped_bit_in_one_tokens_attention_is_found() -> None:
     assert len(steps) == 1
     leaf = game.claims[steps[0].claim_index]
     assert subgame_roots_of(game, leaf.index).node_index(game) == node
-    first = first_difference(honest.outputs()["answer"].tolist(), story.outputs()["answer"].tolist())
+    first = first_difference(honest.outputs()["answer"].tolist(), faulty.outputs()["answer"].tolist())
     assert first is not None
     assert first >= TOKEN

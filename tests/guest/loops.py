@@ -8,7 +8,7 @@ through its body (`body`), the loops inside gone through once. So a run of the f
     once + sum over its loops of (times the head is reached, beyond once for each time that the loop is entered) * body
 
 steps. A call counts as what the called function takes at most; `TRIPS` says how often the loops of a function that is
-called go round. A call through a pointer counts as nothing: whoever uses the numbers adds what is called.
+called go round. A call through a pointer counts as nothing: the user of the numbers adds what is called.
 
 Branches, jumps and calls are looked at, nothing else: no data decides. A branch's delay slot is counted whether it is
 taken or not. Raises `CodeError` for what has no such bound: a jump through a register, a loop with two entries,
@@ -32,7 +32,7 @@ _LIKELY_AND_PLAIN_BRANCHES: Final = {0x04, 0x05, 0x06, 0x07, 0x14, 0x15, 0x16, 0
 TRIPS: Final[Mapping[str, tuple[int, ...]]] = {
     **dict.fromkeys(
         ("load_f32_chunk", "store_f32_chunk", "load_i64_chunk", "store_i64_chunk", "load_key_chunk"), (1,)
-    ),  # of one element; whoever calls for more adds those
+    ),  # of one element; the caller adds further ones
     "memcpy": (1,),
     "memset": (16,),  # sums of a block: 128 bytes, in words of 8
     "copy_row": (1,),

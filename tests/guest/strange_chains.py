@@ -1,5 +1,5 @@
 """
-Programs from strangers that look like a compiler's: chains of nodes over blocks that come and go, with something odd.
+Untrusted programs that look like a compiler's: chains of nodes over blocks that come and go, with something odd.
 
 The host takes short cuts where it sees from the records that it may: tiles run together, chains of elementwise nodes
 run stretch by stretch, blocks that are freed never lie where they should (opml_dispute/engine/schedule.py). So this

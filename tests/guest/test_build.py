@@ -1,7 +1,8 @@
 """
 What the compiler may make of the guest: fused multiply-adds where a kernel wrote one, and only there.
 
-A fused operation that nobody wrote rounds once where the host rounds twice: a node whose true result the guest denies.
+A fused operation that the sources do not have rounds once where the host rounds twice: a node whose true result the
+guest denies.
 """
 
 from __future__ import annotations

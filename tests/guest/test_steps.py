@@ -127,6 +127,7 @@ def assert_fits(inference: Inference) -> None:
 @pytest.mark.parametrize("mode", [1, 2, 3, 4, 5, 6, 0x101, 0x105])
 @pytest.mark.parametrize("reduction", [Reduction.SUM, Reduction.MAX, Reduction.MIN])
 def test_deep_trees_fit(mode: int, reduction: Reduction) -> None:
+    """The bound of steps holds for decision trees of great depth."""
     depth, leaf = 60, 12
     nodes = [(mode, 0, at + 1, at + 1) for at in range(depth)] + [(0, 0, leaf, 0)]
     for x in (0.0, 1.0, np.nan):

@@ -1,5 +1,5 @@
 """
-The transition around the kernels: the header, errors that latch, freed blocks, programs from strangers.
+The transition around the kernels: the header, errors that latch, freed blocks, untrusted programs.
 
 Everything here is run on the host and in the VM, which must reach the same state root.
 """

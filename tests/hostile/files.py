@@ -1,5 +1,5 @@
 """
-Files from strangers: ELF programs and saved states, damaged in every way, or made up.
+Untrusted files: ELF programs and saved states, damaged in every way, or made up.
 
 What loads is run for a while, questioned, proven and saved: a file that gets past the reader must not harm what comes
 after it either.

@@ -50,7 +50,7 @@ class Family:
 
     machines: list[Machine]
     contents: bool = False
-    """Whether content was added, which the account keeps as long as anyone knows it."""
+    """Whether content was added, which the account keeps as long as a machine knows it."""
 
 
 @dataclass

@@ -1,5 +1,5 @@
 """
-Node records from strangers, judged and run by every set of kernels, and whole hostile programs run natively.
+Untrusted node records, validated and run by every set of kernels, and whole hostile programs run natively.
 
 What the validator lets through stays inside the extents that it names: everything around them is forbidden ground while
 the plain kernels run (poisoned, where the process has AddressSanitizer), and found unchanged afterwards, whichever ran.

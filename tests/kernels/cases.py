@@ -508,7 +508,7 @@ def _tree(make: Maker) -> Case:
         rng.integers(0, targets, weights).astype(np.int32),
         values(rng, DType.F32, weights, awkward=make.awkward),
     ]
-    if make.awkward:  # a table from strangers: wild numbers here and there
+    if make.awkward:  # an untrusted table: wild numbers here and there
         flat = table[0].reshape(-1)
         flat[rng.random(flat.size) < 0.05] = rng.integers(-(2**31), 2**31)
     record = Record(

@@ -47,6 +47,7 @@ def agree(bench: Bench, case: Case) -> None:
 @settings(max_examples=150, deadline=None)
 @given(seed=SEEDS)
 def test_contraction(bench: Bench, seed: int) -> None:
+    """Random contractions have the same bits in the fast and the plain kernel."""
     rng = np.random.default_rng(seed)
     m, n, k = (int(rng.choice([1, 2, 3, 7, 12, 13, 16, 31, 32, 33, 48, 65])) for _ in range(3))
     if rng.random() < 0.1:
@@ -123,6 +124,7 @@ def windows(rng: Rng) -> list[list[int]]:
 @settings(max_examples=200, deadline=None)
 @given(seed=SEEDS)
 def test_convolution(bench: Bench, seed: int) -> None:
+    """Random convolutions have the same bits in the fast and the plain kernel."""
     rng = np.random.default_rng(seed)
     groups = int(rng.choice([1, 1, 1, 2, 4, 8]))
     per_in, per_out = (int(rng.choice([1, 1, 2, 3, 8, 13])) for _ in range(2))

@@ -39,6 +39,7 @@ def agree(bench: Bench, case: Case) -> None:
 @settings(max_examples=120, deadline=None)
 @given(seed=SEEDS)
 def test_contraction(bench: Bench, seed: int) -> None:
+    """Random contractions of halves have the same bits in the fast and the plain kernel."""
     rng = np.random.default_rng(seed)
     make = Maker(rng, awkward=False)
     m, n, k = (int(rng.choice([1, 2, 3, 7, 13, 32, 33, 48, 65, 100])) for _ in range(3))
@@ -71,6 +72,7 @@ def test_contraction(bench: Bench, seed: int) -> None:
 @settings(max_examples=120, deadline=None)
 @given(seed=SEEDS)
 def test_convolution(bench: Bench, seed: int) -> None:
+    """Random convolutions of halves have the same bits in the fast and the plain kernel."""
     rng = np.random.default_rng(seed)
     groups = int(rng.choice([1, 1, 2, 4]))
     per_in, per_out = (int(rng.choice([1, 2, 3, 8, 13])) for _ in range(2))
@@ -85,6 +87,7 @@ def test_convolution(bench: Bench, seed: int) -> None:
 @pytest.mark.parametrize("kind", Pooling)
 @pytest.mark.parametrize("half", [DType.F16, DType.BF16])
 def test_pooling(bench: Bench, half: DType, kind: Pooling) -> None:
+    """Random poolings of halves have the same bits in the fast and the plain kernel."""
     for seed in range(60):
         case = pooling(seed, kind, awkward=False)
         rng = np.random.default_rng(seed)

@@ -68,6 +68,7 @@ def agree(bench: Bench, case: Case) -> None:
 @settings(max_examples=80, deadline=None)
 @given(seed=SEEDS)
 def test_contraction(bench: Bench, seed: int) -> None:
+    """Random contractions of integers have the same bits in the fast and the plain kernel."""
     rng = np.random.default_rng(seed)
     make = Maker(rng, awkward=False)
     m, n, k = (int(rng.choice([1, 2, 3, 7, 12, 13, 16, 31, 32, 33, 48, 65, 100])) for _ in range(3))
@@ -103,6 +104,7 @@ def test_contraction(bench: Bench, seed: int) -> None:
 @settings(max_examples=80, deadline=None)
 @given(seed=SEEDS)
 def test_convolution(bench: Bench, seed: int) -> None:
+    """Random convolutions of integers have the same bits in the fast and the plain kernel."""
     rng = np.random.default_rng(seed)
     groups = int(rng.choice([1, 1, 1, 2, 4, 8]))
     per_in, per_out = (int(rng.choice([1, 1, 2, 3, 8, 13])) for _ in range(2))

@@ -73,6 +73,7 @@ def agree(bench: Bench, case: Case) -> None:
 @settings(max_examples=300, deadline=None)
 @given(seed=SEEDS)
 def test_copies(bench: Bench, seed: int) -> None:
+    """Random copies have the same bits in the fast and the plain kernel."""
     rng = np.random.default_rng(seed)
     dims, dtype = sizes(rng), BY_WIDTH[int(rng.integers(len(BY_WIDTH)))]
     make, of, to = Maker(rng, awkward=True), view(rng, dims), packed(dims)
@@ -88,6 +89,7 @@ def test_copies(bench: Bench, seed: int) -> None:
 @settings(max_examples=150, deadline=None)
 @given(seed=SEEDS)
 def test_choices(bench: Bench, seed: int) -> None:
+    """Random selections have the same bits in the fast and the plain kernel."""
     rng = np.random.default_rng(seed)
     dims, dtype = sizes(rng), BY_WIDTH[int(rng.integers(len(BY_WIDTH)))]
     make = Maker(rng, awkward=True)

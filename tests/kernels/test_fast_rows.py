@@ -54,6 +54,7 @@ def pooling(seed: int, kind: Pooling, *, awkward: bool) -> Case:
 @pytest.mark.parametrize("kind", Pooling)
 @pytest.mark.parametrize("awkward", [False, True])
 def test_pooling(bench: Bench, kind: Pooling, awkward: bool) -> None:
+    """Random poolings have the same bits in the fast and the plain kernel."""
     for seed in range(150):
         case = pooling(seed, kind, awkward=awkward)
         status, plain = bench.run(case, PLAIN)
@@ -91,6 +92,7 @@ def power(seed: int, exponent: str) -> Case:
 
 @pytest.mark.parametrize("exponent", ["usual", "one", "each"])
 def test_powers(bench: Bench, exponent: str) -> None:
+    """Random powers have the same bits in the fast and the plain kernel."""
     for seed in range(60):
         case = power(seed, exponent)
         status, plain = bench.run(case, PLAIN)

@@ -63,6 +63,7 @@ def test_kernel_computes_what_its_record_says(bench: Bench, opcode: Opcode) -> N
 
 @pytest.mark.parametrize("function", Unary)
 def test_unary_function_in_every_dtype(bench: Bench, function: Unary) -> None:
+    """Each unary function agrees with the reference in every dtype."""
     for dtype in cases._UNARY[function]:
         for seed in range(4):
             make = Maker(np.random.default_rng([function, dtype, seed]), awkward=False)
@@ -74,6 +75,7 @@ def test_unary_function_in_every_dtype(bench: Bench, function: Unary) -> None:
 
 @pytest.mark.parametrize("function", Binary)
 def test_binary_function_in_every_dtype(bench: Bench, function: Binary) -> None:
+    """Each binary function agrees with the reference in every dtype."""
     for dtype in cases._BINARY[function]:
         for seed in range(4):
             make = Maker(np.random.default_rng([function, dtype, seed]), awkward=False)

@@ -141,6 +141,7 @@ def test_the_logarithm_of_a_sum_of_integers_is_cut_off_exactly(dtype: DType) -> 
     ],
 )
 def test_reductions_of_integers(op_type: str, values: list[int], expected: int) -> None:
+    """Reductions of integers give exact results."""
     assert run(op_type, np.array(values, np.int32), opset=13, keepdims=0).tolist() == expected
 
 

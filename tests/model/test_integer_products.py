@@ -40,6 +40,7 @@ def difference(x: Array, zero_point: Array) -> Array:
 @pytest.mark.parametrize("of_b", KINDS)
 @pytest.mark.parametrize("of_a", KINDS)
 def test_matrix_products(of_a: type, of_b: type, constant: bool) -> None:
+    """Matrix products of integers agree with exact arithmetic."""
     for seed in range(12):
         rng = np.random.default_rng(seed)
         m, k, n = (int(size) for size in rng.integers(1, 40, 3))
@@ -72,6 +73,7 @@ def convolved(x: Array, w: Array, strides: list[int], pads: list[int], groups: i
 @pytest.mark.parametrize("of_w", KINDS)
 @pytest.mark.parametrize("of_x", KINDS)
 def test_convolutions(of_x: type, of_w: type, constant: bool) -> None:
+    """Convolutions of integers agree with exact arithmetic."""
     for seed in range(12):
         rng = np.random.default_rng(seed)
         groups = int(rng.choice([1, 1, 2, 3]))

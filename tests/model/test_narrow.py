@@ -95,7 +95,7 @@ def test_weights_of_narrow_types_are_quantised_and_dequantised(name: str) -> Non
     quantise = helper.make_node("QuantizeLinear", ["x", "scale", "zero"], ["q"], axis=0)
     dequantise = helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["y"], axis=0)
     inputs = {"x": (int(TensorProto.FLOAT), x.shape)}
-    # Scale and zero point are absorbed into one step (docs/operators.md): a last bit may differ.
+    # Scale and zero point are fused into one step (docs/operators.md): a last bit may differ.
     agree(model([quantise, dequantise], inputs, TensorProto.FLOAT, *constants), rtol=2**-23, x=x)
 
 

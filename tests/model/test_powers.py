@@ -20,6 +20,7 @@ from tests.model.graphs import Graph
     ],
 )
 def test_squares_are_products(exponent: np.generic, kernel: str) -> None:
+    """A power of two is compiled to a product."""
     graph = Graph()
     model = graph.model([graph.node("Pow", graph.input("x", [2, 3]), graph.constant(np.asarray(exponent)))])
     program = compile_model(model)

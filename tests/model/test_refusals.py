@@ -38,6 +38,7 @@ def test_a_path_that_does_not_exist(tmp_path: Path) -> None:
 
 
 def test_a_directory(tmp_path: Path) -> None:
+    """A folder in the place of a model file is refused."""
     with pytest.raises(ModelFileError, match="is a directory; expected an ONNX file"):
         compile_model(tmp_path)
 
@@ -52,6 +53,7 @@ def test_a_file_that_is_not_onnx(raw: bytes, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("fraction", [0.1, 0.5, 0.99])
 def test_a_truncated_file(fraction: float, tmp_path: Path) -> None:
+    """A truncated model file is refused."""
     whole = DIGITS.read_bytes()
     path = tmp_path / "model.onnx"
     path.write_bytes(whole[: int(len(whole) * fraction)])
@@ -76,6 +78,7 @@ def test_weights_that_lie_in_a_file_beside_are_read_and_missed(tmp_path: Path) -
 
 
 def test_a_graph_that_breaks_onnxs_rules() -> None:
+    """A graph that breaks ONNX's rules is refused with the checker's reason."""
     model = single("Relu", X)
     model.graph.node[0].input[0] = "nobody"
     with pytest.raises(InvalidModel, match="nobody"):
@@ -103,6 +106,7 @@ def test_an_output_of_another_type_than_declared() -> None:
 
 
 def test_an_opset_from_the_future() -> None:
+    """An opset that does not exist is refused."""
     model = single("Relu", X)
     model.opset_import[0].version = 999
     with pytest.raises((UnsupportedOpset, InvalidModel), match="999"):
@@ -124,6 +128,7 @@ def test_an_operator_set_that_is_unknown() -> None:
     ],
 )
 def test_operators_that_cannot_be_expressed(op_type: str, reason: str) -> None:
+    """Operators that cannot be expressed are refused with the reason."""
     with pytest.raises(UnsupportedOp) as caught:
         compile_model(single(op_type, X))
     assert reason in caught.value.reason
@@ -144,6 +149,7 @@ def test_an_attribute_value_that_is_unknown() -> None:
 
 
 def test_training_mode() -> None:
+    """A node in training mode is refused."""
     model = single("Dropout", X, np.array(0.5, np.float32), np.array(True))
     with pytest.raises(UnsupportedOp, match=r"training with a ratio of 0\.5"):
         compile_model(model, constants={"x1": np.array(0.5, np.float32), "x2": np.array(True)})
@@ -199,6 +205,7 @@ def test_a_loop_whose_length_is_known_only_when_running() -> None:
 
 
 def test_a_dimension_without_a_size() -> None:
+    """A named dimension without a size is named in the error."""
     graph = Graph()
     graph.input("x", ["batch", 3])
     model = graph.model([graph.node("Relu", "x")])
@@ -209,6 +216,7 @@ def test_a_dimension_without_a_size() -> None:
 
 
 def test_a_nameless_dimension() -> None:
+    """A nameless dimension is named by its position."""
     model = single("Relu", X)
     model.graph.input[0].type.tensor_type.shape.dim[1].Clear()
     with pytest.raises(UnboundDimension, match=r"\(number 1\) without a size"):
@@ -233,6 +241,7 @@ def test_a_fixed_input_of_the_wrong_type() -> None:
 
 
 def test_text() -> None:
+    """An input of strings is refused."""
     graph = Graph()
     graph.input("x", [2], TensorProto.STRING)
     with pytest.raises(UnsupportedType, match="tensor 'x' has element type STRING; expected one of FLOAT"):
@@ -240,6 +249,7 @@ def test_text() -> None:
 
 
 def test_a_constant_of_text() -> None:
+    """A constant of strings is refused."""
     graph = Graph()
     graph.input("x", [2])
     text = graph.constant(np.array(["a", "b"], object))
@@ -248,6 +258,7 @@ def test_a_constant_of_text() -> None:
 
 
 def test_a_sequence_as_an_input() -> None:
+    """An input that is a sequence is refused."""
     model = single("Relu", X)
     value = helper.make_tensor_sequence_value_info("x0", TensorProto.FLOAT, [2])
     model.graph.input[0].CopyFrom(value)

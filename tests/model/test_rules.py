@@ -22,6 +22,7 @@ from tests.model.graphs import models
 @settings(max_examples=60, deadline=None)
 @given(models())
 def test_compiled_programs_satisfy_every_rule(pair: tuple[onnx.ModelProto, dict[str, Array]]) -> None:
+    """Compiled programs satisfy every rule."""
     check(compile_model(pair[0]))
     check(compile_model(pair[0], tile_budget=1 << 16))
 

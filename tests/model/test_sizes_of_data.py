@@ -95,6 +95,7 @@ def test_slices_that_a_condition_keeps(axis: int | None) -> None:
 @pytest.mark.parametrize("axis", [None, 0, 1])
 @pytest.mark.parametrize("dtype", [np.float32, np.int64, np.int8])
 def test_distinct_elements_and_slices(dtype: type, axis: int | None, in_order: int) -> None:
+    """Distinct elements and slices are found, and their number is an output."""
     attributes: dict[str, Any] = {"sorted": in_order} | ({} if axis is None else {"axis": axis})
     node = helper.make_node("Unique", ["x"], ["y", "first", "inverse", "often"], **attributes)
     kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
@@ -207,6 +208,7 @@ def test_a_loop_that_is_over_reads_no_further() -> None:
 
 @pytest.mark.parametrize("condition", [False, True])
 def test_branches_of_different_sizes(condition: bool) -> None:
+    """Branches with results of different sizes fit the room given; a branch above it is refused."""
     model = parsed("""
         agraph (float[2,3] x, bool c) => (float[2,N] y) {
             y = If (c) <

@@ -31,6 +31,7 @@ def spread(x: Array, w: Array, strides: list[int], extra: list[int], groups: int
 
 @pytest.mark.parametrize("rank", [1, 2, 3])
 def test_strides_pads_and_groups(rank: int) -> None:
+    """Random transposed convolutions agree with the reference."""
     for seed in range(30):
         rng = np.random.default_rng([rank, seed])
         groups = int(rng.choice([1, 1, 2]))

@@ -91,6 +91,7 @@ def windows(draw: st.DrawFn, *, automatic: bool = True) -> tuple[int, dict[str, 
 @settings(max_examples=60, deadline=None)
 @given(windows(), st.sampled_from([1, 2, 3]), st.data())
 def test_convolutions(pair: tuple[int, dict[str, Any]], groups: int, data: st.DataObject) -> None:
+    """Random convolutions agree with the reference."""
     rank, attributes = pair
     spatial = [data.draw(st.integers(3, 7)) for _ in range(rank)]
     x = normal(data.draw(st.integers(1, 2)), 2 * groups, *spatial)
@@ -103,6 +104,7 @@ def test_convolutions(pair: tuple[int, dict[str, Any]], groups: int, data: st.Da
 def test_transposed_convolutions(
     pair: tuple[int, dict[str, Any]], groups: int, padded: bool, data: st.DataObject
 ) -> None:
+    """Random transposed convolutions agree with the reference."""
     rank, attributes = pair
     spatial = [data.draw(st.integers(2, 5)) for _ in range(rank)]
     x = normal(1, 2 * groups, *spatial)
@@ -118,6 +120,7 @@ def test_transposed_convolutions(
 @settings(max_examples=60, deadline=None)
 @given(windows(), st.booleans(), st.data())
 def test_maximum_pools_and_their_places(pair: tuple[int, dict[str, Any]], ceil: bool, data: st.DataObject) -> None:
+    """Maximum pools and the places of their maxima agree with the reference."""
     rank, attributes = pair
     spatial = [data.draw(st.integers(3, 7)) for _ in range(rank)]
     check("MaxPool", [normal(2, 2, *spatial)], outputs=2, ceil_mode=int(ceil), **attributes)
@@ -126,6 +129,7 @@ def test_maximum_pools_and_their_places(pair: tuple[int, dict[str, Any]], ceil: 
 @settings(max_examples=60, deadline=None)
 @given(windows(), st.booleans(), st.booleans(), st.data())
 def test_average_pools(pair: tuple[int, dict[str, Any]], ceil: bool, padding: bool, data: st.DataObject) -> None:
+    """Average pools agree with the reference."""
     rank, attributes = pair
     spatial = [data.draw(st.integers(3, 7)) for _ in range(rank)]
     check("AveragePool", [normal(1, 2, *spatial)], ceil_mode=int(ceil), count_include_pad=int(padding), **attributes)
@@ -161,6 +165,7 @@ def test_resizing(mode: str, transformation: str, nearest: str, data: st.DataObj
 @pytest.mark.parametrize("pads", [[1, 1, 1, 1], [-1, 0, 0, -1], [2, -1, 0, 3]])
 @pytest.mark.parametrize("mode", ["constant", "reflect", "edge", "wrap"])
 def test_padding(mode: str, pads: list[int]) -> None:
+    """Padding in every mode agrees with the reference."""
     graph = Graph()
     x = normal(4, 5)
     graph.input("x", x.shape)

@@ -434,7 +434,7 @@ def _folded(trial: Trial, running: Sequence[Array]) -> str:
     if inference.status:
         return f"status {inference.status} with constants"
     if any(a.tobytes() != b.tobytes() for a, b in zip(running, inference.outputs().values(), strict=True)):
-        running = _unabsorbed(trial)
+        running = _unfused(trial)
     for i, (now, then) in enumerate(zip(running, inference.outputs().values(), strict=True)):
         if now.dtype != then.dtype or now.shape != then.shape:
             return f"output {i} is {then.dtype}{list(then.shape)} with constants, {now.dtype}{list(now.shape)} without"
@@ -443,9 +443,9 @@ def _folded(trial: Trial, running: Sequence[Array]) -> str:
     return ""
 
 
-def _unabsorbed(trial: Trial) -> list[Array]:
-    """The outputs of a run in which no constant was absorbed by the operation before: absorbing changes roundings."""
-    with mock.patch.object(compiler, "absorb", lambda builder, ops, ends: list(ops)):
+def _unfused(trial: Trial) -> list[Array]:
+    """The outputs of a run in which no constant was fused into the operation before: fusing changes roundings."""
+    with mock.patch.object(compiler, "fuse", lambda builder, ops, ends: list(ops)):
         program, _ = _compiled(trial)
     return list(Inference(program, _given(program, trial.inputs)).outputs().values())
 

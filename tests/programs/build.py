@@ -21,7 +21,7 @@ SHT_SYMTAB: Final = 2
 MIPS64_FLAGS: Final = (
     # WHY +nomadd4: else this compiler fuses a * b + c whatever -ffp-contract says. (zig cc ignores -mno-madd4.)
     *("-target", "mips64-freestanding-none", "-mcpu=mips64+nomadd4", "-msingle-float", "-fno-pic", "-mno-abicalls"),
-    # No data addressed by $gp, which nobody sets; no trap instruction at every division, which the VM does not have.
+    # No data addressed by $gp, which is never set; no trap instruction at every division, which the VM does not have.
     *("-G0", "-mno-gpopt", "-mno-check-zero-division"),
     *("-ffreestanding", "-nostdlib", "-static", "-g0", "-T", "link.ld"),
 )

@@ -26,7 +26,7 @@ ORACLE, TENSOR_MAP = "oracle", "tensor_map"
 SIZES: Final = (10, 13, 16, 20, 25)
 """log2 of the sizes loaded in both ways."""
 MAPPED_SIZES: Final = (30, 40)
-"""log2 of the sizes that are only mapped, known by their roots alone: nobody here holds so much."""
+"""log2 of the sizes that are only mapped, known by their roots alone, since their content would not fit into memory."""
 BASE: Final = 1 << 44
 COMMITMENT: Final = 2
 """Local pre-image: the data's key, or its root."""
@@ -68,7 +68,7 @@ def measure(folder: Path, *, log2_size: int, way: str, known: bool = True) -> Co
         commitment = b"\x02" + keccak256(data)[1:]
         machine.add_preimage(commitment, data)
     else:
-        commitment = merkle_root(data, log2_size) if known else keccak256(b"a root whose content nobody here knows")
+        commitment = merkle_root(data, log2_size) if known else keccak256(b"a root of unknown content")
         if known:
             machine.add_subtree(commitment, log2_size, [Block(0, log2_size, data)])
     machine.set_local(COMMITMENT, commitment)

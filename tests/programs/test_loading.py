@@ -29,7 +29,7 @@ def test_oracle_takes_half_a_step_a_byte(costs: list[Cost]) -> None:
 
 
 def test_tensor_map_takes_the_same_steps_for_any_size(costs: list[Cost], tmp_path: Path) -> None:
-    """Up to the whole segment, whose content nobody here knows."""
+    """Sizes up to the whole segment, whose content is unknown."""
     segment = measure(tmp_path, log2_size=40, way=TENSOR_MAP, known=False)
     maps = [segment, *(cost for cost in costs if cost.way == TENSOR_MAP)]
     assert len({cost.steps for cost in maps}) == 1

@@ -20,9 +20,9 @@ ZERO_CALLS: Final = frozenset(
 )
 
 
-def result(step: Step, v0: int, v1: int = 0) -> None:
+def result(step: Step, v0: int, a3: int = 0) -> None:
     step.set_r(2, v0)
-    step.set_r(7, v1)
+    step.set_r(7, a3)
     step.advance()
 
 

@@ -20,16 +20,19 @@ def steppers() -> dict[bool, dict[str, Stepper]]:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_vectors(path: Path) -> None:
+    """The third implementation reproduces every vector."""
     count, tallies = replay(read_vectors(path), {"third": ThirdStepper()})
     assert count > 200
     assert not tallies["third"].disagreements, tallies["third"].disagreements[:5]
 
 
 def test_made_up_states() -> None:
+    """The third implementation agrees with the engine on made-up states."""
     found = fuzz(steppers(), seed=21, count=1_500)
     assert found is None, found and (found.vector.to_json(), found.results)
 
 
 def test_random_programs() -> None:
+    """The third implementation agrees with the engine on random programs."""
     found = fuzz_programs(steppers(), seed=21, count=1_500)
     assert found is None, found and (found.vector.to_json(), found.results)

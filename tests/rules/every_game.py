@@ -45,7 +45,7 @@ def rule_never_counters_itself(game: Game, actions: Sequence[Move | Step]) -> No
 
 
 def rule_prestates_are_right(game: Game, actions: Sequence[Move | Step]) -> None:
-    """A step from a state whose pre-image nobody knows cannot be made."""
+    """A step from a state whose pre-image is unknown cannot be made."""
     for action in actions:
         if isinstance(action, Step):
             claimed = step_claims(game, action.claim_index, is_attack=action.is_attack).pre_value(game)
@@ -77,7 +77,7 @@ def rule_no_poisoned_start(game: Game, truth: SplitTrace) -> None:
 
 
 def rule_winner_is_right_already(game: Game, truth: SplitTrace) -> None:
-    """Whoever stops playing now loses: the honest actor never depends on a last word to come."""
+    """The other side loses if it stops playing now: the honest actor never depends on a later move of its own."""
     right = GameStatus.DEFENDER_WINS if game.root.value == truth.root_claim() else GameStatus.CHALLENGER_WINS
     assert forecast(game).winner == right
 
@@ -97,7 +97,7 @@ def rule_truth_won(game: Game, truth: SplitTrace) -> None:
 
 
 def rule_honest_keeps_every_bond(game: Game) -> None:
-    """Otherwise honesty costs money, and nobody stays to be honest."""
+    """No claim of the honest actor falls: honest play must not cost money."""
     assert not [c for c in game.claims if c.claimant == HONEST and c.countered_by]
 
 
@@ -117,7 +117,7 @@ def rule_no_money_is_made_or_lost(reference: ReferenceGame) -> None:
 
 
 def rule_every_lost_bond_pays_its_part(game: Game, reference: ReferenceGame) -> None:
-    """Whoever countered a claim, its own claimant included, a part of its bond is gone."""
+    """A part of a countered claim's bond is forfeited, even if the claimant itself countered it."""
     lost = [claim.bond_wei for claim in game.claims if claim.countered_by]
     expected = sum(forfeited_wei(bond_wei, game.terms) for bond_wei in lost)
     assert reference.credits.get(game.terms.forfeited_to, 0) == expected

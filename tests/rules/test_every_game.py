@@ -1,5 +1,5 @@
 """
-Random games against the honest actor: liars with a consistent story, freeloaders, spammers, late movers.
+Random games against the honest actor: liars with a consistent faulty trace, freeloaders, spammers, late movers.
 
 Hypothesis plays the others. Between two rounds of the honest actor they may make several moves, in its place, beside
 it, under each other, true ones too. After each round, and at the end, the rules of `every_game` hold.
@@ -20,7 +20,7 @@ from tests.rules import every_game as rules
 from tests.support.builders import HONEST, MALLORY, SPAMMER, ToyTable, a_lie, faulty_trace, send
 from tests.support.reference_game import Reverted
 
-STORIES = 3
+FAULTY_TRACES = 3
 
 
 class HonestAgainstTheWorld(RuleBasedStateMachine):
@@ -29,19 +29,21 @@ class HonestAgainstTheWorld(RuleBasedStateMachine):
     @initialize(
         node_count=st.integers(1, 8),
         faults=st.lists(
-            st.tuples(st.integers(0, 7), st.integers(0, 7), st.integers(0, 191)), min_size=STORIES, max_size=STORIES
+            st.tuples(st.integers(0, 7), st.integers(0, 7), st.integers(0, 191)),
+            min_size=FAULTY_TRACES,
+            max_size=FAULTY_TRACES,
         ),
-        root=st.integers(-1, STORIES),
+        root=st.integers(-1, FAULTY_TRACES),
     )
     def start(self, node_count: int, faults: list[tuple[int, int, int]], root: int) -> None:
         """The root claim is the truth (-1), one of the stories, or noise."""
         self.table = ToyTable(node_count=node_count)
         self.truth = self.table.truth
-        self.stories = [faulty_trace(0, node_count, node % node_count, step, bit) for node, step, bit in faults]
+        self.faulty_traces = [faulty_trace(0, node_count, node % node_count, step, bit) for node, step, bit in faults]
         if root == -1:
             self.table.root(self.truth.root_claim(), by=HONEST)
-        elif root < STORIES:
-            self.table.root(self.stories[root].root_claim(), by=MALLORY)
+        elif root < FAULTY_TRACES:
+            self.table.root(self.faulty_traces[root].root_claim(), by=MALLORY)
         else:
             self.table.root(b"\x5a" * 32, by=MALLORY)
         self.salt = 0
@@ -52,22 +54,26 @@ class HonestAgainstTheWorld(RuleBasedStateMachine):
         return max(0, claims - 1 - choice) if choice < 12 else choice % claims
 
     @rule(
-        choice=st.integers(0, 40), is_attack=st.booleans(), source=st.integers(0, STORIES + 1), by_spammer=st.booleans()
+        choice=st.integers(0, 40),
+        is_attack=st.booleans(),
+        source=st.integers(0, FAULTY_TRACES + 1),
+        by_spammer=st.booleans(),
     )
     def others_move(self, choice: int, is_attack: bool, source: int, by_spammer: bool) -> None:
-        """One move of somebody else: out of a story, true, or noise. The contract may refuse it."""
+        """One move of another account: from a faulty trace, from the true one, or random. The contract may refuse
+        it."""
         game = self.table.game()
         claim = game.claims[self.pick(choice)]
         if claim.position.depth == game.depths.max or (not is_attack and claim.position.is_rightmost):
             return
-        trace: SplitTrace | None = [*self.stories, self.truth, None][source]
+        trace: SplitTrace | None = [*self.faulty_traces, self.truth, None][source]
         self.salt += 1
         value = a_lie(game, claim, bytes(32), is_attack=is_attack, salt=self.salt.to_bytes(4, "big"))
         if trace is not None:
             try:
                 value = bytes(trace.reply_at(game, claim, is_attack=is_attack))
             except TraceError:
-                return  # a story has no answer after a start that it does not know
+                return  # a faulty trace has no answer after a start that it does not know
             if claim.position.depth == game.depths.split:
                 allowed = allowed_vm_statuses(game, claim, is_attack=is_attack)
                 if value[0] not in allowed:
@@ -87,10 +93,10 @@ class HonestAgainstTheWorld(RuleBasedStateMachine):
             if str(error) not in {"CannotDefendRootClaim", "ClaimAlreadyExists", "ClockTimeExceeded"}:
                 raise
 
-    @rule(story=st.integers(0, STORIES - 1))
-    def a_liar_plays_its_round(self, story: int) -> None:
+    @rule(faulty=st.integers(0, FAULTY_TRACES - 1))
+    def a_liar_plays_its_round(self, faulty: int) -> None:
         """The honest function over a faulty trace: the liar that is hardest to catch."""
-        trace = self.stories[story]
+        trace = self.faulty_traces[faulty]
         for action in consider(self.table.game(), trace, self.table.reference.now).actions:
             try:
                 send(self.table.reference, MALLORY, action)
@@ -98,14 +104,14 @@ class HonestAgainstTheWorld(RuleBasedStateMachine):
                 if str(error) not in {"ValidStep", "UnexpectedRootClaim", "InvalidPrestate", "DuplicateStep"}:
                     raise
 
-    @rule(choice=st.integers(0, 40), is_attack=st.booleans(), story=st.integers(0, STORIES))
-    def others_step(self, choice: int, is_attack: bool, story: int) -> None:
-        """Somebody else runs a step where the contract lets him."""
+    @rule(choice=st.integers(0, 40), is_attack=st.booleans(), faulty=st.integers(0, FAULTY_TRACES))
+    def others_step(self, choice: int, is_attack: bool, faulty: int) -> None:
+        """Another account runs a step where the contract accepts it."""
         game = self.table.game()
         leaves = [claim for claim in game.claims if claim.position.depth == game.depths.max]
         if not leaves:
             return
-        trace = [*self.stories, self.truth][story]
+        trace = [*self.faulty_traces, self.truth][faulty]
         claim = leaves[choice % len(leaves)]
         try:
             data = trace.step_at(game, claim, is_attack=is_attack)
@@ -142,7 +148,7 @@ class HonestAgainstTheWorld(RuleBasedStateMachine):
     @precondition(lambda self: hasattr(self, "table"))
     @invariant()
     def honest_claims_are_true(self) -> None:
-        """Whatever happens, nobody can make the honest actor say something wrong."""
+        """Whatever the others do, the honest actor makes no wrong claim."""
         game = self.table.game()
         for claim in game.claims:
             if claim.claimant == HONEST:

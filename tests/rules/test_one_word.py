@@ -11,7 +11,7 @@ from typing import Final
 import pytest
 
 import opml_dispute
-from tests.docs.prose import ROOT, files, prose_files, text_of
+from tests.docs.prose import ROOT, files, prose, prose_files, text_of
 
 PACKAGE: Final = Path(opml_dispute.__file__).parent
 
@@ -36,6 +36,9 @@ COMMANDS: Final = "opml_dispute/cli/"
 """A command's function bears the command's name, and nothing calls it."""
 LOWERINGS: Final = "opml_dispute/model/lower/"
 """Lowerings are found by their decorator, and nothing calls them by name."""
+TEMPLATES: Final = "opml_dispute/web/templates/"
+REPORTS: Final = ("docs/reports/", "opml_dispute/simulation/studies/")
+"""The laboratory's reports are written by long runs; their texts change with the next of these."""
 
 BANNED: Final = {
     r"NaN has one face": "every NaN result is canonicalised to 0x7fc00000",
@@ -45,8 +48,31 @@ BANNED: Final = {
     r"\bfor want of\b": "for lack of, or what is missing",
     r"\bdeaf\b": "does not capture output",
     r"\bthread pools? of threads\b": "thread pool",
+    r"\bkernels_bytes\b": "big_endian",
+    r"\bbugs? of ours\b": "a bug of this package",
+    r"\bbehind our back\b": "name the actor: the compiler must not fuse",
+    r"\bcomes? to nothing\b": "changes nothing, or fails",
 }
-"""Phrases that the vocabulary replaced, and what to say in their place."""
+"""Phrases that the vocabulary replaced, in code or prose, and what to say in their place."""
+
+BANNED_IN_PROSE: Final = {
+    r"(?i)\b(some|no|any)body\b": "the role: proposer, challenger, registrant, requester, operator, an account",
+    r"(?i)\b(someone|who(m)?ever)\b": "the role: proposer, challenger, registrant, requester, operator, an account",
+    r"(?i)\bteams?\b": "side",
+    r"(?i)\bvandals?\b": "random attacker",
+    r"(?i)\bstrangers?\b": "untrusted input, or another account",
+    r"(?i)\baudiences?\b": "listener",
+    r"(?i)\bliar's (story|stories)\b": "faulty trace",
+    r"\bMerkle node\b": "subtree, or inner node of the tree",
+    r"(?i)\bat stake\b": "in dispute (a range), or the bond (money)",
+    r"(?i)\bmend(s|ed|ing)?\b": "correct",
+    r"(?i)\babsorb(s|ed|ing)?\b": "fuse, or fold",
+    r"(?i)\bthe one of\b": "name the thing",
+}
+"""Words of prose that the vocabulary replaced: docstrings, comments, pages, and the texts of commands."""
+
+SPONGE: Final = ("contracts/src/vm/preimages/", "contracts/test/vm/preimages/")
+"""A Keccak sponge absorbs its input: that is the field's term."""
 
 
 def public_names(*, mirrors: bool = False) -> dict[str, list[str]]:
@@ -83,6 +109,46 @@ def test_classes_of_commands_and_lowerings_have_names_of_their_own() -> None:
 def test_a_replaced_phrase_stays_away(phrase: str, instead: str) -> None:
     places = [path.relative_to(ROOT).as_posix() for path in prose_files() if re.search(phrase, text_of(path))]
     assert [place for place in places if place != "tests/rules/test_one_word.py"] == [], f"say: {instead}"
+
+
+def spoken(path: Path) -> str:
+    """A file's prose, with the texts that a command prints and a page shows."""
+    place = path.relative_to(ROOT).as_posix()
+    if place.startswith(SPONGE) or place == "tests/rules/test_one_word.py":
+        return ""
+    return text_of(path) if place.startswith((COMMANDS, TEMPLATES)) else prose(path)
+
+
+def where(phrase: str) -> list[str]:
+    """The lines in which a phrase occurs, with their files."""
+    pages = [path for path in files() if path.relative_to(ROOT).as_posix().startswith(TEMPLATES)]
+    return [
+        f"{path.relative_to(ROOT)}: {line.strip()}"
+        for path in (*prose_files(), *pages)
+        if not path.relative_to(ROOT).as_posix().startswith(REPORTS)
+        for line in spoken(path).splitlines()
+        if re.search(phrase, line)
+    ]
+
+
+@pytest.mark.parametrize(("phrase", "instead"), BANNED_IN_PROSE.items(), ids=str)
+def test_prose_names_a_thing_by_its_one_word(phrase: str, instead: str) -> None:
+    assert where(phrase) == [], f"say: {instead}"
+
+
+def test_a_banned_word_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a docstring, in a comment of C, and in a command's help."""
+    for place, text in (
+        ("opml_dispute/game/claim.py", '"""Somebody answers."""'),
+        ("opml_dispute/native/memory/memory.c", "/* data from strangers */"),
+        ("opml_dispute/cli/show.py", 'HELP = "what is at stake"'),
+    ):
+        with monkeypatch.context() as patched:
+            patched.setattr("tests.docs.prose.text_of", lambda path, text=text: text)
+            patched.setattr("tests.rules.test_one_word.text_of", lambda path, text=text: text)
+            patched.setattr("tests.rules.test_one_word.prose", prose.__wrapped__)
+            said = spoken(ROOT / place)
+        assert [phrase for phrase in BANNED_IN_PROSE if re.search(phrase, said)], place
 
 
 def test_the_whole_package_is_looked_at() -> None:

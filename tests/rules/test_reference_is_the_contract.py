@@ -165,10 +165,10 @@ turns = st.tuples(
 @given(st.integers(0, 3), st.lists(turns, min_size=4, max_size=60))
 def test_random_play_comes_to_the_same(root_seed: int, played: list[tuple[str, int, bool]]) -> None:
     """An honest player against two liars, noise between their rounds, late and double steps, early settling."""
-    stories = [digits_liar().find(seed) for seed in (root_seed, root_seed + 1)]
-    traces = [digits_truth(), *(story.trace(guest()) for story in stories)]
+    faulty_traces = [digits_liar().find(seed) for seed in (root_seed, root_seed + 1)]
+    traces = [digits_truth(), *(faulty.trace(guest()) for faulty in faulty_traces)]
     names = [HONEST, MALLORY, SPAMMER]
-    both = Both(stories[0].root_claim)
+    both = Both(faulty_traces[0].root_claim)
     for kind, number, is_attack in played:
         who = number % 3
         claims = len(both.memory.claims)
@@ -254,7 +254,7 @@ def move(both: Both, index: int, name: Address, *, is_attack: bool, variety: int
 
 
 def step(both: Both, trace: SplitTrace, name: Address, index: int, *, is_attack: bool) -> None:
-    """A step that somebody thinks of, whether or not it is due."""
+    """A random step, whether or not it is due."""
     game = snapshot(both.memory)
     leaves = [claim for claim in game.claims if claim.position.depth == game.depths.max]
     if not leaves:

@@ -53,7 +53,7 @@ SEEDS = 4
 """Different toy inferences."""
 
 FORESTALLED = {"ClaimAlreadyExists", "DuplicateStep", "ClaimAlreadyResolved", "GameNotInProgress", "ClockNotExpired"}
-"""Refusals that mean that somebody else was first, or that the view was stale."""
+"""Refusals that mean that another account was first, or that the view was stale."""
 
 
 class Shortsighted(SplitTrace):
@@ -134,7 +134,7 @@ class Arena:
             return False
         return True
 
-    def story(self) -> SplitTrace:
+    def faulty(self) -> SplitTrace:
         """Some lie about this inference."""
         return story_of(
             self.seed,
@@ -146,24 +146,24 @@ class Arena:
 
 
 Adversary = Callable[[Arena, Address, GameTrace], object]
-"""What one account does in one turn; its story is its own."""
+"""One account's actions in one turn; each account has its own faulty trace."""
 
 
-def liar(arena: Arena, who: Address, story: GameTrace) -> None:
+def liar(arena: Arena, who: Address, faulty: GameTrace) -> None:
     """Plays as honestly as it can, over a wrong trace."""
     game = arena.look()
-    for action in consider(game, story, arena.reference.now).actions[: arena.chance.randrange(1, 4)]:
+    for action in consider(game, faulty, arena.reference.now).actions[: arena.chance.randrange(1, 4)]:
         arena.act(who, action)
 
 
-def front_runner(arena: Arena, who: Address, story: GameTrace) -> None:
+def front_runner(arena: Arena, who: Address, faulty: GameTrace) -> None:
     """Sees what the honest player is about to send, and sends some of it first, steps before all."""
     for action in arena.honest_plan():
         if isinstance(action, Step) or arena.chance.random() < 0.6:
             arena.act(who, action)
 
 
-def freeloader(arena: Arena, who: Address, story: GameTrace) -> None:
+def freeloader(arena: Arena, who: Address, faulty: GameTrace) -> None:
     """Stands beside honest answers: in their place with another value, left of them, right of them."""
     game = arena.look()
     claims = [claim for claim in game.claims if claim.claimant == HONEST and claim.parent_index is not None]
@@ -176,7 +176,7 @@ def freeloader(arena: Arena, who: Address, story: GameTrace) -> None:
     )
 
 
-def before_the_honest(arena: Arena, who: Address, story: GameTrace) -> None:
+def before_the_honest(arena: Arena, who: Address, faulty: GameTrace) -> None:
     """Takes the place of an answer that the honest player owes, with a wrong value, before it can."""
     game = arena.look()
     for action in arena.honest_plan():
@@ -185,7 +185,7 @@ def before_the_honest(arena: Arena, who: Address, story: GameTrace) -> None:
             arena.move(who, action.parent_index, value, is_attack=action.is_attack)
 
 
-def duplicator(arena: Arena, who: Address, story: GameTrace) -> None:
+def duplicator(arena: Arena, who: Address, faulty: GameTrace) -> None:
     """Says again what was said: the same claim, refused, and the same value under another claim."""
     game = arena.look()
     claim = arena.chance.choice(game.claims)
@@ -195,7 +195,7 @@ def duplicator(arena: Arena, who: Address, story: GameTrace) -> None:
     arena.move(who, parent.index, claim.value, is_attack=arena.chance.random() < 0.5)
 
 
-def decoy(arena: Arena, who: Address, story: GameTrace) -> None:
+def decoy(arena: Arena, who: Address, faulty: GameTrace) -> None:
     """Leaves of the ML phase about made-up roots, each of which takes a VM run, and something below them."""
     game = arena.look()
     above = [claim for claim in game.claims if claim.position.depth == game.depths.split - 1]
@@ -208,7 +208,7 @@ def decoy(arena: Arena, who: Address, story: GameTrace) -> None:
         arena.move(who, leaf.index, _value(arena, game, leaf.index, True), is_attack=True)
 
 
-def vandal(arena: Arena, who: Address, story: GameTrace) -> None:
+def random_attacker(arena: Arena, who: Address, faulty: GameTrace) -> None:
     """Any move that the rules allow."""
     game = arena.look()
     claim = arena.chance.choice(game.claims)
@@ -221,17 +221,17 @@ def vandal(arena: Arena, who: Address, story: GameTrace) -> None:
     arena.move(who, claim.index, value, is_attack=is_attack)
 
 
-def self_stepper(arena: Arena, who: Address, story: GameTrace) -> None:
+def self_stepper(arena: Arena, who: Address, faulty: GameTrace) -> None:
     """Steps against leaves, its own included, as soon as it can, to get the deepest bonds back."""
     for action in arena.honest_plan():
         if isinstance(action, Step):
             arena.act(who, action)
 
 
-def clock_edge(arena: Arena, who: Address, story: GameTrace) -> None:
+def clock_edge(arena: Arena, who: Address, faulty: GameTrace) -> None:
     """Lets the time of an answer run down to its last second, and answers then; settles what it can at once."""
     game, now = arena.look(), arena.reference.now
-    plan = [action for action in consider(game, story, now).actions if isinstance(action, Move)]
+    plan = [action for action in consider(game, faulty, now).actions if isinstance(action, Move)]
     late = [action for action in plan if time_left_s(game, action.parent_index, now) <= POLL_S]
     for action in late:
         arena.reference.now += max(0, time_left_s(game, action.parent_index, arena.reference.now) - 1)
@@ -241,7 +241,7 @@ def clock_edge(arena: Arena, who: Address, story: GameTrace) -> None:
         arena.act(who, resolution)
 
 
-def right_by_accident(arena: Arena, who: Address, story: GameTrace) -> None:
+def right_by_accident(arena: Arena, who: Address, faulty: GameTrace) -> None:
     """Moves by the truth now and then: claims that the honest player then has to defend as its own."""
     actions = arena.honest_plan()
     if actions:
@@ -252,7 +252,7 @@ ADVERSARIES: dict[str, Adversary] = {
     adversary.__name__: adversary
     for adversary in (
         *(liar, front_runner, freeloader, before_the_honest, duplicator, decoy),
-        *(vandal, self_stepper, clock_edge, right_by_accident),
+        *(random_attacker, self_stepper, clock_edge, right_by_accident),
     )
 }
 
@@ -342,12 +342,12 @@ def play(seed: int) -> Result:
         kinds.insert(0, "liar")
     accounts = [Address("0x" + f"{0xB0 + index % 3:x}".rjust(40, "0")) for index in range(len(kinds))]
     arena = Arena(chance, ReferenceGame.__new__(ReferenceGame), truth, node_count, inference)
-    stories = [arena.story() for _ in kinds]
+    faulty_traces = [arena.faulty() for _ in kinds]
     is_right = chance.random() < 0.5
-    root = truth.root_claim() if is_right else chance.choice([stories[0].root_claim(), Hash32(keccak256(b"lie"))])
+    root = truth.root_claim() if is_right else chance.choice([faulty_traces[0].root_claim(), Hash32(keccak256(b"lie"))])
     arena.reference = ReferenceGame(rules, toy_vm(node_count), HONEST if is_right else accounts[0], root)
     seat = TroubledSeat(arena, troubles=chance.choice([0.0, 0.2, 0.5]))
-    _play_out(arena, seat, kinds, accounts, stories)
+    _play_out(arena, seat, kinds, accounts, faulty_traces)
     return Result(
         seed=seed,
         adversaries=tuple(kinds),
@@ -358,19 +358,23 @@ def play(seed: int) -> Result:
 
 
 def _play_out(
-    arena: Arena, seat: TroubledSeat, kinds: Sequence[str], accounts: Sequence[Address], stories: Sequence[GameTrace]
+    arena: Arena,
+    seat: TroubledSeat,
+    kinds: Sequence[str],
+    accounts: Sequence[Address],
+    faulty_traces: Sequence[GameTrace],
 ) -> None:
     chance, reference = arena.chance, arena.reference
     turns_left = chance.randint(4, 24)
     while not arena.is_over:
         if turns_left > 0:
             turns_left -= 1
-            for kind, who, story in zip(kinds, accounts, stories, strict=True):
+            for kind, who, faulty in zip(kinds, accounts, faulty_traces, strict=True):
                 if chance.random() < 0.7 and not arena.is_over:
-                    ADVERSARIES[kind](arena, who, story)
+                    ADVERSARIES[kind](arena, who, faulty)
         elif "clock_edge" in kinds and not arena.is_over:
             place = kinds.index("clock_edge")
-            clock_edge(arena, accounts[place], stories[place])
+            clock_edge(arena, accounts[place], faulty_traces[place])
         reference.now += chance.randint(1, POLL_S)
         seat.begin()
         try:

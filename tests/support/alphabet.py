@@ -3,8 +3,8 @@ A toy inference and a toy VM, small enough to play thousands of games with, and 
 
 A state root is a counter (8 bytes) and a scrambled tail; a node scrambles it `SCRAMBLES` times and counts one up. The
 toy VM runs one node the way the guest does: it reads the starting root and the disputed root as local pre-images,
-scrambles one step at a time, compares, and exits with 0 or 1. So a flipped bit in it makes a liar's story that is
-consistent down to one step, as in the real one, and `step_toy_vm` is the chain that finds it out.
+scrambles one step at a time, compares, and exits with 0 or 1. So a flipped bit in it makes a liar's faulty trace that
+is consistent down to one step, as in the real one, and `step_toy_vm` is the chain that finds it out.
 """
 
 from __future__ import annotations

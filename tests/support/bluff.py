@@ -1,5 +1,5 @@
 """
-Liars without a story: claims made up from some point on, true before it.
+Liars without a faulty trace: claims made up from some point on, true before it.
 
 A `Bluff` answers as the truth does for states up to a first wrong one, and with noise after: in the ML phase from
 `first_wrong_state` on, in the VM phase from `first_wrong_step` on, with the status byte that the contract asks for. It
@@ -100,7 +100,7 @@ class Bluff:
         if step < self.first_wrong_step:
             try:
                 return true()
-            except TraceError:  # nobody can run the VM from a state that was made up
+            except TraceError:  # no VM runs from a state that was made up
                 return self._noise(b"lost")
         noise = self._noise(b"step" + min(step, self.first_wrong_step + 3).to_bytes(8, "big"))
         is_execution_root = position.depth == depths.execution_root

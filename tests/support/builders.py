@@ -4,7 +4,7 @@ Games told in the words of the game.
     ToyTable().root(LIE).attack(TRUTH).attack(LIE).expect_attack()
 
 A `ToyTable` holds a game in memory (`reference_game`) over a toy inference (`alphabet`), the true trace, and a faulty
-one. Values are said by name: `TRUTH` is what the true trace has at that place, `STORY` what the faulty one has, `LIE`
+one. Values are said by name: `TRUTH` is what the true trace has at that place, `FAULTY` what the faulty one has, `LIE`
 something else that the contract accepts there.
 """
 
@@ -74,11 +74,11 @@ class Value(Enum):
     """A claim's value, by what it is worth."""
 
     TRUTH = "truth"
-    STORY = "story"
+    FAULTY = "story"
     LIE = "lie"
 
 
-TRUTH, STORY, LIE = Value.TRUTH, Value.STORY, Value.LIE
+TRUTH, FAULTY, LIE = Value.TRUTH, Value.FAULTY, Value.LIE
 
 
 def snapshot(reference: AnyGame, before: Game | None = None) -> Game:
@@ -149,7 +149,7 @@ def toy_vm(node_count: int) -> Any:
 
 
 def faulty_trace(seed: int, node_count: int, node_index: int, scramble_index: int, bit: int) -> SplitTrace:
-    """A liar's trace: bit `bit` flips after one of the scrambles of one node, and the story goes on from there."""
+    """A liar's trace: bit `bit` flips after one of the scrambles of one node, and the trace continues from there."""
     fault = VmFault(after_step=3 + scramble_index % SCRAMBLES, target=bit)
     honest = ToyInference(seed, node_count)
     machine = ToyMachine(node_count)
@@ -206,7 +206,7 @@ class ToyTable:
             absolute_prestate=TOY_PRESTATE,
         )
         self.truth = SplitTrace(ToyInference(seed, node_count), ToyMachine(node_count), node_count=node_count)
-        self.story = faulty_trace(seed, node_count, node_index=min(2, node_count - 1), scramble_index=3, bit=5)
+        self.faulty = faulty_trace(seed, node_count, node_index=min(2, node_count - 1), scramble_index=3, bit=5)
         self.vm = toy_vm(node_count)
         self.reference: ReferenceGame
 
@@ -214,7 +214,7 @@ class ToyTable:
         """Starts the game. The root claim is MALLORY's unless it is true."""
         named: dict[Value, bytes] = {
             TRUTH: self.truth.root_claim(),
-            STORY: self.story.root_claim(),
+            FAULTY: self.faulty.root_claim(),
             LIE: keccak256(b"lie"),
         }
         raw = named[value] if isinstance(value, Value) else value
@@ -230,12 +230,12 @@ class ToyTable:
         """The value of that name for an answer to claim `index`."""
         game = self.game()
         claim = game.claims[index]
-        if value is STORY:
-            return bytes(self.story.reply_at(game, claim, is_attack=is_attack))
+        if value is FAULTY:
+            return bytes(self.faulty.reply_at(game, claim, is_attack=is_attack))
         try:
             true_value = bytes(self.truth.reply_at(game, claim, is_attack=is_attack))
         except TraceError:
-            assert value is LIE, "nobody knows the truth after a wrong start"
+            assert value is LIE, "there is no truth after a wrong start"
             true_value = bytes(32)
         return true_value if value is TRUTH else a_lie(game, claim, true_value, is_attack=is_attack)
 

@@ -160,7 +160,7 @@ class ContractGame:
 
     @property
     def credits(self) -> dict[str, int]:
-        """What resolution has awarded, to whoever got anything."""
+        """The amounts that resolution has awarded, by account."""
         amounts = {name: int(self._ask("normalModeCredit", name)) for name in self._funded}
         return {name: amount for name, amount in amounts.items() if amount}
 

@@ -11,17 +11,17 @@ from opml_dispute.game.rules import SubgameRoots, subgame_roots_of
 from opml_dispute.trace.split import SplitTrace, UnknownStart
 from opml_dispute.trace.states import StateTrace
 from tests.support.alphabet import ToyInference, ToyMachine
-from tests.support.builders import LIE, MALLORY, STORY, TRUTH, Told, ToyTable
+from tests.support.builders import FAULTY, LIE, MALLORY, TRUTH, Told, ToyTable
 
 
 def descend(table: ToyTable, told: Told, depth: int) -> Told:
-    """Truth against story, as the two would play it, down to `depth`."""
+    """The true and the faulty trace play against each other, down to `depth`."""
     from opml_dispute.actors.actions import Move
     from opml_dispute.actors.honest import honest_actions
     from tests.support.builders import HONEST, send
 
     for turn in range(2 * depth):
-        trace, name = ((table.truth, HONEST), (table.story, MALLORY))[turn % 2]
+        trace, name = ((table.truth, HONEST), (table.faulty, MALLORY))[turn % 2]
         for action in honest_actions(table.game(), trace, table.reference.now):
             if isinstance(action, Move) and action.position.depth <= depth:
                 send(table.reference, name, action)
@@ -46,13 +46,13 @@ def test_state_trace_refuses_a_tree_too_small() -> None:
 def test_the_disputed_value_is_what_the_run_compares_with() -> None:
     """The same node over a true and over a wrong disputed root: two traces, two endings."""
     table = ToyTable()
-    table.root(STORY)
+    table.root(FAULTY)
     descend(table, Told(table, 0), table.rules.split_depth + 1)
     game = table.game()
     (root,) = [claim for claim in game.claims if claim.position.depth == game.depths.execution_root]
     outputs = subgame_roots_of(game, root.index)
-    truth, story = table.truth.vm_trace(game, outputs), table.story.vm_trace(game, outputs)
-    assert {truth.exit_code, story.exit_code} == {0, 1}
+    truth, faulty = table.truth.vm_trace(game, outputs), table.faulty.vm_trace(game, outputs)
+    assert {truth.exit_code, faulty.exit_code} == {0, 1}
     assert (truth.exit_code == 0) == (
         outputs.disputed.root == table.truth.state_root(outputs.disputed.state_index(game))
     )
@@ -61,12 +61,12 @@ def test_the_disputed_value_is_what_the_run_compares_with() -> None:
 def test_the_two_stories_part_at_the_fault() -> None:
     """Up to the flipped bit every state is the same, and none after it until the end."""
     table = ToyTable()
-    table.root(STORY)
+    table.root(FAULTY)
     descend(table, Told(table, 0), table.rules.split_depth + 1)
     game = table.game()
     outputs = subgame_roots_of(game, len(game.claims) - 1)
-    truth, story = table.truth.vm_trace(game, outputs), table.story.vm_trace(game, outputs)
-    same = [truth.state_hash(step) == story.state_hash(step) for step in range(game.depths.steps + 1)]
+    truth, faulty = table.truth.vm_trace(game, outputs), table.faulty.vm_trace(game, outputs)
+    same = [truth.state_hash(step) == faulty.state_hash(step) for step in range(game.depths.steps + 1)]
     fault_step = 3 + 3
     assert same == [step < fault_step for step in range(game.depths.steps + 1)]
 

@@ -80,6 +80,7 @@ def test_only_leaves_have_witnesses() -> None:
 
 @pytest.mark.parametrize("is_right", [True, False])
 def test_exit(is_right: bool) -> None:
+    """A trace knows the exit code, the exit step and the status of its root claim."""
     trace = VmTrace(toy_machine(is_right=is_right), depth=DEPTH)
     assert trace.exit_code == (0 if is_right else 1)
     assert trace.exit_step == EXIT_STEP
@@ -130,6 +131,7 @@ def test_the_first_run_tells_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> N
 
 @given(st.lists(st.integers(0, STEPS), max_size=12), st.integers(1, EXIT_STEP - 1), st.integers(0, 191))
 def test_random_questions(questions: list[int], after_step: int, bit: int) -> None:
+    """States asked for in any order are those of a slow run."""
     fault = VmFault(after_step, bit)
     trace = VmTrace(toy_machine(), depth=DEPTH, fault=fault)
     expected = slow_states(fault)

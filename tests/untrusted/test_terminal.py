@@ -38,12 +38,14 @@ WAYS_TO_PRINT = {
     "agent/log.py": "the log, whose values pass through `one_line` or `repr`",
     "agent/second_opinion.py": "a hash in hexadecimal, to the parent process",
     "cannon/server.py": "`log_to_stderr`, which passes its text through `lines`",
+    "cli/agent.py": "files of this package: alert rules and a dashboard",
     "cli/__init__.py": "a traceback, through `lines`",
     "cli/cannon.py": "JSON, which escapes all but ASCII",
     "cli/demo/command.py": "the console of a demo's view",
     "cli/demo/view.py": "a demo's own sentences, through `lines`",
     "cli/output.py": "`Output`",
     "cli/simulate.py": "names of a scenario's settings, which are this package's own, and a bar of progress",
+    "operator/bringing.py": "JSON, which escapes all but ASCII, to the parent process",
     "testing/fault_proxy.py": "its own address",
     "toolchain/native.py": "paths of this package's builds",
     "toolchain/solidity.py": "paths, and words of the compiler about this package's sources",
@@ -194,7 +196,7 @@ def test_what_a_program_printed_and_a_demos_sentences_are_harmless(text: str) ->
         log_to_stderr(text)
     expect_harmless(err.getvalue())
     stream = io.StringIO()
-    PlainView(Console(file=stream, markup=False, highlight=False, emoji=False)).says(text)
+    PlainView(Console(file=stream, markup=False, highlight=False, emoji=False)).message(text)
     expect_harmless(stream.getvalue())
 
 

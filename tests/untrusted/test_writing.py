@@ -32,7 +32,7 @@ def test_what_cannot_be_written_is_said_and_leaves_nothing(tmp_path: Path, name:
 
 
 def test_a_device_is_written_to_not_replaced() -> None:
-    """Whoever runs this as the system's owner would lose the device otherwise."""
+    """A user with root's rights would lose the device otherwise."""
     write_result(Path(os.devnull), b"data")
     assert stat.S_ISCHR(os.stat(os.devnull).st_mode)
 

@@ -1,4 +1,4 @@
-"""Games to look at: one that two parties play on the chain, and one of thousands of claims that nobody played."""
+"""Games to look at: one that two parties play on the chain, and a made-up one of thousands of claims."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Players:
 
     @property
     def fault(self) -> NodeFault:
-        """What the liar's story rests on."""
+        """The fault of the liar's trace."""
         trace = self.liar.table.trace
         assert isinstance(trace, SplitTrace)
         assert trace._fault is not None
@@ -42,7 +42,7 @@ class Players:
         assert play_round(self.challenger, self.challenger.table.trace).done
 
     def turn(self) -> bool:
-        """Both in turn; whether anybody moved."""
+        """Let both play in turn, and answer whether one of them moved."""
         rounds = [play_round(seat, seat.table.trace) for seat in (self.challenger, self.liar)]
         return any(round_.done for round_ in rounds)
 

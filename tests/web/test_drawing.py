@@ -22,7 +22,7 @@ from opml_dispute.web.disputed import node_view
 from opml_dispute.web.graph_view import MAX_GRAPH_ROWS, GraphOperation, GraphOperations, draw_bracket, graph_rows
 from opml_dispute.web.pages import stakes_by_address
 from opml_dispute.web.tensor_view import picture_of, view_tensor
-from tests.support.builders import STORY, ToyTable
+from tests.support.builders import FAULTY, ToyTable
 from tests.web.games import crowded
 
 
@@ -34,7 +34,7 @@ def digits() -> Program:
 @pytest.fixture(scope="module")
 def table() -> ToyTable:
     found = ToyTable()
-    found.root(STORY)
+    found.root(FAULTY)
     return found
 
 
@@ -90,6 +90,7 @@ def test_the_list_shows_each_claim_once_or_counts_it(table: ToyTable, count: int
 
 
 def test_bonds_add_up(table: ToyTable) -> None:
+    """The players' bonds and payments add up to those of the claims."""
     game = crowded(table.game(), 500)
     purses = stakes_by_address(game, forecast(game))
     staked = sum(claim.bond_wei for claim in game.claims)

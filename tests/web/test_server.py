@@ -1,4 +1,4 @@
-"""The server answers with whole pages, keeps strangers out, and says what it cannot do."""
+"""The server answers with whole pages, refuses foreign hosts, and says what it cannot do."""
 
 from __future__ import annotations
 

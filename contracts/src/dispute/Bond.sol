@@ -3,7 +3,7 @@ pragma solidity ^0.8.30;
 
 import {FixedPointMathLib} from "solady/utils/FixedPointMathLib.sol";
 
-/// @notice What claims cost, as a deployment chooses it.
+/// @notice The terms of bonds, which a deployment chooses.
 struct BondTerms {
     /// @notice Wei per gas that a bond pays for.
     uint64 assumedBaseFee;
@@ -13,7 +13,7 @@ struct BondTerms {
     uint64 gasAtMaxDepth;
     /// @notice Part of each lost bond, in ten-thousandths, that does not go to the winner: at most MAX_FORFEITED_BPS.
     uint16 forfeitedBps;
-    /// @notice Who gets that part. BURN_ADDRESS destroys it.
+    /// @notice The recipient of that part. BURN_ADDRESS destroys it.
     address forfeitedTo;
 }
 
@@ -26,7 +26,7 @@ uint256 constant MAX_FORFEITED_BPS = 5_000;
 // An address without a known key.
 address constant BURN_ADDRESS = 0x000000000000000000000000000000000000dEaD;
 
-/// @title What a claim costs
+/// @title Bonds of claims
 /// @notice A bond pays for the gas of countering the claim, at an assumed base fee. That gas grows geometrically with the
 ///         depth: from `gasAtRoot` at depth 0 to `gasAtMaxDepth` at the maximum depth D, so
 ///

@@ -4,8 +4,8 @@ pragma solidity ^0.8.30;
 import {StateHash} from "../vm/StateHash.sol";
 import {StateRoot} from "./StateRoot.sol";
 
-/// @notice The 32 bytes that a claim asserts: a state root down to the split depth, a state hash below it. Which of the two
-///         follows from the claim's position, so reading it as one of them is an act of its own.
+/// @notice The 32 bytes that a claim asserts: a state root down to the split depth, a state hash below it. The claim's
+///      position decides which of the two it is, so it is converted explicitly.
 /// @dev Source: docs/game.md, "What claims assert".
 type Claim is bytes32;
 
@@ -29,12 +29,12 @@ function claimOf(StateRoot root) pure returns (Claim) {
     return Claim.wrap(StateRoot.unwrap(root));
 }
 
-/// @notice What a claim at or above the split depth asserts.
+/// @notice The state root that a claim at or above the split depth asserts.
 function asStateRoot(Claim claim) pure returns (StateRoot) {
     return StateRoot.wrap(Claim.unwrap(claim));
 }
 
-/// @notice What a claim below the split depth asserts.
+/// @notice The state hash that a claim below the split depth asserts.
 function asStateHash(Claim claim) pure returns (StateHash) {
     return StateHash.wrap(Claim.unwrap(claim));
 }

@@ -18,7 +18,7 @@ function newClock(Duration duration_, Timestamp timestamp_) pure returns (Clock)
     return Clock.wrap((uint128(Duration.unwrap(duration_)) << CLOCK_DURATION_AT) | Timestamp.unwrap(timestamp_));
 }
 
-/// @notice What the claim's own side had used.
+/// @notice The time that the claim's own side had used.
 function duration(Clock clock) pure returns (Duration) {
     return Duration.wrap(uint64(Clock.unwrap(clock) >> CLOCK_DURATION_AT));
 }

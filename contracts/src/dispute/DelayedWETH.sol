@@ -75,7 +75,7 @@ contract DelayedWETH is WETH, Ownable, IDelayedWETH {
     }
 
     function hold(address guy, uint256 wad) public onlyOwner {
-        // As the published vault does, whose log and allowance tools may look at.
+        // As the published vault does: tools may read its log and allowance.
         _approve(guy, msg.sender, wad);
         if (guy == msg.sender) _transfer(guy, msg.sender, wad);
         else transferFrom(guy, msg.sender, wad);
@@ -104,7 +104,7 @@ contract DelayedWETH is WETH, Ownable, IDelayedWETH {
         require(owner() == msg.sender, "DelayedWETH: not owner");
     }
 
-    /// @dev WHY NOT Solady's default, true: nobody may move WETH that was not given to them.
+    /// @dev WHY NOT Solady's default, true: no account may move WETH that it was not given.
     function _givePermit2InfiniteAllowance() internal pure override returns (bool) {
         return false;
     }

@@ -41,7 +41,7 @@ error CannotDefendRootClaim();
 error GameDepthExceeded();
 /// @notice The value sent is not the bond.
 error IncorrectBondAmount();
-/// @notice The mover's team has no time left.
+/// @notice The mover's side has no time left.
 error ClockTimeExceeded();
 /// @notice The same claim stands at the same position under the same parent.
 error ClaimAlreadyExists();
@@ -60,7 +60,7 @@ error InvalidLocalIdent();
 
 // Resolution.
 
-/// @notice The team that may answer the claim still has time.
+/// @notice The side that may answer the claim still has time.
 error ClockNotExpired();
 /// @notice The claim was resolved before.
 error ClaimAlreadyResolved();

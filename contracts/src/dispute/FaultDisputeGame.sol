@@ -69,7 +69,7 @@ contract FaultDisputeGame is GameState {
 
         _readParameters();
 
-        // Whoever answers at the bottom may first have to wait until a large pre-image can be used.
+        // A step at the bottom may first have to wait until a large pre-image can be used.
         uint256 challengePeriod = vm().oracle().challengePeriod();
         if (challengePeriod > type(uint64).max) revert InvalidChallengePeriod();
         uint256 splitExtension = uint256(clockExtension.raw()) * 2;
@@ -158,7 +158,7 @@ contract FaultDisputeGame is GameState {
         weth().deposit{value: bond}();
     }
 
-    /// @dev The clock of a claim at `depth` that answers `countered` now. Its team has used what the chess clock shows,
+    /// @dev The clock of a claim at `depth` that answers `countered` now. Its side has used what the chess clock shows,
     ///      but keeps enough time to answer the answer: usually one extension; two where that answer is an execution
     ///      root, for which the VM has to be run first; and the oracle's challenge period where it is a step.
     function _clockAfter(StoredClaim storage countered, uint256 depth) internal view returns (Clock) {
@@ -176,9 +176,9 @@ contract FaultDisputeGame is GameState {
         return newClock(used < mostUsed ? used : mostUsed, currentTimestamp());
     }
 
-    /// @dev An execution root is the commitment of a final VM state; its first byte is what its mover says about the program:
+    /// @dev An execution root is a final VM state's state hash; its first byte is what its mover says about the program:
     ///      that it does not confirm the disputed root (exit code 1, or a panic), or, if the disputed root is a claim of
-    ///      the mover's own team, that it does (exit code 0).
+    ///      the mover's own side, that it does (exit code 0).
     /// @param leafIndex The claim at the split depth that the execution root answers.
     function _requireMeantStatus(Claim execRoot, uint256 leafIndex, bool isAttack) internal view {
         uint8 vmStatus = execRoot.asStateHash().vmStatus();
@@ -204,8 +204,8 @@ contract FaultDisputeGame is GameState {
         (StateHash preState, StoredClaim storage post) = _statesAround(claimIndex, isAttack);
         StateHash postState = _execute(preState, stateData, proof, claimIndex);
 
-        // The step counters the claim if it shows the claim's own team wrong about the state after the instruction, or the
-        // other team right about it.
+        // The step counters the claim if it shows the claim's own side wrong about the state after the instruction, or the
+        // other side right about it.
         bool postIsRight = postState == post.claim.asStateHash();
         bool postIsOwn = (maxGameDepth_ - post.position.depth()) % 2 == 0;
         if (postIsRight == postIsOwn) revert ValidStep();
@@ -345,8 +345,8 @@ contract FaultDisputeGame is GameState {
 
     function settle(uint256[] calldata claimIndices, uint256 numToResolve) external returns (uint256 done) {
         _requireInProgress();
-        // WHY NOT as in `resolveClaim`, where 0 on a later call does nothing and a huge number overflows: whoever resolved a
-        // first page just before could then spoil this call.
+        // WHY NOT as in `resolveClaim`, where 0 on a later call does nothing and a huge number overflows: an account that
+        // resolves a first page just before could then make this call fail.
         if (numToResolve == 0 || numToResolve > NO_PARENT) numToResolve = NO_PARENT;
         for (uint256 i = 0; i < claimIndices.length; ++i) {
             if (_tryResolve(claimIndices[i], numToResolve) == NOTHING_REFUSED) ++done;
@@ -369,7 +369,7 @@ contract FaultDisputeGame is GameState {
 
         uint256 count = _answerCount(claimIndex);
         if (count == 0 && claimIndex != 0) {
-            // Nobody answered: the claim stands unless a step countered it.
+            // Without an answer the claim stands, unless a step countered it.
             _settle(claimIndex, _counteredBy(claim));
             return NOTHING_REFUSED;
         }
@@ -404,7 +404,7 @@ contract FaultDisputeGame is GameState {
         emit ClaimResolved(claimIndex, counteredBy);
         uint256 bond = _bondOf(claimIndex);
         if (counteredBy == address(0)) return _award(claimIndex, claim.claimant, bond);
-        // INVARIANT: whoever counters its own claim loses this part, so no lie and no delay is free.
+        // INVARIANT: an account that counters its own claim loses this part, so no lie and no delay is free.
         uint256 forfeited = bond * FORFEITED_BPS / ALL_BPS;
         _award(claimIndex, counteredBy, bond - forfeited);
         if (forfeited != 0) _award(claimIndex, FORFEITED_TO, forfeited);
@@ -467,9 +467,9 @@ contract FaultDisputeGame is GameState {
         return _challengerTimeUsed(_claimAt(claimIndex));
     }
 
-    /// @dev Seconds that the team which may answer the claim has used, at most `maxClockDuration`.
+    /// @dev Seconds that the side which may answer the claim has used, at most `maxClockDuration`.
     function _challengerTimeUsed(StoredClaim storage claim) internal view returns (Duration) {
-        // The time that the answering team had used when its claim, the parent, was posted, and the time since this one was.
+        // The time that the answering side had used when its claim, the parent, was posted, and the time since this one was.
         uint32 parentIndex = claim.parentIndex;
         uint64 usedBefore = parentIndex == NO_PARENT ? 0 : claimList[parentIndex].timeUsed.raw();
         uint256 used = usedBefore + (block.timestamp - claim.postedAt.raw());

@@ -11,7 +11,7 @@ import {IFaultDisputeGame} from "./interfaces/IFaultDisputeGame.sol";
 import {IFpvm} from "./interfaces/IFpvm.sol";
 import {IGameRegistry} from "./interfaces/IGameRegistry.sol";
 
-/// @title What a game is told when it is made, and answers ever after
+/// @title The arguments of a game, fixed at its creation
 /// @notice A game is a clone; its arguments stand in its code and are appended to every call's data. From the first byte:
 ///
 ///             0 creator (20 bytes)      52 L1 head (32)        88 extra data: request id (32)
@@ -93,8 +93,8 @@ abstract contract GameArguments is CWIA, IFaultDisputeGame {
         return _getArgUint256(_typeArgumentsAt() + CHAIN_ID_AT);
     }
 
-    /// @dev In a call of `initialize()`: whether the extra data are in one of their two forms. Any other would let two games
-    ///      differ in bytes that no rule looks at.
+    /// @dev In a call of `initialize()`: whether the extra data are in one of their two forms. Any other form would let
+    ///      two games differ in bytes that no rule reads.
     function _isExtraDataCanonical() internal pure returns (bool) {
         uint256 length = msg.data.length;
         if (length == BYTES_WITHOUT_NONCE + OTHER_CALLDATA_BYTES) return true;

@@ -3,7 +3,7 @@ pragma solidity ^0.8.30;
 
 import {Timestamp} from "./Time.sol";
 
-/// @notice A game in the factory's books: type (4 bytes) ++ timestamp of creation (8) ++ address (20).
+/// @notice The factory's id of a game: type (4 bytes) ++ timestamp of creation (8) ++ address (20).
 type GameId is bytes32;
 
 using {gameType, timestamp, proxy} for GameId global;

@@ -13,9 +13,9 @@ import {StoredTimestamp, Timestamp} from "./Time.sol";
 import {Account, BondDistributionMode, GameStatus, StoredClaim} from "./Types.sol";
 import {IFaultDisputeGame} from "./interfaces/IFaultDisputeGame.sol";
 
-/// @title What a game remembers, in as few words as it takes, and answers as the published game does
-/// @notice Most claims have one answer and are settled in one call. So a claim has room for one answer and for the outcome; what
-///         only some need (further answers, keys of these, pages) stands apart.
+/// @title The storage of a game, packed, and the getters of the published game
+/// @notice Most claims have one answer and are settled in one call. So a claim has room for one answer and for the
+///      outcome; the data of the others (further answers, their keys, pages) are stored separately.
 /// @dev Source: docs/game.md, "Claims".
 abstract contract GameState is GameArguments {
     /// @dev The index that stands for "no parent".
@@ -49,11 +49,12 @@ abstract contract GameState is GameArguments {
     mapping(uint256 claimIndex => AnswerList) internal moreAnswers;
     /// @dev Keys of all answers but the first to each claim.
     mapping(bytes32 key => bool) internal isLaterAnswer;
-    /// @dev How many answers were looked at, of claims whose resolution has begun and is not complete.
+    /// @dev The number of processed answers, for claims whose resolution has started and is not complete.
     mapping(uint256 claimIndex => uint256) internal answersLookedAt;
     mapping(address => Account) internal accounts;
 
-    /// @dev The first `claimCount` are in use. As long as an index can say, so that none costs a read of the length.
+    /// @dev The first `claimCount` are in use. The array has the length of an index's range, so that no access reads
+    ///      the length.
     StoredClaim[NO_PARENT] internal claimList;
 
     /// @dev `terms` are refused if a bond could not be computed with them: no growth of more than e^44, or 2^64.
@@ -75,7 +76,8 @@ abstract contract GameState is GameArguments {
         return claimList[index < claimCount ? index : NO_PARENT]; // NO_PARENT is the array's length
     }
 
-    /// @dev Who countered a claim: who stepped against it, at the maximum depth; above it, whose answer won its subgame.
+    /// @dev The account that countered a claim: by a step at the maximum depth, above it by the answer that won its
+    ///      subgame.
     function _counteredBy(StoredClaim storage claim) internal view returns (address) {
         if (claim.position.depth() == maxGameDepth_) return claim.stepper;
         uint32 winner = claim.winningAnswer;
@@ -83,7 +85,7 @@ abstract contract GameState is GameArguments {
         return winner != 0 && claim.isResolved ? claimList[winner].claimant : address(0);
     }
 
-    /// @dev What a claim at `depth` has to stake, in wei.
+    /// @dev The bond of a claim at `depth`, in wei.
     function _bondAt(uint256 depth) internal view returns (uint256) {
         return Bond.required(depth, maxGameDepth_, ASSUMED_BASE_FEE, GAS_AT_ROOT, LN_GROWTH_WAD);
     }
@@ -108,7 +110,7 @@ abstract contract GameState is GameArguments {
         return n == 0 ? claimList[index].firstAnswer : moreAnswers[index].at(n - 1);
     }
 
-    /// @dev Where a claim stands; to the right of all, if the index is 0.
+    /// @dev The position of a claim; one to the right of all positions if the index is 0.
     function _placeOf(uint32 answerIndex) internal view returns (Position) {
         return answerIndex == 0 ? Position.wrap(type(uint128).max) : claimList[answerIndex].position;
     }
@@ -157,7 +159,7 @@ abstract contract GameState is GameArguments {
         return claimIndex < claimCount ? _answerCount(claimIndex) - _answersLookedAt(claimIndex) : 0;
     }
 
-    /// @dev Number of answers that `resolveClaim` has looked at.
+    /// @dev Number of answers that `resolveClaim` has processed.
     function _answersLookedAt(uint256 claimIndex) internal view returns (uint256) {
         StoredClaim storage claim = claimList[claimIndex];
         if (!claim.resolutionStarted) return 0;

@@ -57,35 +57,35 @@ function move(Position position, bool isAttack) pure returns (Position) {
     return isAttack ? position.attack() : position.defend();
 }
 
-/// @notice Disagreeing: the first half of what `position` covers.
+/// @notice Attack (disagree): the first half of the range of `position`.
 function attack(Position position) pure returns (Position) {
     return Position.wrap(Position.unwrap(position) << 1);
 }
 
-/// @notice Agreeing: the first half of the stretch just after `position`.
+/// @notice Defend (agree): the first half of the range just after `position`.
 function defend(Position position) pure returns (Position) {
     return Position.wrap((Position.unwrap(position) | 1) << 1);
 }
 
-/// @notice The position at `bottom` that `position` speaks about: going right all the way down.
+/// @notice The position at `bottom` that `position` commits to: the rightmost one below it.
 /// @param bottom A depth, at least that of `position`.
 function rightIndex(Position position, uint256 bottom) pure returns (Position) {
     uint256 remaining = bottom - position.depth();
     return Position.wrap(uint128((uint256(Position.unwrap(position)) << remaining) | ((1 << remaining) - 1)));
 }
 
-/// @notice The trace index that `position` speaks about, in a trace whose leaves stand at depth `bottom`: index i is the
+/// @notice The trace index that `position` commits to, in a trace whose leaves stand at depth `bottom`: index i is the
 ///         state after i + 1 transitions.
 /// @param bottom A depth, at least that of `position`.
 function traceIndex(Position position, uint256 bottom) pure returns (uint256) {
     return position.rightIndex(bottom).indexAtDepth();
 }
 
-/// @notice The shallowest position that speaks about the same leaf: up as long as we are a right child.
+/// @notice The shallowest position that commits to the same leaf: up while the position is a right child.
 function traceAncestor(Position position) pure returns (Position) {
     uint256 trailingOnes = LibBit.ffs(~uint256(Position.unwrap(position)));
     uint128 ancestor = Position.unwrap(position) >> uint128(trailingOnes);
-    // All ones is the right edge of the tree: the root itself speaks about it.
+    // All ones is the right edge of the tree, which the root itself commits to.
     return ancestor == 0 ? ROOT_POSITION : Position.wrap(ancestor);
 }
 

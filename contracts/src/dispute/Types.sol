@@ -19,7 +19,7 @@ enum BondDistributionMode {
     REFUND
 }
 
-/// @notice Which pre-images a game fixes itself, by the number that a VM program asks for them with.
+/// @notice The local pre-images that a game fixes, by the ident with which a VM program requests them.
 library LocalIdent {
     /// @notice The state root before the disputed node, on which the players agree: 32 bytes.
     uint256 internal constant STARTING_ROOT = 2;
@@ -31,15 +31,15 @@ library LocalIdent {
     uint256 internal constant CHAIN_ID = 5;
 }
 
-/// @notice What a game type's games may look like; a game's own depths come with its request.
+/// @notice The limits of a game type's games; a game's own depths come with its request.
 struct GameLimits {
     /// @notice The deepest maximum depth, at most MAX_POSITION_DEPTH.
     uint256 maxGameDepth;
     /// @notice The deepest split depth, at least MIN_SPLIT_DEPTH and at most maxGameDepth - 2.
     uint256 splitDepth;
-    /// @notice What a side has left, at least, after it was answered.
+    /// @notice The least time that a side has left after it was answered.
     Duration clockExtension;
-    /// @notice What each side has in all.
+    /// @notice The total time of each side.
     Duration maxClockDuration;
 }
 
@@ -50,7 +50,7 @@ struct StoredClaim {
     /// @notice The 32 bytes asserted: a state root down to the split depth, a state hash below it.
     Claim claim;
     // ---- second word
-    /// @notice Where it stands.
+    /// @notice Its position.
     Position position;
     /// @notice The claim that this one answers; 2^32 - 1 for the root claim.
     uint32 parentIndex;
@@ -65,19 +65,19 @@ struct StoredClaim {
     /// @notice Whether `resolveClaim` has processed any answer of this claim.
     bool resolutionStarted;
     // ---- third word
-    /// @notice Who posted it.
+    /// @notice The account that posted it.
     address claimant;
-    /// @notice What its side had used when it was posted: its clock's duration.
+    /// @notice The time that its side had used when it was posted: its clock's duration.
     Duration timeUsed;
-    /// @notice Of the answers looked at, the leftmost, earliest one that stands; 0 if there is none. Once the claim is
+    /// @notice Of the processed answers, the leftmost, earliest one that stands; 0 if there is none. Once the claim is
     ///         resolved: the one that countered it.
     uint32 winningAnswer;
     // ---- fourth word, written by a step only
-    /// @notice Who countered it by a step; zero if nobody did.
+    /// @notice The account that countered it by a step; zero if there was none.
     address stepper;
 }
 
-/// @notice What a game owes to one address, in one word.
+/// @notice The credit of one address in a game, in one word.
 struct Account {
     /// @notice Bonds that it paid, in wei.
     uint120 paid;

@@ -53,7 +53,7 @@ contract DigitReader is IInferenceConsumer {
         askerOf[requestId] = msg.sender;
     }
 
-    /// @notice Takes the fee of a request without output back, once the oracle gives it, for whoever asked.
+    /// @notice Takes the fee of a request without output back, once the oracle gives it, for the account that asked.
     function reclaim(RequestId requestId) external {
         uint256 fee = oracle.requests(requestId).fee;
         oracle.reclaimFee(requestId); // reverts unless the request is this contract's
@@ -64,7 +64,7 @@ contract DigitReader is IInferenceConsumer {
 
     function onInference(RequestId requestId, ModelId, bytes calldata output) external {
         if (msg.sender != address(oracle)) revert NotOracle(msg.sender, address(oracle));
-        // Whoever asks chooses model and input, so only our own requests mean anything here.
+        // A requester chooses model and input, so only this contract's own requests count here.
         if (state[requestId] != ASKED) revert NotMyRequest(requestId);
         if (output.length != DIGITS * SCORE_BYTES) revert NotTenScores(output.length);
         uint8 digit = argmax(output);

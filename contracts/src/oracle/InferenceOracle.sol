@@ -55,7 +55,7 @@ contract InferenceOracle is GameValidity {
     uint256 internal constant CALLED_GAS_PARTS = 63;
     /// @dev Where the nonce is in a game's extra data: after the request id.
     uint256 internal constant NONCE_AT = 32;
-    /// @dev How much of a consumer's revert reason is recorded.
+    /// @dev The number of bytes of a consumer's revert reason that are recorded.
     uint16 internal constant MAX_REASON_BYTES = 256;
     /// @notice For how many blocks a commitment waits for its proposal: so long one has to guess ahead who wants to commit to
     ///         every possible answer.
@@ -128,7 +128,7 @@ contract InferenceOracle is GameValidity {
         returns (RequestId requestId)
     {
         (ModelRoot modelRoot,,,,,) = modelRegistry.parameters(modelId);
-        // Else a request could promise its consumer more gas than a block has, and nobody could ever deliver.
+        // Else a request could promise its consumer more gas than a block has, and no account could ever deliver.
         if (callbackGas > maxCallbackGas) revert CallbackGasTooHigh(callbackGas, maxCallbackGas);
 
         // Made of all that matters, so that a proposal cannot hit another request after the chain was reorganised.
@@ -285,8 +285,8 @@ contract InferenceOracle is GameValidity {
     function _callConsumer(RequestId requestId, Request storage asked, bytes calldata output) internal {
         (address callback, uint256 callbackGas) = (asked.callback, asked.callbackGas);
         bytes memory call = abi.encodeCall(IInferenceConsumer.onInference, (requestId, asked.modelId, output));
-        // A call gets at most 63 of 64 parts of the gas that is left. Whoever finalizes must bring enough, or could deliver
-        // past the consumer.
+        // A call gets at most 63 of 64 parts of the gas that is left. The caller of `finalize` must bring enough, or
+        // could deliver past the consumer.
         uint256 needed = callbackGas + callbackGas / CALLED_GAS_PARTS + CALLBACK_OVERHEAD_GAS;
         if (gasleft() < needed) revert CallbackGasShort(gasleft(), needed);
         (bool success,, bytes memory reason) = LibCall.tryCall(callback, 0, callbackGas, MAX_REASON_BYTES, call);

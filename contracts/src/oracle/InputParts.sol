@@ -51,7 +51,7 @@ contract InputParts is IInputParts {
     function _complete(bytes32 uploadId, Upload storage upload, uint256 sizeBytes) internal {
         upload.isComplete = true;
         InputRoot inputRoot = _rootOf(uploadId, upload.partCount);
-        // The first stays: who looks the image up needs one place that is right, and every place is, for the same root.
+        // The first publication is kept: one place suffices to find the image, and all are right for the same root.
         if (publicationOf[inputRoot].sizeBytes == 0) {
             publicationOf[inputRoot] = Publication({
                 sizeBytes: uint64(sizeBytes), // <= 2^36

@@ -5,7 +5,7 @@ import {StateRoot} from "../dispute/StateRoot.sol";
 import {ZeroRoots} from "../vm/ZeroRoots.sol";
 import {ArenaRoot, HeaderRoot, InputRoot, ModelRoot, OutputRoot} from "./SectionRoot.sol";
 
-/// @title The ML segment's Merkle tree, as far as the chain needs it
+/// @title The part of the ML segment's Merkle tree that the chain needs
 /// @notice 2^40 bytes. Leaves are 32 raw bytes (level 5), an inner node is keccak256(left ++ right):
 ///
 ///             level 40                       state root S

@@ -41,7 +41,7 @@ library Frame {
     /// @notice Reserves the frame. Must be the first thing a step does.
     function open() internal pure {
         assembly ("memory-safe") {
-            // 0x80 is where Solidity's memory starts: anything else means that someone allocated before us.
+            // 0x80 is where Solidity's memory starts: anything else means that memory was allocated before.
             if iszero(eq(mload(0x40), 0x80)) { invalid() }
             mstore(0x40, FRAME_END)
         }

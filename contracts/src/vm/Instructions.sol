@@ -11,7 +11,7 @@ import {Thread} from "./Thread.sol";
 
 /// @title Instructions
 /// @notice What each instruction does to thread and memory, but for system calls (Syscalls.sol) and floating point
-/// (FloatInstructions.sol). All arithmetic wraps; no field that an instruction does not use is looked at.
+/// (FloatInstructions.sol). All arithmetic wraps; fields that an instruction does not use are not read.
 library Instructions {
     /// @notice Reads the instruction at the program counter, with memory proof 0.
     function fetch() internal pure returns (uint32 insn) {

@@ -5,8 +5,8 @@ import {BASE_THREAD_BYTES, Frame, IS_ML, MEMORY_PROOF_BYTES, PROOF_AT, ZERO_ROOT
 import "./VmErrors.sol";
 
 /// @title Refusals
-/// @notice Why a step is refused, in the words of the state's version: a base state's are those of the published machine,
-/// whose clients and test suites look for them; states of version ML tell what was found.
+/// @notice The reasons why a step is refused, in the terms of the state's version: a base state's are those of the
+///      published machine, whose clients and test suites look for them; states of version ML tell what was found.
 library Refusals {
     /// @dev Where the second argument of `step`, the proof, says how far behind the selector it stands.
     uint256 private constant PROOF_OFFSET_AT = 4 + 32;

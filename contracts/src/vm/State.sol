@@ -93,8 +93,8 @@ library State {
         }
     }
 
-    /// @notice What every write to the word at `wordAddress` does: it ends a reservation in that word, whoever holds it
-    /// and whether or not the word changes.
+    /// @notice What every write to the word at `wordAddress` does: it ends a reservation in that word, whichever thread
+    ///      holds it and whether or not the word changes.
     function onWrite(uint64 wordAddress) internal pure {
         if (wordAddress == Frame.u64(LL_ADDRESS) & ~uint64(7)) clearReservation();
     }

@@ -253,7 +253,7 @@ library Syscalls {
         succeed(isWritten ? 1 : 0);
     }
 
-    /// @notice futex(address, operation, value): whoever waits is scheduled again and asks anew.
+    /// @notice futex(address, operation, value): a waiting thread is scheduled again and asks anew.
     function futex() internal pure {
         uint64 operation = Thread.reg(A1);
         if (operation == FUTEX_WAKE_PRIVATE) return yield_();

@@ -83,7 +83,7 @@ contract DelayedWETHTest is GameFixture {
         vm.assertEq(ALICE.balance, 95 ether);
     }
 
-    /// @notice What is taken out for somebody goes to the owner of the WETH, which passes it on.
+    /// @notice What is taken out for another account goes to the owner of the WETH, which passes it on.
     function test_withdraw_forAnother() public {
         weth.unlock(BOB, 3 ether);
         skip(WETH_DELAY);

@@ -107,7 +107,7 @@ contract ForfeitTest is GameFixture {
         vm.assertEq(game.credit(CHALLENGER), answer);
     }
 
-    /// @notice A treasury that refuses its part holds up nobody else.
+    /// @notice A treasury that refuses its part holds up no other payment.
     function test_claimCredit_paysTheTreasuryWhenItTakesIt() public {
         moveAs(CHALLENGER, 0, lie(1), true);
         skip(CLOCK);

@@ -215,7 +215,8 @@ contract GameInvariantsTest is GameFixture {
         }
     }
 
-    /// @notice The treasury gets its part of each lost bond, to the wei, whoever countered the claim; and nothing else.
+    /// @notice The treasury gets its part of each lost bond, to the wei, whichever account countered the claim; and
+    ///      nothing else.
     function invariant_everyLostBondPaysItsPart() public view {
         uint256 forfeited = 0;
         for (uint256 i = 0; i < game.claimDataLen(); ++i) {

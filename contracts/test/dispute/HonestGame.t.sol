@@ -30,7 +30,7 @@ contract HonestGameTest is HonestPlayer {
         for (uint256 i = 0; i < all.length; ++i) {
             bonds += all[i].bond;
             if (all[i].claimant == HONEST) {
-                vm.assertEq(all[i].counteredBy, address(0), "else honesty costs money, and nobody stays honest");
+                vm.assertEq(all[i].counteredBy, address(0), "an honest claim fell, so honest play costs money");
             }
         }
         vm.assertGe(
@@ -120,7 +120,7 @@ contract HonestGameTest is HonestPlayer {
         }
     }
 
-    /// @notice Nobody disturbs the truth: the proposer is paid back and the game costs nobody anything.
+    /// @notice Without a dispute the proposer is paid back, and no account loses anything.
     function test_wholeGame_undisputed() public {
         propose(claimOf(alphabet.truth(NODES)));
         playHonestly();

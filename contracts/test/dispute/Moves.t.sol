@@ -257,7 +257,7 @@ contract MovesTest is GameFixture {
 
     // ---------------------------------------------------------------- clocks
 
-    /// @notice A team that answers at the last second keeps an extension, whose length depends on the new claim's depth.
+    /// @notice A side that answers at the last second keeps an extension, whose length depends on the new claim's depth.
     function test_clock_extensionsByDepth() public {
         uint64[7] memory extensions =
             [EXTENSION, EXTENSION, 2 * EXTENSION, EXTENSION, EXTENSION, EXTENSION, EXTENSION + CHALLENGE_PERIOD];
@@ -290,18 +290,18 @@ contract MovesTest is GameFixture {
         game.attack{value: bond}(lie(0), 0, lie(1));
     }
 
-    /// @notice Each team's clock runs only while it is that team's turn.
+    /// @notice Each side's clock runs only while it is that side's turn.
     function testFuzz_clock_isAChessClock(uint256[8] memory waits) public {
         uint256[2] memory used;
         uint256 index = 0;
         for (uint256 depth = 1; depth <= D; ++depth) {
-            uint256 team = depth % 2;
+            uint256 side = depth % 2;
             uint256 wait = bound(waits[depth - 1], 0, 20_000); // never near the end: no extensions here
             skip(wait);
-            used[team] += wait;
-            vm.assertEq(game.getChallengerDuration(index).raw(), used[team]);
+            used[side] += wait;
+            vm.assertEq(game.getChallengerDuration(index).raw(), used[side]);
             index = attack(index, lie(depth));
-            vm.assertEq(claimAt(index).clock.duration().raw(), used[team]);
+            vm.assertEq(claimAt(index).clock.duration().raw(), used[side]);
         }
     }
 

@@ -14,7 +14,7 @@ contract PositionTest is Test {
     function test_table() public pure {
         // position, depth, index, attack, defend, traceIndex at 4, traceIndex at 8
         uint16[7][8] memory rows = [
-            [uint16(1), 0, 0, 2, 2, 15, 255], // the root is odd, so its defence is its attack; nobody may make that move
+            [uint16(1), 0, 0, 2, 2, 15, 255], // the root is odd, so its defence is its attack; the game refuses that move
             [uint16(2), 1, 0, 4, 6, 7, 127],
             [uint16(4), 2, 0, 8, 10, 3, 63],
             [uint16(6), 2, 2, 12, 14, 11, 191],
@@ -101,7 +101,7 @@ contract PositionTest is Test {
         vm.assertEq(p.defend().raw() % 2, 0);
         vm.assertEq(p.attack().parent().raw(), p.raw());
         vm.assertLt(p.attack().traceIndex(bottom), p.traceIndex(bottom));
-        // A defended position is even, except the root's, which nobody may defend.
+        // A defended position is even, except the root's, which cannot be defended.
         if (p.raw() % 2 == 0) vm.assertGt(p.defend().traceIndex(bottom), p.traceIndex(bottom));
     }
 

@@ -72,7 +72,7 @@ contract ResolutionTest is GameFixture {
         vm.assertEq(game.normalModeCredit(PROPOSER), INIT_BOND);
     }
 
-    /// @notice An attack that stands beats any defence that stands, whoever came first.
+    /// @notice An attack that stands beats any defence that stands, whichever came first.
     function test_resolve_leftmostWins() public {
         moveAs(PROPOSER, 0, lie(1), true);
         moveAs(ALICE, 1, lie(2), false);

@@ -32,7 +32,7 @@ contract SettleTest is GameFixture {
         indices[0] = index;
     }
 
-    /// @notice What anybody can see of a game's end.
+    /// @notice The public state of a game's end.
     function standing() internal view returns (bytes32 seen) {
         seen = keccak256(abi.encode(game.status(), game.resolvedAt()));
         for (uint256 i = 0; i < game.claimDataLen(); ++i) {
@@ -109,7 +109,7 @@ contract SettleTest is GameFixture {
         emit IFaultDisputeGame.BondPaid(0, ALICE, INIT_BOND);
         vm.expectEmit(address(game));
         emit IDisputeGame.Resolved(GameStatus.CHALLENGER_WINS);
-        vm.prank(BOB); // anybody
+        vm.prank(BOB); // any account
         game.settle(all(), 0);
         vm.assertEq(game.resolvedAt().raw(), block.timestamp);
     }
@@ -150,7 +150,7 @@ contract SettleTest is GameFixture {
         vm.assertTrue(game.status() == GameStatus.DEFENDER_WINS);
     }
 
-    /// @notice Whoever resolves a page, or a claim, just before cannot spoil the call.
+    /// @notice An account that resolves a page, or a claim, just before cannot make the call fail.
     function test_settle_afterSomebodyElsesPage() public {
         for (uint256 i = 1; i <= 5; ++i) {
             attack(0, lie(i));

@@ -92,7 +92,7 @@ contract StepsTest is GameFixture {
         refuseStep(ValidStep.selector, right, true, 4);
     }
 
-    /// @notice Defence, the state after being the other team's claim: the step shows that team right.
+    /// @notice Defence, the state after being the other side's claim: the step shows that side right.
     function test_step_defends_otherTeamWasRight() public {
         uint256 six = attack(openTrace(), commitmentAfter(4));
         addRoots(six);
@@ -106,7 +106,7 @@ contract StepsTest is GameFixture {
         refuseStep(ValidStep.selector, stands, false, 5);
     }
 
-    /// @notice Defence, the state after being a claim of the claim's own team: the step shows that team wrong.
+    /// @notice Defence, the state after being a claim of the claim's own side: the step shows that side wrong.
     function test_step_defends_ownTeamWasWrong() public {
         uint256 execRoot = openTrace();
         for (uint256 i = 0; i < 2; ++i) {
@@ -131,7 +131,7 @@ contract StepsTest is GameFixture {
         index = defend(index, commitmentAfter(7)); // position 262: after 7 steps
         vm.assertEq(claimAt(index).position.raw(), 262);
         // A program that has exited stays as it is, so the state after 8 steps is the state after 7, of which the root's
-        // team was right.
+        // side was right.
         step(index, false, 7);
         vm.assertEq(claimAt(index).counteredBy, address(this));
     }

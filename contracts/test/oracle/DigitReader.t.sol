@@ -82,7 +82,7 @@ contract DigitReaderTest is OracleFixture {
         reader.onInference(id, modelId, new bytes(39));
     }
 
-    /// @notice Somebody else's request with this consumer as its callback changes nothing here.
+    /// @notice Another requester's request with this consumer as its callback changes nothing here.
     function test_foreignRequest_isIgnored() public {
         RequestId id = ask(address(reader), 100_000, 0);
         FaultDisputeGame game = proposeTruth(id);

@@ -268,7 +268,7 @@ contract InferenceOracleTest is OracleFixture {
         resolve(truth);
         resolve(second);
         skip(FINALITY_DELAY + 1);
-        // The lie survived as well, for nobody challenged it, but nobody knows an output that leads to it.
+        // The lie survived as well, since it was not challenged, but no known output leads to it.
         refuseRoot(id, lie, output, ArenaRoot.wrap(ARENA));
         uint256 before = CHALLENGER.balance;
         oracle.finalize(id, second, output, ArenaRoot.wrap("also true"));
@@ -413,7 +413,7 @@ contract InferenceOracleTest is OracleFixture {
     /// @notice After the fee was taken back, an output can still come, for nothing.
     function test_reclaimFee_leavesTheRequestOpen() public {
         RequestId id = ask(address(0), 0, 1 ether);
-        ask(address(0), 0, 2 ether); // somebody else's money in the oracle
+        ask(address(0), 0, 2 ether); // another requester's money in the oracle
         FaultDisputeGame game = proposeTruth(id);
         survive(game);
         skip(RECLAIM_DELAY);

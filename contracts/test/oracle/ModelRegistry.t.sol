@@ -44,7 +44,7 @@ contract ModelRegistryTest is OracleFixture {
         vm.assertEq(models.modelIdAtIndex(1).raw(), id.raw());
     }
 
-    /// @notice Registering twice is harmless, so nobody can spoil it for another by being first.
+    /// @notice Registering twice is harmless, so a registrant cannot harm another by being first.
     function test_register_twiceIsOnce() public {
         vm.assertEq(register(NODES, 16).raw(), modelId.raw());
         vm.assertEq(models.modelCount(), 1);

@@ -14,7 +14,7 @@ import {RequestId} from "../../src/dispute/RequestId.sol";
 import {ArenaRoot} from "../../src/oracle/SectionRoot.sol";
 
 /// @notice Proposers of one right and one wrong answer, who commit, copy, attack, let fall and deliver in any order; a guardian
-///         that discards and pauses when it likes; and strangers who try what only owner and guardian may.
+///         that discards and pauses when it likes; and other accounts that try what only owner and guardian may.
 contract Proposers is Test {
     InferenceOracle internal immutable ORACLE;
     DisputeGameFactory internal immutable FACTORY;
@@ -142,7 +142,7 @@ contract Proposers is Test {
         try ORACLE.setPaused(stop) {} catch {}
     }
 
-    /// @notice Nobody but the guardian and the owner has their powers, nor either of them the other's.
+    /// @notice Only the guardian and the owner have their powers, nor either of them the other's.
     function usurp(uint256 seed) external {
         bool asOwner = seed % 2 == 0;
         vm.startPrank(seed % 3 == 0 ? who[seed % 3] : asOwner ? OWNER : GUARDIAN);

@@ -302,7 +302,7 @@ contract ProposalsTest is OracleFixture {
         vm.assertEq(paidTo(PROPOSER, late), FEE);
     }
 
-    /// @notice Neither a stranger's contract nor a game that fell is restored.
+    /// @notice Neither an unrelated contract nor a game that fell is restored.
     function test_restoreProposal_refusesOthers() public {
         IDisputeGame stranger = IDisputeGame(address(this));
         vm.expectRevert(abi.encodeWithSelector(IInferenceOracle.NotRestorable.selector, stranger));

@@ -238,8 +238,8 @@ contract FPVMTest is Test {
         Machine memory m = _preimageRead(PreimageKey.wrap(bytes32(uint256(1) << 248 | 2)));
         bytes memory state = m.state();
         bytes memory proof = m.fullProof();
-        address stranger = makeAddr("stranger");
-        vm.prank(stranger);
+        address other = makeAddr("other");
+        vm.prank(other);
         oracle.loadLocalData(2, LocalContext.wrap("context"), bytes32(uint256(7)), 32, 0);
         vm.expectRevert("pre-image must exist");
         base.step(state, proof, LocalContext.wrap("context"));

@@ -1,7 +1,7 @@
 """
-Each contract, typed: what can be asked, what can be sent, what its events say.
+Typed interfaces of the contracts: their reads, their transactions and their events.
 
-`contract` has what all share; the other modules are named after the folders of contracts/src.
+`contract` has the base class; the other modules are named after the folders of contracts/src.
 
 A method makes a `Call` and sends nothing: `rpc.Rpc.read` reads it, `sender.Sender.send` sends it. So reads can be
 gathered into batches, and a transaction can be simulated, shown or sent as the same object. ABIs come from

@@ -1,4 +1,4 @@
-"""What all contracts share: an address, an ABI, calls and events by name."""
+"""The base class of the contracts: an address, an ABI, calls and events by name."""
 
 from __future__ import annotations
 

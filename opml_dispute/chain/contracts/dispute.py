@@ -22,7 +22,7 @@ NO_NONCE = bytes(32)
 
 
 def extra_data(request_id: RequestId, nonce: bytes) -> bytes:
-    """What a game is about: the request, and a nonce that tells games with one root claim for it apart (32 bytes)."""
+    """A game's extra data: the request id, and a nonce (32 bytes) that distinguishes games with the same root claim."""
     return bytes(request_id) if nonce == NO_NONCE else bytes(request_id) + nonce
 
 
@@ -53,7 +53,7 @@ class DisputeGameFactory(Contract):
         return self._call(lambda v: GameEntry(v[0], v[1], v[2]), "gameAtIndex", index)
 
     def owner(self) -> Call[Address]:
-        """Who may say what games are made of: a timelock."""
+        """The account that sets the game implementation: a timelock."""
         return self._call(checksummed, "owner")
 
     def transfer_ownership(self, owner: Address) -> Call[None]:
@@ -65,7 +65,7 @@ class DisputeGameFactory(Contract):
         return self._call(lambda v: Address(v[0]), "games", GAME_TYPE, root_claim, extra_data)
 
     def init_bond_wei(self) -> Call[int]:
-        """What a root claim must stake."""
+        """The bond of a root claim."""
         return self._call(int, "initBonds", GAME_TYPE)
 
     def game_implementation(self) -> Call[Address]:
@@ -81,11 +81,11 @@ class DisputeGameFactory(Contract):
         return self._call(Address, "create", GAME_TYPE, root_claim, extra_data)
 
     def set_implementation(self, implementation: Address, arguments: bytes) -> Call[None]:
-        """Owner: what games of our type are clones of."""
+        """Owner: set the implementation that games of our type are clones of."""
         return self._call(as_it_is, "setImplementation(uint32,address,bytes)", GAME_TYPE, implementation, arguments)
 
     def set_init_bond(self, bond_wei: int) -> Call[None]:
-        """Owner: what a root claim must stake."""
+        """Owner: set the bond of a root claim."""
         return self._call(as_it_is, "setInitBond", GAME_TYPE, bond_wei)
 
     def created_game(self, receipt: Receipt) -> Address:
@@ -149,7 +149,7 @@ class FaultDisputeGame(Contract):
         return self._call(bytes, "extraData")
 
     def bond_terms(self) -> Call[BondTerms]:
-        """What its claims cost, and what part of a lost bond no winner gets."""
+        """The bonds of its claims, and the forfeited part of a lost bond."""
         return self._call(lambda v: BondTerms(v[0], v[1], v[2], v[3], checksummed(v[4])), "bondTerms")
 
     def l1_head(self) -> Call[Hash32]:
@@ -165,7 +165,7 @@ class FaultDisputeGame(Contract):
         return self._call(StateRoot, "startingRootHash")
 
     def absolute_prestate(self) -> Call[StateHash]:
-        """Where every VM trace starts."""
+        """The state hash at which every VM trace starts."""
         return self._call(StateHash, "absolutePrestate")
 
     def split_depth(self) -> Call[int]:
@@ -185,7 +185,7 @@ class FaultDisputeGame(Contract):
         return self._call(int, "clockExtension")
 
     def chain_id(self) -> Call[int]:
-        """The chain the game says it is on."""
+        """The chain id that the game names."""
         return self._call(int, "l2ChainId")
 
     def vm(self) -> Call[Address]:
@@ -193,7 +193,7 @@ class FaultDisputeGame(Contract):
         return self._call(checksummed, "vm")
 
     def weth(self) -> Call[Address]:
-        """Where the bonds lie."""
+        """The vault that holds the bonds."""
         return self._call(checksummed, "weth")
 
     def oracle(self) -> Call[Address]:
@@ -213,11 +213,11 @@ class FaultDisputeGame(Contract):
         return self._call(bool, "resolvedSubgames", index)
 
     def required_bond_wei(self, position: Position) -> Call[int]:
-        """What a claim at the position must stake, exactly."""
+        """The exact bond of a claim at the position."""
         return self._call(int, "getRequiredBond", position.gindex)
 
     def credit_wei(self, recipient: Address) -> Call[int]:
-        """What the game owes to an account."""
+        """The amount that the game owes to an account."""
         return self._call(int, "credit", recipient)
 
     def bond_distribution_mode(self) -> Call[int]:
@@ -225,11 +225,11 @@ class FaultDisputeGame(Contract):
         return self._call(int, "bondDistributionMode")
 
     def has_unlocked_credit(self, recipient: Address) -> Call[bool]:
-        """Whether the first of the two `claimCredit` was done."""
+        """Whether the first of the two calls of `claimCredit` was made."""
         return self._call(bool, "hasUnlockedCredit", recipient)
 
     def refund_credit_wei(self, recipient: Address) -> Call[int]:
-        """What an account staked, refunded if the game closes in refund mode."""
+        """The amount that an account staked, which it gets back if the game closes in refund mode."""
         return self._call(int, "refundModeCredit", recipient)
 
     def move(self, disputed: bytes, index: int, value: bytes, *, is_attack: bool) -> Call[None]:
@@ -287,5 +287,5 @@ class DelayedWETH(Contract):
         return self._call(int, "delay")
 
     def withdrawal(self, game: Address, recipient: Address) -> Call[Withdrawal]:
-        """What a game unlocked for an account, and when."""
+        """The amount that a game unlocked for an account, and the time."""
         return self._call(lambda v: Withdrawal(*v), "withdrawals", game, recipient)

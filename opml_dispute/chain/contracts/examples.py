@@ -13,13 +13,13 @@ class DigitReader(Contract):
     artifact_name = "DigitReader"
 
     def read(self, image: bytes) -> Call[RequestId]:
-        """Ask what digit an image shows; value: the fee."""
+        """Request the digit that an image shows; value: the fee."""
         return self._call(RequestId, "read", image)
 
     def model_id(self) -> Call[ModelId]:
-        """The model it asks."""
+        """The model that it requests."""
         return self._call(ModelId, "modelId")
 
     def digit_of(self, request_id: bytes) -> Call[int]:
-        """The digit that was read; reverts with NotRead before."""
+        """The digit of an image; reverts with NotRead before its delivery."""
         return self._call(int, "digitOf", request_id)

@@ -1,9 +1,9 @@
 """
-What guardian and owner may call, apart from what players call.
+The functions of the contracts for guardian and owner.
 
 `GuardedOracle` and `OwnedVault` are the oracle and the vault as those two roles see them; the factory's own functions
-for its owner are in `dispute`. `Timelock` owns all three: what its proposer schedules can be executed after a delay,
-and until then be seen and cancelled.
+for its owner are in `dispute`. `Timelock` owns all three: a call that its proposer schedules can be executed after a
+delay, and be cancelled until then.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from opml_dispute.chain.rpc import Call
 from opml_dispute.primitives import Address, Hash32, RequestId
 
 ALL_WEI: Final = 2**256 - 1
-"""As an amount to `OwnedVault.recover`: whatever the game has."""
+"""The amount for `OwnedVault.recover` that means all that the game has."""
 
 _NO_PREDECESSOR: Final = bytes(32)
 
@@ -29,7 +29,7 @@ class GuardedOracle(Contract):
     artifact_name = "InferenceOracle"
 
     def set_paused(self, *, paused: bool) -> Call[None]:
-        """Guardian: stop deliveries, closing of games and withdrawals for a while, or go on."""
+        """Guardian: pause deliveries, closing of games and withdrawals, or end the pause."""
         return self._call(_nothing, "setPaused", paused)
 
     def paused_until_s(self) -> Call[int]:
@@ -37,7 +37,7 @@ class GuardedOracle(Contract):
         return self._call(int, "pausedUntil")
 
     def pause_duration_s(self) -> Call[int]:
-        """How long a pause lasts, and how long no other starts after it."""
+        """The length of a pause in seconds, which is also the least time until the next."""
         return self._call(int, "pauseDuration")
 
     def blacklist(self, game: Address) -> Call[None]:
@@ -49,7 +49,7 @@ class GuardedOracle(Contract):
         return self._call(_nothing, "updateRetirementTimestamp")
 
     def retired_until_s(self) -> Call[int]:
-        """Games made at this time or before do not count, seconds since 1970."""
+        """Games made at this time (seconds since 1970) or before are retired."""
         return self._call(int, "retirementTimestamp")
 
     def set_guardian(self, guardian: Address) -> Call[None]:
@@ -79,11 +79,11 @@ class OwnedVault(Contract):
     artifact_name = "DelayedWETH"
 
     def owner(self) -> Call[Address]:
-        """Who may hold and recover: a timelock."""
+        """The account that may hold and recover: a timelock."""
         return self._call(checksummed, "owner")
 
     def balance_wei(self, game: Address) -> Call[int]:
-        """What lies there for a game."""
+        """The vault's balance of a game."""
         return self._call(int, "balanceOf", game)
 
     def hold(self, game: Address, amount_wei: int) -> Call[None]:
@@ -96,7 +96,7 @@ class OwnedVault(Contract):
 
 
 class OperationState(IntEnum):
-    """How far an operation of the timelock is; the contract's numbers."""
+    """The state of an operation of the timelock, in the contract's numbers."""
 
     UNSET = 0
     WAITING = 1
@@ -112,7 +112,7 @@ class TimelockCall:
     value_wei: int
     data: bytes
     salt: bytes
-    """Tells operations with the same call apart, 32 bytes."""
+    """32 bytes that distinguish operations with the same call."""
 
 
 class Timelock(Contract):
@@ -133,11 +133,11 @@ class Timelock(Contract):
         return self._call(bool, "hasRole", role, account)
 
     def operation_id(self, operation: TimelockCall) -> Call[Hash32]:
-        """What an operation is known by."""
+        """The id of an operation."""
         return self._call(Hash32, "hashOperation", *_arguments(operation))
 
     def state(self, operation_id: bytes) -> Call[OperationState]:
-        """How far it is."""
+        """The operation's state."""
         return self._call(OperationState, "getOperationState", operation_id)
 
     def ready_at_s(self, operation_id: bytes) -> Call[int]:
@@ -145,7 +145,7 @@ class Timelock(Contract):
         return self._call(int, "getTimestamp", operation_id)
 
     def schedule(self, operation: TimelockCall, delay_s: int) -> Call[None]:
-        """Proposer: announce it."""
+        """Proposer: schedule the call."""
         return self._call(_nothing, "schedule", *_arguments(operation), delay_s)
 
     def execute(self, operation: TimelockCall) -> Call[None]:
@@ -153,7 +153,7 @@ class Timelock(Contract):
         return self._call(_nothing, "execute", *_arguments(operation))
 
     def cancel(self, operation_id: bytes) -> Call[None]:
-        """Canceller: forget it."""
+        """Canceller: remove the operation."""
         return self._call(_nothing, "cancel", operation_id)
 
 

@@ -24,7 +24,7 @@ class Model:
     outputs: str
     """The outputs', likewise."""
     uri: str
-    """Where the model file can be fetched."""
+    """The URI from which the model file can be fetched."""
 
     @property
     def as_tuple(self) -> tuple[Any, ...]:
@@ -34,7 +34,7 @@ class Model:
 
 @dataclass(frozen=True)
 class RegisteredModel:
-    """What the chain knows of a model."""
+    """A model in the registry."""
 
     model_root: Hash32
     node_count: int
@@ -98,18 +98,18 @@ class RequestRecord:
 
 
 class InferenceOracle(Contract):
-    """Inferences asked for, and delivered; also says which games count."""
+    """Requests and the delivery of their outputs; also decides which games count."""
 
     artifact_name = "InferenceOracle"
 
     def request(self, model_id: bytes, image: bytes, callback: Address, callback_gas: int) -> Call[RequestId]:
-        """Ask for an inference on an input image; value: the fee."""
+        """Request an inference on an input image; value: the fee."""
         return self._call(RequestId, "request", model_id, image, callback, callback_gas)
 
     def request_by_root(
         self, model_id: bytes, input_root: bytes, input_uri: str, callback: Address, callback_gas: int
     ) -> Call[RequestId]:
-        """The same for an input too large to send: its root, and where its image can be fetched."""
+        """Request an inference on an input that is given by its root, with the URI of its image; value: the fee."""
         return self._call(RequestId, "requestByRoot", model_id, input_root, input_uri, callback, callback_gas)
 
     def request_of(self, request_id: bytes) -> Call[RequestRecord]:
@@ -125,7 +125,7 @@ class InferenceOracle(Contract):
         return self._call(RequestId, "requestIdAtIndex", index)
 
     def games_of(self, request_id: bytes, start: int, max_scan: int) -> Call[tuple[list[Address], int]]:
-        """Games made for a request, and where to go on in the factory's list."""
+        """A page of the games for a request, and the index in the factory's list at which the next page begins."""
         return self._call(
             lambda v: ([checksummed(game) for game in v[0]], int(v[1])),
             "gamesOf",
@@ -135,7 +135,7 @@ class InferenceOracle(Contract):
         )
 
     def finalize(self, request_id: bytes, game: Address, output: bytes, arena_root: bytes) -> Call[None]:
-        """Deliver the output of a request, out of a game that its defender won."""
+        """Deliver the output of a request, from a game that the defender won."""
         return self._call(as_it_is, "finalize", request_id, game, output, arena_root)
 
     def is_claim_valid(self, game: Address) -> Call[bool]:
@@ -155,19 +155,19 @@ class InferenceOracle(Contract):
         return self._call(bool, "isGameRespected", game)
 
     def commit(self, commitment: bytes) -> Call[None]:
-        """Say that an answer is known, without saying which."""
+        """Commit to an answer without revealing it."""
         return self._call(as_it_is, "commit", commitment)
 
     def commitment_of(self, request_id: bytes, root_claim: bytes, nonce: bytes, proposer: Address) -> Call[Hash32]:
-        """What to commit to before proposing."""
+        """The commitment to send before proposing."""
         return self._call(Hash32, "commitmentOf", request_id, root_claim, nonce, proposer)
 
     def guardian(self) -> Call[Address]:
-        """Who may discard games and pause."""
+        """The account that may discard games and pause the system."""
         return self._call(checksummed, "guardian")
 
     def owner(self) -> Call[Address]:
-        """Who names the guardian and the game type that counts: a timelock."""
+        """The account that sets the guardian and the respected game type: a timelock."""
         return self._call(checksummed, "owner")
 
     def is_finalized(self, game: Address) -> Call[bool]:

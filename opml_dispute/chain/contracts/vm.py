@@ -14,25 +14,25 @@ class FPVM(Contract):
     artifact_name = "FPVM"
 
     def oracle(self) -> Call[Address]:
-        """The pre-image oracle it reads."""
+        """The pre-image oracle that it reads."""
         return self._call(checksummed, "oracle")
 
     def state_version(self) -> Call[int]:
-        """Which machine it runs."""
+        """The state version that it executes."""
         return self._call(int, "stateVersion")
 
     def step(self, state_data: bytes, proof: bytes, local_context: bytes) -> Call[bytes]:
-        """One instruction from its witness: the hash of the state after it."""
+        """Execute one instruction from its witness: the hash of the state after it."""
         return self._call(bytes, "step", state_data, proof, local_context)
 
 
 class PreimageOracle(Contract):
-    """Data the VM asks for, by its hash."""
+    """Data that the VM reads, by its hash."""
 
     artifact_name = "PreimageOracle"
 
     def challenge_period_s(self) -> Call[int]:
-        """How long a large pre-image lies open."""
+        """The challenge period of a large pre-image, in seconds."""
         return self._call(int, "challengePeriod")
 
     def part_ok(self, key: bytes, offset: int) -> Call[bool]:

@@ -1,4 +1,4 @@
-"""`opml-dispute demo`: a liar, a challenger and a local chain."""
+"""`opml-dispute demo`: two disputes on a local chain."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rich.console import Console
 
 from opml_dispute.cli.command_line import Command, Number, expect_unused
 from opml_dispute.cli.demo.stage import Stage
-from opml_dispute.cli.demo.stories import Teller, result_facts
+from opml_dispute.cli.demo.stories import DemoPlayer, result_facts
 from opml_dispute.cli.demo.view import LiveView, PlainView
 from opml_dispute.cli.options import json_option
 from opml_dispute.cli.output import Output
@@ -17,7 +17,7 @@ from opml_dispute.cli.output import Output
 QUESTION = "Is the bridge open?"
 """The sample language model knows the answer by heart."""
 SAMPLES = 360
-"""Held-out digits that come with the package."""
+"""The number of held-out digits in the package."""
 
 
 @click.command(cls=Command)
@@ -26,7 +26,7 @@ SAMPLES = 360
     type=click.IntRange(0, SAMPLES - 1),
     default=7,
     show_default=True,
-    help="Which held-out digit to read; the second story reads the next one.",
+    help="The held-out digit of the first dispute; the second takes the next one.",
 )
 @click.option(
     "--story",
@@ -37,7 +37,7 @@ SAMPLES = 360
 )
 @click.option("--seed", type=click.IntRange(0), default=2, show_default=True, help="Which bit flips.")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="The local chain's port. Default: a free one.")
-@click.option("--plain", is_flag=True, help="Sentences instead of the live picture.")
+@click.option("--plain", is_flag=True, help="Print sentences instead of the live picture.")
 @click.option(
     "--pace", type=Number(0, 3_600), metavar="S", help="Pause after each transaction. Default: 0.1 live, else 0."
 )
@@ -47,7 +47,7 @@ def demo(sample: int, story: str, seed: int, port: int, plain: bool, pace: float
     Watch two disputes on a fresh local chain: a lying proposer is caught, a lying challenger fails.
 
     With --story language it is one dispute, about an answer in which a liar flips one bit; scripts/llm-dispute plays
-    it with other models and prompts. With --json, the last lines are one JSON object a story.
+    it with other models and prompts. With --json, the last lines are one JSON object for each dispute.
 
     Example: opml-dispute demo --sample 12
     """
@@ -61,10 +61,10 @@ def demo(sample: int, story: str, seed: int, port: int, plain: bool, pace: float
     started = time.perf_counter()
     results = []
     with Stage.open(port=port) as stage, view:
-        teller = Teller(stage, view, seed=seed, pace_s=(0.1 if live else 0.0) if pace is None else pace)
-        results.append(teller.lying_proposer(sample))
-        results.append(teller.lying_challenger((sample + 1) % SAMPLES))
-    output.say(f"Both stories took {time.perf_counter() - started:.1f} s, the chain and all contracts included.")
+        player = DemoPlayer(stage, view, seed=seed, pace_s=(0.1 if live else 0.0) if pace is None else pace)
+        results.append(player.lying_proposer(sample))
+        results.append(player.lying_challenger((sample + 1) % SAMPLES))
+    output.say(f"Both disputes took {time.perf_counter() - started:.1f} s, chain and contracts included.")
     for result in results:
         output.fact(**result_facts(result))
 

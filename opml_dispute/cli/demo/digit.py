@@ -10,7 +10,7 @@ SHADES = " ░▒▓█"
 
 def draw_digit(image: npt.NDArray[np.float32]) -> list[str]:
     """
-    One line a row, two characters a pixel. `image` is f32[...][rows][columns], 0 to 1.
+    One line per row, two characters per pixel. `image` is f32[...][rows][columns], 0 to 1.
 
     >>> draw_digit(np.array([[0.0, 0.5], [1.0, 0.2]], dtype=np.float32))
     ['  ▒▒', '██░░']

@@ -1,9 +1,10 @@
 """
 A dispute about a language model's answer, on a local chain, from the request to the payout.
 
-`dispute_an_answer` registers the model, asks, lets a liar flip one bit within the attention of one token so that the
-answer turns, and lets an honest challenger take the liar down to that instruction. What it answers, an `AnswerDispute`,
-says what the two answers were, where they part, what the game came down to, and what it cost in moves, gas and time.
+`dispute_an_answer` registers the model, makes a request, lets a liar flip one bit within the attention of one token so
+that the answer changes, and lets an honest challenger dispute it down to that instruction. Its result, an
+`AnswerDispute`, has the two answers, the first token that differs, the disputed instruction, and the moves, gas and
+time of the dispute.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from opml_dispute.actors.actions import Move, Step
-from opml_dispute.actors.liars import Liar, NoFaultFound, Outputs, Story
+from opml_dispute.actors.liars import FaultyInference, Liar, NoFaultFound, Outputs
 from opml_dispute.actors.player import Round
 from opml_dispute.chain.requests import read_request
 from opml_dispute.cli.demo.stage import Stage
@@ -42,32 +43,33 @@ from opml_dispute.trace.guest import guest_machine
 
 SCORE_BITS = (29, 28, 27)
 """
-Of a score, a binary32 number of 2 or more as a rule: a factor of 2^64, 2^32, 2^16.
+Bits to flip in a score, which is usually 2 or more as a binary32 number: each is a factor of 2^64, 2^32 or 2^16.
 
-They are clear in such a number and set in a smaller one, which nearly vanishes: a score that grows makes one head look
-at one token only, and the answer goes on in other words. Of a hundred faults, a few do so.
+They are clear in such a number and set in a smaller one, which nearly vanishes. A score that grows makes one head
+attend to one token only, and the answer continues in other words. A few of a hundred faults do so.
 """
 SCORE_ATTEMPTS = 200
 SUM_BITS = (30,)
-"""Of an attention's sums, less than 2 as a rule: a factor of 2^128. The answer breaks off, more often than not."""
+"""The bit to flip in an attention's sums, which are usually less than 2: a factor of 2^128. The answer mostly breaks
+off."""
 SUM_ATTEMPTS = 100
 
 
 class DisputeBroken(OpmlError):
-    """A dispute did not end as it must: a bug of ours."""
+    """A dispute did not end as it must: a bug of this package."""
 
     hint = "this must never happen: please report it with model and seed"
 
 
 @dataclass
 class AnswerDispute:
-    """What is left of a dispute about an answer."""
+    """The result of a dispute about an answer."""
 
     prompt: str = ""
     right: str = ""
     told: str = ""
     first_wrong_token: int = 0
-    """Of the answer, counted from 0."""
+    """The index of the first wrong token of the answer, counted from 0."""
     prompt_tokens: int = 0
     tokens: int = 0
     nodes: int = 0
@@ -75,7 +77,7 @@ class AnswerDispute:
     fault: str = ""
     node: int = 0
     place: str = ""
-    """Token, layer and part of the node that the game came down to."""
+    """Token, layer and part of the disputed node."""
     step: int = 0
     instruction: str = ""
     moves: int = 0
@@ -99,10 +101,10 @@ def dispute_an_answer(
     tell: Callable[[str], None] = lambda sentence: None,
 ) -> AnswerDispute:
     """
-    The whole dispute; the liar's bit flips while token `lie_at` of the answer, counted from 0, is made.
+    Play the whole dispute; the liar's bit flips while token `lie_at` of the answer, counted from 0, is computed.
 
-    Raises `NoFaultFound` if no bit there turns the answer, `DisputeBroken` if the liar wins, and what reading the model
-    raises.
+    Raises `NoFaultFound` if no bit there changes the answer, `DisputeBroken` if the liar wins, and the errors of
+    reading the model.
     """
     result = AnswerDispute(prompt=prompt, tokens=tokens)
     system = stage.system
@@ -143,17 +145,17 @@ def dispute_an_answer(
         result.right = vocabulary.text(right)
     tell(f"the answer:     {result.right!r}")
     with _timed(result, "lie"):
-        story = _lie(case, lie_at, seed, tell)
-        wrong = spoken([int(token) for token in story.outputs()[ANSWER].tolist()])
-    result.told, result.fault = vocabulary.text(wrong), str(story)
+        faulty = _lie(case, lie_at, seed, tell)
+        wrong = spoken([int(token) for token in faulty.outputs()[ANSWER].tolist()])
+    result.told, result.fault = vocabulary.text(wrong), str(faulty)
     parts = first_difference(right, wrong)
     result.first_wrong_token = len(right) if parts is None else parts
     tell(f"the liar says:  {result.told!r}")
-    tell(f"they part at token {result.first_wrong_token}; {story}")
-    done = act("proposer", proposal_intent(system, request_id, story.root_claim, program.node_count))
+    tell(f"they differ from token {result.first_wrong_token}; {faulty}")
+    done = act("proposer", proposal_intent(system, request_id, faulty.root_claim, program.node_count))
     assert done.receipt is not None
     game = system.factory.created_game(done.receipt)
-    truth, lie = case.trace(), story.trace(guest_machine())
+    truth, lie = case.trace(), faulty.trace(guest_machine())
     seats = {
         "challenger": Seat(Table(system, game, truth), one_by_one(partial(act, "challenger"))),
         "proposer": Seat(Table(system, game, lie), one_by_one(partial(act, "proposer"))),
@@ -183,12 +185,13 @@ def dispute_an_answer(
     status = system.games.read(game).status
     result.winner = "challenger" if status == GameStatus.CHALLENGER_WINS else "proposer"
     if result.winner != "challenger":
-        raise DisputeBroken(f"the liar won; it told that {story}")
+        raise DisputeBroken(f"the liar won with this fault: {faulty}")
     return result
 
 
-def _lie(case: Case, token: int, seed: int, tell: Callable[[str], None]) -> Story:
-    """A lie told in the middle layer's attention of a token, that turns the answer from there on."""
+def _lie(case: Case, token: int, seed: int, tell: Callable[[str], None]) -> FaultyInference:
+    """A faulty inference, with the fault in the middle layer's attention of a token, that changes the answer from there
+    on."""
     name = f"token {token}, layer {_layers(case) // 2}"
     nodes = [
         i
@@ -196,7 +199,7 @@ def _lie(case: Case, token: int, seed: int, tell: Callable[[str], None]) -> Stor
         if (node.op_type, node.name) == ("attention", name) and node.kernel == "CONTRACT"
     ]
     scores, sums = nodes[0], nodes[-1]
-    tell(f"the liar looks for a bit in the attention of {name} whose flip turns the answer …")
+    tell(f"the liar looks for a bit in the attention of {name} whose flip changes the answer …")
 
     def turns(right: Outputs, wrong: Outputs) -> bool:
         return first_difference(right[ANSWER].tolist(), wrong[ANSWER].tolist()) is not None

@@ -1,7 +1,7 @@
 """
-The stage: a fresh local chain with everything deployed, and the parties, each with its own key.
+The demo's stage: a fresh local chain with everything deployed, and the parties, each with its own key.
 
-A `Party` counts what it sends and spends. `Stage.open` starts the chain and ends it, come what may.
+A `Party` counts its transactions and spending. `Stage.open` starts the chain, and ends it in any case.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from opml_dispute.primitives import Address
 from opml_dispute.trace.guest import absolute_prestate
 
 TIMES = Times()
-"""A public chain's own times: they are warped over where they must pass."""
+"""A public chain's times; the local chain's clock is warped where they must pass."""
 
 
 @dataclass
 class Spending:
-    """What a party has sent in one story."""
+    """A party's transactions, gas and bonds in one dispute."""
 
     transactions: int = 0
     gas: int = 0
     bonds_wei: int = 0
-    """Staked on claims, in all."""
+    """The sum of the bonds staked on claims."""
     gas_paid_wei: int = 0
 
 
 @dataclass
 class Party:
-    """An account and what it spent."""
+    """An account and its spending."""
 
     role: str
     sender: Sender = field(init=False)
@@ -53,7 +53,7 @@ class Party:
         return self.sender.address
 
     def count(self, receipt: Receipt) -> None:
-        """One more transaction."""
+        """Count a transaction."""
         self.tally.transactions += 1
         self.tally.gas += receipt.gas_used
         self.tally.gas_paid_wei += receipt.gas_used * receipt.gas_price_wei
@@ -61,7 +61,7 @@ class Party:
 
 @dataclass
 class Stage:
-    """The chain and everybody on it."""
+    """The chain and its parties."""
 
     system: System
     parties: dict[str, Party]
@@ -74,18 +74,18 @@ class Stage:
         return DigitReader(self.system.deployment.addresses[READER])
 
     def warp(self, seconds: int) -> None:
-        """Let time pass."""
+        """Move the chain's clock forward."""
         devnet.warp(self.system.rpc, seconds)
 
     def reset_tallies(self) -> None:
-        """Before a story."""
+        """Reset the parties' counts before a dispute."""
         for party in self.parties.values():
             party.tally = Spending()
 
     @classmethod
     @contextmanager
     def open(cls, *, port: int = 0) -> Iterator[Stage]:
-        """A stage for as long as the block runs. Raises `DevnetProblem`, `ToolMissing`."""
+        """A stage for the duration of a `with` block. Raises `DevnetProblem`, `ToolMissing`."""
         anvil = devnet.Anvil.spawn(port=port)
         try:
             with tempfile.TemporaryDirectory(prefix="opml-demo-") as folder:
@@ -96,7 +96,7 @@ class Stage:
                 deployer = parties["deployer"]
                 deployment = deploy(deployer.sender, path, absolute_prestate=absolute_prestate(), times=TIMES)
                 deploy_samples(deployer.sender, deployment, path)
-                # Games made in the very second of the oracle's own creation would not count.
+                # Games made in the same second as the oracle would not count.
                 devnet.warp(anvil.rpc, 2)
                 system = connect(anvil.rpc, deployment)
                 yield cls(system, parties, ModelStore(Path(folder) / "models"), deployer.tally.gas)

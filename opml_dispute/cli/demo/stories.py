@@ -1,13 +1,13 @@
 """
-The two stories, told to an `Audience`.
+The demo's two disputes, called stories, whose events are reported to a `DemoListener`.
 
-1. `lying_proposer`: one bit flips at one instruction inside one node, so that the predicted digit is another. An
-   honest challenger takes the liar down to that instruction, the chain runs it, and the challenger wins the bonds.
-2. `lying_challenger`: the proposer is honest, and a challenger with such a story attacks all the way. The proposer
-   keeps its bonds, and the oracle delivers the digit to the consumer contract.
+1. `lying_proposer`: one bit flips at one instruction inside one node, so that the predicted digit is wrong. An honest
+   challenger disputes it down to that instruction, the chain runs it, and the challenger wins the bonds.
+2. `lying_challenger`: the proposer is honest, and a challenger with such a faulty trace attacks down to the last step.
+   The proposer keeps its bonds, and the oracle delivers the digit to the consumer contract.
 
-Both are told in the operator's own steps: request, propose, challenge and respond, resolve, finalize. `Audience`
-sees it all; `StoryResult` is what is left at the end.
+Both take an operator's steps: request, propose, challenge and respond, resolve, finalize. A `StoryResult` has a story's
+outcome.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from opml_dispute.actors.actions import Action, Move, Step
-from opml_dispute.actors.liars import Liar, Story, UselessFault, changes_prediction
+from opml_dispute.actors.liars import FaultyInference, Liar, UselessFault, changes_prediction
 from opml_dispute.actors.player import Round
 from opml_dispute.cli.demo.digit import best_digit
 from opml_dispute.cli.demo.stage import Party, Stage
@@ -55,11 +55,11 @@ FEE_WEI = 10**16
 
 ARITHMETIC = ("add.s", "sub.s", "mul.s", "div.s", "madd.s", "msub.s")
 ARITHMETIC_WITHIN = 24
-"""Instructions: how far before a store the sum that it stores is looked for."""
+"""The number of instructions before a store within which the sum that it stores is searched."""
 
 
 class StoryBroken(OpmlError):
-    """A story did not end as it must: a bug of ours."""
+    """A story did not end as it must: a bug of this package."""
 
     hint = "this must never happen: please report it with the seed"
 
@@ -79,7 +79,7 @@ class DecidedStep:
 
 @dataclass
 class StoryResult:
-    """What is left of a story."""
+    """The outcome of a story."""
 
     story: str
     winner: str = ""
@@ -100,40 +100,40 @@ class StoryResult:
     delivered: int | None = None
 
 
-class Audience(Protocol):
-    """A listener for the events of a story."""
+class DemoListener(Protocol):
+    """A listener to the events of a story."""
 
-    def opens(self, title: str, image: npt.NDArray[np.float32], label: int) -> None:
-        """A story begins, about this image."""
+    def story_began(self, title: str, image: npt.NDArray[np.float32], label: int) -> None:
+        """A story about this image begins."""
 
-    def says(self, sentence: str) -> None:
-        """Something worth a sentence."""
+    def message(self, sentence: str) -> None:
+        """A sentence about the story's progress."""
 
-    def answers(self, right: npt.NDArray[np.float32], told: npt.NDArray[np.float32], liar: str) -> None:
-        """The scores that the model gives, and those that the liar tells."""
+    def answers_known(self, right: npt.NDArray[np.float32], told: npt.NDArray[np.float32], liar: str) -> None:
+        """The model's scores and the liar's scores are known."""
 
-    def intends(self, party: Party, intent: Intent) -> None:
+    def transaction_announced(self, party: Party, intent: Intent) -> None:
         """A transaction is about to be sent."""
 
-    def sees(self, party: Party, done: Done) -> None:
-        """It was mined."""
+    def transaction_mined(self, party: Party, done: Done) -> None:
+        """The transaction was mined."""
 
-    def stands(self, game: Game, node_steps: int) -> None:
-        """How the game stands now; how many instructions the node at stake takes, 0 while that is open."""
+    def game_changed(self, game: Game, node_steps: int) -> None:
+        """The game has changed; `node_steps` is the number of instructions of the disputed node, 0 in the ML phase."""
 
-    def judges(self, judged: DecidedStep) -> None:
-        """It came down to this instruction."""
+    def instruction_found(self, judged: DecidedStep) -> None:
+        """The dispute has reached this instruction."""
 
-    def closes(self, result: StoryResult) -> None:
+    def story_ended(self, result: StoryResult) -> None:
         """The story ends."""
 
 
 @dataclass
-class Teller:
-    """Tells stories on a stage to an audience."""
+class DemoPlayer:
+    """Plays the stories on a stage and reports their events to a listener."""
 
     stage: Stage
-    audience: Audience
+    listener: DemoListener
     seed: int = 2
     pace_s: float = 0.0
     """A pause after each transaction, for people to follow."""
@@ -141,24 +141,24 @@ class Teller:
     # ---- the stories ----
 
     def lying_proposer(self, sample: int) -> StoryResult:
-        """A wrong answer, caught."""
+        """A wrong answer is disputed, and loses."""
         with self._story("lying-proposer", "A lying proposer", sample) as result:
             request_id = self._ask(sample)
             case = self._case(request_id)
-            story = self._lie(case, "proposer", result, op_type="Conv")
-            game = self._propose(request_id, story.root_claim, case)
-            self._dispute(game, case, result, liar="proposer", trace=story.trace(guest_machine()))
+            faulty = self._lie(case, "proposer", result, op_type="Conv")
+            game = self._propose(request_id, faulty.root_claim, case)
+            self._dispute(game, case, result, liar="proposer", trace=faulty.trace(guest_machine()))
             self._settle(game, result, first="challenger")
         return result
 
     def lying_challenger(self, sample: int) -> StoryResult:
-        """A right answer, attacked in vain."""
+        """A right answer is disputed, and wins."""
         with self._story("lying-challenger", "A lying challenger", sample) as result:
             request_id = self._ask(sample)
             case = self._case(request_id)
-            story = self._lie(case, "challenger", result, op_type="Gemm")
+            faulty = self._lie(case, "challenger", result, op_type="Gemm")
             game = self._propose(request_id, case.final_root, case)
-            self._dispute(game, case, result, liar="challenger", trace=story.trace(guest_machine()))
+            self._dispute(game, case, result, liar="challenger", trace=faulty.trace(guest_machine()))
             self._settle(game, result, first="proposer")
             self._deliver(request_id, case, result)
         return result
@@ -167,7 +167,7 @@ class Teller:
     def _story(self, name: str, title: str, sample: int) -> Iterator[StoryResult]:
         images, labels = digit_samples()
         self.stage.reset_tallies()
-        self.audience.opens(title, images[sample], int(labels[sample]))
+        self.listener.story_began(title, images[sample], int(labels[sample]))
         started = time.perf_counter()
         result = StoryResult(name)
         yield result
@@ -180,17 +180,17 @@ class Teller:
         expected = "challenger" if name == "lying-proposer" else "proposer"
         if result.winner != expected:
             raise StoryBroken(f"the story {name} was won by the {result.winner}, expected the {expected}")
-        self.audience.closes(result)
+        self.listener.story_ended(result)
 
     # ---- what happens in them ----
 
     def _act(self, role: str, intent: Intent) -> Done:
         party = self.stage.parties[role]
-        self.audience.intends(party, intent)
+        self.listener.transaction_announced(party, intent)
         done = perform(intent, party.sender)
         if done.receipt is not None and intent.kind in ("attack", "defend", "propose"):
             party.tally.bonds_wei += intent.value_wei
-        self.audience.sees(party, done)
+        self.listener.transaction_mined(party, done)
         if self.pace_s:
             time.sleep(self.pace_s)
         return done
@@ -209,19 +209,19 @@ class Teller:
     def _case(self, request_id: RequestId) -> Case:
         return open_case(self.stage.system, request_id, store=self.stage.store)
 
-    def _lie(self, case: Case, role: str, result: StoryResult, *, op_type: str) -> Story:
-        """A lie that turns the answer, told about the first node of that operator."""
-        self.audience.says(f"The {role} looks for one bit whose flip turns the answer …")
+    def _lie(self, case: Case, role: str, result: StoryResult, *, op_type: str) -> FaultyInference:
+        """A faulty inference that changes the answer, with the fault in the first node of that operator."""
+        self.listener.message(f"The {role} looks for one bit whose flip changes the answer …")
         node_index = next(index for index, node in enumerate(case.program.nodes) if node.op_type == op_type)
         liar = case.liar()
-        story = _at_arithmetic(liar, case, liar.find(self.seed, goal=changes_prediction, node_index=node_index))
-        (right,), (told,) = case.outputs.values(), story.outputs().values()
+        faulty = _at_arithmetic(liar, case, liar.find(self.seed, goal=changes_prediction, node_index=node_index))
+        (right,), (told,) = case.outputs.values(), faulty.outputs().values()
         right_scores, told_scores = (np.asarray(scores, dtype=np.float32) for scores in (right, told))
         result.right_digit, result.told_digit = best_digit(right_scores), best_digit(told_scores)
-        result.fault = str(story.fault)
-        self.audience.answers(right_scores, told_scores, role)
-        self.audience.says(f"The lie: {story}.")
-        return story
+        result.fault = str(faulty.fault)
+        self.listener.answers_known(right_scores, told_scores, role)
+        self.listener.message(f"The lie: {faulty}.")
+        return faulty
 
     def _propose(self, request_id: RequestId, root_claim: StateRoot, case: Case) -> Address:
         system = self.stage.system
@@ -242,17 +242,18 @@ class Teller:
         def after_round(role: str, round_: Round) -> None:
             result.moves += sum(isinstance(action, Move) for action in round_.done)
             game, _ = seats[role].snapshot()
-            self.audience.stands(game, _node_steps(game, truth))
+            self.listener.game_changed(game, _node_steps(game, truth))
             for action in (*round_.done, *(refused for refused, _ in round_.refused)):
                 if isinstance(action, Step) and not result.instruction:
                     self._judge(game, action, truth, case, result)
             for _, refusal in round_.refused:
-                self.audience.says(f"The chain refuses the {role}: {refusal}.")
+                why = f", since {refusal.hint}" if refusal.hint else ""
+                self.listener.message(f"The chain refuses the {role}'s action: {refusal}{why}.")
 
         play_out(seats, after_round=after_round)
 
     def _judge(self, game: Game, action: Action, truth: SplitTrace, case: Case, result: StoryResult) -> None:
-        """Name the instruction that a step is about."""
+        """Report the instruction that a step is about."""
         assert isinstance(action, Step)
         outputs = subgame_roots_of(game, action.claim_index)
         leaf = game.claim(action.claim_index).position.within_subtree(game.depths.execution_root)
@@ -262,17 +263,16 @@ class Teller:
         node = case.program.nodes[node_index]
         judged = DecidedStep(node_index, node.op_type, step, text)
         result.node, result.op, result.step, result.instruction = node_index, judged.op, step, text
-        self.audience.judges(judged)
+        self.listener.instruction_found(judged)
 
     def _settle(self, address: Address, result: StoryResult, *, first: str) -> None:
-        """Let the clocks run out; then claims, game and bonds, each party for itself: `first` has won, and is in a
-        hurry."""
+        """Let the clocks run out, then settle claims, game and bonds, each party for itself, the winner `first`."""
         system = self.stage.system
         roles = (first, "proposer" if first == "challenger" else "challenger")
         parties = {role: self.stage.parties[role].address for role in roles}
 
         def passing(left: Waiting) -> None:
-            self.audience.says(f"Time passes: {left.what}, {left.seconds:,} s.")
+            self.listener.message(f"Time passes: {left.what}, {left.seconds:,} s.")
 
         result.paid_out_wei = settle_out(
             system,
@@ -280,37 +280,37 @@ class Teller:
             parties,
             self._act,
             passing=passing,
-            settled=lambda settlement: self.audience.stands(settlement.game, 0),
+            settled=lambda settlement: self.listener.game_changed(settlement.game, 0),
         )
         game = system.games.read(address)
         result.status = game.status.name
         result.winner = "challenger" if game.status == GameStatus.CHALLENGER_WINS else "proposer"
 
     def _deliver(self, request_id: RequestId, case: Case, result: StoryResult) -> None:
-        """The output, with its proof, to the oracle and on to the consumer."""
+        """Deliver the output, with its proof, to the oracle, which calls the consumer."""
         system = self.stage.system
         self._act("proposer", delivery_intent(system, case, deliverable_game(system, request_id)))
         result.delivered = int(system.rpc.read(self.stage.reader.digit_of(request_id)))
-        self.audience.says(f"The consumer contract now holds the digit {result.delivered}.")
+        self.listener.message(f"The consumer contract now holds the digit {result.delivered}.")
 
 
-def _at_arithmetic(liar: Liar, case: Case, story: Story) -> Story:
+def _at_arithmetic(liar: Liar, case: Case, faulty: FaultyInference) -> FaultyInference:
     """
-    The same lie, told a few instructions earlier: where the flipped register was computed, if that is near.
+    The same fault a few instructions earlier, where the flipped register was computed, if that is near.
 
-    A wrong sum is easier to understand than a register that turns wrong while the program jumps.
+    A wrong sum is easier to understand than a register that changes at a jump.
     """
-    fault = story.fault
+    fault = faulty.fault
     for back in range(1, ARITHMETIC_WITHIN + 1):
         step = fault.after_step - back
         if step < 0 or not _computes(instruction_text(case.node_machine(fault.node_index, step)), fault.target):
             continue
         try:
-            earlier = liar.tell(replace(fault, after_step=step + 1))
+            earlier = liar.inject(replace(fault, after_step=step + 1))
         except UselessFault:
-            return story
-        return earlier if changes_prediction(case.outputs, earlier.outputs()) else story
-    return story
+            return faulty
+        return earlier if changes_prediction(case.outputs, earlier.outputs()) else faulty
+    return faulty
 
 
 def _computes(instruction: str, target: FaultTarget) -> bool:
@@ -321,12 +321,12 @@ def _computes(instruction: str, target: FaultTarget) -> bool:
 
 
 def instruction_text(machine: Machine) -> str:
-    """The next instruction, disassembled."""
+    """The disassembly of the next instruction."""
     return disassemble(int.from_bytes(machine.read(machine.pc, 4), "big"), machine.pc, ml=True)
 
 
 def _node_steps(game: Game, truth: SplitTrace) -> int:
-    """How many instructions the node at stake takes; 0 in the ML phase."""
+    """The number of instructions of the disputed node; 0 in the ML phase."""
     deepest = max(game.claims, key=lambda claim: claim.position.depth)
     if deepest.position.depth <= game.depths.split:
         return 0
@@ -334,5 +334,5 @@ def _node_steps(game: Game, truth: SplitTrace) -> int:
 
 
 def result_facts(result: StoryResult) -> dict[str, Any]:
-    """A story's result as JSON knows it."""
+    """A story's outcome as JSON."""
     return dict(vars(result))

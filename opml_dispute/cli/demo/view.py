@@ -1,8 +1,8 @@
 """
-How a story looks: `LiveView` in a terminal, `PlainView` as sentences.
+The views of the demo: `LiveView` in a terminal, `PlainView` as sentences.
 
-Both say the same. The live one keeps a picture up to date: the digit, the two answers, how far the dispute has
-narrowed, what happened last, and what each party has sent and staked.
+Both have the same content. The live view keeps a picture up to date: the digit, the two answers, the range still in
+dispute, the last events, and each party's transactions and bonds.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ from opml_dispute.printable import lines
 
 BAR_WIDTHS = range(8, 57)
 SCORE_WIDTHS = range(2, 17)
-"""Bars fill what the screen leaves them, within these limits."""
+"""Widths of bars, which depend on the screen's width."""
 TEXT_BESIDE_BAR = 48
-"""Columns of what stands beside a bar: its name, a stretch of instructions, and gaps."""
+"""Columns beside a bar: its name, a range of instructions, and gaps."""
 NARROW = 80
-"""A screen with fewer columns gets shorter words."""
+"""Screens with fewer columns get shorter texts."""
 LOG_LINES = range(2, 9)
-"""As many as the screen has room for."""
+"""Lines of the log, which depend on the screen's height."""
 PICTURE_LINES = 23
-"""All the rest of the picture."""
+"""Lines of the picture without the log."""
 COLOURS = {"proposer": "magenta", "challenger": "cyan", "requester": "yellow", "deployer": "white"}
 
 
 class PlainView:
-    """A line for everything that happens: for logs, and for terminals that are none."""
+    """A line for every event, for logs and where standard output is not a terminal."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -61,54 +61,55 @@ class PlainView:
     def _print(self, text: str, style: str | None = None) -> None:
         self.console.print(Text(lines(text)), style=style)
 
-    def opens(self, title: str, image: npt.NDArray[np.float32], label: int) -> None:
+    def story_began(self, title: str, image: npt.NDArray[np.float32], label: int) -> None:
         self.last_stake = None
         self._print("")
         self._print(f"== {title} ==", "bold")
         for line in draw_digit(image):
             self._print("   " + line)
-        self._print(f"An image that people read as {label}.")
+        self._print(f"An image whose label is {label}.")
 
-    def says(self, sentence: str) -> None:
+    def message(self, sentence: str) -> None:
         self._print(sentence)
 
-    def answers(self, right: npt.NDArray[np.float32], told: npt.NDArray[np.float32], liar: str) -> None:
+    def answers_known(self, right: npt.NDArray[np.float32], told: npt.NDArray[np.float32], liar: str) -> None:
         self._print(f"The model answers {best_digit(right)}; the {liar} says {best_digit(told)}.")
 
-    def intends(self, party: Party, intent: Intent) -> None:
+    def transaction_announced(self, party: Party, intent: Intent) -> None:
         bond = f"   bond {ether(intent.value_wei)}" if intent.value_wei and intent.kind != "request" else ""
         self._print(f"{party.role}: {intent.will}{bond}", COLOURS[party.role])
 
-    def sees(self, party: Party, done: Done) -> None:
+    def transaction_mined(self, party: Party, done: Done) -> None:
         self._print(f"    {done_words(done)}", "dim")
 
-    def stands(self, game: Game, node_steps: int) -> None:
+    def game_changed(self, game: Game, node_steps: int) -> None:
         stake = stake_of(game, frontier(game))
         if game.in_progress and stake != self.last_stake:
-            self._print(f"    at stake: {stake.sentence}")
+            self._print(f"    in dispute: {stake.sentence}")
         self.last_stake = stake
 
-    def judges(self, judged: DecidedStep) -> None:
+    def instruction_found(self, judged: DecidedStep) -> None:
         self._print(judged_words(judged), "bold")
 
-    def closes(self, result: StoryResult) -> None:
+    def story_ended(self, result: StoryResult) -> None:
         self.console.print(summary(result))
 
 
 def done_words(done: Done) -> str:
-    """What came of a transaction, in a line."""
+    """The result of a transaction, in a line."""
     if done.receipt is None:
         return done.sentence
     return f"{done.sentence}   tx {short(done.receipt.hash)}   {done.receipt.gas_used:,} gas"
 
 
 def judged_words(judged: DecidedStep) -> str:
-    """The instruction at stake, in a line."""
-    return f"It comes down to node {judged.node_index} ({judged.op}), instruction {judged.step:,}: {judged.instruction}"
+    """The disputed instruction, in a line."""
+    place = f"node {judged.node_index} ({judged.op}), instruction {judged.step:,}"
+    return f"The dispute has reached {place}: {judged.instruction}"
 
 
 def summary(result: StoryResult, *, measured: bool = True) -> RenderableType:
-    """How a story ended; with `measured`, also how long it took and what gas each party used."""
+    """The outcome of a story; with `measured`, also its time and each party's gas."""
     table = RichTable.grid(padding=(0, 2))
     table.add_row("winner", Text.assemble((result.winner, "bold"), f" ({result.status})"))
     table.add_row("the lie", f"{result.told_digit} instead of {result.right_digit}; --fault {result.fault}")
@@ -127,11 +128,11 @@ def summary(result: StoryResult, *, measured: bool = True) -> RenderableType:
 
 
 class LiveView(PlainView):
-    """A picture that follows the story."""
+    """A picture that is redrawn at every event."""
 
     def __init__(self, console: Console) -> None:
         super().__init__(console)
-        self.width = console.width - 4  # the frame takes the rest
+        self.width = console.width - 4  # the frame takes the other columns
         self.bar_width = _within(BAR_WIDTHS, self.width - TEXT_BESIDE_BAR)
         self.log_lines = min(max(console.height - PICTURE_LINES, LOG_LINES[0]), LOG_LINES[-1])
         self.log: deque[Text] = deque(maxlen=self.log_lines)
@@ -163,7 +164,7 @@ class LiveView(PlainView):
         self.log.append(Text(text, style=style, overflow="ellipsis", no_wrap=True))
         self._update()
 
-    def opens(self, title: str, image: npt.NDArray[np.float32], label: int) -> None:
+    def story_began(self, title: str, image: npt.NDArray[np.float32], label: int) -> None:
         self.title, self.digit, self.label = title, draw_digit(image), label
         self.scores = self.game = self.judged = None
         self.node_steps = 0
@@ -173,29 +174,29 @@ class LiveView(PlainView):
         self.live.start()
         self._update()
 
-    def says(self, sentence: str) -> None:
+    def message(self, sentence: str) -> None:
         self._log(sentence)
 
-    def answers(self, right: npt.NDArray[np.float32], told: npt.NDArray[np.float32], liar: str) -> None:
+    def answers_known(self, right: npt.NDArray[np.float32], told: npt.NDArray[np.float32], liar: str) -> None:
         self.scores = (right, told, liar)
         self._update()
 
-    def intends(self, party: Party, intent: Intent) -> None:
+    def transaction_announced(self, party: Party, intent: Intent) -> None:
         self.parties[party.role] = party
         self._log(f"{party.role}: {intent.will}", COLOURS[party.role])
 
-    def sees(self, party: Party, done: Done) -> None:
+    def transaction_mined(self, party: Party, done: Done) -> None:
         self._log(f"    {done_words(done)}", "dim")
 
-    def stands(self, game: Game, node_steps: int) -> None:
+    def game_changed(self, game: Game, node_steps: int) -> None:
         self.game, self.node_steps = game, node_steps or self.node_steps
         self._update()
 
-    def judges(self, judged: DecidedStep) -> None:
+    def instruction_found(self, judged: DecidedStep) -> None:
         self.judged = judged
         self._log(judged_words(judged), "bold")
 
-    def closes(self, result: StoryResult) -> None:
+    def story_ended(self, result: StoryResult) -> None:
         self._stop()
         self.console.print(summary(result))
 
@@ -211,11 +212,11 @@ class LiveView(PlainView):
 
     def _score_columns(self) -> list[Text]:
         if self.scores is None:
-            return [Text(f"people read this as {self.label}")]
+            return [Text(f"its label is {self.label}")]
         right, told, liar = self.scores
         is_narrow = self.width < NARROW
         names = ("model:", f"{liar}:") if is_narrow else ("the model answers", f"the {liar} says")
-        # Beside the digit, two columns share the width; a line has the digit's number and a percentage too.
+        # Beside the digit, two columns share the width; a line also has the digit's number and a percentage.
         bar_width = _within(SCORE_WIDTHS, (self.width - len(self.digit[0]) - 6) // 2 - 9)
         return [
             Text.assemble((f"{name} {best_digit(scores)}", "bold"), "\n", "\n".join(draw_scores(scores, bar_width)))
@@ -234,7 +235,7 @@ class LiveView(PlainView):
         grid.add_row("graph", bracket_bar(low, high, count, self.bar_width), stretch)
         steps = 1 if self.game is None else self.game.depths.steps
         if stake is not None and stake.step_high is not None and stake.step_high <= self.node_steps:
-            steps = self.node_steps  # past the program's end there is nothing to see
+            steps = self.node_steps  # past the program's end there is no range to show
         if stake is None or stake.step_low is None or stake.step_high is None:
             grid.add_row("machine", Text("·" * self.bar_width, style="dim"), "")
         else:
@@ -265,7 +266,7 @@ def _within(limits: range, wanted: int) -> int:
 
 def bracket_bar(low: int, high: int, whole: int, width: int = BAR_WIDTHS[-1]) -> Text:
     """
-    Where the stretch low to high lies in the whole; never invisible.
+    A bar that marks the range low to high within the whole, with at least one mark.
 
     >>> bracket_bar(4, 8, 16, width=8).plain
     '--██----'

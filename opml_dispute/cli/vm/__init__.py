@@ -1,1 +1,1 @@
-"""`opml-dispute vm`: look into the machine that disputes end in."""
+"""`opml-dispute vm`: run, inspect and prove steps of the fault proof VM."""

@@ -1,14 +1,14 @@
 """
-`opml-dispute vm`: look into the machine that disputes end in.
+`opml-dispute vm`: run, inspect and prove steps of the fault proof VM.
 
-    vm run     a program, to its end
-    vm trace   what each step did, from one step to another
-    vm state   everything about one state; may save it
-    vm prove   the witness of one step, and what the contract says to it
+    vm run     run a program to its end
+    vm trace   show each step from one state to another
+    vm state   show a state; save it
+    vm prove   show the witness of a step; let the contract verify it
     vm diff    what differs between two states
 
-Each is a file of its own. Which run a command is about: `selection` has the options, `opening` finds the run, and
-`source` is what it finds. Step k is the state after k steps; the program starts in step 0.
+Each command has a module. `selection` has the options that select a run, `opening` opens the run, and `source` is an
+opened run. Step k is the state after k steps; the program starts in step 0.
 """
 
 from __future__ import annotations

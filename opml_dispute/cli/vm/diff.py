@@ -1,4 +1,4 @@
-"""`opml-dispute vm diff`: what differs between two states."""
+"""`opml-dispute vm diff`: show the differences between two states."""
 
 from __future__ import annotations
 
@@ -25,15 +25,22 @@ _DIFFERENCES: Final = 100
 
 @click.command(cls=Command)
 @run_options(files="two")
-@click.option("--step", "steps", type=click.IntRange(min=0), multiple=True, metavar="K", help="Of each state; twice.")
+@click.option(
+    "--step",
+    "steps",
+    type=click.IntRange(min=0),
+    multiple=True,
+    metavar="K",
+    help="The step of each state; given twice.",
+)
 @click.option("--all", "show_all", is_flag=True, help=f"Show all differences, not {_DIFFERENCES} at most.")
 @json_option
 def diff(run: RunSelection, paths: Sequence[Path], steps: tuple[int, ...], show_all: bool, output: Output) -> int:
     """
     Show what differs between two states; exits with 1 if anything does.
 
-    Two steps of one run, two files (at --step, or as they start), or with --fault a liar's run against the honest
-    one. Example: opml-dispute vm diff before.state after.state
+    It compares two steps of one run, two files (at --step, or their first states), or with --fault a faulty run with
+    the honest one. Example: opml-dispute vm diff before.state after.state
     """
     one, other = _two_states(run, paths, steps)
     found = compare(one, other)

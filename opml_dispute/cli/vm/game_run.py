@@ -1,4 +1,4 @@
-"""The run of the VM that a claim of a game on chain is about."""
+"""The VM run that a claim of a game on the chain is about."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from opml_dispute.game.rules import local_data, subgame_roots_of
 
 
 def game_source(run: RunSelection, address: str) -> Source:
-    """The honest run that --claim, or the newest claim about the VM, is about. Raises `BadSource`."""
+    """The honest run of --claim, or of the newest claim about the VM. Raises `BadSource`."""
     if run.ml is False:
         raise BadSource("--base was given, but the guest runs with the ML extension", hint="leave --base out")
     expect_none("a program", {"--preimage": run.preimages, "--local": run.locals})

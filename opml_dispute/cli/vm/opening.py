@@ -1,8 +1,8 @@
 """
 From the options of a `vm` command to the run that they select.
 
-`open_source` is the whole of it; `open_file` takes one file, for commands that compare two. What a file holds is told
-by its first bytes. A run that a game on chain is about is found by `game_run`, which is imported for it alone.
+`open_source` opens the run of all options; `open_file` opens one file, for commands that compare two. The first bytes
+of a file say what it holds. `game_run`, imported only if needed, finds the run of a game on the chain.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ _MAX_FILE_BYTES: Final = 4 << 30
 
 @dataclass(frozen=True, slots=True)
 class _Node:
-    """What the guest's run of one node begins with."""
+    """The inputs of the guest's run of one node."""
 
     name: str
     locals: dict[bytes, bytes]
-    """key -> data of its local pre-images."""
+    """The data of its local pre-images by key."""
     segment: Subtree
     """The state of the inference before the node."""
 
 
 def open_source(run: RunSelection) -> Source:
-    """The source that the options describe. Raises `BadSource`, and what reading its files raises."""
+    """The run that the options select. Raises `BadSource`, and the errors of reading its files."""
     given = {"a program": run.file, "--node": run.node, "--game": run.game}
     named = [name for name, value in given.items() if value is not None]
     if not named or (run.game is not None and len(named) > 1):
@@ -61,7 +61,7 @@ def open_source(run: RunSelection) -> Source:
         return open_file(run, run.file)
     if run.game is None:
         return _node_source(run)
-    from opml_dispute.cli.vm.game_run import game_source  # it takes what talks to a chain, which is slow to import
+    from opml_dispute.cli.vm.game_run import game_source  # it imports the chain's library, which is slow
 
     return game_source(run, run.game)
 
@@ -91,7 +91,7 @@ def open_file(run: RunSelection, path: Path) -> Source:
 
 
 def _saved_node_source(run: RunSelection, path: Path, data: bytes) -> Source:
-    """A state that was saved in a node's run, with what the node's run may ask for."""
+    """A state that was saved in a node's run, with the pre-images of that run."""
     if data.startswith(_ELF_MAGIC):
         raise BadSource(
             "both a program and --node were given", hint="give one of them; --node goes with a saved state only"
@@ -140,7 +140,7 @@ def _saved_machine(run: RunSelection, path: Path, data: bytes, contents: Sequenc
 def _give_preimages(run: RunSelection, source: Source) -> None:
     for path in run.preimages:
         data = _read_plain(path)
-        # Which of its two names the program will use is not known here, so it gets both.
+        # It is not known which of its two keys the program will use, so both are given.
         source.preimages[b"\x02" + keccak256(data)[1:]] = data
         source.preimages[b"\x04" + hashlib.sha256(data).digest()[1:]] = data
     for text in run.locals:
@@ -197,7 +197,9 @@ def _vm_fault(run: RunSelection) -> VmFault | None:
             f"the fault is in node {fault.node_index}, but --node is {run.node}", hint="give both the same node"
         )
     if fault.after_step == 0:
-        raise BadSource("a fault before the first step would change the absolute prestate", hint="let it be step 1")
+        raise BadSource(
+            "a fault before the first step would change the absolute prestate", hint="give step 1 or a later one"
+        )
     return VmFault(fault.after_step, fault.target)
 
 

@@ -1,4 +1,4 @@
-"""`opml-dispute vm prove`: the witness of one step, and what the contract says to it."""
+"""`opml-dispute vm prove`: show the witness of one step, and let the contract verify it."""
 
 from __future__ import annotations
 
@@ -26,31 +26,36 @@ _KECCAK, _SHA256, _LOCAL = 2, 4, 1
 
 
 class ContractDisagrees(OpmlError):
-    """The contract comes to another state than the engine: a bug of ours."""
+    """The contract computed another state than the engine: a bug of this package."""
 
     hint = "this must never happen: please report it, with what --json prints"
 
 
 class CannotVerify(OpmlError):
-    """The contract cannot be asked here."""
+    """The contract cannot execute this step here."""
 
 
 @click.command(cls=Command)
 @run_options()
 @click.option(
-    "--step", type=click.IntRange(min=0), metavar="K", help="The state before it. --game: before the claim's."
+    "--step",
+    type=click.IntRange(min=0),
+    metavar="K",
+    help="The step to prove, by the state before it. Default with --game: the step before the claim's state.",
 )
 @click.option("--compact", is_flag=True, help="Leave the roots of zero subtrees out of the proof.")
-@click.option("--verify-onchain", is_flag=True, help="Let the contract make the step, and compare.")
-@click.option("--on-node", is_flag=True, help="--verify-onchain: ask the deployed contract (--rpc-url, --deployment).")
+@click.option("--verify-onchain", is_flag=True, help="Let the contract execute the step, and compare.")
+@click.option(
+    "--on-node", is_flag=True, help="With --verify-onchain: call the deployed contract (--rpc-url, --deployment)."
+)
 @json_option
 def prove(
     run: RunSelection, step: int | None, compact: bool, verify_onchain: bool, on_node: bool, output: Output
 ) -> None:
     """
-    Show the witness of a step; with --verify-onchain, what the contract makes of it.
+    Show the witness of a step; with --verify-onchain, let the contract execute it.
 
-    The contract runs in this process (package pyrevm), or with --on-node on a chain, in a call that changes nothing.
+    The contract runs in this process (package pyrevm), or with --on-node as a read-only call on a chain.
     Example: opml-dispute vm prove --node 3 --sample 7 --step 1200 --compact --verify-onchain
     """
     if not verify_onchain:
@@ -93,7 +98,7 @@ def prove(
 
 
 def _proof_lines(witness: StepWitness, encoding: str, machine: Machine) -> list[str]:
-    """What the proof is made of."""
+    """The parts of the proof, in lines."""
     if machine.exited:
         return ["proof        0 bytes: the program has exited, so the step changes nothing and needs no proof"]
     parts = Proof.decode(witness.proof, ml=machine.ml)
@@ -105,7 +110,7 @@ def _proof_lines(witness: StepWitness, encoding: str, machine: Machine) -> list[
 
 
 def _verify(source: Source, witness: StepWitness, ml: bool, chain: ChainOptions | None, output: Output) -> None:
-    """The contract's own word; raises `ContractDisagrees` if it is not the engine's."""
+    """Execute the step with the contract; raises `ContractDisagrees` if its result is not the engine's."""
     if chain is not None:
         answer, facts, where = _ask_node(witness, ml, chain)
     else:
@@ -114,7 +119,7 @@ def _verify(source: Source, witness: StepWitness, ml: bool, chain: ChainOptions 
         found = "refuses the step" if answer is None else f"says 0x{answer.hex()}"
         why = facts.get("refusal", where)
         raise ContractDisagrees(f"the contract {found} ({why}); the engine says 0x{witness.post_hash.hex()}")
-    said = f"The contract ({where}) comes to the same state."
+    said = f"The contract ({where}) computes the same state."
     if "execution_gas" in facts:
         said += f" {gas(facts['execution_gas'])} for the step, {gas(facts['calldata_gas'])} for its data."
     output.say(said, style="green")

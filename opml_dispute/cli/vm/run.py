@@ -1,4 +1,4 @@
-"""`opml-dispute vm run`: a program, to its end."""
+"""`opml-dispute vm run`: run a program to its end."""
 
 from __future__ import annotations
 
@@ -21,19 +21,21 @@ from opml_dispute.errors import OpmlError
 from opml_dispute.primitives import VmStatus
 
 _STEPS_PER_LOOK: Final = 1 << 24
-"""How often a run's output is shown: every few hundredths of a second."""
+"""Steps between two looks at the program's output: some hundredths of a second."""
 
 _OUTPUT_BYTES: Final = 1 << 22
 
 
 class RunStopped(OpmlError):
-    """The program did not come to its end."""
+    """The program did not run to its end."""
 
 
 @click.command(cls=Command)
 @run_options()
 @click.option("--max-steps", type=click.IntRange(min=0), metavar="N", help="Stop after this many steps.")
-@click.option("--save", type=FileName(), metavar="FILE", help="Write the last state there (.gz packs).")
+@click.option(
+    "--save", type=FileName(), metavar="FILE", help="Write the last state to this file (packed if it ends in .gz)."
+)
 @patience_option
 @click.option("--jit/--no-jit", default=None, help="Compile what runs long (default), or not. OPML_JIT=0: never.")
 @click.argument("server", nargs=-1, type=click.UNPROCESSED, metavar="[-- SERVER ARGUMENTS...]")
@@ -50,8 +52,8 @@ def run(
     """
     Run a program until it exits; the exit code is the program's.
 
-    What stands after -- is the command of a pre-image server, which answers what the program asks for beyond what
-    --preimage and --local give (docs/op-stack.md, "Pre-image servers").
+    What stands after -- is the command of a pre-image server, which answers the program's requests that --preimage and
+    --local do not (docs/op-stack.md, "Pre-image servers").
 
     Example: opml-dispute vm run hello.elf --base
     """
@@ -94,7 +96,7 @@ def run(
 
 
 def _run_showing(machine: Machine, supplied: Supplied | None, max_steps: int | None, output: Output) -> Stop:
-    """Runs; what the program prints is shown as it comes."""
+    """Run the machine and show the program's output as it is printed."""
     advance = machine.run if supplied is None else supplied.advance
     left = max_steps
     while True:

@@ -1,4 +1,4 @@
-"""A machine's state into a file, for later `vm` commands."""
+"""Saving a machine's state to a file, for later `vm` commands."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from opml_dispute.writing import Unwritable, write_result
 
 
 def save_machine(machine: Machine, path: Path) -> None:
-    """Whole or not at all; packed if the name ends in .gz. Raises `BadSource`."""
+    """Write the state completely or not at all; packed if the name ends in .gz. Raises `BadSource`."""
     data = save_state(machine)
     if path.suffix == ".gz":
         data = gzip.compress(data, mtime=0)

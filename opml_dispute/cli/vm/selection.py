@@ -1,14 +1,13 @@
 """
-The options that say which run of the VM a `vm` command is about.
+The options that select the VM run of a `vm` command.
 
-`run_options` decorates a command with a source and what belongs to it, and hands it a `RunSelection`; `opening` finds
-the run. A source is
+`run_options` adds the options to a command and passes it a `RunSelection`; `opening` opens the run. A run is one of:
 
 - a program (ELF), with pre-images given as files and local data,
-- a state saved by `vm run --save` or `vm state --save` (or by the OP Stack's `cannon`), maybe gzip'd,
-- with --node, the guest on one node of an inference: exactly the run that a dispute about that node examines,
-- with --node and a saved state, that run from the saved state on: the node gives it the tensors that a file leaves out,
-- or, with --game, the honest run that a claim of a game on chain is about; the claim then has a step and a value.
+- a state saved by `vm run --save` or `vm state --save` (or by the OP Stack's `cannon`), packed or not,
+- with --node, the guest's run of one node of an inference: exactly the run that a dispute about that node examines,
+- with --node and a saved state, that run from the saved state on; the options supply the tensors, which the file lacks,
+- with --game, the honest run of a claim of a game on the chain; the claim has a step and a value.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from opml_dispute.model.files import Binding, parse_binding
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_PREIMAGE_HELP = "Data that the program may ask for by Keccak-256 or SHA-256; may be repeated."
+_PREIMAGE_HELP = "Data that the program may request by Keccak-256 or SHA-256; may be repeated."
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ class RunSelection:
 
     file: Path | None
     ml: bool | None
-    """None: nothing was said. Programs then run with the extension, a saved state as what it is."""
+    """None if neither option was given: programs then run with the extension, and a saved state by its version."""
     preimages: tuple[Path, ...]
     locals: tuple[str, ...]
     node: int | None
@@ -61,7 +60,7 @@ class RunSelection:
 
 def run_options(*, files: str = "one") -> Callable[[F], F]:
     """
-    The options that say which run; the command gets `run`.
+    The options that select a run; the command gets `run`.
 
     `files`: "one" for a single file, "two" for up to two (the command gets both as `paths`).
     """
@@ -74,29 +73,48 @@ def run_options(*, files: str = "one") -> Callable[[F], F]:
             "--node",
             type=click.IntRange(0),
             metavar="I",
-            help="Instead of a file: the guest's run of node I of a model.",
+            help="The guest's run of node I of a model, instead of a file.",
         )
         @click.option(
-            "--model", type=FileName(), metavar="FILE", help="--node: the ONNX file. Default: the sample model."
+            "--model", type=FileName(), metavar="FILE", help="With --node: the ONNX file. Default: the sample model."
         )
-        @click.option("--dim", "dims", multiple=True, metavar="NAME=N", help="--node: size of a symbolic dimension.")
         @click.option(
-            "--constant", "constants", multiple=True, metavar="NAME=VALUE", help="--node: the value of a fixed input."
+            "--dim", "dims", multiple=True, metavar="NAME=N", help="With --node: the size of a symbolic dimension."
+        )
+        @click.option(
+            "--constant",
+            "constants",
+            multiple=True,
+            metavar="NAME=VALUE",
+            help="With --node: the value of a fixed input.",
         )
         @click.option(
             "--max-size", "max_sizes", multiple=True, metavar="NAME=N", help="--node: room for a tensor sized by data."
         )
         @input_options
         @click.option(
-            "--disputed-root", "disputed", metavar="HASH", help="--node: the claim to check. Default: the right one."
-        )
-        @click.option("--fault", metavar="I:STEP:PLACE.BIT", help="--node: a liar's run, one bit flipped at a step.")
-        @click.option("--game", metavar="ADDRESS", help="Instead of a file: the run that a claim of a game is about.")
-        @click.option(
-            "--claim", type=click.IntRange(0), metavar="N", help="--game: the claim. Default: the newest about the VM."
+            "--disputed-root",
+            "disputed",
+            metavar="HASH",
+            help="With --node: the disputed state root. Default: the right one.",
         )
         @click.option(
-            "--input-image", type=FileName(), metavar="FILE", help="--game: the input, if given by its root only."
+            "--fault", metavar="I:STEP:PLACE.BIT", help="With --node: a faulty run, with one bit flipped at a step."
+        )
+        @click.option(
+            "--game", metavar="ADDRESS", help="The run that a claim of this game is about, instead of a file."
+        )
+        @click.option(
+            "--claim",
+            type=click.IntRange(0),
+            metavar="N",
+            help="With --game: the claim. Default: the newest about the VM.",
+        )
+        @click.option(
+            "--input-image",
+            type=FileName(),
+            metavar="FILE",
+            help="With --game: the input image, if the request gives its root only.",
         )
         @chain_options
         @functools.wraps(command)

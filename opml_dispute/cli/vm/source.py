@@ -1,5 +1,5 @@
 """
-One run of the VM, as a `vm` command examines it: its first state, the pre-images it may ask for, its states by number.
+One VM run, as a `vm` command examines it: its first state, its pre-images, and its states by step.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from opml_dispute.errors import OpmlError
 from opml_dispute.trace.vm import VmFault, VmStopped, VmTrace
 
 DEPTH: Final = 63
-"""Of the tree over a run's steps: room for any run."""
+"""The depth of the tree over a run's steps: enough for any run."""
 
 
 class BadSource(OpmlError):
-    """It is not clear which run is meant, or a file of it cannot be read."""
+    """The options do not select one run, or a file of it cannot be read."""
 
     hint = "see: opml-dispute vm run --help"
 
@@ -27,7 +27,7 @@ class NoSuchStep(OpmlError):
 
 
 def way_out(reason: Reason, *, ml: bool) -> str:
-    """What to do about a run that cannot go on, as a hint."""
+    """The hint for a run that cannot continue."""
     match reason:
         case Reason.UNKNOWN_PREIMAGE:
             return "give the data with --preimage FILE, or --local N=HEX"
@@ -36,18 +36,18 @@ def way_out(reason: Reason, *, ml: bool) -> str:
         case Reason.UNSUPPORTED_INSTRUCTION | Reason.UNSUPPORTED_SYSCALL if not ml:
             return "if the program needs floating point or tensor calls, run it without --base"
         case Reason.OUT_OF_MEMORY:
-            return "the program needs more memory than a machine is given here"
+            return "the program needs more memory than a machine may use here"
         case _:
             return "the state has no successor (docs/vm.md)"
 
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """What a claim on chain says about a run."""
+    """A claim on the chain about a run."""
 
     index: int
     step: int
-    """The state it is about, by the number of steps; of a program that exits before, its last."""
+    """The step of the state that it is about, or the last step if the program exits before."""
     state_hash: bytes
 
 
@@ -57,9 +57,9 @@ class Source:
 
     name: str
     machine: Machine
-    """At its first state; fork it, never run it."""
+    """The machine at the run's first state; callers fork it and do not run it."""
     preimages: dict[bytes, bytes] = field(default_factory=dict)
-    """key -> data, of all that the machine was given."""
+    """The data of all pre-images that the machine was given, by key."""
     fault: VmFault | None = None
     claimed: Claimed | None = None
 
@@ -70,7 +70,7 @@ class Source:
 
     def at(self, step: int) -> Machine:
         """
-        The machine after `step` steps, the caller's to run.
+        The machine after `step` steps, which the caller may run.
 
         Raises `NoSuchStep` before the first and past the last state, `VmStopped` where there is no next state.
         """

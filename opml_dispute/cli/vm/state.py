@@ -1,4 +1,4 @@
-"""`opml-dispute vm state`: everything about one state; may save it."""
+"""`opml-dispute vm state`: show a state, and save it."""
 
 from __future__ import annotations
 
@@ -25,9 +25,16 @@ from opml_dispute.primitives import VmStatus
 
 @click.command(cls=Command)
 @run_options()
-@click.option("--step", type=click.IntRange(min=0), metavar="K", help="Which state. Default: 0; --game: the claim's.")
-@click.option("--memory", metavar="ADDRESS:BYTES", multiple=True, help="Also show memory; may be repeated.")
-@click.option("--save", type=FileName(), metavar="FILE", help="Write the state there (.gz packs it).")
+@click.option(
+    "--step",
+    type=click.IntRange(min=0),
+    metavar="K",
+    help="The step of the state. Default: 0, or with --game the claim's.",
+)
+@click.option("--memory", metavar="ADDRESS:BYTES", multiple=True, help="Also show this memory; may be repeated.")
+@click.option(
+    "--save", type=FileName(), metavar="FILE", help="Write the state to this file (packed if it ends in .gz)."
+)
 @json_option
 def state(run: RunSelection, step: int | None, memory: tuple[str, ...], save: Path | None, output: Output) -> None:
     """

@@ -1,4 +1,4 @@
-"""`opml-dispute vm trace`: what each step did, from one step to another."""
+"""`opml-dispute vm trace`: show each step from one state to another."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ _MOST_STEPS: Final = 1_000_000
 @click.command(cls=Command)
 @run_options()
 @click.option(
-    "--from", "first", type=click.IntRange(min=0), help="The first state. --game: a little before the claim's."
+    "--from",
+    "first",
+    type=click.IntRange(min=0),
+    help="The first state. Default with --game: some steps before the claim's.",
 )
 @click.option("--to", "last", type=click.IntRange(min=0), help=f"The last state. Default: {_TRACE_STEPS} steps on.")
 @json_option
@@ -59,7 +62,7 @@ def trace(run: RunSelection, first: int | None, last: int | None, output: Output
 
 
 def _trace_liar(source: Source, first: int, last: int, output: Output) -> None:
-    """Step by step through a run with a fault, which the trace alone knows where to put."""
+    """The steps of a run with a fault, which the trace injects."""
     fault = source.fault
     assert fault is not None
     for step in range(first, last):

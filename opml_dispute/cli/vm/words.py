@@ -1,4 +1,4 @@
-"""What several `vm` commands say in the same way: a claim, a difference, the next instruction."""
+"""Texts that several `vm` commands print: a claim, a difference, the next instruction."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from opml_dispute.fpvm.explain import Difference
 
 
 def claim_lines(source: Source, step: int, state_hash: bytes) -> list[str]:
-    """What the claim says to the state, if it is about that state."""
+    """The claim's value compared with the state, if it is about that state."""
     claimed = source.claimed
     if claimed is None or claimed.step != step:
         return []
@@ -35,7 +35,7 @@ def difference_fact(difference: Difference) -> dict[str, Any]:
 
 
 def next_instruction(machine: Machine) -> str | None:
-    """The instruction at the active thread's pc; None if nothing will be executed there or it is not known."""
+    """The instruction at the active thread's pc; None if none will be executed or its word is not known."""
     if machine.exited:
         return None
     try:

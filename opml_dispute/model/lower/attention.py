@@ -1,4 +1,4 @@
-"""Attention and what stands around it in transformers: rotary embeddings, linear attention, causal convolution."""
+"""Attention and related operators of transformers: rotary embeddings, linear attention, causal convolution."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ def _heads(g: Builder, x: Tensor, heads: int | None, what: str) -> Tensor:
 def _allowed(
     g: Builder, queries: int, keys: int, offset: int | Tensor, causal: bool, left: int, right: int
 ) -> Tensor | None:
-    """Which keys each query may see, by position: bool[queries][keys], or [batch][1][..][..] with an offset each."""
+    """The keys that each query may attend to, by position: bool[queries][keys], or [batch][1][..][..] with an offset
+    each."""
     if not causal and left < 0 and right < 0:
         return None
     distance: Tensor = g.constant(np.arange(queries)[:, None] - np.arange(keys)[None])

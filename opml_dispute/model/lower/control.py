@@ -1,5 +1,5 @@
 """
-Control flow and sequences, done away with when compiling.
+Control flow and sequences, which are resolved when compiling.
 
 A condition or a number of iterations that is known decides which graphs are lowered, and how often. An `If` whose
 condition is known only later computes both branches and chooses. A sequence is a Python list of tensors; it never

@@ -1,4 +1,4 @@
-"""Operators that treat every element alike: activations, arithmetic, comparisons, logic, casts."""
+"""Operators that apply to each element: activations, arithmetic, comparisons, logic, casts."""
 
 from __future__ import annotations
 

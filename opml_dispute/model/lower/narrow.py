@@ -1,8 +1,8 @@
 """
 Values of another type, as ONNX casts them: wrapped, cut off, or rounded to a type that a wider one holds.
 
-The standard leaves open what becomes of a float outside of an integer type; docs/operators.md, "Integers", says what is
-done here.
+The standard does not define the conversion of a float outside of an integer type's range; docs/operators.md,
+"Integers", defines it for this project.
 """
 
 from __future__ import annotations

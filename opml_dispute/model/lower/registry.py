@@ -1,5 +1,5 @@
 """
-Which function lowers which operator: the `lowers` decorator, and `find`.
+The registry of lowerings: the `lowers` decorator, and `find`.
 
 A lowering is only its operator's mathematics. The frame around it (here and in `importer`) has already turned
 attributes into Python values, chosen the version for the model's opset, refused attributes that the function does
@@ -21,7 +21,7 @@ from opml_dispute.model.refusals import Refuse
 from opml_dispute.model.tensor import Tensor
 
 Value = Any
-"""What flows along an edge: a `Tensor`, a list of values (a sequence), or None (an omitted or empty optional)."""
+"""The value of an edge: a `Tensor`, a list of values (a sequence), or None (an omitted or empty optional)."""
 
 Lowering = Callable[..., Any]
 F = TypeVar("F", bound=Lowering)

@@ -1,9 +1,9 @@
 """
-Resize and Upsample: each axis for itself.
+Resize and Upsample, one axis at a time.
 
-Where an output coordinate falls in the input, and how much each neighbour weighs, depends on sizes only, so it is
-computed here (`taps`), in binary64 and with exact operations. What is left for the program is to gather each tap and
-add it up with its weight, or for nearest neighbours only to gather.
+The input coordinate of each output, and the weights of its neighbours, depend on sizes only, so they are computed here
+(`taps`), in binary64 and with exact operations. The program gathers each tap and adds it up with its weight, or for
+nearest neighbours only gathers.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ struct wide { /* 256 elements in 8 or 16 runs */
     float d[INTEGER_LANES], e[INTEGER_LANES];
 };
 
-/* What a block of activations comes to by itself. */
+/* The sums of a block of activations alone. */
 struct activation {
     float scale, scaled_sum;
     i32 sum;
@@ -413,7 +413,7 @@ int fast_block_contract(u8 *segment, const struct record *r, u64 lo, u64 hi, str
         for (u64 n = first; n < end; n += INTEGER_LANES) {
             struct panel w;
             u64 columns = end - n < INTEGER_LANES ? end - n : INTEGER_LANES;
-            for (unsigned lane = 0; lane < INTEGER_LANES; lane++) { /* those left over do the last row again */
+            for (unsigned lane = 0; lane < INTEGER_LANES; lane++) { /* the remaining places repeat the last row */
                 u64 behind = (lane < columns ? lane : columns - 1) * w_row;
                 w.row[lane] = segment + r->in[1] + n * w_row + behind;
                 w.behind[lane] = (i32)behind;

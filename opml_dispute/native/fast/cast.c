@@ -1,7 +1,8 @@
 /* OP_CAST between elements that lie side by side, straight from type to type.
  *
  * The plain kernel goes through 64-bit integers, which is one code for all pairs. Here each common pair has a loop that
- * the compiler turns into the processor's conversions; out of their range, where processors differ, they are not asked. */
+ * the compiler turns into the processor's conversions; they are not used out of their range, where processors differ.
+ * */
 #include "fast.h"
 #include "kernels/float32.h"
 #include "kernels/rows.h"

@@ -103,7 +103,7 @@ static void pack_positions(const void *b, float *to, size_t k0, size_t depth, si
     }
 }
 
-/* What is added to, or done with, the outputs of one channel. */
+/* The bias and the finishing of one channel's outputs. */
 struct ending {
     float bias;
     int has_bias;
@@ -118,7 +118,7 @@ static const float *positions_at(const void *b, size_t n)
     return at->at + position_offset(at->layout, at->first + n);
 }
 
-/* n sums go to their places, with all that is done to them. */
+/* Store and finish n sums. */
 static void finish_run(const struct ending *e, float *out, const float *add, const float *sum, u64 n)
 {
     for (u64 i = 0; i < n; i++) {
@@ -390,7 +390,7 @@ unsigned fast_conv_columns(const struct record *r, unsigned workers, u64 *each)
 void fast_conv_run_columns(u8 *segment, const struct record *r, u64 first, u64 end, const struct fast_finish *finish,
                            struct fast_scratch *s, fast_finished *otherwise)
 {
-    (void)segment, (void)r, (void)first, (void)end, (void)finish, (void)s, (void)otherwise; /* never asked for */
+    (void)segment, (void)r, (void)first, (void)end, (void)finish, (void)s, (void)otherwise; /* never used */
 }
 
 #endif

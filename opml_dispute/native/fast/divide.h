@@ -15,7 +15,7 @@ typedef i32 divide_veci __attribute__((vector_size(4 * LANES), aligned(4), may_a
 #define DIVISOR_LEAST  0x1p-30f
 #define DIVISOR_MOST   0x1p+30f
 
-/* Whether `divide` may be asked for this divisor. */
+/* Whether `divide` may be used with this divisor. */
 INLINE int divides_well(f32 divisor)
 {
     f32 size = f32_abs(divisor);

@@ -1,4 +1,4 @@
-/* Which fast path runs a node, if one does; and what is finished after it. */
+/* Chooses the fast path of a node, if there is one, and finishes its outputs. */
 #include "fast.h"
 
 #include "kernels/float32.h"
@@ -49,7 +49,7 @@ int fast_run(u8 *segment, const struct record *r, u64 lo, u64 hi, const struct f
     }
 }
 
-/* Outputs [lo, hi) that are made already. */
+/* Finish outputs [lo, hi), which are computed already. */
 static void finish_range(float *out, u64 lo, u64 hi, const struct fast_finish *finish)
 {
     for (u64 i = lo; i < hi && finish->add; i++)

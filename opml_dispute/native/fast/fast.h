@@ -1,7 +1,7 @@
 /* Faster ways to run some nodes on the host. Each gives the bits that the plain kernel gives, or declines.
  *
- * What a fast path may change is where sums are kept and in which order outputs are made, never the order of one
- * output's sum (docs/arithmetic.md). tests/kernels holds fast and plain together. */
+ * A fast path may change where sums are kept and the order of the outputs, never the order of one output's sum
+ * (docs/arithmetic.md). tests/kernels compares fast and plain paths. */
 #ifndef OPML_FAST_H
 #define OPML_FAST_H
 #include <stddef.h>
@@ -23,15 +23,15 @@ struct fast_scratch {
 void *fast_buffer_get(struct fast_buffer *buffer, size_t size);
 void fast_scratch_free(struct fast_scratch *s);
 
-/* What becomes of output i once it is made: canonical(output + add[i]), and +0 instead of a negative number. Saves a pass
+/* The finishing of output i: canonical(output + add[i]), and +0 instead of a negative number. Saves a pass
  * over the outputs; each is a step of its own otherwise. */
 struct fast_finish {
     const float *add; /* null: nothing is added */
     int relu;
 };
 
-/* What was made of a step's constant operand before it runs, so that runs need not; null memory: nothing. Steps may share
- * it: it belongs to the first. */
+/* A step's constant operand in a prepared form, made before the runs; null memory: none. Steps may share it: the first
+ * owns it. */
 struct fast_prepared {
     void *memory;
     u64 bytes;
@@ -75,7 +75,7 @@ int fast_binary(u8 *segment, const struct record *r, u64 lo, u64 hi);
 enum inference_status fast_check_data(const u8 *segment, const struct record *r);
 
 /* How many of a chain's first steps are a quantisation that fast_quantise makes in one pass; 0: none. Sees to functions and
- * types only: that each step makes element i from element i of the one before is the caller's to know. */
+ * types only: that each step makes element i from element i of the one before is checked by the caller. */
 unsigned fast_quantises(const struct record *const step[], unsigned steps);
 /* Elements [lo, hi) of the last of those steps, from those of the first one's input; nothing is written between. */
 void fast_quantise(u8 *segment, const struct record *const step[], unsigned steps, u64 lo, u64 hi);

@@ -13,7 +13,7 @@ struct matrix {
     enum integer_form form;
     i64 cb;
     u64 K, N;
-    u32 *panels, *sums; /* sums: null if nobody asked for them */
+    u32 *panels, *sums; /* sums: null if they were not asked for */
 };
 
 static u64 panels_of(u64 N) { return (N + PANEL - 1) / PANEL; }

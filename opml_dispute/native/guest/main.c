@@ -10,7 +10,7 @@
 
 enum { LOCAL_STARTING_ROOT = 2, LOCAL_DISPUTED_ROOT = 3 };
 
-/* Memory that nobody ever writes, so its subtrees are the zero roots: aligned for every size a block can have. */
+/* Memory that is never written, so its subtrees are the zero roots: aligned for every size a block can have. */
 #define NEVER_WRITTEN 0x0000600000000000ull
 
 static u8 *const segment = (u8 *)SEGMENT_BASE;

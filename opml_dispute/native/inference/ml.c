@@ -174,7 +174,7 @@ EXPORT struct ml *opml_ml_new(int vm_bytes, unsigned threads)
         return NULL;
     }
     ml->segment = ml->pages.base = segment;
-    /* Large pages where there are any: a tensor's first write costs a fault for each page. Only a wish. */
+    /* Large pages where there are any: a tensor's first write costs a fault for each page. Failure is ignored. */
     madvise(ml->segment + SEC_WEIGHTS, (1ull << SEGMENT_LOG2) - SEC_WEIGHTS, MADV_HUGEPAGE);
     return ml;
 }

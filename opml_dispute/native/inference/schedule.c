@@ -1,4 +1,4 @@
-/* A whole inference in one go, for when no state between the first and the last is asked for.
+/* A whole inference in one run, for when no state between the first and the last is needed.
  *
  * engine/schedule.py says what to do, and why that comes to the same last state: its steps are node records whose
  * operands lie wherever that is fastest. Tensors that come and go share a small workspace, so that memory is touched
@@ -183,7 +183,7 @@ static int is_made_by(const struct step *s, unsigned j, const struct step *made)
 /* Sees that a head's chain comes to x + something and the greater of that and 0, put where the head's output was: then
  * that is done to each output as soon as it is made, and no step runs for it.
  *
- * Between them the steps write buffers only, and what is in a buffer nobody reads after the chain (engine/schedule.py);
+ * Between them the steps write buffers only, and no buffer is read after the chain (engine/schedule.py);
  * nor the head's own output, which the last step writes over. */
 static void plan_finish(const struct schedule *s, uint64_t head, const uint8_t *segment)
 {
@@ -199,7 +199,7 @@ static void plan_finish(const struct schedule *s, uint64_t head, const uint8_t *
         const struct record *f = &step->record;
         int first = i == head + 1;
         if (!first && !(before->buffered & 1))
-            return; /* somebody else may read that */
+            return; /* another step may read that */
         if (f->opcode == OP_BINARY && f->imm[0] == BIN_ADD && f->dtype_in[0] == DT_F32 && first) {
             unsigned other = is_made_by(step, 1, before) ? 2 : 1;
             if (!is_made_by(step, 3 - other, before) || is_made_by(step, other, before) ||
@@ -328,7 +328,7 @@ EXPORT struct schedule *opml_schedule_new(struct ml *ml, const uint8_t *records,
         mmap(NULL, s->memory_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (memory != MAP_FAILED) {
         s->memory = memory;
-        madvise(memory, s->memory_bytes, MADV_HUGEPAGE); /* only a wish */
+        madvise(memory, s->memory_bytes, MADV_HUGEPAGE); /* a hint to the system: failure is ignored */
     }
     if (!s->step || !s->clearing || !s->memory) {
         opml_schedule_free(s);

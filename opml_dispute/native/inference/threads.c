@@ -73,7 +73,7 @@ static void *worker_main(void *argument)
             pause_briefly();
         if (!ticket_left(atomic_load(&p->ticket))) {
             pthread_mutex_lock(&p->lock);
-            /* INVARIANT: either this thread sees the new ticket here, or whoever wrote it sees this thread asleep. */
+            /* INVARIANT: this thread sees the new ticket here, or the thread that wrote it sees this one asleep. */
             atomic_fetch_add(&p->asleep, 1);
             while (!ticket_left(atomic_load(&p->ticket)) && !p->quit)
                 pthread_cond_wait(&p->begin, &p->lock);

@@ -1,7 +1,7 @@
 /* Threads that share out the parts of one piece of work at a time.
  *
- * Parts are taken, not handed out: the caller works too, and never waits for a thread that has not begun. So a machine
- * with other things to do costs speed, not sleep; and which thread makes which part changes no bit (kernels.h). */
+ * Parts are taken, not handed out: the caller works too, and never waits for a thread that has not begun. So other load
+ * on the machine costs speed only; and which thread makes which part changes no bit (kernels.h). */
 #ifndef OPML_POOL_H
 #define OPML_POOL_H
 #include "fast/fast.h"

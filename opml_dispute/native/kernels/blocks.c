@@ -1,8 +1,8 @@
 /* OP_BLOCK_QUANTISE, OP_BLOCK_CONTRACT, OP_BLOCK_GATHER: products with weights that stay in their blocks.
  *
  * imm[0] is the format (blocks.h), body is M, N, K; operands are dense and row-major. A block's part of a dot product is
- * one or two exact integers; these are combined in binary32, block by block, so that whoever adds the integers up in
- * another order gets the same bits. docs/kernels.md says which integers, and how they are combined. */
+ * one or two exact integers; these are combined in binary32, block by block, so that a kernel that adds the integers up
+ * in another order gets the same bits. docs/kernels.md says which integers, and how they are combined. */
 #include "blocks.h"
 #include "float32.h"
 #include "kernels.h"

@@ -10,8 +10,9 @@
  * batches. A child is NULL (zero bytes), a branch or page, or a *mapping*: a subtree put there by its root alone
  * (tensor_map), whose bytes appear page by page as they are touched, if their content was added.
  *
- * Branches and pages are counted and shared: memory_fork copies one pointer, and whoever writes to a shared one copies it.
- * Filling in a mapping or a missing hash changes no byte of memory, so it is done in place, for all who share it. */
+ * Branches and pages are counted and shared: memory_fork copies one pointer, and a machine that writes to a shared one
+ * copies it. Filling in a mapping or a missing hash changes no byte of memory, so it is done in place, for all who
+ * share it. */
 #ifndef OPML_MEMORY_H
 #define OPML_MEMORY_H
 #include "content.h"

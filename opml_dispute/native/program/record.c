@@ -1,6 +1,6 @@
-/* What a record may be. docs/segment.md, "What is refused", lists these rules in this order.
+/* The validator of node records. docs/segment.md, "What is refused", lists these rules in this order.
  *
- * A record is data from strangers, and host and guest must refuse exactly the same ones, so both run this file.
+ * A record is untrusted input, and host and guest must refuse exactly the same ones, so both run this file.
  * Numbers are bounded before they are multiplied: no computation here can wrap. */
 #include "record.h"
 #include "block_formats.h"

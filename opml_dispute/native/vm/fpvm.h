@@ -112,8 +112,8 @@ static inline void clear_reservation(struct vm *vm)
     vm->ll_owner = 0;
 }
 
-/* What every write to the word that holds `address` does: it ends a reservation in that word, whoever holds it and whether or
- * not the word changes. */
+/* What every write to the word that holds `address` does: it ends a reservation in that word, whichever thread holds it
+ * and whether or not the word changes. */
 static inline void on_write(struct vm *vm, uint64_t address)
 {
     if (vm->ll_address >> 3 == address >> 3)

@@ -256,7 +256,7 @@ static enum fault system_fcntl(struct thread *thread)
     return succeed(thread, is_written ? 1 : 0);
 }
 
-/* futex(address, operation, value): whoever waits is scheduled again and asks anew. */
+/* futex(address, operation, value): a waiting thread is scheduled again and asks anew. */
 static enum fault system_futex(struct thread *thread, const struct access *access, void *context, enum then *then)
 {
     uint64_t operation = thread->r[A1];

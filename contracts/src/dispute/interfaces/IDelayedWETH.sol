@@ -4,7 +4,8 @@ pragma solidity ^0.8.30;
 import {Duration256, Timestamp256} from "../Time.sol";
 
 /// @title Wrapped ether that can be taken out only some time after it was announced
-/// @notice Holds the bonds of all games. Between `unlock` and `withdraw` there is time to step in if a game went wrong.
+/// @notice Holds the bonds of all games. Between `unlock` and `withdraw` the owner has time to intervene if a game
+///      ended wrongly.
 /// @dev Source: docs/game.md, "Where the bonds are".
 interface IDelayedWETH {
     /// @notice `wad` wei of ether became WETH of `dst`.

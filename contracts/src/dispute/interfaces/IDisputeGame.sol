@@ -5,7 +5,7 @@ import {Claim} from "../Claim.sol";
 import {Timestamp} from "../Time.sol";
 import {GameStatus} from "../Types.sol";
 
-/// @title What the factory and the registry know of a game
+/// @title The interface of a game for the factory and the registry
 /// @dev Source: docs/game.md, "Getters".
 interface IDisputeGame {
     /// @notice The game is over.
@@ -15,7 +15,7 @@ interface IDisputeGame {
     function initialize() external payable;
 
     /// @notice Settles the game by its root claim.
-    /// @return status_ How it ended.
+    /// @return status_ The result.
     function resolve() external returns (GameStatus status_);
 
     /// @notice When the game was made.
@@ -28,10 +28,10 @@ interface IDisputeGame {
 
     function gameType() external view returns (uint32);
 
-    /// @notice The factory's caller: who claims the root claim.
+    /// @notice The factory's caller, who is the proposer of the root claim.
     function gameCreator() external view returns (address);
 
-    /// @notice What the game is about: the state root S_n, says its creator.
+    /// @notice The root claim: the state root that its creator asserts to be S_n.
     function rootClaim() external view returns (Claim);
 
     /// @notice Hash of the block before the one the game was made in.
@@ -40,10 +40,10 @@ interface IDisputeGame {
     /// @notice The request id, 32 bytes; then the proposal's nonce, 32 bytes, unless it is 0.
     function extraData() external view returns (bytes memory);
 
-    /// @notice What the game's identity is made of.
+    /// @notice The parts of the game's identity.
     function gameData() external view returns (uint32 gameType_, Claim rootClaim_, bytes memory extraData_);
 
-    /// @notice The node count: what the root claim's number is for clients that number claims.
+    /// @notice The node count, as the root claim's number for clients that number claims.
     function l2SequenceNumber() external view returns (uint256);
 
     /// @notice Whether games of this type counted when this one was made.

@@ -25,8 +25,8 @@ interface IDisputeGameFactory {
     event InitBondUpdated(uint32 indexed gameType, uint256 indexed newBond);
 
     /// @notice Makes a game. The value sent must be the type's init bond.
-    /// @param rootClaim What the caller claims.
-    /// @param extraData What it is about: for fault dispute games the request id, and a nonce unless it is 0.
+    /// @param rootClaim The caller's claim.
+    /// @param extraData The subject of the game: for fault dispute games the request id, and a nonce unless it is 0.
     /// @dev Errors, first that applies: NoImplementation, IncorrectBondAmount, GameAlreadyExists, the game's own.
     function create(uint32 gameType, Claim rootClaim, bytes calldata extraData)
         external
@@ -60,7 +60,7 @@ interface IDisputeGameFactory {
 
     function initBonds(uint32 gameType) external view returns (uint256);
 
-    /// @notice What every clone of the type gets after its own arguments.
+    /// @notice The type's arguments, which every clone gets after its own.
     function gameArgs(uint32 gameType) external view returns (bytes memory);
 
     /// @notice Owner only. Keeps the type's arguments.

@@ -34,7 +34,7 @@ interface IFaultDisputeGame is IDisputeGame {
         uint64 maxGameDepth
     );
 
-    /// @notice Somebody attacked or defended. Not emitted for the root claim.
+    /// @notice An attack or a defence was made. Not emitted for the root claim.
     event Move(uint256 indexed parentIndex, Claim indexed claim, address indexed claimant);
 
     /// @notice A claim was recorded, the root claim included: everything that `claimData(claimIndex)` answers.
@@ -106,15 +106,15 @@ interface IFaultDisputeGame is IDisputeGame {
     function addLocalData(uint256 ident, uint256 execLeafIndex, uint256 partOffset) external;
 
     /// @notice Settles a claim all of whose replies are settled.
-    /// @param numToResolve How many replies to look at in this call; 0 on the first call means all.
+    /// @param numToResolve How many replies to process in this call; 0 on the first call means all.
     function resolveClaim(uint256 claimIndex, uint256 numToResolve) external;
 
     /// @notice `resolveClaim` for each of these claims, in this order, skipping those that it would refuse; then, if the root
-    ///         claim is settled, `resolve`. Anybody can do this, for all sides alike.
-    /// @dev Errors: GameNotInProgress, and Panic(0x32) for a claim that does not exist. That somebody else settled a claim in
-    ///      the meantime, or that one is not ripe, is no error.
+    ///         claim is settled, `resolve`. Any account can do this, for all sides alike.
+    /// @dev Errors: GameNotInProgress, and Panic(0x32) for a claim that does not exist. That another account settled a
+    ///      claim in the meantime, or that one is not ripe, is no error.
     /// @param claimIndices Answers before what they answer: for instance all claims, from the newest.
-    /// @param numToResolve How many answers to look at of each claim, at most; 0 means all. List a claim twice for two pages.
+    /// @param numToResolve The most answers to process of each claim; 0 means all. List a claim twice for two pages.
     /// @return done For how many of the indices `resolveClaim` did something.
     function settle(uint256[] calldata claimIndices, uint256 numToResolve) external returns (uint256 done);
 
@@ -132,7 +132,7 @@ interface IFaultDisputeGame is IDisputeGame {
     /// @return claimant Who posted it.
     /// @return bond Its stake, in wei.
     /// @return claim The 32 bytes asserted: a state root down to the split depth, a state hash below it.
-    /// @return position Where it stands: a generalized index.
+    /// @return position Its position: a generalized index.
     /// @return clock What its side had used when it was posted, and when that was: duration << 64 | timestamp.
     function claimData(uint256 index)
         external
@@ -163,10 +163,10 @@ interface IFaultDisputeGame is IDisputeGame {
         view
         returns (bool initialCheckpointComplete, uint32 subgameIndex, Position leftmostPosition, address counteredBy);
 
-    /// @notice Replies that `resolveClaim` has not looked at yet.
+    /// @notice Replies that `resolveClaim` has not processed yet.
     function getNumToResolve(uint256 claimIndex) external view returns (uint256);
 
-    /// @notice What the side that may answer the claim has used, at most `maxClockDuration`.
+    /// @notice The time that the side which may answer the claim has used, at most `maxClockDuration`.
     function getChallengerDuration(uint256 claimIndex) external view returns (Duration);
 
     /// @notice The bond of a claim at a position, in wei; depends on its depth only.
@@ -174,7 +174,7 @@ interface IFaultDisputeGame is IDisputeGame {
 
     // ---------------------------------------------------------------- money
 
-    /// @notice What a recipient is owed by the ledger that applies, in wei.
+    /// @notice The recipient's credit by the ledger that applies, in wei.
     function credit(address recipient) external view returns (uint256);
 
     /// @notice Bonds that resolution awarded.
@@ -187,7 +187,7 @@ interface IFaultDisputeGame is IDisputeGame {
 
     function bondDistributionMode() external view returns (BondDistributionMode);
 
-    /// @notice What claims cost, and what part of a lost bond no winner gets. `forfeitedTo` has a credit like a player's.
+    /// @notice The terms of bonds, and the forfeited part of a lost bond. `forfeitedTo` has a credit like a player's.
     function bondTerms() external view returns (BondTerms memory);
 
     // ---------------------------------------------------------------- parameters
@@ -205,10 +205,10 @@ interface IFaultDisputeGame is IDisputeGame {
 
     function splitDepth() external view returns (uint256);
 
-    /// @notice What each side has in all.
+    /// @notice The total time of each side.
     function maxClockDuration() external view returns (Duration);
 
-    /// @notice What a side has left, at least, after it was answered.
+    /// @notice The least time that a side has left after it was answered.
     function clockExtension() external view returns (Duration);
 
     /// @notice The state hash where every VM trace starts.

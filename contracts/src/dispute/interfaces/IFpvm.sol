@@ -5,7 +5,7 @@ import {LocalContext} from "../../vm/LocalContext.sol";
 import {PreimageKey} from "../../vm/PreimageKey.sol";
 import {StateHash} from "../../vm/StateHash.sol";
 
-/// @title What a game needs of a pre-image oracle
+/// @title The interface of a pre-image oracle for a game
 interface ILocalPreimageOracle {
     /// @notice Stores one 32-byte part of a pre-image that the caller itself fixes.
     /// @param ident Which of the caller's pre-images.
@@ -22,7 +22,7 @@ interface ILocalPreimageOracle {
     function challengePeriod() external view returns (uint256);
 }
 
-/// @title What a game needs of a VM: one instruction, executed by the chain
+/// @title The interface of a VM for a game: one instruction, executed by the chain
 interface IFpvm {
     /// @notice Executes one instruction.
     /// @param stateData The encoded state before it.

@@ -6,10 +6,10 @@ import {RequestId} from "../RequestId.sol";
 import {StateRoot} from "../StateRoot.sol";
 import {IDisputeGame} from "./IDisputeGame.sol";
 
-/// @title What a game asks of the contract in the anchor state registry's place
-/// @notice Where its trace starts, how deep it goes, and whether it counts.
+/// @title The interface for a game of the contract in the anchor state registry's place
+/// @notice It has a game's starting root and depths, and decides whether the game counts.
 interface IGameRegistry {
-    /// @notice What a game for a request plays about. All zero if there is no such request.
+    /// @notice The parameters of a game for a request. All zero if there is no such request.
     /// @return startingRoot The state root S_0.
     /// @return nodeCount Number of nodes n: the root claim asserts S_n.
     /// @return splitDepth The deepest level of the ML phase; 2^splitDepth >= nodeCount.

@@ -4,7 +4,7 @@ pragma solidity ^0.8.30;
 import {RequestId} from "../../dispute/RequestId.sol";
 import {ModelId} from "../ModelId.sol";
 
-/// @title A contract that wants an inference's output
+/// @title A contract that receives an inference's output
 interface IInferenceConsumer {
     /// @notice Called once by the inference oracle, with the gas that the request named.
     /// @param output The output image: big-endian tensors at their places (see the model's `outputs`).

@@ -12,22 +12,22 @@ import {ModelId} from "../ModelId.sol";
 import {ArenaRoot, InputRoot} from "../SectionRoot.sol";
 import {IModelRegistry} from "./IModelRegistry.sol";
 
-/// @notice Someone's wish for one inference.
+/// @notice A requester's wish for one inference.
 struct Request {
     ModelId modelId;
     /// @notice Root of the INPUT section, 2^36 bytes.
     InputRoot inputRoot;
     /// @notice The state root S_0.
     StateRoot startingRoot;
-    /// @notice Who asked, and gets the fee back if nothing is delivered.
+    /// @notice The requester, which gets the fee back if nothing is delivered.
     address requester;
     /// @notice When the request was made.
     Timestamp requestedAt;
-    /// @notice Whom to call with the output; zero for nobody.
+    /// @notice The consumer to call with the output; zero for none.
     address callback;
     /// @notice Gas of that call.
     uint64 callbackGas;
-    /// @notice Wei for who proposed the right root claim first; 0 once paid or reclaimed.
+    /// @notice The fee in wei for the proposer of the right root claim; 0 once paid or reclaimed.
     uint128 fee;
     /// @notice Number of games that the factory had made before: proposals for this request come after.
     uint64 firstGameIndex;
@@ -37,7 +37,7 @@ struct Request {
     bytes32 outputHash;
 }
 
-/// @title Inferences asked for, disputed, delivered
+/// @title Requests for inferences, their disputes and deliveries
 /// @notice A request names a model and an input. A proposal is a game that anyone makes for it at the factory, with the
 ///         request id as extra data; any number may compete. The first that survives delivers, with the output itself.
 ///         This contract also stands in the anchor state registry's place: it tells games where their trace starts, and
@@ -131,8 +131,8 @@ interface IInferenceOracle is IGameRegistry {
         returns (RequestId requestId);
 
     /// @notice As `request`, for an input too large to send: its root, and where the image can be fetched.
-    /// @dev Nobody can check an inference on an input that is not public. So a requester that hides it can only get an
-    ///      unchecked answer to its own question.
+    /// @dev No challenger can check an inference on an input that is not public. So a requester that hides it can only
+    ///      get an unchecked answer to its own question.
     function requestByRoot(
         ModelId modelId,
         InputRoot inputRoot,
@@ -188,9 +188,9 @@ interface IInferenceOracle is IGameRegistry {
 
     /// @notice Games made for a request, oldest first.
     /// @param start Index in the factory's list to start from; smaller than the request's `firstGameIndex` means that.
-    /// @param maxScan How many games of the list to look at.
+    /// @param maxScan The number of games in the list to examine.
     /// @return games Those that are about the request, whether or not they count.
-    /// @return next Where to go on; the factory's game count if there is no more.
+    /// @return next The index at which the next page starts; the factory's game count if there is none.
     function gamesOf(RequestId requestId, uint256 start, uint256 maxScan)
         external
         view

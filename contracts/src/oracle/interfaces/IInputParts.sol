@@ -33,7 +33,7 @@ struct Publication {
 ///         one or more transactions each, and its root is computed on the chain as it grows. `requestByRoot` of the oracle
 ///         then asks for the inference, and everyone finds the image in the events of this contract, by its root.
 /// @dev Source: docs/game.md, "Inputs in parts". No owner, no funds; an upload belongs to the address that started it, so
-///      nobody else can add to it, and abandoning one costs nothing more.
+///      no other account can add to it, and abandoning one costs nothing more.
 interface IInputParts {
     // ---------------------------------------------------------------- events
 

@@ -38,7 +38,7 @@ struct RegisteredModel {
 
 /// @title Models by content
 /// @notice Anyone registers any model. A model's id is the hash of all that was said about it, so an id cannot come to mean
-///         something else, and nobody can be kept from registering.
+///         something else, and no registrant can be kept from registering.
 /// @dev Source: docs/game.md, "Models".
 interface IModelRegistry {
     event ModelRegistered(

@@ -28,10 +28,10 @@ import {ProposalMetadata, ProposalMetadataFields} from "./ProposalMetadata.sol";
 /// @notice Loads a part of a Keccak-256 pre-image that is too large for one transaction, by a proposal that can be challenged.
 ///
 /// The proposer sends the pre-image in pieces (`addLeavesLPP`), and with every block of 136 bytes a commitment to the
-/// sponge's state behind it, which nobody computes on chain then. Blocks and commitments become leaves of a Merkle tree.
-/// For `challengePeriod` seconds after the last piece, anyone may show one block whose commitment does not follow from the
-/// one before (`challengeLPP`), and gets the proposer's bond. After that `squeezeLPP` computes the last block and the digest,
-/// stores the part, and returns the bond.
+/// sponge's state behind it, which is not computed on chain then. Blocks and commitments become leaves of a Merkle
+/// tree. For `challengePeriod` seconds after the last piece, anyone may show one block whose commitment does not follow
+/// from the one before (`challengeLPP`), and gets the proposer's bond. After that `squeezeLPP` computes the last block
+/// and the digest, stores the part, and returns the bond.
 /// @dev Functions, checks and their order are the OP Stack's: op-challenger proposes, challenges and squeezes here. A part's
 /// bytes behind the pre-image's end are zeros, where the OP Stack's contract stores what stands in the calldata there.
 abstract contract LargePreimages is PreimageParts {
@@ -185,7 +185,7 @@ abstract contract LargePreimages is PreimageParts {
         _counter(claimant, uuid, empty, postState);
     }
 
-    /// @notice Stores the part of a proposal that nobody challenged in time, and returns its bond. Anyone may call it.
+    /// @notice Stores the part of a proposal that was not challenged in time, and returns its bond. Anyone may call it.
     /// @param stateMatrix The sponge's state behind the last leaf but one, `preState`.
     function squeezeLPP(
         address claimant,
@@ -204,7 +204,7 @@ abstract contract LargePreimages is PreimageParts {
         if (preState.index + 1 != postState.index || postState.index != metadata.blocksProcessed() - 1) {
             revert StatesNotContiguous();
         }
-        // The last commitment is not looked at: what the block leads to is the digest.
+        // The last commitment is not read: the state after the block is the digest.
         stateMatrix.absorb(postState.input);
         _settle(claimant, uuid, preimageKey(stateMatrix.digest(), KECCAK256_KEY));
     }

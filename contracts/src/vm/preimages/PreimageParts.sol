@@ -15,7 +15,7 @@ import {
 import {InvalidProof, NotEnoughGas, PartOffsetOOB} from "./PreimageErrors.sol";
 
 /// @title PreimageParts
-/// @notice The parts that steps read, and how one is loaded from a pre-image that fits into a transaction.
+/// @notice The parts that steps read, and their loading from a pre-image that fits into a transaction.
 abstract contract PreimageParts is IPreimageOracle {
     /// @notice Gas that a call of a precompile may need around it, beyond what its key names.
     uint256 public constant PRECOMPILE_CALL_RESERVED_GAS = 100_000;
@@ -97,7 +97,7 @@ abstract contract PreimageParts is IPreimageOracle {
         bytes memory called = bytes.concat(bytes20(precompile), bytes8(requiredGas), input);
         PreimageKey key = preimageKey(keccak256(called), PRECOMPILE_KEY);
         // A call gets at most 63/64 of what is left. INVARIANT: with that much it cannot fail for lack of gas, so what
-        // it answers is the precompile's own answer, whoever loads it.
+        // it answers is the precompile's own answer, whichever account loads it.
         unchecked {
             if (gasleft() * 63 < uint256(requiredGas) * 64 + PRECOMPILE_CALL_RESERVED_GAS * 63) revert NotEnoughGas();
         }

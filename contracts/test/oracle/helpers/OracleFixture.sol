@@ -170,7 +170,7 @@ abstract contract OracleFixture is Test {
         game.resolve();
     }
 
-    /// @notice Nobody answers, and all delays pass.
+    /// @notice No answer is made, and all delays pass.
     function survive(FaultDisputeGame game) internal {
         skip(CLOCK);
         resolve(game);

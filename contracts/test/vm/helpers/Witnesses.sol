@@ -140,7 +140,7 @@ library Witnesses {
         }
     }
 
-    /// @notice Node and siblings in 60 words, the rest of them junk that nobody may look at.
+    /// @notice Node and siblings in 60 words, the rest of them junk that must not be read.
     function join(bytes32[] memory proof) internal pure returns (bytes memory joined) {
         joined = abi.encodePacked(proof);
         for (uint256 i = proof.length; i < 60; ++i) {

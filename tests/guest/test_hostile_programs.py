@@ -1,8 +1,8 @@
 """
-Host and VM come to the same, whatever program a stranger registers.
+Host and VM compute the same, whatever program a registrant registers.
 
 A disagreement, a guest that does not end, or more steps than its bound: each would lose an honest player a game.
-`python -m tests.guest.strangers` hunts for longer.
+`python -m tests.guest.hostile_programs` hunts for longer.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from opml_dispute.engine.segment import ARENA, INPUT, OUTPUT
 from opml_dispute.engine.segment_memory import validate_records
 from opml_dispute.model.opcodes import Binary, DType, Opcode, Unary
 from opml_dispute.model.record import Free, Record, strided_body
+from tests.guest.hostile_programs import disagreement, hostile_chain, hostile_program, too_much
 from tests.guest.programs import program
-from tests.guest.strangers import disagreement, hostile_chain, hostile_program, too_much
 from tests.kernels.cases import words
 
 

@@ -1,14 +1,14 @@
 """
-Scales and shifts by constants, absorbed by the operation before them.
+Scales and shifts by constants, fused into the operation before them.
 
 A normalisation whose statistics are known, or a bias that the model adds in a node of its own, is x * f + s with one f
 and one s a channel. Where x comes from a convolution or a matrix product with constant weights, those are scaled
 instead, and the shift becomes the bias; where x comes from another such scale or shift, two become one. The tensor
 between disappears, with its node, its memory, and its cost in the VM.
 
-`absorb` rewrites a list of operations. It chooses which nodes there are, and so how results are rounded, as everything
+`fuse` rewrites a list of operations. It chooses which nodes there are, and so how results are rounded, as everything
 in the compiler does; its arithmetic is single operations of binary32, so a program is the same on every machine. It
-leaves alone what something else looks at too, and constants that would not stay finite.
+does not change tensors that another operation reads, nor constants that would not stay finite.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from opml_dispute.model.recorder import Op
 from opml_dispute.model.tensor import Array, Buffer, Shape, Tensor
 
 
-def absorb(builder: Builder, ops: Sequence[Op], outputs: Sequence[Tensor]) -> list[Op]:
-    """`ops`, which `builder` made and which `outputs` need, or fewer that come to the same."""
-    return _Absorber(builder, ops, outputs).run()
+def fuse(builder: Builder, ops: Sequence[Op], outputs: Sequence[Tensor]) -> list[Op]:
+    """`ops`, which `builder` made and which `outputs` need, with scales and shifts fused."""
+    return _Fuser(builder, ops, outputs).run()
 
 
-class _Absorber:
+class _Fuser:
     def __init__(self, builder: Builder, ops: Sequence[Op], outputs: Sequence[Tensor]) -> None:
         self.builder, self.ops = builder, ops
         self.done: list[Op | None] = []
-        """What there is so far; None where an operation was absorbed."""
+        """The operations so far; None where an operation was fused into another."""
         self.maker: dict[int, int] = {}
         """By buffer, the place in `done` of the operation that writes to it."""
         self.readers = Counter(id(tensor.buffer) for op in ops for tensor in op.inputs)
@@ -42,14 +42,14 @@ class _Absorber:
         self.writers = Counter(id(op.out.buffer) for op in ops)
 
     def run(self) -> list[Op]:
-        """See `absorb`."""
+        """See `fuse`."""
         for op in self.ops:
             self.done.append(None)
             self._put(len(self.done) - 1, op)
         return [op for op in self.done if op is not None]
 
     def _put(self, place: int, op: Op) -> None:
-        """Makes `op` part of what is done: at `place`, or within an operation further to the front."""
+        """Add `op` to the finished operations: at `place`, or fused into an earlier operation."""
         self.done[place] = None
         change = _change_of(op)
         source = None if change is None else self._source(change.x, op)
@@ -57,7 +57,7 @@ class _Absorber:
             before = self.maker[id(change.x.buffer)]
             earlier = _change_of(source)
             if earlier is not None and (earlier.function, change.function) == (Binary.ADD, Binary.MUL):
-                # (x + s) * f = x * f + s * f: so the scale comes next to what may absorb it.
+                # (x + s) * f = x * f + s * f: so the scale comes next to what it may be fused into.
                 swapped = self._swapped(source, earlier, change)
                 if swapped is not None:
                     scale, shift = swapped
@@ -72,7 +72,7 @@ class _Absorber:
         self.maker[id(op.out.buffer)] = place
 
     def _source(self, x: Tensor, op: Op) -> Op | None:
-        """What makes all of `x`, if `op` alone looks at it, and makes all of its own output."""
+        """The operation that makes all of `x`, if only `op` reads `x` and `op` makes all of its own output."""
         key = id(x.buffer)
         place = self.maker.get(key)
         if place is None or (self.readers[key], self.writers[key], self.writers[id(op.out.buffer)]) != (1, 1, 1):
@@ -83,7 +83,7 @@ class _Absorber:
         return source if _is_all(op, op.out) else None
 
     def _together(self, source: Op, earlier: Change | None, change: Change) -> Op | None:
-        """`source` with a change in it; None where that does not go."""
+        """`source` with a change fused into it; None if that is not possible."""
         if source.opcode is Opcode.CONV:
             return _convolution(self.builder, source, change)
         if source.opcode is Opcode.CONTRACT:
@@ -138,7 +138,7 @@ class _Absorber:
         return self._emitted(product, lambda g: g.contract(left, right, None if bias is None else g.constant(bias)))
 
     def _emitted(self, like: Op, make: Callable[[Builder], Tensor]) -> Op | None:
-        """The operation that `make` appends, which does not stay there; None if it takes more than one."""
+        """The operation that `make` appends, removed from the list; None if it appends several."""
         outer, self.builder.origin = self.builder.origin, like.origin
         before = len(self.builder.ops)
         make(self.builder)
@@ -159,7 +159,7 @@ class Change:
 
 
 def _change_of(op: Op) -> Change | None:
-    """What `op` is in these terms, if anything."""
+    """`op` as a change; None if it is none."""
     if op.opcode is not Opcode.BINARY or op.inputs[0].dtype is not DType.F32:
         return None
     function, (x, y) = Binary(op.imm[0]), op.inputs
@@ -203,7 +203,7 @@ def _both(g: Builder, function: Binary, one: Tensor, other: Tensor) -> tuple[Arr
 
 
 def _along(constant: Tensor, axis: int | None) -> Array | None:
-    """The values of a constant that varies along `axis` alone (None: nowhere); None if it is not such a one."""
+    """The values of a constant that varies only along `axis` (None: nowhere); None if it varies otherwise."""
     if not constant.is_constant:
         return None
     if any(

@@ -1,13 +1,13 @@
 """
-Programs from strangers, made to hurt: records that a compiler would never write, over data that no tensor would hold.
+Untrusted programs, made to fail: records that a compiler would never write, over data that no tensor would hold.
 
 `hostile_program(seed)` starts from good records (`tests.kernels.cases`) and bends them where it might matter: operands
 moved onto each other and onto the ends of sections, strides of zero, backwards or far, sizes that multiply beyond 64
 bits, windows that lie in the padding alone, indices and booleans that are any bytes, blocks freed under the feet of
 those that use them. `disagreement` runs one on the host, in both storage orders, in one go and node by node, and in the
-VM, and answers how they differ: None, or it is a bug that loses somebody honest a dispute.
+VM, and answers how they differ: None, or it is a bug that loses an honest player a dispute.
 
-    python -m tests.guest.strangers --seconds 60 --first 0
+    python -m tests.guest.hostile_programs --seconds 60 --first 0
 """
 
 from __future__ import annotations

@@ -55,6 +55,7 @@ def convolution(*, bias: bool, twice: bool = False) -> onnx.ModelProto:
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("twice", [True, False])
 def test_a_normalisation_behind_a_convolution(bias: bool, twice: bool) -> None:
+    """A normalisation behind a convolution is fused, and the outputs agree."""
     assert agrees(convolution(bias=bias, twice=twice), (1, 3, 6, 6))
 
 
@@ -69,6 +70,7 @@ def test_a_convolution_that_others_look_at_stays() -> None:
 
 
 def test_an_output_stays() -> None:
+    """A tensor that is an output is not fused away."""
     graph = Graph()
     graph.input("x", [1, 3, 6, 6])
     conv = graph.node("Conv", "x", graph.constant(normal(2, 3, 1, 1)))
@@ -103,6 +105,7 @@ def test_a_transposed_convolution_is_one_too() -> None:
 @pytest.mark.parametrize("shape", [(4, 5), (2, 4, 5)])
 @pytest.mark.parametrize("order", [["Add"], ["Mul"], ["Mul", "Add"], ["Add", "Mul", "Add"]])
 def test_behind_a_matrix_product(order: list[str], shape: tuple[int, ...]) -> None:
+    """Scales and shifts behind a matrix product are fused, and the outputs agree."""
     graph = Graph()
     graph.input("x", list(shape))
     last = graph.node("MatMul", "x", graph.constant(normal(5, 7)))
@@ -148,7 +151,7 @@ def test_constants_along_different_axes_stay_apart() -> None:
     assert agrees(model, (2, 3, 4))
 
 
-def test_along_another_axis_than_the_channels_nothing_is_absorbed() -> None:
+def test_along_another_axis_than_the_channels_nothing_is_fused() -> None:
     graph = Graph()
     graph.input("x", [1, 3, 4, 4])
     conv = graph.node("Conv", "x", graph.constant(normal(4, 3, 1, 1)))
