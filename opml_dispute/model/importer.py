@@ -257,6 +257,9 @@ class Importer:
             output = node.output[need.output]
             raise SizeDependsOnData(node.op_type, full_name, version, need.what, need.depends, output) from None
         except NeedsConstant as need:
+            if not need.depends:
+                reason = f"{need.what} must be known when the model is compiled, but is computed"
+                raise UnsupportedOp(node.op_type, full_name, version, reason) from None
             raise InputNotFixed(node.op_type, full_name, version, need.what, need.depends) from None
         except (ValueError, ArithmeticError, LookupError, TypeError, AttributeError) as error:
             # A lowering takes shapes apart as its operator's rules allow. Where a model breaks them, that fails; the

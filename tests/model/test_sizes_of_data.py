@@ -144,6 +144,22 @@ def test_boxes_that_overlap_no_better_one(center: int, least: bool) -> None:
         assert_as_onnx_runtime(suppressed(center, least=least), inputs, {"y": 120}, {"y": 0})
 
 
+def test_boxes_that_are_known_need_no_room() -> None:
+    """What the compiler can choose, it chooses: the result has the size that it has."""
+    inputs: dict[str, Array] = {
+        "boxes": RNG.random((2, 20, 4), dtype=np.float32),
+        "scores": RNG.random((2, 3, 20), dtype=np.float32),
+        "most": np.array([3], np.int64),
+        "overlap": np.array([0.4], np.float32),
+        "least": np.array([0.2], np.float32),
+    }
+    model = suppressed()
+    (want,) = onnxruntime.InferenceSession(model.SerializeToString()).run(None, inputs)
+    got = run(compile_model(model, constants=inputs), {})
+    assert list(got) == ["y"]
+    np.testing.assert_array_equal(got["y"], want)
+
+
 def test_a_range_that_data_ends() -> None:
     model = parsed("agraph (int64 a, int64 b, int64 c) => (int64[N] y) { y = Range(a, b, c) }")
     for bounds in ((0, 7, 1), (3, 12, 4), (9, -4, -3), (5, 5, 1), (5, 2, 1), (0, 8, 8), (-3, 6, 3)):

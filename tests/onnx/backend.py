@@ -213,6 +213,8 @@ def _compiled(model: onnx.ModelProto, inputs: Mapping[str, Any], room: int) -> t
                 raise
             refused, rooms = need, {need.output: room}
         except InputNotFixed as need:
+            if need.inputs <= fixed.keys():
+                raise
             fixed |= {name: inputs[name] for name in need.inputs}
         except ModelError:
             if refused is None or not rooms or not refused.inputs:

@@ -416,6 +416,8 @@ def _compiled(trial: Trial) -> tuple[Program, dict[str, Array]]:
         try:
             return compile_model(trial.model, constants=fixed), fixed
         except InputNotFixed as need:
+            if need.inputs <= fixed.keys():
+                raise
             fixed |= {name: trial.inputs[name] for name in need.inputs}
 
 

@@ -63,7 +63,7 @@ def chosen(g: Builder, held: Tensor, room: int) -> Chosen:
     numbers = g.scan(Reduction.SUM, g.cast(held, DType.I64), 0)
     # What is not chosen, and what there is no room for, goes to a place behind the others.
     target = g.select(held, g.minimum(g.sub(numbers, 1), room), g.scalar(room, DType.I64))
-    places = g.new(DType.I64, (room + 1,), held)
+    places = g.made(DType.I64, (room + 1,), held)
     g.copy(places, g.scalar(0, DType.I64))
     g.scatter_along(places, 0, target, g.arange(size), Reduction.NONE)
     present, count = counted(g, numbers.picked(0, size - 1), room)
@@ -214,20 +214,39 @@ def non_max_suppression(
     """
     if boxes.rank != 3 or scores.rank != 3 or boxes.shape != (scores.shape[0], scores.shape[2], 4):
         raise Refuse(f"boxes {list(boxes.shape)} with scores {list(scores.shape)}")
-    _, classes, count = scores.shape
     if most is None or 0 in scores.shape:
         return g.filled((0, 3), 0, DType.I64)
-    room = g.room("how many boxes are chosen", boxes, scores, most)
+    given = [t for t in (boxes, scores, most, overlap, least_score) if t is not None]
+    limits = (most, overlap, least_score)
+    if all(t.is_constant for t in given):
+        whole = _suppressed(g, boxes, scores, limits, bool(center_point_box), scores.size)
+        if whole.tensor.is_constant and whole.count.is_constant:
+            return whole.tensor.sliced(0, 0, int(whole.count.values()))
+    room = g.room("how many boxes are chosen", *given)
+    return _suppressed(g, boxes, scores, limits, bool(center_point_box), room)
+
+
+def _suppressed(
+    g: Builder,
+    boxes: Tensor,
+    scores: Tensor,
+    limits: tuple[Tensor, Tensor | None, Tensor | None],
+    centred: bool,
+    room: int,
+) -> Sized:
+    """The chosen boxes; `limits` are how many a class has at most, the overlap, and the least score."""
+    most, overlap, least_score = limits
+    _, classes, count = scores.shape
     rounds = min(count, room)
     if most.is_constant:
         rounds = min(rounds, max(int(most.values().reshape(())), 0))
     if rounds == 0:
-        return g.filled((0, 3), 0, DType.I64)
+        return Sized(g.filled((room, 3), 0, DType.I64), g.scalar(0, DType.I64), 0)
     order = g.topk(scores, count, 2, largest=True)
     candidate = g.filled(scores.shape, True, DType.BOOL)
     if least_score is not None:
         candidate = g.less(g.reshape(least_score, ()), g.take_along(scores, order, 2))
-    corners = _corners(g, boxes, order, centred=bool(center_point_box))
+    corners = _corners(g, boxes, order, centred=centred)
     threshold = g.scalar(0, boxes.dtype) if overlap is None else g.reshape(overlap, ())
     places, held = _rounds(g, corners, candidate, threshold, rounds)
     if not most.is_constant:
