@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -35,23 +36,25 @@ def run_errand(
     It is killed when `ending` is set. Raises `TimeoutError` then and after `timeout_s`, `OSError` if it cannot start.
     """
     deadline = time.monotonic() + timeout_s
-    with subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=None if environment is None else dict(environment),
-    ) as process:
-        try:
-            unsent: str | None = given
-            while True:
-                try:
-                    out, err = process.communicate(unsent, timeout=_LOOK_S)
-                    return ErrandResult(process.returncode, out, err)
-                except subprocess.TimeoutExpired:
-                    unsent = None  # it is on its way
-                    if time.monotonic() >= deadline or (ending is not None and ending.is_set()):
-                        raise TimeoutError from None
-        finally:
-            process.kill()  # of one that has ended nothing happens
+    with tempfile.TemporaryFile() as source:
+        # WHY a file: after a time-out `Popen.communicate` sends no more of what a pipe had no room for.
+        source.write(given.encode())
+        source.seek(0)
+        with subprocess.Popen(
+            command,
+            stdin=source,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=None if environment is None else dict(environment),
+        ) as process:
+            try:
+                while True:
+                    try:
+                        out, err = process.communicate(timeout=_LOOK_S)
+                        return ErrandResult(process.returncode, out, err)
+                    except subprocess.TimeoutExpired:
+                        if time.monotonic() >= deadline or (ending is not None and ending.is_set()):
+                            raise TimeoutError from None
+            finally:
+                process.kill()  # of one that has ended nothing happens

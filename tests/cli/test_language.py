@@ -59,7 +59,7 @@ def test_a_request_draws_only_from_a_model_that_can(cli: Cli, on_chain: Chain, k
     asked = cli("request", "--model-id", ids[1], *drawing, *signing)
     assert asked.code == 0, asked.err
     request_id = asked.object_with("request_id")["request_id"]
-    made = cli("propose", request_id, "--key-file", key("proposer"), "--json")
+    made = cli("propose", request_id, "--key-file", key("proposer"), "--force-unavailable", "--json")
     assert made.code == 0, made.err
     alone = cli("run", LETTERS, *drawing, "--prompt-tokens", 24, "--tokens", 6, "--json").object_with("answer")
     assert made.object_with("answer")["answer"] == alone["answer"]
