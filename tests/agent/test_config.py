@@ -8,6 +8,7 @@ import pytest
 
 from opml_dispute.agent.config import AgentConfig, BadConfig
 from opml_dispute.availability.fetching import FetchPolicy
+from opml_dispute.home import home
 
 LEAST = """
 [chain]
@@ -26,7 +27,7 @@ def load(tmp_path: Path, text: str) -> AgentConfig:
 def test_least_configuration_has_a_deployment_and_roles(tmp_path: Path) -> None:
     config = load(tmp_path, LEAST)
     assert config.deployment == tmp_path / "deployment.json"
-    assert config.state == tmp_path / "agent.sqlite"
+    assert config.state == home() / "agents" / "agent.sqlite"
     assert config.roles == {"challenger", "resolver"}
     assert config.max_at_risk_wei is None
 
