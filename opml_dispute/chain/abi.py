@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
-from typing import Any
+from copy import copy
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING, Any
 
 from opml_dispute.engine.hashing import keccak256
 from opml_dispute.primitives import Address
+
+if TYPE_CHECKING:
+    from eth_abi.codec import ABIDecoder
 
 
 class Undecodable(ValueError):
@@ -28,14 +32,31 @@ def encode(types: Iterable[str], values: Iterable[Any]) -> bytes:
 
 
 def decode(types: Sequence[str], raw: bytes, *, strict: bool = True) -> tuple[Any, ...]:
-    """The values of these types in `raw`. Raises `Undecodable`; `strict` refuses padding that is not zero."""
-    from eth_abi.abi import decode as decode_values
+    """
+    The values of these types in `raw`, addresses checksummed wherever they stand. Raises `Undecodable`; `strict`
+    refuses padding that is not zero.
+    """
     from eth_abi.exceptions import DecodingError
 
     try:
-        return decode_values(types, raw, strict=strict)
+        return _decoder().decode(types, raw, strict=strict)
     except (DecodingError, OverflowError) as error:
         raise Undecodable(str(error)) from error
+
+
+@cache
+def _decoder() -> ABIDecoder:
+    """eth_abi's own answers addresses in small letters, also within tuples and arrays."""
+    from eth_abi.codec import ABIDecoder
+    from eth_abi.decoding import AddressDecoder
+    from eth_abi.registry import registry
+
+    typeless: Any = AddressDecoder  # its constructor has no annotations
+    checksumming = typeless(decoder_fn=lambda raw: checksummed("0x" + raw.hex()))
+    own = copy(registry)
+    own.unregister_decoder("address")
+    own.register_decoder("address", checksumming)
+    return ABIDecoder(own)
 
 
 def canonical_type(entry: dict[str, Any]) -> str:

@@ -264,8 +264,8 @@ def read_claim(index: int, record: ClaimRecord, is_resolved: bool) -> Claim:
     return Claim(
         index=index,
         parent_index=None if record.parent_index == NO_PARENT else record.parent_index,
-        countered_by=None if record.countered_by == ZERO_ADDRESS else checksummed(record.countered_by),
-        claimant=checksummed(record.claimant),
+        countered_by=None if record.countered_by == ZERO_ADDRESS else record.countered_by,
+        claimant=record.claimant,
         bond_wei=record.bond_wei,
         value=Hash32(record.value),
         position=Position.from_gindex(record.gindex),

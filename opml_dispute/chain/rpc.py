@@ -28,7 +28,7 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from opml_dispute import plain_json
 from opml_dispute.chain import answers
-from opml_dispute.chain.abi import Undecodable, checksummed, decode, encode
+from opml_dispute.chain.abi import Undecodable, decode, encode
 from opml_dispute.chain.answers import Head, Parse
 from opml_dispute.chain.artifacts import Signature
 from opml_dispute.chain.retrying import FIRST_PAUSE_S, BatchSize, Patience
@@ -106,21 +106,14 @@ class Call(Generic[T]):
         return f"{self.contract}.{self.signature.name}"
 
     def decode(self, raw: bytes) -> T:
-        """
-        Decode an answer. Addresses are checksummed. Raises `UnexpectedAnswer` if the bytes do not fit the ABI.
-        """
+        """Decode an answer. Raises `UnexpectedAnswer` if the bytes do not fit the ABI."""
         try:
             values = decode(self.signature.outputs, raw, strict=False)
         except Undecodable as error:
             raise UnexpectedAnswer(
                 f"{self.what} at {self.to} answered {len(raw)} bytes that do not decode: {error}"
             ) from None
-        typed = tuple(_tidy(kind, value) for kind, value in zip(self.signature.outputs, values, strict=True))
-        return self.parse(typed[0] if len(typed) == 1 else typed)
-
-
-def _tidy(kind: str, value: Any) -> Any:
-    return checksummed(value) if kind == "address" else value
+        return self.parse(values[0] if len(values) == 1 else values)
 
 
 class Ask(NamedTuple):

@@ -160,7 +160,7 @@ def test_agent_answers_requests_and_delivers(chain: Chain, tmp_path: Path) -> No
     for delay_s in (TEST_TIMES.max_clock_s, TEST_TIMES.finality_delay_s + 1, TEST_TIMES.withdrawal_delay_s):
         chain.warp(delay_s)
         found.passes()
-    assert system.rpc.read(system.oracle.request_of(request_id)).delivered_by.lower() == game.lower()
+    assert system.rpc.read(system.oracle.request_of(request_id)).delivered_by == game
     assert len(found.agent.discovery.games) == 1, "a request is answered once"
     found.end()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 import pytest
 from eth_utils.abi import collapse_if_tuple
@@ -19,6 +20,22 @@ def test_checksums_are_those_of_eth_utils() -> None:
         assert (
             checksummed(address) == checksummed(address.upper().replace("X", "x")) == str(to_checksum_address(address))
         )
+
+
+@pytest.mark.parametrize(
+    ("kind", "wrap"),
+    [
+        ("address", lambda address: address),
+        ("address[]", lambda address: (address, address)),
+        ("address[2]", lambda address: (address, address)),
+        ("(uint64,address)", lambda address: (7, address)),
+        ("(string,(address,bool)[])[]", lambda address: (("0x", ((address, True), (address, False))),)),
+    ],
+)
+def test_addresses_are_checksummed_wherever_they_stand(kind: str, wrap: Callable[[str], object]) -> None:
+    """The same account is the same text, whichever function of whichever contract named it."""
+    address = "0x" + random.Random(1).randbytes(20).hex()
+    assert decode([kind], encode([kind], [wrap(address)])) == (wrap(checksummed(address)),)
 
 
 @pytest.mark.parametrize(

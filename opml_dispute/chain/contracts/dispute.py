@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from opml_dispute.chain.abi import checksummed
 from opml_dispute.chain.contracts.contract import Contract, as_it_is
 from opml_dispute.chain.rpc import Call
 from opml_dispute.chain.transactions import Receipt
@@ -54,7 +53,7 @@ class DisputeGameFactory(Contract):
 
     def owner(self) -> Call[Address]:
         """The account that sets the game implementation: a timelock."""
-        return self._call(checksummed, "owner")
+        return self._call(Address, "owner")
 
     def transfer_ownership(self, owner: Address) -> Call[None]:
         """Owner: hand the factory over."""
@@ -91,7 +90,7 @@ class DisputeGameFactory(Contract):
     def created_game(self, receipt: Receipt) -> Address:
         """The game that a `create` transaction made."""
         (event,) = self.events("DisputeGameCreated", receipt.logs)
-        return checksummed(event["disputeProxy"])
+        return Address(event["disputeProxy"])
 
 
 @dataclass(frozen=True)
@@ -150,7 +149,7 @@ class FaultDisputeGame(Contract):
 
     def bond_terms(self) -> Call[BondTerms]:
         """The bonds of its claims, and the forfeited part of a lost bond."""
-        return self._call(lambda v: BondTerms(v[0], v[1], v[2], v[3], checksummed(v[4])), "bondTerms")
+        return self._call(lambda v: BondTerms(*v), "bondTerms")
 
     def l1_head(self) -> Call[Hash32]:
         """Hash of the block before creation."""
@@ -190,15 +189,15 @@ class FaultDisputeGame(Contract):
 
     def vm(self) -> Call[Address]:
         """The verifier."""
-        return self._call(checksummed, "vm")
+        return self._call(Address, "vm")
 
     def weth(self) -> Call[Address]:
         """The vault that holds the bonds."""
-        return self._call(checksummed, "weth")
+        return self._call(Address, "weth")
 
     def oracle(self) -> Call[Address]:
         """The InferenceOracle, in the anchor state registry's place."""
-        return self._call(checksummed, "anchorStateRegistry")
+        return self._call(Address, "anchorStateRegistry")
 
     def claim_count(self) -> Call[int]:
         """How many claims there are."""
@@ -280,7 +279,7 @@ class DelayedWETH(Contract):
 
     def config(self) -> Call[Address]:
         """The oracle, which says whether the system is paused."""
-        return self._call(checksummed, "config")
+        return self._call(Address, "config")
 
     def delay_s(self) -> Call[int]:
         """Seconds between unlock and withdrawal."""

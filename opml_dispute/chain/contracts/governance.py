@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Final
 
-from opml_dispute.chain.abi import checksummed
 from opml_dispute.chain.contracts.contract import Contract
 from opml_dispute.chain.rpc import Call
 from opml_dispute.primitives import Address, Hash32, RequestId
@@ -70,7 +69,7 @@ class GuardedOracle(Contract):
 
     def anchor_of(self, request_id: RequestId) -> Call[Address]:
         """The recorded survivor of a request; the zero address if there is none."""
-        return self._call(checksummed, "anchorGameOf", request_id)
+        return self._call(Address, "anchorGameOf", request_id)
 
 
 class OwnedVault(Contract):
@@ -80,7 +79,7 @@ class OwnedVault(Contract):
 
     def owner(self) -> Call[Address]:
         """The account that may hold and recover: a timelock."""
-        return self._call(checksummed, "owner")
+        return self._call(Address, "owner")
 
     def balance_wei(self, game: Address) -> Call[int]:
         """The vault's balance of a game."""

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from opml_dispute.chain.abi import checksummed
 from opml_dispute.chain.answers import Log
 from opml_dispute.chain.contracts.contract import Contract, as_it_is
 from opml_dispute.chain.rpc import Call
@@ -127,7 +126,7 @@ class InferenceOracle(Contract):
     def games_of(self, request_id: bytes, start: int, max_scan: int) -> Call[tuple[list[Address], int]]:
         """A page of the games for a request, and the index in the factory's list at which the next page begins."""
         return self._call(
-            lambda v: ([checksummed(game) for game in v[0]], int(v[1])),
+            lambda v: (list(v[0]), int(v[1])),
             "gamesOf",
             request_id,
             start,
@@ -164,11 +163,11 @@ class InferenceOracle(Contract):
 
     def guardian(self) -> Call[Address]:
         """The account that may discard games and pause the system."""
-        return self._call(checksummed, "guardian")
+        return self._call(Address, "guardian")
 
     def owner(self) -> Call[Address]:
         """The account that sets the guardian and the respected game type: a timelock."""
-        return self._call(checksummed, "owner")
+        return self._call(Address, "owner")
 
     def is_finalized(self, game: Address) -> Call[bool]:
         """Whether the game is resolved and the finality delay is over."""
@@ -192,11 +191,11 @@ class InferenceOracle(Contract):
 
     def registry(self) -> Call[Address]:
         """The model registry."""
-        return self._call(checksummed, "modelRegistry")
+        return self._call(Address, "modelRegistry")
 
     def factory(self) -> Call[Address]:
         """The game factory."""
-        return self._call(checksummed, "disputeGameFactory")
+        return self._call(Address, "disputeGameFactory")
 
     def requested(self, logs: Iterable[Log]) -> list[dict[str, Any]]:
         """Every InferenceRequested event."""

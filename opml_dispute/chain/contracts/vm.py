@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from opml_dispute.chain.abi import checksummed
 from opml_dispute.chain.contracts.contract import Contract, as_it_is
 from opml_dispute.chain.rpc import Call
 from opml_dispute.primitives import Address
@@ -15,7 +14,7 @@ class FPVM(Contract):
 
     def oracle(self) -> Call[Address]:
         """The pre-image oracle that it reads."""
-        return self._call(checksummed, "oracle")
+        return self._call(Address, "oracle")
 
     def state_version(self) -> Call[int]:
         """The state version that it executes."""
