@@ -63,6 +63,8 @@ class AgentContext:
         self.config, self.system, self.sender = config, system, sender
         self.memory, self.log, self.metrics = memory, log, metrics
         self.casework = open_casework(config, system, store, log)
+        self.payees = (sender.address, *config.claim_for)
+        """The accounts whose bonds and rights the agent looks after."""
         self.limits = StakeLimits(config.max_at_risk_wei, config.max_per_game_wei, config.reserve_wei)
         self.committed_wei: dict[str, int] = {}
         """The cost that each game being played may still have to its end, in wei."""

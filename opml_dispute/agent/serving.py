@@ -11,7 +11,13 @@ from opml_dispute.chain.contracts.contract import ZERO_ADDRESS
 from opml_dispute.chain.contracts.oracle import RequestRecord
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.depths import Depths
-from opml_dispute.operator.inference import NothingToDeliver, deliverable_game, delivery_intent
+from opml_dispute.operator.inference import (
+    NothingToDeliver,
+    deliverable_game,
+    delivery_intent,
+    games_of,
+    restoring_intents,
+)
 from opml_dispute.operator.preflight import Prospect
 from opml_dispute.operator.proposing import ProposalExists, proposal_intents
 from opml_dispute.primitives import RequestId
@@ -56,8 +62,10 @@ class RequestServer:
             game = deliverable_game(self._context.system, request_id)
         except NothingToDeliver:
             return False
-        work = self._context.casework.work(request_id)
-        self._context.act(now, game, [delivery_intent(self._context.system, work, game)])
+        work, system = self._context.casework.work(request_id), self._context.system
+        for intent in restoring_intents(system, games_of(system, request_id), self._context.payees):
+            self._context.act(now, None, [intent])
+        self._context.act(now, game, [delivery_intent(system, work, game)])
         return True
 
     def _propose(self, now: Pass, request_id: RequestId) -> None:

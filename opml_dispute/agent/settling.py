@@ -18,6 +18,7 @@ from opml_dispute.chain.contracts.dispute import FaultDisputeGame
 from opml_dispute.chain.sender import IN_FLIGHT
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.claim import Game
+from opml_dispute.operator.inference import restoring_intents
 from opml_dispute.operator.intents import Done, Intent
 from opml_dispute.operator.settle import read_settlements, resolution_intent, settle_intents, waiting
 from opml_dispute.primitives import Address
@@ -26,7 +27,10 @@ MOST_A_PASS: Final = 8 * IN_FLIGHT
 """Transactions, after which moves that may be owed meanwhile come first."""
 
 _LOOK_AGAIN_S: Final = 600
-"""The longest wait before a game that is over is looked at again: its bonds may be discarded meanwhile."""
+"""
+The longest wait before a game that is over is looked at again: its bonds may be discarded meanwhile; and before own
+proposals are looked at for a place that they may have again.
+"""
 
 
 class Settler:
@@ -34,9 +38,11 @@ class Settler:
 
     def __init__(self, context: AgentContext) -> None:
         self._context = context
-        self._payees = (context.sender.address, *context.config.claim_for)
+        self._payees = context.payees
         self._look_at_s: dict[Address, int] = {}
         """The chain's time before which there is nothing to do in a game that is over."""
+        self._look_for_places_s = 0
+        """The chain's time before which own proposals are not looked at for a place that they may have again."""
         self.ended = context.memory.ended_games(self._payees)
         """Games in which nothing is left to do."""
 
@@ -45,6 +51,7 @@ class Settler:
         self._context.memory.forget_games()
         self.ended = set()
         self._look_at_s.clear()
+        self._look_for_places_s = 0
 
     def settle(self, now: Pass, running: Sequence[Game], over: Sequence[Game], is_stopped: Callable[[], bool]) -> None:
         """Sends what the clocks allow."""
@@ -54,11 +61,27 @@ class Settler:
             queues += [deque(self._resolutions(now, game)) for game in running if game.address not in now.played]
         if "claimer" in roles:
             queues += [deque(intents) for intents in self._payments(now, over)]
+        if roles & {"proposer", "claimer"}:
+            queues += [deque([intent]) for intent in self._restorations(now, [*running, *over])]
         self._send(now, [queue for queue in queues if queue], is_stopped)
 
     def _resolutions(self, now: Pass, game: Game) -> list[Intent]:
         contract = FaultDisputeGame(game.address)
         return [resolution_intent(contract, action) for action in resolution_actions(game, now.head.timestamp)]
+
+    def _restorations(self, now: Pass, games: Sequence[Game]) -> list[Intent]:
+        """Own proposals that can be recorded again; also those in progress, for another game may deliver before."""
+        own = [game.address for game in games if game.root.claimant in self._payees]
+        if not own or now.head.timestamp < self._look_for_places_s:
+            return []
+        try:
+            intents = restoring_intents(self._context.system, own, self._payees, at=now.head)
+        except OpmlError as error:
+            now.trouble("Own proposals that others came before cannot be looked at", error)
+            return []
+        if not intents:  # else again in the next pass: what is sent may fail
+            self._look_for_places_s = now.head.timestamp + _LOOK_AGAIN_S
+        return intents
 
     def _payments(self, now: Pass, over: Sequence[Game]) -> list[list[Intent]]:
         now_s = now.head.timestamp

@@ -34,8 +34,9 @@ from opml_dispute.errors import OpmlError
 from opml_dispute.game.bond import required_bond_wei
 from opml_dispute.game.claim import Claim, Game, GameStatus
 from opml_dispute.game.rules import IllegalMove, check_move
+from opml_dispute.operator.inference import restoring_intents
 from opml_dispute.operator.play import Look, Seat, Table, move_intent
-from opml_dispute.operator.settle import STATUS_WORDS, Settlement, read_settlement, recipients, settle_intents, waiting
+from opml_dispute.operator.settle import STATUS_WORDS, read_settlement, recipients, settle_intents, waiting
 from opml_dispute.operator.watch import persistently, watch
 from opml_dispute.primitives import Address, Hash32
 
@@ -234,8 +235,9 @@ def resolve(game: str, payee: str | None, chain: ChainOptions, sending: SendingO
     named = None if payee in (None, "all") else parse_address(str(payee), "an address to pay out to")
     session = Session.open(chain, sending, output)
     while True:
-        settlement = _settlement(session, address, named, everyone=payee == "all")
-        intents = settle_intents(settlement)
+        payees = _payees(session, address, named, everyone=payee == "all")
+        settlement = read_settlement(session.system, address, payees)
+        intents = restoring_intents(session.system, [address], payees) + settle_intents(settlement)
         if not session.send_all(intents) or session.dry_run:
             break
     left = waiting(settlement)
@@ -358,7 +360,6 @@ def lost_claims(game: Game, opinions: Sequence[Opinion], claimant: Address) -> l
     return [claim for claim in game.claims if claim.index in wrong and claim.claimant == claimant]
 
 
-def _settlement(session: Session, address: Address, payee: Address | None, *, everyone: bool) -> Settlement:
-    own = [payee or session.sender.address]
-    payees = recipients(session.system.games.read(address)) if everyone else own
-    return read_settlement(session.system, address, payees)
+def _payees(session: Session, address: Address, payee: Address | None, *, everyone: bool) -> list[Address]:
+    """The accounts that are to be paid out of a game."""
+    return recipients(session.system.games.read(address)) if everyone else [payee or session.sender.address]

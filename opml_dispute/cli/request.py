@@ -41,8 +41,10 @@ from opml_dispute.errors import OpmlError
 from opml_dispute.operator.inference import (
     deliverable_game,
     delivery_intent,
+    games_of,
     new_request_id,
     request_intent,
+    restoring_intents,
 )
 from opml_dispute.operator.intents import Intent
 from opml_dispute.operator.proposing import proposal_intents
@@ -403,4 +405,5 @@ def finalize(
     game = deliverable_game(session.system, wanted)
     case = open_case_of(session.system, wanted, files, session.output)
     output.say(f"The output of request {short_hex(wanted)} is computed, and game {game} has survived with its root.")
-    session.send_all([delivery_intent(session.system, case, game)])
+    restoring = restoring_intents(session.system, games_of(session.system, wanted), [session.sender.address])
+    session.send_all([*restoring, delivery_intent(session.system, case, game)])

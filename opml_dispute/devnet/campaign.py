@@ -136,13 +136,13 @@ class _Books:
             self.owed_wei[credit.recipient] = max(self.owed_wei.get(credit.recipient, 0), credit.owed_wei)
 
 
-def ask_sample(system: System, sender: Sender, sample: int, store: ModelStore) -> RequestId:
+def ask_sample(system: System, sender: Sender, sample: int, store: ModelStore, *, fee_wei: int = 0) -> RequestId:
     """Make a request to the only registered model about one of the sample digits."""
     model_id = ModelId(system.rpc.read(system.registry.model_id_at(0)))
     registered = system.rpc.read(system.registry.model(model_id))
     program = store.program(model_id, registered, file=None, binding=Binding())
     image = input_image(program.inputs, {program.inputs[0].name: digit_samples()[0][sample : sample + 1]})
-    done = perform(request_intent(system, model_id, image, fee_wei=0), sender)
+    done = perform(request_intent(system, model_id, image, fee_wei=fee_wei), sender)
     assert done.receipt is not None
     return new_request_id(system, done.receipt)
 

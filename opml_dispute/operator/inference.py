@@ -3,15 +3,17 @@ A request's way to its delivered answer, as intents: request, proposal, delivery
 
 `request_intent` makes a request, directly or through a consumer contract; `proposal_intent` creates a game with a root
 claim and a bond; `delivery_intent` gives the oracle the output of a game that survived, and the oracle calls the
-consumer. `deliverable_game` finds that game.
+consumer. `deliverable_game` finds that game. `restoring_intents` gives proposals back a place that they lost to others.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from opml_dispute.actors.words import short_hex
 from opml_dispute.chain.amounts import duration
+from opml_dispute.chain.answers import Head
 from opml_dispute.chain.contracts.contract import ZERO_ADDRESS
 from opml_dispute.chain.contracts.dispute import NO_NONCE, FaultDisputeGame, extra_data
 from opml_dispute.chain.contracts.examples import DigitReader
@@ -131,6 +133,32 @@ def deliverable_game(system: System, request_id: RequestId) -> Address:
     raise NothingToDeliver(
         f"none of the {len(games)} games of request 0x{request_id.hex()} has survived; {running} are in progress"
     )
+
+
+def restoring_intents(
+    system: System, games: Sequence[Address], proposers: Collection[Address], *, at: Head | None = None
+) -> list[Intent]:
+    """
+    Record again those of `games` which `proposers` made, which were passed over, and which have the best right now.
+
+    Sent before a delivery, whichever game delivers: what is recorded then decides who gets the fee (docs/game.md,
+    "Requests").
+    """
+    may = system.rpc.read_each([system.oracle.may_be_restored(game) for game in games], at=at)
+    fallen_behind = [game for game, is_due in zip(games, may, strict=True) if is_due]
+    creators = system.rpc.read_each([FaultDisputeGame(game).creator() for game in fallen_behind], at=at)
+    return [
+        Intent(
+            kind="restore-proposal",
+            call=system.oracle.restore_proposal(game),
+            will=f"Will have the proposal {game} recorded as the first again, since the one before it fell",
+            did=lambda receipt: "Recorded: the fee is its proposer's, whichever game delivers",
+            facts={"game": game},
+            done_already=frozenset({"NotRestorable"}),
+        )
+        for game, creator in zip(fallen_behind, creators, strict=True)
+        if creator in proposers
+    ]
 
 
 class Deliverable(Protocol):

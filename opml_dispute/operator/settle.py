@@ -57,8 +57,6 @@ class Settlement:
     credits: tuple[Credit, ...]
     finality_delay_s: int
     withdrawal_delay_s: int
-    restoring: Call[None] | None = None
-    """Records the game again as the first proposal of its root claim, if that is its proposer's right."""
 
 
 def recipients(game: Game) -> list[Address]:
@@ -94,7 +92,7 @@ def read_settlements(
     named = {vault.address: vault for vault in vaults.values()}
     delays = {address: rpc.read(vault.delay_s(), at=at) for address, vault in named.items()}
     answers = rpc.try_each([call for game in games for call in _settlement_calls(system, game, vaults, wanted)], at=at)
-    width = 3 + 3 * len(wanted)
+    width = 2 + 3 * len(wanted)
     found: list[Settlement | OpmlError] = []
     for index, game in enumerate(games):
         part = answers[index * width : (index + 1) * width]
@@ -102,14 +100,10 @@ def read_settlements(
         if error is not None:
             found.append(error)
             continue
-        mode, is_finalized, may_be_restored, *owed = part
-        is_proposers = may_be_restored and game.root.claimant in wanted
-        restoring = system.oracle.restore_proposal(game.address) if is_proposers else None
+        mode, is_finalized, *owed = part
         credits_ = tuple(Credit(payee, *owed[3 * i : 3 * i + 3]) for i, payee in enumerate(wanted))
         delay_s = delays[vaults[game.address].address]
-        found.append(
-            Settlement(at, game, is_finalized, mode != UNDECIDED, credits_, finality_delay_s, delay_s, restoring)
-        )
+        found.append(Settlement(at, game, is_finalized, mode != UNDECIDED, credits_, finality_delay_s, delay_s))
     return found
 
 
@@ -120,7 +114,6 @@ def _settlement_calls(
     return [
         contract.bond_distribution_mode(),
         system.oracle.is_finalized(game.address),
-        system.oracle.may_be_restored(game.address),
         *(
             call
             for payee in payees
@@ -137,11 +130,11 @@ def settle_intents(settlement: Settlement) -> list[Intent]:
     """The transactions that are possible now; empty if the rest has to wait, or if all is done."""
     game, now_s = settlement.game, settlement.head.timestamp
     contract = FaultDisputeGame(game.address)
-    intents = [] if settlement.restoring is None else [_restoring_intent(game, settlement.restoring)]
     if game.in_progress:
-        return intents + [resolution_intent(contract, action) for action in resolution_actions(game, now_s)]
+        return [resolution_intent(contract, action) for action in resolution_actions(game, now_s)]
     if not settlement.is_finalized:
-        return intents
+        return []
+    intents: list[Intent] = []
     for credit in settlement.credits:
         if credit.owed_wei == 0:
             continue
@@ -212,17 +205,6 @@ def _settle_intent(contract: FaultDisputeGame, action: Settle) -> Intent:
             "status": None if action.expected is None else action.expected.name,
         },
         done_already=frozenset({"GameNotInProgress"}),
-    )
-
-
-def _restoring_intent(game: Game, call: Call[None]) -> Intent:
-    return Intent(
-        kind="restore-proposal",
-        call=call,
-        will="Will have the proposal recorded as the first again, since the one before it fell",
-        did=lambda receipt: "Recorded: the fee is its proposer's, whichever game delivers",
-        facts={"game": game.address},
-        done_already=frozenset({"NotRestorable"}),
     )
 
 

@@ -151,3 +151,39 @@ def test_bonds_of_further_addresses_are_fetched_also_when_they_are_added_later(
         chain.warp(delay_s)
         one.passes()
     assert chain.rpc.balance_wei(PROPOSER) == before_wei + chain.system().deployment.bonds.root_bond_wei
+
+
+@pytest.mark.parametrize("role", ["proposer", "claimer", "finalizer"])
+def test_own_proposal_gets_its_place_back_when_what_came_before_fell(
+    chain: Chain, tmp_path: Path, agents: list[Unattended], role: str
+) -> None:
+    """Also one that is in progress; and before the agent itself delivers with a game that was made later."""
+    fee_wei = ETHER // 10
+    system, store = chain.system(), ModelStore(tmp_path / "models")
+    request_id = ask_sample(system, chain.sender("requester"), 6, store, fee_wei=fee_wei)
+    case = open_case(system, request_id, store=store)
+    games = []
+    for number, account in enumerate(("deployer", "proposer", "challenger")):
+        intent = proposal_intent(
+            system, request_id, case.final_root, case.program.node_count, nonce=number.to_bytes(32, "big")
+        )
+        done = perform(intent, chain.sender(account))
+        assert done.receipt is not None
+        games.append(system.factory.created_game(done.receipt))
+    first, own, later = games
+    attack(chain, first)
+    chain.warp(TEST_TIMES.max_clock_s)
+    chain.sender("deployer").send(FaultDisputeGame(first).settle([1, 0]))
+    assert chain.rpc.read(system.oracle.may_be_restored(own))
+    if role == "finalizer":
+        chain.sender("challenger").send(FaultDisputeGame(later).settle([0]))
+        chain.warp(TEST_TIMES.finality_delay_s + 1)
+    before_wei = chain.rpc.balance_wei(PROPOSER)
+    one = begin(agents, chain, tmp_path, role="proposer", roles=frozenset({role}))
+    one.passes()
+    assert not chain.rpc.read(system.oracle.may_be_restored(own))
+    assert one.agent.memory.sent_counts()["restore-proposal"] == 1
+    assert system.games.read(own).in_progress
+    if role == "finalizer":
+        assert chain.rpc.read(system.oracle.request_of(request_id)).delivered_by == later
+        assert chain.rpc.balance_wei(PROPOSER) > before_wei + fee_wei * 9 // 10

@@ -157,6 +157,29 @@ def test_a_proposer_who_was_passed_over_gets_the_fee_when_what_came_before_falls
     assert on_chain.rpc.balance_wei(devnet.account("proposer").address) - before == 10**16
 
 
+def test_a_proposer_who_delivers_with_the_game_of_another_keeps_its_right_to_the_fee(
+    cli: Cli, on_chain: Chain, key: Key
+) -> None:
+    """What came before fell, its own game is not final yet, and a later one is: `finalize` restores it first."""
+    request_id = ask(cli, key, "--fee", "0.01eth")
+    attacker, signing = ("--key-file", key("challenger")), ("--key-file", key("proposer"))
+    again = (request_id, "--again", "--no-commit", "--json")
+    first = cli("propose", request_id, *attacker, "--no-commit", "--json").objects[-1]["game"]
+    cli("propose", *again, *signing)
+    later = cli("propose", *again, *attacker).objects[-1]["game"]
+    assert cli("move", first, "--attack", "--claim", 0, "--value", "0x" + "ab" * 32, *attacker).code == 0
+    on_chain.warp(TEST_TIMES.max_clock_s)
+    for game in (first, later):
+        assert cli("resolve", game, *attacker).code == 0
+    on_chain.warp(TEST_TIMES.finality_delay_s + 1)
+    before = on_chain.rpc.balance_wei(devnet.account("proposer").address)
+    delivered = cli("finalize", request_id, *signing, "--json")
+    assert delivered.code == 0, delivered.err
+    assert [item["did"] for item in delivered.objects if "did" in item] == ["restore-proposal", "finalize"]
+    assert delivered.objects[-1]["game"] == later
+    assert on_chain.rpc.balance_wei(devnet.account("proposer").address) > before + 9 * 10**15, "the fee, less the gas"
+
+
 def test_a_proposal_beside_one_that_stands(cli: Cli, on_chain: Chain, key: Key) -> None:
     """With --again a proposal is made beside one that stands."""
     request_id = ask(cli, key)

@@ -204,7 +204,9 @@ contract InferenceOracle is GameValidity {
         uint64 since = passedOver[game];
         // INVARIANT: only games of the factory are passed over, so the game tells the truth about itself.
         if (since == 0 || _isLost(game)) return false;
-        return !_comesAfter(since, firstProposal[requestIdOf(game.extraData())][game.rootClaim()]);
+        RequestId requestId = requestIdOf(game.extraData());
+        if (requestOf[requestId].fee == 0) return false; // it is paid or taken back: the place is worth nothing
+        return !_comesAfter(since, firstProposal[requestId][game.rootClaim()]);
     }
 
     /// @dev Whether a game that counts from `since` has no better right than the one that is recorded.

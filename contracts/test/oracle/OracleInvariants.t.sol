@@ -218,9 +218,13 @@ contract OracleInvariantsTest is OracleFixture {
     /// @notice Of the games with one root claim that still stand, the recorded one counts from the earliest block; one that
     ///         was passed over when an earlier one stood, which fell since, can be restored.
     function invariant_theEarliestStandingProposalIsRecordedOrCanBe() public view {
-        if (oracle.requests(id).fee == 0) return; // without a fee nothing is recorded
+        bool hasFee = oracle.requests(id).fee != 0;
         for (uint256 i = 0; i < proposers.count(); ++i) {
             FaultDisputeGame game = proposers.games(i);
+            if (!hasFee) {
+                vm.assertFalse(oracle.mayBeRestored(game));
+                continue; // and nothing is recorded
+            }
             (IDisputeGame first, uint64 since) = oracle.firstProposal(id, game.rootClaim());
             vm.assertEq(proposers.since(FaultDisputeGame(payable(address(first)))), since);
             bool isEarlier = since > proposers.since(game) || !stands(first);

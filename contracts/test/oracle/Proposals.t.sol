@@ -318,6 +318,96 @@ contract ProposalsTest is OracleFixture {
         oracle.restoreProposal(second);
     }
 
+    /// @notice The recorded game is discarded after others were passed over.
+    function discardFirst() internal returns (FaultDisputeGame honest, FaultDisputeGame later) {
+        FaultDisputeGame first = create(LIAR, right, 0);
+        vm.roll(block.number + 1);
+        honest = create(PROPOSER, right, "honest");
+        vm.roll(block.number + 1);
+        later = create(ACCOMPLICE, right, "later");
+        vm.prank(GUARDIAN);
+        oracle.blacklistDisputeGame(first);
+    }
+
+    function refuseRestoring(IDisputeGame game) internal {
+        vm.assertFalse(oracle.mayBeRestored(game));
+        vm.expectRevert(abi.encodeWithSelector(IInferenceOracle.NotRestorable.selector, game));
+        oracle.restoreProposal(game);
+    }
+
+    /// @notice Whichever is restored first, the earliest comes to stand there, and each is restored once.
+    function test_restoreProposal_inAnyOrderLeavesTheEarliest() public {
+        (FaultDisputeGame honest, FaultDisputeGame later) = discardFirst();
+        oracle.restoreProposal(later);
+        refuseRestoring(later);
+        oracle.restoreProposal(honest);
+        refuseRestoring(honest);
+        refuseRestoring(later);
+        (IDisputeGame recorded, uint64 since) = oracle.firstProposal(id, right);
+        vm.assertEq(address(recorded), address(honest));
+        vm.assertEq(since, oracle.passedOver(honest));
+    }
+
+    /// @notice Of two that count from the same block, the recorded one stays.
+    function test_restoreProposal_refusesOneOfTheSameBlock() public {
+        FaultDisputeGame first = create(LIAR, right, 0);
+        vm.roll(block.number + 1);
+        FaultDisputeGame honest = create(PROPOSER, right, "honest");
+        commit(ACCOMPLICE, right, "later");
+        vm.roll(block.number + 1);
+        vm.prank(GUARDIAN);
+        oracle.blacklistDisputeGame(first);
+        vm.assertTrue(oracle.mayBeRestored(honest));
+        FaultDisputeGame later = create(ACCOMPLICE, right, "later");
+        (IDisputeGame recorded, uint64 since) = oracle.firstProposal(id, right);
+        vm.assertEq(address(recorded), address(later));
+        vm.assertEq(since, oracle.passedOver(honest));
+        refuseRestoring(honest);
+    }
+
+    /// @notice What is discarded is not restored, nor is another in the place of one that stands.
+    function test_restoreProposal_refusesDiscardedOnes() public {
+        (FaultDisputeGame honest, FaultDisputeGame later) = discardFirst();
+        uint256 before = vm.snapshotState();
+        vm.prank(GUARDIAN);
+        oracle.blacklistDisputeGame(honest);
+        refuseRestoring(honest);
+        oracle.restoreProposal(later);
+        vm.revertToState(before);
+        vm.prank(GUARDIAN);
+        oracle.updateRetirementTimestamp();
+        refuseRestoring(honest);
+        refuseRestoring(later);
+    }
+
+    /// @notice Where there is no fee any more, a proposer would pay for a place that is worth nothing.
+    function test_restoreProposal_endsWithTheFee() public {
+        (FaultDisputeGame honest, FaultDisputeGame later) = discardFirst();
+        vm.assertTrue(oracle.mayBeRestored(honest));
+        survive(honest);
+        uint256 before = vm.snapshotState();
+        vm.assertEq(paidTo(PROPOSER, honest), FEE);
+        refuseRestoring(honest);
+        refuseRestoring(later);
+        vm.revertToState(before);
+        skip(RECLAIM_DELAY);
+        vm.prank(REQUESTER);
+        oracle.reclaimFee(id);
+        refuseRestoring(honest);
+    }
+
+    /// @notice A delivery is paid by what is recorded then: a place that was not taken back before is lost to one who
+    ///         delivers with a later game.
+    function test_restoreProposal_mustComeBeforeTheDelivery() public {
+        (FaultDisputeGame honest, FaultDisputeGame later) = discardFirst();
+        survive(later);
+        uint256 before = vm.snapshotState();
+        vm.assertEq(paidTo(ACCOMPLICE, later), FEE);
+        vm.revertToState(before);
+        oracle.restoreProposal(honest);
+        vm.assertEq(paidTo(PROPOSER, later), FEE);
+    }
+
     function test_proposal_isLogged() public {
         commit(PROPOSER, right, "salt");
         uint256 before = vm.snapshotState();

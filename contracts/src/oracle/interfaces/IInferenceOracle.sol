@@ -114,7 +114,8 @@ interface IInferenceOracle is IGameRegistry {
     error PauseTooEarly(uint256 nowTimestamp, uint256 earliest);
     /// @notice Only a game of the factory records a proposal.
     error NotAGame(address caller);
-    /// @notice The game was never passed over, or it lost or was discarded, or the recorded one has a better right.
+    /// @notice The game was never passed over, or it lost or was discarded, or the recorded one has a better right, or
+    ///         no fee is left to pay.
     error NotRestorable(IDisputeGame game);
     /// @notice The game did not survive, or another did before it.
     error AnchorStateRegistry_InvalidAnchorGame();
@@ -162,7 +163,8 @@ interface IInferenceOracle is IGameRegistry {
     /// @notice Since which block the creator of a game knew its root claim, if another game is, or was, recorded for that.
     function passedOver(IDisputeGame game) external view returns (uint64 since);
 
-    /// @notice Records a game that was passed over, if the one that is recorded fell or counts from a later block.
+    /// @notice Records a game that was passed over, if the one that is recorded fell or counts from a later block, as long
+    ///         as there is a fee to pay.
     function restoreProposal(IDisputeGame game) external;
 
     /// @notice Whether `restoreProposal` would record the game.
