@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -65,11 +66,7 @@ def _make_environment() -> None:
                 "python -m venv failed: " + _last_line(made.stdout + made.stderr),
                 "install Python's venv module (Debian: apt-get install python3-venv)",
             )
-    _run(
-        "installing the pinned packages",
-        [*_PIP, "-r", str(REQUIREMENTS)],
-        "check that pip reaches its package index, then run this again",
-    )
+    _install()
     _build()  # before the project is registered, so that each part is reported by itself
     # Registers the console script; what it needs is installed already, so nothing is fetched here.
     editable = ["--no-deps", "--no-build-isolation", "-e", str(ROOT)]
@@ -77,11 +74,33 @@ def _make_environment() -> None:
     stamp.write_text(wanted)
 
 
+def _install() -> None:
+    """
+    Installs the pinned packages with uv, which pip installs first and which takes a tenth of pip's processor time.
+
+    uv does not read pip's configuration, so where a machine names its package index there, pip installs them.
+    """
+    fast = [str(VENV / "bin" / "uv"), "pip", "install", "--quiet", "--python", str(PYTHON), "-r", str(REQUIREMENTS)]
+    got = _patiently("installing uv", [*_PIP, "--constraint", str(REQUIREMENTS), "uv"])
+    if got.returncode == 0:
+        done = _patiently("installing the pinned packages", fast)
+        if done.returncode == 0:
+            return
+        _say(f"uv could not install the packages ({_last_line(done.stdout)}); pip tries, which takes longer")
+    _run(
+        "installing the pinned packages",
+        [*_PIP, "-r", str(REQUIREMENTS)],
+        "check that pip reaches its package index, then run this again",
+    )
+
+
 def _build() -> None:
     """Rebuilds the parts that have changed since the last time; without changes it does and prints nothing."""
-    for module, what in (("native", "the engine and the guest"), ("solidity", "the contracts")):
-        command = [str(PYTHON), "-m", f"opml_dispute.toolchain.{module}"]
-        done = _patiently(f"building {what}", command)
+    parts = (("native", "the engine and the guest"), ("solidity", "the contracts"))
+    commands = [(f"building {what}", [str(PYTHON), "-m", f"opml_dispute.toolchain.{part}"]) for part, what in parts]
+    with ThreadPoolExecutor(len(parts)) as pool:
+        built = list(pool.map(lambda work: _patiently(*work), commands))
+    for (_, what), done in zip(parts, built, strict=True):
         if done.returncode != 0:
             _give_up(f"could not build {what}:\n{done.stdout.strip()}", "correct the sources and run this again")
 
