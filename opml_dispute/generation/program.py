@@ -17,9 +17,8 @@ from opml_dispute.generation.checkpoint import Checkpoint
 from opml_dispute.generation.decoder import Decoder
 from opml_dispute.generation.refusals import BadPrompt, UnsupportedLanguageModel
 from opml_dispute.generation.unroll import PLANNED_STEPS, PlannedNode, unrolled
-from opml_dispute.model import rules
 from opml_dispute.model.builder import Builder
-from opml_dispute.model.compiler import TILE_BUDGET, least_log2_steps
+from opml_dispute.model.compiler import TILE_BUDGET, assembled
 from opml_dispute.model.cost import most_steps
 from opml_dispute.model.limits import Limits, Meter
 from opml_dispute.model.plan import Plan, Regions, live_operations
@@ -89,17 +88,8 @@ def _compiled(checkpoint: Checkpoint, shape: AnswerShape, tile_budget: int, mete
         nodes = _planned_nodes(records, made_of, numbers, starts)
         meter.nodes((steps - PLANNED_STEPS) * sum(node.step == 2 for node in nodes))
         packed, which = unrolled(packed, nodes, steps, plan.region_start)
-    program = Program(
-        records=packed,
-        weights=tuple(plan.weights),
-        inputs=tuple(plan.inputs),
-        outputs=tuple(plan.outputs),
-        origins=tuple(_origin(made_of[i], step) for i, step in which if records[i].lo == 0),
-        log2_steps=least_log2_steps(packed),
-        notes=checkpoint.notes,
-    )
-    rules.check(program)
-    return program
+    origins = tuple(_origin(made_of[i], step) for i, step in which if records[i].lo == 0)
+    return assembled(plan, packed, origins, checkpoint.notes)
 
 
 def _emitted(loop: AnswerLoop) -> _Emitted:

@@ -14,9 +14,8 @@ from opml_dispute.generation.answer import AnswerLoop, AnswerShape
 from opml_dispute.generation.checkpoint import Checkpoint
 from opml_dispute.generation.decoder import Decoder
 from opml_dispute.generation.program import PROMPT
-from opml_dispute.model import rules
 from opml_dispute.model.builder import Builder
-from opml_dispute.model.compiler import TILE_BUDGET, least_log2_steps
+from opml_dispute.model.compiler import TILE_BUDGET, assembled, origins_of
 from opml_dispute.model.cost import most_steps
 from opml_dispute.model.limits import Limits, Meter
 from opml_dispute.model.plan import Plan, live_operations
@@ -37,16 +36,4 @@ def compile_scores(checkpoint: Checkpoint, tokens: int) -> Program:
         plan = Plan(live_operations(builder.ops, [scores]), [(PROMPT, loop.tokens)], [(SCORES, scores)])
         records, made_of = plan.nodes(TILE_BUDGET, most_steps, meter)
     packed = b"".join(record.pack() for record in records)
-    program = Program(
-        records=packed,
-        weights=tuple(plan.weights),
-        inputs=tuple(plan.inputs),
-        outputs=tuple(plan.outputs),
-        origins=tuple(
-            (op.origin.op_type, op.origin.name) for record, op in zip(records, made_of, strict=True) if record.lo == 0
-        ),
-        log2_steps=least_log2_steps(packed),
-        notes=checkpoint.notes,
-    )
-    rules.check(program)
-    return program
+    return assembled(plan, packed, origins_of(records, made_of), checkpoint.notes)

@@ -25,6 +25,7 @@ from opml_dispute.model.onnx_file import ModelSource, load
 from opml_dispute.model.opcodes import DType
 from opml_dispute.model.plan import Plan, live_operations
 from opml_dispute.model.program import Program
+from opml_dispute.model.record import Record
 from opml_dispute.model.recorder import Op, Origin
 from opml_dispute.model.refusals import ModelError, UnsupportedOp
 from opml_dispute.model.tensor import Array, Tensor
@@ -84,17 +85,34 @@ def _compiled(
     records, made_of = plan.nodes(tile_budget, most_steps, meter)
     packed = b"".join(record.pack() for record in records)
     _ask_the_segment(packed, made_of)
+    values = {name: np.asarray(value) for name, value in fixed.items()}
+    return assembled(plan, packed, origins_of(records, made_of), tuple(importing.notes), values)
+
+
+def origins_of(records: Sequence[Record], made_of: Sequence[Op]) -> tuple[tuple[str, str], ...]:
+    """The operator and the name of the ONNX node behind each operation, in the order of `records`."""
+    return tuple(
+        (op.origin.op_type, op.origin.name) for record, op in zip(records, made_of, strict=True) if record.lo == 0
+    )
+
+
+def assembled(
+    plan: Plan,
+    records: bytes,
+    origins: tuple[tuple[str, str], ...],
+    notes: tuple[str, ...],
+    fixed: Mapping[str, Array] | None = None,
+) -> Program:
+    """The program of a plan and its records. Raises `ModelError` if a node would take too many VM steps."""
     program = Program(
-        records=packed,
+        records=records,
         weights=tuple(plan.weights),
         inputs=tuple(plan.inputs),
         outputs=tuple(plan.outputs),
-        origins=tuple(
-            (op.origin.op_type, op.origin.name) for record, op in zip(records, made_of, strict=True) if record.lo == 0
-        ),
-        log2_steps=least_log2_steps(packed),
-        notes=tuple(importing.notes),
-        fixed={name: np.asarray(value) for name, value in fixed.items()},
+        origins=origins,
+        log2_steps=least_log2_steps(records),
+        notes=notes,
+        fixed=fixed or {},
     )
     rules.check(program)
     return program
