@@ -65,7 +65,7 @@ class Row:
 
     model: str
     outcome: str
-    """equal, refused, or differs."""
+    """equal, refused, differs, or failed: what was wrong before there was anything to compare."""
     reason: str = ""
     nodes: int = 0
     compile_s: float = 0
@@ -78,8 +78,8 @@ class Row:
 
     def line(self) -> str:
         """One line of text."""
-        if self.outcome == "refused":
-            return f"{self.model}: refused ({self.reason})"
+        if self.outcome in ("refused", "failed"):
+            return f"{self.model}: {self.outcome} ({self.reason})"
         ratio = self.ours_s / self.onnxruntime_s
         told = f"{self.nodes:,} nodes, compiled in {self.compile_s:.1f} s, {self.ours_s * 1e3:.2f} ms"
         away = f"{self.outcome}, at most {self.difference:.1e} away"
@@ -177,9 +177,11 @@ def _as_declared(value: Any, array: Array | None) -> Array:
 def _difference(found: Array, expected: Array) -> float:
     """The largest, as a share of the largest magnitude; infinite if shapes, NaN or infinities differ."""
     wide, want = found.astype(np.float64), np.asarray(expected).astype(np.float64)
-    if wide.shape != want.shape or not np.array_equal(np.isfinite(wide), np.isfinite(want)):
-        return float("inf")
     finite = np.isfinite(want)
+    if wide.shape != want.shape or not np.array_equal(wide[~finite], want[~finite], equal_nan=True):
+        return float("inf")
+    if not np.isfinite(wide[finite]).all():
+        return float("inf")
     if not finite.any():
         return 0.0
     scale = max(float(np.abs(want[finite]).max()), 1e-30)
@@ -207,8 +209,8 @@ def table(rows: Sequence[Row]) -> str:
     head = "| package: model | nodes | compiled | one run | ONNX Runtime | ratio | away at most |"
     lines = [head, "|---|---|---|---|---|---|---|"]
     for row in sorted(rows, key=lambda row: -row.ours_s / max(row.onnxruntime_s, 1e-9)):
-        if row.outcome == "refused":
-            lines.append(f"| {row.model} | refused | | | | | |")
+        if row.outcome in ("refused", "failed"):
+            lines.append(f"| {row.model} | {row.outcome} | | | | | |")
             continue
         times = f"{row.compile_s:.1f} s | {row.ours_s * 1e3:.2f} ms | {row.onnxruntime_s * 1e3:.2f} ms"
         lines.append(
@@ -238,17 +240,25 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", dest="as_json", help="one JSON object a model")
     parser.add_argument("--write", action="store_true", help="renew the table of docs/benchmarks.md")
     arguments = parser.parse_args()
+    if arguments.write and arguments.words:
+        parser.error("--write renews the whole table, so it takes no words")
+    chosen = list(_chosen(arguments.path, arguments.words))
+    if not chosen:
+        parser.error(f"no model of {arguments.path.name} has {' or '.join(arguments.words) or 'a name'}")
     rows = []
-    for entry in _chosen(arguments.path, arguments.words):
-        row = attempt(entry, arguments.nodes)
+    for entry in chosen:
+        try:
+            row = attempt(entry, arguments.nodes)
+        except Exception as error:  # one model that is not to be had, or that ONNX Runtime refuses, stops no other
+            row = Row(entry.name, "failed", f"{type(error).__name__}: {error}")
         rows.append(row)
         print(json.dumps(asdict(row)) if arguments.as_json else row.line(), flush=True)
     if arguments.write:
         write_table(rows)
-    ran = [row for row in rows if row.outcome != "refused"]
-    counts = {kind: sum(row.outcome == kind for row in rows) for kind in ("equal", "refused", "differs")}
+    ran = [row for row in rows if row.outcome in ("equal", "differs")]
+    counts = {kind: sum(row.outcome == kind for row in rows) for kind in ("equal", "refused", "differs", "failed")}
     if not arguments.as_json and ran:
         ratios = sorted(row.ours_s / row.onnxruntime_s for row in ran)
         told = ", ".join(f"{count} {kind}" for kind, count in counts.items())
         print(f"{len(rows)} models: {told}; median {ratios[len(ratios) // 2]:.2f} x ONNX Runtime's time")
-    return 1 if counts["differs"] else 0
+    return 1 if counts["differs"] or counts["failed"] else 0
