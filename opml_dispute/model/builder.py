@@ -306,6 +306,7 @@ class Builder(BlockEmitter):
 
     def arange(self, count: int, dtype: DType = DType.I64) -> Tensor:
         """0, 1, … `count` - 1."""
+        self.meter.afford(8 * count)
         return self.constant(np.arange(count).astype(dtype.numpy))
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -48,40 +49,9 @@ from opml_dispute.model.refusals import (
     UnsupportedOp,
     UnsupportedType,
 )
+from opml_dispute.model.scope import Scope
 from opml_dispute.model.signature import check_inputs, result_types, schema_of
 from opml_dispute.model.tensor import Array, Tensor
-
-
-class Scope:
-    """Names and their values; a subgraph sees those around it."""
-
-    def __init__(self, outer: Scope | None = None) -> None:
-        self.values: dict[str, Value] = {}
-        self.paddings: dict[str, Padding] = {}
-        """Of the values whose size depends on data."""
-        self.outer = outer
-
-    def __getitem__(self, name: str) -> Value:
-        scope: Scope | None = self
-        while scope is not None:
-            if name in scope.values:
-                return scope.values[name]
-            scope = scope.outer
-        raise InvalidModel(f"tensor {name!r} is used before anything makes it")
-
-    def padding(self, name: str) -> Padding | None:
-        """The padding of the value that `name` stands for; None if all of it is there."""
-        scope: Scope | None = self
-        while scope is not None and name not in scope.values:
-            scope = scope.outer
-        return None if scope is None else scope.paddings.get(name)
-
-    def put(self, name: str, value: Value, padding: Padding | None) -> None:
-        """Gives a value its name."""
-        self.values[name] = value
-        self.paddings.pop(name, None)
-        if padding is not None:
-            self.paddings[name] = padding
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +76,24 @@ class Subgraph:
     @property
     def outputs(self) -> int:
         return len(self.graph.output)
+
+    def stays(self, output: int, given: int) -> bool:
+        """Whether output number `output` is true whenever input number `given` is, whatever the nodes compute."""
+        makers = {name: node for node in self.graph.node for name in node.output}
+        name = self.graph.output[output].name
+        for _ in self.graph.node:  # not for ever: a graph too large for ONNX's checker may go round in a circle
+            if name not in makers or (makers[name].domain, makers[name].op_type) != ("", "Identity"):
+                break
+            name = makers[name].input[0]
+        known = {tensor.name: tensor for tensor in self.graph.initializer}
+        known |= {
+            node.output[0]: attribute.t
+            for node in self.graph.node if node.op_type == "Constant"
+            for attribute in node.attribute if attribute.name == "value" and attribute.HasField("t")
+        }  # fmt: skip
+        if name in known:
+            return bool(numpy_helper.to_array(known[name]).any())
+        return bool(name == self.graph.input[given].name)
 
 
 class Importer:
@@ -201,6 +189,7 @@ class Importer:
         return self._constant(tensor)
 
     def _node(self, node: onnx.NodeProto, scope: Scope, opsets: Mapping[str, int]) -> None:
+        self.builder.meter.lowered()
         domain = domain_name(node.domain)
         inputs = [scope[name] if name else None for name in node.input]
         while inputs and inputs[-1] is None:
@@ -248,7 +237,7 @@ class Importer:
             for output, sized in zip(node.output, made, strict=False):
                 if sized is not None and self.builder.rooms and output in self._rooms:
                     self._counts[output] = sized.count
-            kept = carried(node.op_type, inputs, paddings, attributes, results)
+            kept = carried((domain, node.op_type, version), inputs, paddings, attributes, results)
             own = [None if sized is None else sized.padding for sized in made]
             return [(value, new or old) for value, new, old in zip(results, own, kept, strict=True)]
         except Refuse as refusal:
@@ -275,9 +264,17 @@ class Importer:
         if scope.outer is not None or self._path:
             return ()
         rooms = [self._rooms.get(output) for output in node.output]
-        # One number says how large all of an operator's results are; it may be given by any of their names.
         given = {room for room in rooms if room is not None}
-        return rooms if node.op_type == "If" or len(given) != 1 else [given.pop()] * len(rooms)
+        if node.op_type == "If" or not given:
+            return rooms
+        # One number says how large all of an operator's results are; it may be given by any of their names.
+        if len(given) > 1:
+            found = ", ".join(f"{name}={room:,}" for name, room in zip(node.output, rooms, strict=True) if room)
+            raise ModelError(
+                f"rooms for results of one operator, {found}; expected one number for all of them",
+                hint="give --max-size once, for any of these names",
+            )
+        return [given.pop()] * len(rooms)
 
     def _checked(
         self,
@@ -395,6 +392,7 @@ class Importer:
             constant_values(sparse.values.name, sparse.values),
             numpy_helper.to_array(sparse.indices),
         )
+        self.builder.meter.afford(prod(sparse.dims) * values.itemsize)
         dense = np.zeros(tuple(sparse.dims), values.dtype)
         if indices.ndim == 2:
             dense[tuple(indices.T)] = values

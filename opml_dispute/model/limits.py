@@ -2,10 +2,10 @@
 Limits on the resources that the compiler may use for an untrusted model.
 
 A few bytes of ONNX can describe any amount of work: an `Expand` and a `MatMul` become millions of nodes, a `Loop` as
-many operations as its count says. A `Meter` counts what one compilation makes, and refuses what goes beyond its limits
-before it is made, with `ModelTooDear`. Limits do not change the compiled program; an operator that trusts a larger
-model raises them, by the environment variable `OPML_LIMITS`, as in `OPML_LIMITS=nodes=4000000,seconds=3600`, or from
-Python.
+many operations as its count says, or none at all though its body is lowered again and again. A `Meter` counts what one
+compilation makes, and refuses what goes beyond its limits before it is made, with `ModelTooDear`. Limits do not change
+the compiled program; an operator that trusts a larger model raises them, by the environment variable `OPML_LIMITS`, as
+in `OPML_LIMITS=nodes=4000000,seconds=3600`, or from Python.
 
 How much memory an inference may take is bounded by `engine.inference`, and the steps of a node by the segment.
 """
@@ -45,6 +45,8 @@ class Limits:
     """Records of the program; each takes 512 bytes, and some two kilobytes while it is made."""
     operations: int = 1 << 18
     """Operations before they are cut into nodes."""
+    lowered: int = 1 << 20
+    """Nodes of ONNX graphs that are lowered, those in a loop once per iteration."""
     constant_bytes: int = 1 << 33
     """Weights, and what is computed of them now."""
     seconds: float = 900.0
@@ -72,7 +74,7 @@ class Meter:
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
-        self._nodes = self._operations = self._constant_bytes = 0
+        self._nodes = self._operations = self._lowered = self._constant_bytes = 0
         self._deadline = time.monotonic() + limits.seconds
 
     def operation(self) -> None:
@@ -81,6 +83,18 @@ class Meter:
         if self._operations > self.limits.operations:
             raise ModelTooDear("operations", "operations", self.limits.operations)
         self.check_time()
+
+    def lowered(self) -> None:
+        """Count a node of an ONNX graph that is about to be lowered. Raises `ModelTooDear`."""
+        self._lowered += 1
+        if self._lowered > self.limits.lowered:
+            raise ModelTooDear("nodes of its graphs lowered", "lowered", self.limits.lowered)
+        self.check_time()
+
+    def rounds(self, count: int, operations: int) -> None:
+        """Refuse `count` more rounds of `operations` each before the first is made. Raises `ModelTooDear`."""
+        if self._operations + count * operations > self.limits.operations:
+            raise ModelTooDear("operations", "operations", self.limits.operations, at=f" for {count:,} more iterations")
 
     def nodes(self, count: int, operation: str = "") -> None:
         """Count nodes that are about to be made. Raises `ModelTooDear`."""
@@ -92,8 +106,12 @@ class Meter:
 
     def constant(self, size_bytes: int) -> None:
         """Count bytes of constants that are about to be computed. Raises `ModelTooDear`."""
+        self.afford(size_bytes)
         self._constant_bytes += size_bytes
-        if self._constant_bytes > self.limits.constant_bytes:
+
+    def afford(self, size_bytes: int) -> None:
+        """Refuse a constant of so many bytes before it takes memory. Raises `ModelTooDear`."""
+        if self._constant_bytes + size_bytes > self.limits.constant_bytes:
             raise ModelTooDear("bytes of constants", "constant_bytes", self.limits.constant_bytes)
 
     def check_time(self) -> None:

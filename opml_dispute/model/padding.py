@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 from opml_dispute.model.refusals import Refuse
@@ -55,6 +56,8 @@ class Sized:
 class _Use:
     """One use of padded tensors: what a rule needs to know of it."""
 
+    version: int
+    """Of the operator set."""
     inputs: Sequence[Any]
     paddings: Sequence[Padding | None]
     attributes: Mapping[str, Any]
@@ -66,6 +69,18 @@ class _Use:
         if any(padding is not None and i not in places for i, padding in enumerate(self.paddings)):
             raise Refuse("an input whose size depends on data where the operator takes no such input")
         return found[0]
+
+    def stretches_none(self, axis: int) -> None:
+        """
+        Raises `Refuse` if an input that is not padded has more than one element along `axis` of the result.
+
+        The model would be wrong wherever the data gives another number; padding would hide that.
+        """
+        for value, padding in zip(self.inputs, self.paddings, strict=True):
+            if padding is None and isinstance(value, Tensor):
+                at = axis - (self.result.rank - value.rank)
+                if at >= 0 and value.shape[at] != 1:
+                    raise Refuse(f"an input of {value.shape[at]} elements beside one whose size depends on data")
 
     def rank(self, place: int) -> int:
         """The rank of an input."""
@@ -87,20 +102,22 @@ class _Use:
 
 def _each(use: _Use) -> int:
     """Operators that compute each element by itself, with their operands broadcast."""
-    places: set[int] = set()
-    for value, padding in zip(use.inputs, use.paddings, strict=True):
-        if padding is not None:
-            places.add(use.result.rank - value.rank + padding.axis)
+    given = [(v, p) for v, p in zip(use.inputs, use.paddings, strict=True) if v is not None]
+    if use.version < 7 and len({value.rank for value, _ in given}) > 1:
+        raise Refuse("operands of different ranks, one with a size that depends on data, before operator set 7")
+    places = {use.result.rank - value.rank + padding.axis for value, padding in given if padding is not None}
     counts = {id(padding.count) for padding in use.paddings if padding is not None}
     if len(places) != 1 or len(counts) != 1:
         raise Refuse("two inputs whose sizes depend on different data")
+    axis: int
     (axis,) = places
-    for value, padding in zip(use.inputs, use.paddings, strict=True):
-        if padding is None and isinstance(value, Tensor):
-            at = axis - (use.result.rank - value.rank)
-            if at >= 0 and value.shape[at] != 1:
-                raise Refuse(f"an input of {value.shape[at]} elements beside one whose size depends on data")
+    use.stretches_none(axis)
     return axis
+
+
+def _first(use: _Use) -> int:
+    """Operators that compute each element of their first input by itself; the others are numbers."""
+    return use.only(0).axis
 
 
 def _transposed(use: _Use) -> int:
@@ -117,21 +134,34 @@ def _unsqueezed(use: _Use) -> int:
 
 def _squeezed(use: _Use) -> int:
     axis, rank = use.only(0).axis, use.rank(0)
-    given = use.numbers("axes", 1)
-    shape = use.inputs[0].shape
-    gone = {d for d in range(rank) if shape[d] == 1} if given is None else {d % rank for d in given}
-    if axis in gone:
+    gone = {d % rank for d in use.numbers("axes", 1) or ()}
+    if axis in gone or not gone:  # without axes it would be taken away wherever the data gives one element
         raise Refuse("the dimension whose size depends on data would be taken away")
     return axis - sum(d < axis for d in gone)
 
 
 def _reshaped(use: _Use) -> int:
-    """The axis of the result that walks over the same elements in the same steps."""
+    """The size that depends on data has to be left open: by -1, or by a 0 that stands for the input's own."""
+    axis, wanted = use.only(0).axis, use.numbers("shape", 1) or ()
+    copied = axis < len(wanted) and wanted[axis] == 0 and not use.attributes.get("allowzero", 0)
+    if not copied and -1 not in wanted:
+        raise Refuse(f"{list(use.inputs[0].shape)} as {list(wanted)}, where one size depends on data; expected a -1")
+    return _regrouped(use, axis if copied else wanted.index(-1))
+
+
+def _flattened(use: _Use) -> int:
+    rank, at = use.rank(0), int(use.attributes.get("axis", 1))
+    return _regrouped(use, 0 if use.only(0).axis < (at + rank if at < 0 else at) else 1)
+
+
+def _regrouped(use: _Use, d: int) -> int:
+    """`d`, if that dimension of the result walks over the same elements in the same steps as the padded one."""
     axis, before, after = use.only(0).axis, use.inputs[0].shape, use.result.shape
-    for d, size in enumerate(after):
-        if size == before[axis] and _product(after[:d]) == _product(before[:axis]):
-            return d
-    raise Refuse(f"{list(before)} as {list(after)}, where dimension {axis}, whose size depends on data, is not kept")
+    if after[d] != before[axis] or prod(after[:d]) != prod(before[:axis]):
+        raise Refuse(
+            f"{list(before)} as {list(after)}, where dimension {axis}, whose size depends on data, is not kept"
+        )
+    return d
 
 
 def _gathered(use: _Use) -> int:
@@ -195,7 +225,9 @@ def _place_of_extreme(use: _Use) -> int:
 def _normalised(use: _Use) -> int:
     """Along one axis in newer versions, along all from it on in older ones; so what lies before it is safe."""
     rank = use.rank(0)
-    return _beside(use.only(0).axis, set(range(int(use.attributes.get("axis", 1 - rank)) % rank, rank)))
+    axis = _beside(use.only(0).axis, set(range(int(use.attributes.get("axis", 1 - rank)) % rank, rank)))
+    use.stretches_none(axis)
+    return axis
 
 
 def _multiplied(use: _Use) -> int:
@@ -216,13 +248,16 @@ def _affine(use: _Use) -> int:
 
 def _batched(use: _Use) -> int:
     """Operators that take the entries of a batch one by one."""
+    if use.attributes.get("training_mode", 0):
+        raise Refuse("the mean of a batch whose size depends on data")
     return _beside(use.only(0).axis, set(range(1, use.rank(0))))
 
 
 def _regions(use: _Use) -> int:
-    places = [p for p in use.paddings if p is not None]
-    if use.paddings[0] is not None or any(p.axis or p.count is not places[0].count for p in places):
-        raise Refuse("an image whose size depends on data")
+    """Every region has four numbers, and its image's number: both inputs are padded alike, or the model is wrong."""
+    image, regions, numbers = use.paddings
+    if image is not None or regions is None or numbers is None or regions.count is not numbers.count or regions.axis:
+        raise Refuse("images whose size depends on data, or regions without an image's number for each")
     return 0
 
 
@@ -234,11 +269,12 @@ _RULES: dict[str, Callable[[_Use], int]] = {
     **_rules(
         _each,
         "Abs Acos Acosh Add And Asin Asinh Atan Atanh BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Cast Ceil "
-        "Celu Clip Cos Cosh Div Dropout Elu Equal Erf Exp Floor Gelu Greater GreaterOrEqual HardSigmoid "
+        "Celu Cos Cosh Div Elu Equal Erf Exp Floor Gelu Greater GreaterOrEqual HardSigmoid "
         "HardSwish Identity IsInf IsNaN LeakyRelu Less LessOrEqual Log Max Mean Min Mish Mod Mul Neg Not Or "
         "PRelu Pow Reciprocal Relu Round Selu Shrink Sigmoid Sign Sin Sinh Softplus Softsign Sqrt Sub Sum "
         "Swish Tan Tanh ThresholdedRelu Where Xor",
     ),
+    **_rules(_first, "Clip Dropout"),
     **_rules(
         _reduced,
         "ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum "
@@ -252,7 +288,7 @@ _RULES: dict[str, Callable[[_Use], int]] = {
         "InstanceNormalization",
     ),
     "Concat": _joined,
-    "Flatten": _reshaped,
+    "Flatten": _flattened,
     "Gather": _gathered,
     "GatherND": _gathered_nd,
     "Gemm": _affine,
@@ -267,8 +303,12 @@ _RULES: dict[str, Callable[[_Use], int]] = {
 }
 
 
+_ELSEWHERE = {("com.microsoft", "Gelu"): _each}
+"""Operators of other sets than ONNX's own."""
+
+
 def carried(
-    op_type: str,
+    operator: tuple[str, str, int],
     inputs: Sequence[Any],
     paddings: Sequence[Padding | None],
     attributes: Mapping[str, Any],
@@ -277,19 +317,18 @@ def carried(
     """
     The padding of an operator's results, given that of its inputs (None where all of a tensor is there).
 
+    `operator` is its set's domain, its name and its set's version.
     Raises `Refuse` where an operator would mix padding into what it computes.
     """
     first = next((padding for padding in paddings if padding is not None), None)
     if first is None:
         return [None] * len(results)
-    rule = _RULES.get(op_type)
+    domain, op_type, version = operator
+    rule = _ELSEWHERE.get((domain, op_type)) if domain else _RULES.get(op_type)
     if rule is None or not all(isinstance(result, Tensor) for result in results):
         raise Refuse("an input has a size that depends on data (--max-size), and its padding would get into the result")
-    return [first.along(rule(_Use(inputs, paddings, attributes, result))) for result in results]
-
-
-def _product(sizes: Shape) -> int:
-    product = 1
-    for size in sizes:
-        product *= size
-    return product
+    room = next(v.shape[p.axis] for v, p in zip(inputs, paddings, strict=True) if p is not None)
+    axes = [rule(_Use(version, inputs, paddings, attributes, result)) for result in results]
+    if any(result.shape[axis] != room for axis, result in zip(axes, results, strict=True)):
+        raise Refuse("the dimension whose size depends on data is not kept")
+    return [first.along(axis) for axis in axes]

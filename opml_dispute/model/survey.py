@@ -19,12 +19,13 @@ from opml_dispute.engine.folding import float_mode
 from opml_dispute.model import elements
 from opml_dispute.model.builder import Builder
 from opml_dispute.model.graph_inputs import bind, fixed_value
-from opml_dispute.model.importer import Importer, Scope
+from opml_dispute.model.importer import Importer
 from opml_dispute.model.lower import Value, find
 from opml_dispute.model.onnx_file import ModelSource, domain_name, load
 from opml_dispute.model.opcodes import DType
 from opml_dispute.model.reasons import why_unknown
 from opml_dispute.model.refusals import ModelError, UnboundDimension, UnsupportedOp
+from opml_dispute.model.scope import Scope
 from opml_dispute.model.tensor import Array, Shape, Tensor
 
 

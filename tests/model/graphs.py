@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -50,6 +51,12 @@ class Graph:
         graph = helper.make_graph(self.nodes, "test", self.inputs, infos, self.constants)
         imports = [helper.make_opsetid(domain, version) for domain, version in {"": opset, **(domains or {})}.items()]
         return helper.make_model(graph, opset_imports=imports, ir_version=10)
+
+
+def parsed(text: str, opset: int = 18) -> onnx.ModelProto:
+    """A model in ONNX's own textual syntax, which may have functions of the domain `local`."""
+    head = f'<ir_version: 9, opset_import: ["" : {opset}, "local" : 1]>\n'
+    return onnx.parser.parse_model(head + textwrap.dedent(text))
 
 
 def single(

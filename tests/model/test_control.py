@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping
 
 import numpy as np
@@ -14,14 +13,9 @@ from opml_dispute.engine.inference import Inference
 from opml_dispute.model.compiler import compile_model
 from opml_dispute.model.program import Program
 from opml_dispute.model.tensor import Array
+from tests.model.graphs import parsed
 
 X = np.arange(6, dtype=np.float32).reshape(2, 3) - 2
-
-
-def parsed(text: str, opset: int = 18) -> onnx.ModelProto:
-    """A model in ONNX's own textual syntax."""
-    head = f'<ir_version: 9, opset_import: ["" : {opset}, "local" : 1]>\n'
-    return onnx.parser.parse_model(head + textwrap.dedent(text))
 
 
 def assert_as_onnx_runtime(model: onnx.ModelProto, inputs: Mapping[str, Array]) -> Program:

@@ -11,8 +11,8 @@ import pytest
 
 from opml_dispute.model.compiler import compile_model
 from opml_dispute.model.limits import BadLimit, Limits, ModelTooDear
-from opml_dispute.model.refusals import ModelError
-from tests.model.graphs import Graph
+from opml_dispute.model.refusals import ModelError, UnsupportedOp
+from tests.model.graphs import Graph, parsed
 
 
 def bomb(log2_size: int) -> onnx.ModelProto:
@@ -57,6 +57,76 @@ def test_constants_have_a_limit() -> None:
     with pytest.raises(ModelTooDear, match="bytes of constants"):
         compile_model(model, limits=Limits(constant_bytes=3_999))
     compile_model(model, limits=Limits(constant_bytes=4_000))
+
+
+LOOP = """
+    agraph (int64 n, float[3] x) => (float[3] y) {{
+        known = Constant <value = int64 {{{trips}}}> ()
+        start = Constant <value = bool {{1}}> ()
+        y = Loop ({given}, start, x) <
+            body = turn (int64 i, bool go, float[3] v) => (bool again, float[3] w) {{ {condition} w = Add (v, v) }}
+        >
+    }}"""
+
+
+@pytest.mark.parametrize("trips", [65_537, 70_000, 2**62])
+@pytest.mark.parametrize("given", ["known", ""])
+@pytest.mark.parametrize(
+    "condition",
+    ["again = Identity (go)", "k = Identity (go) again = Identity (k)", "again = Constant <value = bool {1}> ()"],
+)
+def test_a_loop_that_nothing_ends_early_is_refused_before_its_first_iteration(
+    condition: str, given: str, trips: int
+) -> None:
+    model = parsed(LOOP.format(trips=trips, given=given, condition=condition))
+    with pytest.raises(UnsupportedOp, match="more than 65,536 iterations"):
+        compile_model(model, limits=Limits(lowered=10))
+
+
+def test_a_loop_that_ends_early_may_have_been_given_more() -> None:
+    """Its own condition ends it after the first iteration, whatever its number of iterations says."""
+    model = parsed(
+        LOOP.format(trips=2**62, given="known", condition="one = Constant <value = int64 {0}> () again = Less (one, i)")
+    )
+    assert compile_model(model).node_count > 0
+
+
+def test_a_loop_that_data_ends_is_refused_when_its_second_iteration_is_known() -> None:
+    model = parsed(LOOP.format(trips=1, given="n", condition="again = Identity (go)"))
+    with pytest.raises(ModelTooDear, match="operations for 65,534 more iterations"):
+        compile_model(model, max_sizes={"y": 65_536}, limits=Limits(lowered=10))
+    assert compile_model(model, max_sizes={"y": 5}).node_count > 0
+
+
+def test_a_long_scan_is_refused_before_its_first_iteration() -> None:
+    model = parsed("""
+        agraph (float[65537] x) => (float[65537] y) {
+            y = Scan <num_scan_inputs = 1, body = each (float e) => (float u) { u = Neg (e) }> (x)
+        }""")
+    with pytest.raises(UnsupportedOp, match="more than 65,536 iterations"):
+        compile_model(model, limits=Limits(lowered=10))
+
+
+def test_loops_that_make_no_operations_have_a_limit() -> None:
+    """Loops within loops that only hand values on would be gone through for years."""
+    model = parsed("""
+        agraph (float[3] x) => (float[3] y) {
+            n = Constant <value = int64 {60000}> ()
+            start = Constant <value = bool {1}> ()
+            y = Loop (n, start, x) <
+                body = turn (int64 i, bool go, float[3] v) => (bool again, float[3] w) {
+                    again = Identity (go)
+                    w = Loop (n, go, v) <
+                        body = inner (int64 j, bool on, float[3] u) => (bool more, float[3] t) {
+                            more = Identity (on)
+                            t = Identity (u)
+                        }
+                    >
+                }
+            >
+        }""")
+    with pytest.raises(ModelTooDear, match="more than 5,000 nodes of its graphs lowered"):
+        compile_model(model, limits=Limits(lowered=5_000))
 
 
 def test_the_environment_raises_and_lowers_limits(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,6 @@ equal, and what lies behind it must be zeros.
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,18 +17,17 @@ import pytest
 from onnx import TensorProto, helper
 
 from opml_dispute.engine.inference import Inference
+from opml_dispute.model.builder import Builder
 from opml_dispute.model.compiler import compile_model
+from opml_dispute.model.opcodes import DType
+from opml_dispute.model.padding import Padding, carried
 from opml_dispute.model.program import Program
-from opml_dispute.model.refusals import ModelError, SizeDependsOnData, UnsupportedOp
+from opml_dispute.model.refusals import ModelError, Refuse, SizeDependsOnData, UnsupportedOp
 from opml_dispute.model.tensor import Array
+from tests.model.graphs import parsed
 
 RNG = np.random.default_rng(7)
 INDEX_OUT_OF_RANGE = 7
-
-
-def parsed(text: str, opset: int = 18) -> onnx.ModelProto:
-    """A model in ONNX's own textual syntax."""
-    return onnx.parser.parse_model(f'<ir_version: 9, opset_import: ["" : {opset}]>\n' + textwrap.dedent(text))
 
 
 def run(program: Program, inputs: Mapping[str, Array]) -> dict[str, Array]:
@@ -43,9 +41,16 @@ def assert_as_onnx_runtime(
     model: onnx.ModelProto, inputs: Mapping[str, Array], max_sizes: Mapping[str, int], axes: Mapping[str, int]
 ) -> Program:
     """`axes` says of each padded output along which axis its padding lies."""
+    program = compile_model(model, max_sizes=max_sizes)
+    assert_runs_as_onnx_runtime(program, model, inputs, axes)
+    return program
+
+
+def assert_runs_as_onnx_runtime(
+    program: Program, model: onnx.ModelProto, inputs: Mapping[str, Array], axes: Mapping[str, int]
+) -> None:
     session = onnxruntime.InferenceSession(model.SerializeToString())
     names = [output.name for output in session.get_outputs()]
-    program = compile_model(model, max_sizes=max_sizes)
     got = run(program, inputs)
     for name, want in zip(names, session.run(None, dict(inputs)), strict=True):
         found = got[name]
@@ -56,7 +61,6 @@ def assert_as_onnx_runtime(
             found = np.take(found, np.arange(there), axes[name])
         np.testing.assert_allclose(found, want, rtol=1e-6, err_msg=name)
         assert (found.dtype, found.shape) == (want.dtype, want.shape), name
-    return program
 
 
 @pytest.mark.parametrize("room", [24, 40])
@@ -131,6 +135,8 @@ def suppressed(center: int = 0, *, least: bool = True, most: bool = True) -> onn
 @pytest.mark.parametrize("least", [False, True])
 def test_boxes_that_overlap_no_better_one(center: int, least: bool) -> None:
     """Of equal scores the first box wins; corners may be given either way round; boxes without area overlap none."""
+    model = suppressed(center, least=least)
+    program = compile_model(model, max_sizes={"y": 120})
     for trial in range(4):
         corners = RNG.integers(0, 12, (2, 20, 4)).astype(np.float32)
         scores = (RNG.integers(0, 6, (2, 3, 20)) / 5).astype(np.float32)
@@ -141,7 +147,21 @@ def test_boxes_that_overlap_no_better_one(center: int, least: bool) -> None:
             "overlap": np.array([(0.0, 0.3, 0.5, 0.9)[trial]], np.float32),
             **({"least": np.array([0.3], np.float32)} if least else {}),
         }
-        assert_as_onnx_runtime(suppressed(center, least=least), inputs, {"y": 120}, {"y": 0})
+        assert_runs_as_onnx_runtime(program, model, inputs, {"y": 0})
+
+
+@pytest.mark.parametrize("room", [1, 3, 5, 6, 9])
+@pytest.mark.parametrize("classes", [1, 2])
+def test_more_boxes_of_one_class_than_there_is_room_for(classes: int, room: int) -> None:
+    """Six boxes lie apart, so a class has six; as many as there is room for would be a wrong answer."""
+    text = f"agraph (float[1,6,4] b, float[1,{classes},6] s) => (int64[N,3] y)"
+    model = parsed(text + " { most = Constant <value = int64 {99}> () y = NonMaxSuppression (b, s, most) }")
+    corners = np.arange(6, dtype=np.float32)[None, :, None] * 2 + np.array([0, 0, 1, 1], np.float32)
+    inputs: dict[str, Array] = {"b": corners, "s": RNG.random((1, classes, 6), dtype=np.float32)}
+    if room >= 6 * classes:
+        assert_as_onnx_runtime(model, inputs, {"y": room}, {"y": 0})
+    else:
+        assert Inference(compile_model(model, max_sizes={"y": room}), inputs).status == INDEX_OUT_OF_RANGE
 
 
 def test_boxes_that_are_known_need_no_room() -> None:
@@ -167,6 +187,30 @@ def test_a_range_that_data_ends() -> None:
         program = assert_as_onnx_runtime(model, inputs, {"y": 9}, {"y": 0})
     nothing = {name: np.array(value, np.int64) for name, value in zip("abc", (0, 5, 0), strict=True)}
     assert Inference(program, nothing).status == INDEX_OUT_OF_RANGE
+
+
+@pytest.mark.parametrize(
+    ("bounds", "count"),
+    [
+        ((-(2**63), 2**63 - 1, 1), None),
+        ((2**63 - 1, -(2**63), -1), None),
+        ((0, -(2**63), -1), None),
+        ((-(2**63), 2**63 - 1, -1), 0),
+        ((2**63 - 1, -(2**63), 1), 0),
+        ((-1, -(2**63), -(2**63)), 1),
+        ((3, 4, 2**63 - 1), 1),
+    ],
+)
+def test_a_range_over_more_than_its_type_can_count(bounds: tuple[int, int, int], count: int | None) -> None:
+    """The way from end to end wraps: it may not come out as a range of none."""
+    program = compile_model(
+        parsed("agraph (int64 a, int64 b, int64 c) => (int64[N] y) { y = Range(a, b, c) }"), max_sizes={"y": 4}
+    )
+    inputs = {name: np.array(value, np.int64) for name, value in zip("abc", bounds, strict=True)}
+    if count is None:
+        assert Inference(program, inputs).status == INDEX_OUT_OF_RANGE
+    else:
+        assert run(program, inputs)["y.count"] == count
 
 
 LOOP = """
@@ -280,6 +324,17 @@ def test_what_is_made_of_a_padded_tensor_is_padded() -> None:
     "use",
     [
         "y = ReduceSum <keepdims = 0> (p)",
+        "y = Squeeze (p)",
+        "n = Constant <value = int64[1] {6}> () y = Reshape (p, n)",
+        "n = Constant <value = int64[2] {6, -1}> () y = Reshape (p, n)",
+        "n = Constant <value = int64[2] {2, -1}> () y = Reshape (p, n)",
+        "lo = Constant <value = float {0}> () y = Clip (lo, p)",
+        "s = SequenceConstruct (p, p) y = ConcatFromSequence <axis = 0> (s)",
+        "o = Optional (p) y = OptionalGetElement (o)",
+        "n = Constant <value = int64 {2}> () go = Constant <value = bool {1}> () y = Loop (n, go, x) < body = b "
+        "(int64 i, bool on, float[6] v) => (bool again, float[6] w) { again = Identity (on) w = Add (v, p) } >",
+        "big = ReduceMax <keepdims = 0> (x) t = Equal (big, big) y = If (t) < "
+        "then_branch = a () => (float[N] f) { f = Neg (p) }, else_branch = b () => (float[N] h) { h = Abs (p) } >",
         "y = Softmax <axis = 0> (p)",
         "s = Shape (p) y = CastLike (s, x)",
         "y = Concat <axis = 0> (p, x)",
@@ -301,6 +356,39 @@ def test_nothing_that_would_mix_padding_into_its_result_is_lowered(use: str) -> 
     model.graph.output[0].type.tensor_type.ClearField("shape")
     with pytest.raises(ModelError, match=r"depends?|beside"):
         compile_model(model, max_sizes={"p": 6})
+
+
+def test_the_mean_of_a_padded_batch_is_refused() -> None:
+    model = parsed("""
+        agraph (float[6,2] x, bool[6] c, float[2] s) => (float[N,2] y) {
+            p = Compress <axis = 0> (x, c)
+            y, m, v = BatchNormalization <training_mode = 1> (p, s, s, s, s)
+        }""")
+    with pytest.raises(UnsupportedOp, match="the mean of a batch whose size depends on data"):
+        compile_model(model, max_sizes={"p": 6})
+
+
+def test_a_rule_is_of_its_own_set_of_operators() -> None:
+    """An operator of another set may share the name of one that carries padding, and mean something else."""
+    tensor = Builder().filled((6,), 0, DType.F32)
+    padding = Padding(0, Builder().scalar(3, DType.I64))
+    for domain, name, carries in (("", "Neg", True), ("com.microsoft", "Neg", False), ("com.microsoft", "Gelu", True)):
+        if carries:
+            (found,) = carried((domain, name, 18), [tensor], [padding], {}, [tensor])
+            assert found is not None
+            assert found.axis == 0
+        else:
+            with pytest.raises(Refuse, match="padding would get into the result"):
+                carried((domain, name, 18), [tensor], [padding], {}, [tensor])
+
+
+def test_one_operator_has_one_room() -> None:
+    model = parsed("agraph (float[6] x) => (float[N] a, int64[N] b) { a, b = Unique (x) }")
+    with pytest.raises(ModelError, match="a=5, b=6; expected one number"):
+        compile_model(model, max_sizes={"a": 5, "b": 6})
+    x = np.array([3, 1, 3, 3, 2, 1], np.float32)
+    got = run(compile_model(model, max_sizes={"a": 6, "b": 6}), {"x": x})
+    assert [int(got["a.count"]), int(got["b.count"])] == [3, 3]
 
 
 def test_without_room_the_error_names_the_option() -> None:

@@ -32,6 +32,9 @@ class Branch(Protocol):
     def __call__(self, *inputs: Value) -> list[Value]:
         """Lowers its nodes: the graph's outputs for these inputs."""
 
+    def stays(self, output: int, given: int) -> bool:
+        """Whether an output is true whenever an input is, whatever is computed."""
+
 
 MAX_ITERATIONS = 1 << 16
 """Iterations that a loop is written out for, at most."""
@@ -87,12 +90,13 @@ def loop(
         return _loop_within(g, g.rooms[0], trips, condition, states, body)
     limit = None if trips is None else _known_trips(g, trips)
     goes_on = condition is None or _decided(g, condition)
+    if goes_on and body.stays(0, 1):  # nothing in the body can end it before its time
+        _refuse_more(MAX_ITERATIONS + 1 if limit is None else limit)
     carried: list[Value] = list(states)
     stacked: list[list[Value]] = []
     iteration = 0
     while goes_on and (limit is None or iteration < limit):
-        if iteration == MAX_ITERATIONS:
-            raise Refuse(f"a loop of more than {MAX_ITERATIONS:,} iterations; expected at most as many")
+        _refuse_more(iteration + 1)
         results = body(g.scalar(iteration, DType.I64), g.scalar(True, DType.BOOL), *carried)
         goes_on = _decided(g, results[0])
         carried = results[1 : 1 + len(states)]
@@ -102,6 +106,12 @@ def loop(
         looked = _tried(g, body, g.scalar(0, DType.I64), g.scalar(True, DType.BOOL), *states)[1 + len(states) :]
         return *carried, *(g.filled((0, *result.shape), 0, result.dtype) for result in looked)
     return *carried, *(g.stack(list(results), 0) for results in zip(*stacked, strict=True))
+
+
+def _refuse_more(iterations: int) -> None:
+    """Raises `Refuse` for more iterations than are written out."""
+    if iterations > MAX_ITERATIONS:
+        raise Refuse(f"a loop of more than {MAX_ITERATIONS:,} iterations; expected at most as many")
 
 
 def _known_trips(g: Builder, trips: Tensor) -> int:
@@ -134,7 +144,11 @@ def _loop_within(
     active = true if condition is None else g.reshape(condition, ())
     carried, last, count, iteration = list(states), list(states), zero, zero
     stacked: list[list[Tensor]] = []
+    before = 0
     for i in range(room):
+        if i == 2 and not active.is_constant:  # every iteration from the second on makes the same operations
+            g.meter.rounds(room - 2, len(g.ops) - before)
+        before = len(g.ops)
         if limit is not None:
             active = g.both(active, g.less(i, limit))
         iteration = g.select(active, g.scalar(i, DType.I64), iteration)
@@ -187,6 +201,7 @@ def scan(
     count = len(carried)
     axes = [g.axis(x, a) for x, a in zip(scanned, scan_input_axes or (0,) * num_scan_inputs, strict=True)]
     length = scanned[0].shape[axes[0]]
+    _refuse_more(length)
     backwards = scan_input_directions or (0,) * num_scan_inputs
     stacked: list[list[Any]] = []
     for i in range(length):
@@ -313,13 +328,23 @@ def split_to_sequence(
     along = g.axis(x, axis)
     total = x.shape[along]
     if sizes is None:
+        _refuse_parts(total)
         parts = [x.sliced(along, i, 1) for i in range(total)]
         return [part if keepdims else part.without(along) for part in parts]
     given = g.known(sizes, "the sizes of the parts")
     if given.ndim == 0:
         each = int(given)
+        if each < 1:
+            raise Refuse(f"parts of {each} elements; expected at least 1")
+        _refuse_parts(-(-total // each))
         given = np.array([min(each, total - start) for start in range(0, total, each)])
     return list(split_by(g, x, [int(n) for n in given], along, len(given)))
+
+
+def _refuse_parts(count: int) -> None:
+    """Raises `Refuse` for more parts than are held."""
+    if count > MAX_ITERATIONS:
+        raise Refuse(f"a sequence of {count:,} tensors; expected at most {MAX_ITERATIONS:,}")
 
 
 @lowers("Optional")

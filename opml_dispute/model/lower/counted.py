@@ -237,7 +237,7 @@ def _suppressed(
     """The chosen boxes; `limits` are how many a class has at most, the overlap, and the least score."""
     most, overlap, least_score = limits
     _, classes, count = scores.shape
-    rounds = min(count, room)
+    rounds = min(count, room + 1)  # one more than there is room for, so that a class alone can be too large
     if most.is_constant:
         rounds = min(rounds, max(int(most.values().reshape(())), 0))
     if rounds == 0:

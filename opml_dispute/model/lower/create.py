@@ -91,8 +91,11 @@ def _range_within(g: Builder, start: Tensor, limit: Tensor, delta: Tensor) -> Si
     whole = g.div(way, step)
     rest = g.sub(way, g.mul(whole, step))
     goes_on = g.either(g.both(g.less(0, step), g.less(0, rest)), g.both(g.less(step, 0), g.less(rest, 0)))
-    length = g.maximum(g.add(whole, g.cast(goes_on, DType.I64)), 0)
-    present, count = counted(g, g.choose(g.equal(step, 0), room + 1, length), room)
+    length = g.add(whole, g.cast(goes_on, DType.I64))
+    right = g.either(g.both(g.less(0, step), g.less(first, last)), g.both(g.less(step, 0), g.less(last, first)))
+    # A way of 2^63 or more wraps, and its length comes out as 0 or less.
+    over = g.either(g.equal(step, 0), g.both(right, g.less(length, 1)))
+    present, count = counted(g, g.choose(over, room + 1, g.choose(right, length, 0)), room)
     numbers = g.add(g.mul(g.arange(room, start.dtype), delta), start)
     return Sized(g.select(present, numbers, g.scalar(0, start.dtype)), count, 0)
 
@@ -102,6 +105,7 @@ def eye_like(g: Builder, x: Tensor, *, dtype: int | None = None, k: int = 0) -> 
     kind = x.dtype if dtype is None else dtype_of(dtype)
     if x.rank != 2:
         raise Refuse(f"the shape {list(x.shape)}; expected a matrix's")
+    g.meter.afford(8 * x.size)
     return g.constant(np.eye(x.shape[0], x.shape[1], k).astype(kind.numpy))
 
 
@@ -110,6 +114,7 @@ def trilu(g: Builder, x: Tensor, k: Tensor | None = None, *, upper: int = 1) -> 
     """The triangle above (or with `upper` 0 below) the diagonal number `k`, zeros elsewhere."""
     diagonal = 0 if k is None else int(g.known(k, "the diagonal's number").reshape(()))
     rows, columns = x.shape[-2:]
+    g.meter.afford(8 * rows * columns)
     distance = np.arange(columns)[None] - np.arange(rows)[:, None]
     kept = g.constant(distance >= diagonal if upper else distance <= diagonal)
     return g.select(kept, x, g.scalar(0, x.dtype))

@@ -18,6 +18,9 @@ from opml_dispute.model.lower.registry import lowers
 from opml_dispute.model.refusals import Refuse
 from opml_dispute.model.tensor import Array, Tensor
 
+MOST_TURNS = 1 << 18
+"""Entries of a table of cosines, which takes some seconds; a transform's length is at most a quarter of it."""
+
 _PI = Decimal("3.14159265358979323846264338327950288419716939937510582")
 _DIGITS = 40
 _CONTEXT = Context(prec=_DIGITS, rounding=ROUND_HALF_EVEN)
@@ -26,7 +29,7 @@ _CONTEXT = Context(prec=_DIGITS, rounding=ROUND_HALF_EVEN)
 
 @cache
 def cosines(n: int) -> tuple[float, ...]:
-    """cos(2 pi k / n) for k in 0 .. n - 1, to the last bit of binary64."""
+    """cos(2 pi k / n) for k in 0 .. n - 1, to the last bit of binary64. Raises `Refuse` if n is above `MOST_TURNS`."""
     return tuple(map(float, _exact_cosines(n)))
 
 
@@ -38,6 +41,8 @@ def _exact_cosines(n: int) -> tuple[Decimal, ...]:
     What the series leaves of a zero, some 10^-40, is subnormal in binary32, and arithmetic with such numbers takes a
     hundred times as long.
     """
+    if n > MOST_TURNS:
+        raise Refuse(f"a table of {n:,} cosines; expected at most {MOST_TURNS:,}")
     with localcontext(_CONTEXT):
         return tuple(Decimal(0) if 4 * k in (n, 3 * n) else _cosine(2 * _PI * k / n) for k in range(n))
 
@@ -96,6 +101,7 @@ def _transform(g: Builder, x: Tensor, length: int | None, axis: int, inverse: bo
     moved = x.transposed([*rest, along, x.rank - 1])
     # The signals are rows of one matrix, not a product each.
     rows = g.reshape(moved, (*(moved.shape[:-2] or (1,)), taken * components))
+    g.meter.afford(8 * taken * components * 2 * length)
     matrix = _real_matrix(length) if to_real else _matrix(length, components, inverse, onesided)
     y = g.contract(rows, g.constant(matrix.astype(np.float32)))
     y = g.reshape(y, (*moved.shape[:-2], -(-y.shape[-1] // (1 if to_real else 2)), 1 if to_real else 2))
