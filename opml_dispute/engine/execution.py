@@ -26,6 +26,8 @@ class Execution(IntEnum):
     """The interpreter, until a program has run for a while; then code that is run often is compiled."""
     COMPILED_AT_ONCE = 2
     """Everything is compiled when it is first met. For tests: short runs take longer."""
+    COMPILED_EARLY = 3
+    """As `COMPILED`, but without a while, and after few visits. For tests: its regions are those of real runs."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import gzip
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 
@@ -20,13 +21,17 @@ from opml_dispute.engine.execution import BadExecution, Compiled, Execution, def
 from opml_dispute.engine.lib import candidates
 from opml_dispute.engine.vm import Machine, StopKind
 from opml_dispute.fpvm.statefile import load_state, save_state
-from tests.fpvm.program import A0, A1, NOP, START, V0, beq, daddiu, immediate, machine, sd, special
+from tests.fpvm.program import A0, A1, NOP, START, SYSCALL, V0, beq, daddiu, immediate, machine, sd, special
 from tests.programs.build import build_elf
 
 GO = Path(__file__).resolve().parents[1] / "programs" / "go" / "threads.elf.gz"
 STEP_LIMIT = 50_000_000
 COLD_STEPS = 1 << 22
 """`COLD_STEPS` of native/jit/jit.c."""
+
+END = 1 << 64
+"""Of the address space."""
+SB, SH, SW, SDL, SDR, SD = 0x28, 0x29, 0x2B, 0x2C, 0x2D, 0x3F
 
 on_x86 = pytest.mark.skipif(not candidates()[0].startswith("x86_64"), reason="compiles for x86-64 only")
 
@@ -90,18 +95,142 @@ def test_a_limit_of_steps_is_met_exactly_inside_of_compiled_code() -> None:
     assert compiled.compiled().entries > 0
 
 
+def jr(register: int) -> int:
+    return special(0x08, rs=register)
+
+
+def both_ways(made: Callable[[], Machine]) -> list[Machine]:
+    """The same machine interpreted, compiled at once, and compiled as in real runs."""
+    machines = [made() for _ in range(3)]
+    for at, execution in zip(
+        machines, (Execution.INTERPRETED, Execution.COMPILED_AT_ONCE, Execution.COMPILED_EARLY), strict=True
+    ):
+        at.execute(execution)
+    return machines
+
+
+def run_alike(machines: Sequence[Machine], *pieces: int) -> None:
+    """Runs them piece by piece; they stop alike, in the same states."""
+    for steps in pieces:
+        stops = [at.run(steps) for at in machines]
+        hashes = [at.state_hash() for at in machines]
+        assert stops == stops[:1] * len(stops)
+        assert hashes == hashes[:1] * len(hashes), steps
+
+
 @on_x86
 def test_a_program_that_changes_its_own_loop_runs_the_changed_one() -> None:
     """The loop's first word, daddiu r5, r5, 1, is stored over by itself with another constant each time round."""
     word = daddiu(5, 5, 1)
-    loop = [word, immediate(0x2B, 7, 6, 0), daddiu(7, 7, 1), beq(0, 0, -4), NOP, *[NOP] * 10]
-    machines = [machine(loop, {5: 0, 6: START, 7: word}) for _ in range(2)]
-    for at, execution in zip(machines, (Execution.INTERPRETED, Execution.COMPILED_AT_ONCE), strict=True):
-        at.execute(execution)
-        at.run(2_000)
-    assert machines[0].state_hash() == machines[1].state_hash()
-    assert machines[1].compiled().drops > 10
-    assert not machines[1].compiled().possible  # so often that it is better interpreted
+    loop = [word, immediate(SW, 7, 6, 0), daddiu(7, 7, 1), beq(0, 0, -4), NOP, *[NOP] * 10]
+    machines = both_ways(lambda: machine(loop, {5: 0, 6: START, 7: word}))
+    run_alike(machines, 2_000)
+    for compiled in machines[1:]:
+        assert compiled.compiled().drops > 10
+        assert not compiled.compiled().possible  # so often that it is better interpreted
+
+
+@on_x86
+@pytest.mark.parametrize(
+    ("store", "offset"),
+    [
+        (SB, -1),
+        (SB, -3),
+        (SH, -2),
+        (SW, -4),
+        (SD, -8),
+        (SDL, -8),
+        (SDL, -4),
+        (SDR, -1),
+        (SDR, -5),
+        (0x2A, -4),
+        (0x2E, -1),
+    ],
+)
+def test_code_in_the_last_word_of_the_address_space_is_met_as_it_is_stored(store: int, offset: int) -> None:
+    """The last word is daddiu r5, r5, 1 in the delay slot of a jump back; a loop elsewhere stores over it."""
+    last = [jr(9), daddiu(5, 5, 1)]
+    loop = [immediate(store, 7, 0, offset), daddiu(7, 7, 3), jr(8), NOP]
+
+    def made() -> Machine:
+        at = machine(loop, {7: jr(9) << 32 | daddiu(5, 5, 7), 8: END - 8, 9: START})
+        at.write(END - 8, b"".join(word.to_bytes(4, "big") for word in last))
+        return at
+
+    run_alike(both_ways(made), 61, 500)
+
+
+@on_x86
+def test_a_chain_of_regions_breaks_where_one_changes_another() -> None:
+    """A hot loop through two pages; after 1000 rounds the first one's store reaches the second one, then itself."""
+    far = START + 0x3000
+    second = [daddiu(5, 5, 1), jr(9), daddiu(6, 6, 2)]
+    # r10 walks down, page by page, to the word at `far`, where r7, daddiu r5, r5, 100, replaces the first instruction.
+    first = [immediate(SW, 7, 10, 0), daddiu(10, 10, -4096), jr(8), daddiu(4, 4, 1)]
+
+    def made() -> Machine:
+        at = machine(first, {7: daddiu(5, 5, 100), 8: far, 9: START, 10: far + 4096 * 1000})
+        at.write(far, b"".join(word.to_bytes(4, "big") for word in second))
+        return at
+
+    machines = both_ways(made)
+    run_alike(machines, 6_990, 3, 4, 5, 30_000)
+    for compiled in machines[1:]:
+        assert compiled.compiled().drops >= 1
+    assert machines[0].registers()[5] > 100 * 1000
+
+
+@on_x86
+def test_a_jump_into_a_delay_slot_runs_it_alone_and_goes_on_behind_it() -> None:
+    """By a register and by a branch: the slot's instruction is a block of its own, inside of another."""
+    # START: a loop whose branch's slot (word 3) is also the target of jr r8 (word 6) and of a branch (word 9).
+    code = [
+        daddiu(4, 4, 1),
+        daddiu(5, 5, 3),
+        immediate(0x05, 0, 11, 3),  # bne r11, r0, to word 6
+        daddiu(11, 11, -1),
+        immediate(0x04, 0, 0, 3),  # beq r0, r0, to word 8
+        daddiu(12, 12, 1),
+        jr(8),
+        daddiu(6, 6, 1),
+        immediate(0x07, 0, 12, -6),  # bgtz r12, to word 3
+        daddiu(11, 11, 4),
+    ]
+    run_alike(both_ways(lambda: machine(code, {8: START + 12, 11: 5})), *range(1, 60), 10_000)
+
+
+@on_x86
+@pytest.mark.parametrize("wide", [False, True])
+def test_a_store_of_another_thread_takes_a_reservation_away_in_compiled_code(*, wide: bool) -> None:
+    """Two threads count in one word by ll and sc, a third stores to it; quanta end at every place of the loop."""
+    ll, sc = (0x34, 0x3C) if wide else (0x30, 0x38)
+    clone = [daddiu(V0, 0, 5055), immediate(0x0F, A0, 0, 5), immediate(0x0D, A0, A0, 0x0F00), SYSCALL]
+    # A thread that was cloned first (r2 is 0) stores, the others count.
+    store = [immediate(SD, 13, 6, 0), beq(0, 0, -2), daddiu(13, 13, 1)]
+    count = [
+        immediate(ll, 9, 6, 0),
+        daddiu(9, 9, 1),
+        immediate(sc, 9, 6, 0),
+        daddiu(10, 10, 1),
+        special(0x2D, rd=14, rs=14, rt=9),
+        beq(0, 0, -6),
+        NOP,
+    ]
+    code = [*clone, immediate(0x05, 0, V0, len(store) + 1), NOP, *store, *clone, *count]
+
+    machines = both_ways(lambda: machine(code, {A1: 0x5000_0000, 6: 0x20000}))
+    run_alike(machines, 99_999, 3, 99_998, 1, 1, 1, 400_000, 100_003, 1_000_001)
+    assert machines[0].thread_counts() != (1, 0)
+
+
+@on_x86
+def test_the_longest_code_there_is_fits_a_region() -> None:
+    """As many stores of parts of a word as a region has instructions: nothing is translated to more bytes."""
+    block = [*[immediate(SDL, 7, 6, 1)] * 61, immediate(0x05, 0, 11, 1), immediate(SDR, 7, 6, 9)]
+    at = machine([*block * 64, NOP, NOP], {6: 0x20000})
+    at.execute(Execution.COMPILED_AT_ONCE)
+    at.run(4000)
+    assert at.compiled().entries > 0
 
 
 @on_x86

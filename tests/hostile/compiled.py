@@ -1,10 +1,13 @@
 """
-Compiled code beside the interpreter: the same program in two machines, stopped at the same places, in the same states.
+Compiled code beside the interpreter: the same program in three machines, stopped at the same places, in equal states.
 
-The programs are made so that they live: loops and calls among a few dozen blocks, delay slots full, registers that
-point to data, to the edge of a page, to the code itself; loads and stores of every width and alignment, load linked and
-store conditional, divisions, forms that extend 32 bits, floating point, system calls and threads. Between the runs
-memory, registers and code are changed from outside, and machines are forked.
+Two of them compile: one everything at once, one what is met often, as in real runs, whose regions lack what was never
+met.
+
+The programs are made so that they live: loops and calls among a few dozen blocks, at the end of the address space too,
+delay slots full, registers that point to data, to the edge of a page, to the code itself; loads and stores of every
+width and alignment, load linked and store conditional, divisions, forms that extend 32 bits, floating point, system
+calls and threads. Between the runs memory, registers and code are changed from outside, and machines are forked.
 """
 
 from __future__ import annotations
@@ -20,6 +23,8 @@ from opml_dispute.testing.fuzz import random_instruction
 from tests.hostile.campaign import Move, random_number
 
 CODE: Final = 0x10000
+END: Final = 1 << 64
+"""Of the address space: behind it is address 0."""
 DATA: Final = 0x20000
 POINTERS: Final = {26: DATA, 27: DATA + 4096 - 16, 28: CODE, 29: 0x7FFF_FFFF_F000, 30: 0xFFFF_FFFF_FFFF_F800}
 """Registers that programs use as addresses and seldom write."""
@@ -44,10 +49,11 @@ class CompiledCode:
 
     def moves(self, rng: random.Random) -> list[Move]:
         """A program, what its registers hold, and runs with changes between them."""
-        moves: list[Move] = [("new", rng.random() < 0.6), ("code", CODE, living_code(rng))]
-        moves += [("register", index, value) for index, value in POINTERS.items()]
+        start, code = living_code(rng, at_end=rng.random() < 0.15)
+        moves: list[Move] = [("new", rng.random() < 0.6), ("code", start, code)]
+        moves += [("register", index, value) for index, value in (POINTERS | {28: start}).items()]
         moves += [("register", index, random_number(rng)) for index in _FREE]
-        moves += [("write", DATA, rng.randbytes(2 * 4096)), ("jump", CODE)]
+        moves += [("write", DATA, rng.randbytes(2 * 4096)), ("jump", start)]
         if rng.random() < 0.1:
             moves.append(("register", 0, 1))
         for _ in range(rng.randrange(2, 12)):
@@ -56,13 +62,14 @@ class CompiledCode:
             )
             match rng.randrange(14):
                 case 0:
-                    moves.append(("write", CODE + 4 * rng.randrange(400), living_code(rng)[: rng.choice((4, 8, 64))]))
+                    words = living_code(rng)[1][: rng.choice((4, 8, 64))]
+                    moves.append(("write", start + 4 * rng.randrange(400), words))
                 case 1:
                     moves.append(("fork",))
                 case 2:
                     moves.append(("register", rng.choice(_FREE), random_number(rng)))
                 case 3:
-                    moves.append(("jump", CODE + 4 * rng.randrange(100)))
+                    moves.append(("jump", (start + 4 * rng.randrange(100)) % END))
                 case 4:
                     moves.append(("flip", rng.choice((FaultKind.REGISTER, FaultKind.MEMORY, FaultKind.PC)), 5, 3))
                 case 5:
@@ -76,26 +83,28 @@ class CompiledCode:
         machines: list[Machine] = []
         for kind, *arguments in moves:
             if kind == "new":
-                kinds = (Execution.INTERPRETED, Execution.COMPILED_AT_ONCE)
+                kinds = (Execution.INTERPRETED, Execution.COMPILED_AT_ONCE, Execution.COMPILED_EARLY)
                 machines = [Machine(ml=arguments[0], memory_limit_bytes=1 << 24, execution=how) for how in kinds]
             elif kind == "fork":
                 machines = [machine.fork() for machine in machines]
             elif machines:
                 answers = [_told(_MOVES[kind], machine, *arguments) for machine in machines]
-                assert answers[0] == answers[1], f"{kind}: interpreted {answers[0]}, compiled {answers[1]}"
+                for how, answer in zip(("at once", "early"), answers[1:], strict=True):
+                    assert answer == answers[0], f"{kind}: interpreted {answers[0]}, compiled {how} {answer}"
 
 
-def living_code(rng: random.Random) -> bytes:
-    """A program whose branches, jumps and calls stay inside of it."""
+def living_code(rng: random.Random, *, at_end: bool = False) -> tuple[int, bytes]:
+    """A program whose branches, jumps and calls stay inside of it, and its address; `at_end`: of the address space."""
     count = rng.choice((3, 8, 20, 60))
     blocks = [_straight(rng, rng.choice((0, 1, 3, 6, 12, 90 if rng.random() < 0.1 else 4))) for _ in range(count)]
     sizes = [len(block) + _END_WORDS for block in blocks]
-    starts = [CODE + 4 * sum(sizes[:index]) for index in range(count)]
+    first = END - 4 * sum(sizes) if at_end else CODE
+    starts = [first + 4 * sum(sizes[:index]) for index in range(count)]
     words: list[int] = []
     for block in blocks:
         words += block
-        words += _end(rng, CODE + 4 * len(words), starts)
-    return b"".join(word.to_bytes(4, "big") for word in words)
+        words += _end(rng, first + 4 * len(words), starts)
+    return first, b"".join(word.to_bytes(4, "big") for word in words)
 
 
 _END_WORDS: Final = 5
@@ -113,7 +122,7 @@ def _end(rng: random.Random, at: int, starts: Sequence[int]) -> list[int]:
             return _padded([rng.choice((2, 3)) << 26 | target >> 2 & 0x3FFFFFF, slot])
         case 1:  # a register: lui, ori, jr or jalr
             jump = rng.choice((25 << 21 | 8, 25 << 21 | 31 << 11 | 9, 25 << 21 | 25 << 11 | 9))
-            return _padded([0x0F << 26 | 25 << 16 | target >> 16, _ori(25, target), jump, slot])
+            return _padded([0x0F << 26 | 25 << 16 | target >> 16 & 0xFFFF, _ori(25, target), jump, slot])
         case 2:  # jr ra, if something was linked
             return _padded([_branch(0x04, 31, 0, 3), 0, 31 << 21 | 8, slot])
         case 3:  # a register counted down to zero

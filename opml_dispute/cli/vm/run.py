@@ -37,7 +37,7 @@ class RunStopped(OpmlError):
     "--save", type=FileName(), metavar="FILE", help="Write the last state to this file (packed if it ends in .gz)."
 )
 @patience_option
-@click.option("--jit/--no-jit", default=None, help="Compile what runs long (default), or not. OPML_JIT=0: never.")
+@click.option("--jit/--no-jit", default=None, help="Compile what runs long, or not. Otherwise OPML_JIT decides.")
 @click.argument("server", nargs=-1, type=click.UNPROCESSED, metavar="[-- SERVER ARGUMENTS...]")
 @json_option
 def run(

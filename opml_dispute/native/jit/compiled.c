@@ -142,11 +142,11 @@ static bool cover_region(struct compiled *compiled, struct machine *machine, con
 
 bool compiled_from(const struct covered_page *page, uint64_t address, unsigned size)
 {
-    for (uint64_t at = address & ~(uint64_t)3; at < address + size; at += 4) {
-        unsigned word = (unsigned)(at & (MEMORY_PAGE_BYTES - 1)) / 4;
+    /* By places in the page: behind the last word of the address space the next address is 0. */
+    unsigned offset = (unsigned)(address & (MEMORY_PAGE_BYTES - 1));
+    for (unsigned word = offset / 4; word <= (offset + size - 1) / 4; word++)
         if (page->made_from[word / 64] >> (word % 64) & 1)
             return true;
-    }
     return false;
 }
 

@@ -39,13 +39,13 @@ void compiled_free(struct compiled *compiled);
 void compiled_forget(struct compiled *compiled);
 /* The code at pc, or NULL. */
 const void *compiled_find(const struct compiled *compiled, uint64_t pc);
-/* Compiles the region at pc (region_find); forgets all that was before, if there is no room. NULL: nothing there can be compiled, or the
- * system lets nothing become executable any more (*broken). */
+/* Compiles the region at pc (region_find); forgets all that was before, if there is no room. NULL: nothing there can be
+ * compiled, or the system lets nothing become executable any more (*broken). */
 const void *compiled_add(struct compiled *compiled, struct machine *machine, uint64_t pc, struct heat *heat,
                          bool *broken);
 /* The page, if code was made from it. */
 struct covered_page *compiled_page(const struct compiled *compiled, uint64_t page);
-/* Whether code was made of any of the bytes. */
+/* Whether code was made of any of the bytes, which do not reach beyond the page. */
 bool compiled_from(const struct covered_page *page, uint64_t address, unsigned size);
 /* Whether memory still holds the words that the code was made from. */
 bool compiled_holds(const struct compiled *compiled, struct machine *machine);

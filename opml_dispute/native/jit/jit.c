@@ -10,6 +10,7 @@
 enum {
     COLD_STEPS = 1 << 22, /* of a machine before anything is counted */
     HOT_VISITS = 50,
+    EARLY_VISITS = 3, /* for tests of what real runs come to */
     MAX_DROPS = 64, /* a program that changes its own code so often is better interpreted */
 };
 
@@ -195,8 +196,8 @@ static enum fault run(struct machine *machine, struct thread *thread, uint64_t l
 
 static const struct accelerator JIT = {run, stored, changed, destroy};
 
-/* How this machine runs: 0, by the interpreter; 1, compiled where it is worth it; 2, compiled from the first step on, for
- * tests. The states are the same. False: out of memory. */
+/* How this machine runs: 0, by the interpreter; 1, compiled where it is worth it. For tests: 2, everything compiled from
+ * the first step on; 3, as 1, but after few visits. The states are the same. False: out of memory. */
 EXPORT int opml_machine_compile(struct machine *machine, int how)
 {
     if (machine->accelerator != NULL)
@@ -208,8 +209,8 @@ EXPORT int opml_machine_compile(struct machine *machine, int how)
     struct jit *jit = calloc(1, sizeof *jit);
     if (jit == NULL)
         return 0;
-    jit->cold_steps = how == 2 ? 0 : COLD_STEPS;
-    jit->hot_visits = how == 2 ? 1 : HOT_VISITS;
+    jit->cold_steps = how == 1 ? COLD_STEPS : 0;
+    jit->hot_visits = how == 1 ? HOT_VISITS : how == 2 ? 1 : EARLY_VISITS;
     jit->everything = how == 2;
     machine->accelerator = &JIT;
     machine->acceleration = jit;

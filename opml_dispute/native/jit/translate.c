@@ -13,9 +13,8 @@ struct translator *translate_workspace(void) { return malloc(sizeof(struct trans
 /* ---- common code ---- */
 
 static const uint8_t KEPT_BY_CALLS[] = {RBX, RBP, R12, R13, R14, R15};
-static const uint8_t LOST_BY_CALLS[] = {RAX, RSI, RDI, R8,
-                                        R9,  R10, R11}; /* of those in use; with the return address they
-                                                                          * leave the stack aligned */
+/* Of those in use; with the return address they leave the stack aligned. */
+static const uint8_t LOST_BY_CALLS[] = {RAX, RSI, RDI, R8, R9, R10, R11};
 
 static void push_all(struct assembler *as, const uint8_t *registers, unsigned count)
 {
@@ -191,11 +190,7 @@ static enum condition branch_condition(struct translator *t, const struct instru
         }
         return when;
     }
-    case DO_BC1: {
-        encode(&t->as, 0, NARROW, 0xf7, 0, thread_at(THREAD(fcsr)), 4); /* test */
-        put(&t->as, (uint32_t)1 << (it->b == 0 ? 23 : 24 + it->b), 4);
-        return it->c ? CC_NOT_EQUAL : CC_EQUAL;
-    }
+    case DO_BC1: test_condition_code(t, it->b); return it->c ? CC_NOT_EQUAL : CC_EQUAL;
     default: compare_with_zero(t, it->b);
     }
     switch (it->operation) {

@@ -139,6 +139,13 @@ static inline void compare_with_zero(struct translator *t, unsigned reg)
     }
 }
 
+/* Flags: whether a condition code of the floating-point unit is not 0. */
+static inline void test_condition_code(struct translator *t, unsigned code)
+{
+    encode(&t->as, 0, NARROW, 0xf7, 0, thread_at(THREAD(fcsr)), 4); /* test */
+    put(&t->as, condition_bit(code), 4);
+}
+
 /* A new stub for the place where we are, reached from `from`. */
 static inline unsigned add_stub(struct translator *t, size_t from, struct exit_place place)
 {

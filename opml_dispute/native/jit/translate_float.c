@@ -53,8 +53,6 @@ static void fused(struct translator *t, const struct instruction *it, bool subtr
     write_result(t, it->a);
 }
 
-static uint32_t code_bit(unsigned code) { return (uint32_t)1 << (code == 0 ? 23 : 24 + code); }
-
 static void compare_single(struct translator *t, const struct instruction *it)
 {
     /* Which flags of ucomiss mean it, and whether the operands change places (a < b is: b above a). */
@@ -64,14 +62,14 @@ static void compare_single(struct translator *t, const struct instruction *it)
     } WAYS[8] = {[1] = {false, CC_PARITY}, [3] = {false, CC_EQUAL},      [4] = {true, CC_ABOVE},
                  [5] = {false, CC_BELOW},  [6] = {true, CC_ABOVE_EQUAL}, [7] = {false, CC_BELOW_EQUAL}};
     struct assembler *as = &t->as;
-    unsigned condition = (unsigned)it->immediate & 7, bit = it->a == 0 ? 23 : 24u + it->a;
+    unsigned condition = (unsigned)it->immediate & 7, bit = (unsigned)__builtin_ctz(condition_bit(it->a));
     bool swapped = WAYS[condition].swapped;
     load_single(t, XMM0, swapped ? it->c : it->b);
     encode(as, 0, NARROW, 0x0f2e, XMM0, single_at(swapped ? it->b : it->c), 0); /* ucomiss */
     if (condition == 0) {
         move_constant(as, RAX, 0);
     } else if (condition == 2) { /* equal, and not unordered */
-        set_if(as, CC_PARITY + 1, RCX);
+        set_if(as, CC_NOT_PARITY, RCX);
         set_if(as, CC_EQUAL, RAX);
         encode(as, 0, NARROW, 0x22, RAX, in(RCX), 0); /* and al, cl */
         encode(as, 0, NARROW, 0x0fb6, RAX, in(RAX), 0);
@@ -81,7 +79,7 @@ static void compare_single(struct translator *t, const struct instruction *it)
     }
     shift_constant(as, NARROW, SHIFT_LEFT, RAX, bit);
     move_to(as, NARROW, RCX, thread_at(THREAD(fcsr)));
-    calculate_constant(as, NARROW, ALU_AND, in(RCX), (int32_t)~((uint32_t)1 << bit));
+    calculate_constant(as, NARROW, ALU_AND, in(RCX), (int32_t)~condition_bit(it->a));
     calculate(as, NARROW, ALU_OR, RCX, in(RAX));
     move_from(as, NARROW, thread_at(THREAD(fcsr)), RCX);
 }
@@ -104,12 +102,6 @@ static void to_integer(struct translator *t, const struct instruction *it, enum 
     add_detour(t, (struct detour){DETOUR_TO_INT, detour, position(as), float_offset(it->a), (uint8_t)rounding, it->b});
 }
 
-static void test_code(struct translator *t, unsigned code)
-{
-    encode(&t->as, 0, NARROW, 0xf7, 0, thread_at(THREAD(fcsr)), 4); /* test */
-    put(&t->as, code_bit(code), 4);
-}
-
 static void move_single_if(struct translator *t, const struct instruction *it, enum condition when)
 {
     struct assembler *as = &t->as;
@@ -127,7 +119,7 @@ static bool translate_moves(struct translator *t, const struct instruction *it)
     case DO_MOVCI:
         if (it->a != DISCARD) {
             unsigned to = fetch_guest(t, RAX, it->a), from = fetch_guest(t, RCX, it->b);
-            test_code(t, (unsigned)it->immediate);
+            test_condition_code(t, (unsigned)it->immediate);
             move_if(as, WIDE, code_is(it->c), to, in(from));
             write_guest(t, it->a, to);
         }
@@ -146,7 +138,7 @@ static bool translate_moves(struct translator *t, const struct instruction *it)
         return true;
     }
     case DO_MOVCF_S:
-        test_code(t, (unsigned)it->immediate);
+        test_condition_code(t, (unsigned)it->immediate);
         move_single_if(t, it, code_is(it->c));
         return true;
     case DO_MOVZ_S:
