@@ -15,6 +15,8 @@ import select
 import stat
 import time
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -50,14 +52,7 @@ def read_bytes(path: Path, *, max_bytes: int, cut: bool = False, patience_s: flo
 
     Raises `Unreadable`, without `cut` also for a larger one.
     """
-    try:
-        # Non-blocking: opening a pipe that has no writer would otherwise wait for ever.
-        opened = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
-    except OSError as error:
-        raise Unreadable(path, _words(error)) from None
-    except ValueError:
-        raise Unreadable(path, "no file can have this name") from None
-    try:
+    with _opened(path) as opened:
         found = os.fstat(opened)
         if stat.S_ISDIR(found.st_mode):
             raise Unreadable(path, "it is a directory")
@@ -66,13 +61,27 @@ def read_bytes(path: Path, *, max_bytes: int, cut: bool = False, patience_s: flo
         if not stat.S_ISREG(found.st_mode):
             max_bytes = min(max_bytes, MAX_PIPE_BYTES)
         data = _read_all(opened, path, max_bytes, patience_s, is_regular=stat.S_ISREG(found.st_mode))
+    if len(data) > max_bytes and not cut:
+        raise Unreadable(path, f"it has more than {max_bytes:,} bytes")
+    return data
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    """The file's descriptor. What the system refuses, at opening or while it is open, is `Unreadable`."""
+    try:
+        # Non-blocking: opening a pipe that has no writer would otherwise wait for ever.
+        opened = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    except OSError as error:
+        raise Unreadable(path, _words(error)) from None
+    except ValueError:
+        raise Unreadable(path, "no file can have this name") from None
+    try:
+        yield opened
     except OSError as error:
         raise Unreadable(path, _words(error)) from None
     finally:
         os.close(opened)
-    if len(data) > max_bytes and not cut:
-        raise Unreadable(path, f"it has more than {max_bytes:,} bytes")
-    return data
 
 
 def _read_all(opened: int, path: Path, max_bytes: int, patience_s: float, *, is_regular: bool) -> bytes:
@@ -98,13 +107,7 @@ def _await_data(opened: int, path: Path, patience_s: float) -> None:
 
 def copy_file(path: Path, into: Path, *, max_bytes: int) -> None:
     """Copies a regular file of any size, a chunk at a time. Raises `Unreadable`."""
-    try:
-        opened = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
-    except OSError as error:
-        raise Unreadable(path, _words(error)) from None
-    except ValueError:
-        raise Unreadable(path, "no file can have this name") from None
-    try:
+    with _opened(path) as opened:
         found = os.fstat(opened)
         if not stat.S_ISREG(found.st_mode):
             raise Unreadable(path, "it is a directory" if stat.S_ISDIR(found.st_mode) else "it is no regular file")
@@ -117,10 +120,6 @@ def copy_file(path: Path, into: Path, *, max_bytes: int) -> None:
                 if size_bytes > max_bytes:
                     raise Unreadable(path, f"it has more than {max_bytes:,} bytes")
                 file.write(part)
-    except OSError as error:
-        raise Unreadable(path, _words(error)) from None
-    finally:
-        os.close(opened)
 
 
 def read_unpacked(path: Path, *, max_bytes: int) -> bytes:
