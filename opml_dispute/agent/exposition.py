@@ -8,13 +8,15 @@ it should be restarted), `/readyz` whether it does all of it now.
 from __future__ import annotations
 
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Protocol
+from typing import Final, Protocol
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from opml_dispute.errors import OpmlError
+from opml_dispute.http_server import Handler, Server
+
+_TEXT: Final = "text/plain; charset=utf-8"
 
 
 class CannotListen(OpmlError):
@@ -37,40 +39,22 @@ class Exposed(Protocol):
         ...
 
 
-def serve(exposed: Exposed, host: str, port: int) -> ThreadingHTTPServer:
+def serve(exposed: Exposed, host: str, port: int) -> Server:
     """Serves from a thread of its own until `shutdown`. Raises `CannotListen`."""
 
-    class Handler(BaseHTTPRequestHandler):
-        timeout = 10.0
-
+    class Figures(Handler):
         def do_GET(self) -> None:
             path = self.path.partition("?")[0]
             if path == "/metrics":
-                self._answer(200, generate_latest(exposed.registry), CONTENT_TYPE_LATEST)
+                self.answer(200, generate_latest(exposed.registry), CONTENT_TYPE_LATEST)
             elif path in ("/healthz", "/readyz"):
                 trouble = exposed.health() if path == "/healthz" else exposed.readiness()
-                self._answer(200 if trouble is None else 503, f"{trouble or 'well'}\n".encode())
+                self.answer(200 if trouble is None else 503, f"{trouble or 'well'}\n".encode(), _TEXT)
             else:
-                self._answer(404, b"/metrics, /healthz and /readyz are here\n")
-
-        def _answer(self, status: int, content: bytes, kind: str = "text/plain; charset=utf-8") -> None:
-            self.send_response(status)
-            self.send_header("content-type", kind)
-            self.send_header("content-length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Nothing: a scraper comes every few seconds."""
-
-    class Server(ThreadingHTTPServer):
-        daemon_threads = True
-
-        def handle_error(self, request: object, client_address: object) -> None:
-            """A scraper that hangs up is no failure of ours."""
+                self.answer(404, b"/metrics, /healthz and /readyz are here\n", _TEXT)
 
     try:
-        server = Server((host, port), Handler)
+        server = Server((host, port), Figures)
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
         raise CannotListen(f"cannot listen on {host}:{port}: {reason}") from None

@@ -8,14 +8,13 @@ A request is presented as a small rollup: block t has the output root S_t, block
 from __future__ import annotations
 
 import json
-import sys
 import threading
 from collections.abc import Sequence
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 
 from opml_dispute import plain_json
 from opml_dispute.errors import OpmlError
+from opml_dispute.http_server import Handler, Server
 from opml_dispute.operator.case import Case
 from opml_dispute.primitives import StateRoot
 
@@ -176,34 +175,15 @@ def _error(identity: Any, code: int, message: str) -> dict[str, Any]:
     return {"jsonrpc": "2.0", "id": identity, "error": {"code": code, "message": message}}
 
 
-def make_server(answers: RollupAnswers, port: int) -> ThreadingHTTPServer:
+def make_server(answers: RollupAnswers, port: int) -> Server:
     """A server on the loopback interface, the caller's to run; port 0 takes a free one. Raises `OSError`."""
 
-    class Handler(BaseHTTPRequestHandler):
-        timeout = 30.0  # of a connection that says nothing
-
+    class Answerer(Handler):
         def do_POST(self) -> None:
             length = self.headers.get("content-length", "")
             if not length.isdecimal() or int(length) > MAX_REQUEST_BYTES:
                 self.send_error(413)
                 return
-            content = respond(answers, self.rfile.read(int(length)))
-            self.send_response(200)
-            self.send_header("content-type", "application/json")
-            self.send_header("content-length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
+            self.answer(200, respond(answers, self.rfile.read(int(length))), "application/json")
 
-        def log_message(self, format: str, *args: object) -> None:
-            """Log nothing: op-challenger makes several calls a second."""
-
-    return _Server(("127.0.0.1", port), Handler)
-
-
-class _Server(ThreadingHTTPServer):
-    """One whose clients may go away at any moment."""
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Says nothing of a client that did not wait for its answer; anything else is our own error."""
-        if not isinstance(sys.exc_info()[1], OSError):
-            super().handle_error(request, client_address)
+    return Server(("127.0.0.1", port), Answerer)
