@@ -19,7 +19,15 @@ from typing import Final
 from opml_dispute.errors import OpmlError
 
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
-_LOCAL_NAT64: Final = ipaddress.IPv6Network("64:ff9b:1::/48")
+_GLOBAL_UNICAST: Final = ipaddress.IPv6Network("2000::/3")
+"""All of IPv6 that public addresses are assigned from; what is outside belongs to one network or computer."""
+_NOT_PUBLIC: Final = (
+    ipaddress.ip_network("192.0.0.0/24"),  # of protocols; 192.0.0.192 is Oracle Cloud's metadata
+    ipaddress.ip_network("192.88.99.0/24"),  # relays of 6to4, no longer in use
+    ipaddress.ip_network("168.63.129.16/32"),  # Azure's service for its machines
+    ipaddress.ip_network("3fff::/20"),  # documentation
+)
+"""What `ipaddress` takes for public, in some release of Python or in all."""
 
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -39,14 +47,13 @@ def is_public(address: IpAddress) -> bool:
         stands_for = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]
         if address in _NAT64:
             stands_for.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
-        # The deprecated ::a.b.c.d, with :: and ::1 among them, and translators of a network's own.
-        if int(address) >> 32 == 0 or address in _LOCAL_NAT64:
-            return False
         if not all(is_public(inner) for inner in stands_for if inner is not None):
             return False
-        if address.ipv4_mapped is not None:
+        if address.ipv4_mapped is not None or address in _NAT64:
             return True
-    return address.is_global and not address.is_multicast
+        if address not in _GLOBAL_UNICAST:
+            return False
+    return address.is_global and not address.is_multicast and not any(address in network for network in _NOT_PUBLIC)
 
 
 def resolve(host: str, port: int, *, deadline: float, local: bool) -> list[tuple[socket.AddressFamily, str]]:

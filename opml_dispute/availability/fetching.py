@@ -108,7 +108,7 @@ class Fetcher:
             return "files of this computer may not be fetched (OPML_FETCH=local, or fetch.allow, allows it)"
         if scheme == "ipfs" and not self.policy.gateways:
             return "no IPFS gateway is named (OPML_IPFS_GATEWAY, or fetch.gateways)"
-        if scheme == "ipfs" and _CID.fullmatch(_ipfs_parts(uri)[0]) is None:
+        if scheme == "ipfs" and not _is_content(uri):
             return "it names no content of IPFS"
         if scheme not in ("file", "http", "https", "ipfs"):
             return f"a URI of the kind {scheme[:20]!r} cannot be followed; file, http, https and ipfs can"
@@ -187,6 +187,12 @@ def _is_at_home(url: str, gateway: str) -> bool:
         return False
     host, own = asked.hostname or "", home.hostname or ""
     return same_port and (host == own or host.endswith("." + own))
+
+
+def _is_content(uri: str) -> bool:
+    """Whether an ipfs URI names content, and nothing else that a gateway's computer offers beside it."""
+    content, path = _ipfs_parts(uri)
+    return _CID.fullmatch(content) is not None and not {".", ".."} & set(re.split(r"[/\\]", unquote(path)))
 
 
 def _ipfs_parts(uri: str) -> tuple[str, str]:

@@ -44,6 +44,17 @@ PRIVATE = [
     "2002:c0a8:101::1",
     "2001:0:4136:e378:8000:63bf:80ff:fffe",
     "2001:db8::1",
+    "192.0.0.192",
+    "192.88.99.1",
+    "100.100.100.200",
+    "168.63.129.16",
+    "::ffff:168.63.129.16",
+    "64:ff9b::a83f:8110",
+    "2002:c000:c0::1",
+    "fec0::1",
+    "4000::1",
+    "5f00::1",
+    "3fff::1",
 ]
 
 
@@ -52,7 +63,9 @@ def test_address_that_is_not_public_is_known(address: str) -> None:
     assert not is_public(ipaddress.ip_address(address))
 
 
-@pytest.mark.parametrize("address", ["93.184.216.34", "1.1.1.1", "2606:4700::1111", "::ffff:93.184.216.34"])
+@pytest.mark.parametrize(
+    "address", ["93.184.216.34", "1.1.1.1", "2606:4700::1111", "::ffff:93.184.216.34", "64:ff9b::5db8:d822"]
+)
 def test_public_address_is_known(address: str) -> None:
     assert is_public(ipaddress.ip_address(address))
 

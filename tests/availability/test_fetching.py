@@ -166,7 +166,10 @@ def test_content_of_ipfs_comes_through_the_first_gateway_that_has_it(server: Con
         assert empty.asked == [f"/ipfs/{CID}/model.onnx"]
         missing = refused(fetcher, f"ipfs://{CID}/none", tmp_path)
         assert str(missing).count("answers 404") == 2, "each gateway is named with its reason"
-    for uri in ("ipfs://../../etc", "ipfs://x", "ipfs://"):
+    beside = [
+        f"ipfs://{CID}/{way}api/v0/id" for way in ("../../", "a/../../../", "%2e%2e/%2E%2E/", "..%2f..%2f", "..\\")
+    ]
+    for uri in ("ipfs://../../etc", "ipfs://x", "ipfs://", *beside):
         assert "names no content" in str(refused(fetcher, uri, tmp_path))
 
 
