@@ -10,7 +10,7 @@ import click
 
 from opml_dispute.actors.actions import Move, Step
 from opml_dispute.actors.honest import Decision, Opinion, consider
-from opml_dispute.actors.player import affordable, play_round
+from opml_dispute.actors.player import Round, affordable, play_round
 from opml_dispute.actors.words import short_hex
 from opml_dispute.chain.contracts.dispute import FaultDisputeGame
 from opml_dispute.chain.games import parse_address
@@ -322,7 +322,24 @@ def _watch(session: Session, table: Table, interval_s: float, fault: str | None)
     if session.dry_run:
         play_round(_seat(session, table, fault), table.trace)
         return
-    ended = watch(_seat(session, table, fault), table.trace, interval_s=interval_s, tell=tell)
+
+    told = set[str]()
+
+    def secure_fee(round_: Round) -> None:
+        """Of a proposal that was passed over. A failure must not end the defence: the next round tries again."""
+        own, address = session.sender.address, round_.game.address
+        if round_.game.root.claimant != own:
+            return
+        try:
+            intents = restoring_intents(session.system, [address], [own])
+            failures = [outcome for outcome in session.send_each(intents) if isinstance(outcome, OpmlError)]
+        except OpmlError as error:
+            failures = [error]
+        for sentence in {f"The fee of this proposal is not secured yet: {error}" for error in failures} - told:
+            told.add(sentence)
+            tell(sentence)
+
+    ended = watch(_seat(session, table, fault), table.trace, interval_s=interval_s, tell=tell, after_round=secure_fee)
     session.output.say(f"The game is over: {STATUS_WORDS[ended.status]}.")
     session.output.say(f"Get its bonds paid out with: opml-dispute resolve {ended.address}")
 

@@ -133,10 +133,11 @@ def test_a_right_answer_that_lost_is_proposed_again_and_gets_the_fee(cli: Cli, o
     assert on_chain.rpc.balance_wei(devnet.account("proposer").address) - before == 10**16
 
 
+@pytest.mark.parametrize("command", [("resolve",), ("respond", "--watch")], ids=lambda words: words[0])
 def test_a_proposer_who_was_passed_over_gets_the_fee_when_what_came_before_falls(
-    cli: Cli, on_chain: Chain, key: Key
+    cli: Cli, on_chain: Chain, key: Key, command: tuple[str, ...]
 ) -> None:
-    """The first proposer lets its game fall and makes another one; `resolve` sees to the second proposer's right."""
+    """The first proposer lets its game fall and makes another one; either command sees to the second one's right."""
     request_id = ask(cli, key, "--fee", "0.01eth")
     attacker, signing = ("--key-file", key("challenger")), ("--key-file", key("proposer"))
     first = cli("propose", request_id, *attacker, "--no-commit", "--json").objects[-1]["game"]
@@ -145,7 +146,10 @@ def test_a_proposer_who_was_passed_over_gets_the_fee_when_what_came_before_falls
     on_chain.warp(TEST_TIMES.max_clock_s)
     assert cli("resolve", first, *attacker).code == 0
     late = cli("propose", request_id, "--again", *attacker, "--no-commit", "--json").objects[-1]["game"]
-    resolved = cli("resolve", honest, *signing, "--json")
+    if "--watch" in command:  # it ends when the game is over
+        on_chain.warp(TEST_TIMES.max_clock_s)
+        assert cli("resolve", honest, *attacker).code == 0
+    resolved = cli(*command, honest, *signing, "--json")
     assert resolved.code == 0, resolved.err
     assert next(item["did"] for item in resolved.objects if "did" in item) == "restore-proposal"
     assert "restore-proposal" not in cli("resolve", honest, *signing, "--json").out
