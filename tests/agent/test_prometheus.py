@@ -108,6 +108,12 @@ needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="no
 
 
 @needs_promtool
+def test_prometheus_accepts_the_rules() -> None:
+    done = subprocess.run(["promtool", "check", "rules", str(RULES)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@needs_promtool
 def test_no_rule_fires_when_all_is_well(tmp_path: Path) -> None:
     assert firing(tmp_path, WELL) == set()
 
