@@ -19,6 +19,7 @@ from opml_dispute.agent.lease import Lease
 from opml_dispute.agent.log import Log
 from opml_dispute.agent.memory import Memory
 from opml_dispute.agent.metrics import Metrics
+from opml_dispute.agent.open_requests import OpenRequests
 from opml_dispute.agent.playing import GamePlayer
 from opml_dispute.agent.serving import RequestServer
 from opml_dispute.agent.settling import Settler
@@ -58,8 +59,10 @@ class Agent:
         self._player, self._server = GamePlayer(self._context), RequestServer(self._context)
         self._settler = Settler(self._context)
         self.casework = self._context.casework
-        self.stock, self.stock_patience_s = Stock(self._context), GLANCE_S
-        self.discovery = Discovery(system)
+        self.stock = Stock(self._context)
+        # What this process brings and computes itself is waited for in any case.
+        self.stock_patience_s = GLANCE_S if config.workers else self.casework.patience_s
+        self.discovery, self.requests = Discovery(system), OpenRequests(system, max_age_s=config.max_age_s)
         self.book = GameBook(system.games)
         self._others = others
         self._told: set[str] = set()
@@ -110,12 +113,16 @@ class Agent:
         if self.discovery.reorganisations + self.book.reorganisations > before:
             now.trouble("The chain was reorganised", "games and requests are read anew")
             self._settler.forget()
+            self._server.forget()
+            self.requests.forget()
             running, over = self._games(now)
         roots = self._player.roots(now, running)
         self._player.play(now, running, roots, is_stopped)
         self._settler.settle(now, [now.games[address] for address in running], over, is_stopped)
-        self._server.serve(now, self.discovery.requests, is_stopped)
-        self.stock.look_after(now, self.discovery.requests, patience_s=self.stock_patience_s)
+        if self.config.roles & {"challenger", "proposer", "finalizer"}:
+            open_ = self.requests.read(head, self.discovery.requests)
+            self.stock.look_after(now, open_, patience_s=self.stock_patience_s)
+            self._server.serve(now, open_, over, self.stock.at_hand, is_stopped)
         if self.memory.trouble is not None:
             now.trouble("The memory is not kept", self.memory.trouble)
         self._measure(now, running, over, roots, agreement, time.monotonic() - started)

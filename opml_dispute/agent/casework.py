@@ -11,19 +11,20 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Final, TypeVar
 
 from opml_dispute.actors.honest import Decision, consider
 from opml_dispute.agent.second_opinion import second_opinion
 from opml_dispute.agent.supply import RequestSupply, Supply
 from opml_dispute.agent.unexpected import Unexpected
+from opml_dispute.availability.store import ContentStore
 from opml_dispute.chain.contracts.oracle import RegisteredModel, RequestRecord
 from opml_dispute.compute.fleet import Fleet
-from opml_dispute.compute.messages import InferenceTooLarge, ProgramUnusable, bytes_of, integer_of
+from opml_dispute.compute.messages import InferenceTooLarge, ProgramUnusable, StoreLacks, bytes_of, integer_of
 from opml_dispute.compute.remote import RemoteTrace
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.claim import Game
@@ -58,6 +59,8 @@ class RequestWork:
     supplied: RequestSupply
     _fleet: Fleet
     _prestate: StateHash
+    _lacks: Callable[[StoreLacks], object]
+    """Is told when the store turned out to lack what it takes."""
     opinions: list[StateRoot] = field(default_factory=list)
     """What another build of the engine came to, once it was asked."""
 
@@ -67,6 +70,23 @@ class RequestWork:
             return self._fleet.ask(self.supplied.files, question)
         except MemoryError:
             raise InferenceTooLarge(f"no memory to compute request 0x{self.request_id.hex()}") from None
+        except StoreLacks as error:
+            self._lacks(error)
+            raise
+
+    def another_opinion(self, store: ContentStore, ending: threading.Event) -> None:
+        """Asks another build of the engine, once. Raises `SecondOpinionMissing`, and `StoreLacks`."""
+        if self.opinions:
+            return
+        files = self.supplied.files
+        try:
+            program_file = store.use(files.program_name)
+            if program_file is None:
+                raise StoreLacks(f"the model of request 0x{files.key} is in the store no more", hint=None)
+            self.opinions.append(second_opinion(program_file, files.read_image(), ending=ending))
+        except StoreLacks as error:
+            self._lacks(error)
+            raise
 
     @property
     def record(self) -> RequestRecord:
@@ -153,22 +173,34 @@ class Casework:
         """Wait so long for what is brought or computed: for one look that should see all."""
         self.patience_s = self._supply.patience_s = seconds
 
-    def work(self, request_id: RequestId) -> RequestWork:
-        """A request's work. Raises what bringing its model and its input here raises."""
+    def work(self, request_id: RequestId, *, ahead: bool = False) -> RequestWork:
+        """A request's work; `ahead` of a game. Raises what bringing its model and its input here raises."""
         with self._guard:
             if request_id in self._works:
                 self._works.move_to_end(request_id)
                 return self._works[request_id]
-        supplied = self._supply.of(request_id)
+        supplied = self._supply.of(request_id, ahead=ahead)
+        made = RequestWork(request_id, supplied, self._fleet, self._prestate, partial(self._forget, request_id))
         with self._guard:
-            work = self._works.setdefault(request_id, RequestWork(request_id, supplied, self._fleet, self._prestate))
+            work = self._works.setdefault(request_id, made)
             while len(self._works) > MOST_KEPT:
                 self._works.popitem(last=False)
         return work
 
-    def model(self, model_id: ModelId) -> RegisteredModel:
-        """A registered model whose program is here. Raises `NotHere`."""
-        return self._supply.model(model_id)
+    def bring(self, request_id: RequestId) -> None:
+        """Has what a request takes here before a game needs it. Raises as `work`."""
+        self.work(request_id, ahead=True)
+
+    def bring_model(self, model_id: ModelId) -> None:
+        """The same for a model. Raises `NotHere`."""
+        self._supply.model(model_id, ahead=True)
+
+    def hold(self, request_ids: Iterable[RequestId]) -> None:
+        """Games are about these requests: what they take stays in the store."""
+        for request_id in request_ids:
+            work = self._works.get(request_id)
+            if work is not None:
+                self._supply.hold(work.supplied)
 
     def trace(self, game: Game) -> RemoteTrace:
         """The honest trace of a game. Raises as `work`."""
@@ -183,12 +215,7 @@ class Casework:
     def final_root(self, request_id: RequestId) -> tuple[StateRoot, int]:
         """S_n and the status of the inference. Raises what computing raises."""
         work = self.work(request_id)
-        try:
-            return work.final_root, work.status
-        except ProgramUnusable:
-            # The store's copy was damaged after it was checked: it is brought again, and the next look computes.
-            self._forget(request_id)
-            raise
+        return work.final_root, work.status
 
     def warm(self, game: Game, now_s: int) -> Decision:
         """What the honest actor would do in a game. Raises what computing raises."""
@@ -207,9 +234,8 @@ class Casework:
     def prepare(self, request_id: RequestId, depth: int, opinion: bool, measures: bool) -> RequestWork:
         """What is wanted before the first bond: another build's opinion, and the longest nodes in the VM."""
         work = self.work(request_id)
-        if opinion and not work.opinions:
-            program_file = self._supply.store.contents.path(work.supplied.files.program_name)
-            work.opinions.append(second_opinion(program_file, work.supplied.files.image, ending=self._ending))
+        if opinion:
+            work.another_opinion(self._supply.store.contents, self._ending)
         if measures:
             work.longest(LONGEST, depth)
         return work
@@ -218,10 +244,11 @@ class Casework:
         """Raises `NotHere` unless another computer could fetch the model and the input of a request."""
         self._supply.expect_others_could(self.work(request_id).supplied)
 
-    def _forget(self, request_id: RequestId) -> None:
+    def _forget(self, request_id: RequestId, why: StoreLacks) -> None:
+        """What the store turned out to lack is brought again; the next look computes."""
         with self._guard:
             work = self._works.pop(request_id, None)
-        if work is not None:
+        if work is not None and isinstance(why, ProgramUnusable):
             self._supply.drop(work.supplied)
 
     # ---- many at once ----

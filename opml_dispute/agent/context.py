@@ -48,7 +48,7 @@ class Pass:
 
 
 class AgentContext:
-    """One agent's deployment, key, memory and desk."""
+    """One agent's deployment, key, memory and casework."""
 
     def __init__(
         self,

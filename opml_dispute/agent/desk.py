@@ -1,8 +1,8 @@
 """
-The agent's open cases with their traces, computed by worker threads, as many as fit into memory.
+Open cases with their traces in this process, for what only looks: the monitor, `show --words` and the pages.
 
-The native engine computes, and other threads run meanwhile. The sending thread never computes for long: `warm` first
-judges a game in a worker, and the same trace then answers from its cache.
+They need a case's objects, to draw what a node computed, and have no key that an untrusted model could get at. What
+signs leaves its computing to other processes (`casework`). The native engine computes, and other threads run meanwhile.
 """
 
 from __future__ import annotations
@@ -16,13 +16,11 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Final, TypeVar
 
-from opml_dispute.actors.honest import Decision, consider
 from opml_dispute.agent.unexpected import Unexpected
 from opml_dispute.availability.fetching import Fetcher, FetchPolicy
 from opml_dispute.chain.system import System
 from opml_dispute.compute.messages import InferenceTooLarge
 from opml_dispute.errors import OpmlError
-from opml_dispute.game.claim import Game
 from opml_dispute.operator.case import Case, open_case
 from opml_dispute.operator.model_store import ModelStore
 from opml_dispute.primitives import RequestId, StateRoot
@@ -56,14 +54,6 @@ class Desk:
         self._guard = threading.Lock()
         self._pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="desk")
 
-    def case(self, request_id: RequestId) -> Case:
-        """The case of a request. Raises what `open_case` raises."""
-        return self._opened(request_id).case
-
-    def trace(self, request_id: RequestId) -> SplitTrace:
-        """The honest trace of the games of a request. Raises what `open_case` raises."""
-        return self._opened(request_id).trace
-
     @contextmanager
     def holding(self, request_id: RequestId) -> Iterator[OpenCase]:
         """The case of a request with its trace, for one thread at a time. Raises what `open_case` raises."""
@@ -79,15 +69,6 @@ class Desk:
                 return opened.case.final_root, opened.case.inference.status
             except MemoryError:
                 raise InferenceTooLarge(f"no memory to compute request 0x{request_id.hex()}") from None
-
-    def warm(self, game: Game, now_s: int) -> Decision:
-        """The honest actor's decision in a game. Raises what `open_case` raises, and `InferenceTooLarge`."""
-        opened = self._opened(game.request_id)
-        with opened.lock:
-            try:
-                return consider(game, opened.trace, now_s)
-            except MemoryError:
-                raise InferenceTooLarge(f"no memory to judge game {game.address}") from None
 
     def each(self, work: Callable[..., T], items: Iterable[tuple[object, ...]]) -> list[T | OpmlError]:
         """Let the workers call `work` for each item: the results, or errors, in order."""

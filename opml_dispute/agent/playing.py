@@ -49,6 +49,7 @@ class GamePlayer:
         games = [now.games[address] for address in running]
         played = [game for game in games if self.concerns(game, roots.get(game.request_id))]
         self.closely = {game.address for game in played if len(game.claims) > 1 or not self._is_in(game)}
+        self._context.casework.hold(game.request_id for game in played)
         # A game that the agent is in comes first: what it may still take is known before another one is entered.
         played.sort(
             key=lambda game: (not self._is_in(game), self.deadline_s(game, now.head.timestamp), -_bonds_wei(game))

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Final
 
 from opml_dispute.actors.exposure import line_wei
+from opml_dispute.agent.casework import RequestWork
 from opml_dispute.agent.context import AgentContext, Pass
+from opml_dispute.agent.open_requests import RoundRobin
 from opml_dispute.agent.treasury import refusal, staked_wei
-from opml_dispute.chain.contracts.contract import ZERO_ADDRESS
-from opml_dispute.chain.contracts.oracle import RequestRecord
+from opml_dispute.chain.contracts.oracle import RegisteredModel, RequestRecord
+from opml_dispute.chain.transactions import MAX_OUTPUT_BYTES
 from opml_dispute.errors import OpmlError
+from opml_dispute.game.claim import Game, GameStatus
 from opml_dispute.game.depths import Depths
 from opml_dispute.operator.inference import (
     NothingToDeliver,
@@ -18,9 +23,15 @@ from opml_dispute.operator.inference import (
     games_of,
     restoring_intents,
 )
+from opml_dispute.operator.intents import Intent
 from opml_dispute.operator.preflight import Prospect
 from opml_dispute.operator.proposing import ProposalExists, proposal_intents
-from opml_dispute.primitives import RequestId
+from opml_dispute.primitives import Address, RequestId, StateRoot
+
+AT_ONCE: Final = 16
+"""Answers that are computed in one pass, if they are not known."""
+_LOOK_AGAIN_S: Final = 600
+"""How long a request that has nothing to be done about it is left alone: the guardian may discard its games."""
 
 
 class RequestServer:
@@ -28,73 +39,141 @@ class RequestServer:
 
     def __init__(self, context: AgentContext) -> None:
         self._context = context
+        self._rotation = RoundRobin()
+        self._survivors: dict[Address, RequestId] = {}
+        """Games in which the root claim stood."""
+        self._propose_at_s: dict[RequestId, int] = {}
+        self._deliver_at_s: dict[RequestId, int] = {}
+        """The chain's time before which a request is not looked at again."""
 
-    def serve(self, now: Pass, ids: Sequence[RequestId], is_stopped: Callable[[], bool]) -> None:
-        """Propose answers and deliver outputs."""
-        if not self._context.config.roles & {"proposer", "finalizer"}:
-            return
-        system = self._context.system
-        records = system.rpc.read_each([system.oracle.request_of(id_) for id_ in ids], at=now.head)
-        oldest = now.head.timestamp - self._context.config.max_age_s
-        waiting_ = [
-            (id_, record)
-            for id_, record in zip(ids, records, strict=True)
-            if record.delivered_by == ZERO_ADDRESS and record.requested_at_s >= oldest
-        ]
-        for request_id, record in waiting_:
-            if is_stopped():
-                return
-            try:
-                if "finalizer" in self._context.config.roles and self._deliver(now, request_id):
-                    continue
-                if "proposer" in self._context.config.roles and self._accepts(record):
-                    self._propose(now, request_id)
-            except OpmlError as error:
-                now.trouble(f"Request 0x{request_id.hex()}", error)
+    def forget(self) -> None:
+        """After a reorganisation: what was done may have been undone."""
+        self._survivors.clear()
+        self._propose_at_s.clear()
+        self._deliver_at_s.clear()
+
+    def serve(
+        self,
+        now: Pass,
+        requests: Mapping[RequestId, RequestRecord],
+        over: Sequence[Game],
+        at_hand: Container[RequestId],
+        is_stopped: Callable[[], bool],
+    ) -> None:
+        """Delivers outputs of open requests, and proposes answers to those that everything is `at_hand` for."""
+        roles, delivered = self._context.config.roles, set[RequestId]()
+        for due in (self._propose_at_s, self._deliver_at_s):
+            for request_id in due.keys() - requests.keys():
+                del due[request_id]
+        if "finalizer" in roles:
+            for request_id, game in self._deliverable(now, requests, over):
+                if is_stopped():
+                    return
+                delivered.add(request_id)
+                with self._telling(now, request_id):
+                    self._deliver(now, request_id, game)
+        if "proposer" in roles:
+            wanted = [
+                id_
+                for id_, record in requests.items()
+                if id_ in at_hand
+                and id_ not in delivered
+                and self._accepts(record)
+                and self._propose_at_s.get(id_, 0) <= now.head.timestamp
+            ]
+            self._answer(now, self._rotation.take(wanted, AT_ONCE), is_stopped)
+
+    @contextmanager
+    def _telling(self, now: Pass, request_id: RequestId) -> Iterator[None]:
+        """An error about one request keeps nothing else from being done."""
+        try:
+            yield
+        except OpmlError as error:
+            now.trouble(f"Request 0x{request_id.hex()}", error)
 
     def _accepts(self, record: RequestRecord) -> bool:
         config, models = self._context.config, self._context.config.models
         return record.fee_wei >= config.min_fee_wei and (models is None or bytes(record.model_id) in models)
 
-    def _deliver(self, now: Pass, request_id: RequestId) -> bool:
-        """Deliver the request's output if a game of it allows that, and say whether one does."""
-        try:
-            game = deliverable_game(self._context.system, request_id)
-        except NothingToDeliver:
-            return False
+    def _deliverable(
+        self, now: Pass, requests: Mapping[RequestId, RequestRecord], over: Sequence[Game]
+    ) -> Iterator[tuple[RequestId, Address]]:
+        """Open requests with a game that allows delivery: of games that are known, or found in a look now and then."""
+        system, found = self._context.system, dict[RequestId, Address]()
+        survived = {game.address: game.request_id for game in over if game.status == GameStatus.DEFENDER_WINS}
+        known = self._survivors | survived
+        self._survivors = {game: id_ for game, id_ in known.items() if id_ in requests}
+        valid = system.rpc.try_each([system.oracle.is_claim_valid(game) for game in self._survivors], at=now.head)
+        for (game, request_id), is_valid in zip(self._survivors.items(), valid, strict=True):
+            if is_valid is True:
+                found.setdefault(request_id, game)
+        now_s = now.head.timestamp
+        due = [id_ for id_ in requests if id_ not in found and self._deliver_at_s.get(id_, 0) <= now_s]
+        for request_id in due[:AT_ONCE]:
+            self._deliver_at_s[request_id] = now_s + _LOOK_AGAIN_S
+            with self._telling(now, request_id), suppress(NothingToDeliver):
+                found[request_id] = deliverable_game(system, request_id)
+        yield from found.items()
+
+    def _deliver(self, now: Pass, request_id: RequestId, game: Address) -> None:
         work, system = self._context.casework.work(request_id), self._context.system
+        size_bytes = work.registered.output_bytes
+        if size_bytes > MAX_OUTPUT_BYTES:
+            raise OpmlError(f"its output has {size_bytes:,} bytes, and no transaction can deliver that", hint=None)
         for intent in restoring_intents(system, games_of(system, request_id), self._context.payees):
             self._context.act(now, None, [intent])
         self._context.act(now, game, [delivery_intent(system, work, game)])
-        return True
 
-    def _propose(self, now: Pass, request_id: RequestId) -> None:
-        root = self._context.right_roots(now, [request_id]).get(request_id)
+    def _answer(self, now: Pass, wanted: Sequence[RequestId], is_stopped: Callable[[], bool]) -> None:
+        """Proposes answers to those of these requests that no right one stands for."""
+        casework = self._context.casework
+        prospects = dict[RequestId, tuple[RegisteredModel, list[Intent]]]()
+        for request_id, root in self._context.right_roots(now, wanted).items():
+            with self._telling(now, request_id):
+                found = self._intents(now, request_id, root)
+                if found is not None:
+                    prospects[request_id] = found
+        works = self._context.prepare({id_: _depths(model).execution for id_, (model, _) in prospects.items()})
+        doubtful = () if self._context.config.answer_unavailable else prospects
+        others = casework.each(casework.expect_others_could, {id_: (id_,) for id_ in doubtful})
+        for request_id, (_, intents) in prospects.items():
+            if is_stopped():
+                return
+            with self._telling(now, request_id):
+                work, checked = works[request_id], others.get(request_id)
+                if isinstance(work, OpmlError):
+                    raise work
+                if isinstance(checked, OpmlError):
+                    raise checked
+                self._propose(now, work, intents)
+
+    def _intents(
+        self, now: Pass, request_id: RequestId, root: StateRoot
+    ) -> tuple[RegisteredModel, list[Intent]] | None:
+        """What proposes an answer; None if one stands, or the inference fails."""
         kept = self._context.memory.root(request_id)
-        if root is None or kept is None:
-            return
+        if kept is None:
+            return None
         if kept[1] != 0:
             why = f"its inference fails with status {kept[1]}: nothing could be delivered"
             now.trouble(f"Request 0x{request_id.hex()}", why)
-            return
-        own = self._context.sender.address
+            return None
+        system, own = self._context.system, self._context.sender.address
         registered = self._context.casework.work(request_id).registered
         try:
-            intents = proposal_intents(self._context.system, request_id, root, registered.node_count, proposer=own)
+            return registered, proposal_intents(system, request_id, root, registered.node_count, proposer=own)
         except ProposalExists:
-            return
-        depths = Depths(registered.split_depth, registered.max_depth)
-        work = self._context.prepare({request_id: depths.execution})[request_id]
-        if isinstance(work, OpmlError):
-            raise work
-        if not self._context.config.answer_unavailable:
-            self._context.casework.expect_others_could(request_id)
+            self._propose_at_s[request_id] = now.head.timestamp + _LOOK_AGAIN_S
+            return None
+
+    def _propose(self, now: Pass, work: RequestWork, intents: Sequence[Intent]) -> None:
+        registered, own = work.registered, self._context.sender.address
         self._context.confirm(work)
         self._context.expect_defensible(
             Prospect(
                 registered,
                 work,
-                depths,
+                _depths(registered),
                 defends=True,
                 must_succeed=True,
                 system=self._context.system,
@@ -115,6 +194,9 @@ class RequestServer:
         for intent in intents:  # the proposal needs its commitment
             if isinstance(self._context.act(now, None, [intent])[0], OpmlError):
                 return
-        self._context.committed_wei[f"request {request_id.hex()}"] = (
-            to_the_end_wei  # until the game is found by a later pass
-        )
+        # Until the game is found by a later pass.
+        self._context.committed_wei[f"request {work.request_id.hex()}"] = to_the_end_wei
+
+
+def _depths(registered: RegisteredModel) -> Depths:
+    return Depths(registered.split_depth, registered.max_depth)

@@ -40,5 +40,5 @@ def open_casework(config: AgentConfig, system: System, store: ModelStore, log: L
     )
     # What this process computes itself keeps it busy in any case, so a pass waits for all of it.
     patience_s = PATIENCE_S if config.workers else config.compute_timeout_s
-    supply = Supply(system, store, in_processes=config.workers > 0)
+    supply = Supply(system, store, in_processes=config.workers > 0, memory_bytes=config.worker_memory_bytes)
     return Casework(supply, fleet, prestate=prestate, patience_s=patience_s)

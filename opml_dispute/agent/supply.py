@@ -3,7 +3,9 @@ What computing a request needs, brought here before it is needed: the model by i
 
 `Supply.of` answers at once for what is here. What has to be fetched is fetched in the background, by other processes
 (`operator.bringing`): a server that is slow, a model that compiles for minutes, or one that can be had nowhere keeps
-nothing else waiting. What failed is tried again after growing pauses, and the reason is told until then.
+nothing else waiting. What a game needs does not wait for what is only brought ahead. What failed is tried again after
+growing pauses, and the reason is told until then; other registrations of the same model, and other requests with the
+same input, have tries of their own.
 """
 
 from __future__ import annotations
@@ -12,32 +14,36 @@ import math
 import sys
 import threading
 import time
-from collections import OrderedDict
-from collections.abc import Hashable
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from opml_dispute import plain_json
 from opml_dispute.agent.errands import run_errand
+from opml_dispute.availability.store import input_name
 from opml_dispute.chain.contracts.oracle import RegisteredModel, RequestRecord
 from opml_dispute.chain.requests import InputByRoot, read_request, request_image
 from opml_dispute.chain.system import System
-from opml_dispute.compute.messages import CaseFiles
+from opml_dispute.compute.messages import CaseFiles, StoreLacks
+from opml_dispute.compute.workers import TOO_MUCH_MEMORY
 from opml_dispute.errors import OpmlError
 from opml_dispute.operator.bringing import BringOrder, bring, order_text
-from opml_dispute.operator.model_store import ModelStore, input_name, program_name
+from opml_dispute.operator.model_store import ModelStore
+from opml_dispute.operator.outside_view import OutsideView
 from opml_dispute.primitives import ModelId, RequestId
 
 PATIENCE_S: Final = 10.0
 """How long a request waits for what is on its way, before a later look finds it."""
 FIRST_REST_S: Final = 60.0
 LONGEST_REST_S: Final = 3_600.0
-RECHECK_S: Final = 86_400.0
-"""How long it counts that others could have fetched something."""
 MOST_AT_ONCE: Final = 2
-MOST_KEPT: Final = 256
+"""Of what games need; and as many of what is brought ahead."""
+MOST_INPUT_BYTES: Final = 1 << 28
+"""Of an input that the chain has by its root: it passes through the process that signs."""
 COMPILE_S: Final = 1_800.0
+_MORE_MEMORY: Final = "more for each process: compute.memory"
 
 
 class NotHere(OpmlError):
@@ -58,6 +64,15 @@ class RequestSupply:
     """Where the input is, if the chain has its root only."""
 
 
+@dataclass(frozen=True)
+class _Job:
+    """Something on its way."""
+
+    future: Future[None]
+    begun: float
+    ahead: bool
+
+
 @dataclass
 class _Failed:
     error: OpmlError
@@ -68,49 +83,49 @@ class _Failed:
 class Supply:
     """Brings models and inputs of one deployment into one store."""
 
-    def __init__(self, system: System, store: ModelStore, *, in_processes: bool = True) -> None:
-        """Without `in_processes`, threads of this process bring what is missing, and are waited for."""
+    def __init__(
+        self, system: System, store: ModelStore, *, in_processes: bool = True, memory_bytes: int | None = None
+    ) -> None:
+        """
+        Without `in_processes`, threads of this process bring what is missing, and are waited for.
+
+        `memory_bytes` is what a process that brings something may hold.
+        """
         self.store = store
         self.patience_s = PATIENCE_S if in_processes else math.inf
-        self._system, self._in_processes = system, in_processes
-        self._supplied: OrderedDict[RequestId, RequestSupply] = OrderedDict()
+        self._system, self._in_processes, self._memory_bytes = system, in_processes, memory_bytes
         self._guard = threading.Lock()
-        self._jobs: dict[Hashable, Future[None]] = {}
-        self._begun: dict[Hashable, float] = {}
+        self._jobs: dict[Hashable, _Job] = {}
         self._failed: dict[Hashable, _Failed] = {}
-        self._fetched: dict[Hashable, float] = {}
-        """When others could have fetched it, last."""
         self._ending = threading.Event()
-        self._pool = ThreadPoolExecutor(max_workers=MOST_AT_ONCE, thread_name_prefix="supply")
+        self._pools = {
+            ahead: ThreadPoolExecutor(max_workers=MOST_AT_ONCE, thread_name_prefix="ahead" if ahead else "supply")
+            for ahead in (False, True)
+        }
 
-    def of(self, request_id: RequestId) -> RequestSupply:
-        """All that a request takes. Raises `NotHere`, and what reading the chain raises."""
-        with self._guard:
-            if request_id in self._supplied:
-                self._supplied.move_to_end(request_id)
-                return self._supplied[request_id]
+    def of(self, request_id: RequestId, *, ahead: bool = False) -> RequestSupply:
+        """All that a request takes; `ahead` of a game. Raises `NotHere`, and what reading the chain raises."""
         record = read_request(self._system, request_id)
-        registered = self.model(record.model_id)
-        image, input_uri = self._image(request_id, record, registered)
-        files = CaseFiles(request_id.hex(), bytes(registered.model_root), image)
-        found = RequestSupply(request_id, record, registered, files, input_uri)
-        with self._guard:
-            self._supplied[request_id] = found
-            while len(self._supplied) > MOST_KEPT:
-                self._supplied.popitem(last=False)
-        return found
+        registered = self.model(record.model_id, ahead=ahead)
+        read_image, input_uri = self._image(request_id, record, registered, ahead)
+        files = CaseFiles(request_id.hex(), bytes(registered.model_root), read_image)
+        return RequestSupply(request_id, record, registered, files, input_uri)
 
-    def model(self, model_id: ModelId) -> RegisteredModel:
+    def model(self, model_id: ModelId, *, ahead: bool = False) -> RegisteredModel:
         """A registered model whose program is in the store. Raises `NotHere`."""
         registered = self._system.rpc.read(self._system.registry.model(model_id))
-        self._bring(f"model 0x{model_id.hex()}", registered.uri, BringOrder(model_id, registered))
+        self._bring(BringOrder(model_id, registered), ahead=ahead)
         return registered
 
     def drop(self, supplied: RequestSupply) -> None:
         """The program's copy in the store turned out to be damaged: it is brought again."""
         self.store.contents.drop(supplied.files.program_name)
-        with self._guard:
-            self._supplied.pop(supplied.request_id, None)
+
+    def hold(self, supplied: RequestSupply) -> None:
+        """A game is about it: what is fetched for others does not take its place in the store."""
+        self.store.contents.hold(supplied.files.program_name)
+        if supplied.input_uri is not None:
+            self.store.contents.hold(input_name(supplied.record.input_root))
 
     def expect_others_could(self, supplied: RequestSupply) -> None:
         """
@@ -122,75 +137,80 @@ class Supply:
             return
         model_id, registered = supplied.record.model_id, supplied.registered
         if not self.store.is_sample(registered):
-            order = BringOrder(model_id, registered, fresh=True)
-            self._bring(f"model 0x{model_id.hex()}", registered.uri, order)
+            self._bring(BringOrder(model_id, registered, fresh=True))
         if supplied.input_uri is not None:
             root = bytes(supplied.record.input_root)
-            order = BringOrder(model_id, registered, root, supplied.input_uri, fresh=True)
-            self._bring(f"input 0x{root.hex()}", supplied.input_uri, order)
+            self._bring(BringOrder(model_id, registered, root, supplied.input_uri, fresh=True))
 
     def close(self) -> None:
         """Ends what is on its way."""
         self._ending.set()
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        for pool in self._pools.values():
+            pool.shutdown(wait=False, cancel_futures=True)
 
     # ---- bringing ----
 
     def _image(
-        self, request_id: RequestId, record: RequestRecord, registered: RegisteredModel
-    ) -> tuple[bytes, str | None]:
+        self, request_id: RequestId, record: RequestRecord, registered: RegisteredModel, ahead: bool
+    ) -> tuple[Callable[[], bytes], str | None]:
         try:
-            return request_image(self._system, request_id, record), None
+            image = request_image(self._system, request_id, record)
+            return lambda: image, None
         except InputByRoot as by_root:
-            root = bytes(record.input_root)
-            order = BringOrder(record.model_id, registered, root, by_root.uri)
-            self._bring(f"input 0x{root.hex()}", by_root.uri, order)
-            return self.store.image(root, by_root.uri, registered.input_bytes), by_root.uri
+            uri, root, size_bytes = by_root.uri, bytes(record.input_root), registered.input_bytes
+        if size_bytes > MOST_INPUT_BYTES:
+            raise NotHere(
+                f"input 0x{root.hex()} may have {size_bytes:,} bytes, and an agent takes {MOST_INPUT_BYTES:,} at most",
+                hint="play the games of this request by hand: opml-dispute respond GAME --input-image FILE",
+            )
+        self._bring(BringOrder(record.model_id, registered, root, uri), ahead=ahead)
+        return partial(self._kept_image, root, size_bytes), uri
 
-    def _bring(self, what: str, uri: str, order: BringOrder) -> None:
+    def _kept_image(self, root: bytes, size_bytes: int) -> bytes:
+        """From the store, where it was brought. Raises `StoreLacks` if it is there no more."""
+        image = self.store.kept_image(root, size_bytes)
+        if image is None:
+            raise StoreLacks(f"input 0x{root.hex()} is in the store no more", hint=None)
+        return image
+
+    def _bring(self, order: BringOrder, *, ahead: bool = False) -> None:
         """Returns once it is in the store. Raises `NotHere`."""
-        if not order.fresh and self._has(order):
-            return  # it is checked when it is read
-        key = (order.input_root or bytes(order.registered.model_root), order.fresh)
+        if self._is_done(order):
+            return
+        # WHY NOT by root: any account may register a model's root, or ask about an input's, with a dead URI of its own.
+        key = (order.model_id, order.input_root, order.input_uri, order.fresh)
         with self._guard:
-            fetched_at = self._fetched.get(key)
-            if fetched_at is not None and time.monotonic() - fetched_at < RECHECK_S:
-                return
             failed = self._failed.get(key)
             if failed is not None and time.monotonic() < failed.until:
                 raise failed.error
             job = self._jobs.get(key)
-            if job is None:
-                job = self._jobs[key] = self._pool.submit(self._job, order)
-                self._begun[key] = time.monotonic()
-        try:
-            job.result(timeout=None if self.patience_s == math.inf else self.patience_s)
-        except TimeoutError:
-            if not job.done():
-                spent_s = time.monotonic() - self._begun[key]
-                raise NotHere(
-                    f"{what} is not here yet: it is being brought from {uri or 'this computer'} since {spent_s:.0f} s",
-                    hint=None,
-                ) from None
-            raise
-        except OpmlError as error:
-            with self._guard:
-                self._jobs.pop(key, None)
-                times = 1 if failed is None else failed.times + 1
-                rest_s = min(FIRST_REST_S * 2 ** (times - 1), LONGEST_REST_S)
-                told = NotHere(f"{what} cannot be had: {error}", hint=error.hint or NotHere.hint)
-                self._failed[key] = _Failed(told, time.monotonic() + rest_s, times)
-            raise told from None
+            if job is None or (job.ahead and not ahead and job.future.cancel()):
+                job = self._jobs[key] = _Job(self._pools[ahead].submit(self._job, order), time.monotonic(), ahead)
+        wait([job.future], timeout=None if self.patience_s == math.inf else self.patience_s)
+        if not job.future.done() or job.future.cancelled():
+            spent_s, where = time.monotonic() - job.begun, order.uri or "this computer"
+            told = f"{order.what} is not here yet: it is being brought from {where} since {spent_s:.0f} s"
+            raise NotHere(told, hint=None)
         with self._guard:
-            self._jobs.pop(key, None)
-            self._failed.pop(key, None)
-            if order.fresh:
-                self._fetched[key] = time.monotonic()
+            if self._jobs.get(key) is job:
+                del self._jobs[key]
+            error = job.future.exception()
+            if error is None:
+                self._failed.pop(key, None)
+                return
+            if not isinstance(error, OpmlError):
+                raise error
+            times = 1 if failed is None else failed.times + 1
+            rest_s = min(FIRST_REST_S * 2 ** (times - 1), LONGEST_REST_S)
+            rests = NotHere(f"{order.what} cannot be had: {error}", hint=error.hint or NotHere.hint)
+            self._failed[key] = _Failed(rests, time.monotonic() + rest_s, times)
+        raise rests from None
 
-    def _has(self, order: BringOrder) -> bool:
-        root = order.input_root
-        name = program_name(order.registered.model_root) if root is None else input_name(root)
-        return self.store.contents.path(name).exists()
+    def _is_done(self, order: BringOrder) -> bool:
+        """It is in the store, where it is checked when it is read; or it could be fetched lately, if that is asked."""
+        if order.fresh:
+            return OutsideView(self.store).is_fresh(order.name, order.uri)
+        return self.store.contents.path(order.name).exists()
 
     def _job(self, order: BringOrder) -> None:
         if not self._in_processes:
@@ -198,8 +218,12 @@ class Supply:
             return
         timeout_s = self.store.fetcher.policy.timeout_s + COMPILE_S
         command = [sys.executable, "-m", "opml_dispute.operator.bringing"]
+        if self._memory_bytes is not None:
+            command += ["--memory", str(self._memory_bytes)]
         try:
             result = run_errand(command, given=order_text(self.store, order), timeout_s=timeout_s, ending=self._ending)
+            if result.code == TOO_MUCH_MEMORY:
+                raise NotHere("bringing it takes more memory than a process may have", hint=_MORE_MEMORY)
             answer = plain_json.loads(result.out)
         except TimeoutError:
             raise NotHere(f"bringing it took longer than {timeout_s:.0f} s") from None

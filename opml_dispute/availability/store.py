@@ -4,7 +4,7 @@ A folder of files by their content: what was fetched, compiled or given once is 
 `ContentStore` knows a file by a name that its content decides, so a file is either right or damaged, never outdated.
 What a file is worth is checked by who reads it; `drop` takes a damaged one out. Files are put there whole or not at
 all. Of those that can be had again from a URI, the ones that were used least lately make room when the quota is full;
-what the operator brought stays.
+what the operator brought stays, and so does what a game is about (`hold`): its URI may be dead by now.
 """
 
 from __future__ import annotations
@@ -27,12 +27,15 @@ from opml_dispute.reading import Unreadable, read_json
 QUOTA_BYTES: Final = 1 << 37
 """The limit of fetched files in bytes, unless the operator sets another."""
 
+HOLD_S: Final = 3_600.0
+"""How long a file stays after it was held last."""
+
 _INCOMING: Final = ".incoming-"
 _ORIGIN: Final = ".origin.json"
 
 
 class StoreFull(OpmlError):
-    """A file is larger than the store's limit."""
+    """A file does not fit the store's limit."""
 
     hint = "allow more with fetch.quota, or bring the file with --model"
 
@@ -59,12 +62,19 @@ class ContentStore:
 
     def use(self, name: str) -> Path | None:
         """The path of a file that is about to be read; None if it is not kept."""
-        path = self.path(name)
+        path, now = self.path(name), time.time()
         try:
-            os.utime(path)  # what makes room first is what was used least lately
+            if path.stat().st_mtime < now:  # otherwise it is held
+                os.utime(path, (now, now))  # what makes room first is what was used least lately
         except OSError:
             return path if path.is_file() else None
         return path
+
+    def hold(self, name: str) -> None:
+        """A file does not make room for others, for `HOLD_S` seconds from now; the time of its use tells that."""
+        until = time.time() + HOLD_S
+        with contextlib.suppress(OSError):
+            os.utime(self.path(name), (until, until))
 
     def put(self, name: str, write: Callable[[Path], object]) -> None:
         """Let `write` make a file that stays. Raises `CannotWrite`."""
@@ -97,11 +107,12 @@ class ContentStore:
     def adopt(self, name: str, file: Path, uri: str) -> None:
         """Take in a file that was fetched and checked. Raises `StoreFull` and `CannotWrite`."""
         self.make_room(file.stat().st_size)
+        # First the note: a process that is killed in between must not leave a file that looks like the operator's own.
+        self.note_origin(name, uri)
         try:
             file.replace(self.path(name))
         except OSError as error:
             raise CannotWrite(f"cannot write {self.path(name)}: {error.strerror}") from None
-        self.note_origin(name, uri)
 
     def note_origin(self, name: str, uri: str, *, is_own: bool = False) -> None:
         """This URI gives the file, now. Raises `CannotWrite`."""
@@ -119,8 +130,14 @@ class ContentStore:
         """Drops what was fetched and used least lately until `size_bytes` fit the quota. Raises `StoreFull`."""
         if size_bytes > self.quota_bytes:
             raise StoreFull(f"{size_bytes:,} bytes do not fit the store's {self.quota_bytes:,}")
-        fetched = sorted(self._fetched(), key=lambda found: found[2])
+        fetched, now = sorted(self._fetched(), key=lambda found: found[2]), time.time()
         kept_bytes = sum(size for _, size, _ in fetched)
+        held_bytes = sum(size for _, size, used_at in fetched if used_at > now)
+        if held_bytes + size_bytes > self.quota_bytes:
+            raise StoreFull(
+                f"{size_bytes:,} bytes do not fit the store's {self.quota_bytes:,}: games in progress hold "
+                f"{held_bytes:,} of them"
+            )
         for name, size, _ in fetched:
             if kept_bytes + size_bytes <= self.quota_bytes:
                 return
@@ -144,6 +161,16 @@ class ContentStore:
             process = folder.name.removeprefix(_INCOMING).partition("-")[0]
             if process.isdecimal() and not _is_running(int(process)):
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+def program_name(model_root: bytes) -> str:
+    """How a store calls the program of a model."""
+    return f"{bytes(model_root).hex()}.program"
+
+
+def input_name(input_root: bytes) -> str:
+    """How a store calls an input's image."""
+    return f"{bytes(input_root).hex()}.input"
 
 
 def _is_running(process: int) -> bool:

@@ -75,8 +75,8 @@ def publication_options(command: F) -> F:
 
 def model_uri(options: PublicationOptions, program: Program, uri: str | None, output: Output) -> str:
     """Where the program can be fetched: published now, or as the operator says. Raises `CannotPublish`."""
+    from opml_dispute.availability.store import program_name
     from opml_dispute.model.program_file import write_program
-    from opml_dispute.operator.model_store import program_name
 
     if options.target is None:
         return uri or ""
@@ -85,8 +85,8 @@ def model_uri(options: PublicationOptions, program: Program, uri: str | None, ou
 
 def input_uri(options: PublicationOptions, image: bytes, uri: str | None, output: Output) -> str | None:
     """The same for an input; None if neither is asked for."""
+    from opml_dispute.availability.store import input_name
     from opml_dispute.engine.segment import INPUT, section_root
-    from opml_dispute.operator.model_store import input_name
 
     if options.target is None:
         return uri

@@ -2,19 +2,20 @@
 A worker's own part: cases with their models loaded and their VM runs kept, and the answers to what is asked of them.
 
 `Bench.answer` takes a message and gives one; it never raises. The program of a case is found by its root in a store,
-the input comes with the question, and both are held against the roots before anything is computed.
+and held against it. The input comes with the question; the process that asks has held it against its root.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Final
 
 from opml_dispute import __version__
-from opml_dispute.availability.store import ContentStore
-from opml_dispute.compute.messages import as_error, bytes_of, integer_of, message_bytes, message_of, run_of
+from opml_dispute.availability.store import ContentStore, program_name
+from opml_dispute.compute.messages import BadMessage, as_error, bytes_of, integer_of, message_bytes, message_of, run_of
 from opml_dispute.engine.inference import Inference
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.position import Position
@@ -47,6 +48,7 @@ class Bench:
         """`budget_bytes` bounds what the VM runs of a case may keep in memory."""
         self._store, self._most_cases, self._budget_bytes = store, most_cases, budget_bytes
         self._open: OrderedDict[str, _OpenCase] = OrderedDict()
+        self._taking, self._incoming = ExitStack(), store.folder
         self._questions: dict[str, Callable[[Mapping[str, Any]], Mapping[str, Any]]] = {
             "hello": self._hello,
             "take": self._take,
@@ -77,23 +79,25 @@ class Bench:
 
     def _take(self, question: Mapping[str, Any]) -> Mapping[str, Any]:
         """A part of a program's file, for a worker on another computer; the last one makes it whole."""
-        name, part = bytes_of(question, "root", 32).hex() + ".program", bytes_of(question, "part")
-        incoming = self._store.path(f".taking-{name}")
-        incoming.parent.mkdir(parents=True, exist_ok=True)
-        with incoming.open("r+b" if question.get("at") else "wb") as file:
-            file.seek(integer_of(question, "at"))
+        root, part, at = bytes_of(question, "root", 32), bytes_of(question, "part"), integer_of(question, "at")
+        if at == 0:
+            self._taking.close()
+            # A folder of its own: other workers on that computer may be sent the same program at the same time.
+            self._incoming = self._taking.enter_context(self._store.incoming()) / "program"
+        with self._incoming.open("ab" if at else "wb") as file:
+            if file.tell() != at:
+                raise BadMessage("a part of a program is missing")
             file.write(part)
-            file.truncate()
         if question.get("last"):
-            self._store.adopt(name, incoming, "agent:")
+            self._store.adopt(program_name(root), self._incoming, "agent:")
+            self._taking.close()
         return {}
 
     def _open_case(self, question: Mapping[str, Any]) -> Mapping[str, Any]:
         key, model_root = str(question["case"]), bytes_of(question, "model_root", 32)
         if key in self._open:
             return {"opened": True}
-        name = model_root.hex() + ".program"
-        path = self._store.use(name)
+        path = self._store.use(program_name(model_root))
         program = next((kept.program for kept in self._open.values() if kept.program.model_root == model_root), None)
         if program is None and path is not None:
             try:

@@ -22,6 +22,7 @@ from opml_dispute.compute.messages import (
     CaseFiles,
     ComputeFailed,
     ProgramUnusable,
+    StoreLacks,
     bytes_of,
     message_bytes,
     message_of,
@@ -178,7 +179,7 @@ class Fleet:
         return worker
 
     def _open(self, slot: _Slot, worker: Worker, case: CaseFiles) -> None:
-        opening = {"ask": "open", "case": case.key, "model_root": case.model_root, "image": case.image}
+        opening = {"ask": "open", "case": case.key, "model_root": case.model_root, "image": case.read_image()}
         answer = self._exchange(worker, opening)
         if answer.get("needs") == "program":
             self._send_program(worker, case)
@@ -206,7 +207,7 @@ class Fleet:
                     sending = {"ask": "take", "root": case.model_root, "at": at, "part": part, "last": is_last}
                     raise_error(self._exchange(worker, sending))
         except OSError as error:
-            raise ComputeFailed(f"cannot read {path}: {error.strerror}") from None
+            raise StoreLacks(f"cannot read {path}: {error.strerror}", hint=None) from None
 
     def _exchange(
         self, worker: Worker, question: Mapping[str, Any], *, timeout_s: float | None = None

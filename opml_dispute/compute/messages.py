@@ -8,11 +8,12 @@ key. `message_bytes` and `message_of` are for both directions; `as_error` and `r
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from opml_dispute import plain_json
+from opml_dispute.availability.store import program_name
 from opml_dispute.errors import OpmlError
 from opml_dispute.trace.phases import NodeRun
 from opml_dispute.trace.provider import TraceError
@@ -31,7 +32,11 @@ class ComputeFailed(OpmlError):
     hint = "other games are not affected; more memory for a worker: compute.memory"
 
 
-class ProgramUnusable(ComputeFailed):
+class StoreLacks(ComputeFailed):
+    """The store's copy of a program or an input is damaged, or is there no more: it has to be brought again."""
+
+
+class ProgramUnusable(StoreLacks):
     """The store's copy of a program is damaged."""
 
 
@@ -47,12 +52,13 @@ class CaseFiles:
 
     key: str
     model_root: bytes
-    image: bytes
+    read_image: Callable[[], bytes]
+    """Gives the input, at each opening: inputs of many cases need not be in memory together."""
 
     @property
     def program_name(self) -> str:
         """How the store calls the program."""
-        return f"{self.model_root.hex()}.program"
+        return program_name(self.model_root)
 
 
 def message_bytes(message: Mapping[str, Any]) -> bytes:

@@ -8,6 +8,7 @@ it went.
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from dataclasses import asdict, dataclass
@@ -15,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from opml_dispute.availability.fetching import CannotFetch, Fetcher, FetchPolicy
+from opml_dispute.availability.store import input_name, program_name
 from opml_dispute.chain.contracts.oracle import RegisteredModel
+from opml_dispute.compute.workers import watch_memory
 from opml_dispute.errors import OpmlError
 from opml_dispute.operator.model_store import ModelStore
 from opml_dispute.primitives import Hash32, ModelId
@@ -31,6 +34,21 @@ class BringOrder:
     input_uri: str = ""
     fresh: bool = False
     """Fetch it even if it is here: to know whether others could."""
+
+    @property
+    def what(self) -> str:
+        """For sentences."""
+        return f"model 0x{self.model_id.hex()}" if self.input_root is None else f"input 0x{self.input_root.hex()}"
+
+    @property
+    def name(self) -> str:
+        """In the store."""
+        return program_name(self.registered.model_root) if self.input_root is None else input_name(self.input_root)
+
+    @property
+    def uri(self) -> str:
+        """Where it is said to be."""
+        return self.registered.uri if self.input_root is None else self.input_uri
 
 
 def bring(store: ModelStore, order: BringOrder) -> None:
@@ -65,6 +83,11 @@ def order_text(store: ModelStore, order: BringOrder) -> str:
 
 def main() -> None:
     """Brings what standard input orders; prints {} or the error."""
+    parser = argparse.ArgumentParser(prog="opml_dispute.operator.bringing")
+    parser.add_argument("--memory", type=int, help="bytes that this process may hold")
+    memory_bytes = parser.parse_args().memory
+    if memory_bytes is not None:
+        watch_memory(memory_bytes)
     raw: dict[str, Any] = json.loads(sys.stdin.read())
     policy = FetchPolicy(**(raw["policy"] | {"gateways": tuple(raw["policy"]["gateways"])}))
     store = ModelStore(Path(raw["folder"]), Fetcher(policy), quota_bytes=raw["quota_bytes"])

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from opml_dispute.availability.fetching import CannotFetch, Fetcher, FetchPolicy
-from opml_dispute.availability.store import QUOTA_BYTES, ContentStore
+from opml_dispute.availability.store import QUOTA_BYTES, ContentStore, input_name, program_name
 from opml_dispute.chain.contracts.oracle import Model, ModelRegistry, RegisteredModel
 from opml_dispute.chain.input_parts import INPUT_LOG2_SIZE
 from opml_dispute.chain.rpc import Call
@@ -169,13 +169,18 @@ class ModelStore:
 
     def image(self, input_root: bytes, uri: str, size_bytes: int) -> bytes:
         """An input's image, from here or from its URI. Raises `InputMissing`."""
-        kept, _ = self._read(input_name(input_root), lambda path: _read_image(path, input_root, size_bytes))
+        kept = self.kept_image(input_root, size_bytes)
         if kept is not None:
             return kept
         try:
             return self.fetch_image(input_root, uri, size_bytes)
         except CannotFetch as error:
             raise InputMissing(str(error)) from None
+
+    def kept_image(self, input_root: bytes, size_bytes: int) -> bytes | None:
+        """An input's image, if it is here."""
+        kept, _ = self._read(input_name(input_root), lambda path: _read_image(path, input_root, size_bytes))
+        return kept
 
     def fetch_image(self, input_root: bytes, uri: str, size_bytes: int) -> bytes:
         """The image as its URI gives it, now; kept from then on. Raises `CannotFetch`, `InputMissing`, `StoreFull`."""
@@ -219,15 +224,6 @@ class ModelStore:
 
 class _Damaged(Exception):
     """A kept file is not what was put there."""
-
-
-def program_name(model_root: bytes) -> str:
-    """How the store calls the program of a model."""
-    return f"{bytes(model_root).hex()}.program"
-
-
-def input_name(input_root: bytes) -> str:
-    return f"{bytes(input_root).hex()}.input"
 
 
 def _suffix(uri: str) -> str:

@@ -13,15 +13,17 @@ from dataclasses import dataclass
 from typing import Final
 
 from opml_dispute.availability.fetching import CannotFetch
+from opml_dispute.availability.store import input_name, program_name
 from opml_dispute.chain.contracts.oracle import RegisteredModel, RequestRecord
 from opml_dispute.chain.requests import InputByRoot, request_image
 from opml_dispute.chain.system import System
 from opml_dispute.chain.transport import public_url
 from opml_dispute.errors import OpmlError
-from opml_dispute.operator.model_store import ModelStore, input_name, program_name
+from opml_dispute.operator.model_store import ModelStore
 from opml_dispute.primitives import ModelId, RequestId
 
 RECHECK_S: Final = 86_400
+"""How long it counts that others could have fetched something."""
 
 
 class NotCheckable(OpmlError):
@@ -45,7 +47,7 @@ class OutsideView:
             raise NotCheckable("the model was registered without a URI", hint=_HINT)
         if self.store.fetcher.policy.allow == "nothing":
             return False
-        if not self._is_fresh(name, uri):
+        if not self.is_fresh(name, uri):
             try:
                 self.store.fetch_program(model_id, registered)
             except OpmlError as error:
@@ -60,7 +62,7 @@ class OutsideView:
             raise NotCheckable("the request names no URI for its input", hint=_HINT)
         if self.store.fetcher.policy.allow == "nothing":
             return False
-        if not self._is_fresh(input_name(root), uri):
+        if not self.is_fresh(input_name(root), uri):
             try:
                 self.store.fetch_image(root, uri, size_bytes)
             except OpmlError as error:
@@ -81,7 +83,8 @@ class OutsideView:
             return was_checked and checked
         return was_checked
 
-    def _is_fresh(self, name: str, uri: str) -> bool:
+    def is_fresh(self, name: str, uri: str) -> bool:
+        """Whether this very URI gave this file within the last day, if that counts."""
         seen = self.store.contents.origin(name) if self.trusts_earlier else None
         return seen is not None and seen.uri == uri and time.time() - seen.fetched_at_s < RECHECK_S
 

@@ -239,10 +239,10 @@ def test_request_whose_model_is_not_here_stops_nothing_else(
     hidden = first.table.system.games.read(first.table.address).request_id
     real = unattended.agent.casework._supply.of
 
-    def of(request_id: RequestId) -> Any:
+    def of(request_id: RequestId, *, ahead: bool = False) -> Any:
         if request_id == hidden:
             raise OpmlError("the file of the model is not on this computer")
-        return real(request_id)
+        return real(request_id, ahead=ahead)
 
     monkeypatch.setattr(unattended.agent.casework._supply, "of", of)
     assert unattended.passes() == 1

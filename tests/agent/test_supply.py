@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,16 +13,22 @@ import onnx
 import pytest
 
 from opml_dispute.agent import supply as supply_module
+from opml_dispute.agent.casework import Casework
 from opml_dispute.agent.supply import NotHere, Supply
 from opml_dispute.availability.fetching import Fetcher, FetchPolicy
 from opml_dispute.chain.contracts.oracle import ModelRegistry
+from opml_dispute.compute.fleet import Fleet
+from opml_dispute.compute.messages import StoreLacks
+from opml_dispute.compute.workers import HereWorker
 from opml_dispute.model.compiler import compile_model
 from opml_dispute.model.program import Program
+from opml_dispute.operator import outside_view
 from opml_dispute.operator.inference import new_request_id, request_intent
 from opml_dispute.operator.intents import perform
 from opml_dispute.operator.model_description import describe_model
 from opml_dispute.operator.model_store import ModelStore, registration
 from opml_dispute.primitives import ModelId, RequestId
+from opml_dispute.trace.guest import absolute_prestate
 from tests.agent.test_agent import Unattended, game_of, lie
 from tests.conftest import Chain
 from tests.operator.test_fetched_models import onnx_bytes
@@ -75,7 +82,7 @@ def in_time(ask: Callable[[], T]) -> T:
 
 
 def test_model_and_input_are_brought_by_another_process(
-    chain: Chain, server: ContentServer, program: Program, tmp_path: Path
+    chain: Chain, server: ContentServer, program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     image = bytes(range(64))
     server.files = {"/m.onnx": onnx_bytes(), "/i": image}
@@ -83,12 +90,13 @@ def test_model_and_input_are_brought_by_another_process(
     request_id = asked(chain, model_id, image, input_uri=f"{server.url}/i")
     brought = supply(chain, tmp_path / "s")
     found = in_time(lambda: brought.of(request_id))
-    assert found.files.image == image
+    assert found.files.read_image() == image
     assert brought.store.contents.path(found.files.program_name).exists()
-    in_time(lambda: brought.expect_others_could(found))
-    assert server.asked.count("/m.onnx") == 2, "once to have it, once to know whether others could"
     brought.expect_others_could(found)
-    assert server.asked.count("/m.onnx") == 2
+    assert server.asked.count("/m.onnx") == 1, "it was had from there just now"
+    monkeypatch.setattr(outside_view, "RECHECK_S", 0)
+    in_time(lambda: brought.expect_others_could(found))
+    assert (server.asked.count("/m.onnx"), server.asked.count("/i")) == (2, 2), "a day later it is asked for again"
     brought.close()
 
 
@@ -129,8 +137,101 @@ def test_slow_server_keeps_nobody_waiting_and_a_failure_rests(
     assert server.asked.count("/gone") == 1, "it rests before it is tried again"
     other._failed = {key: replace(failed, until=0.0) for key, failed in other._failed.items()}
     server.files["/gone"] = onnx_bytes()
-    assert other.of(gone).files.image == image
+    assert other.of(gone).files.read_image() == image
     other.close()
+
+
+def test_dead_uri_of_another_registration_or_request_costs_the_right_ones_nothing(
+    chain: Chain, server: ContentServer, program: Program, tmp_path: Path
+) -> None:
+    """Any account can register the same model, and ask about the same input, with a URI that leads nowhere."""
+    image = bytes(range(64))
+    server.files = {"/m.onnx": onnx_bytes(), "/i": image}
+    dead = registered(chain, program, f"{server.url}/dead")
+    right = registered(chain, program, f"{server.url}/m.onnx")
+    brought = supply(chain, tmp_path / "s", in_processes=False)
+    with pytest.raises(NotHere, match="answers 404"):
+        brought.of(asked(chain, dead, image))
+    brought.of(asked(chain, right, image))
+    with pytest.raises(NotHere, match="answers 404"):
+        brought.of(asked(chain, right, image, input_uri=f"{server.url}/dead"))
+    found = brought.of(asked(chain, right, image, input_uri=f"{server.url}/i"))
+    brought.expect_others_could(found)
+    stranger = brought.of(asked(chain, dead, image, input_uri=f"{server.url}/i"))
+    with pytest.raises(NotHere, match="answers 404"):
+        brought.expect_others_could(stranger)
+    brought.close()
+
+
+def test_game_does_not_wait_for_what_is_brought_ahead(
+    chain: Chain, server: ContentServer, program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supply_module, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(supply_module, "MOST_AT_ONCE", 1)
+    server.files = {"/m.onnx": onnx_bytes()}
+    server.misbehaving["/slow"] = "silent"
+    slow = asked(chain, registered(chain, program, f"{server.url}/slow"), bytes(64))
+    needed = asked(chain, registered(chain, program, f"{server.url}/m.onnx"), bytes(64))
+    brought = supply(chain, tmp_path / "s")
+    for request_id in (slow, needed):
+        with pytest.raises(NotHere, match="not here yet"):
+            brought.of(request_id, ahead=True)
+    assert in_time(lambda: brought.of(needed)).files.model_root == program.model_root
+    brought.close()
+
+
+def test_what_the_store_lost_meanwhile_is_brought_again(
+    chain: Chain, server: ContentServer, program: Program, tmp_path: Path
+) -> None:
+    image = bytes(range(64))
+    server.files = {"/m.onnx": onnx_bytes(), "/i": image}
+    model_id = registered(chain, program, f"{server.url}/m.onnx")
+    request_id = asked(chain, model_id, image, input_uri=f"{server.url}/i")
+    brought = supply(chain, tmp_path / "s", in_processes=False)
+    prestate = absolute_prestate()
+
+    def casework() -> Casework:
+        folder = brought.store.folder
+        start = partial(HereWorker, folder)
+        return Casework(
+            brought, Fleet(start, 1, folder=folder, prestate=bytes(prestate), timeout_s=60.0), prestate=prestate
+        )
+
+    right = casework().final_root(request_id)
+    for lost in ([".program"], [".input"], [".program", ".input"]):
+        found = casework()
+        work = found.work(request_id)
+        for path in [path for path in brought.store.folder.iterdir() if path.suffix in lost]:
+            path.unlink()
+        with pytest.raises(StoreLacks):
+            work.ask({"ask": "root", "t": 0})
+        assert found.final_root(request_id) == right
+        for path in [path for path in brought.store.folder.iterdir() if path.suffix in lost]:
+            path.unlink()
+        with pytest.raises(StoreLacks):
+            found.prepare(request_id, 20, True, False)
+        assert found.work(request_id) is not work
+    brought.close()
+
+
+def test_what_is_too_large_for_the_agent_is_refused(
+    chain: Chain, server: ContentServer, program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = bytes(range(64))
+    server.files = {"/m.onnx": onnx_bytes(), "/i": image}
+    model_id = registered(chain, program, f"{server.url}/m.onnx")
+    small = Supply(
+        chain.system(), ModelStore(tmp_path / "t", Fetcher(FetchPolicy(allow="local"))), memory_bytes=1 << 20
+    )
+    with pytest.raises(NotHere, match="more memory than a process may have"):
+        in_time(lambda: small.model(model_id))
+    small.close()
+    monkeypatch.setattr(supply_module, "MOST_INPUT_BYTES", 63)
+    brought = supply(chain, tmp_path / "s", in_processes=False)
+    with pytest.raises(NotHere, match="may have 64 bytes, and an agent takes 63 at most"):
+        brought.of(asked(chain, model_id, image, input_uri=f"{server.url}/i"))
+    assert "/i" not in server.asked
+    brought.close()
 
 
 def test_agent_says_what_it_cannot_have_before_a_game_needs_it_and_plays_the_others(

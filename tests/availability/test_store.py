@@ -38,6 +38,39 @@ def test_least_lately_used_makes_room_and_what_the_operator_brought_stays(tmp_pa
     assert origin.uri == "https://there"
 
 
+def test_what_a_game_is_about_stays_whatever_is_fetched(tmp_path: Path) -> None:
+    store = ContentStore(tmp_path, quota_bytes=100)
+    adopt(store, "game", 60, used_at=1000)
+    store.hold("game")
+    assert store.use("game") is not None, "using it does not end that"
+    for name in "ab":
+        adopt(store, name, 40, used_at=2000)
+    assert names(store) == {"game", "b"}
+    with pytest.raises(StoreFull, match="games in progress hold 60"):
+        adopt(store, "c", 41, used_at=3000)
+    assert names(store) == {"game", "b"}, "nothing was dropped in vain"
+    store.hold("none")
+
+
+def test_process_that_is_killed_while_it_takes_a_file_in_leaves_none_that_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed between any two of its steps: what is there counts as fetched, so it makes room."""
+    store = ContentStore(tmp_path, quota_bytes=100)
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ContentStore, "note_origin", killed)
+        with pytest.raises(KeyboardInterrupt):
+            adopt(store, "a", 60, used_at=1000)
+    assert names(store) == set()
+    adopt(store, "b", 60, used_at=1000)
+    adopt(store, "c", 60, used_at=1000)
+    assert names(store) == {"c"}
+
+
 def test_what_a_killed_process_left_is_cleared(tmp_path: Path) -> None:
     store = ContentStore(tmp_path)
     left, others = tmp_path / ".incoming-999999999-ab", tmp_path / f".incoming-{os.getpid()}-ab"

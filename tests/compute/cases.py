@@ -30,5 +30,6 @@ def known_case(folder: Path, sample: int = 0) -> KnownCase:
     ModelStore(folder).keep(program)
     digit = np.asarray(digit_samples()[0][sample : sample + 1])
     inference = Inference(program, {program.inputs[0].name: digit})
-    files = CaseFiles(f"{sample:064x}", bytes(program.model_root), inference.input_image)
+    image = inference.input_image
+    files = CaseFiles(f"{sample:064x}", bytes(program.model_root), lambda: image)
     return KnownCase(files, program, inference)

@@ -188,6 +188,22 @@ def test_worker_of_another_computer_is_sent_the_program(
     assert (tmp_path / "elsewhere" / case.files.program_name).exists()
 
 
+def test_workers_of_one_computer_that_are_sent_a_program_at_the_same_time_do_not_mix_it(
+    tmp_path: Path, folder: Path, case: KnownCase
+) -> None:
+    raw = (folder / case.files.program_name).read_bytes()
+    half, store = len(raw) // 2, ContentStore(tmp_path)
+    first, second = Bench(store), Bench(store)
+    sending = {"ask": "take", "root": case.files.model_root}
+    begin, end = {**sending, "at": 0, "part": raw[:half]}, {**sending, "at": half, "part": raw[half:], "last": True}
+    for bench, question in ((first, begin), (second, begin), (second, end), (first, end)):
+        assert json.loads(bench.answer(message_bytes(question))) == {}
+        if question is end:
+            assert store.path(case.files.program_name).read_bytes() == raw
+    assert "error" in json.loads(first.answer(message_bytes(end))), "a part without those before it"
+    assert [path.name for path in tmp_path.glob(".*")] == []
+
+
 class Babbling:
     """A worker whose answers are anything."""
 
@@ -241,6 +257,6 @@ def test_process_that_cannot_start_is_a_lost_worker(monkeypatch: pytest.MonkeyPa
 
 
 def test_input_that_is_not_the_models_is_refused(crew: Callable[..., Fleet], case: KnownCase) -> None:
-    wrong = replace(case.files, key="ff" * 32, image=bytes(1 << 20))
+    wrong = replace(case.files, key="ff" * 32, read_image=lambda: bytes(1 << 20))
     answer = crew().ask(wrong, {"ask": "root", "t": 0})
     assert bytes_of(answer, "root", 32) != bytes(case.inference.state_root(0)), "its S_0 gives it away"

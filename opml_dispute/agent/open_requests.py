@@ -1,0 +1,60 @@
+"""
+The requests that may still be answered or delivered, and whose turn it is.
+
+A request that was delivered, or that is older than `policy.max_age_days`, is read no more, until the chain is
+reorganised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
+
+from opml_dispute.chain.answers import Head
+from opml_dispute.chain.contracts.contract import ZERO_ADDRESS
+from opml_dispute.chain.contracts.oracle import RequestRecord
+from opml_dispute.chain.system import System
+from opml_dispute.primitives import RequestId
+
+T = TypeVar("T")
+
+
+class OpenRequests:
+    """Of one deployment."""
+
+    def __init__(self, system: System, *, max_age_s: int) -> None:
+        self._system, self._max_age_s = system, max_age_s
+        self._over: set[RequestId] = set()
+
+    def read(self, head: Head, ids: Sequence[RequestId]) -> Mapping[RequestId, RequestRecord]:
+        """Those of `ids` that are open at `head`, in order. Raises an `RpcError` if they cannot be read."""
+        asked = [id_ for id_ in ids if id_ not in self._over]
+        records = self._system.rpc.read_each([self._system.oracle.request_of(id_) for id_ in asked], at=head)
+        oldest = head.timestamp - self._max_age_s
+        found = {
+            id_: record
+            for id_, record in zip(asked, records, strict=True)
+            if record.delivered_by == ZERO_ADDRESS and record.requested_at_s >= oldest
+        }
+        self._over.update(id_ for id_ in asked if id_ not in found)
+        return found
+
+    def forget(self) -> None:
+        """After a reorganisation: a delivery may have been undone."""
+        self._over.clear()
+
+
+class RoundRobin:
+    """Takes some of many in turn, so that those which fail keep none waiting for ever."""
+
+    def __init__(self) -> None:
+        self._next = 0
+
+    def take(self, items: Sequence[T], most: int) -> list[T]:
+        """At most `most`, after those that were taken last."""
+        if not items:
+            return []
+        start = self._next % len(items)
+        taken = [*items[start:], *items[:start]][:most]
+        self._next = start + len(taken)
+        return taken
