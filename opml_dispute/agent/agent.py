@@ -21,11 +21,11 @@ from opml_dispute.agent.memory import Memory
 from opml_dispute.agent.metrics import Metrics
 from opml_dispute.agent.open_requests import OpenRequests
 from opml_dispute.agent.playing import GamePlayer
+from opml_dispute.agent.prefetching import PREFETCH_PATIENCE_S, Prefetcher
 from opml_dispute.agent.serving import RequestServer
 from opml_dispute.agent.settling import Settler
-from opml_dispute.agent.stocking import GLANCE_S, Stock
 from opml_dispute.agent.treasury import staked_wei
-from opml_dispute.chain.game_book import GameBook
+from opml_dispute.chain.game_cache import GameCache
 from opml_dispute.chain.rpc import Rpc
 from opml_dispute.chain.sender import Sender
 from opml_dispute.chain.system import System
@@ -58,12 +58,12 @@ class Agent:
         self._context = AgentContext(config, system, sender, memory, store, log, metrics)
         self._player, self._server = GamePlayer(self._context), RequestServer(self._context)
         self._settler = Settler(self._context)
-        self.casework = self._context.casework
-        self.stock = Stock(self._context)
-        # What this process brings and computes itself is waited for in any case.
-        self.stock_patience_s = GLANCE_S if config.workers else self.casework.patience_s
+        self.cases = self._context.cases
+        self.prefetcher = Prefetcher(self._context)
+        # What this process fetches and computes itself is waited for in any case.
+        self.prefetch_patience_s = PREFETCH_PATIENCE_S if config.workers else self.cases.patience_s
         self.discovery, self.requests = Discovery(system), OpenRequests(system, max_age_s=config.max_age_s)
-        self.book = GameBook(system.games)
+        self.game_cache = GameCache(system.games)
         self._others = others
         self._told: set[str] = set()
 
@@ -95,7 +95,7 @@ class Agent:
                     (pause or stop.wait)(wait_s)
         finally:
             self.metrics.up.set(0)
-            self.casework.close()
+            self.cases.close()
 
     def run_pass(self, stop: threading.Event | None = None) -> bool:
         """Make one pass and answer whether it sent anything. Raises only errors that keep it from reading the chain."""
@@ -107,10 +107,10 @@ class Agent:
         now.troubles += [f"Not acting: {reason}" for reason in agreement.objections]
         now.troubles += [f"An endpoint does not answer: {reason}" for reason in agreement.silent]
         now.troubles += [f"An endpoint lags: {reason}" for reason in agreement.lagging]
-        before = self.discovery.reorganisations + self.book.reorganisations
+        before = self.discovery.reorganisations + self.game_cache.reorganisations
         self.discovery.refresh(head)
         running, over = self._games(now)
-        if self.discovery.reorganisations + self.book.reorganisations > before:
+        if self.discovery.reorganisations + self.game_cache.reorganisations > before:
             now.trouble("The chain was reorganised", "games and requests are read anew")
             self._settler.forget()
             self._server.forget()
@@ -121,8 +121,8 @@ class Agent:
         self._settler.settle(now, [now.games[address] for address in running], over, is_stopped)
         if self.config.roles & {"challenger", "proposer", "finalizer"}:
             open_ = self.requests.read(head, self.discovery.requests)
-            self.stock.look_after(now, open_, patience_s=self.stock_patience_s)
-            self._server.serve(now, open_, over, self.stock.at_hand, is_stopped)
+            self.prefetcher.prefetch(now, open_, patience_s=self.prefetch_patience_s)
+            self._server.serve(now, open_, over, self.prefetcher.at_hand, is_stopped)
         if self.memory.trouble is not None:
             now.trouble("The memory is not kept", self.memory.trouble)
         self._measure(now, running, over, roots, agreement, time.monotonic() - started)
@@ -148,8 +148,8 @@ class Agent:
             and (self.config.games is None or entry.address in self.config.games)
         ]
         running, over = [], []
-        self.book.keep_only(wanted)
-        for address, game in self.book.refresh(wanted, now.head, closely=self._player.closely).items():
+        self.game_cache.keep_only(wanted)
+        for address, game in self.game_cache.refresh(wanted, now.head, closely=self._player.closely).items():
             if isinstance(game, OpmlError):
                 now.trouble(f"Game {address} cannot be read", game)
             elif game.in_progress:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from opml_dispute.agent.casework import RequestWork
 from opml_dispute.agent.config import AgentConfig
 from opml_dispute.agent.log import Log
 from opml_dispute.agent.memory import Memory
 from opml_dispute.agent.metrics import Metrics
-from opml_dispute.agent.staffing import open_casework
+from opml_dispute.agent.remote_cases import RemoteCase
 from opml_dispute.agent.treasury import StakeLimits
+from opml_dispute.agent.worker_setup import open_remote_cases
 from opml_dispute.chain.answers import Head
 from opml_dispute.chain.sender import Sender
 from opml_dispute.chain.system import System
@@ -48,7 +48,7 @@ class Pass:
 
 
 class AgentContext:
-    """One agent's deployment, key, memory and casework."""
+    """One agent's deployment, key, memory and cases."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class AgentContext:
     ) -> None:
         self.config, self.system, self.sender = config, system, sender
         self.memory, self.log, self.metrics = memory, log, metrics
-        self.casework = open_casework(config, system, store, log)
+        self.cases = open_remote_cases(config, system, store, log)
         self.payees = (sender.address, *config.claim_for)
         """The accounts whose bonds and rights the agent looks after."""
         self.limits = StakeLimits(config.max_at_risk_wei, config.max_per_game_wei, config.reserve_wei)
@@ -75,7 +75,7 @@ class AgentContext:
         """The right S_n of requests, where this computer can compute it."""
         known = {request_id: kept[0] for request_id in wanted if (kept := self.memory.root(request_id)) is not None}
         missing = [request_id for request_id in wanted if request_id not in known]
-        outcomes = self.casework.each(self.casework.final_root, {id_: (id_,) for id_ in missing})
+        outcomes = self.cases.each(self.cases.final_root, {id_: (id_,) for id_ in missing})
         for request_id in missing:
             outcome = outcomes[request_id]
             if isinstance(outcome, OpmlError):
@@ -83,7 +83,7 @@ class AgentContext:
                 now.trouble(f"Request 0x{request_id.hex()} cannot be computed here", outcome)
                 continue
             root, status = outcome
-            model = self.casework.work(request_id).record.model_id
+            model = self.cases.case(request_id).record.model_id
             self.memory.keep_root(request_id, bytes(model), root, status)
             known[request_id] = root
         return known
@@ -93,30 +93,30 @@ class AgentContext:
         if self.config.preflight:
             expect_defensible(list(preflight(prospect)))
 
-    def prepare(self, wanted: Mapping[RequestId, int]) -> dict[RequestId, RequestWork | OpmlError]:
+    def prepare(self, wanted: Mapping[RequestId, int]) -> dict[RequestId, RemoteCase | OpmlError]:
         """
         What is computed before the first bond on each of these requests, in games of these execution depths.
 
         The second opinion and the longest nodes; `confirm` and `expect_defensible` then judge without computing.
         """
-        work = {
+        wanted_cases = {
             request_id: (request_id, depth, self.wants_opinion(request_id), self.config.preflight)
             for request_id, depth in wanted.items()
         }
-        return self.casework.each(self.casework.prepare, work)
+        return self.cases.each(self.cases.prepare, wanted_cases)
 
     def wants_opinion(self, request_id: RequestId) -> bool:
         """Whether another build of the engine has to agree about a request first."""
         kept = self.memory.root(request_id)
         return self.config.second_opinion and not (kept is not None and kept[2])
 
-    def confirm(self, work: RequestWork) -> None:
+    def confirm(self, case: RemoteCase) -> None:
         """Two builds of the engine agree about a prepared request. Raises `WrongEngine`."""
-        request_id = work.request_id
+        request_id = case.request_id
         if not self.wants_opinion(request_id):
             return
-        kept, first = self.memory.root(request_id), work.final_root
-        (second,) = work.opinions
+        kept, first = self.memory.root(request_id), case.final_root
+        (second,) = case.opinions
         if first != second or (kept is not None and kept[0] != first):
             raise WrongEngine(
                 f"request 0x{request_id.hex()}: one build of the engine computes 0x{first.hex()}, "

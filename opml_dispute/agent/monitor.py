@@ -12,14 +12,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from opml_dispute.agent.desk import Desk
 from opml_dispute.agent.discovery import Discovery
 from opml_dispute.agent.endpoints import Agreement, compare_endpoints
 from opml_dispute.agent.honest_bonds import BondTally, falling, lost_claims, tally
+from opml_dispute.agent.local_cases import LocalCases
 from opml_dispute.chain.amounts import duration, ether
 from opml_dispute.chain.answers import Head
 from opml_dispute.chain.deploy import game_arguments
-from opml_dispute.chain.game_book import GameBook
+from opml_dispute.chain.game_cache import GameCache
 from opml_dispute.chain.rpc import Rpc
 from opml_dispute.chain.system import System
 from opml_dispute.errors import OpmlError
@@ -135,7 +135,7 @@ class Monitor:
     def __init__(
         self,
         system: System,
-        desk: Desk,
+        cases: LocalCases,
         *,
         others: Sequence[Rpc] = (),
         honest: Sequence[Address] = (),
@@ -148,10 +148,10 @@ class Monitor:
         `others` are compared with the system's own node; the claims of `honest` accounts should never fall; games
         older than `max_age_s` are left out; `computes` says whether to recompute results.
         """
-        self.system, self.desk = system, desk
+        self.system, self.cases = system, cases
         self._others, self._warn_before_s, self._max_lag_blocks = others, warn_before_s, max_lag_blocks
         self._honest, self._max_age_s, self._computes = tuple(honest), max_age_s, computes
-        self._discovery, self.book = Discovery(system), GameBook(system.games)
+        self._discovery, self.game_cache = Discovery(system), GameCache(system.games)
         self._roots: dict[RequestId, StateRoot] = {}
         self._closely: set[Address] = set()
         """Games about to end wrongly."""
@@ -197,8 +197,8 @@ class Monitor:
         games: list[Game] = []
         finished: list[Game] = []
         alerts = []
-        self.book.keep_only(wanted)
-        for address, game in self.book.refresh(wanted, head, closely=self._closely).items():
+        self.game_cache.keep_only(wanted)
+        for address, game in self.game_cache.refresh(wanted, head, closely=self._closely).items():
             if isinstance(game, OpmlError):
                 alerts.append(Alert("unreadable", f"game {address} cannot be read: {game}", address))
             else:
@@ -209,7 +209,7 @@ class Monitor:
         if not self._computes:
             return []
         missing = [id_ for id_ in dict.fromkeys(game.request_id for game in games) if id_ not in self._roots]
-        outcomes = self.desk.each(self.desk.final_root, [(request_id,) for request_id in missing])
+        outcomes = self.cases.each(self.cases.final_root, [(request_id,) for request_id in missing])
         alerts = []
         for request_id, outcome in zip(missing, outcomes, strict=True):
             if isinstance(outcome, OpmlError):

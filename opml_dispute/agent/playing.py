@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 from opml_dispute.actors.exposure import deciding, rest_wei
 from opml_dispute.actors.player import Round, play_round
-from opml_dispute.agent.casework import Judgement, StillComputing
 from opml_dispute.agent.context import AgentContext, Pass
+from opml_dispute.agent.remote_cases import Judgement, StillComputing
 from opml_dispute.agent.treasury import refusal, staked_wei
 from opml_dispute.compute.remote import RemoteTrace
 from opml_dispute.errors import OpmlError
@@ -49,7 +49,7 @@ class GamePlayer:
         games = [now.games[address] for address in running]
         played = [game for game in games if self.concerns(game, roots.get(game.request_id))]
         self.closely = {game.address for game in played if len(game.claims) > 1 or not self._is_in(game)}
-        self._context.casework.hold(game.request_id for game in played)
+        self._context.cases.hold(game.request_id for game in played)
         # A game that the agent is in comes first: what it may still take is known before another one is entered.
         played.sort(
             key=lambda game: (not self._is_in(game), self.deadline_s(game, now.head.timestamp), -_bonds_wei(game))
@@ -72,8 +72,8 @@ class GamePlayer:
     def _judged(self, games: Sequence[Game], now: Pass) -> Iterator[Judgement | OpmlError]:
         """What is to be done in each game, and what the first bond in it needs, as soon as it is computed."""
         context = self._context
-        return context.casework.stream(
-            context.casework.judge,
+        return context.cases.stream(
+            context.cases.judge,
             [
                 (
                     game.address,
@@ -135,16 +135,16 @@ class GamePlayer:
 
         Raises an `OpmlError` with the reason if what must hold before the first bond does not.
         """
-        plan, work = judged.plan, judged.work
-        if isinstance(work, OpmlError):
-            raise work
-        if work is None:
+        plan, case = judged.plan, judged.case
+        if isinstance(case, OpmlError):
+            raise case
+        if case is None:
             for sentence in plan.missed:
                 now.trouble(f"Game {game.address}", sentence)
             for unjudged in plan.unjudged:
                 now.trouble(f"Game {game.address}, claim {unjudged.claim_index} cannot be judged", unjudged.error)
             return False
-        self._context.confirm(work)
+        self._context.confirm(case)
         own = self._context.sender.address
         reason = refusal(
             self._context.limits,
@@ -158,10 +158,10 @@ class GamePlayer:
             raise OpmlError(f"it is not entered: {reason}", hint="add funds, or raise the limits in [treasury]")
         self._context.expect_defensible(
             Prospect(
-                work.registered,
-                work,
+                case.registered,
+                case,
                 game.depths,
-                defends=bytes(game.root.value) == bytes(work.final_root),
+                defends=bytes(game.root.value) == bytes(case.final_root),
                 system=self._context.system,
                 constants=self._context.system.games.constants(game.address),
                 game=game,
@@ -185,7 +185,7 @@ class GamePlayer:
         return Table(self._context.system, game.address, self._trace(game))
 
     def _trace(self, game: Game) -> RemoteTrace:
-        return self._context.casework.trace(game)
+        return self._context.cases.trace(game)
 
     def _actor(self, now: Pass, game: Address) -> Callable[[Sequence[Intent]], Sequence[object]]:
         return lambda intents: self._context.act(now, game, intents)

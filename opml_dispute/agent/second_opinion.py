@@ -14,7 +14,7 @@ import tempfile
 import threading
 from pathlib import Path
 
-from opml_dispute.agent.errands import run_errand
+from opml_dispute.agent.processes import run_process
 from opml_dispute.engine.inference import Inference
 from opml_dispute.engine.lib import candidates
 from opml_dispute.errors import OpmlError
@@ -39,7 +39,7 @@ def second_opinion(program_file: Path, image: bytes, *, ending: threading.Event 
         environment.pop("OPML_ENGINE_LIBRARY", None)
         command = [sys.executable, "-m", "opml_dispute.agent.second_opinion", str(program_file), str(image_file)]
         try:
-            done = run_errand(command, environment=environment, timeout_s=TIMEOUT_S, ending=ending)
+            done = run_process(command, environment=environment, timeout_s=TIMEOUT_S, ending=ending)
         except (OSError, TimeoutError) as error:
             raise SecondOpinionMissing(
                 f"the second computation gave no answer: {error or 'it took too long'}"

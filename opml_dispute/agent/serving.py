@@ -7,9 +7,9 @@ from contextlib import contextmanager, suppress
 from typing import Final
 
 from opml_dispute.actors.exposure import line_wei
-from opml_dispute.agent.casework import RequestWork
 from opml_dispute.agent.context import AgentContext, Pass
 from opml_dispute.agent.open_requests import RoundRobin
+from opml_dispute.agent.remote_cases import RemoteCase
 from opml_dispute.agent.treasury import refusal, staked_wei
 from opml_dispute.chain.contracts.oracle import RegisteredModel, RequestRecord
 from opml_dispute.chain.transactions import MAX_OUTPUT_BYTES
@@ -116,36 +116,36 @@ class RequestServer:
         yield from found.items()
 
     def _deliver(self, now: Pass, request_id: RequestId, game: Address) -> None:
-        work, system = self._context.casework.work(request_id), self._context.system
-        size_bytes = work.registered.output_bytes
+        case, system = self._context.cases.case(request_id), self._context.system
+        size_bytes = case.registered.output_bytes
         if size_bytes > MAX_OUTPUT_BYTES:
             raise OpmlError(f"its output has {size_bytes:,} bytes, and no transaction can deliver that", hint=None)
         for intent in restoring_intents(system, games_of(system, request_id), self._context.payees):
             self._context.act(now, None, [intent])
-        self._context.act(now, game, [delivery_intent(system, work, game)])
+        self._context.act(now, game, [delivery_intent(system, case, game)])
 
     def _answer(self, now: Pass, wanted: Sequence[RequestId], is_stopped: Callable[[], bool]) -> None:
         """Proposes answers to those of these requests that no right one stands for."""
-        casework = self._context.casework
+        cases = self._context.cases
         prospects = dict[RequestId, tuple[RegisteredModel, list[Intent]]]()
         for request_id, root in self._context.right_roots(now, wanted).items():
             with self._telling(now, request_id):
                 found = self._intents(now, request_id, root)
                 if found is not None:
                     prospects[request_id] = found
-        works = self._context.prepare({id_: _depths(model).execution for id_, (model, _) in prospects.items()})
+        prepared = self._context.prepare({id_: _depths(model).execution for id_, (model, _) in prospects.items()})
         doubtful = () if self._context.config.answer_unavailable else prospects
-        others = casework.each(casework.expect_others_could, {id_: (id_,) for id_ in doubtful})
+        others = cases.each(cases.expect_others_could, {id_: (id_,) for id_ in doubtful})
         for request_id, (_, intents) in prospects.items():
             if is_stopped():
                 return
             with self._telling(now, request_id):
-                work, checked = works[request_id], others.get(request_id)
-                if isinstance(work, OpmlError):
-                    raise work
+                case, checked = prepared[request_id], others.get(request_id)
+                if isinstance(case, OpmlError):
+                    raise case
                 if isinstance(checked, OpmlError):
                     raise checked
-                self._propose(now, work, intents)
+                self._propose(now, case, intents)
 
     def _intents(
         self, now: Pass, request_id: RequestId, root: StateRoot
@@ -159,20 +159,20 @@ class RequestServer:
             now.trouble(f"Request 0x{request_id.hex()}", why)
             return None
         system, own = self._context.system, self._context.sender.address
-        registered = self._context.casework.work(request_id).registered
+        registered = self._context.cases.case(request_id).registered
         try:
             return registered, proposal_intents(system, request_id, root, registered.node_count, proposer=own)
         except ProposalExists:
             self._propose_at_s[request_id] = now.head.timestamp + _LOOK_AGAIN_S
             return None
 
-    def _propose(self, now: Pass, work: RequestWork, intents: Sequence[Intent]) -> None:
-        registered, own = work.registered, self._context.sender.address
-        self._context.confirm(work)
+    def _propose(self, now: Pass, case: RemoteCase, intents: Sequence[Intent]) -> None:
+        registered, own = case.registered, self._context.sender.address
+        self._context.confirm(case)
         self._context.expect_defensible(
             Prospect(
                 registered,
-                work,
+                case,
                 _depths(registered),
                 defends=True,
                 must_succeed=True,
@@ -195,7 +195,7 @@ class RequestServer:
             if isinstance(self._context.act(now, None, [intent])[0], OpmlError):
                 return
         # Until the game is found by a later pass.
-        self._context.committed_wei[f"request {work.request_id.hex()}"] = to_the_end_wei
+        self._context.committed_wei[f"request {case.request_id.hex()}"] = to_the_end_wei
 
 
 def _depths(registered: RegisteredModel) -> Depths:

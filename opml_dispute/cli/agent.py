@@ -77,7 +77,7 @@ def run_agent(config_file: Path, dry_run: bool, once: bool) -> None:
             break
         try:
             if once:
-                running.casework.be_patient(config.compute_timeout_s)
+                running.cases.be_patient(config.compute_timeout_s)
                 running.run_pass(signals.stop)
                 return
             running.run(signals.stop_or_reload())
@@ -145,11 +145,11 @@ def check(config_file: Path, output: Output) -> None:
         output.say(f"Roles      {', '.join(sorted(config.roles))}")
         output.say(f"Key        {running.sender.address}, which has {ether(balance_wei)}")
         output.say(f"Endpoints  {len(config.rpc_urls)}; chain {running.system.deployment.chain_id}")
-        running.stock_patience_s = _CHECK_S
-        running.casework.be_patient(_CHECK_S)
+        running.prefetch_patience_s = _CHECK_S
+        running.cases.be_patient(_CHECK_S)
         running.run_pass()
         output.say(f"Games      {len(running.discovery.games)}; requests {len(running.discovery.requests)}")
-        missing = running.stock.missing
+        missing = running.prefetcher.missing
         for name, reason in missing.items():
             output.say(f"{name}: {reason}", style="yellow")
         if not missing:
@@ -164,7 +164,7 @@ def check(config_file: Path, output: Output) -> None:
             requests=len(running.discovery.requests),
         )
     finally:
-        running.casework.close()
+        running.cases.close()
         running.memory.close()
 
 

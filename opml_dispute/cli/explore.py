@@ -59,22 +59,22 @@ def explore(
     """
     system = open_system(chain)
     # Not above: a web server takes a quarter of a second to import, and the chain is asked first.
-    from opml_dispute.agent.desk import Desk
+    from opml_dispute.agent.local_cases import LocalCases
     from opml_dispute.operator.model_store import ModelStore
     from opml_dispute.web.pages import Explorer
     from opml_dispute.web.server import listening_socket, make_app, serve_pages
 
     host, port = listen
     listening = listening_socket(host, port)
-    desk = None if no_compute else Desk(system, ModelStore.default(), workers=1)
-    explorer = Explorer(system, desk)
+    cases = None if no_compute else LocalCases(system, ModelStore.default(), workers=1)
+    explorer = Explorer(system, cases)
     port = listening.getsockname()[1]
     shown = f"[{host}]" if ":" in host else host
     url = f"http://{shown}:{port}"
     if not is_loopback(host):
         output.say(f"{host} is no loopback address: everyone who reaches it can read these pages.", style="yellow")
     output.say(f"Serving {url}; end with Ctrl-C.", style="green")
-    output.fact(url=url, chain_id=system.deployment.chain_id, computes=desk is not None)
+    output.fact(url=url, chain_id=system.deployment.chain_id, computes=cases is not None)
     allowed = (*hosts, shown) if host not in ("0.0.0.0", "::") else hosts
     try:
         serve_pages(make_app(explorer, hosts=allowed), listening)
@@ -83,5 +83,5 @@ def explore(
     finally:
         listening.close()
         explorer.close()
-        if desk is not None:
-            desk.close()
+        if cases is not None:
+            cases.close()

@@ -7,8 +7,8 @@ import time
 import click
 
 from opml_dispute.agent.config import parse_endpoint
-from opml_dispute.agent.desk import Desk
 from opml_dispute.agent.exposition import serve
+from opml_dispute.agent.local_cases import LocalCases
 from opml_dispute.agent.monitor import Monitor, Report, Standing
 from opml_dispute.agent.monitor_metrics import MonitorMetrics
 from opml_dispute.chain.games import parse_address
@@ -83,10 +83,10 @@ def monitor(
     accounts = [parse_address(text, "an honest account") for text in honest]
     where = None if listen is None else _listen(listen)
     system = open_system(chain)
-    desk = Desk(system, ModelStore.default(), workers=2)
+    cases = LocalCases(system, ModelStore.default(), workers=2)
     watcher = Monitor(
         system,
-        desk,
+        cases,
         others=[Rpc(url) for url in others],
         honest=accounts,
         warn_before_s=warn_before,
@@ -105,7 +105,7 @@ def monitor(
             _look(watcher, metrics, output, interval)
             time.sleep(interval)
     finally:
-        desk.close()
+        cases.close()
 
 
 def _look(watcher: Monitor, metrics: MonitorMetrics, output: Output, interval_s: float) -> None:

@@ -203,17 +203,17 @@ def _words(system: System, request_id: RequestId, stake: Stake) -> GameWords | N
 
 def _save(system: System, address: Address, path: Path, output: Output) -> None:
     # Imported late: only here are models compiled and run.
-    from opml_dispute.agent.desk import Desk
+    from opml_dispute.agent.local_cases import LocalCases
     from opml_dispute.operator.model_store import ModelStore
     from opml_dispute.web.pages import Explorer
     from opml_dispute.web.saving import save_game
 
-    desk = Desk(system, ModelStore.default(), workers=1)
-    explorer = Explorer(system, desk)
+    cases = LocalCases(system, ModelStore.default(), workers=1)
+    explorer = Explorer(system, cases)
     try:
         size_bytes = save_game(explorer, address, path)
     finally:
         explorer.close()
-        desk.close()
+        cases.close()
     output.say(f"Saved {path} ({size_bytes:,} bytes).", style="green")
     output.fact(game=address, file=str(path), size_bytes=size_bytes)

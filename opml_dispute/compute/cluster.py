@@ -1,9 +1,10 @@
 """
 Workers on a Ray cluster: stateful actors, one a CPU, spread over the nodes.
 
-An actor is a `Bench` in a process that Ray starts on some node. Ray restarts none of them: a lost actor is replaced by
-the `fleet`, as a lost process is. Programs reach a node's own store through questions, inputs come with them. Ray's
-nodes exchange pickled objects among themselves, so a cluster must be the operator's own and closed to others.
+An actor is a `CaseServer` in a process that Ray starts on some node. Ray restarts none of them: the `worker_pool`
+replaces a lost actor, as it does a lost process. Programs reach a node's own store in messages, and inputs come with
+the questions. Ray's nodes exchange pickled objects among themselves, so a cluster must be the operator's own and closed
+to others.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 from opml_dispute.availability.store import ContentStore
-from opml_dispute.compute.bench import Bench
+from opml_dispute.compute.case_server import CaseServer
 from opml_dispute.compute.workers import WorkerLost, watch_memory
 from opml_dispute.errors import OpmlError
 from opml_dispute.home import home
@@ -31,17 +32,17 @@ class NoCluster(OpmlError):
 
 
 class Actor:
-    """A bench in a process of the cluster."""
+    """A case server in a process of the cluster."""
 
     def __init__(self, memory_bytes: int | None) -> None:
         if memory_bytes is not None:
             watch_memory(memory_bytes)
         store = ContentStore(home() / "models")
-        self._bench = Bench(store, budget_bytes=None if memory_bytes is None else memory_bytes // 4)
+        self._server = CaseServer(store, budget_bytes=None if memory_bytes is None else memory_bytes // 4)
 
     def answer(self, raw: bytes) -> bytes:
-        """See `Bench.answer`."""
-        return self._bench.answer(raw)
+        """See `CaseServer.answer`."""
+        return self._server.answer(raw)
 
     def node(self) -> str:
         """Where it runs, for those who look."""

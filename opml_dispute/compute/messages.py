@@ -33,7 +33,7 @@ class ComputeFailed(OpmlError):
 
 
 class StoreLacks(ComputeFailed):
-    """The store's copy of a program or an input is damaged, or is there no more: it has to be brought again."""
+    """The store's copy of a program or an input is damaged, or is there no more: it has to be fetched again."""
 
 
 class ProgramUnusable(StoreLacks):

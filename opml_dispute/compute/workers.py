@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import BinaryIO, Final, Protocol
 
 from opml_dispute.availability.store import ContentStore
-from opml_dispute.compute.bench import Bench
+from opml_dispute.compute.case_server import CaseServer
 from opml_dispute.compute.messages import MAX_MESSAGE_BYTES
 
 TOO_MUCH_MEMORY: Final = 77
@@ -55,11 +55,11 @@ class HereWorker:
     """Computes in this process; `timeout_s` cannot be kept."""
 
     def __init__(self, folder: Path) -> None:
-        self._bench = Bench(ContentStore(folder))
+        self._server = CaseServer(ContentStore(folder))
 
     def ask(self, raw: bytes, timeout_s: float) -> bytes:
         """See `Worker`."""
-        return self._bench.answer(raw)
+        return self._server.answer(raw)
 
     def stop(self) -> None:
         """Nothing to end."""
@@ -184,7 +184,7 @@ def main(arguments: list[str] | None = None) -> None:
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever prints must not reach the answers
     budget_bytes = None if options.memory is None else options.memory // 4
-    serve_pipes(Bench(ContentStore(options.folder), budget_bytes=budget_bytes).answer, sys.stdin.buffer, answers)
+    serve_pipes(CaseServer(ContentStore(options.folder), budget_bytes=budget_bytes).answer, sys.stdin.buffer, answers)
 
 
 if __name__ == "__main__":

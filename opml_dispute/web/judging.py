@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from opml_dispute.actors.stake import Stake, frontier
-from opml_dispute.agent.desk import Desk, OpenCase
+from opml_dispute.agent.local_cases import LocalCases, OpenCase
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.claim import Claim, Game
 from opml_dispute.primitives import Address, RequestId
@@ -88,8 +88,8 @@ def claim_lines(game: Game) -> tuple[int, ...]:
 class Judge:
     """Judges games of one system."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, cases: LocalCases) -> None:
+        self._cases = cases
         self._known: OrderedDict[Address, _Known] = OrderedDict()
         self._asked: OrderedDict[RequestId, Future[AskedView]] = OrderedDict()
         self._guard = threading.Lock()
@@ -169,7 +169,7 @@ class Judge:
         return after
 
     def _ask(self, request_id: RequestId) -> AskedView:
-        with self._desk.holding(request_id) as opened:
+        with self._cases.holding(request_id) as opened:
             return asked_view(opened.case)
 
     def _work(self, game: Game, known: _Known, lines: tuple[int, ...]) -> None:
@@ -189,7 +189,7 @@ class Judge:
                 known.version += 1
 
     def _find(self, game: Game, known: _Known, findings: Findings, lines: tuple[int, ...]) -> None:
-        with self._desk.holding(game.request_id) as opened:
+        with self._cases.holding(game.request_id) as opened:
             if findings.asked is None:
                 findings.asked = asked_view(opened.case)
                 findings.operations = GraphOperations.of(opened.case.program)
@@ -205,7 +205,7 @@ class Judge:
                 runs.add(_execution_root(game, claim))
                 if len(runs) > MAX_RUNS:
                     continue
-            with self._desk.holding(game.request_id) as opened:
+            with self._cases.holding(game.request_id) as opened:
                 try:
                     expected = bytes(opened.trace.claim_at(game, claim))
                 except OpmlError as error:
@@ -219,7 +219,7 @@ class Judge:
             if count % 8 == 0:
                 known.version += 1
         if known.seen == lines:
-            with self._desk.holding(game.request_id) as opened:
+            with self._cases.holding(game.request_id) as opened:
                 _look_closer(game, opened, findings)
 
 

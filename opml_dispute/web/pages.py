@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from opml_dispute.agent.desk import Desk
+from opml_dispute.agent.local_cases import LocalCases
 from opml_dispute.chain.answers import Head
 from opml_dispute.chain.contracts.contract import ZERO_ADDRESS
 from opml_dispute.chain.contracts.dispute import FaultDisputeGame
@@ -63,11 +63,11 @@ class AddressStake:
 class Explorer:
     """One deployment, read for pages. May be used by many threads."""
 
-    def __init__(self, system: System, desk: Desk | None) -> None:
-        """Without a `desk` nothing is recomputed."""
+    def __init__(self, system: System, cases: LocalCases | None) -> None:
+        """Without `cases` nothing is recomputed."""
         self.system = system
         self.feed = GameFeed(system)
-        self.judge = None if desk is None else Judge(desk)
+        self.judge = None if cases is None else Judge(cases)
 
     def close(self) -> None:
         """Ends the recomputing."""

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from opml_dispute.actors.player import play_round
-from opml_dispute.agent import casework
+from opml_dispute.agent import remote_cases
 from opml_dispute.agent.agent import Agent
 from opml_dispute.agent.config import AgentConfig
 from opml_dispute.agent.exposition import serve
@@ -81,7 +81,7 @@ class Unattended:
 
     def end(self) -> None:
         self.agent.lease.give_back()
-        self.agent.casework.close()
+        self.agent.cases.close()
         self.agent.memory.close()
 
     def passes(self) -> int:
@@ -216,7 +216,7 @@ def test_second_agent_with_the_same_key_takes_over_when_the_first_is_gone(
 def test_computer_that_computes_wrongly_stakes_nothing(
     chain: Chain, tmp_path: Path, unattended: Unattended, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(casework, "second_opinion", lambda program, image, *, ending: StateRoot(bytes(32)))
+    monkeypatch.setattr(remote_cases, "second_opinion", lambda program, image, *, ending: StateRoot(bytes(32)))
     unattended.end()
     unattended.start(second_opinion=True)
     seat, _ = lie(chain, tmp_path, 3)
@@ -237,14 +237,14 @@ def test_request_whose_model_is_not_here_stops_nothing_else(
     first, _ = lie(chain, tmp_path, 3)
     second, _ = lie(chain, tmp_path, 4)
     hidden = first.table.system.games.read(first.table.address).request_id
-    real = unattended.agent.casework._supply.of
+    real = unattended.agent.cases._fetcher.request
 
     def of(request_id: RequestId, *, ahead: bool = False) -> Any:
         if request_id == hidden:
             raise OpmlError("the file of the model is not on this computer")
         return real(request_id, ahead=ahead)
 
-    monkeypatch.setattr(unattended.agent.casework._supply, "of", of)
+    monkeypatch.setattr(unattended.agent.cases._fetcher, "request", of)
     assert unattended.passes() == 1
     assert len(game_of(chain, first).claims) == 1
     assert len(game_of(chain, second).claims) == 2

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from opml_dispute.agent.desk import Desk
+from opml_dispute.agent.local_cases import LocalCases
 from opml_dispute.agent.monitor import KINDS, Monitor
 from opml_dispute.agent.monitor_metrics import MonitorMetrics
 from opml_dispute.chain.contracts.governance import GuardedOracle
@@ -37,8 +37,8 @@ from tests.conftest import TEST_TIMES, Chain
 
 
 @pytest.fixture
-def desk(chain: Chain, tmp_path: Path) -> Iterator[Desk]:
-    found = Desk(chain.system(), ModelStore(tmp_path / "models"), workers=1)
+def cases(chain: Chain, tmp_path: Path) -> Iterator[LocalCases]:
+    found = LocalCases(chain.system(), ModelStore(tmp_path / "models"), workers=1)
     yield found
     found.close()
 
@@ -47,14 +47,14 @@ def kinds(monitor: Monitor) -> list[str]:
     return [alert.kind for alert in monitor.look().alerts]
 
 
-def test_deployment_without_trouble_has_no_alerts(chain: Chain, desk: Desk) -> None:
-    assert kinds(Monitor(chain.system(), desk)) == []
+def test_deployment_without_trouble_has_no_alerts(chain: Chain, cases: LocalCases) -> None:
+    assert kinds(Monitor(chain.system(), cases)) == []
 
 
-def test_wrong_claim_that_nobody_answers_is_told_with_the_time_left(chain: Chain, desk: Desk, tmp_path: Path) -> None:
+def test_unanswered_wrong_claim_is_told_with_the_time_left(chain: Chain, cases: LocalCases, tmp_path: Path) -> None:
     """Until it is answered; then the forecast is right."""
     seat, _ = lie(chain, tmp_path, 3)
-    monitor = Monitor(chain.system(), desk, warn_before_s=600)
+    monitor = Monitor(chain.system(), cases, warn_before_s=600)
     report = monitor.look()
     assert [alert.kind for alert in report.alerts] == ["wrong_result_stands"]
     assert report.alerts[0].game == seat.table.address
@@ -70,7 +70,7 @@ def test_wrong_claim_that_nobody_answers_is_told_with_the_time_left(chain: Chain
 
 
 def test_request_that_cannot_be_computed_is_told_and_not_guessed(
-    chain: Chain, desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    chain: Chain, cases: LocalCases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lie(chain, tmp_path, 3)
 
@@ -79,34 +79,34 @@ def test_request_that_cannot_be_computed_is_told_and_not_guessed(
 
         raise OpmlError("no file")
 
-    monkeypatch.setattr(desk, "final_root", fails)
-    report = Monitor(chain.system(), desk).look()
+    monkeypatch.setattr(cases, "final_root", fails)
+    report = Monitor(chain.system(), cases).look()
     assert [alert.kind for alert in report.alerts] == ["not_computed"]
     assert report.standings[0].right is None
 
 
-def test_nodes_that_disagree_or_are_silent_are_told(chain: Chain, desk: Desk, bare_anvil: Anvil) -> None:
+def test_nodes_that_disagree_or_are_silent_are_told(chain: Chain, cases: LocalCases, bare_anvil: Anvil) -> None:
     while bare_anvil.rpc.head().number < chain.rpc.head().number + 40:
         bare_anvil.rpc.request("anvil_mine", "0x40")
     silent = Rpc("http://127.0.0.1:9", patience_s=0.1)
-    assert kinds(Monitor(chain.system(), desk, others=[bare_anvil.rpc, silent], max_lag_blocks=10**6)) == [
+    assert kinds(Monitor(chain.system(), cases, others=[bare_anvil.rpc, silent], max_lag_blocks=10**6)) == [
         "endpoints_disagree",
         "endpoint_silent",
     ]
 
 
-def test_vault_that_holds_too_little_is_told(chain: Chain, desk: Desk, tmp_path: Path) -> None:
+def test_vault_that_holds_too_little_is_told(chain: Chain, cases: LocalCases, tmp_path: Path) -> None:
     seat, _ = lie(chain, tmp_path, 3)
     vault = chain.system().games.constants(seat.table.address).weth
     chain.rpc.request("anvil_setBalance", vault, "0x0")
-    assert "collateral_short" in kinds(Monitor(chain.system(), desk))
+    assert "collateral_short" in kinds(Monitor(chain.system(), cases))
 
 
-def test_honest_account_whose_claim_is_about_to_fall_is_told(chain: Chain, desk: Desk, tmp_path: Path) -> None:
+def test_honest_account_whose_claim_is_about_to_fall_is_told(chain: Chain, cases: LocalCases, tmp_path: Path) -> None:
     """The liar's own account stands in for an honest one: its root claim is attacked, and falls with the clock."""
     seat, _ = lie(chain, tmp_path, 3)
     account = devnet.account("proposer").address
-    monitor = Monitor(chain.system(), desk, honest=[account])
+    monitor = Monitor(chain.system(), cases, honest=[account])
     report = monitor.look()
     bond_wei = report.standings[0].game.root.bond_wei
     assert report.count("honest_bond_falls") == 0
@@ -121,12 +121,12 @@ def test_honest_account_whose_claim_is_about_to_fall_is_told(chain: Chain, desk:
     report = monitor.look()
     assert [alert.kind for alert in report.alerts] == ["honest_bond_lost"]
     assert (report.honest[account].pending_wei, report.honest[account].lost_wei) == (0, bond_wei)
-    challenger = Monitor(chain.system(), desk, honest=[agent.agent.sender.address]).look().honest
+    challenger = Monitor(chain.system(), cases, honest=[agent.agent.sender.address]).look().honest
     assert 0 < challenger[agent.agent.sender.address].won_wei < bond_wei, "less what is forfeited"
     agent.end()
 
 
-def test_contract_with_another_owner_or_implementation_is_told_at_the_first_look(chain: Chain, desk: Desk) -> None:
+def test_another_owner_or_implementation_is_told_at_the_first_look(chain: Chain, cases: LocalCases) -> None:
     """Also by `--once`, which has no earlier look: the deployment's file says who it should be."""
     system = chain.system()
     named = system.deployment.addresses
@@ -137,47 +137,49 @@ def test_contract_with_another_owner_or_implementation_is_told_at_the_first_look
         ("implementation_changed", {"addresses": named | {"game": other}}),
     ):
         deployment = replace(system.deployment, **changed)
-        assert set(kinds(Monitor(replace(system, deployment=deployment), desk))) == {role}
+        assert set(kinds(Monitor(replace(system, deployment=deployment), cases))) == {role}
 
 
-def test_pause_is_told(chain: Chain, desk: Desk) -> None:
+def test_pause_is_told(chain: Chain, cases: LocalCases) -> None:
     """A pause by the guardian is an alert."""
     oracle = GuardedOracle(chain.system().oracle.address)
     chain.sender("deployer").send(oracle.set_paused(paused=True))
-    report = Monitor(chain.system(), desk).look()
+    report = Monitor(chain.system(), cases).look()
     assert [alert.kind for alert in report.alerts] == ["paused"]
     assert report.is_paused
 
 
-def test_node_that_lags_is_told_and_not_taken_for_another_chain(chain: Chain, desk: Desk, bare_anvil: Anvil) -> None:
+def test_lagging_node_is_told_and_not_taken_for_another_chain(
+    chain: Chain, cases: LocalCases, bare_anvil: Anvil
+) -> None:
     """A node of the same chain that stands at block 0."""
     chain.rpc.request("anvil_mine", "0x40")
-    assert kinds(Monitor(chain.system(), desk, others=[bare_anvil.rpc], max_lag_blocks=5)) == ["endpoint_lags"]
+    assert kinds(Monitor(chain.system(), cases, others=[bare_anvil.rpc], max_lag_blocks=5)) == ["endpoint_lags"]
 
 
-def test_unmoved_games_are_not_read_again(chain: Chain, desk: Desk, tmp_path: Path) -> None:
+def test_unmoved_games_are_not_read_again(chain: Chain, cases: LocalCases, tmp_path: Path) -> None:
     """One is read when its claims change; the right ones that stand still cost nothing."""
     system, store = chain.system(), ModelStore(tmp_path / "models")
     for seed in (3, 4, 5):
         request_id = ask_sample(system, chain.sender("requester"), seed, store)
         case = open_case(system, request_id, store=store)
         perform(proposal_intent(system, request_id, case.final_root, case.program.node_count), chain.sender("proposer"))
-    monitor = Monitor(system, desk)
+    monitor = Monitor(system, cases)
     monitor.look()
-    assert monitor.book.reads == 3
+    assert monitor.game_cache.reads == 3
     chain.rpc.request("anvil_mine", "0x40")  # beyond the overlap of the searches
     monitor.look()
-    before = monitor.book.reads
+    before = monitor.game_cache.reads
     monitor.look()
-    assert monitor.book.reads == before
+    assert monitor.game_cache.reads == before
     lie(chain, tmp_path, 6)
     monitor.look()
-    assert monitor.book.reads == before + 1
+    assert monitor.game_cache.reads == before + 1
 
 
-def test_metrics_show_what_a_look_found(chain: Chain, desk: Desk, tmp_path: Path) -> None:
+def test_metrics_show_what_a_look_found(chain: Chain, cases: LocalCases, tmp_path: Path) -> None:
     account = devnet.account("proposer").address
-    monitor, metrics = Monitor(chain.system(), desk, honest=[account]), MonitorMetrics()
+    monitor, metrics = Monitor(chain.system(), cases, honest=[account]), MonitorMetrics()
     assert metrics.readiness() is not None
     metrics.show(monitor.look(), 0.1)
     assert metrics.readiness() is None

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from opml_dispute.agent import playing
-from opml_dispute.agent.desk import Desk
+from opml_dispute.agent.local_cases import LocalCases
 from opml_dispute.agent.memory import Memory, MemoryUnusable
 from opml_dispute.agent.unexpected import Unexpected
 from opml_dispute.devnet import anvil as devnet
@@ -166,14 +166,14 @@ def test_bug_in_judging_one_game_stops_no_other(
     chain: Chain, tmp_path: Path, unattended: Unattended, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = lie(chain, tmp_path, 3)[0], lie(chain, tmp_path, 4)[0]
-    real = unattended.agent.casework.judge
+    real = unattended.agent.cases.judge
 
     def judge(game: Any, *arguments: Any) -> Any:
         if game.address == first.table.address:
             raise IndexError("a bug")
         return real(game, *arguments)
 
-    monkeypatch.setattr(unattended.agent.casework, "judge", judge)
+    monkeypatch.setattr(unattended.agent.cases, "judge", judge)
     unattended.passes()
     assert [len(game_of(chain, seat).claims) for seat in (first, second)] == [1, 2]
     assert "IndexError at test_nights.py" in unattended.said()
@@ -181,7 +181,7 @@ def test_bug_in_judging_one_game_stops_no_other(
 
 def test_workers_run_little_ahead_of_what_is_taken(chain: Chain, tmp_path: Path) -> None:
     """So that what they opened is open still when it is used; and results come in order, errors in their place."""
-    desk = Desk(chain.system(), ModelStore(tmp_path / "models"), workers=2)
+    cases = LocalCases(chain.system(), ModelStore(tmp_path / "models"), workers=2)
     begun: list[int] = []
 
     def work(number: int) -> int:
@@ -190,13 +190,13 @@ def test_workers_run_little_ahead_of_what_is_taken(chain: Chain, tmp_path: Path)
             raise ZeroDivisionError("a bug")
         return number
 
-    results = desk.stream(work, [(number,) for number in range(50)])
+    results = cases.stream(work, [(number,) for number in range(50)])
     assert next(results) == 0
     assert len(begun) <= 5
     left = list(results)
     assert isinstance(left.pop(2), Unexpected)
     assert left == [1, 2, *range(4, 50)]
-    desk.close()
+    cases.close()
 
 
 def test_full_disk_stops_no_game(tmp_path: Path) -> None:

@@ -18,8 +18,8 @@ import pytest
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'opml-dispute[cluster]'")
 
 from opml_dispute.compute.cluster import NoCluster, RayWorker, ray_workers  # noqa: E402
-from opml_dispute.compute.fleet import Fleet  # noqa: E402
 from opml_dispute.compute.messages import bytes_of  # noqa: E402
+from opml_dispute.compute.worker_pool import WorkerPool  # noqa: E402
 from opml_dispute.trace.guest import absolute_prestate  # noqa: E402
 from tests.compute.cases import KnownCase, known_case  # noqa: E402
 
@@ -70,41 +70,43 @@ def start(cluster: Any) -> Started:
 
 
 @pytest.fixture
-def fleet(start: Started, folder: Path) -> Iterator[Fleet]:
-    made = Fleet(start, 2, folder=folder, prestate=bytes(absolute_prestate()), timeout_s=60.0)
+def workers(start: Started, folder: Path) -> Iterator[WorkerPool]:
+    made = WorkerPool(start, 2, folder=folder, prestate=bytes(absolute_prestate()), timeout_s=60.0)
     yield made
     made.close()
 
 
-def final_root(fleet: Fleet, case: KnownCase) -> bytes:
-    return bytes_of(fleet.ask(case.files, {"ask": "final"}), "root", 32)
+def final_root(workers: WorkerPool, case: KnownCase) -> bytes:
+    return bytes_of(workers.ask(case.files, {"ask": "final"}), "root", 32)
 
 
 def right_root(case: KnownCase) -> bytes:
     return bytes(case.inference.state_root(case.program.node_count))
 
 
-def test_cases_are_computed_on_both_nodes_and_lost_actors_replaced(fleet: Fleet, start: Started, folder: Path) -> None:
+def test_cases_are_computed_on_both_nodes_and_lost_actors_replaced(
+    workers: WorkerPool, start: Started, folder: Path
+) -> None:
     cases = [known_case(folder, sample) for sample in range(4)]
     with ThreadPoolExecutor(4) as pool:
-        roots = list(pool.map(lambda case: final_root(fleet, case), cases))
+        roots = list(pool.map(lambda case: final_root(workers, case), cases))
     assert roots == [right_root(case) for case in cases]
     assert len({worker.node_id for worker in start.workers}) == 2, "one actor a node"
     for worker in list(start.workers):
         ray.kill(worker.actor)
-    assert [final_root(fleet, case) for case in cases] == roots
-    assert fleet.lost == 2
+    assert [final_root(workers, case) for case in cases] == roots
+    assert workers.lost == 2
 
 
-def test_node_that_goes_costs_a_retry(cluster: Any, fleet: Fleet, start: Started, folder: Path) -> None:
+def test_node_that_goes_costs_a_retry(cluster: Any, workers: WorkerPool, start: Started, folder: Path) -> None:
     cases = [known_case(folder, sample) for sample in range(2)]
     third = cluster.add_node(**NODE)
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(lambda case: final_root(fleet, case), cases))
+        list(pool.map(lambda case: final_root(workers, case), cases))
     doomed = next(node for node in cluster.worker_nodes if node is not third)
     cluster.remove_node(doomed, allow_graceful=False)
-    assert [final_root(fleet, case) for case in cases] == [right_root(case) for case in cases]
-    assert fleet.lost <= 1
+    assert [final_root(workers, case) for case in cases] == [right_root(case) for case in cases]
+    assert workers.lost <= 1
 
 
 def test_connecting_leaves_signals_alone(cluster: Any) -> None:

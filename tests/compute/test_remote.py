@@ -11,7 +11,7 @@ import pytest
 from opml_dispute.actors.actions import Step
 from opml_dispute.actors.honest import Decision, consider
 from opml_dispute.availability.store import ContentStore
-from opml_dispute.compute.bench import Bench, _OpenCase
+from opml_dispute.compute.case_server import CaseServer, _OpenCase
 from opml_dispute.compute.messages import message_bytes, message_of, raise_error
 from opml_dispute.compute.remote import RemoteTrace
 from opml_dispute.trace.provider import TraceError
@@ -24,7 +24,7 @@ class Line:
     """A worker's bench over a toy inference, at the other end of a line of messages."""
 
     def __init__(self, table: ToyTable, folder: Path) -> None:
-        self.bench, self.asked = Bench(ContentStore(folder)), list[str]()
+        self.bench, self.asked = CaseServer(ContentStore(folder)), list[str]()
         states = table.truth._states
         self.bench._open["x"] = _OpenCase(None, states, table.truth)  # type: ignore[arg-type]
         self.trace = RemoteTrace(self.ask, node_count=table.node_count, prestate=TOY_PRESTATE)

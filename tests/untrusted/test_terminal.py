@@ -45,7 +45,7 @@ WAYS_TO_PRINT = {
     "cli/demo/view.py": "a demo's own sentences, through `lines`",
     "cli/output.py": "`Output`",
     "cli/simulate.py": "names of a scenario's settings, which are this package's own, and a bar of progress",
-    "operator/bringing.py": "JSON, which escapes all but ASCII, to the parent process",
+    "operator/fetch_process.py": "JSON, which escapes all but ASCII, to the parent process",
     "testing/fault_proxy.py": "its own address",
     "toolchain/native.py": "paths of this package's builds",
     "toolchain/solidity.py": "paths, and words of the compiler about this package's sources",

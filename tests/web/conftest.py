@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from opml_dispute.agent.desk import Desk
+from opml_dispute.agent.local_cases import LocalCases
 from opml_dispute.operator.model_store import ModelStore
 from opml_dispute.web.pages import Explorer
 from opml_dispute.web.server import listening_socket, make_app, web_server
@@ -36,8 +36,8 @@ class Site:
 @pytest.fixture
 def site(chain: Chain, tmp_path: Path) -> Iterator[Site]:
     system = chain.system()
-    desk = Desk(system, ModelStore(tmp_path / "models"), workers=1)
-    explorer = Explorer(system, desk)
+    cases = LocalCases(system, ModelStore(tmp_path / "models"), workers=1)
+    explorer = Explorer(system, cases)
     listening = listening_socket("127.0.0.1", 0)
     server = web_server(make_app(explorer, look_every_s=0.1))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
@@ -51,7 +51,7 @@ def site(chain: Chain, tmp_path: Path) -> Iterator[Site]:
     thread.join(20)
     listening.close()
     explorer.close()
-    desk.close()
+    cases.close()
 
 
 @pytest.fixture(scope="session")

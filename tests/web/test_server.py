@@ -154,7 +154,7 @@ def test_a_request_whose_model_is_missing_is_shown_and_not_judged(
     def missing(*_: Any) -> None:
         raise BadInput("the <file> is not here")
 
-    monkeypatch.setattr(site.explorer.judge._desk, "_opened", missing)
+    monkeypatch.setattr(site.explorer.judge._cases, "_opened", missing)
     text = judged(site, players.address)
     assert "cannot be computed here: the &lt;file&gt; is not here" in text
     assert 'class="claim defender unjudged"' in text
@@ -294,7 +294,7 @@ def test_a_port_that_is_taken_is_refused() -> None:
         listening_socket("no-such-host.invalid", 0)
 
 
-def test_without_a_desk_nothing_is_computed(chain: Chain, tmp_path: Path) -> None:
+def test_nothing_is_computed_without_local_cases(chain: Chain, tmp_path: Path) -> None:
     players = Players(chain, tmp_path)
     facts = Explorer(chain.system(), None).game(players.address)
     assert facts["findings"].right == {}

@@ -1,8 +1,8 @@
 """
-A worker's own part: cases with their models loaded and their VM runs kept, and the answers to what is asked of them.
+The worker's side: open cases, with their models loaded and their VM runs kept, and the answers to questions about them.
 
-`Bench.answer` takes a message and gives one; it never raises. The program of a case is found by its root in a store,
-and held against it. The input comes with the question; the process that asks has held it against its root.
+`CaseServer.answer` takes a message and gives one; it never raises. The program of a case is found by its root in a
+store, and checked against it. The input comes with the question; the process that asks has checked it against its root.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class _OpenCase:
     trace: SplitTrace
 
 
-class Bench:
+class CaseServer:
     """Answers for the cases that it was given."""
 
     def __init__(self, store: ContentStore, *, most_cases: int = MOST_CASES, budget_bytes: int | None = None) -> None:

@@ -1,9 +1,9 @@
 """
-A model and an input, brought into a store by a process of its own.
+A model or an input, fetched into a store by a process of its own.
 
 Fetching takes long, and compiling an untrusted model takes a processor and memory; an agent that has moves to make
-leaves both to another process. `python -m opml_dispute.operator.bringing` reads a `BringOrder` as JSON and says how
-it went.
+leaves both to another process. `python -m opml_dispute.operator.fetch_process` reads a `FetchOrder` as JSON and says
+how it went.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from opml_dispute.primitives import Hash32, ModelId
 
 
 @dataclass(frozen=True)
-class BringOrder:
-    """What to bring: the program of a model, or (with `input_root`) an input of it."""
+class FetchOrder:
+    """What to fetch: the program of a model, or (with `input_root`) an input of it."""
 
     model_id: ModelId
     registered: RegisteredModel
@@ -51,7 +51,7 @@ class BringOrder:
         return self.registered.uri if self.input_root is None else self.input_uri
 
 
-def bring(store: ModelStore, order: BringOrder) -> None:
+def fetch_into_store(store: ModelStore, order: FetchOrder) -> None:
     """Has it in the store, checked. Raises what finding it raises."""
     model_id, registered = order.model_id, order.registered
     if order.input_root is None and order.fresh:
@@ -64,7 +64,7 @@ def bring(store: ModelStore, order: BringOrder) -> None:
         store.image(order.input_root, order.input_uri, registered.input_bytes)
 
 
-def order_text(store: ModelStore, order: BringOrder) -> str:
+def order_text(store: ModelStore, order: FetchOrder) -> str:
     """An order for the other process."""
     registered = asdict(order.registered) | {"model_root": bytes(order.registered.model_root).hex()}
     return json.dumps(
@@ -82,8 +82,8 @@ def order_text(store: ModelStore, order: BringOrder) -> str:
 
 
 def main() -> None:
-    """Brings what standard input orders; prints {} or the error."""
-    parser = argparse.ArgumentParser(prog="opml_dispute.operator.bringing")
+    """Fetches what standard input orders; prints {} or the error."""
+    parser = argparse.ArgumentParser(prog="opml_dispute.operator.fetch_process")
     parser.add_argument("--memory", type=int, help="bytes that this process may hold")
     memory_bytes = parser.parse_args().memory
     if memory_bytes is not None:
@@ -94,12 +94,12 @@ def main() -> None:
     told = raw["registered"]
     registered = RegisteredModel(**(told | {"model_root": Hash32(bytes.fromhex(told["model_root"]))}))
     input_root = None if raw["input_root"] is None else bytes.fromhex(raw["input_root"])
-    order = BringOrder(
+    order = FetchOrder(
         ModelId(bytes.fromhex(raw["model_id"])), registered, input_root, raw["input_uri"], fresh=raw["fresh"]
     )
     answer: dict[str, Any] = {}
     try:
-        bring(store, order)
+        fetch_into_store(store, order)
     except OpmlError as error:
         answer = {"error": str(error), "hint": error.hint, "passes": isinstance(error, CannotFetch) and error.passes}
     except MemoryError:

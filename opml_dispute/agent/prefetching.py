@@ -1,9 +1,9 @@
 """
-What may be needed, had before it is: models and inputs of requests that no game is about yet.
+Models and inputs of requests that no game is about yet, fetched before they are needed.
 
-A wrong answer to a request can be proposed at any time, and then a clock runs. So the agent brings the model and the
-input of a request here when it first sees the request, some at a time, and tells what it cannot have while there is
-still time to look for it. The models of `policy.models` are brought even before they are asked about.
+A wrong answer to a request can be proposed at any time, and then a clock runs. So the agent fetches the model and
+the input of a request when it first sees the request, some at a time, and tells what it cannot have while there is
+still time to look for it. The models of `policy.models` are fetched even before a request names them.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Final
 
-from opml_dispute.agent.casework import StillComputing
 from opml_dispute.agent.context import AgentContext, Pass
 from opml_dispute.agent.open_requests import RoundRobin
+from opml_dispute.agent.remote_cases import StillComputing
 from opml_dispute.errors import OpmlError
 from opml_dispute.primitives import ModelId, RequestId
 
 AT_ONCE: Final = 16
-"""Requests that are looked after in one pass."""
-GLANCE_S: Final = 1.0
-"""How long a pass waits for them."""
+"""Requests whose files are fetched in one pass."""
+PREFETCH_PATIENCE_S: Final = 1.0
+"""How long a pass waits for them: games come first."""
 
 
-class Stock:
+class Prefetcher:
     """What is at hand for the requests of one deployment."""
 
     def __init__(self, context: AgentContext) -> None:
@@ -39,19 +39,19 @@ class Stock:
         """What cannot be had, with the reasons, by the names of models and requests."""
         return dict(self._lacking.values())
 
-    def look_after(self, now: Pass, ids: Collection[RequestId], *, patience_s: float = GLANCE_S) -> None:
-        """Some of what is missing for these requests is brought; what cannot be had is a trouble of this pass."""
+    def prefetch(self, now: Pass, ids: Collection[RequestId], *, patience_s: float = PREFETCH_PATIENCE_S) -> None:
+        """Fetches some of what is missing for these requests; what cannot be had is a trouble of this pass."""
         if not self._context.config.roles & {"challenger", "proposer"}:
             return
         self.at_hand.intersection_update(ids)
         self._lacking = {key: told for key, told in self._lacking.items() if key in ids or key in self._models}
-        casework = self._context.casework
-        models = casework.each(casework.bring_model, {id_: (id_,) for id_ in self._models}, patience_s=patience_s)
+        cases = self._context.cases
+        models = cases.each(cases.prefetch_model, {id_: (id_,) for id_ in self._models}, patience_s=patience_s)
         for model_id, outcome in models.items():
             if self._note(f"Model 0x{model_id.hex()}", model_id, outcome):
                 self._models.remove(model_id)
         wanted = self._rotation.take([id_ for id_ in ids if id_ not in self.at_hand], AT_ONCE)
-        requests = casework.each(casework.bring, {id_: (id_,) for id_ in wanted}, patience_s=patience_s)
+        requests = cases.each(cases.prefetch, {id_: (id_,) for id_ in wanted}, patience_s=patience_s)
         for request_id, outcome in requests.items():
             if self._note(f"Request 0x{request_id.hex()}", request_id, outcome):
                 self.at_hand.add(request_id)

@@ -8,25 +8,25 @@ import time
 
 import pytest
 
-from opml_dispute.agent.errands import run_errand
+from opml_dispute.agent.processes import run_process
 
 ECHO = [sys.executable, "-c", "import sys, time; time.sleep(0.5); print(sys.stdin.read()[::-1], end='')"]
 SLEEP = [sys.executable, "-c", "import time; print('x', flush=True); time.sleep(60)"]
 
 
 def test_what_is_given_arrives_however_long_the_process_takes() -> None:
-    result = run_errand(ECHO, given="abc" * 100_000, timeout_s=30)
+    result = run_process(ECHO, given="abc" * 100_000, timeout_s=30)
     assert (result.code, result.out) == (0, "cba" * 100_000)
 
 
 def test_process_is_killed_when_its_time_is_over_or_the_agent_ends() -> None:
     begun = time.monotonic()
     with pytest.raises(TimeoutError):
-        run_errand(SLEEP, timeout_s=0.3)
+        run_process(SLEEP, timeout_s=0.3)
     ending = threading.Event()
     threading.Timer(0.3, ending.set).start()
     with pytest.raises(TimeoutError):
-        run_errand(SLEEP, timeout_s=60, ending=ending)
+        run_process(SLEEP, timeout_s=60, ending=ending)
     assert time.monotonic() - begun < 20
     with pytest.raises(FileNotFoundError):
-        run_errand(["/nowhere/program"], timeout_s=1)
+        run_process(["/nowhere/program"], timeout_s=1)

@@ -1,9 +1,9 @@
 """
-What the agent has computed for it: by workers, while it goes on.
+The cases of requests, computed by workers in the background.
 
-`Casework` opens the cases of requests: it has their models and inputs brought here (`supply`) and asks a `Fleet` about
-them. The process that signs loads no model and computes nothing itself. `each` waits a while for all that a pass needs;
-what takes longer goes on in the background and keeps nothing else from being done.
+`RemoteCases` opens them: it has their models and inputs fetched (`request_fetcher`) and asks a `WorkerPool` about them.
+The process that signs loads no model and computes nothing itself. `each` waits a while for all that a pass needs; what
+takes longer goes on in the background and keeps nothing else from being done.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from functools import cached_property, partial
 from typing import Any, Final, TypeVar
 
 from opml_dispute.actors.honest import Decision, consider
+from opml_dispute.agent.request_fetcher import FetchedRequest, RequestFetcher
 from opml_dispute.agent.second_opinion import second_opinion
-from opml_dispute.agent.supply import RequestSupply, Supply
 from opml_dispute.agent.unexpected import Unexpected
 from opml_dispute.availability.store import ContentStore
 from opml_dispute.chain.contracts.oracle import RegisteredModel, RequestRecord
-from opml_dispute.compute.fleet import Fleet
 from opml_dispute.compute.messages import InferenceTooLarge, ProgramUnusable, StoreLacks, bytes_of, integer_of
 from opml_dispute.compute.remote import RemoteTrace
+from opml_dispute.compute.worker_pool import WorkerPool
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.claim import Game
 from opml_dispute.operator.preflight import LONGEST
@@ -52,12 +52,12 @@ class StillComputing(OpmlError):
 
 
 @dataclass
-class RequestWork:
+class RemoteCase:
     """One request, computed by workers: an `operator.inference.Deliverable` and a `preflight.Computed`."""
 
     request_id: RequestId
-    supplied: RequestSupply
-    _fleet: Fleet
+    fetched: FetchedRequest
+    _worker_pool: WorkerPool
     _prestate: StateHash
     _lacks: Callable[[StoreLacks], object]
     """Is told when the store turned out to lack what it takes."""
@@ -67,7 +67,7 @@ class RequestWork:
     def ask(self, question: Mapping[str, Any]) -> Mapping[str, Any]:
         """Raises what the computation raises, and `InferenceTooLarge`."""
         try:
-            return self._fleet.ask(self.supplied.files, question)
+            return self._worker_pool.ask(self.fetched.files, question)
         except MemoryError:
             raise InferenceTooLarge(f"no memory to compute request 0x{self.request_id.hex()}") from None
         except StoreLacks as error:
@@ -78,7 +78,7 @@ class RequestWork:
         """Asks another build of the engine, once. Raises `SecondOpinionMissing`, and `StoreLacks`."""
         if self.opinions:
             return
-        files = self.supplied.files
+        files = self.fetched.files
         try:
             program_file = store.use(files.program_name)
             if program_file is None:
@@ -91,12 +91,12 @@ class RequestWork:
     @property
     def record(self) -> RequestRecord:
         """As the chain has it."""
-        return self.supplied.record
+        return self.fetched.record
 
     @property
     def registered(self) -> RegisteredModel:
         """As the chain has it."""
-        return self.supplied.registered
+        return self.fetched.registered
 
     @cached_property
     def _final(self) -> Mapping[str, Any]:
@@ -152,61 +152,63 @@ class Judgement:
     """What is to be done in a game."""
 
     plan: Decision
-    work: RequestWork | OpmlError | None
+    case: RemoteCase | OpmlError | None
     """Prepared for the first bond, or why that failed; None if there is none to be staked."""
 
 
-class Casework:
+class RemoteCases:
     """Opens the cases of one deployment."""
 
-    def __init__(self, supply: Supply, fleet: Fleet, *, prestate: StateHash, patience_s: float = PATIENCE_S) -> None:
-        self._supply, self._fleet, self._prestate = supply, fleet, prestate
+    def __init__(
+        self, fetcher: RequestFetcher, worker_pool: WorkerPool, *, prestate: StateHash, patience_s: float = PATIENCE_S
+    ) -> None:
+        self._fetcher, self._worker_pool, self._prestate = fetcher, worker_pool, prestate
         self.patience_s = patience_s
-        self._works: OrderedDict[RequestId, RequestWork] = OrderedDict()
+        self._cases: OrderedDict[RequestId, RemoteCase] = OrderedDict()
         self._traces: OrderedDict[Address, RemoteTrace] = OrderedDict()
         self._guard = threading.Lock()
-        self._pool = ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="casework")
+        self._pool = ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="cases")
         self._pending: dict[Hashable, Future[Any]] = {}
         self._ending = threading.Event()
 
     def be_patient(self, seconds: float) -> None:
-        """Wait so long for what is brought or computed: for one look that should see all."""
-        self.patience_s = self._supply.patience_s = seconds
+        """Wait so long for what is fetched or computed: for one look that should see all."""
+        self.patience_s = self._fetcher.patience_s = seconds
 
-    def work(self, request_id: RequestId, *, ahead: bool = False) -> RequestWork:
-        """A request's work; `ahead` of a game. Raises what bringing its model and its input here raises."""
+    def case(self, request_id: RequestId, *, ahead: bool = False) -> RemoteCase:
+        """The case of a request; `ahead` of a game. Raises what fetching its model and its input here raises."""
         with self._guard:
-            if request_id in self._works:
-                self._works.move_to_end(request_id)
-                return self._works[request_id]
-        supplied = self._supply.of(request_id, ahead=ahead)
-        made = RequestWork(request_id, supplied, self._fleet, self._prestate, partial(self._forget, request_id))
+            if request_id in self._cases:
+                self._cases.move_to_end(request_id)
+                return self._cases[request_id]
+        fetched = self._fetcher.request(request_id, ahead=ahead)
+        made = RemoteCase(request_id, fetched, self._worker_pool, self._prestate, partial(self._forget, request_id))
         with self._guard:
-            work = self._works.setdefault(request_id, made)
-            while len(self._works) > MOST_KEPT:
-                self._works.popitem(last=False)
-        return work
+            case = self._cases.setdefault(request_id, made)
+            while len(self._cases) > MOST_KEPT:
+                self._cases.popitem(last=False)
+        return case
 
-    def bring(self, request_id: RequestId) -> None:
-        """Has what a request takes here before a game needs it. Raises as `work`."""
-        self.work(request_id, ahead=True)
+    def prefetch(self, request_id: RequestId) -> None:
+        """Fetches what a request takes before a game needs it. Raises as `case`."""
+        self.case(request_id, ahead=True)
 
-    def bring_model(self, model_id: ModelId) -> None:
+    def prefetch_model(self, model_id: ModelId) -> None:
         """The same for a model. Raises `NotHere`."""
-        self._supply.model(model_id, ahead=True)
+        self._fetcher.model(model_id, ahead=True)
 
     def hold(self, request_ids: Iterable[RequestId]) -> None:
         """Games are about these requests: what they take stays in the store."""
         for request_id in request_ids:
-            work = self._works.get(request_id)
-            if work is not None:
-                self._supply.hold(work.supplied)
+            case = self._cases.get(request_id)
+            if case is not None:
+                self._fetcher.hold(case.fetched)
 
     def trace(self, game: Game) -> RemoteTrace:
-        """The honest trace of a game. Raises as `work`."""
-        work = self.work(game.request_id)
+        """The honest trace of a game. Raises as `case`."""
+        case = self.case(game.request_id)
         with self._guard:
-            trace = self._traces.setdefault(game.address, work.trace())
+            trace = self._traces.setdefault(game.address, case.trace())
             self._traces.move_to_end(game.address)
             while len(self._traces) > MOST_KEPT:
                 self._traces.popitem(last=False)
@@ -214,8 +216,8 @@ class Casework:
 
     def final_root(self, request_id: RequestId) -> tuple[StateRoot, int]:
         """S_n and the status of the inference. Raises what computing raises."""
-        work = self.work(request_id)
-        return work.final_root, work.status
+        case = self.case(request_id)
+        return case.final_root, case.status
 
     def warm(self, game: Game, now_s: int) -> Decision:
         """What the honest actor would do in a game. Raises what computing raises."""
@@ -231,25 +233,25 @@ class Casework:
         except OpmlError as error:
             return Judgement(plan, error)
 
-    def prepare(self, request_id: RequestId, depth: int, opinion: bool, measures: bool) -> RequestWork:
+    def prepare(self, request_id: RequestId, depth: int, opinion: bool, measures: bool) -> RemoteCase:
         """What is wanted before the first bond: another build's opinion, and the longest nodes in the VM."""
-        work = self.work(request_id)
+        case = self.case(request_id)
         if opinion:
-            work.another_opinion(self._supply.store.contents, self._ending)
+            case.another_opinion(self._fetcher.store.contents, self._ending)
         if measures:
-            work.longest(LONGEST, depth)
-        return work
+            case.longest(LONGEST, depth)
+        return case
 
     def expect_others_could(self, request_id: RequestId) -> None:
         """Raises `NotHere` unless another computer could fetch the model and the input of a request."""
-        self._supply.expect_others_could(self.work(request_id).supplied)
+        self._fetcher.expect_others_could(self.case(request_id).fetched)
 
     def _forget(self, request_id: RequestId, why: StoreLacks) -> None:
-        """What the store turned out to lack is brought again; the next look computes."""
+        """What the store turned out to lack is fetched again; the next look computes."""
         with self._guard:
-            work = self._works.pop(request_id, None)
-        if work is not None and isinstance(why, ProgramUnusable):
-            self._supply.drop(work.supplied)
+            case = self._cases.pop(request_id, None)
+        if case is not None and isinstance(why, ProgramUnusable):
+            self._fetcher.drop(case.fetched)
 
     # ---- many at once ----
 
@@ -303,6 +305,6 @@ class Casework:
     def close(self) -> None:
         """Ends the workers, whatever they compute."""
         self._ending.set()
-        self._fleet.close()
-        self._supply.close()
+        self._worker_pool.close()
+        self._fetcher.close()
         self._pool.shutdown(wait=False, cancel_futures=True)

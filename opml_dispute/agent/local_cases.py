@@ -1,8 +1,9 @@
 """
-Open cases with their traces in this process, for what only looks: the monitor, `show --words` and the pages.
+Open cases with their traces, computed by threads of this process: for the monitor, `show --words` and `explore`.
 
-They need a case's objects, to draw what a node computed, and have no key that an untrusted model could get at. What
-signs leaves its computing to other processes (`casework`). The native engine computes, and other threads run meanwhile.
+These only look: they need a case's objects, to show what a node computed, and have no key that an untrusted model could
+reach. A process that signs has other processes compute (`remote_cases`). The native engine computes without the
+interpreter's lock, so other threads run meanwhile.
 """
 
 from __future__ import annotations
@@ -44,15 +45,15 @@ class OpenCase:
     lock: threading.Lock
 
 
-class Desk:
-    """Opens cases of one system."""
+class LocalCases:
+    """Opens the cases of one deployment, and keeps the `MAX_OPEN` used last."""
 
     def __init__(self, system: System, store: ModelStore, *, workers: int) -> None:
         # WHY NOT fetch: a page, or a look at all games, must not wait for an untrusted server.
         self._system, self._store = system, replace(store, fetcher=Fetcher(FetchPolicy(allow="nothing")))
         self._open: OrderedDict[RequestId, OpenCase] = OrderedDict()
         self._guard = threading.Lock()
-        self._pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="desk")
+        self._pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="cases")
 
     @contextmanager
     def holding(self, request_id: RequestId) -> Iterator[OpenCase]:

@@ -14,7 +14,7 @@ _LOOK_S: Final = 0.2
 
 
 @dataclass(frozen=True)
-class ErrandResult:
+class ProcessResult:
     """What a process said, and how it ended."""
 
     code: int
@@ -22,14 +22,14 @@ class ErrandResult:
     err: str
 
 
-def run_errand(
+def run_process(
     command: Sequence[str],
     *,
     given: str = "",
     environment: Mapping[str, str] | None = None,
     timeout_s: float,
     ending: threading.Event | None = None,
-) -> ErrandResult:
+) -> ProcessResult:
     """
     Runs a command to its end with `given` on its standard input.
 
@@ -52,7 +52,7 @@ def run_errand(
                 while True:
                     try:
                         out, err = process.communicate(timeout=_LOOK_S)
-                        return ErrandResult(process.returncode, out, err)
+                        return ProcessResult(process.returncode, out, err)
                     except subprocess.TimeoutExpired:
                         if time.monotonic() >= deadline or (ending is not None and ending.is_set()):
                             raise TimeoutError from None

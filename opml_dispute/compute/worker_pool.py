@@ -58,7 +58,7 @@ class _Rest:
     reason: str = ""
 
 
-class Fleet:
+class WorkerPool:
     """Workers that are started when they are needed. For several threads."""
 
     def __init__(

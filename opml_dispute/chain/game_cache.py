@@ -1,7 +1,7 @@
 """
 Many games, kept up to date at little cost.
 
-`GameBook.refresh` gives the games of a list as they stand at a block. A game that is known is read again only if the
+`GameCache.refresh` gives the games of a list as they stand at a block. A game that is known is read again only if the
 chain's events name it since the last refresh, if the caller watches it closely, or if it was not read for a while: one
 search for events then takes the place of thousands of reads, and an event that a node keeps back delays a game by
 `reread_s`, no more. After a reorganisation, and where the node does not search events, everything is read again.
@@ -32,7 +32,7 @@ LONGEST_SEARCH_BLOCKS: Final = 7_200
 """Over a longer gap every game is read again."""
 
 
-class GameBook:
+class GameCache:
     """The last known snapshot of each game."""
 
     def __init__(self, games: GameReader, *, reread_s: float = 900.0) -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from opml_dispute.chain import game_book
+from opml_dispute.chain import game_cache
 from opml_dispute.chain.contracts.dispute import FaultDisputeGame
-from opml_dispute.chain.game_book import GameBook
+from opml_dispute.chain.game_cache import GameCache
 from opml_dispute.chain.games import GameReader
 from opml_dispute.chain.rpc import Rpc
 from opml_dispute.chain.system import System, connect
@@ -47,15 +47,15 @@ def attack(chain: Chain, game: Address) -> None:
 
 def away(chain: Chain) -> None:
     """Beyond the blocks that are searched once more."""
-    chain.rpc.request("anvil_mine", hex(game_book.OVERLAP_BLOCKS + 1))
+    chain.rpc.request("anvil_mine", hex(game_cache.OVERLAP_BLOCKS + 1))
 
 
 def claims(found: dict[Address, Game | OpmlError]) -> list[int]:
     return [len(game.claims) for game in found.values() if isinstance(game, Game)]
 
 
-def book_of(system: System, **options: float) -> GameBook:
-    return GameBook(GameReader(system.rpc, system.factory, system.games.parts), **options)
+def cache_of(system: System, **options: float) -> GameCache:
+    return GameCache(GameReader(system.rpc, system.factory, system.games.parts), **options)
 
 
 def test_many_games_are_read_as_one_by_one(chain: Chain, tmp_path: Path) -> None:
@@ -76,17 +76,17 @@ def test_one_game_that_cannot_be_read_stops_no_other(chain: Chain, tmp_path: Pat
 def test_only_what_changed_is_read_again(chain: Chain, tmp_path: Path) -> None:
     games = propose(chain, tmp_path, 4)
     away(chain)
-    book = book_of(chain.system())
-    book.refresh(games, chain.rpc.head())
-    assert book.reads == 4
+    cache = cache_of(chain.system())
+    cache.refresh(games, chain.rpc.head())
+    assert cache.reads == 4
     away(chain)
-    book.refresh(games, chain.rpc.head())
+    cache.refresh(games, chain.rpc.head())
     attack(chain, games[2])
-    assert claims(book.refresh(games, chain.rpc.head())) == [1, 1, 2, 1]
-    assert book.reads == 5
+    assert claims(cache.refresh(games, chain.rpc.head())) == [1, 1, 2, 1]
+    assert cache.reads == 5
     away(chain)
-    book.refresh(games, chain.rpc.head(), closely=[games[0]])
-    assert book.reads == 7, "the one watched closely, and the one that changed, whose blocks are searched once more"
+    cache.refresh(games, chain.rpc.head(), closely=[games[0]])
+    assert cache.reads == 7, "the one watched closely, and the one that changed, whose blocks are searched once more"
 
 
 def test_requests_do_not_grow_with_games_that_stand_still(chain: Chain, tmp_path: Path) -> None:
@@ -94,11 +94,11 @@ def test_requests_do_not_grow_with_games_that_stand_still(chain: Chain, tmp_path
     away(chain)
     with FaultProxy(chain.anvil.url) as proxy:
         system = connect(Rpc(proxy.url), chain.deployment)
-        book = book_of(system)
-        book.refresh(games, system.rpc.head())
+        cache = cache_of(system)
+        cache.refresh(games, system.rpc.head())
         away(chain)
         proxy.asked.clear()
-        book.refresh(games, system.rpc.head())
+        cache.refresh(games, system.rpc.head())
     assert sum(proxy.asked.values()) <= 3, proxy.asked
 
 
@@ -107,21 +107,21 @@ def test_change_is_seen_through_every_fault_of_a_node(chain: Chain, tmp_path: Pa
     games = propose(chain, tmp_path, 3)
     with FaultProxy(chain.anvil.url, [fault], every=5) as proxy:
         system = connect(Rpc(proxy.url), chain.deployment)
-        book = book_of(system)
-        book.refresh(games, system.rpc.head())
+        cache = cache_of(system)
+        cache.refresh(games, system.rpc.head())
         chain.rpc.request("anvil_mine", "0x20")
         attack(chain, games[1])
-        assert claims(book.refresh(games, system.rpc.head())) == [1, 2, 1]
+        assert claims(cache.refresh(games, system.rpc.head())) == [1, 2, 1]
 
 
 def test_node_that_keeps_events_back_delays_a_game_and_no_more(
     chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     games = propose(chain, tmp_path, 2)
-    monkeypatch.setattr(game_book, "logs_between", lambda *_: [])
-    patient, soon = book_of(chain.system()), book_of(chain.system(), reread_s=0.0)
-    for book in (patient, soon):
-        book.refresh(games, chain.rpc.head())
+    monkeypatch.setattr(game_cache, "logs_between", lambda *_: [])
+    patient, soon = cache_of(chain.system()), cache_of(chain.system(), reread_s=0.0)
+    for cache in (patient, soon):
+        cache.refresh(games, chain.rpc.head())
     attack(chain, games[0])
     assert claims(patient.refresh(games, chain.rpc.head())) == [1, 1]
     assert claims(patient.refresh(games, chain.rpc.head(), closely=[games[0]])) == [2, 1]
@@ -133,13 +133,13 @@ def test_reorganised_chain_is_read_anew(chain: Chain, tmp_path: Path) -> None:
     away(chain)
     snapshot = chain.rpc.request("evm_snapshot")
     attack(chain, games[0])
-    book = book_of(chain.system())
-    assert claims(book.refresh(games, chain.rpc.head())) == [2, 1]
+    cache = cache_of(chain.system())
+    assert claims(cache.refresh(games, chain.rpc.head())) == [2, 1]
     assert chain.rpc.request("evm_revert", snapshot)
     chain.rpc.request("evm_increaseTime", 77)
     away(chain)
-    assert claims(book.refresh(games, chain.rpc.head())) == [1, 1]
-    assert book.reorganisations == 1
+    assert claims(cache.refresh(games, chain.rpc.head())) == [1, 1]
+    assert cache.reorganisations == 1
 
 
 def test_node_that_falls_behind_takes_nothing_back(chain: Chain, tmp_path: Path) -> None:
@@ -147,8 +147,8 @@ def test_node_that_falls_behind_takes_nothing_back(chain: Chain, tmp_path: Path)
     away(chain)
     old = chain.rpc.head()
     attack(chain, games[0])
-    book = book_of(chain.system())
-    assert claims(book.refresh(games, chain.rpc.head())) == [2, 1]
-    assert claims(book.refresh(games, old, closely=games)) == [2, 1]
-    assert book.reorganisations == 0
-    assert book.reads == 2
+    cache = cache_of(chain.system())
+    assert claims(cache.refresh(games, chain.rpc.head())) == [2, 1]
+    assert claims(cache.refresh(games, old, closely=games)) == [2, 1]
+    assert cache.reorganisations == 0
+    assert cache.reads == 2
