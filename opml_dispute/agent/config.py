@@ -2,7 +2,7 @@
 agent.toml: the agent's key, its roles, and its limits.
 
 `AgentConfig.load` reads a file and refuses unknown keys, so that a typing error cannot switch a limit off.
-docs/operating.md explains every key.
+docs/agent.md, "The configuration", explains every key.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ T = TypeVar("T")
 class BadConfig(OpmlError):
     """The configuration cannot be read, or names something that does not exist."""
 
-    hint = 'docs/operating.md, "The agent", lists every key with its meaning'
+    hint = 'docs/agent.md, "The configuration", lists every key with its meaning'
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,8 @@ FOREIGN: Final = {
     "u256": "notation of docs/game.md",
     "ancestorOf": "notation of docs/game.md",
     "ext": "notation of docs/game.md",
-    "getAnchorRoot": "a function of the OP Stack's registry that these contracts do without",
     **dict.fromkeys(
-        ("anchorGame", "anchors", "getStartingAnchorRoot", "superchainConfig", "systemConfig"),
+        ("anchors", "getStartingAnchorRoot", "superchainConfig", "systemConfig"),
         "functions of the OP Stack's contracts that these do without",
     ),
     "exp2k": "notation of docs/arithmetic.md",
@@ -123,15 +122,27 @@ def test_named_options_exist(path: Path) -> None:
 @pytest.mark.parametrize("path", prose_files(), ids=identifier)
 def test_cited_headings_exist(path: Path) -> None:
     """docs/PAGE.md, "Heading", "Another"."""
+    text = re.sub(r"\n\s*(///|//|\*|#)?", " ", prose(path))
+    assert missing_headings(text) == []
+
+
+@pytest.mark.parametrize("path", [path for path in files() if path.suffix in {".py", ".yml"}], ids=identifier)
+def test_headings_cited_in_messages_exist(path: Path) -> None:
+    """Hints and files for operators cite pages as well, in strings that are no prose."""
+    assert missing_headings(text_of(path).replace('\\"', '"')) == []
+
+
+def missing_headings(text: str) -> list[str]:
+    """Headings that a text cites, as docs/PAGE.md, "Heading", and that the page does not have."""
     missing = []
-    text = re.sub(r"\s+", " ", re.sub(r"\n\s*(///|//|\*|#)?", " ", prose(path)))
-    for page, cited in re.findall(r'(?:docs/)?\b([\w-]+\.md)\)?,? ((?:"[^"]+"(?:, | and )?)+)', text):
+    for page, cited in re.findall(
+        r'(?:docs/)?\b([\w-]+\.md)\)?,? ((?:"[^"]+"(?:, | and )?)+)', re.sub(r"\s+", " ", text)
+    ):
         if (file := ROOT / "docs" / page).exists():
             known = {name for found in headings(file) for name in (found, found.partition(":")[0])}
-            missing += [
-                f"{page}: {title}" for title in re.findall(r'"([^"]+)"', cited) if title.rstrip(".,") not in known
-            ]
-    assert missing == []
+            titles = re.findall(r'"([^"]+)"', cited)
+            missing += [f"{page}: {title}" for title in titles if title.rstrip(".,") not in known]
+    return missing
 
 
 @pytest.mark.parametrize("path", [path for path in prose_files() if path.suffix == ".md"], ids=identifier)
