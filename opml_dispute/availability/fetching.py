@@ -31,7 +31,7 @@ _CID: Final = re.compile(r"[a-zA-Z0-9]{32,128}")
 class CannotFetch(OpmlError):
     """The content of a URI cannot be fetched."""
 
-    hint = "ask who published it, or bring the file yourself"
+    hint = "ask its publisher, or give the file: --model, --input-image"
 
     def __init__(self, uri: str, reason: str, *, passes: bool = False, hint: str | None = None) -> None:
         super().__init__(f"cannot fetch {public_url(uri)}: {reason}", hint=hint)

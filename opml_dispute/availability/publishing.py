@@ -42,7 +42,7 @@ class PublicationTarget:
 
     text: str
     base_uri: str | None = None
-    """Under which others see the folder, as `https://models.example/`; by default a file URI."""
+    """The URI under which others see the folder, as `https://models.example/`; by default a file URI."""
 
     def __post_init__(self) -> None:
         scheme = self._scheme

@@ -37,7 +37,7 @@ _ORIGIN: Final = ".origin.json"
 class StoreFull(OpmlError):
     """A file does not fit the store's limit."""
 
-    hint = "allow more with fetch.quota, or bring the file with --model"
+    hint = "allow more with fetch.quota, or give the file with --model"
 
 
 @dataclass(frozen=True)

@@ -215,7 +215,7 @@ def binding_options(command: F) -> F:
     @click.option(
         "--tokens", type=click.IntRange(1, MOST_TOKENS), metavar="N", help="For a language model: answers of N tokens."
     )
-    @click.option("--sampling", is_flag=True, help="Of a language model: requests may have their answers drawn.")
+    @click.option("--sampling", is_flag=True, help="For a language model: requests may have their answers drawn.")
     @functools.wraps(command)
     def wrapped(
         *args: Any,

@@ -70,7 +70,7 @@ def prompt_options(command: F) -> F:
     )
     @click.option("--top-k", type=int, metavar="K", help="Draw among the K tokens of the greatest logits. Default: 64.")
     @click.option("--top-p", type=float, metavar="P", help="Draw among the fewest whose probabilities come to P.")
-    @click.option("--seed", type=int, metavar="N", help="Of the random numbers. Default: another one each time.")
+    @click.option("--seed", type=int, metavar="N", help="The seed of the draws. Default: another one each time.")
     @functools.wraps(command)
     def wrapped(
         *args: Any,

@@ -55,14 +55,16 @@ def publication_options(command: F) -> F:
         "--publish",
         "target",
         metavar="TARGET",
-        help="Publish it first: to a folder, an https:// URL (PUT), or an IPFS node (ipfs+http://127.0.0.1:5001).",
+        help="Publish the file first: to a folder, an https:// URL (PUT), or an IPFS node (ipfs+http://127.0.0.1:5001).",
     )
-    @click.option("--published-as", "base_uri", metavar="URI", help="Under which others see the folder of --publish.")
+    @click.option(
+        "--published-as", "base_uri", metavar="URI", help="The URI under which others see the folder of --publish."
+    )
     @click.option(
         "--check/--no-check",
         "checks",
         default=True,
-        help="Fetch it as another computer would, and go on only if it has its root. Default: check.",
+        help="Fetch what the URI names as another computer would, and go on only if it has the root. Default: check.",
     )
     @functools.wraps(command)
     def wrapped(*args: Any, target: str | None, base_uri: str | None, checks: bool, **kwargs: Any) -> Any:

@@ -34,7 +34,7 @@ class CannotServe(OpmlError):
     type=click.IntRange(0, LAST_PORT),
     default=9545,
     show_default=True,
-    help="The first request's; the others have the ports behind it. 0 takes free ones.",
+    help="The first request's port; the others get the ports after it. 0 takes free ones.",
 )
 @model_options
 @chain_options

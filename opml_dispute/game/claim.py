@@ -42,7 +42,7 @@ class UnknownClaim(OpmlError):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Thirty-two bytes asserted at a position, by an account, for a stake."""
+    """Thirty-two bytes asserted at a position, by an account, with a bond."""
 
     index: int
     """Its place in the contract's list; parents come before children."""

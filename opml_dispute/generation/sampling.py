@@ -46,7 +46,7 @@ class SamplingChoice:
     top_p: float = 1.0
     """The fewest of these whose probabilities come to so much may be drawn."""
     seed: int = 0
-    """Of the random numbers, 0 to 2^63 - 1."""
+    """Of the draws, 0 to 2^63 - 1."""
 
     def __post_init__(self) -> None:
         """Raises `BadPrompt` for what no program can draw by."""

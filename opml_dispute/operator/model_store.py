@@ -57,7 +57,7 @@ class WrongModelFile(OpmlError):
 class InputMissing(OpmlError):
     """The input of a request that gives its root only is missing, and cannot be fetched."""
 
-    hint = "bring the requester's image with --input-image FILE"
+    hint = "give the requester's image with --input-image FILE"
 
 
 @dataclass(frozen=True)

@@ -57,3 +57,11 @@ def test_every_page_is_linked_from(entrance: str) -> None:
     if page != README:
         pages -= {ROOT / "CLAUDE.md"}
     assert sorted(str(found.relative_to(ROOT)) for found in pages - links - {ROOT / "docs" / "index.md"}) == []
+
+
+def test_contributing_lists_every_script() -> None:
+    """By its purpose, in the table of CONTRIBUTING.md, "Build and test"."""
+    (table,) = re.findall(r"^\| purpose \| scripts \|\n(.*?)\n\n", (ROOT / "CONTRIBUTING.md").read_text(), re.M | re.S)
+    listed = re.findall(r"`([\w-]+)`", table)
+    scripts = {path.name for path in (ROOT / "scripts").iterdir() if path.is_file() and not path.suffix}
+    assert sorted(listed) == sorted(scripts)

@@ -37,8 +37,8 @@ COMMANDS: Final = "opml_dispute/cli/"
 LOWERINGS: Final = "opml_dispute/model/lower/"
 """Lowerings are found by their decorator, and nothing calls them by name."""
 TEMPLATES: Final = "opml_dispute/web/templates/"
-REPORTS: Final = ("docs/reports/", "opml_dispute/simulation/studies/")
-"""The laboratory's reports are written by long runs; their texts change with the next of these."""
+STUDIES: Final = ("opml_dispute/simulation/studies/", "opml_dispute/simulation/scenarios/")
+"""Their strings are the texts of the laboratory's reports."""
 
 BANNED: Final = {
     r"NaN has one face": "every NaN result is canonicalised to 0x7fc00000",
@@ -116,16 +116,15 @@ def spoken(path: Path) -> str:
     place = path.relative_to(ROOT).as_posix()
     if place.startswith(SPONGE) or place == "tests/rules/test_one_word.py":
         return ""
-    return text_of(path) if place.startswith((COMMANDS, TEMPLATES)) else prose(path)
+    return text_of(path) if place.startswith((COMMANDS, TEMPLATES, *STUDIES)) else prose(path)
 
 
 def where(phrase: str) -> list[str]:
     """The lines in which a phrase occurs, with their files."""
-    pages = [path for path in files() if path.relative_to(ROOT).as_posix().startswith(TEMPLATES)]
+    pages = [path for path in files() if path.relative_to(ROOT).as_posix().startswith((TEMPLATES, STUDIES[1]))]
     return [
         f"{path.relative_to(ROOT)}: {line.strip()}"
         for path in (*prose_files(), *pages)
-        if not path.relative_to(ROOT).as_posix().startswith(REPORTS)
         for line in spoken(path).splitlines()
         if re.search(phrase, line)
     ]
@@ -137,11 +136,12 @@ def test_prose_names_a_thing_by_its_one_word(phrase: str, instead: str) -> None:
 
 
 def test_a_banned_word_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a docstring, in a comment of C, and in a command's help."""
+    """In a docstring, in a comment of C, in a command's help, and in a study's question."""
     for place, text in (
         ("opml_dispute/game/claim.py", '"""Somebody answers."""'),
         ("opml_dispute/native/memory/memory.c", "/* data from strangers */"),
         ("opml_dispute/cli/show.py", 'HELP = "what is at stake"'),
+        ("opml_dispute/simulation/scenarios/crowd.toml", 'question = "Does anybody check?"'),
     ):
         with monkeypatch.context() as patched:
             patched.setattr("tests.docs.prose.text_of", lambda path, text=text: text)

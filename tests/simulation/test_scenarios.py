@@ -59,7 +59,7 @@ def test_the_truth_wins_where_it_can(tmp_path: Path) -> None:
     assert shares("stalling-liar", tmp_path) == {(24,): 1, (168,): 1}
     assert set(shares("crowd", tmp_path).values()) == {1}
     assert shares("withheld-data", tmp_path) == {(0,): 0, (90,): 0}
-    assert shares("nobody-checks", tmp_path) == {(0,): 0, (1,): 1}
+    assert shares("rare-checks", tmp_path) == {(0,): 0, (1,): 1}
     assert shares("sybil-exhaustion", tmp_path) == {(1,): 1, (512,): 0}
     assert set(shares("faulty-machine", tmp_path).values()) == {1}
 

@@ -89,7 +89,11 @@ def run_options(*, files: str = "one") -> Callable[[F], F]:
             help="With --node: the value of a fixed input.",
         )
         @click.option(
-            "--max-size", "max_sizes", multiple=True, metavar="NAME=N", help="--node: room for a tensor sized by data."
+            "--max-size",
+            "max_sizes",
+            multiple=True,
+            metavar="NAME=N",
+            help="With --node: room for a tensor sized by data.",
         )
         @input_options
         @click.option(

@@ -39,7 +39,7 @@ def report() -> list[Block]:
     return [
         Heading("Attention tests", 1),
         Paragraph(
-            "**Question.** Checking costs, and finds nothing while everybody is honest. Do known-wrong proposals, "
+            "**Question.** Checking costs, and finds nothing while all are honest. Do known-wrong proposals, "
             "made at random "
             "and rewarded when caught, keep checkers at work, and what do they cost?"
         ),
@@ -58,8 +58,8 @@ def report() -> list[Block]:
             "of tests, more checkers let through nearly as many lies as one.\n\n"
             "**Recommendation.** Pay it where a request is worth more than some hundred times a check; below, let "
             "the requester, "
-            "who knows what is at stake, check by itself or not at all. Tests are an option of a deployment, not a "
-            "default."
+            "who knows what the answer is worth, check by itself or not at all. Tests are an option of a deployment, "
+            "not a default."
         ),
         Figure("attention-tests", "Wrong answers delivered, over the share of tests", figure),
         Heading("Results"),

@@ -51,9 +51,8 @@ def report() -> list[Block]:
     return [
         Heading("Bonds that pay for countering a claim", 1),
         Paragraph(
-            "**Question.** What must a claim stake so that whoever counters it gets more than it spends, up to a "
-            "base fee "
-            "of 200 gwei, while a whole dispute about a small model stakes at most 1 ETH a side?"
+            "**Question.** What must a claim stake so that an account that counters it gets more than it spends, "
+            "up to a base fee of 200 gwei, while a whole dispute about a small model stakes at most 1 ETH a side?"
         ),
         Heading("What follows"),
         Paragraph(
@@ -70,10 +69,9 @@ def report() -> list[Block]:
             "The published curve stakes 150 and 116 ETH at depth 26, and an honest answer there stakes 1.29 times the "
             "claim that it answers; here it is at most 1.02 times, so that an attacker must lock as much as it makes "
             "others lock.\n\n"
-            "The burnt fifth is what a liar loses that counters itself before anybody else does: without it, lying and "
-            "front-running would cost gas alone. An outsider who defends a true root in its proposer's place is paid "
-            "up to "
-            "90 gwei only: defending is the proposer's own affair."
+            "The burnt fifth is what a liar loses that counters itself before any other account does: without it, "
+            "lying and front-running would cost gas alone. An outsider who defends a true root in its proposer's "
+            "place is paid up to 90 gwei only: defending is the proposer's own affair."
         ),
         Heading("Shapes of the curve"),
         _table(

@@ -17,7 +17,7 @@ MAP_STEPS = 88
 """Measured there, for any size."""
 
 VM_STEPS_A_SECOND = 540e6
-"""The engine's measured speed (README)."""
+"""The interpreter's measured speed (docs/benchmarks.md); a loop of system calls is not compiled."""
 
 
 def report() -> list[Block]:
@@ -57,12 +57,13 @@ def report() -> list[Block]:
         Paragraph(
             "By its root a model of any size enters in the same 88 steps: seven levels of bisection, microseconds of "
             "VM time. "
-            "Copied, 1 GiB takes half a thousand million steps and 29 levels in every node's run that needs it, and "
+            "Copied, 1 GiB takes half a billion steps and 29 levels in every node's run that needs it, and "
             "its bytes would "
             "have to be on chain for a disputed read. The moves saved are 3.6 million gas at 1 GiB; but what decides "
             "is that "
             "calldata of the model's size cannot be sent at all.\n\n"
-            "What is not saved: whoever computes needs the bytes, and hashes them once, natively (0.16 s for 100 MB)."
+            "What is not saved: every party that computes needs the bytes, and hashes them once, natively (0.16 s "
+            "for 100 MB)."
         ),
         Figure("one-root-or-all-bytes", "VM time until the data are in memory", figure),
         Heading("By size"),
