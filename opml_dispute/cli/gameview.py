@@ -12,7 +12,7 @@ from typing import Any
 from rich.text import Text
 from rich.tree import Tree
 
-from opml_dispute.actors.stake import stake_of
+from opml_dispute.actors.disputed_range import disputed_range
 from opml_dispute.actors.words import short_hex, subject
 from opml_dispute.cli.output import duration, ether, short
 from opml_dispute.game.claim import Claim, Game
@@ -77,5 +77,5 @@ def claim_facts(game: Game, claim: Claim, now_s: int) -> dict[str, Any]:
         "resolved": claim.is_resolved,
         "time_left_s": time_left_s(game, claim.index, now_s),
         "about": subject(game, claim),
-        **stake_of(game, claim).facts,
+        **disputed_range(game, claim).facts,
     }

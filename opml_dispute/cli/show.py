@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from opml_dispute.actors.stake import Stake, frontier, stake_of
+from opml_dispute.actors.disputed_range import DisputedRange, disputed_range, frontier
 from opml_dispute.chain.contracts.contract import ZERO_ADDRESS
 from opml_dispute.chain.contracts.dispute import FaultDisputeGame
 from opml_dispute.chain.games import parse_address
@@ -157,10 +157,10 @@ def show(game: str, html_file: Path | None, chain: ChainOptions, output: Output)
     head = system.rpc.head()
     state = system.games.read(address, at=head)
     turning = frontier(state)
-    stake = stake_of(state, turning)
+    disputed = disputed_range(state, turning)
     outcome = forecast(state)
     bonds_wei = sum(claim.bond_wei for claim in state.claims)
-    words = _words(system, state.request_id, stake)
+    words = _words(system, state.request_id, disputed)
     output.show(claim_tree(state, head.timestamp))
     output.show(
         "\n".join(
@@ -168,7 +168,7 @@ def show(game: str, html_file: Path | None, chain: ChainOptions, output: Output)
                 f"status     {STATUS_WORDS[state.status]}",
                 f"request    0x{state.request_id.hex()}",
                 f"depths     split {state.depths.split}, max {state.depths.max}",
-                f"in dispute {stake.sentence}" if state.in_progress else "in dispute nothing: the game is over",
+                f"in dispute {disputed.sentence}" if state.in_progress else "in dispute nothing: the game is over",
                 f"bonds      {ether(bonds_wei)} on {len(state.claims)} claims",
                 f"forecast   {STATUS_WORDS[outcome.winner]}",
                 *(words.lines if words else ()),
@@ -186,19 +186,19 @@ def show(game: str, html_file: Path | None, chain: ChainOptions, output: Output)
         max_depth=state.depths.max,
         claims=len(state.claims),
         bonds_wei=bonds_wei,
-        at_stake=stake.facts,
+        in_dispute=disputed.facts,
         forecast=outcome.winner.name,
         payouts_wei=dict(outcome.payouts_wei),
         words=words and asdict(words),
     )
 
 
-def _words(system: System, request_id: RequestId, stake: Stake) -> GameWords | None:
+def _words(system: System, request_id: RequestId, disputed: DisputedRange) -> GameWords | None:
     """What a game about a language model's answer is about, if this computer has the model."""
     # Not above: a model is compiled and run only where its words were kept.
     from opml_dispute.cli.words import game_words
 
-    return game_words(system, request_id, stake)
+    return game_words(system, request_id, disputed)
 
 
 def _save(system: System, address: Address, path: Path, output: Output) -> None:

@@ -17,7 +17,7 @@ from opml_dispute.printable import one_line
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from opml_dispute.actors.stake import Stake
+    from opml_dispute.actors.disputed_range import DisputedRange
     from opml_dispute.chain.system import System
     from opml_dispute.cli.output import Output
     from opml_dispute.cli.prompts import PromptOptions
@@ -100,7 +100,7 @@ class GameWords:
         ]
 
 
-def game_words(system: System, request_id: RequestId, stake: Stake) -> GameWords | None:
+def game_words(system: System, request_id: RequestId, disputed: DisputedRange) -> GameWords | None:
     """
     What a game is about, in words; None where the model is no language model, or is not on this computer whole.
 
@@ -130,4 +130,4 @@ def game_words(system: System, request_id: RequestId, stake: Stake) -> GameWords
         return f"{node.name}: {node.op_type}" if node.name else node.op_type
 
     asked = vocabulary.text(token for token in prompt if token >= 0)
-    return GameWords(asked, vocabulary.text(answer), place(stake.node_low), place(stake.node_high - 1))
+    return GameWords(asked, vocabulary.text(answer), place(disputed.node_low), place(disputed.node_high - 1))

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from opml_dispute.actors.stake import frontier
+from opml_dispute.actors.disputed_range import frontier
 from opml_dispute.actors.words import short_hex, subject
 from opml_dispute.game.claim import Claim, Game
 from opml_dispute.game.clock import time_left_s

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from opml_dispute.actors.stake import Stake, frontier, stake_of
+from opml_dispute.actors.disputed_range import DisputedRange, disputed_range, frontier
 from opml_dispute.engine.inference import Inference
 from opml_dispute.engine.segment import INPUT, SECTIONS, tensors
 from opml_dispute.engine.segment_memory import validate_records
@@ -185,9 +185,9 @@ def _window_shape(record: Record, operand: int) -> tuple[int, ...]:
     return ()
 
 
-def question_of(game: Game) -> Stake:
+def question_of(game: Game) -> DisputedRange:
     """The node, or the node and instruction, that the game has reached."""
-    return stake_of(game, frontier(game))
+    return disputed_range(game, frontier(game))
 
 
 def disputed_step(game: Game, trace: SplitTrace) -> tuple[int, bool] | None:
@@ -195,11 +195,11 @@ def disputed_step(game: Game, trace: SplitTrace) -> tuple[int, bool] | None:
     The instruction to show, counted from the start of the node's run, and whether it is the last that can be: None
     while more than two are in question.
     """
-    claim, stake = frontier(game), question_of(game)
-    if stake.step_low is None or stake.step_high is None or stake.step_high - stake.step_low > 2:
+    claim, disputed = frontier(game), question_of(game)
+    if disputed.step_low is None or disputed.step_high is None or disputed.step_high - disputed.step_low > 2:
         return None
     if claim.position.depth < game.depths.max:
-        return stake.step_low, False
+        return disputed.step_low, False
     leaf = claim.position.within_subtree(game.depths.execution_root)
     # A wrong leaf is attacked, which runs the instruction before it; a right one is defended, which runs the next.
     return leaf.index_at_depth + int(trace.claim_at(game, claim) == claim.value), True

@@ -14,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from opml_dispute.actors.stake import Stake, frontier
+from opml_dispute.actors.disputed_range import DisputedRange, frontier
 from opml_dispute.agent.local_cases import LocalCases, OpenCase
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.claim import Claim, Game
@@ -54,7 +54,7 @@ class Findings:
     operations: GraphOperations | None = None
     node: NodeView | None = None
     instruction: InstructionView | None = None
-    question: Stake | None = None
+    question: DisputedRange | None = None
     """What node and instruction were found for."""
 
     @property

@@ -91,7 +91,7 @@ def test_the_picture_fits_the_screen_with_nothing_cut_off(width: int, monkeypatc
     scores = np.linspace(0, 1, 10, dtype=np.float32)
     view.scores = (scores, scores[::-1], "challenger")
     monkeypatch.setattr("opml_dispute.cli.demo.view.frontier", lambda game: None)
-    monkeypatch.setattr("opml_dispute.cli.demo.view.stake_of", lambda game, claim: None)
+    monkeypatch.setattr("opml_dispute.cli.demo.view.disputed_range", lambda game, claim: None)
     view.game = cast(Game, SimpleNamespace(node_count=1_000, depths=Depths(10, 34)))
     view.node_steps = 2_097_152
     view.judged = DecidedStep(123, "LayerNormalization", 1_234_567, "madd.s $f31, $f30, $f29, $f28")

@@ -19,7 +19,7 @@ from rich.panel import Panel
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from opml_dispute.actors.stake import Stake, frontier, stake_of
+from opml_dispute.actors.disputed_range import DisputedRange, disputed_range, frontier
 from opml_dispute.chain.amounts import ether
 from opml_dispute.cli.demo.digit import best_digit, draw_digit, draw_scores
 from opml_dispute.cli.demo.stage import Party
@@ -48,7 +48,7 @@ class PlainView:
 
     def __init__(self, console: Console) -> None:
         self.console = console
-        self.last_stake: Stake | None = None
+        self.last_range: DisputedRange | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -62,7 +62,7 @@ class PlainView:
         self.console.print(Text(lines(text)), style=style)
 
     def story_began(self, title: str, image: npt.NDArray[np.float32], label: int) -> None:
-        self.last_stake = None
+        self.last_range = None
         self._print("")
         self._print(f"== {title} ==", "bold")
         for line in draw_digit(image):
@@ -83,10 +83,10 @@ class PlainView:
         self._print(f"    {done_words(done)}", "dim")
 
     def game_changed(self, game: Game, node_steps: int) -> None:
-        stake = stake_of(game, frontier(game))
-        if game.in_progress and stake != self.last_stake:
-            self._print(f"    in dispute: {stake.sentence}")
-        self.last_stake = stake
+        disputed = disputed_range(game, frontier(game))
+        if game.in_progress and disputed != self.last_range:
+            self._print(f"    in dispute: {disputed.sentence}")
+        self.last_range = disputed
 
     def instruction_found(self, judged: DecidedStep) -> None:
         self._print(judged_words(judged), "bold")
@@ -225,22 +225,22 @@ class LiveView(PlainView):
 
     def _brackets(self) -> RenderableType:
         grid = RichTable.grid(padding=(0, 2))
-        stake = None if self.game is None else stake_of(self.game, frontier(self.game))
+        disputed = None if self.game is None else disputed_range(self.game, frontier(self.game))
         if self.judged is not None:
             node, step = self.judged.node_index, self.judged.step
-            stake = Stake("FPVM", node, node + 1, step, step + 1)
+            disputed = DisputedRange("FPVM", node, node + 1, step, step + 1)
         count = 1 if self.game is None else self.game.node_count
-        low, high = (0, count) if stake is None else (stake.node_low, stake.node_high)
+        low, high = (0, count) if disputed is None else (disputed.node_low, disputed.node_high)
         stretch = "" if self.game is None else _stretch("node", low, high, count)
         grid.add_row("graph", bracket_bar(low, high, count, self.bar_width), stretch)
         steps = 1 if self.game is None else self.game.depths.steps
-        if stake is not None and stake.step_high is not None and stake.step_high <= self.node_steps:
+        if disputed is not None and disputed.step_high is not None and disputed.step_high <= self.node_steps:
             steps = self.node_steps  # past the program's end there is no range to show
-        if stake is None or stake.step_low is None or stake.step_high is None:
+        if disputed is None or disputed.step_low is None or disputed.step_high is None:
             grid.add_row("machine", Text("·" * self.bar_width, style="dim"), "")
         else:
-            bar = bracket_bar(stake.step_low, stake.step_high, steps, self.bar_width)
-            grid.add_row("machine", bar, _stretch("instruction", stake.step_low, stake.step_high, steps))
+            bar = bracket_bar(disputed.step_low, disputed.step_high, steps, self.bar_width)
+            grid.add_row("machine", bar, _stretch("instruction", disputed.step_low, disputed.step_high, steps))
         if self.judged is None:
             return Group(grid, Text(""))
         return Group(grid, Text.assemble("judged   ", (self.judged.instruction, "bold"), f" in {self.judged.op}"))

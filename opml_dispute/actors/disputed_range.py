@@ -1,8 +1,8 @@
 """
 The range of nodes, or of instructions of one node, that is still in dispute after a claim.
 
-`stake_of` computes it for any claim, `frontier` finds the deepest claim of a game. Both are pure functions of a game;
-terminals and pages draw the range.
+`disputed_range` computes it for any claim, `frontier` finds the deepest claim of a game. Both are pure functions of a
+game; terminals and pages draw the range.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from opml_dispute.game.rules import subgame_roots_of
 
 
 @dataclass(frozen=True)
-class Stake:
+class DisputedRange:
     """The range in dispute after a claim."""
 
     phase: str
@@ -53,7 +53,7 @@ def _stretch(noun: str, low: int, high: int) -> str:
     return f"{noun}s {low:,} to {high - 1:,}"
 
 
-def stake_of(game: Game, claim: Claim) -> Stake:
+def disputed_range(game: Game, claim: Claim) -> DisputedRange:
     """
     The range in dispute once `claim` is made: the states that its answers can be about.
 
@@ -64,10 +64,10 @@ def stake_of(game: Game, claim: Claim) -> Stake:
     if claim.position.depth <= depths.split:
         low, high = _answered(claim.position, depths.split)
         low = min(low, game.node_count - 1)
-        return Stake("ML", low, max(min(high, game.node_count), low + 1))
+        return DisputedRange("ML", low, max(min(high, game.node_count), low + 1))
     node = subgame_roots_of(game, claim.index).node_index(game)
     low, high = _answered(claim.position.within_subtree(depths.execution_root), depths.execution)
-    return Stake("FPVM", node, node + 1, low, high)
+    return DisputedRange("FPVM", node, node + 1, low, high)
 
 
 def _answered(position: Position, deepest: int) -> tuple[int, int]:
