@@ -7,7 +7,9 @@ own contract are kept in contracts/snapshots/FPVM.json, which Forge compares.
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -78,3 +80,25 @@ def test_a_step_in_its_game_costs_less_than_half_of_the_op_stacks(opcode: int) -
     assert max(compact) < 0.5 * 389_000
     assert max(full) < 389_000
     assert compact[0] < full[0] - 30_000
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "vm.md"
+IN_PAGE = {
+    **{name: CEILINGS[name][0] for name in ("add", "div", "lw", "sw", "ll", "clock_gettime")},
+    **{f"{name}, 2^40 bytes": CEILINGS[name][0] for name in ("tensor_map", "tensor_root")},
+    "pop of an exited thread": replace(CEILINGS["add"][0], thread_exited=1),
+    "forced preemption": replace(CEILINGS["add"][0], slice=100_000),
+    "VM already exited": replace(CEILINGS["add"][0], exited=1),
+}
+"""Rows of the table in docs/vm.md, "On chain"."""
+
+
+@pytest.mark.parametrize("kind", IN_PAGE)
+def test_page_of_the_vm_gives_the_gas_of_a_step(kind: str) -> None:
+    row = re.search(rf"^\| {re.escape(kind)} \| ([\d,]+) \|[^|]*\| ([\d,]+) \|", PAGE.read_text(), re.MULTILINE)
+    assert row is not None
+    found = []
+    for filling, compact in ((b"dense", False), (None, True)):
+        vector = replace(IN_PAGE[kind], filling=filling, compact=compact).vector()
+        found.append(verifier(ml=IN_PAGE[kind].ml).step(vector.state, vector.proof).execution_gas)
+    assert [f"{gas:,}" for gas in found] == [*row.groups()]
