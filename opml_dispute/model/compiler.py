@@ -67,26 +67,34 @@ def compile_model(
         meter = Meter(limits or Limits.of_environment())
         importer = Importer(load(model), Builder(meter))
         outputs = importer.run(dict(dims or {}), dict(constants or {}), dict(max_sizes or {}))
-        return _compiled(importer, outputs, dict(constants or {}), tile_budget, meter)
+        fixed = {name: np.asarray(value) for name, value in (constants or {}).items()}
+        return compile_operations(importer.builder, importer.inputs, outputs, tile_budget, fixed)
 
 
-def _compiled(
-    importing: Importer, results: list[tuple[str, Tensor]], fixed: Mapping[str, Array], tile_budget: int, meter: Meter
+def compile_operations(
+    builder: Builder,
+    inputs: Sequence[tuple[str, Tensor]],
+    results: Sequence[tuple[str, Tensor]],
+    tile_budget: int = TILE_BUDGET,
+    fixed: Mapping[str, Array] | None = None,
 ) -> Program:
-    """As `compile_model`, for an imported model. Results depend on no floating-point mode that this process has set."""
-    builder = importing.builder
+    """
+    The program of the operations that a builder has recorded, from `inputs` to `results`.
+
+    ASSUMES `float_mode`: what is folded may depend on no floating-point mode that this process has set.
+    Raises as `compile_model`.
+    """
     outputs = _end_in_own_blocks(builder, results)
     if not outputs:
         raise ModelError("the model has no outputs; expected at least one")
     _make_a_node(builder, outputs)
     ends = [tensor for _, tensor in outputs]
     ops = fuse(builder, live_operations(builder.ops, ends), ends)
-    plan = Plan(ops or builder.ops, importing.inputs, outputs)
-    records, made_of = plan.nodes(tile_budget, most_steps, meter)
+    plan = Plan(ops or builder.ops, inputs, outputs)
+    records, made_of = plan.nodes(tile_budget, most_steps, builder.meter)
     packed = b"".join(record.pack() for record in records)
     _ask_the_segment(packed, made_of)
-    values = {name: np.asarray(value) for name, value in fixed.items()}
-    return assembled(plan, packed, origins_of(records, made_of), tuple(importing.notes), values)
+    return assembled(plan, packed, origins_of(records, made_of), tuple(builder.notes), fixed)
 
 
 def origins_of(records: Sequence[Record], made_of: Sequence[Op]) -> tuple[tuple[str, str], ...]:
@@ -159,7 +167,7 @@ def least_log2_steps(records: bytes) -> int:
     return log2_steps
 
 
-def _end_in_own_blocks(builder: Builder, results: list[tuple[str, Tensor]]) -> list[tuple[str, Tensor]]:
+def _end_in_own_blocks(builder: Builder, results: Sequence[tuple[str, Tensor]]) -> list[tuple[str, Tensor]]:
     """
     The outputs, each alone and packed in a buffer of its own, which will lie in OUTPUT.
 
@@ -180,7 +188,7 @@ def _end_in_own_blocks(builder: Builder, results: list[tuple[str, Tensor]]) -> l
     return outputs
 
 
-def _make_a_node(builder: Builder, outputs: list[tuple[str, Tensor]]) -> None:
+def _make_a_node(builder: Builder, outputs: Sequence[tuple[str, Tensor]]) -> None:
     """
     A program has at least one node.
 

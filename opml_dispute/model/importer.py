@@ -32,6 +32,7 @@ from opml_dispute.model.graph_inputs import (
     refuse_unknown,
 )
 from opml_dispute.model.lower import LoweringEntry, Value, find
+from opml_dispute.model.needed import needed
 from opml_dispute.model.onnx_file import domain_name
 from opml_dispute.model.opcodes import DType
 from opml_dispute.model.padding import COUNTED, MOST_ROOM, Padding, Sized, carried
@@ -109,6 +110,8 @@ class Importer:
         self._arguments: dict[str, AttributeProto] = {}
         self._path: list[str] = []
         self._rooms: dict[str, int] = {}
+        self._constants: dict[str, Value] | None = None
+        """The graph's initializers, where it is lowered repeatedly."""
         self._counts: dict[str, Tensor] = {}
         """How many elements each tensor of `_rooms` has."""
 
@@ -148,6 +151,23 @@ class Importer:
         outputs = [(value.name, self._output(value, scope[value.name])) for value in graph.output]
         return outputs + self._told_counts({name for name, _ in outputs})
 
+    def repeated(self, given: Mapping[str, Tensor], place: str) -> dict[str, Tensor]:
+        """
+        The graph's outputs by name, for tensors as its inputs: it can be lowered many times, with the same constants.
+
+        `place` stands before the names of its nodes. ASSUMES that `given` has every input, in its type.
+        """
+        graph = self.model.graph
+        if self._constants is None:
+            self._constants = {tensor.name: self._initializer(tensor) for tensor in graph.initializer}
+        scope = Scope()
+        scope.values |= {**self._constants, **given}
+        opsets = {domain_name(opset.domain): opset.version for opset in self.model.opset_import}
+        self._path.append(place)
+        self.walk(graph, scope, opsets)
+        self._path.pop()
+        return {value.name: self._output(value, scope[value.name]) for value in graph.output}
+
     def _make_room(self, max_sizes: Mapping[str, int]) -> None:
         """Keeps how many elements the model's user allows the tensors that `max_sizes` names."""
         counted = [name for node in self.model.graph.node if node.op_type in COUNTED for name in node.output if name]
@@ -180,7 +200,7 @@ class Importer:
                 scope.values[tensor.name] = self._initializer(tensor)
         for sparse in graph.sparse_initializer:
             scope.values[sparse.values.name] = self._sparse(sparse)
-        wanted = _needed(graph.node, {value.name for value in graph.output})
+        wanted = needed(graph.node, {value.name for value in graph.output})
         for index, node in enumerate(graph.node):
             if index in wanted:
                 self._node(node, scope, opsets)
@@ -222,7 +242,7 @@ class Importer:
     ) -> Sequence[tuple[Value, Padding | None]]:
         """The operator's outputs, and the padding of those whose size depends on data."""
         version = opsets.get(domain, 0)
-        full_name = "/".join([*self._path, name])
+        full_name = "/".join([*self._path, name.lstrip("/")]) if self._path else name
         entry = find(domain, node.op_type, version)
         if entry is None:
             raise UnsupportedOp(
@@ -332,7 +352,7 @@ class Importer:
         outer, self._arguments = self._arguments, arguments
         self._path.append(name)
         own = {domain_name(opset.domain): opset.version for opset in function.opset_import}
-        wanted = _needed(function.node, set(function.output))
+        wanted = needed(function.node, set(function.output))
         for index, part in enumerate(function.node):
             if index in wanted:
                 self._node(part, inner, {**opsets, **own})
@@ -417,27 +437,6 @@ def _apart(results: Sequence[Value]) -> tuple[list[Value], list[Sized | None]]:
     """Results, and those among them for which the model's user made room."""
     values = [result.tensor if isinstance(result, Sized) else result for result in results]
     return values, [result if isinstance(result, Sized) else None for result in results]
-
-
-def _needed(nodes: Sequence[onnx.NodeProto], outputs: set[str]) -> set[int]:
-    """The indices of the nodes that `outputs` depend on."""
-    wanted, needed = set(), set(outputs)
-    for index in reversed(range(len(nodes))):
-        if needed.intersection(nodes[index].output):
-            wanted.add(index)
-            needed |= _uses(nodes[index])
-    return wanted
-
-
-def _uses(node: onnx.NodeProto) -> set[str]:
-    """The names that a node, or a graph in its attributes, refers to."""
-    names = set(node.input)
-    for attribute in node.attribute:
-        for graph in (*attribute.graphs, *((attribute.g,) if attribute.HasField("g") else ())):
-            names |= {value.name for value in graph.output}
-            for inner in graph.node:
-                names |= _uses(inner)
-    return names
 
 
 def _text(raw: bytes) -> str:

@@ -30,7 +30,7 @@ from opml_dispute.model.tensor import Buffer, Tensor
 from opml_dispute.model.tile import Estimate, tiles
 
 SHARED_BYTES = 4096
-"""Equal constants of at most this size share one block."""
+"""Equal constants of at most this size share one block; so do larger ones that are the same array."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class Plan:
     def _put_rest(self, regions: Regions) -> None:
         weights = PlannedSection("weights", SEC_WEIGHTS, SEC_HEADER)
         arena = PlannedSection("activations", SEC_ARENA, SEC_END)
-        shared: dict[tuple[DType, bytes] | None, tuple[int, int]] = {}
+        shared: dict[tuple[DType, bytes | int], tuple[int, int]] = {}
         for i, op in enumerate(self.ops):
             if i in regions.starts:
                 arena.next = -(-arena.next // regions.size_bytes) * regions.size_bytes
@@ -116,14 +116,14 @@ class Plan:
                     self._places[id(buffer)] = arena.place(buffer.size * width)
                     self._arena.append(buffer)
                 else:
-                    key = (buffer.dtype, buffer.values.tobytes()) if buffer.values.nbytes <= SHARED_BYTES else None
+                    few = buffer.values.nbytes <= SHARED_BYTES
+                    key = (buffer.dtype, buffer.values.tobytes() if few else id(buffer.values))
                     if key in shared:
                         self._places[id(buffer)] = shared[key]
                         continue
                     place = weights.place(buffer.size * width)
                     self._places[id(buffer)] = place
-                    if key is not None:
-                        shared[key] = place
+                    shared[key] = place
                     self.weights.append(Block(*place, buffer.values.view(f"u{width}").data, width, None))
 
     def _address(self, tensor: Tensor) -> int:

@@ -8,8 +8,9 @@ own kernel (`made`, `fold`). Which operations there are is `emitter`; which addr
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from itertools import product
 from math import prod
 
@@ -57,6 +58,43 @@ class Op:
     origin: Origin
 
 
+class Repetition:
+    """Constants of a program in which the same graph is lowered many times over."""
+
+    def __init__(self) -> None:
+        self._constants: dict[tuple[DType, int, bytes], Buffer] = {}
+        self._folded: dict[tuple[Hashable, ...], tuple[Array, tuple[Array | None, ...]]] = {}
+        self._results: set[int] = set()
+
+    def one_of(self, buffer: Buffer) -> Buffer:
+        """The constant that has the same elements already; `buffer` itself if there is none."""
+        assert buffer.values is not None
+        digest = blake2b(buffer.values.view(np.uint8).data, digest_size=32).digest()
+        return self._constants.setdefault((buffer.dtype, buffer.size, digest), buffer)
+
+    @staticmethod
+    def _operation(work: tuple[Hashable, ...], out: Tensor, inputs: Sequence[Tensor]) -> tuple[Hashable, ...]:
+        operands = tuple((id(t.buffer.values), t.offset, t.dtype) for t in inputs)
+        return *work, out.dtype, out.offset, out.buffer.size, *operands
+
+    def folded(self, work: tuple[Hashable, ...], out: Tensor, inputs: Sequence[Tensor]) -> Array | None:
+        """What the same operation on the same constants gave, if it was folded before."""
+        found = self._folded.get(self._operation(work, out, inputs))
+        return None if found is None else found[0]
+
+    def keep_folded(self, work: tuple[Hashable, ...], out: Tensor, inputs: Sequence[Tensor]) -> None:
+        """Remembers a folded operation; its operands stay alive, so that their identities do."""
+        assert out.buffer.values is not None
+        operands = tuple(t.buffer.values for t in inputs)
+        self._folded[self._operation(work, out, inputs)] = (out.buffer.values, operands)
+        self._results.add(id(out.buffer.values))
+
+    def part(self, buffer: Buffer) -> None:
+        """Gives a buffer an array of its own, before another operation writes to it."""
+        if buffer.values is not None and id(buffer.values) in self._results:
+            buffer.values = buffer.values.copy()
+
+
 class Recorder:
     """Collects the operations of one program, in the order they will run."""
 
@@ -69,6 +107,11 @@ class Recorder:
         self.rooms: Sequence[int | None] = ()
         """Of the operator that is being lowered: how many elements each output has room for, if the user said so."""
         self._scalars: dict[tuple[DType, bytes], Buffer] = {}
+        self._repetition: Repetition | None = None
+
+    def expect_repetition(self) -> None:
+        """From now on, equal constants are one, and what is folded twice of the same constants is computed once."""
+        self._repetition = self._repetition or Repetition()
 
     # Tensors out of nothing
 
@@ -84,8 +127,11 @@ class Recorder:
             key = (dtype, flat.tobytes())
             buffer = self._scalars.setdefault(key, Buffer(dtype, 1, flat))
         else:
-            self.meter.constant(flat.nbytes)
             buffer = Buffer(dtype, flat.size, flat)
+            same = buffer if self._repetition is None else self._repetition.one_of(buffer)
+            if same is buffer:
+                self.meter.constant(flat.nbytes)
+            buffer = same
         return Tensor(buffer, tuple(values.shape), row_major(values.shape))
 
     def scalar(self, value: float | int | bool, dtype: DType) -> Tensor:
@@ -218,10 +264,20 @@ class Recorder:
             return False
         if count < fold.WORK_LIMIT < fold.work_of(opcode, inputs, count, imm, body):
             return False
+        same = None
+        if self._repetition is not None and count == out.buffer.size:
+            same = self._repetition.folded((opcode, rank, imm, body), out, inputs)
+        if same is not None:
+            out.buffer.values, out.buffer.is_written = same, True
+            return True
+        if self._repetition is not None:
+            self._repetition.part(out.buffer)
         status = fold.run(opcode, out, inputs, rank, count, imm, body)
         if status == fold.INDEX_OUT_OF_RANGE:
             raise Refuse("an index that is known, and names an element that is not there")
         out.buffer.is_written = out.buffer.is_written or status == 0
+        if self._repetition is not None and status == 0 and count == out.buffer.size:
+            self._repetition.keep_folded((opcode, rank, imm, body), out, inputs)
         return status == 0
 
     def _leave_unknown(self, buffer: Buffer, inputs: Sequence[Tensor]) -> None:

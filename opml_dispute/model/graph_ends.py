@@ -1,0 +1,97 @@
+"""
+The names of an ONNX graph's inputs and outputs, without reading its weights: `graph_ends`.
+
+A file of gigabytes is mapped, and only the lengths of its fields are looked at. What a name stands for is `onnx_file`.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+_GRAPH: Final = 7
+"""Field of a ModelProto."""
+_INITIALIZER, _INPUT, _OUTPUT = 5, 11, 12
+"""Fields of a GraphProto."""
+_VALUE_NAME: Final = 1
+_TENSOR_NAME: Final = 8
+_LENGTH_DELIMITED: Final = 2
+_FIXED: Final = {1: 8, 5: 4}
+"""Bytes of a field, by wire type."""
+
+
+@dataclass(frozen=True)
+class GraphEnds:
+    """What goes into a graph and comes out of it, by name."""
+
+    inputs: tuple[str, ...]
+    """Without those that have a value in the file."""
+    outputs: tuple[str, ...]
+
+
+def graph_ends(path: Path) -> GraphEnds | None:
+    """None for what is no ONNX file, or cannot be read."""
+    try:
+        if not path.is_file():
+            return None
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            return _ends(data)
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def _ends(data: mmap.mmap) -> GraphEnds | None:
+    ends: dict[int, list[str]] = {_INPUT: [], _OUTPUT: [], _INITIALIZER: []}
+    found = False
+    for number, start, end in _fields(data, 0, len(data)):
+        if number != _GRAPH:
+            continue
+        found = True
+        for part, first, last in _fields(data, start, end):
+            if part in ends:
+                ends[part].append(_name(data, first, last, _TENSOR_NAME if part == _INITIALIZER else _VALUE_NAME))
+    given = set(ends[_INITIALIZER])
+    inputs = tuple(name for name in ends[_INPUT] if name not in given)
+    return GraphEnds(inputs, tuple(ends[_OUTPUT])) if found else None
+
+
+def _name(data: mmap.mmap, start: int, end: int, field: int) -> str:
+    for number, first, last in _fields(data, start, end):
+        if number == field:
+            return data[first:last].decode("utf-8", "replace")
+    return ""
+
+
+def _fields(data: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """The number and the place of each length-delimited field. Raises `ValueError` for what is no message."""
+    at = start
+    while at < end:
+        tag, at = _varint(data, at)
+        kind = tag & 7
+        if kind == _LENGTH_DELIMITED:
+            size, at = _varint(data, at)
+            if at + size > end:
+                raise ValueError("a field that is longer than its message")
+            yield tag >> 3, at, at + size
+            at += size
+        elif kind in _FIXED:
+            at += _FIXED[kind]
+        elif kind == 0:
+            _, at = _varint(data, at)
+        else:
+            raise ValueError("no protocol buffer")
+
+
+def _varint(data: mmap.mmap, at: int) -> tuple[int, int]:
+    """A number and the place behind it. Raises `IndexError` at the file's end, `ValueError` if it does not end."""
+    value = 0
+    for shift in range(0, 70, 7):
+        byte = data[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at
+    raise ValueError("a number of more than 64 bits")
