@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from opml_dispute.cli.output import Output
 from opml_dispute.engine.inference import Inference
-from opml_dispute.generation.files import ANSWER_TOKENS, compile_language_model, is_language_model, read_checkpoint
+from opml_dispute.generation.files import ANSWER_TOKENS, compile_language_model, is_language_model, read_language_model
 from opml_dispute.generation.refusals import NoTokenizer
 from opml_dispute.generation.speaking import tokens_of
 from opml_dispute.generation.talk import AnswerProgram, prompt_of
@@ -30,10 +30,10 @@ def run_prompt(file: Path, binding: Binding, asked: PromptOptions, output: Outpu
     """
     if not is_language_model(file):
         raise NoTokenizer(f"{file} is no language model, so it takes no prompt", hint="give its inputs with --input")
-    checkpoint = read_checkpoint(file)
-    if checkpoint.vocabulary is None:
+    language_model = read_language_model(file)
+    if language_model.vocabulary is None:
         raise NoTokenizer(f"{file.name} has no tokenizer that is known here: it takes no text")
-    vocabulary = checkpoint.vocabulary
+    vocabulary = language_model.vocabulary
     tokens = prompt_of(vocabulary, asked.text or "", chat=asked.chat)
     choice = asked.choice(output)
     binding = replace(
@@ -44,10 +44,13 @@ def run_prompt(file: Path, binding: Binding, asked: PromptOptions, output: Outpu
     )
     assert binding.prompt_tokens is not None
     assert binding.tokens is not None
-    inputs = AnswerProgram(binding.prompt_tokens, binding.tokens, binding.sampling).inputs(tokens, choice)
+    AnswerProgram(binding.prompt_tokens, binding.tokens, binding.sampling).inputs(tokens, choice)  # before the work
     started = time.perf_counter()
-    program = compile_language_model(checkpoint, binding, file.name)
+    program = compile_language_model(language_model, binding, file.name)
     compiled_s = time.perf_counter() - started
+    takes = AnswerProgram.of(program.inputs, program.outputs)
+    assert takes is not None
+    inputs = takes.inputs(tokens, choice)
     output.say(f"{len(tokens)} tokens of prompt; {program.node_count:,} nodes compiled in {compiled_s:.2f} s")
     inference = Inference(program, inputs)
     return program, inference, _show(vocabulary, inference, output)

@@ -62,14 +62,16 @@ def show_obstacles(obstacles: Sequence[Obstacle], output: Output) -> None:
 
 def _language_lines(language: LanguageFacts) -> list[tuple[str, str]]:
     encodings = [f"{name} {count / language.parameters:.1%}" for name, count in language.encodings.items()]
+    width = "" if language.width is None else f" of {language.width:,} numbers"
+    context = "unknown" if language.context is None else f"{language.context:,} positions"
     return [
         ("language", f"{language.label}: {language.architecture}, {language.parameters:,} parameters"),
-        ("sizes", f"{language.layers} layers of {language.width:,} numbers, {language.vocabulary:,} tokens"),
+        ("sizes", f"{language.layers} layers{width}, {language.vocabulary:,} tokens"),
         ("encodings", ", ".join(encodings)),
         (
             "context",
-            f"{language.context:,} positions; here {language.prompt_tokens:,} of a prompt and {language.tokens:,} of "
-            f"an answer, {'drawn as the request says' if language.sampled else 'always of the greatest logits'}",
+            f"{context}; here {language.prompt_tokens:,} of a prompt and {language.tokens:,} of an answer, "
+            f"{'drawn as the request says' if language.sampled else 'always of the greatest logits'}",
         ),
         ("a token", f"{language.token_nodes:,} nodes; up to the first one {language.prompt_nodes:,}"),
     ]

@@ -25,7 +25,7 @@ from opml_dispute.cli.output import Output
 from opml_dispute.cli.publication import PublicationOptions, check_model, model_uri, publication_options
 from opml_dispute.cli.session import Session, open_system, store_of
 from opml_dispute.generation.facts import language_facts
-from opml_dispute.generation.files import compile_language_model, is_language_model, open_model, read_checkpoint
+from opml_dispute.generation.files import compile_language_model, is_language_model, open_model, read_language_model
 from opml_dispute.model.files import Binding
 from opml_dispute.model.refusals import ModelError, UnsupportedOp, UnsupportedType
 from opml_dispute.model.survey import Obstacle, survey
@@ -60,9 +60,9 @@ def inspect(file: Path, binding: Binding, shown: int, timed: bool, output: Outpu
     Example: opml-dispute model inspect model.onnx --dim batch=1
     """
     if is_language_model(file):
-        checkpoint = read_checkpoint(file)
-        program = compile_language_model(checkpoint, binding, file.name)
-        language = language_facts(checkpoint, program)
+        language_model = read_language_model(file)
+        program = compile_language_model(language_model, binding, file.name)
+        language = language_facts(language_model, program)
         show_inspection(file, inspect_program(program, timed=timed), shown, output, language)
         return
     try:

@@ -56,15 +56,16 @@ def prompt_image(
 def show_words(case: Case, file: Path | None, output: Output) -> None:
     """Show a request's prompt, and the answer as computed here."""
     from opml_dispute.engine.segment import INPUT, tensors
-    from opml_dispute.generation.program import ANSWER, PROMPT
+    from opml_dispute.generation.answer import ANSWER
     from opml_dispute.generation.talk import AnswerProgram, spoken
 
-    if AnswerProgram.of(case.program.inputs, case.program.outputs) is None:
+    takes = AnswerProgram.of(case.program.inputs, case.program.outputs)
+    if takes is None:
         return
     model_id = ModelId(bytes(case.record.model_id))
     vocabulary = language_of(file) if file is not None and is_language_model(file) else None
     vocabulary = vocabulary or ModelStore.default().vocabulary(model_id)
-    prompt = [token for token in tensors(case.program.inputs, case.image, INPUT)[PROMPT].tolist() if token >= 0]
+    prompt = takes.prompt(tensors(case.program.inputs, case.image, INPUT))
     answer = spoken(case.outputs[ANSWER].tolist())
     if vocabulary is None:
         output.say(f"Prompt: tokens {prompt}")
@@ -107,7 +108,7 @@ def game_words(system: System, request_id: RequestId, disputed: DisputedRange) -
     The answer is computed here, which takes as long as the model takes; nothing is fetched.
     """
     from opml_dispute.engine.segment import INPUT, tensors
-    from opml_dispute.generation.program import ANSWER, PROMPT
+    from opml_dispute.generation.answer import ANSWER
     from opml_dispute.generation.talk import AnswerProgram, spoken
     from opml_dispute.operator.case import open_case
 
@@ -119,9 +120,10 @@ def game_words(system: System, request_id: RequestId, disputed: DisputedRange) -
         case = open_case(system, request_id, store=store)
     except OpmlError:
         return None
-    if AnswerProgram.of(case.program.inputs, case.program.outputs) is None:
+    takes = AnswerProgram.of(case.program.inputs, case.program.outputs)
+    if takes is None:
         return None
-    prompt = tensors(case.program.inputs, case.image, INPUT)[PROMPT].tolist()
+    prompt = takes.prompt(tensors(case.program.inputs, case.image, INPUT))
     answer = spoken(case.outputs[ANSWER].tolist()) if case.inference.status == 0 else []
     nodes = case.program.nodes
 
@@ -129,5 +131,5 @@ def game_words(system: System, request_id: RequestId, disputed: DisputedRange) -
         node = nodes[min(index, len(nodes) - 1)]
         return f"{node.name}: {node.op_type}" if node.name else node.op_type
 
-    asked = vocabulary.text(token for token in prompt if token >= 0)
+    asked = vocabulary.text(prompt)
     return GameWords(asked, vocabulary.text(answer), place(disputed.node_low), place(disputed.node_high - 1))

@@ -12,19 +12,21 @@ has no position: the first token of a prompt has position 0 however much padding
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from opml_dispute.generation.choice import Choices
 from opml_dispute.generation.decoder import MASKED, Decoder, Rows, Turns
-from opml_dispute.generation.sampling import Sampler
 from opml_dispute.model.opcodes import DType, Reduction
 from opml_dispute.model.recorder import Origin
 from opml_dispute.model.tensor import Tensor
 
-PADDING = -1
-"""Stands for no token, before a prompt and behind an answer."""
+PROMPT, ANSWER = "prompt", "answer"
+"""The names of a program's first input and its output: i64[prompt_tokens] and i64[tokens]."""
+WHOLE_PROMPT = "whole_prompt"
+"""The name of the first input where prompts have one length: padding would move the positions of what follows."""
 
 
 @dataclass(frozen=True)
@@ -44,36 +46,25 @@ class AnswerShape:
         return self.prompt_tokens + self.tokens - 1
 
 
-Choose = Callable[[Tensor, int], Tensor]
-"""From logits f32[1][vocabulary] and the number of the answer's token to that token, i64[1]."""
-
-
 class AnswerLoop:
     """The operations of one answer; `prompt` first, then a `step` for every token but the first."""
 
     def __init__(self, decoder: Decoder, shape: AnswerShape, end_tokens: Sequence[int]) -> None:
         self.g, self.decoder, self.shape = decoder.g, decoder, shape
-        self.end_tokens = tuple(end_tokens)
-        g = self.g
-        self.sampler = Sampler(g, shape.tokens) if shape.sampled else None
-        self.choose: Choose = self.sampler.choose if self.sampler else self._greatest
-        self.tokens = g.new(DType.I64, (shape.prompt_tokens,))
+        self.choices = Choices(self.g, shape.tokens, end_tokens, sampled=shape.sampled)
+        self.tokens = self.g.new(DType.I64, (shape.prompt_tokens,))
         """The prompt: an input of the program."""
-        self.answer = g.new(DType.I64, (shape.tokens,))
-        """The output of the program."""
-        self._chosen = self.tokens
-        self._ended: Tensor | None = None
 
     def prompt(self) -> None:
         """Everything up to the answer's first token."""
         last = self.prompt_rows().sliced(0, self.shape.prompt_tokens - 1, 1)
-        self._put(self.choose(self.decoder.logits(last, "token 0"), 0), 0)
+        self.choices.put(self.decoder.logits(last, "token 0"), 0)
 
     def prompt_rows(self) -> Tensor:
         """f32[prompt_tokens][width]: the prompt's rows after all layers; what steps need is made on the way."""
         g, shape, decoder = self.g, self.shape, self.decoder
-        if self.sampler:
-            self.sampler.prepare()
+        if self.choices.sampler:
+            self.choices.sampler.prepare()
         g.origin = Origin("prompt", "padding and positions")
         there = g.less_equal(0, self.tokens)
         tokens = g.maximum(self.tokens, 0)
@@ -97,29 +88,8 @@ class AnswerLoop:
         turns = [Turns(turn.cosines.sliced(0, row, 1), turn.sines.sliced(0, row, 1)) for turn in self._step_turns]
         masks = [mask.sliced(0, row, 1) for mask in self._step_masks]
         rows = Rows(f"token {token}", shape.prompt_tokens + row, shape.slots, turns[0], turns[1], masks[0], masks[1])
-        x = self.decoder.layers(self.decoder.embed(self._chosen), rows)
-        self._put(self.choose(self.decoder.logits(x, f"token {token}"), token), token)
-
-    def _greatest(self, logits: Tensor, token: int) -> Tensor:
-        """Greedy decoding: the token of the greatest logit, of equals the first."""
-        self.g.origin = Origin("choice", f"token {token}")
-        return self.g.argreduce(Reduction.MAX, logits, 1)
-
-    def _put(self, chosen: Tensor, token: int) -> None:
-        """Writes a token into the answer, or padding if the answer has ended, and finds out whether it ends now."""
-        g = self.g
-        g.origin = Origin("choice", f"token {token}")
-        place = self.answer.sliced(0, token, 1)
-        self._chosen = chosen
-        if self._ended is not None:
-            g.select(self._ended, g.scalar(PADDING, DType.I64), chosen, out=place)
-        else:
-            g.copy(place, chosen)
-        ends = [g.equal(chosen, end) for end in self.end_tokens] + ([self._ended] if self._ended is not None else [])
-        while len(ends) > 1:
-            ends.append(g.either(ends.pop(), ends.pop()))
-        if ends:
-            self._ended = ends[0]
+        x = self.decoder.layers(self.decoder.embed(self.choices.last), rows)
+        self.choices.put(self.decoder.logits(x, f"token {token}"), token)
 
     # Which rows see what
 

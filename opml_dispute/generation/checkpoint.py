@@ -9,13 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from opml_dispute.generation.language_model import LanguageSizes, by_count
 from opml_dispute.generation.refusals import UnsupportedLanguageModel
 from opml_dispute.generation.vocabulary import Vocabulary
+from opml_dispute.model.files import BadDimension
 from opml_dispute.model.tensor import Array
+
+if TYPE_CHECKING:
+    from opml_dispute.generation.answer import AnswerShape
+    from opml_dispute.model.program import Program
 
 RopePairs = Literal["neighbours", "halves"]
 """Which elements of a head a rotary embedding turns together: 2i and 2i + 1, or i and i + half."""
@@ -122,3 +128,24 @@ class Checkpoint:
     def parameters(self) -> int:
         """Numbers in all tensors."""
         return sum(int(np.prod(weight.shape, dtype=np.int64)) for weight in self.weights.values())
+
+    def sizes(self) -> LanguageSizes:
+        """As `LanguageModel.sizes`."""
+        shape, encodings = self.architecture, dict[str, int]()
+        for weight in self.weights.values():
+            count = int(np.prod(weight.shape, dtype=np.int64))
+            encodings[weight.encoding] = encodings.get(weight.encoding, 0) + count
+        return LanguageSizes(
+            shape.name, shape.layers, shape.width, shape.vocabulary, shape.context, self.parameters, by_count(encodings)
+        )
+
+    def compiled(self, shape: AnswerShape, dims: Mapping[str, int]) -> Program:
+        """As `LanguageModel.compiled`. Raises `BadDimension` too: nothing is open here."""
+        from opml_dispute.generation.program import compile_answer
+
+        if dims:
+            raise BadDimension(
+                f"{self.label} is a language model, which has no dimensions or inputs to fix",
+                hint="say how long prompt and answer may be: --prompt-tokens N --tokens N",
+            )
+        return compile_answer(self, shape)

@@ -1,9 +1,9 @@
 """
 Opening model files of every kind: ONNX, compiled programs, and language models.
 
-`open_model` answers the program of a file. A language model (a GGUF file, or a folder
-as Hugging Face publishes them) needs to know for how long
-a prompt and an answer; `language_of` answers its vocabulary, with which text becomes tokens and back.
+`open_model` answers the program of a file. A language model (a GGUF file, a folder as Hugging Face publishes them, or
+a decoder that was exported to ONNX) needs to know for how long a prompt and an answer; `language_of` answers its
+vocabulary, with which text becomes tokens and back.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from opml_dispute.model.files import BadDimension, Binding, read_model
 
 if TYPE_CHECKING:
     from opml_dispute.generation.checkpoint import Checkpoint
+    from opml_dispute.generation.language_model import LanguageModel
+    from opml_dispute.generation.onnx_files import DecoderFiles
     from opml_dispute.generation.vocabulary import Vocabulary
     from opml_dispute.model.program import Program
 
@@ -26,15 +28,32 @@ ANSWER_TOKENS: Final = 64
 
 
 def is_language_model(file: Path) -> bool:
-    """Whether `file` is one that `read_checkpoint` reads; False for what cannot be read."""
+    """Whether `file` is one that `read_language_model` reads; False for what cannot be read."""
     from opml_dispute.generation.gguf_file import is_gguf
     from opml_dispute.generation.huggingface import is_huggingface
 
-    return is_gguf(file) or is_huggingface(file)
+    return is_gguf(file) or _onnx_decoder(file) is not None or is_huggingface(file)
+
+
+def _onnx_decoder(file: Path) -> DecoderFiles | None:
+    from opml_dispute.generation.huggingface import has_safetensors
+    from opml_dispute.generation.onnx_files import find_decoder
+
+    return None if has_safetensors(file) else find_decoder(file)
+
+
+def read_language_model(file: Path) -> LanguageModel:
+    """A language model of any kind. Raises `ModelFileError`, `UnsupportedLanguageModel`, `InvalidModel`."""
+    files = _onnx_decoder(file)
+    if files is None:
+        return read_checkpoint(file)
+    from opml_dispute.generation.onnx_decoder import read_decoder
+
+    return read_decoder(files)
 
 
 def read_checkpoint(file: Path) -> Checkpoint:
-    """A language model. Raises `BadModelFile`, `UnsupportedLanguageModel`."""
+    """A language model that is weights alone. Raises `BadModelFile`, `UnsupportedLanguageModel`."""
     from opml_dispute.generation.gguf_model import gguf_checkpoint
     from opml_dispute.generation.huggingface import huggingface_checkpoint, is_huggingface
 
@@ -45,36 +64,40 @@ def open_model(file: Path, binding: Binding) -> Program:
     """
     The program of a file: of a language model for the prompt and the answer that `binding` names, else as `read_model`.
 
+    A graph that `binding` gives sizes or values to, but no prompt or answer, is compiled as it is.
     Raises `BadDimension` if `binding` does not concern such a file, and what compiling and loading raise.
     """
-    if not is_language_model(file):
-        if binding.prompt_tokens is not None or binding.tokens is not None or binding.sampling:
+    speaks = binding.prompt_tokens is not None or binding.tokens is not None or binding.sampling
+    as_graph = not speaks and bool(binding.dims or binding.constants) and _onnx_decoder(file) is not None
+    if not is_language_model(file) or as_graph:
+        if speaks:
             raise BadDimension(
                 f"{file.name} is no language model, so it takes none of --prompt-tokens, --tokens and --sampling",
                 hint="leave them out; sizes of an ONNX model's dimensions are given with --dim",
             )
         return read_model(file, binding)
-    return compile_language_model(read_checkpoint(file), binding, file.name)
+    return compile_language_model(read_language_model(file), binding, file.name)
 
 
-def compile_language_model(checkpoint: Checkpoint, binding: Binding, name: str) -> Program:
-    """A checkpoint's program for the prompt and answer that `binding` names. Raises as `open_model`."""
-    from opml_dispute.generation.program import AnswerShape, compile_answer
+def compile_language_model(model: LanguageModel, binding: Binding, name: str) -> Program:
+    """A language model's program for the prompt and answer that `binding` names. Raises as `open_model`."""
+    from opml_dispute.generation.answer import AnswerShape
 
-    if binding.dims or binding.constants or binding.max_sizes:
+    if binding.constants or binding.max_sizes:
         raise BadDimension(
             f"{name} is a language model, which has no dimensions or inputs to fix",
             hint="say how long prompt and answer may be: --prompt-tokens N --tokens N",
         )
     prompt_tokens = PROMPT_TOKENS if binding.prompt_tokens is None else binding.prompt_tokens
-    return compile_answer(checkpoint, AnswerShape(prompt_tokens, binding.tokens or ANSWER_TOKENS, binding.sampling))
+    shape = AnswerShape(prompt_tokens, binding.tokens or ANSWER_TOKENS, binding.sampling)
+    return model.compiled(shape, binding.dims)
 
 
 def language_of(file: Path) -> Vocabulary:
     """The vocabulary of a language model. Raises `NoTokenizer`, and what reading the file raises."""
     if not is_language_model(file):
         raise NoTokenizer(f"{file} is no language model: a prompt needs one", hint="give a GGUF file")
-    checkpoint = read_checkpoint(file)
-    if checkpoint.vocabulary is None:
+    vocabulary = read_language_model(file).vocabulary
+    if vocabulary is None:
         raise NoTokenizer(f"{file.name} has no tokenizer that is known here")
-    return checkpoint.vocabulary
+    return vocabulary

@@ -8,7 +8,6 @@ tensors.
 
 from __future__ import annotations
 
-import json
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,15 +19,12 @@ from opml_dispute import plain_json
 from opml_dispute.generation.checkpoint import Architecture, Checkpoint, Weight
 from opml_dispute.generation.gguf_file import mapped
 from opml_dispute.generation.refusals import BadModelFile, UnsupportedLanguageModel
-from opml_dispute.generation.vocabulary import Vocabulary
+from opml_dispute.generation.settings import MAX_CONFIG_BYTES, folder_vocabulary, json_object
 from opml_dispute.model.tensor import Array
-from opml_dispute.reading import Unreadable, read_json, read_text
 
 MODEL_TYPES: Final = ("llama", "qwen2", "qwen3")
 """What config.json may have as model_type."""
 
-_MAX_CONFIG_BYTES: Final = 1 << 24
-_MAX_TOKENIZER_BYTES: Final = 1 << 28
 _MAX_HEADER_BYTES: Final = 1 << 27
 _MOST: Final = 1 << 24
 
@@ -51,13 +47,20 @@ def is_huggingface(path: Path) -> bool:
         return False
 
 
+def has_safetensors(path: Path) -> bool:
+    """Whether `path` is such a folder with weights; False for what cannot be read."""
+    return is_huggingface(path) and any(
+        (path / name).is_file() for name in ("model.safetensors", "model.safetensors.index.json")
+    )
+
+
 def huggingface_checkpoint(folder: Path) -> Checkpoint:
     """
     The decoder in a folder. Raises `BadModelFile`, `UnsupportedLanguageModel`.
 
     A folder without tokenizer.json has no vocabulary.
     """
-    config = _Config(folder, _object(folder / "config.json", _MAX_CONFIG_BYTES))
+    config = _Config(folder, json_object(folder / "config.json", MAX_CONFIG_BYTES))
     kind = config.values.get("model_type")
     if kind not in MODEL_TYPES:
         raise UnsupportedLanguageModel(
@@ -67,7 +70,9 @@ def huggingface_checkpoint(folder: Path) -> Checkpoint:
     if config.values.get("tie_word_embeddings", False):
         weights.pop("output.weight", None)
     architecture = _architecture(config, str(kind), weights)
-    return Checkpoint(architecture, weights, _vocabulary(folder, config, architecture), folder.name)
+    return Checkpoint(
+        architecture, weights, folder_vocabulary(folder, config.values, architecture.vocabulary), folder.name
+    )
 
 
 def read_safetensors(path: Path) -> dict[str, Weight]:
@@ -123,7 +128,7 @@ def _files(folder: Path) -> list[Path]:
     index = folder / "model.safetensors.index.json"
     if not index.is_file():
         return [folder / "model.safetensors"]
-    placed = _object(index, _MAX_CONFIG_BYTES).get("weight_map")
+    placed = json_object(index, MAX_CONFIG_BYTES).get("weight_map")
     if not isinstance(placed, dict) or not all(isinstance(file, str) for file in placed.values()):
         raise BadModelFile(f"{index} does not say in which files the tensors are")
     names = sorted(set(placed.values()))
@@ -207,63 +212,3 @@ def _architecture(config: _Config, kind: str, weights: Mapping[str, Weight]) -> 
         rope_base=base,
         rope_pairs="halves",
     )
-
-
-def _vocabulary(folder: Path, config: _Config, architecture: Architecture) -> Vocabulary | None:
-    """The tokens of tokenizer.json, with what the other files say of them."""
-    path = folder / "tokenizer.json"
-    if not path.is_file():
-        return None
-    content = _object(path, _MAX_TOKENIZER_BYTES)
-    model, added = content.get("model"), content.get("added_tokens", [])
-    known = model.get("vocab") if isinstance(model, dict) else None
-    if not isinstance(known, dict) or not isinstance(added, list):
-        raise BadModelFile(f"{path} has no vocabulary of the kind BPE")
-    places = {i: token for token, i in known.items() if type(i) is int}
-    places |= {entry["id"]: entry["content"] for entry in added if _is_token(entry)}
-    if any(not 0 <= i < architecture.vocabulary for i in places):
-        raise BadModelFile(f"{path} has tokens beyond the embedding's {architecture.vocabulary:,} rows")
-    tokens = [places.get(i, "") for i in range(max(places, default=-1) + 1)]
-    settings = {} if not (folder / "tokenizer_config.json").is_file() else _object(folder / "tokenizer_config.json")
-    generation = {} if not (folder / "generation_config.json").is_file() else _object(folder / "generation_config.json")
-    ends = generation.get("eos_token_id", config.values.get("eos_token_id", []))
-    ends = ends if isinstance(ends, list) else [ends]
-    begin = config.values.get("bos_token_id")
-    template = settings.get("chat_template")
-    if template is None and (folder / "chat_template.jinja").is_file():
-        template = _text(folder / "chat_template.jinja", _MAX_CONFIG_BYTES)
-    named = {what: settings.get(what) for what in ("bos_token", "eos_token")}
-    named = {what: name.get("content") if isinstance(name, dict) else name for what, name in named.items()}
-    return Vocabulary(
-        tokens,
-        "pieces" if "\u2581" in "".join(tokens[:4096]) else "bytes",
-        special=sorted(entry["id"] for entry in added if _is_token(entry) and entry.get("special")),
-        added=sorted(entry["id"] for entry in added if _is_token(entry)),
-        begin=begin if settings.get("add_bos_token") is True and type(begin) is int else None,
-        end_tokens=sorted(end for end in ends if type(end) is int and 0 <= end < len(tokens)),
-        template=template if isinstance(template, str) else None,
-        names={what: name for what, name in named.items() if isinstance(name, str)},
-        tokenizer_json=json.dumps(content),
-    )
-
-
-def _is_token(entry: Any) -> bool:
-    return isinstance(entry, dict) and type(entry.get("id")) is int and isinstance(entry.get("content"), str)
-
-
-def _object(path: Path, max_bytes: int = _MAX_CONFIG_BYTES) -> dict[str, Any]:
-    """A JSON object. Raises `BadModelFile`."""
-    try:
-        value = read_json(path, max_bytes=max_bytes)
-    except Unreadable as error:
-        raise BadModelFile(str(error)) from None
-    if not isinstance(value, dict):
-        raise BadModelFile(f"{path} is no JSON object")
-    return value
-
-
-def _text(path: Path, max_bytes: int) -> str:
-    try:
-        return read_text(path, max_bytes=max_bytes)
-    except Unreadable as error:
-        raise BadModelFile(str(error)) from None

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from opml_dispute.engine.folding import float_mode
 from opml_dispute.engine.segment import LEAST_BLOCK_LOG2
-from opml_dispute.generation.answer import AnswerLoop, AnswerShape
+from opml_dispute.generation.answer import ANSWER, PROMPT, AnswerLoop, AnswerShape
 from opml_dispute.generation.checkpoint import Checkpoint
 from opml_dispute.generation.decoder import Decoder
 from opml_dispute.generation.refusals import BadPrompt, UnsupportedLanguageModel
@@ -27,9 +27,6 @@ from opml_dispute.model.record import Record
 from opml_dispute.model.recorder import Op
 from opml_dispute.model.refusals import Refuse
 
-PROMPT, ANSWER = "prompt", "answer"
-"""The names of a program's first input and its output: i64[prompt_tokens] and i64[tokens]."""
-
 
 def compile_answer(
     checkpoint: Checkpoint, shape: AnswerShape, *, tile_budget: int = TILE_BUDGET, limits: Limits | None = None
@@ -42,16 +39,7 @@ def compile_answer(
     Raises `BadPrompt` if these do not fit the model's context, `UnsupportedLanguageModel` for a model that the decoder
     cannot express, `ModelTooDear` beyond `limits`.
     """
-    if shape.prompt_tokens < 1 or shape.tokens < 1:
-        raise BadPrompt(
-            f"room for {shape.prompt_tokens} prompt tokens and {shape.tokens} of an answer; expected 1 of each at least"
-        )
-    if shape.slots > checkpoint.architecture.context:
-        raise BadPrompt(
-            f"{shape.prompt_tokens} prompt tokens and {shape.tokens} of an answer take {shape.slots:,} positions; "
-            f"the model's context has {checkpoint.architecture.context:,}",
-            hint="shorten the prompt, or ask for fewer tokens",
-        )
+    check_shape(shape, checkpoint.architecture.context)
     with float_mode():
         meter = Meter(limits or Limits.of_environment())
         try:
@@ -69,6 +57,20 @@ class _Emitted:
     """The number of each step's first operation, and one past the last one's."""
 
 
+def check_shape(shape: AnswerShape, context: int | None) -> None:
+    """Raises `BadPrompt` for a shape without tokens, or one that does not fit a model's context (None: unknown)."""
+    if shape.prompt_tokens < 1 or shape.tokens < 1:
+        raise BadPrompt(
+            f"room for {shape.prompt_tokens} prompt tokens and {shape.tokens} of an answer; expected 1 of each at least"
+        )
+    if context is not None and shape.slots > context:
+        raise BadPrompt(
+            f"{shape.prompt_tokens} prompt tokens and {shape.tokens} of an answer take {shape.slots:,} positions; "
+            f"the model's context has {context:,}",
+            hint="shorten the prompt, or ask for fewer tokens",
+        )
+
+
 def _compiled(checkpoint: Checkpoint, shape: AnswerShape, tile_budget: int, meter: Meter) -> Program:
     end_tokens = checkpoint.vocabulary.end_tokens if checkpoint.vocabulary else ()
     builder = Builder(meter)
@@ -76,11 +78,11 @@ def _compiled(checkpoint: Checkpoint, shape: AnswerShape, tile_budget: int, mete
     loop, starts = emitted.loop, emitted.starts
     steps = shape.tokens - 1
     numbers = {id(op): number for number, op in enumerate(builder.ops)}
-    ops = live_operations(builder.ops, [loop.answer])
+    ops = live_operations(builder.ops, [loop.choices.answer])
     firsts = [next((i for i, op in enumerate(ops) if numbers[id(op)] >= start), len(ops)) for start in starts]
     regions = Regions(frozenset(firsts[:-1]), _largest_block(ops[firsts[0] :]))
-    sampling = loop.sampler.inputs.items() if loop.sampler else ()
-    plan = Plan(ops, [(PROMPT, loop.tokens), *sampling], [(ANSWER, loop.answer)], regions)
+    sampling = loop.choices.sampler.inputs.items() if loop.choices.sampler else ()
+    plan = Plan(ops, [(PROMPT, loop.tokens), *sampling], [(ANSWER, loop.choices.answer)], regions)
     records, made_of = plan.nodes(tile_budget, most_steps, meter)
     packed = b"".join(record.pack() for record in records)
     which = [(i, 0) for i in range(len(records))]
@@ -127,6 +129,3 @@ def _origin(op: Op, step: int) -> tuple[str, str]:
     return op.origin.op_type, f"token {step}{comma}{layer}" if step > 1 and where.startswith(
         "token "
     ) else op.origin.name
-
-
-__all__ = ["ANSWER", "PROMPT", "AnswerShape", "compile_answer"]

@@ -7,14 +7,14 @@ or kept from an earlier use, is known too.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from opml_dispute.generation.answer import PADDING
-from opml_dispute.generation.program import ANSWER, PROMPT
+from opml_dispute.generation.answer import ANSWER, PROMPT, WHOLE_PROMPT
+from opml_dispute.generation.choice import PADDING
 from opml_dispute.generation.refusals import BadPrompt
 from opml_dispute.generation.sampling import SAMPLING_INPUTS, SamplingChoice
 from opml_dispute.model.opcodes import DType
@@ -43,18 +43,26 @@ class AnswerProgram:
     tokens: int
     sampled: bool = False
     """Whether it draws tokens as its inputs say."""
+    is_exact: bool = False
+    """Whether a prompt has to have as many tokens as there is room for."""
+
+    @property
+    def prompt_name(self) -> str:
+        """The name of the input that takes the prompt."""
+        return WHOLE_PROMPT if self.is_exact else PROMPT
 
     @classmethod
     def of(cls, inputs: Sequence[Described], outputs: Sequence[Described]) -> AnswerProgram | None:
         """None if it is another kind of program."""
         found = [(spec.name, spec.dtype, len(spec.shape)) for spec in (*inputs, *outputs)]
-        prompt, answer = (PROMPT, DType.I64, 1), (ANSWER, DType.I64, 1)
+        is_exact = any(spec.name == WHOLE_PROMPT for spec in inputs[:1])
+        prompt, answer = (WHOLE_PROMPT if is_exact else PROMPT, DType.I64, 1), (ANSWER, DType.I64, 1)
         sampling = [(name, dtype, 1) for name, dtype in SAMPLING_INPUTS]
         if found not in ([prompt, answer], [prompt, *sampling, answer]):
             return None
         if any(tuple(spec.shape) != (1,) for spec in inputs[1:]):
             return None
-        return cls(int(inputs[0].shape[0]), int(outputs[0].shape[0]), len(inputs) > 1)
+        return cls(int(inputs[0].shape[0]), int(outputs[0].shape[0]), len(inputs) > 1, is_exact)
 
     def inputs(self, tokens: Sequence[int], choice: SamplingChoice | None = None) -> dict[str, Array]:
         """
@@ -68,7 +76,17 @@ class AnswerProgram:
                 hint="leave out --temperature, --top-k, --top-p and --seed, or compile the model with --sampling",
             )
         drawn = (choice or SamplingChoice()).inputs() if self.sampled else {}
-        return {PROMPT: padded(tokens, self.prompt_tokens), **drawn}
+        if self.is_exact and len(tokens) < self.prompt_tokens:
+            raise BadPrompt(
+                f"the prompt has {len(tokens):,} tokens, but the program takes prompts of {self.prompt_tokens:,} only",
+                hint="the model takes positions from the prompt's length: compile it with --prompt-tokens "
+                f"{len(tokens)}",
+            )
+        return {self.prompt_name: padded(tokens, self.prompt_tokens), **drawn}
+
+    def prompt(self, inputs: Mapping[str, Array]) -> list[int]:
+        """The tokens of the prompt among a program's inputs, without padding."""
+        return [int(token) for token in inputs[self.prompt_name].tolist() if token >= 0]
 
 
 def padded(tokens: Sequence[int], room: int) -> Array:

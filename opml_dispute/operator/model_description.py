@@ -127,11 +127,9 @@ def binding_as_registered(registered: RegisteredModel, *, is_language: bool) -> 
         outputs = [_slot(raw) for raw in _listed(plain_json.loads(registered.outputs))]
     except (ValueError, KeyError, TypeError):
         return Binding()
-    if not is_language:
+    answers = AnswerProgram.of(inputs, outputs) if is_language else None
+    if answers is None:  # of a language model's graph, too, that was registered as it is
         return Binding(dims={f"{slot.name}.{at}": size for slot in inputs for at, size in enumerate(slot.shape)})
-    answers = AnswerProgram.of(inputs, outputs)
-    if answers is None:
-        return Binding()
     return Binding(prompt_tokens=answers.prompt_tokens, tokens=answers.tokens, sampling=answers.sampled)
 
 

@@ -25,7 +25,7 @@ from opml_dispute.engine.hashing import merkle_root
 from opml_dispute.engine.merkle import SparseTree
 from opml_dispute.engine.segment import MODEL_LOG2
 from opml_dispute.errors import OpmlError
-from opml_dispute.generation.files import is_language_model, open_model, read_checkpoint
+from opml_dispute.generation.files import is_language_model, open_model, read_language_model
 from opml_dispute.generation.refusals import NoTokenizer
 from opml_dispute.generation.vocabulary import Vocabulary, vocabulary_from_json
 from opml_dispute.home import home, write_whole
@@ -88,7 +88,7 @@ class ModelStore:
 
     def keep_vocabulary(self, model_id: bytes, file: Path) -> None:
         """Keep the vocabulary of a language model's file, if it has one. Raises `CannotWrite`."""
-        vocabulary = read_checkpoint(file).vocabulary if is_language_model(file) else None
+        vocabulary = read_language_model(file).vocabulary if is_language_model(file) else None
         if vocabulary is not None:
             text = vocabulary.to_json()
             write_whole(self._vocabulary_path(model_id), lambda temporary: temporary.write_text(text, "utf-8"))

@@ -110,7 +110,8 @@ class Ours:
 
     def _run(self, prompt: list[int], tokens: int, threads: int) -> tuple[list[int], Any]:
         from opml_dispute.engine.inference import Inference
-        from opml_dispute.generation.program import AnswerShape, compile_answer
+        from opml_dispute.generation.answer import AnswerShape
+        from opml_dispute.generation.program import compile_answer
         from opml_dispute.generation.talk import padded, spoken
 
         # Prompts of about the same length share a program.

@@ -11,7 +11,9 @@ from opml_dispute.models import DIGITS, LETTERS
 from tests.cli.conftest import Cli
 from tests.cli.test_bad_input import assert_refused
 from tests.conftest import Chain
+from tests.generation.models import LETTERS as LETTERS_OF_FILES
 from tests.generation.models import Made, write_model
+from tests.generation.onnx_models import OnnxMade, greedy, write_decoder, write_tokenizer
 
 Key = Callable[[str], str]
 
@@ -26,6 +28,23 @@ def test_an_answer_is_shown_in_words(cli: Cli) -> None:
     assert [item["text"] for item in told.objects if "token" in item] == list(" No, ")
     assert told.object_with("answer")["answer"] == " No, "
     assert told.object_with("state_root")["status"] == 0
+
+
+def test_a_decoder_exported_to_onnx_answers_in_words(cli: Cli, tmp_path: Path) -> None:
+    """No dimension is named: the folder's files say everything, and the answer is ONNX Runtime's."""
+    made = OnnxMade("merged", seed=2, vocabulary=len(LETTERS_OF_FILES))
+    file = write_decoder(tmp_path / "model", made)
+    write_tokenizer(file.parent)
+    tokens = [LETTERS_OF_FILES.index(letter) for letter in "ferry"]
+    expected = "".join(LETTERS_OF_FILES[token] for token in greedy(file.parent, made, tokens, 6))
+    told = cli("run", file, "--prompt", "ferry", "--tokens", 6, "--json")
+    assert told.code == 0, told.err
+    assert told.object_with("answer")["answer"] == expected.replace("\u0120", " ")
+    facts = cli("model", "inspect", file, "--prompt-tokens", 5, "--tokens", 3, "--json").object_with("language")
+    assert facts["language"]["architecture"] == "tiny"
+    refused = cli("run", file, "--prompt", "ferry", "--constant", "use_cache_branch=true")
+    assert refused.code != 0
+    assert "has no dimensions or inputs to fix" in refused.err
 
 
 def test_a_drawn_answer_is_that_of_its_seed(cli: Cli) -> None:

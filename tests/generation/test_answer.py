@@ -9,8 +9,9 @@ import pytest
 
 from opml_dispute.engine.inference import Inference
 from opml_dispute.generation import program as generation_program
-from opml_dispute.generation.answer import PADDING, AnswerShape
+from opml_dispute.generation.answer import AnswerShape
 from opml_dispute.generation.checkpoint import Checkpoint
+from opml_dispute.generation.choice import PADDING
 from opml_dispute.generation.facts import language_facts
 from opml_dispute.generation.files import open_model
 from opml_dispute.generation.gguf_model import gguf_checkpoint

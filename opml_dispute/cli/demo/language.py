@@ -27,8 +27,8 @@ from opml_dispute.engine.segment import input_image
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.claim import GameStatus
 from opml_dispute.game.rules import subgame_roots_of
-from opml_dispute.generation.files import compile_language_model, read_checkpoint
-from opml_dispute.generation.program import ANSWER
+from opml_dispute.generation.answer import ANSWER
+from opml_dispute.generation.files import compile_language_model, read_language_model
 from opml_dispute.generation.refusals import NoTokenizer
 from opml_dispute.generation.talk import AnswerProgram, first_difference, prompt_of, spoken
 from opml_dispute.model.files import Binding
@@ -118,13 +118,13 @@ def dispute_an_answer(
         return done
 
     with _timed(result, "compile"):
-        checkpoint = read_checkpoint(file)
-        vocabulary = checkpoint.vocabulary
+        language_model = read_language_model(file)
+        vocabulary = language_model.vocabulary
         if vocabulary is None:
             raise NoTokenizer(f"{file.name} has no tokenizer that is known here")
         asked = prompt_of(vocabulary, prompt, chat=chat)
         binding = Binding(prompt_tokens=len(asked), tokens=tokens)
-        program = compile_language_model(checkpoint, binding, file.name)
+        program = compile_language_model(language_model, binding, file.name)
         shape = AnswerProgram(len(asked), tokens)
         image = input_image(program.inputs, shape.inputs(asked))
     result.prompt_tokens, result.nodes, result.log2_steps = len(asked), program.node_count, program.log2_steps

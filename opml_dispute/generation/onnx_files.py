@@ -1,0 +1,127 @@
+"""
+The files of a language model that was exported to ONNX: which graph does what, and what lies beside them.
+
+Exports differ. One graph may do all; or one is for the prompt (decoder_model.onnx) and another for what follows
+(decoder_with_past_model.onnx); or both are one, and an input says which is meant (decoder_model_merged.onnx,
+`use_cache_branch`). `find_decoder` tells them by the names of their inputs and outputs, whatever the files' names.
+Tokenizer and settings lie in the same folder, or in the one above (`onnx/model.onnx`).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+from opml_dispute.generation.refusals import UnsupportedLanguageModel
+from opml_dispute.generation.settings import MAX_CONFIG_BYTES, json_object
+from opml_dispute.model.graph_ends import GraphEnds, graph_ends
+
+IDS: Final = ("input_ids", "decoder_input_ids")
+"""The names that exporters give to the tokens of a decoder."""
+_IN_FOLDER: Final = ("decoder_model_merged.onnx", "decoder_model.onnx", "model.onnx", "decoder_with_past_model.onnx")
+"""What is looked for in a folder, in this order."""
+_PRESENT: Final = (("past_key_values", "present"), ("past_key_values", "present_key_values"), ("past", "present"))
+"""How the name of a state that goes in becomes that of one that comes out."""
+_MOST_TOKENS: Final = 1 << 24
+
+
+@dataclass(frozen=True)
+class DecoderFiles:
+    """The graphs of one decoder."""
+
+    prompt: Path
+    """For the prompt."""
+    step: Path
+    """For every further token; the same as `prompt` if one graph does both."""
+
+    @cached_property
+    def folder(self) -> Path:
+        """Where the model's settings and its tokenizer lie."""
+        for folder in (self.prompt.parent, self.prompt.parent.parent):
+            if any((folder / name).is_file() for name in ("config.json", "genai_config.json", "tokenizer.json")):
+                return folder
+        return self.prompt.parent
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """config.json, and over it what genai_config.json says of the model. Raises `BadModelFile`."""
+        found: dict[str, Any] = {}
+        for name in ("config.json", "genai_config.json"):
+            if (self.folder / name).is_file():
+                values = json_object(self.folder / name, MAX_CONFIG_BYTES)
+                own = values.get("model") if name == "genai_config.json" else values
+                found |= own if isinstance(own, dict) else {}
+        return found
+
+    @property
+    def context(self) -> int | None:
+        """Positions that the model was made for; None if no file says so."""
+        for key in ("context_length", "max_position_embeddings", "n_positions", "n_ctx"):
+            value = self.settings.get(key)
+            if type(value) is int and 1 <= value <= _MOST_TOKENS:
+                return value
+        return None
+
+    @property
+    def window(self) -> int | None:
+        """A token sees so many positions at most; None if no file says so."""
+        value = self.settings.get("sliding_window")
+        return value if type(value) is int and value > 0 and self.settings.get("use_sliding_window", True) else None
+
+
+def find_decoder(path: Path) -> DecoderFiles | None:
+    """The graphs of the decoder that `path`, a file or a folder, is or holds; None if there is none."""
+    try:
+        folders = (path, path / "onnx") if path.is_dir() else ()
+    except (OSError, ValueError):
+        return None
+    for candidate in (folder / name for folder in folders for name in _IN_FOLDER):
+        found = _decoder(candidate)
+        if found is not None:
+            return found
+    return None if folders else _decoder(path)
+
+
+def _decoder(path: Path) -> DecoderFiles | None:
+    ends = graph_ends(path)
+    if ends is None or not set(IDS).intersection(ends.inputs):
+        return None
+    takes = bool(states_of(ends))
+    gives = any(re.match("present", name) for name in ends.outputs)
+    if not takes and not gives:
+        return None
+    prompt_name, step_name = "decoder_model", "decoder_with_past_model"
+    if takes and step_name not in path.name:
+        return DecoderFiles(path, path)
+    partner = path.with_name(
+        path.name.replace(step_name, prompt_name) if takes else path.name.replace(prompt_name, step_name)
+    )
+    other = graph_ends(partner)
+    if partner != path and other is not None and set(IDS).intersection(other.inputs):
+        return DecoderFiles(partner, path) if takes else DecoderFiles(path, partner)
+    # A decoder that takes what came before can be given nothing for it; one that does not take it cannot go on.
+    return DecoderFiles(path, path) if takes else None
+
+
+def states_of(ends: GraphEnds) -> dict[str, str | None]:
+    """
+    The inputs that carry what earlier tokens left, and the output that each becomes; None if it stays as it is.
+
+    >>> states_of(GraphEnds(("input_ids", "past_key_values.0.key"), ("logits", "present.0.key")))
+    {'past_key_values.0.key': 'present.0.key'}
+    """
+    states: dict[str, str | None] = {}
+    for name in ends.inputs:
+        if not re.match(r"(past|past_key_values?)[._]", name):
+            continue
+        outs = [name.replace(before, after, 1) for before, after in _PRESENT if before in name]
+        states[name] = next((out for out in outs if out in ends.outputs), None)
+    if states and all(out is None for out in states.values()):
+        raise UnsupportedLanguageModel(
+            f"the graph takes {next(iter(states))!r}, but gives nothing that could become it; its outputs are "
+            f"{', '.join(ends.outputs[:6])}"
+        )
+    return states
