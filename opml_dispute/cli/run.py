@@ -21,6 +21,7 @@ from opml_dispute.engine.inference import Inference
 from opml_dispute.engine.inference_status import status_words
 from opml_dispute.errors import OpmlError
 from opml_dispute.generation.files import open_model
+from opml_dispute.generation.names import ANSWER, SOURCES
 from opml_dispute.model.files import Binding
 from opml_dispute.model.program import Program
 from opml_dispute.models import DIGITS
@@ -90,9 +91,13 @@ def run(
     root = inference.state_root(program.node_count)
     committed_s = time.perf_counter() - started
     results = inference.outputs() if inference.status == 0 else {}
-    for name, value in results.items() if asked.text is None else ():
+    for name, value in results.items():
+        if name == ANSWER and asked.text is not None:
+            continue  # shown in words
         shown = np.array2string(value, precision=6, threshold=40, max_line_width=output.width)
         output.show(f"{one_line(name)} = {shown}")
+    if asked.text is None and program.inputs[0].name in SOURCES and ANSWER in results:
+        _show_heard(file, results[ANSWER], output)
     saved = {} if save is None else _save(results, save)
     output.say(f"S_{program.node_count} = 0x{root.hex()}")
     output.say(f"{program.node_count} nodes in {ran_s * 1e3:.2f} ms, committed in {committed_s * 1e3:.2f} ms")
@@ -112,6 +117,21 @@ def run(
     if inference.status != 0:
         node = inference.fault_node
         raise InferenceFailed(f"the inference failed at node {node}: {status_words(inference.status)}")
+
+
+def _show_heard(file: Path, answer: npt.NDArray[Any], output: Output) -> None:
+    """The answer to sound in words, if the model's files have a tokenizer."""
+    from opml_dispute.generation.files import language_of, takes_text
+    from opml_dispute.generation.refusals import NoTokenizer
+    from opml_dispute.generation.talk import spoken
+
+    try:
+        words = language_of(file).text(spoken(answer.tolist())) if takes_text(file) else None
+    except NoTokenizer:
+        words = None
+    if words is not None:
+        output.say(f"Heard: {one_line(words)}")
+        output.fact(answer=words)
 
 
 def _run_in_vm(program: Program, inference: Inference, output: Output) -> None:

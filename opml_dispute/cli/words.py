@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from opml_dispute.chain.requests import read_request
 from opml_dispute.errors import OpmlError
-from opml_dispute.generation.files import is_language_model, language_of
+from opml_dispute.generation.files import language_of, takes_text
 from opml_dispute.generation.refusals import NoTokenizer
 from opml_dispute.operator.model_store import ModelStore
 from opml_dispute.primitives import ModelId, RequestId
@@ -44,9 +44,9 @@ def prompt_image(
 ) -> bytes:
     """The input image of a prompt. Raises `BadPrompt`, or `NoTokenizer` for a model that takes none."""
     from opml_dispute.engine.segment import input_image
-    from opml_dispute.generation.talk import AnswerProgram, prompt_of
+    from opml_dispute.generation.talk import prompt_of, prompt_program
 
-    program = AnswerProgram.of(inputs, outputs)
+    program = prompt_program(inputs, outputs)
     if program is None:
         raise NoTokenizer("the registered model takes no prompt", hint="give its inputs with --input")
     tokens = prompt_of(vocabulary, asked.text or "", chat=asked.chat)
@@ -56,14 +56,14 @@ def prompt_image(
 def show_words(case: Case, file: Path | None, output: Output) -> None:
     """Show a request's prompt, and the answer as computed here."""
     from opml_dispute.engine.segment import INPUT, tensors
-    from opml_dispute.generation.answer import ANSWER
+    from opml_dispute.generation.names import ANSWER
     from opml_dispute.generation.talk import AnswerProgram, spoken
 
     takes = AnswerProgram.of(case.program.inputs, case.program.outputs)
     if takes is None:
         return
     model_id = ModelId(bytes(case.record.model_id))
-    vocabulary = language_of(file) if file is not None and is_language_model(file) else None
+    vocabulary = language_of(file) if file is not None and takes_text(file) else None
     vocabulary = vocabulary or ModelStore.default().vocabulary(model_id)
     prompt = takes.prompt(tensors(case.program.inputs, case.image, INPUT))
     answer = spoken(case.outputs[ANSWER].tolist())
@@ -108,7 +108,7 @@ def game_words(system: System, request_id: RequestId, disputed: DisputedRange) -
     The answer is computed here, which takes as long as the model takes; nothing is fetched.
     """
     from opml_dispute.engine.segment import INPUT, tensors
-    from opml_dispute.generation.answer import ANSWER
+    from opml_dispute.generation.names import ANSWER
     from opml_dispute.generation.talk import AnswerProgram, spoken
     from opml_dispute.operator.case import open_case
 

@@ -23,11 +23,6 @@ from opml_dispute.model.opcodes import DType, Reduction
 from opml_dispute.model.recorder import Origin
 from opml_dispute.model.tensor import Tensor
 
-PROMPT, ANSWER = "prompt", "answer"
-"""The names of a program's first input and its output: i64[prompt_tokens] and i64[tokens]."""
-WHOLE_PROMPT = "whole_prompt"
-"""The name of the first input where prompts have one length: padding would move the positions of what follows."""
-
 
 @dataclass(frozen=True)
 class AnswerShape:

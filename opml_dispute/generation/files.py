@@ -17,6 +17,7 @@ from opml_dispute.model.files import BadDimension, Binding, read_model
 if TYPE_CHECKING:
     from opml_dispute.generation.checkpoint import Checkpoint
     from opml_dispute.generation.language_model import LanguageModel
+    from opml_dispute.generation.onnx_encoder import OnnxEncoder
     from opml_dispute.generation.onnx_files import DecoderFiles
     from opml_dispute.generation.vocabulary import Vocabulary
     from opml_dispute.model.program import Program
@@ -42,6 +43,15 @@ def _onnx_decoder(file: Path) -> DecoderFiles | None:
     return None if has_safetensors(file) else find_decoder(file)
 
 
+def text_encoder(file: Path) -> OnnxEncoder | None:
+    """The encoder of sentences in a file or folder; None if it is something else. Raises as `read_language_model`."""
+    from opml_dispute.generation.huggingface import has_safetensors
+    from opml_dispute.generation.onnx_encoder import find_encoder, read_encoder
+
+    files = None if has_safetensors(file) or _onnx_decoder(file) is not None else find_encoder(file)
+    return None if files is None else read_encoder(files)
+
+
 def read_language_model(file: Path) -> LanguageModel:
     """A language model of any kind. Raises `ModelFileError`, `UnsupportedLanguageModel`, `InvalidModel`."""
     files = _onnx_decoder(file)
@@ -64,10 +74,15 @@ def open_model(file: Path, binding: Binding) -> Program:
     """
     The program of a file: of a language model for the prompt and the answer that `binding` names, else as `read_model`.
 
-    A graph that `binding` gives sizes or values to, but no prompt or answer, is compiled as it is.
+    An encoder of sentences is compiled for texts of so many tokens as `binding.prompt_tokens` says. A graph for which
+    `binding` has no prompt or answer, but sizes or values, is compiled as it is.
     Raises `BadDimension` if `binding` does not concern such a file, and what compiling and loading raise.
     """
-    speaks = binding.prompt_tokens is not None or binding.tokens is not None or binding.sampling
+    answers = binding.tokens is not None or binding.sampling
+    speaks = answers or binding.prompt_tokens is not None
+    encoder = text_encoder(file) if binding.prompt_tokens is not None and not answers else None
+    if encoder is not None and binding.prompt_tokens is not None:
+        return encoder.compiled(binding.prompt_tokens, binding.dims)
     as_graph = not speaks and bool(binding.dims or binding.constants) and _onnx_decoder(file) is not None
     if not is_language_model(file) or as_graph:
         if speaks:
@@ -95,9 +110,17 @@ def compile_language_model(model: LanguageModel, binding: Binding, name: str) ->
 
 def language_of(file: Path) -> Vocabulary:
     """The vocabulary of a language model. Raises `NoTokenizer`, and what reading the file raises."""
-    if not is_language_model(file):
+    encoder = text_encoder(file)
+    if encoder is None and not is_language_model(file):
         raise NoTokenizer(f"{file} is no language model: a prompt needs one", hint="give a GGUF file")
-    vocabulary = read_language_model(file).vocabulary
+    vocabulary = encoder.vocabulary if encoder else read_language_model(file).vocabulary
     if vocabulary is None:
         raise NoTokenizer(f"{file.name} has no tokenizer that is known here")
     return vocabulary
+
+
+def takes_text(file: Path) -> bool:
+    """Whether `file` is a language model, or an encoder of sentences."""
+    from opml_dispute.generation.onnx_encoder import find_encoder
+
+    return is_language_model(file) or find_encoder(file) is not None

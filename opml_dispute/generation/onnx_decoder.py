@@ -6,34 +6,36 @@ Such a graph takes tokens and what earlier tokens left (`past_key_values`), and 
 each further token, with what came out as what goes in. All times share the same constants. So no dimension has to be
 named by hand: tokens, positions, masks and lengths are known to the loop, and other sizes stand in the file.
 
-**Padding.** Graphs expect a prompt from its start. So a prompt is moved there, and the padding behind it is masked:
-the graph's mask says what may be seen, and positions go on behind the prompt. Where a graph takes its positions from
-the size of what came before, padding would move them; a program of it takes prompts of one length only (`is_exact`).
+**Padding.** A graph's mask says what may be seen, and positions go on behind the prompt. Where a graph takes its
+positions from the size of what came before, padding would move them; a program of it takes prompts of one length only
+(`is_exact`).
+
+**Encoders.** Where a graph before the decoder reads the source, text or sound, it is lowered once. A text is the
+program's prompt, and sound an input of its own; the decoder begins with the tokens that the model's files name.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import onnx
 
 from opml_dispute.engine.folding import float_mode
-from opml_dispute.generation.answer import ANSWER, PROMPT, WHOLE_PROMPT, AnswerShape
+from opml_dispute.generation.answer import AnswerShape
 from opml_dispute.generation.choice import Choices
 from opml_dispute.generation.language_model import LanguageSizes, by_count
-from opml_dispute.generation.onnx_files import IDS, DecoderFiles, states_of
+from opml_dispute.generation.names import ANSWER, PROMPT, SOURCES, WHOLE_PROMPT
+from opml_dispute.generation.onnx_files import IDS, DecoderFiles, renamed_states
+from opml_dispute.generation.onnx_graph import ExportedGraph, FrontPrompt, fitted
 from opml_dispute.generation.program import check_shape
 from opml_dispute.generation.refusals import UnsupportedLanguageModel
-from opml_dispute.generation.settings import end_tokens, folder_vocabulary
+from opml_dispute.generation.settings import Speech, folder_vocabulary, speech_of
 from opml_dispute.generation.vocabulary import Vocabulary
 from opml_dispute.model import elements
 from opml_dispute.model.builder import Builder
 from opml_dispute.model.compiler import compile_operations
-from opml_dispute.model.graph_ends import GraphEnds
-from opml_dispute.model.graph_inputs import held_type
 from opml_dispute.model.importer import Importer
 from opml_dispute.model.limits import Limits, Meter
 from opml_dispute.model.onnx_file import load
@@ -43,89 +45,54 @@ from opml_dispute.model.recorder import Origin
 from opml_dispute.model.refusals import Refuse
 from opml_dispute.model.tensor import Shape, Tensor
 
-LOGITS = "logits"
+_FORBIDDEN = -1e30
+"""Added to the logit of a token that the model's files exclude."""
 _LOGITS_KEPT = ("num_logits_to_keep", "logits_to_keep")
 """Inputs that say for how many of the last tokens logits are wanted; 0: for all."""
-
-
-@dataclass(frozen=True)
-class DecoderGraph:
-    """One graph of a decoder, by what the loop needs to know of it."""
-
-    model: onnx.ModelProto
-    name: str
-    """Its file's, for people."""
-
-    @cached_property
-    def inputs(self) -> list[onnx.ValueInfoProto]:
-        given = {tensor.name for tensor in self.model.graph.initializer}
-        return [value for value in self.model.graph.input if value.name not in given]
-
-    @cached_property
-    def states(self) -> dict[str, str | None]:
-        """As `states_of`."""
-        return states_of(GraphEnds(tuple(v.name for v in self.inputs), tuple(v.name for v in self.model.graph.output)))
-
-    @cached_property
-    def operators(self) -> frozenset[str]:
-        return frozenset(_operators(self.model.graph))
-
-    @property
-    def packs_cache(self) -> bool:
-        """Whether new keys follow the last true one, in the place of padding; otherwise they follow the padding."""
-        return "GroupQueryAttention" in self.operators
-
-    @property
-    def bears_padding(self) -> bool:
-        """Whether positions do not depend on how much padding is between prompt and answer."""
-        names = {value.name for value in self.inputs}
-        if not names.intersection(("attention_mask", "seqlens_k")):
-            return False
-        # A mask's running sum gives positions to models that take none, and distances to those without positions.
-        return self.packs_cache or "position_ids" in names or "CumSum" in self.operators
-
-    def logits(self) -> str:
-        names = [value.name for value in self.model.graph.output]
-        return LOGITS if LOGITS in names else names[0]
-
-
-def _operators(graph: onnx.GraphProto) -> set[str]:
-    found = {node.op_type for node in graph.node}
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                found |= _operators(attribute.g)
-    return found
+_ENCODED = ("encoder_hidden_states", "encoder_outputs")
 
 
 @dataclass(frozen=True)
 class OnnxDecoder:
-    """A decoder's graphs and its vocabulary (`language_model.LanguageModel`)."""
+    """A decoder's graphs, its encoder's if it has one, and its vocabulary (`language_model.LanguageModel`)."""
 
     files: DecoderFiles
-    prompt: DecoderGraph
-    step: DecoderGraph
+    prompt: ExportedGraph
+    step: ExportedGraph
+    encoder: ExportedGraph | None
     vocabulary: Vocabulary | None
-    end_tokens: tuple[int, ...]
+    speech: Speech
 
     @property
     def label(self) -> str:
         return self.files.folder.name
 
     @property
-    def is_exact(self) -> bool:
-        """Whether its programs take prompts of one length only, without padding."""
-        return not (self.prompt.bears_padding and self.step.bears_padding)
+    def hears(self) -> onnx.ValueInfoProto | None:
+        """The encoder's input for sound; None if the model reads text."""
+        found = [value for value in (self.encoder.inputs if self.encoder else ()) if value.name in SOURCES]
+        return found[0] if found else None
+
+    def is_exact(self, slots: int) -> bool:
+        """Whether a program of so many slots takes prompts of one length only, without padding."""
+        if self.encoder is not None:
+            return "attention_mask" not in self.encoder.takes
+        # Behind padding, what is seen through a window would be other tokens.
+        windowed = self.files.window is not None and slots > self.files.window
+        return windowed or not (self.prompt.bears_padding and self.step.bears_padding)
 
     def sizes(self) -> LanguageSizes:
+        """As `LanguageModel.sizes`."""
         settings, encodings = self.files.settings, dict[str, int]()
-        for tensor in self.step.model.graph.initializer:
-            name = elements.name_of(tensor.data_type)
-            encodings[name] = encodings.get(name, 0) + int(np.prod(tensor.dims, dtype=np.int64))
-        width = settings.get("hidden_size", settings.get("n_embd"))
+        for graph in (self.step, *((self.encoder,) if self.encoder else ())):
+            for tensor in graph.model.graph.initializer:
+                name = elements.name_of(tensor.data_type)
+                encodings[name] = encodings.get(name, 0) + int(np.prod(tensor.dims, dtype=np.int64))
+        width = settings.get("hidden_size", settings.get("d_model", settings.get("n_embd")))
+        layers = {name.split(".")[1] for name in self.step.states if name.count(".") > 1} or set(self.step.states)
         return LanguageSizes(
             architecture=str(settings.get("model_type", settings.get("type", "ONNX"))),
-            layers=-(-len(self.step.states) // 2),
+            layers=len(layers),
             width=width if type(width) is int else None,
             vocabulary=_rows(self.step),
             context=self.files.context,
@@ -135,35 +102,37 @@ class OnnxDecoder:
 
     def compiled(self, shape: AnswerShape, dims: Mapping[str, int], limits: Limits | None = None) -> Program:
         """As `LanguageModel.compiled`."""
-        check_shape(shape, self.files.context)
+        begins = len(self.speech.start) if self.encoder else shape.prompt_tokens
+        slots = begins + shape.tokens - 1
+        check_shape(AnswerShape(begins, shape.tokens) if self.encoder else shape, self.files.context)
         with float_mode():
             builder = Builder(Meter(limits or Limits.of_environment()))
             builder.expect_repetition()
-            # Behind padding, what is seen through a window would be other tokens.
-            windowed = self.files.window is not None and shape.slots > self.files.window
-            is_exact = self.is_exact or windowed
+            is_exact = self.is_exact(slots)
             try:
                 loop = OnnxLoop(builder, self, shape, dims, is_exact=is_exact)
                 loop.run()
             except Refuse as refusal:
                 raise UnsupportedLanguageModel(f"the graph of {self.label} does not fit the loop: {refusal}") from None
-            sampler = loop.choices.sampler
-            inputs = [(WHOLE_PROMPT if is_exact else PROMPT, loop.tokens), *(sampler.inputs.items() if sampler else ())]
+            sampler, sound = loop.choices.sampler, self.hears
+            name = sound.name if sound is not None else WHOLE_PROMPT if is_exact else PROMPT
+            inputs = [(name, loop.source), *(sampler.inputs.items() if sampler else ())]
             return compile_operations(builder, inputs, [(ANSWER, loop.choices.answer)])
 
 
 def read_decoder(files: DecoderFiles) -> OnnxDecoder:
     """The decoder in these files. Raises `ModelFileError`, `InvalidModel`, `BadModelFile`."""
-    prompt = DecoderGraph(load(files.prompt), files.prompt.name)
-    step = prompt if files.step == files.prompt else DecoderGraph(load(files.step), files.step.name)
-    vocabulary = folder_vocabulary(files.folder, files.settings, _rows(step) or 1 << 24)
-    ends = tuple(end_tokens(files.folder, files.settings))
-    return OnnxDecoder(files, prompt, step, vocabulary, ends)
+    prompt = ExportedGraph(load(files.prompt), files.prompt.name)
+    step = prompt if files.step == files.prompt else ExportedGraph(load(files.step), files.step.name)
+    encoder = None if files.encoder is None else ExportedGraph(load(files.encoder), files.encoder.name)
+    reads_text = encoder is not None and not encoder.takes.intersection(SOURCES)
+    vocabulary = folder_vocabulary(files.folder, files.settings, _rows(step) or 1 << 24, surrounds=reads_text)
+    return OnnxDecoder(files, prompt, step, encoder, vocabulary, speech_of(files.folder, files.settings))
 
 
-def _rows(graph: DecoderGraph) -> int:
+def _rows(graph: ExportedGraph) -> int:
     """Tokens that logits are given for; 0 if the graph does not say."""
-    (value,) = (value for value in graph.model.graph.output if value.name == graph.logits())
+    (value,) = (value for value in graph.model.graph.output if value.name == graph.first_of("logits"))
     dims = value.type.tensor_type.shape.dim
     return int(dims[-1].dim_value) if dims else 0
 
@@ -193,109 +162,154 @@ class OnnxLoop:
         self, builder: Builder, model: OnnxDecoder, shape: AnswerShape, dims: Mapping[str, int], *, is_exact: bool
     ) -> None:
         self.g, self.model, self.shape, self.dims = builder, model, shape, dims
-        self.choices = Choices(builder, shape.tokens, model.end_tokens, sampled=shape.sampled)
-        self.tokens = builder.new(DType.I64, (shape.prompt_tokens,))
-        """The prompt: an input of the program."""
-        self._length: Tensor | None = None
+        self.choices = Choices(builder, shape.tokens, model.speech.end_tokens, sampled=shape.sampled)
+        self.source = self._sound(model.hears) if model.hears else builder.new(DType.I64, (shape.prompt_tokens,))
+        """The prompt, or the sound: the first input of the program."""
         self._is_exact = is_exact
         self._states: dict[str, Tensor] = {}
-        self._graphs = {id(graph): Importer(graph.model, builder) for graph in (model.prompt, model.step)}
+        self._encoded: Tensor | None = None
+        self._encoder_mask: Tensor | None = None
+        graphs = (model.prompt, model.step, *((model.encoder,) if model.encoder else ()))
+        self._importers = {id(graph): Importer(graph.model, builder) for graph in graphs}
 
     def run(self) -> None:
         """Everything from the prompt to the last token."""
-        g, room = self.g, self.shape.prompt_tokens
+        g, model = self.g, self.model
         if self.choices.sampler:
             self.choices.sampler.prepare()
         g.origin = Origin("prompt", "padding and positions")
-        ids = self._prompt_ids()
-        logits = self._called(self.model.prompt, _Call(g.reshape(ids, (1, room)), 0, 0, "prompt"))
+        if model.encoder is None:
+            self.prompt = FrontPrompt.of(g, self.source, is_exact=self._is_exact)
+        else:
+            self._encode(model.encoder)
+            self.prompt = FrontPrompt.constant(g, model.speech.start)
+        room = self.prompt.room
+        logits = self._called(model.prompt, _Call(g.reshape(self.prompt.ids, (1, room)), 0, 0, "prompt"))
         g.origin = Origin("prompt", "the last token")
-        self.choices.put(self._last_row(logits), 0)
+        self._choose(self._last_row(logits), 0)
         for token in range(1, self.shape.tokens):
             ids = g.reshape(self.choices.last, (1, 1))
-            logits = self._called(self.model.step, _Call(ids, room + token - 1, token, f"token {token}"))
+            logits = self._called(model.step, _Call(ids, room + token - 1, token, f"token {token}"))
             g.origin = Origin("choice", f"token {token}")
-            self.choices.put(g.reshape(logits.sliced(1, logits.shape[1] - 1, 1), (1, logits.shape[2])), token)
+            self._choose(g.reshape(logits.sliced(1, logits.shape[1] - 1, 1), (1, logits.shape[2])), token)
 
-    def _prompt_ids(self) -> Tensor:
-        """The prompt's tokens from the first place on; behind them stands one that is masked."""
-        g, room = self.g, self.shape.prompt_tokens
-        tokens = g.maximum(self.tokens, 0)
-        if self._is_exact:
-            return tokens
-        there = g.cast(g.less_equal(0, self.tokens), DType.I64)
-        self._length = g.reshape(g.reduce_sum(there, (0,)), (1,))
-        places = g.minimum(g.add(g.arange(room), g.sub(room, self._length)), room - 1)
-        return g.take(tokens, places, 0)
+    def _choose(self, logits: Tensor, token: int) -> None:
+        """Chooses a token, but none that the model's files exclude."""
+        excluded = sorted({*self.model.speech.excluded, *(self.model.speech.excluded_first if token == 0 else ())})
+        if excluded:
+            bias = np.zeros(logits.shape, np.float32)
+            bias[0, [i for i in excluded if i < bias.size]] = _FORBIDDEN
+            logits = self.g.add(logits, self.g.constant(bias))
+        self.choices.put(logits, token)
 
     def _last_row(self, logits: Tensor) -> Tensor:
         """f32[1][vocabulary] of the prompt's last token."""
         rows, size = logits.shape[1:]
-        if self._length is None:
+        if self.prompt.length is None:
             return self.g.reshape(logits.sliced(1, rows - 1, 1), (1, size))
-        if rows != self.shape.prompt_tokens:
-            raise Refuse(f"logits of {rows} tokens for a prompt of {self.shape.prompt_tokens}; expected those of each")
-        return self.g.take(self.g.reshape(logits, (rows, size)), self.g.sub(self._length, 1), 0)
+        if rows != self.prompt.room:
+            raise Refuse(f"logits of {rows} tokens for a prompt of {self.prompt.room}; expected those of each")
+        return self.g.take(self.g.reshape(logits, (rows, size)), self.g.sub(self.prompt.length, 1), 0)
 
-    def _called(self, graph: DecoderGraph, call: _Call) -> Tensor:
+    def _called(self, graph: ExportedGraph, call: _Call) -> Tensor:
         """The logits f32[1][rows][vocabulary]; what its tokens leave is kept."""
         self.g.origin = Origin("prompt", f"{call.place}, positions and masks")
-        given = {value.name: self._given(graph, value, call) for value in graph.inputs}
-        results = self._graphs[id(graph)].repeated(given, call.place)
-        names = {output: name for name, output in self.model.step.states.items() if output is not None}
-        for output, result in results.items():
-            # What a graph that takes a state does not give back stays as it is: an encoder's keys and values.
-            if output in names and (call.past == 0 or result.size):
-                self._states[names[output]] = result
-        logits = results[graph.logits()]
+        given = {value.name: fitted(self.g, value, self._given(graph, value, call)) for value in graph.inputs}
+        results = self._importers[id(graph)].repeated(given, call.place)
+        for output, state in renamed_states(graph.gives, self.model.step.takes).items():
+            # An encoder's keys and values stay what the first call made of them, whatever later ones give.
+            if ".encoder." not in state or call.past == 0:
+                self._states[state] = results[output]
+        logits = results[graph.first_of("logits")]
         if logits.rank != 3 or logits.shape[0] != 1 or not logits.dtype.is_float:
             raise Refuse(f"logits {list(logits.shape)}; expected [1][tokens][vocabulary]")
         return self.g.cast(logits, DType.F32)
 
+    # The source
+
+    def _sound(self, value: onnx.ValueInfoProto) -> Tensor:
+        """The input for sound, in the shape that the encoder's graph has, or `dims` give it."""
+        told = self.model.files.settings
+        sizes = {1: told.get("num_mel_bins"), 2: 2 * (told.get("max_source_positions") or 0)}
+        open_ones = {i for i, dim in enumerate(value.type.tensor_type.shape.dim) if not dim.HasField("dim_value")}
+        given = {i for i in open_ones if f"{value.name}.{i}" in self.dims}
+        shape = self._shape(value, -1, {i: n for i, n in sizes.items() if n and i in open_ones - given})
+        made = self.g.new(DType.F32, shape)
+        made.buffer.input_name = value.name
+        return made
+
+    def _encode(self, encoder: ExportedGraph) -> None:
+        """What the decoder attends to, and which of it may be seen."""
+        g = self.g
+        given: dict[str, Tensor] = {}
+        prompt = None
+        if self.model.hears is None:
+            padding = self.model.files.padding
+            prompt = FrontPrompt.of(g, self.source, is_exact=self._is_exact, padding=padding)
+        for value in encoder.inputs:
+            if value.name in SOURCES:
+                made = self.source
+            elif value.name == "input_ids" and prompt is not None:
+                made = g.reshape(prompt.ids, (1, prompt.room))
+            elif value.name == "attention_mask" and prompt is not None:
+                made = g.cast(prompt.seen(g), DType.I64).with_axis(0)
+            else:
+                raise UnsupportedLanguageModel(f"{encoder.name} takes an input {value.name!r}, which is not known here")
+            given[value.name] = fitted(g, value, made)
+        results = self._importers[id(encoder)].repeated(given, "encoder")
+        self._encoded = results[encoder.first_of("last_hidden_state")]
+        self._encoder_mask = (
+            g.constant(np.ones((1, self._encoded.shape[1]), np.int64))
+            if prompt is None
+            else g.cast(prompt.seen(g), DType.I64).with_axis(0)
+        )
+
     # What a graph takes
 
-    def _given(self, graph: DecoderGraph, value: onnx.ValueInfoProto, call: _Call) -> Tensor:
+    def _given(self, graph: ExportedGraph, value: onnx.ValueInfoProto, call: _Call) -> Tensor:
         """The tensor for one input. Raises `UnsupportedLanguageModel` for one that the loop does not know."""
         g, name = self.g, value.name
-        dtype, _ = held_type(name, value.type.tensor_type.elem_type)
-        rank = len(value.type.tensor_type.shape.dim)
         if name in graph.states:
-            return self._states[name] if name in self._states else self._nothing(value, dtype)
-        total = call.past + call.rows
+            return self._states[name] if name in self._states else self._nothing(value)
+        total, length = call.past + call.rows, self.prompt.length
         if name in IDS:
-            made = call.ids
-        elif name == "attention_mask":
-            made = self._mask(graph, call)
-        elif name in ("position_ids", "cache_position"):
-            made = self._positions(call)
-        elif name == "token_type_ids":
-            made = g.filled((1, call.rows), 0, dtype)
-        elif name == "use_cache_branch":
-            made = g.constant(np.array([call.past > 0]))
-        elif name in ("total_sequence_length", "total_seq_len"):
-            made = g.constant(np.array([total]))
-        elif name == "seqlens_k":
-            made = g.constant(np.array([total - 1])) if self._length is None else g.add(self._length, call.token - 1)
-        elif name in _LOGITS_KEPT:
-            made = g.constant(np.array([1 if self._is_exact else 0]))
-        else:
+            return call.ids
+        if name == "attention_mask" or name == "decoder_attention_mask":
+            return self._mask(graph, call)
+        if name in ("position_ids", "cache_position"):
+            return self._positions(call)
+        if name in _ENCODED and self._encoded is not None:
+            return self._encoded
+        if name == "encoder_attention_mask" and self._encoder_mask is not None:
+            return self._encoder_mask
+        if name == "seqlens_k" and length is not None:
+            return g.add(length, call.token - 1)
+        known = {
+            "token_type_ids": np.zeros((1, call.rows), np.int64),
+            "use_cache_branch": np.array([call.past > 0]),
+            "total_sequence_length": np.array([total]),
+            "seqlens_k": np.array([total - 1]),
+            **dict.fromkeys(_LOGITS_KEPT, np.array([1 if length is None else 0])),
+        }
+        if name not in known:
             raise UnsupportedLanguageModel(
                 f"{graph.name} takes an input {name!r}, which the loop of an answer does not know"
             )
-        made = g.cast(made, dtype)
-        return made if made.rank == rank else g.reshape(made, (1,) * (rank - 1) + made.shape[-1:] if rank else ())
+        return g.constant(known[name])
 
-    def _nothing(self, value: onnx.ValueInfoProto, dtype: DType) -> Tensor:
+    def _nothing(self, value: onnx.ValueInfoProto) -> Tensor:
         """What came before the prompt: no slots."""
-        return self.g.constant(np.zeros(self._empty(value), dtype.numpy))
-
-    def _empty(self, value: onnx.ValueInfoProto) -> Shape:
         dims = value.type.tensor_type.shape.dim
         grows = next((i for i, dim in enumerate(dims) if "past" in dim.dim_param), len(dims) - 2)
+        return self.g.constant(np.zeros(self._shape(value, grows, {grows: 0}), np.float32))
+
+    def _shape(self, value: onnx.ValueInfoProto, grows: int, sizes: Mapping[int, int]) -> Shape:
+        """The shape of an input, for one text. Raises `UnsupportedLanguageModel` if a dimension is open."""
         shape = []
-        for i, dim in enumerate(dims):
-            size = 0 if i == grows else dim.dim_value if dim.HasField("dim_value") else self.dims.get(dim.dim_param)
-            if size is None and (i == 0 or "batch" in dim.dim_param):
+        for i, dim in enumerate(value.type.tensor_type.shape.dim):
+            size = dim.dim_value if dim.HasField("dim_value") else self.dims.get(dim.dim_param)
+            size = sizes.get(i, self.dims.get(f"{value.name}.{i}", size))
+            if size is None and i != grows and (i == 0 or "batch" in dim.dim_param):
                 size = 1
             if size is None:
                 raise UnsupportedLanguageModel(
@@ -305,19 +319,19 @@ class OnnxLoop:
             shape.append(int(size))
         return tuple(shape)
 
-    def _mask(self, graph: DecoderGraph, call: _Call) -> Tensor:
+    def _mask(self, graph: ExportedGraph, call: _Call) -> Tensor:
         """i64[1][slots]: 1 for what may be seen. The prompt is in the first slots, then padding, then the answer."""
-        g, total, room = self.g, call.past + call.rows, self.shape.prompt_tokens
-        if self._length is None:
+        g, total, length = self.g, call.past + call.rows, self.prompt.length
+        if length is None:
             return g.constant(np.ones((1, total), np.int64))
         slots = np.arange(total)
         if graph.packs_cache:
-            return g.cast(g.less(g.constant(slots), g.add(self._length, call.token)), DType.I64).with_axis(0)
-        order = g.constant(np.where(slots < room, slots, -1))
-        return g.cast(g.less(order, self._length), DType.I64).with_axis(0)
+            return g.cast(g.less(g.constant(slots), g.add(length, call.token)), DType.I64).with_axis(0)
+        order = g.constant(np.where(slots < self.prompt.room, slots, -1))
+        return g.cast(g.less(order, length), DType.I64).with_axis(0)
 
     def _positions(self, call: _Call) -> Tensor:
         """i64[1][rows]."""
-        if call.past == 0 or self._length is None:
+        if call.past == 0 or self.prompt.length is None:
             return self.g.constant(np.arange(call.past, call.past + call.rows)[None])
-        return self.g.reshape(self.g.add(self._length, call.token - 1), (1, 1))
+        return self.g.reshape(self.g.add(self.prompt.length, call.token - 1), (1, 1))

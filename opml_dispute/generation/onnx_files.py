@@ -10,6 +10,7 @@ Tokenizer and settings lie in the same folder, or in the one above (`onnx/model.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -36,6 +37,8 @@ class DecoderFiles:
     """For the prompt."""
     step: Path
     """For every further token; the same as `prompt` if one graph does both."""
+    encoder: Path | None = None
+    """For what the decoder attends to, text or sound; None if it goes on with the prompt itself."""
 
     @cached_property
     def folder(self) -> Path:
@@ -59,11 +62,17 @@ class DecoderFiles:
     @property
     def context(self) -> int | None:
         """Positions that the model was made for; None if no file says so."""
-        for key in ("context_length", "max_position_embeddings", "n_positions", "n_ctx"):
+        for key in ("context_length", "max_target_positions", "max_position_embeddings", "n_positions", "n_ctx"):
             value = self.settings.get(key)
             if type(value) is int and 1 <= value <= _MOST_TOKENS:
                 return value
         return None
+
+    @property
+    def padding(self) -> int:
+        """The token that stands where there is none."""
+        value = self.settings.get("pad_token_id")
+        return value if type(value) is int and 0 <= value < _MOST_TOKENS else 0
 
     @property
     def window(self) -> int | None:
@@ -93,17 +102,45 @@ def _decoder(path: Path) -> DecoderFiles | None:
     gives = any(re.match("present", name) for name in ends.outputs)
     if not takes and not gives:
         return None
-    prompt_name, step_name = "decoder_model", "decoder_with_past_model"
-    if takes and step_name not in path.name:
-        return DecoderFiles(path, path)
-    partner = path.with_name(
-        path.name.replace(step_name, prompt_name) if takes else path.name.replace(prompt_name, step_name)
-    )
-    other = graph_ends(partner)
-    if partner != path and other is not None and set(IDS).intersection(other.inputs):
-        return DecoderFiles(partner, path) if takes else DecoderFiles(path, partner)
-    # A decoder that takes what came before can be given nothing for it; one that does not take it cannot go on.
-    return DecoderFiles(path, path) if takes else None
+    whole, first, later = "decoder_model_merged", "decoder_model", "decoder_with_past_model"
+    prompt, step = path, path
+    if later in path.name or not takes:
+        partner = path.with_name(path.name.replace(later, first) if takes else path.name.replace(first, later))
+        other = None if partner == path else graph_ends(partner)
+        if other is not None and set(IDS).intersection(other.inputs):
+            prompt, step = (partner, path) if takes else (path, partner)
+        elif not takes:
+            return None  # it cannot go on from what came before; one that can is given nothing for it at first
+    ends = graph_ends(step) or ends
+    if not any(
+        "encoder_" in name or ".encoder." in name for name in (*ends.inputs, *(graph_ends(prompt) or ends).inputs)
+    ):
+        return DecoderFiles(prompt, step)
+    found = next((name for name in (whole, later, first) if name in path.name), "")
+    names = [path.name.replace(found, "encoder_model")] * bool(found) + ["encoder_model.onnx"]
+    encoder = next((path.with_name(name) for name in names if graph_ends(path.with_name(name)) is not None), None)
+    if encoder is None:
+        raise UnsupportedLanguageModel(
+            f"{path.name} attends to what an encoder makes, and there is no {names[0]} beside it",
+            hint="put the encoder's file into the same folder, under this name",
+        )
+    return DecoderFiles(prompt, step, encoder)
+
+
+def renamed_states(outputs: Sequence[str], inputs: Collection[str]) -> dict[str, str]:
+    """
+    The outputs that become inputs of the next call, and which.
+
+    >>> renamed_states(("logits", "present.0.key"), {"input_ids", "past_key_values.0.key"})
+    {'present.0.key': 'past_key_values.0.key'}
+    """
+    states = {}
+    for output in outputs:
+        names = (output.replace(after, before, 1) for before, after in _PRESENT if output.startswith(after))
+        name = next((name for name in names if name in inputs), None)
+        if name is not None:
+            states[output] = name
+    return states
 
 
 def states_of(ends: GraphEnds) -> dict[str, str | None]:

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 from opml_dispute.engine.folding import float_mode
 from opml_dispute.engine.segment import LEAST_BLOCK_LOG2
-from opml_dispute.generation.answer import ANSWER, PROMPT, AnswerLoop, AnswerShape
+from opml_dispute.generation.answer import AnswerLoop, AnswerShape
 from opml_dispute.generation.checkpoint import Checkpoint
 from opml_dispute.generation.decoder import Decoder
+from opml_dispute.generation.names import ANSWER, PROMPT
 from opml_dispute.generation.refusals import BadPrompt, UnsupportedLanguageModel
 from opml_dispute.generation.unroll import PLANNED_STEPS, PlannedNode, unrolled
 from opml_dispute.model.builder import Builder

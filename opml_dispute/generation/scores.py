@@ -10,9 +10,10 @@ from __future__ import annotations
 from typing import Final
 
 from opml_dispute.engine.folding import float_mode
-from opml_dispute.generation.answer import PROMPT, AnswerLoop, AnswerShape
+from opml_dispute.generation.answer import AnswerLoop, AnswerShape
 from opml_dispute.generation.checkpoint import Checkpoint
 from opml_dispute.generation.decoder import Decoder
+from opml_dispute.generation.names import PROMPT
 from opml_dispute.model.builder import Builder
 from opml_dispute.model.compiler import TILE_BUDGET, assembled, origins_of
 from opml_dispute.model.cost import most_steps

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,11 +16,14 @@ MAX_CONFIG_BYTES: Final = 1 << 24
 _MAX_TOKENIZER_BYTES: Final = 1 << 28
 
 
-def folder_vocabulary(folder: Path, config: Mapping[str, Any], rows: int) -> Vocabulary | None:
+def folder_vocabulary(
+    folder: Path, config: Mapping[str, Any], rows: int, *, surrounds: bool = False
+) -> Vocabulary | None:
     """
     The tokens of a folder's tokenizer.json, with what the other files say of them; None if there is no such file.
 
-    `config` is what config.json says, `rows` how many tokens the model knows. Raises `BadModelFile`.
+    `config` is what config.json says, `rows` how many tokens the model knows, and `surrounds` whether it takes a text
+    with the tokens that its tokenizer puts around a whole one. Raises `BadModelFile`.
     """
     path = folder / "tokenizer.json"
     if not path.is_file():
@@ -53,13 +57,52 @@ def folder_vocabulary(folder: Path, config: Mapping[str, Any], rows: int) -> Voc
         template=template if isinstance(template, str) else None,
         names={what: name for what, name in named.items() if isinstance(name, str)},
         tokenizer_json=json.dumps(content),
+        surrounds=surrounds,
     )
 
 
 def end_tokens(folder: Path, config: Mapping[str, Any]) -> list[int]:
     """The tokens that end an answer, ascending: generation_config.json's, else config.json's. Raises `BadModelFile`."""
-    ends = _object_if_any(folder / "generation_config.json").get("eos_token_id", config.get("eos_token_id", []))
-    return sorted(end for end in (ends if isinstance(ends, list) else [ends]) if type(end) is int and end >= 0)
+    return sorted(_tokens(_object_if_any(folder / "generation_config.json"), config, "eos_token_id"))
+
+
+@dataclass(frozen=True)
+class Speech:
+    """How a model's files want its answers begun, continued and ended."""
+
+    end_tokens: tuple[int, ...]
+    start: tuple[int, ...]
+    """What a decoder behind an encoder begins with."""
+    excluded: tuple[int, ...]
+    """Tokens that are never chosen."""
+    excluded_first: tuple[int, ...]
+    """Tokens that are not chosen first."""
+
+
+def speech_of(folder: Path, config: Mapping[str, Any]) -> Speech:
+    """As generation_config.json says, else config.json. Raises `BadModelFile`."""
+    own = _object_if_any(folder / "generation_config.json")
+    start = _tokens(own, config, "decoder_start_token_id") or _tokens(own, config, "bos_token_id") or [0]
+    forced = own.get("forced_decoder_ids", config.get("forced_decoder_ids")) or []
+    for entry in forced if isinstance(forced, list) else []:
+        if isinstance(entry, list) and len(entry) == 2 and entry[0] == len(start) and _is_number(entry[1]):
+            start.append(entry[1])
+    return Speech(
+        tuple(end_tokens(folder, config)),
+        tuple(start),
+        tuple(_tokens(own, config, "suppress_tokens")),
+        tuple(_tokens(own, config, "begin_suppress_tokens")),
+    )
+
+
+def _tokens(own: Mapping[str, Any], config: Mapping[str, Any], key: str) -> list[int]:
+    """The tokens under a name, one or a list of them; of the first file that has the name."""
+    found = own.get(key, config.get(key))
+    return [token for token in (found if isinstance(found, list) else [found]) if _is_number(token)]
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) is int and value >= 0
 
 
 def _is_token(entry: Any) -> bool:

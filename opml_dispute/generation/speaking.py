@@ -14,8 +14,8 @@ from typing import Final
 import numpy as np
 
 from opml_dispute.engine.inference import Inference
-from opml_dispute.generation.answer import ANSWER
 from opml_dispute.generation.choice import PADDING
+from opml_dispute.generation.names import ANSWER
 from opml_dispute.generation.talk import spoken
 
 LOOKS_EVERY_S: Final = 0.01

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from opml_dispute.generation.answer import ANSWER, PROMPT, WHOLE_PROMPT
 from opml_dispute.generation.choice import PADDING
+from opml_dispute.generation.names import ANSWER, EMBEDDING, PROMPT, SOURCES, WHOLE_PROMPT
 from opml_dispute.generation.refusals import BadPrompt
 from opml_dispute.generation.sampling import SAMPLING_INPUTS, SamplingChoice
 from opml_dispute.model.opcodes import DType
@@ -37,9 +37,10 @@ class Described(Protocol):
 
 @dataclass(frozen=True)
 class AnswerProgram:
-    """What a program that answers prompts takes and gives."""
+    """What a program that answers prompts takes and gives; or one that answers sound, which has room for no prompt."""
 
     prompt_tokens: int
+    """0: its first input is none."""
     tokens: int
     sampled: bool = False
     """Whether it draws tokens as its inputs say."""
@@ -58,6 +59,8 @@ class AnswerProgram:
         is_exact = any(spec.name == WHOLE_PROMPT for spec in inputs[:1])
         prompt, answer = (WHOLE_PROMPT if is_exact else PROMPT, DType.I64, 1), (ANSWER, DType.I64, 1)
         sampling = [(name, dtype, 1) for name, dtype in SAMPLING_INPUTS]
+        if inputs and inputs[0].name in SOURCES and found[1:] in ([answer], [*sampling, answer]):
+            return cls(0, int(outputs[0].shape[0]), len(inputs) > 1)
         if found not in ([prompt, answer], [prompt, *sampling, answer]):
             return None
         if any(tuple(spec.shape) != (1,) for spec in inputs[1:]):
@@ -70,6 +73,8 @@ class AnswerProgram:
 
         Raises `BadPrompt` if it has no room for the prompt, or draws nothing though `choice` asks for it.
         """
+        if not self.prompt_tokens:
+            raise BadPrompt("the program answers sound, and takes no prompt", hint="give the sound with --input")
         if not self.sampled and choice is not None:
             raise BadPrompt(
                 "the program takes the greatest logit each time: it was compiled without sampling",
@@ -85,8 +90,38 @@ class AnswerProgram:
         return {self.prompt_name: padded(tokens, self.prompt_tokens), **drawn}
 
     def prompt(self, inputs: Mapping[str, Array]) -> list[int]:
-        """The tokens of the prompt among a program's inputs, without padding."""
+        """The tokens of the prompt among a program's inputs, without padding; none if it takes no prompt."""
+        if not self.prompt_tokens:
+            return []
         return [int(token) for token in inputs[self.prompt_name].tolist() if token >= 0]
+
+
+@dataclass(frozen=True)
+class EmbeddingProgram:
+    """What a program that makes a vector of a text takes."""
+
+    prompt_tokens: int
+
+    @classmethod
+    def of(cls, inputs: Sequence[Described], outputs: Sequence[Described]) -> EmbeddingProgram | None:
+        """None if it is another kind of program."""
+        found = [(spec.name, spec.dtype, len(spec.shape)) for spec in (*inputs, *outputs)]
+        if found != [(PROMPT, DType.I64, 1), (EMBEDDING, DType.F32, 1)]:
+            return None
+        return cls(int(inputs[0].shape[0]))
+
+    def inputs(self, tokens: Sequence[int], choice: SamplingChoice | None = None) -> dict[str, Array]:
+        """The program's inputs for a text. Raises `BadPrompt` if it has no room for it, or `choice` is to draw."""
+        if choice is not None:
+            raise BadPrompt("the program makes a vector of a text, and draws nothing", hint="leave out how to draw")
+        return {PROMPT: padded(tokens, self.prompt_tokens)}
+
+
+def prompt_program(
+    inputs: Sequence[Described], outputs: Sequence[Described]
+) -> AnswerProgram | EmbeddingProgram | None:
+    """What a program that takes a prompt takes and gives; None if it is another kind of program."""
+    return AnswerProgram.of(inputs, outputs) or EmbeddingProgram.of(inputs, outputs)
 
 
 def padded(tokens: Sequence[int], room: int) -> Array:

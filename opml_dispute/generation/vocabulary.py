@@ -54,6 +54,8 @@ class Vocabulary:
     """Kind "pieces": whether a text starts with a space."""
     tokenizer_json: str | None = None
     """The whole encoder, as the package `tokenizers` writes it, instead of the five above."""
+    surrounds: bool = False
+    """Whether that encoder puts tokens around a whole text: [CLS] and [SEP]."""
 
     @cached_property
     def encoder(self) -> Tokenizer:
@@ -86,7 +88,7 @@ class Vocabulary:
             text.encode()
         except UnicodeEncodeError:
             raise BadPrompt("the prompt is not text: it holds half of a character", hint="write it in UTF-8") from None
-        found: list[int] = self.encoder.encode(text, add_special_tokens=False).ids
+        found: list[int] = self.encoder.encode(text, add_special_tokens=self.surrounds).ids
         if self.kind == "bytes" and self.tokenizer_json is None:
             self._expect_all(text, found)
         if begin and self.begin is not None and found[:1] != [self.begin]:

@@ -120,17 +120,19 @@ def binding_as_registered(registered: RegisteredModel, *, is_language: bool) -> 
     Inputs that were fixed when the model was registered are no inputs any more, so their values cannot be told.
     """
     # Not above: the compiler takes half a second to import.
-    from opml_dispute.generation.talk import AnswerProgram
+    from opml_dispute.generation.talk import EmbeddingProgram, prompt_program
 
     try:
         inputs = [_slot(raw) for raw in _listed(plain_json.loads(registered.inputs))]
         outputs = [_slot(raw) for raw in _listed(plain_json.loads(registered.outputs))]
     except (ValueError, KeyError, TypeError):
         return Binding()
-    answers = AnswerProgram.of(inputs, outputs) if is_language else None
+    answers = prompt_program(inputs, outputs) if is_language else None
+    if isinstance(answers, EmbeddingProgram):
+        return Binding(prompt_tokens=answers.prompt_tokens)
     if answers is None:  # of a language model's graph, too, that was registered as it is
         return Binding(dims={f"{slot.name}.{at}": size for slot in inputs for at, size in enumerate(slot.shape)})
-    return Binding(prompt_tokens=answers.prompt_tokens, tokens=answers.tokens, sampling=answers.sampled)
+    return Binding(prompt_tokens=answers.prompt_tokens or None, tokens=answers.tokens, sampling=answers.sampled)
 
 
 def facts_to_be(program: Program, uri: str) -> RegisteredModel:

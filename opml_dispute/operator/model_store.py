@@ -25,7 +25,7 @@ from opml_dispute.engine.hashing import merkle_root
 from opml_dispute.engine.merkle import SparseTree
 from opml_dispute.engine.segment import MODEL_LOG2
 from opml_dispute.errors import OpmlError
-from opml_dispute.generation.files import is_language_model, open_model, read_language_model
+from opml_dispute.generation.files import language_of, open_model, takes_text
 from opml_dispute.generation.refusals import NoTokenizer
 from opml_dispute.generation.vocabulary import Vocabulary, vocabulary_from_json
 from opml_dispute.home import home, write_whole
@@ -88,7 +88,10 @@ class ModelStore:
 
     def keep_vocabulary(self, model_id: bytes, file: Path) -> None:
         """Keep the vocabulary of a language model's file, if it has one. Raises `CannotWrite`."""
-        vocabulary = read_language_model(file).vocabulary if is_language_model(file) else None
+        try:
+            vocabulary = language_of(file) if takes_text(file) else None
+        except NoTokenizer:
+            vocabulary = None
         if vocabulary is not None:
             text = vocabulary.to_json()
             write_whole(self._vocabulary_path(model_id), lambda temporary: temporary.write_text(text, "utf-8"))
@@ -157,7 +160,7 @@ class ModelStore:
             fetched = folder / f"model{_suffix(uri)}"
             self._tell_of("model", uri)
             self.fetcher.fetch(uri, fetched)
-            program = open_model(fetched, binding_as_registered(registered, is_language=is_language_model(fetched)))
+            program = open_model(fetched, binding_as_registered(registered, is_language=takes_text(fetched)))
             _expect_registered(program, registered, uri)
             self.keep_vocabulary(model_id, fetched)
             compiled = folder / "program"

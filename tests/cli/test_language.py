@@ -5,15 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from opml_dispute.generation.files import open_model
+from opml_dispute.model.files import Binding
 from opml_dispute.models import DIGITS, LETTERS
 from tests.cli.conftest import Cli
 from tests.cli.test_bad_input import assert_refused
 from tests.conftest import Chain
+from tests.generation import encoder_models
 from tests.generation.models import LETTERS as LETTERS_OF_FILES
 from tests.generation.models import Made, write_model
-from tests.generation.onnx_models import OnnxMade, greedy, write_decoder, write_tokenizer
+from tests.generation.onnx_models import (
+    Heard,
+    OnnxMade,
+    greedy,
+    greedy_behind,
+    write_decoder,
+    write_heard,
+    write_tokenizer,
+)
 
 Key = Callable[[str], str]
 
@@ -45,6 +57,34 @@ def test_a_decoder_exported_to_onnx_answers_in_words(cli: Cli, tmp_path: Path) -
     refused = cli("run", file, "--prompt", "ferry", "--constant", "use_cache_branch=true")
     assert refused.code != 0
     assert "has no dimensions or inputs to fix" in refused.err
+
+
+def test_a_text_becomes_a_vector_on_the_command_line(cli: Cli, tmp_path: Path) -> None:
+    """And the pooling is said; the graph alone is still compiled with sizes."""
+    file = encoder_models.write_encoder(tmp_path / "model", normalised=True)
+    told = cli("run", file, "--prompt", encoder_models.TEXT, "--json")
+    assert told.code == 0, told.err
+    mean = encoder_models.token_vectors(file).mean(0)
+    found = told.object_with("outputs")["outputs"]["embedding"]
+    np.testing.assert_allclose(found, mean / np.linalg.norm(mean), rtol=2e-4, atol=2e-5)
+    said = cli("run", tmp_path / "model", "--prompt", encoder_models.TEXT)
+    assert "pooled: the mean of the tokens' vectors" in said.err
+    assert "embedding = [" in said.out
+    graph = open_model(file, Binding(dims={"batch_size": 1, "sequence_length": 4}))
+    assert [spec.name for spec in graph.inputs] == ["input_ids", "attention_mask", "token_type_ids"]
+
+
+def test_sound_is_answered_in_words(cli: Cli, tmp_path: Path) -> None:
+    heard = Heard(seed=2)
+    file = write_heard(tmp_path / "model", heard, (5, 11))
+    write_tokenizer(file.parent)
+    sound = np.random.default_rng(3).normal(size=(1, 6, 10)).astype(np.float32)
+    np.save(tmp_path / "sound.npy", sound)
+    expected = greedy_behind(file.parent, {"input_features": sound}, (5, 11), 4)
+    told = cli("run", file, "--input", f"input_features={tmp_path / 'sound.npy'}", "--tokens", 4, "--json")
+    assert told.code == 0, told.err
+    words = "".join(LETTERS_OF_FILES[token] for token in expected).replace("\u0120", " ")
+    assert told.object_with("answer")["answer"] == words
 
 
 def test_a_drawn_answer_is_that_of_its_seed(cli: Cli) -> None:

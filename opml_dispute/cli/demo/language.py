@@ -27,8 +27,8 @@ from opml_dispute.engine.segment import input_image
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.claim import GameStatus
 from opml_dispute.game.rules import subgame_roots_of
-from opml_dispute.generation.answer import ANSWER
 from opml_dispute.generation.files import compile_language_model, read_language_model
+from opml_dispute.generation.names import ANSWER
 from opml_dispute.generation.refusals import NoTokenizer
 from opml_dispute.generation.talk import AnswerProgram, first_difference, prompt_of, spoken
 from opml_dispute.model.files import Binding

@@ -1,0 +1,132 @@
+"""
+One graph that was exported to ONNX, by what a loop or an encoder needs to know of it; and the prompt as it takes it.
+
+Graphs expect a prompt from its start, and a program's prompt stands at its end: `FrontPrompt` moves it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import onnx
+
+from opml_dispute.generation.onnx_files import states_of
+from opml_dispute.model.builder import Builder
+from opml_dispute.model.graph_ends import GraphEnds
+from opml_dispute.model.graph_inputs import held_type
+from opml_dispute.model.opcodes import DType
+from opml_dispute.model.tensor import Tensor
+
+
+@dataclass(frozen=True)
+class ExportedGraph:
+    """A graph and its ends."""
+
+    model: onnx.ModelProto
+    name: str
+    """Its file's, for people."""
+
+    @cached_property
+    def inputs(self) -> list[onnx.ValueInfoProto]:
+        given = {tensor.name for tensor in self.model.graph.initializer}
+        return [value for value in self.model.graph.input if value.name not in given]
+
+    @cached_property
+    def takes(self) -> frozenset[str]:
+        """The names of its inputs."""
+        return frozenset(value.name for value in self.inputs)
+
+    @cached_property
+    def gives(self) -> tuple[str, ...]:
+        """The names of its outputs."""
+        return tuple(value.name for value in self.model.graph.output)
+
+    @cached_property
+    def states(self) -> dict[str, str | None]:
+        """As `states_of`."""
+        return states_of(GraphEnds(tuple(value.name for value in self.inputs), self.gives))
+
+    @cached_property
+    def operators(self) -> frozenset[str]:
+        """All that it uses, in branches too."""
+        return frozenset(_operators(self.model.graph))
+
+    @property
+    def packs_cache(self) -> bool:
+        """Whether new keys follow the last true one, in the place of padding; otherwise they follow the padding."""
+        return "GroupQueryAttention" in self.operators
+
+    @property
+    def bears_padding(self) -> bool:
+        """Whether positions do not depend on how much padding is between prompt and answer."""
+        if not self.takes.intersection(("attention_mask", "seqlens_k")):
+            return False
+        # A mask's running sum gives positions to models that take none, and distances to those without positions.
+        return self.packs_cache or "position_ids" in self.takes or "CumSum" in self.operators
+
+    def first_of(self, *names: str) -> str:
+        """The output with the first of these names that there is, else the first output."""
+        return next((name for name in names if name in self.gives), self.gives[0])
+
+
+def _operators(graph: onnx.GraphProto) -> set[str]:
+    found = {node.op_type for node in graph.node}
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                found |= _operators(attribute.g)
+    return found
+
+
+def fitted(g: Builder, value: onnx.ValueInfoProto, made: Tensor) -> Tensor:
+    """A tensor in the type and the rank of the input that takes it; leading dimensions have one element."""
+    dtype, _ = held_type(value.name, value.type.tensor_type.elem_type)
+    rank, made = len(value.type.tensor_type.shape.dim), g.cast(made, dtype)
+    if made.rank == rank:
+        return made
+    return g.reshape(made, (1,) * (rank - 1) + made.shape[-1:] if rank else ())
+
+
+@dataclass(frozen=True)
+class FrontPrompt:
+    """A prompt whose tokens stand from the first place on, with padding behind them."""
+
+    ids: Tensor
+    """i64[room]."""
+    length: Tensor | None
+    """i64[1]: how many tokens there are; None if there is no padding."""
+
+    @property
+    def room(self) -> int:
+        return self.ids.shape[0]
+
+    @classmethod
+    def of(cls, g: Builder, tokens: Tensor, *, is_exact: bool, padding: int | None = None) -> FrontPrompt:
+        """
+        The prompt in `tokens`, where padding stands first.
+
+        What stands behind it is `padding`, or some token of the prompt. With `is_exact` there is no padding.
+        """
+        room = tokens.shape[0]
+        named = g.maximum(tokens, 0)
+        if is_exact:
+            return cls(named, None)
+        there = g.cast(g.less_equal(0, tokens), DType.I64)
+        length = g.reshape(g.reduce_sum(there, (0,)), (1,))
+        places = g.arange(room)
+        ids = g.take(named, g.minimum(g.add(places, g.sub(room, length)), room - 1), 0)
+        return cls(ids if padding is None else g.choose(g.less(places, length), ids, padding), length)
+
+    @classmethod
+    def constant(cls, g: Builder, tokens: Sequence[int]) -> FrontPrompt:
+        """A prompt that is known."""
+        return cls(g.constant(np.array(tokens, np.int64)), None)
+
+    def seen(self, g: Builder) -> Tensor:
+        """bool[room]: which places have a token."""
+        if self.length is None:
+            return g.constant(np.ones(self.room, np.bool_))
+        return g.less(g.arange(self.room), self.length)
