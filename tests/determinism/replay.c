@@ -88,8 +88,13 @@ static void run_schedule(struct ml *ml)
     free(clearing);
 }
 
-int main(void)
+/* tests/hostile/elsewhere.c */
+int run_machines(void);
+
+int main(int count, char **words)
 {
+    if (count > 1 && strcmp(words[1], "machines") == 0)
+        return run_machines();
     uint64_t threads;
     while (fread(&threads, sizeof threads, 1, stdin) == 1) {
         uint64_t vm_bytes = word(), regions = word(), loads = word(), transitions = word();

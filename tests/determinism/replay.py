@@ -6,6 +6,8 @@ bytes, runs node after node, and answers the Merkle root of every block that a n
 job from a native run, and puts the answers together to state roots. What blocks there are comes from here, what they
 hold from over there.
 
+The program has a second job, whole machines of the VM: tests/hostile/elsewhere.py.
+
 It is a static program (no AArch64 system is needed), so it is compiled against musl and not glibc; flags and sources
 are the engine's own.
 """
@@ -57,18 +59,21 @@ def find() -> str | None:
 @cache
 def build() -> Path:
     """The program for the other machine, made again when something it is made of changed. Raises `BuildFailed`."""
-    target, main = BUILD / "replay-aarch64", Path(__file__).with_name("replay.c")
+    target = BUILD / "replay-aarch64"
+    mains = [Path(__file__).with_name("replay.c"), Path(__file__).parents[1] / "hostile" / "elsewhere.c"]
     flags = [*_TARGET, *(flag for flag in ENGINE_FLAGS if flag not in {"-shared", "-fPIC", "-fvisibility=hidden"})]
     stamp = target.with_suffix(".stamp")
-    made_of = f"{fingerprint(flags, engine_sources())} {keccak256(main.read_bytes()).hex()}"
+    own_hash = keccak256(b"".join(main.read_bytes() for main in mains)).hex()
+    made_of = f"{fingerprint(flags, engine_sources())} {own_hash}"
     if target.is_file() and stamp.is_file() and stamp.read_text() == made_of:
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".building-") as folder:
-        own, fresh = str(Path(folder) / "replay.o"), Path(folder) / target.name
+        fresh, own = Path(folder) / target.name, [str(Path(folder) / f"{main.stem}.o") for main in mains]
         engine = [str(source.relative_to(NATIVE)) for source in engine_sources()]
-        _compile([*flags, "-c", str(main), "-o", own])
-        _compile([*flags, *_RENAMED, "-I.", *engine, own, "-lm", "-o", str(fresh)])
+        for main, compiled in zip(mains, own, strict=True):
+            _compile([*flags, "-I.", "-c", str(main), "-o", compiled])
+        _compile([*flags, *_RENAMED, "-I.", *engine, *own, "-lm", "-o", str(fresh)])
         fresh.replace(target)
     stamp.write_text(made_of)
     return target

@@ -45,7 +45,7 @@ def defined(text: str) -> set[str]:
 
 
 def calls() -> dict[Path, set[Path]]:
-    """For every source the other sources whose functions it names."""
+    """For every source the other sources whose functions it names, but for those that it defines: for its processor."""
     texts = {file: code(file) for file in SOURCES}
     homes: dict[str, list[Path]] = {}
     for file, text in texts.items():
@@ -54,7 +54,7 @@ def calls() -> dict[Path, set[Path]]:
     return {
         file: {
             home
-            for name in set(re.findall(r"\b\w+\b(?=\()", text)) - set(PRIVATE.findall(text))
+            for name in set(re.findall(r"\b\w+\b(?=\()", text)) - set(PRIVATE.findall(text)) - defined(text)
             for home in homes.get(name, [])
             if home != file
         }

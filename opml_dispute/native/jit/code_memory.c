@@ -49,6 +49,7 @@ bool code_memory_append(struct code_memory *memory, const uint8_t *bytes, size_t
     memcpy(to, bytes, count);
     if (mprotect(first, size, PROT_READ | PROT_EXEC) != 0)
         return false;
+    __builtin___clear_cache((char *)to, (char *)to + count); /* where instructions have a cache that stores pass by */
     memory->used += count;
     return true;
 }

@@ -11,7 +11,7 @@ enum {
     COLD_STEPS = 1 << 22, /* of a machine before anything is counted */
     HOT_VISITS = 50,
     EARLY_VISITS = 3, /* for tests of what real runs come to */
-    MAX_DROPS = 64, /* a program that changes its own code so often is better interpreted */
+    MAX_DROPS = 64,   /* a program that changes its own code so often is better interpreted */
 };
 
 struct jit {

@@ -16,6 +16,8 @@ bool processor_fuses(void)
     }
     return known;
 }
+#elif defined(__aarch64__)
+bool processor_fuses(void) { return true; }
 #else
 bool processor_fuses(void) { return false; }
 #endif

@@ -1,5 +1,5 @@
 /* A region: a few hundred instructions around one address, cut into blocks and with the registers chosen that its machine
- * code keeps in the host's. Nothing here depends on the host's kind of processor. */
+ * code keeps in the host's. Of the host's kind of processor only the number of those counts. */
 #ifndef OPML_REGION_H
 #define OPML_REGION_H
 #include "vm/machine.h"
@@ -8,7 +8,11 @@ enum {
     MAX_BLOCKS = 64,
     MAX_BLOCK_STEPS = 64,
     MAX_REGION_INSTRUCTIONS = MAX_BLOCKS * MAX_BLOCK_STEPS,
-    MAX_HOMES = 9, /* guest registers that a region keeps in host registers */
+#if defined(__aarch64__)
+    MAX_HOMES = 16, /* guest registers that a region keeps in host registers */
+#else
+    MAX_HOMES = 9,
+#endif
     NOWHERE = -1,
 };
 

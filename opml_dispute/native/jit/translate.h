@@ -1,8 +1,4 @@
-/* What the parts of the translator to x86-64 share.
- *
- *   rbx   the thread, at its register 16          r14   the caches: tables of pages
- *   r15   steps left                              rsi, rdi, rbp, r8 .. r13   registers of the guest
- *   rax, rcx, rdx                                 for the moment */
+/* A translator at work: what translate.c and a kind of processor share, and what each kind brings. */
 #ifndef OPML_TRANSLATE_H
 #define OPML_TRANSLATE_H
 #include "assembler.h"
@@ -20,7 +16,7 @@ enum detour_kind { DETOUR_READY, DETOUR_NAN, DETOUR_TO_INT };
 struct detour {
     enum detour_kind kind;
     size_t from, back; /* the jump to it; where it comes back to */
-    int32_t offset;    /* DETOUR_NAN, DETOUR_TO_INT: where the result goes, from rbx */
+    int32_t offset;    /* DETOUR_NAN, DETOUR_TO_INT: where the result goes, for host_detour */
     uint8_t argument;  /* DETOUR_READY: to write; DETOUR_TO_INT: rounding */
     unsigned stub;     /* DETOUR_READY: when it fails */
 };
@@ -48,103 +44,36 @@ struct translator {
     struct detour detours[MAX_REGION_INSTRUCTIONS];
 };
 
-/* Where a field of the thread is, from rbx. */
-#define THREAD_BIAS    ((int32_t)offsetof(struct thread, r) + 16 * 8)
-#define THREAD(member) ((int32_t)offsetof(struct thread, member) - THREAD_BIAS)
+/* ---- x86.c, arm.c ---- */
 
-static inline int32_t float_offset(unsigned reg) { return THREAD(f) + 4 * (int32_t)reg; }
-static inline struct operand thread_at(int32_t offset) { return at_base(RBX, offset); }
+/* A jump, if `condition` of the processor's holds, whose target is set later: what host_land takes as `from`. */
+size_t host_jump(struct translator *t);
+size_t host_jump_if(struct translator *t, unsigned condition);
+void host_land(struct translator *t, size_t from, size_t target);
 
-#define DATA(t, member) at_address((uintptr_t)&(t)->data->member)
+/* Takes steps from those that are left. The jump where there are fewer; they are then taken all the same. */
+size_t host_take_steps(struct translator *t, unsigned steps);
+/* Gives steps back and leaves by that exit: at once, or (`chain`) to where it is linked. */
+void host_leave(struct translator *t, unsigned steps, unsigned exit, bool chain);
 
-static const uint8_t HOMES[MAX_HOMES] = {RSI, RDI, RBP, R8, R9, R10, R11, R12, R13};
+/* Between a register of the guest in the thread and its home. */
+void host_load_home(struct translator *t, unsigned reg);
+void host_store_home(struct translator *t, unsigned reg);
+void host_write_constant(struct translator *t, unsigned reg, uint64_t value);
 
-static inline bool has_home(const struct translator *t, unsigned reg) { return t->region->home[reg] != NOWHERE; }
+/* Everything but branches; false if the operation is none of these. */
+bool host_instruction(struct translator *t, const struct instruction *it);
+/* The condition on which a branch is taken, in the flags; kept while its delay slot is executed. */
+unsigned host_condition(struct translator *t, const struct instruction *branch);
+void host_keep_condition(struct translator *t, unsigned condition);
+unsigned host_kept_condition(struct translator *t);
+/* The thread's next_pc := a register; to the code at the thread's next_pc by the table of jumps, or out. */
+void host_keep_target(struct translator *t, unsigned reg);
+void host_go_to_target(struct translator *t);
+/* The code of a detour, with the landing of the jump to it. */
+void host_detour(struct translator *t, const struct detour *detour);
 
-/* Register `reg` of the guest; not register 0, which is no variable. */
-static inline struct operand guest(const struct translator *t, unsigned reg)
-{
-    if (has_home(t, reg))
-        return in(HOMES[t->region->home[reg]]);
-    return thread_at(THREAD(r) + 8 * (int32_t)reg);
-}
-
-/* Host register := register of the guest. */
-static inline void read_guest(struct translator *t, bool wide, unsigned host, unsigned reg)
-{
-    if (reg == 0)
-        move_constant(&t->as, host, 0);
-    else
-        move_to(&t->as, wide, host, guest(t, reg));
-}
-
-/* A host register that holds it: its home, or `scratch`. */
-static inline unsigned fetch_guest(struct translator *t, unsigned scratch, unsigned reg)
-{
-    if (has_home(t, reg))
-        return HOMES[t->region->home[reg]];
-    read_guest(t, WIDE, scratch, reg);
-    return scratch;
-}
-
-/* The host register to compute register `reg` in: its home, or `scratch`. write_guest then puts it there. */
-static inline unsigned home_or(const struct translator *t, unsigned scratch, unsigned reg)
-{
-    return has_home(t, reg) ? HOMES[t->region->home[reg]] : scratch;
-}
-
-static inline void write_guest(struct translator *t, unsigned reg, unsigned host)
-{
-    if (reg == DISCARD)
-        return;
-    move_from(&t->as, WIDE, guest(t, reg), host);
-    if (has_home(t, reg))
-        t->dirty |= (uint32_t)1 << reg;
-}
-
-static inline void write_guest_constant(struct translator *t, unsigned reg, uint64_t value)
-{
-    if (reg == DISCARD)
-        return;
-    if (has_home(t, reg)) {
-        move_constant(&t->as, HOMES[t->region->home[reg]], value);
-        t->dirty |= (uint32_t)1 << reg;
-    } else if ((int64_t)value == (int32_t)value) {
-        store_constant(&t->as, WIDE, guest(t, reg), (int32_t)value);
-    } else {
-        move_constant(&t->as, RAX, value);
-        write_guest(t, reg, RAX);
-    }
-}
-
-/* Host := host op register of the guest. */
-static inline void calculate_guest(struct translator *t, bool wide, enum alu what, unsigned host, unsigned reg)
-{
-    if (reg == 0)
-        calculate_constant(&t->as, wide, what, in(host), 0);
-    else
-        calculate(&t->as, wide, what, host, guest(t, reg));
-}
-
-/* Flags of a comparison of a register of the guest with 0. */
-static inline void compare_with_zero(struct translator *t, unsigned reg)
-{
-    if (reg == 0) {
-        move_constant(&t->as, RAX, 0);
-        test_registers(&t->as, NARROW, RAX);
-    } else if (has_home(t, reg)) {
-        test_registers(&t->as, WIDE, HOMES[t->region->home[reg]]);
-    } else {
-        calculate_constant(&t->as, WIDE, ALU_CMP, guest(t, reg), 0);
-    }
-}
-
-/* Flags: whether a condition code of the floating-point unit is not 0. */
-static inline void test_condition_code(struct translator *t, unsigned code)
-{
-    encode(&t->as, 0, NARROW, 0xf7, 0, thread_at(THREAD(fcsr)), 4); /* test */
-    put(&t->as, condition_bit(code), 4);
-}
+/* ---- for them ---- */
 
 /* A new stub for the place where we are, reached from `from`. */
 static inline unsigned add_stub(struct translator *t, size_t from, struct exit_place place)
@@ -153,15 +82,10 @@ static inline unsigned add_stub(struct translator *t, size_t from, struct exit_p
     return t->stub_count++;
 }
 
-static inline void leave_if(struct translator *t, enum condition when)
+static inline void leave_if(struct translator *t, unsigned condition)
 {
-    add_stub(t, jump_if(&t->as, when), t->leave_place);
+    add_stub(t, host_jump_if(t, condition), t->leave_place);
 }
 
 static inline void add_detour(struct translator *t, struct detour detour) { t->detours[t->detour_count++] = detour; }
-
-/* translate_integer.c, translate_memory.c, translate_float.c: false if the operation is none of theirs. */
-bool translate_integer(struct translator *t, const struct instruction *it);
-bool translate_memory(struct translator *t, const struct instruction *it);
-bool translate_float(struct translator *t, const struct instruction *it);
 #endif

@@ -1,6 +1,6 @@
 /* Translation to x86-64 of single-precision arithmetic: the processor's own, with every NaN made the one NaN there is. */
 #if defined(__x86_64__)
-#include "translate.h"
+#include "x86.h"
 
 static struct operand single_at(unsigned reg) { return thread_at(float_offset(reg)); }
 
@@ -153,7 +153,7 @@ static bool translate_moves(struct translator *t, const struct instruction *it)
     }
 }
 
-bool translate_float(struct translator *t, const struct instruction *it)
+bool x86_float(struct translator *t, const struct instruction *it)
 {
     struct assembler *as = &t->as;
     switch (it->operation) {

@@ -1,7 +1,7 @@
 /* Translation to x86-64 of loads, stores, load linked and store conditional: through the tables of pages, and where a page
  * is not in its table, after asking for it; if that fails the interpreter meets the instruction. */
 #if defined(__x86_64__)
-#include "translate.h"
+#include "x86.h"
 
 enum { PAGE_MASK = MEMORY_PAGE_BYTES - 1 };
 
@@ -276,7 +276,7 @@ static void store_float(struct translator *t, unsigned reg)
     store_unit_from_rdx(t, 4);
 }
 
-bool translate_memory(struct translator *t, const struct instruction *it)
+bool x86_memory(struct translator *t, const struct instruction *it)
 {
     switch (it->operation) {
     case DO_LB: load(t, it, 1, true); return true;

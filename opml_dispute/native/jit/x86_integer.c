@@ -1,6 +1,6 @@
 /* Translation to x86-64 of arithmetic, logic, shifts, products, quotients and moves. */
 #if defined(__x86_64__)
-#include "translate.h"
+#include "x86.h"
 
 static void commutative(struct translator *t, const struct instruction *it, enum alu what)
 {
@@ -239,7 +239,7 @@ static bool translate_multiply(struct translator *t, const struct instruction *i
     }
 }
 
-bool translate_integer(struct translator *t, const struct instruction *it)
+bool x86_integer(struct translator *t, const struct instruction *it)
 {
     struct assembler *as = &t->as;
     if (translate_multiply(t, it) || it->operation == DO_BNEVER)
