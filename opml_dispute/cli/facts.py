@@ -43,9 +43,14 @@ def show_inspection(
     _show_shares("kernel", inspection.kernels, output)
     if shown:
         _show_nodes(inspection.largest[:shown], output)
-    lines = [*(_language_lines(language) if language else ()), *_lines(inspection)]
+    lines = inspection_lines(inspection, language)
     output.show("\n".join(f"{name:<13}{one_line(text)}" for name, text in lines))
     output.fact(file=str(file), language=language and asdict(language), **_facts(inspection, shown))
+
+
+def inspection_lines(inspection: Inspection, language: LanguageFacts | None = None) -> list[tuple[str, str]]:
+    """The facts about a model as sentences, each with its name; of a language model what `language` says, too."""
+    return [*(_language_lines(language) if language else ()), *_lines(inspection)]
 
 
 def show_obstacles(obstacles: Sequence[Obstacle], output: Output) -> None:

@@ -10,7 +10,7 @@ from typing import NoReturn
 import click
 
 from opml_dispute.cli.command_line import Group
-from opml_dispute.cli.facts import ModelNotSupported, show_inspection, show_obstacles
+from opml_dispute.cli.facts import ModelNotSupported, inspection_lines, show_inspection, show_obstacles
 from opml_dispute.cli.options import (
     ChainOptions,
     FileName,
@@ -24,9 +24,10 @@ from opml_dispute.cli.options import (
 from opml_dispute.cli.output import Output
 from opml_dispute.cli.publication import PublicationOptions, check_model, model_uri, publication_options
 from opml_dispute.cli.session import Session, open_system, store_of
-from opml_dispute.generation.facts import language_facts
+from opml_dispute.generation.facts import LanguageFacts, language_facts
 from opml_dispute.generation.files import compile_language_model, is_language_model, open_model, read_language_model
 from opml_dispute.model.files import Binding
+from opml_dispute.model.program import Program
 from opml_dispute.model.refusals import ModelError, UnsupportedOp, UnsupportedType
 from opml_dispute.model.survey import Obstacle, survey
 from opml_dispute.models import DIGITS
@@ -52,24 +53,38 @@ _FILE = click.argument("file", type=FileName(), default=DIGITS)
     "--nodes", "shown", type=click.IntRange(min=0), default=20, metavar="N", help="List the N costliest nodes."
 )
 @click.option("--time/--no-time", "timed", default=True, help="Run the model natively, and show the time.")
+@click.option("--html", "page", type=FileName(), metavar="PAGE", help="Save its graph with all costs as an HTML file.")
 @json_option
-def inspect(file: Path, binding: Binding, shown: int, timed: bool, output: Output) -> None:
+def inspect(file: Path, binding: Binding, shown: int, timed: bool, page: Path | None, output: Output) -> None:
     """
     Compile FILE (default: the sample digit reader) and show its program, and the cost of a dispute about it.
 
+    With --html its computation graph is drawn in one self-contained file, with the cost of every operation.
+
     Example: opml-dispute model inspect model.onnx --dim batch=1
     """
+    program, language = _compile(file, binding, output)
+    inspection = inspect_program(program, timed=timed)
+    show_inspection(file, inspection, shown, output, language)
+    if page is not None:
+        # Imported late: the template engine is needed for this only.
+        from opml_dispute.web.model_page import save_model
+
+        size_bytes = save_model(file.name, inspection, inspection_lines(inspection, language), page)
+        output.say(f"Saved {page} ({size_bytes:,} bytes).", style="green")
+        output.fact(page=str(page), page_bytes=size_bytes)
+
+
+def _compile(file: Path, binding: Binding, output: Output) -> tuple[Program, LanguageFacts | None]:
+    """The program, and what is known of a language model. Raises `ModelNotSupported` with all obstacles shown."""
     if is_language_model(file):
         language_model = read_language_model(file)
         program = compile_language_model(language_model, binding, file.name)
-        language = language_facts(language_model, program)
-        show_inspection(file, inspect_program(program, timed=timed), shown, output, language)
-        return
+        return program, language_facts(language_model, program)
     try:
-        program = open_model(file, binding)
+        return open_model(file, binding), None
     except (UnsupportedOp, UnsupportedType) as refusal:
         _refuse(file, survey(file, binding.dims, binding.constants, binding.max_sizes), refusal, output)
-    show_inspection(file, inspect_program(program, timed=timed), shown, output)
 
 
 def _refuse(file: Path, obstacles: Sequence[Obstacle], refusal: ModelError, output: Output) -> NoReturn:

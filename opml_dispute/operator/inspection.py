@@ -158,6 +158,29 @@ def _timed(program: Program) -> NativeRun:
             return NativeRun(statistics.median(warm), len(warm), cold, status)
 
 
+def operation_seconds(program: Program, ends: Sequence[int]) -> list[float]:
+    """
+    Seconds that each stretch of nodes takes natively, by one thread, on made-up input: the median of several runs.
+
+    `ends` are the nodes behind each stretch, ascending; the last is the program's node count. A stretch is run by
+    itself, so all together take somewhat longer than a run of the whole.
+    """
+    inference = Inference(program, made_up_inputs(program))
+    inference.run_to(program.node_count)  # loads the weights
+    runs: list[list[float]] = []
+    began = time.perf_counter()
+    while len(runs) < LEAST_WARM_RUNS and (not runs or time.perf_counter() - began < MOST_TIMED_S):
+        inference.run_to(0)
+        run, before = [], time.perf_counter()
+        for end in ends:
+            inference.run_to(end)
+            after = time.perf_counter()
+            run.append(after - before)
+            before = after
+        runs.append(run)
+    return [statistics.median(times) for times in zip(*runs, strict=True)]
+
+
 def made_up_inputs(program: Program) -> dict[str, npt.NDArray[Any]]:
     """Inputs to run a program on where only its time or its size matters."""
     return {spec.name: _made_up(spec) for spec in program.inputs}

@@ -1,5 +1,5 @@
 """
-A game in one file: the page with its style inside, no script and no link, to keep or to send.
+A page in one file, a game's first of all: its style inside, no script and no link, to keep or to send.
 """
 
 from __future__ import annotations
@@ -17,11 +17,15 @@ from opml_dispute.writing import write_result
 
 def game_document(explorer: Explorer, address: Address) -> str:
     """The game's page as one file's content, with everything that can be computed about it."""
+    return render_standalone("game.html", **explorer.game(address, wait=True))
+
+
+def render_standalone(template: str, **facts: Any) -> str:
+    """A page with its style inside, and with a policy that lets a browser load nothing else."""
     style = static_text("style.css")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'"
-    facts: dict[str, Any] = dict(explorer.game(address, wait=True))
-    return render("game.html", path="", standalone=True, style=style, policy=policy, **facts)
+    return render(template, **{"path": "", "head": None, "standalone": True, "style": style, "policy": policy, **facts})
 
 
 def save_game(explorer: Explorer, address: Address, path: Path) -> int:

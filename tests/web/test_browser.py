@@ -13,8 +13,10 @@ import pytest
 from opml_dispute.game.claim import Game
 from opml_dispute.model.compiler import compile_model
 from opml_dispute.models import DIGITS
+from opml_dispute.operator.inspection import inspect_program
 from opml_dispute.operator.model_description import describe_model
 from opml_dispute.operator.model_store import registration
+from opml_dispute.web.model_page import save_model
 from opml_dispute.web.saving import save_game
 from tests.web.conftest import Site
 from tests.web.games import Players, crowded
@@ -267,5 +269,15 @@ def test_a_saved_game_opens_from_a_file_and_asks_for_nothing(site: Site, opened:
     assert seen.page.locator("#claim-1.right").count() == 1
     assert seen.page.evaluate("getComputedStyle(document.querySelector('.claims')).listStyleType") == "none"
     assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+    assert overflow(seen.page) <= 0
+    assert seen.complaints == []
+
+
+def test_a_models_page_opens_from_a_file_on_a_phone(opened: Any, tmp_path: Path) -> None:
+    program, path = compile_model(DIGITS), tmp_path / "model.html"
+    save_model("digits.onnx", inspect_program(program, timed=False), [("nodes", "some")], path)
+    seen = opened(viewport=PHONE)
+    seen.page.goto(path.as_uri())
+    assert seen.page.locator(".graph li").count() == seen.page.locator("circle.op").count() > 0
     assert overflow(seen.page) <= 0
     assert seen.complaints == []

@@ -10,7 +10,6 @@ import time
 import urllib.error
 import urllib.request
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from tests.cli.conftest import Cli, cli, on_chain
 from tests.conftest import Chain
 from tests.web.conftest import Site
 from tests.web.games import Players, crowded
+from tests.web.nesting import assert_well_formed
 
 __all__ = ["cli", "on_chain"]
 """Fixtures of the command line's tests."""
@@ -53,38 +53,6 @@ def judged(site: Site, address: str) -> str:
     assert site.explorer.judge is not None
     site.explorer.judge.wait_for(game)
     return page(site, f"/games/{address}")
-
-
-class _Nesting(HTMLParser):
-    """Notices elements that are closed in another order than they were opened."""
-
-    VOID = frozenset({"meta", "link", "img", "br", "input", "hr"})
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.wrong: list[str] = []
-        self.ids: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.ids += [value for name, value in attrs if name == "id" and value]
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.ids += [value for name, value in attrs if name == "id" and value]
-
-    def handle_endtag(self, tag: str) -> None:
-        if not self.open or self.open.pop() != tag:
-            self.wrong.append(tag)
-
-
-def assert_well_formed(text: str) -> None:
-    parser = _Nesting()
-    parser.feed(text)
-    assert parser.wrong == []
-    assert parser.open == []
-    assert len(parser.ids) == len(set(parser.ids))
 
 
 def test_pages_are_whole_and_carry_their_headers(site: Site, tmp_path: Path) -> None:
