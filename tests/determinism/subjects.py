@@ -31,7 +31,7 @@ from opml_dispute.model.tensor import Tensor
 from opml_dispute.models import DIGITS, digit_samples
 from tests.guest.programs import image, program
 from tests.kernels import block_cases, cases
-from tests.kernels.cases import Maker
+from tests.kernels.maker import Case, Maker
 from tests.model.built import built
 from tests.model.graphs import Graph
 
@@ -192,7 +192,7 @@ def random_record(opcode: Opcode, seed: int) -> Run:
     return Run(made, image(case.arrays))
 
 
-def _specs(case: cases.Case) -> list[TensorSpec]:
+def _specs(case: Case) -> list[TensorSpec]:
     return [
         TensorSpec(str(i), DType.of(array.dtype), array.shape, offset, 6)
         for i, (offset, array) in enumerate(case.arrays)

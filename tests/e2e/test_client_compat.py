@@ -15,6 +15,7 @@ from opml_dispute.operator.intents import perform
 from opml_dispute.primitives import RequestId, StateRoot
 from tests.conftest import TEST_TIMES, Chain
 from tests.e2e import op_client as op
+from tests.e2e.op_wire import BATCH, Ask, ClientError, Wire, transact, word
 
 PROPOSER, CHALLENGER = (devnet.account(role).address for role in ("proposer", "challenger"))
 PROPOSER_KEY, CHALLENGER_KEY = (devnet.key_hex(devnet.ROLES.index(role)) for role in ("proposer", "challenger"))
@@ -22,8 +23,8 @@ ROOT, OTHER, THIRD = (bytes([mark]) * 32 for mark in (0xA1, 0xB2, 0xC3))
 
 
 @pytest.fixture
-def wire(chain: Chain) -> op.Wire:
-    return op.Wire(chain.anvil.url)
+def wire(chain: Chain) -> Wire:
+    return Wire(chain.anvil.url)
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def request_number(chain: Chain) -> int:
 
 
 @pytest.fixture
-def game(chain: Chain, wire: op.Wire, request_number: int) -> str:
+def game(chain: Chain, wire: Wire, request_number: int) -> str:
     """A game created by the tool's own `create-game`."""
     factory = chain.deployment.addresses["factory"]
     return op.create_game(wire, PROPOSER_KEY, factory, 0, ROOT, request_number)
@@ -49,7 +50,7 @@ def test_create_game_finds_its_game_in_the_event(chain: Chain, game: str) -> Non
     assert system.games.constants(FaultDisputeGame(game).address).creator == PROPOSER  # type: ignore[arg-type]
 
 
-def test_list_games_shows_every_game_newest_first(chain: Chain, wire: op.Wire, game: str, request_number: int) -> None:
+def test_list_games_shows_every_game_newest_first(chain: Chain, wire: Wire, game: str, request_number: int) -> None:
     factory = chain.deployment.addresses["factory"]
     second = op.create_game(wire, CHALLENGER_KEY, factory, 0, OTHER, request_number)
     node_count = chain.system().games.read(game).node_count  # type: ignore[arg-type]
@@ -64,7 +65,7 @@ def test_list_games_shows_every_game_newest_first(chain: Chain, wire: op.Wire, g
         assert wire.request("eth_getBlockByHash", "0x" + listed.l1_head.hex(), False) is not None
 
 
-def test_the_run_loop_finds_what_it_asks_before_it_plays(chain: Chain, wire: op.Wire, game: str) -> None:
+def test_the_run_loop_finds_what_it_asks_before_it_plays(chain: Chain, wire: Wire, game: str) -> None:
     """And no pre-image is large enough for it to take the way through proposals, which our oracle does not offer."""
     seen = op.watch(wire, chain.deployment.addresses["factory"], game)
     assert seen.absolute_prestate == ABSOLUTE_PRESTATE
@@ -74,16 +75,14 @@ def test_the_run_loop_finds_what_it_asks_before_it_plays(chain: Chain, wire: op.
     assert seen.challenge_period == TEST_TIMES.challenge_period_s
 
 
-def test_list_games_works_with_more_games_than_one_batch_holds(
-    chain: Chain, wire: op.Wire, request_number: int
-) -> None:
+def test_list_games_works_with_more_games_than_one_batch_holds(chain: Chain, wire: Wire, request_number: int) -> None:
     factory = chain.deployment.addresses["factory"]
-    for number in range(op.BATCH + 3):
+    for number in range(BATCH + 3):
         op.create_game(wire, PROPOSER_KEY, factory, 0, number.to_bytes(32, "big"), request_number)
-    assert len(op.list_games(wire, factory)) == op.BATCH + 3
+    assert len(op.list_games(wire, factory)) == BATCH + 3
 
 
-def test_moves_and_list_claims(wire: op.Wire, game: str) -> None:
+def test_moves_and_list_claims(wire: Wire, game: str) -> None:
     """Attack the root, defend the attack: positions, parents, bonds, clocks as the tool prints them."""
     op.move(wire, CHALLENGER_KEY, game, 0, OTHER, attack=True)
     op.move(wire, PROPOSER_KEY, game, 1, THIRD, attack=False)
@@ -114,22 +113,22 @@ def test_moves_and_list_claims(wire: op.Wire, game: str) -> None:
         )
 
 
-def test_a_move_for_the_wrong_bond_or_made_twice_fails_like_theirs(wire: op.Wire, game: str) -> None:
+def test_a_move_for_the_wrong_bond_or_made_twice_fails_like_theirs(wire: Wire, game: str) -> None:
     op.move(wire, CHALLENGER_KEY, game, 0, OTHER, attack=True)
-    with pytest.raises(op.ClientError, match="80497e3b"):  # ClaimAlreadyExists()
+    with pytest.raises(ClientError, match="80497e3b"):  # ClaimAlreadyExists()
         op.move(wire, CHALLENGER_KEY, game, 0, OTHER, attack=True)
-    data = "0x" + op.ATTACK + ROOT.hex() + op.word(0) + op.word(THIRD)
-    with pytest.raises(op.ClientError, match="8620aa19"):  # IncorrectBondAmount()
-        op.transact(wire, CHALLENGER_KEY, game, data, 1)
+    data = "0x" + op.ATTACK + ROOT.hex() + word(0) + word(THIRD)
+    with pytest.raises(ClientError, match="8620aa19"):  # IncorrectBondAmount()
+        transact(wire, CHALLENGER_KEY, game, data, 1)
 
 
-def test_resolve_claim_resolve_and_list_credits(chain: Chain, wire: op.Wire, game: str) -> None:
+def test_resolve_claim_resolve_and_list_credits(chain: Chain, wire: Wire, game: str) -> None:
     """An unanswered attack wins both bonds; the tool sees the withdrawal that follows."""
     op.move(wire, CHALLENGER_KEY, game, 0, OTHER, attack=True)
-    with pytest.raises(op.ClientError, match="f2440b53"):  # ClockNotExpired()
+    with pytest.raises(ClientError, match="f2440b53"):  # ClockNotExpired()
         op.resolve_claim(wire, CHALLENGER_KEY, game, 1)
     chain.warp(TEST_TIMES.max_clock_s + 1)
-    with pytest.raises(op.ClientError, match="9a076646"):  # OutOfOrderResolution()
+    with pytest.raises(ClientError, match="9a076646"):  # OutOfOrderResolution()
         op.resolve_claim(wire, CHALLENGER_KEY, game, 0)
     op.resolve_claim(wire, CHALLENGER_KEY, game, 1)
     op.resolve_claim(wire, CHALLENGER_KEY, game, 0)
@@ -151,15 +150,15 @@ def test_resolve_claim_resolve_and_list_credits(chain: Chain, wire: op.Wire, gam
     assert unlocked_at > 0
 
 
-def test_resolve_works_as_a_simulation_from_nobody(chain: Chain, wire: op.Wire, game: str) -> None:
+def test_resolve_works_as_a_simulation_from_nobody(chain: Chain, wire: Wire, game: str) -> None:
     """The tools read `resolve()`'s answer before they send it."""
     chain.warp(TEST_TIMES.max_clock_s + 1)
     op.resolve_claim(wire, PROPOSER_KEY, game, 0)
-    assert wire.call(op.Ask(game, op.RESOLVE, ("uint8",))) == 2
+    assert wire.call(Ask(game, op.RESOLVE, ("uint8",))) == 2
 
 
 def test_a_root_that_was_proposed_again_is_listed_shown_moved_in_and_resolved(
-    chain: Chain, wire: op.Wire, game: str, request_number: int
+    chain: Chain, wire: Wire, game: str, request_number: int
 ) -> None:
     """Longer extra data, with a nonce, are nothing that the tools look at."""
     system, factory = chain.system(), chain.deployment.addresses["factory"]
@@ -182,7 +181,7 @@ def test_a_root_that_was_proposed_again_is_listed_shown_moved_in_and_resolved(
     assert system.games.read(again).request_id == request_id
 
 
-def test_the_requests_are_the_tools_own_bytes(wire: op.Wire, game: str) -> None:
+def test_the_requests_are_the_tools_own_bytes(wire: Wire, game: str) -> None:
     """Nothing but from, input and to in a call; plain request for one, array for several."""
     wire.sent.clear()
     wire.next_id = 1

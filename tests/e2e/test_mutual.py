@@ -18,6 +18,7 @@ from opml_dispute.trace.guest import guest_machine
 from tests.agent.test_agent import Unattended
 from tests.conftest import TEST_TIMES, Chain
 from tests.e2e import op_client as op
+from tests.e2e.op_wire import Wire
 
 LIAR_KEY = devnet.key_hex(devnet.ROLES.index("proposer"))
 LIAR, AGENT = (devnet.account(role).address for role in ("proposer", "challenger"))
@@ -30,7 +31,7 @@ def test_agent_beats_a_liar_who_plays_by_the_other_client(chain: Chain, tmp_path
     worked out by hand, from a story that holds down to one instruction. The agent steps, and is paid.
     """
     system, store = chain.system(), ModelStore(tmp_path / "models")
-    wire, factory = op.Wire(chain.anvil.url), chain.deployment.addresses["factory"]
+    wire, factory = Wire(chain.anvil.url), chain.deployment.addresses["factory"]
     request_id = ask_sample(system, chain.sender("requester"), 3, store)
     story = open_case(system, request_id, store=store).liar().find(3)
     trace = story.trace(guest_machine())

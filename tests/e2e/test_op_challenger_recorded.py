@@ -24,7 +24,7 @@ from opml_dispute.operator.model_store import ModelStore
 from opml_dispute.operator.rollup_rpc import RollupAnswers
 from opml_dispute.primitives import Address
 from tests.conftest import Chain
-from tests.e2e.op_client import Wire
+from tests.e2e.op_wire import Wire
 
 FACTS: dict[str, Any] = json.loads(Path(__file__).with_name("op_challenger.json").read_text())
 ARTIFACTS = {

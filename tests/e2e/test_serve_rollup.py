@@ -19,7 +19,7 @@ from opml_dispute.operator.intents import perform
 from opml_dispute.operator.model_store import ModelStore
 from opml_dispute.primitives import RequestId
 from tests.conftest import Chain
-from tests.e2e.op_client import Wire
+from tests.e2e.op_wire import Wire
 
 
 def ask(chain: Chain, sample: int, folder: Path) -> RequestId:

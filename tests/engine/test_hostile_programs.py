@@ -20,7 +20,7 @@ from opml_dispute.engine.workspace import Room, joined
 from opml_dispute.model.opcodes import DType, Opcode, Unary
 from opml_dispute.model.record import Free, Record, strided_body
 from tests.guest.programs import BareProgram, program
-from tests.kernels.cases import words
+from tests.kernels.maker import words
 
 ONE = b"\x3f\x80\0\0"
 

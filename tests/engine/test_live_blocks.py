@@ -11,7 +11,7 @@ from opml_dispute.engine.segment import ARENA, OUTPUT
 from opml_dispute.model.opcodes import DType, Opcode, Unary
 from opml_dispute.model.record import Record, strided_body
 from tests.guest.programs import program
-from tests.kernels.cases import words
+from tests.kernels.maker import words
 
 
 def test_random_blocks_come_and_go_as_in_a_plain_list() -> None:

@@ -11,7 +11,7 @@ import pytest
 from opml_dispute.model.compiler import compile_model
 from opml_dispute.model.opcodes import DType
 from tests.engine.test_schedule import assert_same
-from tests.kernels.cases import values
+from tests.kernels.maker import values
 from tests.model.graphs import Graph
 
 SCALES = (0.02, -3.0, 1.0, 1e-40, 3e38, 0.0, np.inf, np.nan)

@@ -28,7 +28,7 @@ from opml_dispute.model.program import Program
 from opml_dispute.model.record import Free, Record, program_header, strided_body
 from opml_dispute.models import DIGITS, digit_samples
 from tests.guest.programs import BareProgram, program
-from tests.kernels.cases import words
+from tests.kernels.maker import words
 from tests.model.graphs import Graph, models
 
 Array = npt.NDArray[Any]

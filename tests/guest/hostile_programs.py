@@ -31,6 +31,7 @@ from opml_dispute.primitives import LEAST_LOG2_STEPS
 from tests.guest.programs import EQUAL, BareProgram, image, prestate, program
 from tests.guest.strange_chains import DTYPES, ChainMaker
 from tests.kernels import cases
+from tests.kernels.maker import Array, values
 
 Rng = np.random.Generator
 
@@ -65,7 +66,7 @@ def hostile_program(seed: int) -> Hostile:
     """The program of a seed; the same on every machine."""
     rng = np.random.default_rng([seed, 0x40571E])
     records: list[Record] = []
-    arrays: list[tuple[int, cases.Array]] = []
+    arrays: list[tuple[int, Array]] = []
     for _ in range(int(rng.integers(1, 5))):
         case = cases.case(rng, Opcode(int(rng.integers(1, len(Opcode) + 1))), awkward=True)
         arrays += case.arrays
@@ -91,7 +92,7 @@ def hostile_chain(seed: int) -> Hostile:
     weights = []
     for i, dtype in enumerate(sorted(set(DTYPES))):
         for section in (INPUT, WEIGHTS):
-            array = cases.values(rng, dtype, 10_500, awkward=True)
+            array = values(rng, dtype, 10_500, awkward=True)
             if section is INPUT:
                 content[i << 17 : (i << 17) + array.nbytes] = np.frombuffer(big_endian(array), np.uint8)
             else:
@@ -104,7 +105,7 @@ def hostile_chain(seed: int) -> Hostile:
     return Hostile(seed, records, made, content.tobytes())
 
 
-def _weights(rng: Rng, arrays: list[tuple[int, cases.Array]]) -> list[Block]:
+def _weights(rng: Rng, arrays: list[tuple[int, Array]]) -> list[Block]:
     """The WEIGHTS section from its start, in blocks whose element widths need not be what records take them for."""
     content = bytearray(
         image([(offset - WEIGHTS.offset + INPUT.offset, a) for offset, a in arrays if offset < INPUT.offset])

@@ -26,7 +26,7 @@ from opml_dispute.model.record import program_header
 from opml_dispute.primitives import MOST_LOG2_STEPS, RECORD_BYTES, Hash32
 from opml_dispute.toolchain.native import guest_path
 from tests.kernels.bench import extent
-from tests.kernels.cases import Case
+from tests.kernels.maker import Case
 
 EQUAL, DIFFERENT = 0, 1
 

@@ -2,8 +2,7 @@
 The constants of native/program/steps.c, from the guest's machine code.
 
 `derive` reads the loops of the guest's kernels (`loops`) and answers each constant: iterations are the record's, and
-steps.c counts them; what an iteration takes at most is said here. `header` writes the constants as
-native/program/step_constants.h.
+steps.c counts them; what an iteration takes at most is said here. `step_header` writes them as C.
 
 A row function makes one store for each element, so its loops' longest turn, divided by the stores in it, is what an
 element takes, however the compiler unrolled.
@@ -25,7 +24,6 @@ from opml_dispute.toolchain.native import NATIVE
 
 from .loops import Code, Function, Loop
 
-HEADER = NATIVE / "program" / "step_constants.h"
 INTEGERS = ("u8", "i8", "u16", "i16", "u32", "i32", "u64", "i64")
 SMALL = ("u8u8", "u8i8", "i8u8", "i8i8", "u16", "i16", "u32")
 PRODUCTS: Sequence[tuple[str, Sequence[str]]] = (
@@ -339,72 +337,6 @@ _WALKS = {
 _DISPATCH = {"kernel_run", "kernel_check_data", "kernel_pool"}
 _INNER_TURNS = {"fmod": {"f32": 8}, "mod": {"f32": 8}}
 """fmod divides 32 bits of a quotient of up to 254 at a time. The bits of an integer power are counted in steps.c."""
-
-
-def header(constants: Mapping[str, object]) -> str:
-    """native/program/step_constants.h."""
-    lines = [_HEAD]
-    for name, value in constants.items():
-        lines += _written(name, value)
-    return "\n".join([*lines, "#endif", ""])
-
-
-_HEAD = """\
-/* Made by scripts/step-constants from the guest's machine code; tests/guest/test_step_constants.py compares the two.
- * How they are derived: tests/guest/step_constants.py. How they are used: steps.c. */
-#ifndef OPML_STEP_CONSTANTS_H
-#define OPML_STEP_CONSTANTS_H
-#include "opcodes.h"
-#include <stdint.h>
-/* clang-format off */
-
-struct row_steps { uint16_t row, element; };
-struct block_steps { uint16_t block, step; };
-struct window_steps { uint16_t window, channel, line, tap; };
-struct reduce_steps { uint16_t output, row, chunk, element; };
-"""
-
-
-def _written(name: str, value: object) -> list[str]:
-    if isinstance(value, int):
-        return [f"#define {name} {value}u"]
-    if isinstance(value, tuple):
-        return [f"static const uint16_t {name}[] = {{{', '.join(map(str, value))}}};"]
-    if name == "ROW":
-        assert isinstance(value, dict)
-        entries = [f"[OP_{opcode.name}] = {steps}" for opcode, steps in value.items()]
-        return [f"static const uint16_t {name}[] = {{", *_wrapped(entries), "};"]
-    if name.startswith(("UNARY", "BINARY")):
-        assert isinstance(value, dict)
-        prefix = "UN" if name.startswith("UNARY") else "BIN"
-        entries = [f"[{prefix}_{function}] = {{{each.row}, {each.element}}}" for function, each in value.items()]
-        return [f"static const struct row_steps {name}[] = {{", *_wrapped(entries), "};"]
-    kind = {"CONTRACT": "block", "BLOCK_CONTRACT": "block", "REDUCE": "reduce", "ARGREDUCE": "reduce"}.get(
-        name, "window"
-    )
-    if isinstance(value, list):
-        return [f"static const struct {kind}_steps {name}[] = {_structs(value)};"]
-    assert isinstance(value, dict)
-    if name in ("CONTRACT", "CONV_EDGE"):
-        size = len(next(iter(value.values())))
-        rows = [f"    {_structs(each)}, /* {of} */" for of, each in value.items()]
-        return [f"static const struct {kind}_steps {name}[][{size}] = {{", *rows, "};"]
-    rows = [f"    {{{', '.join(map(str, each.values()))}}}, /* {of} */" for of, each in value.items()]
-    return [f"static const struct {kind}_steps {name}[] = {{", *rows, "};"]
-
-
-def _structs(value: Sequence[Mapping[str, int]]) -> str:
-    return "{" + ", ".join("{" + ", ".join(map(str, each.values())) + "}" for each in value) + "}"
-
-
-def _wrapped(entries: Sequence[str]) -> list[str]:
-    lines, line = [], "   "
-    for entry in entries:
-        if len(line) + len(entry) + 2 > 118:
-            lines.append(line)
-            line = "   "
-        line += f" {entry},"
-    return [*lines, line]
 
 
 def _row_names(function: Unary | Binary, kind: str) -> tuple[str, ...]:

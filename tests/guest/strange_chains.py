@@ -20,7 +20,7 @@ import numpy as np
 from opml_dispute.engine.segment import ARENA, INPUT, OUTPUT, WEIGHTS, Section
 from opml_dispute.model.opcodes import Binary, DType, Opcode, Reduction, Unary
 from opml_dispute.model.record import Free, Record, strided_body
-from tests.kernels.cases import words
+from tests.kernels.maker import words
 
 Rng = np.random.Generator
 T = TypeVar("T")

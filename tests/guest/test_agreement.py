@@ -8,7 +8,7 @@ import pytest
 from opml_dispute.model.opcodes import Binary, DType, Opcode, Unary
 from tests.guest.programs import DIFFERENT, EQUAL, inference, run_node
 from tests.kernels import cases
-from tests.kernels.cases import Case, Maker
+from tests.kernels.maker import Case, Maker
 
 
 def agrees(case: Case) -> bool:

@@ -17,7 +17,7 @@ from opml_dispute.model.opcodes import Binary, DType, Opcode, Unary
 from opml_dispute.model.record import Free, Record, strided_body
 from tests.guest.hostile_programs import disagreement, hostile_chain, hostile_program, too_much
 from tests.guest.programs import program
-from tests.kernels.cases import words
+from tests.kernels.maker import words
 
 
 @pytest.mark.parametrize("first", range(0, 160, 16))

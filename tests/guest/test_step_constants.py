@@ -9,7 +9,8 @@ import pytest
 
 from opml_dispute.toolchain.native import guest_path
 from tests.guest.loops import Code, CodeError, read_code
-from tests.guest.step_constants import HEADER, derive, header, symbols
+from tests.guest.step_constants import derive, symbols
+from tests.guest.step_header import HEADER, header
 
 
 @pytest.fixture(scope="module")

@@ -25,10 +25,11 @@ from opml_dispute.model.record import Free, Record, strided_body
 from opml_dispute.primitives import LEAST_LOG2_STEPS
 from opml_dispute.trace.guest import run_node_in_vm
 from tests.determinism.subjects import runs
-from tests.guest.hunt import Tally, bound, hunt, hunted, taken
+from tests.guest.hunt import Tally, bound, hunt, taken
+from tests.guest.hunted import hunted
 from tests.guest.programs import EQUAL, program, run_node
 from tests.kernels import cases
-from tests.kernels.cases import Case, Maker, words
+from tests.kernels.maker import Case, Maker, body, words
 from tests.model.graphs import Array, Graph
 
 AT_MOST = 3.0
@@ -150,7 +151,7 @@ def test_deep_trees_fit(mode: int, reduction: Reduction) -> None:
             0,
             2,
             words(reduction),
-            cases.body(2, 1, len(nodes), 5, leaf, 1, depth, leaf),
+            body(2, 1, len(nodes), 5, leaf, 1, depth, leaf),
         )
         assert_bounded(Case(record, tuple(make.arrays)))
 
@@ -356,6 +357,6 @@ def large(count: int, depth: int, outputs: int) -> Iterator[Record]:
         taps = min(depth, 1 << 31)
         fields = (1, 1, 1, 4, 1, 1, 1, 1, taps, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, size, 1, 1)
         yield Record(
-            Opcode.CONV, DType.I32, ARENA.offset, places, (DType.I8,) * 2, 1, 0, outputs, words(), cases.body(*fields)
+            Opcode.CONV, DType.I32, ARENA.offset, places, (DType.I8,) * 2, 1, 0, outputs, words(), body(*fields)
         )
-        yield Record(Opcode.POOL, f32, ARENA.offset, places[:1], (f32,), 1, 0, outputs, words(0), cases.body(*fields))
+        yield Record(Opcode.POOL, f32, ARENA.offset, places[:1], (f32,), 1, 0, outputs, words(0), body(*fields))

@@ -22,7 +22,7 @@ from opml_dispute.model.opcodes import Binary, DType, Opcode, Unary
 from opml_dispute.model.record import Free, Record, program_header, strided_body
 from tests.guest.programs import EQUAL, BareProgram, image, inference, program, run_node, specs
 from tests.kernels import cases
-from tests.kernels.cases import words
+from tests.kernels.maker import Array, Maker, words
 
 BAD_PROGRAM, BAD_OPCODE, BAD_DTYPE, BAD_SHAPE, BAD_OPERAND, BAD_FREE, OUT_OF_RANGE = range(1, 8)
 
@@ -108,7 +108,7 @@ def test_a_failed_node_leaves_only_its_status_and_the_rest_is_skipped() -> None:
         strided_body([2], [[1], [0], [1], [1, 0, 0, 0, 4]]),
         (Free(6, ARENA.offset + 64),),
     )
-    arrays: list[tuple[int, cases.Array]] = [
+    arrays: list[tuple[int, Array]] = [
         (WEIGHTS.offset, np.arange(4, dtype=np.float32)),
         (WEIGHTS.offset + 64, index),
     ]
@@ -327,7 +327,7 @@ def test_states_can_be_asked_for_in_any_order() -> None:
 def test_threads_change_no_bit(threads: int) -> None:
     for seed in range(12):
         rng = np.random.default_rng(seed)
-        make = cases.Maker(rng, awkward=True)
+        make = Maker(rng, awkward=True)
         case = (
             cases.contract(make, (130, 70, 50), (DType.F32,) * 3)
             if seed % 2

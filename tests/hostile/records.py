@@ -29,7 +29,8 @@ from opml_dispute.primitives import RECORD_BYTES
 from tests.guest.programs import BareProgram, image, program
 from tests.hostile.campaign import Move, random_number
 from tests.kernels.bench import FAST, PLAIN, VM_BYTES
-from tests.kernels.cases import PRODUCTS, Case, Maker, case, contract, conv
+from tests.kernels.cases import case, contract, conv
+from tests.kernels.maker import PRODUCTS, Case, Maker
 
 MOST_WORK: Final = 1 << 20
 """Inner steps of a record that is run; a larger one is only judged."""

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from opml_dispute.engine.segment_memory import SegmentMemory, Validation, native, validate_records
-from tests.kernels.cases import Array, Case
+from tests.kernels.maker import Array, Case
 
 PLAIN, FAST, VM_BYTES = 0, 1, 2
 

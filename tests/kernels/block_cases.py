@@ -10,8 +10,7 @@ from opml_dispute.engine.segment import ARENA
 from opml_dispute.model.block_formats import BlockFormat
 from opml_dispute.model.opcodes import DType, Opcode
 from opml_dispute.model.record import Record
-from tests.kernels import cases
-from tests.kernels.cases import Array, Case, Maker, body, words
+from tests.kernels.maker import Array, Case, Maker, body, values, words
 
 HALVES: dict[BlockFormat, tuple[int, ...]] = {
     BlockFormat.Q4_0: (0,), BlockFormat.Q4_1: (0, 2), BlockFormat.Q5_0: (0,), BlockFormat.Q5_1: (0, 2),
@@ -29,10 +28,10 @@ def weights(make: Maker, fmt: BlockFormat, rows: int, k: int) -> Array:
     if kind < 0.1:  # the largest sums
         data[:] = make.pick((0, 0x7F, 0x80, 0xFF))
     for at in HALVES[fmt]:
-        scale = cases.values(make.rng, DType.F16, count, awkward=make.awkward)
+        scale = values(make.rng, DType.F16, count, awkward=make.awkward)
         data[:, at : at + 2] = scale.astype("<f2").view(np.uint8).reshape(count, 2)
     if not HALVES[fmt]:
-        scale = cases.values(make.rng, DType.F32, count, awkward=make.awkward)
+        scale = values(make.rng, DType.F32, count, awkward=make.awkward)
         data[:, :4] = scale.astype("<f4").view(np.uint8).reshape(count, 4)
     return data.reshape(rows, -1)
 
@@ -43,7 +42,7 @@ def activations(make: Maker, fmt: BlockFormat, rows: int, k: int) -> Array:
     data = make.rng.integers(0, 256, (count, 4 + fmt.elements), np.uint8)
     if make.rng.random() < 0.1:
         data[:] = make.pick((0x7F, 0x80))
-    scale = np.abs(cases.values(make.rng, DType.F32, count, awkward=make.awkward))
+    scale = np.abs(values(make.rng, DType.F32, count, awkward=make.awkward))
     data[:, :4] = scale.astype(">f4").view(np.uint8).reshape(count, 4)
     return data.reshape(rows, -1)
 
@@ -58,7 +57,7 @@ def _sizes(make: Maker, fmt: BlockFormat) -> tuple[int, int, int]:
 def quantise(make: Maker) -> Case:
     elements = int(make.pick((32, 256)))
     rows, k = int(make.rng.integers(1, 5)), elements * int(make.rng.integers(1, 4))
-    x = cases.values(make.rng, DType.F32, rows * k, awkward=make.awkward)
+    x = values(make.rng, DType.F32, rows * k, awkward=make.awkward)
     with np.errstate(all="ignore"):
         x = (x * np.float32(make.pick((1, 1e-3, 1e10, 1e-33, 1e-36, 1e-40)))).astype(np.float32)
         if make.rng.random() < 0.2:
@@ -76,7 +75,7 @@ def contract(make: Maker, sizes: tuple[int, int, int] | None = None, fmt: BlockF
     operands = [activations(make, fmt, rows, k), weights(make, fmt, columns, k)]
     dtypes = [DType.U8, DType.U8]
     if make.rng.random() < 0.4:
-        operands.append(cases.values(make.rng, DType.F32, columns, awkward=make.awkward))
+        operands.append(values(make.rng, DType.F32, columns, awkward=make.awkward))
         dtypes.append(DType.F32)
     record = Record(
         Opcode.BLOCK_CONTRACT, DType.F32, ARENA.offset, tuple(make.put(each) for each in operands), tuple(dtypes), 2,

@@ -12,7 +12,7 @@ from opml_dispute.model.block_formats import BlockFormat, dequantised, from_nbit
 from opml_dispute.model.opcodes import Opcode
 from tests.kernels import block_cases, cases
 from tests.kernels.bench import FAST, PLAIN, VM_BYTES, Bench, same_bits
-from tests.kernels.cases import Maker
+from tests.kernels.maker import Case, Maker
 from tests.kernels.test_kernels import read_again, show
 
 VNNI = 1
@@ -59,7 +59,7 @@ def test_an_index_outside_of_the_table_is_a_status(bench: Bench) -> None:
         for wrong in (columns, -columns - 1):
             bad = index[1].copy()
             bad[record.lo // blocks] = wrong
-            case = cases.Case(record, (table, (index[0], bad)))
+            case = Case(record, (table, (index[0], bad)))
             assert [bench.run(case, mode)[0] for mode in (PLAIN, FAST, VM_BYTES)] == [7, 7, 7]
             seen += 1
     assert seen

@@ -20,7 +20,7 @@ from opml_dispute.model.opcodes import DType, Opcode
 from opml_dispute.model.record import Record, strided_body
 from tests.kernels import cases
 from tests.kernels.bench import FAST, PLAIN, Bench, same_bits
-from tests.kernels.cases import Array, Case, Maker, Rng, words
+from tests.kernels.maker import Array, Case, Maker, Rng, values, words
 
 F32 = (DType.F32, DType.F32, DType.F32)
 SEEDS = st.integers(0, 2**32 - 1)
@@ -29,7 +29,7 @@ SEEDS = st.integers(0, 2**32 - 1)
 def strewn(rng: Rng, count: int) -> Array:
     """Mostly normal numbers."""
     plain = rng.standard_normal(count).astype(np.float32)
-    wild = cases.values(rng, DType.F32, count, awkward=True)
+    wild = values(rng, DType.F32, count, awkward=True)
     return np.where(rng.random(count) < rng.choice([0.0, 0.001, 0.05]), wild, plain)
 
 
@@ -121,17 +121,21 @@ def windows(rng: Rng) -> list[list[int]]:
     return [[*column, filler] for column, filler in zip(fields, (1, 1, 1, 1, 0, 1, 0), strict=True)]
 
 
+def channels(rng: Rng) -> tuple[int, int, int, int]:
+    """Images, channels in and out, and groups of a random convolution."""
+    groups = int(rng.choice([1, 1, 1, 2, 4, 8]))
+    per_in, per_out = (int(rng.choice([1, 1, 2, 3, 8, 13])) for _ in range(2))
+    if groups == 1 and rng.random() < 0.5:
+        per_in, per_out = (int(size) for size in rng.integers(1, 40, 2))
+    return (int(rng.integers(1, 3)), groups * per_in, groups * per_out, groups)
+
+
 @settings(max_examples=200, deadline=None)
 @given(seed=SEEDS)
 def test_convolution(bench: Bench, seed: int) -> None:
     """Random convolutions have the same bits in the fast and the plain kernel."""
     rng = np.random.default_rng(seed)
-    groups = int(rng.choice([1, 1, 1, 2, 4, 8]))
-    per_in, per_out = (int(rng.choice([1, 1, 2, 3, 8, 13])) for _ in range(2))
-    if groups == 1 and rng.random() < 0.5:
-        per_in, per_out = (int(size) for size in rng.integers(1, 40, 2))
-    channels = (int(rng.integers(1, 3)), groups * per_in, groups * per_out, groups)
-    case = cases.conv(Maker(rng, awkward=False), windows(rng), channels, F32)
+    case = cases.conv(Maker(rng, awkward=False), windows(rng), channels(rng), F32)
     agree(bench, strewn_case(rng, case))
 
 

@@ -13,18 +13,17 @@ import pytest
 from opml_dispute.engine.segment import ARENA
 from opml_dispute.model.opcodes import Binary, DType, Opcode, Unary
 from opml_dispute.model.record import Record, strided_body
-from tests.kernels import cases
 from tests.kernels.bench import FAST, PLAIN, Bench, same_bits
-from tests.kernels.cases import Array, Case, Maker, Rng, values, words
+from tests.kernels.maker import NUMBER, REAL, Array, Case, Maker, Rng, values, words
 
 EDGES = [2.0**p for p in (7, 8, 15, 16, 31, 32, 63, 64)]
-STORED = (*cases.NUMBER, DType.BOOL)
+STORED = (*NUMBER, DType.BOOL)
 
 
 def elements(rng: Rng, dtype: DType, count: int) -> Array:
     """Awkward numbers; among floats those around the ends of the integer types, and halves between integers."""
     found = values(rng, dtype, count, awkward=True)
-    if dtype not in cases.REAL:
+    if dtype not in REAL:
         return found
     edges = np.array([*EDGES, 65519.0, 65520.0, 2.0**-14, 2.0**-24, 2.0**-25, 0.5, 1.5, 2.5], np.float32)
     near = np.concatenate([np.nextafter(edges, np.float32(0)), edges, np.nextafter(edges, np.float32(np.inf))])

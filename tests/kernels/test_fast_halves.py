@@ -9,12 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opml_dispute.engine.segment import ARENA
-from opml_dispute.model.opcodes import DType, Opcode, Pooling
-from opml_dispute.model.record import Record, strided_body
+from opml_dispute.model.opcodes import DType, Pooling
 from tests.kernels import cases
 from tests.kernels.bench import FAST, PLAIN, Bench, same_bits
-from tests.kernels.cases import Array, Case, Maker, Rng, values, words
+from tests.kernels.maker import Array, Case, Maker, Rng, values
 from tests.kernels.test_fast import windows
 from tests.kernels.test_fast_rows import pooling
 
@@ -47,26 +45,8 @@ def test_contraction(bench: Bench, seed: int) -> None:
         m, n, k = ((600, 5, 9), (3, 300, 5000), (2, 3, 9000))[int(rng.integers(3))]
     of_a, of_b, of_out = PRODUCTS[int(rng.integers(len(PRODUCTS)))]
     batch = int(rng.integers(1, 3))
-    a, b = make.put(strewn(rng, of_a, batch * m * k)), make.put(strewn(rng, of_b, batch * k * n))
-    bias = make.put(strewn(rng, of_out, m * n))
-    a_m, a_k = (1, m) if rng.random() < 0.3 else (k, 1)
-    b_k, b_n = (1, k) if rng.random() < 0.3 else (n, 1)
-    out = (1, m) if rng.random() < 0.2 else (n, 1)
-    bias_row = [0, *((0, 1), (1, 0), (n, 1), (0, 0))[int(rng.integers(4))]]
-    operands = 2 + int(rng.random() < 0.7)
-    record = Record(
-        Opcode.CONTRACT,
-        of_out,
-        ARENA.offset,
-        (a, b, bias)[:operands],
-        (of_a, of_b, of_out)[:operands],
-        3,
-        0,
-        0,
-        words(k, a_k, b_k),
-        strided_body([batch, m, n], [[m * n, *out], [m * k, a_m, 0], [k * n, 0, b_n], bias_row]),
-    )
-    agree(bench, make.case(record, batch * m * n))
+    data = strewn(rng, of_a, batch * m * k), strewn(rng, of_b, batch * k * n), strewn(rng, of_out, m * n)
+    agree(bench, cases.laid_out_product(make, (batch, m, n, k), data, (of_a, of_b, of_out)))
 
 
 @settings(max_examples=120, deadline=None)

@@ -17,21 +17,19 @@ from hypothesis import strategies as st
 from onnx import TensorProto
 
 from opml_dispute.engine.inference import Inference
-from opml_dispute.engine.segment import ARENA
 from opml_dispute.engine.segment_memory import native
 from opml_dispute.model.compiler import compile_model
-from opml_dispute.model.opcodes import DType, Opcode
-from opml_dispute.model.record import Record, strided_body
+from opml_dispute.model.opcodes import DType
 from tests.kernels import cases
 from tests.kernels.bench import FAST, PLAIN, Bench, same_bits
-from tests.kernels.cases import Array, Case, Maker, Rng, values, words
-from tests.kernels.test_fast import windows
+from tests.kernels.maker import PRODUCTS, Array, Case, Maker, Rng, values
+from tests.kernels.test_fast import channels, windows
 from tests.model.graphs import Graph
 
 VNNI, AMX = 1, 2
 """Bits of native/fast/integers.h; this processor may have neither."""
 SEEDS = st.integers(0, 2**32 - 1)
-PRODUCTS = [types for types in cases.PRODUCTS if types[0].is_integer and types[0].width <= 4]
+SMALL_PRODUCTS = [types for types in PRODUCTS if types[0].is_integer and types[0].width <= 4]
 
 
 @pytest.fixture(params=[0, AMX, AMX | VNNI], ids=["all", "without AMX", "without VNNI"])
@@ -46,7 +44,7 @@ def types(rng: Rng) -> tuple[DType, DType, DType]:
     """Int16 most often: it is what integers less a zero point become."""
     if rng.random() < 0.4:
         return DType.I16, DType.I16, DType.I32
-    return PRODUCTS[int(rng.integers(len(PRODUCTS)))]
+    return SMALL_PRODUCTS[int(rng.integers(len(SMALL_PRODUCTS)))]
 
 
 def numbers(rng: Rng, dtype: DType, count: int) -> Array:
@@ -78,26 +76,12 @@ def test_contraction(bench: Bench, seed: int) -> None:
         m = 600
     of_a, of_b, of_out = types(rng)
     batch = int(rng.integers(1, 3))
-    a, b = make.put(numbers(rng, of_a, batch * m * k)), make.put(numbers(rng, of_b, batch * k * n))
-    bias = make.put(values(rng, of_out, m * n, awkward=True))
-    a_m, a_k = (1, m) if rng.random() < 0.3 else (k, 1)
-    b_k, b_n = (1, k) if rng.random() < 0.3 else (n, 1)
-    out = (1, m) if rng.random() < 0.2 else (n, 1)
-    bias_row = [0, *((0, 1), (1, 0), (n, 1), (0, 0))[int(rng.integers(4))]]
-    operands = 2 + int(rng.random() < 0.7)
-    record = Record(
-        Opcode.CONTRACT,
-        of_out,
-        ARENA.offset,
-        (a, b, bias)[:operands],
-        (of_a, of_b, of_out)[:operands],
-        3,
-        0,
-        0,
-        words(k, a_k, b_k),
-        strided_body([batch, m, n], [[m * n, *out], [m * k, a_m, 0], [k * n, 0, b_n], bias_row]),
+    data = (
+        numbers(rng, of_a, batch * m * k),
+        numbers(rng, of_b, batch * k * n),
+        values(rng, of_out, m * n, awkward=True),
     )
-    agree(bench, make.case(record, batch * m * n))
+    agree(bench, cases.laid_out_product(make, (batch, m, n, k), data, (of_a, of_b, of_out)))
 
 
 @pytest.mark.usefixtures("hidden")
@@ -106,13 +90,9 @@ def test_contraction(bench: Bench, seed: int) -> None:
 def test_convolution(bench: Bench, seed: int) -> None:
     """Random convolutions of integers have the same bits in the fast and the plain kernel."""
     rng = np.random.default_rng(seed)
-    groups = int(rng.choice([1, 1, 1, 2, 4, 8]))
-    per_in, per_out = (int(rng.choice([1, 1, 2, 3, 8, 13])) for _ in range(2))
-    if groups == 1 and rng.random() < 0.5:
-        per_in, per_out = (int(size) for size in rng.integers(1, 40, 2))
-    channels = (int(rng.integers(1, 3)), groups * per_in, groups * per_out, groups)
+    sizes = channels(rng)
     dtypes = types(rng)
-    case = cases.conv(Maker(rng, awkward=True), windows(rng), channels, dtypes)
+    case = cases.conv(Maker(rng, awkward=True), windows(rng), sizes, dtypes)
     (x_at, x), (w_at, w), *bias = case.arrays
     arrays = (x_at, numbers(rng, dtypes[0], x.size)), (w_at, numbers(rng, dtypes[1], w.size)), *bias
     agree(bench, replace(case, arrays=arrays))

@@ -20,7 +20,7 @@ from opml_dispute.engine.segment import ARENA
 from opml_dispute.model.opcodes import DType, Opcode, Reduction
 from opml_dispute.model.record import Record, strided_body
 from tests.kernels.bench import FAST, PLAIN, Bench, same_bits
-from tests.kernels.cases import Case, Maker, Rng, values, words
+from tests.kernels.maker import Case, Maker, Rng, values, words
 
 SEEDS = st.integers(0, 2**32 - 1)
 NUMBERS = (DType.F32, DType.F16, DType.BF16, DType.U8, DType.I8, DType.I16, DType.I32, DType.U32, DType.I64)

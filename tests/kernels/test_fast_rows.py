@@ -15,7 +15,7 @@ from opml_dispute.engine.segment import ARENA
 from opml_dispute.model.opcodes import Binary, DType, Opcode, Pooling
 from opml_dispute.model.record import Record, strided_body
 from tests.kernels.bench import FAST, PLAIN, Bench, same_bits
-from tests.kernels.cases import Case, Maker, body, values, words
+from tests.kernels.maker import Case, Maker, body, values, words
 
 
 def pooling(seed: int, kind: Pooling, *, awkward: bool) -> Case:

@@ -1,7 +1,7 @@
 """
 Every kernel, on random records: right values, and the same bits however it is run.
 
-Right values: against tests/model/interpreter.py, which reads docs/kernels.md on its own and computes in numpy.
+Right values: against tests/model/interpreter/, which reads docs/kernels.md on its own and computes in numpy.
 Same bits: plain kernels, fast paths and kernels on the VM's bytes; and whatever parts a range is cut into.
 """
 
@@ -16,8 +16,9 @@ from opml_dispute.model.opcodes import Binary, DType, Opcode, Unary
 from opml_dispute.model.recorder import MOVES
 from tests.kernels import cases
 from tests.kernels.bench import FAST, PLAIN, VM_BYTES, Bench, extent, same_bits
-from tests.kernels.cases import Array, Case, Maker
+from tests.kernels.maker import Array, Case, Maker
 from tests.model import interpreter
+from tests.model.interpreter.segment import Segment
 
 SEEDS = st.integers(0, 2**32 - 1)
 EXACT = (Opcode.COPY, Opcode.FILL, Opcode.SELECT, Opcode.GATHER, Opcode.TOPK, Opcode.ARGREDUCE, Opcode.POOL_INDEX)
@@ -26,13 +27,13 @@ EXACT = (Opcode.COPY, Opcode.FILL, Opcode.SELECT, Opcode.GATHER, Opcode.TOPK, Op
 def read_again(case: Case) -> Array:
     """The output's extent as the interpreter makes it."""
     lo, hi = extent(case)
-    segment = interpreter.Segment.__new__(interpreter.Segment)
+    segment = Segment.__new__(Segment)
     segment.blocks = {}
     for offset, array in case.arrays:
         segment.blocks[offset] = (array.nbytes, array.view(np.uint8).copy())
     segment.blocks[lo] = (hi - lo, case.before(hi - lo).view(np.uint8).copy())
     with np.errstate(all="ignore"):
-        interpreter._KERNELS[case.record.opcode](segment, case.record)
+        interpreter.KERNELS[case.record.opcode](segment, case.record)
     return segment.blocks[lo][1].view(case.record.dtype_out.numpy)
 
 

@@ -13,7 +13,7 @@ from opml_dispute.model.builder import Builder
 from opml_dispute.model.opcodes import DType
 from opml_dispute.model.refusals import Refuse
 from tests.kernels.block_cases import weights
-from tests.kernels.cases import Array, Maker
+from tests.kernels.maker import Array, Maker
 from tests.model import blocks
 from tests.model.built import built
 

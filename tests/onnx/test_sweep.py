@@ -11,7 +11,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from tests.onnx.sweep import Outcome, Trial, check, operators, trials
+from tests.onnx.sweep import Outcome, check
+from tests.onnx.trials import Trial, operators, trials
 
 QUICK = 6
 """Trials of one operator in the test."""

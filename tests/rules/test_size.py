@@ -10,6 +10,7 @@ import pytest
 import opml_dispute
 from opml_dispute.toolchain.native import NATIVE
 from opml_dispute.toolchain.solidity import CONTRACTS_DIR
+from tests.docs.prose import ROOT, files, text_of
 
 PACKAGE = Path(opml_dispute.__file__).parent
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if "_build" not in path.parts)
@@ -42,6 +43,16 @@ def functions(path: Path) -> Iterator[tuple[str, int]]:
 def place(path: Path) -> str:
     """A file of the package as the exceptions name it."""
     return path.relative_to(PACKAGE).as_posix()
+
+
+def test_modules_of_tests_and_scripts_are_short() -> None:
+    long = {
+        path.relative_to(ROOT).as_posix(): lines
+        for path in files()
+        if path.relative_to(ROOT).parts[0] in ("tests", "scripts") and (path.suffix == ".py" or not path.suffix)
+        if (lines := len(text_of(path).splitlines())) > MODULE_LINES
+    }
+    assert not long, f"{long}; expected at most {MODULE_LINES} lines: split them by concept"
 
 
 @pytest.mark.parametrize("path", FILES, ids=place)

@@ -29,7 +29,7 @@ from opml_dispute.primitives import LEAST_LOG2_STEPS, Address, Hash32, VmStatus
 from opml_dispute.trace.provider import GameTrace, StepData, TraceError
 from opml_dispute.trace.split import SplitTrace
 from tests.guest.programs import BareProgram, program
-from tests.kernels.cases import words
+from tests.kernels.maker import words
 from tests.support.contract_game import ContractGame
 from tests.support.digits import guest, real_vm
 from tests.support.reference_game import ReferenceGame, Rules
