@@ -188,7 +188,7 @@ class NativeScalars(ctypes.Structure):
         ("ll_owner", ctypes.c_uint64),
         ("left_threads", ctypes.c_uint64),
         ("right_threads", ctypes.c_uint64),
-        ("fault_address", ctypes.c_uint64),
+        ("unknown_address", ctypes.c_uint64),
         ("memory_used_bytes", ctypes.c_uint64),
         ("preimage_key", ctypes.c_uint8 * 32),
         ("exited", ctypes.c_uint8),

@@ -18,7 +18,7 @@ from opml_dispute.primitives import StateHash
 
 
 class Reason(IntEnum):
-    """Why there is no next state, or none that can be computed here. The numbers: `enum fault`, native/vm/fpvm.h."""
+    """Why there is no next state, or none that can be computed here. The numbers: `enum reason`, native/vm/fpvm.h."""
 
     NONE = 0
     MISALIGNED_PC = 1

@@ -136,7 +136,7 @@ class Machine(MachineMemory):
         kind = kinds.get(reason, StopKind.NO_SUCCESSOR)
         if reason in {Reason.NO_THREAD, Reason.BAD_STATE}:
             return Stop(kind, steps, reason, message=f"{kind.value}: {WORDS[reason]}")
-        address = self._scalars().fault_address
+        address = self._scalars().unknown_address
         instruction = self._instruction()
         name = "an instruction that cannot be read"
         if instruction is not None:

@@ -128,7 +128,7 @@ static bool cover_region(struct compiled *compiled, struct machine *machine, con
         for (unsigned at = 0; at <= block->count; at++) {
             uint64_t pc = block->pc + 4 * (uint64_t)at, offset = pc & (MEMORY_PAGE_BYTES - 1);
             uint32_t word;
-            if (machine_word(machine, pc, &word) != FAULT_NONE)
+            if (machine_word(machine, pc, &word) != REASON_NONE)
                 continue; /* only that one more: what cannot be read was not compiled */
             struct covered_page *page = cover(compiled, machine, pc >> MEMORY_PAGE_LOG2);
             if (page == NULL)
@@ -158,7 +158,7 @@ bool compiled_holds(const struct compiled *compiled, struct machine *machine)
             uint32_t now;
             if (!(page->made_from[word / 64] >> (word % 64) & 1))
                 continue;
-            if (machine_word(machine, page->page << MEMORY_PAGE_LOG2 | word * 4, &now) != FAULT_NONE ||
+            if (machine_word(machine, page->page << MEMORY_PAGE_LOG2 | word * 4, &now) != REASON_NONE ||
                 now != load_big32(page->words + 4 * word))
                 return false;
         }

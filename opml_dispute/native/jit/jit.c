@@ -107,7 +107,7 @@ static uint64_t steps_to_block_end(struct machine *machine, const struct thread 
     if (thread->next_pc != pc + 4)
         return 1;
     for (; steps < MAX_BLOCK_STEPS; steps++, pc += 4) {
-        if (machine_fetch(machine, pc, &it) != FAULT_NONE)
+        if (machine_fetch(machine, pc, &it) != REASON_NONE)
             break;
         unsigned traits = operation_traits(it.operation);
         if (traits & IS_BRANCH)
@@ -150,8 +150,8 @@ static void link(struct jit *jit, uint64_t exit, uint64_t pc, const void *code)
         data->links[exit] = code;
 }
 
-static enum fault run(struct machine *machine, struct thread *thread, uint64_t limit, enum then *then,
-                      struct thread *child)
+static enum reason run(struct machine *machine, struct thread *thread, uint64_t limit, enum then *then,
+                       struct thread *child)
 {
     struct jit *jit = jit_of(machine);
     struct vm *vm = &machine->vm;
@@ -162,11 +162,11 @@ static enum fault run(struct machine *machine, struct thread *thread, uint64_t l
     *then = THEN_GO_ON;
     if (jit->cold_steps != 0) {
         uint64_t steps = left < jit->cold_steps ? left : jit->cold_steps, first = vm->step;
-        enum fault fault = machine_interpret(machine, thread, steps, then, child);
+        enum reason reason = machine_interpret(machine, thread, steps, then, child);
         left -= vm->step - first;
         jit->cold_steps -= vm->step - first;
-        if (fault != FAULT_NONE || *then != THEN_GO_ON)
-            return fault;
+        if (reason != REASON_NONE || *then != THEN_GO_ON)
+            return reason;
     }
     while (left != 0) {
         if (thread->next_pc == thread->pc + 4) {
@@ -186,12 +186,12 @@ static enum fault run(struct machine *machine, struct thread *thread, uint64_t l
         }
         may_link = false;
         uint64_t steps = steps_to_block_end(machine, thread), first = vm->step;
-        enum fault fault = machine_interpret(machine, thread, left < steps ? left : steps, then, child);
+        enum reason reason = machine_interpret(machine, thread, left < steps ? left : steps, then, child);
         left -= vm->step - first;
-        if (fault != FAULT_NONE || *then != THEN_GO_ON)
-            return fault;
+        if (reason != REASON_NONE || *then != THEN_GO_ON)
+            return reason;
     }
-    return FAULT_NONE;
+    return REASON_NONE;
 }
 
 static const struct accelerator JIT = {run, stored, changed, destroy};

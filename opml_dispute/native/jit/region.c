@@ -114,7 +114,7 @@ static void read_block(struct code_block *block, struct instruction *into, struc
         if (pc != block->pc && (is_leader(leaders, pc) || block->count >= MAX_BLOCK_STEPS - 2))
             return;
         block->end = END_INTERPRET;
-        if (machine_fetch(machine, pc, it) != FAULT_NONE)
+        if (machine_fetch(machine, pc, it) != REASON_NONE)
             return;
         if (operation_traits(it->operation) & INTERPRETED) {
             block->resumes = it->operation != DO_ILLEGAL && !(operation_traits(it->operation) & IS_BRANCH);
@@ -124,7 +124,7 @@ static void read_block(struct code_block *block, struct instruction *into, struc
             block->count++;
             continue;
         }
-        if (machine_fetch(machine, pc + 4, &slot) != FAULT_NONE ||
+        if (machine_fetch(machine, pc + 4, &slot) != REASON_NONE ||
             operation_traits(slot.operation) & (INTERPRETED | IS_BRANCH) || slot.operation == DO_BNEVER)
             return;
         into[block->count + 1] = slot;

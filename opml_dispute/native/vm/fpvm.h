@@ -28,33 +28,34 @@ _Static_assert(ML_THREAD_BYTES == 430, "docs/vm.md: thread witness of an ML stat
 #define HEAP_END   0x0000600000000000ull
 
 /* Why there is no next state (or none that we can compute). Python has the same list: engine/values.py, `Reason`. */
-enum fault {
-    FAULT_NONE = 0,
+enum reason {
+    REASON_NONE = 0,
     /* The machine has no successor. */
-    FAULT_MISALIGNED_PC = 1,
-    FAULT_UNSUPPORTED_INSTRUCTION = 2,
-    FAULT_BRANCH_IN_DELAY_SLOT = 3,
-    FAULT_DIVISION_BY_ZERO = 4,
-    FAULT_UNSUPPORTED_SYSCALL = 5,
-    FAULT_FCSR = 6, /* ctc1 sets a bit that is not a condition code */
-    FAULT_NO_THREAD = 7,
-    FAULT_BAD_STATE = 8, /* exited is neither 0 nor 1, or the state has not 188 bytes */
+    REASON_MISALIGNED_PC = 1,
+    REASON_UNSUPPORTED_INSTRUCTION = 2,
+    REASON_BRANCH_IN_DELAY_SLOT = 3,
+    REASON_DIVISION_BY_ZERO = 4,
+    REASON_UNSUPPORTED_SYSCALL = 5,
+    REASON_FCSR = 6, /* ctc1 sets a bit that is not a condition code */
+    REASON_NO_THREAD = 7,
+    REASON_BAD_STATE = 8, /* exited is neither 0 nor 1, or the state has not 188 bytes */
     /* The witness does not show what it must. */
-    FAULT_PROOF_TOO_SHORT = 16,
-    FAULT_THREAD_PROOF = 17,
-    FAULT_MEMORY_PROOF = 18,
-    FAULT_PROOF_BITMAP = 19,
+    REASON_PROOF_TOO_SHORT = 16,
+    REASON_THREAD_PROOF = 17,
+    REASON_MEMORY_PROOF = 18,
+    REASON_PROOF_BITMAP = 19,
     /* A successor may exist, but not from what is known here. */
-    FAULT_UNKNOWN_PREIMAGE = 32,
-    FAULT_UNKNOWN_MEMORY = 33,
-    FAULT_OUT_OF_MEMORY = 34,
-    FAULT_WRONG_CONTENT = 35,
+    REASON_UNKNOWN_PREIMAGE = 32,
+    REASON_UNKNOWN_MEMORY = 33,
+    REASON_OUT_OF_MEMORY = 34,
+    REASON_WRONG_CONTENT = 35,
 };
 
-static inline enum fault memory_fault(enum memory_status status)
+static inline enum reason memory_reason(enum memory_status status)
 {
-    static const enum fault faults[] = {FAULT_NONE, FAULT_UNKNOWN_MEMORY, FAULT_OUT_OF_MEMORY, FAULT_WRONG_CONTENT};
-    return faults[status];
+    static const enum reason reasons[] = {REASON_NONE, REASON_UNKNOWN_MEMORY, REASON_OUT_OF_MEMORY,
+                                          REASON_WRONG_CONTENT};
+    return reasons[status];
 }
 
 enum { DISCARD = 32 /* where writes to register 0 go */ };
@@ -168,14 +169,14 @@ struct instruction decode(uint32_t word, bool ml);
 
 /* How a system call reaches beyond the thread. `proof` says which memory proof of a witness shows the word. */
 struct access {
-    enum fault (*read_word)(void *context, uint64_t address, int proof, uint64_t *word);
-    enum fault (*write_word)(void *context, uint64_t address, int proof, uint64_t word);
-    /* FAULT_NONE if write_word there cannot fail for lack of known content or of memory. */
-    enum fault (*may_write)(void *context, uint64_t address);
-    enum fault (*read_preimage)(void *context, const uint8_t key[static 32], uint64_t offset, uint8_t data[static 32],
-                                size_t *count);
-    enum fault (*tensor_map)(void *context, uint64_t address, unsigned log2_size, uint64_t leaf_address);
-    enum fault (*tensor_root)(void *context, uint64_t address, unsigned log2_size, uint64_t leaf_address);
+    enum reason (*read_word)(void *context, uint64_t address, int proof, uint64_t *word);
+    enum reason (*write_word)(void *context, uint64_t address, int proof, uint64_t word);
+    /* REASON_NONE if write_word there cannot fail for lack of known content or of memory. */
+    enum reason (*may_write)(void *context, uint64_t address);
+    enum reason (*read_preimage)(void *context, const uint8_t key[static 32], uint64_t offset, uint8_t data[static 32],
+                                 size_t *count);
+    enum reason (*tensor_map)(void *context, uint64_t address, unsigned log2_size, uint64_t leaf_address);
+    enum reason (*tensor_root)(void *context, uint64_t address, unsigned log2_size, uint64_t leaf_address);
     /* Whether no thread but the active one is left on either stack. */
     bool (*is_last_thread)(void *context);
     /* The program wrote these bytes to descriptor 1, 2 (output) or 4 (hints). The state does not contain them; NULL if
@@ -186,9 +187,10 @@ struct access {
 /* What the frame of the step has to do when an instruction is done. */
 enum then { THEN_GO_ON, THEN_PREEMPT, THEN_PUSH_CHILD, THEN_EXIT };
 
-/* Executes the system call in r[2]; vm->step counts this step already. On a fault nothing has changed. */
-enum fault system_call(struct vm *vm, struct thread *thread, const struct access *access, void *context,
-                       enum then *then, struct thread *child);
+/* Executes the system call in r[2]; vm->step counts this step already. With a reason other than
+ * REASON_NONE nothing has changed. */
+enum reason system_call(struct vm *vm, struct thread *thread, const struct access *access, void *context,
+                        enum then *then, struct thread *child);
 
 static inline uint64_t load_big64(const uint8_t *p)
 {

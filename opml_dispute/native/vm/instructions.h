@@ -2,18 +2,18 @@
  *
  *   INTERPRET, CONTEXT       the name of the function made here and the type behind its first argument
  *   ACCESS_LOCALS            what the access macros below keep in local variables
- *   FETCH(it)                struct instruction *it := the instruction at pc, or STOP(fault)
+ *   FETCH(it)                struct instruction *it := the instruction at pc, or STOP(reason)
  *   REFETCH()                memory may have changed under the code: forget what FETCH remembers
- *   DECODE_HERE(it)          UNDECODED only: decode the word at pc into *it, or STOP(fault)
- *   LOAD8/16/32/64(va, x)    uint64_t x := the naturally aligned unit that holds va, zero-extended, or STOP(fault)
- *   STORE8/16/32/64(va, x)   that unit := the low bits of x, or STOP(fault)
+ *   DECODE_HERE(it)          UNDECODED only: decode the word at pc into *it, or STOP(reason)
+ *   LOAD8/16/32/64(va, x)    uint64_t x := the naturally aligned unit that holds va, zero-extended, or STOP(reason)
+ *   STORE8/16/32/64(va, x)   that unit := the low bits of x, or STOP(reason)
  *   ACCESS                   the struct access for system calls
  *
  * Twins: contracts/src/vm/Instructions.sol and FloatInstructions.sol. docs/vm.md: "Instructions", "Branches",
  * "Load linked", "ML".
  *
- * Executes up to `limit` >= 1 instructions of `thread`. Counts those that were completed in vm->step and vm->slice. On a
- * fault, the instruction at thread->pc has had no effect.
+ * Executes up to `limit` >= 1 instructions of `thread`. Counts those that were completed in vm->step and vm->slice. With a
+ * reason other than REASON_NONE, the instruction at thread->pc has had no effect.
  *
  * One instruction a line where it fits, so clang-format leaves this file alone. */
 /* clang-format off */
@@ -29,7 +29,7 @@
 
 #define STOP(why)           \
     do {                    \
-        fault = (why);      \
+        reason = (why);      \
         goto stopped;       \
     } while (0)
 
@@ -57,7 +57,7 @@
 #define NOT_IN_DELAY_SLOT()                     \
     do {                                        \
         if (next_pc != pc + 4)                  \
-            STOP(FAULT_BRANCH_IN_DELAY_SLOT);   \
+            STOP(REASON_BRANCH_IN_DELAY_SLOT);   \
     } while (0)
 
 #define JUMP_TO(target)                         \
@@ -77,7 +77,7 @@
 #define SIGNED32(x) ((int32_t)(uint32_t)(x))
 #define LOW32(x) ((uint32_t)(x))
 
-static enum fault INTERPRET(CONTEXT *context, struct vm *vm, struct thread *thread, uint64_t limit, enum then *then,
+static enum reason INTERPRET(CONTEXT *context, struct vm *vm, struct thread *thread, uint64_t limit, enum then *then,
                             struct thread *child)
 {
     static const void *const operations[OPERATION_COUNT] = {
@@ -85,7 +85,7 @@ static enum fault INTERPRET(CONTEXT *context, struct vm *vm, struct thread *thre
         OPERATIONS(X)
 #undef X
     };
-    enum fault fault = FAULT_NONE;
+    enum reason reason = REASON_NONE;
     uint64_t *const r = thread->r;
     uint32_t *const f = thread->f;
     uint64_t pc = thread->pc, next_pc = thread->next_pc, left = limit;
@@ -101,7 +101,7 @@ do_UNDECODED:
     DECODE_HERE(it);
     goto *operations[it->operation];
 do_ILLEGAL:
-    STOP(FAULT_UNSUPPORTED_INSTRUCTION);
+    STOP(REASON_UNSUPPORTED_INSTRUCTION);
 
 /* ---- shifts ---- */
 do_SLL: SET(sign_extend32(RT << it->immediate)); NEXT;
@@ -148,7 +148,7 @@ do_MULTU: {
 do_DIV: {
     int64_t a = SIGNED32(RS), b = SIGNED32(RT); /* 64 bits wide, so -2^31 / -1 does not overflow */
     if (b == 0)
-        STOP(FAULT_DIVISION_BY_ZERO);
+        STOP(REASON_DIVISION_BY_ZERO);
     thread->lo = sign_extend32((uint64_t)(a / b));
     thread->hi = sign_extend32((uint64_t)(a % b));
     SET(0);
@@ -157,7 +157,7 @@ do_DIV: {
 do_DIVU: {
     uint32_t a = LOW32(RS), b = LOW32(RT);
     if (b == 0)
-        STOP(FAULT_DIVISION_BY_ZERO);
+        STOP(REASON_DIVISION_BY_ZERO);
     thread->lo = sign_extend32(a / b);
     thread->hi = sign_extend32(a % b);
     SET(0);
@@ -180,7 +180,7 @@ do_DMULTU: {
 do_DDIV: {
     uint64_t a = RS, b = RT;
     if (b == 0)
-        STOP(FAULT_DIVISION_BY_ZERO);
+        STOP(REASON_DIVISION_BY_ZERO);
     if (b == ~(uint64_t)0) { /* the host would trap on -2^63 / -1 */
         thread->lo = 0 - a;
         thread->hi = 0;
@@ -194,7 +194,7 @@ do_DDIV: {
 do_DDIVU: {
     uint64_t a = RS, b = RT;
     if (b == 0)
-        STOP(FAULT_DIVISION_BY_ZERO);
+        STOP(REASON_DIVISION_BY_ZERO);
     thread->lo = a / b;
     thread->hi = a % b;
     SET(0);
@@ -368,7 +368,7 @@ do_CFC1: SET(sign_extend32(thread->fcsr)); NEXT;
 do_MTC1: f[it->b] = LOW32(RT); NEXT;
 do_CTC1:
     if (LOW32(RT) & ~FCSR_MASK)
-        STOP(FAULT_FCSR);
+        STOP(REASON_FCSR);
     thread->fcsr = LOW32(RT);
     NEXT;
 do_BC1: NOT_IN_DELAY_SLOT(); BRANCH_IF(CODE_IS(it->b, it->c));
@@ -415,8 +415,8 @@ do_SYSCALL:
     thread->pc = pc;
     thread->next_pc = next_pc;
     vm->step = first_step + (limit - left) + 1; /* calls see the step they are part of */
-    fault = system_call(vm, thread, ACCESS, context, then, child);
-    if (fault != FAULT_NONE)
+    reason = system_call(vm, thread, ACCESS, context, then, child);
+    if (reason != REASON_NONE)
         goto stopped;
     pc = thread->pc;
     next_pc = thread->next_pc;
@@ -432,5 +432,5 @@ stopped:
     thread->next_pc = next_pc;
     vm->step = first_step + (limit - left);
     vm->slice = first_slice + (limit - left);
-    return fault;
+    return reason;
 }

@@ -7,15 +7,15 @@
 
 /* ---- roots ---- */
 
-enum fault machine_roots(struct machine *machine, struct roots *roots)
+enum reason machine_roots(struct machine *machine, struct roots *roots)
 {
     enum memory_status status = memory_root(&machine->memory, 0, 64, roots->memory_root);
     machine_forget_writes(machine); /* the hashes are valid now; the next write to a page must say so */
     if (status != MEMORY_OK)
-        return memory_fault(status);
+        return memory_reason(status);
     stack_root(&machine->stacks[0], machine->vm.ml, machine->stacks[0].count, roots->left_stack);
     stack_root(&machine->stacks[1], machine->vm.ml, machine->stacks[1].count, roots->right_stack);
-    return FAULT_NONE;
+    return REASON_NONE;
 }
 
 void machine_inner_root(struct machine *machine, uint8_t inner[static HASH_BYTES])
@@ -103,7 +103,7 @@ EXPORT int opml_machine_run(struct machine *machine, uint64_t max_steps)
 struct scalars {
     uint64_t step, slice, heap, next_thread_id, preimage_offset, ll_address, ll_owner;
     uint64_t left_threads, right_threads;
-    uint64_t fault_address, memory_used_bytes;
+    uint64_t unknown_address, memory_used_bytes;
     uint8_t preimage_key[32];
     uint8_t exited, exit_code, ll_status, traverse_right, ml, pad[3];
 };
@@ -121,7 +121,7 @@ EXPORT void opml_machine_scalars(const struct machine *machine, struct scalars *
     out->ll_owner = vm->ll_owner;
     out->left_threads = machine->stacks[0].count;
     out->right_threads = machine->stacks[1].count;
-    out->fault_address = machine->fault_address;
+    out->unknown_address = machine->unknown_address;
     out->memory_used_bytes = store_used_bytes(machine->memory.store);
     memcpy(out->preimage_key, vm->preimage_key, 32);
     out->exited = vm->exited;
@@ -131,7 +131,7 @@ EXPORT void opml_machine_scalars(const struct machine *machine, struct scalars *
     out->ml = vm->ml;
 }
 
-/* Sets what opml_machine_scalars tells, but for the counts of threads, the fault and the account. */
+/* Sets what opml_machine_scalars tells, but for the counts of threads, the reason and the account. */
 EXPORT void opml_machine_set_scalars(struct machine *machine, const struct scalars *in)
 {
     struct vm *vm = &machine->vm;
@@ -173,17 +173,17 @@ EXPORT int opml_machine_set_thread(struct machine *machine, unsigned side, uint6
 EXPORT int opml_machine_resize_stack(struct machine *machine, unsigned side, uint64_t count)
 {
     if (side > 1)
-        return FAULT_BAD_STATE;
+        return REASON_BAD_STATE;
     struct stack *stack = &machine->stacks[side];
     while (stack->count < count) {
         if (!stack_make_room(stack, machine->memory.store))
-            return FAULT_OUT_OF_MEMORY;
+            return REASON_OUT_OF_MEMORY;
         memset(&stack->threads[stack->count++], 0, sizeof *stack->threads);
     }
     stack->count = (size_t)count;
     if (stack->known > stack->count)
         stack->known = stack->count;
-    return FAULT_NONE;
+    return REASON_NONE;
 }
 
 /* Either output may be NULL. */
@@ -191,12 +191,12 @@ EXPORT int opml_machine_state(struct machine *machine, uint8_t witness[static ST
                               uint8_t hash[static HASH_BYTES])
 {
     struct roots roots;
-    enum fault fault = machine_roots(machine, &roots);
-    if (fault == FAULT_NONE) {
+    enum reason reason = machine_roots(machine, &roots);
+    if (reason == REASON_NONE) {
         state_encode(&machine->vm, &roots, witness);
         state_hash(&machine->vm, &roots, hash);
     }
-    return (int)fault;
+    return (int)reason;
 }
 
 /* ---- fault injection ---- */
@@ -209,29 +209,29 @@ EXPORT int opml_machine_flip(struct machine *machine, unsigned kind, uint64_t in
     struct thread *thread = active_thread(machine);
     uint64_t mask = (uint64_t)1 << (bit & 63);
     if (thread == NULL || bit > 63 || ((kind == FLIP_REGISTER || kind == FLIP_FLOAT_REGISTER) && index > 31))
-        return FAULT_BAD_STATE;
+        return REASON_BAD_STATE;
     struct stack *stack = &machine->stacks[active_side(&machine->vm)];
     if (stack->known > stack->count - 1)
         stack->known = stack->count - 1;
     switch (kind) {
-    case FLIP_REGISTER: thread->r[index] ^= mask; return FAULT_NONE;
+    case FLIP_REGISTER: thread->r[index] ^= mask; return REASON_NONE;
     case FLIP_FLOAT_REGISTER:
         if (bit > 31 || !machine->vm.ml)
-            return FAULT_BAD_STATE;
+            return REASON_BAD_STATE;
         thread->f[index] ^= (uint32_t)mask;
-        return FAULT_NONE;
-    case FLIP_HI: thread->hi ^= mask; return FAULT_NONE;
-    case FLIP_LO: thread->lo ^= mask; return FAULT_NONE;
-    case FLIP_PC: thread->pc ^= mask; return FAULT_NONE;
+        return REASON_NONE;
+    case FLIP_HI: thread->hi ^= mask; return REASON_NONE;
+    case FLIP_LO: thread->lo ^= mask; return REASON_NONE;
+    case FLIP_PC: thread->pc ^= mask; return REASON_NONE;
     case FLIP_MEMORY: {
         uint8_t bytes[8];
         uint64_t address = index & ~(uint64_t)7;
-        int fault = opml_machine_read(machine, address, bytes, 8);
-        if (fault != FAULT_NONE)
-            return fault;
+        int reason = opml_machine_read(machine, address, bytes, 8);
+        if (reason != REASON_NONE)
+            return reason;
         store_big64(bytes, load_big64(bytes) ^ mask);
         return opml_machine_write(machine, address, bytes, 8);
     }
-    default: return FAULT_BAD_STATE;
+    default: return REASON_BAD_STATE;
     }
 }

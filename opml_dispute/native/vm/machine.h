@@ -49,8 +49,8 @@ enum { CAPTURE_OUTPUT, CAPTURE_HINTS, CAPTURES }; /* descriptors 1 and 2; descri
 /* Something that runs instructions faster than run.c, to the same states (jit/). It is told of every change of memory. */
 struct accelerator {
     /* As machine_interpret. */
-    enum fault (*run)(struct machine *machine, struct thread *thread, uint64_t limit, enum then *then,
-                      struct thread *child);
+    enum reason (*run)(struct machine *machine, struct thread *thread, uint64_t limit, enum then *then,
+                       struct thread *child);
     /* `size` bytes were stored. True: stores to that page must go on being told, so it may not be in `write`. */
     bool (*stored)(struct machine *machine, uint64_t address, unsigned size);
     /* Memory was changed by other means than stores. */
@@ -64,7 +64,7 @@ struct machine {
     struct stack stacks[2]; /* left, right */
     struct oracle *oracle;
     struct caches *caches;
-    uint64_t fault_address; /* data address of the last fault about memory */
+    uint64_t unknown_address; /* the address for which content or memory was missing last */
     struct captured captured[CAPTURES];
     const struct accelerator *accelerator; /* NULL: run.c alone */
     void *acceleration;                    /* what it keeps for this machine */
@@ -98,21 +98,22 @@ void machine_free_caches(struct machine *machine);
 struct oracle *oracle_new(void);
 void oracle_retain(struct oracle *oracle);
 void oracle_release(struct oracle *oracle);
-enum fault machine_preimage(struct machine *machine, const uint8_t key[static 32], uint64_t offset,
-                            uint8_t data[static 32], size_t *count);
+enum reason machine_preimage(struct machine *machine, const uint8_t key[static 32], uint64_t offset,
+                             uint8_t data[static 32], size_t *count);
 
 /* captured.c. Keeps what the program wrote to a descriptor, if capture is on for it. */
 void machine_wrote(void *machine, uint64_t descriptor, uint64_t address, uint64_t size);
 
 /* run.c. Runs until the machine exits, max_steps steps are done, or there is no next state: then the reason. */
-enum fault machine_run(struct machine *machine, uint64_t max_steps);
+enum reason machine_run(struct machine *machine, uint64_t max_steps);
 /* For an accelerator; caches must be made. Executes up to `limit` >= 1 instructions of `thread`, the active one; counts
- * those completed in vm.step and vm.slice. On a fault, the instruction at thread->pc has had no effect. */
-enum fault machine_interpret(struct machine *machine, struct thread *thread, uint64_t limit, enum then *then,
-                             struct thread *child);
-/* The decoded instruction, the word, at pc. A fault leaves no trace in the machine. */
-enum fault machine_fetch(struct machine *machine, uint64_t pc, struct instruction *it);
-enum fault machine_word(struct machine *machine, uint64_t pc, uint32_t *word);
+ * those completed in vm.step and vm.slice. Unless it answers REASON_NONE, the instruction at thread->pc has had no
+ * effect. */
+enum reason machine_interpret(struct machine *machine, struct thread *thread, uint64_t limit, enum then *then,
+                              struct thread *child);
+/* The decoded instruction, the word, at pc. The machine does not change. */
+enum reason machine_fetch(struct machine *machine, uint64_t pc, struct instruction *it);
+enum reason machine_word(struct machine *machine, uint64_t pc, uint32_t *word);
 /* Puts the page of `address` into the table of pages to read or to write. False: it is unknown, cannot be copied, or may
  * not be in that table. */
 bool machine_ready(struct machine *machine, uint64_t address, bool to_write);
@@ -122,7 +123,7 @@ int opml_machine_read(struct machine *machine, uint64_t address, uint8_t *out, u
 int opml_machine_write(struct machine *machine, uint64_t address, const uint8_t *data, uint64_t size);
 
 /* machine.c. roots := the three roots of the present state. */
-enum fault machine_roots(struct machine *machine, struct roots *roots);
+enum reason machine_roots(struct machine *machine, struct roots *roots);
 /* inner := onion root of the active stack without its top. */
 void machine_inner_root(struct machine *machine, uint8_t inner[static HASH_BYTES]);
 

@@ -4,8 +4,8 @@
 
 static int remember(struct machine *machine, enum memory_status status, uint64_t address)
 {
-    machine->fault_address = address;
-    return (int)memory_fault(status);
+    machine->unknown_address = address;
+    return (int)memory_reason(status);
 }
 
 EXPORT int opml_machine_read(struct machine *machine, uint64_t address, uint8_t *out, uint64_t size)
@@ -36,7 +36,7 @@ EXPORT int opml_machine_subtree_root(struct machine *machine, uint64_t address, 
                                      uint8_t out[static HASH_BYTES])
 {
     if (misplaced(address, log2_size))
-        return FAULT_BAD_STATE;
+        return REASON_BAD_STATE;
     enum memory_status status = memory_root(&machine->memory, address, log2_size, out);
     machine_forget_writes(machine);
     return remember(machine, status, address);
@@ -46,7 +46,7 @@ EXPORT int opml_machine_put_subtree(struct machine *machine, uint64_t address, u
                                     const uint8_t root[static HASH_BYTES])
 {
     if (misplaced(address, log2_size))
-        return FAULT_BAD_STATE;
+        return REASON_BAD_STATE;
     enum memory_status status = memory_put(&machine->memory, address, log2_size, root);
     machine_forget_all(machine);
     return remember(machine, status, address);
@@ -56,7 +56,7 @@ EXPORT int opml_machine_put_subtree(struct machine *machine, uint64_t address, u
 EXPORT int opml_machine_siblings(struct machine *machine, uint64_t address, unsigned log2_size, uint8_t *siblings)
 {
     if (misplaced(address, log2_size))
-        return FAULT_BAD_STATE;
+        return REASON_BAD_STATE;
     enum memory_status status = memory_siblings(&machine->memory, address, log2_size, siblings);
     machine_forget_writes(machine);
     return remember(machine, status, address);
@@ -70,11 +70,11 @@ EXPORT int opml_machine_add_subtree(struct machine *machine, const uint8_t root[
     size_t at = 0;
     *problem = NULL;
     if (log2_size < LEAF_LOG2 || log2_size > 63)
-        return FAULT_BAD_STATE;
+        return REASON_BAD_STATE;
     enum memory_status status = content_add(machine->memory.store, &machine->memory.contents, root, log2_size, blocks,
                                             (size_t)count, threads, problem, &at);
     *problem_block = at;
-    return (int)memory_fault(status);
+    return (int)memory_reason(status);
 }
 
 typedef int visit_subtree(uint64_t address, unsigned log2_size, const uint8_t *root);

@@ -50,12 +50,12 @@ void oracle_release(struct oracle *oracle)
 }
 
 /* Up to 32 bytes from `offset` of uint64(size) ++ data. */
-enum fault machine_preimage(struct machine *machine, const uint8_t key[static 32], uint64_t offset,
-                            uint8_t data[static 32], size_t *count)
+enum reason machine_preimage(struct machine *machine, const uint8_t key[static 32], uint64_t offset,
+                             uint8_t data[static 32], size_t *count)
 {
     const struct preimage *preimage = *oracle_find(machine->oracle, key);
     if (preimage == NULL || offset >= preimage->size + 8)
-        return FAULT_UNKNOWN_PREIMAGE;
+        return REASON_UNKNOWN_PREIMAGE;
     uint8_t prefix[8];
     store_big64(prefix, preimage->size);
     uint64_t left = preimage->size + 8 - offset;
@@ -63,7 +63,7 @@ enum fault machine_preimage(struct machine *machine, const uint8_t key[static 32
     memset(data, 0, 32);
     for (size_t i = 0; i < *count; i++)
         data[i] = offset + i < 8 ? prefix[offset + i] : preimage->data[offset + i - 8];
-    return FAULT_NONE;
+    return REASON_NONE;
 }
 
 static bool oracle_put(struct oracle *oracle, const uint8_t key[static 32], const uint8_t *data, uint64_t size)

@@ -39,42 +39,42 @@ static void proof_root_with(const struct proof *proof, const uint8_t start[stati
     memcpy(root, node, HASH_BYTES);
 }
 
-enum fault proof_take(struct proofs *proofs, uint8_t *bytes, size_t count)
+enum reason proof_take(struct proofs *proofs, uint8_t *bytes, size_t count)
 {
     /* In the full encoding the zeros that pad calldata to whole words count as sent. */
     size_t end = proofs->compact ? proofs->size : (proofs->size + 31) & ~(size_t)31;
     if (end - proofs->cursor < count)
-        return FAULT_PROOF_TOO_SHORT;
+        return REASON_PROOF_TOO_SHORT;
     size_t there = proofs->size - (proofs->cursor < proofs->size ? proofs->cursor : proofs->size);
     memset(bytes, 0, count);
     if (there != 0)
         memcpy(bytes, proofs->sent + proofs->cursor, there < count ? there : count);
     proofs->cursor += count;
-    return FAULT_NONE;
+    return REASON_NONE;
 }
 
 /* Node, bitmap, and the siblings that are not zero subtrees. */
-static enum fault proof_next_compact(struct proofs *proofs, struct proof *proof)
+static enum reason proof_next_compact(struct proofs *proofs, struct proof *proof)
 {
     unsigned levels = 64 - proof->log2_size;
     uint8_t head[HASH_BYTES + 8];
-    enum fault fault = proof_take(proofs, head, sizeof head);
-    if (fault != FAULT_NONE)
-        return fault;
+    enum reason reason = proof_take(proofs, head, sizeof head);
+    if (reason != REASON_NONE)
+        return reason;
     memcpy(proof->node, head, HASH_BYTES);
     uint64_t bitmap = load_big64(head + HASH_BYTES);
     if (bitmap >> levels != 0)
-        return FAULT_PROOF_BITMAP;
+        return REASON_PROOF_BITMAP;
     for (unsigned i = 0; i < levels; i++) {
         memcpy(proof->siblings[i], zero_root(proof->log2_size + i), HASH_BYTES);
-        if ((bitmap >> i) & 1 && proof_take(proofs, proof->siblings[i], HASH_BYTES) != FAULT_NONE)
-            return FAULT_PROOF_TOO_SHORT;
+        if ((bitmap >> i) & 1 && proof_take(proofs, proof->siblings[i], HASH_BYTES) != REASON_NONE)
+            return REASON_PROOF_TOO_SHORT;
     }
-    return FAULT_NONE;
+    return REASON_NONE;
 }
 
 /* Takes the next part. Full encoding: node and siblings, in a place of 60 words whatever their number. */
-static enum fault proof_next(struct proofs *proofs, struct proof *proof, int slot)
+static enum reason proof_next(struct proofs *proofs, struct proof *proof, int slot)
 {
     if (proofs->compact)
         return proof_next_compact(proofs, proof);
@@ -82,29 +82,29 @@ static enum fault proof_next(struct proofs *proofs, struct proof *proof, int slo
     uint8_t bytes[MEMORY_PROOF_BYTES];
     proofs->cursor = proofs->thread_bytes + HASH_BYTES + (size_t)slot * MEMORY_PROOF_BYTES;
     if (proofs->cursor > ((proofs->size + 31) & ~(size_t)31))
-        return FAULT_PROOF_TOO_SHORT;
-    enum fault fault = proof_take(proofs, bytes, HASH_BYTES * words);
-    if (fault != FAULT_NONE)
-        return fault;
+        return REASON_PROOF_TOO_SHORT;
+    enum reason reason = proof_take(proofs, bytes, HASH_BYTES * words);
+    if (reason != REASON_NONE)
+        return reason;
     memcpy(proof->node, bytes, HASH_BYTES);
     memcpy(proof->siblings, bytes + HASH_BYTES, HASH_BYTES * (words - 1));
-    return FAULT_NONE;
+    return REASON_NONE;
 }
 
 /* The part as the memory has it, written down in the encoding that is asked for. */
-static enum fault proof_record(struct proofs *proofs, struct proof *proof, int slot)
+static enum reason proof_record(struct proofs *proofs, struct proof *proof, int slot)
 {
     enum memory_status status = memory_root(proofs->memory, proof->address, proof->log2_size, proof->node);
     if (status == MEMORY_OK)
         status = memory_siblings(proofs->memory, proof->address, proof->log2_size, proof->siblings[0]);
     if (status != MEMORY_OK)
-        return memory_fault(status);
+        return memory_reason(status);
     unsigned levels = 64 - proof->log2_size;
     if (!proofs->compact) {
         uint8_t *at = proofs->out + proofs->thread_bytes + HASH_BYTES + (size_t)slot * MEMORY_PROOF_BYTES;
         memcpy(at, proof->node, HASH_BYTES);
         memcpy(at + HASH_BYTES, proof->siblings, HASH_BYTES * levels);
-        return FAULT_NONE;
+        return REASON_NONE;
     }
     uint8_t *at = proofs->out + proofs->out_size;
     memcpy(at, proof->node, HASH_BYTES);
@@ -119,27 +119,27 @@ static enum fault proof_record(struct proofs *proofs, struct proof *proof, int s
     }
     store_big64(at + HASH_BYTES, bitmap);
     proofs->out_size += size;
-    return FAULT_NONE;
+    return REASON_NONE;
 }
 
-enum fault proof_verify(struct proofs *proofs, int slot, uint64_t address, unsigned log2_size)
+enum reason proof_verify(struct proofs *proofs, int slot, uint64_t address, unsigned log2_size)
 {
     struct proof *proof = &proofs->proof[slot];
     address = address >> log2_size << log2_size;
     if (proof->loaded && proof->address == address && proof->log2_size == log2_size)
-        return FAULT_NONE;
-    proofs->fault_address = address;
+        return REASON_NONE;
+    proofs->unknown_address = address;
     proof->address = address;
     proof->log2_size = log2_size;
-    enum fault fault = proofs->memory != NULL ? proof_record(proofs, proof, slot) : proof_next(proofs, proof, slot);
-    if (fault != FAULT_NONE)
-        return fault;
+    enum reason reason = proofs->memory != NULL ? proof_record(proofs, proof, slot) : proof_next(proofs, proof, slot);
+    if (reason != REASON_NONE)
+        return reason;
     uint8_t root[HASH_BYTES];
     proof_root_with(proof, proof->node, root);
     if (memcmp(root, proofs->memory_root, HASH_BYTES) != 0)
-        return FAULT_MEMORY_PROOF;
+        return REASON_MEMORY_PROOF;
     proof->loaded = true;
-    return FAULT_NONE;
+    return REASON_NONE;
 }
 
 void proof_put(struct proofs *proofs, int slot, const uint8_t node[static HASH_BYTES])
@@ -149,26 +149,26 @@ void proof_put(struct proofs *proofs, int slot, const uint8_t node[static HASH_B
     proof_root_with(proof, proof->node, proofs->memory_root);
 }
 
-enum fault proof_read_word(struct proofs *proofs, int slot, uint64_t address, uint64_t *word)
+enum reason proof_read_word(struct proofs *proofs, int slot, uint64_t address, uint64_t *word)
 {
-    enum fault fault = proof_verify(proofs, slot, address, LEAF_LOG2);
-    if (fault == FAULT_NONE)
+    enum reason reason = proof_verify(proofs, slot, address, LEAF_LOG2);
+    if (reason == REASON_NONE)
         *word = proof_word_of(proofs->proof[slot].node, address);
-    return fault;
+    return reason;
 }
 
-enum fault proof_write_word(struct proofs *proofs, int slot, uint64_t address, uint64_t word)
+enum reason proof_write_word(struct proofs *proofs, int slot, uint64_t address, uint64_t word)
 {
-    enum fault fault = proof_verify(proofs, slot, address, LEAF_LOG2);
-    if (fault != FAULT_NONE)
-        return fault;
+    enum reason reason = proof_verify(proofs, slot, address, LEAF_LOG2);
+    if (reason != REASON_NONE)
+        return reason;
     uint8_t leaf[HASH_BYTES];
     memcpy(leaf, proofs->proof[slot].node, HASH_BYTES);
     proof_with_word(leaf, address, word);
     proof_put(proofs, slot, leaf);
     if (proofs->memory == NULL)
-        return FAULT_NONE;
+        return REASON_NONE;
     uint8_t bytes[8];
     store_big64(bytes, word);
-    return memory_fault(memory_write(proofs->memory, address & ~(uint64_t)7, bytes, 8));
+    return memory_reason(memory_write(proofs->memory, address & ~(uint64_t)7, bytes, 8));
 }

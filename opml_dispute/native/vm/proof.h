@@ -19,7 +19,7 @@ struct proof {
 struct proofs {
     struct proof proof[PROOF_COUNT];
     uint8_t *memory_root; /* of the state, as the step changes it */
-    uint64_t fault_address;
+    uint64_t unknown_address;
     size_t thread_bytes; /* the full encoding has the thread, the inner root, and then a place for each proof */
     bool compact;
 
@@ -35,17 +35,17 @@ struct proofs {
 void proof_open(struct proofs *proofs, const uint8_t *sent, size_t size);
 
 /* Takes the next `bytes` bytes, zeros behind the end as calldata is padded. For the thread, before any proof. */
-enum fault proof_take(struct proofs *proofs, uint8_t *bytes, size_t count);
+enum reason proof_take(struct proofs *proofs, uint8_t *bytes, size_t count);
 
 /* Proof `slot` := of the 2^log2_size bytes at `address`, under the present memory root. Taken at most once. */
-enum fault proof_verify(struct proofs *proofs, int slot, uint64_t address, unsigned log2_size);
+enum reason proof_verify(struct proofs *proofs, int slot, uint64_t address, unsigned log2_size);
 
 /* Puts `node` in the place of the proof's, and moves the memory root. ASSUMES: proof `slot` is verified. */
 void proof_put(struct proofs *proofs, int slot, const uint8_t node[static HASH_BYTES]);
 
 /* The word that holds `address`, by proof `slot`. */
-enum fault proof_read_word(struct proofs *proofs, int slot, uint64_t address, uint64_t *word);
+enum reason proof_read_word(struct proofs *proofs, int slot, uint64_t address, uint64_t *word);
 
 /* The same word := `word`; in the memory that is recorded too. */
-enum fault proof_write_word(struct proofs *proofs, int slot, uint64_t address, uint64_t word);
+enum reason proof_write_word(struct proofs *proofs, int slot, uint64_t address, uint64_t word);
 #endif

@@ -6,13 +6,13 @@
 
 #define UNLIKELY(x) __builtin_expect(!!(x), 0)
 
-static enum fault memory_stop(struct machine *machine, enum memory_status status, uint64_t address)
+static enum reason memory_stop(struct machine *machine, enum memory_status status, uint64_t address)
 {
-    machine->fault_address = address;
-    return memory_fault(status);
+    machine->unknown_address = address;
+    return memory_reason(status);
 }
 
-static enum fault slow_load(struct machine *machine, uint64_t address, uint64_t *word)
+static enum reason slow_load(struct machine *machine, uint64_t address, uint64_t *word)
 {
     uint64_t page_index = address >> MEMORY_PAGE_LOG2;
     const uint8_t *page;
@@ -25,11 +25,11 @@ static enum fault slow_load(struct machine *machine, uint64_t address, uint64_t 
     if (whole)
         machine->caches->read[page_index % LOOKASIDE_ENTRIES] = (struct lookaside){page_index, (uint8_t *)page};
     *word = load_big64(page + (address & (MEMORY_PAGE_BYTES - 8)));
-    return FAULT_NONE;
+    return REASON_NONE;
 }
 
 /* Writes the low size_bytes bytes of x at `address`, a multiple of that. */
-static enum fault slow_store(struct machine *machine, uint64_t address, unsigned size_bytes, uint64_t x)
+static enum reason slow_store(struct machine *machine, uint64_t address, unsigned size_bytes, uint64_t x)
 {
     struct caches *caches = machine->caches;
     uint64_t page_index = address >> MEMORY_PAGE_LOG2;
@@ -57,15 +57,15 @@ static enum fault slow_store(struct machine *machine, uint64_t address, unsigned
     if (whole && !told && caches->code[page_index % CODE_PAGES].page != page_index) {
         caches->write[page_index % LOOKASIDE_ENTRIES] = (struct lookaside){page_index, page};
     }
-    return FAULT_NONE;
+    return REASON_NONE;
 }
 
-static struct instruction *code_page(struct machine *machine, uint64_t pc, enum fault *fault)
+static struct instruction *code_page(struct machine *machine, uint64_t pc, enum reason *reason)
 {
     struct caches *caches = machine->caches;
     uint64_t page_index = pc >> MEMORY_PAGE_LOG2;
     if (pc & 3) {
-        *fault = FAULT_MISALIGNED_PC;
+        *reason = REASON_MISALIGNED_PC;
         return NULL;
     }
     struct instruction **code = &caches->code[page_index % CODE_PAGES].instructions;
@@ -73,7 +73,7 @@ static struct instruction *code_page(struct machine *machine, uint64_t pc, enum 
         if (*code == NULL)
             *code = malloc(PAGE_INSTRUCTIONS * sizeof **code);
         if (*code == NULL) {
-            *fault = FAULT_OUT_OF_MEMORY;
+            *reason = REASON_OUT_OF_MEMORY;
             return NULL;
         }
         memset(*code, DO_UNDECODED, PAGE_INSTRUCTIONS * sizeof **code);
@@ -86,44 +86,44 @@ static struct instruction *code_page(struct machine *machine, uint64_t pc, enum 
 }
 _Static_assert(DO_UNDECODED == 0, "code_page clears with zeros");
 
-static enum fault decode_at(struct machine *machine, uint64_t pc, struct instruction *it)
+static enum reason decode_at(struct machine *machine, uint64_t pc, struct instruction *it)
 {
     uint64_t word;
-    enum fault fault = slow_load(machine, pc & ~(uint64_t)7, &word);
-    if (fault == FAULT_NONE)
+    enum reason reason = slow_load(machine, pc & ~(uint64_t)7, &word);
+    if (reason == REASON_NONE)
         *it = decode((uint32_t)(pc & 4 ? word : word >> 32), machine->vm.ml);
-    return fault;
+    return reason;
 }
 
 /* ---- access for system calls ---- */
 
-static enum fault read_word(void *context, uint64_t address, int proof, uint64_t *word)
+static enum reason read_word(void *context, uint64_t address, int proof, uint64_t *word)
 {
     (void)proof;
     return slow_load(context, address, word);
 }
 
-static enum fault write_word(void *context, uint64_t address, int proof, uint64_t word)
+static enum reason write_word(void *context, uint64_t address, int proof, uint64_t word)
 {
     (void)proof;
     return slow_store(context, address, 8, word);
 }
 
-static enum fault may_write(void *context, uint64_t address)
+static enum reason may_write(void *context, uint64_t address)
 {
     struct machine *machine = context;
     uint64_t word;
-    enum fault fault = slow_load(machine, address, &word);
-    return fault != FAULT_NONE ? fault : slow_store(machine, address, 8, word);
+    enum reason reason = slow_load(machine, address, &word);
+    return reason != REASON_NONE ? reason : slow_store(machine, address, 8, word);
 }
 
-static enum fault read_preimage(void *context, const uint8_t key[static 32], uint64_t offset, uint8_t data[static 32],
-                                size_t *count)
+static enum reason read_preimage(void *context, const uint8_t key[static 32], uint64_t offset, uint8_t data[static 32],
+                                 size_t *count)
 {
     return machine_preimage(context, key, offset, data, count);
 }
 
-static enum fault tensor_map(void *context, uint64_t address, unsigned log2_size, uint64_t leaf_address)
+static enum reason tensor_map(void *context, uint64_t address, unsigned log2_size, uint64_t leaf_address)
 {
     struct machine *machine = context;
     uint8_t root[HASH_BYTES];
@@ -135,7 +135,7 @@ static enum fault tensor_map(void *context, uint64_t address, unsigned log2_size
     return memory_stop(machine, status, address);
 }
 
-static enum fault tensor_root(void *context, uint64_t address, unsigned log2_size, uint64_t leaf_address)
+static enum reason tensor_root(void *context, uint64_t address, unsigned log2_size, uint64_t leaf_address)
 {
     struct machine *machine = context;
     uint8_t root[HASH_BYTES];
@@ -176,7 +176,7 @@ static const struct access ACCESS_MACHINE = {
     do {                                                                                                               \
         uint64_t offset_ = pc - code_start, index_ = offset_ >> 2 | offset_ << 62;                                     \
         if (UNLIKELY(index_ >= PAGE_INSTRUCTIONS)) {                                                                   \
-            code = code_page(context, pc, &fault);                                                                     \
+            code = code_page(context, pc, &reason);                                                                    \
             if (code == NULL)                                                                                          \
                 goto stopped;                                                                                          \
             code_start = pc & ~(uint64_t)(MEMORY_PAGE_BYTES - 1);                                                      \
@@ -187,8 +187,8 @@ static const struct access ACCESS_MACHINE = {
 #define REFETCH() (code_start = pc + 1)
 #define DECODE_HERE(it)                                                                                                \
     do {                                                                                                               \
-        fault = decode_at(context, pc, it);                                                                            \
-        if (fault != FAULT_NONE)                                                                                       \
+        reason = decode_at(context, pc, it);                                                                           \
+        if (reason != REASON_NONE)                                                                                     \
             goto stopped;                                                                                              \
     } while (0)
 
@@ -223,8 +223,8 @@ static inline void store_unit(uint8_t *p, unsigned size_bytes, uint64_t x)
         const struct lookaside *entry_ = &caches->read[page_ % LOOKASIDE_ENTRIES];                                     \
         if (UNLIKELY(entry_->page != page_)) {                                                                         \
             uint64_t word_;                                                                                            \
-            fault = slow_load(context, (va) & ~(uint64_t)7, &word_);                                                   \
-            if (fault != FAULT_NONE)                                                                                   \
+            reason = slow_load(context, (va) & ~(uint64_t)7, &word_);                                                  \
+            if (reason != REASON_NONE)                                                                                 \
                 goto stopped;                                                                                          \
             unsigned shift_ = 64 - 8 * (size) - 8 * ((va) & 7 & ~(uint64_t)((size) - 1));                              \
             x = (size) == 8 ? word_ : (word_ >> shift_) & (((uint64_t)1 << (8 * (size) % 64)) - 1);                    \
@@ -237,8 +237,8 @@ static inline void store_unit(uint8_t *p, unsigned size_bytes, uint64_t x)
         uint64_t page_ = (va) >> MEMORY_PAGE_LOG2;                                                                     \
         const struct lookaside *entry_ = &caches->write[page_ % LOOKASIDE_ENTRIES];                                    \
         if (UNLIKELY(entry_->page != page_)) {                                                                         \
-            fault = slow_store(context, (va) & ~(uint64_t)((size) - 1), size, x);                                      \
-            if (fault != FAULT_NONE)                                                                                   \
+            reason = slow_store(context, (va) & ~(uint64_t)((size) - 1), size, x);                                     \
+            if (reason != REASON_NONE)                                                                                 \
                 goto stopped;                                                                                          \
         } else {                                                                                                       \
             store_unit(entry_->host + ((va) & (MEMORY_PAGE_BYTES - (size))), size, x);                                 \
@@ -257,49 +257,49 @@ static inline void store_unit(uint8_t *p, unsigned size_bytes, uint64_t x)
 
 /* ---- for an accelerator ---- */
 
-enum fault machine_interpret(struct machine *machine, struct thread *thread, uint64_t limit, enum then *then,
-                             struct thread *child)
+enum reason machine_interpret(struct machine *machine, struct thread *thread, uint64_t limit, enum then *then,
+                              struct thread *child)
 {
     return run_instructions(machine, &machine->vm, thread, limit, then, child);
 }
 
-enum fault machine_fetch(struct machine *machine, uint64_t pc, struct instruction *it)
+enum reason machine_fetch(struct machine *machine, uint64_t pc, struct instruction *it)
 {
-    enum fault fault = FAULT_NONE;
-    uint64_t fault_address = machine->fault_address;
-    struct instruction *code = code_page(machine, pc, &fault);
+    enum reason reason = REASON_NONE;
+    uint64_t unknown_address = machine->unknown_address;
+    struct instruction *code = code_page(machine, pc, &reason);
     if (code == NULL)
-        return fault;
+        return reason;
     code += (pc & (MEMORY_PAGE_BYTES - 1)) / 4;
     if (code->operation == DO_UNDECODED)
-        fault = decode_at(machine, pc, code);
+        reason = decode_at(machine, pc, code);
     *it = *code;
-    machine->fault_address = fault_address;
-    return fault;
+    machine->unknown_address = unknown_address;
+    return reason;
 }
 
-enum fault machine_word(struct machine *machine, uint64_t pc, uint32_t *word)
+enum reason machine_word(struct machine *machine, uint64_t pc, uint32_t *word)
 {
-    uint64_t both = 0, fault_address = machine->fault_address;
+    uint64_t both = 0, unknown_address = machine->unknown_address;
     const struct lookaside *known = &machine->caches->read[(pc >> MEMORY_PAGE_LOG2) % LOOKASIDE_ENTRIES];
-    enum fault fault = FAULT_NONE;
+    enum reason reason = REASON_NONE;
     if (known->page == pc >> MEMORY_PAGE_LOG2)
         both = load_big64(known->host + (pc & (MEMORY_PAGE_BYTES - 8)));
     else
-        fault = slow_load(machine, pc & ~(uint64_t)7, &both);
+        reason = slow_load(machine, pc & ~(uint64_t)7, &both);
     *word = (uint32_t)(pc & 4 ? both : both >> 32);
-    machine->fault_address = fault_address;
-    return fault;
+    machine->unknown_address = unknown_address;
+    return reason;
 }
 
 bool machine_ready(struct machine *machine, uint64_t address, bool to_write)
 {
     struct caches *caches = machine->caches;
-    uint64_t page_index = address >> MEMORY_PAGE_LOG2, fault_address = machine->fault_address, word;
+    uint64_t page_index = address >> MEMORY_PAGE_LOG2, unknown_address = machine->unknown_address, word;
     if (!to_write) {
-        enum fault fault = slow_load(machine, address & ~(uint64_t)7, &word);
-        machine->fault_address = fault_address;
-        return fault == FAULT_NONE && caches->read[page_index % LOOKASIDE_ENTRIES].page == page_index;
+        enum reason reason = slow_load(machine, address & ~(uint64_t)7, &word);
+        machine->unknown_address = unknown_address;
+        return reason == REASON_NONE && caches->read[page_index % LOOKASIDE_ENTRIES].page == page_index;
     }
     if (caches->code[page_index % CODE_PAGES].page == page_index || machine->accelerator->stored(machine, address, 0))
         return false;
@@ -319,53 +319,53 @@ bool machine_ready(struct machine *machine, uint64_t address, bool to_write)
 /* ---- the frame of a step ---- */
 
 /* The active thread is done: its stack loses it. */
-static enum fault pop(struct machine *machine)
+static enum reason pop(struct machine *machine)
 {
     struct stack *active = &machine->stacks[active_side(&machine->vm)];
     if (machine->stacks[0].count + machine->stacks[1].count == 1)
-        return FAULT_NO_THREAD;
+        return REASON_NO_THREAD;
     stack_drop(active);
     if (active->count == 0)
         machine->vm.traverse_right = machine->vm.traverse_right == 0;
     machine->vm.slice = 0;
-    return FAULT_NONE;
+    return REASON_NONE;
 }
 
 /* The active thread moves to the other stack. */
-static enum fault preempt(struct machine *machine)
+static enum reason preempt(struct machine *machine)
 {
     unsigned side = active_side(&machine->vm);
     struct stack *active = &machine->stacks[side], *other = &machine->stacks[side ^ 1];
     if (!stack_make_room(other, machine->memory.store))
-        return FAULT_OUT_OF_MEMORY;
+        return REASON_OUT_OF_MEMORY;
     other->threads[other->count++] = active->threads[active->count - 1];
     stack_drop(active);
     if (active->count == 0)
         machine->vm.traverse_right = machine->vm.traverse_right == 0;
     machine->vm.slice = 0;
-    return FAULT_NONE;
+    return REASON_NONE;
 }
 
-enum fault machine_run(struct machine *machine, uint64_t max_steps)
+enum reason machine_run(struct machine *machine, uint64_t max_steps)
 {
     struct vm *vm = &machine->vm;
     if (vm->exited > 1)
-        return FAULT_BAD_STATE;
+        return REASON_BAD_STATE;
     if (!machine_make_caches(machine))
-        return FAULT_OUT_OF_MEMORY;
-    enum fault fault = FAULT_NONE;
+        return REASON_OUT_OF_MEMORY;
+    enum reason reason = REASON_NONE;
     uint64_t host_mode = float_mode_begin();
     uint64_t left = max_steps;
-    while (left != 0 && !vm->exited && fault == FAULT_NONE) {
+    while (left != 0 && !vm->exited && reason == REASON_NONE) {
         unsigned side = active_side(vm);
         struct thread *thread = active_thread(machine);
         if (thread == NULL) {
-            fault = FAULT_NO_THREAD;
+            reason = REASON_NO_THREAD;
             break;
         }
         if (thread->exited || vm->slice >= QUANTUM) {
-            fault = thread->exited ? pop(machine) : preempt(machine);
-            if (fault == FAULT_NONE) {
+            reason = thread->exited ? pop(machine) : preempt(machine);
+            if (reason == REASON_NONE) {
                 vm->step++;
                 left--;
             }
@@ -374,7 +374,7 @@ enum fault machine_run(struct machine *machine, uint64_t max_steps)
         /* Room for a preempted thread or a child, so that no system call fails after it took effect. */
         if (!stack_make_room(&machine->stacks[0], machine->memory.store) ||
             !stack_make_room(&machine->stacks[1], machine->memory.store)) {
-            fault = FAULT_OUT_OF_MEMORY;
+            reason = REASON_OUT_OF_MEMORY;
             break;
         }
         thread = active_thread(machine);
@@ -386,19 +386,19 @@ enum fault machine_run(struct machine *machine, uint64_t max_steps)
         enum then then;
         uint64_t limit = left < slice_left ? left : slice_left;
         if (machine->accelerator != NULL)
-            fault = machine->accelerator->run(machine, thread, limit, &then, &child);
+            reason = machine->accelerator->run(machine, thread, limit, &then, &child);
         else
-            fault = machine_interpret(machine, thread, limit, &then, &child);
+            reason = machine_interpret(machine, thread, limit, &then, &child);
         left -= vm->step - first_step;
-        if (fault != FAULT_NONE)
+        if (reason != REASON_NONE)
             break;
         if (then == THEN_PREEMPT) {
-            fault = preempt(machine);
+            reason = preempt(machine);
         } else if (then == THEN_PUSH_CHILD) {
             stack->threads[stack->count++] = child;
             vm->slice = 0;
         }
     }
     float_mode_end(host_mode);
-    return fault;
+    return reason;
 }

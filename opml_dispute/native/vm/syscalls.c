@@ -89,31 +89,31 @@ enum {
 
 #define TRY(expression)                                                                                                \
     do {                                                                                                               \
-        enum fault f_ = (expression);                                                                                  \
-        if (f_ != FAULT_NONE)                                                                                          \
+        enum reason f_ = (expression);                                                                                 \
+        if (f_ != REASON_NONE)                                                                                         \
             return f_;                                                                                                 \
     } while (0)
 
-static enum fault finish(struct thread *thread, uint64_t v0, uint64_t a3)
+static enum reason finish(struct thread *thread, uint64_t v0, uint64_t a3)
 {
     thread->r[V0] = v0;
     thread->r[A3] = a3;
     thread->pc = thread->next_pc;
     thread->next_pc = thread->pc + 4;
-    return FAULT_NONE;
+    return REASON_NONE;
 }
 
 /* Ends a call with `value`. */
-static enum fault succeed(struct thread *thread, uint64_t value) { return finish(thread, value, 0); }
+static enum reason succeed(struct thread *thread, uint64_t value) { return finish(thread, value, 0); }
 
 /* Ends a call with an error. */
-static enum fault fail(struct thread *thread, uint64_t errno_value)
+static enum reason fail(struct thread *thread, uint64_t errno_value)
 {
     return finish(thread, errno_value, ~(uint64_t)0);
 }
 
 /* Ends a call with 0; the other threads' turn has come. */
-static enum fault yield(struct thread *thread, enum then *then)
+static enum reason yield(struct thread *thread, enum then *then)
 {
     *then = THEN_PREEMPT;
     return succeed(thread, 0);
@@ -143,7 +143,7 @@ static uint64_t splitmix64(uint64_t x)
 }
 
 /* read(fd, buffer, count): at most up to the end of an 8-byte word when it is the pre-image that is read. */
-static enum fault system_read(struct vm *vm, struct thread *thread, const struct access *access, void *context)
+static enum reason system_read(struct vm *vm, struct thread *thread, const struct access *access, void *context)
 {
     uint64_t fd = thread->r[A0], buffer = thread->r[A1], address = buffer & ~(uint64_t)7, word;
     if (fd == FD_STDIN)
@@ -171,7 +171,7 @@ static enum fault system_read(struct vm *vm, struct thread *thread, const struct
 }
 
 /* write(fd, buffer, count): to descriptor 6, bytes of a pre-image key, up to the end of an 8-byte word. */
-static enum fault system_write(struct vm *vm, struct thread *thread, const struct access *access, void *context)
+static enum reason system_write(struct vm *vm, struct thread *thread, const struct access *access, void *context)
 {
     uint64_t fd = thread->r[A0], buffer = thread->r[A1], count = thread->r[A2], word;
     if (fd == FD_STDOUT || fd == FD_STDERR || fd == FD_HINT_WRITE) {
@@ -195,7 +195,7 @@ static enum fault system_write(struct vm *vm, struct thread *thread, const struc
 }
 
 /* mmap(address, length): fresh zeroed addresses; memory itself needs no preparation. */
-static enum fault system_mmap(struct vm *vm, struct thread *thread)
+static enum reason system_mmap(struct vm *vm, struct thread *thread)
 {
     uint64_t hint = thread->r[A0];
     if (hint != 0)
@@ -210,12 +210,12 @@ static enum fault system_mmap(struct vm *vm, struct thread *thread)
 }
 
 /* clone(flags, stack): the child starts behind the call, with its own stack, and runs next. */
-static enum fault system_clone(struct vm *vm, struct thread *thread, enum then *then, struct thread *child)
+static enum reason system_clone(struct vm *vm, struct thread *thread, enum then *then, struct thread *child)
 {
     if (thread->r[A0] != CLONE_FLAGS) {
         state_exit(vm, BAD_CLONE_EXIT_CODE); /* the thread stays as it is */
         *then = THEN_EXIT;
-        return FAULT_NONE;
+        return REASON_NONE;
     }
     uint64_t id = vm->next_thread_id++, stack = thread->r[A1];
     succeed(thread, id);
@@ -227,12 +227,12 @@ static enum fault system_clone(struct vm *vm, struct thread *thread, enum then *
     child->r[SP] = stack;
     child->r[V0] = 0;
     *then = THEN_PUSH_CHILD;
-    return FAULT_NONE;
+    return REASON_NONE;
 }
 
 /* exit(code): of the thread; with the last thread the VM exits too. */
-static enum fault system_exit(struct vm *vm, struct thread *thread, const struct access *access, void *context,
-                              enum then *then)
+static enum reason system_exit(struct vm *vm, struct thread *thread, const struct access *access, void *context,
+                               enum then *then)
 {
     uint8_t code = (uint8_t)thread->r[A0];
     thread->exited = 1;
@@ -240,10 +240,10 @@ static enum fault system_exit(struct vm *vm, struct thread *thread, const struct
     if (access->is_last_thread(context))
         state_exit(vm, code);
     *then = THEN_EXIT;
-    return FAULT_NONE;
+    return REASON_NONE;
 }
 
-static enum fault system_fcntl(struct thread *thread)
+static enum reason system_fcntl(struct thread *thread)
 {
     uint64_t fd = thread->r[A0], command = thread->r[A1];
     if (command != F_GETFD && command != F_GETFL)
@@ -257,7 +257,7 @@ static enum fault system_fcntl(struct thread *thread)
 }
 
 /* futex(address, operation, value): a waiting thread is scheduled again and asks anew. */
-static enum fault system_futex(struct thread *thread, const struct access *access, void *context, enum then *then)
+static enum reason system_futex(struct thread *thread, const struct access *access, void *context, enum then *then)
 {
     uint64_t operation = thread->r[A1];
     if (operation == FUTEX_WAKE_PRIVATE)
@@ -272,7 +272,8 @@ static enum fault system_futex(struct thread *thread, const struct access *acces
 }
 
 /* clock_gettime(clock, buffer): two words; monotonic time is the step counter. */
-static enum fault system_clock_gettime(struct vm *vm, struct thread *thread, const struct access *access, void *context)
+static enum reason system_clock_gettime(struct vm *vm, struct thread *thread, const struct access *access,
+                                        void *context)
 {
     uint64_t clock = thread->r[A0], address = thread->r[A1] & ~(uint64_t)7, word;
     if (clock > CLOCK_MONOTONIC)
@@ -291,7 +292,7 @@ static enum fault system_clock_gettime(struct vm *vm, struct thread *thread, con
 }
 
 /* eventfd2(value, flags): only non-blocking ones, as a read of it would have to block otherwise. */
-static enum fault system_eventfd2(struct thread *thread)
+static enum reason system_eventfd2(struct thread *thread)
 {
     if ((thread->r[A1] & EFD_NONBLOCK) == 0)
         return fail(thread, EINVAL);
@@ -299,7 +300,7 @@ static enum fault system_eventfd2(struct thread *thread)
 }
 
 /* getrandom(buffer, count): bytes that depend on the step counter alone. */
-static enum fault system_getrandom(struct vm *vm, struct thread *thread, const struct access *access, void *context)
+static enum reason system_getrandom(struct vm *vm, struct thread *thread, const struct access *access, void *context)
 {
     uint64_t buffer = thread->r[A0], address = buffer & ~(uint64_t)7, word;
     uint64_t count = bytes_in_word(buffer, thread->r[A1]);
@@ -327,7 +328,7 @@ static bool tensor_arguments(const struct thread *thread, uint64_t *address, uns
 }
 
 /* tensor_map: the subtree becomes the one whose root the leaf holds. */
-static enum fault system_tensor_map(struct vm *vm, struct thread *thread, const struct access *access, void *context)
+static enum reason system_tensor_map(struct vm *vm, struct thread *thread, const struct access *access, void *context)
 {
     uint64_t address, leaf_address;
     unsigned log2_size;
@@ -339,7 +340,7 @@ static enum fault system_tensor_map(struct vm *vm, struct thread *thread, const 
 }
 
 /* tensor_root: the leaf becomes the root of the subtree. */
-static enum fault system_tensor_root(struct vm *vm, struct thread *thread, const struct access *access, void *context)
+static enum reason system_tensor_root(struct vm *vm, struct thread *thread, const struct access *access, void *context)
 {
     uint64_t address, leaf_address;
     unsigned log2_size;
@@ -390,8 +391,8 @@ static bool is_no_op(uint64_t n)
     }
 }
 
-enum fault system_call(struct vm *vm, struct thread *thread, const struct access *access, void *context,
-                       enum then *then, struct thread *child)
+enum reason system_call(struct vm *vm, struct thread *thread, const struct access *access, void *context,
+                        enum then *then, struct thread *child)
 {
     uint64_t n = thread->r[V0];
     switch (n) {
@@ -410,12 +411,12 @@ enum fault system_call(struct vm *vm, struct thread *thread, const struct access
     case SYS_EXIT_GROUP:
         state_exit(vm, (uint8_t)thread->r[A0]); /* the thread stays as it is */
         *then = THEN_EXIT;
-        return FAULT_NONE;
+        return REASON_NONE;
     case SYS_CLOCK_GETTIME: return system_clock_gettime(vm, thread, access, context);
     case SYS_EVENTFD2: return system_eventfd2(thread);
     case SYS_GETRANDOM: return system_getrandom(vm, thread, access, context);
-    case SYS_TENSOR_MAP: return vm->ml ? system_tensor_map(vm, thread, access, context) : FAULT_UNSUPPORTED_SYSCALL;
-    case SYS_TENSOR_ROOT: return vm->ml ? system_tensor_root(vm, thread, access, context) : FAULT_UNSUPPORTED_SYSCALL;
-    default: return is_no_op(n) ? succeed(thread, 0) : FAULT_UNSUPPORTED_SYSCALL;
+    case SYS_TENSOR_MAP: return vm->ml ? system_tensor_map(vm, thread, access, context) : REASON_UNSUPPORTED_SYSCALL;
+    case SYS_TENSOR_ROOT: return vm->ml ? system_tensor_root(vm, thread, access, context) : REASON_UNSUPPORTED_SYSCALL;
+    default: return is_no_op(n) ? succeed(thread, 0) : REASON_UNSUPPORTED_SYSCALL;
     }
 }

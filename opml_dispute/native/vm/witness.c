@@ -31,27 +31,27 @@ struct step {
 
 /* ---- access ---- */
 
-static enum fault read_word(void *context, uint64_t address, int slot, uint64_t *word)
+static enum reason read_word(void *context, uint64_t address, int slot, uint64_t *word)
 {
     struct step *step = context;
     return proof_read_word(&step->proofs, slot, address, word);
 }
 
-static enum fault write_word(void *context, uint64_t address, int slot, uint64_t word)
+static enum reason write_word(void *context, uint64_t address, int slot, uint64_t word)
 {
     struct step *step = context;
     return proof_write_word(&step->proofs, slot, address, word);
 }
 
-static enum fault may_write(void *context, uint64_t address)
+static enum reason may_write(void *context, uint64_t address)
 {
     (void)context;
     (void)address;
-    return FAULT_NONE; /* a fault ends the step, and nothing of it is kept */
+    return REASON_NONE; /* any reason ends the step, and nothing of it is kept */
 }
 
-static enum fault read_preimage(void *context, const uint8_t key[static 32], uint64_t offset, uint8_t data[static 32],
-                                size_t *count)
+static enum reason read_preimage(void *context, const uint8_t key[static 32], uint64_t offset, uint8_t data[static 32],
+                                 size_t *count)
 {
     struct step *step = context;
     struct preimage_part *part = step->part;
@@ -65,36 +65,36 @@ static enum fault read_preimage(void *context, const uint8_t key[static 32], uin
         memcpy(part->key, key, 32);
         part->offset = offset;
         part->asked = 1;
-        return FAULT_UNKNOWN_PREIMAGE;
+        return REASON_UNKNOWN_PREIMAGE;
     }
     memcpy(data, part->data, 32);
     *count = part->count < 32 ? (size_t)part->count : 32;
-    return FAULT_NONE;
+    return REASON_NONE;
 }
 
 /* Both parts of a tensor call. The leaf lies outside the subtree, so that either can be put and the other still holds. */
-static enum fault verify_both(struct step *step, uint64_t address, unsigned log2_size, uint64_t leaf_address)
+static enum reason verify_both(struct step *step, uint64_t address, unsigned log2_size, uint64_t leaf_address)
 {
-    enum fault fault = proof_verify(&step->proofs, 1, leaf_address, LEAF_LOG2);
-    return fault != FAULT_NONE ? fault : proof_verify(&step->proofs, 2, address, log2_size);
+    enum reason reason = proof_verify(&step->proofs, 1, leaf_address, LEAF_LOG2);
+    return reason != REASON_NONE ? reason : proof_verify(&step->proofs, 2, address, log2_size);
 }
 
-static enum fault tensor_map(void *context, uint64_t address, unsigned log2_size, uint64_t leaf_address)
+static enum reason tensor_map(void *context, uint64_t address, unsigned log2_size, uint64_t leaf_address)
 {
     struct step *step = context;
-    enum fault fault = verify_both(step, address, log2_size, leaf_address);
-    if (fault == FAULT_NONE)
+    enum reason reason = verify_both(step, address, log2_size, leaf_address);
+    if (reason == REASON_NONE)
         proof_put(&step->proofs, 2, step->proofs.proof[1].node);
-    return fault;
+    return reason;
 }
 
-static enum fault tensor_root(void *context, uint64_t address, unsigned log2_size, uint64_t leaf_address)
+static enum reason tensor_root(void *context, uint64_t address, unsigned log2_size, uint64_t leaf_address)
 {
     struct step *step = context;
-    enum fault fault = verify_both(step, address, log2_size, leaf_address);
-    if (fault == FAULT_NONE)
+    enum reason reason = verify_both(step, address, log2_size, leaf_address);
+    if (reason == REASON_NONE)
         proof_put(&step->proofs, 1, step->proofs.proof[2].node);
-    return fault;
+    return reason;
 }
 
 /* The root of the active stack. */
@@ -131,21 +131,21 @@ static const struct access ACCESS_STEP = {
 #define ACCESS_LOCALS struct instruction fetched
 #define TRY(expression)                                                                                                \
     do {                                                                                                               \
-        fault = (expression);                                                                                          \
-        if (fault != FAULT_NONE)                                                                                       \
+        reason = (expression);                                                                                         \
+        if (reason != REASON_NONE)                                                                                     \
             goto stopped;                                                                                              \
     } while (0)
 #define FETCH(it)                                                                                                      \
     do {                                                                                                               \
         uint64_t word_;                                                                                                \
         if (pc & 3)                                                                                                    \
-            STOP(FAULT_MISALIGNED_PC);                                                                                 \
+            STOP(REASON_MISALIGNED_PC);                                                                                \
         TRY(read_word(context, pc & ~(uint64_t)7, 0, &word_));                                                         \
         fetched = decode(half_of(word_, pc), vm->ml);                                                                  \
         it = &fetched;                                                                                                 \
     } while (0)
 #define REFETCH()            ((void)0)
-#define DECODE_HERE(it)      STOP(FAULT_UNSUPPORTED_INSTRUCTION) /* decode answers no such operation */
+#define DECODE_HERE(it)      STOP(REASON_UNSUPPORTED_INSTRUCTION) /* decode answers no such operation */
 #define UNIT_SHIFT(size, va) (64 - 8 * (size) - 8 * ((va) & 7 & ~(uint64_t)((size) - 1)))
 #define UNIT_MASK(size)      (~(uint64_t)0 >> (64 - 8 * (size)))
 #define LOAD_UNIT(size, va, x)                                                                                         \
@@ -175,7 +175,7 @@ static const struct access ACCESS_STEP = {
 /* ---- the thread and its stacks. Twin: contracts/src/vm/Thread.sol ---- */
 
 /* Takes thread and inner root from the proof, or writes them down, and checks that they are the active stack. */
-static enum fault thread_load(struct step *step)
+static enum reason thread_load(struct step *step)
 {
     struct proofs *proofs = &step->proofs;
     size_t bytes = proofs->thread_bytes;
@@ -189,16 +189,16 @@ static enum fault thread_load(struct step *step)
         memcpy(proofs->out + proofs->out_size + bytes, step->inner, HASH_BYTES);
         proofs->out_size += bytes + HASH_BYTES;
     } else {
-        enum fault fault = proof_take(proofs, witness, bytes + HASH_BYTES);
-        if (fault != FAULT_NONE)
-            return fault;
+        enum reason reason = proof_take(proofs, witness, bytes + HASH_BYTES);
+        if (reason != REASON_NONE)
+            return reason;
         thread_decode(&step->thread, step->vm.ml, witness);
         memcpy(step->inner, witness + bytes, HASH_BYTES);
     }
     uint8_t root[HASH_BYTES];
     memcpy(root, step->inner, HASH_BYTES);
     onion_push(root, &step->thread, step->vm.ml);
-    return memcmp(root, active_stack(step), HASH_BYTES) == 0 ? FAULT_NONE : FAULT_THREAD_PROOF;
+    return memcmp(root, active_stack(step), HASH_BYTES) == 0 ? REASON_NONE : REASON_THREAD_PROOF;
 }
 
 /* Writes the thread, as it now is, back onto the active stack. */
@@ -234,72 +234,72 @@ static void thread_push(struct step *step, const struct thread *child)
 /* ---- the frame of a step ---- */
 
 /* One step of a VM that has not exited. */
-static enum fault run(struct step *step)
+static enum reason run(struct step *step)
 {
     struct vm *vm = &step->vm;
     if (is_empty(active_stack(step)))
-        return FAULT_NO_THREAD;
-    enum fault fault = thread_load(step);
-    if (fault != FAULT_NONE)
-        return fault;
+        return REASON_NO_THREAD;
+    enum reason reason = thread_load(step);
+    if (reason != REASON_NONE)
+        return reason;
     if (step->thread.exited) {
         vm->step++;
         thread_pop(step);
-        return FAULT_NONE;
+        return REASON_NONE;
     }
     if (vm->slice >= QUANTUM) {
         vm->step++;
         thread_preempt(step);
-        return FAULT_NONE;
+        return REASON_NONE;
     }
     enum then then;
     struct thread child;
-    fault = run_instruction(step, vm, &step->thread, 1, &then, &child);
-    if (fault != FAULT_NONE)
-        return fault;
+    reason = run_instruction(step, vm, &step->thread, 1, &then, &child);
+    if (reason != REASON_NONE)
+        return reason;
     if (then == THEN_PREEMPT)
         thread_preempt(step);
     else
         thread_commit(step);
     if (then == THEN_PUSH_CHILD)
         thread_push(step, &child);
-    return FAULT_NONE;
+    return REASON_NONE;
 }
 
-static enum fault run_step(struct step *step)
+static enum reason run_step(struct step *step)
 {
     step->proofs.memory_root = step->roots.memory_root;
     step->proofs.thread_bytes = thread_bytes(step->vm.ml);
     if (step->vm.exited > 1)
-        return FAULT_BAD_STATE;
+        return REASON_BAD_STATE;
     uint64_t host_mode = float_mode_begin();
-    enum fault fault = step->vm.exited == 0 ? run(step) : FAULT_NONE;
+    enum reason reason = step->vm.exited == 0 ? run(step) : REASON_NONE;
     float_mode_end(host_mode);
-    if (fault != FAULT_NONE)
-        return fault;
+    if (reason != REASON_NONE)
+        return reason;
     /* The stack that is active now must have a thread, also if the VM had exited before. */
-    return is_empty(active_stack(step)) ? FAULT_NO_THREAD : FAULT_NONE;
+    return is_empty(active_stack(step)) ? REASON_NO_THREAD : REASON_NONE;
 }
 
 /* The step after `state` as `proof` (either encoding) shows it. `part`: in, an answer (answered != 0) or none; out, what
- * was asked for (asked != 0). On FAULT_NONE the post-state and its hash are in post_state, post_hash. */
+ * was asked for (asked != 0). On REASON_NONE the post-state and its hash are in post_state, post_hash. */
 EXPORT int opml_step(int ml, const uint8_t *state, uint64_t state_size, const uint8_t *proof, uint64_t proof_size,
                      struct preimage_part *part, uint8_t post_state[static STATE_BYTES],
-                     uint8_t post_hash[static HASH_BYTES], uint64_t *fault_address)
+                     uint8_t post_hash[static HASH_BYTES], uint64_t *unknown_address)
 {
     if (state_size != STATE_BYTES)
-        return FAULT_BAD_STATE;
+        return REASON_BAD_STATE;
     struct step step = {.part = part};
     state_decode(&step.vm, &step.roots, state);
     step.vm.ml = ml != 0;
     proof_open(&step.proofs, proof, (size_t)proof_size);
-    enum fault fault = run_step(&step);
-    *fault_address = step.proofs.fault_address;
-    if (fault == FAULT_NONE) {
+    enum reason reason = run_step(&step);
+    *unknown_address = step.proofs.unknown_address;
+    if (reason == REASON_NONE) {
         state_encode(&step.vm, &step.roots, post_state);
         state_hash(&step.vm, &step.roots, post_hash);
     }
-    return (int)fault;
+    return (int)reason;
 }
 
 /* The witness of the machine's next step: its state, and a proof of at most 8192 bytes. The machine stays as it is. part says
@@ -309,9 +309,9 @@ EXPORT int opml_machine_step_witness(struct machine *machine, int compact, uint8
                                      uint8_t post_hash[static HASH_BYTES])
 {
     struct step step = {.vm = machine->vm, .part = part, .source = machine};
-    enum fault fault = machine_roots(machine, &step.roots);
-    if (fault != FAULT_NONE)
-        return (int)fault;
+    enum reason reason = machine_roots(machine, &step.roots);
+    if (reason != REASON_NONE)
+        return (int)reason;
     state_encode(&step.vm, &step.roots, state);
     struct thread *thread = active_thread(machine);
     if (thread != NULL) {
@@ -325,15 +325,15 @@ EXPORT int opml_machine_step_witness(struct machine *machine, int compact, uint8
     step.proofs.compact = compact != 0;
     step.proofs.memory = &fork;
     step.proofs.out = proof;
-    fault = run_step(&step);
+    reason = run_step(&step);
     memory_free(&fork);
-    machine->fault_address = step.proofs.fault_address;
-    if (fault != FAULT_NONE)
-        return (int)fault;
+    machine->unknown_address = step.proofs.unknown_address;
+    if (reason != REASON_NONE)
+        return (int)reason;
     *proof_size = step.proofs.out_size;
     /* The full encoding has a place for every proof, used or not, once an instruction is executed. */
     if (!step.proofs.compact && step.proofs.proof[0].loaded)
         *proof_size = step.proofs.thread_bytes + HASH_BYTES + PROOF_COUNT * MEMORY_PROOF_BYTES;
     state_hash(&step.vm, &step.roots, post_hash);
-    return FAULT_NONE;
+    return REASON_NONE;
 }
