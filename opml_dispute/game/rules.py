@@ -120,9 +120,9 @@ def check_move(
     return position
 
 
-def allowed_vm_statuses(game: Game, leaf: Claim, *, is_attack: bool) -> frozenset[VmStatus]:
+def allowed_vm_statuses(game: Game, split_claim: Claim, *, is_attack: bool) -> frozenset[VmStatus]:
     """
-    The VM statuses that an execution root answering `leaf`, a claim at the split depth, may have.
+    The VM statuses that an execution root answering `split_claim`, a claim at the split depth, may have.
 
     By its move the mover asserts that the program, run on this disputed root, fails (it exits with 1 or panics); if the
     disputed root is its own side's, it asserts that the program succeeds.
@@ -130,13 +130,13 @@ def allowed_vm_statuses(game: Game, leaf: Claim, *, is_attack: bool) -> frozense
     failing = frozenset((VmStatus.INVALID, VmStatus.PANIC))
     if is_attack:
         return failing
-    disputed = game.ancestor(leaf.position.right_neighbour(), leaf.index, bounded=False)
+    disputed = game.ancestor(split_claim.position.right_neighbour(), split_claim.index, bounded=False)
     same_side = disputed.position.depth % 2 == game.depths.split % 2
     return failing if same_side else frozenset((VmStatus.VALID,))
 
 
-def _check_vm_status(game: Game, leaf: Claim, value: bytes, *, is_attack: bool) -> None:
-    allowed = allowed_vm_statuses(game, leaf, is_attack=is_attack)
+def _check_vm_status(game: Game, split_claim: Claim, value: bytes, *, is_attack: bool) -> None:
+    allowed = allowed_vm_statuses(game, split_claim, is_attack=is_attack)
     if value[0] not in allowed:
         expected = " or ".join(str(int(status)) for status in sorted(allowed))
         raise WrongVmStatus(f"execution root with status byte {value[0]} found, expected {expected}")
@@ -178,7 +178,7 @@ class SubgameRoots:
         S_0."""
         words = [] if self.starting.position is None else [self.starting]
         words.append(self.disputed)
-        return Hash32(keccak256(b"".join(output.root + _word(output.position) for output in words)))
+        return Hash32(keccak256(b"".join(each.root + _word(each.position) for each in words)))
 
 
 def subgame_roots_of(game: Game, index: int) -> SubgameRoots:
@@ -198,28 +198,28 @@ def subgame_roots_of(game: Game, index: int) -> SubgameRoots:
     return known[index]
 
 
-def subgame_roots_below(game: Game, leaf_index: int, *, is_attack: bool) -> SubgameRoots:
+def subgame_roots_below(game: Game, split_index: int, *, is_attack: bool) -> SubgameRoots:
     """The two roots of the subgame that an attack on, or a defence of, a claim at the split depth opens."""
     known: dict[tuple[int, bool], SubgameRoots] = game.memory.setdefault(subgame_roots_below, {})
-    if (leaf_index, is_attack) not in known:
-        known[leaf_index, is_attack] = _roots_below(game, leaf_index, is_attack=is_attack)
-    return known[leaf_index, is_attack]
+    if (split_index, is_attack) not in known:
+        known[split_index, is_attack] = _roots_below(game, split_index, is_attack=is_attack)
+    return known[split_index, is_attack]
 
 
-def _roots_below(game: Game, leaf_index: int, *, is_attack: bool) -> SubgameRoots:
-    leaf = game.claim(leaf_index)
-    if leaf.position.depth != game.depths.split:
-        raise ValueError(f"claim {leaf_index} has depth {leaf.position.depth}, not the split depth")
+def _roots_below(game: Game, split_index: int, *, is_attack: bool) -> SubgameRoots:
+    split_claim = game.claim(split_index)
+    if split_claim.position.depth != game.depths.split:
+        raise ValueError(f"claim {split_index} has depth {split_claim.position.depth}, not the split depth")
     if not is_attack:
-        disputed = game.ancestor(leaf.position.right_neighbour(), leaf_index, bounded=False)
-        return SubgameRoots(starting=_output(leaf), disputed=_output(disputed))
-    if leaf.position.index_at_depth == 0:
-        return SubgameRoots(starting=AssertedRoot(game.starting_root, None), disputed=_output(leaf))
-    starting = game.ancestor(leaf.position.left_neighbour(), leaf_index, bounded=False)
-    return SubgameRoots(starting=_output(starting), disputed=_output(leaf))
+        disputed = game.ancestor(split_claim.position.right_neighbour(), split_index, bounded=False)
+        return SubgameRoots(starting=_asserted(split_claim), disputed=_asserted(disputed))
+    if split_claim.position.index_at_depth == 0:
+        return SubgameRoots(starting=AssertedRoot(game.starting_root, None), disputed=_asserted(split_claim))
+    starting = game.ancestor(split_claim.position.left_neighbour(), split_index, bounded=False)
+    return SubgameRoots(starting=_asserted(starting), disputed=_asserted(split_claim))
 
 
-def _output(claim: Claim) -> AssertedRoot:
+def _asserted(claim: Claim) -> AssertedRoot:
     return AssertedRoot(StateRoot(bytes(claim.value)), claim.position)
 
 
