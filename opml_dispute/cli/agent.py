@@ -153,7 +153,7 @@ def check(config_file: Path, output: Output) -> None:
         for name, reason in missing.items():
             output.say(f"{name}: {reason}", style="yellow")
         if not missing:
-            output.say("Models     all that is looked after in one pass is here")
+            output.say("Models     models and inputs of the requests looked at are in the store")
         output.fact(
             missing=missing,
             roles=sorted(config.roles),
