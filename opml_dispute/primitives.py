@@ -83,6 +83,19 @@ class LocalIdent(IntEnum):
     CHAIN_ID = 5
     """8 bytes, big-endian."""
 
+    ITEM = 6
+    """The item of a batch that the disputed node is of: `item_data`."""
+
     def describe(self) -> str:
         """The name as words, for messages: "starting root"."""
         return self.name.lower().replace("_", " ")
+
+
+def item_data(item: int = 0, room_log2: int = 0) -> bytes:
+    """
+    Local pre-image `LocalIdent.ITEM`: an item's index in a batch that has room for 2**room_log2; by default, no batch.
+
+    >>> item_data(5, 6).hex()
+    '0000000000000000000000000000000000000000000000060000000000000005'
+    """
+    return bytes(16) + room_log2.to_bytes(8, "big") + item.to_bytes(8, "big")

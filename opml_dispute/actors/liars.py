@@ -31,7 +31,7 @@ from opml_dispute.engine.vm import FaultKind, FaultTarget, Machine, VmError
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.depths import Depths
 from opml_dispute.model.program import Program
-from opml_dispute.primitives import LocalIdent, StateRoot
+from opml_dispute.primitives import LocalIdent, StateRoot, item_data
 from opml_dispute.trace.provider import TraceError
 from opml_dispute.trace.split import NodeFault, SplitTrace, SubgameProgress
 from opml_dispute.trace.vm import VmFault, VmTrace
@@ -270,6 +270,7 @@ class _NodeRun:
         root = liar.honest.state_root(node_index)
         self.start.set_local(LocalIdent.STARTING_ROOT, root)
         self.start.set_local(LocalIdent.DISPUTED_ROOT, liar.honest.state_root(node_index + 1))
+        self.start.set_local(LocalIdent.ITEM, item_data())
         self.start.add_subtree(root, SEGMENT_LOG2, liar.honest.blocks_at(node_index))
         self.kept = liar.honest.kept_at(node_index)
         """S_i for the native engine, so that no faulty inference is run from the start."""

@@ -67,7 +67,7 @@ class LocalCases:
         opened = self._opened(request_id)
         with opened.lock:
             try:
-                return opened.case.final_root, opened.case.inference.status
+                return opened.case.final_root, opened.case.status
             except MemoryError:
                 raise InferenceTooLarge(f"no memory to compute request 0x{request_id.hex()}") from None
 

@@ -162,6 +162,7 @@ class GamePlayer:
                 case,
                 game.depths,
                 defends=bytes(game.root.value) == bytes(case.final_root),
+                item_count=case.item_count,
                 system=self._context.system,
                 constants=self._context.system.games.constants(game.address),
                 game=game,

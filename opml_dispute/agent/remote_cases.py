@@ -23,11 +23,20 @@ from opml_dispute.agent.second_opinion import second_opinion
 from opml_dispute.agent.unexpected import Unexpected
 from opml_dispute.availability.store import ContentStore
 from opml_dispute.chain.contracts.oracle import RegisteredModel, RequestRecord
-from opml_dispute.compute.messages import InferenceTooLarge, ProgramUnusable, StoreLacks, bytes_of, integer_of
+from opml_dispute.compute.messages import (
+    InferenceTooLarge,
+    ProgramUnusable,
+    StoreLacks,
+    bytes_of,
+    integer_of,
+    items_of,
+)
 from opml_dispute.compute.remote import RemoteTrace
 from opml_dispute.compute.worker_pool import WorkerPool
+from opml_dispute.engine.item_result import ItemResult
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.claim import Game
+from opml_dispute.game.depths import Depths
 from opml_dispute.operator.preflight import LONGEST
 from opml_dispute.primitives import Address, Hash32, ModelId, RequestId, StateHash, StateRoot
 from opml_dispute.trace.longest import NodeMeasure
@@ -83,7 +92,8 @@ class RemoteCase:
             program_file = store.use(files.program_name)
             if program_file is None:
                 raise StoreLacks(f"the model of request 0x{files.key} is in the store no more", hint=None)
-            self.opinions.append(second_opinion(program_file, files.read_image(), ending=ending))
+            image = files.read_image()
+            self.opinions.append(second_opinion(program_file, image, files.item_count, ending=ending))
         except StoreLacks as error:
             self._lacks(error)
             raise
@@ -131,6 +141,26 @@ class RemoteCase:
         """Root of the ARENA section in S_n."""
         return Hash32(bytes_of(self._output, "arena_root", 32))
 
+    @property
+    def item_count(self) -> int:
+        """1, or the items of a batch."""
+        return self.record.item_count
+
+    @property
+    def node_count(self) -> int:
+        """Of the program, once for each item: n of the root claim S_n."""
+        return self.registered.node_count * self.item_count
+
+    @property
+    def depths(self) -> Depths:
+        """Of the games of this request."""
+        return Depths.for_model(self.node_count, self.registered.log2_steps)
+
+    @cached_property
+    def results(self) -> list[ItemResult]:
+        """What became of each item of a batch; empty for a single inference."""
+        return items_of(self.ask({"ask": "items"})) if self.item_count > 1 else []
+
     def longest(self, count: int, depth: int) -> Sequence[NodeMeasure]:
         """The nodes that take most, run in the VM; measured once."""
         if (count, depth) not in self._measured:
@@ -144,7 +174,7 @@ class RemoteCase:
 
     def trace(self) -> RemoteTrace:
         """The honest trace, for one game."""
-        return RemoteTrace(self.ask, node_count=self.registered.node_count, prestate=self._prestate)
+        return RemoteTrace(self.ask, node_count=self.node_count, prestate=self._prestate)
 
 
 @dataclass(frozen=True)

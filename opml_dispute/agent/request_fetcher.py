@@ -108,7 +108,7 @@ class RequestFetcher:
         record = read_request(self._system, request_id)
         registered = self.model(record.model_id, ahead=ahead)
         read_image, input_uri = self._image(request_id, record, registered, ahead)
-        files = CaseFiles(request_id.hex(), bytes(registered.model_root), read_image)
+        files = CaseFiles(request_id.hex(), bytes(registered.model_root), read_image, record.item_count)
         return FetchedRequest(request_id, record, registered, files, input_uri)
 
     def model(self, model_id: ModelId, *, ahead: bool = False) -> RegisteredModel:

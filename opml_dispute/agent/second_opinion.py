@@ -15,7 +15,7 @@ import threading
 from pathlib import Path
 
 from opml_dispute.agent.processes import run_process
-from opml_dispute.engine.inference import Inference
+from opml_dispute.engine.batch import native_run
 from opml_dispute.engine.lib import candidates
 from opml_dispute.errors import OpmlError
 from opml_dispute.model.program_file import read_program
@@ -30,7 +30,9 @@ class SecondOpinionMissing(OpmlError):
     hint = "nothing was staked; try `opml-dispute doctor`, or switch agent.second_opinion off"
 
 
-def second_opinion(program_file: Path, image: bytes, *, ending: threading.Event | None = None) -> StateRoot:
+def second_opinion(
+    program_file: Path, image: bytes, item_count: int = 1, *, ending: threading.Event | None = None
+) -> StateRoot:
     """S_n as the plainest build computes it; given up when `ending` is set. Raises `SecondOpinionMissing`."""
     with tempfile.TemporaryDirectory(prefix="opml-opinion-") as folder:
         image_file = Path(folder) / "image"
@@ -38,6 +40,7 @@ def second_opinion(program_file: Path, image: bytes, *, ending: threading.Event 
         environment = dict(os.environ, OPML_ENGINE_ISA=candidates()[-1])
         environment.pop("OPML_ENGINE_LIBRARY", None)
         command = [sys.executable, "-m", "opml_dispute.agent.second_opinion", str(program_file), str(image_file)]
+        command.append(str(item_count))
         try:
             done = run_process(command, environment=environment, timeout_s=TIMEOUT_S, ending=ending)
         except (OSError, TimeoutError) as error:
@@ -51,12 +54,12 @@ def second_opinion(program_file: Path, image: bytes, *, ending: threading.Event 
     return StateRoot(bytes.fromhex(text))
 
 
-def main(program_file: str, image_file: str) -> None:
-    """Print S_n of a program on an input image, in hexadecimal."""
-    program = read_program(Path(program_file))
-    inference = Inference(program, Path(image_file).read_bytes())
-    print(inference.state_root(program.node_count).hex())
+def main(program_file: str, image_file: str, item_count: str) -> None:
+    """Print S_n of a program on an input image, or on a batch of images, in hexadecimal."""
+    program, items = read_program(Path(program_file)), int(item_count)
+    run = native_run(program, Path(image_file).read_bytes(), items)
+    print(run.state_root(program.node_count * items).hex())
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:3])
+    main(*sys.argv[1:4])

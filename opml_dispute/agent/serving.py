@@ -11,15 +11,14 @@ from opml_dispute.agent.context import AgentContext, Pass
 from opml_dispute.agent.open_requests import RoundRobin
 from opml_dispute.agent.remote_cases import RemoteCase
 from opml_dispute.agent.treasury import refusal, staked_wei
-from opml_dispute.chain.contracts.oracle import RegisteredModel, RequestRecord
+from opml_dispute.chain.contracts.oracle import RequestRecord
 from opml_dispute.chain.transactions import MAX_OUTPUT_BYTES
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.claim import Game, GameStatus
-from opml_dispute.game.depths import Depths
 from opml_dispute.operator.inference import (
     NothingToDeliver,
     deliverable_game,
-    delivery_intent,
+    delivery_intents,
     games_of,
     restoring_intents,
 )
@@ -122,18 +121,19 @@ class RequestServer:
             raise OpmlError(f"its output has {size_bytes:,} bytes, and no transaction can deliver that", hint=None)
         for intent in restoring_intents(system, games_of(system, request_id), self._context.payees):
             self._context.act(now, None, [intent])
-        self._context.act(now, game, [delivery_intent(system, case, game)])
+        with suppress(NothingToDeliver):  # what is left of a batch failed
+            self._context.act(now, game, delivery_intents(system, case, game))
 
     def _answer(self, now: Pass, wanted: Sequence[RequestId], is_stopped: Callable[[], bool]) -> None:
         """Proposes answers to those of these requests that no right one stands for."""
         cases = self._context.cases
-        prospects = dict[RequestId, tuple[RegisteredModel, list[Intent]]]()
+        prospects = dict[RequestId, tuple[RemoteCase, list[Intent]]]()
         for request_id, root in self._context.right_roots(now, wanted).items():
             with self._telling(now, request_id):
                 found = self._intents(now, request_id, root)
                 if found is not None:
                     prospects[request_id] = found
-        prepared = self._context.prepare({id_: _depths(model).execution for id_, (model, _) in prospects.items()})
+        prepared = self._context.prepare({id_: asked.depths.execution for id_, (asked, _) in prospects.items()})
         doubtful = () if self._context.config.answer_unavailable else prospects
         others = cases.each(cases.expect_others_could, {id_: (id_,) for id_ in doubtful})
         for request_id, (_, intents) in prospects.items():
@@ -147,9 +147,7 @@ class RequestServer:
                     raise checked
                 self._propose(now, case, intents)
 
-    def _intents(
-        self, now: Pass, request_id: RequestId, root: StateRoot
-    ) -> tuple[RegisteredModel, list[Intent]] | None:
+    def _intents(self, now: Pass, request_id: RequestId, root: StateRoot) -> tuple[RemoteCase, list[Intent]] | None:
         """What proposes an answer; None if one stands, or the inference fails."""
         kept = self._context.memory.root(request_id)
         if kept is None:
@@ -159,28 +157,29 @@ class RequestServer:
             now.trouble(f"Request 0x{request_id.hex()}", why)
             return None
         system, own = self._context.system, self._context.sender.address
-        registered = self._context.cases.case(request_id).registered
+        case = self._context.cases.case(request_id)
         try:
-            return registered, proposal_intents(system, request_id, root, registered.node_count, proposer=own)
+            return case, proposal_intents(system, request_id, root, case.node_count, proposer=own)
         except ProposalExists:
             self._propose_at_s[request_id] = now.head.timestamp + _LOOK_AGAIN_S
             return None
 
     def _propose(self, now: Pass, case: RemoteCase, intents: Sequence[Intent]) -> None:
-        registered, own = case.registered, self._context.sender.address
+        own = self._context.sender.address
         self._context.confirm(case)
         self._context.expect_defensible(
             Prospect(
-                registered,
+                case.registered,
                 case,
-                _depths(registered),
+                case.depths,
                 defends=True,
+                item_count=case.item_count,
                 must_succeed=True,
                 system=self._context.system,
                 account=own,
             )
         )
-        to_the_end_wei = line_wei(2, registered.max_depth, self._context.system.deployment.bonds.terms)
+        to_the_end_wei = line_wei(2, case.depths.max, self._context.system.deployment.bonds.terms)
         reason = refusal(
             self._context.limits,
             balance_wei=self._context.system.rpc.balance_wei(own),
@@ -196,7 +195,3 @@ class RequestServer:
                 return
         # Until the game is found by a later pass.
         self._context.committed_wei[f"request {case.request_id.hex()}"] = to_the_end_wei
-
-
-def _depths(registered: RegisteredModel) -> Depths:
-    return Depths(registered.split_depth, registered.max_depth)

@@ -50,6 +50,7 @@ class GameConstants:
     depths: Depths
     clocks: ClockSettings
     node_count: int
+    item_count: int
     starting_root: StateRoot
     absolute_prestate: StateHash
     chain_id: int
@@ -135,7 +136,7 @@ class GameReader:
     def _constants_of(self, address: Address, answers: Sequence[Any]) -> GameConstants:
         """Raises `ForeignGame`, or why the game's VM cannot be read."""
         request_id, creator, created_at_s, split, deepest, max_clock_s, extension_s, *rest = answers
-        node_count, starting_root, absolute_prestate, chain_id, l1_head, vm, weth, registry, terms = rest
+        node_count, item_count, starting_root, absolute_prestate, chain_id, l1_head, vm, weth, registry, terms = rest
         if vm not in self._oracles:
             oracle = self.rpc.read(FPVM(vm).oracle())
             self._oracles[vm] = (oracle, self.rpc.read(PreimageOracle(oracle).challenge_period_s()))
@@ -149,6 +150,7 @@ class GameReader:
             depths=Depths(split, deepest),
             clocks=ClockSettings(max_clock_s, extension_s, challenge_period_s),
             node_count=node_count,
+            item_count=item_count,
             starting_root=starting_root,
             absolute_prestate=absolute_prestate,
             chain_id=chain_id,
@@ -223,6 +225,7 @@ class GameReader:
             depths=fixed.depths,
             clocks=fixed.clocks,
             node_count=fixed.node_count,
+            item_count=fixed.item_count,
             starting_root=fixed.starting_root,
             absolute_prestate=fixed.absolute_prestate,
             chain_id=fixed.chain_id,
@@ -248,6 +251,7 @@ def _constant_calls(address: Address) -> list[Call[Any]]:
         game.max_clock_s(),
         game.clock_extension_s(),
         game.node_count(),
+        game.item_count(),
         game.starting_root(),
         game.absolute_prestate(),
         game.chain_id(),

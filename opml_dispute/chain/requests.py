@@ -14,12 +14,12 @@ from typing import Any
 from opml_dispute.chain.answers import Head
 from opml_dispute.chain.contracts.oracle import InferenceOracle, RequestRecord
 from opml_dispute.chain.events import logs_between
-from opml_dispute.chain.input_parts import INPUT_LOG2_SIZE, published_image
+from opml_dispute.chain.input_parts import published_image
 from opml_dispute.chain.reverts import Reverted
 from opml_dispute.chain.rpc import Rpc
 from opml_dispute.chain.rpc_errors import Refusal, RpcFailed
 from opml_dispute.chain.system import System
-from opml_dispute.engine.hashing import merkle_root
+from opml_dispute.engine.batch_tree import input_root_of
 from opml_dispute.errors import OpmlError
 from opml_dispute.primitives import RequestId
 
@@ -75,10 +75,14 @@ def parse_hash(text: str) -> bytes | None:
 
 
 def request_image(system: System, request_id: RequestId, record: RequestRecord) -> bytes:
-    """The INPUT section's content from offset 0, as the requester gave it. Raises `InputByRoot`, `InputUnavailable`."""
+    """
+    The INPUT section's content from offset 0, as the requester gave it; of a batch the items', one behind the other.
+
+    Raises `InputByRoot`, `InputUnavailable`.
+    """
     event = find_request_event(system.rpc, system.oracle, request_id, record.requested_at_s)
     image = bytes(event["input"])
-    if merkle_root(image, INPUT_LOG2_SIZE) != record.input_root:
+    if input_root_of(image, record.item_count) != record.input_root:
         if not image:
             published = published_image(system.rpc, system.input_parts, record.input_root)
             if published is not None:

@@ -262,7 +262,7 @@ def _table(session: Session, address: Address, files: ModelOptions, fault: str |
     """The game and the trace to play by: the honest one, or with a fault a liar's."""
     constants = session.system.games.constants(address)
     case = open_case_of(session.system, constants.request_id, files, session.output)
-    session.output.say(f"Computing {case.program.node_count} nodes …", style="dim")
+    session.output.say(f"Computing {case.node_count} nodes …", style="dim")
     from opml_dispute.cli.faults import open_trace  # it imports the VM, which is slow
 
     return case, Table(session.system, address, open_trace(case, fault, session.output))
@@ -277,13 +277,14 @@ def _is_first_stake(game: Game, session: Session, fault: str | None) -> bool:
 def _preflight(session: Session, case: Case, game: Game, plan: Decision, *, stake_anyway: bool) -> None:
     """Run the preflight before the first stake in a game. Raises `NotDefensible`."""
     from opml_dispute.cli.preflight import run_preflight
-    from opml_dispute.operator.preflight import ComputedHere, Prospect
+    from opml_dispute.operator.preflight import Prospect
 
     prospect = Prospect(
         case.program,
-        ComputedHere(case.program, case.inference),
+        case,
         game.depths,
         defends=bytes(case.final_root) == bytes(game.root.value),
+        item_count=case.item_count,
         system=session.system,
         constants=session.system.games.constants(game.address),
         game=game,

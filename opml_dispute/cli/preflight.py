@@ -149,9 +149,10 @@ def _prospect(
     is_honest = side is None or (side == "defend") == is_right
     return Prospect(
         case.program,
-        ComputedHere(case.program, case.inference),
+        case,
         game.depths,
         defends=is_right if side is None else side == "defend",
+        item_count=case.item_count,
         system=system,
         constants=system.games.constants(address),
         game=game,
@@ -189,9 +190,10 @@ def proposal_prospect(case: Case, *, system: Any, account: Address | None, defen
     """The prospect of a game about a request that does not exist yet."""
     return Prospect(
         case.program,
-        ComputedHere(case.program, case.inference),
-        Depths(case.registered.split_depth, case.registered.max_depth),
+        case,
+        case.depths,
         defends,
+        item_count=case.item_count,
         must_succeed=defends,
         system=system,
         account=account,

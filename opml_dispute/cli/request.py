@@ -40,7 +40,7 @@ from opml_dispute.cli.session import Session, open_case_of, store_of
 from opml_dispute.errors import OpmlError
 from opml_dispute.operator.inference import (
     deliverable_game,
-    delivery_intent,
+    delivery_intents,
     games_of,
     new_request_id,
     request_intent,
@@ -63,6 +63,12 @@ class WhichModel(OpmlError):
 @click.command(cls=Command)
 @input_options
 @click.option("--input-image", type=FileName(), metavar="FILE", help="A ready input image instead.")
+@click.option(
+    "--batch",
+    type=FileName(),
+    metavar="FILE",
+    help="2 to 256 inputs, answered by one game: a .npy array of them, or their images one behind the other.",
+)
 @prompt_options
 @click.option(
     "--model",
@@ -97,6 +103,7 @@ def request(
     inputs: tuple[str, ...],
     sample: int | None,
     input_image: Path | None,
+    batch: Path | None,
     asked: PromptOptions,
     model: Path | None,
     model_id: str | None,
@@ -118,25 +125,8 @@ def request(
     Example: opml-dispute request --sample 7 --fee 0.01eth --key-file me.key
     """
     fee_wei = parse_wei(fee)
-    _expect_at_most_one({"--input": inputs, "--sample": sample, "--input-image": input_image, "--prompt": asked.text})
-    if asked.text is None and model is not None:
-        raise click.UsageError("--model says how to read a prompt: give one with --prompt")
-    if by_root is not None and publication.target is not None:
-        raise click.UsageError("--by-root says where the image is, and --publish puts it somewhere: give one of them")
-    if reader:
-        _expect_none(
-            {
-                "--by-root": by_root,
-                "--publish": publication.target,
-                "--in-parts": in_parts,
-                "--callback": callback,
-                "--model-id": model_id,
-            }
-        )
-    if by_root is not None or publication.target is not None:
-        expect_unused("does not go together with --by-root and --publish", ["in_parts"])
-    if callback is None:
-        expect_unused("counts only together with --callback", ["callback_gas"])
+    _expect_one_source({"--input": inputs, "--sample": sample, "--input-image": input_image}, asked, model, batch)
+    _expect_one_way(reader, batch, by_root, publication, in_parts, callback, model_id)
     consumer_to_call = ZERO_ADDRESS if callback is None else parse_address(callback, "the address of a consumer")
     session = Session.open(chain, sending, output)
     system = session.system
@@ -145,7 +135,10 @@ def request(
     if not system.rpc.read(system.registry.is_registered(wanted)):
         raise WhichModel(f"model 0x{wanted.hex()} is not registered")
     known = system.rpc.read(system.registry.model(wanted))
-    image = _input_of(known, wanted, inputs, sample, input_image, asked, model, output)
+    if batch is None:
+        image, items = _input_of(known, wanted, inputs, sample, input_image, asked, model, output), 1
+    else:
+        image, items = _batch_of(known, batch, fee_wei)
     if callback is not None:
         system.rpc.expect_code(consumer_to_call, "the consumer that --callback names")
     if save_image is not None:
@@ -154,7 +147,7 @@ def request(
     if by_root is not None:
         check_input(publication, store_of(output), image, by_root, output)
     if in_parts is None:
-        in_parts = reader is False and by_root is None and len(image) > MAX_WHOLE_INPUT_BYTES
+        in_parts = not reader and by_root is None and items == 1 and len(image) > MAX_WHOLE_INPUT_BYTES
     if in_parts:
         by_root = f"ethereum:{system.input_parts.address}@{system.deployment.chain_id}"
     intent = request_intent(
@@ -166,6 +159,7 @@ def request(
         callback_gas=0 if callback is None else callback_gas,
         reader=consumer,
         input_uri=by_root,
+        item_count=items,
     )
     parts = publication_intents(system, session.sender.address, image) if in_parts else []
     _tell_first(session, known, parts, fee_wei)
@@ -176,6 +170,16 @@ def request(
         request_id = new_request_id(system, done.receipt)
         output.say(f"Answer it with: opml-dispute propose 0x{request_id.hex()}")
         output.fact(request_id=request_id)
+
+
+def _batch_of(known: RegisteredModel, file: Path, fee_wei: int) -> tuple[bytes, int]:
+    """The input images of a batch, one behind the other, and how many. Raises `BadBatch`."""
+    from opml_dispute.cli.batches import expect_batch, read_batch
+    from opml_dispute.operator.model_description import slots_from_json
+
+    images = read_batch(file, slots_from_json(known.inputs, known.input_bytes), known.input_bytes)
+    expect_batch(images, fee_wei)
+    return b"".join(images), len(images)
 
 
 def _input_of(
@@ -232,12 +236,46 @@ def _expect_at_most_one(sources: Mapping[str, object]) -> None:
         raise click.UsageError(f"both {' and '.join(ways)} were given; one of them gives the input")
 
 
-def _expect_none(clashing: Mapping[str, object]) -> None:
+def _expect_one_source(
+    sources: Mapping[str, object], asked: PromptOptions, model: Path | None, batch: Path | None
+) -> None:
+    """The input is given in one way."""
+    _expect_at_most_one({**sources, "--prompt": asked.text, "--batch": batch})
+    if asked.text is None and model is not None:
+        raise click.UsageError("--model says how to read a prompt: give one with --prompt")
+
+
+def _expect_one_way(
+    reader: bool,
+    batch: Path | None,
+    by_root: str | None,
+    publication: PublicationOptions,
+    in_parts: bool | None,
+    callback: str | None,
+    model_id: str | None,
+) -> None:
+    """The request goes one way, and no option is without effect on it."""
+    if by_root is not None and publication.target is not None:
+        raise click.UsageError("--by-root says where the image is, and --publish puts it somewhere: give one of them")
+    published = {"--by-root": by_root, "--publish": publication.target, "--in-parts": in_parts}
+    if reader:
+        _expect_none(
+            {**published, "--callback": callback, "--model-id": model_id, "--batch": batch},
+            "--reader fixes these parts of the request",
+            "--reader",
+        )
+    if batch is not None:
+        _expect_none(published, "a batch is sent whole", "--batch")
+    if by_root is not None or publication.target is not None:
+        expect_unused("does not go together with --by-root and --publish", ["in_parts"])
+    if callback is None:
+        expect_unused("counts only together with --callback", ["callback_gas"])
+
+
+def _expect_none(clashing: Mapping[str, object], reason: str, other: str) -> None:
     named = [name for name, value in clashing.items() if value is not None]
     if named:
-        raise click.UsageError(
-            f"--reader fixes these parts of the request: leave out {' and '.join(named)}, or --reader"
-        )
+        raise click.UsageError(f"{reason}: leave out {' and '.join(named)}, or {other}")
 
 
 def _tell_first(session: Session, model: RegisteredModel, parts: Sequence[Intent], fee_wei: int) -> None:
@@ -352,7 +390,7 @@ def propose(
         session.system,
         wanted,
         root_claim,
-        case.program.node_count,
+        case.node_count,
         proposer=session.sender.address,
         commits=commits,
         again=again,
@@ -404,6 +442,6 @@ def finalize(
         return
     game = deliverable_game(session.system, wanted)
     case = open_case_of(session.system, wanted, files, session.output)
-    output.say(f"The output of request {short_hex(wanted)} is computed, and game {game} has survived with its root.")
+    output.say(f"Request {short_hex(wanted)} is computed, and game {game} has survived with its root.")
     restoring = restoring_intents(session.system, games_of(session.system, wanted), [session.sender.address])
-    session.send_all([*restoring, delivery_intent(session.system, case, game)])
+    session.send_all([*restoring, *delivery_intents(session.system, case, game)])

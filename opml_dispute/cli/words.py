@@ -60,7 +60,7 @@ def show_words(case: Case, file: Path | None, output: Output) -> None:
     from opml_dispute.generation.talk import AnswerProgram, spoken
 
     takes = AnswerProgram.of(case.program.inputs, case.program.outputs)
-    if takes is None:
+    if takes is None or case.item_count > 1:
         return
     model_id = ModelId(bytes(case.record.model_id))
     vocabulary = language_of(file) if file is not None and takes_text(file) else None

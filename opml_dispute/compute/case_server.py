@@ -15,7 +15,17 @@ from typing import Any, Final
 
 from opml_dispute import __version__
 from opml_dispute.availability.store import ContentStore, program_name
-from opml_dispute.compute.messages import BadMessage, as_error, bytes_of, integer_of, message_bytes, message_of, run_of
+from opml_dispute.compute.messages import (
+    BadMessage,
+    as_error,
+    bytes_of,
+    integer_of,
+    items_message,
+    message_bytes,
+    message_of,
+    run_of,
+)
+from opml_dispute.engine.batch import BatchInference, first_item, native_run
 from opml_dispute.engine.inference import Inference
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.position import Position
@@ -37,7 +47,7 @@ class NotOpen(OpmlError):
 @dataclass
 class _OpenCase:
     program: Program
-    inference: Inference
+    inference: Inference | BatchInference
     trace: SplitTrace
 
 
@@ -60,6 +70,7 @@ class CaseServer:
             "ahead": self._ahead,
             "longest": self._longest,
             "output": self._output,
+            "items": self._items,
         }
 
     def answer(self, raw: bytes) -> bytes:
@@ -106,11 +117,12 @@ class CaseServer:
                 program = None
         if program is None or program.model_root != model_root:
             return {"needs": "program"}
-        inference = Inference(program, bytes_of(question, "image"))
+        items = integer_of(question, "items")
+        inference = native_run(program, bytes_of(question, "image"), items)
         trace = SplitTrace(
             inference,
             guest_machine(),
-            node_count=program.node_count,
+            node_count=program.node_count * items,
             spawn=guest_machine,
             budget_bytes=self._budget_bytes,
         )
@@ -131,15 +143,19 @@ class CaseServer:
 
     def _final(self, question: Mapping[str, Any]) -> Mapping[str, Any]:
         case = self._case(question)
-        root = case.inference.state_root(case.program.node_count)
+        root = case.trace.root_claim()
         return {"root": root, "status": case.inference.status, "fault_node": case.inference.fault_node}
 
     def _root(self, question: Mapping[str, Any]) -> Mapping[str, Any]:
         return {"root": self._case(question).inference.state_root(integer_of(question, "t"))}
 
     def _output(self, question: Mapping[str, Any]) -> Mapping[str, Any]:
-        inference = self._case(question).inference
+        inference = first_item(self._case(question).inference)
         return {"image": inference.output_image(), "arena_root": inference.output_proof().arena_root}
+
+    def _items(self, question: Mapping[str, Any]) -> Mapping[str, Any]:
+        run = self._case(question).inference
+        return items_message(run.results() if isinstance(run, BatchInference) else [])
 
     # ---- the FPVM phase ----
 
@@ -162,7 +178,10 @@ class CaseServer:
     def _longest(self, question: Mapping[str, Any]) -> Mapping[str, Any]:
         case = self._case(question)
         measured = measure_longest(
-            case.program, case.inference, count=integer_of(question, "count"), depth=integer_of(question, "depth")
+            case.program,
+            first_item(case.inference),
+            count=integer_of(question, "count"),
+            depth=integer_of(question, "depth"),
         )
         return {"nodes": [node.as_list() for node in measured]}
 

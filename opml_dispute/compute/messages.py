@@ -8,13 +8,15 @@ key. `message_bytes` and `message_of` are for both directions; `as_error` and `r
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from opml_dispute import plain_json
 from opml_dispute.availability.store import program_name
+from opml_dispute.engine.item_result import ItemResult
 from opml_dispute.errors import OpmlError
+from opml_dispute.primitives import Hash32, StateRoot
 from opml_dispute.trace.phases import NodeRun
 from opml_dispute.trace.provider import TraceError
 
@@ -54,6 +56,8 @@ class CaseFiles:
     model_root: bytes
     read_image: Callable[[], bytes]
     """Gives the input, at each opening: inputs of many cases need not be in memory together."""
+    item_count: int = 1
+    """Of a batch; its input is its items' images, one behind the other."""
 
     @property
     def program_name(self) -> str:
@@ -131,6 +135,33 @@ def run_of(message: Mapping[str, Any]) -> NodeRun:
         local={int(ident): bytes.fromhex(data) for ident, data in local.items()},
         depth=integer_of(message, "depth"),
     )
+
+
+# ---- items of a batch ----
+
+
+def items_message(results: Sequence[ItemResult]) -> dict[str, Any]:
+    """What became of each item."""
+    return {"items": [asdict(result) for result in results]}
+
+
+def items_of(message: Mapping[str, Any]) -> list[ItemResult]:
+    """The items of a message. Raises `BadMessage`."""
+    items = message.get("items")
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        raise BadMessage("a worker's answer has no items")
+    return [
+        ItemResult(
+            item=integer_of(item, "item"),
+            root=StateRoot(bytes_of(item, "root", 32)),
+            status=integer_of(item, "status"),
+            fault_node=integer_of(item, "fault_node"),
+            input_root=Hash32(bytes_of(item, "input_root", 32)),
+            arena_root=Hash32(bytes_of(item, "arena_root", 32)),
+            output_image=bytes_of(item, "output_image"),
+        )
+        for item in items
+    ]
 
 
 # ---- errors ----

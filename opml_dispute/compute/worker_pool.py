@@ -179,7 +179,13 @@ class WorkerPool:
         return worker
 
     def _open(self, slot: _Slot, worker: Worker, case: CaseFiles) -> None:
-        opening = {"ask": "open", "case": case.key, "model_root": case.model_root, "image": case.read_image()}
+        opening = {
+            "ask": "open",
+            "case": case.key,
+            "model_root": case.model_root,
+            "image": case.read_image(),
+            "items": case.item_count,
+        }
         answer = self._exchange(worker, opening)
         if answer.get("needs") == "program":
             self._send_program(worker, case)

@@ -155,6 +155,11 @@ class Inference:
         shared = [replace(block, data=self._shared(block)) for block in self._tree_blocks()]
         return self._model_blocks() + shared
 
+    def subtrees_at(self, t: int) -> list[tuple[bytes, int, list[Block]]]:
+        """What the guest may map to run the node after S_t: the segment's root, the log2 of its bytes, its content."""
+        blocks = self.blocks_at(t)
+        return [(self.state_root(t), SEGMENT_LOG2, blocks)]
+
     def _shared(self, block: Block) -> Bytes:
         """A copy of a block of the current state, which does not change with it; one copy for each content."""
         size = size_of(block)

@@ -12,5 +12,5 @@ from typing import Final
 
 from opml_dispute.primitives import StateHash
 
-ABSOLUTE_PRESTATE: Final = StateHash(bytes.fromhex("03c6e5b0da40a4ae18952d905e2c0bc2324e900f29b1ab6697a0531645f9763c"))
+ABSOLUTE_PRESTATE: Final = StateHash(bytes.fromhex("037e703c952db12c95f49a5422c6d7b4d85300e572a92028c171dded39fb507c"))
 """First byte 3: the VM has not exited."""

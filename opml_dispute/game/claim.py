@@ -97,6 +97,8 @@ class Game:
 
     claims: tuple[Claim, ...]
     resolved_at_s: int = 0
+    item_count: int = 1
+    """Items of a batch, whose nodes come one item after the other; `node_count` is that of all."""
     terms: BondTerms = OP_STACK
     """The bonds of its claims, and the forfeited part of a lost bond."""
 

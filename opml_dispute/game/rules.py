@@ -23,8 +23,9 @@ from opml_dispute.errors import OpmlError
 from opml_dispute.game.bond import required_bond_wei
 from opml_dispute.game.claim import Claim, Game
 from opml_dispute.game.clock import challenger_duration_s
+from opml_dispute.game.depths import ceil_log2
 from opml_dispute.game.position import Position
-from opml_dispute.primitives import Hash32, LocalIdent, StateHash, StateRoot, VmStatus
+from opml_dispute.primitives import Hash32, LocalIdent, StateHash, StateRoot, VmStatus, item_data
 
 
 class IllegalMove(OpmlError):
@@ -241,7 +242,14 @@ def local_data(game: Game, outputs: SubgameRoots) -> dict[LocalIdent, bytes]:
         LocalIdent.DISPUTED_ROOT: bytes(outputs.disputed.root),
         LocalIdent.DISPUTED_INDEX: outputs.disputed.state_index(game).to_bytes(8, "big"),
         LocalIdent.CHAIN_ID: game.chain_id.to_bytes(8, "big"),
+        LocalIdent.ITEM: _item_of(game, outputs.disputed.state_index(game)),
     }
+
+
+def _item_of(game: Game, t: int) -> bytes:
+    """Which item has the node that leads to state t, 1 to the node count."""
+    item = (t - 1) // (game.node_count // game.item_count)
+    return item_data(item, ceil_log2(game.item_count))
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@ A case: one request, with everything that is needed to compute its answer.
 
 `open_case` reads the request, finds its model's program and its input, and gives a `Case`. `Case.trace` is then the
 honest trace of every game of the request, and `Case.liar` makes faulty ones. Nothing is computed before it is needed.
+A batch is a case too: its states are those of all items, `Case.results` says what became of each.
 """
 
 from __future__ import annotations
@@ -17,22 +18,32 @@ import numpy.typing as npt
 
 from opml_dispute.actors.liars import Liar
 from opml_dispute.chain.contracts.oracle import RegisteredModel, RequestRecord
-from opml_dispute.chain.input_parts import INPUT_LOG2_SIZE
 from opml_dispute.chain.requests import InputByRoot, InputUnavailable, read_request, request_image
 from opml_dispute.chain.system import System
-from opml_dispute.engine.hashing import merkle_root
+from opml_dispute.engine.batch import BatchInference, first_item, native_run
+from opml_dispute.engine.batch_tree import input_root_of
 from opml_dispute.engine.inference import Inference
+from opml_dispute.engine.item_result import ItemResult
 from opml_dispute.engine.vm import Machine
+from opml_dispute.errors import OpmlError
+from opml_dispute.game.depths import Depths
 from opml_dispute.model.files import Binding
 from opml_dispute.model.program import Program
 from opml_dispute.operator.model_store import InputMissing, ModelStore
 from opml_dispute.primitives import Hash32, ModelId, RequestId, StateRoot
 from opml_dispute.reading import Unreadable, read_bytes
 from opml_dispute.trace.guest import guest_machine, node_start
+from opml_dispute.trace.longest import NodeMeasure, measure_longest
 from opml_dispute.trace.split import SplitTrace, SubgameProgress
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+
+class IsBatch(OpmlError):
+    """Something that single inferences have was asked of a batch."""
+
+    hint = "a batch can be proposed, challenged, defended and delivered like any request; this is shown for single ones"
 
 
 @dataclass(frozen=True)
@@ -44,19 +55,36 @@ class Case:
     registered: RegisteredModel
     program: Program
     image: bytes
-    """The INPUT section's content from offset 0."""
+    """The INPUT section's content from offset 0; of a batch the items', one behind the other."""
+
+    @property
+    def item_count(self) -> int:
+        """1, or the items of a batch."""
+        return self.record.item_count
+
+    @property
+    def node_count(self) -> int:
+        """Of the program, once for each item: n of the root claim S_n."""
+        return self.program.node_count * self.item_count
 
     @cached_property
-    def inference(self) -> Inference:
+    def states(self) -> Inference | BatchInference:
         """The honest native run."""
-        return Inference(self.program, self.image)
+        return native_run(self.program, self.image, self.item_count)
+
+    @property
+    def inference(self) -> Inference:
+        """The honest native run of a single inference. Raises `IsBatch`."""
+        if not isinstance(self.states, Inference):
+            raise IsBatch(f"request 0x{self.request_id.hex()} is a batch of {self.item_count} items")
+        return self.states
 
     def trace(self, progress: SubgameProgress | None = None) -> SplitTrace:
         """The honest trace: the correct claim at every position."""
         return SplitTrace(
-            self.inference,
+            self.states,
             guest_machine(),
-            node_count=self.program.node_count,
+            node_count=self.node_count,
             spawn=guest_machine,
             progress=progress,
         )
@@ -74,18 +102,31 @@ class Case:
     @property
     def final_root(self) -> StateRoot:
         """S_n: the right root claim."""
-        return self.inference.state_root(self.program.node_count)
+        return self.states.state_root(self.node_count)
 
     @property
     def status(self) -> int:
-        """Of the whole inference: 0, or what it failed with."""
-        self.inference.run_to(self.program.node_count)
-        return self.inference.status
+        """Of the whole inference: 0, or what it failed with; of a batch 0 if any item has an output."""
+        return self.states.status
 
     @property
     def fault_node(self) -> int:
         """Where it failed."""
-        return self.inference.fault_node
+        return self.states.fault_node
+
+    def longest(self, count: int, depth: int) -> Sequence[NodeMeasure]:
+        """The nodes that may take most steps, run in the VM; of a batch those of its first item."""
+        return measure_longest(self.program, first_item(self.states), count=count, depth=depth)
+
+    @property
+    def results(self) -> list[ItemResult]:
+        """What became of each item of a batch; empty for a single inference."""
+        return self.states.results() if isinstance(self.states, BatchInference) else []
+
+    @property
+    def depths(self) -> Depths:
+        """Of the games of this request."""
+        return Depths.for_model(self.node_count, self.registered.log2_steps)
 
     @property
     def output_image(self) -> bytes:
@@ -144,11 +185,11 @@ def input_image_of(
 
 
 def read_image(path: Path, record: RequestRecord, input_bytes: int) -> bytes:
-    """An input image of at most `input_bytes`, checked against the request's root. Raises `InputUnavailable`."""
+    """An input image of at most `input_bytes` an item, held against the request's root. Raises `InputUnavailable`."""
     try:
-        image = read_bytes(path, max_bytes=input_bytes)
+        image = read_bytes(path, max_bytes=input_bytes * record.item_count)
     except Unreadable as error:
         raise InputUnavailable(f"cannot read the input image {path}: {error.reason}", hint="check the path") from None
-    if merkle_root(image, INPUT_LOG2_SIZE) != record.input_root:
+    if input_root_of(image, record.item_count) != record.input_root:
         raise InputUnavailable(f"{path} does not match the request's input root", hint="give the requester's image")
     return image

@@ -16,7 +16,7 @@ from opml_dispute.engine.segment import SEGMENT_BASE, SEGMENT_LOG2
 from opml_dispute.errors import OpmlError
 from opml_dispute.fpvm.statefile import Subtree, subtrees_in
 from opml_dispute.operator.case import Case
-from opml_dispute.primitives import LocalIdent, StateRoot
+from opml_dispute.primitives import LocalIdent, StateRoot, item_data
 
 _AGREED, _CLAIMED, _BLOCK = "--l2.outputroot", "--l2.claim", "--l2.blocknumber"
 
@@ -85,6 +85,7 @@ def node_contents(case: Case, arguments: ServerArguments, chain_id: int) -> tupl
         LocalIdent.DISPUTED_ROOT: bytes(arguments.claimed_root),
         LocalIdent.DISPUTED_INDEX: block.to_bytes(8, "big"),
         LocalIdent.CHAIN_ID: chain_id.to_bytes(8, "big"),
+        LocalIdent.ITEM: item_data(),
     }
     segment = Subtree(arguments.agreed_root, SEGMENT_LOG2, inference.blocks_at(index))
     return segment, LocalPreimages({unlocalized_key(ident): word for ident, word in words.items()})

@@ -2,7 +2,7 @@
 A request's way to its delivered answer, as intents: request, proposal, delivery.
 
 `request_intent` makes a request, directly or through a consumer contract; `proposal_intent` creates a game with a root
-claim and a bond; `delivery_intent` gives the oracle the output of a game that survived, and the oracle calls the
+claim and a bond; `delivery_intents` give the oracle the outputs of a game that survived, and the oracle calls the
 consumer. `deliverable_game` finds that game. `restoring_intents` gives proposals back a place that they lost to others.
 """
 
@@ -17,13 +17,25 @@ from opml_dispute.chain.answers import Head
 from opml_dispute.chain.contracts.contract import ZERO_ADDRESS
 from opml_dispute.chain.contracts.dispute import NO_NONCE, FaultDisputeGame, extra_data
 from opml_dispute.chain.contracts.examples import DigitReader
+from opml_dispute.chain.contracts.oracle import ItemOutput
 from opml_dispute.chain.rpc import Call
 from opml_dispute.chain.system import System
-from opml_dispute.chain.transactions import Receipt
+from opml_dispute.chain.transactions import MAX_OUTPUT_BYTES, Receipt
+from opml_dispute.engine.batch_tree import siblings_of
+from opml_dispute.engine.item_result import ItemResult
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.claim import GameStatus
 from opml_dispute.operator.intents import Intent
 from opml_dispute.primitives import Address, Hash32, ModelId, RequestId, StateRoot
+
+ITEM_GAS = 100_000
+"""What delivering one output of a batch takes at most, without its calldata and the consumer's own gas."""
+ITEM_BYTES = 640
+"""What an output of a batch takes in a transaction beside its own bytes, at most: its proof, and padding."""
+CALLDATA_GAS = 40
+"""Of a byte that is not zero, at most (EIP-7623)."""
+MAX_DELIVERY_GAS = 12_000_000
+"""Of one transaction, which no chain takes above 2^24."""
 
 SCAN = 500
 """Games that one call of `gamesOf` reads."""
@@ -49,14 +61,21 @@ def request_intent(
     callback_gas: int = 0,
     reader: Address | None = None,
     input_uri: str | None = None,
+    item_count: int = 1,
 ) -> Intent:
-    """Ask for an inference. `reader` is a consumer that asks for itself; `input_uri` sends the input's root only."""
+    """
+    Ask for an inference. `reader` is a consumer that asks for itself; `input_uri` sends the input's root only.
+
+    With an `item_count` above 1, ask for a batch: `image` holds the items' images, one behind the other.
+    """
     call: Call[RequestId]
     if input_uri is not None:
         from opml_dispute.engine.segment import INPUT, section_root  # arrays: listing games does without
 
         root = section_root(image, INPUT)
         call = system.oracle.request_by_root(model_id, root, input_uri, callback, callback_gas)
+    elif item_count > 1:
+        call = system.oracle.request_batch(model_id, image, item_count, callback, callback_gas)
     elif reader is None:
         call = system.oracle.request(model_id, image, callback, callback_gas)
     else:
@@ -65,11 +84,16 @@ def request_intent(
         kind="request",
         call=call,
         value_wei=fee_wei,
-        will=f"Will ask model {short_hex(model_id)} about an input of {len(image):,} bytes",
+        will=f"Will ask model {short_hex(model_id)} about {_inputs(len(image), item_count)}",
         did=lambda receipt: f"Requested as 0x{new_request_id(system, receipt).hex()}",
-        facts={"model_id": model_id, "input_bytes": len(image), "reader": reader},
+        facts={"model_id": model_id, "input_bytes": len(image), "reader": reader, "items": item_count},
         once=True,
     )
+
+
+def _inputs(size_bytes: int, item_count: int) -> str:
+    size = f"{size_bytes:,} bytes"
+    return f"an input of {size}" if item_count == 1 else f"a batch of {item_count} inputs, {size}"
 
 
 def new_request_id(system: System, receipt: Receipt) -> RequestId:
@@ -174,6 +198,71 @@ class Deliverable(Protocol):
     def output_image(self) -> bytes: ...
     @property
     def arena_root(self) -> Hash32: ...
+    @property
+    def results(self) -> Sequence[ItemResult]: ...
+
+
+def delivery_intents(system: System, case: Deliverable, game: Address) -> list[Intent]:
+    """
+    Deliver the output of a surviving game; of a batch, those outputs that were not delivered yet.
+
+    Raises `FailedInference` if the inference has no output, `NothingToDeliver` if all that a batch has is delivered.
+    """
+    if not case.results:
+        return [delivery_intent(system, case, game)]
+    from opml_dispute.engine.segment import SEGMENT_LOG2  # arrays: listing games does without
+
+    hashes = system.rpc.read_each([system.oracle.item_output_hash(case.request_id, r.item) for r in case.results])
+    outputs = [
+        ItemOutput(
+            result.item,
+            result.output_image,
+            result.input_root,
+            result.arena_root,
+            siblings_of(result.item, [each.root for each in case.results], SEGMENT_LOG2),
+        )
+        for result, known in zip(case.results, hashes, strict=True)
+        if result.status == 0 and known == bytes(32)
+    ]
+    if not outputs:
+        failed = sum(result.status != 0 for result in case.results)
+        raise NothingToDeliver(
+            f"all outputs of batch 0x{case.request_id.hex()} are delivered; {failed} of its {len(case.results)} items "
+            "failed and have none",
+            hint=None,
+        )
+    callback_gas = system.rpc.read(system.oracle.request_of(case.request_id)).callback_gas
+    return [_items_intent(system, case, game, part) for part in delivery_parts(outputs, callback_gas)]
+
+
+def delivery_parts(outputs: Sequence[ItemOutput], callback_gas: int) -> list[list[ItemOutput]]:
+    """Outputs of a batch, as many together as a transaction may deliver."""
+    parts: list[list[ItemOutput]] = []
+    gas = size = 0
+    for output in outputs:
+        item_bytes = len(output.image) + ITEM_BYTES
+        item_gas = ITEM_GAS + callback_gas * 64 // 63 + CALLDATA_GAS * item_bytes
+        if not parts or gas + item_gas > MAX_DELIVERY_GAS or size + item_bytes > MAX_OUTPUT_BYTES:
+            parts.append([])
+            gas = size = 0
+        parts[-1].append(output)
+        gas, size = gas + item_gas, size + item_bytes
+    return parts
+
+
+def _items_intent(system: System, case: Deliverable, game: Address, outputs: list[ItemOutput]) -> Intent:
+    size = sum(len(output.image) for output in outputs)
+    return Intent(
+        kind="finalize",
+        call=system.oracle.finalize_items(case.request_id, game, outputs),
+        will=f"Will deliver {len(outputs)} outputs, {size:,} bytes, proven against the root claim of game {game}",
+        did=lambda receipt: f"Delivered {len(system.oracle.delivered_items(receipt.logs))} outputs",
+        facts={
+            "request_id": case.request_id,
+            "game": game,
+            "outputs": {str(output.item): output.image for output in outputs},
+        },
+    )
 
 
 def delivery_intent(system: System, case: Deliverable, game: Address) -> Intent:

@@ -150,6 +150,8 @@ class Prospect:
     """The game's own, from the chain; for a model that is not registered, those that it would get."""
     defends: bool
     """Whether the account would be on the root claim's side."""
+    item_count: int = 1
+    """Items of the request: the program's nodes run once for each."""
     must_succeed: bool = False
     """Whether an inference that fails is worth nothing: so for a proposer, who earns a fee by delivering."""
     system: System | None = None
@@ -159,6 +161,11 @@ class Prospect:
     account: Address | None = None
     plan: Decision | None = None
     """What an honest player would do in the game now, if that is known."""
+
+    @property
+    def node_count(self) -> int:
+        """Of the whole request."""
+        return self.program.node_count * self.item_count
 
 
 def preflight(prospect: Prospect) -> Iterator[Check]:
@@ -237,14 +244,13 @@ def _deployment(system: System, constants: GameConstants | None) -> _Finding:
 
 
 def _depths(prospect: Prospect) -> _Finding:
-    program, depths = prospect.program, prospect.depths
+    program, depths, nodes = prospect.program, prospect.depths, prospect.node_count
     stay_out = "stake nothing in this game: a false claim can win it"
-    if prospect.constants is not None and prospect.constants.node_count != program.node_count:
-        return _fails(
-            f"the game is about {prospect.constants.node_count:,} nodes, not {program.node_count:,}", stay_out
-        )
-    if program.node_count > 1 << depths.split:
-        return _fails(f"{program.node_count:,} nodes do not fit below split depth {depths.split}", stay_out)
+    constants = prospect.constants
+    if constants is not None and (constants.node_count, constants.item_count) != (nodes, prospect.item_count):
+        return _fails(f"the game is about {constants.node_count:,} nodes, not {nodes:,}", stay_out)
+    if nodes > 1 << depths.split:
+        return _fails(f"{nodes:,} nodes do not fit below split depth {depths.split}", stay_out)
     if program.log2_steps + MARGIN_LOG2 > depths.execution:
         return _fails(
             f"a node may take 2^{program.log2_steps} steps, but the game has room for 2^{depths.execution}, "
@@ -252,13 +258,13 @@ def _depths(prospect: Prospect) -> _Finding:
             stay_out,
         )
     return _holds(
-        f"{program.node_count:,} nodes fit below split depth {depths.split}, and the 2^{program.log2_steps} steps that "
+        f"{nodes:,} nodes fit below split depth {depths.split}, and the 2^{program.log2_steps} steps that "
         f"a node may take into 2^{depths.execution}"
     )
 
 
 def _inference(prospect: Prospect) -> _Finding:
-    inference, count = prospect.computed, prospect.program.node_count
+    inference, count = prospect.computed, prospect.node_count
     if inference.status == 0:
         size_bytes = prospect.program.output_bytes
         if prospect.must_succeed and size_bytes > MAX_OUTPUT_BYTES:

@@ -35,11 +35,12 @@ TAKES_EVERYTHING = b"\x00"
 
 
 def registry_code(starting_root: bytes, node_count: int, split_depth: int, max_depth: int) -> bytes:
-    """A contract that answers `gameParameters` with these four words, and every other question with 0."""
+    """Answers `gameParameters` for a single inference with these words, and every other question with 0."""
     selector = keccak(text="gameParameters(bytes32)")[:4]
-    code = bytes.fromhex(f"60003560e01c63{selector.hex()}1460145760206000f35b6080602160003960806000f3")
+    code = bytes.fromhex(f"60003560e01c63{selector.hex()}1460145760206000f35b60a0602160003960a06000f3")
     assert len(code) == 0x21, "the words follow the code"
-    return code + encode(["bytes32", "uint64", "uint64", "uint64"], [starting_root, node_count, split_depth, max_depth])
+    words = [starting_root, node_count, split_depth, max_depth, 1]
+    return code + encode(["bytes32", "uint64", "uint64", "uint64", "uint64"], words)
 
 
 class ContractReferee(Referee):

@@ -14,7 +14,7 @@ from opml_dispute.engine.inference import Inference
 from opml_dispute.engine.segment import SEGMENT_LOG2
 from opml_dispute.engine.vm import Machine
 from opml_dispute.errors import OpmlError
-from opml_dispute.primitives import LocalIdent, StateHash
+from opml_dispute.primitives import LocalIdent, StateHash, item_data
 from opml_dispute.toolchain.native import guest_path
 
 
@@ -62,6 +62,7 @@ def node_start(inference: Inference, node_index: int) -> Machine:
     machine = guest_machine()
     machine.set_local(LocalIdent.STARTING_ROOT, start)
     machine.set_local(LocalIdent.DISPUTED_ROOT, inference.state_root(node_index + 1))
+    machine.set_local(LocalIdent.ITEM, item_data())
     machine.add_subtree(start, SEGMENT_LOG2, inference.blocks_at(node_index))
     return machine
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Protocol, Self, TypeVar
 
-from opml_dispute.engine.segment import SEGMENT_LOG2
 from opml_dispute.game.claim import Game
 from opml_dispute.game.position import Position
 from opml_dispute.game.rules import SubgameRoots
@@ -139,7 +138,8 @@ class SplitTrace(PhasedTrace):
         machine = self._spawn()
         for ident, data in run.local.items():
             machine.set_local(ident, data)
-        machine.add_subtree(known, SEGMENT_LOG2, self._states.blocks_at(run.node_index))
+        for root, log2_size, blocks in self._states.subtrees_at(run.node_index):
+            machine.add_subtree(root, log2_size, blocks)
         fault = self._fault.fault if self._fault is not None and self._fault.node_index == run.node_index else None
         progress = self._progress
         report = None if progress is None else lambda steps: progress(run.node_index, steps)

@@ -25,10 +25,10 @@ class RootSource(Protocol):
 
 
 class StateSource(RootSource, Protocol[BlockT_co]):
-    """The states of one inference: `engine.inference.Inference`, honest or overridden."""
+    """The states of one inference, or of a batch: `engine.inference.Inference`, honest or overridden."""
 
-    def blocks_at(self, t: int) -> Sequence[BlockT_co]:
-        """The content of the whole segment at S_t."""
+    def subtrees_at(self, t: int) -> Sequence[tuple[bytes, int, Sequence[BlockT_co]]]:
+        """What the guest may map to run the node after S_t: root, log2 of its bytes, and content of each."""
         ...
 
 

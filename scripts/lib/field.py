@@ -25,6 +25,7 @@ from opml_dispute.engine.vm import StopKind
 from opml_dispute.model.compiler import compile_model
 from opml_dispute.model.program import Program
 from opml_dispute.model.refusals import ModelError
+from opml_dispute.primitives import item_data
 from opml_dispute.toolchain.programs import cache_dir
 from opml_dispute.trace.guest import guest_machine
 
@@ -197,6 +198,7 @@ def _in_vm(program: Program, inference: Inference, count: int) -> tuple[int, str
         machine = guest_machine()
         machine.set_local(2, start)
         machine.set_local(3, end)
+        machine.set_local(6, item_data())
         machine.add_subtree(start, SEGMENT_LOG2, inference.blocks_at(t))
         stop = machine.run(STEPS_LIMIT)
         if stop.kind is not StopKind.EXITED or machine.exit_code != 0:

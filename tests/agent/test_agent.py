@@ -216,7 +216,7 @@ def test_second_agent_with_the_same_key_takes_over_when_the_first_is_gone(
 def test_computer_that_computes_wrongly_stakes_nothing(
     chain: Chain, tmp_path: Path, unattended: Unattended, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remote_cases, "second_opinion", lambda program, image, *, ending: StateRoot(bytes(32)))
+    monkeypatch.setattr(remote_cases, "second_opinion", lambda program, image, items, *, ending: StateRoot(bytes(32)))
     unattended.end()
     unattended.start(second_opinion=True)
     seat, _ = lie(chain, tmp_path, 3)

@@ -79,6 +79,7 @@ ROWS = {
     ),
     "disputed index": Row(LocalIdent.DISPUTED_INDEX, "dispute/Types.sol DISPUTED_INDEX"),
     "chain id": Row(LocalIdent.CHAIN_ID, "dispute/Types.sol CHAIN_ID"),
+    "item": Row(LocalIdent.ITEM, "dispute/Types.sol ITEM", "guest/main.c LOCAL_ITEM"),
     **{f"VM status {status.name.lower()}": Row(status, f"vm/StateHash.sol {status.name}") for status in VmStatus},
 }
 

@@ -10,6 +10,7 @@ from opml_dispute.engine.inference import Inference
 from opml_dispute.engine.segment import SEGMENT_LOG2
 from opml_dispute.model.compiler import compile_model
 from opml_dispute.models import DIGITS, digit_samples
+from opml_dispute.primitives import item_data
 from opml_dispute.trace.guest import guest_machine
 from tests.agreement.harness import check_step, verifier
 
@@ -24,8 +25,10 @@ def test_the_guest_runs_a_node_step_by_step(node_index: int) -> None:
     machine = guest_machine()
     machine.set_local(2, start)
     machine.set_local(3, end)
+    machine.set_local(6, item_data())
     machine.add_subtree(start, SEGMENT_LOG2, inference.blocks_at(node_index))
-    preimages = {b"\x01" + ident.to_bytes(31, "big"): bytes(root) for ident, root in ((2, start), (3, end))}
+    local = {2: bytes(start), 3: bytes(end), 6: item_data()}
+    preimages = {b"\x01" + ident.to_bytes(31, "big"): data for ident, data in local.items()}
     whole = machine.fork()
     whole.run(1 << 40)
     assert (whole.exited, whole.exit_code) == (True, 0)

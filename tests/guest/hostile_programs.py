@@ -27,7 +27,7 @@ from opml_dispute.engine.vm import Block, StopKind
 from opml_dispute.model.opcodes import DType, Opcode
 from opml_dispute.model.program import TensorSpec
 from opml_dispute.model.record import Free, Record
-from opml_dispute.primitives import LEAST_LOG2_STEPS
+from opml_dispute.primitives import LEAST_LOG2_STEPS, item_data
 from tests.guest.programs import EQUAL, BareProgram, image, prestate, program
 from tests.guest.strange_chains import DTYPES, ChainMaker
 from tests.kernels import cases
@@ -292,6 +292,7 @@ def disagreement(hostile: Hostile, *, in_vm: bool = True) -> str | None:
         machine = prestate().fork()
         machine.set_local(2, roots[t])
         machine.set_local(3, roots[min(t + 1, count)])
+        machine.set_local(6, item_data())
         machine.add_subtree(roots[t], SEGMENT_LOG2, states.blocks_at(t))
         stop = machine.run(40 * MOST_STEPS)
         if stop.kind is not StopKind.EXITED:

@@ -34,7 +34,7 @@ from opml_dispute.engine.segment import (
 from opml_dispute.engine.segment_memory import validate_records
 from opml_dispute.engine.vm import Block, StopKind
 from opml_dispute.model.record import Record
-from opml_dispute.primitives import MOST_LOG2_STEPS
+from opml_dispute.primitives import MOST_LOG2_STEPS, item_data
 from tests.guest.hunted import hunted
 from tests.guest.programs import prestate, program
 from tests.kernels.maker import Array, Case
@@ -57,6 +57,7 @@ def taken(case: Case) -> int:
     machine = prestate().fork()
     machine.set_local(2, start)
     machine.set_local(3, bytes(32))  # whatever it is compared with, it takes as many steps
+    machine.set_local(6, item_data())
     machine.add_subtree(start, SEGMENT_LOG2, contents)
     stop = machine.run(1 << MOST_LOG2_STEPS)
     assert stop.kind is StopKind.EXITED, str(stop)

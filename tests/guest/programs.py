@@ -23,7 +23,7 @@ from opml_dispute.engine.vm import Block, Machine, StopKind
 from opml_dispute.model.opcodes import DType
 from opml_dispute.model.program import TensorSpec
 from opml_dispute.model.record import program_header
-from opml_dispute.primitives import MOST_LOG2_STEPS, RECORD_BYTES, Hash32
+from opml_dispute.primitives import MOST_LOG2_STEPS, RECORD_BYTES, Hash32, item_data
 from opml_dispute.toolchain.native import guest_path
 from tests.kernels.bench import extent
 from tests.kernels.maker import Case
@@ -118,6 +118,7 @@ def run_node(states: Inference, t: int = 0, *, disputed: bytes | None = None) ->
     machine = prestate().fork()
     machine.set_local(2, start)
     machine.set_local(3, states.state_root(t + 1) if disputed is None else disputed)
+    machine.set_local(6, item_data())
     machine.add_subtree(start, SEGMENT_LOG2, states.blocks_at(t))
     stop = machine.run(1 << 32)
     assert stop.kind is StopKind.EXITED, str(stop)

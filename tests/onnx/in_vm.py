@@ -16,6 +16,7 @@ from opml_dispute.engine.segment import SEGMENT_LOG2
 from opml_dispute.engine.vm import StopKind
 from opml_dispute.model.program import NodeInfo, Program
 from opml_dispute.model.record import Record
+from opml_dispute.primitives import item_data
 from opml_dispute.trace.guest import guest_machine
 from tests.onnx.backend import Array, native_run
 
@@ -75,6 +76,7 @@ class InVm:
         machine = guest_machine()
         machine.set_local(2, start)
         machine.set_local(3, end)
+        machine.set_local(6, item_data())
         machine.add_subtree(start, SEGMENT_LOG2, inference.blocks_at(t))
         stop = machine.run(self.steps_limit - self.steps)
         if stop.kind is StopKind.STEP_LIMIT:

@@ -58,8 +58,8 @@ class ToyInference:
     def state_root(self, t: int) -> StateRoot:
         return self.roots[t]
 
-    def blocks_at(self, t: int) -> Sequence[bytes]:
-        return [self.roots[t]]
+    def subtrees_at(self, t: int) -> Sequence[tuple[bytes, int, Sequence[bytes]]]:
+        return [(self.roots[t], 40, [self.roots[t]])]
 
 
 @dataclass(frozen=True)

@@ -37,12 +37,13 @@ def stub(runtime: bytes) -> bytes:
 
 
 def registry_stub(starting_root: bytes, node_count: int, split_depth: int, max_depth: int) -> bytes:
-    """Answers `gameParameters` with these four, and every other question with 0."""
+    """Answers `gameParameters` with these four, for a single inference, and every other question with 0."""
     selector = keccak256(b"gameParameters(bytes32)")[:4]
     code = bytes.fromhex(f"60003560e01c63{selector.hex()}14601457602060 00f3".replace(" ", ""))
-    code += bytes.fromhex("5b60806021600039 60806000f3".replace(" ", ""))
+    code += bytes.fromhex("5b60a06021600039 60a06000f3".replace(" ", ""))
     assert len(code) == 0x21, "the words stand right behind the code"
-    return code + encode(["bytes32", "uint64", "uint64", "uint64"], [starting_root, node_count, split_depth, max_depth])
+    words = [starting_root, node_count, split_depth, max_depth, 1]
+    return code + encode(["bytes32", "uint64", "uint64", "uint64", "uint64"], words)
 
 
 TAKES_EVERYTHING = b"\x00"

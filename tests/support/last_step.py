@@ -14,7 +14,7 @@ from opml_dispute.actors.honest import consider
 from opml_dispute.engine.segment import SEGMENT_LOG2
 from opml_dispute.engine.vm import Machine
 from opml_dispute.fpvm.witness import MEMORY_PROOF_BYTES, Proof
-from opml_dispute.primitives import ML_THREAD_BYTES
+from opml_dispute.primitives import ML_THREAD_BYTES, item_data
 from opml_dispute.trace.provider import GameTrace
 from tests.support.bluff import Bluff
 from tests.support.builders import HONEST, MALLORY, send, snapshot
@@ -31,6 +31,7 @@ def first_step(is_wanted: Callable[[Machine], bool]) -> int:
     machine = guest().fork()
     machine.set_local(2, start)
     machine.set_local(3, end)
+    machine.set_local(6, item_data())
     machine.add_subtree(start, SEGMENT_LOG2, honest_inference().blocks_at(0))
     while not is_wanted(machine):
         assert not machine.exited, "the run has no such step"

@@ -206,6 +206,7 @@ class ReferenceGame:
             3: disputed,
             4: min(trace_index + 1, self.rules.node_count).to_bytes(8, "big"),
             5: self.rules.chain_id.to_bytes(8, "big"),
+            6: bytes(32),  # these games are about single inferences
         }
         if ident not in data:
             raise Reverted("InvalidLocalIdent")

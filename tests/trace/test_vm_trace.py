@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opml_dispute.game.position import ROOT, Position
-from opml_dispute.primitives import StateHash
+from opml_dispute.primitives import StateHash, item_data
 from opml_dispute.trace import vm as vm_module
 from opml_dispute.trace.vm import VmFault, VmStopped, VmTrace, VmUnfinished
 from tests.support.alphabet import EXIT_STEP, ToyInference, ToyMachine
@@ -22,7 +22,9 @@ def toy_machine(node_count: int = 3, *, is_right: bool = True) -> ToyMachine:
     machine = ToyMachine(node_count)
     machine.set_local(2, inference.state_root(1))
     machine.set_local(3, inference.state_root(2) if is_right else b"\x66" * 32)
-    machine.add_subtree(inference.state_root(1), 40, inference.blocks_at(1))
+    machine.set_local(6, item_data())
+    for root, log2_size, blocks in inference.subtrees_at(1):
+        machine.add_subtree(root, log2_size, blocks)
     return machine
 
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.30;
 
+import {FixedPointMathLib} from "solady/utils/FixedPointMathLib.sol";
 import {LocalContext} from "../vm/LocalContext.sol";
 import {PreimageKey} from "../vm/PreimageKey.sol";
 import {StateHash, VmStatus} from "../vm/StateHash.sol";
@@ -93,7 +94,7 @@ contract FaultDisputeGame is GameState {
 
     /// @dev Reads once and for all where the trace starts and how deep the game goes.
     function _readParameters() internal {
-        (StateRoot startingRoot, uint64 nodes, uint64 split, uint64 max) =
+        (StateRoot startingRoot, uint64 nodes, uint64 split, uint64 max, uint64 items) =
             anchorStateRegistry().gameParameters(requestId());
         if (startingRoot.isZero()) revert AnchorRootNotFound();
         if (nodes == 0) revert UnexpectedRootClaim(rootClaim());
@@ -107,6 +108,7 @@ contract FaultDisputeGame is GameState {
 
         startingRootHash = startingRoot;
         nodeCount = nodes;
+        furtherItems = uint8(items - 1); // ASSUMES: 1 to 256
         splitDepth_ = uint8(split); // <= MAX_POSITION_DEPTH
         maxGameDepth_ = uint8(max); // <= MAX_POSITION_DEPTH
     }
@@ -242,6 +244,8 @@ contract FaultDisputeGame is GameState {
             (word, size) = (bytes32(_nodeIndex(disputedPosition) << U64_ON_THE_LEFT), U64_BYTES);
         } else if (ident == LocalIdent.CHAIN_ID) {
             (word, size) = (bytes32(l2ChainId() << U64_ON_THE_LEFT), U64_BYTES);
+        } else if (ident == LocalIdent.ITEM) {
+            word = _itemOf(_nodeIndex(disputedPosition));
         } else {
             revert InvalidLocalIdent();
         }
@@ -254,6 +258,14 @@ contract FaultDisputeGame is GameState {
     function _nodeIndex(Position position) internal view returns (uint256) {
         uint256 transitions = position.traceIndex(splitDepth_) + 1;
         return transitions < nodeCount ? transitions : nodeCount;
+    }
+
+    /// @dev Which item, of how many there is room for, has the node that leads to S_t: the data of LocalIdent.ITEM.
+    /// @param t 1 to `nodeCount`.
+    function _itemOf(uint256 t) internal view returns (bytes32) {
+        uint256 items = itemCount();
+        uint256 item = (t - 1) / (nodeCount / items);
+        return bytes32(FixedPointMathLib.log2Up(items) << 64 | item);
     }
 
     /// @dev The claims about the states before and after the instruction that a step against `claimIndex` executes.

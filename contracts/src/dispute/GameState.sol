@@ -39,6 +39,8 @@ abstract contract GameState is GameArguments {
     StoredTimestamp internal resolvedAt_;
     Timestamp public createdAt;
     uint64 public nodeCount;
+    /// @dev One less than the number of items.
+    uint8 internal furtherItems;
 
     /// @inheritdoc IFaultDisputeGame
     StateRoot public startingRootHash;
@@ -240,6 +242,10 @@ abstract contract GameState is GameArguments {
 
     function hasUnlockedCredit(address recipient) external view returns (bool) {
         return accounts[recipient].isUnlocked;
+    }
+
+    function itemCount() public view returns (uint256) {
+        return uint256(furtherItems) + 1;
     }
 
     function maxGameDepth() external view returns (uint256) {

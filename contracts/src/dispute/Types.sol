@@ -29,6 +29,9 @@ library LocalIdent {
     uint256 internal constant DISPUTED_INDEX = 4;
     /// @notice 8 bytes.
     uint256 internal constant CHAIN_ID = 5;
+    /// @notice Which item of a batch the disputed node is of: 32 bytes, log2 of the room for items in the third word of 8
+    ///         bytes, the item's index in the fourth.
+    uint256 internal constant ITEM = 6;
 }
 
 /// @notice The limits of a game type's games; a game's own depths come with its request.

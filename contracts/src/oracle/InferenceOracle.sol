@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.30;
 
-import {LibCall} from "solady/utils/LibCall.sol";
 import {SafeTransferLib} from "solady/utils/SafeTransferLib.sol";
 import {Claim, claimOf} from "../dispute/Claim.sol";
 import {RequestId, requestIdOf} from "../dispute/RequestId.sol";
@@ -11,12 +10,13 @@ import {GameStatus} from "../dispute/Types.sol";
 import {IDisputeGame} from "../dispute/interfaces/IDisputeGame.sol";
 import {IDisputeGameFactory} from "../dispute/interfaces/IDisputeGameFactory.sol";
 import {IFaultDisputeGame} from "../dispute/interfaces/IFaultDisputeGame.sol";
+import {BatchTree} from "./BatchTree.sol";
+import {ConsumerCall} from "./ConsumerCall.sol";
 import {GameValidity} from "./GameValidity.sol";
 import {ModelId} from "./ModelId.sol";
 import {ArenaRoot, InputRoot, ModelRoot} from "./SectionRoot.sol";
 import {SegmentTree} from "./SegmentTree.sol";
-import {IInferenceConsumer} from "./interfaces/IInferenceConsumer.sol";
-import {IInferenceOracle, Request} from "./interfaces/IInferenceOracle.sol";
+import {IInferenceOracle, ItemOutput, Request} from "./interfaces/IInferenceOracle.sol";
 import {IModelRegistry} from "./interfaces/IModelRegistry.sol";
 
 /// @title InferenceOracle
@@ -49,14 +49,8 @@ contract InferenceOracle is GameValidity {
         uint64 since;
     }
 
-    /// @dev Gas spent between the check and the consumer's first instruction, and after its last, at most.
-    uint256 internal constant CALLBACK_OVERHEAD_GAS = 20_000;
-    /// @dev A call leaves its caller the gas that is left, less 63 of 64 parts of it.
-    uint256 internal constant CALLED_GAS_PARTS = 63;
     /// @dev Where the nonce is in a game's extra data: after the request id.
     uint256 internal constant NONCE_AT = 32;
-    /// @dev The number of bytes of a consumer's revert reason that are recorded.
-    uint16 internal constant MAX_REASON_BYTES = 256;
     /// @notice For how many blocks a commitment waits for its proposal: so long one has to guess ahead who wants to commit to
     ///         every possible answer.
     uint256 public constant COMMITMENT_BLOCKS = 256;
@@ -80,6 +74,8 @@ contract InferenceOracle is GameValidity {
     mapping(RequestId requestId => mapping(Claim rootClaim => Proposal)) public firstProposal;
     /// @inheritdoc IInferenceOracle
     mapping(IDisputeGame game => uint64 since) public passedOver;
+    /// @inheritdoc IInferenceOracle
+    mapping(RequestId requestId => mapping(uint256 item => bytes32)) public itemOutputHash;
 
     constructor(Config memory config)
         GameValidity(
@@ -103,10 +99,11 @@ contract InferenceOracle is GameValidity {
         payable
         returns (RequestId requestId)
     {
-        (,, uint64 inputBytes,,,) = modelRegistry.parameters(modelId);
+        (ModelRoot modelRoot,, uint64 inputBytes,,,) = modelRegistry.parameters(modelId);
         if (input.length != inputBytes) revert InputSizeMismatch(input.length, inputBytes);
         InputRoot inputRoot = SegmentTree.inputRootOf(input);
-        requestId = _addRequest(modelId, inputRoot, callback, callbackGas);
+        StateRoot startingRoot = SegmentTree.initialRoot(modelRoot, inputRoot);
+        requestId = _addRequest(modelId, inputRoot, startingRoot, 1, callback, callbackGas);
         emit InferenceRequested(requestId, modelId, msg.sender, inputRoot, input, "", callback, callbackGas, msg.value);
     }
 
@@ -117,23 +114,46 @@ contract InferenceOracle is GameValidity {
         address callback,
         uint64 callbackGas
     ) external payable returns (RequestId requestId) {
-        requestId = _addRequest(modelId, inputRoot, callback, callbackGas);
+        (ModelRoot modelRoot,,,,,) = modelRegistry.parameters(modelId);
+        StateRoot startingRoot = SegmentTree.initialRoot(modelRoot, inputRoot);
+        requestId = _addRequest(modelId, inputRoot, startingRoot, 1, callback, callbackGas);
         emit InferenceRequested(
             requestId, modelId, msg.sender, inputRoot, "", inputUri, callback, callbackGas, msg.value
         );
     }
 
-    function _addRequest(ModelId modelId, InputRoot inputRoot, address callback, uint64 callbackGas)
-        internal
-        returns (RequestId requestId)
-    {
-        (ModelRoot modelRoot,,,,,) = modelRegistry.parameters(modelId);
+    function requestBatch(
+        ModelId modelId,
+        bytes calldata inputs,
+        uint256 itemCount,
+        address callback,
+        uint64 callbackGas
+    ) external payable returns (RequestId requestId) {
+        (ModelRoot modelRoot,, uint64 inputBytes,,,) = modelRegistry.parameters(modelId);
+        if (itemCount < BatchTree.MIN_ITEMS || itemCount > BatchTree.MAX_ITEMS) {
+            revert ItemCountOutOfRange(itemCount, BatchTree.MIN_ITEMS, BatchTree.MAX_ITEMS);
+        }
+        if (inputs.length != inputBytes * itemCount) revert InputSizeMismatch(inputs.length, inputBytes * itemCount);
+        if (msg.value % itemCount != 0) revert UnevenFee(msg.value, itemCount);
+        (InputRoot inputRoot, StateRoot startingRoot) = BatchTree.initialRoots(modelRoot, inputs, itemCount);
+        requestId = _addRequest(modelId, inputRoot, startingRoot, uint16(itemCount), callback, callbackGas);
+        emit InferenceRequested(requestId, modelId, msg.sender, inputRoot, inputs, "", callback, callbackGas, msg.value);
+    }
+
+    function _addRequest(
+        ModelId modelId,
+        InputRoot inputRoot,
+        StateRoot startingRoot,
+        uint16 itemCount,
+        address callback,
+        uint64 callbackGas
+    ) internal returns (RequestId requestId) {
         // Else a request could promise its consumer more gas than a block has, and no account could ever deliver.
         if (callbackGas > maxCallbackGas) revert CallbackGasTooHigh(callbackGas, maxCallbackGas);
 
         // Made of all that matters, so that a proposal cannot hit another request after the chain was reorganised.
         bytes memory all = abi.encode(
-            block.chainid, this, requestIds.length, msg.sender, modelId, inputRoot, callback, callbackGas, msg.value
+            block.chainid, this, requestIds.length, msg.sender, modelId, startingRoot, callback, callbackGas, msg.value
         );
         requestId = RequestId.wrap(keccak256(all));
         requestIds.push(requestId);
@@ -141,13 +161,14 @@ contract InferenceOracle is GameValidity {
         Request storage added = requestOf[requestId];
         added.modelId = modelId;
         added.inputRoot = inputRoot;
-        added.startingRoot = SegmentTree.initialRoot(modelRoot, inputRoot);
+        added.startingRoot = startingRoot;
         added.requester = msg.sender;
         added.requestedAt = currentTimestamp();
         added.callback = callback;
         added.callbackGas = callbackGas;
         added.fee = uint128(msg.value); // ASSUMES: there are fewer than 2^128 wei
         added.firstGameIndex = uint64(disputeGameFactory.gameCount());
+        (added.itemCount, added.itemsLeft) = (itemCount, itemCount);
     }
 
     // ---------------------------------------------------------------- disputing
@@ -155,12 +176,17 @@ contract InferenceOracle is GameValidity {
     function gameParameters(RequestId requestId)
         external
         view
-        returns (StateRoot startingRoot, uint64 nodeCount, uint64 splitDepth, uint64 maxGameDepth)
+        returns (StateRoot startingRoot, uint64 nodeCount, uint64 splitDepth, uint64 maxGameDepth, uint64 itemCount)
     {
         Request storage asked = requestOf[requestId];
-        if (asked.requestedAt.raw() == 0) return (StateRoot.wrap(0), 0, 0, 0);
+        if (asked.requestedAt.raw() == 0) return (StateRoot.wrap(0), 0, 0, 0, 0);
         startingRoot = asked.startingRoot;
+        itemCount = asked.itemCount;
         (, nodeCount,,, splitDepth, maxGameDepth) = modelRegistry.parameters(asked.modelId);
+        if (itemCount != 1) {
+            nodeCount *= itemCount;
+            (splitDepth, maxGameDepth) = modelRegistry.batchDepths(asked.modelId, itemCount);
+        }
     }
 
     function commit(bytes32 commitment) external {
@@ -252,12 +278,61 @@ contract InferenceOracle is GameValidity {
         asked.deliveredBy = game;
         asked.outputHash = keccak256(output);
         emit InferenceDelivered(requestId, asked.modelId, game, output);
-        if (fee != 0) {
-            address proposer = _firstProposerOf(requestId, computed, game);
-            emit FeePaid(requestId, proposer, fee);
-            SafeTransferLib.forceSafeTransferETH(proposer, fee); // also to a proposer that refuses it
+        _payFee(requestId, computed, game, fee);
+        ConsumerCall.make(requestId, requestId, asked, output);
+    }
+
+    function finalizeItems(RequestId requestId, IDisputeGame game, ItemOutput[] calldata outputs) external {
+        Request storage asked = _known(requestId);
+        if (asked.itemCount == 1) revert WrongKindOfRequest(requestId, 1);
+        _requireDecides(game, requestId);
+
+        Claim rootClaim = game.rootClaim();
+        uint256 shares = 0;
+        for (uint256 i = 0; i < outputs.length; ++i) {
+            // WHY NOT refuse: an account that delivers one of them just before would then stop all others.
+            if (itemOutputHash[requestId][outputs[i].item] == bytes32(0)) {
+                shares += _deliverItem(requestId, asked, game, rootClaim, outputs[i]);
+            }
         }
-        if (asked.callback != address(0)) _callConsumer(requestId, asked, output);
+        _payFee(requestId, rootClaim, game, shares);
+    }
+
+    /// @return share The item's share of the fee, to be paid.
+    function _deliverItem(
+        RequestId requestId,
+        Request storage asked,
+        IDisputeGame game,
+        Claim rootClaim,
+        ItemOutput calldata given
+    ) internal returns (uint256 share) {
+        uint256 height = BatchTree.height(asked.itemCount);
+        if (given.item >= asked.itemCount || given.siblings.length != height) {
+            revert UnknownItem(given.item, asked.itemCount);
+        }
+        // The input root needs no proof of its own: it is under the root claim, which is right.
+        StateRoot itemRoot = _finalRoot(asked, given.inputRoot, given.output, given.arenaRoot);
+        Claim computed = claimOf(BatchTree.rootWith(itemRoot, given.item, given.siblings));
+        if (computed != rootClaim) revert StateRootMismatch(computed.asStateRoot(), rootClaim);
+
+        // Everything is settled before money or control leaves, so calling back gains nothing.
+        itemOutputHash[requestId][given.item] = keccak256(given.output);
+        share = asked.fee / asked.itemsLeft;
+        asked.fee -= uint128(share);
+        if (--asked.itemsLeft == 0) asked.deliveredBy = game;
+        emit ItemDelivered(requestId, given.item, game, given.output);
+        ConsumerCall.make(requestId, itemRequestId(requestId, given.item), asked, given.output);
+    }
+
+    function _payFee(RequestId requestId, Claim rootClaim, IDisputeGame delivering, uint256 fee) internal {
+        if (fee == 0) return;
+        address proposer = _firstProposerOf(requestId, rootClaim, delivering);
+        emit FeePaid(requestId, proposer, fee);
+        SafeTransferLib.forceSafeTransferETH(proposer, fee); // also to a proposer that refuses it
+    }
+
+    function itemRequestId(RequestId requestId, uint256 item) public pure returns (RequestId) {
+        return RequestId.wrap(keccak256(abi.encode(requestId, item)));
     }
 
     /// @dev Who knew first that `rootClaim` is the answer, as far as known; else the creator of the game that delivers it.
@@ -281,19 +356,6 @@ contract InferenceOracle is GameValidity {
         if (registry != address(this)) revert GameOfOtherRegistry(registry, address(this));
         RequestId about = requestIdOf(game.extraData());
         if (about != requestId) revert GameForOtherRequest(about, requestId);
-    }
-
-    /// @dev Neither a consumer's failure nor its return data, whatever their size, can block a delivery.
-    function _callConsumer(RequestId requestId, Request storage asked, bytes calldata output) internal {
-        (address callback, uint256 callbackGas) = (asked.callback, asked.callbackGas);
-        bytes memory call = abi.encodeCall(IInferenceConsumer.onInference, (requestId, asked.modelId, output));
-        // A call gets at most 63 of 64 parts of the gas that is left. The caller of `finalize` must bring enough, or
-        // could deliver past the consumer.
-        uint256 needed = callbackGas + callbackGas / CALLED_GAS_PARTS + CALLBACK_OVERHEAD_GAS;
-        if (gasleft() < needed) revert CallbackGasShort(gasleft(), needed);
-        (bool success,, bytes memory reason) = LibCall.tryCall(callback, 0, callbackGas, MAX_REASON_BYTES, call);
-        success = success && callback.code.length != 0;
-        emit CallbackCalled(requestId, callback, success, success ? bytes("") : reason);
     }
 
     function reclaimFee(RequestId requestId) external {
@@ -355,9 +417,18 @@ contract InferenceOracle is GameValidity {
         returns (StateRoot)
     {
         Request storage asked = _known(requestId);
+        if (asked.itemCount != 1) revert WrongKindOfRequest(requestId, asked.itemCount);
+        return _finalRoot(asked, asked.inputRoot, output, arenaRoot);
+    }
+
+    function _finalRoot(Request storage asked, InputRoot inputRoot, bytes calldata output, ArenaRoot arenaRoot)
+        internal
+        view
+        returns (StateRoot)
+    {
         (ModelRoot modelRoot, uint64 nodeCount,, uint64 outputBytes,,) = modelRegistry.parameters(asked.modelId);
         if (output.length != outputBytes) revert OutputSizeMismatch(output.length, outputBytes);
-        return SegmentTree.finalRoot(modelRoot, nodeCount, asked.inputRoot, output, arenaRoot);
+        return SegmentTree.finalRoot(modelRoot, nodeCount, inputRoot, output, arenaRoot);
     }
 
     function version() external pure returns (string memory) {

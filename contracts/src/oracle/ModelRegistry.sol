@@ -82,7 +82,7 @@ contract ModelRegistry is IModelRegistry {
     }
 
     /// @notice How deep a game about a model goes.
-    /// @param nodeCount At least 1, at most MAX_NODE_COUNT.
+    /// @param nodeCount At least 1; of a batch, the nodes of all items.
     /// @param log2Steps No node takes more than 2^log2Steps VM steps. At most MAX_LOG2_STEPS.
     /// @return splitDepth At least 2; 2^splitDepth leaves hold the state roots S_1 to S_n.
     /// @return maxGameDepth Even; 2^(maxGameDepth - splitDepth - 1) leaves hold the VM states after 1 to 2^log2Steps steps,
@@ -94,7 +94,7 @@ contract ModelRegistry is IModelRegistry {
     {
         uint256 split = FixedPointMathLib.max(2, FixedPointMathLib.log2Up(nodeCount));
         uint256 deepest = split + 1 + log2Steps + LOG2_STEPS_MARGIN;
-        // Even, so that the deepest claims belong to the root claim's side. At most 28 + 1 + 40 + 1: 70.
+        // Even, so that the deepest claims belong to the root claim's side. At most 36 + 1 + 40 + 1: 78.
         return (uint64(split), uint64(deepest + deepest % 2));
     }
 
@@ -126,6 +126,16 @@ contract ModelRegistry is IModelRegistry {
                 model.splitDepth,
                 model.maxGameDepth
             );
+    }
+
+    function batchDepths(ModelId modelId, uint64 itemCount)
+        external
+        view
+        returns (uint64 splitDepth, uint64 maxGameDepth)
+    {
+        if (!isRegistered(modelId)) revert UnknownModel(modelId);
+        RegisteredModel storage model = registered[modelId];
+        return gameDepths(model.nodeCount * itemCount, model.log2Steps); // < 2^28 * 2^8 nodes
     }
 
     function isRegistered(ModelId modelId) public view returns (bool) {

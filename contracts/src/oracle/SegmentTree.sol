@@ -34,6 +34,8 @@ library SegmentTree {
     uint256 internal constant LOG2_INPUT = 36;
     uint256 internal constant LOG2_OUTPUT = 36;
     uint256 internal constant LOG2_ARENA = 38;
+    /// @notice All of it.
+    uint256 internal constant LOG2_SEGMENT = 40;
 
     /// @notice A node record. The program header has the place of one.
     uint256 internal constant RECORD_BYTES = 512;

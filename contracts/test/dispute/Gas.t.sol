@@ -8,7 +8,10 @@ import {DigitReader} from "../../src/examples/DigitReader.sol";
 import {Model} from "../../src/oracle/interfaces/IModelRegistry.sol";
 import {Claim} from "../../src/dispute/Claim.sol";
 import {RequestId} from "../../src/dispute/RequestId.sol";
-import {ArenaRoot} from "../../src/oracle/SectionRoot.sol";
+import {StateRoot} from "../../src/dispute/StateRoot.sol";
+import {ArenaRoot, InputRoot, ModelRoot} from "../../src/oracle/SectionRoot.sol";
+import {SegmentTree} from "../../src/oracle/SegmentTree.sol";
+import {ItemOutput} from "../../src/oracle/interfaces/IInferenceOracle.sol";
 
 /// @notice What each call costs as a transaction of its own, on record in snapshots/game.json. A game of depth 8 over 12
 ///         nodes; input 100 bytes, output 40.
@@ -62,6 +65,37 @@ contract GasTest is OracleFixture {
         skip(WETH_DELAY);
         game.claimCredit(PROPOSER);
         record("claim credit, second call");
+    }
+
+    /// @notice What 64 requests cost together, each with 100 bytes of input and 40 of output.
+    function test_gas_batch() public {
+        uint256 count = 64;
+        bytes memory inputs = fill(count * INPUT_BYTES, "inputs");
+        vm.prank(REQUESTER);
+        RequestId id = oracle.requestBatch{value: 64 ether}(modelId, inputs, count, address(0), 0);
+        record("request a batch of 64, 100 bytes of input each");
+
+        // Every item has the same final state, so the siblings are the roots of whole subtrees of it.
+        (ModelRoot modelRoot,,,,,) = models.parameters(modelId);
+        bytes32[] memory siblings = new bytes32[](6);
+        bytes32 root = this.finalRootOf(modelRoot, output).raw();
+        for (uint256 level = 0; level < 6; ++level) {
+            siblings[level] = root;
+            root = SegmentTree.hashPair(root, root);
+        }
+        ItemOutput[] memory outputs = new ItemOutput[](count);
+        for (uint256 i = 0; i < count; ++i) {
+            outputs[i] = ItemOutput(i, output, InputRoot.wrap("inputs"), ArenaRoot.wrap(ARENA), siblings);
+        }
+        FaultDisputeGame game = propose(id, Claim.wrap(root));
+        record("create a game about a batch for a fee");
+        survive(game);
+        oracle.finalizeItems(id, game, outputs);
+        record("finalize 64 items, 40 bytes of output each");
+    }
+
+    function finalRootOf(ModelRoot modelRoot, bytes calldata output_) external pure returns (StateRoot) {
+        return SegmentTree.finalRoot(modelRoot, NODES, InputRoot.wrap("inputs"), output_, ArenaRoot.wrap(ARENA));
     }
 
     function test_gas_dispute() public {

@@ -315,7 +315,7 @@ contract StepsTest is GameFixture {
             vm.expectRevert(ClaimAboveSplit.selector);
             game.addLocalData(99, index, 0);
         }
-        uint256[4] memory idents = [uint256(0), 1, 6, type(uint256).max];
+        uint256[4] memory idents = [uint256(0), 1, 7, type(uint256).max];
         for (uint256 i = 0; i < idents.length; ++i) {
             vm.expectRevert(InvalidLocalIdent.selector);
             game.addLocalData(idents[i], execRoot, 0);

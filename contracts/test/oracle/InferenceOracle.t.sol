@@ -54,7 +54,8 @@ contract InferenceOracleTest is OracleFixture {
         vm.assertEq(oracle.requestCount(), 1);
         vm.assertEq(oracle.requestIdAtIndex(0).raw(), id.raw());
         vm.assertEq(address(oracle).balance, 1 ether);
-        (StateRoot startingRoot, uint64 nodes, uint64 split, uint64 max) = oracle.gameParameters(id);
+        (StateRoot startingRoot, uint64 nodes, uint64 split, uint64 max, uint64 items) = oracle.gameParameters(id);
+        vm.assertEq(items, 1);
         vm.assertEq(
             abi.encode(startingRoot, nodes, split, max), abi.encode(asked.startingRoot, NODES, uint64(4), uint64(22))
         );
@@ -118,7 +119,7 @@ contract InferenceOracleTest is OracleFixture {
         oracle.reclaimFee(RequestId.wrap("no"));
         vm.expectRevert(unknown);
         oracle.gamesOf(RequestId.wrap("no"), 0, 10);
-        (StateRoot startingRoot, uint64 nodes, uint64 split, uint64 max) = oracle.gameParameters(RequestId.wrap("no"));
+        (StateRoot startingRoot, uint64 nodes, uint64 split, uint64 max,) = oracle.gameParameters(RequestId.wrap("no"));
         vm.assertEq(abi.encode(startingRoot, nodes, split, max), new bytes(128));
     }
 

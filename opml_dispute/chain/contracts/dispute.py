@@ -159,6 +159,10 @@ class FaultDisputeGame(Contract):
         """n of S_n."""
         return self._call(int, "l2BlockNumber")
 
+    def item_count(self) -> Call[int]:
+        """Items of a batch; 1 for a single inference."""
+        return self._call(int, "itemCount")
+
     def starting_root(self) -> Call[StateRoot]:
         """S_0."""
         return self._call(StateRoot, "startingRootHash")

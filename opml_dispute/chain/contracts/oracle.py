@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,9 +91,31 @@ class RequestRecord:
     callback_gas: int
     fee_wei: int
     first_game_index: int
+    item_count: int
+    """1, or the number of items of a batch."""
+    items_left: int
+    """Of a batch: items without output."""
     delivered_by: Address
-    """The game that delivered; the zero address before."""
+    """The game that delivered, of a batch the last item; the zero address before."""
     output_hash: Hash32
+    """Zeros for a batch."""
+
+
+@dataclass(frozen=True)
+class ItemOutput:
+    """The output of one item of a batch, with its proof."""
+
+    item: int
+    image: bytes
+    input_root: Hash32
+    arena_root: Hash32
+    siblings: list[bytes]
+    """What stands beside the item's final state in the tree of the batch, lowest first."""
+
+    @property
+    def as_tuple(self) -> tuple[Any, ...]:
+        """For the ABI."""
+        return (self.item, self.image, self.input_root, self.arena_root, self.siblings)
 
 
 class InferenceOracle(Contract):
@@ -110,6 +132,12 @@ class InferenceOracle(Contract):
     ) -> Call[RequestId]:
         """Request an inference on an input that is given by its root, with the URI of its image; value: the fee."""
         return self._call(RequestId, "requestByRoot", model_id, input_root, input_uri, callback, callback_gas)
+
+    def request_batch(
+        self, model_id: bytes, images: bytes, item_count: int, callback: Address, callback_gas: int
+    ) -> Call[RequestId]:
+        """Request a batch of inferences on input images, one behind the other; value: the fee of all."""
+        return self._call(RequestId, "requestBatch", model_id, images, item_count, callback, callback_gas)
 
     def request_of(self, request_id: bytes) -> Call[RequestRecord]:
         """A request; reverts with UnknownRequest."""
@@ -136,6 +164,14 @@ class InferenceOracle(Contract):
     def finalize(self, request_id: bytes, game: Address, output: bytes, arena_root: bytes) -> Call[None]:
         """Deliver the output of a request, from a game that the defender won."""
         return self._call(as_it_is, "finalize", request_id, game, output, arena_root)
+
+    def finalize_items(self, request_id: bytes, game: Address, outputs: Sequence[ItemOutput]) -> Call[None]:
+        """Deliver outputs of a batch's items, from a game that the defender won."""
+        return self._call(as_it_is, "finalizeItems", request_id, game, [output.as_tuple for output in outputs])
+
+    def item_output_hash(self, request_id: bytes, item: int) -> Call[Hash32]:
+        """The hash of the output delivered for an item; zeros before."""
+        return self._call(Hash32, "itemOutputHash", request_id, item)
 
     def is_claim_valid(self, game: Address) -> Call[bool]:
         """Whether the game is proper, respected, finalized and its defender won."""
@@ -204,6 +240,10 @@ class InferenceOracle(Contract):
     def delivered(self, logs: Iterable[Log]) -> list[dict[str, Any]]:
         """Every InferenceDelivered event."""
         return self.events("InferenceDelivered", logs)
+
+    def delivered_items(self, logs: Iterable[Log]) -> list[dict[str, Any]]:
+        """Every ItemDelivered event."""
+        return self.events("ItemDelivered", logs)
 
     def callbacks(self, logs: Iterable[Log]) -> list[dict[str, Any]]:
         """Every CallbackCalled event."""

@@ -27,7 +27,7 @@ from opml_dispute.fpvm.state import BadEncoding
 from opml_dispute.fpvm.statefile import Subtree, load_state
 from opml_dispute.generation.files import open_model
 from opml_dispute.models import DIGITS
-from opml_dispute.primitives import BASE_VERSION, ML_VERSION, LocalIdent
+from opml_dispute.primitives import BASE_VERSION, ML_VERSION, LocalIdent, item_data
 from opml_dispute.reading import Unreadable, read_bytes, read_unpacked
 from opml_dispute.trace.guest import guest_machine
 from opml_dispute.trace.vm import VmFault
@@ -172,6 +172,7 @@ def _open_node(run: RunSelection) -> _Node:
     locals_: dict[bytes, bytes] = {
         unlocalized_key(LocalIdent.STARTING_ROOT): bytes(start),
         unlocalized_key(LocalIdent.DISPUTED_ROOT): bytes(disputed),
+        unlocalized_key(LocalIdent.ITEM): item_data(),
     }
     segment = Subtree(bytes(start), SEGMENT_LOG2, inference.blocks_at(run.node))
     return _Node(f"node {run.node} of {model.name}", locals_, segment)

@@ -32,6 +32,7 @@ from opml_dispute.engine.vm import Execution, Machine, StepWitness
 from opml_dispute.fpvm.disassemble import disassemble
 from opml_dispute.model.compiler import compile_model
 from opml_dispute.models import DIGITS, digit_samples
+from opml_dispute.primitives import item_data
 from opml_dispute.testing.evm_verifier import Verifier
 from opml_dispute.trace.guest import guest_machine
 from opml_dispute.trace.vm import VmTrace
@@ -110,6 +111,7 @@ def _guest_contraction() -> Row:
     machine = guest_machine()
     machine.set_local(2, start)
     machine.set_local(3, inference.state_root(1))
+    machine.set_local(6, item_data())
     machine.add_subtree(start, SEGMENT_LOG2, inference.blocks_at(0))
     steps, seconds, exit_code = _run(machine)
     if exit_code != 0:
@@ -194,6 +196,7 @@ def _gas() -> list[Row]:
     machine = guest_machine()
     machine.set_local(2, start)
     machine.set_local(3, end)
+    machine.set_local(6, item_data())
     machine.add_subtree(start, SEGMENT_LOG2, inference.blocks_at(node))
     local = {2: bytes(start), 3: bytes(end)}
     while not machine.exited:

@@ -200,6 +200,8 @@ interface IFaultDisputeGame is IDisputeGame {
 
     /// @notice Number of nodes n.
     function nodeCount() external view returns (uint64);
+    /// @notice The number of items whose nodes they are, one item's after the other's: 1 unless the request is a batch.
+    function itemCount() external view returns (uint256);
 
     function maxGameDepth() external view returns (uint256);
 

@@ -14,10 +14,11 @@ interface IGameRegistry {
     /// @return nodeCount Number of nodes n: the root claim asserts S_n.
     /// @return splitDepth The deepest level of the ML phase; 2^splitDepth >= nodeCount.
     /// @return maxGameDepth The deepest level of all; even.
+    /// @return itemCount The number of items, 1 to 256: the nodes are those of one after the other, alike for each.
     function gameParameters(RequestId requestId)
         external
         view
-        returns (StateRoot startingRoot, uint64 nodeCount, uint64 splitDepth, uint64 maxGameDepth);
+        returns (StateRoot startingRoot, uint64 nodeCount, uint64 splitDepth, uint64 maxGameDepth, uint64 itemCount);
 
     /// @notice Called by a game when it is made, so that it is known who proposed a root claim first.
     /// @param proposer The game's creator.

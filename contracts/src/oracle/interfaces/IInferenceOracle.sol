@@ -15,7 +15,7 @@ import {IModelRegistry} from "./IModelRegistry.sol";
 /// @notice A requester's wish for one inference.
 struct Request {
     ModelId modelId;
-    /// @notice Root of the INPUT section, 2^36 bytes.
+    /// @notice Root of the INPUT section, 2^36 bytes; for a batch, of its items' sections side by side.
     InputRoot inputRoot;
     /// @notice The state root S_0.
     StateRoot startingRoot;
@@ -31,10 +31,27 @@ struct Request {
     uint128 fee;
     /// @notice Number of games that the factory had made before: proposals for this request come after.
     uint64 firstGameIndex;
-    /// @notice The game that delivered; zero before.
+    /// @notice The number of items: 1 unless the request is a batch.
+    uint16 itemCount;
+    /// @notice The number of items of a batch without output.
+    uint16 itemsLeft;
+    /// @notice The game that delivered, for a batch its last item; zero before.
     IDisputeGame deliveredBy;
-    /// @notice keccak256 of the output image delivered; zero before.
+    /// @notice keccak256 of the output image delivered; zero before, and for a batch.
     bytes32 outputHash;
+}
+
+/// @notice The output of one item of a batch, with its proof.
+struct ItemOutput {
+    uint256 item;
+    /// @notice The output image.
+    bytes output;
+    /// @notice Root of the INPUT section in the item's final state.
+    InputRoot inputRoot;
+    /// @notice Root of its ARENA section.
+    ArenaRoot arenaRoot;
+    /// @notice What stands beside the item's final state in the tree of the batch, lowest first.
+    bytes32[] siblings;
 }
 
 /// @title Requests for inferences, their disputes and deliveries
@@ -46,7 +63,7 @@ struct Request {
 interface IInferenceOracle is IGameRegistry {
     // ---------------------------------------------------------------- events
 
-    /// @param input The input image; empty if the request gave its root only.
+    /// @param input The input image; of a batch those of its items, one behind the other; empty if the request gave its root only.
     event InferenceRequested(
         RequestId indexed requestId,
         ModelId indexed modelId,
@@ -61,6 +78,8 @@ interface IInferenceOracle is IGameRegistry {
     event InferenceDelivered(
         RequestId indexed requestId, ModelId indexed modelId, IDisputeGame indexed game, bytes output
     );
+    /// @notice The output of one item of a batch.
+    event ItemDelivered(RequestId indexed requestId, uint256 indexed item, IDisputeGame indexed game, bytes output);
     /// @notice The consumer was called. `reason` is what it reverted with, cut to 256 bytes; empty if it succeeded or has no
     ///         code.
     event CallbackCalled(RequestId indexed requestId, address indexed callback, bool success, bytes reason);
@@ -90,6 +109,14 @@ interface IInferenceOracle is IGameRegistry {
     error OutputSizeMismatch(uint256 found, uint256 expected);
     /// @notice The callback wants more gas than one can count on.
     error CallbackGasTooHigh(uint64 found, uint64 max);
+    /// @notice A batch has 2 to 256 items.
+    error ItemCountOutOfRange(uint256 found, uint256 min, uint256 max);
+    /// @notice The fee of a batch is shared by its items alike.
+    error UnevenFee(uint256 fee, uint256 itemCount);
+    /// @notice The request has no such item, or not as high a tree.
+    error UnknownItem(uint256 item, uint256 itemCount);
+    /// @notice The request is a batch, and the call is about single requests; or the other way round.
+    error WrongKindOfRequest(RequestId requestId, uint256 itemCount);
     /// @notice The request has its output.
     error AlreadyDelivered(RequestId requestId, IDisputeGame deliveredBy);
     /// @notice The game is about another request.
@@ -142,6 +169,25 @@ interface IInferenceOracle is IGameRegistry {
         uint64 callbackGas
     ) external payable returns (RequestId requestId);
 
+    /// @notice Asks for a batch of inferences by one model, 2 to 256, which one game answers; the value sent is the fee of
+    ///         all, and is shared by the items alike.
+    /// @param inputs The items' input images, one behind the other.
+    /// @param callback Called for each item, with the id `itemRequestId`.
+    /// @param callbackGas Gas of each call.
+    function requestBatch(
+        ModelId modelId,
+        bytes calldata inputs,
+        uint256 itemCount,
+        address callback,
+        uint64 callbackGas
+    ) external payable returns (RequestId requestId);
+
+    /// @notice What a consumer is told to be the request id of an item: keccak256(abi.encode(requestId, item)).
+    function itemRequestId(RequestId requestId, uint256 item) external pure returns (RequestId);
+
+    /// @notice keccak256 of the output image delivered for an item of a batch; zero before.
+    function itemOutputHash(RequestId requestId, uint256 item) external view returns (bytes32);
+
     /// @notice Says "I know the answer" without saying it. A proposal that follows within COMMITMENT_BLOCKS blocks counts from
     ///         the block of this call, so that who copies it from the pending transactions comes later and gets no fee.
     /// @param commitment See `commitmentOf`. Committing to the same again starts its time anew only once it has run out.
@@ -176,7 +222,12 @@ interface IInferenceOracle is IGameRegistry {
     /// @param arenaRoot Root of the ARENA section in the final state.
     function finalize(RequestId requestId, IDisputeGame game, bytes calldata output, ArenaRoot arenaRoot) external;
 
-    /// @notice Gives the fee back to the requester, if nothing was delivered `reclaimDelay` seconds after the request. The
+    /// @notice Delivers outputs of items of a batch, pays the proposer for each, and calls the consumer for each. What was
+    ///         delivered before is passed over. An item that failed delivers nothing and keeps no other from it.
+    /// @param game One that survived: see `isGameClaimValid`.
+    function finalizeItems(RequestId requestId, IDisputeGame game, ItemOutput[] calldata outputs) external;
+
+    /// @notice Gives the fee, or what is left of it, back to the requester, if nothing was delivered `reclaimDelay` seconds after the request. The
     ///         request stays open: an output can still be delivered, for nothing.
     function reclaimFee(RequestId requestId) external;
 

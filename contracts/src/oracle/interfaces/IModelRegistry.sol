@@ -86,6 +86,13 @@ interface IModelRegistry {
             uint64 maxGameDepth
         );
 
+    /// @notice How deep a game about a batch of inferences goes; reverts with UnknownModel if there is no such model.
+    /// @param itemCount 1 to 256.
+    function batchDepths(ModelId modelId, uint64 itemCount)
+        external
+        view
+        returns (uint64 splitDepth, uint64 maxGameDepth);
+
     /// @notice The id that a model has or would have.
     function modelIdOf(Model calldata model) external pure returns (ModelId);
 

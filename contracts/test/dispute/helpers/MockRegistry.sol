@@ -13,6 +13,7 @@ contract MockRegistry is IGameRegistry {
     uint64 public nodeCount;
     uint64 public splitDepth;
     uint64 public maxGameDepth;
+    uint64 public itemCount = 1;
     uint32 public respectedGameType;
     bool public paused;
     bool public isFinal;
@@ -29,6 +30,10 @@ contract MockRegistry is IGameRegistry {
         external
     {
         (startingRoot, nodeCount, splitDepth, maxGameDepth) = (startingRoot_, nodeCount_, splitDepth_, maxGameDepth_);
+    }
+
+    function setItemCount(uint64 itemCount_) external {
+        itemCount = itemCount_;
     }
 
     function setRespectedGameType(uint32 gameType) external {
@@ -51,8 +56,8 @@ contract MockRegistry is IGameRegistry {
         anchorReverts = reverts;
     }
 
-    function gameParameters(RequestId) external view returns (StateRoot, uint64, uint64, uint64) {
-        return (startingRoot, nodeCount, splitDepth, maxGameDepth);
+    function gameParameters(RequestId) external view returns (StateRoot, uint64, uint64, uint64, uint64) {
+        return (startingRoot, nodeCount, splitDepth, maxGameDepth, itemCount);
     }
 
     function setRecords() external {

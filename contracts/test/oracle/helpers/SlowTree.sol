@@ -14,6 +14,11 @@ library SlowTree {
             }
             row[i] = bytes32(leaf);
         }
+        return rootOfRow(row);
+    }
+
+    /// @notice The root over subtrees of one size, as many as a power of two.
+    function rootOfRow(bytes32[] memory row) internal pure returns (bytes32) {
         while (row.length > 1) {
             bytes32[] memory above = new bytes32[](row.length / 2);
             for (uint256 i = 0; i < above.length; ++i) {
