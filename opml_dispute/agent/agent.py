@@ -103,7 +103,10 @@ class Agent:
         is_stopped = stop.is_set if stop is not None else lambda: False
         head = self.system.rpc.head()
         agreement = compare_endpoints(head, self._others, max_lag_blocks=self.config.max_lag_blocks)
-        now = Pass(head, self._may_act(agreement))
+        holds_lease = self.config.dry_run or self.lease.take()
+        now = Pass(head, holds_lease and not agreement.objections)
+        if not holds_lease:
+            now.trouble("Not acting", f"process {self.lease.holder()} has the lease of {self.sender.address}")
         now.troubles += [f"Not acting: {reason}" for reason in agreement.objections]
         now.troubles += [f"An endpoint does not answer: {reason}" for reason in agreement.silent]
         now.troubles += [f"An endpoint lags: {reason}" for reason in agreement.lagging]
@@ -128,12 +131,6 @@ class Agent:
         self._measure(now, running, over, roots, agreement, time.monotonic() - started)
         self._tell(now.troubles)
         return now.sent > 0
-
-    def _may_act(self, agreement: Agreement) -> bool:
-        holds = self.config.dry_run or self.lease.take()
-        if not holds:
-            self._tell([f"Not acting: process {self.lease.holder()} has the lease of {self.sender.address}"])
-        return holds and not agreement.objections
 
     # ---- looking ----
 

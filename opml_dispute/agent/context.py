@@ -125,10 +125,17 @@ class AgentContext:
         self.memory.confirm_root(request_id)
 
     def act(self, now: Pass, game: Address | None, intents: Sequence[Intent]) -> list[Done | OpmlError | None]:
-        """Send intents that do not depend on each other, and answer each one's result. Nothing is sent while the agent
-        may not act."""
+        """As `act_all`, about one game."""
+        return self.act_all(now, [(game, intent) for intent in intents])
+
+    def act_all(self, now: Pass, intents: Sequence[tuple[Address | None, Intent]]) -> list[Done | OpmlError | None]:
+        """
+        Sends intents, each with its game, that do not depend on each other, and answers each one's result.
+
+        Nothing is sent while the agent may not act; the results are None then. For one thread at a time.
+        """
         if not now.may_act or self.config.dry_run:
-            for intent in intents:
+            for game, intent in intents:
                 told = (game or intent.facts.get("game"), intent.kind, intent.will)
                 if told not in self._would:
                     self._would.add(told)
@@ -137,8 +144,8 @@ class AgentContext:
                     )
             return [None for _ in intents]
         self._would.clear()
-        outcomes: list[Done | OpmlError | None] = list(perform_all(intents, self.sender))
-        for intent, outcome in zip(intents, outcomes, strict=True):
+        outcomes: list[Done | OpmlError | None] = list(perform_all([intent for _, intent in intents], self.sender))
+        for (game, intent), outcome in zip(intents, outcomes, strict=True):
             about = game or intent.facts.get("game")
             if not isinstance(outcome, Done):
                 self.log.warning("not done", what=intent.will, kind=intent.kind, game=about, error=str(outcome))

@@ -8,6 +8,7 @@ agent whose memory was deleted computes again. A damaged file is moved aside and
 from __future__ import annotations
 
 import sqlite3
+import threading
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -38,7 +39,7 @@ class MemoryUnusable(OpmlError):
 
 
 class Memory:
-    """The agent's SQLite file. For one thread."""
+    """The agent's SQLite file."""
 
     def __init__(self, path: Path, chain_id: int) -> None:
         """Opens or makes the file; another chain's or a damaged one is moved aside. Raises `MemoryUnusable`."""
@@ -47,6 +48,7 @@ class Memory:
         """Why the file could not be written last; the agent goes on without it."""
         self._roots: dict[bytes, tuple[StateRoot, int, bool]] = {}
         """What this process keeps, whatever becomes of the file."""
+        self._guard = threading.Lock()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._connection = self._open(chain_id)
@@ -67,7 +69,7 @@ class Memory:
             return self._connected(chain_id)
 
     def _connected(self, chain_id: int) -> sqlite3.Connection:
-        connection = sqlite3.connect(self.path, isolation_level=None, timeout=10.0)
+        connection = sqlite3.connect(self.path, isolation_level=None, timeout=10.0, check_same_thread=False)
         try:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=NORMAL")
@@ -88,7 +90,8 @@ class Memory:
     def _write(self, statement: str, values: tuple[object, ...] = ()) -> None:
         """What cannot be written is only missed at the next start: a full disk stops no game."""
         try:
-            self._connection.execute(statement, values)
+            with self._guard:
+                self._connection.execute(statement, values)
         except sqlite3.Error as error:
             self.trouble = f"{self.path} cannot be written: {error}"
         else:
@@ -97,7 +100,8 @@ class Memory:
     def _read(self, statement: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
         """Nothing, where the file cannot be read: what is missing is computed again."""
         try:
-            return self._connection.execute(statement, values).fetchall()
+            with self._guard:
+                return self._connection.execute(statement, values).fetchall()
         except sqlite3.Error as error:
             self.trouble = f"{self.path} cannot be read: {error}"
             return []

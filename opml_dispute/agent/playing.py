@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Final
 
 from opml_dispute.actors.exposure import deciding, rest_wei
 from opml_dispute.actors.player import Round, play_round
 from opml_dispute.agent.context import AgentContext, Pass
+from opml_dispute.agent.joint_sending import JointSending
 from opml_dispute.agent.remote_cases import Judgement, StillComputing
 from opml_dispute.agent.treasury import refusal, staked_wei
-from opml_dispute.compute.remote import RemoteTrace
+from opml_dispute.chain.sender import IN_FLIGHT
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.claim import Game
 from opml_dispute.game.clock import time_left_s
-from opml_dispute.operator.intents import Intent
 from opml_dispute.operator.play import Seat, Table
 from opml_dispute.operator.preflight import Prospect
 from opml_dispute.primitives import Address, RequestId, StateRoot
+
+ROUNDS_AT_ONCE: Final = IN_FLIGHT
+"""Games that are played at the same time: as many as one account can have transactions in flight."""
 
 
 class GamePlayer:
@@ -59,15 +64,36 @@ class GamePlayer:
             game.address: before_wei.get(game.address, 0) for game in played if self._is_in(game)
         }
         changed = [game for game in played if not self._is_idle(game)]
-        for game, judged in zip(changed, self._judged(changed, now), strict=True):
-            if is_stopped():
-                return
-            if isinstance(judged, StillComputing):
-                now.played.add(game.address)
-                now.trouble("Some games", judged)
-                continue
-            self._play_one(now, game, judged)
+        rounds = dict[Address, tuple[Game, Future[Round | None]]]()
+        # An agent that ends leaves what waits to its next life, which finds it on the chain.
+        sending = JointSending(
+            lambda intents: [None for _ in intents] if is_stopped() else self._context.act_all(now, intents)
+        )
+        with ThreadPoolExecutor(ROUNDS_AT_ONCE, thread_name_prefix="round") as threads:
+            for game, judged in zip(changed, self._judged(changed, now), strict=True):
+                if is_stopped():
+                    break
+                if isinstance(judged, StillComputing):
+                    now.played.add(game.address)
+                    now.trouble("Some games", judged)
+                elif self._is_to_be_played(now, game, judged):
+                    rounds[game.address] = game, threads.submit(self._round, game, sending, is_stopped)
+        for game, round_ in rounds.values():
+            try:
+                self._note_round(now, game, round_.result())
+            except OpmlError as error:
+                now.trouble(f"Game {game.address}", error)
         self._idle = {game.address: game for game in played if self._is_idle(game)}
+
+    def _round(self, game: Game, sending: JointSending, is_stopped: Callable[[], bool]) -> Round | None:
+        """In a thread: its transactions wait for their blocks, together with those of other games."""
+        if is_stopped():
+            return None
+        trace = self._context.cases.trace(game)
+        table = Table(self._context.system, game.address, trace)
+        account = self._context.sender.address
+        seat = Seat(table, lambda intents: sending.send(game.address, intents), account=account)
+        return play_round(seat, trace)
 
     def _judged(self, games: Sequence[Game], now: Pass) -> Iterator[Judgement | OpmlError]:
         """What is to be done in each game, and what the first bond in it needs, as soon as it is computed."""
@@ -89,27 +115,26 @@ class GamePlayer:
             ],
         )
 
-    def _play_one(self, now: Pass, game: Game, judged: Judgement | OpmlError) -> None:
+    def _is_to_be_played(self, now: Pass, game: Game, judged: Judgement | OpmlError) -> bool:
+        """Whether something is to be done in a game, and may be staked."""
         if isinstance(judged, OpmlError):
             now.played.add(game.address)
             now.trouble(f"Game {game.address} cannot be judged", judged)
-            return
+            return False
         plan = judged.plan
         if self._is_in(game):
             self._context.committed_wei[game.address] = rest_wei(game, deciding(plan))
         if not plan.actions and not plan.missed and not plan.unjudged:
             self._idle[game.address] = game
-            return
+            return False
         try:
             if not self._is_in(game) and not self._enter(game, judged, now):
-                return
-            now.played.add(game.address)
-            seat = Seat(self._table(game), self._actor(now, game.address), account=self._context.sender.address)
-            round_ = play_round(seat, self._trace(game))
+                return False
         except OpmlError as error:
             now.trouble(f"Game {game.address}", error)
-            return
-        self._note_round(now, game, round_)
+            return False
+        now.played.add(game.address)
+        return True
 
     def _is_idle(self, game: Game) -> bool:
         """Whether nothing was owed in a game when it was last judged, and it has not changed since."""
@@ -173,7 +198,9 @@ class GamePlayer:
         self._context.committed_wei[game.address] = need_wei
         return True
 
-    def _note_round(self, now: Pass, game: Game, round_: Round) -> None:
+    def _note_round(self, now: Pass, game: Game, round_: Round | None) -> None:
+        if round_ is None:
+            return
         for sentence in round_.missed:
             now.trouble(f"Game {game.address}", sentence)
         for unjudged in round_.unjudged:
@@ -181,15 +208,6 @@ class GamePlayer:
         for _, error in (*round_.failed, *round_.refused):
             self._context.metrics.failed.inc()
             now.trouble(f"Game {game.address}", error)
-
-    def _table(self, game: Game) -> Table:
-        return Table(self._context.system, game.address, self._trace(game))
-
-    def _trace(self, game: Game) -> RemoteTrace:
-        return self._context.cases.trace(game)
-
-    def _actor(self, now: Pass, game: Address) -> Callable[[Sequence[Intent]], Sequence[object]]:
-        return lambda intents: self._context.act(now, game, intents)
 
     def deadline_s(self, game: Game, now_s: int) -> int:
         """The least time left, in seconds, to answer a claim of another account."""
