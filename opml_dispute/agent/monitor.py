@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from opml_dispute.agent.credits import CreditAudit, OwedCredit
 from opml_dispute.agent.discovery import Discovery
 from opml_dispute.agent.endpoints import Agreement, compare_endpoints
 from opml_dispute.agent.honest_bonds import BondTally, falling, lost_claims, tally
@@ -37,7 +38,8 @@ KINDS: Final = {
     "clock_running_out": "little time is left to change the result of a game",
     "honest_bond_falls": "a claim of an honest account falls if no move is made",
     "honest_bond_lost": "a claim of an honest account fell within the last day",
-    "collateral_short": "the vault holds less than the bonds of open games",
+    "collateral_short": "the vault holds less than open bonds and unpaid credits",
+    "credit_wrong": "a game that is over does not owe what its claims award",
     "not_computed": "a request cannot be computed on this computer",
     "unreadable": "a game cannot be read",
     "endpoint_lags": "a node is many blocks behind another one",
@@ -94,7 +96,7 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Collateral:
-    """What one vault holds, beside what it owes to the games that keep their bonds in it."""
+    """What one vault holds, beside what it owes to games in progress and to the winners of those that are over."""
 
     vault: Address
     required_wei: int
@@ -117,6 +119,8 @@ class Report:
     ignored: int
     """Games older than the window."""
     collateral: tuple[Collateral, ...]
+    credits: tuple[OwedCredit, ...]
+    """What games that are over have not paid yet."""
     honest: Mapping[Address, BondTally]
     """By the accounts that should be right."""
     roots: Mapping[RequestId, StateRoot]
@@ -152,6 +156,7 @@ class Monitor:
         self._others, self._warn_before_s, self._max_lag_blocks = others, warn_before_s, max_lag_blocks
         self._honest, self._max_age_s, self._computes = tuple(honest), max_age_s, computes
         self._discovery, self.game_cache = Discovery(system), GameCache(system.games)
+        self._credits = CreditAudit(system)
         self._roots: dict[RequestId, StateRoot] = {}
         self._closely: set[Address] = set()
         """Games about to end wrongly."""
@@ -163,14 +168,19 @@ class Monitor:
         agreement = compare_endpoints(head, self._others, max_lag_blocks=self._max_lag_blocks)
         alerts = self._about_endpoints(agreement)
         is_paused, about_contracts = self._about_contracts(head)
+        before = self.game_cache.reorganisations
         games, finished, unreadable, ignored = self._games(head)
+        if self.game_cache.reorganisations > before:
+            self._credits.forget()
         alerts += [*about_contracts, *unreadable, *self._compute(games)]
         standings = [self._standing(game, head.timestamp) for game in games]
         for standing in standings:
             alerts += self._about_game(standing)
         self._closely = {one.game.address for one in standings if one.right is not None and one.forecast != one.right}
-        collateral = self._collateral([*games, *finished], head)
-        alerts += [*self._about_collateral(collateral), *self._about_honest([*games, *finished], head.timestamp)]
+        credits_ = self._credits.look(finished, head)
+        collateral = self._collateral(games, credits_)
+        alerts += [*self._about_collateral(collateral), *self._about_credits(credits_)]
+        alerts += self._about_honest([*games, *finished], head.timestamp)
         order = list(KINDS)
         alerts.sort(key=lambda alert: (order.index(alert.kind), alert.seconds_left or 0))
         return Report(
@@ -182,6 +192,7 @@ class Monitor:
             failed=len(unreadable),
             ignored=ignored,
             collateral=collateral,
+            credits=tuple(credits_),
             honest={account: tally([*games, *finished], account) for account in self._honest},
             roots=self._roots,
             lag_blocks=agreement.lag_blocks,
@@ -278,13 +289,14 @@ class Monitor:
             alerts.append(Alert("implementation_changed", what))
         return bool(paused), alerts
 
-    def _collateral(self, games: Sequence[Game], head: Head) -> tuple[Collateral, ...]:
-        """Compare each vault's balance with the bonds of its open games."""
+    def _collateral(self, games: Sequence[Game], credits_: Sequence[OwedCredit]) -> tuple[Collateral, ...]:
+        """Compare each vault's balance with the bonds of its open games, and with what games that are over owe."""
         owed: dict[Address, int] = {self.system.deployment.addresses["weth"]: 0}
         for game in games:
-            if game.in_progress:
-                vault = self.system.games.constants(game.address).weth
-                owed[vault] = owed.get(vault, 0) + sum(claim.bond_wei for claim in game.claims)
+            vault = self.system.games.constants(game.address).weth
+            owed[vault] = owed.get(vault, 0) + sum(claim.bond_wei for claim in game.claims)
+        for credit in credits_:
+            owed[credit.vault] = owed.get(credit.vault, 0) + credit.owed_wei
         return tuple(
             Collateral(vault, required_wei, self.system.rpc.balance_wei(vault)) for vault, required_wei in owed.items()
         )
@@ -294,10 +306,22 @@ class Monitor:
             Alert(
                 "collateral_short",
                 f"the vault {one.vault} holds {ether(one.available_wei)}, less than the {ether(one.required_wei)} of "
-                "open bonds",
+                "open bonds and unpaid credits",
             )
             for one in collateral
             if one.available_wei < one.required_wei
+        ]
+
+    def _about_credits(self, credits_: Sequence[OwedCredit]) -> list[Alert]:
+        return [
+            Alert(
+                "credit_wrong",
+                f"game {one.game} owes {ether(one.owed_wei)} to {one.recipient}, its claims award "
+                f"{ether(one.expected_wei)}, and {ether(one.unlocked_wei)} are unlocked",
+                one.game,
+            )
+            for one in credits_
+            if one.comparison != "expected" or not one.matches
         ]
 
     def _about_honest(self, games: Sequence[Game], now_s: int) -> list[Alert]:

@@ -14,6 +14,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Gauge, Histogram
 
 from opml_dispute import __version__
+from opml_dispute.agent.credits import OwedCredit
 from opml_dispute.agent.monitor import KINDS, Report
 from opml_dispute.game.claim import Claim, Game, GameStatus
 from opml_dispute.game.clock import time_left_s
@@ -22,6 +23,7 @@ from opml_dispute.game.resolve import game_resolvable, resolvable, winner_if_res
 WEI_PER_ETHER: Final = 10**18
 
 AGREEMENT_LABELS: Final = ("status", "completion", "result_correctness", "root_agreement")
+CREDIT_LABELS: Final = ("credit", "withdrawable")
 CLAIM_LABELS: Final = ("resolved", "clock", "game_time_period", "resolvable")
 
 
@@ -61,8 +63,17 @@ class MonitorMetrics:
             "honest_actor_bonds", "Their bonds, in ETH: posted, lost, won", "honest_actor_address", "state"
         )
         vault = ("delayedWETH", "balance")
-        self._required = gauge("bond_collateral_required", "ETH that a vault owes to open games", *vault)
+        self._required = gauge("bond_collateral_required", "ETH that a vault owes: open bonds, unpaid credits", *vault)
         self._available = gauge("bond_collateral_available", "ETH that a vault has", *vault)
+        self._credits = gauge(
+            "credits", "Unpaid credits beside what the claims award, and whether the vault pays now", *CREDIT_LABELS
+        )
+        self._withdrawals = gauge(
+            "withdrawal_requests",
+            "Unlocked credits by whether the vault has what the game owes",
+            "delayedWETH",
+            "credits",
+        )
         self._latest = gauge("latest_proposal", "When the latest game of each kind was made", "root_agreement")
         self._failed = gauge("failed_games", "Games that could not be read")
         self._ignored = gauge("ignored_games", "Games older than the window")
@@ -104,6 +115,12 @@ class MonitorMetrics:
             for balance, holds in (("sufficient", is_enough), ("insufficient", not is_enough)):
                 self._required.labels(one.vault, balance).set(one.required_wei / WEI_PER_ETHER if holds else 0)
                 self._available.labels(one.vault, balance).set(one.available_wei / WEI_PER_ETHER if holds else 0)
+        self._set(self._credits, Counter(_credit_state(credit, report.head.timestamp) for credit in report.credits))
+        unlocked = [credit for credit in report.credits if credit.withdrawal is not None]
+        self._set(
+            self._withdrawals,
+            Counter((credit.vault, "matching" if credit.matches else "divergent") for credit in unlocked),
+        )
         self._failed.set(report.failed)
         self._ignored.set(report.ignored)
         for kind in KINDS:
@@ -157,6 +174,11 @@ def _agreement(game: Game, *, agrees: bool) -> tuple[str, ...]:
     completion = "in_progress" if game.in_progress else "complete"
     correctness = "correct" if defends == agrees else "incorrect"
     return f"{root}_{side}_{end}", completion, correctness, root
+
+
+def _credit_state(credit: OwedCredit, now_s: int) -> tuple[str, ...]:
+    """The values of `CREDIT_LABELS`."""
+    return credit.comparison, "withdrawable" if credit.is_withdrawable(now_s) else "non_withdrawable"
 
 
 def _progress(game: Game, now_s: int) -> tuple[str, ...]:

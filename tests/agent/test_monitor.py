@@ -19,6 +19,7 @@ import pytest
 from opml_dispute.agent.local_cases import LocalCases
 from opml_dispute.agent.monitor import KINDS, Monitor
 from opml_dispute.agent.monitor_metrics import MonitorMetrics
+from opml_dispute.chain.contracts.dispute import DelayedWETH, FaultDisputeGame, Withdrawal
 from opml_dispute.chain.contracts.governance import GuardedOracle
 from opml_dispute.chain.rpc import Rpc
 from opml_dispute.cli import execute
@@ -177,6 +178,31 @@ def test_unmoved_games_are_not_read_again(chain: Chain, cases: LocalCases, tmp_p
     assert monitor.game_cache.reads == before + 1
 
 
+def test_credit_that_is_not_what_the_claims_award_is_told(
+    chain: Chain, cases: LocalCases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a game that owes less, and by a vault that unlocked another amount."""
+    lie(chain, tmp_path, 3)
+    agent = Unattended(chain, tmp_path).start()
+    agent.passes()
+    for delay_s in (TEST_TIMES.max_clock_s, TEST_TIMES.finality_delay_s + 1):
+        chain.warp(delay_s)
+        agent.passes()
+    agent.end()
+    monitor = Monitor(chain.system(), cases)
+    assert "credit_wrong" not in kinds(monitor)
+    credit, withdrawal = FaultDisputeGame.credit_wei, DelayedWETH.withdrawal
+    lies: dict[tuple[type, str], Any] = {
+        (FaultDisputeGame, "credit_wei"): lambda *asked: replace(credit(*asked), parse=lambda wei: max(0, wei - 1)),
+        (DelayedWETH, "withdrawal"): lambda *asked: replace(withdrawal(*asked), parse=lambda _: Withdrawal(1, 1)),
+    }
+    for (where, name), lying in lies.items():
+        with monkeypatch.context() as patched:
+            patched.setattr(where, name, lying)
+            (told,) = [alert for alert in monitor.look().alerts if alert.kind == "credit_wrong"]
+            assert "its claims award" in told.what
+
+
 def test_metrics_show_what_a_look_found(chain: Chain, cases: LocalCases, tmp_path: Path) -> None:
     account = devnet.account("proposer").address
     monitor, metrics = Monitor(chain.system(), cases, honest=[account]), MonitorMetrics()
@@ -209,6 +235,24 @@ def test_metrics_show_what_a_look_found(chain: Chain, cases: LocalCases, tmp_pat
     done = {"status": "disagree_challenger_wins", "completion": "complete"}
     assert value("opml_monitor_games_agreement", labels | done | {"result_correctness": "correct"}) == 1
     assert value("opml_monitor_latest_proposal", {"root_agreement": "disagree"}) == report_time(chain, seat)
+    assert value("opml_monitor_credits", {"credit": "expected", "withdrawable": "non_withdrawable"}) == 1
+    chain.warp(TEST_TIMES.finality_delay_s + 1)
+    agent.passes()  # unlocks
+    metrics.show(monitor.look(), 0.1)
+    unlocked = {"delayedWETH": vault["delayedWETH"], "credits": "matching"}
+    assert value("opml_monitor_withdrawal_requests", unlocked) == 1
+    required, available = (
+        value(f"opml_monitor_bond_collateral_{what}", vault) or 0 for what in ("required", "available")
+    )
+    assert 0 < required <= available
+    chain.warp(TEST_TIMES.withdrawal_delay_s + 1)
+    metrics.show(monitor.look(), 0.1)
+    assert value("opml_monitor_credits", {"credit": "expected", "withdrawable": "withdrawable"}) == 1
+    agent.passes()  # withdraws
+    metrics.show(monitor.look(), 0.1)
+    assert value("opml_monitor_credits", {"credit": "expected", "withdrawable": "withdrawable"}) == 0
+    assert value("opml_monitor_withdrawal_requests", unlocked) == 0
+    assert value("opml_monitor_alerts", {"kind": "credit_wrong"}) == 0
     metrics.failed("the node is gone")
     assert metrics.readiness() == "the node is gone"
     agent.end()
