@@ -142,11 +142,14 @@ class ProcessWorker:
 
 
 def serve_pipes(answer: Callable[[bytes], bytes], source: BinaryIO, into: BinaryIO) -> None:
-    """Answers questions until the input ends."""
+    """Answers questions until the input ends, or there is no one left to answer."""
     while len(head := source.read(_LENGTH.size)) == _LENGTH.size:
         raw = answer(source.read(_LENGTH.unpack(head)[0]))
-        into.write(_LENGTH.pack(len(raw)) + raw)
-        into.flush()
+        try:
+            into.write(_LENGTH.pack(len(raw)) + raw)
+            into.flush()
+        except BrokenPipeError:
+            return  # the process that asked was killed, and this one is about to be
 
 
 def watch_memory(most_bytes: int) -> None:
