@@ -9,8 +9,10 @@ node refused whether it was sent on all the same. Errors of the node are tolerat
 from __future__ import annotations
 
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from opml_dispute.chain import answers
 from opml_dispute.chain.answers import Mined
@@ -19,6 +21,8 @@ from opml_dispute.chain.rpc import Ask, Rpc
 from opml_dispute.chain.rpc_errors import RpcError
 from opml_dispute.chain.transactions import NonceTaken, Order, Quote
 from opml_dispute.primitives import Address
+
+_LANDED_KEPT: Final = 64
 
 
 @dataclass
@@ -39,6 +43,8 @@ class Outlook:
 
     def __init__(self, rpc: Rpc, address: Address, tell: Callable[[str], None]) -> None:
         self._rpc, self._address, self._tell = rpc, address, tell
+        self._landed: OrderedDict[int, bytes] = OrderedDict()
+        """What this process saw in a block lately, signed, by nonce."""
 
     def nonces(self) -> tuple[int, int]:
         """The account's number of mined transactions, and of transactions that the node knows."""
@@ -49,7 +55,8 @@ class Outlook:
 
     def receipt_of(self, flight: Flight, timeout_s: float) -> Mined | None:
         """
-        The receipt, waited for during `wait_s`; None if there is none. A node that lost the transaction gets it again.
+        The receipt, waited for during `timeout_s`; None if there is none. A node that lost the transaction gets it
+        again, and those before it that a reorganisation took back.
 
         Raises `NonceTaken` if another transaction was mined in its place.
         """
@@ -62,9 +69,11 @@ class Outlook:
                 if mined is not None:
                     return mined
                 if time.monotonic() > look_at:
-                    taken = taken + 1 if self.nonces()[0] > flight.nonce else 0
+                    mined_count, pending_count = self.nonces()
+                    taken = taken + 1 if mined_count > flight.nonce else 0
                     if taken >= 3 and self._receipt(flight) is None:
                         raise NonceTaken(f"nonce {flight.nonce} of {self._address} went to another transaction")
+                    self._fill(pending_count, flight.nonce)
                     if not taken and not self.is_known(flight):
                         self._tell(f"The node has lost {flight.order.work.what}; sending it again")
                         self.resend(flight)
@@ -105,7 +114,28 @@ class Outlook:
 
     def resend(self, flight: Flight) -> None:
         """Send the same transaction again."""
+        self._resend(flight.raw)
+
+    def remember(self, flight: Flight) -> None:
+        """It is in a block. If a reorganisation takes it back, what has a later nonce waits for it."""
+        self._landed.pop(flight.nonce, None)
+        self._landed[flight.nonce] = flight.raw
+        while len(self._landed) > _LANDED_KEPT:
+            self._landed.popitem(last=False)
+
+    def _fill(self, first: int, last: int) -> None:
+        """
+        Sends again what had the nonces from `first` to before `last`, of which the node knows none.
+
+        WHY NOT sign the flight anew under the first of them: both forms could be mined then.
+        """
+        for nonce in range(first, last):
+            if nonce in self._landed:
+                self._tell("A reorganisation took back an earlier transaction; sending it again")
+                self._resend(self._landed[nonce])
+
+    def _resend(self, raw: bytes) -> None:
         try:
-            self._rpc.request("eth_sendRawTransaction", "0x" + flight.raw.hex())
+            self._rpc.request("eth_sendRawTransaction", "0x" + raw.hex())
         except RpcError:
             return  # known, mined meanwhile, or to be tried again: the receipt decides

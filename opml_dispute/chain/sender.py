@@ -336,6 +336,7 @@ class Sender:
             self._sent.update(flight.hashes)
             if flight in self._flights:
                 self._flights.remove(flight)
+        self._outlook.remember(flight)
         ledger = self._ledger()
         self._drop(ledger, flight.order)
         with ledger.lock():

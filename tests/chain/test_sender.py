@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +158,28 @@ def test_what_a_reorganisation_took_back_is_sent_again(rpc: Rpc, sender: Sender,
     assert time.monotonic() - started < 8, "without waiting for a nonce that is free"
     assert second.hash == first.hash
     assert rpc.balance_wei(weth.address) == 5
+
+
+def test_what_waits_for_one_that_a_reorganisation_took_back_is_mined_with_it(
+    rpc: Rpc, sender: Sender, weth: DelayedWETH
+) -> None:
+    """The node drops the first transaction with its block; the second one's nonce is never reached without it."""
+    sender.send(deposit(weth.address), value_wei=5)
+    rpc.request("evm_setAutomine", False)
+    with ThreadPoolExecutor(1) as thread:
+        second = thread.submit(sender.send, deposit(weth.address), value_wei=7)
+        other = Rpc(rpc.url)
+        while other.request("txpool_status")["pending"] == "0x0":
+            time.sleep(0.01)
+        other.request("anvil_reorg", 1, [])
+        other.request("evm_setAutomine", True)
+        started = time.monotonic()
+        while not second.done() and time.monotonic() - started < 20:
+            other.request("evm_mine")
+            time.sleep(0.2)
+        assert second.done(), "it is stuck behind a nonce that no transaction has"
+        assert second.result().value_wei == 7
+    assert rpc.balance_wei(weth.address) == 12
 
 
 def test_what_is_never_mined_is_reported(rpc: Rpc, sender: Sender, weth: DelayedWETH) -> None:
