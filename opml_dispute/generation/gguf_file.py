@@ -54,6 +54,8 @@ _MOST_FIELDS: Final = 1 << 16
 _MOST_TENSORS: Final = 1 << 20
 _MOST_ELEMENTS: Final = 1 << 22
 """Of all lists of a header together: five times those of the largest vocabularies."""
+_LIST_COST: Final = 16
+"""A list within a list counts as so many elements: it takes as much memory, and models have hardly any."""
 _MOST_TEXT_BYTES: Final = 1 << 24
 
 
@@ -179,7 +181,7 @@ class _Reader:
             raise self._damaged(f"field {key!r} has type number {kind}; expected 0 to 12")
         inner = self._number("<I", f"the type of {key!r}")
         count = self._number("<Q", f"the length of {key!r}")
-        self.elements += count
+        self.elements += count * (_LIST_COST if inner == _ARRAY else 1)
         if self.elements > _MOST_ELEMENTS:
             raise self._damaged(f"its lists have more than {_MOST_ELEMENTS:,} elements ({key[:80]!r}: {count:,})")
         if inner in _SCALARS:
@@ -189,6 +191,8 @@ class _Reader:
             self.at += count * scalar.size
             return list(found)
         self._expect(8 * count, f"{count:,} elements of {key!r}")
+        if inner == _STRING:
+            return self._texts(count, key)
         return [self._value(inner, key, depth + 1) for _ in range(count)]
 
     def _text(self, what: str) -> str:
@@ -202,6 +206,24 @@ class _Reader:
             return raw.decode()
         except UnicodeDecodeError:
             raise self._damaged(f"{what[:80]} is no text: {raw[:20]!r}") from None
+
+    def _texts(self, count: int, what: str) -> list[str]:
+        """As `_text`, many times: a vocabulary has hundreds of thousands."""
+        raw, end, unpack = self.raw, self.data.size - 8, struct.Struct("<Q").unpack_from
+        texts: list[str] = []
+        at = self.at
+        while len(texts) < count:
+            size = unpack(raw, at)[0] if at <= end else end
+            if size > _MOST_TEXT_BYTES or at + size > end:
+                break
+            try:
+                texts.append(str(raw[at + 8 : at + 8 + size], "utf-8"))
+            except UnicodeDecodeError:
+                break
+            at += 8 + size
+        self.at = at
+        # What is wrong with the next one, if there is one, or whether it only ends with the file, `_text` says.
+        return texts + [self._text(what) for _ in range(count - len(texts))]
 
     def _number(self, form: str, what: str) -> int:
         return int(self._unpack(struct.Struct(form), what))

@@ -185,16 +185,16 @@ class OnnxLoop:
             self.prompt = FrontPrompt.constant(g, model.speech.start)
         room = self.prompt.room
         logits = self._called(model.prompt, _Call(g.reshape(self.prompt.ids, (1, room)), 0, 0, "prompt"))
-        g.origin = Origin("prompt", "the last token")
-        self._choose(self._last_row(logits), 0)
+        self._choose(logits, 0)
         for token in range(1, self.shape.tokens):
             ids = g.reshape(self.choices.last, (1, 1))
             logits = self._called(model.step, _Call(ids, room + token - 1, token, f"token {token}"))
-            g.origin = Origin("choice", f"token {token}")
-            self._choose(g.reshape(logits.sliced(1, logits.shape[1] - 1, 1), (1, logits.shape[2])), token)
+            self._choose(logits, token)
 
     def _choose(self, logits: Tensor, token: int) -> None:
-        """Chooses a token, but none that the model's files exclude."""
+        """Chooses a token by logits f32[1][1][vocabulary], but none that the model's files exclude."""
+        self.g.origin = Origin("choice", f"token {token}")
+        logits = self.g.reshape(logits, (1, logits.size))
         excluded = sorted({*self.model.speech.excluded, *(self.model.speech.excluded_first if token == 0 else ())})
         if excluded:
             bias = np.zeros(logits.shape, np.float32)
@@ -202,28 +202,43 @@ class OnnxLoop:
             logits = self.g.add(logits, self.g.constant(bias))
         self.choices.put(logits, token)
 
-    def _last_row(self, logits: Tensor) -> Tensor:
-        """f32[1][vocabulary] of the prompt's last token."""
-        rows, size = logits.shape[1:]
+    def _last_row(self, rows: Tensor) -> Tensor:
+        """Of f32[1][rows][size] the prompt's last one, [1][1][size]."""
+        count = rows.shape[1]
         if self.prompt.length is None:
-            return self.g.reshape(logits.sliced(1, rows - 1, 1), (1, size))
-        if rows != self.prompt.room:
-            raise Refuse(f"logits of {rows} tokens for a prompt of {self.prompt.room}; expected those of each")
-        return self.g.take(self.g.reshape(logits, (rows, size)), self.g.sub(self.prompt.length, 1), 0)
+            return rows.sliced(1, count - 1, 1)
+        if count != self.prompt.room:
+            raise Refuse(f"logits of {count} tokens for a prompt of {self.prompt.room}; expected those of each")
+        return self.g.take(rows, self.g.sub(self.prompt.length, 1), 1)
 
     def _called(self, graph: ExportedGraph, call: _Call) -> Tensor:
-        """The logits f32[1][rows][vocabulary]; what its tokens leave is kept."""
+        """The logits f32[1][1][vocabulary] of the last token; what all tokens leave is kept."""
         self.g.origin = Origin("prompt", f"{call.place}, positions and masks")
         given = {value.name: fitted(self.g, value, self._given(graph, value, call)) for value in graph.inputs}
-        results = self._importers[id(graph)].repeated(given, call.place)
+        narrowed: list[Tensor] = []
+
+        def last(rows: Tensor) -> Tensor:
+            """Of a prompt the last row is wanted alone, and logits of all rows are a large part of the work."""
+            if rows.rank != 3 or rows.shape[:2] != (1, call.rows):
+                return rows
+            narrowed.append(self._last_row(rows))
+            return narrowed[-1]
+
+        replaced = dict.fromkeys(graph.scoring, last) if call.past == 0 else {}
+        results = self._importers[id(graph)].repeated(given, call.place, replaced)
         for output, state in renamed_states(graph.gives, self.model.step.takes).items():
             # An encoder's keys and values stay what the first call made of them, whatever later ones give.
             if ".encoder." not in state or call.past == 0:
                 self._states[state] = results[output]
         logits = results[graph.first_of("logits")]
+        if logits.rank == 2 and logits.shape[0] == 1:
+            logits = logits.with_axis(1)
         if logits.rank != 3 or logits.shape[0] != 1 or not logits.dtype.is_float:
             raise Refuse(f"logits {list(logits.shape)}; expected [1][tokens][vocabulary]")
-        return self.g.cast(logits, DType.F32)
+        if call.past == 0 and not narrowed:
+            self.g.origin = Origin("prompt", "the last token")
+            logits = self._last_row(logits)
+        return self.g.cast(logits.sliced(1, logits.shape[1] - 1, 1), DType.F32)
 
     # The source
 

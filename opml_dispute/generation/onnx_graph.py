@@ -67,9 +67,47 @@ class ExportedGraph:
         # A mask's running sum gives positions to models that take none, and distances to those without positions.
         return self.packs_cache or "position_ids" in self.takes or "CumSum" in self.operators
 
+    @cached_property
+    def scoring(self) -> frozenset[str]:
+        """
+        The outputs of nodes that make logits of rows, each by itself: one, or one in each branch of a merged graph.
+
+        What follows such a node changes neither rows nor their order. Other graphs have none that is known to be one.
+        """
+        graph, logits = self.model.graph, self.first_of("logits")
+        parts = [(graph, logits)]
+        if [node.op_type for node in graph.node] == ["If"]:
+            place = list(graph.node[0].output).index(logits)
+            branches = [attribute.g for attribute in graph.node[0].attribute if attribute.HasField("g")]
+            parts = [(branch, branch.output[place].name) for branch in branches]
+        return frozenset(found for part, name in parts if (found := _scoring(part, name)) is not None)
+
     def first_of(self, *names: str) -> str:
         """The output with the first of these names that there is, else the first output."""
         return next((name for name in names if name in self.gives), self.gives[0])
+
+
+_OF_ROWS = frozenset({"MatMul", "MatMulNBits", "FusedMatMul"})
+_BEHIND = frozenset({"Identity", "Cast", "Add", "Mul", "Div", "Tanh"})
+"""Operators between that product and the logits: biases, scales and caps."""
+
+
+def _scoring(graph: onnx.GraphProto, logits: str) -> str | None:
+    makers = {name: node for node in graph.node for name in node.output}
+    known = {tensor.name for tensor in graph.initializer}
+    for _ in graph.node:
+        node = makers.get(logits)
+        if node is None or node.op_type not in _OF_ROWS | _BEHIND:
+            return None
+        if node.op_type in _OF_ROWS:
+            # Of a vector for each row, the same matrix for all: what is computed could not be another operand.
+            plain = not any(attribute.name in ("transA", "transBatchA") and attribute.i for attribute in node.attribute)
+            return str(logits) if plain and node.input[0] not in known else None
+        computed = [name for name in node.input if name in makers and makers[name].op_type != "Constant"]
+        if len(computed) != 1:
+            return None
+        logits = computed[0]
+    return None
 
 
 def _operators(graph: onnx.GraphProto) -> set[str]:

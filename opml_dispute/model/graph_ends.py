@@ -19,6 +19,8 @@ _INITIALIZER, _INPUT, _OUTPUT = 5, 11, 12
 _VALUE_NAME: Final = 1
 _TENSOR_NAME: Final = 8
 _LENGTH_DELIMITED: Final = 2
+_MOST_FIELDS: Final = 1 << 22
+"""Of one message: beyond any model, and looked through in some seconds."""
 _FIXED: Final = {1: 8, 5: 4}
 """Bytes of a field, by wire type."""
 
@@ -68,9 +70,13 @@ def _name(data: mmap.mmap, start: int, end: int, field: int) -> str:
 def _fields(data: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int, int]]:
     """The number and the place of each length-delimited field. Raises `ValueError` for what is no message."""
     at = start
-    while at < end:
+    for _ in range(_MOST_FIELDS):
+        if at >= end:
+            return
         tag, at = _varint(data, at)
         kind = tag & 7
+        if not tag >> 3:
+            raise ValueError("a field without a number, as in a file of zeros")
         if kind == _LENGTH_DELIMITED:
             size, at = _varint(data, at)
             if at + size > end:
@@ -83,6 +89,7 @@ def _fields(data: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int, i
             _, at = _varint(data, at)
         else:
             raise ValueError("no protocol buffer")
+    raise ValueError("more fields than a graph has")
 
 
 def _varint(data: mmap.mmap, at: int) -> tuple[int, int]:

@@ -12,7 +12,7 @@ A node that cannot be expressed is refused with the operator, the node, the opse
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -110,6 +110,7 @@ class Importer:
         self._arguments: dict[str, AttributeProto] = {}
         self._path: list[str] = []
         self._rooms: dict[str, int] = {}
+        self._replaced: Mapping[str, Callable[[Tensor], Tensor]] = {}
         self._constants: dict[str, Value] | None = None
         """The graph's initializers, where it is lowered repeatedly."""
         self._counts: dict[str, Tensor] = {}
@@ -151,12 +152,16 @@ class Importer:
         outputs = [(value.name, self._output(value, scope[value.name])) for value in graph.output]
         return outputs + self._told_counts({name for name, _ in outputs})
 
-    def repeated(self, given: Mapping[str, Tensor], place: str) -> dict[str, Tensor]:
+    def repeated(
+        self, given: Mapping[str, Tensor], place: str, replaced: Mapping[str, Callable[[Tensor], Tensor]] | None = None
+    ) -> dict[str, Tensor]:
         """
         The graph's outputs by name, for tensors as its inputs: it can be lowered many times, with the same constants.
 
-        `place` stands before the names of its nodes. ASSUMES that `given` has every input, in its type.
+        `place` stands before the names of its nodes. `replaced` names outputs of nodes: such a node gets what the
+        function makes of its first input. ASSUMES that `given` has every input, in its type.
         """
+        self._replaced = replaced or {}
         graph = self.model.graph
         if self._constants is None:
             self._constants = {tensor.name: self._initializer(tensor) for tensor in graph.initializer}
@@ -214,6 +219,8 @@ class Importer:
         inputs = [scope[name] if name else None for name in node.input]
         while inputs and inputs[-1] is None:
             inputs.pop()
+        if node.output and node.output[0] in self._replaced and isinstance(inputs[0], Tensor):
+            inputs[0] = self._replaced[node.output[0]](inputs[0])
         paddings = [scope.padding(name) for name in node.input[: len(inputs)]]
         name = node.name or next((output for output in node.output if output), "")
         function = self._functions.get((domain, node.op_type, node.overload))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 
@@ -14,6 +15,7 @@ from opml_dispute.generation.refusals import BadPrompt, UnsupportedLanguageModel
 from opml_dispute.generation.talk import AnswerProgram
 from opml_dispute.model.files import Binding
 from opml_dispute.model.graph_ends import graph_ends
+from opml_dispute.model.opcodes import Opcode
 from tests.generation.onnx_models import OnnxMade, greedy, write_decoder
 
 MADE = {
@@ -62,6 +64,19 @@ def test_steps_share_their_weights(name: str, tmp_path: Path) -> None:
     ]
     assert weights[0] > 40_000
     assert weights[1] - weights[0] < 7 * 600
+
+
+@pytest.mark.parametrize("name", ["one file", "merged", "two files", "genai"])
+def test_of_a_prompt_the_last_row_is_scored_alone(name: str, tmp_path: Path) -> None:
+    """Logits of every row would be most of the work where a vocabulary is large."""
+    made = MADE[name]
+    program = open_model(write_decoder(tmp_path / "model", made), Binding(prompt_tokens=6, tokens=2))
+    scored = [
+        int(np.prod(record.body[: record.rank]))
+        for record in map(program.record, range(program.node_count))
+        if record.opcode is Opcode.CONTRACT and record.body[record.rank - 1] == made.vocabulary
+    ]
+    assert scored == [made.vocabulary] * 2
 
 
 def test_a_program_says_what_it_is(tmp_path: Path) -> None:
@@ -132,5 +147,8 @@ def test_names_are_read_without_the_weights(tmp_path: Path) -> None:
         assert graph_ends(tmp_path / "cut.onnx") is None
     (tmp_path / "text.onnx").write_bytes(b"no model at all, but text that goes on for a while\n" * 10)
     assert graph_ends(tmp_path / "text.onnx") is None
+    with (tmp_path / "zeros.onnx").open("wb") as zeros:
+        zeros.truncate(1 << 34)
+    assert graph_ends(tmp_path / "zeros.onnx") is None
     assert graph_ends(tmp_path) is None
     assert graph_ends(tmp_path / "absent") is None
