@@ -2,9 +2,9 @@
 Decoding and encoding of a step's proof.
 
 `Proof.decode` reads either encoding; `Proof.encode` writes either. The VM decides which parts a step needs; this module
-only finds them: the active thread, the inner root of its stack, and up to three paths in the memory tree.
+only finds them: the active thread, the inner root of its stack, and up to three memory proofs.
 
-A tensor call's third path is that of a subtree, its length given by the call's a1 in the thread itself.
+A tensor call's third memory proof is that of a subtree, whose size is the call's a1 in the thread itself.
 Source: docs/vm.md, "Proof".
 """
 
@@ -25,7 +25,7 @@ _SYSCALL: Final = 0x0C
 
 
 @dataclass(frozen=True, slots=True)
-class Path:
+class MemoryProof:
     """A leaf or subtree and its siblings up to the memory root, lowest first."""
 
     log2_size: int
@@ -34,7 +34,7 @@ class Path:
     siblings: tuple[bytes, ...]
 
     def memory_root(self, address: int) -> Hash32:
-        """The memory root that the path leads to if the subtree is at `address`."""
+        """The memory root that the proof leads to if the subtree is at `address`."""
         return root_from_proof(self.root, address, self.log2_size, self.siblings)
 
     def encode(self) -> bytes:
@@ -55,7 +55,7 @@ class Proof:
     thread: Thread
     inner_root: bytes
     """Root of the active stack without its top."""
-    paths: tuple[Path, ...]
+    memory_proofs: tuple[MemoryProof, ...]
     """In order: the instruction's leaf; the data's; the second word's, or a tensor call's subtree."""
 
     @property
@@ -64,17 +64,17 @@ class Proof:
         return push_thread(self.inner_root, self.thread)
 
     def encode(self, *, compact: bool = False) -> bytes:
-        """The bytes that `step` takes, ending after the last path there is."""
+        """The bytes that `step` takes, ending after the last memory proof there is."""
         head = self.thread.encode() + self.inner_root
         if compact:
-            return COMPACT_MARKER + head + b"".join(path.encode_compact() for path in self.paths)
-        padded = [path.encode().ljust(MEMORY_PROOF_BYTES, b"\0") for path in self.paths]
+            return COMPACT_MARKER + head + b"".join(shown.encode_compact() for shown in self.memory_proofs)
+        padded = [shown.encode().ljust(MEMORY_PROOF_BYTES, b"\0") for shown in self.memory_proofs]
         return head + b"".join(padded)
 
     @classmethod
     def decode(cls, proof: bytes, *, ml: bool) -> Proof:
         """
-        Reads a proof in either encoding. In the full one, paths that are all zero bytes are unused places.
+        Reads a proof in either encoding. In the full one, memory proofs that are all zero bytes are unused places.
 
         Raises `BadEncoding` if it is too short for a part it begins.
         """
@@ -85,36 +85,36 @@ class Proof:
             raise BadEncoding(f"a thread proof has {size + 32} bytes, found {len(proof) - at}")
         thread, inner_root = Thread.decode(proof[at : at + size]), proof[at + size : at + size + 32]
         at += size + 32
-        paths: list[Path] = []
-        while len(paths) < 3 and at < len(proof):
-            log2_size = _log2_size(thread, paths)
+        proofs: list[MemoryProof] = []
+        while len(proofs) < 3 and at < len(proof):
+            log2_size = _log2_size(thread, proofs)
             if compact:
-                path, at = _take_compact(proof, at, log2_size)
-                paths.append(path)
+                shown, at = _take_compact(proof, at, log2_size)
+                proofs.append(shown)
                 continue
             part = proof[at : at + MEMORY_PROOF_BYTES]
             at += MEMORY_PROOF_BYTES
             if len(part) < 32 * (65 - log2_size):
-                raise BadEncoding(f"memory proof {len(paths)} has {len(part)} bytes, expected {32 * (65 - log2_size)}")
+                raise BadEncoding(f"memory proof {len(proofs)} has {len(part)} bytes, expected {32 * (65 - log2_size)}")
             if not any(part):
                 break
             words = [part[i : i + 32] for i in range(0, 32 * (65 - log2_size), 32)]
-            paths.append(Path(log2_size, words[0], tuple(words[1:])))
-        return cls(thread, inner_root, tuple(paths))
+            proofs.append(MemoryProof(log2_size, words[0], tuple(words[1:])))
+        return cls(thread, inner_root, tuple(proofs))
 
 
-def _log2_size(thread: Thread, paths: list[Path]) -> int:
-    """What the next path is a path of: a leaf, but for the third one of a tensor call."""
-    if len(paths) < 2 or thread.registers[2] not in TENSOR_CALLS:
+def _log2_size(thread: Thread, proofs: list[MemoryProof]) -> int:
+    """The size of what the next memory proof shows: a leaf, except for the third one of a tensor call."""
+    if len(proofs) < 2 or thread.registers[2] not in TENSOR_CALLS:
         return LEAF_LOG2
     word = thread.pc % 32 & ~3
-    instruction = int.from_bytes(paths[0].root[word : word + 4], "big")
+    instruction = int.from_bytes(proofs[0].root[word : word + 4], "big")
     is_syscall = instruction >> 26 == 0 and instruction & 63 == _SYSCALL
     log2_size = thread.registers[5]
     return log2_size if is_syscall and LEAF_LOG2 <= log2_size < 64 else LEAF_LOG2
 
 
-def _take_compact(proof: bytes, at: int, log2_size: int) -> tuple[Path, int]:
+def _take_compact(proof: bytes, at: int, log2_size: int) -> tuple[MemoryProof, int]:
     root, bitmap = proof[at : at + 32], int.from_bytes(proof[at + 32 : at + 40], "big")
     levels = 64 - log2_size
     if bitmap >> levels:
@@ -130,4 +130,4 @@ def _take_compact(proof: bytes, at: int, log2_size: int) -> tuple[Path, int]:
             at += 32
         else:
             siblings.append(zero_root(log2_size + level))
-    return Path(log2_size, root, tuple(siblings)), end
+    return MemoryProof(log2_size, root, tuple(siblings)), end

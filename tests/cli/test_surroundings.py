@@ -300,7 +300,7 @@ ID = "0x" + "ab" * 32
         ("respond", NOBODY, "--interval", 3),
         ("doctor", "--offline", "--rpc-url", "http://127.0.0.1:1"),
         ("vm", "state", "--node", 0, "--sample", 1, "--rpc-url", "http://127.0.0.1:1"),
-        ("vm", "prove", "--node", 0, "--sample", 1, "--step", 1, "--on-node"),
+        ("vm", "prove", "--node", 0, "--sample", 1, "--step", 1, "--deployed"),
         ("move", NOBODY, "--attack", "--defend", "--claim", 0, "--value", ID),
         ("model", "inspect", "--time", "--no-time"),
         ("request", "--sample", 1, "--callback-gas", 10**24),

@@ -102,9 +102,9 @@ def test_contract_reads_the_preimage_of_a_step(cli: Cli) -> None:
 
 def test_contract_on_a_chain_makes_the_step(cli: Cli, on_chain: Chain) -> None:
     """The deployed contract is asked in a call that changes nothing."""
-    result = cli("vm", "prove", *NODE, "--step", 20, "--verify-onchain", "--on-node", "--json")
+    result = cli("vm", "prove", *NODE, "--step", 20, "--verify-onchain", "--deployed", "--json")
     assert str(on_chain.deployment.chain_id) in result.object_with("contract_agrees")["where"]
-    base = cli("vm", "prove", guest_path(), "--base", "--step", 1, "--verify-onchain", "--on-node")
+    base = cli("vm", "prove", guest_path(), "--base", "--step", 1, "--verify-onchain", "--deployed")
     assert_refused(base, "base state")
 
 

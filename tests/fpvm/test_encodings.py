@@ -87,14 +87,14 @@ def test_a_proof_says_the_same_in_both_encodings(name: str) -> None:
     assert short.thread.encode() == at.thread_witness()
     state = State.decode(full.state_data)
     assert short.stack_root == push_thread(short.inner_root, short.thread) == state.active_stack
-    assert short.paths[0].memory_root(START) == state.memory_root
+    assert short.memory_proofs[0].memory_root(START) == state.memory_root
     whole = Proof.decode(full.proof, ml=True)
-    assert whole.paths[: len(short.paths)] == short.paths
+    assert whole.memory_proofs[: len(short.memory_proofs)] == short.memory_proofs
     assert whole.encode()[: len(short.encode())] == short.encode()
     if name in {"map", "root", "small"}:
-        assert short.paths[1].memory_root(at.registers()[A2]) == state.memory_root
-        assert short.paths[2].memory_root(SEGMENT) == state.memory_root
-        assert short.paths[2].log2_size == at.registers()[A1]
+        assert short.memory_proofs[1].memory_root(at.registers()[A2]) == state.memory_root
+        assert short.memory_proofs[2].memory_root(SEGMENT) == state.memory_root
+        assert short.memory_proofs[2].log2_size == at.registers()[A1]
 
 
 def test_a_compact_proof_is_much_smaller() -> None:

@@ -92,7 +92,7 @@ def test_bad_arguments_are_an_error_that_looks_at_no_memory(
     witness = step(at)
     assert thread_of(at) == advanced(thread, r2=EINVAL, r7=U64)
     assert at.witness()[:32] == before[:32]
-    assert len(Proof.decode(witness.proof, ml=True).paths) == 1
+    assert len(Proof.decode(witness.proof, ml=True).memory_proofs) == 1
 
 
 @pytest.mark.parametrize("leaf", [SEGMENT - 32, SEGMENT + (1 << 40)])

@@ -46,20 +46,20 @@ class CannotVerify(OpmlError):
 @click.option("--compact", is_flag=True, help="Leave the roots of zero subtrees out of the proof.")
 @click.option("--verify-onchain", is_flag=True, help="Let the contract execute the step, and compare.")
 @click.option(
-    "--on-node", is_flag=True, help="With --verify-onchain: call the deployed contract (--rpc-url, --deployment)."
+    "--deployed", is_flag=True, help="With --verify-onchain: call the deployed contract (--rpc-url, --deployment)."
 )
 @json_option
 def prove(
-    run: RunSelection, step: int | None, compact: bool, verify_onchain: bool, on_node: bool, output: Output
+    run: RunSelection, step: int | None, compact: bool, verify_onchain: bool, deployed: bool, output: Output
 ) -> None:
     """
     Show the witness of a step; with --verify-onchain, let the contract execute it.
 
-    The contract runs in this process (package pyrevm), or with --on-node as a read-only call on a chain.
+    The contract runs in this process (package pyrevm), or with --deployed as a read-only call on a chain.
     Example: opml-dispute vm prove --node 3 --sample 7 --step 1200 --compact --verify-onchain
     """
     if not verify_onchain:
-        expect_unused("counts only together with --verify-onchain", ["on_node"])
+        expect_unused("counts only together with --verify-onchain", ["deployed"])
     source = open_source(run)
     if step is None:
         if source.claimed is None:
@@ -94,7 +94,7 @@ def prove(
         preimage=None if read is None else {"key": read.key, "offset": read.offset},
     )
     if verify_onchain:
-        _verify(source, witness, machine.ml, run.chain if on_node else None, output)
+        _verify(source, witness, machine.ml, run.chain if deployed else None, output)
 
 
 def _proof_lines(witness: StepWitness, encoding: str, machine: Machine) -> list[str]:
@@ -103,9 +103,9 @@ def _proof_lines(witness: StepWitness, encoding: str, machine: Machine) -> list[
         return ["proof        0 bytes: the program has exited, so the step changes nothing and needs no proof"]
     parts = Proof.decode(witness.proof, ml=machine.ml)
     lines = [f"proof        {len(witness.proof):,} bytes, {encoding}: thread {parts.thread.thread_id}"]
-    for number, path in enumerate(parts.paths):
-        what = "leaf" if path.log2_size == 5 else f"subtree of 2^{path.log2_size} bytes"
-        lines.append(f"  path {number}     {what} 0x{path.root.hex()}, {len(path.siblings)} siblings")
+    for number, shown in enumerate(parts.memory_proofs):
+        what = "leaf" if shown.log2_size == 5 else f"subtree of 2^{shown.log2_size} bytes"
+        lines.append(f"  memory {number}   {what} 0x{shown.root.hex()}, {len(shown.siblings)} siblings")
     return lines
 
 
@@ -154,11 +154,11 @@ def _ask_node(witness: StepWitness, ml: bool, chain: ChainOptions) -> tuple[byte
     from opml_dispute.cli.session import open_system
 
     if not ml:
-        raise CannotVerify("the deployed contract runs ML states, this is a base state", hint="leave --on-node out")
+        raise CannotVerify("the deployed contract runs ML states, this is a base state", hint="leave --deployed out")
     if witness.preimage is not None:
         raise CannotVerify(
             f"the step reads pre-image 0x{witness.preimage.key.hex()}, which the deployed oracle has from a game only",
-            hint="leave --on-node out, to let the contract run in this process",
+            hint="leave --deployed out, to let the contract run in this process",
         )
     system = open_system(chain)
     fpvm = FPVM(system.deployment.addresses["vm"])

@@ -143,8 +143,8 @@ def run_options(*, files: str = "one") -> Callable[[F], F]:
             file: Path | None = None,
             **kwargs: Any,
         ) -> Any:
-            if game is None and not kwargs.get("on_node"):
-                expect_unused("counts only together with --game or --on-node", ["rpc_url", "deployment"])
+            if game is None and not kwargs.get("deployed"):
+                expect_unused("counts only together with --game or --deployed", ["rpc_url", "deployment"])
             run = RunSelection(
                 file=file,
                 ml=ml,
