@@ -118,6 +118,13 @@ def solidity_libraries(contracts: Path) -> Path:
     return modules
 
 
+def npm_packages(name: str, packages: Sequence[str]) -> tuple[Path, Path]:
+    """Node.js and a folder node_modules with these packages, kept under that name. Raises `ToolMissing`."""
+    runtime = node()
+    folder = _fetch_once(_tool_dir(name, "packages"), lambda place: _npm_install(runtime, place, packages, tool=name))
+    return runtime.node, folder / "node_modules"
+
+
 def node() -> NodeJs:
     """Node.js: OPML_NODE, PATH, or a copy fetched from PyPI. Raises `ToolMissing`."""
     override = _override("OPML_NODE")

@@ -8,10 +8,10 @@ digit reader, with the real VM: natively there, by the verifier contract here.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import hypothesis.strategies as st
 from hypothesis import given, settings
@@ -26,7 +26,7 @@ from opml_dispute.trace.split import SplitTrace
 from tests.support.builders import HONEST, MALLORY, SPAMMER, AnyGame, a_lie, send, snapshot, terms_of
 from tests.support.contract_game import ContractGame
 from tests.support.digits import digits_liar, digits_rules, digits_truth, guest, real_vm
-from tests.support.reference_game import ZERO, Record, ReferenceGame, Reverted
+from tests.support.reference_game import ZERO, Record, ReferenceGame, Reverted, Rules
 
 GAME_ERRORS = {
     "GameNotInProgress",
@@ -82,8 +82,8 @@ class ExactReference(ReferenceGame):
 class Both:
     """One game twice. What is done is done to both, and must come to the same."""
 
-    def __init__(self, root_claim: bytes) -> None:
-        self.contract = ContractGame(digits_rules(), MALLORY, root_claim)
+    def __init__(self, root_claim: bytes, kind: type[ContractGame] = ContractGame, rules: Rules | None = None) -> None:
+        self.contract = kind(rules or digits_rules(), MALLORY, root_claim)
         self.memory = ExactReference(self.contract.rules, real_vm, MALLORY, root_claim)
 
     def do(self, act: Callable[[AnyGame], object]) -> str:
@@ -154,6 +154,8 @@ class Both:
         assert len(logged.get("LocalDataAdded", [])) == self.memory.loaded
 
 
+AnyBoth = TypeVar("AnyBoth", bound=Both)
+
 turns = st.tuples(
     st.sampled_from(["round", "duel", "move", "move", "step", "step", "load", "settle", "settle all", "wait"]),
     st.integers(0, 2**16),
@@ -164,11 +166,15 @@ turns = st.tuples(
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 3), st.lists(turns, min_size=4, max_size=60))
 def test_random_play_comes_to_the_same(root_seed: int, played: list[tuple[str, int, bool]]) -> None:
+    assert play_turns(Both, root_seed, played).memory.status != 0
+
+
+def play_turns(make: Callable[[bytes], AnyBoth], root_seed: int, played: Sequence[tuple[str, int, bool]]) -> AnyBoth:
     """An honest player against two liars, noise between their rounds, late and double steps, early settling."""
     faulty_traces = [digits_liar().find(seed) for seed in (root_seed, root_seed + 1)]
     traces = [digits_truth(), *(faulty.trace(guest()) for faulty in faulty_traces)]
     names = [HONEST, MALLORY, SPAMMER]
-    both = Both(faulty_traces[0].root_claim)
+    both = make(faulty_traces[0].root_claim)
     for kind, number, is_attack in played:
         who = number % 3
         claims = len(both.memory.claims)
@@ -201,7 +207,7 @@ def test_random_play_comes_to_the_same(root_seed: int, played: list[tuple[str, i
             both.do(partial(settle, index=index, count=512))
         both.do(lambda game: game.resolve())
     both.compare()
-    assert both.memory.status != 0
+    return both
 
 
 def load(game: AnyGame, *, index: int, ident: int, offset: int) -> None:

@@ -36,14 +36,13 @@ def stub(runtime: bytes) -> bytes:
     return bytes.fromhex(f"61{len(runtime):04x}80600c6000396000f3") + runtime
 
 
-def registry_stub(starting_root: bytes, node_count: int, split_depth: int, max_depth: int) -> bytes:
-    """Answers `gameParameters` with these four, for a single inference, and every other question with 0."""
-    selector = keccak256(b"gameParameters(bytes32)")[:4]
+def registry_stub(question: str, kinds: Sequence[str], answer: Sequence[Any]) -> bytes:
+    """Answers the function `question` with these words, at most five, and every other question with 0."""
+    selector = keccak256(question.encode())[:4]
     code = bytes.fromhex(f"60003560e01c63{selector.hex()}14601457602060 00f3".replace(" ", ""))
     code += bytes.fromhex("5b60a06021600039 60a06000f3".replace(" ", ""))
     assert len(code) == 0x21, "the words stand right behind the code"
-    words = [starting_root, node_count, split_depth, max_depth, 1]
-    return code + encode(["bytes32", "uint64", "uint64", "uint64", "uint64"], words)
+    return code + encode(kinds, answer).ljust(5 * 32, b"\0")
 
 
 TAKES_EVERYTHING = b"\x00"
@@ -63,18 +62,12 @@ class ContractGame:
         self._evm.set_balance(OWNER, RICH)
         self._funded: set[str] = {OWNER, ZERO, rules.forfeited_to}
         self._tick()
-        self._game = load_artifact("FaultDisputeGame")
+        self._game, implementation_arguments = self._implementation()
         oracle = self._deploy(load_artifact("PreimageOracle"), 0, rules.challenge_period)
         self.vm_address = self._deploy(load_artifact("FPVM"), oracle, ML_VERSION)
-        words = registry_stub(rules.starting_root, rules.node_count, rules.split_depth, rules.max_depth)
-        registry = self._evm.deploy(OWNER, stub(words))
+        registry = self._evm.deploy(OWNER, stub(self._registry()))
         vault = self._evm.deploy(OWNER, stub(TAKES_EVERYTHING))
-        limits = (125, 123, rules.extension, rules.max_clock)
-        terms = (
-            *(rules.base_fee, rules.gas_at_root, rules.gas_at_max_depth),
-            *(rules.forfeited_bps, rules.forfeited_to),
-        )
-        implementation = self._deploy(self._game, limits, terms)
+        implementation = self._deploy(self._game, *implementation_arguments)
         factory_code = load_artifact("DisputeGameFactory")
         factory = self._deploy(factory_code, OWNER)
         types = ["bytes32", "address", "address", "address", "uint256"]
@@ -86,9 +79,32 @@ class ContractGame:
         self._call(OWNER, factory, factory_code, set_implementation, 0, implementation, arguments)
         bond = self.required_bond(1)
         self._call(OWNER, factory, factory_code, "setInitBond", 0, bond)
-        created = self._call(creator, factory, factory_code, "create", 0, root_claim, REQUEST_ID, value=bond)
+        created = self._call(creator, factory, factory_code, "create", 0, root_claim, self._extra_data(), value=bond)
         (self.address,) = decode(["address"], created)
         rules.address = self.address
+
+    # --- what is played ---
+
+    def _implementation(self) -> tuple[Artifact, tuple[Any, ...]]:
+        """The contract, and what its constructor is given."""
+        rules = self.rules
+        limits = (125, 123, rules.extension, rules.max_clock)
+        terms = (
+            *(rules.base_fee, rules.gas_at_root, rules.gas_at_max_depth),
+            *(rules.forfeited_bps, rules.forfeited_to),
+        )
+        return load_artifact("FaultDisputeGame"), (limits, terms)
+
+    def _registry(self) -> bytes:
+        """The code of the registry's stand-in."""
+        rules = self.rules
+        kinds = ["bytes32", "uint64", "uint64", "uint64", "uint64"]
+        answer = [rules.starting_root, rules.node_count, rules.split_depth, rules.max_depth, 1]  # a single inference
+        return registry_stub("gameParameters(bytes32)", kinds, answer)
+
+    def _extra_data(self) -> bytes:
+        """What the game is created with: here the request."""
+        return REQUEST_ID
 
     # --- what may be done ---
 
@@ -167,6 +183,17 @@ class ContractGame:
 
     def challenger_duration(self, index: int) -> int:
         return int(self._ask("getChallengerDuration", index))
+
+    def answer_to(self, data: bytes) -> tuple[bool, bytes]:
+        """Whether a call without value is accepted, and the bytes that come back."""
+        self._tick()
+        try:
+            return True, bytes(self._evm.message_call(OWNER, self.address, data))
+        except RuntimeError as error:
+            revert = _REVERT.fullmatch(str(error))
+            if revert is None:
+                raise
+            return False, bytes.fromhex(revert[2])
 
     # --- the EVM ---
 
