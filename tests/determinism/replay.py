@@ -14,6 +14,7 @@ are the engine's own.
 
 from __future__ import annotations
 
+import fcntl
 import io
 import shutil
 import struct
@@ -65,9 +66,17 @@ def build() -> Path:
     stamp = target.with_suffix(".stamp")
     own_hash = keccak256(b"".join(main.read_bytes() for main in mains)).hex()
     made_of = f"{fingerprint(flags, engine_sources())} {own_hash}"
-    if target.is_file() and stamp.is_file() and stamp.read_text() == made_of:
-        return target
     target.parent.mkdir(parents=True, exist_ok=True)
+    # Tests that run at the same time in several processes wait for one build, which takes a minute.
+    with target.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (target.is_file() and stamp.is_file() and stamp.read_text() == made_of):
+            _build(target, mains, flags)
+            stamp.write_text(made_of)
+    return target
+
+
+def _build(target: Path, mains: Sequence[Path], flags: Sequence[str]) -> None:
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".building-") as folder:
         fresh, own = Path(folder) / target.name, [str(Path(folder) / f"{main.stem}.o") for main in mains]
         engine = [str(source.relative_to(NATIVE)) for source in engine_sources()]
@@ -75,8 +84,6 @@ def build() -> Path:
             _compile([*flags, "-I.", "-c", str(main), "-o", compiled])
         _compile([*flags, *_RENAMED, "-I.", *engine, *own, "-lm", "-o", str(fresh)])
         fresh.replace(target)
-    stamp.write_text(made_of)
-    return target
 
 
 def _compile(arguments: Sequence[str]) -> None:
