@@ -11,10 +11,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-from opml_dispute.cli.command_line import Command
-from opml_dispute.cli.options import FileName, json_option
+from opml_dispute.cli.command_line import Command, expect_unused
+from opml_dispute.cli.options import FileName, binding_options, json_option
 from opml_dispute.cli.output import Output, duration
 from opml_dispute.errors import OpmlError
+from opml_dispute.model.files import Binding
+
+_BINDING = ("dims", "constants", "max_sizes", "prompt_tokens", "tokens", "sampling")
+"""The parameters of `binding_options`."""
 
 
 class SimulationExtraMissing(OpmlError):
@@ -49,6 +53,13 @@ def _print_settings(context: click.Context, _: click.Parameter, asked: bool) -> 
 @click.option("--trials", type=click.IntRange(1), help="Trials for each point, instead of the file's number.")
 @click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change a setting: fees.base_fee_gwei=30.")
 @click.option(
+    "--calibrate",
+    type=FileName(),
+    metavar="MODEL",
+    help="Compute this model here first: game and machine of the scenario are then its own. --set comes after.",
+)
+@binding_options
+@click.option(
     "--results",
     type=FileName(),
     default=Path("simulations"),
@@ -63,6 +74,8 @@ def simulate(
     file: Path,
     trials: int | None,
     changes: tuple[str, ...],
+    calibrate: Path | None,
+    binding: Binding,
     results: Path,
     report: Path | None,
     pool: str,
@@ -80,8 +93,11 @@ def simulate(
         from opml_dispute.simulation import report as reports
     except ImportError as error:
         raise SimulationExtraMissing(f"simulations need a library that is not installed: {error.name}") from error
+    if calibrate is None:
+        expect_unused("counts only together with --calibrate", _BINDING)
     sweep = scenario.load(file)
-    settings: dict[str, Any] = dict(_setting(text) for text in changes)
+    settings: dict[str, Any] = {} if calibrate is None else _calibrated(calibrate, binding, output)
+    settings |= dict(_setting(text) for text in changes)
     if trials is not None:
         settings["trials"] = trials
     if settings:
@@ -115,6 +131,30 @@ def simulate(
         )
     output.show(table)
     output.say(f"Report: {written[0]} and {written[1].name}")
+
+
+def _calibrated(model: Path, binding: Binding, output: Output) -> dict[str, Any]:
+    """The settings that say how fast this machine computes a model. Raises `NotCalibrated`, or what its file is not."""
+    from opml_dispute.generation.files import open_model
+    from opml_dispute.operator.inspection import made_up_inputs
+    from opml_dispute.simulation.calibration import calibrate
+
+    program = open_model(model, binding)
+    output.say(f"Computing {model.name} on this machine …", style="dim")
+    found = calibrate(program, made_up_inputs(program))
+    output.say(
+        f"An inference with its root takes {found.inference_s:.4g} s, a state in its middle "
+        f"{found.middle_root_s:.4g} s. The VM run of the longest node takes {found.vm_run_s:.4g} s: "
+        f"{found.vm_steps:,} steps, {found.steps_per_s / 1e6:,.0f} million a second. There are {found.cores} cores."
+    )
+    output.fact(
+        calibrated=str(model),
+        settings=found.settings,
+        middle_root_s=found.middle_root_s,
+        vm_steps=found.vm_steps,
+        vm_steps_per_s=found.steps_per_s,
+    )
+    return dict(found.settings)
 
 
 def _setting(text: str) -> tuple[str, Any]:

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from opml_dispute.cli import execute
+from opml_dispute.model.compiler import compile_model
+from opml_dispute.models import DIGITS
 
 GOOD = 'name = "tiny"\ntrials = 2\n[[attacker]]\nstrategy = "liar"\n[sweep]\n"game.nodes" = [2, 5]\n'
 
@@ -63,3 +65,24 @@ def test_every_setting_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
     listed = capsys.readouterr().out
     for key in ("game.nodes = 14", "honest.fee_cap_gwei = 0.0", "attacker[].strategy = required", "[[attacker]]"):
         assert key in listed
+
+
+def test_a_model_is_computed_first_and_the_game_is_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Depths, cores and times come from this machine; a setting on the command line still has the last word."""
+    plain = GOOD.partition("[sweep]")[0]
+    arguments = ("--json", "--calibrate", str(DIGITS), "--set", "honest.cores=3")
+    assert simulate(tmp_path, plain, *arguments) == 0
+    found, point = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    program = compile_model(DIGITS)
+    assert found["settings"]["game.nodes"] == program.node_count
+    assert found["settings"]["game.log2_steps"] == program.log2_steps
+    assert 0 < found["settings"]["honest.inference_s"] < 10
+    assert found["vm_steps_per_s"] > 1e5
+    assert point["metrics"]["truth"][0] == 1
+    report = (tmp_path / "results" / "tiny" / "tiny.md").read_text(encoding="utf-8")
+    assert f"{found['settings']['honest.inference_s']:.3g}"[:4] in report
+
+
+def test_options_of_a_model_count_only_with_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert simulate(tmp_path, GOOD, "--dim", "n=3") == 2
+    assert "--calibrate" in capsys.readouterr().err
