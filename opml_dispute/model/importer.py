@@ -22,6 +22,7 @@ import onnx
 from onnx import AttributeProto, TensorProto, numpy_helper
 
 from opml_dispute.model import elements
+from opml_dispute.model.attributes import listed, text_of
 from opml_dispute.model.builder import Builder
 from opml_dispute.model.graph_inputs import (
     bind,
@@ -390,12 +391,11 @@ class Importer:
                 constant.buffer.binary64 = np.asarray(numpy_helper.to_array(attribute.t)).reshape(-1)
             return constant
         if kind == AttributeProto.STRING:
-            return _text(attribute.s)
-        if kind == AttributeProto.STRINGS:
-            return tuple(_text(item) for item in attribute.strings)
-        if kind in (AttributeProto.FLOAT, AttributeProto.INT, AttributeProto.FLOATS, AttributeProto.INTS):
-            value = onnx.helper.get_attribute_value(attribute)
-            return tuple(value) if kind in (AttributeProto.FLOATS, AttributeProto.INTS) else value
+            return text_of(attribute.s)
+        if kind in (AttributeProto.STRINGS, AttributeProto.FLOATS, AttributeProto.INTS):
+            return listed(attribute)
+        if kind in (AttributeProto.FLOAT, AttributeProto.INT):
+            return attribute.f if kind == AttributeProto.FLOAT else attribute.i
         if kind == AttributeProto.TYPE_PROTO:
             return attribute.tp
         raise Refuse(f"attribute {attribute.name!r} has a type that is not supported")
@@ -444,7 +444,3 @@ def _apart(results: Sequence[Value]) -> tuple[list[Value], list[Sized | None]]:
     """Results, and those among them for which the model's user made room."""
     values = [result.tensor if isinstance(result, Sized) else result for result in results]
     return values, [result if isinstance(result, Sized) else None for result in results]
-
-
-def _text(raw: bytes) -> str:
-    return raw.decode("utf-8", errors="replace")

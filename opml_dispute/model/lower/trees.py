@@ -1,14 +1,15 @@
 """
 Decision-tree ensembles: three ways of writing them down, one kernel.
 
-Each operator's attributes become a list of `TreeNode`s per tree, which `_table` lays out as the TREE kernel reads it: a
-child always after its parents, so that every walk ends. A test for membership becomes a chain of equalities.
+Each operator's attributes become `TreeNodes`, arrays with an element for each node, which `_table` lays out as the TREE
+kernel reads them: tree by tree, a child always after its parents, so that every walk ends. A test for membership
+becomes a chain of equalities.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,20 +24,31 @@ from opml_dispute.model.tensor import Array, Tensor
 ML = "ai.onnx.ml"
 _MODES = {"LEAF": 0, "BRANCH_LEQ": 1, "BRANCH_LT": 2, "BRANCH_GTE": 3, "BRANCH_GT": 4, "BRANCH_EQ": 5, "BRANCH_NEQ": 6}
 _NAN_IS_TRUE = 0x100
+_MOST_FEATURES = 1 << 31
 
 
-@dataclass(slots=True)
-class TreeNode:
-    """A comparison with two ways on, or (mode 0) a leaf with its weights."""
+@dataclass(frozen=True, slots=True)
+class TreeNodes:
+    """Nodes, each a comparison with two ways on, or (mode 0) a leaf with its weights; an element each."""
 
-    mode: int
-    feature: int = 0
-    threshold: float = 0.0
-    yes: int = -1
-    no: int = -1
-    weights: tuple[tuple[int, float], ...] = ()
-    """(target, weight) of a leaf."""
-    nan_is_true: bool = False
+    mode: Array
+    feature: Array
+    threshold: Array
+    """f64."""
+    yes: Array
+    """The number of the next node; -1 if there is none."""
+    no: Array
+    nan_is_true: Array
+    owner: Array
+    """Of each weight: the number of its leaf."""
+    targets: Array
+    weights: Array
+    """f64; of one leaf in their order."""
+
+    def of_leaves(self) -> TreeNodes:
+        """Without weights that belong to no leaf."""
+        kept = self.mode[self.owner] == 0
+        return replace(self, owner=self.owner[kept], targets=self.targets[kept], weights=self.weights[kept])
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,55 +64,95 @@ class _Table:
     """Weights of the leaf that has most."""
 
 
-def _table(nodes: Sequence[TreeNode], roots: Sequence[int]) -> _Table:
+def _table(nodes: TreeNodes, roots: Array) -> _Table:
     """The nodes that the roots reach, parents first. Raises `Refuse` if a way leads nowhere or round."""
-    order: list[int] = []
-    state: dict[int, int] = {}
-    depth: dict[int, int] = {}
-    for root in roots:
-        stack = [(root, False)]
-        while stack:
-            at, done = stack.pop()
-            if not 0 <= at < len(nodes):
-                raise Refuse(f"a tree that leads to node {at} of {len(nodes)}")
-            children = [nodes[at].yes, nodes[at].no] if nodes[at].mode else []
-            if done:
-                state[at] = 2
-                depth[at] = 1 + max(depth[c] for c in children) if children else 0
-                order.append(at)
-            elif state.get(at) == 1:
-                raise Refuse(f"a tree that comes back to node {at}")
-            elif at not in state:
-                state[at] = 1
-                stack.append((at, True))
-                for child in children:
-                    if state.get(child) == 1:
-                        raise Refuse(f"a tree that comes back to node {child}")
-                    stack.append((child, False))
-    order.reverse()
-    place = {at: i for i, at in enumerate(order)}
-    rows: list[tuple[int, int, int, int]] = []
-    targets: list[int] = []
-    weights: list[float] = []
-    for at in order:
-        node = nodes[at]
-        if node.mode:
-            flags = _NAN_IS_TRUE if node.nan_is_true else 0
-            rows.append((node.mode | flags, node.feature, place[node.yes], place[node.no]))
-        else:
-            rows.append((0, len(targets), len(node.weights), 0))
-            targets += [target for target, _ in node.weights]
-            weights += [weight for _, weight in node.weights]
-    table = np.array(rows, np.int32).reshape(-1, 4)
+    level, tree = _levels(nodes, roots)
+    order = _order(nodes, roots, level, tree)
+    place = np.full(level.size, -1)
+    place[order] = np.arange(order.size)
+    mode, feature = nodes.mode[order], nodes.feature[order]
+    inner = mode != 0
+    if feature[inner].min(initial=0) < 0 or feature[inner].max(initial=0) >= _MOST_FEATURES:
+        raise Refuse(f"a tree that looks at feature {feature[inner].min()} or {feature[inner].max()}")
+    own = nodes.of_leaves()
+    weights = np.where(inner, 0, np.bincount(own.owner, minlength=level.size)[order])
+    table = np.empty((order.size, 4), np.int32)
+    table[:, 0] = mode | np.where(inner & nodes.nan_is_true[order], _NAN_IS_TRUE, 0)
+    table[:, 1] = np.where(inner, feature, np.cumsum(weights) - weights)
+    table[:, 2] = np.where(inner, place[nodes.yes[order]], weights)
+    table[:, 3] = np.where(inner, place[nodes.no[order]], 0)
+    told = np.flatnonzero(place[own.owner] >= 0)
+    told = told[np.argsort(place[own.owner[told]], kind="stable")]
     return _Table(
         table,
-        _thresholds(np.array([nodes[at].threshold for at in order], np.float64), table[:, 0] & 0xFF),
-        np.array([place[root] for root in roots], np.int32),
-        np.array(targets or [0], np.int32),
-        np.array(weights or [0.0], np.float32),
-        max((depth[root] for root in roots), default=0),
-        max((len(nodes[at].weights) for at in order if not nodes[at].mode), default=0),
+        _thresholds(np.where(inner, nodes.threshold[order], 0.0), mode),
+        place[roots].astype(np.int32),
+        (own.targets[told] if told.size else np.zeros(1)).astype(np.int32),
+        (own.weights[told] if told.size else np.zeros(1)).astype(np.float32),
+        int(level.max(initial=0)),
+        int(weights.max(initial=0)),
     )
+
+
+def _order(nodes: TreeNodes, roots: Array, level: Array, tree: Array) -> Array:
+    """
+    The nodes that are reached, parents first: the last tree first, and of each what follows a yes before the rest.
+
+    So most of a way lies together. Where nodes have several parents, tree by tree, the nearest to the root first.
+    """
+    reached = np.flatnonzero(level >= 0)
+    inner = reached[nodes.mode[reached] != 0]
+    children = np.concatenate([nodes.yes[inner], nodes.no[inner], roots])
+    if np.bincount(children, minlength=level.size).max(initial=0) > 1:
+        return reached[np.lexsort((level[reached], tree[reached]))]
+    by_level = np.split(inner[np.argsort(level[inner], kind="stable")], np.cumsum(np.bincount(level[inner]))[:-1])
+    size, place = np.ones(level.size, np.int64), np.zeros(level.size, np.int64)
+    for parents in reversed(by_level):
+        size[parents] += size[nodes.yes[parents]] + size[nodes.no[parents]]
+    ends = np.cumsum(size[roots[::-1]])[::-1]
+    place[roots] = ends - size[roots]
+    for parents in by_level:
+        place[nodes.yes[parents]] = place[parents] + 1
+        place[nodes.no[parents]] = place[parents] + 1 + size[nodes.yes[parents]]
+    order = np.empty(reached.size, np.int64)
+    order[place[reached]] = reached
+    return order
+
+
+def _levels(nodes: TreeNodes, roots: Array) -> tuple[Array, Array]:
+    """
+    Of each node the longest way to it from a root, -1 if there is none; and the number of the last root that leads to
+    it. Raises `Refuse` as `_table`.
+    """
+    size, inner = nodes.mode.size, nodes.mode != 0
+
+    def children(of: Array) -> Array:
+        of = of[inner[of]]
+        return np.concatenate([nodes.yes[of], nodes.no[of]])
+
+    seen, front = np.zeros(size, np.bool_), _distinct(roots)
+    while front.size:
+        wrong = front[(front < 0) | (front >= size)]
+        if wrong.size:
+            raise Refuse(f"a tree that leads to node {wrong[0]} of {size}")
+        seen[front] = True
+        following = children(front)
+        # What is no node's number is kept, to be told in the next round.
+        front = _distinct(following[~seen[np.clip(following, 0, size - 1)] | (following < 0) | (following >= size)])
+    waiting = np.bincount(children(np.flatnonzero(seen)), minlength=size)
+    level, tree = np.full(size, -1), np.full(size, -1)
+    np.maximum.at(tree, roots, np.arange(roots.size))
+    front, depth = np.flatnonzero(seen & (waiting == 0)), 0
+    while front.size:
+        level[front] = depth
+        following = children(front)
+        np.maximum.at(tree, following, np.tile(tree[front[inner[front]]], 2))
+        np.subtract.at(waiting, following, 1)
+        front, depth = _distinct(following[waiting[following] == 0]), depth + 1
+    round_trip = np.flatnonzero(seen & (level < 0))
+    if round_trip.size:
+        raise Refuse(f"a tree that comes back to node {round_trip[0]}")
+    return level, tree
 
 
 def _thresholds(exact: Array, modes: Array) -> Array:
@@ -134,51 +186,92 @@ def _ensemble(g: Builder, x: Tensor, table: _Table, targets: int, function: Redu
     return g.tree(x, constants, targets, function, table.depth, table.leaf_weights)
 
 
-def _flat(value: Tensor | Sequence[float] | None) -> list[float]:
-    """An attribute given as a list or as a tensor."""
-    if value is None:
-        return []
+def _exact(value: Tensor | Sequence[float] | None) -> Array:
+    """An attribute given as a list or as a tensor, in binary64."""
     if isinstance(value, Tensor):
         exact = value.buffer.binary64
-        return list(map(float, value.values().reshape(-1) if exact is None else exact))
-    return [float(v) for v in value]
+        return np.asarray(value.values().reshape(-1) if exact is None else exact, np.float64)
+    return np.asarray([] if value is None else value, np.float64)
 
 
-def _classic_nodes(attributes: dict[str, Any], prefix: str) -> tuple[list[TreeNode], list[int]]:
+def _given(listed: Sequence[float] | None, tensor: Tensor | None) -> Tensor | Sequence[float] | None:
+    """One of the two ways in which an attribute may be given."""
+    return tensor if listed is None or not len(listed) else listed
+
+
+def _whole(value: Sequence[int] | None) -> Array:
+    return np.asarray([] if value is None else value, np.int64)
+
+
+def _distinct(values: Array) -> Array:
+    """Each value once, ascending: faster than by hashing, for lists that are nearly in order."""
+    ordered = np.sort(values, kind="stable")
+    is_new: Array = np.concatenate([np.ones(min(ordered.size, 1), np.bool_), ordered[1:] != ordered[:-1]])
+    return np.asarray(ordered[is_new])
+
+
+class _Places:
+    """The number of each node by its tree's and its own identifier; of equal ones the last."""
+
+    def __init__(self, trees: Array, ids: Array) -> None:
+        self.trees, self.ids = _distinct(trees), _distinct(ids)
+        keys = self._keys(trees, ids)
+        self.order = np.argsort(keys, kind="stable")
+        self.keys = keys[self.order]
+
+    def _keys(self, trees: Array, ids: Array) -> Array:
+        """-1 for an identifier that no node has."""
+        ranks = [np.searchsorted(known, given) for known, given in ((self.trees, trees), (self.ids, ids))]
+        found = np.ones(trees.size, np.bool_)
+        for known, rank, given in zip((self.trees, self.ids), ranks, (trees, ids), strict=True):
+            rank[rank == known.size] = 0
+            found &= known[rank] == given if known.size else False
+        return np.where(found, ranks[0] * self.ids.size + ranks[1], -1)
+
+    def of(self, trees: Array, ids: Array) -> Array:
+        """-1 for a node that there is not."""
+        keys = self._keys(trees, ids)
+        at = np.searchsorted(self.keys, keys, side="right") - 1
+        return np.where((at >= 0) & (keys >= 0) & (self.keys[at] == keys), self.order[at], -1)
+
+
+def _classic_nodes(attributes: Mapping[str, Any], prefix: str) -> tuple[TreeNodes, Array]:
     """Nodes and roots from the attributes of TreeEnsembleRegressor and -Classifier."""
-    trees, ids = attributes["nodes_treeids"], attributes["nodes_nodeids"]
-    place = {(tree, node): i for i, (tree, node) in enumerate(zip(trees, ids, strict=True))}
-    leaf: dict[int, list[tuple[int, float]]] = {}
-    owners = zip(attributes[f"{prefix}_treeids"], attributes[f"{prefix}_nodeids"], strict=True)
-    contributions = zip(attributes[f"{prefix}_ids"], _flat(attributes[f"{prefix}_weights"]), strict=True)
-    for owner, (target, weight) in zip(owners, contributions, strict=True):
-        if owner not in place:
-            raise Refuse(f"a weight for node {owner[1]} of tree {owner[0]}, which does not exist")
-        leaf.setdefault(place[owner], []).append((int(target), float(weight)))
-    values = _flat(attributes["nodes_values"])
-    missing = attributes.get("nodes_missing_value_tracks_true") or (0,) * len(trees)
-    nodes = []
-    for i, (tree, mode) in enumerate(zip(trees, attributes["nodes_modes"], strict=True)):
-        if mode not in _MODES:
-            raise Refuse(f"a node of mode {mode!r}; expected one of {', '.join(_MODES)}")
-        if mode == "LEAF":
-            nodes.append(TreeNode(0, weights=tuple(leaf.get(i, ()))))
-            continue
-        yes, no = ((tree, attributes[f"nodes_{way}nodeids"][i]) for way in ("true", "false"))
-        nodes.append(
-            TreeNode(
-                _MODES[mode],
-                attributes["nodes_featureids"][i],
-                values[i],
-                place.get(yes, -1),
-                place.get(no, -1),
-                nan_is_true=bool(missing[i]),
-            )
-        )
-    roots: dict[int, int] = {}
-    for i, tree in enumerate(trees):
-        roots.setdefault(tree, i)
-    return nodes, list(roots.values())
+    trees, ids = _whole(attributes["nodes_treeids"]), _whole(attributes["nodes_nodeids"])
+    places = _Places(trees, ids)
+    of_trees, of_nodes = _whole(attributes[f"{prefix}_treeids"]), _whole(attributes[f"{prefix}_nodeids"])
+    owner = places.of(of_trees, of_nodes)
+    if (owner < 0).any():
+        wrong = int(np.flatnonzero(owner < 0)[0])
+        raise Refuse(f"a weight for node {of_nodes[wrong]} of tree {of_trees[wrong]}, which does not exist")
+    modes = attributes["nodes_modes"]
+    unknown = sorted(set(modes) - set(_MODES))
+    if unknown:
+        raise Refuse(f"a node of mode {unknown[0]!r}; expected one of {', '.join(_MODES)}")
+    missing = attributes.get("nodes_missing_value_tracks_true")
+    count = len(modes)
+    nodes = TreeNodes(
+        np.fromiter(map(_MODES.__getitem__, modes), np.int64, count),
+        _whole(attributes["nodes_featureids"]),
+        _exact(attributes["nodes_values"]),
+        places.of(trees, _whole(attributes["nodes_truenodeids"])),
+        places.of(trees, _whole(attributes["nodes_falsenodeids"])),
+        np.zeros(count, np.bool_) if missing is None or not len(missing) else _whole(missing) != 0,
+        owner,
+        _whole(attributes[f"{prefix}_ids"]),
+        _exact(attributes[f"{prefix}_weights"]),
+    )
+    _expect_sizes(nodes, count, owner.size)
+    firsts = np.sort(np.unique(trees, return_index=True)[1])
+    return nodes, firsts
+
+
+def _expect_sizes(nodes: TreeNodes, count: int, weights: int) -> None:
+    """Raises `Refuse` for lists of different lengths."""
+    sizes = [part.size for part in (nodes.mode, nodes.feature, nodes.threshold, nodes.yes, nodes.no, nodes.nan_is_true)]
+    if set(sizes) != {count} or {nodes.targets.size, nodes.weights.size} != {weights}:
+        told = ", ".join(f"{size:,}" for size in (*sizes, nodes.targets.size, nodes.weights.size))
+        raise Refuse(f"lists of lengths {told}, for {count:,} nodes and {weights:,} weights")
 
 
 @lowers("TreeEnsembleRegressor", domain=ML)
@@ -213,9 +306,9 @@ def tree_ensemble_regressor(
             "nodes_falsenodeids": nodes_falsenodeids, "nodes_featureids": nodes_featureids, "nodes_modes": nodes_modes,
             "nodes_missing_value_tracks_true": nodes_missing_value_tracks_true, "nodes_nodeids": nodes_nodeids,
             "nodes_treeids": nodes_treeids, "nodes_truenodeids": nodes_truenodeids,
-            "nodes_values": nodes_values or nodes_values_as_tensor, "target_ids": target_ids,
+            "nodes_values": _given(nodes_values, nodes_values_as_tensor), "target_ids": target_ids,
             "target_nodeids": target_nodeids, "target_treeids": target_treeids,
-            "target_weights": target_weights or target_weights_as_tensor,
+            "target_weights": _given(target_weights, target_weights_as_tensor),
         },
         "target",
     )  # fmt: skip
@@ -224,10 +317,10 @@ def tree_ensemble_regressor(
         raise Refuse(f"aggregate_function {aggregate_function!r}; expected one of {', '.join(function)}")
     scores = _ensemble(g, x, _table(nodes, roots), n_targets, function[aggregate_function])
     if aggregate_function == "AVERAGE":
-        scores = g.div(scores, len(roots))
-    base = _flat(base_values or base_values_as_tensor)
-    if base:
-        scores = g.add(scores, g.constant(np.array(base, np.float32)))
+        scores = g.div(scores, roots.size)
+    base = _exact(_given(base_values, base_values_as_tensor))
+    if base.size:
+        scores = g.add(scores, g.constant(base.astype(np.float32)))
     return post_transformed(g, scores, post_transform)
 
 
@@ -264,25 +357,24 @@ def tree_ensemble_classifier(
             "nodes_falsenodeids": nodes_falsenodeids, "nodes_featureids": nodes_featureids, "nodes_modes": nodes_modes,
             "nodes_missing_value_tracks_true": nodes_missing_value_tracks_true, "nodes_nodeids": nodes_nodeids,
             "nodes_treeids": nodes_treeids, "nodes_truenodeids": nodes_truenodeids,
-            "nodes_values": nodes_values or nodes_values_as_tensor, "class_ids": class_ids,
+            "nodes_values": _given(nodes_values, nodes_values_as_tensor), "class_ids": class_ids,
             "class_nodeids": class_nodeids, "class_treeids": class_treeids,
-            "class_weights": class_weights or class_weights_as_tensor,
+            "class_weights": _given(class_weights, class_weights_as_tensor),
         },
         "class",
     )  # fmt: skip
     labels = list(classlabels_int64s or range(len(classlabels_strings or ())))
-    base = _flat(base_values or base_values_as_tensor)
-    weights = [weight for node in nodes for _, weight in node.weights]
-    if len(labels) == 2 and len(set(class_ids)) == 1 and len(base) <= 1:
-        for node in nodes:
-            node.weights = tuple((0, weight) for _, weight in node.weights)
+    base = _exact(_given(base_values, base_values_as_tensor))
+    if len(labels) == 2 and len(np.unique(_whole(class_ids))) == 1 and base.size <= 1:
+        nodes = replace(nodes, targets=np.zeros_like(nodes.targets))
         scores = _ensemble(g, x, _table(nodes, roots), 1, Reduction.SUM)
-        if base:
-            scores = g.add(scores, base[0])
-        return two_classes(g, scores, labels, post_transform, positive=all(w >= 0 for w in [*weights, *base]))
+        if base.size:
+            scores = g.add(scores, float(base[0]))
+        positive = bool((nodes.of_leaves().weights >= 0).all() and (base >= 0).all())
+        return two_classes(g, scores, labels, post_transform, positive=positive)
     scores = _ensemble(g, x, _table(nodes, roots), len(labels), Reduction.SUM)
-    if base:
-        scores = g.add(scores, g.constant(np.array(base, np.float32)))
+    if base.size:
+        scores = g.add(scores, g.constant(base.astype(np.float32)))
     return class_labels(g, scores, labels), post_transformed(g, scores, post_transform)
 
 
@@ -309,25 +401,37 @@ def tree_ensemble(
     tree_roots: Sequence[int],
 ) -> Tensor:
     """Inner nodes first, then the leaves, each with one weight."""
-    modes, splits = nodes_modes.values(), _flat(nodes_splits)
-    inner, missing = len(splits), nodes_missing_value_tracks_true or (0,) * len(splits)
-    nodes: list[TreeNode] = [TreeNode(0) for _ in range(inner)]
-    nodes += [TreeNode(0, weights=((t, w),)) for t, w in zip(leaf_targetids, _flat(leaf_weights), strict=True)]
-    members = iter(_members(_flat(membership_values)))
-    for i in range(inner):
-        yes = nodes_truenodeids[i] + (inner if nodes_trueleafs[i] else 0)
-        no = nodes_falsenodeids[i] + (inner if nodes_falseleafs[i] else 0)
-        mode, feature, nan = int(modes[i]), nodes_featureids[i], bool(missing[i])
-        if mode < 6:
-            nodes[i] = TreeNode(mode + 1, feature, splits[i], yes, no, nan_is_true=nan)
-            continue
-        values = next(members)
+    splits, modes = _exact(nodes_splits), nodes_modes.values().reshape(-1).astype(np.int64)
+    inner, leaves = splits.size, _exact(leaf_weights)
+    missing = nodes_missing_value_tracks_true
+    parts = {
+        "mode": np.minimum(modes + 1, _MODES["BRANCH_EQ"] + (modes < 6)),
+        "feature": _whole(nodes_featureids),
+        "threshold": splits,
+        "yes": _whole(nodes_truenodeids) + inner * (_whole(nodes_trueleafs) != 0),
+        "no": _whole(nodes_falsenodeids) + inner * (_whole(nodes_falseleafs) != 0),
+        "nan_is_true": np.zeros(inner, np.int64) if missing is None or not len(missing) else _whole(missing) != 0,
+    }
+    rows = {name: [*part.tolist(), *[0] * leaves.size] for name, part in parts.items()} if (modes >= 6).any() else {}
+    members = iter(_members(_exact(membership_values).tolist()))
+    for i in np.flatnonzero(modes >= 6).tolist():
+        values = next(members, None)
+        if values is None:
+            raise Refuse("fewer sets of membership values than nodes that test for one")
         for value in reversed(values[1:]):  # each asks for one value, and hands on to the next
-            nodes.append(TreeNode(_MODES["BRANCH_EQ"], feature, value, yes, no, nan_is_true=nan))
-            no = len(nodes) - 1
-        nodes[i] = TreeNode(_MODES["BRANCH_EQ"], feature, values[0], yes, no, nan_is_true=nan)
+            row = {**{name: rows[name][i] for name in parts}, "threshold": value}
+            for name in parts:
+                rows[name].append(row[name])
+            rows["no"][i] = len(rows["no"]) - 1
+        rows["threshold"][i] = values[0]
+    whole = {name: np.concatenate([part, np.zeros(leaves.size, part.dtype)]) for name, part in parts.items()}
+    whole |= {name: np.array(row, parts[name].dtype) for name, row in rows.items()}
+    whole["nan_is_true"] = whole["nan_is_true"] != 0
+    owner = inner + np.arange(leaves.size)
+    nodes = TreeNodes(**whole, owner=owner, targets=_whole(leaf_targetids), weights=leaves)
+    _expect_sizes(nodes, nodes.mode.size, leaves.size)
     functions = (Reduction.SUM, Reduction.SUM, Reduction.MIN, Reduction.MAX)
-    scores = _ensemble(g, x, _table(nodes, list(tree_roots)), n_targets, functions[aggregate_function])
+    scores = _ensemble(g, x, _table(nodes, _whole(tree_roots)), n_targets, functions[aggregate_function])
     if aggregate_function == 0:
         scores = g.div(scores, len(tree_roots))
     names = ("NONE", "SOFTMAX", "LOGISTIC", "SOFTMAX_ZERO", "PROBIT")

@@ -1,0 +1,28 @@
+"""Attributes that are lists: of numbers and texts, a million of them where they describe trees."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from onnx import AttributeProto
+
+_BY_NODE = ("nodes_", "target_", "class_", "leaf_")
+"""How the names of lists begin that have an element for each node of a tree, or each weight: these become arrays."""
+
+
+def listed(attribute: AttributeProto) -> Any:
+    """A list's elements, as a tuple, or an array if it goes with nodes of trees; equal texts are one."""
+    if attribute.type == AttributeProto.STRINGS:
+        texts = {raw: text_of(raw) for raw in set(attribute.strings)}
+        return tuple(texts[raw] for raw in attribute.strings)
+    is_real = attribute.type == AttributeProto.FLOATS
+    values = attribute.floats if is_real else attribute.ints
+    if attribute.name.startswith(_BY_NODE):
+        return np.fromiter(values, np.float32 if is_real else np.int64, len(values))
+    return tuple(values)
+
+
+def text_of(raw: bytes) -> str:
+    """What is no UTF-8 becomes U+FFFD."""
+    return raw.decode("utf-8", errors="replace")

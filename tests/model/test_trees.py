@@ -1,0 +1,116 @@
+"""Trees as tables: random ones, shared parts, shuffled numbers; and what is no tree is refused with a sentence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from opml_dispute.engine.inference import Inference
+from opml_dispute.model.compiler import compile_model
+from opml_dispute.model.refusals import UnsupportedOp
+from tests.model.graphs import Array, single
+
+ML = "ai.onnx.ml"
+
+
+def random_forest(rng: np.random.Generator, *, shared: bool) -> dict[str, Any]:
+    """Three trees of up to nine nodes under shuffled numbers; with `shared`, nodes may have several parents."""
+    rows: list[tuple[int, int, str, int, int]] = []
+    for tree in rng.permutation(5)[:3].tolist():
+        count = int(rng.integers(1, 5))
+        inner, size = count - 1, 2 * count - 1
+        names = rng.permutation(20)[:size].tolist()
+        for i in range(size):
+            if i >= inner:
+                rows.append((tree, names[i], "LEAF", 0, 0))
+                continue
+            # Of a chain each inner node has the next one on one side; others lead to any later node.
+            later = (
+                rng.integers(i + 1, size, 2).tolist() if shared else [i + 1 if i + 1 < inner else size - 1, inner + i]
+            )
+            yes, no = later if rng.random() < 0.5 else later[::-1]
+            rows.append(
+                (tree, names[i], str(rng.choice(["BRANCH_LEQ", "BRANCH_GT", "BRANCH_LT"])), names[yes], names[no])
+            )
+    leaves = [(tree, name) for tree, name, mode, *_ in rows if mode == "LEAF"]
+    return {
+        "nodes_treeids": [row[0] for row in rows],
+        "nodes_nodeids": [row[1] for row in rows],
+        "nodes_modes": [row[2] for row in rows],
+        "nodes_truenodeids": [row[3] for row in rows],
+        "nodes_falsenodeids": [row[4] for row in rows],
+        "nodes_featureids": rng.integers(0, 3, len(rows)).tolist(),
+        "nodes_values": [float(v) for v in np.round(rng.normal(size=len(rows)), 1).astype(np.float32)],
+        "nodes_missing_value_tracks_true": rng.integers(0, 2, len(rows)).tolist(),
+        "target_treeids": [tree for tree, _ in leaves],
+        "target_nodeids": [name for _, name in leaves],
+        "target_ids": rng.integers(0, 2, len(leaves)).tolist(),
+        "target_weights": [float(v) for v in rng.integers(-8, 8, len(leaves))],
+        "n_targets": 2,
+    }
+
+
+def walked(forest: dict[str, Any], x: Array) -> Array:
+    """The sums, by going from node to node."""
+    places = {pair: i for i, pair in enumerate(zip(forest["nodes_treeids"], forest["nodes_nodeids"], strict=True))}
+    sums = np.zeros((len(x), 2), np.float32)
+    for row, into in zip(x, sums, strict=True):
+        for tree in dict.fromkeys(forest["nodes_treeids"]):
+            at = forest["nodes_treeids"].index(tree)
+            while (mode := forest["nodes_modes"][at]) != "LEAF":
+                value, limit = row[forest["nodes_featureids"][at]], np.float32(forest["nodes_values"][at])
+                holds = {"BRANCH_LEQ": value <= limit, "BRANCH_GT": value > limit, "BRANCH_LT": value < limit}[mode]
+                if np.isnan(value):
+                    holds = bool(forest["nodes_missing_value_tracks_true"][at])
+                way = "true" if holds else "false"
+                at = places[tree, forest[f"nodes_{way}nodeids"][at]]
+            leaf = (tree, forest["nodes_nodeids"][at])
+            owners = list(zip(forest["target_treeids"], forest["target_nodeids"], strict=True))
+            into[forest["target_ids"][owners.index(leaf)]] += forest["target_weights"][owners.index(leaf)]
+    return sums
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_random_trees_are_walked_as_written(shared: bool) -> None:
+    rng = np.random.default_rng(5)
+    for _ in range(40):
+        forest = random_forest(rng, shared=shared)
+        x = np.round(rng.normal(size=(6, 3)), 1).astype(np.float32)
+        x[rng.random(x.shape) < 0.2] = np.nan
+        program = compile_model(single("TreeEnsembleRegressor", x, domain=ML, **forest))
+        (name,) = (spec.name for spec in program.inputs)
+        (found,) = Inference(program, {name: x}).outputs().values()
+        np.testing.assert_array_equal(found, walked(forest, x))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"nodes_truenodeids": [7, 0, 0]}, "a tree that leads to node -1 of 3"),
+        ({"nodes_falsenodeids": [0, 0, 0]}, "a tree that comes back to node 0"),
+        ({"nodes_modes": ["BRANCH_MEMBER", "LEAF", "LEAF"]}, "a node of mode 'BRANCH_MEMBER'; expected one of LEAF"),
+        ({"target_nodeids": [1, 9]}, "a weight for node 9 of tree 0, which does not exist"),
+        ({"nodes_values": [0.5, 0.0]}, "lists of lengths 3, 3, 2, 3, 3, 3, 2, 2, for 3 nodes and 2 weights"),
+        ({"nodes_featureids": [1 << 40, 0, 0]}, "a tree that looks at feature"),
+        ({"nodes_featureids": [5, 0, 0]}, "for trees that look at 6 features"),
+    ],
+)
+def test_what_is_no_tree_is_refused(change: dict[str, Any], message: str) -> None:
+    tree: dict[str, Any] = {
+        "nodes_treeids": [0, 0, 0],
+        "nodes_nodeids": [0, 1, 2],
+        "nodes_modes": ["BRANCH_LEQ", "LEAF", "LEAF"],
+        "nodes_truenodeids": [1, 0, 0],
+        "nodes_falsenodeids": [2, 0, 0],
+        "nodes_featureids": [0, 0, 0],
+        "nodes_values": [0.5, 0.0, 0.0],
+        "target_treeids": [0, 0],
+        "target_nodeids": [1, 2],
+        "target_ids": [0, 0],
+        "target_weights": [1.0, 2.0],
+    }
+    x = np.zeros((1, 2), np.float32)
+    with pytest.raises(UnsupportedOp, match=message):
+        compile_model(single("TreeEnsembleRegressor", x, domain=ML, **(tree | change)))
