@@ -162,14 +162,14 @@ def run_command(
     state = read_state_bytes(input_)
     if request_id is not None and is_ml_state(state):
         machine, preimages = _of_request(state, request_id, server)
-        _run_and_tell(machine, wishes, preimages)
+        _run_and_tell(machine, wishes, preimages, counting=debug_info is not None)
     elif server:
         machine = load_state(state)
         with PreimageServer.start(server, say=log_to_stderr, patience_s=patience_s) as preimages:
-            _run_and_tell(machine, wishes, preimages)
+            _run_and_tell(machine, wishes, preimages, counting=debug_info is not None)
     else:
         machine, preimages = load_state(state), None
-        _run_and_tell(machine, wishes, None)
+        _run_and_tell(machine, wishes, None, counting=debug_info is not None)
     if output is not None:
         write_state(output, machine)
     if debug_info is not None:
@@ -201,7 +201,9 @@ def _open_request(request_id: str) -> tuple[System, Case]:
     return system, open_case_of(system, parse_request_id(request_id), ModelOptions(model, Binding(), image))
 
 
-def _run_and_tell(machine: Machine, wishes: Wishes, server: Preimages | None) -> None:
+def _run_and_tell(machine: Machine, wishes: Wishes, server: Preimages | None, *, counting: bool) -> None:
+    if counting:
+        machine.count()
     try:
         run(machine, wishes, server, say=log_to_stderr)
     finally:
@@ -215,12 +217,19 @@ def _run_and_tell(machine: Machine, wishes: Wishes, server: Preimages | None) ->
 def _figures(machine: Machine, preimages: Preimages | None) -> dict[str, object]:
     _, pages = machine.memory_parts()
     server = preimages if isinstance(preimages, PreimageServer) else None
+    counts = machine.counts()
     return {
         "pages": len(pages),
         "memory_used": hex(machine.memory_used_bytes),
         "num_preimage_requests": server.requests if server else 0,
         "total_preimage_size": server.received_bytes if server else 0,
         "total_steps": machine.step,
+        "rmw_success_count": counts.linked_stores,
+        "rmw_fail_count": counts.failed_stores,
+        "max_steps_between_ll_and_sc": counts.longest_link,
+        "reservation_invalidation_count": counts.lost_reservations,
+        "forced_preemption_count": counts.preemptions,
+        "idle_step_count_thread_0": counts.idle_steps,
     }
 
 

@@ -31,6 +31,24 @@ class Execution(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Counts:
+    """What happened in a run beside its states, as the OP Stack's cannon counts it."""
+
+    linked_stores: int
+    """Stores conditional that were made,"""
+    failed_stores: int
+    """and that were not."""
+    longest_link: int
+    """Steps from a load linked to the store conditional of its thread, at most."""
+    lost_reservations: int
+    """Reservations that other stores ended."""
+    preemptions: int
+    """Turns that ended with their slice."""
+    idle_steps: int
+    """Steps between two turns of thread 0."""
+
+
+@dataclass(frozen=True, slots=True)
 class Compiled:
     """What was compiled for one machine."""
 

@@ -146,6 +146,8 @@ _SIGNATURES: Final[dict[str, tuple[object, list[object]]]] = {
     "opml_machine_run": (_int, [_pointer, _u64]),
     "opml_machine_compile": (_int, [_pointer, _int]),
     "opml_machine_compiled": (None, [_pointer, _pointer]),
+    "opml_machine_count": (_int, [_pointer]),
+    "opml_machine_counts": (None, [_pointer, _pointer]),
     "opml_machine_capture": (None, [_pointer, _u32, _u64]),
     "opml_machine_captured": (_u64, [_pointer, _u32, _pointer, _pointer]),
     "opml_machine_drop_captured": (None, [_pointer, _u32, _u64]),

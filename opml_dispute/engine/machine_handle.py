@@ -11,7 +11,7 @@ import ctypes
 import threading
 from typing import Final, Self
 
-from opml_dispute.engine.execution import Compiled, Execution, default_execution
+from opml_dispute.engine.execution import Compiled, Counts, Execution, default_execution
 from opml_dispute.engine.lib import NativeScalars, library
 from opml_dispute.engine.values import SCALAR_NUMBERS, WORDS, Reason, Scalars, VmError
 from opml_dispute.primitives import BASE_THREAD_BYTES, ML_THREAD_BYTES, STATE_BYTES, StateHash
@@ -70,6 +70,20 @@ class MachineHandle:
         with self._lock:
             self._lib.opml_machine_compiled(self._handle, numbers)
         return Compiled(possible=numbers[0] >= 0, entries=max(numbers[0], 0), code_bytes=numbers[1], drops=numbers[2])
+
+    def count(self) -> None:
+        """From now on `counts` has numbers, of this machine and not of its forks; load linked is never compiled."""
+        with self._lock:
+            if not self._lib.opml_machine_count(self._handle):
+                raise VmError("no memory for counting", Reason.OUT_OF_MEMORY)
+            self.execute(self.execution)  # what was compiled counts nothing
+
+    def counts(self) -> Counts:
+        """What happened since `count` was called; zeros if it was not."""
+        numbers = (ctypes.c_uint64 * 6)()
+        with self._lock:
+            self._lib.opml_machine_counts(self._handle, numbers)
+        return Counts(*numbers)
 
     def __del__(self) -> None:
         handle = getattr(self, "_handle", None)

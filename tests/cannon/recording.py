@@ -49,6 +49,12 @@ STOPS: Final = {
 }
 """Where else the first program is stopped."""
 
+OWN_FIGURES: Final = {
+    *("memory_used", "instruction_cache_miss_count", "highest_icache_miss_pc"),
+    *("num_preimage_requests", "total_preimage_size"),
+}
+"""Of --debug-info: what each implementation keeps in memory, and how often it asks for the same."""
+
 _PROOF_PARTS: Final = (330, 330 + 1920, 330 + 2 * 1920)
 """Where a proof's parts end: thread, instruction, first and second memory access."""
 
@@ -104,6 +110,7 @@ def record(cannon: Callable[[list[str]], str], name: str, folder: Path) -> dict[
     options = ["--meta", "", "--info-at", "never"]
     patterns = ["--snapshot-at", f"%{SNAPSHOTS[name]}", "--snapshot-fmt", "s%d.bin.gz"]
     patterns += ["--proof-at", f"%{PROOFS[name]}", "--proof-fmt", "p%d.json.gz"]
+    patterns += ["--debug-info", "figures.json"]
     call("run", "--input", "start.bin.gz", "--output", "final.bin.gz", *options, *patterns, *tail)
     stops: dict[str, int] = {}
     for what, stop in STOPS.items() if name == "preimages" else ():
@@ -123,6 +130,7 @@ def record(cannon: Callable[[list[str]], str], name: str, folder: Path) -> dict[
 
     hints = folder / "hints.log"
     meta = json.loads((folder / "meta.json").read_text())
+    figures = json.loads((folder / "figures.json").read_text())
     symbols = sorted([symbol["name"], symbol["start"], symbol["size"]] for symbol in meta["symbols"])
     return {
         "elf": hashlib.sha256(elf.read_bytes()).hexdigest(),
@@ -133,5 +141,6 @@ def record(cannon: Callable[[list[str]], str], name: str, folder: Path) -> dict[
         "stops": stops,
         "final": witness(folder / "final.bin.gz"),
         "final state": described_state(folder / "final.bin.gz"),
+        "figures": {name: value for name, value in figures.items() if name not in OWN_FIGURES},
         "hints": hints.read_text().split()[: len(EVERY_TYPE)] if hints.exists() else [],
     }

@@ -101,6 +101,18 @@ static uint64_t branch_target(uint64_t pc, const struct instruction *it)
     return pc + 4 + (uint64_t)(int64_t)it->immediate;
 }
 
+/* Where load linked and store conditional are counted, they are the interpreter's. */
+static bool is_interpreted(const struct machine *machine, const struct instruction *it)
+{
+    switch (it->operation) {
+    case DO_LL:
+    case DO_LLD:
+    case DO_SC:
+    case DO_SCD: return machine->vm.counts != NULL;
+    default: return operation_traits(it->operation) & INTERPRETED;
+    }
+}
+
 /* Reads the instructions from block->pc up to its end, or to where another block starts; sets all but the blocks that
  * follow it. */
 static void read_block(struct code_block *block, struct instruction *into, struct machine *machine,
@@ -116,7 +128,7 @@ static void read_block(struct code_block *block, struct instruction *into, struc
         block->end = END_INTERPRET;
         if (machine_fetch(machine, pc, it) != REASON_NONE)
             return;
-        if (operation_traits(it->operation) & INTERPRETED) {
+        if (is_interpreted(machine, it)) {
             block->resumes = it->operation != DO_ILLEGAL && !(operation_traits(it->operation) & IS_BRANCH);
             return;
         }
@@ -124,8 +136,8 @@ static void read_block(struct code_block *block, struct instruction *into, struc
             block->count++;
             continue;
         }
-        if (machine_fetch(machine, pc + 4, &slot) != REASON_NONE ||
-            operation_traits(slot.operation) & (INTERPRETED | IS_BRANCH) || slot.operation == DO_BNEVER)
+        if (machine_fetch(machine, pc + 4, &slot) != REASON_NONE || is_interpreted(machine, &slot) ||
+            operation_traits(slot.operation) & IS_BRANCH || slot.operation == DO_BNEVER)
             return;
         into[block->count + 1] = slot;
         block->count += 2;

@@ -9,6 +9,7 @@
  *   machine.c        machines: threads, forks, pre-images, what Python calls */
 #ifndef OPML_FPVM_H
 #define OPML_FPVM_H
+#include "counts.h"
 #include "fpu.h"
 #include "memory/memory.h"
 #include <stdbool.h>
@@ -80,7 +81,8 @@ struct vm {
     uint8_t ll_status;
     uint8_t exit_code, exited;
     uint8_t traverse_right;
-    bool ml; /* state version ML; not part of the witness */
+    bool ml;               /* state version ML; not part of the witness */
+    struct counts *counts; /* NULL: nothing is counted; not part of it either */
 };
 
 static inline size_t thread_bytes(bool ml) { return ml ? ML_THREAD_BYTES : BASE_THREAD_BYTES; }
@@ -117,8 +119,11 @@ static inline void clear_reservation(struct vm *vm)
  * and whether or not the word changes. */
 static inline void on_write(struct vm *vm, uint64_t address)
 {
-    if (vm->ll_address >> 3 == address >> 3)
+    if (vm->ll_address >> 3 == address >> 3) {
         clear_reservation(vm);
+        if (vm->counts != NULL)
+            vm->counts->lost_reservations++;
+    }
 }
 
 /* What replacing 2^log2_size bytes at `address` does: it ends a reservation among them. */

@@ -335,6 +335,13 @@ do_SDR: {
         vm->ll_status = (tag);             \
         vm->ll_address = va;               \
         vm->ll_owner = thread->id;         \
+        if (vm->counts != NULL)            \
+            counts_linked(vm->counts, thread->id, first_step + (limit - left)); \
+    } while (0)
+#define STORED(success)                                                                  \
+    do {                                                                                 \
+        if (vm->counts != NULL)                                                          \
+            counts_stored(vm->counts, thread->id, first_step + (limit - left), success); \
     } while (0)
 #define RESERVED(tag) (vm->ll_status == (tag) && vm->ll_owner == thread->id && vm->ll_address == va)
 do_LL: { ADDRESS; LOAD32(va, x); RESERVE(1); SET(sign_extend32(x)); NEXT; }
@@ -346,6 +353,7 @@ do_SC: {
         STORE32(va, x);
         clear_reservation(vm);
     }
+    STORED(success);
     SET(success);
     NEXT;
 }
@@ -356,6 +364,7 @@ do_SCD: {
         STORE64(va, x);
         clear_reservation(vm);
     }
+    STORED(success);
     SET(success);
     NEXT;
 }

@@ -45,6 +45,7 @@ EXPORT void opml_machine_free(struct machine *machine)
     }
     if (machine->oracle != NULL)
         oracle_release(machine->oracle);
+    free(machine->vm.counts);
     free(machine);
 }
 
@@ -79,6 +80,7 @@ EXPORT struct machine *opml_machine_fork(struct machine *machine)
     if (fork == NULL)
         return NULL;
     fork->vm = machine->vm;
+    fork->vm.counts = NULL;
     memory_fork(&machine->memory, &fork->memory);
     machine_forget_writes(machine); /* its pages are shared from now on */
     fork->oracle = machine->oracle;
@@ -197,6 +199,23 @@ EXPORT int opml_machine_state(struct machine *machine, uint8_t witness[static ST
         state_hash(&machine->vm, &roots, hash);
     }
     return (int)reason;
+}
+
+/* From now on it is counted what struct counts says. False: out of memory. */
+EXPORT int opml_machine_count(struct machine *machine)
+{
+    if (machine->vm.counts == NULL)
+        machine->vm.counts = calloc(1, sizeof *machine->vm.counts);
+    return machine->vm.counts != NULL;
+}
+
+/* The six counts, in their order; zeros if nothing is counted. */
+EXPORT void opml_machine_counts(const struct machine *machine, uint64_t out[static 6])
+{
+    _Static_assert(offsetof(struct counts, links) == 6 * sizeof(uint64_t), "six numbers first");
+    memset(out, 0, 6 * sizeof *out);
+    if (machine->vm.counts != NULL)
+        memcpy(out, machine->vm.counts, 6 * sizeof *out);
 }
 
 /* ---- fault injection ---- */

@@ -364,10 +364,13 @@ enum reason machine_run(struct machine *machine, uint64_t max_steps)
             break;
         }
         if (thread->exited || vm->slice >= QUANTUM) {
-            reason = thread->exited ? pop(machine) : preempt(machine);
+            bool was_done = thread->exited;
+            reason = was_done ? pop(machine) : preempt(machine);
             if (reason == REASON_NONE) {
                 vm->step++;
                 left--;
+                if (!was_done && vm->counts != NULL)
+                    counts_preempted(vm->counts, active_thread(machine)->id, vm->step, true);
             }
             continue;
         }
@@ -394,6 +397,8 @@ enum reason machine_run(struct machine *machine, uint64_t max_steps)
             break;
         if (then == THEN_PREEMPT) {
             reason = preempt(machine);
+            if (reason == REASON_NONE && vm->counts != NULL)
+                counts_preempted(vm->counts, active_thread(machine)->id, vm->step, false);
         } else if (then == THEN_PUSH_CHILD) {
             stack->threads[stack->count++] = child;
             vm->slice = 0;

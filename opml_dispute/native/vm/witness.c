@@ -309,6 +309,7 @@ EXPORT int opml_machine_step_witness(struct machine *machine, int compact, uint8
                                      uint8_t post_hash[static HASH_BYTES])
 {
     struct step step = {.vm = machine->vm, .part = part, .source = machine};
+    step.vm.counts = NULL; /* the step is not made */
     enum reason reason = machine_roots(machine, &step.roots);
     if (reason != REASON_NONE)
         return (int)reason;
