@@ -3,7 +3,7 @@ The addresses to which a URI may lead.
 
 A URI comes from the chain, where any account can write one. Followed blindly it would let any account reach, through
 this computer, what only this computer can reach: services on its loopback interface, routers and cloud metadata of its
-network. So a name is resolved here, and the very address that was judged is the one that is connected to: an answer of
+network. So a name is resolved here, and the very address that was checked is the one that is connected to: an answer of
 the name service that changes in between changes nothing.
 """
 

@@ -166,7 +166,7 @@ class _Timed:
 
 
 class _Connection(http.client.HTTPConnection):
-    """A connection to an address that was judged first."""
+    """A connection to an address that was checked first."""
 
     def __init__(self, host: str, port: int, limits: ExchangeLimits, *, is_tls: bool) -> None:
         super().__init__(host, port)

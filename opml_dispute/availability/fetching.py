@@ -3,7 +3,7 @@ From a URI to a file: `Fetcher.fetch`, within the limits of a `FetchPolicy`.
 
 `file:`, `http:` and `https:` are followed as they are, `ipfs:` through the gateways that the operator names. URIs come
 from the chain, so by default none may lead to a file of this computer or to an address that is not public, directly or
-by a redirection (`local` allows both). The content is not judged here.
+by a redirection (`local` allows both). The content is not checked here.
 """
 
 from __future__ import annotations

@@ -10,11 +10,12 @@ The project's prose, and what its code knows: so that what one says of the other
 from __future__ import annotations
 
 import ast
-import io
+import keyword
 import re
 import subprocess
-import tokenize
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -58,21 +59,62 @@ def prose(path: Path) -> str:
         return re.sub(r"^```.*?^```|^    .*?$", "", text, flags=re.DOTALL | re.MULTILINE)
     if path.suffix in C_LIKE:
         return "\n".join(re.sub(r"^[ \t]*\*(?!/)", "", part, flags=re.MULTILINE) for part in _C_COMMENT.findall(text))
-    return "\n".join(_python_prose(text))
+    return "\n".join(_read(text).prose)
 
 
-def _python_prose(text: str) -> Iterator[str]:
-    """Docstrings, also those of attributes, without their doctests; and comments."""
-    for node in ast.walk(ast.parse(text)):
+@dataclass(frozen=True)
+class _Reading:
+    """What a file of Python says to people, and the names in it."""
+
+    prose: tuple[str, ...]
+    """Docstrings, also those of attributes, without their doctests; then comments."""
+    names: frozenset[str]
+    """Identifiers, keywords, and words of strings that are no docstrings."""
+
+
+_FIELDS: Final = ("id", "attr", "name", "arg", "asname", "module", "rest")
+"""Of the nodes of a syntax tree: those that hold an identifier."""
+
+
+@cache
+def _read(text: str) -> _Reading:
+    """One walk of a file's syntax tree, which is several times faster than its tokens."""
+    said, names, docstrings = list[str](), set[str](keyword.kwlist), set[int]()
+    strings: dict[int, list[tuple[int, int]]] = {}
+    for node in ast.walk(ast.parse(text)):  # parents come before their children
         for field in ("body", "orelse"):
-            for statement in getattr(node, field, None) or [] if isinstance(getattr(node, field, None), list) else []:
+            for statement in body if isinstance(body := getattr(node, field, None), list) else []:
                 if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
-                    value = statement.value.value
-                    if isinstance(value, str):
-                        yield re.sub(r"^\s*(>>>|\.\.\.).*$", "", value, flags=re.MULTILINE)
-    for token in tokenize.generate_tokens(io.StringIO(text).readline):
-        if token.type == tokenize.COMMENT:
-            yield token.string.lstrip("#")
+                    docstrings.add(id(statement.value))
+                    if isinstance(value := statement.value.value, str):
+                        said.append(re.sub(r"^\s*(>>>|\.\.\.).*$", "", value, flags=re.MULTILINE))
+        if isinstance(node, ast.JoinedStr) or (isinstance(node, ast.Constant) and isinstance(node.value, str | bytes)):
+            for line in range(node.lineno, (node.end_lineno or 0) + 1):
+                begin = node.col_offset if line == node.lineno else 0
+                end = (node.end_col_offset or 0) if line == node.end_lineno else sys.maxsize
+                strings.setdefault(line, []).append((begin, end))
+        if isinstance(node, ast.Constant):
+            if isinstance(node.value, str) and id(node) not in docstrings:
+                names.update(_NAME.findall(node.value))
+            continue
+        for field in _FIELDS:
+            if isinstance(held := getattr(node, field, None), str):
+                names.update(held.split("."))
+        for field in ("names", "kwd_attrs"):
+            names.update(each for each in getattr(node, field, ()) if isinstance(each, str))
+    return _Reading((*said, *_comments(text, strings)), frozenset(names))
+
+
+def _comments(text: str, strings: Mapping[int, Sequence[tuple[int, int]]]) -> Iterator[str]:
+    """The comments of a file of Python; `strings` are the columns, in bytes, that strings take of its lines."""
+    for number, line in enumerate(text.split("\n"), 1):
+        if "#" in line:
+            raw = line.encode()
+            at = raw.find(b"#")
+            while inside := [end for begin, end in strings.get(number, ()) if begin <= at < end]:
+                at = raw.find(b"#", min(max(inside), len(raw)))
+            if at >= 0:
+                yield raw[at:].decode().lstrip("#")
 
 
 @cache
@@ -83,26 +125,10 @@ def vocabulary() -> frozenset[str]:
         if path.suffix in C_LIKE:
             found.update(_NAME.findall(_C_COMMENT.sub(" ", text_of(path))))
         elif path.suffix == ".py" or _is_script(path):
-            found.update(_python_names(text_of(path)))
+            found.update(_read(text_of(path)).names)
         elif path.suffix in {".toml", ".json"}:
             found.update(_NAME.findall(text_of(path)))
     return frozenset(found)
-
-
-def _python_names(text: str) -> Iterator[str]:
-    tree = ast.parse(text)
-    docstrings = {
-        id(statement.value)
-        for node in ast.walk(tree)
-        for statement in (getattr(node, "body", None) or [] if isinstance(getattr(node, "body", None), list) else [])
-        if isinstance(statement, ast.Expr)
-    }
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
-            yield from _NAME.findall(node.value)
-    for token in tokenize.generate_tokens(io.StringIO(text).readline):
-        if token.type == tokenize.NAME:
-            yield token.string
 
 
 @cache

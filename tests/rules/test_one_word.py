@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections import defaultdict
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -75,6 +76,7 @@ SPONGE: Final = ("contracts/src/vm/preimages/", "contracts/test/vm/preimages/")
 """A Keccak sponge absorbs its input: that is the field's term."""
 
 
+@cache
 def public_names(*, mirrors: bool = False) -> dict[str, list[str]]:
     """Each public class and function of the package, or of its mirrors, with the files that define one of that name."""
     found: dict[str, list[str]] = defaultdict(list)
