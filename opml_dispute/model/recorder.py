@@ -8,11 +8,12 @@ own kernel (`made`, `fold`). Which operations there are is `emitter`; which addr
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import product
 from math import prod
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -22,6 +23,8 @@ from opml_dispute.model.opcodes import DType, Opcode
 from opml_dispute.model.record import BODY_WORDS, IMMEDIATES, MAX_RANK, strided_body
 from opml_dispute.model.refusals import NeedsConstant, NeedsRoom, Refuse
 from opml_dispute.model.tensor import Array, Buffer, Shape, Tensor, merged, row_major
+
+T = TypeVar("T")
 
 FOLD_LIMIT_BYTES = 1 << 16
 """A folded constant may be this large, or have as many elements as what it is made of. Larger ones are made when
@@ -65,6 +68,7 @@ class Repetition:
         self._constants: dict[tuple[DType, int, bytes], Buffer] = {}
         self._folded: dict[tuple[Hashable, ...], tuple[Array, tuple[Array | None, ...]]] = {}
         self._results: set[int] = set()
+        self._made: dict[Hashable, tuple[Any, tuple[Array | None, ...]]] = {}
 
     def one_of(self, buffer: Buffer) -> Buffer:
         """The constant that has the same elements already; `buffer` itself if there is none."""
@@ -89,6 +93,14 @@ class Repetition:
         self._folded[self._operation(work, out, inputs)] = (out.buffer.values, operands)
         self._results.add(id(out.buffer.values))
 
+    def once(self, what: Hashable, sources: Sequence[Tensor], make: Callable[[], T]) -> T:
+        """What `make` gave for the same work on the same constants, which stay alive; or what it gives now."""
+        key = (what, *((id(t.buffer.values), t.shape, t.strides, t.offset) for t in sources))
+        if key not in self._made:
+            self._made[key] = (make(), tuple(t.buffer.values for t in sources))
+        made: T = self._made[key][0]
+        return made
+
     def part(self, buffer: Buffer) -> None:
         """Gives a buffer an array of its own, before another operation writes to it."""
         if buffer.values is not None and id(buffer.values) in self._results:
@@ -112,6 +124,10 @@ class Recorder:
     def expect_repetition(self) -> None:
         """From now on, equal constants are one, and what is folded twice of the same constants is computed once."""
         self._repetition = self._repetition or Repetition()
+
+    def once(self, what: Hashable, sources: Sequence[Tensor], make: Callable[[], T]) -> T:
+        """What `make` computes of constants; where a graph is lowered repeatedly, once for the same ones."""
+        return make() if self._repetition is None else self._repetition.once(what, sources, make)
 
     # Tensors out of nothing
 

@@ -15,17 +15,10 @@ from tests.cli.conftest import Cli
 from tests.cli.test_bad_input import assert_refused
 from tests.conftest import Chain
 from tests.generation import encoder_models
+from tests.generation.heard_models import Heard, greedy_behind, write_heard
 from tests.generation.models import LETTERS as LETTERS_OF_FILES
 from tests.generation.models import Made, write_model
-from tests.generation.onnx_models import (
-    Heard,
-    OnnxMade,
-    greedy,
-    greedy_behind,
-    write_decoder,
-    write_heard,
-    write_tokenizer,
-)
+from tests.generation.onnx_models import OnnxMade, greedy, write_decoder, write_tokenizer
 
 Key = Callable[[str], str]
 

@@ -11,7 +11,8 @@ import onnxruntime
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from opml_dispute.model.tensor import Array
-from tests.generation.onnx_models import INT64, EncoderWriter, Heard
+from tests.generation.heard_models import EncoderWriter, Heard
+from tests.generation.onnx_models import INT64
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "the", "ferry", "run", "##s", "today", "not", "does"]
 TEXT = "the ferry runs today"

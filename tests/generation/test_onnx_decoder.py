@@ -24,6 +24,7 @@ MADE = {
     "merged": OnnxMade("merged", seed=2),
     "two files": OnnxMade("two files", seed=3),
     "genai": OnnxMade("genai", seed=4, head_size=16),
+    "genai, four bits": OnnxMade("genai", seed=8, head_size=16, bits=4),
     "positions of the past": OnnxMade("positions of the past", seed=5),
     "positions of the mask": OnnxMade("positions of the mask", seed=6),
     "old names": OnnxMade("old", seed=7, kv_heads=4),
@@ -54,7 +55,7 @@ def test_an_answer_is_onnx_runtimes(name: str, tmp_path: Path) -> None:
         assert answer(file, prompt, 8) == expected
 
 
-@pytest.mark.parametrize("name", ["one file", "merged", "two files", "genai"])
+@pytest.mark.parametrize("name", ["one file", "merged", "two files", "genai", "genai, four bits"])
 def test_steps_share_their_weights(name: str, tmp_path: Path) -> None:
     """A program of many tokens has no more constants than one of few, but for masks and positions."""
     file = write_decoder(tmp_path / "model", MADE[name])

@@ -13,7 +13,7 @@ from opml_dispute.generation.files import open_model, read_language_model
 from opml_dispute.generation.refusals import BadPrompt, UnsupportedLanguageModel
 from opml_dispute.generation.talk import AnswerProgram
 from opml_dispute.model.files import Binding
-from tests.generation.onnx_models import Heard, greedy_behind, write_heard
+from tests.generation.heard_models import Heard, greedy_behind, write_heard
 
 START = (5, 11, 2)
 TOKENS = 5

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from opml_dispute.model.block_formats import from_nbits
+from opml_dispute.model.block_formats import BlockFormat, from_nbits
 from opml_dispute.model.builder import Builder
 from opml_dispute.model.lower.registry import MICROSOFT, lowers
 from opml_dispute.model.opcodes import DType
@@ -47,13 +47,22 @@ def matmul_nbits(
     blocks = -(-K // block_size)
     if packed.size * 8 != N * blocks * block_size * bits or scale.size != N * blocks:
         raise Refuse(f"weights {list(weights.shape)} and scales {list(scales.shape)} for {N} rows of {blocks} blocks")
+    what, given = (bits, block_size, N, K), [weights, scales, *((zero_points,) if zero_points is not None else ())]
     if bits != 2 and block_size % WHOLE_BLOCK == 0 and (zeros is None or zeros.dtype == np.uint8):
-        form, rows = from_nbits(packed, scale, zeros, bits, block_size, N, K)
+
+        def in_blocks() -> tuple[BlockFormat, Tensor]:
+            form, rows = from_nbits(packed, scale, zeros, bits, block_size, N, K)
+            return form, g.constant(rows)
+
+        form, rows = g.once(("blocks", *what), given, in_blocks)
         missing = -K % WHOLE_BLOCK
         padded = g.pad(x, (0,) * x.rank, (*(0,) * (x.rank - 1), missing)) if missing else x
-        return g.block_linear(padded, g.constant(rows), form, bias)
-    floats = _floats(packed, scale, zeros, bits, block_size, N)[:, :K]
-    y = g.matmul(x, g.constant(np.ascontiguousarray(floats)).transposed((1, 0)))
+        return g.block_linear(padded, rows, form, bias)
+
+    def as_floats() -> Tensor:
+        return g.constant(np.ascontiguousarray(_floats(packed, scale, zeros, bits, block_size, N)[:, :K]))
+
+    y = g.matmul(x, g.once(("floats", *what), given, as_floats).transposed((1, 0)))
     return y if bias is None else g.add(y, bias)
 
 
