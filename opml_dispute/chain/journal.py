@@ -5,7 +5,8 @@ The transactions of one key on one chain, shared between the processes that use 
 `forget` keeps transactions that must not happen twice, such as a request with its fee: an entry is written before the
 transaction is sent and removed once its receipt was returned. If a process dies in between, the next one that wants the
 same transaction waits for the first instead of paying again. `launched` keeps the last transaction under each nonce, so
-that a later process which is blocked by it can resend it with a higher fee (`Launched`).
+that a later process which is blocked by it can resend it with a higher fee (`Launched`), and one whose own has a later
+nonce can give it to the node again after a reorganisation.
 
 Only signed transactions are written, never keys. Everything lies below the project's own folder (OPML_HOME).
 """
@@ -29,6 +30,12 @@ from opml_dispute.primitives import Address
 ENTRY_LIVES_S: Final = 86_400
 """How long an entry is taken for an earlier run of the same command: a day."""
 
+_KEPT_BELOW: Final = 48
+_KEPT_ABOVE: Final = 16
+"""The nonces around the one that is sent, of which transactions are remembered."""
+_LARGE_DIGITS: Final = 16_384
+"""Data beyond this is forgotten once it is in a block: the file is written anew with each transaction."""
+
 
 @dataclass(frozen=True)
 class JournalEntry:
@@ -42,7 +49,7 @@ class JournalEntry:
 
 @dataclass(frozen=True)
 class Launched:
-    """A transaction of which no receipt was seen."""
+    """A transaction that was sent lately."""
 
     hash: bytes
     fields: dict[str, Any]
@@ -106,7 +113,7 @@ class KeyLedger:
             return  # the entry is found again, mined, and reported once more
 
     def launched(self) -> dict[int, Launched]:
-        """Any process's transactions that were sent and not yet seen in a block, by nonce."""
+        """Any process's transactions that were sent and not yet seen in a block, and small ones that were, by nonce."""
         try:
             raw = plain_json.loads(self._launched_path.read_bytes())
             return {
@@ -115,18 +122,23 @@ class KeyLedger:
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return {}
 
-    def launch(self, nonce: int, launched: Launched | None) -> None:
+    def launch(self, nonce: int, launched: Launched) -> None:
         """
-        Store the transaction sent under `nonce`; None once it is in a block. Does nothing if the folder cannot be
-        written: the record only lets a blocking transaction be replaced sooner. ASSUMES that the lock is held.
+        Store the transaction sent under `nonce`. Does nothing if the folder cannot be written: the record only lets a
+        blocking transaction be replaced sooner. ASSUMES that the lock is held.
         """
+        # What is far above was sent to another chain of this id: a local one that was begun anew.
+        kept = {n: item for n, item in self.launched().items() if nonce - _KEPT_BELOW < n <= nonce + _KEPT_ABOVE}
+        self._write_launched(kept | {nonce: launched})
+
+    def land(self, nonce: int) -> None:
+        """The transaction under `nonce` is in a block. ASSUMES that the lock is held."""
         known = self.launched()
-        if launched is None and nonce not in known:
-            return
-        known.pop(nonce, None)
-        if launched is not None:
-            known[nonce] = launched
-        content = {str(n): {"hash": item.hash.hex(), "fields": item.fields} for n, item in sorted(known.items())[-64:]}
+        if nonce in known and len(str(known[nonce].fields.get("data", ""))) > _LARGE_DIGITS:
+            self._write_launched({n: item for n, item in known.items() if n != nonce})
+
+    def _write_launched(self, items: dict[int, Launched]) -> None:
+        content = {str(n): {"hash": item.hash.hex(), "fields": item.fields} for n, item in sorted(items.items())}
         with suppress(CannotWrite):
             write_json(self._launched_path, content)
 

@@ -9,10 +9,8 @@ node refused whether it was sent on all the same. Errors of the node are tolerat
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
 
 from opml_dispute.chain import answers
 from opml_dispute.chain.answers import Mined
@@ -21,8 +19,6 @@ from opml_dispute.chain.rpc import Ask, Rpc
 from opml_dispute.chain.rpc_errors import RpcError
 from opml_dispute.chain.transactions import NonceTaken, Order, Quote
 from opml_dispute.primitives import Address
-
-_LANDED_KEPT: Final = 64
 
 
 @dataclass
@@ -41,10 +37,11 @@ class Flight:
 class Outlook:
     """One account's transactions, as one node reports them."""
 
-    def __init__(self, rpc: Rpc, address: Address, tell: Callable[[str], None]) -> None:
-        self._rpc, self._address, self._tell = rpc, address, tell
-        self._landed: OrderedDict[int, bytes] = OrderedDict()
-        """What this process saw in a block lately, signed, by nonce."""
+    def __init__(
+        self, rpc: Rpc, address: Address, tell: Callable[[str], None], *, earlier: Callable[[int], bytes | None]
+    ) -> None:
+        """`earlier` gives the signed transaction that was sent lately under a nonce, as far as it is remembered."""
+        self._rpc, self._address, self._tell, self._earlier = rpc, address, tell, earlier
 
     def nonces(self) -> tuple[int, int]:
         """The account's number of mined transactions, and of transactions that the node knows."""
@@ -116,13 +113,6 @@ class Outlook:
         """Send the same transaction again."""
         self._resend(flight.raw)
 
-    def remember(self, flight: Flight) -> None:
-        """It is in a block. If a reorganisation takes it back, what has a later nonce waits for it."""
-        self._landed.pop(flight.nonce, None)
-        self._landed[flight.nonce] = flight.raw
-        while len(self._landed) > _LANDED_KEPT:
-            self._landed.popitem(last=False)
-
     def _fill(self, first: int, last: int) -> None:
         """
         Sends again what had the nonces from `first` to before `last`, of which the node knows none.
@@ -130,9 +120,10 @@ class Outlook:
         WHY NOT sign the flight anew under the first of them: both forms could be mined then.
         """
         for nonce in range(first, last):
-            if nonce in self._landed:
+            raw = self._earlier(nonce)
+            if raw is not None:
                 self._tell("A reorganisation took back an earlier transaction; sending it again")
-                self._resend(self._landed[nonce])
+                self._resend(raw)
 
     def _resend(self, raw: bytes) -> None:
         try:

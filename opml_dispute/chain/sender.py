@@ -65,7 +65,7 @@ class Sender:
         self._timeout_s, self._resends, self._on_sent, self._tell = timeout_s, resends, on_sent, tell
         self._chain_id: int | None = None
         self._flights: deque[Flight] = deque()
-        self._outlook = Outlook(rpc, account.address, tell)
+        self._outlook = Outlook(rpc, account.address, tell, earlier=self._earlier)
         self._stuck: dict[int, Fees] = {}
         self._sent: set[bytes] = set()
         self._nonce: int | None = None
@@ -92,6 +92,11 @@ class Sender:
                 raise NotMined(f"an earlier transaction of {self.address}", self._timeout_s)
             time.sleep(pause_s)
             pause_s = min(pause_s * 1.5, 2.0)
+
+    def _earlier(self, nonce: int) -> bytes | None:
+        """What any process of this key sent lately under a nonce, signed."""
+        left = self._ledger().launched().get(nonce)
+        return None if left is None else self.account.sign(left.fields)[0]
 
     def _push(self, nonce: int) -> None:
         """Sends what an earlier process left under `nonce` again, with a higher fee, if it still waits there."""
@@ -336,11 +341,10 @@ class Sender:
             self._sent.update(flight.hashes)
             if flight in self._flights:
                 self._flights.remove(flight)
-        self._outlook.remember(flight)
         ledger = self._ledger()
         self._drop(ledger, flight.order)
         with ledger.lock():
-            ledger.launch(flight.nonce, None)
+            ledger.land(flight.nonce)
         if self._on_sent is not None:
             self._on_sent(receipt)
         return receipt

@@ -14,6 +14,7 @@ import pytest
 from opml_dispute.chain.artifacts import load_artifact
 from opml_dispute.chain.contracts.dispute import DelayedWETH, DisputeGameFactory
 from opml_dispute.chain.fees import FeeTooHigh
+from opml_dispute.chain.journal import KeyLedger
 from opml_dispute.chain.keys import Account
 from opml_dispute.chain.reverts import Reverted
 from opml_dispute.chain.rpc import Ask, Call, Rpc
@@ -160,11 +161,16 @@ def test_what_a_reorganisation_took_back_is_sent_again(rpc: Rpc, sender: Sender,
     assert rpc.balance_wei(weth.address) == 5
 
 
+@pytest.mark.parametrize("by", ["the same process", "an earlier process", "one that was killed before it saw it mined"])
 def test_what_waits_for_one_that_a_reorganisation_took_back_is_mined_with_it(
-    rpc: Rpc, sender: Sender, weth: DelayedWETH
+    rpc: Rpc, sender: Sender, weth: DelayedWETH, by: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The node drops the first transaction with its block; the second one's nonce is never reached without it."""
-    sender.send(deposit(weth.address), value_wei=5)
+    earlier = sender if by == "the same process" else Sender(Rpc(rpc.url), sender.account)
+    with monkeypatch.context() as patched:
+        if "killed" in by:
+            patched.setattr(KeyLedger, "land", lambda *_: None)
+        earlier.send(deposit(weth.address), value_wei=5)
     rpc.request("evm_setAutomine", False)
     with ThreadPoolExecutor(1) as thread:
         second = thread.submit(sender.send, deposit(weth.address), value_wei=7)
