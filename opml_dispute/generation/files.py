@@ -11,8 +11,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from opml_dispute.generation.refusals import NoTokenizer
+from opml_dispute.generation.refusals import NoTokenizer, UnsupportedLanguageModel
 from opml_dispute.model.files import BadDimension, Binding, read_model
+from opml_dispute.model.graph_ends import graph_ends
 
 if TYPE_CHECKING:
     from opml_dispute.generation.checkpoint import Checkpoint
@@ -33,7 +34,10 @@ def is_language_model(file: Path) -> bool:
     from opml_dispute.generation.gguf_file import is_gguf
     from opml_dispute.generation.huggingface import is_huggingface
 
-    return is_gguf(file) or _onnx_decoder(file) is not None or is_huggingface(file)
+    try:
+        return is_gguf(file) or _onnx_decoder(file) is not None or is_huggingface(file)
+    except UnsupportedLanguageModel:
+        return True  # reading it says what is missing
 
 
 def _onnx_decoder(file: Path) -> DecoderFiles | None:
@@ -83,8 +87,8 @@ def open_model(file: Path, binding: Binding) -> Program:
     encoder = text_encoder(file) if binding.prompt_tokens is not None and not answers else None
     if encoder is not None and binding.prompt_tokens is not None:
         return encoder.compiled(binding.prompt_tokens, binding.dims)
-    as_graph = not speaks and bool(binding.dims or binding.constants) and _onnx_decoder(file) is not None
-    if not is_language_model(file) or as_graph:
+    as_graph = not speaks and bool(binding.dims or binding.constants) and graph_ends(file) is not None
+    if as_graph or not is_language_model(file):
         if speaks:
             raise BadDimension(
                 f"{file.name} is no language model, so it takes none of --prompt-tokens, --tokens and --sampling",

@@ -26,7 +26,7 @@ from opml_dispute.engine.merkle import SparseTree
 from opml_dispute.engine.segment import MODEL_LOG2
 from opml_dispute.errors import OpmlError
 from opml_dispute.generation.files import language_of, open_model, takes_text
-from opml_dispute.generation.refusals import NoTokenizer
+from opml_dispute.generation.refusals import NoTokenizer, UnsupportedLanguageModel
 from opml_dispute.generation.vocabulary import Vocabulary, vocabulary_from_json
 from opml_dispute.home import home, write_whole
 from opml_dispute.model.compiler import compile_model
@@ -90,7 +90,7 @@ class ModelStore:
         """Keep the vocabulary of a language model's file, if it has one. Raises `CannotWrite`."""
         try:
             vocabulary = language_of(file) if takes_text(file) else None
-        except NoTokenizer:
+        except (NoTokenizer, UnsupportedLanguageModel):  # a graph of one, that was registered as it is
             vocabulary = None
         if vocabulary is not None:
             text = vocabulary.to_json()

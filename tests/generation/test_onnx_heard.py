@@ -67,3 +67,13 @@ def test_a_decoder_without_its_encoder_is_refused(tmp_path: Path) -> None:
     file.with_name("encoder_model.onnx").unlink()
     with pytest.raises(UnsupportedLanguageModel, match=r"there is no encoder_model\.onnx beside it"):
         open_model(file, Binding(tokens=3))
+    with pytest.raises(UnsupportedLanguageModel, match=r"there is no encoder_model\.onnx beside it"):
+        open_model(file, Binding())
+
+
+def test_a_decoder_without_its_encoder_is_compiled_as_a_graph_for_given_sizes(tmp_path: Path) -> None:
+    file = write_heard(tmp_path / "model", Heard(), START)
+    file.with_name("encoder_model.onnx").unlink()
+    sizes = {"batch_size": 1, "decoder_sequence_length": 2, "encoder_sequence_length": 10}
+    program = open_model(file, Binding(dims=sizes))
+    assert [spec.name for spec in program.inputs] == ["input_ids", "encoder_hidden_states"]
