@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from opml_dispute.simulation.document import Block
-from opml_dispute.simulation.studies import attention_tests, bonds, loading, sybils, validation
+from opml_dispute.simulation.studies import attention_tests, bonds, layer_two, loading, sybils, validation
 
 STUDIES: Mapping[str, Callable[[], list[Block]]] = MappingProxyType(
     {
@@ -21,6 +21,7 @@ STUDIES: Mapping[str, Callable[[], list[Block]]] = MappingProxyType(
         "sybils-side-by-side": sybils.report,
         "attention-tests": attention_tests.report,
         "one-root-or-all-bytes": loading.report,
+        "on-a-rollup": layer_two.report,
     }
 )
 """Name of the report -> its document."""
