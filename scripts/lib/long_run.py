@@ -28,7 +28,7 @@ from opml_dispute.engine.vm import Machine
 from opml_dispute.errors import OpmlError
 from opml_dispute.fpvm.statefile import load_state, save_state
 
-STEPS_OF_A_ROUND = 2_800_000
+STEPS_OF_A_ROUND = 45_000_000
 """Of the Go program, at least."""
 SNAPSHOT, HASHES = "snapshot.bin", "hashes"
 NEVER = 0

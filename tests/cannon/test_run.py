@@ -131,9 +131,13 @@ def test_run_from_any_snapshot_ends_in_the_same_state(folder: Path) -> None:
         assert state("final.bin.gz").state_hash() == final
 
 
+FIRST_HINTED = ("--stop-at-preimage-type", "keccak")
+"""Options that stop behind the first read of a pre-image that the program hints at."""
+
+
 def test_hint_that_a_snapshot_cuts_in_two_arrives_whole(folder: Path) -> None:
     machine = state("start.bin.gz")
-    assert run("--snapshot-at", "always", "--snapshot-fmt", "s%d.bin").exit_code == 0
+    assert run("--snapshot-at", "always", "--snapshot-fmt", "s%d.bin", *FIRST_HINTED).exit_code == 0
     cut = [path for path in folder.glob("s*.bin") if load_state(path.read_bytes()).unfinished_hint]
     assert cut, "no snapshot lies between the two writes"
     assert not machine.unfinished_hint

@@ -44,7 +44,7 @@ CONTRACTION_SIZE = 320
 """Of the square matrices whose product the guest makes: 33 million products, some 55 million steps."""
 INTEGER_SCALE, MEMORY_SCALE, FUSED_SCALE = 100, 10, 2500
 """So that each program makes at least 100 million steps."""
-GO_STEPS = 300_000_000
+GO_STEPS = 1_000_000_000
 RANDOM_STEPS = 40
 
 KINDS = {
