@@ -37,6 +37,8 @@ class Intent:
     """The same for scripts."""
     done_already: frozenset[str] = frozenset()
     """Names of the contracts' errors that mean that another account has done the same."""
+    otherwise: Callable[[str], Intent | None] = lambda error: None
+    """Another transaction for the same aim, if the contract refuses this one by the error of that name."""
     once: bool = False
     """Whether sending it twice would only cost more: a rerun then looks for an earlier run's transaction."""
 
@@ -78,7 +80,10 @@ def perform(intent: Intent, sender: Sender) -> Done:
     except Reverted as reverted:
         if reverted.name in intent.done_already:
             return Done(intent, None)
-        raise
+        other = intent.otherwise(reverted.name)
+        if other is None:
+            raise
+        return perform(other, sender)
     return Done(intent, receipt)
 
 
@@ -93,6 +98,8 @@ def perform_all(intents: Sequence[Intent], sender: Sender) -> list[Done | OpmlEr
     for intent, result in zip(intents, results, strict=True):
         if isinstance(result, Reverted) and result.name in intent.done_already:
             outcomes.append(Done(intent, None))
+        elif isinstance(result, Reverted) and (other := intent.otherwise(result.name)) is not None:
+            outcomes += perform_all([other], sender)
         else:
             outcomes.append(result if isinstance(result, OpmlError) else Done(intent, result))
     return outcomes

@@ -5,12 +5,14 @@ A game with the right root claim can be lost (its proposer was offline, or lost 
 guardian. `standing_game` skips such games; `proposal_intents` then makes another, which differs in its nonce. If the
 request has a fee, the proposer commits to the proposal first: an account that copies the transaction which makes the
 game then comes later and gets no fee (docs/game.md, "Requests"). An unused commitment costs only its gas, so a process
-that dies between the two transactions is simply started again.
+that dies between the two transactions is simply started again. Where copying the whole call would pay, the proposer
+commits to a second nonce, and makes its game with that if a copier was faster.
 """
 
 from __future__ import annotations
 
 import secrets
+from dataclasses import replace
 
 from opml_dispute.actors.words import short_hex
 from opml_dispute.chain.contracts.contract import ZERO_ADDRESS
@@ -19,6 +21,7 @@ from opml_dispute.chain.deploy import game_arguments
 from opml_dispute.chain.system import System
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.claim import GameStatus
+from opml_dispute.game.gas import CREATE_GAS
 from opml_dispute.operator.inference import games_of, proposal_intent
 from opml_dispute.operator.intents import Intent
 from opml_dispute.primitives import Address, RequestId, StateRoot
@@ -91,16 +94,40 @@ def proposal_intents(
         nonce = free_nonce(system, request_id, root_claim)
         return [proposal_intent(system, request_id, root_claim, state_index, nonce=nonce)]
     # Random, so that the commitment to an answer that can be guessed does not tell which it is.
-    nonce = secrets.token_bytes(32)
-    commitment = system.rpc.read(system.oracle.commitment_of(request_id, root_claim, nonce, proposer))
-    committing = Intent(
-        kind="commit",
-        call=system.oracle.commit(commitment),
-        will=f"Will commit to an answer of request {short_hex(request_id)}, so that who copies it gets no fee",
-        did=lambda receipt: "Committed",
-        facts={"request_id": request_id, "commitment": commitment},
+    nonces = [secrets.token_bytes(32) for _ in range(_nonces(system, request_id))]
+    commitments = system.rpc.read_all(
+        [system.oracle.commitment_of(request_id, root_claim, nonce, proposer) for nonce in nonces]
     )
-    return [committing, proposal_intent(system, request_id, root_claim, state_index, nonce=nonce)]
+    committing = [
+        Intent(
+            kind="commit",
+            call=system.oracle.commit(commitment),
+            will=f"Will commit to an answer of request {short_hex(request_id)}, so that who copies it gets no fee",
+            did=lambda receipt: "Committed",
+            facts={"request_id": request_id, "commitment": commitment},
+        )
+        for commitment in commitments
+    ]
+    proposals = [proposal_intent(system, request_id, root_claim, state_index, nonce=nonce) for nonce in nonces]
+
+    def otherwise(error: str) -> Intent | None:
+        if error != "GameAlreadyExists" or len(proposals) == 1:
+            return None
+        made = system.rpc.read(system.factory.game_of(root_claim, extra_data(request_id, nonces[0])))
+        is_own = system.rpc.read(FaultDisputeGame(made).creator()) == proposer
+        return None if is_own else proposals[1]
+
+    return [*committing, replace(proposals[0], otherwise=otherwise)]
+
+
+def _nonces(system: System, request_id: RequestId) -> int:
+    """
+    How many nonces to commit to: two where the fee is worth the gas of copying the whole call that makes the game.
+
+    Such a copy takes the game's place, and a commitment made after it would come too late (docs/game.md, "Proposals").
+    """
+    fee_wei = system.rpc.read(system.oracle.request_of(request_id)).fee_wei
+    return 2 if fee_wei > CREATE_GAS * system.rpc.head().base_fee_wei else 1
 
 
 def _expect_own_implementation(system: System) -> None:

@@ -12,10 +12,18 @@ import pytest
 from eth_account import Account as EthAccount
 
 from opml_dispute import cli as cli_module
+from opml_dispute.chain.contracts.dispute import FaultDisputeGame
 from opml_dispute.chain.contracts.examples import DigitReader
+from opml_dispute.chain.reverts import Reverted
 from opml_dispute.cli import COMMANDS
 from opml_dispute.devnet import anvil as devnet
 from opml_dispute.models import digit_samples
+from opml_dispute.operator.case import open_case
+from opml_dispute.operator.inference import games_of
+from opml_dispute.operator.intents import perform, perform_all
+from opml_dispute.operator.model_store import ModelStore
+from opml_dispute.operator.proposing import proposal_intents
+from opml_dispute.primitives import RequestId, StateRoot
 from tests.cli.conftest import Cli
 from tests.conftest import TEST_TIMES, Chain
 
@@ -123,7 +131,7 @@ def test_a_right_answer_that_lost_is_proposed_again_and_gets_the_fee(cli: Cli, o
     assert f"propose it again: opml-dispute propose {request_id}" in lost.err
     made = cli("propose", request_id, *signing, "--json")
     assert made.code == 0, made.err
-    assert [item["did"] for item in made.objects if "did" in item] == ["commit", "propose"], "there is a fee"
+    assert [item["did"] for item in made.objects if "did" in item] == ["commit", "commit", "propose"], "there is a fee"
     game = made.objects[-1]["game"]
     on_chain.warp(TEST_TIMES.max_clock_s)
     assert cli("resolve", game, *signing).code == 0
@@ -131,6 +139,40 @@ def test_a_right_answer_that_lost_is_proposed_again_and_gets_the_fee(cli: Cli, o
     before = on_chain.rpc.balance_wei(devnet.account("proposer").address)
     assert cli("finalize", request_id, *attacker).code == 0
     assert on_chain.rpc.balance_wei(devnet.account("proposer").address) - before == 10**16
+
+
+def test_a_proposer_whose_whole_call_was_copied_gets_the_fee(
+    cli: Cli, on_chain: Chain, key: Key, tmp_path: Path
+) -> None:
+    """A front-runner makes the very same game a moment earlier; the proposer has committed to a second nonce."""
+    request_id = RequestId(bytes.fromhex(ask(cli, key, "--fee", "0.01eth")[2:]))
+    system, copier, own = on_chain.system(), on_chain.sender("challenger"), on_chain.sender("proposer")
+    case = open_case(system, request_id, store=ModelStore(tmp_path))
+    root, node_count = case.final_root, case.program.node_count
+    *committing, proposal = proposal_intents(system, request_id, root, node_count, proposer=own.address)
+    for intent in committing:
+        perform(intent, own)
+    copier.send(proposal.call, value_wei=proposal.value_wei)
+    assert perform(proposal, own).receipt is not None
+    (again,) = perform_all([proposal], own)
+    assert isinstance(again, Reverted), "one game of its own is enough"
+    on_chain.warp(TEST_TIMES.max_clock_s)
+    copied, _ = games_of(system, request_id)
+    copier.send(FaultDisputeGame(copied).settle([0]))
+    on_chain.warp(TEST_TIMES.finality_delay_s + 1)
+    before = on_chain.rpc.balance_wei(own.address)
+    assert cli("finalize", "0x" + request_id.hex(), "--key-file", key("challenger")).code == 0
+    assert on_chain.rpc.balance_wei(own.address) - before == 10**16
+
+
+def test_a_small_fee_is_not_worth_a_second_commitment(cli: Cli, on_chain: Chain, key: Key) -> None:
+    request_id = RequestId(bytes.fromhex(ask(cli, key, "--fee", "1000wei")[2:]))
+    address = on_chain.sender("proposer").address
+    root = StateRoot(b"\x5a" * 32)
+    assert [i.kind for i in proposal_intents(on_chain.system(), request_id, root, 14, proposer=address)] == [
+        "commit",
+        "propose",
+    ]
 
 
 @pytest.mark.parametrize("command", [("resolve",), ("respond", "--watch")], ids=lambda words: words[0])
