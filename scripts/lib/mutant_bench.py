@@ -1,27 +1,27 @@
 """
 A copy of the project in which files may be spoilt, and what its tests say about each spoilt one.
 
-`Bench.judge` asks the quickest tests first. A Python mutant is judged by a process that is forked after the libraries
-of others were imported (`_forked`), so that a verdict takes as long as the tests and not two seconds more. A Solidity
-mutant is judged by Forge: first without the invariants, which take most of the time and notice few mutants more.
+A Python mutant is put into a process that has collected the tests (`warm_pytest`), and judged by the quick tests first,
+those of its own file before; one that changes what an import computes gets such a process of its own. A Solidity mutant
+is compiled by a compiler that keeps running (`warm_solc`), without the tests, and judged by Forge: by the quick
+contracts of tests, then by the slow ones, then by the invariants.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
-import signal
 import subprocess
-import sys
-import time
-import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 from lib.environment import ROOT
 from lib.mutants import Mutant
+from lib.warm_pytest import FAILED, NOT_HERE, PASSED, WarmPytest
+from lib.warm_solc import WarmSolc
 
 from opml_dispute.toolchain import programs
 
@@ -31,7 +31,7 @@ NO_MUTANT: Final = ("does not compile", "same bytecode")
 """Verdicts on a change that makes no other program."""
 
 TIMEOUT_S: Final = 600
-"""A mutant may loop for ever; then it is noticed."""
+"""A mutant may wait for ever; then it is noticed."""
 
 FORGE_ENVIRONMENT: Final = {
     "FOUNDRY_OPTIMIZER": "false",  # compiles in a fifth of the time; sizes and gas are not what is asked
@@ -48,11 +48,15 @@ PYTHON_TESTS: Final = (
     "tests/rules/test_every_game.py",
     "tests/rules/test_adversaries.py",
 )
-"""What can notice a mutant of the rules or of an actor, the quickest first. Other tests of the rules are about layers,
-names, and the game in memory."""
-
-PRELOADED: Final = ("hypothesis.strategies", "hypothesis.stateful", "numpy", "pytest", "eth_abi.abi", "eth_account")
-"""Libraries of others that the tests import; nothing of the project, which a mutant changes."""
+"""What can notice a mutant of the rules or of an actor. Other tests of the rules are about layers, names, and the game
+in memory."""
+PYTEST_ARGUMENTS: Final = ("-x", "-q", "-m", "not slow", "--no-header", *PYTHON_TESTS)
+SLOW_SUITE_S: Final = 1.0
+"""Processor time from which a contract of tests is asked last."""
+_SUITE: Final = re.compile(
+    r"^Ran \d+ tests? for \S+:(\w+)$(?:\n(?!Ran ).*)*?\(([\d.]+)(s|ms|µs) CPU time\)", re.MULTILINE
+)
+_WITHOUT: Final = "GasTest|SizesTest|SelectorsTest"
 
 
 class BenchFailed(Exception):
@@ -70,26 +74,50 @@ class Bench:
             shutil.copy(ROOT / part, folder / part)
         (folder / "contracts" / "snapshots").mkdir()
         (folder / "contracts" / "node_modules").symlink_to(ROOT / "contracts" / "node_modules")
+        self._slow_suites: set[str] = set()
+        self._pytest: WarmPytest | None = None
+        self._solc: WarmSolc | None = None
 
-    def prepare(self, mutants: list[Mutant]) -> None:
-        """Runs without a mutant what these mutants will be judged by. Raises `BenchFailed` if a test fails."""
-        for kind in sorted({kind_of(mutant.path) for mutant in mutants}):
-            path = next(mutant.path for mutant in mutants if kind_of(mutant.path) == kind)
-            verdict = self._pytest(path) if kind == "python" else self._forge_test(path)
+    def copied(self, folder: Path) -> Bench:
+        """Another one, for work at the same time, with what is compiled here."""
+        other = object.__new__(Bench)
+        shutil.copytree(self.folder, folder, symlinks=True, ignore=shutil.ignore_patterns("solc*"))
+        other.folder, other._slow_suites = folder, self._slow_suites
+        other._pytest = other._solc = None
+        return other
+
+    def prepare(self, kinds: set[str]) -> None:
+        """
+        Runs without a mutant what mutants of these kinds (`kind_of`) will be judged by, and keeps processes running.
+        What is `copied` from here is prepared as well.
+
+        Raises `BenchFailed` if a test fails.
+        """
+        for kind in sorted(kinds):
+            verdict = self._python_as_it_is() if kind == "python" else self._forge_test(kind)
             if verdict != SURVIVED:
                 raise BenchFailed(f"the tests that judge {kind} fail without any mutant")
-        self._bytecode()
 
     def judge(self, mutant: Mutant) -> str:
         """`NOTICED`, `SURVIVED`, or one of `NO_MUTANT`."""
+        if mutant.path.suffix == ".py":
+            verdict = self._warm_verdict(mutant)
+            if verdict is not None:
+                return verdict
         with self._spoilt(mutant):
             if mutant.path.suffix == ".py":
-                return self._pytest(mutant.path)
-            verdict = self._forge_test(mutant.path)
+                return self._fresh_verdict(mutant.path)
+            verdict = self._forge_test(kind_of(mutant.path))
             if verdict != SURVIVED:
                 return verdict
             spoilt = self._bytecode()
         return SURVIVED if spoilt != self._bytecode() else "same bytecode"
+
+    def close(self) -> None:
+        """Ends what keeps running."""
+        for running in (self._pytest, self._solc):
+            if running is not None:
+                running.close()
 
     @contextlib.contextmanager
     def _spoilt(self, mutant: Mutant) -> Iterator[None]:
@@ -105,7 +133,10 @@ class Bench:
     # ---------------------------------------------------------------- Solidity
 
     def _forge(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [str(programs.forge()), *arguments, "--root", "contracts", "--use", str(programs.solc()), "--offline"]
+        if self._solc is None:
+            self._solc = WarmSolc(self.folder)
+        self._solc.keep_running()
+        command = [str(programs.forge()), *arguments, "--root", "contracts", "--use", str(self._solc.path), "--offline"]
         return subprocess.run(
             command,
             cwd=self.folder,
@@ -116,13 +147,15 @@ class Bench:
             check=False,
         )
 
-    def _forge_test(self, path: Path) -> str:
-        """The unit tests, and if they are content the invariants."""
-        tests = FORGE_TESTS.get(path.parts[2], "test/**") if len(path.parts) > 2 else "test/**"
+    def _forge_test(self, kind: str) -> str:
+        """The quick contracts of tests; if they are content the slow ones; then the invariants."""
+        tests = FORGE_TESTS.get(kind, "test/**")
         common = ("test", "--fail-fast", "--match-path", tests, "--no-match-test", "sizes|selectors|_gas_")
-        skipped = "GasTest|SizesTest|SelectorsTest"
-        selections = [("--no-match-contract", f"{skipped}|Invariants")]
-        if path.parts[2] != "vm":  # which has none
+        slow, late = "|".join(sorted(self._slow_suites)), f"{_WITHOUT}|Invariants"
+        selections: list[tuple[str, ...]] = [("--no-match-contract", f"{late}|{slow}" if slow else late)]
+        if slow:
+            selections.append(("--match-contract", slow, "--no-match-contract", late))
+        if kind != "vm":  # which has none
             selections.append(("--match-contract", "Invariants"))
         for selection in selections:
             try:
@@ -133,12 +166,17 @@ class Bench:
                 return NO_MUTANT[0]
             if run.returncode:
                 return NOTICED
+            self._note_slow_suites(run.stdout)
         return SURVIVED
+
+    def _note_slow_suites(self, told: str) -> None:
+        units = {"s": 1.0, "ms": 1e-3, "µs": 1e-6}
+        for name, number, unit in _SUITE.findall(told):
+            if float(number) * units[unit] > SLOW_SUITE_S and "Invariants" not in name:
+                self._slow_suites.add(name)
 
     def _bytecode(self) -> list[str]:
         """What all contracts of `src` compile to: a library's code is in those that use it."""
-        if not any((self.folder / "contracts" / "out").glob("*.sol")):
-            return []
         if self._forge("build", "--skip", "test").returncode:
             return []
         artifacts = sorted((self.folder / "contracts" / "out").glob("*.sol/*.json"))
@@ -147,13 +185,36 @@ class Bench:
 
     # ---------------------------------------------------------------- Python
 
-    def _pytest(self, path: Path) -> str:
-        """A file's own test first: it notices most mutants, and a run stops at the first failure."""
-        own = Path("tests") / path.parent.name / f"test_{path.name}"
-        tests = [str(own)] if (self.folder / own).exists() else []
-        options = ["-x", "-q", "-p", "no:cacheprovider", "-m", "not slow", "--no-header"]
-        options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # libraries that are preloaded
-        return _forked(self.folder, [*options, *tests, *PYTHON_TESTS])
+    def _collected(self) -> WarmPytest:
+        if self._pytest is None:
+            self._pytest = WarmPytest(self.folder, PYTEST_ARGUMENTS)
+        return self._pytest
+
+    def _python_as_it_is(self) -> str:
+        try:
+            answer = self._collected().ask(None, timeout_s=TIMEOUT_S)
+        except ChildProcessError as error:
+            raise BenchFailed(str(error)) from error
+        return SURVIVED if answer == PASSED else NOTICED
+
+    def _warm_verdict(self, mutant: Mutant) -> str | None:
+        """None if only a fresh process can tell."""
+        original = (self.folder / mutant.path).read_text()
+        first = _own_tests(mutant.path)
+        answer = self._collected().ask(mutant.path, original, mutant.text, first=first, timeout_s=TIMEOUT_S)
+        return {PASSED: SURVIVED, FAILED: NOTICED, NOT_HERE: None}[answer]
+
+    def _fresh_verdict(self, path: Path) -> str:
+        """By a process that imports the spoilt file."""
+        try:
+            fresh = WarmPytest(self.folder, PYTEST_ARGUMENTS)
+        except ChildProcessError:
+            return NOTICED  # the tests cannot even be collected
+        try:
+            answer = fresh.ask(None, first=_own_tests(path), timeout_s=TIMEOUT_S)
+        finally:
+            fresh.close()
+        return SURVIVED if answer == PASSED else NOTICED
 
 
 def kind_of(path: Path) -> str:
@@ -161,48 +222,5 @@ def kind_of(path: Path) -> str:
     return "python" if path.suffix == ".py" else path.parts[2]
 
 
-def _forked(folder: Path, arguments: list[str]) -> str:
-    """A run of pytest in a child that has the libraries of others already."""
-    for name in PRELOADED:
-        __import__(name)
-    sys.stdout.flush()
-    child = os.fork()
-    if child == 0:
-        _run_tests(folder, arguments)
-    deadline = time.monotonic() + TIMEOUT_S
-    while time.monotonic() < deadline:
-        done, status = os.waitpid(child, os.WNOHANG)
-        if done:
-            return SURVIVED if status == 0 else NOTICED
-        time.sleep(0.05)
-    os.killpg(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return NOTICED
-
-
-def _run_tests(folder: Path, arguments: list[str]) -> None:
-    """What the child does: the copy's tests on the copy's package. Does not return."""
-    code = 1
-    try:
-        os.setpgrp()
-        with Path(os.devnull).open("w") as nowhere:
-            os.dup2(nowhere.fileno(), 1)
-            os.dup2(nowhere.fileno(), 2)
-        sys.dont_write_bytecode = True  # two mutants of one second and size would share it
-        os.environ["PYTEST_XDIST_WORKER"] = "mutant"  # builds nothing
-        os.chdir(folder)
-        for name in [name for name in sys.modules if name.partition(".")[0] in ("opml_dispute", "tests", "lib")]:
-            del sys.modules[name]
-        sys.path[:] = [str(folder), *(entry for entry in sys.path if Path(entry or ".").resolve() != ROOT)]
-        import pytest
-
-        code = int(pytest.main(arguments))
-        import opml_dispute
-
-        if Path(opml_dispute.__file__).resolve().parent.parent != folder.resolve():
-            code = 99  # not the copy: would be noticed by `prepare`
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        os._exit(code)
+def _own_tests(path: Path) -> str:
+    return f"tests/{path.parent.name}/test_{path.name}"
