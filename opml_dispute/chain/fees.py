@@ -4,7 +4,7 @@ What a transaction may cost per unit of gas.
 `suggest` asks the node: twice the base fee, so that the fee suffices after six full blocks in a row, and a tip. The tip
 is the node's eth_maxPriorityFeePerGas, else that of recent blocks (eth_feeHistory), else a default. A suspiciously high
 tip is compared with those of recent blocks and lowered to them. A fee beyond the operator's limit is never paid:
-`FeeTooHigh`.
+`FeeTooHigh`. What must be mined before a clock runs out offers more within that limit (`Fees.hurried`).
 """
 
 from __future__ import annotations
@@ -62,6 +62,13 @@ class Fees:
         if bump(self.max_fee_wei) > cap_wei:
             return None
         return Fees(bump(self.max_fee_wei), None if self.tip_wei is None else bump(self.tip_wei))
+
+    def hurried(self, cap_wei: int) -> Fees:
+        """Twice the tip and a gwei, as far as the limit allows: for what should not wait for later blocks."""
+        if self.tip_wei is None:
+            return Fees(min(self.max_fee_wei * (100 + FEE_BUMP_PERCENT) // 100 + 1, cap_wei), None)
+        tip_wei = min(2 * self.tip_wei + 10**9, cap_wei)
+        return Fees(min(self.max_fee_wei + tip_wei - self.tip_wei, cap_wei), tip_wei)
 
     def at_least(self, other: Fees) -> Fees:
         """The higher of both, part by part."""

@@ -74,7 +74,8 @@ def quotes_for(
             quotes.append(TransactionTooLarge(order.work.what, len(order.work.data) + ENVELOPE_BYTES))
             continue
         estimate = next(estimates) if asked else None
-        quote = _quote(address, order, estimate, Quote(0, fees, head.number), balance_wei)
+        offered = fees.hurried(max_fee_wei) if order.is_urgent else fees
+        quote = _quote(address, order, estimate, Quote(0, offered, head.number), balance_wei)
         if isinstance(quote, Quote):
             balance_wei -= order.value_wei + quote.most_wei
         quotes.append(quote)

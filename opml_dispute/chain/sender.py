@@ -38,6 +38,8 @@ IN_FLIGHT: Final = 16
 
 _BROADCAST_TRIES: Final = 9
 _RELAUNCHES: Final = 3
+_HURRY: Final = 3
+"""How much sooner, and how much more often, the fee of an urgent transaction is raised."""
 
 T = TypeVar("T")
 
@@ -119,14 +121,16 @@ class Sender:
             with suppress(RpcError):
                 self.rpc.request("eth_sendRawTransaction", "0x" + raw.hex())
 
-    def send(self, work: Call[Any] | Creation, *, value_wei: int = 0, once: bool = False) -> Receipt:
+    def send(
+        self, work: Call[Any] | Creation, *, value_wei: int = 0, once: bool = False, is_urgent: bool = False
+    ) -> Receipt:
         """
         Send one transaction and wait until it is mined.
 
         Raises `Reverted` if the contract refuses (nothing is sent then, unless the chain changed meanwhile),
         `NotEnoughFunds`, `FeeTooHigh`, `NotMined`, `NonceTaken`, or an `RpcError`.
         """
-        (result,) = self.send_all([Order(work, value_wei, once)])
+        (result,) = self.send_all([Order(work, value_wei, once, is_urgent)])
         if isinstance(result, OpmlError):
             raise result
         return result
@@ -353,6 +357,8 @@ class Sender:
         """Raises `NotMined`, or `NonceTaken` if another transaction was mined in its place."""
         resends = 0 if timeout_s is not None else self._resends
         each_s = self._timeout_s if timeout_s is None else timeout_s
+        if flight.order.is_urgent:
+            resends, each_s = resends * _HURRY, each_s / _HURRY
         for attempt in range(resends + 1):
             if attempt > 0:
                 self._raise_fee(flight)

@@ -105,6 +105,8 @@ class Order(NamedTuple):
     value_wei: int = 0
     once: bool = False
     """Whether doing it twice would cost twice: then an earlier process that died after sending it is remembered."""
+    is_urgent: bool = False
+    """Whether a clock runs out: then it offers a higher tip, and its fee is raised sooner."""
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,8 @@ class Intent:
     """Another transaction for the same aim, if the contract refuses this one by the error of that name."""
     once: bool = False
     """Whether sending it twice would only cost more: a rerun then looks for an earlier run's transaction."""
+    is_urgent: bool = False
+    """Whether a clock runs out: it is paid for being mined sooner."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class Done:
 def perform(intent: Intent, sender: Sender) -> Done:
     """Send the intent. Raises what `Sender.send` raises, unless the contract's error means that it is done already."""
     try:
-        receipt = sender.send(intent.call, value_wei=intent.value_wei, once=intent.once)
+        receipt = sender.send(intent.call, value_wei=intent.value_wei, once=intent.once, is_urgent=intent.is_urgent)
     except Reverted as reverted:
         if reverted.name in intent.done_already:
             return Done(intent, None)
@@ -93,7 +95,9 @@ def perform_all(intents: Sequence[Intent], sender: Sender) -> list[Done | OpmlEr
 
     The result for each is its `Done`, or the error that `perform` would raise. A failed intent stops no other.
     """
-    results = sender.send_all([Order(intent.call, intent.value_wei, intent.once) for intent in intents])
+    results = sender.send_all(
+        [Order(intent.call, intent.value_wei, intent.once, intent.is_urgent) for intent in intents]
+    )
     outcomes: list[Done | OpmlError] = []
     for intent, result in zip(intents, results, strict=True):
         if isinstance(result, Reverted) and result.name in intent.done_already:

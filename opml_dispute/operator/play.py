@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from opml_dispute.actors.actions import Action, Move, Step
 from opml_dispute.actors.exposure import SpendableFunds
 from opml_dispute.actors.honest import Decision, consider
-from opml_dispute.actors.player import ActionRefused
+from opml_dispute.actors.player import URGENT_S, ActionRefused
 from opml_dispute.actors.words import short_hex, subject
 from opml_dispute.chain.answers import Head
 from opml_dispute.chain.contracts.dispute import FaultDisputeGame
@@ -175,6 +175,7 @@ def _refusal(error: OpmlError | None) -> OpmlError | None:
 def move_intent(contract: FaultDisputeGame, game: Game, now_s: int, move: Move, bond_wei: int) -> Intent:
     """An attack or a defence."""
     verb, past = ("attack", "Attacked") if move.is_attack else ("defend", "Defended")
+    left_s = time_left_s(game, move.parent_index, now_s)
     return Intent(
         kind=verb,
         call=contract.move(move.disputed, move.parent_index, move.value, is_attack=move.is_attack),
@@ -188,9 +189,10 @@ def move_intent(contract: FaultDisputeGame, game: Game, now_s: int, move: Move, 
             "position": move.position.gindex,
             "depth": move.position.depth,
             "value": move.value,
-            "clock_left_s": time_left_s(game, move.parent_index, now_s),
+            "clock_left_s": left_s,
         },
         done_already=frozenset({"ClaimAlreadyExists"}),
+        is_urgent=left_s < URGENT_S,
     )
 
 

@@ -11,12 +11,15 @@ from pathlib import Path
 import pytest
 
 from opml_dispute.actors.actions import ResolveClaim
+from opml_dispute.actors.honest import consider
+from opml_dispute.actors.player import URGENT_S
 from opml_dispute.agent.joint_sending import JointSending, Outcome
 from opml_dispute.agent.lease import Lease
 from opml_dispute.chain.contracts.dispute import FaultDisputeGame
 from opml_dispute.chain.sender import IN_FLIGHT
 from opml_dispute.errors import OpmlError
 from opml_dispute.operator.intents import Done, Intent
+from opml_dispute.operator.play import Table
 from opml_dispute.operator.settle import resolution_intent
 from opml_dispute.primitives import Address
 from tests.agent.test_agent import CHALLENGER, Unattended, game_of, lie
@@ -110,3 +113,14 @@ def test_moves_of_many_games_share_blocks(chain: Chain, tmp_path: Path, unattend
     games = [game_of(chain, seat) for seat in seats]
     assert [[claim.claimant for claim in game.claims[1:]] for game in games] == [[CHALLENGER]] * len(seats)
     assert len({claim.clock.timestamp_s for game in games for claim in game.claims[1:]}) <= 3, "blocks"
+
+
+def test_move_whose_clock_runs_out_is_urgent(chain: Chain, tmp_path: Path) -> None:
+    """It is paid for being mined sooner; one with time left is not."""
+    seat, case = lie(chain, tmp_path, 3)
+    table = Table(chain.system(), seat.table.address, case.trace())
+    game, now_s = table.snapshot()
+    actions = consider(game, table.trace, now_s).actions
+    late_s = now_s + game.clocks.max_clock_s - URGENT_S
+    assert [intent.is_urgent for intent in table.intents(game, now_s, actions)] == [False]
+    assert [intent.is_urgent for intent in table.intents(game, late_s + 1, actions)] == [True]

@@ -41,8 +41,8 @@ class Mortal(Sender):
         super().__init__(rpc, devnet.account("deployer"))
         self.lives, self.sent = lives, 0
 
-    def send(self, work: Any, *, value_wei: int = 0, once: bool = False) -> Receipt:
-        receipt = super().send(work, value_wei=value_wei, once=once)
+    def send(self, work: Any, *, value_wei: int = 0, once: bool = False, is_urgent: bool = False) -> Receipt:
+        receipt = super().send(work, value_wei=value_wei, once=once, is_urgent=is_urgent)
         self.sent += 1
         if self.sent > self.lives:
             raise Killed

@@ -13,7 +13,7 @@ import pytest
 
 from opml_dispute.chain.artifacts import load_artifact
 from opml_dispute.chain.contracts.dispute import DelayedWETH, DisputeGameFactory
-from opml_dispute.chain.fees import FeeTooHigh
+from opml_dispute.chain.fees import Fees, FeeTooHigh
 from opml_dispute.chain.journal import KeyLedger
 from opml_dispute.chain.keys import Account
 from opml_dispute.chain.reverts import Reverted
@@ -280,6 +280,30 @@ def test_no_price_beyond_the_limit_is_paid(rpc: Rpc, sender: Sender, weth: Delay
         frugal.send(deposit(weth.address))
     assert "--max-fee" in str(raised.value.hint)
     assert nonce(rpc, sender) == before
+
+
+def test_what_is_urgent_offers_more_within_the_limit_and_is_raised_sooner(
+    rpc: Rpc, sender: Sender, weth: DelayedWETH
+) -> None:
+    rpc.request("evm_setAutomine", False)
+    patient, cap_wei = Sender(rpc, sender.account, timeout_s=0.9, resends=2), 30 * 10**9
+    told: list[str] = []
+    hasty = Sender(rpc, sender.account, timeout_s=0.9, resends=2, max_fee_wei=cap_wei, tell=told.append)
+    plain = patient.quote(deposit(weth.address)).fees
+    with pytest.raises(NotMined):
+        hasty.send(deposit(weth.address), is_urgent=True)
+    (offered,) = [
+        {name: int(transaction[name], 16) for name in ("maxFeePerGas", "maxPriorityFeePerGas")}
+        for transactions in rpc.request("txpool_content")["pending"].values()
+        for transaction in transactions.values()
+    ]
+    assert plain.tip_wei is not None
+    assert offered["maxPriorityFeePerGas"] >= (2 * plain.tip_wei + 10**9) * 115**6 // 100**6
+    assert offered["maxFeePerGas"] <= cap_wei
+    assert len([sentence for sentence in told if "higher fee" in sentence]) == 6, "in the time of two"
+    assert Fees(9, 2).hurried(9) == Fees(9, 9)
+    assert Fees(9, None).hurried(9) == Fees(9, None)
+    rpc.request("evm_mine")
 
 
 def test_an_absurd_tip_is_not_paid(rpc: Rpc, sender: Sender, weth: DelayedWETH) -> None:

@@ -38,8 +38,8 @@ class Killed(BaseException):
 class Mortal(Sender):
     """Dies after its first transaction, without reporting it."""
 
-    def send(self, work: Any, *, value_wei: int = 0, once: bool = False) -> Receipt:
-        super().send(work, value_wei=value_wei, once=once)
+    def send(self, work: Any, *, value_wei: int = 0, once: bool = False, is_urgent: bool = False) -> Receipt:
+        super().send(work, value_wei=value_wei, once=once, is_urgent=is_urgent)
         raise Killed
 
 
