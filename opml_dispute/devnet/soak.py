@@ -18,18 +18,22 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
+from opml_dispute.actors.actions import Action
 from opml_dispute.actors.honest import consider
 from opml_dispute.actors.player import play_round
+from opml_dispute.chain.game_cache import GameCache
 from opml_dispute.chain.keys import KEY_VARIABLE
 from opml_dispute.chain.sender import Sender
 from opml_dispute.chain.system import System
 from opml_dispute.devnet import anvil as devnet
 from opml_dispute.devnet.campaign import ask_sample
 from opml_dispute.devnet.meddlers import MEDDLERS
+from opml_dispute.devnet.soak_plan import SoakOutcome, SoakPlan
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.claim import Game, GameStatus
 from opml_dispute.game.clock import time_left_s
@@ -38,7 +42,7 @@ from opml_dispute.operator.inference import proposal_intent
 from opml_dispute.operator.intents import Done, Intent, perform
 from opml_dispute.operator.model_store import ModelStore
 from opml_dispute.operator.play import Seat, Table, one_by_one
-from opml_dispute.operator.settle import read_settlement, settle_intents, waiting
+from opml_dispute.operator.settle import Settlement, read_settlements, settle_intents, waiting
 from opml_dispute.primitives import Address, StateRoot
 from opml_dispute.testing.fault_proxy import FaultProxy
 from opml_dispute.trace.guest import guest_machine
@@ -46,56 +50,8 @@ from opml_dispute.trace.split import SplitTrace
 
 Tell = Callable[[str], None]
 
-
-@dataclass(frozen=True)
-class SoakPlan:
-    """The parameters of a soak test."""
-
-    seed: int = 1
-    liars: int = 2
-    honest: int = 1
-    """The number of right proposals by others, which the agent must not attack."""
-    life_s: float = 12.0
-    """How long an agent's process lives on average, from half to one and a half times of it; 0: until the end."""
-    speed: float = 2.0
-    """How much faster than the world's the chain's clock runs. A move costs a killed agent seconds, not minutes."""
-    outage_every_s: float = 25.0
-    """How often the agents' node is away, for two to five seconds, as one that restarts; 0: never."""
-    reorganise_every_s: float = 20.0
-    """How often the chain loses its last one to three blocks, with the transactions in them; 0: never."""
-    empty_purse_s: float = 3.0
-    """Seconds for which the agent's account is empty, once."""
-    meddlers: tuple[str, ...] = ("freeloader", "latecomer")
-    meddler_turns: int = 6
-    faults: tuple[str, ...] = (
-        *("http-429", "header-not-found", "stale-head", "lost-transaction", "sent-then-error", "pending-receipt"),
-        *("rate-limited", "closed", "hanging", "sent-then-refused", "stale-nonce"),
-    )
-    """The faults of the agents' node: names of `FAULTS`."""
-    every: int = 29
-    """One request in so many meets a fault."""
-    patience_s: float = 600.0
-    """Seconds after which an unfinished soak is aborted."""
-
-
-@dataclass
-class SoakOutcome:
-    """The outcome of a soak test."""
-
-    games: int = 0
-    claims: int = 0
-    moves: int = 0
-    """Moves made by the agents."""
-    kills: int = 0
-    struck: int = 0
-    """Faults of the node."""
-    outages: int = 0
-    reorganisations: int = 0
-    least_left_s: int = 1 << 62
-    """The least time left, at any moment, for an answer that the agent had to make."""
-    seconds: float = 0.0
-    broken_rules: list[str] = field(default_factory=list)
-    """Empty if all is well."""
+TRACE_BYTES: Final = 64 << 20
+"""What the machines of one trace may keep here: there may be hundreds of traces."""
 
 
 class _Process:
@@ -104,13 +60,14 @@ class _Process:
     def __init__(self, config: Path, home: Path, log: Path) -> None:
         self._config, self._home, self._log = config, home, log
         self.process: subprocess.Popen[bytes] | None = None
-        self.dies_at = 0.0
+        self.started_at = self.dies_at = 0.0
 
     def start(self, life_s: float) -> None:
         """Start a process that is to live for `life_s` seconds, if none runs."""
         if self.process is not None and self.process.poll() is None:
             return
-        self.dies_at = time.monotonic() + life_s
+        self.started_at = time.monotonic()
+        self.dies_at = self.started_at + life_s
         environment = {name: text for name, text in os.environ.items() if name != KEY_VARIABLE}
         command = [sys.executable, "-m", "opml_dispute", "agent", "run", "--config", str(self._config)]
         with self._log.open("ab") as log:
@@ -147,6 +104,11 @@ class _Match:
     address: Address
     truth: SplitTrace
     liar: Seat | None
+    liar_saw: Game | None = None
+    """The game in which the liar had nothing to do."""
+    judged: Game | None = None
+    owed: Sequence[Action] = ()
+    """What the agent had to do in the game `judged`."""
 
 
 class _Soak:
@@ -157,12 +119,17 @@ class _Soak:
         self.senders = {role: Sender(system.rpc, devnet.account(role)) for role in devnet.ROLES}
         self.agent_address = devnet.account("challenger").address
         self.matches: list[_Match] = []
+        self.games: dict[Address, Game] = {}
+        """As they were in the last look."""
+        self._cache = GameCache(system.games)
+        self._head = system.rpc.head()
         self.agents: list[_Process] = []
         self.deadline = time.monotonic() + plan.patience_s
         self.meddler_turns = plan.meddler_turns
         self._deployment = deployment
-        self._stretch = 1.0
-        self._progress: object = None
+        self._progress = 0
+        self._progress_at = 0.0
+        """When anything was moved, settled or paid last."""
         self._proxy: FaultProxy | None = None
         self._clock_at = self._outage_at = self._reorganise_at = float("inf")
 
@@ -176,6 +143,8 @@ class _Soak:
             case = open_case(
                 self.system, ask_sample(self.system, self.senders["requester"], sample, store), store=store
             )
+            truth = case.trace()
+            truth.runs.budget_bytes = TRACE_BYTES
             is_liar = number < self.plan.liars
             faulty = case.liar().find(self.plan.seed + number) if is_liar else None
             root = case.final_root if faulty is None else faulty.root_claim
@@ -183,10 +152,20 @@ class _Soak:
             address = self._propose(case.request_id, StateRoot(root), case.program.node_count, sender)
             seat = None
             if faulty is not None:
-                table = Table(self.system, address, faulty.trace(guest_machine()))
-                seat = Seat(table, one_by_one(lambda intent, sender=sender: perform(intent, sender)))  # type: ignore[misc]
-            self.matches.append(_Match(address, case.trace(), seat))
+                lie = faulty.trace(guest_machine())
+                lie.runs.budget_bytes = TRACE_BYTES
+                seat = self._seat(address, lie, sender)
+                self._play_ahead(seat, self._seat(address, truth, self.senders["challenger"]))
+            self.matches.append(_Match(address, truth, seat))
         self._bury()
+
+    def _seat(self, address: Address, trace: SplitTrace, sender: Sender) -> Seat:
+        return Seat(Table(self.system, address, trace), one_by_one(lambda intent: perform(intent, sender)))
+
+    def _play_ahead(self, liar: Seat, agent: Seat) -> None:
+        """Until the game has so many claims as the plan says, and the agent owes an answer."""
+        while len(play_round(liar, liar.table.trace).game.claims) < self.plan.head_start:
+            play_round(agent, agent.table.trace)
 
     def _bury(self) -> None:
         """What is on the chain now is beyond what a reorganisation takes back."""
@@ -208,43 +187,65 @@ class _Soak:
             config.write_text(
                 f'[chain]\nrpc = "{url}"\ndeployment = "{self._deployment}"\n[key]\nfile = "{key.name}"\n'
                 f'[agent]\nroles = ["challenger", "resolver", "claimer"]\ninterval = 0.3\nstate = "{name}.sqlite"\n'
-                "second_opinion = false\npreflight = false\n"
+                f"second_opinion = false\npreflight = false\n[compute]\nworkers = {self.plan.workers}\n"
             )
             agent = _Process(config, self.folder / "home", self.folder / f"{name}.log")
             agent.start(self._life_s())
             self.agents.append(agent)
 
     def trouble(self) -> None:
-        """Kills the agents whose time has come, starts what does not run, and lets node and chain misbehave."""
+        """
+        Kills the agents whose time has come, starts what does not run, and lets node and chain misbehave.
+
+        None of it happens twice before something has gone on: on a busy computer a process may need longer to start
+        than it lives, and a soak would only measure that.
+        """
         now = time.monotonic()
         for agent in self.agents:
-            if now > agent.dies_at:
+            if now > agent.dies_at and self._progress_at > agent.started_at:
                 agent.kill()
                 self.outcome.kills += 1
-                self._note_progress()
             agent.start(self._life_s())
-        if self._proxy is not None and now > self._outage_at:
-            self._proxy.is_down = not self._proxy.is_down
-            self.outcome.outages += self._proxy.is_down
-            self._outage_at = now + (self.chance.uniform(2, 5) if self._proxy.is_down else self.plan.outage_every_s)
+        proxy = self._proxy
+        if proxy is not None and now > self._outage_at and (proxy.is_down or self._progress_at > self._outage_at):
+            proxy.is_down = not proxy.is_down
+            self.outcome.outages += proxy.is_down
+            self._outage_at = now + (self.chance.uniform(2, 5) if proxy.is_down else self.plan.outage_every_s)
 
-    def _note_progress(self) -> None:
-        """
-        Where a whole life brought nothing, the next one is longer: on a busy computer a process may need longer to
-        start than it lives, and a soak would only measure that.
-        """
-        found = self._state()
-        self._stretch = 1.0 if found != self._progress else min(1.5 * self._stretch, 10.0)
-        self._progress = found
+    def _look(self) -> None:
+        """Reads what has changed in the games."""
+        for left in range(20, -1, -1):
+            head = self.system.rpc.head()
+            found = self._cache.refresh([match.address for match in self.matches], head)
+            failed = [game for game in found.values() if isinstance(game, OpmlError)]
+            if not failed:
+                self.games = {address: game for address, game in found.items() if not isinstance(game, OpmlError)}
+                self._head = head
+                break
+            if not left:
+                raise failed[0]
+            time.sleep(0.1)  # the chain was reorganised while it was read
+        self._note_progress(0)
 
-    def _state(self) -> object:
-        """What changes when anything is moved, settled or paid."""
-        games = [self._game(match) for match in self.matches]
-        balance = self.system.rpc.balance_wei(self.agent_address)
-        return balance, [(game.status, len(game.claims), sum(c.is_resolved for c in game.claims)) for game in games]
+    def _note_progress(self, payments: int) -> None:
+        """What a reorganisation took back, and was done again, is no progress."""
+        claims = [claim for game in self.games.values() for claim in game.claims]
+        over = sum(not game.in_progress for game in self.games.values())
+        progress = len(claims) + sum(claim.is_resolved for claim in claims) + over + payments
+        if progress > self._progress:
+            self._progress, self._progress_at = progress, time.monotonic()
+
+    def _settlements(self) -> list[Settlement]:
+        """What the games owe to the agent, as of the last look."""
+        games = [self.games[match.address] for match in self.matches]
+        found = read_settlements(self.system, games, [self.agent_address], at=self._head)
+        for settlement in found:
+            if isinstance(settlement, OpmlError):
+                raise settlement
+        return [settlement for settlement in found if isinstance(settlement, Settlement)]
 
     def _life_s(self) -> float:
-        return self._stretch * self.chance.uniform(0.5, 1.5) * self.plan.life_s or float("inf")
+        return self.chance.uniform(0.5, 1.5) * self.plan.life_s or float("inf")
 
     def _let_time_pass(self) -> None:
         """The chain's clock goes on, and now and then its last blocks are lost."""
@@ -253,7 +254,7 @@ class _Soak:
             ahead_s = int((self.plan.speed - 1) * (now - self._clock_at))
             self._clock_at = now
             devnet.warp(self.system.rpc, ahead_s)
-        if now > self._reorganise_at:
+        if self._progress_at > self._reorganise_at:
             self._reorganise_at = now + self.plan.reorganise_every_s
             self.system.rpc.request("anvil_reorg", self.chance.randint(1, 3), [])
             self.outcome.reorganisations += 1
@@ -267,16 +268,17 @@ class _Soak:
             self._reorganise_at = now + self.plan.reorganise_every_s
         empty_until = 0.0
         full_wei = self.system.rpc.balance_wei(self.agent_address)
-        is_emptied = False
-        quiet = 0
+        quiet, claims_before = 0, 0
         while quiet < 5 and not self._is_over("play"):
+            self._look()
             self.trouble()
             moved = self._move_liars()
             owed = sum(self._owed(match) for match in self.matches)
             quiet = 0 if moved or owed else quiet + 1
-            claims = sum(len(self._game(match).claims) for match in self.matches)
-            if not is_emptied and claims > 6 * len(self.matches):
-                is_emptied, empty_until = True, time.monotonic() + self.plan.empty_purse_s
+            claims = sum(len(game.claims) for game in self.games.values())
+            claims_before = claims_before or claims
+            if not self.outcome.empty_purses and claims > claims_before + 3 * self.plan.liars:
+                self.outcome.empty_purses, empty_until = 1, time.monotonic() + self.plan.empty_purse_s
                 self._set_balance(0)
                 self.tell("the agent's account is empty")
             if empty_until and time.monotonic() > empty_until:
@@ -295,8 +297,9 @@ class _Soak:
     def _move_liars(self) -> bool:
         moved = False
         for match in self.matches:
-            if match.liar is not None:
+            if match.liar is not None and match.liar_saw != self.games[match.address]:
                 round_ = play_round(match.liar, match.liar.table.trace)
+                match.liar_saw = round_.game if round_.is_idle else None
                 moved = bool(round_.done or round_.failed) or moved
         if self.meddler_turns and self.plan.meddlers:
             self.meddler_turns -= 1
@@ -310,24 +313,30 @@ class _Soak:
 
     def _owed(self, match: _Match) -> int:
         """The moves that the agent has to make in a game; the time left for them, and missed moves, are noted."""
-        game = self._game(match)
+        game = self.games[match.address]
         if match.liar is None and all(claim.claimant != self.agent_address for claim in game.claims):
             return 0
-        now_s = self.system.rpc.head().timestamp
-        plan = consider(game, match.truth, now_s)
-        if plan.missed:
-            self._broken(f"{match.address}: {plan.missed[0]}")
-        for action in plan.actions:
+        if match.owed or match.judged != game:
+            plan = consider(game, match.truth, self._head.timestamp)
+            match.judged, match.owed = game, plan.actions
+            if plan.missed:
+                self._broken(f"{match.address}: {plan.missed[0]}")
+        for action in match.owed:
             index = getattr(action, "parent_index", getattr(action, "claim_index", 0))
-            self.outcome.least_left_s = min(self.outcome.least_left_s, time_left_s(game, index, now_s))
-        return len(plan.actions)
+            self.outcome.least_left_s = min(self.outcome.least_left_s, time_left_s(game, index, self._head.timestamp))
+        return len(match.owed)
 
     def settle(self) -> None:
         """The clocks run out; until every bond of the agent is paid out."""
         self._bury()
         while not self._is_over("settle"):
+            self._look()
             self.trouble()
-            settlements = [read_settlement(self.system, match.address, [self.agent_address]) for match in self.matches]
+            settlements = self._settlements()
+            credits_ = [credit for settlement in settlements for credit in settlement.credits]
+            self._note_progress(
+                sum(credit.is_unlocked + (credit.is_unlocked and not credit.owed_wei) for credit in credits_)
+            )
             due = [settle_intents(settlement) for settlement in settlements]
             waits = [left for settlement in settlements if (left := waiting(settlement)) is not None]
             if not any(due) and not waits:
@@ -343,14 +352,14 @@ class _Soak:
 
     def judge(self) -> None:
         """Check the rules for each game."""
-        for match in self.matches:
-            game = self._game(match)
+        self._look()
+        for match, settlement in zip(self.matches, self._settlements(), strict=True):
+            game = self.games[match.address]
             own = [claim for claim in game.claims if claim.claimant == self.agent_address]
             wanted = GameStatus.DEFENDER_WINS if match.liar is None else GameStatus.CHALLENGER_WINS
             self.outcome.games += 1
             self.outcome.claims += len(game.claims)
             self.outcome.moves += len(own)
-            settlement = read_settlement(self.system, match.address, [self.agent_address])
             if any(credit.owed_wei or credit.withdrawal.amount_wei for credit in settlement.credits):
                 self._broken(f"{match.address}: a bond of the agent was not fetched")
             if game.status != wanted:
@@ -364,14 +373,6 @@ class _Soak:
             places = [(claim.parent_index, claim.position) for claim in own]
             if len(places) != len(set(places)):
                 self._broken(f"{match.address}: the agent answered one claim twice")
-
-    def _game(self, match: _Match) -> Game:
-        for _ in range(20):
-            try:
-                return self.system.games.read(match.address)
-            except OpmlError:  # the chain was reorganised while it was read
-                time.sleep(0.1)
-        return self.system.games.read(match.address)
 
     def _broken(self, rule: str) -> None:
         if rule not in self.outcome.broken_rules:
@@ -395,7 +396,7 @@ def soak(
     started = time.monotonic()
     run = _Soak(system, deployment, folder, plan, tell)
     run.open_games()
-    with FaultProxy(system.rpc.url, plan.faults, every=plan.every, hang_s=5.0) as proxy:
+    with FaultProxy(system.rpc.url, plan.faults, every=plan.every, every_rare=plan.every_rare, hang_s=5.0) as proxy:
         run._proxy = proxy
         run.start_agents(proxy.url)
         try:
@@ -407,7 +408,7 @@ def soak(
         finally:
             for agent in run.agents:
                 agent.kill()
-        run.outcome.struck = sum(proxy.struck.values())
+        run.outcome.struck = proxy.struck
     run.judge()
     run.outcome.seconds = time.monotonic() - started
     return run.outcome

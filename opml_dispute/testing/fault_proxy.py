@@ -38,6 +38,7 @@ class FaultProxy:
         faults: Iterable[str] = (),
         *,
         every: int = 7,
+        every_rare: int | None = None,
         port: int = 0,
         batch_limit: int = 10,
         oldest_block: int = 0,
@@ -45,7 +46,8 @@ class FaultProxy:
         hang_s: float = 3_600.0,
     ) -> None:
         """
-        `faults` are names in `FAULTS`; `every` says how seldom they strike. The rest are the faults' own measures.
+        `faults` are names in `FAULTS`; `every` says how seldom they strike, and `every_rare` how seldom those that
+        few requests can meet do (`ProxyFault.is_rare`). The rest are the faults' own measures.
 
         Raises `KeyError` for an unknown name.
         """
@@ -54,7 +56,8 @@ class FaultProxy:
             raise ValueError(f"{parts.hostname} is not this machine: the proxy forwards to loopback only")
         self._upstream = (parts.hostname, parts.port or 80)
         self._faults = [(name, FAULTS[name]) for name in faults]
-        self.every, self.batch_limit, self.oldest_block = every, batch_limit, oldest_block
+        self.every, self.every_rare = every, every_rare or every
+        self.batch_limit, self.oldest_block = batch_limit, oldest_block
         self.drip_pause_s, self.hang_s = drip_pause_s, hang_s
         self.struck: Counter[str] = Counter()
         """How often each fault has struck."""
@@ -88,7 +91,8 @@ class FaultProxy:
         """Whether it is this fault's turn, where it applies."""
         with self._lock:
             self._applied[name] += 1
-            if not fault.always and self._applied[name] % self.every:
+            every = self.every_rare if fault.is_rare else self.every
+            if not fault.always and self._applied[name] % every:
                 return False
             self.struck[name] += 1
             return True

@@ -68,6 +68,19 @@ class ProxyFault:
     always: bool = False
     """Strikes whenever it applies, not now and then."""
 
+    @property
+    def is_rare(self) -> bool:
+        """Whether only few requests can meet it: around transactions, or for the latest block."""
+        return any(self.applies(request) for request in _FEW) and not self.applies({"method": "eth_chainId"})
+
+
+_FEW: Final[tuple[Request, ...]] = (
+    {"method": "eth_sendRawTransaction"},
+    {"method": "eth_getTransactionReceipt"},
+    {"method": "eth_getTransactionCount"},
+    {"method": "eth_getBlockByNumber", "params": ["latest", False]},
+)
+
 
 def _error(request: Request, code: int, message: str, data: Any = None) -> Reply:
     error = {"code": code, "message": message} | ({} if data is None else {"data": data})

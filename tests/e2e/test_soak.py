@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from opml_dispute.devnet.soak import SoakPlan, soak
+from opml_dispute.devnet.soak import soak
+from opml_dispute.devnet.soak_plan import SoakPlan
 from tests.conftest import Chain
 
 
@@ -15,21 +16,29 @@ def test_nothing_is_lost_however_often_the_agent_is_killed(chain: Chain, tmp_pat
     """
     `scripts/soak` has the long form. What is asserted is what the chain shows; that the attack took place, too.
 
-    The chain's clock runs with the world's here, so that a busy computer alone cannot make the agent late.
+    An earlier life of the agent has made the first moves. The chain's clock runs with the world's here, so that a busy
+    computer alone cannot make the agent late.
     """
     plan = SoakPlan(
         liars=1,
         honest=1,
-        life_s=20.0,
+        head_start=22,
+        workers=1,
+        life_s=12.0,
         every=97,
+        every_rare=5,
         speed=1.0,
         meddler_turns=0,
-        outage_every_s=20.0,
-        reorganise_every_s=15.0,
+        outage_every_s=8.0,
+        reorganise_every_s=10.0,
+        empty_purse_s=1.5,
     )
     outcome = soak(chain.system(), chain.deployment_file, tmp_path, plan, tell=print)
     assert outcome.broken_rules == []
     assert outcome.games == 2
     assert outcome.moves >= 13, "down to the leaf"
-    assert outcome.kills > 0
-    assert outcome.struck > 0
+    assert outcome.kills >= 2
+    assert outcome.empty_purses == 1
+    assert outcome.outages > 0
+    assert outcome.reorganisations > 0
+    assert set(plan.faults) - set(outcome.struck) == set(), "every kind of fault struck"
