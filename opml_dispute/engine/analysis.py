@@ -2,8 +2,7 @@
 Facts about a program that follow from its records alone, before it runs.
 
 `ProgramAnalysis.of` derives them once for a program: the validation of every record, how elements lie in memory
-(`Typing`), which nodes are tiles of one operation, a schedule for the whole run, and the model's blocks with their
-roots.
+(`Typing`), which nodes are tiles of one operation, and a schedule for the whole run. `with_roots` hashes blocks.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from opml_dispute.engine.hashing import merkle_root
+from opml_dispute.engine.mapped_files import give_back
 from opml_dispute.engine.node_record import FREES_AT, GATHER, HI_AT, LO_AT, N_FREE_AT, SCATTER, log2_steps_of
 from opml_dispute.engine.schedule import Schedule, make_schedule
 from opml_dispute.engine.segment import Placed
@@ -47,6 +47,10 @@ class ProgramLike(Protocol):
     def output_bytes(self) -> int: ...
     @property
     def model_blocks(self) -> Sequence[Block]: ...
+    @property
+    def rooted_blocks(self) -> Sequence[Block]:
+        """`model_blocks`, each with its root."""
+
     @property
     def model_root(self) -> Hash32: ...
 
@@ -109,14 +113,6 @@ class ProgramAnalysis:
         if not self.typing.is_typed or self.judged.status.any():
             return None
         return make_schedule(self._records, self.judged.extents, self._tiles_end, self._blocks)
-
-    @cached_property
-    def model_blocks(self) -> tuple[Block, ...]:
-        """The blocks of program and weights with their roots, so that no machine hashes them again."""
-        return tuple(
-            replace(block, root=block.root or merkle_root(block.data, block.log2_size, block.word_bytes))
-            for block in self._blocks
-        )
 
 
 def frees_of(records: bytes, node: int) -> list[tuple[int, int]]:
@@ -209,6 +205,17 @@ def _united(found: Iterable[tuple[int, int, int]]) -> list[tuple[int, int, int]]
             open_at[width] = len(regions)
             regions.append((lo, hi, width))
     return sorted(regions)
+
+
+def with_roots(blocks: Iterable[Block]) -> tuple[Block, ...]:
+    """The blocks, each with its root; pages of mapped files are given back behind the hashing."""
+    rooted = []
+    for block in blocks:
+        if block.root is None:
+            block = replace(block, root=merkle_root(block.data, block.log2_size, block.word_bytes))
+            give_back(block.data)
+        rooted.append(block)
+    return tuple(rooted)
 
 
 def size_of(block: Block) -> int:

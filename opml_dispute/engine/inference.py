@@ -31,6 +31,7 @@ from opml_dispute.engine.hashing import hash_pair, merkle_root
 from opml_dispute.engine.kept_states import KeptState, KeptStates
 from opml_dispute.engine.live import Live, LiveBlock, pieces
 from opml_dispute.engine.merkle import SparseTree
+from opml_dispute.engine.model_memory import ModelMemory
 from opml_dispute.engine.overrides import Override, Overrides, StateOutOfRange
 from opml_dispute.engine.segment import (
     ARENA,
@@ -64,12 +65,14 @@ class Inference:
         kept: Mapping[int, KeptState] | None = None,
         threads: int = 1,
         memory_limit: int | None = None,
+        model_memory: int | None = None,
     ) -> None:
         """
         `inputs` are arrays by name, or the INPUT section's bytes. `overrides[t]` is written over S_t as soon as node
         t - 1 has run. `kept` are states, none after the first override, of another run that is the same up to there
-        (`kept_at`): a run with overrides starts from the last of them. `memory_limit` bounds the bytes of live tensors;
-        by default the machine's memory.
+        (`kept_at`): a run with overrides starts from the last of them. `memory_limit` bounds the bytes of live tensors,
+        and a model is loaded whole if it takes at most half of `model_memory` (`ModelMemory`); by default both are the
+        machine's memory.
 
         Raises `BadInput` for inputs that the model does not take, `SegmentUnavailable` if there is no room.
         """
@@ -78,7 +81,8 @@ class Inference:
         if len(self.input_image) > 1 << INPUT.log2_size:
             raise SegmentUnavailable(f"an input of {len(self.input_image):,} bytes; INPUT holds 2^{INPUT.log2_size}")
         self.overrides = Overrides(overrides or {}, program.node_count)
-        self._limit = memory_limit or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        machine_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        self._limit = memory_limit or machine_bytes
         self._analysis = ProgramAnalysis.of(program)
         self._typing = self._analysis.typing
         self._segment = SegmentMemory(vm_bytes=not self._typing.is_typed, threads=threads)
@@ -88,7 +92,8 @@ class Inference:
         self._roots: dict[int, StateRoot] = {}
         self._input_root: Hash32 | None = None
         self._overridden_model = self.overrides.meet(0, 1 << MODEL_LOG2)
-        self._is_loaded = False
+        room = model_memory or machine_bytes
+        self._model = ModelMemory(program.model_blocks, self._analysis, self._segment, room)
         self._schedule: ReadySchedule | None = None
         self._ended: Live | None = None  # the blocks of S_n, if a whole run made it
         self._left: tuple[tuple[int, int], ...] = ()
@@ -117,7 +122,7 @@ class Inference:
             return
         if self._t < t:
             self._clear_left()
-            self._load_model()
+            self._model.load_program()
         while self._t < t:
             self._transition(t)
 
@@ -206,28 +211,32 @@ class Inference:
         """Bytes of the current state, as VM memory would hold them."""
         self._clear_left()
         if offset < 1 << MODEL_LOG2:
-            self._load_model()
+            self._model.load_range(offset, offset + size_bytes)
         return self._typing.read(self._segment.memory, offset, size_bytes)
 
     @property
     def memory(self) -> Bytes:
-        """The current state itself, elements as `Typing` says; not to be changed, and gone with this object."""
+        """
+        The current state itself, elements as `Typing` says; not to be changed, and gone with this object.
+
+        Raises `SegmentUnavailable` if the model is larger than memory.
+        """
         self._clear_left()
-        self._load_model()
+        self._model.load_all()
         return self._segment.memory
 
     # From the first state to the last
 
     def _run_whole(self) -> bool:
         """Makes S_n of S_0 without the states between, or leaves S_0 as it is where that does not go."""
-        schedule = self._analysis.schedule if not self.overrides else None
+        schedule = self._analysis.schedule if self._model.fits and not self.overrides else None
         if schedule is None:
             return False
         if self._schedule is None:
             if schedule.workspace_bytes + len(self.input_image) + self.program.output_bytes > self._limit:
                 return False  # node by node it may fit, or the failing node is known
             for block in schedule.loads:
-                self._load(block)
+                self._model.load(block)
             self._schedule = ReadySchedule(schedule, self._segment)
         if self._schedule.run() != 0:
             for lo, hi in schedule.written:
@@ -271,6 +280,8 @@ class Inference:
                     frees = frees_of(self.program.records, last)
                 if fresh is not None and self.is_typed and self._analysis.fills(node, last):
                     self._segment.announce(fresh.offset, fresh.log2_size, lo, hi)
+        if status == 0:
+            self._model.load_for(node, node + count)
         self._segment.run(count, joined_hi)
         _, reached, status, _ = self._header()
         if status == 0 and reached > node:  # a header with a smaller node count stops before the last node
@@ -330,7 +341,7 @@ class Inference:
         if self._overridden_model:
             for offset, data in self.overrides.until(None):
                 self._segment.zero(offset, max(0, min(len(data), (1 << MODEL_LOG2) - offset)))
-            self._load_model(again=True)
+            self._model.load_all(again=True)
             for at in sorted(at for at in self.overrides if t is not None and at <= t):
                 self._write_overrides(at, below=1 << MODEL_LOG2)
         if keeps_input:
@@ -369,7 +380,7 @@ class Inference:
 
     def _write_overrides(self, t: int, *, below: int) -> None:
         if self._overridden_model:
-            self._load_model()
+            self._model.load_all()
         for offset, data in self.overrides.get(t, ()):
             self._typing.write(self._segment.memory, offset, data[: max(0, below - offset)])
 
@@ -391,20 +402,6 @@ class Inference:
 
     # Hashing
 
-    def _load_model(self, *, again: bool = False) -> None:
-        """Puts program and weights into the segment if they are not there yet; `again`: over what lies there."""
-        if self._is_loaded and not again:
-            return
-        for block in self.program.model_blocks:
-            self._load(block)
-        self._is_loaded = True
-
-    def _load(self, block: Block) -> None:
-        data = np.frombuffer(block.data, np.uint8)
-        if not self._typing.is_typed and block.word_bytes != 1:
-            data = data.view(f"=u{block.word_bytes}").astype(f">u{block.word_bytes}").view(np.uint8)
-        self._segment.memory[block.offset : block.offset + data.size] = data
-
     def _model_root(self) -> Hash32:
         if not self._overridden_model:
             return self.program.model_root
@@ -413,7 +410,7 @@ class Inference:
     def _model_blocks(self) -> list[Block]:
         """The lower half of the current state."""
         if not self._overridden_model:
-            return list(self._analysis.model_blocks)
+            return list(self.program.rooted_blocks)
         lower = Live()
         for block in self.program.model_blocks:
             lower.touch(block.offset, block.offset + size_of(block))

@@ -16,7 +16,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from opml_dispute.engine.hashing import keccak256, merkle_root, zero_root
+from opml_dispute.engine.analysis import with_roots
+from opml_dispute.engine.hashing import keccak256, zero_root
 from opml_dispute.engine.segment import LEAST_BLOCK_LOG2, MODEL_LOG2
 from opml_dispute.engine.segment_memory import validate_records
 from opml_dispute.engine.vm import Block
@@ -130,9 +131,14 @@ class Program:
         return (Block(SEC_PROGRAM, log2_size, image, 1, None), *self.weights)
 
     @cached_property
+    def rooted_blocks(self) -> tuple[Block, ...]:
+        """`model_blocks`, each with its root, hashed once."""
+        return with_roots(self.model_blocks)
+
+    @cached_property
     def model_root(self) -> Hash32:
         """The Merkle root of program and weights, by which a model is registered."""
-        return Hash32(_root(self.model_blocks, 0, MODEL_LOG2))
+        return Hash32(_root(self.rooted_blocks, 0, MODEL_LOG2))
 
 
 def _check_blocks(blocks: Sequence[Block]) -> None:
@@ -172,7 +178,8 @@ def _root(blocks: Sequence[Block], offset: int, log2_size: int) -> bytes:
         return zero_root(log2_size)
     first = blocks[0]
     if first.log2_size == log2_size:
-        return first.root or merkle_root(first.data, log2_size, first.word_bytes)
+        assert first.root is not None
+        return first.root
     middle = offset + (1 << log2_size - 1)
     split = bisect_left(blocks, middle, key=lambda block: block.offset)
     left = _root(blocks[:split], offset, log2_size - 1)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from opml_dispute.engine.analysis import with_roots
 from opml_dispute.engine.inference import Inference
 from opml_dispute.engine.merkle import SparseTree
 from opml_dispute.engine.overrides import Override
@@ -54,6 +55,10 @@ class BareProgram:
     def model_blocks(self) -> Sequence[Block]:
         image = (self.header or program_header(self.node_count, self.log2_steps, 0, 0)) + self.records
         return (Block(0, max(6, (len(image) - 1).bit_length()), image), *self.weights)
+
+    @cached_property
+    def rooted_blocks(self) -> Sequence[Block]:
+        return with_roots(self.model_blocks)
 
     @cached_property
     def model_root(self) -> Hash32:
