@@ -5,14 +5,15 @@ A game with the right root claim can be lost (its proposer was offline, or lost 
 guardian. `standing_game` skips such games; `proposal_intents` then makes another, which differs in its nonce. If the
 request has a fee, the proposer commits to the proposal first: an account that copies the transaction which makes the
 game then comes later and gets no fee (docs/game.md, "Requests"). An unused commitment costs only its gas, so a process
-that dies between the two transactions is simply started again. Where copying the whole call would pay, the proposer
-commits to a second nonce, and makes its game with that if a copier was faster.
+that dies between the two transactions is simply started again. An account that copies the whole call may make the same
+game a moment earlier: the commitment is for 256 nonces, and the proposer makes its game with the next one.
 """
 
 from __future__ import annotations
 
 import secrets
 from dataclasses import replace
+from typing import Final
 
 from opml_dispute.actors.words import short_hex
 from opml_dispute.chain.contracts.contract import ZERO_ADDRESS
@@ -21,10 +22,12 @@ from opml_dispute.chain.deploy import game_arguments
 from opml_dispute.chain.system import System
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.claim import GameStatus
-from opml_dispute.game.gas import CREATE_GAS
 from opml_dispute.operator.inference import games_of, proposal_intent
 from opml_dispute.operator.intents import Intent
 from opml_dispute.primitives import Address, RequestId, StateRoot
+
+MOST_ATTEMPTS: Final = 256
+"""Nonces that one commitment is for: they differ in their first byte (InferenceOracle.sol, `commitmentOf`)."""
 
 
 class ProposalExists(OpmlError):
@@ -94,40 +97,31 @@ def proposal_intents(
         nonce = free_nonce(system, request_id, root_claim)
         return [proposal_intent(system, request_id, root_claim, state_index, nonce=nonce)]
     # Random, so that the commitment to an answer that can be guessed does not tell which it is.
-    nonces = [secrets.token_bytes(32) for _ in range(_nonces(system, request_id))]
-    commitments = system.rpc.read_all(
-        [system.oracle.commitment_of(request_id, root_claim, nonce, proposer) for nonce in nonces]
+    tail = secrets.token_bytes(31)
+    commitment = system.rpc.read(system.oracle.commitment_of(request_id, root_claim, bytes(1) + tail, proposer))
+    committing = Intent(
+        kind="commit",
+        call=system.oracle.commit(commitment),
+        will=f"Will commit to an answer of request {short_hex(request_id)}, so that who copies it gets no fee",
+        did=lambda receipt: "Committed",
+        facts={"request_id": request_id, "commitment": commitment},
     )
-    committing = [
-        Intent(
-            kind="commit",
-            call=system.oracle.commit(commitment),
-            will=f"Will commit to an answer of request {short_hex(request_id)}, so that who copies it gets no fee",
-            did=lambda receipt: "Committed",
-            facts={"request_id": request_id, "commitment": commitment},
-        )
-        for commitment in commitments
-    ]
-    proposals = [proposal_intent(system, request_id, root_claim, state_index, nonce=nonce) for nonce in nonces]
 
-    def otherwise(error: str) -> Intent | None:
-        if error != "GameAlreadyExists" or len(proposals) == 1:
-            return None
-        made = system.rpc.read(system.factory.game_of(root_claim, extra_data(request_id, nonces[0])))
-        is_own = system.rpc.read(FaultDisputeGame(made).creator()) == proposer
-        return None if is_own else proposals[1]
+    def attempt(number: int) -> Intent:
+        """The proposal with the nonce of that number: all have one commitment."""
+        nonce = bytes([number]) + tail
 
-    return [*committing, replace(proposals[0], otherwise=otherwise)]
+        def otherwise(error: str) -> Intent | None:
+            if error != "GameAlreadyExists" or number == MOST_ATTEMPTS - 1:
+                return None
+            made = system.rpc.read(system.factory.game_of(root_claim, extra_data(request_id, nonce)))
+            is_own = system.rpc.read(FaultDisputeGame(made).creator()) == proposer
+            return None if is_own else attempt(number + 1)
 
+        proposal = proposal_intent(system, request_id, root_claim, state_index, nonce=nonce)
+        return replace(proposal, otherwise=otherwise)
 
-def _nonces(system: System, request_id: RequestId) -> int:
-    """
-    How many nonces to commit to: two where the fee is worth the gas of copying the whole call that makes the game.
-
-    Such a copy takes the game's place, and a commitment made after it would come too late (docs/game.md, "Proposals").
-    """
-    fee_wei = system.rpc.read(system.oracle.request_of(request_id)).fee_wei
-    return 2 if fee_wei > CREATE_GAS * system.rpc.head().base_fee_wei else 1
+    return [committing, attempt(0)]
 
 
 def _expect_own_implementation(system: System) -> None:

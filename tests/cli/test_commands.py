@@ -20,7 +20,7 @@ from opml_dispute.devnet import anvil as devnet
 from opml_dispute.models import digit_samples
 from opml_dispute.operator.case import open_case
 from opml_dispute.operator.inference import games_of
-from opml_dispute.operator.intents import perform, perform_all
+from opml_dispute.operator.intents import Intent, perform, perform_all
 from opml_dispute.operator.model_store import ModelStore
 from opml_dispute.operator.proposing import proposal_intents
 from opml_dispute.primitives import RequestId, StateRoot
@@ -131,7 +131,7 @@ def test_a_right_answer_that_lost_is_proposed_again_and_gets_the_fee(cli: Cli, o
     assert f"propose it again: opml-dispute propose {request_id}" in lost.err
     made = cli("propose", request_id, *signing, "--json")
     assert made.code == 0, made.err
-    assert [item["did"] for item in made.objects if "did" in item] == ["commit", "commit", "propose"], "there is a fee"
+    assert [item["did"] for item in made.objects if "did" in item] == ["commit", "propose"], "there is a fee"
     game = made.objects[-1]["game"]
     on_chain.warp(TEST_TIMES.max_clock_s)
     assert cli("resolve", game, *signing).code == 0
@@ -141,38 +141,46 @@ def test_a_right_answer_that_lost_is_proposed_again_and_gets_the_fee(cli: Cli, o
     assert on_chain.rpc.balance_wei(devnet.account("proposer").address) - before == 10**16
 
 
+@pytest.mark.parametrize("copies", [1, 3])
 def test_a_proposer_whose_whole_call_was_copied_gets_the_fee(
-    cli: Cli, on_chain: Chain, key: Key, tmp_path: Path
+    cli: Cli, on_chain: Chain, key: Key, tmp_path: Path, copies: int
 ) -> None:
-    """A front-runner makes the very same game a moment earlier; the proposer has committed to a second nonce."""
+    """A front-runner makes the very same game a moment earlier, again and again; the commitment is for all attempts."""
     request_id = RequestId(bytes.fromhex(ask(cli, key, "--fee", "0.01eth")[2:]))
     system, copier, own = on_chain.system(), on_chain.sender("challenger"), on_chain.sender("proposer")
     case = open_case(system, request_id, store=ModelStore(tmp_path))
     root, node_count = case.final_root, case.program.node_count
-    *committing, proposal = proposal_intents(system, request_id, root, node_count, proposer=own.address)
-    for intent in committing:
-        perform(intent, own)
-    copier.send(proposal.call, value_wei=proposal.value_wei)
+    committing, proposal = proposal_intents(system, request_id, root, node_count, proposer=own.address)
+    perform(committing, own)
+    attempt: Intent | None = proposal
+    for _ in range(copies):
+        assert attempt is not None
+        copier.send(attempt.call, value_wei=attempt.value_wei)
+        attempt = attempt.otherwise("GameAlreadyExists")
     assert perform(proposal, own).receipt is not None
     (again,) = perform_all([proposal], own)
     assert isinstance(again, Reverted), "one game of its own is enough"
     on_chain.warp(TEST_TIMES.max_clock_s)
-    copied, _ = games_of(system, request_id)
-    copier.send(FaultDisputeGame(copied).settle([0]))
+    games = games_of(system, request_id)
+    assert len(games) == copies + 1
+    copier.send(FaultDisputeGame(games[0]).settle([0]))
     on_chain.warp(TEST_TIMES.finality_delay_s + 1)
     before = on_chain.rpc.balance_wei(own.address)
     assert cli("finalize", "0x" + request_id.hex(), "--key-file", key("challenger")).code == 0
     assert on_chain.rpc.balance_wei(own.address) - before == 10**16
 
 
-def test_a_small_fee_is_not_worth_a_second_commitment(cli: Cli, on_chain: Chain, key: Key) -> None:
+def test_attempts_end_after_as_many_as_a_commitment_is_for(cli: Cli, on_chain: Chain, key: Key) -> None:
     request_id = RequestId(bytes.fromhex(ask(cli, key, "--fee", "1000wei")[2:]))
+    system, sender = on_chain.system(), on_chain.sender("challenger")
     address = on_chain.sender("proposer").address
-    root = StateRoot(b"\x5a" * 32)
-    assert [i.kind for i in proposal_intents(on_chain.system(), request_id, root, 14, proposer=address)] == [
-        "commit",
-        "propose",
-    ]
+    committing, proposal = proposal_intents(system, request_id, StateRoot(b"\x5a" * 32), 14, proposer=address)
+    assert (committing.kind, proposal.kind) == ("commit", "propose")
+    assert proposal.otherwise("BondAmountTooLow") is None
+    sender.send(proposal.call, value_wei=proposal.value_wei)
+    following = proposal.otherwise("GameAlreadyExists")
+    assert following is not None
+    assert following.call != proposal.call
 
 
 @pytest.mark.parametrize("command", [("resolve",), ("respond", "--watch")], ids=lambda words: words[0])

@@ -51,6 +51,8 @@ contract InferenceOracle is GameValidity {
 
     /// @dev Where the nonce is in a game's extra data: after the request id.
     uint256 internal constant NONCE_AT = 32;
+    /// @dev The first byte of a nonce counts attempts, which a commitment does not look at.
+    uint256 internal constant ATTEMPT_BITS = 8;
     /// @notice For how many blocks a commitment waits for its proposal: so long one has to guess ahead who wants to commit to
     ///         every possible answer.
     uint256 public constant COMMITMENT_BLOCKS = 256;
@@ -202,7 +204,7 @@ contract InferenceOracle is GameValidity {
         pure
         returns (bytes32)
     {
-        return keccak256(abi.encode(requestId, rootClaim, nonce, proposer));
+        return keccak256(abi.encode(requestId, rootClaim, nonce << ATTEMPT_BITS, proposer));
     }
 
     function recordProposal(uint32 gameType, Claim rootClaim, bytes calldata extraData, address proposer) external {

@@ -165,16 +165,30 @@ contract ProposalsTest is OracleFixture {
         vm.assertEq(paidTo(LIAR, original), FEE);
     }
 
-    /// @notice Who copies the very call of a committed proposer takes the place of its game, but not for long: the proposer
-    ///         commits to several nonces in the same block, or anew.
-    function test_aProposerWhosePlaceWasTakenStillGetsTheFee() public {
-        commit(PROPOSER, right, "salt");
-        commit(PROPOSER, right, "reserve");
+    /// @dev A nonce whose first byte counts attempts.
+    function attempt(uint256 number, bytes31 salt) internal pure returns (bytes32) {
+        return bytes32(number << 248) | bytes32(salt) >> 8;
+    }
+
+    /// @notice A copier of the very call is first, but the proposer makes its game with the commitment's next nonce.
+    function testFuzz_aProposerWhoseCallIsCopiedAgainAndAgainGetsTheFee(bytes31 salt, uint256 copies) public {
+        copies = bound(copies, 1, 6);
+        commit(PROPOSER, right, attempt(0, salt));
         vm.roll(block.number + 1);
-        create(LIAR, right, "salt");
-        FaultDisputeGame original = create(PROPOSER, right, "reserve");
+        for (uint256 i = 0; i < copies; ++i) {
+            create(LIAR, right, attempt(i, salt));
+        }
+        FaultDisputeGame original = create(PROPOSER, right, attempt(copies, salt));
         survive(original);
         vm.assertEq(paidTo(PROPOSER, original), FEE);
+    }
+
+    /// @notice A commitment is for the nonces that differ in their first byte alone, for one answer and one proposer.
+    function testFuzz_commitmentOf_looksAtAllButTheFirstByte(bytes32 one, bytes32 other, bool near) public view {
+        if (near) other = bytes32(uint256(one) ^ (uint256(other) & 0xff) << 248);
+        bool isSame = oracle.commitmentOf(id, right, one, PROPOSER) == oracle.commitmentOf(id, right, other, PROPOSER);
+        vm.assertEq(isSame, one << 8 == other << 8);
+        vm.assertTrue(oracle.commitmentOf(id, right, one, PROPOSER) != oracle.commitmentOf(id, right, one, LIAR));
     }
 
     function test_withoutCommitmentsTheFirstGameCounts() public {

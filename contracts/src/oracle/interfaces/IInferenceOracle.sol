@@ -193,7 +193,8 @@ interface IInferenceOracle is IGameRegistry {
     /// @param commitment See `commitmentOf`. Committing to the same again starts its time anew only once it has run out.
     function commit(bytes32 commitment) external;
 
-    /// @notice keccak256(abi.encode(requestId, rootClaim, nonce, proposer)).
+    /// @notice keccak256(abi.encode(requestId, rootClaim, nonce << 8, proposer)): of 256 nonces, which differ in their first
+    ///         byte. A front-runner that makes the very game a moment earlier has to do so for each of them.
     function commitmentOf(RequestId requestId, Claim rootClaim, bytes32 nonce, address proposer)
         external
         pure
