@@ -190,7 +190,7 @@ class Judge:
 
     def _find(self, game: Game, known: _Known, findings: Findings, lines: tuple[int, ...]) -> None:
         with self._cases.holding(game.request_id) as opened:
-            if findings.asked is None:
+            if findings.asked is None and opened.case.item_count == 1:  # of a batch, only the claims are judged
                 findings.asked = asked_view(opened.case)
                 findings.operations = GraphOperations.of(opened.case.program)
                 known.version += 1
@@ -226,7 +226,7 @@ class Judge:
 def _look_closer(game: Game, opened: OpenCase, findings: Findings) -> None:
     """The node and the instruction that the game has come down to."""
     question = question_of(game)
-    if question.node_high - question.node_low == 1:
+    if question.node_high - question.node_low == 1 and opened.case.item_count == 1:
         findings.node = node_view(opened.case.program, opened.case.inference, question.node_low)
         try:
             findings.instruction = instruction_view(game, opened.trace)

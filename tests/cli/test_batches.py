@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -75,6 +76,12 @@ def test_a_lie_about_one_item_is_beaten_and_the_batch_delivered(
         assert answer.code == 0, answer.err
         did += [item["did"] for item in answer.objects if "did" in item]
     assert did[-1] == "step"
+    page = tmp_path / "game.html"
+    assert cli("show", game, "--html", page).code == 0
+    judged = re.findall(r'class="claim (\w+) ?(\w*)"', page.read_text())
+    assert ("defender", "wrong") in judged
+    assert {verdict for side, verdict in judged if side == "challenger"} == {"right"}
+    assert {verdict for _, verdict in judged} == {"right", "wrong"}, "every claim is judged"
     assert settle(cli, on_chain, game, challenger) == "CHALLENGER_WINS"
 
     right = cli("propose", request_id, *challenger, "--json")
