@@ -16,6 +16,9 @@ def modules_after(statement: str) -> set[str]:
     return set(found.stdout.split())
 
 
+MOST_TIMES = 20
+"""Nine times is what it takes; twenty are a quarter of a second where the machine is idle."""
+
 CHAIN = {"web3", "eth_account", "eth_abi", "eth_utils", "py_ecc", "aiohttp"}
 
 
@@ -39,15 +42,19 @@ def test_help_imports_neither_arrays_nor_models_nor_chains() -> None:
     assert not loaded & (CHAIN | {"numpy", "onnx"})
 
 
-def test_help_takes_less_than_0_3_s_of_processor_time() -> None:
-    """Processor time, which a busy machine does not lengthen; the best of three."""
+def test_help_takes_few_times_as_long_as_an_interpreter_that_does_nothing() -> None:
+    """
+    Both in turn, in processor time, the best of five: 0.1 s beside 0.02 s where the machine is idle.
 
-    def seconds() -> float:
-        command = [sys.executable, "-m", "opml_dispute", "--help"]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    A limit in seconds would not hold: with other work beside it, a processor does less in a second.
+    """
+
+    def seconds(*arguments: str) -> float:
+        process = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.DEVNULL)
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         assert process.returncode == 0
         return usage.ru_utime + usage.ru_stime
 
-    assert min(seconds() for _ in range(3)) < 0.3
+    both = [(seconds("-m", "opml_dispute", "--help"), seconds("-c", "pass")) for _ in range(5)]
+    assert min(help_s for help_s, _ in both) < MOST_TIMES * min(nothing_s for _, nothing_s in both)
