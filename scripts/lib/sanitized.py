@@ -32,13 +32,12 @@ _TRAPPED = ("-fsanitize=undefined", "-fsanitize-trap=undefined", "-O1")
 _DROPPED = {"-O3", "-s", "-fno-sanitize=all", "-std=c11", "-Werror"}
 """Of the engine's own flags."""
 
-# The fast paths are written for clang: this is the one builtin of theirs that gcc lacks, element by element.
-_GCC = (
-    "-Wno-unknown-pragmas",
-    "-Wno-misleading-indentation",
+# The one builtin of the fast paths that gcc and older clangs lack, element by element.
+_ELEMENTWISE_FMA = (
     "-D__builtin_elementwise_fma(a,b,c)=({__typeof__(c) a_=(a),b_=(b),c_=(c);"
-    "for(unsigned i_=0;i_<sizeof c_/sizeof c_[0];i_++)c_[i_]=__builtin_fmaf(a_[i_],b_[i_],c_[i_]);c_;})",
+    "for(unsigned i_=0;i_<sizeof c_/sizeof c_[0];i_++)c_[i_]=__builtin_fmaf(a_[i_],b_[i_],c_[i_]);c_;})"
 )
+_GCC = ("-Wno-unknown-pragmas", "-Wno-misleading-indentation", _ELEMENTWISE_FMA)
 
 
 @dataclass(frozen=True)
@@ -122,7 +121,7 @@ def _ways() -> Iterator[_Way]:
     words = "AddressSanitizer and UndefinedBehaviorSanitizer"
     if (clang := shutil.which("clang")) is not None:
         runtime = (f"libclang_rt.asan-{os.uname().machine}.so",)
-        flags = ("-std=gnu11", *own, *target, *_CHECKED, "-shared-libasan")
+        flags = ("-std=gnu11", *own, *target, *_CHECKED, _ELEMENTWISE_FMA, "-shared-libasan")
         yield _Way("clang", (clang,), flags, f"{words} (clang, {isa})", runtime)
     if (gcc := shutil.which("gcc")) is not None:
         flags = ("-std=gnu11", *own, *target, *_CHECKED, *_GCC)
