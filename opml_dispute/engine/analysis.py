@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from opml_dispute.engine.hashing import merkle_root
-from opml_dispute.engine.mapped_files import give_back
+from opml_dispute.engine.mapped_files import expect_unchanged, give_back, mappings_of
 from opml_dispute.engine.node_record import FREES_AT, GATHER, HI_AT, LO_AT, N_FREE_AT, SCATTER, log2_steps_of
 from opml_dispute.engine.schedule import Schedule, make_schedule
 from opml_dispute.engine.segment import Placed
@@ -208,13 +208,18 @@ def _united(found: Iterable[tuple[int, int, int]]) -> list[tuple[int, int, int]]
 
 
 def with_roots(blocks: Iterable[Block]) -> tuple[Block, ...]:
-    """The blocks, each with its root; pages of mapped files are given back behind the hashing."""
-    rooted = []
+    """
+    The blocks, each with its root; pages of mapped files are given back behind the hashing.
+
+    Raises `FileChanged` if a mapped file was written to.
+    """
+    blocks, rooted = list(blocks), []
     for block in blocks:
         if block.root is None:
             block = replace(block, root=merkle_root(block.data, block.log2_size, block.word_bytes))
             give_back(block.data)
         rooted.append(block)
+    expect_unchanged(mappings_of(block.data for block in blocks))
     return tuple(rooted)
 
 

@@ -135,10 +135,12 @@ class Inference:
         return self._segment.memory[offset : offset + size_bytes].copy()
 
     def state_root(self, t: int) -> StateRoot:
-        """S_t."""
+        """S_t. Raises `FileChanged` if the file that weights are read from was written to."""
         if t not in self._roots:
             self.run_to(t)
-            self._roots[t] = self._hash()
+            root = self._hash()
+            self._model.expect_unchanged()
+            self._roots[t] = root
             self._keep()
         return self._roots[t]
 
@@ -157,6 +159,7 @@ class Inference:
         """
         self.run_to(t)
         self._roots[t] = self._hash()  # so that every block has its root
+        self._model.expect_unchanged()
         shared = [replace(block, data=self._shared(block)) for block in self._tree_blocks()]
         return self._model_blocks() + shared
 

@@ -1,16 +1,78 @@
 """
-Data that lies in a mapped file: its pages are given back once they have been read, so that a model larger than memory
-passes through memory without filling it.
+Mapped files whose content is a model's: read when it is looked at, given back afterwards, and held to stay as it was.
+
+A model larger than memory passes through memory without filling it (`give_back`). What was hashed is read again later,
+so a file that is written to meanwhile would give a run of another model under the first one's root: `expect_unchanged`
+notices.
 """
 
 from __future__ import annotations
 
 import mmap
-from typing import Any
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+from weakref import WeakKeyDictionary, finalize
 
 import numpy as np
+import numpy.typing as npt
 
 from opml_dispute.engine.lib import Buffer
+from opml_dispute.errors import OpmlError
+
+
+class FileChanged(OpmlError):
+    """A mapped file is not what it was when it was mapped."""
+
+    hint = "start again; replace a model's file by a new one, and do not write to it, while a command runs"
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """A mapped file and how it was."""
+
+    file: IO[bytes]
+    path: Path
+    size_bytes: int
+    modified_ns: int
+
+
+_OPENED: WeakKeyDictionary[mmap.mmap, _Opened] = WeakKeyDictionary()
+
+
+def map_file(path: Path) -> npt.NDArray[np.uint8]:
+    """A file's bytes, read when they are looked at. Raises `OSError`, and `ValueError` for an empty file."""
+    file = path.open("rb")
+    try:
+        found = os.fstat(file.fileno())
+        data = np.memmap(file, np.uint8, "r")
+    except BaseException:
+        file.close()
+        raise
+    mapping = _mapping_of(data)
+    assert mapping is not None, "it was just made"
+    finalize(mapping, file.close)
+    _OPENED[mapping] = _Opened(file, path, found.st_size, found.st_mtime_ns)
+    return data
+
+
+def mappings_of(blocks: Iterable[Buffer]) -> list[mmap.mmap]:
+    """The mappings that data is a part of, each once."""
+    found = {id(mapping): mapping for data in blocks if (mapping := _mapping_behind(data)) is not None}
+    return list(found.values())
+
+
+def expect_unchanged(mappings: Iterable[mmap.mmap]) -> None:
+    """Raises `FileChanged` if a file that `map_file` mapped was written to since."""
+    for mapping in mappings:
+        opened = _OPENED.get(mapping)
+        if opened is None:
+            continue
+        found = os.fstat(opened.file.fileno())
+        if (found.st_size, found.st_mtime_ns) != (opened.size_bytes, opened.modified_ns):
+            raise FileChanged(f"{opened.path} was written to while it was in use")
 
 
 def give_back(data: Buffer) -> None:
@@ -19,15 +81,19 @@ def give_back(data: Buffer) -> None:
 
     Does nothing to data of any other kind. The mapping must not have been written to.
     """
-    if isinstance(data, bytes | bytearray) or not len(data):
-        return
-    view = np.frombuffer(data, np.uint8) if isinstance(data, memoryview) else data
-    mapping = _mapping_of(view)
+    mapping = _mapping_behind(data)
     if mapping is None:
         return
+    view = np.frombuffer(data, np.uint8)
     start = view.__array_interface__["data"][0] - np.frombuffer(mapping, np.uint8).__array_interface__["data"][0]
     first = start // mmap.PAGESIZE * mmap.PAGESIZE
     mapping.madvise(mmap.MADV_DONTNEED, first, min(start + view.nbytes, len(mapping)) - first)
+
+
+def _mapping_behind(data: Buffer) -> mmap.mmap | None:
+    if isinstance(data, bytes | bytearray) or not len(data):
+        return None
+    return _mapping_of(np.frombuffer(data, np.uint8) if isinstance(data, memoryview) else data)
 
 
 def _mapping_of(view: np.ndarray[Any, Any]) -> mmap.mmap | None:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from opml_dispute.engine.analysis import ProgramAnalysis, size_of
-from opml_dispute.engine.mapped_files import give_back
+from opml_dispute.engine.mapped_files import expect_unchanged, give_back, mappings_of
 from opml_dispute.engine.segment_memory import SegmentMemory, SegmentUnavailable
 from opml_dispute.engine.vm import Block
 
@@ -35,6 +35,7 @@ class ModelMemory:
         self.fits = self.size_bytes <= memory // _WHOLE
         """Whether the model is loaded whole."""
         self._room_bytes = memory // _ROOM
+        self._mappings = mappings_of(block.data for block in blocks)
         self._is_loaded = False
         self._loaded: dict[int, int] = {}
         """Of a model that does not fit: bytes of the loaded blocks by index, the one used longest ago first."""
@@ -72,6 +73,10 @@ class ModelMemory:
         for lo, hi in np.unique(rows[rows[:, 0] < rows[:, 1], :2], axis=0).tolist():
             wanted |= self._indices(int(lo), int(hi))
         self._load_these(wanted)
+
+    def expect_unchanged(self) -> None:
+        """Raises `FileChanged` if the file that weights are read from was written to."""
+        expect_unchanged(self._mappings)
 
     def load_range(self, lo: int, hi: int) -> None:
         """Puts in what [lo, hi) of the segment's lower half holds."""

@@ -15,8 +15,7 @@ from math import prod
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-
+from opml_dispute.engine.mapped_files import map_file
 from opml_dispute.generation.checkpoint import Weight
 from opml_dispute.generation.refusals import BadModelFile, UnsupportedLanguageModel
 from opml_dispute.model.tensor import Array
@@ -93,7 +92,7 @@ def mapped(path: Path) -> Array:
             raise BadModelFile(f"cannot read the model {path}: it is no file", hint="check the path")
         if path.stat().st_size == 0:
             raise BadModelFile(f"{path} is empty")
-        return np.memmap(path, np.uint8, "r")
+        return map_file(path)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise BadModelFile(f"cannot read the model {path}: {reason}", hint="check the path") from None

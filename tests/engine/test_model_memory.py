@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from opml_dispute.engine.inference import Inference
-from opml_dispute.engine.mapped_files import give_back
+from opml_dispute.engine.mapped_files import FileChanged, give_back
 from opml_dispute.engine.segment import WEIGHTS
 from opml_dispute.engine.segment_memory import SegmentUnavailable
 from opml_dispute.generation.files import compile_language_model, read_language_model
@@ -89,6 +90,54 @@ def test_pages_of_a_mapped_file_are_given_back_and_read_again(tmp_path: Path, st
         give_back(data)
         assert resident_kilobytes(path) <= before - (1 << 11) + 8
         assert bytes(data) == content[start : start + (1 << 21)]
+
+
+def letters_in(folder: Path) -> tuple[Path, Program]:
+    """A copy of the sample language model, mapped by its program."""
+    path = folder / "letters.gguf"
+    path.write_bytes(LETTERS.read_bytes())
+    return path, compile_language_model(read_language_model(path), Binding(prompt_tokens=2, tokens=2), path.name)
+
+
+def write_to(path: Path) -> None:
+    """One bit of the last weight flips in place, and the file's time goes on as a file system's clock does."""
+    with path.open("r+b") as file:
+        file.seek(-1, 2)
+        last = file.read(1)[0]
+        file.seek(-1, 2)
+        file.write(bytes([last ^ 1]))
+    os.utime(path, ns=(path.stat().st_atime_ns, path.stat().st_mtime_ns + 10**9))
+
+
+@pytest.mark.parametrize("fits", [True, False])
+def test_a_file_that_is_written_to_gives_no_further_state(tmp_path: Path, fits: bool) -> None:
+    """Else the run would be another model's than the root says, and an honest operator would stake on it."""
+    path, program = letters_in(tmp_path)
+    memory = None if fits else less_than_whole(program)
+    inference = Inference(program, made_up_inputs(program), model_memory=memory)
+    inference.state_root(3)
+    write_to(path)
+    with pytest.raises(FileChanged, match="was written to while it was in use"):
+        inference.state_root(program.node_count)
+    with pytest.raises(FileChanged):
+        inference.blocks_at(4)
+
+
+def test_a_file_that_is_written_to_gets_no_model_root(tmp_path: Path) -> None:
+    path, program = letters_in(tmp_path)
+    write_to(path)
+    with pytest.raises(FileChanged):
+        _ = program.model_root
+
+
+def test_a_file_may_be_replaced_by_another(tmp_path: Path) -> None:
+    path, program = letters_in(tmp_path)
+    other = compile_language_model(read_language_model(LETTERS), Binding(prompt_tokens=2, tokens=2), "letters")
+    (tmp_path / "other").write_bytes(b"another file")
+    (tmp_path / "other").replace(path)
+    assert program.model_root == other.model_root
+    expected = Inference(other, made_up_inputs(other)).state_root(other.node_count)
+    assert Inference(program, made_up_inputs(program)).state_root(program.node_count) == expected
 
 
 def test_nothing_else_is_given_back() -> None:
