@@ -8,13 +8,17 @@ from pathlib import Path
 import pytest
 
 from opml_dispute.chain.contracts.oracle import RegisteredModel
+from opml_dispute.engine.hashing import merkle_root
+from opml_dispute.engine.inference import Inference
+from opml_dispute.engine.lib import Buffer
 from opml_dispute.model.compiler import compile_model
 from opml_dispute.model.files import Binding
 from opml_dispute.model.program import Program
 from opml_dispute.models import DIGITS
+from opml_dispute.operator.inspection import made_up_inputs
 from opml_dispute.operator.model_description import describe_model
 from opml_dispute.operator.model_store import ModelStore
-from opml_dispute.primitives import ModelId
+from opml_dispute.primitives import Hash32, ModelId
 
 MODEL_ID = ModelId(bytes(31) + b"\x07")
 
@@ -40,6 +44,25 @@ def kept(program: Program, folder: Path) -> ModelStore:
 
 def found(store: ModelStore, told: RegisteredModel) -> Program:
     return store.program(MODEL_ID, told, file=None, binding=Binding())
+
+
+def test_weights_are_hashed_once_for_all_that_opens_a_model(
+    program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Checking the root, naming inputs and outputs, and running: gigabytes would be hashed for each."""
+    made, hashed = registered(program), list[int]()
+
+    def counted(data: Buffer, log2_size: int, word_bytes: int) -> Hash32:
+        hashed.append(id(data))
+        return merkle_root(data, log2_size, word_bytes)
+
+    path = kept(program, tmp_path)
+    monkeypatch.setattr("opml_dispute.engine.analysis.merkle_root", counted)
+    opened = found(path, made)
+    assert opened.model_root == made.model_root
+    Inference(opened, made_up_inputs(opened)).state_root(1)
+    images = 2  # of the records: of the program as it was read, and as it is named
+    assert len(hashed) == len(opened.weights) + images
 
 
 def test_names_are_those_of_the_registration_whatever_a_file_calls_them(program: Program, tmp_path: Path) -> None:
