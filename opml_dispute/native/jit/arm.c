@@ -116,7 +116,7 @@ void host_write_constant(struct translator *t, unsigned reg, uint64_t value) { w
 
 bool host_instruction(struct translator *t, const struct instruction *it)
 {
-    return arm_integer(t, it) || arm_memory(t, it) || arm_float(t, it);
+    return arm_integer(t, it) || arm_float(t, it);
 }
 
 unsigned host_condition(struct translator *t, const struct instruction *it)

@@ -52,8 +52,6 @@ static inline void write_guest(struct translator *t, unsigned reg, unsigned host
 /* The low 32 bits of `from`, sign-extended. */
 static inline void write_extended(struct translator *t, unsigned reg, unsigned from)
 {
-    if (reg == DISCARD)
-        return;
     unsigned to = home_or(t, X0, reg);
     extend(&t->as, to, from, 4);
     write_guest(t, reg, to);
@@ -77,8 +75,7 @@ static inline void test_condition_code(struct translator *t, unsigned code)
     word(&t->as, 0x7200001f | ((32 - bit) & 31) << 16 | X1 << 5); /* tst */
 }
 
-/* arm_integer.c, arm_memory.c, arm_float.c: false if the operation is none of theirs. */
+/* arm_integer.c, arm_float.c: false if the operation is none of theirs. */
 bool arm_integer(struct translator *t, const struct instruction *it);
-bool arm_memory(struct translator *t, const struct instruction *it);
 bool arm_float(struct translator *t, const struct instruction *it);
 #endif

@@ -23,7 +23,6 @@ enum {
     STACK = 31
 };
 enum { S0, S1, S2 };
-enum { NARROW, WIDE };
 
 /* As they stand in the encoding. */
 enum condition {
@@ -140,8 +139,6 @@ static inline void choose(struct assembler *as, enum condition when, unsigned to
 }
 
 /* ---- shifts and fields ---- */
-
-enum shift { SHIFT_LEFT, SHIFT_RIGHT, SHIFT_ARITHMETIC };
 
 static inline void field(struct assembler *as, bool wide, bool is_signed, unsigned to, unsigned n, unsigned r,
                          unsigned s)

@@ -43,7 +43,7 @@ static void move_bits(struct translator *t, const struct instruction *it, enum a
 }
 
 /* s0 := F[b] * F[c] + or - F[fr], one rounding: fmadd, fnmsub. */
-static void fused(struct translator *t, const struct instruction *it, bool subtracts, bool negates)
+void host_fused(struct translator *t, const struct instruction *it, bool subtracts, bool negates)
 {
     load_single(t, S0, it->b);
     load_single(t, S1, it->c);
@@ -54,7 +54,7 @@ static void fused(struct translator *t, const struct instruction *it, bool subtr
     write_result(t, it->a);
 }
 
-static void compare_single(struct translator *t, const struct instruction *it)
+void host_compare_single(struct translator *t, const struct instruction *it)
 {
     static const uint8_t WHEN[8] = {[1] = CC_UNORDERED, [2] = CC_EQUAL,       [3] = CC_EQUAL,     [4] = CC_MINUS,
                                     [5] = CC_LESS,      [6] = CC_BELOW_EQUAL, [7] = CC_LESS_EQUAL};
@@ -75,7 +75,7 @@ static void compare_single(struct translator *t, const struct instruction *it)
 }
 
 /* F[a] := the integer that F[b] is rounded to; where there is none, a detour. */
-static void to_integer(struct translator *t, const struct instruction *it, enum fpu_rounding rounding)
+void host_to_integer(struct translator *t, const struct instruction *it, enum fpu_rounding rounding)
 {
     static const uint32_t CODES[] = {
         [FPU_NEAREST] = 0x1e200000, [FPU_CEIL] = 0x1e280000, [FPU_FLOOR] = 0x1e300000, [FPU_TRUNCATE] = 0x1e380000};
@@ -107,14 +107,13 @@ static bool moves(struct translator *t, const struct instruction *it)
 {
     struct assembler *as = &t->as;
     switch (it->operation) {
-    case DO_MOVCI:
-        if (it->a != DISCARD) {
-            unsigned was = fetch(t, X0, it->a), b = fetch(t, X2, it->b), to = home_or(t, X0, it->a);
-            test_condition_code(t, (unsigned)it->immediate);
-            choose(as, code_is(it->c), to, b, was);
-            write_guest(t, it->a, to);
-        }
+    case DO_MOVCI: {
+        unsigned was = fetch(t, X0, it->a), b = fetch(t, X2, it->b), to = home_or(t, X0, it->a);
+        test_condition_code(t, (unsigned)it->immediate);
+        choose(as, code_is(it->c), to, b, was);
+        write_guest(t, it->a, to);
         return true;
+    }
     case DO_MFC1:
     case DO_CFC1:
         load(as, NARROW, X0, THREAD_BASE, it->operation == DO_MFC1 ? float_offset(it->b) : THREAD(fcsr));
@@ -150,20 +149,11 @@ bool arm_float(struct translator *t, const struct instruction *it)
     case DO_ABS_S: move_bits(t, it, ALU_AND, ~FPU_SIGN); return true;
     case DO_MOV_S: move_bits(t, it, ALU_OR, 0); return true;
     case DO_NEG_S: move_bits(t, it, ALU_XOR, FPU_SIGN); return true;
-    case DO_MADD_S: fused(t, it, false, false); return true;
-    case DO_MSUB_S: fused(t, it, true, false); return true;
-    case DO_NMADD_S: fused(t, it, false, true); return true;
-    case DO_NMSUB_S: fused(t, it, true, true); return true;
     case DO_CVT_S_W:
         load(as, NARROW, X0, THREAD_BASE, float_offset(it->b));
         three(as, 0x1e220000, S0, X0, 0); /* scvtf */
         store_single(t, S0, it->a);
         return true;
-    case DO_ROUND_W: to_integer(t, it, FPU_NEAREST); return true;
-    case DO_TRUNC_W: to_integer(t, it, FPU_TRUNCATE); return true;
-    case DO_CEIL_W: to_integer(t, it, FPU_CEIL); return true;
-    case DO_FLOOR_W: to_integer(t, it, FPU_FLOOR); return true;
-    case DO_C_COND: compare_single(t, it); return true;
     default: return moves(t, it);
     }
 }

@@ -63,7 +63,7 @@ static void set_on(struct translator *t, const struct instruction *it, bool with
     write_guest(t, it->a, to);
 }
 
-static void shift(struct translator *t, const struct instruction *it, bool is_wide, enum shift how, bool variable)
+void host_shift(struct translator *t, const struct instruction *it, bool is_wide, enum shift how, bool variable)
 {
     unsigned c = fetch(t, X0, it->c), to = is_wide ? home_or(t, X0, it->a) : X0;
     if (variable)
@@ -149,21 +149,19 @@ static bool hi_lo(struct translator *t, const struct instruction *it)
     case DO_MTHI: store(as, WIDE, fetch(t, X0, it->b), THREAD_BASE, THREAD(hi)); break;
     case DO_MTLO: store(as, WIDE, fetch(t, X0, it->b), THREAD_BASE, THREAD(lo)); break;
     case DO_MFHI:
-    case DO_MFLO:
-        if (it->a != DISCARD) {
-            unsigned to = home_or(t, X0, it->a);
-            load(as, WIDE, to, THREAD_BASE, it->operation == DO_MFHI ? THREAD(hi) : THREAD(lo));
-            write_guest(t, it->a, to);
-        }
+    case DO_MFLO: {
+        unsigned to = home_or(t, X0, it->a);
+        load(as, WIDE, to, THREAD_BASE, it->operation == DO_MFHI ? THREAD(hi) : THREAD(lo));
+        write_guest(t, it->a, to);
         return true;
+    }
     default: return false;
     }
     write_constant(t, it->a, 0);
     return true;
 }
 
-/* Leading zeros of a register, or of its complement. */
-static void count_zeros(struct translator *t, const struct instruction *it, bool is_wide, bool complement)
+void host_count_zeros(struct translator *t, const struct instruction *it, bool is_wide, bool complement)
 {
     unsigned b = fetch(t, X0, it->b), to = home_or(t, X0, it->a);
     if (complement) {
@@ -174,32 +172,9 @@ static void count_zeros(struct translator *t, const struct instruction *it, bool
     write_guest(t, it->a, to);
 }
 
-static bool shifts(struct translator *t, const struct instruction *it)
-{
-    switch (it->operation) {
-    case DO_SLL: shift(t, it, NARROW, SHIFT_LEFT, false); return true;
-    case DO_SRL: shift(t, it, NARROW, SHIFT_RIGHT, false); return true;
-    case DO_SRA: shift(t, it, NARROW, SHIFT_ARITHMETIC, false); return true;
-    case DO_DSLL: shift(t, it, WIDE, SHIFT_LEFT, false); return true;
-    case DO_DSRL: shift(t, it, WIDE, SHIFT_RIGHT, false); return true;
-    case DO_DSRA: shift(t, it, WIDE, SHIFT_ARITHMETIC, false); return true;
-    case DO_SLLV: shift(t, it, NARROW, SHIFT_LEFT, true); return true;
-    case DO_SRLV: shift(t, it, NARROW, SHIFT_RIGHT, true); return true;
-    case DO_SRAV: shift(t, it, NARROW, SHIFT_ARITHMETIC, true); return true;
-    case DO_DSLLV: shift(t, it, WIDE, SHIFT_LEFT, true); return true;
-    case DO_DSRLV: shift(t, it, WIDE, SHIFT_RIGHT, true); return true;
-    case DO_DSRAV: shift(t, it, WIDE, SHIFT_ARITHMETIC, true); return true;
-    default: return false;
-    }
-}
-
 bool arm_integer(struct translator *t, const struct instruction *it)
 {
-    if (hi_lo(t, it) || it->operation == DO_BNEVER)
-        return true;
-    unsigned traits = operation_traits(it->operation);
-    bool pure = (traits & WRITES_A) && !(traits & (MAY_LEAVE | IS_BRANCH | INTERPRETED));
-    if ((pure && it->a == DISCARD) || shifts(t, it))
+    if (hi_lo(t, it))
         return true;
     switch (it->operation) {
     case DO_MOVZ: move_conditionally(t, it, CC_EQUAL); return true;
@@ -222,17 +197,12 @@ bool arm_integer(struct translator *t, const struct instruction *it)
     case DO_XORI: with_constant(t, it, ALU_XOR); return true;
     case DO_ADDIU: add_immediate(t, it, NARROW); return true;
     case DO_DADDIU: add_immediate(t, it, WIDE); return true;
-    case DO_LUI: write_constant(t, it->a, (uint64_t)(int64_t)it->immediate); return true;
     case DO_MUL: {
         unsigned b = fetch(t, X0, it->b), c = fetch(t, X1, it->c);
         three(&t->as, 0x1b007c00, X0, b, c);
         write_extended(t, it->a, X0);
         return true;
     }
-    case DO_CLZ: count_zeros(t, it, NARROW, false); return true;
-    case DO_CLO: count_zeros(t, it, NARROW, true); return true;
-    case DO_DCLZ: count_zeros(t, it, WIDE, false); return true;
-    case DO_DCLO: count_zeros(t, it, WIDE, true); return true;
     default: return false;
     }
 }

@@ -72,7 +72,7 @@ static void store_unit(struct translator *t, unsigned from, unsigned bytes)
     store_indexed(as, bytes, bytes == 1 ? from : X2, PAGE, X1);
 }
 
-static void load_to(struct translator *t, const struct instruction *it, unsigned bytes, bool is_signed)
+void host_load(struct translator *t, const struct instruction *it, unsigned bytes, bool is_signed)
 {
     address(t, it);
     find_page(t, false);
@@ -92,7 +92,7 @@ static void leave_if_reserved(struct translator *t)
     leave_if(t, CC_BELOW);
 }
 
-static void store_from(struct translator *t, const struct instruction *it, unsigned bytes)
+void host_store(struct translator *t, const struct instruction *it, unsigned bytes)
 {
     address(t, it);
     leave_if_reserved(t);
@@ -123,7 +123,7 @@ static void merge(struct translator *t, bool is_wide, enum shift how, unsigned s
     calculate(as, is_wide, ALU_OR, X2, X2, X5);
 }
 
-static void load_part(struct translator *t, const struct instruction *it, bool is_wide, bool left)
+void host_load_part(struct translator *t, const struct instruction *it, bool is_wide, bool left)
 {
     struct assembler *as = &t->as;
     address(t, it);
@@ -149,7 +149,7 @@ static void load_part(struct translator *t, const struct instruction *it, bool i
     }
 }
 
-static void store_part(struct translator *t, const struct instruction *it, bool is_wide, bool left)
+void host_store_part(struct translator *t, const struct instruction *it, bool is_wide, bool left)
 {
     struct assembler *as = &t->as;
     unsigned bytes = is_wide ? 8 : 4;
@@ -165,7 +165,7 @@ static void store_part(struct translator *t, const struct instruction *it, bool 
 
 /* ---- load linked, store conditional ---- */
 
-static void load_linked(struct translator *t, const struct instruction *it, unsigned bytes)
+void host_load_linked(struct translator *t, const struct instruction *it, unsigned bytes)
 {
     struct assembler *as = &t->as;
     address(t, it);
@@ -181,7 +181,7 @@ static void load_linked(struct translator *t, const struct instruction *it, unsi
     write_guest(t, it->a, X0);
 }
 
-static void store_conditional(struct translator *t, const struct instruction *it, unsigned bytes)
+void host_store_conditional(struct translator *t, const struct instruction *it, unsigned bytes)
 {
     struct assembler *as = &t->as;
     size_t failures[3];
@@ -215,64 +215,28 @@ static void store_conditional(struct translator *t, const struct instruction *it
 
 /* ---- registers of the floating-point unit ---- */
 
-static void load_float(struct translator *t, unsigned reg)
+static void float_address(struct translator *t, const struct instruction *it, bool indexed)
 {
+    if (indexed)
+        indexed_address(t, it);
+    else
+        address(t, it);
+}
+
+void host_load_float(struct translator *t, const struct instruction *it, unsigned reg, bool indexed)
+{
+    float_address(t, it, indexed);
     find_page(t, false);
     load_unit(t, X0, 4, false);
     store(&t->as, NARROW, X0, THREAD_BASE, float_offset(reg));
 }
 
-static void store_float(struct translator *t, unsigned reg)
+void host_store_float(struct translator *t, const struct instruction *it, unsigned reg, bool indexed)
 {
+    float_address(t, it, indexed);
     leave_if_reserved(t);
     find_page(t, true);
     load(&t->as, NARROW, X2, THREAD_BASE, float_offset(reg));
     store_unit(t, X2, 4);
-}
-
-bool arm_memory(struct translator *t, const struct instruction *it)
-{
-    switch (it->operation) {
-    case DO_LB: load_to(t, it, 1, true); return true;
-    case DO_LBU: load_to(t, it, 1, false); return true;
-    case DO_LH: load_to(t, it, 2, true); return true;
-    case DO_LHU: load_to(t, it, 2, false); return true;
-    case DO_LW: load_to(t, it, 4, true); return true;
-    case DO_LWU: load_to(t, it, 4, false); return true;
-    case DO_LD: load_to(t, it, 8, false); return true;
-    case DO_LWL: load_part(t, it, NARROW, true); return true;
-    case DO_LWR: load_part(t, it, NARROW, false); return true;
-    case DO_LDL: load_part(t, it, WIDE, true); return true;
-    case DO_LDR: load_part(t, it, WIDE, false); return true;
-    case DO_SB: store_from(t, it, 1); return true;
-    case DO_SH: store_from(t, it, 2); return true;
-    case DO_SW: store_from(t, it, 4); return true;
-    case DO_SD: store_from(t, it, 8); return true;
-    case DO_SWL: store_part(t, it, NARROW, true); return true;
-    case DO_SWR: store_part(t, it, NARROW, false); return true;
-    case DO_SDL: store_part(t, it, WIDE, true); return true;
-    case DO_SDR: store_part(t, it, WIDE, false); return true;
-    case DO_LL: load_linked(t, it, 4); return true;
-    case DO_LLD: load_linked(t, it, 8); return true;
-    case DO_SC: store_conditional(t, it, 4); return true;
-    case DO_SCD: store_conditional(t, it, 8); return true;
-    case DO_LWC1:
-        address(t, it);
-        load_float(t, it->a);
-        return true;
-    case DO_SWC1:
-        address(t, it);
-        store_float(t, it->a);
-        return true;
-    case DO_LWXC1:
-        indexed_address(t, it);
-        load_float(t, it->a);
-        return true;
-    case DO_SWXC1:
-        indexed_address(t, it);
-        store_float(t, (unsigned)it->immediate);
-        return true;
-    default: return false;
-    }
 }
 #endif

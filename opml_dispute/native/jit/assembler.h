@@ -5,6 +5,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+enum { NARROW, WIDE }; /* 32 or 64 bits */
+enum shift { SHIFT_LEFT, SHIFT_RIGHT, SHIFT_ARITHMETIC };
+
 /* Bytes written at `at` that will run at `origin` + their offset. Once there is no room, nothing more is written. */
 struct assembler {
     uint8_t *start, *at, *end;

@@ -25,6 +25,7 @@ enum trait {
     IS_BRANCH = 16,   /* has a delay slot */
     INTERPRETED = 32, /* never compiled */
     MAY_LEAVE = 64,   /* may have to be handed to the interpreter when it runs */
+    SETS_HI_LO = 128, /* writes HI or LO, too */
 };
 unsigned operation_traits(unsigned operation);
 

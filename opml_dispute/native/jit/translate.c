@@ -49,7 +49,7 @@ static void go_to(struct translator *t, unsigned at, int block, uint64_t pc)
 
 static void translate_instruction(struct translator *t, const struct instruction *it)
 {
-    if (!host_instruction(t, it))
+    if (!translate_operation(t, it))
         abort(); /* region.c lets in what nothing here translates */
 }
 

@@ -1,4 +1,4 @@
-/* A translator at work: what translate.c and a kind of processor share, and what each kind brings. */
+/* A translator at work: what translate.c, operations.c and a kind of processor share, and what each kind brings. */
 #ifndef OPML_TRANSLATE_H
 #define OPML_TRANSLATE_H
 #include "assembler.h"
@@ -61,7 +61,7 @@ void host_load_home(struct translator *t, unsigned reg);
 void host_store_home(struct translator *t, unsigned reg);
 void host_write_constant(struct translator *t, unsigned reg, uint64_t value);
 
-/* Everything but branches; false if the operation is none of these. */
+/* What operations.c does not know, but for branches; false if the operation is none of these. */
 bool host_instruction(struct translator *t, const struct instruction *it);
 /* The condition on which a branch is taken, in the flags; kept while its delay slot is executed. */
 unsigned host_condition(struct translator *t, const struct instruction *branch);
@@ -73,7 +73,36 @@ void host_go_to_target(struct translator *t);
 /* The code of a detour, with the landing of the jump to it. */
 void host_detour(struct translator *t, const struct detour *detour);
 
-/* ---- for them ---- */
+/* ---- x86_*.c, arm_*.c: operations of one kind, for operations.c ---- */
+
+/* Between a register and a unit of `bytes` in memory, or (..._part) the left or right part of a word. */
+void host_load(struct translator *t, const struct instruction *it, unsigned bytes, bool is_signed);
+void host_store(struct translator *t, const struct instruction *it, unsigned bytes);
+void host_load_part(struct translator *t, const struct instruction *it, bool wide, bool left);
+void host_store_part(struct translator *t, const struct instruction *it, bool wide, bool left);
+void host_load_linked(struct translator *t, const struct instruction *it, unsigned bytes);
+void host_store_conditional(struct translator *t, const struct instruction *it, unsigned bytes);
+/* F[reg] from or to R[b] + immediate, or (`indexed`) R[b] + R[c]. */
+void host_load_float(struct translator *t, const struct instruction *it, unsigned reg, bool indexed);
+void host_store_float(struct translator *t, const struct instruction *it, unsigned reg, bool indexed);
+
+/* R[a] := R[c] shifted by the immediate, or (`variable`) by the low bits of R[b]. */
+void host_shift(struct translator *t, const struct instruction *it, bool wide, enum shift how, bool variable);
+/* R[a] := the leading zeros of R[b], or of its complement. */
+void host_count_zeros(struct translator *t, const struct instruction *it, bool wide, bool complement);
+
+/* F[a] := F[b] * F[c] + or - F[immediate], rounded once; its sign then changed, if `negates`. */
+void host_fused(struct translator *t, const struct instruction *it, bool subtracts, bool negates);
+/* F[a] := the integer that F[b] is rounded to. */
+void host_to_integer(struct translator *t, const struct instruction *it, enum fpu_rounding rounding);
+void host_compare_single(struct translator *t, const struct instruction *it);
+
+/* ---- operations.c ---- */
+
+/* Everything but branches; false if the operation is none of these. */
+bool translate_operation(struct translator *t, const struct instruction *it);
+
+/* ---- for a kind of processor ---- */
 
 /* A new stub for the place where we are, reached from `from`. */
 static inline unsigned add_stub(struct translator *t, size_t from, struct exit_place place)

@@ -117,7 +117,7 @@ void host_write_constant(struct translator *t, unsigned reg, uint64_t value) { w
 
 bool host_instruction(struct translator *t, const struct instruction *it)
 {
-    return x86_integer(t, it) || x86_memory(t, it) || x86_float(t, it);
+    return x86_integer(t, it) || x86_float(t, it);
 }
 
 unsigned host_condition(struct translator *t, const struct instruction *it)

@@ -107,8 +107,7 @@ static inline void test_condition_code(struct translator *t, unsigned code)
     put(&t->as, condition_bit(code), 4);
 }
 
-/* x86_integer.c, x86_memory.c, x86_float.c: false if the operation is none of theirs. */
+/* x86_integer.c, x86_float.c: false if the operation is none of theirs. */
 bool x86_integer(struct translator *t, const struct instruction *it);
-bool x86_memory(struct translator *t, const struct instruction *it);
 bool x86_float(struct translator *t, const struct instruction *it);
 #endif

@@ -23,9 +23,9 @@ enum condition {
     CC_GREATER = 15,
 };
 enum alu { ALU_ADD, ALU_OR, ALU_AND = 4, ALU_SUB, ALU_XOR, ALU_CMP };
-enum shift { SHIFT_LEFT = 4, SHIFT_RIGHT = 5, SHIFT_ARITHMETIC = 7, ROTATE_LEFT = 0 };
+enum { ROTATE_LEFT = 0 };
+static const uint8_t SHIFT_FIELDS[] = {[SHIFT_LEFT] = 4, [SHIFT_RIGHT] = 5, [SHIFT_ARITHMETIC] = 7};
 enum unary { UNARY_NOT = 2, UNARY_NEG, UNARY_MUL, UNARY_IMUL, UNARY_DIV, UNARY_IDIV };
-enum { NARROW, WIDE }; /* 32 or 64 bits */
 
 enum operand_kind { IN_REGISTER, AT_BASE, AT_BASE_INDEX, AT_ADDRESS };
 struct operand {
@@ -150,14 +150,14 @@ static inline void extend32(struct assembler *as, unsigned reg, struct operand f
 static inline void shift_constant(struct assembler *as, bool wide, enum shift how, unsigned reg, unsigned count)
 {
     if (count != 0) {
-        encode(as, 0, wide, 0xc1, how, in(reg), 1);
+        encode(as, 0, wide, 0xc1, SHIFT_FIELDS[how], in(reg), 1);
         put(as, count, 1);
     }
 }
 
 static inline void shift_by_cl(struct assembler *as, bool wide, enum shift how, unsigned reg)
 {
-    encode(as, 0, wide, 0xd3, how, in(reg), 0);
+    encode(as, 0, wide, 0xd3, SHIFT_FIELDS[how], in(reg), 0);
 }
 
 static inline void unary(struct assembler *as, bool wide, enum unary what, struct operand operand)

@@ -36,7 +36,7 @@ static void move_bits(struct translator *t, const struct instruction *it, enum a
 }
 
 /* xmm0 := F[b] * F[c] + or - F[fr], one rounding: vfmadd231ss, vfmsub231ss. */
-static void fused(struct translator *t, const struct instruction *it, bool subtracts, bool negates)
+void host_fused(struct translator *t, const struct instruction *it, bool subtracts, bool negates)
 {
     struct assembler *as = &t->as;
     load_single(t, XMM0, (unsigned)it->immediate);
@@ -53,7 +53,7 @@ static void fused(struct translator *t, const struct instruction *it, bool subtr
     write_result(t, it->a);
 }
 
-static void compare_single(struct translator *t, const struct instruction *it)
+void host_compare_single(struct translator *t, const struct instruction *it)
 {
     /* Which flags of ucomiss mean it, and whether the operands change places (a < b is: b above a). */
     static const struct {
@@ -86,7 +86,7 @@ static void compare_single(struct translator *t, const struct instruction *it)
 
 /* F[a] := the integer that F[b] is rounded to. What is out of range, and what the processor cannot round in one
  * instruction, is a detour. */
-static void to_integer(struct translator *t, const struct instruction *it, enum fpu_rounding rounding)
+void host_to_integer(struct translator *t, const struct instruction *it, enum fpu_rounding rounding)
 {
     struct assembler *as = &t->as;
     size_t detour;
@@ -116,22 +116,20 @@ static bool translate_moves(struct translator *t, const struct instruction *it)
 {
     struct assembler *as = &t->as;
     switch (it->operation) {
-    case DO_MOVCI:
-        if (it->a != DISCARD) {
-            unsigned to = fetch_guest(t, RAX, it->a), from = fetch_guest(t, RCX, it->b);
-            test_condition_code(t, (unsigned)it->immediate);
-            move_if(as, WIDE, code_is(it->c), to, in(from));
-            write_guest(t, it->a, to);
-        }
+    case DO_MOVCI: {
+        unsigned to = fetch_guest(t, RAX, it->a), from = fetch_guest(t, RCX, it->b);
+        test_condition_code(t, (unsigned)it->immediate);
+        move_if(as, WIDE, code_is(it->c), to, in(from));
+        write_guest(t, it->a, to);
         return true;
+    }
     case DO_MFC1:
-    case DO_CFC1:
-        if (it->a != DISCARD) {
-            unsigned to = home_or(t, RAX, it->a);
-            extend32(as, to, it->operation == DO_MFC1 ? single_at(it->b) : thread_at(THREAD(fcsr)));
-            write_guest(t, it->a, to);
-        }
+    case DO_CFC1: {
+        unsigned to = home_or(t, RAX, it->a);
+        extend32(as, to, it->operation == DO_MFC1 ? single_at(it->b) : thread_at(THREAD(fcsr)));
+        write_guest(t, it->a, to);
         return true;
+    }
     case DO_MTC1: {
         unsigned from = fetch_guest(t, RAX, it->c);
         move_from(as, NARROW, single_at(it->b), from);
@@ -169,20 +167,11 @@ bool x86_float(struct translator *t, const struct instruction *it)
     case DO_ABS_S: move_bits(t, it, ALU_AND, ~FPU_SIGN); return true;
     case DO_MOV_S: move_bits(t, it, ALU_OR, 0); return true;
     case DO_NEG_S: move_bits(t, it, ALU_XOR, FPU_SIGN); return true;
-    case DO_MADD_S: fused(t, it, false, false); return true;
-    case DO_MSUB_S: fused(t, it, true, false); return true;
-    case DO_NMADD_S: fused(t, it, false, true); return true;
-    case DO_NMSUB_S: fused(t, it, true, true); return true;
     case DO_CVT_S_W:
         encode(as, 0, NARROW, 0x0f57, XMM0, in(XMM0), 0); /* xorps: waits for no earlier xmm0 */
         single(as, 0x0f2a, XMM0, single_at(it->b));
         single(as, 0x0f11, XMM0, single_at(it->a));
         return true;
-    case DO_ROUND_W: to_integer(t, it, FPU_NEAREST); return true;
-    case DO_TRUNC_W: to_integer(t, it, FPU_TRUNCATE); return true;
-    case DO_CEIL_W: to_integer(t, it, FPU_CEIL); return true;
-    case DO_FLOOR_W: to_integer(t, it, FPU_FLOOR); return true;
-    case DO_C_COND: compare_single(t, it); return true;
     default: return translate_moves(t, it);
     }
 }

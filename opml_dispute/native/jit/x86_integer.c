@@ -25,11 +25,9 @@ static void subtract(struct translator *t, const struct instruction *it)
     write_guest(t, it->a, to);
 }
 
-/* The low 32 bits of `from`, sign-extended, into register a. */
+/* The low 32 bits of `from`, sign-extended, into register `reg`. */
 static void write_extended(struct translator *t, unsigned reg, unsigned from)
 {
-    if (reg == DISCARD)
-        return;
     unsigned to = home_or(t, RAX, reg);
     extend32(&t->as, to, in(from));
     write_guest(t, reg, to);
@@ -76,10 +74,8 @@ static void compare(struct translator *t, const struct instruction *it, bool con
     write_guest(t, it->a, to);
 }
 
-static void shift(struct translator *t, const struct instruction *it, bool wide, enum shift how, bool variable)
+void host_shift(struct translator *t, const struct instruction *it, bool wide, enum shift how, bool variable)
 {
-    if (it->a == DISCARD)
-        return;
     if (variable)
         read_guest(t, NARROW, RCX, it->b);
     unsigned to = wide ? home_or(t, RAX, it->a) : RAX;
@@ -96,8 +92,6 @@ static void shift(struct translator *t, const struct instruction *it, bool wide,
 
 static void move_conditionally(struct translator *t, const struct instruction *it, enum condition when)
 {
-    if (it->a == DISCARD)
-        return;
     unsigned to = fetch_guest(t, RAX, it->a);
     unsigned from = it->b == 0 ? RCX : fetch_guest(t, RCX, it->b);
     if (it->b == 0)
@@ -193,8 +187,7 @@ static void divide_wide(struct translator *t, const struct instruction *it, bool
     clear(t, it);
 }
 
-/* Leading zeros of a register, or of its complement. */
-static void count_zeros(struct translator *t, const struct instruction *it, bool wide, bool complement)
+void host_count_zeros(struct translator *t, const struct instruction *it, bool wide, bool complement)
 {
     struct assembler *as = &t->as;
     read_guest(t, wide, RAX, it->b);
@@ -213,7 +206,7 @@ static void move_special(struct translator *t, const struct instruction *it, int
         unsigned from = fetch_guest(t, RAX, it->b);
         move_from(&t->as, WIDE, thread_at(offset), from);
         clear(t, it);
-    } else if (it->a != DISCARD) {
+    } else {
         unsigned to = home_or(t, RAX, it->a);
         move_to(&t->as, WIDE, to, thread_at(offset));
         write_guest(t, it->a, to);
@@ -242,25 +235,9 @@ static bool translate_multiply(struct translator *t, const struct instruction *i
 bool x86_integer(struct translator *t, const struct instruction *it)
 {
     struct assembler *as = &t->as;
-    if (translate_multiply(t, it) || it->operation == DO_BNEVER)
-        return true;
-    unsigned traits = operation_traits(it->operation);
-    bool pure = (traits & WRITES_A) && !(traits & (MAY_LEAVE | IS_BRANCH | INTERPRETED));
-    if (pure && it->a == DISCARD)
+    if (translate_multiply(t, it))
         return true;
     switch (it->operation) {
-    case DO_SLL: shift(t, it, NARROW, SHIFT_LEFT, false); return true;
-    case DO_SRL: shift(t, it, NARROW, SHIFT_RIGHT, false); return true;
-    case DO_SRA: shift(t, it, NARROW, SHIFT_ARITHMETIC, false); return true;
-    case DO_DSLL: shift(t, it, WIDE, SHIFT_LEFT, false); return true;
-    case DO_DSRL: shift(t, it, WIDE, SHIFT_RIGHT, false); return true;
-    case DO_DSRA: shift(t, it, WIDE, SHIFT_ARITHMETIC, false); return true;
-    case DO_SLLV: shift(t, it, NARROW, SHIFT_LEFT, true); return true;
-    case DO_SRLV: shift(t, it, NARROW, SHIFT_RIGHT, true); return true;
-    case DO_SRAV: shift(t, it, NARROW, SHIFT_ARITHMETIC, true); return true;
-    case DO_DSLLV: shift(t, it, WIDE, SHIFT_LEFT, true); return true;
-    case DO_DSRLV: shift(t, it, WIDE, SHIFT_RIGHT, true); return true;
-    case DO_DSRAV: shift(t, it, WIDE, SHIFT_ARITHMETIC, true); return true;
     case DO_MOVZ: move_conditionally(t, it, CC_EQUAL); return true;
     case DO_MOVN: move_conditionally(t, it, CC_NOT_EQUAL); return true;
     case DO_SYNC: {
@@ -300,17 +277,12 @@ bool x86_integer(struct translator *t, const struct instruction *it)
             write_extended(t, it->a, RAX);
         }
         return true;
-    case DO_LUI: write_guest_constant(t, it->a, (uint64_t)(int64_t)it->immediate); return true;
     case DO_MUL:
         read_guest(t, NARROW, RAX, it->b);
         read_guest(t, NARROW, RCX, it->c);
         encode(as, 0, NARROW, 0x0faf, RAX, in(RCX), 0); /* imul */
         write_extended(t, it->a, RAX);
         return true;
-    case DO_CLZ: count_zeros(t, it, NARROW, false); return true;
-    case DO_CLO: count_zeros(t, it, NARROW, true); return true;
-    case DO_DCLZ: count_zeros(t, it, WIDE, false); return true;
-    case DO_DCLO: count_zeros(t, it, WIDE, true); return true;
     default: return false;
     }
 }

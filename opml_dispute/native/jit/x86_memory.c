@@ -100,7 +100,7 @@ static void store_unit_from_rdx(struct translator *t, unsigned size)
     }
 }
 
-static void load(struct translator *t, const struct instruction *it, unsigned size, bool is_signed)
+void host_load(struct translator *t, const struct instruction *it, unsigned size, bool is_signed)
 {
     address(t, it);
     find_page(t, false);
@@ -121,7 +121,7 @@ static void leave_if_reserved(struct translator *t)
     leave_if(t, CC_BELOW);
 }
 
-static void store(struct translator *t, const struct instruction *it, unsigned size)
+void host_store(struct translator *t, const struct instruction *it, unsigned size)
 {
     address(t, it);
     leave_if_reserved(t);
@@ -154,7 +154,7 @@ static void mask(struct translator *t, bool wide, enum shift how, unsigned reg)
     unary(&t->as, wide, UNARY_NOT, in(reg));
 }
 
-static void load_part(struct translator *t, const struct instruction *it, bool wide, bool left)
+void host_load_part(struct translator *t, const struct instruction *it, bool wide, bool left)
 {
     struct assembler *as = &t->as;
     address(t, it);
@@ -187,7 +187,7 @@ static void load_part(struct translator *t, const struct instruction *it, bool w
     write_guest(t, it->a, RAX);
 }
 
-static void store_part(struct translator *t, const struct instruction *it, bool wide, bool left)
+void host_store_part(struct translator *t, const struct instruction *it, bool wide, bool left)
 {
     struct assembler *as = &t->as;
     address(t, it);
@@ -211,7 +211,7 @@ static void store_part(struct translator *t, const struct instruction *it, bool 
 
 /* ---- load linked, store conditional ---- */
 
-static void load_linked(struct translator *t, const struct instruction *it, unsigned size)
+void host_load_linked(struct translator *t, const struct instruction *it, unsigned size)
 {
     struct assembler *as = &t->as;
     address(t, it);
@@ -227,7 +227,7 @@ static void load_linked(struct translator *t, const struct instruction *it, unsi
     write_guest(t, it->a, RAX);
 }
 
-static void store_conditional(struct translator *t, const struct instruction *it, unsigned size)
+void host_store_conditional(struct translator *t, const struct instruction *it, unsigned size)
 {
     struct assembler *as = &t->as;
     size_t failures[3];
@@ -261,64 +261,28 @@ static void store_conditional(struct translator *t, const struct instruction *it
 
 /* ---- registers of the floating-point unit ---- */
 
-static void load_float(struct translator *t, unsigned reg)
+static void float_address(struct translator *t, const struct instruction *it, bool indexed)
 {
+    if (indexed)
+        indexed_address(t, it);
+    else
+        address(t, it);
+}
+
+void host_load_float(struct translator *t, const struct instruction *it, unsigned reg, bool indexed)
+{
+    float_address(t, it, indexed);
     find_page(t, false);
     load_unit_to(t, RAX, 4, false);
     move_from(&t->as, NARROW, thread_at(float_offset(reg)), RAX);
 }
 
-static void store_float(struct translator *t, unsigned reg)
+void host_store_float(struct translator *t, const struct instruction *it, unsigned reg, bool indexed)
 {
+    float_address(t, it, indexed);
     leave_if_reserved(t);
     find_page(t, true);
     move_to(&t->as, NARROW, RDX, thread_at(float_offset(reg)));
     store_unit_from_rdx(t, 4);
-}
-
-bool x86_memory(struct translator *t, const struct instruction *it)
-{
-    switch (it->operation) {
-    case DO_LB: load(t, it, 1, true); return true;
-    case DO_LBU: load(t, it, 1, false); return true;
-    case DO_LH: load(t, it, 2, true); return true;
-    case DO_LHU: load(t, it, 2, false); return true;
-    case DO_LW: load(t, it, 4, true); return true;
-    case DO_LWU: load(t, it, 4, false); return true;
-    case DO_LD: load(t, it, 8, false); return true;
-    case DO_LWL: load_part(t, it, NARROW, true); return true;
-    case DO_LWR: load_part(t, it, NARROW, false); return true;
-    case DO_LDL: load_part(t, it, WIDE, true); return true;
-    case DO_LDR: load_part(t, it, WIDE, false); return true;
-    case DO_SB: store(t, it, 1); return true;
-    case DO_SH: store(t, it, 2); return true;
-    case DO_SW: store(t, it, 4); return true;
-    case DO_SD: store(t, it, 8); return true;
-    case DO_SWL: store_part(t, it, NARROW, true); return true;
-    case DO_SWR: store_part(t, it, NARROW, false); return true;
-    case DO_SDL: store_part(t, it, WIDE, true); return true;
-    case DO_SDR: store_part(t, it, WIDE, false); return true;
-    case DO_LL: load_linked(t, it, 4); return true;
-    case DO_LLD: load_linked(t, it, 8); return true;
-    case DO_SC: store_conditional(t, it, 4); return true;
-    case DO_SCD: store_conditional(t, it, 8); return true;
-    case DO_LWC1:
-        address(t, it);
-        load_float(t, it->a);
-        return true;
-    case DO_SWC1:
-        address(t, it);
-        store_float(t, it->a);
-        return true;
-    case DO_LWXC1:
-        indexed_address(t, it);
-        load_float(t, it->a);
-        return true;
-    case DO_SWXC1:
-        indexed_address(t, it);
-        store_float(t, (unsigned)it->immediate);
-        return true;
-    default: return false;
-    }
 }
 #endif
