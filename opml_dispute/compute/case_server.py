@@ -25,7 +25,7 @@ from opml_dispute.compute.messages import (
     message_of,
     run_of,
 )
-from opml_dispute.engine.batch import BatchInference, first_item, native_run
+from opml_dispute.engine.batch import BatchInference, fullest_run, native_run
 from opml_dispute.engine.inference import Inference
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.position import Position
@@ -150,7 +150,7 @@ class CaseServer:
         return {"root": self._case(question).inference.state_root(integer_of(question, "t"))}
 
     def _output(self, question: Mapping[str, Any]) -> Mapping[str, Any]:
-        inference = first_item(self._case(question).inference)
+        inference = fullest_run(self._case(question).inference)
         return {"image": inference.output_image(), "arena_root": inference.output_proof().arena_root}
 
     def _items(self, question: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -179,7 +179,7 @@ class CaseServer:
         case = self._case(question)
         measured = measure_longest(
             case.program,
-            first_item(case.inference),
+            fullest_run(case.inference),
             count=integer_of(question, "count"),
             depth=integer_of(question, "depth"),
         )

@@ -104,6 +104,14 @@ def native_run(program: ProgramLike, image: bytes, item_count: int) -> Inference
     return BatchInference(program, item_images(image, item_count))
 
 
-def first_item(run: Inference | BatchInference) -> Inference:
-    """The run of a batch's first item, or the single one."""
-    return run if isinstance(run, Inference) else run.item(0)
+def fullest_run(run: Inference | BatchInference) -> Inference:
+    """
+    The run of a batch's item that comes furthest, the first of those without a fault if there is one; or the single
+    run.
+
+    WHY NOT the first item's: behind a fault nodes do nothing, so a requester who puts an item that fails in front would
+    have all others taken for as cheap.
+    """
+    if isinstance(run, Inference):
+        return run
+    return run.item(max(run.results(), key=lambda result: (result.status == 0, result.fault_node)).item)

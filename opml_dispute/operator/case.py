@@ -20,7 +20,7 @@ from opml_dispute.actors.liars import Liar
 from opml_dispute.chain.contracts.oracle import RegisteredModel, RequestRecord
 from opml_dispute.chain.requests import InputByRoot, InputUnavailable, read_request, request_image
 from opml_dispute.chain.system import System
-from opml_dispute.engine.batch import BatchInference, first_item, native_run
+from opml_dispute.engine.batch import BatchInference, fullest_run, native_run
 from opml_dispute.engine.batch_tree import input_root_of
 from opml_dispute.engine.inference import Inference
 from opml_dispute.engine.item_result import ItemResult
@@ -115,8 +115,8 @@ class Case:
         return self.states.fault_node
 
     def longest(self, count: int, depth: int) -> Sequence[NodeMeasure]:
-        """The nodes that may take most steps, run in the VM; of a batch those of its first item."""
-        return measure_longest(self.program, first_item(self.states), count=count, depth=depth)
+        """The nodes that may take most steps, run in the VM; of a batch an item's that has no fault."""
+        return measure_longest(self.program, fullest_run(self.states), count=count, depth=depth)
 
     @property
     def results(self) -> list[ItemResult]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from onnx import parser
 
-from opml_dispute.engine.batch import BatchInference
+from opml_dispute.engine.batch import BatchInference, fullest_run
 from opml_dispute.engine.batch_tree import batch_root, room_log2, siblings_of
 from opml_dispute.engine.inference import Inference
 from opml_dispute.engine.overrides import StateOutOfRange
@@ -94,3 +94,15 @@ def test_an_item_that_fails_spoils_no_other() -> None:
     for t in range(batch.node_count):
         assert run_in_vm(batch, t, batch.state_root(t + 1)) == 0
     assert BatchInference(program, [images[1], images[1]]).status != 0
+
+
+def test_an_item_that_fails_is_not_what_a_dispute_is_measured_by() -> None:
+    """An item that fails in front runs nothing behind its fault, and the others do."""
+    program = compile_model(parser.parse_model(LOOK_UP))
+    good, bad = (index.to_bytes(8, "big", signed=True) for index in (1, 9))
+    batch = BatchInference(program, [bad, good, bad])
+    assert fullest_run(batch) is batch.item(1)
+    assert fullest_run(batch).status == 0
+    assert fullest_run(BatchInference(program, [bad, bad])).status != 0
+    single = Inference(program, good)
+    assert fullest_run(single) is single
