@@ -12,7 +12,6 @@ from opml_dispute.agent.open_requests import RoundRobin
 from opml_dispute.agent.remote_cases import RemoteCase
 from opml_dispute.agent.treasury import refusal, staked_wei
 from opml_dispute.chain.contracts.oracle import RequestRecord
-from opml_dispute.chain.transactions import MAX_OUTPUT_BYTES
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.claim import Game, GameStatus
 from opml_dispute.operator.inference import (
@@ -20,7 +19,9 @@ from opml_dispute.operator.inference import (
     deliverable_game,
     delivery_intents,
     games_of,
+    most_output_bytes,
     restoring_intents,
+    undelivered,
 )
 from opml_dispute.operator.intents import Intent
 from opml_dispute.operator.preflight import Prospect
@@ -44,12 +45,15 @@ class RequestServer:
         self._propose_at_s: dict[RequestId, int] = {}
         self._deliver_at_s: dict[RequestId, int] = {}
         """The chain's time before which a request is not looked at again."""
+        self._exhausted: set[RequestId] = set()
+        """Batches that stay open, of which all outputs are delivered: the other items failed."""
 
     def forget(self) -> None:
         """After a reorganisation: what was done may have been undone."""
         self._survivors.clear()
         self._propose_at_s.clear()
         self._deliver_at_s.clear()
+        self._exhausted.clear()
 
     def serve(
         self,
@@ -64,6 +68,8 @@ class RequestServer:
         for due in (self._propose_at_s, self._deliver_at_s):
             for request_id in due.keys() - requests.keys():
                 del due[request_id]
+        self._exhausted &= requests.keys()
+        requests = {id_: record for id_, record in requests.items() if id_ not in self._exhausted}
         if "finalizer" in roles:
             for request_id, game in self._deliverable(now, requests, over):
                 if is_stopped():
@@ -117,12 +123,14 @@ class RequestServer:
     def _deliver(self, now: Pass, request_id: RequestId, game: Address) -> None:
         case, system = self._context.cases.case(request_id), self._context.system
         size_bytes = case.registered.output_bytes
-        if size_bytes > MAX_OUTPUT_BYTES:
+        if size_bytes > most_output_bytes(case.item_count):
             raise OpmlError(f"its output has {size_bytes:,} bytes, and no transaction can deliver that", hint=None)
         for intent in restoring_intents(system, games_of(system, request_id), self._context.payees):
             self._context.act(now, None, [intent])
-        with suppress(NothingToDeliver):  # what is left of a batch failed
+        try:
             self._context.act(now, game, delivery_intents(system, case, game))
+        except NothingToDeliver:  # what is left of a batch failed
+            self._exhausted.add(request_id)
 
     def _answer(self, now: Pass, wanted: Sequence[RequestId], is_stopped: Callable[[], bool]) -> None:
         """Proposes answers to those of these requests that no right one stands for."""
@@ -164,9 +172,28 @@ class RequestServer:
             self._propose_at_s[request_id] = now.head.timestamp + _LOOK_AGAIN_S
             return None
 
+    def _expect_enough_left(self, case: RemoteCase) -> None:
+        """Raises if what a batch pays for items that have an output, and none yet, is less than an answer is for."""
+        if case.item_count == 1:
+            return
+        left = undelivered(self._context.system, case)
+        if not left:
+            self._exhausted.add(case.request_id)
+            raise OpmlError("it is not answered: all outputs of this batch are delivered", hint=None)
+        record = self._context.system.rpc.read(self._context.system.oracle.request_of(case.request_id))
+        share_wei, least_wei = record.fee_wei // max(1, record.items_left), self._context.config.min_fee_wei
+        earned_wei = share_wei * len(left)
+        if earned_wei < least_wei:
+            raise OpmlError(
+                f"it is not answered: {len(left)} of its {case.item_count} items have an output to deliver, for "
+                f"{earned_wei} wei, and policy.min_fee is {least_wei}",
+                hint=None,
+            )
+
     def _propose(self, now: Pass, case: RemoteCase, intents: Sequence[Intent]) -> None:
         own = self._context.sender.address
         self._context.confirm(case)
+        self._expect_enough_left(case)
         self._context.expect_defensible(
             Prospect(
                 case.registered,

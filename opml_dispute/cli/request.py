@@ -17,7 +17,7 @@ from opml_dispute.chain.deploy import MAX_CALLBACK_GAS
 from opml_dispute.chain.games import parse_address
 from opml_dispute.chain.requests import parse_hash, parse_request_id, read_request
 from opml_dispute.chain.system import System
-from opml_dispute.chain.transactions import MAX_OUTPUT_BYTES, NotEnoughFunds
+from opml_dispute.chain.transactions import NotEnoughFunds
 from opml_dispute.cli.command_line import Command, expect_unused
 from opml_dispute.cli.options import (
     ChainOptions,
@@ -42,6 +42,7 @@ from opml_dispute.operator.inference import (
     deliverable_game,
     delivery_intents,
     games_of,
+    most_output_bytes,
     new_request_id,
     request_intent,
     restoring_intents,
@@ -162,7 +163,7 @@ def request(
         item_count=items,
     )
     parts = publication_intents(system, session.sender.address, image) if in_parts else []
-    _tell_first(session, known, parts, fee_wei)
+    _tell_first(session, known, items, parts, fee_wei)
     for done in session.send_all([*parts, intent]):
         if done.intent.kind != "request":
             continue
@@ -278,16 +279,17 @@ def _expect_none(clashing: Mapping[str, object], reason: str, other: str) -> Non
         raise click.UsageError(f"{reason}: leave out {' and '.join(named)}, or {other}")
 
 
-def _tell_first(session: Session, model: RegisteredModel, parts: Sequence[Intent], fee_wei: int) -> None:
+def _tell_first(session: Session, model: RegisteredModel, items: int, parts: Sequence[Intent], fee_wei: int) -> None:
     """
     Tell the requester what to know before paying.
 
     That is whether the answer can be delivered, and the total cost of publishing the input in `parts`. Raises
     `NotEnoughFunds` if the account cannot pay for all of them and the fee.
     """
-    if model.output_bytes > MAX_OUTPUT_BYTES:
+    most_bytes = most_output_bytes(items)
+    if model.output_bytes > most_bytes:
         session.output.say(
-            f"The answer has {model.output_bytes:,} bytes, and a transaction that delivers it {MAX_OUTPUT_BYTES:,} at "
+            f"The answer has {model.output_bytes:,} bytes, and a transaction that delivers it {most_bytes:,} at "
             "most: it can be proposed and disputed, but not delivered.",
             style="yellow",
         )

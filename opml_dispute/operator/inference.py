@@ -17,10 +17,10 @@ from opml_dispute.chain.answers import Head
 from opml_dispute.chain.contracts.contract import ZERO_ADDRESS
 from opml_dispute.chain.contracts.dispute import NO_NONCE, FaultDisputeGame, extra_data
 from opml_dispute.chain.contracts.examples import DigitReader
-from opml_dispute.chain.contracts.oracle import ItemOutput
+from opml_dispute.chain.contracts.oracle import ItemOutput, RegisteredModel
 from opml_dispute.chain.rpc import Call
 from opml_dispute.chain.system import System
-from opml_dispute.chain.transactions import MAX_OUTPUT_BYTES, Receipt
+from opml_dispute.chain.transactions import ENVELOPE_BYTES, MAX_OUTPUT_BYTES, Receipt, TransactionTooLarge
 from opml_dispute.engine.batch_tree import siblings_of
 from opml_dispute.engine.item_result import ItemResult
 from opml_dispute.errors import OpmlError
@@ -199,30 +199,47 @@ class Deliverable(Protocol):
     @property
     def arena_root(self) -> Hash32: ...
     @property
+    def registered(self) -> RegisteredModel: ...
+    @property
     def results(self) -> Sequence[ItemResult]: ...
+
+
+def most_output_bytes(item_count: int) -> int:
+    """Of an output that can be delivered: by itself, or as an item of a batch, with its proof."""
+    return MAX_OUTPUT_BYTES if item_count == 1 else MAX_OUTPUT_BYTES - ITEM_BYTES
+
+
+def undelivered(system: System, case: Deliverable) -> list[ItemResult]:
+    """The items of a batch that have an output which was not delivered yet."""
+    hashes = system.rpc.read_each([system.oracle.item_output_hash(case.request_id, r.item) for r in case.results])
+    return [
+        result for result, known in zip(case.results, hashes, strict=True) if result.status == 0 and known == bytes(32)
+    ]
 
 
 def delivery_intents(system: System, case: Deliverable, game: Address) -> list[Intent]:
     """
     Deliver the output of a surviving game; of a batch, those outputs that were not delivered yet.
 
-    Raises `FailedInference` if the inference has no output, `NothingToDeliver` if all that a batch has is delivered.
+    Raises `FailedInference` if the inference has no output, `NothingToDeliver` if all that a batch has is delivered,
+    `TransactionTooLarge` if a batch's outputs are too large for any transaction.
     """
     if not case.results:
         return [delivery_intent(system, case, game)]
     from opml_dispute.engine.segment import SEGMENT_LOG2  # arrays: listing games does without
 
-    hashes = system.rpc.read_each([system.oracle.item_output_hash(case.request_id, r.item) for r in case.results])
+    if (size_bytes := case.registered.output_bytes) > most_output_bytes(len(case.results)):
+        raise TransactionTooLarge("delivering an item of the batch", size_bytes + ITEM_BYTES + ENVELOPE_BYTES)
+    roots = [result.root for result in case.results]
     outputs = [
         ItemOutput(
             result.item,
             result.output_image,
             result.input_root,
             result.arena_root,
-            siblings_of(result.item, [each.root for each in case.results], SEGMENT_LOG2),
+            siblings_of(result.item, roots, SEGMENT_LOG2),
         )
-        for result, known in zip(case.results, hashes, strict=True)
-        if result.status == 0 and known == bytes(32)
+        for result in undelivered(system, case)
     ]
     if not outputs:
         failed = sum(result.status != 0 for result in case.results)

@@ -31,15 +31,16 @@ from opml_dispute.chain.fees import DEFAULT_MAX_FEE_WEI, suggest
 from opml_dispute.chain.games import GameConstants
 from opml_dispute.chain.rpc_errors import RpcError
 from opml_dispute.chain.system import System
-from opml_dispute.chain.transactions import MAX_OUTPUT_BYTES
 from opml_dispute.engine.inference import Inference
 from opml_dispute.engine.inference_status import status_words
+from opml_dispute.engine.item_result import ItemResult
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.claim import Claim, Game
 from opml_dispute.game.clock import time_left_s
 from opml_dispute.game.depths import MARGIN_LOG2, Depths
 from opml_dispute.game.gas import MOVE_GAS, dispute_gas
 from opml_dispute.model.program import Program
+from opml_dispute.operator.inference import most_output_bytes
 from opml_dispute.primitives import Address
 from opml_dispute.trace.guest import absolute_prestate
 from opml_dispute.trace.longest import NodeMeasure, measure_longest
@@ -112,6 +113,11 @@ class Computed(Protocol):
         """Where it failed."""
         ...
 
+    @property
+    def results(self) -> Sequence[ItemResult]:
+        """What became of each item of a batch; empty for a single inference."""
+        ...
+
     def longest(self, count: int, depth: int) -> Sequence[NodeMeasure]:
         """The nodes that may take most steps, run in the VM: `trace.longest`."""
         ...
@@ -134,6 +140,11 @@ class ComputedHere:
     def fault_node(self) -> int:
         """See `Computed`."""
         return self.inference.fault_node
+
+    @property
+    def results(self) -> Sequence[ItemResult]:
+        """See `Computed`."""
+        return ()
 
     def longest(self, count: int, depth: int) -> Sequence[NodeMeasure]:
         """See `Computed`."""
@@ -266,15 +277,23 @@ def _depths(prospect: Prospect) -> _Finding:
 def _inference(prospect: Prospect) -> _Finding:
     inference, count = prospect.computed, prospect.node_count
     if inference.status == 0:
-        size_bytes = prospect.program.output_bytes
-        if prospect.must_succeed and size_bytes > MAX_OUTPUT_BYTES:
+        size_bytes, most_bytes = prospect.program.output_bytes, most_output_bytes(prospect.item_count)
+        if prospect.must_succeed and size_bytes > most_bytes:
             return _fails(
-                f"its output has {size_bytes:,} bytes, and a transaction that delivers it {MAX_OUTPUT_BYTES:,} at "
+                f"its output has {size_bytes:,} bytes, and a transaction that delivers it {most_bytes:,} at "
                 "most: no fee could be earned",
                 "propose nothing; a model with a smaller output could be asked",
             )
-        return _holds(f"all {count:,} nodes ran")
-    found = f"it fails at node {inference.fault_node} with {status_words(inference.status)}"
+        failed = sum(result.status != 0 for result in inference.results)
+        if not failed:
+            return _holds(f"all {count:,} nodes ran")
+        found = f"{failed} of {prospect.item_count} items fail"
+        if prospect.must_succeed:
+            found += ": nothing is paid for these"
+            return Verdict.UNKNOWN, found, "propose only if the fee for the others is worth it"
+        return _holds(f"{found}; S_n commits to that, and can be defended")
+    who = "it fails" if prospect.item_count == 1 else "every item fails, the first"
+    found = f"{who} at node {inference.fault_node} with {status_words(inference.status)}"
     if not prospect.must_succeed:
         return _holds(f"{found}; S_n commits to that, and can be defended")
     return _fails(
