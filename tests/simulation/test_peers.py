@@ -1,12 +1,14 @@
 """Models of other games, held against published numbers; and the arithmetic of attention."""
 
+import itertools
 import random
 
 import pytest
 
 from opml_dispute.simulation import attention
-from opml_dispute.simulation.peers import bold, op_stack, tournament
+from opml_dispute.simulation.peers import bold, dave, op_stack, tournament
 from opml_dispute.simulation.scenario import parse
+from opml_dispute.simulation.studies import validation
 from opml_dispute.simulation.trial import play
 
 ETHER = 10**18
@@ -64,10 +66,71 @@ def test_a_tournament_lasts_as_long_as_its_rounds(sybils: int) -> None:
     assert outcome.honest_matches <= outcome.rounds
 
 
-def test_a_plain_tournament_is_slower_than_dave() -> None:
-    """Dave's published delays are not what this model gives; they are far below it."""
-    for log2_sybils, days in tournament.DAVE_DAYS.items():
-        assert tournament.worst_delay_days(2**log2_sybils) > days
+@pytest.mark.parametrize("log2_claims", dave.PUBLISHED_DAYS)
+def test_dave_takes_as_long_as_its_authors_say(log2_claims: int) -> None:
+    """All published figures, exactly; and a plain tournament is slower."""
+    claims = 2**log2_claims
+    assert dave.longest_days(claims) == dave.PUBLISHED_DAYS[log2_claims]
+    continuous = dave.longest_days(claims, continuous=True)
+    assert continuous == pytest.approx(dave.PUBLISHED_CONTINUOUS_DAYS[log2_claims], abs=0.005)
+    assert tournament.worst_delay_days(claims) > dave.longest_days(claims)
+
+
+def test_a_censored_honest_claim_costs_dave_all_the_rounds_that_it_may_lose() -> None:
+    """49 rounds with 2^4 claims and full censorship, as in the paper's table, of which 20 are the honest claim's."""
+    assert dave.lives() == 21
+    assert dave.rounds(16, censored=True) == 49
+    assert dave.rounds(16) == 29
+
+
+def longest(lost: tuple[int, ...], group: int, life_count: int) -> int:
+    """The most rounds that a dispute can last, by trying every winner of every group in every round."""
+    seen: dict[tuple[int, ...], int] = {}
+
+    def search(lost: tuple[int, ...]) -> int:
+        if len(lost) <= 1:
+            return 0
+        if lost not in seen:
+            groups = [lost[start : start + group] for start in range(0, len(lost), group)]
+            seen[lost] = 1 + max(
+                search(after(groups, winners)) for winners in itertools.product(*(sorted(set(each)) for each in groups))
+            )
+        return seen[lost]
+
+    def after(groups: list[tuple[int, ...]], winners: tuple[int, ...]) -> tuple[int, ...]:
+        left = list(winners)
+        for each, winner in zip(groups, winners, strict=True):
+            losers = list(each)
+            losers.remove(winner)
+            left += [level + 1 for level in losers if level + 1 < life_count]
+        return tuple(sorted(left))
+
+    return search(lost)
+
+
+@pytest.mark.parametrize("group", [2, 3, 4])
+@pytest.mark.parametrize("life_count", [1, 2, 3, 4])
+@pytest.mark.parametrize("claims", [1, 2, 3, 4, 5, 6, 7])
+def test_no_adversary_delays_dave_longer_than_the_one_that_is_played(claims: int, life_count: int, group: int) -> None:
+    """Against every choice that there is."""
+    most = longest((0,) * claims, group, life_count)
+    assert dave.rounds(claims, group=group, life_count=life_count, censored=True) == most
+
+
+def test_bold_stakes_follow_from_gas_and_resource_ratio() -> None:
+    """3,600, 555 and 79 ETH, to a third of a percent."""
+    assert bold.stakes_for() == pytest.approx(bold.STAKES_ETH, rel=0.003)
+    # What they are for: at each level the adversary loses so many times what the honest side spends.
+    price_eth = bold.STAKE_GAS_PRICE_GWEI * 1e-9
+    stakes = [*bold.stakes_for(), 0.0]
+    for level, (gas, honest) in enumerate(zip(bold.LEVEL_GAS, bold.HONEST_GAS, strict=True)):
+        lost = stakes[level] + gas * price_eth
+        assert lost == pytest.approx(bold.RESOURCE_RATIO * ((gas + honest) * price_eth + stakes[level + 1]))
+
+
+def test_the_validation_agrees_everywhere() -> None:
+    """Each known number, as the report shows it."""
+    assert {row[-1] for row in validation.rows()} == {"yes"}
 
 
 @pytest.mark.parametrize("share_of_threshold", [0.7, 1.3])

@@ -20,7 +20,16 @@ CHALLENGE_PERIOD_DAYS = 45_818 * 12 / 86_400
 """45,818 blocks."""
 
 STAKES_ETH = (3_600.0, 555.0, 79.0)
-"""Arbitrum One's stakes: of an assertion, and of an edge of each lower level. That deployment's choice."""
+"""Arbitrum One's stakes: of an assertion, and of an edge of each lower level."""
+
+LEVEL_GAS = (12_481_326, 12_319_809, 15_210_544)
+"""Gas that each side spends on the bisections of a level, as the authors' calculator of stakes has it."""
+
+HONEST_GAS = (3_589_135, 5_221_231, 11_884_552)
+"""Gas that the honest side alone spends on a level besides."""
+
+RESOURCE_RATIO, STAKE_GAS_PRICE_GWEI = 6.4, 500.0
+"""What the stakes are made for: that the adversary loses so many times what the honest side spends, at such a price."""
 
 LEVEL_HEIGHTS = (26, 19, 23)
 """Bisections of each level, together those of one challenge."""
@@ -79,3 +88,17 @@ def stakes_eth(sybils: int, stakes: Sequence[float] = STAKES_ETH) -> tuple[float
     The honest side stakes its assertion once, and at each lower level once against each false assertion.
     """
     return sybils * sum(stakes), stakes[0] + sybils * sum(stakes[1:])
+
+
+def stakes_for(ratio: float = RESOURCE_RATIO, gas_price_gwei: float = STAKE_GAS_PRICE_GWEI) -> tuple[float, ...]:
+    """
+    The stakes, in ETH, with which the adversary loses `ratio` times what the honest side has to spend, at every level.
+
+    The adversary loses its stake and its gas. The honest side spends its gas and stakes an edge of the next level.
+    """
+    below, stakes = 0.0, []
+    for level_gas, honest_gas in zip(reversed(LEVEL_GAS), reversed(HONEST_GAS), strict=True):
+        gas_eth = ((ratio - 1) * level_gas + ratio * honest_gas) * gas_price_gwei * 1e-9
+        below = gas_eth + ratio * below
+        stakes.append(below)
+    return tuple(reversed(stakes))

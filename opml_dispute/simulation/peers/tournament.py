@@ -5,8 +5,7 @@ Each claim has a chess clock of C. A match between two Sybils can be made to las
 leaves the winner's untouched; so each round lasts C at worst, there are log2(N + 1) rounds, and the honest party plays
 one match a round with one bond. `play` plays such a tournament; `worst_delay_days` is its closed form.
 
-Dave refines this: its published worst delays (`DAVE_DAYS`) grow far more slowly. Its matching rule is not modelled
-here, and the numbers are not reproduced: they are kept to be set beside the others.
+Dave refines this (`dave`): its worst delays grow far more slowly.
 """
 
 from __future__ import annotations
@@ -18,9 +17,6 @@ from dataclasses import dataclass
 from opml_dispute.game.depths import ceil_log2
 
 CLOCK_DAYS = 7.0
-
-DAVE_DAYS = {4: 21.75, 8: 27.0, 16: 33.0, 32: 42.75}
-"""Published: log2 of the number of Sybils -> worst delay in days, with G = 4 and a grace period of 8 hours."""
 
 
 @dataclass(frozen=True, slots=True)
