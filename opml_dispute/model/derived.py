@@ -1,22 +1,19 @@
 """
 Facts that follow from a program's records alone: its blocks, and each node's operation and cost.
 
-`planned_blocks` finds the blocks of INPUT, OUTPUT and ARENA and the part of the run during which each is in use;
-`node_facts` says for each record which operation it is a tile of, which kernel it runs and its VM steps.
-Neither is ever read from a file: a description that could differ from the records would mislead an operator who reads
-it (`program_file`).
+`node_facts` says for each record which operation it is a tile of, which kernel it runs and its VM steps; `block_table`
+finds the blocks of INPUT, OUTPUT and ARENA and the part of the run during which each is in use. Neither is ever read
+from a file: a description that could differ from the records would mislead an operator who reads it (`program_file`).
 """
 
 from __future__ import annotations
 
-import struct
-from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from opml_dispute.engine.segment_memory import validate_records
 from opml_dispute.model.opcodes import Binary, DType, Opcode, Reduction, Unary
-from opml_dispute.model.record import SEC_ARENA, Free, Record
+from opml_dispute.model.record import Record
 from opml_dispute.model.tensor import Shape
 from opml_dispute.primitives import RECORD_BYTES
 
@@ -102,48 +99,6 @@ def _operations(records: bytes) -> Iterator[list[Record]]:
         tiles.append(record)
     if tiles:
         yield tiles
-
-
-def planned_blocks(
-    records: bytes, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
-) -> tuple[PlannedBlock, ...]:
-    """
-    The blocks of inputs, outputs and activations, in this order.
-
-    A block of ARENA is what a record frees: each node frees the activations that nothing behind it touches.
-    """
-    freed = dict(_frees(records))
-    places = {(spec.offset, spec.log2_size): None for spec in outputs} | freed
-    starts = sorted(offset for offset, _ in places)
-    extents = validate_records(records).extents[:, 0]
-    born: dict[int, int] = {}
-    ends: dict[int, int] = {}
-    widths: dict[int, int] = {}
-    for node, (lo, hi, width) in enumerate(extents.tolist()):
-        at = bisect_right(starts, lo) - 1
-        if width and at >= 0:
-            start = starts[at]
-            born.setdefault(start, node)
-            widths.setdefault(start, width)
-            ends[start] = max(ends.get(start, 0), hi)
-    blocks = [PlannedBlock(s.offset, s.log2_size, s.dtype.width, -1, None, s.size_bytes) for s in inputs]
-    blocks += [
-        PlannedBlock(s.offset, s.log2_size, s.dtype.width, born.get(s.offset, -1), None, s.size_bytes) for s in outputs
-    ]
-    for (offset, log2_size), node in sorted(freed.items()):
-        size = ends.get(offset, offset) - offset
-        blocks.append(PlannedBlock(offset, log2_size, widths.get(offset, 1), born.get(offset, -1), node, size))
-    return tuple(blocks)
-
-
-def _frees(records: bytes) -> Iterator[tuple[tuple[int, int], int]]:
-    """((offset, log2 size), node) of every block of ARENA that a record frees."""
-    for node in range(len(records) // RECORD_BYTES):
-        base = RECORD_BYTES * node
-        for word in struct.unpack_from(f">{min(records[base + 4], 7)}Q", records, base + 0x58):
-            free = Free.unpack(word)
-            if free.offset >= SEC_ARENA:
-                yield (free.offset, free.log2_size), node
 
 
 def kernel_name(record: Record) -> str:

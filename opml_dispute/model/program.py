@@ -22,7 +22,8 @@ from opml_dispute.engine.segment import LEAST_BLOCK_LOG2, MODEL_LOG2
 from opml_dispute.engine.segment_memory import validate_records
 from opml_dispute.engine.vm import Block
 from opml_dispute.errors import OpmlError
-from opml_dispute.model.derived import PlannedBlock, TensorSpec, node_facts, planned_blocks, record_of
+from opml_dispute.model.block_table import BlockTable, planned_blocks
+from opml_dispute.model.derived import PlannedBlock, TensorSpec, node_facts, record_of
 from opml_dispute.model.record import SEC_HEADER, SEC_PROGRAM, SEC_WEIGHTS, Record, program_header
 from opml_dispute.model.tensor import Array
 from opml_dispute.primitives import RECORD_BYTES, Hash32
@@ -78,6 +79,10 @@ class Program:
     @cached_property
     def blocks(self) -> tuple[PlannedBlock, ...]:
         """The blocks of INPUT, OUTPUT and ARENA, as the records use them."""
+        return self.block_table().blocks()
+
+    def block_table(self) -> BlockTable:
+        """`blocks` as columns, made anew."""
         return planned_blocks(self.records, self.inputs, self.outputs)
 
     @cached_property

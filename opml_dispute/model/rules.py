@@ -11,17 +11,24 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from math import prod
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
 
 from opml_dispute.engine.blocks import ACTIVATION_HEAD
-from opml_dispute.engine.segment_memory import validate_records
+from opml_dispute.engine.node_record import FREES_AT, HI_AT, LO_AT, N_FREE_AT
+from opml_dispute.engine.segment_memory import OPERANDS, validate_records
 from opml_dispute.model.block_formats import BlockFormat
+from opml_dispute.model.block_table import STAYS, BlockTable, Column, FreeTable
 from opml_dispute.model.derived import PlannedBlock
-from opml_dispute.model.opcodes import WIDTHS, Opcode
+from opml_dispute.model.opcodes import DType, Opcode
 from opml_dispute.model.program import Program
 from opml_dispute.model.record import (
+    MAX_FREES,
     SEC_ARENA,
     SEC_END,
     SEC_HEADER,
@@ -32,9 +39,11 @@ from opml_dispute.model.record import (
     Record,
     signed64,
 )
+from opml_dispute.model.record_table import NOWHERE, BlockIndex, RecordTable
 from opml_dispute.primitives import RECORD_BYTES
 
 BLOCKS = frozenset({Opcode.BLOCK_QUANTISE, Opcode.BLOCK_CONTRACT, Opcode.BLOCK_GATHER})
+Flags = npt.NDArray[np.bool_]
 
 
 class BrokenRule(AssertionError):
@@ -46,44 +55,41 @@ class View:
     """A program, decoded once for all rules."""
 
     program: Program
-    blocks: Sequence[PlannedBlock]
-    """Those of INPUT, OUTPUT and ARENA."""
+    table: BlockTable
+    """The blocks of INPUT, OUTPUT and ARENA."""
 
     @cached_property
-    def records(self) -> list[Record]:
-        return [self.program.record(i) for i in range(self.program.node_count)]
+    def records(self) -> RecordTable:
+        return RecordTable(self.program.records)
 
     @cached_property
-    def places(self) -> list[tuple[int, int, str]]:
-        """Offset, log2 size and section of every block, weights included, ascending."""
-        planned = [(block.offset, block.log2_size) for block in self.blocks]
-        weights = [(block.offset, block.log2_size) for block in self.program.weights]
-        return sorted((offset, log2, section_of(offset)) for offset, log2 in planned + weights)
+    def places(self) -> BlockIndex:
+        """Every block, weights included, ascending."""
+        weights = [(block.offset, block.log2_size, block.word_bytes) for block in self.program.weights]
+        return BlockIndex(self.table, weights)
 
     @cached_property
-    def lives(self) -> dict[int, PlannedBlock]:
-        """Planned blocks by offset."""
-        return {block.offset: block for block in self.blocks}
+    def holders(self) -> Column:
+        """[nodes][operand]: the number of the block that its first element lies in."""
+        return self.places.holder(self.records.at)
 
     @cached_property
-    def _starts(self) -> list[int]:
-        return [start for start, _, _ in self.places]
+    def rows(self) -> Column:
+        """[nodes][operand]: the row in `table` of that block, `NOWHERE` for weights."""
+        return np.where(self.holders == NOWHERE, NOWHERE, self.places.row[self.holders])
 
-    @cached_property
-    def _holders(self) -> dict[int, int]:
-        """What `holder` has found: a long program asks for the same bytes again and again."""
-        return {}
+    def expect_holders(self, operands: Flags) -> None:
+        """Raises `BrokenRule` unless each of `operands`, [nodes][the first operands], lies in a block."""
+        for node, j in np.argwhere(operands & (self.holders[:, : operands.shape[1]] == NOWHERE))[:1]:
+            raise BrokenRule(f"byte {self.records.at[node, j]:#x} lies in no block")
 
-    def holder(self, offset: int) -> int:
-        """The offset of the block that contains byte `offset`. Raises `BrokenRule` if none does."""
-        known = self._holders.get(offset)
-        if known is not None:
-            return known
-        at = bisect_right(self._starts, offset) - 1
-        if at < 0 or offset >= self.places[at][0] + (1 << self.places[at][1]):
-            raise BrokenRule(f"byte {offset:#x} lies in no block")
-        self._holders[offset] = self.places[at][0]
-        return self.places[at][0]
+    def is_live(self, operand: int) -> Flags:
+        """[nodes]: whether the block of operand 0 is alive when it is written, that of another when it is read."""
+        row, node = self.rows[:, operand], np.arange(len(self.rows))
+        born, freed = self.table.born_node[row], self.table.freed_node[row]
+        begun = born <= node if operand == 0 else born < node
+        live: Flags = begun & ((freed == STAYS) | (node <= freed))
+        return live
 
 
 @dataclass(frozen=True)
@@ -112,43 +118,56 @@ def section_of(offset: int) -> str:
     return _NAMES[bisect_right(_STARTS, offset) - 1]
 
 
+def _section(offsets: Column) -> Column:
+    """The sections of bytes, as numbers of `_NAMES`."""
+    return np.searchsorted(_STARTS, offsets, "right") - 1
+
+
+def _numbers(*names: str) -> list[int]:
+    return [_NAMES.index(name) for name in names]
+
+
 def _unaligned(view: View) -> Iterator[str]:
-    for offset, log2_size, _ in view.places:
-        if log2_size < 6 or offset % (1 << log2_size):
-            yield f"block of 2^{log2_size} bytes at {offset:#x}"
+    places = view.places
+    for i in np.flatnonzero((places.log2_size < 6) | (places.offset % places.size_bytes != 0)):
+        yield f"block of 2^{places.log2_size[i]} bytes at {places.offset[i]:#x}"
 
 
 def _overlapping(view: View) -> Iterator[str]:
-    for (start, log2_size, section), (behind, *_) in zip(view.places, view.places[1:], strict=False):
-        if start + (1 << log2_size) > behind:
-            yield f"blocks at {start:#x} and {behind:#x} ({section})"
-    for start, log2_size, section in view.places:
-        if start + (1 << log2_size) > _ENDS[section][1]:
-            yield f"block at {start:#x} reaches out of {section}"
+    offset, end = view.places.offset, view.places.offset + view.places.size_bytes
+    for i in np.flatnonzero(end[:-1] > offset[1:]):
+        yield f"blocks at {offset[i]:#x} and {offset[i + 1]:#x} ({section_of(int(offset[i]))})"
+    limits = np.array([stop for _, stop in _ENDS.values()], np.int64)
+    for i in np.flatnonzero(end > limits[_section(offset)]):
+        yield f"block at {offset[i]:#x} reaches out of {section_of(int(offset[i]))}"
 
 
 def _misplaced(view: View) -> Iterator[str]:
-    for i, record in enumerate(view.records):
-        if section_of(record.out) not in ("OUTPUT", "ARENA"):
-            yield f"node {i} writes to {section_of(record.out)}"
-        for source in record.inputs:
-            if section_of(source) not in ("WEIGHTS", "INPUT", "OUTPUT", "ARENA"):
-                yield f"node {i} reads from {section_of(source)}"
+    sections = _section(view.records.at)
+    writes = ~np.isin(sections[:, 0], _numbers("OUTPUT", "ARENA"))
+    for i in np.flatnonzero(writes):
+        yield f"node {i} writes to {_NAMES[sections[i, 0]]}"
+    reads = view.records.used[:, 1:] & ~np.isin(sections[:, 1:], _numbers("WEIGHTS", "INPUT", "OUTPUT", "ARENA"))
+    for i, j in np.argwhere(reads):
+        yield f"node {i} reads from {_NAMES[sections[i, 1 + j]]}"
 
 
 def _far_reaches(view: View) -> Iterator[str]:
-    reaches: dict[tuple[object, ...], list[tuple[int, int]]] = {}  # records of one shape reach alike
-    for i, record in enumerate(view.records):
-        shape = (record.opcode, record.rank, len(record.inputs), record.imm, record.body)
-        reach = reaches.get(shape)
-        if reach is None:
-            reach = reaches[shape] = _reach(record)
-        operands = zip((record.dtype_out, *record.dtypes_in), (record.out, *record.inputs), reach, strict=True)
-        for dtype, offset, (below, above) in operands:
-            width = WIDTHS[dtype]
-            first, last = offset - below * width, offset + (above + 1) * width - 1
-            if view.holder(first) != view.holder(last):
-                yield f"node {i} ({record.opcode.name}) takes bytes {first:#x} to {last:#x}"
+    records, used = view.records, view.records.used
+    reaches = np.zeros((len(records.shapes), OPERANDS, 2), np.int64)
+    for shape, record in enumerate(records.shapes):
+        for j, reach in zip(range(1 + len(record.inputs)), _reach(record), strict=True):
+            reaches[shape, j] = [min(elements, SEC_END) for elements in reach]  # as far is outside of all blocks
+    below, above = np.moveaxis(reaches[records.shape_of], 2, 0)
+    first = records.at - below * records.widths
+    last = records.at + (above + 1) * records.widths - 1
+    holder, other = view.places.holder(first), view.places.holder(last)
+    for node, j in np.argwhere(used & ((holder == NOWHERE) | (other == NOWHERE)))[:1]:
+        offset = first[node, j] if holder[node, j] == NOWHERE else last[node, j]
+        raise BrokenRule(f"byte {offset:#x} lies in no block")
+    for node, j in np.argwhere(used & (holder != other)):
+        name = records.shapes[records.shape_of[node]].opcode.name
+        yield f"node {node} ({name}) takes bytes {first[node, j]:#x} to {last[node, j]:#x}"
 
 
 def _reach(record: Record) -> list[tuple[int, int]]:
@@ -195,69 +214,89 @@ def _block_operands(record: Record) -> list[int]:
 
 
 def _dead_reads(view: View) -> Iterator[str]:
-    for i, record in enumerate(view.records):
-        for source in record.inputs:
-            block = view.lives.get(view.holder(source))
-            if block is not None and not (block.born_node < i and (block.freed_node is None or i <= block.freed_node)):
-                yield f"node {i} reads {source:#x}, live from {block.born_node} to {block.freed_node}"
+    view.expect_holders(view.records.used)
+    for j in range(1, OPERANDS):
+        planned = view.records.used[:, j] & (view.rows[:, j] != NOWHERE)
+        for i in np.flatnonzero(planned & ~view.is_live(j)):
+            born, freed = (column[view.rows[i, j]] for column in (view.table.born_node, view.table.freed_node))
+            until = "the end" if freed == STAYS else freed
+            yield f"node {i} reads {view.records.at[i, j]:#x}, live from {born} to {until}"
 
 
 def _stray_writes(view: View) -> Iterator[str]:
-    for i, record in enumerate(view.records):
-        block = view.lives.get(view.holder(record.out))
-        if block is None or i < block.born_node or (block.freed_node is not None and i > block.freed_node):
-            yield f"node {i} writes {record.out:#x}, which holds nothing then"
+    view.expect_holders(view.records.used[:, :1])
+    for i in np.flatnonzero((view.rows[:, 0] == NOWHERE) | ~view.is_live(0)):
+        yield f"node {i} writes {view.records.at[i, 0]:#x}, which holds nothing then"
 
 
 def _unfreed(view: View) -> Iterator[str]:
-    last: dict[int, int] = {}
-    for i, record in enumerate(view.records):
-        last.update(dict.fromkeys(map(view.holder, (record.out, *record.inputs)), i))
-    freed: set[int] = set()
-    for i, record in enumerate(view.records):
-        for free in record.frees:
-            block = view.lives.get(free.offset)
-            if section_of(free.offset) != "ARENA":
-                yield f"node {i} frees {free.offset:#x} of {section_of(free.offset)}"
-            elif free.offset in freed:
-                yield f"node {i} frees {free.offset:#x}, which was freed before"
-            elif block is None or (block.log2_size, block.freed_node) != (free.log2_size, i):
-                yield f"node {i} frees {free.offset:#x}, which is no block that ends there"
-            elif last.get(free.offset) != i:
-                yield f"node {i} frees {free.offset:#x}, which node {last.get(free.offset)} touches last"
-            freed.add(free.offset)
-    for block in view.blocks:
-        if (section_of(block.offset) == "ARENA") != (block.offset in freed):
-            yield f"block {block.offset:#x} of {section_of(block.offset)} ends with node {block.freed_node}"
+    table, frees = view.table, FreeTable.of(view.program.records)
+    view.expect_holders(view.records.used)
+    last = np.full(table.offset.size, -1, np.int64)
+    node, _ = np.nonzero(view.records.used)
+    touched = view.rows[view.records.used]
+    np.maximum.at(last, touched[touched != NOWHERE], node[touched != NOWHERE])
+    place = view.places.at(frees.offset)
+    row = np.where(place == NOWHERE, NOWHERE, view.places.row[place])
+    seen = np.zeros(frees.offset.size, bool)
+    seen[np.unique(frees.offset, return_index=True)[1]] = True
+    ends_there = (row != NOWHERE) & (table.log2_size[row] == frees.log2_size) & (table.freed_node[row] == frees.node)
+    outside = _section(frees.offset) != _NAMES.index("ARENA")
+    for k in np.flatnonzero(outside | ~seen | ~ends_there | (last[row] != frees.node)):
+        what = f"node {frees.node[k]} frees {frees.offset[k]:#x}"
+        if outside[k]:
+            yield f"{what} of {section_of(int(frees.offset[k]))}"
+        elif not seen[k]:
+            yield f"{what}, which was freed before"
+        elif not ends_there[k]:
+            yield f"{what}, which is no block that ends there"
+        else:
+            yield f"{what}, which node {last[row[k]]} touches last"
+    in_arena = _section(table.offset) == _NAMES.index("ARENA")
+    for k in np.flatnonzero(in_arena != np.isin(table.offset, frees.offset)):
+        until = "the end" if table.freed_node[k] == STAYS else f"node {table.freed_node[k]}"
+        yield f"block {table.offset[k]:#x} of {section_of(int(table.offset[k]))} ends with {until}"
 
 
 def _untyped(view: View) -> Iterator[str]:
-    widths = {block.offset: block.word_bytes for block in view.blocks}
-    widths |= {block.offset: block.word_bytes for block in view.program.weights}
-    types = {spec.offset: spec.dtype for spec in (*view.program.inputs, *view.program.outputs)}
-    for i, record in enumerate(view.records):
-        operands = zip((record.dtype_out, *record.dtypes_in), (record.out, *record.inputs), strict=True)
-        for dtype, offset in operands:
-            holder = view.holder(offset)
-            width = WIDTHS[dtype]
-            if offset % width or widths[holder] != width or types.setdefault(holder, dtype) is not dtype:
-                yield f"node {i} takes {dtype.name} at {offset:#x}"
+    records, used = view.records, view.records.used
+    view.expect_holders(used)
+    holders, dtypes = view.holders[used], records.dtypes[used]
+    types = np.zeros(view.places.offset.size, np.uint8)
+    types[holders[::-1]] = dtypes[::-1]  # of equal indices the last one counts: the first that touches a block
+    for spec in (*view.program.inputs, *view.program.outputs):
+        types[view.places.at(np.array([spec.offset]))] = spec.dtype
+    other_width = view.places.word_bytes[view.holders] != records.widths
+    wrong = (records.at % records.widths != 0) | other_width | (types[view.holders] != records.dtypes)
+    for i, j in np.argwhere(used & wrong):
+        yield f"node {i} takes {DType(records.dtypes[i, j]).name} at {records.at[i, j]:#x}"
 
 
 def _gaps_in_tiles(view: View) -> Iterator[str]:
-    for i, record in enumerate(view.records):
-        before = view.records[i - 1] if i else None
-        behind = view.records[i + 1] if i + 1 < len(view.records) else None
-        expected = 0 if record.lo == 0 or before is None else before.hi
-        if record.lo != expected or record.hi <= record.lo:
-            yield f"node {i} makes [{record.lo}, {record.hi}); expected to start at {expected}"
-        if record.lo and before and replace(before, lo=record.lo, hi=record.hi, frees=record.frees) != record:
-            yield f"node {i} goes on with another operation than node {i - 1}"
-        if (behind is None or behind.lo == 0) and record.rank and record.opcode in _FLAT:
-            total = prod(record.dims)
-            if record.hi != total:
-                yield f"tiles end with node {i} at {record.hi} of {total} outputs"
+    records = view.records
+    lo, hi = records.lo, records.hi
+    expected = np.where(lo == 0, 0, np.concatenate([[0], hi[:-1]]))
+    for i in np.flatnonzero((lo != expected) | (hi <= lo)):
+        yield f"node {i} makes [{lo[i]}, {hi[i]}); expected to start at {expected[i]}"
+    bytes_of = np.frombuffer(view.program.records, np.uint8).reshape(-1, RECORD_BYTES)
+    going_on = np.flatnonzero(lo[1:] != 0) + 1
+    for i in going_on[(bytes_of[going_on][:, _SAME] != bytes_of[going_on - 1][:, _SAME]).any(1)]:
+        yield f"node {i} goes on with another operation than node {i - 1}"
+    totals = np.array(
+        [min(prod(r.dims), 1 << 62) if r.rank and r.opcode in _FLAT else -1 for r in records.shapes], np.int64
+    )
+    total = totals[records.shape_of]
+    for i in np.flatnonzero(np.concatenate([lo[1:] == 0, [True]]) & (total != -1) & (hi != total)):
+        yield f"tiles end with node {i} at {hi[i]} of {total[i]} outputs"
 
+
+_SAME: Final = np.array(
+    [
+        at not in {N_FREE_AT, *range(LO_AT, HI_AT + 8), *range(FREES_AT, FREES_AT + 8 * MAX_FREES)}
+        for at in range(RECORD_BYTES)
+    ]
+)
+"""By byte of a record: whether tiles of one operation have it in common."""
 
 _FLAT = {
     Opcode.COPY,
@@ -277,7 +316,7 @@ def _misnumbered(view: View) -> Iterator[str]:
     program = view.program
     if len(program.records) % RECORD_BYTES or not program.node_count:
         yield f"{len(program.records)} bytes of records"
-    operations = sum(record.lo == 0 for record in view.records)
+    operations = int((view.records.lo == 0).sum())
     if len(program.origins) != operations:
         yield f"{len(program.origins)} origins for {operations} operations"
 
@@ -309,7 +348,7 @@ def check(program: Program, blocks: Sequence[PlannedBlock] | None = None) -> Non
 
     `blocks` are those of INPUT, OUTPUT and ARENA; by default those that the records use (`derived`).
     """
-    view = View(program, program.blocks if blocks is None else blocks)
+    view = View(program, program.block_table() if blocks is None else BlockTable.of(blocks))
     for rule in RULES:
         try:
             found = next(rule.broken(view), None)
