@@ -29,7 +29,7 @@ from opml_dispute.game.bond import required_bond_wei
 from opml_dispute.game.claim import Claim, Game, GameStatus
 from opml_dispute.game.clock import time_left_s
 from opml_dispute.game.position import Position
-from opml_dispute.game.resolve import forecast, game_resolvable, resolvable, settlement_batches
+from opml_dispute.game.resolve import forecast, resolvable, settlement_batches
 from opml_dispute.game.rules import subgame_roots_below, subgame_roots_of
 from opml_dispute.primitives import Hash32
 from opml_dispute.trace.provider import GameTrace, RunsAhead, TraceError
@@ -97,6 +97,8 @@ class _Reply:
     position: Position
     value: Hash32
     is_attack: bool
+    made: Claim | None
+    """The claim that gives it, if it is on chain, whichever account posted it."""
 
 
 def honest_actions(game: Game, trace: GameTrace, now_s: int) -> list[Move | Step]:
@@ -120,8 +122,8 @@ class _Deliberation:
 
     def __init__(self, game: Game, trace: GameTrace, now_s: int) -> None:
         self.game, self.trace, self.now_s = game, trace, now_s
-        self.honest: set[tuple[int, int | None, bytes]] = set()
-        """Claims an honest player makes, as (position, parent index, value)."""
+        self.honest: set[int] = set()
+        """Indices of the claims that an honest player makes, whichever account posted them."""
         self.replies: dict[int, _Reply] = {}
         """The honest answer to each claim that gets one."""
         self.actions: list[Move | Step] = []
@@ -150,9 +152,9 @@ class _Deliberation:
             for action in actions
             if isinstance(action, Move) and (disputed := self.game.claims[action.parent_index])
         ]
-        for claim in self.game.claims:
+        for claim in (self.game.claims[index] for index in sorted(self.honest)):
             depth = claim.position.depth + 2
-            if depth > self.game.depths.max or claim.is_resolved or not self._is_honest(claim):
+            if depth > self.game.depths.max or claim.is_resolved:
                 continue
             if time_left_s(self.game, claim.index, self.now_s) == 0:
                 continue
@@ -162,7 +164,7 @@ class _Deliberation:
 
     def _look_at(self, claim: Claim) -> None:
         if claim.parent_index is None and self._judge(claim).agrees:
-            self._add_honest(claim.position, None, claim.value)
+            self.honest.add(claim.index)
         if not self._should_counter(claim):
             return
         if claim.position.depth == self.game.depths.max:
@@ -176,9 +178,6 @@ class _Deliberation:
         self.opinions.append(opinion)
         return opinion
 
-    def _add_honest(self, position: Position, parent_index: int | None, value: bytes) -> None:
-        self.honest.add((position.gindex, parent_index, bytes(value)))
-
     def _should_counter(self, claim: Claim) -> bool:
         if self._is_honest(claim):
             return False  # the claim that the honest actor would make, whichever account posted it
@@ -189,13 +188,12 @@ class _Deliberation:
         if reply is None:
             return False  # the parent got no answer, so nothing below it needs one
         if claim.position == reply.position:
-            honest = self.game.find(parent.index, reply.position, reply.value)
-            return honest is None or claim.index < honest.index
+            return reply.made is None or claim.index < reply.made.index
         # WHY NOT <=: of two claims at one place the older one takes the bond.
         return claim.position.gindex < reply.position.gindex
 
     def _is_honest(self, claim: Claim) -> bool:
-        return (claim.position.gindex, claim.parent_index, bytes(claim.value)) in self.honest
+        return claim.index in self.honest
 
     def _reply(self, claim: Claim) -> None:
         # The root was judged first; it comes here only if it is wrong.
@@ -205,10 +203,11 @@ class _Deliberation:
             # the status byte that the contract demands of it contradicts the true one.
             return
         value = self.trace.reply_at(self.game, claim, is_attack=is_wrong)
-        reply = _Reply(claim.position.move(is_attack=is_wrong), value, is_wrong)
-        self.replies[claim.index] = reply
-        self._add_honest(reply.position, claim.index, value)
-        if self.game.find(claim.index, reply.position, value) is not None:
+        position = claim.position.move(is_attack=is_wrong)
+        made = self.game.find(claim.index, position, value)
+        reply = self.replies[claim.index] = _Reply(position, value, is_wrong, made)
+        if made is not None:
+            self.honest.add(made.index)
             return
         if time_left_s(self.game, claim.index, self.now_s) == 0:
             self.missed.append(f"Too late to answer claim {claim.index}: the clock has run out.")
@@ -263,14 +262,16 @@ def resolution_actions(game: Game, now_s: int, *, owed: frozenset[int] = frozens
 
     `owed` are leaf claims against which a step is still due: they, and the claims above them, are not settled.
     """
+    held = _with_ancestors(game, owed)
+    due = [index for index in resolvable(game, now_s) if index not in held]
+    if not due and not (game.in_progress and game.root.is_resolved):
+        return []
     outcome = forecast(game)
     side = "challenger" if outcome.winner == GameStatus.CHALLENGER_WINS else "defender"
     ending = f"The root claim is settled: the {side} wins."
-    held = _with_ancestors(game, owed)
-    ends = game_resolvable(game, now_s) and 0 not in held
     actions: list[Resolution] = []
-    for batch in settlement_batches(game, [index for index in resolvable(game, now_s) if index not in held]):
-        expected = outcome.winner if ends and 0 in batch else None
+    for batch in settlement_batches(game, due):
+        expected = outcome.winner if 0 in batch else None
         if len(batch) == 1:
             winner = outcome.countered_by[batch[0]]
             verdict = "stands" if winner is None else f"falls to {winner}"

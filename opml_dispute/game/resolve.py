@@ -37,13 +37,15 @@ def resolvable(game: Game, now_s: int) -> list[int]:
     """
     if not game.in_progress:
         return []
-    settled = {claim.index for claim in game.claims if claim.is_resolved}
-    order = []
+    order: list[int] = []
+    held: set[int | None] = set()
+    """Claims with an answer that cannot be settled yet."""
     for claim in reversed(game.claims):
-        if claim.is_resolved or time_left_s(game, claim.index, now_s) > 0:
+        if claim.is_resolved:
             continue
-        if all(reply.index in settled for reply in game.replies(claim.index)):
-            settled.add(claim.index)
+        if claim.index in held or time_left_s(game, claim.index, now_s) > 0:
+            held.add(claim.parent_index)
+        else:
             order.append(claim.index)
     return order
 

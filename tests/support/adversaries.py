@@ -37,6 +37,7 @@ from opml_dispute.trace.vm import VmTrace
 from tests.support.alphabet import TOY_PRESTATE, ToyInference, ToyMachine, first_root
 from tests.support.builders import faulty_trace, send, snapshot, toy_vm
 from tests.support.reference_game import ZERO, ReferenceGame, Reverted, Rules
+from tests.support.remembered import Remembered
 
 HONEST = Address("0x" + "A1".rjust(40, "0"))
 
@@ -89,6 +90,8 @@ class Arena:
     chance: random.Random
     reference: ReferenceGame
     truth: Shortsighted
+    answers: Remembered
+    """Those of `truth`, about this game."""
     node_count: int
     seed: int
     steps: int = 0
@@ -112,7 +115,7 @@ class Arena:
         """What the honest player would do now."""
         game, now = self.look(), self.reference.now
         if self._planned is None or self._planned[0] is not game or self._planned[1] != now:
-            self._planned = game, now, consider(game, self.truth, now).actions
+            self._planned = game, now, consider(game, self.answers, now).actions
         return self._planned[2]
 
     def act(self, who: Address, action: Action) -> bool:
@@ -341,8 +344,8 @@ def play(seed: int) -> Result:
     if chance.random() < 0.7:
         kinds.insert(0, "liar")
     accounts = [Address("0x" + f"{0xB0 + index % 3:x}".rjust(40, "0")) for index in range(len(kinds))]
-    arena = Arena(chance, ReferenceGame.__new__(ReferenceGame), truth, node_count, inference)
-    faulty_traces = [arena.faulty() for _ in kinds]
+    arena = Arena(chance, ReferenceGame.__new__(ReferenceGame), truth, Remembered(truth), node_count, inference)
+    faulty_traces = [Remembered(arena.faulty()) for _ in kinds]
     is_right = chance.random() < 0.5
     root = truth.root_claim() if is_right else chance.choice([faulty_traces[0].root_claim(), Hash32(keccak256(b"lie"))])
     arena.reference = ReferenceGame(rules, toy_vm(node_count), HONEST if is_right else accounts[0], root)
@@ -378,7 +381,7 @@ def _play_out(
         reference.now += chance.randint(1, POLL_S)
         seat.begin()
         try:
-            round_ = play_round(seat, arena.truth)
+            round_ = play_round(seat, arena.answers)
         except (RpcUnreachable, TraceError):
             continue
         arena.steps += sum(isinstance(action, Step) for action in round_.done)
