@@ -21,7 +21,7 @@ import numpy as np
 import onnx
 from onnx import AttributeProto, TensorProto, numpy_helper
 
-from opml_dispute.model import elements
+from opml_dispute.model import elements, loop_ends
 from opml_dispute.model.attributes import listed, text_of
 from opml_dispute.model.builder import Builder
 from opml_dispute.model.graph_inputs import (
@@ -81,21 +81,16 @@ class Subgraph:
 
     def stays(self, output: int, given: int) -> bool:
         """Whether output number `output` is true whenever input number `given` is, whatever the nodes compute."""
-        makers = {name: node for node in self.graph.node for name in node.output}
-        name = self.graph.output[output].name
-        for _ in self.graph.node:  # not for ever: a graph too large for ONNX's checker may go round in a circle
-            if name not in makers or (makers[name].domain, makers[name].op_type) != ("", "Identity"):
-                break
-            name = makers[name].input[0]
-        known = {tensor.name: tensor for tensor in self.graph.initializer}
-        known |= {
-            node.output[0]: attribute.t
-            for node in self.graph.node if node.op_type == "Constant"
-            for attribute in node.attribute if attribute.name == "value" and attribute.HasField("t")
-        }  # fmt: skip
-        if name in known:
-            return bool(numpy_helper.to_array(known[name]).any())
-        return bool(name == self.graph.input[given].name)
+        return loop_ends.stays(self.graph, output, given)
+
+    def conditions(self, states: Sequence[Value], iterations: int) -> Sequence[bool] | None:
+        """Whether a loop with this body goes on after each of its first iterations; None if that is not foreseen."""
+
+        def constant(value: Value) -> Array | None:
+            return value.values() if isinstance(value, Tensor) and value.is_constant else None
+
+        starts = [constant(state) for state in states]
+        return loop_ends.conditions(self.graph, starts, lambda name: constant(self.scope[name]), iterations)
 
 
 class Importer:

@@ -8,6 +8,7 @@ reaches the segment.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -34,6 +35,9 @@ class Branch(Protocol):
 
     def stays(self, output: int, given: int) -> bool:
         """Whether an output is true whenever an input is, whatever is computed."""
+
+    def conditions(self, states: Sequence[Value], iterations: int) -> Sequence[bool] | None:
+        """Whether a loop goes on after each of its first iterations, if its body does not have to be lowered for it."""
 
 
 MAX_ITERATIONS = 1 << 16
@@ -92,6 +96,10 @@ def loop(
     goes_on = condition is None or _decided(g, condition)
     if goes_on and body.stays(0, 1):  # nothing in the body can end it before its time
         _refuse_more(MAX_ITERATIONS + 1 if limit is None else limit)
+    if goes_on and (limit is None or limit > MAX_ITERATIONS):
+        foreseen = body.conditions(states, MAX_ITERATIONS)
+        if foreseen is not None and all(foreseen):
+            _refuse_more(MAX_ITERATIONS + 1)
     carried: list[Value] = list(states)
     stacked: list[list[Value]] = []
     iteration = 0
