@@ -1,15 +1,16 @@
 """
 Inputs as the operator gives them: NumPy files, a sample of the package, or a ready image.
 
-`read_inputs` turns `--input NAME=FILE` and `--sample N` into arrays. A file's header is compared with what the model
-takes before anything is read, so that a wrong shape or type is reported, and no file can use more memory than its
-tensor needs.
+`read_inputs` turns `--input NAME=FILE` and `--sample N` into arrays; a number may stand for an input of one element. A
+file's header is compared with what the model takes before anything is read, so that a wrong shape or type is reported,
+and no file can use more memory than its tensor needs.
 """
 
 from __future__ import annotations
 
 import io
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +24,9 @@ from opml_dispute.reading import Unreadable, read_bytes
 
 _HEADER_BYTES: Final = 1 << 16
 """The most header bytes of a NumPy file; usual ones have 128."""
+
+_NUMBER: Final = re.compile(r"-?[0-9]{1,40}(\.[0-9]{1,40})?")
+"""A number as it is typed."""
 
 _HEADER_READERS: Final = {
     (1, 0): np.lib.format.read_array_header_1_0,
@@ -47,7 +51,22 @@ def read_inputs(slots: Sequence[Placed], inputs: Sequence[str], sample: int | No
     missing = [slot.name for slot in slots if slot.name not in files]
     if missing:
         raise BadInput(f"no value for input {', '.join(missing)}", hint="give it with --input NAME=FILE.npy")
-    return {slot.name: _read(slot, files[slot.name]) for slot in slots}
+    return {slot.name: _typed(slot, files[slot.name]) for slot in slots}
+
+
+def _typed(slot: Placed, text: str) -> npt.NDArray[Any]:
+    """One tensor, from a file or, of one element, from its number. Raises `BadInput`."""
+    if math.prod(slot.shape) != 1 or _NUMBER.fullmatch(text) is None or Path(text).exists():
+        return _read(slot, text)
+    kind = slot.dtype.numpy
+    limits = np.iinfo(kind) if kind.kind in "iu" else None
+    if limits is not None and (not text.lstrip("-").isdigit() or not limits.min <= int(text) <= limits.max):
+        raise BadInput(
+            f"input {slot.name} takes one {kind}, and {text} is none",
+            hint=f"a whole number: {limits.min} to {limits.max}",
+        )
+    number = int(text) if limits is not None else float(text)
+    return np.full(slot.shape, number, kind)
 
 
 def _named(text: str, slots: Sequence[Placed]) -> tuple[str, str]:

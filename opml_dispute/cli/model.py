@@ -84,7 +84,9 @@ def _compile(file: Path, binding: Binding, output: Output) -> tuple[Program, Lan
     try:
         return open_model(file, binding), None
     except (UnsupportedOp, UnsupportedType) as refusal:
-        _refuse(file, survey(file, binding.dims, binding.constants, binding.max_sizes), refusal, output)
+        _refuse(
+            file, survey(file, binding.dims, binding.constants, binding.max_sizes, binding.seed_input), refusal, output
+        )
 
 
 def _refuse(file: Path, obstacles: Sequence[Obstacle], refusal: ModelError, output: Output) -> NoReturn:

@@ -187,7 +187,7 @@ MOST_TOKENS = 1 << 20
 
 
 def binding_options(command: F) -> F:
-    """--dim, --constant, --max-size, --prompt-tokens, --tokens and --sampling; the command gets `binding`."""
+    """What is decided when a model is compiled, from --dim to --sampling; the command gets `binding`."""
 
     @click.option(
         "--dim", "dims", multiple=True, metavar="NAME=N", help="The size of a symbolic dimension; may be repeated."
@@ -206,6 +206,7 @@ def binding_options(command: F) -> F:
         metavar="NAME=N",
         help="Room for a tensor whose size depends on data; may be repeated.",
     )
+    @click.option("--seed-input", metavar="NAME", help="A further input, int64[1], that random numbers are drawn from.")
     @click.option(
         "--prompt-tokens",
         type=click.IntRange(1, MOST_TOKENS),
@@ -222,19 +223,20 @@ def binding_options(command: F) -> F:
         dims: tuple[str, ...],
         constants: tuple[str, ...],
         max_sizes: tuple[str, ...],
+        seed_input: str | None,
         prompt_tokens: int | None,
         tokens: int | None,
         sampling: bool,
         **kwargs: Any,
     ) -> Any:
-        binding = parse_binding(dims, constants, max_sizes, prompt_tokens, tokens, sampling)
+        binding = parse_binding(dims, constants, max_sizes, seed_input, prompt_tokens, tokens, sampling)
         return command(*args, binding=binding, **kwargs)
 
     return wrapped  # type: ignore[return-value]
 
 
 def model_options(command: F) -> F:
-    """--model, --dim, --constant, --max-size and --input-image; the command gets `files`."""
+    """--model, --input-image and what `binding_options` adds; the command gets `files`."""
 
     @click.option(
         "--model",
@@ -263,7 +265,7 @@ def input_options(command: F) -> F:
         "inputs",
         multiple=True,
         metavar="[NAME=]FILE",
-        help="An input as a NumPy file (.npy); the name may be left out if there is one input. May be repeated.",
+        help="An input as a NumPy file (.npy), or a number for one of one element; may be repeated.",
     )(command)
     return click.option(
         "--sample",

@@ -17,7 +17,7 @@ from opml_dispute.cli.output import Output, duration
 from opml_dispute.errors import OpmlError
 from opml_dispute.model.files import Binding
 
-_BINDING = ("dims", "constants", "max_sizes", "prompt_tokens", "tokens", "sampling")
+_BINDING = ("dims", "constants", "max_sizes", "seed_input", "prompt_tokens", "tokens", "sampling")
 """The parameters of `binding_options`."""
 
 

@@ -102,7 +102,7 @@ def compile_language_model(model: LanguageModel, binding: Binding, name: str) ->
     """A language model's program for the prompt and answer that `binding` names. Raises as `open_model`."""
     from opml_dispute.generation.answer import AnswerShape
 
-    if binding.constants or binding.max_sizes:
+    if binding.constants or binding.max_sizes or binding.seed_input is not None:
         raise BadDimension(
             f"{name} is a language model, which has no dimensions or inputs to fix",
             hint="say how long prompt and answer may be: --prompt-tokens N --tokens N",

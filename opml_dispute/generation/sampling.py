@@ -14,10 +14,10 @@ from typing import Final
 
 import numpy as np
 
-from opml_dispute.generation.philox import high_word, low_word, philox
 from opml_dispute.generation.refusals import BadPrompt
 from opml_dispute.model.builder import Builder
 from opml_dispute.model.opcodes import DType, Reduction
+from opml_dispute.model.philox import high_word, low_word, philox
 from opml_dispute.model.recorder import Origin
 from opml_dispute.model.tensor import Array, Tensor
 

@@ -28,6 +28,7 @@ from opml_dispute.model.program import Program
 from opml_dispute.model.record import Record
 from opml_dispute.model.recorder import Op, Origin
 from opml_dispute.model.refusals import ModelError, UnsupportedOp
+from opml_dispute.model.seeding import declare_seed, seed_input_of
 from opml_dispute.model.tensor import Array, Tensor
 from opml_dispute.primitives import LEAST_LOG2_STEPS, MOST_LOG2_STEPS
 
@@ -47,6 +48,7 @@ def compile_model(
     dims: Mapping[str, int] | None = None,
     constants: Mapping[str, Array] | None = None,
     max_sizes: Mapping[str, int] | None = None,
+    seed_input: str | None = None,
     tile_budget: int = TILE_BUDGET,
     limits: Limits | None = None,
 ) -> Program:
@@ -56,8 +58,9 @@ def compile_model(
     `dims` gives sizes to symbolic dimensions, by name or as `input.position`. `constants` fixes inputs to values, so
     that values which depend on them (a shape, a number of iterations) are known when compiling. `max_sizes` makes room
     for tensors whose size depends on data: such a tensor has zeros behind its elements, and a further output
-    `NAME.count` says how many elements it has. `tile_budget` is in VM steps, 2^16 or more. `limits` bound the
-    resources of the compilation: by default those of the environment (`limits`).
+    `NAME.count` says how many elements it has. `seed_input` names a further input, i64[1], that random numbers come
+    from; it can be fixed like any other. `tile_budget` is in VM steps, 2^16 or more. `limits` bound the resources of
+    the compilation: by default those of the environment (`limits`).
 
     Raises subclasses of `ModelError` for everything that the model's author can put right (`refusals`).
     """
@@ -66,8 +69,14 @@ def compile_model(
     with float_mode():
         meter = Meter(limits or Limits.of_environment())
         importer = Importer(load(model), Builder(meter))
-        outputs = importer.run(dict(dims or {}), dict(constants or {}), dict(max_sizes or {}))
         fixed = {name: np.asarray(value) for name, value in (constants or {}).items()}
+        given = {name: value for name, value in fixed.items() if name != seed_input}
+        if seed_input is not None:
+            taken = [value.name for value in importer.model.graph.input]
+            declare_seed(importer.builder, seed_input, taken, fixed.get(seed_input))
+        outputs = importer.run(dict(dims or {}), given, dict(max_sizes or {}))
+        if seed_input is not None:
+            importer.inputs += seed_input_of(importer.builder, seed_input)
         return compile_operations(importer.builder, importer.inputs, outputs, tile_budget, fixed)
 
 

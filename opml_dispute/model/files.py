@@ -53,6 +53,8 @@ class Binding:
     """Values of inputs that become part of the program."""
     max_sizes: Mapping[str, int] = field(default_factory=dict)
     """Room for tensors whose size depends on data."""
+    seed_input: str | None = None
+    """The name of the input that random numbers are drawn from."""
     prompt_tokens: int | None = None
     """The room for a prompt of a language model, in tokens."""
     tokens: int | None = None
@@ -65,6 +67,7 @@ def parse_binding(
     dims: Sequence[str],
     constants: Sequence[str],
     max_sizes: Sequence[str] = (),
+    seed_input: str | None = None,
     prompt_tokens: int | None = None,
     tokens: int | None = None,
     sampling: bool = False,
@@ -76,7 +79,7 @@ def parse_binding(
     """
     sizes = _parse_numbers(dims, "--dim", "a dimension a size", BadDimension)
     rooms = _parse_numbers(max_sizes, "--max-size", "a tensor room", BadRoom)
-    return Binding(sizes, _parse_constants(constants), rooms, prompt_tokens, tokens, sampling)
+    return Binding(sizes, _parse_constants(constants), rooms, seed_input, prompt_tokens, tokens, sampling)
 
 
 def _parse_constants(texts: Sequence[str]) -> dict[str, Array]:
@@ -154,7 +157,13 @@ def read_model(file: Path, binding: Binding) -> Program:
         raise ModelFileError(f"cannot read the model {file}: no file can have this name") from None
     if is_compiled:
         return read_program(file)
-    return compile_model(file, dims=binding.dims, constants=binding.constants, max_sizes=binding.max_sizes)
+    return compile_model(
+        file,
+        dims=binding.dims,
+        constants=binding.constants,
+        max_sizes=binding.max_sizes,
+        seed_input=binding.seed_input,
+    )
 
 
 def _what_is_wrong(file: Path) -> str:

@@ -37,7 +37,7 @@ from opml_dispute.model.needed import needed
 from opml_dispute.model.onnx_file import domain_name
 from opml_dispute.model.opcodes import DType
 from opml_dispute.model.padding import COUNTED, MOST_ROOM, Padding, Sized, carried
-from opml_dispute.model.reasons import HINTS, why_unknown
+from opml_dispute.model.reasons import why_unknown
 from opml_dispute.model.recorder import Origin
 from opml_dispute.model.refusals import (
     InputNotFixed,
@@ -248,9 +248,7 @@ class Importer:
         full_name = "/".join([*self._path, name.lstrip("/")]) if self._path else name
         entry = find(domain, node.op_type, version)
         if entry is None:
-            raise UnsupportedOp(
-                node.op_type, full_name, version, why_unknown(node, version), hint=HINTS.get(node.op_type)
-            )
+            raise UnsupportedOp(node.op_type, full_name, version, why_unknown(node, version))
         outer, self.builder.origin = self.builder.origin, Origin(node.op_type, full_name, version)
         rooms, self.builder.rooms = self.builder.rooms, self._rooms_of(node, scope)
         try:
@@ -264,7 +262,7 @@ class Importer:
             own = [None if sized is None else sized.padding for sized in made]
             return [(value, new or old) for value, new, old in zip(results, own, kept, strict=True)]
         except Refuse as refusal:
-            raise UnsupportedOp(node.op_type, full_name, version, str(refusal)) from None
+            raise UnsupportedOp(node.op_type, full_name, version, str(refusal), hint=refusal.hint) from None
         except NeedsRoom as need:
             output = node.output[need.output]
             raise SizeDependsOnData(node.op_type, full_name, version, need.what, need.depends, output) from None

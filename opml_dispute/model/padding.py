@@ -274,7 +274,7 @@ _RULES: dict[str, Callable[[_Use], int]] = {
         "PRelu Pow Reciprocal Relu Round Selu Shrink Sigmoid Sign Sin Sinh Softplus Softsign Sqrt Sub Sum "
         "Swish Tan Tanh ThresholdedRelu Where Xor",
     ),
-    **_rules(_first, "Clip Dropout"),
+    **_rules(_first, "Bernoulli Clip Dropout RandomNormalLike RandomUniformLike"),
     **_rules(
         _reduced,
         "ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum "

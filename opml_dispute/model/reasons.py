@@ -1,4 +1,4 @@
-"""The reasons why operators have no lowering, and alternatives."""
+"""The reasons why operators have no lowering."""
 
 from __future__ import annotations
 
@@ -7,20 +7,14 @@ import onnx
 from opml_dispute.model.lower import versions
 from opml_dispute.model.onnx_file import DOMAINS, domain_name
 
-_RANDOM = ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli")
 _TEXT = ("StringNormalizer", "StringSplit", "StringConcat", "RegexFullMatch", "CategoryMapper")
 _MAPS = ("CastMap", "DictVectorizer")
 REASONS = {
-    **dict.fromkeys(_RANDOM, "its output is not determined by its inputs"),
     **dict.fromkeys(_TEXT, "text has no place in the segment, whose blocks hold numbers"),
     **dict.fromkeys(_MAPS, "a map has no place in the segment, whose blocks hold numbers"),
     "ImageDecoder": "file formats have no lowering; decode the image before",
 }
 """Reasons of the operators that will never have a lowering."""
-HINTS = {
-    **dict.fromkeys(_RANDOM, "make it an input of the model"),
-}
-"""Alternatives to these operators."""
 
 
 def why_unknown(node: onnx.NodeProto, version: int) -> str:

@@ -118,6 +118,9 @@ class Recorder:
         """Choices that change results, for the reader."""
         self.rooms: Sequence[int | None] = ()
         """Of the operator that is being lowered: how many elements each output has room for, if the user said so."""
+        self.seed: Tensor | None = None
+        """The input, i64[1], that random numbers are drawn from."""
+        self._draws: dict[Hashable, int] = {}
         self._scalars: dict[tuple[DType, bytes], Buffer] = {}
         self._repetition: Repetition | None = None
 
@@ -204,6 +207,16 @@ class Recorder:
             depends = frozenset[str]().union(*(source.buffer.depends for source in sources))
             raise NeedsRoom(what, depends, output)
         return room
+
+    def next_draw(self, seed: Hashable) -> int:
+        """The number of the next draw of random numbers from a seed, counted from 0; None is the program's own seed."""
+        number = self._draws.get(seed, 0)
+        self._draws[seed] = number + 1
+        return number
+
+    def drawn(self) -> int:
+        """How many draws the program's own seed has given."""
+        return self._draws.get(None, 0)
 
     def copy(self, out: Tensor, x: Tensor) -> None:
         """Copies `x`, broadcast, into the view `out`."""

@@ -123,7 +123,11 @@ class ModelTooLarge(ModelError):
 
 
 class Refuse(Exception):
-    """Why a lowering cannot express what it is asked; never leaves the package."""
+    """Why a lowering cannot express what it is asked, and perhaps what to do; never leaves the package."""
+
+    def __init__(self, reason: str, hint: str | None = None) -> None:
+        super().__init__(reason)
+        self.hint = hint
 
 
 class NeedsConstant(Exception):

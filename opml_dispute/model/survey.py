@@ -21,11 +21,13 @@ from opml_dispute.model.builder import Builder
 from opml_dispute.model.graph_inputs import bind, fixed_value
 from opml_dispute.model.importer import Importer
 from opml_dispute.model.lower import Value, find
+from opml_dispute.model.lower.random import ALWAYS_DRAW, NO_SEED
 from opml_dispute.model.onnx_file import ModelSource, domain_name, load
 from opml_dispute.model.opcodes import DType
 from opml_dispute.model.reasons import why_unknown
 from opml_dispute.model.refusals import ModelError, UnboundDimension, UnsupportedOp
 from opml_dispute.model.scope import Scope
+from opml_dispute.model.seeding import declare_seed
 from opml_dispute.model.tensor import Array, Shape, Tensor
 
 
@@ -47,6 +49,7 @@ def survey(
     dims: Mapping[str, int] | None = None,
     constants: Mapping[str, Array] | None = None,
     max_sizes: Mapping[str, int] | None = None,
+    seed_input: str | None = None,
 ) -> list[Obstacle]:
     """
     What stands in the way of a model; empty if nothing in it does.
@@ -56,7 +59,11 @@ def survey(
     with float_mode():
         model = load(source)
         surveyor = _Surveyor(model, _inferred(model, dims or {}))
-        surveyor.look(dims or {}, constants or {}, max_sizes or {})
+        given = {name: value for name, value in (constants or {}).items() if name != seed_input}
+        if seed_input is not None:
+            taken = [value.name for value in model.graph.input]
+            declare_seed(surveyor.builder, seed_input, taken, (constants or {}).get(seed_input))
+        surveyor.look(dims or {}, given, max_sizes or {})
     return surveyor.obstacles
 
 
@@ -146,10 +153,16 @@ class _Surveyor(Importer):
         version = opsets.get(domain, 0)
         if (domain, node.op_type, node.overload) not in self._functions and find(domain, node.op_type, version) is None:
             self.obstacles.append(Obstacle(node.op_type, _name(node), version, why_unknown(node, version)))
+        elif self._lacks_seed(node, domain):
+            self.obstacles.append(Obstacle(node.op_type, _name(node), version, NO_SEED))
         for attribute in node.attribute:
             for graph in (*attribute.graphs, *((attribute.g,) if attribute.HasField("g") else ())):
                 for inner in graph.node:
                     self._look_up(inner, opsets)
+
+    def _lacks_seed(self, node: onnx.NodeProto, domain: str) -> bool:
+        own = any(attribute.name == "seed" for attribute in node.attribute)
+        return not domain and node.op_type in ALWAYS_DRAW and self.builder.seed is None and not own
 
     def _stand_in(self, name: str, sources: Sequence[Tensor]) -> Any:
         """A tensor of the type and shape that ONNX infers for `name`, if it infers any."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -114,9 +114,13 @@ def _renamed(specs: Sequence[TensorSpec], text: str) -> tuple[TensorSpec, ...]:
     return tuple(replace(spec, name=slot.name) for spec, slot in zip(specs, slots, strict=True))
 
 
-def binding_as_registered(registered: RegisteredModel, *, is_language: bool) -> Binding:
+def binding_as_registered(
+    registered: RegisteredModel, *, is_language: bool, graph_inputs: Collection[str] | None = None
+) -> Binding:
     """
     What a model file left open, as the registration's shapes tell it; nothing of what they do not tell.
+
+    `graph_inputs` are the inputs of an ONNX file's graph: a single further one is the seed of its random numbers.
 
     Inputs that were fixed when the model was registered are no inputs any more, so their values cannot be told.
     """
@@ -132,7 +136,12 @@ def binding_as_registered(registered: RegisteredModel, *, is_language: bool) -> 
     if isinstance(answers, EmbeddingProgram):
         return Binding(prompt_tokens=answers.prompt_tokens)
     if answers is None:  # of a language model's graph, too, that was registered as it is
-        return Binding(dims={f"{slot.name}.{at}": size for slot in inputs for at, size in enumerate(slot.shape)})
+        further = [slot.name for slot in inputs if graph_inputs is not None and slot.name not in graph_inputs]
+        seed = further[0] if len(further) == 1 else None
+        shaped = [slot for slot in inputs if slot.name != seed]
+        return Binding(
+            dims={f"{slot.name}.{at}": size for slot in shaped for at, size in enumerate(slot.shape)}, seed_input=seed
+        )
     return Binding(prompt_tokens=answers.prompt_tokens or None, tokens=answers.tokens, sampling=answers.sampled)
 
 

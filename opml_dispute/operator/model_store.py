@@ -31,6 +31,7 @@ from opml_dispute.generation.vocabulary import Vocabulary, vocabulary_from_json
 from opml_dispute.home import home, write_whole
 from opml_dispute.model.compiler import compile_model
 from opml_dispute.model.files import Binding
+from opml_dispute.model.graph_ends import graph_ends
 from opml_dispute.model.program import Program
 from opml_dispute.model.program_file import ProgramFileError, read_program, write_program
 from opml_dispute.models import DIGITS
@@ -160,7 +161,11 @@ class ModelStore:
             fetched = folder / f"model{_suffix(uri)}"
             self._tell_of("model", uri)
             self.fetcher.fetch(uri, fetched)
-            program = open_model(fetched, binding_as_registered(registered, is_language=takes_text(fetched)))
+            ends = graph_ends(fetched)
+            told = binding_as_registered(
+                registered, is_language=takes_text(fetched), graph_inputs=None if ends is None else ends.inputs
+            )
+            program = open_model(fetched, told)
             _expect_registered(program, registered, uri)
             self.keep_vocabulary(model_id, fetched)
             compiled = folder / "program"
@@ -239,7 +244,7 @@ def _expect_registered(program: Program, registered: RegisteredModel, where: str
         raise WrongModelFile(
             f"{where} compiles to model root 0x{program.model_root.hex()}, "
             f"but the registered model's is 0x{registered.model_root.hex()}",
-            hint="give the file, and the --dim, --constant and --max-size options, of its registration",
+            hint="give the file, and the --dim, --constant, --max-size and --seed-input options, of its registration",
         )
     return program
 

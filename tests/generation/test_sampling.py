@@ -12,7 +12,6 @@ from opml_dispute.engine.inference import Inference
 from opml_dispute.generation import sampling
 from opml_dispute.generation.answer import AnswerShape
 from opml_dispute.generation.gguf_model import gguf_checkpoint
-from opml_dispute.generation.philox import philox
 from opml_dispute.generation.program import compile_answer
 from opml_dispute.generation.refusals import BadPrompt
 from opml_dispute.generation.sampling import CANDIDATES, SAMPLING_INPUTS, Sampler, SamplingChoice
@@ -21,6 +20,7 @@ from opml_dispute.model.builder import Builder
 from opml_dispute.model.compiler import least_log2_steps
 from opml_dispute.model.cost import most_steps
 from opml_dispute.model.opcodes import DType
+from opml_dispute.model.philox import philox
 from opml_dispute.model.plan import Plan, live_operations
 from opml_dispute.model.program import Program
 from opml_dispute.model.tensor import Array, Tensor

@@ -79,6 +79,7 @@ def open_file(run: RunSelection, path: Path) -> Source:
             "--dim": run.dims,
             "--constant": run.constants,
             "--max-size": run.max_sizes,
+            "--seed-input": run.seed_input,
             "--input": run.inputs,
             "--sample": run.sample,
             "--disputed-root": run.disputed,

@@ -44,6 +44,7 @@ class RunSelection:
     dims: tuple[str, ...]
     constants: tuple[str, ...]
     max_sizes: tuple[str, ...]
+    seed_input: str | None
     inputs: tuple[str, ...]
     sample: int | None
     disputed: str | None
@@ -55,7 +56,7 @@ class RunSelection:
 
     def binding(self) -> Binding:
         """What is decided about the node's model when it is compiled. Raises as `parse_binding`."""
-        return parse_binding(self.dims, self.constants, self.max_sizes)
+        return parse_binding(self.dims, self.constants, self.max_sizes, self.seed_input)
 
 
 def run_options(*, files: str = "one") -> Callable[[F], F]:
@@ -95,6 +96,7 @@ def run_options(*, files: str = "one") -> Callable[[F], F]:
             metavar="NAME=N",
             help="With --node: room for a tensor sized by data.",
         )
+        @click.option("--seed-input", metavar="NAME", help="With --node: the input that random numbers are drawn from.")
         @input_options
         @click.option(
             "--disputed-root",
@@ -132,6 +134,7 @@ def run_options(*, files: str = "one") -> Callable[[F], F]:
             dims: tuple[str, ...],
             constants: tuple[str, ...],
             max_sizes: tuple[str, ...],
+            seed_input: str | None,
             inputs: tuple[str, ...],
             sample: int | None,
             disputed: str | None,
@@ -155,6 +158,7 @@ def run_options(*, files: str = "one") -> Callable[[F], F]:
                 dims=dims,
                 constants=constants,
                 max_sizes=max_sizes,
+                seed_input=seed_input,
                 inputs=inputs,
                 sample=sample,
                 disputed=disputed,

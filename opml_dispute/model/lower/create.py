@@ -144,18 +144,6 @@ def bit_cast(g: Builder, x: Tensor, *, to: int) -> Tensor:
     return out
 
 
-@lowers("Dropout", since=12)
-def dropout(
-    g: Builder, x: Tensor, ratio: Tensor | None = None, training: Tensor | None = None, *, seed: int = 0
-) -> tuple[Tensor, Tensor]:
-    """Inference drops nothing; so does training with a ratio of 0."""
-    if training is not None and g.known(training, "the training mode").any():
-        rate = 0.5 if ratio is None else float(g.known(ratio, "the ratio").reshape(()))
-        if rate:
-            raise Refuse(f"training with a ratio of {rate}: its output is not determined by its inputs")
-    return x, g.filled(x.shape, True, DType.BOOL)
-
-
 @lowers("Dropout")
 def dropout_1(
     g: Builder, x: Tensor, *, ratio: float = 0.5, is_test: int = 1, consumed_inputs: object = None
