@@ -170,8 +170,13 @@ class Endpoint:
                 connection.set_tunnel(self._host, self._port, headers)
         else:
             connection = http.client.HTTPConnection(host, port, timeout=timeout_s)
-        connection.connect()
-        connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.response_class = partial(TimedResponse, deadline)  # type: ignore[assignment]
+        try:
+            connection.connect()  # where there is a proxy, it answers here
+            connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     @property
