@@ -4,7 +4,8 @@ A copy of the project in which files may be spoilt, and what its tests say about
 A Python mutant is put into a process that has collected the tests (`warm_pytest`), and judged by the quick tests first,
 those of its own file before; one that changes what an import computes gets such a process of its own. A Solidity mutant
 is compiled by a compiler that keeps running (`warm_solc`), without the tests, and judged by Forge: by the quick
-contracts of tests, then by the slow ones, then by the invariants.
+contracts of tests, then by the slow ones, then by the invariants. One of the verifier is held against the engine and
+against vectors before (`spoilt_verifier`), since Forge's tests of it are about a step as a whole.
 """
 
 from __future__ import annotations
@@ -14,16 +15,19 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from lib.environment import ROOT
 from lib.mutants import Mutant
+from lib.spoilt_verifier import agreement_fails, put_verifier
 from lib.warm_pytest import FAILED, NOT_HERE, PASSED, WarmPytest
 from lib.warm_solc import WarmSolc
 
 from opml_dispute.toolchain import programs
+from opml_dispute.toolchain.solidity import CompileError
 
 NOTICED: Final = "noticed"
 SURVIVED: Final = "survived"
@@ -94,8 +98,7 @@ class Bench:
         Raises `BenchFailed` if a test fails.
         """
         for kind in sorted(kinds):
-            verdict = self._python_as_it_is() if kind == "python" else self._forge_test(kind)
-            if verdict != SURVIVED:
+            if any(judge() != SURVIVED for judge in self._judges(kind)):
                 raise BenchFailed(f"the tests that judge {kind} fail without any mutant")
 
     def judge(self, mutant: Mutant) -> str:
@@ -107,11 +110,18 @@ class Bench:
         with self._spoilt(mutant):
             if mutant.path.suffix == ".py":
                 return self._fresh_verdict(mutant.path)
-            verdict = self._forge_test(kind_of(mutant.path))
-            if verdict != SURVIVED:
-                return verdict
+            for judge in self._judges(kind_of(mutant.path)):
+                if (verdict := judge()) != SURVIVED:
+                    return verdict
             spoilt = self._bytecode()
         return SURVIVED if spoilt != self._bytecode() else "same bytecode"
+
+    def _judges(self, kind: str) -> list[Callable[[], str]]:
+        """What answers about the copy as it is, one after the other."""
+        if kind == "python":
+            return [self._python_as_it_is]
+        forge = partial(self._forge_test, kind)
+        return [self._agreement_verdict, forge] if kind == "vm" else [forge]
 
     def close(self) -> None:
         """Ends what keeps running."""
@@ -133,10 +143,8 @@ class Bench:
     # ---------------------------------------------------------------- Solidity
 
     def _forge(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        if self._solc is None:
-            self._solc = WarmSolc(self.folder)
-        self._solc.keep_running()
-        command = [str(programs.forge()), *arguments, "--root", "contracts", "--use", str(self._solc.path), "--offline"]
+        solc = str(self._warm_solc())
+        command = [str(programs.forge()), *arguments, "--root", "contracts", "--use", solc, "--offline"]
         return subprocess.run(
             command,
             cwd=self.folder,
@@ -146,6 +154,20 @@ class Bench:
             timeout=TIMEOUT_S,
             check=False,
         )
+
+    def _warm_solc(self) -> Path:
+        if self._solc is None:
+            self._solc = WarmSolc(self.folder)
+        self._solc.keep_running()
+        return self._solc.path
+
+    def _agreement_verdict(self) -> str:
+        """By the tests that hold the verifier against the engine."""
+        try:
+            put_verifier(self.folder, self._warm_solc())
+        except CompileError:
+            return NO_MUTANT[0]
+        return NOTICED if agreement_fails(self.folder, timeout_s=TIMEOUT_S) else SURVIVED
 
     def _forge_test(self, kind: str) -> str:
         """The quick contracts of tests; if they are content the slow ones; then the invariants."""

@@ -1,5 +1,7 @@
 """Bonds: the published values, to the gas unit; and what the default terms cost and pay."""
 
+import re
+
 import pytest
 
 from opml_dispute.game.bond import (
@@ -25,6 +27,7 @@ from opml_dispute.game.gas import (
     dispute_bonds_wei,
 )
 from opml_dispute.game.position import DepthError
+from opml_dispute.toolchain.solidity import CONTRACTS_DIR
 
 GAS_OF_8 = [400000, 915045, 2093270, 4788593, 10954451, 25059550, 57326567, 131141031, 299999999]
 GAS_OF_73 = {
@@ -53,6 +56,27 @@ def test_published_logarithm_and_bases() -> None:
     assert growth == 6620073206530356124
     assert exp_wad(growth * (WAD // 8) // WAD) == 2287613537501587651
     assert exp_wad(growth * (WAD * WAD // (73 * WAD)) // WAD) == 1094925072882607666
+
+
+def test_the_approximations_have_the_numbers_that_the_contract_has() -> None:
+    """The last digit of a coefficient changes no bond that is tried above, and some bond."""
+    source = (CONTRACTS_DIR / "node_modules/solady/src/utils/FixedPointMathLib.sol").read_text()
+    in_contract = {int(number, 0) for number in re.findall(r"\b(?:0x[0-9a-fA-F]+|[1-9]\d*)\b", source)}
+    coefficients = {
+        abs(number)
+        for function in (ln_wad, exp_wad)
+        for constant in function.__code__.co_consts
+        for number in (constant if isinstance(constant, tuple) else [constant])
+        if isinstance(number, int) and abs(number) > 2**64 and number & (number - 1)
+    }
+    assert len(coefficients) >= 25
+    assert coefficients <= in_contract
+
+
+def test_the_default_terms_are_those_that_the_study_chose() -> None:
+    assert (ML.assumed_base_fee_wei, ML.gas_at_root, ML.gas_at_max_depth) == (30 * 10**9, 1_581_000, 2_055_300)
+    assert (ML.forfeited_bps, ML.forfeited_to) == (2_000, BURN_ADDRESS)
+    assert ML_ROOT_BOND_WEI == 105_570 * 10**12
 
 
 @pytest.mark.parametrize("max_depth", [4, 8, 26, 73, 125])

@@ -22,6 +22,14 @@ def test_ceil_log2_is_the_least(value: int) -> None:
     assert value == 1 or 1 << (ceil_log2(value) - 1) < value
 
 
+def test_the_least_split_depth_is_the_contract_s() -> None:
+    assert [Depths.for_model(node_count, 20).split for node_count in (1, 2, 4, 5, 9)] == [2, 2, 2, 3, 4]
+
+
+def test_the_deepest_game_that_the_contract_takes() -> None:
+    assert Depths(4, 125).execution == 120
+
+
 @pytest.mark.parametrize(("split", "deepest"), [(1, 8), (4, 5), (4, 126)])
 def test_depths_that_the_contract_refuses(split: int, deepest: int) -> None:
     """Depths that the contract refuses are refused."""

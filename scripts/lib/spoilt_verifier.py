@@ -1,0 +1,72 @@
+"""
+What the tests that hold the verifier against the engine say about a copy of the project whose verifier was changed.
+
+`put_verifier` compiles the copy's verifier and pre-image oracle, and those alone, into the contracts that the copy's
+package brings; `agreement_fails` runs the tests.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+from opml_dispute.toolchain.solidity import CompileError, compiler_input
+
+_CONTRACTS: Final = {
+    "src/vm/FPVM.sol": "FPVM",
+    "src/vm/PreimageOracle.sol": "PreimageOracle",
+}
+_FOLDER: Final = "tests/agreement"
+_TESTS: Final = (
+    f"{_FOLDER}/test_vectors.py::test_engine_and_contract_reproduce_the_vectors",
+    *(f"{_FOLDER}/test_{name}.py" for name in ("preimage_oracle", "system_calls", "refusals", "made_up_states")),
+    *(f"{_FOLDER}/test_{name}.py" for name in ("programs", "whole_map", "floats", "tampering")),
+)
+"""The quick and telling ones first."""
+_TIMEOUT_OF_SOLC_S: Final = 300
+
+
+def put_verifier(folder: Path, solc: Path) -> None:
+    """Compiles the verifier of the copy in `folder`. Raises `CompileError`."""
+    asked = compiler_input(folder / "contracts")
+    wanted = asked["settings"]["outputSelection"]["*"]["*"]
+    asked["settings"]["outputSelection"] = {file: {name: wanted} for file, name in _CONTRACTS.items()}
+    run = subprocess.run(
+        [str(solc), "--standard-json"],
+        input=json.dumps(asked),
+        capture_output=True,
+        text=True,
+        timeout=_TIMEOUT_OF_SOLC_S,
+        check=False,
+    )
+    answer = json.loads(run.stdout[run.stdout.index("{") :])
+    errors = [error["message"] for error in answer.get("errors", []) if error["severity"] == "error"]
+    if errors:
+        raise CompileError(errors[0])
+    for file, name in _CONTRACTS.items():
+        path = folder / "opml_dispute" / "_build" / "contracts" / f"{name}.json"
+        artifact, made = json.loads(path.read_text()), answer["contracts"][file][name]["evm"]
+        artifact["bytecode"] = "0x" + made["bytecode"]["object"]
+        path.write_text(json.dumps(artifact))
+
+
+def agreement_fails(folder: Path, *, timeout_s: int) -> bool:
+    """Whether a test does."""
+    command = [sys.executable, "-B", "-m", "pytest", "-x", "-q", "--no-header", "-p", "no:cacheprovider"]
+    environment = os.environ | {"PYTEST_XDIST_WORKER": "mutant", "PYTHONPATH": str(folder)}  # builds nothing
+    try:
+        run = subprocess.run(
+            [*command, "-m", "not slow", *_TESTS],
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            timeout=timeout_s,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return True
+    return run.returncode != 0
