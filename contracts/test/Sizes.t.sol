@@ -7,10 +7,13 @@ import {DelayedWETH} from "../src/dispute/DelayedWETH.sol";
 import {DisputeGameFactory} from "../src/dispute/DisputeGameFactory.sol";
 import {FaultDisputeGame} from "../src/dispute/FaultDisputeGame.sol";
 import {DigitReader} from "../src/examples/DigitReader.sol";
+import {ValueReader} from "../src/examples/ValueReader.sol";
 import {Timelock} from "../src/governance/Timelock.sol";
 import {InferenceOracle} from "../src/oracle/InferenceOracle.sol";
 import {InputParts} from "../src/oracle/InputParts.sol";
 import {ModelRegistry} from "../src/oracle/ModelRegistry.sol";
+import {ProposerBonds} from "../src/oracle/ProposerBonds.sol";
+import {SegmentRoots} from "../src/oracle/SegmentRoots.sol";
 import {FPVM} from "../src/vm/FPVM.sol";
 import {PreimageOracle} from "../src/vm/PreimageOracle.sol";
 
@@ -21,7 +24,7 @@ contract SizesTest is Test {
     uint256 internal constant INIT_CODE_LIMIT = 49_152;
 
     function test_sizes() public {
-        string[10] memory names = [
+        string[13] memory names = [
             "DelayedWETH",
             "DigitReader",
             "DisputeGameFactory",
@@ -31,7 +34,10 @@ contract SizesTest is Test {
             "InputParts",
             "ModelRegistry",
             "PreimageOracle",
-            "Timelock"
+            "ProposerBonds",
+            "SegmentRoots",
+            "Timelock",
+            "ValueReader"
         ];
         for (uint256 i = 0; i < names.length; ++i) {
             string memory artifact = string.concat(names[i], ".sol:", names[i]);

@@ -4,7 +4,7 @@ pragma solidity ^0.8.30;
 import {RequestId} from "opml-dispute/src/dispute/RequestId.sol";
 import {ModelId} from "opml-dispute/src/oracle/ModelId.sol";
 import {IInferenceConsumer} from "opml-dispute/src/oracle/interfaces/IInferenceConsumer.sol";
-import {IInferenceOracle} from "opml-dispute/src/oracle/interfaces/IInferenceOracle.sol";
+import {IInferenceOracle, RequestTerms} from "opml-dispute/src/oracle/interfaces/IInferenceOracle.sol";
 
 /// @title A bounty for the first image in which a model reads a certain digit
 /// @notice A consumer contract: it asks for inferences, is called with their outputs, and acts on them. What it acts on is
@@ -34,7 +34,8 @@ contract DigitBounty is IInferenceConsumer {
     /// @notice Submits an image. The value sent is the fee for the inference.
     function submit(bytes calldata image) external payable returns (RequestId requestId) {
         if (winner != address(0)) revert AlreadyWon();
-        requestId = oracle.request{value: msg.value}(modelId, image, address(this), CALLBACK_GAS);
+        RequestTerms memory terms = RequestTerms(address(this), CALLBACK_GAS, false, 0);
+        requestId = oracle.request{value: msg.value}(modelId, image, terms);
         submitterOf[requestId] = msg.sender;
     }
 

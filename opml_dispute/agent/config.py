@@ -65,6 +65,8 @@ class AgentConfig:
     """Only requests of these models are answered; None: all whose file is here."""
     min_fee_wei: int = 0
     """Requests that pay less are not answered."""
+    max_bond_wei: int | None = None
+    """Requests that demand a larger bond of their proposer are not answered; None: no limit but the treasury's."""
     max_age_s: int = 28 * 86_400
     """Older games and requests are ignored."""
     max_at_risk_wei: int | None = None
@@ -173,6 +175,7 @@ class _Reader:
             games=self.take("policy.games", _addresses, None),
             models=self.take("policy.models", _hashes, None),
             min_fee_wei=self.take("policy.min_fee", _wei, 0),
+            max_bond_wei=self.take("policy.max_bond", _wei, None),
             max_age_s=self.take("policy.max_age_days", _count(1, 3650), 28) * 86_400,
             max_at_risk_wei=self.take("treasury.max_at_risk", _wei, None),
             max_per_game_wei=self.take("treasury.max_per_game", _wei, None),

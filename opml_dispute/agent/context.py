@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from opml_dispute.agent.config import AgentConfig
@@ -10,7 +10,7 @@ from opml_dispute.agent.log import Log
 from opml_dispute.agent.memory import Memory
 from opml_dispute.agent.metrics import Metrics
 from opml_dispute.agent.remote_cases import RemoteCase
-from opml_dispute.agent.treasury import StakeLimits
+from opml_dispute.agent.treasury import StakeLimits, staked_wei
 from opml_dispute.agent.worker_setup import open_remote_cases
 from opml_dispute.chain.answers import Head
 from opml_dispute.chain.sender import Sender
@@ -70,6 +70,14 @@ class AgentContext:
         """The cost that each game being played may still have to its end, in wei."""
         self._would: set[tuple[object, ...]] = set()
         """What was told while nothing is sent."""
+
+    def at_risk_wei(self, games: Iterable[Game]) -> int:
+        """The agent's own bonds in games that are not resolved, with those that requests demand of their proposers."""
+        own = self.sender.address
+        running = [game for game in games if game.in_progress]
+        proposed = [game.address for game in running if game.root.claimant == own]
+        locked = self.system.rpc.read_each([self.system.proposer_bonds.bond_wei(game) for game in proposed])
+        return sum(locked) + sum(staked_wei(game, own) for game in running)
 
     def right_roots(self, now: Pass, wanted: Sequence[RequestId]) -> dict[RequestId, StateRoot]:
         """The right S_n of requests, where this computer can compute it."""

@@ -11,7 +11,7 @@ from opml_dispute.actors.player import Round, play_round
 from opml_dispute.agent.context import AgentContext, Pass
 from opml_dispute.agent.joint_sending import JointSending
 from opml_dispute.agent.remote_cases import Judgement, StillComputing
-from opml_dispute.agent.treasury import refusal, staked_wei
+from opml_dispute.agent.treasury import refusal
 from opml_dispute.chain.sender import IN_FLIGHT
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.claim import Game
@@ -174,8 +174,8 @@ class GamePlayer:
         reason = refusal(
             self._context.limits,
             balance_wei=self._context.system.rpc.balance_wei(own),
-            at_risk_wei=sum(staked_wei(other, own) for other in now.games.values()),
-            in_game_wei=staked_wei(game, own),
+            at_risk_wei=self._context.at_risk_wei(now.games.values()),
+            in_game_wei=self._context.at_risk_wei([game]),
             committed_wei=sum(self._context.committed_wei.values()),
             need_wei=(need_wei := rest_wei(game, deciding(plan))),
         )

@@ -10,7 +10,7 @@ from opml_dispute.actors.exposure import line_wei
 from opml_dispute.agent.context import AgentContext, Pass
 from opml_dispute.agent.open_requests import RoundRobin
 from opml_dispute.agent.remote_cases import RemoteCase
-from opml_dispute.agent.treasury import refusal, staked_wei
+from opml_dispute.agent.treasury import refusal
 from opml_dispute.chain.contracts.oracle import RequestRecord
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.claim import Game, GameStatus
@@ -97,8 +97,11 @@ class RequestServer:
             now.trouble(f"Request 0x{request_id.hex()}", error)
 
     def _accepts(self, record: RequestRecord) -> bool:
-        config, models = self._context.config, self._context.config.models
-        return record.fee_wei >= config.min_fee_wei and (models is None or bytes(record.model_id) in models)
+        config = self._context.config
+        if config.max_bond_wei is not None and record.min_bond_wei > config.max_bond_wei:
+            return False
+        is_wanted = config.models is None or bytes(record.model_id) in config.models
+        return is_wanted and record.fee_wei >= config.min_fee_wei
 
     def _deliverable(
         self, now: Pass, requests: Mapping[RequestId, RequestRecord], over: Sequence[Game]
@@ -123,7 +126,7 @@ class RequestServer:
     def _deliver(self, now: Pass, request_id: RequestId, game: Address) -> None:
         case, system = self._context.cases.case(request_id), self._context.system
         size_bytes = case.registered.output_bytes
-        if size_bytes > most_output_bytes(case.item_count):
+        if size_bytes > most_output_bytes(case.item_count) and not case.record.output_by_root:
             raise OpmlError(f"its output has {size_bytes:,} bytes, and no transaction can deliver that", hint=None)
         for intent in restoring_intents(system, games_of(system, request_id), self._context.payees):
             self._context.act(now, None, [intent])
@@ -201,23 +204,28 @@ class RequestServer:
                 case.depths,
                 defends=True,
                 item_count=case.item_count,
+                min_bond_wei=case.record.min_bond_wei,
+                output_by_root=case.record.output_by_root,
                 must_succeed=True,
                 system=self._context.system,
                 account=own,
             )
         )
         to_the_end_wei = line_wei(2, case.depths.max, self._context.system.deployment.bonds.terms)
+        missing_wei = sum(intent.value_wei for intent in intents if intent.kind == "deposit")
+        deposited_wei = case.record.min_bond_wei - missing_wei
         reason = refusal(
             self._context.limits,
             balance_wei=self._context.system.rpc.balance_wei(own),
-            at_risk_wei=sum(staked_wei(game, own) for game in now.games.values()),
+            at_risk_wei=self._context.at_risk_wei(now.games.values()),
             in_game_wei=0,
             committed_wei=sum(self._context.committed_wei.values()),
-            need_wei=sum(intent.value_wei for intent in intents) + to_the_end_wei,
+            need_wei=sum(intent.value_wei for intent in intents) + deposited_wei + to_the_end_wei,
+            deposited_wei=deposited_wei,
         )
         if reason is not None:
             raise OpmlError(f"it is not answered: {reason}", hint="add funds, or raise the limits in [treasury]")
-        for intent in intents:  # the proposal needs its commitment
+        for intent in intents:  # the proposal needs its deposit and its commitment
             if isinstance(self._context.act(now, None, [intent])[0], OpmlError):
                 return
         # Until the game is found by a later pass.

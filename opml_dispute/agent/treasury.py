@@ -28,16 +28,24 @@ def staked_wei(game: Game, owner: Address) -> int:
 
 
 def refusal(
-    limits: StakeLimits, *, balance_wei: int, committed_wei: int, at_risk_wei: int, in_game_wei: int, need_wei: int
+    limits: StakeLimits,
+    *,
+    balance_wei: int,
+    committed_wei: int,
+    at_risk_wei: int,
+    in_game_wei: int,
+    need_wei: int,
+    deposited_wei: int = 0,
 ) -> str | None:
     """
     The reason why a game cannot be entered, as a sentence without a full stop; None if it can.
 
     `committed_wei` is the cost that the games being played may still have, `at_risk_wei` the bonds staked in them.
+    `deposited_wei`, a part of `need_wei`, is deposited for proposals already, so it need not be in the account.
     """
     free_wei = max(0, balance_wei - limits.reserve_wei - committed_wei)
-    if free_wei < need_wei:
-        return f"it may take {need_wei} wei, and {free_wei} are free"
+    if free_wei < need_wei - deposited_wei:
+        return f"it may take {need_wei - deposited_wei} wei, and {free_wei} are free"
     if limits.max_per_game_wei is not None and in_game_wei + need_wei > limits.max_per_game_wei:
         return f"it may take {in_game_wei + need_wei} wei, more than {limits.max_per_game_wei} a game"
     if limits.max_at_risk_wei is not None and at_risk_wei + need_wei > limits.max_at_risk_wei:

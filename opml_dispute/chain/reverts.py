@@ -52,6 +52,8 @@ HINTS = {
     "NoCreditToClaim": "there is no credit left for this address",
     "GameAlreadyExists": "a game with this very root claim exists for the request: play that one",
     "NoImplementation": "this factory has no game of that type: check --deployment",
+    "DepositShort": "the request demands a bond of its proposer: propose deposits what is missing of it",
+    "WrongDelivery": "the request says whether its output is delivered whole or by its root: use finalize",
     "BadExtraData": "the game's extra data must be the 32-byte request id",
 }
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from opml_dispute.chain import answers
 from opml_dispute.chain.contracts.dispute import DisputeGameFactory
-from opml_dispute.chain.contracts.oracle import InferenceOracle, ModelRegistry
+from opml_dispute.chain.contracts.oracle import InferenceOracle, ModelRegistry, ProposerBonds
 from opml_dispute.chain.deployment import CONTRACTS, BadDeployment, Deployment
 from opml_dispute.chain.games import GameReader
 from opml_dispute.chain.input_parts import InputParts
@@ -25,6 +26,11 @@ class System:
     registry: ModelRegistry
     games: GameReader
     input_parts: InputParts
+
+    @cached_property
+    def proposer_bonds(self) -> ProposerBonds:
+        """What the oracle made for the bonds that requests demand; read from the chain when it is first needed."""
+        return ProposerBonds(self.rpc.read(self.oracle.proposer_bonds()))
 
 
 def connect(rpc: Rpc, deployment: Deployment) -> System:

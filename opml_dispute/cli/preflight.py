@@ -194,6 +194,8 @@ def proposal_prospect(case: Case, *, system: Any, account: Address | None, defen
         case.depths,
         defends,
         item_count=case.item_count,
+        min_bond_wei=case.record.min_bond_wei,
+        output_by_root=case.record.output_by_root,
         must_succeed=defends,
         system=system,
         account=account,

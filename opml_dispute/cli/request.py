@@ -1,4 +1,4 @@
-"""`opml-dispute request | propose | finalize`: make a request, propose its answer, deliver its output."""
+"""`opml-dispute request | propose`: make a request, propose its answer."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from pathlib import Path
 
 import click
 
-from opml_dispute.actors.words import short_hex
-from opml_dispute.chain.amounts import about_ether, parse_wei
+from opml_dispute.chain.amounts import BadAmount, about_ether, parse_wei
 from opml_dispute.chain.contracts.contract import ZERO_ADDRESS
 from opml_dispute.chain.contracts.examples import DigitReader
-from opml_dispute.chain.contracts.oracle import RegisteredModel
+from opml_dispute.chain.contracts.oracle import RegisteredModel, RequestTerms
 from opml_dispute.chain.deploy import MAX_CALLBACK_GAS
 from opml_dispute.chain.games import parse_address
-from opml_dispute.chain.requests import parse_hash, parse_request_id, read_request
+from opml_dispute.chain.requests import parse_hash, parse_request_id
 from opml_dispute.chain.system import System
 from opml_dispute.chain.transactions import NotEnoughFunds
 from opml_dispute.cli.command_line import Command, expect_unused
@@ -38,21 +37,16 @@ from opml_dispute.cli.prompts import PromptOptions, prompt_options
 from opml_dispute.cli.publication import PublicationOptions, check_input, input_uri, publication_options
 from opml_dispute.cli.session import Session, open_case_of, store_of
 from opml_dispute.errors import OpmlError
-from opml_dispute.operator.inference import (
-    deliverable_game,
-    delivery_intents,
-    games_of,
-    most_output_bytes,
-    new_request_id,
-    request_intent,
-    restoring_intents,
-)
+from opml_dispute.operator.inference import most_output_bytes, new_request_id, request_intent
 from opml_dispute.operator.intents import Intent
 from opml_dispute.operator.proposing import proposal_intents
 from opml_dispute.operator.publishing import MAX_WHOLE_INPUT_BYTES, publication_intents
 from opml_dispute.primitives import Address, ModelId, StateRoot
 from opml_dispute.reading import Unreadable, read_bytes
 from opml_dispute.writing import Unwritable, write_result
+
+MOST_BOND_WEI = (1 << 96) - 1
+"""A request has 12 bytes for the bond that it demands."""
 
 
 class WhichModel(OpmlError):
@@ -87,6 +81,17 @@ class WhichModel(OpmlError):
     show_default=True,
     help="The gas limit of that call.",
 )
+@click.option(
+    "--output-by-root",
+    is_flag=True,
+    help="Deliver the output's root, for parts to be proven later. Always so for more than a transaction can carry.",
+)
+@click.option(
+    "--min-bond",
+    default="0",
+    metavar="AMOUNT",
+    help="What a proposer has to lock on its answer, like 2eth. Default: only the root claim's bond.",
+)
 @click.option("--by-root", type=Uri(), metavar="URI", help="Send the input's root only, with the URI of its image.")
 @publication_options
 @click.option(
@@ -111,6 +116,8 @@ def request(
     fee: str,
     callback: str | None,
     callback_gas: int,
+    output_by_root: bool,
+    min_bond: str,
     by_root: str | None,
     publication: PublicationOptions,
     in_parts: bool | None,
@@ -125,9 +132,11 @@ def request(
 
     Example: opml-dispute request --sample 7 --fee 0.01eth --key-file me.key
     """
-    fee_wei = parse_wei(fee)
+    fee_wei, min_bond_wei = parse_wei(fee), _bond_wei(min_bond)
     _expect_one_source({"--input": inputs, "--sample": sample, "--input-image": input_image}, asked, model, batch)
     _expect_one_way(reader, batch, by_root, publication, in_parts, callback, model_id)
+    if reader and (output_by_root or min_bond_wei):
+        raise click.UsageError("--reader fixes the terms: leave out --output-by-root and --min-bond, or --reader")
     consumer_to_call = ZERO_ADDRESS if callback is None else parse_address(callback, "the address of a consumer")
     session = Session.open(chain, sending, output)
     system = session.system
@@ -156,14 +165,18 @@ def request(
         wanted,
         image,
         fee_wei=fee_wei,
-        callback=consumer_to_call,
-        callback_gas=0 if callback is None else callback_gas,
+        terms=RequestTerms(
+            callback=consumer_to_call,
+            callback_gas=0 if callback is None else callback_gas,
+            output_by_root=output_by_root or known.output_bytes > most_output_bytes(items),
+            min_bond_wei=min_bond_wei,
+        ),
         reader=consumer,
         input_uri=by_root,
         item_count=items,
     )
     parts = publication_intents(system, session.sender.address, image) if in_parts else []
-    _tell_first(session, known, items, parts, fee_wei)
+    _tell_first(session, known, items, parts, fee_wei, calls=callback is not None)
     for done in session.send_all([*parts, intent]):
         if done.intent.kind != "request":
             continue
@@ -279,18 +292,29 @@ def _expect_none(clashing: Mapping[str, object], reason: str, other: str) -> Non
         raise click.UsageError(f"{reason}: leave out {' and '.join(named)}, or {other}")
 
 
-def _tell_first(session: Session, model: RegisteredModel, items: int, parts: Sequence[Intent], fee_wei: int) -> None:
+def _bond_wei(text: str) -> int:
+    """What `--min-bond` says, in wei. Raises `BadAmount`."""
+    wei = parse_wei(text)
+    if wei > MOST_BOND_WEI:
+        raise BadAmount(f"a bond of {text} is more than a request can demand", hint="give a smaller --min-bond")
+    return wei
+
+
+def _tell_first(
+    session: Session, model: RegisteredModel, items: int, parts: Sequence[Intent], fee_wei: int, *, calls: bool
+) -> None:
     """
     Tell the requester what to know before paying.
 
-    That is whether the answer can be delivered, and the total cost of publishing the input in `parts`. Raises
+    That is how a large answer is delivered, and the total cost of publishing the input in `parts`. Raises
     `NotEnoughFunds` if the account cannot pay for all of them and the fee.
     """
     most_bytes = most_output_bytes(items)
     if model.output_bytes > most_bytes:
         session.output.say(
-            f"The answer has {model.output_bytes:,} bytes, and a transaction that delivers it {most_bytes:,} at "
-            "most: it can be proposed and disputed, but not delivered.",
+            f"The answer has {model.output_bytes:,} bytes, and a transaction carries {most_bytes:,} at most: it "
+            "is delivered by its root. Parts of it are proven with `opml-dispute output`"
+            + ("; the consumer has to implement onInferenceRoot." if calls else "."),
             style="yellow",
         )
     if not parts:
@@ -419,31 +443,3 @@ def propose(
         lie = "" if fault is None else f" --fault {shlex.quote(fault)}"
         output.say(f"Defend it with: opml-dispute respond {game} --watch{lie}")
         output.fact(game=game)
-
-
-@click.command(cls=Command)
-@click.argument("request_id")
-@model_options
-@chain_options
-@sending_options
-@json_option
-def finalize(
-    request_id: str, files: ModelOptions, chain: ChainOptions, sending: SendingOptions, output: Output
-) -> None:
-    """
-    Deliver the output of REQUEST_ID, proven by a game that survived, and call its consumer.
-
-    Example: opml-dispute finalize 0x91… --key-file me.key
-    """
-    wanted = parse_request_id(request_id)
-    session = Session.open(chain, sending, output)
-    record = read_request(session.system, wanted)
-    if record.delivered_by != ZERO_ADDRESS:
-        output.say(f"Delivered already, by game {record.delivered_by}.")
-        output.fact(request_id=wanted, delivered_by=record.delivered_by, output_hash=record.output_hash)
-        return
-    game = deliverable_game(session.system, wanted)
-    case = open_case_of(session.system, wanted, files, session.output)
-    output.say(f"Request {short_hex(wanted)} is computed, and game {game} has survived with its root.")
-    restoring = restoring_intents(session.system, games_of(session.system, wanted), [session.sender.address])
-    session.send_all([*restoring, *delivery_intents(session.system, case, game)])

@@ -113,6 +113,7 @@ def _list_requests(system: System, limit: int, output: Output) -> None:
                 short(record.model_id),
                 short(record.requester),
                 ether(record.fee_wei),
+                ether(record.min_bond_wei),
                 short(delivered) if delivered else "not yet",
             )
         )
@@ -122,10 +123,12 @@ def _list_requests(system: System, limit: int, output: Output) -> None:
             model_id=record.model_id,
             requester=record.requester,
             fee_wei=record.fee_wei,
+            min_bond_wei=record.min_bond_wei,
+            output_by_root=record.output_by_root,
             delivered_by=delivered,
         )
     if ids:
-        output.table(("request", "made", "model", "requester", "fee", "delivered by"), rows)
+        output.table(("request", "made", "model", "requester", "fee", "demanded bond", "delivered by"), rows)
     else:
         output.say("There are no requests.")
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from opml_dispute.actors.actions import Move, Step
 from opml_dispute.actors.liars import FaultyInference, NoFaultFound, changes_anything
 from opml_dispute.actors.player import Round
+from opml_dispute.chain.contracts.oracle import NO_TERMS, RequestTerms
 from opml_dispute.chain.rpc import Rpc
 from opml_dispute.chain.sender import Sender
 from opml_dispute.chain.system import System, connect
@@ -136,13 +137,21 @@ class _Books:
             self.owed_wei[credit.recipient] = max(self.owed_wei.get(credit.recipient, 0), credit.owed_wei)
 
 
-def ask_sample(system: System, sender: Sender, sample: int, store: ModelStore, *, fee_wei: int = 0) -> RequestId:
+def ask_sample(
+    system: System,
+    sender: Sender,
+    sample: int,
+    store: ModelStore,
+    *,
+    fee_wei: int = 0,
+    terms: RequestTerms = NO_TERMS,
+) -> RequestId:
     """Make a request to the only registered model about one of the sample digits."""
     model_id = ModelId(system.rpc.read(system.registry.model_id_at(0)))
     registered = system.rpc.read(system.registry.model(model_id))
     program = store.program(model_id, registered, file=None, binding=Binding())
     image = input_image(program.inputs, {program.inputs[0].name: digit_samples()[0][sample : sample + 1]})
-    done = perform(request_intent(system, model_id, image, fee_wei=fee_wei), sender)
+    done = perform(request_intent(system, model_id, image, fee_wei=fee_wei, terms=terms), sender)
     assert done.receipt is not None
     return new_request_id(system, done.receipt)
 

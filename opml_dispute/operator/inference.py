@@ -14,10 +14,9 @@ from typing import Protocol
 from opml_dispute.actors.words import short_hex
 from opml_dispute.chain.amounts import duration
 from opml_dispute.chain.answers import Head
-from opml_dispute.chain.contracts.contract import ZERO_ADDRESS
 from opml_dispute.chain.contracts.dispute import NO_NONCE, FaultDisputeGame, extra_data
 from opml_dispute.chain.contracts.examples import DigitReader
-from opml_dispute.chain.contracts.oracle import ItemOutput, RegisteredModel
+from opml_dispute.chain.contracts.oracle import NO_TERMS, ItemOutput, RegisteredModel, RequestRecord, RequestTerms
 from opml_dispute.chain.rpc import Call
 from opml_dispute.chain.system import System
 from opml_dispute.chain.transactions import ENVELOPE_BYTES, MAX_OUTPUT_BYTES, Receipt, TransactionTooLarge
@@ -57,8 +56,7 @@ def request_intent(
     image: bytes,
     *,
     fee_wei: int,
-    callback: Address = ZERO_ADDRESS,
-    callback_gas: int = 0,
+    terms: RequestTerms = NO_TERMS,
     reader: Address | None = None,
     input_uri: str | None = None,
     item_count: int = 1,
@@ -73,11 +71,11 @@ def request_intent(
         from opml_dispute.engine.segment import INPUT, section_root  # arrays: listing games does without
 
         root = section_root(image, INPUT)
-        call = system.oracle.request_by_root(model_id, root, input_uri, callback, callback_gas)
+        call = system.oracle.request_by_root(model_id, root, input_uri, terms)
     elif item_count > 1:
-        call = system.oracle.request_batch(model_id, image, item_count, callback, callback_gas)
+        call = system.oracle.request_batch(model_id, image, item_count, terms)
     elif reader is None:
-        call = system.oracle.request(model_id, image, callback, callback_gas)
+        call = system.oracle.request(model_id, image, terms)
     else:
         call = DigitReader(reader).read(image)
     return Intent(
@@ -191,6 +189,8 @@ class Deliverable(Protocol):
     @property
     def request_id(self) -> RequestId: ...
     @property
+    def record(self) -> RequestRecord: ...
+    @property
     def status(self) -> int: ...
     @property
     def fault_node(self) -> int: ...
@@ -211,9 +211,9 @@ def most_output_bytes(item_count: int) -> int:
 
 def undelivered(system: System, case: Deliverable) -> list[ItemResult]:
     """The items of a batch that have an output which was not delivered yet."""
-    hashes = system.rpc.read_each([system.oracle.item_output_hash(case.request_id, r.item) for r in case.results])
+    roots = system.rpc.read_each([system.oracle.item_output_root(case.request_id, r.item) for r in case.results])
     return [
-        result for result, known in zip(case.results, hashes, strict=True) if result.status == 0 and known == bytes(32)
+        result for result, known in zip(case.results, roots, strict=True) if result.status == 0 and known == bytes(32)
     ]
 
 
@@ -226,15 +226,17 @@ def delivery_intents(system: System, case: Deliverable, game: Address) -> list[I
     """
     if not case.results:
         return [delivery_intent(system, case, game)]
-    from opml_dispute.engine.segment import SEGMENT_LOG2  # arrays: listing games does without
+    from opml_dispute.engine.segment import OUTPUT, SEGMENT_LOG2, section_root  # arrays: listing games does without
 
-    if (size_bytes := case.registered.output_bytes) > most_output_bytes(len(case.results)):
+    by_root, size_bytes = case.record.output_by_root, case.registered.output_bytes
+    if size_bytes > most_output_bytes(len(case.results)) and not by_root:
         raise TransactionTooLarge("delivering an item of the batch", size_bytes + ITEM_BYTES + ENVELOPE_BYTES)
     roots = [result.root for result in case.results]
     outputs = [
         ItemOutput(
             result.item,
-            result.output_image,
+            b"" if by_root else result.output_image,
+            section_root(result.output_image, OUTPUT) if by_root else Hash32(bytes(32)),
             result.input_root,
             result.arena_root,
             siblings_of(result.item, roots, SEGMENT_LOG2),
@@ -248,8 +250,7 @@ def delivery_intents(system: System, case: Deliverable, game: Address) -> list[I
             "failed and have none",
             hint=None,
         )
-    callback_gas = system.rpc.read(system.oracle.request_of(case.request_id)).callback_gas
-    return [_items_intent(system, case, game, part) for part in delivery_parts(outputs, callback_gas)]
+    return [_items_intent(system, case, game, part) for part in delivery_parts(outputs, case.record.callback_gas)]
 
 
 def delivery_parts(outputs: Sequence[ItemOutput], callback_gas: int) -> list[list[ItemOutput]]:
@@ -268,16 +269,21 @@ def delivery_parts(outputs: Sequence[ItemOutput], callback_gas: int) -> list[lis
 
 
 def _items_intent(system: System, case: Deliverable, game: Address, outputs: list[ItemOutput]) -> Intent:
-    size = sum(len(output.image) for output in outputs)
+    what = f"{sum(len(output.image) for output in outputs):,} bytes"
+    if case.record.output_by_root:
+        what = "each by its root"
     return Intent(
         kind="finalize",
         call=system.oracle.finalize_items(case.request_id, game, outputs),
-        will=f"Will deliver {len(outputs)} outputs, {size:,} bytes, proven against the root claim of game {game}",
+        will=f"Will deliver {len(outputs)} outputs, {what}, proven against the root claim of game {game}",
         did=lambda receipt: f"Delivered {len(system.oracle.delivered_items(receipt.logs))} outputs",
         facts={
             "request_id": case.request_id,
             "game": game,
-            "outputs": {str(output.item): output.image for output in outputs},
+            "outputs": {
+                str(output.item): output.output_root if case.record.output_by_root else output.image
+                for output in outputs
+            },
         },
     )
 
@@ -297,6 +303,18 @@ def delivery_intent(system: System, case: Deliverable, game: Address) -> Intent:
             return "Delivered"
         return "Delivered, and the consumer took it" if called[0]["success"] else "Delivered, but the consumer reverted"
 
+    if case.record.output_by_root:
+        from opml_dispute.engine.segment import OUTPUT, section_root  # arrays: listing games does without
+
+        root = section_root(output, OUTPUT)
+        return Intent(
+            kind="finalize",
+            call=system.oracle.finalize_by_root(case.request_id, game, root, case.arena_root),
+            will=f"Will deliver {len(output):,} bytes of output by their root {short_hex(root)}, proven against the "
+            f"root claim of game {game}",
+            did=did,
+            facts={"request_id": case.request_id, "game": game, "output_root": root},
+        )
     return Intent(
         kind="finalize",
         call=system.oracle.finalize(case.request_id, game, output, case.arena_root),

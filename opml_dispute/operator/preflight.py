@@ -41,6 +41,7 @@ from opml_dispute.game.depths import MARGIN_LOG2, Depths
 from opml_dispute.game.gas import MOVE_GAS, dispute_gas
 from opml_dispute.model.program import Program
 from opml_dispute.operator.inference import most_output_bytes
+from opml_dispute.operator.proposing import missing_deposit_wei
 from opml_dispute.primitives import Address
 from opml_dispute.trace.guest import absolute_prestate
 from opml_dispute.trace.longest import NodeMeasure, measure_longest
@@ -163,6 +164,10 @@ class Prospect:
     """Whether the account would be on the root claim's side."""
     item_count: int = 1
     """Items of the request: the program's nodes run once for each."""
+    min_bond_wei: int = 0
+    """What the request demands of its proposer beside the root claim's bond."""
+    output_by_root: bool = False
+    """Whether the output is delivered by its root, so that no transaction has to carry it."""
     must_succeed: bool = False
     """Whether an inference that fails is worth nothing: so for a proposer, who earns a fee by delivering."""
     system: System | None = None
@@ -278,11 +283,11 @@ def _inference(prospect: Prospect) -> _Finding:
     inference, count = prospect.computed, prospect.node_count
     if inference.status == 0:
         size_bytes, most_bytes = prospect.program.output_bytes, most_output_bytes(prospect.item_count)
-        if prospect.must_succeed and size_bytes > most_bytes:
+        if prospect.must_succeed and size_bytes > most_bytes and not prospect.output_by_root:
             return _fails(
                 f"its output has {size_bytes:,} bytes, and a transaction that delivers it {most_bytes:,} at "
                 "most: no fee could be earned",
-                "propose nothing; a model with a smaller output could be asked",
+                "propose nothing; the requester could ask for the output by root",
             )
         failed = sum(result.status != 0 for result in inference.results)
         if not failed:
@@ -386,7 +391,7 @@ def _funds(prospect: Prospect, system: System) -> _Finding:
     if account is None:
         return Verdict.UNKNOWN, "no account was named", "name one with --from ADDRESS, or with its key"
     terms = game.terms if game is not None else system.deployment.bonds.terms
-    root_wei = 0
+    root_wei = missing_wei = 0
     if plan is not None and game is not None:
         lines = deciding(plan)
         bonds_wei, others_wei = rest_wei(game, lines), rest_wei(game, plan.lines) - rest_wei(game, lines)
@@ -396,7 +401,9 @@ def _funds(prospect: Prospect, system: System) -> _Finding:
         first = next(depth for depth in range(deepest + 1, deepest + 3) if depth % 2 == (0 if prospect.defends else 1))
         if first == 0:
             root_wei, first = system.rpc.read(system.factory.init_bond_wei()), 2
-        bonds_wei, others_wei, count, others = root_wei + line_wei(first, depths.max, terms), 0, 1, 0
+            missing_wei = missing_deposit_wei(system, prospect.min_bond_wei, account)
+        bonds_wei = root_wei + missing_wei + line_wei(first, depths.max, terms)
+        others_wei, count, others = 0, 1, 0
     fee_wei = suggest(system.rpc, system.rpc.head(), DEFAULT_MAX_FEE_WEI).max_fee_wei
     gas_wei = (dispute_gas(depths) + max(0, count - 1) * depths.max // 2 * MOVE_GAS) * fee_wei
     needed_wei, balance_wei = bonds_wei + gas_wei, system.rpc.balance_wei(account)
@@ -405,6 +412,8 @@ def _funds(prospect: Prospect, system: System) -> _Finding:
         f"a dispute to the last step{on_lines} takes {about_ether(bonds_wei)} in bonds, which come back, and "
         f"{about_ether(gas_wei)} for gas; {account} has {about_ether(balance_wei)}"
     )
+    if missing_wei:
+        found += f"; of the bonds, {about_ether(missing_wei)} are to be deposited because the request demands them"
     if others:
         found += f"; {others} more that decide bonds only, {about_ether(others_wei)}"
     if balance_wei < needed_wei:

@@ -7,6 +7,9 @@ request has a fee, the proposer commits to the proposal first: an account that c
 game then comes later and gets no fee (docs/game.md, "Requests"). An unused commitment costs only its gas, so a process
 that dies between the two transactions is simply started again. An account that copies the whole call may make the same
 game a moment earlier: the commitment is for 256 nonces, and the proposer makes its game with the next one.
+
+If the request demands a bond of its proposer, what is missing of it is deposited first of all (`deposit_intents`). A
+deposit that was not locked serves the next proposal, or is taken back with `opml-dispute deposit --withdraw`.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from dataclasses import replace
 from typing import Final
 
 from opml_dispute.actors.words import short_hex
+from opml_dispute.chain.amounts import ether
 from opml_dispute.chain.contracts.contract import ZERO_ADDRESS
 from opml_dispute.chain.contracts.dispute import FaultDisputeGame, extra_data
 from opml_dispute.chain.deploy import game_arguments
@@ -91,11 +95,13 @@ def proposal_intents(
             f"S_{state_index} = {short_hex(root_claim)} is proposed for this request already, as game {standing}",
             hint=f"defend it there: opml-dispute respond {standing}",
         )
+    record = system.rpc.read(system.oracle.request_of(request_id))
+    depositing = deposit_intents(system, record.min_bond_wei, proposer)
     if commits is None:
-        commits = system.rpc.read(system.oracle.request_of(request_id)).fee_wei > 0
+        commits = record.fee_wei > 0
     if not commits:
         nonce = free_nonce(system, request_id, root_claim)
-        return [proposal_intent(system, request_id, root_claim, state_index, nonce=nonce)]
+        return [*depositing, proposal_intent(system, request_id, root_claim, state_index, nonce=nonce)]
     # Random, so that the commitment to an answer that can be guessed does not tell which it is.
     tail = secrets.token_bytes(31)
     commitment = system.rpc.read(system.oracle.commitment_of(request_id, root_claim, bytes(1) + tail, proposer))
@@ -121,7 +127,42 @@ def proposal_intents(
         proposal = proposal_intent(system, request_id, root_claim, state_index, nonce=nonce)
         return replace(proposal, otherwise=otherwise)
 
-    return [committing, attempt(0)]
+    return [*depositing, committing, attempt(0)]
+
+
+def missing_deposit_wei(system: System, min_bond_wei: int, proposer: Address) -> int:
+    """What a proposer still has to deposit before a game for a request that demands this bond can be made."""
+    if min_bond_wei == 0:
+        return 0
+    return max(0, min_bond_wei - system.rpc.read(system.proposer_bonds.deposit_wei(proposer)))
+
+
+def deposit_intents(system: System, min_bond_wei: int, proposer: Address) -> list[Intent]:
+    """The deposit missing for a proposal. Making the game locks it, and it comes back as the game's bonds do."""
+    missing_wei = missing_deposit_wei(system, min_bond_wei, proposer)
+    if missing_wei == 0:
+        return []
+    return [
+        Intent(
+            kind="deposit",
+            call=system.proposer_bonds.deposit(),
+            value_wei=missing_wei,
+            will=f"Will deposit {ether(missing_wei)}: the request demands a bond of {ether(min_bond_wei)}",
+            did=lambda receipt: "Deposited: making the game locks it; `opml-dispute deposit` shows what is not locked",
+            facts={"deposit_wei": missing_wei, "min_bond_wei": min_bond_wei},
+        )
+    ]
+
+
+def withdrawal_intent(system: System, amount_wei: int) -> Intent:
+    """Take back a part of the sender's deposit that no game has locked."""
+    return Intent(
+        kind="withdraw-deposit",
+        call=system.proposer_bonds.withdraw(amount_wei),
+        will=f"Will take back {ether(amount_wei)} that no game has locked",
+        did=lambda receipt: f"Taken back: {ether(amount_wei)}",
+        facts={"amount_wei": amount_wei},
+    )
 
 
 def _expect_own_implementation(system: System) -> None:

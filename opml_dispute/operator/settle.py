@@ -17,6 +17,7 @@ from opml_dispute.actors.honest import resolution_actions
 from opml_dispute.chain.amounts import ether
 from opml_dispute.chain.answers import Head
 from opml_dispute.chain.contracts.dispute import DelayedWETH, FaultDisputeGame, Withdrawal
+from opml_dispute.chain.contracts.oracle import ProposerBonds
 from opml_dispute.chain.rpc import Call
 from opml_dispute.chain.system import System
 from opml_dispute.chain.transactions import Receipt
@@ -57,6 +58,9 @@ class Settlement:
     credits: tuple[Credit, ...]
     finality_delay_s: int
     withdrawal_delay_s: int
+    proposer_bonds: ProposerBonds
+    proposer_bond_wei: int
+    """What the proposer locked because the request demands it; 0 once it is released."""
 
 
 def recipients(game: Game) -> list[Address]:
@@ -92,7 +96,7 @@ def read_settlements(
     named = {vault.address: vault for vault in vaults.values()}
     delays = {address: rpc.read(vault.delay_s(), at=at) for address, vault in named.items()}
     answers = rpc.try_each([call for game in games for call in _settlement_calls(system, game, vaults, wanted)], at=at)
-    width = 2 + 3 * len(wanted)
+    width = 3 + 3 * len(wanted)
     found: list[Settlement | OpmlError] = []
     for index, game in enumerate(games):
         part = answers[index * width : (index + 1) * width]
@@ -100,10 +104,15 @@ def read_settlements(
         if error is not None:
             found.append(error)
             continue
-        mode, is_finalized, *owed = part
+        mode, is_finalized, proposer_bond_wei, *owed = part
         credits_ = tuple(Credit(payee, *owed[3 * i : 3 * i + 3]) for i, payee in enumerate(wanted))
         delay_s = delays[vaults[game.address].address]
-        found.append(Settlement(at, game, is_finalized, mode != UNDECIDED, credits_, finality_delay_s, delay_s))
+        found.append(
+            Settlement(
+                *(at, game, is_finalized, mode != UNDECIDED, credits_, finality_delay_s, delay_s),
+                *(system.proposer_bonds, proposer_bond_wei),
+            )
+        )
     return found
 
 
@@ -114,6 +123,7 @@ def _settlement_calls(
     return [
         contract.bond_distribution_mode(),
         system.oracle.is_finalized(game.address),
+        system.proposer_bonds.bond_wei(game.address),
         *(
             call
             for payee in payees
@@ -134,7 +144,7 @@ def settle_intents(settlement: Settlement) -> list[Intent]:
         return [resolution_intent(contract, action) for action in resolution_actions(game, now_s)]
     if not settlement.is_finalized:
         return []
-    intents: list[Intent] = []
+    intents = _release_intents(settlement)
     for credit in settlement.credits:
         if credit.owed_wei == 0:
             continue
@@ -153,6 +163,32 @@ def settle_intents(settlement: Settlement) -> list[Intent]:
             )
         )
     return intents
+
+
+def _release_intents(settlement: Settlement) -> list[Intent]:
+    """Pay out what the request demanded of the proposer, if one of the accounts looked after may get it."""
+    game, bond_wei = settlement.game, settlement.proposer_bond_wei
+    payees = {credit.recipient for credit in settlement.credits}
+    if bond_wei == 0 or payees.isdisjoint({game.root.claimant, game.root.countered_by}):
+        return []
+
+    def did(receipt: Receipt) -> str:
+        parts = [
+            f"{ether(event['amount'])} to {event['recipient']}"
+            for event in settlement.proposer_bonds.released(receipt.logs)
+        ]
+        return f"Paid {' and '.join(parts)}"
+
+    return [
+        Intent(
+            kind="release-bond",
+            call=settlement.proposer_bonds.release(game.address),
+            will=f"Will release the bond of {ether(bond_wei)} that the request demanded of its proposer",
+            did=did,
+            facts={"game": game.address, "bond_wei": bond_wei},
+            done_already=frozenset({"NoBond"}),
+        )
+    ]
 
 
 def resolution_intent(contract: FaultDisputeGame, action: Resolution) -> Intent:

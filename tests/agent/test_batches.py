@@ -10,7 +10,7 @@ from onnx import parser
 from opml_dispute.agent import serving
 from opml_dispute.chain.contracts.governance import GuardedOracle
 from opml_dispute.chain.system import System
-from opml_dispute.engine.hashing import keccak256
+from opml_dispute.engine.segment import OUTPUT, section_root
 from opml_dispute.model.compiler import compile_model
 from opml_dispute.models import digit_samples
 from opml_dispute.operator.case import open_case
@@ -49,8 +49,8 @@ def test_agent_answers_a_batch_and_delivers_it(chain: Chain, tmp_path: Path) -> 
     for delay_s in (TEST_TIMES.max_clock_s, TEST_TIMES.finality_delay_s + 1, TEST_TIMES.withdrawal_delay_s):
         chain.warp(delay_s)
         found.passes()
-    hashes = system.rpc.read_each([system.oracle.item_output_hash(request_id, item) for item in range(ITEMS)])
-    assert hashes == [keccak256(result.output_image) for result in case.results]
+    roots = system.rpc.read_each([system.oracle.item_output_root(request_id, item) for item in range(ITEMS)])
+    assert roots == [section_root(result.output_image, OUTPUT) for result in case.results]
     assert system.rpc.read(system.oracle.request_of(request_id)).fee_wei == 0
     found.end()
 

@@ -10,6 +10,7 @@ import pytest
 
 from opml_dispute.actors.exposure import line_wei
 from opml_dispute.chain.contracts.dispute import FaultDisputeGame
+from opml_dispute.chain.contracts.oracle import RequestTerms
 from opml_dispute.devnet import anvil as devnet
 from opml_dispute.devnet.campaign import ask_sample
 from opml_dispute.operator.case import open_case
@@ -132,6 +133,36 @@ def test_requests_are_answered_as_the_policy_says(
         assert made == 0
     else:
         assert made == answered
+
+
+@pytest.mark.parametrize(
+    ("changes", "answered"),
+    [({}, 1), ({"max_bond_wei": 2 * ETHER}, 0), ({"max_per_game_wei": 2 * ETHER}, 0), ({"max_at_risk_wei": ETHER}, 0)],
+)
+def test_demanded_bonds_count_among_what_is_risked(
+    chain: Chain, tmp_path: Path, agents: list[Unattended], changes: dict[str, Any], answered: int
+) -> None:
+    """Also what was deposited before: it is in no balance, and can be lost all the same."""
+    bond_wei, system = 2 * ETHER + 1, chain.system()
+    chain.sender("proposer").send(system.proposer_bonds.deposit(), value_wei=bond_wei - 1)
+    terms = RequestTerms(min_bond_wei=bond_wei)
+    ask_sample(system, chain.sender("requester"), 5, ModelStore(tmp_path / "models"), terms=terms)
+    one = begin(
+        agents, chain, tmp_path, role="proposer", roles=frozenset({"proposer", "claimer", "resolver"}), **changes
+    )
+    one.passes()
+    assert chain.rpc.read(system.factory.game_count()) == answered
+    if not answered:
+        assert chain.rpc.read(system.proposer_bonds.deposit_wei(PROPOSER)) == bond_wei - 1
+        return
+    (game,) = one.agent.discovery.addresses
+    assert one.agent._context.at_risk_wei([system.games.read(game)]) > bond_wei
+    before_wei = chain.rpc.balance_wei(PROPOSER)
+    for delay_s in (TEST_TIMES.max_clock_s, TEST_TIMES.finality_delay_s + 1):
+        chain.warp(delay_s)
+        one.passes()
+    assert chain.rpc.read(system.proposer_bonds.bond_wei(game)) == 0
+    assert chain.rpc.balance_wei(PROPOSER) > before_wei + 2 * ETHER - ETHER // 100  # gas
 
 
 def test_bonds_of_further_addresses_are_fetched_also_when_they_are_added_later(

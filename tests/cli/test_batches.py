@@ -14,8 +14,8 @@ from onnx import parser
 
 from opml_dispute.actors.liars import Liar, changes_anything
 from opml_dispute.cli.batches import BadBatch, expect_batch
-from opml_dispute.engine.hashing import keccak256
 from opml_dispute.engine.inference import Inference
+from opml_dispute.engine.segment import OUTPUT, section_root
 from opml_dispute.model.compiler import compile_model
 from opml_dispute.models import DIGITS, digit_samples
 from opml_dispute.trace.guest import guest_machine
@@ -91,8 +91,8 @@ def test_a_lie_about_one_item_is_beaten_and_the_batch_delivered(
     assert delivered.code == 0, delivered.err
     system = on_chain.system()
     known = bytes.fromhex(request_id[2:])
-    hashes = system.rpc.read_each([system.oracle.item_output_hash(known, item) for item in range(ITEMS)])
-    assert hashes == [keccak256(output) for output in outputs]
+    roots = system.rpc.read_each([system.oracle.item_output_root(known, item) for item in range(ITEMS)])
+    assert roots == [section_root(output, OUTPUT) for output in outputs]
     assert system.rpc.read(system.oracle.request_of(known)).fee_wei == 0
     assert "Delivered already" in cli("finalize", request_id, *challenger).err
 

@@ -1,4 +1,4 @@
-"""Inputs that one transaction cannot hold: published in parts, under a public chain's limits, found by players."""
+"""Inputs and outputs that one transaction cannot hold: in parts, under a public chain's limits."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from opml_dispute.chain.contracts.oracle import RequestTerms, SegmentRoots
 from opml_dispute.chain.input_parts import PART_BYTES, parts_of, published_image
 from opml_dispute.chain.transactions import MAX_TRANSACTION_BYTES, TransactionTooLarge
 from opml_dispute.cli.output import Output, ether
 from opml_dispute.engine.hashing import merkle_root
+from opml_dispute.operator.inference import new_request_id
 from opml_dispute.operator.publishing import publication_intents
+from opml_dispute.primitives import RequestId
 from tests.cli.conftest import Cli
 from tests.cli.test_bad_input import assert_refused
-from tests.conftest import Chain
+from tests.conftest import TEST_TIMES, Chain
 
 Key = Callable[[str], str]
 
@@ -122,10 +125,8 @@ def test_parts_that_cannot_all_be_paid_for_are_not_begun(
     assert system.rpc.balance_wei(sender.address) == balance_wei
 
 
-def test_an_answer_that_cannot_be_delivered_is_not_staked_on(
-    cli: Cli, on_chain: Chain, key: Key, tmp_path: Path
-) -> None:
-    """The requester is told, and the proposer's preflight fails."""
+def wide_model(cli: Cli, key: Key, tmp_path: Path) -> tuple[str, Path]:
+    """A registered model whose output no transaction can carry, and its input."""
     graph = helper.make_graph(
         [helper.make_node("Expand", ["x", "shape"], ["y"])],
         "wide",
@@ -137,13 +138,58 @@ def test_an_answer_that_cannot_be_delivered_is_not_staked_on(
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), model)
     np.save(x, np.ones(1, np.float32))
     wide_id = cli("model", "register", model, "--key-file", key("requester"), "--json").object_with("model_id")
-    asked = cli("request", "--model-id", wide_id["model_id"], "--input", x, "--key-file", key("requester"))
-    assert asked.code == 0, asked.err
-    assert "The answer has 160,000 bytes" in asked.err
-    request_id = "0x" + on_chain.system().rpc.read(on_chain.system().oracle.request_id_at(0)).hex()
-    assert_refused(
-        cli("propose", request_id, "--force-unavailable", "--key-file", key("proposer")), "its output has 160,000 bytes"
+    return str(wide_id["model_id"]), x
+
+
+def test_an_answer_that_no_transaction_can_carry_is_delivered_by_its_root(
+    cli: Cli, on_chain: Chain, key: Key, tmp_path: Path
+) -> None:
+    """The requester is told; parts are proven as the chain checks them, also by a contract that asks it."""
+    model_id, x = wide_model(cli, key, tmp_path)
+    asking = ("request", "--model-id", model_id, "--input", x, "--key-file", key("requester"))
+    asked = cli(*asking, "--json")
+    assert "The answer has 160,000 bytes" in cli(*asking).err
+    request_id = asked.object_with("request_id")["request_id"]
+    signing = ("--key-file", key("proposer"), "--json")
+    made = cli("propose", request_id, "--force-unavailable", *signing)
+    assert made.code == 0, made.err
+    early = cli("output", request_id)
+    assert "Nothing was delivered yet" in early.err
+    on_chain.warp(TEST_TIMES.max_clock_s)
+    assert cli("resolve", made.objects[-1]["game"], *signing).code == 0
+    on_chain.warp(TEST_TIMES.finality_delay_s + 1)
+    delivered = cli("finalize", request_id, *signing)
+    assert delivered.code == 0, delivered.err
+
+    system = on_chain.system()
+    root = system.rpc.read(system.oracle.request_of(RequestId(bytes.fromhex(request_id[2:])))).output_root
+    assert delivered.object_with("output_root")["output_root"] == "0x" + root.hex()
+    again = cli("finalize", request_id, *signing).object_with("output_root")
+    assert again["output_root"] == "0x" + root.hex()
+    roots = SegmentRoots(system.rpc.read(system.oracle.segment_roots()))
+    for offset, size in ((0, 1), (159_996, 4), (4_000, 200), (65_536, 65_536)):
+        shown = cli("output", request_id, "--offset", offset, "--bytes", size, "--json").objects[-1]
+        part, siblings = bytes.fromhex(shown["part"][2:]), [bytes.fromhex(each[2:]) for each in shown["siblings"]]
+        assert shown["is_delivered"]
+        assert shown["offset"] <= offset
+        assert offset + size <= shown["offset"] + len(part)
+        assert system.rpc.read(roots.output_root_with(part, shown["offset"], siblings)) == root
+    assert_refused(cli("output", request_id, "--offset", 159_997, "--bytes", 4), "the output has 160,000 bytes")
+    assert_refused(cli("output", request_id, "--item", 0), "is no batch")
+
+
+def test_an_answer_that_nobody_can_deliver_is_not_staked_on(
+    cli: Cli, on_chain: Chain, key: Key, tmp_path: Path
+) -> None:
+    """A contract can ask for an output whole that no transaction can carry: a proposer's preflight fails."""
+    model_id, x = wide_model(cli, key, tmp_path)
+    system, image = on_chain.system(), np.load(x).astype(">f4").tobytes()
+    receipt = on_chain.sender("requester").send(
+        system.oracle.request(bytes.fromhex(model_id[2:]), image, RequestTerms())
     )
+    request_id = "0x" + new_request_id(system, receipt).hex()
+    refused = cli("propose", request_id, "--force-unavailable", "--key-file", key("proposer"))
+    assert_refused(refused, "its output has 160,000 bytes")
 
 
 def test_the_operator_is_asked_about_the_value_of_all_that_follows(

@@ -25,6 +25,12 @@ GAS = {
         "claim credit, first call",
         "claim credit, second call",
     ),
+    r"`finalizeByRoot`, without a callback \| ([\d,]+) \|": ("finalize by root, no callback",),
+    r"`outputRootWith`, 32 bytes and 31 siblings \| ([\d,]+) \|": ("prove 32 bytes of an output by its root",),
+    r"deposit for a demanded bond, and its release \| ([\d,]+) and ([\d,]+) \|": (
+        "deposit for a demanded bond",
+        "release a demanded bond",
+    ),
     r"`finalize` of 40 bytes of output, without a callback \| ([\d,]+) \|": (
         "finalize, 40 bytes of output, no callback",
     ),

@@ -4,7 +4,7 @@ pragma solidity ^0.8.30;
 import {RequestId} from "../dispute/RequestId.sol";
 import {ModelId} from "../oracle/ModelId.sol";
 import {IInferenceConsumer} from "../oracle/interfaces/IInferenceConsumer.sol";
-import {IInferenceOracle} from "../oracle/interfaces/IInferenceOracle.sol";
+import {IInferenceOracle, RequestTerms} from "../oracle/interfaces/IInferenceOracle.sol";
 
 /// @title DigitReader
 /// @notice An example consumer: asks a model what digit an image shows, and keeps the answer. The model puts out ten scores,
@@ -48,7 +48,8 @@ contract DigitReader is IInferenceConsumer {
     /// @notice Asks what digit `image` shows. The value sent is the fee.
     /// @param image The model's input image.
     function read(bytes calldata image) external payable returns (RequestId requestId) {
-        requestId = oracle.request{value: msg.value}(modelId, image, address(this), CALLBACK_GAS);
+        RequestTerms memory terms = RequestTerms(address(this), CALLBACK_GAS, false, 0);
+        requestId = oracle.request{value: msg.value}(modelId, image, terms);
         state[requestId] = ASKED;
         askerOf[requestId] = msg.sender;
     }

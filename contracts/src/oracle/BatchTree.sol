@@ -22,6 +22,7 @@ library BatchTree {
 
     /// @notice The roots of a batch's inputs, 2^(36 + height) bytes with item i's at i * 2^36, and of its first state.
     /// @param inputs The items' input images, one behind the other; their length is a multiple of `itemCount`.
+    /// @param itemCount At least 1, for which both are those of the one item.
     function initialRoots(ModelRoot modelRoot, bytes calldata inputs, uint256 itemCount)
         internal
         pure
@@ -41,18 +42,6 @@ library BatchTree {
         }
         inputRoot = InputRoot.wrap(_rootOf(inputRoots, SegmentTree.LOG2_INPUT));
         startingRoot = StateRoot.wrap(_rootOf(startingRoots, SegmentTree.LOG2_SEGMENT));
-    }
-
-    /// @notice The root of a batch in which `item` has the state `itemRoot`.
-    /// @param siblings As many as the tree is high, lowest first.
-    function rootWith(StateRoot itemRoot, uint256 item, bytes32[] calldata siblings) internal pure returns (StateRoot) {
-        bytes32 root = itemRoot.raw();
-        for (uint256 i = 0; i < siblings.length; ++i) {
-            root = (item >> i) & 1 == 0
-                ? SegmentTree.hashPair(root, siblings[i])
-                : SegmentTree.hashPair(siblings[i], root);
-        }
-        return StateRoot.wrap(root);
     }
 
     /// @dev The root over `row`, subtrees of 2^level bytes each, then zeros. Overwrites the row.

@@ -129,6 +129,15 @@ library SegmentTree {
         return InputRoot.wrap(imageRoot(image, LOG2_INPUT));
     }
 
+    /// @notice The root of the tree in which the index-th subtree of a level is `root`.
+    /// @param siblings What stands beside the path up, lowest first; `index` is below 2^(their number).
+    function rootAbove(bytes32 root, uint256 index, bytes32[] calldata siblings) internal pure returns (bytes32) {
+        for (uint256 i = 0; i < siblings.length; ++i) {
+            root = (index >> i) & 1 == 0 ? hashPair(root, siblings[i]) : hashPair(siblings[i], root);
+        }
+        return root;
+    }
+
     /// @notice S_0: nothing run, nothing put out.
     function initialRoot(ModelRoot modelRoot, InputRoot inputRoot) internal pure returns (StateRoot) {
         OutputRoot noOutput = OutputRoot.wrap(zeroRoot(LOG2_OUTPUT));
@@ -140,10 +149,9 @@ library SegmentTree {
         ModelRoot modelRoot,
         uint64 nodeCount,
         InputRoot inputRoot,
-        bytes calldata output,
+        OutputRoot outputRoot,
         ArenaRoot arenaRoot
     ) internal pure returns (StateRoot) {
-        OutputRoot outputRoot = OutputRoot.wrap(imageRoot(output, LOG2_OUTPUT));
         return stateRoot(modelRoot, headerRoot(nodeCount, 0, 0), inputRoot, outputRoot, arenaRoot);
     }
 

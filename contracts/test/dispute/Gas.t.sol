@@ -6,12 +6,14 @@ import {FaultDisputeGame} from "../../src/dispute/FaultDisputeGame.sol";
 import {Position} from "../../src/dispute/Position.sol";
 import {DigitReader} from "../../src/examples/DigitReader.sol";
 import {Model} from "../../src/oracle/interfaces/IModelRegistry.sol";
-import {Claim} from "../../src/dispute/Claim.sol";
+import {Claim, claimOf} from "../../src/dispute/Claim.sol";
 import {RequestId} from "../../src/dispute/RequestId.sol";
 import {StateRoot} from "../../src/dispute/StateRoot.sol";
-import {ArenaRoot, InputRoot, ModelRoot} from "../../src/oracle/SectionRoot.sol";
+import {ArenaRoot, InputRoot, ModelRoot, OutputRoot} from "../../src/oracle/SectionRoot.sol";
 import {SegmentTree} from "../../src/oracle/SegmentTree.sol";
-import {ItemOutput} from "../../src/oracle/interfaces/IInferenceOracle.sol";
+import {ItemOutput, RequestTerms} from "../../src/oracle/interfaces/IInferenceOracle.sol";
+import {IProposerBonds} from "../../src/oracle/interfaces/IProposerBonds.sol";
+import {ISegmentRoots} from "../../src/oracle/interfaces/ISegmentRoots.sol";
 
 /// @notice What each call costs as a transaction of its own, on record in snapshots/game.json. A game of depth 8 over 12
 ///         nodes; input 100 bytes, output 40.
@@ -67,12 +69,37 @@ contract GasTest is OracleFixture {
         record("claim credit, second call");
     }
 
+    /// @notice What a request costs that demands a bond and asks for its output by root.
+    function test_gas_termsOfRequests() public {
+        IProposerBonds bonds = oracle.proposerBonds();
+        vm.prank(REQUESTER);
+        RequestId id = oracle.request{value: 1 ether}(modelId, input, RequestTerms(address(0), 0, true, 1 ether));
+        vm.prank(PROPOSER);
+        bonds.deposit{value: 1 ether}();
+        record("deposit for a demanded bond");
+        (ModelRoot modelRoot,,,,,) = models.parameters(modelId);
+        OutputRoot root = OutputRoot.wrap("output");
+        InputRoot inputRoot = oracle.requests(id).inputRoot;
+        StateRoot last = SegmentTree.finalRoot(modelRoot, NODES, inputRoot, root, ArenaRoot.wrap(ARENA));
+        FaultDisputeGame game = propose(id, claimOf(last));
+        record("create a game for a fee, locking a bond");
+        survive(game);
+        oracle.finalizeByRoot(id, game, root, ArenaRoot.wrap(ARENA));
+        record("finalize by root, no callback");
+        game.closeGame();
+        bonds.release(game);
+        record("release a demanded bond");
+        ISegmentRoots roots = oracle.segmentRoots();
+        roots.outputRootWith(new bytes(32), 0, new bytes32[](31));
+        record("prove 32 bytes of an output by its root");
+    }
+
     /// @notice What 64 requests cost together, each with 100 bytes of input and 40 of output.
     function test_gas_batch() public {
         uint256 count = 64;
         bytes memory inputs = fill(count * INPUT_BYTES, "inputs");
         vm.prank(REQUESTER);
-        RequestId id = oracle.requestBatch{value: 64 ether}(modelId, inputs, count, address(0), 0);
+        RequestId id = oracle.requestBatch{value: 64 ether}(modelId, inputs, count, terms(address(0), 0));
         record("request a batch of 64, 100 bytes of input each");
 
         // Every item has the same final state, so the siblings are the roots of whole subtrees of it.
@@ -85,7 +112,8 @@ contract GasTest is OracleFixture {
         }
         ItemOutput[] memory outputs = new ItemOutput[](count);
         for (uint256 i = 0; i < count; ++i) {
-            outputs[i] = ItemOutput(i, output, InputRoot.wrap("inputs"), ArenaRoot.wrap(ARENA), siblings);
+            outputs[i] =
+                ItemOutput(i, output, OutputRoot.wrap(0), InputRoot.wrap("inputs"), ArenaRoot.wrap(ARENA), siblings);
         }
         FaultDisputeGame game = propose(id, Claim.wrap(root));
         record("create a game about a batch for a fee");
@@ -95,7 +123,8 @@ contract GasTest is OracleFixture {
     }
 
     function finalRootOf(ModelRoot modelRoot, bytes calldata output_) external pure returns (StateRoot) {
-        return SegmentTree.finalRoot(modelRoot, NODES, InputRoot.wrap("inputs"), output_, ArenaRoot.wrap(ARENA));
+        OutputRoot outputRoot = OutputRoot.wrap(SegmentTree.imageRoot(output_, SegmentTree.LOG2_OUTPUT));
+        return SegmentTree.finalRoot(modelRoot, NODES, InputRoot.wrap("inputs"), outputRoot, ArenaRoot.wrap(ARENA));
     }
 
     function test_gas_dispute() public {

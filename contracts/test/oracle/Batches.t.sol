@@ -46,9 +46,13 @@ contract BatchesTest is OracleFixture {
         return OutputRoot.wrap(SegmentTree.imageRoot(image, SegmentTree.LOG2_OUTPUT));
     }
 
+    function itemRoot(RequestId id, uint256 item) internal view returns (bytes32) {
+        return OutputRoot.unwrap(oracle.itemOutputRoot(id, item));
+    }
+
     function askBatch(uint256 count, address callback, uint64 callbackGas, uint256 fee) internal returns (RequestId) {
         vm.prank(REQUESTER);
-        return oracle.requestBatch{value: fee}(modelId, imagesOf(count), count, callback, callbackGas);
+        return oracle.requestBatch{value: fee}(modelId, imagesOf(count), count, terms(callback, callbackGas));
     }
 
     /// @dev The final state of an item; item FAILED ends with a status.
@@ -93,7 +97,9 @@ contract BatchesTest is OracleFixture {
         for (uint256 level = 0; level < siblings.length; ++level) {
             siblings[level] = rowOf(count, level)[(item >> level) ^ 1];
         }
-        return ItemOutput(item, outputOf(item), this.inputRootOf(imageOf(item)), ArenaRoot.wrap(ARENA), siblings);
+        return ItemOutput(
+            item, outputOf(item), OutputRoot.wrap(0), this.inputRootOf(imageOf(item)), ArenaRoot.wrap(ARENA), siblings
+        );
     }
 
     function one(ItemOutput memory output) internal pure returns (ItemOutput[] memory outputs) {
@@ -146,13 +152,13 @@ contract BatchesTest is OracleFixture {
     function test_request_refusesWhatIsNoBatch() public {
         bytes memory images = imagesOf(2);
         vm.expectRevert(abi.encodeWithSelector(IInferenceOracle.ItemCountOutOfRange.selector, 1, 2, 256));
-        oracle.requestBatch(modelId, imageOf(0), 1, NO_CALLBACK, 0);
+        oracle.requestBatch(modelId, imageOf(0), 1, terms(NO_CALLBACK, 0));
         vm.expectRevert(abi.encodeWithSelector(IInferenceOracle.ItemCountOutOfRange.selector, 257, 2, 256));
-        oracle.requestBatch(modelId, images, 257, NO_CALLBACK, 0);
+        oracle.requestBatch(modelId, images, 257, terms(NO_CALLBACK, 0));
         vm.expectRevert(abi.encodeWithSelector(IInferenceOracle.InputSizeMismatch.selector, 200, 300));
-        oracle.requestBatch(modelId, images, 3, NO_CALLBACK, 0);
+        oracle.requestBatch(modelId, images, 3, terms(NO_CALLBACK, 0));
         vm.expectRevert(abi.encodeWithSelector(IInferenceOracle.UnevenFee.selector, 3, 2));
-        oracle.requestBatch{value: 3}(modelId, images, 2, NO_CALLBACK, 0);
+        oracle.requestBatch{value: 3}(modelId, images, 2, terms(NO_CALLBACK, 0));
     }
 
     // ---------------------------------------------------------------- local data
@@ -194,7 +200,7 @@ contract BatchesTest is OracleFixture {
         for (uint256 item = 0; item < ITEMS; ++item) {
             if (item == FAILED) continue;
             oracle.finalizeItems(id, game, one(given(item, ITEMS)));
-            vm.assertEq(oracle.itemOutputHash(id, item), keccak256(outputOf(item)));
+            vm.assertEq(itemRoot(id, item), OutputRoot.unwrap(this.outputRootOf(outputOf(item))));
         }
         vm.assertEq(PROPOSER.balance - before, (ITEMS - 1) * 1 ether);
         Request memory asked = oracle.requests(id);
@@ -243,7 +249,8 @@ contract BatchesTest is OracleFixture {
         bool isRight = spoiled == 5 && item != FAILED;
         if (!isRight) vm.expectPartialRevert(IInferenceOracle.StateRootMismatch.selector);
         oracle.finalizeItems(id, game, one(output));
-        vm.assertEq(oracle.itemOutputHash(id, item), isRight ? keccak256(outputOf(item)) : bytes32(0));
+        bytes32 expected = isRight ? OutputRoot.unwrap(this.outputRootOf(outputOf(item))) : bytes32(0);
+        vm.assertEq(itemRoot(id, item), expected);
     }
 
     function test_refusals() public {

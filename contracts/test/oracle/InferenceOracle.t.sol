@@ -50,7 +50,7 @@ contract InferenceOracleTest is OracleFixture {
         vm.assertEq(asked.fee, 1 ether);
         vm.assertEq(asked.firstGameIndex, gamesBefore);
         vm.assertEq(address(asked.deliveredBy), address(0));
-        vm.assertEq(asked.outputHash, 0);
+        vm.assertEq(OutputRoot.unwrap(asked.outputRoot), 0);
         vm.assertEq(oracle.requestCount(), 1);
         vm.assertEq(oracle.requestIdAtIndex(0).raw(), id.raw());
         vm.assertEq(address(oracle).balance, 1 ether);
@@ -67,24 +67,24 @@ contract InferenceOracleTest is OracleFixture {
         RequestId id = ask(address(1), 2, 3);
         vm.revertToState(before);
         vm.expectEmit(address(oracle));
-        emit IInferenceOracle.InferenceRequested(id, modelId, REQUESTER, inputRoot, input, "", address(1), 2, 3);
+        emit IInferenceOracle.InferenceRequested(id, modelId, REQUESTER, inputRoot, input, "", terms(address(1), 2), 3);
         ask(address(1), 2, 3);
     }
 
     function test_requestByRoot_isTheSameRequest() public {
         RequestId one = ask(address(0), 0, 0);
         InputRoot inputRoot = InputRoot.wrap(this.imageRoot(input));
-        RequestId two = oracle.requestByRoot(modelId, inputRoot, "ipfs://input", address(0), 0);
+        RequestId two = oracle.requestByRoot(modelId, inputRoot, "ipfs://input", terms(address(0), 0));
         vm.assertNotEq(one.raw(), two.raw());
         vm.assertEq(oracle.requests(one).startingRoot.raw(), oracle.requests(two).startingRoot.raw());
         uint256 before = vm.snapshotState();
-        RequestId three = oracle.requestByRoot(modelId, inputRoot, "ipfs://input", address(0), 0);
+        RequestId three = oracle.requestByRoot(modelId, inputRoot, "ipfs://input", terms(address(0), 0));
         vm.revertToState(before);
         vm.expectEmit(address(oracle));
         emit IInferenceOracle.InferenceRequested(
-            three, modelId, address(this), inputRoot, "", "ipfs://input", address(0), 0, 0
+            three, modelId, address(this), inputRoot, "", "ipfs://input", terms(address(0), 0), 0
         );
-        oracle.requestByRoot(modelId, inputRoot, "ipfs://input", address(0), 0);
+        oracle.requestByRoot(modelId, inputRoot, "ipfs://input", terms(address(0), 0));
     }
 
     /// @notice The same question twice is two requests.
@@ -95,18 +95,18 @@ contract InferenceOracleTest is OracleFixture {
     function test_request_refusals() public {
         bytes memory unknown = abi.encodeWithSelector(IModelRegistry.UnknownModel.selector, bytes32("no"));
         vm.expectRevert(unknown);
-        oracle.request(ModelId.wrap("no"), input, address(0), 0);
+        oracle.request(ModelId.wrap("no"), input, terms(address(0), 0));
         vm.expectRevert(unknown);
-        oracle.requestByRoot(ModelId.wrap("no"), InputRoot.wrap("root"), "", address(0), 0);
+        oracle.requestByRoot(ModelId.wrap("no"), InputRoot.wrap("root"), "", terms(address(0), 0));
         vm.expectRevert(abi.encodeWithSelector(IInferenceOracle.InputSizeMismatch.selector, 99, INPUT_BYTES));
-        oracle.request(modelId, new bytes(99), address(0), 0);
+        oracle.request(modelId, new bytes(99), terms(address(0), 0));
         vm.expectRevert(abi.encodeWithSelector(IInferenceOracle.InputSizeMismatch.selector, 101, INPUT_BYTES));
-        oracle.request(modelId, new bytes(101), address(0), 0);
+        oracle.request(modelId, new bytes(101), terms(address(0), 0));
         vm.expectRevert(
             abi.encodeWithSelector(IInferenceOracle.CallbackGasTooHigh.selector, MAX_CALLBACK_GAS + 1, MAX_CALLBACK_GAS)
         );
-        oracle.request(modelId, input, address(1), MAX_CALLBACK_GAS + 1);
-        oracle.request(modelId, input, address(1), MAX_CALLBACK_GAS);
+        oracle.request(modelId, input, terms(address(1), MAX_CALLBACK_GAS + 1));
+        oracle.request(modelId, input, terms(address(1), MAX_CALLBACK_GAS));
     }
 
     function test_unknownRequest() public {
@@ -148,7 +148,7 @@ contract InferenceOracleTest is OracleFixture {
         vm.assertEq(consumer.caller(), address(oracle));
         Request memory asked = oracle.requests(id);
         vm.assertEq(address(asked.deliveredBy), address(game));
-        vm.assertEq(asked.outputHash, keccak256(output));
+        vm.assertEq(OutputRoot.unwrap(asked.outputRoot), this.imageRoot(output));
         vm.assertEq(asked.fee, 0);
     }
 

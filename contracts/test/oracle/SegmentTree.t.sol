@@ -19,7 +19,8 @@ contract SegmentTreeTest is Test {
         pure
         returns (StateRoot)
     {
-        return SegmentTree.finalRoot(modelRoot, nodes, inputRoot, output, arena);
+        OutputRoot outputRoot = OutputRoot.wrap(SegmentTree.imageRoot(output, 36));
+        return SegmentTree.finalRoot(modelRoot, nodes, inputRoot, outputRoot, arena);
     }
 
     function modelRootOf(bytes32[2] calldata leaves, bytes32[33] calldata proof) external pure returns (ModelRoot) {

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from opml_dispute.chain.answers import Log
-from opml_dispute.chain.contracts.contract import Contract, as_it_is
+from opml_dispute.chain.contracts.contract import ZERO_ADDRESS, Contract, as_it_is
 from opml_dispute.chain.rpc import Call
 from opml_dispute.primitives import Address, Hash32, ModelId, RequestId, StateRoot
 
@@ -79,6 +79,28 @@ class ModelRegistry(Contract):
 
 
 @dataclass(frozen=True)
+class RequestTerms:
+    """What a requester asks for beside the inference."""
+
+    callback: Address = ZERO_ADDRESS
+    """The consumer that is called with the output; the zero address for none."""
+    callback_gas: int = 0
+    output_by_root: bool = False
+    """Whether the output is delivered as the root of its section, for parts to be proven later."""
+    min_bond_wei: int = 0
+    """What a proposer has to lock on its answer beside the root claim's bond."""
+
+    @property
+    def as_tuple(self) -> tuple[Any, ...]:
+        """For the ABI."""
+        return (self.callback, self.callback_gas, self.output_by_root, self.min_bond_wei)
+
+
+NO_TERMS: Final = RequestTerms()
+"""No consumer to call, the output whole, no bond beside the root claim's."""
+
+
+@dataclass(frozen=True)
 class RequestRecord:
     """A request as the chain keeps it."""
 
@@ -89,7 +111,11 @@ class RequestRecord:
     requested_at_s: int
     callback: Address
     callback_gas: int
+    output_by_root: bool
+    """Whether the output is delivered as the root of its section."""
     fee_wei: int
+    min_bond_wei: int
+    """What a proposer has to lock on its answer beside the root claim's bond."""
     first_game_index: int
     item_count: int
     """1, or the number of items of a batch."""
@@ -97,8 +123,8 @@ class RequestRecord:
     """Of a batch: items without output."""
     delivered_by: Address
     """The game that delivered, of a batch the last item; the zero address before."""
-    output_hash: Hash32
-    """Zeros for a batch."""
+    output_root: Hash32
+    """Root of the OUTPUT section delivered; zeros before, and for a batch."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +133,9 @@ class ItemOutput:
 
     item: int
     image: bytes
+    """Empty if the request asked for the output by root."""
+    output_root: Hash32
+    """Zeros if it did not."""
     input_root: Hash32
     arena_root: Hash32
     siblings: list[bytes]
@@ -115,7 +144,7 @@ class ItemOutput:
     @property
     def as_tuple(self) -> tuple[Any, ...]:
         """For the ABI."""
-        return (self.item, self.image, self.input_root, self.arena_root, self.siblings)
+        return (self.item, self.image, self.output_root, self.input_root, self.arena_root, self.siblings)
 
 
 class InferenceOracle(Contract):
@@ -123,21 +152,19 @@ class InferenceOracle(Contract):
 
     artifact_name = "InferenceOracle"
 
-    def request(self, model_id: bytes, image: bytes, callback: Address, callback_gas: int) -> Call[RequestId]:
+    def request(self, model_id: bytes, image: bytes, terms: RequestTerms) -> Call[RequestId]:
         """Request an inference on an input image; value: the fee."""
-        return self._call(RequestId, "request", model_id, image, callback, callback_gas)
+        return self._call(RequestId, "request", model_id, image, terms.as_tuple)
 
     def request_by_root(
-        self, model_id: bytes, input_root: bytes, input_uri: str, callback: Address, callback_gas: int
+        self, model_id: bytes, input_root: bytes, input_uri: str, terms: RequestTerms
     ) -> Call[RequestId]:
         """Request an inference on an input that is given by its root, with the URI of its image; value: the fee."""
-        return self._call(RequestId, "requestByRoot", model_id, input_root, input_uri, callback, callback_gas)
+        return self._call(RequestId, "requestByRoot", model_id, input_root, input_uri, terms.as_tuple)
 
-    def request_batch(
-        self, model_id: bytes, images: bytes, item_count: int, callback: Address, callback_gas: int
-    ) -> Call[RequestId]:
+    def request_batch(self, model_id: bytes, images: bytes, item_count: int, terms: RequestTerms) -> Call[RequestId]:
         """Request a batch of inferences on input images, one behind the other; value: the fee of all."""
-        return self._call(RequestId, "requestBatch", model_id, images, item_count, callback, callback_gas)
+        return self._call(RequestId, "requestBatch", model_id, images, item_count, terms.as_tuple)
 
     def request_of(self, request_id: bytes) -> Call[RequestRecord]:
         """A request; reverts with UnknownRequest."""
@@ -165,13 +192,17 @@ class InferenceOracle(Contract):
         """Deliver the output of a request, from a game that the defender won."""
         return self._call(as_it_is, "finalize", request_id, game, output, arena_root)
 
+    def finalize_by_root(self, request_id: bytes, game: Address, output_root: bytes, arena_root: bytes) -> Call[None]:
+        """Deliver the root of a request's output, from a game that the defender won."""
+        return self._call(as_it_is, "finalizeByRoot", request_id, game, output_root, arena_root)
+
     def finalize_items(self, request_id: bytes, game: Address, outputs: Sequence[ItemOutput]) -> Call[None]:
         """Deliver outputs of a batch's items, from a game that the defender won."""
         return self._call(as_it_is, "finalizeItems", request_id, game, [output.as_tuple for output in outputs])
 
-    def item_output_hash(self, request_id: bytes, item: int) -> Call[Hash32]:
-        """The hash of the output delivered for an item; zeros before."""
-        return self._call(Hash32, "itemOutputHash", request_id, item)
+    def item_output_root(self, request_id: bytes, item: int) -> Call[Hash32]:
+        """The root of the OUTPUT section delivered for an item; zeros before."""
+        return self._call(Hash32, "itemOutputRoot", request_id, item)
 
     def is_claim_valid(self, game: Address) -> Call[bool]:
         """Whether the game is proper, respected, finalized and its defender won."""
@@ -233,6 +264,14 @@ class InferenceOracle(Contract):
         """The game factory."""
         return self._call(Address, "disputeGameFactory")
 
+    def segment_roots(self) -> Call[Address]:
+        """The contract that computes roots of segments, and those that parts of outputs lead to."""
+        return self._call(Address, "segmentRoots")
+
+    def proposer_bonds(self) -> Call[Address]:
+        """The contract that holds the bonds which requests demand of their proposers."""
+        return self._call(Address, "proposerBonds")
+
     def requested(self, logs: Iterable[Log]) -> list[dict[str, Any]]:
         """Every InferenceRequested event."""
         return self.events("InferenceRequested", logs)
@@ -242,9 +281,50 @@ class InferenceOracle(Contract):
         return self.events("InferenceDelivered", logs)
 
     def delivered_items(self, logs: Iterable[Log]) -> list[dict[str, Any]]:
-        """Every ItemDelivered event."""
-        return self.events("ItemDelivered", logs)
+        """Every ItemDelivered and ItemDeliveredByRoot event."""
+        found = list(logs)
+        return self.events("ItemDelivered", found) + self.events("ItemDeliveredByRoot", found)
 
     def callbacks(self, logs: Iterable[Log]) -> list[dict[str, Any]]:
         """Every CallbackCalled event."""
         return self.events("CallbackCalled", logs)
+
+
+class SegmentRoots(Contract):
+    """Roots of segments, computed on the chain."""
+
+    artifact_name = "SegmentRoots"
+
+    def output_root_with(self, part: bytes, offset: int, siblings: Sequence[bytes]) -> Call[Hash32]:
+        """The root of an OUTPUT section that has `part` at `offset`; siblings lowest first."""
+        return self._call(Hash32, "outputRootWith", part, offset, siblings)
+
+
+class ProposerBonds(Contract):
+    """The bonds that requests demand of their proposers, and what proposers deposited for them."""
+
+    artifact_name = "ProposerBonds"
+
+    def deposit(self) -> Call[None]:
+        """Add to the sender's deposit; value: how much."""
+        return self._call(as_it_is, "deposit")
+
+    def withdraw(self, amount_wei: int) -> Call[None]:
+        """Take a part of the sender's deposit back."""
+        return self._call(as_it_is, "withdraw", amount_wei)
+
+    def release(self, game: Address) -> Call[None]:
+        """Pay out the bond of a game that pays out its own."""
+        return self._call(as_it_is, "release", game)
+
+    def deposit_wei(self, proposer: Address) -> Call[int]:
+        """What the account can lock or withdraw."""
+        return self._call(int, "depositOf", proposer)
+
+    def bond_wei(self, game: Address) -> Call[int]:
+        """What is locked for a game."""
+        return self._call(int, "bondOf", game)
+
+    def released(self, logs: Iterable[Log]) -> list[dict[str, Any]]:
+        """Every BondReleased event."""
+        return self.events("BondReleased", logs)

@@ -9,8 +9,24 @@ import {IDisputeGame} from "../../dispute/interfaces/IDisputeGame.sol";
 import {IDisputeGameFactory} from "../../dispute/interfaces/IDisputeGameFactory.sol";
 import {IGameRegistry} from "../../dispute/interfaces/IGameRegistry.sol";
 import {ModelId} from "../ModelId.sol";
-import {ArenaRoot, InputRoot} from "../SectionRoot.sol";
+import {ArenaRoot, InputRoot, OutputRoot} from "../SectionRoot.sol";
 import {IModelRegistry} from "./IModelRegistry.sol";
+import {IProposerBonds} from "./IProposerBonds.sol";
+import {ISegmentRoots} from "./ISegmentRoots.sol";
+
+/// @notice What a requester asks for beside the inference.
+struct RequestTerms {
+    /// @notice The consumer to call with the output: an IInferenceConsumer, or an IInferenceRootConsumer if it asks for the
+    ///         output by root; zero for none.
+    address callback;
+    /// @notice Gas of that call, at most `maxCallbackGas`.
+    uint64 callbackGas;
+    /// @notice Whether the output is delivered as the root of its section, for parts to be proven later. For outputs that
+    ///         no transaction can carry.
+    bool outputByRoot;
+    /// @notice What a proposer has to lock on its answer beside the root claim's bond, in wei: see IProposerBonds.
+    uint96 minBond;
+}
 
 /// @notice A requester's wish for one inference.
 struct Request {
@@ -23,29 +39,33 @@ struct Request {
     address requester;
     /// @notice When the request was made.
     Timestamp requestedAt;
-    /// @notice The consumer to call with the output; zero for none.
+    /// @notice See RequestTerms, for the next two as well.
     address callback;
-    /// @notice Gas of that call.
     uint64 callbackGas;
+    bool outputByRoot;
     /// @notice The fee in wei for the proposer of the right root claim; 0 once paid or reclaimed.
-    uint128 fee;
+    uint96 fee;
+    /// @notice See RequestTerms.
+    uint96 minBond;
     /// @notice Number of games that the factory had made before: proposals for this request come after.
-    uint64 firstGameIndex;
+    uint32 firstGameIndex;
     /// @notice The number of items: 1 unless the request is a batch.
     uint16 itemCount;
     /// @notice The number of items of a batch without output.
     uint16 itemsLeft;
     /// @notice The game that delivered, for a batch its last item; zero before.
     IDisputeGame deliveredBy;
-    /// @notice keccak256 of the output image delivered; zero before, and for a batch.
-    bytes32 outputHash;
+    /// @notice Root of the OUTPUT section delivered, 2^36 bytes: the output image, then zeros. Zero before, and for a batch.
+    OutputRoot outputRoot;
 }
 
 /// @notice The output of one item of a batch, with its proof.
 struct ItemOutput {
     uint256 item;
-    /// @notice The output image.
+    /// @notice The output image, if the request did not ask for the root.
     bytes output;
+    /// @notice Root of the OUTPUT section in the item's final state, if it did.
+    OutputRoot outputRoot;
     /// @notice Root of the INPUT section in the item's final state.
     InputRoot inputRoot;
     /// @notice Root of its ARENA section.
@@ -71,15 +91,22 @@ interface IInferenceOracle is IGameRegistry {
         InputRoot inputRoot,
         bytes input,
         string inputUri,
-        address callback,
-        uint64 callbackGas,
+        RequestTerms terms,
         uint256 fee
     );
     event InferenceDelivered(
         RequestId indexed requestId, ModelId indexed modelId, IDisputeGame indexed game, bytes output
     );
+    /// @notice The output of a request that asked for its root.
+    event InferenceDeliveredByRoot(
+        RequestId indexed requestId, ModelId indexed modelId, IDisputeGame indexed game, OutputRoot outputRoot
+    );
     /// @notice The output of one item of a batch.
     event ItemDelivered(RequestId indexed requestId, uint256 indexed item, IDisputeGame indexed game, bytes output);
+    /// @notice The output of one item of a batch that asked for roots.
+    event ItemDeliveredByRoot(
+        RequestId indexed requestId, uint256 indexed item, IDisputeGame indexed game, OutputRoot outputRoot
+    );
     /// @notice The consumer was called. `reason` is what it reverted with, cut to 256 bytes; empty if it succeeded or has no
     ///         code.
     event CallbackCalled(RequestId indexed requestId, address indexed callback, bool success, bytes reason);
@@ -117,6 +144,8 @@ interface IInferenceOracle is IGameRegistry {
     error UnknownItem(uint256 item, uint256 itemCount);
     /// @notice The request is a batch, and the call is about single requests; or the other way round.
     error WrongKindOfRequest(RequestId requestId, uint256 itemCount);
+    /// @notice The request asked for its output by root, and the call brings the image; or the other way round.
+    error WrongDelivery(RequestId requestId, bool outputByRoot);
     /// @notice The request has its output.
     error AlreadyDelivered(RequestId requestId, IDisputeGame deliveredBy);
     /// @notice The game is about another request.
@@ -151,9 +180,7 @@ interface IInferenceOracle is IGameRegistry {
 
     /// @notice Asks for an inference; the value sent is the fee.
     /// @param input The input image: big-endian tensors at their places in the INPUT section, exactly the model's input size.
-    /// @param callback An IInferenceConsumer, or zero.
-    /// @param callbackGas Gas of its call, at most `maxCallbackGas`.
-    function request(ModelId modelId, bytes calldata input, address callback, uint64 callbackGas)
+    function request(ModelId modelId, bytes calldata input, RequestTerms calldata terms)
         external
         payable
         returns (RequestId requestId);
@@ -161,32 +188,25 @@ interface IInferenceOracle is IGameRegistry {
     /// @notice As `request`, for an input too large to send: its root, and where the image can be fetched.
     /// @dev No challenger can check an inference on an input that is not public. So a requester that hides it can only
     ///      get an unchecked answer to its own question.
-    function requestByRoot(
-        ModelId modelId,
-        InputRoot inputRoot,
-        string calldata inputUri,
-        address callback,
-        uint64 callbackGas
-    ) external payable returns (RequestId requestId);
+    function requestByRoot(ModelId modelId, InputRoot inputRoot, string calldata inputUri, RequestTerms calldata terms)
+        external
+        payable
+        returns (RequestId requestId);
 
     /// @notice Asks for a batch of inferences by one model, 2 to 256, which one game answers; the value sent is the fee of
     ///         all, and is shared by the items alike.
     /// @param inputs The items' input images, one behind the other.
-    /// @param callback Called for each item, with the id `itemRequestId`.
-    /// @param callbackGas Gas of each call.
-    function requestBatch(
-        ModelId modelId,
-        bytes calldata inputs,
-        uint256 itemCount,
-        address callback,
-        uint64 callbackGas
-    ) external payable returns (RequestId requestId);
+    /// @param terms The consumer is called for each item, with the id `itemRequestId` and this gas.
+    function requestBatch(ModelId modelId, bytes calldata inputs, uint256 itemCount, RequestTerms calldata terms)
+        external
+        payable
+        returns (RequestId requestId);
 
     /// @notice What a consumer is told to be the request id of an item: keccak256(abi.encode(requestId, item)).
     function itemRequestId(RequestId requestId, uint256 item) external pure returns (RequestId);
 
-    /// @notice keccak256 of the output image delivered for an item of a batch; zero before.
-    function itemOutputHash(RequestId requestId, uint256 item) external view returns (bytes32);
+    /// @notice Root of the OUTPUT section delivered for an item of a batch; zero before.
+    function itemOutputRoot(RequestId requestId, uint256 item) external view returns (OutputRoot);
 
     /// @notice Says "I know the answer" without saying it. A proposal that follows within COMMITMENT_BLOCKS blocks counts from
     ///         the block of this call, so that who copies it from the pending transactions comes later and gets no fee.
@@ -218,10 +238,18 @@ interface IInferenceOracle is IGameRegistry {
     function mayBeRestored(IDisputeGame game) external view returns (bool);
 
     /// @notice Delivers the output of a request, pays the fee to who proposed it first, and calls the consumer.
+    ///         Not for a request that asked for its output by root.
     /// @param game One that survived: see `isGameClaimValid`.
     /// @param output The output image, exactly the model's output size.
     /// @param arenaRoot Root of the ARENA section in the final state.
     function finalize(RequestId requestId, IDisputeGame game, bytes calldata output, ArenaRoot arenaRoot) external;
+
+    /// @notice Delivers the root of the output of a request that asked for it, pays the fee, and calls the consumer. What is
+    ///         under the root is proven to who needs it, later: `ISegmentRoots.outputRootWith`.
+    /// @param game One that survived: see `isGameClaimValid`.
+    /// @param outputRoot Root of the OUTPUT section in the final state.
+    /// @param arenaRoot Root of the ARENA section in the final state.
+    function finalizeByRoot(RequestId requestId, IDisputeGame game, OutputRoot outputRoot, ArenaRoot arenaRoot) external;
 
     /// @notice Delivers outputs of items of a batch, pays the proposer for each, and calls the consumer for each. What was
     ///         delivered before is passed over. An item that failed delivers nothing and keeps no other from it.
@@ -305,6 +333,10 @@ interface IInferenceOracle is IGameRegistry {
 
     function disputeGameFactory() external view returns (IDisputeGameFactory);
     function modelRegistry() external view returns (IModelRegistry);
+    /// @notice Where the bonds are that requests demand of their proposers. This contract made it.
+    function proposerBonds() external view returns (IProposerBonds);
+    /// @notice Where roots are computed. This contract made it.
+    function segmentRoots() external view returns (ISegmentRoots);
     /// @notice Seconds after which the fee of a request without output can be taken back.
     function reclaimDelay() external view returns (Duration256);
     /// @notice Seconds after which a pause ends by itself.

@@ -11,6 +11,7 @@ import {FaultDisputeGame} from "../../../src/dispute/FaultDisputeGame.sol";
 import {GameLimits} from "../../../src/dispute/Types.sol";
 import {InferenceOracle} from "../../../src/oracle/InferenceOracle.sol";
 import {ModelRegistry} from "../../../src/oracle/ModelRegistry.sol";
+import {RequestTerms} from "../../../src/oracle/interfaces/IInferenceOracle.sol";
 import {Model} from "../../../src/oracle/interfaces/IModelRegistry.sol";
 import {Claim, claimOf} from "../../../src/dispute/Claim.sol";
 import {RequestId} from "../../../src/dispute/RequestId.sol";
@@ -147,7 +148,11 @@ abstract contract OracleFixture is Test {
 
     function ask(address callback, uint64 callbackGas, uint256 fee) internal returns (RequestId) {
         vm.prank(REQUESTER);
-        return oracle.request{value: fee}(modelId, input, callback, callbackGas);
+        return oracle.request{value: fee}(modelId, input, terms(callback, callbackGas));
+    }
+
+    function terms(address callback, uint64 callbackGas) internal pure returns (RequestTerms memory) {
+        return RequestTerms(callback, callbackGas, false, 0);
     }
 
     function propose(RequestId requestId, Claim rootClaim) internal returns (FaultDisputeGame) {

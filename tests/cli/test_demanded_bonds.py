@@ -1,0 +1,91 @@
+"""What a request demands of its proposer: deposited, locked, paid to who deserves it, and taken back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from opml_dispute.devnet import anvil as devnet
+from opml_dispute.primitives import Address
+from tests.cli.conftest import Cli
+from tests.cli.test_bad_input import assert_refused
+from tests.conftest import TEST_TIMES, Chain
+
+Key = Callable[[str], str]
+ETHER = 10**18
+BOND = 3 * ETHER
+
+
+@pytest.fixture
+def request_id(cli: Cli, on_chain: Chain, key: Key) -> str:
+    """A request that demands a bond."""
+    asked = cli("request", "--sample", 7, "--min-bond", "3eth", "--key-file", key("requester"), "--json")
+    assert asked.code == 0, asked.err
+    return str(asked.object_with("request_id")["request_id"])
+
+
+def deposit_wei(cli: Cli, key_file: str) -> int:
+    return int(cli("deposit", "--key-file", key_file, "--json").object_with("deposit_wei")["deposit_wei"])
+
+
+def end(cli: Cli, on_chain: Chain, game: str, *signing: str) -> list[str]:
+    """Resolve a game and pay everything out; the kinds of transactions."""
+    did = []
+    for delay_s in (TEST_TIMES.max_clock_s, TEST_TIMES.finality_delay_s + 1, TEST_TIMES.withdrawal_delay_s):
+        on_chain.warp(delay_s)
+        resolved = cli("resolve", game, "--for", "all", *signing)
+        assert resolved.code == 0, resolved.err
+        did += [item["did"] for item in resolved.objects if "did" in item]
+    return did
+
+
+def test_the_bond_of_a_right_answer_comes_back(cli: Cli, on_chain: Chain, key: Key, request_id: str) -> None:
+    """A deposit that was made before counts, and what is more than the bond stays the proposer's."""
+    proposer, system = key("proposer"), on_chain.system()
+    on_chain.sender("proposer").send(system.proposer_bonds.deposit(), value_wei=ETHER)
+    made = cli("propose", request_id, "--key-file", proposer, "--json")
+    assert made.code == 0, made.err
+    assert made.object_with("deposit_wei")["deposit_wei"] == BOND - ETHER
+    game = Address(made.objects[-1]["game"])
+    assert system.rpc.read(system.proposer_bonds.bond_wei(game)) == BOND
+    assert deposit_wei(cli, proposer) == 0
+    assert "release-bond" in end(cli, on_chain, game, "--key-file", key("challenger"), "--json")
+    assert system.rpc.balance_wei(system.proposer_bonds.address) == 0
+
+
+def test_the_bond_of_a_lie_goes_to_the_challenger(cli: Cli, on_chain: Chain, key: Key, request_id: str) -> None:
+    lied = cli("propose", request_id, "--fault", "seed=3", "--key-file", key("proposer"), "--json")
+    assert lied.code == 0, lied.err
+    game = str(lied.objects[-1]["game"])
+    challenger = devnet.account("challenger").address
+    assert cli("challenge", game, "--key-file", key("challenger"), "--json").code == 0
+    before = on_chain.rpc.balance_wei(challenger)
+    assert "release-bond" in end(cli, on_chain, game, "--key-file", key("requester"), "--json")
+    assert on_chain.rpc.balance_wei(challenger) - before >= BOND * 8 // 10
+
+
+def test_a_deposit_that_was_not_locked_is_taken_back(cli: Cli, on_chain: Chain, key: Key) -> None:
+    system, proposer = on_chain.system(), key("proposer")
+    on_chain.sender("proposer").send(system.proposer_bonds.deposit(), value_wei=ETHER)
+    assert deposit_wei(cli, proposer) == ETHER
+    taken = cli("deposit", "--withdraw", "--key-file", proposer, "--json")
+    assert taken.object_with("did")["amount_wei"] == ETHER
+    assert deposit_wei(cli, proposer) == 0
+    assert system.rpc.balance_wei(system.proposer_bonds.address) == 0
+
+
+def test_preflight_counts_the_bond(cli: Cli, on_chain: Chain, key: Key, request_id: str) -> None:
+    """An account that could play the game, but not deposit what is demanded, is stopped before it pays anything."""
+    proposer = devnet.account("proposer").address
+    on_chain.rpc.request("anvil_setBalance", proposer, hex(BOND))
+    refused = cli("propose", request_id, "--key-file", key("proposer"))
+    assert_refused(refused, "are to be deposited because the request demands them")
+    assert on_chain.rpc.balance_wei(proposer) == BOND
+
+
+def test_a_bond_that_no_request_can_demand_is_refused(cli: Cli, on_chain: Chain, key: Key) -> None:
+    asking = ("request", "--sample", 7, "--key-file", key("requester"), "--min-bond")
+    assert_refused(cli(*asking, f"{2**96}wei"), "more than a request can demand")
+    assert_refused(cli(*asking, "much"), "much")
+    assert_refused(cli(*asking, "1eth", "--reader"), "--reader fixes the terms")
