@@ -9,21 +9,20 @@ from __future__ import annotations
 
 import struct
 import weakref
-from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
-from itertools import pairwise
 from typing import ClassVar, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from opml_dispute.engine.freed_memory import give_back_freed
 from opml_dispute.engine.hashing import merkle_root
 from opml_dispute.engine.mapped_files import expect_unchanged, give_back, mappings_of
 from opml_dispute.engine.node_record import FREES_AT, GATHER, HI_AT, LO_AT, N_FREE_AT, SCATTER, log2_steps_of
 from opml_dispute.engine.schedule import Schedule, make_schedule
-from opml_dispute.engine.segment import Placed
+from opml_dispute.engine.segment import WEIGHTS, Placed
 from opml_dispute.engine.segment_memory import Bytes, Validation, validate_records
 from opml_dispute.engine.vm import Block
 from opml_dispute.primitives import RECORD_BYTES, Hash32
@@ -112,7 +111,9 @@ class ProgramAnalysis:
         right."""
         if not self.typing.is_typed or self.judged.status.any():
             return None
-        return make_schedule(self._records, self.judged.extents, self._tiles_end, self._blocks)
+        schedule = make_schedule(self._records, self.judged.extents, self._tiles_end, self._blocks)
+        give_back_freed(len(self._tiles_end))
+        return schedule
 
 
 def frees_of(records: bytes, node: int) -> list[tuple[int, int]]:
@@ -127,16 +128,19 @@ class Typing:
 
     def __init__(self, program: ProgramLike, judged: Validation) -> None:
         good = judged.extents[judged.status == 0].reshape(-1, 3)
-        found = [(int(lo), int(hi), int(width)) for lo, hi, width in np.unique(good[good[:, 2] > 0], axis=0)]
-        for block in program.model_blocks[1:]:
-            found.append((block.offset, block.offset + size_of(block), block.word_bytes))
+        more = [
+            (block.offset, block.offset + size_of(block), block.word_bytes)
+            for block in program.model_blocks
+            if block.offset >= WEIGHTS.offset
+        ]
         for spec in program.inputs:
             width = spec.dtype.numpy.itemsize
-            found.append((spec.offset, spec.offset + width * int(np.prod(spec.shape, dtype=np.int64)), width))
+            more.append((spec.offset, spec.offset + width * int(np.prod(spec.shape, dtype=np.int64)), width))
+        found = np.concatenate([good[good[:, 2] > 0].astype(np.int64), np.array(more, np.int64).reshape(-1, 3)])
         regions = _united(found)
-        self.is_typed = all(left[1] <= right[0] for left, right in pairwise(regions))
-        self._regions = regions if self.is_typed else []
-        self._starts = [lo for lo, _, _ in self._regions]
+        self.is_typed = not (regions[:-1, 1] > regions[1:, 0]).any()
+        self._regions = regions if self.is_typed else regions[:0]
+        self._starts = self._regions[:, 0].copy()
 
     def width_of(self, memory: Bytes, offset: int, size: int) -> int | None:
         """The one width that `memory` at [offset, offset + size) can be read with; None if there is none."""
@@ -187,24 +191,24 @@ class Typing:
 
     def _around(self, begin: int, end: int) -> list[tuple[int, int, int]]:
         """The regions that meet [begin, end)."""
-        first = max(bisect_right(self._starts, begin) - 1, 0)
+        first = max(int(self._starts.searchsorted(begin, "right")) - 1, 0)
         # Only those that are looked at are copied: an untrusted program may have as many regions as nodes.
-        near = self._regions[first : bisect_left(self._starts, end)]
-        return [region for region in near if region[1] > begin]
+        near = self._regions[first : int(self._starts.searchsorted(end))].tolist()
+        return [(lo, hi, width) for lo, hi, width in near if hi > begin]
 
 
-def _united(found: Iterable[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
-    """Regions (lo, hi, width), those of one width that meet made one, ascending."""
-    regions: list[tuple[int, int, int]] = []
-    open_at: dict[int, int] = {}
-    for lo, hi, width in sorted(found):
-        last = open_at.get(width)
-        if last is not None and regions[last][1] >= lo:
-            regions[last] = (regions[last][0], max(regions[last][1], hi), width)
-        else:
-            open_at[width] = len(regions)
-            regions.append((lo, hi, width))
-    return sorted(regions)
+def _united(found: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Regions (lo, hi, width) in rows, those of one width that meet made one, ascending."""
+    parts = [np.zeros((0, 3), np.int64)]
+    for width in np.unique(found[:, 2]):
+        rows = found[found[:, 2] == width]
+        rows = rows[np.argsort(rows[:, 0], kind="stable")]
+        ends = np.maximum.accumulate(rows[:, 1])
+        first = np.flatnonzero(np.concatenate([[True], rows[1:, 0] > ends[:-1]]))
+        last = np.concatenate([first[1:], [len(rows)]]) - 1
+        parts.append(np.stack([rows[first, 0], ends[last], rows[first, 2]], axis=1))
+    regions = np.concatenate(parts)
+    return regions[np.lexsort((regions[:, 2], regions[:, 1], regions[:, 0]))]
 
 
 def with_roots(blocks: Iterable[Block]) -> tuple[Block, ...]:

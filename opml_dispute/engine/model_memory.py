@@ -7,13 +7,14 @@ a node runs, the blocks of weights that its record reads are copied in, and thos
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 
 import numpy as np
 
 from opml_dispute.engine.analysis import ProgramAnalysis, size_of
 from opml_dispute.engine.mapped_files import expect_unchanged, give_back, mappings_of
+from opml_dispute.engine.segment import WEIGHTS
 from opml_dispute.engine.segment_memory import SegmentMemory, SegmentUnavailable
 from opml_dispute.engine.vm import Block
 
@@ -27,10 +28,12 @@ class ModelMemory:
     """The model's part of one segment."""
 
     def __init__(self, blocks: Sequence[Block], analysis: ProgramAnalysis, segment: SegmentMemory, memory: int) -> None:
-        """`blocks` are the program's image, then its weights, ascending; `memory` is in bytes."""
+        """`blocks` are the program's, then its weights, ascending; `memory` is in bytes."""
         self._blocks, self._segment = blocks, segment
         self._typing, self._extents = analysis.typing, analysis.judged.extents
         self._starts = [block.offset for block in blocks]
+        self._weights = bisect_left(self._starts, WEIGHTS.offset)
+        """Blocks before those of the weights."""
         self.size_bytes = sum(size_of(block) for block in blocks)
         self.fits = self.size_bytes <= memory // _WHOLE
         """Whether the model is loaded whole."""
@@ -45,7 +48,8 @@ class ModelMemory:
         if self.fits:
             self.load_all()
         elif not self._is_loaded:
-            self.load(self._blocks[0])
+            for block in self._blocks[: self._weights]:
+                self.load(block)
             self._is_loaded = True
 
     def load_all(self, *, again: bool = False) -> None:
@@ -96,7 +100,7 @@ class ModelMemory:
 
     def _indices(self, lo: int, hi: int) -> set[int]:
         """The blocks of weights that meet [lo, hi)."""
-        first, end = max(1, bisect_right(self._starts, lo) - 1), bisect_right(self._starts, hi - 1)
+        first, end = max(self._weights, bisect_right(self._starts, lo) - 1), bisect_right(self._starts, hi - 1)
         return {index for index in range(first, end) if lo < self._starts[index] + size_of(self._blocks[index])}
 
     def _load_these(self, wanted: set[int]) -> None:

@@ -20,7 +20,6 @@ native/inference/schedule.c runs the schedule.
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
@@ -29,15 +28,14 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from opml_dispute.engine.node_record import COPY, ELEMENTWISE, RECORD, SCATTER, WINDOWS, starts_well
-from opml_dispute.engine.segment import ARENA, HEADER, OUTPUT, WEIGHTS
-from opml_dispute.engine.steps import Operand, Step, chains_of, steps_of
+from opml_dispute.engine.addresses import IN_BUFFER, IN_WORKSPACE, addresses_of
+from opml_dispute.engine.node_record import COPY, ELEMENTWISE, RECORD, SCATTER, starts_well
+from opml_dispute.engine.segment import ARENA, OUTPUT, WEIGHTS
+from opml_dispute.engine.steps import Step, chains_of, steps_of
 from opml_dispute.engine.values import Block
 from opml_dispute.engine.workspace import MOST_PARTS, Place, Room, joined, places_of
 from opml_dispute.primitives import RECORD_BYTES
 
-IN_WORKSPACE, IN_PROCESS, IN_BUFFER = 1 << 60, 1 << 61, 1 << 62
-"""Where an operand lies that is not in the segment (native/inference/schedule.c)."""
 MOST_STEPS: Final = 1 << 18
 """Programs of more are run node by node: what planning costs here grows with them."""
 
@@ -48,8 +46,12 @@ _ALIGNMENT: Final = 64
 class Schedule:
     """The input of native/inference/schedule.c."""
 
+    steps: npt.NDArray[np.uint64]
+    """[steps][the number of a record, one past its last output, the operands' addresses]: see `Schedule.records`."""
     records: bytes
-    """512 bytes a step."""
+    """Those of the program, which the first numbers name."""
+    copies: bytes
+    """Further records, with the numbers behind: they bring results from buffers to their places."""
     chained: bytes
     """A byte a step: 1 if it runs with the one before it."""
     clearings: npt.NDArray[np.uint64]
@@ -86,24 +88,24 @@ def make_schedule(
     places = places_of(steps)
     if places is None:
         return None
-    return _Planner(steps, places, blocks).schedule()
+    weights = sorted((b for b in blocks if b.offset >= WEIGHTS.offset), key=lambda block: block.offset)
+    return _Planner(records, extents, steps, places).schedule(weights)
 
 
 class _Planner:
     """Makes a schedule."""
 
-    def __init__(self, steps: list[Step], places: dict[int, Place], blocks: Sequence[Block]) -> None:
+    def __init__(
+        self, records: bytes, extents: npt.NDArray[np.uint64], steps: list[Step], places: dict[int, Place]
+    ) -> None:
+        self.records, self.extents = records, extents
         self.steps, self.places = steps, places
-        self.offsets = sorted(places)
-        self.weights = sorted(blocks[1:], key=lambda block: block.offset)
-        self.weight_offsets = [block.offset for block in self.weights]
         self.wholes: set[int] = set()  # places that have parts made in them
-        self.loads: dict[int, Block] = {}
-        self.keeps: list[object] = []
+        self.copies = bytearray()
         self.buffers = 0
 
-    def schedule(self) -> Schedule:
-        """See `make_schedule`."""
+    def schedule(self, weights: Sequence[Block]) -> Schedule:
+        """See `make_schedule`; `weights` ascend."""
         chains = list(chains_of(self.steps))
         ends = {i: chain.stop - 1 for chain in chains for i in chain}
         starts = {i: chain.start for chain in chains for i in chain}
@@ -116,32 +118,45 @@ class _Planner:
             if place.workspace >= 0 and place.shares is None and place.within is None and place.needs_zeros():
                 unclean.setdefault(starts[place.born], []).append(place)
         clearings: list[tuple[int, int, int]] = []
-        records, chained = bytearray(), bytearray()
+        order: list[int] = []  # steps, and the numbers of copies less what there are of them
+        chained = bytearray()
         for chain in chains:
             clearings += [(len(chained), place.workspace, place.used) for place in unclean.get(chain.start, ())]
-            for i in chain:
-                self._put(records, self.steps[i])
-                chained.append(i > chain.start)
-            if (copy := self._copy_back(chain)) is not None:
-                records += copy
+            order += chain
+            chained += bytes([0]) + bytes([1]) * (len(chain) - 1)
+            if self._copy_back(chain):
+                order.append(-len(self.copies) // RECORD_BYTES)
                 chained.append(1)
+        nodes = [self.steps[i].first for i in order if i >= 0]
+        found = addresses_of(self.records, self.extents, nodes, self.places, weights)
         return Schedule(
-            bytes(records),
+            self._rows(order, found.at),
+            self.records,
+            bytes(self.copies),
             bytes(chained),
             np.array(clearings, np.uint64).reshape(-1, 3),
             workspace_bytes,
             self.buffers,
-            tuple(self.loads.values()),
+            found.loads,
             tuple(self._written()),
             self._repeats(),
-            tuple(self.keeps),
+            found.keeps,
         )
 
-    def _place(self, operand: Operand) -> Place | None:
-        """Where an operand comes and goes, if it does."""
-        index = bisect_right(self.offsets, operand.lo) - 1
-        place = self.places[self.offsets[index]] if index >= 0 else None
-        return place if place is not None and operand.hi <= place.offset + (1 << place.log2_size) else None
+    def _rows(self, order: Sequence[int], at: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
+        """`Schedule.steps`: those of `order`, with the addresses `at` of those that are no copies."""
+        rows = np.zeros((len(order), 2 + at.shape[1]), np.int64)
+        numbers = np.array(order, np.int64)
+        ours, copied = np.flatnonzero(numbers >= 0), np.flatnonzero(numbers < 0)
+        programs = np.frombuffer(self.records, RECORD)
+        rows[ours, 0] = [self.steps[i].first for i in numbers[ours]]
+        rows[ours, 1] = programs["hi"][[self.steps[i].last for i in numbers[ours]]]
+        rows[ours, 2:] = at
+        copies = np.frombuffer(self.copies, RECORD)[-numbers[copied] - 1]
+        rows[copied, 0] = programs.size - numbers[copied] - 1
+        rows[copied, 1], rows[copied, 2] = copies["hi"], copies["out"]
+        rows[copied, 3:] = copies["inputs"]
+        return rows.view(np.uint64)
 
     # Within a chain
 
@@ -153,12 +168,12 @@ class _Planner:
         busy: dict[int, int] = {}  # buffer -> the last step that reads it
         for i in chain:
             step = self.steps[i]
-            place = self._place(step.operands[0])
+            place = step.operands[0].place
             if place is None or not self._is_local(place, chain) or step.opcode not in ELEMENTWISE:
                 continue
             place.buffer = self._free_buffer(busy, i)
             busy[place.buffer] = max((at for at, *_ in place.reads), default=i)
-        head, end = self._place(self.steps[chain.start].operands[0]), self._place(self.steps[last].operands[0])
+        head, end = self.steps[chain.start].operands[0].place, self.steps[last].operands[0].place
         if head is None or end is None or end.buffer is not None or head.buffer is not None:
             return
         if (
@@ -189,20 +204,22 @@ class _Planner:
         out = self.steps[step].operands[0]
         return out.at - place.offset, out.width
 
-    def _copy_back(self, chain: range) -> bytes | None:
-        """The step that brings a chain's result from its buffer to its place, if it has one."""
+    def _copy_back(self, chain: range) -> bool:
+        """Whether a chain's result has to be brought from its buffer to its place; then `copies` gets that record."""
         last = self.steps[chain[-1]]
-        place = self._place(last.operands[0])
+        place = last.operands[0].place
         if place is None or place.buffer is None or place.shares is None:
-            return None
+            return False
         row = np.zeros(1, RECORD)
         row["opcode"], row["rank"], row["n_in"], row["hi"] = COPY, 1, 1, last.count
-        row["dtype_out"] = row["dtypes_in"][0, 0] = np.frombuffer(last.raw, RECORD)["dtype_out"][0]
+        made = np.frombuffer(self.records, RECORD, 1, RECORD_BYTES * last.first)
+        row["dtype_out"] = row["dtypes_in"][0, 0] = made["dtype_out"][0]
         row["body"][0, 0] = last.count
         row["body"][0, [8, 16]] = 1
         row["out"] = IN_WORKSPACE | (place.shares.workspace + last.operands[0].at - place.offset)
         row["inputs"][0, 0] = IN_BUFFER | place.buffer
-        return row.tobytes()
+        self.copies += row.tobytes()
+        return True
 
     # Parts of larger tensors
 
@@ -217,7 +234,7 @@ class _Planner:
         if len(chain) != 1 or step.opcode != COPY or not step.whole or step.packed != [True, True]:
             return False
         to, of = step.operands
-        source, target = self._place(of), self._place(to)
+        source, target = of.place, to.place
         if source is None or target is None or of.width != to.width or of.hi - of.lo != to.hi - to.lo:
             return False
         owner = source.shares or source
@@ -277,43 +294,10 @@ class _Planner:
                 place.workspace = place.shares.workspace
         return room.size
 
-    def _put(self, records: bytearray, step: Step) -> None:
-        """Appends a step's record, its operands where they lie."""
-        raw = bytearray(step.raw)
-        for j, operand in enumerate(step.operands):
-            at = self._address(step, j, operand)
-            raw[0x20 + 8 * j : 0x28 + 8 * j] = at.to_bytes(8, "big")
-        records += raw
-
-    def _address(self, step: Step, j: int, operand: Operand) -> int:
-        if WEIGHTS.offset <= operand.lo < HEADER.offset:
-            return self._weight(step, j, operand)
-        place = self._place(operand) if operand.lo >= ARENA.offset else None
-        if place is None:
-            return operand.at
-        if place.buffer is not None and (place.shares is None or j == 0):
-            return IN_BUFFER | place.buffer
-        return IN_WORKSPACE | (place.workspace + operand.at - place.offset)
-
-    def _weight(self, step: Step, j: int, operand: Operand) -> int:
-        """Where the program holds it; in the segment, where that cannot be used as it is."""
-        index = bisect_right(self.weight_offsets, operand.lo) - 1
-        if index >= 0 and not (step.opcode in WINDOWS and j == 1):  # there fast paths read past the end
-            block = self.weights[index]
-            data = np.frombuffer(block.data, np.uint8)
-            address = data.ctypes.data + operand.at - block.offset
-            if operand.hi <= block.offset + data.size and address % operand.width == 0:
-                self.keeps.append(data)
-                return IN_PROCESS | address
-        for block in self.weights[max(index, 0) : bisect_left(self.weight_offsets, operand.hi)]:
-            if block.offset + (1 << block.log2_size) > operand.lo:
-                self.loads[block.offset] = block
-        return operand.at
-
     def _written(self) -> Iterator[tuple[int, int]]:
         for step in self.steps:
             out = step.operands[0]
-            if out.lo < ARENA.offset or self._place(out) is None:
+            if out.lo < ARENA.offset or out.place is None:
                 yield out.lo, out.hi
 
     def _repeats(self) -> bool:
@@ -321,7 +305,7 @@ class _Planner:
         covered: list[tuple[int, int]] = []
         for step in self.steps:
             stay = [j for j, operand in enumerate(step.operands) if operand.lo >= OUTPUT.offset]
-            stay = [j for j in stay if step.operands[j].lo < ARENA.offset or self._place(step.operands[j]) is None]
+            stay = [j for j in stay if step.operands[j].lo < ARENA.offset or step.operands[j].place is None]
             for j in stay:
                 operand = step.operands[j]
                 if (j or step.opcode == SCATTER) and not any(

@@ -109,6 +109,9 @@ class ReadySchedule:
         self._handle = native().opml_schedule_new(
             segment.handle,
             schedule.records,
+            len(schedule.records) // RECORD_BYTES,
+            schedule.copies,
+            schedule.steps.ctypes.data,
             len(schedule.chained),
             schedule.chained,
             clearings.ctypes.data,
@@ -134,7 +137,7 @@ def native() -> ctypes.CDLL:
     """The library, with the signatures of native/inference/ml.c set."""
     lib = library()
     if not getattr(lib, "opml_ml_typed", False):
-        pointer, u64 = ctypes.c_void_p, ctypes.c_uint64
+        pointer, bytes_, u64 = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_uint64
         signatures: dict[str, tuple[Any, list[Any]]] = {
             "opml_ml_new": (pointer, [ctypes.c_int, ctypes.c_uint]),
             "opml_ml_free": (None, [pointer]),
@@ -144,7 +147,7 @@ def native() -> ctypes.CDLL:
             "opml_ml_zero": (None, [pointer, u64, u64]),
             "opml_schedule_new": (
                 pointer,
-                [pointer, ctypes.c_char_p, u64, ctypes.c_char_p, pointer, u64, u64, ctypes.c_uint],
+                [pointer, bytes_, u64, bytes_, pointer, u64, bytes_, pointer, u64, u64, ctypes.c_uint],
             ),
             "opml_schedule_run": (ctypes.c_int, [pointer, pointer]),
             "opml_schedule_free": (None, [pointer]),

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,10 @@ from opml_dispute.engine.node_record import (
     BLOCK_QUANTISE,
     CONV,
     ELEMENTWISE,
+    FREES_AT,
+    HI_AT,
+    LO_AT,
+    N_FREE_AT,
     RECORD,
     REDUCE,
     SCAN,
@@ -33,6 +37,9 @@ from opml_dispute.engine.node_record import (
     WINDOWS,
 )
 from opml_dispute.primitives import RECORD_BYTES
+
+if TYPE_CHECKING:
+    from opml_dispute.engine.workspace import Place
 
 LONGEST_CHAIN: Final = 15
 """Steps, so that with a copy at the end they are no more than native/inference/schedule.c takes."""
@@ -50,13 +57,18 @@ class Operand:
     width: int
     at: int
     """Where its element 0 lies."""
+    place: Place | None = None
+    """The block that it lies in, if that is freed during the run (`workspace.places_of`)."""
 
 
 @dataclass(slots=True)
 class Step:
     """An operation: a record, or several that are tiles of one range."""
 
-    raw: bytearray
+    first: int
+    """The node with the first of its records."""
+    last: int
+    """The node with the last."""
     opcode: int
     count: int
     """Outputs in [lo, hi)."""
@@ -68,7 +80,7 @@ class Step:
     """By operand: whether it lies packed in the order of the range, so that element i is the range's element i."""
     dense: bool
     """Whether every byte of the output's extent is written."""
-    frees: list[tuple[int, int]]
+    frees: Sequence[tuple[int, int]]
     """(offset, log2 size)."""
 
 
@@ -80,38 +92,47 @@ def steps_of(records: bytes, extents: npt.NDArray[np.uint64], tiles_end: npt.NDA
         last = int(tiles_end[first]) - 1
         frees: list[tuple[int, int]] = []
         for node in range(first, last + 1):
-            count = records[RECORD_BYTES * node + _N_FREE_AT]
-            words = struct.unpack_from(f">{count}Q", records, RECORD_BYTES * node + _FREES_AT) if count else ()
+            count = records[RECORD_BYTES * node + N_FREE_AT]
+            words = struct.unpack_from(f">{count}Q", records, RECORD_BYTES * node + FREES_AT) if count else ()
             frees += [(word & _FREE_BITS, word >> 56) for word in words]
-        raw = bytearray(records[RECORD_BYTES * first : RECORD_BYTES * (first + 1)])
-        raw[_N_FREE_AT], raw[_FREES_AT:_IMM_AT] = 0, bytes(_IMM_AT - _FREES_AT)
-        last_hi = RECORD_BYTES * last + _HI_AT
-        raw[_HI_AT : _HI_AT + 8] = records[last_hi : last_hi + 8]
-        yield _step(raw, extents[first].tolist(), frees, shapes)
+        yield _step(records, first, last, extents[first].tolist(), frees or (), shapes)
         first = last + 1
 
 
-_N_FREE_AT, _LO_AT, _HI_AT, _OUT_AT, _FREES_AT, _IMM_AT = 0x04, 0x10, 0x18, 0x20, 0x58, 0x90
+_OUT_AT, _IMM_AT = 0x20, 0x90
 """Places in a record (docs/segment.md, "Node record")."""
 _ADDRESSES = struct.Struct(">7Q")
+_WORD = struct.Struct(">Q")
 
 _Shape = tuple[int, int, int, int, list[bool]]
 """Opcode, inputs, outputs, elements written, and which operands lie packed: the same for all records of one shape."""
 
 
-def _step(raw: bytearray, extents: list[list[int]], frees: list[tuple[int, int]], shapes: dict[bytes, _Shape]) -> Step:
-    key = bytes(raw[:_N_FREE_AT]) + bytes(raw[_IMM_AT:])
+def _step(
+    records: bytes,
+    first: int,
+    last: int,
+    extents: list[list[int]],
+    frees: Sequence[tuple[int, int]],
+    shapes: dict[bytes, _Shape],
+) -> Step:
+    base = RECORD_BYTES * first
+    key = records[base : base + N_FREE_AT] + records[base + _IMM_AT : base + RECORD_BYTES]
     shape = shapes.get(key)
     if shape is None:
-        shape = shapes[key] = _shape(np.frombuffer(raw, RECORD)[0])
+        shape = shapes[key] = _shape(np.frombuffer(records, RECORD, 1, base)[0])
     opcode, n_in, total, elements, packed = shape
-    at = _ADDRESSES.unpack_from(raw, _OUT_AT)
-    operands = [Operand(lo, hi, width, at[j]) for j, (lo, hi, width) in enumerate(extents[: 1 + n_in])]
-    lo, hi = struct.unpack_from(">2Q", raw, _LO_AT)
+    at = _ADDRESSES.unpack_from(records, base + _OUT_AT)
+    operands = [
+        Operand(lo, hi, width, at[j] if at[j] != lo else lo)  # one number where they are equal: it saves memory
+        for j, (lo, hi, width) in enumerate(extents[: 1 + n_in])
+    ]
+    (lo,) = _WORD.unpack_from(records, base + LO_AT)
+    (hi,) = _WORD.unpack_from(records, RECORD_BYTES * last + HI_AT)
     whole = hi - lo == total
     out = operands[0]
     dense = whole and opcode != SCATTER and elements * out.width == out.hi - out.lo
-    return Step(raw, opcode, hi - lo, whole, operands, packed, dense, frees)
+    return Step(first, last, opcode, hi - lo, whole, operands, packed, dense, frees)
 
 
 def _shape(row: Any) -> _Shape:

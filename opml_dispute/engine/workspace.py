@@ -85,6 +85,7 @@ def places_of(steps: list[Step]) -> dict[int, Place] | None:
                 continue  # never freed: it stays in ARENA
             if operand.lo < place.offset or operand.hi > place.offset + (1 << place.log2_size) or i > place.freed:
                 return None
+            operand.place = place
             place.used = max(place.used, operand.hi - place.offset)
             if j == 0:
                 place.writes.append((i, operand.lo, operand.hi, step.dense))

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from opml_dispute.engine.folding import float_mode
+from opml_dispute.engine.freed_memory import give_back_freed
 from opml_dispute.engine.segment import LEAST_BLOCK_LOG2
 from opml_dispute.generation.answer import AnswerLoop, AnswerShape
 from opml_dispute.generation.checkpoint import Checkpoint
@@ -44,9 +46,11 @@ def compile_answer(
     with float_mode():
         meter = Meter(limits or Limits.of_environment())
         try:
-            return _compiled(checkpoint, shape, tile_budget, meter)
+            program = _compiled(checkpoint, shape, tile_budget, meter)
         except Refuse as refusal:
             raise UnsupportedLanguageModel(f"the model's sizes do not go together: {refusal}") from None
+    give_back_freed(program.node_count)
+    return program
 
 
 @dataclass
@@ -91,7 +95,10 @@ def _compiled(checkpoint: Checkpoint, shape: AnswerShape, tile_budget: int, mete
         nodes = _planned_nodes(records, made_of, numbers, starts)
         meter.nodes((steps - PLANNED_STEPS) * sum(node.step == 2 for node in nodes))
         packed, which = unrolled(packed, nodes, steps, plan.region_start)
-    origins = tuple(_origin(made_of[i], step) for i, step in which if records[i].lo == 0)
+    origin = cache(_origin)  # nodes of one part of a layer share it
+    origins = tuple(
+        origin(made_of[i].origin.op_type, made_of[i].origin.name, step) for i, step in which if records[i].lo == 0
+    )
     return assembled(plan, packed, origins, checkpoint.notes)
 
 
@@ -124,9 +131,7 @@ def _planned_nodes(
     return nodes
 
 
-def _origin(op: Op, step: int) -> tuple[str, str]:
+def _origin(op_type: str, name: str, step: int) -> tuple[str, str]:
     """What an operation is part of, and where; `step` is that which repeats it, 0 if it is what it was planned as."""
-    where, comma, layer = op.origin.name.partition(",")
-    return op.origin.op_type, f"token {step}{comma}{layer}" if step > 1 and where.startswith(
-        "token "
-    ) else op.origin.name
+    where, comma, layer = name.partition(",")
+    return op_type, f"token {step}{comma}{layer}" if step > 1 and where.startswith("token ") else name

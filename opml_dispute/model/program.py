@@ -9,7 +9,7 @@ operations and costs) are in `derived`, the file format in `program_file`.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
@@ -130,20 +130,37 @@ class Program:
 
     @cached_property
     def model_blocks(self) -> tuple[Block, ...]:
-        """The content of the lower half of the segment: the program, then the weights."""
-        image = self.header_bytes + self.records
-        log2_size = max(6, (len(image) - 1).bit_length())
-        return (Block(SEC_PROGRAM, log2_size, image, 1, None), *self.weights)
+        """The content of the lower half of the segment: the program, then the weights. The records are not copied."""
+        return (Block(SEC_PROGRAM, _HEADER_LOG2, self.header_bytes, 1, None), *_pieces(self.records), *self.weights)
 
     @cached_property
     def rooted_blocks(self) -> tuple[Block, ...]:
         """`model_blocks`, each with its root, hashed once."""
         return with_roots(self.model_blocks)
 
+    @property
+    def rooted_weights(self) -> tuple[Block, ...]:
+        """`weights`, each with its root."""
+        return self.rooted_blocks[-len(self.weights) :] if self.weights else ()
+
     @cached_property
     def model_root(self) -> Hash32:
         """The Merkle root of program and weights, by which a model is registered."""
         return Hash32(_root(self.rooted_blocks, 0, MODEL_LOG2))
+
+
+_HEADER_LOG2 = RECORD_BYTES.bit_length() - 1
+"""Of the bytes before the first record."""
+
+
+def _pieces(records: bytes) -> Iterator[Block]:
+    """The blocks that the records fill, behind the header: each as large as its place allows."""
+    view, start = memoryview(records), 0
+    while start < len(records):
+        offset = RECORD_BYTES + start
+        data = view[start : start + (offset & -offset)]
+        yield Block(SEC_PROGRAM + offset, (len(data) - 1).bit_length(), data, 1, None)
+        start += len(data)
 
 
 def _check_blocks(blocks: Sequence[Block]) -> None:

@@ -95,7 +95,7 @@ def named_as_registered(program: Program, registered: RegisteredModel) -> Progra
     """
     return replace(
         program,
-        weights=program.rooted_blocks[1:],  # what was hashed is not hashed again
+        weights=program.rooted_weights,  # what was hashed is not hashed again
         inputs=_renamed(program.inputs, registered.inputs),
         outputs=_renamed(program.outputs, registered.outputs),
     )

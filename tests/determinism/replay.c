@@ -7,7 +7,8 @@
  *   each load:   offset, size, the bytes              the model, the input, the first header
  *   each transition: kind, then
  *       kind 0: nodes, joined_hi                      as opml_ml_run takes them
- *       kind 1: steps, clearings, workspace_bytes, buffers; the records, a byte a step, the clearings (schedule.c)
+ *       kind 1: nodes, copies, steps, clearings, workspace_bytes, buffers;
+ *               the records of all nodes and copies, nine words a step, a byte a step, the clearings (schedule.c)
  *     then blocks, and for each block: offset, log2_size, size, word_bytes
  * After each transition every block's root, 32 bytes, goes to standard output; if its word_bytes is 0, which says that
  * there is no one width, the block's bytes as they are. */
@@ -24,9 +25,9 @@ void opml_ml_free(struct ml *ml);
 uint8_t *opml_ml_segment(struct ml *ml);
 void opml_ml_run(struct ml *ml, uint64_t count, uint64_t joined_hi);
 struct schedule;
-struct schedule *opml_schedule_new(struct ml *ml, const uint8_t *records, uint64_t steps, const uint8_t *chained,
-                                   const uint64_t *clearing, uint64_t clearings, uint64_t workspace_bytes,
-                                   unsigned buffers);
+struct schedule *opml_schedule_new(struct ml *ml, const uint8_t *records, uint64_t nodes, const uint8_t *copies,
+                                   const void *plan, uint64_t steps, const uint8_t *chained, const uint64_t *clearing,
+                                   uint64_t clearings, uint64_t workspace_bytes, unsigned buffers);
 int opml_schedule_run(struct ml *ml, const struct schedule *schedule);
 void opml_schedule_free(struct schedule *schedule);
 int opml_merkle_root(const uint8_t *data, uint64_t size, unsigned log2_size, unsigned word_bytes, unsigned threads,
@@ -75,15 +76,19 @@ static void *read_new(size_t size)
 
 static void run_schedule(struct ml *ml)
 {
-    uint64_t steps = word(), clearings = word(), workspace_bytes = word(), buffers = word();
-    uint8_t *records = read_new(512 * steps), *chained = read_new(steps);
+    uint64_t nodes = word(), copies = word(), steps = word(), clearings = word();
+    uint64_t workspace_bytes = word(), buffers = word();
+    uint8_t *records = read_new(512 * (nodes + copies));
+    uint64_t *plan = read_new(72 * steps);
+    uint8_t *chained = read_new(steps);
     uint64_t *clearing = read_new(24 * clearings);
-    struct schedule *schedule =
-        opml_schedule_new(ml, records, steps, chained, clearing, clearings, workspace_bytes, (unsigned)buffers);
+    struct schedule *schedule = opml_schedule_new(ml, records, nodes, records + 512 * nodes, plan, steps, chained,
+                                                  clearing, clearings, workspace_bytes, (unsigned)buffers);
     if (!schedule || opml_schedule_run(ml, schedule) != 0)
         stop("the schedule did not run");
     opml_schedule_free(schedule);
     free(records);
+    free(plan);
     free(chained);
     free(clearing);
 }

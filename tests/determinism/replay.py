@@ -29,14 +29,14 @@ from typing import IO, Final, TypeAlias
 
 import numpy as np
 
+from opml_dispute.engine.addresses import IN_PROCESS
 from opml_dispute.engine.analysis import ProgramAnalysis, size_of
 from opml_dispute.engine.hashing import HASH_BYTES, hash_pair, keccak256, merkle_root
 from opml_dispute.engine.inference import Inference
 from opml_dispute.engine.merkle import SparseTree
-from opml_dispute.engine.node_record import RECORD
-from opml_dispute.engine.schedule import IN_PROCESS
 from opml_dispute.engine.segment import HEADER, MODEL_LOG2, SEGMENT_LOG2, header_leaf
 from opml_dispute.engine.vm import Block
+from opml_dispute.primitives import RECORD_BYTES
 from opml_dispute.toolchain.native import BUILD, ENGINE_FLAGS, NATIVE, BuildFailed, engine_sources, fingerprint
 from tests.determinism.states import walk
 from tests.determinism.subjects import Run
@@ -181,16 +181,17 @@ def _scheduled(inference: Inference, last: Sequence[Shape]) -> list[Step]:
     schedule = ProgramAnalysis.of(inference.program).schedule
     if schedule is None:
         return []
-    records = np.frombuffer(schedule.records, RECORD).copy()
+    steps = schedule.steps.copy()
     for block in inference.program.model_blocks:
         # Weights that the schedule reads in this process lie in the segment over there.
         data = np.frombuffer(block.data, np.uint8)
         begin = np.uint64(IN_PROCESS | data.ctypes.data)
-        inside = (records["inputs"] >= begin) & (records["inputs"] < begin + np.uint64(data.size))
-        records["inputs"] = np.where(inside, records["inputs"] - begin + np.uint64(block.offset), records["inputs"])
-    head = (len(records), len(schedule.clearings), schedule.workspace_bytes, schedule.buffers)
-    clearings = schedule.clearings.astype("<u8").tobytes()
-    run = struct.pack("<5Q", 1, *head) + records.tobytes() + schedule.chained + clearings
+        inside = (steps[:, 3:] >= begin) & (steps[:, 3:] < begin + np.uint64(data.size))
+        steps[:, 3:] = np.where(inside, steps[:, 3:] - begin + np.uint64(block.offset), steps[:, 3:])
+    counts = (len(records) // RECORD_BYTES for records in (schedule.records, schedule.copies))
+    head = (*counts, len(steps), len(schedule.clearings), schedule.workspace_bytes, schedule.buffers)
+    run = struct.pack("<7Q", 1, *head) + schedule.records + schedule.copies + steps.astype("<u8").tobytes()
+    run += schedule.chained + schedule.clearings.astype("<u8").tobytes()
     return [Step(run, last, [shape for shape in last if shape[0] != HEADER.offset])]
 
 

@@ -34,7 +34,8 @@ def copies_of(nodes: Nodes, shape: Sequence[int] = (1, 6, 9, 7)) -> int:
     assert_same(program, named(program, 5))
     schedule = ProgramAnalysis.of(program).schedule
     assert schedule is not None
-    return int(np.sum(np.frombuffer(schedule.records, RECORD)["opcode"] == COPY))
+    records = np.frombuffer(schedule.records + schedule.copies, RECORD)
+    return int(np.sum(records["opcode"][schedule.steps[:, 0]] == COPY))
 
 
 POOLS: Nodes = (

@@ -5,7 +5,7 @@
  * once and stays in the caches; weights are read where the program holds them. A chain of steps that each make element i
  * from elements i runs stretch by stretch, and what only its next step needs stays in a worker's own buffer.
  *
- * An operand's offset in the records given to opml_schedule_new:
+ * An operand's address in the plan given to opml_schedule_new:
  *   bit 60   bytes into the workspace           bit 61   an address in this process
  *   bit 62   the number of a worker's buffer    none     bytes into the segment */
 #define _GNU_SOURCE
@@ -307,9 +307,15 @@ EXPORT void opml_schedule_free(struct schedule *s)
     free(s);
 }
 
-/* `steps` records of 512 bytes with the operands described above; chained[i] says whether step i runs with the one
- * before it; clearing[i] are a step, an offset and a size. Null if there is no memory. */
-EXPORT struct schedule *opml_schedule_new(struct ml *ml, const uint8_t *records, uint64_t steps, const uint8_t *chained,
+/* What a step is made of: the number of a record, one past the last output, and the operands as described above. */
+struct plan {
+    uint64_t record, hi, at[1 + RECORD_MAX_IN];
+};
+
+/* Step i is plan[i], of the program's records or, with numbers from `nodes` on, of `copies`; chained[i] says whether it
+ * runs with the one before it; clearing[i] are a step, an offset and a size. Null if there is no memory. */
+EXPORT struct schedule *opml_schedule_new(struct ml *ml, const uint8_t *records, uint64_t nodes, const uint8_t *copies,
+                                          const struct plan *plan, uint64_t steps, const uint8_t *chained,
                                           const uint64_t *clearing, uint64_t clearings, uint64_t workspace_bytes,
                                           unsigned buffers)
 {
@@ -336,10 +342,14 @@ EXPORT struct schedule *opml_schedule_new(struct ml *ml, const uint8_t *records,
     }
     for (uint64_t i = 0; i < steps; i++) {
         struct record *r = &s->step[i].record;
-        record_decode(r, records + i * RECORD_BYTES);
+        uint64_t number = plan[i].record;
+        record_decode(r, number < nodes ? records + number * RECORD_BYTES : copies + (number - nodes) * RECORD_BYTES);
+        r->hi = plan[i].hi; /* of the last of the records that the step takes together */
+        r->n_free = 0;      /* freed blocks are not in the segment */
         s->step[i].chained = chained[i];
         for (unsigned j = 0; j <= r->n_in; j++) {
-            uint64_t *at = operand(r, j), place = *at & ~(IN_WORKSPACE | IN_PROCESS | IN_BUFFER);
+            uint64_t *at = operand(r, j), place = plan[i].at[j] & ~(IN_WORKSPACE | IN_PROCESS | IN_BUFFER);
+            *at = plan[i].at[j];
             if (*at & IN_BUFFER) {
                 s->step[i].buffered |= 1u << j;
                 *at = place;
