@@ -56,7 +56,7 @@ class SpendableFunds:
 
     balance_wei: int
     move_gas_wei: int
-    """The gas cost of a move, in wei."""
+    """What sending a move costs, in wei: gas, and on a rollup its data."""
 
 
 @runtime_checkable

@@ -55,6 +55,8 @@ class Mined:
     gas_price_wei: int
     created: Address | None
     logs: tuple[Log, ...]
+    data_fee_wei: int
+    """What a rollup's node says that the transaction's data cost on the first layer; 0 elsewhere."""
 
 
 def anything(method: str, value: Any) -> Any:
@@ -146,6 +148,7 @@ def receipt(method: str, value: Any) -> Mined | None:
         gas_price_wei=_optional(quantity, method, fields.get("effectiveGasPrice"), 0),
         created=_optional(address, method, fields.get("contractAddress"), None),
         logs=logs(method, fields.get("logs")),
+        data_fee_wei=_optional(quantity, method, fields.get("l1Fee"), 0),
     )
 
 

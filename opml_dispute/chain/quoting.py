@@ -8,9 +8,11 @@ one order alone.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from opml_dispute.chain import answers
+from opml_dispute.chain.data_fee import data_fees_wei
 from opml_dispute.chain.fees import suggest
 from opml_dispute.chain.reverts import Reverted
 from opml_dispute.chain.rpc import Ask, Call, Rpc
@@ -68,6 +70,9 @@ def quotes_for(
             ]
         )
     )
+    data_fees = iter(
+        data_fees_wei(rpc, [order.work.data for order, large in zip(orders, too_large, strict=True) if not large])
+    )
     quotes: list[Quote | OpmlError] = []
     for order, asked, large in zip(orders, is_asked, too_large, strict=True):
         if large:
@@ -75,7 +80,8 @@ def quotes_for(
             continue
         estimate = next(estimates) if asked else None
         offered = fees.hurried(max_fee_wei) if order.is_urgent else fees
-        quote = _quote(address, order, estimate, Quote(0, offered, head.number), balance_wei)
+        terms = Quote(0, offered, head.number, next(data_fees))
+        quote = _quote(address, order, estimate, terms, balance_wei)
         if isinstance(quote, Quote):
             balance_wei -= order.value_wei + quote.most_wei
         quotes.append(quote)
@@ -96,7 +102,8 @@ def _quote(address: Address, order: Order, estimate: Any, terms: Quote, balance_
     if isinstance(estimate, int):
         with_margin = estimate * (100 + GAS_MARGIN_PERCENT) // 100
         gas = max(estimate, min(with_margin, TRANSACTION_GAS_CAP))
-    needed_wei = order.value_wei + gas * terms.fees.max_fee_wei
+    quote = replace(terms, gas=gas)
+    needed_wei = order.value_wei + quote.most_wei
     if balance_wei < needed_wei or is_poor:
         return NotEnoughFunds(address, max(balance_wei, 0), max(needed_wei, balance_wei + 1), work.what)
-    return Quote(gas, terms.fees, terms.block_number)
+    return quote

@@ -256,7 +256,7 @@ class Sender:
                     raise NotEnoughFunds(
                         self.address,
                         (balance_wei := self.rpc.balance_wei(self.address)),
-                        max(balance_wei + 1, order.value_wei + quote.gas * fees.max_fee_wei),
+                        max(balance_wei + 1, order.value_wei + quote.gas * fees.max_fee_wei + quote.data_fee_wei),
                         order.work.what,
                     ) from None
                 is_race = "replacement" in error.message.lower() and replaces is None  # another process has the nonce
@@ -393,6 +393,7 @@ class Sender:
             value_wei=flight.order.value_wei,
             created=mined.created,
             logs=mined.logs,
+            data_fee_wei=mined.data_fee_wei,
         )
 
     def _why(self, flight: Flight, mined: Mined) -> bytes:

@@ -96,6 +96,13 @@ class Receipt:
     created: Address | None
     """The new contract, of a deployment."""
     logs: tuple[Log, ...]
+    data_fee_wei: int = 0
+    """Paid for its data on a rollup's first layer, where the node tells it."""
+
+    @property
+    def paid_wei(self) -> int:
+        """What it cost, beside its value."""
+        return self.gas_used * self.gas_price_wei + self.data_fee_wei
 
 
 class Order(NamedTuple):
@@ -118,8 +125,10 @@ class Quote:
     fees: Fees
     block_number: int
     """The latest block then."""
+    data_fee_wei: int = 0
+    """The most that its data should cost on a rollup's first layer (`data_fee`); 0 elsewhere."""
 
     @property
     def most_wei(self) -> int:
-        """The most that its gas can cost."""
-        return self.gas * self.fees.max_fee_wei
+        """The most that it can cost, beside its value."""
+        return self.gas * self.fees.max_fee_wei + self.data_fee_wei

@@ -191,7 +191,7 @@ class Session:
         parts = [done.sentence]
         facts = done.facts
         if done.receipt is not None:
-            paid_wei = done.receipt.gas_used * done.receipt.gas_price_wei
+            paid_wei = done.receipt.paid_wei
             parts += [
                 f"tx {short(done.receipt.hash)}",
                 gas(done.receipt.gas_used),

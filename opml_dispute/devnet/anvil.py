@@ -88,10 +88,16 @@ class Anvil:
 
     @classmethod
     def spawn(
-        cls, *, port: int = 0, log: Path | None = None, block_time_s: int | None = None, outlives: bool = False
+        cls,
+        *,
+        port: int = 0,
+        log: Path | None = None,
+        block_time_s: int | None = None,
+        network: str | None = None,
+        outlives: bool = False,
     ) -> Anvil:
         """
-        Start one and wait until it answers; port 0 takes a free one.
+        Start one and wait until it answers; port 0 takes a free one. `network` names rules other than Ethereum's.
 
         Unless it `outlives` this process, it ends together with it, even if this process is killed. Raises
         `DevnetProblem` if it does not come up, `ToolMissing` if there is no Anvil and it cannot be fetched.
@@ -105,6 +111,8 @@ class Anvil:
         command += ["--enable-tx-gas-limit"]  # as on a public chain: 2^24 gas a transaction (EIP-7825)
         if block_time_s is not None:
             command += ["--block-time", str(block_time_s)]
+        if network is not None:
+            command += ["--network", network]
         try:
             output = log.open("wb") if log is not None else subprocess.DEVNULL
         except OSError as error:
@@ -315,8 +323,12 @@ def warp(rpc: Rpc, seconds: int) -> int:
     Raises `DevnetProblem` on a chain that is no Anvil: a real chain's time cannot be moved.
     """
     expect_anvil(rpc)
+    wanted = rpc.head().timestamp + seconds
     rpc.request("evm_increaseTime", seconds)
     rpc.request("evm_mine")
+    if rpc.head().timestamp < wanted:  # blocks at a fixed distance: the clock follows them alone
+        rpc.request("evm_setNextBlockTimestamp", wanted)
+        rpc.request("evm_mine")
     return rpc.head().timestamp
 
 

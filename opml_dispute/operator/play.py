@@ -19,6 +19,7 @@ from opml_dispute.actors.words import short_hex, subject
 from opml_dispute.chain.answers import Head
 from opml_dispute.chain.contracts.dispute import FaultDisputeGame
 from opml_dispute.chain.contracts.vm import PreimageOracle
+from opml_dispute.chain.data_fee import move_data_fee_wei
 from opml_dispute.chain.fees import DEFAULT_MAX_FEE_WEI, FeeTooHigh, suggest
 from opml_dispute.chain.reverts import Reverted
 from opml_dispute.chain.system import System
@@ -121,7 +122,7 @@ class Seat:
         self._seen: tuple[Game, int] | None = None
 
     def purse(self) -> SpendableFunds | None:
-        """The account's balance, and the highest price of a move's gas now; None if no account was named."""
+        """The account's balance, and the highest price of sending a move now; None if no account was named."""
         if self._account is None:
             return None
         rpc = self.table.system.rpc
@@ -129,7 +130,7 @@ class Seat:
             fee_wei = suggest(rpc, rpc.head(), DEFAULT_MAX_FEE_WEI).max_fee_wei
         except FeeTooHigh:
             return None  # nothing is sent at such a price; the attempt reports it
-        return SpendableFunds(rpc.balance_wei(self._account), MOVE_GAS * fee_wei)
+        return SpendableFunds(rpc.balance_wei(self._account), MOVE_GAS * fee_wei + move_data_fee_wei(rpc))
 
     def snapshot(self) -> tuple[Game, int]:
         """The game now, and the chain's time."""

@@ -26,6 +26,7 @@ from opml_dispute.actors.exposure import deciding, line_wei, rest_wei
 from opml_dispute.actors.honest import Decision
 from opml_dispute.chain.amounts import about_ether, duration
 from opml_dispute.chain.contracts.dispute import FaultDisputeGame
+from opml_dispute.chain.data_fee import dispute_data_fee_wei
 from opml_dispute.chain.deploy import game_arguments
 from opml_dispute.chain.fees import DEFAULT_MAX_FEE_WEI, suggest
 from opml_dispute.chain.games import GameConstants
@@ -406,11 +407,14 @@ def _funds(prospect: Prospect, system: System) -> _Finding:
         others_wei, count, others = 0, 1, 0
     fee_wei = suggest(system.rpc, system.rpc.head(), DEFAULT_MAX_FEE_WEI).max_fee_wei
     gas_wei = (dispute_gas(depths) + max(0, count - 1) * depths.max // 2 * MOVE_GAS) * fee_wei
+    data_wei = dispute_data_fee_wei(system.rpc, depths, further_lines=max(0, count - 1))
+    gas_wei += data_wei
     needed_wei, balance_wei = bonds_wei + gas_wei, system.rpc.balance_wei(account)
+    data = f" ({about_ether(data_wei)} of it for data on the first layer)" if data_wei else ""
     on_lines = f" on the {count} lines that decide the game" if count > 1 else ""
     found = (
         f"a dispute to the last step{on_lines} takes {about_ether(bonds_wei)} in bonds, which come back, and "
-        f"{about_ether(gas_wei)} for gas; {account} has {about_ether(balance_wei)}"
+        f"{about_ether(gas_wei)} for gas{data}; {account} has {about_ether(balance_wei)}"
     )
     if missing_wei:
         found += f"; of the bonds, {about_ether(missing_wei)} are to be deposited because the request demands them"

@@ -19,6 +19,7 @@ from opml_dispute.chain.system import System, connect
 from opml_dispute.chain.times import Times
 from opml_dispute.chain.transactions import Receipt
 from opml_dispute.devnet import anvil as devnet
+from opml_dispute.devnet import rollup
 from opml_dispute.devnet.samples import READER, deploy_samples
 from opml_dispute.operator.model_store import ModelStore
 from opml_dispute.primitives import Address
@@ -56,7 +57,7 @@ class Party:
         """Count a transaction."""
         self.tally.transactions += 1
         self.tally.gas += receipt.gas_used
-        self.tally.gas_paid_wei += receipt.gas_used * receipt.gas_price_wei
+        self.tally.gas_paid_wei += receipt.paid_wei
 
 
 @dataclass
@@ -84,9 +85,13 @@ class Stage:
 
     @classmethod
     @contextmanager
-    def open(cls, *, port: int = 0) -> Iterator[Stage]:
-        """A stage for the duration of a `with` block. Raises `DevnetProblem`, `ToolMissing`."""
-        anvil = devnet.Anvil.spawn(port=port)
+    def open(cls, *, port: int = 0, on_rollup: bool = False) -> Iterator[Stage]:
+        """
+        A stage for the duration of a `with` block; `on_rollup`: on a chain with the OP Stack's fee rules.
+
+        Raises `DevnetProblem`, `ToolMissing`.
+        """
+        anvil = rollup.spawn(port=port) if on_rollup else devnet.Anvil.spawn(port=port)
         try:
             with tempfile.TemporaryDirectory(prefix="opml-demo-") as folder:
                 path = Path(folder) / "deployment.json"

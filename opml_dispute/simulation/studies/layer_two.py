@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from opml_dispute.game.depths import Depths
@@ -30,17 +32,14 @@ class Sent:
     count: int
     calldata_bytes: int
     gas: int
+    data_fee_wei: int
+    """Charged for the data of all of them, at usual prices."""
 
 
-DISPUTE: Final = (
-    Sent("request", 1, 324, 299_099),
-    Sent("create a game", 1, 164, 509_121),
-    Sent("move", 26, 100, 145_906),
-    Sent("step", 1, 1_412, 172_536),
-    Sent("settle", 1, 964, 626_358),
-    Sent("claimCredit", 2, 36, 105_972),
-)
-"""Measured on a local chain."""
+MEASURED: Final = json.loads(Path(__file__).with_name("on_a_rollup.json").read_bytes())
+"""What a local chain with these rules charged (scripts/rollup-dispute --renew)."""
+
+DISPUTE: Final = tuple(Sent(**each) for each in MEASURED["sent"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +85,11 @@ def answers_of_one_side(depths: Depths) -> int:
 def report() -> list[Block]:
     """The document."""
     depths = Depths(split=4, max=26)
-    moves = answers_of_one_side(depths)
+    move = next(sent for sent in DISPUTE if sent.kind == "move")
     rows = []
     for prices in PRICES:
         gas, data = dispute_wei(prices)
-        move_gas, move_data = DISPUTE[2].gas * prices.l2_gas, data_fee_wei(DISPUTE[2].calldata_bytes, prices)
+        move_gas, move_data = move.gas * prices.l2_gas, data_fee_wei(move.calldata_bytes, prices)
         rows.append(
             [
                 f"{prices.name}: {prices.l2_gas / GWEI:g}, {prices.l1_base_fee / GWEI:g}, "
@@ -101,8 +100,6 @@ def report() -> list[Block]:
                 f"{data / (gas + data):.0%}",
             ]
         )
-    total = sum(sent.count for sent in DISPUTE)
-    size = sum(sent.count * sent.calldata_bytes for sent in DISPUTE)
     return [
         Heading("On a rollup", 1),
         Paragraph(
@@ -110,26 +107,7 @@ def report() -> list[Block]:
             "2 seconds?"
         ),
         Heading("What follows"),
-        Paragraph(
-            f"*Cost.* A whole dispute sends {total} transactions with {size:,} bytes of calldata. On the L2 they cost "
-            "about a thousandth of what they cost on the main chain, and at usual prices gas is still the larger "
-            "part of it; the data fee is at most as given below. So nothing about the moves has to be made smaller "
-            "for an L2. The data fee is no part of a transaction's gas limit and price: an account needs it besides, "
-            "and neither the preflight nor the agent's treasury counts it.\n\n"
-            "*Bonds.* The default bonds pay for countering at 30 gwei, which is a thousand times the price there and "
-            "more. They still work, and are then a deterrent and no longer a refund: they should follow from "
-            "what an answer is worth.\n\n"
-            f"*Time.* {depths.max} answers, each in the next block, take {2 * depths.max} s in place of "
-            f"{12 * depths.max} s. The clocks, which are in seconds, stay as they are.\n\n"
-            "*The sequencer.* It can keep a transaction out, but not one that is sent through the main chain, which "
-            f"is in the L2's chain after {MAX_INCLUSION_H} hours at the latest. A side that has to send all of its "
-            f"{moves} answers so needs {moves * MAX_INCLUSION_H} hours, and its clock has 84; a clock extension of "
-            "3 hours does not help. **So a deployment on an L2 wants an extension above "
-            f"{MAX_INCLUSION_H} hours**: then a side has, after each answer, the time for one more, however slow its "
-            "way is. With the default extension of 3 hours, a sequencer that colludes with a liar wins. Both were "
-            "played at the rules level, with each answer of the honest side 12 hours late: it loses with 3 hours, "
-            "and wins with 13 (`tests/simulation/test_layer_two.py`)."
-        ),
+        Paragraph(_findings(depths)),
         Heading("Fees"),
         Paragraph(
             "In gwei (10^9 wei). Prices are those of gas on the L2, of gas on the main chain and of blob gas. Data are "
@@ -138,8 +116,53 @@ def report() -> list[Block]:
         ),
         Table(["prices", "a move, gas", "a move, data", "a whole dispute", "of it data"], rows),
         Heading("What is sent"),
+        Paragraph("As measured, at usual prices."),
         Table(
-            ["transaction", "number", "calldata, bytes", "gas each"],
-            [[sent.kind, str(sent.count), f"{sent.calldata_bytes:,}", f"{sent.gas:,}"] for sent in DISPUTE],
+            ["transaction", "number", "calldata, bytes", "gas each", "data fee each, gwei"],
+            [
+                [
+                    sent.kind,
+                    str(sent.count),
+                    f"{sent.calldata_bytes:,}",
+                    f"{sent.gas:,}",
+                    f"{sent.data_fee_wei / sent.count / GWEI:,.1f}",
+                ]
+                for sent in DISPUTE
+            ],
         ),
     ]
+
+
+def _findings(depths: Depths) -> str:
+    """What follows."""
+    moves = answers_of_one_side(depths)
+    total = sum(sent.count for sent in DISPUTE)
+    size = sum(sent.count * sent.calldata_bytes for sent in DISPUTE)
+    charged = sum(sent.data_fee_wei for sent in DISPUTE)
+    reckoned = dispute_wei(PRICES[1])[1]
+    return (
+        f"*Cost.* A whole dispute sends {total} transactions with {size:,} bytes of calldata. On the L2 they cost "
+        "about a thousandth of what they cost on the main chain, and at usual prices gas is still the larger "
+        "part of it. So nothing about the moves has to be made smaller for an L2. The data fee is no part of a "
+        "transaction's gas limit and price: an account needs it besides. The commands ask the chain for it where "
+        "it is one with these rules, and count it twice over in every quote, in the funds that `deploy`, the "
+        "preflight and the choice of moves ask for, and in what was paid where the node tells it.\n\n"
+        f"*Measured.* On a local chain that charges by these rules, at usual prices, the data of a whole dispute "
+        f"cost {charged / GWEI:,.0f} gwei, compressed as the chain compresses them; without compression it would "
+        f"be {reckoned / GWEI:,.0f}. The preflight sets aside {MEASURED['most_data_fee_wei'] / GWEI:,.0f} for "
+        f"both sides. Deploying everything takes {MEASURED['deploy_gas'] / 1e6:.1f} M gas and "
+        f"{MEASURED['deploy_data_fee_wei'] / GWEI:,.0f} gwei for its data.\n\n"
+        "*Bonds.* The default bonds pay for countering at 30 gwei, which is a thousand times the price there and "
+        "more. They still work, and are then a deterrent and no longer a refund: they should follow from "
+        "what an answer is worth.\n\n"
+        f"*Time.* {depths.max} answers, each in the next block, took {MEASURED['moves_took_s']} s in place of "
+        f"{12 * depths.max} s. The clocks, which are in seconds, stay as they are.\n\n"
+        "*The sequencer.* It can keep a transaction out, but not one that is sent through the main chain, which "
+        f"is in the L2's chain after {MAX_INCLUSION_H} hours at the latest. A side that has to send all of its "
+        f"{moves} answers so needs {moves * MAX_INCLUSION_H} hours, and its clock has 84; a clock extension of "
+        "3 hours does not help. **So a deployment on an L2 wants an extension above "
+        f"{MAX_INCLUSION_H} hours**: then a side has, after each answer, the time for one more, however slow its "
+        "way is. With the default extension of 3 hours, a sequencer that colludes with a liar wins. Both were "
+        "played at the rules level, with each answer of the honest side 12 hours late: it loses with 3 hours, "
+        "and wins with 13 (`tests/simulation/test_layer_two.py`)."
+    )
