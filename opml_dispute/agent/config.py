@@ -8,12 +8,12 @@ docs/agent.md, "The configuration", explains every key.
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from opml_dispute import plain_toml
 from opml_dispute.availability.fetching import ALLOWED, FetchPolicy, read_gateway
 from opml_dispute.availability.store import QUOTA_BYTES
 from opml_dispute.chain.amounts import parse_wei
@@ -105,11 +105,11 @@ class AgentConfig:
     def load(cls, path: Path) -> AgentConfig:
         """Read a file; relative paths are relative to its folder. Raises `BadConfig`."""
         try:
-            raw = tomllib.loads(read_text(path))
+            raw = plain_toml.loads(read_text(path))
         except Unreadable as error:
             raise BadConfig(f"cannot read the configuration {path}: {error.reason}", hint="check the path") from None
-        except (tomllib.TOMLDecodeError, RecursionError) as error:
-            raise BadConfig(f"the configuration {path} is not TOML: {error}") from None
+        except ValueError as error:
+            raise BadConfig(f"the configuration {path} cannot be read: {error}") from None
         return _Reader(raw, path).config()
 
 

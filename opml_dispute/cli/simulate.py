@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
+from opml_dispute import plain_toml
 from opml_dispute.cli.command_line import Command, expect_unused
 from opml_dispute.cli.options import FileName, binding_options, json_option
 from opml_dispute.cli.output import Output, duration
@@ -163,6 +163,6 @@ def _setting(text: str) -> tuple[str, Any]:
     if not equals or not key:
         raise click.BadParameter(f"{text!r} found, expected KEY=VALUE", param_hint="--set")
     try:
-        return key, tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+        return key, plain_toml.loads(f"value = {value}")["value"]
+    except ValueError:
         return key, value

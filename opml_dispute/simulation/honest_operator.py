@@ -5,8 +5,9 @@ For each game `_play` does what the real watcher does: compute the answer, look 
 decide, send what it decided, settle what is ripe, wait. The decisions are the real actor's; the simulation covers what
 is between a decision and the chain:
 
-* its view is late (`rpc.lag_s`), fails for a while, or lacks the newest claim;
-* its machine computes an inference or a VM run in its own time, on so many cores at once, and is sometimes off;
+* its view is late (`rpc.lag_s`), fails for a while, lacks the newest claim, or has it wrong;
+* its machine computes an inference or a VM run in its own time, on so many cores at once, is sometimes off, and loses
+  its VM runs with each restart;
 * its purse may be empty, and it waits for low fees while its clock allows.
 
 Several games share cores and purse. What is most urgent is sent first.
@@ -25,10 +26,10 @@ from opml_dispute.actors.actions import Action, Move, Resolution, Settle, Step
 from opml_dispute.actors.honest import Decision, consider, resolution_actions
 from opml_dispute.game.claim import Game
 from opml_dispute.game.clock import time_left_s
-from opml_dispute.primitives import Address
+from opml_dispute.primitives import Address, Hash32
 from opml_dispute.simulation.chain import PRIORITY_HONEST, Chain, Transaction
 from opml_dispute.simulation.cores import ORDINARY, URGENT, Cores
-from opml_dispute.simulation.outages import Outages
+from opml_dispute.simulation.outages import DAY_S, Outages
 from opml_dispute.simulation.scenario import Scenario
 from opml_dispute.simulation.symbolic import Trace
 
@@ -53,6 +54,7 @@ class Diary:
     unchecked: int = 0
     vm_runs: int = 0
     inferences: int = 0
+    restarts: int = 0
 
 
 @dataclass(slots=True)
@@ -78,6 +80,9 @@ class Operator:
         self._promised_wei = 0.0
         self.cores = Cores(self.env, self.settings.cores)
         self._machine = Outages(self.settings.offline_per_day, self.settings.offline_h * 3_600, chance)
+        self._seats: list[Seat] = []
+        if self.settings.restarts_per_day:
+            self.env.process(self._restart(self.settings.restarts_per_day / DAY_S))
         self._endpoint = Outages(scenario.rpc.gaps_per_day, scenario.rpc.gap_h * 3_600, chance)
 
     def watch(self, game: Address, trace: Trace, *, checks_first: bool, data_after_s: float | None = 0.0) -> None:
@@ -85,7 +90,9 @@ class Operator:
         if data_after_s is None:
             self.diary.blind += 1
             return
-        self.env.process(self._play(Seat(game, trace), checks_first, data_after_s))
+        seat = Seat(game, trace)
+        self._seats.append(seat)
+        self.env.process(self._play(seat, checks_first, data_after_s))
 
     def check_request(self) -> None:
         """A request without a wrong answer still costs an inference."""
@@ -119,6 +126,14 @@ class Operator:
             yield self.env.timeout(self.scenario.rpc.lag_s + self.chance.uniform(0, self.settings.poll_s))
         self.diary.missed += len(seat.missed)
 
+    def _restart(self, per_s: float) -> Any:
+        """At random times: what is only in memory is lost, and computed again when it is needed."""
+        while True:
+            yield self.env.timeout(self.chance.expovariate(per_s))
+            self.diary.restarts += 1
+            for seat in self._seats:
+                seat.runs.clear()
+
     # --- seeing ---
 
     def _wait_until_able(self) -> Any:
@@ -136,6 +151,12 @@ class Operator:
         hidden = self.scenario.rpc.hidden_share
         if hidden and len(game.claims) > 1 and self.chance.random() < hidden:
             return referee.game.as_of(len(game.claims) - 1, marked={})
+        false = self.scenario.rpc.false_share
+        if false and self.chance.random() < false:
+            view = referee.game.as_of(len(game.claims), marked={})
+            newest = view.claims[-1]
+            value = Hash32(bytes(newest.value[:1]) + self.chance.randbytes(31))  # the first byte may be a VM status
+            return replace(view, claims=(*view.claims[:-1], replace(newest, value=value)))
         return game
 
     def _next_look(self, game: Game, now_s: int, changed: simpy.Event, *, soon: bool, starved: bool) -> simpy.Event:

@@ -109,6 +109,11 @@ def griefing(columns: Columns) -> Estimate:
     return ratio(columns["honest_peak_eth"], columns["attacker_peak_eth"])
 
 
+def repaid(columns: Columns) -> Estimate:
+    """What bonds brought the honest side for each ether that it spent on gas; 1 is even."""
+    return ratio(columns["honest_net_eth"] + columns["honest_gas_eth"], columns["honest_gas_eth"])
+
+
 METRICS: tuple[Metric, ...] = (
     Metric("truth", "the truth wins", "share of games", truth),
     Metric("delay_median", "delay, median", "h", lambda c: quantile(c["delay_h"], 0.5)),
@@ -118,6 +123,8 @@ METRICS: tuple[Metric, ...] = (
     Metric("honest_loses", "honest side loses money", "share of trials", losses),
     Metric("honest_worst", "honest gain, worst trial", "ETH", lambda c: largest(-c["honest_net_eth"])),
     Metric("honest_gas", "honest gas", "ETH a game", lambda c: ratio(c["honest_gas_eth"], c["games"])),
+    Metric("repaid", "bonds gained per honest gas", "ratio", repaid),
+    Metric("gas_an_answer", "honest gas per right answer", "ETH", lambda c: ratio(c["honest_gas_eth"], c["truth_won"])),
     Metric("honest_peak", "honest capital, peak", "ETH", lambda c: mean(c["honest_peak_eth"])),
     Metric(
         "honest_eth_days",

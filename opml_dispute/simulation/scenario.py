@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import itertools
 import json
-import tomllib
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from opml_dispute import plain_toml
 from opml_dispute.game.depths import MAX_DEPTH_LIMIT, Depths
 from opml_dispute.reading import Unreadable, read_text
 from opml_dispute.simulation.gas_table import TABLES
@@ -25,6 +26,15 @@ from opml_dispute.simulation.schema import ScenarioError, read_table, setting
 
 MODEL_VERSION = 2
 """Raised whenever the same scenario and seed give other figures, so that no stored result is taken for a new one."""
+
+MOST_POINTS = 10_000
+"""Combinations of a sweep: their settings are checked before anything is played."""
+
+MOST_EVENTS = 100_000_000
+"""Claims and requests that one trial may come to, about: a thousand of them take a second."""
+
+NAME_LENGTH = 100
+"""Files are named after a scenario."""
 
 LEVELS = ("rules", "contract")
 STRATEGIES = ("liar", "sybil", "freeloader", "random")
@@ -105,15 +115,18 @@ class RpcSection:
 
     lag_s: float = setting(0.0, what="How old its view is, in seconds.", low=0, high=10**6)
     gaps_per_day: float = setting(0.0, what="Outages of the endpoint a day, on average.", low=0, high=1_000)
-    gap_h: float = setting(1.0, what="Mean length of an outage, in hours.", above=0, high=10_000)
+    gap_h: float = setting(1.0, what="Mean length of an outage, in hours.", low=0.01, high=10_000)
     hidden_share: float = setting(0.0, what="Share of readings in which the newest claim is withheld.", low=0, high=1)
+    false_share: float = setting(
+        0.0, what="Share of readings in which the newest claim has another value than on chain.", low=0, high=1
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class HonestSection:
     """The honest operator; one, with several cores and one purse."""
 
-    poll_s: float = setting(60.0, what="Seconds between two looks at the chain.", above=0, high=10**6)
+    poll_s: float = setting(60.0, what="Seconds between two looks at the chain.", low=0.1, high=10**6)
     cores: int = setting(2, what="Inferences or VM runs at a time.", low=1, high=10**5)
     inference_s: float = setting(1.0, what="Time of one inference on one core.", low=0, high=10**7)
     vm_run_s: float = setting(5.0, what="Time of one node's VM run on one core.", low=0, high=10**7)
@@ -123,8 +136,16 @@ class HonestSection:
     )
     patience_h: float = setting(12.0, what="How long it waits for a fee below its cap, in hours.", low=0, high=10**5)
     offline_per_day: float = setting(0.0, what="Outages of its machine a day, on average.", low=0, high=1_000)
-    offline_h: float = setting(1.0, what="Mean length of an outage, in hours.", above=0, high=10**5)
-    faulty_share: float = setting(0.0, what="Share of games in which its machine computes wrongly.", low=0, high=1)
+    offline_h: float = setting(1.0, what="Mean length of an outage, in hours.", low=0.01, high=10**5)
+    restarts_per_day: float = setting(
+        0.0, what="Restarts a day, on average: each loses the VM runs that are in memory.", low=0, high=1_000
+    )
+    faulty_share: float = setting(
+        0.0, what="Share of games in which its machine computes wrongly, as by a flipped bit.", low=0, high=1
+    )
+    outdated_share: float = setting(
+        0.0, what="Share of trials in which its engine is outdated: wrong at the same step of each game.", low=0, high=1
+    )
     check_share: float = setting(1.0, what="Share of games that it checks at all.", low=0, high=1)
 
 
@@ -187,7 +208,7 @@ class Scenario:
         choices=METRIC_KEYS,
     )
     level: str = setting("rules", what="Where it is played.", choices=LEVELS)
-    trials: int = setting(100, what="Independent trials for each point of the sweep.", low=1, high=10**8)
+    trials: int = setting(100, what="Independent trials for each point of the sweep.", low=1, high=10**7)
     seed: int = setting(1, what="Trials with the same seed are the same.", low=0, high=2**63 - 1)
     horizon_days: float = setting(
         120.0, what="A trial that lasts longer is cut off and counted as unfinished.", above=0, high=10**5
@@ -240,11 +261,11 @@ class Sweep:
 def load(path: Path) -> Sweep:
     """The scenario of a file. Raises `ScenarioError`."""
     try:
-        table = tomllib.loads(read_text(path))
+        table = plain_toml.loads(read_text(path))
     except Unreadable as error:
         raise ScenarioError(str(path), f"cannot be read: {error.reason}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise ScenarioError(str(path), f"is not TOML: {error}") from error
+    except ValueError as error:
+        raise ScenarioError(str(path), f"cannot be read: {error}") from error
     return parse(table)
 
 
@@ -262,6 +283,8 @@ def parse(table: Mapping[str, Any]) -> Sweep:
                 f"sweep.{key}", "expected a list of at least one value", hint='as in "fees.base_fee_gwei" = [10, 30]'
             )
     sweep = Sweep(base, {key: tuple(values) for key, values in axes.items()})
+    if (count := math.prod(len(values) for values in axes.values())) > MOST_POINTS:
+        raise ScenarioError("sweep", f"{count:,} combinations of values found, expected {MOST_POINTS:,} or fewer")
     for settings, _ in sweep.points():
         with_settings(base, settings)
     return sweep
@@ -275,7 +298,7 @@ def with_settings(scenario: Scenario, settings: Mapping[str, Any]) -> Scenario:
         place: Any = plain
         for part in path:
             try:
-                place = place[int(part)] if isinstance(place, list) else place[part]
+                place = place[_place(part)] if isinstance(place, list) else place[part]
             except (KeyError, ValueError, IndexError, TypeError):
                 raise ScenarioError(f"sweep.{key}", f"there is no {part!r} to change") from None
         if not isinstance(place, dict) or last not in place:
@@ -284,6 +307,13 @@ def with_settings(scenario: Scenario, settings: Mapping[str, Any]) -> Scenario:
     changed = read_table(Scenario, plain)
     _check(changed)
     return changed
+
+
+def _place(text: str) -> int:
+    """A place in a list. Raises `ValueError`."""
+    if not text.isdecimal():
+        raise ValueError(text)
+    return int(text)
 
 
 def _check(scenario: Scenario) -> None:
@@ -302,5 +332,14 @@ def _check(scenario: Scenario) -> None:
         )
     if scenario.level == "contract" and (scenario.reorgs.per_day or scenario.load.games > 16):
         raise ScenarioError("level", "the contract level plays at most 16 games and no reorganisations")
+    load, horizon_h = scenario.load, scenario.horizon_days * 24
+    hostile = sum(2 * attacker.claims for attacker in scenario.attacker)
+    events = load.games * (2 * depths.max + hostile) + load.spam_per_hour * horizon_h
+    if events > MOST_EVENTS:
+        raise ScenarioError(
+            "load", f"a trial would come to some {events:,.0f} claims and requests, expected {MOST_EVENTS:,} or fewer"
+        )
+    if len(scenario.name) > NAME_LENGTH:
+        raise ScenarioError("name", f"{len(scenario.name):,} characters found, expected {NAME_LENGTH} or fewer")
     if not scenario.name or not all(letter.isalnum() or letter in "-_" for letter in scenario.name):
         raise ScenarioError("name", f"{scenario.name!r} found, expected letters, digits, hyphens")

@@ -84,7 +84,10 @@ def _value(kind: Any, found: Any, where: str, metadata: Mapping[str, Any]) -> An
 
 def _scalar(kind: Any, found: Any, where: str, metadata: Mapping[str, Any]) -> Any:
     if kind is float and isinstance(found, int) and not isinstance(found, bool):
-        found = float(found)
+        try:
+            found = float(found)
+        except OverflowError:
+            raise ScenarioError(where, "a number of hundreds of digits found, expected a smaller one") from None
     if kind in (int, float, str, bool) and (not isinstance(found, kind) or (kind is int and isinstance(found, bool))):
         names = {int: "a whole number", float: "a number", str: "a string", bool: "true or false"}
         raise ScenarioError(where, f"{_shown(found)} found, expected {names[kind]}")
@@ -103,11 +106,11 @@ def _scalar(kind: Any, found: Any, where: str, metadata: Mapping[str, Any]) -> A
 def _check_range(found: float, where: str, metadata: Mapping[str, Any]) -> None:
     low, high, above = metadata.get("low"), metadata.get("high"), metadata.get("above")
     if above is not None and not found > above:
-        raise ScenarioError(where, f"{found} found, expected more than {above}")
+        raise ScenarioError(where, f"{_shown(found)} found, expected more than {above}")
     if low is not None and not found >= low:
-        raise ScenarioError(where, f"{found} found, expected {low} or more")
+        raise ScenarioError(where, f"{_shown(found)} found, expected {low} or more")
     if high is not None and not found <= high:
-        raise ScenarioError(where, f"{found} found, expected {high} or less")
+        raise ScenarioError(where, f"{_shown(found)} found, expected {high} or less")
 
 
 def describe(kind: type[Any], prefix: str = "") -> Iterator[tuple[str, str, str]]:
@@ -142,7 +145,11 @@ def _join(where: str, key: str) -> str:
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
+    # Python refuses to write numbers of thousands of digits, and values nested without end.
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):
+        text = f"a {type(value).__name__} that is too large to be shown"
     return text if len(text) <= 40 else text[:39] + "…"
 
 

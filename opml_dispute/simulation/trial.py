@@ -125,6 +125,9 @@ class Trial:
         self.chain.purses[IDLE_LIAR] = Purse(10**9 * ETHER)
         self.chain.briber = self.chain.purses[BRIBER] = Purse(10**9 * ETHER)
         self.digest = digest
+        outdated = scenario.honest.outdated_share
+        self.is_outdated = bool(outdated) and self.chance.random() < outdated
+        self.outdated_salt = self.chance.getrandbits(62) + 1 if self.is_outdated else 0
         self.truths: dict[Address, bool] = {}
         self.paid_out = 0
 
@@ -228,6 +231,10 @@ class Trial:
         # An outsider has nothing to do in a true proposal's game, unless its own machine tells it otherwise.
         if not checks:
             checker.diary.unchecked += 1
+        elif self.is_outdated:
+            node = inference.node_count // 2
+            wrong = Trace(inference, Fault(node, inference.steps_per_node // 2, self.outdated_salt))
+            checker.watch(game, wrong, checks_first=True, data_after_s=after_s)
         elif is_faulty:
             wrong = Trace(inference, self._fault(inference))
             checker.watch(game, wrong, checks_first=True, data_after_s=after_s)

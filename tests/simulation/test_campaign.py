@@ -1,5 +1,9 @@
 """A campaign loses nothing: it goes on where it was stopped, and never mixes results of different settings."""
 
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import polars as pl
@@ -10,6 +14,7 @@ from opml_dispute.simulation.pool import InProcess, LocalProcesses, NoSuchPool, 
 from opml_dispute.simulation.scenario import Sweep, parse, with_settings
 from opml_dispute.simulation.trial import play
 
+LIAR = {"strategy": "liar"}
 SWEEP = parse({"name": "c", "trials": 10, "attacker": [{"strategy": "liar"}], "sweep": {"game.nodes": [2, 9]}})
 
 
@@ -43,6 +48,39 @@ def test_a_stopped_campaign_goes_on_and_ends_the_same(tmp_path: Path) -> None:
     again: list[Progress] = []
     run(SWEEP, tmp_path / "a", InProcess(), tell=again.append)
     assert [progress.done for progress in again] == [20]
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from opml_dispute.simulation.campaign import run
+from opml_dispute.simulation.pool import InProcess
+from opml_dispute.simulation.scenario import Sweep, parse, with_settings
+sweep = parse({"name": "c", "trials": 80, "attacker": [{"strategy": "liar"}], "game": {"nodes": 2}})
+run(sweep, Path(sys.argv[1]), InProcess())
+"""
+
+
+def test_a_campaign_that_is_killed_goes_on_with_what_was_finished(tmp_path: Path) -> None:
+    """By a signal that no process can catch, in the middle of a batch."""
+    process = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path)])
+    try:
+        deadline = time.monotonic() + 60
+        while not list(tmp_path.rglob("*.parquet")) and time.monotonic() < deadline:
+            time.sleep(0.02)
+    finally:
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
+    kept = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.parquet")}
+    assert kept
+    sweep = parse({"name": "c", "trials": 20, "attacker": [LIAR], "game": {"nodes": 2}})
+    told: list[Progress] = []
+    (resumed,) = run(sweep, tmp_path, InProcess(), tell=told.append)
+    assert told[0].done == 10 * min(len(kept), 2), "batches of 10"
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept, "nothing was played again"
+    assert resumed.rows["seed"].to_list() == list(range(20))
+    for seed in (0, 9, 10, 19):
+        assert resumed.rows.row(seed, named=True) == pytest.approx(play(sweep.base, seed))
 
 
 def test_more_trials_add_to_what_is_there_and_fewer_use_a_part(tmp_path: Path) -> None:

@@ -1,12 +1,16 @@
 """A scenario file is read strictly: what it cannot mean is an error that says where, what and what instead."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from opml_dispute.simulation.scenario import load, parse, with_settings
-from opml_dispute.simulation.schema import ScenarioError
+from opml_dispute.simulation.scenario import Scenario, load, parse, with_settings
+from opml_dispute.simulation.schema import ScenarioError, describe
 
 LIAR = {"strategy": "liar"}
 
@@ -42,6 +46,30 @@ LIAR = {"strategy": "liar"}
         ({"name": "x", "sweep": {"fee.fee": [1]}}, "sweep.fee.fee", "no 'fee'"),
         ({"name": "x", "sweep": {"attacker.0.claims": [1]}}, "sweep.attacker.0.claims", "no '0'"),
         ({"name": "x", "sweep": {"game.nodes": [1, -1]}}, "game.nodes", "1 or more"),
+        ({"name": "x", "game": {"max_clock_h": 10**400}}, "game.max_clock_h", "hundreds of digits"),
+        ({"name": "x", "game": {"nodes": 10**5000}}, "game.nodes", "too large to be shown"),
+        ({"name": "x", "load": {"games": 10**9}}, "load.games", "100000 or less"),
+        ({"name": "x", "load": {"games": -1}}, "load.games", "1 or more"),
+        ({"name": "x", "load": {"spam_per_hour": 10**6}}, "load", "claims and requests"),
+        (
+            {"name": "x", "load": {"games": 10**5}, "attacker": [{"strategy": "sybil", "claims": 2**20}]},
+            "load",
+            "trial",
+        ),
+        ({"name": "x", "honest": {"poll_s": 1e-300}}, "honest.poll_s", "0.1 or more"),
+        ({"name": "x", "honest": {"offline_h": 1e-9}}, "honest.offline_h", "0.01 or more"),
+        ({"name": "x", "trials": 10**9}, "trials", "or less"),
+        ({"name": "x" * 101}, "name", "100 or fewer"),
+        (
+            {"name": "x", "attacker": [LIAR], "sweep": {"attacker.-1.claims": [1]}},
+            "sweep.attacker.-1.claims",
+            "no '-1'",
+        ),
+        (
+            {"name": "x", "sweep": {f"honest.{key}": [*range(1, 60)] for key in ("cores", "poll_s", "vm_run_s")}},
+            "sweep",
+            "205,379 combinations",
+        ),
         ({"name": "x", "level": "contract", "reorgs": {"per_day": 1}}, "level", "no reorganisations"),
     ],
 )
@@ -61,9 +89,13 @@ def test_a_misspelt_key_is_explained() -> None:
     assert "cores" in caught.value.hint
 
 
-@pytest.mark.parametrize("content", [b"name = ", b"\xff\xfe", None])
+@pytest.mark.parametrize(
+    "content",
+    [b"name = ", b"\xff\xfe", None, b"name = 1" + b"0" * 5_000, b"name = " + b"[" * 9_000, b'name = "x"\nname = "y"'],
+    ids=["cut short", "no text", "not there", "thousands of digits", "nested without end", "a key twice"],
+)
 def test_what_is_no_scenario_file_is_refused(tmp_path: Path, content: bytes | None) -> None:
-    """Not TOML, not text, not there."""
+    """Not TOML, not text, not there, or something that Python's own reader stumbles over."""
     path = tmp_path / "s.toml"
     if content is not None:
         path.write_bytes(content)
@@ -87,3 +119,30 @@ def test_a_fingerprint_forgets_only_words_and_numbers_of_trials() -> None:
         assert with_settings(base, settings).fingerprint == base.fingerprint
     for other in ({"seed": 7}, {"game.nodes": 9}, {"horizon_days": 3}, {"data.withheld_h": 1}):
         assert with_settings(base, other).fingerprint != base.fingerprint
+
+
+HUGE = st.just(16).map(lambda base: base**5_000)
+"""A number of more digits than Python writes; TOML can have it in hexadecimal."""
+
+
+def shapes() -> st.SearchStrategy[Any]:
+    """Values of every kind that TOML has, absurd ones among them."""
+    numbers = st.integers() | st.sampled_from([10**30, -(10**400)]) | st.floats() | HUGE
+    plain = numbers | st.booleans() | st.text(max_size=9)
+    names = st.text(max_size=5)
+    return st.recursive(plain, lambda inner: st.lists(inner) | st.dictionaries(names, inner), max_leaves=6)
+
+
+@hypothesis.settings(max_examples=300, deadline=None)
+@given(data=st.data())
+def test_any_value_for_any_setting_is_taken_or_refused_by_its_name(data: st.DataObject) -> None:
+    """No value of any key ends in another error than `ScenarioError`."""
+    keys = [key for key, _, _ in describe(Scenario) if "[" not in key]
+    key, value = data.draw(st.sampled_from(keys)), data.draw(shapes())
+    section, _, name = key.partition(".")
+    table: dict[str, Any] = {"name": "x", **({section: {name: value}} if name else {section: value})}
+    with suppress(ScenarioError):
+        parse(table)
+    for swept in ({key: value}, {key: [value]}):
+        with suppress(ScenarioError):
+            parse({"name": "x", "sweep": swept})

@@ -152,3 +152,27 @@ def test_two_curves_of_bonds() -> None:
     assert rule.terms == ML, "the laboratory's default is the deployments'"
     assert rule.root_bond_wei == ML_ROOT_BOND_WEI
     assert rule.burnt_wei(10) == 2
+
+
+def test_a_restart_loses_vm_runs_and_not_the_game() -> None:
+    """A trace in memory is computed again."""
+    steady = play(scenario(attacker=[{**LIAR, "delay_h": 1}]), 1)
+    restarting = play(scenario(attacker=[{**LIAR, "delay_h": 1}], honest={"restarts_per_day": 20}), 1)
+    assert restarting["truth_won"] == steady["truth_won"] == 1
+    assert restarting["vm_runs"] > steady["vm_runs"]
+
+
+def test_a_node_that_lies_about_the_newest_claim_costs_gas_and_not_the_game() -> None:
+    """An answer to a claim that is not on chain is refused there."""
+    honest_node = play(scenario(attacker=[LIAR]), 1)
+    lying_node = play(scenario(attacker=[LIAR], rpc={"false_share": 0.3}), 1)
+    assert lying_node["truth_won"] == 1
+    assert lying_node["honest_refused"] > honest_node["honest_refused"] == 0
+    assert lying_node["honest_gas_eth"] > honest_node["honest_gas_eth"]
+
+
+def test_an_outdated_engine_disputes_every_true_proposal_and_loses_its_bonds() -> None:
+    """The same wrong step in each game; the proposer's true claims stand."""
+    found = play(scenario(game={"proposal": "true"}, load={"games": 5}, honest={"outdated_share": 1}), 3)
+    assert found["false_disputes"] == found["truth_won"] == 5
+    assert found["burnt_eth"] > 0, "a fifth of what it lost"
