@@ -198,8 +198,12 @@ def test_the_first_of_long_lines(bench: Bench, seed: int, greatest: bool) -> Non
 def test_rows_that_are_reduced_together(bench: Bench, seed: int) -> None:
     """Over the last axis, a few elements or many, with NaN and infinities in some."""
     rng = np.random.default_rng(seed)
-    rows, n, gap = int(rng.integers(1, 11)), int(rng.choice([31, 32, 33, 47, 64, 100, 1000])), int(rng.integers(0, 3))
+    lengths = [31, 32, 33, 47, 64, 100, 255, 256, 300, 1000]
+    rows, n, gap = int(rng.integers(1, 11)), int(rng.choice(lengths)), int(rng.integers(0, 3))
     x = values(rng, DType.F32, rows * (n + gap), awkward=bool(rng.random() < 0.3))
+    if rng.random() < 0.3:  # the greatest or the least is a zero, of either sign
+        sign = np.float32(rng.choice([-1, 1]))
+        x = np.where(rng.random(x.size) < rng.choice([0.02, 0.5]), np.copysign(np.float32(0), x), np.copysign(x, sign))
     x[rng.random(x.size) < rng.choice([0, 0.01])] = np.nan
     make = Maker(rng, awkward=True)
     record = Record(
@@ -210,21 +214,23 @@ def test_rows_that_are_reduced_together(bench: Bench, seed: int) -> None:
     agree(bench, make.case(record, rows))
 
 
+@pytest.mark.parametrize("each", [False, True])
+@pytest.mark.parametrize("value", [50, -51, 2**63 - 1, -(2**63)])
 @pytest.mark.parametrize("bad", [0, 7, 83])
-def test_a_bad_index_fails_the_parts_that_use_it_and_no_other(bench: Bench, bad: int) -> None:
-    """Each row of the output uses the same indices; a part may begin or end within a row."""
-    index = np.arange(84) % 50
-    index[bad] = 50
+def test_a_bad_index_fails_the_parts_that_use_it_and_no_other(bench: Bench, bad: int, value: int, each: bool) -> None:
+    """Each row of the output uses the same indices, or `each` its own; a part may begin or end within a row."""
+    index = np.arange(84 * 9 if each else 84) % 50
+    index[bad] = value
     make = Maker(np.random.default_rng(0), awkward=False)
     inputs = make.put(np.arange(50, dtype=np.float32)), make.put(index.astype(np.int64))
     record = Record(
         *(Opcode.GATHER, DType.F32, ARENA.offset, inputs, (DType.F32, DType.I64), 2),
         imm=words(1, 1),
-        body=body_of([9, 84], [[84, 1], [0, 0], [0, 1], [1, 0, 0, 0, 50, 0, 0, 0]]),
+        body=body_of([9, 84], [[84, 1], [0, 0], [84 if each else 0, 1], [1, 0, 0, 0, 50, 0, 0, 0]]),
     )
     for lo, hi in ((0, 7), (1, 84), (8, 83), (8, 84), (84, 91), (0, 756), (84, 84 * 3), (92, 92 + 75), (7, 7 + 84)):
         case = Case(record, tuple(make.arrays)).part(lo, hi)
-        uses = any(i % 84 == bad for i in range(lo, hi))
+        uses = any((i if each else i % 84) == bad for i in range(lo, hi))
         for mode in (PLAIN, FAST):
             status, _ = bench.run(case, mode)
             assert status == (7 if uses else 0), (lo, hi)

@@ -26,6 +26,8 @@ def pooling(seed: int, kind: Pooling, *, awkward: bool) -> Case:
     fields: list[list[int]] = [[] for _ in range(7)]
     for d in range(rank):
         kernel, stride, dilation = int(rng.integers(1, 6)), int(rng.integers(1, 4)), int(rng.integers(1, 3))
+        if d == rank - 1 and rng.random() < 0.4:  # windows side by side, or far apart
+            stride, dilation = (kernel, 1) if rng.random() < 0.5 else (int(rng.integers(4, 11)), dilation)
         out = int(rng.integers(4, 41)) if d == rank - 1 else int(rng.integers(1, 9))
         span = (kernel - 1) * dilation + 1
         before, after = int(rng.integers(-1, span)), int(rng.integers(-1, 3))

@@ -117,6 +117,44 @@ INLINE void reduce_rows(u64 function, unsigned rows, u8 *o, i64 o_step, const u8
     }
 }
 
+/* The greatest (least) of n elements side by side, in whatever order is fastest: a number other than 0 does not depend on
+ * it. 0 if the result is a zero, whose sign does, or NaN; then nothing is written. */
+#define WIDE     64u
+#define RED_DONE 0u
+INLINE int extreme_of_row(u64 function, f32 *o, const f32 *x, u64 n)
+{
+    f32 best[WIDE];
+    u32 nan[WIDE] = {0};
+    for (u64 j = 0; j < WIDE; j++)
+        best[j] = x[j];
+    u64 at = 0;
+    for (; at + WIDE <= n; at += WIDE)
+        for (u64 j = 0; j < WIDE; j++) {
+            f32 y = x[at + j];
+            best[j] = (function == RED_MAX ? best[j] > y : best[j] < y) ? best[j] : y;
+            nan[j] |= y != y;
+        }
+    f32 result = best[0];
+    u32 any = 0;
+    for (u64 j = 0; j < WIDE; j++) {
+        result = combined(function, result, best[j]);
+        any |= nan[j];
+    }
+    for (; at < n; at++)
+        result = combined(function, result, x[at]);
+    if (any || result != result || result == 0.0f)
+        return 0;
+    *o = result;
+    return 1;
+}
+
+static int extreme(u64 function, f32 *o, const f32 *x, u64 n)
+{
+    if ((function != RED_MAX && function != RED_MIN) || n < 4 * WIDE)
+        return 0;
+    return function == RED_MAX ? extreme_of_row(RED_MAX, o, x, n) : extreme_of_row(RED_MIN, o, x, n);
+}
+
 static void reduce_all_rows(u64 function, u8 *o, i64 o_step, const u8 *a, i64 apart, u64 count, u64 n)
 {
     for (; count >= ROWS; count -= ROWS, o += ROWS * o_step, a += ROWS * apart)
@@ -127,7 +165,8 @@ static void reduce_all_rows(u64 function, u8 *o, i64 o_step, const u8 *a, i64 ap
         default: reduce_rows(RED_MIN, ROWS, o, o_step, a, apart, n); break;
         }
     for (; count; count--, o += o_step, a += apart)
-        switch (function) {
+        switch (extreme(function, (f32 *)o, (const f32 *)a, n) ? RED_DONE : function) {
+        case RED_DONE: break;
         case RED_SUM: reduce_rows(RED_SUM, 1, o, o_step, a, apart, n); break;
         case RED_PROD: reduce_rows(RED_PROD, 1, o, o_step, a, apart, n); break;
         case RED_MAX: reduce_rows(RED_MAX, 1, o, o_step, a, apart, n); break;
@@ -163,10 +202,13 @@ int fast_reduce(u8 *segment, const struct record *r, u64 lo, u64 hi)
     return 1;
 }
 
+/* Lines scanned at a time: as many as leave room in the nearest cache for what is read and written. */
+#define LINES_AT_ONCE 2048u
+
 /* n lines side by side; o and a: their first elements, `steps` of them, so many bytes apart. */
 INLINE void scan_lines(u32 product, u32 exclusive, u8 *o, i64 so, const u8 *a, i64 sa, u64 steps, u64 n)
 {
-    f32 value[AT_ONCE];
+    f32 value[LINES_AT_ONCE];
     for (u64 i = 0; i < n; i++)
         value[i] = product ? 1.0f : 0.0f;
     for (; steps; steps--, o += so, a += sa) {
@@ -191,10 +233,10 @@ int fast_scan(u8 *segment, const struct record *r, u64 lo, u64 hi)
     i64 so = r->stride[0][axis] * 4, sa = r->stride[1][axis] * 4, last = (i64)r->dim[axis] - 1;
     u32 product = r->imm[0] == RED_PROD, exclusive = r->imm[2] & 1, reverse = r->imm[2] >> 1 & 1;
     for (u64 n; (n = walk_row(&lines)) != 0; walk_next(&lines, n, 2))
-        for (u64 at = 0; at < n; at += AT_ONCE) {
+        for (u64 at = 0; at < n; at += LINES_AT_ONCE) {
             u8 *o = lines.at[0] + 4 * at + (reverse ? last * so : 0);
             const u8 *a = lines.at[1] + 4 * at + (reverse ? last * sa : 0);
-            u64 now = n - at < AT_ONCE ? n - at : AT_ONCE;
+            u64 now = n - at < LINES_AT_ONCE ? n - at : LINES_AT_ONCE;
             i64 o_step = reverse ? -so : so, a_step = reverse ? -sa : sa;
             if (product)
                 scan_lines(1, exclusive, o, o_step, a, a_step, r->dim[axis], now);

@@ -76,6 +76,19 @@ struct positions {
     u64 first;       /* column 0 of the product */
 };
 
+/* Row by row, `vectors[i]` vectors of each run. Most tiles have a run or two: then the numbers are known here. */
+INLINE void pack_some(const float *const from[], const unsigned start[], const unsigned vectors[], unsigned runs,
+                      const i64 *offset, float *to, size_t depth)
+{
+    for (size_t k = 0; k < depth; k++, to += TILE_N)
+        for (unsigned i = 0; i < runs; i++) {
+            const float *run = from[i] + offset[k];
+            *(vec *)(to + start[i]) = *(const vec *)run;
+            if (vectors[i] > 1)
+                *(vec *)(to + start[i] + LANES) = *(const vec *)(run + LANES);
+        }
+}
+
 /* Columns are positions, rows are taps. A tile's columns are a few runs; runs are copied in whole vectors, what goes
  * over is overwritten by the next run or the next row (gemm leaves room behind its buffer). */
 static void pack_positions(const void *b, float *to, size_t k0, size_t depth, size_t n0, size_t columns)
@@ -92,14 +105,14 @@ static void pack_positions(const void *b, float *to, size_t k0, size_t depth, si
         vectors[runs++] = (unsigned)((n + LANES - 1) / LANES);
         j += n;
     }
-    for (size_t k = 0; k < depth; k++, to += TILE_N) {
-        i64 offset = l->offset[k0 + k];
-        for (unsigned i = 0; i < runs; i++) {
-            const float *run = from[i] + offset;
-            *(vec *)(to + start[i]) = *(const vec *)run;
-            if (vectors[i] > 1)
-                *(vec *)(to + start[i] + LANES) = *(const vec *)(run + LANES);
-        }
+    const i64 *offset = l->offset + k0;
+    unsigned kind = runs == 1 ? vectors[0] : runs == 2 ? 4 * vectors[0] + vectors[1] : 0;
+    switch (kind) {
+    case 2: pack_some(from, start, (const unsigned[]){2}, 1, offset, to, depth); break;
+    case 4 + 1: pack_some(from, start, (const unsigned[]){1, 1}, 2, offset, to, depth); break;
+    case 4 + 2: pack_some(from, start, (const unsigned[]){1, 2}, 2, offset, to, depth); break;
+    case 8 + 1: pack_some(from, start, (const unsigned[]){2, 1}, 2, offset, to, depth); break;
+    default: pack_some(from, start, vectors, runs, offset, to, depth);
     }
 }
 
@@ -215,6 +228,7 @@ struct work {
     float *out;
     const struct fast_finish *finish;
     struct fast_scratch *s;
+    int shared; /* other threads make other positions: what is read may lie in their caches */
 };
 
 /* 0 if `outputs` outputs are not for us. */
@@ -248,6 +262,7 @@ static int begin(struct work *k, u8 *segment, const struct record *r, u64 output
     k->out = (float *)(segment + r->out);
     k->finish = finish;
     k->s = s;
+    k->shared = 0;
     return 1;
 }
 
@@ -290,7 +305,7 @@ static int convolve(struct work *k, u64 image, u64 m, u64 rows, u64 p, u64 end)
         .a_k = 1,
         .b = &b,
         .pack = pack_positions,
-        .place = positions_at,
+        .place = k->shared ? positions_at : NULL,
         .rows = k->l.offset,
         .out = out + p,
         .o_m = (i64)g->out_size,
@@ -360,6 +375,7 @@ void fast_conv_run_columns(u8 *segment, const struct record *r, u64 first, u64 e
 {
     struct work k;
     int done = begin(&k, segment, r, (end - first) * (r->hi - r->lo), finish, s);
+    k.shared = 1;
     if (!done)
         window_decode(&k.g, r);
     for (u64 image = 0; image < k.g.N; image++)

@@ -176,37 +176,55 @@ static void pack_runs(const float *from, ptrdiff_t apart, float *to, size_t dept
             to[k * width + j] = j < columns ? from[(ptrdiff_t)j * apart + (ptrdiff_t)k] : 0.0f;
 }
 
+/* Rows [0, mr) of a, whose elements lie side by side, as [depth][mr]: as many whole vectors of terms as there are. Answers
+ * how many terms that were. Goes up to LANES floats over the end, where the next terms come, or room. */
+static size_t pack_vectors(const float *a, ptrdiff_t a_m, float *to, size_t depth, unsigned mr)
+{
+    size_t k = 0;
+#if TILE_M <= LANES
+    for (; k + LANES <= depth; k += LANES) {
+        vec row[LANES];
+#pragma clang loop unroll(full)
+        for (unsigned i = 0; i < LANES; i++)
+            row[i] = i < mr ? *(const vec *)(a + (ptrdiff_t)i * a_m + (ptrdiff_t)k) : (vec){0};
+        transpose(row);
+#pragma clang loop unroll(full)
+        for (unsigned i = 0; i < LANES; i++)
+            *(vec *)(to + (k + i) * mr) = row[i];
+        /* Rows of many terms lie pages apart, where no processor foresees what comes next. */
+#pragma clang loop unroll(full)
+        for (unsigned i = 0; i < TILE_M; i++)
+            __builtin_prefetch(a + (ptrdiff_t)(i + mr) * a_m + (ptrdiff_t)k);
+    }
+#else
+    /* Four rows at a time. */
+    typedef float quad __attribute__((vector_size(16), aligned(4), may_alias));
+    if (mr % 4)
+        return 0;
+    for (; k + 4 <= depth; k += 4)
+        for (unsigned i = 0; i < mr; i += 4) {
+            const float *from = a + (ptrdiff_t)i * a_m + (ptrdiff_t)k;
+            quad p = *(const quad *)from, q = *(const quad *)(from + a_m);
+            quad r = *(const quad *)(from + 2 * a_m), s = *(const quad *)(from + 3 * a_m);
+            quad pq_low = __builtin_shufflevector(p, q, 0, 4, 1, 5),
+                 pq_high = __builtin_shufflevector(p, q, 2, 6, 3, 7);
+            quad rs_low = __builtin_shufflevector(r, s, 0, 4, 1, 5),
+                 rs_high = __builtin_shufflevector(r, s, 2, 6, 3, 7);
+            float *into = to + k * mr + i;
+            *(quad *)into = __builtin_shufflevector(pq_low, rs_low, 0, 1, 4, 5);
+            *(quad *)(into + mr) = __builtin_shufflevector(pq_low, rs_low, 2, 3, 6, 7);
+            *(quad *)(into + 2 * mr) = __builtin_shufflevector(pq_high, rs_high, 0, 1, 4, 5);
+            *(quad *)(into + 3 * mr) = __builtin_shufflevector(pq_high, rs_high, 2, 3, 6, 7);
+        }
+#endif
+    return k;
+}
+
 /* Rows [0, mr) of a as [depth][mr]. */
 static void pack_a(const float *a, ptrdiff_t a_m, ptrdiff_t a_k, float *to, size_t depth, unsigned mr)
 {
-    if (a_k == 1) {
-        /* Four rows at a time through registers; what is left singly. */
-        typedef float quad __attribute__((vector_size(16), aligned(4), may_alias));
-        size_t deep = depth / 4 * 4;
-        unsigned i = 0;
-        for (; i + 4 <= mr; i += 4)
-            for (size_t k = 0; k < deep; k += 4) {
-                const float *from = a + (ptrdiff_t)i * a_m + (ptrdiff_t)k;
-                quad p = *(const quad *)from, q = *(const quad *)(from + a_m);
-                quad r = *(const quad *)(from + 2 * a_m), s = *(const quad *)(from + 3 * a_m);
-                for (unsigned ahead = 4; k % 16 == 0 && ahead < 8; ahead++)
-                    __builtin_prefetch(from + (ptrdiff_t)ahead * a_m);
-                quad pq_low = __builtin_shufflevector(p, q, 0, 4, 1, 5),
-                     pq_high = __builtin_shufflevector(p, q, 2, 6, 3, 7);
-                quad rs_low = __builtin_shufflevector(r, s, 0, 4, 1, 5),
-                     rs_high = __builtin_shufflevector(r, s, 2, 6, 3, 7);
-                float *into = to + k * mr + i;
-                *(quad *)into = __builtin_shufflevector(pq_low, rs_low, 0, 1, 4, 5);
-                *(quad *)(into + mr) = __builtin_shufflevector(pq_low, rs_low, 2, 3, 6, 7);
-                *(quad *)(into + 2 * mr) = __builtin_shufflevector(pq_high, rs_high, 0, 1, 4, 5);
-                *(quad *)(into + 3 * mr) = __builtin_shufflevector(pq_high, rs_high, 2, 3, 6, 7);
-            }
-        for (size_t k = 0; k < depth; k++)
-            for (unsigned j = k < deep ? i : 0; j < mr; j++)
-                to[k * mr + j] = a[(ptrdiff_t)j * a_m + (ptrdiff_t)k];
-        return;
-    }
-    for (size_t k = 0; k < depth; k++)
+    size_t k = a_k == 1 ? pack_vectors(a, a_m, to, depth, mr) : 0;
+    for (; k < depth; k++)
         for (unsigned i = 0; i < mr; i++)
             to[k * mr + i] = a[(ptrdiff_t)i * a_m + (ptrdiff_t)k * a_k];
 }
@@ -364,9 +382,9 @@ int gemm(const struct gemm *g, struct fast_scratch *s)
            columns = keeps_b && packs_a ? PIECE_B / piece_k / TILE_N * TILE_N : wide;
     columns = least(columns < TILE_N ? TILE_N : columns, wide);
     size_t size_b = keeps_b ? columns * (packs_a ? piece_k : tall) : TILE_N * tall;
-    /* Behind the packed panels room for one row more: pack_positions writes whole vectors. */
+    /* Behind the packed panels room for one row more, behind the rows for one vector: packing writes whole vectors. */
     size_t size_a = packs_a ? piece_k * rows : 0, size_sums = g->N % TILE_N ? g->M * TILE_N : 0;
-    float *packed_b = fast_buffer_get(&s->packed, sizeof(float) * (size_b + TILE_N + size_sums + size_a));
+    float *packed_b = fast_buffer_get(&s->packed, sizeof(float) * (size_b + TILE_N + size_sums + size_a + LANES));
     if (!packed_b)
         return 0;
     for (size_t n0 = 0; n0 < g->N; n0 += columns)

@@ -5,6 +5,13 @@
 #include "kernels/float32.h"
 #include "kernels/walk.h"
 
+#if defined(__AVX512F__) && defined(__AVX512DQ__)
+#include <immintrin.h>
+#define GATHERS 1
+#else
+#define GATHERS 0
+#endif
+
 /* How the index at p moves an operand, in bytes. */
 struct places {
     u64 components;
@@ -32,14 +39,34 @@ INLINE i64 place_of(const struct places *p, const u8 *index, u64 components)
     return moved;
 }
 
+/* Whether n indices that lie side by side are all good. */
+static u32 all_inside(const i64 *index, u64 n, i64 size)
+{
+    u64 outside = 0;
+    for (u64 i = 0; i < n; i++)
+        outside |= (u64)index[i] + (u64)size >= 2 * (u64)size; /* ASSUMES record_check: size is far below 2^63 */
+    return !outside;
+}
+
 enum inference_status fast_check_data(const u8 *segment, const struct record *r)
 {
     if (r->opcode != OP_GATHER && r->opcode != OP_SCATTER)
         return kernel_check_data(segment, r);
     u64 count = 1, distinct = 1;
-    for (unsigned d = 0; d < r->rank; d++) {
+    u32 packed = 1; /* each distinct index lies behind the one before it */
+    for (unsigned d = r->rank; d-- > 0;) {
         count *= r->dim[d];
-        distinct *= r->stride[2][d] ? r->dim[d] : 1;
+        if (r->stride[2][d] == 0 || r->dim[d] == 1)
+            continue;
+        packed &= r->stride[2][d] == (i64)distinct;
+        distinct *= r->dim[d];
+    }
+    u32 whole = r->lo == 0 && r->hi == count;
+    if (r->imm[0] == 1 && packed && (whole || distinct == count)) {
+        const i64 *index = (const i64 *)(segment + r->in[1]);
+        if (all_inside(index + (whole ? 0 : r->lo), whole ? distinct : r->hi - r->lo, r->stride[3][4]))
+            return ST_OK;
+        return kernel_check_data(segment, r);
     }
     if (distinct < r->hi - r->lo) {
         /* A part that shows the same indices again and again: the whole, which shows each once, has no others. */
@@ -51,6 +78,34 @@ enum inference_status fast_check_data(const u8 *segment, const struct record *r)
     }
     return kernel_check_data(segment, r);
 }
+
+#if GATHERS
+/* As many of a row's n elements, eight at a time, as can be: the input moves, the output lies side by side. Answers how
+ * many that were. */
+INLINE u64 gather_eights(u64 components, i64 width, const struct places *p, u8 *o, const u8 *a, i64 sa, const u8 *index,
+                         i64 si, u64 n)
+{
+    const struct places here = *p; /* no store can change it */
+    __m512i lane = _mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7);
+    __m512i apart = _mm512_mullo_epi64(lane, _mm512_set1_epi64(si)),
+            along = _mm512_mullo_epi64(lane, _mm512_set1_epi64(sa));
+    u64 i = 0;
+    for (; i + 8 <= n; i += 8, o += 8 * width, a += 8 * sa, index += 8 * si) {
+        __m512i moved = along;
+        for (u64 c = 0; c < components; c++) {
+            const u8 *from = index + (i64)c * here.apart;
+            __m512i at = si == 8 ? _mm512_loadu_si512(from) : _mm512_i64gather_epi64(apart, from, 1);
+            at = _mm512_mask_add_epi64(at, _mm512_movepi64_mask(at), at, _mm512_set1_epi64(here.size[c]));
+            moved = _mm512_add_epi64(moved, _mm512_mullo_epi64(at, _mm512_set1_epi64(here.step[c])));
+        }
+        if (width == 4)
+            _mm256_storeu_si256((__m256i *)o, _mm512_i64gather_epi32(moved, a, 1));
+        else
+            _mm512_storeu_si512(o, _mm512_i64gather_epi64(moved, a, 1));
+    }
+    return i;
+}
+#endif
 
 /* A row of n elements: `o_moves`, the output is what indices move (scatter), else the input. */
 #define MOVE_ROW(T)                                                                                                    \
@@ -84,6 +139,18 @@ static void move_row(i64 width, int o_moves, const struct places *p, const struc
 {
     u8 *o = w->at[0];
     const u8 *a = w->at[1], *index = w->at[2];
+#if GATHERS
+    if (!o_moves && w->step[0] == width && width >= 4 && p->components <= 2) {
+        u64 done = p->components == 1 ? (width == 4 ? gather_eights(1, 4, p, o, a, w->step[1], index, w->step[2], n)
+                                                    : gather_eights(1, 8, p, o, a, w->step[1], index, w->step[2], n))
+                                      : (width == 4 ? gather_eights(2, 4, p, o, a, w->step[1], index, w->step[2], n)
+                                                    : gather_eights(2, 8, p, o, a, w->step[1], index, w->step[2], n));
+        o += (i64)done * w->step[0];
+        a += (i64)done * w->step[1];
+        index += (i64)done * w->step[2];
+        n -= done;
+    }
+#endif
     switch (width) {
     case 1: move_row_u8(o_moves, p, o, w->step[0], a, w->step[1], index, w->step[2], n); return;
     case 2: move_row_u16(o_moves, p, o, w->step[0], a, w->step[1], index, w->step[2], n); return;

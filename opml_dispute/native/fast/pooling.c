@@ -8,6 +8,7 @@
 #include "fast.h"
 
 #if defined(__AVX512F__)
+#include <immintrin.h>
 #define WIDTH 16
 #elif defined(__AVX2__)
 #define WIDTH 8
@@ -53,19 +54,39 @@ static i64 padded_taps(const struct window *g, int d, i64 at)
     return taps < g->kernel[d] ? taps : g->kernel[d];
 }
 
-/* from[0], from[step], from[2 * step] ... for step 1 or 2 */
-INLINE vec load_step(const float *from, i64 step)
+/* Rows are read with a step of at most this; with another they are read number by number. */
+#define STEP_MOST 8
+
+INLINE vec every_second(vec low, vec high)
 {
-    vec low = *(const vec *)from;
-    if (step == 1)
-        return low;
-    vec high = *(const vec *)(from + WIDTH);
 #if WIDTH == 16
     return __builtin_shufflevector(low, high, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
 #elif WIDTH == 8
     return __builtin_shufflevector(low, high, 0, 2, 4, 6, 8, 10, 12, 14);
 #else
     return __builtin_shufflevector(low, high, 0, 2, 4, 6);
+#endif
+}
+
+/* from[0], from[step], from[2 * step] ... for step 1 to STEP_MOST */
+INLINE vec load_step(const float *from, i64 step)
+{
+    if (step == 1)
+        return *(const vec *)from;
+    if (step == 2)
+        return every_second(*(const vec *)from, *(const vec *)(from + WIDTH));
+    if (step == 4)
+        return every_second(every_second(*(const vec *)from, *(const vec *)(from + WIDTH)),
+                            every_second(*(const vec *)(from + 2 * WIDTH), *(const vec *)(from + 3 * WIDTH)));
+#if WIDTH == 16
+    __m512i places = _mm512_mullo_epi32(_mm512_set1_epi32((int)step),
+                                        _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
+    return (vec)_mm512_i32gather_ps(places, from, 4);
+#else
+    vec x;
+    for (i64 i = 0; i < WIDTH; i++)
+        x[i] = from[i * step];
+    return x;
 #endif
 }
 
@@ -82,7 +103,7 @@ INLINE vec load_taps(const struct source *from, const float *row, i64 at, i64 si
     vec x = (vec){0} + padding;
     if (at + (WIDTH - 1) * step < 0 || at >= size)
         return x;
-    if (step > 2 || row + at < from->begin) {
+    if (step > STEP_MOST || row + at < from->begin) {
         for (i64 i = 0; i < WIDTH; i++)
             if (at + i * step >= 0 && at + i * step < size)
                 x[i] = row[at + i * step];
@@ -126,7 +147,7 @@ INLINE void pool_row(const struct source *from, const struct window *g, int is_m
     for (i64 j = begin; j < end; j += WIDTH) {
         i64 at = j * step - g->pad[2], lanes = end - j < WIDTH ? end - j : WIDTH;
         vec value;
-        if (step <= 2 && at >= 0 && at + (lanes - 1) * step + (kernel - 1) * dilation < size)
+        if (step <= STEP_MOST && at >= 0 && at + (lanes - 1) * step + (kernel - 1) * dilation < size)
             value = pool_windows(from, size, at, 1, is_max, step, kernel, dilation);
         else
             value = pool_windows(from, size, at, 0, is_max, step, kernel, dilation);
@@ -153,6 +174,8 @@ ROW_FUNCTION(max_step_1, 1, 1, g->kernel[2], g->dilation[2])
 ROW_FUNCTION(max_step_2, 1, 2, g->kernel[2], g->dilation[2])
 ROW_FUNCTION(max_3_step_1, 1, 1, 3, 1)
 ROW_FUNCTION(max_3_step_2, 1, 2, 3, 1)
+ROW_FUNCTION(max_2_step_2, 1, 2, 2, 1)
+ROW_FUNCTION(max_4_step_4, 1, 4, 4, 1)
 ROW_FUNCTION(sum_any, 0, g->stride[2], g->kernel[2], g->dilation[2])
 ROW_FUNCTION(sum_step_1, 0, 1, g->kernel[2], g->dilation[2])
 ROW_FUNCTION(sum_step_2, 0, 2, g->kernel[2], g->dilation[2])
@@ -161,11 +184,16 @@ static row_function *row_for(const struct window *g, u64 function)
 {
     static row_function *const sums[] = {sum_any, sum_step_1, sum_step_2}, *const maxima[] = {max_any, max_step_1,
                                                                                               max_step_2};
-    static row_function *const maxima_of_3[] = {NULL, max_3_step_1, max_3_step_2};
-    i64 step = g->stride[2] <= 2 ? g->stride[2] : 0;
+    i64 step = g->stride[2] <= 2 ? g->stride[2] : 0, kernel = g->kernel[2];
     if (function != POOL_MAX)
         return sums[step];
-    return step && g->kernel[2] == 3 && g->dilation[2] == 1 ? maxima_of_3[step] : maxima[step];
+    if (g->dilation[2] != 1)
+        return maxima[step];
+    if (kernel == 3 && step)
+        return step == 1 ? max_3_step_1 : max_3_step_2;
+    if (kernel == 2 && step == 2)
+        return max_2_step_2;
+    return kernel == 4 && g->stride[2] == 4 ? max_4_step_4 : maxima[step];
 }
 
 int fast_pool(u8 *segment, const struct record *r, u64 lo, u64 hi, struct fast_scratch *s)
