@@ -1,5 +1,6 @@
 """
-The names of an ONNX graph's inputs and outputs, without reading its weights: `graph_ends`.
+The names of an ONNX graph's inputs and outputs, without reading its weights: `graph_ends`; and the places of a
+message's fields: `fields_of`.
 
 A file of gigabytes is mapped, and only the lengths of its fields are looked at. What a name stands for is `onnx_file`.
 """
@@ -25,6 +26,10 @@ _FIXED: Final = {1: 8, 5: 4}
 """Bytes of a field, by wire type."""
 
 
+Bytes = mmap.mmap | memoryview
+"""What fields are looked for in."""
+
+
 @dataclass(frozen=True)
 class GraphEnds:
     """What goes into a graph and comes out of it, by name."""
@@ -48,11 +53,11 @@ def graph_ends(path: Path) -> GraphEnds | None:
 def _ends(data: mmap.mmap) -> GraphEnds | None:
     ends: dict[int, list[str]] = {_INPUT: [], _OUTPUT: [], _INITIALIZER: []}
     found = False
-    for number, start, end in _fields(data, 0, len(data)):
+    for number, _, start, end in fields_of(data, 0, len(data)):
         if number != _GRAPH:
             continue
         found = True
-        for part, first, last in _fields(data, start, end):
+        for part, _, first, last in fields_of(data, start, end):
             if part in ends:
                 ends[part].append(_name(data, first, last, _TENSOR_NAME if part == _INITIALIZER else _VALUE_NAME))
     given = set(ends[_INITIALIZER])
@@ -61,18 +66,23 @@ def _ends(data: mmap.mmap) -> GraphEnds | None:
 
 
 def _name(data: mmap.mmap, start: int, end: int, field: int) -> str:
-    for number, first, last in _fields(data, start, end):
+    for number, _, first, last in fields_of(data, start, end):
         if number == field:
             return data[first:last].decode("utf-8", "replace")
     return ""
 
 
-def _fields(data: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """The number and the place of each length-delimited field. Raises `ValueError` for what is no message."""
+def fields_of(data: Bytes, start: int, end: int) -> Iterator[tuple[int, int, int, int]]:
+    """
+    Each length-delimited field of a message: its number, where it begins, and the place of its content.
+
+    Raises `ValueError` or `IndexError` for what is no message.
+    """
     at = start
     for _ in range(_MOST_FIELDS):
         if at >= end:
             return
+        begin = at
         tag, at = _varint(data, at)
         kind = tag & 7
         if not tag >> 3:
@@ -81,7 +91,7 @@ def _fields(data: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int, i
             size, at = _varint(data, at)
             if at + size > end:
                 raise ValueError("a field that is longer than its message")
-            yield tag >> 3, at, at + size
+            yield tag >> 3, begin, at, at + size
             at += size
         elif kind in _FIXED:
             at += _FIXED[kind]
@@ -92,7 +102,7 @@ def _fields(data: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int, i
     raise ValueError("more fields than a graph has")
 
 
-def _varint(data: mmap.mmap, at: int) -> tuple[int, int]:
+def _varint(data: Bytes, at: int) -> tuple[int, int]:
     """A number and the place behind it. Raises `IndexError` at the file's end, `ValueError` if it does not end."""
     value = 0
     for shift in range(0, 70, 7):

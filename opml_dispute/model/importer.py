@@ -96,9 +96,11 @@ class Subgraph:
 class Importer:
     """Lowers one model into one `Builder`."""
 
-    def __init__(self, model: onnx.ModelProto, builder: Builder) -> None:
+    def __init__(self, model: onnx.ModelProto, builder: Builder, mapped: Mapping[str, Array] | None = None) -> None:
+        """`mapped` are the graph's initializers whose elements the model does not hold (`mapped_weights`)."""
         self.model = model
         self.builder = builder
+        self._mapped = mapped or {}
         self.inputs: list[tuple[str, Tensor]] = []
         """The inputs that stay inputs, in the graph's order."""
         self.notes = builder.notes
@@ -144,6 +146,9 @@ class Importer:
         if unbound:
             raise UnboundDimension(unbound)
         opsets = {domain_name(opset.domain): opset.version for opset in self.model.opset_import}
+        for tensor in graph.initializer:
+            if tensor.name not in scope.values:
+                scope.values[tensor.name] = self._initializer(tensor)
         self.walk(graph, scope, opsets)
         outputs = [(value.name, self._output(value, scope[value.name])) for value in graph.output]
         return outputs + self._told_counts({name for name, _ in outputs})
@@ -198,7 +203,7 @@ class Importer:
         """Lowers the graph's nodes in order; every value gets its name in `scope`."""
         for tensor in graph.initializer:
             if tensor.name not in scope.values:
-                scope.values[tensor.name] = self._initializer(tensor)
+                scope.values[tensor.name] = self._constant(tensor)
         for sparse in graph.sparse_initializer:
             scope.values[sparse.values.name] = self._sparse(sparse)
         wanted = needed(graph.node, {value.name for value in graph.output})
@@ -207,7 +212,12 @@ class Importer:
                 self._node(node, scope, opsets)
 
     def _initializer(self, tensor: TensorProto) -> Value:
-        return self._constant(tensor)
+        """An initializer of the model's own graph."""
+        array = self._mapped.get(tensor.name)
+        if array is None:
+            return self._constant(tensor)
+        self._note(tensor.data_type)
+        return self.builder.constant(elements.as_type(array, elements.held(tensor.data_type)[0]))
 
     def _node(self, node: onnx.NodeProto, scope: Scope, opsets: Mapping[str, int]) -> None:
         self.builder.meter.lowered()

@@ -1,12 +1,13 @@
 """
 Reading ONNX files, and checking them by ONNX's own rules.
 
-`load` takes a path, bytes or a loaded model. `importer` translates tensors and operators.
+`load` takes a path, bytes or a loaded model; `load_mapped` too, but leaves large weights in their files. `importer`
+translates tensors and operators.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import TensorProto
 
+from opml_dispute.model.mapped_weights import Array, map_beside, parse_mapped
 from opml_dispute.model.refusals import InvalidModel, ModelFileError, UnsupportedOpset
 
 DOMAINS = {"": 28, "ai.onnx.ml": 5, "ai.onnx.preview": 1, "ai.onnx.preview.training": 1, "com.microsoft": 1}
@@ -31,22 +33,38 @@ def load(source: ModelSource) -> onnx.ModelProto:
 
     Raises `ModelFileError` if there is no file or it does not hold a model, `InvalidModel` if ONNX's checker objects.
     """
+    return _load(source, maps=False)[0]
+
+
+def load_mapped(source: ModelSource) -> tuple[onnx.ModelProto, Mapping[str, Array]]:
+    """
+    As `load`, and weights by name: those of the graph that are mapped files. The model has none of their elements.
+
+    Such a file must not be written to as long as the arrays are in use (`engine.mapped_files`).
+    """
+    return _load(source, maps=True)
+
+
+def _load(source: ModelSource, *, maps: bool) -> tuple[onnx.ModelProto, dict[str, Array]]:
     if isinstance(source, onnx.ModelProto):
-        return _checked(source, "the model")
+        return _checked(source, "the model"), {}
     if isinstance(source, bytes):
-        return _checked(_parsed(source, "the model"), "the model")
+        return _checked(_parsed(source, "the model"), "the model"), {}
     path = Path(source)
     if not path.is_file():
         found = "a directory" if path.is_dir() else "nothing"
         raise ModelFileError(f"{path} is {found}; expected an ONNX file")
     try:
-        model = _parsed(path.read_bytes(), str(path))
+        found_mapped = parse_mapped(path) if maps else None
+        model, arrays = found_mapped or (_parsed(path.read_bytes(), str(path)), {})
+        if maps:
+            arrays |= map_beside(model, path.parent)
         onnx.load_external_data_for_model(model, str(path.parent))
     except OSError as error:
         raise ModelFileError(f"cannot read {error.filename or path}: {error.strerror}; expected an ONNX file") from None
     except (onnx.checker.ValidationError, ValueError) as error:
         raise ModelFileError(f"cannot read the weights beside {path}: {error}") from None
-    return _checked(model, str(path))
+    return _checked(model, str(path)), arrays
 
 
 def _parsed(raw: bytes, name: str) -> onnx.ModelProto:

@@ -1,0 +1,163 @@
+"""
+Weights of large ONNX files, which stay in their files: they are mapped, and read when they are looked at.
+
+Both weights inside a large ONNX file (`parse_mapped`) and those in files beside it (`map_beside`) are replaced by empty
+tensors of the same name and type, and answered as arrays by name. Only initializers of the graph itself are: those of
+graphs inside it are few, and read as ever.
+
+WHY NOT for every file: a mapped file must not be written to while the program is in use (`engine.mapped_files`), which
+a user of small models, exported again and again, would not expect.
+"""
+
+from __future__ import annotations
+
+import sys
+from math import prod
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from onnx import TensorProto, external_data_helper, helper
+
+from opml_dispute.engine.mapped_files import map_file
+from opml_dispute.model.graph_ends import Bytes, fields_of
+from opml_dispute.model.refusals import ModelFileError
+
+Array = npt.NDArray[Any]
+
+LEAST_FILE_BYTES: Final = 64 << 20
+"""Smaller files are read whole."""
+LEAST_TENSOR_BYTES: Final = 1 << 20
+"""Smaller weights of a large file are read like the rest of the model."""
+
+_GRAPH: Final = 7
+"""Field of a ModelProto."""
+_INITIALIZER: Final = 5
+"""Field of a GraphProto."""
+_RAW_DATA: Final = 9
+"""Field of a TensorProto."""
+
+_MAPPED_TYPES: Final = frozenset(
+    {
+        TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.BOOL,
+        TensorProto.INT8, TensorProto.INT16, TensorProto.INT32, TensorProto.INT64,
+        TensorProto.UINT8, TensorProto.UINT16, TensorProto.UINT32, TensorProto.UINT64,
+    }
+)  # fmt: skip
+"""Types whose elements lie side by side in whole bytes."""
+
+
+def parse_mapped(path: Path) -> tuple[onnx.ModelProto, dict[str, Array]] | None:
+    """
+    The model in a large file, without its large weights, and these by name; None if the file should be read whole.
+
+    That is so for a small file, and for one that is not laid out as usual: whether it is a model at all is then found
+    out by who parses it. Raises `OSError`.
+    """
+    if sys.byteorder != "little" or path.stat().st_size < LEAST_FILE_BYTES:
+        return None
+    data = map_file(path)
+    model, arrays = onnx.ModelProto(), dict[str, Array]()
+    try:
+        view = memoryview(data)  # type: ignore[arg-type]  # numpy's arrays are buffers
+        graphs = [field for field in fields_of(view, 0, len(view)) if field[0] == _GRAPH]
+        if len(graphs) != 1:
+            return None
+        _, begin, start, end = graphs[0]
+        model.ParseFromString(bytes(view[:begin]) + bytes(view[end:]))
+        done = start
+        for number, begin, first, last in fields_of(view, start, end):
+            if number != _INITIALIZER or last - first < LEAST_TENSOR_BYTES:
+                continue
+            tensor, raw = _without_raw(view, first, last)
+            array = None if raw is None else _as_array(data, tensor, *raw)
+            if array is None or tensor.name in arrays:
+                continue
+            model.graph.MergeFromString(bytes(view[done:begin]))
+            model.graph.initializer.append(_placeholder(tensor))
+            arrays[tensor.name] = array
+            done = last
+        model.graph.MergeFromString(bytes(view[done:end]))
+    except (ValueError, IndexError, DecodeError):
+        return None
+    return model, arrays
+
+
+def map_beside(model: onnx.ModelProto, folder: Path) -> dict[str, Array]:
+    """
+    Takes the large weights that lie in large files in `folder` out of the model; answers them by name.
+
+    Raises as `onnx.load_external_data_for_model` does for a file that is not there, or not allowed (outside of the
+    folder, a link, a device), and `ModelFileError` for one that is too short.
+    """
+    arrays: dict[str, Array] = {}
+    files: dict[str, npt.NDArray[np.uint8]] = {}
+    for tensor in model.graph.initializer:
+        if not external_data_helper.uses_external_data(tensor) or tensor.name in arrays:
+            continue
+        size_bytes = _size_bytes(tensor)
+        if sys.byteorder != "little" or size_bytes is None or size_bytes < LEAST_TENSOR_BYTES:
+            continue
+        place = external_data_helper.ExternalDataInfo(tensor)
+        _expect_allowed(tensor, folder)
+        path = folder / place.location
+        if path.stat().st_size < LEAST_FILE_BYTES:
+            continue
+        if place.location not in files:
+            files[place.location] = map_file(path)
+        offset = place.offset or 0
+        length = files[place.location].size - offset if place.length is None else place.length
+        if length != size_bytes or offset + length > files[place.location].size:
+            raise ModelFileError(
+                f"{path} has {files[place.location].size:,} bytes; the tensor {tensor.name!r} of {size_bytes:,} bytes "
+                f"was expected at {offset:,}, in {length:,}"
+            )
+        array = _as_array(files[place.location], tensor, offset, offset + length)
+        if array is not None:
+            arrays[tensor.name] = array
+            tensor.CopyFrom(_placeholder(tensor))
+    return arrays
+
+
+def _expect_allowed(tensor: TensorProto, folder: Path) -> None:
+    """Has ONNX's library judge a tensor's file, by reading one byte of it."""
+    probe = TensorProto()
+    probe.CopyFrom(tensor)
+    for entry in [entry for entry in probe.external_data if entry.key == "length"]:
+        probe.external_data.remove(entry)
+    probe.external_data.add(key="length", value="1")
+    external_data_helper.load_external_data_for_tensor(probe, str(folder))
+
+
+def _without_raw(view: Bytes, first: int, last: int) -> tuple[TensorProto, tuple[int, int] | None]:
+    """A tensor without its raw data, and where these lie; None if they are not in one piece."""
+    raw = [(begin, start, end) for number, begin, start, end in fields_of(view, first, last) if number == _RAW_DATA]
+    tensor = TensorProto()
+    if len(raw) != 1:
+        return tensor, None
+    begin, start, end = raw[0]
+    tensor.ParseFromString(bytes(view[first:begin]) + bytes(view[end:last]))
+    return tensor, None if external_data_helper.uses_external_data(tensor) else (start, end)
+
+
+def _as_array(data: npt.NDArray[np.uint8], tensor: TensorProto, start: int, end: int) -> Array | None:
+    """The tensor whose elements are bytes [start, end) of `data`; None where that is not how it is stored."""
+    if end - start != _size_bytes(tensor) or tensor.HasField("segment"):
+        return None
+    return data[start:end].view(helper.tensor_dtype_to_np_dtype(tensor.data_type)).reshape(tuple(tensor.dims))
+
+
+def _size_bytes(tensor: TensorProto) -> int | None:
+    """Bytes of its elements; None for a type that is not mapped, or sizes that no tensor has."""
+    if tensor.data_type not in _MAPPED_TYPES or any(size < 0 for size in tensor.dims):
+        return None
+    item_bytes: int = helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+    return int(prod(tensor.dims)) * item_bytes
+
+
+def _placeholder(tensor: TensorProto) -> TensorProto:
+    """What stands in the model for a mapped tensor: its name and type, and no elements."""
+    return TensorProto(name=tensor.name, data_type=tensor.data_type, dims=[0])
