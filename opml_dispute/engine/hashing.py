@@ -84,6 +84,24 @@ def keccak_pairs(pairs: Buffer) -> bytes:
     return out.raw[: size // 2]
 
 
+def root_above(root: bytes, offset: int, log2_size: int, levels: int, siblings: bytes | None = None) -> Hash32:
+    """
+    The root `levels` levels above a subtree of 2^log2_size bytes at `offset` whose root is given.
+
+    `siblings` are those on the way up, 32 bytes each, lowest first; by default all are zeros. Raises `BadSubtree` if
+    the root, the siblings or the levels are not what such a place has.
+    """
+    _check_log2_size(log2_size)
+    _check_log2_size(log2_size + levels)
+    if len(root) != HASH_BYTES or (siblings is not None and len(siblings) != HASH_BYTES * levels):
+        raise BadSubtree(
+            f"a root of {len(root)} bytes and siblings of {len(siblings or b'')}; expected 32 for each level"
+        )
+    out = ctypes.create_string_buffer(HASH_BYTES)
+    library().opml_root_above(bytes(root), offset, log2_size, levels, siblings, out)
+    return Hash32(out.raw)
+
+
 def hash_pair(left: bytes, right: bytes) -> Hash32:
     """H(left ++ right), both 32 bytes."""
     return keccak256(left + right)

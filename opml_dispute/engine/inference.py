@@ -17,10 +17,9 @@ The parts of a state are in `segment`, the nodes' operations in docs/kernels.md.
 from __future__ import annotations
 
 import os
-import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -42,15 +41,13 @@ from opml_dispute.engine.segment import (
     OUTPUT,
     SEGMENT_LOG2,
     OutputProof,
-    header_leaf,
     input_image,
     tensors,
 )
 from opml_dispute.engine.segment_memory import Bytes, ReadySchedule, SegmentMemory, SegmentUnavailable, validate_records
+from opml_dispute.engine.state_header import StateHeader
 from opml_dispute.engine.vm import Block
 from opml_dispute.primitives import RECORD_BYTES, Hash32, StateRoot
-
-_HEADER_WORDS: Final = struct.Struct(">4Q")
 
 
 class Inference:
@@ -77,6 +74,7 @@ class Inference:
         Raises `BadInput` for inputs that the model does not take, `SegmentUnavailable` if there is no room.
         """
         self.program = program
+        self._node_count = program.node_count
         self.input_image = inputs if isinstance(inputs, bytes) else input_image(program.inputs, inputs)
         if len(self.input_image) > 1 << INPUT.log2_size:
             raise SegmentUnavailable(f"an input of {len(self.input_image):,} bytes; INPUT holds 2^{INPUT.log2_size}")
@@ -86,11 +84,12 @@ class Inference:
         self._analysis = ProgramAnalysis.of(program)
         self._typing = self._analysis.typing
         self._segment = SegmentMemory(vm_bytes=not self._typing.is_typed, threads=threads)
+        self._header = StateHeader(self._segment.memory, self._node_count)
         self._live = Live()
         self._kept = KeptStates(kept or {})
         self._copies: WeakValueDictionary[tuple[bytes, int, int], Bytes] = WeakValueDictionary()
         self._roots: dict[int, StateRoot] = {}
-        self._input_root: Hash32 | None = None
+        self._threads = threads
         self._overridden_model = self.overrides.meet(0, 1 << MODEL_LOG2)
         room = model_memory or machine_bytes
         self._model = ModelMemory(program.model_blocks, self._analysis, self._segment, room)
@@ -112,13 +111,13 @@ class Inference:
         Makes S_t the current state. Raises `StateOutOfRange` unless 0 <= t <= node count, `SegmentUnavailable` if live
         tensors outgrow the memory limit.
         """
-        if not 0 <= t <= self.program.node_count:
-            raise StateOutOfRange(f"S_{t} found, expected S_0 to S_{self.program.node_count}")
+        if not 0 <= t <= self._node_count:
+            raise StateOutOfRange(f"S_{t} found, expected S_0 to S_{self._node_count}")
         if t < self._t:
-            self._restore(self._kept.latest(t))
+            self._restore(self._kept.latest(t) if self._kept else None)
         elif self._t == 0 and self.overrides and (kept := self._kept.latest(t)) is not None:
             self._restore(kept)
-        if self._t == 0 and 0 < t == self.program.node_count and self._run_whole():
+        if self._t == 0 and 0 < t == self._node_count and self._run_whole():
             return
         if self._t < t:
             self._clear_left()
@@ -245,13 +244,13 @@ class Inference:
             for lo, hi in schedule.written:
                 self._segment.zero(lo, hi - lo)
             return False
-        self._write_header(header_leaf(self.program.node_count))
+        self._header.write_last()
         if self._left and self._ended is not None:
             self._live = self._ended
         self._live.changed(HEADER.offset)
         for lo, hi in schedule.written:
             self._live.touch(lo, hi)
-        self._t = self.program.node_count
+        self._t = self._node_count
         self._ended, self._left = self._live, ()
         return True
 
@@ -265,7 +264,7 @@ class Inference:
 
     def _transition(self, goal: int) -> None:
         """The next state, or several at once if their nodes are tiles of one operation; none beyond S_goal."""
-        _, node, status, _ = self._header()
+        _, node, status, _ = self._header.read()
         count, joined_hi = 1, 0
         frees: list[tuple[int, int]] = []
         if status == 0 and node < self.program.node_count:
@@ -286,7 +285,7 @@ class Inference:
         if status == 0:
             self._model.load_for(node, node + count)
         self._segment.run(count, joined_hi)
-        _, reached, status, _ = self._header()
+        _, reached, status, _ = self._header.read()
         if status == 0 and reached > node:  # a header with a smaller node count stops before the last node
             for offset, log2_size in frees:
                 self._live.free(offset, log2_size)
@@ -314,7 +313,7 @@ class Inference:
         if self.input_image:
             self._live.touch(INPUT.offset, INPUT.offset + len(self.input_image))
             self._typing.write(self._segment.memory, INPUT.offset, self.input_image)
-        self._write_header(header_leaf(0))
+        self._header.write_first()
         self._t = 0
         self._override(0)
 
@@ -325,7 +324,7 @@ class Inference:
         self._live.put(LiveBlock(HEADER.offset, LEAST_BLOCK_LOG2, 32, None))
         for entry in inputs:
             self._live.put(entry)
-        self._write_header(header_leaf(0))
+        self._header.write_first()
         self._t = 0
 
     def _restore(self, t: int | None) -> None:
@@ -355,15 +354,22 @@ class Inference:
             return
         kept = self._kept[t]
         self._live = kept.live.copy()
+        if any(content is None for content in kept.data):
+            self._typing.write(self._segment.memory, INPUT.offset, self.input_image)
         for entry, content in zip(kept.live.entries(), kept.data, strict=True):
-            self._segment.memory[entry.offset : entry.offset + entry.used] = content
+            if content is not None:
+                self._segment.memory[entry.offset : entry.offset + entry.used] = content
         self._t = t
 
     def _keep(self) -> None:
         """Keeps the current state, if there is room."""
         if self._t in self._kept or self._t == 0 or not self._kept.make_room(self._live.size_bytes):
             return
-        data = [self._content(entry) for entry in self._live.entries()]
+        # No node writes to INPUT, so without overrides it is what it was given as.
+        data = [
+            None if _holds_input(entry) and not self.overrides else self._content(entry)
+            for entry in self._live.entries()
+        ]
         self._kept[self._t] = KeptState(self._live.copy(), data)
 
     def _content(self, entry: LiveBlock) -> Bytes:
@@ -387,21 +393,10 @@ class Inference:
         for offset, data in self.overrides.get(t, ()):
             self._typing.write(self._segment.memory, offset, data[: max(0, below - offset)])
 
-    # The header
-
-    def _header(self) -> tuple[int, int, int, int]:
-        """Magic, node index, status, fault node."""
-        raw = self._segment.memory[HEADER.offset : HEADER.offset + 32].tobytes()
-        magic, node, status, fault = _HEADER_WORDS.unpack(raw)
-        return magic, node, status, fault
-
     @property
     def _final_header(self) -> tuple[int, int, int, int]:
         self.run_to(self.program.node_count)
-        return self._header()
-
-    def _write_header(self, leaf: bytes) -> None:
-        self._segment.memory[HEADER.offset : HEADER.offset + 32] = np.frombuffer(leaf, np.uint8)
+        return self._header.read()
 
     # Hashing
 
@@ -440,7 +435,7 @@ class Inference:
         for entry in self._live.entries():
             if entry.root is None:
                 block = self._block(entry)
-                entry.root = merkle_root(block.data, block.log2_size, block.word_bytes)
+                entry.root = merkle_root(block.data, block.log2_size, block.word_bytes, threads=self._threads)
         tree = SparseTree(SEGMENT_LOG2, self._tree_blocks())
         upper = tree.subtree(1 << MODEL_LOG2, MODEL_LOG2)
         return StateRoot(hash_pair(self._model_root(), upper))

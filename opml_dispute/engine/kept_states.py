@@ -20,8 +20,8 @@ class KeptState:
     """A state to return to."""
 
     live: Live
-    data: Sequence[npt.NDArray[np.uint8]]
-    """The content of each live block, as the segment holds it."""
+    data: Sequence[npt.NDArray[np.uint8] | None]
+    """The content of each live block, as the segment holds it; None for what is the run's input as it was given."""
 
 
 class KeptStates(dict[int, KeptState]):

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from opml_dispute.engine.hashing import LEAF_LOG2, BadSubtree, hash_pair, merkle_root, zero_root
+from opml_dispute.engine.hashing import LEAF_LOG2, BadSubtree, hash_pair, merkle_root, root_above, zero_root
 from opml_dispute.engine.vm import Block
 from opml_dispute.errors import OpmlError
 from opml_dispute.primitives import Hash32
@@ -100,8 +100,8 @@ class SparseTree:
             return zero_root(log2_size) if block is None else _root(block, offset - block.offset, log2_size)
         if len(within) == 1:  # zeros beside it, on every level
             (block,) = within
-            zeros = [zero_root(level) for level in range(block.log2_size, log2_size)]
-            return root_from_proof(_root(block, 0, block.log2_size), block.offset, block.log2_size, zeros)
+            levels = log2_size - block.log2_size
+            return root_above(_root(block, 0, block.log2_size), block.offset, block.log2_size, levels)
         half = log2_size - 1
         return hash_pair(self.subtree(offset, half), self.subtree(offset + (1 << half), half))
 
@@ -137,10 +137,7 @@ class SparseTree:
 
 def root_from_proof(root: bytes, offset: int, log2_size: int, siblings: Sequence[bytes]) -> Hash32:
     """The root above a subtree's `root`, going by its siblings, lowest first."""
-    node = Hash32(bytes(root))
-    for level, sibling in enumerate(siblings, log2_size):
-        node = hash_pair(sibling, node) if offset >> level & 1 else hash_pair(node, sibling)
-    return node
+    return root_above(bytes(root), offset, log2_size, len(siblings), b"".join(bytes(one) for one in siblings))
 
 
 class _RootOnly(Block):
