@@ -2,8 +2,8 @@
 Element types: the type that each of ONNX's types has in the segment.
 
 - Types that kernels take are kept (`DType`).
-- binary64 becomes binary32, in inputs, outputs and constants: there is no binary64 arithmetic in the VM. A program
-  made from such a model says so in its notes.
+- No kernel computes in binary64: its arithmetic is made of integers (`binary64`). Operators that this has no rules for
+  compute in binary32, and the program's notes name them (`lower.registry`).
 - Types narrower than a byte, and floats of 8 bits and less, are held by a wider type that has all their values
   (`held`): what computes such a value rounds or wraps it to the narrow type first (`lower.narrow`). A buffer knows
   which type the model means, and a program says so in its notes.
@@ -18,8 +18,6 @@ from opml_dispute.model import fold
 from opml_dispute.model.opcodes import DType
 from opml_dispute.model.refusals import Refuse
 from opml_dispute.model.tensor import Array
-
-BINARY64_NOTE = "binary64 is stored and computed as binary32 (24 bits of precision)"
 
 _HELD: dict[int, DType] = {
     TensorProto.INT2: DType.I8,
@@ -56,8 +54,6 @@ def held_note(number: int) -> str:
 
 def dtype_of(number: int) -> DType:
     """The type that ONNX's element type `number` has in the segment. Raises `Refuse` for one that no kernel takes."""
-    if number == TensorProto.DOUBLE:
-        return DType.F32
     try:
         return DType(number)
     except ValueError:
@@ -72,7 +68,7 @@ def values_of(tensor: TensorProto) -> Array:
 
 
 def as_type(values: Array, dtype: DType) -> Array:
-    """`values` as `dtype`; binary64 is rounded to binary32, and everything else is held exactly."""
-    if values.dtype == np.float64:
+    """`values` as `dtype`; binary64 may be rounded to binary32, and everything else is held exactly."""
+    if values.dtype == np.float64 and dtype is DType.F32:
         return fold.narrowed(values)
     return values if values.dtype == dtype.numpy else values.astype(dtype.numpy)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
+from opml_dispute.model.binary64_sums import Binary64Sums
 from opml_dispute.model.limits import Meter
 from opml_dispute.model.opcodes import Binary, DType, Opcode, Pooling, Reduction, Unary
 from opml_dispute.model.record import MAX_RANK, strided_body
@@ -48,6 +49,8 @@ class Emitter(Recorder):
     def __init__(self, meter: Meter | None = None) -> None:
         super().__init__(meter)
         self._packed: dict[tuple[int, Shape, Shape, int], tuple[Tensor, Tensor]] = {}
+        self.wide = Binary64Sums(self)
+        """What stands in for kernels where the numbers are binary64."""
 
     # Moves
 
@@ -82,6 +85,8 @@ class Emitter(Recorder):
 
     def unary(self, function: Unary, x: Tensor, *flags: int) -> Tensor:
         """`function` of each element; bool for predicates, else `x`'s type."""
+        if x.dtype is DType.F64:
+            return self.wide.unary(function, x, flags)
         dtype = DType.BOOL if function in PREDICATES else x.dtype
         out = self.made(dtype, x.shape, x)
         self._strided(Opcode.UNARY, out, [x], imm=(function, *flags))
@@ -99,6 +104,9 @@ class Emitter(Recorder):
             raise Refuse(f"{function.name} of {x.dtype.name} operands")
         dtype = DType.BOOL if function in COMPARISONS or function in LOGIC else x.dtype
         shape = self._common(x, y)
+        if x.dtype is DType.F64:
+            made = self.wide.binary(function, x, y)
+            return made if out is None else self._placed(made, out)
         out = self._into(out, dtype, shape, x, y)
         self._strided(Opcode.BINARY, out, [x.broadcast(shape), y.broadcast(shape)], imm=(function,))
         return out
@@ -118,8 +126,15 @@ class Emitter(Recorder):
         """`x` as `dtype`; integers wrap, or saturate if asked to; floats always saturate when made integers."""
         if x.dtype is dtype:
             return x
+        if DType.F64 in (x.dtype, dtype):
+            return self.wide.of(x) if dtype is DType.F64 else self.wide.to(x, dtype)
         out = self.made(dtype, x.shape, x)
         self._strided(Opcode.CAST, out, [x], imm=(int(saturate),))
+        return out
+
+    def _placed(self, made: Tensor, out: Tensor) -> Tensor:
+        """A result in the view that is to take it."""
+        self.copy(out, made)
         return out
 
     # Contractions and windows
@@ -149,6 +164,9 @@ class Emitter(Recorder):
         if k == 0:  # a sum of nothing, which no record may ask for
             zero = self.filled((*batch, m, n), 0, dtype or a.dtype)
             return zero if bias is None else self.binary(Binary.ADD, zero, bias)
+        if a.dtype is DType.F64:
+            made = self.wide.contract(a, b, bias)
+            return made if out is None else self._placed(made, out)
         sources = [t for t in (a, b, bias) if t is not None]
         out = self._into(out, dtype or a.dtype, (*batch, m, n), *sources)
         a, b = a.broadcast((*batch, m, k)), b.broadcast((*batch, k, n))
@@ -203,6 +221,8 @@ class Emitter(Recorder):
 
     def reduce(self, function: Reduction, x: Tensor, axes: Sequence[int]) -> Tensor:
         """`x` reduced over `axes` (counted from the front), which disappear. ASSUMES that they hold elements."""
+        if x.dtype is DType.F64:
+            return self.wide.reduce(function, x, axes)
         shape = tuple(size for d, size in enumerate(x.shape) if d not in axes)
         out = self.made(x.dtype, shape, x)
         self._along(Opcode.REDUCE, out, out, x, axes, (function,))
@@ -212,6 +232,7 @@ class Emitter(Recorder):
         """Where along `axis` (which disappears) the greatest or least element is: the first, or the last, of equals."""
         if not x.shape[axis]:
             raise Refuse(f"the place of an extreme among no elements (axis {axis} of {list(x.shape)})")
+        x = self.wide.ordered(x, largest=function is Reduction.MAX)
         out = self.made(DType.I64, x.shape[:axis] + x.shape[axis + 1 :], x)
         self._along(Opcode.ARGREDUCE, out, out, x, (axis,), (function, int(last)))
         return out
@@ -220,6 +241,7 @@ class Emitter(Recorder):
         """Where (int64) along `axis` the `k` greatest or least elements are, in order; of equals the first first."""
         if not 0 <= k <= x.shape[axis]:
             raise Refuse(f"the first {k} of {x.shape[axis]} elements")
+        x = self.wide.ordered(x, largest=largest)
         out = self.made(DType.I64, (*x.shape[:axis], k, *x.shape[axis + 1 :]), x)
         if k:
             self._lines(Opcode.TOPK, out, x, axis, (int(largest), 1, k))
@@ -231,6 +253,8 @@ class Emitter(Recorder):
         """Cumulative sums or products along `axis`."""
         if x.rank == 0:
             raise Refuse("a cumulative sum of a scalar")
+        if x.dtype is DType.F64:
+            return self.wide.scan(function, x, axis, exclusive=exclusive, reverse=reverse)
         out = self.made(x.dtype, x.shape, x)
         self._lines(Opcode.SCAN, out, x, axis, (function, 1, int(exclusive) | int(reverse) << 1))
         return out

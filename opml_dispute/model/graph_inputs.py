@@ -68,7 +68,7 @@ def fixed_value(value: onnx.ValueInfoProto, array: Array, dims: Mapping[str, int
     values = given.astype(dtype.numpy)
     if narrow and given.dtype == helper.tensor_dtype_to_np_dtype(narrow):
         return _shaped(value, values, dims)
-    # Any type will do that holds the same numbers; and binary64 is binary32 everywhere.
+    # Any type will do that holds the same numbers; and what is typed on a command line is binary64.
     if given.dtype != dtype.numpy and not (given.dtype == np.float64 and dtype.is_float):
         if given.dtype.kind not in "biuf" or not np.array_equal(values, given):
             raise UnsupportedType(value.name, f"a fixed value of type {given.dtype}; expected {dtype.numpy}")

@@ -135,7 +135,6 @@ class Importer:
                 except UnboundDimension as missing:
                     unbound += missing.missing
                     continue
-                self._note(value.type.tensor_type.elem_type)
                 self._note_held(narrow)
                 tensor = self.builder.new(dtype, shape)
                 tensor.buffer.input_name = value.name
@@ -216,7 +215,6 @@ class Importer:
         array = self._mapped.get(tensor.name)
         if array is None:
             return self._constant(tensor)
-        self._note(tensor.data_type)
         return self.builder.constant(elements.as_type(array, elements.held(tensor.data_type)[0]))
 
     def _node(self, node: onnx.NodeProto, scope: Scope, opsets: Mapping[str, int]) -> None:
@@ -389,10 +387,7 @@ class Importer:
         if kind == AttributeProto.GRAPH:
             return Subgraph(self, attribute.g, scope, opsets)
         if kind == AttributeProto.TENSOR:
-            constant = self._constant(attribute.t)
-            if attribute.t.data_type == TensorProto.DOUBLE:
-                constant.buffer.binary64 = np.asarray(numpy_helper.to_array(attribute.t)).reshape(-1)
-            return constant
+            return self._constant(attribute.t)
         if kind == AttributeProto.STRING:
             return text_of(attribute.s)
         if kind in (AttributeProto.STRINGS, AttributeProto.FLOATS, AttributeProto.INTS):
@@ -404,13 +399,8 @@ class Importer:
         raise Refuse(f"attribute {attribute.name!r} has a type that is not supported")
 
     def _constant(self, tensor: TensorProto) -> Tensor:
-        self._note(tensor.data_type)
         constant = self.builder.constant(constant_values(tensor.name, tensor))
         return constant.marked(elements.held(tensor.data_type)[1])
-
-    def _note(self, element_type: int) -> None:
-        if element_type == TensorProto.DOUBLE and elements.BINARY64_NOTE not in self.notes:
-            self.notes.append(elements.BINARY64_NOTE)
 
     def _note_held(self, number: int) -> None:
         if number and (note := elements.held_note(number)) not in self.notes:
@@ -430,12 +420,15 @@ class Importer:
             dense.reshape(-1)[indices] = values
         return self.builder.constant(dense)
 
-    def _output(self, value: onnx.ValueInfoProto, result: Value) -> Tensor:
-        if not isinstance(result, Tensor):
-            found = "no value" if result is None else "a sequence"
+    def _output(self, value: onnx.ValueInfoProto, made: Value) -> Tensor:
+        if not isinstance(made, Tensor):
+            found = "no value" if made is None else "a sequence"
             raise UnsupportedType(value.name, f"{found}; expected a tensor")
+        result: Tensor = made
         declared = value.type.tensor_type.elem_type
-        self._note(declared)
+        if declared == TensorProto.DOUBLE and result.dtype is DType.F32:
+            # Trees of scikit-learn's converter are declared so, though their operators' results are binary32.
+            result = self.builder.cast(result, DType.F64)
         if declared and held_type(value.name, declared) != (result.dtype, result.narrow):
             found = elements.name_of(result.narrow or result.dtype)
             raise InvalidModel(f"output {value.name!r} is {found}; the model declares {elements.name_of(declared)}")

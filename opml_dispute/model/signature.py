@@ -25,8 +25,6 @@ _VARIADIC = onnx.defs.OpSchema.FormalParameterOption.Variadic
 _NAMES = {f"tensor({name.lower()})": number for name, number in TensorProto.DataType.items()}
 _NAMES |= {"tensor(float)": TensorProto.FLOAT, "tensor(double)": TensorProto.DOUBLE}
 _DTYPES = {number: DType(number) for number in _NAMES.values() if number in {int(dtype) for dtype in DType}}
-# There is no binary64 arithmetic: what is binary64 in the model is binary32 by now (`elements`).
-_DTYPES[TensorProto.DOUBLE] = DType.F32
 
 
 @cache

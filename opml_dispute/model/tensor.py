@@ -38,8 +38,6 @@ class Buffer:
     """Whether an operation has put elements into `values` already (`Emitter.made`)."""
     narrow: int = 0
     """ONNX's number of the type that the elements have in the model, where `dtype` only holds it (`elements`); or 0."""
-    binary64: Array | None = None
-    """An attribute's elements before they became binary32, flat; None if they never were binary64."""
     depends: frozenset[str] = field(default_factory=frozenset)
     """The graph inputs that the elements depend on."""
 

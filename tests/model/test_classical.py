@@ -133,8 +133,8 @@ def test_binary64_thresholds_compare_with_binary32_numbers_exactly(mode: str, ar
             leaf_targetids=[0, 0], leaf_weights=helper.make_tensor("w", TensorProto.DOUBLE, [2], [1.0, 0.0]),
         )  # fmt: skip
         graph = helper.make_graph(
-            [node], "tree", [helper.make_tensor_value_info("x", TensorProto.DOUBLE, list(inputs.shape))],
-            [helper.make_tensor_value_info("y", TensorProto.DOUBLE, list(inputs.shape))],
+            [node], "tree", [helper.make_tensor_value_info("x", TensorProto.FLOAT, list(inputs.shape))],
+            [helper.make_tensor_value_info("y", TensorProto.FLOAT, list(inputs.shape))],
         )  # fmt: skip
         opsets = [helper.make_opsetid("", 21), helper.make_opsetid("ai.onnx.ml", 5)]
         program = compile_model(helper.make_model(graph, opset_imports=opsets, ir_version=10))

@@ -114,7 +114,7 @@ def attention(
     if allowed is not None:
         scores = g.choose(allowed, scores, MINUS_INFINITY)
     stages.append(scores)
-    if softmax_precision != DType.F32 and dtype_of(softmax_precision) is not DType.F32:
+    if softmax_precision not in (DType.F32, DType.F64):  # binary64 has no powers of e
         scores = g.cast(scores, dtype_of(softmax_precision))
         weights = _wide(g, _masked_softmax(g, scores, allowed))
     else:

@@ -57,7 +57,8 @@ def two_classes(
 
     A score made of weights that are all positive is a probability, decided at one half; others are decided at zero.
     """
-    second = g.less(g.scalar(0.5 if positive else 0.0, DType.F32), score).without(1)
+    second = g.less(g.scalar(0.5 if positive else 0.0, score.dtype), score).without(1)
+    score = g.cast(score, DType.F32)
     label = g.select(second, *(g.scalar(labels[i], DType.I64) for i in (1, 0)))
     if positive and transform != "LOGISTIC":
         scores = g.concat([g.sub(1, score), score], 1)
@@ -122,10 +123,10 @@ def linear_classifier(
 def scaler(
     g: Builder, x: Tensor, *, offset: Sequence[float] | None = None, scale: Sequence[float] | None = None
 ) -> Tensor:
-    """(x - offset) * scale, one of each for all features or for each."""
-    x = g.cast(x, DType.F32)
-    x = g.sub(x, floats(g, offset)) if offset else x
-    return g.mul(x, floats(g, scale)) if scale else x
+    """(x - offset) * scale, one of each for all features or for each; of binary64 in binary64, rounded at the end."""
+    x = x if x.dtype is DType.F64 else g.cast(x, DType.F32)
+    x = g.sub(x, g.cast(floats(g, offset), x.dtype)) if offset else x
+    return g.cast(g.mul(x, g.cast(floats(g, scale), x.dtype)) if scale else x, DType.F32)
 
 
 @lowers("Normalizer", domain=ML)
@@ -229,9 +230,7 @@ def label_encoder(
     if default_tensor is not None:
         default = g.reshape(default_tensor, (1,))
     else:
-        default = g.constant(
-            np.array([default_float if values.dtype is DType.F32 else default_int64], values.dtype.numpy)
-        )
+        default = g.constant(np.array([default_float if values.dtype.is_float else default_int64], values.dtype.numpy))
     if keys.dtype is not x.dtype:
         keys = g.cast(keys, x.dtype)
     same = g.equal(x.with_axis(x.rank), keys)

@@ -33,6 +33,18 @@ NARROW = frozenset({DType.F16, DType.BF16})
 """Floats that are stored as they are, and computed in binary32 (docs/operators.md, "Floats")."""
 
 
+_ROUND_AT_THE_END = frozenset(
+    {"Cast", "CastLike", "Scaler", "TreeEnsemble", "TreeEnsembleClassifier", "TreeEnsembleRegressor"}
+)
+"""Operators that make binary32 of what they compute in binary64, as their schemas say."""
+
+
+_UPDATE_PARAMETERS = frozenset({"Adagrad", "Adam", "Momentum"})
+"""Operators whose results have the type of the parameters, input 2 and those behind it, which no schema binds."""
+
+_WALK_GRAPHS = frozenset({"If", "Loop", "Scan", "SequenceMap"})
+
+
 @dataclass(frozen=True, slots=True)
 class LoweringEntry:
     """One operator, from one version of its operator set on."""
@@ -69,8 +81,33 @@ class LoweringEntry:
         given = list(inputs)
         if self.in_f32:
             given = [g.cast(v, DType.F32) if isinstance(v, Tensor) and v.dtype in NARROW else v for v in given]
-        results = _outputs(self.function(g, *given, **attributes))
+        results = self._lowered(g, given, attributes)
         return results if self.like is None else _with_type_of(g, inputs[self.like], results)
+
+    def _lowered(self, g: Builder, given: Sequence[Value], attributes: dict[str, Any]) -> tuple[Value, ...]:
+        """
+        The operator's outputs: computed in binary32 where the inputs are binary64 and it has no rules for that.
+
+        The program's notes then name it. Graphs inside of it are not lowered twice.
+        """
+        is_wide = any(_is_wide(value) for value in given) and g.origin.op_type not in _WALK_GRAPHS
+        before = g.wide.narrowed
+        try:
+            results = _outputs(self.function(g, *given, **attributes))
+        except (Refuse, ValueError, ArithmeticError, LookupError, TypeError, AttributeError):
+            if not is_wide:
+                raise
+            narrower = [g.cast(value, DType.F32) if _is_wide(value) else value for value in given]
+            results = _outputs(self.function(g, *narrower, **attributes))
+            if g.origin.op_type in _UPDATE_PARAMETERS:
+                results = tuple(g.cast(result, given[2].dtype) for result in results)
+        else:
+            if not is_wide or g.wide.narrowed == before or g.origin.op_type in _ROUND_AT_THE_END:
+                return results
+        note = f"{g.origin.op_type} of binary64 is computed in binary32 (24 bits of precision)"
+        if note not in g.notes:
+            g.notes.append(note)
+        return results
 
     def _check(self, inputs: Sequence[Value], attributes: dict[str, Any]) -> None:
         unknown = sorted(attributes.keys() - self.attributes)
@@ -142,6 +179,10 @@ def versions(domain: str, op_type: str) -> list[int]:
 def operators() -> list[tuple[str, str]]:
     """All (domain, operator) pairs that have a lowering, sorted."""
     return sorted(_ENTRIES)
+
+
+def _is_wide(value: Value) -> bool:
+    return isinstance(value, Tensor) and value.dtype is DType.F64
 
 
 def _outputs(result: Any) -> tuple[Value, ...]:

@@ -14,7 +14,7 @@ from math import floor, isclose
 import numpy as np
 
 from opml_dispute.model.builder import Builder
-from opml_dispute.model.lower.registry import NARROW, lowers
+from opml_dispute.model.lower.registry import lowers
 from opml_dispute.model.opcodes import DType, Unary
 from opml_dispute.model.refusals import Refuse
 from opml_dispute.model.tensor import Array, Tensor
@@ -168,7 +168,7 @@ def _resize(
     if outside is not None:
         x = g.choose(outside, extrapolation, x)
     if x.dtype is not dtype:
-        x = g.cast(x if dtype in NARROW else g.unary(Unary.ROUND, x), dtype)
+        x = g.cast(x if dtype.is_float else g.unary(Unary.ROUND, x), dtype)
     return x
 
 

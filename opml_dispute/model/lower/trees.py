@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 
 from opml_dispute.model.builder import Builder
+from opml_dispute.model.lower import wide_trees
 from opml_dispute.model.lower.classic import class_labels, post_transformed, two_classes
 from opml_dispute.model.lower.registry import lowers
+from opml_dispute.model.lower.tree_lists import Places, distinct, exact_numbers, given_as, whole_numbers
 from opml_dispute.model.opcodes import DType, Reduction
 from opml_dispute.model.refusals import Refuse
 from opml_dispute.model.tensor import Array, Tensor
@@ -130,7 +132,7 @@ def _levels(nodes: TreeNodes, roots: Array) -> tuple[Array, Array]:
         of = of[inner[of]]
         return np.concatenate([nodes.yes[of], nodes.no[of]])
 
-    seen, front = np.zeros(size, np.bool_), _distinct(roots)
+    seen, front = np.zeros(size, np.bool_), distinct(roots)
     while front.size:
         wrong = front[(front < 0) | (front >= size)]
         if wrong.size:
@@ -138,7 +140,7 @@ def _levels(nodes: TreeNodes, roots: Array) -> tuple[Array, Array]:
         seen[front] = True
         following = children(front)
         # What is no node's number is kept, to be told in the next round.
-        front = _distinct(following[~seen[np.clip(following, 0, size - 1)] | (following < 0) | (following >= size)])
+        front = distinct(following[~seen[np.clip(following, 0, size - 1)] | (following < 0) | (following >= size)])
     waiting = np.bincount(children(np.flatnonzero(seen)), minlength=size)
     level, tree = np.full(size, -1), np.full(size, -1)
     np.maximum.at(tree, roots, np.arange(roots.size))
@@ -148,7 +150,7 @@ def _levels(nodes: TreeNodes, roots: Array) -> tuple[Array, Array]:
         following = children(front)
         np.maximum.at(tree, following, np.tile(tree[front[inner[front]]], 2))
         np.subtract.at(waiting, following, 1)
-        front, depth = _distinct(following[waiting[following] == 0]), depth + 1
+        front, depth = distinct(following[waiting[following] == 0]), depth + 1
     round_trip = np.flatnonzero(seen & (level < 0))
     if round_trip.size:
         raise Refuse(f"a tree that comes back to node {round_trip[0]}")
@@ -186,60 +188,22 @@ def _ensemble(g: Builder, x: Tensor, table: _Table, targets: int, function: Redu
     return g.tree(x, constants, targets, function, table.depth, table.leaf_weights)
 
 
-def _exact(value: Tensor | Sequence[float] | None) -> Array:
-    """An attribute given as a list or as a tensor, in binary64."""
-    if isinstance(value, Tensor):
-        exact = value.buffer.binary64
-        return np.asarray(value.values().reshape(-1) if exact is None else exact, np.float64)
-    return np.asarray([] if value is None else value, np.float64)
-
-
-def _given(listed: Sequence[float] | None, tensor: Tensor | None) -> Tensor | Sequence[float] | None:
-    """One of the two ways in which an attribute may be given."""
-    return tensor if listed is None or not len(listed) else listed
-
-
-def _whole(value: Sequence[int] | None) -> Array:
-    return np.asarray([] if value is None else value, np.int64)
-
-
-def _distinct(values: Array) -> Array:
-    """Each value once, ascending: faster than by hashing, for lists that are nearly in order."""
-    ordered = np.sort(values, kind="stable")
-    is_new: Array = np.concatenate([np.ones(min(ordered.size, 1), np.bool_), ordered[1:] != ordered[:-1]])
-    return np.asarray(ordered[is_new])
-
-
-class _Places:
-    """The number of each node by its tree's and its own identifier; of equal ones the last."""
-
-    def __init__(self, trees: Array, ids: Array) -> None:
-        self.trees, self.ids = _distinct(trees), _distinct(ids)
-        keys = self._keys(trees, ids)
-        self.order = np.argsort(keys, kind="stable")
-        self.keys = keys[self.order]
-
-    def _keys(self, trees: Array, ids: Array) -> Array:
-        """-1 for an identifier that no node has."""
-        ranks = [np.searchsorted(known, given) for known, given in ((self.trees, trees), (self.ids, ids))]
-        found = np.ones(trees.size, np.bool_)
-        for known, rank, given in zip((self.trees, self.ids), ranks, (trees, ids), strict=True):
-            rank[rank == known.size] = 0
-            found &= known[rank] == given if known.size else False
-        return np.where(found, ranks[0] * self.ids.size + ranks[1], -1)
-
-    def of(self, trees: Array, ids: Array) -> Array:
-        """-1 for a node that there is not."""
-        keys = self._keys(trees, ids)
-        at = np.searchsorted(self.keys, keys, side="right") - 1
-        return np.where((at >= 0) & (keys >= 0) & (self.keys[at] == keys), self.order[at], -1)
+def _scores(g: Builder, x: Tensor, nodes: TreeNodes, roots: Array, targets: int, function: Reduction) -> Tensor:
+    """The sums (or extremes) of what the trees' leaves weigh, [N][targets]: binary64 if the features are."""
+    if x.dtype is not DType.F64:
+        return _ensemble(g, x, _table(nodes, roots), targets, function)
+    rows = x.with_axis(0) if x.rank == 1 else x
+    ranks, thresholds = wide_trees.ranked(g, rows, nodes)
+    by_rank = wide_trees.numbered(nodes, thresholds, _levels(nodes, roots)[1])
+    leaves = _ensemble(g, ranks, _table(by_rank, roots), roots.size, Reduction.SUM)
+    return wide_trees.summed(g, leaves, nodes, targets, function)
 
 
 def _classic_nodes(attributes: Mapping[str, Any], prefix: str) -> tuple[TreeNodes, Array]:
     """Nodes and roots from the attributes of TreeEnsembleRegressor and -Classifier."""
-    trees, ids = _whole(attributes["nodes_treeids"]), _whole(attributes["nodes_nodeids"])
-    places = _Places(trees, ids)
-    of_trees, of_nodes = _whole(attributes[f"{prefix}_treeids"]), _whole(attributes[f"{prefix}_nodeids"])
+    trees, ids = whole_numbers(attributes["nodes_treeids"]), whole_numbers(attributes["nodes_nodeids"])
+    places = Places(trees, ids)
+    of_trees, of_nodes = whole_numbers(attributes[f"{prefix}_treeids"]), whole_numbers(attributes[f"{prefix}_nodeids"])
     owner = places.of(of_trees, of_nodes)
     if (owner < 0).any():
         wrong = int(np.flatnonzero(owner < 0)[0])
@@ -252,14 +216,14 @@ def _classic_nodes(attributes: Mapping[str, Any], prefix: str) -> tuple[TreeNode
     count = len(modes)
     nodes = TreeNodes(
         np.fromiter(map(_MODES.__getitem__, modes), np.int64, count),
-        _whole(attributes["nodes_featureids"]),
-        _exact(attributes["nodes_values"]),
-        places.of(trees, _whole(attributes["nodes_truenodeids"])),
-        places.of(trees, _whole(attributes["nodes_falsenodeids"])),
-        np.zeros(count, np.bool_) if missing is None or not len(missing) else _whole(missing) != 0,
+        whole_numbers(attributes["nodes_featureids"]),
+        exact_numbers(attributes["nodes_values"]),
+        places.of(trees, whole_numbers(attributes["nodes_truenodeids"])),
+        places.of(trees, whole_numbers(attributes["nodes_falsenodeids"])),
+        np.zeros(count, np.bool_) if missing is None or not len(missing) else whole_numbers(missing) != 0,
         owner,
-        _whole(attributes[f"{prefix}_ids"]),
-        _exact(attributes[f"{prefix}_weights"]),
+        whole_numbers(attributes[f"{prefix}_ids"]),
+        exact_numbers(attributes[f"{prefix}_weights"]),
     )
     _expect_sizes(nodes, count, owner.size)
     firsts = np.sort(np.unique(trees, return_index=True)[1])
@@ -306,22 +270,22 @@ def tree_ensemble_regressor(
             "nodes_falsenodeids": nodes_falsenodeids, "nodes_featureids": nodes_featureids, "nodes_modes": nodes_modes,
             "nodes_missing_value_tracks_true": nodes_missing_value_tracks_true, "nodes_nodeids": nodes_nodeids,
             "nodes_treeids": nodes_treeids, "nodes_truenodeids": nodes_truenodeids,
-            "nodes_values": _given(nodes_values, nodes_values_as_tensor), "target_ids": target_ids,
+            "nodes_values": given_as(nodes_values, nodes_values_as_tensor), "target_ids": target_ids,
             "target_nodeids": target_nodeids, "target_treeids": target_treeids,
-            "target_weights": _given(target_weights, target_weights_as_tensor),
+            "target_weights": given_as(target_weights, target_weights_as_tensor),
         },
         "target",
     )  # fmt: skip
     function = {"SUM": Reduction.SUM, "AVERAGE": Reduction.SUM, "MIN": Reduction.MIN, "MAX": Reduction.MAX}
     if aggregate_function not in function:
         raise Refuse(f"aggregate_function {aggregate_function!r}; expected one of {', '.join(function)}")
-    scores = _ensemble(g, x, _table(nodes, roots), n_targets, function[aggregate_function])
+    scores = _scores(g, x, nodes, roots, n_targets, function[aggregate_function])
     if aggregate_function == "AVERAGE":
         scores = g.div(scores, roots.size)
-    base = _exact(_given(base_values, base_values_as_tensor))
+    base = exact_numbers(given_as(base_values, base_values_as_tensor))
     if base.size:
-        scores = g.add(scores, g.constant(base.astype(np.float32)))
-    return post_transformed(g, scores, post_transform)
+        scores = g.add(scores, g.constant(base.astype(scores.dtype.numpy)))
+    return post_transformed(g, g.cast(scores, DType.F32), post_transform)
 
 
 @lowers("TreeEnsembleClassifier", domain=ML)
@@ -357,25 +321,25 @@ def tree_ensemble_classifier(
             "nodes_falsenodeids": nodes_falsenodeids, "nodes_featureids": nodes_featureids, "nodes_modes": nodes_modes,
             "nodes_missing_value_tracks_true": nodes_missing_value_tracks_true, "nodes_nodeids": nodes_nodeids,
             "nodes_treeids": nodes_treeids, "nodes_truenodeids": nodes_truenodeids,
-            "nodes_values": _given(nodes_values, nodes_values_as_tensor), "class_ids": class_ids,
+            "nodes_values": given_as(nodes_values, nodes_values_as_tensor), "class_ids": class_ids,
             "class_nodeids": class_nodeids, "class_treeids": class_treeids,
-            "class_weights": _given(class_weights, class_weights_as_tensor),
+            "class_weights": given_as(class_weights, class_weights_as_tensor),
         },
         "class",
     )  # fmt: skip
     labels = list(classlabels_int64s or range(len(classlabels_strings or ())))
-    base = _exact(_given(base_values, base_values_as_tensor))
-    if len(labels) == 2 and len(np.unique(_whole(class_ids))) == 1 and base.size <= 1:
+    base = exact_numbers(given_as(base_values, base_values_as_tensor))
+    if len(labels) == 2 and len(np.unique(whole_numbers(class_ids))) == 1 and base.size <= 1:
         nodes = replace(nodes, targets=np.zeros_like(nodes.targets))
-        scores = _ensemble(g, x, _table(nodes, roots), 1, Reduction.SUM)
+        scores = _scores(g, x, nodes, roots, 1, Reduction.SUM)
         if base.size:
             scores = g.add(scores, float(base[0]))
         positive = bool((nodes.of_leaves().weights >= 0).all() and (base >= 0).all())
         return two_classes(g, scores, labels, post_transform, positive=positive)
-    scores = _ensemble(g, x, _table(nodes, roots), len(labels), Reduction.SUM)
+    scores = _scores(g, x, nodes, roots, len(labels), Reduction.SUM)
     if base.size:
-        scores = g.add(scores, g.constant(base.astype(np.float32)))
-    return class_labels(g, scores, labels), post_transformed(g, scores, post_transform)
+        scores = g.add(scores, g.constant(base.astype(scores.dtype.numpy)))
+    return class_labels(g, scores, labels), post_transformed(g, g.cast(scores, DType.F32), post_transform)
 
 
 @lowers("TreeEnsemble", domain=ML, since=5)
@@ -401,19 +365,21 @@ def tree_ensemble(
     tree_roots: Sequence[int],
 ) -> Tensor:
     """Inner nodes first, then the leaves, each with one weight."""
-    splits, modes = _exact(nodes_splits), nodes_modes.values().reshape(-1).astype(np.int64)
-    inner, leaves = splits.size, _exact(leaf_weights)
+    splits, modes = exact_numbers(nodes_splits), nodes_modes.values().reshape(-1).astype(np.int64)
+    inner, leaves = splits.size, exact_numbers(leaf_weights)
     missing = nodes_missing_value_tracks_true
     parts = {
         "mode": np.minimum(modes + 1, _MODES["BRANCH_EQ"] + (modes < 6)),
-        "feature": _whole(nodes_featureids),
+        "feature": whole_numbers(nodes_featureids),
         "threshold": splits,
-        "yes": _whole(nodes_truenodeids) + inner * (_whole(nodes_trueleafs) != 0),
-        "no": _whole(nodes_falsenodeids) + inner * (_whole(nodes_falseleafs) != 0),
-        "nan_is_true": np.zeros(inner, np.int64) if missing is None or not len(missing) else _whole(missing) != 0,
+        "yes": whole_numbers(nodes_truenodeids) + inner * (whole_numbers(nodes_trueleafs) != 0),
+        "no": whole_numbers(nodes_falsenodeids) + inner * (whole_numbers(nodes_falseleafs) != 0),
+        "nan_is_true": np.zeros(inner, np.int64)
+        if missing is None or not len(missing)
+        else whole_numbers(missing) != 0,
     }
     rows = {name: [*part.tolist(), *[0] * leaves.size] for name, part in parts.items()} if (modes >= 6).any() else {}
-    members = iter(_members(_exact(membership_values).tolist()))
+    members = iter(_members(exact_numbers(membership_values).tolist()))
     for i in np.flatnonzero(modes >= 6).tolist():
         values = next(members, None)
         if values is None:
@@ -428,14 +394,14 @@ def tree_ensemble(
     whole |= {name: np.array(row, parts[name].dtype) for name, row in rows.items()}
     whole["nan_is_true"] = whole["nan_is_true"] != 0
     owner = inner + np.arange(leaves.size)
-    nodes = TreeNodes(**whole, owner=owner, targets=_whole(leaf_targetids), weights=leaves)
+    nodes = TreeNodes(**whole, owner=owner, targets=whole_numbers(leaf_targetids), weights=leaves)
     _expect_sizes(nodes, nodes.mode.size, leaves.size)
     functions = (Reduction.SUM, Reduction.SUM, Reduction.MIN, Reduction.MAX)
-    scores = _ensemble(g, x, _table(nodes, _whole(tree_roots)), n_targets, functions[aggregate_function])
+    scores = _scores(g, x, nodes, whole_numbers(tree_roots), n_targets, functions[aggregate_function])
     if aggregate_function == 0:
         scores = g.div(scores, len(tree_roots))
     names = ("NONE", "SOFTMAX", "LOGISTIC", "SOFTMAX_ZERO", "PROBIT")
-    return post_transformed(g, scores, names[post_transform])
+    return post_transformed(g, g.cast(scores, DType.F32) if post_transform else scores, names[post_transform])
 
 
 def _members(values: Sequence[float]) -> list[list[float]]:
