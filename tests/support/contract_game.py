@@ -9,7 +9,8 @@ and a vault that takes every deposit; what the real ones do is tested beside the
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pyrevm
@@ -137,6 +138,17 @@ class ContractGame:
         signature = self._game.functions["step"]
         data = signature.selector + encode(signature.inputs, (index, is_attack, state_data, proof))
         return gas, TRANSACTION_GAS + FLOOR_GAS_PER_TOKEN * (4 * len(data) - 3 * data.count(0))
+
+    @contextmanager
+    def taken_back(self) -> Iterator[None]:
+        """What is done in this context is undone at its end."""
+        evm, now, deposits = self._evm.snapshot(), self.now, dict(self.deposits)
+        funded, events = set(self._funded), list(self.events)
+        try:
+            yield
+        finally:
+            self._evm.revert(evm)
+            self.now, self.deposits, self._funded, self.events = now, deposits, funded, events
 
     def resolve_claim(self, index: int, count: int) -> None:
         self._do(OWNER, "resolveClaim", index, count)
