@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import accumulate
 from typing import Any, Final, NoReturn
 
 DEEPEST: Final = 64
@@ -19,7 +20,9 @@ MAX_DIGITS: Final = 100
 """The most digits of an integer; 2^256 has 78."""
 
 _STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
-_BRACKET: Final = re.compile(rb"[\[\]{}]")
+_NO_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in b"[]{}")
+_DEEPER: Final = tuple({0x5B: 1, 0x7B: 1, 0x5D: -1, 0x7D: -1}.get(byte, 0) for byte in range(256))
+"""By how much each byte changes the depth."""
 
 
 def loads(raw: bytes | str) -> Any:
@@ -44,11 +47,9 @@ def loads(raw: bytes | str) -> Any:
 
 
 def _check_depth(data: bytes) -> None:
-    depth = 0
-    for bracket in _BRACKET.finditer(_STRING.sub(b"", data)):
-        depth += 1 if bracket.group() in (b"[", b"{") else -1
-        if depth > DEEPEST:
-            raise ValueError(f"more than {DEEPEST} arrays or objects lie inside each other")
+    brackets = _STRING.sub(b"", data).translate(None, _NO_BRACKETS)
+    if max(accumulate(map(_DEEPER.__getitem__, brackets)), default=0) > DEEPEST:
+        raise ValueError(f"more than {DEEPEST} arrays or objects lie inside each other")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ import json
 import socket
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -39,6 +40,7 @@ class FaultProxy:
         *,
         every: int = 7,
         every_rare: int | None = None,
+        gap_s: float = 0.0,
         port: int = 0,
         batch_limit: int = 10,
         oldest_block: int = 0,
@@ -47,7 +49,8 @@ class FaultProxy:
     ) -> None:
         """
         `faults` are names in `FAULTS`; `every` says how seldom they strike, and `every_rare` how seldom those that
-        few requests can meet do (`ProxyFault.is_rare`). The rest are the faults' own measures.
+        few requests can meet do (`ProxyFault.is_rare`). Strikes of one fault are at least `gap_s` seconds apart,
+        however many requests there are. The rest are the faults' own measures.
 
         Raises `KeyError` for an unknown name.
         """
@@ -56,7 +59,7 @@ class FaultProxy:
             raise ValueError(f"{parts.hostname} is not this machine: the proxy forwards to loopback only")
         self._upstream = (parts.hostname, parts.port or 80)
         self._faults = [(name, FAULTS[name]) for name in faults]
-        self.every, self.every_rare = every, every_rare or every
+        self.every, self.every_rare, self._gap_s = every, every_rare or every, gap_s
         self.batch_limit, self.oldest_block = batch_limit, oldest_block
         self.drip_pause_s, self.hang_s = drip_pause_s, hang_s
         self.struck: Counter[str] = Counter()
@@ -67,6 +70,7 @@ class FaultProxy:
         """Set it, and every connection is closed at once: a node that restarts."""
         self.closing = threading.Event()
         self._applied: Counter[str] = Counter()
+        self._rests_until: dict[str, float] = {}
         self._lock = threading.Lock()
         self._server = _Server(("127.0.0.1", port), _Handler)
         self._server.proxy = self
@@ -92,9 +96,10 @@ class FaultProxy:
         with self._lock:
             self._applied[name] += 1
             every = self.every_rare if fault.is_rare else self.every
-            if not fault.always and self._applied[name] % every:
+            if not fault.always and (self._applied[name] % every or time.monotonic() < self._rests_until.get(name, 0)):
                 return False
             self.struck[name] += 1
+            self._rests_until[name] = time.monotonic() + self._gap_s
             return True
 
     def answer(self, request: Request) -> Reply:
