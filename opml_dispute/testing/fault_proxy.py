@@ -102,19 +102,29 @@ class FaultProxy:
             self._rests_until[name] = time.monotonic() + self._gap_s
             return True
 
-    def answer(self, request: Request) -> Reply:
-        """One request's reply, faults included."""
+    def fault_for(self, request: Request) -> ProxyFault | None:
+        """What is to happen to one request, if anything."""
         with self._lock:
             self.asked[str(request.get("method"))] += 1
         for name, fault in self._faults:
             if fault.answer is not None and fault.applies(request) and self.strikes(name, fault):
-                return fault.answer(self, request, self.forward)
-        return self.forward(request)
+                return fault
+        return None
+
+    def _answers(self, requests: list[Request]) -> list[Reply]:
+        """A reply for each request, faults included; what meets none goes on to the node together."""
+        faults = [self.fault_for(request) for request in requests]
+        whole = [request for request, fault in zip(requests, faults, strict=True) if fault is None]
+        forwarded = iter(self._post(whole) if len(whole) > 1 else [self.forward(request) for request in whole])
+        return [
+            next(forwarded) if fault is None or fault.answer is None else fault.answer(self, request, self.forward)
+            for request, fault in zip(requests, faults, strict=True)
+        ]
 
     def answer_all(self, body: Any) -> Any:
         """The reply to a request or a batch."""
         if not isinstance(body, list):
-            return self.answer(body)
+            return self._answers([body])[0]
         if not self._faults:
             with self._lock:
                 self.asked.update(str(request.get("method")) for request in body)
@@ -126,7 +136,7 @@ class FaultProxy:
                     with self._lock:
                         self.struck[name] += 1
                     return refused
-        replies: Any = [self.answer(request) for request in body]
+        replies: Any = self._answers(body)
         for name, fault in self._faults:
             if fault.batch is not None and not fault.always and self.strikes(name, fault):
                 replies = fault.batch(self, body, replies)
