@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from opml_dispute.agent.config import AgentConfig
 from opml_dispute.agent.context import AgentContext, Pass
 from opml_dispute.agent.discovery import Discovery
-from opml_dispute.agent.endpoints import Agreement, compare_endpoints
+from opml_dispute.agent.endpoints import Agreement, compare_endpoints, old_head
 from opml_dispute.agent.lease import Lease
 from opml_dispute.agent.log import Log
 from opml_dispute.agent.memory import Memory
@@ -110,6 +110,8 @@ class Agent:
         now.troubles += [f"Not acting: {reason}" for reason in agreement.objections]
         now.troubles += [f"An endpoint does not answer: {reason}" for reason in agreement.silent]
         now.troubles += [f"An endpoint lags: {reason}" for reason in agreement.lagging]
+        if (doubt := old_head(head)) is not None:
+            now.trouble("The latest block of the node", doubt)
         before = self.discovery.reorganisations + self.game_cache.reorganisations
         self.discovery.refresh(head)
         running, over = self._games(now)

@@ -8,12 +8,32 @@ endpoint lags behind, the agent does not act. An endpoint that does not answer i
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from opml_dispute.chain.answers import Head
 from opml_dispute.chain.rpc import Rpc
 from opml_dispute.chain.rpc_errors import RpcError
+
+OLD_HEAD_S: Final = 900
+"""Public chains make a block within seconds; a block this old is the latest one of a node that does not follow."""
+
+
+def old_head(head: Head) -> str | None:
+    """
+    Why the latest block is doubted, if it is old by this computer's clock.
+
+    WHY NOT stop acting: clocks are the chain's, so what is done for an old block is late at worst, and a local chain
+    that nothing is sent to makes no blocks.
+    """
+    if time.time() - head.timestamp < OLD_HEAD_S:
+        return None
+    return (
+        f"it is more than {OLD_HEAD_S // 60} minutes old by this computer's clock: the node does not follow the chain, "
+        "the chain stands still, or the clock is wrong"
+    )
 
 
 @dataclass(frozen=True, slots=True)

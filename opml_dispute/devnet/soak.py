@@ -63,7 +63,7 @@ class _Soak:
             moved = self._meddle() or self.arena.move_liars()
             owed = self.arena.owed() + self.arena.unanswered
             quiet = 0 if moved or owed else quiet + 1
-            if done > done_before + 2 * self.plan.requests:
+            if done > done_before + self.plan.requests // 4:
                 troubles.empty_purse()
             troubles.go_on(done)
             self._report(f"{owed} moves are owed")

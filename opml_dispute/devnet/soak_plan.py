@@ -42,6 +42,8 @@ class SoakPlan:
     """The shortest time that it is away; the longest is two and a half times of it."""
     reorganise_every_s: float = 20.0
     """How often the chain loses its last one to three blocks, with the transactions in them; 0: never."""
+    most_troubles: int = 1 << 30
+    """How often, at most, each of these comes: kills of one agent, outages, reorganisations."""
     empty_purse_s: float = 3.0
     """Seconds for which the agent's account is empty, once."""
     meddlers: tuple[str, ...] = ("freeloader", "latecomer")

@@ -23,19 +23,24 @@ from opml_dispute.testing.fault_proxy import FaultProxy
 class Spacing:
     """When something may happen again."""
 
-    def __init__(self, seconds: float, work: int) -> None:
-        """After so many seconds, and after the agents have done so much; never, if `seconds` is 0."""
-        self._seconds, self._work = seconds or float("inf"), work
+    def __init__(self, seconds: float, work: int, most: int) -> None:
+        """
+        After so many seconds, and after the agents have done so much, `most` times; never, if `seconds` is 0.
+        """
+        self._seconds, self._work, self._left = seconds or float("inf"), work, most
         self._due_at, self._due_from = 0.0, 0
 
     def restart(self, done: int, *, seconds: float | None = None) -> None:
-        """It has happened, when the agents had `done` so much; the next time is after `seconds`, if given."""
+        """It has happened, or has begun to count, when the agents had `done` so much; the next time is after `seconds`, if given."""
         self._due_at = time.monotonic() + (self._seconds if seconds is None else seconds)
         self._due_from = done + self._work
 
     def is_due(self, done: int) -> bool:
-        """Whether it may happen now."""
-        return time.monotonic() >= self._due_at and done >= self._due_from
+        """Whether it is to happen now; it then counts as done."""
+        if self._left <= 0 or time.monotonic() < self._due_at or done < self._due_from:
+            return False
+        self._left -= 1
+        return True
 
 
 class Troubles:
@@ -55,9 +60,9 @@ class Troubles:
         self._rpc, self._proxy, self._agents, self._account = rpc, proxy, agents, account
         self._plan, self._outcome, self._tell = plan, outcome, tell
         self._chance = random.Random(plan.seed)
-        self._kills = [Spacing(1.0, plan.own_work) for _ in agents]
-        self._outage = Spacing(plan.outage_every_s, plan.own_work)
-        self._reorganisation = Spacing(plan.reorganise_every_s, plan.own_work)
+        self._kills = [Spacing(1.0, plan.own_work, plan.most_troubles) for _ in agents]
+        self._outage = Spacing(plan.outage_every_s, plan.own_work, plan.most_troubles)
+        self._reorganisation = Spacing(plan.reorganise_every_s, plan.own_work, plan.most_troubles)
         for spacing in (self._outage, self._reorganisation):
             spacing.restart(0)
         self._up_at = self._filled_at = 0.0

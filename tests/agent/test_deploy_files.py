@@ -22,7 +22,7 @@ HADOLINT = Path(sys.executable).parent / "hadolint"
 
 def last(instruction: str) -> str:
     """What follows an instruction of the Dockerfile, where it stands last."""
-    return re.findall(rf"^{instruction} (.*)$", DOCKERFILE.read_text(), re.MULTILINE)[-1]
+    return str(re.findall(rf"^{instruction} (.*)$", DOCKERFILE.read_text(), re.MULTILINE)[-1])
 
 
 def unit() -> configparser.SectionProxy:
@@ -44,7 +44,9 @@ def test_hadolint_finds_what_is_wrong(tmp_path: Path) -> None:
     assert subprocess.run([HADOLINT, wrong], capture_output=True, check=False).returncode == 1
 
 
-@pytest.mark.parametrize("command", [json.loads(last("ENTRYPOINT")), unit()["ExecStart"].split()], ids=["image", "unit"])
+@pytest.mark.parametrize(
+    "command", [json.loads(last("ENTRYPOINT")), unit()["ExecStart"].split()], ids=["image", "unit"]
+)
 def test_the_command_is_one_that_exists(command: list[str]) -> None:
     program, *rest = command
     assert Path(program).name == "opml-dispute"

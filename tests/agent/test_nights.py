@@ -162,6 +162,20 @@ def test_bug_in_a_pass_does_not_end_the_process(unattended: Unattended, monkeypa
     assert "test_nights.py" in unattended.said(), "with its traceback"
 
 
+def test_latest_block_that_is_old_is_told_once_and_nothing_else_stops(
+    unattended: Unattended, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With one node there is no other to compare it with: only this computer's clock can tell."""
+    unattended.agent.run_pass()
+    assert "The latest block" not in unattended.said()
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 10 * 365 * 86_400)
+    for _ in range(3):
+        unattended.agent.run_pass()
+    assert unattended.said().count("does not follow the chain") == 1
+    assert unattended.agent.metrics.may_act
+
+
 def test_bug_in_judging_one_game_stops_no_other(
     chain: Chain, tmp_path: Path, unattended: Unattended, monkeypatch: pytest.MonkeyPatch
 ) -> None:

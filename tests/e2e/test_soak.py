@@ -22,21 +22,26 @@ def test_nothing_is_lost_however_often_the_agent_is_killed(chain: Chain, tmp_pat
     plan = SoakPlan(
         liars=1,
         honest=1,
+        answered=0,
         head_start=22,
         workers=1,
-        life_s=12.0,
-        every=97,
-        every_rare=5,
+        life_s=8.0,
+        every=61,
+        every_rare=4,
+        hang_s=1.0,
         speed=1.0,
         meddler_turns=0,
-        outage_every_s=8.0,
-        reorganise_every_s=10.0,
-        empty_purse_s=1.5,
+        outage_every_s=6.0,
+        outage_s=0.8,
+        reorganise_every_s=6.0,
+        most_troubles=2,
+        empty_purse_s=1.0,
     )
     outcome = soak(chain.system(), chain.deployment_file, tmp_path, plan, tell=print)
     assert outcome.broken_rules == []
     assert outcome.games == 2
     assert outcome.moves >= 13, "down to the leaf"
+    assert outcome.delivered == 1, "the honest proposer's output"
     assert outcome.kills >= 2
     assert outcome.empty_purses == 1
     assert outcome.outages > 0
