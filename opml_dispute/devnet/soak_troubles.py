@@ -31,7 +31,7 @@ class Spacing:
         self._due_at, self._due_from = 0.0, 0
 
     def restart(self, done: int, *, seconds: float | None = None) -> None:
-        """It has happened, or has begun to count, when the agents had `done` so much; the next time is after `seconds`, if given."""
+        """The time and the work begin to count, when the agents have `done` so much; `seconds` may be others once."""
         self._due_at = time.monotonic() + (self._seconds if seconds is None else seconds)
         self._due_from = done + self._work
 
