@@ -19,7 +19,6 @@ from typing import Final
 from opml_dispute.actors.actions import Action
 from opml_dispute.actors.honest import consider
 from opml_dispute.actors.player import play_round
-from opml_dispute.agent.discovery import Discovery
 from opml_dispute.chain.amounts import parse_wei
 from opml_dispute.chain.answers import Head
 from opml_dispute.chain.contracts.contract import ZERO_ADDRESS
@@ -102,7 +101,8 @@ class Arena:
     def __post_init__(self) -> None:
         self.senders = {role: Sender(self.system.rpc, devnet.account(role)) for role in devnet.ROLES}
         self.head: Head = self.system.rpc.head()
-        self._discovery, self._cache = Discovery(self.system), GameCache(self.system.games)
+        self._cache = GameCache(self.system.games)
+        self._made: list[Address] = []
 
     # ---- opening ----
 
@@ -164,8 +164,7 @@ class Arena:
         for left in range(_LOOKS, -1, -1):
             head = self.system.rpc.head()
             try:
-                self._discovery.refresh(head)
-                found = self._cache.refresh(self._discovery.addresses, head)
+                found = self._cache.refresh(self._addresses(head), head)
                 failed = [game for game in found.values() if isinstance(game, OpmlError)]
                 if failed:
                     raise failed[0]
@@ -182,6 +181,16 @@ class Arena:
         for address, game in self.games.items():
             if address not in self.matches:
                 self.matches[address] = Match(address, self.asked[game.request_id])
+
+    def _addresses(self, head: Head) -> list[Address]:
+        """All games, as the factory lists them."""
+        rpc, factory = self.system.rpc, self.system.factory
+        count, known = rpc.read(factory.game_count(), at=head), self._made
+        if len(known) > count or (known and rpc.read(factory.game_at(len(known) - 1), at=head).address != known[-1]):
+            known = []  # the chain was reorganised
+        new = rpc.read_each([factory.game_at(index) for index in range(len(known), count)], at=head)
+        self._made = [*known, *(entry.address for entry in new)]
+        return self._made
 
     @property
     def own_work(self) -> int:
