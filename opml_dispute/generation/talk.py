@@ -148,6 +148,18 @@ def first_difference(one: Sequence[int], other: Sequence[int]) -> int | None:
     return None if len(one) == len(other) else min(len(one), len(other))
 
 
+def marked(vocabulary: Vocabulary, tokens: Sequence[int], number: int) -> str:
+    """
+    The text of an answer with token `number` between two marks: "It is >>> not<<< safe".
+
+    Where the answer ends before that token, the marks stand at its end, around nothing.
+    """
+    pieces = list(vocabulary.stream(tokens))  # one for each token, and what is left at the end
+    if number >= len(tokens):
+        return "".join(pieces) + ">>><<<"
+    return "".join([*pieces[:number], ">>>", pieces[number], "<<<", *pieces[number + 1 :]])
+
+
 def prompt_of(vocabulary: Vocabulary, text: str, *, chat: bool) -> list[int]:
     """The tokens of a prompt; with `chat`, of a chat in which the user says it. Raises `NoTokenizer`, `BadPrompt`."""
     if chat:

@@ -5,9 +5,9 @@ One implementation of a language model in a process of its own: llama.cpp (by ll
 
 Reads one JSON object a line and answers one: {"do": "scores", "texts": [[token]], "file": OUT.npz} writes the logits
 behind every token of each text; {"do": "time", "prompt": [token], "tokens": N, "threads": T} answers the seconds, by
-the clock and of the processor, of the prompt and of the N - 1 steps after it, the tokens, and the process's peak memory
-in bytes. It imports the project only for the second implementation, so that any interpreter that has llama-cpp-python
-runs the first.
+the clock and of the processor, of the prompt and of the N - 1 steps after it, and the tokens; "answer" in place of
+"time" only answers, once. All say the process's peak memory in bytes. It imports the project only for the second
+implementation, so that any interpreter that has llama-cpp-python runs the first.
 """
 
 from __future__ import annotations
@@ -81,6 +81,9 @@ class LlamaCpp:
         end = now()
         return {"prompt_s": (middle - start).tolist(), "steps_s": (end - middle).tolist(), "said": said}
 
+    def answer(self, prompt: list[int], tokens: int, threads: int) -> dict[str, Any]:
+        return {"said": self.time(prompt, tokens, threads)["said"]}
+
 
 class Ours:
     """This project."""
@@ -107,6 +110,9 @@ class Ours:
         said, first_s = self._run(prompt, 1, threads)
         said, all_s = self._run(prompt, tokens, threads)
         return {"prompt_s": first_s.tolist(), "steps_s": (all_s - first_s).tolist(), "said": said}
+
+    def answer(self, prompt: list[int], tokens: int, threads: int) -> dict[str, Any]:
+        return {"said": self._run(prompt, tokens, threads)[0]}
 
     def _run(self, prompt: list[int], tokens: int, threads: int) -> tuple[list[int], Any]:
         from opml_dispute.engine.inference import Inference
@@ -148,6 +154,7 @@ class Implementation(Protocol):
 
     def scores(self, texts: list[list[int]]) -> list[Any]: ...
     def time(self, prompt: list[int], tokens: int, threads: int) -> dict[str, Any]: ...
+    def answer(self, prompt: list[int], tokens: int, threads: int) -> dict[str, Any]: ...
 
 
 WORKERS: dict[str, Callable[[str], Implementation]] = {"llama.cpp": LlamaCpp, "ours": Ours, "floats": OursInFloats}
@@ -162,7 +169,8 @@ def main() -> None:
             np.savez(asked["file"], **{str(i): scores for i, scores in enumerate(made)})
             answer: dict[str, Any] = {}
         else:
-            answer = worker.time(asked["prompt"], asked["tokens"], asked["threads"])
+            measured = worker.time if asked["do"] == "time" else worker.answer
+            answer = measured(asked["prompt"], asked["tokens"], asked["threads"])
         answer["peak_bytes"] = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         print(json.dumps(answer), flush=True)
 

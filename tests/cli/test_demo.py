@@ -60,6 +60,10 @@ def test_a_lie_in_an_answer_is_taken_down_to_an_instruction(cli: Cli) -> None:
     assert (told["story"], told["winner"]) == ("language", "challenger")
     assert told["right"] != told["told"]
     assert str(told["right"])[: told["first_wrong_token"]] == str(told["told"])[: told["first_wrong_token"]]
+    for answer in ("right", "told"):
+        marked = str(told[f"{answer}_marked"])
+        assert marked.replace(">>>", "").replace("<<<", "") == told[answer]
+        assert marked.index(">>>") == told["first_wrong_token"]  # the sample model's tokens are characters
     assert str(told["place"]).startswith("token 17, layer ")
     assert told["instruction"]
 

@@ -8,6 +8,7 @@ import pytest
 
 from opml_dispute.generation.files import read_checkpoint
 from opml_dispute.generation.refusals import BadPrompt, NoTokenizer
+from opml_dispute.generation.talk import marked
 from opml_dispute.generation.vocabulary import _BYTES, SPACE, SPLITS, Vocabulary, vocabulary_from_json
 from opml_dispute.models import LETTERS
 
@@ -100,6 +101,17 @@ def test_what_is_no_prompt_is_refused() -> None:
     ):
         with pytest.raises(BadPrompt, match=message):
             letters.encode(text)
+
+
+def test_the_token_in_which_answers_differ_is_marked() -> None:
+    letters = read_checkpoint(LETTERS).vocabulary
+    assert letters is not None
+    tokens = letters.encode("abc")
+    expected = [">>>a<<<bc", "a>>>b<<<c", "ab>>>c<<<", "abc>>><<<", "abc>>><<<"]
+    assert [marked(letters, tokens, number) for number in range(5)] == expected
+    assert marked(letters, [], 0) == ">>><<<"
+    halves = Vocabulary(["Ã", "¼"], "bytes")  # the two bytes of one character
+    assert marked(halves, [0, 1], 0) == ">>><<<ü"
 
 
 def test_a_damaged_tokenizer_is_told() -> None:

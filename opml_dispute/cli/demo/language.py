@@ -9,8 +9,9 @@ time of the dispute.
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -30,8 +31,9 @@ from opml_dispute.game.rules import subgame_roots_of
 from opml_dispute.generation.files import compile_language_model, read_language_model
 from opml_dispute.generation.names import ANSWER
 from opml_dispute.generation.refusals import NoTokenizer
-from opml_dispute.generation.talk import AnswerProgram, first_difference, prompt_of, spoken
+from opml_dispute.generation.talk import AnswerProgram, first_difference, marked, prompt_of, spoken
 from opml_dispute.model.files import Binding
+from opml_dispute.model.program import NodeInfo
 from opml_dispute.operator.case import Case
 from opml_dispute.operator.inference import new_request_id, proposal_intent, request_intent
 from opml_dispute.operator.intents import Done, Intent, perform
@@ -68,6 +70,9 @@ class AnswerDispute:
     prompt: str = ""
     right: str = ""
     told: str = ""
+    right_marked: str = ""
+    """`right`, with marks around the first token in which the two differ."""
+    told_marked: str = ""
     first_wrong_token: int = 0
     """The index of the first wrong token of the answer, counted from 0."""
     prompt_tokens: int = 0
@@ -143,14 +148,16 @@ def dispute_an_answer(
     with _timed(result, "answer"):
         right = spoken(case.outputs[ANSWER].tolist())
         result.right = vocabulary.text(right)
-    tell(f"the answer:     {result.right!r}")
     with _timed(result, "lie"):
         faulty = _lie(case, lie_at, seed, tell)
         wrong = spoken([int(token) for token in faulty.outputs()[ANSWER].tolist()])
     result.told, result.fault = vocabulary.text(wrong), str(faulty)
     parts = first_difference(right, wrong)
     result.first_wrong_token = len(right) if parts is None else parts
-    tell(f"the liar says:  {result.told!r}")
+    result.right_marked = marked(vocabulary, right, result.first_wrong_token)
+    result.told_marked = marked(vocabulary, wrong, result.first_wrong_token)
+    tell(f"the answer:     {result.right_marked!r}")
+    tell(f"the liar says:  {result.told_marked!r}")
     tell(f"they differ from token {result.first_wrong_token}; {faulty}")
     done = act("proposer", proposal_intent(system, request_id, faulty.root_claim, program.node_count))
     assert done.receipt is not None
@@ -191,15 +198,10 @@ def dispute_an_answer(
 
 def _lie(case: Case, token: int, seed: int, tell: Callable[[str], None]) -> FaultyInference:
     """A faulty inference, with the fault in the middle layer's attention of a token, that changes the answer from there
-    on."""
-    name = f"token {token}, layer {_layers(case) // 2}"
-    nodes = [
-        i
-        for i, node in enumerate(case.program.nodes)
-        if (node.op_type, node.name) == ("attention", name) and node.kernel == "CONTRACT"
-    ]
-    scores, sums = nodes[0], nodes[-1]
-    tell(f"the liar looks for a bit in the attention of {name} whose flip changes the answer …")
+    on. Raises `NoFaultFound`."""
+    scores, sums = attention_of(case.program.nodes, token)
+    place = case.program.nodes[scores].name
+    tell(f"the liar looks for a bit in the attention of {place} whose flip changes the answer …")
 
     def turns(right: Outputs, wrong: Outputs) -> bool:
         return first_difference(right[ANSWER].tolist(), wrong[ANSWER].tolist()) is not None
@@ -211,9 +213,32 @@ def _lie(case: Case, token: int, seed: int, tell: Callable[[str], None]) -> Faul
         return liar.find_weighty(seed, sums, SUM_BITS, goal=turns, attempts=SUM_ATTEMPTS)
 
 
-def _layers(case: Case) -> int:
-    layers = {node.name.rpartition("layer ")[2] for node in case.program.nodes if ", layer " in node.name}
-    return len(layers)
+def attention_of(nodes: Sequence[NodeInfo], token: int) -> tuple[int, int]:
+    """
+    The first node of the products of queries and keys in a token's middle layer, and the last of the sums of values.
+
+    An exported decoder does not say what attention is, unless by an operator of that name: it is what is around a
+    Softmax. Raises `NoFaultFound` where there is neither.
+    """
+    mine = [i for i, node in enumerate(nodes) if re.match(rf"token {token}\b", node.name)]
+    contracts = [i for i in mine if nodes[i].kernel == "CONTRACT"]
+    named = [i for i in contracts if nodes[i].op_type in _ATTENTION]
+    if named:
+        places = sorted({nodes[i].name for i in named}, key=[nodes[i].name for i in named].index)
+        layer = [i for i in named if nodes[i].name == places[len(places) // 2]]
+        return layer[0], layer[-1]
+    powers = [i for i in mine if (nodes[i].op_type, nodes[i].kernel) == ("Softmax", "UNARY.EXP")]
+    if not powers:
+        raise NoFaultFound(f"token {token} of this program has no attention that is known here")
+    middle = powers[len(powers) // 2]
+    before, behind = ([i for i in contracts if (i < middle) == is_before] for is_before in (True, False))
+    if not before or not behind:
+        raise NoFaultFound(f"nothing is multiplied around the Softmax of token {token}")
+    return before[-1], behind[0]
+
+
+_ATTENTION = ("attention", "Attention", "MultiHeadAttention", "GroupQueryAttention", "QAttention")
+"""Operators that hold both products."""
 
 
 @contextmanager

@@ -22,7 +22,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="scripts/bench", description="Measure the project beside its peers.")
     parser.add_argument("section", nargs="?", choices=[*SECTIONS], help="only this one (default: all)")
     parser.add_argument(
-        "models", nargs="*", type=Path, help="ONNX files for inference and memory; parts of names for operators"
+        "models",
+        nargs="*",
+        type=Path,
+        help="files for inference, language and memory; parts of names for operators",
     )
     parser.add_argument("--json", action="store_true", dest="as_json", help="one JSON object a section, a line each")
     arguments = parser.parse_args()
@@ -96,6 +99,12 @@ def _operators(names: list[Path]) -> list[Row]:
     return operators.run([str(name) for name in names])
 
 
+def _language(models: list[Path]) -> list[Row]:
+    from lib.benchmarks import language
+
+    return language.run(models)
+
+
 def _memory(models: list[Path]) -> list[Row]:
     from lib.benchmarks import memory
 
@@ -119,10 +128,11 @@ SECTIONS: dict[str, Callable[[list[Path]], list[Row]]] = {
     "inference": _inference,
     "operators": _operators,
     "blocks": _blocks,
+    "language": _language,
     "memory": _memory,
     "commitment": _commitment,
     "dispute": _dispute,
 }
 """Each section imports what it measures when it runs, so that one broken part leaves the others measurable."""
 
-TAKES_MODELS = ("inference", "operators", "memory")
+TAKES_MODELS = ("inference", "operators", "language", "memory")
