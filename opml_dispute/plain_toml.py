@@ -23,6 +23,6 @@ def loads(text: str) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"it is not TOML: {error}") from None
     except RecursionError:
-        raise ValueError("its lists or tables are nested too deeply") from None
+        raise ValueError("it is not TOML that can be read: lists or tables nested too deeply") from None
     except ValueError:  # Python's limit for the digits of a number
-        raise ValueError("a number has too many digits") from None
+        raise ValueError("it is not TOML that can be read: a number with too many digits") from None
