@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 from opml_dispute.chain import answers
 from opml_dispute.chain.contracts.dispute import DisputeGameFactory
@@ -12,7 +11,7 @@ from opml_dispute.chain.deployment import CONTRACTS, BadDeployment, Deployment
 from opml_dispute.chain.games import GameReader
 from opml_dispute.chain.input_parts import InputParts
 from opml_dispute.chain.rpc import Ask, NoCode, Rpc
-from opml_dispute.chain.wiring import GameParts, expect_wired
+from opml_dispute.chain.wiring import GameParts, expect_wired, proposer_bonds_of
 
 
 @dataclass(frozen=True)
@@ -27,10 +26,10 @@ class System:
     games: GameReader
     input_parts: InputParts
 
-    @cached_property
+    @property
     def proposer_bonds(self) -> ProposerBonds:
-        """What the oracle made for the bonds that requests demand; read from the chain when it is first needed."""
-        return ProposerBonds(self.rpc.read(self.oracle.proposer_bonds()))
+        """The contract that the oracle made for the bonds that requests demand."""
+        return ProposerBonds(proposer_bonds_of(self.oracle.address))
 
 
 def connect(rpc: Rpc, deployment: Deployment) -> System:

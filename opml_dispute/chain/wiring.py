@@ -12,13 +12,30 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
+from opml_dispute.chain.abi import checksummed
 from opml_dispute.chain.contracts.dispute import DelayedWETH
 from opml_dispute.chain.contracts.oracle import InferenceOracle
 from opml_dispute.chain.contracts.vm import FPVM
 from opml_dispute.chain.reverts import Reverted
 from opml_dispute.chain.rpc import Rpc, UnexpectedAnswer
+from opml_dispute.engine.hashing import keccak256
 from opml_dispute.errors import OpmlError
 from opml_dispute.primitives import Address, StateHash
+
+BONDS_CREATION = 2
+"""Which of the contracts that the oracle's constructor makes holds proposers' bonds: SegmentRoots comes before."""
+
+
+def proposer_bonds_of(oracle: Address) -> Address:
+    """
+    The contract that holds the bonds which requests demand of their proposers.
+
+    Money is sent there, so no node is believed: the address follows from the oracle's own, which the deployment names.
+
+    >>> proposer_bonds_of(Address("0x5FbDB2315678afecb367f032d93F642f64180aa3"))
+    '0xB7A5bd0345EF1Cc5E66bf61BdeC17D2461fBd968'
+    """
+    return checksummed("0x" + keccak256(b"\xd6\x94" + bytes.fromhex(oracle[2:]) + bytes([BONDS_CREATION]))[12:].hex())
 
 
 class MiswiredDeployment(OpmlError):
@@ -35,16 +52,18 @@ def expect_wired(rpc: Rpc, addresses: Mapping[str, Address]) -> None:
         ("oracle", "registry", oracle.registry()),
         ("oracle", "factory", oracle.factory()),
         ("weth", "oracle", weth.config()),
+        ("oracle", "proposer_bonds", oracle.proposer_bonds()),
     )
+    expected = {**addresses, "proposer_bonds": proposer_bonds_of(addresses["oracle"])}
     try:
         found = rpc.read_all([call for _, _, call in links])
     except (Reverted, UnexpectedAnswer) as error:
         raise MiswiredDeployment(f"a contract of the deployment is not what it should be: {error}") from None
     for (whose, neighbour, _), address in zip(links, found, strict=True):
-        if address.lower() != addresses[neighbour].lower():
+        if address.lower() != expected[neighbour].lower():
             raise MiswiredDeployment(
                 f"the {_words(whose)} {addresses[whose]} names the {_words(neighbour)} {address}, "
-                f"but the deployment names {addresses[neighbour]}"
+                f"but the deployment names {expected[neighbour]}"
             )
 
 

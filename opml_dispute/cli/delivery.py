@@ -114,7 +114,10 @@ def prove_output(
         status, image = result.status, result.output_image
         known = system.rpc.read(system.oracle.item_output_root(wanted, item))
     if status != 0:
-        raise FailedInference(f"the inference failed with status {status}: it has no output", hint=None)
+        raise FailedInference(
+            f"the inference failed with status {status}: it has no output",
+            hint="nothing was delivered for it, and nothing can be proven",
+        )
     if offset + size_bytes > len(image):
         raise NoSuchPart(
             f"the output has {len(image):,} bytes, so none at {offset:,} to {offset + size_bytes - 1:,}",
@@ -123,6 +126,13 @@ def prove_output(
     from opml_dispute.engine.output_part import output_part  # arrays, which are slow to import
 
     part = output_part(image, offset, size_bytes)
+    if len(part.content) > MOST_PART_BYTES:
+        middle = (offset + size_bytes - 1) >> (part.log2_size - 1) << (part.log2_size - 1)
+        raise NoSuchPart(
+            f"the least part that holds these bytes has {len(part.content):,}, and a transaction carries "
+            f"{MOST_PART_BYTES:,}",
+            hint=f"prove them in two parts: up to {middle - 1} and from {middle} on",
+        )
     if known == bytes(32):
         output.say("Nothing was delivered yet: the root is what this computer computes.", style="yellow")
     elif known != part.root:

@@ -144,7 +144,7 @@ def settle_intents(settlement: Settlement) -> list[Intent]:
         return [resolution_intent(contract, action) for action in resolution_actions(game, now_s)]
     if not settlement.is_finalized:
         return []
-    intents = _release_intents(settlement)
+    intents: list[Intent] = []
     for credit in settlement.credits:
         if credit.owed_wei == 0:
             continue
@@ -152,6 +152,7 @@ def settle_intents(settlement: Settlement) -> list[Intent]:
             intents.append(_unlock_intent(contract, credit, settlement.withdrawal_delay_s))
         elif credit.withdrawal.unlocked_at_s + settlement.withdrawal_delay_s <= now_s:
             intents.append(_withdraw_intent(contract, credit))
+    intents += _release_intents(settlement)
     if not intents and not settlement.is_closed:
         intents.append(
             Intent(

@@ -13,6 +13,7 @@ import pytest
 from opml_dispute.chain.artifacts import load_artifact
 from opml_dispute.chain.bonds import SCHEDULES, BadBonds, Bonds
 from opml_dispute.chain.contracts.dispute import DisputeGameFactory, FaultDisputeGame
+from opml_dispute.chain.contracts.oracle import InferenceOracle
 from opml_dispute.chain.deploy import deploy, game_arguments
 from opml_dispute.chain.deployment import BadDeployment, Deployment
 from opml_dispute.chain.rpc import Call, NoCode, Rpc, WrongChain
@@ -171,6 +172,17 @@ def test_contracts_that_do_not_name_each_other_are_refused(rpc: Rpc, tmp_path: P
             continue
         with pytest.raises(MiswiredDeployment, match="but the deployment names"):
             connect(rpc, mixed)
+
+
+def test_a_node_is_not_believed_where_deposits_go(rpc: Rpc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their contract's address follows from the oracle's, whatever a node says that the oracle names."""
+    deployment = deploy(Sender(rpc, devnet.account("deployer")), tmp_path / "d.json", absolute_prestate=PRESTATE)
+    system = connect(rpc, deployment)
+    bonds = system.proposer_bonds.address
+    assert rpc.read(system.oracle.proposer_bonds()) == bonds
+    monkeypatch.setattr(InferenceOracle, "proposer_bonds", InferenceOracle.segment_roots)
+    with pytest.raises(MiswiredDeployment, match=f"names the proposer bonds .* but the deployment names {bonds}"):
+        connect(rpc, deployment)
 
 
 @pytest.mark.parametrize("part", ["vm", "oracle", "weth", "chain id", "prestate"])

@@ -20,6 +20,7 @@ from opml_dispute.model.compiler import compile_model
 from opml_dispute.models import DIGITS, digit_samples
 from opml_dispute.trace.guest import guest_machine
 from tests.cli.conftest import Cli
+from tests.cli.test_bad_input import assert_refused
 from tests.conftest import TEST_TIMES, Chain
 from tests.trace.test_batch import LOOK_UP
 
@@ -104,7 +105,8 @@ def test_items_that_fail_keep_no_other_from_being_delivered(
     onnx.save(parser.parse_model(LOOK_UP), model)
     registered = cli("model", "register", model, "--key-file", key("requester"), "--json")
     file.write_bytes(b"".join(at.to_bytes(8, "big", signed=True) for at in (1, 9, 3)))
-    request_id = ask(cli, key, file, "--model-id", str(registered.object_with("model_id")["model_id"]))
+    model_id = str(registered.object_with("model_id")["model_id"])
+    request_id = ask(cli, key, file, "--model-id", model_id, "--output-by-root")
     signing = ("--key-file", key("proposer"))
     made = cli("propose", request_id, "--force-unavailable", *signing, "--json")
     assert made.code == 0, made.err
@@ -115,6 +117,13 @@ def test_items_that_fail_keep_no_other_from_being_delivered(
     again = cli("finalize", request_id, *signing)
     assert again.code == 1
     assert "1 of its 3 items failed" in again.err
+    shown = cli("output", request_id, "--item", 2, "--bytes", 4, "--json")
+    assert shown.code == 0, shown.err
+    assert shown.objects[-1]["output_root"] == delivered.object_with("outputs")["outputs"]["2"]
+    assert shown.objects[-1]["is_delivered"]
+    assert_refused(cli("output", request_id, "--item", 1), "it has no output")
+    assert_refused(cli("output", request_id, "--item", 3), "no item 3")
+    assert_refused(cli("output", request_id), "a batch of 3 items")
 
 
 @pytest.mark.parametrize(

@@ -176,6 +176,9 @@ def test_an_answer_that_no_transaction_can_carry_is_delivered_by_its_root(
         assert system.rpc.read(roots.output_root_with(part, shown["offset"], siblings)) == root
     assert_refused(cli("output", request_id, "--offset", 159_997, "--bytes", 4), "the output has 160,000 bytes")
     assert_refused(cli("output", request_id, "--item", 0), "is no batch")
+    across = cli("output", request_id, "--offset", 65_535, "--bytes", 2)
+    assert_refused(across, "the least part that holds these bytes has 131,072")
+    assert "up to 65535 and from 65536 on" in across.err
 
 
 def test_an_answer_that_nobody_can_deliver_is_not_staked_on(

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.30;
 
+import {SafeCastLib} from "solady/utils/SafeCastLib.sol";
 import {SafeTransferLib} from "solady/utils/SafeTransferLib.sol";
 import {RequestId, requestIdOf} from "../dispute/RequestId.sol";
 import {StateRoot} from "../dispute/StateRoot.sol";
@@ -105,8 +106,8 @@ abstract contract Requests is GameValidity {
         added.callbackGas = terms.callbackGas;
         added.outputByRoot = terms.outputByRoot;
         added.minBond = terms.minBond;
-        added.fee = uint96(msg.value); // ASSUMES: there are fewer than 2^96 wei
-        added.firstGameIndex = uint32(disputeGameFactory.gameCount()); // ASSUMES: fewer than 2^32
+        added.fee = SafeCastLib.toUint96(msg.value);
+        added.firstGameIndex = SafeCastLib.toUint32(disputeGameFactory.gameCount());
         (added.itemCount, added.itemsLeft) = (itemCount, itemCount);
     }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.30;
 
+import {SafeCastLib} from "solady/utils/SafeCastLib.sol";
 import {Vm} from "../Test.sol";
 import {OracleFixture} from "./helpers/OracleFixture.sol";
 import {
@@ -107,6 +108,11 @@ contract InferenceOracleTest is OracleFixture {
         );
         oracle.request(modelId, input, terms(address(1), MAX_CALLBACK_GAS + 1));
         oracle.request(modelId, input, terms(address(1), MAX_CALLBACK_GAS));
+        // A fee that does not fit its field is refused, not cut.
+        vm.deal(address(this), 1 << 97);
+        vm.expectRevert(SafeCastLib.Overflow.selector);
+        oracle.request{value: 1 << 96}(modelId, input, terms(address(0), 0));
+        oracle.request{value: (1 << 96) - 1}(modelId, input, terms(address(0), 0));
     }
 
     function test_unknownRequest() public {

@@ -6,9 +6,11 @@ import {Test} from "../Test.sol";
 import {DisputeGameFactory} from "../../src/dispute/DisputeGameFactory.sol";
 import {FaultDisputeGame} from "../../src/dispute/FaultDisputeGame.sol";
 import {Position} from "../../src/dispute/Position.sol";
-import {GameStatus} from "../../src/dispute/Types.sol";
+import {BondDistributionMode, GameStatus} from "../../src/dispute/Types.sol";
 import {IDisputeGame} from "../../src/dispute/interfaces/IDisputeGame.sol";
 import {InferenceOracle} from "../../src/oracle/InferenceOracle.sol";
+import {RequestTerms} from "../../src/oracle/interfaces/IInferenceOracle.sol";
+import {IProposerBonds} from "../../src/oracle/interfaces/IProposerBonds.sol";
 import {Claim, claimOf} from "../../src/dispute/Claim.sol";
 import {RequestId} from "../../src/dispute/RequestId.sol";
 import {ArenaRoot} from "../../src/oracle/SectionRoot.sol";
@@ -17,6 +19,7 @@ import {ArenaRoot} from "../../src/oracle/SectionRoot.sol";
 ///         that discards and pauses when it likes; and other accounts that try what only owner and guardian may.
 contract Proposers is Test {
     InferenceOracle internal immutable ORACLE;
+    IProposerBonds internal immutable BONDS;
     DisputeGameFactory internal immutable FACTORY;
     RequestId public immutable ID;
     Claim public immutable RIGHT;
@@ -37,13 +40,17 @@ contract Proposers is Test {
     /// @notice The games recorded first, when the fee was paid.
     IDisputeGame public firstAtDelivery;
     FaultDisputeGame public deliveredBy;
+    mapping(FaultDisputeGame => bool) public isReleased;
 
     constructor(InferenceOracle oracle, DisputeGameFactory factory, RequestId id, bytes memory output_, Claim right) {
         (ORACLE, FACTORY, ID, RIGHT, output) = (oracle, factory, id, right, output_);
         (GUARDIAN, OWNER) = (oracle.guardian(), oracle.owner());
+        BONDS = oracle.proposerBonds();
         who = [makeAddr("ann"), makeAddr("ben"), makeAddr("mallory")];
         for (uint256 i = 0; i < 3; ++i) {
             vm.deal(who[i], 1e6 ether);
+            vm.prank(who[i]);
+            BONDS.deposit{value: 7 ether}();
         }
     }
 
@@ -124,6 +131,40 @@ contract Proposers is Test {
         } catch {}
     }
 
+    function deposit(uint256 seed, uint256 amount) external {
+        vm.prank(who[seed % 3]);
+        BONDS.deposit{value: bound(amount, 0, 9 ether)}();
+    }
+
+    function withdraw(uint256 seed, uint256 amount) external {
+        amount = bound(amount, 0, 9 ether);
+        address proposer = who[seed % 3];
+        uint256 found = BONDS.depositOf(proposer);
+        uint256 before = proposer.balance;
+        vm.prank(proposer);
+        try BONDS.withdraw(amount) {
+            vm.assertEq(proposer.balance, before + amount);
+        } catch {
+            vm.assertLt(found, amount);
+        }
+    }
+
+    /// @notice Pays out the bond of a game: all of it, to the accounts that the game's own bonds say.
+    function release(uint256 index) external {
+        if (games.length == 0) return;
+        FaultDisputeGame game = games[index % games.length];
+        (uint256 bond, address proposer) = (BONDS.bondOf(game), game.gameCreator());
+        (uint256 before, uint256 whole) = (proposer.balance, address(BONDS).balance);
+        try BONDS.release(game) {
+            vm.assertFalse(isReleased[game]);
+            isReleased[game] = true;
+            vm.assertEq(whole - address(BONDS).balance, bond);
+            bool isLost = game.status() == GameStatus.CHALLENGER_WINS
+                && game.bondDistributionMode() == BondDistributionMode.NORMAL;
+            if (!isLost) vm.assertEq(proposer.balance, before + bond);
+        } catch {}
+    }
+
     function restore(uint256 index) external {
         if (games.length == 0) return;
         try ORACLE.restoreProposal(games[index % games.length]) {} catch {}
@@ -184,12 +225,15 @@ contract Proposers is Test {
 
 /// @notice What holds of requests, proposals and roles, whatever is done.
 contract OracleInvariantsTest is OracleFixture {
+    uint96 internal constant DEMANDED = 3 ether;
+
     Proposers internal proposers;
     RequestId internal id;
 
     function setUp() public override {
         super.setUp();
-        id = ask(address(0), 0, 1 ether);
+        vm.prank(REQUESTER);
+        id = oracle.request{value: 1 ether}(modelId, input, RequestTerms(address(0), 0, false, DEMANDED));
         proposers =
             new Proposers(oracle, factory, id, output, claimOf(oracle.finalRoot(id, output, ArenaRoot.wrap(ARENA))));
     }
@@ -213,6 +257,26 @@ contract OracleInvariantsTest is OracleFixture {
         proposers.usurp(1);
         proposers.deliver(0);
         vm.assertEq(proposers.paid(), proposers.who(0));
+        proposers.release(0);
+        vm.assertTrue(proposers.isReleased(proposers.games(0)));
+    }
+
+    /// @notice Each game has locked what the request demands, until that is released; and what is deposited and locked is
+    ///         there, to the last wei, as the fee is.
+    function invariant_everyWeiOfDemandedBondsIsThere() public view {
+        IProposerBonds bonds = oracle.proposerBonds();
+        uint256 sum = 0;
+        for (uint256 i = 0; i < 3; ++i) {
+            sum += bonds.depositOf(proposers.who(i));
+        }
+        for (uint256 i = 0; i < proposers.count(); ++i) {
+            FaultDisputeGame game = proposers.games(i);
+            uint256 bond = bonds.bondOf(game);
+            vm.assertEq(bond, proposers.isReleased(game) ? 0 : DEMANDED);
+            sum += bond;
+        }
+        vm.assertEq(address(bonds).balance, sum);
+        vm.assertEq(address(oracle).balance, oracle.requests(id).fee);
     }
 
     /// @notice Of the games with one root claim that still stand, the recorded one counts from the earliest block; one that
@@ -262,8 +326,10 @@ contract OracleInvariantsTest is OracleFixture {
         skip(2 * PAUSE_DURATION);
         bytes memory extraData = abi.encode(id, keccak256("fresh"));
         Claim right = proposers.RIGHT();
-        vm.prank(PROPOSER);
+        vm.startPrank(PROPOSER);
+        oracle.proposerBonds().deposit{value: DEMANDED}();
         IDisputeGame game = factory.create{value: INIT_BOND}(CANNON, right, extraData);
+        vm.stopPrank();
         vm.assertTrue(oracle.isGameProper(game));
         vm.assertTrue(oracle.isGameRespected(game));
         vm.revertToState(before);
