@@ -92,7 +92,7 @@ class _Soak:
             return False
         self.meddler_turns -= 1
         match = self.chance.choice(list(self.arena.matches.values()))
-        table = Table(self.system, match.address, match.asked.truth)
+        table = Table(self.system, match.address, self.arena.truth(match.asked))
         return bool(MEDDLERS[self.chance.choice(self.plan.meddlers)](table, self._act_as_meddler, self.chance))
 
     def _act_as_meddler(self, intent: Intent) -> Done:

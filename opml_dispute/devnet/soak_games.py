@@ -8,15 +8,18 @@ every liar answer, all of them together; `Arena.owed` counts what the agents sti
 
 from __future__ import annotations
 
+import gc
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 from typing import Final
 
 from opml_dispute.actors.actions import Action
+from opml_dispute.actors.faults import Fault
 from opml_dispute.actors.honest import consider
 from opml_dispute.actors.player import play_round
 from opml_dispute.chain.amounts import parse_wei
@@ -42,7 +45,13 @@ from opml_dispute.trace.guest import guest_machine
 from opml_dispute.trace.split import SplitTrace
 
 TRACE_BYTES: Final = 8 << 20
-"""What the machines of one trace may keep here: there may be hundreds of traces."""
+"""What the machines of one trace may keep here."""
+
+TRACES_KEPT: Final = 40
+"""
+Requests whose traces are kept. An inference reserves 2^40 bytes of the 2^47 that a process can address, so there are
+not two for each of hundreds of requests at once.
+"""
 
 _LOOKS: Final = 40
 """How often the games are read again if the chain was reorganised meanwhile."""
@@ -60,12 +69,43 @@ class Kind(Enum):
 class Asked:
     """One request."""
 
-    request_id: RequestId
+    case: Case
+    """Without its inference, which is computed again where it is needed."""
     kind: Kind
-    truth: SplitTrace
     final_root: StateRoot
-    lie: SplitTrace | None = None
+    fault: Fault | None = None
+    """The liar's."""
     lie_root: StateRoot | None = None
+
+    @property
+    def request_id(self) -> RequestId:
+        """Its id."""
+        return self.case.request_id
+
+
+class _Traces:
+    """The honest trace of each request, and the liar's if there is one: those that were used last."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[RequestId, tuple[SplitTrace, SplitTrace | None]] = OrderedDict()
+
+    def of(self, asked: Asked) -> tuple[SplitTrace, SplitTrace | None]:
+        found = self._kept.get(asked.request_id)
+        if found is None:
+            if len(self._kept) >= TRACES_KEPT:
+                while len(self._kept) > TRACES_KEPT // 2:
+                    self._kept.popitem(last=False)
+                gc.collect()  # traces and machines name each other
+            case = replace(asked.case)
+            truth = case.trace()
+            truth.runs.budget_bytes = TRACE_BYTES
+            lie = None
+            if asked.fault is not None:
+                lie = case.liar().inject(asked.fault).trace(guest_machine())
+                lie.runs.budget_bytes = TRACE_BYTES
+            found = self._kept[asked.request_id] = truth, lie
+        self._kept.move_to_end(asked.request_id)
+        return found
 
 
 @dataclass
@@ -103,6 +143,7 @@ class Arena:
         self.head: Head = self.system.rpc.head()
         self._cache = GameCache(self.system.games)
         self._made: list[Address] = []
+        self._traces = _Traces()
 
     # ---- opening ----
 
@@ -126,28 +167,27 @@ class Arena:
         self.bury()
 
     def _asked(self, case: Case, kind: Kind, seed: int) -> Asked:
-        truth = case.trace()
-        truth.runs.budget_bytes = TRACE_BYTES
+        computed = replace(case)
         if kind is Kind.OTHER:
-            return Asked(case.request_id, kind, truth, case.final_root)
-        faulty = case.liar().find(seed)
-        lie = faulty.trace(guest_machine())
-        lie.runs.budget_bytes = TRACE_BYTES
-        return Asked(case.request_id, kind, truth, case.final_root, lie, faulty.root_claim)
+            return Asked(case, kind, computed.final_root)
+        faulty = computed.liar().find(seed)
+        return Asked(case, kind, computed.final_root, faulty.fault, faulty.root_claim)
+
+    def truth(self, asked: Asked) -> SplitTrace:
+        """The honest trace of a request."""
+        return self._traces.of(asked)[0]
 
     def _open_game(self, case: Case, asked: Asked) -> None:
         liar, root = self.senders["proposer"], asked.lie_root or asked.final_root
         done = perform(proposal_intent(self.system, asked.request_id, root, case.node_count), liar)
         assert done.receipt is not None
-        if asked.lie is None or not self.plan.head_start:
+        truth, lie = self._traces.of(asked)
+        if lie is None or not self.plan.head_start:
             return
-        address = self.system.factory.created_game(done.receipt)
-        lying, agent = (
-            self._seat(address, asked.lie, liar),
-            self._seat(address, asked.truth, self.senders["challenger"]),
-        )
-        while len(play_round(lying, asked.lie).game.claims) < self.plan.head_start:
-            play_round(agent, asked.truth)
+        address, challenger = self.system.factory.created_game(done.receipt), self.senders["challenger"]
+        lying, agent = self._seat(address, lie, liar), self._seat(address, truth, challenger)
+        while len(play_round(lying, lie).game.claims) < self.plan.head_start:
+            play_round(agent, truth)
 
     def _seat(self, address: Address, trace: SplitTrace, sender: Sender) -> Seat:
         return Seat(Table(self.system, address, trace), one_by_one(lambda intent: perform(intent, sender)))
@@ -217,9 +257,11 @@ class Arena:
         """Every liar answers what was said since it looked last, all of them together; whether anything was done."""
         turns: list[tuple[Match, Game, list[list[Intent]]]] = []
         for match in self.matches.values():
-            game, lie = self.games[match.address], match.asked.lie
-            if lie is None or match.liar_saw == game or not game.in_progress:
+            game = self.games[match.address]
+            if match.asked.fault is None or match.liar_saw == game or not game.in_progress:
                 continue
+            _, lie = self._traces.of(match.asked)
+            assert lie is not None
             actions = consider(game, lie, self.head.timestamp).actions
             match.liar_saw = game
             table = Table(self.system, match.address, lie)
@@ -259,7 +301,7 @@ class Arena:
         if not plays or not game.in_progress:
             return 0
         if match.owed or match.judged != game:
-            plan = consider(game, match.asked.truth, self.head.timestamp)
+            plan = consider(game, self.truth(match.asked), self.head.timestamp)
             match.judged, match.owed = game, plan.actions
             if plan.missed:
                 self.broken(f"{match.address}: {plan.missed[0]}")
