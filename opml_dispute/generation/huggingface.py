@@ -102,12 +102,13 @@ def read_safetensors(path: Path) -> dict[str, Weight]:
             sizes_hold = all(type(n) is int and 0 < n < 1 << 40 for n in shape) and type(start) is type(end) is int
         except (TypeError, KeyError, ValueError):
             raise damaged(f"tensor {name[:80]!r} is not described by type, shape and place") from None
-        if encoding not in _TYPES:
+        if not isinstance(encoding, str) or encoding not in _TYPES:
             raise UnsupportedLanguageModel(
                 f"tensor {name[:80]!r} has the type {str(encoding)[:20]!r}; known are {', '.join(_TYPES)}"
             )
         if not sizes_hold or not 0 <= start <= end <= body.size or end - start != prod(shape) * _TYPES[encoding][1]:
-            raise damaged(f"tensor {name[:80]!r} of shape {list(shape)[:8]} does not lie in bytes {start} to {end}")
+            place = f"{str(start)[:20]} to {str(end)[:20]}"
+            raise damaged(f"tensor {name[:80]!r} of shape {str(list(shape)[:8])[:80]} does not lie in bytes {place}")
         tensors[name] = Weight(name, encoding, shape, _elements(body[start:end], encoding, shape))
     return tensors
 
@@ -123,6 +124,10 @@ def _elements(raw: Array, encoding: str, shape: tuple[int, ...]) -> Array:
     return elements
 
 
+_LONGEST_NAME = 255
+"""Characters of a file's name."""
+
+
 def _files(folder: Path) -> list[Path]:
     """The safetensors files of a folder: those that its index names, else the one."""
     index = folder / "model.safetensors.index.json"
@@ -132,8 +137,8 @@ def _files(folder: Path) -> list[Path]:
     if not isinstance(placed, dict) or not all(isinstance(file, str) for file in placed.values()):
         raise BadModelFile(f"{index} does not say in which files the tensors are")
     names = sorted(set(placed.values()))
-    if any(Path(name).name != name for name in names):
-        raise BadModelFile(f"{index} names files outside of its folder")
+    if any(Path(name).name != name or len(name) > _LONGEST_NAME for name in names):
+        raise BadModelFile(f"{index} names files outside of its folder, or by more than {_LONGEST_NAME} characters")
     return [folder / name for name in names]
 
 

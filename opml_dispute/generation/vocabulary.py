@@ -16,6 +16,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from opml_dispute import plain_json
+from opml_dispute.generation.chat_process import TemplateFails, rendered
 from opml_dispute.generation.refusals import BadPrompt, NoTokenizer
 
 if TYPE_CHECKING:
@@ -146,20 +147,11 @@ class Vocabulary:
             raise NoTokenizer(
                 "the model's files have no chat template", hint="leave out --chat, and write the whole prompt yourself"
             )
-        import jinja2
-        from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-        def refuse(message: str) -> None:
-            raise jinja2.TemplateError(message)
-
-        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
-        environment.globals["raise_exception"] = refuse
         try:
-            template = environment.from_string(self.template)
-            return template.render(messages=list(messages), add_generation_prompt=True, **self.names)
-        except Exception as error:  # a template is an untrusted program, and can fail in any way
+            return rendered(self.template, messages, self.names)
+        except TemplateFails as failure:
             raise NoTokenizer(
-                f"the model's chat template fails: {type(error).__name__}: {str(error)[:200]}",
+                f"the model's chat template fails: {failure}",
                 hint="leave out --chat, and write the whole prompt yourself",
             ) from None
 

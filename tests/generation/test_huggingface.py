@@ -128,6 +128,22 @@ def test_files_outside_of_the_folder_are_not_read(tmp_path: Path) -> None:
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     with pytest.raises(BadModelFile, match="outside of its folder"):
         huggingface_checkpoint(folder)
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"model.norm.weight": "a" * 9999}}))
+    with pytest.raises(BadModelFile, match="more than 255 characters"):
+        huggingface_checkpoint(folder)
+
+
+@pytest.mark.parametrize("field", ["dtype", "shape", "data_offsets"])
+@pytest.mark.parametrize("value", [None, [], [[]], [1, "a" * 9999], {}, -1, 1 << 70, "a" * 9999])
+def test_a_tensor_that_is_described_wrongly_is_named(field: str, value: Any, tmp_path: Path) -> None:
+    """Whatever stands in the header in place of a type, a shape or a place: a sentence of a few hundred characters."""
+    header = {"model.norm.weight": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8], field: value}}
+    text = json.dumps(header).encode()
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(len(text).to_bytes(8, "little") + text + bytes(8))
+    with pytest.raises((BadModelFile, UnsupportedLanguageModel), match=r"model\.norm\.weight") as told:
+        read_safetensors(path)
+    assert len(str(told.value)) < 600
 
 
 def test_a_folder_without_configuration_is_no_model(tmp_path: Path) -> None:

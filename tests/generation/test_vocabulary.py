@@ -91,6 +91,21 @@ def test_a_template_that_fails_or_breaks_out_is_told(template: str) -> None:
         foreign.chat([{"role": "user", "content": "hi"}])
 
 
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        ("{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}", "more than 3 s"),
+        ("{{ 'a' * 10000000000 }}", "MemoryError"),
+        ("{% set n = namespace(x='a') %}{% for i in range(60) %}{% set n.x = n.x ~ n.x %}{% endfor %}", "MemoryError"),
+        ("{{ 'a' * 2000000 }}", "2,000,000 characters"),
+    ],
+)
+def test_a_template_without_end_is_stopped(template: str, message: str) -> None:
+    foreign = Vocabulary(["a"], "bytes", template=template)
+    with pytest.raises(NoTokenizer, match=message):
+        foreign.chat([{"role": "user", "content": "hi"}])
+
+
 def test_what_is_no_prompt_is_refused() -> None:
     letters = read_checkpoint(LETTERS).vocabulary
     assert letters is not None
