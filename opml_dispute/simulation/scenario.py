@@ -33,6 +33,9 @@ MOST_POINTS = 10_000
 MOST_EVENTS = 100_000_000
 """Claims and requests that one trial may come to, about: a thousand of them take a second."""
 
+MOST_CONTRACT_GAMES = 100
+"""Of one trial at the contract level: forty whole disputes take seven seconds."""
+
 NAME_LENGTH = 100
 """Files are named after a scenario."""
 
@@ -318,7 +321,7 @@ def _place(text: str) -> int:
 
 def _check(scenario: Scenario) -> None:
     """What no single setting can say."""
-    game = scenario.game
+    game, load, horizon_h = scenario.game, scenario.load, scenario.horizon_days * 24
     try:
         depths = scenario.depths
     except ValueError as error:
@@ -330,9 +333,8 @@ def _check(scenario: Scenario) -> None:
         raise ScenarioError(
             "game.extension_h", f"an extension of {longest_s:.0f} s does not fit a clock of {game.max_clock_h} h"
         )
-    if scenario.level == "contract" and (scenario.reorgs.per_day or scenario.load.games > 16):
-        raise ScenarioError("level", "the contract level plays at most 16 games and no reorganisations")
-    load, horizon_h = scenario.load, scenario.horizon_days * 24
+    if scenario.level == "contract" and (scenario.reorgs.per_day or load.games > MOST_CONTRACT_GAMES):
+        raise ScenarioError("level", f"at most {MOST_CONTRACT_GAMES} games and no reorganisations on contracts")
     hostile = sum(2 * attacker.claims for attacker in scenario.attacker)
     events = load.games * (2 * depths.max + hostile) + load.spam_per_hour * horizon_h
     if events > MOST_EVENTS:

@@ -41,8 +41,19 @@ def scenarios(draw: st.DrawFn) -> dict[str, Any]:
             "max_clock_h": draw(st.sampled_from([12, 84])),
         },
         "bonds": {"curve": draw(st.sampled_from(["op-stack", "gas"]))},
-        "honest": {"faulty_share": draw(st.sampled_from([0, 0, 0, 1])), "poll_s": 30},
-        "rpc": {"lag_s": draw(st.sampled_from([0, 0, 60]))},
+        "chain": {"full_share": draw(st.sampled_from([0, 0.3])), "block_s": draw(st.sampled_from([2, 12]))},
+        "fees": {"process": draw(st.sampled_from(["constant", "spikes", "year"])), "spikes_per_day": 4},
+        "censorship": draw(st.sampled_from([{}, {"share": 0.5, "bribe_eth_per_block": 0.1, "budget_eth": 9}])),
+        "honest": {
+            "faulty_share": draw(st.sampled_from([0, 0, 0, 1])),
+            "restarts_per_day": draw(st.sampled_from([0, 0, 9])),
+            "fee_cap_gwei": draw(st.sampled_from([0, 20])),
+            "cores": draw(st.sampled_from([1, 2])),
+            "poll_s": 30,
+        },
+        "rpc": draw(st.sampled_from([{}, {}, {"lag_s": 60}, {"hidden_share": 0.3}, {"false_share": 0.3}])),
+        "data": draw(st.sampled_from([{}, {}, {"withheld_share": 1, "withheld_h": 2}])),
+        "load": {"games": draw(st.sampled_from([1, 1, 2])), "arrival_h": 1},
         "attacker": draw(st.lists(st.sampled_from(STRATEGIES), max_size=3)),
     }
 
@@ -61,15 +72,16 @@ def play_both(table: dict[str, Any], seed: int) -> tuple[Trial, Trial, dict[str,
 def test_both_levels_play_the_same_game(table: dict[str, Any], seed: int) -> None:
     """Transactions, claims, clocks, winner, payments, every figure of the row."""
     rules, contract, predicted, found = play_both(table, seed)
-    (left,), (right,) = rules.chain.tables.values(), contract.chain.tables.values()
-    assert isinstance(right.referee, ContractReferee)
-    assert not isinstance(left.referee, ContractReferee)
-    assert left.referee.journal == right.referee.journal
-    assert list(left.referee.game.claims) == list(right.referee.game.claims)
-    assert left.referee.game.status == right.referee.game.status
-    assert left.referee.game.resolved_at_s == right.referee.game.resolved_at_s
-    assert left.referee.money.staked_wei == right.referee.money.staked_wei
-    assert left.referee.money.awarded_wei == right.referee.money.awarded_wei
+    assert list(rules.chain.tables) == list(contract.chain.tables)
+    for left, right in zip(rules.chain.tables.values(), contract.chain.tables.values(), strict=True):
+        assert isinstance(right.referee, ContractReferee)
+        assert not isinstance(left.referee, ContractReferee)
+        assert left.referee.journal == right.referee.journal
+        assert list(left.referee.game.claims) == list(right.referee.game.claims)
+        assert left.referee.game.status == right.referee.game.status
+        assert left.referee.game.resolved_at_s == right.referee.game.resolved_at_s
+        assert left.referee.money.staked_wei == right.referee.money.staked_wei
+        assert left.referee.money.awarded_wei == right.referee.money.awarded_wei
     assert found == pytest.approx(predicted)
 
 
