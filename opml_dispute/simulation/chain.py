@@ -171,10 +171,10 @@ class Chain:
         yield self.env.timeout(block * self.scenario.chain.block_s - self.env.now)
         transactions = self._due.pop(block)
         self._room.pop(block, None)
-        touched = set()
+        touched: dict[Address, None] = {}  # in order: a set's would change from process to process
         for transaction in sorted(transactions, key=lambda each: (-each.priority, each.order)):
             if self._execute(transaction):
-                touched.add(transaction.game)
+                touched[transaction.game] = None
         for address in touched:
             self.notify(address)
 

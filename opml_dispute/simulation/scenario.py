@@ -24,7 +24,7 @@ from opml_dispute.simulation.gas_table import TABLES
 from opml_dispute.simulation.metrics import METRIC_KEYS
 from opml_dispute.simulation.schema import ScenarioError, read_table, setting
 
-MODEL_VERSION = 2
+MODEL_VERSION = 3
 """Raised whenever the same scenario and seed give other figures, so that no stored result is taken for a new one."""
 
 MOST_POINTS = 10_000

@@ -250,7 +250,7 @@ class Trial:
 
     def _pay_out(self, address: Address) -> None:
         money = self.chain.tables[address].referee.money
-        for account in set(money.staked_wei) | set(money.awarded_wei):
+        for account in money.staked_wei | money.awarded_wei:
             purse = self.chain.purses[account]
             awarded_wei = money.awarded_wei.get(account, 0)
             purse.release(money.staked_wei.get(account, 0), awarded_wei, self.env.now)

@@ -1,5 +1,6 @@
 """A campaign loses nothing: it goes on where it was stopped, and never mixes results of different settings."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -59,6 +60,25 @@ from opml_dispute.simulation.scenario import Sweep, parse, with_settings
 sweep = parse({"name": "c", "trials": 80, "attacker": [{"strategy": "liar"}], "game": {"nodes": 2}})
 run(sweep, Path(sys.argv[1]), InProcess())
 """
+
+
+HASHED = """
+from opml_dispute.simulation.scenario import parse
+from opml_dispute.simulation.trial import play
+attacker = [{"strategy": "liar", "gives_up_after": 2}]
+print(play(parse({"name": "h", "load": {"games": 12, "arrival_h": 0.01}, "attacker": attacker}).base, 1))
+"""
+
+
+def test_a_row_is_the_same_in_every_process() -> None:
+    """Many games in one block: no order depends on how a process hashes its strings."""
+    told = {
+        subprocess.run(
+            [sys.executable, "-c", HASHED], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, check=True
+        ).stdout
+        for seed in ("1", "2", "3")
+    }
+    assert len(told) == 1
 
 
 def test_a_campaign_that_is_killed_goes_on_with_what_was_finished(tmp_path: Path) -> None:
