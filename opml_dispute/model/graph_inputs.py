@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from opml_dispute.model import elements
+from opml_dispute.model.builder import Builder
 from opml_dispute.model.opcodes import DType
 from opml_dispute.model.refusals import InvalidModel, ModelError, Refuse, UnboundDimension, UnsupportedType
 from opml_dispute.model.tensor import Array, Shape
@@ -111,6 +112,15 @@ def constant_values(name: str, tensor: TensorProto) -> Array:
         raise UnsupportedType(name, str(refusal)) from None
     except (ValueError, TypeError) as error:
         raise InvalidModel(f"constant {name!r} cannot be read: {error}") from None
+
+
+def constant_texts(g: Builder, tensor: TensorProto) -> Array:
+    """The numbers of a constant's texts. Raises `InvalidModel`."""
+    try:
+        texts = numpy_helper.to_array(tensor)
+        return g.text_numbers([str(text) for text in texts.reshape(-1).tolist()]).reshape(texts.shape)
+    except (ValueError, TypeError) as error:
+        raise InvalidModel(f"constant {tensor.name!r} cannot be read: {error}") from None
 
 
 def held_type(name: str, number: int) -> tuple[DType, int]:

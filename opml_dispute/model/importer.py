@@ -26,6 +26,7 @@ from opml_dispute.model.attributes import listed, text_of
 from opml_dispute.model.builder import Builder
 from opml_dispute.model.graph_inputs import (
     bind,
+    constant_texts,
     constant_values,
     dimension_names,
     fixed_value,
@@ -107,6 +108,7 @@ class Importer:
         self._functions = {(domain_name(f.domain), f.name, f.overload): f for f in model.functions}
         self._arguments: dict[str, AttributeProto] = {}
         self._path: list[str] = []
+        self._has_text = False
         self._rooms: dict[str, int] = {}
         self._replaced: Mapping[str, Callable[[Tensor], Tensor]] = {}
         self._constants: dict[str, Value] | None = None
@@ -150,6 +152,8 @@ class Importer:
                 scope.values[tensor.name] = self._initializer(tensor)
         self.walk(graph, scope, opsets)
         outputs = [(value.name, self._output(value, scope[value.name])) for value in graph.output]
+        if self._has_text:
+            self.notes.append(elements.text_note(self.builder.texts()))
         return outputs + self._told_counts({name for name, _ in outputs})
 
     def repeated(
@@ -399,11 +403,15 @@ class Importer:
         raise Refuse(f"attribute {attribute.name!r} has a type that is not supported")
 
     def _constant(self, tensor: TensorProto) -> Tensor:
+        if tensor.data_type == TensorProto.STRING:
+            return self.builder.constant(constant_texts(self.builder, tensor)).marked(TensorProto.STRING)
         constant = self.builder.constant(constant_values(tensor.name, tensor))
         return constant.marked(elements.held(tensor.data_type)[1])
 
     def _note_held(self, number: int) -> None:
-        if number and (note := elements.held_note(number)) not in self.notes:
+        if number == TensorProto.STRING:
+            self._has_text = True
+        elif number and (note := elements.held_note(number)) not in self.notes:
             self.notes.append(note)
 
     def _sparse(self, sparse: onnx.SparseTensorProto) -> Tensor:

@@ -121,6 +121,7 @@ class Recorder:
         self.seed: Tensor | None = None
         """The input, i64[1], that random numbers are drawn from."""
         self._draws: dict[Hashable, int] = {}
+        self._texts: dict[str, int] = {}
         self._scalars: dict[tuple[DType, bytes], Buffer] = {}
         self._repetition: Repetition | None = None
 
@@ -207,6 +208,14 @@ class Recorder:
             depends = frozenset[str]().union(*(source.buffer.depends for source in sources))
             raise NeedsRoom(what, depends, output)
         return room
+
+    def text_numbers(self, texts: Sequence[str]) -> Array:
+        """The numbers, i64, that stand for texts: their places in the program's table, where they are kept."""
+        return np.array([self._texts.setdefault(text, len(self._texts)) for text in texts], np.int64)
+
+    def texts(self) -> list[str]:
+        """The program's table of texts."""
+        return list(self._texts)
 
     def next_draw(self, seed: Hashable) -> int:
         """The number of the next draw of random numbers from a seed, counted from 0; None is the program's own seed."""

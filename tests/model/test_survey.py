@@ -85,7 +85,7 @@ def test_operators_inside_branches_are_found() -> None:
 
 def test_tensors_of_a_wrong_type_are_obstacles() -> None:
     graph = Graph()
-    text = graph.input("text", [2], TensorProto.STRING)
+    text = graph.input("text", [2], TensorProto.COMPLEX64)
     graph.input("x", ["batch"])
     model = graph.model([graph.node("StringConcat", text, text), graph.node("Erf", "x")], opset=20)
     found = [(obstacle.op_type, obstacle.name) for obstacle in survey(model)]

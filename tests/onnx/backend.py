@@ -16,6 +16,7 @@ elements than the case has: those that are there are compared, and their number.
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -128,6 +129,9 @@ def attempt(case: TestCase, run: Run = native) -> Result:
         for inputs, outputs in case.data_sets:
             program, fixed = _compiled(model, _named(model, inputs), _room(inputs, outputs))
             given = {**_named(model, inputs), SEED: np.array([1], np.int64)}
+            texts = _texts(program)
+            given = {name: _numbers(texts, value) for name, value in given.items()}
+            outputs = [_numbers(texts, value) for value in outputs]
             got = run(program, {spec.name: _stored(given[spec.name], spec.dtype) for spec in program.inputs})
             for value, expected in zip(model.graph.output, outputs, strict=True):
                 found = _there(value.name, got, expected)
@@ -142,6 +146,21 @@ def attempt(case: TestCase, run: Run = native) -> Result:
     return Result(
         case.name, "passed", "", tuple(sorted(fixed)), op_types, program.notes, program.node_count, _kernels(program)
     )
+
+
+def _texts(program: Program) -> dict[str, int]:
+    """The numbers of the texts that the program's notes tell."""
+    told = [note.removeprefix(elements.TEXT_NOTE) for note in program.notes if note.startswith(elements.TEXT_NOTE)]
+    return {text: i for i, text in enumerate(json.loads(told[0]))} if told else {}
+
+
+def _numbers(texts: dict[str, int], value: Any) -> Any:
+    """Texts as numbers: those of the table, and further ones for others."""
+    array = np.asarray(value) if not isinstance(value, list | onnx.TensorProto) and value is not None else None
+    if array is None or array.dtype.kind not in "OUS":
+        return value
+    words = [word.decode() if isinstance(word, bytes) else str(word) for word in array.reshape(-1).tolist()]
+    return np.array([texts.setdefault(word, len(texts)) for word in words], np.int64).reshape(array.shape)
 
 
 SEED = "seed"

@@ -26,6 +26,7 @@ from opml_dispute.model.lower import (
     shape,
     signal,
     svm,
+    text,
     train,
     trees,
 )
@@ -58,6 +59,7 @@ __all__ = [
     "shape",
     "signal",
     "svm",
+    "text",
     "train",
     "trees",
     "versions",

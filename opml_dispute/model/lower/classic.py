@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from math import floor
 
 import numpy as np
+from onnx import TensorProto
 
 from opml_dispute.model.builder import Builder
 from opml_dispute.model.lower.registry import lowers
@@ -41,6 +42,19 @@ def _inverse_erf(g: Builder, x: Tensor) -> Tensor:
     root = g.sqrt(g.sub(g.square(v), g.mul(log, 1 / 0.147)))
     size = g.sqrt(g.sub(root, v))
     return g.choose(g.less(x, 0), g.negate(size), size)
+
+
+def numbers_of_labels(g: Builder, integers: Sequence[int] | None, texts: Sequence[str] | None) -> list[int]:
+    """The labels of classes, those of text as their numbers. Raises `Refuse` if there are none."""
+    labels = list(integers) if integers else g.text_numbers(list(texts or ())).tolist()
+    if not labels:
+        raise Refuse("no class labels")
+    return labels
+
+
+def as_labels(label: Tensor, texts: Sequence[str] | None) -> Tensor:
+    """The same labels, of text if the classes have such names."""
+    return label.marked(TensorProto.STRING) if texts else label
 
 
 def class_labels(g: Builder, scores: Tensor, labels: Sequence[int]) -> Tensor:
@@ -110,13 +124,15 @@ def linear_classifier(
     multi_class: int = 0,
     post_transform: str = "NONE",
 ) -> tuple[Tensor, Tensor]:
-    labels = list(classlabels_ints or range(len(classlabels_strings or ())))
+    labels = numbers_of_labels(g, classlabels_ints, classlabels_strings)
     scores = _linear(g, x, coefficients, intercepts)
     if scores.shape[1] == 1 and len(labels) == 2:
         if post_transform == "LOGISTIC":
-            return two_classes(g, scores, labels, post_transform, positive=False)
+            label, scores = two_classes(g, scores, labels, post_transform, positive=False)
+            return as_labels(label, classlabels_strings), scores
         raise Refuse(f"one score for two classes with post_transform {post_transform!r}; expected LOGISTIC")
-    return class_labels(g, scores, labels), post_transformed(g, scores, post_transform)
+    label = as_labels(class_labels(g, scores, labels), classlabels_strings)
+    return label, post_transformed(g, scores, post_transform)
 
 
 @lowers("Scaler", domain=ML)
@@ -192,11 +208,12 @@ def one_hot_encoder(
     zeros: int = 1,
 ) -> Tensor:
     """A new last dimension: 1 at the category that x equals, else 0. An unknown one gives zeros."""
-    if cats_int64s is None:
-        raise Refuse("categories that are text; expected integers")
     if not zeros:
         raise Refuse("zeros 0, which makes an unknown category an error; expected 1")
-    categories = g.constant(np.array(cats_int64s, np.int64))
+    texts = () if cats_int64s else cats_strings or ()
+    if bool(texts) != (x.narrow == TensorProto.STRING):
+        raise Refuse(f"categories that are {'text' if texts else 'integers'}, and an input that is not")
+    categories = g.constant(g.text_numbers(texts) if texts else np.array(cats_int64s or [], np.int64))
     return g.cast(g.equal(g.cast(x, DType.I64).with_axis(x.rank), categories), DType.F32)
 
 
@@ -219,16 +236,14 @@ def label_encoder(
     values_tensor: Tensor | None = None,
 ) -> Tensor:
     """The value that belongs to the key that x equals, else the default."""
-    if keys_strings is not None or values_strings is not None:
-        raise Refuse("keys or values that are text; expected numbers")
-    keys = keys_tensor or g.constant(
-        np.array(keys_floats, np.float32) if keys_floats is not None else np.array(keys_int64s, np.int64)
-    )
-    values = values_tensor or g.constant(
-        np.array(values_floats, np.float32) if values_floats is not None else np.array(values_int64s, np.int64)
-    )
+    keys = keys_tensor or _listed(g, keys_floats, keys_int64s, keys_strings)
+    values = values_tensor or _listed(g, values_floats, values_int64s, values_strings)
+    if (keys.narrow == TensorProto.STRING) != (x.narrow == TensorProto.STRING):
+        raise Refuse("keys that are text for an input that is not, or the other way round")
     if default_tensor is not None:
         default = g.reshape(default_tensor, (1,))
+    elif values.narrow == TensorProto.STRING:
+        default = g.constant(g.text_numbers([default_string]))
     else:
         default = g.constant(np.array([default_float if values.dtype.is_float else default_int64], values.dtype.numpy))
     if keys.dtype is not x.dtype:
@@ -242,7 +257,33 @@ def label_encoder(
     found = g.reduce_max(hits, (x.rank,), keepdims=False)
     place = g.argreduce(Reduction.MAX, hits, x.rank)
     place = g.choose(g.equal(found, 0), keys.size, place)
-    return g.take(g.concat([values, default], 0), place, 0)
+    found = g.take(g.concat([values, default], 0), place, 0)
+    return found.marked(values.narrow) if values.narrow else found
+
+
+def _listed(
+    g: Builder, floats_: Sequence[float] | None, integers: Sequence[int] | None, texts: Sequence[str] | None
+) -> Tensor:
+    """Keys or values in one of the three forms."""
+    if texts is not None:
+        return g.constant(g.text_numbers(texts)).marked(TensorProto.STRING)
+    return g.constant(np.array(floats_, np.float32) if floats_ is not None else np.array(integers, np.int64))
+
+
+@lowers("LabelEncoder", domain=ML)
+def label_encoder_1(
+    g: Builder,
+    x: Tensor,
+    *,
+    classes_strings: Sequence[str] | None = None,
+    default_int64: int = -1,
+    default_string: str = "_Unused",
+) -> Tensor:
+    """Texts as their places in a list, or places as texts."""
+    places = list(range(len(classes_strings or ())))
+    if x.narrow == TensorProto.STRING:
+        return label_encoder(g, x, keys_strings=classes_strings, values_int64s=places, default_int64=default_int64)
+    return label_encoder(g, x, keys_int64s=places, values_strings=classes_strings, default_string=default_string)
 
 
 @lowers("ZipMap", domain=ML)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from onnx import TensorProto
 
 from opml_dispute.model.builder import Builder
 from opml_dispute.model.elements import dtype_of, held, name_of
@@ -123,11 +124,21 @@ def trilu(g: Builder, x: Tensor, k: Tensor | None = None, *, upper: int = 1) -> 
 @lowers("Cast")
 def cast(g: Builder, x: Tensor, *, to: int, saturate: int = 1, round_mode: str = "up") -> Tensor:
     dtype, narrow = held(to)
+    if TensorProto.STRING in (narrow, x.narrow):
+        return _same_text(x, narrow)
     return narrowed(g, x, narrow, saturate=bool(saturate), round_mode=round_mode) if narrow else as_cast(g, x, dtype)
+
+
+def _same_text(x: Tensor, to: int) -> Tensor:
+    if x.narrow != to:
+        raise Refuse("numbers are not read from texts, nor written as texts: texts are only numbers here")
+    return x
 
 
 @lowers("CastLike")
 def cast_like(g: Builder, x: Tensor, like: Tensor, *, saturate: int = 1, round_mode: str = "up") -> Tensor:
+    if TensorProto.STRING in (like.narrow, x.narrow):
+        return _same_text(x, like.narrow)
     if like.narrow:
         return narrowed(g, x, like.narrow, saturate=bool(saturate), round_mode=round_mode)
     return as_cast(g, x, like.dtype)

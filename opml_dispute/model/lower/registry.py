@@ -15,6 +15,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from onnx import TensorProto
+
 from opml_dispute.model.builder import Builder
 from opml_dispute.model.opcodes import DType
 from opml_dispute.model.refusals import Refuse
@@ -38,6 +40,17 @@ _ROUND_AT_THE_END = frozenset(
 )
 """Operators that make binary32 of what they compute in binary64, as their schemas say."""
 
+
+_TEXT = TensorProto.STRING
+_TAKE_TEXT = frozenset(
+    {
+        "ArrayFeatureExtractor", "Cast", "CastLike", "Compress", "Concat", "Equal", "Expand", "Flatten", "Gather",
+        "GatherElements", "GatherND", "Identity", "If", "LabelEncoder", "Loop", "OneHotEncoder", "Reshape", "Scan",
+        "ScatterElements", "ScatterND", "Shape", "Size", "Slice", "Split", "Squeeze", "TfIdfVectorizer", "Tile",
+        "Transpose", "Unsqueeze", "Where",
+    }
+)  # fmt: skip
+"""Operators that move texts, or compare them."""
 
 _UPDATE_PARAMETERS = frozenset({"Adagrad", "Adam", "Momentum"})
 """Operators whose results have the type of the parameters, input 2 and those behind it, which no schema binds."""
@@ -76,6 +89,8 @@ class LoweringEntry:
         Raises `Refuse` or `NeedsConstant` with the reason alone.
         """
         self._check(inputs, attributes)
+        if g.origin.op_type not in _TAKE_TEXT and any(isinstance(v, Tensor) and v.narrow == _TEXT for v in inputs):
+            raise Refuse("it looks into a text, and texts are only numbers here, which are moved and compared")
         if self.counts_outputs:
             attributes = {**attributes, "output_count": output_count}
         given = list(inputs)

@@ -14,7 +14,7 @@ from itertools import combinations
 import numpy as np
 
 from opml_dispute.model.builder import Builder
-from opml_dispute.model.lower.classic import ML, floats, matrix, post_transformed
+from opml_dispute.model.lower.classic import ML, as_labels, floats, matrix, numbers_of_labels, post_transformed
 from opml_dispute.model.lower.registry import lowers
 from opml_dispute.model.opcodes import DType, Reduction
 from opml_dispute.model.refusals import Refuse
@@ -92,13 +92,12 @@ def svm_classifier(
     vectors_per_class: Sequence[int] = (),
 ) -> tuple[Tensor, Tensor]:
     """x: f32[N][features] -> labels i64[N], scores: f32[N][classes], or [N][pairs of classes] if more than one pair."""
-    if classlabels_ints is None:
-        raise Refuse("class labels that are text; expected integers" if classlabels_strings else "no class labels")
-    labels, x = g.constant(np.array(classlabels_ints, np.int64)), matrix(g, x)
+    names = numbers_of_labels(g, classlabels_ints, classlabels_strings)
+    labels, x = g.constant(np.array(names, np.int64)), matrix(g, x)
     if not vectors_per_class:
         raise Refuse("no vectors_per_class, which makes it a linear model; expected LinearClassifier for that")
-    if len(vectors_per_class) != len(classlabels_ints) or len(classlabels_ints) < 2 or min(vectors_per_class) < 1:
-        raise Refuse(f"vectors_per_class is {list(vectors_per_class)} for class labels {list(classlabels_ints)}")
+    if len(vectors_per_class) != len(names) or len(names) < 2 or min(vectors_per_class) < 1:
+        raise Refuse(f"vectors_per_class is {list(vectors_per_class)} for class labels {names}")
     vectors = g.reshape(floats(g, support_vectors), (sum(vectors_per_class), x.shape[1]))
     weights = _pair_weights(np.array(coefficients, np.float32), vectors_per_class)
     pairs = list(combinations(range(len(vectors_per_class)), 2))
@@ -106,7 +105,7 @@ def svm_classifier(
         raise Refuse(f"rho holds {len(rho)} numbers; expected one for each of {len(pairs)} pairs of classes")
     kernels = _kernel(g, x, vectors, kernel_type, kernel_params)
     sums = g.add(g.contract(kernels, g.constant(weights)), floats(g, rho[: len(pairs)]))
-    label = g.take(labels, g.argreduce(Reduction.MAX, _votes(g, sums, pairs), 1), 0)
+    label = as_labels(g.take(labels, g.argreduce(Reduction.MAX, _votes(g, sums, pairs), 1), 0), classlabels_strings)
     if prob_a:
         if not len(prob_a) == len(prob_b) == len(pairs):
             raise Refuse(f"prob_a and prob_b hold {len(prob_a)} and {len(prob_b)} numbers; expected {len(pairs)} each")

@@ -16,7 +16,13 @@ import numpy as np
 
 from opml_dispute.model.builder import Builder
 from opml_dispute.model.lower import wide_trees
-from opml_dispute.model.lower.classic import class_labels, post_transformed, two_classes
+from opml_dispute.model.lower.classic import (
+    as_labels,
+    class_labels,
+    numbers_of_labels,
+    post_transformed,
+    two_classes,
+)
 from opml_dispute.model.lower.registry import lowers
 from opml_dispute.model.lower.tree_lists import Places, distinct, exact_numbers, given_as, whole_numbers
 from opml_dispute.model.opcodes import DType, Reduction
@@ -327,7 +333,7 @@ def tree_ensemble_classifier(
         },
         "class",
     )  # fmt: skip
-    labels = list(classlabels_int64s or range(len(classlabels_strings or ())))
+    labels = numbers_of_labels(g, classlabels_int64s, classlabels_strings)
     base = exact_numbers(given_as(base_values, base_values_as_tensor))
     if len(labels) == 2 and len(np.unique(whole_numbers(class_ids))) == 1 and base.size <= 1:
         nodes = replace(nodes, targets=np.zeros_like(nodes.targets))
@@ -335,11 +341,13 @@ def tree_ensemble_classifier(
         if base.size:
             scores = g.add(scores, float(base[0]))
         positive = bool((nodes.of_leaves().weights >= 0).all() and (base >= 0).all())
-        return two_classes(g, scores, labels, post_transform, positive=positive)
+        label, scores = two_classes(g, scores, labels, post_transform, positive=positive)
+        return as_labels(label, classlabels_strings), scores
     scores = _scores(g, x, nodes, roots, len(labels), Reduction.SUM)
     if base.size:
         scores = g.add(scores, g.constant(base.astype(scores.dtype.numpy)))
-    return class_labels(g, scores, labels), post_transformed(g, g.cast(scores, DType.F32), post_transform)
+    label = as_labels(class_labels(g, scores, labels), classlabels_strings)
+    return label, post_transformed(g, g.cast(scores, DType.F32), post_transform)
 
 
 @lowers("TreeEnsemble", domain=ML, since=5)
