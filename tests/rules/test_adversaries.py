@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 
 from tests.support.adversaries import ADVERSARIES, SIZES, play
+from tests.support.on_contract import OnContract
 
 GAMES = 160
 
@@ -16,6 +17,13 @@ def test_the_honest_player_loses_nothing_whatever_it_meets(part: int) -> None:
     seeds = range(part * GAMES // 4, (part + 1) * GAMES // 4)
     broken = [result for result in map(play, seeds) if result.broken]
     assert broken == []
+
+
+def test_the_contract_takes_and_refuses_the_same_and_pays_the_same() -> None:
+    """`OnContract` compares each answer, and all claims and awards at the end."""
+    results = [play(seed, OnContract) for seed in range(1, 25)]
+    assert [result for result in results if result.broken] == []
+    assert sum(result.steps for result in results) > 0
 
 
 def test_every_adversary_takes_part_and_games_reach_their_end() -> None:

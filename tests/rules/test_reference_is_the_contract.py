@@ -23,32 +23,12 @@ from opml_dispute.game.position import Position
 from opml_dispute.primitives import Address
 from opml_dispute.trace.provider import TraceError
 from opml_dispute.trace.split import SplitTrace
-from tests.support.builders import HONEST, MALLORY, SPAMMER, AnyGame, a_lie, send, snapshot, terms_of
+from tests.support.builders import HONEST, MALLORY, SPAMMER, AnyGame, a_lie, send, snapshot
 from tests.support.contract_game import ContractGame
 from tests.support.digits import digits_liar, digits_rules, digits_truth, guest, real_vm
-from tests.support.reference_game import ZERO, Record, ReferenceGame, Reverted, Rules
+from tests.support.on_contract import ExactReference, assert_same_outcome
+from tests.support.reference_game import ZERO, Record, Reverted, Rules
 
-GAME_ERRORS = {
-    "GameNotInProgress",
-    "InvalidDisputedClaimIndex",
-    "CannotDefendRootClaim",
-    "GameDepthExceeded",
-    "UnexpectedRootClaim",
-    "IncorrectBondAmount",
-    "ClockTimeExceeded",
-    "ClaimAlreadyExists",
-    "InvalidParent",
-    "InvalidPrestate",
-    "ValidStep",
-    "DuplicateStep",
-    "ClaimAboveSplit",
-    "InvalidLocalIdent",
-    "ClockNotExpired",
-    "ClaimAlreadyResolved",
-    "OutOfOrderResolution",
-    "PartOffsetOOB",
-    "Panic(0x32)",
-}
 COMPARED = (
     "parent_index",
     "countered_by",
@@ -61,22 +41,6 @@ COMPARED = (
     "resolved",
 )
 assert set(COMPARED) < {field.name for field in fields(Record)}
-
-
-class ExactReference(ReferenceGame):
-    """The game in memory with the contract's bonds, to the wei; counts how often local data were added."""
-
-    loaded = 0
-
-    def add_local_data(self, ident: int, index: int, offset: int) -> None:
-        super().add_local_data(ident, index, offset)
-        self.loaded += 1
-
-    def required_bond(self, position: int) -> int:
-        depth = position.bit_length() - 1
-        if depth > self.rules.max_depth:
-            raise Reverted("GameDepthExceeded")
-        return required_bond_wei(depth, self.rules.max_depth, terms_of(self.rules))
 
 
 class Both:
@@ -97,12 +61,7 @@ class Both:
             else:
                 outcomes.append("")
         in_memory, on_chain = outcomes
-        if in_memory in GAME_ERRORS or not in_memory:
-            assert on_chain == in_memory
-        else:
-            # The VM or its oracle refuses: in words there, by an error of its own here.
-            assert on_chain
-            assert on_chain not in GAME_ERRORS
+        assert_same_outcome(in_memory, on_chain)
         return on_chain
 
     def wait(self, seconds: int) -> None:

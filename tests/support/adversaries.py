@@ -326,8 +326,8 @@ class Result:
     """Empty if all is well."""
 
 
-def play(seed: int) -> Result:
-    """One game, the same for the same seed."""
+def play(seed: int, kind: type[ReferenceGame] = ReferenceGame) -> Result:
+    """One game, the same for the same seed; `kind` may play it on the contract as well (`on_contract`)."""
     chance = random.Random(seed)
     split, deepest = chance.choice(SIZES)
     node_count, inference = chance.randint(1, 1 << split), chance.randrange(SEEDS)
@@ -348,7 +348,7 @@ def play(seed: int) -> Result:
     faulty_traces = [Remembered(arena.faulty()) for _ in kinds]
     is_right = chance.random() < 0.5
     root = truth.root_claim() if is_right else chance.choice([faulty_traces[0].root_claim(), Hash32(keccak256(b"lie"))])
-    arena.reference = ReferenceGame(rules, toy_vm(node_count), HONEST if is_right else accounts[0], root)
+    arena.reference = kind(rules, toy_vm(node_count), HONEST if is_right else accounts[0], root)
     seat = TroubledSeat(arena, troubles=chance.choice([0.0, 0.2, 0.5]))
     _play_out(arena, seat, kinds, accounts, faulty_traces)
     return Result(

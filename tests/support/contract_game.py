@@ -65,7 +65,7 @@ class ContractGame:
         self._tick()
         self._game, implementation_arguments = self._implementation()
         oracle = self._deploy(load_artifact("PreimageOracle"), 0, rules.challenge_period)
-        self.vm_address = self._deploy(load_artifact("FPVM"), oracle, ML_VERSION)
+        self.vm_address = self._vm(oracle)
         registry = self._evm.deploy(OWNER, stub(self._registry()))
         vault = self._evm.deploy(OWNER, stub(TAKES_EVERYTHING))
         implementation = self._deploy(self._game, *implementation_arguments)
@@ -95,6 +95,10 @@ class ContractGame:
             *(rules.forfeited_bps, rules.forfeited_to),
         )
         return load_artifact("FaultDisputeGame"), (limits, terms)
+
+    def _vm(self, oracle: str) -> str:
+        """The address of the verifier."""
+        return self._deploy(load_artifact("FPVM"), oracle, ML_VERSION)
 
     def _registry(self) -> bytes:
         """The code of the registry's stand-in."""
