@@ -38,7 +38,7 @@ KINDS: Final = {
     "clock_running_out": "little time is left to change the result of a game",
     "honest_bond_falls": "a claim of an honest account falls if no move is made",
     "honest_bond_lost": "a claim of an honest account fell within the last day",
-    "collateral_short": "the vault holds less than open bonds and unpaid credits",
+    "collateral_short": "the vault and its games hold less than open bonds and unpaid credits",
     "credit_wrong": "a game that is over does not owe what its claims award",
     "not_computed": "a request cannot be computed on this computer",
     "unreadable": "a game cannot be read",
@@ -96,7 +96,10 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Collateral:
-    """What one vault holds, beside what it owes to games in progress and to the winners of those that are over."""
+    """
+    What one vault and its games hold, beside what they owe: bonds of games in progress, and credits of those that are
+    over. A game keeps its bonds until it is closed.
+    """
 
     vault: Address
     required_wei: int
@@ -290,23 +293,27 @@ class Monitor:
         return bool(paused), alerts
 
     def _collateral(self, games: Sequence[Game], credits_: Sequence[OwedCredit]) -> tuple[Collateral, ...]:
-        """Compare each vault's balance with the bonds of its open games, and with what games that are over owe."""
+        """Compare what each vault and its games hold with the bonds of open games, and with what games that are over
+        owe."""
         owed: dict[Address, int] = {self.system.deployment.addresses["weth"]: 0}
+        vaults: dict[Address, Address] = {}
         for game in games:
-            vault = self.system.games.constants(game.address).weth
+            vault = vaults[game.address] = self.system.games.constants(game.address).weth
             owed[vault] = owed.get(vault, 0) + sum(claim.bond_wei for claim in game.claims)
         for credit in credits_:
+            vaults[credit.game] = credit.vault
             owed[credit.vault] = owed.get(credit.vault, 0) + credit.owed_wei
-        return tuple(
-            Collateral(vault, required_wei, self.system.rpc.balance_wei(vault)) for vault, required_wei in owed.items()
-        )
+        held = dict(zip([*owed, *vaults], self.system.rpc.balances_wei([*owed, *vaults]), strict=True))
+        for address, vault in vaults.items():
+            held[vault] += held[address]
+        return tuple(Collateral(vault, required_wei, held[vault]) for vault, required_wei in owed.items())
 
     def _about_collateral(self, collateral: Sequence[Collateral]) -> list[Alert]:
         return [
             Alert(
                 "collateral_short",
-                f"the vault {one.vault} holds {ether(one.available_wei)}, less than the {ether(one.required_wei)} of "
-                "open bonds and unpaid credits",
+                f"the vault {one.vault} and its games hold {ether(one.available_wei)}, less than the "
+                f"{ether(one.required_wei)} of open bonds and unpaid credits",
             )
             for one in collateral
             if one.available_wei < one.required_wei

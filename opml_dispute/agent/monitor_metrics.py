@@ -63,8 +63,10 @@ class MonitorMetrics:
             "honest_actor_bonds", "Their bonds, in ETH: posted, lost, won", "honest_actor_address", "state"
         )
         vault = ("delayedWETH", "balance")
-        self._required = gauge("bond_collateral_required", "ETH that a vault owes: open bonds, unpaid credits", *vault)
-        self._available = gauge("bond_collateral_available", "ETH that a vault has", *vault)
+        self._required = gauge(
+            "bond_collateral_required", "ETH owed through a vault: open bonds, unpaid credits", *vault
+        )
+        self._available = gauge("bond_collateral_available", "ETH that a vault and its games have", *vault)
         self._credits = gauge(
             "credits", "Unpaid credits beside what the claims award, and whether the vault pays now", *CREDIT_LABELS
         )

@@ -20,14 +20,14 @@ from opml_dispute.chain.rpc import NoCode, Rpc
 from opml_dispute.chain.sender import Sender
 from opml_dispute.chain.times import Times
 from opml_dispute.chain.transactions import Creation, NotEnoughFunds, Quote
+from opml_dispute.game.depths import MAX_DEPTH_LIMIT
 from opml_dispute.primitives import Address, StateHash
 
 STATE_VERSION_ML = 136
 """The VM with the ML extension (docs/vm.md)."""
 
-MAX_GAME_DEPTH = 125
 MAX_SPLIT_DEPTH = 64
-"""Limits of the game implementation; a game's own depths come with its model."""
+"""With `MAX_DEPTH_LIMIT` the limits of the game implementation; a game's own depths come with its model."""
 
 MIN_PROPOSAL_SIZE = 2**63 - 1
 """
@@ -152,7 +152,7 @@ def _resume(path: Path, wanted: Deployment, rpc: Rpc) -> Deployment:
 def _plan(sender: Sender, done: Deployment) -> list[tuple[str, Callable[[], Creation]]]:
     """The contracts to create, in order. A contract's arguments are looked up when it is created."""
     at, times = done.addresses, done.times
-    limits = (MAX_GAME_DEPTH, MAX_SPLIT_DEPTH, times.extension_s, times.max_clock_s)
+    limits = (MAX_DEPTH_LIMIT, MAX_SPLIT_DEPTH, times.extension_s, times.max_clock_s)
     terms = astuple(done.bonds.terms)
     owners = [done.owner]
     return [

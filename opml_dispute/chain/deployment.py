@@ -98,9 +98,16 @@ def _number(raw: Any, name: str) -> int:
 
 def _bonds(raw: Any) -> Bonds:
     terms = _part(raw, "terms")
-    numbers = {name: _number(terms, name) for name in BondTerms.__dataclass_fields__ if name != "forfeited_to"}
-    forfeited_to = _address(_field(terms, "forfeited_to"), "recipient of forfeited bonds")
-    return Bonds(BondTerms(**numbers, forfeited_to=forfeited_to), _number(raw, "root_bond_wei"))
+    numbers = {
+        name: _number(terms, name)
+        for name in ("assumed_base_fee_wei", "gas_at_root", "gas_at_max_depth", "forfeited_bps")
+    }
+    to = _address(_field(terms, "forfeited_to"), "recipient of forfeited bonds")
+    at_once = _field(terms, "deposited_at_once")
+    if not isinstance(at_once, bool):
+        raise ValueError("its `deposited_at_once` is neither true nor false")
+    terms_of_bonds = BondTerms(**numbers, forfeited_to=to, deposited_at_once=at_once)
+    return Bonds(terms_of_bonds, _number(raw, "root_bond_wei"))
 
 
 def _hash(raw: Any, name: str) -> bytes:

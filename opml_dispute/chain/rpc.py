@@ -310,6 +310,10 @@ class Rpc:
         """An account's balance."""
         return int(self.request("eth_getBalance", address, "latest", parse=answers.quantity))
 
+    def balances_wei(self, addresses: Sequence[str]) -> list[int]:
+        """The balances of many accounts, in order."""
+        return self.batch([Ask("eth_getBalance", (address, "latest"), answers.quantity) for address in addresses])
+
     def code(self, address: str) -> bytes:
         """The code at an address; empty if none."""
         return bytes(self.request("eth_getCode", address, "latest", parse=answers.data))

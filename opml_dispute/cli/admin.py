@@ -155,6 +155,23 @@ def anchor(game: str, chain: ChainOptions, sending: SendingOptions, output: Outp
     _send(session, governance.anchor_intent(session.system, address), f"The game {address} is recorded already.")
 
 
+@admin.command()
+@click.argument("game")
+@chain_options
+@sending_options
+@json_option
+def deposit(game: str, chain: ChainOptions, sending: SendingOptions, output: Output) -> None:
+    """
+    Put the bonds of GAME, which it keeps until it is closed, into the vault, so that the owner can hold or recover
+    them. Any account may do so; it changes nothing for the players.
+
+    Example: opml-dispute admin deposit 0x5a… --key-file me.key
+    """
+    address = parse_address(game, GAME)
+    session = Session.open(chain, sending, output)
+    _send(session, governance.deposit_intent(session.system, address), f"The game {address} keeps no bonds.")
+
+
 # ---------------------------------------------------------------- owner
 
 
@@ -230,7 +247,8 @@ def hold(
     game: str, amount: str, is_cancelled: bool, chain: ChainOptions, sending: SendingOptions, output: Output
 ) -> None:
     """
-    Owner: take AMOUNT of the bonds of GAME into the timelock's balance at the vault.
+    Owner: take AMOUNT of the bonds of GAME into the timelock's balance at the vault. A game that is not closed keeps
+    its bonds itself: `admin deposit` puts them into the vault.
 
     Example: opml-dispute admin hold 0x5a… 0.5eth --keystore owner.json
     """
@@ -251,7 +269,8 @@ def recover(
     game: str, amount: str | None, is_cancelled: bool, chain: ChainOptions, sending: SendingOptions, output: Output
 ) -> None:
     """
-    Owner: take AMOUNT of the bonds of GAME out of the vault as ether (default: all there are then).
+    Owner: take AMOUNT of the bonds of GAME out of the vault as ether (default: all there are then). A game that is not
+    closed keeps its bonds itself: `admin deposit` puts them into the vault.
 
     Example: opml-dispute admin recover 0x5a… --keystore owner.json
     """

@@ -51,9 +51,20 @@ class BondTerms:
     forfeited_to: Address = BURN_ADDRESS
     """The treasury that gets that part, or `BURN_ADDRESS`."""
 
+    deposited_at_once: bool = False
+    """
+    Whether each bond goes into the vault with its claim, as in the published game. Else a game keeps its bonds until it
+    is closed, which makes a move cheaper.
+    """
 
-OP_STACK: Final = BondTerms(assumed_base_fee_wei=200 * GWEI, gas_at_root=400_000, gas_at_max_depth=300_000_000)
-"""The published game's: 0.08 ETH at the root, almost 60 ETH at the maximum depth; the winner gets all."""
+
+OP_STACK: Final = BondTerms(
+    assumed_base_fee_wei=200 * GWEI, gas_at_root=400_000, gas_at_max_depth=300_000_000, deposited_at_once=True
+)
+"""
+The published game's: 0.08 ETH at the root, almost 60 ETH at the maximum depth; the winner gets all. The vault has the
+bonds of open games as well, which op-dispute-mon adds up.
+"""
 
 _SAFETY: Final = (17, 2)
 """8.5: each single counter pays for itself up to a base fee of 200 gwei, after a fifth of the bond was forfeited."""

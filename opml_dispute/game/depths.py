@@ -11,8 +11,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-MAX_DEPTH_LIMIT = 125
-"""The deepest game that the contracts accept: a generalized index must fit 128 bits with room for a step."""
+MAX_DEPTH_LIMIT = 90
+"""
+The deepest game that the contracts accept: a stored claim has 91 bits for its position. No game is deeper than 78: 2^36
+nodes at most (28 bits of nodes, 8 of items), and 2^40 steps of a node.
+"""
 
 
 MARGIN_LOG2 = 1

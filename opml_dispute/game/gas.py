@@ -14,17 +14,19 @@ from typing import Final
 from opml_dispute.game.bond import ML, ML_ROOT_BOND_WEI, BondTerms, required_bond_wei
 from opml_dispute.game.depths import Depths
 
-CREATE_GAS: Final = 459_000
+CREATE_GAS: Final = 332_000
 """Creating the game, which makes the root claim."""
-MOVE_GAS: Final = 144_000
-FIRST_MOVE_GAS: Final = 15_000
-"""The additional gas of a player's first move; there are two players."""
-STEP_GAS: Final = 219_000
+MOVE_GAS: Final = 92_000
+FIRST_MOVE_GAS: Final = 38_000
+"""The additional gas of a player's first move. The game's creator has none: it is known from the start."""
+STEP_GAS: Final = 206_000
 """Executing the last instruction: witness, verifier, pre-image if it reads one."""
-SETTLE_CLAIM_GAS: Final = 22_500
+SETTLE_CLAIM_GAS: Final = 18_000
 """Resolving one claim, where many are resolved in one transaction."""
-PAYOUT_GAS: Final = 156_000
-"""The winner's two calls of `claimCredit`."""
+PAYOUT_GAS: Final = 132_000
+"""The winner's two calls of `claimCredit`, if the game is closed."""
+CLOSE_GAS: Final = 110_000
+"""Closing the game, with the deposit of its bonds: part of the first call of `claimCredit` in it."""
 
 
 def dispute_moves(depths: Depths) -> int:
@@ -37,10 +39,11 @@ def dispute_gas(depths: Depths) -> int:
     Gas of a dispute to the last step, from the creation of the game to the payout.
 
     >>> dispute_gas(Depths(split=4, max=26))
-    5215500
+    3696000
     """
     moves = dispute_moves(depths)
-    return CREATE_GAS + moves * MOVE_GAS + 2 * FIRST_MOVE_GAS + STEP_GAS + (moves + 1) * SETTLE_CLAIM_GAS + PAYOUT_GAS
+    settling = (moves + 1) * SETTLE_CLAIM_GAS + CLOSE_GAS + PAYOUT_GAS
+    return CREATE_GAS + moves * MOVE_GAS + FIRST_MOVE_GAS + STEP_GAS + settling
 
 
 def dispute_bonds_wei(depths: Depths, terms: BondTerms = ML, root_bond_wei: int = ML_ROOT_BOND_WEI) -> tuple[int, int]:

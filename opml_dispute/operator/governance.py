@@ -17,7 +17,7 @@ from typing import Any, Final
 from opml_dispute.chain.amounts import duration, ether
 from opml_dispute.chain.answers import Head
 from opml_dispute.chain.contracts.contract import ZERO_ADDRESS
-from opml_dispute.chain.contracts.dispute import GAME_TYPE
+from opml_dispute.chain.contracts.dispute import GAME_TYPE, FaultDisputeGame
 from opml_dispute.chain.contracts.governance import (
     ALL_WEI,
     GuardedOracle,
@@ -226,6 +226,16 @@ def anchor_intent(system: System, game: Address) -> Intent | None:
         did=lambda receipt: f"Recorded {game}",
         facts={"game": game, "request_id": constants.request_id},
     )
+
+
+def deposit_intent(system: System, game: Address) -> Intent | None:
+    """Put the bonds that a game keeps into the vault, as any account may; None if it keeps none. `UnknownGame`."""
+    system.games.constants(game)
+    call, kept_wei = FaultDisputeGame(game).deposit_bonds(), system.rpc.balance_wei(game)
+    will = f"Will put the {ether(kept_wei)} that the game {game} keeps into the vault"
+    did = f"Put into the vault, where the owner can hold or recover it, as WETH of {game}"
+    facts = {"game": game, "kept_wei": kept_wei}
+    return Intent("deposit", call, will, lambda receipt: did, facts=facts) if kept_wei else None
 
 
 # ---------------------------------------------------------------- owner

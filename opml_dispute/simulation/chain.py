@@ -55,7 +55,7 @@ class Table:
     changed: simpy.Event
     """Succeeds when the game changes; another takes its place then."""
     movers: set[Address] = field(default_factory=set)
-    """Who has moved: a first move costs more."""
+    """Who has moved: a first move costs more, but not that of the root claim's claimant."""
     charges: dict[int, tuple[float, int]] = field(default_factory=dict)
     """By transaction order: (gas in wei, bond), so that a reorganisation can give them back."""
     by_entry: dict[int, Transaction] = field(default_factory=dict)
@@ -202,7 +202,8 @@ class Chain:
         except OpmlError as error:
             refusal = error
         gas = self.gas.refused if refusal is not None else self._gas_of(action)
-        if refusal is None and transaction.sender not in table.movers and isinstance(action, Move):
+        known = transaction.sender in table.movers or transaction.sender == table.referee.game.root.claimant
+        if refusal is None and not known and isinstance(action, Move):
             gas += self.gas.first_move
             table.movers.add(transaction.sender)
         gas_wei = gas * self.base_fee_wei()

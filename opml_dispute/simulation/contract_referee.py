@@ -18,6 +18,7 @@ from eth_utils.crypto import keccak
 from opml_dispute.actors.actions import Action, Move, ResolveClaim, ResolveGame, Settle, Step
 from opml_dispute.game.claim import Claim, Game, GameStatus
 from opml_dispute.game.clock import Clock
+from opml_dispute.game.depths import MAX_DEPTH_LIMIT
 from opml_dispute.game.position import Position
 from opml_dispute.primitives import Address, Hash32
 from opml_dispute.simulation import evm
@@ -55,7 +56,7 @@ class ContractReferee(Referee):
         vm = self._evm.deploy(evm.load_code("SymbolicVm"), oracle, inference.node_count, inference.steps_per_node)
         words = registry_code(first.starting_root, first.node_count, first.depths.split, first.depths.max)
         registry, vault = self._evm.deploy_raw(words), self._evm.deploy_raw(TAKES_EVERYTHING)
-        limits = (125, 123, first.clocks.extension_s, first.clocks.max_clock_s)
+        limits = (MAX_DEPTH_LIMIT, MAX_DEPTH_LIMIT - 2, first.clocks.extension_s, first.clocks.max_clock_s)
         implementation = self._evm.deploy(self._code, limits, astuple(bonds.terms))
         self._contract = self._create(first, implementation, vm, registry, vault)
 

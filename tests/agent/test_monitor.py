@@ -98,8 +98,8 @@ def test_nodes_that_disagree_or_are_silent_are_told(chain: Chain, cases: LocalCa
 
 def test_vault_that_holds_too_little_is_told(chain: Chain, cases: LocalCases, tmp_path: Path) -> None:
     seat, _ = lie(chain, tmp_path, 3)
-    vault = chain.system().games.constants(seat.table.address).weth
-    chain.rpc.request("anvil_setBalance", vault, "0x0")
+    assert "collateral_short" not in kinds(Monitor(chain.system(), cases))
+    chain.rpc.request("anvil_setBalance", seat.table.address, "0x0")
     assert "collateral_short" in kinds(Monitor(chain.system(), cases))
 
 

@@ -172,7 +172,11 @@ def test_bonds_of_one_game_are_held_or_recovered_and_paid_out(
     other = propose(cli, key, ask(cli, key))
     system = on_chain.system()
     vault = OwnedVault(on_chain.deployment.addresses["weth"])
-    bond_wei = system.rpc.read(vault.balance_wei(game))  # type: ignore[arg-type]
+    bond_wei = system.rpc.balance_wei(game)
+    assert system.rpc.read(vault.balance_wei(game)) == 0, "an open game keeps its bonds"  # type: ignore[arg-type]
+    for wanted in (["deposit"], []):
+        assert did(cli("admin", "deposit", game, *owner, "--json")) == wanted
+    assert system.rpc.read(vault.balance_wei(game)) == bond_wei  # type: ignore[arg-type]
     timelock = on_chain.deployment.addresses["timelock"]
     through_the_timelock(cli, on_chain, "admin", "hold", game, "0.01eth", *owner)
     assert system.rpc.read(vault.balance_wei(timelock)) == 10**16
@@ -180,7 +184,7 @@ def test_bonds_of_one_game_are_held_or_recovered_and_paid_out(
     assert system.rpc.balance_wei(timelock) == bond_wei - 10**16
     through_the_timelock(cli, on_chain, "admin", "call", STRANGER, "--value", "0.05eth", *owner)
     assert system.rpc.balance_wei(STRANGER) == 5 * 10**16
-    assert system.rpc.read(vault.balance_wei(other)) == bond_wei  # type: ignore[arg-type]
+    assert system.rpc.balance_wei(other) == bond_wei
 
 
 def test_a_call_that_the_timelock_could_not_make_is_not_scheduled(

@@ -140,12 +140,14 @@ def test_resolve_claim_resolve_and_list_credits(chain: Chain, wire: Wire, game: 
     assert [claim.countered_by for claim in listed.claims] == [CHALLENGER, "0x" + "00" * 20]
     bonds = sum(claim.bond for claim in listed.claims)
     credits_ = op.list_credits(wire, game)
-    assert credits_.collateral == bonds
+    assert credits_.collateral == 0, "the game keeps its bonds until it is closed"
     assert credits_.delay == TEST_TIMES.withdrawal_delay_s
     assert credits_.withdrawals == {PROPOSER: (0, 0), CHALLENGER: (0, 0)}
     chain.warp(TEST_TIMES.finality_delay_s + 1)
     chain.sender("challenger").send(FaultDisputeGame(game).claim_credit(CHALLENGER))  # type: ignore[arg-type]
-    amount, unlocked_at = op.list_credits(wire, game).withdrawals[CHALLENGER]
+    credits_ = op.list_credits(wire, game)
+    assert credits_.collateral == bonds
+    amount, unlocked_at = credits_.withdrawals[CHALLENGER]
     assert amount == bonds - forfeited_wei(ML_ROOT_BOND_WEI, ML), "a part of the lost bond is not paid out"
     assert unlocked_at > 0
 

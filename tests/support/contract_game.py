@@ -89,10 +89,10 @@ class ContractGame:
     def _implementation(self) -> tuple[Artifact, tuple[Any, ...]]:
         """The contract, and what its constructor is given."""
         rules = self.rules
-        limits = (125, 123, rules.extension, rules.max_clock)
+        limits = (90, 88, rules.extension, rules.max_clock)
         terms = (
             *(rules.base_fee, rules.gas_at_root, rules.gas_at_max_depth),
-            *(rules.forfeited_bps, rules.forfeited_to),
+            *(rules.forfeited_bps, rules.forfeited_to, False),
         )
         return load_artifact("FaultDisputeGame"), (limits, terms)
 

@@ -78,7 +78,7 @@ class ReferenceGame:
     """One game on a chain of its own; `now` is its clock."""
 
     def __init__(self, rules: Rules, vm: Vm, creator: str, root_claim: bytes, now: int = 1_700_000_000) -> None:
-        if rules.max_depth > 125:
+        if rules.max_depth > 90:
             raise Reverted("MaxDepthTooLarge")
         if rules.split_depth < 2 or rules.split_depth + 1 >= rules.max_depth:
             raise Reverted("InvalidSplitDepth")

@@ -15,6 +15,9 @@ struct BondTerms {
     uint16 forfeitedBps;
     /// @notice The recipient of that part. BURN_ADDRESS destroys it.
     address forfeitedTo;
+    /// @notice Whether each bond goes into DelayedWETH with its claim, as in the published game. Else a game keeps its bonds
+    ///         until it is closed, which makes moves cheaper.
+    bool depositedAtOnce;
 }
 
 // 100 %, in ten-thousandths.
@@ -55,11 +58,14 @@ library Bond {
         pure
         returns (uint256)
     {
-        // The logarithm of the factor from one depth to the next.
-        uint256 exponent = FixedPointMathLib.mulWad(lnGrowthWad, FixedPointMathLib.divWad(WAD, maxDepth * WAD));
-        // WHY NOT the factor's own power, as published: that takes the logarithm of an exponential, which is the exponent
-        // again but for the last of 18 digits, and the gas is cut to whole units.
-        uint256 growth = uint256(FixedPointMathLib.expWad(int256(exponent * depth)));
-        return assumedBaseFee * FixedPointMathLib.mulWad(gasAtRoot, growth);
+        // ASSUMES: the logarithm is at most 45 WAD, of 2^64, and price and gas are below 2^64; so every product fits.
+        unchecked {
+            // The logarithm of the factor from one depth to the next.
+            uint256 exponent = lnGrowthWad * (WAD / maxDepth) / WAD;
+            // WHY NOT the factor's own power, as published: that takes the logarithm of an exponential, which is the
+            // exponent again but for the last of 18 digits, and the gas is cut to whole units.
+            uint256 growth = uint256(FixedPointMathLib.expWad(int256(exponent * depth)));
+            return assumedBaseFee * (gasAtRoot * growth / WAD);
+        }
     }
 }

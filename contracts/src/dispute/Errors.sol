@@ -43,6 +43,8 @@ error GameDepthExceeded();
 error IncorrectBondAmount();
 /// @notice The mover's side has no time left.
 error ClockTimeExceeded();
+/// @notice The game has as many claims, or players, as it can count.
+error TooManyClaims();
 /// @notice The same claim stands at the same position under the same parent.
 error ClaimAlreadyExists();
 /// @notice Only claims at the maximum depth can be stepped against.

@@ -7,21 +7,24 @@ import {PreimageKey} from "../vm/PreimageKey.sol";
 import {StateHash, VmStatus} from "../vm/StateHash.sol";
 import {ALL_BPS, BondTerms} from "./Bond.sol";
 import {Claim} from "./Claim.sol";
-import {Clock, newClock} from "./Clock.sol";
+import {newClock} from "./Clock.sol";
 import "./Errors.sol";
 import {GameState} from "./GameState.sol";
+import {GameViews} from "./GameViews.sol";
+import {NO_PARENT, PackedClaim, packClaim, packRootClaim} from "./PackedClaim.sol";
+import {PackedGame, packGame} from "./PackedGame.sol";
 import {MAX_POSITION_DEPTH, NO_POSITION, Position, ROOT_POSITION} from "./Position.sol";
 import {StateRoot} from "./StateRoot.sol";
 import {Duration, currentTimestamp} from "./Time.sol";
-import {Account, BondDistributionMode, GameLimits, GameStatus, LocalIdent, StoredClaim} from "./Types.sol";
+import {Account, BondDistributionMode, GameLimits, GameStatus, LocalIdent} from "./Types.sol";
 import {IFaultDisputeGame} from "./interfaces/IFaultDisputeGame.sol";
 import {ILocalPreimageOracle} from "./interfaces/IFpvm.sol";
 
 /// @title FaultDisputeGame
-/// @notice See IFaultDisputeGame. In order: making a game; moves; steps; resolution; paying out; what clients ask.
+/// @notice See IFaultDisputeGame. In order: making a game; moves; steps; looking up; resolution; paying out.
 /// @dev Source: docs/game.md. Claims only ever get added, each with a pointer to the claim that it answers; so the claims
 ///      that a claim rests on are found by walking up from it.
-contract FaultDisputeGame is GameState {
+contract FaultDisputeGame is GameViews {
     /// @inheritdoc IFaultDisputeGame
     Duration public immutable maxClockDuration;
     /// @inheritdoc IFaultDisputeGame
@@ -65,10 +68,10 @@ contract FaultDisputeGame is GameState {
     /// @dev Errors, first that applies: AlreadyInitialized, BadExtraData, AnchorRootNotFound, UnexpectedRootClaim,
     ///      MaxDepthTooLarge, OddMaxDepth, InvalidSplitDepth, InvalidChallengePeriod, InvalidClockExtension.
     function initialize() external payable {
-        if (initialized) revert AlreadyInitialized();
+        if (packedGame.claimCount() != 0) revert AlreadyInitialized();
         if (!_isExtraDataCanonical()) revert BadExtraData();
 
-        _readParameters();
+        PackedGame game = _readParameters();
 
         // A step at the bottom may first have to wait until a large pre-image can be used.
         uint256 challengePeriod = vm().oracle().challengePeriod();
@@ -80,20 +83,23 @@ contract FaultDisputeGame is GameState {
             revert InvalidClockExtension();
         }
 
-        initialized = true;
-        createdAt = currentTimestamp();
-        wasRespectedGameTypeWhenCreated = anchorStateRegistry().respectedGameType() == gameType();
-
-        unchecked {
-            rootBondOffset = msg.value - _bondAt(0);
-        }
-        emit Proposed(requestId(), rootClaim(), gameCreator(), nodeCount, splitDepth_, maxGameDepth_);
-        _addClaim(NO_PARENT, gameCreator(), rootClaim(), ROOT_POSITION, newClock(Duration.wrap(0), currentTimestamp()));
+        emit Proposed(
+            requestId(),
+            rootClaim(),
+            gameCreator(),
+            game.nodeCount(),
+            uint64(game.splitDepth()),
+            uint64(game.maxDepth())
+        );
+        if (msg.value > type(uint96).max) revert IncorrectBondAmount();
+        packedGame = game.withClaim();
+        claimList[0].packed = packRootClaim(uint96(msg.value));
+        _stake(0, NO_PARENT, gameCreator(), rootClaim(), ROOT_POSITION, Duration.wrap(0));
         anchorStateRegistry().recordProposal(gameType(), rootClaim(), extraData(), gameCreator());
     }
 
     /// @dev Reads once and for all where the trace starts and how deep the game goes.
-    function _readParameters() internal {
+    function _readParameters() internal returns (PackedGame) {
         (StateRoot startingRoot, uint64 nodes, uint64 split, uint64 max, uint64 items) =
             anchorStateRegistry().gameParameters(requestId());
         if (startingRoot.isZero()) revert AnchorRootNotFound();
@@ -107,10 +113,9 @@ contract FaultDisputeGame is GameState {
         if (nodes > uint256(1) << split) revert InvalidSplitDepth();
 
         startingRootHash = startingRoot;
-        nodeCount = nodes;
-        furtherItems = uint8(items - 1); // ASSUMES: 1 to 256
-        splitDepth_ = uint8(split); // <= MAX_POSITION_DEPTH
-        maxGameDepth_ = uint8(max); // <= MAX_POSITION_DEPTH
+        bool isRespected = anchorStateRegistry().respectedGameType() == gameType();
+        // ASSUMES: 1 to 256 items. The depths are at most MAX_POSITION_DEPTH.
+        return packGame(uint8(split), uint8(max), nodes, items, isRespected);
     }
 
     // ------------------------------------------------------------------------------------------------ moves
@@ -124,72 +129,79 @@ contract FaultDisputeGame is GameState {
     }
 
     function move(Claim disputed, uint256 challengeIndex, Claim claim, bool isAttack) public payable {
-        _requireInProgress();
-        StoredClaim storage countered = _claimAt(challengeIndex);
-        if (countered.claim != disputed) revert InvalidDisputedClaimIndex();
+        PackedGame game = _gameInProgress();
+        PackedClaim countered = _claimAt(challengeIndex, game);
+        if (_valueOf(challengeIndex) != disputed) revert InvalidDisputedClaimIndex();
 
-        Position position = countered.position.move(isAttack);
+        Position position = countered.position().move(isAttack);
         uint256 depth = position.depth();
         // A defence agrees with a claim and disputes what comes after it. Nothing comes after a root claim: it speaks about
         // the end of its trace.
-        if (!isAttack && (challengeIndex == 0 || depth == uint256(splitDepth_) + 2)) revert CannotDefendRootClaim();
-        if (depth > maxGameDepth_) revert GameDepthExceeded();
-        if (depth == uint256(splitDepth_) + 1) _requireMeantStatus(claim, challengeIndex, isAttack);
-        if (msg.value != _bondAt(depth)) revert IncorrectBondAmount();
+        if (!isAttack && (challengeIndex == 0 || depth == game.splitDepth() + 2)) revert CannotDefendRootClaim();
+        if (depth > game.maxDepth()) revert GameDepthExceeded();
+        if (depth == game.splitDepth() + 1) _requireMeantStatus(claim, challengeIndex, isAttack, game);
+        if (msg.value != _bondAt(depth, game)) revert IncorrectBondAmount();
 
-        Clock clock = _clockAfter(countered, depth);
-        _enlist(countered, challengeIndex, claim, position);
+        Duration used = _timeUsedAfter(countered, depth, game);
+        _enlist(game, claim, position, challengeIndex, countered);
         emit Move(challengeIndex, claim, msg.sender);
-        _addClaim(uint32(challengeIndex), msg.sender, claim, position, clock);
+        _addClaim(game, uint32(challengeIndex), claim, position, used);
     }
 
-    /// @dev Records a claim with the value sent as its bond.
-    function _addClaim(uint32 parentIndex, address claimant, Claim claim, Position position, Clock clock) internal {
-        uint128 bond = uint128(msg.value); // ASSUMES: there are fewer than 2^120 wei
-        uint32 index = claimCount;
-        claimCount = index + 1;
-        emit ClaimAdded(index, parentIndex, claimant, claim, position, bond, clock);
-        StoredClaim storage added = claimList[index];
-        added.claim = claim;
-        added.position = position;
-        added.parentIndex = parentIndex;
-        added.postedAt = clock.timestamp().stored();
-        added.claimant = claimant;
-        added.timeUsed = clock.duration();
-        accounts[claimant].paid += uint120(bond);
-        weth().deposit{value: bond}();
+    /// @dev Records a claim of the caller's, with the value sent as its bond.
+    function _addClaim(PackedGame game, uint32 parentIndex, Claim claim, Position position, Duration used) internal {
+        uint32 index = game.claimCount();
+        if (index == NO_PARENT) revert TooManyClaims();
+        // INVARIANT: no side has used more time than has passed, so both fit.
+        uint256 passed = game.secondsPassed();
+        if (passed > type(uint32).max) revert ClockTimeExceeded();
+
+        uint32 number;
+        (number, game) = _numberOf(msg.sender, game);
+        packedGame = game.withClaim();
+        claimList[index].claim = claim;
+        claimList[index].packed = packClaim(position, parentIndex, number, uint32(passed), uint32(used.raw()));
+        _stake(index, parentIndex, msg.sender, claim, position, used);
     }
 
-    /// @dev The clock of a claim at `depth` that answers `countered` now. Its side has used what the chess clock shows,
-    ///      but keeps enough time to answer the answer: usually one extension; two where that answer is an execution
+    /// @dev Takes the value sent as the bond of a claim that was recorded.
+    function _stake(uint32 index, uint32 parentIndex, address claimant, Claim claim, Position position, Duration used)
+        internal
+    {
+        uint128 bond = uint128(msg.value); // ASSUMES: there are fewer than 2^104 wei
+        emit ClaimAdded(index, parentIndex, claimant, claim, position, bond, newClock(used, currentTimestamp()));
+        if (DEPOSITED_AT_ONCE) weth().deposit{value: msg.value}();
+    }
+
+    /// @dev What the clock of a claim at `depth` shows that answers `countered` now. Its side has used what the chess clock
+    ///      shows, but keeps enough time to answer the answer: usually one extension; two where that answer is an execution
     ///      root, for which the VM has to be run first; and the oracle's challenge period where it is a step.
-    function _clockAfter(StoredClaim storage countered, uint256 depth) internal view returns (Clock) {
-        Duration used = _challengerTimeUsed(countered);
+    function _timeUsedAfter(PackedClaim countered, uint256 depth, PackedGame game) internal view returns (Duration) {
+        Duration used = _challengerTimeUsed(countered, game);
         if (used == maxClockDuration) revert ClockTimeExceeded();
 
         Duration extension = clockExtension;
-        if (depth == uint256(maxGameDepth_) - 1) {
+        if (depth == game.maxDepth() - 1) {
             extension = extension + Duration.wrap(uint64(vm().oracle().challengePeriod()));
-        } else if (depth == uint256(splitDepth_) - 1) {
+        } else if (depth == game.splitDepth() - 1) {
             extension = extension + extension;
         }
         // ASSUMES: no extension is longer than the whole clock: `initialize`.
         Duration mostUsed = maxClockDuration - extension;
-        return newClock(used < mostUsed ? used : mostUsed, currentTimestamp());
+        return used < mostUsed ? used : mostUsed;
     }
 
     /// @dev An execution root is a final VM state's state hash; its first byte is what its mover says about the program:
     ///      that it does not confirm the disputed root (exit code 1, or a panic), or, if the disputed root is a claim of
     ///      the mover's own side, that it does (exit code 0).
     /// @param leafIndex The claim at the split depth that the execution root answers.
-    function _requireMeantStatus(Claim execRoot, uint256 leafIndex, bool isAttack) internal view {
+    function _requireMeantStatus(Claim execRoot, uint256 leafIndex, bool isAttack, PackedGame game) internal view {
         uint8 vmStatus = execRoot.asStateHash().vmStatus();
         bool disputedIsOwn = false;
         if (!isAttack) {
             // Agreeing with the leaf disputes the claim just right of it.
-            Position right = Position.wrap(claimList[leafIndex].position.raw() + 1);
-            uint256 disputedDepth = claimList[_ancestor(right.traceAncestor(), leafIndex)].position.depth();
-            disputedIsOwn = (disputedDepth + splitDepth_) % 2 == 1;
+            uint256 disputedDepth = Position.wrap(_packed(leafIndex).position().raw() + 1).traceAncestor().depth();
+            disputedIsOwn = (disputedDepth + game.splitDepth()) % 2 == 1;
         }
         bool isMeant =
             disputedIsOwn ? vmStatus == VmStatus.VALID : vmStatus == VmStatus.INVALID || vmStatus == VmStatus.PANIC;
@@ -199,23 +211,25 @@ contract FaultDisputeGame is GameState {
     // ------------------------------------------------------------------------------------------------ steps
 
     function step(uint256 claimIndex, bool isAttack, bytes calldata stateData, bytes calldata proof) external {
-        _requireInProgress();
-        StoredClaim storage countered = _claimAt(claimIndex);
-        if (countered.position.depth() != maxGameDepth_) revert InvalidParent();
+        PackedGame game = _gameInProgress();
+        if (!_isDeepest(_claimAt(claimIndex, game), game)) revert InvalidParent();
 
-        (StateHash preState, StoredClaim storage post) = _statesAround(claimIndex, isAttack);
+        (StateHash preState, uint256 postIndex) = _statesAround(claimIndex, isAttack, game);
         StateHash postState = _execute(preState, stateData, proof, claimIndex);
 
         // The step counters the claim if it shows the claim's own side wrong about the state after the instruction, or the
         // other side right about it.
-        bool postIsRight = postState == post.claim.asStateHash();
-        bool postIsOwn = (maxGameDepth_ - post.position.depth()) % 2 == 0;
+        bool postIsRight = postState == _valueOf(postIndex).asStateHash();
+        bool postIsOwn = (game.maxDepth() - _packed(postIndex).position().depth()) % 2 == 0;
         if (postIsRight == postIsOwn) revert ValidStep();
-        if (countered.stepper != address(0)) revert DuplicateStep();
+        PackedClaim countered = _packed(claimIndex);
+        if (countered.answer() != 0) revert DuplicateStep();
 
         // WHY NOT check the clock, or whether the claim is resolved: a late step still counts when the parent is resolved,
         // and honest players may need it.
-        countered.stepper = msg.sender;
+        uint32 number;
+        (number, packedGame) = _numberOf(msg.sender, packedGame);
+        claimList[claimIndex].packed = countered.withAnswer(number + 1);
         emit Stepped(claimIndex, msg.sender, isAttack, postState);
     }
 
@@ -230,7 +244,7 @@ contract FaultDisputeGame is GameState {
     }
 
     function addLocalData(uint256 ident, uint256 execLeafIndex, uint256 partOffset) external {
-        _requireInProgress();
+        PackedGame game = _gameInProgress();
         (StateRoot starting,, StateRoot disputed, Position disputedPosition) = _startingAndDisputed(execLeafIndex);
         LocalContext context = _localContext(execLeafIndex);
 
@@ -241,11 +255,11 @@ contract FaultDisputeGame is GameState {
         } else if (ident == LocalIdent.DISPUTED_ROOT) {
             word = disputed.raw();
         } else if (ident == LocalIdent.DISPUTED_INDEX) {
-            (word, size) = (bytes32(_nodeIndex(disputedPosition) << U64_ON_THE_LEFT), U64_BYTES);
+            (word, size) = (bytes32(_nodeIndex(disputedPosition, game) << U64_ON_THE_LEFT), U64_BYTES);
         } else if (ident == LocalIdent.CHAIN_ID) {
             (word, size) = (bytes32(l2ChainId() << U64_ON_THE_LEFT), U64_BYTES);
         } else if (ident == LocalIdent.ITEM) {
-            word = _itemOf(_nodeIndex(disputedPosition));
+            word = _itemOf(_nodeIndex(disputedPosition, game), game);
         } else {
             revert InvalidLocalIdent();
         }
@@ -255,39 +269,41 @@ contract FaultDisputeGame is GameState {
     }
 
     /// @dev t of the state root S_t that a claim at `position`, not below the split depth, asserts.
-    function _nodeIndex(Position position) internal view returns (uint256) {
-        uint256 transitions = position.traceIndex(splitDepth_) + 1;
-        return transitions < nodeCount ? transitions : nodeCount;
+    function _nodeIndex(Position position, PackedGame game) internal pure returns (uint256) {
+        uint256 transitions = position.traceIndex(game.splitDepth()) + 1;
+        return transitions < game.nodeCount() ? transitions : game.nodeCount();
     }
 
     /// @dev Which item, of how many there is room for, has the node that leads to S_t: the data of LocalIdent.ITEM.
-    /// @param t 1 to `nodeCount`.
-    function _itemOf(uint256 t) internal view returns (bytes32) {
-        uint256 items = itemCount();
-        uint256 item = (t - 1) / (nodeCount / items);
+    /// @param t 1 to the number of nodes.
+    function _itemOf(uint256 t, PackedGame game) internal pure returns (bytes32) {
+        uint256 items = game.itemCount();
+        uint256 item = (t - 1) / (game.nodeCount() / items);
         return bytes32(FixedPointMathLib.log2Up(items) << 64 | item);
     }
 
-    /// @dev The claims about the states before and after the instruction that a step against `claimIndex` executes.
-    function _statesAround(uint256 claimIndex, bool isAttack)
+    /// @dev What is said about the states before and after the instruction that a step against `claimIndex` executes.
+    /// @return preState The state before it.
+    /// @return postIndex The claim about the state after it.
+    function _statesAround(uint256 claimIndex, bool isAttack, PackedGame game)
         internal
         view
-        returns (StateHash preState, StoredClaim storage post)
+        returns (StateHash preState, uint256 postIndex)
     {
-        StoredClaim storage countered = claimList[claimIndex];
-        Position position = countered.position;
+        PackedClaim countered = _packed(claimIndex);
+        Position position = countered.position();
+        uint256 parentIndex = countered.parentIndex();
         if (isAttack) {
             // The claim is the state after the instruction.
-            post = countered;
-            uint256 leavesPerTrace = uint256(1) << (maxGameDepth_ - splitDepth_ - 1);
+            postIndex = claimIndex;
+            uint256 leavesPerTrace = uint256(1) << (game.maxDepth() - game.splitDepth() - 1);
             preState = position.indexAtDepth() % leavesPerTrace == 0
                 ? absolutePrestate()
-                : claimList[_ancestorBelowSplit(Position.wrap(position.raw() - 1), countered.parentIndex)].claim
-                    .asStateHash();
+                : _valueOf(_ancestorBelowSplit(Position.wrap(position.raw() - 1), parentIndex)).asStateHash();
         } else {
             // The claim is the state before it.
-            preState = countered.claim.asStateHash();
-            post = claimList[_ancestorBelowSplit(Position.wrap(position.raw() + 1), countered.parentIndex)];
+            preState = _valueOf(claimIndex).asStateHash();
+            postIndex = _ancestorBelowSplit(Position.wrap(position.raw() + 1), parentIndex);
         }
     }
 
@@ -295,14 +311,18 @@ contract FaultDisputeGame is GameState {
 
     /// @dev The claim at `target` among `index` and the claims above it.
     function _ancestor(Position target, uint256 index) internal view returns (uint256) {
-        // ASSUMES: it is there: a position next to a claim's own is covered by a claim on its path. Else Panic(0x32).
-        while (claimList[index].position.raw() != target.raw()) index = claimList[index].parentIndex;
+        PackedClaim claim = _packed(index);
+        while (claim.position().raw() != target.raw()) {
+            // ASSUMES: it is there: a position next to a claim's own is covered by a claim on its path. Else Panic(0x32).
+            index = claim.parentIndex();
+            claim = _packed(index);
+        }
         return index;
     }
 
     /// @dev The claim in the same execution subgame, among `index` and those above it, that speaks about `position`.
     function _ancestorBelowSplit(Position position, uint256 index) internal view returns (uint256) {
-        return _ancestor(position.traceAncestorBounded(splitDepth_), index);
+        return _ancestor(position.traceAncestorBounded(packedGame.splitDepth()), index);
     }
 
     /// @dev Which two neighbouring state roots an execution subgame, given by any claim of it, is about: `starting` before
@@ -312,26 +332,26 @@ contract FaultDisputeGame is GameState {
         view
         returns (StateRoot starting, Position startingPosition, StateRoot disputed, Position disputedPosition)
     {
-        if (_claimAt(index).position.depth() <= splitDepth_) revert ClaimAboveSplit();
-        uint256 execRoot;
-        while (claimList[index].position.depth() > splitDepth_) {
-            (execRoot, index) = (index, claimList[index].parentIndex);
+        PackedClaim claim = _claimAt(index, packedGame);
+        uint256 split = packedGame.splitDepth();
+        if (claim.position().depth() <= split) revert ClaimAboveSplit();
+        Position execRoot;
+        while (claim.position().raw() >> (split + 1) != 0) {
+            (execRoot, index) = (claim.position(), claim.parentIndex());
+            claim = _packed(index);
         }
 
-        Position leaf = claimList[index].position;
-        StateRoot leafRoot = claimList[index].claim.asStateRoot();
-        if (claimList[execRoot].position.parent().raw() == leaf.raw()) {
+        Position leaf = claim.position();
+        StateRoot leafRoot = _valueOf(index).asStateRoot();
+        if (execRoot.parent().raw() == leaf.raw()) {
             (disputed, disputedPosition) = (leafRoot, leaf);
-            if (leaf.indexAtDepth() == 0) {
-                (starting, startingPosition) = (startingRootHash, NO_POSITION);
-            } else {
-                StoredClaim storage left = claimList[_ancestor(Position.wrap(leaf.raw() - 1).traceAncestor(), index)];
-                (starting, startingPosition) = (left.claim.asStateRoot(), left.position);
-            }
+            if (leaf.indexAtDepth() == 0) return (startingRootHash, NO_POSITION, disputed, disputedPosition);
+            startingPosition = Position.wrap(leaf.raw() - 1).traceAncestor();
+            starting = _valueOf(_ancestor(startingPosition, index)).asStateRoot();
         } else {
             (starting, startingPosition) = (leafRoot, leaf);
-            StoredClaim storage right = claimList[_ancestor(Position.wrap(leaf.raw() + 1).traceAncestor(), index)];
-            (disputed, disputedPosition) = (right.claim.asStateRoot(), right.position);
+            disputedPosition = Position.wrap(leaf.raw() + 1).traceAncestor();
+            disputed = _valueOf(_ancestor(disputedPosition, index)).asStateRoot();
         }
     }
 
@@ -348,74 +368,108 @@ contract FaultDisputeGame is GameState {
     // ------------------------------------------------------------------------------------------------ resolution
 
     function resolveClaim(uint256 claimIndex, uint256 numToResolve) external {
-        _requireInProgress();
-        bytes4 refusal = _tryResolve(claimIndex, numToResolve);
+        bytes4 refusal = _tryResolve(claimIndex, numToResolve, _gameInProgress());
         if (refusal == ClockNotExpired.selector) revert ClockNotExpired();
         if (refusal == ClaimAlreadyResolved.selector) revert ClaimAlreadyResolved();
         if (refusal == OutOfOrderResolution.selector) revert OutOfOrderResolution();
     }
 
     function settle(uint256[] calldata claimIndices, uint256 numToResolve) external returns (uint256 done) {
-        _requireInProgress();
+        PackedGame game = _gameInProgress();
         // WHY NOT as in `resolveClaim`, where 0 on a later call does nothing and a huge number overflows: an account that
         // resolves a first page just before could then make this call fail.
         if (numToResolve == 0 || numToResolve > NO_PARENT) numToResolve = NO_PARENT;
         for (uint256 i = 0; i < claimIndices.length; ++i) {
-            if (_tryResolve(claimIndices[i], numToResolve) == NOTHING_REFUSED) ++done;
+            if (_tryResolve(claimIndices[i], numToResolve, game) == NOTHING_REFUSED) ++done;
         }
-        if (claimList[0].isResolved) _end();
+        if (_packed(0).isResolved()) _end(game);
     }
 
     function resolve() external returns (GameStatus) {
-        _requireInProgress();
-        if (!claimList[0].isResolved) revert OutOfOrderResolution();
-        return _end();
+        PackedGame game = _gameInProgress();
+        if (!_packed(0).isResolved()) revert OutOfOrderResolution();
+        return _end(game);
     }
 
     /// @dev Resolves a claim, or a page of its answers. If that cannot be done, changes nothing.
     /// @return refusal The selector of the error that says why not; NOTHING_REFUSED if it was done.
-    function _tryResolve(uint256 claimIndex, uint256 numToResolve) internal returns (bytes4 refusal) {
-        StoredClaim storage claim = _claimAt(claimIndex);
-        if (_challengerTimeUsed(claim) < maxClockDuration) return ClockNotExpired.selector;
-        if (claim.isResolved) return ClaimAlreadyResolved.selector;
+    function _tryResolve(uint256 claimIndex, uint256 numToResolve, PackedGame game) internal returns (bytes4 refusal) {
+        PackedClaim claim = _claimAt(claimIndex, game);
+        if (_challengerTimeUsed(claim, game) < maxClockDuration) return ClockNotExpired.selector;
+        if (claim.isResolved()) return ClaimAlreadyResolved.selector;
 
-        uint256 count = _answerCount(claimIndex);
-        if (count == 0 && claimIndex != 0) {
-            // Without an answer the claim stands, unless a step countered it.
-            _settle(claimIndex, _counteredBy(claim));
-            return NOTHING_REFUSED;
+        if (claim.hasMoreAnswers()) return _tryResolvePage(claimIndex, claim, numToResolve, game);
+
+        // Without an answer the claim stands, unless a step countered it.
+        uint32 onlyAnswer = _firstAnswer(claimIndex, claim, game);
+        address counteredBy = onlyAnswer == 0 ? _counteredBy(claimIndex, claim, game) : address(0);
+        if (onlyAnswer != 0) {
+            PackedClaim answer = _packed(onlyAnswer);
+            if (!answer.isResolved()) return OutOfOrderResolution.selector;
+            if (!_isCountered(answer, game)) {
+                (claim, counteredBy) = (claim.withWinner(true), _player(answer.claimant()));
+            }
         }
-
-        bool started = claim.resolutionStarted;
-        if (!started && numToResolve == 0) numToResolve = count;
-        uint256 start = started ? answersLookedAt[claimIndex] : 0;
-        uint256 end = start + numToResolve;
-        if (end > count) end = count;
-
-        uint32 winner = claim.winningAnswer;
-        uint128 leftmost = _placeOf(winner).raw();
-        for (uint256 i = start; i < end; ++i) {
-            uint32 answerIndex = _answerAt(claimIndex, i);
-            StoredClaim storage answer = claimList[answerIndex];
-            if (!answer.isResolved) return OutOfOrderResolution.selector;
-            // The leftmost reply that stands wins: it disputes the earliest disagreement. Among equals, the first posted.
-            uint128 place = answer.position.raw();
-            if (place < leftmost && _counteredBy(answer) == address(0)) (winner, leftmost) = (answerIndex, place);
-        }
-        if (!started) claim.resolutionStarted = true;
-        if (winner != claim.winningAnswer) claim.winningAnswer = winner;
-        if (end < count) answersLookedAt[claimIndex] = end;
-        else _settle(claimIndex, winner == 0 ? address(0) : claimList[winner].claimant);
+        if (onlyAnswer != 0 || claimIndex == 0) claim = claim.withResolutionStarted();
+        _settle(claimIndex, claim, counteredBy, game);
         return NOTHING_REFUSED;
     }
 
+    /// @dev As `_tryResolve`, for a claim with several answers that is not resolved and for which there is no time left.
+    function _tryResolvePage(uint256 claimIndex, PackedClaim claim, uint256 numToResolve, PackedGame game)
+        internal
+        returns (bytes4 refusal)
+    {
+        uint256 count = _answerCount(claimIndex, claim, game);
+        if (numToResolve == 0 && !claim.isResolutionStarted()) numToResolve = count;
+        uint256 end = _answersProcessed(claimIndex, claim, game) + numToResolve;
+        if (end > count) end = count;
+
+        (uint32 winner, bool areResolved) = _winnerUntil(end, claimIndex, claim, game);
+        if (!areResolved) return OutOfOrderResolution.selector;
+        claim = claim.withResolutionStarted();
+        if (winner != 0) claim = claim.withWinner(winner == _firstAnswer(claimIndex, claim, game));
+        if (end < count || claim.isCounteredLater()) moreAnswers[claimIndex].setProgress(uint32(end), winner);
+        if (end < count) claimList[claimIndex].packed = claim;
+        else _settle(claimIndex, claim, _claimantOf(winner), game);
+        return NOTHING_REFUSED;
+    }
+
+    /// @dev The winner among the answers to a claim before the `end`-th, in the order in which they were made; 0 if none of
+    ///      them stands.
+    /// @return winner Meaningless unless `areResolved`.
+    /// @return areResolved Whether all of those answers that were not processed before are resolved.
+    function _winnerUntil(uint256 end, uint256 claimIndex, PackedClaim claim, PackedGame game)
+        internal
+        view
+        returns (uint32 winner, bool areResolved)
+    {
+        winner = _winner(claimIndex, claim, game);
+        uint128 leftmost = _placeOf(winner).raw();
+        for (uint256 i = _answersProcessed(claimIndex, claim, game); i < end; ++i) {
+            uint32 answerIndex = i == 0 ? _firstAnswer(claimIndex, claim, game) : moreAnswers[claimIndex].at(i - 1);
+            PackedClaim answer = _packed(answerIndex);
+            if (!answer.isResolved()) return (winner, false);
+            // The leftmost reply that stands wins: it disputes the earliest disagreement. Among equals, the first posted.
+            uint128 place = answer.position().raw();
+            if (place < leftmost && !_isCountered(answer, game)) (winner, leftmost) = (answerIndex, place);
+        }
+        return (winner, true);
+    }
+
     /// @dev Credits a claim's bond: back to its claimant, or to who countered it, less the part that no winner gets.
-    function _settle(uint256 claimIndex, address counteredBy) internal {
-        StoredClaim storage claim = claimList[claimIndex];
-        claim.isResolved = true;
+    function _settle(uint256 claimIndex, PackedClaim claim, address counteredBy, PackedGame game) internal {
+        claimList[claimIndex].packed = claim.withResolved();
         emit ClaimResolved(claimIndex, counteredBy);
-        uint256 bond = _bondOf(claimIndex);
-        if (counteredBy == address(0)) return _award(claimIndex, claim.claimant, bond);
+        uint256 bond = _bondOf(claimIndex, claim, game);
+        address claimant = _player(claim.claimant());
+        Account storage payer = accounts[claimant];
+        if (counteredBy == address(0)) {
+            (payer.paid, payer.awarded) = (payer.paid + uint104(bond), payer.awarded + uint104(bond));
+            emit BondPaid(claimIndex, claimant, bond);
+            return;
+        }
+        payer.paid += uint104(bond);
         // INVARIANT: an account that counters its own claim loses this part, so no lie and no delay is free.
         uint256 forfeited = bond * FORFEITED_BPS / ALL_BPS;
         _award(claimIndex, counteredBy, bond - forfeited);
@@ -423,34 +477,41 @@ contract FaultDisputeGame is GameState {
     }
 
     function _award(uint256 claimIndex, address recipient, uint256 amount) internal {
-        accounts[recipient].awarded += uint120(amount);
+        accounts[recipient].awarded += uint104(amount);
         emit BondPaid(claimIndex, recipient, amount);
     }
 
     /// @dev Ends the game; its root claim is resolved.
-    function _end() internal returns (GameStatus outcome) {
-        outcome = _counteredBy(claimList[0]) == address(0) ? GameStatus.DEFENDER_WINS : GameStatus.CHALLENGER_WINS;
-        status = outcome;
-        resolvedAt_ = currentTimestamp().stored();
+    function _end(PackedGame game) internal returns (GameStatus outcome) {
+        outcome = _isCountered(_packed(0), game) ? GameStatus.CHALLENGER_WINS : GameStatus.DEFENDER_WINS;
+        packedGame = game.withOutcome(outcome);
         emit Resolved(outcome);
     }
 
     // ------------------------------------------------------------------------------------------------ paying out
 
+    function depositBonds() public {
+        uint256 amount = address(this).balance;
+        if (amount != 0) weth().deposit{value: amount}();
+    }
+
     function closeGame() public {
-        if (bondDistributionMode != BondDistributionMode.UNDECIDED) return;
+        if (packedGame.mode() != BondDistributionMode.UNDECIDED) return;
         // First of all, so that a pause can only delay the decision, never make it.
         if (anchorStateRegistry().paused()) revert GamePaused();
-        if (resolvedAt_.raw() == 0) revert GameNotResolved();
+        if (packedGame.resolvedAt().raw() == 0) revert GameNotResolved();
         if (!anchorStateRegistry().isGameFinalized(this)) revert GameNotFinalized();
 
         // INVARIANT: the caller cannot starve this call of gas and still close the game: it gets 63 of 64 parts of the gas,
         // and needs less than 63 times what comes after it.
         try anchorStateRegistry().setAnchorState(this) {} catch {}
 
-        bondDistributionMode =
+        BondDistributionMode mode =
             anchorStateRegistry().isGameProper(this) ? BondDistributionMode.NORMAL : BondDistributionMode.REFUND;
-        emit GameClosed(bondDistributionMode);
+        packedGame = packedGame.withMode(mode);
+        emit GameClosed(mode);
+        // INVARIANT: what a game pays out was in the vault, in reach of its owner, when the payment was announced.
+        depositBonds();
     }
 
     function claimCredit(address recipient) external {
@@ -472,56 +533,24 @@ contract FaultDisputeGame is GameState {
         if (!success) revert BondTransferFailed();
     }
 
-    // ------------------------------------------------------------------------------------------------ what clients ask
+    // ------------------------------------------------------------------------------------------------ clocks
 
     function getChallengerDuration(uint256 claimIndex) external view returns (Duration) {
-        _requireInProgress();
-        return _challengerTimeUsed(_claimAt(claimIndex));
+        PackedGame game = _gameInProgress();
+        return _challengerTimeUsed(_claimAt(claimIndex, game), game);
     }
 
     /// @dev Seconds that the side which may answer the claim has used, at most `maxClockDuration`.
-    function _challengerTimeUsed(StoredClaim storage claim) internal view returns (Duration) {
+    function _challengerTimeUsed(PackedClaim claim, PackedGame game) internal view returns (Duration) {
         // The time that the answering side had used when its claim, the parent, was posted, and the time since this one was.
-        uint32 parentIndex = claim.parentIndex;
-        uint64 usedBefore = parentIndex == NO_PARENT ? 0 : claimList[parentIndex].timeUsed.raw();
-        uint256 used = usedBefore + (block.timestamp - claim.postedAt.raw());
+        uint32 parentIndex = claim.parentIndex();
+        uint256 usedBefore = parentIndex == NO_PARENT ? 0 : _packed(parentIndex).timeUsed();
+        uint256 used = usedBefore + (game.secondsPassed() - claim.postedAfter());
         return used < maxClockDuration.raw() ? Duration.wrap(uint64(used)) : maxClockDuration;
     }
 
-    function l2BlockNumber() external view returns (uint256) {
-        return nodeCount;
-    }
-
-    function l2SequenceNumber() external view returns (uint256) {
-        return nodeCount;
-    }
-
-    function startingBlockNumber() external pure returns (uint256) {
-        return 0;
-    }
-
-    function startingSequenceNumber() external pure returns (uint256) {
-        return 0;
-    }
-
-    function startingOutputRoot() external view returns (StateRoot root, uint256 sequenceNumber) {
-        return (startingRootHash, 0);
-    }
-
-    function l2BlockNumberChallenged() external pure returns (bool) {
-        return false;
-    }
-
-    function l2BlockNumberChallenger() external pure returns (address) {
-        return address(0);
-    }
-
-    /// @notice The published game whose interface this one has.
-    function version() external pure returns (string memory) {
-        return "2.4.2";
-    }
-
-    function _requireInProgress() internal view {
-        if (status != GameStatus.IN_PROGRESS) revert GameNotInProgress();
+    function _gameInProgress() internal view returns (PackedGame game) {
+        game = packedGame;
+        if (game.status() != GameStatus.IN_PROGRESS) revert GameNotInProgress();
     }
 }

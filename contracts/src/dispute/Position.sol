@@ -22,8 +22,9 @@ using {
     traceAncestorBounded
 } for Position global;
 
-/// @dev The deepest that a game may go: each of its positions, and each child of one, fits 128 bits.
-uint256 constant MAX_POSITION_DEPTH = 125;
+/// @dev The deepest that a game may go: its positions fit the 91 bits that PackedClaim has for them. No model's games are
+///      deeper than 78.
+uint256 constant MAX_POSITION_DEPTH = 90;
 
 /// @dev The root claim's position.
 Position constant ROOT_POSITION = Position.wrap(1);

@@ -2,8 +2,8 @@
 pragma solidity ^0.8.30;
 
 import {Claim} from "./Claim.sol";
-import {Position} from "./Position.sol";
-import {Duration, StoredTimestamp} from "./Time.sol";
+import {PackedClaim} from "./PackedClaim.sol";
+import {Duration} from "./Time.sol";
 
 /// @notice The state of a game. The numbers are part of the interface.
 enum GameStatus {
@@ -46,46 +46,23 @@ struct GameLimits {
     Duration maxClockDuration;
 }
 
-/// @notice One claim of a game. A new claim writes three words, the first answer to it and its settlement change the second:
-///         what is written later shares a word with what is not zero from the start, which costs less.
-/// @dev The bond is not stored: it follows from the depth.
+/// @notice One claim of a game, in two words. The root claim has only the second: its 32 bytes are in the game's code.
 struct StoredClaim {
     /// @notice The 32 bytes asserted: a state root down to the split depth, a state hash below it.
     Claim claim;
-    // ---- second word
-    /// @notice Its position.
-    Position position;
-    /// @notice The claim that this one answers; 2^32 - 1 for the root claim.
-    uint32 parentIndex;
-    /// @notice When it was posted: its clock's timestamp.
-    StoredTimestamp postedAt;
-    /// @notice The first claim that answers this one; 0 if there is none, for claim 0 answers nothing.
-    uint32 firstAnswer;
-    /// @notice Whether others follow, in `moreAnswers`.
-    bool hasMoreAnswers;
-    /// @notice Whether its subgame is settled.
-    bool isResolved;
-    /// @notice Whether `resolveClaim` has processed any answer of this claim.
-    bool resolutionStarted;
-    // ---- third word
-    /// @notice The account that posted it.
-    address claimant;
-    /// @notice The time that its side had used when it was posted: its clock's duration.
-    Duration timeUsed;
-    /// @notice Of the processed answers, the leftmost, earliest one that stands; 0 if there is none. Once the claim is
-    ///         resolved: the one that countered it.
-    uint32 winningAnswer;
-    // ---- fourth word, written by a step only
-    /// @notice The account that countered it by a step; zero if there was none.
-    address stepper;
+    /// @notice All else.
+    PackedClaim packed;
 }
 
-/// @notice The credit of one address in a game, in one word.
+/// @notice What a game knows of an address, in one word.
+/// @dev ASSUMES: there are fewer than 2^104 wei.
 struct Account {
-    /// @notice Bonds that it paid, in wei.
-    uint120 paid;
+    /// @notice Bonds of its settled claims, in wei, until they are paid back.
+    uint104 paid;
     /// @notice Bonds that resolution awarded to it, in wei.
-    uint120 awarded;
+    uint104 awarded;
+    /// @notice Its number among the players, counted from 1; 0 for the game's creator and for an address that does not play.
+    uint32 number;
     /// @notice Whether its payment was announced to DelayedWETH.
     bool isUnlocked;
 }

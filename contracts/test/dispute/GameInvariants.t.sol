@@ -23,6 +23,8 @@ contract Players is Test {
 
     /// @notice Wei that players got out of the game.
     uint256 public paidOut;
+    /// @notice Wei that came to the game by mistake.
+    uint256 public stray;
     /// @notice How often each kind of call went through: moves, steps, settled claims, payments.
     uint256[4] public done;
     /// @notice Claims that were settled before they were stepped against.
@@ -71,6 +73,21 @@ contract Players is Test {
             isSteppedLate[index] = GAME.resolvedSubgames(index);
             ++done[1];
         } catch {}
+    }
+
+    /// @notice Anyone can put the bonds into the vault early.
+    function deposit(uint256 seed) external {
+        if (seed % 4 == 0) GAME.depositBonds();
+    }
+
+    /// @notice Ether comes to the game that is no bond: sent, or forced upon it.
+    function send(uint256 amount, bool isForced) external {
+        amount = bound(amount, 1, 1 ether);
+        stray += amount;
+        vm.deal(isForced ? address(GAME) : players[0], (isForced ? address(GAME) : players[0]).balance + amount);
+        if (isForced) return;
+        vm.prank(players[0]);
+        payable(address(GAME)).transfer(amount);
     }
 
     function wait(uint256 seconds_) external {
@@ -134,13 +151,13 @@ contract Players is Test {
     }
 }
 
-/// @notice What holds at every moment of a game, whatever is done to it.
-contract GameInvariantsTest is GameFixture {
+/// @notice What holds of the money at every moment of a game, whatever is done to it.
+abstract contract MoneyInvariants is GameFixture {
     uint16 internal constant FORFEITED_BPS = 2_000;
     Players internal players;
 
     /// @dev A fifth of each lost bond goes to a treasury.
-    function terms() internal pure override returns (BondTerms memory chosen) {
+    function terms() internal pure virtual override returns (BondTerms memory chosen) {
         chosen = publishedTerms(FORFEITED_BPS);
         chosen.forfeitedTo = address(0x7ea5);
     }
@@ -172,6 +189,7 @@ contract GameInvariantsTest is GameFixture {
             vm.assertGt(players.done(kind), 0);
         }
         vm.assertEq(weth.balanceOf(address(game)), 0);
+        vm.assertEq(address(game).balance, 0);
     }
 
     function targetContracts() public view returns (address[] memory targets) {
@@ -192,12 +210,26 @@ contract GameInvariantsTest is GameFixture {
         }
     }
 
-    /// @notice The vault holds every bond until it is paid out, and the game itself holds nothing.
-    function invariant_theVaultHoldsTheBonds() public view {
+    /// @notice Every bond is with the game or in the vault until it is paid out, to the wei. What else came to the game stays.
+    function invariant_everyBondIsThere() public view {
         (uint256 bonds,,,) = sums();
-        vm.assertEq(weth.balanceOf(address(game)) + players.paidOut(), bonds);
+        uint256 held = address(game).balance + weth.balanceOf(address(game));
+        vm.assertEq(held + players.paidOut(), bonds + players.stray());
         vm.assertEq(weth.totalSupply(), weth.balanceOf(address(game)));
-        vm.assertEq(address(game).balance, 0);
+    }
+
+    /// @notice Nothing is announced, and so nothing paid, that is not in the vault, where its owner can hold it: of a closed
+    ///         game all credits are there, and of an open one nothing is announced.
+    function invariant_whatIsAnnouncedIsInTheVault() public view {
+        (uint256 announced, uint256 credits) = (0, 0);
+        for (uint256 i = 0; i < 5; ++i) {
+            (uint256 amount,) = weth.withdrawals(address(game), players.recipient(i));
+            announced += amount;
+            credits += game.credit(players.recipient(i));
+        }
+        if (game.bondDistributionMode() == BondDistributionMode.UNDECIDED) return vm.assertEq(announced, 0);
+        vm.assertLe(announced, credits);
+        vm.assertLe(credits, weth.balanceOf(address(game)));
     }
 
     /// @notice Both ledgers add up: paid in, one; settled, the other; less what was taken out.
@@ -234,7 +266,10 @@ contract GameInvariantsTest is GameFixture {
         else vm.assertEq(got + game.normalModeCredit(treasury), forfeited);
         vm.assertEq(game.refundModeCredit(treasury), 0);
     }
+}
 
+/// @notice A game that keeps its bonds until it is closed.
+contract GameInvariantsTest is MoneyInvariants {
     /// @notice Claims form a tree in the game's positions: each one level below an earlier one.
     function invariant_claimsFormATree() public view {
         for (uint256 i = 1; i < game.claimDataLen(); ++i) {
@@ -261,5 +296,20 @@ contract GameInvariantsTest is GameFixture {
             vm.assertEq(claimAt(0).counteredBy == address(0), game.status() == GameStatus.DEFENDER_WINS);
         }
         if (game.bondDistributionMode() != BondDistributionMode.UNDECIDED) vm.assertTrue(isOver);
+    }
+}
+
+/// @notice A game that puts each bond into the vault at once.
+contract DepositedAtOnceInvariantsTest is MoneyInvariants {
+    function terms() internal pure override returns (BondTerms memory chosen) {
+        chosen = super.terms();
+        chosen.depositedAtOnce = true;
+    }
+
+    /// @notice The vault holds every bond until it is paid out; the game itself holds at most what came by mistake.
+    function invariant_theVaultHoldsTheBonds() public view {
+        (uint256 bonds,,,) = sums();
+        vm.assertLe(bonds, weth.balanceOf(address(game)) + players.paidOut());
+        vm.assertLe(address(game).balance, players.stray());
     }
 }

@@ -25,29 +25,29 @@ contract InitializeTest is GameFixture {
     }
 
     function test_constructor_takesTheLimits() public {
-        FaultDisputeGame made = make(125, 123, CLOCK / 2, CLOCK);
+        FaultDisputeGame made = make(90, 88, CLOCK / 2, CLOCK);
         vm.assertEq(made.clockExtension().raw(), CLOCK / 2);
         vm.assertEq(made.maxClockDuration().raw(), CLOCK);
     }
 
     function test_constructor_errorsInOrder() public {
         vm.expectRevert(MaxDepthTooLarge.selector); // all are wrong
-        make(126, 1, CLOCK, CLOCK);
+        make(91, 1, CLOCK, CLOCK);
         vm.expectRevert(InvalidSplitDepth.selector);
-        make(125, type(uint256).max, CLOCK, CLOCK);
+        make(90, type(uint256).max, CLOCK, CLOCK);
         vm.expectRevert(InvalidSplitDepth.selector);
-        make(125, 124, CLOCK, CLOCK);
+        make(90, 89, CLOCK, CLOCK);
         vm.expectRevert(InvalidSplitDepth.selector);
-        make(125, 1, CLOCK, CLOCK);
+        make(90, 1, CLOCK, CLOCK);
         vm.expectRevert(InvalidClockExtension.selector);
-        make(125, 2, CLOCK / 2 + 1, CLOCK);
+        make(90, 2, CLOCK / 2 + 1, CLOCK);
         vm.expectRevert(InvalidClockExtension.selector);
-        make(125, 2, type(uint64).max / 2 + 1, type(uint64).max);
+        make(90, 2, type(uint64).max / 2 + 1, type(uint64).max);
     }
 
     function expectBadTerms(uint64 gasAtRoot, uint64 gasAtMaxDepth, uint16 bps, address to) internal {
         vm.expectRevert(InvalidBondTerms.selector);
-        new FaultDisputeGame(limits(), BondTerms(1 gwei, gasAtRoot, gasAtMaxDepth, bps, to));
+        new FaultDisputeGame(limits(), BondTerms(1 gwei, gasAtRoot, gasAtMaxDepth, bps, to, false));
     }
 
     function test_constructor_refusesBadTerms() public {
@@ -55,7 +55,7 @@ contract InitializeTest is GameFixture {
         expectBadTerms(2, 1, 0, BURN_ADDRESS);
         expectBadTerms(1, 1, 5_001, BURN_ADDRESS);
         expectBadTerms(1, 1, 0, address(0));
-        BondTerms memory chosen = BondTerms(0, 1, type(uint64).max, 5_000, OWNER);
+        BondTerms memory chosen = BondTerms(0, 1, type(uint64).max, 5_000, OWNER, true);
         FaultDisputeGame made = new FaultDisputeGame(limits(), chosen);
         vm.assertEq(abi.encode(made.bondTerms()), abi.encode(chosen));
     }
@@ -114,7 +114,8 @@ contract InitializeTest is GameFixture {
         vm.assertEq(Clock.unwrap(root_.clock), block.timestamp);
         vm.assertEq(game.refundModeCredit(PROPOSER), INIT_BOND);
         vm.assertEq(game.normalModeCredit(PROPOSER), 0);
-        vm.assertEq(weth.balanceOf(address(game)), INIT_BOND);
+        vm.assertEq(address(game).balance, INIT_BOND);
+        vm.assertEq(weth.balanceOf(address(game)), 0);
         vm.assertEq(game.proposalNonce(), 0);
         vm.assertEq(registry.recorded(), keccak256(abi.encode(game, CANNON, lie(0), abi.encode(REQUEST), PROPOSER)));
     }
@@ -222,21 +223,21 @@ contract InitializeTest is GameFixture {
     }
 
     function test_initialize_parameterErrorsInOrder() public {
-        registry.setParameters(StateRoot.wrap(0), 0, 1, 127);
+        registry.setParameters(StateRoot.wrap(0), 0, 1, 92);
         expectNoGame(AnchorRootNotFound.selector);
-        registry.setParameters(StateRoot.wrap("S_0"), 0, 1, 127);
+        registry.setParameters(StateRoot.wrap("S_0"), 0, 1, 92);
         expectNoGame(abi.encodeWithSelector(UnexpectedRootClaim.selector, lie(0)));
-        registry.setParameters(StateRoot.wrap("S_0"), 5, 1, 127);
+        registry.setParameters(StateRoot.wrap("S_0"), 5, 1, 92);
         expectNoGame(MaxDepthTooLarge.selector);
-        registry.setParameters(StateRoot.wrap("S_0"), 5, 1, 125);
-        expectNoGame(abi.encodeWithSelector(OddMaxDepth.selector, 125));
-        registry.setParameters(StateRoot.wrap("S_0"), 5, 1, 124);
+        registry.setParameters(StateRoot.wrap("S_0"), 5, 1, 89);
+        expectNoGame(abi.encodeWithSelector(OddMaxDepth.selector, 89));
+        registry.setParameters(StateRoot.wrap("S_0"), 5, 1, 90);
         expectNoGame(InvalidSplitDepth.selector);
-        registry.setParameters(StateRoot.wrap("S_0"), 5, 65, 124); // above the limit
+        registry.setParameters(StateRoot.wrap("S_0"), 5, 65, 90); // above the limit
         expectNoGame(InvalidSplitDepth.selector);
         registry.setParameters(StateRoot.wrap("S_0"), 5, 3, 4);
         expectNoGame(InvalidSplitDepth.selector);
-        registry.setParameters(StateRoot.wrap("S_0"), 5, 2, 124); // five nodes do not fit four leaves
+        registry.setParameters(StateRoot.wrap("S_0"), 5, 2, 90); // five nodes do not fit four leaves
         expectNoGame(InvalidSplitDepth.selector);
         registry.setParameters(StateRoot.wrap("S_0"), 4, 2, 4);
         propose(lie(0));

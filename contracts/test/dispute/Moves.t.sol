@@ -22,7 +22,7 @@ contract MovesTest is GameFixture {
     function test_move_recordsTheClaim() public {
         vm.warp(block.timestamp + 100);
         uint256 bond = game.getRequiredBond(Position.wrap(2));
-        uint256 wethBefore = weth.balanceOf(address(game));
+        uint256 before = address(game).balance;
 
         vm.expectEmit(address(game));
         emit IFaultDisputeGame.Move(0, lie(1), CHALLENGER);
@@ -50,8 +50,8 @@ contract MovesTest is GameFixture {
         vm.assertEq(Clock.unwrap(added.clock), (uint256(100) << 64) | block.timestamp);
         vm.assertEq(game.subgames(0, 0), 1);
         vm.assertEq(game.refundModeCredit(CHALLENGER), bond);
-        vm.assertEq(weth.balanceOf(address(game)), wethBefore + bond);
-        vm.assertEq(address(game).balance, 0);
+        vm.assertEq(address(game).balance, before + bond);
+        vm.assertEq(weth.balanceOf(address(game)), 0);
         // A reply does not counter a claim: that is for resolution to say.
         vm.assertEq(claimAt(0).counteredBy, address(0));
     }

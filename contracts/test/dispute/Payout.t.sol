@@ -3,8 +3,10 @@ pragma solidity ^0.8.30;
 
 import {GameFixture} from "./helpers/GameFixture.sol";
 import "../../src/dispute/Errors.sol";
+import {BondTerms} from "../../src/dispute/Bond.sol";
 import {FaultDisputeGame} from "../../src/dispute/FaultDisputeGame.sol";
 import {BondDistributionMode} from "../../src/dispute/Types.sol";
+import {IDelayedWETH} from "../../src/dispute/interfaces/IDelayedWETH.sol";
 import {IFaultDisputeGame} from "../../src/dispute/interfaces/IFaultDisputeGame.sol";
 import {Claim} from "../../src/dispute/Claim.sol";
 import {Timestamp256} from "../../src/dispute/Time.sol";
@@ -24,6 +26,7 @@ contract Reentrant {
 
     receive() external payable {
         ++tries;
+        GAME.depositBonds(); // nothing of what is paid is with the game any more
         (bool success, bytes memory reason) =
             address(GAME).call(abi.encodeCall(IFaultDisputeGame.claimCredit, (address(this))));
         require(!success && bytes4(reason) == NoCreditToClaim.selector, "claimed twice");
@@ -236,7 +239,93 @@ contract PayoutTest is GameFixture {
         vm.assertEq(announced, amount);
     }
 
-    /// @notice Ether sent to a game by mistake is not a bond and is never paid out.
+    // ---------------------------------------------------------------- where the bonds are
+
+    /// @notice One deposit for all bonds, when the game is closed; not by a refused closing, and not twice.
+    function test_closeGame_depositsTheBonds() public {
+        challengerWins();
+        uint256 bonds = INIT_BOND + claimAt(1).bond;
+        vm.expectRevert(GameNotFinalized.selector);
+        game.closeGame();
+        vm.assertEq(address(game).balance, bonds);
+        vm.assertEq(weth.balanceOf(address(game)), 0);
+        registry.setFinal(true);
+        vm.expectEmit(address(weth));
+        emit IDelayedWETH.Deposit(address(game), bonds);
+        game.closeGame();
+        vm.assertEq(address(game).balance, 0);
+        vm.assertEq(weth.balanceOf(address(game)), bonds);
+        vm.recordLogs();
+        game.closeGame();
+        vm.assertEq(vm.getRecordedLogs().length, 0);
+    }
+
+    /// @notice Any account can deposit earlier, however often; the game goes on, and pays the same.
+    function testFuzz_depositBonds_changesNoPayment(uint8 when, address who) public {
+        vm.assume(who != address(0));
+        uint256 before = CHALLENGER.balance;
+        for (uint256 i = 0; i < 6; ++i) {
+            if (when >> i & 1 == 1) {
+                vm.prank(who);
+                game.depositBonds();
+                vm.assertEq(address(game).balance, 0);
+            }
+            if (i < 3) moveAs(CHALLENGER, 0, lie(i + 1), true);
+        }
+        skip(CLOCK);
+        resolveAll();
+        registry.setFinal(true);
+        game.claimCredit(CHALLENGER);
+        skip(WETH_DELAY);
+        game.claimCredit(CHALLENGER);
+        vm.assertEq(CHALLENGER.balance, before + INIT_BOND);
+        vm.assertEq(weth.balanceOf(address(game)), 0);
+    }
+
+    /// @notice The vault's owner can hold the bonds of a game that ended wrongly, during the whole delay before any is paid.
+    function testFuzz_hold_stopsAPayment(uint256 after_) public {
+        challengerWins();
+        registry.setFinal(true);
+        game.claimCredit(CHALLENGER);
+        skip(bound(after_, 0, WETH_DELAY));
+        vm.prank(OWNER);
+        weth.hold(address(game));
+        skip(WETH_DELAY);
+        vm.expectRevert();
+        game.claimCredit(CHALLENGER);
+        vm.assertEq(weth.balanceOf(OWNER), INIT_BOND + claimAt(1).bond);
+    }
+
+    /// @notice The bonds of a game that does not end can be held and recovered too: any account puts them into the vault.
+    function test_recover_reachesAnOpenGame() public {
+        moveAs(CHALLENGER, 0, lie(1), true);
+        uint256 bonds = INIT_BOND + claimAt(1).bond;
+        game.depositBonds();
+        uint256 before = OWNER.balance;
+        vm.startPrank(OWNER);
+        weth.hold(address(game), 1);
+        weth.recover(address(game), type(uint256).max);
+        vm.stopPrank();
+        vm.assertEq(OWNER.balance, before + bonds - 1);
+        vm.assertEq(weth.balanceOf(OWNER), 1);
+    }
+
+    /// @notice As the published game does: each bond is in the vault as soon as its claim is there.
+    function test_depositedAtOnce() public {
+        BondTerms memory chosen = terms();
+        chosen.depositedAtOnce = true;
+        implementation = new FaultDisputeGame(limits(), chosen);
+        vm.prank(OWNER);
+        factory.setImplementation(CANNON, implementation, gameArgs());
+        propose(lie(7));
+        vm.assertTrue(game.bondTerms().depositedAtOnce);
+        vm.assertEq(weth.balanceOf(address(game)), INIT_BOND);
+        moveAs(CHALLENGER, 0, lie(1), true);
+        vm.assertEq(weth.balanceOf(address(game)), INIT_BOND + claimAt(1).bond);
+        vm.assertEq(address(game).balance, 0);
+    }
+
+    /// @notice Ether sent to a game by mistake is not a bond and is never paid out; the vault's owner can recover it.
     function test_strayEther_staysOutOfTheBooks() public {
         payable(address(game)).transfer(1 ether); // 2300 gas suffice
         challengerWins();
@@ -244,6 +333,11 @@ contract PayoutTest is GameFixture {
         game.claimCredit(CHALLENGER);
         skip(WETH_DELAY);
         game.claimCredit(CHALLENGER);
-        vm.assertEq(address(game).balance, 1 ether);
+        vm.assertEq(address(game).balance, 0);
+        vm.assertEq(weth.balanceOf(address(game)), 1 ether);
+        uint256 before = OWNER.balance;
+        vm.prank(OWNER);
+        weth.recover(address(game), type(uint256).max);
+        vm.assertEq(OWNER.balance, before + 1 ether);
     }
 }

@@ -158,6 +158,6 @@ contract ModelRegistryTest is OracleFixture {
         vm.assertGe(exec, log2Steps + 1);
         vm.assertLe(exec, log2Steps + 2);
         vm.assertEq(max % 2, 0);
-        vm.assertLe(max, 125);
+        vm.assertLe(max, 90);
     }
 }

@@ -4,6 +4,7 @@ pragma solidity ^0.8.30;
 import {Test} from "../Test.sol";
 import {ALL_BPS, MAX_FORFEITED_BPS} from "../../src/dispute/Bond.sol";
 import {Clock, newClock} from "../../src/dispute/Clock.sol";
+import {NO_PARENT, PackedClaim, packClaim, packRootClaim} from "../../src/dispute/PackedClaim.sol";
 import {Position} from "../../src/dispute/Position.sol";
 import {Frame} from "../../src/vm/Frame.sol";
 import {MemoryTree, Proof} from "../../src/vm/MemoryTree.sol";
@@ -75,6 +76,40 @@ contract Proofs is Test {
         uint64 kept = used < mostUsed ? used : mostUsed;
         assert(maxClock - kept >= extension);
         assert(kept <= used);
+    }
+
+    // ---------------------------------------------------------------- packed words
+
+    /// @notice A stored claim keeps each of its fields, whatever the others are and whatever happens to it later.
+    function check_aPackedClaimKeepsItsFields(
+        uint128 position,
+        uint32 parentIndex,
+        uint32 claimant,
+        uint32 postedAfter,
+        uint32 timeUsed,
+        uint32 answer
+    ) public pure {
+        vm.assume(position < 2 ** 91 && parentIndex != NO_PARENT);
+        PackedClaim claim = packClaim(Position.wrap(position), parentIndex, claimant, postedAfter, timeUsed);
+        assert(claim.answer() == 0 && !claim.hasMoreAnswers() && !claim.isResolved() && !claim.isCountered());
+        claim = claim.withAnswer(answer).withMoreAnswers().withResolutionStarted().withWinner(false).withResolved();
+        assert(claim.position().raw() == position);
+        assert(claim.parentIndex() == parentIndex);
+        assert(claim.claimant() == claimant);
+        assert(claim.postedAfter() == postedAfter);
+        assert(claim.timeUsed() == timeUsed);
+        assert(claim.answer() == answer);
+        assert(claim.hasMoreAnswers() && claim.isResolved() && claim.isResolutionStarted());
+        assert(claim.isCountered() && claim.isCounteredLater());
+    }
+
+    /// @notice A root claim keeps its bond, and its time and claimant are 0 whatever that is.
+    function check_aRootClaimKeepsItsBond(uint96 bond, uint32 answer) public pure {
+        PackedClaim claim = packRootClaim(bond).withAnswer(answer).withMoreAnswers().withWinner(true).withResolved();
+        assert(claim.rootBond() == bond);
+        assert(claim.claimant() == 0 && claim.postedAfter() == 0 && claim.timeUsed() == 0);
+        assert(claim.parentIndex() == NO_PARENT && claim.position().raw() == 1 && claim.answer() == answer);
+        assert(!claim.isCounteredLater() && !claim.isResolutionStarted());
     }
 
     // ---------------------------------------------------------------- bonds

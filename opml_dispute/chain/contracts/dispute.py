@@ -196,7 +196,7 @@ class FaultDisputeGame(Contract):
         return self._call(Address, "vm")
 
     def weth(self) -> Call[Address]:
-        """The vault that holds the bonds."""
+        """The vault, which holds the bonds once the game is closed."""
         return self._call(Address, "weth")
 
     def oracle(self) -> Call[Address]:
@@ -258,6 +258,10 @@ class FaultDisputeGame(Contract):
     def resolve(self) -> Call[int]:
         """Settle the game; answers its status."""
         return self._call(int, "resolve")
+
+    def deposit_bonds(self) -> Call[None]:
+        """Put the bonds that the game keeps into the vault; `close` does so too."""
+        return self._call(as_it_is, "depositBonds")
 
     def close(self) -> Call[None]:
         """Decide how bonds are distributed."""

@@ -14,7 +14,7 @@ from opml_dispute.simulation.bonds import GasCurve
 from opml_dispute.simulation.document import Block, Figure, Heading, Paragraph, Table
 from opml_dispute.simulation.fees import GWEI
 from opml_dispute.simulation.figures import Panel, Series, draw
-from opml_dispute.simulation.gas_table import MEASURED
+from opml_dispute.simulation.gas_table import THREE_WORDS
 
 DEPTHS = (26, 32, 42)
 """Of a digit reader's games, of deeper ones, of a large image classifier's."""
@@ -26,8 +26,8 @@ DISPUTES, PATHS = 3_000, 6
 
 def candidates() -> dict[str, GasCurve]:
     """Curves of several shapes, each with the least safety factor that is solvent at 200 gwei."""
-    newcomer, marginal = MEASURED.countering(newcomer=True), MEASURED.countering(newcomer=False)
-    leaf = MEASURED.countering(newcomer=False, is_leaf=True)
+    newcomer, marginal = THREE_WORDS.countering(newcomer=True), THREE_WORDS.countering(newcomer=False)
+    leaf = THREE_WORDS.countering(newcomer=False, is_leaf=True)
     shapes = {
         "root of its own, growing to a step": (newcomer, marginal, leaf / marginal),
         "root of its own, flat": (newcomer, marginal, 1.0),
@@ -36,7 +36,7 @@ def candidates() -> dict[str, GasCurve]:
     }
     return {
         name: smallest(
-            GasCurve(root, floor, growth, 30 * GWEI, 1.0, 0.2), MEASURED, solvent_at_wei=200 * GWEI, depths=DEPTHS
+            GasCurve(root, floor, growth, 30 * GWEI, 1.0, 0.2), THREE_WORDS, solvent_at_wei=200 * GWEI, depths=DEPTHS
         )
         for name, (root, floor, growth) in shapes.items()
     }
@@ -45,9 +45,9 @@ def candidates() -> dict[str, GasCurve]:
 def report() -> list[Block]:
     """The document."""
     verdicts = {
-        name: (curve, [judge(curve, depth, MEASURED) for depth in DEPTHS]) for name, curve in candidates().items()
+        name: (curve, [judge(curve, depth, THREE_WORDS) for depth in DEPTHS]) for name, curve in candidates().items()
     }
-    default = [judge(DEFAULT, depth, MEASURED) for depth in DEPTHS]
+    default = [judge(DEFAULT, depth, THREE_WORDS) for depth in DEPTHS]
     return [
         Heading("Bonds that pay for countering a claim", 1),
         Paragraph(
@@ -59,7 +59,8 @@ def report() -> list[Block]:
             "The default: a root bond for 414,000 gas; at depth 1 a bond for 186,000 gas, growing by 1.3 to the "
             "maximum depth; "
             "an assumed base fee of 30 gwei, a safety factor of 8.5, and a fifth of each lost bond burnt.\n\n"
-            "186,000 gas is one counter of an account that plays already: a move (144,000) and its share of settling. "
+            "186,000 gas is one counter of an account that plays already: a move (144,000 when the default was chosen, "
+            "92,000 since) and its share of settling. "
             "414,000 is a newcomer's: its first move, the end of the game and its payout besides. 1.3 is a step over "
             "a move: "
             "nothing else grows with the depth. 8.5 is 200 over 30, over the four fifths that the winner gets, "
@@ -115,7 +116,7 @@ def _risk() -> Sequence[Block]:
             shares[median, waits] = [
                 loss_probability(
                     replace(DEFAULT, safety=safety),
-                    MEASURED,
+                    THREE_WORDS,
                     paths,
                     max_depth=32,
                     disputes=DISPUTES,

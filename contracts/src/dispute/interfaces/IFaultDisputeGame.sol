@@ -118,7 +118,11 @@ interface IFaultDisputeGame is IDisputeGame {
     /// @return done For how many of the indices `resolveClaim` did something.
     function settle(uint256[] calldata claimIndices, uint256 numToResolve) external returns (uint256 done);
 
-    /// @notice Decides how bonds are paid out, once, after the finality delay.
+    /// @notice Puts the ether that the game keeps, the bonds of a game that is not closed, into DelayedWETH, where the vault's
+    ///         owner can reach it. Any account can do this at any time; `closeGame` does it.
+    function depositBonds() external;
+
+    /// @notice Decides how bonds are paid out, once, after the finality delay, and puts them into DelayedWETH.
     function closeGame() external;
 
     /// @notice Pays out, in two calls: the first starts the delay of DelayedWETH, the second sends the money.

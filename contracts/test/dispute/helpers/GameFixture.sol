@@ -68,7 +68,7 @@ abstract contract GameFixture is Test {
 
     function limits() internal pure returns (GameLimits memory) {
         return GameLimits({
-            maxGameDepth: 125,
+            maxGameDepth: 90,
             splitDepth: 64,
             clockExtension: Duration.wrap(EXTENSION),
             maxClockDuration: Duration.wrap(CLOCK)
@@ -86,7 +86,8 @@ abstract contract GameFixture is Test {
             gasAtRoot: 400_000,
             gasAtMaxDepth: 300_000_000,
             forfeitedBps: forfeitedBps,
-            forfeitedTo: BURN_ADDRESS
+            forfeitedTo: BURN_ADDRESS,
+            depositedAtOnce: false
         });
     }
 

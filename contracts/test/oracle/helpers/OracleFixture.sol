@@ -61,8 +61,8 @@ abstract contract OracleFixture is Test {
         weth = new DelayedWETH(Duration256.wrap(WETH_DELAY), oracle, OWNER);
         alphabet = new AlphabetVm(new AlphabetOracle(4), 6);
         implementation = new FaultDisputeGame(
-            GameLimits(125, 64, Duration.wrap(10_800), Duration.wrap(CLOCK)),
-            BondTerms(200 gwei, 400_000, 300_000_000, FORFEITED_BPS, BURN_ADDRESS)
+            GameLimits(90, 64, Duration.wrap(10_800), Duration.wrap(CLOCK)),
+            BondTerms(200 gwei, 400_000, 300_000_000, FORFEITED_BPS, BURN_ADDRESS, false)
         );
         vm.startPrank(OWNER);
         factory.setImplementation(CANNON, implementation, gameArgs(oracle));
