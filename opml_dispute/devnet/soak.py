@@ -4,7 +4,8 @@ A soak test: the unattended agent against liars, meddlers, a faulty node and kil
 `soak` makes requests: some that liars answer, some that honest proposers answer, some that the agent has to answer
 itself and a liar attacks (`soak_games`). It lets the agent play all games through a `FaultProxy`, kills it again and
 again while a second agent with the same key waits for its place, takes the node away for seconds, reorganises the
-chain, empties the agent's purse for a while (`soak_troubles`), and lets the chain's clock run faster than the world's.
+chain, empties the agent's purse for a while (`soak_disturbances`), and lets the chain's clock run faster than the
+world's.
 When no player owes a move any more the clocks run out, and the agent has to settle every game, fetch every bond and
 deliver every output. What must hold at the end are the rules of `SoakOutcome.broken_rules`; the chain alone tells.
 
@@ -25,9 +26,9 @@ from opml_dispute.chain.system import System
 from opml_dispute.devnet import anvil as devnet
 from opml_dispute.devnet.meddlers import MEDDLERS
 from opml_dispute.devnet.soak_agents import AgentProcess, two_agents
+from opml_dispute.devnet.soak_disturbances import Disturbances
 from opml_dispute.devnet.soak_games import Arena, Kind, Match
 from opml_dispute.devnet.soak_plan import SoakOutcome, SoakPlan
-from opml_dispute.devnet.soak_troubles import Troubles
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.claim import GameStatus
 from opml_dispute.operator.intents import Done, Intent, perform
@@ -55,7 +56,7 @@ class _Soak:
 
     # ---- the parts ----
 
-    def play(self, troubles: Troubles) -> None:
+    def play(self, disturbances: Disturbances) -> None:
         """Play until no move is due and no request is left to be answered."""
         quiet, done_before = 0, self._look()
         while quiet < 5 and not self._is_over("play"):
@@ -64,11 +65,11 @@ class _Soak:
             owed = self.arena.owed() + self.arena.unanswered
             quiet = 0 if moved or owed else quiet + 1
             if done > done_before + self.plan.requests // 4:
-                troubles.empty_purse()
-            troubles.go_on(done)
+                disturbances.empty_purse()
+            disturbances.go_on(done)
             self._report(f"{owed} moves are owed")
             time.sleep(0.2)
-        troubles.fill_purse()
+        disturbances.fill_purse()
         self.tell(f"no move is due; {self.outcome.kills} kills so far")
 
     def _look(self, payments: int = 0) -> int:
@@ -98,7 +99,7 @@ class _Soak:
     def _act_as_meddler(self, intent: Intent) -> Done:
         return perform(intent, self.arena.senders["deployer"])
 
-    def settle(self, troubles: Troubles) -> None:
+    def settle(self, disturbances: Disturbances) -> None:
         """The clocks run out; until every bond of the agent is paid out and every output delivered."""
         self.arena.bury()
         payments = 0
@@ -115,7 +116,7 @@ class _Soak:
                 longest_s = max(left.seconds for left in waits)
                 self.tell(f"{longest_s:,} s pass")
                 devnet.warp(self.system.rpc, longest_s)
-            troubles.go_on(done)
+            disturbances.go_on(done)
             self._report(f"{sum(map(bool, due))} games are to be settled")
             time.sleep(0.3)
 
@@ -203,11 +204,11 @@ def soak(
     ) as proxy:
         key = devnet.key_hex(devnet.ROLES.index("challenger"))
         agents = two_agents(folder, url=proxy.url, deployment=deployment, key=key, workers=plan.workers)
-        troubles = Troubles(system.rpc, proxy, agents, run.account, plan, run.outcome, tell)
+        disturbances = Disturbances(system.rpc, proxy, agents, run.account, plan, run.outcome, tell)
         try:
-            troubles.keep_agents(0)
-            run.play(troubles)
-            run.settle(troubles)
+            disturbances.keep_agents(0)
+            run.play(disturbances)
+            run.settle(disturbances)
             _end(agents, run)
         finally:
             for agent in agents:

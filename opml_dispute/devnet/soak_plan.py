@@ -18,7 +18,7 @@ class SoakPlan:
     The parameters of a soak test.
 
     What goes wrong is spaced by time, so that a busy computer is not only ever starting processes, and by the number of
-    games, since more games make more requests and take more time after each restart: `Spacing` in `soak_troubles`.
+    games, since more games make more requests and take more time after each restart: `Spacing` in `soak_disturbances`.
     """
 
     seed: int = 1
@@ -42,7 +42,7 @@ class SoakPlan:
     """The shortest time that it is away; the longest is two and a half times of it."""
     reorganise_every_s: float = 20.0
     """How often the chain loses its last one to three blocks, with the transactions in them; 0: never."""
-    most_troubles: int = 1 << 30
+    most_disturbances: int = 1 << 30
     """How often, at most, each of these comes: kills of one agent, outages, reorganisations."""
     empty_purse_s: float = 3.0
     """Seconds for which the agent's account is empty, once."""
@@ -77,7 +77,7 @@ class SoakPlan:
 
     @property
     def own_work(self) -> int:
-        """The least that the agents do between two troubles of a kind: claims, settlements, payments."""
+        """The least that the agents do between two disturbances of a kind: claims, settlements, payments."""
         return 2 + self.requests // 4
 
     @property

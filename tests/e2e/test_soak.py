@@ -34,7 +34,7 @@ def test_nothing_is_lost_however_often_the_agent_is_killed(chain: Chain, tmp_pat
         outage_every_s=6.0,
         outage_s=0.8,
         reorganise_every_s=6.0,
-        most_troubles=1,
+        most_disturbances=1,
         empty_purse_s=1.0,
     )
     outcome = soak(chain.system(), chain.deployment_file, tmp_path, plan, tell=print)

@@ -25,6 +25,7 @@ TWICE: Final = {
     "play": "a simulated game on one of several levels",
     "Code": "a part of a report, and a compiled contract",
     "Table": "a simulated game, and a table of a report",
+    "loads": "as in json and tomllib, called with its module's name",
     "write_json": "the project's own files, and files as the OP Stack's cannon writes them",
 }
 """Public names that two modules may share, each with its reason."""

@@ -231,6 +231,7 @@ def test_ten_thousand_claims_stay_usable(
     print(f"loaded in {load_s:.2f} s, {elements} elements, median frame while scrolling {frame_ms:.1f} ms")
     assert frame_ms < 250
     seen.page.click("text=more answers to claim 0")
+    seen.page.locator("li.claim").nth(199).wait_for(state="attached")
     assert seen.page.locator("li.claim").count() == 200
     assert seen.complaints == []
 

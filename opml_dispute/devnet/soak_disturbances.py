@@ -43,7 +43,7 @@ class Spacing:
         return True
 
 
-class Troubles:
+class Disturbances:
     """Everything that goes wrong around the agents, as time and their work go on."""
 
     def __init__(
@@ -60,9 +60,9 @@ class Troubles:
         self._rpc, self._proxy, self._agents, self._account = rpc, proxy, agents, account
         self._plan, self._outcome, self._tell = plan, outcome, tell
         self._chance = random.Random(plan.seed)
-        self._kills = [Spacing(1.0, plan.own_work, plan.most_troubles) for _ in agents]
-        self._outage = Spacing(plan.outage_every_s, plan.own_work, plan.most_troubles)
-        self._reorganisation = Spacing(plan.reorganise_every_s, plan.own_work, plan.most_troubles)
+        self._kills = [Spacing(1.0, plan.own_work, plan.most_disturbances) for _ in agents]
+        self._outage = Spacing(plan.outage_every_s, plan.own_work, plan.most_disturbances)
+        self._reorganisation = Spacing(plan.reorganise_every_s, plan.own_work, plan.most_disturbances)
         for spacing in (self._outage, self._reorganisation):
             spacing.restart(0)
         self._up_at = self._filled_at = 0.0
