@@ -27,10 +27,10 @@ def test_the_least_split_depth_is_the_contract_s() -> None:
 
 
 def test_the_deepest_game_that_the_contract_takes() -> None:
-    assert Depths(4, 125).execution == 120
+    assert Depths(4, 90).execution == 85
 
 
-@pytest.mark.parametrize(("split", "deepest"), [(1, 8), (4, 5), (4, 126)])
+@pytest.mark.parametrize(("split", "deepest"), [(1, 8), (4, 5), (4, 91)])
 def test_depths_that_the_contract_refuses(split: int, deepest: int) -> None:
     """Depths that the contract refuses are refused."""
     with pytest.raises(ValueError, match="expected 2 <= split"):
