@@ -150,7 +150,7 @@ def first_difference(one: Sequence[int], other: Sequence[int]) -> int | None:
 
 def marked(vocabulary: Vocabulary, tokens: Sequence[int], number: int) -> str:
     """
-    The text of an answer with token `number` between two marks: "It is >>> not<<< safe".
+    The text of an answer with token `number` between two marks, as in "It is >>>not<<< safe".
 
     Where the answer ends before that token, the marks stand at its end, around nothing.
     """

@@ -58,6 +58,8 @@ def check(trial: Trial, *, fold: bool = True) -> Outcome:
 def _check(trial: Trial, fold: bool) -> Outcome:
     try:
         program, fixed = _compiled(trial)
+        if any(np.asarray(value).dtype.kind in "OSU" for value in trial.inputs.values()):
+            return Outcome(trial, "unknown")  # texts are numbers of a table: compared in tests/model/test_texts.py
         inference = Inference(program, _given(program, trial.inputs))
         inference.run_to(program.node_count)
     except ModelError as refusal:

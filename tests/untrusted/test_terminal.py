@@ -35,6 +35,7 @@ from opml_dispute.printable import lines, one_line
 PACKAGE = Path(opml_dispute.__file__).parent
 
 WAYS_TO_PRINT = {
+    "__main__.py": "one word of its own",
     "agent/log.py": "the log, whose values pass through `one_line` or `repr`",
     "agent/second_opinion.py": "a hash in hexadecimal, to the parent process",
     "cannon/server.py": "`log_to_stderr`, which passes its text through `lines`",
@@ -45,6 +46,7 @@ WAYS_TO_PRINT = {
     "cli/demo/view.py": "a demo's own sentences, through `lines`",
     "cli/output.py": "`Output`",
     "cli/simulate.py": "names of a scenario's settings, which are this package's own, and a bar of progress",
+    "generation/chat_process.py": "JSON, which escapes all but ASCII, to the parent process",
     "operator/fetch_process.py": "JSON, which escapes all but ASCII, to the parent process",
     "testing/fault_proxy.py": "its own address",
     "toolchain/native.py": "paths of this package's builds",
