@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -79,7 +80,9 @@ def test_no_transaction_is_charged_more_for_data_than_was_told(rolled: devnet.An
             (told_wei,) = data_fees_wei(rpc, [data])
             before_wei = rpc.balance_wei(FEE_VAULT)
             fields = {"from": account.address, "to": account.address, "data": "0x" + data.hex()}
-            rpc.request("eth_sendTransaction", fields)
+            sent = rpc.request("eth_sendTransaction", fields)
+            while rpc.request("eth_getTransactionReceipt", sent) is None:  # it is mined a moment after the answer
+                time.sleep(0.01)
             charged_wei = rpc.balance_wei(FEE_VAULT) - before_wei
             assert 0 < charged_wei <= told_wei // 2, "told twice over"
     rollup.set_prices(rpc)
