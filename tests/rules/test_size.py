@@ -74,7 +74,6 @@ MACRO_LINES = 49
 """A longer macro becomes an included template or an inline function: no debugger shows what is inside."""
 
 LONGER_FILES = {
-    "src/dispute/FaultDisputeGame.sol": "the functions of one contract, as the OP Stack's clients call them",
     "test/oracle/InferenceOracle.t.sol": "it tells what one contract does, in the order of a request's life",
     "test/vm/preimages/LargePreimages.t.sol": "it tells what one contract does, in the order of a proposal's life",
     "kernels/elementary.h": "the elementary functions share their reductions and tables, and the guest has them inline",

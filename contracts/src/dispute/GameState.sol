@@ -4,13 +4,13 @@ pragma solidity ^0.8.30;
 import {AnswerList} from "./AnswerList.sol";
 import {Bond, BondTerms, MAX_FORFEITED_BPS} from "./Bond.sol";
 import {Claim} from "./Claim.sol";
-import {ClaimAlreadyExists, InvalidBondTerms, TooManyClaims} from "./Errors.sol";
+import {ClaimAlreadyExists, GameNotInProgress, InvalidBondTerms, TooManyClaims} from "./Errors.sol";
 import {GameArguments} from "./GameArguments.sol";
 import {NO_PARENT, PackedClaim} from "./PackedClaim.sol";
 import {PackedGame} from "./PackedGame.sol";
 import {Position} from "./Position.sol";
 import {StateRoot} from "./StateRoot.sol";
-import {Account, StoredClaim} from "./Types.sol";
+import {Account, GameStatus, StoredClaim} from "./Types.sol";
 import {IFaultDisputeGame} from "./interfaces/IFaultDisputeGame.sol";
 
 /// @title The storage of a game, packed
@@ -54,6 +54,11 @@ abstract contract GameState is GameArguments {
         FORFEITED_BPS = terms.forfeitedBps;
         FORFEITED_TO = terms.forfeitedTo;
         DEPOSITED_AT_ONCE = terms.depositedAtOnce;
+    }
+
+    function _gameInProgress() internal view returns (PackedGame game) {
+        game = packedGame;
+        if (game.status() != GameStatus.IN_PROGRESS) revert GameNotInProgress();
     }
 
     // ------------------------------------------------------------------------------------------------ claims

@@ -100,7 +100,8 @@ interface IFaultDisputeGame is IDisputeGame {
     function step(uint256 claimIndex, bool isAttack, bytes calldata stateData, bytes calldata proof) external;
 
     /// @notice Puts a part of a local pre-image into the oracle for the execution subgame of a claim.
-    /// @param ident 2 starting root, 3 disputed root, 4 index of the disputed node (8 bytes), 5 chain id (8 bytes).
+    /// @param ident 2 starting root, 3 disputed root, 4 index of the disputed node (8 bytes), 5 chain id (8 bytes),
+    ///        6 item (32 bytes): see LocalIdent.
     /// @param execLeafIndex Any claim below the split depth.
     /// @param partOffset Where the 32-byte part starts in (length as 8 bytes big-endian) ++ data.
     function addLocalData(uint256 ident, uint256 execLeafIndex, uint256 partOffset) external;
