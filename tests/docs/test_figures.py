@@ -20,7 +20,10 @@ GAS = {
     r"commit to a proposal \| ([\d,]+) \|": ("commit to a proposal",),
     r"a move \| ([\d,]+);": ("attack, split depth",),
     r"`resolveClaim` of a claim with one answer \| ([\d,]+) \|": ("resolve a claim with one answer",),
-    r"`settle` of 27 claims in a line, and the game \| ([\d,]+) \|": ("settle 27 claims and the game",),
+    r"`settle` of 27 claims in a line, and the game; of 2 \| ([\d,]+); ([\d,]+) \|": (
+        "settle 27 claims and the game",
+        "settle 2 claims and the game",
+    ),
     r"`claimCredit`, first and second call \| ([\d,]+) and ([\d,]+) \|": (
         "claim credit, first call",
         "claim credit, second call",

@@ -171,6 +171,21 @@ contract GasTest is OracleFixture {
         record("settle 27 claims and the game");
     }
 
+    /// @notice All that an account sends which counters a root claim, if no other account does anything: the root bond has to
+    ///         pay for that.
+    function test_gas_counterARootClaimAlone() public {
+        FaultDisputeGame game = propose(ask(address(0), 0, 0), Claim.wrap("a lie"));
+        attack(game, 0, Claim.wrap("the truth"), "");
+        skip(CLOCK);
+        uint256[] memory both = new uint256[](2);
+        both[0] = 1;
+        game.settle(both, 0);
+        record("settle 2 claims and the game");
+        skip(FINALITY_DELAY + 1);
+        game.claimCredit(address(this));
+        record("claim credit, first call, closing the game");
+    }
+
     function test_gas_wideClaim() public {
         RequestId id = ask(address(0), 0, 0);
         FaultDisputeGame game = propose(id, Claim.wrap("a lie"));

@@ -104,6 +104,28 @@ contract ResolutionTest is GameFixture {
         vm.assertEq(claimAt(1).counteredBy, BOB);
     }
 
+    /// @notice A claim stands if every one of its answers fell, and its bond goes back; in one call as in pages.
+    function testFuzz_resolve_allAnswersFallen(uint256 count, uint256 page) public {
+        count = bound(count, 1, 12);
+        page = bound(page, 0, count);
+        moveAs(ALICE, 0, lie(1), true);
+        for (uint256 i = 0; i < count; ++i) {
+            moveAs(BOB, 1, lie(10 + i), i % 2 == 0);
+        }
+        for (uint256 i = 0; i < count; ++i) {
+            moveAs(CAROL, 2 + i, lie(100), true);
+        }
+        expire();
+        for (uint256 i = game.claimDataLen(); i > 2; --i) {
+            game.resolveClaim(i - 1, 0);
+        }
+        while (!game.resolvedSubgames(1)) game.resolveClaim(1, page);
+        vm.assertEq(claimAt(1).counteredBy, address(0));
+        vm.assertEq(game.normalModeCredit(ALICE), claimAt(1).bond);
+        game.resolveClaim(0, 0);
+        vm.assertTrue(game.resolve() == GameStatus.CHALLENGER_WINS);
+    }
+
     function test_resolve_stepperTakesTheLeaf() public {
         uint256 leaf = attackDownTo(D);
         bytes memory firstState = abi.encode(alphabet.firstState());

@@ -2,7 +2,7 @@
 pragma solidity ^0.8.30;
 
 import {OracleFixture} from "./helpers/OracleFixture.sol";
-import {ProudProposer} from "./helpers/Consumers.sol";
+import {GreedyProposer, ProudProposer} from "./helpers/Consumers.sol";
 import {ALL_BPS, BURN_ADDRESS} from "../../src/dispute/Bond.sol";
 import {Claim, claimOf} from "../../src/dispute/Claim.sol";
 import {GameNotFinalized, GameNotResolved} from "../../src/dispute/Errors.sol";
@@ -11,7 +11,7 @@ import {Position} from "../../src/dispute/Position.sol";
 import {RequestId} from "../../src/dispute/RequestId.sol";
 import {IFaultDisputeGame} from "../../src/dispute/interfaces/IFaultDisputeGame.sol";
 import {ArenaRoot} from "../../src/oracle/SectionRoot.sol";
-import {RequestTerms} from "../../src/oracle/interfaces/IInferenceOracle.sol";
+import {IInferenceOracle, RequestTerms} from "../../src/oracle/interfaces/IInferenceOracle.sol";
 import {IProposerBonds} from "../../src/oracle/interfaces/IProposerBonds.sol";
 
 /// @notice What a request demands of its proposers is locked: from the first moment of each proposal, and until its game pays out.
@@ -141,6 +141,17 @@ contract ProposerBondsTest is OracleFixture {
         vm.assertEq(bonds.oracle(), address(oracle));
     }
 
+    /// @notice Only a game that the factory made has a bond locked, and only its creator's: no account locks another's deposit.
+    function test_noStrangerLocksADeposit() public {
+        deposit(PROPOSER, BOND);
+        RequestId[2] memory abouts = [id, askFor(BOND, 0)];
+        for (uint256 i = 0; i < 2; ++i) {
+            vm.expectRevert(abi.encodeWithSelector(IInferenceOracle.NotAGame.selector, address(this)));
+            oracle.recordProposal(CANNON, right, abi.encode(abouts[i]), PROPOSER);
+        }
+        vm.assertEq(bonds.depositOf(PROPOSER), BOND);
+    }
+
     function test_withdraw_whatIsFree() public {
         deposit(PROPOSER, BOND + 3);
         create(PROPOSER, id, right, 0);
@@ -153,6 +164,18 @@ contract ProposerBondsTest is OracleFixture {
         emit IProposerBonds.Withdrawn(PROPOSER, 3);
         bonds.withdraw(3);
         vm.assertEq(PROPOSER.balance, before + 3);
+        vm.assertEq(address(bonds).balance, BOND);
+    }
+
+    /// @notice A deposit is taken back once, also by an account that asks again while it is paid.
+    function test_withdraw_paysOnceWhateverTheSenderDoes() public {
+        deposit(PROPOSER, BOND); // of another, which must stay
+        GreedyProposer greedy = new GreedyProposer();
+        deposit(address(greedy), BOND);
+        greedy.prepare(abi.encodeCall(bonds.withdraw, (BOND)));
+        greedy.make(address(bonds), abi.encodeCall(bonds.withdraw, (BOND)));
+        vm.assertEq(greedy.reason(), IProposerBonds.DepositShort.selector);
+        vm.assertEq(address(greedy).balance, BOND);
         vm.assertEq(address(bonds).balance, BOND);
     }
 
@@ -228,6 +251,23 @@ contract ProposerBondsTest is OracleFixture {
         survive(game);
         bonds.release(game);
         vm.assertEq(address(proud).balance, BOND);
+    }
+
+    /// @notice A bond is paid out once, also to a proposer that asks for it again while it is paid.
+    function test_release_paysOnceWhateverTheRecipientDoes() public {
+        deposit(PROPOSER, BOND); // of another, which must stay
+        GreedyProposer greedy = new GreedyProposer();
+        deposit(address(greedy), BOND);
+        bytes memory call = abi.encodeCall(factory.create, (CANNON, right, abi.encode(id)));
+        bytes memory made = greedy.make{value: INIT_BOND}(address(factory), call);
+        FaultDisputeGame game = FaultDisputeGame(payable(abi.decode(made, (address))));
+        survive(game);
+        game.closeGame(); // so that a second payment would need little gas
+        greedy.prepare(abi.encodeCall(bonds.release, (game)));
+        bonds.release(game);
+        vm.assertEq(greedy.reason(), IProposerBonds.NoBond.selector);
+        vm.assertEq(address(greedy).balance, BOND);
+        vm.assertEq(address(bonds).balance, BOND);
     }
 
     /// @notice Whatever happens to two games about one request, each wei goes where it belongs, and none is left or made.

@@ -80,3 +80,26 @@ contract ProudProposer {
         revert NoThanks();
     }
 }
+
+/// @notice A proposer that, whenever it is paid, calls the payer again, and keeps the error by which that was refused.
+contract GreedyProposer {
+    bytes internal again;
+    bytes4 public reason;
+
+    /// @param again_ What it calls when it is paid.
+    function prepare(bytes calldata again_) external {
+        again = again_;
+    }
+
+    function make(address target, bytes calldata call) external payable returns (bytes memory) {
+        (bool success, bytes memory result) = target.call{value: msg.value}(call);
+        require(success, "call failed");
+        return result;
+    }
+
+    receive() external payable {
+        (bool success, bytes memory why) = msg.sender.call(again);
+        require(!success, "paid twice");
+        reason = bytes4(why);
+    }
+}
