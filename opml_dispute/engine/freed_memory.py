@@ -8,24 +8,21 @@ they were on stay with the process, unless the C library is told to give them ba
 from __future__ import annotations
 
 import ctypes
-import gc
 from typing import Final
 
 WORTH_GIVING_BACK: Final = 4096
 """Nodes of a program: planning fewer leaves too little to be worth it."""
 
 
-def give_back_freed(nodes: int, *, cycles: bool = False) -> None:
+def give_back_freed(nodes: int) -> None:
     """
     Gives the system back what planning a program of `nodes` nodes has freed, if these are many.
 
-    `cycles`: frees objects that refer to each other first. That looks at all objects of the process, which takes half a
-    second where there are millions. Only glibc gives memory back; with another C library nothing happens.
+    Only glibc does so; with another C library nothing happens. Nothing that planning makes goes round in a circle, so
+    that no collection is needed, which would look at all that the process holds.
     """
     if nodes < WORTH_GIVING_BACK:
         return
-    if cycles:
-        gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(ctypes.c_size_t(0))

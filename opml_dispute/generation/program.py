@@ -49,7 +49,7 @@ def compile_answer(
             program = _compiled(checkpoint, shape, tile_budget, meter)
         except Refuse as refusal:
             raise UnsupportedLanguageModel(f"the model's sizes do not go together: {refusal}") from None
-    give_back_freed(program.node_count, cycles=True)
+    give_back_freed(program.node_count)
     return program
 
 
