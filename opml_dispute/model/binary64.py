@@ -36,8 +36,6 @@ class Binary64:
 
     def __init__(self, g: Emitter) -> None:
         self.g = g
-        self.narrowed = 0
-        """How often numbers were made binary32."""
 
     # Integers
 
@@ -415,7 +413,7 @@ class Binary64:
         fraction, most, bias = {
             DType.F32: (23, 0xFF, 127), DType.F16: (10, 0x1F, 15), DType.BF16: (7, 0xFF, 127)
         }[dtype]  # fmt: skip
-        self.narrowed += dtype is DType.F32
+        self.g.narrowed += dtype is DType.F32
         a = self.bits(x)
         magnitude = self._and(a, MAGNITUDE)
         exponent, significand = self._parts(magnitude)

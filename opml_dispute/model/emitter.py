@@ -49,8 +49,17 @@ class Emitter(Recorder):
     def __init__(self, meter: Meter | None = None) -> None:
         super().__init__(meter)
         self._packed: dict[tuple[int, Shape, Shape, int], tuple[Tensor, Tensor]] = {}
-        self.wide = Binary64Sums(self)
-        """What stands in for kernels where the numbers are binary64."""
+        self.narrowed = 0
+        """How often binary64 numbers were made binary32."""
+
+    @property
+    def wide(self) -> Binary64Sums:
+        """
+        What stands in for kernels where the numbers are binary64.
+
+        WHY NOT kept: it and the emitter would hold each other, and so all tensors, in memory until a collection.
+        """
+        return Binary64Sums(self)
 
     # Moves
 

@@ -106,7 +106,7 @@ class LoweringEntry:
         The program's notes then name it. Graphs inside of it are not lowered twice.
         """
         is_wide = any(_is_wide(value) for value in given) and g.origin.op_type not in _WALK_GRAPHS
-        before = g.wide.narrowed
+        before = g.narrowed
         try:
             results = _outputs(self.function(g, *given, **attributes))
         except (Refuse, ValueError, ArithmeticError, LookupError, TypeError, AttributeError):
@@ -117,7 +117,7 @@ class LoweringEntry:
             if g.origin.op_type in _UPDATE_PARAMETERS:
                 results = tuple(g.cast(result, given[2].dtype) for result in results)
         else:
-            if not is_wide or g.wide.narrowed == before or g.origin.op_type in _ROUND_AT_THE_END:
+            if not is_wide or g.narrowed == before or g.origin.op_type in _ROUND_AT_THE_END:
                 return results
         note = f"{g.origin.op_type} of binary64 is computed in binary32 (24 bits of precision)"
         if note not in g.notes:
