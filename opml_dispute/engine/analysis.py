@@ -218,12 +218,14 @@ def with_roots(blocks: Iterable[Block]) -> tuple[Block, ...]:
     Raises `FileChanged` if a mapped file was written to.
     """
     blocks, rooted = list(blocks), []
+    mappings = mappings_of(block.data for block in blocks)
+    expect_unchanged(mappings)  # before, too: what was cut off a mapped file cannot be read, and ends the process
     for block in blocks:
         if block.root is None:
             block = replace(block, root=merkle_root(block.data, block.log2_size, block.word_bytes))
             give_back(block.data)
         rooted.append(block)
-    expect_unchanged(mappings_of(block.data for block in blocks))
+    expect_unchanged(mappings)
     return tuple(rooted)
 
 

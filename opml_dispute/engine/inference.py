@@ -240,6 +240,7 @@ class Inference:
             for block in schedule.loads:
                 self._model.load(block)
             self._schedule = ReadySchedule(schedule, self._segment)
+        self._model.expect_unchanged()  # before: what was cut off a mapped file cannot be read, and ends the process
         if self._schedule.run() != 0:
             for lo, hi in schedule.written:
                 self._segment.zero(lo, hi - lo)

@@ -92,6 +92,7 @@ class ModelMemory:
 
     def load(self, block: Block) -> None:
         """Puts one block in."""
+        self.expect_unchanged()  # before: what was cut off a mapped file cannot be read, and ends the process
         data = np.frombuffer(block.data, np.uint8)
         if not self._typing.is_typed and block.word_bytes != 1:
             data = data.view(f"=u{block.word_bytes}").astype(f">u{block.word_bytes}").view(np.uint8)

@@ -168,6 +168,26 @@ def test_a_file_written_to_is_noticed(tmp_path: Path) -> None:
         inference.state_root(program.node_count)
 
 
+@pytest.mark.parametrize("when", ["compiled", "hashed", "loaded", "run"])
+def test_a_file_that_was_cut_short_is_noticed_before_it_is_read(tmp_path: Path, when: str) -> None:
+    """Reading what is not there any more would end the process without a word."""
+    numbers = np.ones((64, 1024), np.float32)
+    path = tmp_path / "model.onnx"
+    onnx.save(model_of(numbers, numbers), path, save_as_external_data=True, location="w.bin", size_threshold=0)
+    program = compile_model(path)
+    inference = None
+    if when != "compiled":
+        assert program.model_root
+    if when in ("loaded", "run"):
+        inference = Inference(program, {"x": numbers})
+    if inference is not None and when == "run":
+        inference.run_to(program.node_count)
+        inference.run_to(0)
+    os.truncate(tmp_path / "w.bin", 10)
+    with pytest.raises(FileChanged, match=r"w\.bin"):
+        (inference or Inference(program, {"x": numbers})).state_root(program.node_count)
+
+
 def test_rules_of_onnx_hold_for_mapped_models(tmp_path: Path) -> None:
     """The checker sees a mapped model too."""
     model = model_of(*constants())
