@@ -17,12 +17,14 @@ from onnx import TensorProto
 
 from opml_dispute.engine.inference import Inference
 from opml_dispute.generation.files import open_model
+from opml_dispute.model.builder import Builder
 from opml_dispute.model.compiler import compile_model
 from opml_dispute.model.files import Binding, parse_binding
+from opml_dispute.model.opcodes import DType
 from opml_dispute.model.program import Program
 from opml_dispute.model.refusals import InputNotFixed, ModelError, UnsupportedOp
 from opml_dispute.model.survey import survey
-from opml_dispute.model.tensor import Array
+from opml_dispute.model.tensor import Array, Shape, Tensor
 from opml_dispute.operator.model_description import binding_as_registered, facts_to_be
 from tests.model.graphs import Graph, parsed
 from tests.onnx.in_vm import InVm
@@ -169,8 +171,28 @@ def test_a_uniform_number_is_never_the_upper_bound() -> None:
         assert 0.99 < found["y"].astype(np.float32).max() < 1
 
 
+@pytest.mark.parametrize("kind", ["float16", "bfloat16", "float", "double"])
+def test_the_greatest_fraction_does_not_round_up_to_the_upper_bound(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """1 + (1 - 2^-24) is 2 in binary32, and one draw in 2^24 has that fraction."""
+
+    def greatest(g: Builder, shape: Shape, seed: float | None) -> Tensor:
+        g.next_draw(seed)
+        return g.filled(shape, 1 - 2.0**-24, DType.F32)
+
+    monkeypatch.setattr("opml_dispute.model.lower.random._uniform", greatest)
+    found = drawn(
+        f"agraph () => ({kind}[2] y) {{ y = RandomUniform <dtype={_number(kind)}, low=1.0, high=2.0, shape=[2]> () }}"
+    )
+    assert 1.99 < found["y"].astype(np.float64).max() < 2
+
+
 def _number(kind: str) -> int:
-    return {"float16": TensorProto.FLOAT16, "bfloat16": TensorProto.BFLOAT16, "float": TensorProto.FLOAT}[kind]
+    return {
+        "float16": TensorProto.FLOAT16,
+        "bfloat16": TensorProto.BFLOAT16,
+        "float": TensorProto.FLOAT,
+        "double": TensorProto.DOUBLE,
+    }[kind]
 
 
 def test_a_seed_of_the_operators_own_draws_the_same_in_every_inference() -> None:
@@ -247,6 +269,7 @@ def test_a_size_that_random_numbers_decide_names_the_seed() -> None:
         ("RandomUniformLike <low=-3e38, high=3e38> (x)", "expected a range of finite width"),
         ("RandomNormalLike <dtype=6> (x)", "expected a float's"),
         ("Multinomial (x)", "expected rows of one class or more"),
+        ("RandomUniform <shape=[4294967296, 4294967296]> ()", "18,446,744,073,709,551,616 random numbers at once"),
     ],
 )
 def test_numbers_that_no_draw_can_give_are_refused(operator: str, reason: str) -> None:

@@ -8,6 +8,7 @@ the operator's own. `_uniform` and `_normal` make numbers of them; each operator
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 
 import numpy as np
 
@@ -52,7 +53,7 @@ def _words(g: Builder, size: int, seed: float | None) -> Words:
 
 def _joined(g: Builder, numbers: Sequence[Tensor], shape: Shape) -> Tensor:
     """Four tensors of numbers, a block each, as one tensor of `shape`, row-major."""
-    size = int(np.prod(shape, dtype=np.int64))
+    size = prod(shape)
     flat = g.reshape(g.stack(numbers, 1), (WORDS_PER_BLOCK * numbers[0].size,))
     return g.reshape(flat.sliced(0, 0, size), shape)
 
@@ -66,7 +67,7 @@ def _uniform(g: Builder, shape: Shape, seed: float | None) -> Tensor:
     """Uniform over the multiples of 2^-24 in [0, 1), binary32."""
     if 0 in shape:
         return g.filled(shape, 0.0, DType.F32)
-    words = _words(g, int(np.prod(shape, dtype=np.int64)), seed)
+    words = _words(g, prod(shape), seed)
     return _joined(g, [_fraction(g, word) for word in words], shape)
 
 
@@ -74,7 +75,7 @@ def _normal(g: Builder, shape: Shape, seed: float | None) -> Tensor:
     """Normal, of mean 0 and deviation 1, binary32: two numbers of two words each, by Box and Muller."""
     if 0 in shape:
         return g.filled(shape, 0.0, DType.F32)
-    a, b, c, d = _words(g, int(np.prod(shape, dtype=np.int64)), seed)
+    a, b, c, d = _words(g, prod(shape), seed)
     numbers = []
     for radius, turn in ((a, b), (c, d)):
         chance = g.mul(g.cast(g.add(radius, 1), DType.F32), 2.0**-32)  # in (0, 1]
@@ -98,10 +99,11 @@ def _made_type(dtype: int | None, like: Tensor | None = None) -> DType:
 def _uniform_between(g: Builder, shape: Shape, kind: DType, low: float, high: float, seed: float | None) -> Tensor:
     """low + u (high - low), and not `high`, which rounding could give."""
     low, high = float(np.float32(low)), float(np.float32(high))
+    rounded = np.float32 if kind is DType.F64 else kind.numpy  # what is computed in binary32 is rounded to it
     with np.errstate(all="ignore"):
         width = float(np.float32(high) - np.float32(low))
-        most = float(np.nextafter(np.asarray(high, kind.numpy), np.asarray(-np.inf, kind.numpy)))
-        most = max(most, float(np.asarray(low, kind.numpy)))
+        most = float(np.nextafter(np.asarray(high, rounded), np.asarray(-np.inf, rounded)))
+        most = max(most, float(np.asarray(low, rounded)))
     if not 0 <= width < np.inf:
         raise Refuse(f"numbers from {low:g} to {high:g}; expected a range of finite width")
     numbers = g.add(g.mul(_uniform(g, shape, seed), width), low)
