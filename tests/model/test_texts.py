@@ -17,6 +17,7 @@ from opml_dispute.model.compiler import compile_model
 from opml_dispute.model.program import Program
 from opml_dispute.model.refusals import UnsupportedOp
 from opml_dispute.model.tensor import Array
+from tests.onnx.backend import as_numbers, texts_of
 from tests.onnx.in_vm import InVm
 
 RNG = np.random.default_rng(8)
@@ -81,6 +82,41 @@ def test_ngrams_are_counted_as_onnx_runtime_does(
     x = RNG.integers(0, 5, shape)
     wanted = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"x": x})[0]
     np.testing.assert_array_equal(run(compile_model(model), x), wanted)
+
+
+@pytest.mark.parametrize("mode", ["TF", "TFIDF"])
+def test_ngrams_that_share_a_place_count_with_their_own_weights(mode: str) -> None:
+    node = ngrams_at([0, 1, 0], mode)
+    x = np.array([1, 1, 2, 3, 1, 2])
+    model = model_of(node, (TensorProto.INT64, [6]), TensorProto.FLOAT)
+    wanted = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"x": x})[0]
+    np.testing.assert_array_equal(run(compile_model(model), x), wanted)
+
+
+def test_a_shared_place_whose_weight_is_not_said_is_refused() -> None:
+    with pytest.raises(UnsupportedOp, match="share a place in mode IDF"):
+        compile_model(model_of(ngrams_at([0, 1, 0], "IDF"), (TensorProto.INT64, [6]), TensorProto.FLOAT))
+
+
+def ngrams_at(places: list[int], mode: str) -> onnx.NodeProto:
+    return helper.make_node(
+        "TfIdfVectorizer", ["x"], ["y"], mode=mode, min_gram_length=1, max_gram_length=1, max_skip_count=0,
+        pool_int64s=[1, 2, 3], ngram_counts=[0], ngram_indexes=places, weights=[0.5, 2.0, 3.0],
+    )  # fmt: skip
+
+
+def test_of_categories_named_twice_the_last_one_is_taken() -> None:
+    """As ONNX Runtime does, of integers and of texts."""
+    for kind, x, named in (
+        (TensorProto.INT64, np.array([1, 2, 3]), {"cats_int64s": [1, 2, 1]}),
+        (TensorProto.STRING, np.array(["", "ü", "c"], object), {"cats_strings": ["", "ü", ""]}),
+    ):
+        node = helper.make_node("OneHotEncoder", ["x"], ["y"], domain="ai.onnx.ml", **named)
+        model = model_of(node, (kind, [3]), TensorProto.FLOAT)
+        program = compile_model(model)
+        wanted = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"x": x})[0]
+        numbers = as_numbers(texts_of(program), x) if kind == TensorProto.STRING else x
+        np.testing.assert_array_equal(run(program, numbers), wanted)
 
 
 def test_the_vm_counts_the_same_ngrams_as_the_engine() -> None:

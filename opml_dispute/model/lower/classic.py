@@ -213,8 +213,12 @@ def one_hot_encoder(
     texts = () if cats_int64s else cats_strings or ()
     if bool(texts) != (x.narrow == TensorProto.STRING):
         raise Refuse(f"categories that are {'text' if texts else 'integers'}, and an input that is not")
-    categories = g.constant(g.text_numbers(texts) if texts else np.array(cats_int64s or [], np.int64))
-    return g.cast(g.equal(g.cast(x, DType.I64).with_axis(x.rank), categories), DType.F32)
+    categories = g.text_numbers(texts) if texts else np.array(cats_int64s or [], np.int64)
+    hits = g.equal(g.cast(x, DType.I64).with_axis(x.rank), g.constant(categories))
+    last = {int(category): place for place, category in enumerate(categories)}
+    if len(last) < categories.size:  # of categories that are named twice, ONNX Runtime takes the last
+        hits = g.both(hits, g.constant(np.isin(np.arange(categories.size), list(last.values()))))
+    return g.cast(hits, DType.F32)
 
 
 @lowers("LabelEncoder", domain=ML, since=2)

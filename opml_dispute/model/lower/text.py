@@ -13,7 +13,7 @@ from opml_dispute.model.refusals import Refuse
 from opml_dispute.model.tensor import Array, Tensor
 
 MOST_COMPARISONS = 1 << 28
-"""Of one model: of every n-gram that is looked for, with every place where it could be."""
+"""Of all n-grams of one length, with every place in the tokens where they could be, for one number of skips."""
 
 
 @lowers("TfIdfVectorizer", since=9)
@@ -45,16 +45,16 @@ def tfidf_vectorizer(
         wanted = min_gram_length <= length <= max_gram_length and gram.size > 0
         skips = range(max_skip_count + 1 if length > 1 else 1) if wanted else ()
         counts.append(_counted(g, tokens, gram, skips))
-    found = _placed(g, g.concat(counts, 1), ngram_indexes)
+    found = g.concat(counts, 1)
     if mode == "IDF":
+        if len(set(ngram_indexes)) < len(ngram_indexes):
+            raise Refuse("n-grams that share a place in mode IDF, which does not say whose weight stands there")
         found = g.minimum(found, 1)
-    result = g.cast(found, DType.F32)
     if mode != "TF" and weights:
         if len(weights) != len(ngram_indexes):
             raise Refuse(f"{len(weights)} weights for {len(ngram_indexes)} n-grams")
-        scale = np.ones(found.shape[1], np.float32)
-        scale[list(ngram_indexes)] = np.array(weights, np.float32)
-        result = g.mul(result, g.constant(scale))
+        found = g.mul(g.cast(found, DType.F32), g.constant(np.array(weights, np.float32)))
+    result = g.cast(_placed(g, found, ngram_indexes), DType.F32)
     return result.without(0) if x.rank == 1 else result
 
 
@@ -93,9 +93,9 @@ def _counted(g: Builder, tokens: Tensor, gram: Array, skips: Sequence[int]) -> T
 
 
 def _placed(g: Builder, counts: Tensor, indexes: Sequence[int]) -> Tensor:
-    """Each count at its place; counts that share a place are added."""
+    """Each count, or weighted count, at its place; those that share a place are added."""
     width = max(indexes, default=-1) + 1
-    zeros = g.filled((counts.shape[0], 1), 0, DType.I64)
+    zeros = g.filled((counts.shape[0], 1), 0, counts.dtype)
     padded = g.concat([counts, zeros], 1)
     sources: list[list[int]] = [[] for _ in range(width)]
     for source, place in enumerate(indexes):
@@ -106,4 +106,4 @@ def _placed(g: Builder, counts: Tensor, indexes: Sequence[int]) -> Tensor:
         column = [own[level] if level < len(own) else counts.shape[1] for own in sources]
         part = g.take(padded, g.constant(np.array(column, np.int64)), 1)
         found = part if found is None else g.add(found, part)
-    return g.filled((counts.shape[0], width), 0, DType.I64) if found is None else found
+    return g.filled((counts.shape[0], width), 0, counts.dtype) if found is None else found
