@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from fractions import Fraction
 from functools import reduce as folded
 from typing import Any
+from weakref import ref
 
 import ml_dtypes
 import numpy as np
@@ -205,6 +206,15 @@ def test_cumulative_sums_of_whole_numbers_are_exact(exclusive: bool, reverse: bo
     np.testing.assert_array_equal(found, wanted[:, ::-1] if reverse else wanted)
 
 
+def test_an_emitter_is_gone_with_its_last_name() -> None:
+    """It holds a model's constants, which must not wait for a collection."""
+    g = Builder()
+    g.wide.add(*(g.scalar(value, DType.F64) for value in (1.0, 2.0)))
+    left = ref(g)
+    del g
+    assert left() is None
+
+
 def test_infinities_are_told_apart() -> None:
     x = awkward()
     for signs, wanted in ((0, np.zeros(x.shape, np.bool_)), (1, np.isneginf(x)), (2, np.isposinf(x)), (3, np.isinf(x))):
@@ -218,6 +228,10 @@ def test_infinities_are_told_apart() -> None:
         lambda g, a, b: g.mul(a, b),
         lambda g, a, b: g.less(a, b),
         lambda g, a, b: g.cast(g.floor(a), DType.I64),
+        lambda g, a, b: g.div(a, b),
+        lambda g, a, b: g.reduce(Reduction.MAX, g.binary(Binary.MIN, a, b), (0,)),
+        lambda g, a, b: g.cast(g.cast(a, DType.F16), DType.F64),
+        lambda g, a, b: g.topk(a, 5, 0, largest=False),
     ],
 )
 def test_the_vm_computes_the_same_numbers_as_the_engine(operation: Operation) -> None:
@@ -323,6 +337,16 @@ def test_trees_over_binary64_decide_and_add_as_onnx_runtime_does(op_type: str, c
         found, onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"x": x}), strict=True
     ):
         assert_same_bits(have, want)
+
+
+def test_the_vm_walks_the_same_trees_as_the_engine() -> None:
+    model, thresholds = trees("TreeEnsembleRegressor", 2, 2)
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 3
+    x = thresholds[:9].reshape(3, 3).copy()
+    x[0, 0], x[1] = np.nan, np.nextafter(x[1], np.inf)
+    in_vm = InVm()
+    in_vm(compile_model(model), {"x": x})
+    assert in_vm.outcome == "equal"
 
 
 def test_more_trees_than_are_added_in_order_are_added_by_pairs(monkeypatch: pytest.MonkeyPatch) -> None:

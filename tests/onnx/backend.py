@@ -129,9 +129,9 @@ def attempt(case: TestCase, run: Run = native) -> Result:
         for inputs, outputs in case.data_sets:
             program, fixed = _compiled(model, _named(model, inputs), _room(inputs, outputs))
             given = {**_named(model, inputs), SEED: np.array([1], np.int64)}
-            texts = _texts(program)
-            given = {name: _numbers(texts, value) for name, value in given.items()}
-            outputs = [_numbers(texts, value) for value in outputs]
+            texts = texts_of(program)
+            given = {name: as_numbers(texts, value) for name, value in given.items()}
+            outputs = [as_numbers(texts, value) for value in outputs]
             got = run(program, {spec.name: _stored(given[spec.name], spec.dtype) for spec in program.inputs})
             for value, expected in zip(model.graph.output, outputs, strict=True):
                 found = _there(value.name, got, expected)
@@ -148,13 +148,13 @@ def attempt(case: TestCase, run: Run = native) -> Result:
     )
 
 
-def _texts(program: Program) -> dict[str, int]:
+def texts_of(program: Program) -> dict[str, int]:
     """The numbers of the texts that the program's notes tell."""
     told = [note.removeprefix(elements.TEXT_NOTE) for note in program.notes if note.startswith(elements.TEXT_NOTE)]
     return {text: i for i, text in enumerate(json.loads(told[0]))} if told else {}
 
 
-def _numbers(texts: dict[str, int], value: Any) -> Any:
+def as_numbers(texts: dict[str, int], value: Any) -> Any:
     """Texts as numbers: those of the table, and further ones for others."""
     array = np.asarray(value) if not isinstance(value, list | onnx.TensorProto) and value is not None else None
     if array is None or array.dtype.kind not in "OUS":

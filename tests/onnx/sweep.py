@@ -28,6 +28,7 @@ from opml_dispute.model.compiler import compile_model
 from opml_dispute.model.program import Program
 from opml_dispute.model.refusals import InputNotFixed, ModelError
 from opml_dispute.model.tensor import Array
+from tests.onnx.backend import SEED, as_numbers, texts_of
 from tests.onnx.trials import Trial, is_float
 
 
@@ -58,9 +59,9 @@ def check(trial: Trial, *, fold: bool = True) -> Outcome:
 def _check(trial: Trial, fold: bool) -> Outcome:
     try:
         program, fixed = _compiled(trial)
-        if any(np.asarray(value).dtype.kind in "OSU" for value in trial.inputs.values()):
-            return Outcome(trial, "unknown")  # texts are numbers of a table: compared in tests/model/test_texts.py
-        inference = Inference(program, _given(program, trial.inputs))
+        texts = texts_of(program)
+        inputs = {name: as_numbers(texts, value) for name, value in trial.inputs.items()}
+        inference = Inference(program, _given(program, inputs))
         inference.run_to(program.node_count)
     except ModelError as refusal:
         return Outcome(trial, "refused", str(refusal), any(True for _ in _references(trial)))
@@ -72,13 +73,13 @@ def _check(trial: Trial, fold: bool) -> Outcome:
         return Outcome(trial, "status", f"status {inference.status}", True)
     got = list(inference.outputs().values())
     if fold and len(fixed) < len(trial.inputs):
-        found = _folded(trial, got)
+        found = _folded(trial, inputs, got)
         if found:
             return Outcome(trial, "folded", found, True)
     differences = []
     defined = _defined(trial, got)
     for name, expected in _references(trial):
-        difference = _difference(got, expected, defined)
+        difference = _difference(got, [as_numbers(texts, value) for value in expected], defined)
         if not difference:
             return Outcome(trial, "agrees")
         differences.append(f"{name}: {difference}")
@@ -104,37 +105,44 @@ def _defined(trial: Trial, got: Sequence[Array]) -> Array | None:
 
 
 def _given(program: Program, inputs: Mapping[str, Any]) -> dict[str, Array]:
-    return {spec.name: np.asarray(inputs[spec.name]).astype(spec.dtype.numpy) for spec in program.inputs}
+    """The values of the program's inputs, with a seed for one that draws random numbers."""
+    values = {**inputs, SEED: np.array([1])}
+    return {spec.name: np.asarray(values[spec.name]).astype(spec.dtype.numpy) for spec in program.inputs}
 
 
-def _compiled(trial: Trial) -> tuple[Program, dict[str, Array]]:
-    """The program, and the inputs that had to be fixed for it."""
-    fixed: dict[str, Array] = {}
+def _compiled(trial: Trial, given: Mapping[str, Array] | None = None) -> tuple[Program, dict[str, Array]]:
+    """The program with the inputs `given` fixed, and those that had to be as well."""
+    fixed = dict(given or {})
+    seed: str | None = None
     while True:
         try:
-            return compile_model(trial.model, constants=fixed), fixed
+            return compile_model(trial.model, constants=fixed, seed_input=seed), fixed
         except InputNotFixed as need:
             if need.inputs <= fixed.keys():
                 raise
             fixed |= {name: trial.inputs[name] for name in need.inputs}
+        except ModelError as refusal:
+            if seed is not None or "--seed-input" not in (refusal.hint or ""):
+                raise
+            seed = SEED
 
 
-def _folded(trial: Trial, running: Sequence[Array]) -> str:
+def _folded(trial: Trial, inputs: Mapping[str, Any], running: Sequence[Array]) -> str:
     """What differs, in any bit, where all inputs are constants; empty if nothing does."""
     if any(isinstance(value, list) for value in trial.inputs.values()):
         return ""
     try:
-        program = compile_model(trial.model, constants=dict(trial.inputs))
+        program, _ = _compiled(trial, inputs)
     except ModelError as refusal:
         return f"refused with constants: {refusal}"
     except Exception as error:
         return f"{type(error).__name__}: {error}"
-    inference = Inference(program, {})
+    inference = Inference(program, _given(program, inputs))
     inference.run_to(program.node_count)
     if inference.status:
         return f"status {inference.status} with constants"
     if any(a.tobytes() != b.tobytes() for a, b in zip(running, inference.outputs().values(), strict=True)):
-        running = _unfused(trial)
+        running = _unfused(trial, inputs)
     for i, (now, then) in enumerate(zip(running, inference.outputs().values(), strict=True)):
         if now.dtype != then.dtype or now.shape != then.shape:
             return f"output {i} is {then.dtype}{list(then.shape)} with constants, {now.dtype}{list(now.shape)} without"
@@ -143,11 +151,11 @@ def _folded(trial: Trial, running: Sequence[Array]) -> str:
     return ""
 
 
-def _unfused(trial: Trial) -> list[Array]:
+def _unfused(trial: Trial, inputs: Mapping[str, Any]) -> list[Array]:
     """The outputs of a run in which no constant was fused into the operation before: fusing changes roundings."""
     with mock.patch.object(compiler, "fuse", lambda builder, ops, ends: list(ops)):
         program, _ = _compiled(trial)
-    return list(Inference(program, _given(program, trial.inputs)).outputs().values())
+    return list(Inference(program, _given(program, inputs)).outputs().values())
 
 
 def _with_outputs(model: onnx.ModelProto) -> onnx.ModelProto:
