@@ -26,7 +26,7 @@ from opml_dispute.chain.system import System
 from opml_dispute.devnet import anvil as devnet
 from opml_dispute.devnet.meddlers import MEDDLERS
 from opml_dispute.devnet.soak_agents import AgentProcess, two_agents
-from opml_dispute.devnet.soak_disturbances import Disturbances
+from opml_dispute.devnet.soak_disturbances import Disturbances, bury
 from opml_dispute.devnet.soak_games import Arena, Kind, Match
 from opml_dispute.devnet.soak_plan import SoakOutcome, SoakPlan
 from opml_dispute.errors import OpmlError
@@ -101,7 +101,7 @@ class _Soak:
 
     def settle(self, disturbances: Disturbances) -> None:
         """The clocks run out; until every bond of the agent is paid out and every output delivered."""
-        self.arena.bury()
+        bury(self.system.rpc)
         payments = 0
         while not self._is_over("settle"):
             done = self._look(payments)

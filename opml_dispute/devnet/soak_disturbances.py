@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from opml_dispute.chain.rpc import Rpc
 from opml_dispute.devnet import anvil as devnet
@@ -18,6 +19,15 @@ from opml_dispute.devnet.soak_agents import AgentProcess
 from opml_dispute.devnet.soak_plan import SoakOutcome, SoakPlan
 from opml_dispute.primitives import Address
 from opml_dispute.testing.fault_proxy import FaultProxy
+
+DEEPEST: Final = 3
+"""The most blocks that a reorganisation takes back."""
+
+
+def bury(rpc: Rpc) -> None:
+    """What is on the chain now is beyond what a reorganisation takes back."""
+    for _ in range(DEEPEST + 1):
+        rpc.request("evm_mine")
 
 
 class Spacing:
@@ -85,7 +95,7 @@ class Disturbances:
         self._let_time_pass()
         if self._reorganisation.is_due(done):
             self._reorganisation.restart(done)
-            self._rpc.request("anvil_reorg", self._chance.randint(1, 3), [])
+            self._rpc.request("anvil_reorg", self._chance.randint(1, DEEPEST), [])
             self._outcome.reorganisations += 1
 
     def keep_agents(self, done: int) -> None:
@@ -117,6 +127,7 @@ class Disturbances:
 
     def _set_balance(self, wei: int) -> None:
         self._rpc.request("anvil_setBalance", self._account, hex(wei))
+        bury(self._rpc)  # a reorganisation puts back the balances of the block that it goes back to, these too
 
     def _let_time_pass(self) -> None:
         """The chain's clock goes on faster than the world's."""

@@ -31,6 +31,7 @@ from opml_dispute.chain.system import System
 from opml_dispute.devnet import anvil as devnet
 from opml_dispute.devnet.campaign import ask_sample
 from opml_dispute.devnet.soak_agents import PROPOSES_FROM
+from opml_dispute.devnet.soak_disturbances import bury
 from opml_dispute.devnet.soak_plan import SoakOutcome, SoakPlan
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.claim import Game
@@ -164,7 +165,7 @@ class Arena:
             asked = self.asked[request_id] = self._asked(case, kind, plan.seed + number)
             if kind is not Kind.AGENT:
                 self._open_game(case, asked)
-        self.bury()
+        bury(self.system.rpc)
 
     def _asked(self, case: Case, kind: Kind, seed: int) -> Asked:
         computed = replace(case)
@@ -191,11 +192,6 @@ class Arena:
 
     def _seat(self, address: Address, trace: SplitTrace, sender: Sender) -> Seat:
         return Seat(Table(self.system, address, trace), one_by_one(lambda intent: perform(intent, sender)))
-
-    def bury(self) -> None:
-        """What is on the chain now is beyond what a reorganisation takes back."""
-        for _ in range(4):
-            self.system.rpc.request("evm_mine")
 
     # ---- looking ----
 

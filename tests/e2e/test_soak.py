@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from opml_dispute.devnet import anvil as devnet
 from opml_dispute.devnet.soak import soak
-from opml_dispute.devnet.soak_plan import SoakPlan
+from opml_dispute.devnet.soak_disturbances import DEEPEST, Disturbances, bury
+from opml_dispute.devnet.soak_plan import SoakOutcome, SoakPlan
+from opml_dispute.testing.fault_proxy import FaultProxy
 from tests.conftest import Chain
 
 
@@ -47,3 +50,18 @@ def test_nothing_is_lost_however_often_the_agent_is_killed(chain: Chain, tmp_pat
     assert outcome.outages > 0
     assert outcome.reorganisations > 0
     assert set(plan.faults) - set(outcome.struck) == set(), "every kind of fault struck"
+
+
+def test_an_empty_purse_that_was_filled_again_stays_full(bare_anvil: devnet.Anvil) -> None:
+    """Whatever a reorganisation takes back; without this the agents of a long soak stood still for good."""
+    rpc, account = bare_anvil.rpc, devnet.account("challenger").address
+    full_wei = rpc.balance_wei(account)
+    bury(rpc)
+    with FaultProxy(rpc.url) as proxy:
+        disturbances = Disturbances(rpc, proxy, [], account, SoakPlan(), SoakOutcome(), lambda sentence: None)
+        disturbances.empty_purse()
+        rpc.request("anvil_reorg", DEEPEST, [])
+        assert rpc.balance_wei(account) == 0
+        disturbances.fill_purse()
+        rpc.request("anvil_reorg", DEEPEST, [])
+        assert rpc.balance_wei(account) == full_wei
