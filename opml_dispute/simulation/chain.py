@@ -79,6 +79,8 @@ class Chain:
         self._due: dict[int, list[Transaction]] = {}
         self._room: dict[int, int] = {}
         self._order = 0
+        self._last_block = int(scenario.horizon_days * 86_400 // scenario.chain.block_s) + 1
+        """The trial is over then: bribes that cost nothing would keep a transaction out for ever."""
         self._fee_start_s = chance.uniform(0, len(fees.wei) * fees.grid_s)
         if scenario.reorgs.per_day:
             env.process(self._reorganise())
@@ -135,7 +137,7 @@ class Chain:
         block_s = self.scenario.chain.block_s
         block = int(max(self.env.now, not_before_s) // block_s) + 1
         gas = self._gas_of(transaction.action)
-        while not self._takes(block, transaction, gas):
+        while block <= self._last_block and not self._takes(block, transaction, gas):
             block += 1
         self._room[block] = self._room.get(block, BLOCK_GAS) - gas
         transaction.included_s = block * block_s

@@ -24,7 +24,7 @@ from opml_dispute.simulation.gas_table import TABLES
 from opml_dispute.simulation.metrics import METRIC_KEYS
 from opml_dispute.simulation.schema import ScenarioError, read_table, setting
 
-MODEL_VERSION = 3
+MODEL_VERSION = 4
 """Raised whenever the same scenario and seed give other figures, so that no stored result is taken for a new one."""
 
 MOST_POINTS = 10_000
@@ -32,6 +32,9 @@ MOST_POINTS = 10_000
 
 MOST_EVENTS = 100_000_000
 """Claims and requests that one trial may come to, about: a thousand of them take a second."""
+
+MOST_BLOCKS = 10_000_000
+"""Of one trial with bribed builders: each block's builder is asked, and its answer kept."""
 
 MOST_CONTRACT_GAMES = 100
 """Of one trial at the contract level: forty whole disputes take seven seconds."""
@@ -335,8 +338,15 @@ def _check(scenario: Scenario) -> None:
         )
     if scenario.level == "contract" and (scenario.reorgs.per_day or load.games > MOST_CONTRACT_GAMES):
         raise ScenarioError("level", f"at most {MOST_CONTRACT_GAMES} games and no reorganisations on contracts")
+    censorship, blocks = scenario.censorship, horizon_h * 3_600 / scenario.chain.block_s
+    if censorship.share and censorship.budget_eth and blocks > MOST_BLOCKS:
+        raise ScenarioError(
+            "horizon_days", f"{blocks:,.0f} blocks found, expected {MOST_BLOCKS:,} or fewer where builders are bribed"
+        )
+    # Liars answer each other, too.
+    liars = sum(attacker.strategy == "liar" for attacker in scenario.attacker)
     hostile = sum(2 * attacker.claims for attacker in scenario.attacker)
-    events = load.games * (2 * depths.max + hostile) + load.spam_per_hour * horizon_h
+    events = load.games * (2 * depths.max * max(1, liars) ** 2 + hostile) + load.spam_per_hour * horizon_h
     if events > MOST_EVENTS:
         raise ScenarioError(
             "load", f"a trial would come to some {events:,.0f} claims and requests, expected {MOST_EVENTS:,} or fewer"

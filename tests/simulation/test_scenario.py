@@ -56,6 +56,8 @@ LIAR = {"strategy": "liar"}
             "load",
             "trial",
         ),
+        ({"name": "x", "load": {"games": 2_000}, "attacker": [LIAR] * 40}, "load", "claims and requests"),
+        ({"name": "x", "horizon_days": 1_400, "censorship": {"share": 1, "budget_eth": 1}}, "horizon_days", "blocks"),
         ({"name": "x", "honest": {"poll_s": 1e-300}}, "honest.poll_s", "0.1 or more"),
         ({"name": "x", "honest": {"offline_h": 1e-9}}, "honest.offline_h", "0.01 or more"),
         ({"name": "x", "trials": 10**9}, "trials", "or less"),

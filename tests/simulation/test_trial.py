@@ -94,6 +94,13 @@ def test_bribes_buy_delay_until_the_budget_is_spent() -> None:
     assert all_day["truth_won"] == 0
 
 
+def test_bribes_that_cost_nothing_end_with_the_trial() -> None:
+    """No builder ever takes an honest transaction; the search for a block that does ends at the horizon."""
+    free = play(scenario(horizon_days=2, censorship={"share": 1, "budget_eth": 1}, attacker=[LIAR]), 1)
+    assert free["bribed_blocks"] <= 2 * 86_400 // 12 + 1
+    assert free["unfinished"] == 1
+
+
 def test_reorganisations_change_no_winner() -> None:
     """Undone moves come again, or are made again."""
     for seed in range(4):
