@@ -2,8 +2,8 @@
 Gas of the single transactions of a dispute, as a simulation charges it.
 
 `MEASURED` is made of the figures that `game.gas` holds and a test compares with the contracts; `THREE_WORDS` is what
-the same transactions cost when a claim took three words and each move a deposit: the default bonds were chosen, and the
-committed reports made, with it. A scenario names one of them.
+the same transactions cost when a claim took three words and each move a deposit: the default bonds were chosen with it.
+A scenario names one of them.
 """
 
 from __future__ import annotations

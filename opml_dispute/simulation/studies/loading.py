@@ -32,6 +32,8 @@ def report() -> list[Block]:
         counts = [f"{oracle_steps:,.0f}", f"{MAP_STEPS}", *(f"{count}" for count in moves)]
         times = [f"{oracle_s[-1]:.3g} s", f"{map_s[-1] * 1e6:.2g} µs"]
         rows.append([name, *counts, *(f"{each / 1e6:.2f} M" for each in gas), *times])
+    gibibyte = ceil_log2(int(2**30 * ORACLE_STEPS_PER_BYTE)) - ceil_log2(MAP_STEPS)
+    saved = gibibyte * (MOVE_GAS + SETTLE_CLAIM_GAS)
     figure = draw(
         [
             Panel(
@@ -59,7 +61,8 @@ def report() -> list[Block]:
             "VM time. "
             "Copied, 1 GiB takes half a billion steps and 29 levels in every node's run that needs it, and "
             "its bytes would "
-            "have to be on chain for a disputed read. The moves saved are 3.6 million gas at 1 GiB; but what decides "
+            f"have to be on chain for a disputed read. The moves saved are {saved / 1e6:.1f} million gas at 1 GiB; but "
+            "what decides "
             "is that "
             "calldata of the model's size cannot be sent at all.\n\n"
             "What is not saved: every party that computes needs the bytes, and hashes them once, natively (0.16 s "

@@ -70,7 +70,8 @@ def report() -> list[Block]:
             "the honest "
             "side owns wins, whatever the bonds are; larger bonds only change the unit. So the bound is: **the truth "
             f"wins if the honest side can lock {ours[0][1] / ours[0][0]:.2f} times what the attacker locks**, all of "
-            "it returned with four fifths of the attacker's, and pay gas for another ninth of it at 30 gwei. "
+            f"it returned with four fifths of the attacker's, and pay gas for another {100 * _gas_eth(1):.0f} % of it "
+            "at 30 gwei. "
             "In the OP Stack's game the factor is 1.095 a claim.\n\n"
             "BoLD needs a sixth of the attacker's stake beyond its first 3,600 ETH, at nearly constant delay. A "
             "tournament needs one bond, at a delay that grows with the logarithm. A plain one is later than this game "
@@ -110,19 +111,28 @@ def _bound_row(attack_eth: int, delay_days: float) -> list[str]:
     """Honest stake, gas and delay against an attacker that locks so much: in this game, and in a tournament."""
     first_eth, answer_eth = (DEFAULT.bond_wei(depth, DEPTH) / ETHER for depth in (1, 2))
     claims = attack_eth / first_eth
-    gas_eth = claims * MEASURED.countering(newcomer=False) * ASSUMED_FEE_WEI / ETHER
     entries = int(attack_eth / TOURNAMENT_BOND_ETH) + 1
-    match_eth = dispute_gas(Depths(split=SPLIT, max=DEPTH)) / 2 * ASSUMED_FEE_WEI / ETHER
-    matches = dave.rounds(entries) * (dave.GROUP - 1)
     return [
         f"{attack_eth:,}",
         f"{claims * answer_eth:,.2f}",
-        f"{gas_eth:,.2f}",
+        f"{_gas_eth(attack_eth):,.2f}",
         f"{delay_days:.1f}",
         f"{TOURNAMENT_BOND_ETH:g}",
-        f"{matches * match_eth:,.1f}",
+        f"{_tournament_gas_eth(entries):,.1f}",
         f"{dave.longest_days(entries):.4g}",
     ]
+
+
+def _gas_eth(attack_eth: int) -> float:
+    """What answering so much in this game costs the honest side in gas."""
+    claims = attack_eth / DEFAULT.bond_wei(1, DEPTH) * ETHER
+    return claims * MEASURED.countering(newcomer=False) * ASSUMED_FEE_WEI / ETHER
+
+
+def _tournament_gas_eth(entries: int) -> float:
+    """What the honest side pays for gas in a tournament of so many claims."""
+    match_eth = dispute_gas(Depths(split=SPLIT, max=DEPTH)) / 2 * ASSUMED_FEE_WEI / ETHER
+    return dave.rounds(entries) * (dave.GROUP - 1) * match_eth
 
 
 def _recommendation() -> str:
@@ -130,7 +140,8 @@ def _recommendation() -> str:
     return (
         "A tournament by Dave's rules is worth building as a second game type, for requests whose value exceeds what "
         "honest parties can be expected to own together: against an attacker of a million ether it asks them for one "
-        "bond and some 11 ETH of gas, and this game for more than a million. It does not replace this game. Its "
+        f"bond and some {_tournament_gas_eth(10**6):.0f} ETH of gas, and this game for more than a million. It does "
+        "not replace this game. Its "
         "answer comes after 16 days against one liar and 35 against a million ether, here after 8.5; and a claim in it "
         "is a commitment to the whole computation, which costs more than the state roots that a claim needs here. The "
         "line between them is the honest side's purse: what can be won by a false answer, against what its defenders "
