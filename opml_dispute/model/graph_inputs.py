@@ -66,6 +66,8 @@ def fixed_value(value: onnx.ValueInfoProto, array: Array, dims: Mapping[str, int
         raise UnsupportedType(value.name, f"{kind or 'no type'}; expected a tensor")
     dtype, narrow = held_type(value.name, value.type.tensor_type.elem_type)
     given = np.asarray(array)
+    if given.dtype.kind in "OSU":
+        raise UnsupportedType(value.name, "a fixed value of text; expected the numbers of texts, or numbers")
     values = given.astype(dtype.numpy)
     if narrow and given.dtype == helper.tensor_dtype_to_np_dtype(narrow):
         return _shaped(value, values, dims)

@@ -15,7 +15,7 @@ from opml_dispute.engine.inference import Inference
 from opml_dispute.model import elements
 from opml_dispute.model.compiler import compile_model
 from opml_dispute.model.program import Program
-from opml_dispute.model.refusals import UnsupportedOp
+from opml_dispute.model.refusals import UnsupportedOp, UnsupportedType
 from opml_dispute.model.tensor import Array
 from tests.onnx.backend import as_numbers, texts_of
 from tests.onnx.in_vm import InVm
@@ -56,6 +56,17 @@ def test_an_input_takes_the_numbers_of_texts() -> None:
     program = compile_model(model_of(node, (TensorProto.STRING, [3]), TensorProto.FLOAT))
     assert table(program) == ["red", "blue"]
     assert run(program, np.array([1, 0, 7])).tolist() == [[0, 1], [1, 0], [0, 0]]
+
+
+def test_a_fixed_input_takes_numbers_of_texts_and_no_texts() -> None:
+    """A text of digits would be taken for a number of the table."""
+    node = helper.make_node("OneHotEncoder", ["x"], ["y"], domain="ai.onnx.ml", cats_strings=["0", "1"])
+    model = model_of(node, (TensorProto.STRING, [2]), TensorProto.FLOAT)
+    program = compile_model(model, constants={"x": np.array([1, 0])})
+    assert Inference(program, {}).outputs()["y"].tolist() == [[0, 1], [1, 0]]
+    for texts in (np.array(["1", "0"], object), np.array(["a", "b"]), np.array([b"1", b"0"])):
+        with pytest.raises(UnsupportedType, match="a fixed value of text"):
+            compile_model(model, constants={"x": texts})
 
 
 def test_keys_of_text_for_numbers_are_refused() -> None:
