@@ -208,6 +208,25 @@ contract StepsTest is GameFixture {
         game.addLocalData(3, index, 0);
     }
 
+    /// @notice An account whose first act is a step is a player like others: who comes after it is another one.
+    function test_step_byANewcomer() public {
+        propose(lie(0));
+        (address first, address second) = (makeAddr("first"), makeAddr("second"));
+        uint256 leaf = attackDownTo(D);
+        stepAs(first, leaf, true, 0);
+        uint256 other = moveAs(CHALLENGER, claimAt(leaf).parentIndex, lie(70), true);
+        stepAs(second, other, true, 0);
+        vm.assertEq(claimAt(leaf).counteredBy, first);
+        vm.assertEq(claimAt(other).claimant, CHALLENGER);
+        vm.assertEq(claimAt(other).counteredBy, second);
+        skip(CLOCK);
+        game.resolveClaim(leaf, 0);
+        game.resolveClaim(other, 0);
+        vm.assertEq(game.normalModeCredit(first), claimAt(leaf).bond);
+        vm.assertEq(game.normalModeCredit(second), claimAt(other).bond);
+        vm.assertEq(game.normalModeCredit(CHALLENGER), 0);
+    }
+
     /// @notice No clock ends the time for steps.
     function test_step_afterAllTimeIsUp() public {
         uint256 index = attack(attack(attack(openTrace(), lie(6)), lie(7)), lie(8));
