@@ -20,12 +20,10 @@ from opml_dispute.chain.system import System
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.claim import Game
 from opml_dispute.game.resolve import forecast
-from opml_dispute.operator.settle import recipients
+from opml_dispute.operator.settle import REFUND, recipients
 from opml_dispute.primitives import Address
 
 GAMES_A_LOOK: Final = 200
-_REFUND: Final = 2
-"""The mode in which every account gets its own bonds back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +121,7 @@ def _owed(
     game: Game, vault: Address, payees: Sequence[Address], answers: Sequence[Any], delay_s: int
 ) -> list[OwedCredit]:
     mode, *parts = answers
-    if mode == _REFUND:
+    if mode == REFUND:
         awards = {payee: sum(claim.bond_wei for claim in game.claims if claim.claimant == payee) for payee in payees}
     else:
         awards = dict(forecast(game).payouts_wei)

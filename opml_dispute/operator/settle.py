@@ -34,7 +34,8 @@ STATUS_WORDS = {
     GameStatus.DEFENDER_WINS: "the defender wins",
 }
 
-UNDECIDED = 0
+UNDECIDED, REFUND = 0, 2
+"""Modes of paying: not closed yet; closed after it was discarded, so that every account gets its own bonds back."""
 
 
 @dataclass(frozen=True)
@@ -54,13 +55,19 @@ class Settlement:
     head: Head
     game: Game
     is_finalized: bool
-    is_closed: bool
+    mode: int
+    """How the game pays; between `UNDECIDED` and `REFUND`, as resolution awarded."""
     credits: tuple[Credit, ...]
     finality_delay_s: int
     withdrawal_delay_s: int
     proposer_bonds: ProposerBonds
     proposer_bond_wei: int
     """What the proposer locked because the request demands it; 0 once it is released."""
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it is decided how the game pays."""
+        return self.mode != UNDECIDED
 
 
 def recipients(game: Game) -> list[Address]:
@@ -109,7 +116,7 @@ def read_settlements(
         delay_s = delays[vaults[game.address].address]
         found.append(
             Settlement(
-                *(at, game, is_finalized, mode != UNDECIDED, credits_, finality_delay_s, delay_s),
+                *(at, game, is_finalized, mode, credits_, finality_delay_s, delay_s),
                 *(system.proposer_bonds, proposer_bond_wei),
             )
         )
@@ -167,10 +174,17 @@ def settle_intents(settlement: Settlement) -> list[Intent]:
 
 
 def _release_intents(settlement: Settlement) -> list[Intent]:
-    """Pay out what the request demanded of the proposer, if one of the accounts looked after may get it."""
+    """
+    Pay out what the request demanded of the proposer, if one of the accounts looked after gets it.
+
+    Who gets it is known once the game is closed. An account that gets nothing would pay the gas for another's money.
+    """
     game, bond_wei = settlement.game, settlement.proposer_bond_wei
-    payees = {credit.recipient for credit in settlement.credits}
-    if bond_wei == 0 or payees.isdisjoint({game.root.claimant, game.root.countered_by}):
+    if bond_wei == 0 or not settlement.is_closed:
+        return []
+    fell = game.status == GameStatus.CHALLENGER_WINS and settlement.mode != REFUND
+    gets_it = {game.root.countered_by, game.terms.forfeited_to} if fell else {game.root.claimant}
+    if gets_it.isdisjoint(credit.recipient for credit in settlement.credits):
         return []
 
     def did(receipt: Receipt) -> str:

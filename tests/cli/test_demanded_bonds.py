@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from opml_dispute.chain.contracts.governance import GuardedOracle
 from opml_dispute.devnet import anvil as devnet
 from opml_dispute.primitives import Address
 from tests.cli.conftest import Cli
@@ -29,12 +30,12 @@ def deposit_wei(cli: Cli, key_file: str) -> int:
     return int(cli("deposit", "--key-file", key_file, "--json").object_with("deposit_wei")["deposit_wei"])
 
 
-def end(cli: Cli, on_chain: Chain, game: str, *signing: str) -> list[str]:
-    """Resolve a game and pay everything out; the kinds of transactions."""
+def end(cli: Cli, on_chain: Chain, game: str, *signing: str, payee: str = "all") -> list[str]:
+    """Resolve a game and pay everything out to `payee`; the kinds of transactions."""
     did = []
     for delay_s in (TEST_TIMES.max_clock_s, TEST_TIMES.finality_delay_s + 1, TEST_TIMES.withdrawal_delay_s):
         on_chain.warp(delay_s)
-        resolved = cli("resolve", game, "--for", "all", *signing)
+        resolved = cli("resolve", game, "--for", payee, *signing)
         assert resolved.code == 0, resolved.err
         did += [item["did"] for item in resolved.objects if "did" in item]
     return did
@@ -63,6 +64,27 @@ def test_the_bond_of_a_lie_goes_to_the_challenger(cli: Cli, on_chain: Chain, key
     before = on_chain.rpc.balance_wei(challenger)
     assert "release-bond" in end(cli, on_chain, game, "--key-file", key("requester"), "--json")
     assert on_chain.rpc.balance_wei(challenger) - before >= BOND * 8 // 10
+
+
+@pytest.mark.parametrize("is_discarded", [False, True])
+def test_an_account_that_gets_nothing_pays_no_gas_for_the_bond(
+    cli: Cli, on_chain: Chain, key: Key, request_id: str, is_discarded: bool
+) -> None:
+    """Neither the proposer of a lie for the challenger's money nor, in a discarded game, the challenger for its."""
+    lied = cli("propose", request_id, "--fault", "seed=3", "--key-file", key("proposer"), "--json")
+    game = Address(lied.objects[-1]["game"])
+    assert cli("challenge", game, "--key-file", key("challenger"), "--json").code == 0
+    system = on_chain.system()
+    if is_discarded:
+        guard = GuardedOracle(system.oracle.address)
+        on_chain.sender("deployer").send(guard.blacklist(game))
+    loser, winner = ("challenger", "proposer") if is_discarded else ("proposer", "challenger")
+    payee = devnet.account(loser).address
+    assert "release-bond" not in end(cli, on_chain, game, "--key-file", key(loser), "--json", payee=payee)
+    assert system.rpc.read(system.proposer_bonds.bond_wei(game)) == BOND
+    resolved = cli("resolve", game, "--key-file", key(winner), "--json")
+    assert "release-bond" in [item.get("did") for item in resolved.objects]
+    assert system.rpc.balance_wei(system.proposer_bonds.address) == 0
 
 
 def test_a_deposit_that_was_not_locked_is_taken_back(cli: Cli, on_chain: Chain, key: Key) -> None:
