@@ -40,7 +40,7 @@ class Refusal(Enum):
     MISSING = "missing"
     """This node no longer has the data: history that expired, state that was pruned."""
     FINAL = "final"
-    """Anything else: the same request would be refused again."""
+    """Anything else, such as code that the EVM cannot run: the same request would be refused again."""
 
 
 class RpcError(OpmlError):
@@ -136,6 +136,23 @@ _WORDS: Final = tuple(
             ),
         ),
         (Refusal.NONCE, (r"nonce (is )?too (low|high)", "invalid (transaction )?nonce", "old ?nonce", "nonce.*used")),
+        (
+            # Faults of the code that was called, in the words of geth, Anvil and Reth (revm's names), Besu and
+            # Nethermind. revm's fatal errors are about its database, which may answer the next time.
+            Refusal.FINAL,
+            (
+                "EVM error:? (?!Fatal|.*database)",
+                "stack ?(under|over)flow|stack limit reached|INSUFFICIENT_STACK_ITEMS|TOO_MANY_STACK_ITEMS",
+                "(invalid|undefined|bad) ?(opcode|instruction)|INVALID_OPERATION|opcode ?not ?found",
+                "invalid ?_?jump",
+                "invalid code: must not begin",
+                "write protection|ILLEGAL_STATE_CHANGE",
+                "return data out of bounds|INVALID_RETURN_DATA_BUFFER_ACCESS",
+                "gas uint64 overflow",
+                "out ?_?of ?_?gas|INSUFFICIENT_GAS",
+                "max (call depth|code size|initcode size) exceeded",
+            ),
+        ),
         (Refusal.FUNDS, ("insufficient (funds|balance)", "not enough (funds|balance)", "insufficient sender balance")),
         (Refusal.MISSING, ("pruned", "histor(y|ical)", "expired", "ancient", "archive")),
         (
@@ -196,6 +213,9 @@ _WORDS: Final = tuple(
     )
 )
 
+_BEFORE_CODES: Final = 5
+"""Kinds whose words say more than any code."""
+
 
 def classify(code: int, message: str) -> Refusal:
     """
@@ -207,12 +227,12 @@ def classify(code: int, message: str) -> Refusal:
     <Refusal.NONCE: 'nonce'>
     """
     words = message[:2000]
-    for kind, pattern in _WORDS[:4]:
+    for kind, pattern in _WORDS[:_BEFORE_CODES]:
         if pattern.search(words):
             return kind
     if code in _CODES:
         return _CODES[code]
-    for kind, pattern in _WORDS[4:]:
+    for kind, pattern in _WORDS[_BEFORE_CODES:]:
         if pattern.search(words):
             return kind
     return Refusal.FINAL

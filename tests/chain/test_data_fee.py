@@ -57,7 +57,7 @@ def test_an_ordinary_chain_asks_for_no_data_fee(rpc: Rpc) -> None:
     assert Sender(rpc, devnet.account("deployer")).quote(FACTORY).data_fee_wei == 0
 
 
-@pytest.mark.parametrize("code", ["0x5f5ffd", "0x00", "0x60405ff3", "0x600160015f5ff3"])
+@pytest.mark.parametrize("code", ["0x5f5ffd", "0x00", "0xfe", "0x01", "0x60405ff3", "0x600160015f5ff3"])
 def test_another_contract_at_that_address_is_no_fee(rpc: Rpc, code: str) -> None:
     """It reverts, answers nothing, or something that is no number: the chain is not one of these rollups."""
     assert data_fees_wei(answering(rpc, code), [b"x"]) == [0]
@@ -114,6 +114,8 @@ def test_a_dispute_pays_for_the_data_of_all_its_transactions(rolled: devnet.Anvi
     move_wei = move_data_fee_wei(rolled.rpc)
     assert one > 26 * move_wei > 0
     assert two - one > 13 * move_wei
+    deeper = dispute_data_fee_wei(rolled.rpc, Depths(split=4, max=28), further_lines=1) - two
+    assert deeper > 2.9 * move_wei  # two on the first line, one on the other
 
 
 def test_a_dispute_costs_nothing_for_data_on_an_ordinary_chain(rpc: Rpc) -> None:

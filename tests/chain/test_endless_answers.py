@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -110,3 +111,32 @@ def _assert_all_end(ask: Callable[[int], None]) -> None:
     with ThreadPoolExecutor(len(ANSWERS)) as pool:
         for name, seconds in pool.map(took_s, ANSWERS):
             assert seconds < 10 * DEADLINE_S, name
+
+
+def test_a_kept_connection_has_a_new_deadline_for_each_exchange() -> None:
+    """With the first one's, an agent could ask no more once its first request is that long ago."""
+    connections = set[object]()
+
+    class Kept(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            connections.add(self.client_address)
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.send_header("Content-Length", "2")
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Kept) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        endpoint = Endpoint(f"http://127.0.0.1:{server.server_port}", deadline_s=0.5)
+        assert endpoint.post(b"{}").body == b"{}"
+        time.sleep(0.6)
+        assert endpoint.post(b"{}").body == b"{}"
+        assert len(connections) == 1
+        server.shutdown()

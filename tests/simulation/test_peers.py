@@ -56,6 +56,7 @@ def test_a_waiting_adversary_wins_no_time_from_bold() -> None:
     """While it waits, the honest timer runs."""
     assert bold.challenge([3, 3, 3], 0, period_days=7).days == 7
     assert bold.challenge([8], 0.5, period_days=7) == bold.Delay(7, 0)
+    assert bold.challenge([1, 1], 0.5, period_days=7) == bold.Delay(8, 2)  # the honest side's own reactions
 
 
 @pytest.mark.parametrize("sybils", [1, 2, 3, 7, 16, 100, 4095])
