@@ -11,7 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from opml_dispute.generation.refusals import NoTokenizer, UnsupportedLanguageModel
+from opml_dispute.generation.refusals import BadModelFile, NoTokenizer, UnsupportedLanguageModel
 from opml_dispute.model.files import BadDimension, Binding, read_model
 from opml_dispute.model.graph_ends import graph_ends
 
@@ -36,8 +36,8 @@ def is_language_model(file: Path) -> bool:
 
     try:
         return is_gguf(file) or _onnx_decoder(file) is not None or is_huggingface(file)
-    except UnsupportedLanguageModel:
-        return True  # reading it says what is missing
+    except (UnsupportedLanguageModel, BadModelFile):
+        return True  # reading it says what is missing, or broken
 
 
 def _onnx_decoder(file: Path) -> DecoderFiles | None:

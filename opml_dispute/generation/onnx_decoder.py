@@ -10,12 +10,15 @@ named by hand: tokens, positions, masks and lengths are known to the loop, and o
 positions from the size of what came before, padding would move them; a program of it takes prompts of one length only
 (`is_exact`).
 
+**Embeddings.** Where a graph takes rows in place of tokens, another one makes them of the tokens in each call.
+
 **Encoders.** Where a graph before the decoder reads the source, text or sound, it is lowered once. A text is the
 program's prompt, and sound an input of its own; the decoder begins with the tokens that the model's files name.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -27,7 +30,7 @@ from opml_dispute.generation.answer import AnswerShape
 from opml_dispute.generation.choice import Choices
 from opml_dispute.generation.language_model import LanguageSizes, by_count
 from opml_dispute.generation.names import ANSWER, PROMPT, SOURCES, WHOLE_PROMPT
-from opml_dispute.generation.onnx_files import IDS, DecoderFiles, renamed_states
+from opml_dispute.generation.onnx_files import EMBEDDED, IDS, DecoderFiles, renamed_states
 from opml_dispute.generation.onnx_graph import ExportedGraph, FrontPrompt, fitted
 from opml_dispute.generation.program import check_shape
 from opml_dispute.generation.refusals import UnsupportedLanguageModel
@@ -50,6 +53,8 @@ _FORBIDDEN = -1e30
 _LOGITS_KEPT = ("num_logits_to_keep", "logits_to_keep")
 """Inputs that say for how many of the last tokens logits are wanted; 0: for all."""
 _ENCODED = ("encoder_hidden_states", "encoder_outputs")
+_SENSED = re.compile("(image|vision|video|audio|speech)[a-z_]*_(features|embeds|hidden_states)")
+"""Inputs of an embedding for rows that a picture or a sound has in the place of tokens; a text has none of them."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,7 @@ class OnnxDecoder:
     prompt: ExportedGraph
     step: ExportedGraph
     encoder: ExportedGraph | None
+    embedding: ExportedGraph | None
     vocabulary: Vocabulary | None
     speech: Speech
 
@@ -84,7 +90,7 @@ class OnnxDecoder:
     def sizes(self) -> LanguageSizes:
         """As `LanguageModel.sizes`."""
         settings, encodings = self.files.settings, dict[str, int]()
-        for graph in (self.step, *((self.encoder,) if self.encoder else ())):
+        for graph in (self.step, *filter(None, (self.encoder, self.embedding))):
             for tensor in graph.model.graph.initializer:
                 name = elements.name_of(tensor.data_type)
                 encodings[name] = encodings.get(name, 0) + int(np.prod(tensor.dims, dtype=np.int64))
@@ -125,9 +131,10 @@ def read_decoder(files: DecoderFiles) -> OnnxDecoder:
     prompt = ExportedGraph(load(files.prompt), files.prompt.name)
     step = prompt if files.step == files.prompt else ExportedGraph(load(files.step), files.step.name)
     encoder = None if files.encoder is None else ExportedGraph(load(files.encoder), files.encoder.name)
+    embedding = None if files.embedding is None else ExportedGraph(load(files.embedding), files.embedding.name)
     reads_text = encoder is not None and not encoder.takes.intersection(SOURCES)
     vocabulary = folder_vocabulary(files.folder, files.settings, _rows(step) or 1 << 24, surrounds=reads_text)
-    return OnnxDecoder(files, prompt, step, encoder, vocabulary, speech_of(files.folder, files.settings))
+    return OnnxDecoder(files, prompt, step, encoder, embedding, vocabulary, speech_of(files.folder, files.settings))
 
 
 def _rows(graph: ExportedGraph) -> int:
@@ -167,9 +174,11 @@ class OnnxLoop:
         """The prompt, or the sound: the first input of the program."""
         self._is_exact = is_exact
         self._states: dict[str, Tensor] = {}
+        self._rows: dict[str, Tensor] = {}
+        """What the embedding made of the tokens of the present call, by the names of inputs that take it."""
         self._encoded: Tensor | None = None
         self._encoder_mask: Tensor | None = None
-        graphs = (model.prompt, model.step, *((model.encoder,) if model.encoder else ()))
+        graphs = (model.prompt, model.step, *filter(None, (model.encoder, model.embedding)))
         self._importers = {id(graph): Importer(graph.model, builder) for graph in graphs}
 
     def run(self) -> None:
@@ -213,6 +222,7 @@ class OnnxLoop:
 
     def _called(self, graph: ExportedGraph, call: _Call) -> Tensor:
         """The logits f32[1][1][vocabulary] of the last token; what all tokens leave is kept."""
+        self._embed(call.ids, call.place)
         self.g.origin = Origin("prompt", f"{call.place}, positions and masks")
         given = {value.name: fitted(self.g, value, self._given(graph, value, call)) for value in graph.inputs}
         narrowed: list[Tensor] = []
@@ -261,9 +271,12 @@ class OnnxLoop:
         if self.model.hears is None:
             padding = self.model.files.padding
             prompt = FrontPrompt.of(g, self.source, is_exact=self._is_exact, padding=padding)
+            self._embed(g.reshape(prompt.ids, (1, prompt.room)), "encoder")
         for value in encoder.inputs:
             if value.name in SOURCES:
                 made = self.source
+            elif value.name in self._rows:
+                made = self._rows[value.name]
             elif value.name == "input_ids" and prompt is not None:
                 made = g.reshape(prompt.ids, (1, prompt.room))
             elif value.name == "attention_mask" and prompt is not None:
@@ -281,6 +294,29 @@ class OnnxLoop:
 
     # What a graph takes
 
+    def _embed(self, ids: Tensor, place: str) -> None:
+        """Keeps what the embedding makes of tokens i64[1][rows]."""
+        graph = self.model.embedding
+        if graph is None:
+            return
+        given, replaced = {}, {}
+        for value in graph.inputs:
+            dims = value.type.tensor_type.shape.dim
+            if value.name in IDS:
+                given[value.name] = fitted(self.g, value, ids)
+            elif _SENSED.fullmatch(value.name) and any(not dim.HasField("dim_value") for dim in dims):
+                none = np.zeros([dim.dim_value for dim in dims], np.float32)
+                given[value.name] = fitted(self.g, value, self.g.constant(none))
+                replaced = dict.fromkeys(graph.searching, self._unfound)
+            else:
+                raise UnsupportedLanguageModel(f"{graph.name} takes an input {value.name!r}, which is not known here")
+        results = self._importers[id(graph)].repeated(given, f"{place}, embedding", replaced)
+        self._rows = results | dict.fromkeys(EMBEDDED, results[graph.first_of(*EMBEDDED)])
+
+    def _unfound(self, where: Tensor) -> Tensor:
+        """Of the places of tokens that stand for pictures or sounds: a text has none."""
+        return where if where.is_constant else self.g.filled(where.shape, 0, where.dtype)
+
     def _given(self, graph: ExportedGraph, value: onnx.ValueInfoProto, call: _Call) -> Tensor:
         """The tensor for one input. Raises `UnsupportedLanguageModel` for one that the loop does not know."""
         g, name = self.g, value.name
@@ -291,8 +327,12 @@ class OnnxLoop:
             return call.ids
         if name == "attention_mask" or name == "decoder_attention_mask":
             return self._mask(graph, call)
+        if name in self._rows:
+            return self._rows[name]
         if name in ("position_ids", "cache_position"):
-            return self._positions(call)
+            places, dims = self._positions(call), value.type.tensor_type.shape.dim
+            # Time, height and width, where pictures have places; of a text all are the same.
+            return places.broadcast((dims[0].dim_value or 3, *places.shape)) if len(dims) == 3 else places
         if name in _ENCODED and self._encoded is not None:
             return self._encoded
         if name == "encoder_attention_mask" and self._encoder_mask is not None:

@@ -54,6 +54,11 @@ class ExportedGraph:
         """All that it uses, in branches too."""
         return frozenset(_operators(self.model.graph))
 
+    @cached_property
+    def searching(self) -> frozenset[str]:
+        """The outputs of nodes that find places by what they hold."""
+        return frozenset(_outputs_of(self.model.graph, "NonZero"))
+
     @property
     def packs_cache(self) -> bool:
         """Whether new keys follow the last true one, in the place of padding; otherwise they follow the padding."""
@@ -108,6 +113,14 @@ def _scoring(graph: onnx.GraphProto, logits: str) -> str | None:
             return None
         logits = computed[0]
     return None
+
+
+def _outputs_of(graph: onnx.GraphProto, op_type: str) -> set[str]:
+    """The first outputs of all nodes of an operator, in branches too."""
+    found = {node.output[0] for node in graph.node if node.op_type == op_type and node.output}
+    for branch in (attribute.g for node in graph.node for attribute in node.attribute if attribute.HasField("g")):
+        found |= _outputs_of(branch, op_type)
+    return found
 
 
 def _operators(graph: onnx.GraphProto) -> set[str]:

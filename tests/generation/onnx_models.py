@@ -26,6 +26,7 @@ from tests.model.graphs import Graph
 Convention = Literal["optimum", "merged", "two files", "genai", "positions of the past", "positions of the mask", "old"]
 
 INT64 = TensorProto.INT64
+EMBEDDING_FILES = {"tokens": "embed_tokens.onnx", "pictures": "embedding.onnx", "layers": "embed_tokens.onnx"}
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ class OnnxMade:
     """Of quantised weights; 0: they are floats."""
     half: bool = False
     """Whether states, weights and logits are binary16."""
+    embedding: Literal["", "tokens", "pictures", "layers"] = ""
+    """Of a graph of its own: of tokens alone, with rows for pictures too, or with rows for every layer too."""
 
     @property
     def width(self) -> int:
@@ -111,13 +114,16 @@ class DecoderWriter(Graph):
         """The whole graph."""
         made = self.made
         kv: list[int | str] = ["batch_size", made.kv_heads, "past_sequence_length", made.head_size]
-        ids = self.input("input_ids", ["batch_size", "sequence_length"], INT64)
+        kind = TensorProto.FLOAT16 if made.half else TensorProto.FLOAT
+        x, ids = "", self.embedded(kind) if made.embedding else ""
+        if not ids:
+            ids = self.input("input_ids", ["batch_size", "sequence_length"], INT64)
+            x = self.node("Gather", self.named("embedding", made.vocabulary, made.width, scale=1.0), ids)
         mask = positions = ""
         if made.convention != "positions of the past":
             mask = self.input("attention_mask", ["batch_size", "total_sequence_length"], INT64)
         if made.convention not in ("positions of the past", "positions of the mask", "genai"):
-            positions = self.input("position_ids", ["batch_size", "sequence_length"], INT64)
-        kind = TensorProto.FLOAT16 if made.half else TensorProto.FLOAT
+            positions = self.position_ids()
         states = []
         for layer in range(made.layers):
             if made.convention == "old":
@@ -136,7 +142,7 @@ class DecoderWriter(Graph):
             every = self.node("Sub", self.node("Mul", summed, mask), self.constant(np.array(1)))
             every = self.node("Clip", every, self.constant(np.array(0)))
             positions = self.node("Slice", every, before, self.size(mask, 1), self.integers(1))
-        x = self.node("Gather", self.named("embedding", made.vocabulary, made.width, scale=1.0), ids)
+        x = x or ids
         if made.convention == "genai":
             last = self.node(
                 "Sub", self.node("ReduceSum", mask, self.integers(1), keepdims=1), self.constant(np.array(1))
@@ -155,6 +161,42 @@ class DecoderWriter(Graph):
         self.outputs.insert(0, self.call(logits, "logits"))
         domains = {"com.microsoft": 1} if made.convention == "genai" or made.bits else {}
         return self.told(self.model(self.outputs, domains=domains))
+
+    def position_ids(self) -> str:
+        """Positions; of pictures they would have three parts, of which all are added up here."""
+        if self.made.embedding != "pictures":
+            return self.input("position_ids", ["batch_size", "sequence_length"], INT64)
+        parts = self.input("position_ids", [3, "batch_size", "sequence_length"], INT64)
+        total = self.node("ReduceSum", parts, self.integers(0), keepdims=0)
+        return self.node("Div", total, self.constant(np.array(3)))
+
+    def embedded(self, kind: int) -> str:
+        """Rows that another graph makes, in the place of tokens."""
+        made = self.made
+        rows = self.input("inputs_embeds", ["batch_size", "sequence_length", made.width], kind)
+        if made.embedding != "layers":
+            return rows
+        more = self.input("per_layer_inputs", ["batch_size", "sequence_length", made.layers, made.width], kind)
+        return self.node("Add", rows, self.node("ReduceSum", more, self.integers(2), keepdims=0))
+
+    def embedding(self) -> onnx.ModelProto:
+        """The graph that makes these rows."""
+        made = self.made
+        kind = TensorProto.FLOAT16 if made.half else TensorProto.FLOAT
+        ids = self.input("input_ids", ["batch_size", "sequence_length"], INT64)
+        outputs = []
+        x = self.node("Gather", self.named("embedding", made.vocabulary, made.width, scale=1.0), ids)
+        if made.embedding == "pictures":  # the last token stands for a row of a picture
+            seen = self.input("image_features", ["num_image_tokens", made.width], kind)
+            stands = self.node("Equal", ids, self.constant(np.array(made.vocabulary - 1)))
+            places = self.node("Transpose", self.node("NonZero", stands), perm=[1, 0])
+            x = self.node("ScatterND", x, places, seen)
+        if made.embedding == "layers":
+            table = self.named("per layer", made.vocabulary, made.layers * made.width, scale=1.0)
+            shape = [self.size(ids, 0), self.size(ids, 1), self.integers(made.layers, made.width)]
+            more = self.node("Reshape", self.node("Gather", table, ids), self.node("Concat", *shape, axis=0))
+            outputs.append(self.call(more, "per_layer_inputs"))
+        return self.model([self.call(x, "inputs_embeds"), *outputs])
 
     def told(self, model: onnx.ModelProto) -> onnx.ModelProto:
         """The model with the shape of its logits, which exporters write down."""
@@ -256,6 +298,8 @@ def write_decoder(folder: Path, made: OnnxMade, *, end_tokens: Sequence[int] = (
     config: dict[str, Any] = {"model_type": "tiny", "max_position_embeddings": made.context, "hidden_size": made.width}
     (folder / "config.json").write_text(json.dumps(config | {"eos_token_id": list(end_tokens)}))
     later = DecoderWriter(made).write()
+    if made.embedding:
+        onnx.save(DecoderWriter(made).embedding(), folder / EMBEDDING_FILES[made.embedding])
     if made.convention in ("merged", "two files"):
         first = DecoderWriter(made, past=False).write()
         if made.convention == "merged":
@@ -282,6 +326,8 @@ def greedy(folder: Path, made: OnnxMade, prompt: Sequence[int], tokens: int) -> 
     """ONNX Runtime's answer, without padding; raises `AssertionError` where its choice is a tie."""
     paths = sorted(folder.glob("*.onnx"))
     sessions = {path.stem: onnxruntime.InferenceSession(path.read_bytes()) for path in paths}
+    embedding = next((sessions.pop(path.stem) for path in paths if path.name in EMBEDDING_FILES.values()), None)
+    paths = [path for path in paths if path.stem in sessions]
     said: list[int] = []
     states: dict[str, Array] = {}
     fed = list(prompt)
@@ -296,6 +342,12 @@ def greedy(folder: Path, made: OnnxMade, prompt: Sequence[int], tokens: int) -> 
             "use_cache_branch": np.array([not first]),
         }
         kind = np.float16 if made.half else np.float32
+        if made.embedding == "pictures":
+            given["position_ids"] = np.broadcast_to(given["position_ids"], (3, 1, len(fed)))
+        if embedding is not None:
+            given["image_features"] = np.zeros((0, made.width), kind)
+            made_rows = embedding.run(None, {value.name: given[value.name] for value in embedding.get_inputs()})
+            given |= {value.name: row for value, row in zip(embedding.get_outputs(), made_rows, strict=True)}
         for value in session.get_inputs():
             if value.name.startswith("past"):
                 shape = [size if isinstance(size, int) else 0 if "past" in size else 1 for size in value.shape]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +13,13 @@ import pytest
 from opml_dispute.engine.inference import Inference
 from opml_dispute.generation.facts import language_facts
 from opml_dispute.generation.files import is_language_model, open_model, read_language_model
+from opml_dispute.generation.onnx_files import find_decoder
 from opml_dispute.generation.refusals import BadPrompt, UnsupportedLanguageModel
 from opml_dispute.generation.talk import AnswerProgram
 from opml_dispute.model.files import Binding
 from opml_dispute.model.graph_ends import graph_ends
 from opml_dispute.model.opcodes import Opcode
-from tests.generation.onnx_models import OnnxMade, greedy, write_decoder
+from tests.generation.onnx_models import DecoderWriter, OnnxMade, greedy, write_decoder
 
 MADE = {
     "one file": OnnxMade(),
@@ -27,6 +30,10 @@ MADE = {
     "genai, four bits": OnnxMade("genai", seed=8, head_size=16, bits=4),
     "positions of the past": OnnxMade("positions of the past", seed=5),
     "positions of the mask": OnnxMade("positions of the mask", seed=6),
+    "merged, embedded": OnnxMade("merged", seed=9, embedding="tokens"),
+    "two files, embedded": OnnxMade("two files", seed=10, embedding="tokens", half=True),
+    "one file, embedded for pictures": OnnxMade(seed=11, embedding="pictures"),
+    "genai, embedded for layers": OnnxMade("genai", seed=12, head_size=16, embedding="layers"),
     "old names": OnnxMade("old", seed=7, kv_heads=4),
 }
 TOKENS = 5
@@ -133,6 +140,39 @@ def test_a_graph_with_an_input_that_the_loop_does_not_know_is_refused(tmp_path: 
     onnx.save(model, file)
     with pytest.raises(UnsupportedLanguageModel, match="takes an input 'pixel_values'"):
         open_model(file, Binding(prompt_tokens=5, tokens=3))
+
+
+def test_the_embedding_that_belongs_to_a_decoder_is_found(tmp_path: Path) -> None:
+    """By the decoder's name, by genai_config.json, or as the only one; any other is not taken for it."""
+    made = MADE["merged, embedded"]
+    file = write_decoder(tmp_path / "model", made)
+    expected = find_decoder(file)
+    assert expected is not None
+    assert expected.embedding == file.with_name("embed_tokens.onnx")
+    other = DecoderWriter(replace(made, seed=99)).embedding()
+    onnx.save(other, file.with_name("embed_tokens_q4.onnx"))
+    assert find_decoder(file) == expected
+    quantised = file.rename(file.with_name("decoder_model_merged_q4.onnx"))
+    found = find_decoder(quantised)
+    assert found is not None
+    assert found.embedding == file.with_name("embed_tokens_q4.onnx")
+    named = {"decoder": {"filename": quantised.name}, "embedding": {"filename": "words.onnx"}}
+    file.with_name("genai_config.json").write_text(json.dumps({"model": named}))
+    onnx.save(other, file.with_name("words.onnx"))
+    found = find_decoder(file.parent)
+    assert found is not None
+    assert (found.prompt, found.embedding) == (quantised, file.with_name("words.onnx"))
+    for graph in file.parent.glob("embed_*.onnx"):
+        graph.rename(graph.with_name(f"a {graph.name}"))
+    file.with_name("genai_config.json").write_text(json.dumps({"model": {"embedding": {"filename": "../words.onnx"}}}))
+    with pytest.raises(UnsupportedLanguageModel, match="beside it there are 3 graphs that make them"):
+        find_decoder(quantised)
+    for graph in file.parent.glob("a *.onnx"):
+        graph.unlink()
+    assert find_decoder(quantised) == replace(found, prompt=quantised, step=quantised)
+    file.with_name("words.onnx").unlink()
+    with pytest.raises(UnsupportedLanguageModel, match="beside it there is no graph that makes them"):
+        open_model(quantised, Binding(prompt_tokens=5, tokens=3))
 
 
 def test_names_are_read_without_the_weights(tmp_path: Path) -> None:

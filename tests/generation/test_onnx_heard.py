@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from opml_dispute.engine.inference import Inference
@@ -14,6 +16,7 @@ from opml_dispute.generation.refusals import BadPrompt, UnsupportedLanguageModel
 from opml_dispute.generation.talk import AnswerProgram
 from opml_dispute.model.files import Binding
 from tests.generation.heard_models import Heard, greedy_behind, write_heard
+from tests.generation.onnx_models import DecoderWriter
 
 START = (5, 11, 2)
 TOKENS = 5
@@ -49,6 +52,39 @@ def test_a_text_is_answered_by_an_encoder_and_a_decoder(merged: bool, tmp_path: 
         takes = AnswerProgram.of(program.inputs, program.outputs)
         assert takes == AnswerProgram(room, TOKENS)
         assert Inference(program, takes.inputs(prompt)).outputs()["answer"].tolist() == expected
+
+
+def of_rows(model: onnx.ModelProto, table: str) -> onnx.ModelProto:
+    """The graph with rows of an embedding in the place of tokens, which it looks up in `table`."""
+    (look,) = (node for node in model.graph.node if node.op_type == "Gather" and node.input[0] == table)
+    (tokens,) = (value for value in model.graph.input if value.name == "input_ids")
+    model.graph.node.remove(look)
+    for node in model.graph.node:
+        node.input[:] = ["inputs_embeds" if name in ("input_ids", look.output[0]) else name for name in node.input]
+    tokens.CopyFrom(onnx.helper.make_tensor_value_info("inputs_embeds", 1, ["batch_size", "length", 32]))
+    return model
+
+
+def test_encoder_and_decoder_take_rows_of_one_embedding(tmp_path: Path) -> None:
+    """As models that see are exported: the text of a prompt goes through the embedding, then through the encoder."""
+    file, prompt = write_heard(tmp_path / "model", Heard(text=True, seed=6), (1,)), [9, 3, 31, 7]
+    paths = {name: file.with_name(f"{name}.onnx") for name in ("encoder_model", "decoder_model")}
+    paths["decoder_with_past_model"] = file.with_name("decoder_with_past_model.onnx")
+    graphs = {name: onnx.load(path) for name, path in paths.items()}
+    (table,) = (tensor for tensor in graphs["decoder_model"].graph.initializer if tensor.name == "embedding")
+    (words,) = (tensor for tensor in graphs["encoder_model"].graph.initializer if tensor.name == "words")
+    words.raw_data = table.raw_data
+    onnx.save(graphs["encoder_model"], paths["encoder_model"])
+    source = {"input_ids": np.array([prompt]), "attention_mask": np.ones((1, 4), np.int64)}
+    expected = greedy_behind(file.parent, source, (1,), TOKENS)
+    for name, graph in graphs.items():
+        onnx.save(of_rows(graph, "words" if name == "encoder_model" else "embedding"), paths[name])
+    made = replace(Heard(seed=6).decoder, embedding="tokens")
+    onnx.save(DecoderWriter(made).embedding(), file.with_name("embed_tokens.onnx"))
+    program = open_model(file, Binding(prompt_tokens=6, tokens=TOKENS))
+    takes = AnswerProgram.of(program.inputs, program.outputs)
+    assert takes is not None
+    assert Inference(program, takes.inputs(prompt)).outputs()["answer"].tolist() == expected
 
 
 def test_a_program_that_hears_takes_no_prompt(tmp_path: Path) -> None:
