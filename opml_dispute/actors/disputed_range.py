@@ -28,6 +28,17 @@ class DisputedRange:
     step_high: int | None = None
     """The instructions in dispute in the FPVM phase, likewise."""
 
+    def items(self, game: Game) -> range:
+        """The items of the game's batch whose nodes are in dispute; of a single inference, item 0."""
+        each = game.node_count // game.item_count
+        return range(self.node_low // each, (self.node_high - 1) // each + 1)
+
+    def nodes_of_an_item(self, game: Game) -> tuple[int, int]:
+        """The nodes in dispute, counted within their item; all of an item's, where several items are in dispute."""
+        items, each = self.items(game), game.node_count // game.item_count
+        start = items[0] * each
+        return (self.node_low - start, self.node_high - start) if len(items) == 1 else (0, each)
+
     @property
     def sentence(self) -> str:
         """The range in words."""

@@ -183,8 +183,8 @@ def _of_request(state: bytes, request_id: str, server: tuple[str, ...]) -> tuple
     from opml_dispute.operator.challenger_run import ServerArguments, node_contents
 
     system, case = _open_request(request_id)
-    segment, preimages = node_contents(case, ServerArguments.parse(server), system.deployment.chain_id)
-    return load_state(state, [segment]), preimages
+    contents, preimages = node_contents(case, ServerArguments.parse(server), system.deployment.chain_id)
+    return load_state(state, contents), preimages
 
 
 def _open_request(request_id: str) -> tuple[System, Case]:
@@ -246,9 +246,9 @@ def witness(input_: Path, output: Path | None, request_id: str | None) -> None:
     state = read_state_bytes(input_)
     contents: list[Subtree] = []
     if request_id is not None and subtrees_in(state):
-        from opml_dispute.operator.challenger_run import segment_in
+        from opml_dispute.operator.challenger_run import contents_in
 
-        contents = segment_in(_open_request(request_id)[1], state)
+        contents = contents_in(_open_request(request_id)[1], state)
     machine = load_state(state, contents)
     content = {
         "witnessHash": "0x" + machine.state_hash().hex(),

@@ -64,7 +64,8 @@ def serve_rollup(
             servers.append(open_servers.enter_context(_listen(answers, port + index if port else 0)))
             url = f"http://127.0.0.1:{servers[-1].server_port}"
             name, last = "0x" + request_id.hex(), answers.node_count
-            output.say(f"Serving S_0 to S_{last} of {name} as blocks 0 to {last} at {url}")
+            letter = "S" if answers.item_count == 1 else "T"
+            output.say(f"Serving {letter}_0 to {letter}_{last} of {name} as blocks 0 to {last} at {url}")
             output.fact(url=url, request=name, node_count=last, final_root=answers.final_root)
         for server in servers[1:]:
             threading.Thread(target=server.serve_forever, daemon=True).start()

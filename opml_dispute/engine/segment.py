@@ -25,7 +25,9 @@ from opml_dispute.errors import OpmlError
 from opml_dispute.primitives import Hash32, StateRoot
 
 SEGMENT_BASE: Final = 0x0000_7000_0000_0000
-"""Where the guest maps the segment in the VM's memory."""
+"""Where the guest maps the segment in the VM's memory; of a batch, that of the item whose turn it is."""
+BATCH_BASE: Final = 0x0100_0000_0000_0000
+"""Where the guest maps the whole state: the segments of all items side by side, or a single inference's segment."""
 
 SEGMENT_LOG2: Final = 40
 MODEL_LOG2: Final = 39

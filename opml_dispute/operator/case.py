@@ -72,6 +72,10 @@ class Case:
         """The honest native run."""
         return native_run(self.program, self.image, self.item_count)
 
+    def item(self, index: int) -> Inference:
+        """The honest native run of one item; of a single inference, item 0 is all."""
+        return self.states.item(index) if isinstance(self.states, BatchInference) else self.inference
+
     @property
     def inference(self) -> Inference:
         """The honest native run of a single inference. Raises `IsBatch`."""

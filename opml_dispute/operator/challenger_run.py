@@ -3,7 +3,7 @@ A node's run in the VM as op-challenger asks for it: from the arguments that it 
 
 op-challenger names what is agreed and what is disputed on the command line of the server that it lets cannon start.
 `ServerArguments` reads them; `node_contents` finds the node that they mean and gives what the VM needs for it: the
-segment's content behind S_t, and the local pre-images. No server is started: both come from the request itself.
+content behind S_t, and the local pre-images. No server is started: both come from the request itself.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from opml_dispute.engine.batch_tree import room_log2
 from opml_dispute.engine.preimage_key import unlocalized_key
-from opml_dispute.engine.segment import SEGMENT_BASE, SEGMENT_LOG2
+from opml_dispute.engine.segment import BATCH_BASE, SEGMENT_BASE
 from opml_dispute.errors import OpmlError
 from opml_dispute.fpvm.statefile import Subtree, subtrees_in
 from opml_dispute.operator.case import Case
@@ -63,16 +64,17 @@ class LocalPreimages:
         return self.data[key]
 
 
-def node_contents(case: Case, arguments: ServerArguments, chain_id: int) -> tuple[Subtree, LocalPreimages]:
+def node_contents(case: Case, arguments: ServerArguments, chain_id: int) -> tuple[list[Subtree], LocalPreimages]:
     """
-    The segment behind the agreed root, and the local pre-images.
+    The content behind the agreed root (the segment; of a batch, its item's with the tree of all), and the local
+    pre-images.
 
     Raises `BadServerArguments` if the agreed root is not the state before the disputed one: op-challenger never agrees
     with a wrong root, so the roots belong to another request.
     """
-    inference, block = case.inference, arguments.block_number
+    states, block = case.states, arguments.block_number
     for index in (block - 1, block):
-        if 0 <= index <= case.program.node_count and inference.state_root(index) == arguments.agreed_root:
+        if 0 <= index <= case.node_count and states.state_root(index) == arguments.agreed_root:
             break
     else:
         raise BadServerArguments(
@@ -80,36 +82,38 @@ def node_contents(case: Case, arguments: ServerArguments, chain_id: int) -> tupl
             f"of request 0x{case.request_id.hex()}",
             hint="name the game's own request: OPML_REQUEST=0x…",
         )
+    item = max(block - 1, 0) // case.program.node_count
     words = {
         LocalIdent.STARTING_ROOT: bytes(arguments.agreed_root),
         LocalIdent.DISPUTED_ROOT: bytes(arguments.claimed_root),
         LocalIdent.DISPUTED_INDEX: block.to_bytes(8, "big"),
         LocalIdent.CHAIN_ID: chain_id.to_bytes(8, "big"),
-        LocalIdent.ITEM: item_data(),
+        LocalIdent.ITEM: item_data(item, room_log2(case.item_count)),
     }
-    segment = Subtree(arguments.agreed_root, SEGMENT_LOG2, inference.blocks_at(index))
-    return segment, LocalPreimages({unlocalized_key(ident): word for ident, word in words.items()})
+    return _contents(case, index), LocalPreimages({unlocalized_key(ident): word for ident, word in words.items()})
 
 
-def segment_in(case: Case, state: bytes) -> list[Subtree]:
+def contents_in(case: Case, state: bytes) -> list[Subtree]:
     """
-    The content of the segment that a saved state of a node's run has mapped; none if it has mapped none.
+    The content of what a saved state of a node's run has mapped; none if it has mapped none.
 
-    The segment's root is compared with every S_t of the request. Raises `BadServerArguments` if none is equal.
+    The roots are compared with those of every state of the request. Raises `BadServerArguments` if none is equal.
     """
-    roots = [
-        root for address, log2_size, root in subtrees_in(state) if (address, log2_size) == (SEGMENT_BASE, SEGMENT_LOG2)
-    ]
-    if not roots:
+    mapped = {root for address, _, root in subtrees_in(state) if address in (BATCH_BASE, SEGMENT_BASE)}
+    if not mapped:
         return []
-    inference = case.inference
-    for index in range(case.program.node_count + 1):
-        if inference.state_root(index) == roots[0]:
-            return [Subtree(roots[0], SEGMENT_LOG2, inference.blocks_at(index))]
+    for index in range(case.node_count + 1):
+        if case.states.state_root(index) in mapped:
+            return _contents(case, index)
     raise BadServerArguments(
-        f"the state's segment 0x{roots[0].hex()} is no state of request 0x{case.request_id.hex()}",
+        f"what the state has mapped, {', '.join(sorted('0x' + root.hex() for root in mapped))}, "
+        f"is no state of request 0x{case.request_id.hex()}",
         hint="name the game's own request: OPML_REQUEST=0x…",
     )
+
+
+def _contents(case: Case, index: int) -> list[Subtree]:
+    return [Subtree(root, log2_size, blocks) for root, log2_size, blocks in case.states.subtrees_at(index)]
 
 
 def _root(found: Mapping[str, str], name: str) -> bytes:

@@ -1,8 +1,9 @@
 """
 Answers to the calls that op-challenger makes to a rollup node and an L2 node, for one request.
 
-A request is presented as a small rollup: block t has the output root S_t, block n is the newest, and all are final.
-`RollupAnswers.answer` is one JSON-RPC call; `serve` offers it over HTTP on the loopback interface.
+A request is presented as a small rollup: block t has the output root S_t (of a batch T_t), the last block is the
+newest, and all are final. `RollupAnswers.answer` is one JSON-RPC call; `make_server` offers it over HTTP on the
+loopback interface.
 """
 
 from __future__ import annotations
@@ -49,13 +50,18 @@ class RollupAnswers:
         self._lock = threading.Lock()
 
     @property
+    def item_count(self) -> int:
+        """1, or the items of a batch."""
+        return self._case.item_count
+
+    @property
     def node_count(self) -> int:
-        """n: the number of the newest block."""
-        return self._case.program.node_count
+        """n, of a batch N: the number of the newest block."""
+        return self._case.node_count
 
     @property
     def final_root(self) -> StateRoot:
-        """S_n: the output root of the newest block."""
+        """S_n, of a batch T_N: the output root of the newest block."""
         return self._case.final_root
 
     def answer(self, method: str, parameters: Sequence[Any]) -> Any:
@@ -124,7 +130,7 @@ class RollupAnswers:
         }
 
     def _root(self, index: int) -> str:
-        return "0x" + bytes(self._case.inference.state_root(index)).hex()
+        return "0x" + bytes(self._case.states.state_root(index)).hex()
 
     def _block_number(self, parameters: Sequence[Any]) -> int:
         if parameters and parameters[0] in _TAGS:

@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from opml_dispute.actors.disputed_range import DisputedRange, disputed_range, frontier
+from opml_dispute.engine.batch_tree import item_images
 from opml_dispute.engine.inference import Inference
 from opml_dispute.engine.segment import INPUT, SECTIONS, tensors
 from opml_dispute.engine.segment_memory import validate_records
@@ -85,12 +86,14 @@ class AskedView:
     outputs: tuple[TensorView, ...]
     status: int
     """0, or why the inference fails."""
+    item: int | None
+    """Which item of a batch; None for a single inference."""
 
 
-def asked_view(case: Case) -> AskedView:
-    """The inputs of a case, and its outputs computed here."""
-    program, inference = case.program, case.inference
-    image = case.image.ljust(program.input_bytes, b"\0")
+def asked_view(case: Case, item: int = 0) -> AskedView:
+    """The inputs of a case, or of an item of a batch, and the outputs computed here."""
+    program, inference = case.program, case.item(item)
+    image = item_images(case.image, case.item_count)[item].ljust(program.input_bytes, b"\0")
     given = tensors(program.inputs, image, INPUT)
     status = inference.status
     answered = inference.outputs()
@@ -98,6 +101,7 @@ def asked_view(case: Case) -> AskedView:
         tuple(_spec_view(spec, given[spec.name], "INPUT") for spec in program.inputs),
         tuple(_spec_view(spec, answered[spec.name], "OUTPUT") for spec in program.outputs),
         status,
+        item if case.item_count > 1 else None,
     )
 
 

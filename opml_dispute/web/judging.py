@@ -36,6 +36,8 @@ MAX_RUNS: Final = 8
 """Subgames of one game whose VM run is made; each can take a minute and much memory."""
 MAX_KNOWN: Final = 16
 """Games and requests whose findings are kept."""
+MAX_ITEMS: Final = 16
+"""Items of a batch whose inputs and answers are shown, from the first on."""
 
 
 @dataclass
@@ -91,7 +93,7 @@ class Judge:
     def __init__(self, cases: LocalCases) -> None:
         self._cases = cases
         self._known: OrderedDict[Address, _Known] = OrderedDict()
-        self._asked: OrderedDict[RequestId, Future[AskedView]] = OrderedDict()
+        self._asked: OrderedDict[RequestId, Future[list[AskedView]]] = OrderedDict()
         self._guard = threading.Lock()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="judge")
         self._is_closed = False
@@ -125,8 +127,11 @@ class Judge:
         known = self._known.get(address)
         return 0 if known is None else known.version
 
-    def asked(self, request_id: RequestId) -> AskedView | str | None:
-        """What a request asks and our answer; why that is not known; None while it is being computed."""
+    def asked(self, request_id: RequestId) -> list[AskedView] | str | None:
+        """
+        What a request asks and our answers, of a batch those of the first items; why that is not known; None while it
+        is being computed.
+        """
         with self._guard:
             job = self._asked.get(request_id)
             if job is None:
@@ -168,9 +173,9 @@ class Judge:
             after.node, after.instruction, after.question = before.node, before.instruction, before.question
         return after
 
-    def _ask(self, request_id: RequestId) -> AskedView:
+    def _ask(self, request_id: RequestId) -> list[AskedView]:
         with self._cases.holding(request_id) as opened:
-            return asked_view(opened.case)
+            return [asked_view(opened.case, item) for item in range(min(opened.case.item_count, MAX_ITEMS))]
 
     def _work(self, game: Game, known: _Known, lines: tuple[int, ...]) -> None:
         """Everything that can be found of one state of a game; stops when the game has moved on."""
@@ -190,8 +195,11 @@ class Judge:
 
     def _find(self, game: Game, known: _Known, findings: Findings, lines: tuple[int, ...]) -> None:
         with self._cases.holding(game.request_id) as opened:
-            if findings.asked is None and opened.case.item_count == 1:  # of a batch, only the claims are judged
-                findings.asked = asked_view(opened.case)
+            items = question_of(game).items(game)
+            if len(items) == 1 and (findings.asked is None or findings.asked.item not in (None, items[0])):
+                findings.asked = asked_view(opened.case, items[0])
+                known.version += 1
+            if findings.operations is None:
                 findings.operations = GraphOperations.of(opened.case.program)
                 known.version += 1
         runs: set[int] = set()
@@ -226,8 +234,9 @@ class Judge:
 def _look_closer(game: Game, opened: OpenCase, findings: Findings) -> None:
     """The node and the instruction that the game has come down to."""
     question = question_of(game)
-    if question.node_high - question.node_low == 1 and opened.case.item_count == 1:
-        findings.node = node_view(opened.case.program, opened.case.inference, question.node_low)
+    if question.node_high - question.node_low == 1:
+        item, node = divmod(question.node_low, opened.case.program.node_count)
+        findings.node = node_view(opened.case.program, opened.case.item(item), node)
         try:
             findings.instruction = instruction_view(game, opened.trace)
         except OpmlError:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from opml_dispute.actors.disputed_range import DisputedRange
 from opml_dispute.agent.local_cases import LocalCases
 from opml_dispute.chain.answers import Head
 from opml_dispute.chain.contracts.contract import ZERO_ADDRESS
@@ -196,7 +197,7 @@ class Explorer:
         reading, outcome = self._reading(game, head, findings)
         question = question_of(game)
         operations = findings.operations
-        rows = [] if operations is None else graph_rows(operations, question.node_low, question.node_high)
+        rows = [] if operations is None else graph_rows(operations, *question.nodes_of_an_item(game))
         clocks = running_clocks(reading)
         creator = self.system.games.constants(address).creator
         return {
@@ -216,6 +217,7 @@ class Explorer:
             "purses": stakes_by_address(game, outcome),
             "bonds_wei": sum(claim.bond_wei for claim in game.claims),
             "question": question,
+            "items": _items_in_words(game, question),
             "node_bracket": draw_bracket(
                 question.node_low,
                 question.node_high,
@@ -280,6 +282,15 @@ def stakes_by_address(game: Game, outcome: Forecast) -> list[AddressStake]:
 def _agrees(root_is_right: bool | None, outcome: Forecast) -> bool | None:
     """Whether the game ends as it should if no player moves; None if that is not known."""
     return None if root_is_right is None else root_is_right == (outcome.winner == GameStatus.DEFENDER_WINS)
+
+
+def _items_in_words(game: Game, question: DisputedRange) -> str | None:
+    """Which items of a batch are in question; None for a single inference."""
+    items = question.items(game)
+    if game.item_count == 1:
+        return None
+    which = f"item {items[0]}" if len(items) == 1 else f"items {items[0]} to {items[-1]}"
+    return f"A batch of {game.item_count} items with {game.node_count // game.item_count:,} nodes each: {which}"
 
 
 def _step_bracket(game: Game, findings: Findings) -> Any:

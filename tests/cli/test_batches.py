@@ -79,7 +79,12 @@ def test_a_lie_about_one_item_is_beaten_and_the_batch_delivered(
     assert did[-1] == "step"
     page = tmp_path / "game.html"
     assert cli("show", game, "--html", page).code == 0
-    judged = re.findall(r'class="claim (\w+) ?(\w*)"', page.read_text())
+    text = page.read_text()
+    node = own.node_index
+    assert f"A batch of {ITEMS} items with {program.node_count} nodes each: item {LIED_ABOUT}." in text
+    assert f"Node {node} of item {LIED_ABOUT}: <b>{program.nodes[node].op_type}</b>" in text
+    assert f"What was asked in item {LIED_ABOUT}, and our answer" in text
+    judged = re.findall(r'class="claim (\w+) ?(\w*)"', text)
     assert ("defender", "wrong") in judged
     assert {verdict for side, verdict in judged if side == "challenger"} == {"right"}
     assert {verdict for _, verdict in judged} == {"right", "wrong"}, "every claim is judged"

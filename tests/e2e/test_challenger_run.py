@@ -31,31 +31,41 @@ NODE = 2
 WRONG = bytes([7]) * 32
 
 
-@pytest.fixture
-def case(chain: Chain, tmp_path: Path) -> Case:
+def asked(chain: Chain, folder: Path, item_count: int) -> Case:
     """A request for the sample model."""
     system = chain.system()
     model_id = system.rpc.read(system.registry.model_id_at(0))
-    image = digit_samples()[0][0].astype(">f4").tobytes()
-    done = perform(request_intent(system, model_id, image, fee_wei=0), chain.sender("requester"))
+    image = digit_samples()[0][:item_count].astype(">f4").tobytes()
+    done = perform(request_intent(system, model_id, image, fee_wei=0, item_count=item_count), chain.sender("requester"))
     assert done.receipt is not None
-    return open_case(system, new_request_id(system, done.receipt), store=ModelStore(tmp_path / "models"))
+    return open_case(system, new_request_id(system, done.receipt), store=ModelStore(folder))
+
+
+@pytest.fixture
+def case(chain: Chain, tmp_path: Path) -> Case:
+    """A request for one inference."""
+    return asked(chain, tmp_path / "models", 1)
 
 
 @pytest.fixture
 def folder(chain: Chain, case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory with the guest's first state, and the environment of the recipe in docs/op-stack.md."""
-    monkeypatch.chdir(tmp_path)
+    """A working directory for it, with its environment."""
+    return working_folder(chain, case, tmp_path, monkeypatch)
+
+
+def working_folder(chain: Chain, case: Case, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The guest's first state in a working directory, and the environment of the recipe in docs/op-stack.md."""
+    monkeypatch.chdir(folder)
     monkeypatch.setenv("OPML_RPC_URL", chain.anvil.url)
     monkeypatch.setenv("OPML_DEPLOYMENT", str(chain.deployment_file))
     monkeypatch.setenv("OPML_REQUEST", "0x" + case.request_id.hex())
     assert execute(["cannon", "load-elf", "--type", "opml-ml", "--out", "prestate.bin.gz", "--meta", ""]) == 0
-    return tmp_path
+    return folder
 
 
 def run(case: Case, claim: bytes, *options: str, input_: str = "prestate.bin.gz", node: int = NODE) -> int:
     """cannon as op-challenger starts it, for one disputed node."""
-    server = ["/bin/false", "--server", "--l1", "http://l1", "--l2.outputroot", hexed(case.inference.state_root(node))]
+    server = ["/bin/false", "--server", "--l1", "http://l1", "--l2.outputroot", hexed(case.states.state_root(node))]
     server += ["--l2.claim", hexed(claim), "--l2.blocknumber", str(node + 1), "--l2.head", hexed(bytes(32))]
     arguments = ["cannon", "run", "--input", input_, "--output", "final.bin.gz", "--meta", "", "--info-at", "never"]
     return execute([*arguments, *options, "--", *server])
@@ -136,6 +146,47 @@ def test_agreed_root_of_another_request_is_refused(
     assert "OPML_REQUEST" in capsys.readouterr().err
 
 
+def test_a_node_of_a_batch_is_run_and_proven_wherever_its_run_is_saved(
+    chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before and behind each of the guest's system calls, at the node that ends one item and at one within the next."""
+    case = asked(chain, tmp_path / "models", 3)
+    folder = working_folder(chain, case, tmp_path, monkeypatch)
+    for node in (case.program.node_count - 1, case.program.node_count + NODE):
+        right = case.states.state_root(node + 1)
+        assert run(case, right, node=node) == 0
+        told = witness("final.bin.gz", capsys)
+        assert (told["exited"], told["exitCode"]) == (True, 0)
+        last = int(told["step"])
+        saved = sorted({0, 150, 300, 450, 600, last // 2, *range(last - 400, last, 40), last - 1})
+        for step in saved:
+            assert run(case, right, "--snapshot-at", f"={step}", "--snapshot-fmt", "s%d.bin.gz", node=node) == 0
+            found = witness(f"s{step}.bin.gz", capsys)
+            assert (
+                run(
+                    case,
+                    right,
+                    "--stop-at",
+                    f"={step + 1}",
+                    "--proof-at",
+                    f"={step}",
+                    "--proof-fmt",
+                    "p%d.gz",
+                    node=node,
+                )
+                == 0
+            )
+            assert (
+                run(case, right, "--proof-at", f"={step}", "--proof-fmt", "q%d.gz", input_=f"s{step}.bin.gz", node=node)
+                == 0
+            )
+            proofs = [json.loads(gzip.decompress((folder / f"{name}{step}.gz").read_bytes())) for name in "pq"]
+            assert proofs[0] == proofs[1]
+            assert proofs[0]["pre"] == found["witnessHash"]
+        assert run(case, WRONG, node=node) == 0
+        assert witness("final.bin.gz", capsys)["exitCode"] == 1
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -180,6 +231,16 @@ def test_rollup_node_answers_with_the_states_of_the_request(case: Case, url: str
     assert ask(url, "eth_getBlockByNumber", "latest", False)["result"]["number"] == hex(count)
     assert ask(url, "eth_getBlockByNumber", "0x1", False)["result"]["number"] == "0x1"
     assert int(ask(url, "eth_chainId")["result"], 16) == 31337
+
+
+def test_rollup_node_answers_about_all_items_of_a_batch(chain: Chain, tmp_path: Path) -> None:
+    case = asked(chain, tmp_path / "models", 3)
+    answers = RollupAnswers(case, chain.deployment.chain_id)
+    assert (answers.item_count, answers.node_count) == (3, 3 * case.program.node_count)
+    for index in (0, case.program.node_count, case.program.node_count + 1, answers.node_count):
+        call = {"jsonrpc": "2.0", "id": 1, "method": "optimism_outputAtBlock", "params": [hex(index)]}
+        found = json.loads(respond(answers, json.dumps(call).encode()))["result"]
+        assert found["outputRoot"] == hexed(case.states.state_root(index))
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,11 @@ import pytest
 from opml_dispute.chain.rpc import Rpc
 from opml_dispute.engine.segment import BadInput
 from opml_dispute.game.claim import Game
+from opml_dispute.models import digit_samples
+from opml_dispute.operator.inference import new_request_id, request_intent
+from opml_dispute.operator.intents import perform
 from opml_dispute.web.guard import HEADERS, host_name
+from opml_dispute.web.judging import MAX_ITEMS
 from opml_dispute.web.pages import CLAIMS_PAGE, Explorer
 from opml_dispute.web.saving import game_document
 from opml_dispute.web.server import CannotListenHere, listening_socket
@@ -53,6 +57,24 @@ def judged(site: Site, address: str) -> str:
     assert site.explorer.judge is not None
     site.explorer.judge.wait_for(game)
     return page(site, f"/games/{address}")
+
+
+def test_a_batchs_page_shows_its_first_items_and_counts_the_others(site: Site) -> None:
+    system, count = site.explorer.system, MAX_ITEMS + 2
+    model_id = system.rpc.read(system.registry.model_id_at(0))
+    image = digit_samples()[0][:count].astype(">f4").tobytes()
+    intent = request_intent(system, model_id, image, fee_wei=0, item_count=count)
+    done = perform(intent, site.chain.sender("requester"))
+    assert done.receipt is not None
+    request_id = new_request_id(system, done.receipt)
+    assert site.explorer.judge is not None
+    deadline = time.monotonic() + 60
+    while site.explorer.judge.asked(request_id) is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    text = page(site, "/requests/0x" + request_id.hex())
+    assert_well_formed(text)
+    assert re.findall("<h3>Item ([0-9]+)</h3>", text) == [str(item) for item in range(MAX_ITEMS)]
+    assert "and 2 more items" in text
 
 
 def test_pages_are_whole_and_carry_their_headers(site: Site, tmp_path: Path) -> None:
