@@ -9,7 +9,7 @@ node refused whether it was sent on all the same. Errors of the node are tolerat
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from opml_dispute.chain import answers
@@ -50,10 +50,10 @@ class Outlook:
         )
         return mined, pending
 
-    def receipt_of(self, flight: Flight, timeout_s: float) -> Mined | None:
+    def receipt_of(self, flight: Flight, timeout_s: float, *, later: Iterable[Flight] = ()) -> Mined | None:
         """
         The receipt, waited for during `timeout_s`; None if there is none. A node that lost the transaction gets it
-        again, and those before it that a reorganisation took back.
+        again, with those before it that a reorganisation took back, and those of `later` that it lost too.
 
         Raises `NonceTaken` if another transaction was mined in its place.
         """
@@ -72,9 +72,8 @@ class Outlook:
                     if taken >= 3 and self._receipt(flight) is None:
                         raise NonceTaken(f"nonce {flight.nonce} of {self._address} went to another transaction")
                     self._fill(pending_count, flight.nonce)
-                    if not taken and not self.is_known(flight):
-                        self._tell(f"The node has lost {flight.order.work.what}; sending it again")
-                        self.resend(flight)
+                    if not taken and self._give_again([flight, *later]):
+                        pass  # told
                     elif not taken:
                         self._tell(f"{flight.order.work.what} is not mined yet")
                         look_after_s = min(2 * look_after_s, 30.0)
@@ -92,13 +91,26 @@ class Outlook:
         ]
         return next((found for found in self._rpc.batch(asked) if found is not None), None)
 
+    def _give_again(self, flights: Sequence[Flight]) -> bool:
+        """Sends again what the node has lost of these, in their order; whether the first was among them."""
+        lost = [flight for flight, is_known in zip(flights, self._known(flights), strict=True) if not is_known]
+        for flight in lost:
+            self._tell(f"The node has lost {flight.order.work.what}; sending it again")
+            self.resend(flight)
+        return flights[0] in lost
+
     def is_known(self, flight: Flight) -> bool:
         """Whether the node has the transaction in any form, mined or not."""
-        asked = [Ask("eth_getTransactionByHash", ("0x" + hash_.hex(),)) for hash_ in set(flight.hashes)]
         try:
-            return any(found is not None for found in self._rpc.batch(asked))
+            return self._known([flight])[0]
         except RpcError:
             return False
+
+    def _known(self, flights: Sequence[Flight]) -> list[bool]:
+        hashes = [(number, hash_) for number, flight in enumerate(flights) for hash_ in set(flight.hashes)]
+        found = self._rpc.batch([Ask("eth_getTransactionByHash", ("0x" + hash_.hex(),)) for _, hash_ in hashes])
+        known = {number for (number, _), answer in zip(hashes, found, strict=True) if answer is not None}
+        return [number in known for number in range(len(flights))]
 
     def is_on_its_way(self, flight: Flight) -> bool:
         """Whether a transaction that the node refused is pending all the same, or was mined meanwhile."""

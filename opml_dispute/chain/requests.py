@@ -11,13 +11,11 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from opml_dispute.chain.answers import Head
-from opml_dispute.chain.contracts.oracle import InferenceOracle, RequestRecord
+from opml_dispute.chain.block_times import BlocksMissing
+from opml_dispute.chain.contracts.oracle import RequestRecord
 from opml_dispute.chain.events import logs_between
 from opml_dispute.chain.input_parts import published_image
 from opml_dispute.chain.reverts import Reverted
-from opml_dispute.chain.rpc import Rpc
-from opml_dispute.chain.rpc_errors import Refusal, RpcFailed
 from opml_dispute.chain.system import System
 from opml_dispute.engine.batch_tree import input_root_of
 from opml_dispute.errors import OpmlError
@@ -80,7 +78,7 @@ def request_image(system: System, request_id: RequestId, record: RequestRecord) 
 
     Raises `InputByRoot`, `InputUnavailable`.
     """
-    event = find_request_event(system.rpc, system.oracle, request_id, record.requested_at_s)
+    event = find_request_event(system, request_id, record.requested_at_s)
     image = bytes(event["input"])
     if input_root_of(image, record.item_count) != record.input_root:
         if not image:
@@ -95,70 +93,26 @@ def request_image(system: System, request_id: RequestId, record: RequestRecord) 
     return image
 
 
-def find_request_event(rpc: Rpc, oracle: InferenceOracle, request_id: RequestId, requested_at_s: int) -> dict[str, Any]:
+def find_request_event(system: System, request_id: RequestId, requested_at_s: int) -> dict[str, Any]:
     """The arguments of the request's event. Raises `InputUnavailable` if the node does not have it."""
-    first, last = blocks_at(rpc, requested_at_s)
-    topics = ["0x" + oracle.artifact().events["InferenceRequested"].topic.hex(), "0x" + request_id.hex()]
-    events = oracle.requested(logs_between(rpc, oracle.address, topics, first, last))
-    if not events:
+    times, remembered = system.block_times, system.block_times.remembers
+    event = _event_at(system, request_id, requested_at_s)
+    if event is None and remembered:
+        times.forget()  # the chain may have been reorganised more deeply than is usual
+        event = _event_at(system, request_id, requested_at_s)
+    if event is None:
         raise InputUnavailable(
-            f"{rpc.url} has no event of request 0x{request_id.hex()}",
+            f"{system.rpc.url} has no event of request 0x{request_id.hex()}",
             hint="the node may have pruned its logs: use one that keeps them",
         )
-    return events[0]
+    return event
 
 
-def blocks_at(rpc: Rpc, timestamp_s: int) -> tuple[int, int]:
-    """
-    The first and the last block of that second; if there is none, the first is greater than the last.
-
-    The search goes from the latest block backwards in growing strides, then halves the last stride: ordinary nodes have
-    recent blocks only (EIP-4444), and requests are seldom older than a few weeks. Raises `InputUnavailable` if the node
-    does not go back so far.
-    """
-    latest = rpc.head()
-    if latest.timestamp < timestamp_s:
-        return latest.number + 1, latest.number
-    first = _first_block_since(rpc, timestamp_s, latest)
-    last = latest.number if latest.timestamp == timestamp_s else _first_block_since(rpc, timestamp_s + 1, latest) - 1
-    return first, last
-
-
-def _first_block_since(rpc: Rpc, timestamp_s: int, latest: Head) -> int:
-    """The first block with this time or a later one."""
-    young, stride = latest.number, 1  # `young` is not older
-    old = -1  # the youngest block that is known to be older, or to be missing
-    missing: int | None = None
-    while young > 0 and old < 0:
-        probe = max(0, young - stride)
-        found = _timestamp(rpc, probe)
-        if found is None:
-            missing, old = probe, probe
-        elif found < timestamp_s:
-            old = probe
-        else:
-            young, stride = probe, 2 * stride
-    while young - old > 1:
-        middle = (young + old) // 2
-        found = _timestamp(rpc, middle)
-        if found is not None and found >= timestamp_s:
-            young = middle
-        else:
-            old = middle
-            missing = middle if found is None else None
-    if missing is not None and missing == young - 1 and young > 0 and _timestamp(rpc, young) != timestamp_s:
-        raise InputUnavailable(
-            f"{rpc.url} has no blocks before {young}, and the request is older", hint="use a node with older blocks"
-        )
-    return young
-
-
-def _timestamp(rpc: Rpc, number: int) -> int | None:
-    """When a block was made; None if the node does not have it, not even when asked twice."""
+def _event_at(system: System, request_id: RequestId, requested_at_s: int) -> dict[str, Any] | None:
     try:
-        block = rpc.block(number) or rpc.block(number)
-    except RpcFailed as error:
-        if error.kind not in (Refusal.MISSING, Refusal.CAPABILITY):
-            raise
-        return None
-    return None if block is None else block.timestamp
+        first, last = system.block_times.span(requested_at_s)
+    except BlocksMissing as error:
+        raise InputUnavailable(f"{error}, and the request is older", hint=error.hint) from None
+    topics = ["0x" + system.oracle.artifact().events["InferenceRequested"].topic.hex(), "0x" + request_id.hex()]
+    events = system.oracle.requested(logs_between(system.rpc, system.oracle.address, topics, first, last))
+    return events[0] if events else None

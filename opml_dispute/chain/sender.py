@@ -362,7 +362,8 @@ class Sender:
         for attempt in range(resends + 1):
             if attempt > 0:
                 self._raise_fee(flight)
-            mined = self._outlook.receipt_of(flight, each_s)
+            later = [other for other in self._flights if other.nonce > flight.nonce]
+            mined = self._outlook.receipt_of(flight, each_s, later=later)
             if mined is not None:
                 return mined
         raise NotMined(flight.order.work.what, each_s * (resends + 1))

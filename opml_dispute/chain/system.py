@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from opml_dispute.chain import answers
+from opml_dispute.chain.block_times import BlockTimes
 from opml_dispute.chain.contracts.dispute import DisputeGameFactory
 from opml_dispute.chain.contracts.oracle import InferenceOracle, ModelRegistry, ProposerBonds
 from opml_dispute.chain.deployment import CONTRACTS, BadDeployment, Deployment
@@ -25,6 +26,7 @@ class System:
     registry: ModelRegistry
     games: GameReader
     input_parts: InputParts
+    block_times: BlockTimes
 
     @property
     def proposer_bonds(self) -> ProposerBonds:
@@ -55,6 +57,7 @@ def connect(rpc: Rpc, deployment: Deployment) -> System:
         registry=ModelRegistry(deployment.addresses["registry"]),
         games=GameReader(rpc, factory, game_parts(deployment)),
         input_parts=InputParts(deployment.addresses["input_parts"]),
+        block_times=BlockTimes(rpc),
     )
 
 

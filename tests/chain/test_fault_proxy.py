@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from opml_dispute.chain.artifacts import load_artifact
+from opml_dispute.chain.block_times import BlocksMissing, BlockTimes
 from opml_dispute.chain.contracts.dispute import DelayedWETH
-from opml_dispute.chain.requests import InputUnavailable, blocks_at
 from opml_dispute.chain.retrying import BATCH_LIMIT
 from opml_dispute.chain.rpc import Ask, Call, Rpc, UnexpectedAnswer
 from opml_dispute.chain.rpc_errors import RpcAnswerInvalid, RpcError, RpcUnreachable
@@ -112,10 +112,10 @@ def test_a_node_without_old_blocks_finds_young_ones(node: devnet.Anvil) -> None:
     for fault in ("pruned", "pruned-error"):
         with FaultProxy(node.url, [fault], oldest_block=latest.number - 20) as proxy:
             rpc = patient(proxy)
-            assert blocks_at(rpc, wanted.timestamp) == (wanted.number, wanted.number)
-            assert blocks_at(rpc, wanted.timestamp + 1) == (wanted.number + 1, wanted.number)
-            with pytest.raises(InputUnavailable, match=f"no blocks before {latest.number - 20}"):
-                blocks_at(rpc, old.timestamp)
+            assert BlockTimes(rpc).span(wanted.timestamp) == (wanted.number, wanted.number)
+            assert BlockTimes(rpc).span(wanted.timestamp + 1) == (wanted.number + 1, wanted.number)
+            with pytest.raises(BlocksMissing, match=f"no blocks before {latest.number - 20}"):
+                BlockTimes(rpc).span(old.timestamp)
 
 
 def test_every_block_is_found_by_its_time(node: devnet.Anvil) -> None:
@@ -124,7 +124,7 @@ def test_every_block_is_found_by_its_time(node: devnet.Anvil) -> None:
     for number in range(max(1, latest.number - 8), latest.number + 1):
         block = rpc.block(number)
         assert block is not None
-        first, last = blocks_at(rpc, block.timestamp)
+        first, last = BlockTimes(rpc).span(block.timestamp)
         assert first <= number <= last
 
 
@@ -143,7 +143,7 @@ def test_what_never_passes_is_a_clear_error(fault: str, node: devnet.Anvil, weth
     """Struck every time, a fault ends in an `RpcError` or does no harm: never in another exception."""
     with FaultProxy(node.url, [fault], every=1, drip_pause_s=0.2) as proxy:
         rpc = Rpc(proxy.url, timeout_s=0.3, patience_s=0.0, answer_limit_bytes=1 << 20)
-        errors: list[RpcError | InputUnavailable | UnexpectedAnswer] = []
+        errors: list[RpcError | BlocksMissing | UnexpectedAnswer] = []
         for ask in (
             rpc.chain_id,
             rpc.head,
@@ -151,11 +151,11 @@ def test_what_never_passes_is_a_clear_error(fault: str, node: devnet.Anvil, weth
             lambda: rpc.code(weth.address),
             lambda: rpc.read_all([weth.delay_s()] * 3, at=node.rpc.head()),
             lambda: rpc.block(1),
-            lambda: blocks_at(rpc, 1),
+            lambda: BlockTimes(rpc).span(1),
         ):
             try:
                 ask()
-            except (RpcError, InputUnavailable, UnexpectedAnswer) as error:
+            except (RpcError, BlocksMissing, UnexpectedAnswer) as error:
                 errors.append(error)
         assert all(error.hint and len(str(error)) < 600 for error in errors)
 

@@ -252,6 +252,22 @@ def test_many_orders_share_a_block(rpc: Rpc, sender: Sender, weth: DelayedWETH) 
     assert max(receipt.block_number for receipt in receipts) - first < 20
 
 
+def test_all_that_a_node_lost_is_sent_again_at_once(rpc: Rpc, sender: Sender, weth: DelayedWETH) -> None:
+    """A node that restarts loses its pool: sixteen moves cost one wait, not one after the other."""
+    rpc.request("evm_setAutomine", False)
+    with ThreadPoolExecutor(1) as thread:
+        results = thread.submit(sender.send_all, [Order(deposit(weth.address), index) for index in range(16)])
+        other = Rpc(rpc.url)
+        while other.request("txpool_status")["pending"] != "0x10":
+            time.sleep(0.01)
+        other.request("anvil_dropAllTransactions")
+        other.request("evm_setAutomine", True)
+        started = time.monotonic()
+        receipts = results.result(60)
+        assert time.monotonic() - started < 20, "one after the other took 56 s"
+    assert [receipt.value_wei for receipt in receipts if isinstance(receipt, Receipt)] == list(range(16))
+
+
 def test_two_senders_of_one_key_do_not_get_in_each_others_way(rpc: Rpc, weth: DelayedWETH) -> None:
     failures: list[object] = []
 
