@@ -33,7 +33,7 @@ from opml_dispute.game.depths import Depths
 from opml_dispute.model.program import Program
 from opml_dispute.primitives import LocalIdent, StateRoot, item_data
 from opml_dispute.trace.provider import TraceError
-from opml_dispute.trace.split import NodeFault, SplitTrace, SubgameProgress
+from opml_dispute.trace.split import NodeFault, SplitTrace
 from opml_dispute.trace.vm import VmFault, VmTrace
 
 TENSORS: Final = range(SEGMENT_BASE + 0xB0_0000_0000, SEGMENT_BASE + 0x100_0000_0000)
@@ -111,7 +111,7 @@ class FaultyInference:
         """The wrong outputs."""
         return self.states.outputs()
 
-    def trace(self, guest: Machine, *, progress: SubgameProgress | None = None) -> SplitTrace:
+    def trace(self, guest: Machine) -> SplitTrace:
         """The trace that the liar plays by. `guest` is the machine at the absolute prestate."""
         vm_fault = VmFault(self.fault.after_step, self.fault.target)
         return SplitTrace(
@@ -119,7 +119,6 @@ class FaultyInference:
             guest,
             node_count=self.program.node_count,
             fault=NodeFault(self.fault.node_index, vm_fault),
-            progress=progress,
         )
 
     def __str__(self) -> str:

@@ -20,6 +20,7 @@ import click
 
 from opml_dispute.cannon.server import PATIENCE_S
 from opml_dispute.cli.output import Output
+from opml_dispute.cli.waiting import shown_work
 from opml_dispute.model.files import Binding, parse_binding
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -230,7 +231,8 @@ def binding_options(command: F) -> F:
         **kwargs: Any,
     ) -> Any:
         binding = parse_binding(dims, constants, max_sizes, seed_input, prompt_tokens, tokens, sampling)
-        return command(*args, binding=binding, **kwargs)
+        with shown_work():
+            return command(*args, binding=binding, **kwargs)
 
     return wrapped  # type: ignore[return-value]
 

@@ -33,6 +33,7 @@ from opml_dispute.model.recorder import Origin
 from opml_dispute.model.refusals import Refuse
 from opml_dispute.model.tensor import Tensor
 from opml_dispute.reading import Unreadable, read_json
+from opml_dispute.working import under_way
 
 _IN_FOLDER: Final = ("model.onnx", "onnx/model.onnx")
 _POOLED: Final = ("sentence_embedding", "pooler_output", "logits")
@@ -99,7 +100,7 @@ class OnnxEncoder:
         """
         if self.context is not None and tokens > self.context:
             raise BadPrompt(f"{tokens:,} tokens of text; the model's context has {self.context:,}")
-        with float_mode():
+        with float_mode(), under_way():
             builder = Builder(Meter(limits or Limits.of_environment()))
             builder.expect_repetition()
             source = builder.new(DType.I64, (tokens,))

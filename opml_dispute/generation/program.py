@@ -29,6 +29,7 @@ from opml_dispute.model.program import Program
 from opml_dispute.model.record import Record
 from opml_dispute.model.recorder import Op
 from opml_dispute.model.refusals import Refuse
+from opml_dispute.working import under_way
 
 
 def compile_answer(
@@ -43,7 +44,7 @@ def compile_answer(
     cannot express, `ModelTooDear` beyond `limits`.
     """
     check_shape(shape, checkpoint.architecture.context)
-    with float_mode():
+    with float_mode(), under_way():
         meter = Meter(limits or Limits.of_environment())
         try:
             program = _compiled(checkpoint, shape, tile_budget, meter)

@@ -31,6 +31,7 @@ from opml_dispute.model.refusals import ModelError, UnsupportedOp
 from opml_dispute.model.seeding import declare_seed, seed_input_of
 from opml_dispute.model.tensor import Array, Tensor
 from opml_dispute.primitives import LEAST_LOG2_STEPS, MOST_LOG2_STEPS
+from opml_dispute.working import under_way
 
 TILE_BUDGET = 1 << 24
 """
@@ -66,7 +67,7 @@ def compile_model(
     """
     if tile_budget < 1 << LEAST_LOG2_STEPS:
         raise ValueError(f"a tile budget of {tile_budget:,} VM steps; expected 2^{LEAST_LOG2_STEPS} at least")
-    with float_mode():
+    with float_mode(), under_way():
         meter = Meter(limits or Limits.of_environment())
         loaded, mapped = load_mapped(model)
         importer = Importer(loaded, Builder(meter), mapped)

@@ -17,6 +17,7 @@ import time
 from dataclasses import dataclass, fields, replace
 from typing import Final
 
+from opml_dispute import working
 from opml_dispute.model.refusals import ModelError
 
 VARIABLE: Final = "OPML_LIMITS"
@@ -114,7 +115,15 @@ class Meter:
         if self._constant_bytes + size_bytes > self.limits.constant_bytes:
             raise ModelTooDear("bytes of constants", "constant_bytes", self.limits.constant_bytes)
 
+    def _so_far(self) -> str:
+        seconds = time.monotonic() - self._deadline + self.limits.seconds
+        made = (
+            f"{self._nodes:,} nodes made of them" if self._nodes else f"{self._constant_bytes >> 20:,} MiB of constants"
+        )
+        return f"compiling the model, {seconds:.0f} s: {self._operations:,} operations, {made}"
+
     def check_time(self) -> None:
         """Raises `ModelTooDear` if the time is over."""
+        working.tell(self._so_far)
         if time.monotonic() > self._deadline:
             raise ModelTooDear("seconds to compile", "seconds", self.limits.seconds)

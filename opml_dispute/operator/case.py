@@ -34,7 +34,7 @@ from opml_dispute.primitives import Hash32, ModelId, RequestId, StateRoot
 from opml_dispute.reading import Unreadable, read_bytes
 from opml_dispute.trace.guest import guest_machine, node_start
 from opml_dispute.trace.longest import NodeMeasure, measure_longest
-from opml_dispute.trace.split import SplitTrace, SubgameProgress
+from opml_dispute.trace.split import SplitTrace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -83,14 +83,13 @@ class Case:
             raise IsBatch(f"request 0x{self.request_id.hex()} is a batch of {self.item_count} items")
         return self.states
 
-    def trace(self, progress: SubgameProgress | None = None) -> SplitTrace:
+    def trace(self) -> SplitTrace:
         """The honest trace: the correct claim at every position."""
         return SplitTrace(
             self.states,
             guest_machine(),
             node_count=self.node_count,
             spawn=guest_machine,
-            progress=progress,
         )
 
     def liar(self) -> Liar:

@@ -58,10 +58,6 @@ class NodeFault:
     fault: VmFault
 
 
-SubgameProgress = Callable[[int, int], None]
-"""Called from time to time with a node (first argument) and the steps that its VM run has made (second)."""
-
-
 class SplitTrace(PhasedTrace):
     """
     A `GameTrace`: `states` answers the ML phase, forks of `guest` run the FPVM phase.
@@ -79,7 +75,6 @@ class SplitTrace(PhasedTrace):
         fault: NodeFault | None = None,
         spawn: Callable[[], GuestMachine] | None = None,
         budget_bytes: int | None = None,
-        progress: SubgameProgress | None = None,
     ) -> None:
         """
         `spawn` makes one more machine like `guest`, by default a fork; machines that share nothing can run at the same
@@ -87,7 +82,7 @@ class SplitTrace(PhasedTrace):
         """
         super().__init__(node_count)
         self._states, self._guest = states, guest
-        self._fault, self._progress = fault, progress
+        self._fault = fault
         self._spawn = spawn or guest.fork
         self.runs: VmRuns[GuestMachine] = VmRuns(budget_bytes, at_once=spawn is not None)
 
@@ -141,9 +136,7 @@ class SplitTrace(PhasedTrace):
         for root, log2_size, blocks in self._states.subtrees_at(run.node_index):
             machine.add_subtree(root, log2_size, blocks)
         fault = self._fault.fault if self._fault is not None and self._fault.node_index == run.node_index else None
-        progress = self._progress
-        report = None if progress is None else lambda steps: progress(run.node_index, steps)
-        return VmTrace(machine, depth=run.depth, fault=fault, progress=report)
+        return VmTrace(machine, depth=run.depth, fault=fault, name=f"node {run.node_index:,}")
 
 
 def _step_data(trace: VmTrace[GuestMachine], place: Position) -> StepData:

@@ -12,10 +12,10 @@ A `VmFault` makes this a liar's trace: one bit flips between two instructions, a
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, Self, TypeVar
 
+from opml_dispute import working
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.position import Position
 from opml_dispute.primitives import StateHash
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 
 MAX_SNAPSHOTS: Final = 64
 FIRST_INTERVAL: Final = 1 << 14
-
-Progress = Callable[[int], None]
-"""Called from time to time with the number of steps that a first run has made."""
 
 
 class VmMachine(Protocol):
@@ -112,11 +109,10 @@ class VmTrace(Generic[MachineT]):
     `machine` stands at the absolute prestate with all its pre-images and subtrees; it is forked, never changed.
     """
 
-    def __init__(
-        self, machine: MachineT, *, depth: int, fault: VmFault | None = None, progress: Progress | None = None
-    ) -> None:
-        self.depth = depth
-        self._fault, self._progress = fault, progress
+    def __init__(self, machine: MachineT, *, depth: int, fault: VmFault | None = None, name: str = "a program") -> None:
+        """`name` says what runs, to a person who waits for it."""
+        self.depth, self.name = depth, name
+        self._fault = fault
         self._snapshots: dict[int, MachineT] = {}
         self._snapshot_steps: list[int] = []
         self._interval = FIRST_INTERVAL
@@ -170,13 +166,13 @@ class VmTrace(Generic[MachineT]):
         nearest = self._snapshot_steps[bisect_right(self._snapshot_steps, steps) - 1]
         machine = self._snapshots[nearest].fork()
         is_first_run = nearest == self._snapshot_steps[-1]
-        while machine.step < steps and not machine.exited:
-            stop_at = min(steps, (machine.step // self._interval + 1) * self._interval)
-            self._advance(machine, stop_at)
-            if is_first_run and (machine.exited or machine.step % self._interval == 0):
-                self._keep(machine.fork())
-                if self._progress is not None:
-                    self._progress(machine.step)
+        with working.under_way():
+            while machine.step < steps and not machine.exited:
+                stop_at = min(steps, (machine.step // self._interval + 1) * self._interval)
+                self._advance(machine, stop_at)
+                if is_first_run and (machine.exited or machine.step % self._interval == 0):
+                    self._keep(machine.fork())
+                working.tell(lambda: f"running {self.name} in the VM: {machine.step:,} steps")
         if machine.exited:
             self._exit_step = machine.step
         return machine

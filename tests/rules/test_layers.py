@@ -14,7 +14,7 @@ import opml_dispute
 PACKAGE = Path(opml_dispute.__file__).parent
 
 LAYERS = (
-    {"errors", "primitives", "plain_json", "plain_toml", "printable", "http_server"},
+    {"errors", "primitives", "plain_json", "plain_toml", "printable", "http_server", "working"},
     {"home", "reading"},
     {"toolchain", "writing"},
     {"engine"},

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from opml_dispute import working
 from opml_dispute.game.position import ROOT, Position
 from opml_dispute.primitives import StateHash, item_data
 from opml_dispute.trace import vm as vm_module
@@ -121,14 +122,14 @@ def test_the_prestate_is_out_of_reach_of_faults() -> None:
         VmTrace(toy_machine(), depth=DEPTH, fault=VmFault(0, 1))
 
 
-def test_the_first_run_tells_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_tells_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vm_module, "FIRST_INTERVAL", 1)
-    told: list[int] = []
-    trace = VmTrace(toy_machine(), depth=DEPTH, progress=told.append)
-    trace.state_hash(STEPS)
-    trace.state_hash(5)
-    assert told == sorted(told)
-    assert told[-1] == EXIT_STEP
+    monkeypatch.setattr(working, "EVERY_S", 0)
+    told: list[str | None] = []
+    with working.watched_by(told.append):
+        VmTrace(toy_machine(), depth=DEPTH, name="node 7").state_hash(STEPS)
+    assert told[0] == "running node 7 in the VM: 1 steps"
+    assert told[-2:] == [f"running node 7 in the VM: {EXIT_STEP} steps", None]
 
 
 @given(st.lists(st.integers(0, STEPS), max_size=12), st.integers(1, EXIT_STEP - 1), st.integers(0, 191))
