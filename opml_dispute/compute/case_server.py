@@ -119,6 +119,7 @@ class CaseServer:
             return {"needs": "program"}
         items = integer_of(question, "items")
         inference = native_run(program, bytes_of(question, "image"), items)
+        inference.expect_questions()
         trace = SplitTrace(
             inference,
             guest_machine(),

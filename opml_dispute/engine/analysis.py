@@ -30,6 +30,9 @@ from opml_dispute.primitives import RECORD_BYTES, Hash32
 _LOOK_AT_DATA: Final = (GATHER, SCATTER)
 """Each tile of these may fail on its own."""
 
+_LONG_NODES: Final = 1 << 13
+"""Planning so many takes some tenths of a second."""
+
 
 class ProgramLike(Protocol):
     """The interface that an inference needs of a program: `model.program.Program`."""
@@ -74,7 +77,7 @@ class ProgramAnalysis:
 
     def tiles_end(self, node: int) -> int:
         """The first node after `node` that does not begin where its predecessor's range ends."""
-        return int(self._tiles_end[node])
+        return self._tiles_end.item(node)
 
     def range_of(self, node: int) -> tuple[int, int]:
         """The outputs [lo, hi) that a node makes."""
@@ -83,7 +86,7 @@ class ProgramAnalysis:
 
     def fills(self, first: int, last: int) -> bool:
         """Whether the tiles `first` to `last`, which cannot fail, write every byte of their output's extent."""
-        lo, hi, width = map(int, self.judged.extents[first, 0])
+        lo, hi, width = self.judged.output(first)
         outputs = self.range_of(last)[1] - self.range_of(first)[0]
         # Outputs do not overlap (native/program/record.c), so if their number fills the extent, it is filled.
         return outputs * width == hi - lo and self._records[RECORD_BYTES * first + 1] not in _LOOK_AT_DATA
@@ -95,15 +98,24 @@ class ProgramAnalysis:
         if len(rows) < 2:
             return ends
         before, after = rows[:-1], rows[1:]
-        same = np.ones(RECORD_BYTES, bool)
-        same[[N_FREE_AT, *range(LO_AT, HI_AT + 8), *range(FREES_AT, FREES_AT + 56)]] = False
-        goes_on = (before[:, same] == after[:, same]).all(axis=1)
+        same = np.full(RECORD_BYTES, 0xFF, np.uint8)
+        same[[N_FREE_AT, *range(LO_AT, HI_AT + 8), *range(FREES_AT, FREES_AT + 56)]] = 0
+        words = rows.view(np.uint64)
+        goes_on = np.ones(len(before), bool)
+        for place, mask in enumerate(same.view(np.uint64)):
+            if mask:
+                goes_on &= (words[:-1, place] ^ words[1:, place]) & mask == 0
         goes_on &= (before[:, HI_AT : HI_AT + 8] == after[:, LO_AT : LO_AT + 8]).all(axis=1)
         goes_on &= (before[:, N_FREE_AT] == 0) & (self.judged.status[:-1] == 0) & (self.judged.status[1:] == 0)
         goes_on &= ~np.isin(before[:, 1], _LOOK_AT_DATA)
         for node in np.flatnonzero(goes_on)[::-1]:
             ends[node] = ends[node + 1]
         return ends
+
+    @property
+    def plans_quickly(self) -> bool:
+        """Whether `schedule` is there already, or costs little."""
+        return "schedule" in vars(self) or len(self._records) < _LONG_NODES * RECORD_BYTES
 
     @cached_property
     def schedule(self) -> Schedule | None:

@@ -39,6 +39,11 @@ class BatchInference:
         self._open: tuple[int, Inference] | None = None
         self._starts = [initial_root(program.model_root, section_root(image)) for image in self.images]
         self._results: dict[int, ItemResult] = {}
+        self._goes_through = False
+
+    def expect_questions(self) -> None:
+        """As `Inference.expect_questions`."""
+        self._goes_through = True
 
     def item(self, item: int) -> Inference:
         """The run of one item. What it holds is given up when another item's is asked for."""
@@ -47,6 +52,8 @@ class BatchInference:
         if self._open is None or self._open[0] != item:
             self._open = None  # its memory goes before the next one's comes
             self._open = (item, Inference(self.program, self.images[item]))
+            if self._goes_through:
+                self._open[1].expect_questions()
         return self._open[1]
 
     def result(self, item: int) -> ItemResult:

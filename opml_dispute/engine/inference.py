@@ -86,7 +86,8 @@ class Inference:
         self._segment = SegmentMemory(vm_bytes=not self._typing.is_typed, threads=threads)
         self._header = StateHeader(self._segment.memory, self._node_count)
         self._live = Live()
-        self._kept = KeptStates(kept or {})
+        self._kept = KeptStates(kept or {}, self._node_count)
+        self._goes_through = False
         self._copies: WeakValueDictionary[tuple[bytes, int, int], Bytes] = WeakValueDictionary()
         self._roots: dict[int, StateRoot] = {}
         self._threads = threads
@@ -113,17 +114,22 @@ class Inference:
         """
         if not 0 <= t <= self._node_count:
             raise StateOutOfRange(f"S_{t} found, expected S_0 to S_{self._node_count}")
-        if t < self._t:
-            self._restore(self._kept.latest(t) if self._kept else None)
-        elif self._t == 0 and self.overrides and (kept := self._kept.latest(t)) is not None:
-            self._restore(kept)
+        is_between = bool(self.overrides) or t < self._node_count
+        if t < self._t or (is_between and self._kept.is_nearer(t, self._t)):
+            self._restore(self._kept.latest(t))
         if self._t == 0 and 0 < t == self._node_count and self._run_whole():
             return
         if self._t < t:
             self._clear_left()
             self._model.load_program()
         while self._t < t:
-            self._transition(t)
+            self._transition(min(t, self._kept.next_rest(self._t)))
+            if self._kept.rests_at(self._t, self._live.size_bytes):
+                self._keep()
+
+    def expect_questions(self) -> None:
+        """For speed alone: states between the first and the last will be asked for, so a run goes through them."""
+        self._goes_through = True  # for a long program that takes less time than to plan a run without them
 
     def glance(self, offset: int, size_bytes: int) -> Bytes:
         """
@@ -231,7 +237,8 @@ class Inference:
 
     def _run_whole(self) -> bool:
         """Makes S_n of S_0 without the states between, or leaves S_0 as it is where that does not go."""
-        schedule = self._analysis.schedule if self._model.fits and not self.overrides else None
+        goes = self._model.fits and not self.overrides and (self._analysis.plans_quickly or not self._goes_through)
+        schedule = self._analysis.schedule if goes else None
         if schedule is None:
             return False
         if self._schedule is None:
@@ -272,10 +279,8 @@ class Inference:
             status, lo, hi, frees = self._effect(node)
             fresh = self._live.touch(lo, hi) if status == 0 else None
             if self._live.size_bytes > self._limit:
-                raise SegmentUnavailable(
-                    f"live tensors of {self._live.size_bytes:,} bytes at node {node}; "
-                    f"{self._limit:,} bytes of memory are there"
-                )
+                size = f"live tensors of {self._live.size_bytes:,} bytes at node {node}"
+                raise SegmentUnavailable(f"{size}; {self._limit:,} bytes of memory are there")
             if status == 0 and not self.overrides:
                 last = min(self._analysis.tiles_end(node), goal) - 1
                 if last > node:
@@ -292,7 +297,8 @@ class Inference:
                 self._live.free(offset, log2_size)
         self._live.changed(HEADER.offset)
         self._t += count
-        self._override(self._t)
+        if self.overrides:
+            self._override(self._t)
 
     def _effect(self, node: int) -> tuple[int, int, int, list[tuple[int, int]]]:
         """Status of record `node`, the extent of its output, and the blocks it frees."""
@@ -303,9 +309,9 @@ class Inference:
             judged, node = validate_records(raw), 0
         else:
             raw, judged = self.program.records, self._analysis.judged
-        lo, hi, _ = judged.extents[node, 0]
-        status = int(judged.status[node])
-        return status, int(lo), int(hi), [] if status else frees_of(raw, node)
+        lo, hi, _ = judged.output(node)
+        status = judged.status.item(node)
+        return status, lo, hi, [] if status else frees_of(raw, node)
 
     def _start(self) -> None:
         """S_0 in a segment whose upper half is zero."""
@@ -366,11 +372,8 @@ class Inference:
         """Keeps the current state, if there is room."""
         if self._t in self._kept or self._t == 0 or not self._kept.make_room(self._live.size_bytes):
             return
-        # No node writes to INPUT, so without overrides it is what it was given as.
-        data = [
-            None if _holds_input(entry) and not self.overrides else self._content(entry)
-            for entry in self._live.entries()
-        ]
+        given = not self.overrides  # no node writes to INPUT, so it is what it was given as
+        data = [None if given and _holds_input(entry) else self._content(entry) for entry in self._live.entries()]
         self._kept[self._t] = KeptState(self._live.copy(), data)
 
     def _content(self, entry: LiveBlock) -> Bytes:

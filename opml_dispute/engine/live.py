@@ -7,11 +7,11 @@ live blocks, and of those only what changed since their root was last computed.
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from opml_dispute.engine.segment import LEAST_BLOCK_LOG2, SEGMENT_LOG2
+from opml_dispute.engine.segment import LEAST_BLOCK_LOG2
 from opml_dispute.primitives import Hash32
 
 
@@ -62,12 +62,11 @@ class Live:
             return None
         log2_size = max(LEAST_BLOCK_LOG2, (lo ^ (hi - 1)).bit_length())
         offset = lo >> log2_size << log2_size
-        for level in range(log2_size, SEGMENT_LOG2 + 1):
-            entry = self._entries.get(offset >> level << level)
-            if entry is not None and entry.log2_size >= level:
-                self._grow(entry, hi - entry.offset)
-                self._settle(lo, hi, entry.offset)
-                return None
+        around = self._around(offset, log2_size)
+        if around is not None:
+            self._grow(around, hi - around.offset)
+            self._settle(lo, hi, around.offset)
+            return None
         used = hi - offset
         was_empty = True
         for inner in self._inside(offset, log2_size):
@@ -87,10 +86,18 @@ class Live:
         """A block becomes zero."""
         for entry in self._inside(offset, log2_size):
             self._drop(entry)
-        for level in range(log2_size + 1, SEGMENT_LOG2 + 1):
-            outer = self._entries.get(offset >> level << level)
-            if outer is not None and outer.log2_size >= level:
-                outer.root = None
+        outer = self._around(offset, log2_size + 1)
+        if outer is not None:
+            outer.root = None
+
+    def _around(self, offset: int, log2_size: int) -> LiveBlock | None:
+        """The block of at least that size in which the one at `offset` lies; None if there is none."""
+        # INVARIANT: none lies within another, so only the last one that does not begin behind `offset` can hold it.
+        index = bisect_right(self._offsets, offset)
+        entry = self._entries[self._offsets[index - 1]] if index else None
+        if entry is None or entry.log2_size < log2_size or offset - entry.offset >= 1 << entry.log2_size:
+            return None
+        return entry
 
     def _inside(self, offset: int, log2_size: int) -> list[LiveBlock]:
         first, end = bisect_left(self._offsets, offset), bisect_left(self._offsets, offset + (1 << log2_size))

@@ -44,6 +44,11 @@ class Validation:
     steps: npt.NDArray[np.uint64]
     """[records]: VM steps that the node takes at most, whatever its data; 0 where record.c refused."""
 
+    def output(self, record: int) -> tuple[int, int, int]:
+        """Of one record's output: lo, hi, element width."""
+        found = self.extents
+        return found.item(record, 0, 0), found.item(record, 0, 1), found.item(record, 0, 2)
+
 
 def validate_records(records: bytes, log2_steps: int = NO_LIMIT_LOG2) -> Validation:
     """
@@ -73,6 +78,8 @@ class SegmentMemory:
                 f"cannot reserve 2^{SEGMENT_LOG2} bytes of address space",
                 hint="lift the limit of this process's address space (ulimit -v unlimited), or allow overcommit",
             )
+        lib = native()
+        self._announce, self._run = lib.opml_ml_fresh, lib.opml_ml_run  # looked up once: most nodes take microseconds
         self.address: int = native().opml_ml_segment(self.handle)
         self.memory: Bytes = np.ctypeslib.as_array((ctypes.c_uint8 * (1 << SEGMENT_LOG2)).from_address(self.address))
         """The segment itself; not to be used once this object is gone."""
@@ -83,11 +90,11 @@ class SegmentMemory:
 
         ASSUMES that this is so, and that the node cannot fail.
         """
-        native().opml_ml_fresh(self.handle, block, log2_size, lo, hi)
+        self._announce(self.handle, block, log2_size, lo, hi)
 
     def run(self, count: int, joined_hi: int = 0) -> None:
         """Makes `count` transitions; with `joined_hi` of tiles that end there, in one go (native/inference/ml.c)."""
-        native().opml_ml_run(self.handle, count, joined_hi)
+        self._run(self.handle, count, joined_hi)
 
     def zero(self, offset: int, size: int) -> None:
         """`size` bytes at `offset` become zero."""

@@ -24,7 +24,7 @@ class StateHeader:
 
     def read(self) -> tuple[int, int, int, int]:
         """Magic, node index, status, fault node."""
-        magic, node, status, fault = _WORDS.unpack(self._bytes.tobytes())
+        magic, node, status, fault = _WORDS.unpack_from(self._bytes.data)
         return magic, node, status, fault
 
     def write_first(self) -> None:

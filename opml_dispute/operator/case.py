@@ -85,6 +85,7 @@ class Case:
 
     def trace(self) -> SplitTrace:
         """The honest trace: the correct claim at every position."""
+        self.states.expect_questions()
         return SplitTrace(
             self.states,
             guest_machine(),
