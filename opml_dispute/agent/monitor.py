@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from opml_dispute.agent.credits import CreditAudit, OwedCredit
+from opml_dispute.agent.demanded_bonds import DemandedBondAudit, DemandedBonds
 from opml_dispute.agent.discovery import Discovery
 from opml_dispute.agent.endpoints import Agreement, compare_endpoints
 from opml_dispute.agent.honest_bonds import BondTally, falling, lost_claims, tally
@@ -38,8 +39,9 @@ KINDS: Final = {
     "clock_running_out": "little time is left to change the result of a game",
     "honest_bond_falls": "a claim of an honest account falls if no move is made",
     "honest_bond_lost": "a claim of an honest account fell within the last day",
-    "collateral_short": "the vault and its games hold less than open bonds and unpaid credits",
+    "collateral_short": "a contract holds less than the bonds, credits and deposits in it",
     "credit_wrong": "a game that is over does not owe what its claims award",
+    "demanded_bond_missing": "a game has locked less than its request demands of the proposer",
     "not_computed": "a request cannot be computed on this computer",
     "unreadable": "a game cannot be read",
     "endpoint_lags": "a node is many blocks behind another one",
@@ -124,6 +126,8 @@ class Report:
     collateral: tuple[Collateral, ...]
     credits: tuple[OwedCredit, ...]
     """What games that are over have not paid yet."""
+    demanded: DemandedBonds
+    """What requests demand of their proposers."""
     honest: Mapping[Address, BondTally]
     """By the accounts that should be right."""
     roots: Mapping[RequestId, StateRoot]
@@ -159,7 +163,7 @@ class Monitor:
         self._others, self._warn_before_s, self._max_lag_blocks = others, warn_before_s, max_lag_blocks
         self._honest, self._max_age_s, self._computes = tuple(honest), max_age_s, computes
         self._discovery, self.game_cache = Discovery(system), GameCache(system.games)
-        self._credits = CreditAudit(system)
+        self._credits, self._demanded = CreditAudit(system), DemandedBondAudit(system)
         self._roots: dict[RequestId, StateRoot] = {}
         self._closely: set[Address] = set()
         """Games about to end wrongly."""
@@ -175,6 +179,7 @@ class Monitor:
         games, finished, unreadable, ignored = self._games(head)
         if self.game_cache.reorganisations > before:
             self._credits.forget()
+            self._demanded.forget()
         alerts += [*about_contracts, *unreadable, *self._compute(games)]
         standings = [self._standing(game, head.timestamp) for game in games]
         for standing in standings:
@@ -182,7 +187,12 @@ class Monitor:
         self._closely = {one.game.address for one in standings if one.right is not None and one.forecast != one.right}
         credits_ = self._credits.look(finished, head)
         collateral = self._collateral(games, credits_)
-        alerts += [*self._about_collateral(collateral), *self._about_credits(credits_)]
+        demanded = self._demanded.look(games, finished, head)
+        alerts += [
+            *self._about_collateral(collateral),
+            *self._about_credits(credits_),
+            *self._about_demanded(demanded),
+        ]
         alerts += self._about_honest([*games, *finished], head.timestamp)
         order = list(KINDS)
         alerts.sort(key=lambda alert: (order.index(alert.kind), alert.seconds_left or 0))
@@ -196,6 +206,7 @@ class Monitor:
             ignored=ignored,
             collateral=collateral,
             credits=tuple(credits_),
+            demanded=demanded,
             honest={account: tally([*games, *finished], account) for account in self._honest},
             roots=self._roots,
             lag_blocks=agreement.lag_blocks,
@@ -330,6 +341,21 @@ class Monitor:
             for one in credits_
             if one.comparison != "expected" or not one.matches
         ]
+
+    def _about_demanded(self, demanded: DemandedBonds) -> list[Alert]:
+        alerts = [
+            Alert(
+                "demanded_bond_missing",
+                f"game {game} has locked {ether(locked_wei)}, and its request demands {ether(demanded_wei)}",
+                game,
+            )
+            for game, locked_wei, demanded_wei in demanded.missing
+        ]
+        if demanded.available_wei < demanded.required_wei:
+            what = f"the contract {demanded.contract} holds {ether(demanded.available_wei)}, less than the "
+            what += f"{ether(demanded.required_wei)} of demanded bonds and deposits in it"
+            alerts.append(Alert("collateral_short", what))
+        return alerts
 
     def _about_honest(self, games: Sequence[Game], now_s: int) -> list[Alert]:
         alerts = []

@@ -76,6 +76,9 @@ class MonitorMetrics:
             "delayedWETH",
             "credits",
         )
+        self._demanded = gauge(
+            "demanded_bonds", "Bonds that requests demand, in ETH: locked, unreleased, deposited, held, short", "state"
+        )
         self._latest = gauge("latest_proposal", "When the latest game of each kind was made", "root_agreement")
         self._failed = gauge("failed_games", "Games that could not be read")
         self._ignored = gauge("ignored_games", "Games older than the window")
@@ -123,6 +126,15 @@ class MonitorMetrics:
             self._withdrawals,
             Counter((credit.vault, "matching" if credit.matches else "divergent") for credit in unlocked),
         )
+        demanded = report.demanded
+        for state, wei in (
+            ("locked", demanded.locked_wei),
+            ("unreleased", demanded.unreleased_wei),
+            ("deposited", demanded.deposits_wei),
+            ("held", demanded.available_wei),
+            ("short", max(0, demanded.required_wei - demanded.available_wei)),
+        ):
+            self._demanded.labels(state).set(wei / WEI_PER_ETHER)
         self._failed.set(report.failed)
         self._ignored.set(report.ignored)
         for kind in KINDS:

@@ -21,6 +21,7 @@ from opml_dispute.agent.monitor import KINDS, Monitor
 from opml_dispute.agent.monitor_metrics import MonitorMetrics
 from opml_dispute.chain.contracts.dispute import DelayedWETH, FaultDisputeGame, Withdrawal
 from opml_dispute.chain.contracts.governance import GuardedOracle
+from opml_dispute.chain.contracts.oracle import ProposerBonds, RequestTerms
 from opml_dispute.chain.rpc import Rpc
 from opml_dispute.cli import execute
 from opml_dispute.cli import monitor as cli_monitor
@@ -201,6 +202,63 @@ def test_credit_that_is_not_what_the_claims_award_is_told(
             patched.setattr(where, name, lying)
             (told,) = [alert for alert in monitor.look().alerts if alert.kind == "credit_wrong"]
             assert "its claims award" in told.what
+
+
+def test_demanded_bonds_are_audited(chain: Chain, cases: LocalCases, tmp_path: Path) -> None:
+    """What is locked and deposited beside what the contract holds; from the proposal until the release."""
+    bond_wei, left_wei, system = 2 * 10**18, 10**17, chain.system()
+    proposer, store = chain.sender("proposer"), ModelStore(tmp_path / "models")
+    monitor, metrics = Monitor(system, cases), MonitorMetrics()
+
+    def seen() -> dict[str, float]:
+        metrics.show(monitor.look(), 0.1)
+        value = metrics.registry.get_sample_value
+        states = ("locked", "unreleased", "deposited", "held", "short")
+        return {state: value("opml_monitor_demanded_bonds", {"state": state}) or 0 for state in states}
+
+    assert set(seen().values()) == {0}
+    proposer.send(system.proposer_bonds.deposit(), value_wei=bond_wei + left_wei)
+    terms = RequestTerms(min_bond_wei=bond_wei)
+    request_id = ask_sample(system, chain.sender("requester"), 3, store, terms=terms)
+    case = open_case(system, request_id, store=store)
+    perform(proposal_intent(system, request_id, case.final_root, case.node_count), proposer)
+    well = {"locked": 2.0, "unreleased": 0.0, "deposited": 0.1, "held": 2.1, "short": 0.0}
+    assert seen() == well
+    assert kinds(monitor) == []
+    contract = system.proposer_bonds.address
+    chain.rpc.request("anvil_setBalance", contract, hex(bond_wei))
+    assert kinds(monitor) == ["collateral_short"]
+    assert seen()["short"] == pytest.approx(0.1)
+    chain.rpc.request("anvil_setBalance", contract, hex(bond_wei + left_wei))
+    assert seen() == well
+    chain.warp(TEST_TIMES.max_clock_s)
+    agent = Unattended(chain, tmp_path, role="proposer").start(roles=frozenset({"resolver", "claimer"}))
+    agent.passes()
+    assert seen() == well | {"locked": 0.0, "unreleased": 2.0}
+    chain.warp(TEST_TIMES.finality_delay_s + 1)
+    agent.passes()
+    assert seen() == well | {"locked": 0.0, "held": 0.1}
+    agent.end()
+
+
+def test_demanded_bond_that_is_not_locked_is_told(
+    chain: Chain, cases: LocalCases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No contract of this release lets that happen, so the answer about the bond is changed."""
+    system, store = chain.system(), ModelStore(tmp_path / "models")
+    chain.sender("proposer").send(system.proposer_bonds.deposit(), value_wei=10**18)
+    terms = RequestTerms(min_bond_wei=10**18)
+    request_id = ask_sample(system, chain.sender("requester"), 3, store, terms=terms)
+    case = open_case(system, request_id, store=store)
+    perform(proposal_intent(system, request_id, case.final_root, case.node_count), chain.sender("proposer"))
+    monitor = Monitor(system, cases)
+    assert kinds(monitor) == []
+    bond = ProposerBonds.bond_wei
+    monkeypatch.setattr(ProposerBonds, "bond_wei", lambda *asked: replace(bond(*asked), parse=lambda wei: wei // 2))
+    (told,) = monitor.look().alerts
+    assert told.kind == "demanded_bond_missing"
+    assert "has locked 0.5 ETH, and its request demands 1 ETH" in told.what
+    assert told.game is not None
 
 
 def test_metrics_show_what_a_look_found(chain: Chain, cases: LocalCases, tmp_path: Path) -> None:
