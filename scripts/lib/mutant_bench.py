@@ -5,7 +5,8 @@ A Python mutant is put into a process that has collected the tests (`warm_pytest
 those of its own file before; one that changes what an import computes gets such a process of its own. A Solidity mutant
 is compiled by a compiler that keeps running (`warm_solc`), without the tests, and judged by Forge: by the quick
 contracts of tests, then by the slow ones, then by the invariants. One of the verifier is held against the engine and
-against vectors before (`spoilt_verifier`), since Forge's tests of it are about a step as a whole.
+against vectors before (`spoilt_verifier`), since Forge's tests of it are about a step as a whole; one of the pre-image
+oracle, which has tests of its own, afterwards.
 """
 
 from __future__ import annotations
@@ -45,7 +46,12 @@ FORGE_ENVIRONMENT: Final = {
     "FORGE_SNAPSHOT_CHECK": "false",
     "FOUNDRY_DISABLE_NIGHTLY_WARNING": "1",
 }
-FORGE_TESTS: Final = {"dispute": "test/{dispute,oracle}/**", "oracle": "test/oracle/**", "vm": "test/vm/**"}
+FORGE_TESTS: Final = {
+    "dispute": "test/{dispute,oracle}/**",
+    "oracle": "test/oracle/**",
+    "vm": "test/vm/**",
+    "preimages": "test/vm/{preimages/*,PreimageOracle.t.sol}",
+}
 PYTHON_TESTS: Final = (
     "tests/game",
     "tests/actors",
@@ -72,11 +78,10 @@ class Bench:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        for part in ("contracts/src", "contracts/test", "opml_dispute", "tests"):
+        for part in ("contracts/src", "contracts/test", "contracts/snapshots", "opml_dispute", "tests"):
             shutil.copytree(ROOT / part, folder / part, symlinks=True)
         for part in ("contracts/foundry.toml", "pyproject.toml"):
             shutil.copy(ROOT / part, folder / part)
-        (folder / "contracts" / "snapshots").mkdir()
         (folder / "contracts" / "node_modules").symlink_to(ROOT / "contracts" / "node_modules")
         self._slow_suites: set[str] = set()
         self._pytest: WarmPytest | None = None
@@ -120,8 +125,10 @@ class Bench:
         """What answers about the copy as it is, one after the other."""
         if kind == "python":
             return [self._python_as_it_is]
-        forge = partial(self._forge_test, kind)
-        return [self._agreement_verdict, forge] if kind == "vm" else [forge]
+        forge: Callable[[], str] = partial(self._forge_test, kind)
+        if kind == "vm":
+            return [self._agreement_verdict, forge]
+        return [forge, self._agreement_verdict] if kind == "preimages" else [forge]
 
     def close(self) -> None:
         """Ends what keeps running."""
@@ -177,7 +184,7 @@ class Bench:
         selections: list[tuple[str, ...]] = [("--no-match-contract", f"{late}|{slow}" if slow else late)]
         if slow:
             selections.append(("--match-contract", slow, "--no-match-contract", late))
-        if kind != "vm":  # which has none
+        if kind in ("dispute", "oracle"):  # the others have none
             selections.append(("--match-contract", "Invariants"))
         for selection in selections:
             try:
@@ -214,10 +221,13 @@ class Bench:
 
     def _python_as_it_is(self) -> str:
         try:
-            answer = self._collected().ask(None, timeout_s=TIMEOUT_S)
+            tests = self._collected()
+            answer = tests.ask(None, timeout_s=TIMEOUT_S)
         except ChildProcessError as error:
             raise BenchFailed(str(error)) from error
-        return SURVIVED if answer == PASSED else NOTICED
+        if answer != PASSED:
+            raise BenchFailed(f"the tests fail without any mutant: {tests.last_words()}")
+        return SURVIVED
 
     def _warm_verdict(self, mutant: Mutant) -> str | None:
         """None if only a fresh process can tell."""
@@ -241,7 +251,7 @@ class Bench:
 
 def kind_of(path: Path) -> str:
     """By what a file is judged: "python", or the folder of contracts."""
-    return "python" if path.suffix == ".py" else path.parts[2]
+    return "python" if path.suffix == ".py" else path.parts[-2]
 
 
 def _own_tests(path: Path) -> str:

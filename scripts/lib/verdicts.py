@@ -21,8 +21,12 @@ class Verdicts:
     def __init__(self, path: Path | None) -> None:
         self._path = path
         self._known: dict[str, tuple[str, str]] = {}
-        if path is not None and path.exists():
-            for line in path.read_text(encoding="utf-8").splitlines():
+        self._read()
+
+    def _read(self) -> None:
+        """Takes over what the file says, which other campaigns may have added to."""
+        if self._path is not None and self._path.exists():
+            for line in self._path.read_text(encoding="utf-8").splitlines():
                 verdict, place, key = line.split("\t")
                 self._known[key] = (verdict, place)
 
@@ -40,6 +44,7 @@ class Verdicts:
 
     def tidy(self, mutants: list[Mutant]) -> None:
         """Rewrites the file: one line a mutant, none for those that the sources no longer have."""
+        self._read()
         now = {mutant.digest for mutant in mutants}
         self._known = {key: value for key, value in self._known.items() if key in now}
         if self._path is not None:

@@ -39,6 +39,8 @@ LEAST_CPU_S: Final = 10
 
 _EXIT: Final = {0: PASSED, 1: FAILED, 77: NOT_HERE}
 _TIMES: Final = "durations.json"
+_LOG: Final = "pytest.log"
+"""What pytest printed, in the copy, about the tests as they are."""
 
 
 class WarmPytest:
@@ -46,6 +48,7 @@ class WarmPytest:
 
     def __init__(self, folder: Path, arguments: Sequence[str]) -> None:
         """Starts it. Raises `ChildProcessError` if the tests cannot be collected."""
+        self._log = folder / _LOG
         self._process = subprocess.Popen(
             [sys.executable, "-B", __file__, str(folder), *arguments],
             stdin=subprocess.PIPE,
@@ -54,7 +57,7 @@ class WarmPytest:
             env=os.environ | {"PYTEST_XDIST_WORKER": "mutant", "PYTHONHASHSEED": "0"},  # builds nothing
         )
         if self._read(timeout_s=600) != "ready":
-            raise ChildProcessError("the tests cannot be collected")
+            raise ChildProcessError(f"the tests cannot be collected: {self.last_words()}")
 
     def ask(self, path: Path | None, original: str = "", changed: str = "", *, first: str = "", timeout_s: int) -> str:
         """`PASSED`, `FAILED` or `NOT_HERE`; without a path the tests as they are."""
@@ -69,6 +72,10 @@ class WarmPytest:
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
         return self._read(timeout_s=timeout_s + 60)
+
+    def last_words(self) -> str:
+        """The last lines that pytest printed about the tests as they are."""
+        return "\n".join(self._log.read_text().splitlines()[-12:]) if self._log.exists() else "it printed nothing"
 
     def _read(self, *, timeout_s: int) -> str:
         assert self._process.stdout is not None
@@ -132,6 +139,8 @@ class _Server:
         code = 1
         try:
             os.setpgrp()
+            if request["path"] is not None:
+                _print_to(Path(os.devnull))
             code = self._run(session, request)
         finally:
             os._exit(code)
@@ -176,12 +185,16 @@ def _empty_caches() -> None:
                 cached.cache_clear()
 
 
+def _print_to(path: Path) -> None:
+    with path.open("w") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+
+
 def _main() -> None:
     folder, scripts = Path(sys.argv[1]), str(Path(__file__).resolve().parent.parent)
     requests, answers = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w")  # pytest captures the streams themselves
-    with Path(os.devnull).open("w") as nowhere:
-        os.dup2(nowhere.fileno(), 1)
-        os.dup2(nowhere.fileno(), 2)
+    _print_to(folder / _LOG)
     project = str(Path(scripts).parent)
     sys.path[:] = [str(folder), *(entry for entry in sys.path if entry not in (project, str(Path(__file__).parent)))]
     sys.path.append(scripts)
