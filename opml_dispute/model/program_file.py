@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from opml_dispute import plain_json
 from opml_dispute.engine.vm import Block
 from opml_dispute.errors import OpmlError
 from opml_dispute.model import rules
@@ -40,6 +41,13 @@ from opml_dispute.primitives import LEAST_LOG2_STEPS, MOST_LOG2_STEPS, RECORD_BY
 FILE_MAGIC = b"OPMLFILE"
 FILE_VERSION = 4
 DIGEST_BYTES = hashlib.sha256().digest_size
+
+
+_MISSHAPEN = (
+    *(struct.error, ValueError, TypeError, AttributeError, RecursionError),
+    *(LookupError, ArithmeticError),
+)
+"""What decoding comes to where a number stands for a table, or a key is not there."""
 
 
 class ProgramFileError(OpmlError):
@@ -82,7 +90,7 @@ def read_program(path: Path) -> Program:
         return _decode(memoryview(raw)[:-DIGEST_BYTES])
     except (_Strange, BadBlocks, ModelTooLarge, rules.BrokenRule) as error:
         raise ProgramFileError(f"{path} is not what the compiler writes: {error}") from None
-    except (struct.error, ValueError, KeyError, TypeError, IndexError, OverflowError, RecursionError) as error:
+    except _MISSHAPEN as error:
         raise ProgramFileError(f"{path} is not what the compiler writes: {type(error).__name__}: {error}") from None
 
 
@@ -113,7 +121,7 @@ def _decode(raw: memoryview) -> Program:
     (length,) = struct.unpack_from(">Q", raw, len(FILE_MAGIC))
     start = len(FILE_MAGIC) + 8
     text = bytes(raw[start : start + length])
-    facts = json.loads(text)
+    facts = plain_json.loads(text)
     if not isinstance(facts, dict) or facts.get("version") != FILE_VERSION:
         found = facts.get("version") if isinstance(facts, dict) else facts
         raise _Strange(f"version {str(found)[:40]!r}; expected {FILE_VERSION}")

@@ -27,13 +27,17 @@ from tests.hostile.campaign import Campaign, Move, case_rng, read_case, write_ca
 from tests.hostile.compiled import CompiledCode
 from tests.hostile.files import Programs, States
 from tests.hostile.machines import Machines
+from tests.hostile.program_files import ProgramFiles
 from tests.hostile.records import Programs as Inferences
 from tests.hostile.records import Records
 from tests.hostile.witnesses import Witnesses
 
 CAMPAIGNS: Final[dict[str, Campaign]] = {
     campaign.name: campaign
-    for campaign in (Machines(), CompiledCode(), Programs(), States(), Witnesses(), Records(), Inferences())
+    for campaign in (
+        *(Machines(), CompiledCode(), Programs(), States()),
+        *(Witnesses(), Records(), Inferences(), ProgramFiles()),
+    )
 }
 ROOT: Final = Path(__file__).resolve().parents[2]
 HANG_S: Final = 90
@@ -151,7 +155,9 @@ def _watch(arguments: Sequence[str], environment: Mapping[str, str], told: Path 
 
 
 def _work(name: str, seed: int, first: int, seconds: float, told: Path) -> None:
-    campaign, until, number = CAMPAIGNS[name], time.monotonic() + seconds, first
+    campaign, number = CAMPAIGNS[name], first
+    campaign.play([])  # pays for what is loaded once
+    until = time.monotonic() + seconds
     with told.open("r+b") as file, mmap.mmap(file.fileno(), 8) as place:
         while time.monotonic() < until:
             place[:] = number.to_bytes(8, "little")

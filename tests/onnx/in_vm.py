@@ -64,11 +64,11 @@ class InVm:
         inference = native_run(program, inputs)
         if self.outcome != "too long":
             self.outcome = "differs"  # until the last node has shown otherwise
-            whole = all(self._run_node(program, inference, t) for t in range(program.node_count))
+            whole = all(self.run_node(program, inference, t) for t in range(program.node_count))
             self.outcome = "equal" if whole else "too long"
         return inference.outputs()
 
-    def _run_node(self, program: Program, inference: Inference, t: int) -> bool:
+    def run_node(self, program: Program, inference: Inference, t: int) -> bool:
         """Whether node t ended within what is left of the limit."""
         node, bound = program.nodes[t], program.node_steps[t]
         where = f"node {t} ({node.kernel} of {node.op_type} {node.name!r})"

@@ -40,6 +40,16 @@ def test_every_test_says_what_it_holds() -> None:
     assert found == {}, "write a docstring, or a name that is a sentence"
 
 
+HOLDS_A_TEST: Final = re.compile(r"^\s*(async )?def test_\w+\(|^Test\w+( =|\.)|^class Test", re.MULTILINE)
+
+
+def test_every_file_of_tests_holds_one() -> None:
+    """A file that lost its content looks as if something were tested."""
+    files = sorted((ROOT / "tests").rglob("test_*.py"))
+    assert [str(path) for path in files if not HOLDS_A_TEST.search(path.read_text(encoding="utf-8"))] == []
+    assert not HOLDS_A_TEST.search('"""Tests."""\n\ndef helper(): pass\n')
+
+
 def test_a_name_without_a_sentence_is_found() -> None:
     assert list(names_without_a_sentence("def test_padding(): pass\ndef test_bonds_of_the_contract(): pass")) == [
         "test_padding",

@@ -5,11 +5,13 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import re
 import sys
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 import pytest
 from hypothesis import given
@@ -176,3 +178,28 @@ def test_a_stream_that_knows_ascii_only_prints_substitutes() -> None:
     stream.write("✓ 0x12…ab – ä")
     stream.flush()
     assert raw.getvalue() == b"+ 0x12...ab - \\xe4"
+
+
+OWN_JSON: Final = {
+    "chain/artifacts.py": "contracts as this package was built with",
+    "generation/chat_process.py": "between a process and the one that it started",
+    "operator/fetch_process.py": "between a process and the one that it started",
+    "plain_json.py": "the reader itself",
+    "simulation/evm.py": "contracts as this package was built with",
+    "simulation/scenario.py": "a copy of what it wrote itself",
+    "simulation/studies/layer_two.py": "measurements that are part of this package",
+    "testing/fault_proxy.py": "test equipment, between a test and its local chain",
+    "testing/vectors.py": "test vectors of this repository",
+}
+"""Files that may use Python's own reader, and for what."""
+
+
+def test_no_other_json_goes_past_the_reader_of_untrusted_json() -> None:
+    """A program file that was fetched went to Python's own: its nesting ended the process by a fault of memory."""
+    package = Path(plain_json.__file__).parent
+    found = {
+        path.relative_to(package).as_posix()
+        for path in package.rglob("*.py")
+        if re.search(r"\bjson\.loads?\(", path.read_text(encoding="utf-8").replace("plain_json.", ""))
+    }
+    assert found == set(OWN_JSON)
