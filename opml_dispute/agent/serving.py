@@ -83,7 +83,7 @@ class RequestServer:
                 for id_, record in requests.items()
                 if id_ in at_hand
                 and id_ not in delivered
-                and self._accepts(record)
+                and self._accepts(record, now.head.timestamp)
                 and self._propose_at_s.get(id_, 0) <= now.head.timestamp
             ]
             self._answer(now, self._rotation.take(wanted, AT_ONCE), is_stopped)
@@ -96,12 +96,14 @@ class RequestServer:
         except OpmlError as error:
             now.trouble(f"Request 0x{request_id.hex()}", error)
 
-    def _accepts(self, record: RequestRecord) -> bool:
+    def _accepts(self, record: RequestRecord, now_s: int) -> bool:
         config = self._context.config
         if config.max_bond_wei is not None and record.min_bond_wei > config.max_bond_wei:
             return False
         is_wanted = config.models is None or bytes(record.model_id) in config.models
-        return is_wanted and record.fee_wei >= config.min_fee_wei
+        # A fee that its requester can take back before the delivery is none.
+        is_sure = self._context.system.deployment.times.fee_is_sure(record.requested_at_s, now_s)
+        return is_wanted and (record.fee_wei if is_sure else 0) >= config.min_fee_wei
 
     def _deliverable(
         self, now: Pass, requests: Mapping[RequestId, RequestRecord], over: Sequence[Game]

@@ -34,6 +34,20 @@ class Times:
     timelock_delay_s: int = 259_200
     """Between the scheduling of an owner's call and its execution: 3 days, less than the withdrawal of a bond takes."""
 
+    @property
+    def longest_to_delivery_s(self) -> int:
+        """From a proposal to the delivery of its answer, if a challenger uses up both clocks."""
+        return 2 * self.max_clock_s + self.finality_delay_s
+
+    def fee_is_sure(self, requested_at_s: int, now_s: int) -> bool:
+        """
+        Whether an answer that is proposed now is delivered before its requester may take the fee back.
+
+        >>> Times().fee_is_sure(0, 19 * 86_400), Times().fee_is_sure(0, 20 * 86_400)
+        (True, False)
+        """
+        return now_s + self.longest_to_delivery_s < requested_at_s + self.reclaim_delay_s
+
     def expect_playable(self) -> None:
         """
         Raises `BadTimes` unless games with these times can be created, played and delivered from.
@@ -55,7 +69,7 @@ class Times:
             )
         if self.pause_s < 1:
             raise BadTimes("a pause would end as it begins; expected at least 1 s", hint="give a longer --pause")
-        longest_s = 2 * self.max_clock_s + self.finality_delay_s
+        longest_s = self.longest_to_delivery_s
         if self.reclaim_delay_s < longest_s:
             raise BadTimes(
                 f"a fee can be taken back after {self.reclaim_delay_s:,} s, before a disputed answer can be delivered "

@@ -14,6 +14,8 @@ import click
 from rich.text import Text
 
 from opml_dispute.actors.honest import consider
+from opml_dispute.chain.amounts import duration, ether
+from opml_dispute.chain.contracts.oracle import RequestRecord
 from opml_dispute.chain.games import BadAddress, parse_address
 from opml_dispute.chain.requests import UnknownRequest, parse_hash
 from opml_dispute.cli.command_line import Command
@@ -63,6 +65,20 @@ def run_preflight(prospect: Prospect, session: Session, *, stake_anyway: bool) -
         return
     expect_defensible(checks)
     output.say(f"Preflight: {sum(check.verdict is Verdict.HOLDS for check in checks)} checks hold.", style="dim")
+
+
+def tell_of_unsure_fee(session: Session, record: RequestRecord) -> None:
+    """A requester may take back the fee of an old request while its answer is still disputed."""
+    times, now_s = session.system.deployment.times, session.system.rpc.head().timestamp
+    if record.fee_wei == 0 or times.fee_is_sure(record.requested_at_s, now_s):
+        return
+    left_s = max(0, record.requested_at_s + times.reclaim_delay_s - now_s)
+    session.output.say(
+        f"The fee of {ether(record.fee_wei)} is not sure: the requester may take it back in {duration(left_s)}, and a "
+        f"disputed answer is delivered after up to {duration(times.longest_to_delivery_s)}.",
+        style="yellow",
+    )
+    session.output.fact(fee_is_sure=False)
 
 
 @click.command("preflight", cls=Command)

@@ -431,8 +431,9 @@ def propose(
         from opml_dispute.cli.words import show_words
 
         show_words(case, files.model, output)
-        from opml_dispute.cli.preflight import proposal_prospect, run_preflight
+        from opml_dispute.cli.preflight import proposal_prospect, run_preflight, tell_of_unsure_fee
 
+        tell_of_unsure_fee(session, case.record)
         prospect = proposal_prospect(case, system=session.system, account=session.sender.address)
         run_preflight(prospect, session, stake_anyway=stake_anyway)
     for done in session.send_all(intents):

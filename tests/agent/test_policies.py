@@ -135,6 +135,21 @@ def test_requests_are_answered_as_the_policy_says(
         assert made == answered
 
 
+LAST_MOMENT_S = TEST_TIMES.reclaim_delay_s - TEST_TIMES.longest_to_delivery_s
+
+
+@pytest.mark.parametrize(("waits_s", "answered"), [(LAST_MOMENT_S - 60, 1), (LAST_MOMENT_S, 0)])
+def test_a_fee_that_can_be_taken_back_before_the_delivery_counts_as_none(
+    chain: Chain, tmp_path: Path, agents: list[Unattended], waits_s: int, answered: int
+) -> None:
+    """Else a requester has old requests answered for nothing by an agent that demands a fee."""
+    ask_sample(chain.system(), chain.sender("requester"), 5, ModelStore(tmp_path / "models"), fee_wei=2 * ETHER)
+    chain.warp(waits_s)
+    proposer = frozenset({"proposer"})
+    begin(agents, chain, tmp_path, role="proposer", roles=proposer, min_fee_wei=ETHER).passes()
+    assert chain.rpc.read(chain.system().factory.game_count()) == answered
+
+
 @pytest.mark.parametrize(
     ("changes", "answered"),
     [({}, 1), ({"max_bond_wei": 2 * ETHER}, 0), ({"max_per_game_wei": 2 * ETHER}, 0), ({"max_at_risk_wei": ETHER}, 0)],

@@ -23,7 +23,7 @@ from opml_dispute.primitives import Address, StateHash
 from tests.cli.conftest import Cli
 from tests.cli.test_bad_input import assert_refused
 from tests.cli.test_commands import ask, propose
-from tests.conftest import Chain
+from tests.conftest import TEST_TIMES, Chain
 
 Key = Callable[[str], str]
 
@@ -188,3 +188,14 @@ def test_every_line_that_the_game_can_ask_for_is_counted_before_the_first_stake(
     assert len(on_chain.system().games.read(Address(game)).claims) == 4, "nothing was staked"
     on_chain.rpc.request("anvil_setBalance", defender, hex(3 * one_line_wei + 10**18))
     assert cli("preflight", game, "--from", defender).code == 0
+
+
+def test_a_fee_that_can_be_taken_back_before_the_delivery_is_told(cli: Cli, on_chain: Chain, key: Key) -> None:
+    """Before the first wei is staked for it."""
+    asked = cli("request", "--sample", 7, "--fee", "1eth", "--key-file", key("requester"), "--json")
+    request_id = asked.object_with("request_id")["request_id"]
+    assert "is not sure" not in cli("propose", request_id, "--key-file", key("proposer"), "--dry-run").err
+    on_chain.warp(TEST_TIMES.reclaim_delay_s - TEST_TIMES.longest_to_delivery_s)
+    told = cli("propose", request_id, "--key-file", key("proposer"), "--dry-run")
+    assert told.code == 0, told.err
+    assert "The fee of 1 ETH is not sure" in told.err + told.out
