@@ -166,6 +166,36 @@ def test_convolution_with_any_strides_and_dilations(bench: Bench, seed: int) -> 
     agree(bench, strewn_case(rng, case))
 
 
+def images(rng: Rng) -> list[list[int]]:
+    """Images as wide as up to five vectors, with windows of any size over them, strides of 1 to 3 and all paddings."""
+    fields: list[list[int]] = [[] for _ in range(7)]
+    for most in (24, 80):
+        size, kernel = int(rng.integers(1, most)), int(rng.integers(1, 8))
+        stride, dilation = int(rng.choice([1, 1, 2, 3])), int(rng.choice([1, 1, 2, 3]))
+        before, after = (int(pad) for pad in rng.integers(-1, 5, 2))
+        out = max((size + before + after - (kernel - 1) * dilation - 1) // stride + 1, 1)
+        for column, value in zip(fields, (size, kernel, stride, dilation, before, out, after), strict=True):
+            column.append(value)
+    return [[*column, filler] for column, filler in zip(fields, (1, 1, 1, 1, 0, 1, 0), strict=True)]
+
+
+@settings(max_examples=400, deadline=None)
+@given(seed=SEEDS)
+def test_convolution_of_each_channel_by_itself(bench: Bench, seed: int) -> None:
+    """Whole channels, and ranges that begin and end within one."""
+    rng = np.random.default_rng(seed)
+    groups, each = int(rng.integers(1, 20)), int(rng.choice([1, 1, 1, 2, 3]))
+    case = cases.conv(
+        Maker(rng, awkward=False), images(rng), (int(rng.integers(1, 3)), groups, groups * each, groups), F32
+    )
+    agree(bench, strewn_case(rng, case))
+    body = case.record.body
+    size, channels = body[20] * body[21], body[1] * body[3]
+    first, end = sorted(int(channel) for channel in rng.integers(0, channels + 1, 2))
+    if first < end:
+        agree(bench, strewn_case(rng, case.part(first * size, end * size)))
+
+
 def test_padding_meets_infinite_weights(bench: Bench) -> None:
     """0 * inf is NaN also where the 0 is padding."""
     rng = np.random.default_rng(5)

@@ -2,34 +2,14 @@
 #include "kernels/window.h"
 #include "gemm.h"
 #include "layout.h"
+#include "vectors.h"
 
 #if LANES
-#include <string.h>
-#if LANES == 16
-#include <immintrin.h>
-#endif
-
-#include "kernels/float32.h"
-
-typedef float vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 
 /* Below this many products laying out costs more than it saves. */
 #define WORTH_LAYING_OUT 4096
 /* Above this many floats a copy is no longer worth its memory. */
 #define LAYOUT_MOST (1ull << 27)
-
-/* from[0], from[2], from[4] ... */
-static vec every_second(const float *from)
-{
-    vec low = *(const vec *)from, high = *(const vec *)(from + LANES);
-#if LANES == 16
-    return __builtin_shufflevector(low, high, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
-#elif LANES == 8
-    return __builtin_shufflevector(low, high, 0, 2, 4, 6, 8, 10, 12, 14);
-#else
-    return __builtin_shufflevector(low, high, 0, 2, 4, 6);
-#endif
-}
 
 /* One image and group being laid out. */
 struct laying {
@@ -144,26 +124,8 @@ static void finish_run(const struct ending *e, float *out, const float *add, con
 /* The same for whole vectors, where nothing is added. */
 INLINE vec finish_vec(const struct ending *e, vec y)
 {
-    typedef i32 veci __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
-    y = e->has_bias ? y + e->bias : y;
-    veci bits = (veci)y, is_nan = (bits & 0x7fffffff) > 0x7f800000;
-    y = (vec)((is_nan & 0x7fc00000) | (~is_nan & bits));
-    veci negative = y < 0;
-    return e->relu ? (vec)(~negative & (veci)y) : y;
-}
-
-/* n floats; rows of outputs are often shorter than a vector. */
-INLINE void copy_run(float *out, const float *from, u64 n)
-{
-#if LANES == 16
-    for (; n >= LANES; n -= LANES, out += LANES, from += LANES)
-        *(vec *)out = *(const vec *)from;
-    __mmask16 rest = (__mmask16)((1u << n) - 1);
-    _mm512_mask_storeu_ps(out, rest, _mm512_loadu_ps(from));
-#else
-    for (u64 i = 0; i < n; i++)
-        out[i] = from[i];
-#endif
+    y = canonical_vec(e->has_bias ? y + e->bias : y);
+    return e->relu ? relu_vec(y) : y;
 }
 
 /* Output channel by output channel, for groups of few: w is the channel's K weights. Positions [p, end) to out.
@@ -322,6 +284,8 @@ int fast_conv(u8 *segment, const struct record *r, u64 lo, u64 hi, const struct 
               struct fast_scratch *s)
 {
     struct work k;
+    if (fast_conv_depthwise(segment, r, lo, hi, finish, s))
+        return 1;
     if (!begin(&k, segment, r, hi - lo, finish, s))
         return 0;
     u64 size = k.g.out_size;

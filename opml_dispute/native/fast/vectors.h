@@ -7,6 +7,9 @@
 #include "kernels/float32.h"
 
 #if LANES
+#if LANES == 16
+#include <immintrin.h>
+#endif
 
 typedef float vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 typedef int32_t veci __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
@@ -24,6 +27,72 @@ INLINE vec relu_vec(vec x)
 {
     veci negative = x < 0;
     return (vec)(~negative & (veci)x);
+}
+
+/* from[0], from[2], from[4] ... of the 2 LANES floats from there on. */
+INLINE vec every_second(const float *from)
+{
+    vec low = *(const vec *)from, high = *(const vec *)(from + LANES);
+#if LANES == 16
+    return __builtin_shufflevector(low, high, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+#elif LANES == 8
+    return __builtin_shufflevector(low, high, 0, 2, 4, 6, 8, 10, 12, 14);
+#else
+    return __builtin_shufflevector(low, high, 0, 2, 4, 6);
+#endif
+}
+
+/* n floats; rows of outputs are often shorter than a vector. */
+INLINE void copy_run(float *out, const float *from, u64 n)
+{
+#if LANES == 16
+    for (; n >= LANES; n -= LANES, out += LANES, from += LANES)
+        *(vec *)out = *(const vec *)from;
+    __mmask16 rest = (__mmask16)((1u << n) - 1);
+    _mm512_mask_storeu_ps(out, rest, _mm512_maskz_loadu_ps(rest, from));
+#else
+    for (; n >= LANES; n -= LANES, out += LANES, from += LANES)
+        *(vec *)out = *(const vec *)from;
+    for (u64 i = 0; i < n; i++)
+        out[i] = from[i];
+#endif
+}
+
+/* The first n lanes, LANES at most, of what lies there; zeros in the others. */
+INLINE vec load_some(const float *from, i64 n)
+{
+    if (n >= LANES)
+        return *(const vec *)from;
+#if LANES == 16
+    return (vec)_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), from);
+#else
+    vec some = {0};
+    memcpy(&some, from, (size_t)n * sizeof(float));
+    return some;
+#endif
+}
+
+/* Stores the first n lanes, LANES at most. */
+INLINE void store_some(float *to, vec x, i64 n)
+{
+    if (n >= LANES) {
+        *(vec *)to = x;
+        return;
+    }
+#if LANES == 16
+    _mm512_mask_storeu_ps(to, (__mmask16)((1u << n) - 1), (__m512)x);
+#else
+    memcpy(to, &x, (size_t)n * sizeof(float));
+#endif
+}
+
+/* from[0], from[2] ... from[2 (n - 1)]. */
+INLINE void copy_second(float *out, const float *from, u64 n)
+{
+    for (; n > LANES; n -= LANES, out += LANES, from += 2 * LANES)
+        *(vec *)out = every_second(from);
+    for (u64 i = 0; i < n; i++)
+        out[i] = from[2 * i];
 }
 
 /* Turns LANES rows of LANES floats into columns, in registers: at each step pairs of rows that lie `apart` rows from one

@@ -198,6 +198,9 @@ def _convolutions() -> Iterator[OperatorCase]:
         "Conv depthwise 5x5 96x28x28", "Conv", [normal(1, 96, 28, 28), normal(96, 1, 5, 5)], [1], pads=[2] * 4, group=96
     )
     yield case(
+        "Conv depthwise 5x5 512x7x7", "Conv", [normal(1, 512, 7, 7), normal(512, 1, 5, 5)], [1], pads=[2] * 4, group=512
+    )
+    yield case(
         "Conv depthwise 5x5 240x14x14",
         "Conv",
         [normal(1, 240, 14, 14), normal(240, 1, 5, 5)],
