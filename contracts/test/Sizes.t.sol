@@ -10,6 +10,7 @@ import {DigitReader} from "../src/examples/DigitReader.sol";
 import {ValueReader} from "../src/examples/ValueReader.sol";
 import {Timelock} from "../src/governance/Timelock.sol";
 import {InferenceOracle} from "../src/oracle/InferenceOracle.sol";
+import {InputBlobs} from "../src/oracle/InputBlobs.sol";
 import {InputParts} from "../src/oracle/InputParts.sol";
 import {ModelRegistry} from "../src/oracle/ModelRegistry.sol";
 import {ProposerBonds} from "../src/oracle/ProposerBonds.sol";
@@ -24,13 +25,14 @@ contract SizesTest is Test {
     uint256 internal constant INIT_CODE_LIMIT = 49_152;
 
     function test_sizes() public {
-        string[13] memory names = [
+        string[14] memory names = [
             "DelayedWETH",
             "DigitReader",
             "DisputeGameFactory",
             "FPVM",
             "FaultDisputeGame",
             "InferenceOracle",
+            "InputBlobs",
             "InputParts",
             "ModelRegistry",
             "PreimageOracle",

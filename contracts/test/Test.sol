@@ -30,6 +30,7 @@ interface Vm {
     function store(address target, bytes32 slot, bytes32 value) external;
     function snapshotState() external returns (uint256 id);
     function revertToState(uint256 id) external returns (bool);
+    function blobhashes(bytes32[] calldata hashes) external;
     function label(address account, string calldata name) external;
 
     // Who calls.

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from opml_dispute import plain_toml
-from opml_dispute.availability.fetching import ALLOWED, FetchPolicy, read_gateway
+from opml_dispute.availability.fetching import ALLOWED, FetchPolicy, read_blobs_at, read_gateway
 from opml_dispute.availability.store import QUOTA_BYTES
 from opml_dispute.chain.amounts import parse_wei
 from opml_dispute.chain.games import parse_address
@@ -199,6 +199,7 @@ class _Reader:
         return FetchPolicy(
             allow=self.take("fetch.allow", _one_of(ALLOWED), default.allow),
             gateways=self.take("fetch.gateways", _gateways, default.gateways),
+            blobs=self.take("fetch.blobs", _blob_sources, default.blobs),
             max_bytes=self.take("fetch.max_size", _size, default.max_bytes),
             timeout_s=self.take("fetch.timeout", _seconds(1, 604_800), default.timeout_s),
         )
@@ -253,6 +254,10 @@ def _wei(value: Any) -> int:
 
 def _gateways(value: Any) -> tuple[str, ...]:
     return tuple(read_gateway(text) for text in _strings(value))
+
+
+def _blob_sources(value: Any) -> tuple[str, ...]:
+    return tuple(read_blobs_at(text) for text in _strings(value))
 
 
 def _cluster(value: Any) -> str | None:

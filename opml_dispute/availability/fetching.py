@@ -1,9 +1,10 @@
 """
 From a URI to a file: `Fetcher.fetch`, within the limits of a `FetchPolicy`.
 
-`file:`, `http:` and `https:` are followed as they are, `ipfs:` through the gateways that the operator names. URIs come
-from the chain, so by default none may lead to a file of this computer or to an address that is not public, directly or
-by a redirection (`local` allows both). The content is not checked here.
+`file:`, `http:` and `https:` are followed as they are, `ipfs:` through the gateways that the operator names, `blobs:`
+to the beacon nodes and archives that the operator names. URIs come from the chain, so by default none may lead to a
+file of this computer or to an address that is not public, directly or by a redirection (`local` allows both). The
+content is not checked here.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ from typing import Final
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from opml_dispute.availability.addresses import AddressRefused
+from opml_dispute.availability.blobs import BlobsMissing, fetch_image, read_source
 from opml_dispute.availability.exchange import ExchangeFailed, ExchangeLimits, exchange
+from opml_dispute.chain.blob_places import PUBLISHED_SCHEME
+from opml_dispute.chain.blob_places import SCHEME as BLOB_SCHEME
 from opml_dispute.chain.transport import public_url
 from opml_dispute.errors import OpmlError
 from opml_dispute.reading import Unreadable, copy_file
@@ -48,6 +52,8 @@ class FetchPolicy:
     """One of `ALLOWED`: `local` adds files of this computer and addresses that are not public."""
     gateways: tuple[str, ...] = ()
     """Of IPFS, tried in turn: `https://gateway.example`, or `http://127.0.0.1:8080` of a node of one's own."""
+    blobs: tuple[str, ...] = ()
+    """Where blobs are looked for, in turn: URLs of beacon APIs, and folders."""
     max_bytes: int = 1 << 37
     timeout_s: float = 1_800.0
     """For one file."""
@@ -55,21 +61,25 @@ class FetchPolicy:
     @classmethod
     def of_environment(cls) -> FetchPolicy:
         """
-        What OPML_FETCH (nothing, public or local) and OPML_IPFS_GATEWAY (URLs, with commas between) say.
+        What OPML_FETCH (nothing, public or local), OPML_IPFS_GATEWAY and OPML_BLOBS (with commas between) say.
 
         Raises `BadPolicy`.
         """
-        gateways = os.environ.get("OPML_IPFS_GATEWAY", "")
+        gateways, blobs = os.environ.get("OPML_IPFS_GATEWAY", ""), os.environ.get("OPML_BLOBS", "")
         return cls(
             allow=read_allowed(os.environ.get("OPML_FETCH") or "public"),
             gateways=tuple(read_gateway(text.strip()) for text in gateways.split(",") if text.strip()),
+            blobs=tuple(read_blobs_at(text.strip()) for text in blobs.split(",") if text.strip()),
         )
 
 
 class BadPolicy(OpmlError):
     """A setting of what may be fetched cannot be read."""
 
-    hint = "OPML_FETCH is nothing, public or local; OPML_IPFS_GATEWAY is a URL such as http://127.0.0.1:8080"
+    hint = (
+        "OPML_FETCH is nothing, public or local; OPML_IPFS_GATEWAY is a URL such as http://127.0.0.1:8080; "
+        "OPML_BLOBS is that of a beacon API, such as http://127.0.0.1:5052, or a folder"
+    )
 
 
 def read_allowed(text: str) -> str:
@@ -84,6 +94,14 @@ def read_gateway(text: str) -> str:
     if re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?", text) is None:
         raise BadPolicy(f"{public_url(text)!r} is not the URL of a gateway: expected http:// or https:// and a host")
     return text.rstrip("/")
+
+
+def read_blobs_at(text: str) -> str:
+    """Where blobs are: the URL of a beacon API, or a folder. Raises `BadPolicy`."""
+    try:
+        return read_source(text)
+    except ValueError as error:
+        raise BadPolicy(f"{public_url(text)!r} is no source of blobs: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -110,7 +128,9 @@ class Fetcher:
             return "no IPFS gateway is named (OPML_IPFS_GATEWAY, or fetch.gateways)"
         if scheme == "ipfs" and not _is_content(uri):
             return "it names no content of IPFS"
-        if scheme not in ("file", "http", "https", "ipfs"):
+        if scheme in (BLOB_SCHEME, PUBLISHED_SCHEME) and not self.policy.blobs:
+            return "its blobs are looked for nowhere: name a beacon API or a folder (OPML_BLOBS, or fetch.blobs)"
+        if scheme not in ("file", "http", "https", "ipfs", BLOB_SCHEME):
             return f"a URI of the kind {scheme[:20]!r} cannot be followed; file, http, https and ipfs can"
         return None
 
@@ -125,6 +145,8 @@ class Fetcher:
             _copy(uri, into, most)
         elif scheme == "ipfs":
             self._from_gateways(uri, into, most)
+        elif scheme == BLOB_SCHEME:
+            self._from_blobs(uri, into, most)
         else:
             self._from_web(uri, uri, into, most)
 
@@ -140,6 +162,15 @@ class Fetcher:
                 reasons.append(f"{public_url(gateway)}: {error.reason}")
                 passes = passes or error.passes
         raise CannotFetch(uri, "; ".join(reasons), passes=passes)
+
+    def _from_blobs(self, uri: str, into: Path, max_bytes: int) -> None:
+        deadline = time.monotonic() + self.policy.timeout_s
+        try:
+            into.write_bytes(fetch_image(uri, self.policy.blobs, max_bytes=max_bytes, deadline=deadline))
+        except BlobsMissing as error:
+            raise CannotFetch(uri, error.reason, passes=error.passes, hint=error.hint) from None
+        except OSError as error:
+            raise CannotFetch(uri, f"cannot write {into}: {error.strerror}", passes=True) from None
 
     def _from_web(self, uri: str, url: str, into: Path, max_bytes: int, *, home: str | None = None) -> None:
         """`home` is a gateway that the operator named: its own computer may be asked, wherever it is."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 from opml_dispute.chain.abi import checksummed
@@ -42,6 +42,8 @@ class Log:
     address: Address
     topics: tuple[bytes, ...]
     data: bytes
+    block_number: int = field(default=0, compare=False)
+    """The block that it is in."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,8 @@ class Mined:
     created: Address | None
     logs: tuple[Log, ...]
     data_fee_wei: int
+    blob_fee_wei: int = 0
+    """Paid for its blobs."""
     """What a rollup's node says that the transaction's data cost on the first layer; 0 elsewhere."""
 
 
@@ -125,6 +129,7 @@ def log(method: str, value: Any) -> Log:
         address(method, fields.get("address")),
         tuple(hash32(method, topic) for topic in topics),
         data(method, fields.get("data")),
+        _optional(quantity, method, fields.get("blockNumber"), 0),
     )
 
 
@@ -149,6 +154,8 @@ def receipt(method: str, value: Any) -> Mined | None:
         created=_optional(address, method, fields.get("contractAddress"), None),
         logs=logs(method, fields.get("logs")),
         data_fee_wei=_optional(quantity, method, fields.get("l1Fee"), 0),
+        blob_fee_wei=_optional(quantity, method, fields.get("blobGasUsed"), 0)
+        * _optional(quantity, method, fields.get("blobGasPrice"), 0),
     )
 
 

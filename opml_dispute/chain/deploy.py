@@ -39,6 +39,13 @@ MAX_CALLBACK_GAS = 2_000_000
 """The most gas that a request can promise to its consumer."""
 
 
+MAX_PUBLICATION_WINDOW_S = 14 * 86_400
+"""The longest time for which a bond on blobs is held: nodes keep blobs for 18 days."""
+
+ROOT_BONDS_PER_PUBLICATION = 6
+"""Refuting blobs takes some 2.2 million gas, five times what a root claim's bond pays for."""
+
+
 def deploy(
     sender: Sender,
     path: Path,
@@ -185,7 +192,15 @@ def _plan(sender: Sender, done: Deployment) -> list[tuple[str, Callable[[], Crea
         ),
         ("game", lambda: Creation(load_artifact("FaultDisputeGame"), (limits, terms))),
         ("input_parts", lambda: Creation(load_artifact("InputParts"))),
+        ("input_blobs", lambda: Creation(load_artifact("InputBlobs"), _publication_terms(done))),
     ]
+
+
+def _publication_terms(done: Deployment) -> tuple[int, int, int, Address]:
+    """Bond, window and forfeited part of inputs in blobs: as long as a side's time in a game, as far as blobs last."""
+    terms = done.bonds.terms
+    window_s = min(done.times.max_clock_s, MAX_PUBLICATION_WINDOW_S)
+    return ROOT_BONDS_PER_PUBLICATION * done.bonds.root_bond_wei, window_s, terms.forfeited_bps, terms.forfeited_to
 
 
 def _configure(sender: Sender, deployment: Deployment) -> None:

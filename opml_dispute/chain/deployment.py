@@ -21,7 +21,10 @@ from opml_dispute.home import write_json
 from opml_dispute.primitives import Address, StateHash
 from opml_dispute.reading import Unreadable, read_text
 
-CONTRACTS = ("preimage_oracle", "vm", "timelock", "factory", "registry", "oracle", "weth", "game", "input_parts")
+CONTRACTS = (
+    *("preimage_oracle", "vm", "timelock", "factory", "registry", "oracle", "weth", "game"),
+    *("input_parts", "input_blobs"),
+)
 """Names in the deployment file, in the order of creation."""
 
 

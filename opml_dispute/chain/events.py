@@ -13,12 +13,13 @@ from opml_dispute.primitives import Address
 
 
 def logs_between(
-    rpc: Rpc, address: Address | None, topics: Sequence[str | list[str]], first: int, last: int
+    rpc: Rpc, address: Address | None, topics: Sequence[str | list[str] | None], first: int, last: int
 ) -> list[Log]:
     """
     The logs of a contract, or of all, from block `first` to block `last`; none if `first` is greater.
 
-    `topics` are those of the event, in order; a list stands for any of its members. A range that the node refuses is
+    `topics` are those of the event, in order; a list stands for any of its members, None for any
+    topic. A range that the node refuses is
     halved until it takes it. Raises the `RpcError` for what is refused even then.
     """
     if first > last:

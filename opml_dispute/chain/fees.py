@@ -10,7 +10,7 @@ tip is compared with those of recent blocks and lowered to them. A fee beyond th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any, Final
 
@@ -30,6 +30,9 @@ DEFAULT_TIP_WEI: Final = 10**9
 SUSPICIOUS_TIP_WEI: Final = 10 * 10**9
 """Tips above this are compared with what was paid lately."""
 
+BLOB_BUMP_PERCENT: Final = 100
+"""The same for a blob transaction, in each of its three fees: nodes replace none for less."""
+
 FEE_BUMP_PERCENT: Final = 15
 """The increase of a resent transaction's fee; nodes require at least 10."""
 
@@ -39,10 +42,16 @@ _HISTORY_BLOCKS: Final = 5
 class FeeTooHigh(OpmlError):
     """The chain asks for more per gas than the operator allows."""
 
-    def __init__(self, found_wei: int, cap_wei: int) -> None:
-        super().__init__(f"gas costs {gwei(found_wei)} now, more than the limit of {gwei(cap_wei)}")
+    def __init__(self, found_wei: int, cap_wei: int, what: str = "gas") -> None:
+        super().__init__(f"{what} costs {gwei(found_wei)} now, more than the limit of {gwei(cap_wei)}")
         self.hint = "wait until it is cheaper, or raise the limit: --max-fee"
         self.found_wei, self.cap_wei = found_wei, cap_wei
+
+
+class BlobsUnsupported(OpmlError):
+    """The chain takes no blob transactions."""
+
+    hint = "publish the input in another way: without --publish blobs it goes in parts"
 
 
 @dataclass(frozen=True)
@@ -52,42 +61,54 @@ class Fees:
     max_fee_wei: int
     tip_wei: int | None
     """None on a chain without EIP-1559."""
+    blob_fee_wei: int | None = None
+    """The most for a unit of blob gas; None if the transaction has no blobs."""
 
     def bumped(self, cap_wei: int) -> Fees | None:
         """Fees high enough to replace a transaction with these fees; None if they exceed the limit."""
 
-        def bump(wei: int) -> int:
-            return wei * (100 + FEE_BUMP_PERCENT) // 100 + 1
+        percent = FEE_BUMP_PERCENT if self.blob_fee_wei is None else BLOB_BUMP_PERCENT
 
-        if bump(self.max_fee_wei) > cap_wei:
+        def bump(wei: int) -> int:
+            return wei * (100 + percent) // 100 + 1
+
+        blob_fee_wei = None if self.blob_fee_wei is None else bump(self.blob_fee_wei)
+        if max(bump(self.max_fee_wei), blob_fee_wei or 0) > cap_wei:
             return None
-        return Fees(bump(self.max_fee_wei), None if self.tip_wei is None else bump(self.tip_wei))
+        return Fees(bump(self.max_fee_wei), None if self.tip_wei is None else bump(self.tip_wei), blob_fee_wei)
 
     def hurried(self, cap_wei: int) -> Fees:
         """Twice the tip and a gwei, as far as the limit allows: for what should not wait for later blocks."""
         if self.tip_wei is None:
             return Fees(min(self.max_fee_wei * (100 + FEE_BUMP_PERCENT) // 100 + 1, cap_wei), None)
         tip_wei = min(2 * self.tip_wei + 10**9, cap_wei)
-        return Fees(min(self.max_fee_wei + tip_wei - self.tip_wei, cap_wei), tip_wei)
+        return Fees(min(self.max_fee_wei + tip_wei - self.tip_wei, cap_wei), tip_wei, self.blob_fee_wei)
 
     def at_least(self, other: Fees) -> Fees:
         """The higher of both, part by part."""
         if self.tip_wei is None or other.tip_wei is None:
             return Fees(max(self.max_fee_wei, other.max_fee_wei), self.tip_wei)
-        return Fees(max(self.max_fee_wei, other.max_fee_wei), max(self.tip_wei, other.tip_wei))
+        blob_fee_wei = None if self.blob_fee_wei is None else max(self.blob_fee_wei, other.blob_fee_wei or 0)
+        return Fees(max(self.max_fee_wei, other.max_fee_wei), max(self.tip_wei, other.tip_wei), blob_fee_wei)
 
     @classmethod
     def of(cls, fields: Mapping[str, Any]) -> Fees:
         """The fees in a transaction's fields."""
         if "gasPrice" in fields:
             return cls(int(fields["gasPrice"]), None)
-        return cls(int(fields["maxFeePerGas"]), int(fields["maxPriorityFeePerGas"]))
+        blob_fee = fields.get("maxFeePerBlobGas")
+        return cls(
+            int(fields["maxFeePerGas"]),
+            int(fields["maxPriorityFeePerGas"]),
+            None if blob_fee is None else int(blob_fee),
+        )
 
     def fields(self) -> dict[str, int]:
         """The fields of a transaction."""
         if self.tip_wei is None:
             return {"gasPrice": self.max_fee_wei}
-        return {"type": 2, "maxFeePerGas": self.max_fee_wei, "maxPriorityFeePerGas": self.tip_wei}
+        plain = {"type": 2, "maxFeePerGas": self.max_fee_wei, "maxPriorityFeePerGas": self.tip_wei}
+        return plain if self.blob_fee_wei is None else plain | {"type": 3, "maxFeePerBlobGas": self.blob_fee_wei}
 
 
 def suggest(rpc: Rpc, head: Head, cap_wei: int) -> Fees:
@@ -101,6 +122,25 @@ def suggest(rpc: Rpc, head: Head, cap_wei: int) -> Fees:
     if head.base_fee_wei + tip_wei > cap_wei:
         raise FeeTooHigh(head.base_fee_wei + tip_wei, cap_wei)
     return Fees(min(2 * head.base_fee_wei + tip_wei, cap_wei), tip_wei)
+
+
+def with_blob_fee(rpc: Rpc, fees: Fees, cap_wei: int) -> Fees:
+    """
+    These fees for a transaction with blobs: twice what blob gas costs now, so that it suffices for six full blocks.
+
+    Raises `BlobsUnsupported`, and `FeeTooHigh` if blob gas costs more than the limit.
+    """
+    if fees.tip_wei is None:
+        raise BlobsUnsupported("the chain takes no blob transactions: it has no base fee")
+    try:
+        blob_fee_wei = int(rpc.request("eth_blobBaseFee", parse=answers.quantity))
+    except RpcFailed as error:
+        if error.kind not in (Refusal.CAPABILITY, Refusal.FINAL):
+            raise
+        raise BlobsUnsupported(f"the chain, or its node, takes no blob transactions: {error}") from None
+    if blob_fee_wei > cap_wei:
+        raise FeeTooHigh(blob_fee_wei, cap_wei, "blob gas")
+    return replace(fees, blob_fee_wei=min(max(2 * blob_fee_wei, 1), cap_wei))
 
 
 def _tip_wei(rpc: Rpc) -> int:

@@ -24,7 +24,7 @@ from typing import Any, Final
 from opml_dispute import plain_json
 from opml_dispute.chain.file_lock import FileLock
 from opml_dispute.engine.hashing import keccak256
-from opml_dispute.home import CannotWrite, home, write_json
+from opml_dispute.home import CannotWrite, home, write_json, write_whole
 from opml_dispute.primitives import Address
 
 ENTRY_LIVES_S: Final = 86_400
@@ -131,8 +131,31 @@ class KeyLedger:
         kept = {n: item for n, item in self.launched().items() if nonce - _KEPT_BELOW < n <= nonce + _KEPT_ABOVE}
         self._write_launched(kept | {nonce: launched})
 
+    def keep_blobs(self, nonce: int, content: bytes) -> None:
+        """
+        Store the blobs of the transaction under `nonce`, without which it could not be sent again.
+
+        Does nothing if the folder cannot be written. ASSUMES that the lock is held.
+        """
+        with suppress(CannotWrite):
+            write_whole(self._blobs_path(nonce), lambda temporary: temporary.write_bytes(content))
+        with suppress(OSError):
+            for path in (home() / "sending").glob(f"{self._name}-*.blobs"):
+                digits = path.stem.rpartition("-")[2]
+                if not digits.isdigit() or int(digits) <= nonce - _KEPT_BELOW:
+                    path.unlink(missing_ok=True)
+
+    def blobs(self, nonce: int) -> bytes | None:
+        """The blobs that were stored for `nonce`, if they are still needed."""
+        try:
+            return self._blobs_path(nonce).read_bytes()
+        except OSError:
+            return None
+
     def land(self, nonce: int) -> None:
         """The transaction under `nonce` is in a block. ASSUMES that the lock is held."""
+        with suppress(OSError):
+            self._blobs_path(nonce).unlink(missing_ok=True)
         known = self.launched()
         if nonce in known and len(str(known[nonce].fields.get("data", ""))) > _LARGE_DIGITS:
             self._write_launched({n: item for n, item in known.items() if n != nonce})
@@ -145,6 +168,9 @@ class KeyLedger:
     @property
     def _launched_path(self) -> Path:
         return home() / "sending" / f"{self._name}-launched.json"
+
+    def _blobs_path(self, nonce: int) -> Path:
+        return home() / "sending" / f"{self._name}-{nonce}.blobs"
 
     def _path(self, work: bytes) -> Path:
         return home() / "sending" / f"{self._name}-{keccak256(work)[:16].hex()}.json"

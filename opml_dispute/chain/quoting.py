@@ -12,8 +12,9 @@ from dataclasses import replace
 from typing import Any, Final
 
 from opml_dispute.chain import answers
+from opml_dispute.chain.blob_transactions import blob_fields
 from opml_dispute.chain.data_fee import data_fees_wei
-from opml_dispute.chain.fees import suggest
+from opml_dispute.chain.fees import BlobsUnsupported, FeeTooHigh, suggest, with_blob_fee
 from opml_dispute.chain.reverts import Reverted
 from opml_dispute.chain.rpc import Ask, Call, Rpc
 from opml_dispute.chain.rpc_errors import Refusal, RpcAnswerInvalid, RpcFailed
@@ -41,7 +42,7 @@ MOST_GAS: Final = 2**40
 
 def call_object(address: Address, work: Call[Any] | Creation, value_wei: int) -> dict[str, Any]:
     """A transaction as nodes simulate it."""
-    to = {"to": work.to} if isinstance(work, Call) else {}
+    to = {"to": work.to} | blob_fields(work.blobs) if isinstance(work, Call) else {}
     return {"from": address} | to | {"data": "0x" + work.data.hex(), "value": hex(value_wei)}
 
 
@@ -81,6 +82,13 @@ def quotes_for(
         estimate = next(estimates) if asked else None
         offered = fees.hurried(max_fee_wei) if order.is_urgent else fees
         terms = Quote(0, offered, head.number, next(data_fees))
+        if order.work.blobs is not None:
+            try:
+                fees_of_blobs = with_blob_fee(rpc, offered, max_fee_wei)
+            except (BlobsUnsupported, FeeTooHigh) as error:
+                quotes.append(error)
+                continue
+            terms = replace(terms, fees=fees_of_blobs, blob_gas=order.work.blobs.blob_gas)
         quote = _quote(address, order, estimate, terms, balance_wei)
         if isinstance(quote, Quote):
             balance_wei -= order.value_wei + quote.most_wei

@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from opml_dispute import plain_json
 from opml_dispute.chain.abi import checksummed
+from opml_dispute.chain.blob_transactions import BLOB_TYPE
 from opml_dispute.chain.keys import KeyProblem, Signing, load_account
 from opml_dispute.chain.rpc_errors import RpcUnreachable
 from opml_dispute.chain.transport import Endpoint
@@ -35,6 +36,7 @@ _HALF_ORDER: Final = 0x7FFFFFFF_FFFFFFFF_FFFFFFFF_FFFFFFFF_5D576E73_57A4501D_DFE
 _METHOD_MISSING: Final = -32601
 _DYNAMIC_FEE_TYPE: Final = 2
 _FIELDS: Final = ("chain id", "nonce", "priority fee", "fee", "gas", "recipient", "value", "data", "access list")
+_BLOB_FIELDS: Final = (*_FIELDS, "blob fee", "blobs")
 _LEGACY_FIELDS: Final = ("nonce", "gas price", "gas", "recipient", "value", "data")
 
 
@@ -114,7 +116,13 @@ class RemoteSigner:
             plain = {name: value for name, value in fields.items() if name != "chainId"}
             found, code = self._request("eth_signTransaction", [plain])
         if code is not None:
-            raise self._problem(f"refuses to sign (code {code})")
+            problem = self._problem(f"refuses to sign (code {code})")
+            if "blobVersionedHashes" in transaction:
+                problem.hint = (
+                    "it may not know blob transactions (EIP-4844): publish in another way (request --in-parts), "
+                    "or sign with another --signer or key"
+                )
+            raise problem
         if isinstance(found, dict):
             found = found.get("raw")
         try:
@@ -162,7 +170,7 @@ def expect_signed(raw: bytes, transaction: Mapping[str, Any], address: Address, 
         return SignerProblem(f"the signer at {who} {what}")
 
     is_legacy = "gasPrice" in transaction
-    prefix = b"" if is_legacy else bytes([_DYNAMIC_FEE_TYPE])
+    prefix = b"" if is_legacy else _prefix(transaction)
     if not raw.startswith(prefix):
         raise problem(f"signed a transaction of another type: its first byte is {raw[:1].hex() or 'missing'}")
     wanted = _fields(transaction)
@@ -172,7 +180,7 @@ def expect_signed(raw: bytes, transaction: Mapping[str, Any], address: Address, 
         raise problem("signed something that is no transaction") from None
     if not isinstance(found, list) or len(found) != len(wanted) + 3 or rlp.encode(found) != raw[len(prefix) :]:
         raise problem("signed something that is no transaction")
-    for name, is_there, asked in zip(_LEGACY_FIELDS if is_legacy else _FIELDS, found, wanted, strict=False):
+    for name, is_there, asked in zip(_LEGACY_FIELDS if is_legacy else _BLOB_FIELDS, found, wanted, strict=False):
         if is_there != asked:
             shown = is_there.hex() if isinstance(is_there, bytes) else "a list"
             raise problem(f"signed another transaction: its {name} is 0x{shown[:80]}, not the one that was asked")
@@ -211,7 +219,19 @@ def _fields(transaction: Mapping[str, Any]) -> list[Any]:
     if "gasPrice" in transaction:
         return [number("nonce"), number("gasPrice"), *ends]
     fees = [number("maxPriorityFeePerGas"), number("maxFeePerGas")]
-    return [number("chainId"), number("nonce"), *fees, *ends, []]
+    plain = [number("chainId"), number("nonce"), *fees, *ends, []]
+    if "blobVersionedHashes" not in transaction:
+        return plain
+    return [
+        *plain,
+        number("maxFeePerBlobGas"),
+        [bytes.fromhex(name[2:]) for name in transaction["blobVersionedHashes"]],
+    ]
+
+
+def _prefix(transaction: Mapping[str, Any]) -> bytes:
+    """The type of a transaction that is no legacy one (EIP-2718)."""
+    return bytes([BLOB_TYPE if "blobVersionedHashes" in transaction else _DYNAMIC_FEE_TYPE])
 
 
 def _expected(transaction: Mapping[str, Any]) -> bytes:
@@ -223,7 +243,7 @@ def _expected(transaction: Mapping[str, Any]) -> bytes:
         chain_id = int(transaction["chainId"])
         fields += [chain_id.to_bytes((chain_id.bit_length() + 7) // 8, "big"), b"", b""]
         return bytes(rlp.encode(fields))
-    return bytes([_DYNAMIC_FEE_TYPE]) + bytes(rlp.encode(fields))
+    return _prefix(transaction) + bytes(rlp.encode(fields))
 
 
 def load_signing(

@@ -2,8 +2,8 @@
 A request, and its input image.
 
 The chain keeps the input's root; the image itself is in the event of the request, found again by the request's time
-(`find_request_event`), or was published in parts (`input_parts`). `request_image` checks it against the root, so a
-lying node is noticed.
+(`find_request_event`), or was published in parts (`input_parts`) or in blobs (`blob_places`). `request_image` checks it
+against the root, so a lying node is noticed.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from opml_dispute.chain.blob_places import PUBLISHED_SCHEME, blob_uri_of
 from opml_dispute.chain.block_times import BlocksMissing
 from opml_dispute.chain.contracts.oracle import RequestRecord
 from opml_dispute.chain.events import logs_between
@@ -85,12 +86,23 @@ def request_image(system: System, request_id: RequestId, record: RequestRecord) 
             published = published_image(system.rpc, system.input_parts, record.input_root)
             if published is not None:
                 return published
-            raise InputByRoot(request_id, str(event["inputUri"]))
+            raise InputByRoot(request_id, _where(system, record.input_root, str(event["inputUri"])))
         raise InputUnavailable(
             f"the input that {system.rpc.url} gave for request 0x{request_id.hex()} does not match its root",
             hint="the RPC endpoint returned wrong data: use another --rpc-url",
         )
     return image
+
+
+def _where(system: System, input_root: bytes, told: str) -> str:
+    """
+    The URI of an input that the chain has by its root: where the requester says that it is, or in which blobs.
+
+    A request without a URI counts as one in blobs, as far as there are any.
+    """
+    if told and not told.startswith(f"{PUBLISHED_SCHEME}:"):
+        return told
+    return blob_uri_of(system.rpc, system.input_blobs, input_root) or told
 
 
 def find_request_event(system: System, request_id: RequestId, requested_at_s: int) -> dict[str, Any]:

@@ -24,7 +24,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
 from opml_dispute import plain_json
 from opml_dispute.chain import answers
@@ -37,6 +37,9 @@ from opml_dispute.chain.rpc_errors import Refusal, RpcAnswerInvalid, RpcError, R
 from opml_dispute.chain.transport import ANSWER_LIMIT_BYTES, Endpoint
 from opml_dispute.errors import OpmlError
 from opml_dispute.primitives import Address
+
+if TYPE_CHECKING:
+    from opml_dispute.chain.blob_transactions import Sidecar
 
 DEFAULT_URL = "http://127.0.0.1:8545"
 
@@ -94,6 +97,8 @@ class Call(Generic[T]):
     """The contract's name, for messages."""
     parse: Callable[[Any], T] = field(default=_same, compare=False)
     """From the decoded ABI values to `T`; a single value is not wrapped in a tuple."""
+    blobs: Sidecar | None = field(default=None, compare=False, repr=False)
+    """The blobs of the transaction, if it is one with blobs."""
 
     @property
     def data(self) -> bytes:

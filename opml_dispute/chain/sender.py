@@ -22,6 +22,7 @@ from typing import Any, Final, TypeVar
 
 from opml_dispute.chain import answers
 from opml_dispute.chain.answers import Mined
+from opml_dispute.chain.blob_transactions import PoolSigning, Sidecar, blob_fields
 from opml_dispute.chain.fees import DEFAULT_MAX_FEE_WEI, Fees
 from opml_dispute.chain.journal import JournalEntry, KeyLedger, Launched
 from opml_dispute.chain.keys import Signing
@@ -64,6 +65,7 @@ class Sender:
         """
         self.rpc, self.account, self.max_fee_wei = rpc, account, max_fee_wei
         self.address = account.address
+        self._signing = PoolSigning(account)
         self._timeout_s, self._resends, self._on_sent, self._tell = timeout_s, resends, on_sent, tell
         self._chain_id: int | None = None
         self._flights: deque[Flight] = deque()
@@ -98,7 +100,7 @@ class Sender:
     def _earlier(self, nonce: int) -> bytes | None:
         """What any process of this key sent lately under a nonce, signed."""
         left = self._ledger().launched().get(nonce)
-        return None if left is None else self.account.sign(left.fields)[0]
+        return None if left is None else self._sign_again(nonce, left.fields)[0]
 
     def _push(self, nonce: int) -> None:
         """Sends what an earlier process left under `nonce` again, with a higher fee, if it still waits there."""
@@ -107,19 +109,26 @@ class Sender:
             left = ledger.launched().get(nonce)
             if left is None:
                 return
-            fees = Fees(
-                left.fields.get("maxFeePerGas") or left.fields["gasPrice"], left.fields.get("maxPriorityFeePerGas")
-            )
-            higher = fees.bumped(self.max_fee_wei)
+            higher = Fees.of(left.fields).bumped(self.max_fee_wei)
             waits = self.rpc.request("eth_getTransactionByHash", "0x" + left.hash.hex())
             if higher is None or not isinstance(waits, dict) or waits.get("blockHash") is not None:
                 return
             self._tell(f"An earlier transaction of {self.address} is not mined; sending it again with a higher fee")
             fields = left.fields | higher.fields()
-            raw, transaction_hash = self.account.sign(fields)
+            raw, transaction_hash = self._sign_again(nonce, fields)
+            if raw is None:
+                return
             ledger.launch(nonce, Launched(transaction_hash, fields))
             with suppress(RpcError):
                 self.rpc.request("eth_sendRawTransaction", "0x" + raw.hex())
+
+    def _sign_again(self, nonce: int, fields: dict[str, Any]) -> tuple[bytes | None, bytes]:
+        """What an earlier process sent under `nonce`, and its hash; None if its blobs are lost."""
+        kept = self._ledger().blobs(nonce) if "blobVersionedHashes" in fields else None
+        sidecar = None if kept is None else Sidecar.from_bytes(kept)
+        if "blobVersionedHashes" in fields and (sidecar is None or sidecar.hex_hashes != fields["blobVersionedHashes"]):
+            return None, b""
+        return self._signing.sign(fields, sidecar)
 
     def send(
         self, work: Call[Any] | Creation, *, value_wei: int = 0, once: bool = False, is_urgent: bool = False
@@ -230,7 +239,7 @@ class Sender:
         fees, hashes = quote.fees, list[bytes]()
         trouble: OpmlError = NonceTaken(f"no nonce of {self.address} could be had for {order.work.what}")
         for attempt in range(_BROADCAST_TRIES):
-            nonce, replaces = self._next_nonce() if self._nonce is None else (self._nonce, None)
+            nonce, replaces = (self._nonce, None) if self._nonce is not None else self._next_nonce(order)
             self._nonce = None
             if replaces is not None:
                 fees = fees.at_least(replaces)
@@ -264,6 +273,9 @@ class Sender:
                 if higher is not None:
                     fees = higher
                 elif error.kind != Refusal.NONCE and not is_race:
+                    may_be_form = error.kind in (Refusal.FINAL, Refusal.CAPABILITY) and order.work.blobs is not None
+                    if may_be_form and self._signing.use_older_form():
+                        continue
                     self._drop(ledger, order)
                     raise
             except RpcError:
@@ -274,13 +286,14 @@ class Sender:
             time.sleep(0.02 * 2**attempt)
         raise trouble
 
-    def _next_nonce(self) -> tuple[int, Fees | None]:
+    def _next_nonce(self, order: Order) -> tuple[int, Fees | None]:
         """The nonce to use, and what it takes to replace a stuck transaction of ours that has it."""
         mined, pending = self._outlook.nonces()
         self._stuck = {nonce: fees for nonce, fees in self._stuck.items() if nonce >= mined}
         if not self._flights and self._stuck and min(self._stuck) == mined:
             higher = self._stuck[mined].bumped(self.max_fee_wei)
-            if higher is not None:
+            # Nodes replace a transaction with blobs by one with blobs only, and one without by one without.
+            if higher is not None and (higher.blob_fee_wei is None) == (order.work.blobs is None):
                 return mined, higher
         after_flights = self._flights[-1].nonce + 1 if self._flights else 0
         # WHY NOT count here: the node's count may go down again with a reorganisation, and a gap is never mined.
@@ -290,11 +303,14 @@ class Sender:
         self, ledger: KeyLedger, order: Order, quote: Quote, fees: Fees, nonce: int, hashes: list[bytes]
     ) -> Flight:
         to = {"to": order.work.to} if isinstance(order.work, Call) else {}
-        fields = to | {"data": "0x" + order.work.data.hex(), "value": order.value_wei}
+        sidecar = order.work.blobs
+        fields = to | {"data": "0x" + order.work.data.hex(), "value": order.value_wei} | blob_fields(sidecar)
         transaction = fields | fees.fields() | {"gas": quote.gas, "nonce": nonce, "chainId": self._chain_id}
-        raw, transaction_hash = self.account.sign(transaction)
+        raw, transaction_hash = self._signing.sign(transaction, sidecar)
         hashes.append(transaction_hash)
         ledger.launch(nonce, Launched(transaction_hash, transaction))
+        if sidecar is not None:
+            ledger.keep_blobs(nonce, sidecar.to_bytes())
         if order.once:
             ledger.note(_digest(order), JournalEntry(nonce, tuple(hashes), raw))
         return Flight(order, quote, fees, nonce, raw, hashes)
@@ -395,6 +411,7 @@ class Sender:
             created=mined.created,
             logs=mined.logs,
             data_fee_wei=mined.data_fee_wei,
+            blob_fee_wei=mined.blob_fee_wei,
         )
 
     def _why(self, flight: Flight, mined: Mined) -> bytes:

@@ -10,6 +10,7 @@ from opml_dispute.chain.contracts.dispute import DisputeGameFactory
 from opml_dispute.chain.contracts.oracle import InferenceOracle, ModelRegistry, ProposerBonds
 from opml_dispute.chain.deployment import CONTRACTS, BadDeployment, Deployment
 from opml_dispute.chain.games import GameReader
+from opml_dispute.chain.input_blobs import InputBlobs
 from opml_dispute.chain.input_parts import InputParts
 from opml_dispute.chain.rpc import Ask, NoCode, Rpc
 from opml_dispute.chain.wiring import GameParts, expect_wired, proposer_bonds_of
@@ -27,6 +28,7 @@ class System:
     games: GameReader
     input_parts: InputParts
     block_times: BlockTimes
+    input_blobs: InputBlobs
 
     @property
     def proposer_bonds(self) -> ProposerBonds:
@@ -58,6 +60,7 @@ def connect(rpc: Rpc, deployment: Deployment) -> System:
         games=GameReader(rpc, factory, game_parts(deployment)),
         input_parts=InputParts(deployment.addresses["input_parts"]),
         block_times=BlockTimes(rpc),
+        input_blobs=InputBlobs(deployment.addresses["input_blobs"]),
     )
 
 

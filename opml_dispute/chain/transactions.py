@@ -78,6 +78,11 @@ class Creation:
         return self.artifact.bytecode + encode(self.artifact.constructor_inputs, self.arguments)
 
     @property
+    def blobs(self) -> None:
+        """A creation has no blobs."""
+        return None
+
+    @property
     def what(self) -> str:
         """For messages."""
         return f"deploying {self.artifact.name}"
@@ -98,11 +103,13 @@ class Receipt:
     logs: tuple[Log, ...]
     data_fee_wei: int = 0
     """Paid for its data on a rollup's first layer, where the node tells it."""
+    blob_fee_wei: int = 0
+    """Paid for its blobs."""
 
     @property
     def paid_wei(self) -> int:
         """What it cost, beside its value."""
-        return self.gas_used * self.gas_price_wei + self.data_fee_wei
+        return self.gas_used * self.gas_price_wei + self.data_fee_wei + self.blob_fee_wei
 
 
 class Order(NamedTuple):
@@ -127,8 +134,10 @@ class Quote:
     """The latest block then."""
     data_fee_wei: int = 0
     """The most that its data should cost on a rollup's first layer (`data_fee`); 0 elsewhere."""
+    blob_gas: int = 0
+    """The gas of its blobs, which has a price of its own."""
 
     @property
     def most_wei(self) -> int:
         """The most that it can cost, beside its value."""
-        return self.gas * self.fees.max_fee_wei + self.data_fee_wei
+        return self.gas * self.fees.max_fee_wei + self.data_fee_wei + self.blob_gas * (self.fees.blob_fee_wei or 0)

@@ -38,6 +38,7 @@ COMMANDS = {
     "doctor": ("doctor:doctor", "Check tools, chain, deployment and key."),
     "explore": ("explore:explore", "Look at games in a browser, live."),
     "finalize": ("delivery:finalize", "Deliver the output of a request."),
+    "input": ("input:input_group", "Refute wrong inputs in blobs, and take bonds on right ones back."),
     "list": ("show:list_games", "List the games, newest first."),
     "model": ("model:model", "Inspect, register and list models."),
     "monitor": ("monitor:monitor", "Watch all games of a deployment, without a key."),

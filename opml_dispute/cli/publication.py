@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from opml_dispute.operator.model_store import ModelStore
     from opml_dispute.primitives import ModelId
 
+BLOBS = "blobs"
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 _HINT = "publish it there first, or go on all the same with --no-check"
@@ -31,6 +33,11 @@ class PublicationOptions:
     target: str | None
     base_uri: str | None
     checks: bool
+
+    @property
+    def in_blobs(self) -> bool:
+        """Whether it goes into blobs of the chain; a folder of that name is ./blobs."""
+        return self.target == BLOBS
 
     def publish(self, name: str, write: Callable[[Path], object], output: Output) -> str:
         """Publishes a file; its URI. Raises `CannotPublish`."""
@@ -55,7 +62,8 @@ def publication_options(command: F) -> F:
         "--publish",
         "target",
         metavar="TARGET",
-        help="Publish the file first: to a folder, an https:// URL (PUT), or an IPFS node (ipfs+http://127.0.0.1:5001).",
+        help="Publish the file first: to a folder, an https:// URL (PUT), or an IPFS node "
+        "(ipfs+http://127.0.0.1:5001); an input also in the chain's blobs (blobs).",
     )
     @click.option(
         "--published-as", "base_uri", metavar="URI", help="The URI under which others see the folder of --publish."
@@ -70,6 +78,8 @@ def publication_options(command: F) -> F:
     def wrapped(*args: Any, target: str | None, base_uri: str | None, checks: bool, **kwargs: Any) -> Any:
         if base_uri is not None and target is None:
             raise click.UsageError("--published-as says how others see the folder of --publish: give that too")
+        if base_uri is not None and target == BLOBS:
+            raise click.UsageError("--published-as is for a folder, and --publish blobs takes none: leave it out")
         return command(*args, publication=PublicationOptions(target, base_uri, checks), **kwargs)
 
     return wrapped  # type: ignore[return-value]
@@ -82,6 +92,11 @@ def model_uri(options: PublicationOptions, program: Program, uri: str | None, ou
 
     if options.target is None:
         return uri or ""
+    if options.in_blobs:
+        raise click.UsageError(
+            "blobs are kept for 18 days, and a model is needed for longer: publish it elsewhere "
+            "(the folder of that name is ./blobs)"
+        )
     return options.publish(program_name(program.model_root), lambda file: write_program(program, file), output)
 
 

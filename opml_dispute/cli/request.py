@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
 
-from opml_dispute.chain.amounts import BadAmount, about_ether, parse_wei
+from opml_dispute.chain.amounts import BadAmount, parse_wei
 from opml_dispute.chain.contracts.contract import ZERO_ADDRESS
 from opml_dispute.chain.contracts.examples import DigitReader
 from opml_dispute.chain.contracts.oracle import RegisteredModel, RequestTerms
@@ -16,8 +16,8 @@ from opml_dispute.chain.deploy import MAX_CALLBACK_GAS
 from opml_dispute.chain.games import parse_address
 from opml_dispute.chain.requests import parse_hash, parse_request_id
 from opml_dispute.chain.system import System
-from opml_dispute.chain.transactions import NotEnoughFunds
 from opml_dispute.cli.command_line import Command, expect_unused
+from opml_dispute.cli.input_publication import input_way, tell_first
 from opml_dispute.cli.options import (
     ChainOptions,
     FileName,
@@ -32,15 +32,13 @@ from opml_dispute.cli.options import (
     sending_options,
     stake_option,
 )
-from opml_dispute.cli.output import Output, gas
+from opml_dispute.cli.output import Output
 from opml_dispute.cli.prompts import PromptOptions, prompt_options
-from opml_dispute.cli.publication import PublicationOptions, check_input, input_uri, publication_options
+from opml_dispute.cli.publication import PublicationOptions, publication_options
 from opml_dispute.cli.session import Session, open_case_of, store_of
 from opml_dispute.errors import OpmlError
 from opml_dispute.operator.inference import most_output_bytes, new_request_id, request_intent
-from opml_dispute.operator.intents import Intent
 from opml_dispute.operator.proposing import proposal_intents
-from opml_dispute.operator.publishing import MAX_WHOLE_INPUT_BYTES, publication_intents
 from opml_dispute.primitives import Address, ModelId, StateRoot
 from opml_dispute.reading import Unreadable, read_bytes
 from opml_dispute.writing import Unwritable, write_result
@@ -153,13 +151,9 @@ def request(
         system.rpc.expect_code(consumer_to_call, "the consumer that --callback names")
     if save_image is not None:
         _write_file(save_image, image)
-    by_root = input_uri(publication, image, by_root, output)
-    if by_root is not None:
-        check_input(publication, store_of(output), image, by_root, output)
-    if in_parts is None:
-        in_parts = not reader and by_root is None and items == 1 and len(image) > MAX_WHOLE_INPUT_BYTES
-    if in_parts:
-        by_root = f"ethereum:{system.input_parts.address}@{system.deployment.chain_id}"
+    # The example consumer, and a batch, take their inputs whole.
+    splits = False if reader or items > 1 else in_parts
+    way = input_way(session, publication, image, by_root=by_root, in_parts=splits)
     intent = request_intent(
         system,
         wanted,
@@ -172,12 +166,11 @@ def request(
             min_bond_wei=min_bond_wei,
         ),
         reader=consumer,
-        input_uri=by_root,
+        input_uri=way.uri,
         item_count=items,
     )
-    parts = publication_intents(system, session.sender.address, image) if in_parts else []
-    _tell_first(session, known, items, parts, fee_wei, calls=callback is not None)
-    for done in session.send_all([*parts, intent]):
+    tell_first(session, known, items, way, fee_wei, calls=callback is not None)
+    for done in session.send_all([*way.intents, intent]):
         if done.intent.kind != "request":
             continue
         assert done.receipt is not None
@@ -298,39 +291,6 @@ def _bond_wei(text: str) -> int:
     if wei > MOST_BOND_WEI:
         raise BadAmount(f"a bond of {text} is more than a request can demand", hint="give a smaller --min-bond")
     return wei
-
-
-def _tell_first(
-    session: Session, model: RegisteredModel, items: int, parts: Sequence[Intent], fee_wei: int, *, calls: bool
-) -> None:
-    """
-    Tell the requester what to know before paying.
-
-    That is how a large answer is delivered, and the total cost of publishing the input in `parts`. Raises
-    `NotEnoughFunds` if the account cannot pay for all of them and the fee.
-    """
-    most_bytes = most_output_bytes(items)
-    if model.output_bytes > most_bytes:
-        session.output.say(
-            f"The answer has {model.output_bytes:,} bytes, and a transaction carries {most_bytes:,} at most: it "
-            "is delivered by its root. Parts of it are proven with `opml-dispute output`"
-            + ("; the consumer has to implement onInferenceRoot." if calls else "."),
-            style="yellow",
-        )
-    if not parts:
-        return
-    quote = session.sender.quote(parts[0].call)
-    most_wei = quote.most_wei * len(parts)
-    session.output.say(
-        f"The input is published first: {len(parts)} transactions, {gas(quote.gas * len(parts))} at most, "
-        f"for {about_ether(most_wei)} at most."
-    )
-    session.output.fact(parts=len(parts), publication_gas=quote.gas * len(parts), publication_most_wei=most_wei)
-    balance_wei = session.system.rpc.balance_wei(session.sender.address)
-    if balance_wei < most_wei + fee_wei:
-        raise NotEnoughFunds(
-            session.sender.address, balance_wei, most_wei + fee_wei, "publishing the input and asking about it"
-        )
 
 
 def _read_file(path: Path, size_bytes: int) -> bytes:

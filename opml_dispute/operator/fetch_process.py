@@ -89,7 +89,7 @@ def main() -> None:
     if memory_bytes is not None:
         watch_memory(memory_bytes)
     raw: dict[str, Any] = json.loads(sys.stdin.read())
-    policy = FetchPolicy(**(raw["policy"] | {"gateways": tuple(raw["policy"]["gateways"])}))
+    policy = FetchPolicy(**(raw["policy"] | {name: tuple(raw["policy"][name]) for name in ("gateways", "blobs")}))
     store = ModelStore(Path(raw["folder"]), Fetcher(policy), quota_bytes=raw["quota_bytes"])
     told = raw["registered"]
     registered = RegisteredModel(**(told | {"model_root": Hash32(bytes.fromhex(told["model_root"]))}))

@@ -27,7 +27,7 @@ from opml_dispute.game.bond import ML_ROOT_BOND_WEI
 from opml_dispute.primitives import Address, StateHash
 
 PRESTATE = StateHash(b"\x03" + b"\x42" * 31)
-TRANSACTIONS = 12
+TRANSACTIONS = 13
 """Nine contracts, the implementation, the bond, the hand-over."""
 
 

@@ -36,7 +36,12 @@ DYNAMIC: dict[str, Any] = {
 }
 LEGACY = {name: value for name, value in DYNAMIC.items() if not name.startswith("max")} | {"gasPrice": 10**9}
 CREATION = {name: value for name, value in DYNAMIC.items() if name != "to"} | {"nonce": 0, "value": 0}
-TRANSACTIONS = {"dynamic": DYNAMIC, "legacy": LEGACY, "creation": CREATION}
+BLOBS = DYNAMIC | {
+    "type": 3,
+    "maxFeePerBlobGas": 2 * 10**9,
+    "blobVersionedHashes": ["0x01" + "22" * 31, "0x01" + "33" * 31],
+}
+TRANSACTIONS = {"dynamic": DYNAMIC, "blobs": BLOBS, "legacy": LEGACY, "creation": CREATION}
 
 
 @pytest.fixture
@@ -76,15 +81,19 @@ ALTERED: dict[str, Any] = {
     "nonce": 8,
     "chainId": 1,
     "accessList": [{"address": "0x" + "11" * 20, "storageKeys": []}],
+    "maxFeePerBlobGas": 1,
+    "blobVersionedHashes": ["0x01" + "22" * 31],
 }
 
 
 FEES_OF_DYNAMIC = {"maxFeePerGas", "maxPriorityFeePerGas", "accessList"}
+FIELDS_OF_BLOBS = {"maxFeePerBlobGas", "blobVersionedHashes"}
 
 
 def fields_of(kind: str) -> list[str]:
     """The fields of ALTERED that a transaction of this kind has."""
     others = FEES_OF_DYNAMIC if kind == "legacy" else {"gasPrice"}
+    others = others if kind == "blobs" else others | FIELDS_OF_BLOBS
     return [name for name in ALTERED if name not in others]
 
 

@@ -47,9 +47,10 @@ class SignerServer:
             return {"error": {"code": -32000, "message": "no such key"}}
         if not self.is_clef and "chainId" in asked:
             return {"error": {"code": -32602, "message": "unknown property"}}
-        fields = {name: int(value, 16) if name not in ("to", "data") else value for name, value in asked.items()} | {
-            "chainId": int(asked.get("chainId", hex(self.chain_id)), 16)
-        }
+        fields = {
+            name: int(value, 16) if isinstance(value, str) and name not in ("to", "data") else value
+            for name, value in asked.items()
+        } | {"chainId": int(asked.get("chainId", hex(self.chain_id)), 16)}
         raw, digest = (self.signs_with or self.account).sign(self.change(fields))
         text = "0x" + raw.hex()
         return {"result": {"raw": text, "tx": {"hash": "0x" + digest.hex()}} if self.is_clef else text}

@@ -1,0 +1,113 @@
+"""
+Refuting publications in blobs that are wrong (docs/game.md, "Inputs in blobs").
+
+`look_for_fault` takes a publication's blobs from a source and finds a word that refutes it, if there is one.
+`commit_intent` and `refute_intent` are the two transactions of a refutation; between them lies a block, for which
+`await_next_block` waits: an account that copies the second has not sent the first.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from opml_dispute.availability.blobs import BlobsMissing, read_place
+from opml_dispute.chain.amounts import ether
+from opml_dispute.chain.blob_places import place_of
+from opml_dispute.chain.input_blobs import BlobPublication
+from opml_dispute.chain.kzg import commitment_of, opening
+from opml_dispute.chain.reverts import Reverted
+from opml_dispute.chain.sender import Sender
+from opml_dispute.chain.system import System
+from opml_dispute.engine.blob_row import ELEMENTS_PER_BLOB, fault_in, read_blobs
+from opml_dispute.operator.intents import Intent
+from opml_dispute.primitives import Address
+
+GAS_PER_OPENING: Final = 58_000
+GAS_BESIDE: Final = 240_000
+"""More than the rest of a refutation takes, its commitment included."""
+
+_PAUSE_S: Final = 1.0
+
+
+@dataclass(frozen=True)
+class WrongPublication:
+    """A publication that is wrong, and what shows it."""
+
+    publication: BlobPublication
+    word: int
+    hashes: tuple[bytes, ...]
+    openings: bytes
+    opening_count: int
+
+    @property
+    def most_gas(self) -> int:
+        """What refuting takes at most, the commitment included."""
+        return GAS_BESIDE + GAS_PER_OPENING * self.opening_count
+
+
+def look_for_fault(
+    system: System, publication: BlobPublication, sources: Sequence[str], *, timeout_s: float
+) -> WrongPublication | None:
+    """What refutes the publication; None if it is right. Raises `BlobsMissing` if its blobs cannot be had."""
+    place = place_of(system.rpc, system.input_blobs, publication)
+    if place is None:
+        raise BlobsMissing(f"{system.rpc.url} does not tell which they are", passes=True)
+    blobs = read_place(place, sources, deadline=time.monotonic() + timeout_s)
+    word = fault_in(read_blobs(blobs, place.shape), publication.input_root)
+    if word is None:
+        return None
+    places = [divmod(element, ELEMENTS_PER_BLOB) for element in place.shape.elements_for(word)]
+    commitments = {blob: commitment_of(blobs[blob]) for blob in {blob for blob, _ in places}}
+    openings = b"".join(opening(blobs[blob], commitments[blob], index) for blob, index in places)
+    return WrongPublication(publication, word, tuple(place.hashes), openings, len(places))
+
+
+def commit_intent(system: System, fault: WrongPublication, refuter: Address) -> Intent | None:
+    """The first transaction; None if an earlier run made it."""
+    contract = system.input_blobs
+    found = fault.publication.publication_id
+    commitment = system.rpc.read(contract.commitment(refuter, found, fault.word, fault.openings))
+    if system.rpc.read(contract.committed_at(commitment)):
+        return None
+    return Intent(
+        kind="commit-refutation",
+        call=contract.commit_refutation(commitment),
+        will=f"Will commit to a refutation of publication 0x{found.hex()}, so that who copies it comes too late",
+        did=lambda _: "Committed",
+        facts={"publication_id": found, "commitment": commitment},
+    )
+
+
+def refute_intent(system: System, fault: WrongPublication, reward_wei: int) -> Intent:
+    """The second transaction, which voids the publication."""
+    found = fault.publication.publication_id
+    gets = f" and get {ether(reward_wei)}" if fault.publication.holds_bond else ""
+    return Intent(
+        kind="refute",
+        call=system.input_blobs.refute(found, fault.word, list(fault.hashes), fault.openings),
+        will=f"Will refute publication 0x{found.hex()} by its word {fault.word:,}{gets}",
+        did=lambda _: f"Refuted: the publication is void{gets and ', its bond partly yours'}",
+        facts={"publication_id": found, "word": fault.word, "openings": fault.opening_count},
+        done_already=frozenset({"WrongBlobStatus"}),
+        is_urgent=True,
+    )
+
+
+def await_next_block(sender: Sender, intent: Intent, *, timeout_s: float, tell: Callable[[str], object]) -> None:
+    """Returns once the commitment lies in an earlier block, or after `timeout_s`; other refusals are not waited for."""
+    deadline, told = time.monotonic() + timeout_s, False
+    while time.monotonic() < deadline:
+        try:
+            sender.quote(intent.call)  # simulated as if it were in the next block
+        except Reverted as refusal:
+            if refusal.name != "RefutationNotCommitted":
+                return
+        else:
+            return
+        if not told:
+            tell("Waiting for the next block …")
+            told = True
+        time.sleep(_PAUSE_S)
