@@ -137,3 +137,16 @@ def test_the_forfeited_part_and_the_winners_are_the_whole_bond() -> None:
 def test_what_is_not_positive_has_no_logarithm(x: int) -> None:
     with pytest.raises(ValueError, match="no logarithm"):
         ln_wad(x)
+
+
+def test_logarithm_and_power_reach_to_the_ends_of_their_ranges() -> None:
+    """The least wad has a logarithm; the least exponent whose power does not fit 255 bits has none."""
+    assert ln_wad(1) == -41446531673892822313
+    assert exp_wad(135305999368893231588) < 2**255
+    with pytest.raises(ValueError, match="exponent 135305999368893231589"):
+        exp_wad(135305999368893231589)
+
+
+def test_only_the_published_terms_deposit_with_each_claim() -> None:
+    assert OP_STACK.deposited_at_once
+    assert not ML.deposited_at_once
