@@ -189,5 +189,5 @@ def made_up_inputs(program: Program) -> dict[str, npt.NDArray[Any]]:
 def _made_up(spec: TensorSpec) -> npt.NDArray[Any]:
     """Numbers from 0 to 1; zeros for integer types, which are most often indices."""
     if spec.dtype.is_float:
-        return np.random.default_rng(0).random(spec.shape, np.float32).astype(spec.dtype.numpy)
+        return np.asarray(np.random.default_rng(0).random(spec.shape, np.float32)).astype(spec.dtype.numpy)
     return np.zeros(spec.shape, spec.dtype.numpy)

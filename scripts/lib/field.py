@@ -122,9 +122,9 @@ def inputs_of(entry: Entry, program: Program) -> dict[str, Array]:
         if spec.name in entry.inputs:
             values[spec.name] = np.array(entry.inputs[spec.name]).astype(dtype)
         elif spec.name in entry.whole:
-            values[spec.name] = random.integers(0, entry.whole[spec.name], spec.shape).astype(dtype)
+            values[spec.name] = np.asarray(random.integers(0, entry.whole[spec.name], spec.shape)).astype(dtype)
         else:
-            values[spec.name] = (random.standard_normal(spec.shape) / 4).astype(dtype)
+            values[spec.name] = np.asarray(random.standard_normal(spec.shape) / 4).astype(dtype)
     return values
 
 
