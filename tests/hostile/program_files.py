@@ -1,7 +1,7 @@
 """
 Untrusted program files, with the right checksum: what the reader accepts has the states of its root.
 
-A file's description, records, weights or bytes are changed, and the checksum is made anew, as whoever sends the file
+A file's description, records, weights or bytes are changed, and the checksum is made anew, as the sender of the file
 would. `expect_states_of_its_root` says what must hold of each program that is read all the same. The root is worked out
 from the file's own bytes, as docs/segment.md places them, with none of the reader's code.
 """

@@ -76,11 +76,26 @@ int fast_binary(u8 *segment, const struct record *r, u64 lo, u64 hi);
 /* As kernel_check_data. */
 enum inference_status fast_check_data(const u8 *segment, const struct record *r);
 
+/* Whether operand j is one number for all outputs. */
+int fast_is_single(const struct record *r, unsigned j);
 /* How many of a chain's first steps are a quantisation that fast_quantise makes in one pass; 0: none. Sees to functions and
  * types only: that each step makes element i from element i of the one before is checked by the caller. */
 unsigned fast_quantises(const struct record *const step[], unsigned steps);
 /* Elements [lo, hi) of the last of those steps, from those of the first one's input; nothing is written between. */
 void fast_quantise(u8 *segment, const struct record *const step[], unsigned steps, u64 lo, u64 hi);
+
+/* A step of a chain of arithmetic: which operand (1 or 2) is the value that the step before made; and whether the other
+ * is one number, or lies packed as the value does. */
+struct fast_meeting {
+    unsigned value;
+    int is_single;
+};
+#define FAST_MEETINGS 16
+/* Whether r can be a step of such a chain, by its function and types. */
+int fast_is_arithmetic(const struct record *r);
+/* Elements [lo, hi) of the last step, from those of the first one's input; nothing is written between. */
+void fast_arithmetic(u8 *segment, const struct record *const step[], const struct fast_meeting *with, unsigned steps,
+                     u64 lo, u64 hi);
 
 /* Makes outputs [lo, hi) of r, whose elements lie in the host's byte order; 0 if no fast path takes it. `prepared`: null
  * where nothing is. */

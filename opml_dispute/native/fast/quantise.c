@@ -3,8 +3,7 @@
  * Four steps of a schedule that each go through memory take longer than what they compute. */
 #include "divide.h"
 
-/* The number that every element of operand j is, if it is one. */
-static int is_single(const struct record *r, unsigned j)
+int fast_is_single(const struct record *r, unsigned j)
 {
     for (unsigned d = 0; d < r->rank; d++)
         if (r->dim[d] != 1 && r->stride[j][d] != 0)
@@ -25,15 +24,15 @@ unsigned fast_quantises(const struct record *const step[], unsigned steps)
         made = 3;
     }
     if (made > steps || divides->opcode != OP_BINARY || divides->imm[0] != BIN_DIV || divides->dtype_in[0] != DT_F32 ||
-        !is_single(divides, 2) || rounds->opcode != OP_UNARY || rounds->imm[0] != UN_ROUND ||
+        !fast_is_single(divides, 2) || rounds->opcode != OP_UNARY || rounds->imm[0] != UN_ROUND ||
         casts->opcode != OP_CAST || casts->dtype_in[0] != DT_F32 ||
         (casts->dtype_out != DT_U8 && casts->dtype_out != DT_I8))
         return 0;
-    if (adds && (adds->imm[0] != BIN_ADD || adds->dtype_in[0] != DT_F32 || !is_single(adds, 2)))
+    if (adds && (adds->imm[0] != BIN_ADD || adds->dtype_in[0] != DT_F32 || !fast_is_single(adds, 2)))
         return 0;
     return made;
 #else
-    (void)step, (void)steps, (void)is_single;
+    (void)step, (void)steps;
     return 0;
 #endif
 }

@@ -17,41 +17,12 @@
 #include "float_mode.h"
 #include "kernels/kernels.h"
 #include "ml.h"
+#include "schedule.h"
 #include "program/opcodes.h"
 
 #define IN_WORKSPACE (1ull << 60)
 #define IN_PROCESS   (1ull << 61)
 #define IN_BUFFER    (1ull << 62)
-
-#define STRETCH      4096ull /* elements of a chain made at a time: a few buffers of them fit the nearest cache */
-#define BUFFER_BYTES (STRETCH * 8)
-#define CHAIN_MOST   16 /* engine/steps.py has the same number */
-
-struct step {
-    struct record record; /* operands count from the segment's base, modulo 2^64; those in buffers are numbers */
-    uint32_t buffered;    /* bit j: operand j (0 the output) is in a buffer */
-    uint32_t constant;    /* bit j: operand j is a weight, read where the program holds it */
-    uint32_t chained;     /* runs with the step before it */
-    uint32_t quantises;   /* so many steps, this and those after it, are one pass (plan_quantise) */
-    uint32_t finishes;    /* of a head: so many steps after it are its `finish` (see plan_finish) */
-    struct fast_finish finish;
-    struct fast_prepared prepared;
-};
-
-/* Bytes of the workspace that must be zero before a step. */
-struct clearing {
-    uint64_t step, offset, size;
-};
-
-struct schedule {
-    struct step *step;
-    uint64_t steps;
-    struct clearing *clearing; /* by ascending step */
-    uint64_t clearings;
-    uint8_t *memory; /* the workspace, then every worker's buffers */
-    uint64_t memory_bytes, buffers_at;
-    unsigned buffers;
-};
 
 /* A head and the steps chained to it, shared out. */
 struct job {
@@ -63,20 +34,6 @@ struct job {
     uint64_t each;
 };
 
-static uint64_t *operand(struct record *r, unsigned j) { return j ? &r->in[j - 1] : &r->out; }
-
-/* Gives operand j of step i's copy its place for the stretch that begins at element lo. */
-static void place(struct record *r, const struct step *step, unsigned j, uint8_t *buffers, const uint8_t *segment,
-                  uint64_t lo)
-{
-    if (!(step->buffered >> j & 1))
-        return;
-    /* Element lo lies at the buffer's start. */
-    uint64_t number = *operand((struct record *)&step->record, j);
-    uint64_t width = dtype_bytes(j ? r->dtype_in[j - 1] : r->dtype_out);
-    *operand(r, j) = (uint64_t)(buffers + number * BUFFER_BYTES - segment) - lo * width;
-}
-
 /* The elements [lo, hi) of a chain, every step in turn. `record`: copies whose buffered operands get their place here. */
 static void run_stretch(const struct job *job, struct record *record, const struct step *step, unsigned steps,
                         uint64_t lo, uint64_t hi, unsigned worker, struct fast_scratch *scratch)
@@ -85,19 +42,13 @@ static void run_stretch(const struct job *job, struct record *record, const stru
     uint8_t *segment = job->ml->segment, *buffers = s->memory + s->buffers_at + worker * (s->buffers * BUFFER_BYTES);
     for (unsigned i = 0; i < steps; i++) {
         struct record *r = &record[i];
-        if (step[i].quantises && i + step[i].quantises <= steps) {
-            unsigned last = i + step[i].quantises - 1;
-            const struct record *pass[4];
-            for (unsigned j = i; j <= last; j++)
-                pass[j - i] = &record[j];
-            place(r, &step[i], 1, buffers, segment, lo);
-            place(&record[last], &step[last], 0, buffers, segment, lo);
-            fast_quantise(segment, pass, last - i + 1, lo, hi);
-            i = last;
+        if (step[i].passes && i + step[i].passes <= steps) {
+            schedule_pass(&step[i], r, segment, buffers, lo, hi);
+            i += step[i].passes - 1;
             continue;
         }
         for (unsigned j = 0; j <= r->n_in; j++)
-            place(r, &step[i], j, buffers, segment, lo);
+            schedule_place(r, &step[i], j, buffers, segment, lo);
         if (!fast_run(segment, r, lo, hi, NULL, scratch))
             kernel_run(segment, r, lo, hi);
     }
@@ -164,22 +115,6 @@ static void run_part(void *self, unsigned part, unsigned worker, struct fast_scr
     run_chain(job, step, steps, begin, end, worker, scratch);
 }
 
-/* Whether element i of operand j is at i elements from its place, in the order of the range. */
-static int is_packed(const struct record *r, unsigned j)
-{
-    int64_t apart = 1;
-    for (unsigned d = r->rank; d-- > 0; apart *= (int64_t)r->dim[d])
-        if (r->dim[d] != 1 && r->stride[j][d] != apart)
-            return 0;
-    return 1;
-}
-
-/* Whether operand j of s lies in the same place as the output of `made`. */
-static int is_made_by(const struct step *s, unsigned j, const struct step *made)
-{
-    return (s->buffered >> j & 1) == (made->buffered & 1) && s->record.in[j - 1] == made->record.out;
-}
-
 /* Sees that a head's chain comes to x + something and the greater of that and 0, put where the head's output was: then
  * that is done to each output as soon as it is made, and no step runs for it.
  *
@@ -201,16 +136,16 @@ static void plan_finish(const struct schedule *s, uint64_t head, const uint8_t *
         if (!first && !(before->buffered & 1))
             return; /* another step may read that */
         if (f->opcode == OP_BINARY && f->imm[0] == BIN_ADD && f->dtype_in[0] == DT_F32 && first) {
-            unsigned other = is_made_by(step, 1, before) ? 2 : 1;
-            if (!is_made_by(step, 3 - other, before) || is_made_by(step, other, before) ||
-                step->buffered >> other & 1 || !is_packed(f, other))
+            unsigned other = schedule_is_made_by(step, 1, before) ? 2 : 1;
+            if (!schedule_is_made_by(step, 3 - other, before) || schedule_is_made_by(step, other, before) ||
+                step->buffered >> other & 1 || !schedule_is_packed(f, other))
                 return;
             finish.add = (const float *)(segment + f->in[other - 1]);
         } else if (f->opcode == OP_UNARY && f->imm[0] == UN_RELU && f->dtype_in[0] == DT_F32 &&
-                   is_made_by(step, 1, before)) {
+                   schedule_is_made_by(step, 1, before)) {
             finish.relu = 1; /* twice is once */
         } else if (f->opcode != OP_COPY || dtype_bytes(f->dtype_in[0]) != sizeof(float) || first ||
-                   !is_made_by(step, 1, before)) {
+                   !schedule_is_made_by(step, 1, before)) {
             return;
         }
         if (f->lo != 0 || r->lo != 0 || f->hi != r->hi)
@@ -255,42 +190,6 @@ static void prepare(struct schedule *s, const uint8_t *segment)
         if (fast_prepare_contraction(&step->prepared, segment, &step->record))
             bytes += step->prepared.bytes;
     }
-}
-
-/* Whether a step from `first` on, before `reader`, puts something else where `made` put its output. */
-static int rewritten(const struct schedule *s, uint64_t first, uint64_t reader, const struct step *made)
-{
-    for (uint64_t i = first; i < reader; i++)
-        if ((s->step[i].buffered & 1) && s->step[i].record.out == made->record.out)
-            return 1;
-    return 0;
-}
-
-/* Sees that steps i and so on quantise, in a chain that ends before step `end`: each but the last makes what only the next
- * reads, in a buffer. */
-static void plan_quantise(struct schedule *s, uint64_t i, uint64_t end)
-{
-    const struct record *record[4];
-    unsigned most = end - i < 4 ? (unsigned)(end - i) : 4;
-    for (unsigned j = 0; j < most; j++)
-        record[j] = &s->step[i + j].record;
-    unsigned steps = fast_quantises(record, most);
-    if (!steps || !is_packed(record[0], 1) || s->step[i].buffered >> 2 & 1)
-        return;
-    for (unsigned j = 1; j < steps; j++) {
-        const struct step *before = &s->step[i + j - 1], *step = &s->step[i + j];
-        if (!(before->buffered & 1) || !is_made_by(step, 1, before) ||
-            (step->record.n_in == 2 && step->buffered >> 2 & 1))
-            return;
-        /* A later step that reads this buffer would miss what is not written, until something else lies there. */
-        for (uint64_t later = i + j + 1; later < end; later++) {
-            const struct step *reader = &s->step[later];
-            for (unsigned k = 1; k <= reader->record.n_in; k++)
-                if (is_made_by(reader, k, before) && !rewritten(s, i + j, later, before))
-                    return;
-        }
-    }
-    s->step[i].quantises = steps;
 }
 
 /* Frees a schedule. Its segment must still be there. */
@@ -348,7 +247,7 @@ EXPORT struct schedule *opml_schedule_new(struct ml *ml, const uint8_t *records,
         r->n_free = 0;      /* freed blocks are not in the segment */
         s->step[i].chained = chained[i];
         for (unsigned j = 0; j <= r->n_in; j++) {
-            uint64_t *at = operand(r, j), place = plan[i].at[j] & ~(IN_WORKSPACE | IN_PROCESS | IN_BUFFER);
+            uint64_t *at = schedule_operand(r, j), place = plan[i].at[j] & ~(IN_WORKSPACE | IN_PROCESS | IN_BUFFER);
             *at = plan[i].at[j];
             if (*at & IN_BUFFER) {
                 s->step[i].buffered |= 1u << j;
@@ -367,7 +266,7 @@ EXPORT struct schedule *opml_schedule_new(struct ml *ml, const uint8_t *records,
     for (uint64_t i = 0, end; i < steps; i++) {
         for (end = i + 1; end < steps && chained[end]; end++)
             ;
-        plan_quantise(s, i, end);
+        schedule_plan_passes(s, i, end);
     }
     prepare(s, ml->segment);
     for (uint64_t i = 0; i < clearings; i++)

@@ -1,0 +1,127 @@
+/* A chain of sums, products and choices of binary32, in one pass: what is between two steps stays in registers.
+ *
+ * NaNs are made canonical at the end only: whether a number is NaN depends on no NaN's bits. */
+#include "vectors.h"
+
+int fast_is_arithmetic(const struct record *r)
+{
+#if LANES
+    if (r->opcode != OP_BINARY || r->dtype_in[0] != DT_F32)
+        return 0;
+    u64 function = r->imm[0];
+    return function == BIN_ADD || function == BIN_SUB || function == BIN_MUL || function == BIN_MIN ||
+           function == BIN_MAX;
+#else
+    (void)r;
+    return 0;
+#endif
+}
+
+#if LANES
+
+/* Vectors that go through all steps together. */
+#define TOGETHER 4
+
+INLINE vec chosen(veci mask, vec x, vec y) { return (vec)((mask & (veci)x) | (~mask & (veci)y)); }
+
+INLINE vec made(u64 function, vec x, vec y)
+{
+    switch (function) {
+    case BIN_ADD: return x + y;
+    case BIN_SUB: return x - y;
+    case BIN_MUL: return x * y;
+    case BIN_MIN: return chosen((x < y) | (x != x), x, y);
+    default: return chosen((x > y) | (x != x), x, y);
+    }
+}
+
+INLINE void make(u64 function, int swapped, vec *value, const vec *other)
+{
+#pragma clang loop unroll(full)
+    for (unsigned v = 0; v < TOGETHER; v++)
+        value[v] = swapped ? made(function, other[v], value[v]) : made(function, value[v], other[v]);
+}
+
+/* A step: what the value before it meets, one number or as many as there are values. */
+struct meeting {
+    u64 function;
+    int swapped; /* the value before it is the second operand */
+    int is_single;
+    const float *other;
+};
+
+INLINE void meet(const struct meeting *m, vec *value, const vec *other)
+{
+    switch (m->function) {
+    case BIN_ADD: make(BIN_ADD, 0, value, other); break;
+    case BIN_MUL: make(BIN_MUL, 0, value, other); break;
+    case BIN_SUB:
+        if (m->swapped)
+            make(BIN_SUB, 1, value, other);
+        else
+            make(BIN_SUB, 0, value, other);
+        break;
+    case BIN_MIN:
+        if (m->swapped)
+            make(BIN_MIN, 1, value, other);
+        else
+            make(BIN_MIN, 0, value, other);
+        break;
+    default:
+        if (m->swapped)
+            make(BIN_MAX, 1, value, other);
+        else
+            make(BIN_MAX, 0, value, other);
+    }
+}
+
+void fast_arithmetic(u8 *segment, const struct record *const step[], const struct fast_meeting *with, unsigned steps,
+                     u64 lo, u64 hi)
+{
+    struct meeting meeting[FAST_MEETINGS];
+    for (unsigned i = 0; i < steps; i++) {
+        unsigned of = with[i].value == 1 ? 2 : 1;
+        const float *other = (const float *)(segment + step[i]->in[of - 1]);
+        meeting[i] =
+            (struct meeting){step[i]->imm[0], of == 1, with[i].is_single, with[i].is_single ? other : other + lo};
+    }
+    const float *x = (const float *)(segment + step[0]->in[with[0].value - 1]) + lo;
+    float *o = (float *)(segment + step[steps - 1]->out) + lo;
+    u64 n = hi - lo, at = 0;
+    for (; at + TOGETHER * LANES <= n; at += TOGETHER * LANES) {
+        vec value[TOGETHER], other[TOGETHER];
+#pragma clang loop unroll(full)
+        for (unsigned v = 0; v < TOGETHER; v++)
+            value[v] = *(const vec *)(x + at + v * LANES);
+        for (unsigned i = 0; i < steps; i++) {
+            const struct meeting *m = &meeting[i];
+#pragma clang loop unroll(full)
+            for (unsigned v = 0; v < TOGETHER; v++)
+                other[v] = m->is_single ? *m->other - (vec){0} : *(const vec *)(m->other + at + v * LANES);
+            meet(m, value, other);
+        }
+#pragma clang loop unroll(full)
+        for (unsigned v = 0; v < TOGETHER; v++)
+            *(vec *)(o + at + v * LANES) = canonical_vec(value[v]);
+    }
+    for (; at < n; at += LANES) {
+        i64 left = (i64)(n - at);
+        vec value[TOGETHER] = {load_some(x + at, left)}, other[TOGETHER] = {{0}};
+        for (unsigned i = 0; i < steps; i++) {
+            const struct meeting *m = &meeting[i];
+            other[0] = m->is_single ? *m->other - (vec){0} : load_some(m->other + at, left);
+            meet(m, value, other);
+        }
+        store_some(o + at, canonical_vec(value[0]), left);
+    }
+}
+
+#else
+
+void fast_arithmetic(u8 *segment, const struct record *const step[], const struct fast_meeting *with, unsigned steps,
+                     u64 lo, u64 hi)
+{
+    (void)segment, (void)step, (void)with, (void)steps, (void)lo, (void)hi; /* never asked for */
+}
+
+#endif

@@ -1,0 +1,113 @@
+/* Which steps of a chain are made in one pass, because what is between them need not go through memory. */
+#include "schedule.h"
+
+/* Whether a step from `first` on, before `reader`, puts something else where `made` put its output. */
+static int rewritten(const struct schedule *s, uint64_t first, uint64_t reader, const struct step *made)
+{
+    for (uint64_t i = first; i < reader; i++)
+        if ((s->step[i].buffered & 1) && s->step[i].record.out == made->record.out)
+            return 1;
+    return 0;
+}
+
+/* Whether step i, in a chain that ends before step `end`, makes what only the next step reads, in a buffer: a later step
+ * that reads this buffer would miss what is not written, until something else lies there. */
+static int only_for_next(const struct schedule *s, uint64_t i, uint64_t end)
+{
+    const struct step *step = &s->step[i];
+    if (!(step->buffered & 1))
+        return 0;
+    for (uint64_t later = i + 2; later < end; later++) {
+        const struct step *reader = &s->step[later];
+        for (unsigned k = 1; k <= reader->record.n_in; k++)
+            if (schedule_is_made_by(reader, k, step) && !rewritten(s, i + 1, later, step))
+                return 0;
+    }
+    return 1;
+}
+
+static unsigned quantising(const struct schedule *s, uint64_t i, uint64_t end)
+{
+    const struct record *record[4];
+    unsigned most = end - i < 4 ? (unsigned)(end - i) : 4;
+    for (unsigned j = 0; j < most; j++)
+        record[j] = &s->step[i + j].record;
+    unsigned steps = fast_quantises(record, most);
+    if (!steps || !schedule_is_packed(record[0], 1) || s->step[i].buffered >> 2 & 1)
+        return 0;
+    for (unsigned j = 1; j < steps; j++) {
+        const struct step *before = &s->step[i + j - 1], *step = &s->step[i + j];
+        if (!schedule_is_made_by(step, 1, before) || (step->record.n_in == 2 && step->buffered >> 2 & 1) ||
+            !only_for_next(s, i + j - 1, end))
+            return 0;
+    }
+    return steps;
+}
+
+/* What a value that is operand `value` of an arithmetic step meets there; its `value` is 0 if no pass takes that. */
+static struct fast_meeting meeting(const struct step *step, unsigned value)
+{
+    const struct record *r = &step->record;
+    unsigned other = 3 - value;
+    struct fast_meeting with = {value, fast_is_single(r, other) && !(step->buffered >> other & 1)};
+    if (!with.is_single && !schedule_is_packed(r, other))
+        with.value = 0;
+    return with;
+}
+
+static unsigned computing(struct schedule *s, uint64_t i, uint64_t end)
+{
+    struct step *first = &s->step[i];
+    if (!fast_is_arithmetic(&first->record))
+        return 0;
+    for (unsigned value = 1; value <= 2 && !first->begins.value; value++)
+        if (schedule_is_packed(&first->record, value))
+            first->begins = meeting(first, value);
+    unsigned steps = first->begins.value != 0;
+    for (; steps && steps < FAST_MEETINGS && i + steps < end; steps++) {
+        struct step *before = &s->step[i + steps - 1], *step = &s->step[i + steps];
+        if (!fast_is_arithmetic(&step->record) || step->record.lo != first->record.lo ||
+            step->record.hi != first->record.hi || !only_for_next(s, i + steps - 1, end))
+            break;
+        unsigned value = schedule_is_made_by(step, 1, before) ? 1 : 2;
+        if (!schedule_is_made_by(step, value, before) || schedule_is_made_by(step, 3 - value, before))
+            break; /* its square, say */
+        step->meets = meeting(step, value);
+        if (!step->meets.value)
+            break;
+    }
+    while (steps > 1 && !schedule_is_packed(&s->step[i + steps - 1].record, 0))
+        steps--;
+    return steps > 1 ? steps : 0;
+}
+
+void schedule_plan_passes(struct schedule *s, uint64_t i, uint64_t end)
+{
+    struct step *step = &s->step[i];
+    step->passes = quantising(s, i, end);
+    if (!step->passes) {
+        step->passes = computing(s, i, end);
+        step->is_arithmetic = step->passes != 0;
+    }
+}
+
+void schedule_pass(const struct step *step, struct record *record, uint8_t *segment, uint8_t *buffers, uint64_t lo,
+                   uint64_t hi)
+{
+    const struct record *pass[FAST_MEETINGS];
+    struct fast_meeting with[FAST_MEETINGS];
+    unsigned last = step->passes - 1;
+    for (unsigned i = 0; i <= last; i++) {
+        pass[i] = &record[i];
+        with[i] = i ? step[i].meets : step->begins;
+        /* What the step before makes is nowhere. */
+        for (unsigned j = 1; j <= record[i].n_in; j++)
+            if (i == 0 || (step->is_arithmetic && j != with[i].value))
+                schedule_place(&record[i], &step[i], j, buffers, segment, lo);
+    }
+    schedule_place(&record[last], &step[last], 0, buffers, segment, lo);
+    if (step->is_arithmetic)
+        fast_arithmetic(segment, pass, with, last + 1, lo, hi);
+    else
+        fast_quantise(segment, pass, last + 1, lo, hi);
+}

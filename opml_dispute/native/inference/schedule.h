@@ -1,0 +1,76 @@
+/* A schedule: the steps of a whole inference in one run, and those of a chain that are made in one pass. */
+#ifndef OPML_SCHEDULE_H
+#define OPML_SCHEDULE_H
+#include "fast/fast.h"
+#include "program/record.h"
+
+#define STRETCH      4096ull /* elements of a chain made at a time: a few buffers of them fit the nearest cache */
+#define BUFFER_BYTES (STRETCH * 8)
+#define CHAIN_MOST   16 /* engine/steps.py has the same number */
+
+struct step {
+    struct record record;   /* operands count from the segment's base, modulo 2^64; those in buffers are numbers */
+    uint32_t buffered;      /* bit j: operand j (0 the output) is in a buffer */
+    uint32_t constant;      /* bit j: operand j is a weight, read where the program holds it */
+    uint32_t chained;       /* runs with the step before it */
+    uint32_t passes;        /* so many steps, this and those after it, are one pass (passes.c) */
+    uint32_t is_arithmetic; /* that pass is fast_arithmetic's, not fast_quantise's */
+    struct fast_meeting begins, meets; /* of arithmetic: what the value meets in the first step, and in a later one */
+    uint32_t finishes;                 /* of a head: so many steps after it are its `finish` (see plan_finish) */
+    struct fast_finish finish;
+    struct fast_prepared prepared;
+};
+
+/* Bytes of the workspace that must be zero before a step. */
+struct clearing {
+    uint64_t step, offset, size;
+};
+
+struct schedule {
+    struct step *step;
+    uint64_t steps;
+    struct clearing *clearing; /* by ascending step */
+    uint64_t clearings;
+    uint8_t *memory; /* the workspace, then every worker's buffers */
+    uint64_t memory_bytes, buffers_at;
+    unsigned buffers;
+};
+
+/* Operand j of a record: 0 the output. */
+static inline uint64_t *schedule_operand(struct record *r, unsigned j) { return j ? &r->in[j - 1] : &r->out; }
+
+/* Gives operand j of step i's copy its place for the stretch that begins at element lo. */
+static inline void schedule_place(struct record *r, const struct step *step, unsigned j, uint8_t *buffers,
+                                  const uint8_t *segment, uint64_t lo)
+{
+    if (!(step->buffered >> j & 1))
+        return;
+    /* Element lo lies at the buffer's start. */
+    uint64_t number = *schedule_operand((struct record *)&step->record, j);
+    uint64_t width = dtype_bytes(j ? r->dtype_in[j - 1] : r->dtype_out);
+    *schedule_operand(r, j) = (uint64_t)(buffers + number * BUFFER_BYTES - segment) - lo * width;
+}
+
+/* Whether element i of operand j is at i elements from its place, in the order of the range. */
+static inline int schedule_is_packed(const struct record *r, unsigned j)
+{
+    int64_t apart = 1;
+    for (unsigned d = r->rank; d-- > 0; apart *= (int64_t)r->dim[d])
+        if (r->dim[d] != 1 && r->stride[j][d] != apart)
+            return 0;
+    return 1;
+}
+
+/* Whether operand j of s lies in the same place as the output of `made`. */
+static inline int schedule_is_made_by(const struct step *s, unsigned j, const struct step *made)
+{
+    return (s->buffered >> j & 1) == (made->buffered & 1) && s->record.in[j - 1] == made->record.out;
+}
+
+/* Sees which steps from step i on, in a chain that ends before step `end`, are one pass. */
+void schedule_plan_passes(struct schedule *s, uint64_t i, uint64_t end);
+/* Makes elements [lo, hi) of `step->passes` steps; `record`: their copies. */
+void schedule_pass(const struct step *step, struct record *record, uint8_t *segment, uint8_t *buffers, uint64_t lo,
+                   uint64_t hi);
+
+#endif
