@@ -208,8 +208,13 @@ def _in_vm(program: Program, inference: Inference, count: int) -> tuple[int, str
 
 def table(rows: Sequence[Row]) -> str:
     """The rows as docs/benchmarks.md shows them, slowest beside ONNX Runtime first."""
+    ratios = sorted(row.ours_s / row.onnxruntime_s for row in rows if row.onnxruntime_s > 0)
+    slower = sum(ratio > 1.5 for ratio in ratios)
+    told = (
+        f"Of {len(ratios)} models, the median ratio was {ratios[len(ratios) // 2]:.2f}; {slower} took above 1.5 times."
+    )
     head = "| package: model | nodes | compiled | one run | ONNX Runtime | ratio | away at most |"
-    lines = [head, "|---|---|---|---|---|---|---|"]
+    lines = [told, "", head, "|---|---|---|---|---|---|---|"]
     for row in sorted(rows, key=lambda row: -row.ours_s / max(row.onnxruntime_s, 1e-9)):
         if row.outcome in ("refused", "failed"):
             lines.append(f"| {row.model} | {row.outcome} | | | | | |")
