@@ -18,6 +18,7 @@ from opml_dispute.availability.fetching import ALLOWED, FetchPolicy, read_blobs_
 from opml_dispute.availability.store import QUOTA_BYTES
 from opml_dispute.chain.amounts import parse_wei
 from opml_dispute.chain.games import parse_address
+from opml_dispute.chain.requests import parse_hash
 from opml_dispute.errors import OpmlError
 from opml_dispute.home import home
 from opml_dispute.primitives import Address
@@ -240,10 +241,10 @@ def _addresses(value: Any) -> frozenset[Address]:
 
 
 def _hashes(value: Any) -> frozenset[bytes]:
-    found = frozenset(bytes.fromhex(text.removeprefix("0x")) for text in _strings(value))
-    if any(len(item) != 32 for item in found):
-        raise ValueError("a list of ids of 32 bytes")
-    return found
+    found = [parse_hash(text) for text in _strings(value)]
+    if None in found:
+        raise ValueError("a list of model ids, each 0x and 64 hexadecimal digits")
+    return frozenset(item for item in found if item is not None)
 
 
 def _wei(value: Any) -> int:

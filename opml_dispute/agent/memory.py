@@ -46,14 +46,22 @@ class Memory:
         self.path = path
         self.trouble: str | None = None
         """Why the file could not be written last; the agent goes on without it."""
+        self._cannot_open: str | None = None
         self._roots: dict[bytes, tuple[StateRoot, int, bool]] = {}
         """What this process keeps, whatever becomes of the file."""
         self._guard = threading.Lock()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise MemoryUnusable(f"cannot make the folder of {path}: {error.strerror}") from None
+        try:
             self._connection = self._open(chain_id)
         except (sqlite3.Error, OSError) as error:
-            raise MemoryUnusable(f"cannot use {path}: {error}") from None
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF not in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
+                raise MemoryUnusable(f"cannot use {path}: {error}") from None
+            # A full disk: an agent that does not start defends no game, not even once there is space again.
+            self.trouble = self._cannot_open = f"{path} cannot be opened: {error}"
+            self._connection = self._connected(chain_id, ":memory:")
 
     def _open(self, chain_id: int) -> sqlite3.Connection:
         try:
@@ -68,8 +76,8 @@ class Memory:
                     part.rename(aside.with_name(aside.name + suffix))
             return self._connected(chain_id)
 
-    def _connected(self, chain_id: int) -> sqlite3.Connection:
-        connection = sqlite3.connect(self.path, isolation_level=None, timeout=10.0, check_same_thread=False)
+    def _connected(self, chain_id: int, where: str | None = None) -> sqlite3.Connection:
+        connection = sqlite3.connect(where or self.path, isolation_level=None, timeout=10.0, check_same_thread=False)
         try:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=NORMAL")
@@ -95,7 +103,7 @@ class Memory:
         except sqlite3.Error as error:
             self.trouble = f"{self.path} cannot be written: {error}"
         else:
-            self.trouble = None
+            self.trouble = self._cannot_open
 
     def _read(self, statement: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
         """Nothing, where the file cannot be read: what is missing is computed again."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -243,6 +244,17 @@ def _read(path: Path, what: str, *, is_shown: bool = True) -> str:
         return read_text(path)
     except Unreadable as error:
         raise KeyProblem(f"cannot read {named}: {error.reason}", hint="check the path") from None
+
+
+def exposure_of(path: Path | None) -> str | None:
+    """A sentence without its full stop if other accounts of this computer can read a file with a secret."""
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode) if path is not None else 0
+    except (OSError, ValueError):
+        return None  # reading it says more
+    if not mode & (stat.S_IRGRP | stat.S_IROTH):
+        return None
+    return f"other accounts of this computer can read {path} (mode {mode:o}): chmod 600 {path}"
 
 
 def _exists(path: Path) -> bool:

@@ -138,7 +138,7 @@ class RemoteSigner:
         try:
             answer = self._endpoint.post(body)
         except RpcUnreachable as error:
-            raise SignerProblem(f"the signer cannot be used: {error}") from None
+            raise SignerProblem(f"no signer answers at {error.url}: {error.reason}") from None
         try:
             content = plain_json.loads(answer.body.decode())
         except (ValueError, RecursionError):

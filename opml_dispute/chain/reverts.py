@@ -61,9 +61,10 @@ HINTS = {
 class Reverted(OpmlError):
     """A contract refused a call, in a simulation or in a mined transaction."""
 
-    def __init__(self, what: str, data: bytes) -> None:
+    def __init__(self, what: str, data: bytes, *, otherwise: str = "no reason given") -> None:
+        """`otherwise` is told where there is no `data`."""
         meaning = describe_revert(data)
-        super().__init__(f"{what} was refused: {meaning.text}", hint=HINTS.get(meaning.name))
+        super().__init__(f"{what} was refused: {meaning.text if data else otherwise}", hint=HINTS.get(meaning.name))
         self.what, self.data, self.meaning = what, data, meaning
 
     @property

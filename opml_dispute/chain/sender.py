@@ -400,7 +400,12 @@ class Sender:
     def _finish(self, flight: Flight, mined: Mined) -> Receipt:
         work = flight.order.work
         if not mined.succeeded:
-            raise Reverted(f"{work.what} (transaction 0x{mined.transaction_hash.hex()})", self._why(flight, mined))
+            gas = f"{mined.gas_used:,} of {flight.quote.gas:,} gas" if flight.quote.gas else f"{mined.gas_used:,} gas"
+            raise Reverted(
+                f"{work.what} (transaction 0x{mined.transaction_hash.hex()})",
+                self._why(flight, mined),
+                otherwise=f"it failed in block {mined.block_number} after {gas}, and the node gives no reason",
+            )
         return Receipt(
             what=work.what,
             hash=mined.transaction_hash,

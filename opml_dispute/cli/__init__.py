@@ -112,7 +112,10 @@ def execute(arguments: list[str]) -> int:
         output.say("Stopped. The chain has all that was done: run the command again to go on.")
         return EXIT_INTERRUPTED
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF):
+        if "No usable temporary directory" in str(error.strerror):
+            hint = "free some space, or name a folder that can be written to in the variable TMPDIR"
+            return _refuse(output, OpmlError("no folder for temporary files can be written to", hint=hint))
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EBADF):
             _report_bug(error, output, show=_is_debugging(arguments))
             return EXIT_BUG
         return _refuse(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
@@ -14,6 +16,7 @@ import click
 
 from opml_dispute.agent.agent import Agent
 from opml_dispute.agent.config import AgentConfig
+from opml_dispute.agent.configured_words import in_configured_words
 from opml_dispute.agent.exposition import serve
 from opml_dispute.agent.lease import Lease
 from opml_dispute.agent.log import Log, make_log
@@ -23,7 +26,7 @@ from opml_dispute.availability.fetching import Fetcher
 from opml_dispute.chain.amounts import ether
 from opml_dispute.chain.deployment import Deployment
 from opml_dispute.chain.fees import DEFAULT_MAX_FEE_WEI
-from opml_dispute.chain.keys import Signing
+from opml_dispute.chain.keys import Signing, exposure_of
 from opml_dispute.chain.remote_signer import load_signing
 from opml_dispute.chain.rpc import Rpc
 from opml_dispute.chain.rpc_errors import RpcError
@@ -194,9 +197,15 @@ def _packaged(name: str) -> str:
 
 def _open(config: AgentConfig, log: Log, metrics: Metrics, *, dry_run: bool) -> Agent:
     """The objects that an agent works with. Raises the errors of connecting and of reading keys."""
-    if dry_run:
-        config = replace(config, dry_run=True)
+    with _as_configured():
+        return _opened(replace(config, dry_run=True) if dry_run else config, log, metrics)
+
+
+def _opened(config: AgentConfig, log: Log, metrics: Metrics) -> Agent:
     account = _signing(config)
+    for exposed in (config.key_file, config.password_file):
+        if config.signer is None and (sentence := exposure_of(exposed)) is not None:
+            log.warning("trouble", what=sentence)
     rpcs = [Rpc(url) for url in config.rpc_urls]
     system = connect(rpcs[0], Deployment.load(config.deployment))
     sender = Sender(
@@ -219,6 +228,7 @@ def _open(config: AgentConfig, log: Log, metrics: Metrics, *, dry_run: bool) -> 
 
 
 def _signing(config: AgentConfig) -> Signing:
+    """The signer. Raises the errors of reading keys."""
     return load_signing(
         signer=config.signer,
         address=config.address,
@@ -226,6 +236,17 @@ def _signing(config: AgentConfig) -> Signing:
         keystore=config.keystore,
         password_file=config.password_file,
     )
+
+
+@contextmanager
+def _as_configured() -> Iterator[None]:
+    """Errors of opening an agent speak of its configuration, not of options that it does not have."""
+    try:
+        yield
+    except OpmlError as error:
+        if error.hint is not None:
+            error.hint = in_configured_words(error.hint)
+        raise
 
 
 class _Signals:

@@ -126,6 +126,9 @@ class Session:
         Says who will send, and where.
         """
         account = load_account(sending.key)
+        for exposed in (sending.key.key_file, sending.key.password_file):
+            if (sentence := keys.exposure_of(exposed)) is not None:
+                output.say(f"{sentence[0].upper()}{sentence[1:]}", style="yellow")
         system = open_system(chain)
         sender = open_sender(system.rpc, account, sending, output)
         sender.settle()

@@ -20,6 +20,7 @@ import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from opml_dispute.chain.keys import KEY_VARIABLE, PASSWORD_VARIABLE, Account
 from opml_dispute.chain.rpc import Rpc
@@ -34,6 +35,9 @@ MNEMONIC = "test test test test test test test test test test test junk"
 
 CHAIN_ID = 31337
 DEFAULT_PORT = 8545
+STATES_KEPT: Final = 128
+"""Blocks whose state can be asked for, as at an ordinary node."""
+
 START_TIMEOUT_S = 20.0
 ANSWER_TIMEOUT_S = 5.0
 """Seconds without an answer after which a local chain counts as frozen."""
@@ -109,6 +113,8 @@ class Anvil:
             )
         command = [str(programs.anvil()), "--port", str(port), "--mnemonic", MNEMONIC, "--silent"]
         command += ["--enable-tx-gas-limit"]  # as on a public chain: 2^24 gas a transaction (EIP-7825)
+        # By default Anvil writes the whole state to a file for each block, and a killed one leaves the files behind.
+        command += ["--prune-history", str(STATES_KEPT)]
         if block_time_s is not None:
             command += ["--block-time", str(block_time_s)]
         if network is not None:

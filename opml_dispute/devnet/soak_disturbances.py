@@ -20,6 +20,8 @@ from opml_dispute.devnet.soak_plan import SoakOutcome, SoakPlan
 from opml_dispute.primitives import Address
 from opml_dispute.testing.fault_proxy import FaultProxy
 
+CLOCK_EVERY_S: Final = 5.0
+
 DEEPEST: Final = 3
 """The most blocks that a reorganisation takes back."""
 
@@ -130,9 +132,9 @@ class Disturbances:
         bury(self._rpc)  # a reorganisation puts back the balances of the block that it goes back to, these too
 
     def _let_time_pass(self) -> None:
-        """The chain's clock goes on faster than the world's."""
+        """The chain's clock goes on faster than the world's; seldom, since each time is a block."""
         now = time.monotonic()
-        if now - self._clock_at >= 1:
+        if now - self._clock_at >= CLOCK_EVERY_S:
             ahead_s = int((self._plan.speed - 1) * (now - self._clock_at))
             self._clock_at = now
             devnet.warp(self._rpc, ahead_s)

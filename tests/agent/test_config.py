@@ -7,7 +7,11 @@ from pathlib import Path
 import pytest
 
 from opml_dispute.agent.config import AgentConfig, BadConfig
+from opml_dispute.agent.configured_words import KEYS, in_configured_words
 from opml_dispute.availability.fetching import FetchPolicy
+from opml_dispute.chain.keys import KEY_VARIABLE
+from opml_dispute.cli import execute
+from opml_dispute.devnet import anvil as devnet
 from opml_dispute.home import home
 
 LEAST = """
@@ -123,6 +127,7 @@ listen = "127.0.0.1:7300"
         (LEAST + "[fetch]\nquota = '-1 GiB'", "fetch.quota"),
         (LEAST + "[fetch]\ntimeout = 'long'", "fetch.timeout"),
         (LEAST + "[policy]\nanswer_unavailable = 1", "true or false"),
+        (LEAST + "[policy]\nmodels = ['digits']", "expected a list of model ids"),
         (LEAST.replace("[chain]", "[chain]\nrpc = 'ftp://x'"), "chain.rpc"),
         ("roles = ['challenger']", "must be in a table"),
         ("[agent", "is not TOML"),
@@ -147,3 +152,58 @@ def test_a_signer_is_named_by_its_url_and_address(tmp_path: Path) -> None:
     for line in ('signer = "127.0.0.1:9000"', "signer = 9000", 'address = "0x12"', "address = 7"):
         with pytest.raises(BadConfig, match=r"key\.(signer|address)"):
             load(tmp_path, LEAST + f"[key]\n{line}\n")
+
+
+@pytest.mark.parametrize(
+    ("key", "said", "hint"),
+    [
+        ("", "no key to sign them was given", "key.file"),
+        ('file = "none.key"', "none.key", "check the path"),
+        ('file = "junk.key"', "not hexadecimal", "key.keystore"),
+        ('file = "good.key"\nkeystore = "junk.key"', "", ""),
+        ('password_file = "junk.key"', "", "key.keystore"),
+        ('signer = "http://127.0.0.1:9"', "no signer answers at http://127.0.0.1:9: nothing listens there", "signer"),
+        ('file = "good.key"\naddress = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"', "the key is that of", ""),
+        ('file = "good.key"', "cannot read the deployment", "give chain.deployment"),
+    ],
+)
+def test_errors_of_opening_an_agent_speak_of_its_configuration(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    key: str,
+    said: str,
+    hint: str,
+) -> None:
+    """An agent has no `--key-file`, and no `--deployment`."""
+    monkeypatch.delenv(KEY_VARIABLE, raising=False)
+    for name, content in (("junk.key", "hello"), ("good.key", devnet.key_hex(3))):
+        (tmp_path / name).touch(mode=0o600)
+        (tmp_path / name).write_text(content)
+    path = tmp_path / "agent.toml"
+    path.write_text(f"{LEAST}[key]\n{key}\n")
+    assert execute(["agent", "check", "--config", str(path)]) == 1
+    told = capsys.readouterr().err
+    assert said in told
+    assert hint in told
+    assert "hint:" not in told or "--" not in told.split("hint:")[1]
+
+
+@pytest.mark.parametrize("option", KEYS)
+def test_an_option_is_called_by_its_key(option: str) -> None:
+    assert in_configured_words(f"give {option}, or {option} FILE") == f"give {KEYS[option]}, or {KEYS[option]}"
+    assert in_configured_words(f"{option}-time") == f"{option}-time" or " " in option
+
+
+def test_a_key_that_others_can_read_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(KEY_VARIABLE, raising=False)
+    key, path = tmp_path / "open.key", tmp_path / "agent.toml"
+    key.write_text(devnet.key_hex(3))
+    path.write_text(f'{LEAST}[key]\nfile = "{key.name}"\n')
+    for mode, is_told in ((0o644, True), (0o640, True), (0o604, True), (0o600, False), (0o400, False)):
+        key.chmod(mode)
+        execute(["agent", "check", "--config", str(path)])
+        told = capsys.readouterr().err
+        assert (f"can read {key} (mode {mode:o}): chmod 600" in told) is is_told

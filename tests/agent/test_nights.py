@@ -226,6 +226,28 @@ def test_full_disk_stops_no_game(tmp_path: Path) -> None:
     assert memory.trouble is not None
 
 
+_ON_A_FULL_DISK = """
+import resource, signal, sys
+from pathlib import Path
+from opml_dispute.agent.memory import Memory
+from opml_dispute.primitives import RequestId, StateRoot
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+memory = Memory(Path(sys.argv[1]), 31337)
+memory.keep_root(RequestId(bytes(32)), bytes(32), StateRoot(bytes(32)), 0)
+print(memory.root(RequestId(bytes(32))) is not None, memory.trouble)
+"""
+
+
+@pytest.mark.parametrize("is_new", [True, False])
+def test_an_agent_starts_on_a_full_disk(tmp_path: Path, is_new: bool) -> None:
+    """One that did not start would defend no game, not even once there is space again."""
+    if not is_new:
+        Memory(tmp_path / "state", 31337).close()
+    command = [sys.executable, "-c", _ON_A_FULL_DISK, str(tmp_path / "state")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout.startswith(f"True {tmp_path / 'state'} cannot be"), done.stderr
+
+
 def test_memory_that_is_locked_is_not_put_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is whole: another process has it."""
     first = Memory(tmp_path / "state", 31337)

@@ -79,3 +79,10 @@ def test_a_revert_says_what_was_refused_why_and_what_to_do() -> None:
     assert str(reverted) == "FaultDisputeGame.attack was refused: ClockTimeExceeded()"
     assert reverted.name == "ClockTimeExceeded"
     assert "clock" in str(reverted.hint)
+
+
+def test_a_refusal_without_a_reason_says_what_is_known() -> None:
+    assert str(Reverted("move", b"")) == "move was refused: no reason given"
+    why = "it failed in block 7 after 9 of 10 gas, and the node gives no reason"
+    assert str(Reverted("move", b"", otherwise=why)) == f"move was refused: {why}"
+    assert "unknown error 0x01" in str(Reverted("move", b"\x01", otherwise=why))
