@@ -102,13 +102,15 @@ class Disturbances:
 
     def keep_agents(self, done: int) -> None:
         """Kills the agents whose time has come, and starts what does not run."""
-        for agent, spacing in zip(self._agents, self._kills, strict=True):
+        for number, (agent, spacing) in enumerate(zip(self._agents, self._kills, strict=True)):
             if time.monotonic() > agent.dies_at and spacing.is_due(done):
                 agent.kill()
                 self._outcome.kills += 1
             life_s = self._chance.uniform(0.5, 1.5) * self._plan.life_s or float("inf")
             if agent.start(life_s):
-                spacing.restart(done, seconds=0.0)  # `dies_at` is its time
+                # `dies_at` is its time. By their work the agents die in turn: else none of them would ever be warm.
+                is_first, share = not self._outcome.kills, number * self._plan.own_work // len(self._agents)
+                spacing.restart(done + (share if is_first else 0), seconds=0.0)
 
     def empty_purse(self) -> None:
         """Takes the agents' money for a while, once."""
