@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -42,24 +40,6 @@ def run_process(*arguments: str, **options: object) -> subprocess.CompletedProce
 
 
 # ---- where output goes ----
-
-
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS])
-def test_a_disk_that_takes_nothing_is_no_bug(cli: Cli, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
-    """Full, read-only, beyond a limit of file sizes; nor the lack of a folder for temporary files."""
-
-    def fails(*_: object, **named: object) -> None:
-        raise OSError(code, os.strerror(code))
-
-    def has_none() -> str:
-        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp', '/var/tmp']")
-
-    monkeypatch.setattr(tempfile, "TemporaryDirectory", fails)
-    assert_refused(cli("demo"), os.strerror(code))
-    monkeypatch.undo()
-    monkeypatch.setattr(tempfile, "tempdir", None)
-    monkeypatch.setattr(tempfile, "_get_default_tempdir", has_none)
-    assert_refused(cli("demo"), "no folder for temporary files")
 
 
 @pytest.mark.skipif(not FULL.exists(), reason="no /dev/full here")
