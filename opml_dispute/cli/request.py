@@ -369,6 +369,7 @@ def propose(
     session = Session.open(chain, sending, output)
     case = open_case_of(session.system, wanted, files, session.output)
     from opml_dispute.cli.faults import open_trace  # it takes the VM, which is slow to import
+    from opml_dispute.cli.words import keep_answer
 
     trace = open_trace(case, fault, output)
     root_claim = StateRoot(trace.root_claim())
@@ -401,6 +402,7 @@ def propose(
             continue
         assert done.receipt is not None
         game = session.system.factory.created_game(done.receipt)
+        keep_answer(case, trace, output)
         lie = "" if fault is None else f" --fault {shlex.quote(fault)}"
         output.say(f"Defend it with: opml-dispute respond {game} --watch{lie}")
         output.fact(game=game)

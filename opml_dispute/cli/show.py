@@ -20,14 +20,21 @@ from opml_dispute.cli.gameview import claim_facts, claim_tree
 from opml_dispute.cli.options import ChainOptions, FileName, chain_options, json_option
 from opml_dispute.cli.output import Output, ether, short
 from opml_dispute.cli.session import open_system
-from opml_dispute.game.claim import GameStatus
+from opml_dispute.errors import OpmlError
+from opml_dispute.game.claim import Game, GameStatus
 from opml_dispute.game.resolve import forecast
 from opml_dispute.operator.inference import games_of
 from opml_dispute.operator.settle import STATUS_WORDS
-from opml_dispute.primitives import Address, RequestId
+from opml_dispute.primitives import Address
 
 if TYPE_CHECKING:
     from opml_dispute.cli.words import GameWords
+
+
+class NotInWords(OpmlError):
+    """A claimed answer was given for a game that is about none in words."""
+
+    hint = "leave out --claimed, or use the model here first: opml-dispute challenge GAME --model FILE --dry-run"
 
 
 @click.command("list", cls=Command)
@@ -141,12 +148,21 @@ def _newest_games(system: System, limit: int) -> list[Address]:
 
 @click.command(cls=Command)
 @click.argument("game")
+@click.option(
+    "--claimed",
+    metavar="TEXT",
+    help="Of a language model: the answer that the proposer claims, to check by the root claim; or its tokens as a "
+    "list in JSON.",
+)
 @click.option("--html", "html_file", type=FileName(), metavar="FILE", help="Save the game as one HTML file instead.")
 @chain_options
 @json_option
-def show(game: str, html_file: Path | None, chain: ChainOptions, output: Output) -> None:
+def show(game: str, claimed: str | None, html_file: Path | None, chain: ChainOptions, output: Output) -> None:
     """
     Show GAME: its claims, clocks and bonds, its phase, and the nodes or instructions still in dispute.
+
+    Of an answer in words, show the prompt, both answers as far as they are known, and which token is in question. The
+    chain holds only the root of the claimed answer: --claimed checks a text against it.
 
     With --html the page of `explore` is saved as one self-contained file; results are recomputed as far as possible.
 
@@ -154,6 +170,8 @@ def show(game: str, html_file: Path | None, chain: ChainOptions, output: Output)
     """
     address = parse_address(game, "the address of a game")
     system = open_system(chain)
+    if html_file is not None and claimed is not None:
+        raise click.UsageError("both --html and --claimed were given; the page shows no claimed answer")
     if html_file is not None:
         _save(system, address, html_file, output)
         return
@@ -163,7 +181,11 @@ def show(game: str, html_file: Path | None, chain: ChainOptions, output: Output)
     disputed = disputed_range(state, turning)
     outcome = forecast(state)
     bonds_wei = sum(claim.bond_wei for claim in state.claims)
-    words = _words(system, state.request_id, disputed)
+    words = _words(system, state, disputed, claimed)
+    if claimed is not None and words is None:
+        raise NotInWords(
+            "--claimed was given, but the game is about no answer in words, or its model is not on this computer"
+        )
     output.show(claim_tree(state, head.timestamp))
     output.show(
         "\n".join(
@@ -196,12 +218,12 @@ def show(game: str, html_file: Path | None, chain: ChainOptions, output: Output)
     )
 
 
-def _words(system: System, request_id: RequestId, disputed: DisputedRange) -> GameWords | None:
+def _words(system: System, game: Game, disputed: DisputedRange, claimed: str | None) -> GameWords | None:
     """What a game about a language model's answer is about, if this computer has the model."""
     # Not above: a model is compiled and run only where its words were kept.
     from opml_dispute.cli.words import game_words
 
-    return game_words(system, request_id, disputed)
+    return game_words(system, game, disputed, claimed)
 
 
 def _save(system: System, address: Address, path: Path, output: Output) -> None:

@@ -40,6 +40,8 @@ from opml_dispute.primitives import ModelId
 from opml_dispute.reading import Unreadable, read_bytes, read_text
 
 _MAX_VOCABULARY_BYTES: Final = 1 << 28
+_MAX_ANSWER_BYTES: Final = 1 << 20
+"""Larger outputs are not kept: they are no answers in words."""
 
 HEADER_LOG2_SIZE: Final = 6
 """The two leaves of the program header that a registration proves."""
@@ -104,6 +106,21 @@ class ModelStore:
             return vocabulary_from_json(text)
         except (Unreadable, NoTokenizer):
             return None
+
+    def keep_answer(self, root_claim: bytes, output_image: bytes) -> None:
+        """Keep the output that was proposed with a root claim. Raises `CannotWrite`."""
+        if len(output_image) <= _MAX_ANSWER_BYTES:
+            write_whole(self._answer_path(root_claim), lambda temporary: temporary.write_bytes(output_image))
+
+    def answer(self, root_claim: bytes) -> bytes | None:
+        """The output that was proposed from here with a root claim. It only serves display, and is not checked."""
+        try:
+            return read_bytes(self._answer_path(root_claim), max_bytes=_MAX_ANSWER_BYTES)
+        except Unreadable:
+            return None
+
+    def _answer_path(self, root_claim: bytes) -> Path:
+        return self.folder / f"{root_claim.hex()}.answer"
 
     def _vocabulary_path(self, model_id: bytes) -> Path:
         return self.folder / f"{model_id.hex()}.vocabulary.json"

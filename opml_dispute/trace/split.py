@@ -86,6 +86,11 @@ class SplitTrace(PhasedTrace):
         self._spawn = spawn or guest.fork
         self.runs: VmRuns[GuestMachine] = VmRuns(budget_bytes, at_once=spawn is not None)
 
+    @property
+    def states(self) -> StateSource[Any]:
+        """What answers the ML phase."""
+        return self._states
+
     def state_root(self, t: int) -> StateRoot:
         """S_t."""
         return self._states.state_root(t)

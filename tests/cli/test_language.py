@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from opml_dispute.generation.files import open_model
+from opml_dispute.actors.disputed_range import DisputedRange
+from opml_dispute.cli import show as show_module
+from opml_dispute.generation.files import language_of, open_model
 from opml_dispute.model.files import Binding
 from opml_dispute.models import DIGITS, LETTERS
 from tests.cli.conftest import Cli
@@ -161,6 +164,65 @@ def test_a_prompt_is_asked_proposed_and_found_right_in_words(cli: Cli, on_chain:
     assert told["place_end"].startswith("token 11")
     long = cli("request", "--model-id", model_id, "--prompt", QUESTION * 2, *signing)
     assert_refused(long, "the prompt has 42 tokens, but the program has room for 1 to 24")
+
+
+def test_the_answer_of_a_liar_is_shown_where_it_is_known(
+    cli: Cli, on_chain: Chain, key: Key, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the liar's computer, and where its text or tokens are given; the root claim says whether they are its."""
+    signing = ("--key-file", key("requester"), "--json")
+    model = cli("model", "register", LETTERS, "--prompt-tokens", 21, "--tokens", 6, *signing)
+    model_id = str(model.object_with("model_id")["model_id"])
+    asked = cli("request", "--model-id", model_id, "--prompt", QUESTION, *signing)
+    request_id = asked.object_with("request_id")["request_id"]
+    lying = ("--fault", "seed=3", "--key-file", key("proposer"), "--json")
+    made = cli("propose", request_id, *lying)
+    assert made.code == 0, made.err
+    game = str(made.object_with("game")["game"])
+
+    def words(*more: object) -> dict[str, object]:
+        told = cli("show", game, "--json", *more).object_with("words")["words"]
+        assert isinstance(told, dict)
+        return told
+
+    known = words()
+    assert known["claimed_is"] == "proposed from this computer"
+    at = known["differs_at"]
+    assert isinstance(at, int)
+    answer, claimed = str(known["answer"]), str(known["claimed"])
+    marks = [text.partition(">>>")[2].partition("<<<")[0] for text in (answer, claimed)]
+    assert answer.partition(">>>")[0] == claimed.partition(">>>")[0]
+    assert marks[0] != marks[1]
+    plain = claimed.replace(">>>", "").replace("<<<", "")
+    shown = cli("show", game).out
+    assert f"claimed    {claimed} (proposed from this computer)" in shown
+    assert f"differ     from token {at} of the answer on" in shown
+    for kept in Path(os.environ["OPML_HOME"], "models").glob("*.answer"):
+        kept.unlink()
+    assert words()["claimed"] is None
+    assert "the chain holds the root alone" in cli("show", game).out
+    said = words("--claimed", plain)
+    assert (said["claimed"], said["differs_at"]) == (claimed, at)
+    assert words("--claimed", "No, the")["claimed"] is None
+    assert "another answer than the one given" in cli("show", game, "--claimed", "[1, 2, 3]").out
+    tokens = str(language_of(LETTERS).encode(plain, begin=False))
+    assert words("--claimed", tokens)["claimed"] == claimed
+    monkeypatch.setattr(show_module, "disputed_range", lambda *_: DisputedRange("FPVM", 30, 31, 1_000, 1_002))
+    lines = cli("show", game).out.splitlines()
+    (first,) = (i for i, line in enumerate(lines) if line.startswith("executes   instruction 1,000 of the node at 0x"))
+    assert "instruction 1,001 of the node at 0x" in lines[first + 1]
+
+
+def test_a_claimed_answer_needs_a_game_about_one(cli: Cli, on_chain: Chain, key: Key) -> None:
+    """A game about a digit has no answer in words; nor has one whose model is elsewhere."""
+    signing = ("--key-file", key("requester"), "--json")
+    asked = cli("request", "--sample", 3, *signing)
+    assert asked.code == 0, asked.err
+    made = cli("propose", asked.object_with("request_id")["request_id"], "--key-file", key("proposer"), "--json")
+    assert made.code == 0, made.err
+    game = made.object_with("game")["game"]
+    assert_refused(cli("show", game, "--claimed", "seven"), "the game is about no answer in words")
+    assert cli("show", game, "--claimed", "seven", "--html", "page.html").code == 2
 
 
 @pytest.mark.parametrize(
