@@ -21,6 +21,7 @@ import numpy as np
 
 from opml_dispute.generation.checkpoint import Checkpoint
 from opml_dispute.generation.matrix import Matrices
+from opml_dispute.generation.refusals import UnsupportedLanguageModel
 from opml_dispute.generation.rope import rope_table
 from opml_dispute.model.builder import Builder
 from opml_dispute.model.emitter import Places
@@ -82,15 +83,23 @@ class Decoder:
         s = self.shape
         base = s.local_rope_base if local and s.local_rope_base else s.rope_base
         divisor = 1.0 if local and s.local_rope_base else s.rope_divisor
-        factors = self.checkpoint.weights.get("rope_freqs.weight")
-        cosines, sines = rope_table(
-            slots, s.head_size, base, divisor, None if factors is None or local else factors.float32()
-        )
+        factors = None if local else self._frequency_factors()
+        cosines, sines = rope_table(slots, s.head_size, base, divisor, factors)
         if s.rope_pairs == "halves":
             cosines, sines = np.concatenate([cosines, cosines], 1), np.concatenate([-sines, sines], 1)
         else:
             cosines, sines = np.repeat(cosines, 2, 1), np.stack([-sines, sines], 2).reshape(slots, s.head_size)
         return Turns(self._turn_rows(cosines, positions), self._turn_rows(sines, positions))
+
+    def _frequency_factors(self) -> Array | None:
+        """By which the frequencies of rotations are divided. Raises `UnsupportedLanguageModel`."""
+        name = "rope_freqs.weight"
+        if name not in self.checkpoint.weights:
+            return None
+        factors = self.checkpoint.vector(name, self.shape.head_size // 2)
+        if not (np.isfinite(factors) & (factors > 0)).all():
+            raise UnsupportedLanguageModel(f"tensor {name!r} has an element that is no number above 0")
+        return factors
 
     def _turn_rows(self, table: Array, positions: Tensor) -> Tensor:
         """Rows of `table` [slots][head_size], scaled for every query head, and as they are for every key head."""

@@ -35,17 +35,34 @@ class Family:
     rope_pairs: RopePairs
     is_gemma: bool = False
     local_layers: int = 0
-    """If the file says how far local layers see: all are local but each of this number."""
+    """If there are local layers: all are but each of this number."""
+    window: int = 0
+    """How far local layers see, where the file does not say; 0: then there are none."""
+    parts: tuple[str, ...] = ()
+    """Tensors of each layer beyond `_OF_LAYERS`, that all of its models have."""
 
+
+_QKV_BIASES: Final = ("attn_q.bias", "attn_k.bias", "attn_v.bias")
+_HEAD_NORMS: Final = ("attn_q_norm.weight", "attn_k_norm.weight")
+_NORMS_BEHIND: Final = ("post_attention_norm.weight", "post_ffw_norm.weight")
+_OF_LAYERS: Final = (
+    "attn_norm.weight", "attn_q.weight", "attn_k.weight", "attn_v.weight", "attn_output.weight", "ffn_norm.weight",
+    "ffn_gate.weight", "ffn_up.weight", "ffn_down.weight",
+)  # fmt: skip
+_OF_MODELS: Final = frozenset({"token_embd.weight", "output_norm.weight", "output.weight", "rope_freqs.weight"})
+_WITHOUT_EFFECT: Final = ("attn_rot_embd", "rope_freqs")
+"""Parts of layers that old files have, and that no implementation reads."""
 
 FAMILIES: Final[Mapping[str, Family]] = {
     "llama": Family("neighbours"),
-    "qwen2": Family("halves"),
-    "qwen3": Family("halves"),
+    "qwen2": Family("halves", parts=_QKV_BIASES),
+    "qwen3": Family("halves", parts=_HEAD_NORMS),
     "gemma": Family("halves", is_gemma=True),
-    "gemma2": Family("halves", is_gemma=True, local_layers=2),
-    "gemma3": Family("halves", is_gemma=True, local_layers=6),
+    "gemma2": Family("halves", is_gemma=True, local_layers=2, window=4096, parts=_NORMS_BEHIND),
+    "gemma3": Family("halves", is_gemma=True, local_layers=6, parts=(*_HEAD_NORMS, *_NORMS_BEHIND)),
 }
+_LARGEST: Final = {"gemma2": 46, "gemma3": 62}
+"""Layers of the models (27B) whose scores are scaled by the width over the heads, and not by the size of a head."""
 
 
 def gguf_checkpoint(path: Path) -> Checkpoint:
@@ -59,16 +76,43 @@ def gguf_checkpoint(path: Path) -> Checkpoint:
     name = fields.text("general.architecture")
     if name not in FAMILIES:
         raise UnsupportedLanguageModel(
-            f"{path.name} holds a model of the family {name!r}; known are {', '.join(FAMILIES)}"
+            f"{path.name} holds a model of the family {_quoted(name)}; known are {', '.join(FAMILIES)}"
         )
     vocabulary, note = _vocabulary(fields, file)
     architecture = _architecture(fields, file, name, FAMILIES[name])
+    _expect_tensors(path, file, architecture.layers, FAMILIES[name])
     if vocabulary is not None and len(vocabulary.tokens) > architecture.vocabulary:
         raise BadModelFile(
             f"{path} has {len(vocabulary.tokens):,} tokens, but an embedding of {architecture.vocabulary:,} rows"
         )
     label = file.fields.get("general.name")
     return Checkpoint(architecture, file.tensors, vocabulary, label if isinstance(label, str) else path.stem, note)
+
+
+def _expect_tensors(path: Path, file: GgufFile, layers: int, family: Family) -> None:
+    """
+    Raises `UnsupportedLanguageModel` unless there is a place for every tensor, and all that the family has are there.
+
+    A tensor without a place (a bias, one more norm) would change the answers of other implementations.
+    """
+    biases = _QKV_BIASES if family.rope_pairs == "neighbours" else ()
+    for layer in range(layers):
+        missing = next((part for part in family.parts if f"blk.{layer}.{part}" not in file.tensors), None)
+        if missing is not None:
+            raise UnsupportedLanguageModel(f"{path.name} has no tensor 'blk.{layer}.{missing}', which its family has")
+    places = {f"blk.{layer}.{part}" for layer in range(layers) for part in (*_OF_LAYERS, *family.parts, *biases)}
+    for name in file.tensors:
+        if name not in places and name not in _OF_MODELS and not any(part in name for part in _WITHOUT_EFFECT):
+            raise UnsupportedLanguageModel(
+                f"{path.name} has a tensor {_quoted(name)}, for which its family has no place here: its answers would "
+                "be another model's"
+            )
+
+
+def _quoted(value: Any) -> str:
+    """A value of a file for a sentence, cut short."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:60]}…"
 
 
 class _Fields:
@@ -110,7 +154,7 @@ class _Fields:
         return value
 
     def wrong(self, key: str, expected: str) -> BadModelFile:
-        found = "nothing" if key not in self.fields else repr(self.fields[key])[:60]
+        found = "nothing" if key not in self.fields else _quoted(self.fields[key])
         return BadModelFile(f"{self.path} has {found} as {key}; expected {expected}")
 
 
@@ -118,9 +162,10 @@ def _architecture(fields: _Fields, file: GgufFile, name: str, family: Family) ->
     def key(suffix: str) -> str:
         return f"{name}.{suffix}"
 
-    if file.fields.get(key("expert_count"), 0):
+    experts = file.fields.get(key("expert_count"), 0)
+    if experts:
         raise UnsupportedLanguageModel(
-            f"{fields.path.name} is a mixture of {file.fields[key('expert_count')]} experts, which is not known here"
+            f"{fields.path.name} is a mixture of {_quoted(experts)} experts, which is not known here"
         )
     width = fields.count(key("embedding_length"))
     heads = fields.count(key("attention.head_count"), 1 << 16)
@@ -133,20 +178,12 @@ def _architecture(fields: _Fields, file: GgufFile, name: str, family: Family) ->
         )
     if fields.count(key("attention.value_length"), 1 << 16, head_size) != head_size:
         raise UnsupportedLanguageModel(f"{fields.path.name} has values of another size than its keys")
-    turned = fields.count(key("rope.dimension_count"), 1 << 16, head_size)
-    if turned != head_size:
-        raise UnsupportedLanguageModel(
-            f"{fields.path.name} turns {turned} of the {head_size} elements of a head; expected all"
-        )
-    scaling = file.fields.get(key("rope.scaling.type"), "none")
-    if scaling not in ("none", "linear"):
-        raise UnsupportedLanguageModel(f"{fields.path.name} scales positions by {scaling!r}; expected 'linear' or none")
-    divisor = fields.real(key("rope.scaling.factor"), 1.0) if scaling == "linear" else 1.0
+    divisor = _divisor(fields, name, head_size)
     embedding = file.tensors.get("token_embd.weight")
     if embedding is None:
         raise UnsupportedLanguageModel(f"{fields.path.name} has no tensor 'token_embd.weight': it is no decoder")
     gemma = family.is_gemma
-    window = fields.count(key("attention.sliding_window"), MOST_SIZE, MOST_SIZE) if family.local_layers else 0
+    window = _window(fields, key("attention.sliding_window"), family) if family.local_layers else 0
     return Architecture(
         name=name,
         layers=fields.count(key("block_count"), MOST_LAYERS),
@@ -160,18 +197,53 @@ def _architecture(fields: _Fields, file: GgufFile, name: str, family: Family) ->
         epsilon=fields.real(key("attention.layer_norm_rms_epsilon")),
         rope_base=_positive(fields, key("rope.freq_base"), 10_000.0),
         rope_pairs=family.rope_pairs,
-        rope_divisor=divisor or 1.0,
+        rope_divisor=divisor,
         activation="gelu" if gemma else "silu",
         embedding_scale=width**0.5 if gemma else 1.0,
-        query_scale=(width / heads) ** -0.5
-        if name == "gemma2" and fields.fields.get(key("block_count")) == 46
+        query_scale=(width // heads) ** -0.5
+        if fields.fields.get(key("block_count")) == _LARGEST.get(name, -1)
         else None,
         attention_cap=fields.real(key("attn_logit_softcapping"), 50.0) if name == "gemma2" else 0.0,
-        logit_cap=fields.real(key("final_logit_softcapping"), 30.0) if name == "gemma2" else 0.0,
+        logit_cap=fields.real(key("final_logit_softcapping"), 30.0 if name == "gemma2" else 0.0)
+        if family.local_layers
+        else 0.0,
         window=window,
-        window_period=family.local_layers or 1,
-        local_rope_base=10_000.0 if name == "gemma3" else None,
+        window_period=_period(fields, key("attention.sliding_window_pattern"), family) if window else 1,
+        local_rope_base=_positive(fields, key("rope.freq_base_swa"), 10_000.0) if name == "gemma3" else None,
     )
+
+
+def _divisor(fields: _Fields, name: str, head_size: int) -> float:
+    """Positions are divided by this. Raises `UnsupportedLanguageModel` for rotations that are not known."""
+    turned = fields.count(f"{name}.rope.dimension_count", 1 << 16, head_size)
+    if turned != head_size:
+        raise UnsupportedLanguageModel(
+            f"{fields.path.name} turns {turned} of the {head_size} elements of a head; expected all"
+        )
+    scaling = fields.fields.get(f"{name}.rope.scaling.type", "none")
+    if scaling not in ("none", "linear"):
+        raise UnsupportedLanguageModel(
+            f"{fields.path.name} scales positions by {_quoted(scaling)}; expected 'linear' or none"
+        )
+    return (fields.real(f"{name}.rope.scaling.factor", 1.0) if scaling == "linear" else 1.0) or 1.0
+
+
+def _window(fields: _Fields, key: str, family: Family) -> int:
+    """How far local layers see; 0 if there are none."""
+    if fields.fields.get(key, family.window) == 0:
+        return 0
+    return fields.count(key, MOST_SIZE, family.window)
+
+
+def _period(fields: _Fields, key: str, family: Family) -> int:
+    """All layers are local but each of this number."""
+    told = fields.fields.get(key, family.local_layers)
+    if isinstance(told, list) and told:
+        period = next((i + 1 for i, is_local in enumerate(told) if is_local is False), len(told) + 1)
+        if told != [(i + 1) % period != 0 for i in range(len(told))]:
+            raise UnsupportedLanguageModel(f"{fields.path.name} has local layers at no regular distance")
+        return period
+    return fields.count(key, MOST_LAYERS, family.local_layers)
 
 
 def _positive(fields: _Fields, key: str, default: float) -> float:
@@ -218,6 +290,8 @@ def _vocabulary(fields: _Fields, file: GgufFile) -> tuple[Vocabulary | None, tup
         return replace(vocabulary, split=split, merges=fields.listed(f"{prefix}merges", str)), ()
     if kind == "llama":
         scores = fields.listed(f"{prefix}scores", float)
+        if not all(map(isfinite, scores)):
+            raise BadModelFile(f"{fields.path} has a score of a token that is no number")
         if len(scores) != len(tokens):
             raise BadModelFile(f"{fields.path} has {len(tokens):,} tokens, but the scores of {len(scores):,}")
         spaced = bool(file.fields.get(f"{prefix}add_space_prefix", True))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import gguf
@@ -12,6 +13,7 @@ import pytest
 
 from opml_dispute.errors import OpmlError
 from opml_dispute.generation.answer import AnswerShape
+from opml_dispute.generation.checkpoint import Architecture
 from opml_dispute.generation.gguf_file import ENCODINGS, is_gguf, read_gguf
 from opml_dispute.generation.gguf_model import gguf_checkpoint
 from opml_dispute.generation.program import compile_answer
@@ -156,3 +158,49 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
         assert not is_gguf(path)
         with pytest.raises(BadModelFile):
             read_gguf(path)
+
+
+def shape_of(path: Path, family: str, layers: int, **extra: float) -> Architecture:
+    made = Made(
+        family, replace(SMALL.sizes, layers=layers), extra={name.replace("__", "."): n for name, n in extra.items()}
+    )
+    return gguf_checkpoint(write_model(path, made)).architecture
+
+
+def test_gemmas_have_the_windows_and_scales_that_other_implementations_give_them(tmp_path: Path) -> None:
+    """What files leave out; the largest models scale their scores by the width over the heads."""
+    path = tmp_path / "model.gguf"
+    plain = shape_of(path, "gemma2", 2)
+    assert (plain.window, plain.window_period, plain.local_rope_base, plain.attention_cap) == (4096, 2, None, 50.0)
+    assert plain.query_scale is None
+    assert shape_of(path, "gemma2", 46).query_scale == 0.5  # (8 // 2) ** -0.5
+    plain = shape_of(path, "gemma3", 2)
+    assert (plain.window, plain.logit_cap) == (0, 0.0)
+    assert not any(plain.is_local(layer) for layer in range(12))
+    told = shape_of(
+        path, "gemma3", 62, attention__sliding_window=4, rope__freq_base_swa=5e3, final_logit_softcapping=9.0
+    )
+    assert (told.window, told.window_period, told.local_rope_base, told.logit_cap) == (4, 6, 5_000.0, 9.0)
+    assert told.query_scale == 0.5
+    other = shape_of(path, "gemma3", 2, attention__sliding_window=4, attention__sliding_window_pattern=3)
+    assert [other.is_local(layer) for layer in range(4)] == [True, True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("family", "gone"),
+    [
+        ("qwen2", "attn_k.bias"),
+        ("qwen3", "attn_q_norm.weight"),
+        ("gemma2", "post_ffw_norm.weight"),
+        ("llama", "ffn_up.weight"),
+    ],
+)
+def test_tensors_that_a_family_has_are_missed_and_others_are_refused(family: str, gone: str, tmp_path: Path) -> None:
+    """llama.cpp refuses these files too; to leave a bias or a norm out would give another model's answers."""
+    path = write_model(tmp_path / "model.gguf", replace(SMALL, family=family))
+    raw = path.read_bytes()
+    other = "x" * len(gone)
+    path.write_bytes(raw.replace(f"blk.0.{gone}".encode(), f"blk.0.{other}".encode()))
+    assert path.read_bytes() != raw
+    with pytest.raises(UnsupportedLanguageModel, match=gone if family != "llama" else f"'blk.0.{other}', for which"):
+        gguf_checkpoint(path)
