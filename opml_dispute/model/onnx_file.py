@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 import onnx
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from google.protobuf.descriptor import FieldDescriptor  # type: ignore[import-untyped]
+from google.protobuf.message import DecodeError, Message  # type: ignore[import-untyped]
 from onnx import TensorProto
 
 from opml_dispute.model.mapped_weights import Array, map_beside, parse_mapped
@@ -47,9 +49,9 @@ def load_mapped(source: ModelSource) -> tuple[onnx.ModelProto, Mapping[str, Arra
 
 def _load(source: ModelSource, *, maps: bool) -> tuple[onnx.ModelProto, dict[str, Array]]:
     if isinstance(source, onnx.ModelProto):
-        return _checked(source, "the model"), {}
+        return _checked(_expect_texts(source, "the model"), "the model"), {}
     if isinstance(source, bytes):
-        return _checked(_parsed(source, "the model"), "the model"), {}
+        return _checked(_expect_texts(_parsed(source, "the model"), "the model"), "the model"), {}
     path = Path(source)
     if not path.is_file():
         found = "a directory" if path.is_dir() else "nothing"
@@ -57,6 +59,7 @@ def _load(source: ModelSource, *, maps: bool) -> tuple[onnx.ModelProto, dict[str
     try:
         found_mapped = parse_mapped(path) if maps else None
         model, arrays = found_mapped or (_parsed(path.read_bytes(), str(path)), {})
+        _expect_texts(model, str(path))
         if maps:
             arrays |= map_beside(model, path.parent)
         onnx.load_external_data_for_model(model, str(path.parent))
@@ -77,6 +80,35 @@ def _parsed(raw: bytes, name: str) -> onnx.ModelProto:
         ) from None
     if not model.ir_version or not model.HasField("graph"):
         raise ModelFileError(f"{name} ({len(raw):,} bytes) is not an ONNX model: it has no graph")
+    return model
+
+
+_UNREAD: Final = frozenset({"doc_string", "metadata_props"})
+"""Fields for people."""
+
+
+def _broken_texts(message: Message) -> Iterator[bytes]:
+    """What stands in the place of texts below `message` and is none: protobuf hands it out as bytes."""
+    for field, value in message.ListFields():
+        if field.name in _UNREAD:
+            continue
+        values = (value,) if isinstance(value, str | bytes | Message) else value
+        if field.type == FieldDescriptor.TYPE_STRING:
+            yield from (text for text in values if isinstance(text, bytes))
+        elif field.type == FieldDescriptor.TYPE_MESSAGE:
+            for below in values:
+                if not isinstance(below, TensorProto):  # whose elements would be copied
+                    yield from _broken_texts(below)
+                else:
+                    name: str | bytes = below.name  # whatever ONNX's annotations say
+                    yield from (text for text in (name,) if isinstance(text, bytes))
+                    for entry in below.external_data:
+                        yield from _broken_texts(entry)
+
+
+def _expect_texts(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
+    for text in _broken_texts(model):
+        raise InvalidModel(f"{name} has a name that is no UTF-8 text: {text[:40]!r}")
     return model
 
 

@@ -27,7 +27,7 @@ from tests.hostile.campaign import Campaign, Move, case_rng, read_case, write_ca
 from tests.hostile.compiled import CompiledCode
 from tests.hostile.files import Programs, States
 from tests.hostile.machines import Machines
-from tests.hostile.program_files import ProgramFiles
+from tests.hostile.program_files import OnnxFiles, ProgramFiles
 from tests.hostile.records import Programs as Inferences
 from tests.hostile.records import Records
 from tests.hostile.witnesses import Witnesses
@@ -36,7 +36,7 @@ CAMPAIGNS: Final[dict[str, Campaign]] = {
     campaign.name: campaign
     for campaign in (
         *(Machines(), CompiledCode(), Programs(), States()),
-        *(Witnesses(), Records(), Inferences(), ProgramFiles()),
+        *(Witnesses(), Records(), Inferences(), ProgramFiles(), OnnxFiles()),
     )
 }
 ROOT: Final = Path(__file__).resolve().parents[2]

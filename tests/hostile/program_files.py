@@ -1,9 +1,10 @@
 """
-Untrusted program files, with the right checksum: what the reader accepts has the states of its root.
+Untrusted model files: what is accepted has the states of its root.
 
-A file's description, records, weights or bytes are changed, and the checksum is made anew, as the sender of the file
-would. `expect_states_of_its_root` says what must hold of each program that is read all the same. The root is worked out
-from the file's own bytes, as docs/segment.md places them, with none of the reader's code.
+An ONNX file is damaged anywhere. Of a program file, the description, records, weights or bytes are changed, and the
+checksum is made anew, as the sender of the file would. `expect_states_of_its_root` says what must hold of each program
+that is read all the same. The root is worked out from a program file's own bytes, as docs/segment.md places them, with
+none of the reader's code.
 """
 
 from __future__ import annotations
@@ -71,6 +72,31 @@ class ProgramFiles:
         program = accepted(raw)
         if program is not None:
             expect_states_of_its_root(program, raw, seed)
+
+
+class OnnxFiles:
+    """ONNX files of small models, damaged anywhere."""
+
+    name: Final = "onnx-files"
+
+    def moves(self, rng: random.Random) -> list[Move]:
+        """A base file and edits."""
+        base = rng.choice(BASES)
+        return [("base", base), ("input", rng.getrandbits(32)), *random_edits(rng, len(base_model(base)))]
+
+    def play(self, moves: Sequence[Move]) -> None:
+        """Compiles the file; if that is done, its program can be kept and has the states of its root."""
+        base = next((move[1] for move in moves if move[0] == "base"), BASES[0])
+        seed = next((move[1] for move in moves if move[0] == "input"), 0)
+        try:
+            program = compile_model(edited(base_model(base), moves))
+        except OpmlError:
+            return
+        raw = content(program)
+        again = accepted(raw)
+        assert again is not None, "the file of a program is refused"
+        assert again.model_root == program.model_root
+        expect_states_of_its_root(again, raw, seed)
 
 
 def accepted(raw: bytes) -> Program | None:
@@ -187,7 +213,13 @@ def _image(program: Program, seed: int) -> bytes:
 
 @cache
 def base_program(base: str) -> Program:
-    """A small program: a product with a bias, of bytes, that looks up, or with many inputs and outputs."""
+    """The compiled `base_model`."""
+    return compile_model(base_model(base))
+
+
+@cache
+def base_model(base: str) -> bytes:
+    """A small ONNX model: a product with a bias, of bytes, that looks up, or with many inputs and outputs."""
     graph, numbers = Graph(), np.random.default_rng(7)
 
     def floats(*shape: int) -> Any:
@@ -205,7 +237,8 @@ def base_program(base: str) -> Program:
     else:
         parts = [graph.input(f"x{i}", [i + 1, 9]) for i in range(4)]
         outputs = [graph.node("Mul", part, graph.constant(floats(1, 9))) for part in parts]
-    return compile_model(graph.model(outputs))
+    raw: bytes = graph.model(outputs).SerializeToString()
+    return raw
 
 
 @cache

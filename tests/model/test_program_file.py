@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from opml_dispute.model.compiler import compile_model
 from opml_dispute.model.program_file import DIGEST_BYTES, FILE_MAGIC, ProgramFileError, read_program
 from opml_dispute.model.tensor import Array
-from tests.hostile.campaign import case_rng
+from tests.hostile.campaign import Campaign, case_rng
 from tests.hostile.program_files import (
     BASES,
+    OnnxFiles,
     ProgramFiles,
     accepted,
     base_program,
@@ -50,10 +51,10 @@ def test_an_honest_file_has_the_states_of_its_root(base: str) -> None:
     expect_states_of_its_root(program, raw)
 
 
-def test_whatever_is_accepted_has_the_states_of_its_root() -> None:
-    """Files changed in every part and signed again; `scripts/fuzz-engine --only program-files` tries more."""
-    campaign = ProgramFiles()
-    for number in range(150):
+@pytest.mark.parametrize("campaign", [ProgramFiles(), OnnxFiles()], ids=lambda campaign: str(campaign.name))
+def test_whatever_is_accepted_has_the_states_of_its_root(campaign: Campaign) -> None:
+    """Files changed in every part, and signed again; `scripts/fuzz-engine --only program-files` tries more."""
+    for number in range(100):
         campaign.play(campaign.moves(case_rng(campaign, 1, number)))
 
 

@@ -38,6 +38,34 @@ def test_a_path_that_does_not_exist(tmp_path: Path) -> None:
         compile_model(tmp_path / "nothing.onnx")
 
 
+@pytest.mark.parametrize("name", [b"xname", b"yname", b"node0", b"Relu", b"weightsname"])
+def test_a_name_that_is_no_text(name: bytes) -> None:
+    """Protobuf hands it out as bytes, which are no name of anything; a comment may be what it likes."""
+    nodes = [
+        helper.make_node("Add", ["xname", "weightsname"], ["a"]),
+        helper.make_node("Relu", ["a"], ["yname"], "node0"),
+    ]
+    x, y = (helper.make_tensor_value_info(end, TensorProto.FLOAT, [2, 3]) for end in ("xname", "yname"))
+    weights = onnx.numpy_helper.from_array(X, "weightsname")
+    graph = helper.make_graph(nodes, "graph", [x], [y], [weights], doc_string="a comment")
+    raw = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10).SerializeToString()
+    compile_model(raw.replace(b"a comment", b"\xff comment"))
+    with pytest.raises(InvalidModel, match="is no UTF-8 text"):
+        compile_model(raw.replace(name, b"\xff\xfe" + name[2:]))
+
+
+def test_a_place_of_weights_that_is_no_text(tmp_path: Path) -> None:
+    """The file beside the model, under a name of any bytes, is looked for nowhere."""
+    graph = Graph()
+    onnx.save(graph.model([graph.node("Add", graph.input("x", [2, 3]), graph.constant(X))]), tmp_path / "whole.onnx")
+    path, model = tmp_path / "model.onnx", onnx.load(tmp_path / "whole.onnx")
+    onnx.save(model, path, save_as_external_data=True, location="weights.data", size_threshold=0)
+    assert compile_model(path).weights
+    path.write_bytes(path.read_bytes().replace(b"weights.data", b"weights\xff\xfeata"))
+    with pytest.raises(InvalidModel, match="is no UTF-8 text"):
+        compile_model(path)
+
+
 def test_a_directory(tmp_path: Path) -> None:
     """A folder in the place of a model file is refused."""
     with pytest.raises(ModelFileError, match="is a directory; expected an ONNX file"):
