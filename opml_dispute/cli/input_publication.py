@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from opml_dispute.chain.amounts import about_ether, ether
+from opml_dispute.chain.blob_places import blob_uri_of
 from opml_dispute.chain.contracts.oracle import RegisteredModel
 from opml_dispute.chain.transactions import NotEnoughFunds
 from opml_dispute.cli.output import gas
@@ -15,6 +18,9 @@ from opml_dispute.operator.blob_publishing import BlobPlan, blob_publication
 from opml_dispute.operator.inference import most_output_bytes
 from opml_dispute.operator.intents import Intent
 from opml_dispute.operator.publishing import MAX_WHOLE_INPUT_BYTES, publication_intents
+
+_TRIES: Final = 5
+_PAUSE_S: Final = 6.0
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,38 @@ def input_way(
         f"ethereum:{system.input_parts.address}@{system.deployment.chain_id}",
         publication_intents(system, session.sender.address, image),
     )
+
+
+def publish_found(session: Session, options: PublicationOptions, way: InputWay, image: bytes) -> None:
+    """
+    Publishes an input in blobs, and fetches it as others will, from the sources of this computer.
+
+    Raises `NotCheckable` if it cannot be had: then nothing is asked.
+    """
+    asks = session.ask_first
+    session.send_all(way.intents)
+    session.ask_first = asks  # the operator was asked about the bond, and is asked again about the fee
+    if session.dry_run or not options.checks:
+        return
+    store = store_of(session.output)
+    if not store.fetcher.policy.blobs:
+        session.output.say("Whether others can fetch the blobs was not checked: OPML_BLOBS names no source.")
+        return
+    # Not above: arrays take a while to import.
+    from opml_dispute.engine.segment import INPUT, section_root
+    from opml_dispute.operator.outside_view import NotCheckable
+
+    root = bytes(section_root(image, INPUT))
+    uri = blob_uri_of(session.system.rpc, session.system.input_blobs, root)
+    for left in reversed(range(_TRIES if any("://" in source for source in store.fetcher.policy.blobs) else 1)):
+        try:
+            check_input(options, store, image, uri or way.uri or "", session.output)
+        except NotCheckable:
+            if left == 0:
+                raise
+            time.sleep(_PAUSE_S)  # a beacon node may learn of the block later than the chain's
+        else:
+            break
 
 
 def tell_first(

@@ -17,7 +17,7 @@ from opml_dispute.chain.games import parse_address
 from opml_dispute.chain.requests import parse_hash, parse_request_id
 from opml_dispute.chain.system import System
 from opml_dispute.cli.command_line import Command, expect_unused
-from opml_dispute.cli.input_publication import input_way, tell_first
+from opml_dispute.cli.input_publication import input_way, publish_found, tell_first
 from opml_dispute.cli.options import (
     ChainOptions,
     FileName,
@@ -170,7 +170,9 @@ def request(
         item_count=items,
     )
     tell_first(session, known, items, way, fee_wei, calls=callback is not None)
-    for done in session.send_all([*way.intents, intent]):
+    if way.blobs is not None:
+        publish_found(session, publication, way, image)
+    for done in session.send_all([intent] if way.blobs is not None else [*way.intents, intent]):
         if done.intent.kind != "request":
             continue
         assert done.receipt is not None

@@ -82,6 +82,9 @@ def test_an_input_in_blobs_is_asked_about_answered_and_disputed_by_others(
     assert (sent["blobs"], sent["sent"]) == (5, True)
     assert sent["gas"] < 200_000
     request_id = asked.object_with("request_id")["request_id"]
+    monkeypatch.setenv("OPML_BLOBS", str(tmp_path))
+    assert_refused(cli(*[word for word in command if word != "--json"]), "the input cannot be had")
+    monkeypatch.setenv("OPML_BLOBS", beacon)
     again = cli(*command)
     assert again.code == 0, again.err
     assert not [item for item in again.objects if item.get("did") == "publish"]
