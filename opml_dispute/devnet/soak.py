@@ -39,6 +39,8 @@ from opml_dispute.testing.fault_proxy import FaultProxy
 Tell = Callable[[str], None]
 
 TELL_EVERY_S = 30.0
+_LOOKS = 40
+"""How often what the games owe is read again if it cannot be read."""
 
 
 class _Soak:
@@ -121,11 +123,19 @@ class _Soak:
             time.sleep(0.3)
 
     def _settlements(self) -> list[Settlement]:
-        """What the games owe to the agent, as of the last look."""
-        found = read_settlements(self.system, list(self.arena.games.values()), [self.account], at=self.arena.head)
-        for settlement in found:
-            if isinstance(settlement, OpmlError):
-                raise settlement
+        """What the games owe to the agent, as of the last look, or of one that is made here."""
+        for left in range(_LOOKS, -1, -1):
+            games = list(self.arena.games.values())
+            found = read_settlements(self.system, games, [self.account], at=self.arena.head)
+            failed = next((settlement for settlement in found if isinstance(settlement, OpmlError)), None)
+            if failed is None:
+                break
+            if not left:
+                raise failed
+            # The chain was reorganised, or Anvil was just making a block: it then shows the next block's state as this
+            # one's, in which a game is resolved later than now.
+            time.sleep(0.1)
+            self.arena.look()
         return [settlement for settlement in found if isinstance(settlement, Settlement)]
 
     # ---- what must hold ----
