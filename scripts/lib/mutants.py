@@ -176,9 +176,10 @@ Rewrite: TypeAlias = Callable[[bytes], bytes]
 def _python(path: Path, text: str) -> Iterator[Mutant]:
     lines = text.splitlines(keepends=True)
     tree = ast.parse(text)
-    # What decorators say (`slots=True`, the size of a cache) changes how a class is stored, not what it answers.
-    decorators = [each for node in ast.walk(tree) for each in getattr(node, "decorator_list", [])]
-    left_alone = {id(part) for decorator in decorators for part in ast.walk(decorator)}
+    # What decorators say (`slots=True`, the size of a cache) changes how a class is stored, not what it answers; and no
+    # annotation is ever computed.
+    kept = [each for node in ast.walk(tree) for each in (*getattr(node, "decorator_list", ()), *_annotations(node))]
+    left_alone = {id(part) for each in kept for part in ast.walk(each)}
     for node in ast.walk(tree):
         if id(node) in left_alone:
             continue
@@ -189,6 +190,12 @@ def _python(path: Path, text: str) -> Iterator[Mutant]:
             raw = line.encode()
             changed = raw[: start[1]] + other(raw[start[1] : end[1]]) + raw[end[1] :]
             yield _mutant(path, lines, start[0] - 1, changed.decode())
+
+
+def _annotations(node: ast.AST) -> Iterator[ast.expr]:
+    for name in ("annotation", "returns"):
+        if (found := getattr(node, name, None)) is not None:
+            yield found
 
 
 def _python_changes(node: ast.AST) -> Iterator[tuple[tuple[int, int], tuple[int, int], Rewrite]]:

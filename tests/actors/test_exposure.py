@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
-from opml_dispute.actors.actions import Action, Move, Step
-from opml_dispute.actors.exposure import SpendableFunds, deciding, rest_wei, within
+from opml_dispute.actors.actions import Action, Move, ResolveClaim, ResolveGame, Settle, Step
+from opml_dispute.actors.exposure import Line, SpendableFunds, deciding, line_wei, rest_wei, within
 from opml_dispute.actors.honest import Decision, consider
 from opml_dispute.actors.player import play_round
+from opml_dispute.actors.priority import DECIDES_THE_GAME_WEI
 from opml_dispute.errors import OpmlError
-from opml_dispute.game.claim import Game
-from opml_dispute.primitives import Address
+from opml_dispute.game.bond import ML, required_bond_wei
+from opml_dispute.game.claim import Game, GameStatus
+from opml_dispute.game.position import Position
+from opml_dispute.primitives import Address, Hash32
 from tests.support.builders import FAULTY, HONEST, MALLORY, TRUTH, Seat, ToyTable, a_lie, send, snapshot
 
 SEEDS = range(40)
+HASH = Hash32(bytes(32))
 
 
 def answer_with_a_lie(table: ToyTable, index: int, salt: bytes) -> None:
@@ -160,3 +165,29 @@ def test_steps_cost_no_bond_and_are_never_kept() -> None:
         play_round(liar, table.faulty)
     honest.balance_wei = 0
     assert [action for action in play_round(honest, table.truth).done if isinstance(action, Step)]
+
+
+def test_a_line_costs_a_bond_and_the_gas_of_a_move_at_every_second_depth() -> None:
+    bonds = [required_bond_wei(depth, 8, ML) for depth in range(9)]
+    assert line_wei(3, 8, ML) == bonds[3] + bonds[5] + bonds[7]
+    assert line_wei(3, 8, ML, 11) == line_wei(3, 8, ML) + 3 * 11
+    assert line_wei(8, 8, ML, 11) == bonds[8] + 11
+    assert line_wei(9, 8, ML, 11) == 0
+
+
+def test_why_an_action_is_taken_makes_it_no_other_action() -> None:
+    """Two plans that do the same are equal."""
+    data: Any = object()
+    for one, other in (
+        (Move(0, HASH, True, HASH, Position(1, 0), 5, "a"), Move(0, HASH, True, HASH, Position(1, 0), 5, "b")),
+        (Step(1, True, data, "a"), Step(1, True, data, "b")),
+        (ResolveClaim(1, "a"), ResolveClaim(1, "b")),
+        (Settle((1, 0), None, "a"), Settle((1, 0), None, "b")),
+        (ResolveGame(GameStatus.DEFENDER_WINS, "a"), ResolveGame(GameStatus.DEFENDER_WINS, "b")),
+    ):
+        assert one == other
+
+
+def test_a_line_that_protects_just_what_the_game_decides_decides_it() -> None:
+    assert Line(1, None, DECIDES_THE_GAME_WEI).decides
+    assert not Line(1, None, DECIDES_THE_GAME_WEI - 1).decides
