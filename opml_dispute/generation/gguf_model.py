@@ -7,16 +7,19 @@ The decoder that GGUF's fields describe: its parameters, weights and tokens.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import isfinite
 from pathlib import Path
 from typing import Any, Final
 
-from opml_dispute.generation.checkpoint import Architecture, Checkpoint, RopePairs
+from opml_dispute.generation.checkpoint import Architecture, Checkpoint
+from opml_dispute.generation.families import FAMILIES, Family, expect_tensors, quoted
 from opml_dispute.generation.gguf_file import GgufFile, read_gguf
 from opml_dispute.generation.refusals import BadModelFile, UnsupportedLanguageModel
 from opml_dispute.generation.vocabulary import Vocabulary
 
+_LARGEST: Final = {"gemma2": 46, "gemma3": 62}
+"""Layers of the models (27B) whose scores are scaled by the width over the heads, and not by the size of a head."""
 MOST_LAYERS: Final = 1_000
 MOST_SIZE: Final = 1 << 24
 """Of anything that is counted: elements of a row, heads, tokens, positions."""
@@ -26,43 +29,6 @@ _END_NAMES: Final = frozenset(
     {"<|im_end|>", "<|eot_id|>", "<|end_of_text|>", "<|endoftext|>", "<end_of_turn>", "<|eom_id|>", "<|end|>"}
 )
 """Tokens that end an answer under whatever number."""
-
-
-@dataclass(frozen=True)
-class Family:
-    """Decoders with the same computation."""
-
-    rope_pairs: RopePairs
-    is_gemma: bool = False
-    local_layers: int = 0
-    """If there are local layers: all are but each of this number."""
-    window: int = 0
-    """How far local layers see, where the file does not say; 0: then there are none."""
-    parts: tuple[str, ...] = ()
-    """Tensors of each layer beyond `_OF_LAYERS`, that all of its models have."""
-
-
-_QKV_BIASES: Final = ("attn_q.bias", "attn_k.bias", "attn_v.bias")
-_HEAD_NORMS: Final = ("attn_q_norm.weight", "attn_k_norm.weight")
-_NORMS_BEHIND: Final = ("post_attention_norm.weight", "post_ffw_norm.weight")
-_OF_LAYERS: Final = (
-    "attn_norm.weight", "attn_q.weight", "attn_k.weight", "attn_v.weight", "attn_output.weight", "ffn_norm.weight",
-    "ffn_gate.weight", "ffn_up.weight", "ffn_down.weight",
-)  # fmt: skip
-_OF_MODELS: Final = frozenset({"token_embd.weight", "output_norm.weight", "output.weight", "rope_freqs.weight"})
-_WITHOUT_EFFECT: Final = ("attn_rot_embd", "rope_freqs")
-"""Parts of layers that old files have, and that no implementation reads."""
-
-FAMILIES: Final[Mapping[str, Family]] = {
-    "llama": Family("neighbours"),
-    "qwen2": Family("halves", parts=_QKV_BIASES),
-    "qwen3": Family("halves", parts=_HEAD_NORMS),
-    "gemma": Family("halves", is_gemma=True),
-    "gemma2": Family("halves", is_gemma=True, local_layers=2, window=4096, parts=_NORMS_BEHIND),
-    "gemma3": Family("halves", is_gemma=True, local_layers=6, parts=(*_HEAD_NORMS, *_NORMS_BEHIND)),
-}
-_LARGEST: Final = {"gemma2": 46, "gemma3": 62}
-"""Layers of the models (27B) whose scores are scaled by the width over the heads, and not by the size of a head."""
 
 
 def gguf_checkpoint(path: Path) -> Checkpoint:
@@ -76,43 +42,17 @@ def gguf_checkpoint(path: Path) -> Checkpoint:
     name = fields.text("general.architecture")
     if name not in FAMILIES:
         raise UnsupportedLanguageModel(
-            f"{path.name} holds a model of the family {_quoted(name)}; known are {', '.join(FAMILIES)}"
+            f"{path.name} holds a model of the family {quoted(name)}; known are {', '.join(FAMILIES)}"
         )
     vocabulary, note = _vocabulary(fields, file)
     architecture = _architecture(fields, file, name, FAMILIES[name])
-    _expect_tensors(path, file, architecture.layers, FAMILIES[name])
+    expect_tensors(path.name, file.tensors, architecture.layers, FAMILIES[name])
     if vocabulary is not None and len(vocabulary.tokens) > architecture.vocabulary:
         raise BadModelFile(
             f"{path} has {len(vocabulary.tokens):,} tokens, but an embedding of {architecture.vocabulary:,} rows"
         )
     label = file.fields.get("general.name")
     return Checkpoint(architecture, file.tensors, vocabulary, label if isinstance(label, str) else path.stem, note)
-
-
-def _expect_tensors(path: Path, file: GgufFile, layers: int, family: Family) -> None:
-    """
-    Raises `UnsupportedLanguageModel` unless there is a place for every tensor, and all that the family has are there.
-
-    A tensor without a place (a bias, one more norm) would change the answers of other implementations.
-    """
-    biases = _QKV_BIASES if family.rope_pairs == "neighbours" else ()
-    for layer in range(layers):
-        missing = next((part for part in family.parts if f"blk.{layer}.{part}" not in file.tensors), None)
-        if missing is not None:
-            raise UnsupportedLanguageModel(f"{path.name} has no tensor 'blk.{layer}.{missing}', which its family has")
-    places = {f"blk.{layer}.{part}" for layer in range(layers) for part in (*_OF_LAYERS, *family.parts, *biases)}
-    for name in file.tensors:
-        if name not in places and name not in _OF_MODELS and not any(part in name for part in _WITHOUT_EFFECT):
-            raise UnsupportedLanguageModel(
-                f"{path.name} has a tensor {_quoted(name)}, for which its family has no place here: its answers would "
-                "be another model's"
-            )
-
-
-def _quoted(value: Any) -> str:
-    """A value of a file for a sentence, cut short."""
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:60]}…"
 
 
 class _Fields:
@@ -154,7 +94,7 @@ class _Fields:
         return value
 
     def wrong(self, key: str, expected: str) -> BadModelFile:
-        found = "nothing" if key not in self.fields else _quoted(self.fields[key])
+        found = "nothing" if key not in self.fields else quoted(self.fields[key])
         return BadModelFile(f"{self.path} has {found} as {key}; expected {expected}")
 
 
@@ -165,7 +105,7 @@ def _architecture(fields: _Fields, file: GgufFile, name: str, family: Family) ->
     experts = file.fields.get(key("expert_count"), 0)
     if experts:
         raise UnsupportedLanguageModel(
-            f"{fields.path.name} is a mixture of {_quoted(experts)} experts, which is not known here"
+            f"{fields.path.name} is a mixture of {quoted(experts)} experts, which is not known here"
         )
     width = fields.count(key("embedding_length"))
     heads = fields.count(key("attention.head_count"), 1 << 16)
@@ -223,7 +163,7 @@ def _divisor(fields: _Fields, name: str, head_size: int) -> float:
     scaling = fields.fields.get(f"{name}.rope.scaling.type", "none")
     if scaling not in ("none", "linear"):
         raise UnsupportedLanguageModel(
-            f"{fields.path.name} scales positions by {_quoted(scaling)}; expected 'linear' or none"
+            f"{fields.path.name} scales positions by {quoted(scaling)}; expected 'linear' or none"
         )
     return (fields.real(f"{name}.rope.scaling.factor", 1.0) if scaling == "linear" else 1.0) or 1.0
 

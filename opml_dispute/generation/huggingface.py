@@ -11,12 +11,13 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import isfinite, prod
+from math import prod
 from pathlib import Path
 from typing import Any, Final
 
 from opml_dispute import plain_json
 from opml_dispute.generation.checkpoint import Architecture, Checkpoint, Weight
+from opml_dispute.generation.families import FAMILIES, expect_tensors
 from opml_dispute.generation.gguf_file import mapped
 from opml_dispute.generation.refusals import BadModelFile, UnsupportedLanguageModel
 from opml_dispute.generation.settings import MAX_CONFIG_BYTES, folder_vocabulary, json_object
@@ -27,8 +28,13 @@ MODEL_TYPES: Final = ("llama", "qwen2", "qwen3")
 
 _MAX_HEADER_BYTES: Final = 1 << 27
 _MOST: Final = 1 << 24
+_GREATEST: Final = 1e300
+"""Of a number that is no count; a larger one of JSON may be no float at all."""
 
 _TYPES: Final = {"F32": ("<f4", 4), "F16": ("<f2", 2), "BF16": ("bfloat16", 2)}
+
+_WITHOUT_EFFECT: Final = ".rotary_emb.inv_freq"
+"""The end of names of tensors that old folders have, and that follow from config.json."""
 
 _NAMES: Final[Mapping[str, str]] = {
     "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
@@ -70,6 +76,8 @@ def huggingface_checkpoint(folder: Path) -> Checkpoint:
     if config.values.get("tie_word_embeddings", False):
         weights.pop("output.weight", None)
     architecture = _architecture(config, str(kind), weights)
+    held = [name for name in weights if not name.endswith(_WITHOUT_EFFECT)]
+    expect_tensors(folder.name, held, architecture.layers, FAMILIES[str(kind)])
     return Checkpoint(
         architecture, weights, folder_vocabulary(folder, config.values, architecture.vocabulary), folder.name
     )
@@ -172,7 +180,7 @@ class _Config:
 
     def real(self, key: str, default: float | None = None) -> float:
         value = self.values.get(key, default)
-        if type(value) not in (int, float) or not isfinite(value) or value <= 0:
+        if type(value) not in (int, float) or not 0 < value <= _GREATEST:
             raise self._wrong(key, "a number above 0")
         return float(value)
 
@@ -195,10 +203,17 @@ def _architecture(config: _Config, kind: str, weights: Mapping[str, Weight]) -> 
     scaled_by = scaling.get("rope_type", scaling.get("type", "default")) if isinstance(scaling, dict) else scaling
     if scaled_by != "default":
         raise UnsupportedLanguageModel(f"{config.folder.name} scales positions by {str(scaled_by)[:40]!r}")
-    if config.values.get("use_sliding_window"):
+    kinds = config.values.get("layer_types") or []
+    if (
+        config.values.get("use_sliding_window")
+        or not isinstance(kinds, list)
+        or any(k != "full_attention" for k in kinds)
+    ):
         raise UnsupportedLanguageModel(f"{config.folder.name} has layers that see a window only")
     if config.values.get("hidden_act", "silu") != "silu":
         raise UnsupportedLanguageModel(f"{config.folder.name} has the activation {config.values['hidden_act']!r:.40}")
+    if config.values.get("partial_rotary_factor", 1) != 1:
+        raise UnsupportedLanguageModel(f"{config.folder.name} turns a part of each head only")
     embedding = weights.get("token_embd.weight")
     if embedding is None or len(embedding.shape) != 2:
         raise UnsupportedLanguageModel(f"{config.folder.name} has no tensor 'model.embed_tokens.weight'")

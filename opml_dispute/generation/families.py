@@ -1,0 +1,75 @@
+"""
+The families of decoders: how each differs from the others, and which tensors its models have.
+
+`expect_tensors` holds a file's tensors against its family, whatever kind of file they come from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from opml_dispute.generation.checkpoint import RopePairs
+from opml_dispute.generation.refusals import UnsupportedLanguageModel
+
+
+@dataclass(frozen=True)
+class Family:
+    """Decoders with the same computation."""
+
+    rope_pairs: RopePairs
+    is_gemma: bool = False
+    local_layers: int = 0
+    """If there are local layers: all are but each of this number."""
+    window: int = 0
+    """How far local layers see, where the file does not say; 0: then there are none."""
+    parts: tuple[str, ...] = ()
+    """Tensors of each layer beyond `_OF_LAYERS`, that all of its models have."""
+
+
+_QKV_BIASES: Final = ("attn_q.bias", "attn_k.bias", "attn_v.bias")
+_HEAD_NORMS: Final = ("attn_q_norm.weight", "attn_k_norm.weight")
+_NORMS_BEHIND: Final = ("post_attention_norm.weight", "post_ffw_norm.weight")
+_OF_LAYERS: Final = (
+    "attn_norm.weight", "attn_q.weight", "attn_k.weight", "attn_v.weight", "attn_output.weight", "ffn_norm.weight",
+    "ffn_gate.weight", "ffn_up.weight", "ffn_down.weight",
+)  # fmt: skip
+_OF_MODELS: Final = frozenset({"token_embd.weight", "output_norm.weight", "output.weight", "rope_freqs.weight"})
+_WITHOUT_EFFECT: Final = ("attn_rot_embd", "rope_freqs")
+"""Parts of layers that old files have, and that no implementation reads."""
+
+FAMILIES: Final[Mapping[str, Family]] = {
+    "llama": Family("neighbours"),
+    "qwen2": Family("halves", parts=_QKV_BIASES),
+    "qwen3": Family("halves", parts=_HEAD_NORMS),
+    "gemma": Family("halves", is_gemma=True),
+    "gemma2": Family("halves", is_gemma=True, local_layers=2, window=4096, parts=_NORMS_BEHIND),
+    "gemma3": Family("halves", is_gemma=True, local_layers=6, parts=(*_HEAD_NORMS, *_NORMS_BEHIND)),
+}
+
+
+def expect_tensors(label: str, tensors: Collection[str], layers: int, family: Family) -> None:
+    """
+    Raises `UnsupportedLanguageModel` unless there is a place for every tensor, and all that the family has are there.
+
+    A tensor without a place (a bias, one more norm) would change the answers of other implementations.
+    """
+    biases = _QKV_BIASES if family.rope_pairs == "neighbours" else ()
+    for layer in range(layers):
+        missing = next((part for part in family.parts if f"blk.{layer}.{part}" not in tensors), None)
+        if missing is not None:
+            raise UnsupportedLanguageModel(f"{label} has no tensor 'blk.{layer}.{missing}', which its family has")
+    places = {f"blk.{layer}.{part}" for layer in range(layers) for part in (*_OF_LAYERS, *family.parts, *biases)}
+    for name in tensors:
+        if name not in places and name not in _OF_MODELS and not any(part in name for part in _WITHOUT_EFFECT):
+            raise UnsupportedLanguageModel(
+                f"{label} has a tensor {quoted(name)}, for which its family has no place here: its answers would "
+                "be another model's"
+            )
+
+
+def quoted(value: Any) -> str:
+    """A value of a file for a sentence, cut short."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:60]}…"
