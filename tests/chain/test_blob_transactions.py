@@ -144,7 +144,7 @@ def test_an_unmined_one_is_sent_again_at_twice_each_price(
         )
         rpc.request("evm_mine")
 
-    miner = threading.Thread(target=mine)
+    miner = threading.Thread(target=mine, daemon=True)
     miner.start()
     first = hasty.quote(publish, value_wei=BOND).fees
     hasty.send(publish, value_wei=BOND)
@@ -170,15 +170,18 @@ def test_what_an_earlier_process_left_is_sent_again_with_its_blobs(
     ledger = KeyLedger(devnet.CHAIN_ID, sender.address)
     assert ledger.blobs(waiting) == sidecar.to_bytes()
     told: list[str] = []
-    later = Sender(rpc, sender.account, timeout_s=12.0, tell=told.append)
+    later = Sender(rpc, sender.account, timeout_s=40.0, tell=told.append)
 
     def mine() -> None:
-        while not told:
+        pool = Rpc(rpc.url)
+        while True:
+            waits = pool.request("eth_getTransactionBySenderAndNonce", sender.address, hex(waiting))
+            if told and waits is not None and int(waits["maxFeePerBlobGas"], 16) > 2:
+                break
             time.sleep(0.1)
-        time.sleep(4.0)  # proofs are made before it is sent
         rpc.request("evm_mine")
 
-    miner = threading.Thread(target=mine)
+    miner = threading.Thread(target=mine, daemon=True)
     miner.start()
     later.settle()
     miner.join()
