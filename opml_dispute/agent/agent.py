@@ -126,7 +126,8 @@ class Agent:
         self._settler.settle(now, [now.games[address] for address in running], over, is_stopped)
         if self.config.roles & {"challenger", "proposer", "finalizer"}:
             open_ = self.requests.read(head, self.discovery.requests)
-            self.prefetcher.prefetch(now, open_, patience_s=self.prefetch_patience_s)
+            to_answer = self._server.to_answer(now, open_)
+            self.prefetcher.prefetch(now, open_, to_answer=to_answer, patience_s=self.prefetch_patience_s)
             self._server.serve(now, open_, over, self.prefetcher.at_hand, is_stopped)
         if self.memory.trouble is not None:
             now.trouble("The memory is not kept", self.memory.trouble)

@@ -7,6 +7,7 @@ reorganised.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
@@ -47,8 +48,13 @@ class OpenRequests:
 class RoundRobin:
     """Takes some of many in turn, so that those which fail keep none waiting for ever."""
 
-    def __init__(self) -> None:
-        self._next = 0
+    def __init__(self, start: int = 0) -> None:
+        self._next = start
+
+    @classmethod
+    def anywhere(cls) -> RoundRobin:
+        """Begins at any place: a process that is killed again and again comes to all of them, too."""
+        return cls(random.randrange(1 << 30))
 
     def take(self, items: Sequence[T], most: int) -> list[T]:
         """At most `most`, after those that were taken last."""

@@ -8,7 +8,7 @@ still time to look for it. The models of `policy.models` are fetched even before
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Container
 from typing import Final
 
 from opml_dispute.agent.context import AgentContext, Pass
@@ -18,7 +18,7 @@ from opml_dispute.errors import OpmlError
 from opml_dispute.primitives import ModelId, RequestId
 
 AT_ONCE: Final = 16
-"""Requests whose files are fetched in one pass."""
+"""Requests whose files are fetched in one pass: so many of those to be answered, and so many others."""
 PREFETCH_PATIENCE_S: Final = 1.0
 """How long a pass waits for them: games come first."""
 
@@ -31,7 +31,7 @@ class Prefetcher:
         self.at_hand: set[RequestId] = set()
         """Open requests that everything is here for."""
         self._models: list[ModelId] = [ModelId(raw) for raw in sorted(context.config.models or ())]
-        self._rotation = RoundRobin()
+        self._rotations = RoundRobin.anywhere(), RoundRobin.anywhere()
         self._lacking: dict[bytes, tuple[str, str]] = {}
 
     @property
@@ -39,8 +39,19 @@ class Prefetcher:
         """What cannot be had, with the reasons, by the names of models and requests."""
         return dict(self._lacking.values())
 
-    def prefetch(self, now: Pass, ids: Collection[RequestId], *, patience_s: float = PREFETCH_PATIENCE_S) -> None:
-        """Fetches some of what is missing for these requests; what cannot be had is a trouble of this pass."""
+    def prefetch(
+        self,
+        now: Pass,
+        ids: Collection[RequestId],
+        *,
+        to_answer: Container[RequestId] = (),
+        patience_s: float = PREFETCH_PATIENCE_S,
+    ) -> None:
+        """
+        Fetches some of what is missing for these requests; what cannot be had is a trouble of this pass.
+
+        Hundreds of requests that others answer keep none waiting that is `to_answer`.
+        """
         if not self._context.config.roles & {"challenger", "proposer"}:
             return
         self.at_hand.intersection_update(ids)
@@ -50,7 +61,12 @@ class Prefetcher:
         for model_id, outcome in models.items():
             if self._note(f"Model 0x{model_id.hex()}", model_id, outcome):
                 self._models.remove(model_id)
-        wanted = self._rotation.take([id_ for id_ in ids if id_ not in self.at_hand], AT_ONCE)
+        parts = [id_ for id_ in ids if id_ in to_answer], [id_ for id_ in ids if id_ not in to_answer]
+        wanted = [
+            id_
+            for rotation, part in zip(self._rotations, parts, strict=True)
+            for id_ in rotation.take([id_ for id_ in part if id_ not in self.at_hand], AT_ONCE)
+        ]
         requests = cases.each(cases.prefetch, {id_: (id_,) for id_ in wanted}, patience_s=patience_s)
         for request_id, outcome in requests.items():
             if self._note(f"Request 0x{request_id.hex()}", request_id, outcome):

@@ -39,7 +39,7 @@ class RequestServer:
 
     def __init__(self, context: AgentContext) -> None:
         self._context = context
-        self._rotation = RoundRobin()
+        self._rotation = RoundRobin.anywhere()
         self._survivors: dict[Address, RequestId] = {}
         """Games in which the root claim stood."""
         self._propose_at_s: dict[RequestId, int] = {}
@@ -54,6 +54,12 @@ class RequestServer:
         self._propose_at_s.clear()
         self._deliver_at_s.clear()
         self._exhausted.clear()
+
+    def to_answer(self, now: Pass, requests: Mapping[RequestId, RequestRecord]) -> set[RequestId]:
+        """Those of the requests that this agent answers, by its policy."""
+        if "proposer" not in self._context.config.roles:
+            return set()
+        return {id_ for id_, record in requests.items() if self._accepts(record, now.head.timestamp)}
 
     def serve(
         self,

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 from opml_dispute.actors.exposure import line_wei
+from opml_dispute.agent import prefetching
 from opml_dispute.chain.contracts.dispute import FaultDisputeGame
 from opml_dispute.chain.contracts.oracle import RequestTerms
 from opml_dispute.devnet import anvil as devnet
 from opml_dispute.devnet.campaign import ask_sample
 from opml_dispute.operator.case import open_case
-from opml_dispute.operator.inference import proposal_intent
+from opml_dispute.operator.inference import games_of, proposal_intent
 from opml_dispute.operator.intents import perform
 from opml_dispute.operator.model_store import ModelStore
 from opml_dispute.primitives import Address
@@ -148,6 +149,20 @@ def test_a_fee_that_can_be_taken_back_before_the_delivery_counts_as_none(
     proposer = frozenset({"proposer"})
     begin(agents, chain, tmp_path, role="proposer", roles=proposer, min_fee_wei=ETHER).passes()
     assert chain.rpc.read(chain.system().factory.game_count()) == answered
+
+
+def test_requests_that_others_answer_keep_none_waiting(
+    chain: Chain, tmp_path: Path, agents: list[Unattended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In its first pass, also where the requests before it are more than a pass looks at."""
+    monkeypatch.setattr(prefetching, "AT_ONCE", 1)
+    store, requester = ModelStore(tmp_path / "models"), chain.sender("requester")
+    for sample in range(6):
+        ask_sample(chain.system(), requester, sample, store)
+    wanted = ask_sample(chain.system(), requester, 6, store, fee_wei=ETHER // 10)
+    one = begin(agents, chain, tmp_path, role="proposer", roles=frozenset({"proposer"}), min_fee_wei=ETHER // 10)
+    one.agent.run_pass()
+    assert len(games_of(chain.system(), wanted)) == 1
 
 
 @pytest.mark.parametrize(
