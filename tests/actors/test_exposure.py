@@ -173,6 +173,12 @@ def test_a_line_costs_a_bond_and_the_gas_of_a_move_at_every_second_depth() -> No
     assert line_wei(3, 8, ML, 11) == line_wei(3, 8, ML) + 3 * 11
     assert line_wei(8, 8, ML, 11) == bonds[8] + 11
     assert line_wei(9, 8, ML, 11) == 0
+    table = ToyTable()
+    table.root(TRUTH)
+    game, lines = table.game(), [Line(3, None, 0), Line(6, None, 0)]
+    two_wei = [line_wei(depth, game.depths.max, game.terms) for depth in (3, 6)]
+    assert rest_wei(game, lines) == sum(two_wei)
+    assert rest_wei(game, lines, 7) > rest_wei(game, lines)
 
 
 def test_why_an_action_is_taken_makes_it_no_other_action() -> None:
