@@ -142,7 +142,7 @@ def game_words(system: System, game: Game, disputed: DisputedRange, told: str | 
     """
     What a game is about, in words; None where the model is no language model, or is not on this computer whole.
 
-    `told` is the claimed answer as somebody tells it: text, or tokens as a list in JSON. The root claim says whether it
+    `told` is the claimed answer as the user tells it: text, or tokens as a list in JSON. The root claim says whether it
     is. The answer is computed here, which takes as long as the model takes; nothing is fetched.
     """
     from opml_dispute.engine.segment import INPUT, tensors

@@ -151,10 +151,10 @@ class Importer:
             if tensor.name not in scope.values:
                 scope.values[tensor.name] = self._initializer(tensor)
         self.walk(graph, scope, opsets)
-        outputs = [(value.name, self._output(value, scope[value.name])) for value in graph.output]
+        outputs = {out.name: self._output(out, scope[out.name]) for out in graph.output}  # one listed twice is one
         if self._has_text:
             self.notes.append(elements.text_note(self.builder.texts()))
-        return outputs + self._told_counts({name for name, _ in outputs})
+        return [*outputs.items(), *self._told_counts(set(outputs))]
 
     def repeated(
         self, given: Mapping[str, Tensor], place: str, replaced: Mapping[str, Callable[[Tensor], Tensor]] | None = None

@@ -12,9 +12,11 @@ import onnx
 import onnxruntime
 import pytest
 from hypothesis import given, settings
+from onnx import parser
 
 from opml_dispute.engine.inference import Inference
 from opml_dispute.model.compiler import compile_model
+from opml_dispute.model.program_file import read_program, write_program
 from opml_dispute.model.tensor import Array
 from opml_dispute.models import DIGITS, digit_samples
 from opml_dispute.primitives import LEAST_LOG2_STEPS, RECORD_BYTES
@@ -237,3 +239,18 @@ def test_a_product_over_nothing_is_zero_plus_the_bias() -> None:
     program = compile_model(single("Gemm", a, b, c))
     (got,) = Inference(program, {"x0": a, "x1": b, "x2": c}).outputs().values()
     assert got.tolist() == [[0, 1, 2], [0, 1, 2]]
+
+
+def test_an_output_that_is_listed_twice_is_one_output(tmp_path: Path) -> None:
+    """ONNX allows it; a program with two outputs of one name could not be read from its file again."""
+    x = np.arange(3, dtype=np.float32)
+    head, body = '<ir_version: 8, opset_import: ["" : 17]>', "{ y = Neg (x0) }"
+    model = parser.parse_model(f"{head} g (float[3] x0) => (float[3] y, float[3] y) {body}")
+    onnx.checker.check_model(model, full_check=True)
+    program = compile_model(model)
+    write_program(program, tmp_path / "model.program")
+    again = read_program(tmp_path / "model.program")
+    assert again.model_root == program.model_root
+    assert [spec.name for spec in again.outputs] == ["y"]
+    (got,) = Inference(again, {"x0": x}).outputs().values()
+    assert got.tolist() == [0, -1, -2]
