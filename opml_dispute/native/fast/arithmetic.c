@@ -24,7 +24,7 @@ int fast_is_arithmetic(const struct record *r)
 
 INLINE vec chosen(veci mask, vec x, vec y) { return (vec)((mask & (veci)x) | (~mask & (veci)y)); }
 
-INLINE vec made(u64 function, vec x, vec y)
+INLINE vec result(u64 function, vec x, vec y)
 {
     switch (function) {
     case BIN_ADD: return x + y;
@@ -35,57 +35,57 @@ INLINE vec made(u64 function, vec x, vec y)
     }
 }
 
-INLINE void make(u64 function, int swapped, vec *value, const vec *other)
+INLINE void apply_function(u64 function, int swapped, vec *value, const vec *other)
 {
 #pragma clang loop unroll(full)
     for (unsigned v = 0; v < TOGETHER; v++)
-        value[v] = swapped ? made(function, other[v], value[v]) : made(function, value[v], other[v]);
+        value[v] = swapped ? result(function, other[v], value[v]) : result(function, value[v], other[v]);
 }
 
-/* A step: what the value before it meets, one number or as many as there are values. */
-struct meeting {
+/* A step: its function, and the operand that is not chained. */
+struct link {
     u64 function;
-    int swapped; /* the value before it is the second operand */
+    int swapped; /* the chained value is the second operand */
     int is_single;
     const float *other;
 };
 
-INLINE void meet(const struct meeting *m, vec *value, const vec *other)
+INLINE void apply(const struct link *l, vec *value, const vec *other)
 {
-    switch (m->function) {
-    case BIN_ADD: make(BIN_ADD, 0, value, other); break;
-    case BIN_MUL: make(BIN_MUL, 0, value, other); break;
+    switch (l->function) {
+    case BIN_ADD: apply_function(BIN_ADD, 0, value, other); break;
+    case BIN_MUL: apply_function(BIN_MUL, 0, value, other); break;
     case BIN_SUB:
-        if (m->swapped)
-            make(BIN_SUB, 1, value, other);
+        if (l->swapped)
+            apply_function(BIN_SUB, 1, value, other);
         else
-            make(BIN_SUB, 0, value, other);
+            apply_function(BIN_SUB, 0, value, other);
         break;
     case BIN_MIN:
-        if (m->swapped)
-            make(BIN_MIN, 1, value, other);
+        if (l->swapped)
+            apply_function(BIN_MIN, 1, value, other);
         else
-            make(BIN_MIN, 0, value, other);
+            apply_function(BIN_MIN, 0, value, other);
         break;
     default:
-        if (m->swapped)
-            make(BIN_MAX, 1, value, other);
+        if (l->swapped)
+            apply_function(BIN_MAX, 1, value, other);
         else
-            make(BIN_MAX, 0, value, other);
+            apply_function(BIN_MAX, 0, value, other);
     }
 }
 
-void fast_arithmetic(u8 *segment, const struct record *const step[], const struct fast_meeting *with, unsigned steps,
-                     u64 lo, u64 hi)
+void fast_arithmetic(u8 *segment, const struct record *const step[], const struct fast_operands *operands,
+                     unsigned steps, u64 lo, u64 hi)
 {
-    struct meeting meeting[FAST_MEETINGS];
+    struct link links[FAST_STEPS_MOST];
     for (unsigned i = 0; i < steps; i++) {
-        unsigned of = with[i].value == 1 ? 2 : 1;
+        unsigned of = operands[i].chained == 1 ? 2 : 1;
         const float *other = (const float *)(segment + step[i]->in[of - 1]);
-        meeting[i] =
-            (struct meeting){step[i]->imm[0], of == 1, with[i].is_single, with[i].is_single ? other : other + lo};
+        links[i] =
+            (struct link){step[i]->imm[0], of == 1, operands[i].is_single, operands[i].is_single ? other : other + lo};
     }
-    const float *x = (const float *)(segment + step[0]->in[with[0].value - 1]) + lo;
+    const float *x = (const float *)(segment + step[0]->in[operands[0].chained - 1]) + lo;
     float *o = (float *)(segment + step[steps - 1]->out) + lo;
     u64 n = hi - lo, at = 0;
     for (; at + TOGETHER * LANES <= n; at += TOGETHER * LANES) {
@@ -94,11 +94,11 @@ void fast_arithmetic(u8 *segment, const struct record *const step[], const struc
         for (unsigned v = 0; v < TOGETHER; v++)
             value[v] = *(const vec *)(x + at + v * LANES);
         for (unsigned i = 0; i < steps; i++) {
-            const struct meeting *m = &meeting[i];
+            const struct link *l = &links[i];
 #pragma clang loop unroll(full)
             for (unsigned v = 0; v < TOGETHER; v++)
-                other[v] = m->is_single ? *m->other - (vec){0} : *(const vec *)(m->other + at + v * LANES);
-            meet(m, value, other);
+                other[v] = l->is_single ? *l->other - (vec){0} : *(const vec *)(l->other + at + v * LANES);
+            apply(l, value, other);
         }
 #pragma clang loop unroll(full)
         for (unsigned v = 0; v < TOGETHER; v++)
@@ -108,9 +108,9 @@ void fast_arithmetic(u8 *segment, const struct record *const step[], const struc
         i64 left = (i64)(n - at);
         vec value[TOGETHER] = {load_some(x + at, left)}, other[TOGETHER] = {{0}};
         for (unsigned i = 0; i < steps; i++) {
-            const struct meeting *m = &meeting[i];
-            other[0] = m->is_single ? *m->other - (vec){0} : load_some(m->other + at, left);
-            meet(m, value, other);
+            const struct link *l = &links[i];
+            other[0] = l->is_single ? *l->other - (vec){0} : load_some(l->other + at, left);
+            apply(l, value, other);
         }
         store_some(o + at, canonical_vec(value[0]), left);
     }
@@ -118,10 +118,10 @@ void fast_arithmetic(u8 *segment, const struct record *const step[], const struc
 
 #else
 
-void fast_arithmetic(u8 *segment, const struct record *const step[], const struct fast_meeting *with, unsigned steps,
-                     u64 lo, u64 hi)
+void fast_arithmetic(u8 *segment, const struct record *const step[], const struct fast_operands *operands,
+                     unsigned steps, u64 lo, u64 hi)
 {
-    (void)segment, (void)step, (void)with, (void)steps, (void)lo, (void)hi; /* never asked for */
+    (void)segment, (void)step, (void)operands, (void)steps, (void)lo, (void)hi; /* never asked for */
 }
 
 #endif

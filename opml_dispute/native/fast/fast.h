@@ -84,18 +84,18 @@ unsigned fast_quantises(const struct record *const step[], unsigned steps);
 /* Elements [lo, hi) of the last of those steps, from those of the first one's input; nothing is written between. */
 void fast_quantise(u8 *segment, const struct record *const step[], unsigned steps, u64 lo, u64 hi);
 
-/* A step of a chain of arithmetic: which operand (1 or 2) is the value that the step before made; and whether the other
- * is one number, or lies packed as the value does. */
-struct fast_meeting {
-    unsigned value;
-    int is_single;
+/* A step of a chain of arithmetic. One operand is the chained value, which the step before made; the other is one number,
+ * or lies packed as the chained one does. */
+struct fast_operands {
+    unsigned chained; /* 1 or 2 */
+    int is_single;    /* whether the other is one number */
 };
-#define FAST_MEETINGS 16
+#define FAST_STEPS_MOST 16
 /* Whether r can be a step of such a chain, by its function and types. */
 int fast_is_arithmetic(const struct record *r);
-/* Elements [lo, hi) of the last step, from those of the first one's input; nothing is written between. */
-void fast_arithmetic(u8 *segment, const struct record *const step[], const struct fast_meeting *with, unsigned steps,
-                     u64 lo, u64 hi);
+/* Elements [lo, hi) of the last step, from those of the first one's chained operand; nothing is written between. */
+void fast_arithmetic(u8 *segment, const struct record *const step[], const struct fast_operands *operands,
+                     unsigned steps, u64 lo, u64 hi);
 
 /* Makes outputs [lo, hi) of r, whose elements lie in the host's byte order; 0 if no fast path takes it. `prepared`: null
  * where nothing is. */

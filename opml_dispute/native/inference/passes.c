@@ -26,6 +26,7 @@ static int only_for_next(const struct schedule *s, uint64_t i, uint64_t end)
     return 1;
 }
 
+/* How many steps from step i on are a quantisation in one pass; 0: none. */
 static unsigned quantising(const struct schedule *s, uint64_t i, uint64_t end)
 {
     const struct record *record[4];
@@ -44,36 +45,38 @@ static unsigned quantising(const struct schedule *s, uint64_t i, uint64_t end)
     return steps;
 }
 
-/* What a value that is operand `value` of an arithmetic step meets there; its `value` is 0 if no pass takes that. */
-static struct fast_meeting meeting(const struct step *step, unsigned value)
+/* The operands of an arithmetic step whose operand number `chained` is the chained one; `chained` is 0 in the result if no
+ * pass can take the other. */
+static struct fast_operands operands_of(const struct step *step, unsigned chained)
 {
     const struct record *r = &step->record;
-    unsigned other = 3 - value;
-    struct fast_meeting with = {value, fast_is_single(r, other) && !(step->buffered >> other & 1)};
-    if (!with.is_single && !schedule_is_packed(r, other))
-        with.value = 0;
-    return with;
+    unsigned other = 3 - chained;
+    struct fast_operands found = {chained, fast_is_single(r, other) && !(step->buffered >> other & 1)};
+    if (!found.is_single && !schedule_is_packed(r, other))
+        found.chained = 0;
+    return found;
 }
 
+/* How many steps from step i on are arithmetic in one pass; 0: none. */
 static unsigned computing(struct schedule *s, uint64_t i, uint64_t end)
 {
     struct step *first = &s->step[i];
     if (!fast_is_arithmetic(&first->record))
         return 0;
-    for (unsigned value = 1; value <= 2 && !first->begins.value; value++)
-        if (schedule_is_packed(&first->record, value))
-            first->begins = meeting(first, value);
-    unsigned steps = first->begins.value != 0;
-    for (; steps && steps < FAST_MEETINGS && i + steps < end; steps++) {
+    for (unsigned j = 1; j <= 2 && !first->as_first.chained; j++)
+        if (schedule_is_packed(&first->record, j))
+            first->as_first = operands_of(first, j);
+    unsigned steps = first->as_first.chained != 0;
+    for (; steps && steps < FAST_STEPS_MOST && i + steps < end; steps++) {
         struct step *before = &s->step[i + steps - 1], *step = &s->step[i + steps];
         if (!fast_is_arithmetic(&step->record) || step->record.lo != first->record.lo ||
             step->record.hi != first->record.hi || !only_for_next(s, i + steps - 1, end))
             break;
-        unsigned value = schedule_is_made_by(step, 1, before) ? 1 : 2;
-        if (!schedule_is_made_by(step, value, before) || schedule_is_made_by(step, 3 - value, before))
+        unsigned chained = schedule_is_made_by(step, 1, before) ? 1 : 2;
+        if (!schedule_is_made_by(step, chained, before) || schedule_is_made_by(step, 3 - chained, before))
             break; /* its square, say */
-        step->meets = meeting(step, value);
-        if (!step->meets.value)
+        step->as_later = operands_of(step, chained);
+        if (!step->as_later.chained)
             break;
     }
     while (steps > 1 && !schedule_is_packed(&s->step[i + steps - 1].record, 0))
@@ -94,20 +97,20 @@ void schedule_plan_passes(struct schedule *s, uint64_t i, uint64_t end)
 void schedule_pass(const struct step *step, struct record *record, uint8_t *segment, uint8_t *buffers, uint64_t lo,
                    uint64_t hi)
 {
-    const struct record *pass[FAST_MEETINGS];
-    struct fast_meeting with[FAST_MEETINGS];
+    const struct record *pass[FAST_STEPS_MOST];
+    struct fast_operands operands[FAST_STEPS_MOST];
     unsigned last = step->passes - 1;
     for (unsigned i = 0; i <= last; i++) {
         pass[i] = &record[i];
-        with[i] = i ? step[i].meets : step->begins;
+        operands[i] = i ? step[i].as_later : step->as_first;
         /* What the step before makes is nowhere. */
         for (unsigned j = 1; j <= record[i].n_in; j++)
-            if (i == 0 || (step->is_arithmetic && j != with[i].value))
+            if (i == 0 || (step->is_arithmetic && j != operands[i].chained))
                 schedule_place(&record[i], &step[i], j, buffers, segment, lo);
     }
     schedule_place(&record[last], &step[last], 0, buffers, segment, lo);
     if (step->is_arithmetic)
-        fast_arithmetic(segment, pass, with, last + 1, lo, hi);
+        fast_arithmetic(segment, pass, operands, last + 1, lo, hi);
     else
         fast_quantise(segment, pass, last + 1, lo, hi);
 }

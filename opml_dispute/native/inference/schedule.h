@@ -15,8 +15,8 @@ struct step {
     uint32_t chained;       /* runs with the step before it */
     uint32_t passes;        /* so many steps, this and those after it, are one pass (passes.c) */
     uint32_t is_arithmetic; /* that pass is fast_arithmetic's, not fast_quantise's */
-    struct fast_meeting begins, meets; /* of arithmetic: what the value meets in the first step, and in a later one */
-    uint32_t finishes;                 /* of a head: so many steps after it are its `finish` (see plan_finish) */
+    struct fast_operands as_first, as_later; /* of arithmetic, where the step begins a pass and where it does not */
+    uint32_t finishes;                       /* of a head: so many steps after it are its `finish` (see plan_finish) */
     struct fast_finish finish;
     struct fast_prepared prepared;
 };
