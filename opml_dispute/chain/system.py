@@ -42,7 +42,9 @@ def connect(rpc: Rpc, deployment: Deployment) -> System:
     missing = [name for name in CONTRACTS if name not in deployment.addresses]
     if missing:
         raise BadDeployment(
-            f"the deployment lacks {', '.join(missing)}", hint="finish it: run the same `opml-dispute deploy` again"
+            f"the deployment lacks {', '.join(missing)}",
+            hint="finish it: run the same `opml-dispute deploy` again; replace a local chain of an earlier release by "
+            "`opml-dispute devnet stop` and `devnet start`",
         )
     named = [(name, deployment.addresses[name]) for name in CONTRACTS]
     codes = rpc.batch([Ask("eth_getCode", (address, "latest"), answers.data) for _, address in named])
