@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -38,20 +38,10 @@ def sidecar() -> Sidecar:
     return Sidecar.of(blobs_of(IMAGE))
 
 
-@pytest.fixture
-def rpc(bare_anvil: devnet.Anvil) -> Iterator[Rpc]:
+@pytest.fixture(autouse=True)
+def warm(bare_anvil: devnet.Anvil) -> None:
+    """The chain has made its tables for blobs."""
     warm_up(bare_anvil.url)
-    rpc = bare_anvil.rpc
-    snapshot = rpc.request("evm_snapshot")
-    yield rpc
-    rpc.request("evm_setAutomine", True)
-    rpc.request("evm_mine")
-    rpc.request("evm_revert", snapshot)
-
-
-@pytest.fixture
-def sender(rpc: Rpc) -> Sender:
-    return Sender(rpc, devnet.account("deployer"), timeout_s=5.0)
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -26,22 +26,6 @@ from opml_dispute.primitives import Address
 from opml_dispute.testing.fault_proxy import FaultProxy
 
 ETHER = 10**18
-
-
-@pytest.fixture
-def rpc(bare_anvil: devnet.Anvil) -> Iterator[Rpc]:
-    """A bare chain, put back after the test."""
-    rpc = bare_anvil.rpc
-    snapshot = rpc.request("evm_snapshot")
-    yield rpc
-    rpc.request("evm_setAutomine", True)
-    rpc.request("evm_mine")
-    rpc.request("evm_revert", snapshot)
-
-
-@pytest.fixture
-def sender(rpc: Rpc) -> Sender:
-    return Sender(rpc, devnet.account("deployer"), timeout_s=5.0)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from typing import Any
 import onnx
 import pytest
 from hypothesis import given, settings
+from onnx import parser
 
 from opml_dispute.model.compiler import compile_model
 from opml_dispute.model.program_file import DIGEST_BYTES, FILE_MAGIC, ProgramFileError, read_program
@@ -40,6 +41,27 @@ def test_a_program_is_the_same_when_it_is_read_again(pair: tuple[onnx.ModelProto
     assert again.model_root == program.model_root
     assert all(getattr(again, field) == getattr(program, field) for field in FIELDS)
     assert content(again) == raw
+
+
+@pytest.mark.parametrize(
+    "graph",
+    [
+        "(float[3] x) => (float[3] x) { }",
+        "(float[3] x) => (float[3] x, float[3] x) { }",
+        "(float[3] x) => (float[3] w, float[3] w) <float[3] w = {1, 2, 3}> { }",
+        "(float[3] x) => (float[3] w, float[3] y) <float[3] w = {1, 2, 3}> { y = Neg (x) }",
+        "(float[3] x, float[3] w) => (float[3] y) <float[3] w = {1, 2, 3}> { y = Add (x, w) }",
+        "(float[3] x) => (float[3] y, float[4] y) { y = Neg (x) }",
+        "() => (float[3] y) <float[3] w = {1, 2, 3}> { y = Neg (w) }",
+    ],
+)
+def test_an_odd_graph_that_compiles_is_read_again(graph: str) -> None:
+    """Inputs and constants as outputs, and outputs that are listed twice: ONNX allows them."""
+    program = compile_model(parser.parse_model(f'<ir_version: 8, opset_import: ["" : 17]> odd {graph}'))
+    again = accepted(content(program))
+    assert again is not None
+    assert again.model_root == program.model_root
+    expect_states_of_its_root(again, content(program), 3)
 
 
 @pytest.mark.parametrize("base", BASES)
