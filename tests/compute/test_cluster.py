@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -84,6 +85,15 @@ def right_root(case: KnownCase) -> bytes:
     return bytes(case.inference.state_root(case.program.node_count))
 
 
+def is_gone(worker: RayWorker) -> bool:
+    """Whether an actor answers no more: one that was killed may still do so for a moment."""
+    try:
+        ray.get(worker.actor.__ray_ready__.remote(), timeout=30)
+    except ray.exceptions.RayActorError:
+        return True
+    return False
+
+
 def test_cases_are_computed_on_both_nodes_and_lost_actors_replaced(
     workers: WorkerPool, start: Started, folder: Path
 ) -> None:
@@ -94,6 +104,9 @@ def test_cases_are_computed_on_both_nodes_and_lost_actors_replaced(
     assert len({worker.node_id for worker in start.workers}) == 2, "one actor a node"
     for worker in list(start.workers):
         ray.kill(worker.actor)
+        deadline = time.monotonic() + 30
+        while not is_gone(worker):
+            assert time.monotonic() < deadline
     assert [final_root(workers, case) for case in cases] == roots
     assert workers.lost == 2
 
