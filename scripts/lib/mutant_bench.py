@@ -41,6 +41,8 @@ TIMEOUT_S: Final = 600
 FORGE_ENVIRONMENT: Final = {
     "FOUNDRY_OPTIMIZER": "false",  # compiles in a fifth of the time; sizes and gas are not what is asked
     "FOUNDRY_DYNAMIC_TEST_LINKING": "true",  # a changed contract does not recompile the tests
+    "FOUNDRY_GAS_LIMIT": str(10**12),  # what is not optimized takes more than the project's limit
+    "FOUNDRY_DENY": "never",  # a variable that a mutant leaves unused is no error of the mutant's
     "FOUNDRY_FUZZ_RUNS": "32",
     "FOUNDRY_INVARIANT_RUNS": "4",
     "FORGE_SNAPSHOT_CHECK": "false",
@@ -84,6 +86,7 @@ class Bench:
             shutil.copy(ROOT / part, folder / part)
         (folder / "contracts" / "node_modules").symlink_to(ROOT / "contracts" / "node_modules")
         self._slow_suites: set[str] = set()
+        self._refusal = ""
         self._pytest: WarmPytest | None = None
         self._solc: WarmSolc | None = None
 
@@ -91,7 +94,7 @@ class Bench:
         """Another one, for work at the same time, with what is compiled here."""
         other = object.__new__(Bench)
         shutil.copytree(self.folder, folder, symlinks=True, ignore=shutil.ignore_patterns("solc*"))
-        other.folder, other._slow_suites = folder, self._slow_suites
+        other.folder, other._slow_suites, other._refusal = folder, self._slow_suites, ""
         other._pytest = other._solc = None
         return other
 
@@ -104,7 +107,7 @@ class Bench:
         """
         for kind in sorted(kinds):
             if any(judge() != SURVIVED for judge in self._judges(kind)):
-                raise BenchFailed(f"the tests that judge {kind} fail without any mutant")
+                raise BenchFailed(f"the tests that judge {kind} fail without any mutant:\n{self._refusal}")
 
     def judge(self, mutant: Mutant) -> str:
         """`NOTICED`, `SURVIVED`, or one of `NO_MUTANT`."""
@@ -179,7 +182,7 @@ class Bench:
     def _forge_test(self, kind: str) -> str:
         """The quick contracts of tests; if they are content the slow ones; then the invariants."""
         tests = FORGE_TESTS.get(kind, "test/**")
-        common = ("test", "--fail-fast", "--match-path", tests, "--no-match-test", "sizes|selectors|_gas_")
+        common = ("test", "--fail-fast", "--match-path", tests, "--no-match-test", "test_sizes")
         slow, late = "|".join(sorted(self._slow_suites)), f"{_WITHOUT}|Invariants"
         selections: list[tuple[str, ...]] = [("--no-match-contract", f"{late}|{slow}" if slow else late)]
         if slow:
@@ -194,6 +197,7 @@ class Bench:
             if "Compilation failed" in run.stderr + run.stdout or "Compiler run failed" in run.stderr + run.stdout:
                 return NO_MUTANT[0]
             if run.returncode:
+                self._refusal = "\n".join([line for line in run.stdout.splitlines() if line.startswith("[FAIL")])
                 return NOTICED
             self._note_slow_suites(run.stdout)
         return SURVIVED

@@ -30,7 +30,7 @@ def test_the_fault_stays_in_dispute_until_the_step(node: int, scramble: int, roo
         disputed = disputed_range(game, frontier(game))
         assert disputed.node_low <= node < disputed.node_high
         if disputed.step_low is not None and disputed.step_high is not None:
-            assert disputed.step_low <= faulty_instruction < disputed.step_high
+            assert disputed.step_low <= faulty_instruction < disputed.step_high <= game.depths.steps
         ranges.append(disputed)
         before = len(game.claims)
         for seat, trace in ((honest, table.truth), (liar, table.faulty)):

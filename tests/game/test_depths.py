@@ -26,12 +26,13 @@ def test_the_least_split_depth_is_the_contract_s() -> None:
     assert [Depths.for_model(node_count, 20).split for node_count in (1, 2, 4, 5, 9)] == [2, 2, 2, 3, 4]
 
 
-def test_the_deepest_game_that_the_contract_takes() -> None:
+def test_the_deepest_and_the_shallowest_game_that_the_contract_takes() -> None:
     assert Depths(4, 90).execution == 85
+    assert Depths(2, 4).execution == 1
 
 
 @pytest.mark.parametrize(("split", "deepest"), [(1, 8), (4, 5), (4, 91)])
 def test_depths_that_the_contract_refuses(split: int, deepest: int) -> None:
-    """Depths that the contract refuses are refused."""
+    """Too shallow for both phases, or too deep for a claim's position."""
     with pytest.raises(ValueError, match="expected 2 <= split"):
         Depths(split, deepest)

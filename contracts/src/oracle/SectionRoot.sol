@@ -19,11 +19,7 @@ type OutputRoot is bytes32;
 /// @notice Root of the ARENA section, 2^38 bytes: what a node's values are computed in.
 type ArenaRoot is bytes32;
 
-using {equals as ==, differs as !=} for ModelRoot global;
-
-function equals(ModelRoot root, ModelRoot other) pure returns (bool) {
-    return ModelRoot.unwrap(root) == ModelRoot.unwrap(other);
-}
+using {differs as !=} for ModelRoot global;
 
 function differs(ModelRoot root, ModelRoot other) pure returns (bool) {
     return ModelRoot.unwrap(root) != ModelRoot.unwrap(other);
