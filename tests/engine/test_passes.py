@@ -15,9 +15,9 @@ from tests.engine.test_schedule import assert_same, named
 
 Values = npt.NDArray[np.float32]
 OPERATORS = ("Add", "Sub", "Mul", "Min", "Max")
-OTHERS = ("number", "input", "start", "row", "itself", "earlier", "wild")
-"""What a value meets: a constant, a second input, the chain's start, a number a row, itself, a value before it, a
-constant that is no usual number."""
+OTHERS = ("number", "input", "start", "row", "column", "itself", "earlier", "wild")
+"""What a value meets: a constant, a second input, the chain's start, a number a row, a number a column, itself, a value
+before it, a constant that is no usual number."""
 WILD = np.array([np.nan, np.inf, -np.inf, -0.0, 0.0, 1e-42, 3e38], np.float32)
 
 
@@ -35,7 +35,8 @@ def chain(rng: np.random.Generator, shape: tuple[int, int], links: list[tuple[st
     nodes = [helper.make_node("Neg", ["x"], ["v0"])]
     for i, (operator, kind, swapped) in enumerate(links):
         value = f"v{i}"
-        fixed = {"number": strewn(rng, ()), "row": strewn(rng, (shape[0], 1)), "wild": np.asarray(rng.choice(WILD))}
+        fixed = {"number": strewn(rng, ()), "wild": np.asarray(rng.choice(WILD))}
+        fixed |= {"row": strewn(rng, (shape[0], 1)), "column": strewn(rng, (shape[1],))}
         if kind in fixed:
             constants.append(numpy_helper.from_array(np.asarray(fixed[kind], np.float32), f"c{i}"))
         names = {"input": "z", "start": "v0", "itself": value, "earlier": f"v{int(rng.integers(0, i + 1))}"}
@@ -60,6 +61,26 @@ def test_random_chains_are_made_as_step_by_step(
     made = compile_model(chain(rng, (rows, columns), links))
     arrays = named(made, 1)
     assert_same(made, {name: strewn(rng, array.shape) for name, array in arrays.items()})
+
+
+@pytest.mark.parametrize("last", [1, 31, 33, 70, 3000])
+@pytest.mark.parametrize("seed", range(4))
+def test_operands_that_repeat(last: int, seed: int) -> None:
+    """Numbers for every image, channel, line or place of a row, alone and together, meet the elements that are theirs."""
+    rng = np.random.default_rng([seed, last])
+    shape = (2, 3, int(rng.integers(1, 5)), last)
+    nodes = [helper.make_node("Neg", ["x"], ["v0"])]
+    constants: list[onnx.TensorProto] = []
+    for i in range(12):
+        kept = rng.random(4) < 0.5
+        sizes = tuple(size if keep else 1 for size, keep in zip(shape, kept, strict=True))
+        constants.append(numpy_helper.from_array(strewn(rng, sizes), f"c{i}"))
+        names = [f"v{i}", f"c{i}"] if rng.random() < 0.5 else [f"c{i}", f"v{i}"]
+        nodes.append(helper.make_node(str(rng.choice(OPERATORS)), names, [f"v{i + 1}"]))
+    value = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in ("x", "v12")]
+    graph = helper.make_graph(nodes, "repeating", value[:1], value[1:], constants)
+    made = compile_model(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10))
+    assert_same(made, {"x": strewn(rng, shape)})
 
 
 @pytest.mark.parametrize("operator", ["HardSwish", "HardSigmoid"])

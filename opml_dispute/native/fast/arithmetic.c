@@ -47,8 +47,24 @@ struct link {
     u64 function;
     int swapped; /* the chained value is the second operand */
     int is_single;
-    const float *other;
+    const float *other; /* for the elements that are next */
+    /* Where it begins, and how it repeats. */
+    const float *base;
+    u64 each, count;
 };
+
+/* Finds what element i and those after it meet; answers how many, n at most, meet that, or what lies beside it. */
+INLINE u64 meet(struct link *l, u64 i, u64 n)
+{
+    if (l->each == 1) {
+        u64 place = i % l->count, left = l->count - place;
+        l->other = l->base + place;
+        return left < n ? left : n;
+    }
+    u64 left = l->each - i % l->each;
+    l->other = l->base + i / l->each % l->count;
+    return left < n && l->count > 1 ? left : n;
+}
 
 INLINE void apply(const struct link *l, vec *value, const vec *other)
 {
@@ -75,19 +91,10 @@ INLINE void apply(const struct link *l, vec *value, const vec *other)
     }
 }
 
-void fast_arithmetic(u8 *segment, const struct record *const step[], const struct fast_operands *operands,
-                     unsigned steps, u64 lo, u64 hi)
+/* n elements of one stretch, in which every link's other operand is one number or lies side by side. */
+INLINE void run_links(const struct link *links, unsigned steps, const float *x, float *o, u64 n)
 {
-    struct link links[FAST_STEPS_MOST];
-    for (unsigned i = 0; i < steps; i++) {
-        unsigned of = operands[i].chained == 1 ? 2 : 1;
-        const float *other = (const float *)(segment + step[i]->in[of - 1]);
-        links[i] =
-            (struct link){step[i]->imm[0], of == 1, operands[i].is_single, operands[i].is_single ? other : other + lo};
-    }
-    const float *x = (const float *)(segment + step[0]->in[operands[0].chained - 1]) + lo;
-    float *o = (float *)(segment + step[steps - 1]->out) + lo;
-    u64 n = hi - lo, at = 0;
+    u64 at = 0;
     for (; at + TOGETHER * LANES <= n; at += TOGETHER * LANES) {
         vec value[TOGETHER], other[TOGETHER];
 #pragma clang loop unroll(full)
@@ -113,6 +120,30 @@ void fast_arithmetic(u8 *segment, const struct record *const step[], const struc
             apply(l, value, other);
         }
         store_some(o + at, canonical_vec(value[0]), left);
+    }
+}
+
+void fast_arithmetic(u8 *segment, const struct record *const step[], const struct fast_operands *operands,
+                     unsigned steps, u64 lo, u64 hi)
+{
+    struct link links[FAST_STEPS_MOST];
+    for (unsigned i = 0; i < steps; i++) {
+        unsigned of = operands[i].chained == 1 ? 2 : 1;
+        links[i] = (struct link){.function = step[i]->imm[0],
+                                 .swapped = of == 1,
+                                 .is_single = operands[i].each > 1 || operands[i].count == 1,
+                                 .base = (const float *)(segment + step[i]->in[of - 1]),
+                                 .each = operands[i].each,
+                                 .count = operands[i].count};
+    }
+    const float *x = (const float *)(segment + step[0]->in[operands[0].chained - 1]);
+    float *o = (float *)(segment + step[steps - 1]->out);
+    while (lo < hi) {
+        u64 n = hi - lo;
+        for (unsigned i = 0; i < steps; i++)
+            n = meet(&links[i], lo, n);
+        run_links(links, steps, x + lo, o + lo, n);
+        lo += n;
     }
 }
 

@@ -84,11 +84,11 @@ unsigned fast_quantises(const struct record *const step[], unsigned steps);
 /* Elements [lo, hi) of the last of those steps, from those of the first one's input; nothing is written between. */
 void fast_quantise(u8 *segment, const struct record *const step[], unsigned steps, u64 lo, u64 hi);
 
-/* A step of a chain of arithmetic. One operand is the chained value, which the step before made; the other is one number,
- * or lies packed as the chained one does. */
+/* A step of a chain of arithmetic. One operand is the chained value, which the step before made. Of the other, element i of
+ * the chain meets number (i / each) mod count: its own, one for all, one for a row or a channel, or one for a column. */
 struct fast_operands {
     unsigned chained; /* 1 or 2 */
-    int is_single;    /* whether the other is one number */
+    u64 each, count;
 };
 #define FAST_STEPS_MOST 16
 /* Whether r can be a step of such a chain, by its function and types. */

@@ -45,14 +45,34 @@ static unsigned quantising(const struct schedule *s, uint64_t i, uint64_t end)
     return steps;
 }
 
+/* Shorter runs of elements that meet one number, or numbers side by side, are left to the kernels. */
+#define LEAST_RUN 32
+
+/* Sees how operand j repeats: 0 if in another way than fast_operands tells. */
+static int repeats(const struct record *r, unsigned j, struct fast_operands *found)
+{
+    unsigned d = r->rank;
+    uint64_t whole = 1;
+    found->each = found->count = 1;
+    for (; d > 0 && (r->dim[d - 1] == 1 || r->stride[j][d - 1] == 0); d--)
+        found->each *= r->dim[d - 1];
+    for (; d > 0 && (r->dim[d - 1] == 1 || r->stride[j][d - 1] == (int64_t)found->count); d--)
+        found->count *= r->dim[d - 1];
+    for (; d > 0 && (r->dim[d - 1] == 1 || r->stride[j][d - 1] == 0); d--)
+        whole = 0; /* from the start again */
+    return d == 0 && (found->each == 1 ? whole || found->count >= LEAST_RUN
+                                       : found->count == 1 || found->each >= LEAST_RUN);
+}
+
 /* The operands of an arithmetic step whose operand number `chained` is the chained one; `chained` is 0 in the result if no
  * pass can take the other. */
 static struct fast_operands operands_of(const struct step *step, unsigned chained)
 {
     const struct record *r = &step->record;
     unsigned other = 3 - chained;
-    struct fast_operands found = {chained, fast_is_single(r, other) && !(step->buffered >> other & 1)};
-    if (!found.is_single && !schedule_is_packed(r, other))
+    struct fast_operands found = {.chained = chained};
+    /* What lies in a buffer is counted from the stretch's start. */
+    if (!repeats(r, other, &found) || (step->buffered >> other & 1 && !schedule_is_packed(r, other)))
         found.chained = 0;
     return found;
 }
