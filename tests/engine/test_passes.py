@@ -66,7 +66,7 @@ def test_random_chains_are_made_as_step_by_step(
 @pytest.mark.parametrize("last", [1, 31, 33, 70, 3000])
 @pytest.mark.parametrize("seed", range(4))
 def test_operands_that_repeat(last: int, seed: int) -> None:
-    """Numbers for every image, channel, line or place of a row, alone and together, meet the elements that are theirs."""
+    """Numbers for every image, channel, line or place of a row, alone or together, meet their own elements."""
     rng = np.random.default_rng([seed, last])
     shape = (2, 3, int(rng.integers(1, 5)), last)
     nodes = [helper.make_node("Neg", ["x"], ["v0"])]
