@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from opml_dispute.agent.config import AgentConfig
 from opml_dispute.agent.context import AgentContext, Pass
@@ -134,6 +134,11 @@ class Agent:
         self._measure(now, running, over, roots, agreement, time.monotonic() - started)
         self._tell(now.troubles)
         return now.sent > 0
+
+    @property
+    def declined(self) -> Mapping[str, int]:
+        """How many open requests the last pass left to others, by the reason in the policy."""
+        return self._server.declined
 
     # ---- looking ----
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Final
@@ -34,6 +35,11 @@ _LOOK_AGAIN_S: Final = 600
 """How long a request that has nothing to be done about it is left alone: the guardian may discard its games."""
 
 
+def declined_sentence(reason: str, count: int) -> str:
+    """For people: `count` open requests are not this agent's, for `reason`."""
+    return f"{count:,} open request{'s are' if count != 1 else ' is'} left to others: {reason}"
+
+
 class RequestServer:
     """Proposes answers to requests and delivers outputs, as the agent's roles say."""
 
@@ -47,6 +53,8 @@ class RequestServer:
         """The chain's time before which a request is not looked at again."""
         self._exhausted: set[RequestId] = set()
         """Batches that stay open, of which all outputs are delivered: the other items failed."""
+        self.declined: Mapping[str, int] = {}
+        """How many open requests the policy does not let this agent answer, by the reason."""
 
     def forget(self) -> None:
         """After a reorganisation: what was done may have been undone."""
@@ -59,7 +67,12 @@ class RequestServer:
         """Those of the requests that this agent answers, by its policy."""
         if "proposer" not in self._context.config.roles:
             return set()
-        return {id_ for id_, record in requests.items() if self._accepts(record, now.head.timestamp)}
+        reasons = {id_: self._objection(record, now.head.timestamp) for id_, record in requests.items()}
+        declined = Counter(reason for reason in reasons.values() if reason is not None)
+        for reason in declined.keys() - self.declined.keys():
+            self._context.log.info("declined", what=declined_sentence(reason, declined[reason]))
+        self.declined = declined
+        return {id_ for id_, reason in reasons.items() if reason is None}
 
     def serve(
         self,
@@ -89,7 +102,7 @@ class RequestServer:
                 for id_, record in requests.items()
                 if id_ in at_hand
                 and id_ not in delivered
-                and self._accepts(record, now.head.timestamp)
+                and self._objection(record, now.head.timestamp) is None
                 and self._propose_at_s.get(id_, 0) <= now.head.timestamp
             ]
             self._answer(now, self._rotation.take(wanted, AT_ONCE), is_stopped)
@@ -102,14 +115,19 @@ class RequestServer:
         except OpmlError as error:
             now.trouble(f"Request 0x{request_id.hex()}", error)
 
-    def _accepts(self, record: RequestRecord, now_s: int) -> bool:
+    def _objection(self, record: RequestRecord, now_s: int) -> str | None:
+        """Why the policy does not let this agent answer a request; None if it does."""
         config = self._context.config
+        if config.models is not None and bytes(record.model_id) not in config.models:
+            return "policy.models does not name its model"
         if config.max_bond_wei is not None and record.min_bond_wei > config.max_bond_wei:
-            return False
-        is_wanted = config.models is None or bytes(record.model_id) in config.models
-        # A fee that its requester can take back before the delivery is none.
+            return "it demands a bond above policy.max_bond"
+        if record.fee_wei < config.min_fee_wei:
+            return "its fee is below policy.min_fee"
         is_sure = self._context.system.deployment.times.fee_is_sure(record.requested_at_s, now_s)
-        return is_wanted and (record.fee_wei if is_sure else 0) >= config.min_fee_wei
+        if config.min_fee_wei > 0 and not is_sure:
+            return "its fee, which can be taken back before a disputed answer is delivered, counts as none"
+        return None
 
     def _deliverable(
         self, now: Pass, requests: Mapping[RequestId, RequestRecord], over: Sequence[Game]

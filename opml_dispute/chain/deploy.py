@@ -62,8 +62,9 @@ def deploy(
 
     A timelock, which `owner` proposes to, ends up owning factory, oracle and vault; `guardian` can stop things at once.
     Both are the sender unless another account is named. Raises `BadDeployment` if `path` holds a part of another
-    deployment.
+    deployment, `BadTimes` for times with which no game could be played and delivered from.
     """
+    (times or Times()).expect_playable()
     rpc = sender.rpc
     sender.settle()
     done = _wanted(sender, absolute_prestate, times, bonds, owner, guardian)

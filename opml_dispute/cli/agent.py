@@ -22,6 +22,7 @@ from opml_dispute.agent.lease import Lease
 from opml_dispute.agent.log import Log, make_log
 from opml_dispute.agent.memory import Memory
 from opml_dispute.agent.metrics import Metrics
+from opml_dispute.agent.serving import declined_sentence
 from opml_dispute.availability.fetching import Fetcher
 from opml_dispute.chain.amounts import ether
 from opml_dispute.chain.deployment import Deployment
@@ -152,6 +153,9 @@ def check(config_file: Path, output: Output) -> None:
         running.cases.be_patient(_CHECK_S)
         running.run_pass()
         output.say(f"Games      {len(running.discovery.games)}; requests {len(running.discovery.requests)}")
+        declined = running.declined
+        for reason, count in declined.items():
+            output.say(f"Declined   {declined_sentence(reason, count)}")
         missing = running.prefetcher.missing
         for name, reason in missing.items():
             output.say(f"{name}: {reason}", style="yellow")
@@ -159,6 +163,7 @@ def check(config_file: Path, output: Output) -> None:
             output.say("Models     models and inputs of the requests looked at are in the store")
         output.fact(
             missing=missing,
+            declined=dict(declined),
             roles=sorted(config.roles),
             address=running.sender.address,
             balance_wei=balance_wei,

@@ -124,7 +124,7 @@ def test_right_claims_of_strangers_are_defended_if_the_policy_says_so(
 def test_requests_are_answered_as_the_policy_says(
     chain: Chain, tmp_path: Path, agents: list[Unattended], changes: dict[str, Any], answered: int
 ) -> None:
-    """A cap a game below the root bond is no answer either, told with its reason."""
+    """What is left to others is told with its reason; a cap a game below the root bond is no answer either."""
     ask_sample(chain.system(), chain.sender("requester"), 5, ModelStore(tmp_path / "models"))
     one = begin(agents, chain, tmp_path, role="proposer", roles=frozenset({"proposer"}), **changes)
     one.passes()
@@ -134,6 +134,7 @@ def test_requests_are_answered_as_the_policy_says(
         assert made == 0
     else:
         assert made == answered
+        assert ("1 open request is left to others: " in one.said()) == (answered == 0)
 
 
 LAST_MOMENT_S = TEST_TIMES.reclaim_delay_s - TEST_TIMES.longest_to_delivery_s
@@ -147,8 +148,10 @@ def test_a_fee_that_can_be_taken_back_before_the_delivery_counts_as_none(
     ask_sample(chain.system(), chain.sender("requester"), 5, ModelStore(tmp_path / "models"), fee_wei=2 * ETHER)
     chain.warp(waits_s)
     proposer = frozenset({"proposer"})
-    begin(agents, chain, tmp_path, role="proposer", roles=proposer, min_fee_wei=ETHER).passes()
+    one = begin(agents, chain, tmp_path, role="proposer", roles=proposer, min_fee_wei=ETHER)
+    one.passes()
     assert chain.rpc.read(chain.system().factory.game_count()) == answered
+    assert ("its fee, which can be taken back" in one.said()) == (answered == 0)
 
 
 def test_requests_that_others_answer_keep_none_waiting(
