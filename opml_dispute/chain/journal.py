@@ -62,10 +62,11 @@ class KeyLedger:
     _locks: Final[dict[str, threading.RLock]] = {}
     _guard: Final = threading.Lock()
 
-    def __init__(self, chain_id: int, address: Address) -> None:
-        self._name = f"{chain_id}-{address}"
+    def __init__(self, chain_id: int, address: Address, folder: Path | None = None) -> None:
+        """`folder`: in the place of the project's own, for a chain that another may have the id of."""
+        self._name, self._folder = f"{chain_id}-{address}", folder or home()
         with self._guard:
-            self._lock = self._locks.setdefault(f"{home()}/{self._name}", threading.RLock())
+            self._lock = self._locks.setdefault(f"{self._folder}/{self._name}", threading.RLock())
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -74,7 +75,7 @@ class KeyLedger:
         share the folder: where it cannot be written, a nonce that was taken meanwhile is chosen anew.
         """
         with self._lock:
-            lock = FileLock(home() / "sending" / f"{self._name}.lock")
+            lock = FileLock(self._folder / "sending" / f"{self._name}.lock")
             with suppress(CannotWrite):
                 lock.take(wait=True)
             try:
@@ -140,7 +141,7 @@ class KeyLedger:
         with suppress(CannotWrite):
             write_whole(self._blobs_path(nonce), lambda temporary: temporary.write_bytes(content))
         with suppress(OSError):
-            for path in (home() / "sending").glob(f"{self._name}-*.blobs"):
+            for path in (self._folder / "sending").glob(f"{self._name}-*.blobs"):
                 digits = path.stem.rpartition("-")[2]
                 if not digits.isdigit() or int(digits) <= nonce - _KEPT_BELOW:
                     path.unlink(missing_ok=True)
@@ -167,10 +168,10 @@ class KeyLedger:
 
     @property
     def _launched_path(self) -> Path:
-        return home() / "sending" / f"{self._name}-launched.json"
+        return self._folder / "sending" / f"{self._name}-launched.json"
 
     def _blobs_path(self, nonce: int) -> Path:
-        return home() / "sending" / f"{self._name}-{nonce}.blobs"
+        return self._folder / "sending" / f"{self._name}-{nonce}.blobs"
 
     def _path(self, work: bytes) -> Path:
-        return home() / "sending" / f"{self._name}-{keccak256(work)[:16].hex()}.json"
+        return self._folder / "sending" / f"{self._name}-{keccak256(work)[:16].hex()}.json"

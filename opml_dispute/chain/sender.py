@@ -18,6 +18,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from opml_dispute.chain import answers
@@ -56,18 +57,21 @@ class Sender:
         timeout_s: float = 90.0,
         resends: int = 3,
         max_fee_wei: int = DEFAULT_MAX_FEE_WEI,
+        folder: Path | None = None,
         on_sent: Callable[[Receipt], None] | None = None,
         tell: Callable[[str], None] = lambda sentence: None,
     ) -> None:
         """
         A transaction is given `timeout_s` to be mined before it is sent with a higher fee, `resends` times at most,
-        and never for more than `max_fee_wei` per gas. `tell` receives a sentence about every delay.
+        and never for more than `max_fee_wei` per gas. `tell` receives a sentence about every delay. `folder` is where
+        what was sent is remembered, by default the project's own.
         """
         self.rpc, self.account, self.max_fee_wei = rpc, account, max_fee_wei
         self.address = account.address
         self._signing = PoolSigning(account)
         self._timeout_s, self._resends, self._on_sent, self._tell = timeout_s, resends, on_sent, tell
         self._chain_id: int | None = None
+        self._folder = folder
         self._flights: deque[Flight] = deque()
         self._outlook = Outlook(rpc, account.address, tell, earlier=self._earlier)
         self._stuck: dict[int, Fees] = {}
@@ -196,7 +200,7 @@ class Sender:
     def _ledger(self) -> KeyLedger:
         if self._chain_id is None:
             self._chain_id = self.rpc.chain_id()
-        return KeyLedger(self._chain_id, self.address)
+        return KeyLedger(self._chain_id, self.address, self._folder)
 
     def _quotes(self, orders: Sequence[Order]) -> list[Quote | OpmlError]:
         committed_wei = sum(flight.order.value_wei + flight.quote.most_wei for flight in self._flights)

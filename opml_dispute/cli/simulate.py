@@ -85,9 +85,13 @@ def simulate(
     """
     Play the scenario of a file many times, and write a report.
 
+    With --set level=contract the real contracts decide, in this process; with --set node.kind=anvil besides, on an
+    Anvil that is started for each trial, through a proxy with the faults of --set 'node.faults=["stale-nonce"]'.
+
     Example: opml-dispute simulate opml_dispute/simulation/scenarios/stalling-liar.toml --trials 200
     """
     try:
+        from opml_dispute.devnet import laboratory
         from opml_dispute.simulation import campaign, document, metrics, scenario
         from opml_dispute.simulation import pool as pools
         from opml_dispute.simulation import report as reports
@@ -102,6 +106,7 @@ def simulate(
         settings["trials"] = trials
     if settings:
         sweep = scenario.Sweep(scenario.with_settings(sweep.base, settings), sweep.axes)
+    laboratory.expect_known_faults(sweep)
     folder = results / sweep.base.name
     output.say(f"Will play {sweep.base.name}: {len(list(sweep.points()))} points of {sweep.base.trials} trials each.")
     bar = Progress(
@@ -115,7 +120,7 @@ def simulate(
             left = "" if progress.left_s is None else f"{duration(int(progress.left_s))} left"
             bar.update(task, completed=progress.done, total=progress.total, left=left)
 
-        found = campaign.run(sweep, folder, pools.POOLS[pool](workers), tell=tell)
+        found = campaign.run(sweep, folder, pools.POOLS[pool](workers), play=laboratory.play, tell=tell)
     written = document.write(reports.blocks(sweep, found), report or folder, sweep.base.name)
     table = Table()
     for head in (*(sweep.axes or ["point"]), *(reports.BY_KEY[key].title for key in sweep.base.shown)):

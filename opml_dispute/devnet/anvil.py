@@ -98,10 +98,12 @@ class Anvil:
         log: Path | None = None,
         block_time_s: int | None = None,
         network: str | None = None,
+        genesis_s: int | None = None,
         outlives: bool = False,
     ) -> Anvil:
         """
-        Start one and wait until it answers; port 0 takes a free one. `network` names rules other than Ethereum's.
+        Start one and wait until it answers; port 0 takes a free one. `network` names rules other than Ethereum's;
+        `genesis_s` is the first block's time, by default now.
 
         Unless it `outlives` this process, it ends together with it, even if this process is killed. Raises
         `DevnetProblem` if it does not come up, `ToolMissing` if there is no Anvil and it cannot be fetched.
@@ -119,6 +121,8 @@ class Anvil:
             command += ["--block-time", str(block_time_s)]
         if network is not None:
             command += ["--network", network]
+        if genesis_s is not None:
+            command += ["--timestamp", str(genesis_s)]
         try:
             output = log.open("wb") if log is not None else subprocess.DEVNULL
         except OSError as error:

@@ -13,8 +13,9 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import polars as pl
@@ -23,6 +24,9 @@ from opml_dispute.simulation.metrics import Columns
 from opml_dispute.simulation.pool import Pool
 from opml_dispute.simulation.scenario import Scenario, Sweep
 from opml_dispute.simulation.trial import play
+
+Play: TypeAlias = Callable[[Scenario, int], dict[str, Any]]
+"""From a scenario and a seed to the row of that trial."""
 
 BATCH_S = 20
 """Seconds that a batch of trials should take: little is lost by a kill, and there are not too many files."""
@@ -73,9 +77,13 @@ class PointResult:
 
 
 def run(
-    sweep: Sweep, folder: Path, pool: Pool, *, tell: Callable[[Progress], None] = lambda _: None
+    sweep: Sweep, folder: Path, pool: Pool, *, play: Play = play, tell: Callable[[Progress], None] = lambda _: None
 ) -> list[PointResult]:
-    """Computes what is missing below `folder`, and returns every point's rows."""
+    """
+    Computes what is missing below `folder`, and returns every point's rows.
+
+    `play` plays one trial; a process of the pool must be able to import it.
+    """
     points = [(settings, scenario, folder / scenario.fingerprint) for settings, scenario in sweep.points()]
     missing: list[Batch] = []
     for _, scenario, place in points:
@@ -86,7 +94,7 @@ def run(
     left = sum(batch.count for batch in missing)
     started, done = time.monotonic(), total - left
     tell(Progress(done, total, 0.0, None if left else 0.0))
-    for batch, _ in pool.run(play_batch, missing):
+    for batch, _ in pool.run(partial(play_batch, play=play), missing):
         done += batch.count
         left -= batch.count
         elapsed_s = time.monotonic() - started
@@ -95,13 +103,13 @@ def run(
     return [PointResult(settings, scenario, _read(scenario, place)) for settings, scenario, place in points]
 
 
-def play_batch(batch: Batch) -> int:
+def play_batch(batch: Batch, play: Play = play) -> int:
     """Plays the trials of a batch and writes their rows; how many."""
     rows = [play(batch.scenario, seed) for seed in range(batch.first, batch.first + batch.count)]
     frame = pl.DataFrame(rows, infer_schema_length=None)
-    partial = batch.path.with_suffix(f".{os.getpid()}.partial")
-    frame.write_parquet(partial)
-    partial.replace(batch.path)
+    unfinished = batch.path.with_suffix(f".{os.getpid()}.partial")
+    frame.write_parquet(unfinished)
+    unfinished.replace(batch.path)
     return len(rows)
 
 

@@ -22,6 +22,7 @@ from opml_dispute.actors.actions import Action, Move, ResolveClaim, ResolveGame,
 from opml_dispute.errors import OpmlError
 from opml_dispute.primitives import Address
 from opml_dispute.simulation.accounts import ETHER, Purse
+from opml_dispute.simulation.evm import NodeFailed
 from opml_dispute.simulation.fees import FeePath
 from opml_dispute.simulation.gas_table import TABLES, GasTable
 from opml_dispute.simulation.referee import Applied, Referee
@@ -201,6 +202,8 @@ class Chain:
         refusal: OpmlError | None = None
         try:
             table.referee.apply(transaction.sender, action, now_s)
+        except NodeFailed:
+            raise  # no refusal: whether the contract accepts the action is not known
         except OpmlError as error:
             refusal = error
         gas = self.gas.refused if refusal is not None else self._gas_of(action)

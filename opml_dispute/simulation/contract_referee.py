@@ -47,9 +47,9 @@ def registry_code(starting_root: bytes, node_count: int, split_depth: int, max_d
 class ContractReferee(Referee):
     """The contract's place, taken by the contract."""
 
-    def __init__(self, first: Game, inference: Inference, bonds: BondRule) -> None:
+    def __init__(self, first: Game, inference: Inference, bonds: BondRule, contracts: evm.Contracts) -> None:
         super().__init__(first, inference, bonds)
-        self._evm = evm.Evm()
+        self._evm = contracts
         self._code = evm.load_code("FaultDisputeGame")
         self._set_time(first.created_at_s)
         oracle = self._evm.deploy(evm.load_code("PreimageOracle"), 0, first.clocks.challenge_period_s)
@@ -76,7 +76,11 @@ class ContractReferee(Referee):
         return str(game)
 
     def apply(self, sender: Address, action: Action, now_s: int) -> None:
-        """Sends `action` to the contract and reads back what it holds. Raises `Refused` with the contract's error."""
+        """
+        Sends `action` to the contract and reads back what it holds.
+
+        Raises `Refused` with the contract's error, and `NodeFailed` if the chain does not do its work.
+        """
         self._set_time(now_s)
         try:
             self._send(sender, action)
@@ -112,9 +116,11 @@ class ContractReferee(Referee):
 
     def _read(self, now_s: int) -> None:
         """Makes the players' view of the game what the contract holds."""
-        (count,) = self._ask("claimDataLen")
+        ((count,), (status,), (resolved_at_s,)) = self._ask(("claimDataLen",), ("status",), ("resolvedAt",))
+        asked = [(function, index) for index in range(count) for function in ("claimData", "resolvedSubgames")]
+        stored = self._ask(*asked)
         for index in range(count):
-            claim = self._claim(index)
+            claim = _claim(index, stored[2 * index], is_resolved=stored[2 * index + 1][0])
             if index == len(self.game.claims):
                 self.game.append(claim)
                 self.claim_times.append(now_s)
@@ -122,33 +128,15 @@ class ContractReferee(Referee):
                 known = self.game.claims[index]
                 self.marks.append((now_s, index, known.countered_by, known.is_resolved))
                 self.game.put(claim)
-        self.money.awarded_wei = {}
-        for account in {claim.claimant for claim in self.game.claims}:
-            (credit,) = self._ask("normalModeCredit", account)
-            if credit:
-                self.money.awarded_wei[account] = credit
-        (status,) = self._ask("status")
+        accounts = list(dict.fromkeys(claim.claimant for claim in self.game.claims))
+        credits = self._ask(*(("normalModeCredit", account) for account in accounts))
+        self.money.awarded_wei = {
+            account: credit for account, (credit,) in zip(accounts, credits, strict=True) if credit
+        }
         if status != GameStatus.IN_PROGRESS and self.game.in_progress:
-            (resolved_at_s,) = self._ask("resolvedAt")
             self.game.end(GameStatus(status), resolved_at_s - TIME_OFFSET_S)
         settled = sum(claim.bond_wei for claim in self.game.claims if claim.is_resolved)
         self.money.burnt_wei = settled - sum(self.money.awarded_wei.values())
-
-    def _claim(self, index: int) -> Claim:
-        parent, countered_by, claimant, bond, value, position, clock = self._ask("claimData", index)
-        (is_resolved,) = self._ask("resolvedSubgames", index)
-        stored = Clock.unpack(clock)
-        return Claim(
-            index=index,
-            parent_index=None if index == 0 else parent,
-            countered_by=None if countered_by == ZERO_ADDRESS else Address(countered_by),
-            claimant=Address(claimant),
-            bond_wei=bond,
-            value=Hash32(value),
-            position=Position.from_gindex(position),
-            clock=replace(stored, timestamp_s=stored.timestamp_s - TIME_OFFSET_S),
-            is_resolved=is_resolved,
-        )
 
     def _set_time(self, now_s: int) -> None:
         self._evm.set_time(TIME_OFFSET_S + now_s)
@@ -156,5 +144,21 @@ class ContractReferee(Referee):
     def _do(self, sender: str, function: str, *arguments: Any, value_wei: int = 0) -> Any:
         return self._evm.call(sender, self._contract, self._code, function, *arguments, value_wei=value_wei)
 
-    def _ask(self, function: str, *arguments: Any) -> Any:
-        return self._do(evm.OWNER, function, *arguments)
+    def _ask(self, *questions: tuple[Any, ...]) -> list[Any]:
+        return self._evm.read_all(self._contract, self._code, questions)
+
+
+def _claim(index: int, stored: Any, *, is_resolved: bool) -> Claim:
+    parent, countered_by, claimant, bond, value, position, packed = stored
+    clock = Clock.unpack(packed)
+    return Claim(
+        index=index,
+        parent_index=None if index == 0 else parent,
+        countered_by=None if countered_by == ZERO_ADDRESS else Address(countered_by),
+        claimant=Address(claimant),
+        bond_wei=bond,
+        value=Hash32(value),
+        position=Position.from_gindex(position),
+        clock=replace(clock, timestamp_s=clock.timestamp_s - TIME_OFFSET_S),
+        is_resolved=is_resolved,
+    )

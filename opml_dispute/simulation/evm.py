@@ -1,17 +1,18 @@
 """
-The real contracts in an EVM inside this process, as the contract level of a simulation uses them.
+The real contracts, as the contract level of a simulation uses them, and an EVM inside this process that executes them.
 
-`Code` is a compiled contract with what is needed to call it; `Evm` deploys and calls. Needs `pyrevm`. The package's own
-way to contracts is `chain/`, which talks to nodes; a simulation needs none.
+`Code` is a compiled contract with what is needed to call it. `Contracts` is what the contract level needs of a chain;
+`Evm` is one, and needs `pyrevm`. Another is an Anvil (`devnet/laboratory.py`), reached as any node is, by `chain/`.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, Protocol
 
 from eth_abi.abi import decode, encode
 from eth_utils.abi import collapse_if_tuple
@@ -69,8 +70,41 @@ def load_code(name: str) -> Code:
     return Code(bytes.fromhex(raw["bytecode"][2:]), constructor, functions)
 
 
+def creation_of(runtime: bytes) -> bytes:
+    """The creation code of a contract that has just this code."""
+    return bytes.fromhex(f"61{len(runtime):04x}80600c6000396000f3") + runtime
+
+
+class NodeFailed(OpmlError):
+    """The node that executes the contracts does not do its work: nothing is known of what was asked of it."""
+
+    hint = "run the same command again: it goes on from the trials that are finished"
+
+
+class Contracts(Protocol):
+    """A chain whose time is set, with as many accounts as are named and money for all of them."""
+
+    def set_time(self, now_s: int) -> None:
+        """The timestamp of what follows; it never goes back."""
+
+    def deploy(self, code: Code, *arguments: Any) -> str:
+        """Deploys a contract; its address."""
+        ...
+
+    def deploy_raw(self, runtime: bytes) -> str:
+        """Deploys a contract that has just this code; its address."""
+        ...
+
+    def call(self, sender: str, to: str, code: Code, function: str, *arguments: Any, value_wei: int = 0) -> Any:
+        """Calls, for good; the decoded outputs, a tuple. Raises `Reverted`, `NodeFailed`."""
+
+    def read_all(self, to: str, code: Code, questions: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """The decoded outputs, each a tuple, of view functions with their arguments. Raises as `call`."""
+        ...
+
+
 class Evm:
-    """A chain of one process; `now_s` is the time of its next block."""
+    """`Contracts` of one process; `now_s` is the time of its next block."""
 
     def __init__(self) -> None:
         try:
@@ -94,12 +128,16 @@ class Evm:
     def deploy_raw(self, runtime: bytes) -> str:
         """Deploys a contract that has just this code."""
         self._fund(OWNER)
-        return str(self._evm.deploy(OWNER, bytes.fromhex(f"61{len(runtime):04x}80600c6000396000f3") + runtime))
+        return str(self._evm.deploy(OWNER, creation_of(runtime)))
 
     def call(self, sender: str, to: str, code: Code, function: str, *arguments: Any, value_wei: int = 0) -> Any:
         """Calls, for good; the decoded outputs. Raises `Reverted`."""
         selector, inputs, outputs = code.functions[function]
         return decode(outputs, self.send(sender, to, selector + encode(inputs, arguments), value_wei, name=function))
+
+    def read_all(self, to: str, code: Code, questions: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """See `Contracts`."""
+        return [self.call(OWNER, to, code, *question) for question in questions]
 
     def send(self, sender: str, to: str, data: bytes, value_wei: int = 0, *, name: str = "a call") -> bytes:
         """The same with encoded arguments: what is answered, encoded. Raises `Reverted`."""

@@ -43,6 +43,7 @@ NAME_LENGTH = 100
 """Files are named after a scenario."""
 
 LEVELS = ("rules", "contract")
+NODES = ("in-process", "anvil")
 STRATEGIES = ("liar", "sybil", "freeloader", "random")
 
 
@@ -126,6 +127,15 @@ class RpcSection:
     false_share: float = setting(
         0.0, what="Share of readings in which the newest claim has another value than on chain.", low=0, high=1
     )
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSection:
+    """The node that executes the contracts: contract level only."""
+
+    kind: str = setting("in-process", what="Where the contracts are executed.", choices=NODES)
+    faults: tuple[str, ...] = setting((), what="Faults of the proxy between the players and an Anvil; several at once.")
+    fault_every: int = setting(20, what="A fault strikes at every so manieth request that it applies to.", low=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +236,7 @@ class Scenario:
     censorship: CensorshipSection = field(default_factory=CensorshipSection, metadata={"what": "Bribed builders."})
     reorgs: ReorgSection = field(default_factory=ReorgSection, metadata={"what": "Reorganisations."})
     rpc: RpcSection = field(default_factory=RpcSection, metadata={"what": "The honest operator's view."})
+    node: NodeSection = field(default_factory=NodeSection, metadata={"what": "The node of the contract level."})
     honest: HonestSection = field(default_factory=HonestSection, metadata={"what": "The honest operator."})
     data: DataSection = field(default_factory=DataSection, metadata={"what": "Availability of model and input."})
     exceptions: ExceptionSection = field(
@@ -338,6 +349,10 @@ def _check(scenario: Scenario) -> None:
         )
     if scenario.level == "contract" and (scenario.reorgs.per_day or load.games > MOST_CONTRACT_GAMES):
         raise ScenarioError("level", f"at most {MOST_CONTRACT_GAMES} games and no reorganisations on contracts")
+    if scenario.node.kind == "anvil" and scenario.level != "contract":
+        raise ScenarioError("node.kind", 'an Anvil executes contracts: expected level = "contract" with it')
+    if scenario.node.faults and scenario.node.kind != "anvil":
+        raise ScenarioError("node.faults", 'they are those of a node: expected node.kind = "anvil" with them')
     censorship, blocks = scenario.censorship, horizon_h * 3_600 / scenario.chain.block_s
     if censorship.share and censorship.budget_eth and blocks > MOST_BLOCKS:
         raise ScenarioError(

@@ -1,5 +1,5 @@
 """
-One trial of a scenario at the rules level: from a seed to one row of figures.
+One trial of a scenario: from a seed to one row of figures.
 
 `play` makes a chain, an honest operator who checks, an honest proposer for the true proposals, the attackers, and the
 games; lets events happen until every game has paid out; and measures. Same scenario, same seed: same row.
@@ -25,6 +25,7 @@ from opml_dispute.simulation.accounts import ETHER, Purse
 from opml_dispute.simulation.attackers import Attacker, Freeloader, Liar, RandomAttacker, Sybil, front_run, settle_late
 from opml_dispute.simulation.bonds import BondRule, GasCurve, from_gas, op_stack
 from opml_dispute.simulation.chain import Chain
+from opml_dispute.simulation.evm import Contracts, Evm
 from opml_dispute.simulation.honest_operator import Operator
 from opml_dispute.simulation.referee import Referee, first_clock
 from opml_dispute.simulation.scenario import AttackerSection, BondSection, FeeSection, Scenario
@@ -93,15 +94,21 @@ def fee_path(section: FeeSection, seed: int, horizon_s: float) -> fees.FeePath:
 
 
 def play(scenario: Scenario, seed: int) -> dict[str, Any]:
-    """One trial; its row."""
+    """One trial; its row. Contracts are executed in this process."""
     return Trial(scenario, seed).run()
 
 
 class Trial:
     """One trial in the making."""
 
-    def __init__(self, scenario: Scenario, seed: int, digest: Digest | None = None) -> None:
-        """`digest`: the hash function of claimed values; by default SHA-256 for the rules, Keccak-256 for contracts."""
+    def __init__(
+        self, scenario: Scenario, seed: int, digest: Digest | None = None, contracts: Contracts | None = None
+    ) -> None:
+        """
+        `digest`: the hash function of claimed values; by default SHA-256 for the rules, Keccak-256 for contracts.
+        `contracts`: the chain of the contract level, for all games of the trial; by default one in this process each.
+        """
+        self.contracts = contracts
         if digest is None:
             digest = sha256 if scenario.level == "rules" else keccak256
         self.scenario, self.seed = scenario, seed
@@ -180,7 +187,7 @@ class Trial:
             return Referee(first, inference, self.bonds)
         from opml_dispute.simulation.contract_referee import ContractReferee  # needs more libraries than the rules
 
-        return ContractReferee(first, inference, self.bonds)
+        return ContractReferee(first, inference, self.bonds, self.contracts or Evm())
 
     def _fault(self, inference: Inference) -> Fault:
         node = self.chance.randrange(inference.node_count)

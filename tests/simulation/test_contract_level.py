@@ -67,11 +67,8 @@ def play_both(table: dict[str, Any], seed: int) -> tuple[Trial, Trial, dict[str,
     return (*trials, trials[0].run(), trials[1].run())
 
 
-@settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
-@given(table=scenarios(), seed=st.integers(0, 2**32))
-def test_both_levels_play_the_same_game(table: dict[str, Any], seed: int) -> None:
-    """Transactions, claims, clocks, winner, payments, every figure of the row."""
-    rules, contract, predicted, found = play_both(table, seed)
+def expect_the_same(rules: Trial, contract: Trial) -> None:
+    """Every game of the two has the same transactions, claims, clocks, winner and payments."""
     assert list(rules.chain.tables) == list(contract.chain.tables)
     for left, right in zip(rules.chain.tables.values(), contract.chain.tables.values(), strict=True):
         assert isinstance(right.referee, ContractReferee)
@@ -82,6 +79,14 @@ def test_both_levels_play_the_same_game(table: dict[str, Any], seed: int) -> Non
         assert left.referee.game.resolved_at_s == right.referee.game.resolved_at_s
         assert left.referee.money.staked_wei == right.referee.money.staked_wei
         assert left.referee.money.awarded_wei == right.referee.money.awarded_wei
+
+
+@settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@given(table=scenarios(), seed=st.integers(0, 2**32))
+def test_both_levels_play_the_same_game(table: dict[str, Any], seed: int) -> None:
+    """Transactions, claims, clocks, winner, payments, every figure of the row."""
+    rules, contract, predicted, found = play_both(table, seed)
+    expect_the_same(rules, contract)
     assert found == pytest.approx(predicted)
 
 
