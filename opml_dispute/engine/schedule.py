@@ -6,7 +6,8 @@ needs only S_n can do without them: only INPUT, OUTPUT, the header and blocks th
 
 1. tiles of one operation are one step (`steps`);
 2. a chain of steps that each make element i from elements i runs stretch by stretch (`steps.chains_of`); what lives
-   within a chain only never leaves a worker's buffer;
+   within a chain only never leaves a worker's buffer; a small step that only interrupts a chain comes before it
+   (`steps.without_interruptions`);
 3. blocks that are freed do not lie in ARENA but share a small workspace (`workspace`), and weights are read where the
    program holds them;
 4. a tensor that is only copied into a larger one, as in a concatenation, is computed there at once (`_make_in_place`).
@@ -31,7 +32,7 @@ import numpy.typing as npt
 from opml_dispute.engine.addresses import IN_BUFFER, IN_WORKSPACE, addresses_of
 from opml_dispute.engine.node_record import COPY, ELEMENTWISE, RECORD, SCATTER, starts_well
 from opml_dispute.engine.segment import ARENA, OUTPUT, WEIGHTS
-from opml_dispute.engine.steps import Step, chains_of, steps_of
+from opml_dispute.engine.steps import Step, chains_of, steps_of, without_interruptions
 from opml_dispute.engine.values import Block
 from opml_dispute.engine.workspace import MOST_PARTS, Place, Room, joined, places_of
 from opml_dispute.primitives import RECORD_BYTES
@@ -84,7 +85,7 @@ def make_schedule(
     count = len(records) // RECORD_BYTES
     if not 0 < np.unique(tiles_end).size <= MOST_STEPS or not starts_well(blocks[0], count):
         return None
-    steps = list(steps_of(records, extents, tiles_end))
+    steps = without_interruptions(list(steps_of(records, extents, tiles_end)))
     places = places_of(steps)
     if places is None:
         return None

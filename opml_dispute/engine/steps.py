@@ -186,16 +186,61 @@ def chains_of(steps: Sequence[Step]) -> Iterator[range]:
         first = end
 
 
+SMALL: Final = 64
+"""Outputs of a step that takes less time than a chain that is cut in two."""
+
+
+def without_interruptions(steps: list[Step]) -> list[Step]:
+    """
+    The steps in an order in which small ones that have nothing to do with a chain around them come before it.
+
+    What a step of the chain reads is there earlier than it has to be; nothing else changes. What a moved step freed is
+    freed where it was.
+    """
+    order: list[Step] = []
+    head = 0  # where in `order` the chain begins
+    for step in steps:
+        chain = order[head:]
+        begun = bool(chain) and chain[0].whole and chain[0].packed[0] and chain[0].opcode in ELEMENTWISE
+        if begun and len(chain) < LONGEST_CHAIN and _follows(chain, step):
+            order.append(step)
+        elif begun and step.count <= SMALL < chain[0].count and _moves_before(chain, step):
+            order[-1].frees = [*order[-1].frees, *step.frees]
+            step.frees = ()
+            order.insert(head, step)
+            head += 1
+        else:
+            head = len(order)
+            order.append(step)
+    return order
+
+
+def _moves_before(chain: Sequence[Step], step: Step) -> bool:
+    """Whether an elementwise `step` gives the same before all of `chain` as behind it, and so does the chain."""
+    if step.opcode not in ELEMENTWISE:
+        return False
+    for earlier in chain:
+        if any(_meet(step.operands[0], other) for other in earlier.operands):
+            return False
+        if any(_meet(operand, earlier.operands[0]) for operand in step.operands):
+            return False
+        freed = [(offset, offset + (1 << log2_size)) for offset, log2_size in earlier.frees]
+        if any(operand.lo < hi and lo < operand.hi for operand in step.operands for lo, hi in freed):
+            return False
+    return True
+
+
 def _follows(chain: Sequence[Step], step: Step) -> bool:
     """
     Whether `step` makes element i from elements i of what `chain` makes, and disturbs nothing that the chain reads.
 
-    So stretches may be made one after another, each by all steps, and by different threads.
+    So stretches may be made one after another, each by all steps, and by different threads. Behind an elementwise head
+    it need not read what the chain makes: a later step may join the two.
     """
     out = step.operands[0]
     if step.opcode not in ELEMENTWISE or not step.whole or not step.packed[0] or step.count != chain[0].count:
         return False
-    reads = False
+    reads = chain[0].opcode in ELEMENTWISE
     for earlier in chain:
         if any(_meet(out, other) for other in earlier.operands):
             return False

@@ -116,6 +116,26 @@ def test_powers_of_any_number(bench: Bench, columns: int) -> None:
         agree(bench, make.case(record, count))
 
 
+BRAIN_FUNCTIONS = (Binary.ADD, Binary.SUB, Binary.MUL, Binary.DIV, Binary.MIN, Binary.MAX, Binary.EQ)
+
+
+@pytest.mark.parametrize("function", BRAIN_FUNCTIONS)
+def test_two_of_bfloat16(bench: Bench, function: Binary) -> None:
+    """Awkward numbers side by side, a row's with one number, and all with one."""
+    for seed in range(24):
+        rng = np.random.default_rng([function, seed])
+        make, rows, columns = Maker(rng, awkward=True), int(rng.integers(1, 4)), int(rng.integers(1, 400))
+        inputs = [make.put(elements(rng, DType.BF16, rows * columns)) for _ in range(2)]
+        second = [[columns, 1], [1, 0], [0, 0]][seed % 3]
+        record = Record(
+            *(Opcode.BINARY, DType.BOOL if function is Binary.EQ else DType.BF16, ARENA.offset, tuple(inputs)),
+            *((DType.BF16, DType.BF16), 2),
+            imm=words(function),
+            body=strided_body([rows, columns], [[columns, 1], [columns, 1], second]),
+        )
+        agree(bench, make.case(record, rows * columns))
+
+
 def test_division_by_one_number(bench: Bench) -> None:
     """Rounded correctly: next to halfway cases, by divisors with all bits set or one, and out of the usual range."""
     count = 20_000

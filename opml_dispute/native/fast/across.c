@@ -69,6 +69,64 @@ static void reduce_some(u64 function, f32 *o, const struct walk *inputs, i64 mov
     }
 }
 
+typedef float many __attribute__((vector_size(64), aligned(4), may_alias));
+typedef i32 manyi __attribute__((vector_size(64), aligned(4), may_alias));
+#define MANY 16u
+
+INLINE many combined_many(u64 function, many x, many y)
+{
+    if (function == RED_SUM)
+        return x + y;
+    if (function == RED_PROD)
+        return x * y;
+    manyi first = (function == RED_MAX ? x > y : x < y) | (x != x);
+    return (many)((first & (manyi)x) | (~first & (manyi)y));
+}
+
+/* Outputs side by side that have `used` elements each, one for a partial result: element p of output i is x[p][i]. Nothing
+ * leaves the registers. Answers how many of n outputs are made. */
+INLINE u64 reduce_few(u64 function, f32 *o, const f32 *const x[PARTIALS], unsigned used, u64 n)
+{
+    u64 at = 0;
+    for (; at + MANY <= n; at += MANY) {
+        many partial[PARTIALS];
+#pragma clang loop unroll(full)
+        for (unsigned p = 0; p < PARTIALS; p++) {
+            partial[p] = (many){0};
+            if (p < used) /* the neutral elements of the others change no number */
+                partial[p] = function == RED_SUM ? 0.0f + *(const many *)(x[p] + at) : *(const many *)(x[p] + at);
+        }
+#pragma clang loop unroll(full)
+        for (unsigned width = PARTIALS / 2; width; width /= 2)
+#pragma clang loop unroll(full)
+            for (unsigned p = 0; p < width; p++)
+                if (p + width < used)
+                    partial[p] = combined_many(function, partial[p], partial[p + width]);
+        manyi bits = (manyi)partial[0], is_nan = (bits & 0x7fffffff) > 0x7f800000;
+        *(many *)(o + at) = (many)((is_nan & 0x7fc00000) | (~is_nan & bits));
+    }
+    return at;
+}
+
+/* The same for the elements that `inputs` walks, moved by `moved` bytes. */
+static u64 reduce_some_few(u64 function, f32 *o, const struct walk *inputs, i64 moved, u64 n)
+{
+    if (inputs->left > PARTIALS || n < MANY)
+        return 0;
+    const f32 *x[PARTIALS];
+    struct walk w = *inputs;
+    unsigned used = 0;
+    for (u64 m; (m = walk_row(&w)) != 0; walk_next(&w, m, 1))
+        for (u64 j = 0; j < m; j++)
+            x[used++] = (const f32 *)(w.at[0] + moved + (i64)j * w.step[0]);
+    switch (function) {
+    case RED_SUM: return reduce_few(RED_SUM, o, x, used, n);
+    case RED_PROD: return reduce_few(RED_PROD, o, x, used, n);
+    case RED_MAX: return reduce_few(RED_MAX, o, x, used, n);
+    default: return reduce_few(RED_MIN, o, x, used, n);
+    }
+}
+
 typedef float eight __attribute__((vector_size(32), aligned(4), may_alias));
 typedef i32 eighti __attribute__((vector_size(32), aligned(4), may_alias));
 /* Rows reduced at a time, and the least elements that pay for it. */
@@ -196,7 +254,8 @@ int fast_reduce(u8 *segment, const struct record *r, u64 lo, u64 hi)
     if (outputs.step[0] != 4 || outputs.step[1] != 4 || outputs.row < LEAST_ROW)
         return 0;
     for (u64 n; (n = walk_row(&outputs)) != 0; walk_next(&outputs, n, 2))
-        for (u64 at = 0; at < n; at += AT_ONCE)
+        for (u64 at = reduce_some_few(r->imm[0], (f32 *)outputs.at[0], &inputs, outputs.at[1] - segment, n); at < n;
+             at += AT_ONCE)
             reduce_some(r->imm[0], (f32 *)outputs.at[0] + at, &inputs, outputs.at[1] + 4 * at - segment,
                         n - at < AT_ONCE ? n - at : AT_ONCE);
     return 1;
