@@ -41,7 +41,7 @@ from opml_dispute.testing.proxy_faults import FAULTS
 _EXCHANGE_S: Final = 2.0
 """Given to one exchange: an Anvil on this machine answers in milliseconds, a fault may keep the answer back."""
 _PATIENCE_S: Final = 120.0
-_RARE: Final = 5
+_RARE: Final = 20
 """Faults that few requests can meet strike so many times as often as the others."""
 
 T = TypeVar("T")
@@ -66,7 +66,7 @@ def expect_known_faults(sweep: Sweep) -> None:
 
 
 @contextmanager
-def anvil_contracts(faults: Sequence[str] = (), *, every: int = 20) -> Iterator[AnvilContracts]:
+def anvil_contracts(faults: Sequence[str] = (), *, every: int = 100) -> Iterator[AnvilContracts]:
     """
     `Contracts` on an Anvil that ends with the context; each of `faults` strikes at every `every`-th request.
 

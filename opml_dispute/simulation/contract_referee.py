@@ -128,7 +128,9 @@ class ContractReferee(Referee):
                 known = self.game.claims[index]
                 self.marks.append((now_s, index, known.countered_by, known.is_resolved))
                 self.game.put(claim)
-        accounts = list(dict.fromkeys(claim.claimant for claim in self.game.claims))
+        # One whose moves were all made by others before it may still have countered a claim, by the step.
+        named = (account for claim in self.game.claims for account in (claim.claimant, claim.countered_by))
+        accounts = [account for account in dict.fromkeys(named) if account is not None]
         credits = self._ask(*(("normalModeCredit", account) for account in accounts))
         self.money.awarded_wei = {
             account: credit for account, (credit,) in zip(accounts, credits, strict=True) if credit

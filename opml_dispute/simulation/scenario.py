@@ -135,7 +135,7 @@ class NodeSection:
 
     kind: str = setting("in-process", what="Where the contracts are executed.", choices=NODES)
     faults: tuple[str, ...] = setting((), what="Faults of the proxy between the players and an Anvil; several at once.")
-    fault_every: int = setting(20, what="A fault strikes at every so manieth request that it applies to.", low=2)
+    fault_every: int = setting(100, what="A fault strikes at every so manieth request that it applies to.", low=2)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from opml_dispute.engine.hashing import keccak256
 from opml_dispute.simulation.contract_referee import ContractReferee
 from opml_dispute.simulation.scenario import Scenario, parse, with_settings
-from opml_dispute.simulation.trial import Trial
+from opml_dispute.simulation.trial import CHECKER, Trial
 
 STRATEGIES = [
     {"strategy": "liar"},
@@ -103,3 +103,22 @@ def test_the_contract_executes_the_last_step() -> None:
     steps = [entry for entry in only.referee.journal if type(entry.action).__name__ == "Step"]
     assert len(steps) == 1
     assert row["truth_won"] == 1
+
+
+def test_who_has_only_stepped_is_paid_at_both_levels() -> None:
+    """Every move of the honest account was made by another before it; the step is its own, and so is what it wins."""
+    table = {
+        "name": "only-a-step",
+        "game": {"nodes": 1, "log2_steps": 5, "max_clock_h": 12},
+        "bonds": {"curve": "op-stack"},
+        "attacker": [{"strategy": "liar", "front_runs": 1.0}, {"strategy": "liar", "front_runs": 1.0}],
+    }
+    for seed in range(20):
+        rules, contract, predicted, found = play_both(table, seed)
+        expect_the_same(rules, contract)
+        assert found == pytest.approx(predicted)
+        (game,) = (table.referee.game for table in rules.chain.tables.values())
+        if CHECKER not in {claim.claimant for claim in game.claims}:
+            assert rules.chain.tables[game.address].referee.money.awarded_wei[CHECKER] > 0
+            return
+    pytest.fail("the honest account moved in every game: no game is of this kind")
