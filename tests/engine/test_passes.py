@@ -1,4 +1,4 @@
-"""Chains of sums, products and choices, made in one pass: the bits of one step after the other."""
+"""Chains of arithmetic, made in one pass: the bits of one step after the other."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from onnx import TensorProto, helper, numpy_helper
 
 from opml_dispute.model.compiler import compile_model
 from tests.engine.test_schedule import assert_same, named
+from tests.model.graphs import Graph
 
 Values = npt.NDArray[np.float32]
-OPERATORS = ("Add", "Sub", "Mul", "Min", "Max")
+OPERATORS = ("Add", "Sub", "Mul", "Div", "Min", "Max", "Exp")
+"""Exp takes the value alone."""
 OTHERS = ("number", "input", "start", "row", "column", "itself", "earlier", "wild")
 """What a value meets: a constant, a second input, the chain's start, a number a row, a number a column, itself, a value
 before it, a constant that is no usual number."""
@@ -41,7 +43,8 @@ def chain(rng: np.random.Generator, shape: tuple[int, int], links: list[tuple[st
             constants.append(numpy_helper.from_array(np.asarray(fixed[kind], np.float32), f"c{i}"))
         names = {"input": "z", "start": "v0", "itself": value, "earlier": f"v{int(rng.integers(0, i + 1))}"}
         other = names.get(kind, f"c{i}")
-        nodes.append(helper.make_node(operator, [other, value] if swapped else [value, other], [f"v{i + 1}"]))
+        operands = [value] if operator == "Exp" else [other, value] if swapped else [value, other]
+        nodes.append(helper.make_node(operator, operands, [f"v{i + 1}"]))
     nodes.append(helper.make_node("Transpose", [f"v{len(links)}"], ["y"]))
     inputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in "xz"]
     outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape[::-1])]
@@ -76,11 +79,28 @@ def test_operands_that_repeat(last: int, seed: int) -> None:
         sizes = tuple(size if keep else 1 for size, keep in zip(shape, kept, strict=True))
         constants.append(numpy_helper.from_array(strewn(rng, sizes), f"c{i}"))
         names = [f"v{i}", f"c{i}"] if rng.random() < 0.5 else [f"c{i}", f"v{i}"]
-        nodes.append(helper.make_node(str(rng.choice(OPERATORS)), names, [f"v{i + 1}"]))
+        operator = str(rng.choice(OPERATORS))
+        nodes.append(helper.make_node(operator, [f"v{i}"] if operator == "Exp" else names, [f"v{i + 1}"]))
     value = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in ("x", "v12")]
     graph = helper.make_graph(nodes, "repeating", value[:1], value[1:], constants)
     made = compile_model(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10))
     assert_same(made, {"x": strewn(rng, shape)})
+
+
+DIVISORS = np.array([3.0, -0.7, 1e-9, -1e-31, 1e31, 2.0**-30, 2.0**30, 0.0, -0.0, np.inf, np.nan, 1e-42], np.float32)
+
+
+@pytest.mark.parametrize("columns", [1, 33, 100, 1024, 1025, 5000])
+@pytest.mark.parametrize("operator", ["Sub", "Div", "Mul"])
+def test_rows_that_each_meet_a_number(operator: str, columns: int) -> None:
+    """As behind a reduction: a step alone, and one followed by the exponential function."""
+    rng = np.random.default_rng(columns)
+    for follows in (False, True):
+        graph = Graph()
+        x, y = graph.input("x", [len(DIVISORS), columns]), graph.input("y", [len(DIVISORS), 1])
+        found = graph.node(operator, x, y)
+        made = compile_model(graph.model([graph.node("Exp", found) if follows else found]))
+        assert_same(made, {"x": strewn(rng, (len(DIVISORS), columns)), "y": DIVISORS.reshape(-1, 1)})
 
 
 @pytest.mark.parametrize("operator", ["HardSwish", "HardSigmoid"])

@@ -145,6 +145,29 @@ INLINE eight combined_eight(u64 function, eight x, eight y, eighti *nan)
     return (eight)((first & (eighti)x) | (~first & (eighti)y));
 }
 
+/* `combined`, on vectors, NaN winning. */
+INLINE eight joined_eight(u64 function, eight x, eight y)
+{
+    if (function == RED_SUM)
+        return x + y;
+    if (function == RED_PROD)
+        return x * y;
+    eighti first = (function == RED_MAX ? x > y : x < y) | (x != x);
+    return (eight)((first & (eighti)x) | (~first & (eighti)y));
+}
+
+/* The results of ROWS rows in the first lanes: 0..3 take 4..7 of each, 0..1 take 2..3, 0 takes 1. */
+INLINE eight fold_rows(u64 function, const eight *p)
+{
+#define HALVES(x, y, SHUFFLE_LOW, SHUFFLE_HIGH)                                                                        \
+    joined_eight(function, __builtin_shufflevector(x, y, SHUFFLE_LOW), __builtin_shufflevector(x, y, SHUFFLE_HIGH))
+#define LIST(...) __VA_ARGS__
+    eight p01 = HALVES(p[0], p[1], LIST(0, 1, 2, 3, 8, 9, 10, 11), LIST(4, 5, 6, 7, 12, 13, 14, 15));
+    eight p23 = HALVES(p[2], p[3], LIST(0, 1, 2, 3, 8, 9, 10, 11), LIST(4, 5, 6, 7, 12, 13, 14, 15));
+    eight all = HALVES(p01, p23, LIST(0, 1, 4, 5, 8, 9, 12, 13), LIST(2, 3, 6, 7, 10, 11, 14, 15));
+    return HALVES(all, all, LIST(0, 2, 4, 6, 0, 2, 4, 6), LIST(1, 3, 5, 7, 1, 3, 5, 7));
+}
+
 /* n elements each of `rows` rows, `apart` bytes from one another; results `o_step` bytes apart. */
 INLINE void reduce_rows(u64 function, unsigned rows, u8 *o, i64 o_step, const u8 *a, i64 apart, u64 n)
 {
@@ -161,11 +184,28 @@ INLINE void reduce_rows(u64 function, unsigned rows, u8 *o, i64 o_step, const u8
         for (unsigned i = 0; i < rows; i++)
             partial[i] =
                 combined_eight(function, partial[i], *(const eight *)(a + (i64)i * apart + 4 * (i64)at), &nan[i]);
+#pragma clang loop unroll(full)
+    for (unsigned i = 0; i < rows; i++)
+        if (function == RED_MAX || function == RED_MIN)
+            partial[i] = (eight)((nan[i] & 0x7fc00000) | (~nan[i] & (eighti)partial[i]));
+    if (rows == ROWS) {
+#pragma clang loop unroll(full)
+        for (unsigned i = 0; i < rows; i++) {
+            const f32 *x = (const f32 *)(a + (i64)i * apart);
+            for (u64 j = at; j < n; j++)
+                partial[i][j - at] = combined(function, partial[i][j - at], x[j]);
+        }
+        eight result = fold_rows(function, partial);
+#pragma clang loop unroll(full)
+        for (unsigned i = 0; i < rows; i++)
+            *(f32 *)(o + (i64)i * o_step) = canonical(result[i]);
+        return;
+    }
     for (unsigned i = 0; i < rows; i++) {
         const f32 *x = (const f32 *)(a + (i64)i * apart);
         f32 p[PARTIALS];
         for (unsigned j = 0; j < PARTIALS; j++)
-            p[j] = nan[i][j] ? f32_nan() : partial[i][j];
+            p[j] = partial[i][j];
         for (u64 j = at; j < n; j++)
             p[j - at] = combined(function, p[j - at], x[j]);
         for (unsigned width = PARTIALS / 2; width; width /= 2)

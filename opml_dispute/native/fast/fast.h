@@ -88,7 +88,7 @@ void fast_quantise(u8 *segment, const struct record *const step[], unsigned step
  * the chain meets number (i / each) mod count: its own, one for all, one for a row or a channel, or one for a column. */
 struct fast_operands {
     unsigned chained; /* 1 or 2 */
-    u64 each, count;
+    u64 each, count;  /* 0: there is no other operand */
 };
 #define FAST_STEPS_MOST 16
 /* Whether r can be a step of such a chain, by its function and types. */

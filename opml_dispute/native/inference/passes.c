@@ -71,10 +71,19 @@ static struct fast_operands operands_of(const struct step *step, unsigned chaine
     const struct record *r = &step->record;
     unsigned other = 3 - chained;
     struct fast_operands found = {.chained = chained};
+    if (r->n_in == 1)
+        return found; /* there is no other */
     /* What lies in a buffer is counted from the stretch's start. */
     if (!repeats(r, other, &found) || (step->buffered >> other & 1 && !schedule_is_packed(r, other)))
         found.chained = 0;
     return found;
+}
+
+/* Whether a step that no other joins is better made as a pass: its rows are short, and each meets a number of its own. */
+#define SHORT_ROW 1024
+static int has_short_rows(const struct fast_operands *found)
+{
+    return found->each > 1 && found->count > 1 && found->each <= SHORT_ROW;
 }
 
 /* How many steps from step i on are arithmetic in one pass; 0: none. */
@@ -83,7 +92,7 @@ static unsigned computing(struct schedule *s, uint64_t i, uint64_t end)
     struct step *first = &s->step[i];
     if (!fast_is_arithmetic(&first->record))
         return 0;
-    for (unsigned j = 1; j <= 2 && !first->as_first.chained; j++)
+    for (unsigned j = 1; j <= first->record.n_in && !first->as_first.chained; j++)
         if (schedule_is_packed(&first->record, j))
             first->as_first = operands_of(first, j);
     unsigned steps = first->as_first.chained != 0;
@@ -92,16 +101,18 @@ static unsigned computing(struct schedule *s, uint64_t i, uint64_t end)
         if (!fast_is_arithmetic(&step->record) || step->record.lo != first->record.lo ||
             step->record.hi != first->record.hi || !only_for_next(s, i + steps - 1, end))
             break;
-        unsigned chained = schedule_is_made_by(step, 1, before) ? 1 : 2;
-        if (!schedule_is_made_by(step, chained, before) || schedule_is_made_by(step, 3 - chained, before))
+        unsigned chained = schedule_is_made_by(step, 1, before) ? 1 : step->record.n_in;
+        if (!schedule_is_made_by(step, chained, before))
+            break;
+        if (step->record.n_in == 2 && schedule_is_made_by(step, 3 - chained, before))
             break; /* its square, say */
         step->as_later = operands_of(step, chained);
         if (!step->as_later.chained)
             break;
     }
-    while (steps > 1 && !schedule_is_packed(&s->step[i + steps - 1].record, 0))
+    while (steps > 0 && !schedule_is_packed(&s->step[i + steps - 1].record, 0))
         steps--;
-    return steps > 1 ? steps : 0;
+    return steps > 1 || (steps && has_short_rows(&first->as_first)) ? steps : 0;
 }
 
 void schedule_plan_passes(struct schedule *s, uint64_t i, uint64_t end)

@@ -106,7 +106,7 @@ static void run_part(void *self, unsigned part, unsigned worker, struct fast_scr
         fast_run_finished(job->ml->segment, head, begin, end, &job->step->finish, &job->step->prepared, scratch);
         step += 1 + job->step->finishes;
         steps -= 1 + job->step->finishes;
-    } else if (steps == 1 || !is_elementwise(head)) {
+    } else if ((steps == 1 && !step->passes) || !is_elementwise(head)) {
         if (!fast_run(job->ml->segment, head, begin, end, &job->step->prepared, scratch))
             kernel_run(job->ml->segment, head, begin, end);
         step++;
