@@ -94,7 +94,9 @@ class Verifier:
         except ImportError:
             raise EvmMissing from None
         self.ml = ml
-        self._evm: pyrevm.EVM = pyrevm.EVM(spec_id="CANCUN", gas_limit=2**62)
+        # A contract may have any size here, so that it may be compiled without the optimizer.
+        cfg = pyrevm.CfgEnv(limit_contract_code_size=2**24)
+        self._evm: pyrevm.EVM = pyrevm.EVM(spec_id="CANCUN", gas_limit=2**62, env=pyrevm.Env(cfg=cfg))
         self._evm.set_balance(DEPLOYER, 10**24)
         self._oracle_abi, self._fpvm_abi = load_artifact("PreimageOracle"), load_artifact("FPVM")
         self.oracle = self._deploy(self._oracle_abi, MIN_PROPOSAL_SIZE, CHALLENGE_PERIOD_S)

@@ -23,7 +23,7 @@ from typing import Final
 
 from lib.environment import ROOT
 from lib.mutants import Mutant
-from lib.spoilt_verifier import agreement_fails, put_verifier
+from lib.spoilt_verifier import AGREEMENT, put_verifier
 from lib.warm_pytest import FAILED, NOT_HERE, PASSED, WarmPytest
 from lib.warm_solc import WarmSolc
 
@@ -62,7 +62,7 @@ PYTHON_TESTS: Final = (
 )
 """What can notice a mutant of the rules or of an actor. Other tests of the rules are about layers, names, and the game
 in memory."""
-PYTEST_ARGUMENTS: Final = ("-x", "-q", "-m", "not slow", "--no-header", *PYTHON_TESTS)
+PYTEST_ARGUMENTS: Final = ("-x", "-q", "-m", "not slow", "--no-header")
 SLOW_SUITE_S: Final = 1.0
 """Processor time from which a contract of tests is asked last."""
 _SUITE: Final = re.compile(
@@ -88,6 +88,7 @@ class Bench:
         self._slow_suites: set[str] = set()
         self._refusal = ""
         self._pytest: WarmPytest | None = None
+        self._agreement: WarmPytest | None = None
         self._solc: WarmSolc | None = None
 
     def copied(self, folder: Path) -> Bench:
@@ -95,7 +96,7 @@ class Bench:
         other = object.__new__(Bench)
         shutil.copytree(self.folder, folder, symlinks=True, ignore=shutil.ignore_patterns("solc*"))
         other.folder, other._slow_suites, other._refusal = folder, self._slow_suites, ""
-        other._pytest = other._solc = None
+        other._pytest = other._agreement = other._solc = None
         return other
 
     def prepare(self, kinds: set[str]) -> None:
@@ -118,24 +119,25 @@ class Bench:
         with self._spoilt(mutant):
             if mutant.path.suffix == ".py":
                 return self._fresh_verdict(mutant.path)
-            for judge in self._judges(kind_of(mutant.path)):
+            for judge in self._judges(kind_of(mutant.path), str(mutant.path)):
                 if (verdict := judge()) != SURVIVED:
                     return verdict
             spoilt = self._bytecode()
         return SURVIVED if spoilt != self._bytecode() else "same bytecode"
 
-    def _judges(self, kind: str) -> list[Callable[[], str]]:
-        """What answers about the copy as it is, one after the other."""
+    def _judges(self, kind: str, changed: str = "") -> list[Callable[[], str]]:
+        """What answers about the copy as it is, in which this file is changed, one after the other."""
         if kind == "python":
             return [self._python_as_it_is]
         forge: Callable[[], str] = partial(self._forge_test, kind)
+        agreement = partial(self._agreement_verdict, changed)
         if kind == "vm":
-            return [self._agreement_verdict, forge]
-        return [forge, self._agreement_verdict] if kind == "preimages" else [forge]
+            return [agreement, forge]
+        return [forge, agreement] if kind == "preimages" else [forge]
 
     def close(self) -> None:
         """Ends what keeps running."""
-        for running in (self._pytest, self._solc):
+        for running in (self._pytest, self._agreement, self._solc):
             if running is not None:
                 running.close()
 
@@ -171,13 +173,18 @@ class Bench:
         self._solc.keep_running()
         return self._solc.path
 
-    def _agreement_verdict(self) -> str:
+    def _agreement_verdict(self, changed: str) -> str:
         """By the tests that hold the verifier against the engine."""
         try:
             put_verifier(self.folder, self._warm_solc())
         except CompileError:
             return NO_MUTANT[0]
-        return NOTICED if agreement_fails(self.folder, timeout_s=TIMEOUT_S) else SURVIVED
+        if self._agreement is None:
+            self._agreement = WarmPytest(self.folder, "agreement", (*PYTEST_ARGUMENTS, *AGREEMENT))
+        answer = self._agreement.ask(None, about=changed, timeout_s=TIMEOUT_S)
+        if answer != PASSED:
+            self._refusal = self._agreement.last_words()
+        return SURVIVED if answer == PASSED else NOTICED
 
     def _forge_test(self, kind: str) -> str:
         """The quick contracts of tests; if they are content the slow ones; then the invariants."""
@@ -220,7 +227,7 @@ class Bench:
 
     def _collected(self) -> WarmPytest:
         if self._pytest is None:
-            self._pytest = WarmPytest(self.folder, PYTEST_ARGUMENTS)
+            self._pytest = WarmPytest(self.folder, "python", (*PYTEST_ARGUMENTS, *PYTHON_TESTS))
         return self._pytest
 
     def _python_as_it_is(self) -> str:
@@ -243,7 +250,7 @@ class Bench:
     def _fresh_verdict(self, path: Path) -> str:
         """By a process that imports the spoilt file."""
         try:
-            fresh = WarmPytest(self.folder, PYTEST_ARGUMENTS)
+            fresh = WarmPytest(self.folder, "python", (*PYTEST_ARGUMENTS, *PYTHON_TESTS))
         except ChildProcessError:
             return NOTICED  # the tests cannot even be collected
         try:

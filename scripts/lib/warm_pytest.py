@@ -4,8 +4,8 @@ Pytest with its tests collected once, for many changed versions of one file afte
 `WarmPytest` starts this file as a program inside a copy of the project. The program imports and collects, and then
 reads requests, a JSON object a line: the file, its original and its changed text, and the first tests to run. For each
 it forks; the child puts the changed functions in (`changed_functions`) and runs the tests up to the first that fails.
-So a change that a quick test notices takes a tenth of a second. The first run of the tests as they are notes how long
-each takes, which decides the order: quick ones first.
+So a change that a quick test notices takes a tenth of a second. Tests that noticed an earlier change of the same file
+come first; then the first run of the tests as they are, which notes how long each takes, decides: quick ones before.
 
 What the collecting processes computed before (parameters of tests, objects of modules) is of the original; caches of
 functions are emptied.
@@ -22,6 +22,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, Final
@@ -38,19 +39,30 @@ LEAST_CPU_S: Final = 10
 """Processor time that a test gets in any case; beyond, and beyond ten times what it takes, it loops for ever."""
 
 _EXIT: Final = {0: PASSED, 1: FAILED, 77: NOT_HERE}
-_TIMES: Final = "durations.json"
-_LOG: Final = "pytest.log"
+_TIMES: Final = ".durations.json"
+_NOTICED_BY: Final = ".noticed-by"
+"""The test that failed last."""
+_SPOILT: Final = (
+    *("opml_dispute.game", "opml_dispute.actors", "opml_dispute.trace"),
+    *("opml_dispute.chain.artifacts", "tests."),
+)
+"""Modules whose caches may hold what the original answered."""
+_LOG: Final = ".log"
 """What pytest printed, in the copy, about the tests as they are."""
 
 
 class WarmPytest:
     """The program, from outside."""
 
-    def __init__(self, folder: Path, arguments: Sequence[str]) -> None:
-        """Starts it. Raises `ChildProcessError` if the tests cannot be collected."""
-        self._log = folder / _LOG
+    def __init__(self, folder: Path, name: str, arguments: Sequence[str]) -> None:
+        """
+        Starts it. Its files in the copy begin with `name`.
+
+        Raises `ChildProcessError` if the tests cannot be collected.
+        """
+        self._log = folder / f"{name}{_LOG}"
         self._process = subprocess.Popen(
-            [sys.executable, "-B", __file__, str(folder), *arguments],
+            [sys.executable, "-B", __file__, str(folder), name, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -59,11 +71,24 @@ class WarmPytest:
         if self._read(timeout_s=600) != "ready":
             raise ChildProcessError(f"the tests cannot be collected: {self.last_words()}")
 
-    def ask(self, path: Path | None, original: str = "", changed: str = "", *, first: str = "", timeout_s: int) -> str:
-        """`PASSED`, `FAILED` or `NOT_HERE`; without a path the tests as they are."""
+    def ask(
+        self,
+        path: Path | None,
+        original: str = "",
+        changed: str = "",
+        *,
+        about: str = "",
+        first: str = "",
+        timeout_s: int,
+    ) -> str:
+        """
+        `PASSED`, `FAILED` or `NOT_HERE`; without a path the tests as they are, over what has been changed elsewhere
+        in the copy, in the file `about`.
+        """
         assert self._process.stdin is not None
         request = {
             "path": path and str(path),
+            "about": about or str(path or ""),
             "original": original,
             "changed": changed,
             "first": first,
@@ -95,10 +120,12 @@ class WarmPytest:
 class _Server:
     """The program: a plugin that takes the place of pytest's own loop."""
 
-    def __init__(self, folder: Path, requests: IO[str], answers: IO[str]) -> None:
+    def __init__(self, folder: Path, name: str, requests: IO[str], answers: IO[str]) -> None:
         self._folder, self._requests, self._answers = folder, requests, answers
-        times = folder / _TIMES
-        self._seconds: dict[str, float] = json.loads(times.read_text()) if times.exists() else {}
+        self._times, self._last = folder / f"{name}{_TIMES}", folder / f"{name}{_NOTICED_BY}"
+        self._seconds: dict[str, float] = json.loads(self._times.read_text()) if self._times.exists() else {}
+        self._noticed_by: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        """How often each test was the first to notice a change, by file."""
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
@@ -111,7 +138,10 @@ class _Server:
             request = json.loads(line)
             answer = self._in_child(session, request)
             if answer == PASSED and not self._seconds:
-                self._seconds = json.loads((self._folder / _TIMES).read_text())
+                self._seconds = json.loads(self._times.read_text())
+            if self._last.exists():
+                self._noticed_by[request["about"]][self._last.read_text()] += 1
+                self._last.unlink()
             self._answer(answer)
         return True
 
@@ -139,7 +169,7 @@ class _Server:
         code = 1
         try:
             os.setpgrp()
-            if request["path"] is not None:
+            if request["about"]:
                 _print_to(Path(os.devnull))
             code = self._run(session, request)
         finally:
@@ -149,12 +179,13 @@ class _Server:
         from lib.changed_functions import replace_functions
 
         path = request["path"]
-        if path is not None:
+        if request["about"]:
             _empty_caches()
-            if not replace_functions(str(self._folder / path), request["original"], request["changed"]):
-                return 77
+        original, changed = request["original"], request["changed"]
+        if path is not None and not replace_functions(str(self._folder / path), original, changed):
+            return 77
         taken: dict[str, float] = {}
-        items = list(self._ordered(session.items, request["first"]))
+        items = list(self._ordered(session.items, request["first"], self._noticed_by[request["about"]]))
         for item, following in zip(items, [*items[1:], None], strict=True):
             started = time.process_time()
             expected_s = self._seconds.get(item.nodeid, 60.0)
@@ -162,13 +193,18 @@ class _Server:
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
             taken[item.nodeid] = time.process_time() - started
             if session.testsfailed:
+                self._last.write_text(item.nodeid)
                 return 1
         if not self._seconds:
-            (self._folder / _TIMES).write_text(json.dumps(taken))
+            self._times.write_text(json.dumps(taken))
         return 0
 
-    def _ordered(self, items: list[pytest.Item], first: str) -> Iterator[pytest.Item]:
-        """The quick tests of the file `first`, other quick tests, then slow ones, the quickest before."""
+    def _ordered(self, items: list[pytest.Item], first: str, noticed: Counter[str]) -> Iterator[pytest.Item]:
+        """Those that `noticed`, the quick tests of the file `first`, other quick tests, then slow ones, the quickest
+        before."""
+        rank = {nodeid: place for place, (nodeid, _) in enumerate(noticed.most_common())}
+        yield from sorted((item for item in items if item.nodeid in rank), key=lambda item: rank[item.nodeid])
+        items = [item for item in items if item.nodeid not in rank]
         quick = [item for item in items if self._seconds.get(item.nodeid, 0.0) < QUICK_S]
         own = [item for item in quick if item.nodeid.startswith(f"{first}::")]
         yield from own
@@ -181,7 +217,7 @@ def _empty_caches() -> None:
     for cached in gc.get_objects():
         if isinstance(cached, functools._lru_cache_wrapper):
             module = str(getattr(cached, "__module__", ""))
-            if module.startswith(("opml_dispute.game", "opml_dispute.actors", "opml_dispute.trace", "tests.")):
+            if module.startswith(_SPOILT):
                 cached.cache_clear()
 
 
@@ -192,16 +228,15 @@ def _print_to(path: Path) -> None:
 
 
 def _main() -> None:
-    folder, scripts = Path(sys.argv[1]), str(Path(__file__).resolve().parent.parent)
+    folder, name, scripts = Path(sys.argv[1]), sys.argv[2], str(Path(__file__).resolve().parent.parent)
     requests, answers = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w")  # pytest captures the streams themselves
-    _print_to(folder / _LOG)
+    _print_to(folder / f"{name}{_LOG}")
     project = str(Path(scripts).parent)
     sys.path[:] = [str(folder), *(entry for entry in sys.path if entry not in (project, str(Path(__file__).parent)))]
     sys.path.append(scripts)
     os.chdir(folder)
-    pytest.main(
-        [*sys.argv[2:], "-p", "no:cacheprovider", "-p", "no:xdist"], plugins=[_Server(folder, requests, answers)]
-    )
+    server = _Server(folder, name, requests, answers)
+    pytest.main([*sys.argv[3:], "-p", "no:cacheprovider", "-p", "no:xdist"], plugins=[server])
 
 
 if __name__ == "__main__":

@@ -82,6 +82,16 @@ def test_no_range_reaches_behind_the_last_node_or_is_empty(index: int, nodes: tu
 
 
 @pytest.mark.parametrize(
+    ("depth", "index", "nodes"), [(1, 0, (0, 8)), (1, 1, (4, 8)), (2, 1, (2, 6)), (2, 2, (4, 8)), (3, 5, (5, 7))]
+)
+def test_a_claim_leaves_its_own_stretch_and_the_next_in_dispute(depth: int, index: int, nodes: tuple[int, int]) -> None:
+    """Of eight nodes: an attack looks to the left of the claim's state, a defence to the right."""
+    game = a_game(8)
+    disputed = disputed_range(game, replace(game.claims[0], position=Position(depth, index)))
+    assert (disputed.node_low, disputed.node_high) == nodes
+
+
+@pytest.mark.parametrize(
     ("disputed", "sentence", "steps"),
     [
         (DisputedRange("ML", 4, 5), "ML phase: node 4", None),

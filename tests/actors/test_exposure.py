@@ -154,6 +154,20 @@ def test_money_goes_to_what_decides_before_it_goes_to_rewards() -> None:
     assert within(game, plan, richer)[1] == []
 
 
+def test_a_move_takes_its_bond_and_its_gas_to_the_wei() -> None:
+    table = ToyTable()
+    table.root(FAULTY).attack(bytes(32))
+    game, plan = plan_of(table)
+    first, second = plan.lines
+    assert second.move is not None
+    takes_wei, gas_wei = second.move.bond_wei + 10**15, 10**15
+    enough_wei = rest_wei(game, [first], gas_wei) + takes_wei
+    assert within(game, plan, SpendableFunds(enough_wei, gas_wei)) == ([first.move, second.move], [])
+    made, kept = within(game, plan, SpendableFunds(enough_wei - 1, gas_wei))
+    assert made == [first.move]
+    assert f"takes {takes_wei} wei, and {takes_wei - 1} of {enough_wei - 1} are not needed" in str(kept[0][1])
+
+
 def test_steps_cost_no_bond_and_are_never_kept() -> None:
     table = ToyTable()
     table.root(FAULTY)

@@ -1,15 +1,18 @@
 """What the honest actor answers, and what it leaves alone: games of a few moves."""
 
+from dataclasses import replace
+
 import pytest
 
-from opml_dispute.actors.actions import Move, ResolveGame, Settle, Step
+from opml_dispute.actors.actions import Move, ResolveClaim, ResolveGame, Settle, Step
 from opml_dispute.actors.honest import consider, honest_actions, resolution_actions
+from opml_dispute.actors.words import short_hex
 from opml_dispute.game.claim import GameStatus
 from opml_dispute.primitives import StateRoot
 from opml_dispute.trace.provider import WrongInference
 from opml_dispute.trace.split import SplitTrace
 from tests.support.alphabet import ToyInference, ToyMachine
-from tests.support.builders import FAULTY, HONEST, LIE, MALLORY, SPAMMER, TRUTH, ToyTable, Value, send
+from tests.support.builders import FAULTY, HONEST, LIE, MALLORY, SPAMMER, TRUTH, ToyTable, Value, faulty_trace, send
 
 
 @pytest.fixture
@@ -250,14 +253,20 @@ def test_steps_come_first_then_what_decides_the_game(game: ToyTable) -> None:
     assert all(move.parent_index >= 0 for move in moves)
 
 
-def test_a_leaf_with_an_owed_step_is_not_settled(game: ToyTable) -> None:
-    """Who could not send a step must not be the one who settles the leaf as right."""
+def played_to_its_steps(game: ToyTable) -> list[Step]:
+    """The steps that the honest actor owes once both sides have made all their moves."""
     game.root(FAULTY)
     while not (owed := [a for a in honest_actions(game.game(), game.truth, game.reference.now) if isinstance(a, Step)]):
         for name, trace in ((HONEST, game.truth), (MALLORY, game.faulty)):
             for action in honest_actions(game.game(), trace, game.reference.now):
                 if not isinstance(action, Step):
                     send(game.reference, name, action)
+    return owed
+
+
+def test_a_leaf_with_an_owed_step_is_not_settled(game: ToyTable) -> None:
+    """Who could not send a step must not be the one who settles the leaf as right."""
+    owed = played_to_its_steps(game)
     game.reference.now += game.rules.max_clock
     held = frozenset(step.claim_index for step in owed)
     free = resolution_actions(game.game(), game.reference.now)
@@ -267,3 +276,58 @@ def test_a_leaf_with_an_owed_step_is_not_settled(game: ToyTable) -> None:
     settled = {index for action in kept if isinstance(action, Settle) for index in action.claim_indices}
     assert not settled & (held | {0})
     assert not [action for action in kept if isinstance(action, ResolveGame)]
+
+
+def test_a_step_says_what_its_instruction_shows() -> None:
+    """Whether the leaf is wrong by itself, or the claim after it; both happen, depending on where the fault is."""
+    said = set()
+    for scramble in range(4):
+        table = ToyTable()
+        table.faulty = faulty_trace(0, table.node_count, 2, scramble, bit=5)
+        (step,) = played_to_its_steps(table)
+        leaf = table.game().claims[step.claim_index]
+        says = "says the VM state of node 2 after" if step.is_attack else "is right: the VM state of node 2 after"
+        assert step.reason.startswith(f"Claim {leaf.index} {says}")
+        assert short_hex(leaf.value) in step.reason
+        ending = "the instruction before it ends in" if step.is_attack else "shows that the next claim is not"
+        assert ending in step.reason
+        said.add(step.is_attack)
+    assert said == {False, True}
+
+
+def test_a_step_is_too_late_once_the_claim_above_is_settled(game: ToyTable) -> None:
+    (step,) = played_to_its_steps(game)
+    now = game.game()
+    above = now.claims[step.claim_index].parent_index
+    assert above is not None
+    settled = [replace(claim, is_resolved=claim.index == above) for claim in now.claims]
+    plan = consider(replace(now, claims=tuple(settled)), game.truth, game.reference.now)
+    assert plan.actions == ()
+    assert plan.missed == (f"Too late to step on claim {step.claim_index}: the claim above it is settled.",)
+
+
+def test_a_settlement_says_what_becomes_of_the_claims(game: ToyTable) -> None:
+    """One claim by name and what it falls to, several by their number; the game's end with its winner."""
+    game.root(LIE)
+    (last,) = resolution_actions(game.game(), game.reference.now + game.rules.max_clock)
+    assert last.reason == (
+        "The time to answer claim 0 is over: it stands. The root claim is settled: the defender wins."
+    )
+    (answer,) = honest_actions(game.game(), game.truth, game.reference.now)
+    send(game.reference, HONEST, answer)
+    (last,) = resolution_actions(game.game(), game.reference.now + game.rules.max_clock)
+    assert last == Settle((1, 0), GameStatus.CHALLENGER_WINS, "")
+    assert last.reason == "The time to answer 2 claims is over. The root claim is settled: the challenger wins."
+    (one,) = resolution_actions(game.game(), game.reference.now + game.rules.max_clock, owed=frozenset({0}))
+    assert one == ResolveClaim(1, "")
+    assert one.reason == "The time to answer claim 1 is over: it stands."
+    settled = [replace(claim, is_resolved=claim.index == 1) for claim in game.game().claims]
+    now = replace(game.game(), claims=tuple(settled))
+    (last,) = resolution_actions(now, game.reference.now + game.rules.max_clock)
+    assert last.reason.startswith(f"The time to answer claim 0 is over: it falls to {HONEST}.")
+
+
+@pytest.mark.parametrize(("left_s", "is_open"), [(2, True), (1, True), (0, False)])
+def test_a_claim_whose_answers_are_too_late_costs_no_more(game: ToyTable, left_s: int, is_open: bool) -> None:
+    game.root(TRUTH).wait(game.rules.max_clock - left_s)
+    assert bool(consider(game.game(), game.truth, game.reference.now).lines) == is_open

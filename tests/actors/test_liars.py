@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from opml_dispute.actors.actions import Step
-from opml_dispute.actors.faults import Fault, FaultSyntax
+from opml_dispute.actors.faults import Fault
 from opml_dispute.actors.liars import (
     FaultyInference,
     NoFaultFound,
@@ -173,17 +173,6 @@ def test_weighty_bits_of_what_a_node_stores_are_tried_once() -> None:
     with pytest.raises(NoFaultFound, match="none of 20 faults from seed 1"):
         liar.find_weighty(1, node, (30, 29), goal=lambda right, wrong: False, tell=tried.append)
     assert tried == list(range(20))
-
-
-@pytest.mark.parametrize("text", ["3:1200:f4.30", "0:1:hi.63", "14:9:0x70b000000000.7", "2:77:r31.0", "1:2:pc.2"])
-def test_faults_read_as_they_are_written(text: str) -> None:
-    assert str(Fault.parse(text)) == text
-
-
-@pytest.mark.parametrize("text", ["", "3:4", "3:4:f4", "3:4:f32.1", "3:4:f4.32", "3:4:r1.64", "3:4:x1.2", "-1:4:r1.2"])
-def test_nonsense_is_not_a_fault(text: str) -> None:
-    with pytest.raises(FaultSyntax):
-        Fault.parse(text)
 
 
 def test_prediction_changes_only_if_another_class_clearly_leads() -> None:
