@@ -15,6 +15,7 @@ import numpy as np
 
 from opml_dispute.generation.language_model import LanguageSizes, by_count
 from opml_dispute.generation.refusals import UnsupportedLanguageModel
+from opml_dispute.generation.rope_scaling import NO_SCALING, RopeScaling
 from opml_dispute.generation.vocabulary import Vocabulary
 from opml_dispute.model.files import BadDimension
 from opml_dispute.model.tensor import Array
@@ -48,8 +49,12 @@ class Architecture:
     """Added to the mean square of a normalisation."""
     rope_base: float
     rope_pairs: RopePairs
-    rope_divisor: float = 1.0
-    """Positions are divided by this (linear scaling of the context)."""
+    rope_size: int | None = None
+    """How many of a head's first elements are turned; by default all."""
+    rope_scaling: RopeScaling = NO_SCALING
+    """Of layers that see all positions, and of local ones without a base of their own."""
+    unturned: frozenset[int] = frozenset()
+    """Layers that turn nothing: they know no positions."""
     activation: Literal["silu", "gelu"] = "silu"
     embedding_scale: float = 1.0
     query_scale: float | None = None
@@ -57,16 +62,24 @@ class Architecture:
     attention_cap: float = 0.0
     """A product q k becomes cap * tanh(q k / cap); 0: it stays as it is."""
     logit_cap: float = 0.0
+    logit_divisor: float = 1.0
+    residual_scale: float = 1.0
+    """Of what each part of a layer adds."""
     window: int = 0
     """A local layer sees so many positions, its own included; 0: there are no local layers."""
-    window_period: int = 1
-    """Every layer is local but each `window_period`-th; 1 with a window: all are."""
+    local: frozenset[int] = frozenset()
+    """The local layers."""
     local_rope_base: float | None = None
-    """Of local layers, if not `rope_base`."""
+    """Of local layers, if not `rope_base`; their rotations are not scaled then."""
 
     def is_local(self, layer: int) -> bool:
         """Whether `layer` sees a window only."""
-        return self.window > 0 and (self.window_period == 1 or (layer + 1) % self.window_period != 0)
+        return self.window > 0 and layer in self.local
+
+    @property
+    def turned_size(self) -> int:
+        """Elements of each head that are turned."""
+        return self.head_size if self.rope_size is None else self.rope_size
 
     @property
     def score_scale(self) -> float:
@@ -84,6 +97,10 @@ class Weight:
     """Row-major; a matrix is [outputs][inputs]."""
     data: Array
     """F32, F16 and BF16: the elements in `shape`. Block formats: u8[outputs][bytes of a row], as the file has them."""
+
+    def rows(self, name: str, first: int, count: int) -> Weight:
+        """A view of `count` rows from `first` on, as a weight of its own."""
+        return Weight(name, self.encoding, (count, *self.shape[1:]), self.data[first : first + count])
 
     def float32(self) -> Array:
         """All elements in binary32: exact for every encoding but the block formats, which say how they round."""

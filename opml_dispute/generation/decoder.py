@@ -21,8 +21,8 @@ import numpy as np
 
 from opml_dispute.generation.checkpoint import Checkpoint
 from opml_dispute.generation.matrix import Matrices
-from opml_dispute.generation.refusals import UnsupportedLanguageModel
 from opml_dispute.generation.rope import rope_table
+from opml_dispute.generation.rope_scaling import NO_SCALING
 from opml_dispute.model.builder import Builder
 from opml_dispute.model.emitter import Places
 from opml_dispute.model.opcodes import Binary, DType
@@ -81,30 +81,25 @@ class Decoder:
     def turns(self, positions: Tensor, slots: int, *, local: bool) -> Turns:
         """The rotations for `positions`, i64[rows], each below `slots`."""
         s = self.shape
-        base = s.local_rope_base if local and s.local_rope_base else s.rope_base
-        divisor = 1.0 if local and s.local_rope_base else s.rope_divisor
-        factors = None if local else self._frequency_factors()
-        cosines, sines = rope_table(slots, s.head_size, base, divisor, factors)
+        scaling, base = s.rope_scaling, s.rope_base
+        if local and s.local_rope_base:
+            scaling, base = NO_SCALING, s.local_rope_base
+        size = s.turned_size
+        cosines, sines = rope_table(slots, size, base, scaling.divisor, scaling.factors_for(slots))
         if s.rope_pairs == "halves":
             cosines, sines = np.concatenate([cosines, cosines], 1), np.concatenate([-sines, sines], 1)
         else:
-            cosines, sines = np.repeat(cosines, 2, 1), np.stack([-sines, sines], 2).reshape(slots, s.head_size)
-        return Turns(self._turn_rows(cosines, positions), self._turn_rows(sines, positions))
-
-    def _frequency_factors(self) -> Array | None:
-        """By which the frequencies of rotations are divided. Raises `UnsupportedLanguageModel`."""
-        name = "rope_freqs.weight"
-        if name not in self.checkpoint.weights:
-            return None
-        factors = self.checkpoint.vector(name, self.shape.head_size // 2)
-        if not (np.isfinite(factors) & (factors > 0)).all():
-            raise UnsupportedLanguageModel(f"tensor {name!r} has an element that is no number above 0")
-        return factors
+            cosines, sines = np.repeat(cosines, 2, 1), np.stack([-sines, sines], 2).reshape(slots, size)
+        amplitude = np.float32(scaling.amplitude)
+        return Turns(
+            self._turn_rows(_with_unturned(cosines * amplitude, s.head_size), positions),
+            self._turn_rows(sines * amplitude, positions),
+        )
 
     def _turn_rows(self, table: Array, positions: Tensor) -> Tensor:
-        """Rows of `table` [slots][head_size], scaled for every query head, and as they are for every key head."""
-        g, s, rows = self.g, self.shape, positions.shape[0]
-        out = g.new(DType.F32, (rows, s.heads + s.kv_heads, s.head_size), positions)
+        """Rows of `table` [slots][size], scaled for every query head, and as they are for every key head."""
+        g, s, rows, size = self.g, self.shape, positions.shape[0], table.shape[1]
+        out = g.new(DType.F32, (rows, s.heads + s.kv_heads, size), positions)
         scale = np.float32(s.score_scale)
         for first, heads, values in ((0, s.heads, table * scale), (s.heads, s.kv_heads, table)):
             constant = g.constant(values.astype(np.float32))
@@ -113,8 +108,8 @@ class Decoder:
                 (0, 0, 1),
                 positions,
                 (1, 0, 0),
-                (rows, heads, s.head_size),
-                Places((s.head_size,), (table.shape[0],)),
+                (rows, heads, size),
+                Places((size,), (table.shape[0],)),
                 out=out.sliced(1, first, heads),
             )
         return out
@@ -142,6 +137,8 @@ class Decoder:
         x = self._normalised(x, "output_norm.weight")
         tied = "output.weight" not in self.checkpoint.weights
         scores = self.matrices.times(x, "token_embd.weight" if tied else "output.weight", s.vocabulary)
+        if s.logit_divisor != 1.0:
+            scores = g.div(scores, s.logit_divisor)
         return g.mul(g.tanh(g.div(scores, s.logit_cap)), s.logit_cap) if s.logit_cap else scores
 
     def _at(self, part: str, layer: int, rows: Rows) -> None:
@@ -178,16 +175,8 @@ class Decoder:
             weights = self.matrices.constant(f"{at}head norms", lambda: self._head_weights(at))
             heads = g.mul(self._unit(heads), weights)
         self._at("rotation", layer, rows)
-        straight = g.mul(heads, turns.cosines)
-        swapped = self._swapped(heads)
-        crossed = g.reshape(g.mul(swapped, g.reshape(turns.sines, swapped.shape)), heads.shape)
-        q = g.add(straight.sliced(1, 0, s.heads), crossed.sliced(1, 0, s.heads))
-        g.binary(
-            Binary.ADD,
-            straight.sliced(1, s.heads, s.kv_heads),
-            crossed.sliced(1, s.heads, s.kv_heads),
-            out=keys.sliced(0, rows.slot, count),
-        )
+        own_keys = keys.sliced(0, rows.slot, count)
+        q = self._scaled(heads, own_keys) if layer in s.unturned else self._turned(heads, turns, own_keys)
         self._at("attention", layer, rows)
         mixed = self._mixed(q, keys.sliced(0, 0, rows.keys), values.sliced(0, 0, rows.keys), mask)
         self._at("attention output", layer, rows)
@@ -206,11 +195,33 @@ class Decoder:
         )
         return np.stack([of_queries] * s.heads + [of_keys] * s.kv_heads)
 
+    def _scaled(self, heads: Tensor, keys: Tensor) -> Tensor:
+        """As `_turned`, of a layer that turns nothing."""
+        g, s = self.g, self.shape
+        g.copy(keys, heads.sliced(1, s.heads, s.kv_heads))
+        return g.mul(heads.sliced(1, 0, s.heads), s.score_scale)
+
+    def _turned(self, heads: Tensor, turns: Turns, keys: Tensor) -> Tensor:
+        """The turned queries of `heads`; its keys are written to `keys`. What is behind `turned_size` is not turned."""
+        g, s, size = self.g, self.shape, self.shape.turned_size
+        straight = g.mul(heads, turns.cosines)
+        swapped = self._swapped(heads)
+        crossed = g.reshape(g.mul(swapped, g.reshape(turns.sines, swapped.shape)), (*heads.shape[:2], size))
+        queries = g.new(DType.F32, (heads.shape[0], s.heads, s.head_size), straight)
+        for first, out in ((0, queries), (s.heads, keys)):
+            own = straight.sliced(1, first, out.shape[1])
+            first_part = own.sliced(2, 0, size)
+            g.binary(Binary.ADD, first_part, crossed.sliced(1, first, out.shape[1]), out=out.sliced(2, 0, size))
+            if size < s.head_size:
+                rest = s.head_size - size
+                g.copy(out.sliced(2, size, rest), own.sliced(2, size, rest))
+        return queries
+
     def _swapped(self, heads: Tensor) -> Tensor:
         """A view: the two elements of every pair that is turned, exchanged."""
-        rows, count, size = heads.shape
+        rows, count, _ = heads.shape
         row, head, _ = heads.strides
-        half = size // 2
+        half = self.shape.turned_size // 2
         if self.shape.rope_pairs == "halves":
             return Tensor(heads.buffer, (rows, count, 2, half), (row, head, -half, 1), heads.offset + half)
         return Tensor(heads.buffer, (rows, count, half, 2), (row, head, 2, -1), heads.offset + 1)
@@ -255,7 +266,18 @@ class Decoder:
         return g.mul(x, g.sigmoid(g.mul(x, cubic)))
 
     def _added(self, x: Tensor, part: Tensor, name: str, norm: str) -> Tensor:
-        """x plus the product of `part` and a matrix, normalised if the model does that."""
-        if norm in self.checkpoint.weights:
-            return self.g.add(x, self._normalised(self.matrices.times(part, name, x.shape[-1]), norm))
-        return self.matrices.times(part, name, x.shape[-1], add=x)
+        """x plus the product of `part` and a matrix, normalised or scaled if the model does that."""
+        g, scale = self.g, self.shape.residual_scale
+        is_normed = norm in self.checkpoint.weights
+        if not is_normed and scale == 1.0:
+            return self.matrices.times(part, name, x.shape[-1], add=x)
+        product = self.matrices.times(part, name, x.shape[-1])
+        if is_normed:
+            product = self._normalised(product, norm)
+        return g.add(x, product if scale == 1.0 else g.mul(product, scale))
+
+
+def _with_unturned(cosines: Array, size: int) -> Array:
+    """[slots][size]: ones behind the cosines of the elements that are turned."""
+    rest = np.ones((cosines.shape[0], size - cosines.shape[1]), np.float32)
+    return np.concatenate([cosines, rest], 1)

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from opml_dispute.generation.checkpoint import RopePairs
+from opml_dispute.generation.checkpoint import Architecture, RopePairs, Weight
 from opml_dispute.generation.refusals import UnsupportedLanguageModel
 
 
@@ -20,10 +20,16 @@ class Family:
 
     rope_pairs: RopePairs
     is_gemma: bool = False
-    local_layers: int = 0
-    """If there are local layers: all are but each of this number."""
+    local_period: int = 0
+    """If there are local layers: all are but each of this number; 1: all are; 0: the family has none."""
     window: int = 0
     """How far local layers see, where the file does not say; 0: then there are none."""
+    unturned_period: int = 0
+    """Each layer of this number turns nothing; 0: all do."""
+    has_multipliers: bool = False
+    """Whether files say how embeddings, scores and parts of layers are scaled."""
+    may_have_biases: bool = False
+    """Whether queries, keys and values may have biases."""
     parts: tuple[str, ...] = ()
     """Tensors of each layer beyond `_OF_LAYERS`, that all of its models have."""
 
@@ -35,17 +41,25 @@ _OF_LAYERS: Final = (
     "attn_norm.weight", "attn_q.weight", "attn_k.weight", "attn_v.weight", "attn_output.weight", "ffn_norm.weight",
     "ffn_gate.weight", "ffn_up.weight", "ffn_down.weight",
 )  # fmt: skip
-_OF_MODELS: Final = frozenset({"token_embd.weight", "output_norm.weight", "output.weight", "rope_freqs.weight"})
+_OF_MODELS: Final = frozenset(
+    {
+        "token_embd.weight", "output_norm.weight", "output.weight",
+        "rope_freqs.weight", "rope_factors_short.weight", "rope_factors_long.weight",
+    }
+)  # fmt: skip
 _WITHOUT_EFFECT: Final = ("attn_rot_embd", "rope_freqs")
 """Parts of layers that old files have, and that no implementation reads."""
 
 FAMILIES: Final[Mapping[str, Family]] = {
-    "llama": Family("neighbours"),
+    "llama": Family("neighbours", may_have_biases=True),
     "qwen2": Family("halves", parts=_QKV_BIASES),
     "qwen3": Family("halves", parts=_HEAD_NORMS),
     "gemma": Family("halves", is_gemma=True),
-    "gemma2": Family("halves", is_gemma=True, local_layers=2, window=4096, parts=_NORMS_BEHIND),
-    "gemma3": Family("halves", is_gemma=True, local_layers=6, parts=(*_HEAD_NORMS, *_NORMS_BEHIND)),
+    "gemma2": Family("halves", is_gemma=True, local_period=2, window=4096, parts=_NORMS_BEHIND),
+    "gemma3": Family("halves", is_gemma=True, local_period=6, parts=(*_HEAD_NORMS, *_NORMS_BEHIND)),
+    "phi3": Family("halves", local_period=1),
+    "smollm3": Family("neighbours", unturned_period=4),
+    "granite": Family("neighbours", has_multipliers=True),
 }
 
 
@@ -55,7 +69,7 @@ def expect_tensors(label: str, tensors: Collection[str], layers: int, family: Fa
 
     A tensor without a place (a bias, one more norm) would change the answers of other implementations.
     """
-    biases = _QKV_BIASES if family.rope_pairs == "neighbours" else ()
+    biases = _QKV_BIASES if family.may_have_biases else ()
     for layer in range(layers):
         missing = next((part for part in family.parts if f"blk.{layer}.{part}" not in tensors), None)
         if missing is not None:
@@ -67,6 +81,28 @@ def expect_tensors(label: str, tensors: Collection[str], layers: int, family: Fa
                 f"{label} has a tensor {quoted(name)}, for which its family has no place here: its answers would "
                 "be another model's"
             )
+
+
+def unfused(weights: Mapping[str, Weight], shape: Architecture) -> dict[str, Weight]:
+    """
+    `weights`, those of queries, keys and values taken apart where a file has them in one, and those of gate and input.
+
+    ASSUMES nothing of their shapes: what does not fit stays as it is, and is found when it is used.
+    """
+    found = dict(weights)
+    wide, narrow = shape.heads * shape.head_size, shape.kv_heads * shape.head_size
+    for layer in range(shape.layers):
+        at = f"blk.{layer}."
+        both = found.get(f"{at}attn_qkv.weight")
+        if both is not None and both.shape[:1] == (wide + 2 * narrow,):
+            del found[f"{at}attn_qkv.weight"]
+            for name, first, count in (("q", 0, wide), ("k", wide, narrow), ("v", wide + narrow, narrow)):
+                found[f"{at}attn_{name}.weight"] = both.rows(f"{at}attn_{name}.weight", first, count)
+        both = found.get(f"{at}ffn_up.weight")
+        if both is not None and both.shape[:1] == (2 * shape.hidden,) and f"{at}ffn_gate.weight" not in found:
+            for name, first in (("gate", 0), ("up", shape.hidden)):
+                found[f"{at}ffn_{name}.weight"] = both.rows(f"{at}ffn_{name}.weight", first, shape.hidden)
+    return found
 
 
 def quoted(value: Any) -> str:

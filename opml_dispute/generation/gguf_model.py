@@ -12,11 +12,15 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
 from opml_dispute.generation.checkpoint import Architecture, Checkpoint
-from opml_dispute.generation.families import FAMILIES, Family, expect_tensors, quoted
+from opml_dispute.generation.families import FAMILIES, Family, expect_tensors, quoted, unfused
 from opml_dispute.generation.gguf_file import GgufFile, read_gguf
 from opml_dispute.generation.refusals import BadModelFile, UnsupportedLanguageModel
-from opml_dispute.generation.vocabulary import Vocabulary
+from opml_dispute.generation.rope_scaling import RopeScaling, yarn_amplitude, yarn_factors
+from opml_dispute.generation.vocabulary import LLAMA3_SPLITS, Vocabulary
+from opml_dispute.model.tensor import Array
 
 _LARGEST: Final = {"gemma2": 46, "gemma3": 62}
 """Layers of the models (27B) whose scores are scaled by the width over the heads, and not by the size of a head."""
@@ -46,13 +50,14 @@ def gguf_checkpoint(path: Path) -> Checkpoint:
         )
     vocabulary, note = _vocabulary(fields, file)
     architecture = _architecture(fields, file, name, FAMILIES[name])
-    expect_tensors(path.name, file.tensors, architecture.layers, FAMILIES[name])
+    weights = unfused(file.tensors, architecture)
+    expect_tensors(path.name, weights, architecture.layers, FAMILIES[name])
     if vocabulary is not None and len(vocabulary.tokens) > architecture.vocabulary:
         raise BadModelFile(
             f"{path} has {len(vocabulary.tokens):,} tokens, but an embedding of {architecture.vocabulary:,} rows"
         )
     label = file.fields.get("general.name")
-    return Checkpoint(architecture, file.tensors, vocabulary, label if isinstance(label, str) else path.stem, note)
+    return Checkpoint(architecture, weights, vocabulary, label if isinstance(label, str) else path.stem, note)
 
 
 class _Fields:
@@ -118,15 +123,18 @@ def _architecture(fields: _Fields, file: GgufFile, name: str, family: Family) ->
         )
     if fields.count(key("attention.value_length"), 1 << 16, head_size) != head_size:
         raise UnsupportedLanguageModel(f"{fields.path.name} has values of another size than its keys")
-    divisor = _divisor(fields, name, head_size)
+    base = _positive(fields, key("rope.freq_base"), 10_000.0)
+    turned = _turned(fields, key("rope.dimension_count"), head_size)
     embedding = file.tensors.get("token_embd.weight")
     if embedding is None:
         raise UnsupportedLanguageModel(f"{fields.path.name} has no tensor 'token_embd.weight': it is no decoder")
     gemma = family.is_gemma
-    window = _window(fields, key("attention.sliding_window"), family) if family.local_layers else 0
+    layers = fields.count(key("block_count"), MOST_LAYERS)
+    window = _window(fields, key("attention.sliding_window"), family) if family.local_period else 0
+    multipliers = _multipliers(fields, name) if family.has_multipliers else {}
     return Architecture(
         name=name,
-        layers=fields.count(key("block_count"), MOST_LAYERS),
+        layers=layers,
         width=width,
         heads=heads,
         kv_heads=kv_heads,
@@ -135,37 +143,100 @@ def _architecture(fields: _Fields, file: GgufFile, name: str, family: Family) ->
         vocabulary=embedding.shape[0],
         context=fields.count(key("context_length")),
         epsilon=fields.real(key("attention.layer_norm_rms_epsilon")),
-        rope_base=_positive(fields, key("rope.freq_base"), 10_000.0),
+        rope_base=base,
         rope_pairs=family.rope_pairs,
-        rope_divisor=divisor,
+        rope_size=turned,
+        rope_scaling=_rope_scaling(fields, file, name, turned, base),
+        unturned=_each(family.unturned_period, layers),
         activation="gelu" if gemma else "silu",
-        embedding_scale=width**0.5 if gemma else 1.0,
-        query_scale=(width // heads) ** -0.5
-        if fields.fields.get(key("block_count")) == _LARGEST.get(name, -1)
-        else None,
+        embedding_scale=multipliers.get("embedding_scale", width**0.5 if gemma else 1.0),
+        query_scale=multipliers.get(
+            "attention.scale", (width // heads) ** -0.5 if layers == _LARGEST.get(name, -1) else None
+        ),
+        residual_scale=multipliers.get("residual_scale", 1.0),
+        logit_divisor=multipliers.get("logit_scale", 1.0),
         attention_cap=fields.real(key("attn_logit_softcapping"), 50.0) if name == "gemma2" else 0.0,
         logit_cap=fields.real(key("final_logit_softcapping"), 30.0 if name == "gemma2" else 0.0)
-        if family.local_layers
+        if gemma and family.local_period
         else 0.0,
         window=window,
-        window_period=_period(fields, key("attention.sliding_window_pattern"), family) if window else 1,
+        local=_local_layers(fields, key("attention.sliding_window_pattern"), family, layers) if window else frozenset(),
         local_rope_base=_positive(fields, key("rope.freq_base_swa"), 10_000.0) if name == "gemma3" else None,
     )
 
 
-def _divisor(fields: _Fields, name: str, head_size: int) -> float:
-    """Positions are divided by this. Raises `UnsupportedLanguageModel` for rotations that are not known."""
-    turned = fields.count(f"{name}.rope.dimension_count", 1 << 16, head_size)
-    if turned != head_size:
-        raise UnsupportedLanguageModel(
-            f"{fields.path.name} turns {turned} of the {head_size} elements of a head; expected all"
+def _turned(fields: _Fields, key: str, head_size: int) -> int:
+    """Elements of each head that are turned."""
+    turned = fields.count(key, head_size, head_size)
+    if turned % 2:
+        raise fields.wrong(key, "an even number")
+    return turned
+
+
+def _multipliers(fields: _Fields, name: str) -> dict[str, float]:
+    """The scales that a file gives, without the family's name before them; one that is left out, or 0, is none."""
+    suffixes = ("embedding_scale", "attention.scale", "residual_scale", "logit_scale")
+    return {
+        suffix: told
+        for suffix in suffixes
+        if f"{name}.{suffix}" in fields.fields and (told := fields.real(f"{name}.{suffix}"))
+    }
+
+
+def _rope_scaling(fields: _Fields, file: GgufFile, name: str, turned: int, base: float) -> RopeScaling:
+    """Raises `UnsupportedLanguageModel` for scalings that are not known."""
+
+    def real(suffix: str, default: float) -> float:
+        return _positive(fields, f"{name}.rope.scaling.{suffix}", default)
+
+    kind = fields.fields.get(f"{name}.rope.scaling.type", "none")
+    factors = _factors(file, "rope_freqs.weight", turned)
+    short, long = (_factors(file, f"rope_factors_{which}.weight", turned) for which in ("short", "long"))
+    original = fields.count(
+        f"{name}.rope.scaling.original_context_length", default=fields.count(f"{name}.context_length")
+    )
+    if short is not None or long is not None:
+        if short is None or long is None:
+            raise UnsupportedLanguageModel(
+                f"{fields.path.name} has factors of rotations for one length of context only"
+            )
+        return RopeScaling(
+            factors=short, long_factors=long, original_context=original, amplitude=real("attn_factor", 1.0)
         )
-    scaling = fields.fields.get(f"{name}.rope.scaling.type", "none")
-    if scaling not in ("none", "linear"):
+    if kind == "yarn":
+        factor = real("factor", 1.0)
+        stretched = yarn_factors(
+            turned, _above_one(fields, name, base), factor=factor, original=original,
+            fast=real("yarn_beta_fast", 32.0), slow=real("yarn_beta_slow", 1.0),
+        )  # fmt: skip
+        return RopeScaling(factors=stretched, amplitude=yarn_amplitude(factor) * real("attn_factor", 1.0))
+    if kind not in ("none", "linear"):
         raise UnsupportedLanguageModel(
-            f"{fields.path.name} scales positions by {quoted(scaling)}; expected 'linear' or none"
+            f"{fields.path.name} scales positions by {quoted(kind)}; expected 'linear', 'yarn' or none"
         )
-    return (fields.real(f"{name}.rope.scaling.factor", 1.0) if scaling == "linear" else 1.0) or 1.0
+    linear = fields.real(f"{name}.rope.scaling.factor", 1.0) if kind == "linear" else 1.0
+    return RopeScaling(divisor=linear or 1.0, factors=factors)
+
+
+def _above_one(fields: _Fields, name: str, base: float) -> float:
+    if base <= 1:
+        raise fields.wrong(f"{name}.rope.freq_base", "a number above 1")
+    return base
+
+
+def _factors(file: GgufFile, name: str, turned: int) -> Array | None:
+    """f32[turned / 2]: by which the frequencies of rotations are divided. Raises `UnsupportedLanguageModel`."""
+    weight = file.tensors.get(name)
+    if weight is None:
+        return None
+    if weight.shape != (turned // 2,):
+        raise UnsupportedLanguageModel(
+            f"tensor {name!r} has the shape {list(weight.shape)}; expected [{turned // 2}]: half of what is turned"
+        )
+    factors = weight.float32()
+    if not (np.isfinite(factors) & (factors > 0)).all():
+        raise UnsupportedLanguageModel(f"tensor {name!r} has an element that is no number above 0")
+    return factors
 
 
 def _window(fields: _Fields, key: str, family: Family) -> int:
@@ -175,15 +246,20 @@ def _window(fields: _Fields, key: str, family: Family) -> int:
     return fields.count(key, MOST_SIZE, family.window)
 
 
-def _period(fields: _Fields, key: str, family: Family) -> int:
-    """All layers are local but each of this number."""
-    told = fields.fields.get(key, family.local_layers)
+def _local_layers(fields: _Fields, key: str, family: Family, layers: int) -> frozenset[int]:
+    """The layers that see a window only: all but each of a number, or as the file lists them."""
+    told = fields.fields.get(key)
     if isinstance(told, list) and told:
-        period = next((i + 1 for i, is_local in enumerate(told) if is_local is False), len(told) + 1)
-        if told != [(i + 1) % period != 0 for i in range(len(told))]:
-            raise UnsupportedLanguageModel(f"{fields.path.name} has local layers at no regular distance")
-        return period
-    return fields.count(key, MOST_LAYERS, family.local_layers)
+        if len(told) != layers or not all(isinstance(is_local, bool) for is_local in told):
+            raise fields.wrong(key, f"{layers} times true or false")
+        return frozenset(layer for layer, is_local in enumerate(told) if is_local)
+    period = fields.count(key, MOST_LAYERS, family.local_period)
+    return frozenset(range(layers)) - (_each(period, layers) if period > 1 else frozenset())
+
+
+def _each(period: int, layers: int) -> frozenset[int]:
+    """Each `period`-th layer; none for 0."""
+    return frozenset(range(period - 1, layers, period)) if period else frozenset()
 
 
 def _positive(fields: _Fields, key: str, default: float) -> float:
@@ -214,7 +290,8 @@ def _vocabulary(fields: _Fields, file: GgufFile) -> tuple[Vocabulary | None, tup
     ends |= {i for i in control if tokens[i] in _END_NAMES}
     template = file.fields.get("tokenizer.chat_template")
     named = {"bos_token": begin, "eos_token": end}
-    begins = bool(file.fields.get(f"{prefix}add_bos_token", kind == "llama"))
+    split = str(file.fields.get(f"{prefix}pre", "default"))
+    begins = bool(file.fields.get(f"{prefix}add_bos_token", kind == "llama" or split in LLAMA3_SPLITS))
     vocabulary = Vocabulary(
         tokens,
         "bytes" if kind == "gpt2" else "pieces",
@@ -226,7 +303,6 @@ def _vocabulary(fields: _Fields, file: GgufFile) -> tuple[Vocabulary | None, tup
         names={what: tokens[i] for what, i in named.items() if i is not None},
     )
     if kind == "gpt2":
-        split = str(file.fields.get(f"{prefix}pre", "default"))
         return replace(vocabulary, split=split, merges=fields.listed(f"{prefix}merges", str)), ()
     if kind == "llama":
         scores = fields.listed(f"{prefix}scores", float)

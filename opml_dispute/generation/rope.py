@@ -15,9 +15,14 @@ import numpy as np
 
 from opml_dispute.model.tensor import Array
 
-_DECIMAL = Context(prec=50)
-_TURN = Decimal("6.2831853071795864769252867665590057683943387987502")
+DECIMAL = Context(prec=50)
+TURN = Decimal("6.2831853071795864769252867665590057683943387987502")
 _FRACTION_BITS = 96
+
+
+def pair_frequency(pair: int, size: int, base: float) -> Decimal:
+    """By how many radians a position turns pair `pair` of `size` / 2: base^(-2 pair / size)."""
+    return DECIMAL.power(Decimal(base), DECIMAL.divide(Decimal(-2 * pair), Decimal(size)))
 
 
 def rope_table(positions: int, size: int, base: float, divisor: float, factors: Array | None) -> tuple[Array, Array]:
@@ -28,11 +33,10 @@ def rope_table(positions: int, size: int, base: float, divisor: float, factors: 
     """
     turns = np.zeros((positions, size // 2))
     for i in range(size // 2):
-        exponent = _DECIMAL.divide(Decimal(-2 * i), Decimal(size))
-        frequency = _DECIMAL.power(Decimal(base), exponent)
-        for divided_by in (_TURN, Decimal(divisor), Decimal(1) if factors is None else Decimal(float(factors[i]))):
-            frequency = _DECIMAL.divide(frequency, divided_by)
-        step = int(_DECIMAL.multiply(frequency, Decimal(1 << _FRACTION_BITS)))
+        frequency = pair_frequency(i, size, base)
+        for divided_by in (TURN, Decimal(divisor), Decimal(1) if factors is None else Decimal(float(factors[i]))):
+            frequency = DECIMAL.divide(frequency, divided_by)
+        step = int(DECIMAL.multiply(frequency, Decimal(1 << _FRACTION_BITS)))
         mask = (1 << _FRACTION_BITS) - 1
         angles = [(p * step & mask) >> (_FRACTION_BITS - 53) for p in range(positions)]
         turns[:, i] = np.array(angles, np.float64) / 2.0**53  # exact: 53 bits
@@ -42,7 +46,7 @@ def rope_table(positions: int, size: int, base: float, divisor: float, factors: 
 def _cosine(turns: Array) -> Array:
     """cos of an angle in turns, within 2^-50."""
     quarter = np.rint(turns * 4)
-    x = (turns - quarter / 4) * float(_TURN)  # |x| <= pi / 4
+    x = (turns - quarter / 4) * float(TURN)  # |x| <= pi / 4
     square = x * x
     even, odd = np.zeros_like(x), np.zeros_like(x)
     for n in range(16, -1, -2):

@@ -52,13 +52,32 @@ def folder_vocabulary(
         "pieces" if "\u2581" in "".join(tokens[:4096]) else "bytes",
         special=sorted(entry["id"] for entry in added if _is_token(entry) and entry.get("special")),
         added=sorted(entry["id"] for entry in added if _is_token(entry)),
-        begin=begin if settings.get("add_bos_token") is True and type(begin) is int else None,
+        begin=begin if type(begin) is int and _puts_first(begin, content, settings) else None,
         end_tokens=[end for end in end_tokens(folder, config) if end < len(tokens)],
         template=template if isinstance(template, str) else None,
         names={what: name for what, name in named.items() if isinstance(name, str)},
         tokenizer_json=json.dumps(content),
         surrounds=surrounds,
     )
+
+
+def _puts_first(begin: int, content: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:
+    """Whether the tokenizer starts every text with the token `begin`: as its settings say, else its last step."""
+    told = settings.get("add_bos_token")
+    if isinstance(told, bool):
+        return told
+    last = content.get("post_processor")
+    steps = last.get("processors") if isinstance(last, dict) and last.get("type") == "Sequence" else [last]
+    for step in steps if isinstance(steps, list) else []:
+        if isinstance(step, dict) and step.get("type") == "TemplateProcessing":
+            single, known = step.get("single"), step.get("special_tokens")
+            first = single[0] if isinstance(single, list) and single else None
+            token = first.get("SpecialToken") if isinstance(first, dict) else None
+            name = token.get("id") if isinstance(token, dict) else None
+            entry = known.get(name) if isinstance(known, dict) and isinstance(name, str) else None
+            if isinstance(entry, dict) and entry.get("ids") == [begin]:
+                return True
+    return False
 
 
 def end_tokens(folder: Path, config: Mapping[str, Any]) -> list[int]:

@@ -25,6 +25,8 @@ class Sizes:
     hidden: int = 64
     vocabulary: int = 40
     context: int = 64
+    turned: int = 0
+    """Elements of a head that are turned; 0: all."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,10 @@ class Made:
     seed: int = 0
     tied: bool = True
     tokenizer: str | None = "gpt2"
-    extra: Mapping[str, float] = field(default_factory=dict)
-    """More fields, numbers, without the family's name before them."""
+    extra: Mapping[str, float | str] = field(default_factory=dict)
+    """More fields, without the family's name before them."""
+    vectors: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """More tensors of one dimension."""
     scale: float = 1.0
     """Of the matrices: larger ones make choices clearer."""
 
@@ -69,9 +73,13 @@ def weights_of(made: Made) -> dict[str, Array]:
             w[f"{at}{name}.weight"] = matrix(rows, s.width)
             if made.family == "qwen2":
                 w[f"{at}{name}.bias"] = rng.normal(size=rows).astype(np.float32)
+        if made.family == "phi3":
+            w[f"{at}attn_qkv.weight"] = np.concatenate([w.pop(f"{at}attn_{part}.weight") for part in "qkv"])
         w[f"{at}attn_output.weight"] = matrix(s.width, wide)
         w[f"{at}ffn_gate.weight"], w[f"{at}ffn_up.weight"] = matrix(s.hidden, s.width), matrix(s.hidden, s.width)
         w[f"{at}ffn_down.weight"] = matrix(s.width, s.hidden)
+        if made.family == "phi3":
+            w[f"{at}ffn_up.weight"] = np.concatenate([w.pop(f"{at}ffn_gate.weight"), w[f"{at}ffn_up.weight"]])
         if made.family in ("qwen3", "gemma3"):
             w[f"{at}attn_q_norm.weight"], w[f"{at}attn_k_norm.weight"] = vector(s.head_size), vector(s.head_size)
         if made.family in ("gemma2", "gemma3"):
@@ -92,11 +100,13 @@ def write_model(path: Path, made: Made = Made()) -> Path:
     writer.add_key_length(s.head_size)
     writer.add_value_length(s.head_size)
     writer.add_rope_freq_base(10_000.0)
-    writer.add_rope_dimension_count(s.head_size)
+    writer.add_rope_dimension_count(s.turned or s.head_size)
     writer.add_layer_norm_rms_eps(1e-5)
     for name, number in made.extra.items():
         key = f"{made.family}.{name}"
-        if isinstance(number, int):
+        if isinstance(number, str):
+            writer.add_string(key, number)
+        elif isinstance(number, int):
             writer.add_uint32(key, number)
         else:
             writer.add_float32(key, number)
@@ -109,7 +119,8 @@ def write_model(path: Path, made: Made = Made()) -> Path:
         writer.add_eos_token_id(0)
         writer.add_add_bos_token(False)
     kind = gguf.GGMLQuantizationType[made.encoding]
-    for name, value in weights_of(made).items():
+    vectors = {name: np.array(values, np.float32) for name, values in made.vectors.items()}
+    for name, value in (weights_of(made) | vectors).items():
         if value.ndim == 1 or made.encoding == "F32":
             writer.add_tensor(name, value)
         else:

@@ -26,6 +26,16 @@ class Reference:
             tensor.name: gguf.quants.dequantize(tensor.data, tensor.tensor_type).astype(np.float64)
             for tensor in reader.tensors
         }
+        if self.family == "phi3":
+            for layer in range(self.field("block_count")):
+                at, width = f"blk.{layer}.", self.field("embedding_length")
+                heads, kv_heads = self.field("attention.head_count"), self.field("attention.head_count_kv")
+                size = self.field("attention.key_length", width // heads)
+                cuts = [heads * size, (heads + kv_heads) * size]
+                for part, rows in zip("qkv", np.split(self.w.pop(f"{at}attn_qkv.weight"), cuts), strict=True):
+                    self.w[f"{at}attn_{part}.weight"] = rows
+                gate, up = np.split(self.w[f"{at}ffn_up.weight"], 2)
+                self.w[f"{at}ffn_gate.weight"], self.w[f"{at}ffn_up.weight"] = gate, up
 
     def field(self, name: str, default: Any = None) -> Any:
         return self.fields.get(f"{self.family}.{name}", default)
@@ -37,6 +47,8 @@ class Reference:
 
     def turned(self, x: Array, layer: int) -> Array:
         """x[time][heads][size]."""
+        if self.family == "smollm3" and (layer + 1) % 4 == 0:
+            return x
         time, _, size = x.shape
         base = self.field("rope.freq_base")
         if self.family == "gemma3" and self.is_local(layer):
@@ -46,7 +58,7 @@ class Reference:
         out = np.empty_like(x)
         first, second = (
             (slice(0, None, 2), slice(1, None, 2))
-            if self.family == "llama"
+            if self.family in ("llama", "smollm3")
             else (
                 slice(0, size // 2),
                 slice(size // 2, size),

@@ -33,6 +33,8 @@ FAMILIES = {
     "gemma": Made("gemma", seed=5, scale=0.5),
     "gemma2, a window of 3": Made("gemma2", seed=6, extra={"attention.sliding_window": 3}, scale=0.5),
     "gemma3, a window of 4": Made("gemma3", Sizes(layers=7), seed=7, extra={"attention.sliding_window": 4}, scale=0.5),
+    "phi3, output of its own": Made("phi3", tied=False, seed=10),
+    "smollm3": Made("smollm3", Sizes(layers=5), seed=14),
     "half floats": Made(encoding="F16", seed=8),
     "bfloat16": Made(encoding="BF16", seed=9),
 }

@@ -6,6 +6,7 @@ import random
 import struct
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import gguf
 import numpy as np
@@ -20,6 +21,7 @@ from opml_dispute.generation.program import compile_answer
 from opml_dispute.generation.refusals import BadModelFile, UnsupportedLanguageModel
 from tests.generation.models import Made, Sizes, write_model
 
+PRE = "tokenizer.ggml.pre"
 SMALL = Made(sizes=Sizes(layers=1, width=8, heads=2, kv_heads=1, head_size=4, hidden=8, vocabulary=10, context=8))
 
 
@@ -160,7 +162,7 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
             read_gguf(path)
 
 
-def shape_of(path: Path, family: str, layers: int, **extra: float) -> Architecture:
+def shape_of(path: Path, family: str, layers: int, **extra: Any) -> Architecture:
     made = Made(
         family, replace(SMALL.sizes, layers=layers), extra={name.replace("__", "."): n for name, n in extra.items()}
     )
@@ -171,7 +173,7 @@ def test_gemmas_have_the_windows_and_scales_that_other_implementations_give_them
     """What files leave out; the largest models scale their scores by the width over the heads."""
     path = tmp_path / "model.gguf"
     plain = shape_of(path, "gemma2", 2)
-    assert (plain.window, plain.window_period, plain.local_rope_base, plain.attention_cap) == (4096, 2, None, 50.0)
+    assert (plain.window, plain.local, plain.local_rope_base, plain.attention_cap) == (4096, frozenset({0}), None, 50.0)
     assert plain.query_scale is None
     assert shape_of(path, "gemma2", 46).query_scale == 0.5  # (8 // 2) ** -0.5
     plain = shape_of(path, "gemma3", 2)
@@ -180,9 +182,9 @@ def test_gemmas_have_the_windows_and_scales_that_other_implementations_give_them
     told = shape_of(
         path, "gemma3", 62, attention__sliding_window=4, rope__freq_base_swa=5e3, final_logit_softcapping=9.0
     )
-    assert (told.window, told.window_period, told.local_rope_base, told.logit_cap) == (4, 6, 5_000.0, 9.0)
+    assert (told.window, len(told.local), told.local_rope_base, told.logit_cap) == (4, 52, 5_000.0, 9.0)
     assert told.query_scale == 0.5
-    other = shape_of(path, "gemma3", 2, attention__sliding_window=4, attention__sliding_window_pattern=3)
+    other = shape_of(path, "gemma3", 4, attention__sliding_window=4, attention__sliding_window_pattern=3)
     assert [other.is_local(layer) for layer in range(4)] == [True, True, False, True]
 
 
@@ -203,4 +205,53 @@ def test_tensors_that_a_family_has_are_missed_and_others_are_refused(family: str
     path.write_bytes(raw.replace(f"blk.0.{gone}".encode(), f"blk.0.{other}".encode()))
     assert path.read_bytes() != raw
     with pytest.raises(UnsupportedLanguageModel, match=gone if family != "llama" else f"'blk.0.{other}', for which"):
+        gguf_checkpoint(path)
+
+
+@pytest.mark.parametrize(("split", "begins"), [("gpt-2", False), ("llama-bpe", True)])
+def test_texts_of_llama_3_begin_with_their_token_where_a_file_does_not_say(
+    split: str, begins: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As other implementations have it: early files of that family leave the field out."""
+    monkeypatch.setattr(gguf.GGUFWriter, "add_add_bos_token", lambda writer, value: writer.add_bos_token_id(3))
+    monkeypatch.setattr(gguf.GGUFWriter, "add_tokenizer_pre", lambda writer, _: writer.add_string(PRE, split))
+    vocabulary = gguf_checkpoint(write_model(tmp_path / "model.gguf")).vocabulary
+    assert vocabulary is not None
+    assert vocabulary.begin == (3 if begins else None)
+
+
+def test_longer_contexts_are_scaled_as_the_file_says(tmp_path: Path) -> None:
+    """By a divisor, by YaRN, or by factors that depend on a program's positions; the published numbers of each."""
+    path = tmp_path / "model.gguf"
+    told: dict[str, Any] = {"rope__scaling__type": "linear", "rope__scaling__factor": 3.0}
+    assert shape_of(path, "llama", 2, **told).rope_scaling.divisor == 3.0
+    told = {"rope__scaling__type": "yarn", "rope__scaling__factor": 4.0, "rope__scaling__original_context_length": 16}
+    yarn = shape_of(path, "qwen2", 2, **told).rope_scaling
+    assert yarn.factors is not None
+    assert (yarn.factors[0], yarn.factors[-1]) == (1, 4)
+    assert yarn.amplitude == pytest.approx(1 + 0.1 * np.log(4))
+    two = {"rope_factors_short.weight": (1.0, 1.5), "rope_factors_long.weight": (2.0, 3.0)}
+    made = replace(SMALL, family="phi3", sizes=replace(SMALL.sizes, context=64, head_size=4), vectors=two)
+    more = {"rope.scaling.original_context_length": 16, "rope.scaling.attn_factor": 1.25}
+    scaling = gguf_checkpoint(write_model(path, replace(made, extra=more))).architecture.rope_scaling
+    chosen = [scaling.factors_for(positions) for positions in (16, 17)]
+    assert [None if factors is None else factors.tolist() for factors in chosen] == [[1.0, 1.5], [2.0, 3.0]]
+    assert scaling.amplitude == 1.25
+
+
+@pytest.mark.parametrize(
+    ("told", "vectors", "message"),
+    [
+        ({"rope.scaling.type": "dynamic"}, {}, "scales positions by 'dynamic'"),
+        ({"rope.scaling.type": "yarn", "rope.scaling.factor": 0.0}, {}, "expected a number above 0"),
+        ({}, {"rope_factors_long.weight": (1.0,) * 4}, "factors of rotations for one length of context only"),
+        ({}, {"rope_freqs.weight": (1.0,) * 3}, r"has the shape \[3\]; expected \[4\]"),
+        ({}, {"rope_freqs.weight": (1.0, 0.0, 1.0, 1.0)}, "an element that is no number above 0"),
+    ],
+)
+def test_scalings_that_are_wrong_are_refused(
+    told: dict[str, float | str], vectors: dict[str, tuple[float, ...]], message: str, tmp_path: Path
+) -> None:
+    path = write_model(tmp_path / "model.gguf", Made(extra=told, vectors=vectors))
+    with pytest.raises((BadModelFile, UnsupportedLanguageModel), match=message):
         gguf_checkpoint(path)

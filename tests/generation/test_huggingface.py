@@ -3,34 +3,27 @@
 from __future__ import annotations
 
 import json
-import struct
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from opml_dispute.engine.inference import Inference
 from opml_dispute.generation.answer import AnswerShape
 from opml_dispute.generation.files import is_language_model, read_checkpoint
 from opml_dispute.generation.gguf_model import gguf_checkpoint
-from opml_dispute.generation.huggingface import _NAMES, huggingface_checkpoint, read_safetensors
+from opml_dispute.generation.huggingface import _NAMES, huggingface_checkpoint
 from opml_dispute.generation.program import compile_answer
 from opml_dispute.generation.refusals import BadModelFile, UnsupportedLanguageModel
-from opml_dispute.model.tensor import Array
+from opml_dispute.generation.safetensors_file import read_safetensors
+from opml_dispute.generation.scores import SCORES, compile_scores
+from opml_dispute.generation.talk import padded
 from tests.generation.models import LETTERS, Made, weights_of, write_model
+from tests.generation.published_models import SCORES_FILE, prompt_of, write_case, write_safetensors
 
 MADE = Made("qwen2", seed=3)
-
-
-def safetensors(path: Path, tensors: Mapping[str, Array]) -> None:
-    header, at = {}, 0
-    for name, value in tensors.items():
-        header[name] = {"dtype": "F32", "shape": list(value.shape), "data_offsets": [at, at + value.nbytes]}
-        at += value.nbytes
-    text = json.dumps({"__metadata__": {"format": "pt"}} | header).encode()
-    text += b" " * (-len(text) % 8)
-    path.write_bytes(struct.pack("<Q", len(text)) + text + b"".join(value.tobytes() for value in tensors.values()))
+PUBLISHED = json.loads(SCORES_FILE.read_text())
 
 
 def published(folder: Path, made: Made = MADE, **changes: Any) -> Path:
@@ -44,17 +37,21 @@ def published(folder: Path, made: Made = MADE, **changes: Any) -> Path:
         "tie_word_embeddings": made.tied,
     }  # fmt: skip
     (folder / "config.json").write_text(json.dumps(config | changes))
-    parts = {ours: theirs for theirs, ours in _NAMES.items()}
+    parts = {ours: theirs for theirs, ours in _NAMES.items() if theirs != "mlp.gate_up_proj"}
     tensors = {}
     for name, value in weights_of(made).items():
         if name.startswith("blk."):
             _, layer, part, what = name.split(".")
             name = f"model.layers.{layer}.{parts[part]}.{what}"
+            if name.endswith("mlp.up_proj.weight") and made.family == "phi3":
+                name = name.replace("up_proj", "gate_up_proj")
         fixed = {"token_embd.weight": "model.embed_tokens.weight", "output_norm.weight": "model.norm.weight"}
-        tensors[fixed.get(name, name)] = value
+        # Gemma's folders have the weights of norms less 1.
+        is_less = made.family == "gemma" and "norm" in name
+        tensors[fixed.get(name, name)] = value - np.float32(1) if is_less else value
     halves = [dict(list(tensors.items())[:9]), dict(list(tensors.items())[9:])]
     for i, half in enumerate(halves):
-        safetensors(folder / f"part-{i}.safetensors", half)
+        write_safetensors(folder / f"part-{i}.safetensors", half)
     index = {"weight_map": {name: f"part-{i}.safetensors" for i, half in enumerate(halves) for name in half}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     tokenizer = {
@@ -71,7 +68,7 @@ def published(folder: Path, made: Made = MADE, **changes: Any) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("family", ["qwen2", "qwen3"])
+@pytest.mark.parametrize("family", ["qwen2", "qwen3", "gemma", "phi3"])
 def test_a_folder_gives_the_program_that_its_gguf_file_gives(family: str, tmp_path: Path) -> None:
     made = Made(family, seed=3)
     ours = read_checkpoint(published(tmp_path / "folder", made))
@@ -79,7 +76,7 @@ def test_a_folder_gives_the_program_that_its_gguf_file_gives(family: str, tmp_pa
     shape = AnswerShape(4, 3)
     assert compile_answer(ours, shape).records == compile_answer(theirs, shape).records
     for name, weight in theirs.weights.items():
-        np.testing.assert_array_equal(ours.weights[name].float32(), weight.float32())
+        np.testing.assert_allclose(ours.weights[name].float32(), weight.float32(), rtol=1e-6)
     assert ours.vocabulary is not None
     assert ours.vocabulary.encode("abc <end>") == [1, 2, 3, 27, 0]
     assert ours.vocabulary.text([1, 2, 27, 3, 0]) == "ab c"
@@ -87,15 +84,63 @@ def test_a_folder_gives_the_program_that_its_gguf_file_gives(family: str, tmp_pa
 
 
 @pytest.mark.parametrize(
+    ("settings", "begins"), [({}, True), ({"add_bos_token": False}, False), ({"add_bos_token": True}, True)]
+)
+def test_texts_begin_as_the_tokenizer_puts_it(settings: dict[str, Any], begins: bool, tmp_path: Path) -> None:
+    """By its settings; where they do not say, by the tokenizer's last step, as in the folders of Llama 3."""
+    folder = published(tmp_path / "folder", bos_token_id=5)
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    template = {
+        "type": "TemplateProcessing", "pair": [],
+        "special_tokens": {"<s>": {"id": "<s>", "ids": [5], "tokens": ["<s>"]}},
+        "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+    }  # fmt: skip
+    byte_level = {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": False, "use_regex": True}
+    tokenizer["post_processor"] = {"type": "Sequence", "processors": [byte_level, template]}
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    vocabulary = huggingface_checkpoint(folder).vocabulary
+    assert vocabulary is not None
+    assert vocabulary.encode("abc") == ([5, 1, 2, 3] if begins else [1, 2, 3])
+
+
+@pytest.mark.parametrize("case", PUBLISHED)
+def test_scores_are_those_of_the_package_that_publishes_the_model(case: str, tmp_path: Path) -> None:
+    """Of every type, kind of window and scaling of positions; behind the last three tokens of each prompt."""
+    checkpoint = huggingface_checkpoint(write_case(tmp_path / "model", PUBLISHED[case]))
+    for length, expected in PUBLISHED[case]["scores"].items():
+        prompt = prompt_of(int(length))
+        inference = Inference(compile_scores(checkpoint, len(prompt)), {"prompt": padded(prompt, len(prompt))})
+        np.testing.assert_allclose(inference.outputs()[SCORES][-3:], expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model_type": "mamba"}, "'mamba'; known are llama, qwen2, qwen3"),
+        ({"model_type": "mamba"}, "'mamba'; known are llama, mistral, qwen2, qwen3, gemma, gemma2"),
+        ({"model_type": ["llama"]}, "known are llama"),
         ({"hidden_size": "32"}, "hidden_size; expected a whole number"),
         ({"num_hidden_layers": -1}, "num_hidden_layers"),
         ({"num_key_value_heads": 3}, "over 3 key heads"),
-        ({"rope_scaling": {"rope_type": "yarn"}}, "scales positions by 'yarn'"),
+        ({"rope_scaling": {"rope_type": "dynamic"}}, "scales positions by 'dynamic'; known are default, linear"),
+        ({"rope_scaling": {"rope_type": "linear", "factor": 0}}, "has 0 as factor; expected a number above 0"),
+        ({"rope_scaling": {"rope_type": "llama3", "factor": 8}}, "nothing as low_freq_factor"),
+        (
+            {"rope_scaling": {"rope_type": "llama3", "factor": 8, "low_freq_factor": 4, "high_freq_factor": 4}},
+            "high_freq_factor; expected more than low_freq_factor, 4",
+        ),
+        (
+            {"rope_scaling": {"rope_type": "yarn", "factor": 2}, "rope_theta": 1},
+            "rope_theta; expected a number above 1",
+        ),
+        ({"rope_scaling": {"type": "longrope", "short_factor": [1.0]}}, "short_factor; expected a list of 4 numbers"),
+        ({"rope_scaling": 7}, "rope_scaling; expected an object"),
+        ({"partial_rotary_factor": 0.4}, "turns an even number of 8 elements"),
         ({"hidden_act": "relu"}, "activation"),
-        ({"use_sliding_window": True}, "window"),
+        ({"use_sliding_window": "yes", "sliding_window": 4}, "use_sliding_window; expected true or false"),
+        ({"layer_types": ["full_attention"], "sliding_window": 4}, "a list of 2 kinds of layers"),
+        ({"layer_types": ["chunked_attention"] * 2, "sliding_window": 4}, "layers of the kind 'chunked_attention'"),
+        ({"use_bidirectional_attention": True}, "lets tokens see those behind them"),
     ],
 )
 def test_what_a_configuration_says_wrongly_is_named(changes: dict[str, Any], message: str, tmp_path: Path) -> None:

@@ -1,0 +1,280 @@
+"""
+The decoder that a folder's config.json describes, in the terms of GGUF's families: `architecture_of`.
+
+Every number is validated before it is used. Configurations name the same things in several ways, as versions of the
+package transformers have written them; where a key is missing, its default is that package's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from opml_dispute.generation.checkpoint import Architecture, Weight
+from opml_dispute.generation.families import FAMILIES, Family, quoted
+from opml_dispute.generation.refusals import BadModelFile, UnsupportedLanguageModel
+from opml_dispute.generation.rope_scaling import (
+    RopeScaling,
+    llama3_factors,
+    longrope_amplitude,
+    yarn_amplitude,
+    yarn_factors,
+)
+from opml_dispute.model.tensor import Array
+
+MODEL_TYPES: Final[Mapping[str, str]] = {
+    "llama": "llama", "mistral": "llama", "qwen2": "qwen2", "qwen3": "qwen3", "gemma": "gemma", "gemma2": "gemma2",
+    "gemma3_text": "gemma3", "phi3": "phi3", "smollm3": "smollm3", "granite": "granite",
+}  # fmt: skip
+"""What config.json may have as model_type, and the family's name in GGUF."""
+
+_MOST: Final = 1 << 24
+_GREATEST: Final = 1e300
+"""Of a number that is no count; a larger one of JSON may be no float at all."""
+_GELU: Final = frozenset({"gelu_pytorch_tanh", "gelu_new"})
+
+
+@dataclass(frozen=True)
+class Config:
+    """An object of config.json, by type and range."""
+
+    folder: Path
+    values: Mapping[str, Any]
+
+    def count(self, key: str, default: int | None = None, most: int = _MOST) -> int:
+        value = self.values.get(key)
+        value = default if value is None else value
+        if type(value) is not int or not 1 <= value <= most:
+            raise self.wrong(key, f"a whole number from 1 to {most:,}")
+        return value
+
+    def real(self, key: str, default: float | None = None) -> float:
+        value = self.values.get(key)
+        value = default if value is None else value
+        if type(value) not in (int, float) or not 0 < value <= _GREATEST:  # type: ignore[operator]
+            raise self.wrong(key, "a number above 0")
+        return float(value)  # type: ignore[arg-type]
+
+    def truth(self, key: str, default: bool) -> bool:
+        value = self.values.get(key)
+        value = default if value is None else value
+        if not isinstance(value, bool):
+            raise self.wrong(key, "true or false")
+        return value
+
+    def part(self, key: str) -> Config:
+        """The object under a key; an empty one if there is none."""
+        value = self.values.get(key)
+        value = {} if value is None else value
+        if not isinstance(value, dict):
+            raise self.wrong(key, "an object")
+        return Config(self.folder, value)
+
+    def wrong(self, key: str, expected: str) -> BadModelFile:
+        found = quoted(self.values[key]) if key in self.values else "nothing"
+        return BadModelFile(f"{self.folder / 'config.json'} has {found} as {key}; expected {expected}")
+
+
+def architecture_of(config: Config, name: str, weights: Mapping[str, Weight]) -> Architecture:
+    """The decoder of the family `name`. Raises `BadModelFile`, `UnsupportedLanguageModel`."""
+    family, label = FAMILIES[name], config.folder.name
+    layers = config.count("num_hidden_layers", most=1_000)
+    width, heads = config.count("hidden_size"), config.count("num_attention_heads", most=1 << 16)
+    kv_heads = config.count("num_key_value_heads", heads, most=heads)
+    head_size = config.count("head_dim", 256 if family.is_gemma else max(width // heads, 1), most=1 << 16)
+    if heads % kv_heads or head_size % 2:
+        raise BadModelFile(
+            f"{config.folder} has {heads} heads of {head_size} elements over {kv_heads} key heads; expected a multiple "
+            "of the latter, and an even size"
+        )
+    embedding = weights.get("token_embd.weight")
+    if embedding is None or len(embedding.shape) != 2:
+        raise UnsupportedLanguageModel(f"{label} has no tensor 'model.embed_tokens.weight'")
+    _expect_activation(config, family)
+    if config.truth("use_bidirectional_attention", False):
+        raise UnsupportedLanguageModel(f"{label} lets tokens see those behind them")
+    local = _local_layers(config, family, layers)
+    rope = _rope(config, "full_attention")
+    base = rope.real("rope_theta", 1e6 if name == "gemma3" else 10_000.0)
+    turned = _turned(rope, head_size)
+    is_gemma3 = name == "gemma3"
+    return Architecture(
+        name=name,
+        layers=layers,
+        width=width,
+        heads=heads,
+        kv_heads=kv_heads,
+        head_size=head_size,
+        hidden=config.count("intermediate_size"),
+        vocabulary=embedding.shape[0],
+        context=config.count("max_position_embeddings"),
+        epsilon=config.real("rms_norm_eps", 1e-6),
+        rope_base=base,
+        rope_pairs="halves",
+        rope_size=turned,
+        rope_scaling=_scaling(config, rope, turned, base),
+        unturned=_unturned(config, family, layers),
+        activation="gelu" if family.is_gemma else "silu",
+        embedding_scale=config.real("embedding_multiplier", 1.0)
+        if family.has_multipliers
+        else (width**0.5 if family.is_gemma else 1.0),
+        query_scale=_query_scale(config, family),
+        attention_cap=_cap(config, "attn_logit_softcapping") if family.local_period and family.is_gemma else 0.0,
+        logit_cap=_cap(config, "final_logit_softcapping") if family.local_period and family.is_gemma else 0.0,
+        logit_divisor=config.real("logits_scaling", 1.0) if family.has_multipliers else 1.0,
+        residual_scale=config.real("residual_multiplier", 1.0) if family.has_multipliers else 1.0,
+        window=config.count("sliding_window", 4096) if local else 0,
+        local=local,
+        local_rope_base=_rope(config, "sliding_attention").real("rope_theta", 10_000.0)
+        if is_gemma3 and local
+        else None,
+    )
+
+
+def _expect_activation(config: Config, family: Family) -> None:
+    """Raises `UnsupportedLanguageModel`."""
+    told = config.values.get("hidden_activation") or config.values.get("hidden_act")
+    if family.is_gemma:
+        # The first Gemma's configurations say "gelu", and its implementations take the approximation all the same.
+        is_known = told is None or told in _GELU or (told == "gelu" and not family.local_period)
+    else:
+        is_known = told is None or told == "silu"
+    if not is_known:
+        raise UnsupportedLanguageModel(f"{config.folder.name} has the activation {quoted(told)}")
+
+
+def _query_scale(config: Config, family: Family) -> float | None:
+    """Of products of queries and keys, where it is not 1 / sqrt(head_size)."""
+    if family.has_multipliers:
+        return config.real("attention_multiplier", 1.0)
+    if family.is_gemma and family.local_period:
+        return float(config.real("query_pre_attn_scalar", 256.0) ** -0.5)
+    return None
+
+
+def _cap(config: Config, key: str) -> float:
+    return 0.0 if config.values.get(key) is None else config.real(key)
+
+
+# ---- which layers see and turn what ----
+
+
+def _local_layers(config: Config, family: Family, layers: int) -> frozenset[int]:
+    """The layers that see a window only. Raises `BadModelFile`, `UnsupportedLanguageModel`."""
+    if config.values.get("sliding_window") is None and not (family.is_gemma and family.local_period):
+        return frozenset()
+    kinds = config.values.get("layer_types")
+    if kinds is not None:
+        if not isinstance(kinds, list) or len(kinds) != layers:
+            raise config.wrong("layer_types", f"a list of {layers} kinds of layers")
+        other = next((kind for kind in kinds if kind not in ("full_attention", "sliding_attention")), None)
+        if other is not None:
+            raise UnsupportedLanguageModel(f"{config.folder.name} has layers of the kind {quoted(other)}")
+        return frozenset(layer for layer, kind in enumerate(kinds) if kind == "sliding_attention")
+    if config.values.get("model_type") in ("qwen2", "qwen3", "smollm3"):
+        first = config.values.get("max_window_layers", 28)
+        if not config.truth("use_sliding_window", False):
+            return frozenset()
+        if type(first) is not int or first < 0:
+            raise config.wrong("max_window_layers", "a whole number")
+        return frozenset(range(min(first, layers), layers))
+    if config.values.get("model_type") not in ("mistral", "phi3") and not family.is_gemma:
+        return frozenset()  # llama and granite have no windows, whatever an old configuration says
+    period = config.count("sliding_window_pattern", family.local_period or 1)
+    return frozenset(range(layers)) - (frozenset(range(period - 1, layers, period)) if period > 1 else frozenset())
+
+
+def _unturned(config: Config, family: Family, layers: int) -> frozenset[int]:
+    """The layers that turn nothing."""
+    if not family.unturned_period:
+        return frozenset()
+    told = config.values.get("no_rope_layers")
+    if told:
+        if not isinstance(told, list) or len(told) != layers or any(turns not in (0, 1) for turns in told):
+            raise config.wrong("no_rope_layers", f"a list of {layers} times 0 or 1")
+        return frozenset(layer for layer, turns in enumerate(told) if not turns)
+    period = config.count("no_rope_layer_interval", family.unturned_period)
+    return frozenset(range(period - 1, layers, period))
+
+
+# ---- rotations ----
+
+
+def _rope(config: Config, kind: str) -> Config:
+    """The parameters of rotations, for layers of a kind: rope_parameters, else rope_scaling and the keys beside it."""
+    told = config.part("rope_parameters")
+    if told.values:
+        return told.part(kind) if isinstance(told.values.get(kind), dict) else told
+    if kind == "sliding_attention":
+        return Config(config.folder, {"rope_theta": config.values.get("rope_local_base_freq")})
+    beside = ("rope_theta", "partial_rotary_factor", "original_max_position_embeddings")
+    kept = {key: config.values[key] for key in beside if config.values.get(key) is not None}
+    return Config(config.folder, {**kept, **config.part("rope_scaling").values})
+
+
+def _turned(rope: Config, head_size: int) -> int:
+    """Elements of each head that are turned."""
+    share = rope.real("partial_rotary_factor", 1.0)
+    turned = int(head_size * share) if share <= 1 else 0
+    if turned < 2 or turned % 2:
+        raise rope.wrong("partial_rotary_factor", f"a share that turns an even number of {head_size} elements")
+    return turned
+
+
+def _scaling(config: Config, rope: Config, turned: int, base: float) -> RopeScaling:
+    """Raises `UnsupportedLanguageModel` for scalings that are not known."""
+    kind = rope.values.get("rope_type") or rope.values.get("type") or "default"
+    if kind in ("su", "yarn") and config.values.get("model_type") == "phi3":
+        kind = "longrope"  # as its first configurations called it
+    if kind == "default":
+        return RopeScaling()
+    if kind == "linear":
+        return RopeScaling(divisor=rope.real("factor"))
+    context = config.count("max_position_embeddings")
+    original = rope.count("original_max_position_embeddings", context)
+    if kind == "llama3":
+        low, high = rope.real("low_freq_factor"), rope.real("high_freq_factor")
+        if high <= low:
+            raise rope.wrong("high_freq_factor", f"more than low_freq_factor, {low:g}")
+        return RopeScaling(
+            factors=llama3_factors(turned, base, factor=rope.real("factor"), low=low, high=high, original=original)
+        )
+    if kind == "yarn":
+        return _yarn(rope, turned, base, rope.real("factor", context / original), original)
+    if kind == "longrope":
+        amplitude = longrope_amplitude(rope.real("factor", context / original), original)
+        return RopeScaling(
+            factors=_listed(rope, "short_factor", turned // 2),
+            long_factors=_listed(rope, "long_factor", turned // 2),
+            original_context=original,
+            amplitude=rope.real("attention_factor", amplitude),
+        )
+    raise UnsupportedLanguageModel(
+        f"{config.folder.name} scales positions by {quoted(kind)}; known are default, linear, llama3, yarn, longrope"
+    )
+
+
+def _yarn(rope: Config, turned: int, base: float, factor: float, original: int) -> RopeScaling:
+    if base <= 1:
+        raise rope.wrong("rope_theta", "a number above 1")
+    amplitude = yarn_amplitude(factor)
+    if rope.values.get("mscale") and rope.values.get("mscale_all_dim"):
+        amplitude = yarn_amplitude(factor, rope.real("mscale")) / yarn_amplitude(factor, rope.real("mscale_all_dim"))
+    factors = yarn_factors(
+        turned, base, factor=factor, original=original,
+        fast=rope.real("beta_fast", 32.0), slow=rope.real("beta_slow", 1.0), whole=rope.truth("truncate", True),
+    )  # fmt: skip
+    return RopeScaling(factors=factors, amplitude=rope.real("attention_factor", amplitude))
+
+
+def _listed(rope: Config, key: str, count: int) -> Array:
+    """f32[count]: a list of numbers above 0."""
+    told = rope.values.get(key)
+    is_right = isinstance(told, list) and len(told) == count
+    if not is_right or not all(type(one) in (int, float) and 0 < one <= _GREATEST for one in told):  # type: ignore[union-attr]
+        raise rope.wrong(key, f"a list of {count} numbers above 0")
+    return np.array(told, np.float32)

@@ -1,0 +1,137 @@
+"""
+Small random decoders as the package transformers publishes them, and the scores that it gives.
+
+`SCORES_FILE` holds for each case the configuration, the shapes of the tensors, a prompt, and the scores behind each of
+its tokens, all made by that package. Its tests need neither the package nor torch; to make the file again, with both:
+
+    python -m tests.generation.published_models
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from opml_dispute.model.tensor import Array
+
+SCORES_FILE = Path(__file__).with_suffix(".json")
+
+_SIZES = {
+    "hidden_size": 32, "num_attention_heads": 4, "num_key_value_heads": 2, "num_hidden_layers": 3,
+    "intermediate_size": 64, "vocab_size": 40, "max_position_embeddings": 64, "pad_token_id": 0, "bos_token_id": 1,
+    "eos_token_id": 0,
+}  # fmt: skip
+_LLAMA3 = {
+    "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 16, "rope_theta": 100.0,
+}  # fmt: skip
+_YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16, "rope_theta": 1000.0}
+_LONGROPE = {
+    "rope_type": "longrope", "short_factor": [1.0, 1.1, 1.3, 1.7], "long_factor": [1.5, 2.1, 3.3, 4.7],
+    "original_max_position_embeddings": 16, "rope_theta": 1000.0,
+}  # fmt: skip
+_TWO_ROPES = {
+    "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e5},
+    "sliding_attention": {"rope_type": "default", "rope_theta": 1e3},
+}
+_GEMMA = {"head_dim": 16, "sliding_window": 4, "query_pre_attn_scalar": 20}
+CASES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "llama": ("llama", {}),
+    "llama, scaled as Llama 3.1": ("llama", {"rope_parameters": _LLAMA3}),
+    "llama, scaled by a factor": ("llama", {"rope_parameters": {"rope_type": "linear", "factor": 3.0}}),
+    "llama, scaled by YaRN": ("llama", {"rope_parameters": _YARN}),
+    "mistral": ("mistral", {"sliding_window": None, "head_dim": 16}),
+    "mistral, a window": ("mistral", {"sliding_window": 4}),
+    "qwen2": ("qwen2", {}),
+    "qwen2, a window in later layers": (
+        "qwen2", {"use_sliding_window": True, "sliding_window": 4, "max_window_layers": 1}
+    ),
+    "qwen3": ("qwen3", {"head_dim": 16}),
+    "gemma": ("gemma", {"head_dim": 16}),
+    "gemma2": ("gemma2", _GEMMA),
+    "gemma3": ("gemma3_text", {**_GEMMA, "num_hidden_layers": 7}),
+    "gemma3, rotations by kind of layer": (
+        "gemma3_text", {**_GEMMA, "num_hidden_layers": 7, "rope_parameters": _TWO_ROPES}
+    ),
+    "phi3, a window": ("phi3", {"sliding_window": 5}),
+    "phi3, turned in part": ("phi3", {"partial_rotary_factor": 0.5, "tie_word_embeddings": True}),
+    "phi3, LongRoPE": ("phi3", {"rope_parameters": _LONGROPE, "original_max_position_embeddings": 16}),
+    "smollm3": ("smollm3", {"num_hidden_layers": 5}),
+    "granite": (
+        "granite",
+        {
+            "embedding_multiplier": 3.0, "residual_multiplier": 0.3, "attention_multiplier": 0.2, "logits_scaling": 5.0,
+        },
+    ),
+}  # fmt: skip
+
+
+def tensor_of(name: str, shape: Sequence[int]) -> Array:
+    """The weight of a name: the same numbers wherever it is made."""
+    rng = np.random.default_rng(zlib.crc32(name.encode()))
+    values = rng.normal(size=tuple(shape))
+    if "norm" in name:
+        values = 0.3 * values + 1
+    elif len(shape) == 2:
+        values = 1.2 * values / np.sqrt(shape[-1])
+    return np.asarray(values, np.float32)
+
+
+def prompt_of(length: int) -> list[int]:
+    return [int(token) for token in np.random.default_rng(length).integers(1, _SIZES["vocab_size"], size=length)]
+
+
+def write_safetensors(path: Path, tensors: Mapping[str, Array]) -> None:
+    header, at = {}, 0
+    for name, value in tensors.items():
+        header[name] = {"dtype": "F32", "shape": list(value.shape), "data_offsets": [at, at + value.nbytes]}
+        at += value.nbytes
+    text = json.dumps({"__metadata__": {"format": "pt"}} | header).encode()
+    text += b" " * (-len(text) % 8)
+    path.write_bytes(struct.pack("<Q", len(text)) + text + b"".join(value.tobytes() for value in tensors.values()))
+
+
+def write_case(folder: Path, case: Mapping[str, Any]) -> Path:
+    """A folder with the model of one case of `SCORES_FILE`."""
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(case["config"]))
+    write_safetensors(
+        folder / "model.safetensors", {name: tensor_of(name, shape) for name, shape in case["shapes"].items()}
+    )
+    return folder
+
+
+def _made(kind: str, changes: Mapping[str, Any], lengths: Sequence[int]) -> dict[str, Any]:
+    import torch
+    from transformers import CONFIG_MAPPING, AutoModelForCausalLM
+
+    config = CONFIG_MAPPING[kind](**{**_SIZES, **changes})
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation="eager").eval()
+    shared = {"lm_head.weight"} if config.tie_word_embeddings else set()
+    shapes = {name: list(value.shape) for name, value in model.named_parameters() if name not in shared}
+    with torch.no_grad():
+        for name, value in model.named_parameters():
+            value.copy_(torch.tensor(tensor_of(name, value.shape)))
+        scores = {}
+        for length in lengths:
+            said = model(torch.tensor([prompt_of(length)])).logits[0].double().numpy()
+            scores[str(length)] = [[round(float(score), 5) for score in row] for row in said[-3:]]
+    kept = {key: value for key, value in config.to_dict().items() if value is not None}
+    return {"config": kept, "shapes": shapes, "scores": scores}
+
+
+def main() -> None:
+    made = {
+        name: _made(kind, changes, (10, 24) if "LongRoPE" in name else (10,)) for name, (kind, changes) in CASES.items()
+    }
+    SCORES_FILE.write_text(json.dumps(made, indent=None, separators=(",", ":")) + "\n")
+
+
+if __name__ == "__main__":
+    main()
