@@ -106,6 +106,9 @@ class Both:
         paid: Counter[str] = Counter()
         for event in logged.get("BondPaid", []):
             paid[event["recipient"]] += event["amount"]
+            # Of a lost bond, what the winner did not get is told by the difference.
+            if lost := self.memory.claims[event["claimIndex"]].bond - event["amount"]:
+                paid[self.memory.rules.forfeited_to.lower()] += lost
         assert paid == {name.lower(): amount for name, amount in self.memory.credits.items()}
         assert [event["status"] for event in logged.get("Resolved", [])] == [
             self.memory.status for _ in range(self.memory.status != 0)

@@ -341,13 +341,10 @@ contract FaultDisputeGame is GameViews, DisputedStates {
         payer.paid += uint104(bond);
         // INVARIANT: an account that counters its own claim loses this part, so no lie and no delay is free.
         uint256 forfeited = bond * FORFEITED_BPS / ALL_BPS;
-        _award(claimIndex, counteredBy, bond - forfeited);
-        if (forfeited != 0) _award(claimIndex, FORFEITED_TO, forfeited);
-    }
-
-    function _award(uint256 claimIndex, address recipient, uint256 amount) internal {
-        accounts[recipient].awarded += uint104(amount);
-        emit BondPaid(claimIndex, recipient, amount);
+        accounts[counteredBy].awarded += uint104(bond - forfeited);
+        emit BondPaid(claimIndex, counteredBy, bond - forfeited);
+        // WHY NOT log it: it is what the payment lacks of the bond, and half of a game's claims are lost.
+        if (forfeited != 0) accounts[FORFEITED_TO].awarded += uint104(forfeited);
     }
 
     /// @dev Ends the game; its root claim is resolved.

@@ -63,7 +63,8 @@ interface IFaultDisputeGame is IDisputeGame {
     /// @notice A claim's subgame was settled; `counteredBy` is zero if the claim stands.
     event ClaimResolved(uint256 indexed claimIndex, address indexed counteredBy);
 
-    /// @notice A resolved claim's bond was credited: to one recipient, or to the winner and, in part, to `forfeitedTo`.
+    /// @notice A resolved claim's bond was credited: to its claimant, or to the winner of its subgame. What `amount` lacks of
+    ///         the bond was forfeited, and is credited to `forfeitedTo`.
     event BondPaid(uint256 indexed claimIndex, address indexed recipient, uint256 amount);
 
     /// @notice How the bonds are paid out was decided.
