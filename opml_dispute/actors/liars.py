@@ -328,7 +328,7 @@ class _NodeRun:
         stores = []
         machine = self.start.fork()
         while not machine.exited:
-            target = _about_to_store(machine, chance) if machine.step else None
+            target = about_to_store(machine, chance) if machine.step else None
             if target is not None and target.kind == FaultKind.FLOAT_REGISTER:
                 stores.append(Fault(self.node_index, machine.step, target))
             machine.run(1)
@@ -340,7 +340,7 @@ class _NodeRun:
         for _ in range(2048):
             if machine.exited:
                 return None
-            target = _about_to_store(machine, chance)
+            target = about_to_store(machine, chance)
             if target is not None:
                 return Fault(self.node_index, machine.step, target)
             machine.run(1)
@@ -374,7 +374,7 @@ _STORES: Final = {0x28: 8, 0x29: 16, 0x2B: 32, 0x3F: 64}
 _SWC1, _COP1X, _SWXC1 = 0x39, 0x13, 0x08
 
 
-def _about_to_store(machine: Machine, chance: random.Random) -> FaultTarget | None:
+def about_to_store(machine: Machine, chance: random.Random) -> FaultTarget | None:
     """A bit of the register that the next instruction stores in a tensor; None if it does no such thing."""
     word = int.from_bytes(machine.read(machine.pc, 4), "big")
     opcode, rs, rt, rd = word >> 26, word >> 21 & 31, word >> 16 & 31, word >> 11 & 31
@@ -384,16 +384,16 @@ def _about_to_store(machine: Machine, chance: random.Random) -> FaultTarget | No
     address = registers[rs] + ((word & 0xFFFF) ^ 0x8000) - 0x8000
     if opcode == _COP1X and word & 0x3F == _SWXC1:
         address = registers[rs] + registers[rt]
-        return FaultTarget(FaultKind.FLOAT_REGISTER, rd, _float_bit(chance)) if address in TENSORS else None
+        return FaultTarget(FaultKind.FLOAT_REGISTER, rd, float_bit(chance)) if address in TENSORS else None
     if address not in TENSORS:
         return None
     if opcode == _SWC1:
-        return FaultTarget(FaultKind.FLOAT_REGISTER, rt, _float_bit(chance))
+        return FaultTarget(FaultKind.FLOAT_REGISTER, rt, float_bit(chance))
     if opcode in _STORES and rt != 0:
         return FaultTarget(FaultKind.REGISTER, rt, chance.randrange(_STORES[opcode]))
     return None
 
 
-def _float_bit(chance: random.Random) -> int:
+def float_bit(chance: random.Random) -> int:
     """A bit of a binary32 number, mostly a significant one: sign, exponent, the first of the mantissa."""
     return chance.randrange(20, 32) if chance.random() < 0.7 else chance.randrange(20)

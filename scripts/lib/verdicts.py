@@ -59,8 +59,7 @@ class Verdicts:
             verdict, _ = self._known.get(mutant.digest, ("", ""))
             count[str(mutant.path), "explained" if mutant.digest in explained else verdict] += 1
             count[str(mutant.path), "all"] += 1
-        rows = [
+        return [
             (name, count[name, "all"], count[name, NOTICED], count[name, SURVIVED], count[name, "explained"])
             for name in files
         ]
-        return [row for row in rows if any(row[2:])]

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import random
+from collections import Counter
+from typing import Any
+
 import numpy as np
 import pytest
 
 from opml_dispute.actors.actions import Step
 from opml_dispute.actors.faults import Fault
 from opml_dispute.actors.liars import (
+    TENSORS,
     FaultyInference,
     NoFaultFound,
     UselessFault,
+    about_to_store,
     changed_ranges,
     changes_anything,
     changes_prediction,
+    float_bit,
 )
 from opml_dispute.actors.player import play_round
 from opml_dispute.engine.vm import FaultKind, FaultTarget
@@ -181,6 +188,90 @@ def test_prediction_changes_only_if_another_class_clearly_leads() -> None:
     assert not changes_prediction(right, right)
     assert not changes_prediction(right, {"p": np.array([[0.4, 0.3, 0.3]], np.float32)})
     assert not changes_prediction(right, {"p": np.array([[np.nan, 0.0, 1.0]], np.float32)})
+
+
+def test_what_is_no_score_makes_no_prediction() -> None:
+    """Integers and single numbers are passed over, and so is what is not finite; the other outputs count."""
+    turned = np.array([0.1, 0.9], np.float32), np.array([0.9, 0.1], np.float32)
+    nothing = [
+        (np.array([5, 1]), np.array([1, 5])),
+        (np.array(0.5, np.float32), np.array(0.1, np.float32)),
+        (np.array([0.5], np.float32), np.array([0.1], np.float32)),
+        (turned[0], np.array([np.inf, 0.1], np.float32)),
+    ]
+    for right, wrong in nothing:
+        assert not changes_prediction({"other": right}, {"other": wrong})
+        assert changes_prediction({"other": right, "p": turned[0]}, {"other": wrong, "p": turned[1]})
+
+
+def test_a_prediction_turns_clearly_from_half_the_lead_on() -> None:
+    right = {"p": np.array([[0.0, 4.0], [8.0, 0.0]], np.float32)}
+    for wrong, is_clear in ((2.0, True), (1.875, False), (0.0, False)):
+        assert changes_prediction(right, {"p": np.array([[wrong, 0.0], [8.0, 0.0]], np.float32)}) == is_clear
+    even = {"p": np.array([1.0, 1.0], np.float32)}
+    assert not changes_prediction(even, {"p": np.array([1.0, 1.0], np.float32)})
+
+
+class AboutTo:
+    """A machine before one instruction; register n holds `values[n]`."""
+
+    pc = 0x4000
+
+    def __init__(self, word: int, values: dict[int, int]) -> None:
+        self._word, self._values = word, values
+
+    def read(self, address: int, size: int) -> bytes:
+        assert (address, size) == (self.pc, 4)
+        return self._word.to_bytes(4, "big")
+
+    def registers(self) -> list[int]:
+        return [self._values.get(number, 0) for number in range(32)]
+
+
+BEFORE, BEHIND = TENSORS[0] - 1, TENSORS[-1] + 1
+
+
+def store(opcode: int, offset: int) -> int:
+    """The word of `opcode` r/f3, offset(r2)."""
+    return opcode << 26 | 2 << 21 | 3 << 16 | offset & 0xFFFF
+
+
+@pytest.mark.parametrize(("opcode", "bits"), [(0x28, 8), (0x29, 16), (0x2B, 32), (0x3F, 64)])
+@pytest.mark.parametrize("offset", [0, 1, 0x7FFF, -1, -0x8000])
+def test_a_store_to_a_tensor_is_seen_by_its_address(opcode: int, bits: int, offset: int) -> None:
+    word, chance = store(opcode, offset), random.Random(1)
+    for address, is_tensor in ((BEFORE, False), (TENSORS[0], True), (TENSORS[-1], True), (BEHIND, False)):
+        machine: Any = AboutTo(word, {2: address - offset})
+        found = [about_to_store(machine, chance) for _ in range(20 * bits)]
+        if is_tensor:
+            assert {(target.kind, target.index) for target in found if target} == {(FaultKind.REGISTER, 3)}
+            assert {target.bit for target in found if target} == set(range(bits))
+        else:
+            assert set(found) == {None}
+    nothing: Any = AboutTo(word & ~(31 << 16), {2: TENSORS[0] - offset})
+    assert about_to_store(nothing, chance) is None, "register 0 holds 0 whatever is flipped"
+
+
+def test_a_store_of_a_float_is_seen_by_its_address() -> None:
+    """By an offset or by an index; a multiplication with the same opcode stores nothing, nor does a load."""
+    chance = random.Random(1)
+    indexed = 0x13 << 26 | 2 << 21 | 4 << 16 | 5 << 11
+    for word, register, by, index in ((store(0x39, -8), 3, 8, 0), (indexed | 8, 5, -8, 8)):
+        for address, is_tensor in ((BEFORE, False), (TENSORS[0], True), (TENSORS[-1], True), (BEHIND, False)):
+            machine: Any = AboutTo(word, {2: address + by, 4: index})
+            target = about_to_store(machine, chance)
+            assert (target is not None) == is_tensor
+            assert target is None or (target.kind, target.index) == (FaultKind.FLOAT_REGISTER, register)
+    for word in (indexed | 0x20, store(0x31, 0), store(0x23, 0), store(0x09, 0)):
+        machine = AboutTo(word, {2: TENSORS[0], 4: 0})
+        assert about_to_store(machine, chance) is None
+
+
+def test_flipped_bits_of_floats_are_mostly_significant() -> None:
+    chance = random.Random(5)
+    count = Counter(float_bit(chance) for _ in range(10_000))
+    assert set(count) == set(range(32))
+    assert 6_700 < sum(number for bit, number in count.items() if bit >= 20) < 7_300
 
 
 def test_changed_ranges_are_whole_words() -> None:
