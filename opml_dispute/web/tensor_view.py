@@ -24,6 +24,8 @@ Array = npt.NDArray[Any]
 MAX_READ_BYTES: Final = 1 << 20
 """Of a larger tensor only the shape is shown."""
 _SIDES: Final = range(4, 513)
+_SIDES_OF_COLOURS: Final = range(16, 513)
+"""Where colours are the last dimension: many small planes of a layer, 24 x 4 x 4, are no image."""
 _MAX_PLANES: Final = 16
 _MAX_BARS: Final = 32
 _SHOWN: Final = 6
@@ -80,7 +82,7 @@ def picture_of(values: Array) -> tuple[str, tuple[int, int]] | None:
     if values.ndim < 2:
         return None
     array = _as_floats(values)
-    if array.ndim >= 3 and array.shape[-1] in (3, 4) and array.shape[-3] in _SIDES and array.shape[-2] in _SIDES:
+    if array.ndim >= 3 and array.shape[-1] in (3, 4) and {*array.shape[-3:-1]} <= {*_SIDES_OF_COLOURS}:
         return _png(_stretched(array.reshape(-1, *array.shape[-3:])[0][..., :3]))
     height, width = array.shape[-2:]
     if height not in _SIDES or width not in _SIDES:

@@ -132,6 +132,8 @@ def _picture(browser: Browser, into: Path, url: str, *, part: str = "", on_phone
     page = context.new_page()
     page.goto(url, wait_until="load")
     shown = page.locator(f"section[aria-labelledby=h-{part}]") if part else page
+    if part:  # a part is longer than the window: the page's head would lie in its middle
+        page.evaluate("document.querySelector('.top').style.position = 'static'")
     raw = shown.screenshot()
     context.close()
     Image.open(io.BytesIO(raw)).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(into, optimize=True)

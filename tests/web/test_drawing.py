@@ -166,6 +166,22 @@ def test_a_picture_has_the_values_as_shades() -> None:
 
 
 @pytest.mark.parametrize(
+    ("shape", "size"),
+    [
+        ((1, 24, 4, 4), (16 * 5 - 1, 4)),
+        ((1, 64, 8, 3), None),
+        ((1, 3, 16, 16), (16, 16)),
+        ((1, 20, 16, 3), (16, 20)),
+        ((20, 16, 4), (16, 20)),
+    ],
+)
+def test_planes_of_a_layer_are_not_taken_for_colours(shape: tuple[int, ...], size: tuple[int, int] | None) -> None:
+    """At most sixteen of them are drawn side by side; a last dimension of 3 or 4 is colours in an image only."""
+    drawn = picture_of(np.random.default_rng(1).normal(size=shape))
+    assert (None if drawn is None else drawn[1]) == size
+
+
+@pytest.mark.parametrize(
     "values",
     [
         np.zeros((1, 1, 8, 8), np.float32),
