@@ -6,7 +6,7 @@ import pytest
 
 from opml_dispute.actors.actions import Action, Move, Settle, Step
 from opml_dispute.actors.player import ActionRefused, Round, play, play_round
-from opml_dispute.game.claim import GameStatus
+from opml_dispute.game.claim import Game, GameStatus
 from opml_dispute.primitives import StateRoot
 from opml_dispute.trace.provider import TraceError
 from opml_dispute.trace.split import SplitTrace
@@ -75,6 +75,28 @@ def test_a_late_step_comes_before_settling() -> None:
     assert isinstance(done[0], Step)
     assert isinstance(done[-1], Settle)
     assert table.game().status == GameStatus.CHALLENGER_WINS
+
+
+class Looking(Seat):
+    """Counts how often the game is read."""
+
+    looks = 0
+
+    def snapshot(self) -> tuple[Game, int]:
+        self.looks += 1
+        return super().snapshot()
+
+
+@pytest.mark.parametrize(("left_s", "looks"), [(901, 1), (900, 1), (899, 2), (1, 2)])
+def test_an_urgent_move_comes_before_settling_which_looks_at_the_game_again(left_s: int, looks: int) -> None:
+    """Less than a quarter of an hour is urgent; other moves come last, so what is settled is settled as it was read."""
+    table = ToyTable()
+    table.root(LIE).wait(table.rules.max_clock - left_s)
+    seat = Looking(table.reference, HONEST)
+    assert [type(action) for action in play_round(seat, table.truth).done] == [Move]
+    assert seat.looks == looks
+    assert play_round(seat, table.truth).is_idle
+    assert seat.looks == looks + 1
 
 
 def test_who_knows_nothing_can_still_settle() -> None:
