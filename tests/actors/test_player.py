@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from opml_dispute.actors.actions import Action, Move, Settle, Step
@@ -75,6 +77,18 @@ def test_a_late_step_comes_before_settling() -> None:
     assert isinstance(done[0], Step)
     assert isinstance(done[-1], Settle)
     assert table.game().status == GameStatus.CHALLENGER_WINS
+
+
+def test_a_round_is_idle_if_nothing_was_tried() -> None:
+    table = ToyTable()
+    table.root(LIE)
+    idle = play_round(Seat(table.reference, HONEST), table.truth)
+    idle = replace(idle, done=())
+    action, error = Settle((0,), None, ""), ActionRefused("too late")
+    assert idle.is_idle
+    assert not replace(idle, done=(action,)).is_idle
+    assert not replace(idle, refused=((action, error),)).is_idle
+    assert not replace(idle, failed=((action, error),)).is_idle
 
 
 class Looking(Seat):
