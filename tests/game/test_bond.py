@@ -106,13 +106,13 @@ def test_honest_play_pays_at_200_gwei_under_the_default_terms(max_depth: int) ->
     Whatever depth the liar gives up at, the challenger's awards cover its gas; so does each counter on its own.
 
     The challenger does everything itself: it settles, closes the game, and takes its money. If the liar never answers,
-    all that is paid for by the root bond alone, up to 182 gwei.
+    all that is paid for by the root bond alone, up to 183 gwei.
     """
     fee_wei = 200 * 10**9
     award_wei = ML_ROOT_BOND_WEI - forfeited_wei(ML_ROOT_BOND_WEI, ML)
     sent = "attack, depth 1", "settle 2 claims and the game", "claim credit, first call, closing the game"
     gas = sum(SNAPSHOT[name] for name in (*sent, "claim credit, second call"))
-    assert award_wei // gas // 10**9 == 182
+    assert award_wei // gas // 10**9 == 183
     for depth in range(2, max_depth + 1, 2):
         bond_wei = required_bond_wei(depth, max_depth, ML)
         counter_gas = 2 * SETTLE_CLAIM_GAS + MOVE_GAS if depth < max_depth else SETTLE_CLAIM_GAS + STEP_GAS
