@@ -22,6 +22,7 @@ from opml_dispute.agent.metrics import Metrics
 from opml_dispute.agent.open_requests import OpenRequests
 from opml_dispute.agent.playing import GamePlayer
 from opml_dispute.agent.prefetching import PREFETCH_PATIENCE_S, Prefetcher
+from opml_dispute.agent.refuting import Refuter
 from opml_dispute.agent.serving import RequestServer
 from opml_dispute.agent.settling import Settler
 from opml_dispute.agent.treasury import staked_wei
@@ -57,7 +58,7 @@ class Agent:
         self.memory, self.log, self.metrics, self.lease = memory, log, metrics, lease
         self._context = AgentContext(config, system, sender, memory, store, log, metrics)
         self._player, self._server = GamePlayer(self._context), RequestServer(self._context)
-        self._settler = Settler(self._context)
+        self._settler, self._refuter = Settler(self._context), Refuter(self._context)
         self.cases = self._context.cases
         self.prefetcher = Prefetcher(self._context)
         # What this process fetches and computes itself is waited for in any case.
@@ -120,12 +121,15 @@ class Agent:
             self._settler.forget()
             self._server.forget()
             self.requests.forget()
+            self._refuter.forget()
             running, over = self._games(now)
         roots = self._player.roots(now, running)
         self._player.play(now, running, roots, is_stopped)
         self._settler.settle(now, [now.games[address] for address in running], over, is_stopped)
-        if self.config.roles & {"challenger", "proposer", "finalizer"}:
+        if self.config.roles & {"challenger", "proposer", "finalizer", "refuter"}:
             open_ = self.requests.read(head, self.discovery.requests)
+            if "refuter" in self.config.roles:
+                self._refuter.refute(now, open_)
             to_answer = self._server.to_answer(now, open_)
             self.prefetcher.prefetch(now, open_, to_answer=to_answer, patience_s=self.prefetch_patience_s)
             self._server.serve(now, open_, over, self.prefetcher.at_hand, is_stopped)

@@ -24,7 +24,7 @@ from opml_dispute.home import home
 from opml_dispute.primitives import Address
 from opml_dispute.reading import Unreadable, read_text
 
-ROLES: Final = ("proposer", "challenger", "resolver", "claimer", "finalizer")
+ROLES: Final = ("proposer", "challenger", "resolver", "claimer", "finalizer", "refuter")
 DEFENCES: Final = ("own", "right")
 
 _LOCAL: Final[tuple[str, ...]] = ("http://127.0.0.1:8545",)
@@ -188,6 +188,8 @@ class _Reader:
         )
         if config.ray is not None and config.workers == 0:
             raise self.bad("compute.workers", "is 0, but compute.ray names a cluster: expected at least 1 actor")
+        if "refuter" in config.roles and not config.fetch.blobs:
+            raise self.bad("fetch.blobs", "is missing: the role refuter looks at blobs, at a beacon API or in a folder")
         left = [f"{table}.{key}" for table, content in self._tables.items() for key in content]
         if "agent.workers" in left:
             raise self.bad("agent.workers", "is now called compute.workers: write it in a table [compute]")

@@ -48,6 +48,11 @@ class Metrics:
             "Games in progress whose root claim is wrong by this computer",
             registry=own,
         )
+        self.publications_wrong = Gauge(
+            "opml_agent_publications_wrong",
+            "Inputs in blobs that are wrong by this computer, and not refuted",
+            registry=own,
+        )
         self.sent = Counter("opml_agent_transactions", "Transactions sent", ["kind"], registry=own)
         self.moves = Counter("opml_agent_moves", "Attacks and defences made", registry=own)
         self.steps = Counter("opml_agent_steps", "Instructions that the chain was made to run", registry=own)

@@ -28,6 +28,7 @@ from opml_dispute.operator.blob_publishing import bond_intents, free_at_s
 from opml_dispute.operator.blob_refuting import (
     WrongPublication,
     await_next_block,
+    bill_of,
     commit_intent,
     look_for_fault,
     refute_intent,
@@ -138,8 +139,7 @@ def _refute(session: Session, fault: WrongPublication, terms: PublicationTerms, 
     reward_wei = terms.reward_wei if fault.publication.holds_bond else 0
     first = commit_intent(session.system, fault, session.sender.address)
     second = refute_intent(session.system, fault, reward_wei)
-    price_wei = session.sender.quote(first.call if first else second.call).fees.max_fee_wei
-    most_wei = fault.most_gas * price_wei
+    most_wei = bill_of(session.sender, fault, first or second)
     if most_wei > reward_wei and not at_a_loss:
         raise NotWorthIt(f"refuting can cost {about_ether(most_wei)} of gas, and pays {ether(reward_wei)}")
     if first is not None:

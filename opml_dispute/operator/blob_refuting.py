@@ -96,6 +96,15 @@ def refute_intent(system: System, fault: WrongPublication, reward_wei: int) -> I
     )
 
 
+def bill_of(sender: Sender, fault: WrongPublication, next_: Intent) -> int:
+    """
+    The most that refuting can cost, in wei, at what gas costs now; `next_` is the transaction that is due.
+
+    Raises what quoting it raises: `Reverted` if the contract refuses it.
+    """
+    return fault.most_gas * sender.quote(next_.call).fees.max_fee_wei
+
+
 def await_next_block(sender: Sender, intent: Intent, *, timeout_s: float, tell: Callable[[str], object]) -> None:
     """Returns once the commitment lies in an earlier block, or after `timeout_s`; other refusals are not waited for."""
     deadline, told = time.monotonic() + timeout_s, False

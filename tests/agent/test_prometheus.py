@@ -63,6 +63,7 @@ ILL: dict[str, tuple[str, Any]] = {
     "OpmlAgentActionsFail": ("opml_agent_failed_actions_total", "0+1x60"),
     "OpmlAgentPurseLow": ("opml_agent_balance_wei", 10**16),
     "OpmlAgentNodeLags": ("opml_agent_endpoint_lag_blocks", 9),
+    "OpmlWrongInputStands": ("opml_agent_publications_wrong", 1),
     "OpmlMonitorDown": ("opml_monitor_up", 0),
     "OpmlMonitorStandsStill": ("opml_monitor_monitor_duration_seconds_count", 7),
     "OpmlWrongResultStands": ('opml_monitor_alerts{kind="wrong_result_stands"}', 1),

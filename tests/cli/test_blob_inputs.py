@@ -17,13 +17,12 @@ from opml_dispute.chain.blob_places import blob_uri_of
 from opml_dispute.chain.blob_transactions import MAX_BLOBS_EACH, Sidecar
 from opml_dispute.chain.input_blobs import BlobStatus, publication_terms
 from opml_dispute.chain.quoting import TRANSACTION_GAS_CAP
-from opml_dispute.engine.blob_row import RowShape, blobs_of, pack, row_of
-from opml_dispute.engine.hashing import merkle_root
+from opml_dispute.engine.blob_row import blobs_of
 from opml_dispute.operator.blob_publishing import blob_publication
 from tests.cli.conftest import Cli
 from tests.cli.test_bad_input import assert_refused
 from tests.conftest import TEST_TIMES, Chain
-from tests.support.blobs import warm_up
+from tests.support.blobs import IMAGE, ROOT, SHAPE, publish_right, publish_wrong, warm_up
 
 Key = Callable[[str], str]
 
@@ -129,28 +128,6 @@ def test_what_is_at_no_source_is_not_answered(
     assert proposed.code == 0, proposed.err
 
 
-IMAGE = random.Random(3).randbytes(40_000)
-ROOT = merkle_root(IMAGE, 36)
-SHAPE = RowShape.of(len(IMAGE))
-
-
-def publish_wrong(on_chain: Chain, flipped: int | None) -> None:
-    """A publication of ROOT by the liar: one byte of its row is another, or all of it of another image."""
-    system = on_chain.system()
-    row = bytearray(row_of(IMAGE if flipped is not None else IMAGE[::-1]))
-    if flipped is not None:
-        row[flipped] ^= 0x40
-    call = system.input_blobs.publish(b"\7" * 32, 0, ROOT, SHAPE.leaf_count, Sidecar.of(pack(bytes(row))))
-    bond_wei = publication_terms(system.rpc, system.input_blobs).bond_wei
-    on_chain.sender("proposer").send(call, value_wei=bond_wei)
-
-
-def publish_right(on_chain: Chain) -> None:
-    system, sender = on_chain.system(), on_chain.sender("requester")
-    for intent in blob_publication(system, sender.address, IMAGE).intents:
-        sender.send(intent.call, value_wei=intent.value_wei)
-
-
 @pytest.mark.parametrize("flipped", [33, 32 * (SHAPE.word_count - 1), None], ids=["leaf", "top", "root"])
 def test_a_wrong_publication_is_refuted_for_its_bond(
     cli: Cli, on_chain: Chain, key: Key, beacon: str, flipped: int | None
@@ -180,7 +157,7 @@ def test_a_wrong_publication_is_refuted_for_its_bond(
 def test_a_refutation_that_costs_more_than_it_pays_is_not_sent(
     cli: Cli, on_chain: Chain, key: Key, beacon: str
 ) -> None:
-    publish_wrong(on_chain, 40)
+    publish_wrong(on_chain, None)
     system = on_chain.system()
     on_chain.warp(TEST_TIMES.max_clock_s + 1)
     sender = on_chain.sender("proposer")
