@@ -15,7 +15,7 @@ import numpy as np
 
 from opml_dispute.generation.checkpoint import Checkpoint, Weight
 from opml_dispute.generation.families import FAMILIES, expect_tensors, unfused
-from opml_dispute.generation.huggingface_config import MODEL_TYPES, Config, architecture_of
+from opml_dispute.generation.huggingface_config import MODEL_TYPES, architecture_of, read_config
 from opml_dispute.generation.refusals import BadModelFile, UnsupportedLanguageModel
 from opml_dispute.generation.safetensors_file import read_safetensors
 from opml_dispute.generation.settings import MAX_CONFIG_BYTES, folder_vocabulary, json_object
@@ -39,10 +39,14 @@ _NAMES_WITH_NORMS_BEHIND: Final[Mapping[str, str]] = {
 _NORMS_BEHIND: Final = frozenset({"gemma2", "gemma3"})
 
 
+_ADAPTER: Final = "adapter_config.json"
+"""Of LoRA and others: what a training run changed of a model that is published elsewhere."""
+
+
 def is_huggingface(path: Path) -> bool:
-    """Whether `path` is a folder with a config.json; False for what cannot be read."""
+    """Whether `path` is a folder with a config.json, or that of an adapter; False for what cannot be read."""
     try:
-        return path.is_dir() and (path / "config.json").is_file()
+        return path.is_dir() and any((path / name).is_file() for name in ("config.json", _ADAPTER))
     except (OSError, ValueError):
         return False
 
@@ -60,19 +64,19 @@ def huggingface_checkpoint(folder: Path) -> Checkpoint:
 
     A folder without tokenizer.json has no vocabulary.
     """
-    config = Config(folder, json_object(folder / "config.json", MAX_CONFIG_BYTES))
-    kind = config.values.get("model_type")
-    if not isinstance(kind, str) or kind not in MODEL_TYPES:
+    if (folder / _ADAPTER).is_file():
         raise UnsupportedLanguageModel(
-            f"{folder.name} holds a model of the type {str(kind)[:40]!r}; known are {', '.join(MODEL_TYPES)}"
+            f"{folder.name} holds an adapter ({_ADAPTER}), which changes the weights of another model",
+            hint="merge it into that model (merge_and_unload of the package peft), and save that in another folder",
         )
-    name = MODEL_TYPES[kind]
+    config = read_config(folder, json_object(folder / "config.json", MAX_CONFIG_BYTES))
+    name = MODEL_TYPES[config.values["model_type"]]
     family = FAMILIES[name]
     names = _NAMES_WITH_NORMS_BEHIND if name in _NORMS_BEHIND else _NAMES
     weights = {
         _name(stated, names): weight for file in _files(folder) for stated, weight in read_safetensors(file).items()
     }
-    if config.truth("tie_word_embeddings", family.is_gemma):
+    if config.truth("tie_word_embeddings", False):
         weights.pop("output.weight", None)
     architecture = architecture_of(config, name, weights)
     held = {held: weight for held, weight in weights.items() if not held.endswith(_WITHOUT_EFFECT)}
@@ -97,8 +101,14 @@ _LONGEST_NAME = 255
 def _files(folder: Path) -> list[Path]:
     """The safetensors files of a folder: those that its index names, else the one."""
     index = folder / "model.safetensors.index.json"
+    single = folder / "model.safetensors"
+    if not index.is_file() and not single.is_file():
+        raise UnsupportedLanguageModel(
+            f"{folder.name} has neither {single.name} nor {index.name}, so no weights that can be read here",
+            hint="download them too; a pytorch_model.bin is converted by save_pretrained of the package transformers",
+        )
     if not index.is_file():
-        return [folder / "model.safetensors"]
+        return [single]
     placed = json_object(index, MAX_CONFIG_BYTES).get("weight_map")
     if not isinstance(placed, dict) or not all(isinstance(file, str) for file in placed.values()):
         raise BadModelFile(f"{index} does not say in which files the tensors are")

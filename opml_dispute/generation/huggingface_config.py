@@ -32,10 +32,28 @@ MODEL_TYPES: Final[Mapping[str, str]] = {
 }  # fmt: skip
 """What config.json may have as model_type, and the family's name in GGUF."""
 
+_DEFAULTS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "mistral": {"num_key_value_heads": 8, "sliding_window": 4096},
+    "qwen2": {"num_key_value_heads": 32},
+    "qwen3": {"num_key_value_heads": 32, "head_dim": 128},
+    "gemma": {"num_key_value_heads": 16, "tie_word_embeddings": True},
+    "gemma2": {
+        "num_key_value_heads": 4, "tie_word_embeddings": True, "attn_logit_softcapping": 50.0,
+        "final_logit_softcapping": 30.0,
+    },
+    "gemma3_text": {"num_key_value_heads": 4, "tie_word_embeddings": True, "rope_theta": 1e6},
+    "phi3": {"rms_norm_eps": 1e-5, "original_max_position_embeddings": 4096},
+    "smollm3": {"num_key_value_heads": 4, "tie_word_embeddings": True, "rope_theta": 2e6},
+}  # fmt: skip
+"""What the package transformers takes for keys that a type's config.json does not have, where types differ."""
+
 _MOST: Final = 1 << 24
 _GREATEST: Final = 1e300
 """Of a number that is no count; a larger one of JSON may be no float at all."""
 _GELU: Final = frozenset({"gelu_pytorch_tanh", "gelu_new"})
+_SILU: Final = frozenset({"silu", "swish"})
+_KINDS: Final = ("full_attention", "sliding_attention")
+"""Of layers: those that see all positions, and those that see a window."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +97,25 @@ class Config:
         return BadModelFile(f"{self.folder / 'config.json'} has {found} as {key}; expected {expected}")
 
 
+def read_config(folder: Path, values: Mapping[str, Any]) -> Config:
+    """What a config.json says, with the defaults of its model_type. Raises `UnsupportedLanguageModel`."""
+    kind = values.get("model_type")
+    if not isinstance(kind, str) or kind not in MODEL_TYPES:
+        raise UnsupportedLanguageModel(
+            f"{folder.name} holds a model of the type {str(kind)[:40]!r}; known are {', '.join(MODEL_TYPES)}"
+        )
+    config = Config(folder, {**_DEFAULTS.get(kind, {}), **values})
+    for key in ("quantization_config", "compression_config"):
+        quantised = config.part(key).values
+        if quantised:
+            raise UnsupportedLanguageModel(
+                f"{folder.name} has weights that are quantised (quant_method {quoted(quantised.get('quant_method'))}); "
+                "folders are read with weights in F32, F16 and BF16 only",
+                hint="take the folder that the model was quantised from, or a GGUF file of it",
+            )
+    return config
+
+
 def architecture_of(config: Config, name: str, weights: Mapping[str, Weight]) -> Architecture:
     """The decoder of the family `name`. Raises `BadModelFile`, `UnsupportedLanguageModel`."""
     family, label = FAMILIES[name], config.folder.name
@@ -98,10 +135,9 @@ def architecture_of(config: Config, name: str, weights: Mapping[str, Weight]) ->
     if config.truth("use_bidirectional_attention", False):
         raise UnsupportedLanguageModel(f"{label} lets tokens see those behind them")
     local = _local_layers(config, family, layers)
-    rope = _rope(config, "full_attention")
-    base = rope.real("rope_theta", 1e6 if name == "gemma3" else 10_000.0)
+    rope = _rope(config)
+    base = rope.real("rope_theta", 10_000.0)
     turned = _turned(rope, head_size)
-    is_gemma3 = name == "gemma3"
     return Architecture(
         name=name,
         layers=layers,
@@ -129,21 +165,17 @@ def architecture_of(config: Config, name: str, weights: Mapping[str, Weight]) ->
         residual_scale=config.real("residual_multiplier", 1.0) if family.has_multipliers else 1.0,
         window=config.count("sliding_window", 4096) if local else 0,
         local=local,
-        local_rope_base=_rope(config, "sliding_attention").real("rope_theta", 10_000.0)
-        if is_gemma3 and local
-        else None,
+        local_rope_base=_local_rope_base(config) if name == "gemma3" and local else None,
     )
 
 
 def _expect_activation(config: Config, family: Family) -> None:
     """Raises `UnsupportedLanguageModel`."""
     told = config.values.get("hidden_activation") or config.values.get("hidden_act")
-    if family.is_gemma:
-        # The first Gemma's configurations say "gelu", and its implementations take the approximation all the same.
-        is_known = told is None or told in _GELU or (told == "gelu" and not family.local_period)
-    else:
-        is_known = told is None or told == "silu"
-    if not is_known:
+    known = _GELU if family.is_gemma else _SILU
+    if family.is_gemma and not family.local_period:
+        known |= {"gelu"}  # so say the first Gemma's configurations; its implementations take the approximation
+    if told is not None and (not isinstance(told, str) or told not in known):
         raise UnsupportedLanguageModel(f"{config.folder.name} has the activation {quoted(told)}")
 
 
@@ -165,27 +197,42 @@ def _cap(config: Config, key: str) -> float:
 
 def _local_layers(config: Config, family: Family, layers: int) -> frozenset[int]:
     """The layers that see a window only. Raises `BadModelFile`, `UnsupportedLanguageModel`."""
-    if config.values.get("sliding_window") is None and not (family.is_gemma and family.local_period):
+    kind = config.values.get("model_type")
+    if kind in ("llama", "granite", "gemma"):
+        return frozenset()  # which have no windows, whatever a configuration says
+    if config.values.get("sliding_window") is None and not family.is_gemma:
         return frozenset()
-    kinds = config.values.get("layer_types")
-    if kinds is not None:
-        if not isinstance(kinds, list) or len(kinds) != layers:
-            raise config.wrong("layer_types", f"a list of {layers} kinds of layers")
-        other = next((kind for kind in kinds if kind not in ("full_attention", "sliding_attention")), None)
-        if other is not None:
-            raise UnsupportedLanguageModel(f"{config.folder.name} has layers of the kind {quoted(other)}")
-        return frozenset(layer for layer, kind in enumerate(kinds) if kind == "sliding_attention")
-    if config.values.get("model_type") in ("qwen2", "qwen3", "smollm3"):
-        first = config.values.get("max_window_layers", 28)
-        if not config.truth("use_sliding_window", False):
-            return frozenset()
+    if kind in ("mistral", "phi3"):
+        return frozenset(range(layers))
+    listed = _listed_kinds(config, layers)
+    is_used = family.is_gemma or config.truth("use_sliding_window", False)
+    if not is_used and (listed is None or kind != "smollm3"):
+        return frozenset()
+    if listed is not None:
+        return frozenset(layer for layer, told in enumerate(listed) if told == "sliding_attention")
+    if kind == "smollm3":
+        return _unturned(config, family, layers)
+    if not family.is_gemma:
+        told = config.values.get("max_window_layers")
+        first = 28 if told is None else told
         if type(first) is not int or first < 0:
             raise config.wrong("max_window_layers", "a whole number")
         return frozenset(range(min(first, layers), layers))
-    if config.values.get("model_type") not in ("mistral", "phi3") and not family.is_gemma:
-        return frozenset()  # llama and granite have no windows, whatever an old configuration says
-    period = config.count("sliding_window_pattern", family.local_period or 1)
+    period = config.count("sliding_window_pattern", family.local_period)
     return frozenset(range(layers)) - (frozenset(range(period - 1, layers, period)) if period > 1 else frozenset())
+
+
+def _listed_kinds(config: Config, layers: int) -> list[str] | None:
+    """The kind of each layer, if the configuration lists them. Raises `BadModelFile`, `UnsupportedLanguageModel`."""
+    kinds = config.values.get("layer_types")
+    if kinds is None:
+        return None
+    if not isinstance(kinds, list) or len(kinds) != layers:
+        raise config.wrong("layer_types", f"a list of {layers} kinds of layers")
+    other = next((kind for kind in kinds if kind not in _KINDS), None)
+    if other is not None:
+        raise UnsupportedLanguageModel(f"{config.folder.name} has layers of the kind {quoted(other)}")
+    return kinds
 
 
 def _unturned(config: Config, family: Family, layers: int) -> frozenset[int]:
@@ -204,16 +251,42 @@ def _unturned(config: Config, family: Family, layers: int) -> frozenset[int]:
 # ---- rotations ----
 
 
-def _rope(config: Config, kind: str) -> Config:
-    """The parameters of rotations, for layers of a kind: rope_parameters, else rope_scaling and the keys beside it."""
-    told = config.part("rope_parameters")
-    if told.values:
-        return told.part(kind) if isinstance(told.values.get(kind), dict) else told
+def _rope(config: Config, kind: str = "full_attention") -> Config:
+    """
+    The parameters of rotations, for layers of a kind: rope_scaling's, else rope_parameters', else the keys beside them.
+
+    Raises `BadModelFile` where a type without rotations by kind of layer has them, or the other way round.
+    """
+    told, scaling = config.part("rope_parameters"), config.part("rope_scaling")
+    is_by_kind = config.values.get("model_type") == "gemma3_text"
+    if told.values and is_by_kind != any(key in told.values for key in _KINDS):
+        raise config.wrong(
+            "rope_parameters", "an object a kind of layers" if is_by_kind else "one object for all layers"
+        )
     if kind == "sliding_attention":
-        return Config(config.folder, {"rope_theta": config.values.get("rope_local_base_freq")})
-    beside = ("rope_theta", "partial_rotary_factor", "original_max_position_embeddings")
-    kept = {key: config.values[key] for key in beside if config.values.get(key) is not None}
-    return Config(config.folder, {**kept, **config.part("rope_scaling").values})
+        beside = {"rope_theta": config.values.get("rope_local_base_freq")}
+        return Config(config.folder, {**beside, **told.part(kind).values})
+    found = {**told.part(kind).values, **scaling.values} if is_by_kind else scaling.values or told.values
+    found = {key: value for key, value in found.items() if value is not None}
+    beside = {key: config.values.get(key) for key in ("rope_theta", "partial_rotary_factor")}
+    original = config.values.get("original_max_position_embeddings")
+    return Config(
+        config.folder,
+        {**beside, **found, **({} if original is None else {"original_max_position_embeddings": original})},
+    )
+
+
+def _local_rope_base(config: Config) -> float:
+    """Of layers that see a window, where they have a base of their own. Raises `UnsupportedLanguageModel`."""
+    rope = _rope(config, "sliding_attention")
+    if _kind_of_scaling(rope) != "default" or rope.real("partial_rotary_factor", 1.0) != 1:
+        raise UnsupportedLanguageModel(f"{config.folder.name} scales the positions of layers that see a window")
+    return rope.real("rope_theta", 10_000.0)
+
+
+def _kind_of_scaling(rope: Config) -> Any:
+    told = (rope.values.get(key) for key in ("rope_type", "type"))
+    return next((kind for kind in told if kind is not None), "default")
 
 
 def _turned(rope: Config, head_size: int) -> int:
@@ -227,7 +300,7 @@ def _turned(rope: Config, head_size: int) -> int:
 
 def _scaling(config: Config, rope: Config, turned: int, base: float) -> RopeScaling:
     """Raises `UnsupportedLanguageModel` for scalings that are not known."""
-    kind = rope.values.get("rope_type") or rope.values.get("type") or "default"
+    kind = _kind_of_scaling(rope)
     if kind in ("su", "yarn") and config.values.get("model_type") == "phi3":
         kind = "longrope"  # as its first configurations called it
     if kind == "default":

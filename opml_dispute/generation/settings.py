@@ -14,6 +14,8 @@ from opml_dispute.reading import Unreadable, read_json, read_text
 
 MAX_CONFIG_BYTES: Final = 1 << 24
 _MAX_TOKENIZER_BYTES: Final = 1 << 28
+_FIRST_TOKENS: Final = 4096
+"""Among so many there is one with SentencePiece's space, if a vocabulary has such tokens at all."""
 
 
 def folder_vocabulary(
@@ -32,40 +34,66 @@ def folder_vocabulary(
     model, added = content.get("model"), content.get("added_tokens", [])
     known = model.get("vocab") if isinstance(model, dict) else None
     if isinstance(known, list):  # Unigram: pieces with their scores
-        known = {piece[0]: i for i, piece in enumerate(known) if isinstance(piece, list) and piece}
+        known = {piece[0]: i for i, piece in enumerate(known) if isinstance(piece, list) and _is_text(piece[:1])}
     if not isinstance(known, dict) or not isinstance(added, list):
         raise BadModelFile(f"{path} has no vocabulary of the kinds BPE, WordPiece and Unigram")
+    added = [entry for entry in added if _is_token(entry)]
     places = {i: token for token, i in known.items() if type(i) is int}
-    places |= {entry["id"]: entry["content"] for entry in added if _is_token(entry)}
-    if any(not 0 <= i < rows for i in places):
-        raise BadModelFile(f"{path} has tokens beyond the embedding's {rows:,} rows")
+    is_bytes = not any("\u2581" in token for i, token in places.items() if i < _FIRST_TOKENS)
+    places |= {entry["id"]: entry["content"] for entry in added}
+    if any(i < 0 for i in places):
+        raise BadModelFile(f"{path} has a token with a number below 0")
+    # Tokens that were added for training, or for pictures, may have no row: a prompt with one is refused.
+    places = {i: token for i, token in places.items() if i < rows}
     tokens = [places.get(i, "") for i in range(max(places, default=-1) + 1)]
     settings = _object_if_any(folder / "tokenizer_config.json")
-    begin = config.get("bos_token_id")
-    template = settings.get("chat_template")
-    if template is None and (folder / "chat_template.jinja").is_file():
-        template = _text(folder / "chat_template.jinja", MAX_CONFIG_BYTES)
     named = {what: settings.get(what) for what in ("bos_token", "eos_token")}
     named = {what: name.get("content") if isinstance(name, dict) else name for what, name in named.items()}
     return Vocabulary(
         tokens,
-        "pieces" if "\u2581" in "".join(tokens[:4096]) else "bytes",
-        special=sorted(entry["id"] for entry in added if _is_token(entry) and entry.get("special")),
-        added=sorted(entry["id"] for entry in added if _is_token(entry)),
-        begin=begin if type(begin) is int and _puts_first(begin, content, settings) else None,
+        "bytes" if is_bytes else "pieces",
+        special=sorted(entry["id"] for entry in added if entry["id"] < rows and entry.get("special")),
+        added=sorted(entry["id"] for entry in added if entry["id"] < rows),
+        begin=_begin(config.get("bos_token_id"), content, settings, named["bos_token"], places),
         end_tokens=[end for end in end_tokens(folder, config) if end < len(tokens)],
-        template=template if isinstance(template, str) else None,
+        template=_template(folder, settings),
         names={what: name for what, name in named.items() if isinstance(name, str)},
         tokenizer_json=json.dumps(content),
         surrounds=surrounds,
     )
 
 
-def _puts_first(begin: int, content: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:
-    """Whether the tokenizer starts every text with the token `begin`: as its settings say, else its last step."""
-    told = settings.get("add_bos_token")
-    if isinstance(told, bool):
+def _template(folder: Path, settings: Mapping[str, Any]) -> str | None:
+    """How a chat becomes text: a file of its own, else the tokenizer's settings, which may have several by name."""
+    if (folder / "chat_template.jinja").is_file():
+        return _text(folder / "chat_template.jinja", MAX_CONFIG_BYTES)
+    told = settings.get("chat_template")
+    if isinstance(told, list):
+        named = [entry for entry in told if isinstance(entry, dict) and entry.get("name") == "default"]
+        told = named[0].get("template") if named else None
+    return told if isinstance(told, str) else None
+
+
+def _begin(
+    told: Any, content: Mapping[str, Any], settings: Mapping[str, Any], name: Any, places: Mapping[int, str]
+) -> int | None:
+    """
+    The token that the tokenizer puts before every text: as its settings say, else its last step.
+
+    `told` is config.json's token, `name` what the settings call it, which counts where config.json has none.
+    """
+    puts = settings.get("add_bos_token")
+    if not isinstance(puts, bool):
+        return _first_of_last_step(content, places)
+    if not puts:
+        return None
+    if type(told) is int and told in places:
         return told
+    return next((i for i, token in places.items() if token == name), None)
+
+
+def _first_of_last_step(content: Mapping[str, Any], places: Mapping[int, str]) -> int | None:
+    """The token that a tokenizer's template puts before every text, if it has one."""
     last = content.get("post_processor")
     steps = last.get("processors") if isinstance(last, dict) and last.get("type") == "Sequence" else [last]
     for step in steps if isinstance(steps, list) else []:
@@ -75,9 +103,10 @@ def _puts_first(begin: int, content: Mapping[str, Any], settings: Mapping[str, A
             token = first.get("SpecialToken") if isinstance(first, dict) else None
             name = token.get("id") if isinstance(token, dict) else None
             entry = known.get(name) if isinstance(known, dict) and isinstance(name, str) else None
-            if isinstance(entry, dict) and entry.get("ids") == [begin]:
-                return True
-    return False
+            ids = entry.get("ids") if isinstance(entry, dict) else None
+            if isinstance(ids, list) and len(ids) == 1 and type(ids[0]) is int and ids[0] in places:
+                return ids[0]
+    return None
 
 
 def end_tokens(folder: Path, config: Mapping[str, Any]) -> list[int]:
@@ -118,6 +147,10 @@ def _tokens(own: Mapping[str, Any], config: Mapping[str, Any], key: str) -> list
     """The tokens under a name, one or a list of them; of the first file that has the name."""
     found = own.get(key, config.get(key))
     return [token for token in (found if isinstance(found, list) else [found]) if _is_number(token)]
+
+
+def _is_text(first: list[Any]) -> bool:
+    return len(first) == 1 and isinstance(first[0], str)
 
 
 def _is_number(value: Any) -> bool:

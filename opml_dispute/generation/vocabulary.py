@@ -92,6 +92,13 @@ class Vocabulary:
         found: list[int] = self.encoder.encode(text, add_special_tokens=self.surrounds).ids
         if self.kind == "bytes" and self.tokenizer_json is None:
             self._expect_all(text, found)
+        beyond = next((i for i in found if i >= len(self.tokens)), None)
+        if beyond is not None:
+            raise BadPrompt(
+                f"the prompt has {self.encoder.id_to_token(beyond)!r}, a token that the tokenizer knows and the model "
+                "does not",
+                hint="write it without",
+            )
         if begin and self.begin is not None and found[:1] != [self.begin]:
             found.insert(0, self.begin)
         if not found:

@@ -11,14 +11,17 @@ import pytest
 
 from opml_dispute.engine.inference import Inference
 from opml_dispute.generation.answer import AnswerShape
+from opml_dispute.generation.families import FAMILIES
 from opml_dispute.generation.files import is_language_model, read_checkpoint
 from opml_dispute.generation.gguf_model import gguf_checkpoint
 from opml_dispute.generation.huggingface import _NAMES, huggingface_checkpoint
+from opml_dispute.generation.huggingface_config import MODEL_TYPES, Config, _local_layers, read_config
 from opml_dispute.generation.program import compile_answer
-from opml_dispute.generation.refusals import BadModelFile, UnsupportedLanguageModel
+from opml_dispute.generation.refusals import BadModelFile, BadPrompt, UnsupportedLanguageModel
 from opml_dispute.generation.safetensors_file import read_safetensors
 from opml_dispute.generation.scores import SCORES, compile_scores
 from opml_dispute.generation.talk import padded
+from opml_dispute.generation.vocabulary import Vocabulary
 from tests.generation.models import LETTERS, Made, weights_of, write_model
 from tests.generation.published_models import SCORES_FILE, prompt_of, write_case, write_safetensors
 
@@ -194,3 +197,172 @@ def test_a_tensor_that_is_described_wrongly_is_named(field: str, value: Any, tmp
 def test_a_folder_without_configuration_is_no_model(tmp_path: Path) -> None:
     assert not is_language_model(tmp_path)
     assert is_language_model(published(tmp_path / "folder"))
+
+
+_SAME: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "the base beside rope_parameters": (
+        {"rope_parameters": {"rope_type": "default"}, "rope_theta": 500.0}, {"rope_theta": 500.0}
+    ),
+    "both spellings: the older counts": (
+        {"rope_parameters": {"rope_theta": 3.0}, "rope_scaling": {"type": "linear", "factor": 2.0}, "rope_theta": 7.0},
+        {"rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 7.0}},
+    ),
+    "the first context beside rope_scaling counts": (
+        {
+            "rope_scaling": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32},
+            "original_max_position_embeddings": 16,
+        },
+        {"rope_scaling": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16}},
+    ),
+    "no number is no base": ({"rope_parameters": {"rope_theta": None}, "rope_theta": 500.0}, {"rope_theta": 500.0}),
+    "SiLU's other name": ({"hidden_act": "swish"}, {"hidden_act": "silu"}),
+    "a window that is not used": ({"sliding_window": 3, "layer_types": ["sliding_attention"] * 2}, {}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", _SAME)
+def test_ways_to_write_the_same_configuration_give_the_same_decoder(case: str, tmp_path: Path) -> None:
+    """The package transformers takes these pairs for the same: its scores say so."""
+    one, other = (
+        repr(huggingface_checkpoint(published(tmp_path / name, **changes)).architecture)
+        for name, changes in zip(("one", "other"), _SAME[case], strict=True)
+    )
+    assert one == other
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "local"),
+    [
+        ("llama", {"layer_types": ["sliding_attention"] * 4}, []),
+        ("granite", {}, []),
+        ("gemma", {}, []),
+        ("mistral", {"layer_types": ["full_attention"] * 4}, [0, 1, 2, 3]),
+        ("phi3", {"layer_types": ["full_attention"] * 4}, [0, 1, 2, 3]),
+        ("qwen3", {"layer_types": ["sliding_attention"] * 4}, []),
+        ("qwen3", {"use_sliding_window": True, "max_window_layers": 3}, [3]),
+        ("qwen3", {"use_sliding_window": True, "max_window_layers": None}, []),
+        ("smollm3", {"use_sliding_window": True}, [3]),
+        ("smollm3", {"layer_types": ["sliding_attention", "full_attention"] * 2}, [0, 2]),
+        ("gemma2", {}, [0, 2]),
+        ("gemma3_text", {"sliding_window_pattern": 3}, [0, 1, 3]),
+    ],
+)
+def test_windows_are_those_of_the_type(kind: str, changes: dict[str, Any], local: list[int]) -> None:
+    config = read_config(Path("model"), {"model_type": kind, "sliding_window": 3, **changes})
+    assert sorted(_local_layers(config, FAMILIES[MODEL_TYPES[kind]], 4)) == local
+
+
+def test_keys_that_are_left_out_have_the_defaults_of_the_type() -> None:
+    def of(kind: str) -> Config:
+        return read_config(Path("model"), {"model_type": kind})
+
+    assert of("smollm3").real("rope_theta") == 2e6
+    assert of("smollm3").truth("tie_word_embeddings", False)
+    assert of("phi3").real("rms_norm_eps", 1e-6) == 1e-5
+    assert of("gemma2").real("attn_logit_softcapping") == 50
+    assert of("qwen3").count("head_dim") == 128
+
+
+@pytest.mark.parametrize(
+    ("made", "changes", "message"),
+    [
+        ("gemma", {"hidden_act": ["gelu"]}, r"activation \['gelu'\]"),
+        ("gemma", {"hidden_activation": {"a": 1}}, "activation"),
+        ("qwen2", {"rope_scaling": {"rope_type": {}}}, "scales positions by {}"),
+        ("qwen2", {"rope_parameters": {"full_attention": {"rope_theta": 5}}}, "one object for all layers"),
+        ("qwen2", {"quantization_config": {"quant_method": "fp8"}}, "quantised .quant_method 'fp8'"),
+        ("qwen2", {"compression_config": {"quant_method": 7}}, "quantised"),
+        ("qwen2", {"quantization_config": []}, "expected an object"),
+    ],
+)
+def test_what_would_be_misread_is_refused(made: str, changes: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises((BadModelFile, UnsupportedLanguageModel), match=message):
+        huggingface_checkpoint(published(tmp_path / "folder", Made(made, seed=3), **changes))
+
+
+@pytest.mark.parametrize(
+    ("rope", "message"),
+    [
+        ({"rope_theta": 5.0}, "expected an object a kind of layers"),
+        ({"sliding_attention": {"rope_type": "linear", "factor": 8.0}}, "scales the positions of layers that see"),
+    ],
+)
+def test_rotations_of_gemma3_are_told_by_kind_of_layer(rope: dict[str, Any], message: str, tmp_path: Path) -> None:
+    case = PUBLISHED["gemma3"]
+    folder = write_case(tmp_path / "model", {**case, "config": {**case["config"], "rope_parameters": rope}})
+    with pytest.raises((BadModelFile, UnsupportedLanguageModel), match=message):
+        huggingface_checkpoint(folder)
+
+
+def test_an_adapter_and_a_folder_without_weights_are_named(tmp_path: Path) -> None:
+    folder = published(tmp_path / "folder")
+    (folder / "adapter_config.json").write_text("{}")
+    with pytest.raises(UnsupportedLanguageModel, match="holds an adapter"):
+        read_checkpoint(folder)
+    (folder / "config.json").rename(folder / "other.json")
+    assert is_language_model(folder)  # so that opening it says what it is
+    (folder / "other.json").rename(folder / "config.json")
+    (folder / "adapter_config.json").unlink()
+    (folder / "model.safetensors.index.json").unlink()
+    with pytest.raises(UnsupportedLanguageModel, match=r"neither model\.safetensors nor"):
+        read_checkpoint(folder)
+
+
+def _with_tokenizer(folder: Path, **changes: Any) -> Vocabulary:
+    path = folder / "tokenizer.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    vocabulary = huggingface_checkpoint(folder).vocabulary
+    assert vocabulary is not None
+    return vocabulary
+
+
+def test_a_token_without_a_row_is_refused_in_a_prompt_only(tmp_path: Path) -> None:
+    """Gemma 3's tokenizer has one for pictures beyond the embedding of the models that see none."""
+    added = [
+        {"id": i, "content": name, "special": True, "single_word": False, "lstrip": False, "rstrip": False,
+         "normalized": False}
+        for i, name in ((0, "<end>"), (40, "<picture\u2581>"))
+    ]  # fmt: skip
+    vocabulary = _with_tokenizer(published(tmp_path / "folder"), added_tokens=added)
+    assert vocabulary.encode("ab") == [1, 2]
+    assert vocabulary.special == [0]
+    assert vocabulary.kind == "bytes"  # an added name with SentencePiece's space says nothing
+    with pytest.raises(BadPrompt, match=r"picture.*a token that the tokenizer knows and the model does not"):
+        vocabulary.encode("a<picture\u2581>")
+
+
+@pytest.mark.parametrize("pieces", [[[["a"], 0.0], [{}, 1]], [[1, 0.0], [None, 1]], [["<unk>", 0.0], [], "b"]])
+def test_a_list_of_pieces_with_other_things_in_it_is_read(pieces: list[Any], tmp_path: Path) -> None:
+    model = {"type": "Unigram", "unk_id": 0, "vocab": pieces}
+    assert len(_with_tokenizer(published(tmp_path / "folder"), model=model).tokens) >= 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "config", "begin"),
+    [
+        ({"add_bos_token": True, "bos_token": "b"}, {}, 2),  # named only
+        ({"add_bos_token": True, "bos_token": {"content": "b"}}, {"bos_token_id": 99}, 2),  # beyond the rows
+        ({"add_bos_token": True}, {}, None),
+        ({}, {"bos_token_id": 7}, 5),  # the tokenizer itself puts another one
+        ({}, {}, 5),
+    ],
+)
+def test_the_token_before_texts_is_the_one_that_the_tokenizer_puts(
+    settings: dict[str, Any], config: dict[str, Any], begin: int | None, tmp_path: Path
+) -> None:
+    folder = published(tmp_path / "folder", **config)
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    template = {
+        "type": "TemplateProcessing", "pair": [], "special_tokens": {"e": {"id": "e", "ids": [5], "tokens": ["e"]}},
+        "single": [{"SpecialToken": {"id": "e", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+    }  # fmt: skip
+    assert _with_tokenizer(folder, post_processor=template).begin == begin
+
+
+def test_chat_templates_may_have_names_and_a_file_counts_first(tmp_path: Path) -> None:
+    folder = published(tmp_path / "folder")
+    named = [{"name": "tools", "template": "no"}, {"name": "default", "template": "yes"}]
+    (folder / "tokenizer_config.json").write_text(json.dumps({"chat_template": named}))
+    assert _with_tokenizer(folder).template == "yes"
+    (folder / "chat_template.jinja").write_text("the file's")
+    assert _with_tokenizer(folder).template == "the file's"
