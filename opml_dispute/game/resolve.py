@@ -56,7 +56,7 @@ def settlement_batches(game: Game, claim_indices: Sequence[int]) -> list[list[in
     room = 0
     for index in claim_indices:
         work = 1 + min(len(game.replies(index)), MAX_ANSWERS)
-        if work > room or not batches:
+        if work > room:  # always so for the first
             batches.append([])
             room = WORK_AT_ONCE
         batches[-1].append(index)

@@ -62,6 +62,16 @@ def test_a_flipped_bit_of_the_proof_is_refused(name: str, compact: bool) -> None
         assert verifier(ml=case.ml).step_vector(short) is None
 
 
+@pytest.mark.parametrize("ml", [False, True])
+def test_a_proof_too_short_for_a_marker_is_refused_as_any_short_proof(ml: bool) -> None:
+    """It is no compact proof, so its eight bytes are not looked for."""
+    vector = next(replace(case, ml=ml).vector() for name, case in PARTS.items() if name == "add")
+    for size in range(9):
+        refusal = verifier(ml=ml).step(vector.state, vector.proof[:size], vector.context).refusal
+        assert refusal is not None
+        assert refusal.text.startswith("ProofTooShort(" if ml else "MIPS64: insufficient calldata for thread witness")
+
+
 @pytest.mark.parametrize("name", PARTS)
 def test_a_flipped_bit_of_the_state_shows(name: str) -> None:
     # A reservation far from all that is written, so that no single bit moves it there (where it would rightly vanish).

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from opml_dispute.actors.actions import ResolveClaim, ResolveGame, Settle
 from opml_dispute.actors.honest import resolution_actions
 from opml_dispute.game.claim import GameStatus
-from opml_dispute.game.resolve import MAX_ANSWERS, WORK_AT_ONCE, resolvable, settlement_batches
+from opml_dispute.game.resolve import MAX_ANSWERS, WORK_AT_ONCE, game_resolvable, resolvable, settlement_batches
 from tests.support.builders import LIE, MALLORY, ToyTable
 
 
@@ -61,3 +63,15 @@ def test_actions_for_one_claim_and_for_the_game_alone() -> None:
         reference.resolve_claim(index, MAX_ANSWERS)
     (action,) = resolution_actions(table.game(), reference.now)
     assert action == ResolveGame(GameStatus.CHALLENGER_WINS, "")
+
+
+def test_a_game_is_resolvable_while_it_lasts_and_once_its_root_can_be_settled() -> None:
+    game, now_s = answered(1).game(), answered(1).reference.now
+    end_s = now_s + game.clocks.max_clock_s
+    assert not game_resolvable(game, now_s)
+    assert game_resolvable(game, end_s)
+    settled = replace(game, claims=tuple(replace(claim, is_resolved=True) for claim in game.claims))
+    assert game_resolvable(settled, now_s)
+    for status in (GameStatus.DEFENDER_WINS, GameStatus.CHALLENGER_WINS):
+        assert not game_resolvable(replace(game, status=status), end_s)
+        assert not game_resolvable(replace(settled, status=status), end_s)
