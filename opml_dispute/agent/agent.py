@@ -96,7 +96,12 @@ class Agent:
                     (pause or stop.wait)(wait_s)
         finally:
             self.metrics.up.set(0)
-            self.cases.close()
+            self.close()
+
+    def close(self) -> None:
+        """End what other processes compute and fetch for this agent."""
+        self.cases.close()
+        self._refuter.close()
 
     def run_pass(self, stop: threading.Event | None = None) -> bool:
         """Make one pass and answer whether it sent anything. Raises only errors that keep it from reading the chain."""

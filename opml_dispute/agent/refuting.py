@@ -1,15 +1,16 @@
 """
 Inputs in blobs that are not what they are said to be, refuted for their bonds (docs/game.md, "Inputs in blobs").
 
-`Refuter.refute` looks in each pass at the publications of the open requests' inputs. Blobs are fetched and computed on
-beside the passes, one publication at a time, so that no game waits for a slow source. A wrong publication is refuted if
-its bond pays for the gas: a commitment in one pass, the refutation in a later one. Which of the two is due follows from
-the chain, and a publication that was refuted stands no more, so an agent that was killed in between refutes once all
-the same.
+`Refuter.refute` looks in each pass at the publications of the open requests' inputs. Another process
+(`operator.blob_process`) fetches blobs and computes on them, one publication at a time, so that no game waits for a
+slow source or a large publication. A wrong publication is refuted if its bond pays for the gas: a commitment in one
+pass, the refutation in a later one. Which of the two is due follows from the chain, and a publication that was refuted
+stands no more, so an agent that was killed in between refutes once all the same.
 """
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -19,25 +20,31 @@ from typing import Final
 
 from opml_dispute.agent.context import AgentContext, Pass
 from opml_dispute.agent.open_requests import RoundRobin
+from opml_dispute.agent.processes import run_process
 from opml_dispute.availability.blobs import BlobsMissing
 from opml_dispute.chain.amounts import about_ether, ether
 from opml_dispute.chain.contracts.oracle import RequestRecord
 from opml_dispute.chain.input_blobs import BlobPublication, PublicationTerms, publication_terms, publications_of
 from opml_dispute.chain.reverts import Reverted
-from opml_dispute.chain.system import System
 from opml_dispute.errors import OpmlError
+from opml_dispute.operator.blob_process import order_text, read_found
 from opml_dispute.operator.blob_refuting import (
     WrongPublication,
     bill_of,
     commit_intent,
-    look_for_fault,
+    expect_place,
+    fault_at,
     refute_intent,
+    wrong_publication,
 )
 from opml_dispute.primitives import RequestId
 
 ROOTS_A_PASS: Final = 200
 """Inputs whose publications are looked for in one pass."""
 _FETCH_S: Final = 600.0
+_COMPUTE_S: Final = 600.0
+"""For the openings, and for a machine that is busy."""
+_COMMAND: Final = (sys.executable, "-m", "opml_dispute.operator.blob_process")
 _FIRST_PAUSE_S: Final = 60.0
 _LONGEST_PAUSE_S: Final = 3_600.0
 
@@ -65,6 +72,11 @@ class Refuter:
         """By publications."""
         self._running: tuple[bytes, Future[WrongPublication | None]] | None = None
         self._terms: PublicationTerms | None = None
+        self._ending = threading.Event()
+
+    def close(self) -> None:
+        """Ends what is on its way."""
+        self._ending.set()
 
     def forget(self) -> None:
         """After a reorganisation: another publication may have this id. What is being looked at is looked at again."""
@@ -131,8 +143,7 @@ class Refuter:
         # Those with a bond first: they pay for being looked at. Then those that were not tried so often.
         tries = {id_: self._looks[id_].tries if id_ in self._looks else 0 for id_ in due}
         chosen = min(due, key=lambda id_: (not standing[id_].holds_bond, tries[id_]))
-        context = self._context
-        self._running = chosen, _in_background(context.system, standing[chosen], context.config.fetch.blobs)
+        self._running = chosen, self._in_background(standing[chosen])
 
     @staticmethod
     def _is_due(look: _Look | None, now_s: float) -> bool:
@@ -182,24 +193,40 @@ class Refuter:
         else:
             context.act(now, None, [due])
 
+    def _in_background(self, publication: BlobPublication) -> Future[WrongPublication | None]:
+        """
+        What refutes a publication, in time.
 
-def _in_background(
-    system: System, publication: BlobPublication, sources: Sequence[str]
-) -> Future[WrongPublication | None]:
-    """
-    What `look_for_fault` will say.
+        WHY NOT a pool of threads: the interpreter waits for those at its end, and a source may be silent for minutes.
+        """
+        found: Future[WrongPublication | None] = Future()
 
-    WHY NOT a pool of threads: the interpreter waits for those at its end, and a source may give no answer for minutes.
-    """
-    found: Future[WrongPublication | None] = Future()
+        def look() -> None:
+            try:
+                found.set_result(self._look_at(publication))
+            except OpmlError as error:
+                found.set_exception(error)
+            except Exception as error:
+                self._context.log.exception("bug")
+                found.set_exception(BlobsMissing(f"a bug of this package: {error!r}", passes=True))
 
-    def look() -> None:
+        threading.Thread(target=look, name="blobs", daemon=True).start()
+        return found
+
+    def _look_at(self, publication: BlobPublication) -> WrongPublication | None:
+        """None if it is right. Raises `BlobsMissing`, or an `RpcError`."""
+        place, config = expect_place(self._context.system, publication), self._context.config
+        if not config.workers:  # as everything else, in the agent's own process
+            found = fault_at(place, publication.input_root, config.fetch.blobs, timeout_s=_FETCH_S)
+            return None if found is None else wrong_publication(publication, place, found)
+        given = order_text(place, publication.input_root, config.fetch.blobs, timeout_s=_FETCH_S)
         try:
-            found.set_result(look_for_fault(system, publication, sources, timeout_s=_FETCH_S))
-        except OpmlError as error:
-            found.set_exception(error)
-        except Exception as error:
-            found.set_exception(BlobsMissing(f"a bug in looking at them: {error!r}", passes=True))
-
-    threading.Thread(target=look, name="blobs", daemon=True).start()
-    return found
+            result = run_process(_COMMAND, given=given, timeout_s=_FETCH_S + _COMPUTE_S, ending=self._ending)
+            shown = read_found(result.out)
+        except TimeoutError:
+            raise BlobsMissing(f"looking at them took longer than {_FETCH_S + _COMPUTE_S:.0f} s") from None
+        except OSError as error:
+            raise BlobsMissing(f"no process can be started to look at them: {error.strerror}", passes=True) from None
+        except ValueError:
+            raise BlobsMissing("the process that looks at them ended without an answer", passes=True) from None
+        return None if shown is None else wrong_publication(publication, place, shown)

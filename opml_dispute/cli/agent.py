@@ -172,7 +172,7 @@ def check(config_file: Path, output: Output) -> None:
             requests=len(running.discovery.requests),
         )
     finally:
-        running.cases.close()
+        running.close()
         running.memory.close()
 
 

@@ -15,7 +15,7 @@ from typing import Final
 
 from opml_dispute.availability.blobs import BlobsMissing, read_place
 from opml_dispute.chain.amounts import ether
-from opml_dispute.chain.blob_places import place_of
+from opml_dispute.chain.blob_places import BlobPlace, place_of
 from opml_dispute.chain.input_blobs import BlobPublication
 from opml_dispute.chain.kzg import commitment_of, opening
 from opml_dispute.chain.reverts import Reverted
@@ -48,21 +48,51 @@ class WrongPublication:
         return GAS_BESIDE + GAS_PER_OPENING * self.opening_count
 
 
+@dataclass(frozen=True)
+class ShownFault:
+    """What shows that blobs are wrong."""
+
+    word: int
+    openings: bytes
+    opening_count: int
+
+
 def look_for_fault(
     system: System, publication: BlobPublication, sources: Sequence[str], *, timeout_s: float
 ) -> WrongPublication | None:
     """What refutes the publication; None if it is right. Raises `BlobsMissing` if its blobs cannot be had."""
+    place = expect_place(system, publication)
+    shown = fault_at(place, publication.input_root, sources, timeout_s=timeout_s)
+    return None if shown is None else wrong_publication(publication, place, shown)
+
+
+def expect_place(system: System, publication: BlobPublication) -> BlobPlace:
+    """Where its blobs are, as the chain tells. Raises `BlobsMissing` if the node does not tell it rightly."""
     place = place_of(system.rpc, system.input_blobs, publication)
     if place is None:
         raise BlobsMissing(f"{system.rpc.url} does not tell which they are", passes=True)
+    return place
+
+
+def fault_at(place: BlobPlace, input_root: bytes, sources: Sequence[str], *, timeout_s: float) -> ShownFault | None:
+    """
+    A word that refutes the blobs, with its openings; None if they hold the input. Needs the blobs, and no chain.
+
+    Raises `BlobsMissing` if they cannot be had.
+    """
     blobs = read_place(place, sources, deadline=time.monotonic() + timeout_s)
-    word = fault_in(read_blobs(blobs, place.shape), publication.input_root)
+    word = fault_in(read_blobs(blobs, place.shape), input_root)
     if word is None:
         return None
     places = [divmod(element, ELEMENTS_PER_BLOB) for element in place.shape.elements_for(word)]
     commitments = {blob: commitment_of(blobs[blob]) for blob in {blob for blob, _ in places}}
     openings = b"".join(opening(blobs[blob], commitments[blob], index) for blob, index in places)
-    return WrongPublication(publication, word, tuple(place.hashes), openings, len(places))
+    return ShownFault(word, openings, len(places))
+
+
+def wrong_publication(publication: BlobPublication, place: BlobPlace, shown: ShownFault) -> WrongPublication:
+    """The publication with what shows that it is wrong."""
+    return WrongPublication(publication, shown.word, tuple(place.hashes), shown.openings, shown.opening_count)
 
 
 def commit_intent(system: System, fault: WrongPublication, refuter: Address) -> Intent | None:

@@ -81,7 +81,7 @@ class Unattended:
 
     def end(self) -> None:
         self.agent.lease.give_back()
-        self.agent.cases.close()
+        self.agent.close()
         self.agent.memory.close()
 
     def passes(self) -> int:

@@ -14,9 +14,9 @@ from opml_dispute.agent import refuting
 from opml_dispute.agent.config import AgentConfig, BadConfig
 from opml_dispute.availability.fetching import FetchPolicy
 from opml_dispute.chain.contracts.oracle import NO_TERMS
-from opml_dispute.chain.input_blobs import BlobStatus, publication_terms
+from opml_dispute.chain.input_blobs import BlobStatus, publication_terms, publications_of
 from opml_dispute.chain.reverts import Reverted
-from opml_dispute.operator.blob_refuting import commit_intent, look_for_fault, refute_intent
+from opml_dispute.operator.blob_refuting import commit_intent, fault_at, look_for_fault, refute_intent
 from tests.agent.test_agent import CHALLENGER, Unattended
 from tests.conftest import TEST_TIMES, Chain
 from tests.support.blobs import ROOT, publish_right, publish_wrong, warm_up
@@ -55,11 +55,12 @@ def sent(refuter: Unattended) -> Counter[str]:
 
 
 def test_a_wrong_publication_is_refuted_once_for_its_bond(chain: Chain, refuter: Unattended) -> None:
-    """The right one beside it is left alone, and later passes send nothing."""
-    publish_right(chain)
+    """Another process looks at its blobs, and later passes send nothing."""
+    refuter.end()
+    refuter.start(workers=1)
     wrong = publish_wrong(chain, None)
     before_wei = chain.rpc.balance_wei(CHALLENGER)
-    look(refuter, 2)
+    look(refuter, 1)
     refuter.passes()
     assert status_of(chain, wrong) == BlobStatus.REFUTED
     assert sent(refuter) == {"commit-refutation": 1, "refute": 1}
@@ -71,19 +72,22 @@ def test_a_wrong_publication_is_refuted_once_for_its_bond(chain: Chain, refuter:
 
 
 def test_an_agent_that_is_killed_after_its_commitment_refutes_once(chain: Chain, refuter: Unattended) -> None:
-    """Without its memory."""
+    """Without its memory. The right publication beside it is left alone."""
+    publish_right(chain)
     wrong = publish_wrong(chain, None)
-    look(refuter, 1)
+    look(refuter, 2)
     while not sent(refuter):
         refuter.agent.run_pass()
     assert sent(refuter) == {"commit-refutation": 1}
     refuter.end()
     refuter.config.state.unlink()
     refuter.start()
-    look(refuter, 2)
+    look(refuter, 4)
     refuter.passes()
     assert status_of(chain, wrong) == BlobStatus.REFUTED
     assert sent(refuter) == {"refute": 1}
+    (right,) = publications_of(chain.rpc, chain.system().input_blobs, ROOT)
+    assert right.publisher == chain.sender("requester").address
 
 
 def test_what_pays_less_than_its_gas_is_told_and_left(chain: Chain, refuter: Unattended) -> None:
@@ -154,9 +158,9 @@ def test_blobs_that_are_nowhere_are_told_and_looked_for_again_later(
 
     def look_and_count(*given: Any, **named: Any) -> Any:
         looked.append(wrong)
-        return look_for_fault(*given, **named)
+        return fault_at(*given, **named)
 
-    monkeypatch.setattr(refuting, "look_for_fault", look_and_count)
+    monkeypatch.setattr(refuting, "fault_at", look_and_count)
     deadline = time.monotonic() + 60
     while "cannot be looked at" not in refuter.said():
         refuter.agent.run_pass()

@@ -183,6 +183,7 @@ def test_a_stream_that_knows_ascii_only_prints_substitutes() -> None:
 OWN_JSON: Final = {
     "chain/artifacts.py": "contracts as this package was built with",
     "generation/chat_process.py": "between a process and the one that it started",
+    "operator/blob_process.py": "between a process and the one that it started",
     "operator/fetch_process.py": "between a process and the one that it started",
     "plain_json.py": "the reader itself",
     "simulation/evm.py": "contracts as this package was built with",

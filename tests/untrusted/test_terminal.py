@@ -47,6 +47,7 @@ WAYS_TO_PRINT = {
     "cli/output.py": "`Output`",
     "cli/simulate.py": "names of a scenario's settings, which are this package's own, and a bar of progress",
     "generation/chat_process.py": "JSON, which escapes all but ASCII, to the parent process",
+    "operator/blob_process.py": "JSON, which escapes all but ASCII, to the parent process",
     "operator/fetch_process.py": "JSON, which escapes all but ASCII, to the parent process",
     "testing/fault_proxy.py": "its own address",
     "toolchain/native.py": "paths of this package's builds",
