@@ -10,7 +10,9 @@ needs only S_n can do without them: only INPUT, OUTPUT, the header and blocks th
    (`steps.without_interruptions`);
 3. blocks that are freed do not lie in ARENA but share a small workspace (`workspace`), and weights are read where the
    program holds them;
-4. a tensor that is only copied into a larger one, as in a concatenation, is computed there at once (`_make_in_place`).
+4. chains that look at the same rows, as those of a normalisation, are made some rows at a time
+   (native/inference/rows.c);
+5. a tensor that is only copied into a larger one, as in a concatenation, is computed there at once (`_make_in_place`).
 
 The kernels and their order within each output are the same, and so is every bit. `make_schedule` takes only programs
 for which that can be seen from the records: no block may be touched after it is freed, none freed twice, none in parts.
@@ -54,7 +56,7 @@ class Schedule:
     copies: bytes
     """Further records, with the numbers behind: they bring results from buffers to their places."""
     chained: bytes
-    """A byte a step: 1 if it runs with the one before it."""
+    """A byte a step: bit 0 if it runs with the one before it; bit 1 if one later step alone reads its output."""
     clearings: npt.NDArray[np.uint64]
     """[n][step, offset, size]: parts of the workspace that must be zero before a step."""
     workspace_bytes: int
@@ -124,7 +126,7 @@ class _Planner:
         for chain in chains:
             clearings += [(len(chained), place.workspace, place.used) for place in unclean.get(chain.start, ())]
             order += chain
-            chained += bytes([0]) + bytes([1]) * (len(chain) - 1)
+            chained += bytes((i != chain.start) | self._is_read_once(i) << 1 for i in chain)
             if self._copy_back(chain):
                 order.append(-len(self.copies) // RECORD_BYTES)
                 chained.append(1)
@@ -194,6 +196,14 @@ class _Planner:
         written, lo, hi, _ = place.writes[0]
         # WHY the extents too: beside what was written lie zeros, which a buffer does not have.
         return written in chain and all(at > written and (begin, end) == (lo, hi) for at, begin, end in place.reads)
+
+    def _is_read_once(self, step: int) -> bool:
+        """Whether the output of `step` is read by one later step, as a whole, and is gone then."""
+        place = self.steps[step].operands[0].place
+        if place is None or place.buffer is not None or place.within is not None or len(place.writes) != 1:
+            return False
+        written, lo, hi, _ = place.writes[0]
+        return [(begin, end) for at, begin, end in place.reads if at > written] == [(lo, hi)] and len(place.reads) == 1
 
     def _free_buffer(self, busy: Mapping[int, int], step: int) -> int:
         number = next(n for n in range(len(busy) + 1) if busy.get(n, -1) < step)

@@ -23,6 +23,7 @@ from opml_dispute.engine.node_record import (
     BLOCK_GATHER,
     BLOCK_QUANTISE,
     CONV,
+    COPY,
     ELEMENTWISE,
     FREES_AT,
     HI_AT,
@@ -235,12 +236,13 @@ def _follows(chain: Sequence[Step], step: Step) -> bool:
     Whether `step` makes element i from elements i of what `chain` makes, and disturbs nothing that the chain reads.
 
     So stretches may be made one after another, each by all steps, and by different threads. Behind an elementwise head
-    it need not read what the chain makes: a later step may join the two.
+    it need not read what the chain makes: a later step may join the two. A copy by itself is better left alone, since
+    what it copies may be made in its place.
     """
     out = step.operands[0]
     if step.opcode not in ELEMENTWISE or not step.whole or not step.packed[0] or step.count != chain[0].count:
         return False
-    reads = chain[0].opcode in ELEMENTWISE
+    reads = chain[0].opcode in ELEMENTWISE and COPY not in (chain[0].opcode, step.opcode)
     for earlier in chain:
         if any(_meet(out, other) for other in earlier.operands):
             return False

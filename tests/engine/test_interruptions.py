@@ -79,5 +79,5 @@ def test_a_dynamic_quantisation_is_one_pass_at_the_end() -> None:
     made = compile_model(model)
     schedule = ProgramAnalysis.of(made).schedule
     assert schedule is not None
-    assert list(schedule.chained[-4:]) == [0, 1, 1, 1]
+    assert [byte & 1 for byte in schedule.chained[-4:]] == [0, 1, 1, 1]
     assert_same(made, {"x": np.random.default_rng(2).standard_normal((40, 500)).astype(np.float32)})

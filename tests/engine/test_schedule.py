@@ -115,7 +115,7 @@ def test_chains_that_share_tensors(budget: int) -> None:
     made = compile_model(residual(), tile_budget=budget)
     schedule = ProgramAnalysis.of(made).schedule
     assert schedule is not None
-    assert sum(schedule.chained) >= 5
+    assert sum(byte & 1 for byte in schedule.chained) >= 5
     assert_same(made, named(made))
 
 

@@ -161,6 +161,31 @@ INLINE void run_links(const struct link *links, unsigned steps, const float *x, 
         store_some(o + at + v * LANES, canonical_vec(value[v]), left[v]);
 }
 
+/* The same for the commonest passes, of a difference or quotient by one number and an exponential: the compiler knows
+ * the functions. */
+INLINE void run_known(u64 function, const struct link *links, unsigned steps, const float *x, float *o, u64 n)
+{
+    struct link known[2] = {links[0], links[0]};
+    known[0].function = function;
+    known[0].swapped = 0;
+    known[0].is_single = 1;
+    known[0].count = 1;
+    known[1].function = LINK_EXP;
+    known[1].count = 0;
+    run_links(known, steps, x, o, n);
+}
+
+enum pass { ANY, SUBTRACTS, DIVIDES, EXPONENTIALS };
+
+static enum pass pass_of(const struct link *l, unsigned steps)
+{
+    if (!l->is_single || l->count == 0 || l->swapped || steps > 2)
+        return ANY;
+    if (steps == 2)
+        return l[0].function == BIN_SUB && l[1].function == LINK_EXP ? EXPONENTIALS : ANY;
+    return l->function == BIN_SUB ? SUBTRACTS : l->function == BIN_DIV ? DIVIDES : ANY;
+}
+
 void fast_arithmetic(u8 *segment, const struct record *const step[], const struct fast_operands *operands,
                      unsigned steps, u64 lo, u64 hi)
 {
@@ -176,11 +201,17 @@ void fast_arithmetic(u8 *segment, const struct record *const step[], const struc
     }
     const float *x = (const float *)(segment + step[0]->in[operands[0].chained - 1]);
     float *o = (float *)(segment + step[steps - 1]->out);
+    enum pass pass = pass_of(links, steps);
     while (lo < hi) {
         u64 n = hi - lo;
         for (unsigned i = 0; i < steps; i++)
             n = meet(&links[i], lo, n);
-        run_links(links, steps, x + lo, o + lo, n);
+        switch (pass) {
+        case SUBTRACTS: run_known(BIN_SUB, links, 1, x + lo, o + lo, n); break;
+        case DIVIDES: run_known(BIN_DIV, links, 1, x + lo, o + lo, n); break;
+        case EXPONENTIALS: run_known(BIN_SUB, links, 2, x + lo, o + lo, n); break;
+        default: run_links(links, steps, x + lo, o + lo, n);
+        }
         lo += n;
     }
 }

@@ -97,6 +97,16 @@ int fast_is_arithmetic(const struct record *r);
 void fast_arithmetic(u8 *segment, const struct record *const step[], const struct fast_operands *operands,
                      unsigned steps, u64 lo, u64 hi);
 
+/* The sums of a row's squares, or of the squares of its differences from a mean, and what is made on the way there. */
+struct fast_squares {
+    const float *x;                /* rows, one behind the other */
+    const float *mean;             /* of each row; null: there are no differences */
+    float *centred, *square, *sum; /* `square` is null if nothing reads it but the sum */
+    u64 length;                    /* of a row */
+};
+/* Rows [first, end). */
+void fast_square_rows(const struct fast_squares *s, u64 first, u64 end);
+
 /* Makes outputs [lo, hi) of r, whose elements lie in the host's byte order; 0 if no fast path takes it. `prepared`: null
  * where nothing is. */
 int fast_run(u8 *segment, const struct record *r, u64 lo, u64 hi, const struct fast_prepared *prepared,

@@ -17,8 +17,7 @@ typedef int32_t veci __attribute__((vector_size(4 * LANES), aligned(4), may_alia
 /* As `canonical` (float32.h), on a vector. */
 INLINE vec canonical_vec(vec x)
 {
-    veci bits = (veci)x;
-    veci is_nan = (bits & 0x7fffffff) > 0x7f800000;
+    veci bits = (veci)x, is_nan = x != x;
     return (vec)((is_nan & 0x7fc00000) | (~is_nan & bits));
 }
 

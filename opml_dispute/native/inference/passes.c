@@ -60,8 +60,8 @@ static int repeats(const struct record *r, unsigned j, struct fast_operands *fou
         found->count *= r->dim[d - 1];
     for (; d > 0 && (r->dim[d - 1] == 1 || r->stride[j][d - 1] == 0); d--)
         whole = 0; /* from the start again */
-    return d == 0 && (found->each == 1 ? whole || found->count >= LEAST_RUN
-                                       : found->count == 1 || found->each >= LEAST_RUN);
+    return d == 0 &&
+           (found->each == 1 ? whole || found->count >= LEAST_RUN : found->count == 1 || found->each >= LEAST_RUN);
 }
 
 /* The operands of an arithmetic step whose operand number `chained` is the chained one; `chained` is 0 in the result if no

@@ -30,6 +30,7 @@ struct job {
     const struct schedule *schedule;
     const struct step *step; /* of `steps` */
     unsigned steps, parts;
+    int rows;    /* parts are rows of a group (rows.c) */
     int columns; /* parts are positions of every channel, not a range (fast_conv_columns) */
     uint64_t each;
 };
@@ -52,12 +53,6 @@ static void run_stretch(const struct job *job, struct record *record, const stru
         if (!fast_run(segment, r, lo, hi, NULL, scratch))
             kernel_run(segment, r, lo, hi);
     }
-}
-
-static int is_elementwise(const struct record *r)
-{
-    return r->opcode == OP_UNARY || r->opcode == OP_BINARY || r->opcode == OP_SELECT || r->opcode == OP_CAST ||
-           r->opcode == OP_COPY || r->opcode == OP_FILL;
 }
 
 /* The steps chained to a head that was made, on [begin, end). */
@@ -85,9 +80,57 @@ static void run_columns(const struct job *job, unsigned part, unsigned worker, s
         run_chain(job, head + made, job->steps - made, channel + first, channel + end, worker, scratch);
 }
 
+/* Elements [begin, end) of a head and of the steps chained to it. */
+static void run_range(const struct job *job, const struct step *step, unsigned steps, uint64_t begin, uint64_t end,
+                      unsigned worker, struct fast_scratch *scratch)
+{
+    const struct record *head = &step->record;
+    if (step->finishes) {
+        unsigned made = 1 + step->finishes;
+        fast_run_finished(job->ml->segment, head, begin, end, &step->finish, &step->prepared, scratch);
+        step += made;
+        steps -= made;
+    } else if ((steps == 1 && !step->passes) || !schedule_is_elementwise(head)) {
+        if (!fast_run(job->ml->segment, head, begin, end, &step->prepared, scratch))
+            kernel_run(job->ml->segment, head, begin, end);
+        step++;
+        steps--;
+    }
+    run_chain(job, step, steps, begin, end, worker, scratch);
+}
+
+/* Rows [part * each, ...) of a group, some at a time. */
+static void run_rows(const struct job *job, unsigned part, unsigned worker, struct fast_scratch *scratch)
+{
+    const struct step *first = job->step;
+    uint64_t row = part * job->each, last = row + job->each;
+    last = last < first->rows ? last : first->rows;
+    for (uint64_t end; row < last; row = end) {
+        end = last - row < first->rows_at_once ? last : row + first->rows_at_once;
+        for (unsigned i = 0, next; i < job->steps; i = next) {
+            for (next = i + 1; next < job->steps && first[next].chained; next++)
+                ;
+            uint64_t each = first[i].record.hi / first->rows;
+            if (first[i].squares && !first[i].chained) {
+                fast_square_rows(&first[i].square, row, end);
+                i += first[i].squares;
+                for (next = i; next < job->steps && first[next].chained; next++)
+                    ;
+                run_chain(job, &first[i], next - i, row, end, worker, scratch);
+                continue;
+            }
+            run_range(job, &first[i], next - i, row * each, end * each, worker, scratch);
+        }
+    }
+}
+
 static void run_part(void *self, unsigned part, unsigned worker, struct fast_scratch *scratch)
 {
     const struct job *job = self;
+    if (job->rows) {
+        run_rows(job, part, worker, scratch);
+        return;
+    }
     if (job->columns) {
         run_columns(job, part, worker, scratch);
         return;
@@ -98,21 +141,7 @@ static void run_part(void *self, unsigned part, unsigned worker, struct fast_scr
         return;
     if (end > count || part + 1 == job->parts)
         end = count;
-    begin += head->lo;
-    end += head->lo;
-    const struct step *step = job->step;
-    unsigned steps = job->steps;
-    if (job->step->finishes) {
-        fast_run_finished(job->ml->segment, head, begin, end, &job->step->finish, &job->step->prepared, scratch);
-        step += 1 + job->step->finishes;
-        steps -= 1 + job->step->finishes;
-    } else if ((steps == 1 && !step->passes) || !is_elementwise(head)) {
-        if (!fast_run(job->ml->segment, head, begin, end, &job->step->prepared, scratch))
-            kernel_run(job->ml->segment, head, begin, end);
-        step++;
-        steps--;
-    }
-    run_chain(job, step, steps, begin, end, worker, scratch);
+    run_range(job, job->step, job->steps, begin + head->lo, end + head->lo, worker, scratch);
 }
 
 /* Sees that a head's chain comes to x + something and the greater of that and 0, put where the head's output was: then
@@ -211,8 +240,8 @@ struct plan {
     uint64_t record, hi, at[1 + RECORD_MAX_IN];
 };
 
-/* Step i is plan[i], of the program's records or, with numbers from `nodes` on, of `copies`; chained[i] says whether it
- * runs with the one before it; clearing[i] are a step, an offset and a size. Null if there is no memory. */
+/* Step i is plan[i], of the program's records or, with numbers from `nodes` on, of `copies`; bit 0 of chained[i] says
+ * whether it runs with the one before it, bit 1 whether one later step reads what it makes, and no other; clearing[i] are a step, an offset and a size. Null if there is no memory. */
 EXPORT struct schedule *opml_schedule_new(struct ml *ml, const uint8_t *records, uint64_t nodes, const uint8_t *copies,
                                           const struct plan *plan, uint64_t steps, const uint8_t *chained,
                                           const uint64_t *clearing, uint64_t clearings, uint64_t workspace_bytes,
@@ -245,7 +274,8 @@ EXPORT struct schedule *opml_schedule_new(struct ml *ml, const uint8_t *records,
         record_decode(r, number < nodes ? records + number * RECORD_BYTES : copies + (number - nodes) * RECORD_BYTES);
         r->hi = plan[i].hi; /* of the last of the records that the step takes together */
         r->n_free = 0;      /* freed blocks are not in the segment */
-        s->step[i].chained = chained[i];
+        s->step[i].chained = chained[i] & 1;
+        s->step[i].read_once = chained[i] >> 1 & 1;
         for (unsigned j = 0; j <= r->n_in; j++) {
             uint64_t *at = schedule_operand(r, j), place = plan[i].at[j] & ~(IN_WORKSPACE | IN_PROCESS | IN_BUFFER);
             *at = plan[i].at[j];
@@ -261,17 +291,35 @@ EXPORT struct schedule *opml_schedule_new(struct ml *ml, const uint8_t *records,
         }
     }
     for (uint64_t i = 0; i < steps; i++)
-        if (!chained[i])
+        if (!s->step[i].chained)
             plan_finish(s, i, ml->segment);
     for (uint64_t i = 0, end; i < steps; i++) {
-        for (end = i + 1; end < steps && chained[end]; end++)
+        for (end = i + 1; end < steps && s->step[end].chained; end++)
             ;
         schedule_plan_passes(s, i, end);
     }
     prepare(s, ml->segment);
     for (uint64_t i = 0; i < clearings; i++)
         s->clearing[i] = (struct clearing){clearing[3 * i], clearing[3 * i + 1], clearing[3 * i + 2]};
+    for (uint64_t i = 0; i < steps;)
+        i = schedule_plan_rows(s, i, ml->segment);
     return s;
+}
+
+/* How the rows of a group are shared out; 0 if they are too few for the workers. */
+static int share_rows(struct job *job)
+{
+    const struct step *first = job->step;
+    uint64_t pieces = (first->rows + first->rows_at_once - 1) / first->rows_at_once;
+    uint64_t workers = pool_workers(job->ml->pool), parts = workers == 1 ? 1 : 4 * workers;
+    if (workers > 1 && pieces < 2 * workers)
+        return 0;
+    parts = parts < pieces ? parts : pieces;
+    job->each = (pieces + parts - 1) / parts * first->rows_at_once;
+    job->parts = (unsigned)parts;
+    job->steps = first->group;
+    job->rows = 1;
+    return 1;
 }
 
 /* Makes all steps. ST_OK, or the status of a node whose data were refused: then what OUTPUT and ARENA hold is of no use,
@@ -290,6 +338,11 @@ EXPORT int opml_schedule_run(struct ml *ml, const struct schedule *s)
         if (status != ST_OK)
             break;
         struct job job = {.ml = ml, .schedule = s, .step = &s->step[i], .steps = (unsigned)(next - i)};
+        if (s->step[i].group && share_rows(&job)) {
+            next = i + job.steps;
+            pool_run(ml->pool, job.parts, run_part, &job);
+            continue;
+        }
         job.parts = node_parts(head, pool_workers(ml->pool), job.steps - 1, &job.each);
         if (head->opcode == OP_CONV && job.parts > 1) {
             uint64_t each;

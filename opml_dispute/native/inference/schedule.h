@@ -2,6 +2,7 @@
 #ifndef OPML_SCHEDULE_H
 #define OPML_SCHEDULE_H
 #include "fast/fast.h"
+#include "program/opcodes.h"
 #include "program/record.h"
 
 #define STRETCH      4096ull /* elements of a chain made at a time: a few buffers of them fit the nearest cache */
@@ -13,10 +14,15 @@ struct step {
     uint32_t buffered;      /* bit j: operand j (0 the output) is in a buffer */
     uint32_t constant;      /* bit j: operand j is a weight, read where the program holds it */
     uint32_t chained;       /* runs with the step before it */
+    uint32_t read_once;     /* one later step reads what it makes, and no other */
     uint32_t passes;        /* so many steps, this and those after it, are one pass (passes.c) */
     uint32_t is_arithmetic; /* that pass is fast_arithmetic's, not fast_quantise's */
     struct fast_operands as_first, as_later; /* of arithmetic, where the step begins a pass and where it does not */
-    uint32_t finishes;                       /* of a head: so many steps after it are its `finish` (see plan_finish) */
+    uint32_t group;              /* of a head: so many steps are made together, some rows at a time (rows.c) */
+    uint64_t rows, rows_at_once; /* of a group */
+    uint32_t squares;            /* in a group: so many steps from here on are `square`, sum included (rows.c) */
+    struct fast_squares square;
+    uint32_t finishes; /* of a head: so many steps after it are its `finish` (see plan_finish) */
     struct fast_finish finish;
     struct fast_prepared prepared;
 };
@@ -51,6 +57,12 @@ static inline void schedule_place(struct record *r, const struct step *step, uns
     *schedule_operand(r, j) = (uint64_t)(buffers + number * BUFFER_BYTES - segment) - lo * width;
 }
 
+static inline int schedule_is_elementwise(const struct record *r)
+{
+    return r->opcode == OP_UNARY || r->opcode == OP_BINARY || r->opcode == OP_SELECT || r->opcode == OP_CAST ||
+           r->opcode == OP_COPY || r->opcode == OP_FILL;
+}
+
 /* Whether element i of operand j is at i elements from its place, in the order of the range. */
 static inline int schedule_is_packed(const struct record *r, unsigned j)
 {
@@ -72,5 +84,8 @@ void schedule_plan_passes(struct schedule *s, uint64_t i, uint64_t end);
 /* Makes elements [lo, hi) of `step->passes` steps; `record`: their copies. */
 void schedule_pass(const struct step *step, struct record *record, uint8_t *segment, uint8_t *buffers, uint64_t lo,
                    uint64_t hi);
+
+/* Sees whether a group begins with the chain whose head is step i; answers the step behind the group, or the chain. */
+uint64_t schedule_plan_rows(struct schedule *s, uint64_t i, const uint8_t *segment);
 
 #endif
