@@ -190,7 +190,17 @@ def _onnx_runtime(model: onnx.ModelProto, inputs: Mapping[str, Any]) -> list[Any
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     inferred = onnx.shape_inference.infer_shapes(model)
     session = onnxruntime.InferenceSession(inferred.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return list(session.run(None, dict(inputs)))
+    results = session.run(None, dict(inputs))
+    # Numbers of 8 bits come as their bits.
+    kinds = [_OF_8_BITS.get(output.type) for output in session.get_outputs()]
+    return [result if kind is None else result.view(kind) for result, kind in zip(results, kinds, strict=True)]
+
+
+_OF_8_BITS = {
+    f"tensor({name.replace('_', '')})": np.dtype(getattr(ml_dtypes, name))
+    for name in ("float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz")
+}
+"""ONNX Runtime's names of types."""
 
 
 def _reference(model: onnx.ModelProto, inputs: Mapping[str, Any]) -> list[Any]:
