@@ -436,11 +436,12 @@ class Inference:
 
     def _hash(self) -> StateRoot:
         self._clear_left()
+        tree = SparseTree(SEGMENT_LOG2)
         for entry in self._live.entries():
             if entry.root is None:
                 block = self._block(entry)
                 entry.root = merkle_root(block.data, block.log2_size, block.word_bytes, threads=self._threads)
-        tree = SparseTree(SEGMENT_LOG2, self._tree_blocks())
+            tree.put_root(entry.offset, entry.log2_size, entry.root)
         upper = tree.subtree(1 << MODEL_LOG2, MODEL_LOG2)
         return StateRoot(hash_pair(self._model_root(), upper))
 
