@@ -52,7 +52,9 @@ def test_going_through_the_states_takes_time_by_their_blocks_alone() -> None:
         return time.process_time() - started
 
     seconds(1_000)
-    assert min(seconds(16_000) for _ in range(2)) < 10 * min(seconds(4_000) for _ in range(2))
+    # In turns, and the best of several: a busy machine slows some of them down.
+    turns = [(seconds(4_000), seconds(16_000)) for _ in range(5)]
+    assert min(many for _, many in turns) < 10 * min(few for few, _ in turns)
 
 
 def test_equal_blocks_of_several_states_share_one_copy() -> None:
