@@ -70,6 +70,9 @@ def test_a_proof_too_short_for_a_marker_is_refused_as_any_short_proof(ml: bool) 
         refusal = verifier(ml=ml).step(vector.state, vector.proof[:size], vector.context).refusal
         assert refusal is not None
         assert refusal.text.startswith("ProofTooShort(" if ml else "MIPS64: insufficient calldata for thread witness")
+    alone = verifier(ml=True).step(replace(PARTS["add"], ml=True).vector().state, b"OPMLCMP1").refusal
+    assert alone is not None
+    assert alone.arguments[1] == 364, "a marker alone is a compact proof, which ends where it ends"
 
 
 @pytest.mark.parametrize("name", PARTS)
@@ -90,3 +93,17 @@ def test_a_flipped_bit_of_the_state_shows(name: str) -> None:
             found = verifier(ml=case.ml).step_vector(tampered)
             assert found != honest, f"byte {at}"
             assert found == EngineStepper().step_vector(tampered), f"byte {at}"
+
+
+@pytest.mark.parametrize("ml", [False, True])
+@pytest.mark.parametrize("insn", [0xE0410008, 0xF0410008], ids=["sc", "scd"])
+def test_a_conditional_store_needs_a_reservation_of_its_own_kind(insn: int, ml: bool) -> None:
+    """Where another was made, or none is left, an address that still stands there reserves nothing."""
+    after = []
+    for reservation in range(3):
+        vector = MadeUpState(
+            ml=ml, insn=insn, registers=(0, 5, DATA) + (0,) * 29, reservation=reservation, reserved_address=DATA + 8
+        ).vector()
+        after.append(EngineStepper().step_vector(vector))
+        assert verifier(ml=ml).step_vector(vector) == after[-1]
+    assert None not in after

@@ -70,6 +70,7 @@ def test_a_game_is_resolvable_while_it_lasts_and_once_its_root_can_be_settled() 
     end_s = now_s + game.clocks.max_clock_s
     assert not game_resolvable(game, now_s)
     assert game_resolvable(game, end_s)
+    assert game_resolvable(answered(0).game(), end_s), "without any answer too"
     settled = replace(game, claims=tuple(replace(claim, is_resolved=True) for claim in game.claims))
     assert game_resolvable(settled, now_s)
     for status in (GameStatus.DEFENDER_WINS, GameStatus.CHALLENGER_WINS):
