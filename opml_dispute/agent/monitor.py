@@ -20,7 +20,7 @@ from opml_dispute.agent.honest_bonds import BondTally, falling, lost_claims, tal
 from opml_dispute.agent.local_cases import LocalCases
 from opml_dispute.chain.amounts import duration, ether
 from opml_dispute.chain.answers import Head
-from opml_dispute.chain.deploy import game_arguments
+from opml_dispute.chain.deploy import other_games
 from opml_dispute.chain.game_cache import GameCache
 from opml_dispute.chain.rpc import Rpc
 from opml_dispute.chain.system import System
@@ -298,9 +298,9 @@ class Monitor:
         for name, found, expected in owners:
             if found.lower() != expected.lower():
                 alerts.append(Alert("owner_changed", f"{name} is {found}, not {expected}"))
-        if implementation.lower() != deployment.addresses["game"].lower() or arguments != game_arguments(deployment):
-            what = f"the factory makes games of {implementation}, not as the deployment's file says"
-            alerts.append(Alert("implementation_changed", what))
+        difference = other_games(deployment, implementation, arguments)
+        if difference is not None:
+            alerts.append(Alert("implementation_changed", difference))
         return bool(paused), alerts
 
     def _collateral(self, games: Sequence[Game], credits_: Sequence[OwedCredit]) -> tuple[Collateral, ...]:

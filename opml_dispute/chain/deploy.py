@@ -237,3 +237,21 @@ def game_arguments(deployment: Deployment) -> bytes:
         + b"".join(bytes.fromhex(at[name][2:]) for name in ("vm", "oracle", "weth"))
         + deployment.chain_id.to_bytes(32, "big")
     )
+
+
+def other_games(deployment: Deployment, implementation: Address, arguments: bytes) -> str | None:
+    """How the games that the factory makes differ from those of the deployment's file, as a sentence; None if not."""
+    own = deployment.addresses["game"]
+    if implementation.lower() != own.lower():
+        return f"the factory makes games of {implementation}, the deployment's file names {own}"
+    expected = game_arguments(deployment)
+    if arguments == expected:
+        return None
+    names, bounds = ("absolute prestate", "VM", "oracle", "WETH", "chain id"), (0, 32, 52, 72, 92, 124)
+    differ = [
+        name
+        for name, start, end in zip(names, bounds, bounds[1:], strict=False)
+        if arguments[start:end] != expected[start:end]
+    ]
+    what = ", ".join(differ) or "other arguments behind these"
+    return f"the factory gives its games another {what} than the deployment's file names"

@@ -161,7 +161,7 @@ def _tell(report: Report, output: Output) -> None:
         output.say(f"The {len(shown)} most urgent of {len(report.standings):,} games in progress; --json has all.")
     output.say(
         f"Block {report.head.number}: {len(report.standings)} of {report.games} games in progress, "
-        f"{len(report.alerts)} alerts."
+        f"{len(report.alerts)} {'alert' if len(report.alerts) == 1 else 'alerts'}."
     )
     output.fact(
         block=report.head.number,

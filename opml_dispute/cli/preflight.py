@@ -117,7 +117,12 @@ def preflight_command(
     failed = [check for check in checks if check.verdict is Verdict.FAILS]
     if failed:
         raise PreflightFailed(f"{len(failed)} of {len(checks)} checks failed: stake nothing on this", failed)
-    output.say("All checks hold: a game can be defended from this computer.", style="green")
+    unsure = [check.name for check in checks if check.verdict is Verdict.UNKNOWN]
+    if unsure:
+        held = f"{len(checks) - len(unsure)} of {len(checks)} checks hold and none fails"
+        output.say(f"{held}; not certain: {', '.join(unsure)}.", style="yellow")
+    else:
+        output.say("All checks hold: a game can be defended from this computer.", style="green")
 
 
 class PreflightFailed(OpmlError):

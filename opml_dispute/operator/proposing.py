@@ -22,7 +22,7 @@ from opml_dispute.actors.words import short_hex
 from opml_dispute.chain.amounts import ether
 from opml_dispute.chain.contracts.contract import ZERO_ADDRESS
 from opml_dispute.chain.contracts.dispute import FaultDisputeGame, extra_data
-from opml_dispute.chain.deploy import game_arguments
+from opml_dispute.chain.deploy import other_games
 from opml_dispute.chain.system import System
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.claim import GameStatus
@@ -169,6 +169,6 @@ def _expect_own_implementation(system: System) -> None:
     implementation, arguments = system.rpc.read_all(
         [system.factory.game_implementation(), system.factory.game_arguments()]
     )
-    own = system.deployment.addresses["game"]
-    if implementation.lower() != own.lower() or arguments != game_arguments(system.deployment):
-        raise OtherGames(f"the factory makes games of {implementation}, the deployment names {own}")
+    difference = other_games(system.deployment, implementation, arguments)
+    if difference is not None:
+        raise OtherGames(difference)

@@ -14,7 +14,7 @@ from opml_dispute.chain.artifacts import load_artifact
 from opml_dispute.chain.bonds import SCHEDULES, BadBonds, Bonds
 from opml_dispute.chain.contracts.dispute import DisputeGameFactory, FaultDisputeGame
 from opml_dispute.chain.contracts.oracle import InferenceOracle
-from opml_dispute.chain.deploy import deploy, game_arguments
+from opml_dispute.chain.deploy import deploy, game_arguments, other_games
 from opml_dispute.chain.deployment import BadDeployment, Deployment
 from opml_dispute.chain.rpc import Call, NoCode, Rpc, WrongChain
 from opml_dispute.chain.sender import Sender
@@ -68,6 +68,15 @@ def test_a_deployment_is_complete_and_a_second_run_changes_nothing(rpc: Rpc, tmp
     assert rpc.read(system.factory.game_implementation()) == deployment.addresses["game"]
     assert rpc.read(system.factory.game_arguments()) == game_arguments(deployment)
     assert len(game_arguments(deployment)) == 124
+    implementation, arguments = deployment.addresses["game"], game_arguments(deployment)
+    assert other_games(deployment, implementation, arguments) is None
+    assert f"makes games of {deployment.addresses['vm']}" in str(
+        other_games(deployment, deployment.addresses["vm"], arguments)
+    )
+    others = {"absolute prestate": 0, "VM": 32, "oracle": 52, "WETH": 72, "chain id": 123}
+    for name, at in others.items():
+        changed = arguments[:at] + bytes([arguments[at] ^ 1]) + arguments[at + 1 :]
+        assert f"gives its games another {name} than" in str(other_games(deployment, implementation, changed))
     assert rpc.read(system.factory.init_bond_wei()) == ML_ROOT_BOND_WEI
     again = Mortal(rpc, 0)
     assert deploy(again, path, absolute_prestate=PRESTATE) == deployment
