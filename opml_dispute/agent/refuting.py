@@ -27,7 +27,7 @@ from opml_dispute.chain.contracts.oracle import RequestRecord
 from opml_dispute.chain.input_blobs import BlobPublication, PublicationTerms, publication_terms, publications_of
 from opml_dispute.chain.reverts import Reverted
 from opml_dispute.errors import OpmlError
-from opml_dispute.operator.blob_process import order_text, read_found
+from opml_dispute.operator.blob_process import blob_order_text, read_found
 from opml_dispute.operator.blob_refuting import (
     WrongPublication,
     bill_of,
@@ -219,7 +219,7 @@ class Refuter:
         if not config.workers:  # as everything else, in the agent's own process
             found = fault_at(place, publication.input_root, config.fetch.blobs, timeout_s=_FETCH_S)
             return None if found is None else wrong_publication(publication, place, found)
-        given = order_text(place, publication.input_root, config.fetch.blobs, timeout_s=_FETCH_S)
+        given = blob_order_text(place, publication.input_root, config.fetch.blobs, timeout_s=_FETCH_S)
         try:
             result = run_process(_COMMAND, given=given, timeout_s=_FETCH_S + _COMPUTE_S, ending=self._ending)
             shown = read_found(result.out)

@@ -3,7 +3,7 @@ A publication in blobs, fetched and looked at by a process of its own.
 
 Commitments and openings of blobs take long, and hold the interpreter all that time: an agent that has moves to make
 leaves them to another process. `python -m opml_dispute.operator.blob_process` reads an order as JSON and says what it
-found; `order_text` writes one, and `read_found` reads the answer.
+found; `blob_order_text` writes one, and `read_found` reads the answer.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from opml_dispute.chain.blob_places import BlobPlace, blob_uri, parse_blob_uri
 from opml_dispute.operator.blob_refuting import ShownFault, fault_at
 
 
-def order_text(place: BlobPlace, input_root: bytes, sources: Sequence[str], *, timeout_s: float) -> str:
+def blob_order_text(place: BlobPlace, input_root: bytes, sources: Sequence[str], *, timeout_s: float) -> str:
     """An order for the other process."""
     return json.dumps({"uri": blob_uri(input_root, [place]), "sources": list(sources), "timeout_s": timeout_s})
 
