@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Final
 
 from opml_dispute.engine.folding import float_mode
 from opml_dispute.engine.freed_memory import give_back_freed
@@ -30,6 +31,9 @@ from opml_dispute.model.record import Record
 from opml_dispute.model.recorder import Op
 from opml_dispute.model.refusals import Refuse
 from opml_dispute.working import under_way
+
+NEVER_ENDS: Final = "The model's files name no token that ends an answer: all have their full length."
+"""A note with programs of such models."""
 
 
 def compile_answer(
@@ -100,7 +104,8 @@ def _compiled(checkpoint: Checkpoint, shape: AnswerShape, tile_budget: int, mete
     origins = tuple(
         origin(made_of[i].origin.op_type, made_of[i].origin.name, step) for i, step in which if records[i].lo == 0
     )
-    return assembled(plan, packed, origins, checkpoint.notes)
+    notes = checkpoint.notes if end_tokens else (*checkpoint.notes, NEVER_ENDS)
+    return assembled(plan, packed, origins, notes)
 
 
 def _emitted(loop: AnswerLoop) -> _Emitted:

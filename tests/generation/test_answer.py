@@ -130,12 +130,16 @@ def test_an_answer_ends_with_the_end_token(tmp_path: Path) -> None:
     made = Made(seed=12)
     path = write_model(tmp_path / "model.gguf", made)
     checkpoint = gguf_checkpoint(path)
-    going_on = answer(compile_answer(without_end(checkpoint), AnswerShape(4, 12)), [3, 1, 4, 1])
+    never_ending = compile_answer(without_end(checkpoint), AnswerShape(4, 12))
+    assert generation_program.NEVER_ENDS in never_ending.notes
+    going_on = answer(never_ending, [3, 1, 4, 1])
     assert checkpoint.vocabulary is not None
     # The token that is said fifth ends this model's answers.
     end = going_on[4]
     checkpoint.vocabulary.end_tokens[:] = [0, end]
-    said = answer(compile_answer(checkpoint, AnswerShape(4, 12)), [3, 1, 4, 1])
+    ending = compile_answer(checkpoint, AnswerShape(4, 12))
+    assert not ending.notes
+    said = answer(ending, [3, 1, 4, 1])
     first = going_on.index(end)
     assert said == going_on[: first + 1] + [PADDING] * (11 - first)
 
