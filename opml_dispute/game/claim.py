@@ -96,7 +96,8 @@ class Game:
     """The hash of the block before the game's creation; existing clients read it, nothing here depends on it."""
 
     claims: tuple[Claim, ...]
-    resolved_at_s: int = 0
+    resolved_at_s: int
+    """0 while it is in progress."""
     item_count: int = 1
     """Items of a batch, whose nodes come one item after the other; `node_count` is that of all."""
     terms: BondTerms = OP_STACK

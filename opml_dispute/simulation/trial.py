@@ -214,6 +214,7 @@ class Trial:
             chain_id=1,
             l1_head=Hash32(bytes(32)),
             claims=(claim,),
+            resolved_at_s=0,
             terms=self.bonds.terms,
         )
 
