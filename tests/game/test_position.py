@@ -63,6 +63,21 @@ def test_nonsense_is_not_a_position() -> None:
         Position.from_gindex(0)
 
 
+def test_the_edges_of_a_depth_have_one_neighbour() -> None:
+    """The first of a depth has none to its left, the last, and it alone, none to its right."""
+    for depth in range(4):
+        row = [Position(depth, index) for index in range(2**depth)]
+        assert [position.is_rightmost for position in row] == [False] * (len(row) - 1) + [True]
+        assert [position.left_neighbour() for position in row[1:]] == row[:-1]
+        assert [position.right_neighbour() for position in row[:-1]] == row[1:]
+        with pytest.raises(DepthError, match="the first of its depth has none"):
+            row[0].left_neighbour()
+        with pytest.raises(DepthError, match="the last of its depth has none"):
+            row[-1].right_neighbour()
+    with pytest.raises(DepthError, match="depth is 0, expected 1 or more"):
+        _ = ROOT.parent
+
+
 @given(positions)
 def test_gindex_round_trips(position: Position) -> None:
     """A position is recovered from its generalized index."""

@@ -7,7 +7,14 @@ from dataclasses import replace
 from opml_dispute.actors.actions import ResolveClaim, ResolveGame, Settle
 from opml_dispute.actors.honest import resolution_actions
 from opml_dispute.game.claim import GameStatus
-from opml_dispute.game.resolve import MAX_ANSWERS, WORK_AT_ONCE, game_resolvable, resolvable, settlement_batches
+from opml_dispute.game.resolve import (
+    MAX_ANSWERS,
+    WORK_AT_ONCE,
+    game_resolvable,
+    resolvable,
+    settlement_batches,
+    winner_if_resolved_now,
+)
 from tests.support.builders import LIE, MALLORY, ToyTable
 
 
@@ -37,6 +44,21 @@ def test_batches_keep_the_order_and_their_size() -> None:
     assert [index for batch in batches for index in batch] == order
     assert [len(batch) for batch in batches] == [WORK_AT_ONCE, WORK_AT_ONCE, 1_200 - 2 * WORK_AT_ONCE, 1]
     assert len(game.replies(0)) > MAX_ANSWERS
+    assert (WORK_AT_ONCE, MAX_ANSWERS) == (512, 512), "clients of the OP Stack look at so many in a call"
+
+
+def test_a_claim_can_be_resolved_in_the_second_in_which_its_time_ends() -> None:
+    table = answered(0)
+    end_s = table.reference.created_at + table.rules.max_clock
+    assert resolvable(table.game(), end_s - 1) == []
+    assert resolvable(table.game(), end_s) == [0]
+
+
+def test_the_winner_is_forecast_until_the_game_is_over() -> None:
+    game = answered(1).game()
+    assert winner_if_resolved_now(game) == GameStatus.CHALLENGER_WINS
+    for status in (GameStatus.DEFENDER_WINS, GameStatus.CHALLENGER_WINS):
+        assert winner_if_resolved_now(replace(game, status=status)) == status
 
 
 def test_actions_settle_all_and_the_game_in_one() -> None:
