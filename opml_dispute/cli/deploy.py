@@ -109,6 +109,7 @@ def deploy(
         pause_s=pause,
         timelock_delay_s=timelock_delay,
     )
+    times.expect_playable()  # before a node is asked for anything
     schedule = SCHEDULES[bonds].with_forfeit(
         None if forfeit is None else round(100 * forfeit),
         parse_address(treasury, "the address of a treasury") if treasury else None,
