@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from opml_dispute.generation.checkpoint import Architecture, RopePairs, Weight
-from opml_dispute.generation.refusals import UnsupportedLanguageModel
+from opml_dispute.generation.refusals import BadModelFile, UnsupportedLanguageModel
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,15 @@ FAMILIES: Final[Mapping[str, Family]] = {
 }
 
 
+def expect_heads(path: Path, heads: int, kv_heads: int, head_size: int) -> None:
+    """Raises `BadModelFile` unless the heads of attention go together; `path` names the file or folder."""
+    if heads % kv_heads or head_size % 2:
+        raise BadModelFile(
+            f"{path} has {heads} heads of {head_size} elements over {kv_heads} key heads; expected a multiple of the "
+            "latter, and an even size"
+        )
+
+
 def expect_tensors(label: str, tensors: Collection[str], layers: int, family: Family) -> None:
     """
     Raises `UnsupportedLanguageModel` unless there is a place for every tensor, and all that the family has are there.
@@ -87,7 +97,7 @@ def unfused(weights: Mapping[str, Weight], shape: Architecture) -> dict[str, Wei
     """
     `weights`, those of queries, keys and values taken apart where a file has them in one, and those of gate and input.
 
-    ASSUMES nothing of their shapes: what does not fit stays as it is, and is found when it is used.
+    What has not the shape of several in one stays as it is: `expect_tensors` finds it, or its use does.
     """
     found = dict(weights)
     wide, narrow = shape.heads * shape.head_size, shape.kv_heads * shape.head_size

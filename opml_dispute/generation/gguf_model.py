@@ -12,13 +12,11 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-
 from opml_dispute.generation.checkpoint import Architecture, Checkpoint
-from opml_dispute.generation.families import FAMILIES, Family, expect_tensors, quoted, unfused
+from opml_dispute.generation.families import FAMILIES, Family, expect_heads, expect_tensors, quoted, unfused
 from opml_dispute.generation.gguf_file import GgufFile, read_gguf
 from opml_dispute.generation.refusals import BadModelFile, UnsupportedLanguageModel
-from opml_dispute.generation.rope_scaling import RopeScaling, yarn_amplitude, yarn_factors
+from opml_dispute.generation.rope_scaling import RopeScaling, are_usable, yarn_amplitude, yarn_factors
 from opml_dispute.generation.vocabulary import LLAMA3_SPLITS, Vocabulary
 from opml_dispute.model.tensor import Array
 
@@ -116,15 +114,13 @@ def _architecture(fields: _Fields, file: GgufFile, name: str, family: Family) ->
     heads = fields.count(key("attention.head_count"), 1 << 16)
     kv_heads = fields.count(key("attention.head_count_kv"), heads, heads)
     head_size = fields.count(key("attention.key_length"), 1 << 16, max(width // heads, 1))
-    if heads % kv_heads or head_size % 2:
-        raise BadModelFile(
-            f"{fields.path} has {heads} heads of {head_size} elements over {kv_heads} key heads; expected a multiple "
-            "of the latter, and an even size"
-        )
+    expect_heads(fields.path, heads, kv_heads, head_size)
     if fields.count(key("attention.value_length"), 1 << 16, head_size) != head_size:
         raise UnsupportedLanguageModel(f"{fields.path.name} has values of another size than its keys")
     base = _positive(fields, key("rope.freq_base"), 10_000.0)
     turned = _turned(fields, key("rope.dimension_count"), head_size)
+    scaling = _rope_scaling(fields, file, name, turned, base)
+    scaling.expect_usable(fields.path.name)
     embedding = file.tensors.get("token_embd.weight")
     if embedding is None:
         raise UnsupportedLanguageModel(f"{fields.path.name} has no tensor 'token_embd.weight': it is no decoder")
@@ -146,7 +142,7 @@ def _architecture(fields: _Fields, file: GgufFile, name: str, family: Family) ->
         rope_base=base,
         rope_pairs=family.rope_pairs,
         rope_size=turned,
-        rope_scaling=_rope_scaling(fields, file, name, turned, base),
+        rope_scaling=scaling,
         unturned=_each(family.unturned_period, layers),
         activation="gelu" if gemma else "silu",
         embedding_scale=multipliers.get("embedding_scale", width**0.5 if gemma else 1.0),
@@ -203,7 +199,7 @@ def _rope_scaling(fields: _Fields, file: GgufFile, name: str, turned: int, base:
         return RopeScaling(
             factors=short, long_factors=long, original_context=original, amplitude=real("attn_factor", 1.0)
         )
-    if kind == "yarn":
+    if kind == "yarn" and factors is None:
         factor = real("factor", 1.0)
         stretched = yarn_factors(
             turned, _above_one(fields, name, base), factor=factor, original=original,
@@ -211,8 +207,9 @@ def _rope_scaling(fields: _Fields, file: GgufFile, name: str, turned: int, base:
         )  # fmt: skip
         return RopeScaling(factors=stretched, amplitude=yarn_amplitude(factor) * real("attn_factor", 1.0))
     if kind not in ("none", "linear"):
+        beside = "" if factors is None else " beside rope_freqs.weight"
         raise UnsupportedLanguageModel(
-            f"{fields.path.name} scales positions by {quoted(kind)}; expected 'linear', 'yarn' or none"
+            f"{fields.path.name} scales positions by {quoted(kind)}{beside}; expected 'linear', 'yarn' or none"
         )
     linear = fields.real(f"{name}.rope.scaling.factor", 1.0) if kind == "linear" else 1.0
     return RopeScaling(divisor=linear or 1.0, factors=factors)
@@ -225,7 +222,7 @@ def _above_one(fields: _Fields, name: str, base: float) -> float:
 
 
 def _factors(file: GgufFile, name: str, turned: int) -> Array | None:
-    """f32[turned / 2]: by which the frequencies of rotations are divided. Raises `UnsupportedLanguageModel`."""
+    """f32[turned / 2]: by which the frequencies of rotations are divided; None if the file has no such tensor."""
     weight = file.tensors.get(name)
     if weight is None:
         return None
@@ -234,7 +231,7 @@ def _factors(file: GgufFile, name: str, turned: int) -> Array | None:
             f"tensor {name!r} has the shape {list(weight.shape)}; expected [{turned // 2}]: half of what is turned"
         )
     factors = weight.float32()
-    if not (np.isfinite(factors) & (factors > 0)).all():
+    if not are_usable(factors):
         raise UnsupportedLanguageModel(f"tensor {name!r} has an element that is no number above 0")
     return factors
 

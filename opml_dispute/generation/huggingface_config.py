@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 
 from opml_dispute.generation.checkpoint import Architecture, Weight
-from opml_dispute.generation.families import FAMILIES, Family, quoted
+from opml_dispute.generation.families import FAMILIES, Family, expect_heads, quoted
 from opml_dispute.generation.refusals import BadModelFile, UnsupportedLanguageModel
 from opml_dispute.generation.rope_scaling import (
     RopeScaling,
@@ -123,11 +123,7 @@ def architecture_of(config: Config, name: str, weights: Mapping[str, Weight]) ->
     width, heads = config.count("hidden_size"), config.count("num_attention_heads", most=1 << 16)
     kv_heads = config.count("num_key_value_heads", heads, most=heads)
     head_size = config.count("head_dim", 256 if family.is_gemma else max(width // heads, 1), most=1 << 16)
-    if heads % kv_heads or head_size % 2:
-        raise BadModelFile(
-            f"{config.folder} has {heads} heads of {head_size} elements over {kv_heads} key heads; expected a multiple "
-            "of the latter, and an even size"
-        )
+    expect_heads(config.folder, heads, kv_heads, head_size)
     embedding = weights.get("token_embd.weight")
     if embedding is None or len(embedding.shape) != 2:
         raise UnsupportedLanguageModel(f"{label} has no tensor 'model.embed_tokens.weight'")
@@ -138,6 +134,8 @@ def architecture_of(config: Config, name: str, weights: Mapping[str, Weight]) ->
     rope = _rope(config)
     base = rope.real("rope_theta", 10_000.0)
     turned = _turned(rope, head_size)
+    scaling = _scaling(config, rope, turned, base)
+    scaling.expect_usable(label)
     return Architecture(
         name=name,
         layers=layers,
@@ -152,7 +150,7 @@ def architecture_of(config: Config, name: str, weights: Mapping[str, Weight]) ->
         rope_base=base,
         rope_pairs="halves",
         rope_size=turned,
-        rope_scaling=_scaling(config, rope, turned, base),
+        rope_scaling=scaling,
         unturned=_unturned(config, family, layers),
         activation="gelu" if family.is_gemma else "silu",
         embedding_scale=config.real("embedding_multiplier", 1.0)
@@ -350,4 +348,5 @@ def _listed(rope: Config, key: str, count: int) -> Array:
     is_right = isinstance(told, list) and len(told) == count
     if not is_right or not all(type(one) in (int, float) and 0 < one <= _GREATEST for one in told):  # type: ignore[union-attr]
         raise rope.wrong(key, f"a list of {count} numbers above 0")
-    return np.array(told, np.float32)
+    with np.errstate(over="ignore", under="ignore"):  # what is out of range is found by `expect_usable`
+        return np.array(told, np.float32)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import decimal
 import json
 from pathlib import Path
 from typing import Any
@@ -366,3 +368,31 @@ def test_chat_templates_may_have_names_and_a_file_counts_first(tmp_path: Path) -
     assert _with_tokenizer(folder).template == "yes"
     (folder / "chat_template.jinja").write_text("the file's")
     assert _with_tokenizer(folder).template == "the file's"
+
+
+@pytest.mark.parametrize(
+    ("case", "key", "value"),
+    [
+        ("llama, scaled as Llama 3.1", "factor", 1e-300),
+        ("llama, scaled as Llama 3.1", "factor", 1e300),
+        ("llama, scaled by a factor", "factor", 1e-300),
+        ("llama, scaled by YaRN", "attention_factor", 1e300),
+        ("llama, scaled by YaRN", "factor", 1e300),
+        ("phi3, LongRoPE", "short_factor", [1.0, 1.0, 1.0, 1e-300]),
+        ("phi3, LongRoPE", "long_factor", [1.0, 1.0, 1.0, 1e300]),
+    ],
+)
+def test_a_scaling_that_binary32_cannot_hold_is_refused(case: str, key: str, value: Any, tmp_path: Path) -> None:
+    made = copy.deepcopy(PUBLISHED[case])
+    made["config"]["rope_parameters"][key] = value
+    with pytest.raises(UnsupportedLanguageModel, match="scales its rotations by what is no number above 0"):
+        huggingface_checkpoint(write_case(tmp_path / "model", made))
+
+
+@pytest.mark.parametrize("case", [case for case in PUBLISHED if "scaled" in case or "LongRoPE" in case])
+def test_a_model_has_one_root_whatever_decimals_the_process_computes_with(case: str, tmp_path: Path) -> None:
+    """A program that uses the package may have set another precision or rounding."""
+    folder = write_case(tmp_path / "model", PUBLISHED[case])
+    expected = compile_answer(huggingface_checkpoint(folder), AnswerShape(8, 12)).model_root
+    with decimal.localcontext(decimal.Context(prec=3, rounding=decimal.ROUND_UP)):
+        assert compile_answer(huggingface_checkpoint(folder), AnswerShape(8, 12)).model_root == expected

@@ -180,7 +180,7 @@ def _window(name: str, weights: tuple[str, ...]) -> None:
 
 
 _window("HannWindow", ("0.5", "0.5"))
-_window("HammingWindow", (str(Decimal(25) / 46), str(Decimal(21) / 46)))
+_window("HammingWindow", ("0.5434782608695652173913043478", "0.4565217391304347826086956522"))  # 25 / 46 and 21 / 46
 _window("BlackmanWindow", ("0.42", "0.5", "0.08"))
 
 
