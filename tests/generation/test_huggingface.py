@@ -81,7 +81,9 @@ def test_a_folder_gives_the_program_that_its_gguf_file_gives(family: str, tmp_pa
     shape = AnswerShape(4, 3)
     assert compile_answer(ours, shape).records == compile_answer(theirs, shape).records
     for name, weight in theirs.weights.items():
-        np.testing.assert_allclose(ours.weights[name].float32(), weight.float32(), rtol=1e-6)
+        # Gemma loses a bit or two of the weights of norms on the way to less 1 and back.
+        bits = 1e-6 if family == "gemma" else 0
+        np.testing.assert_allclose(ours.weights[name].float32(), weight.float32(), rtol=bits, atol=0)
     assert ours.vocabulary is not None
     assert ours.vocabulary.encode("abc <end>") == [1, 2, 3, 27, 0]
     assert ours.vocabulary.text([1, 2, 27, 3, 0]) == "ab c"
