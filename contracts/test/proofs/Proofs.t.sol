@@ -5,11 +5,13 @@ import {Test} from "../Test.sol";
 import {ALL_BPS, MAX_FORFEITED_BPS} from "../../src/dispute/Bond.sol";
 import {Clock, newClock} from "../../src/dispute/Clock.sol";
 import {NO_PARENT, PackedClaim, packClaim, packRootClaim} from "../../src/dispute/PackedClaim.sol";
+import {PackedGame, packGame} from "../../src/dispute/PackedGame.sol";
 import {Position} from "../../src/dispute/Position.sol";
 import {Frame} from "../../src/vm/Frame.sol";
 import {MemoryTree, Proof} from "../../src/vm/MemoryTree.sol";
 import {State} from "../../src/vm/State.sol";
 import {Duration, Timestamp} from "../../src/dispute/Time.sol";
+import {BondDistributionMode, GameStatus} from "../../src/dispute/Types.sol";
 
 /// @notice A memory of eight subtrees, the top three levels of the VM's, changed as a step changes it.
 contract Memory {
@@ -110,6 +112,41 @@ contract Proofs is Test {
         assert(claim.claimant() == 0 && claim.postedAfter() == 0 && claim.timeUsed() == 0);
         assert(claim.parentIndex() == NO_PARENT && claim.position().raw() == 1 && claim.answer() == answer);
         assert(!claim.isCounteredLater() && !claim.isResolutionStarted());
+    }
+
+    /// @notice A stored game keeps what it was made with, whatever happens to it later, and begins in progress with nothing.
+    function check_aPackedGameKeepsItsFields(
+        uint8 splitDepth,
+        uint8 maxDepth,
+        uint64 nodeCount,
+        uint64 itemCount,
+        bool wasRespected,
+        uint40 madeAt,
+        uint40 endedAt
+    ) public {
+        vm.assume(itemCount >= 1 && itemCount <= 256);
+        vm.warp(madeAt);
+        PackedGame game = packGame(splitDepth, maxDepth, nodeCount, itemCount, wasRespected);
+        assert(game.status() == GameStatus.IN_PROGRESS && game.mode() == BondDistributionMode.UNDECIDED);
+        assert(game.claimCount() == 0 && game.playerCount() == 0 && game.resolvedAt().raw() == 0);
+        vm.warp(endedAt);
+        game = game.withClaim().withPlayer().withOutcome(GameStatus.DEFENDER_WINS).withMode(BondDistributionMode.REFUND);
+        assert(game.splitDepth() == splitDepth && game.maxDepth() == maxDepth);
+        assert(game.nodeCount() == nodeCount && game.itemCount() == itemCount && game.wasRespected() == wasRespected);
+        assert(game.createdAt().raw() == madeAt && game.resolvedAt().raw() == endedAt);
+        assert(game.status() == GameStatus.DEFENDER_WINS && game.mode() == BondDistributionMode.REFUND);
+        assert(game.claimCount() == 1 && game.playerCount() == 1);
+    }
+
+    /// @notice One claim or player more changes its own number alone, for every word whose number does not reach its end, as
+    ///         the game checks before.
+    function check_countingChangesTheCountAlone(uint256 word) public pure {
+        PackedGame game = PackedGame.wrap(word);
+        vm.assume(game.claimCount() != type(uint32).max && game.playerCount() != type(uint32).max);
+        PackedGame more = game.withClaim().withPlayer();
+        assert(more.claimCount() == game.claimCount() + 1 && more.playerCount() == game.playerCount() + 1);
+        uint256 counts = uint256(type(uint64).max) << 48; // both numbers, side by side
+        assert(PackedGame.unwrap(more) & ~counts == word & ~counts);
     }
 
     // ---------------------------------------------------------------- bonds
