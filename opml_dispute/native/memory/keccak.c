@@ -6,6 +6,7 @@
 #include <string.h>
 
 #if defined(__AVX512F__)
+#include <immintrin.h>
 #define KECCAK_LANES 8
 #elif defined(__AVX2__)
 #define KECCAK_LANES 4
@@ -25,47 +26,65 @@ static const uint64_t ROUND[24] = {
 
 #define ROTATE(x, n) (((x) << (n)) | ((x) >> (64 - (n))))
 
-/* One round: theta, rho and pi together, chi, iota. Lane (x, y) is a##y##x. E is the next state. */
+/* One round: theta, rho and pi together, chi, iota. Lane (x, y) is A[5 y + x], E is the next state. LANE is the type;
+ * XOR3 is the exclusive or of three, MIX that of `a` and d = c ^ r, CHI x ^ (~y & z). */
 #define ROUND_STEP(A, E, constant)                                                                                     \
     do {                                                                                                               \
-        LANE c0 = A[0] ^ A[5] ^ A[10] ^ A[15] ^ A[20], c1 = A[1] ^ A[6] ^ A[11] ^ A[16] ^ A[21];                       \
-        LANE c2 = A[2] ^ A[7] ^ A[12] ^ A[17] ^ A[22], c3 = A[3] ^ A[8] ^ A[13] ^ A[18] ^ A[23];                       \
-        LANE c4 = A[4] ^ A[9] ^ A[14] ^ A[19] ^ A[24];                                                                 \
-        LANE d0 = c4 ^ ROTATE(c1, 1), d1 = c0 ^ ROTATE(c2, 1), d2 = c1 ^ ROTATE(c3, 1);                                \
-        LANE d3 = c2 ^ ROTATE(c4, 1), d4 = c3 ^ ROTATE(c0, 1);                                                         \
-        LANE b0, b1, b2, b3, b4;                                                                                       \
-        b0 = A[0] ^ d0, b1 = ROTATE(A[6] ^ d1, 44), b2 = ROTATE(A[12] ^ d2, 43);                                       \
-        b3 = ROTATE(A[18] ^ d3, 21), b4 = ROTATE(A[24] ^ d4, 14);                                                      \
-        E[0] = b0 ^ (~b1 & b2) ^ (constant), E[1] = b1 ^ (~b2 & b3), E[2] = b2 ^ (~b3 & b4);                           \
-        E[3] = b3 ^ (~b4 & b0), E[4] = b4 ^ (~b0 & b1);                                                                \
-        b0 = ROTATE(A[3] ^ d3, 28), b1 = ROTATE(A[9] ^ d4, 20), b2 = ROTATE(A[10] ^ d0, 3);                            \
-        b3 = ROTATE(A[16] ^ d1, 45), b4 = ROTATE(A[22] ^ d2, 61);                                                      \
-        E[5] = b0 ^ (~b1 & b2), E[6] = b1 ^ (~b2 & b3), E[7] = b2 ^ (~b3 & b4);                                        \
-        E[8] = b3 ^ (~b4 & b0), E[9] = b4 ^ (~b0 & b1);                                                                \
-        b0 = ROTATE(A[1] ^ d1, 1), b1 = ROTATE(A[7] ^ d2, 6), b2 = ROTATE(A[13] ^ d3, 25);                             \
-        b3 = ROTATE(A[19] ^ d4, 8), b4 = ROTATE(A[20] ^ d0, 18);                                                       \
-        E[10] = b0 ^ (~b1 & b2), E[11] = b1 ^ (~b2 & b3), E[12] = b2 ^ (~b3 & b4);                                     \
-        E[13] = b3 ^ (~b4 & b0), E[14] = b4 ^ (~b0 & b1);                                                              \
-        b0 = ROTATE(A[4] ^ d4, 27), b1 = ROTATE(A[5] ^ d0, 36), b2 = ROTATE(A[11] ^ d1, 10);                           \
-        b3 = ROTATE(A[17] ^ d2, 15), b4 = ROTATE(A[23] ^ d3, 56);                                                      \
-        E[15] = b0 ^ (~b1 & b2), E[16] = b1 ^ (~b2 & b3), E[17] = b2 ^ (~b3 & b4);                                     \
-        E[18] = b3 ^ (~b4 & b0), E[19] = b4 ^ (~b0 & b1);                                                              \
-        b0 = ROTATE(A[2] ^ d2, 62), b1 = ROTATE(A[8] ^ d3, 55), b2 = ROTATE(A[14] ^ d4, 39);                           \
-        b3 = ROTATE(A[15] ^ d0, 41), b4 = ROTATE(A[21] ^ d1, 2);                                                       \
-        E[20] = b0 ^ (~b1 & b2), E[21] = b1 ^ (~b2 & b3), E[22] = b2 ^ (~b3 & b4);                                     \
-        E[23] = b3 ^ (~b4 & b0), E[24] = b4 ^ (~b0 & b1);                                                              \
+        LANE c0 = XOR3(XOR3(A[0], A[5], A[10]), A[15], A[20]), c1 = XOR3(XOR3(A[1], A[6], A[11]), A[16], A[21]);       \
+        LANE c2 = XOR3(XOR3(A[2], A[7], A[12]), A[17], A[22]), c3 = XOR3(XOR3(A[3], A[8], A[13]), A[18], A[23]);       \
+        LANE c4 = XOR3(XOR3(A[4], A[9], A[14]), A[19], A[24]);                                                         \
+        LANE r0 = ROTATE(c0, 1), r1 = ROTATE(c1, 1), r2 = ROTATE(c2, 1), r3 = ROTATE(c3, 1), r4 = ROTATE(c4, 1);       \
+        LANE d0 = c4 ^ r1, d1 = c0 ^ r2, d2 = c1 ^ r3, d3 = c2 ^ r4, d4 = c3 ^ r0, b0, b1, b2, b3, b4;                 \
+        b0 = MIX(A[0], d0, c4, r1), b1 = ROTATE(MIX(A[6], d1, c0, r2), 44);                                            \
+        b2 = ROTATE(MIX(A[12], d2, c1, r3), 43), b3 = ROTATE(MIX(A[18], d3, c2, r4), 21);                              \
+        b4 = ROTATE(MIX(A[24], d4, c3, r0), 14);                                                                       \
+        E[0] = CHI(b0, b1, b2) ^ (constant), E[1] = CHI(b1, b2, b3), E[2] = CHI(b2, b3, b4);                           \
+        E[3] = CHI(b3, b4, b0), E[4] = CHI(b4, b0, b1);                                                                \
+        b0 = ROTATE(MIX(A[3], d3, c2, r4), 28), b1 = ROTATE(MIX(A[9], d4, c3, r0), 20);                                \
+        b2 = ROTATE(MIX(A[10], d0, c4, r1), 3), b3 = ROTATE(MIX(A[16], d1, c0, r2), 45);                               \
+        b4 = ROTATE(MIX(A[22], d2, c1, r3), 61);                                                                       \
+        E[5] = CHI(b0, b1, b2), E[6] = CHI(b1, b2, b3), E[7] = CHI(b2, b3, b4);                                        \
+        E[8] = CHI(b3, b4, b0), E[9] = CHI(b4, b0, b1);                                                                \
+        b0 = ROTATE(MIX(A[1], d1, c0, r2), 1), b1 = ROTATE(MIX(A[7], d2, c1, r3), 6);                                  \
+        b2 = ROTATE(MIX(A[13], d3, c2, r4), 25), b3 = ROTATE(MIX(A[19], d4, c3, r0), 8);                               \
+        b4 = ROTATE(MIX(A[20], d0, c4, r1), 18);                                                                       \
+        E[10] = CHI(b0, b1, b2), E[11] = CHI(b1, b2, b3), E[12] = CHI(b2, b3, b4);                                     \
+        E[13] = CHI(b3, b4, b0), E[14] = CHI(b4, b0, b1);                                                              \
+        b0 = ROTATE(MIX(A[4], d4, c3, r0), 27), b1 = ROTATE(MIX(A[5], d0, c4, r1), 36);                                \
+        b2 = ROTATE(MIX(A[11], d1, c0, r2), 10), b3 = ROTATE(MIX(A[17], d2, c1, r3), 15);                              \
+        b4 = ROTATE(MIX(A[23], d3, c2, r4), 56);                                                                       \
+        E[15] = CHI(b0, b1, b2), E[16] = CHI(b1, b2, b3), E[17] = CHI(b2, b3, b4);                                     \
+        E[18] = CHI(b3, b4, b0), E[19] = CHI(b4, b0, b1);                                                              \
+        b0 = ROTATE(MIX(A[2], d2, c1, r3), 62), b1 = ROTATE(MIX(A[8], d3, c2, r4), 55);                                \
+        b2 = ROTATE(MIX(A[14], d4, c3, r0), 39), b3 = ROTATE(MIX(A[15], d0, c4, r1), 41);                              \
+        b4 = ROTATE(MIX(A[21], d1, c0, r2), 2);                                                                        \
+        E[20] = CHI(b0, b1, b2), E[21] = CHI(b1, b2, b3), E[22] = CHI(b2, b3, b4);                                     \
+        E[23] = CHI(b3, b4, b0), E[24] = CHI(b4, b0, b1);                                                              \
     } while (0)
 
-#define LANE uint64_t
+/* The 24 rounds from S to S, by way of T. The first and the last two are not in the loop: of a state that is mostly zeros
+ * at first, and of which the digest alone is used at last, the compiler leaves out what does not count. */
+#define PERMUTE(S, T)                                                                                                  \
+    do {                                                                                                               \
+        ROUND_STEP(S, T, ROUND[0]);                                                                                    \
+        ROUND_STEP(T, S, ROUND[1]);                                                                                    \
+        for (int round = 2; round < 22; round += 2) {                                                                  \
+            ROUND_STEP(S, T, ROUND[round]);                                                                            \
+            ROUND_STEP(T, S, ROUND[round + 1]);                                                                        \
+        }                                                                                                              \
+        ROUND_STEP(S, T, ROUND[22]);                                                                                   \
+        ROUND_STEP(T, S, ROUND[23]);                                                                                   \
+    } while (0)
+
+#define LANE            uint64_t
+#define XOR3(x, y, z)   ((x) ^ (y) ^ (z))
+#define MIX(a, d, c, r) ((a) ^ (d))
+#define CHI(x, y, z)    ((x) ^ (~(y) & (z)))
 static void permute(uint64_t s[25])
 {
     uint64_t e[25];
-    for (int round = 0; round < 24; round += 2) {
-        ROUND_STEP(s, e, ROUND[round]);
-        ROUND_STEP(e, s, ROUND[round + 1]);
-    }
+    PERMUTE(s, e);
 }
-#undef LANE
 
 static uint64_t load_little(const uint8_t *p)
 {
@@ -107,38 +126,111 @@ void keccak256(const uint8_t *data, size_t size, uint8_t out[static HASH_BYTES])
 
 static void hash_one_pair(const uint8_t *in, uint8_t *out)
 {
-    uint64_t s[25] = {0};
+    uint64_t s[25] = {0}, e[25];
     for (int i = 0; i < 8; i++)
         s[i] = load_little(in + 8 * i);
     s[8] = 0x01;
     s[16] = 0x8000000000000000;
-    permute(s);
+    PERMUTE(s, e);
     for (int i = 0; i < 4; i++)
         store_little(out + 8 * i, s[i]);
 }
+#undef LANE
 
 #if KECCAK_LANES > 1
 typedef uint64_t lanes __attribute__((vector_size(8 * KECCAK_LANES)));
+typedef uint64_t words __attribute__((vector_size(HASH_BYTES)));
+#define LANE lanes
+#define PICK __builtin_shufflevector
+
+static words load_words(const uint8_t *p)
+{
+    words x;
+    memcpy(&x, p, sizeof x);
+    return x;
+}
+
+static void store_words(uint8_t *p, words x) { memcpy(p, &x, sizeof x); }
+
+#if KECCAK_LANES == 8
+#undef XOR3
+#undef MIX
+#undef CHI
+#define LOGIC(x, y, z, table) ((lanes)_mm512_ternarylogic_epi64((__m512i)(x), (__m512i)(y), (__m512i)(z), table))
+#define XOR3(x, y, z)         LOGIC(x, y, z, 0x96)
+#define MIX(a, d, c, r)       ((void)(d), XOR3(a, c, r))
+#define CHI(x, y, z)          LOGIC(x, y, z, 0xd2)
+
+#define EVENS 0, 8, 2, 10, 4, 12, 6, 14
+#define ODDS  1, 9, 3, 11, 5, 13, 7, 15
+
+/* s[i] := words i of 32 bytes each, of inputs 0, 1, 4, 5, 2, 3, 6, 7 in this order. */
+static inline void transpose_in(lanes s[4], const uint8_t *const *in, size_t at)
+{
+    lanes row[4];
+    for (int i = 0; i < 4; i++)
+        row[i] = PICK(load_words(in[i] + at), load_words(in[i + 4] + at), 0, 1, 2, 3, 4, 5, 6, 7);
+    lanes a = PICK(row[0], row[1], EVENS), b = PICK(row[0], row[1], ODDS);
+    lanes c = PICK(row[2], row[3], EVENS), d = PICK(row[2], row[3], ODDS);
+    s[0] = PICK(a, c, 0, 1, 4, 5, 8, 9, 12, 13), s[2] = PICK(a, c, 2, 3, 6, 7, 10, 11, 14, 15);
+    s[1] = PICK(b, d, 0, 1, 4, 5, 8, 9, 12, 13), s[3] = PICK(b, d, 2, 3, 6, 7, 10, 11, 14, 15);
+}
+
+static inline void store_two(uint8_t *first, uint8_t *second, lanes x)
+{
+    store_words(first, PICK(x, x, 0, 1, 2, 3));
+    store_words(second, PICK(x, x, 4, 5, 6, 7));
+}
+
+/* The way back. */
+static inline void transpose_out(const lanes s[4], uint8_t *const *out)
+{
+    lanes a = PICK(s[0], s[1], EVENS), b = PICK(s[0], s[1], ODDS);
+    lanes c = PICK(s[2], s[3], EVENS), d = PICK(s[2], s[3], ODDS);
+    store_two(out[0], out[4], PICK(a, c, 0, 1, 8, 9, 2, 3, 10, 11));
+    store_two(out[2], out[6], PICK(a, c, 4, 5, 12, 13, 6, 7, 14, 15));
+    store_two(out[1], out[5], PICK(b, d, 0, 1, 8, 9, 2, 3, 10, 11));
+    store_two(out[3], out[7], PICK(b, d, 4, 5, 12, 13, 6, 7, 14, 15));
+}
+#else
+/* to[i] := words i of the rows. It is its own inverse. */
+static inline void transpose(lanes to[4], const lanes row[4])
+{
+    lanes a = PICK(row[0], row[1], 0, 4, 2, 6), b = PICK(row[0], row[1], 1, 5, 3, 7);
+    lanes c = PICK(row[2], row[3], 0, 4, 2, 6), d = PICK(row[2], row[3], 1, 5, 3, 7);
+    to[0] = PICK(a, c, 0, 1, 4, 5), to[1] = PICK(b, d, 0, 1, 4, 5);
+    to[2] = PICK(a, c, 2, 3, 6, 7), to[3] = PICK(b, d, 2, 3, 6, 7);
+}
+
+static inline void transpose_in(lanes s[4], const uint8_t *const *in, size_t at)
+{
+    lanes row[4];
+    for (int i = 0; i < 4; i++)
+        row[i] = load_words(in[i] + at);
+    transpose(s, row);
+}
+
+static inline void transpose_out(const lanes s[4], uint8_t *const *out)
+{
+    lanes row[4];
+    transpose(row, s);
+    for (int i = 0; i < 4; i++)
+        store_words(out[i], row[i]);
+}
+#endif
 
 /* Hashes KECCAK_LANES pairs, all of which are read before any output is written. */
 static void hash_many_pairs(const uint8_t *const *in, uint8_t *const *out)
 {
     lanes s[25] = {0}, e[25];
-    for (int i = 0; i < 8; i++)
-        for (int lane = 0; lane < KECCAK_LANES; lane++)
-            s[i][lane] = load_little(in[lane] + 8 * i);
+    transpose_in(s, in, 0);
+    transpose_in(s + 4, in, HASH_BYTES);
     s[8] = (lanes){0} + 0x01;
     s[16] = (lanes){0} + 0x8000000000000000;
-#define LANE lanes
-    for (int round = 0; round < 24; round += 2) {
-        ROUND_STEP(s, e, ROUND[round]);
-        ROUND_STEP(e, s, ROUND[round + 1]);
-    }
-#undef LANE
-    for (int lane = 0; lane < KECCAK_LANES; lane++)
-        for (int i = 0; i < 4; i++)
-            store_little(out[lane] + 8 * i, s[i][lane]);
+    PERMUTE(s, e);
+    transpose_out(s, out);
 }
+#undef LANE
 #endif
 
 void keccak_pairs_gather(const uint8_t *const *in, uint8_t *const *out, size_t count)
@@ -257,9 +349,15 @@ static void chunk_root(const uint8_t *data, size_t size, unsigned log2_size, uns
     while (((size_t)1 << level) < size)
         level++;
     size_t used = (size_t)1 << level;
-    copy_big_endian(buffer, data, size, word_bytes);
-    memset(buffer + size, 0, used - size);
-    for (size_t pairs = used / 64; pairs != 0; pairs /= 2)
+    size_t pairs = used / 64;
+    if (word_bytes == 1 && size == used && pairs != 0) {
+        keccak_pairs(data, buffer, pairs);
+        pairs /= 2;
+    } else {
+        copy_big_endian(buffer, data, size, word_bytes);
+        memset(buffer + size, 0, used - size);
+    }
+    for (; pairs != 0; pairs /= 2)
         keccak_pairs(buffer, buffer, pairs);
     for (; level < log2_size; level++)
         keccak_pair(buffer, zero_root(level), buffer);
