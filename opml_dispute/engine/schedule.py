@@ -43,6 +43,8 @@ MOST_STEPS: Final = 1 << 18
 """Programs of more are run node by node: what planning costs here grows with them."""
 
 _ALIGNMENT: Final = 64
+_MOST_READS: Final = 127
+"""So many reads, or more, count as this many."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +58,7 @@ class Schedule:
     copies: bytes
     """Further records, with the numbers behind: they bring results from buffers to their places."""
     chained: bytes
-    """A byte a step: bit 0 if it runs with the one before it; bit 1 if one later step alone reads its output."""
+    """A byte a step: bit 0 if it runs with the one before it; the others as `_Planner._reads`."""
     clearings: npt.NDArray[np.uint64]
     """[n][step, offset, size]: parts of the workspace that must be zero before a step."""
     workspace_bytes: int
@@ -126,7 +128,7 @@ class _Planner:
         for chain in chains:
             clearings += [(len(chained), place.workspace, place.used) for place in unclean.get(chain.start, ())]
             order += chain
-            chained += bytes((i != chain.start) | self._is_read_once(i) << 1 for i in chain)
+            chained += bytes((i != chain.start) | self._reads(i) << 1 for i in chain)
             if self._copy_back(chain):
                 order.append(-len(self.copies) // RECORD_BYTES)
                 chained.append(1)
@@ -197,13 +199,14 @@ class _Planner:
         # WHY the extents too: beside what was written lie zeros, which a buffer does not have.
         return written in chain and all(at > written and (begin, end) == (lo, hi) for at, begin, end in place.reads)
 
-    def _is_read_once(self, step: int) -> bool:
-        """Whether the output of `step` is read by one later step, as a whole, and is gone then."""
+    def _reads(self, step: int) -> int:
+        """How many later steps read the output of `step`, each as a whole, before it is gone; 0 if others may."""
         place = self.steps[step].operands[0].place
         if place is None or place.buffer is not None or place.within is not None or len(place.writes) != 1:
-            return False
+            return 0
         written, lo, hi, _ = place.writes[0]
-        return [(begin, end) for at, begin, end in place.reads if at > written] == [(lo, hi)] and len(place.reads) == 1
+        whole = all(at > written and (begin, end) == (lo, hi) for at, begin, end in place.reads)
+        return min(len(place.reads), _MOST_READS) if whole else 0
 
     def _free_buffer(self, busy: Mapping[int, int], step: int) -> int:
         number = next(n for n in range(len(busy) + 1) if busy.get(n, -1) < step)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from opml_dispute.model.compiler import compile_model
 from opml_dispute.model.opcodes import DType
+from opml_dispute.model.program import Program
 from tests.engine.test_schedule import assert_same
 from tests.kernels.maker import values
 from tests.model.graphs import Graph
@@ -56,6 +57,15 @@ def random_graph(rng: np.random.Generator, rows: int, length: int) -> onnx.Model
                 full.pop()  # then nothing else reads the squares
         elif kind < 0.6:
             row.append(graph.node(str(rng.choice(UNARY)), row[-1]))
+        elif kind < 0.66:  # what a softmax begins with, with or without its end
+            row.append(graph.node("ReduceMax", x, last[0], keepdims=1))
+            below = graph.node("Sub", x, row[-1])
+            full.append(graph.node("Exp", below))
+            row.append(graph.node("ReduceSum", full[-1], last[0], keepdims=1))
+            if rng.random() < 0.7:
+                full.append(graph.node("Div", full[-1], row[-1]))
+            if rng.random() < 0.3:
+                full.append(below)
         elif kind < 0.7:
             full.append(graph.node(str(rng.choice(UNARY)), x))
         else:
@@ -84,6 +94,33 @@ NORMALISATIONS: dict[str, tuple[list[tuple[int, ...]], dict[str, Any]]] = {
     "LpNormalization": ([], {"axis": -1, "p": 2}),
 }
 """By operator: its constants' dimensions, by the input's, and its attributes."""
+
+
+def softmax(shape: tuple[int, ...]) -> Program:
+    graph = Graph()
+    return compile_model(graph.model([graph.node("Softmax", graph.input("x", list(shape)))]))
+
+
+@pytest.mark.parametrize("range_of", [1.0, 60.0, 300.0])
+@pytest.mark.parametrize("length", [16, 37, 128, 1000])
+def test_softmax_of_finite_numbers(length: int, range_of: float) -> None:
+    """Softmax gives the bits of the node-by-node run whether or not its smallest powers are normal numbers."""
+    rng = np.random.default_rng(length)
+    shape = (-(-LEAST // length), length)
+    x = rng.standard_normal(shape) * range_of
+    x[:3] = [[0.0], [-np.inf], [-7.0]]  # rows of one number, and of no finite one
+    x[3:6, 1:] = -np.inf
+    x[6, 5] = np.inf
+    x[7] = -np.abs(x[7])
+    x[7, ::3] = -0.0
+    assert_same(softmax(shape), {"x": x.astype(np.float32)})
+
+
+def test_softmax_divides_by_every_kind_of_sum() -> None:
+    """Quotients are rounded right whatever the last bits of a row's sum are."""
+    rng = np.random.default_rng(5)
+    x = -np.abs(rng.standard_normal((20_000, 16))) * rng.choice([0.1, 1.0, 10.0], (20_000, 1))
+    assert_same(softmax(x.shape), {"x": x.astype(np.float32)})
 
 
 @pytest.mark.parametrize("operator", NORMALISATIONS)

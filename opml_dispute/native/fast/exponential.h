@@ -25,10 +25,9 @@ INLINE vec scale(vec p, vec shifted, vec n, vec x)
 #endif
 }
 
-INLINE vec exp_vec(vec x)
+/* Of numbers from -105 to 90, or NaN. */
+INLINE vec exp_in_range(vec x)
 {
-    x = choose(x > 90.0f, splat(90.0f), x);
-    x = choose(x < -105.0f, splat(-105.0f), x);
     vec shifted = fma_vec(x, splat(0x1.715476p+0f), splat(0x1.8p+23f));
     vec n = shifted - 0x1.8p+23f;
     vec r = fma_vec(n, splat(-0x1.62e400p-1f), x);
@@ -40,6 +39,12 @@ INLINE vec exp_vec(vec x)
     p = fma_vec(p, r, splat(0.5f));
     p = fma_vec(p, r * r, r) + 1.0f;
     return scale(p, shifted, n, x);
+}
+
+INLINE vec exp_vec(vec x)
+{
+    x = choose(x > 90.0f, splat(90.0f), x);
+    return exp_in_range(choose(x < -105.0f, splat(-105.0f), x));
 }
 
 #endif

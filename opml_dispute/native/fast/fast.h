@@ -107,6 +107,16 @@ struct fast_squares {
 /* Rows [first, end). */
 void fast_square_rows(const struct fast_squares *s, u64 first, u64 end);
 
+/* A row's greatest number, e to the power of the differences from it, their sum, and their quotients by that. */
+struct fast_exponentials {
+    const float *x;                  /* rows, one behind the other, as are `below`, `power` and `quotient` */
+    float *greatest, *sum;           /* of each row */
+    float *below, *power, *quotient; /* null if nothing reads the differences or powers, or none is divided */
+    u64 length;                      /* of a row */
+};
+/* Rows [first, end). */
+void fast_exponential_rows(const struct fast_exponentials *e, u64 first, u64 end);
+
 /* Makes outputs [lo, hi) of r, whose elements lie in the host's byte order; 0 if no fast path takes it. `prepared`: null
  * where nothing is. */
 int fast_run(u8 *segment, const struct record *r, u64 lo, u64 hi, const struct fast_prepared *prepared,

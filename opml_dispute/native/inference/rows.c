@@ -162,7 +162,6 @@ static int is_packed_output_of(const struct step *step, unsigned j, const struct
  * itself, and the sum of it, each a tensor in the memory that they share. */
 static void plan_squares(struct step *step, uint64_t left, uint64_t rows, const uint8_t *segment)
 {
-    step->squares = 0;
     unsigned centres = step->record.opcode == OP_BINARY && step->record.imm[0] == BIN_SUB;
     if (left < 2 + centres)
         return;
@@ -177,7 +176,7 @@ static void plan_squares(struct step *step, uint64_t left, uint64_t rows, const 
         return;
     const struct record *c = &step->record;
     struct fast_squares found = {.x = (const float *)(segment + c->in[0]),
-                                 .square = squares->read_once ? NULL : (float *)(segment + s->out),
+                                 .square = squares->reads == 1 ? NULL : (float *)(segment + s->out),
                                  .sum = (float *)(segment + r->out),
                                  .length = s->hi / rows};
     if (centres) {
@@ -189,7 +188,61 @@ static void plan_squares(struct step *step, uint64_t left, uint64_t rows, const 
         found.centred = (float *)(segment + c->out);
     }
     step->square = found;
-    step->squares = 2 + centres;
+    step->together = 2 + centres;
+}
+
+/* Whether a step is `function` of binary32 on packed rows, whose second operand is one number for each row, made by `made`;
+ * its first is made by `first`, if that is not null. */
+static int is_by_number(const struct step *step, uint64_t function, const struct step *first, const struct step *made,
+                        uint64_t rows)
+{
+    const struct record *r = &step->record;
+    return r->opcode == OP_BINARY && r->imm[0] == function && r->dtype_in[0] == DT_F32 && schedule_is_packed(r, 0) &&
+           is_packed_output_of(step, 1, first) && !(step->buffered >> 1 & 3) && schedule_is_made_by(step, 2, made) &&
+           pitch_of(r, 2, rows) == 1;
+}
+
+/* Whether a step reduces packed rows by `function`, to one number for each, and begins a chain. */
+static int is_row_reduction(const struct step *step, uint64_t function, uint64_t rows)
+{
+    const struct record *r = &step->record;
+    return r->opcode == OP_REDUCE && r->imm[0] == function && r->dtype_in[0] == DT_F32 && !step->chained &&
+           !step->buffered && schedule_is_packed(r, 1) && pitch_of(r, 0, rows) == 1;
+}
+
+/* Sees whether step i of a group begins what every softmax begins with: the greatest of a row, x - that, e to the power of
+ * the difference, the sum of it, and perhaps the quotient by the sum. */
+static void plan_exponentials(struct step *step, uint64_t left, uint64_t rows, const uint8_t *segment)
+{
+    if (left < 4 || !is_row_reduction(step, RED_MAX, rows) || elements(&step->record, 1) < 2 * rows)
+        return;
+    const struct step *below = step + 1, *power = step + 2, *sum = step + 3, *quotient = step + 4;
+    const struct record *x = &step->record, *e = &power->record;
+    uint64_t count = elements(x, 1);
+    if (below->chained || !is_by_number(below, BIN_SUB, NULL, step, rows) || below->record.in[0] != x->in[0] ||
+        below->record.hi != count)
+        return;
+    int keeps_below = !(below->buffered & 1);
+    if (!keeps_below && !(below->passes == 2 && below->is_arithmetic))
+        return; /* another step of the chain may read it */
+    if (e->opcode != OP_UNARY || e->imm[0] != UN_EXP || e->dtype_in[0] != DT_F32 || !power->chained ||
+        power->buffered & 1 || !schedule_is_packed(e, 0) || !is_packed_output_of(power, 1, below))
+        return;
+    if (!is_row_reduction(sum, RED_SUM, rows) || !is_packed_output_of(sum, 1, power) ||
+        elements(&sum->record, 1) != count)
+        return;
+    int divides = left > 4 && !quotient->chained && !(quotient->buffered & 1) && quotient->record.hi == count &&
+                  is_by_number(quotient, BIN_DIV, power, sum, rows);
+    step->exponential =
+        (struct fast_exponentials){.x = (const float *)(segment + x->in[0]),
+                                   .greatest = (float *)(segment + x->out),
+                                   .sum = (float *)(segment + sum->record.out),
+                                   .below = keeps_below ? (float *)(segment + below->record.out) : NULL,
+                                   .power = power->reads == 1u + (unsigned)divides ? NULL : (float *)(segment + e->out),
+                                   .quotient = divides ? (float *)(segment + quotient->record.out) : NULL,
+                                   .length = count / rows};
+    step->together = 4 + (unsigned)divides;
+    step->are_exponentials = 1;
 }
 
 uint64_t schedule_plan_rows(struct schedule *s, uint64_t i, const uint8_t *segment)
@@ -209,8 +262,11 @@ uint64_t schedule_plan_rows(struct schedule *s, uint64_t i, const uint8_t *segme
         return chain_end(s, i);
     head->group = (uint32_t)(end - i);
     head->rows = rows;
-    for (uint64_t k = i; k < end; k++)
+    for (uint64_t k = i; k < end; k++) {
+        s->step[k].together = 0;
         plan_squares(&s->step[k], end - k, rows, segment);
+        plan_exponentials(&s->step[k], end - k, rows, segment);
+    }
     head->rows_at_once = length < AT_ONCE ? AT_ONCE / length : 1;
     return end;
 }

@@ -99,6 +99,15 @@ static void run_range(const struct job *job, const struct step *step, unsigned s
     run_chain(job, step, steps, begin, end, worker, scratch);
 }
 
+/* Rows [row, end) of the steps from `step` on that are one function of rows. */
+static void run_together(const struct step *step, uint64_t row, uint64_t end)
+{
+    if (step->are_exponentials)
+        fast_exponential_rows(&step->exponential, row, end);
+    else
+        fast_square_rows(&step->square, row, end);
+}
+
 /* Rows [part * each, ...) of a group, some at a time. */
 static void run_rows(const struct job *job, unsigned part, unsigned worker, struct fast_scratch *scratch)
 {
@@ -111,12 +120,13 @@ static void run_rows(const struct job *job, unsigned part, unsigned worker, stru
             for (next = i + 1; next < job->steps && first[next].chained; next++)
                 ;
             uint64_t each = first[i].record.hi / first->rows;
-            if (first[i].squares && !first[i].chained) {
-                fast_square_rows(&first[i].square, row, end);
-                i += first[i].squares;
+            if (first[i].together && !first[i].chained) {
+                run_together(&first[i], row, end);
+                i += first[i].together;
                 for (next = i; next < job->steps && first[next].chained; next++)
                     ;
-                run_chain(job, &first[i], next - i, row, end, worker, scratch);
+                each = next > i ? first[i].record.hi / first->rows : 0;
+                run_chain(job, &first[i], next - i, row * each, end * each, worker, scratch);
                 continue;
             }
             run_range(job, &first[i], next - i, row * each, end * each, worker, scratch);
@@ -241,7 +251,7 @@ struct plan {
 };
 
 /* Step i is plan[i], of the program's records or, with numbers from `nodes` on, of `copies`; bit 0 of chained[i] says
- * whether it runs with the one before it, bit 1 whether one later step reads what it makes, and no other; clearing[i] are a step, an offset and a size. Null if there is no memory. */
+ * whether it runs with the one before it, the other bits how many later steps read what it makes (`reads`); clearing[i] are a step, an offset and a size. Null if there is no memory. */
 EXPORT struct schedule *opml_schedule_new(struct ml *ml, const uint8_t *records, uint64_t nodes, const uint8_t *copies,
                                           const struct plan *plan, uint64_t steps, const uint8_t *chained,
                                           const uint64_t *clearing, uint64_t clearings, uint64_t workspace_bytes,
@@ -275,7 +285,7 @@ EXPORT struct schedule *opml_schedule_new(struct ml *ml, const uint8_t *records,
         r->hi = plan[i].hi; /* of the last of the records that the step takes together */
         r->n_free = 0;      /* freed blocks are not in the segment */
         s->step[i].chained = chained[i] & 1;
-        s->step[i].read_once = chained[i] >> 1 & 1;
+        s->step[i].reads = chained[i] >> 1;
         for (unsigned j = 0; j <= r->n_in; j++) {
             uint64_t *at = schedule_operand(r, j), place = plan[i].at[j] & ~(IN_WORKSPACE | IN_PROCESS | IN_BUFFER);
             *at = plan[i].at[j];

@@ -14,14 +14,18 @@ struct step {
     uint32_t buffered;      /* bit j: operand j (0 the output) is in a buffer */
     uint32_t constant;      /* bit j: operand j is a weight, read where the program holds it */
     uint32_t chained;       /* runs with the step before it */
-    uint32_t read_once;     /* one later step reads what it makes, and no other */
+    uint32_t reads;         /* so many later steps read what it makes, each the whole, and none other; 0: others may */
     uint32_t passes;        /* so many steps, this and those after it, are one pass (passes.c) */
     uint32_t is_arithmetic; /* that pass is fast_arithmetic's, not fast_quantise's */
     struct fast_operands as_first, as_later; /* of arithmetic, where the step begins a pass and where it does not */
     uint32_t group;              /* of a head: so many steps are made together, some rows at a time (rows.c) */
     uint64_t rows, rows_at_once; /* of a group */
-    uint32_t squares;            /* in a group: so many steps from here on are `square`, sum included (rows.c) */
-    struct fast_squares square;
+    uint32_t together;           /* in a group: so many steps from here on are one function of rows (rows.c) */
+    uint32_t are_exponentials;   /* it is fast_exponential_rows, not fast_square_rows */
+    union {
+        struct fast_squares square;
+        struct fast_exponentials exponential;
+    };
     uint32_t finishes; /* of a head: so many steps after it are its `finish` (see plan_finish) */
     struct fast_finish finish;
     struct fast_prepared prepared;
