@@ -15,7 +15,7 @@ next, and records of many times follow from those of two (`generation.unroll`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 from opml_dispute.engine.segment import LEAST_BLOCK_LOG2
@@ -135,31 +135,33 @@ class Plan:
         arena = {id(buffer) for buffer in self._arena}
         records: list[Record] = []
         made_of: list[Op] = []
+        cuts: dict[tuple[object, ...], list[tuple[int, int]]] = {}
         for i, op in enumerate(self.ops):
-            most = meter.limits.nodes - len(records)
-            parts = tiles(self._record(op), op.count, op.grains, budget, estimate, partial(_allow, most, meter, op))
-            meter.nodes(len(parts))
+            allow = partial(_allow, meter.limits.nodes - len(records), meter, op)
+            # What a node costs does not depend on where its operands lie, and layers repeat each other's operations.
+            dtypes = tuple(tensor.dtype for tensor in op.inputs)
+            alike = (op.opcode, op.out.dtype, dtypes, op.rank, op.imm, op.body, op.count, op.grains)
+            spans = cuts.get(alike)
+            if spans is None:
+                parts = tiles(self._record(op, dtypes, 0, op.count), op.count, op.grains, budget, estimate, allow)
+                spans = cuts[alike] = [(part.lo, part.hi) for part in parts]
+            else:
+                allow(len(spans))
+            meter.nodes(len(spans))
             touched = dict.fromkeys(id(tensor.buffer) for tensor in (*op.inputs, op.out))
             dead = [buffer for buffer in touched if buffer in arena and last_use[buffer] == i]
             # INVARIANT: a block is freed in the same transition as its last use, so S_n holds only what is live,
             # and committing to it costs the outputs alone. A record has room: at most 6 inputs and 1 output.
             offsets = [self._places[buffer] for buffer in dead]
-            parts[-1] = replace(parts[-1], frees=tuple(Free(log2, offset) for offset, log2 in offsets))
-            records += parts
-            made_of += [op] * len(parts)
+            records += [self._record(op, dtypes, lo, hi) for lo, hi in spans[:-1]]
+            records.append(self._record(op, dtypes, *spans[-1], tuple(Free(log2, offset) for offset, log2 in offsets)))
+            made_of += [op] * len(spans)
         return records, made_of
 
-    def _record(self, op: Op) -> Record:
-        return Record(
-            opcode=op.opcode,
-            dtype_out=op.out.dtype,
-            out=self._address(op.out),
-            inputs=tuple(self._address(tensor) for tensor in op.inputs),
-            dtypes_in=tuple(tensor.dtype for tensor in op.inputs),
-            rank=op.rank,
-            imm=op.imm,
-            body=op.body,
-        )
+    def _record(self, op: Op, dtypes: tuple[DType, ...], lo: int, hi: int, frees: tuple[Free, ...] = ()) -> Record:
+        inputs = tuple([self._address(tensor) for tensor in op.inputs])
+        out = self._address(op.out)
+        return Record(op.opcode, op.out.dtype, out, inputs, dtypes, op.rank, lo, hi, op.imm, op.body, frees)
 
 
 def live_operations(ops: Sequence[Op], outputs: Sequence[Tensor]) -> list[Op]:
