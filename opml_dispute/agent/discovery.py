@@ -41,9 +41,8 @@ class Discovery:
         if not self._is_same(head, game_count, request_count):
             self.reorganisations += 1
             known_games = known_requests = 0
-        games = rpc.read_each([factory.game_at(index) for index in range(known_games, game_count)], at=head)
-        new = range(known_requests, request_count)
-        requests = rpc.read_each([oracle.request_id_at(index) for index in new], at=head)
+        games = rpc.read_range(factory.game_at, range(known_games, game_count), at=head)
+        requests = rpc.read_range(oracle.request_id_at, range(known_requests, request_count), at=head)
         self.games = [*self.games[:known_games], *games]
         self.requests = [*self.requests[:known_requests], *requests]
         self._head = head

@@ -58,9 +58,9 @@ class Mined:
     created: Address | None
     logs: tuple[Log, ...]
     data_fee_wei: int
+    """What a rollup's node says that the transaction's data cost on the first layer; 0 elsewhere."""
     blob_fee_wei: int = 0
     """Paid for its blobs."""
-    """What a rollup's node says that the transaction's data cost on the first layer; 0 elsewhere."""
 
 
 def anything(method: str, value: Any) -> Any:
@@ -73,6 +73,11 @@ def quantity(method: str, value: Any) -> int:
     if not isinstance(value, str) or not _QUANTITY.fullmatch(value):
         raise RpcAnswerInvalid(method, value, "a hexadecimal number")
     return int(value, 16)
+
+
+def quantity_or_none(method: str, value: Any) -> int | None:
+    """A number, or None where the node says null: some have no value to tell."""
+    return None if value is None else quantity(method, value)
 
 
 def data(method: str, value: Any) -> bytes:
@@ -152,16 +157,25 @@ def receipt(method: str, value: Any) -> Mined | None:
         gas_used=quantity(method, fields.get("gasUsed")),
         gas_price_wei=_optional(quantity, method, fields.get("effectiveGasPrice"), 0),
         created=_optional(address, method, fields.get("contractAddress"), None),
-        logs=logs(method, fields.get("logs")),
+        logs=_optional(logs, method, fields.get("logs"), ()),
         data_fee_wei=_optional(quantity, method, fields.get("l1Fee"), 0),
         blob_fee_wei=_optional(quantity, method, fields.get("blobGasUsed"), 0)
         * _optional(quantity, method, fields.get("blobGasPrice"), 0),
     )
 
 
+def receipt_of(transaction_hash: bytes, method: str, value: Any) -> Mined | None:
+    """The receipt of one transaction: another's would tell of another success, other costs and other events."""
+    found = receipt(method, value)
+    if found is not None and found.transaction_hash != transaction_hash:
+        raise RpcAnswerInvalid(method, found.transaction_hash.hex(), f"the receipt of {transaction_hash.hex()}")
+    return found
+
+
 def paid_tips(method: str, value: Any) -> list[int]:
-    """The tips of eth_feeHistory's first percentile, one a block."""
-    rewards = _items(method, _fields(method, value, "a fee history").get("reward"), "a list of rewards")
+    """The tips of eth_feeHistory's first percentile, one a block; none where the node says null."""
+    history = {} if value is None else _fields(method, value, "a fee history")
+    rewards = _items(method, [] if history.get("reward") is None else history["reward"], "a list of rewards")
     return [quantity(method, row[0]) for row in rewards if isinstance(row, list) and row]
 
 

@@ -124,7 +124,7 @@ def _wanted(
 ) -> Deployment:
     """The deployment to be made, with nothing created yet; defaults filled in."""
     return Deployment(
-        chain_id=sender.rpc.chain_id(),
+        chain_id=sender.chain_id,
         block=sender.rpc.head().number,
         absolute_prestate=absolute_prestate,
         addresses={},

@@ -144,11 +144,13 @@ def with_blob_fee(rpc: Rpc, fees: Fees, cap_wei: int) -> Fees:
 
 
 def _tip_wei(rpc: Rpc) -> int:
+    suggested: int | None = None
     try:
-        suggested = int(rpc.request("eth_maxPriorityFeePerGas", parse=answers.quantity))
+        suggested = rpc.request("eth_maxPriorityFeePerGas", parse=answers.quantity_or_none)
     except RpcFailed as error:
         if error.kind == Refusal.BUSY:
             raise
+    if suggested is None:
         return _paid_lately_wei(rpc, DEFAULT_TIP_WEI)
     if suggested <= SUSPICIOUS_TIP_WEI:
         return suggested

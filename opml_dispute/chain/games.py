@@ -24,7 +24,7 @@ from opml_dispute.chain.rpc import Call, Rpc, UnexpectedAnswer
 from opml_dispute.chain.wiring import GameParts, expect_own_parts
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.bond import BondTerms
-from opml_dispute.game.claim import NO_PARENT, Claim, Game, GameStatus
+from opml_dispute.game.claim import NO_PARENT, Claim, Game
 from opml_dispute.game.clock import Clock, ClockSettings
 from opml_dispute.game.depths import Depths
 from opml_dispute.game.position import Position
@@ -32,6 +32,10 @@ from opml_dispute.primitives import Address, Hash32, RequestId, StateHash, State
 
 GAMES_AT_ONCE: Final = 200
 """Games whose answers are held before they are put together."""
+
+
+CLAIMS_AT_ONCE: Final = 1_000
+"""Claims of a game that are asked for before the last of them is known to be there."""
 
 
 class UnknownGame(OpmlError):
@@ -137,6 +141,10 @@ class GameReader:
         """Raises `ForeignGame`, or why the game's VM cannot be read."""
         request_id, creator, created_at_s, split, deepest, max_clock_s, extension_s, *rest = answers
         node_count, item_count, starting_root, absolute_prestate, chain_id, l1_head, vm, weth, registry, terms = rest
+        try:
+            depths = Depths(split, deepest)
+        except ValueError as error:
+            raise UnexpectedAnswer(f"the game {address} answered depths that no game has: {error}") from None
         if vm not in self._oracles:
             oracle = self.rpc.read(FPVM(vm).oracle())
             self._oracles[vm] = (oracle, self.rpc.read(PreimageOracle(oracle).challenge_period_s()))
@@ -147,7 +155,7 @@ class GameReader:
             request_id=request_id,
             creator=creator,
             created_at_s=created_at_s,
-            depths=Depths(split, deepest),
+            depths=depths,
             clocks=ClockSettings(max_clock_s, extension_s, challenge_period_s),
             node_count=node_count,
             item_count=item_count,
@@ -196,31 +204,56 @@ class GameReader:
         states = self.rpc.try_each(
             [call for game in contracts for call in (game.status(), game.resolved_at_s(), game.claim_count())], at=at
         )
-        counts = [0 if isinstance(count, OpmlError) else count for count in states[2::3]]
-        answers = iter(
-            self.rpc.try_each(
-                [
-                    call
-                    for game, count in zip(contracts, counts, strict=True)
-                    for index in range(count)
-                    for call in (game.claim(index), game.is_resolved(index))
-                ],
-                at=at,
-            )
-        )
-        found: list[Game | OpmlError] = []
-        for index, (address, count) in enumerate(zip(addresses, counts, strict=True)):
-            state, claims = states[3 * index : 3 * index + 3], list(islice(answers, 2 * count))
-            error = next((answer for answer in (*state, *claims) if isinstance(answer, OpmlError)), None)
-            found.append(self._assembled(address, state, claims) if error is None else error)
+        counts = [range(0) if isinstance(count, OpmlError) else range(count) for count in states[2::3]]
+        claims = self._read_claims(contracts, counts, at)
+        return [
+            self._assembled(address, states[3 * index : 3 * index + 3], claims[index])
+            for index, address in enumerate(addresses)
+        ]
+
+    def _read_claims(self, games: Sequence[FaultDisputeGame], indices: Sequence[range], at: Head) -> list[list[Any]]:
+        """
+        Of each game, two answers for each of these claims, or the errors in their place.
+
+        Some claims at a time: a node may name any number of them, and the first that it does not have ends the list.
+        """
+        found: list[list[Any]] = [[] for _ in games]
+        left = {number: part for number, part in enumerate(indices) if part}
+        while left:
+            parts = {number: part[:CLAIMS_AT_ONCE] for number, part in left.items()}
+            calls = [
+                call
+                for number, part in parts.items()
+                for index in part
+                for call in (games[number].claim(index), games[number].is_resolved(index))
+            ]
+            answers = iter(self.rpc.try_each(calls, at=at))
+            for number, part in parts.items():
+                found[number] += islice(answers, 2 * len(part))
+                left[number] = left[number][len(part) :]
+                if not left[number] or isinstance(found[number][-2], OpmlError):
+                    del left[number]
         return found
 
-    def _assembled(self, address: Address, state: Sequence[Any], claims: Sequence[Any]) -> Game:
+    def _assembled(self, address: Address, state: Sequence[Any], claims: Sequence[Any]) -> Game | OpmlError:
+        """A game, or the error that came in the place of an answer about it."""
+        error = next((answer for answer in (*state, *claims) if isinstance(answer, OpmlError)), None)
+        if error is not None:
+            return error
+        try:
+            if not claims:
+                raise ValueError("it has no root claim")
+            return self._game(address, state, claims)
+        except ValueError as reason:
+            return UnexpectedAnswer(f"the game {address} answered claims that no game has: {reason}")
+
+    def _game(self, address: Address, state: Sequence[Any], claims: Sequence[Any]) -> Game:
+        """Raises `ValueError` for claims that cannot be."""
         fixed, (status, resolved_at_s, _) = self._constants[address], state
         return Game(
             address=address,
             request_id=fixed.request_id,
-            status=GameStatus(status),
+            status=status,
             created_at_s=fixed.created_at_s,
             depths=fixed.depths,
             clocks=fixed.clocks,

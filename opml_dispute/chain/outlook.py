@@ -11,6 +11,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Final
 
 from opml_dispute.chain import answers
 from opml_dispute.chain.answers import Mined
@@ -19,6 +21,9 @@ from opml_dispute.chain.rpc import Ask, Rpc
 from opml_dispute.chain.rpc_errors import RpcError
 from opml_dispute.chain.transactions import NonceTaken, Order, Quote
 from opml_dispute.primitives import Address
+
+MOST_PENDING: Final = 64
+"""Nonces before a transaction's own that are looked after: no pool keeps more of one account."""
 
 
 @dataclass
@@ -87,7 +92,8 @@ class Outlook:
 
     def _receipt(self, flight: Flight) -> Mined | None:
         asked = [
-            Ask("eth_getTransactionReceipt", ("0x" + hash_.hex(),), answers.receipt) for hash_ in set(flight.hashes)
+            Ask("eth_getTransactionReceipt", ("0x" + hash_.hex(),), partial(answers.receipt_of, hash_))
+            for hash_ in set(flight.hashes)
         ]
         return next((found for found in self._rpc.batch(asked) if found is not None), None)
 
@@ -132,7 +138,7 @@ class Outlook:
 
         WHY NOT sign the flight anew under the first of them: both forms could be mined then.
         """
-        for nonce in range(first, last):
+        for nonce in range(max(first, last - MOST_PENDING), last):
             raw = self._earlier(nonce)
             if raw is not None:
                 self._tell("A reorganisation took back an earlier transaction; sending it again")

@@ -13,6 +13,7 @@ from typing import Any
 
 from opml_dispute.chain.abi import Undecodable, decode
 from opml_dispute.chain.artifacts import error_signatures
+from opml_dispute.chain.rpc_errors import quote
 from opml_dispute.errors import OpmlError
 
 _ERROR_STRING = bytes.fromhex("08c379a0")
@@ -64,7 +65,9 @@ class Reverted(OpmlError):
     def __init__(self, what: str, data: bytes, *, otherwise: str = "no reason given") -> None:
         """`otherwise` is told where there is no `data`."""
         meaning = describe_revert(data)
-        super().__init__(f"{what} was refused: {meaning.text if data else otherwise}", hint=HINTS.get(meaning.name))
+        super().__init__(
+            f"{what} was refused: {quote(meaning.text) if data else otherwise}", hint=HINTS.get(meaning.name)
+        )
         self.what, self.data, self.meaning = what, data, meaning
 
     @property
@@ -119,7 +122,7 @@ def revert_data(error: Any) -> bytes | None:
     The bytes a reverted call returned, out of a JSON-RPC error object; None if the error is not a revert.
 
     Nodes put them in `data` as a string, or in `data.data`, or in `data.result`, some behind the word "Reverted"; a
-    revert without bytes is known only by code 3 or by its message.
+    revert without bytes is known only by code 3 or by its message, since some nodes put "0x" into every error.
     """
     if not isinstance(error, dict):
         return None
@@ -128,11 +131,11 @@ def revert_data(error: Any) -> bytes | None:
         data = data.get("data", data.get("result"))
     if isinstance(data, str):
         text = data.removeprefix("Reverted ").strip()
-        if text.startswith("0x"):
+        if text.startswith("0x") and (len(text) > 2 or text != data):
             try:
                 return bytes.fromhex(text[2:])
             except ValueError:
                 return None
-    if error.get("code") == _REVERT_CODE or str(error.get("message", "")).startswith("execution reverted"):
+    if error.get("code") == _REVERT_CODE or "revert" in str(error.get("message", ""))[:300].lower():
         return b""
     return None

@@ -46,6 +46,9 @@ DEFAULT_URL = "http://127.0.0.1:8545"
 _FIRST_CONTACT_TRIES: Final = 3
 """The number of tries at a URL that has never given a valid answer: it may not be a node at all."""
 
+ITEMS_AT_ONCE: Final = 1_000
+"""Items of a list that are asked for before the first of them is known to be there."""
+
 T = TypeVar("T")
 
 
@@ -111,14 +114,20 @@ class Call(Generic[T]):
         return f"{self.contract}.{self.signature.name}"
 
     def decode(self, raw: bytes) -> T:
-        """Decode an answer. Raises `UnexpectedAnswer` if the bytes do not fit the ABI."""
+        """
+        Decode an answer. Raises `UnexpectedAnswer` if the bytes do not fit the ABI, or if `parse` finds (and says by a
+        `ValueError`) that no such contract answers these values.
+        """
         try:
             values = decode(self.signature.outputs, raw, strict=False)
         except Undecodable as error:
             raise UnexpectedAnswer(
                 f"{self.what} at {self.to} answered {len(raw)} bytes that do not decode: {error}"
             ) from None
-        return self.parse(values[0] if len(values) == 1 else values)
+        try:
+            return self.parse(values[0] if len(values) == 1 else values)
+        except ValueError as error:
+            raise UnexpectedAnswer(f"{self.what} at {self.to} answered what it cannot hold: {error}") from None
 
 
 class Ask(NamedTuple):
@@ -271,16 +280,18 @@ class Rpc:
         try:
             return ask.parse(ask.method, answer["result"])
         except RpcAnswerInvalid as error:
-            return error
+            return RpcAnswerInvalid(error.method, self._endpoint.without_secrets(error.found), error.expected)
 
     def _error(self, method: str, error: Any) -> OpmlError:
+        if error is None:
+            return self._no_json_rpc()
         if not isinstance(error, dict):
-            return self._no_json_rpc() if error is None else RpcFailed(method, 0, str(error))
+            error = {"message": str(error)}
         returned = revert_data(error)
         if returned is not None:
             return Reverted(method, returned)
-        code = error.get("code", 0)
-        return RpcFailed(method, code if isinstance(code, int) else 0, str(error.get("message", error)))
+        code, message = error.get("code", 0), str(error.get("message", error))
+        return RpcFailed(method, code if isinstance(code, int) else 0, self._endpoint.without_secrets(message))
 
     def _http_error(self, status: int, retry_after_s: float | None) -> RpcUnreachable:
         reason = f"HTTP {status} {http.client.responses.get(status, '')}".strip()
@@ -359,6 +370,16 @@ class Rpc:
     def read_each(self, calls: Sequence[Call[T]], *, at: Head | None = None) -> list[T]:
         """As `read_all`, for calls of one type."""
         return self.read_all(calls, at=at)
+
+    def read_range(self, call_at: Callable[[int], Call[T]], indices: range, *, at: Head | None = None) -> list[T]:
+        """
+        As `read_each`, for these items of a contract's list, some at a time: a node may name any length, and the list
+        ends at the first item that it does not answer. Raises as `read`.
+        """
+        found: list[T] = []
+        while part := indices[len(found) : len(found) + ITEMS_AT_ONCE]:
+            found += self.read_each([call_at(index) for index in part], at=at)
+        return found
 
     def try_each(self, calls: Sequence[Call[Any]], *, at: Head | None = None) -> list[Any]:
         """

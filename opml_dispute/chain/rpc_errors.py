@@ -75,7 +75,7 @@ class RpcAnswerInvalid(RpcError):
 
     def __init__(self, method: str, found: Any, expected: str) -> None:
         super().__init__(f"the node answered {method} with {quote(found)}, expected {expected}")
-        self.method, self.found, self.expected = method, found, expected
+        self.method, self.found, self.expected = method, quote(found), expected
 
 
 class RpcFailed(RpcError):

@@ -57,20 +57,22 @@ class Sender:
         timeout_s: float = 90.0,
         resends: int = 3,
         max_fee_wei: int = DEFAULT_MAX_FEE_WEI,
+        chain_id: int | None = None,
         folder: Path | None = None,
         on_sent: Callable[[Receipt], None] | None = None,
         tell: Callable[[str], None] = lambda sentence: None,
     ) -> None:
         """
         A transaction is given `timeout_s` to be mined before it is sent with a higher fee, `resends` times at most,
-        and never for more than `max_fee_wei` per gas. `tell` receives a sentence about every delay. `folder` is where
-        what was sent is remembered, by default the project's own.
+        and never for more than `max_fee_wei` per gas. It is signed for the chain of `chain_id`, whatever the node says;
+        without it, for what the node says first. `tell` receives a sentence about every delay. `folder` is where what
+        was sent is remembered, by default the project's own.
         """
         self.rpc, self.account, self.max_fee_wei = rpc, account, max_fee_wei
         self.address = account.address
         self._signing = PoolSigning(account)
         self._timeout_s, self._resends, self._on_sent, self._tell = timeout_s, resends, on_sent, tell
-        self._chain_id: int | None = None
+        self._chain_id = chain_id
         self._folder = folder
         self._flights: deque[Flight] = deque()
         self._outlook = Outlook(rpc, account.address, tell, earlier=self._earlier)
@@ -78,6 +80,13 @@ class Sender:
         self._sent: set[bytes] = set()
         self._nonce: int | None = None
         """The next nonce, while the lock is held and nothing was refused."""
+
+    @property
+    def chain_id(self) -> int:
+        """The chain that its transactions are signed for."""
+        if self._chain_id is None:
+            self._chain_id = self.rpc.chain_id()
+        return self._chain_id
 
     def settle(self) -> None:
         """
@@ -198,9 +207,7 @@ class Sender:
     # ---- before it is sent ----
 
     def _ledger(self) -> KeyLedger:
-        if self._chain_id is None:
-            self._chain_id = self.rpc.chain_id()
-        return KeyLedger(self._chain_id, self.address, self._folder)
+        return KeyLedger(self.chain_id, self.address, self._folder)
 
     def _quotes(self, orders: Sequence[Order]) -> list[Quote | OpmlError]:
         committed_wei = sum(flight.order.value_wei + flight.quote.most_wei for flight in self._flights)
@@ -309,7 +316,7 @@ class Sender:
         to = {"to": order.work.to} if isinstance(order.work, Call) else {}
         sidecar = order.work.blobs
         fields = to | {"data": "0x" + order.work.data.hex(), "value": order.value_wei} | blob_fields(sidecar)
-        transaction = fields | fees.fields() | {"gas": quote.gas, "nonce": nonce, "chainId": self._chain_id}
+        transaction = fields | fees.fields() | {"gas": quote.gas, "nonce": nonce, "chainId": self.chain_id}
         raw, transaction_hash = self._signing.sign(transaction, sidecar)
         hashes.append(transaction_hash)
         ledger.launch(nonce, Launched(transaction_hash, transaction))

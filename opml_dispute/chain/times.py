@@ -3,8 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from opml_dispute.errors import OpmlError
+
+
+def utc(timestamp_s: int) -> str:
+    """
+    A time of the chain in UTC, to the minute; one that no calendar has, in seconds.
+
+    >>> utc(0), utc(2**64 - 1)
+    ('1970-01-01 00:00 UTC', 'second 18446744073709551615')
+    """
+    try:
+        return datetime.fromtimestamp(timestamp_s, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    except (OverflowError, ValueError, OSError):
+        return f"second {timestamp_s}"
 
 
 class BadTimes(OpmlError):

@@ -32,6 +32,8 @@ from opml_dispute.chain.rpc_errors import RpcUnreachable
 ANSWER_LIMIT_BYTES: Final = 1 << 26
 """The largest answer that is read; the answers to this package's requests are much smaller."""
 
+_SHORTEST_SECRET: Final = 8
+"""Characters of a user's name, a password or a value in a URL from which on it may be a secret."""
 _CHUNK: Final = 1 << 16
 _LONGEST_WAIT_S: Final = 30.0
 """The longest pause in seconds that a node's `Retry-After` can demand."""
@@ -61,6 +63,14 @@ def public_url(url: str) -> str:
     return f"{scheme or ''}{host}{re.sub(r'[A-Za-z0-9_-]{20,}', '…', path)}{query and query + '…'}"
 
 
+def _secrets_of(parts: SplitResult) -> list[str]:
+    """What `public_url` leaves out, the longest first: parts that are too short to be secrets are none."""
+    values = [part.partition("=")[2] or part for part in re.split("[&;]", parts.query)]
+    named = [parts.username or "", parts.password or "", *values, *re.findall(r"[A-Za-z0-9_-]{20,}", parts.path)]
+    spelt = {spelling for name in named for spelling in (name, unquote(name)) if len(spelling) >= _SHORTEST_SECRET}
+    return sorted(spelt, key=len, reverse=True)
+
+
 def is_loopback(host: str) -> bool:
     """Whether a host name means this machine."""
     if host == "localhost" or host.endswith(".localhost"):
@@ -87,6 +97,7 @@ class Endpoint:
             raise RpcUnreachable(
                 self.url, "the URL must start with http:// or https:// and name a host", passes=False, at_once=True
             )
+        self._secrets = _secrets_of(parts)
         self._host, self._is_tls = parts.hostname, parts.scheme == "https"
         self._port = port or (443 if self._is_tls else 80)
         self._path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
@@ -95,6 +106,12 @@ class Endpoint:
             self._headers["Authorization"] = _basic(parts)
         self._proxy = self._find_proxy(parts.scheme)
         self._local = threading.local()
+
+    def without_secrets(self, text: str) -> str:
+        """A text of the other side without the secrets of this URL, which some gateways repeat in their errors."""
+        for secret in self._secrets:
+            text = text.replace(secret, "…")
+        return text
 
     def post(self, body: bytes) -> HttpAnswer:
         """Post one body and return the answer. Raises `RpcUnreachable`."""

@@ -10,12 +10,13 @@ from opml_dispute.chain.amounts import BadAmount, duration, ether, parse_wei
 from opml_dispute.chain.contracts.contract import ZERO_ADDRESS
 from opml_dispute.chain.contracts.governance import ALL_WEI, OperationState
 from opml_dispute.chain.games import BadAddress, parse_address
+from opml_dispute.chain.times import utc
 from opml_dispute.cli.command_line import Group
 from opml_dispute.cli.options import ChainOptions, SendingOptions, chain_options, json_option, sending_options
 from opml_dispute.cli.output import Output
 from opml_dispute.cli.session import Session, open_system
 from opml_dispute.operator import governance
-from opml_dispute.operator.governance import Wish, utc
+from opml_dispute.operator.governance import Wish
 from opml_dispute.operator.intents import Intent
 from opml_dispute.primitives import Address
 

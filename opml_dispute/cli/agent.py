@@ -216,6 +216,7 @@ def _opened(config: AgentConfig, log: Log, metrics: Metrics) -> Agent:
     sender = Sender(
         system.rpc,
         account,
+        chain_id=system.deployment.chain_id,
         max_fee_wei=DEFAULT_MAX_FEE_WEI if config.max_fee_wei is None else config.max_fee_wei,
         tell=lambda sentence: log.warning("sending", what=sentence),
     )

@@ -118,7 +118,7 @@ def deploy(
     account = load_account(sending.key)
     rpc = open_rpc(ChainOptions(rpc_url, None))
     chain_id = rpc.chain_id()
-    sender = open_sender(rpc, account, sending, output)
+    sender = open_sender(rpc, account, sending, output, chain_id)
     introduce(sender, output)
     prestate = absolute_prestate()
     owner_address = parse_address(owner, "the owner's address") if owner else None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
-
 import click
 
 from opml_dispute.availability.blobs import BlobsMissing
@@ -19,6 +17,7 @@ from opml_dispute.chain.input_blobs import (
 )
 from opml_dispute.chain.requests import UnknownRequest, parse_hash, read_request
 from opml_dispute.chain.system import System
+from opml_dispute.chain.times import utc
 from opml_dispute.cli.command_line import Group
 from opml_dispute.cli.options import ChainOptions, SendingOptions, chain_options, json_option, sending_options
 from opml_dispute.cli.output import Output
@@ -184,8 +183,7 @@ def _show(publication: BlobPublication, terms: PublicationTerms, now_s: int, out
     }[publication.status]
     bond = "bond gone"
     if free_s is not None:
-        when = datetime.datetime.fromtimestamp(free_s, datetime.UTC)
-        bond = "bond free" if now_s > free_s else f"bond free after {when:%Y-%m-%d %H:%M} UTC"
+        bond = "bond free" if now_s > free_s else f"bond free after {utc(free_s)}"
     blocks = f"blocks {publication.first_block} to {publication.last_block or '…'}"
     output.say(
         f"0x{publication.publication_id.hex()}   {publication.blob_count} blobs, {blocks}   "

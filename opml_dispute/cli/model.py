@@ -161,7 +161,7 @@ def list_models(chain: ChainOptions, output: Output) -> None:
     """
     system = open_system(chain)
     count = system.rpc.read(system.registry.model_count())
-    ids = system.rpc.read_each([system.registry.model_id_at(index) for index in reversed(range(count))])
+    ids = system.rpc.read_range(system.registry.model_id_at, range(count)[::-1])
     models = system.rpc.read_each([system.registry.model(model_id) for model_id in ids])
     rows = []
     for model_id, known in zip(ids, models, strict=True):

@@ -82,7 +82,7 @@ def _listen(answers: RollupAnswers, port: int) -> ThreadingHTTPServer:
 def disputed_requests(system: System) -> list[RequestId]:
     """The requests that have a game in progress, in the order of their first such games."""
     count = system.rpc.read(system.factory.game_count())
-    entries = system.rpc.read_each([system.factory.game_at(index) for index in range(count)])
+    entries = system.rpc.read_range(system.factory.game_at, range(count))
     games = [FaultDisputeGame(entry.address) for entry in entries]
     status = system.rpc.read_each([game.status() for game in games])
     running = [game for game, now in zip(games, status, strict=True) if now == GameStatus.IN_PROGRESS]

@@ -130,7 +130,7 @@ class Session:
             if (sentence := keys.exposure_of(exposed)) is not None:
                 output.say(f"{sentence[0].upper()}{sentence[1:]}", style="yellow")
         system = open_system(chain)
-        sender = open_sender(system.rpc, account, sending, output)
+        sender = open_sender(system.rpc, account, sending, output, system.deployment.chain_id)
         sender.settle()
         ask = output.is_interactive and not sending.yes and system.deployment.chain_id != devnet.CHAIN_ID
         if not sending.dry_run:
@@ -238,8 +238,13 @@ class Session:
             raise Declined("nothing was sent", hint="give --yes to send without being asked")
 
 
-def open_sender(rpc: Rpc, account: keys.Signing, sending: SendingOptions, output: Output) -> Sender:
-    """The sender of the account, with the operator's limit for the price of gas. Raises `BadAmount`."""
+def open_sender(rpc: Rpc, account: keys.Signing, sending: SendingOptions, output: Output, chain_id: int) -> Sender:
+    """
+    The sender of the account, for one chain, with the operator's limit for the price of gas. Raises `BadAmount`.
+
+    WHY NOT ask the node for its chain when something is signed: one that answers differently then would get a
+    transaction that spends the account's money on another chain.
+    """
     max_fee_wei = DEFAULT_MAX_FEE_WEI if sending.max_fee is None else parse_wei(sending.max_fee, bare="gwei")
     if max_fee_wei == 0:
         raise BadAmount("--max-fee 0 would let nothing be sent", hint="write it like 50gwei")
@@ -247,12 +252,12 @@ def open_sender(rpc: Rpc, account: keys.Signing, sending: SendingOptions, output
     def tell(sentence: str) -> None:
         output.say(f"{sentence} …", style="yellow")
 
-    return Sender(rpc, account, max_fee_wei=max_fee_wei, tell=tell)
+    return Sender(rpc, account, max_fee_wei=max_fee_wei, chain_id=chain_id, tell=tell)
 
 
 def introduce(sender: Sender, output: Output) -> None:
     """Print the sending address, its chain and its balance."""
-    balance_wei, chain_id = sender.rpc.balance_wei(sender.address), sender.rpc.chain_id()
+    balance_wei, chain_id = sender.rpc.balance_wei(sender.address), sender.chain_id
     output.say(f"From {sender.address} on chain {chain_id}, which has {about_ether(balance_wei)}", style="dim")
     output.fact(sender=sender.address, chain_id=chain_id, balance_wei=balance_wei)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,13 +14,14 @@ from opml_dispute.chain.contracts.dispute import FaultDisputeGame
 from opml_dispute.chain.games import parse_address
 from opml_dispute.chain.requests import parse_request_id, read_request
 from opml_dispute.chain.system import System
+from opml_dispute.chain.times import utc
 from opml_dispute.cli.command_line import Command
 from opml_dispute.cli.gameview import claim_facts, claim_tree
 from opml_dispute.cli.options import ChainOptions, FileName, chain_options, json_option
 from opml_dispute.cli.output import Output, ether, short
 from opml_dispute.cli.session import open_system
 from opml_dispute.errors import OpmlError
-from opml_dispute.game.claim import Game, GameStatus
+from opml_dispute.game.claim import Game
 from opml_dispute.game.resolve import forecast
 from opml_dispute.operator.inference import games_of
 from opml_dispute.operator.settle import STATUS_WORDS
@@ -86,8 +86,8 @@ def list_games(request_id: str | None, requests: bool, limit: int, chain: ChainO
     rows = []
     for index, address in enumerate(addresses):
         status, created_s, request, root, claims, creator = answers[per_game * index : per_game * (index + 1)]
-        made = datetime.fromtimestamp(created_s, UTC).strftime("%Y-%m-%d %H:%M")
-        words = STATUS_WORDS[GameStatus(status)]
+        made = utc(created_s).removesuffix(" UTC")
+        words = STATUS_WORDS[status]
         rows.append((address, made, short(request), short(root), short(creator), str(claims), words))
         output.fact(
             game=address,
@@ -96,7 +96,7 @@ def list_games(request_id: str | None, requests: bool, limit: int, chain: ChainO
             root_claim=root,
             proposer=creator,
             claims=claims,
-            status=GameStatus(status).name,
+            status=status.name,
         )
     if addresses:
         output.table(("game", "made", "request", "root claim", "proposer", "claims", "status"), rows)
@@ -112,7 +112,7 @@ def _list_requests(system: System, limit: int, output: Output) -> None:
     rows = []
     for request_id, record in zip(ids, records, strict=True):
         delivered = None if record.delivered_by == ZERO_ADDRESS else record.delivered_by
-        made = datetime.fromtimestamp(record.requested_at_s, UTC).strftime("%Y-%m-%d %H:%M")
+        made = utc(record.requested_at_s).removesuffix(" UTC")
         rows.append(
             (
                 "0x" + request_id.hex(),

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from opml_dispute.chain.amounts import duration, ether
@@ -29,6 +28,7 @@ from opml_dispute.chain.contracts.governance import (
 from opml_dispute.chain.reverts import Reverted
 from opml_dispute.chain.rpc import Call
 from opml_dispute.chain.system import System
+from opml_dispute.chain.times import utc
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.claim import GameStatus
 from opml_dispute.operator.intents import Intent
@@ -440,8 +440,3 @@ def _status(status: GameStatus) -> str:
         GameStatus.DEFENDER_WINS: "its answer stands",
     }
     return words[status]
-
-
-def utc(timestamp_s: int) -> str:
-    """A time in UTC, to the minute."""
-    return datetime.fromtimestamp(timestamp_s, UTC).strftime("%Y-%m-%d %H:%M UTC")

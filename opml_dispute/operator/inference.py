@@ -96,7 +96,7 @@ def _inputs(size_bytes: int, item_count: int) -> str:
 
 def new_request_id(system: System, receipt: Receipt) -> RequestId:
     """The id of the request that a transaction made."""
-    (event,) = system.oracle.requested(receipt.logs)
+    event = system.oracle.event("InferenceRequested", receipt.logs)
     return RequestId(event["requestId"])
 
 

@@ -199,7 +199,7 @@ def move_intent(contract: FaultDisputeGame, game: Game, now_s: int, move: Move, 
 
 def new_claim_index(contract: FaultDisputeGame, receipt: Receipt) -> int:
     """The index of the claim that a move's transaction added."""
-    (event,) = contract.events("ClaimAdded", receipt.logs)
+    event = contract.event("ClaimAdded", receipt.logs)
     return int(event["claimIndex"])
 
 
@@ -209,7 +209,7 @@ def step_intent(contract: FaultDisputeGame, game: Game, step: Step) -> Intent:
     claim = game.claim(step.claim_index)
 
     def did(receipt: Receipt) -> str:
-        (event,) = contract.events("Stepped", receipt.logs)
+        event = contract.event("Stepped", receipt.logs)
         return f"The chain ran it: it ends in {short_hex(event['postState'])}, and claim {claim.index} is countered"
 
     return Intent(

@@ -241,7 +241,7 @@ def _settle_intent(contract: FaultDisputeGame, action: Settle) -> Intent:
         settled = len(contract.events("ClaimResolved", receipt.logs))
         sentence = "1 claim is resolved" if settled == 1 else f"{settled} claims are resolved"
         for event in contract.events("Resolved", receipt.logs):
-            sentence += f", and the game is over: {STATUS_WORDS[GameStatus(event['status'])]}"
+            sentence += f", and the game is over: {STATUS_WORDS.get(event['status'], 'unknown')}"
         return sentence
 
     return Intent(

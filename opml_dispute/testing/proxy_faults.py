@@ -145,6 +145,14 @@ def _pending_receipt(proxy: Proxy, request: Request, forward: Forward) -> Reply:
     return reply
 
 
+def _foreign_receipt(proxy: Proxy, request: Request, forward: Forward) -> Reply:
+    """What it would say of another transaction, which failed."""
+    reply = forward(request)
+    if isinstance(reply.get("result"), dict):
+        reply["result"].update(transactionHash="0x" + "5a" * 32, status="0x0", logs=[])
+    return reply
+
+
 def _stale_head(proxy: Proxy, request: Request, forward: Forward) -> Reply:
     reply = forward(request)
     number = int(reply["result"]["number"], 16)
@@ -254,7 +262,15 @@ FAULTS: Final[dict[str, ProxyFault]] = {
         _method("eth_getTransactionReceipt"),
         _pending_receipt,
     ),
+    "busy-with-data": ProxyFault(
+        "A temporary error with empty data, as a revert without a reason has.",
+        _method("eth_call", "eth_estimateGas"),
+        lambda proxy, request, forward: _error(request, -32000, "header not found", "0x"),
+    ),
     # what no node should answer
+    "foreign-receipt": ProxyFault(
+        "The receipt of another transaction.", _method("eth_getTransactionReceipt"), _foreign_receipt
+    ),
     "null-head": ProxyFault("No latest block.", _is_head, lambda proxy, request, forward: _result(request, None)),
     "null-results": ProxyFault(
         "Null for anything.", _method(*_READING), lambda proxy, request, forward: _result(request, None)
@@ -290,6 +306,12 @@ FAULTS: Final[dict[str, ProxyFault]] = {
         "unsupported method",
         "eth_maxPriorityFeePerGas",
         "eth_feeHistory",
+        always=True,
+    ),
+    "null-fees": ProxyFault(
+        "Null for the suggestion of any fee.",
+        _method("eth_maxPriorityFeePerGas", "eth_feeHistory"),
+        lambda proxy, request, forward: _result(request, None),
         always=True,
     ),
     "absurd-tip": ProxyFault(

@@ -148,7 +148,7 @@ class Explorer:
         rows = []
         for index, entry in enumerate(entries):
             facts = dict(zip(names, answers[len(names) * index : len(names) * (index + 1)], strict=True))
-            rows.append({"address": entry.address, **facts, "status_words": STATUS_WORDS[GameStatus(facts["status"])]})
+            rows.append({"address": entry.address, **facts, "status_words": STATUS_WORDS[facts["status"]]})
         return rows
 
     def _requests(self, head: Head, count: int, skip: int, most: int) -> list[dict[str, Any]]:

@@ -64,6 +64,10 @@ def test_truncated_arguments_do_not_hide_the_bytes() -> None:
         ({"code": -32015, "message": "VM error", "data": "Reverted 0x67fe1950"}, bytes.fromhex("67fe1950")),
         ({"code": 3, "message": "execution reverted"}, b""),
         ({"code": -32000, "message": "execution reverted"}, b""),
+        ({"code": 3, "message": "", "data": "0x"}, b""),
+        ({"code": -32015, "message": "VM error", "data": "Reverted 0x"}, b""),
+        ({"code": -32000, "message": "header not found", "data": "0x"}, None),
+        ({"code": -32005, "message": "limit exceeded", "data": {"data": "0x"}}, None),
         ({"code": -32601, "message": "the method does not exist"}, None),
         ({"code": -32602, "message": "invalid params", "data": "missing field"}, None),
         ("nonsense", None),
@@ -85,4 +89,5 @@ def test_a_refusal_without_a_reason_says_what_is_known() -> None:
     assert str(Reverted("move", b"")) == "move was refused: no reason given"
     why = "it failed in block 7 after 9 of 10 gas, and the node gives no reason"
     assert str(Reverted("move", b"", otherwise=why)) == f"move was refused: {why}"
+    assert len(str(Reverted("move", b"\x01" * 5_000_000))) < 400, "a node may return any number of bytes"
     assert "unknown error 0x01" in str(Reverted("move", b"\x01", otherwise=why))

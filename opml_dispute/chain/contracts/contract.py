@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, TypeVar
 
-from opml_dispute.chain.abi import decode
+from opml_dispute.chain.abi import Undecodable, decode
 from opml_dispute.chain.answers import Log
-from opml_dispute.chain.artifacts import Artifact, load_artifact
-from opml_dispute.chain.rpc import Call
+from opml_dispute.chain.artifacts import Artifact, Signature, load_artifact
+from opml_dispute.chain.rpc import Call, UnexpectedAnswer
 from opml_dispute.primitives import Address
 
 ZERO_ADDRESS = Address("0x" + "00" * 20)
@@ -33,21 +33,47 @@ class Contract:
         artifact = self.artifact()
         return Call(self.address, artifact.functions[function], arguments, artifact.name, parse)
 
+    def event(self, name: str, logs: Iterable[Log]) -> dict[str, Any]:
+        """The arguments of the event that a transaction made; raises `UnexpectedAnswer` unless it is one."""
+        found = self.events(name, logs)
+        if len(found) != 1:
+            raise UnexpectedAnswer(
+                f"the node's receipt has {len(found)} events {name} of {self.address}; expected one",
+                hint="the transaction is mined: look at its effect on the chain, with another --rpc-url",
+            )
+        return found[0]
+
     def events(self, name: str, logs: Iterable[Log]) -> list[dict[str, Any]]:
-        """The arguments of every event `name` that this contract emitted, by name."""
+        """
+        The arguments of every event `name` that this contract emitted, by name.
+
+        Raises `UnexpectedAnswer` if one does not have the form of such an event.
+        """
         event = self.artifact().events[name]
         found = []
         for log in logs:
             if log.address != self.address or not log.topics or log.topics[0] != event.topic:
                 continue
-            plain = [kind for kind, indexed in zip(event.inputs, event.indexed, strict=True) if not indexed]
-            values = iter(decode(plain, log.data))
-            topics = iter(log.topics[1:])
-            arguments = {}
-            for kind, label, indexed in zip(event.inputs, event.input_names, event.indexed, strict=True):
-                arguments[label] = decode([kind], next(topics))[0] if indexed else next(values)
-            found.append(arguments)
+            try:
+                found.append(_arguments(event, log))
+            except Undecodable as error:
+                raise UnexpectedAnswer(
+                    f"the node's event {name} of {self.address} does not decode: {error}",
+                    hint="the RPC endpoint returned wrong data: use another --rpc-url",
+                ) from None
         return found
+
+
+def _arguments(event: Signature, log: Log) -> dict[str, Any]:
+    """An event's arguments by name. Raises `Undecodable`."""
+    plain = [kind for kind, indexed in zip(event.inputs, event.indexed, strict=True) if not indexed]
+    if len(log.topics) != 1 + len(event.inputs) - len(plain):
+        raise Undecodable(f"it has {len(log.topics)} topics")
+    values, topics = iter(decode(plain, log.data)), iter(log.topics[1:])
+    return {
+        label: decode([kind], next(topics))[0] if indexed else next(values)
+        for kind, label, indexed in zip(event.inputs, event.input_names, event.indexed, strict=True)
+    }
 
 
 def as_it_is(value: Any) -> Any:

@@ -9,6 +9,7 @@ from opml_dispute.chain.contracts.contract import Contract, as_it_is
 from opml_dispute.chain.rpc import Call
 from opml_dispute.chain.transactions import Receipt
 from opml_dispute.game.bond import BondTerms
+from opml_dispute.game.claim import GameStatus
 from opml_dispute.game.position import Position
 from opml_dispute.game.resolve import MAX_ANSWERS
 from opml_dispute.primitives import Address, Hash32, RequestId, StateHash, StateRoot
@@ -89,7 +90,7 @@ class DisputeGameFactory(Contract):
 
     def created_game(self, receipt: Receipt) -> Address:
         """The game that a `create` transaction made."""
-        (event,) = self.events("DisputeGameCreated", receipt.logs)
+        event = self.event("DisputeGameCreated", receipt.logs)
         return Address(event["disputeProxy"])
 
 
@@ -119,9 +120,9 @@ class FaultDisputeGame(Contract):
         """Our game type."""
         return self._call(int, "gameType")
 
-    def status(self) -> Call[int]:
-        """As `game.claim.GameStatus`."""
-        return self._call(int, "status")
+    def status(self) -> Call[GameStatus]:
+        """Whether it goes on, and else which side has won."""
+        return self._call(GameStatus, "status")
 
     def created_at_s(self) -> Call[int]:
         """When it was created."""
