@@ -39,6 +39,41 @@ def test_quantisation(count: int, zero: np.generic | None, scale: float) -> None
     assert_same(compile_model(model), {"x": numbers(count)})
 
 
+FACTORS = (0.0371, -2.5, 0.0, 1e30, np.inf, np.nan)
+
+
+@pytest.mark.parametrize("from_integers", [True, False])
+@pytest.mark.parametrize("each", [True, False])
+@pytest.mark.parametrize("zero", [None, 131.0, -7.5])
+def test_multiplied_first(zero: float | None, each: bool, from_integers: bool) -> None:
+    """A product by one factor, or by one for each channel, and the integer that it is made of, join the pass."""
+    rng = np.random.default_rng(8)
+    shape = (len(FACTORS), 3000)
+    x = rng.integers(-(1 << 31), 1 << 31, shape) >> rng.integers(0, 32, shape)
+    for scale, factor in zip((0.02, 1.7, 3.0, 0.0, 7e-6, -1.1), FACTORS, strict=True):
+        graph = Graph()
+        at = graph.input("x", list(shape), 6 if from_integers else 1)
+        at = graph.node("Cast", at, to=1) if from_integers else at
+        factors = np.array(FACTORS, np.float32).reshape(-1, 1) if each else np.array(factor, np.float32)
+        at = graph.node("Mul", at, graph.constant(factors))
+        at = graph.node("Round", graph.node("Div", at, graph.constant(np.array(scale, np.float32))))
+        if zero is not None:
+            at = graph.node("Add", at, graph.constant(np.array(zero, np.float32)))
+        model = compile_model(graph.model([graph.node("Cast", at, to=2 if scale > 1 else 3)]))
+        assert_same(model, {"x": x.astype(np.int32) if from_integers else numbers(x.size).reshape(shape)})
+
+
+def test_halves_of_every_kind_of_scale() -> None:
+    """Numbers half way between two integers, and next to them, are rounded as their quotients are."""
+    rng = np.random.default_rng(9)
+    for scale in rng.uniform(0.5, 2.0, 40).astype(np.float32):
+        halves = (rng.integers(-260, 260, 4000) + 0.5) * scale.astype(np.float64)
+        x = np.nextafter(halves.astype(np.float32), rng.choice([-np.inf, np.inf, 0.0], 4000).astype(np.float32))
+        graph = Graph()
+        model = graph.model([graph.node("QuantizeLinear", graph.input("x", [4000]), graph.constant(scale))])
+        assert_same(compile_model(model), {"x": x})
+
+
 def test_what_lies_between_and_is_asked_for_is_there() -> None:
     """The quotient, and the rounded number, are outputs or read again: then each step writes what it makes."""
     graph = Graph()

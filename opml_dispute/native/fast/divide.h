@@ -39,7 +39,8 @@ INLINE divide_vec divide(divide_vec x, divide_vec y, divide_vec r)
     return __builtin_reduce_and(usual) ? q : x / y;
 }
 
-/* A divisor y from 1 to DIVISOR_MOST, for dividends that are +0 or from SHORT_LEAST to 1. 1 / y is `reciprocal` + `low`, but
+/* A positive divisor y that divides well, for dividends of which no product or quotient leaves the normal numbers: for y from
+ * 1 on, those from SHORT_LEAST to 1; and for what is rounded to an integer, all whose quotient is below 2^32. 1 / y is `reciprocal` + `low`, but
  * for an error of 2^-24 of `low`.
  *
  * q = x reciprocal + x low, rounded once, is x / y correctly rounded unless there is half a unit between what was rounded and

@@ -78,12 +78,6 @@ enum inference_status fast_check_data(const u8 *segment, const struct record *r)
 
 /* Whether operand j is one number for all outputs. */
 int fast_is_single(const struct record *r, unsigned j);
-/* How many of a chain's first steps are a quantisation that fast_quantise makes in one pass; 0: none. Sees to functions and
- * types only: that each step makes element i from element i of the one before is checked by the caller. */
-unsigned fast_quantises(const struct record *const step[], unsigned steps);
-/* Elements [lo, hi) of the last of those steps, from those of the first one's input; nothing is written between. */
-void fast_quantise(u8 *segment, const struct record *const step[], unsigned steps, u64 lo, u64 hi);
-
 /* A step of a chain of arithmetic. One operand is the chained value, which the step before made. Of the other, element i of
  * the chain meets number (i / each) mod count: its own, one for all, one for a row or a channel, or one for a column. */
 struct fast_operands {
@@ -96,6 +90,16 @@ int fast_is_arithmetic(const struct record *r);
 /* Elements [lo, hi) of the last step, from those of the first one's chained operand; nothing is written between. */
 void fast_arithmetic(u8 *segment, const struct record *const step[], const struct fast_operands *operands,
                      unsigned steps, u64 lo, u64 hi);
+
+/* How many of a chain's first steps are a quantisation that fast_quantise makes in one pass; 0: none. Sees to functions and
+ * types only: that each step makes element i from element i of the one before is checked by the caller. `*scales`: the step
+ * that multiplies, FAST_QUANTISES_MOST if none does; whole runs of elements have to meet one factor. */
+#define FAST_QUANTISES_MOST 6
+unsigned fast_quantises(const struct record *const step[], unsigned steps, unsigned *scales);
+/* Elements [lo, hi) of the last of those steps, from those of the first one's input; nothing is written between. `factors`:
+ * of the step that multiplies. */
+void fast_quantise(u8 *segment, const struct record *const step[], unsigned steps, const struct fast_operands *factors,
+                   u64 lo, u64 hi);
 
 /* The sums of a row's squares, or of the squares of its differences from a mean, and what is made on the way there. */
 struct fast_squares {

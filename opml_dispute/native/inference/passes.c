@@ -26,25 +26,6 @@ static int only_for_next(const struct schedule *s, uint64_t i, uint64_t end)
     return 1;
 }
 
-/* How many steps from step i on are a quantisation in one pass; 0: none. */
-static unsigned quantising(const struct schedule *s, uint64_t i, uint64_t end)
-{
-    const struct record *record[4];
-    unsigned most = end - i < 4 ? (unsigned)(end - i) : 4;
-    for (unsigned j = 0; j < most; j++)
-        record[j] = &s->step[i + j].record;
-    unsigned steps = fast_quantises(record, most);
-    if (!steps || !schedule_is_packed(record[0], 1) || s->step[i].buffered >> 2 & 1)
-        return 0;
-    for (unsigned j = 1; j < steps; j++) {
-        const struct step *before = &s->step[i + j - 1], *step = &s->step[i + j];
-        if (!schedule_is_made_by(step, 1, before) || (step->record.n_in == 2 && step->buffered >> 2 & 1) ||
-            !only_for_next(s, i + j - 1, end))
-            return 0;
-    }
-    return steps;
-}
-
 /* Shorter runs of elements that meet one number, or numbers side by side, are left to the kernels. */
 #define LEAST_RUN 32
 
@@ -86,6 +67,31 @@ static int has_short_rows(const struct fast_operands *found)
     return found->each > 1 && found->count > 1 && found->each <= SHORT_ROW;
 }
 
+/* How many steps from step i on are a quantisation in one pass; 0: none. */
+static unsigned quantising(struct schedule *s, uint64_t i, uint64_t end)
+{
+    const struct record *record[FAST_QUANTISES_MOST];
+    unsigned most = end - i < FAST_QUANTISES_MOST ? (unsigned)(end - i) : FAST_QUANTISES_MOST, scales;
+    for (unsigned j = 0; j < most; j++)
+        record[j] = &s->step[i + j].record;
+    unsigned steps = fast_quantises(record, most, &scales);
+    if (!steps || !schedule_is_packed(record[0], 1) || s->step[i].buffered >> 2 & 1)
+        return 0;
+    for (unsigned j = 1; j < steps; j++) {
+        const struct step *before = &s->step[i + j - 1], *step = &s->step[i + j];
+        if (!schedule_is_made_by(step, 1, before) || (step->record.n_in == 2 && step->buffered >> 2 & 1) ||
+            !only_for_next(s, i + j - 1, end))
+            return 0;
+    }
+    if (scales < steps) {
+        struct fast_operands factors = operands_of(&s->step[i + scales], 1);
+        if (!factors.chained || (factors.each == 1 && factors.count > 1))
+            return 0;
+        s->step[i].factors = factors;
+    }
+    return steps;
+}
+
 /* How many steps from step i on are arithmetic in one pass; 0: none. */
 static unsigned computing(struct schedule *s, uint64_t i, uint64_t end)
 {
@@ -99,7 +105,8 @@ static unsigned computing(struct schedule *s, uint64_t i, uint64_t end)
     for (; steps && steps < FAST_STEPS_MOST && i + steps < end; steps++) {
         struct step *before = &s->step[i + steps - 1], *step = &s->step[i + steps];
         if (!fast_is_arithmetic(&step->record) || step->record.lo != first->record.lo ||
-            step->record.hi != first->record.hi || !only_for_next(s, i + steps - 1, end))
+            step->record.hi != first->record.hi || !only_for_next(s, i + steps - 1, end) ||
+            quantising(s, i + steps, end))
             break;
         unsigned chained = schedule_is_made_by(step, 1, before) ? 1 : step->record.n_in;
         if (!schedule_is_made_by(step, chained, before))
@@ -143,5 +150,5 @@ void schedule_pass(const struct step *step, struct record *record, uint8_t *segm
     if (step->is_arithmetic)
         fast_arithmetic(segment, pass, operands, last + 1, lo, hi);
     else
-        fast_quantise(segment, pass, last + 1, lo, hi);
+        fast_quantise(segment, pass, last + 1, &step->factors, lo, hi);
 }

@@ -18,6 +18,7 @@ struct step {
     uint32_t passes;        /* so many steps, this and those after it, are one pass (passes.c) */
     uint32_t is_arithmetic; /* that pass is fast_arithmetic's, not fast_quantise's */
     struct fast_operands as_first, as_later; /* of arithmetic, where the step begins a pass and where it does not */
+    struct fast_operands factors;            /* of a quantisation that begins here, by what it multiplies */
     uint32_t group;              /* of a head: so many steps are made together, some rows at a time (rows.c) */
     uint64_t rows, rows_at_once; /* of a group */
     uint32_t together;           /* in a group: so many steps from here on are one function of rows (rows.c) */
