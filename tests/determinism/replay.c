@@ -1,6 +1,6 @@
 /* Runs programs on another machine than this one and says what it comes to: tests/determinism/replay.py.
  *
- * Linked with the engine's own sources into one static program, which an emulator of that machine runs. It reads
+ * Linked with the engine's own sources and bare.c into one static program, which an emulator of that machine runs. It reads
  * jobs from standard input, all numbers u64 in the machine's order:
  *   threads, vm_bytes, regions, loads, transitions
  *   each region: offset, size                         what of the segment there will ever be something in
@@ -13,8 +13,8 @@
  * After each transition every block's root, 32 bytes, goes to standard output; if its word_bytes is 0, which says that
  * there is no one width, the block's bytes as they are. */
 #define _GNU_SOURCE
+#include "bare.h"
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -48,20 +48,10 @@ int replay_madvise(void *address, size_t size, int advice)
     return advice == MADV_DONTNEED ? madvise(address, size, advice) : 0;
 }
 
-static void stop(const char *why)
-{
-    fprintf(stderr, "replay: %s\n", why);
-    exit(2);
-}
-static void read_bytes(void *to, size_t size)
-{
-    if (fread(to, 1, size, stdin) != size)
-        stop("the job is cut short");
-}
 static uint64_t word(void)
 {
     uint64_t x;
-    read_bytes(&x, sizeof x);
+    bare_need(&x, sizeof x);
     return x;
 }
 
@@ -69,8 +59,8 @@ static void *read_new(size_t size)
 {
     void *to = malloc(size ? size : 1);
     if (!to)
-        stop("no memory");
-    read_bytes(to, size);
+        bare_stop("replay: no memory");
+    bare_need(to, size);
     return to;
 }
 
@@ -85,7 +75,7 @@ static void run_schedule(struct ml *ml)
     struct schedule *schedule = opml_schedule_new(ml, records, nodes, records + 512 * nodes, plan, steps, chained,
                                                   clearing, clearings, workspace_bytes, (unsigned)buffers);
     if (!schedule || opml_schedule_run(ml, schedule) != 0)
-        stop("the schedule did not run");
+        bare_stop("replay: the schedule did not run");
     opml_schedule_free(schedule);
     free(records);
     free(plan);
@@ -101,28 +91,28 @@ int main(int count, char **words)
     if (count > 1 && strcmp(words[1], "machines") == 0)
         return run_machines();
     uint64_t threads;
-    while (fread(&threads, sizeof threads, 1, stdin) == 1) {
+    while (bare_get(&threads, sizeof threads)) {
         uint64_t vm_bytes = word(), regions = word(), loads = word(), transitions = word();
         struct {
             uint64_t offset, size;
         } *region = calloc(regions ? regions : 1, sizeof *region);
         if (!region)
-            stop("no memory");
+            bare_stop("replay: no memory");
         for (uint64_t i = 0; i < regions; i++) {
             region[i].offset = word();
             region[i].size = word();
             int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
             if (mmap(SEGMENT_PLACE + region[i].offset, region[i].size, PROT_READ | PROT_WRITE, flags, -1, 0) ==
                 MAP_FAILED)
-                stop("cannot map a region");
+                bare_stop("replay: cannot map a region");
         }
         struct ml *ml = opml_ml_new((int)vm_bytes, (unsigned)threads);
         if (!ml)
-            stop("no segment");
+            bare_stop("replay: no segment");
         uint8_t *segment = opml_ml_segment(ml);
         for (uint64_t i = 0; i < loads; i++) {
             uint64_t offset = word(), size = word();
-            read_bytes(segment + offset, size);
+            bare_need(segment + offset, size);
         }
         for (; transitions; transitions--) {
             if (word() == 1) {
@@ -135,11 +125,11 @@ int main(int count, char **words)
                 uint64_t offset = word(), log2_size = word(), size = word(), word_bytes = word();
                 uint8_t root[32];
                 if (word_bytes == 0)
-                    fwrite(segment + offset, 1, size, stdout);
+                    bare_put(segment + offset, size);
                 else if (opml_merkle_root(segment + offset, size, (unsigned)log2_size, (unsigned)word_bytes, 1, root))
-                    fwrite(root, 1, sizeof root, stdout);
+                    bare_put(root, sizeof root);
                 else
-                    stop("no memory to hash in");
+                    bare_stop("replay: no memory to hash in");
             }
         }
         opml_ml_free(ml);
@@ -147,5 +137,5 @@ int main(int count, char **words)
             munmap(SEGMENT_PLACE + region[i].offset, region[i].size);
         free(region);
     }
-    return fflush(stdout) == 0 ? 0 : 2;
+    return 0;
 }

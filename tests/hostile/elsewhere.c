@@ -9,8 +9,8 @@
  *   x kind index bit      a bit flipped                 u steps             run
  * After each run the answers of all three go to standard output: a fault's number, the step, the state hash (zeros
  * where there is none), the entries of compiled code there are. */
+#include "bare.h"
 #include "vm/machine.h"
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -30,18 +30,6 @@ int opml_machine_put_subtree(struct machine *machine, uint64_t address, unsigned
 int opml_machine_state(struct machine *machine, uint8_t witness[static STATE_BYTES], uint8_t hash[static HASH_BYTES]);
 int opml_machine_flip(struct machine *machine, unsigned kind, uint64_t index, unsigned bit);
 
-static void stop(const char *why)
-{
-    fprintf(stderr, "machines: %s\n", why);
-    exit(2);
-}
-
-static void read_bytes(void *to, size_t size)
-{
-    if (size != 0 && fread(to, 1, size, stdin) != size)
-        stop("the job is cut short");
-}
-
 static void answer(struct machine *machine, uint64_t fault)
 {
     uint8_t witness[STATE_BYTES], hash[HASH_BYTES] = {0};
@@ -50,10 +38,10 @@ static void answer(struct machine *machine, uint64_t fault)
         memset(hash, 0, sizeof hash);
     opml_machine_compiled(machine, compiled);
     uint64_t step = machine->vm.step, entries = (uint64_t)compiled[0];
-    fwrite(&fault, sizeof fault, 1, stdout);
-    fwrite(&step, sizeof step, 1, stdout);
-    fwrite(hash, sizeof hash, 1, stdout);
-    fwrite(&entries, sizeof entries, 1, stdout);
+    bare_put(&fault, sizeof fault);
+    bare_put(&step, sizeof step);
+    bare_put(hash, sizeof hash);
+    bare_put(&entries, sizeof entries);
 }
 
 static struct thread *to_change(struct machine *machine)
@@ -70,7 +58,7 @@ static void make(struct machine *machines[static MACHINES], int ml)
         opml_machine_free(machines[i]);
         machines[i] = opml_machine_new(ml, 1 << 27);
         if (machines[i] == NULL || !opml_machine_compile(machines[i], EXECUTIONS[i]))
-            stop("no memory");
+            bare_stop("machines: no memory");
     }
 }
 
@@ -79,7 +67,7 @@ static void fork_all(struct machine *machines[static MACHINES])
     for (unsigned i = 0; i < MACHINES; i++) {
         struct machine *fork = opml_machine_fork(machines[i]);
         if (fork == NULL || !opml_machine_compile(fork, EXECUTIONS[i]))
-            stop("no memory");
+            bare_stop("machines: no memory");
         opml_machine_free(machines[i]);
         machines[i] = fork;
     }
@@ -107,7 +95,7 @@ static void play(struct machine *machine, int move, const uint64_t numbers[stati
             thread->next_pc = numbers[0] + 4;
         }
         break;
-    default: stop("a move that there is not");
+    default: bare_stop("machines: a move that there is not");
     }
 }
 
@@ -116,24 +104,24 @@ int run_machines(void)
     static const char MOVES[] = "nwztfrjxu";
     static const unsigned NUMBERS[] = {1, 2, 2, 2, 0, 2, 1, 3, 1};
     struct machine *machines[MACHINES] = {NULL};
-    for (int move; (move = getchar()) != EOF;) {
+    for (char move; bare_get(&move, 1);) {
         const char *known = strchr(MOVES, move);
         if (known == NULL)
-            stop("a move that there is not");
+            bare_stop("machines: a move that there is not");
         uint64_t numbers[3];
         for (unsigned i = 0; i < NUMBERS[known - MOVES]; i++)
-            read_bytes(&numbers[i], sizeof numbers[i]);
+            bare_need(&numbers[i], sizeof numbers[i]);
         uint8_t *bytes = NULL;
         if (move == 'w') {
             bytes = malloc(numbers[1] + 1);
             if (bytes == NULL)
-                stop("no memory");
-            read_bytes(bytes, numbers[1]);
+                bare_stop("machines: no memory");
+            bare_need(bytes, numbers[1]);
         }
         if (move == 'n')
             make(machines, (int)numbers[0]);
         else if (machines[0] == NULL)
-            stop("no machine yet");
+            bare_stop("machines: no machine yet");
         else if (move == 'f')
             fork_all(machines);
         else
