@@ -41,6 +41,7 @@ from opml_dispute.model.builder import Builder
 from opml_dispute.model.compiler import compile_operations
 from opml_dispute.model.importer import Importer
 from opml_dispute.model.limits import Limits, Meter
+from opml_dispute.model.mapped_weights import Parts
 from opml_dispute.model.onnx_file import load
 from opml_dispute.model.opcodes import DType
 from opml_dispute.model.program import Program
@@ -179,7 +180,7 @@ class OnnxLoop:
         self._encoded: Tensor | None = None
         self._encoder_mask: Tensor | None = None
         graphs = (model.prompt, model.step, *filter(None, (model.encoder, model.embedding)))
-        self._importers = {id(graph): Importer(graph.model, builder) for graph in graphs}
+        self._importers = {id(graph): Importer(Parts(graph.model), builder) for graph in graphs}
 
     def run(self) -> None:
         """Everything from the prompt to the last token."""

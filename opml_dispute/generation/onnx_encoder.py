@@ -26,6 +26,7 @@ from opml_dispute.model.compiler import compile_operations
 from opml_dispute.model.graph_ends import graph_ends
 from opml_dispute.model.importer import Importer
 from opml_dispute.model.limits import Limits, Meter
+from opml_dispute.model.mapped_weights import Parts
 from opml_dispute.model.onnx_file import load
 from opml_dispute.model.opcodes import DType
 from opml_dispute.model.program import Program
@@ -123,7 +124,7 @@ class OnnxEncoder:
             "position_ids": g.arange(prompt.room),
         }
         inputs = {value.name: fitted(g, value, given[value.name].with_axis(0)) for value in self.graph.inputs}
-        results = Importer(self.graph.model, g).repeated(inputs, "encoder")
+        results = Importer(Parts(self.graph.model), g).repeated(inputs, "encoder")
         g.origin = Origin("pooling", self.pooling)
         pooled = next((results[name] for name in _POOLED[:1] if name in results), None)
         rows = next((results[name] for name in _BY_TOKEN if name in results), None)

@@ -1,4 +1,4 @@
-"""Attributes that are lists: of numbers and texts, a million of them where they describe trees."""
+"""Attributes that are lists of numbers and texts."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 from onnx import AttributeProto
 
-_BY_NODE = ("nodes_", "target_", "class_", "leaf_")
-"""How the names of lists begin that have an element for each node of a tree, or each weight: these become arrays."""
+from opml_dispute.model.long_lists import BY_NODE
 
 
 def listed(attribute: AttributeProto) -> Any:
@@ -18,7 +17,7 @@ def listed(attribute: AttributeProto) -> Any:
         return tuple(texts[raw] for raw in attribute.strings)
     is_real = attribute.type == AttributeProto.FLOATS
     values = attribute.floats if is_real else attribute.ints
-    if attribute.name.startswith(_BY_NODE):
+    if attribute.name.startswith(BY_NODE):
         return np.fromiter(values, np.float32 if is_real else np.int64, len(values))
     return tuple(values)
 

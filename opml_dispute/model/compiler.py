@@ -21,7 +21,7 @@ from opml_dispute.model.cost import most_steps
 from opml_dispute.model.fuse import fuse
 from opml_dispute.model.importer import Importer
 from opml_dispute.model.limits import Limits, Meter
-from opml_dispute.model.onnx_file import ModelSource, load_mapped
+from opml_dispute.model.onnx_file import ModelSource, load_apart
 from opml_dispute.model.opcodes import DType
 from opml_dispute.model.plan import Plan, live_operations
 from opml_dispute.model.program import Program
@@ -69,8 +69,7 @@ def compile_model(
         raise ValueError(f"a tile budget of {tile_budget:,} VM steps; expected 2^{LEAST_LOG2_STEPS} at least")
     with float_mode(), under_way():
         meter = Meter(limits or Limits.of_environment())
-        loaded, mapped = load_mapped(model)
-        importer = Importer(loaded, Builder(meter), mapped)
+        importer = Importer(load_apart(model), Builder(meter))
         fixed = {name: np.asarray(value) for name, value in (constants or {}).items()}
         given = {name: value for name, value in fixed.items() if name != seed_input}
         if seed_input is not None:

@@ -34,6 +34,7 @@ from opml_dispute.model.graph_inputs import (
     refuse_unknown,
 )
 from opml_dispute.model.lower import LoweringEntry, Value, find
+from opml_dispute.model.mapped_weights import Parts
 from opml_dispute.model.needed import needed
 from opml_dispute.model.onnx_file import domain_name
 from opml_dispute.model.opcodes import DType
@@ -97,15 +98,13 @@ class Subgraph:
 class Importer:
     """Lowers one model into one `Builder`."""
 
-    def __init__(self, model: onnx.ModelProto, builder: Builder, mapped: Mapping[str, Array] | None = None) -> None:
-        """`mapped` are the graph's initializers whose elements the model does not hold (`mapped_weights`)."""
-        self.model = model
+    def __init__(self, parts: Parts, builder: Builder) -> None:
+        self.model, self._parts = parts.model, parts
         self.builder = builder
-        self._mapped = mapped or {}
         self.inputs: list[tuple[str, Tensor]] = []
         """The inputs that stay inputs, in the graph's order."""
         self.notes = builder.notes
-        self._functions = {(domain_name(f.domain), f.name, f.overload): f for f in model.functions}
+        self._functions = {(domain_name(f.domain), f.name, f.overload): f for f in self.model.functions}
         self._arguments: dict[str, AttributeProto] = {}
         self._path: list[str] = []
         self._has_text = False
@@ -216,7 +215,7 @@ class Importer:
 
     def _initializer(self, tensor: TensorProto) -> Value:
         """An initializer of the model's own graph."""
-        array = self._mapped.get(tensor.name)
+        array = self._parts.weights.get(tensor.name)
         if array is None:
             return self._constant(tensor)
         return self.builder.constant(elements.as_type(array, elements.held(tensor.data_type)[0]))
@@ -265,6 +264,7 @@ class Importer:
         rooms, self.builder.rooms = self.builder.rooms, self._rooms_of(node, scope)
         try:
             attributes = {a.name: self._attribute(a, scope, opsets) for a in map(self._bound, node.attribute) if a}
+            attributes |= self._parts.lists.get(node.output[0] if node.output and not self._path else "", {})
             schema = schema_of(domain, node.op_type, version)
             results, made = self._checked(entry, schema, inputs, attributes, len(node.output))
             for output, sized in zip(node.output, made, strict=False):

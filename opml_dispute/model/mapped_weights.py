@@ -1,9 +1,10 @@
 """
 Weights of large ONNX files, which stay in their files: they are mapped, and read when they are looked at.
 
-Both weights inside a large ONNX file (`parse_mapped`) and those in files beside it (`map_beside`) are replaced by empty
+Both weights inside a large ONNX file (`parse_apart`) and those in files beside it (`map_beside`) are replaced by empty
 tensors of the same name and type, and answered as arrays by name. Only initializers of the graph itself are: those of
-graphs inside it are few, and read as ever.
+graphs inside it are few, and read as ever. `parse_apart` also takes out the long lists of the graph's nodes
+(`long_lists`), of smaller files as well, since these are read at once.
 
 WHY NOT for every file: a mapped file must not be written to while the program is in use (`engine.mapped_files`), which
 a user of small models, exported again and again, would not expect.
@@ -12,6 +13,8 @@ a user of small models, exported again and again, would not expect.
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 from typing import Any, Final
@@ -22,8 +25,9 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import TensorProto, external_data_helper, helper
 
-from opml_dispute.engine.mapped_files import map_file
+from opml_dispute.engine.mapped_files import give_back, map_file
 from opml_dispute.model.graph_ends import Bytes, fields_of
+from opml_dispute.model.long_lists import LEAST_LIST_BYTES, Listed, without_long_lists
 from opml_dispute.model.refusals import ModelFileError
 
 Array = npt.NDArray[Any]
@@ -35,8 +39,8 @@ LEAST_TENSOR_BYTES: Final = 1 << 20
 
 _GRAPH: Final = 7
 """Field of a ModelProto."""
-_INITIALIZER: Final = 5
-"""Field of a GraphProto."""
+_NODE, _INITIALIZER = 1, 5
+"""Fields of a GraphProto."""
 _RAW_DATA: Final = 9
 """Field of a TensorProto."""
 
@@ -50,40 +54,68 @@ _MAPPED_TYPES: Final = frozenset(
 """Types whose elements lie side by side in whole bytes."""
 
 
-def parse_mapped(path: Path) -> tuple[onnx.ModelProto, dict[str, Array]] | None:
-    """
-    The model in a large file, without its large weights, and these by name; None if the file should be read whole.
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """A model without what takes most room, and that."""
 
-    That is so for a small file, and for one that is not laid out as usual: whether it is a model at all is then found
-    out by who parses it. Raises `OSError`.
+    model: onnx.ModelProto
+    weights: dict[str, Array] = field(default_factory=dict)
+    """Elements of the graph's initializers, by name."""
+    lists: dict[str, Mapping[str, Listed]] = field(default_factory=dict)
+    """By a node's first output, and by the attribute's name."""
+
+
+def parse_apart(path: Path) -> Parts | None:
     """
-    if sys.byteorder != "little" or path.stat().st_size < LEAST_FILE_BYTES:
+    The model in a file, without its large weights if the file is large, and without its long lists; None if the file
+    should be read whole.
+
+    That is so for a small file without long lists, and for one that is not laid out as usual: whether it is a model at
+    all is then found out by who parses it. Raises `OSError`.
+    """
+    size_bytes = path.stat().st_size
+    if sys.byteorder != "little" or size_bytes < min(LEAST_FILE_BYTES, LEAST_LIST_BYTES):
         return None
-    data = map_file(path)
-    model, arrays = onnx.ModelProto(), dict[str, Array]()
+    maps = size_bytes >= LEAST_FILE_BYTES
+    data = map_file(path) if maps else np.frombuffer(path.read_bytes(), np.uint8)
     try:
-        view = memoryview(data)  # type: ignore[arg-type]  # numpy's arrays are buffers
-        graphs = [field for field in fields_of(view, 0, len(view)) if field[0] == _GRAPH]
-        if len(graphs) != 1:
-            return None
-        _, begin, start, end = graphs[0]
-        model.ParseFromString(bytes(view[:begin]) + bytes(view[end:]))
-        done = start
-        for number, begin, first, last in fields_of(view, start, end):
-            if number != _INITIALIZER or last - first < LEAST_TENSOR_BYTES:
-                continue
-            tensor, raw = _without_raw(view, first, last)
-            array = None if raw is None else _as_array(data, tensor, *raw)
-            if array is None or tensor.name in arrays:
-                continue
-            model.graph.MergeFromString(bytes(view[done:begin]))
-            model.graph.initializer.append(_placeholder(tensor))
-            arrays[tensor.name] = array
-            done = last
-        model.graph.MergeFromString(bytes(view[done:end]))
+        parts = _apart(data, maps=maps)
     except (ValueError, IndexError, DecodeError):
         return None
-    return model, arrays
+    return parts if parts is not None and (maps or parts.lists) else None
+
+
+def _apart(data: npt.NDArray[np.uint8], *, maps: bool) -> Parts | None:
+    """As `parse_apart`; raises `ValueError`, `IndexError` or `DecodeError` for what is no model."""
+    view = memoryview(data)  # type: ignore[arg-type]  # numpy's arrays are buffers
+    graphs = [found for found in fields_of(view, 0, len(view)) if found[0] == _GRAPH]
+    if len(graphs) != 1:
+        return None
+    _, begin, start, end = graphs[0]
+    parts = Parts(onnx.ModelProto())
+    parts.model.ParseFromString(bytes(view[:begin]) + bytes(view[end:]))
+    graph, done = parts.model.graph, start
+    for number, begin, first, last in fields_of(view, start, end):
+        if number == _NODE and last - first >= LEAST_LIST_BYTES:
+            node, lists = without_long_lists(data, first, last)
+            if not lists or not node.output or not node.output[0] or node.output[0] in parts.lists:
+                continue
+            graph.MergeFromString(bytes(view[done:begin]))
+            graph.node.append(node)
+            parts.lists[node.output[0]] = lists
+            give_back(data[first:last])
+            done = last
+        elif maps and number == _INITIALIZER and last - first >= LEAST_TENSOR_BYTES:
+            tensor, raw = _without_raw(view, first, last)
+            array = None if raw is None else _as_array(data, tensor, *raw)
+            if array is None or tensor.name in parts.weights:
+                continue
+            graph.MergeFromString(bytes(view[done:begin]))
+            graph.initializer.append(_placeholder(tensor))
+            parts.weights[tensor.name] = array
+            done = last
+    graph.MergeFromString(bytes(view[done:end]))
+    return parts
 
 
 def map_beside(model: onnx.ModelProto, folder: Path) -> dict[str, Array]:

@@ -1,13 +1,13 @@
 """
 Reading ONNX files, and checking them by ONNX's own rules.
 
-`load` takes a path, bytes or a loaded model; `load_mapped` too, but leaves large weights in their files. `importer`
+`load` takes a path, bytes or a loaded model; `load_apart` too, but keeps large weights and long lists apart. `importer`
 translates tensors and operators.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -17,7 +17,7 @@ from google.protobuf.descriptor import FieldDescriptor  # type: ignore[import-un
 from google.protobuf.message import DecodeError, Message  # type: ignore[import-untyped]
 from onnx import TensorProto
 
-from opml_dispute.model.mapped_weights import Array, map_beside, parse_mapped
+from opml_dispute.model.mapped_weights import Parts, map_beside, parse_apart
 from opml_dispute.model.refusals import InvalidModel, ModelFileError, UnsupportedOpset
 
 DOMAINS = {"": 28, "ai.onnx.ml": 5, "ai.onnx.preview": 1, "ai.onnx.preview.training": 1, "com.microsoft": 1}
@@ -35,39 +35,39 @@ def load(source: ModelSource) -> onnx.ModelProto:
 
     Raises `ModelFileError` if there is no file or it does not hold a model, `InvalidModel` if ONNX's checker objects.
     """
-    return _load(source, maps=False)[0]
+    return _load(source, apart=False).model
 
 
-def load_mapped(source: ModelSource) -> tuple[onnx.ModelProto, Mapping[str, Array]]:
+def load_apart(source: ModelSource) -> Parts:
     """
-    As `load`, and weights by name: those of the graph that are mapped files. The model has none of their elements.
+    As `load`, without elements of large weights and entries of long lists: these are handed on beside the model.
 
-    Such a file must not be written to as long as the arrays are in use (`engine.mapped_files`).
+    A file whose weights are mapped must not be written to as long as they are in use (`engine.mapped_files`).
     """
-    return _load(source, maps=True)
+    return _load(source, apart=True)
 
 
-def _load(source: ModelSource, *, maps: bool) -> tuple[onnx.ModelProto, dict[str, Array]]:
+def _load(source: ModelSource, *, apart: bool) -> Parts:
     if isinstance(source, onnx.ModelProto):
-        return _checked(_expect_texts(source, "the model"), "the model"), {}
+        return Parts(_checked(_expect_texts(source, "the model"), "the model"))
     if isinstance(source, bytes):
-        return _checked(_expect_texts(_parsed(source, "the model"), "the model"), "the model"), {}
+        return Parts(_checked(_expect_texts(_parsed(source, "the model"), "the model"), "the model"))
     path = Path(source)
     if not path.is_file():
         found = "a directory" if path.is_dir() else "nothing"
         raise ModelFileError(f"{path} is {found}; expected an ONNX file")
     try:
-        found_mapped = parse_mapped(path) if maps else None
-        model, arrays = found_mapped or (_parsed(path.read_bytes(), str(path)), {})
-        _expect_texts(model, str(path))
-        if maps:
-            arrays |= map_beside(model, path.parent)
-        onnx.load_external_data_for_model(model, str(path.parent))
+        parts = (parse_apart(path) if apart else None) or Parts(_parsed(path.read_bytes(), str(path)))
+        _expect_texts(parts.model, str(path))
+        if apart:
+            parts.weights.update(map_beside(parts.model, path.parent))
+        onnx.load_external_data_for_model(parts.model, str(path.parent))
     except OSError as error:
         raise ModelFileError(f"cannot read {error.filename or path}: {error.strerror}; expected an ONNX file") from None
     except (onnx.checker.ValidationError, ValueError) as error:
         raise ModelFileError(f"cannot read the weights beside {path}: {error}") from None
-    return _checked(model, str(path)), arrays
+    _checked(parts.model, str(path))
+    return parts
 
 
 def _parsed(raw: bytes, name: str) -> onnx.ModelProto:

@@ -22,6 +22,7 @@ from opml_dispute.model.graph_inputs import bind, fixed_value
 from opml_dispute.model.importer import Importer
 from opml_dispute.model.lower import Value, find
 from opml_dispute.model.lower.random import ALWAYS_DRAW, NO_SEED
+from opml_dispute.model.mapped_weights import Parts
 from opml_dispute.model.onnx_file import ModelSource, domain_name, load
 from opml_dispute.model.opcodes import DType
 from opml_dispute.model.reasons import why_unknown
@@ -78,7 +79,7 @@ class _Surveyor(Importer):
     """Walks a model as the importer does, and stops nowhere."""
 
     def __init__(self, model: onnx.ModelProto, inferred: Mapping[str, tuple[DType, int, Shape]]) -> None:
-        super().__init__(model, Builder())
+        super().__init__(Parts(model), Builder())
         self.obstacles: list[Obstacle] = []
         self._inferred = inferred
 

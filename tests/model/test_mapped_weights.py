@@ -14,7 +14,7 @@ from opml_dispute.engine.inference import Inference
 from opml_dispute.engine.mapped_files import FileChanged, mappings_of
 from opml_dispute.model import mapped_weights
 from opml_dispute.model.compiler import compile_model
-from opml_dispute.model.mapped_weights import parse_mapped
+from opml_dispute.model.mapped_weights import parse_apart
 from opml_dispute.model.program import Program
 from opml_dispute.model.refusals import InvalidModel, ModelFileError
 
@@ -96,7 +96,7 @@ def test_a_file_laid_out_otherwise_is_read_whole(tmp_path: Path) -> None:
     whole.CopyFrom(model)
     path = tmp_path / "model.onnx"
     path.write_bytes(whole.SerializeToString() + parts.SerializeToString())
-    assert parse_mapped(path) is None
+    assert parse_apart(path) is None
     same_program(compile_model(path), compile_model(model_of(numbers)))
 
     tensor = TensorProto(name="w0", data_type=TensorProto.FLOAT, dims=[5, 13], raw_data=bytes(260)).SerializeToString()

@@ -10,12 +10,20 @@ import numpy as np
 
 from opml_dispute.model.tensor import Array, Tensor
 
+_MOST_ROOM = 4
+"""Places for identifiers, for each node that there is."""
 
-def exact_numbers(value: Tensor | Sequence[float] | None) -> Array:
+
+def exact_numbers(value: Tensor | Sequence[float] | Array | None) -> Array:
     """An attribute given as a list or as a tensor, in binary64."""
     if isinstance(value, Tensor):
         return np.asarray(value.values().reshape(-1), np.float64)
     return np.asarray([] if value is None else value, np.float64)
+
+
+def numbers_as_given(value: Tensor | Sequence[float] | Array | None) -> Array:
+    """As `exact_numbers`, but a list of binary32 stays one."""
+    return value if isinstance(value, np.ndarray) and value.dtype == np.float32 else exact_numbers(value)
 
 
 def given_as(listed: Sequence[float] | None, tensor: Tensor | None) -> Tensor | Sequence[float] | None:
@@ -23,7 +31,10 @@ def given_as(listed: Sequence[float] | None, tensor: Tensor | None) -> Tensor | 
     return tensor if listed is None or not len(listed) else listed
 
 
-def whole_numbers(value: Sequence[int] | None) -> Array:
+def whole_numbers(value: Sequence[int] | Array | None) -> Array:
+    """In i64, or in i32 if they are given so."""
+    if isinstance(value, np.ndarray) and value.dtype == np.int32:
+        return value
     return np.asarray([] if value is None else value, np.int64)
 
 
@@ -40,20 +51,45 @@ class Places:
     def __init__(self, trees: Array, ids: Array) -> None:
         self.trees, self.ids = distinct(trees), distinct(ids)
         keys = self._keys(trees, ids)
-        self.order = np.argsort(keys, kind="stable")
-        self.keys = keys[self.order]
+        self.table = self.order = self.keys = np.zeros(0, np.int32)
+        # Nearly all files number a tree's nodes from 0 on: then there is room for every number in every tree.
+        self.is_dense = self.trees.size * self.ids.size <= _MOST_ROOM * trees.size
+        if self.is_dense:
+            self.table = np.full(self.trees.size * self.ids.size, -1, np.int32)
+            self.table[keys] = np.arange(keys.size, dtype=np.int32)
+        else:
+            self.order = np.argsort(keys, kind="stable").astype(np.int32)
+            self.keys = keys[self.order]
 
     def _keys(self, trees: Array, ids: Array) -> Array:
         """-1 for an identifier that no node has."""
-        ranks = [np.searchsorted(known, given) for known, given in ((self.trees, trees), (self.ids, ids))]
-        found = np.ones(trees.size, np.bool_)
-        for known, rank, given in zip((self.trees, self.ids), ranks, (trees, ids), strict=True):
-            rank[rank == known.size] = 0
-            found &= known[rank] == given if known.size else False
-        return np.where(found, ranks[0] * self.ids.size + ranks[1], -1)
+        keys, tree_is_known = _ranks(self.trees, trees)
+        keys *= self.ids.size
+        ranks, is_known = _ranks(self.ids, ids)
+        keys += ranks
+        keys[~(is_known & tree_is_known)] = -1
+        return keys
 
     def of(self, trees: Array, ids: Array) -> Array:
-        """-1 for a node that there is not."""
+        """In i32; -1 for a node that there is not."""
         keys = self._keys(trees, ids)
+        if self.is_dense:
+            return np.where(keys >= 0, self.table[keys], np.int32(-1)) if self.table.size else keys.astype(np.int32)
         at = np.searchsorted(self.keys, keys, side="right") - 1
-        return np.where((at >= 0) & (keys >= 0) & (self.keys[at] == keys), self.order[at], -1)
+        return np.where((at >= 0) & (keys >= 0) & (self.keys[at] == keys), self.order[at], np.int32(-1))
+
+
+def _ranks(known: Array, given: Array) -> tuple[Array, Array]:
+    """
+    Where each number given stands among the known ones, which ascend, in i64; and whether it is one of them.
+
+    What is said of a number that is not among them means nothing.
+    """
+    if not known.size:
+        return np.zeros(given.size, np.int64), np.zeros(given.size, np.bool_)
+    first, last = int(known[0]), int(known[-1])
+    if last - first == known.size - 1:  # all numbers between them: no search
+        return given.astype(np.int64) - first, (given >= first) & (given <= last)
+    ranks = np.searchsorted(known, given)
+    ranks[ranks == known.size] = 0
+    return ranks, known[ranks] == given

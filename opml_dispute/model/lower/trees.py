@@ -1,20 +1,20 @@
 """
 Decision-tree ensembles: three ways of writing them down, one kernel.
 
-Each operator's attributes become `TreeNodes`, arrays with an element for each node, which `_table` lays out as the TREE
-kernel reads them: tree by tree, a child always after its parents, so that every walk ends. A test for membership
-becomes a chain of equalities.
+Each operator's attributes become `TreeNodes`, arrays with an element for each node, which `tree_table` lays out as the
+TREE kernel reads them. A test for membership becomes a chain of equalities.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from opml_dispute.model.builder import Builder
+from opml_dispute.model.long_lists import Words
 from opml_dispute.model.lower import wide_trees
 from opml_dispute.model.lower.classic import (
     as_labels,
@@ -24,165 +24,22 @@ from opml_dispute.model.lower.classic import (
     two_classes,
 )
 from opml_dispute.model.lower.registry import lowers
-from opml_dispute.model.lower.tree_lists import Places, distinct, exact_numbers, given_as, whole_numbers
+from opml_dispute.model.lower.tree_lists import (
+    Places,
+    exact_numbers,
+    given_as,
+    numbers_as_given,
+    whole_numbers,
+)
+from opml_dispute.model.lower.tree_table import MODES, TreeNodes, TreeTable, tree_levels, tree_table
 from opml_dispute.model.opcodes import DType, Reduction
 from opml_dispute.model.refusals import Refuse
 from opml_dispute.model.tensor import Array, Tensor
 
 ML = "ai.onnx.ml"
-_MODES = {"LEAF": 0, "BRANCH_LEQ": 1, "BRANCH_LT": 2, "BRANCH_GTE": 3, "BRANCH_GT": 4, "BRANCH_EQ": 5, "BRANCH_NEQ": 6}
-_NAN_IS_TRUE = 0x100
-_MOST_FEATURES = 1 << 31
 
 
-@dataclass(frozen=True, slots=True)
-class TreeNodes:
-    """Nodes, each a comparison with two ways on, or (mode 0) a leaf with its weights; an element each."""
-
-    mode: Array
-    feature: Array
-    threshold: Array
-    """f64."""
-    yes: Array
-    """The number of the next node; -1 if there is none."""
-    no: Array
-    nan_is_true: Array
-    owner: Array
-    """Of each weight: the number of its leaf."""
-    targets: Array
-    weights: Array
-    """f64; of one leaf in their order."""
-
-    def of_leaves(self) -> TreeNodes:
-        """Without weights that belong to no leaf."""
-        kept = self.mode[self.owner] == 0
-        return replace(self, owner=self.owner[kept], targets=self.targets[kept], weights=self.weights[kept])
-
-
-@dataclass(frozen=True, slots=True)
-class _Table:
-    nodes: np.ndarray[Any, np.dtype[np.int32]]
-    thresholds: np.ndarray[Any, np.dtype[np.float32]]
-    roots: np.ndarray[Any, np.dtype[np.int32]]
-    targets: np.ndarray[Any, np.dtype[np.int32]]
-    weights: np.ndarray[Any, np.dtype[np.float32]]
-    depth: int
-    """Comparisons on the longest way to a leaf."""
-    leaf_weights: int
-    """Weights of the leaf that has most."""
-
-
-def _table(nodes: TreeNodes, roots: Array) -> _Table:
-    """The nodes that the roots reach, parents first. Raises `Refuse` if a way leads nowhere or round."""
-    level, tree = _levels(nodes, roots)
-    order = _order(nodes, roots, level, tree)
-    place = np.full(level.size, -1)
-    place[order] = np.arange(order.size)
-    mode, feature = nodes.mode[order], nodes.feature[order]
-    inner = mode != 0
-    if feature[inner].min(initial=0) < 0 or feature[inner].max(initial=0) >= _MOST_FEATURES:
-        raise Refuse(f"a tree that looks at feature {feature[inner].min()} or {feature[inner].max()}")
-    own = nodes.of_leaves()
-    weights = np.where(inner, 0, np.bincount(own.owner, minlength=level.size)[order])
-    table = np.empty((order.size, 4), np.int32)
-    table[:, 0] = mode | np.where(inner & nodes.nan_is_true[order], _NAN_IS_TRUE, 0)
-    table[:, 1] = np.where(inner, feature, np.cumsum(weights) - weights)
-    table[:, 2] = np.where(inner, place[nodes.yes[order]], weights)
-    table[:, 3] = np.where(inner, place[nodes.no[order]], 0)
-    told = np.flatnonzero(place[own.owner] >= 0)
-    told = told[np.argsort(place[own.owner[told]], kind="stable")]
-    return _Table(
-        table,
-        _thresholds(np.where(inner, nodes.threshold[order], 0.0), mode),
-        place[roots].astype(np.int32),
-        (own.targets[told] if told.size else np.zeros(1)).astype(np.int32),
-        (own.weights[told] if told.size else np.zeros(1)).astype(np.float32),
-        int(level.max(initial=0)),
-        int(weights.max(initial=0)),
-    )
-
-
-def _order(nodes: TreeNodes, roots: Array, level: Array, tree: Array) -> Array:
-    """
-    The nodes that are reached, parents first: the last tree first, and of each what follows a yes before the rest.
-
-    So most of a way lies together. Where nodes have several parents, tree by tree, the nearest to the root first.
-    """
-    reached = np.flatnonzero(level >= 0)
-    inner = reached[nodes.mode[reached] != 0]
-    children = np.concatenate([nodes.yes[inner], nodes.no[inner], roots])
-    if np.bincount(children, minlength=level.size).max(initial=0) > 1:
-        return reached[np.lexsort((level[reached], tree[reached]))]
-    by_level = np.split(inner[np.argsort(level[inner], kind="stable")], np.cumsum(np.bincount(level[inner]))[:-1])
-    size, place = np.ones(level.size, np.int64), np.zeros(level.size, np.int64)
-    for parents in reversed(by_level):
-        size[parents] += size[nodes.yes[parents]] + size[nodes.no[parents]]
-    ends = np.cumsum(size[roots[::-1]])[::-1]
-    place[roots] = ends - size[roots]
-    for parents in by_level:
-        place[nodes.yes[parents]] = place[parents] + 1
-        place[nodes.no[parents]] = place[parents] + 1 + size[nodes.yes[parents]]
-    order = np.empty(reached.size, np.int64)
-    order[place[reached]] = reached
-    return order
-
-
-def _levels(nodes: TreeNodes, roots: Array) -> tuple[Array, Array]:
-    """
-    Of each node the longest way to it from a root, -1 if there is none; and the number of the last root that leads to
-    it. Raises `Refuse` as `_table`.
-    """
-    size, inner = nodes.mode.size, nodes.mode != 0
-
-    def children(of: Array) -> Array:
-        of = of[inner[of]]
-        return np.concatenate([nodes.yes[of], nodes.no[of]])
-
-    seen, front = np.zeros(size, np.bool_), distinct(roots)
-    while front.size:
-        wrong = front[(front < 0) | (front >= size)]
-        if wrong.size:
-            raise Refuse(f"a tree that leads to node {wrong[0]} of {size}")
-        seen[front] = True
-        following = children(front)
-        # What is no node's number is kept, to be told in the next round.
-        front = distinct(following[~seen[np.clip(following, 0, size - 1)] | (following < 0) | (following >= size)])
-    waiting = np.bincount(children(np.flatnonzero(seen)), minlength=size)
-    level, tree = np.full(size, -1), np.full(size, -1)
-    np.maximum.at(tree, roots, np.arange(roots.size))
-    front, depth = np.flatnonzero(seen & (waiting == 0)), 0
-    while front.size:
-        level[front] = depth
-        following = children(front)
-        np.maximum.at(tree, following, np.tile(tree[front[inner[front]]], 2))
-        np.subtract.at(waiting, following, 1)
-        front, depth = distinct(following[waiting[following] == 0]), depth + 1
-    round_trip = np.flatnonzero(seen & (level < 0))
-    if round_trip.size:
-        raise Refuse(f"a tree that comes back to node {round_trip[0]}")
-    return level, tree
-
-
-def _thresholds(exact: Array, modes: Array) -> Array:
-    """
-    Thresholds in binary32, rounded so that every binary32 number compares with them as with the exact ones.
-
-    Where the comparison includes or excludes what is below the threshold, that decides the direction: x <= t and x > t
-    mean the greatest binary32 number up to t, x < t and x >= t the least from t on. No number equals a threshold
-    between two of them; NaN stands for that.
-    """
-    rounded = exact.astype(np.float32)
-    wide = rounded.astype(np.float64)
-    down, up = np.float32(-np.inf), np.float32(np.inf)
-    below = np.where(wide > exact, np.nextafter(rounded, down), rounded)
-    above = np.where(wide < exact, np.nextafter(rounded, up), rounded)
-    result = np.where(np.isin(modes, (_MODES["BRANCH_LEQ"], _MODES["BRANCH_GT"])), below, rounded)
-    result = np.where(np.isin(modes, (_MODES["BRANCH_LT"], _MODES["BRANCH_GTE"])), above, result)
-    equality = np.isin(modes, (_MODES["BRANCH_EQ"], _MODES["BRANCH_NEQ"]))
-    return np.where(equality & (wide != exact), np.float32(np.nan), result).astype(np.float32)
-
-
-def _ensemble(g: Builder, x: Tensor, table: _Table, targets: int, function: Reduction) -> Tensor:
+def _ensemble(g: Builder, x: Tensor, table: TreeTable, targets: int, function: Reduction) -> Tensor:
     x = g.cast(x, DType.F32)
     if x.rank == 1:
         x = x.with_axis(0)
@@ -197,11 +54,11 @@ def _ensemble(g: Builder, x: Tensor, table: _Table, targets: int, function: Redu
 def _scores(g: Builder, x: Tensor, nodes: TreeNodes, roots: Array, targets: int, function: Reduction) -> Tensor:
     """The sums (or extremes) of what the trees' leaves weigh, [N][targets]: binary64 if the features are."""
     if x.dtype is not DType.F64:
-        return _ensemble(g, x, _table(nodes, roots), targets, function)
+        return _ensemble(g, x, tree_table(nodes, roots), targets, function)
     rows = x.with_axis(0) if x.rank == 1 else x
     ranks, thresholds = wide_trees.ranked(g, rows, nodes)
-    by_rank = wide_trees.numbered(nodes, thresholds, _levels(nodes, roots)[1])
-    leaves = _ensemble(g, ranks, _table(by_rank, roots), roots.size, Reduction.SUM)
+    by_rank = wide_trees.numbered(nodes, thresholds, tree_levels(nodes, roots)[1])
+    leaves = _ensemble(g, ranks, tree_table(by_rank, roots), roots.size, Reduction.SUM)
     return wide_trees.summed(g, leaves, nodes, targets, function)
 
 
@@ -214,16 +71,13 @@ def _classic_nodes(attributes: Mapping[str, Any], prefix: str) -> tuple[TreeNode
     if (owner < 0).any():
         wrong = int(np.flatnonzero(owner < 0)[0])
         raise Refuse(f"a weight for node {of_nodes[wrong]} of tree {of_trees[wrong]}, which does not exist")
-    modes = attributes["nodes_modes"]
-    unknown = sorted(set(modes) - set(_MODES))
-    if unknown:
-        raise Refuse(f"a node of mode {unknown[0]!r}; expected one of {', '.join(_MODES)}")
+    modes = _mode_numbers(attributes["nodes_modes"])
     missing = attributes.get("nodes_missing_value_tracks_true")
-    count = len(modes)
+    count = modes.size
     nodes = TreeNodes(
-        np.fromiter(map(_MODES.__getitem__, modes), np.int64, count),
+        modes,
         whole_numbers(attributes["nodes_featureids"]),
-        exact_numbers(attributes["nodes_values"]),
+        numbers_as_given(attributes["nodes_values"]),
         places.of(trees, whole_numbers(attributes["nodes_truenodeids"])),
         places.of(trees, whole_numbers(attributes["nodes_falsenodeids"])),
         np.zeros(count, np.bool_) if missing is None or not len(missing) else whole_numbers(missing) != 0,
@@ -233,7 +87,18 @@ def _classic_nodes(attributes: Mapping[str, Any], prefix: str) -> tuple[TreeNode
     )
     _expect_sizes(nodes, count, owner.size)
     firsts = np.sort(np.unique(trees, return_index=True)[1])
-    return nodes, firsts
+    return nodes, firsts.astype(np.int32)
+
+
+def _mode_numbers(names: Words | Sequence[str]) -> Array:
+    """Raises `Refuse` for a name that no mode has."""
+    different = names.words if isinstance(names, Words) else tuple(set(names))
+    unknown = sorted(set(different) - set(MODES))
+    if unknown:
+        raise Refuse(f"a node of mode {unknown[0]!r}; expected one of {', '.join(MODES)}")
+    if isinstance(names, Words):
+        return np.array([MODES[name] for name in names.words], np.uint8)[names.codes]
+    return np.fromiter(map(MODES.__getitem__, names), np.uint8, len(names))
 
 
 def _expect_sizes(nodes: TreeNodes, count: int, weights: int) -> None:
@@ -258,7 +123,7 @@ def tree_ensemble_regressor(
     nodes_hitrates: object = None,
     nodes_hitrates_as_tensor: object = None,
     nodes_missing_value_tracks_true: Sequence[int] | None = None,
-    nodes_modes: Sequence[str],
+    nodes_modes: Words | Sequence[str],
     nodes_nodeids: Sequence[int],
     nodes_treeids: Sequence[int],
     nodes_truenodeids: Sequence[int],
@@ -313,7 +178,7 @@ def tree_ensemble_classifier(
     nodes_hitrates: object = None,
     nodes_hitrates_as_tensor: object = None,
     nodes_missing_value_tracks_true: Sequence[int] | None = None,
-    nodes_modes: Sequence[str],
+    nodes_modes: Words | Sequence[str],
     nodes_nodeids: Sequence[int],
     nodes_treeids: Sequence[int],
     nodes_truenodeids: Sequence[int],
@@ -377,7 +242,7 @@ def tree_ensemble(
     inner, leaves = splits.size, exact_numbers(leaf_weights)
     missing = nodes_missing_value_tracks_true
     parts = {
-        "mode": np.minimum(modes + 1, _MODES["BRANCH_EQ"] + (modes < 6)),
+        "mode": np.minimum(modes + 1, MODES["BRANCH_EQ"] + (modes < 6)),
         "feature": whole_numbers(nodes_featureids),
         "threshold": splits,
         "yes": whole_numbers(nodes_truenodeids) + inner * (whole_numbers(nodes_trueleafs) != 0),

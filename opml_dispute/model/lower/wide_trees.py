@@ -9,17 +9,15 @@ these leaves in binary64, tree by tree.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 
 from opml_dispute.model.builder import Builder
+from opml_dispute.model.lower.tree_table import TreeNodes
 from opml_dispute.model.opcodes import Binary, DType, Reduction, Unary
 from opml_dispute.model.refusals import Refuse
 from opml_dispute.model.tensor import Array, Tensor
-
-if TYPE_CHECKING:
-    from opml_dispute.model.lower.trees import TreeNodes
 
 _MOST_NUMBERS: Final = 1 << 23
 """Leaves, and thresholds of one feature: twice as many are whole numbers in binary32."""
@@ -36,7 +34,7 @@ def ranked(g: Builder, x: Tensor, nodes: TreeNodes) -> tuple[Tensor, Array]:
     the even rank between theirs, and NaN is NaN.
     """
     inner = np.flatnonzero(nodes.mode != 0)
-    features, exact = nodes.feature[inner], nodes.threshold[inner]
+    features, exact = nodes.feature[inner], nodes.threshold[inner].astype(np.float64)
     thresholds = np.full(nodes.mode.size, np.nan)
     rows, width = x.shape
     columns: list[Tensor] = []

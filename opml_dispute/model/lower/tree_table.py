@@ -1,0 +1,184 @@
+"""
+The table of decision trees that the TREE kernel reads: tree by tree, a child always after its parents, so that every
+walk ends.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from opml_dispute.model.lower.tree_lists import distinct
+from opml_dispute.model.refusals import Refuse
+from opml_dispute.model.tensor import Array
+
+MODES = {"LEAF": 0, "BRANCH_LEQ": 1, "BRANCH_LT": 2, "BRANCH_GTE": 3, "BRANCH_GT": 4, "BRANCH_EQ": 5, "BRANCH_NEQ": 6}
+_NAN_IS_TRUE = 0x100
+_MOST_FEATURES = 1 << 31
+
+
+@dataclass(frozen=True, slots=True)
+class TreeNodes:
+    """Nodes, each a comparison with two ways on, or (mode 0) a leaf with its weights; an element each."""
+
+    mode: Array
+    feature: Array
+    threshold: Array
+    """f32 or f64."""
+    yes: Array
+    """The number of the next node; -1 if there is none."""
+    no: Array
+    nan_is_true: Array
+    owner: Array
+    """Of each weight: the number of its leaf."""
+    targets: Array
+    weights: Array
+    """f64; of one leaf in their order."""
+
+    def of_leaves(self) -> TreeNodes:
+        """Without weights that belong to no leaf."""
+        kept = self.mode[self.owner] == 0
+        if kept.all():
+            return self
+        return replace(self, owner=self.owner[kept], targets=self.targets[kept], weights=self.weights[kept])
+
+
+@dataclass(frozen=True, slots=True)
+class TreeTable:
+    nodes: np.ndarray[Any, np.dtype[np.int32]]
+    thresholds: np.ndarray[Any, np.dtype[np.float32]]
+    roots: np.ndarray[Any, np.dtype[np.int32]]
+    targets: np.ndarray[Any, np.dtype[np.int32]]
+    weights: np.ndarray[Any, np.dtype[np.float32]]
+    depth: int
+    """Comparisons on the longest way to a leaf."""
+    leaf_weights: int
+    """Weights of the leaf that has most."""
+
+
+def tree_table(nodes: TreeNodes, roots: Array) -> TreeTable:
+    """The nodes that the roots reach, parents first. Raises `Refuse` if a way leads nowhere or round."""
+    level, tree = tree_levels(nodes, roots)
+    order, depth = _order(nodes, roots, level, tree), int(level.max(initial=0))
+    del level, tree  # of millions of nodes, every array counts
+    place = np.full(nodes.mode.size, -1, np.int32)
+    place[order] = np.arange(order.size, dtype=np.int32)
+    mode = nodes.mode[order]
+    inner, own = mode != 0, nodes.of_leaves()
+    table = np.empty((order.size, 4), np.int32)
+    table[:, 0] = mode
+    table[inner & nodes.nan_is_true[order], 0] |= _NAN_IS_TRUE
+    weights = np.bincount(own.owner, minlength=place.size).astype(np.int32)[order]
+    weights[inner] = 0
+    most_weights = int(weights.max(initial=0))
+    table[:, 1] = np.cumsum(weights, dtype=np.int32)
+    table[:, 1] -= weights
+    table[:, 2] = np.where(inner, place[nodes.yes[order]], weights)
+    table[:, 3] = np.where(inner, place[nodes.no[order]], 0)
+    del weights
+    feature = nodes.feature[order[inner]]
+    if feature.min(initial=0) < 0 or feature.max(initial=0) >= _MOST_FEATURES:
+        raise Refuse(f"a tree that looks at feature {feature.min()} or {feature.max()}")
+    table[inner, 1] = feature
+    del feature
+    thresholds = nodes.threshold[order]
+    thresholds[~inner] = 0
+    thresholds = _thresholds(thresholds, mode)
+    told = np.flatnonzero(place[own.owner] >= 0).astype(np.int32)
+    told = told[np.argsort(place[own.owner[told]], kind="stable")]
+    return TreeTable(
+        table,
+        thresholds,
+        place[roots],
+        (own.targets[told] if told.size else np.zeros(1)).astype(np.int32),
+        (own.weights[told] if told.size else np.zeros(1)).astype(np.float32),
+        depth,
+        most_weights,
+    )
+
+
+def _order(nodes: TreeNodes, roots: Array, level: Array, tree: Array) -> Array:
+    """
+    The nodes that are reached, parents first: the last tree first, and of each what follows a yes before the rest.
+
+    So most of a way lies together. Where nodes have several parents, tree by tree, the nearest to the root first.
+    """
+    reached = np.flatnonzero(level >= 0).astype(np.int32)
+    inner = reached[nodes.mode[reached] != 0]
+    is_child, children = np.zeros(level.size, np.bool_), (nodes.yes[inner], nodes.no[inner], roots)
+    for some in children:
+        is_child[some] = True
+    if np.count_nonzero(is_child) < sum(some.size for some in children):
+        return reached[np.lexsort((level[reached], tree[reached]))]
+    del is_child, children
+    by_level = np.split(inner[np.argsort(level[inner], kind="stable")], np.cumsum(np.bincount(level[inner]))[:-1])
+    size, place = np.ones(level.size, np.int32), np.zeros(level.size, np.int32)
+    for parents in reversed(by_level):
+        size[parents] += size[nodes.yes[parents]] + size[nodes.no[parents]]
+    ends = np.cumsum(size[roots[::-1]])[::-1]
+    place[roots] = ends - size[roots]
+    for parents in by_level:
+        place[nodes.yes[parents]] = place[parents] + 1
+        place[nodes.no[parents]] = place[parents] + 1 + size[nodes.yes[parents]]
+    order = np.empty(reached.size, np.int32)
+    order[place[reached]] = reached
+    return order
+
+
+def tree_levels(nodes: TreeNodes, roots: Array) -> tuple[Array, Array]:
+    """
+    Of each node the longest way to it from a root, -1 if there is none; and the number of the last root that leads to
+    it. Raises `Refuse` as `tree_table`.
+    """
+    size, inner = nodes.mode.size, nodes.mode != 0
+
+    def children(of: Array) -> Array:
+        of = of[inner[of]]
+        return np.concatenate([nodes.yes[of], nodes.no[of]])
+
+    seen, front = np.zeros(size, np.bool_), distinct(roots)
+    while front.size:
+        wrong = front[(front < 0) | (front >= size)]
+        if wrong.size:
+            raise Refuse(f"a tree that leads to node {wrong[0]} of {size}")
+        seen[front] = True
+        following = children(front)
+        # What is no node's number is kept, to be told in the next round.
+        front = distinct(following[~seen[np.clip(following, 0, size - 1)] | (following < 0) | (following >= size)])
+    waiting = np.bincount(children(np.flatnonzero(seen)), minlength=size).astype(np.int32)
+    level, tree = np.full(size, -1, np.int32), np.full(size, -1, np.int32)
+    np.maximum.at(tree, roots, np.arange(roots.size, dtype=np.int32))
+    front, depth = np.flatnonzero(seen & (waiting == 0)), 0
+    while front.size:
+        level[front] = depth
+        following = children(front)
+        np.maximum.at(tree, following, np.tile(tree[front[inner[front]]], 2))
+        np.subtract.at(waiting, following, 1)
+        front, depth = distinct(following[waiting[following] == 0]), depth + 1
+    round_trip = np.flatnonzero(seen & (level < 0))
+    if round_trip.size:
+        raise Refuse(f"a tree that comes back to node {round_trip[0]}")
+    return level, tree
+
+
+def _thresholds(exact: Array, modes: Array) -> Array:
+    """
+    Thresholds in binary32, rounded so that every binary32 number compares with them as with the exact ones.
+
+    Where the comparison includes or excludes what is below the threshold, that decides the direction: x <= t and x > t
+    mean the greatest binary32 number up to t, x < t and x >= t the least from t on. No number equals a threshold
+    between two of them; NaN stands for that.
+    """
+    rounded = exact.astype(np.float32)
+    if exact.dtype == np.float32:
+        return rounded
+    wide = rounded.astype(np.float64)
+    down, up = np.float32(-np.inf), np.float32(np.inf)
+    below = np.where(wide > exact, np.nextafter(rounded, down), rounded)
+    above = np.where(wide < exact, np.nextafter(rounded, up), rounded)
+    result = np.where(np.isin(modes, (MODES["BRANCH_LEQ"], MODES["BRANCH_GT"])), below, rounded)
+    result = np.where(np.isin(modes, (MODES["BRANCH_LT"], MODES["BRANCH_GTE"])), above, result)
+    equality = np.isin(modes, (MODES["BRANCH_EQ"], MODES["BRANCH_NEQ"]))
+    return np.where(equality & (wide != exact), np.float32(np.nan), result).astype(np.float32)
