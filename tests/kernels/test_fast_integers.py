@@ -98,6 +98,24 @@ def test_convolution(bench: Bench, seed: int) -> None:
     agree(bench, replace(case, arrays=arrays))
 
 
+BYTES = [types for types in SMALL_PRODUCTS if types[0].width == types[1].width == 1]
+
+
+@pytest.mark.usefixtures("hidden")
+@pytest.mark.parametrize("dtypes", BYTES, ids=lambda types: f"{types[0].name} {types[1].name}")
+@pytest.mark.parametrize("groups", [1, 12], ids=["one group", "depthwise"])
+@pytest.mark.parametrize("width", [3, 17, 56, 131])
+def test_convolution_of_bytes(bench: Bench, dtypes: tuple[DType, DType, DType], groups: int, width: int) -> None:
+    """Bytes of either sign, the extremes among them, in rows of every length; with padding, and read where they lie."""
+    rng = np.random.default_rng(width)
+    for kernel, pad, stride in ((1, 0, 1), (3, 1, 1), (3, 1, 2)):
+        out = (width + 2 * pad - kernel) // stride + 1
+        row = (width, kernel, stride, 1, pad, out, pad)
+        fields = [list(column) for column in zip((2, 1, 1, 1, 0, 2, 0), row, (1, 1, 1, 1, 0, 1, 0), strict=True)]
+        case = cases.conv(Maker(rng, awkward=True), fields, (1, 12, 12, groups), dtypes)
+        agree(bench, case)
+
+
 @pytest.mark.usefixtures("hidden")
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("rows", [1, 3, 40, 130])

@@ -4,11 +4,14 @@
 
 #include "integers.h"
 #include "layout.h"
+#include "vectors.h"
 
 /* Below this many products laying out costs more than it saves. */
 #define WORTH_LAYING_OUT 4096
 /* Groups of fewer output channels are made channel by channel. */
 #define FEW_CHANNELS 3
+/* So many products of two bytes have a sum below 2^24. */
+#define FLOATS_MOST 256
 /* Above this many elements a copy is no longer worth its memory. */
 #define LAYOUT_MOST (1ull << 27)
 
@@ -19,12 +22,16 @@ struct work {
     u8 dtype_x, dtype_w;
     u64 K, depth, channels; /* terms; input and output channels of a group */
     int few;                /* channels a group has, so few that packing would cost more than the product */
+    int floats;             /* of those: words hold floats, whose sums are whole numbers below 2^24, and so exact */
     enum integer_form form;
+    enum integer_signs signs;
     i64 cw, cx; /* taken off weights and input */
     const u8 *x, *w;
     const u32 *bias;
     u32 *out;
-    u8 *layout;
+    int direct; /* `layout` is the input itself, of one image and group */
+    const u8 *layout;
+    u8 *own; /* `own` is where it is laid out */
     const i64 *offset;
     u8 *rows; /* weights of a group, packed */
     u32 *row_add, *panel;
@@ -61,21 +68,29 @@ static int begin(struct work *k, u8 *segment, const struct record *r, u64 output
         x.least = 0;
     if (x.greatest < 0)
         x.greatest = 0;
-    k->form = integer_form_for(integer_range_of(k->w, k->dtype_w, 1, 0, weights), x, &k->cw, &k->cx);
+    struct integer_range w = integer_range_of(k->w, k->dtype_w, 1, 0, weights);
+    k->signs = SIGNS_US;
+    k->cw = k->cx = 0;
+    k->form = FORM_QUADS;
+    if (!integer_signs_for(w, x, k->channels, &k->signs))
+        k->form = integer_form_for(w, x, &k->cw, &k->cx);
     k->few = k->channels < FEW_CHANNELS;
     if (k->few) {
         k->form = FORM_WORDS;
         k->cw = k->cx = 0;
     }
+    k->floats = k->few && dtype_bytes(k->dtype_x) == 1 && dtype_bytes(k->dtype_w) == 1 && k->K <= FLOATS_MOST;
+    k->direct = direct && k->cx == 0 && form_width(k->form) == dtype_bytes(k->dtype_x);
+    size = k->direct ? 0 : size;
     u64 width = form_width(k->form), pitch = form_pitch(k->form, k->K);
     u64 layout = up((size + 3 * PANEL) * width), offset = up(k->K * sizeof(i64));
     u64 rows = (k->channels + INTEGER_ROWS_BEHIND) * pitch, row_add = up(k->channels * sizeof(u32));
     u64 panel = up((form_panel(k->form, k->K) + PANEL) * sizeof(u32));
-    k->layout = fast_buffer_get(&s->layout, layout + offset + rows + row_add + panel + pitch);
-    if (!k->layout)
+    k->layout = k->own = fast_buffer_get(&s->layout, layout + offset + rows + row_add + panel + pitch);
+    if (!k->own)
         return 0;
-    memset(k->layout + size * width, 0, layout - size * width);
-    i64 *taps = (i64 *)(k->layout + layout);
+    memset(k->own + size * width, 0, layout - size * width);
+    i64 *taps = (i64 *)(k->own + layout);
     layout_taps(&k->l, g, taps);
     k->offset = taps;
     k->rows = (u8 *)taps + offset;
@@ -93,6 +108,26 @@ struct laying {
     struct layout_part parts[MOST_PARTS]; /* of a row that there is */
 };
 
+/* n bytes, `apart` from one another, as elements of the form. */
+static void convert(const struct work *k, void *to, const u8 *from, u8 dtype, i64 apart, i64 offset, u64 n)
+{
+    if (!k->floats) {
+        integer_convert(k->form, to, from, dtype, apart, offset, n);
+        return;
+    }
+    f32 *out = to;
+    const i8 *with_sign = (const i8 *)from;
+    if (dtype == DT_U8 && apart == 1)
+        for (u64 i = 0; i < n; i++)
+            out[i] = (f32)from[i];
+    else if (apart == 1)
+        for (u64 i = 0; i < n; i++)
+            out[i] = (f32)with_sign[i];
+    else
+        for (u64 i = 0; i < n; i++)
+            out[i] = dtype == DT_U8 ? (f32)from[(i64)i * apart] : (f32)with_sign[(i64)i * apart];
+}
+
 static void lay_out_row(void *self, i64 from, i64 to)
 {
     const struct laying *laying = self;
@@ -101,14 +136,14 @@ static void lay_out_row(void *self, i64 from, i64 to)
     for (i64 i = 0; i < stride; i++) {
         if (k->l.part_of[2][i] < 0)
             continue;
-        u8 *part = k->layout + (to + k->l.part_of[2][i] * k->l.part[2]) * width;
+        u8 *part = k->own + (to + k->l.part_of[2][i] * k->l.part[2]) * width;
         struct layout_part in = from >= 0 ? laying->parts[i] : (struct layout_part){0, 0, 0};
         int zero = (u8)(0 - k->cx); /* of quads; other forms take nothing off */
         memset(part, zero, (u64)(in.first * width));
         memset(part + in.end * width, zero, (u64)((k->l.size[2] - in.end) * width));
         if (in.first < in.end)
-            integer_convert(k->form, part + in.first * width, laying->x + (from + in.from) * x_width, k->dtype_x,
-                            stride, k->cx, (u64)(in.end - in.first));
+            convert(k, part + in.first * width, laying->x + (from + in.from) * x_width, k->dtype_x, stride, k->cx,
+                    (u64)(in.end - in.first));
     }
 }
 
@@ -121,7 +156,7 @@ static void pack_weights(struct work *k, u64 m, u64 rows)
     const u8 *w = k->w + m * k->K * dtype_bytes(k->dtype_w);
     for (u64 i = 0; i < rows; i++, w += k->K * dtype_bytes(k->dtype_w)) {
         u8 *to = k->rows + i * pitch;
-        integer_convert(k->form, to, w, k->dtype_w, 1, k->cw, k->K);
+        convert(k, to, w, k->dtype_w, 1, k->cw, k->K);
         memset(to + k->K * width, 0, pitch - k->K * width);
         u32 sum = 0;
         for (u64 j = 0; j < k->K && k->cx; j++)
@@ -147,6 +182,65 @@ static struct integer_runs runs_of(const struct work *k, u64 p, u64 columns)
 }
 
 typedef u32 words __attribute__((vector_size(4 * INTEGER_LANES), aligned(4), may_alias));
+typedef i32 numbers __attribute__((vector_size(4 * INTEGER_LANES), aligned(4), may_alias));
+typedef f32 reals __attribute__((vector_size(4 * INTEGER_LANES), aligned(4), may_alias));
+
+/* Sums of K products at neighbouring positions, some vectors of them. */
+INLINE void sum_some(const struct work *k, const u32 *w, const u32 *x, words *sum, unsigned vectors, int floats)
+{
+    words whole[4] = {{0}};
+    reals real[4] = {{0}};
+    for (u64 i = 0; i < k->K; i++) {
+        const u32 *from = x + k->offset[i];
+        reals weight = f32_from_bits(w[i]) - (reals){0};
+#pragma clang loop unroll(full)
+        for (unsigned v = 0; v < vectors; v++) {
+            reals value = *(const reals *)(from + v * INTEGER_LANES);
+            if (!floats)
+                whole[v] += w[i] * (words)value;
+            else
+#if defined(__FMA__) || defined(__aarch64__)
+                real[v] = __builtin_elementwise_fma(weight, value, real[v]);
+#else
+                real[v] += weight * value; /* exact, and so is the sum */
+#endif
+        }
+    }
+#pragma clang loop unroll(full)
+    for (unsigned v = 0; v < vectors; v++)
+        sum[v] = floats ? (words) __builtin_convertvector(real[v], numbers) : whole[v];
+}
+
+static void sum_products(const struct work *k, const u32 *w, const u32 *x, words *sum, u64 wanted)
+{
+    if (!k->floats)
+        sum_some(k, w, x, sum, 4, 0);
+    else if (wanted > 3 * INTEGER_LANES)
+        sum_some(k, w, x, sum, 4, 1);
+    else if (wanted > 2 * INTEGER_LANES)
+        sum_some(k, w, x, sum, 3, 1);
+    else if (wanted > INTEGER_LANES)
+        sum_some(k, w, x, sum, 2, 1);
+    else
+        sum_some(k, w, x, sum, 1, 1);
+}
+
+/* n sums, with the bias. Whole vectors are read. */
+INLINE void put_down(u32 *out, const u32 *sum, u32 bias, u64 n)
+{
+    u64 i = 0;
+    for (; i + INTEGER_LANES <= n; i += INTEGER_LANES)
+        *(words *)(out + i) = *(const words *)(sum + i) + bias;
+    if (i == n)
+        return;
+#if LANES == 16
+    words rest = *(const words *)(sum + i) + bias;
+    _mm512_mask_storeu_epi32(out + i, (__mmask16)((1u << (n - i)) - 1), (__m512i)rest);
+#else
+    for (; i < n; i++)
+        out[i] = sum[i] + bias;
+#endif
+}
 
 /* Positions [p, end) of one channel, whose K weights are w. Sums are made for all of the layout that lies between, as in
  * convolution.c. */
@@ -154,27 +248,22 @@ static void convolve_channel(const struct work *k, const u32 *w, u32 bias, u32 *
 {
     const struct layout *l = &k->l;
     u64 row = (u64)l->output[2], rows = (u64)l->output[1], pitch = (u64)l->pitch[1];
-    u64 together = pitch <= row + row / 2 + 4 ? row * rows : row;
+    u64 together = row < INTEGER_LANES && pitch <= row + row / 2 + 4 ? row * rows : row;
     while (p < end) {
         u64 stop = p - p % together + together;
         stop = stop < end ? stop : end;
         const u32 *x = (const u32 *)k->layout + position_offset(l, p);
         u64 reach = (u64)(position_offset(l, stop - 1) - position_offset(l, p)) + 1, column = p % row, begin = 0;
         for (u64 j = 0; j < reach; j += 2 * PANEL) {
-            words sum[4] = {{0}};
-            for (u64 i = 0; i < k->K; i++) {
-                const u32 *from = x + k->offset[i] + j;
-#pragma clang loop unroll(full)
-                for (unsigned v = 0; v < 4; v++)
-                    sum[v] += w[i] * *(const words *)(from + v * INTEGER_LANES);
-            }
+            words sum[5]; /* one more, which may be read */
+            sum[4] = (words){0};
+            sum_products(k, w, x + j, sum, reach - j);
             const u32 *flat = (const u32 *)sum - j;
             while (p < stop && begin < j + 2 * PANEL) {
                 u64 n = row - column, room = j + 2 * PANEL - begin;
                 n = n < room ? n : room;
                 n = n < stop - p ? n : stop - p;
-                for (u64 i = 0; i < n; i++)
-                    out[p + i] = flat[begin + i] + bias;
+                put_down(out + p, flat + begin, bias, n);
                 p += n;
                 column += n;
                 begin += n;
@@ -193,9 +282,11 @@ static void convolve(struct work *k, u64 image, u64 m, u64 rows, u64 p, u64 end)
 {
     const struct window *g = &k->g;
     u64 group = m / k->channels, counted = image * g->groups + group;
-    if (k->laid_out != counted) {
-        struct laying laying = {.work = k,
-                                .x = k->x + (image * g->C + group * k->depth) * g->in_size * dtype_bytes(k->dtype_x)};
+    const u8 *x = k->x + (image * g->C + group * k->depth) * g->in_size * dtype_bytes(k->dtype_x);
+    if (k->direct) {
+        k->layout = x;
+    } else if (k->laid_out != counted) {
+        struct laying laying = {.work = k, .x = x};
         for (i64 i = 0; i < g->stride[2]; i++)
             laying.parts[i] = layout_part(&k->l, g, i);
         layout_rows(&k->l, g, p, end, lay_out_row, &laying);
@@ -210,6 +301,7 @@ static void convolve(struct work *k, u64 image, u64 m, u64 rows, u64 p, u64 end)
     }
     struct integer_product product = {
         .form = k->form,
+        .signs = k->signs,
         .rows = rows,
         .K = k->K,
         .a = k->rows,

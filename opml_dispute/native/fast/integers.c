@@ -72,6 +72,9 @@ unsigned integer_features(void)
 
 /* Ranges */
 
+/* With fewer rows most of a tile of AMX would be idle. */
+#define AMX_LEAST_ROWS 8
+
 struct integer_range integer_range_of_dtype(u8 dtype)
 {
     switch (dtype) {
@@ -113,6 +116,21 @@ enum integer_form integer_form_for(struct integer_range a, struct integer_range 
         return FORM_PAIRS;
 #endif
     return FORM_WORDS;
+}
+
+int integer_signs_for(struct integer_range a, struct integer_range b, u64 rows, enum integer_signs *signs)
+{
+#if defined(__AVX512BW__)
+    int a_signed = a.least < 0, b_signed = b.least < 0;
+    if (rows < AMX_LEAST_ROWS || !(integer_features() & INTEGER_AMX) || a.least < INT8_MIN || b.least < INT8_MIN ||
+        a.greatest > (a_signed ? INT8_MAX : UINT8_MAX) || b.greatest > (b_signed ? INT8_MAX : UINT8_MAX))
+        return 0;
+    *signs = a_signed ? (b_signed ? SIGNS_SS : SIGNS_SU) : b_signed ? SIGNS_US : SIGNS_UU;
+    return 1;
+#else
+    (void)a, (void)b, (void)rows, (void)signs;
+    return 0;
+#endif
 }
 
 /* Elements of a form */
@@ -259,8 +277,6 @@ static void make_tile(enum integer_form f, const u8 *a, u64 pitch, const u32 *b,
 #if defined(__AVX512BW__)
 
 #define AMX_ROWS 32
-/* With fewer rows most of a tile would be idle. */
-#define AMX_LEAST_ROWS 8
 
 #define AMX __attribute__((target("amx-tile,amx-int8")))
 
@@ -280,27 +296,85 @@ static AMX void amx_begin(void)
 }
 static AMX void amx_end(void) { _tile_release(); }
 
-/* AMX_ROWS rows, the panel's 32 columns; `pitch` is a whole number of tiles. */
-static AMX void amx_tile(const u8 *a, u64 pitch, const u32 *b, u32 *sums)
-{
-    _tile_zero(0);
-    _tile_zero(1);
-    _tile_zero(2);
-    _tile_zero(3);
-    for (u64 k = 0; k < pitch; k += 64, b += 16 * PANEL) {
-        _tile_loadd(4, a + k, (int)pitch);
-        _tile_loadd(6, b, 4 * PANEL);
-        _tile_loadd(7, b + 16, 4 * PANEL);
-        _tile_dpbusd(0, 4, 6);
-        _tile_dpbusd(1, 4, 7);
-        _tile_loadd(5, a + 16 * pitch + k, (int)pitch);
-        _tile_dpbusd(2, 5, 6);
-        _tile_dpbusd(3, 5, 7);
+/* AMX_ROWS rows, the panel's 32 columns, onto `start`; `pitch` is a whole number of tiles. */
+#define AMX_TILE(NAME, DOT)                                                                                            \
+    static AMX void NAME(const u8 *a, u64 pitch, const u32 *b, const u32 *start, u32 *out, i64 out_pitch)              \
+    {                                                                                                                  \
+        _tile_loadd(0, start, 4 * PANEL);                                                                              \
+        _tile_loadd(1, start + 16, 4 * PANEL);                                                                         \
+        _tile_loadd(2, start + 16 * PANEL, 4 * PANEL);                                                                 \
+        _tile_loadd(3, start + 16 * PANEL + 16, 4 * PANEL);                                                            \
+        for (u64 k = 0; k < pitch; k += 64, b += 16 * PANEL) {                                                         \
+            _tile_loadd(4, a + k, (int)pitch);                                                                         \
+            _tile_loadd(6, b, 4 * PANEL);                                                                              \
+            _tile_loadd(7, b + 16, 4 * PANEL);                                                                         \
+            DOT(0, 4, 6);                                                                                              \
+            DOT(1, 4, 7);                                                                                              \
+            _tile_loadd(5, a + 16 * pitch + k, (int)pitch);                                                            \
+            DOT(2, 5, 6);                                                                                              \
+            DOT(3, 5, 7);                                                                                              \
+        }                                                                                                              \
+        _tile_stored(0, out, 4 * out_pitch);                                                                           \
+        _tile_stored(1, out + 16, 4 * out_pitch);                                                                      \
+        _tile_stored(2, out + 16 * out_pitch, 4 * out_pitch);                                                          \
+        _tile_stored(3, out + 16 * out_pitch + 16, 4 * out_pitch);                                                     \
     }
-    _tile_stored(0, sums, 4 * PANEL);
-    _tile_stored(1, sums + 16, 4 * PANEL);
-    _tile_stored(2, sums + 16 * PANEL, 4 * PANEL);
-    _tile_stored(3, sums + 16 * PANEL + 16, 4 * PANEL);
+AMX_TILE(amx_tile_us, _tile_dpbusd)
+AMX_TILE(amx_tile_su, _tile_dpbsud)
+AMX_TILE(amx_tile_ss, _tile_dpbssd)
+AMX_TILE(amx_tile_uu, _tile_dpbuud)
+
+/* What is added to the sums of rows [first, first + rows). */
+static void make_start(const struct integer_product *p, u64 first, u64 rows, u32 *start)
+{
+    u32 line[PANEL] = {0};
+    if (p->column_add)
+        memcpy(line, p->column_add, sizeof line);
+    for (u64 i = 0; i < rows; i++, start += PANEL) {
+        u64 m = first + i;
+        const u32 *bias = p->bias ? p->bias + (i64)m * p->bias_m : NULL;
+        u32 add = p->row_add ? p->row_add[m] : 0;
+        if (bias && p->bias_n == 0)
+            add += *bias;
+        for (unsigned j = 0; j < PANEL; j++)
+            start[j] = line[j] + add;
+        if (bias && p->bias_n == 1 && p->columns == PANEL)
+            for (unsigned j = 0; j < PANEL; j++)
+                start[j] += bias[j];
+        else if (bias && p->bias_n)
+            for (u64 j = 0; j < p->columns; j++)
+                start[p->first + j] += bias[(i64)j * p->bias_n];
+    }
+}
+
+static void amx_product(const struct integer_product *p)
+{
+    u64 pitch = form_pitch(p->form, p->K);
+    u32 start[AMX_ROWS * PANEL], sums[AMX_ROWS * PANEL];
+    int adds = p->column_add || p->bias || p->row_add;
+    memset(start, 0, sizeof start);
+    amx_begin();
+    for (u64 m = 0; m < p->rows; m += AMX_ROWS) {
+        u64 rows = p->rows - m < AMX_ROWS ? p->rows - m : AMX_ROWS;
+        int in_place = rows == AMX_ROWS && p->columns == PANEL && p->o_n == 1;
+        const u8 *a = p->a + m * pitch;
+        u32 *out = in_place ? p->out + (i64)m * p->o_m : sums;
+        i64 apart = in_place ? p->o_m : PANEL;
+        if (adds)
+            make_start(p, m, rows, start);
+        switch (p->signs) {
+        case SIGNS_US: amx_tile_us(a, pitch, p->panel, start, out, apart); break;
+        case SIGNS_SU: amx_tile_su(a, pitch, p->panel, start, out, apart); break;
+        case SIGNS_SS: amx_tile_ss(a, pitch, p->panel, start, out, apart); break;
+        case SIGNS_UU: amx_tile_uu(a, pitch, p->panel, start, out, apart); break;
+        }
+        for (u64 i = 0; i < rows && !in_place; i++) {
+            u32 *to = p->out + (i64)(m + i) * p->o_m;
+            for (u64 j = 0; j < p->columns; j++)
+                to[(i64)j * p->o_n] = sums[i * PANEL + p->first + j];
+        }
+    }
+    amx_end();
 }
 
 #endif
@@ -334,15 +408,9 @@ void integer_product(const struct integer_product *p)
 {
     u64 pitch = form_pitch(p->form, p->K), groups = form_groups(p->form, p->K), m = 0;
 #if defined(__AVX512BW__)
-    if (p->form == FORM_QUADS && p->rows >= AMX_LEAST_ROWS && (integer_features() & INTEGER_AMX)) {
-        u32 sums[AMX_ROWS * PANEL];
-        amx_begin();
-        for (; m < p->rows; m += AMX_ROWS) {
-            u64 rows = p->rows - m < AMX_ROWS ? p->rows - m : AMX_ROWS;
-            amx_tile(p->a + m * pitch, pitch, p->panel, sums);
-            finish_tile(p, sums, m, rows);
-        }
-        amx_end();
+    if (p->form == FORM_QUADS &&
+        (p->signs != SIGNS_US || (p->rows >= AMX_LEAST_ROWS && (integer_features() & INTEGER_AMX)))) {
+        amx_product(p);
         return;
     }
 #endif

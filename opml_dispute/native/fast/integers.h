@@ -63,6 +63,11 @@ struct integer_range integer_range_of(const void *at, u8 dtype, u64 rows, i64 ap
 /* The form for numbers in these ranges, and the constants to take off them. */
 enum integer_form integer_form_for(struct integer_range a, struct integer_range b, i64 *ca, i64 *cb);
 
+/* Which factors of FORM_QUADS have a sign, a's first. Without AMX there is the first only. */
+enum integer_signs { SIGNS_US, SIGNS_SU, SIGNS_SS, SIGNS_UU };
+/* Whether bytes in these ranges can be multiplied as they are, FORM_QUADS with no constants, for so many rows of a. */
+int integer_signs_for(struct integer_range a, struct integer_range b, u64 rows, enum integer_signs *signs);
+
 /* Bytes of an element, and elements in a word. */
 static inline u64 form_width(enum integer_form f) { return f == FORM_QUADS ? 1 : f == FORM_PAIRS ? 2 : 4; }
 /* Bytes from one row of a to the next, for K terms: whole tiles of the widest instruction. */
@@ -92,6 +97,7 @@ void integer_pack(enum integer_form f, u32 *panel, const struct integer_runs *ru
 
 struct integer_product {
     enum integer_form form;
+    enum integer_signs signs; /* others than the first: as integer_signs_for found */
     u64 rows, first, columns; /* columns [first, first + columns) of the panel */
     u64 K;
     const u8 *a; /* [rows][form_pitch], and INTEGER_ROWS_BEHIND rows behind */
