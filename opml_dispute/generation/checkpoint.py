@@ -56,6 +56,10 @@ class Architecture:
     unturned: frozenset[int] = frozenset()
     """Layers that turn nothing: they know no positions."""
     activation: Literal["silu", "gelu"] = "silu"
+    has_norms_before: bool = True
+    """Whether each part of a layer takes normalised rows."""
+    has_wide_norms: bool = False
+    """Whether the norms of queries and keys, if there are any, go over all heads together."""
     embedding_scale: float = 1.0
     query_scale: float | None = None
     """Of the products of queries and keys; by default 1 / sqrt(head_size)."""

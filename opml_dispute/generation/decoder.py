@@ -161,8 +161,7 @@ class Decoder:
         count, local = x.shape[0], s.is_local(layer)
         turns, mask = (rows.local_turns, rows.local_mask) if local else (rows.turns, rows.mask)
         keys, values = self._keys[layer], self._values[layer]
-        self._at("attention norm", layer, rows)
-        h = self._normalised(x, f"{at}attn_norm.weight")
+        h = self._normalised_before(x, "attention norm", f"{at}attn_norm.weight", layer, rows)
         self._at("queries, keys, values", layer, rows)
         both = g.new(DType.F32, (count, (s.heads + s.kv_heads) * s.head_size), x)
         wide, narrow = s.heads * s.head_size, s.kv_heads * s.head_size
@@ -170,8 +169,11 @@ class Decoder:
         self._projected(h, f"{at}attn_q", wide, both.sliced(1, 0, wide))
         self._projected(h, f"{at}attn_k", narrow, both.sliced(1, wide, narrow))
         self._projected(h, f"{at}attn_v", narrow, own)
+        is_normed = f"{at}attn_q_norm.weight" in self.checkpoint.weights
+        if is_normed and s.has_wide_norms:
+            both = self._normed_over_heads(both, at)
         heads = g.reshape(both, (count, s.heads + s.kv_heads, s.head_size))
-        if f"{at}attn_q_norm.weight" in self.checkpoint.weights:
+        if is_normed and not s.has_wide_norms:
             weights = self.matrices.constant(f"{at}head norms", lambda: self._head_weights(at))
             heads = g.mul(self._unit(heads), weights)
         self._at("rotation", layer, rows)
@@ -180,11 +182,27 @@ class Decoder:
         self._at("attention", layer, rows)
         mixed = self._mixed(q, keys.sliced(0, 0, rows.keys), values.sliced(0, 0, rows.keys), mask)
         self._at("attention output", layer, rows)
-        return self._added(x, mixed, f"{at}attn_output.weight", f"{at}post_attention_norm.weight")
+        return self._added(x, mixed, f"{at}attn_output", f"{at}post_attention_norm.weight")
 
-    def _projected(self, x: Tensor, name: str, outputs: int, out: Tensor) -> None:
+    def _normalised_before(self, x: Tensor, part: str, name: str, layer: int, rows: Rows) -> Tensor:
+        """What a part of a layer takes: x normalised, or as it is where the model normalises behind its parts only."""
+        self._at(part, layer, rows)
+        return self._normalised(x, name) if self.shape.has_norms_before else x
+
+    def _projected(self, x: Tensor, name: str, outputs: int, out: Tensor | None = None) -> Tensor:
+        """x times the matrix of a part, plus its bias if it has one."""
         bias = self.matrices.vector(f"{name}.bias", outputs) if f"{name}.bias" in self.checkpoint.weights else None
-        self.matrices.times(x, f"{name}.weight", outputs, add=bias, out=out)
+        return self.matrices.times(x, f"{name}.weight", outputs, add=bias, out=out)
+
+    def _normed_over_heads(self, both: Tensor, at: str) -> Tensor:
+        """Queries and keys, [rows][heads and kv_heads together]: each normalised over all of its heads."""
+        g, s = self.g, self.shape
+        out = g.new(DType.F32, both.shape, both)
+        wide, narrow = s.heads * s.head_size, s.kv_heads * s.head_size
+        for which, first, size in (("q", 0, wide), ("k", wide, narrow)):
+            weight = self.matrices.vector(f"{at}attn_{which}_norm.weight", size, sqrt(size))
+            g.binary(Binary.MUL, self._unit(both.sliced(1, first, size)), weight, out=out.sliced(1, first, size))
+        return out
 
     def _head_weights(self, at: str) -> Array:
         """The weights of the norms of queries and keys, one row a head."""
@@ -248,14 +266,13 @@ class Decoder:
     def _fed_forward(self, x: Tensor, layer: int, rows: Rows) -> Tensor:
         """x plus down(activation(gate(x)) * up(x))."""
         g, s, at = self.g, self.shape, f"blk.{layer}."
-        self._at("feed-forward norm", layer, rows)
-        h = self._normalised(x, f"{at}ffn_norm.weight")
+        h = self._normalised_before(x, "feed-forward norm", f"{at}ffn_norm.weight", layer, rows)
         self._at("feed-forward", layer, rows)
-        gate = self.matrices.times(h, f"{at}ffn_gate.weight", s.hidden)
-        up = self.matrices.times(h, f"{at}ffn_up.weight", s.hidden)
+        gate = self._projected(h, f"{at}ffn_gate", s.hidden)
+        up = self._projected(h, f"{at}ffn_up", s.hidden)
         inner = g.mul(self._activated(gate), up)
         self._at("feed-forward output", layer, rows)
-        return self._added(x, inner, f"{at}ffn_down.weight", f"{at}post_ffw_norm.weight")
+        return self._added(x, inner, f"{at}ffn_down", f"{at}post_ffw_norm.weight")
 
     def _activated(self, x: Tensor) -> Tensor:
         g = self.g
@@ -266,12 +283,12 @@ class Decoder:
         return g.mul(x, g.sigmoid(g.mul(x, cubic)))
 
     def _added(self, x: Tensor, part: Tensor, name: str, norm: str) -> Tensor:
-        """x plus the product of `part` and a matrix, normalised or scaled if the model does that."""
+        """x plus the product of `part` and a matrix with its bias, normalised or scaled if the model does that."""
         g, scale = self.g, self.shape.residual_scale
         is_normed = norm in self.checkpoint.weights
-        if not is_normed and scale == 1.0:
-            return self.matrices.times(part, name, x.shape[-1], add=x)
-        product = self.matrices.times(part, name, x.shape[-1])
+        if not is_normed and scale == 1.0 and f"{name}.bias" not in self.checkpoint.weights:
+            return self.matrices.times(part, f"{name}.weight", x.shape[-1], add=x)
+        product = self._projected(part, name, x.shape[-1])
         if is_normed:
             product = self._normalised(product, norm)
         return g.add(x, product if scale == 1.0 else g.mul(product, scale))

@@ -20,7 +20,14 @@ class Family:
     """Decoders with the same computation."""
 
     rope_pairs: RopePairs
+    """Of GGUF files; folders turn halves but where `turns_neighbours` is set."""
     is_gemma: bool = False
+    turns_neighbours: bool = False
+    """Whether folders turn neighbours too: their matrices were not put in another order."""
+    has_norms_before: bool = True
+    """Whether each part of a layer takes normalised rows."""
+    has_wide_norms: bool = False
+    """Whether the norms of queries and keys go over all heads together."""
     local_period: int = 0
     """If there are local layers: all are but each of this number; 1: all are; 0: the family has none."""
     window: int = 0
@@ -29,18 +36,20 @@ class Family:
     """Each layer of this number turns nothing; 0: all do."""
     has_multipliers: bool = False
     """Whether files say how embeddings, scores and parts of layers are scaled."""
-    may_have_biases: bool = False
-    """Whether queries, keys and values may have biases."""
+    biases: tuple[str, ...] = ()
+    """Those that some of its GGUF files have."""
     parts: tuple[str, ...] = ()
     """Tensors of each layer beyond `_OF_LAYERS`, that all of its models have."""
 
 
 _QKV_BIASES: Final = ("attn_q.bias", "attn_k.bias", "attn_v.bias")
+_ALL_BIASES: Final = (*_QKV_BIASES, "attn_output.bias", "ffn_gate.bias", "ffn_up.bias", "ffn_down.bias")
 _HEAD_NORMS: Final = ("attn_q_norm.weight", "attn_k_norm.weight")
 _NORMS_BEHIND: Final = ("post_attention_norm.weight", "post_ffw_norm.weight")
+_NORMS_BEFORE: Final = ("attn_norm.weight", "ffn_norm.weight")
 _OF_LAYERS: Final = (
-    "attn_norm.weight", "attn_q.weight", "attn_k.weight", "attn_v.weight", "attn_output.weight", "ffn_norm.weight",
-    "ffn_gate.weight", "ffn_up.weight", "ffn_down.weight",
+    "attn_q.weight", "attn_k.weight", "attn_v.weight", "attn_output.weight", "ffn_gate.weight", "ffn_up.weight",
+    "ffn_down.weight",
 )  # fmt: skip
 _OF_MODELS: Final = frozenset(
     {
@@ -52,15 +61,24 @@ _WITHOUT_EFFECT: Final = ("attn_rot_embd", "rope_freqs")
 """Parts of layers that old files have, and that no implementation reads."""
 
 FAMILIES: Final[Mapping[str, Family]] = {
-    "llama": Family("neighbours", may_have_biases=True),
+    "llama": Family("neighbours", biases=_ALL_BIASES),
     "qwen2": Family("halves", parts=_QKV_BIASES),
     "qwen3": Family("halves", parts=_HEAD_NORMS),
     "gemma": Family("halves", is_gemma=True),
     "gemma2": Family("halves", is_gemma=True, local_period=2, window=4096, parts=_NORMS_BEHIND),
     "gemma3": Family("halves", is_gemma=True, local_period=6, parts=(*_HEAD_NORMS, *_NORMS_BEHIND)),
     "phi3": Family("halves", local_period=1),
-    "smollm3": Family("neighbours", unturned_period=4),
-    "granite": Family("neighbours", has_multipliers=True),
+    "smollm3": Family("neighbours", unturned_period=4, biases=_QKV_BIASES),
+    "granite": Family("neighbours", has_multipliers=True, biases=_ALL_BIASES),
+    "olmo2": Family(
+        "halves", has_norms_before=False, has_wide_norms=True, local_period=4, parts=(*_HEAD_NORMS, *_NORMS_BEHIND)
+    ),
+    "exaone4": Family(
+        "halves", has_norms_before=False, local_period=4, window=4096, parts=(*_HEAD_NORMS, *_NORMS_BEHIND)
+    ),
+    "glm4": Family("neighbours", turns_neighbours=True, biases=_QKV_BIASES, parts=_NORMS_BEHIND),
+    "ernie4_5": Family("neighbours", turns_neighbours=True, biases=_QKV_BIASES),
+    "seed_oss": Family("halves", biases=_QKV_BIASES),
 }
 
 
@@ -73,18 +91,23 @@ def expect_heads(path: Path, heads: int, kv_heads: int, head_size: int) -> None:
         )
 
 
-def expect_tensors(label: str, tensors: Collection[str], layers: int, family: Family) -> None:
+def expect_tensors(
+    label: str, tensors: Collection[str], layers: int, family: Family, biases: tuple[str, ...] | None = None
+) -> None:
     """
     Raises `UnsupportedLanguageModel` unless there is a place for every tensor, and all that the family has are there.
 
-    A tensor without a place (a bias, one more norm) would change the answers of other implementations.
+    `biases` are those that a configuration says the model has; by default it has any of its family's. A tensor without
+    a place (a bias, one more norm) would change the answers of other implementations.
     """
-    biases = _QKV_BIASES if family.may_have_biases else ()
+    needed = (*family.parts, *(biases or ()))
     for layer in range(layers):
-        missing = next((part for part in family.parts if f"blk.{layer}.{part}" not in tensors), None)
+        missing = next((part for part in needed if f"blk.{layer}.{part}" not in tensors), None)
         if missing is not None:
             raise UnsupportedLanguageModel(f"{label} has no tensor 'blk.{layer}.{missing}', which its family has")
-    places = {f"blk.{layer}.{part}" for layer in range(layers) for part in (*_OF_LAYERS, *family.parts, *biases)}
+    known = (*_OF_LAYERS, *(_NORMS_BEFORE if family.has_norms_before else ()), *needed)
+    known += family.biases if biases is None else ()
+    places = {f"blk.{layer}.{part}" for layer in range(layers) for part in known}
     for name in tensors:
         if name not in places and name not in _OF_MODELS and not any(part in name for part in _WITHOUT_EFFECT):
             raise UnsupportedLanguageModel(

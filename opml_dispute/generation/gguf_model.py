@@ -12,7 +12,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, Final
 
-from opml_dispute.generation.checkpoint import Architecture, Checkpoint
+from opml_dispute.generation.checkpoint import Architecture, Checkpoint, Weight
 from opml_dispute.generation.families import FAMILIES, Family, expect_heads, expect_tensors, quoted, unfused
 from opml_dispute.generation.gguf_file import GgufFile, read_gguf
 from opml_dispute.generation.refusals import BadModelFile, UnsupportedLanguageModel
@@ -22,6 +22,8 @@ from opml_dispute.model.tensor import Array
 
 _LARGEST: Final = {"gemma2": 46, "gemma3": 62}
 """Layers of the models (27B) whose scores are scaled by the width over the heads, and not by the size of a head."""
+_FEWEST_WITH_WINDOWS: Final = {"exaone4": 64}
+"""Layers of the models (32B) that have windows, in families of which smaller models have none."""
 MOST_LAYERS: Final = 1_000
 MOST_SIZE: Final = 1 << 24
 """Of anything that is counted: elements of a row, heads, tokens, positions."""
@@ -48,7 +50,7 @@ def gguf_checkpoint(path: Path) -> Checkpoint:
         )
     vocabulary, note = _vocabulary(fields, file)
     architecture = _architecture(fields, file, name, FAMILIES[name])
-    weights = unfused(file.tensors, architecture)
+    weights = unfused(_renamed(file.tensors, name), architecture)
     expect_tensors(path.name, weights, architecture.layers, FAMILIES[name])
     if vocabulary is not None and len(vocabulary.tokens) > architecture.vocabulary:
         raise BadModelFile(
@@ -56,6 +58,15 @@ def gguf_checkpoint(path: Path) -> Checkpoint:
         )
     label = file.fields.get("general.name")
     return Checkpoint(architecture, weights, vocabulary, label if isinstance(label, str) else path.stem, note)
+
+
+def _renamed(tensors: Mapping[str, Weight], family: str) -> dict[str, Weight]:
+    """The tensors under the names that other families have for them."""
+    if family != "seed_oss":
+        return dict(tensors)
+    # Its files call the norm before the feed-forward part by what is before that norm.
+    names = {name: name.replace("post_attention_norm", "ffn_norm") for name in tensors}
+    return {names[name]: weight for name, weight in tensors.items()}
 
 
 class _Fields:
@@ -121,12 +132,10 @@ def _architecture(fields: _Fields, file: GgufFile, name: str, family: Family) ->
     turned = _turned(fields, key("rope.dimension_count"), head_size)
     scaling = _rope_scaling(fields, file, name, turned, base)
     scaling.expect_usable(fields.path.name)
-    embedding = file.tensors.get("token_embd.weight")
-    if embedding is None:
-        raise UnsupportedLanguageModel(f"{fields.path.name} has no tensor 'token_embd.weight': it is no decoder")
     gemma = family.is_gemma
     layers = fields.count(key("block_count"), MOST_LAYERS)
-    window = _window(fields, key("attention.sliding_window"), family) if family.local_period else 0
+    window = _window(fields, key("attention.sliding_window"), family, layers)
+    local = _local_layers(fields, key("attention.sliding_window_pattern"), family, layers) if window else frozenset()
     multipliers = _multipliers(fields, name) if family.has_multipliers else {}
     return Architecture(
         name=name,
@@ -136,15 +145,17 @@ def _architecture(fields: _Fields, file: GgufFile, name: str, family: Family) ->
         kv_heads=kv_heads,
         head_size=head_size,
         hidden=fields.count(key("feed_forward_length")),
-        vocabulary=embedding.shape[0],
+        vocabulary=_embedding(fields, file).shape[0],
         context=fields.count(key("context_length")),
         epsilon=fields.real(key("attention.layer_norm_rms_epsilon")),
         rope_base=base,
         rope_pairs=family.rope_pairs,
         rope_size=turned,
         rope_scaling=scaling,
-        unturned=_each(family.unturned_period, layers),
+        unturned=_unturned(name, family, layers, local),
         activation="gelu" if gemma else "silu",
+        has_norms_before=family.has_norms_before,
+        has_wide_norms=family.has_wide_norms,
         embedding_scale=multipliers.get("embedding_scale", width**0.5 if gemma else 1.0),
         query_scale=multipliers.get(
             "attention.scale", (width // heads) ** -0.5 if layers == _LARGEST.get(name, -1) else None
@@ -156,9 +167,16 @@ def _architecture(fields: _Fields, file: GgufFile, name: str, family: Family) ->
         if gemma and family.local_period
         else 0.0,
         window=window,
-        local=_local_layers(fields, key("attention.sliding_window_pattern"), family, layers) if window else frozenset(),
-        local_rope_base=_positive(fields, key("rope.freq_base_swa"), 10_000.0) if name == "gemma3" else None,
+        local=local,
+        local_rope_base=_local_rope_base(fields, name, base) if window else None,
     )
+
+
+def _local_rope_base(fields: _Fields, name: str, base: float) -> float | None:
+    """Of local layers, where their rotations are others: scaled by nothing."""
+    if name == "gemma3":
+        return _positive(fields, f"{name}.rope.freq_base_swa", 10_000.0)
+    return base if name == "olmo2" else None
 
 
 def _turned(fields: _Fields, key: str, head_size: int) -> int:
@@ -236,8 +254,18 @@ def _factors(file: GgufFile, name: str, turned: int) -> Array | None:
     return factors
 
 
-def _window(fields: _Fields, key: str, family: Family) -> int:
+def _embedding(fields: _Fields, file: GgufFile) -> Weight:
+    """Raises `UnsupportedLanguageModel`."""
+    found = file.tensors.get("token_embd.weight")
+    if found is None:
+        raise UnsupportedLanguageModel(f"{fields.path.name} has no tensor 'token_embd.weight': it is no decoder")
+    return found
+
+
+def _window(fields: _Fields, key: str, family: Family, layers: int) -> int:
     """How far local layers see; 0 if there are none."""
+    if not family.local_period or layers < _FEWEST_WITH_WINDOWS.get(key.partition(".")[0], 1):
+        return 0
     if fields.fields.get(key, family.window) == 0:
         return 0
     return fields.count(key, MOST_SIZE, family.window)
@@ -252,6 +280,13 @@ def _local_layers(fields: _Fields, key: str, family: Family, layers: int) -> fro
         return frozenset(layer for layer, is_local in enumerate(told) if is_local)
     period = fields.count(key, MOST_LAYERS, family.local_period)
     return frozenset(range(layers)) - (_each(period, layers) if period > 1 else frozenset())
+
+
+def _unturned(name: str, family: Family, layers: int, local: frozenset[int]) -> frozenset[int]:
+    """The layers that turn nothing."""
+    if name == "exaone4" and local:
+        return frozenset(range(layers)) - local
+    return _each(family.unturned_period, layers)
 
 
 def _each(period: int, layers: int) -> frozenset[int]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from opml_dispute.generation.checkpoint import Checkpoint, Weight
 from opml_dispute.generation.families import FAMILIES, expect_tensors, unfused
-from opml_dispute.generation.huggingface_config import MODEL_TYPES, architecture_of, read_config
+from opml_dispute.generation.huggingface_config import MODEL_TYPES, WITH_TEXT, architecture_of, biases_of, read_config
 from opml_dispute.generation.refusals import BadModelFile, UnsupportedLanguageModel
 from opml_dispute.generation.safetensors_file import read_safetensors
 from opml_dispute.generation.settings import MAX_CONFIG_BYTES, folder_vocabulary, json_object
@@ -28,7 +28,8 @@ _NAMES: Final[Mapping[str, str]] = {
     "self_attn.qkv_proj": "attn_qkv", "self_attn.o_proj": "attn_output", "self_attn.q_norm": "attn_q_norm",
     "self_attn.k_norm": "attn_k_norm", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up",
     "mlp.gate_up_proj": "ffn_up", "mlp.down_proj": "ffn_down", "input_layernorm": "attn_norm",
-    "post_attention_layernorm": "ffn_norm",
+    "post_attention_layernorm": "ffn_norm", "post_self_attn_layernorm": "post_attention_norm",
+    "post_mlp_layernorm": "post_ffw_norm",
 }  # fmt: skip
 """GGUF's names of a layer's parts."""
 _NAMES_WITH_NORMS_BEHIND: Final[Mapping[str, str]] = {
@@ -36,7 +37,9 @@ _NAMES_WITH_NORMS_BEHIND: Final[Mapping[str, str]] = {
     "post_feedforward_layernorm": "post_ffw_norm",
 }  # fmt: skip
 """The same in families that normalise what the parts of a layer give."""
-_NORMS_BEHIND: Final = frozenset({"gemma2", "gemma3"})
+_NORMS_BEHIND: Final = frozenset({"gemma2", "gemma3", "olmo2", "exaone4"})
+_OF_PICTURES: Final = ("vision_tower.", "multi_modal_projector.")
+"""What names of tensors begin with that only pictures go through."""
 
 
 _ADAPTER: Final = "adapter_config.json"
@@ -69,13 +72,15 @@ def huggingface_checkpoint(folder: Path) -> Checkpoint:
             f"{folder.name} holds an adapter ({_ADAPTER}), which changes the weights of another model",
             hint="merge it into that model (merge_and_unload of the package peft), and save that in another folder",
         )
-    config = read_config(folder, json_object(folder / "config.json", MAX_CONFIG_BYTES))
+    stated_config = json_object(folder / "config.json", MAX_CONFIG_BYTES)
+    config = read_config(folder, stated_config)
     name = MODEL_TYPES[config.values["model_type"]]
     family = FAMILIES[name]
     names = _NAMES_WITH_NORMS_BEHIND if name in _NORMS_BEHIND else _NAMES
-    weights = {
-        _name(stated, names): weight for file in _files(folder) for stated, weight in read_safetensors(file).items()
-    }
+    tensors = {stated: weight for file in _files(folder) for stated, weight in read_safetensors(file).items()}
+    if stated_config["model_type"] in WITH_TEXT:
+        tensors = _of_text(tensors)
+    weights = {_name(stated, names): weight for stated, weight in tensors.items()}
     if config.truth("tie_word_embeddings", False):
         weights.pop("output.weight", None)
     architecture = architecture_of(config, name, weights)
@@ -83,10 +88,25 @@ def huggingface_checkpoint(folder: Path) -> Checkpoint:
     if family.is_gemma:
         held = {held: _one_more(weight) if held.endswith("norm.weight") else weight for held, weight in held.items()}
     held = unfused(held, architecture)
-    expect_tensors(folder.name, held, architecture.layers, family)
+    expect_tensors(folder.name, held, architecture.layers, family, biases_of(config))
     return Checkpoint(
         architecture, held, folder_vocabulary(folder, config.values, architecture.vocabulary), folder.name
     )
+
+
+def _of_text(tensors: Mapping[str, Weight]) -> dict[str, Weight]:
+    """The tensors of the decoder of a model that also sees, by the names that they have without the rest."""
+    found = {}
+    for stated, weight in tensors.items():
+        name = stated.removeprefix("model.")
+        if name.startswith(_OF_PICTURES):
+            continue
+        if name.startswith("language_model."):
+            name = name.removeprefix("language_model.").removeprefix("model.")
+            found[name if name.startswith("lm_head.") else f"model.{name}"] = weight
+        else:
+            found[stated] = weight
+    return found
 
 
 def _one_more(weight: Weight) -> Weight:

@@ -28,9 +28,16 @@ from opml_dispute.model.tensor import Array
 
 MODEL_TYPES: Final[Mapping[str, str]] = {
     "llama": "llama", "mistral": "llama", "qwen2": "qwen2", "qwen3": "qwen3", "gemma": "gemma", "gemma2": "gemma2",
-    "gemma3_text": "gemma3", "phi3": "phi3", "smollm3": "smollm3", "granite": "granite",
+    "gemma3_text": "gemma3", "phi3": "phi3", "smollm3": "smollm3", "granite": "granite", "ministral": "llama",
+    "olmo2": "olmo2", "olmo3": "olmo2", "exaone4": "exaone4", "glm4": "glm4", "ernie4_5": "ernie4_5",
+    "seed_oss": "seed_oss",
 }  # fmt: skip
 """What config.json may have as model_type, and the family's name in GGUF."""
+
+WITH_TEXT: Final[Mapping[str, str]] = {"gemma3": "gemma3_text", "mistral3": "mistral"}
+"""Models that also see, whose config.json has that of their decoder in it: what its model_type is where it has none."""
+_OF_ALL: Final = ("bos_token_id", "eos_token_id", "tie_word_embeddings")
+"""What those say beside their decoder."""
 
 _DEFAULTS: Final[Mapping[str, Mapping[str, Any]]] = {
     "mistral": {"num_key_value_heads": 8, "sliding_window": 4096},
@@ -41,17 +48,47 @@ _DEFAULTS: Final[Mapping[str, Mapping[str, Any]]] = {
         "num_key_value_heads": 4, "tie_word_embeddings": True, "attn_logit_softcapping": 50.0,
         "final_logit_softcapping": 30.0,
     },
-    "gemma3_text": {"num_key_value_heads": 4, "tie_word_embeddings": True, "rope_theta": 1e6},
+    "gemma3_text": {
+        "num_attention_heads": 8, "num_key_value_heads": 4, "tie_word_embeddings": True, "rope_theta": 1e6,
+        "max_position_embeddings": 1 << 17,
+    },
     "phi3": {"rms_norm_eps": 1e-5, "original_max_position_embeddings": 4096},
     "smollm3": {"num_key_value_heads": 4, "tie_word_embeddings": True, "rope_theta": 2e6},
+    "ministral": {"num_key_value_heads": 8, "sliding_window": 4096},
+    "olmo2": {"rms_norm_eps": 1e-5},
+    "olmo3": {"rms_norm_eps": 1e-5, "sliding_window": 4096, "rope_theta": 5e5},
+    "exaone4": {"num_key_value_heads": 32, "rms_norm_eps": 1e-5, "sliding_window": 4096},
+    "glm4": {
+        "num_key_value_heads": 2, "head_dim": 128, "rms_norm_eps": 1.5625e-7, "attention_bias": True,
+        "partial_rotary_factor": 0.5,
+    },
+    "ernie4_5": {
+        "num_key_value_heads": 2, "head_dim": 128, "rms_norm_eps": 1e-5, "rope_theta": 5e5, "tie_word_embeddings": True,
+    },
+    "seed_oss": {"num_key_value_heads": 8, "head_dim": 128, "attention_bias": True},
 }  # fmt: skip
 """What the package transformers takes for keys that a type's config.json does not have, where types differ."""
 
+_QUANTISED: Final = ("quantization_config", "compression_config")
 _MOST: Final = 1 << 24
 _GREATEST: Final = 1e300
 """Of a number that is no count; a larger one of JSON may be no float at all."""
 _GELU: Final = frozenset({"gelu_pytorch_tanh", "gelu_new"})
 _SILU: Final = frozenset({"silu", "swish"})
+_QKV: Final = ("attn_q.bias", "attn_k.bias", "attn_v.bias")
+_OUTPUT: Final = ("attn_output.bias",)
+_ATTENTION: Final = (*_QKV, *_OUTPUT)
+_FFN: Final = ("ffn_gate.bias", "ffn_up.bias", "ffn_down.bias")
+_BIASES: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
+    **{kind: {"attention_bias": _ATTENTION, "mlp_bias": _FFN} for kind in ("llama", "granite", "smollm3")},
+    **{kind: {"attention_bias": _ATTENTION} for kind in ("qwen3", "gemma", "gemma2", "gemma3_text", "olmo2", "olmo3")},
+    "glm4": {"attention_bias": _QKV},
+    "ernie4_5": {"use_bias": (*_ATTENTION, *_FFN)},
+    "seed_oss": {"attention_bias": _QKV, "attention_out_bias": _OUTPUT, "mlp_bias": _FFN},
+}
+"""The biases that a key of a type's config.json says there are."""
+_BY_KIND: Final = frozenset({"gemma3_text", "olmo3"})
+"""Types whose rotations depend on the kind of layer."""
 _KINDS: Final = ("full_attention", "sliding_attention")
 """Of layers: those that see all positions, and those that see a window."""
 
@@ -99,13 +136,13 @@ class Config:
 
 def read_config(folder: Path, values: Mapping[str, Any]) -> Config:
     """What a config.json says, with the defaults of its model_type. Raises `UnsupportedLanguageModel`."""
+    values = _of_text(folder, values)
     kind = values.get("model_type")
     if not isinstance(kind, str) or kind not in MODEL_TYPES:
-        raise UnsupportedLanguageModel(
-            f"{folder.name} holds a model of the type {str(kind)[:40]!r}; known are {', '.join(MODEL_TYPES)}"
-        )
+        known = ", ".join((*MODEL_TYPES, *WITH_TEXT))
+        raise UnsupportedLanguageModel(f"{folder.name} holds a model of the type {str(kind)[:40]!r}; known are {known}")
     config = Config(folder, {**_DEFAULTS.get(kind, {}), **values})
-    for key in ("quantization_config", "compression_config"):
+    for key in _QUANTISED:
         quantised = config.part(key).values
         if quantised:
             raise UnsupportedLanguageModel(
@@ -114,6 +151,21 @@ def read_config(folder: Path, values: Mapping[str, Any]) -> Config:
                 hint="take the folder that the model was quantised from, or a GGUF file of it",
             )
     return config
+
+
+def _of_text(folder: Path, values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The configuration of the decoder, where it is a part of the model's."""
+    kind = values.get("model_type")
+    if not isinstance(kind, str) or kind not in WITH_TEXT:
+        return values
+    beside = {key: values[key] for key in (*_OF_ALL, *_QUANTISED) if values.get(key) is not None}
+    return {"model_type": WITH_TEXT[kind], **Config(folder, values).part("text_config").values, **beside}
+
+
+def biases_of(config: Config) -> tuple[str, ...]:
+    """The biases of each layer that the configuration speaks of, by GGUF's names."""
+    told = _BIASES.get(config.values["model_type"], {})
+    return tuple(bias for key, biases in told.items() if config.truth(key, False) for bias in biases)
 
 
 def architecture_of(config: Config, name: str, weights: Mapping[str, Weight]) -> Architecture:
@@ -148,11 +200,15 @@ def architecture_of(config: Config, name: str, weights: Mapping[str, Weight]) ->
         context=config.count("max_position_embeddings"),
         epsilon=config.real("rms_norm_eps", 1e-6),
         rope_base=base,
-        rope_pairs="halves",
+        rope_pairs="neighbours" if family.turns_neighbours else "halves",
         rope_size=turned,
         rope_scaling=scaling,
-        unturned=_unturned(config, family, layers),
+        unturned=frozenset(range(layers)) - local
+        if name == "exaone4" and config.values.get("sliding_window") is not None
+        else _unturned(config, family, layers),
         activation="gelu" if family.is_gemma else "silu",
+        has_norms_before=family.has_norms_before,
+        has_wide_norms=family.has_wide_norms,
         embedding_scale=config.real("embedding_multiplier", 1.0)
         if family.has_multipliers
         else (width**0.5 if family.is_gemma else 1.0),
@@ -163,7 +219,7 @@ def architecture_of(config: Config, name: str, weights: Mapping[str, Weight]) ->
         residual_scale=config.real("residual_multiplier", 1.0) if family.has_multipliers else 1.0,
         window=config.count("sliding_window", 4096) if local else 0,
         local=local,
-        local_rope_base=_local_rope_base(config) if name == "gemma3" and local else None,
+        local_rope_base=_local_rope_base(config) if config.values["model_type"] in _BY_KIND and local else None,
     )
 
 
@@ -196,21 +252,23 @@ def _cap(config: Config, key: str) -> float:
 def _local_layers(config: Config, family: Family, layers: int) -> frozenset[int]:
     """The layers that see a window only. Raises `BadModelFile`, `UnsupportedLanguageModel`."""
     kind = config.values.get("model_type")
-    if kind in ("llama", "granite", "gemma"):
+    if kind in ("llama", "granite", "gemma", "olmo2", "glm4", "ernie4_5", "seed_oss"):
         return frozenset()  # which have no windows, whatever a configuration says
     if config.values.get("sliding_window") is None and not family.is_gemma:
         return frozenset()
     if kind in ("mistral", "phi3"):
         return frozenset(range(layers))
     listed = _listed_kinds(config, layers)
-    is_used = family.is_gemma or config.truth("use_sliding_window", False)
+    if kind == "ministral" and listed is None:
+        return frozenset(range(layers))
+    is_used = family.is_gemma or kind in ("ministral", "olmo3", "exaone4") or config.truth("use_sliding_window", False)
     if not is_used and (listed is None or kind != "smollm3"):
         return frozenset()
     if listed is not None:
         return frozenset(layer for layer, told in enumerate(listed) if told == "sliding_attention")
     if kind == "smollm3":
         return _unturned(config, family, layers)
-    if not family.is_gemma:
+    if not family.is_gemma and not family.local_period:
         told = config.values.get("max_window_layers")
         first = 28 if told is None else told
         if type(first) is not int or first < 0:
@@ -256,13 +314,15 @@ def _rope(config: Config, kind: str = "full_attention") -> Config:
     Raises `BadModelFile` where a type without rotations by kind of layer has them, or the other way round.
     """
     told, scaling = config.part("rope_parameters"), config.part("rope_scaling")
-    is_by_kind = config.values.get("model_type") == "gemma3_text"
+    is_by_kind = config.values.get("model_type") in _BY_KIND
     if told.values and is_by_kind != any(key in told.values for key in _KINDS):
         raise config.wrong(
             "rope_parameters", "an object a kind of layers" if is_by_kind else "one object for all layers"
         )
     if kind == "sliding_attention":
-        beside = {"rope_theta": config.values.get("rope_local_base_freq")}
+        # WHY NOT rope_theta: that package takes it for layers of the other kind alone.
+        is_gemma = config.values.get("model_type") == "gemma3_text"
+        beside = {"rope_theta": config.values.get("rope_local_base_freq") if is_gemma else 5e5}
         return Config(config.folder, {**beside, **told.part(kind).values})
     found = {**told.part(kind).values, **scaling.values} if is_by_kind else scaling.values or told.values
     found = {key: value for key, value in found.items() if value is not None}

@@ -38,6 +38,8 @@ class Made:
     encoding: str = "F32"
     seed: int = 0
     tied: bool = True
+    biases: tuple[str, ...] = ()
+    """Parts of layers that have one, beside those that all models of the family have: attn_q."""
     tokenizer: str | None = "gpt2"
     extra: Mapping[str, float | str] = field(default_factory=dict)
     """More fields, without the family's name before them."""
@@ -47,6 +49,7 @@ class Made:
     """Of the matrices: larger ones make choices clearer."""
 
 
+_NORMS_BEHIND_ONLY = ("olmo2", "exaone4")
 LETTERS = ["<end>", *"abcdefghijklmnopqrstuvwxyz", "\u0120", ".", ",", "?", "!", *"0123456789"]
 
 
@@ -68,7 +71,8 @@ def weights_of(made: Made) -> dict[str, Array]:
     wide, narrow = s.heads * s.head_size, s.kv_heads * s.head_size
     for layer in range(s.layers):
         at = f"blk.{layer}."
-        w[f"{at}attn_norm.weight"], w[f"{at}ffn_norm.weight"] = vector(s.width), vector(s.width)
+        if made.family not in _NORMS_BEHIND_ONLY:
+            w[f"{at}attn_norm.weight"], w[f"{at}ffn_norm.weight"] = vector(s.width), vector(s.width)
         for name, rows in (("attn_q", wide), ("attn_k", narrow), ("attn_v", narrow)):
             w[f"{at}{name}.weight"] = matrix(rows, s.width)
             if made.family == "qwen2":
@@ -78,12 +82,18 @@ def weights_of(made: Made) -> dict[str, Array]:
         w[f"{at}attn_output.weight"] = matrix(s.width, wide)
         w[f"{at}ffn_gate.weight"], w[f"{at}ffn_up.weight"] = matrix(s.hidden, s.width), matrix(s.hidden, s.width)
         w[f"{at}ffn_down.weight"] = matrix(s.width, s.hidden)
-        if made.family == "phi3":
+        if made.family in ("phi3", "glm4"):
             w[f"{at}ffn_up.weight"] = np.concatenate([w.pop(f"{at}ffn_gate.weight"), w[f"{at}ffn_up.weight"]])
-        if made.family in ("qwen3", "gemma3"):
+        if made.family == "olmo2":
+            w[f"{at}attn_q_norm.weight"], w[f"{at}attn_k_norm.weight"] = vector(wide), vector(narrow)
+        if made.family in ("qwen3", "gemma3", "exaone4"):
             w[f"{at}attn_q_norm.weight"], w[f"{at}attn_k_norm.weight"] = vector(s.head_size), vector(s.head_size)
-        if made.family in ("gemma2", "gemma3"):
+        if made.family in ("gemma2", "gemma3", "glm4", *_NORMS_BEHIND_ONLY):
             w[f"{at}post_attention_norm.weight"], w[f"{at}post_ffw_norm.weight"] = vector(s.width), vector(s.width)
+        for part in made.biases:
+            w[f"{at}{part}.bias"] = rng.normal(size=w[f"{at}{part}.weight"].shape[:1]).astype(np.float32)
+        if made.family == "seed_oss":  # its files call the norm by what is before it
+            w[f"{at}post_attention_norm.weight"] = w.pop(f"{at}ffn_norm.weight")
     return w
 
 

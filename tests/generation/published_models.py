@@ -2,7 +2,8 @@
 Small random decoders as the package transformers publishes them, and the scores that it gives.
 
 `SCORES_FILE` holds for each case the configuration, the shapes of the tensors, a prompt, and the scores behind each of
-its tokens, all made by that package. Its tests need neither the package nor torch; to make the file again, with both:
+its tokens, all made by that package. Its tests need neither the package nor torch. To make what the file has not, with
+both (5.24 of the package made what it has):
 
     python -m tests.generation.published_models
 """
@@ -41,6 +42,11 @@ _TWO_ROPES = {
     "sliding_attention": {"rope_type": "default", "rope_theta": 1e3},
 }
 _GEMMA = {"head_dim": 16, "sliding_window": 4, "query_pre_attn_scalar": 20}
+_YARN_BESIDE = {"full_attention": _YARN, "sliding_attention": {"rope_type": "default", "rope_theta": 1e3}}
+_EYES = {
+    "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "image_size": 32,
+    "patch_size": 16, "head_dim": 8,
+}  # fmt: skip
 CASES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "llama": ("llama", {}),
     "llama, scaled as Llama 3.1": ("llama", {"rope_parameters": _LLAMA3}),
@@ -69,6 +75,34 @@ CASES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
             "embedding_multiplier": 3.0, "residual_multiplier": 0.3, "attention_multiplier": 0.2, "logits_scaling": 5.0,
         },
     ),
+    "llama, biases": ("llama", {"attention_bias": True, "mlp_bias": True}),
+    "granite, biases": ("granite", {"attention_bias": True, "mlp_bias": True, "residual_multiplier": 0.3}),
+    "smollm3, biases": ("smollm3", {"num_hidden_layers": 4, "attention_bias": True, "mlp_bias": True}),
+    "qwen3, biases": ("qwen3", {"head_dim": 16, "attention_bias": True}),
+    "gemma2, biases": ("gemma2", {**_GEMMA, "attention_bias": True}),
+    "ministral, a window in some layers": (
+        "ministral",
+        {
+            "head_dim": 16, "sliding_window": 4,
+            "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+        },
+    ),
+    "olmo2": ("olmo2", {}),
+    "olmo2, biases": ("olmo2", {"attention_bias": True, "num_key_value_heads": 4}),
+    "olmo3": ("olmo3", {"num_hidden_layers": 5, "sliding_window": 4}),
+    "olmo3, rotations by kind of layer": (
+        "olmo3", {"num_hidden_layers": 4, "sliding_window": 4, "rope_parameters": _YARN_BESIDE}
+    ),
+    "exaone4": ("exaone4", {"sliding_window": None, "layer_types": ["full_attention"] * 3}),
+    "exaone4, windows": ("exaone4", {"num_hidden_layers": 5, "sliding_window": 4}),
+    "glm4": ("glm4", {"head_dim": 16}),
+    "glm4, no biases": ("glm4", {"head_dim": 16, "attention_bias": False, "partial_rotary_factor": 1.0}),
+    "ernie4_5": ("ernie4_5", {"head_dim": 16}),
+    "ernie4_5, biases": ("ernie4_5", {"head_dim": 16, "use_bias": True, "tie_word_embeddings": False}),
+    "seed_oss": ("seed_oss", {"head_dim": 16}),
+    "seed_oss, biases": ("seed_oss", {"head_dim": 16, "attention_out_bias": True, "mlp_bias": True}),
+    "gemma3 with eyes": ("gemma3", {**_GEMMA, "num_hidden_layers": 7, "vision_config": _EYES}),
+    "mistral3 with eyes": ("mistral3", {"sliding_window": None, "head_dim": 16, "vision_config": _EYES}),
 }  # fmt: skip
 
 
@@ -109,10 +143,17 @@ def write_case(folder: Path, case: Mapping[str, Any]) -> Path:
 
 def _made(kind: str, changes: Mapping[str, Any], lengths: Sequence[int]) -> dict[str, Any]:
     import torch
-    from transformers import CONFIG_MAPPING, AutoModelForCausalLM
+    from transformers import CONFIG_MAPPING, AutoModelForCausalLM, AutoModelForImageTextToText
 
-    config = CONFIG_MAPPING[kind](**{**_SIZES, **changes})
-    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation="eager").eval()
+    settings = {**_SIZES, **changes}
+    sees = "vision_config" in settings
+    if sees:
+        eyes = settings.pop("vision_config")
+        text = {"gemma3": "gemma3_text", "mistral3": "mistral"}[kind]
+        settings = {"text_config": {**settings, "model_type": text}, "vision_config": eyes, "mm_tokens_per_image": 4}
+    config = CONFIG_MAPPING[kind](**settings)
+    made_by = AutoModelForImageTextToText if sees else AutoModelForCausalLM
+    model = made_by.from_config(config, dtype=torch.float32, attn_implementation="eager").eval()
     shared = {"lm_head.weight"} if config.tie_word_embeddings else set()
     shapes = {name: list(value.shape) for name, value in model.named_parameters() if name not in shared}
     with torch.no_grad():
@@ -122,14 +163,15 @@ def _made(kind: str, changes: Mapping[str, Any], lengths: Sequence[int]) -> dict
         for length in lengths:
             said = model(torch.tensor([prompt_of(length)])).logits[0].double().numpy()
             scores[str(length)] = [[round(float(score), 5) for score in row] for row in said[-3:]]
-    kept = {key: value for key, value in config.to_dict().items() if value is not None}
+    kept = {key: value for key, value in config.to_dict().items() if value is not None or key in changes}
     return {"config": kept, "shapes": shapes, "scores": scores}
 
 
 def main() -> None:
-    made = {
-        name: _made(kind, changes, (10, 24) if "LongRoPE" in name else (10,)) for name, (kind, changes) in CASES.items()
-    }
+    made = json.loads(SCORES_FILE.read_text()) if SCORES_FILE.is_file() else {}
+    for name, (kind, changes) in CASES.items():
+        if name not in made:
+            made[name] = _made(kind, changes, (10, 24) if "LongRoPE" in name else (10,))
     SCORES_FILE.write_text(json.dumps(made, indent=None, separators=(",", ":")) + "\n")
 
 

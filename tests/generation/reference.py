@@ -26,16 +26,21 @@ class Reference:
             tensor.name: gguf.quants.dequantize(tensor.data, tensor.tensor_type).astype(np.float64)
             for tensor in reader.tensors
         }
-        if self.family == "phi3":
-            for layer in range(self.field("block_count")):
-                at, width = f"blk.{layer}.", self.field("embedding_length")
-                heads, kv_heads = self.field("attention.head_count"), self.field("attention.head_count_kv")
-                size = self.field("attention.key_length", width // heads)
-                cuts = [heads * size, (heads + kv_heads) * size]
-                for part, rows in zip("qkv", np.split(self.w.pop(f"{at}attn_qkv.weight"), cuts), strict=True):
-                    self.w[f"{at}attn_{part}.weight"] = rows
-                gate, up = np.split(self.w[f"{at}ffn_up.weight"], 2)
-                self.w[f"{at}ffn_gate.weight"], self.w[f"{at}ffn_up.weight"] = gate, up
+        for layer in range(self.field("block_count")):
+            self._take_apart(f"blk.{layer}.")
+
+    def _take_apart(self, at: str) -> None:
+        """What a family has in one matrix, or under another's name."""
+        if self.family == "seed_oss":
+            self.w[f"{at}ffn_norm.weight"] = self.w.pop(f"{at}post_attention_norm.weight")
+        if f"{at}attn_qkv.weight" in self.w:
+            width, heads = self.field("embedding_length"), self.field("attention.head_count")
+            size = self.field("attention.key_length", width // heads)
+            cuts = [heads * size, (heads + self.field("attention.head_count_kv")) * size]
+            for part, rows in zip("qkv", np.split(self.w.pop(f"{at}attn_qkv.weight"), cuts), strict=True):
+                self.w[f"{at}attn_{part}.weight"] = rows
+        if f"{at}ffn_gate.weight" not in self.w:
+            self.w[f"{at}ffn_gate.weight"], self.w[f"{at}ffn_up.weight"] = np.split(self.w[f"{at}ffn_up.weight"], 2)
 
     def field(self, name: str, default: Any = None) -> Any:
         return self.fields.get(f"{self.family}.{name}", default)
@@ -49,16 +54,17 @@ class Reference:
         """x[time][heads][size]."""
         if self.family == "smollm3" and (layer + 1) % 4 == 0:
             return x
-        time, _, size = x.shape
+        time, _, whole = x.shape
+        size = self.field("rope.dimension_count", whole)
         base = self.field("rope.freq_base")
         if self.family == "gemma3" and self.is_local(layer):
             base = 10_000.0
         angle = np.arange(time)[:, None] * base ** (-np.arange(0, size, 2) / size)
         cos, sin = np.cos(angle)[:, None], np.sin(angle)[:, None]
-        out = np.empty_like(x)
+        out = x.copy()
         first, second = (
-            (slice(0, None, 2), slice(1, None, 2))
-            if self.family in ("llama", "smollm3")
+            (slice(0, size, 2), slice(1, size, 2))
+            if self.family in ("llama", "smollm3", "granite", "glm4", "ernie4_5")
             else (
                 slice(0, size // 2),
                 slice(size // 2, size),
@@ -69,7 +75,7 @@ class Reference:
         return out
 
     def is_local(self, layer: int) -> bool:
-        period = {"gemma2": 2, "gemma3": 6}.get(self.family, 0)
+        period = {"gemma2": 2, "gemma3": 6, "olmo2": 4}.get(self.family, 0)
         return bool(period) and (layer + 1) % period != 0
 
     def linear(self, x: Array, name: str) -> Array:
@@ -87,11 +93,14 @@ class Reference:
             x = x * np.sqrt(x.shape[-1])
         for layer in range(self.field("block_count")):
             at = f"blk.{layer}."
-            h = self.norm(x, f"{at}attn_norm.weight")
-            q = self.linear(h, f"{at}attn_q").reshape(time, heads, size)
-            k = self.linear(h, f"{at}attn_k").reshape(time, kv_heads, size)
+            before = self.family not in ("olmo2", "exaone4")
+            h = self.norm(x, f"{at}attn_norm.weight") if before else x
+            q, k = self.linear(h, f"{at}attn_q"), self.linear(h, f"{at}attn_k")
+            if self.family == "olmo2":
+                q, k = self.norm(q, f"{at}attn_q_norm.weight"), self.norm(k, f"{at}attn_k_norm.weight")
+            q, k = q.reshape(time, heads, size), k.reshape(time, kv_heads, size)
             v = self.linear(h, f"{at}attn_v").reshape(time, kv_heads, size)
-            if f"{at}attn_q_norm.weight" in self.w:
+            if f"{at}attn_q_norm.weight" in self.w and self.family != "olmo2":
                 q, k = self.norm(q, f"{at}attn_q_norm.weight"), self.norm(k, f"{at}attn_k_norm.weight")
             q, k = self.turned(q, layer), self.turned(k, layer)
             mixed = np.zeros((time, heads, size))
@@ -112,7 +121,7 @@ class Reference:
                 if f"{at}post_attention_norm.weight" in self.w
                 else out
             )
-            h = self.norm(x, f"{at}ffn_norm.weight")
+            h = self.norm(x, f"{at}ffn_norm.weight") if before else x
             gate = self.linear(h, f"{at}ffn_gate")
             if gemma:
                 active = gate / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (gate + 0.044715 * gate**3)))

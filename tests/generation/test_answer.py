@@ -24,6 +24,7 @@ from opml_dispute.model.program import Program
 from tests.generation.models import Made, Sizes, weights_of, write_model
 from tests.generation.reference import Reference
 
+PARTS = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
 FAMILIES = {
     "llama": Made(),
     "llama, output of its own": Made(tied=False, seed=1),
@@ -35,6 +36,12 @@ FAMILIES = {
     "gemma3, a window of 4": Made("gemma3", Sizes(layers=7), seed=7, extra={"attention.sliding_window": 4}, scale=0.5),
     "phi3, output of its own": Made("phi3", tied=False, seed=10),
     "smollm3": Made("smollm3", Sizes(layers=5), seed=14),
+    "llama, a bias with each matrix": Made(biases=PARTS, seed=15),
+    "olmo2, a window of 3": Made("olmo2", Sizes(layers=5), seed=16, tied=False, extra={"attention.sliding_window": 3}),
+    "exaone4": Made("exaone4", seed=17),
+    "glm4, turned in part": Made("glm4", Sizes(turned=4), seed=18, biases=PARTS[:3]),
+    "ernie4_5": Made("ernie4_5", seed=19),
+    "seed_oss": Made("seed_oss", seed=20, biases=PARTS[:3]),
     "half floats": Made(encoding="F16", seed=8),
     "bfloat16": Made(encoding="BF16", seed=9),
 }

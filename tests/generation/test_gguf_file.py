@@ -188,9 +188,25 @@ def test_gemmas_have_the_windows_and_scales_that_other_implementations_give_them
     assert [other.is_local(layer) for layer in range(4)] == [True, True, False, True]
 
 
+def test_exaone_has_windows_in_its_largest_models_only_and_turns_nothing_in_layers_that_see_all(tmp_path: Path) -> None:
+    """As llama.cpp reads its files, whatever window these name."""
+    path = tmp_path / "model.gguf"
+    few, many = (shape_of(path, "exaone4", layers, attention__sliding_window=4) for layers in (8, 64))
+    assert (few.window, few.unturned) == (0, frozenset())
+    assert (many.window, many.unturned) == (4, frozenset(range(3, 64, 4)))
+    assert many.local == frozenset(range(64)) - many.unturned
+
+
+def test_olmo_scales_positions_in_layers_that_see_all_only(tmp_path: Path) -> None:
+    told = {"rope__scaling__type": "linear", "rope__scaling__factor": 3.0, "attention__sliding_window": 4}
+    made = shape_of(tmp_path / "model.gguf", "olmo2", 4, **told)
+    assert (made.rope_scaling.divisor, made.local_rope_base) == (3.0, made.rope_base)
+
+
 @pytest.mark.parametrize(
     ("family", "gone"),
     [
+        ("olmo2", "attn_q_norm.weight"),
         ("qwen2", "attn_k.bias"),
         ("qwen3", "attn_q_norm.weight"),
         ("gemma2", "post_ffw_norm.weight"),

@@ -73,7 +73,7 @@ def published(folder: Path, made: Made = MADE, **changes: Any) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("family", ["qwen2", "qwen3", "gemma", "phi3"])
+@pytest.mark.parametrize("family", ["qwen2", "qwen3", "gemma", "phi3", "ernie4_5"])
 def test_a_folder_gives_the_program_that_its_gguf_file_gives(family: str, tmp_path: Path) -> None:
     made = Made(family, seed=3)
     ours = read_checkpoint(published(tmp_path / "folder", made))
