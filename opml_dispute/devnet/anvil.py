@@ -342,6 +342,15 @@ def warp(rpc: Rpc, seconds: int) -> int:
     return rpc.head().timestamp
 
 
+def reorganise(rpc: Rpc, depth: int) -> None:
+    """
+    Replaces the newest `depth` blocks by as many empty ones, whose time is that of the block before them.
+
+    Their transactions are lost until they are sent again, and a balance that was set meanwhile is what it was.
+    """
+    rpc.request("anvil_reorg", depth, [])
+
+
 def expect_anvil(rpc: Rpc) -> None:
     """Raises `DevnetProblem` unless the node is an Anvil."""
     version = str(rpc.request("web3_clientVersion"))

@@ -17,6 +17,7 @@ import difflib
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -26,13 +27,13 @@ from opml_dispute.chain.reverts import Reverted
 from opml_dispute.chain.rpc import Call, Rpc
 from opml_dispute.chain.sender import Sender
 from opml_dispute.chain.transactions import Creation, Receipt
-from opml_dispute.devnet.anvil import Anvil
+from opml_dispute.devnet.anvil import Anvil, reorganise
 from opml_dispute.engine.hashing import keccak256
 from opml_dispute.errors import OpmlError
 from opml_dispute.primitives import Address
 from opml_dispute.simulation import evm, trial
 from opml_dispute.simulation.contract_referee import TIME_OFFSET_S
-from opml_dispute.simulation.evm import Code, NodeFailed
+from opml_dispute.simulation.evm import Code, NodeFailed, taken_back
 from opml_dispute.simulation.scenario import Scenario, Sweep
 from opml_dispute.simulation.schema import ScenarioError
 from opml_dispute.testing.fault_proxy import FaultProxy
@@ -84,6 +85,19 @@ def anvil_contracts(faults: Sequence[str] = (), *, every: int = 100) -> Iterator
         anvil.stop()
 
 
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """A transaction that is in a block."""
+
+    now_s: int
+    name: str
+    to: Address | None
+    """None for a creation."""
+    work: Call[Any] | Creation
+    value_wei: int
+    receipt: Receipt
+
+
 class AnvilContracts:
     """`Contracts` on an Anvil that serves nothing else. Raises `NodeFailed` where the faults were too much."""
 
@@ -97,6 +111,8 @@ class AnvilContracts:
         """The other way round: account -> name."""
         self.transactions: dict[str, int] = {}
         """By name: how many were asked for, each of which is in exactly one block."""
+        self._log: list[_Sent] = []
+        self._memories = 0
         self._now_s = TIME_OFFSET_S
         # A block's time is then that of the block before it, however long the machine takes.
         self._node.request("anvil_setBlockTimestampInterval", 0)
@@ -140,6 +156,37 @@ class AnvilContracts:
             raise _as_known(error, "a view") from error
         return [self._with_names(call, answer) for call, answer in zip(calls, answers, strict=True)]
 
+    def mark(self) -> int:
+        """See `Contracts`."""
+        return len(self._log)
+
+    def take_back(self, mark: int, to: str) -> None:
+        """
+        See `Contracts`. The blocks from the first such transaction on are replaced by empty ones.
+
+        Which transactions come again is the scenario's to say, so players no longer know those of the blocks that are
+        gone: what comes again is signed anew, with the nonce that is then the next.
+        """
+        undone = {place for place, _ in taken_back(self._log, mark, to)}
+        if not undone:
+            return
+        first, log = min(undone), self._log
+        self._log = log[:first]
+        for entry in log[first:]:
+            self.transactions[entry.name] -= 1
+        reorganise(self._node, self._node.head().number - log[first].receipt.block_number + 1)
+        self._now_s = self._node.head().timestamp
+        self._memories += 1
+        names, self._senders = list(self._senders), {}
+        for name in names:
+            self._sender(name)
+        for place, entry in enumerate(log[first:], first):
+            if place not in undone:
+                self.set_time(entry.now_s)
+                created = self._send(entry.name, entry.work, entry.value_wei).created
+                if created != entry.receipt.created:
+                    raise NodeFailed(f"{entry.work.what} has another address after a reorganisation")
+
     def mined(self, name: str) -> int:
         """How many transactions of a player are in blocks."""
         return int(self._node.request("eth_getTransactionCount", self._sender(name).address, "latest"), 16)
@@ -152,6 +199,8 @@ class AnvilContracts:
         except OpmlError as error:
             raise _as_known(error, work.what) from error
         self.transactions[name] = self.transactions.get(name, 0) + 1
+        to = work.to if isinstance(work, Call) else None
+        self._log.append(_Sent(self._now_s, name, to, work, value_wei, receipt))
         return receipt
 
     def _sender(self, name: str) -> Sender:
@@ -159,7 +208,7 @@ class AnvilContracts:
         if sender is None:
             account = Account(keccak256(b"a player of the laboratory " + name.encode()))
             self._node.request("anvil_setBalance", account.address, hex(evm.RICH))
-            sender = self._senders[name] = Sender(self._rpc, account, folder=self._folder)
+            sender = self._senders[name] = Sender(self._rpc, account, folder=self._folder / str(self._memories))
             self._names[account.address] = name
         return sender
 

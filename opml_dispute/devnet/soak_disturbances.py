@@ -97,7 +97,7 @@ class Disturbances:
         self._let_time_pass()
         if self._reorganisation.is_due(done):
             self._reorganisation.restart(done)
-            self._rpc.request("anvil_reorg", self._chance.randint(1, DEEPEST), [])
+            devnet.reorganise(self._rpc, self._chance.randint(1, DEEPEST))
             self._outcome.reorganisations += 1
 
     def keep_agents(self, done: int) -> None:

@@ -59,6 +59,8 @@ class ContractReferee(Referee):
         limits = (MAX_DEPTH_LIMIT, MAX_DEPTH_LIMIT - 2, first.clocks.extension_s, first.clocks.max_clock_s)
         implementation = self._evm.deploy(self._code, limits, astuple(bonds.terms))
         self._contract = self._create(first, implementation, vm, registry, vault)
+        self._marks = [self._evm.mark()]
+        """Where the chain stood after the game's creation, and after each entry of the journal."""
 
     def _create(self, first: Game, implementation: str, vm: str, registry: str, vault: str) -> str:
         factory_code = evm.load_code("DisputeGameFactory")
@@ -88,10 +90,36 @@ class ContractReferee(Referee):
             raise Refused(str(error)) from error
         self._read(now_s)
         self.journal.append(Applied(now_s, sender, action))
+        self._marks.append(self._evm.mark())
 
     def undo_after(self, time_s: float) -> list[Applied]:
-        """The contract level has no reorganisations: `scenario` refuses them before a game begins."""
-        raise AssertionError("a scenario with reorganisations reached the contract level")
+        """
+        The chain takes back what it accepted for this game after `time_s`, and what is left is read from it anew.
+        The game's creation stays.
+
+        Raises `NodeFailed` if the chain does not do its work.
+        """
+        kept = [entry for entry in self.journal if entry.time_s <= time_s]
+        undone = self.journal[len(kept) :]
+        if not undone:
+            return []
+        self._evm.take_back(self._marks[len(kept)], self._contract)
+        # When a claim was made, and when a mark was put on one, the contract does not tell.
+        root_s, *others_s = self.claim_times
+        times = [root_s, *(made_s for made_s in others_s if made_s <= time_s)]
+        marks = [mark for mark in self.marks if mark[0] <= time_s]
+        self._begin()
+        self._read(int(time_s))
+        if len(self.game.claims) != len(times):
+            raise evm.NodeFailed(f"{len(self.game.claims)} claims are left in a game, expected {len(times)}")
+        self.claim_times, self.marks = times, marks
+        self.money.staked_wei = {}
+        for claim in self.game.claims:
+            staked = self.money.staked_wei
+            staked[claim.claimant] = staked.get(claim.claimant, 0) + claim.bond_wei
+        self.journal = kept
+        del self._marks[len(kept) + 1 :]
+        return undone
 
     def _send(self, sender: Address, action: Action) -> None:
         match action:

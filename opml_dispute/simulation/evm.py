@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from eth_abi.abi import decode, encode
 from eth_utils.abi import collapse_if_tuple
@@ -81,8 +81,31 @@ class NodeFailed(OpmlError):
     hint = "run the same command again: it goes on from the trials that are finished"
 
 
+class Included(Protocol):
+    """A transaction that was accepted, as a chain remembers it."""
+
+    @property
+    def to(self) -> str | None:
+        """The contract that it called; None where it created one."""
+        ...
+
+
+T = TypeVar("T", bound=Included)
+
+
+def taken_back(log: Iterable[T], mark: int, to: str) -> Iterator[tuple[int, T]]:
+    """The transactions of a chain's log, with their places, that a reorganisation of the game `to` undoes."""
+    return ((place, entry) for place, entry in enumerate(log) if place >= mark and entry.to == to)
+
+
 class Contracts(Protocol):
-    """A chain whose time is set, with as many accounts as are named and money for all of them."""
+    """
+    A chain whose time is set, with as many accounts as are named and money for all of them.
+
+    It keeps a log of what it accepted, so that a reorganisation can undo the last transactions of one game. Those of
+    others that were in the same blocks come again at once, in their order and at their times: that is what is simulated
+    of it, game by game.
+    """
 
     def set_time(self, now_s: int) -> None:
         """The timestamp of what follows; it never goes back."""
@@ -102,6 +125,24 @@ class Contracts(Protocol):
         """The decoded outputs, each a tuple, of view functions with their arguments. Raises as `call`."""
         ...
 
+    def mark(self) -> int:
+        """How many transactions were accepted so far: a place to which `take_back` goes back."""
+        ...
+
+    def take_back(self, mark: int, to: str) -> None:
+        """A reorganisation: what `to` was called with after `mark` has not happened. Time may be set back by it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Accepted:
+    """What an `Evm` executed, for good."""
+
+    now_s: int
+    sender: str
+    to: str | None
+    data: bytes
+    value_wei: int
+
 
 class Evm:
     """`Contracts` of one process; `now_s` is the time of its next block."""
@@ -112,23 +153,32 @@ class Evm:
         except ImportError as error:
             raise EvmMissing("the contract level needs pyrevm, which is not installed") from error
         self._pyrevm: Any = pyrevm
-        self._evm: Any = pyrevm.EVM(spec_id="CANCUN", gas_limit=2**62)
+        self._log: list[_Accepted] = []
+        self._begin()
+
+    def _begin(self) -> None:
+        self._evm: Any = self._pyrevm.EVM(spec_id="CANCUN", gas_limit=2**62)
         self._funded: set[str] = set()
         self.set_time(0)
 
     def set_time(self, now_s: int) -> None:
         """The timestamp of what follows."""
+        self._now_s = now_s
         self._evm.set_block_env(self._pyrevm.BlockEnv(number=10, timestamp=now_s, gas_limit=2**62))
 
     def deploy(self, code: Code, *arguments: Any) -> str:
         """Deploys a contract; its address."""
-        self._fund(OWNER)
-        return str(self._evm.deploy(OWNER, code.creation + encode(code.constructor, arguments)))
+        return self._create(code.creation + encode(code.constructor, arguments))
 
     def deploy_raw(self, runtime: bytes) -> str:
         """Deploys a contract that has just this code."""
+        return self._create(creation_of(runtime))
+
+    def _create(self, creation: bytes) -> str:
         self._fund(OWNER)
-        return str(self._evm.deploy(OWNER, creation_of(runtime)))
+        created = str(self._evm.deploy(OWNER, creation))
+        self._log.append(_Accepted(self._now_s, OWNER, None, creation, 0))
+        return created
 
     def call(self, sender: str, to: str, code: Code, function: str, *arguments: Any, value_wei: int = 0) -> Any:
         """Calls, for good; the decoded outputs. Raises `Reverted`."""
@@ -137,10 +187,38 @@ class Evm:
 
     def read_all(self, to: str, code: Code, questions: Sequence[tuple[Any, ...]]) -> list[Any]:
         """See `Contracts`."""
-        return [self.call(OWNER, to, code, *question) for question in questions]
+        answers = []
+        for name, *arguments in questions:
+            selector, inputs, outputs = code.functions[name]
+            answers.append(decode(outputs, self._execute(OWNER, to, selector + encode(inputs, arguments), 0, name)))
+        return answers
+
+    def mark(self) -> int:
+        """See `Contracts`."""
+        return len(self._log)
+
+    def take_back(self, mark: int, to: str) -> None:
+        """See `Contracts`: all that is left is executed again, from the first block on."""
+        # WHY NOT the EVM's own checkpoints: each counts as a call that is open, and 1,024 of those are the most.
+        log, undone = self._log, {place for place, _ in taken_back(self._log, mark, to)}
+        self._log = []
+        self._begin()
+        for place, entry in enumerate(log):
+            if place in undone:
+                continue
+            self.set_time(entry.now_s)
+            if entry.to is None:
+                self._create(entry.data)
+            else:
+                self.send(entry.sender, entry.to, entry.data, entry.value_wei)
 
     def send(self, sender: str, to: str, data: bytes, value_wei: int = 0, *, name: str = "a call") -> bytes:
         """The same with encoded arguments: what is answered, encoded. Raises `Reverted`."""
+        answer = self._execute(sender, to, data, value_wei, name)
+        self._log.append(_Accepted(self._now_s, sender, to, data, value_wei))
+        return answer
+
+    def _execute(self, sender: str, to: str, data: bytes, value_wei: int, name: str) -> bytes:
         self._fund(sender)
         try:
             return bytes(self._evm.message_call(caller=sender, to=to, calldata=data, value=value_wei))

@@ -4,7 +4,7 @@ One game at the rules level: which actions the contract accepts, and the payment
 `Referee` stands in the contract's place: `move`, `step` and `settle` check by the pure rules of `game`, change the game
 and say what was paid. A refusal is the `IllegalMove` or `Refused` that the contract would answer with an error.
 The journal of what was accepted is enough to build the game again without its last entries, which is what a chain
-reorganisation does.
+reorganisation does. At the contract level the chain does that (`contract_referee`).
 """
 
 from __future__ import annotations

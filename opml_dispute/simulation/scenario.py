@@ -347,8 +347,8 @@ def _check(scenario: Scenario) -> None:
         raise ScenarioError(
             "game.extension_h", f"an extension of {longest_s:.0f} s does not fit a clock of {game.max_clock_h} h"
         )
-    if scenario.level == "contract" and (scenario.reorgs.per_day or load.games > MOST_CONTRACT_GAMES):
-        raise ScenarioError("level", f"at most {MOST_CONTRACT_GAMES} games and no reorganisations on contracts")
+    if scenario.level == "contract" and load.games > MOST_CONTRACT_GAMES:
+        raise ScenarioError("level", f"at most {MOST_CONTRACT_GAMES} games on contracts")
     if scenario.node.kind == "anvil" and scenario.level != "contract":
         raise ScenarioError("node.kind", 'an Anvil executes contracts: expected level = "contract" with it')
     if scenario.node.faults and scenario.node.kind != "anvil":

@@ -11,8 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from opml_dispute.actors.actions import Move, Step
 from opml_dispute.engine.hashing import keccak256
 from opml_dispute.simulation.contract_referee import ContractReferee
+from opml_dispute.simulation.referee import Applied, Referee
 from opml_dispute.simulation.scenario import Scenario, parse, with_settings
 from opml_dispute.simulation.trial import CHECKER, Trial
 
@@ -24,6 +26,13 @@ STRATEGIES = [
     {"strategy": "sybil", "claims": 6},
     {"strategy": "freeloader", "claims": 3},
     {"strategy": "random", "claims": 5},
+]
+
+REORGANISATIONS: list[dict[str, Any]] = [
+    {},
+    {"per_day": 1_000, "depth_blocks": 6, "lost_share": 0.2},
+    {"per_day": 200, "depth_blocks": 40},
+    {"per_day": 500, "depth_blocks": 2, "lost_share": 0.7},
 ]
 
 
@@ -54,6 +63,7 @@ def scenarios(draw: st.DrawFn) -> dict[str, Any]:
         "rpc": draw(st.sampled_from([{}, {}, {"lag_s": 60}, {"hidden_share": 0.3}, {"false_share": 0.3}])),
         "data": draw(st.sampled_from([{}, {}, {"withheld_share": 1, "withheld_h": 2}])),
         "load": {"games": draw(st.sampled_from([1, 1, 2])), "arrival_h": 1},
+        "reorgs": draw(st.sampled_from(REORGANISATIONS)),
         "attacker": draw(st.lists(st.sampled_from(STRATEGIES), max_size=3)),
     }
 
@@ -88,6 +98,64 @@ def test_both_levels_play_the_same_game(table: dict[str, Any], seed: int) -> Non
     rules, contract, predicted, found = play_both(table, seed)
     expect_the_same(rules, contract)
     assert found == pytest.approx(predicted)
+
+
+TAKEN_BACK: dict[str, Any] = {
+    "name": "taken-back",
+    "game": {"nodes": 3, "log2_steps": 3, "max_clock_h": 12},
+    "reorgs": {"per_day": 1_000, "depth_blocks": 6, "lost_share": 0.2},
+    "honest": {"poll_s": 30},
+    "load": {"games": 2, "arrival_h": 0.01},
+    "attacker": [{"strategy": "liar"}],
+}
+"""Two games at the same time, some of whose moves a reorganisation takes back."""
+
+
+def note_undone(monkeypatch: pytest.MonkeyPatch) -> list[tuple[type[Referee], Applied]]:
+    """What reorganisations undo from now on, with who undid it."""
+    noted: list[tuple[type[Referee], Applied]] = []
+
+    def note(level: type[Referee]) -> None:
+        undo_after = level.undo_after
+
+        def undo_and_note(referee: Referee, time_s: float) -> list[Applied]:
+            undone = undo_after(referee, time_s)
+            noted.extend((type(referee), entry) for entry in undone)
+            return undone
+
+        monkeypatch.setattr(level, "undo_after", undo_and_note)
+
+    note(Referee)
+    note(ContractReferee)
+    return noted
+
+
+def test_a_reorganisation_takes_back_the_same_at_both_levels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Moves and steps are undone, some come again and some are lost, and the truth wins all the same."""
+    noted = note_undone(monkeypatch)
+    for seed in (5, 6):
+        rules, contract, predicted, found = play_both(TAKEN_BACK, seed)
+        expect_the_same(rules, contract)
+        assert found == pytest.approx(predicted)
+        assert found["truth_won"] == 2
+    by_rules, by_contract = ([e for level, e in noted if level is wanted] for wanted in (Referee, ContractReferee))
+    assert by_rules == by_contract
+    assert {type(entry.action) for entry in by_contract} >= {Move, Step}
+
+
+def test_a_game_that_was_taken_back_is_what_it_would_be_without() -> None:
+    """Whatever was undone: playing what is left in the journal gives the game that the contract holds."""
+    _, contract, _, _ = play_both(TAKEN_BACK, 6)
+    for table in contract.chain.tables.values():
+        taken, before = table.referee.game, list(table.referee.journal)
+        undone = table.referee.undo_after(before[0].time_s)
+        assert undone
+        assert table.referee.game.in_progress
+        for entry in undone:
+            table.referee.apply(entry.sender, entry.action, entry.time_s)
+        assert table.referee.journal == before
+        assert list(table.referee.game.claims) == list(taken.claims)
+        assert (table.referee.game.status, table.referee.game.resolved_at_s) == (taken.status, taken.resolved_at_s)
 
 
 def test_the_contract_executes_the_last_step() -> None:

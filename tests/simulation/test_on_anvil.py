@@ -12,17 +12,20 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from opml_dispute.devnet.anvil import Anvil, is_alive
+from opml_dispute.chain.rpc import Rpc
+from opml_dispute.devnet.anvil import Anvil, is_alive, reorganise
 from opml_dispute.devnet.laboratory import anvil_contracts, expect_known_faults, play
 from opml_dispute.engine.hashing import keccak256
 from opml_dispute.simulation import campaign, trial
+from opml_dispute.simulation.contract_referee import ContractReferee
 from opml_dispute.simulation.evm import NodeFailed
 from opml_dispute.simulation.pool import InProcess
+from opml_dispute.simulation.referee import Referee
 from opml_dispute.simulation.scenario import parse, with_settings
 from opml_dispute.simulation.schema import ScenarioError
 from opml_dispute.simulation.trial import Trial
 from opml_dispute.testing.proxy_faults import FAULTS
-from tests.simulation.test_contract_level import expect_the_same, scenarios
+from tests.simulation.test_contract_level import TAKEN_BACK, expect_the_same, note_undone, scenarios
 
 QUICK = sorted(set(FAULTS) - {"lost-transaction", "slow-drip", "endless", "hanging"})
 """Those of which no strike costs seconds."""
@@ -60,6 +63,30 @@ def test_three_levels_play_the_same_game(table: dict[str, Any], seed: int, fault
     for other, row in ((there, rows[1]), (found, rows[2])):
         expect_the_same(predicted, other)
         assert row == pytest.approx(rows[0])
+
+
+def test_a_reorganisation_of_the_node_takes_back_what_the_rules_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other game's transactions in the blocks that are gone are there again; no nonce is left out."""
+    noted, gone = note_undone(monkeypatch), list[int]()
+
+    def reorganise_and_note(node: Rpc, depth: int) -> None:
+        gone.append(depth)
+        reorganise(node, depth)
+
+    monkeypatch.setattr("opml_dispute.devnet.laboratory.reorganise", reorganise_and_note)
+    rules = parse(TAKEN_BACK).base
+    predicted = Trial(rules, 5, keccak256)
+    row = predicted.run()
+    on_anvil = with_settings(rules, {"level": "contract", "node.kind": "anvil"})
+    with anvil_contracts(["stale-nonce", "sent-then-error"], every=300) as contracts:
+        found = Trial(on_anvil, 5, keccak256, contracts)
+        assert found.run() == pytest.approx(row)
+        assert {name: contracts.mined(name) for name in contracts.transactions} == contracts.transactions
+    expect_the_same(predicted, found)
+    undone = [entry for level, entry in noted if level is ContractReferee]
+    assert undone == [entry for level, entry in noted if level is Referee]
+    assert undone
+    assert sum(gone) > len(undone)
 
 
 @pytest.mark.parametrize("fault", ["sent-then-error", "sent-then-refused", "nonce-too-low", "stale-nonce", "closed"])

@@ -72,7 +72,7 @@ LIAR = {"strategy": "liar"}
             "sweep",
             "205,379 combinations",
         ),
-        ({"name": "x", "level": "contract", "reorgs": {"per_day": 1}}, "level", "no reorganisations"),
+        ({"name": "x", "level": "contract", "load": {"games": 101}}, "level", "at most 100 games"),
     ],
 )
 def test_what_a_file_cannot_mean_is_refused(table: dict[str, Any], where: str, problem: str) -> None:
