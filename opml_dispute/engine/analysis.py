@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import ClassVar, Final, Protocol
@@ -93,6 +93,10 @@ class ProgramAnalysis:
 
     @cached_property
     def _tiles_end(self) -> npt.NDArray[np.int64]:
+        return self._ends(apart=_LOOK_AT_DATA)
+
+    def _ends(self, *, apart: Collection[int]) -> npt.NDArray[np.int64]:
+        """By node, the first one after it that does not go on with its range; tiles of opcodes `apart` stay apart."""
         rows = np.frombuffer(self._records, np.uint8).reshape(-1, RECORD_BYTES)
         ends = np.arange(1, len(rows) + 1)
         if len(rows) < 2:
@@ -107,7 +111,7 @@ class ProgramAnalysis:
                 goes_on &= (words[:-1, place] ^ words[1:, place]) & mask == 0
         goes_on &= (before[:, HI_AT : HI_AT + 8] == after[:, LO_AT : LO_AT + 8]).all(axis=1)
         goes_on &= (before[:, N_FREE_AT] == 0) & (self.judged.status[:-1] == 0) & (self.judged.status[1:] == 0)
-        goes_on &= ~np.isin(before[:, 1], _LOOK_AT_DATA)
+        goes_on &= ~np.isin(before[:, 1], list(apart))
         for node in np.flatnonzero(goes_on)[::-1]:
             ends[node] = ends[node + 1]
         return ends
@@ -123,7 +127,8 @@ class ProgramAnalysis:
         right."""
         if not self.typing.is_typed or self.judged.status.any():
             return None
-        schedule = make_schedule(self._records, self.judged.extents, self._tiles_end, self._blocks)
+        # Tiles of a GATHER are joined here: if one fails, all of the run is thrown away.
+        schedule = make_schedule(self._records, self.judged.extents, self._ends(apart=(SCATTER,)), self._blocks)
         give_back_freed(len(self._tiles_end))
         return schedule
 

@@ -260,6 +260,23 @@ def test_a_program_with_a_bad_record_or_header_has_no_schedule() -> None:
     assert_same(BareProgram(records, header=bytes(32)), INPUT_IMAGE, scheduled=False)
 
 
+def test_a_bad_index_in_any_tile_leaves_what_single_steps_leave() -> None:
+    """Tiles of a gather are one step of a schedule; the one with the bad index is the one that fails."""
+    graph = Graph()
+    picked = graph.node(
+        "GatherElements", graph.constant(np.arange(9, dtype=np.float32)), graph.input("i", [250_000], 7)
+    )
+    made = compile_model(graph.model([graph.node("Neg", picked)]))
+    assert made.node_count > 3
+    indices = np.arange(250_000) % 9
+    assert_same(made, {"i": indices})
+    for bad in (0, 170_000, 249_999):
+        wrong = indices.copy()
+        wrong[bad] = 9
+        assert_same(made, {"i": wrong})
+        assert Inference(made, {"i": wrong}).status == 7
+
+
 def test_a_node_that_fails_in_the_middle_leaves_what_single_steps_leave() -> None:
     gather = Record(
         Opcode.GATHER, DType.F32, B, (A, WEIGHTS.offset), (DType.F32, DType.I64), 1, 0, 2, words(1, 1),

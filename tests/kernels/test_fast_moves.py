@@ -235,3 +235,41 @@ def test_a_bad_index_fails_the_parts_that_use_it_and_no_other(bench: Bench, bad:
         for mode in (PLAIN, FAST):
             status, _ = bench.run(case, mode)
             assert status == (7 if uses else 0), (lo, hi)
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=SEEDS)
+def test_rows_that_meet_the_same_indices(bench: Bench, seed: int) -> None:
+    """Rows of an input are gathered by indices that they share, of one or more components, from any part of a row."""
+    rng = np.random.default_rng(seed)
+    make = Maker(rng, awkward=False)
+    dtype = make.pick(list(DType))
+    rows, columns, components = (
+        int(rng.integers(2, 6)),
+        int(rng.choice([1, 3, 16, 17, 40, 5000])),
+        int(rng.integers(1, 4)),
+    )
+    sizes = [int(size) for size in rng.integers(1, 9, components)]
+    steps = [int(np.prod(sizes[i + 1 :])) for i in range(components)]
+    pitch = int(np.prod(sizes)) + columns
+    index = np.stack([rng.integers(-size, size, columns) for size in sizes], axis=1)
+    inputs = (
+        make.put(values(rng, dtype, rows * pitch, awkward=False)),
+        make.put(np.ascontiguousarray(index).astype(np.int64)),
+    )
+    along = int(rng.integers(0, 2))  # elements from one column's input to the next one's
+    record = Record(
+        *(Opcode.GATHER, dtype, ARENA.offset, inputs, (dtype, DType.I64), 2),
+        imm=words(components, 1),
+        body=body_of(
+            [rows, columns],
+            [
+                [columns, 1],
+                [pitch, along],
+                [0, components],
+                [*steps, *[0] * (4 - components), *sizes, *[0] * (4 - components)],
+            ],
+        ),
+    )
+    lo, hi = sorted(int(at) for at in rng.integers(0, rows * columns + 1, 2))
+    agree(bench, Case(record, tuple(make.arrays)).part(lo, max(hi, lo + 1) if lo < rows * columns else lo))

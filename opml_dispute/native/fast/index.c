@@ -159,6 +159,76 @@ static void move_row(i64 width, int o_moves, const struct places *p, const struc
     }
 }
 
+/* Rows of at most so many elements that meet the same indices one after another: where those lead is found once. */
+#define KEPT 4096
+
+/* Whether no place of a row, in bytes from its input's first, needs more than 31 bits. */
+static int places_are_near(const struct places *p, i64 sa, u64 n)
+{
+    u64 reach = (u64)(sa < 0 ? -sa : sa) * n;
+    for (u64 c = 0; c < p->components; c++)
+        reach += (u64)(p->step[c] < 0 ? -p->step[c] : p->step[c]) * (u64)p->size[c];
+    return reach <= INT32_MAX; /* ASSUMES record_check: an operand's extent is far below 2^63 */
+}
+
+INLINE void find_some(const struct places *p, u64 components, i64 sa, const u8 *index, i64 si, u64 n, i32 *place)
+{
+    const struct places here = *p;
+    for (u64 i = 0; i < n; i++)
+        place[i] = (i32)((i64)i * sa + place_of(&here, index + (i64)i * si, components));
+}
+
+static void find_places(const struct places *p, i64 sa, const u8 *index, i64 si, u64 n, i32 *place)
+{
+    if (p->components == 1)
+        find_some(p, 1, sa, index, si, n, place);
+    else if (p->components == 2)
+        find_some(p, 2, sa, index, si, n, place);
+    else
+        find_some(p, p->components, sa, index, si, n, place);
+}
+
+#define FETCH(T)                                                                                                       \
+    static void fetch_##T(u8 *o, i64 so, const u8 *a, const i32 *place, u64 n)                                         \
+    {                                                                                                                  \
+        for (u64 i = 0; i < n; i++, o += so)                                                                           \
+            *(T *)o = *(const T *)(a + place[i]);                                                                      \
+    }
+FETCH(u8)
+FETCH(u16)
+FETCH(u32)
+FETCH(u64)
+
+static void fetch_row(i64 width, u8 *o, i64 so, const u8 *a, const i32 *place, u64 n)
+{
+    switch (width) {
+    case 1: fetch_u8(o, so, a, place, n); return;
+    case 2: fetch_u16(o, so, a, place, n); return;
+    case 8: fetch_u64(o, so, a, place, n); return;
+    default: break;
+    }
+#if GATHERS
+    if (so == 4)
+        for (; n >= 16; n -= 16, o += 64, place += 16)
+            _mm512_storeu_si512(o, _mm512_i32gather_epi32(_mm512_loadu_si512(place), a, 1));
+#endif
+    fetch_u32(o, so, a, place, n);
+}
+
+static void gather_alike(struct walk *w, const struct places *p, i64 width)
+{
+    i32 place[KEPT];
+    const u8 *found = NULL;
+    u64 found_n = 0;
+    for (u64 n; (n = walk_row(w)) != 0; walk_next(w, n, 3)) {
+        if (found != w->at[2] || found_n < n)
+            find_places(p, w->step[1], w->at[2], w->step[2], n, place);
+        found = w->at[2];
+        found_n = n;
+        fetch_row(width, w->at[0], w->step[0], w->at[1], place, n);
+    }
+}
+
 int fast_gather(u8 *segment, const struct record *r, u64 lo, u64 hi)
 {
     struct walk w;
@@ -168,6 +238,10 @@ int fast_gather(u8 *segment, const struct record *r, u64 lo, u64 hi)
     walk_begin(&w, operand, 3, r->dim, r->rank, lo, hi);
     if (w.step[2] == 0 || p.components > 4)
         return 0; /* whole rows: the plain kernel is as fast */
+    if (w.outer && w.stride[0][2] == 0 && w.row <= KEPT && places_are_near(&p, w.step[1], w.row)) {
+        gather_alike(&w, &p, width);
+        return 1;
+    }
     for (u64 n; (n = walk_row(&w)) != 0; walk_next(&w, n, 3))
         move_row(width, 0, &p, &w, n);
     return 1;

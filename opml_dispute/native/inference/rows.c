@@ -11,6 +11,8 @@
 /* Elements of each tensor that are made at a time, if rows are not longer; the longest row that is worth it. */
 #define AT_ONCE     16384u
 #define LONGEST_ROW (1u << 16)
+/* Rows that a reduction takes at a time (fast/across.c, fast/squares.c): one by itself takes as long as these. */
+#define TOGETHER 4u
 /* Steps of a group: to see where their operands meet takes the square. */
 #define STEPS_MOST 24
 
@@ -267,6 +269,6 @@ uint64_t schedule_plan_rows(struct schedule *s, uint64_t i, const uint8_t *segme
         plan_squares(&s->step[k], end - k, rows, segment);
         plan_exponentials(&s->step[k], end - k, rows, segment);
     }
-    head->rows_at_once = length < AT_ONCE ? AT_ONCE / length : 1;
+    head->rows_at_once = length < AT_ONCE / TOGETHER ? AT_ONCE / length / TOGETHER * TOGETHER : TOGETHER;
     return end;
 }
