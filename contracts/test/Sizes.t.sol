@@ -9,6 +9,7 @@ import {FaultDisputeGame} from "../src/dispute/FaultDisputeGame.sol";
 import {DigitReader} from "../src/examples/DigitReader.sol";
 import {ValueReader} from "../src/examples/ValueReader.sol";
 import {Timelock} from "../src/governance/Timelock.sol";
+import {DefenderShares} from "../src/oracle/DefenderShares.sol";
 import {InferenceOracle} from "../src/oracle/InferenceOracle.sol";
 import {InputBlobs} from "../src/oracle/InputBlobs.sol";
 import {InputParts} from "../src/oracle/InputParts.sol";
@@ -25,7 +26,8 @@ contract SizesTest is Test {
     uint256 internal constant INIT_CODE_LIMIT = 49_152;
 
     function test_sizes() public {
-        string[14] memory names = [
+        string[15] memory names = [
+            "DefenderShares",
             "DelayedWETH",
             "DigitReader",
             "DisputeGameFactory",

@@ -34,7 +34,7 @@ contract DigitBounty is IInferenceConsumer {
     /// @notice Submits an image. The value sent is the fee for the inference.
     function submit(bytes calldata image) external payable returns (RequestId requestId) {
         if (winner != address(0)) revert AlreadyWon();
-        RequestTerms memory terms = RequestTerms(address(this), CALLBACK_GAS, false, 0);
+        RequestTerms memory terms = RequestTerms(address(this), CALLBACK_GAS, false, 0, 0);
         requestId = oracle.request{value: msg.value}(modelId, image, terms);
         submitterOf[requestId] = msg.sender;
     }

@@ -20,6 +20,7 @@ from opml_dispute.game.claim import Game
 from opml_dispute.operator.intents import Done, Intent, perform_all
 from opml_dispute.operator.model_store import ModelStore
 from opml_dispute.operator.preflight import Prospect, expect_defensible, preflight
+from opml_dispute.operator.shares import SHARE_KIND
 from opml_dispute.primitives import Address, RequestId, StateRoot
 
 
@@ -165,6 +166,8 @@ class AgentContext:
             self.metrics.count(intent.kind, succeeded=True)
             if intent.kind == "withdraw-credit" and receipt is not None:
                 self.metrics.bond_paid.inc(int(intent.facts.get("credit_wei", 0)))
+            if intent.kind == SHARE_KIND and receipt is not None:
+                self.metrics.share_paid.inc(int(intent.facts.get("share_wei", 0)))
             self.memory.note_sent(
                 intent.kind,
                 about,

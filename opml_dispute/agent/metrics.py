@@ -67,6 +67,9 @@ class Metrics:
         self.info.labels(__version__).set(1)
         self.failed = Counter("opml_agent_failed_actions", "Actions that failed and will be tried again", registry=own)
         self.bonds_pending = Gauge("opml_agent_bonds_pending_wei", "Own bonds in games in progress", registry=own)
+        self.share_paid = Counter(
+            "opml_agent_shares_paid_wei", "Parts of fees paid for defending to the addresses served", registry=own
+        )
         self.bond_paid = Counter("opml_agent_bonds_paid_wei", "Bonds withdrawn for the addresses served", registry=own)
         self.balance = Gauge("opml_agent_balance_wei", "The account's balance", registry=own)
         self.next_deadline = Gauge(

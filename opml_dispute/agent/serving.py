@@ -27,6 +27,7 @@ from opml_dispute.operator.inference import (
 from opml_dispute.operator.intents import Intent
 from opml_dispute.operator.preflight import Prospect
 from opml_dispute.operator.proposing import ProposalExists, proposal_intents
+from opml_dispute.operator.shares import proposers_fee_wei
 from opml_dispute.primitives import Address, RequestId, StateRoot
 
 AT_ONCE: Final = 16
@@ -122,8 +123,8 @@ class RequestServer:
             return "policy.models does not name its model"
         if config.max_bond_wei is not None and record.min_bond_wei > config.max_bond_wei:
             return "it demands a bond above policy.max_bond"
-        if record.fee_wei < config.min_fee_wei:
-            return "its fee is below policy.min_fee"
+        if proposers_fee_wei(record) < config.min_fee_wei:
+            return "its fee, without the part for defenders, is below policy.min_fee"
         is_sure = self._context.system.deployment.times.fee_is_sure(record.requested_at_s, now_s)
         if config.min_fee_wei > 0 and not is_sure:
             return "its fee, which can be taken back before a disputed answer is delivered, counts as none"
@@ -210,7 +211,8 @@ class RequestServer:
             self._exhausted.add(case.request_id)
             raise OpmlError("it is not answered: all outputs of this batch are delivered", hint=None)
         record = self._context.system.rpc.read(self._context.system.oracle.request_of(case.request_id))
-        share_wei, least_wei = record.fee_wei // max(1, record.items_left), self._context.config.min_fee_wei
+        share_wei = proposers_fee_wei(record) // max(1, record.items_left)
+        least_wei = self._context.config.min_fee_wei
         earned_wei = share_wei * len(left)
         if earned_wei < least_wei:
             raise OpmlError(

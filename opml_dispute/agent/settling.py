@@ -92,9 +92,13 @@ class Settler:
             if isinstance(settlement, OpmlError):
                 now.trouble(f"Game {game.address} cannot be settled", settlement)
                 continue
-            intents, wait = settle_intents(settlement), waiting(settlement)
+            intents = settle_intents(settlement, share_gas_price_wei=now.head.base_fee_wei)
+            wait = waiting(settlement)
             if intents:
                 found.append(intents)
+            elif wait is None and (settlement.shares.owed or settlement.shares.may_come):
+                # The output may be delivered later, or gas become cheaper.
+                self._look_at_s[game.address] = now_s + _LOOK_AGAIN_S
             elif wait is None:
                 self._context.memory.end_game(game.address, self._payees)
                 self.ended.add(game.address)

@@ -54,6 +54,8 @@ HINTS = {
     "GameAlreadyExists": "a game with this very root claim exists for the request: play that one",
     "NoImplementation": "this factory has no game of that type: check --deployment",
     "DepositShort": "the request demands a bond of its proposer: propose deposits what is missing of it",
+    "DefendersBpsTooHigh": "a request shares at most half of its fee with those who defend the answer",
+    "NoShare": "no part of a fee was kept for those who defended this game: nothing is left to do",
     "WrongDelivery": "the request says whether its output is delivered whole or by its root: use finalize",
     "BadExtraData": "the game's extra data must be the 32-byte request id",
 }

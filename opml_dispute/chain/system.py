@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from opml_dispute.chain import answers
 from opml_dispute.chain.block_times import BlockTimes
 from opml_dispute.chain.contracts.dispute import DisputeGameFactory
-from opml_dispute.chain.contracts.oracle import InferenceOracle, ModelRegistry, ProposerBonds
+from opml_dispute.chain.contracts.oracle import DefenderShares, InferenceOracle, ModelRegistry, ProposerBonds
 from opml_dispute.chain.deployment import CONTRACTS, BadDeployment, Deployment
 from opml_dispute.chain.games import GameReader
 from opml_dispute.chain.input_blobs import InputBlobs
 from opml_dispute.chain.input_parts import InputParts
 from opml_dispute.chain.rpc import Ask, NoCode, Rpc
-from opml_dispute.chain.wiring import GameParts, expect_wired, proposer_bonds_of
+from opml_dispute.chain.wiring import GameParts, defender_shares_of, expect_wired, proposer_bonds_of
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,11 @@ class System:
     def proposer_bonds(self) -> ProposerBonds:
         """The contract that the oracle made for the bonds that requests demand."""
         return ProposerBonds(proposer_bonds_of(self.oracle.address))
+
+    @property
+    def defender_shares(self) -> DefenderShares:
+        """The contract that the oracle made for the parts of fees that are for defenders."""
+        return DefenderShares(defender_shares_of(self.oracle.address))
 
 
 def connect(rpc: Rpc, deployment: Deployment) -> System:

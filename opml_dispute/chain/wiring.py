@@ -22,8 +22,11 @@ from opml_dispute.engine.hashing import keccak256
 from opml_dispute.errors import OpmlError
 from opml_dispute.primitives import Address, StateHash
 
-BONDS_CREATION = 2
-"""Which of the contracts that the oracle's constructor makes holds proposers' bonds: SegmentRoots comes before."""
+BONDS_CREATION, SHARES_CREATION = 2, 3
+"""
+Which of the contracts that the oracle's constructor makes hold proposers' bonds, and defenders' shares: SegmentRoots
+comes before.
+"""
 
 
 def proposer_bonds_of(oracle: Address) -> Address:
@@ -35,7 +38,22 @@ def proposer_bonds_of(oracle: Address) -> Address:
     >>> proposer_bonds_of(Address("0x5FbDB2315678afecb367f032d93F642f64180aa3"))
     '0xB7A5bd0345EF1Cc5E66bf61BdeC17D2461fBd968'
     """
-    return checksummed("0x" + keccak256(b"\xd6\x94" + bytes.fromhex(oracle[2:]) + bytes([BONDS_CREATION]))[12:].hex())
+    return _made_by(oracle, BONDS_CREATION)
+
+
+def defender_shares_of(oracle: Address) -> Address:
+    """
+    The contract that holds the parts of fees which are for defenders: as `proposer_bonds_of`.
+
+    >>> defender_shares_of(Address("0x5FbDB2315678afecb367f032d93F642f64180aa3"))
+    '0xeEBe00Ac0756308ac4AaBfD76c05c4F3088B8883'
+    """
+    return _made_by(oracle, SHARES_CREATION)
+
+
+def _made_by(maker: Address, creation: int) -> Address:
+    """The address of the contract that another contract made as its `creation`-th, counted from 1."""
+    return checksummed("0x" + keccak256(b"\xd6\x94" + bytes.fromhex(maker[2:]) + bytes([creation]))[12:].hex())
 
 
 class MiswiredDeployment(OpmlError):
@@ -53,8 +71,11 @@ def expect_wired(rpc: Rpc, addresses: Mapping[str, Address]) -> None:
         ("oracle", "factory", oracle.factory()),
         ("weth", "oracle", weth.config()),
         ("oracle", "proposer_bonds", oracle.proposer_bonds()),
+        ("oracle", "defender_shares", oracle.defender_shares()),
     )
-    expected = {**addresses, "proposer_bonds": proposer_bonds_of(addresses["oracle"])}
+    oracles = addresses["oracle"]
+    made = {"proposer_bonds": proposer_bonds_of(oracles), "defender_shares": defender_shares_of(oracles)}
+    expected = {**addresses, **made}
     try:
         found = rpc.read_all([call for _, _, call in links])
     except (Reverted, UnexpectedAnswer) as error:

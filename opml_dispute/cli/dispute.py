@@ -249,12 +249,19 @@ def resolve(game: str, payee: str | None, chain: ChainOptions, sending: SendingO
     owed_wei = sum(credit.owed_wei for credit in settlement.credits)
     if owed_wei:
         output.say(f"Still to be paid out: {ether(owed_wei)}")
+    if settlement.shares.may_come:
+        output.say(
+            "A part of the fee comes with the delivery of the output: opml-dispute finalize "
+            f"0x{state.request_id.hex()}, then resolve again."
+        )
     output.fact(
         game=address,
         status=state.status.name,
         waits_for=None if left is None else left.what,
         seconds=0 if left is None else left.seconds,
         owed_wei=owed_wei,
+        share_owed_wei=settlement.shares.owed_wei,
+        share_may_come=settlement.shares.may_come,
     )
 
 

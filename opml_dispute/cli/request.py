@@ -16,7 +16,7 @@ from opml_dispute.chain.deploy import MAX_CALLBACK_GAS
 from opml_dispute.chain.games import parse_address
 from opml_dispute.chain.requests import parse_hash, parse_request_id
 from opml_dispute.chain.system import System
-from opml_dispute.cli.command_line import Command, expect_unused
+from opml_dispute.cli.command_line import Command, Number, expect_unused
 from opml_dispute.cli.input_publication import input_way, publish_found, tell_first
 from opml_dispute.cli.options import (
     ChainOptions,
@@ -37,6 +37,8 @@ from opml_dispute.cli.prompts import PromptOptions, prompt_options
 from opml_dispute.cli.publication import PublicationOptions, publication_options
 from opml_dispute.cli.session import Session, open_case_of, store_of
 from opml_dispute.errors import OpmlError
+from opml_dispute.game.bond import ALL_BPS
+from opml_dispute.game.shares import MAX_DEFENDERS_BPS
 from opml_dispute.operator.inference import most_output_bytes, new_request_id, request_intent
 from opml_dispute.operator.proposing import proposal_intents
 from opml_dispute.primitives import Address, ModelId, StateRoot
@@ -45,6 +47,10 @@ from opml_dispute.writing import Unwritable, write_result
 
 MOST_BOND_WEI = (1 << 96) - 1
 """A request has 12 bytes for the bond that it demands."""
+
+
+_ROUNDING = 1e-6
+"""How far a hundred times a percentage with two decimals may be from a whole number."""
 
 
 class WhichModel(OpmlError):
@@ -90,6 +96,13 @@ class WhichModel(OpmlError):
     metavar="AMOUNT",
     help="What a proposer has to lock on its answer, like 2eth. Default: only the root claim's bond.",
 )
+@click.option(
+    "--defenders-share",
+    type=Number(0, 100 * MAX_DEFENDERS_BPS / ALL_BPS),
+    metavar="PERCENT",
+    default=0.0,
+    help="Part of the fee that those who defend the answer get at most, like 20. Default: the fee is the proposer's.",
+)
 @click.option("--by-root", type=Uri(), metavar="URI", help="Send the input's root only, with the URI of its image.")
 @publication_options
 @click.option(
@@ -116,6 +129,7 @@ def request(
     callback_gas: int,
     output_by_root: bool,
     min_bond: str,
+    defenders_share: float,
     by_root: str | None,
     publication: PublicationOptions,
     in_parts: bool | None,
@@ -130,11 +144,15 @@ def request(
 
     Example: opml-dispute request --sample 7 --fee 0.01eth --key-file me.key
     """
-    fee_wei, min_bond_wei = parse_wei(fee), _bond_wei(min_bond)
+    fee_wei, min_bond_wei, defenders_bps = parse_wei(fee), _bond_wei(min_bond), _defenders_bps(defenders_share)
     _expect_one_source({"--input": inputs, "--sample": sample, "--input-image": input_image}, asked, model, batch)
     _expect_one_way(reader, batch, by_root, publication, in_parts, callback, model_id)
-    if reader and (output_by_root or min_bond_wei):
-        raise click.UsageError("--reader fixes the terms: leave out --output-by-root and --min-bond, or --reader")
+    if reader and (output_by_root or min_bond_wei or defenders_bps):
+        raise click.UsageError(
+            "--reader fixes the terms: leave out --output-by-root, --min-bond and --defenders-share, or --reader"
+        )
+    if defenders_bps and not fee_wei:
+        raise click.UsageError("--defenders-share divides the fee, and none is offered: give one with --fee")
     consumer_to_call = ZERO_ADDRESS if callback is None else parse_address(callback, "the address of a consumer")
     session = Session.open(chain, sending, output)
     system = session.system
@@ -164,6 +182,7 @@ def request(
             callback_gas=0 if callback is None else callback_gas,
             output_by_root=output_by_root or known.output_bytes > most_output_bytes(items),
             min_bond_wei=min_bond_wei,
+            defenders_bps=defenders_bps,
         ),
         reader=consumer,
         input_uri=way.uri,
@@ -293,6 +312,16 @@ def _bond_wei(text: str) -> int:
     if wei > MOST_BOND_WEI:
         raise BadAmount(f"a bond of {text} is more than a request can demand", hint="give a smaller --min-bond")
     return wei
+
+
+def _defenders_bps(percent: float) -> int:
+    """What `--defenders-share` says, in ten-thousandths. Raises `BadAmount`."""
+    bps = round(100 * percent)
+    if abs(bps - 100 * percent) > _ROUNDING:
+        raise BadAmount(
+            f"a share of {percent:g} % has more than two decimals", hint="give it in steps of 0.01 %, like 12.5"
+        )
+    return bps
 
 
 def _read_file(path: Path, size_bytes: int) -> bytes:

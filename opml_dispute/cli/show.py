@@ -25,6 +25,7 @@ from opml_dispute.game.claim import Game
 from opml_dispute.game.resolve import forecast
 from opml_dispute.operator.inference import games_of
 from opml_dispute.operator.settle import STATUS_WORDS
+from opml_dispute.operator.shares import GameShare, read_share
 from opml_dispute.primitives import Address
 
 if TYPE_CHECKING:
@@ -121,6 +122,7 @@ def _list_requests(system: System, limit: int, output: Output) -> None:
                 short(record.requester),
                 ether(record.fee_wei),
                 ether(record.min_bond_wei),
+                f"{record.defenders_bps / 100:g} %",
                 short(delivered) if delivered else "not yet",
             )
         )
@@ -131,11 +133,13 @@ def _list_requests(system: System, limit: int, output: Output) -> None:
             requester=record.requester,
             fee_wei=record.fee_wei,
             min_bond_wei=record.min_bond_wei,
+            defenders_bps=record.defenders_bps,
             output_by_root=record.output_by_root,
             delivered_by=delivered,
         )
     if ids:
-        output.table(("request", "made", "model", "requester", "fee", "demanded bond", "delivered by"), rows)
+        columns = ("request", "made", "model", "requester", "fee", "demanded bond", "for defenders", "delivered by")
+        output.table(columns, rows)
     else:
         output.say("There are no requests.")
 
@@ -181,6 +185,7 @@ def show(game: str, claimed: str | None, html_file: Path | None, chain: ChainOpt
     disputed = disputed_range(state, turning)
     outcome = forecast(state)
     bonds_wei = sum(claim.bond_wei for claim in state.claims)
+    share = read_share(system, state, at=head)
     words = _words(system, state, disputed, claimed)
     if claimed is not None and words is None:
         raise NotInWords(
@@ -196,6 +201,7 @@ def show(game: str, claimed: str | None, html_file: Path | None, chain: ChainOpt
                 f"in dispute {disputed.sentence}" if state.in_progress else "in dispute nothing: the game is over",
                 f"bonds      {ether(bonds_wei)} on {len(state.claims)} claims",
                 f"forecast   {STATUS_WORDS[outcome.winner]}",
+                *_share_lines(share),
                 *(words.lines if words else ()),
             ]
         )
@@ -214,8 +220,28 @@ def show(game: str, claimed: str | None, html_file: Path | None, chain: ChainOpt
         in_dispute=disputed.facts,
         forecast=outcome.winner.name,
         payouts_wei=dict(outcome.payouts_wei),
+        defenders_bps=share.defenders_bps,
+        share_wei=share.share_wei,
+        rewards_wei=dict(share.rewards_wei),
+        reward_prospects_wei=dict(share.prospects_wei),
         words=words and asdict(words),
     )
+
+
+def _share_lines(share: GameShare) -> list[str]:
+    """What defenders of the game got of the fee, and may get; nothing if the request shares no fee."""
+    if not share.defenders_bps:
+        return []
+    lines = [
+        f"share      up to {share.defenders_bps / 100:g} % of the fee for defenders; {ether(share.share_wei)} kept"
+    ]
+    lines += [f"           {ether(wei)} of it to {who}" for who, wei in share.rewards_wei.items()]
+    if share.may_grow:
+        lines += [
+            f"           {ether(wei)} to {who} if this game, as it stands, delivers"
+            for who, wei in share.prospects_wei.items()
+        ]
+    return lines
 
 
 def _words(system: System, game: Game, disputed: DisputedRange, claimed: str | None) -> GameWords | None:

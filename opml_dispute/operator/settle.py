@@ -1,5 +1,5 @@
 """
-Ending a game: resolving its claims from the bottom up, then the game, then paying its bonds.
+Ending a game: resolving its claims from the bottom up, then the game, then paying its bonds and its defenders' shares.
 
 `settle_intents` makes the transactions that the clocks allow now; it is called again after they were sent, until it
 makes none. `waiting` says what the others wait for, and how long: clocks, the finality delay, the withdrawal delay. Any
@@ -26,6 +26,7 @@ from opml_dispute.game.bond import BURN_ADDRESS
 from opml_dispute.game.claim import Game, GameStatus
 from opml_dispute.game.clock import time_left_s
 from opml_dispute.operator.intents import Intent
+from opml_dispute.operator.shares import DueShares, read_due_shares, share_intents
 from opml_dispute.primitives import Address
 
 STATUS_WORDS = {
@@ -63,6 +64,8 @@ class Settlement:
     proposer_bonds: ProposerBonds
     proposer_bond_wei: int
     """What the proposer locked because the request demands it; 0 once it is released."""
+    shares: DueShares
+    """What the game keeps of a fee for those of the payees that defended its root claim."""
 
     @property
     def is_closed(self) -> bool:
@@ -104,6 +107,7 @@ def read_settlements(
     delays = {address: rpc.read(vault.delay_s(), at=at) for address, vault in named.items()}
     answers = rpc.try_each([call for game in games for call in _settlement_calls(system, game, vaults, wanted)], at=at)
     width = 3 + 3 * len(wanted)
+    shares = read_due_shares(system, games, wanted, at=at)
     found: list[Settlement | OpmlError] = []
     for index, game in enumerate(games):
         part = answers[index * width : (index + 1) * width]
@@ -117,7 +121,7 @@ def read_settlements(
         found.append(
             Settlement(
                 *(at, game, is_finalized, mode, credits_, finality_delay_s, delay_s),
-                *(system.proposer_bonds, proposer_bond_wei),
+                *(system.proposer_bonds, proposer_bond_wei, shares[index]),
             )
         )
     return found
@@ -143,8 +147,12 @@ def _settlement_calls(
     ]
 
 
-def settle_intents(settlement: Settlement) -> list[Intent]:
-    """The transactions that are possible now; empty if the rest has to wait, or if all is done."""
+def settle_intents(settlement: Settlement, *, share_gas_price_wei: int = 0) -> list[Intent]:
+    """
+    The transactions that are possible now; empty if the rest has to wait, or if all is done.
+
+    A share of a fee that is worth less than the gas of paying it, at `share_gas_price_wei`, is left for later.
+    """
     game, now_s = settlement.game, settlement.head.timestamp
     contract = FaultDisputeGame(game.address)
     if game.in_progress:
@@ -160,6 +168,7 @@ def settle_intents(settlement: Settlement) -> list[Intent]:
         elif credit.withdrawal.unlocked_at_s + settlement.withdrawal_delay_s <= now_s:
             intents.append(_withdraw_intent(contract, credit))
     intents += _release_intents(settlement)
+    intents += share_intents(game, settlement.shares, share_gas_price_wei)
     if not intents and not settlement.is_closed:
         intents.append(
             Intent(

@@ -24,6 +24,7 @@ from opml_dispute.game.claim import Game, GameStatus
 from opml_dispute.game.resolve import Forecast, forecast
 from opml_dispute.operator.inference import games_of
 from opml_dispute.operator.settle import STATUS_WORDS
+from opml_dispute.operator.shares import read_share
 from opml_dispute.primitives import Address, ModelId, RequestId
 from opml_dispute.web.claim_list import Reading, claim_row, nested_rows, numbered_rows, running_clocks
 from opml_dispute.web.claim_map import draw_map
@@ -204,6 +205,7 @@ class Explorer:
             "head": head,
             "game": game,
             "creator": creator,
+            "share": read_share(self.system, game, at=head),
             "status_words": STATUS_WORDS[game.status],
             "outcome": outcome,
             "winner": STATUS_WORDS[outcome.winner],

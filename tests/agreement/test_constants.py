@@ -17,6 +17,7 @@ from opml_dispute import primitives
 from opml_dispute.engine import elf
 from opml_dispute.engine.hashing import LEAF_LOG2
 from opml_dispute.fpvm import witness
+from opml_dispute.game import shares
 from opml_dispute.model import record
 from opml_dispute.primitives import LocalIdent, VmStatus
 from opml_dispute.toolchain.native import NATIVE
@@ -71,6 +72,8 @@ ROWS = {
     "most step limit": Row(
         primitives.MOST_LOG2_STEPS, "oracle/ModelRegistry.sol MAX_LOG2_STEPS", "program/record.h MOST_LOG2_STEPS"
     ),
+    "defenders' part of a fee": Row(shares.MAX_DEFENDERS_BPS, "oracle/Requests.sol MAX_DEFENDERS_BPS"),
+    "forfeited parts of a reward": Row(shares.FORFEITED_PER_REWARD, "oracle/DefenderShares.sol FORFEITED_PER_REWARD"),
     "starting root": Row(
         LocalIdent.STARTING_ROOT, "dispute/Types.sol STARTING_ROOT", "guest/main.c LOCAL_STARTING_ROOT"
     ),

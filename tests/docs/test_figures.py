@@ -34,6 +34,14 @@ GAS = {
         "deposit for a demanded bond",
         "release a demanded bond",
     ),
+    r"keeps a share, and closes the game, [^|]*; one that keeps none \| ([\d,]+); ([\d,]+) \|": (
+        "finalize with a defenders' share, closing the game",
+        "finalize after a dispute",
+    ),
+    r"`pay`, for one claim; for 16 \| ([\d,]+); ([\d,]+) \|": (
+        "pay a defenders' share, for one claim",
+        "pay a defenders' share, for 16 claims",
+    ),
     r"`finalize` of 40 bytes of output, without a callback \| ([\d,]+) \|": (
         "finalize, 40 bytes of output, no callback",
     ),

@@ -2,7 +2,7 @@
 pragma solidity ^0.8.30;
 
 import {StateHash, VmStatus} from "../vm/StateHash.sol";
-import {ALL_BPS, BondTerms} from "./Bond.sol";
+import {BondTerms} from "./Bond.sol";
 import {Claim} from "./Claim.sol";
 import {newClock} from "./Clock.sol";
 import {DisputedStates} from "./DisputedStates.sol";
@@ -328,6 +328,9 @@ contract FaultDisputeGame is GameViews, DisputedStates {
 
     /// @dev Credits a claim's bond: back to its claimant, or to who countered it, less the part that no winner gets.
     function _settle(uint256 claimIndex, PackedClaim claim, address counteredBy, PackedGame game) internal {
+        // A late step counters a claim that was settled for its claimant. So it is noted which ones lost their bonds: above
+        // the maximum depth by their winner, and there in the same bit.
+        if (counteredBy != address(0) && _isDeepest(claim, game)) claim = claim.withWinner(true);
         claimList[claimIndex].packed = claim.withResolved();
         emit ClaimResolved(claimIndex, counteredBy);
         uint256 bond = _bondOf(claimIndex, claim, game);
@@ -340,11 +343,11 @@ contract FaultDisputeGame is GameViews, DisputedStates {
         }
         payer.paid += uint104(bond);
         // INVARIANT: an account that counters its own claim loses this part, so no lie and no delay is free.
-        uint256 forfeited = bond * FORFEITED_BPS / ALL_BPS;
+        uint256 forfeited = _forfeitedPart(bond);
         accounts[counteredBy].awarded += uint104(bond - forfeited);
         emit BondPaid(claimIndex, counteredBy, bond - forfeited);
         // WHY NOT log it: it is what the payment lacks of the bond, and half of a game's claims are lost.
-        if (forfeited != 0) accounts[FORFEITED_TO].awarded += uint104(forfeited);
+        if (forfeited != 0) totalForfeited += forfeited;
     }
 
     /// @dev Ends the game; its root claim is resolved.
@@ -392,7 +395,7 @@ contract FaultDisputeGame is GameViews, DisputedStates {
         }
         if (amount == 0) revert NoCreditToClaim();
         // Before the money moves, so that a recipient who calls back finds nothing.
-        (account.paid, account.awarded) = (0, 0);
+        account.isPaid = true;
         weth().withdraw(recipient, amount);
         emit CreditPaid(recipient, amount);
         (bool success,) = recipient.call{value: amount}("");

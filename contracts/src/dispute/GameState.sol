@@ -2,7 +2,7 @@
 pragma solidity ^0.8.30;
 
 import {AnswerList} from "./AnswerList.sol";
-import {Bond, BondTerms, MAX_FORFEITED_BPS} from "./Bond.sol";
+import {ALL_BPS, Bond, BondTerms, MAX_FORFEITED_BPS} from "./Bond.sol";
 import {Claim} from "./Claim.sol";
 import {ClaimAlreadyExists, GameNotInProgress, InvalidBondTerms, TooManyClaims} from "./Errors.sol";
 import {GameArguments} from "./GameArguments.sol";
@@ -31,6 +31,9 @@ abstract contract GameState is GameArguments {
 
     /// @inheritdoc IFaultDisputeGame
     StateRoot public startingRootHash;
+
+    /// @inheritdoc IFaultDisputeGame
+    uint256 public totalForfeited;
 
     mapping(uint256 claimIndex => AnswerList) internal moreAnswers;
     /// @dev Keys of all answers but the first to each claim.
@@ -161,6 +164,11 @@ abstract contract GameState is GameArguments {
     /// @dev A claim's stake, in wei.
     function _bondOf(uint256 index, PackedClaim claim, PackedGame game) internal view returns (uint256) {
         return index == 0 ? claim.rootBond() : _bondAt(claim.position().depth(), game);
+    }
+
+    /// @dev The part of a lost bond that no winner gets, in wei.
+    function _forfeitedPart(uint256 bond) internal view returns (uint256) {
+        return bond * FORFEITED_BPS / ALL_BPS;
     }
 
     // ------------------------------------------------------------------------------------------------ players

@@ -11,7 +11,7 @@ import {PackedGame} from "./PackedGame.sol";
 import {NO_POSITION, Position} from "./Position.sol";
 import {StateRoot} from "./StateRoot.sol";
 import {Duration, Timestamp} from "./Time.sol";
-import {BondDistributionMode, GameStatus} from "./Types.sol";
+import {Account, BondDistributionMode, GameStatus} from "./Types.sol";
 
 /// @title What clients ask a game
 /// @notice The getters of the published game, answered from what this one stores.
@@ -122,18 +122,21 @@ abstract contract GameViews is GameState {
     }
 
     function credit(address recipient) public view returns (uint256) {
-        return packedGame.mode() == BondDistributionMode.REFUND
-            ? accounts[recipient].paid  // every claim is settled, see `refundModeCredit`
-            : accounts[recipient].awarded;
+        if (packedGame.mode() != BondDistributionMode.REFUND) return normalModeCredit(recipient);
+        Account storage account = accounts[recipient];
+        return account.isPaid ? 0 : account.paid; // every claim is settled, see `refundModeCredit`
     }
 
-    function normalModeCredit(address recipient) external view returns (uint256) {
-        return accounts[recipient].awarded;
+    function normalModeCredit(address recipient) public view returns (uint256) {
+        Account storage account = accounts[recipient];
+        if (account.isPaid) return 0;
+        return recipient == FORFEITED_TO ? account.awarded + totalForfeited : account.awarded;
     }
 
     /// @dev What a claim paid is noted when it is settled. Until then it is looked for among all claims. A game ends with
     ///      all its claims settled, so nothing that pays asks this.
     function refundModeCredit(address recipient) external view returns (uint256) {
+        if (accounts[recipient].isPaid) return 0;
         uint256 amount = accounts[recipient].paid;
         PackedGame game = packedGame;
         uint256 count = game.claimCount();
@@ -142,6 +145,13 @@ abstract contract GameViews is GameState {
             if (!claim.isResolved() && _player(claim.claimant()) == recipient) amount += _bondOf(i, claim, game);
         }
         return amount;
+    }
+
+    function forfeitOf(uint256 claimIndex) external view returns (address counteredBy, uint256 amount) {
+        PackedGame game = packedGame;
+        PackedClaim claim = _claimAt(claimIndex, game);
+        if (!claim.isResolved() || !claim.isCountered()) return (address(0), 0);
+        return (_counteredBy(claimIndex, claim, game), _forfeitedPart(_bondOf(claimIndex, claim, game)));
     }
 
     function hasUnlockedCredit(address recipient) external view returns (bool) {

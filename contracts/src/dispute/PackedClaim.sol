@@ -124,7 +124,8 @@ function isResolutionStarted(PackedClaim claim) pure returns (bool) {
     return PackedClaim.unwrap(claim) & IS_RESOLUTION_STARTED != 0;
 }
 
-/// @notice Whether one of the answers processed until now stands.
+/// @notice Above the maximum depth: whether one of the answers processed until now stands; there: whether a step came before
+///         the claim was settled. So of a resolved claim: whether it lost its bond.
 function isCountered(PackedClaim claim) pure returns (bool) {
     return PackedClaim.unwrap(claim) & IS_COUNTERED != 0;
 }

@@ -57,12 +57,14 @@ struct StoredClaim {
 /// @notice What a game knows of an address, in one word.
 /// @dev ASSUMES: there are fewer than 2^104 wei.
 struct Account {
-    /// @notice Bonds of its settled claims, in wei, until they are paid back.
+    /// @notice Bonds of its settled claims, in wei.
     uint104 paid;
-    /// @notice Bonds that resolution awarded to it, in wei.
+    /// @notice Bonds that resolution awarded to it, in wei, without what was forfeited to it.
     uint104 awarded;
     /// @notice Its number among the players, counted from 1; 0 for the game's creator and for an address that does not play.
     uint32 number;
     /// @notice Whether its payment was announced to DelayedWETH.
     bool isUnlocked;
+    /// @notice Whether it was paid: its credits are 0 then.
+    bool isPaid;
 }

@@ -48,7 +48,7 @@ contract DigitReader is IInferenceConsumer {
     /// @notice Asks what digit `image` shows. The value sent is the fee.
     /// @param image The model's input image.
     function read(bytes calldata image) external payable returns (RequestId requestId) {
-        RequestTerms memory terms = RequestTerms(address(this), CALLBACK_GAS, false, 0);
+        RequestTerms memory terms = RequestTerms(address(this), CALLBACK_GAS, false, 0, 0);
         requestId = oracle.request{value: msg.value}(modelId, image, terms);
         state[requestId] = ASKED;
         askerOf[requestId] = msg.sender;

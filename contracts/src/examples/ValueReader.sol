@@ -44,7 +44,7 @@ contract ValueReader is IInferenceRootConsumer {
     /// @notice Asks the model about an input. The value sent is the fee.
     /// @param minBond What a proposer has to lock on its answer, in wei.
     function ask(bytes calldata input, uint96 minBond) external payable returns (RequestId requestId) {
-        RequestTerms memory terms = RequestTerms(address(this), CALLBACK_GAS, true, minBond);
+        RequestTerms memory terms = RequestTerms(address(this), CALLBACK_GAS, true, minBond, 0);
         requestId = oracle.request{value: msg.value}(modelId, input, terms);
         asked[requestId] = true;
     }

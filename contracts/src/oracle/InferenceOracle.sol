@@ -2,6 +2,7 @@
 pragma solidity ^0.8.30;
 
 import {SafeTransferLib} from "solady/utils/SafeTransferLib.sol";
+import {ALL_BPS} from "../dispute/Bond.sol";
 import {Claim, claimOf} from "../dispute/Claim.sol";
 import {RequestId, requestIdOf} from "../dispute/RequestId.sol";
 import {StateRoot} from "../dispute/StateRoot.sol";
@@ -11,10 +12,12 @@ import {IDisputeGameFactory} from "../dispute/interfaces/IDisputeGameFactory.sol
 import {IFaultDisputeGame} from "../dispute/interfaces/IFaultDisputeGame.sol";
 import {BatchTree} from "./BatchTree.sol";
 import {ConsumerCall} from "./ConsumerCall.sol";
+import {DefenderShares} from "./DefenderShares.sol";
 import {GameValidity} from "./GameValidity.sol";
 import {Proposals} from "./Proposals.sol";
 import {Requests} from "./Requests.sol";
 import {ArenaRoot, InputRoot, ModelRoot, OutputRoot} from "./SectionRoot.sol";
+import {IDefenderShares} from "./interfaces/IDefenderShares.sol";
 import {IInferenceOracle, ItemOutput, Request} from "./interfaces/IInferenceOracle.sol";
 import {IModelRegistry} from "./interfaces/IModelRegistry.sol";
 
@@ -49,6 +52,9 @@ contract InferenceOracle is Proposals {
     }
 
     /// @inheritdoc IInferenceOracle
+    IDefenderShares public immutable defenderShares;
+
+    /// @inheritdoc IInferenceOracle
     mapping(RequestId requestId => mapping(uint256 item => OutputRoot)) public itemOutputRoot;
 
     constructor(Config memory config)
@@ -61,7 +67,9 @@ contract InferenceOracle is Proposals {
             config.pauseDuration
         )
         Requests(config.modelRegistry, config.reclaimDelay, config.maxCallbackGas)
-    {}
+    {
+        defenderShares = new DefenderShares();
+    }
 
     // ---------------------------------------------------------------- delivering
 
@@ -70,7 +78,7 @@ contract InferenceOracle is Proposals {
         ModelFacts memory model = _factsOf(asked);
         (Claim rootClaim, uint256 fee) = _settle(asked, game, model, _outputRoot(model, output), arenaRoot);
         emit InferenceDelivered(requestId, asked.modelId, game, output);
-        _payFee(requestId, rootClaim, game, fee);
+        _payFee(requestId, asked, rootClaim, game, fee);
         ConsumerCall.hand(requestId, requestId, asked, output);
     }
 
@@ -80,7 +88,7 @@ contract InferenceOracle is Proposals {
         Request storage asked = _undelivered(requestId, game, true);
         (Claim rootClaim, uint256 fee) = _settle(asked, game, _factsOf(asked), outputRoot, arenaRoot);
         emit InferenceDeliveredByRoot(requestId, asked.modelId, game, outputRoot);
-        _payFee(requestId, rootClaim, game, fee);
+        _payFee(requestId, asked, rootClaim, game, fee);
         ConsumerCall.handRoot(requestId, requestId, asked, outputRoot);
     }
 
@@ -130,7 +138,7 @@ contract InferenceOracle is Proposals {
                 shares += _deliverItem(requestId, asked, game, rootClaim, model, outputs[i]);
             }
         }
-        _payFee(requestId, rootClaim, game, shares);
+        _payFee(requestId, asked, rootClaim, game, shares);
     }
 
     /// @return share The item's share of the fee, to be paid.
@@ -168,11 +176,24 @@ contract InferenceOracle is Proposals {
         }
     }
 
-    function _payFee(RequestId requestId, Claim rootClaim, IDisputeGame delivering, uint256 fee) internal {
+    /// @dev Pays the first proposer, after the part that defenders of the game which delivers may get was taken off.
+    function _payFee(RequestId requestId, Request storage asked, Claim rootClaim, IDisputeGame delivering, uint256 fee)
+        internal
+    {
         if (fee == 0) return;
+        uint256 defendersBps = asked.defendersBps;
+        if (defendersBps != 0) fee -= _keepShare(delivering, fee * defendersBps / ALL_BPS);
         address proposer = _firstProposerOf(requestId, rootClaim, delivering);
         emit FeePaid(requestId, proposer, fee);
         SafeTransferLib.forceSafeTransferETH(proposer, fee); // also to a proposer that refuses it
+    }
+
+    /// @dev Keeps as much of `share` as the game's lost claims allow: nothing if none was lost.
+    function _keepShare(IDisputeGame delivering, uint256 share) internal returns (uint256 kept) {
+        IFaultDisputeGame game = IFaultDisputeGame(address(delivering));
+        uint256 room = defenderShares.roomOf(game);
+        kept = share < room ? share : room;
+        if (kept != 0) defenderShares.book{value: kept}(game);
     }
 
     function itemRequestId(RequestId requestId, uint256 item) public pure returns (RequestId) {

@@ -27,6 +27,8 @@ abstract contract Requests is GameValidity {
     /// @inheritdoc IInferenceOracle
     uint64 public immutable maxCallbackGas;
     /// @inheritdoc IInferenceOracle
+    uint16 public constant MAX_DEFENDERS_BPS = 5_000;
+    /// @inheritdoc IInferenceOracle
     ISegmentRoots public immutable segmentRoots;
 
     mapping(RequestId requestId => Request) internal requestOf;
@@ -90,6 +92,8 @@ abstract contract Requests is GameValidity {
         // Else a request could promise its consumer more gas than a block has, and no account could ever deliver.
         if (terms.callbackGas > maxCallbackGas) revert CallbackGasTooHigh(terms.callbackGas, maxCallbackGas);
 
+        if (terms.defendersBps > MAX_DEFENDERS_BPS) revert DefendersBpsTooHigh(terms.defendersBps, MAX_DEFENDERS_BPS);
+
         // Made of all that matters, so that a proposal cannot hit another request after the chain was reorganised.
         bytes memory all =
             abi.encode(block.chainid, this, requestIds.length, msg.sender, modelId, startingRoot, terms, msg.value);
@@ -105,6 +109,7 @@ abstract contract Requests is GameValidity {
         added.callback = terms.callback;
         added.callbackGas = terms.callbackGas;
         added.outputByRoot = terms.outputByRoot;
+        added.defendersBps = terms.defendersBps;
         added.minBond = terms.minBond;
         added.fee = SafeCastLib.toUint96(msg.value);
         added.firstGameIndex = SafeCastLib.toUint32(disputeGameFactory.gameCount());

@@ -3,7 +3,7 @@ pragma solidity ^0.8.30;
 
 import {GameFixture} from "./helpers/GameFixture.sol";
 import {BondTerms, MAX_FORFEITED_BPS} from "../../src/dispute/Bond.sol";
-import {BondTransferFailed} from "../../src/dispute/Errors.sol";
+import {BondTransferFailed, NoCreditToClaim} from "../../src/dispute/Errors.sol";
 import {FaultDisputeGame} from "../../src/dispute/FaultDisputeGame.sol";
 import {IFaultDisputeGame} from "../../src/dispute/interfaces/IFaultDisputeGame.sol";
 import {Claim} from "../../src/dispute/Claim.sol";
@@ -23,6 +23,8 @@ contract Treasury {
 
 /// @notice The part of each lost bond that no winner gets.
 contract ForfeitTest is GameFixture {
+    bytes4 internal constant PANIC = 0x4e487b71; // Panic(uint256)
+
     Treasury internal treasury;
 
     function setUp() public override {
@@ -72,6 +74,79 @@ contract ForfeitTest is GameFixture {
         uint256 part = bond * 2_500 / 10_000;
         vm.assertEq(game.normalModeCredit(CHALLENGER), bond - part);
         vm.assertEq(game.normalModeCredit(address(treasury)), part);
+        assertForfeit(leaf, CHALLENGER, part);
+    }
+
+    /// @notice Of each claim it is told what its bond lost and to whom the claim fell, also after all was paid; the sum is
+    ///         kept.
+    function test_forfeitOf_isKept() public {
+        moveAs(CHALLENGER, 0, lie(1), true);
+        vm.expectRevert(abi.encodeWithSelector(PANIC, uint256(0x32)));
+        game.forfeitOf(2);
+        assertForfeit(0, address(0), 0);
+        skip(CLOCK);
+        resolveAll();
+        registry.setFinal(true);
+        treasury.open();
+        for (uint256 pass = 0; pass < 2; ++pass) {
+            assertForfeit(0, CHALLENGER, 0.02 ether);
+            assertForfeit(1, address(0), 0);
+            vm.assertEq(game.totalForfeited(), 0.02 ether);
+            for (uint256 i = 0; i < 2; ++i) {
+                if (pass == 0) game.claimCredit(address(treasury));
+                if (pass == 0) game.claimCredit(CHALLENGER);
+                skip(WETH_DELAY);
+            }
+        }
+        vm.assertEq(game.credit(address(treasury)), 0);
+        vm.assertEq(game.normalModeCredit(address(treasury)), 0);
+        vm.assertEq(game.normalModeCredit(CHALLENGER), 0);
+        vm.assertEq(game.refundModeCredit(CHALLENGER), 0);
+        vm.expectRevert(NoCreditToClaim.selector);
+        game.claimCredit(address(treasury));
+    }
+
+    function assertForfeit(uint256 index, address by, uint256 amount) internal view {
+        (address found, uint256 foundAmount) = game.forfeitOf(index);
+        vm.assertEq(found, by);
+        vm.assertEq(foundAmount, amount);
+    }
+
+    /// @notice A step against a claim that was settled for its claimant takes no bond, and so it counts for nothing here, though
+    ///         the claim is countered from then on.
+    function test_forfeitOf_countsNoLateStep() public {
+        uint256 leaf = attackDownTo(D);
+        bytes memory state = abi.encode(alphabet.firstState());
+        skip(CLOCK);
+        game.resolveClaim(leaf, 0);
+        vm.prank(CHALLENGER);
+        game.step(leaf, true, state, "");
+        vm.assertEq(claimAt(leaf).counteredBy, CHALLENGER);
+        assertForfeit(leaf, address(0), 0);
+        vm.assertEq(game.totalForfeited(), 0);
+        resolveAll();
+        uint256 sum = 0;
+        for (uint256 i = 0; i < game.claimDataLen(); ++i) {
+            (, uint256 amount) = game.forfeitOf(i);
+            sum += amount;
+        }
+        vm.assertEq(game.totalForfeited(), sum);
+        assertForfeit(leaf, address(0), 0);
+    }
+
+    /// @notice A treasury that plays has both: its bonds, won and lost as any player's, and what is forfeited to it, which is
+    ///         counted apart.
+    function test_forfeit_toATreasuryThatPlays() public {
+        vm.deal(address(treasury), 10 ether);
+        moveAs(address(treasury), 0, lie(1), true);
+        moveAs(CHALLENGER, 1, lie(2), true);
+        uint256 paid = claimAt(1).bond;
+        moveAs(address(treasury), 0, lie(3), true);
+        skip(CLOCK);
+        resolveAll();
+        uint256 forfeited = paid * 2_500 / 10_000 + 0.02 ether;
+        vm.assertEq(game.totalForfeited(), forfeited);
+        vm.assertEq(game.normalModeCredit(address(treasury)), paid + 0.06 ether + forfeited);
     }
 
     /// @notice To the wei for any part, and nothing is lost or made.
@@ -86,8 +161,12 @@ contract ForfeitTest is GameFixture {
         uint256 all = 0;
         for (uint256 i = 0; i < game.claimDataLen(); ++i) {
             all += claimAt(i).bond;
-            if (claimAt(i).counteredBy != address(0)) lost += uint256(claimAt(i).bond) * bps / 10_000;
+            bool isLost = claimAt(i).counteredBy != address(0);
+            uint256 part = isLost ? uint256(claimAt(i).bond) * bps / 10_000 : 0;
+            assertForfeit(i, claimAt(i).counteredBy, part);
+            lost += part;
         }
+        vm.assertEq(game.totalForfeited(), lost);
         uint256 treasurys = game.normalModeCredit(address(treasury));
         vm.assertEq(treasurys, lost);
         vm.assertEq(game.normalModeCredit(address(this)) + game.normalModeCredit(PROPOSER) + treasurys, all);

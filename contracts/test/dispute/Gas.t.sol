@@ -12,6 +12,7 @@ import {StateRoot} from "../../src/dispute/StateRoot.sol";
 import {ArenaRoot, InputRoot, ModelRoot, OutputRoot} from "../../src/oracle/SectionRoot.sol";
 import {SegmentTree} from "../../src/oracle/SegmentTree.sol";
 import {ItemOutput, RequestTerms} from "../../src/oracle/interfaces/IInferenceOracle.sol";
+import {IDefenderShares} from "../../src/oracle/interfaces/IDefenderShares.sol";
 import {IProposerBonds} from "../../src/oracle/interfaces/IProposerBonds.sol";
 import {ISegmentRoots} from "../../src/oracle/interfaces/ISegmentRoots.sol";
 
@@ -73,7 +74,7 @@ contract GasTest is OracleFixture {
     function test_gas_termsOfRequests() public {
         IProposerBonds bonds = oracle.proposerBonds();
         vm.prank(REQUESTER);
-        RequestId id = oracle.request{value: 1 ether}(modelId, input, RequestTerms(address(0), 0, true, 1 ether));
+        RequestId id = oracle.request{value: 1 ether}(modelId, input, RequestTerms(address(0), 0, true, 1 ether, 0));
         vm.prank(PROPOSER);
         bonds.deposit{value: 1 ether}();
         record("deposit for a demanded bond");
@@ -92,6 +93,40 @@ contract GasTest is OracleFixture {
         ISegmentRoots roots = oracle.segmentRoots();
         roots.outputRootWith(new bytes(32), 0, new bytes32[](31));
         record("prove 32 bytes of an output by its root");
+    }
+
+    receive() external payable {}
+
+    /// @notice What a request costs that shares its fee with the defenders of the answer, of which one countered sixteen claims.
+    function test_gas_shares() public {
+        IDefenderShares shares = oracle.defenderShares();
+        for (uint256 round = 0; round < 2; ++round) {
+            bool isShared = round == 1;
+            uint16 bps = isShared ? 2_000 : 0;
+            vm.prank(REQUESTER);
+            RequestId id = oracle.request{value: 1 ether}(modelId, input, RequestTerms(address(0), 0, false, 0, bps));
+            FaultDisputeGame game = proposeTruth(id);
+            for (uint256 i = 0; i < 16; ++i) {
+                attack(game, attack(game, 0, Claim.wrap(bytes32(i)), ""), Claim.wrap("no"), "");
+            }
+            survive(game);
+            oracle.finalize(id, game, output, ArenaRoot.wrap(ARENA));
+            record(isShared ? "finalize with a defenders' share, closing the game" : "finalize after a dispute");
+            if (!isShared) continue;
+            uint256[] memory countered = new uint256[](16);
+            for (uint256 i = 0; i < 16; ++i) {
+                countered[i] = 2 * i + 1;
+            }
+            uint256 before = vm.snapshotState();
+            shares.pay(game, address(this), countered);
+            record("pay a defenders' share, for 16 claims");
+            vm.revertToState(before);
+            assembly ("memory-safe") {
+                mstore(countered, 1) // the first alone
+            }
+            shares.pay(game, address(this), countered);
+            record("pay a defenders' share, for one claim");
+        }
     }
 
     /// @notice What 64 requests cost together, each with 100 bytes of input and 40 of output.

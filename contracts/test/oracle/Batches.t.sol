@@ -12,7 +12,8 @@ import {RequestId} from "../../src/dispute/RequestId.sol";
 import {StateRoot} from "../../src/dispute/StateRoot.sol";
 import {ArenaRoot, InputRoot, ModelRoot, OutputRoot} from "../../src/oracle/SectionRoot.sol";
 import {SegmentTree} from "../../src/oracle/SegmentTree.sol";
-import {IInferenceOracle, ItemOutput, Request} from "../../src/oracle/interfaces/IInferenceOracle.sol";
+import {IDefenderShares} from "../../src/oracle/interfaces/IDefenderShares.sol";
+import {IInferenceOracle, ItemOutput, Request, RequestTerms} from "../../src/oracle/interfaces/IInferenceOracle.sol";
 
 /// @notice Batches: their roots follow from the items' own; items are delivered one by one, those that failed not.
 contract BatchesTest is OracleFixture {
@@ -286,6 +287,42 @@ contract BatchesTest is OracleFixture {
         vm.expectRevert(abi.encodeWithSelector(IInferenceOracle.GameForOtherRequest.selector, id, asked));
         oracle.finalizeItems(asked, game, right);
     }
+
+    /// @notice Each delivery adds to the defenders' share, up to the same bound together; who was paid between is paid the rest.
+    function test_sharesOfItemsAddUp() public {
+        IDefenderShares shares = oracle.defenderShares();
+        RequestTerms memory shared = RequestTerms(NO_CALLBACK, 0, false, 0, 5_000);
+        uint256 item = 0.008 ether;
+        vm.prank(REQUESTER);
+        RequestId id = oracle.requestBatch{value: ITEMS * item}(modelId, imagesOf(ITEMS), ITEMS, shared);
+        FaultDisputeGame game = propose(id, rootOf(ITEMS));
+        uint256 bond = game.getRequiredBond(Position.wrap(2));
+        vm.prank(CHALLENGER);
+        game.attack{value: bond}(rootOf(ITEMS), 0, Claim.wrap("a lie"));
+        game.attack{value: game.getRequiredBond(Position.wrap(4))}(Claim.wrap("a lie"), 1, Claim.wrap("the truth"));
+        survive(game);
+        uint256 room = bond * FORFEITED_BPS / 10_000 / 2;
+        vm.assertTrue(room > item && room < 2 * item);
+
+        uint256[] memory countered = new uint256[](1);
+        countered[0] = 1;
+        address me = address(this);
+        uint256 before = PROPOSER.balance;
+        oracle.finalizeItems(id, game, one(given(0, ITEMS)));
+        vm.assertEq(PROPOSER.balance - before, item / 2);
+        vm.assertEq(shares.pay(game, me, countered), item / 2);
+        for (uint256 i = 1; i < ITEMS; ++i) {
+            if (i != FAILED) oracle.finalizeItems(id, game, one(given(i, ITEMS)));
+        }
+        vm.assertEq(PROPOSER.balance - before, (ITEMS - 1) * item - room);
+        vm.assertEq(shares.pay(game, me, new uint256[](0)), room - item / 2);
+        vm.assertEq(address(shares).balance, 0);
+        (uint128 forfeited, uint128 paid) = shares.creditOf(game, me);
+        vm.assertEq(forfeited, game.totalForfeited());
+        vm.assertEq(paid, room);
+    }
+
+    receive() external payable {}
 
     function test_consumer_isCalledForEachItem() public {
         GoodConsumer consumer = new GoodConsumer();

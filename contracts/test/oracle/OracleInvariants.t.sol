@@ -10,6 +10,7 @@ import {BondDistributionMode, GameStatus} from "../../src/dispute/Types.sol";
 import {IDisputeGame} from "../../src/dispute/interfaces/IDisputeGame.sol";
 import {InferenceOracle} from "../../src/oracle/InferenceOracle.sol";
 import {RequestTerms} from "../../src/oracle/interfaces/IInferenceOracle.sol";
+import {IDefenderShares} from "../../src/oracle/interfaces/IDefenderShares.sol";
 import {IProposerBonds} from "../../src/oracle/interfaces/IProposerBonds.sol";
 import {Claim, claimOf} from "../../src/dispute/Claim.sol";
 import {RequestId} from "../../src/dispute/RequestId.sol";
@@ -20,6 +21,7 @@ import {ArenaRoot} from "../../src/oracle/SectionRoot.sol";
 contract Proposers is Test {
     InferenceOracle internal immutable ORACLE;
     IProposerBonds internal immutable BONDS;
+    IDefenderShares internal immutable SHARES;
     DisputeGameFactory internal immutable FACTORY;
     RequestId public immutable ID;
     Claim public immutable RIGHT;
@@ -41,11 +43,13 @@ contract Proposers is Test {
     IDisputeGame public firstAtDelivery;
     FaultDisputeGame public deliveredBy;
     mapping(FaultDisputeGame => bool) public isReleased;
+    mapping(FaultDisputeGame => uint256) public sharesPaid;
 
     constructor(InferenceOracle oracle, DisputeGameFactory factory, RequestId id, bytes memory output_, Claim right) {
         (ORACLE, FACTORY, ID, RIGHT, output) = (oracle, factory, id, right, output_);
         (GUARDIAN, OWNER) = (oracle.guardian(), oracle.owner());
         BONDS = oracle.proposerBonds();
+        SHARES = oracle.defenderShares();
         who = [makeAddr("ann"), makeAddr("ben"), makeAddr("mallory")];
         for (uint256 i = 0; i < 3; ++i) {
             vm.deal(who[i], 1e6 ether);
@@ -107,6 +111,36 @@ contract Proposers is Test {
         try game.attack{value: bond}(root, 0, Claim.wrap(bytes32(seed))) {} catch {}
     }
 
+    /// @notice Attacks a claim below the root claim.
+    function counter(uint256 seed, uint256 index) external {
+        if (games.length == 0) return;
+        FaultDisputeGame game = games[index % games.length];
+        uint256 parent = seed % game.claimDataLen();
+        (,,,, Claim disputed, Position position,) = game.claimData(parent);
+        if (position.depth() > 2) return;
+        uint256 bond = game.getRequiredBond(position.move(true));
+        vm.prank(who[seed % 3]);
+        try game.attack{value: bond}(disputed, parent, Claim.wrap(bytes32(seed))) {} catch {}
+    }
+
+    /// @notice Pays an account its share of a game's, for some of the claims or for all.
+    function payShare(uint256 seed, uint256 index) external {
+        if (games.length == 0) return;
+        FaultDisputeGame game = games[index % games.length];
+        uint256[] memory indices = new uint256[](game.claimDataLen());
+        for (uint256 i = 0; i < indices.length; ++i) {
+            indices[i] = seed % 2 == 0 ? i : (seed >> i) % indices.length;
+        }
+        address recipient = who[seed % 3];
+        uint256 before = recipient.balance;
+        try SHARES.pay(game, recipient, indices) returns (uint256 amount) {
+            vm.assertEq(recipient.balance, before + amount);
+            sharesPaid[game] += amount;
+        } catch {
+            vm.assertEq(SHARES.shareOf(game), 0);
+        }
+    }
+
     function settle(uint256 index) external {
         if (games.length == 0) return;
         FaultDisputeGame game = games[index % games.length];
@@ -121,12 +155,15 @@ contract Proposers is Test {
         if (games.length == 0) return;
         FaultDisputeGame game = games[index % games.length];
         (IDisputeGame first,) = ORACLE.firstProposal(ID, game.rootClaim());
+        uint256 fee = ORACLE.requests(ID).fee;
         uint256[3] memory before = [who[0].balance, who[1].balance, who[2].balance];
         try ORACLE.finalize(ID, game, output, ArenaRoot.wrap("arena")) {
             deliveredBy = game;
             firstAtDelivery = first;
             for (uint256 i = 0; i < 3; ++i) {
-                if (who[i].balance > before[i]) paid = who[i];
+                if (who[i].balance == before[i]) continue;
+                paid = who[i];
+                vm.assertEq(who[i].balance - before[i], fee - SHARES.shareOf(game));
             }
         } catch {}
     }
@@ -233,7 +270,7 @@ contract OracleInvariantsTest is OracleFixture {
     function setUp() public override {
         super.setUp();
         vm.prank(REQUESTER);
-        id = oracle.request{value: 1 ether}(modelId, input, RequestTerms(address(0), 0, false, DEMANDED));
+        id = oracle.request{value: 1 ether}(modelId, input, RequestTerms(address(0), 0, false, DEMANDED, 2_000));
         proposers =
             new Proposers(oracle, factory, id, output, claimOf(oracle.finalRoot(id, output, ArenaRoot.wrap(ARENA))));
     }
@@ -251,6 +288,8 @@ contract OracleInvariantsTest is OracleFixture {
         proposers.propose(4, 2); // who 1 is first to make a game of the right answer
         proposers.propose(3, 1); // but who 0 knew it before
         vm.assertEq(proposers.count(), 2);
+        proposers.attack(5, 0);
+        proposers.counter(1, 0); // claim 1 of game 0, by who 1
         skip(CLOCK);
         proposers.settle(0);
         skip(FINALITY_DELAY + 1);
@@ -259,6 +298,8 @@ contract OracleInvariantsTest is OracleFixture {
         vm.assertEq(proposers.paid(), proposers.who(0));
         proposers.release(0);
         vm.assertTrue(proposers.isReleased(proposers.games(0)));
+        proposers.payShare(4, 0);
+        vm.assertGt(proposers.sharesPaid(proposers.games(0)), 0);
     }
 
     /// @notice Each game has locked what the request demands, until that is released; and what is deposited and locked is
@@ -277,6 +318,22 @@ contract OracleInvariantsTest is OracleFixture {
         }
         vm.assertEq(address(bonds).balance, sum);
         vm.assertEq(address(oracle).balance, oracle.requests(id).fee);
+    }
+
+    /// @notice What was kept of the fee for defenders is there until it is paid, is at most half of what their game's losers
+    ///         forfeited, and is kept for the game that delivered alone.
+    function invariant_everyWeiOfSharesIsThere() public view {
+        IDefenderShares shares = oracle.defenderShares();
+        uint256 sum = 0;
+        for (uint256 i = 0; i < proposers.count(); ++i) {
+            FaultDisputeGame game = proposers.games(i);
+            uint256 share = shares.shareOf(game);
+            if (address(game) != address(proposers.deliveredBy())) vm.assertEq(share, 0);
+            vm.assertLe(2 * share, game.totalForfeited());
+            vm.assertLe(proposers.sharesPaid(game), share);
+            sum += share - proposers.sharesPaid(game);
+        }
+        vm.assertEq(address(shares).balance, sum);
     }
 
     /// @notice Of the games with one root claim that still stand, the recorded one counts from the earliest block; one that

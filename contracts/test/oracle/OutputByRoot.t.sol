@@ -231,7 +231,7 @@ contract OutputByRootTest is OracleFixture {
     function test_batch_itemsByRoot() public {
         RootConsumer consumer = new RootConsumer();
         bytes memory images = bytes.concat(input, input);
-        RequestTerms memory terms_ = RequestTerms(address(consumer), 50_000, true, 0);
+        RequestTerms memory terms_ = RequestTerms(address(consumer), 50_000, true, 0, 0);
         RequestId id = oracle.requestBatch{value: 2 ether}(largeModel, images, 2, terms_);
         (ModelRoot modelRoot,,,,,) = models.parameters(largeModel);
         InputRoot inputRoot = InputRoot.wrap(SlowTree.rootOfRow(leavesOfInput()));

@@ -31,7 +31,7 @@ contract ProposerBondsTest is OracleFixture {
 
     function askFor(uint96 minBond, uint256 fee) internal returns (RequestId) {
         vm.prank(REQUESTER);
-        return oracle.request{value: fee}(modelId, input, RequestTerms(address(0), 0, false, minBond));
+        return oracle.request{value: fee}(modelId, input, RequestTerms(address(0), 0, false, minBond, 0));
     }
 
     function deposit(address who, uint256 amount) internal {

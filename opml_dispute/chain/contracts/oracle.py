@@ -89,15 +89,17 @@ class RequestTerms:
     """Whether the output is delivered as the root of its section, for parts to be proven later."""
     min_bond_wei: int = 0
     """What a proposer has to lock on its answer beside the root claim's bond."""
+    defenders_bps: int = 0
+    """The part of the fee, in ten-thousandths, that those who defended the answer get at most."""
 
     @property
     def as_tuple(self) -> tuple[Any, ...]:
         """For the ABI."""
-        return (self.callback, self.callback_gas, self.output_by_root, self.min_bond_wei)
+        return (self.callback, self.callback_gas, self.output_by_root, self.min_bond_wei, self.defenders_bps)
 
 
 NO_TERMS: Final = RequestTerms()
-"""No consumer to call, the output whole, no bond beside the root claim's."""
+"""No consumer to call, the output whole, no bond beside the root claim's, the fee for the proposer alone."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,8 @@ class RequestRecord:
     callback_gas: int
     output_by_root: bool
     """Whether the output is delivered as the root of its section."""
+    defenders_bps: int
+    """The part of the fee, in ten-thousandths, that those who defended the answer get at most."""
     fee_wei: int
     min_bond_wei: int
     """What a proposer has to lock on its answer beside the root claim's bond."""
@@ -272,6 +276,10 @@ class InferenceOracle(Contract):
         """The contract that holds the bonds which requests demand of their proposers."""
         return self._call(Address, "proposerBonds")
 
+    def defender_shares(self) -> Call[Address]:
+        """The contract that holds the parts of fees which are for defenders."""
+        return self._call(Address, "defenderShares")
+
     def requested(self, logs: Iterable[Log]) -> list[dict[str, Any]]:
         """Every InferenceRequested event."""
         return self.events("InferenceRequested", logs)
@@ -328,3 +336,25 @@ class ProposerBonds(Contract):
     def released(self, logs: Iterable[Log]) -> list[dict[str, Any]]:
         """Every BondReleased event."""
         return self.events("BondReleased", logs)
+
+
+class DefenderShares(Contract):
+    """The parts of fees that are for those who defended the answers."""
+
+    artifact_name = "DefenderShares"
+
+    def pay(self, game: Address, recipient: Address, claim_indices: Sequence[int]) -> Call[int]:
+        """Pay an account for those of these claims that it countered, and what it is owed besides; answers how much."""
+        return self._call(int, "pay", game, recipient, list(claim_indices))
+
+    def share_wei(self, game: Address) -> Call[int]:
+        """What was kept for those who countered claims of the game, whether it was paid or not."""
+        return self._call(int, "shareOf", game)
+
+    def credit_wei(self, game: Address, recipient: Address) -> Call[tuple[int, int]]:
+        """What the claims forfeited for which the account was credited, and what it was paid."""
+        return self._call(lambda v: (int(v[0]), int(v[1])), "creditOf", game, recipient)
+
+    def paid(self, logs: Iterable[Log]) -> list[dict[str, Any]]:
+        """Every SharePaid event."""
+        return self.events("SharePaid", logs)

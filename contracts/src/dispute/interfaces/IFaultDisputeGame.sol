@@ -189,6 +189,13 @@ interface IFaultDisputeGame is IDisputeGame {
     /// @notice Bonds that the recipient paid.
     function refundModeCredit(address recipient) external view returns (uint256);
 
+    /// @notice The parts of lost bonds that no winner got, in wei. Final once the game is resolved: no claim is settled then.
+    function totalForfeited() external view returns (uint256);
+
+    /// @notice What a settled claim's bond added to that, and who countered the claim; zeros if it did not lose its bond, or
+    ///         is not settled. Panic(0x32) if there is no such claim.
+    function forfeitOf(uint256 claimIndex) external view returns (address counteredBy, uint256 amount);
+
     function hasUnlockedCredit(address recipient) external view returns (bool);
 
     function bondDistributionMode() external view returns (BondDistributionMode);

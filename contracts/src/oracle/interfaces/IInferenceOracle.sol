@@ -10,6 +10,7 @@ import {IDisputeGameFactory} from "../../dispute/interfaces/IDisputeGameFactory.
 import {IGameRegistry} from "../../dispute/interfaces/IGameRegistry.sol";
 import {ModelId} from "../ModelId.sol";
 import {ArenaRoot, InputRoot, OutputRoot} from "../SectionRoot.sol";
+import {IDefenderShares} from "./IDefenderShares.sol";
 import {IModelRegistry} from "./IModelRegistry.sol";
 import {IProposerBonds} from "./IProposerBonds.sol";
 import {ISegmentRoots} from "./ISegmentRoots.sol";
@@ -26,6 +27,9 @@ struct RequestTerms {
     bool outputByRoot;
     /// @notice What a proposer has to lock on its answer beside the root claim's bond, in wei: see IProposerBonds.
     uint96 minBond;
+    /// @notice The part of the fee, in ten-thousandths, that those who defended the answer get at most: see IDefenderShares. At
+    ///         most MAX_DEFENDERS_BPS.
+    uint16 defendersBps;
 }
 
 /// @notice A requester's wish for one inference.
@@ -39,11 +43,12 @@ struct Request {
     address requester;
     /// @notice When the request was made.
     Timestamp requestedAt;
-    /// @notice See RequestTerms, for the next two as well.
+    /// @notice See RequestTerms, for the next three as well.
     address callback;
     uint64 callbackGas;
     bool outputByRoot;
-    /// @notice The fee in wei for the proposer of the right root claim; 0 once paid or reclaimed.
+    uint16 defendersBps;
+    /// @notice The fee in wei for the proposer of the right root claim and its defenders; 0 once paid or reclaimed.
     uint96 fee;
     /// @notice See RequestTerms.
     uint96 minBond;
@@ -116,6 +121,7 @@ interface IInferenceOracle is IGameRegistry {
     event ProposalRecorded(
         RequestId indexed requestId, Claim indexed rootClaim, IDisputeGame indexed game, uint64 since
     );
+    /// @notice The first proposer was paid; what defenders get of the fee is beside it, see IDefenderShares.
     event FeePaid(RequestId indexed requestId, address indexed recipient, uint256 amount);
     event FeeReclaimed(RequestId indexed requestId, address indexed requester, uint256 amount);
     /// @notice The first game that survived for its request.
@@ -136,6 +142,8 @@ interface IInferenceOracle is IGameRegistry {
     error OutputSizeMismatch(uint256 found, uint256 expected);
     /// @notice The callback wants more gas than one can count on.
     error CallbackGasTooHigh(uint64 found, uint64 max);
+    /// @notice The defenders' part of the fee is larger than a request may promise.
+    error DefendersBpsTooHigh(uint16 found, uint16 max);
     /// @notice A batch has 2 to 256 items.
     error ItemCountOutOfRange(uint256 found, uint256 min, uint256 max);
     /// @notice The fee of a batch is shared by its items alike.
@@ -237,7 +245,8 @@ interface IInferenceOracle is IGameRegistry {
     /// @notice Whether `restoreProposal` would record the game.
     function mayBeRestored(IDisputeGame game) external view returns (bool);
 
-    /// @notice Delivers the output of a request, pays the fee to who proposed it first, and calls the consumer.
+    /// @notice Delivers the output of a request, pays the fee to who proposed it first, less what it keeps for those who
+    ///         defended the game, and calls the consumer.
     ///         Not for a request that asked for its output by root.
     /// @param game One that survived: see `isGameClaimValid`.
     /// @param output The output image, exactly the model's output size.
@@ -335,6 +344,8 @@ interface IInferenceOracle is IGameRegistry {
     function modelRegistry() external view returns (IModelRegistry);
     /// @notice Where the bonds are that requests demand of their proposers. This contract made it.
     function proposerBonds() external view returns (IProposerBonds);
+    /// @notice Where the shares of fees are that go to defenders. This contract made it.
+    function defenderShares() external view returns (IDefenderShares);
     /// @notice Where roots are computed. This contract made it.
     function segmentRoots() external view returns (ISegmentRoots);
     /// @notice Seconds after which the fee of a request without output can be taken back.
@@ -342,5 +353,7 @@ interface IInferenceOracle is IGameRegistry {
     /// @notice Seconds after which a pause ends by itself.
     function pauseDuration() external view returns (Duration);
     function maxCallbackGas() external view returns (uint64);
+    /// @notice The largest part of a fee that a request may promise to defenders, in ten-thousandths.
+    function MAX_DEFENDERS_BPS() external view returns (uint16);
     function version() external view returns (string memory);
 }

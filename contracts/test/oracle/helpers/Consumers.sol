@@ -103,3 +103,27 @@ contract GreedyProposer {
         reason = bytes4(why);
     }
 }
+
+/// @notice A defender that, whenever it is paid, asks for the same once more, and keeps what it was paid in all by that.
+contract GreedyDefender {
+    bytes internal again;
+    bool public hasAsked;
+    uint256 public gained;
+
+    /// @param again_ What it calls when it is paid; answers the amount.
+    function prepare(bytes calldata again_) external {
+        again = again_;
+    }
+
+    function make(address target, bytes calldata call) external payable {
+        (bool success,) = target.call{value: msg.value}(call);
+        require(success, "call failed");
+    }
+
+    receive() external payable {
+        (bool success, bytes memory result) = msg.sender.call(again);
+        require(success, "refused");
+        hasAsked = true;
+        gained += abi.decode(result, (uint256));
+    }
+}

@@ -152,7 +152,7 @@ abstract contract OracleFixture is Test {
     }
 
     function terms(address callback, uint64 callbackGas) internal pure returns (RequestTerms memory) {
-        return RequestTerms(callback, callbackGas, false, 0);
+        return RequestTerms(callback, callbackGas, false, 0, 0);
     }
 
     function propose(RequestId requestId, Claim rootClaim) internal returns (FaultDisputeGame) {
