@@ -80,11 +80,27 @@ static void run_columns(const struct job *job, unsigned part, unsigned worker, s
         run_chain(job, head + made, job->steps - made, channel + first, channel + end, worker, scratch);
 }
 
+/* A gather and the steps chained to it, stretch by stretch: what it fetched is in the nearest cache when it is read. */
+static void run_gather(const struct job *job, const struct step *step, unsigned steps, uint64_t begin, uint64_t end,
+                       unsigned worker, struct fast_scratch *scratch)
+{
+    for (uint64_t lo = begin, hi; lo < end; lo = hi) {
+        hi = end - lo < STRETCH ? end : lo + STRETCH;
+        if (!fast_run(job->ml->segment, &step->record, lo, hi, NULL, scratch))
+            kernel_run(job->ml->segment, &step->record, lo, hi);
+        run_chain(job, step + 1, steps - 1, lo, hi, worker, scratch);
+    }
+}
+
 /* Elements [begin, end) of a head and of the steps chained to it. */
 static void run_range(const struct job *job, const struct step *step, unsigned steps, uint64_t begin, uint64_t end,
                       unsigned worker, struct fast_scratch *scratch)
 {
     const struct record *head = &step->record;
+    if (head->opcode == OP_GATHER && steps > 1) {
+        run_gather(job, step, steps, begin, end, worker, scratch);
+        return;
+    }
     if (step->finishes) {
         unsigned made = 1 + step->finishes;
         fast_run_finished(job->ml->segment, head, begin, end, &step->finish, &step->prepared, scratch);
