@@ -24,6 +24,7 @@ from typing import Any, Protocol
 import numpy as np
 
 CONTEXT = 1024
+"""Of llama.cpp, where a prompt and its answer do not take more."""
 ROOMS = 32
 
 
@@ -37,17 +38,17 @@ class LlamaCpp:
 
     def __init__(self, model: str) -> None:
         self.model = model
-        self.loaded: dict[tuple[int, bool], Any] = {}
+        self.loaded: dict[tuple[int, bool, int], Any] = {}
 
-    def _load(self, threads: int, all_logits: bool) -> Any:
+    def _load(self, threads: int, all_logits: bool, positions: int = CONTEXT) -> Any:
         llama_cpp = importlib.import_module("llama_cpp")
 
-        key = threads, all_logits
+        key = threads, all_logits, max(positions, CONTEXT)
         if key not in self.loaded:
             self.loaded.clear()
             self.loaded[key] = llama_cpp.Llama(
                 self.model,
-                n_ctx=CONTEXT,
+                n_ctx=key[2],
                 n_threads=threads,
                 n_threads_batch=threads,
                 logits_all=all_logits,
@@ -69,7 +70,7 @@ class LlamaCpp:
         return int(logits.argmax())
 
     def time(self, prompt: list[int], tokens: int, threads: int) -> dict[str, Any]:
-        llama = self._load(threads, False)
+        llama = self._load(threads, False, len(prompt) + tokens)
         llama.reset()
         start = now()
         llama.eval(prompt)

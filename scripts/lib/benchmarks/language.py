@@ -15,7 +15,7 @@ from lib.language_peers import LLAMA_PYTHON, has_llama, smollm2, speed
 from opml_dispute.models import LETTERS
 
 Row = dict[str, Any]
-PROMPTS = (128, 384)
+PROMPTS = (128, 512, 2048)
 """Tokens, where the model's context has room for them."""
 TOKENS = 32
 ROUNDS = 2
