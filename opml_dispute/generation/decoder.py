@@ -34,6 +34,11 @@ MASKED = -1e30
 has finite weights; e to the power of it is 0."""
 
 
+ROWS_TOGETHER = 256
+"""Rows of a prompt whose scores are made at once: a longer one would take memory by the square of its length, and have
+scores of keys that none of them sees."""
+
+
 @dataclass(frozen=True)
 class Turns:
     """Cosines and sines, f32[rows][heads + kv_heads][head_size], by which queries and keys of some rows are turned."""
@@ -180,7 +185,7 @@ class Decoder:
         own_keys = keys.sliced(0, rows.slot, count)
         q = self._scaled(heads, own_keys) if layer in s.unturned else self._turned(heads, turns, own_keys)
         self._at("attention", layer, rows)
-        mixed = self._mixed(q, keys.sliced(0, 0, rows.keys), values.sliced(0, 0, rows.keys), mask)
+        mixed = self._mixed(q, keys, values, mask, rows)
         self._at("attention output", layer, rows)
         return self._added(x, mixed, f"{at}attn_output", f"{at}post_attention_norm.weight")
 
@@ -244,11 +249,27 @@ class Decoder:
             return Tensor(heads.buffer, (rows, count, 2, half), (row, head, -half, 1), heads.offset + half)
         return Tensor(heads.buffer, (rows, count, half, 2), (row, head, 2, -1), heads.offset + 1)
 
-    def _mixed(self, q: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
-        """q[rows][heads][size] over keys and values [keys][kv_heads][size] -> [rows][heads * size]."""
+    def _mixed(self, q: Tensor, keys: Tensor, values: Tensor, mask: Tensor, rows: Rows) -> Tensor:
+        """q[rows][heads][size] over keys and values [slots][kv_heads][size] -> [rows][heads * size]."""
+        s, count = self.shape, q.shape[0]
+        out = self.g.new(DType.F32, (count, s.heads * s.head_size), q)
+        for first in range(0, count, ROWS_TOGETHER):
+            some = min(ROWS_TOGETHER, count - first)
+            # No row sees keys behind its own; of a single row, steps have to be alike.
+            seen = rows.keys if count <= ROWS_TOGETHER else rows.slot + first + some
+            self._mix(
+                q.sliced(0, first, some),
+                keys.sliced(0, 0, seen),
+                values.sliced(0, 0, seen),
+                mask.sliced(0, first, some).sliced(1, 0, seen),
+                out.sliced(0, first, some),
+            )
+        return out
+
+    def _mix(self, q: Tensor, keys: Tensor, values: Tensor, mask: Tensor, out: Tensor) -> None:
+        """`_mixed` of rows that go together, into `out`."""
         g, s, count = self.g, self.shape, q.shape[0]
         group = s.heads // s.kv_heads
-        out = g.new(DType.F32, (count, s.heads * s.head_size), q)
         # One key head serves a group of query heads, which are the rows of its product if there is one position only.
         order = (1, 2, 0, 3) if count > 1 else (0, 1, 2, 3)
         shape = (count, s.kv_heads, group, s.head_size)
@@ -261,7 +282,6 @@ class Decoder:
         last = (scores.rank - 1,)
         powers = g.exp(g.sub(scores, g.reduce_max(scores, last)))
         g.contract(g.div(powers, g.reduce_sum(powers, last)), v, out=into)
-        return out
 
     def _fed_forward(self, x: Tensor, layer: int, rows: Rows) -> Tensor:
         """x plus down(activation(gate(x)) * up(x))."""

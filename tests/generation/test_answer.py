@@ -212,6 +212,19 @@ def test_other_options_do_not_concern_language_models(tmp_path: Path) -> None:
         open_model(other, Binding(tokens=3))
 
 
+@pytest.mark.parametrize("name", ["llama", "gemma2, a window of 3", "exaone4", "one key head, uneven sizes"])
+def test_a_long_prompt_attends_some_rows_at_a_time(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the answers of the reference, behind padding that fills the first rows too."""
+    path = write_model(tmp_path / "model.gguf", FAMILIES[name])
+    checkpoint, reference = gguf_checkpoint(path), Reference(path)
+    whole = compile_answer(checkpoint, AnswerShape(11, 4)).node_count
+    monkeypatch.setattr("opml_dispute.generation.decoder.ROWS_TOGETHER", 4)
+    program = compile_answer(checkpoint, AnswerShape(11, 4))
+    assert program.node_count > whole
+    for prompt in ([7, 3, 31, 2, 19, 9, 1, 30, 22, 8, 4], [5, 17]):
+        assert [token for token in answer(program, prompt) if token >= 0] == reference.greedy(prompt, 4)[0]
+
+
 @pytest.mark.parametrize("name", FAMILIES)
 @pytest.mark.parametrize("sampled", [False, True])
 def test_nodes_are_those_of_the_prompt_and_of_every_token(name: str, sampled: bool, tmp_path: Path) -> None:
