@@ -30,6 +30,7 @@ from opml_dispute.model.program import Program
 from opml_dispute.model.record import Record
 from opml_dispute.model.recorder import Op
 from opml_dispute.model.refusals import Refuse
+from opml_dispute.primitives import RECORD_BYTES
 from opml_dispute.working import under_way
 
 NEVER_ENDS: Final = "The model's files name no token that ends an answer: all have their full length."
@@ -94,7 +95,7 @@ def _compiled(checkpoint: Checkpoint, shape: AnswerShape, tile_budget: int, mete
     sampling = loop.choices.sampler.inputs.items() if loop.choices.sampler else ()
     plan = Plan(ops, [(PROMPT, loop.tokens), *sampling], [(ANSWER, loop.choices.answer)], regions)
     records, made_of = plan.nodes(tile_budget, most_steps, meter)
-    packed = b"".join(record.pack() for record in records)
+    packed = _packed(records)
     which = [(i, 0) for i in range(len(records))]
     if steps > PLANNED_STEPS:
         nodes = _planned_nodes(records, made_of, numbers, starts)
@@ -105,7 +106,15 @@ def _compiled(checkpoint: Checkpoint, shape: AnswerShape, tile_budget: int, mete
         origin(made_of[i].origin.op_type, made_of[i].origin.name, step) for i, step in which if records[i].lo == 0
     )
     notes = checkpoint.notes if end_tokens else (*checkpoint.notes, NEVER_ENDS)
-    return assembled(plan, packed, origins, notes)
+    return assembled(plan, bytes(packed), origins, notes)
+
+
+def _packed(records: Sequence[Record]) -> bytes | bytearray:
+    """The bytes of records, which are there once only: a long prompt has a hundred megabytes of them."""
+    packed = bytearray(len(records) * RECORD_BYTES)
+    for i, record in enumerate(records):
+        packed[i * RECORD_BYTES : (i + 1) * RECORD_BYTES] = record.pack()
+    return packed
 
 
 def _emitted(loop: AnswerLoop) -> _Emitted:

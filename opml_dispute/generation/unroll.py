@@ -48,7 +48,7 @@ class PlannedNode:
 
 
 def unrolled(
-    records: bytes, nodes: Sequence[PlannedNode], steps: int, arena_start: int
+    records: bytes | bytearray, nodes: Sequence[PlannedNode], steps: int, arena_start: int
 ) -> tuple[bytes, list[tuple[int, int]]]:
     """
     The records of a program with `steps` steps of which `PLANNED_STEPS` were planned, and for each record the number of
@@ -56,33 +56,32 @@ def unrolled(
 
     `arena_start` is where the first step's activations begin. Raises `NotPeriodic`.
     """
-    words = np.frombuffer(records, ">u8").reshape(-1, _WORDS).astype(np.uint64)
+    rows = np.frombuffer(records, ">u8").reshape(-1, _WORDS)
     groups: list[list[int]] = [[] for _ in range(PLANNED_STEPS + 1)]
     for i, node in enumerate(nodes):
         groups[node.step].append(i)
     before, second, third, last = ([*groups[0], *groups[1]], *(groups[k] for k in range(2, PLANNED_STEPS + 1)))
+    if before != list(range(len(before))):
+        raise NotPeriodic("the records of the first step are not all before those of the second")
+    second_words, third_words, last_words = (rows[group].astype(np.uint64) for group in (second, third, last))
     places = {(nodes[i].operation, nodes[i].tile): row for row, i in enumerate(third)}
     if [(nodes[i].operation, nodes[i].tile) for i in second] != list(places):
         raise NotPeriodic("the second and the third step run different operations")
-    moved = words[third] - words[second]  # modulo 2^64
-    _check(words[second], moved, arena_start)
+    moved = third_words - second_words  # modulo 2^64
+    _check(second_words, moved, arena_start)
     try:
-        rows = [places[nodes[i].operation, nodes[i].tile] for i in last]
+        alike = [places[nodes[i].operation, nodes[i].tile] for i in last]
     except KeyError:
         raise NotPeriodic("the last step runs operations that the third does not") from None
-    ended = _moved_end(words[last], words[third][rows], moved[rows], steps - PLANNED_STEPS, arena_start)
+    ended = _moved_end(last_words, third_words[alike], moved[alike], steps - PLANNED_STEPS, arena_start)
     between = range(steps - PLANNED_STEPS + 2)  # the second step, the third, and more
-    whole = np.empty((len(before) + len(between) * len(second) + len(last), _WORDS), ">u8")
-    whole[: len(before)] = words[before]
-    # WHY NOT all steps by one product: the words of one stay in the cache on their way to their place.
-    for k in between:
-        at = len(before) + k * len(second)
-        whole[at : at + len(second)] = words[second] + np.uint64(k) * moved
-    whole[whole.shape[0] - len(last) :] = ended
+    # WHY NOT in one array: the words of one step stay in the cache, and records are there twice at no time.
+    repeated = [(second_words + np.uint64(k) * moved).astype(">u8").tobytes() for k in between]
+    first = memoryview(records)[: len(before) * RECORD_BYTES]
     made_of = [(i, nodes[i].step) for i in before]
     made_of += [(i, 2 + k) for k in between for i in second]
     made_of += [(i, steps) for i in last]
-    return whole.tobytes(), made_of
+    return b"".join([first, *repeated, ended.astype(">u8").tobytes()]), made_of
 
 
 def _check(second: Words, moved: Words, arena_start: int) -> None:

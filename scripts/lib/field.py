@@ -171,7 +171,7 @@ def _as_declared(value: Any, array: Array | None) -> Array:
     """An input as ONNX Runtime wants it."""
     if array is None:
         raise KeyError(f"the program has no input {value.name!r}")
-    kinds = {"float": "f4", "double": "f8", "float16": "f2", "int64": "i8", "int32": "i4"}
+    kinds = {"float": "f4", "double": "f8", "float16": "f2", "int64": "i8", "int32": "i4", "bool": "?"}
     return array.astype(kinds[value.type.removeprefix("tensor(").removesuffix(")")])
 
 
