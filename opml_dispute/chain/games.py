@@ -27,7 +27,7 @@ from opml_dispute.game.bond import BondTerms
 from opml_dispute.game.claim import NO_PARENT, Claim, Game
 from opml_dispute.game.clock import Clock, ClockSettings
 from opml_dispute.game.depths import Depths
-from opml_dispute.game.position import Position
+from opml_dispute.game.position import ROOT, DepthError, Position
 from opml_dispute.primitives import Address, Hash32, RequestId, StateHash, StateRoot
 
 GAMES_AT_ONCE: Final = 200
@@ -243,8 +243,10 @@ class GameReader:
         try:
             if not claims:
                 raise ValueError("it has no root claim")
-            return self._game(address, state, claims)
-        except ValueError as reason:
+            game = self._game(address, state, claims)
+            expect_places(game)
+            return game
+        except (ValueError, DepthError) as reason:
             return UnexpectedAnswer(f"the game {address} answered claims that no game has: {reason}")
 
     def _game(self, address: Address, state: Sequence[Any], claims: Sequence[Any]) -> Game:
@@ -270,6 +272,17 @@ class GameReader:
             resolved_at_s=resolved_at_s,
             terms=fixed.terms,
         )
+
+
+def expect_places(game: Game) -> None:
+    """Raises `ValueError` unless each claim stands where an attack on its parent, or a defence of it, leads to."""
+    for claim in game.claims:
+        parent = None if claim.parent_index is None else game.claims[claim.parent_index].position
+        possible = [ROOT] if parent is None else [parent.attack()]
+        if parent is not None and not parent.is_rightmost:
+            possible.append(parent.defend())
+        if claim.position not in possible or claim.position.depth > game.depths.max:
+            raise ValueError(f"claim {claim.index} stands at {claim.position}")
 
 
 def _constant_calls(address: Address) -> list[Call[Any]]:

@@ -73,6 +73,8 @@ IMPOSSIBLE: Final = [
     ("claimDataLen", 0, HUGE),
     ("claimData", 0, 7),
     ("claimData", 5, 0),
+    ("claimData", 5, 2**31),
+    ("bondTerms", 1, 0),
 ]
 """Functions of a game, the word of their answers, and what no game has there."""
 
@@ -89,6 +91,15 @@ def test_a_game_that_cannot_be_is_refused(
     ):
         result = cli(command[0], game, *command[1:])
         assert result.code not in (0, cli_module.EXIT_BUG), (command, result.err)
+
+
+@pytest.mark.parametrize(("word", "value"), [(2, 0), (2, 2**28), (3, 2**63), (3, 15)])
+def test_a_model_that_cannot_be_is_refused(
+    cli: Cli, on_chain: Chain, key: Key, monkeypatch: pytest.MonkeyPatch, word: int, value: int
+) -> None:
+    request_id = ask(cli, key)
+    Lies(monkeypatch).about_word("ModelRegistry", "models", word, value)
+    assert_refused(cli("preflight", request_id), "ModelRegistry.models")
 
 
 @pytest.mark.parametrize("seconds", [2**63, 2**64 - 1])

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from opml_dispute.chain.contracts.contract import Contract, as_it_is
 from opml_dispute.chain.rpc import Call
 from opml_dispute.chain.transactions import Receipt
-from opml_dispute.game.bond import BondTerms
+from opml_dispute.game.bond import MAX_FORFEITED_BPS, BondTerms
 from opml_dispute.game.claim import GameStatus
 from opml_dispute.game.position import Position
 from opml_dispute.game.resolve import MAX_ANSWERS
@@ -150,7 +151,7 @@ class FaultDisputeGame(Contract):
 
     def bond_terms(self) -> Call[BondTerms]:
         """The bonds of its claims, and the forfeited part of a lost bond."""
-        return self._call(lambda v: BondTerms(*v), "bondTerms")
+        return self._call(_bond_terms, "bondTerms")
 
     def l1_head(self) -> Call[Hash32]:
         """Hash of the block before creation."""
@@ -271,6 +272,16 @@ class FaultDisputeGame(Contract):
     def claim_credit(self, recipient: Address) -> Call[None]:
         """Pay out, in two calls: unlock, and after the delay withdraw."""
         return self._call(as_it_is, "claimCredit", recipient)
+
+
+def _bond_terms(values: Sequence[Any]) -> BondTerms:
+    """Raises `ValueError` for terms with which no game can be deployed."""
+    terms = BondTerms(*values)
+    if not (1 <= terms.gas_at_root <= terms.gas_at_max_depth and terms.forfeited_bps <= MAX_FORFEITED_BPS):
+        raise ValueError(
+            f"bonds for {terms.gas_at_root} to {terms.gas_at_max_depth} gas, {terms.forfeited_bps} bps lost"
+        )
+    return terms
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,18 @@ from typing import Any, Final
 from opml_dispute.chain.answers import Log
 from opml_dispute.chain.contracts.contract import ZERO_ADDRESS, Contract, as_it_is
 from opml_dispute.chain.rpc import Call
-from opml_dispute.primitives import Address, Hash32, ModelId, RequestId, StateRoot
+from opml_dispute.primitives import (
+    LEAST_LOG2_STEPS,
+    MOST_LOG2_STEPS,
+    Address,
+    Hash32,
+    ModelId,
+    RequestId,
+    StateRoot,
+)
+
+MOST_NODES: Final = (1 << 28) - 1
+"""More records do not fit into a program."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +58,14 @@ class RegisteredModel:
     outputs: str
     uri: str
 
+    @classmethod
+    def from_values(cls, values: Sequence[Any]) -> RegisteredModel:
+        """From the registry's answer. Raises `ValueError` for a size that the registry admits to no model."""
+        found = cls(*values)
+        if not (1 <= found.node_count <= MOST_NODES and LEAST_LOG2_STEPS <= found.log2_steps <= MOST_LOG2_STEPS):
+            raise ValueError(f"a model of {found.node_count} nodes of 2^{found.log2_steps} steps at most")
+        return found
+
 
 class ModelRegistry(Contract):
     """Models by content."""
@@ -59,7 +78,7 @@ class ModelRegistry(Contract):
 
     def model(self, model_id: bytes) -> Call[RegisteredModel]:
         """A registered model; reverts with UnknownModel."""
-        return self._call(lambda v: RegisteredModel(*v), "models", model_id)
+        return self._call(RegisteredModel.from_values, "models", model_id)
 
     def is_registered(self, model_id: bytes) -> Call[bool]:
         """Whether the model is there."""
