@@ -21,6 +21,7 @@ from opml_dispute.game.rules import (
     local_data,
     prestate_matches,
     step_claims,
+    step_refutes,
     subgame_roots_below,
     subgame_roots_of,
 )
@@ -191,6 +192,22 @@ def check_lookups(reference: ReferenceGame, index: int) -> None:
         for is_attack in (True, False):
             claims = step_claims(game, index, is_attack=is_attack)
             assert (claims.pre is None) == (is_attack and claims.post.position.index_at_depth % game.depths.steps == 0)
+
+
+@pytest.mark.parametrize("path", ["AAA", "AAD", "ADA", "ADD"])
+def test_a_step_refutes_a_claim_by_the_state_that_its_side_has_to_show(path: str) -> None:
+    """Against a claim whose state is of the same side, another outcome does; else only this very outcome."""
+    reference = bare_game("AAAA")
+    for index, move in enumerate("A" + path, 4):
+        value, bond = bytes([1, index]) * 16, reference.required_bond(2 << index)
+        reference.move(MALLORY, reference.claims[index].claim, index, value, move == "A", bond)
+    leaf = reference.claims[8]
+    after = reference.claims[reference._ancestor(leaf.position + 1, leaf.parent_index, bounded=True)]
+    game = snapshot(reference)
+    for is_attack, post in ((True, leaf), (False, after)):
+        is_own_side = reference.claims.index(post) % 2 == 0
+        assert step_refutes(game, 8, bytes(32), is_attack=is_attack) == is_own_side
+        assert step_refutes(game, 8, post.claim, is_attack=is_attack) != is_own_side
 
 
 def test_every_clock_extension() -> None:
