@@ -162,6 +162,21 @@ def test_resizing(mode: str, transformation: str, nearest: str, data: st.DataObj
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
 
 
+def test_a_region_is_what_binary32_says_of_it() -> None:
+    """It begins at 0.2 of five steps, which is the second row itself and not a place a little behind it."""
+    x = np.arange(30, dtype=np.float32).reshape(1, 1, 5, 6)
+    graph = Graph()
+    graph.input("x", x.shape)
+    roi = graph.constant(np.array([0, 0, 0, 0.2, 1, 1, 1, 1], np.float32))
+    scales = graph.constant(np.array([1, 1, 1, 0.5], np.float32))
+    transformation = "tf_crop_and_resize"
+    y = graph.node(
+        "Resize", "x", roi, scales, nearest_mode="ceil", mode="nearest", coordinate_transformation_mode=transformation
+    )
+    (got,) = Inference(compile_model(graph.model([y], opset=19)), {"x": x}).outputs().values()
+    assert got[0, 0, 0].tolist() == [1, 3, 5]
+
+
 @pytest.mark.parametrize("pads", [[1, 1, 1, 1], [-1, 0, 0, -1], [2, -1, 0, 3]])
 @pytest.mark.parametrize("mode", ["constant", "reflect", "edge", "wrap"])
 def test_padding(mode: str, pads: list[int]) -> None:

@@ -131,7 +131,7 @@ def _run(
     if lengths is not None and lengths.is_constant and np.all(lengths.values() == time):
         lengths = None
     names = list(activations) if activations else list(functions) * directions
-    chosen = _activations(names, activation_alpha, activation_beta, clip)
+    chosen = _activations(names, activation_alpha, activation_beta, clip, len(functions))
     outputs, finals = [], []
     for d in range(directions):
         backwards = direction == "reverse" or d == 1
@@ -187,17 +187,26 @@ def _turned(g: Builder, x: Tensor, lengths: Tensor | None) -> Tensor:
 
 
 def _activations(
-    names: Sequence[str], alphas: Sequence[float] | None, betas: Sequence[float] | None, clip: float | None
+    names: Sequence[str],
+    alphas: Sequence[float] | None,
+    betas: Sequence[float] | None,
+    clip: float | None,
+    each: int,
 ) -> list[Activation]:
-    """Parameters are given in the order of the functions that have any."""
+    """
+    `each` functions a direction. Parameters are given in the order of the functions that have any.
+
+    What goes into the gates is clipped. The third function of an LSTM takes the cell's state, which is not: so ONNX
+    Runtime has it, and a state of several times the threshold is usual.
+    """
     left_alphas, left_betas = list(alphas or ()), list(betas or ())
     chosen = []
-    for name in names:
+    for number, name in enumerate(names):
         takes_alpha = name in ("Affine", "ScaledTanh", *_DEFAULTS)
         takes_beta = name in ("Affine", "ScaledTanh", "HardSigmoid")
         alpha = left_alphas.pop(0) if takes_alpha and left_alphas else None
         beta = left_betas.pop(0) if takes_beta and left_betas else None
-        chosen.append(_activation(name, alpha, beta, clip))
+        chosen.append(_activation(name, alpha, beta, clip if number % each < 2 else None))
     return chosen
 
 

@@ -31,8 +31,11 @@ def _source(mode: str, size: int, out: int, scale: float, roi: tuple[float, floa
     if mode == "tf_crop_and_resize":
         start, end = roi
         if width == 1:
-            return x * 0 + (start + end) * (size - 1) / 2
-        return x * (end - start) * (size - 1) / (width - 1) + start * (size - 1)
+            source = x * 0 + (start + end) * (size - 1) / 2
+        else:
+            source = x * (end - start) * (size - 1) / (width - 1) + start * (size - 1)
+        # The region is given in binary32: 0.2 of 5 is element 1, and not a place a little behind it.
+        return source.astype(np.float32).astype(np.float64)
     if mode == "pytorch_half_pixel" and out == 1:
         return x * 0
     if mode in ("half_pixel", "pytorch_half_pixel", "tf_half_pixel_for_nn"):
