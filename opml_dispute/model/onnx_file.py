@@ -19,6 +19,7 @@ from onnx import TensorProto
 
 from opml_dispute.model.mapped_weights import Parts, map_beside, parse_apart
 from opml_dispute.model.refusals import InvalidModel, ModelFileError, UnsupportedOpset
+from opml_dispute.printable import one_line
 
 DOMAINS = {"": 28, "ai.onnx.ml": 5, "ai.onnx.preview": 1, "ai.onnx.preview.training": 1, "com.microsoft": 1}
 """The operator sets that lowerings exist for, and the newest version of each that they were written against."""
@@ -64,8 +65,9 @@ def _load(source: ModelSource, *, apart: bool) -> Parts:
         onnx.load_external_data_for_model(parts.model, str(path.parent))
     except OSError as error:
         raise ModelFileError(f"cannot read {error.filename or path}: {error.strerror}; expected an ONNX file") from None
-    except (onnx.checker.ValidationError, ValueError) as error:
-        raise ModelFileError(f"cannot read the weights beside {path}: {error}") from None
+    except (onnx.checker.ValidationError, ValueError, RuntimeError) as error:
+        # ONNX's library passes on as a RuntimeError what the system says of a name, such as that it is too long.
+        raise ModelFileError(f"cannot read the weights beside {path}: {one_line(str(error), limit=300)}") from None
     _checked(parts.model, str(path))
     return parts
 

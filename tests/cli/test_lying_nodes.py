@@ -50,7 +50,7 @@ class Lies:
         asked, replies = json.loads(body), json.loads(answer.body)
         pairs = zip(asked, replies, strict=True) if isinstance(asked, list) else [(asked, replies)]
         for request, reply in pairs:
-            call = request["params"][0]["input"][:10] if request["method"] == "eth_call" else None
+            call = str(request["params"][0].get("input"))[:10] if request["method"] == "eth_call" else None
             change = self._changes.get(call or request["method"])
             if change is not None and "result" in reply:
                 reply["result"] = change(reply["result"])

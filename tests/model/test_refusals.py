@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,24 @@ def test_weights_that_lie_in_a_file_beside_are_read_and_missed(tmp_path: Path) -
     (tmp_path / "weights.bin").unlink()
     with pytest.raises(ModelFileError, match=r"weights"):
         compile_model(path)
+
+
+@pytest.mark.parametrize("place", ["x" * 300, "é" * 200, "a/" * 3_000 + "x", "pipe", "link", "../model.onnx", "folder"])
+def test_weights_in_a_place_that_is_no_file_beside_are_refused(tmp_path: Path, place: str) -> None:
+    """The name is in the model: it may be one that no file can have, of a pipe, or lead elsewhere."""
+    path = tmp_path / "model.onnx"
+    onnx.save(onnx.load(DIGITS), path, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("weights.bin")
+    (tmp_path / "folder").mkdir()
+    model = onnx.load(path, load_external_data=False)
+    for tensor in model.graph.initializer:
+        tensor.external_data[0].value = place
+    path.write_bytes(model.SerializeToString())
+    for load in (onnx_file.load, onnx_file.load_apart):
+        with pytest.raises(ModelFileError, match="the weights beside") as refused:
+            load(path)
+        assert len(str(refused.value)) < 600
 
 
 def test_a_graph_that_breaks_onnxs_rules() -> None:
