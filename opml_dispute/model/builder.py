@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
+from typing import Final
 
 import numpy as np
 
@@ -17,6 +18,11 @@ from opml_dispute.model.emitter import Places
 from opml_dispute.model.opcodes import Binary, DType, Reduction, Unary
 from opml_dispute.model.refusals import Refuse
 from opml_dispute.model.tensor import Shape, Tensor
+
+MOST_COMPUTED: Final = 1 << 24
+"""Numbers that the compiler itself computes for one operator, one by one or in several arrays."""
+MOST_IN_A_ROW: Final = 1 << 27
+"""Numbers that only count up."""
 
 Operand = Tensor | float | int
 """A tensor, or a number that takes the type of the other operand."""
@@ -304,8 +310,17 @@ class Builder(BlockEmitter):
         rows = tuple(index.strides[0] if d == axis else 0 for d in range(out.rank))
         self.scatter(out, stays, updates, index, rows, Places((out.strides[axis],), (out.shape[axis],)), how)
 
+    def expect_few(self, count: int, what: str, most: int = MOST_COMPUTED) -> None:
+        """
+        Raises `Refuse` if an operator asks for more numbers than the compiler should compute for it, or for fewer than
+        none: before it computes them, since a few bytes of an untrusted model can ask for any number.
+        """
+        if not 0 <= count <= most:
+            raise Refuse(f"{count:,} {what}; expected {most:,} at most")
+
     def arange(self, count: int, dtype: DType = DType.I64) -> Tensor:
         """0, 1, … `count` - 1."""
+        self.expect_few(count, "numbers in a row", MOST_IN_A_ROW)
         self.meter.afford(8 * count)
         return self.constant(np.arange(count).astype(dtype.numpy))
 

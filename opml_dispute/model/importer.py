@@ -283,7 +283,7 @@ class Importer:
                 reason = f"{need.what} must be known when the model is compiled, but is computed"
                 raise UnsupportedOp(node.op_type, full_name, version, reason) from None
             raise InputNotFixed(node.op_type, full_name, version, need.what, need.depends) from None
-        except (ValueError, ArithmeticError, LookupError, TypeError, AttributeError) as error:
+        except (ValueError, ArithmeticError, LookupError, TypeError, AttributeError, MemoryError) as error:
             # A lowering takes shapes apart as its operator's rules allow. Where a model breaks them, that fails; the
             # cause stays attached, for it could be the lowering's own fault.
             shapes = ", ".join(str(list(v.shape)) for v in inputs if isinstance(v, Tensor))

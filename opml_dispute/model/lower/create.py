@@ -209,6 +209,7 @@ def padded(
             cut, cut_end = max(-before[d], 0), max(-after[d], 0)
             x = x.sliced(d, cut, x.shape[d] - cut - cut_end)
         head, tail = max(before[d], 0), max(after[d], 0)
+        g.expect_few(head + x.shape[d] + tail, "places along an axis with what is around it")
         if head or tail:
             places = around(np.arange(-head, x.shape[d] + tail), x.shape[d])
             x = g.concat([x.sliced(d, start, count, step) for start, count, step in _runs(places)], d)

@@ -44,7 +44,7 @@ def gather_nd(g: Builder, x: Tensor, indices: Tensor, *, batch_dims: int = 0) ->
     index = g.cast(indices, DType.I64)
     b, q = batch_dims, index.shape[-1]
     rest = x.rank - b - q
-    if x.shape[:b] != index.shape[:b] or rest < 0:
+    if b < 0 or x.shape[:b] != index.shape[:b] or rest < 0:
         raise Refuse(f"places {list(indices.shape)} in {list(x.shape)} with {b} batch dimensions")
     if q == 0:
         return x.broadcast(index.shape[:-1] + x.shape)
@@ -130,6 +130,8 @@ def one_hot(g: Builder, indices: Tensor, depth: Tensor, values: Tensor, *, axis:
     index = g.cast(indices, DType.I64)
     index = g.select(g.less(index, 0), g.add(index, size), index)
     place = axis + index.rank + 1 if axis < 0 else axis
+    if not 0 <= place <= index.rank:
+        raise Refuse(f"axis {axis} of {index.rank + 1} dimensions")
     numbers = g.arange(size)
     for _ in range(index.rank - place):
         numbers = numbers.with_axis(numbers.rank)

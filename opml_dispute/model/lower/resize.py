@@ -54,11 +54,15 @@ def _cubic(distance: float, a: float) -> float:
     return ((a * d - 5 * a) * d + 8 * a) * d - 4 * a if d < 2 else 0.0
 
 
+def _first(mode: str, scale: float, antialias: bool) -> int:
+    """Where a point's neighbours begin, counted from the one before it; they end at 1 less this."""
+    return floor(-(1 if mode == "linear" else 2) / (min(scale, 1.0) if antialias else 1.0)) + 1
+
+
 def _weights(mode: str, ratio: float, scale: float, antialias: bool, a: float) -> list[float]:
     """The weights of the neighbours of a point `ratio` (in (0, 1]) behind one of them."""
-    reach = 1 if mode == "linear" else 2
     squeeze = min(scale, 1.0) if antialias else 1.0
-    first = floor(-reach / squeeze) + 1
+    first = _first(mode, scale, antialias)
     distances = [squeeze * (i - ratio) for i in range(first, 2 - first)]
     weights = [max(0.0, 1 - abs(d)) if mode == "linear" else _cubic(d, a) for d in distances]
     total = sum(weights)
@@ -157,6 +161,8 @@ def _resize(
             continue
         if not size or not out:
             raise Refuse(f"a size of {size} resized to {out}")
+        neighbours = 2 - 2 * _first(mode, scale, antialias) if interpolates else 1
+        g.expect_few(out * neighbours, f"neighbours of the {out:,} places along an axis")
         source = _source(transformation, size, out, scale, roi)
         if transformation == "tf_crop_and_resize":
             beyond = g.constant((source < 0) | (source > size - 1))

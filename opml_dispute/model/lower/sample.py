@@ -160,6 +160,7 @@ def grid_sample(
 def affine_grid(g: Builder, theta: Tensor, size: Tensor, *, align_corners: int = 0) -> Tensor:
     """theta[N][d][d + 1] applied to the grid of an image of `size`: [N][spatial][d], the last dimension first."""
     spatial = tuple(int(n) for n in g.known(size, "the image's size")[2:])
+    g.expect_few(prod(spatial), "points of a grid")
     axes = []
     for n in spatial:
         numbers = np.arange(n, dtype=np.float64)
@@ -203,6 +204,7 @@ def roi_align(
             if len(counts) != 1:
                 raise Refuse("regions of different sizes with sampling_ratio 0; expected one number of points")
             (count,) = counts
+        g.expect_few(cells * max(count, 1), "points of a region along an axis")
         # Point i of cell c lies at start + (c + (i + 0.5) / count) * extent / cells.
         steps = (np.arange(cells)[:, None] + (np.arange(count) + 0.5) / count).reshape(-1) / cells
         at = g.add(start.with_axis(1), g.mul(extent.with_axis(1), g.constant(steps.astype(np.float32))))

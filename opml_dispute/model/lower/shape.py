@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from math import prod
 
 from opml_dispute.model.builder import Builder
@@ -183,11 +184,12 @@ def split_by(g: Builder, x: Tensor, sizes: list[int] | None, axis: int, count: i
     total = x.shape[axis]
     if sizes is None:
         each = -(-total // count)
+        g.expect_few(count, "parts")
         sizes = [max(0, min(each, total - i * each)) for i in range(count)]
     if sum(sizes) != total or min(sizes, default=0) < 0:
         raise Refuse(f"parts of {sizes} from a dimension of {total}")
-    starts = [sum(sizes[:i]) for i in range(len(sizes))]
-    return tuple(x.sliced(axis, start, size) for start, size in zip(starts, sizes, strict=True))
+    starts = accumulate(sizes, initial=0)
+    return tuple(x.sliced(axis, start, size) for start, size in zip(starts, sizes, strict=False))
 
 
 @lowers("Concat", since=4)

@@ -19,6 +19,8 @@ from opml_dispute.model.refusals import Refuse
 from opml_dispute.model.tensor import Array, Tensor
 
 MOST_TURNS = 1 << 18
+MOST_BANDS = 1 << 14
+"""Of a mel scale; their edges are decimals, which take their time."""
 """Entries of a table of cosines, which takes some seconds; a transform's length is at most a quarter of it."""
 
 _PI = Decimal("3.14159265358979323846264338327950288419716939937510582")
@@ -190,6 +192,8 @@ def mel_weight_matrix(
 ) -> Tensor:
     """Triangles that are evenly spaced on the mel scale: [length // 2 + 1][bins]."""
     count, n, hertz = (int(g.known(t, "the size of the matrix").reshape(())) for t in (bins, length, rate))
+    g.expect_few(count, "bands", MOST_BANDS)
+    g.expect_few((n // 2 + 1) * count, "numbers in the matrix")
     edges = [Decimal(float(g.known(t, "the range of the matrix").reshape(()))) for t in (lower, upper)]
     with localcontext(_CONTEXT):
         low, high = (2595 * (1 + edge / 700).log10() for edge in edges)
