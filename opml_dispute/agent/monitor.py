@@ -17,6 +17,7 @@ from opml_dispute.agent.demanded_bonds import DemandedBondAudit, DemandedBonds
 from opml_dispute.agent.discovery import Discovery
 from opml_dispute.agent.endpoints import Agreement, compare_endpoints
 from opml_dispute.agent.honest_bonds import BondTally, falling, lost_claims, tally
+from opml_dispute.agent.input_watch import InputReport, InputWatch
 from opml_dispute.agent.local_cases import LocalCases
 from opml_dispute.chain.amounts import duration, ether
 from opml_dispute.chain.answers import Head
@@ -42,6 +43,8 @@ KINDS: Final = {
     "collateral_short": "a contract holds less than the bonds, credits and deposits in it",
     "credit_wrong": "a game that is over does not owe what its claims award",
     "demanded_bond_missing": "a game has locked less than its request demands of the proposer",
+    "input_wrong": "an input in blobs is not what it is said to be",
+    "input_missing": "an input in blobs cannot be fetched",
     "not_computed": "a request cannot be computed on this computer",
     "unreadable": "a game cannot be read",
     "endpoint_lags": "a node is many blocks behind another one",
@@ -128,6 +131,8 @@ class Report:
     """What games that are over have not paid yet."""
     demanded: DemandedBonds
     """What requests demand of their proposers."""
+    inputs: InputReport
+    """Inputs in blobs, of open requests and of games in progress."""
     honest: Mapping[Address, BondTally]
     """By the accounts that should be right."""
     roots: Mapping[RequestId, StateRoot]
@@ -154,32 +159,41 @@ class Monitor:
         max_age_s: int = 28 * 86_400,
         max_lag_blocks: int = 10,
         computes: bool = True,
+        blobs: Sequence[str] = (),
+        waits_for_blobs: bool = False,
     ) -> None:
         """
         `others` are compared with the system's own node; the claims of `honest` accounts should never fall; games
-        older than `max_age_s` are left out; `computes` says whether to recompute results.
+        older than `max_age_s` are left out; `computes` says whether to recompute results; `blobs` are the sources of
+        inputs in blobs, and `waits_for_blobs` whether each look waits until all were looked at.
         """
         self.system, self.cases = system, cases
         self._others, self._warn_before_s, self._max_lag_blocks = others, warn_before_s, max_lag_blocks
         self._honest, self._max_age_s, self._computes = tuple(honest), max_age_s, computes
         self._discovery, self.game_cache = Discovery(system), GameCache(system.games)
         self._credits, self._demanded = CreditAudit(system), DemandedBondAudit(system)
+        self._inputs = InputWatch(system, blobs, max_age_s=max_age_s, waits=waits_for_blobs)
         self._roots: dict[RequestId, StateRoot] = {}
         self._closely: set[Address] = set()
         """Games about to end wrongly."""
 
+    def close(self) -> None:
+        """Ends what is on its way."""
+        self._inputs.close()
+
     def look(self) -> Report:
         """Report on the deployment at the latest block. Raises only errors that keep it from reading the chain."""
         head = self.system.rpc.head()
+        known = self._reorganisations
         self._discovery.refresh(head)
         agreement = compare_endpoints(head, self._others, max_lag_blocks=self._max_lag_blocks)
         alerts = self._about_endpoints(agreement)
         is_paused, about_contracts = self._about_contracts(head)
-        before = self.game_cache.reorganisations
         games, finished, unreadable, ignored = self._games(head)
-        if self.game_cache.reorganisations > before:
+        if self._reorganisations > known:
             self._credits.forget()
             self._demanded.forget()
+            self._inputs.forget()
         alerts += [*about_contracts, *unreadable, *self._compute(games)]
         standings = [self._standing(game, head.timestamp) for game in games]
         for standing in standings:
@@ -194,6 +208,10 @@ class Monitor:
             *self._about_demanded(demanded),
         ]
         alerts += self._about_honest([*games, *finished], head.timestamp)
+        inputs = self._inputs.look(head, self._discovery.requests, games)
+        alerts += [
+            Alert("input_missing" if one.is_missing else "input_wrong", one.what, one.game) for one in inputs.findings
+        ]
         order = list(KINDS)
         alerts.sort(key=lambda alert: (order.index(alert.kind), alert.seconds_left or 0))
         return Report(
@@ -207,6 +225,7 @@ class Monitor:
             collateral=collateral,
             credits=tuple(credits_),
             demanded=demanded,
+            inputs=inputs,
             honest={account: tally([*games, *finished], account) for account in self._honest},
             roots=self._roots,
             lag_blocks=agreement.lag_blocks,
@@ -214,6 +233,10 @@ class Monitor:
         )
 
     # ---- reading ----
+
+    @property
+    def _reorganisations(self) -> int:
+        return self._discovery.reorganisations + self.game_cache.reorganisations
 
     def _games(self, head: Head) -> tuple[list[Game], list[Game], list[Alert], int]:
         """Games in progress, games that are over, alerts about those that cannot be read, and how many are too old."""

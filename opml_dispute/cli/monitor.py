@@ -11,6 +11,7 @@ from opml_dispute.agent.exposition import serve
 from opml_dispute.agent.local_cases import LocalCases
 from opml_dispute.agent.monitor import Monitor, Report, Standing
 from opml_dispute.agent.monitor_metrics import MonitorMetrics
+from opml_dispute.availability.fetching import FetchPolicy, read_blobs_at
 from opml_dispute.chain.games import parse_address
 from opml_dispute.chain.rpc import Rpc
 from opml_dispute.cli.command_line import Command, Number, expect_unused
@@ -56,6 +57,13 @@ MOST_ROWS = 50
     "--max-lag", type=click.IntRange(0), default=10, show_default=True, metavar="N", help="Blocks a node may be behind."
 )
 @click.option("--listen", metavar="HOST:PORT", help="Serve /metrics, /healthz and /readyz there.")
+@click.option(
+    "--blobs",
+    "sources",
+    multiple=True,
+    metavar="SOURCE",
+    help="The URL of a beacon API, or a folder with blobs, for inputs in blobs; repeatable. Default: OPML_BLOBS.",
+)
 @click.option("--no-compute", is_flag=True, help="Do not recompute results; report forecasts only.")
 @chain_options
 @json_option
@@ -68,6 +76,7 @@ def monitor(
     window: int,
     max_lag: int,
     listen: str | None,
+    sources: tuple[str, ...],
     no_compute: bool,
     chain: ChainOptions,
     output: Output,
@@ -82,6 +91,7 @@ def monitor(
     metrics = MonitorMetrics(stale_s=max(600.0, 10 * interval))
     accounts = [parse_address(text, "an honest account") for text in honest]
     where = None if listen is None else _listen(listen)
+    blobs = tuple(read_blobs_at(text) for text in sources) or FetchPolicy.of_environment().blobs
     system = open_system(chain)
     cases = LocalCases(system, ModelStore.default(), workers=2)
     watcher = Monitor(
@@ -93,6 +103,8 @@ def monitor(
         max_age_s=window * 86_400,
         max_lag_blocks=max_lag,
         computes=not no_compute,
+        blobs=blobs,
+        waits_for_blobs=once,
     )
     if where is not None:
         serve(metrics, *where)
@@ -105,6 +117,7 @@ def monitor(
             _look(watcher, metrics, output, interval)
             time.sleep(interval)
     finally:
+        watcher.close()
         cases.close()
 
 
@@ -159,6 +172,11 @@ def _tell(report: Report, output: Output) -> None:
         output.table(("game", "claims", "if no move is made", "right", "time left", "request"), rows)
     if len(report.standings) > len(shown):
         output.say(f"The {len(shown)} most urgent of {len(report.standings):,} games in progress; --json has all.")
+    if not report.inputs.is_looked_at and report.inputs.publications:
+        output.say(
+            f"Inputs in blobs are not looked at ({report.inputs.publications} stand): name a beacon API or a folder "
+            "with --blobs, or in OPML_BLOBS."
+        )
     output.say(
         f"Block {report.head.number}: {len(report.standings)} of {report.games} games in progress, "
         f"{len(report.alerts)} {'alert' if len(report.alerts) == 1 else 'alerts'}."
@@ -168,4 +186,6 @@ def _tell(report: Report, output: Output) -> None:
         games=report.games,
         games_in_progress=len(report.standings),
         alerts=len(report.alerts),
+        publications=report.inputs.publications,
+        publications_looked_at=report.inputs.is_looked_at,
     )

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from opml_dispute.agent import refuting
+from opml_dispute.agent import publication_looks
 from opml_dispute.agent.config import AgentConfig, BadConfig
 from opml_dispute.availability.fetching import FetchPolicy
 from opml_dispute.chain.contracts.oracle import NO_TERMS
@@ -163,7 +163,7 @@ def test_blobs_that_are_nowhere_are_told_and_looked_for_again_later(
         looked.append(wrong)
         return fault_at(*given, **named)
 
-    monkeypatch.setattr(refuting, "fault_at", look_and_count)
+    monkeypatch.setattr(publication_looks, "fault_at", look_and_count)
     deadline = time.monotonic() + 60
     while "cannot be looked at" not in refuter.said():
         refuter.agent.run_pass()
@@ -172,7 +172,7 @@ def test_blobs_that_are_nowhere_are_told_and_looked_for_again_later(
         refuter.agent.run_pass()
     assert len(looked) == 1
     refuter.end()
-    monkeypatch.setattr(refuting, "_FIRST_PAUSE_S", 0.0)
+    monkeypatch.setattr(publication_looks, "_FIRST_PAUSE_S", 0.0)
     refuter.start(fetch=FetchPolicy(blobs=(str(tmp_path / "nowhere"), chain.anvil.url)))
     look(refuter, 1)
     refuter.passes()
