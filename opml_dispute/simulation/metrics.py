@@ -55,15 +55,22 @@ def wilson(successes: float, trials: float) -> Estimate:
 
 
 def quantile(values: NDArray[np.float64], share: float) -> Estimate:
-    """A quantile, with the interval between two order statistics."""
+    """
+    A quantile, with the interval between two order statistics.
+
+    An end for which there are too few values is infinite: the 99 % quantile of forty trials has no upper bound.
+    """
     ordered = np.sort(values)
     count = len(ordered)
     if count == 0:
         return Estimate(math.nan, math.nan, math.nan)
     spread = Z_95 * math.sqrt(count * share * (1 - share))
-    low = max(0, math.floor(count * share - spread))
-    high = min(count - 1, math.ceil(count * share + spread))
-    return Estimate(float(np.quantile(ordered, share)), float(ordered[low]), float(ordered[high]))
+    low, high = math.floor(count * share - spread) - 1, math.ceil(count * share + spread)
+    return Estimate(
+        float(np.quantile(ordered, share)),
+        float(ordered[low]) if low >= 0 else -math.inf,
+        float(ordered[high]) if high < count else math.inf,
+    )
 
 
 def ratio(above: NDArray[np.float64], below: NDArray[np.float64]) -> Estimate:

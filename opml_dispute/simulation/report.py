@@ -50,15 +50,21 @@ def blocks(sweep: Sweep, results: Sequence[PointResult]) -> list[Block]:
 
 def shown(estimate: Estimate) -> str:
     """
-    A figure with its interval.
+    A figure with its interval; trials may bound it on one side only, or not at all.
 
     >>> shown(Estimate(0.25, 0.2, 0.31)), shown(Estimate(3, 3, 3)), shown(Estimate(math.nan, 0, 0))
     ('0.25 (0.2 to 0.31)', '3', '–')
+    >>> shown(Estimate(4, 3, math.inf)), shown(Estimate(4, -math.inf, 5)), shown(Estimate(4, -math.inf, math.inf))
+    ('4 (at least 3)', '4 (at most 5)', '4')
     """
     if math.isnan(estimate.value):
         return "–"
     value, low, high = (_number(each) for each in (estimate.value, estimate.low, estimate.high))
-    return value if (low == high == value) or math.isnan(estimate.low) else f"{value} ({low} to {high})"
+    if (low == high == value) or math.isnan(estimate.low) or (math.isinf(estimate.low) and math.isinf(estimate.high)):
+        return value
+    if math.isinf(estimate.high):
+        return f"{value} (at least {low})"
+    return f"{value} (at most {high})" if math.isinf(estimate.low) else f"{value} ({low} to {high})"
 
 
 def _number(value: float) -> str:

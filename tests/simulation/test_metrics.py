@@ -30,6 +30,26 @@ def test_intervals_cover_as_often_as_they_say() -> None:
     assert all(0.9 <= count / 300 <= 0.99 for count in covered.values()), covered
 
 
+@pytest.mark.parametrize(("share", "count"), [(0.5, 4), (0.5, 40), (0.99, 4), (0.99, 40), (0.99, 200), (0.99, 1_000)])
+def test_a_quantiles_interval_covers_it_for_any_number_of_trials(share: float, count: int) -> None:
+    """By the binomial distribution of the values below the quantile; and it holds the estimate itself."""
+    found = quantile(np.arange(count, dtype=np.float64), share)
+    assert found.low <= found.value <= found.high
+    # The interval covers the quantile if more than `low` values lie below it, and `high` at most.
+    below = [count_below for count_below in range(count + 1) if found.low < count_below <= found.high]
+    chances = [
+        math.exp(
+            math.lgamma(count + 1)
+            - math.lgamma(k + 1)
+            - math.lgamma(count - k + 1)
+            + k * math.log(share)
+            + (count - k) * math.log(1 - share)
+        )
+        for k in below
+    ]
+    assert sum(chances) >= 0.95
+
+
 def test_a_ratio_is_of_sums() -> None:
     """Not a mean of ratios; and nothing where there is nothing to divide by."""
     assert ratio(np.array([1.0, 3.0]), np.array([1.0, 1.0])).value == 2
