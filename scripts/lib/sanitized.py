@@ -28,16 +28,42 @@ from opml_dispute.toolchain.native import ENGINE_FLAGS, NATIVE, BuildFailed, eng
 CACHE = Path(__file__).resolve().parents[1] / ".cache"
 
 _CHECKED = ("-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer", "-g1", "-O1")
-_TRAPPED = ("-fsanitize=undefined", "-fsanitize-trap=undefined", "-O1")
+_TRAPPED = ("-fsanitize=undefined", "-fno-sanitize=pointer-overflow", "-fsanitize-trap=undefined", "-O1")
+"""Buffers beside the segment are addressed by offsets from it, modulo 2^64, which clang takes for an overflow."""
 _DROPPED = {"-O3", "-s", "-fno-sanitize=all", "-std=c11", "-Werror"}
 """Of the engine's own flags."""
 
-# The one builtin of the fast paths that gcc and older clangs lack, element by element.
-_ELEMENTWISE_FMA = (
-    "-D__builtin_elementwise_fma(a,b,c)=({__typeof__(c) a_=(a),b_=(b),c_=(c);"
-    "for(unsigned i_=0;i_<sizeof c_/sizeof c_[0];i_++)c_[i_]=__builtin_fmaf(a_[i_],b_[i_],c_[i_]);c_;})"
-)
-_GCC = ("-Wno-unknown-pragmas", "-Wno-misleading-indentation", _ELEMENTWISE_FMA)
+
+def _by_element(name: str, parameters: str, kept: str, statement: str) -> str:
+    """A definition of a vector builtin: `statement` for each place i_, and `kept` is what comes out."""
+    copies = "".join(f"__typeof__({one}) {name}_{one}=({one});" for one in parameters.split(","))
+    places = f"for(unsigned i_=0;i_<sizeof {name}_a/sizeof {name}_a[0];i_++)"
+    return f"-D__builtin_{name}({parameters})=({{{copies}{places}{{{statement}}}{kept};}})"
+
+
+# The vector builtins of the fast paths that gcc and older clangs lack.
+_FMA = _by_element(
+    "elementwise_fma", "a,b,c", "elementwise_fma_c",
+    "elementwise_fma_c[i_]=__builtin_fmaf(elementwise_fma_a[i_],elementwise_fma_b[i_],elementwise_fma_c[i_]);",
+)  # fmt: skip
+_BUILTINS = (
+    _FMA,
+    *(
+        _by_element(
+            name, "a,b", f"{name}_a", f"if({name}_b[i_]{sign}{name}_a[i_]){name}_a[i_]={name}_b[i_];"
+        )
+        for name, sign in (("elementwise_min", "<"), ("elementwise_max", ">"))
+    ),
+    _by_element(
+        "elementwise_roundeven", "a", "elementwise_roundeven_a",
+        "elementwise_roundeven_a[i_]=__builtin_roundevenf(elementwise_roundeven_a[i_]);",
+    ),
+    *(
+        _by_element(name, "a", f"{name}_a[0]", f"{name}_a[0]{sign}={name}_a[i_];")
+        for name, sign in (("reduce_and", "&"), ("reduce_or", "|"))
+    ),
+)  # fmt: skip
+_GCC = ("-Wno-unknown-pragmas", "-Wno-misleading-indentation", *_BUILTINS)
 
 
 @dataclass(frozen=True)
@@ -48,6 +74,8 @@ class Sanitized:
     description: str
     preload: tuple[str, ...]
     """What must be in the process before it: the sanitizer's runtime."""
+    problems: tuple[str, ...] = ()
+    """Why the compilers that see more could not."""
 
     def environment(self) -> dict[str, str]:
         """Of a Python process that loads this library in place of the package's."""
@@ -65,11 +93,11 @@ class Sanitized:
 
 def sanitized_engine() -> Sanitized:
     """Built if it is not there yet (about a minute). Raises `BuildFailed` if no compiler can."""
-    problems = []
+    problems: list[str] = []
     for attempt in _ways():
         try:
             attempt.make()
-            return Sanitized(attempt.library, attempt.description, attempt.preload())
+            return Sanitized(attempt.library, attempt.description, attempt.preload(), tuple(problems))
         except BuildFailed as error:
             problems.append(str(error))
     raise BuildFailed("no compiler builds the engine with sanitizers:\n" + "\n".join(problems))
@@ -121,7 +149,7 @@ def _ways() -> Iterator[_Way]:
     words = "AddressSanitizer and UndefinedBehaviorSanitizer"
     if (clang := shutil.which("clang")) is not None:
         runtime = (f"libclang_rt.asan-{os.uname().machine}.so",)
-        flags = ("-std=gnu11", *own, *target, *_CHECKED, _ELEMENTWISE_FMA, "-shared-libasan")
+        flags = ("-std=gnu11", *own, *target, *_CHECKED, "-fno-sanitize=pointer-overflow", _FMA, "-shared-libasan")
         yield _Way("clang", (clang,), flags, f"{words} (clang, {isa})", runtime)
     if (gcc := shutil.which("gcc")) is not None:
         flags = ("-std=gnu11", *own, *target, *_CHECKED, *_GCC)

@@ -93,8 +93,11 @@ INLINE u64 reduce_few(u64 function, f32 *o, const f32 *const x[PARTIALS], unsign
 #pragma clang loop unroll(full)
         for (unsigned p = 0; p < PARTIALS; p++) {
             partial[p] = (many){0};
-            if (p < used) /* the neutral elements of the others change no number */
-                partial[p] = function == RED_SUM ? 0.0f + *(const many *)(x[p] + at) : *(const many *)(x[p] + at);
+            if (p >= used)
+                continue; /* the neutral elements of the others change no number */
+            partial[p] = *(const many *)(x[p] + at);
+            if (function == RED_SUM)
+                partial[p] += 0.0f;
         }
 #pragma clang loop unroll(full)
         for (unsigned width = PARTIALS / 2; width; width /= 2)

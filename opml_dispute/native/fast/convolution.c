@@ -124,7 +124,9 @@ static void finish_run(const struct ending *e, float *out, const float *add, con
 /* The same for whole vectors, where nothing is added. */
 INLINE vec finish_vec(const struct ending *e, vec y)
 {
-    y = canonical_vec(e->has_bias ? y + e->bias : y);
+    if (e->has_bias)
+        y += e->bias;
+    y = canonical_vec(y);
     return e->relu ? relu_vec(y) : y;
 }
 

@@ -136,7 +136,8 @@ struct channel {
 /* Bias, what is added, rectification: n outputs, LANES at most, from `to` on. */
 INLINE void finish(const struct channel *c, vec sum, i64 to, i64 n)
 {
-    sum = c->has_bias ? sum + c->bias : sum;
+    if (c->has_bias)
+        sum += c->bias;
     if (c->add)
         sum += load_some(c->add + to, n);
     sum = canonical_vec(sum);

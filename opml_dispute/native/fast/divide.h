@@ -36,7 +36,9 @@ INLINE divide_vec divide(divide_vec x, divide_vec y, divide_vec r)
     divide_vec q = x * r;
     q = __builtin_elementwise_fma(__builtin_elementwise_fma(-q, y, x), r, q);
     q = __builtin_elementwise_fma(__builtin_elementwise_fma(-q, y, x), r, q);
-    return __builtin_reduce_and(usual) ? q : x / y;
+    if (__builtin_reduce_and(usual))
+        return q;
+    return x / y;
 }
 
 /* A positive divisor y that divides well, for dividends of which no product or quotient leaves the normal numbers: for y from
