@@ -208,6 +208,8 @@ def test_a_prediction_turns_clearly_from_half_the_lead_on() -> None:
     right = {"p": np.array([[0.0, 4.0], [8.0, 0.0]], np.float32)}
     for wrong, is_clear in ((2.0, True), (1.875, False), (0.0, False)):
         assert changes_prediction(right, {"p": np.array([[wrong, 0.0], [8.0, 0.0]], np.float32)}) == is_clear
+    high = {"p": np.array([3.0, 2.0], np.float32)}
+    assert changes_prediction(high, {"p": np.array([1.0, 1.625], np.float32)})
     even = {"p": np.array([1.0, 1.0], np.float32)}
     assert not changes_prediction(even, {"p": np.array([1.0, 1.0], np.float32)})
 
