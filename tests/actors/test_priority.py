@@ -14,12 +14,17 @@ from tests.actors.test_exposure import answer_with_a_lie
 from tests.support.builders import FAULTY, ToyTable
 
 
-def test_a_claim_protects_the_bonds_above_it_and_at_the_root_the_game() -> None:
+def line_of_lies(length: int) -> ToyTable:
+    """A wrong root claim, and below it so many claims, each of which attacks the one before."""
     table = ToyTable(seed=1)
     table.root(FAULTY)
-    for index in range(4):
+    for index in range(length):
         answer_with_a_lie(table, index, b"%d" % index)
-    game = table.game()
+    return table
+
+
+def test_a_claim_protects_the_bonds_above_it_and_at_the_root_the_game() -> None:
+    game = line_of_lies(4).game()
     bonds = [claim.bond_wei for claim in game.claims]
 
     def is_ours(claim: Claim) -> bool:
@@ -39,10 +44,7 @@ def test_a_claim_protects_the_bonds_above_it_and_at_the_root_the_game() -> None:
 
 
 def test_a_step_comes_before_a_move_that_protects_more() -> None:
-    table = ToyTable(seed=1)
-    table.root(FAULTY)
-    for index in range(4):
-        answer_with_a_lie(table, index, b"%d" % index)
+    table = line_of_lies(4)
     game = table.game()
 
     def is_ours(claim: Claim) -> bool:
@@ -57,12 +59,8 @@ def test_a_step_comes_before_a_move_that_protects_more() -> None:
 
 def test_a_claim_below_the_state_roots_is_about_a_number_of_steps() -> None:
     """Attacks only: the first execution root is about the end of node 0's run, the next claim about its half."""
-    table = ToyTable(seed=1)
-    table.root(FAULTY)
-    depths = table.game().depths
-    for index in range(depths.split + 2):
-        answer_with_a_lie(table, index, b"%d" % index)
-    game = table.game()
+    depths = line_of_lies(0).game().depths
+    game = line_of_lies(depths.split + 2).game()
     assert subject(game, game.claims[depths.split]) == "S_1"
     steps = 1 << depths.execution
     told = [subject(game, claim) for claim in game.claims[depths.split + 1 :]]
