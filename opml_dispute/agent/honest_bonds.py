@@ -23,7 +23,7 @@ class BondTally:
     pending_claims: int = 0
     """Not resolved yet."""
     valid_claims: int = 0
-    """Resolved, and stood."""
+    """Resolved, and stood; or fell only to a step that came after that."""
     invalid_claims: int = 0
     """Resolved, and fell."""
     pending_wei: int = 0
@@ -40,11 +40,11 @@ def tally(games: Iterable[Game], account: Address) -> BondTally:
             if claim.claimant == account:
                 if not claim.is_resolved and game.in_progress:
                     pending, pending_wei = pending + 1, pending_wei + claim.bond_wei
-                elif claim.countered_by is None:
+                elif claim.bond_falls_to is None:
                     valid += 1
                 else:
                     invalid, lost_wei = invalid + 1, lost_wei + claim.bond_wei
-            if claim.countered_by == account and (claim.is_resolved or not game.in_progress):
+            if claim.bond_falls_to == account and (claim.is_resolved or not game.in_progress):
                 won_wei += claim.bond_wei - forfeited_wei(claim.bond_wei, game.terms)
     return BondTally(pending, valid, invalid, pending_wei, lost_wei, won_wei)
 
@@ -77,5 +77,5 @@ def lost_claims(game: Game, account: Address) -> list[Claim]:
     return [
         claim
         for claim in game.claims
-        if claim.claimant == account and claim.countered_by is not None and (claim.is_resolved or not game.in_progress)
+        if claim.claimant == account and claim.bond_falls_to is not None and (claim.is_resolved or not game.in_progress)
     ]

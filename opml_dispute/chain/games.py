@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, Final
 
@@ -206,10 +206,37 @@ class GameReader:
         )
         counts = [range(0) if isinstance(count, OpmlError) else range(count) for count in states[2::3]]
         claims = self._read_claims(contracts, counts, at)
-        return [
+        games = [
             self._assembled(address, states[3 * index : 3 * index + 3], claims[index])
             for index, address in enumerate(addresses)
         ]
+        return self._with_late_steps(games, at)
+
+    def _with_late_steps(self, games: Sequence[Game | OpmlError], at: Head | None) -> list[Game | OpmlError]:
+        """
+        The same games, with `paid_back` where a step came after a claim was settled: `claimData` shows such a claim as
+        any other that a step countered. Asks only about claims that were stepped on and settled.
+        """
+        asked = [
+            (number, game.address, claim.index)
+            for number, game in enumerate(games)
+            if not isinstance(game, OpmlError)
+            for claim in game.claims
+            if claim.is_resolved and claim.countered_by is not None and claim.position.depth == game.depths.max
+        ]
+        calls = [FaultDisputeGame(address).bond_fell_to(index) for _, address, index in asked]
+        found = list(games)
+        for (number, _, index), fell_to in zip(asked, self.rpc.try_each(calls, at=at), strict=True):
+            game = found[number]
+            if isinstance(game, OpmlError):
+                continue
+            if isinstance(fell_to, OpmlError):
+                found[number] = fell_to
+            elif fell_to == ZERO_ADDRESS:
+                claims = list(game.claims)
+                claims[index] = replace(claims[index], paid_back=True)
+                found[number] = replace(game, claims=tuple(claims))
+        return found
 
     def _read_claims(self, games: Sequence[FaultDisputeGame], indices: Sequence[range], at: Head) -> list[list[Any]]:
         """

@@ -54,6 +54,8 @@ def _claim_line(game: Game, claim: Claim, falls_to: str | None, now_s: int) -> T
 
 
 def _standing(game: Game, claim: Claim, falls_to: str | None, now_s: int) -> str:
+    if claim.paid_back and claim.countered_by is not None:
+        return f"resolved: paid back, then stepped on by {short(claim.countered_by)}"
     if claim.is_resolved:
         return "resolved: stands" if claim.countered_by is None else f"resolved: fell to {short(claim.countered_by)}"
     if claim.countered_by is not None:
@@ -75,6 +77,7 @@ def claim_facts(game: Game, claim: Claim, now_s: int) -> dict[str, Any]:
         "bond_wei": claim.bond_wei,
         "countered_by": claim.countered_by,
         "resolved": claim.is_resolved,
+        "paid_back": claim.paid_back,
         "time_left_s": time_left_s(game, claim.index, now_s),
         "about": subject(game, claim),
         **disputed_range(game, claim).facts,

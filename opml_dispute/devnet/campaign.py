@@ -96,7 +96,7 @@ def rule_the_honest_get_their_bonds_back(outcome: Outcome) -> bool:
 def rule_bonds_add_up(outcome: Outcome) -> bool:
     """The sum of the stakes must equal the payments and the forfeited parts of lost bonds, to the wei."""
     game = outcome.game
-    lost = [claim.bond_wei for claim in game.claims if claim.countered_by is not None]
+    lost = [claim.bond_wei for claim in game.claims if claim.bond_falls_to is not None]
     forfeited = sum(forfeited_wei(bond_wei, game.terms) for bond_wei in lost)
     return sum(outcome.paid_wei.values()) + forfeited == sum(outcome.staked_wei.values())
 

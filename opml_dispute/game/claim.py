@@ -71,6 +71,14 @@ class Claim:
     is_resolved: bool = False
     """Whether its subgame is settled."""
 
+    paid_back: bool = False
+    """Whether it was settled for its claimant before a step countered it: it fell, and its bond did not."""
+
+    @property
+    def bond_falls_to(self) -> Address | None:
+        """The account that gets its bond, as far as a step or resolution has decided; None if no account does."""
+        return None if self.paid_back else self.countered_by
+
 
 @dataclass(frozen=True)
 class Game:

@@ -108,9 +108,11 @@ def forecast(game: Game) -> Forecast:
 
 
 def awards(game: Game, claim: Claim, countered_by: Address | None) -> list[tuple[Address, int]]:
-    """The recipients of a claim's bond, in wei: its claimant if it stands; else the account that countered it, less the
-    forfeited part."""
-    if countered_by is None:
+    """
+    The recipients of a claim's bond, in wei: its claimant if it stands, or if it was settled for its claimant before a
+    step countered it; else the account that countered it, less the forfeited part.
+    """
+    if countered_by is None or claim.paid_back:
         return [(claim.claimant, claim.bond_wei)]
     forfeited = forfeited_wei(claim.bond_wei, game.terms)
     winner = (countered_by, claim.bond_wei - forfeited)

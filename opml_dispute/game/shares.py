@@ -30,7 +30,7 @@ def won_wei(game: Game, countered_by: Mapping[int, Address | None]) -> dict[Addr
     won: dict[Address, int] = {}
     for claim in game.claims:
         winner, part = countered_by[claim.index], forfeited_wei(claim.bond_wei, game.terms)
-        if winner is not None and part:
+        if winner is not None and part and not claim.paid_back:
             won[winner] = won.get(winner, 0) + part
     return won
 

@@ -78,8 +78,8 @@ def recipients(game: Game) -> list[Address]:
     found: dict[Address, None] = {}
     for claim in game.claims:
         found[claim.claimant] = None
-        if claim.countered_by is not None:
-            found[claim.countered_by] = None
+        if claim.bond_falls_to is not None:
+            found[claim.bond_falls_to] = None
             # Burning what is forfeited would cost gas and change nothing; a treasury gets it.
             if game.terms.forfeited_to != BURN_ADDRESS:
                 found[game.terms.forfeited_to] = None

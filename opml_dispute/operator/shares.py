@@ -156,8 +156,8 @@ def _defenders(game: Game) -> dict[Address, list[int]]:
     found: dict[Address, list[int]] = {}
     if game.status == GameStatus.DEFENDER_WINS and game.terms.forfeited_bps:
         for claim in game.claims:
-            if claim.countered_by is not None:
-                found.setdefault(claim.countered_by, []).append(claim.index)
+            if claim.bond_falls_to is not None:
+                found.setdefault(claim.bond_falls_to, []).append(claim.index)
     return found
 
 

@@ -118,7 +118,7 @@ def rule_no_money_is_made_or_lost(reference: ReferenceGame) -> None:
 
 def rule_every_lost_bond_pays_its_part(game: Game, reference: ReferenceGame) -> None:
     """A part of a countered claim's bond is forfeited, even if the claimant itself countered it."""
-    lost = [claim.bond_wei for claim in game.claims if claim.countered_by]
+    lost = [claim.bond_wei for claim in game.claims if claim.bond_falls_to]
     expected = sum(forfeited_wei(bond_wei, game.terms) for bond_wei in lost)
     assert reference.credits.get(game.terms.forfeited_to, 0) == expected
 

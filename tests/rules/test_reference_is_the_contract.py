@@ -39,6 +39,7 @@ COMPARED = (
     "duration",
     "timestamp",
     "resolved",
+    "paid_back",
 )
 assert set(COMPARED) < {field.name for field in fields(Record)}
 
@@ -101,7 +102,9 @@ class Both:
             if record.position >= deepest and record.countered_by != ZERO
         }
         assert sorted((event["claimIndex"], event["counteredBy"]) for event in logged.get("ClaimResolved", [])) == [
-            (index, record.countered_by.lower()) for index, record in claims if record.resolved
+            (index, ZERO if record.paid_back else record.countered_by.lower())
+            for index, record in claims
+            if record.resolved
         ]
         paid: Counter[str] = Counter()
         for event in logged.get("BondPaid", []):

@@ -122,6 +122,7 @@ def _claim(index: int, record: Record) -> Claim:
         position=Position.from_gindex(record.position),
         clock=Clock(record.duration, record.timestamp),
         is_resolved=record.resolved,
+        paid_back=record.paid_back,
     )
 
 

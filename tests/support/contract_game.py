@@ -185,6 +185,8 @@ class ContractGame:
             countered_by, claimant = spelled[countered_by], spelled[claimant]
             record = Record(parent, countered_by, claimant, bond, claim, position, clock >> 64, clock & (1 << 64) - 1)
             record.resolved = bool(self._ask("resolvedSubgames", index))
+            if record.resolved and countered_by != ZERO and "forfeitOf" in self._game.functions:
+                record.paid_back = self._ask_all("forfeitOf", index)[0] == ZERO
             records.append(record)
         for index, record in enumerate(records):
             if record.parent_index != NO_PARENT:

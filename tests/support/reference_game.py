@@ -35,6 +35,8 @@ class Record:
     timestamp: int
     subgames: list[int] = field(default_factory=list)
     resolved: bool = False
+    paid_back: bool = False
+    """Whether it was settled for its claimant before a step countered it."""
     cursor: int = 0
     started: bool = False
     leftmost: int = 2**128 - 1
@@ -248,7 +250,7 @@ class ReferenceGame:
             raise Reverted("ValidStep")
         if claim.countered_by != ZERO:
             raise Reverted("DuplicateStep")
-        claim.countered_by = sender
+        claim.countered_by, claim.paid_back = sender, claim.resolved
 
     # --- resolution ---
 

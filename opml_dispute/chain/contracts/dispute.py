@@ -217,6 +217,10 @@ class FaultDisputeGame(Contract):
         """Whether a claim's subgame is settled."""
         return self._call(bool, "resolvedSubgames", index)
 
+    def bond_fell_to(self, index: int) -> Call[Address]:
+        """The account that a claim's bond went to when the claim was settled; the zero address if back, or not yet."""
+        return self._call(lambda v: Address(v[0]), "forfeitOf", index)
+
     def required_bond_wei(self, position: Position) -> Call[int]:
         """The exact bond of a claim at the position."""
         return self._call(int, "getRequiredBond", position.gindex)
