@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import gguf
 import numpy as np
+from lib.figures import peak_bytes
 
 from opml_dispute.engine.inference import Inference
 from opml_dispute.generation.files import compile_language_model, read_language_model
@@ -135,7 +136,7 @@ def measure(file: Path, memory_bytes: int, tell: Callable[[Measured], None]) -> 
         began, worked = time.perf_counter(), time.process_time()
         yield
         passed = time.perf_counter() - began
-        report.parts.append(Measured(name, passed, time.process_time() - worked, _peak_bytes()))
+        report.parts.append(Measured(name, passed, time.process_time() - worked, peak_bytes()))
         tell(report.parts[-1])
 
     os.environ.setdefault(limits.VARIABLE, f"constant_bytes={2 * report.file_bytes}")
@@ -199,8 +200,3 @@ def _made_up(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray[Any
     data[:, :, :2] = np.array([0.02 / shape[1] ** 0.5], np.float16).view(np.uint8)
     data[:, :, 2:] = np.frombuffer(rng.bytes(rows * blocks * BLOCK), np.uint8).reshape(rows, blocks, BLOCK)
     return data.reshape(rows, -1)
-
-
-def _peak_bytes() -> int:
-    status = Path("/proc/self/status").read_text()
-    return 1024 * int(status.split("VmHWM:")[1].split()[0])

@@ -19,6 +19,7 @@ from opml_dispute.availability.blobs import BlobsMissing
 from opml_dispute.availability.fetching import FetchPolicy
 from opml_dispute.chain.contracts.oracle import NO_TERMS
 from opml_dispute.cli import execute
+from opml_dispute.devnet.blob_tables import make_blob_tables
 from opml_dispute.operator.blob_refuting import expect_place
 from opml_dispute.operator.inference import proposal_intent
 from opml_dispute.operator.intents import perform
@@ -26,13 +27,13 @@ from opml_dispute.operator.model_store import ModelStore
 from opml_dispute.primitives import Address, RequestId, StateRoot
 from tests.agent.test_agent import Unattended
 from tests.conftest import Chain
-from tests.support.blobs import ROOT, publish_right, publish_wrong, warm_up
+from tests.support.blobs import ROOT, publish_right, publish_wrong
 
 
 @pytest.fixture
 def request_id(chain: Chain) -> RequestId:
     """A request about ROOT."""
-    warm_up(chain.anvil.url)
+    make_blob_tables(chain.anvil.url)
     system = chain.system()
     model_id = system.rpc.read(system.registry.model_id_at(0))
     chain.sender("requester").send(system.oracle.request_by_root(model_id, ROOT, "blobs:", NO_TERMS))

@@ -16,10 +16,11 @@ from opml_dispute.availability.fetching import FetchPolicy
 from opml_dispute.chain.contracts.oracle import NO_TERMS
 from opml_dispute.chain.input_blobs import BlobStatus, publication_terms, publications_of
 from opml_dispute.chain.reverts import Reverted
+from opml_dispute.devnet.blob_tables import make_blob_tables
 from opml_dispute.operator.blob_refuting import commit_intent, fault_at, look_for_fault, refute_intent
 from tests.agent.test_agent import CHALLENGER, Unattended
 from tests.conftest import TEST_TIMES, Chain
-from tests.support.blobs import ROOT, publish_right, publish_wrong, warm_up
+from tests.support.blobs import ROOT, publish_right, publish_wrong
 
 ROLE = frozenset({"refuter"})
 
@@ -27,7 +28,7 @@ ROLE = frozenset({"refuter"})
 @pytest.fixture
 def refuter(chain: Chain, tmp_path: Path) -> Iterator[Unattended]:
     """An agent that does nothing but refute, beside a request about ROOT."""
-    warm_up(chain.anvil.url)
+    make_blob_tables(chain.anvil.url)
     system = chain.system()
     model_id = system.rpc.read(system.registry.model_id_at(0))
     chain.sender("requester").send(system.oracle.request_by_root(model_id, ROOT, "blobs:", NO_TERMS))

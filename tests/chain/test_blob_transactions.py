@@ -20,11 +20,11 @@ from opml_dispute.chain.rpc_errors import RpcFailed
 from opml_dispute.chain.sender import Sender
 from opml_dispute.chain.transactions import Creation, NotMined
 from opml_dispute.devnet import anvil as devnet
+from opml_dispute.devnet.blob_tables import make_blob_tables
 from opml_dispute.engine.blob_row import RowShape, blobs_of
 from opml_dispute.engine.hashing import merkle_root
 from opml_dispute.primitives import Address
 from tests.chain.test_sender import nonce
-from tests.support.blobs import warm_up
 
 BOND = 10**17
 BURN = Address("0x000000000000000000000000000000000000dEaD")
@@ -41,7 +41,7 @@ def sidecar() -> Sidecar:
 @pytest.fixture(autouse=True)
 def warm(bare_anvil: devnet.Anvil) -> None:
     """The chain has made its tables for blobs."""
-    warm_up(bare_anvil.url)
+    make_blob_tables(bare_anvil.url)
 
 
 @pytest.fixture

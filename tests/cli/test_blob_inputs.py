@@ -17,12 +17,13 @@ from opml_dispute.chain.blob_places import blob_uri_of
 from opml_dispute.chain.blob_transactions import MAX_BLOBS_EACH, Sidecar
 from opml_dispute.chain.input_blobs import BlobStatus, publication_terms
 from opml_dispute.chain.quoting import TRANSACTION_GAS_CAP
+from opml_dispute.devnet.blob_tables import make_blob_tables
 from opml_dispute.engine.blob_row import blobs_of
 from opml_dispute.operator.blob_publishing import blob_publication
 from tests.cli.conftest import Cli
 from tests.cli.test_bad_input import assert_refused
 from tests.conftest import TEST_TIMES, Chain
-from tests.support.blobs import IMAGE, ROOT, SHAPE, publish_right, publish_wrong, warm_up
+from tests.support.blobs import IMAGE, ROOT, SHAPE, publish_right, publish_wrong
 
 Key = Callable[[str], str]
 
@@ -33,7 +34,7 @@ ELEMENTS = 3 * 224 * 224
 @pytest.fixture
 def beacon(on_chain: Chain, monkeypatch: pytest.MonkeyPatch) -> str:
     """The local chain's beacon API, which all parties use; files and the like are not fetched."""
-    warm_up(on_chain.anvil.url)
+    make_blob_tables(on_chain.anvil.url)
     monkeypatch.setenv("OPML_FETCH", "public")
     monkeypatch.setenv("OPML_BLOBS", on_chain.anvil.url)
     return on_chain.anvil.url

@@ -22,10 +22,6 @@ FUNCTION_LINES = 60
 """Of statements: the signature and the docstring are not counted, since long ones are no more complex for it."""
 
 LONGER_FUNCTIONS = {
-    (
-        "cli/demo/language.py",
-        "dispute_an_answer",
-    ): "it tells one dispute, stage by stage, from the request to the payout",
     ("cli/vm/selection.py", "run_options"): "it declares the fifteen options of a run in the order of the help text",
     ("simulation/studies/loading.py", "report"): "it is the text of a report, from its heading to its last table",
     ("simulation/studies/sybils.py", "report"): "it is the text of a report, from its heading to its last table",

@@ -5,12 +5,9 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
-from opml_dispute.chain.blob_transactions import PoolSigning, Sidecar
-from opml_dispute.chain.fees import Fees
+from opml_dispute.chain.blob_transactions import Sidecar
 from opml_dispute.chain.input_blobs import publication_terms
-from opml_dispute.chain.rpc import Rpc
-from opml_dispute.devnet import anvil as devnet
-from opml_dispute.engine.blob_row import RowShape, blobs_of, pack, row_of
+from opml_dispute.engine.blob_row import RowShape, pack, row_of
 from opml_dispute.engine.hashing import merkle_root
 from opml_dispute.operator.blob_publishing import blob_publication
 
@@ -20,19 +17,6 @@ if TYPE_CHECKING:
 IMAGE = random.Random(3).randbytes(40_000)
 ROOT = merkle_root(IMAGE, 36)
 SHAPE = RowShape.of(len(IMAGE))
-
-
-def warm_up(url: str) -> None:
-    """The first transaction with blobs: before it, Anvil makes tables, which can take longer than a node may."""
-    rpc = Rpc(url, timeout_s=300.0)
-    account, sidecar = devnet.account("deployer"), Sidecar.of(blobs_of(b""))
-    fields = {"to": account.address, "data": "0x", "value": 0, "gas": 30_000, "chainId": devnet.CHAIN_ID}
-    nonce = int(rpc.request("eth_getTransactionCount", account.address, "latest"), 16)
-    fees = Fees(10**11, 10**9, 10**10).fields()
-    raw, _ = PoolSigning(account).sign(
-        fields | fees | {"nonce": nonce, "blobVersionedHashes": sidecar.hex_hashes}, sidecar
-    )
-    rpc.request("eth_sendRawTransaction", "0x" + raw.hex())
 
 
 def publish_wrong(chain: Chain, flipped: int | None) -> bytes:

@@ -3,7 +3,7 @@ pragma solidity ^0.8.30;
 
 import {RequestId} from "../dispute/RequestId.sol";
 import {ModelId} from "../oracle/ModelId.sol";
-import {OutputRoot} from "../oracle/SectionRoot.sol";
+import {InputRoot, OutputRoot} from "../oracle/SectionRoot.sol";
 import {IInferenceOracle, RequestTerms} from "../oracle/interfaces/IInferenceOracle.sol";
 import {IInferenceRootConsumer} from "../oracle/interfaces/IInferenceRootConsumer.sol";
 import {ISegmentRoots} from "../oracle/interfaces/ISegmentRoots.sol";
@@ -44,9 +44,23 @@ contract ValueReader is IInferenceRootConsumer {
     /// @notice Asks the model about an input. The value sent is the fee.
     /// @param minBond What a proposer has to lock on its answer, in wei.
     function ask(bytes calldata input, uint96 minBond) external payable returns (RequestId requestId) {
-        RequestTerms memory terms = RequestTerms(address(this), CALLBACK_GAS, true, minBond, 0);
-        requestId = oracle.request{value: msg.value}(modelId, input, terms);
+        requestId = oracle.request{value: msg.value}(modelId, input, _terms(minBond));
         asked[requestId] = true;
+    }
+
+    /// @notice As `ask`, about an input that no transaction can carry.
+    /// @param inputUri Where its image is: in parts, in blobs, or elsewhere.
+    function askAbout(InputRoot inputRoot, string calldata inputUri, uint96 minBond)
+        external
+        payable
+        returns (RequestId requestId)
+    {
+        requestId = oracle.requestByRoot{value: msg.value}(modelId, inputRoot, inputUri, _terms(minBond));
+        asked[requestId] = true;
+    }
+
+    function _terms(uint96 minBond) internal view returns (RequestTerms memory) {
+        return RequestTerms(address(this), CALLBACK_GAS, true, minBond, 0);
     }
 
     function onInferenceRoot(RequestId requestId, ModelId, OutputRoot outputRoot) external {

@@ -171,6 +171,21 @@ contract OutputByRootTest is OracleFixture {
         }
     }
 
+    /// @notice An input that is given by its root is asked about on the same terms.
+    function test_askAbout_isAsked() public {
+        RequestId whole = reader.ask(input, 3 ether);
+        InputRoot inputRoot = oracle.requests(whole).inputRoot;
+        RequestId id = reader.askAbout{value: 1 ether}(inputRoot, "ipfs://image", 3 ether);
+        vm.assertTrue(reader.asked(id));
+        Request memory asked = oracle.requests(id);
+        vm.assertEq(InputRoot.unwrap(asked.inputRoot), InputRoot.unwrap(inputRoot));
+        vm.assertEq(asked.callback, address(reader));
+        vm.assertEq(asked.callbackGas, reader.CALLBACK_GAS());
+        vm.assertTrue(asked.outputByRoot);
+        vm.assertEq(asked.minBond, 3 ether);
+        vm.assertEq(asked.fee, 1 ether);
+    }
+
     /// @notice Every part of every size is proven with its own siblings at its own place, and no other.
     function testFuzz_partsAreProven(uint256 offset, uint256 log2Size, uint256 change) public {
         RequestId id = delivered();

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from opml_dispute.chain.contracts.contract import Contract
 from opml_dispute.chain.rpc import Call
 from opml_dispute.primitives import ModelId, RequestId
@@ -23,3 +25,17 @@ class DigitReader(Contract):
     def digit_of(self, request_id: bytes) -> Call[int]:
         """The digit of an image; reverts with NotRead before its delivery."""
         return self._call(int, "digitOf", request_id)
+
+
+class ValueReader(Contract):
+    """The example consumer of an output that is delivered by its root: it reads parts that are proven to it."""
+
+    artifact_name = "ValueReader"
+
+    def ask_about(self, input_root: bytes, input_uri: str, *, min_bond_wei: int = 0) -> Call[RequestId]:
+        """Request the output for an input that is given by its root; value: the fee."""
+        return self._call(RequestId, "askAbout", input_root, input_uri, min_bond_wei)
+
+    def values_at(self, request_id: bytes, part: bytes, offset: int, siblings: Sequence[bytes]) -> Call[list[int]]:
+        """The binary32 numbers of a part of the output, as bits; reverts with NotInOutput unless it stands there."""
+        return self._call(list, "valuesAt", request_id, part, offset, list(siblings))

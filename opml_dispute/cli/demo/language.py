@@ -10,24 +10,15 @@ time of the dispute.
 from __future__ import annotations
 
 import re
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from opml_dispute.actors.actions import Move, Step
 from opml_dispute.actors.liars import FaultyInference, Liar, NoFaultFound, Outputs
-from opml_dispute.actors.player import Round
 from opml_dispute.chain.requests import read_request
+from opml_dispute.cli.demo.measured import MeasuredDispute, Measuring
 from opml_dispute.cli.demo.stage import Stage
-from opml_dispute.cli.demo.stories import instruction_text
-from opml_dispute.devnet.self_play import play_out, settle_out
 from opml_dispute.engine.segment import input_image
-from opml_dispute.errors import OpmlError
-from opml_dispute.game.claim import GameStatus
-from opml_dispute.game.rules import subgame_roots_of
 from opml_dispute.generation.files import compile_language_model, read_language_model
 from opml_dispute.generation.names import ANSWER
 from opml_dispute.generation.refusals import NoTokenizer
@@ -36,12 +27,6 @@ from opml_dispute.model.files import Binding
 from opml_dispute.model.program import NodeInfo
 from opml_dispute.operator.case import Case
 from opml_dispute.operator.inference import new_request_id, proposal_intent, request_intent
-from opml_dispute.operator.intents import Done, Intent, perform
-from opml_dispute.operator.model_description import describe_model
-from opml_dispute.operator.model_store import registration
-from opml_dispute.operator.play import Seat, Table, one_by_one
-from opml_dispute.primitives import ModelId
-from opml_dispute.trace.guest import guest_machine
 
 SCORE_BITS = (29, 28, 27)
 """
@@ -57,15 +42,9 @@ off."""
 SUM_ATTEMPTS = 100
 
 
-class DisputeBroken(OpmlError):
-    """A dispute did not end as it must: a bug of this package."""
-
-    hint = "this must never happen: please report it with model and seed"
-
-
 @dataclass
-class AnswerDispute:
-    """The result of a dispute about an answer."""
+class AnswerDispute(MeasuredDispute):
+    """The result of a dispute about an answer; `place` is token, layer and part of the disputed node."""
 
     prompt: str = ""
     right: str = ""
@@ -77,21 +56,6 @@ class AnswerDispute:
     """The index of the first wrong token of the answer, counted from 0."""
     prompt_tokens: int = 0
     tokens: int = 0
-    nodes: int = 0
-    log2_steps: int = 0
-    fault: str = ""
-    node: int = 0
-    place: str = ""
-    """Token, layer and part of the disputed node."""
-    step: int = 0
-    instruction: str = ""
-    moves: int = 0
-    gas: dict[str, int] = field(default_factory=dict)
-    bonds_wei: dict[str, int] = field(default_factory=dict)
-    paid_out_wei: dict[str, int] = field(default_factory=dict)
-    winner: str = ""
-    seconds: dict[str, float] = field(default_factory=dict)
-    """Wall time of each part."""
 
 
 def dispute_an_answer(
@@ -112,17 +76,8 @@ def dispute_an_answer(
     reading the model.
     """
     result = AnswerDispute(prompt=prompt, tokens=tokens)
-    system = stage.system
-    stage.reset_tallies()
-
-    def act(role: str, intent: Intent) -> Done:
-        party = stage.parties[role]
-        done = perform(intent, party.sender)
-        if done.receipt is not None and intent.kind in ("attack", "defend", "propose"):
-            party.tally.bonds_wei += intent.value_wei
-        return done
-
-    with _timed(result, "compile"):
+    system, measuring = stage.system, Measuring(stage, result)
+    with measuring.timed("compile"):
         language_model = read_language_model(file)
         vocabulary = language_model.vocabulary
         if vocabulary is None:
@@ -134,21 +89,17 @@ def dispute_an_answer(
         image = input_image(program.inputs, shape.inputs(asked))
     result.prompt_tokens, result.nodes, result.log2_steps = len(asked), program.node_count, program.log2_steps
     tell(f"{program.node_count:,} nodes of at most 2^{program.log2_steps} VM steps")
-    with _timed(result, "register and ask"):
-        description = describe_model(program, "")
-        registering = registration(system.registry, program, description)
-        will, did = f"Will register {file.name}", f"Registered {file.name}"
-        act("requester", Intent(kind="register-model", call=registering, will=will, did=lambda receipt: did))
-        model_id = ModelId(system.rpc.read(system.registry.model_id_of(description)))
-        done = act("requester", request_intent(system, model_id, image, fee_wei=0))
+    with measuring.timed("register and ask"):
+        model_id = measuring.register(program, file.name)
+        done = measuring.act("requester", request_intent(system, model_id, image, fee_wei=0))
         assert done.receipt is not None
         request_id = new_request_id(system, done.receipt)
         registered = system.rpc.read(system.registry.model(model_id))
         case = Case(request_id, read_request(system, request_id), registered, program, image)
-    with _timed(result, "answer"):
+    with measuring.timed("answer"):
         right = spoken(case.outputs[ANSWER].tolist())
         result.right = vocabulary.text(right)
-    with _timed(result, "lie"):
+    with measuring.timed("lie"):
         faulty = _lie(case, lie_at, seed, tell)
         wrong = spoken([int(token) for token in faulty.outputs()[ANSWER].tolist()])
     result.told, result.fault = vocabulary.text(wrong), str(faulty)
@@ -159,40 +110,15 @@ def dispute_an_answer(
     tell(f"the answer:     {result.right_marked!r}")
     tell(f"the liar says:  {result.told_marked!r}")
     tell(f"they differ from token {result.first_wrong_token}; {faulty}")
-    done = act("proposer", proposal_intent(system, request_id, faulty.root_claim, program.node_count))
+    done = measuring.act("proposer", proposal_intent(system, request_id, faulty.root_claim, program.node_count))
     assert done.receipt is not None
     game = system.factory.created_game(done.receipt)
-    truth, lie = case.trace(), faulty.trace(guest_machine())
-    seats = {
-        "challenger": Seat(Table(system, game, truth), one_by_one(partial(act, "challenger"))),
-        "proposer": Seat(Table(system, game, lie), one_by_one(partial(act, "proposer"))),
-    }
-
-    def after_round(role: str, round_: Round) -> None:
-        result.moves += sum(isinstance(action, Move) for action in round_.done)
-        state, _ = seats[role].snapshot()
-        for action in round_.done:
-            if not isinstance(action, Step):
-                continue
-            node = subgame_roots_of(state, action.claim_index).node_index(state)
-            leaf = state.claim(action.claim_index).position.within_subtree(state.depths.execution_root)
-            result.node, result.step = node, leaf.index_at_depth + (0 if action.is_attack else 1)
-            result.place = ", ".join(filter(None, (program.nodes[node].name, program.nodes[node].op_type)))
-            result.instruction = instruction_text(case.node_machine(node, result.step))
-
-    with _timed(result, "play"):
-        play_out(seats, after_round=after_round)
+    with measuring.timed("play"):
+        measuring.play(game, case, faulty)
     tell(f"{result.moves} moves, then a step: {result.place}, node {result.node}, {result.instruction}")
-    with _timed(result, "settle"):
-        payees = {role: stage.parties[role].address for role in ("challenger", "proposer")}
-        result.paid_out_wei = settle_out(system, game, payees, act)
-    tallies = {role: party.tally for role, party in stage.parties.items() if party.tally.transactions}
-    result.gas = {role: tally.gas for role, tally in tallies.items()}
-    result.bonds_wei = {role: tally.bonds_wei for role, tally in tallies.items() if tally.bonds_wei}
-    status = system.games.read(game).status
-    result.winner = "challenger" if status == GameStatus.CHALLENGER_WINS else "proposer"
-    if result.winner != "challenger":
-        raise DisputeBroken(f"the liar won with this fault: {faulty}")
+    with measuring.timed("settle"):
+        measuring.settle(game, "challenger", "proposer")
+    measuring.finish(game)
     return result
 
 
@@ -239,10 +165,3 @@ def attention_of(nodes: Sequence[NodeInfo], token: int) -> tuple[int, int]:
 
 _ATTENTION = ("attention", "Attention", "MultiHeadAttention", "GroupQueryAttention", "QAttention")
 """Operators that hold both products."""
-
-
-@contextmanager
-def _timed(result: AnswerDispute, part: str) -> Iterator[None]:
-    began = time.perf_counter()
-    yield
-    result.seconds[part] = round(time.perf_counter() - began, 2)
