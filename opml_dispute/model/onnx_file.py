@@ -118,7 +118,7 @@ def _checked(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
     try:
         # The checker takes no more than 2 GiB. Whatever the importer relies on, it finds out for itself as well.
         if sum(len(tensor.raw_data) for tensor in model.graph.initializer) < CHECKER_LIMIT_BYTES:
-            with _without_gaps(model.graph):
+            with _without_gaps(model.graph), _as_version_4(model):
                 onnx.checker.check_model(model)
     except onnx.checker.ValidationError as error:
         reason = str(error).strip().split("\n")[0]
@@ -154,6 +154,23 @@ def _without_gaps(graph: onnx.GraphProto) -> Iterator[None]:
     finally:
         for value, kept in gaps:
             value.CopyFrom(kept)
+
+
+@contextmanager
+def _as_version_4(model: onnx.ModelProto) -> Iterator[None]:
+    """
+    A file of version 3 of ONNX's format read as one of version 4 for as long as this lasts.
+
+    Version 3 wants every weight listed as an input, too. Many files of that version leave them out, as version 4 allows;
+    what they mean is the same, and ONNX Runtime reads them.
+    """
+    version = model.ir_version
+    if version == 3:
+        model.ir_version = 4
+    try:
+        yield
+    finally:
+        model.ir_version = version
 
 
 def domain_name(domain: str) -> str:

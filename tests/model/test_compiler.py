@@ -49,6 +49,21 @@ def test_path_bytes_and_loaded_model_give_one_program() -> None:
     assert compile_model(str(DIGITS)) == first
 
 
+@pytest.mark.parametrize("listed", [True, False])
+def test_a_file_of_format_3_gives_the_same_program_whether_or_not_it_lists_weights_as_inputs(listed: bool) -> None:
+    """ONNX Runtime reads both; only from version 4 on do the rules allow what converters had always written."""
+    model = onnx.load(DIGITS)
+    expected = compile_model(model)
+    model.ir_version = 3
+    del model.metadata_props[:]
+    if listed:
+        for weight in model.graph.initializer:
+            model.graph.input.append(onnx.helper.make_tensor_value_info(weight.name, weight.data_type, weight.dims))
+    onnxruntime.InferenceSession(model.SerializeToString())
+    assert compile_model(model) == expected
+    assert model.ir_version == 3
+
+
 def test_the_digit_reader_answers_as_onnx_runtime_does() -> None:
     """Every probability, on every held-out image, to 1e-5 of itself; and with the accuracy that digits.json states."""
     program = compile_model(DIGITS)
