@@ -17,7 +17,8 @@ from opml_dispute.generation.families import FAMILIES, Family, expect_heads, exp
 from opml_dispute.generation.gguf_file import GgufFile, read_gguf
 from opml_dispute.generation.refusals import BadModelFile, UnsupportedLanguageModel
 from opml_dispute.generation.rope_scaling import RopeScaling, are_usable, yarn_amplitude, yarn_factors
-from opml_dispute.generation.vocabulary import LLAMA3_SPLITS, Vocabulary
+from opml_dispute.generation.vocabulary import Vocabulary
+from opml_dispute.generation.word_splits import WITH_FIRST_TOKEN
 from opml_dispute.model.tensor import Array
 
 _LARGEST: Final = {"gemma2": 46, "gemma3": 62}
@@ -323,7 +324,7 @@ def _vocabulary(fields: _Fields, file: GgufFile) -> tuple[Vocabulary | None, tup
     template = file.fields.get("tokenizer.chat_template")
     named = {"bos_token": begin, "eos_token": end}
     split = str(file.fields.get(f"{prefix}pre", "default"))
-    begins = bool(file.fields.get(f"{prefix}add_bos_token", kind == "llama" or split in LLAMA3_SPLITS))
+    begins = bool(file.fields.get(f"{prefix}add_bos_token", kind == "llama" or split in WITH_FIRST_TOKEN))
     vocabulary = Vocabulary(
         tokens,
         "bytes" if kind == "gpt2" else "pieces",

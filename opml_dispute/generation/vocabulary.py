@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from opml_dispute import plain_json
 from opml_dispute.generation.chat_process import TemplateFails, rendered
 from opml_dispute.generation.refusals import BadPrompt, NoTokenizer
+from opml_dispute.generation.word_splits import SPLITS, WHOLE_WORDS
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -46,7 +47,7 @@ class Vocabulary:
     names: dict[str, str] = field(default_factory=dict)
     """What the template may ask for: bos_token, eos_token."""
     split: str = ""
-    """Kind "bytes": how text is cut into words, by GGUF's name (`SPLITS`)."""
+    """Kind "bytes": how text is cut into words, by GGUF's name (`word_splits.SPLITS`)."""
     merges: list[str] = field(default_factory=list)
     """Kind "bytes": pairs of tokens, separated by a space; the first is merged first."""
     scores: list[float] = field(default_factory=list)
@@ -172,32 +173,6 @@ def _letters() -> dict[str, int]:
 
 _BYTES = _letters()
 
-_GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-_LLAMA3 = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
-    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-_MIXED = (
-    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+ENDING"
-    r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*ENDING|NUMBER"
-    r"| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-"""Cuts where small letters are followed by a large one, too."""
-_BY_RULE: Mapping[tuple[str, ...], tuple[str, ...]] = {
-    (_GPT2,): ("gpt-2", "default", "olmo", "phi-2", "mellum"),
-    (r"\p{N}", _GPT2): ("smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"),
-    (_LLAMA3,): ("llama-bpe", "llama3", "llama-v3", "falcon3", "dbrx", "smaug-bpe"),
-    (_LLAMA3.replace("{1,3}", ""),): ("qwen2", "stablelm2", "deepseek-r1-qwen", "megrez"),
-    (_MIXED.replace("ENDING", "(?i:'s|'t|'re|'ve|'m|'ll|'d)?").replace("NUMBER", r"\p{N}{1,3}"),): ("gpt-4o", "llama4"),
-    (_MIXED.replace("ENDING", "").replace("NUMBER", r"\p{N}"),): ("tekken",),
-}
-SPLITS: Mapping[str, tuple[str, ...]] = {name: rule for rule, names in _BY_RULE.items() for name in names}
-"""How a text is cut into words before bytes are merged, by the name that GGUF has for it."""
-LLAMA3_SPLITS: frozenset[str] = frozenset({"llama-bpe", "llama3", "llama-v3", "falcon3"})
-"""Those whose texts start with a token of their own, unless a file says otherwise."""
-_WHOLE_WORDS: frozenset[str] = LLAMA3_SPLITS | {"tekken"}
-"""Those that take a word which is a token as it is, without merging."""
-
 
 def _byte_pair_encoder(of: Vocabulary) -> Tokenizer:
     """A tokenizer that merges bytes, as GPT-2's. Raises what the package does."""
@@ -213,7 +188,7 @@ def _byte_pair_encoder(of: Vocabulary) -> Tokenizer:
     vocabulary = {token: i for i, token in enumerate(of.tokens)}
     steps: list[Any] = [pre_tokenizers.Split(Regex(rule), "isolated") for rule in SPLITS[of.split]]
     steps.append(pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False))
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=pairs, ignore_merges=of.split in _WHOLE_WORDS))
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=pairs, ignore_merges=of.split in WHOLE_WORDS))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(steps)
     return _with_added(tokenizer, of)
 

@@ -9,7 +9,8 @@ import pytest
 from opml_dispute.generation.files import read_checkpoint
 from opml_dispute.generation.refusals import BadPrompt, NoTokenizer
 from opml_dispute.generation.talk import marked
-from opml_dispute.generation.vocabulary import _BYTES, SPACE, SPLITS, Vocabulary, vocabulary_from_json
+from opml_dispute.generation.vocabulary import _BYTES, SPACE, Vocabulary, vocabulary_from_json
+from opml_dispute.generation.word_splits import SPLITS
 from opml_dispute.models import LETTERS
 
 BYTES = Vocabulary(
