@@ -12,6 +12,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, Final
 
 MOST_CPU_S: Final = 3
@@ -47,14 +48,33 @@ def rendered(template: str, messages: Sequence[Mapping[str, str]], names: Mappin
 
 
 def _render(asked: Mapping[str, Any]) -> str:
+    """With what templates of Hugging Face may expect, as transformers documents it."""
     import jinja2
+    from jinja2 import nodes
+    from jinja2.ext import Extension
     from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    class Generation(Extension):
+        """`{% generation %}` marks what a model says, for training; here it changes nothing."""
+
+        tags = {"generation"}  # noqa: RUF012 - as Jinja declares it
+
+        def parse(self, parser: jinja2.parser.Parser) -> nodes.Node:
+            line = next(parser.stream).lineno
+            return nodes.Scope(parser.parse_statements(("name:endgeneration",), drop_needle=True)).set_lineno(line)
 
     def refuse(message: str) -> None:
         raise jinja2.TemplateError(message)
 
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+    def to_json(value: Any, indent: int | None = None, ensure_ascii: bool = False, **options: Any) -> str:
+        return json.dumps(value, indent=indent, ensure_ascii=ensure_ascii, **options)
+
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols", Generation]
+    )
     environment.globals["raise_exception"] = refuse
+    environment.globals["strftime_now"] = lambda form: datetime.now(UTC).strftime(form)
+    environment.filters["tojson"] = to_json
     template = environment.from_string(asked["template"])
     text = template.render(messages=asked["messages"], add_generation_prompt=True, **asked["names"])
     if len(text) > MOST_CHARACTERS:

@@ -161,8 +161,8 @@ def _as_version_4(model: onnx.ModelProto) -> Iterator[None]:
     """
     A file of version 3 of ONNX's format read as one of version 4 for as long as this lasts.
 
-    Version 3 wants every weight listed as an input, too. Many files of that version leave them out, as version 4 allows;
-    what they mean is the same, and ONNX Runtime reads them.
+    Version 3 wants every weight listed as an input, too. Many files of that version leave them out, as version 4
+    allows; what they mean is the same, and ONNX Runtime reads them.
     """
     version = model.ir_version
     if version == 3:

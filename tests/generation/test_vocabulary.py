@@ -78,8 +78,32 @@ def test_a_chat_is_what_the_template_makes_of_it() -> None:
 
 
 @pytest.mark.parametrize(
+    ("template", "text"),
+    [
+        ("{% for m in messages %}{% if loop.index > 1 %}{% break %}{% endif %}{{ m.content }}{% endfor %}", "<\u00fc>"),
+        (
+            "{% for m in messages %}{% if m.role == 'user' %}{% continue %}{% endif %}{{ m.role }}{% endfor %}",
+            "assistant",
+        ),
+        ("a{% generation %}{{ messages[1].content }}{% endgeneration %}b", "ayesb"),
+        ("{{ messages[0].content | tojson }}", '"<\u00fc>"'),
+        ("{{ messages[0] | tojson(indent=1) }}", '{\n "role": "user",\n "content": "<\u00fc>"\n}'),
+        ("{{ strftime_now('%Y-%m-%d') | length }}", "10"),
+        ("{% if strftime_now is defined %}dated{% endif %}", "dated"),
+    ],
+)
+def test_a_template_finds_what_hugging_faces_templates_expect(template: str, text: str) -> None:
+    """Loops that end early, marks for training, JSON that is not written for a page, and the date."""
+    chat = [{"role": "user", "content": "<\u00fc>"}, {"role": "assistant", "content": "yes"}]
+    assert Vocabulary(["a"], "bytes", template=template).chat(chat) == text
+
+
+@pytest.mark.parametrize(
     "template",
     [
+        "{{ strftime_now(3) }}",
+        "{% generation %}",
+        "{{ messages | tojson(nonsense=1) }}",
         "{% for %}",
         "{{ raise_exception('no system') }}",
         "{{ messages.x.y }}",
