@@ -8,6 +8,7 @@ error. `gguf_model` interprets the fields.
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -45,9 +46,14 @@ ENCODINGS: Final[Mapping[int, Encoding]] = {
     2: Encoding("Q4_0", 32, 18), 3: Encoding("Q4_1", 32, 20), 6: Encoding("Q5_0", 32, 22), 7: Encoding("Q5_1", 32, 24),
     8: Encoding("Q8_0", 32, 34), 10: Encoding("Q2_K", 256, 84), 11: Encoding("Q3_K", 256, 110),
     12: Encoding("Q4_K", 256, 144), 13: Encoding("Q5_K", 256, 176), 14: Encoding("Q6_K", 256, 210),
+    16: Encoding("IQ2_XXS", 256, 66), 17: Encoding("IQ2_XS", 256, 74), 18: Encoding("IQ3_XXS", 256, 98),
+    19: Encoding("IQ1_S", 256, 50), 20: Encoding("IQ4_NL", 32, 18), 21: Encoding("IQ3_S", 256, 110),
+    22: Encoding("IQ2_S", 256, 82), 23: Encoding("IQ4_XS", 256, 136), 29: Encoding("IQ1_M", 256, 56),
+    34: Encoding("TQ1_0", 256, 54), 35: Encoding("TQ2_0", 256, 66), 39: Encoding("MXFP4", 32, 17),
 }  # fmt: skip
 """By the number that a file has for it."""
 
+_PART_NAME: Final = re.compile(r"(?P<stem>.+)-[0-9]{5}-of-(?P<count>[0-9]{5})\.gguf", re.DOTALL)
 _MOST_DIMENSIONS: Final = 4
 _MOST_FIELDS: Final = 1 << 16
 _MOST_TENSORS: Final = 1 << 20
@@ -78,11 +84,46 @@ def is_gguf(path: Path) -> bool:
 
 def read_gguf(path: Path) -> GgufFile:
     """
-    A file's header and tensors, mapped.
+    A file's header and tensors, mapped; of a model in several files, which lie in one folder, all parts' tensors.
 
     Raises `BadModelFile` for what is not a whole GGUF file, `UnsupportedLanguageModel` for encodings not known here.
     """
-    return _Reader(path, mapped(path)).file()
+    file = _Reader(path, mapped(path)).file()
+    return file if file.fields.get("split.count", 1) in (0, 1) else _with_parts(path, file)
+
+
+def _with_parts(path: Path, first: GgufFile) -> GgufFile:
+    """The first part of a model, with the tensors of all others. Raises as `read_gguf`."""
+    name = _PART_NAME.fullmatch(path.name)
+    count = first.fields["split.count"]
+    if name is None or int(name["count"]) != count:
+        raise BadModelFile(
+            f"{path} says that it is one of {str(count)[:40]} files of a model, and its name does not",
+            hint="give the files the names they were published with: NAME-00001-of-0000N.gguf",
+        )
+
+    def part(number: int) -> Path:
+        return path.with_name(f"{name['stem']}-{number + 1:05}-of-{count:05}.gguf")
+
+    if first.fields.get("split.no") != 0:
+        raise BadModelFile(f"{path} is not the first file of its model", hint=f"name the first: {part(0).name}")
+    tensors = dict(first.tensors)
+    for number in range(1, count):
+        if not part(number).exists():
+            raise BadModelFile(
+                f"{part(number).name}, which belongs to {path}, is missing", hint="put all files of it into one folder"
+            )
+        more = _Reader(part(number), mapped(part(number))).file()
+        if more.fields.get("split.no") != number or more.fields.get("split.count") != count:
+            raise BadModelFile(f"{part(number)} does not say that it is file {number + 1} of {count}, as its name does")
+        if twice := sorted(tensors.keys() & more.tensors.keys()):
+            raise BadModelFile(f"{part(number)} has the tensor {twice[0][:80]!r}, which a file before it has, too")
+        tensors |= more.tensors
+    if len(tensors) != (told := first.fields.get("split.tensors.count", len(tensors))):
+        raise BadModelFile(
+            f"the {count} files of {path} have {len(tensors):,} tensors; the first says {str(told)[:40]}"
+        )
+    return GgufFile(first.fields, tensors)
 
 
 def mapped(path: Path) -> Array:

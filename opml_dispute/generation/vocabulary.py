@@ -180,9 +180,8 @@ def _byte_pair_encoder(of: Vocabulary) -> Tokenizer:
 
     if of.split not in SPLITS:
         raise NoTokenizer(
-            f"the model's tokenizer cuts words in a way, {of.split[:40]!r}, that is not known here; known are "
-            f"{', '.join(SPLITS)}",
-            hint="give tokens instead of text, or a model with one of these",
+            f"the model's tokenizer cuts words in a way, {of.split[:40]!r}, that is none of the {len(SPLITS)} known",
+            hint="give tokens instead of text",
         )
     pairs = [(left, right) for left, _, right in (merge.partition(" ") for merge in of.merges)]
     vocabulary = {token: i for i, token in enumerate(of.tokens)}

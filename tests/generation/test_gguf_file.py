@@ -48,6 +48,78 @@ def test_encodings_have_the_sizes_of_the_package() -> None:
         )
 
 
+_NOT_CHOSEN_BY_THE_PACKAGE = sorted(e.name for e in ENCODINGS.values() if e.name[:2] in ("IQ", "TQ", "MX"))
+
+
+@pytest.mark.parametrize("encoding", [*_NOT_CHOSEN_BY_THE_PACKAGE, "Q2_K", "Q3_K"])
+def test_blocks_that_have_no_kernel_become_the_packages_numbers(encoding: str, tmp_path: Path) -> None:
+    """From random bytes: the package cannot write all of these, and every block of bytes is one of numbers."""
+    kind = gguf.GGMLQuantizationType[encoding]
+    elements, size = gguf.GGML_QUANT_SIZES[kind]
+    raw = np.random.default_rng(3).integers(0, 256, (3, 2 * size), np.uint8)
+    writer = gguf.GGUFWriter(tmp_path / "model.gguf", "llama")
+    writer.add_tensor("some.weight", raw, raw_dtype=kind)
+    for step in (writer.write_header_to_file, writer.write_kv_data_to_file, writer.write_tensors_to_file, writer.close):
+        step()
+    weight = read_gguf(tmp_path / "model.gguf").tensors["some.weight"]
+    assert weight.shape == (3, 2 * elements)
+    np.testing.assert_array_equal(weight.float32(), gguf.quants.dequantize(raw, kind))
+
+
+def in_parts(folder: Path, whole: Path) -> list[Path]:
+    """A model in files of at most four tensors each, as the package writes it."""
+    reader = gguf.GGUFReader(whole)
+    writer = gguf.GGUFWriter(folder / "model.gguf", "llama", split_max_tensors=4)
+    for name, entry in reader.fields.items():
+        if not name.startswith("GGUF.") and name != "general.architecture":
+            sub = entry.types[1] if entry.types[0] == gguf.GGUFValueType.ARRAY else None
+            writer.add_key_value(name, entry.contents(), entry.types[0], sub)
+    for tensor in reader.tensors:
+        writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
+    for step in (writer.write_header_to_file, writer.write_kv_data_to_file, writer.write_tensors_to_file, writer.close):
+        step()
+    return sorted(folder.glob("model-*.gguf"))
+
+
+def test_a_model_in_several_files_is_the_model_in_one(tmp_path: Path) -> None:
+    whole = write_model(tmp_path / "whole.gguf", SMALL)
+    parts = in_parts(tmp_path, whole)
+    assert len(parts) == 3
+    found, expected = gguf_checkpoint(parts[0]), gguf_checkpoint(whole)
+    shape = AnswerShape(2, 2)
+    assert compile_answer(found, shape).model_root == compile_answer(expected, shape).model_root
+    assert found.vocabulary == expected.vocabulary
+
+
+def test_files_of_a_model_that_do_not_belong_together_are_told(tmp_path: Path) -> None:
+    larger = replace(SMALL, sizes=replace(SMALL.sizes, layers=2))
+    parts = in_parts(tmp_path, write_model(tmp_path / "whole.gguf", larger))
+    first, second, third = parts[:3]
+    with pytest.raises(BadModelFile, match="not the first file") as told:
+        read_gguf(second)
+    assert first.name in told.value.hint
+    kept = third.read_bytes()
+    third.write_bytes(second.read_bytes())
+    with pytest.raises(BadModelFile, match="does not say that it is file 3 of "):
+        read_gguf(first)
+    third.write_bytes(kept)
+    names = [[tensor.name for tensor in gguf.GGUFReader(path).tensors] for path in parts]
+    theirs, ours = next((a, b) for a in names[0] for b in names[-1] if len(a) == len(b))
+    kept = parts[-1].read_bytes()
+    parts[-1].write_bytes(kept.replace(ours.encode(), theirs.encode()))
+    with pytest.raises(BadModelFile, match=f"{theirs}', which a file before it has"):
+        read_gguf(first)
+    parts[-1].write_bytes(kept)
+    assert len(read_gguf(first).tensors) == sum(map(len, names))
+    second.unlink()
+    with pytest.raises(BadModelFile, match="is missing"):
+        read_gguf(first)
+    alone = tmp_path / "renamed.gguf"
+    alone.write_bytes(first.read_bytes())
+    with pytest.raises(BadModelFile, match="its name does not"):
+        read_gguf(alone)
+
+
 def attempt(path: Path) -> str:
     """How far one gets with a file: "good", or the name of the error."""
     try:
@@ -149,9 +221,9 @@ def test_an_unknown_encoding_is_named(tmp_path: Path) -> None:
     path = write_model(tmp_path / "model.gguf", SMALL)
     raw = bytearray(path.read_bytes())
     place = raw.index(b"token_embd.weight") + len("token_embd.weight") + 4 + 16
-    raw[place : place + 4] = (23).to_bytes(4, "little")
+    raw[place : place + 4] = (24).to_bytes(4, "little")
     path.write_bytes(raw)
-    with pytest.raises(UnsupportedLanguageModel, match=r"'token_embd.weight' has GGUF's encoding number 23"):
+    with pytest.raises(UnsupportedLanguageModel, match=r"'token_embd.weight' has GGUF's encoding number 24"):
         read_gguf(path)
 
 
