@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from opml_dispute.engine.large_pages import Copy, often_read
 from opml_dispute.engine.node_record import RECORD, WINDOWS
 from opml_dispute.engine.segment import ARENA, HEADER, WEIGHTS
 from opml_dispute.engine.values import Block
@@ -35,6 +36,8 @@ class Addresses:
     """Weights that must lie in the segment."""
     keeps: tuple[object, ...]
     """What the addresses point into."""
+    copies: tuple[Copy, ...]
+    """Those of `keeps` that are copies of weights, and have to be filled."""
 
 
 def addresses_of(
@@ -55,8 +58,7 @@ def addresses_of(
     lo, hi = reach[:, :, 0], reach[:, :, 1]
     used = np.arange(at.shape[1]) <= rows["n_in"][:, None]
     _put_places(at, lo, hi, used & (lo >= ARENA.offset), places)
-    loads, keeps = _put_weights(at, reach, used & (lo >= WEIGHTS.offset) & (lo < HEADER.offset), rows, weights)
-    return Addresses(at, loads, keeps)
+    return _put_weights(at, reach, used & (lo >= WEIGHTS.offset) & (lo < HEADER.offset), rows, weights)
 
 
 def _put_places(at: Words, lo: Words, hi: Words, wanted: _Flags, places: Mapping[int, Place]) -> None:
@@ -89,19 +91,22 @@ def _put_places(at: Words, lo: Words, hi: Words, wanted: _Flags, places: Mapping
 
 def _put_weights(
     at: Words, reach: Words, wanted: _Flags, rows: npt.NDArray[Any], weights: Sequence[Block]
-) -> tuple[tuple[Block, ...], tuple[object, ...]]:
-    """Moves weights to where the program holds them, unless they cannot be used there; answers `loads` and `keeps`."""
+) -> Addresses:
+    """Moves weights to where the program, or a copy, holds them, unless they cannot be used there."""
     lo, hi, width = np.moveaxis(reach, 2, 0)
     data = [np.frombuffer(block.data, np.uint8) for block in weights]
     starts = np.array([block.offset for block in weights], np.int64)
     spans = starts + np.array([1 << block.log2_size for block in weights], np.int64)
     if not data:
-        return (), ()
+        return Addresses(at, (), (), ())
     ends = starts + np.array([each.size for each in data], np.int64)
-    bases = np.array([each.ctypes.data for each in data], np.int64) - starts
     index = np.searchsorted(starts, lo, "right") - 1
+    inside = wanted & (index >= 0) & (hi <= ends[index])
+    copies = often_read(data, np.bincount(index[inside], minlength=len(data)).tolist())
+    data = [copies[i].data if i in copies else each for i, each in enumerate(data)]
+    bases = np.array([each.ctypes.data for each in data], np.int64) - starts
     address = at + bases[index]
-    usable = wanted & (index >= 0) & (hi <= ends[index]) & (address % np.maximum(width, 1) == 0)
+    usable = inside & (address % np.maximum(width, 1) == 0)
     usable[:, 1] &= ~np.isin(rows["opcode"], list(WINDOWS))  # there fast paths read past the end
     np.copyto(at, IN_PROCESS | address, where=usable)
     loads: dict[int, Block] = {}
@@ -111,4 +116,5 @@ def _put_weights(
         ):
             if spans[number] > first:
                 loads[weights[number].offset] = weights[number]
-    return tuple(loads.values()), tuple(data[number] for number in np.unique(index[usable]).tolist())
+    keeps = tuple(data[number] for number in np.unique(index[usable]).tolist())
+    return Addresses(at, tuple(loads.values()), keeps, tuple(copies.values()))

@@ -81,13 +81,23 @@ def give_back(data: Buffer) -> None:
 
     Does nothing to data of any other kind. The mapping must not have been written to.
     """
+    place = place_in_file(data)
+    if place is None:
+        return
+    mapping, start = place
+    first = start // mmap.PAGESIZE * mmap.PAGESIZE
+    size = np.frombuffer(data, np.uint8).nbytes
+    mapping.madvise(mmap.MADV_DONTNEED, first, min(start + size, len(mapping)) - first)
+
+
+def place_in_file(data: Buffer) -> tuple[mmap.mmap, int] | None:
+    """The mapping that data is a part of, and where in it that begins; None if it is no part of one."""
     mapping = _mapping_behind(data)
     if mapping is None:
-        return
+        return None
     view = np.frombuffer(data, np.uint8)
-    start = view.__array_interface__["data"][0] - np.frombuffer(mapping, np.uint8).__array_interface__["data"][0]
-    first = start // mmap.PAGESIZE * mmap.PAGESIZE
-    mapping.madvise(mmap.MADV_DONTNEED, first, min(start + view.nbytes, len(mapping)) - first)
+    first = np.frombuffer(mapping, np.uint8).__array_interface__["data"][0]
+    return mapping, view.__array_interface__["data"][0] - first
 
 
 def _mapping_behind(data: Buffer) -> mmap.mmap | None:

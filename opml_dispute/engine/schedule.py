@@ -9,7 +9,7 @@ needs only S_n can do without them: only INPUT, OUTPUT, the header and blocks th
    within a chain only never leaves a worker's buffer; a small step that only interrupts a chain comes before it
    (`steps.without_interruptions`);
 3. blocks that are freed do not lie in ARENA but share a small workspace (`workspace`), and weights are read where the
-   program holds them;
+   program holds them, or, if often, from copies in large pages (`large_pages`);
 4. chains that look at the same rows, as those of a normalisation, are made some rows at a time
    (native/inference/rows.c);
 5. a tensor that is only copied into a larger one, as in a concatenation, is computed there at once (`_make_in_place`).
@@ -32,6 +32,7 @@ import numpy as np
 import numpy.typing as npt
 
 from opml_dispute.engine.addresses import IN_BUFFER, IN_WORKSPACE, addresses_of
+from opml_dispute.engine.large_pages import Copy
 from opml_dispute.engine.node_record import COPY, ELEMENTWISE, RECORD, SCATTER, starts_well
 from opml_dispute.engine.segment import ARENA, OUTPUT, WEIGHTS
 from opml_dispute.engine.steps import Step, chains_of, steps_of, without_interruptions
@@ -72,6 +73,8 @@ class Schedule:
     """Whether the run makes the same S_n where `written` still holds what an earlier run put there."""
     keeps: tuple[object, ...]
     """What the records point into."""
+    weight_copies: tuple[Copy, ...]
+    """Those of it that must be filled before a run (`large_pages.fill`)."""
 
 
 def make_schedule(
@@ -146,6 +149,7 @@ class _Planner:
             tuple(self._written()),
             self._repeats(),
             found.keeps,
+            found.copies,
         )
 
     def _rows(self, order: Sequence[int], at: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:

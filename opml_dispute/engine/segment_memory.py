@@ -14,6 +14,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from opml_dispute.engine.large_pages import fill
 from opml_dispute.engine.lib import library
 from opml_dispute.engine.schedule import Schedule
 from opml_dispute.engine.segment import SEGMENT_LOG2
@@ -110,7 +111,11 @@ class ReadySchedule:
     """A schedule made ready for one segment (native/inference/schedule.c)."""
 
     def __init__(self, schedule: Schedule, segment: SegmentMemory) -> None:
-        """Raises `SegmentUnavailable` if there is no memory for its workspace."""
+        """
+        Raises `SegmentUnavailable` if there is no memory for its workspace, `FileChanged` if the file that weights are
+        copied from was written to.
+        """
+        fill(schedule.weight_copies)
         self._schedule, self._segment = schedule, segment  # both must outlive what is made of them
         clearings = schedule.clearings
         self._handle = native().opml_schedule_new(

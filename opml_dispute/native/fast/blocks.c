@@ -39,6 +39,7 @@ struct activation {
 
 /* Unpacked at a time, in bytes, about: they share the nearest cache with activations. */
 #define PACKED_BYTES 16384
+#define CACHE_LINE   64
 /* Rows of activations that pass over a panel. */
 #define ROWS_AT_ONCE 256
 /* Rows whose sums are in registers. */
@@ -252,6 +253,14 @@ INLINE void unpack_sixteen_runs(struct wide *to, const struct panel *w)
         }
 }
 
+/* Asks for memory of the next panel, which is read from many places at once: a processor does not see that coming. Behind
+ * the last panel that is something else, and does no harm. */
+INLINE void fetch_ahead(const u8 *from, u64 bytes)
+{
+    for (u64 at = 0; at < bytes; at += CACHE_LINE)
+        __builtin_prefetch(from + at, 0, 2); /* as far as the second-level cache */
+}
+
 /* Blocks of a panel, from each row's block `block` on. */
 static void unpack(const struct pass *p, void *packed, const struct panel *w)
 {
@@ -259,6 +268,7 @@ static void unpack(const struct pass *p, void *packed, const struct panel *w)
     struct panel at = *w;
     for (u64 b = 0; b < count; b++) {
         at.block = (p->block + b) * bytes;
+        fetch_ahead(w->row[0] + INTEGER_LANES * (p->row_blocks * bytes + at.block), INTEGER_LANES * bytes);
         struct narrow *narrow = (struct narrow *)packed + b;
         struct wide *wide = (struct wide *)packed + b;
         switch (p->format) { /* each with its own copy of what it calls */
