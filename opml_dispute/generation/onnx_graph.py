@@ -16,7 +16,7 @@ import onnx
 from opml_dispute.generation.onnx_files import states_of
 from opml_dispute.model.builder import Builder
 from opml_dispute.model.graph_ends import GraphEnds
-from opml_dispute.model.graph_inputs import held_type
+from opml_dispute.model.graph_inputs import held_type, names_of_constants
 from opml_dispute.model.opcodes import DType
 from opml_dispute.model.tensor import Tensor
 
@@ -31,7 +31,7 @@ class ExportedGraph:
 
     @cached_property
     def inputs(self) -> list[onnx.ValueInfoProto]:
-        given = {tensor.name for tensor in self.model.graph.initializer}
+        given = names_of_constants(self.model.graph)
         return [value for value in self.model.graph.input if value.name not in given]
 
     @cached_property
@@ -99,7 +99,7 @@ _BEHIND = frozenset({"Identity", "Cast", "Add", "Mul", "Div", "Tanh"})
 
 def _scoring(graph: onnx.GraphProto, logits: str) -> str | None:
     makers = {name: node for node in graph.node for name in node.output}
-    known = {tensor.name for tensor in graph.initializer}
+    known = names_of_constants(graph)
     for _ in graph.node:
         node = makers.get(logits)
         if node is None or node.op_type not in _OF_ROWS | _BEHIND:

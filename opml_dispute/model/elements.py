@@ -83,7 +83,8 @@ def dtype_of(number: int) -> DType:
 
 def values_of(tensor: TensorProto) -> Array:
     """A constant's elements, in the type that they become. Raises `Refuse` or `ValueError`."""
-    return as_type(np.asarray(numpy_helper.to_array(tensor)), held(tensor.data_type)[0])
+    dtype = held(tensor.data_type)[0]
+    return as_type(np.asarray(numpy_helper.to_array(tensor)), dtype)
 
 
 def as_type(values: Array, dtype: DType) -> Array:

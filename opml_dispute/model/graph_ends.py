@@ -15,10 +15,11 @@ from typing import Final
 
 _GRAPH: Final = 7
 """Field of a ModelProto."""
-_INITIALIZER, _INPUT, _OUTPUT = 5, 11, 12
+_INITIALIZER, _INPUT, _OUTPUT, _SPARSE_INITIALIZER = 5, 11, 12, 15
 """Fields of a GraphProto."""
 _VALUE_NAME: Final = 1
 _TENSOR_NAME: Final = 8
+_SPARSE_VALUES: Final = 1
 _LENGTH_DELIMITED: Final = 2
 _MOST_FIELDS: Final = 1 << 22
 """Of one message: beyond any model, and looked through in some seconds."""
@@ -51,16 +52,20 @@ def graph_ends(path: Path) -> GraphEnds | None:
 
 
 def _ends(data: mmap.mmap) -> GraphEnds | None:
-    ends: dict[int, list[str]] = {_INPUT: [], _OUTPUT: [], _INITIALIZER: []}
+    ends: dict[int, list[str]] = {_INPUT: [], _OUTPUT: [], _INITIALIZER: [], _SPARSE_INITIALIZER: []}
     found = False
     for number, _, start, end in fields_of(data, 0, len(data)):
         if number != _GRAPH:
             continue
         found = True
         for part, _, first, last in fields_of(data, start, end):
-            if part in ends:
+            if part == _SPARSE_INITIALIZER:
+                for piece, _, begin, close in fields_of(data, first, last):
+                    if piece == _SPARSE_VALUES:
+                        ends[part].append(_name(data, begin, close, _TENSOR_NAME))
+            elif part in ends:
                 ends[part].append(_name(data, first, last, _TENSOR_NAME if part == _INITIALIZER else _VALUE_NAME))
-    given = set(ends[_INITIALIZER])
+    given = {*ends[_INITIALIZER], *ends[_SPARSE_INITIALIZER]}
     inputs = tuple(name for name in ends[_INPUT] if name not in given)
     return GraphEnds(inputs, tuple(ends[_OUTPUT])) if found else None
 

@@ -48,7 +48,7 @@ def bind(value: onnx.ValueInfoProto, dims: Mapping[str, int]) -> tuple[DType, in
 
 def dimension_names(model: onnx.ModelProto) -> list[str]:
     """What `dims` may name: the inputs' named dimensions, then every `input.position`."""
-    given = {tensor.name for tensor in model.graph.initializer}
+    given = names_of_constants(model.graph)
     named, placed = [], []
     for value in model.graph.input:
         if value.name not in given and value.type.WhichOneof("value") == "tensor_type":
@@ -114,6 +114,25 @@ def constant_values(name: str, tensor: TensorProto) -> Array:
         raise UnsupportedType(name, str(refusal)) from None
     except (ValueError, TypeError) as error:
         raise InvalidModel(f"constant {name!r} cannot be read: {error}") from None
+
+
+def sparse_values(sparse: onnx.SparseTensorProto, values: Array) -> Array:
+    """A sparse constant with these values, as large as its dimensions say. Raises `InvalidModel`."""
+    try:
+        indices = numpy_helper.to_array(sparse.indices)
+        dense = np.zeros(tuple(sparse.dims), values.dtype)
+        if indices.ndim == 2:
+            dense[tuple(indices.T)] = values
+        else:
+            dense.reshape(-1)[indices] = values
+    except (ValueError, LookupError, TypeError, OverflowError) as error:
+        raise InvalidModel(f"sparse constant {sparse.values.name!r} cannot be read: {error}") from None
+    return dense
+
+
+def names_of_constants(graph: onnx.GraphProto) -> set[str]:
+    """Tensors that have a value in the graph, which may stand among its inputs as well."""
+    return {t.name for t in graph.initializer} | {sparse.values.name for sparse in graph.sparse_initializer}
 
 
 def constant_texts(g: Builder, tensor: TensorProto) -> Array:

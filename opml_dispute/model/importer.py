@@ -4,7 +4,7 @@ From an ONNX model to operations.
 `Importer.run` gives every graph input a tensor (`graph_inputs` makes its shape concrete), then walks the nodes in order
 and hands each to its lowering (`lower`). Shapes need no inference of their own: every tensor that a lowering returns
 has one. Known values are folded, so shape arithmetic makes no nodes. Control flow with a
-known condition, and functions of the model, are walked in place (`Subgraph`, `_call`).
+known condition, and functions of the model, are walked in place (`subgraph`, `_call`).
 
 A node that cannot be expressed is refused with the operator, the node, the opset and the reason (`refusals`,
 `reasons`).
@@ -13,15 +13,13 @@ A node that cannot be expressed is refused with the operator, the node, the opse
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-import numpy as np
 import onnx
-from onnx import AttributeProto, TensorProto, numpy_helper
+from onnx import AttributeProto, TensorProto
 
-from opml_dispute.model import elements, loop_ends
+from opml_dispute.model import elements
 from opml_dispute.model.attributes import listed, text_of
 from opml_dispute.model.builder import Builder
 from opml_dispute.model.graph_inputs import (
@@ -31,7 +29,9 @@ from opml_dispute.model.graph_inputs import (
     dimension_names,
     fixed_value,
     held_type,
+    names_of_constants,
     refuse_unknown,
+    sparse_values,
 )
 from opml_dispute.model.lower import LoweringEntry, Value, find
 from opml_dispute.model.mapped_weights import Parts
@@ -55,44 +55,8 @@ from opml_dispute.model.refusals import (
 )
 from opml_dispute.model.scope import Scope
 from opml_dispute.model.signature import check_inputs, result_types, schema_of
+from opml_dispute.model.subgraph import Argument, Site, Subgraph, bound
 from opml_dispute.model.tensor import Array, Tensor
-
-
-@dataclass(frozen=True, slots=True)
-class Subgraph:
-    """A graph in an attribute, with the scope that it stands in: calling it lowers its nodes in place."""
-
-    importer: Importer
-    graph: onnx.GraphProto
-    scope: Scope
-    opsets: Mapping[str, int]
-
-    def __call__(self, *inputs: Value) -> list[Value]:
-        """The graph's outputs for these inputs."""
-        inner = Scope(self.scope)
-        for value, given in zip(self.graph.input, inputs, strict=True):
-            inner.values[value.name] = given
-        self.importer.walk(self.graph, inner, self.opsets)
-        if any(inner.padding(value.name) is not None for value in self.graph.output):
-            raise Refuse("a branch or a loop's body has a result whose size depends on data")
-        return [inner[value.name] for value in self.graph.output]
-
-    @property
-    def outputs(self) -> int:
-        return len(self.graph.output)
-
-    def stays(self, output: int, given: int) -> bool:
-        """Whether output number `output` is true whenever input number `given` is, whatever the nodes compute."""
-        return loop_ends.stays(self.graph, output, given)
-
-    def conditions(self, states: Sequence[Value], iterations: int) -> Sequence[bool] | None:
-        """Whether a loop with this body goes on after each of its first iterations; None if that is not foreseen."""
-
-        def constant(value: Value) -> Array | None:
-            return value.values() if isinstance(value, Tensor) and value.is_constant else None
-
-        starts = [constant(state) for state in states]
-        return loop_ends.conditions(self.graph, starts, lambda name: constant(self.scope[name]), iterations)
 
 
 class Importer:
@@ -105,7 +69,6 @@ class Importer:
         """The inputs that stay inputs, in the graph's order."""
         self.notes = builder.notes
         self._functions = {(domain_name(f.domain), f.name, f.overload): f for f in self.model.functions}
-        self._arguments: dict[str, AttributeProto] = {}
         self._path: list[str] = []
         self._has_text = False
         self._rooms: dict[str, int] = {}
@@ -122,7 +85,7 @@ class Importer:
         self._make_room(max_sizes or {})
         graph = self.model.graph
         scope = Scope()
-        given = {tensor.name for tensor in graph.initializer}
+        given = names_of_constants(graph)
         refuse_unknown("dims", dims, dimension_names(self.model))
         refuse_unknown("constants", constants, [value.name for value in graph.input])
         unbound: list[tuple[str, str, int]] = []
@@ -149,7 +112,7 @@ class Importer:
         for tensor in graph.initializer:
             if tensor.name not in scope.values:
                 scope.values[tensor.name] = self._initializer(tensor)
-        self.walk(graph, scope, opsets)
+        self.walk(graph, Site(scope, opsets))
         outputs = {out.name: self._output(out, scope[out.name]) for out in graph.output}  # one listed twice is one
         if self._has_text:
             self.notes.append(elements.text_note(self.builder.texts()))
@@ -172,7 +135,7 @@ class Importer:
         scope.values |= {**self._constants, **given}
         opsets = {domain_name(opset.domain): opset.version for opset in self.model.opset_import}
         self._path.append(place)
-        self.walk(graph, scope, opsets)
+        self.walk(graph, Site(scope, opsets))
         self._path.pop()
         return {value.name: self._output(value, scope[value.name]) for value in graph.output}
 
@@ -201,17 +164,19 @@ class Importer:
             self.notes.append(f"{name!r} has room for {room:,} elements; the output {told!r} says how many are there")
         return outputs
 
-    def walk(self, graph: onnx.GraphProto, scope: Scope, opsets: Mapping[str, int]) -> None:
-        """Lowers the graph's nodes in order; every value gets its name in `scope`."""
+    def walk(self, graph: onnx.GraphProto, place: Site) -> None:
+        """Lowers the graph's nodes in order; every value gets its name in the place's scope."""
+        scope = place.scope
         for tensor in graph.initializer:
             if tensor.name not in scope.values:
                 scope.values[tensor.name] = self._constant(tensor)
         for sparse in graph.sparse_initializer:
-            scope.values[sparse.values.name] = self._sparse(sparse)
+            if sparse.values.name not in scope.values:
+                scope.values[sparse.values.name] = self._sparse(sparse)
         wanted = needed(graph.node, {value.name for value in graph.output})
         for index, node in enumerate(graph.node):
             if index in wanted:
-                self._node(node, scope, opsets)
+                self._node(node, place)
 
     def _initializer(self, tensor: TensorProto) -> Value:
         """An initializer of the model's own graph."""
@@ -220,8 +185,9 @@ class Importer:
             return self._constant(tensor)
         return self.builder.constant(elements.as_type(array, elements.held(tensor.data_type)[0]))
 
-    def _node(self, node: onnx.NodeProto, scope: Scope, opsets: Mapping[str, int]) -> None:
+    def _node(self, node: onnx.NodeProto, place: Site) -> None:
         self.builder.meter.lowered()
+        scope = place.scope
         domain = domain_name(node.domain)
         inputs = [scope[name] if name else None for name in node.input]
         while inputs and inputs[-1] is None:
@@ -233,11 +199,11 @@ class Importer:
         function = self._functions.get((domain, node.op_type, node.overload))
         results: Sequence[tuple[Value, Padding | None]]
         if function is not None:
-            results = self._call(function, node, list(zip(inputs, paddings, strict=True)), opsets, name)
+            results = self._call(function, node, list(zip(inputs, paddings, strict=True)), place, name)
         else:
-            results = self._lower(node, domain, name, inputs, paddings, scope, opsets)
+            results = self._lower(node, domain, name, inputs, paddings, place)
         if len(results) < len(node.output):
-            version = opsets.get(domain, 0)
+            version = place.opsets.get(domain, 0)
             reason = f"output number {len(results) + 1} is not supported"
             raise UnsupportedOp(node.op_type, name, version, reason)
         for output, (value, padding) in zip(node.output, results, strict=False):
@@ -251,19 +217,20 @@ class Importer:
         name: str,
         inputs: Sequence[Value],
         paddings: Sequence[Padding | None],
-        scope: Scope,
-        opsets: Mapping[str, int],
+        place: Site,
     ) -> Sequence[tuple[Value, Padding | None]]:
         """The operator's outputs, and the padding of those whose size depends on data."""
-        version = opsets.get(domain, 0)
+        version = place.opsets.get(domain, 0)
         full_name = "/".join([*self._path, name.lstrip("/")]) if self._path else name
         entry = find(domain, node.op_type, version)
         if entry is None:
             raise UnsupportedOp(node.op_type, full_name, version, why_unknown(node, version))
         outer, self.builder.origin = self.builder.origin, Origin(node.op_type, full_name, version)
-        rooms, self.builder.rooms = self.builder.rooms, self._rooms_of(node, scope)
+        rooms, self.builder.rooms = self.builder.rooms, self._rooms_of(node, place.scope)
         try:
-            attributes = {a.name: self._attribute(a, scope, opsets) for a in map(self._bound, node.attribute) if a}
+            attributes = {
+                a.attribute.name: self._attribute(a) for a in (bound(each, place) for each in node.attribute) if a
+            }
             attributes |= self._parts.lists.get(node.output[0] if node.output and not self._path else "", {})
             schema = schema_of(domain, node.op_type, version)
             results, made = self._checked(entry, schema, inputs, attributes, len(node.output))
@@ -352,46 +319,41 @@ class Importer:
         function: onnx.FunctionProto,
         node: onnx.NodeProto,
         inputs: Sequence[tuple[Value, Padding | None]],
-        opsets: Mapping[str, int],
+        place: Site,
         name: str,
     ) -> list[tuple[Value, Padding | None]]:
         """A function of the model, walked in place with its own names, attributes and operator sets."""
+        left_out = len(function.input) - len(inputs)
+        if left_out < 0:
+            found = f"{len(inputs)} inputs; expected at most {len(function.input)}"
+            raise UnsupportedOp(node.op_type, name, place.opsets.get(domain_name(node.domain), 0), found)
         inner = Scope()
-        given = [*inputs, *((None, None),) * (len(function.input) - len(inputs))]
-        for formal, (value, padding) in zip(function.input, given, strict=True):
+        for formal, (value, padding) in zip(function.input, [*inputs, *((None, None),) * left_out], strict=True):
             inner.put(formal, value, padding)
-        arguments = {a.name: a for a in function.attribute_proto}
-        arguments |= {a.name: a for a in map(self._bound, node.attribute) if a}
-        outer, self._arguments = self._arguments, arguments
-        self._path.append(name)
         own = {domain_name(opset.domain): opset.version for opset in function.opset_import}
+        arguments: dict[str, Argument] = {}
+        body = Site(inner, {**place.opsets, **own}, arguments)
+        arguments |= {a.name: Argument(a, body) for a in function.attribute_proto}
+        arguments |= {a.attribute.name: a for a in (bound(each, place) for each in node.attribute) if a}
+        self._path.append(name)
         wanted = needed(function.node, set(function.output))
-        for index, part in enumerate(function.node):
-            if index in wanted:
-                self._node(part, inner, {**opsets, **own})
-        self._path.pop()
-        self._arguments = outer
+        try:
+            for index, part in enumerate(function.node):
+                if index in wanted:
+                    self._node(part, body)
+        finally:
+            self._path.pop()
         return [(inner[output], inner.padding(output)) for output in function.output]
 
-    def _bound(self, attribute: AttributeProto) -> AttributeProto | None:
-        """The attribute, or the argument of the function being walked that it refers to; None if not given."""
-        if not attribute.ref_attr_name:
-            return attribute
-        argument = self._arguments.get(attribute.ref_attr_name)
-        if argument is None:
-            return None
-        bound = AttributeProto()
-        bound.CopyFrom(argument)
-        bound.name = attribute.name
-        return bound
-
-    def _attribute(self, attribute: AttributeProto, scope: Scope, opsets: Mapping[str, int]) -> Any:
-        """The attribute as a Python value: number, text, tuple, numpy array, or `Subgraph`."""
-        kind = attribute.type
+    def _attribute(self, argument: Argument) -> Any:
+        """The attribute as a Python value: number, text, tuple, tensor, or `Subgraph`."""
+        attribute, kind = argument.attribute, argument.attribute.type
         if kind == AttributeProto.GRAPH:
-            return Subgraph(self, attribute.g, scope, opsets)
+            return Subgraph(self, attribute.g, argument.place)
         if kind == AttributeProto.TENSOR:
             return self._constant(attribute.t)
+        if kind == AttributeProto.SPARSE_TENSOR:
+            return self._sparse(attribute.sparse_tensor)
         if kind == AttributeProto.STRING:
             return text_of(attribute.s)
         if kind in (AttributeProto.STRINGS, AttributeProto.FLOATS, AttributeProto.INTS):
@@ -415,18 +377,11 @@ class Importer:
             self.notes.append(note)
 
     def _sparse(self, sparse: onnx.SparseTensorProto) -> Tensor:
-        """A sparse initializer, written out."""
-        values, indices = (
-            constant_values(sparse.values.name, sparse.values),
-            numpy_helper.to_array(sparse.indices),
-        )
+        """A sparse constant, written out."""
+        values = constant_values(sparse.values.name, sparse.values)
         self.builder.meter.afford(prod(sparse.dims) * values.itemsize)
-        dense = np.zeros(tuple(sparse.dims), values.dtype)
-        if indices.ndim == 2:
-            dense[tuple(indices.T)] = values
-        else:
-            dense.reshape(-1)[indices] = values
-        return self.builder.constant(dense)
+        constant = self.builder.constant(sparse_values(sparse, values))
+        return constant.marked(elements.held(sparse.values.data_type)[1])
 
     def _output(self, value: onnx.ValueInfoProto, made: Value) -> Tensor:
         if not isinstance(made, Tensor):

@@ -18,7 +18,7 @@ import onnx
 from opml_dispute.engine.folding import float_mode
 from opml_dispute.model import elements
 from opml_dispute.model.builder import Builder
-from opml_dispute.model.graph_inputs import bind, fixed_value
+from opml_dispute.model.graph_inputs import bind, fixed_value, names_of_constants
 from opml_dispute.model.importer import Importer
 from opml_dispute.model.lower import Value, find
 from opml_dispute.model.lower.random import ALWAYS_DRAW, NO_SEED
@@ -29,6 +29,7 @@ from opml_dispute.model.reasons import why_unknown
 from opml_dispute.model.refusals import ModelError, UnboundDimension, UnsupportedOp
 from opml_dispute.model.scope import Scope
 from opml_dispute.model.seeding import declare_seed
+from opml_dispute.model.subgraph import Site
 from opml_dispute.model.tensor import Array, Shape, Tensor
 
 
@@ -87,7 +88,7 @@ class _Surveyor(Importer):
         """Fills `obstacles`."""
         self._make_room(max_sizes)
         graph, scope = self.model.graph, Scope()
-        given = {tensor.name for tensor in graph.initializer}
+        given = names_of_constants(graph)
         unbound: list[tuple[str, str, int]] = []
         for value in graph.input:
             if value.name in given:
@@ -111,7 +112,7 @@ class _Surveyor(Importer):
         if unbound and not self.obstacles:
             raise UnboundDimension(unbound)
         opsets = {domain_name(opset.domain): opset.version for opset in self.model.opset_import}
-        self.walk(graph, scope, opsets)
+        self.walk(graph, Site(scope, opsets))
         for value in graph.output:
             result = scope[value.name]
             if result is not _UNKNOWN:
@@ -127,13 +128,14 @@ class _Surveyor(Importer):
             self._found("", tensor.name, 0, refusal)
             return _UNKNOWN
 
-    def _node(self, node: onnx.NodeProto, scope: Scope, opsets: Mapping[str, int]) -> None:
+    def _node(self, node: onnx.NodeProto, place: Site) -> None:
+        scope, opsets = place.scope, place.opsets
         inputs = [scope[name] for name in node.input if name]
         is_function = (domain_name(node.domain), node.op_type, node.overload) in self._functions
         before = len(self.obstacles)
         try:
             if is_function or _UNKNOWN not in inputs:
-                super()._node(node, scope, opsets)
+                super()._node(node, place)
                 return
             self._look_up(node, opsets)
         except (ModelError, AttributeError, TypeError) as problem:

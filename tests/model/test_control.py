@@ -12,6 +12,7 @@ import pytest
 from opml_dispute.engine.inference import Inference
 from opml_dispute.model.compiler import compile_model
 from opml_dispute.model.program import Program
+from opml_dispute.model.refusals import ModelError
 from opml_dispute.model.tensor import Array
 from tests.model.graphs import parsed
 
@@ -179,6 +180,71 @@ def test_functions_of_the_model_are_walked_in_place() -> None:
         }""")
     program = assert_as_onnx_runtime(model, {"x": X})
     assert any("/" in node.name for node in program.nodes), "a node within a function says where"
+
+
+def test_a_graph_that_is_handed_to_a_function_takes_its_names_from_where_it_is_written() -> None:
+    """
+    So do its references to attributes. The function has a value and an argument of the same names, which it uses.
+
+    ONNX Runtime takes the function's own value here.
+    """
+    model = parsed("""
+        agraph (float[2,3] x) => (float[2,3] y) {
+            x2 = local.outer <scale = 3.0> (x)
+            y = Identity(x2)
+        }
+        <domain: "local", opset_import: ["" : 18, "local" : 1]>
+        outer <scale> (x) => (y) {
+            k = Constant <value = float {10}> ()
+            c = Constant <value = bool {1}> ()
+            y = local.chosen <scale = 5.0, body = told () => (float[2,3] r) {
+                s = Constant <value_float: float = @scale> ()
+                t = Add(x, k)
+                r = Mul(t, s)
+            }> (c, x)
+        }
+        <domain: "local", opset_import: ["" : 18]>
+        chosen <body, scale> (c, x) => (y) {
+            k = Constant <value = float {7}> ()
+            s = Constant <value_float: float = @scale> ()
+            b = If <then_branch: graph = @body, else_branch: graph = @body> (c)
+            d = Mul(b, s)
+            y = Add(d, k)
+        }""")
+    (got,) = Inference(compile_model(model), {"x": X}).outputs().values()
+    assert np.array_equal(got, (X + 10) * 3 * 5 + 7)
+
+
+def test_a_call_with_more_inputs_than_the_function_takes_is_refused() -> None:
+    model = parsed("""
+        agraph (float[2,3] x) => (float[2,3] y) { y = local.f(x, x) }
+        <domain: "local", opset_import: ["" : 18]>
+        f (a) => (c) { c = Relu(a) }""")
+    with pytest.raises(ModelError, match="2 inputs; expected at most 1"):
+        compile_model(model)
+
+
+def test_a_reference_to_an_attribute_outside_of_functions_is_refused() -> None:
+    model = parsed("agraph (float[2,3] x) => (float[2,3] y) { y = LeakyRelu <alpha: float = @a> (x) }")
+    with pytest.raises(ModelError, match="attribute 'alpha' refers to 'a'"):
+        compile_model(model)
+
+
+def test_a_loop_without_iterations_gives_nothing_of_its_narrow_type() -> None:
+    model = parsed(
+        """
+        agraph (float[2,3] x) => (float8e4m3fn[N,2,3] y) {
+            none = Constant <value = int64 {0}> ()
+            yes = Constant <value = bool {1}> ()
+            y = Loop (none, yes) <body = step (int64 i, bool going) => (bool goes, float8e4m3fn[2,3] z) {
+                goes = Identity(going)
+                z = Cast <to = 17> (x)
+            }>
+        }""",
+        19,
+    )
+    (got,) = Inference(compile_model(model), {"x": X}).outputs().values()
+    assert got.shape == (0, 2, 3)
 
 
 def test_an_optional_without_an_element_is_known_to_be_empty() -> None:

@@ -24,7 +24,7 @@ from opml_dispute.model.tensor import Shape, Tensor
 
 
 class Branch(Protocol):
-    """A graph in an attribute (`importer.Subgraph`)."""
+    """A graph in an attribute (`subgraph.Subgraph`)."""
 
     @property
     def outputs(self) -> int:
@@ -112,7 +112,7 @@ def loop(
         iteration += 1
     if not stacked and body.outputs > 1 + len(states):
         looked = _tried(g, body, g.scalar(0, DType.I64), g.scalar(True, DType.BOOL), *states)[1 + len(states) :]
-        return *carried, *(g.filled((0, *result.shape), 0, result.dtype) for result in looked)
+        return *carried, *(g.filled((0, *x.shape), 0, x.dtype).marked(x.narrow) for x in looked)
     return *carried, *(g.stack(list(results), 0) for results in zip(*stacked, strict=True))
 
 
@@ -228,7 +228,8 @@ def scan(
         looked = _tried(g, body, *carried, *empty)[count:]
         places = [axis % (x.rank + 1) for x, axis in zip(looked, out_axes_given, strict=True)]
         return *carried, *(
-            g.filled((*x.shape[:axis], 0, *x.shape[axis:]), 0, x.dtype) for x, axis in zip(looked, places, strict=True)
+            g.filled((*x.shape[:axis], 0, *x.shape[axis:]), 0, x.dtype).marked(x.narrow)
+            for x, axis in zip(looked, places, strict=True)
         )
     outputs = list(zip(*stacked, strict=True))
     out_axes = scan_output_axes or (0,) * len(outputs)

@@ -74,12 +74,14 @@ def chosen(g: Builder, held: Tensor, room: int) -> Chosen:
 def non_zero(g: Builder, x: Tensor) -> Tensor | Sized:
     """The indices of all elements but zeros, one row a dimension."""
     if x.is_constant:
-        return g.constant(np.array(np.nonzero(x.values()), np.int64).reshape(x.rank, -1))
+        # The index of a scalar has no components.
+        places = np.nonzero(np.atleast_1d(x.values()))
+        return g.constant(np.array(places, np.int64)[: x.rank])
     room = g.room("how many elements are not zero", x)
     flat = g.reshape(x, (x.size,))
     found = chosen(g, flat if x.dtype is DType.BOOL else g.invert(g.equal(flat, 0)), room)
     rows = [_component(g, found.places, x.shape, d) for d in range(x.rank)]
-    if not rows:  # of a scalar, whose index has no components
+    if not rows:
         return Sized(g.filled((0, room), 0, DType.I64), found.count, 1)
     return Sized(g.stack(rows, 0), found.count, 1)
 

@@ -22,14 +22,22 @@ from opml_dispute.model.tensor import Array, Shape, Tensor
 def constant(
     g: Builder,
     *,
+    sparse_value: Tensor | None = None,
     value: Tensor | None = None,
     value_float: float | None = None,
     value_floats: tuple[float, ...] | None = None,
     value_int: int | None = None,
     value_ints: tuple[int, ...] | None = None,
+    value_string: str | None = None,
+    value_strings: tuple[str, ...] | None = None,
 ) -> Tensor:
-    if value is not None:
-        return value
+    tensor = sparse_value if value is None else value
+    if tensor is not None:
+        return tensor
+    if value_string is not None:
+        return g.constant(g.text_numbers([value_string]).reshape(())).marked(TensorProto.STRING)
+    if value_strings is not None:
+        return g.constant(g.text_numbers(value_strings)).marked(TensorProto.STRING)
     for given, dtype in (
         (value_float, np.float32),
         (value_floats, np.float32),

@@ -29,7 +29,7 @@ def _spread(g: Builder, x: Tensor, vector: Tensor, axis: int, block_size: int) -
     if vector.size == 1:
         return g.reshape(vector, ())
     along = g.axis(x, axis)
-    if vector.rank == 1:
+    if vector.rank == 1 and not (block_size and x.rank == 1):
         for _ in range(x.rank - 1 - along):
             vector = vector.with_axis(vector.rank)
         return vector

@@ -333,8 +333,6 @@ def long_short_term_memory(
     layout: int,
 ) -> tuple[Tensor, ...]:
     """LSTM with weights of any kind, for the input and for a state of `size` elements."""
-    if input_forget:
-        raise Refuse("input_forget; expected separate input and forget gates")
 
     def cell(side: Direction, x: Tensor, states: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Gates in the order i (input), o (output), f (forget), c (cell)."""
@@ -345,7 +343,9 @@ def long_short_term_memory(
         if side.peepholes is not None:
             i = g.add(i, g.mul(side.gate(side.peepholes, 0), memory))
             forget = g.add(forget, g.mul(side.gate(side.peepholes, 2), memory))
-        memory = g.add(g.mul(f(g, forget), memory), g.mul(f(g, i), h_cell(g, c)))
+        taken = f(g, i)
+        kept = g.sub(1, taken) if input_forget else f(g, forget)
+        memory = g.add(g.mul(kept, memory), g.mul(taken, h_cell(g, c)))
         if side.peepholes is not None:
             o = g.add(o, g.mul(side.gate(side.peepholes, 1), memory))
         return g.mul(f(g, o), h_out(g, memory)), memory

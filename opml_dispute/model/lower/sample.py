@@ -8,6 +8,8 @@ neighbours. GridSample, RoiAlign and DeformConv differ in how they come by the c
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
 from itertools import product
 from math import prod
 
@@ -78,6 +80,21 @@ def sample(
     `mode` is nearest, linear or cubic. Outside there is nothing ("zeros"), the outermost elements ("border"), or the
     tensor mirrored ("reflection").
     """
+    shares = _shares(g, x, coordinates, mode=mode, padding=padding, align_corners=align_corners, batch=batch)
+    return reduce(g.add, shares)
+
+
+def _shares(
+    g: Builder,
+    x: Tensor,
+    coordinates: Sequence[Tensor],
+    *,
+    mode: str,
+    padding: str,
+    align_corners: bool,
+    batch: Tensor | None = None,
+) -> list[Tensor]:
+    """What each neighbour of the points of `sample` gives to their values: as many as the mode has neighbours."""
     taps: list[list[tuple[Tensor, Tensor | None, Tensor | None]]] = []  # place, weight, is inside
     for size, at in zip(x.shape[2:], coordinates, strict=True):
         low, high = (0.0, size - 1.0) if align_corners else (-0.5, size - 0.5)
@@ -108,7 +125,7 @@ def sample(
             place = g.cast(g.clipped(place, 0, size - 1), DType.I64)
             axis.append((place, weight, inside))
         taps.append(axis)
-    total: Tensor | None = None
+    shares = []
     for corner in product(*taps):
         value = _corner(g, x, batch, [place for place, _, _ in corner])
         share: Tensor | None = None
@@ -123,9 +140,8 @@ def sample(
             value = g.choose(seen.with_axis(1), value, 0)
         if share is not None:
             value = g.mul(value, share.with_axis(1))
-        total = value if total is None else g.add(total, value)
-    assert total is not None
-    return total
+        shares.append(value)
+    return shares
 
 
 _MODES = {"bilinear": "linear", "bicubic": "cubic", "linear": "linear", "cubic": "cubic", "nearest": "nearest"}
@@ -187,47 +203,90 @@ def roi_align(
     spatial_scale: float = 1.0,
 ) -> Tensor:
     """The average or maximum of points in each cell of regions [x0 y0 x1 y1] of x[N][C][H][W]."""
+    if mode not in ("avg", "max"):
+        raise Refuse(f"mode {mode!r}; expected 'avg' or 'max'")
     half = coordinate_transformation_mode == "half_pixel"
     corners = g.sub(g.mul(rois, spatial_scale), 0.5 if half else 0.0)
-    bounds = [corners.picked(1, i) for i in range(4)]
-    axes = []
-    for start, end, cells, size in (
-        (bounds[1], bounds[3], output_height, x.shape[2]),
-        (bounds[0], bounds[2], output_width, x.shape[3]),
-    ):
+    x0, y0, x1, y1 = (corners.picked(1, i) for i in range(4))
+    spans = []
+    for start, end, cells in ((y0, y1, output_height), (x0, x1, output_width)):
         extent = g.sub(end, start)
-        extent = extent if half else g.maximum(extent, 1)
-        count = sampling_ratio
-        if count <= 0:
-            known = g.known(extent, "how many points a region's cell has (sampling_ratio 0 derives it)")
-            counts = set(np.ceil(known / cells).astype(int).tolist())
-            if len(counts) != 1:
-                raise Refuse("regions of different sizes with sampling_ratio 0; expected one number of points")
-            (count,) = counts
-        g.expect_few(cells * max(count, 1), "points of a region along an axis")
+        spans.append(Span(start, extent if half else g.maximum(extent, 1), cells))
+    batch = g.cast(batch_indices, DType.I64)
+    if sampling_ratio > 0:
+        return _pooled(g, x, spans, (sampling_ratio, sampling_ratio), batch, mode)
+    # Regions whose cells have equally many points are computed at once.
+    alike: dict[tuple[int, int], list[int]] = {}
+    for region, counts in enumerate(zip(*(span.counts(g) for span in spans), strict=True)):
+        alike.setdefault(counts, []).append(region)
+    parts = [
+        _pooled(g, x, [span.of(g, regions) for span in spans], counts, _rows(g, batch, regions), mode)
+        for counts, regions in alike.items()
+    ]
+    if not parts:
+        return g.filled((0, x.shape[1], output_height, output_width), 0, x.dtype)
+    order = [region for regions in alike.values() for region in regions]
+    return _rows(g, g.concat(parts, 0), [order.index(region) for region in range(len(order))])
+
+
+def _rows(g: Builder, x: Tensor, rows: Sequence[int]) -> Tensor:
+    """The rows of x of these numbers."""
+    if list(rows) == list(range(x.shape[0])):
+        return x
+    g.expect_few(len(rows), "regions in cells of different sizes")
+    return g.concat([x.sliced(0, row, 1) for row in rows], 0)
+
+
+@dataclass(frozen=True)
+class Span:
+    """Where regions lie along an axis."""
+
+    start: Tensor
+    extent: Tensor
+    cells: int
+    """Parts of equal size that each region is divided into."""
+
+    def counts(self, g: Builder) -> list[int]:
+        """How many points a cell of each region has, if the operator's `sampling_ratio` leaves it open."""
+        known = g.known(self.extent, "how many points a region's cell has (sampling_ratio 0 derives it)")
+        return [int(count) for count in np.ceil(known / self.cells)]
+
+    def of(self, g: Builder, regions: Sequence[int]) -> Span:
+        return Span(_rows(g, self.start, regions), _rows(g, self.extent, regions), self.cells)
+
+
+def _pooled(g: Builder, x: Tensor, spans: Sequence[Span], counts: tuple[int, int], batch: Tensor, mode: str) -> Tensor:
+    """
+    RoiAlign of regions whose cells have `counts` points along each axis.
+
+    A region that ends before it begins has no points, and gives 0. The maximum is that of what each point's neighbours
+    give to its value, not of the values: so ONNX Runtime and ONNX's reference evaluator have it.
+    """
+    n = batch.shape[0]
+    for span, count in zip(spans, counts, strict=True):
+        g.expect_few(span.cells * max(count, 1), "points of a region along an axis")
+    if min(counts) <= 0:
+        return g.filled((n, x.shape[1], *(span.cells for span in spans)), 0, x.dtype)
+    axes = []
+    for span, count, size in zip(spans, counts, x.shape[2:], strict=True):
         # Point i of cell c lies at start + (c + (i + 0.5) / count) * extent / cells.
-        steps = (np.arange(cells)[:, None] + (np.arange(count) + 0.5) / count).reshape(-1) / cells
-        at = g.add(start.with_axis(1), g.mul(extent.with_axis(1), g.constant(steps.astype(np.float32))))
-        outside = g.either(g.less(at, -1), g.less(size, at))
-        axes.append((at, outside, cells, count))
-    (y, y_out, rows, per_row), (z, z_out, columns, per_column) = axes
-    n, across = rois.shape[0], columns * per_column
-    shape = (n, rows * per_row, across)
-    points = rows * per_row * across
+        steps = (np.arange(span.cells)[:, None] + (np.arange(count) + 0.5) / count).reshape(-1) / span.cells
+        at = g.add(span.start.with_axis(1), g.mul(span.extent.with_axis(1), g.constant(steps.astype(np.float32))))
+        axes.append((at, g.either(g.less(at, -1), g.less(size, at))))
+    (y, y_out), (z, z_out) = axes
+    shape = (n, y.shape[1], z.shape[1])
+    points = y.shape[1] * z.shape[1]
     coordinates = [
         g.reshape(y.with_axis(2).broadcast(shape), (n, points)),
         g.reshape(z.with_axis(1).broadcast(shape), (n, points)),
     ]
-    if mode not in ("avg", "max"):
-        raise Refuse(f"mode {mode!r}; expected 'avg' or 'max'")
-    if mode == "max":
-        raise Refuse("mode 'max' is not supported; expected 'avg'")
-    batch = g.cast(batch_indices, DType.I64)
-    values = sample(g, x, coordinates, mode="linear", padding="border", align_corners=True, batch=batch)
+    shares = _shares(g, x, coordinates, mode="linear", padding="border", align_corners=True, batch=batch)
+    values = reduce(g.add if mode == "avg" else g.maximum, shares)
     beyond = g.reshape(g.either(y_out.with_axis(2), z_out.with_axis(1)).broadcast(shape), (n, 1, points))
     values = g.choose(beyond, 0, values)
-    split = g.reshape(values, (n, x.shape[1], rows, per_row, columns, per_column))
-    return g.reduce_mean(split, (3, 5), keepdims=False)
+    split = g.reshape(values, (n, x.shape[1], spans[0].cells, counts[0], spans[1].cells, counts[1]))
+    pool = g.reduce_mean if mode == "avg" else g.reduce_max
+    return pool(split, (3, 5), keepdims=False)
 
 
 @lowers("RoiAlign", in_f32=True)

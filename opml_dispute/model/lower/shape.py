@@ -150,8 +150,11 @@ def _sliced(g: Builder, x: Tensor, starts: list[int], ends: list[int], axes: lis
         raise Refuse(f"a slice from {starts} to {ends} by {steps} along {axes}")
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
         d = g.axis(x, axis)
-        # Python's own slices clamp as ONNX's do.
-        places = range(*slice(start, None if step < 0 and end < -x.shape[d] else end, step).indices(x.shape[d]))
+        size = x.shape[d]
+        # Python's own slices clamp as ONNX's do, but for those that go backwards: ONNX's begin at the first element at
+        # the earliest, and end before it.
+        first, last = (max(start, -size), None if end < -size else end) if step < 0 else (start, end)
+        places = range(*slice(first, last, step).indices(size))
         x = x.sliced(d, places.start, len(places), step)
     return x
 
