@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -107,6 +108,27 @@ class SegmentMemory:
             native().opml_ml_free(handle)
 
 
+class PackedWeights:
+    """
+    What is packed of a schedule's weights, from its second run on, for all inferences (native/inference/weights.c).
+    """
+
+    def __init__(self, schedule: Schedule) -> None:
+        """Raises `SegmentUnavailable` if there is no memory."""
+        self.handle = native().opml_weights_new(len(schedule.chained))
+        if not self.handle:
+            raise SegmentUnavailable(f"no memory for the weights of {len(schedule.chained):,} steps")
+        _PACKED[schedule] = self
+
+    def __del__(self) -> None:
+        handle, self.handle = getattr(self, "handle", None), None
+        if handle:
+            native().opml_weights_free(handle)
+
+
+_PACKED: Final = WeakKeyDictionary[Schedule, PackedWeights]()
+
+
 class ReadySchedule:
     """A schedule made ready for one segment (native/inference/schedule.c)."""
 
@@ -116,10 +138,12 @@ class ReadySchedule:
         copied from was written to.
         """
         fill(schedule.weight_copies)
-        self._schedule, self._segment = schedule, segment  # both must outlive what is made of them
+        self._weights = _PACKED.get(schedule) or PackedWeights(schedule)
+        self._schedule, self._segment = schedule, segment  # all three must outlive what is made of them
         clearings = schedule.clearings
         self._handle = native().opml_schedule_new(
             segment.handle,
+            self._weights.handle,
             schedule.records,
             len(schedule.records) // RECORD_BYTES,
             schedule.copies,
@@ -160,8 +184,10 @@ def native() -> ctypes.CDLL:
             "opml_ml_zero": (None, [pointer, u64, u64]),
             "opml_schedule_new": (
                 pointer,
-                [pointer, bytes_, u64, bytes_, pointer, u64, bytes_, pointer, u64, u64, ctypes.c_uint],
+                [pointer, pointer, bytes_, u64, bytes_, pointer, u64, bytes_, pointer, u64, u64, ctypes.c_uint],
             ),
+            "opml_weights_new": (pointer, [u64]),
+            "opml_weights_free": (None, [pointer]),
             "opml_schedule_run": (ctypes.c_int, [pointer, pointer]),
             "opml_schedule_free": (None, [pointer]),
             "opml_records_check": (None, [ctypes.c_char_p, u64, pointer, pointer, pointer]),

@@ -1,6 +1,7 @@
 """
 Weights that a schedule packs once, for all of its steps and runs: the same bits as without.
 
+Those of convolutions are packed before the second run of a program, by whichever inference; `assert_same` runs several.
 Steps of a recurrence share what is packed; ranges of columns, by which threads cut a product of few rows, begin
 anywhere in it.
 """
@@ -43,3 +44,34 @@ def test_bytes(rows: int) -> None:
     product = graph.node("MatMulInteger", graph.input("x", [rows, 170], TensorProto.UINT8), weights)
     model = graph.model([graph.node("Cast", product, to=TensorProto.FLOAT)])
     assert_same(compile_model(model), {"x": rng.integers(0, 256, (rows, 170), dtype=np.uint8)})
+
+
+@pytest.mark.parametrize(("images", "side"), [(1, 7), (9, 3), (70, 1), (2, 15)])
+def test_convolutions_that_share_weights(images: int, side: int) -> None:
+    """Packed weights of convolutions change no bit, with what is added and rectified behind them, for any images."""
+    rng = np.random.default_rng(side)
+    graph = Graph()
+    x = graph.input("x", [images, 40, side, side])
+    weights = graph.constant((rng.standard_normal((40, 40, 3, 3)) / 20).astype(np.float32))
+    bias = graph.constant(rng.standard_normal(40).astype(np.float32))
+    pads = [1, 1, 1, 1]
+    first = graph.node("Relu", graph.node("Conv", x, weights, bias, pads=pads))
+    second = graph.node("Relu", graph.node("Add", graph.node("Conv", first, weights, pads=pads), x))
+    grouped = graph.constant(rng.standard_normal((80, 20, 1, 1)).astype(np.float32))
+    last = graph.node("Conv", second, grouped, group=2, strides=[2, 2])
+    made = compile_model(graph.model([last]))
+    values = rng.standard_normal((images, 40, side, side)).astype(np.float32)
+    values[0, 3, 0, 0] = np.inf
+    assert_same(made, {"x": values})
+    assert_same(made, {"x": -values})
+
+
+@pytest.mark.parametrize("columns", [1, 5, 40])
+def test_one_matrix_times_windows_of_a_signal(columns: int) -> None:
+    """What a spectrum is made of: long windows over one channel, of many signals."""
+    rng = np.random.default_rng(columns)
+    graph = Graph()
+    x = graph.input("x", [13, 1, 64 + 16 * (columns - 1)])
+    weights = graph.constant(rng.standard_normal((70, 1, 64)).astype(np.float32))
+    model = graph.model([graph.node("Conv", x, weights, strides=[16])])
+    assert_same(compile_model(model), {"x": rng.standard_normal((13, 1, 64 + 16 * (columns - 1))).astype(np.float32)})

@@ -2,8 +2,8 @@
 A place to run single node records.
 
 `Bench` is memory in the guise of a segment: `run` lays a case's arrays down, runs its record with the plain kernels,
-the fast paths, or the kernels on the VM's own bytes, and answers the bytes that the output may lie in. Cases come from
-`cases`.
+the fast paths, the kernels on the VM's own bytes, or the fast paths with weights packed before the run, and answers the
+bytes that the output may lie in. Cases come from `cases`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ import numpy.typing as npt
 from opml_dispute.engine.segment_memory import SegmentMemory, Validation, native, validate_records
 from tests.kernels.maker import Array, Case
 
-PLAIN, FAST, VM_BYTES = 0, 1, 2
+PLAIN, FAST, VM_BYTES, PACKED = 0, 1, 2, 3
+NOT_PACKED = -1
+"""The status of a node whose weights are not packed before a run, where that was asked for."""
 
 
 class Bench:

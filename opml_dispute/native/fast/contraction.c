@@ -16,6 +16,9 @@ int fast_contract(u8 *segment, const struct record *r, u64 lo, u64 hi, const str
     u64 M = r->dim[m_at], N = r->dim[n_at], K = r->imm[0];
     if (r->dtype_in[0] != DT_F32 || (hi - lo) * K < WORTH_PACKING)
         return 0;
+    int is_first = prepared && prepared->memory && prepared->is_first;
+    if (is_first && fast_contract_channels(segment, r, lo, hi, finish, prepared, s))
+        return 1;
     i64 o_m = r->stride[0][m_at], o_n = r->stride[0][n_at];
     /* Columns of a product must lie side by side. If rows do instead, make the transposed product: the products
      * a * b are the same in either order. */
@@ -59,7 +62,7 @@ int fast_contract(u8 *segment, const struct record *r, u64 lo, u64 hi, const str
             g.o_m = o_n;
             g.bias_m = r->stride[3][n_at];
             g.bias_n = r->stride[3][m_at];
-        } else if (prepared && prepared->memory && rows <= FEW_ROWS) {
+        } else if (prepared && prepared->memory && !is_first && rows <= FEW_ROWS) {
             g.panels = (const float *)prepared->memory + p.column / GEMM_PANEL * GEMM_PANEL * K;
             g.panel_column = p.column % GEMM_PANEL;
         }
@@ -77,7 +80,7 @@ int fast_prepare_rows(struct fast_prepared *prepared, const u8 *segment, const s
         bytes = panels * GEMM_PANEL * K * sizeof(float);
     if (r->dim[m_at] > FEW_ROWS || N == 1 || r->stride[0][n_at] != 1 || bytes > FAST_ROWS_MOST || K * N < WORTH_PACKING)
         return 0;
-    prepared->memory = aligned_alloc(64, bytes);
+    prepared->memory = fast_allocate(bytes);
     if (!prepared->memory)
         return 0;
     struct matrix b = {(const float *)(segment + r->in[1]), (i64)r->imm[2], r->stride[2][n_at]};

@@ -11,45 +11,6 @@
 /* Above this many floats a copy is no longer worth its memory. */
 #define LAYOUT_MOST (1ull << 27)
 
-/* One image and group being laid out. */
-struct laying {
-    const struct layout *l;
-    const struct window *g;
-    const float *x;
-    float *to;
-    struct layout_part parts[MOST_PARTS]; /* of a row that there is */
-};
-
-static void lay_out_row(void *self, i64 from, i64 to)
-{
-    const struct laying *laying = self;
-    const struct layout *l = laying->l;
-    i64 stride = laying->g->stride[2], size = l->size[2];
-    for (i64 i = 0; i < stride; i++) {
-        if (l->part_of[2][i] < 0)
-            continue;
-        float *part = laying->to + to + l->part_of[2][i] * l->part[2];
-        struct layout_part in = from >= 0 ? laying->parts[i] : (struct layout_part){0, 0, 0};
-        for (i64 at = 0; at < in.first; at++)
-            part[at] = 0.0f;
-        const float *x = laying->x + from + in.from;
-        i64 at = in.first;
-        if (stride == 1) {
-            /* Whole vectors: what goes over is zeroed, and behind the row is the next, or room. */
-            for (; at < in.end; at += LANES, x += LANES)
-                *(vec *)(part + at) = *(const vec *)x;
-        } else if (stride == 2) {
-            /* The last of the 2 LANES floats read is not needed, and need not be in the input. */
-            for (; at + LANES < in.end; at += LANES, x += 2 * LANES)
-                *(vec *)(part + at) = every_second(x);
-        }
-        for (; at < in.end; at++, x += stride)
-            part[at] = *x;
-        for (at = in.end; at < size; at++)
-            part[at] = 0.0f;
-    }
-}
-
 struct positions {
     const struct layout *layout;
     const float *at; /* where it lies */
@@ -244,10 +205,7 @@ static int convolve(struct work *k, u64 image, u64 m, u64 rows, u64 p, u64 end)
     if (k->direct) {
         k->at = x;
     } else if (k->laid_out != counted) {
-        struct laying laying = {.l = &k->l, .g = g, .x = x, .to = k->memory};
-        for (i64 i = 0; i < g->stride[2]; i++)
-            laying.parts[i] = layout_part(&k->l, g, i);
-        layout_rows(&k->l, g, p, end, lay_out_row, &laying);
+        layout_floats(&k->l, g, x, p, end, k->memory);
         k->laid_out = counted;
         k->at = k->memory;
     }
@@ -283,10 +241,11 @@ static int convolve(struct work *k, u64 image, u64 m, u64 rows, u64 p, u64 end)
 }
 
 int fast_conv(u8 *segment, const struct record *r, u64 lo, u64 hi, const struct fast_finish *finish,
-              struct fast_scratch *s)
+              const struct fast_prepared *prepared, struct fast_scratch *s)
 {
     struct work k;
-    if (fast_conv_depthwise(segment, r, lo, hi, finish, s))
+    if (fast_conv_depthwise(segment, r, lo, hi, finish, s) ||
+        (prepared && prepared->memory && fast_conv_channels(segment, r, lo, hi, finish, prepared, s)))
         return 1;
     if (!begin(&k, segment, r, hi - lo, finish, s))
         return 0;
@@ -318,7 +277,7 @@ int fast_conv(u8 *segment, const struct record *r, u64 lo, u64 hi, const struct 
 
 /* If a range is cut between channels, each thread lays out and packs all positions for its channels; if positions are
  * cut, each thread packs all weights. */
-unsigned fast_conv_columns(const struct record *r, unsigned workers, u64 *each)
+unsigned fast_conv_columns(const struct record *r, const struct fast_prepared *prepared, unsigned workers, u64 *each)
 {
     struct window g;
     window_decode(&g, r);
@@ -329,7 +288,7 @@ unsigned fast_conv_columns(const struct record *r, unsigned workers, u64 *each)
         return 0;
     double rows = (double)((channels + workers - 1) / workers), all = (double)channels;
     double by_rows = (double)panels * (rows + PANEL_COST) + ROW_COST * rows;
-    double by_positions = (double)share * (all + PANEL_COST) + ROW_COST * all;
+    double by_positions = (double)share * (all + PANEL_COST) + (prepared->memory ? 0.0 : ROW_COST * all);
     if (by_rows < by_positions)
         return 0;
     *each = share * TILE_N;
@@ -337,9 +296,11 @@ unsigned fast_conv_columns(const struct record *r, unsigned workers, u64 *each)
 }
 
 void fast_conv_run_columns(u8 *segment, const struct record *r, u64 first, u64 end, const struct fast_finish *finish,
-                           struct fast_scratch *s, fast_finished *otherwise)
+                           const struct fast_prepared *prepared, struct fast_scratch *s, fast_finished *otherwise)
 {
     struct work k;
+    if (prepared->memory && fast_conv_channels_columns(segment, r, first, end, finish, prepared, s))
+        return;
     int done = begin(&k, segment, r, (end - first) * (r->hi - r->lo), finish, s);
     k.shared = 1;
     if (!done)
@@ -357,22 +318,23 @@ void fast_conv_run_columns(u8 *segment, const struct record *r, u64 first, u64 e
 #else
 
 int fast_conv(u8 *segment, const struct record *r, u64 lo, u64 hi, const struct fast_finish *finish,
-              struct fast_scratch *s)
+              const struct fast_prepared *prepared, struct fast_scratch *s)
 {
-    (void)segment, (void)r, (void)lo, (void)hi, (void)finish, (void)s;
+    (void)segment, (void)r, (void)lo, (void)hi, (void)finish, (void)prepared, (void)s;
     return 0;
 }
 
-unsigned fast_conv_columns(const struct record *r, unsigned workers, u64 *each)
+unsigned fast_conv_columns(const struct record *r, const struct fast_prepared *prepared, unsigned workers, u64 *each)
 {
-    (void)r, (void)workers, (void)each;
+    (void)r, (void)prepared, (void)workers, (void)each;
     return 0;
 }
 
 void fast_conv_run_columns(u8 *segment, const struct record *r, u64 first, u64 end, const struct fast_finish *finish,
-                           struct fast_scratch *s, fast_finished *otherwise)
+                           const struct fast_prepared *prepared, struct fast_scratch *s, fast_finished *otherwise)
 {
-    (void)segment, (void)r, (void)first, (void)end, (void)finish, (void)s, (void)otherwise; /* never used */
+    (void)segment, (void)r, (void)first, (void)end, (void)finish, (void)prepared, (void)s;
+    (void)otherwise; /* never used */
 }
 
 #endif

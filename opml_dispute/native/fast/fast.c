@@ -1,4 +1,6 @@
 /* Chooses the fast path of a node, if there is one, and finishes its outputs. */
+#include <string.h>
+
 #include "fast.h"
 
 #include "kernels/float32.h"
@@ -14,6 +16,12 @@ int fast_prepare_contraction(struct fast_prepared *prepared, const u8 *segment, 
 
 int fast_prepares_alike(const struct record *one, const struct record *other)
 {
+    if (one->opcode != other->opcode)
+        return 0;
+    if (one->opcode == OP_CONV) /* the same weights, seen as the same channels, groups and taps */
+        return one->in[1] == other->in[1] && one->dtype_in[0] == other->dtype_in[0] &&
+               !memcmp(one->body + 2, other->body + 2, 3 * sizeof *one->body) &&
+               !memcmp(one->body + 8, other->body + 8, 3 * sizeof *one->body);
     unsigned n_one = one->rank - 1u, n_other = other->rank - 1u;
     return one->in[1] == other->in[1] && one->dtype_in[0] == other->dtype_in[0] &&
            one->dtype_in[1] == other->dtype_in[1] && one->imm[0] == other->imm[0] && one->imm[2] == other->imm[2] &&
@@ -31,7 +39,7 @@ int fast_run(u8 *segment, const struct record *r, u64 lo, u64 hi, const struct f
         return fast_contract(segment, r, lo, hi, &as_it_is, prepared, s) ||
                fast_contract_integers(segment, r, lo, hi, prepared, s) || fast_halves(segment, r, lo, hi, s);
     case OP_CONV:
-        return fast_conv(segment, r, lo, hi, &as_it_is, s) || fast_conv_integers(segment, r, lo, hi, s) ||
+        return fast_conv(segment, r, lo, hi, &as_it_is, prepared, s) || fast_conv_integers(segment, r, lo, hi, s) ||
                fast_halves(segment, r, lo, hi, s);
     case OP_POOL: return fast_pool(segment, r, lo, hi, s) || fast_halves(segment, r, lo, hi, s);
     case OP_COPY: return fast_copy(segment, r, lo, hi);
@@ -62,7 +70,7 @@ void fast_run_finished(u8 *segment, const struct record *r, u64 lo, u64 hi, cons
                        const struct fast_prepared *prepared, struct fast_scratch *s)
 {
     if ((r->opcode == OP_CONTRACT && fast_contract(segment, r, lo, hi, finish, prepared, s)) ||
-        (r->opcode == OP_CONV && fast_conv(segment, r, lo, hi, finish, s)))
+        (r->opcode == OP_CONV && fast_conv(segment, r, lo, hi, finish, prepared, s)))
         return;
     if (!fast_run(segment, r, lo, hi, prepared, s))
         kernel_run(segment, r, lo, hi);
@@ -70,7 +78,7 @@ void fast_run_finished(u8 *segment, const struct record *r, u64 lo, u64 hi, cons
 }
 
 void fast_run_columns(u8 *segment, const struct record *r, u64 first, u64 end, const struct fast_finish *finish,
-                      struct fast_scratch *s)
+                      const struct fast_prepared *prepared, struct fast_scratch *s)
 {
-    fast_conv_run_columns(segment, r, first, end, finish, s, fast_run_finished);
+    fast_conv_run_columns(segment, r, first, end, finish, prepared, s, fast_run_finished);
 }

@@ -19,7 +19,9 @@ struct fast_scratch {
     struct fast_buffer wide;   /* what was widened to binary32 */
 };
 
-/* At least `size` bytes, aligned to 64; null if there is no memory (then decline). */
+/* At least `size` bytes, aligned to 64, for `free`; null if there is no memory (then decline). */
+void *fast_allocate(size_t size);
+/* The same, kept by the buffer. */
 void *fast_buffer_get(struct fast_buffer *buffer, size_t size);
 void fast_scratch_free(struct fast_scratch *s);
 
@@ -36,15 +38,19 @@ struct fast_prepared {
     void *memory;
     u64 bytes;
     int is_shared;
+    int is_first; /* it is the first factor that never changes (channel_contraction.c) */
 };
 /* Above this many bytes a constant is not prepared; binary32, which is prepared beside the original, above this many. */
 #define FAST_PREPARED_MOST (64ull << 20)
 #define FAST_ROWS_MOST     (4ull << 20)
 
-/* Prepares a contraction whose second factor never changes; 0 if there is nothing to win. */
+/* Prepares a contraction one factor of which never changes; 0 if there is nothing to win. */
 int fast_prepare_contraction(struct fast_prepared *prepared, const u8 *segment, const struct record *r);
 int fast_prepare_integers(struct fast_prepared *prepared, const u8 *segment, const struct record *r);
 int fast_prepare_rows(struct fast_prepared *prepared, const u8 *segment, const struct record *r);
+int fast_prepare_channels(struct fast_prepared *prepared, const u8 *segment, const struct record *r);
+/* The same of a convolution. */
+int fast_prepare_convolution(struct fast_prepared *prepared, const u8 *segment, const struct record *r);
 /* Whether what is prepared for one contraction serves another. */
 int fast_prepares_alike(const struct record *one, const struct record *other);
 void fast_prepared_free(struct fast_prepared *prepared);
@@ -52,10 +58,14 @@ void fast_prepared_free(struct fast_prepared *prepared);
 /* One opcode each, as fast_run. Those with `finish` finish what they make, unless they decline. */
 int fast_contract(u8 *segment, const struct record *r, u64 lo, u64 hi, const struct fast_finish *finish,
                   const struct fast_prepared *prepared, struct fast_scratch *s);
+int fast_contract_channels(u8 *segment, const struct record *r, u64 lo, u64 hi, const struct fast_finish *finish,
+                           const struct fast_prepared *prepared, struct fast_scratch *s);
 int fast_contract_integers(u8 *segment, const struct record *r, u64 lo, u64 hi, const struct fast_prepared *prepared,
                            struct fast_scratch *s);
 int fast_conv(u8 *segment, const struct record *r, u64 lo, u64 hi, const struct fast_finish *finish,
-              struct fast_scratch *s);
+              const struct fast_prepared *prepared, struct fast_scratch *s);
+int fast_conv_channels(u8 *segment, const struct record *r, u64 lo, u64 hi, const struct fast_finish *finish,
+                       const struct fast_prepared *prepared, struct fast_scratch *s);
 int fast_conv_depthwise(u8 *segment, const struct record *r, u64 lo, u64 hi, const struct fast_finish *finish,
                         struct fast_scratch *s);
 int fast_conv_integers(u8 *segment, const struct record *r, u64 lo, u64 hi, struct fast_scratch *s);
@@ -132,13 +142,16 @@ void fast_run_finished(u8 *segment, const struct record *r, u64 lo, u64 hi, cons
 
 /* A convolution's outputs may be shared out by positions: [first, end) of every channel of every image. How many parts are
  * best for `workers` threads, each of `*each` positions but the last; 0 if it is better cut as a range. */
-unsigned fast_conv_columns(const struct record *r, unsigned workers, u64 *each);
+unsigned fast_conv_columns(const struct record *r, const struct fast_prepared *prepared, unsigned workers, u64 *each);
 void fast_run_columns(u8 *segment, const struct record *r, u64 first, u64 end, const struct fast_finish *finish,
-                      struct fast_scratch *s);
+                      const struct fast_prepared *prepared, struct fast_scratch *s);
+int fast_conv_channels_columns(u8 *segment, const struct record *r, u64 first, u64 end,
+                               const struct fast_finish *finish, const struct fast_prepared *prepared,
+                               struct fast_scratch *s);
 /* The same; `otherwise` makes what this way cannot. */
 typedef void fast_finished(u8 *segment, const struct record *r, u64 lo, u64 hi, const struct fast_finish *finish,
                            const struct fast_prepared *prepared, struct fast_scratch *s);
 void fast_conv_run_columns(u8 *segment, const struct record *r, u64 first, u64 end, const struct fast_finish *finish,
-                           struct fast_scratch *s, fast_finished *otherwise);
+                           const struct fast_prepared *prepared, struct fast_scratch *s, fast_finished *otherwise);
 
 #endif

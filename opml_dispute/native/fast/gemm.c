@@ -247,6 +247,7 @@ void pack_matrix(const void *b, float *to, size_t k0, size_t depth, size_t n0, s
 }
 
 static size_t least(size_t x, size_t y) { return x < y ? x : y; }
+static size_t rounded_up(size_t x, size_t unit) { return (x + unit - 1) / unit * unit; }
 
 /* The height of the next tile where `left` rows are left: no low tile at the end, which would be slow. */
 static unsigned next_height(size_t left)
@@ -273,8 +274,9 @@ struct block {
     size_t tall; /* terms of a tile */
     float *a;    /* where to pack rows; null: they are taken as they lie */
     float *b;
-    float *sums; /* [M][TILE_N], for tiles that are narrower */
-    int keeps_b; /* panels of b are packed by the first rows, for all; else each is packed, used and forgotten */
+    float *sums;     /* [M][TILE_N], for tiles that are narrower */
+    int keeps_b;     /* panels of b are packed by the first rows, for all; else each is packed, used and forgotten */
+    size_t together; /* columns of the panels that rows pass over at a time */
 };
 
 /* Rows i and so on, columns j and so on, terms k and so on of a block; a, b: where those rows and columns begin. */
@@ -305,18 +307,43 @@ static void run_in_block(const struct block *block, size_t i, unsigned mr, size_
     make_tile(&t, mr, (unsigned)least(block->columns - j, TILE_N), block->sums + m * TILE_N);
 }
 
-/* Fetches where the sums of the tile at row i, column j will be put: rows so far apart no processor foresees. */
+/* Fetches where the sums of the tile at row i, column j will be put, and what is added to them: rows so far apart no
+ * processor foresees. */
 static void expect_sums(const struct block *block, size_t i, size_t j)
 {
     const struct gemm *g = block->g;
-    const float *to = g->out + (ptrdiff_t)(block->m0 + i) * g->o_m + (ptrdiff_t)(block->n0 + j);
-    for (size_t left = least(block->rows - i, TILE_M); left; left--, to += g->o_m) {
-        __builtin_prefetch(to, 1);
-        __builtin_prefetch(to + LANES, 1);
+    ptrdiff_t at = (ptrdiff_t)(block->m0 + i) * g->o_m + (ptrdiff_t)(block->n0 + j);
+    for (size_t left = least(block->rows - i, TILE_M); left; left--, at += g->o_m) {
+        __builtin_prefetch(g->out + at, 1);
+        __builtin_prefetch(g->out + at + LANES, 1);
+        if (g->add) {
+            __builtin_prefetch(g->add + at);
+            __builtin_prefetch(g->add + at + LANES);
+        }
     }
 }
 
-/* Panel by panel of b, each in the nearest cache, all rows pass over it. */
+/* Of columns [j, j + columns) and terms [k, k + depth), whose panels are packed at `panels`: the tiles of all rows. */
+static void run_panels(const struct block *block, size_t j, size_t columns, size_t k, size_t depth, const float *panels)
+{
+    const struct gemm *g = block->g;
+    /* The next panel may come from far away, even from another core's cache, and is not read in a row: each of the
+     * first tiles fetches one of its lines. */
+    size_t next = block->n0 + j + columns, tile = 0;
+    const float *ahead = g->place && block->m0 == 0 && next < g->N ? g->place(g->b, next) : NULL;
+    for (size_t i = 0; i < block->rows;) {
+        unsigned mr = next_height(block->rows - i);
+        for (size_t n = 0; n < columns; n += TILE_N, tile++) {
+            int is_last = n + TILE_N >= columns;
+            expect_sums(block, is_last ? i + mr : i, is_last ? j : j + n + TILE_N);
+            run_in_block(block, i, mr, j + n, k, block->a + k * block->rows + i * depth, panels + n * depth,
+                         ahead && tile * LANES <= TILE_N ? ahead + tile * LANES : NULL);
+        }
+        i += mr;
+    }
+}
+
+/* A few panels of b, in the nearest cache, at a time: all rows pass over them. */
 static void run_packed(const struct block *block)
 {
     const struct gemm *g = block->g;
@@ -330,24 +357,16 @@ static void run_packed(const struct block *block)
             i += mr;
         }
     }
-    for (size_t j = 0; j < block->columns; j += TILE_N)
+    for (size_t j = 0, columns; j < block->columns; j += columns) {
+        columns = least(block->columns - j, block->together);
         for (size_t k = 0; k < block->depth; k += block->tall) {
             size_t depth = least(block->depth - k, block->tall);
-            float *panel = block->b + (block->keeps_b ? j * block->depth + k * TILE_N : 0);
-            if (!block->keeps_b || block->m0 == 0)
-                g->pack(g->b, panel, block->k0 + k, depth, block->n0 + j, least(block->columns - j, TILE_N));
-            /* The next panel may come from far away, even from another core's cache, and is not read in a row: each of the
-             * first tiles fetches one of its lines. */
-            size_t next = block->n0 + j + TILE_N;
-            const float *ahead = g->place && block->m0 == 0 && next < g->N ? g->place(g->b, next) : NULL;
-            for (size_t i = 0, tile = 0; i < block->rows; tile++) {
-                unsigned mr = next_height(block->rows - i);
-                expect_sums(block, i + mr, j);
-                run_in_block(block, i, mr, j, k, block->a + k * block->rows + i * depth, panel,
-                             ahead && tile * LANES <= TILE_N ? ahead + tile * LANES : NULL);
-                i += mr;
-            }
+            float *panels = block->b + (block->keeps_b ? j * block->depth + k * rounded_up(columns, TILE_N) : 0);
+            for (size_t n = 0; n < columns && (!block->keeps_b || block->m0 == 0); n += TILE_N)
+                g->pack(g->b, panels + n * depth, block->k0 + k, depth, block->n0 + j + n, least(columns - n, TILE_N));
+            run_panels(block, j, columns, k, depth, panels);
         }
+    }
 }
 
 /* Few columns: rows by rows of a, as they lie, pass over the few panels of b. */
@@ -381,7 +400,9 @@ int gemm(const struct gemm *g, struct fast_scratch *s)
     size_t wide = (g->N + TILE_N - 1) / TILE_N * TILE_N,
            columns = keeps_b && packs_a ? PIECE_B / piece_k / TILE_N * TILE_N : wide;
     columns = least(columns < TILE_N ? TILE_N : columns, wide);
-    size_t size_b = keeps_b ? columns * (packs_a ? piece_k : tall) : TILE_N * tall;
+    /* Of few terms, several panels fit the nearest cache: rows of sums are then longer, and sooner foreseen. */
+    size_t together = least(tall <= DEPTH / 4 ? DEPTH / 2 / tall * TILE_N : TILE_N, wide);
+    size_t size_b = keeps_b ? columns * (packs_a ? piece_k : tall) : together * tall;
     /* Behind the packed panels room for one row more, behind the rows for one vector: packing writes whole vectors. */
     size_t size_a = packs_a ? piece_k * rows : 0, size_sums = g->N % TILE_N ? g->M * TILE_N : 0;
     float *packed_b = fast_buffer_get(&s->packed, sizeof(float) * (size_b + TILE_N + size_sums + size_a + LANES));
@@ -403,6 +424,7 @@ int gemm(const struct gemm *g, struct fast_scratch *s)
                     .b = packed_b,
                     .sums = packed_b + size_b + TILE_N,
                     .keeps_b = keeps_b,
+                    .together = together,
                 };
                 (packs_a ? run_packed : run_rows)(&block);
             }

@@ -186,7 +186,7 @@ static int run_windows(u8 *segment, const struct record *r, u64 lo, u64 hi, stru
     }
     wide.out = (u64)((u8 *)out - segment) - lo * sizeof(float);
     static const struct fast_finish as_it_is = {0};
-    int made = wide.opcode == OP_CONV ? fast_conv(segment, &wide, lo, hi, &as_it_is, s)
+    int made = wide.opcode == OP_CONV ? fast_conv(segment, &wide, lo, hi, &as_it_is, NULL, s)
                                       : fast_pool(segment, &wide, lo, hi, s);
     if (!made)
         kernel_run(segment, &wide, lo, hi);

@@ -90,7 +90,7 @@ int fast_prepare_integers(struct fast_prepared *prepared, const u8 *segment, con
     if (m.form != FORM_QUADS || K * N < WORTH_PACKING || all > FAST_PREPARED_MOST)
         return 0;
     struct fast_buffer workshop = {0};
-    u8 *memory = aligned_alloc(64, (all + 63) / 64 * 64);
+    u8 *memory = fast_allocate(all);
     if (!memory || !fast_buffer_get(&workshop, workshop_bytes(m.form, K, N))) {
         free(memory);
         free(workshop.memory);

@@ -1,6 +1,8 @@
 /* The input of a convolution laid out anew: padded, and split into parts by coordinate mod stride. */
 #include "layout.h"
 
+#include "vectors.h"
+
 u64 layout_plan(struct layout *l, const struct window *g, int *direct)
 {
     *direct = 1;
@@ -96,3 +98,54 @@ void layout_rows(const struct layout *l, const struct window *g, u64 first, u64 
                                 h * l->pitch[1]);
                     }
 }
+
+#if LANES
+
+/* One image and group being laid out. */
+struct laying {
+    const struct layout *l;
+    const struct window *g;
+    const float *x;
+    float *to;
+    struct layout_part parts[MOST_PARTS]; /* of a row that there is */
+};
+
+static void lay_out_row(void *self, i64 from, i64 to)
+{
+    const struct laying *laying = self;
+    const struct layout *l = laying->l;
+    i64 stride = laying->g->stride[2], size = l->size[2];
+    for (i64 i = 0; i < stride; i++) {
+        if (l->part_of[2][i] < 0)
+            continue;
+        float *part = laying->to + to + l->part_of[2][i] * l->part[2];
+        struct layout_part in = from >= 0 ? laying->parts[i] : (struct layout_part){0, 0, 0};
+        for (i64 at = 0; at < in.first; at++)
+            part[at] = 0.0f;
+        const float *x = laying->x + from + in.from;
+        i64 at = in.first;
+        if (stride == 1) {
+            /* Whole vectors: what goes over is zeroed, and behind the row is the next, or room. */
+            for (; at < in.end; at += LANES, x += LANES)
+                *(vec *)(part + at) = *(const vec *)x;
+        } else if (stride == 2) {
+            /* The last of the 2 LANES floats read is not needed, and need not be in the input. */
+            for (; at + LANES < in.end; at += LANES, x += 2 * LANES)
+                *(vec *)(part + at) = every_second(x);
+        }
+        for (; at < in.end; at++, x += stride)
+            part[at] = *x;
+        for (at = in.end; at < size; at++)
+            part[at] = 0.0f;
+    }
+}
+
+void layout_floats(const struct layout *l, const struct window *g, const float *x, u64 first, u64 end, float *to)
+{
+    struct laying laying = {.l = l, .g = g, .x = x, .to = to};
+    for (i64 i = 0; i < g->stride[2]; i++)
+        laying.parts[i] = layout_part(l, g, i);
+    layout_rows(l, g, first, end, lay_out_row, &laying);
+}
+
+#endif

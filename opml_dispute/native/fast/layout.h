@@ -34,6 +34,9 @@ typedef void layout_row(void *self, i64 from, i64 to);
 /* All rows that positions [first, end) look at. */
 void layout_rows(const struct layout *l, const struct window *g, u64 first, u64 end, layout_row *row, void *self);
 
+/* Lays out what positions [first, end) look at of the group's channels that begin at x. Writes up to a vector over the end. */
+void layout_floats(const struct layout *l, const struct window *g, const float *x, u64 first, u64 end, float *to);
+
 /* The part of a row that holds coordinates at * stride + i - pad: [first, end) of its `size` are in the input. */
 struct layout_part {
     i64 first, end;

@@ -237,7 +237,8 @@ EXPORT void opml_records_check(const uint8_t *records, uint64_t count, int32_t *
 EXPORT void opml_hide_features(unsigned mask) { integer_features_hide(mask); }
 
 /* Runs one node on memory that is not a segment: for tests. `fast`: 0 plain kernels, 1 with fast paths, 2 the kernels
- * of kernels/big_endian.c. Addresses in the record count from `base`. The record is judged as ever. */
+ * of kernels/big_endian.c, 3 fast paths after a factor was packed as one that never changes (-1 if that is not done).
+ * Addresses in the record count from `base`. The record is judged as ever. */
 EXPORT int opml_kernel(uint8_t *base, const uint8_t *record, int fast)
 {
     struct record r;
@@ -246,15 +247,21 @@ EXPORT int opml_kernel(uint8_t *base, const uint8_t *record, int fast)
     int status = record_check(&r, 0);
     if (status != ST_OK)
         return status;
-    status = (int)(fast == 2 ? kernel_check_data_bytes : fast == 1 ? fast_check_data : kernel_check_data)(base, &r);
+    status = (int)(fast == 2 ? kernel_check_data_bytes : fast ? fast_check_data : kernel_check_data)(base, &r);
     if (status != ST_OK)
         return status;
+    struct fast_prepared prepared = {0};
+    if (fast == 3 && !(r.opcode == OP_CONV       ? fast_prepare_convolution(&prepared, base, &r)
+                       : r.opcode == OP_CONTRACT ? fast_prepare_channels(&prepared, base, &r)
+                                                 : 0))
+        return -1;
     uint64_t mode = float_mode_begin();
     if (fast == 2)
         kernel_run_bytes(base, &r, r.lo, r.hi);
-    else if (fast != 1 || !fast_run(base, &r, r.lo, r.hi, NULL, &scratch))
+    else if (!fast || !fast_run(base, &r, r.lo, r.hi, &prepared, &scratch))
         kernel_run(base, &r, r.lo, r.hi);
     float_mode_end(mode);
+    fast_prepared_free(&prepared);
     fast_scratch_free(&scratch);
     return ST_OK;
 }

@@ -74,7 +74,7 @@ static void run_columns(const struct job *job, unsigned part, unsigned worker, s
     for (int d = 0; d < r->body[0]; d++)
         size *= (uint64_t)r->body[20 + d];
     end = end < size ? end : size;
-    fast_run_columns(job->ml->segment, r, first, end, &head->finish, scratch);
+    fast_run_columns(job->ml->segment, r, first, end, &head->finish, &head->prepared, scratch);
     unsigned made = 1 + head->finishes;
     for (uint64_t channel = r->lo; made < job->steps && channel < r->hi; channel += size)
         run_chain(job, head + made, job->steps - made, channel + first, channel + end, worker, scratch);
@@ -266,16 +266,17 @@ struct plan {
     uint64_t record, hi, at[1 + RECORD_MAX_IN];
 };
 
-/* Step i is plan[i], of the program's records or, with numbers from `nodes` on, of `copies`; bit 0 of chained[i] says
+/* `weights`: null, or what schedules of the same plan share; it must outlive this one. Step i is plan[i], of the program's records or, with numbers from `nodes` on, of `copies`; bit 0 of chained[i] says
  * whether it runs with the one before it, the other bits how many later steps read what it makes (`reads`); clearing[i] are a step, an offset and a size. Null if there is no memory. */
-EXPORT struct schedule *opml_schedule_new(struct ml *ml, const uint8_t *records, uint64_t nodes, const uint8_t *copies,
-                                          const struct plan *plan, uint64_t steps, const uint8_t *chained,
-                                          const uint64_t *clearing, uint64_t clearings, uint64_t workspace_bytes,
-                                          unsigned buffers)
+EXPORT struct schedule *opml_schedule_new(struct ml *ml, struct weights *weights, const uint8_t *records,
+                                          uint64_t nodes, const uint8_t *copies, const struct plan *plan,
+                                          uint64_t steps, const uint8_t *chained, const uint64_t *clearing,
+                                          uint64_t clearings, uint64_t workspace_bytes, unsigned buffers)
 {
     struct schedule *s = calloc(1, sizeof *s);
     if (!s)
         return NULL;
+    s->weights = weights;
     s->steps = steps;
     s->clearings = clearings;
     s->buffers = buffers;
@@ -350,8 +351,9 @@ static int share_rows(struct job *job)
 
 /* Makes all steps. ST_OK, or the status of a node whose data were refused: then what OUTPUT and ARENA hold is of no use,
  * and all else is as it was. */
-EXPORT int opml_schedule_run(struct ml *ml, const struct schedule *s)
+EXPORT int opml_schedule_run(struct ml *ml, struct schedule *s)
 {
+    weights_begin_run(s->weights, s, ml->segment);
     uint64_t mode = float_mode_begin(), cleared = 0;
     int status = ST_OK;
     for (uint64_t i = 0, next; i < s->steps && status == ST_OK; i = next) {
@@ -372,7 +374,7 @@ EXPORT int opml_schedule_run(struct ml *ml, const struct schedule *s)
         job.parts = node_parts(head, pool_workers(ml->pool), job.steps - 1, &job.each);
         if (head->opcode == OP_CONV && job.parts > 1) {
             uint64_t each;
-            unsigned columns = fast_conv_columns(head, job.parts, &each);
+            unsigned columns = fast_conv_columns(head, &s->step[i].prepared, job.parts, &each);
             if (columns) {
                 job.columns = 1;
                 job.parts = columns;

@@ -37,6 +37,7 @@ struct clearing {
     uint64_t step, offset, size;
 };
 
+struct weights;
 struct schedule {
     struct step *step;
     uint64_t steps;
@@ -45,7 +46,12 @@ struct schedule {
     uint8_t *memory; /* the workspace, then every worker's buffers */
     uint64_t memory_bytes, buffers_at;
     unsigned buffers;
+    struct weights *weights; /* shared with other schedules of the same plan; may be null */
+    int has_packed;          /* its steps know what is packed of them */
 };
+
+/* Before a run: has a schedule use what is packed of its weights, once enough runs have begun (weights.c). */
+void weights_begin_run(struct weights *w, struct schedule *s, const uint8_t *segment);
 
 /* Operand j of a record: 0 the output. */
 static inline uint64_t *schedule_operand(struct record *r, unsigned j) { return j ? &r->in[j - 1] : &r->out; }
