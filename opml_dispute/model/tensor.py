@@ -40,6 +40,22 @@ class Buffer:
     """ONNX's number of the type that the elements have in the model, where `dtype` only holds it (`elements`); or 0."""
     depends: frozenset[str] = field(default_factory=frozenset)
     """The graph inputs that the elements depend on."""
+    dequantised: Dequantised | None = None
+    """The integers that the elements stand for, if that is known."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Dequantised:
+    """Numbers of binary32 that are (integer - zero point) * scale, packed and row-major, all constants but integers."""
+
+    integers: Tensor
+    """Bytes, which lie as the numbers do."""
+    scale: Array
+    """One, or one for each place on `axis`."""
+    zero_point: Array | None
+    """As `scale`, of the integers' type; None for 0."""
+    axis: int
+    """From the front."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)

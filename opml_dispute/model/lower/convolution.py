@@ -7,6 +7,7 @@ from math import prod
 import numpy as np
 
 from opml_dispute.model.builder import Builder
+from opml_dispute.model.lower.integers import convolution_of_dequantised
 from opml_dispute.model.lower.registry import lowers
 from opml_dispute.model.opcodes import DType, Reduction
 from opml_dispute.model.refusals import Refuse
@@ -59,7 +60,8 @@ def conv(
     )
     if x.rank == 3 and x.shape[1] == 1 and group == 1 and w.shape[2] >= LEAST_PRODUCT and min(at.out, default=0) > 0:
         return _as_product(g, x, w, bias, at)
-    return g.conv(x, w, bias, at, groups=group)
+    by_integers = convolution_of_dequantised(g, x, w, bias, at) if group == 1 else None
+    return g.conv(x, w, bias, at, groups=group) if by_integers is None else by_integers
 
 
 def _as_product(g: Builder, x: Tensor, w: Tensor, bias: Tensor | None, at: Windows) -> Tensor:

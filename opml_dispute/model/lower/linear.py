@@ -6,6 +6,7 @@ from math import prod
 
 from opml_dispute.model.builder import Builder
 from opml_dispute.model.lower.exact import truncated_sum
+from opml_dispute.model.lower.integers import product_of_dequantised
 from opml_dispute.model.lower.registry import lowers
 from opml_dispute.model.opcodes import DType
 from opml_dispute.model.refusals import Refuse
@@ -14,7 +15,8 @@ from opml_dispute.model.tensor import Tensor
 
 @lowers("MatMul")
 def matmul(g: Builder, a: Tensor, b: Tensor) -> Tensor:
-    return g.matmul(a, b)
+    product = product_of_dequantised(g, a, b)
+    return g.matmul(a, b) if product is None else product
 
 
 @lowers("Gemm", in_f32=True)
@@ -35,9 +37,10 @@ def gemm(
         raise Refuse(f"factors of shapes {list(a.shape)} and {list(b.shape)}; expected two matrices")
     a = a.transposed((1, 0)) if transA else a
     b = b.transposed((1, 0)) if transB else b
-    if alpha == 1 and beta == 1:
+    product = product_of_dequantised(g, a, b)
+    if alpha == 1 and beta == 1 and product is None:
         return g.matmul(a, b, c)
-    product = g.matmul(a, b)
+    product = g.matmul(a, b) if product is None else product
     if a.dtype.is_integer:
         terms = [(product, alpha)]
         if c is not None and beta != 0:
