@@ -19,6 +19,7 @@ from opml_dispute.agent.endpoints import Agreement, compare_endpoints
 from opml_dispute.agent.honest_bonds import BondTally, falling, lost_claims, tally
 from opml_dispute.agent.input_watch import InputReport, InputWatch
 from opml_dispute.agent.local_cases import LocalCases
+from opml_dispute.agent.share_audit import KeptShares, ShareAudit
 from opml_dispute.chain.amounts import duration, ether
 from opml_dispute.chain.answers import Head
 from opml_dispute.chain.deploy import other_games
@@ -40,8 +41,9 @@ KINDS: Final = {
     "clock_running_out": "little time is left to change the result of a game",
     "honest_bond_falls": "a claim of an honest account falls if no move is made",
     "honest_bond_lost": "a claim of an honest account fell within the last day",
-    "collateral_short": "a contract holds less than the bonds, credits and deposits in it",
+    "collateral_short": "a contract holds less than the bonds, credits, deposits and shares in it",
     "credit_wrong": "a game that is over does not owe what its claims award",
+    "share_wrong": "more is kept for defenders, or paid to one, than the claims of a game allow",
     "demanded_bond_missing": "a game has locked less than its request demands of the proposer",
     "input_wrong": "an input in blobs is not what it is said to be",
     "input_missing": "an input in blobs cannot be fetched",
@@ -131,6 +133,8 @@ class Report:
     """What games that are over have not paid yet."""
     demanded: DemandedBonds
     """What requests demand of their proposers."""
+    shares: KeptShares
+    """What is kept of fees for those who defended the answers."""
     inputs: InputReport
     """Inputs in blobs, of open requests and of games in progress."""
     honest: Mapping[Address, BondTally]
@@ -172,6 +176,7 @@ class Monitor:
         self._honest, self._max_age_s, self._computes = tuple(honest), max_age_s, computes
         self._discovery, self.game_cache = Discovery(system), GameCache(system.games)
         self._credits, self._demanded = CreditAudit(system), DemandedBondAudit(system)
+        self._shares = ShareAudit(system)
         self._inputs = InputWatch(system, blobs, max_age_s=max_age_s, waits=waits_for_blobs)
         self._roots: dict[RequestId, StateRoot] = {}
         self._closely: set[Address] = set()
@@ -193,6 +198,7 @@ class Monitor:
         if self._reorganisations > known:
             self._credits.forget()
             self._demanded.forget()
+            self._shares.forget()
             self._inputs.forget()
         alerts += [*about_contracts, *unreadable, *self._compute(games)]
         standings = [self._standing(game, head.timestamp) for game in games]
@@ -202,10 +208,12 @@ class Monitor:
         credits_ = self._credits.look(finished, head)
         collateral = self._collateral(games, credits_)
         demanded = self._demanded.look(games, finished, head)
+        shares = self._shares.look(finished, head)
         alerts += [
             *self._about_collateral(collateral),
             *self._about_credits(credits_),
             *self._about_demanded(demanded),
+            *self._about_shares(shares),
         ]
         alerts += self._about_honest([*games, *finished], head.timestamp)
         inputs = self._inputs.look(head, self._discovery.requests, games)
@@ -225,6 +233,7 @@ class Monitor:
             collateral=collateral,
             credits=tuple(credits_),
             demanded=demanded,
+            shares=shares,
             inputs=inputs,
             honest={account: tally([*games, *finished], account) for account in self._honest},
             roots=self._roots,
@@ -377,6 +386,16 @@ class Monitor:
         if demanded.available_wei < demanded.required_wei:
             what = f"the contract {demanded.contract} holds {ether(demanded.available_wei)}, less than the "
             what += f"{ether(demanded.required_wei)} of demanded bonds and deposits in it"
+            alerts.append(Alert("collateral_short", what))
+        return alerts
+
+    def _about_shares(self, shares: KeptShares) -> list[Alert]:
+        alerts = [
+            Alert("share_wrong", f"of the fee shared in game {game}, {what}", game) for game, what in shares.wrong
+        ]
+        if shares.available_wei < shares.required_wei:
+            what = f"the contract {shares.contract} holds {ether(shares.available_wei)}, less than the "
+            what += f"{ether(shares.required_wei)} that it keeps for defenders"
             alerts.append(Alert("collateral_short", what))
         return alerts
 

@@ -76,6 +76,9 @@ class MonitorMetrics:
             "delayedWETH",
             "credits",
         )
+        self._shares = gauge(
+            "defender_shares", "Parts of fees for those who defended answers, in ETH: kept, paid, held, short", "state"
+        )
         self._demanded = gauge(
             "demanded_bonds", "Bonds that requests demand, in ETH: locked, unreleased, deposited, held, short", "state"
         )
@@ -135,6 +138,14 @@ class MonitorMetrics:
             ("short", max(0, demanded.required_wei - demanded.available_wei)),
         ):
             self._demanded.labels(state).set(wei / WEI_PER_ETHER)
+        shares = report.shares
+        for state, wei in (
+            ("kept", shares.kept_wei),
+            ("paid", shares.paid_wei),
+            ("held", shares.available_wei),
+            ("short", max(0, shares.required_wei - shares.available_wei)),
+        ):
+            self._shares.labels(state).set(wei / WEI_PER_ETHER)
         self._failed.set(report.failed)
         self._ignored.set(report.ignored)
         for kind in KINDS:

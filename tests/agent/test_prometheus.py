@@ -76,6 +76,7 @@ ILL: dict[str, tuple[str, Any]] = {
     "OpmlHonestBondLost": (next(name for name in WELL if "lost" in name), "0+0x30 1+0x30"),
     "OpmlCollateralShort": (next(name for name in WELL if "insufficient" in name), 3),
     "OpmlCreditWrong": ('opml_monitor_alerts{kind="credit_wrong"}', 1),
+    "OpmlShareWrong": ('opml_monitor_alerts{kind="share_wrong"}', 1),
     "OpmlDemandedBondMissing": ('opml_monitor_demanded_bonds{state="short"}', 2),
     "OpmlEndpointsDisagree": ('opml_monitor_alerts{kind="endpoints_disagree"}', 1),
     "OpmlEndpointFails": ('opml_monitor_alerts{kind="endpoint_lags"}', 1),
