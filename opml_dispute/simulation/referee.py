@@ -124,9 +124,12 @@ class Referee:
             raise DisputedClaimChanged(f"claim {action.parent_index} is not there: the game holds {len(game.claims)}")
         if game.claims[action.parent_index].value != action.disputed:
             raise DisputedClaimChanged(f"claim {action.parent_index} has another value than the one answered")
+        # The bond was paid for the depth that the move was decided at: after a reorganisation its parent can be another
+        # claim of the same value.
+        paid_wei = self.bond_wei(action.position.depth)
         try:
             position = check_move(
-                game, action.parent_index, action.value, is_attack=action.is_attack, now_s=now_s, bond_wei=None
+                game, action.parent_index, action.value, is_attack=action.is_attack, now_s=now_s, bond_wei=paid_wei
             )
         except DepthError as error:
             raise Refused(str(error)) from error

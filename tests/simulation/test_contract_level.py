@@ -5,6 +5,7 @@ Same seed, same players: the same transactions at the same times, the same claim
 and the same payments to the wei.
 """
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -13,59 +14,96 @@ from hypothesis import strategies as st
 
 from opml_dispute.actors.actions import Move, Step
 from opml_dispute.engine.hashing import keccak256
+from opml_dispute.simulation import trial
 from opml_dispute.simulation.contract_referee import ContractReferee
 from opml_dispute.simulation.referee import Applied, Referee
-from opml_dispute.simulation.scenario import Scenario, parse, with_settings
+from opml_dispute.simulation.scenario import AttackerSection, Scenario, parse, with_settings
 from opml_dispute.simulation.trial import CHECKER, Trial
 
-STRATEGIES = [
-    {"strategy": "liar"},
-    {"strategy": "liar", "stalls": True},
-    {"strategy": "liar", "gives_up_after": 3},
-    {"strategy": "liar", "front_runs": 1.0},
-    {"strategy": "sybil", "claims": 6},
-    {"strategy": "freeloader", "claims": 3},
-    {"strategy": "random", "claims": 5},
-]
+CONDITIONS: dict[str, dict[str, Any]] = {
+    "a wrong bond curve": {"bonds": {"root_gas": 200_000, "floor_gas": 90_000, "growth": 2.0, "safety": 3.0}},
+    "another base fee is assumed": {"bonds": {"assumed_base_fee_gwei": 8.0, "burnt_share": 0.5}},
+    "blocks are full": {"chain": {"full_share": 0.3}},
+    "the gas of longer claims": {"chain": {"gas_table": "three-words"}},
+    "the fee has spikes": {"fees": {"process": "spikes", "spikes_per_day": 4, "spike_factor": 100.0, "spike_h": 0.5}},
+    "the fee is that of a year": {"fees": {"process": "year", "base_fee_gwei": 40.0}},
+    "builders are bribed": {"censorship": {"share": 0.5, "bribe_eth_per_block": 0.1, "budget_eth": 9}},
+    "the node lags": {"rpc": {"lag_s": 60}},
+    "the node hides": {"rpc": {"hidden_share": 0.3}},
+    "the node lies": {"rpc": {"false_share": 0.3}},
+    "the node fails": {"rpc": {"gaps_per_day": 12, "gap_h": 0.5}},
+    "one core": {"honest": {"cores": 1, "inference_s": 900.0}, "load": {"games": 3}},
+    "a slow machine": {"honest": {"inference_s": 900.0, "vm_run_s": 1_800.0}},
+    "it looks seldom": {"honest": {"poll_s": 1_200.0}},
+    "a purse that is soon empty": {"honest": {"funds_eth": 0.2}},
+    "a fee cap": {"honest": {"fee_cap_gwei": 10, "patience_h": 2.0}},
+    "offline for hours": {"honest": {"offline_per_day": 6, "offline_h": 2.0}},
+    "restarted": {"honest": {"restarts_per_day": 9}},
+    "a bit flips": {"honest": {"faulty_share": 1}, "game": {"proposal": "true"}},
+    "an outdated engine": {"honest": {"outdated_share": 1}},
+    "some games are checked": {"honest": {"check_share": 0.1}},
+    "data withheld for hours": {"data": {"withheld_share": 1, "withheld_h": 2}},
+    "data withheld for ever": {"data": {"withheld_share": 1, "withheld_h": 0}},
+    "exceptions are latched": {"exceptions": {"share": 1, "handling": "latched"}},
+    "exceptions revert": {"exceptions": {"share": 1, "handling": "reverts"}},
+    "several games": {"load": {"games": 3, "arrival_h": 1}},
+    "requests as spam": {"load": {"spam_per_hour": 120}},
+    "deep reorganisations": {"reorgs": {"per_day": 200, "depth_blocks": 40}},
+    "frequent reorganisations": {"reorgs": {"per_day": 1_000, "depth_blocks": 6, "lost_share": 0.2}},
+    "reorganisations that lose most": {"reorgs": {"per_day": 500, "depth_blocks": 2, "lost_share": 0.7}},
+    "times of another deployment": {"game": {"challenge_period_s": 60, "finality_delay_h": 12.0}},
+    "true and false proposals": {"game": {"proposal": "mixed", "false_share": 0.4}, "load": {"games": 3}},
+    "a liar stalls": {"attacker": [{"strategy": "liar", "stalls": True}]},
+    "a liar is slow": {"attacker": [{"strategy": "liar", "delay_h": 1.0}]},
+    "a liar gives up": {"attacker": [{"strategy": "liar", "gives_up_after": 3}]},
+    "a liar has little": {"attacker": [{"strategy": "liar", "budget_eth": 0.2}]},
+    "a liar attacks some games": {"attacker": [{"strategy": "liar", "games_share": 0.5}], "load": {"games": 3}},
+    "a liar front-runs": {"attacker": [{"strategy": "liar", "front_runs": 1.0}]},
+    "liars collude": {
+        "attacker": [{"strategy": "liar"}, {"strategy": "liar"}, {"strategy": "freeloader", "claims": 2}]
+    },
+    "Sybils": {"attacker": [{"strategy": "sybil", "claims": 6, "per_block": 2}]},
+    "freeloaders": {"attacker": [{"strategy": "liar"}, {"strategy": "freeloader", "claims": 3}]},
+    "random moves": {"attacker": [{"strategy": "random", "claims": 5}]},
+}
+"""What docs/simulation.md, "Conditions", lists, strong enough to show in a small game."""
 
-REORGANISATIONS: list[dict[str, Any]] = [
-    {},
-    {"per_day": 1_000, "depth_blocks": 6, "lost_share": 0.2},
-    {"per_day": 200, "depth_blocks": 40},
-    {"per_day": 500, "depth_blocks": 2, "lost_share": 0.7},
-]
+
+def under(table: dict[str, Any], *conditions: str) -> dict[str, Any]:
+    """A scenario under these conditions as well; of several about the same setting, the last one's."""
+    found: dict[str, Any] = {name: dict(part) if isinstance(part, dict) else part for name, part in table.items()}
+    for condition in conditions:
+        for section, settings_ in CONDITIONS[condition].items():
+            found[section] = settings_ if section == "attacker" else {**found.get(section, {}), **settings_}
+    return found
+
+
+SMALL: dict[str, Any] = {
+    "name": "both",
+    "game": {"nodes": 3, "log2_steps": 5, "max_clock_h": 12, "extension_h": 1},
+    "attacker": [{"strategy": "liar"}],
+}
 
 
 @st.composite
 def scenarios(draw: st.DrawFn) -> dict[str, Any]:
-    """A small scenario with any of the conditions that both levels have."""
-    extension_h = draw(st.sampled_from([0, 1, 3]))
-    return {
-        "name": "both",
-        "game": {
-            "nodes": draw(st.sampled_from([1, 2, 3, 5, 14, 200])),
-            "log2_steps": draw(st.sampled_from([2, 5, 14])),
-            "proposal": draw(st.sampled_from(["true", "false"])),
-            "extension_h": extension_h,
-            "max_clock_h": draw(st.sampled_from([12, 84])),
-        },
-        "bonds": {"curve": draw(st.sampled_from(["op-stack", "gas"]))},
-        "chain": {"full_share": draw(st.sampled_from([0, 0.3])), "block_s": draw(st.sampled_from([2, 12]))},
-        "fees": {"process": draw(st.sampled_from(["constant", "spikes", "year"])), "spikes_per_day": 4},
-        "censorship": draw(st.sampled_from([{}, {"share": 0.5, "bribe_eth_per_block": 0.1, "budget_eth": 9}])),
-        "honest": {
-            "faulty_share": draw(st.sampled_from([0, 0, 0, 1])),
-            "restarts_per_day": draw(st.sampled_from([0, 0, 9])),
-            "fee_cap_gwei": draw(st.sampled_from([0, 20])),
-            "cores": draw(st.sampled_from([1, 2])),
-            "poll_s": 30,
-        },
-        "rpc": draw(st.sampled_from([{}, {}, {"lag_s": 60}, {"hidden_share": 0.3}, {"false_share": 0.3}])),
-        "data": draw(st.sampled_from([{}, {}, {"withheld_share": 1, "withheld_h": 2}])),
-        "load": {"games": draw(st.sampled_from([1, 1, 2])), "arrival_h": 1},
-        "reorgs": draw(st.sampled_from(REORGANISATIONS)),
-        "attacker": draw(st.lists(st.sampled_from(STRATEGIES), max_size=3)),
+    """A small scenario under up to five of the conditions."""
+    game = {
+        "nodes": draw(st.sampled_from([1, 2, 3, 5, 14, 200])),
+        "log2_steps": draw(st.sampled_from([2, 5, 14])),
+        "proposal": draw(st.sampled_from(["true", "false"])),
+        "extension_h": draw(st.sampled_from([0, 1, 3])),
+        "max_clock_h": draw(st.sampled_from([12, 84])),
     }
+    table = {
+        "name": "both",
+        "game": game,
+        "bonds": {"curve": draw(st.sampled_from(["op-stack", "gas"]))},
+        "chain": {"block_s": draw(st.sampled_from([2, 12]))},
+        "honest": {"poll_s": 30},
+        "attacker": [{"strategy": "liar"}],
+    }
+    return under(table, *draw(st.lists(st.sampled_from(sorted(CONDITIONS)), max_size=5, unique=True)))
 
 
 def play_both(table: dict[str, Any], seed: int) -> tuple[Trial, Trial, dict[str, Any], dict[str, Any]]:
@@ -98,6 +136,34 @@ def test_both_levels_play_the_same_game(table: dict[str, Any], seed: int) -> Non
     rules, contract, predicted, found = play_both(table, seed)
     expect_the_same(rules, contract)
     assert found == pytest.approx(predicted)
+
+
+@pytest.mark.parametrize("condition", CONDITIONS)
+def test_both_levels_play_the_same_game_under_each_condition(condition: str) -> None:
+    """And each condition changes the game, but for latched exceptions, which are steps like all others."""
+    rules, contract, predicted, found = play_both(under(SMALL, condition), seed=11)
+    expect_the_same(rules, contract)
+    assert found == pytest.approx(predicted)
+    without = trial.play(parse(SMALL).base, 11)
+    assert (predicted == pytest.approx(without)) == (condition == "exceptions are latched")
+
+
+NO_CONDITIONS = {"name", "question", "conclusion", "shown", "level", "trials", "seed", "horizon_days", "node"}
+"""What a scenario says beside what is played."""
+IN_EACH = {("game", "nodes"), ("game", "log2_steps"), ("game", "max_clock_h"), ("game", "extension_h")}
+IN_EACH |= {("bonds", "curve"), ("chain", "block_s")}
+
+
+def test_every_setting_is_compared_at_both_levels() -> None:
+    """A setting that is new and in none of the conditions would be believed without a contract."""
+    compared = set(IN_EACH)
+    for condition in CONDITIONS.values():
+        for section, told in condition.items():
+            compared |= {(section, key) for part in (told if isinstance(told, list) else [told]) for key in part}
+    kinds: dict[str, Any] = {one.name: one.default_factory for one in dataclasses.fields(Scenario)}
+    kinds["attacker"] = AttackerSection
+    sections = [(name, kind) for name, kind in kinds.items() if name not in NO_CONDITIONS]
+    assert compared == {(name, one.name) for name, kind in sections for one in dataclasses.fields(kind)}
 
 
 TAKEN_BACK: dict[str, Any] = {
@@ -141,6 +207,16 @@ def test_a_reorganisation_takes_back_the_same_at_both_levels(monkeypatch: pytest
     by_rules, by_contract = ([e for level, e in noted if level is wanted] for wanted in (Referee, ContractReferee))
     assert by_rules == by_contract
     assert {type(entry.action) for entry in by_contract} >= {Move, Step}
+
+
+def test_a_move_that_comes_again_under_another_parent_is_refused_for_its_bond() -> None:
+    """Two claims of one value at two depths come again in the other order: a move against one meets the other."""
+    table = under(SMALL, "a bit flips")
+    table |= {"chain": {"block_s": 2}, "reorgs": {"per_day": 1_000, "depth_blocks": 40}}
+    table["game"] |= {"extension_h": 3}
+    rules, contract, predicted, found = play_both(table, 15)
+    expect_the_same(rules, contract)
+    assert found == pytest.approx(predicted)
 
 
 def test_a_game_that_was_taken_back_is_what_it_would_be_without() -> None:

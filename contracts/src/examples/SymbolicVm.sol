@@ -21,13 +21,17 @@ contract SymbolicVm is IFpvm {
     ILocalPreimageOracle public immutable oracle;
     uint64 public immutable nodeCount;
     uint64 public immutable stepsPerNode;
+    /// @notice The step of every run that has no outcome, as in a machine whose exceptions revert; 0: none.
+    uint64 public immutable revertsAt;
 
     error NotASymbolicState(uint256 length);
+    error NoOutcome(uint64 step);
 
-    constructor(ILocalPreimageOracle oracle_, uint64 nodeCount_, uint64 stepsPerNode_) {
+    constructor(ILocalPreimageOracle oracle_, uint64 nodeCount_, uint64 stepsPerNode_, uint64 revertsAt_) {
         oracle = oracle_;
         nodeCount = nodeCount_;
         stepsPerNode = stepsPerNode_;
+        revertsAt = revertsAt_;
     }
 
     /// @inheritdoc IFpvm
@@ -44,6 +48,7 @@ contract SymbolicVm is IFpvm {
         uint8 status = uint8(stateData[80]);
         if (status == VmStatus.UNFINISHED) {
             ++done;
+            if (done == revertsAt) revert NoOutcome(done);
             if (done == 1) {
                 starting = readLocal(LocalIdent.STARTING_ROOT, localContext);
             } else if (done == 2) {
