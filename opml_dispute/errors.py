@@ -8,6 +8,8 @@ Each subclass lives beside the code that raises it: one class a cause, its value
 
 from __future__ import annotations
 
+from typing import Any, Self
+
 
 class OpmlError(Exception):
     """Something the caller can put right: the message says what was found and what was expected."""
@@ -22,3 +24,18 @@ class OpmlError(Exception):
         super().__init__(message)
         if hint is not None:
             self.hint = hint
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For errors that come from another process: subclasses take other arguments than the message."""
+        return _restored, (type(self), self.args, self.__dict__)
+
+    @classmethod
+    def _with(cls, args: tuple[Any, ...], values: dict[str, Any]) -> Self:
+        made = cls.__new__(cls)
+        made.args = args
+        made.__dict__.update(values)
+        return made
+
+
+def _restored(kind: type[OpmlError], args: tuple[Any, ...], values: dict[str, Any]) -> OpmlError:
+    return kind._with(args, values)

@@ -1,10 +1,9 @@
 """
 Many trials of a scenario, over all points of its sweep: computed in parallel, kept as Parquet, resumed after a kill.
 
-Trials are cut into batches; a finished batch is one Parquet file, written under another name and then renamed, so that
-a file that is there is whole. A later run of the same scenario computes the batches that are missing. The folder of a
-point carries the fingerprint of its settings: other settings never share results.
-"""
+Trials are cut into batches; a finished batch is one Parquet file, written here under another name and then renamed, so
+that a file that is there is whole. A later run of the same scenario computes the batches that are missing. The folder
+of a point carries the fingerprint of its settings: other settings never share results."""
 
 from __future__ import annotations
 
@@ -94,7 +93,9 @@ def run(
     left = sum(batch.count for batch in missing)
     started, done = time.monotonic(), total - left
     tell(Progress(done, total, 0.0, None if left else 0.0))
-    for batch, _ in pool.run(partial(play_batch, play=play), missing):
+    # Written here: where a batch is played may be another machine.
+    for batch, rows in pool.run(partial(play_batch, play=play), missing):
+        keep_batch(batch, rows)
         done += batch.count
         left -= batch.count
         elapsed_s = time.monotonic() - started
@@ -103,14 +104,17 @@ def run(
     return [PointResult(settings, scenario, _read(scenario, place)) for settings, scenario, place in points]
 
 
-def play_batch(batch: Batch, play: Play = play) -> int:
-    """Plays the trials of a batch and writes their rows; how many."""
-    rows = [play(batch.scenario, seed) for seed in range(batch.first, batch.first + batch.count)]
+def play_batch(batch: Batch, play: Play = play) -> list[dict[str, Any]]:
+    """Plays the trials of a batch; their rows."""
+    return [play(batch.scenario, seed) for seed in range(batch.first, batch.first + batch.count)]
+
+
+def keep_batch(batch: Batch, rows: list[dict[str, Any]]) -> None:
+    """Writes the rows of a batch."""
     frame = pl.DataFrame(rows, infer_schema_length=None)
     unfinished = batch.path.with_suffix(f".{os.getpid()}.partial")
     frame.write_parquet(unfinished)
     unfinished.replace(batch.path)
-    return len(rows)
 
 
 def _missing(scenario: Scenario, place: Path) -> Iterator[Batch]:

@@ -8,13 +8,16 @@ caller has written it down by then.
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any, Protocol, TypeVar
+from functools import partial
+from typing import Any, Final, Protocol, TypeVar
 
 from opml_dispute.errors import OpmlError
 
@@ -59,7 +62,8 @@ class LocalProcesses:
         """See `Pool`."""
         # WHY NOT fork: the parent has threads (polars), and a fork of a threaded process may hang.
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(self.workers, mp_context=context) as executor:
+        starting = partial(_end_with, os.getpid())
+        with ProcessPoolExecutor(self.workers, mp_context=context, initializer=starting) as executor:
             futures = {executor.submit(function, task): task for task in tasks}
             try:
                 for future in as_completed(futures):
@@ -69,6 +73,23 @@ class LocalProcesses:
             finally:
                 for future in futures:
                     future.cancel()
+
+
+_DIE_WITH_PARENT: Final = 1  # PR_SET_PDEATHSIG
+
+
+def _end_with(parent: int) -> None:
+    """
+    Called in a process of the pool: it ends when the one that started it ends, even by a signal that none can catch.
+
+    Else it waits for ever: the other processes of the pool hold its queue open. Does nothing outside Linux.
+    """
+    try:
+        ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
+    except (OSError, AttributeError):
+        return
+    if os.getppid() != parent:
+        os._exit(1)  # it died before it could be died with
 
 
 class RayCluster:
@@ -86,11 +107,24 @@ class RayCluster:
 
     def run(self, function: Callable[[TaskT], ResultT], tasks: Iterable[TaskT]) -> Iterator[tuple[TaskT, ResultT]]:
         """See `Pool`."""
-        remote = self._ray.remote(function)
-        waiting = {remote.remote(task): task for task in tasks}
-        while waiting:
-            (ready, *_), _ = self._ray.wait(list(waiting), num_returns=1)
-            yield waiting.pop(ready), self._ray.get(ready)
+        remote = self._ray.remote(_apply)
+        # Once for all tasks. Ray takes functions as they are, and no partial ones.
+        given = self._ray.put(function)
+        waiting = {remote.remote(given, task): task for task in tasks}
+        try:
+            while waiting:
+                (ready, *_), _ = self._ray.wait(list(waiting), num_returns=1)
+                yield waiting[ready], self._ray.get(ready)
+                del waiting[ready]
+        except self._ray.exceptions.RaySystemError as error:
+            raise PoolBroken(f"the Ray cluster lost trials: {error}") from error
+        finally:
+            for ready in waiting:
+                self._ray.cancel(ready)
+
+
+def _apply(function: Callable[[TaskT], ResultT], task: TaskT) -> ResultT:
+    return function(task)
 
 
 POOLS: dict[str, Callable[[int | None], Pool]] = {

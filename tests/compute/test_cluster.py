@@ -94,6 +94,37 @@ def is_gone(worker: RayWorker) -> bool:
     return False
 
 
+def test_a_sweep_is_played_on_the_cluster_and_written_here(
+    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same rows as in this process, of trials that the cluster's nodes played."""
+    from opml_dispute.simulation import campaign
+    from opml_dispute.simulation.pool import InProcess, RayCluster
+    from opml_dispute.simulation.scenario import parse
+
+    monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+    table = {"name": "c", "trials": 16, "game": {"nodes": 2}, "attacker": [{"strategy": "liar"}]}
+    sweep = parse(table | {"sweep": {"game.nodes": [2, 3]}})
+    there = campaign.run(sweep, tmp_path / "there", RayCluster())
+    here = campaign.run(sweep, tmp_path / "here", InProcess())
+    assert [one.rows.equals(other.rows) for one, other in zip(there, here, strict=True)] == [True, True]
+    assert sorted(file.name for file in (tmp_path / "there").rglob("*.parquet")) == sorted(
+        file.name for file in (tmp_path / "here").rglob("*.parquet")
+    )
+
+
+def test_a_trial_that_fails_on_the_cluster_ends_the_run_with_its_own_error(
+    cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from opml_dispute.simulation.pool import RayCluster
+    from opml_dispute.simulation.scenario import parse
+    from opml_dispute.simulation.schema import ScenarioError
+
+    monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+    with pytest.raises(ScenarioError, match=r"game\.nodes"):
+        list(RayCluster().run(parse, [{"name": "c", "game": {"nodes": 0}}]))
+
+
 def test_cases_are_computed_on_both_nodes_and_lost_actors_replaced(
     workers: WorkerPool, start: Started, folder: Path
 ) -> None:

@@ -10,9 +10,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from opml_dispute.simulation.campaign import Batch, Progress, play_batch, run
-from opml_dispute.simulation.pool import InProcess, LocalProcesses, NoSuchPool, RayCluster
+from opml_dispute.devnet.anvil import is_alive
+from opml_dispute.simulation.campaign import Batch, Progress, keep_batch, play_batch, run
+from opml_dispute.simulation.pool import InProcess, LocalProcesses, NoSuchPool, Pool, RayCluster
 from opml_dispute.simulation.scenario import Sweep, parse, with_settings
+from opml_dispute.simulation.schema import ScenarioError
 from opml_dispute.simulation.trial import play
 
 LIAR = {"strategy": "liar"}
@@ -133,7 +135,8 @@ def test_a_half_written_file_counts_for_nothing(tmp_path: Path) -> None:
 
 def test_a_batch_is_its_trials(tmp_path: Path) -> None:
     """Row by row."""
-    assert play_batch(Batch(SWEEP.base, tmp_path, 4, 2)) == 2
+    batch = Batch(SWEEP.base, tmp_path, 4, 2)
+    keep_batch(batch, play_batch(batch))
     rows = pl.read_parquet(next(tmp_path.glob("*.parquet"))).to_dicts()
     assert rows == [play(SWEEP.base, 4), play(SWEEP.base, 5)]
 
@@ -144,6 +147,48 @@ def test_processes_give_what_one_process_gives(tmp_path: Path) -> None:
     (here,) = run(sweep, tmp_path / "here", InProcess())
     (there,) = run(sweep, tmp_path / "there", LocalProcesses(2))
     assert here.rows.equals(there.rows)
+
+
+@pytest.mark.parametrize("pool", [InProcess(), LocalProcesses(1)])
+def test_a_trial_that_fails_ends_the_run_with_its_own_error(pool: Pool) -> None:
+    """Also where the error has to come from another process."""
+    with pytest.raises(ScenarioError, match=r"game\.nodes: 0 found") as caught:
+        list(pool.run(parse, [{"name": "c", "game": {"nodes": 0}}]))
+    assert caught.value.where == "game.nodes"
+
+
+POOLED = """
+import sys
+from opml_dispute.simulation.pool import LocalProcesses
+from tests.simulation.test_campaign import tell_process
+
+if __name__ == "__main__":
+    for _, pid in LocalProcesses(2).run(tell_process, range(10_000)):
+        print(pid, flush=True)
+"""
+
+
+def tell_process(_: int) -> int:
+    """Of the pool: which process computes this."""
+    time.sleep(0.05)
+    return os.getpid()
+
+
+def test_no_process_of_a_pool_outlives_a_killed_command() -> None:
+    """By a signal that no process can catch; without the processes, each would hold a core's memory for ever."""
+    process = subprocess.Popen([sys.executable, "-c", POOLED], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    try:
+        pids = set[int]()
+        while len(pids) < 2:
+            pids.add(int(process.stdout.readline()))
+    finally:
+        process.kill()
+        process.communicate()
+    deadline = time.monotonic() + 30
+    while any(is_alive(pid) for pid in pids):
+        assert time.monotonic() < deadline, f"{pids} are still there"
+        time.sleep(0.02)
 
 
 def test_a_cluster_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
