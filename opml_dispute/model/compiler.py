@@ -27,7 +27,7 @@ from opml_dispute.model.plan import Plan, live_operations
 from opml_dispute.model.program import Program
 from opml_dispute.model.record import Record
 from opml_dispute.model.recorder import Op, Origin
-from opml_dispute.model.refusals import ModelError, UnsupportedOp
+from opml_dispute.model.refusals import ModelError, Refuse, UnsupportedOp
 from opml_dispute.model.seeding import declare_seed, seed_input_of
 from opml_dispute.model.tensor import Array, Tensor
 from opml_dispute.primitives import LEAST_LOG2_STEPS, MOST_LOG2_STEPS
@@ -75,10 +75,13 @@ def compile_model(
         if seed_input is not None:
             taken = [value.name for value in importer.model.graph.input]
             declare_seed(importer.builder, seed_input, taken, fixed.get(seed_input))
-        outputs = importer.run(dict(dims or {}), given, dict(max_sizes or {}))
-        if seed_input is not None:
-            importer.inputs += seed_input_of(importer.builder, seed_input)
-        return compile_operations(importer.builder, importer.inputs, outputs, tile_budget, fixed)
+        try:
+            outputs = importer.run(dict(dims or {}), given, dict(max_sizes or {}))
+            if seed_input is not None:
+                importer.inputs += seed_input_of(importer.builder, seed_input)
+            return compile_operations(importer.builder, importer.inputs, outputs, tile_budget, fixed)
+        except Refuse as refusal:  # of no operator: of an output, or of what is fused
+            raise ModelError(str(refusal), hint=refusal.hint) from None
 
 
 def compile_operations(

@@ -18,10 +18,10 @@ from opml_dispute.model.opcodes import Binary, DType, Opcode, Pooling, Reduction
 from opml_dispute.model.record import MAX_RANK, strided_body
 from opml_dispute.model.recorder import Recorder
 from opml_dispute.model.refusals import Refuse
-from opml_dispute.model.tensor import Shape, Tensor, broadcast_shapes, merged, row_major
+from opml_dispute.model.tensor import MOST_SPREAD_BYTES, Shape, Tensor, broadcast_shapes, merged, row_major
 from opml_dispute.model.windows import Windows
 
-PACK_LIMIT_BYTES = 1 << 26
+PACK_LIMIT_BYTES = MOST_SPREAD_BYTES
 """A constant that a kernel needs packed may be this large: so weights that are one number repeated are weights too, and
 not written anew in every run. Larger ones are made when running."""
 

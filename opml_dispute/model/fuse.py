@@ -128,6 +128,8 @@ class _Fuser:
             return None
         else:
             right = Tensor(b.buffer, right.shape[-2:], right.strides[-2:], b.offset)
+            if right.is_spread:
+                return None
             scaled = _fold(self.builder, Binary.MUL, right.values(), values)
             if not _are_finite(scaled):
                 return None
@@ -213,7 +215,8 @@ def _along(constant: Tensor, axis: int | None) -> Array | None:
         return None
     shape: Shape = () if axis is None else (constant.shape[axis],)
     strides: Shape = () if axis is None else (constant.strides[axis],)
-    return Tensor(constant.buffer, shape, strides, constant.offset).values()
+    values = Tensor(constant.buffer, shape, strides, constant.offset)
+    return None if values.is_spread else values.values()
 
 
 def _column(g: Builder, values: Array, like: Tensor, axis: int | None) -> Tensor:

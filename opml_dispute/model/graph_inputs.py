@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from opml_dispute.model import elements
 from opml_dispute.model.builder import Builder
 from opml_dispute.model.opcodes import DType
+from opml_dispute.model.recorder import MOST_KNOWN
 from opml_dispute.model.refusals import InvalidModel, ModelError, Refuse, UnboundDimension, UnsupportedType
 from opml_dispute.model.tensor import Array, Shape
 
@@ -34,6 +35,8 @@ def bind(value: onnx.ValueInfoProto, dims: Mapping[str, int]) -> tuple[DType, in
     if not tensor.HasField("shape"):
         raise UnsupportedType(value.name, "no shape; expected one, if only of named dimensions")
     shape, missing = [], []
+    if len(tensor.shape.dim) > MOST_KNOWN:
+        raise UnsupportedType(value.name, f"{len(tensor.shape.dim):,} dimensions; expected {MOST_KNOWN} at most")
     for position, dim in enumerate(tensor.shape.dim):
         size = dim.dim_value if dim.HasField("dim_value") else dims.get(dim.dim_param)
         size = dims.get(f"{value.name}.{position}", size)

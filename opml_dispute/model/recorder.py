@@ -30,6 +30,9 @@ FOLD_LIMIT_BYTES = 1 << 16
 """A folded constant may be this large, or have as many elements as what it is made of. Larger ones are made when
 running."""
 
+MOST_KNOWN = 256
+"""Numbers that an operator's shape, axes, or other operand of a number for each dimension may have."""
+
 MOVES = frozenset({Opcode.COPY, Opcode.FILL, Opcode.SELECT, Opcode.GATHER, Opcode.SCATTER})
 
 
@@ -141,6 +144,8 @@ class Recorder:
             dtype = DType.of(values.dtype)
         except KeyError:
             raise Refuse(f"a constant of type {values.dtype}, which no kernel takes") from None
+        if not values.flags.c_contiguous:
+            self.meter.afford(values.nbytes)  # before it is copied: a view of few elements may be of any size
         flat = np.ascontiguousarray(values).reshape(-1)
         if flat.size == 1:
             # Equal scalars share one block: epsilons and zeros are everywhere.
@@ -191,10 +196,12 @@ class Recorder:
             raise Refuse(f"a result {wanted} into a view {found}")
         return out
 
-    def known(self, x: Tensor, what: str) -> Array:
-        """The values of a tensor that must be constant; `what` names it in the error."""
+    def known(self, x: Tensor, what: str, most: int = MOST_KNOWN) -> Array:
+        """The values of a tensor that must be constant, `most` at most; `what` names it in the error."""
         if not x.is_constant:
             raise NeedsConstant(what, x.buffer.depends)
+        if x.size > most:
+            raise Refuse(f"{x.size:,} numbers where {what} must be known; expected {most:,} at most")
         return x.values()
 
     def room(self, what: str, *sources: Tensor, output: int = 0) -> int:

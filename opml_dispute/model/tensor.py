@@ -12,15 +12,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from opml_dispute.model.opcodes import DType
+from opml_dispute.model.refusals import Refuse
 
 Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
+
+MOST_SPREAD_BYTES: Final = 1 << 26
+"""As large a view of a smaller constant may be where it is computed with, or written out, while compiling."""
 
 
 @dataclass(eq=False, slots=True)
@@ -107,10 +111,23 @@ class Tensor:
             size == 1 or stride == want for size, stride, want in zip(self.shape, self.strides, packed, strict=True)
         )
 
+    @property
+    def is_spread(self) -> bool:
+        """Whether the view has few elements in so many places that it is not written out."""
+        return self.size > self.buffer.size and self.size * self.dtype.width > MOST_SPREAD_BYTES
+
     def values(self) -> Array:
-        """A constant's elements in this view's shape; read-only. ASSUMES `is_constant`."""
+        """
+        A constant's elements in this view's shape; read-only. ASSUMES `is_constant`.
+
+        Raises `Refuse` for a view that spreads few elements over so many places that computing with them takes memory
+        and time which the model's bytes do not show.
+        """
         values = self.buffer.values
         assert values is not None
+        if self.is_spread:
+            found = f"{self.size:,} elements out of a constant of {self.buffer.size:,}"
+            raise Refuse(f"{found}, to compute with now; expected {MOST_SPREAD_BYTES:,} bytes of them at most")
         if self.size == 0:
             return np.zeros(self.shape, values.dtype)
         width = values.itemsize

@@ -140,3 +140,18 @@ def test_binary64_thresholds_compare_with_binary32_numbers_exactly(mode: str, ar
         program = compile_model(helper.make_model(graph, opset_imports=opsets, ir_version=10))
         (got,) = Inference(program, {"x": inputs}).outputs().values()
         assert got.reshape(-1).tolist() == compare(inputs.reshape(-1).astype(np.float64), threshold).tolist()
+
+
+@pytest.mark.parametrize("widths", [[3, 2], [2, 3], [4, 2], [1, 5]])
+def test_features_are_as_many_as_the_model_says(widths: list[int]) -> None:
+    """Of an input with more columns the first are taken, one with fewer is filled up with zeros."""
+    node = helper.make_node("FeatureVectorizer", ["x", "z"], ["y"], domain="ai.onnx.ml", inputdimensions=widths)
+    inputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [2, n]) for name, n in (("x", 3), ("z", 2))]
+    graph = helper.make_graph([node], "test", inputs, [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)])
+    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("ai.onnx.ml", 3)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
+    rng = np.random.default_rng(2)
+    feeds = {"x": rng.random((2, 3), np.float32), "z": rng.random((2, 2), np.float32)}
+    (expected,) = onnxruntime.InferenceSession(model.SerializeToString()).run(None, feeds)
+    (got,) = Inference(compile_model(model), feeds).outputs().values()
+    assert np.array_equal(got, expected)

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from opml_dispute.model.compiler import compile_model
 from opml_dispute.model.opcodes import DType
@@ -79,3 +81,63 @@ def test_many_parts_take_time_in_proportion() -> None:
     began = time.process_time()
     assert compile_model(graph.model([f"{names}.7"], opset=18)).node_count == 1
     assert time.process_time() - began < 10
+
+
+SPREAD: dict[str, tuple[str, tuple[int, ...], list[Array | None], int, Mapping[str, Any]]] = {
+    "a shape": ("Expand", (1 << 24,), [X], 1, {}),
+    "a shape that is reshaped to": ("Reshape", (1 << 28,), [X], 1, {}),
+    "the shape of a constant": ("ConstantOfShape", (1 << 24,), [], 0, {}),
+    "axes": ("ReduceSum", (1 << 30,), [X], 1, {}),
+    "new axes": ("Unsqueeze", (1 << 24,), [X], 1, {}),
+    "repeats": ("Tile", (1 << 30,), [X], 1, {}),
+    "parts": ("Split", (1 << 24,), [X], 1, {}),
+    "padding": ("Pad", (1 << 24,), [X], 1, {}),
+    "elements that are not zero": ("NonZero", (1 << 33,), [], 0, {}),
+    "what is kept": ("Compress", (1 << 33,), [X], 1, {"axis": 1}),
+    "different elements": ("Unique", (1 << 33,), [], 0, {}),
+    "indices": ("Gather", (1 << 33,), [X], 1, {"axis": 1}),
+    "a condition": ("If", (1 << 40,), [], 0, {}),
+}
+"""Operands that ConstantOfShape makes: one element in memory, however many there are."""
+
+
+@pytest.mark.parametrize("name", SPREAD)
+def test_a_constant_that_is_one_number_many_times_is_not_written_out(name: str) -> None:
+    """It has any size: some took all memory, others hours, before anything was counted."""
+    op_type, shape, arrays, place, attributes = SPREAD[name]
+    graph = Graph()
+    value = np.zeros(1, np.bool_ if op_type in ("Compress", "If") else np.int64)
+    filled = graph.node("ConstantOfShape", graph.constant(sizes(*shape)), value=numpy_helper.from_array(value))
+    names = [graph.input(f"x{i}", array.shape) for i, array in enumerate(arrays) if array is not None]
+    names.insert(place, filled)
+    if op_type == "If":
+        branch = helper.make_graph([helper.make_node("Identity", ["x"], ["z"])], "branch", [], [_value("z")])
+        graph.input("x", [1])
+        attributes = {"then_branch": branch, "else_branch": branch}
+    out = graph.node(op_type, *names, outputs=3 if op_type == "Split" else 1, **attributes)
+    began = time.process_time()
+    with pytest.raises(ModelError, match=r"expected [0-9,]+ (bytes of them )?at most"):
+        compile_model(graph.model([out], opset=18))
+    assert time.process_time() - began < 3
+
+
+def _value(name: str) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, [1])
+
+
+def test_a_matrix_of_one_number_is_scaled_when_the_model_runs() -> None:
+    """Fusing the scale would write the matrix out, 16 GiB of it."""
+    graph = Graph()
+    shape = graph.constant(sizes(1 << 15, 1 << 17))
+    filled = graph.node("ConstantOfShape", shape, value=numpy_helper.from_array(numbers(0.5)))
+    product = graph.node("MatMul", graph.input("x", [1, 1 << 15]), filled)
+    scaled = graph.node("Mul", product, graph.constant(np.linspace(1, 2, 1 << 17, dtype=np.float32)))
+    program = compile_model(graph.model([graph.node("ReduceMax", scaled, keepdims=0)]))
+    assert sum(1 << block.log2_size for block in program.weights) < 1 << 22
+
+
+def test_an_input_of_more_dimensions_than_a_layer_has_is_refused() -> None:
+    graph = Graph()
+    out = graph.node("Transpose", graph.input("x", [1] * 100_000))
+    with pytest.raises(ModelError, match="100,000 dimensions; expected 256 at most"):
+        compile_model(graph.model([out]))

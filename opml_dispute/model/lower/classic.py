@@ -176,7 +176,14 @@ def binarizer(g: Builder, x: Tensor, *, threshold: float = 0.0) -> Tensor:
 
 @lowers("FeatureVectorizer", domain=ML)
 def feature_vectorizer(g: Builder, *xs: Tensor, inputdimensions: Sequence[int] | None = None) -> Tensor:
-    return g.concat([matrix(g, x) for x in xs], 1)
+    """The inputs one behind another, each cut or filled up with zeros to as many columns as the model says it has."""
+    rows = [matrix(g, x) for x in xs]
+    widths = list(inputdimensions or ())[: len(rows)]
+    for i, width in enumerate(widths):
+        g.expect_few(width, "columns of features")
+        row, missing = rows[i], width - rows[i].shape[1]
+        rows[i] = g.pad(row, (0, 0), (0, missing)) if missing > 0 else row.sliced(1, 0, width)
+    return g.concat(rows, 1)
 
 
 @lowers("Imputer", domain=ML)

@@ -340,7 +340,7 @@ def split_to_sequence(
         _refuse_parts(total)
         parts = [x.sliced(along, i, 1) for i in range(total)]
         return [part if keepdims else part.without(along) for part in parts]
-    given = g.known(sizes, "the sizes of the parts")
+    given = g.known(sizes, "the sizes of the parts", MAX_ITERATIONS)
     if given.ndim == 0:
         each = int(given)
         if each < 1:

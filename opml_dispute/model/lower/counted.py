@@ -19,6 +19,8 @@ from opml_dispute.model.padding import Sized
 from opml_dispute.model.refusals import Refuse
 from opml_dispute.model.tensor import Array, Tensor
 
+_CHOSEN_FROM = "elements to choose from while compiling"
+
 MOST_KEYS = 1 << 10
 """Elements of one slice that `Unique` compares: each of them sorts all slices once."""
 
@@ -74,6 +76,7 @@ def chosen(g: Builder, held: Tensor, room: int) -> Chosen:
 def non_zero(g: Builder, x: Tensor) -> Tensor | Sized:
     """The indices of all elements but zeros, one row a dimension."""
     if x.is_constant:
+        g.expect_few(x.size, _CHOSEN_FROM)
         # The index of a scalar has no components.
         places = np.nonzero(np.atleast_1d(x.values()))
         return g.constant(np.array(places, np.int64)[: x.rank])
@@ -101,6 +104,7 @@ def compress(g: Builder, x: Tensor, condition: Tensor, *, axis: int | None = Non
     else:
         along = g.axis(x, axis)
     if condition.is_constant:
+        g.expect_few(condition.size, _CHOSEN_FROM)
         kept = np.flatnonzero(condition.values())
         return g.take(x, g.constant(kept.astype(np.int64)), along)
     if condition.rank != 1 or condition.shape[0] > x.shape[along]:
@@ -121,6 +125,7 @@ def unique(g: Builder, x: Tensor, *, axis: int | None = None, sorted: int = 1) -
         along = g.axis(x, axis)
     count = x.shape[along]
     if x.is_constant:
+        g.expect_few(x.size, _CHOSEN_FROM)
         return tuple(g.constant(part) for part in _distinct(x.values(), along, bool(sorted)))
     room = g.room("how many different elements there are", x)
     order = [along, *(d for d in range(x.rank) if d != along)]

@@ -15,7 +15,7 @@ from math import prod
 
 import numpy as np
 
-from opml_dispute.model.builder import Builder
+from opml_dispute.model.builder import MOST_COMPUTED, Builder
 from opml_dispute.model.emitter import Places
 from opml_dispute.model.lower.registry import lowers
 from opml_dispute.model.opcodes import Binary, DType, Unary
@@ -248,7 +248,8 @@ class Span:
 
     def counts(self, g: Builder) -> list[int]:
         """How many points a cell of each region has, if the operator's `sampling_ratio` leaves it open."""
-        known = g.known(self.extent, "how many points a region's cell has (sampling_ratio 0 derives it)")
+        what = "how many points a region's cell has (sampling_ratio 0 derives it)"
+        known = g.known(self.extent, what, MOST_COMPUTED)
         return [int(count) for count in np.ceil(known / self.cells)]
 
     def of(self, g: Builder, regions: Sequence[int]) -> Span:

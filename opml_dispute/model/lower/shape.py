@@ -7,6 +7,7 @@ from math import prod
 
 from opml_dispute.model.builder import Builder
 from opml_dispute.model.lower.registry import lowers
+from opml_dispute.model.recorder import MOST_KNOWN
 from opml_dispute.model.refusals import Refuse
 from opml_dispute.model.tensor import Shape, Tensor
 
@@ -97,6 +98,8 @@ def unsqueeze_1(g: Builder, x: Tensor, *, axes: Shape) -> Tensor:
 
 def _unsqueezed(x: Tensor, axes: list[int]) -> Tensor:
     rank = x.rank + len(axes)
+    if rank > MOST_KNOWN:
+        raise Refuse(f"a tensor of {rank:,} dimensions; expected {MOST_KNOWN} at most")
     places = sorted({axis % rank for axis in axes if -rank <= axis < rank})
     if len(places) != len(axes):
         raise Refuse(f"new dimensions at {axes} of a tensor with {rank}")
@@ -169,7 +172,11 @@ def split(
     num_outputs: int | None = None,
     output_count: int,
 ) -> tuple[Tensor, ...]:
-    given = None if sizes is None else [int(n) for n in g.known(sizes, "the sizes of the parts")]
+    given = (
+        None
+        if sizes is None
+        else [int(n) for n in g.known(sizes, "the sizes of the parts", max(output_count, MOST_KNOWN))]
+    )
     return split_by(g, x, given, g.axis(x, axis), num_outputs or output_count)
 
 
@@ -178,7 +185,7 @@ def split_1(
     g: Builder, x: Tensor, sizes: Tensor | None = None, *, axis: int = 0, split: Shape | None = None, output_count: int
 ) -> tuple[Tensor, ...]:
     if sizes is not None:
-        split = tuple(int(n) for n in g.known(sizes, "the sizes of the parts"))
+        split = tuple(int(n) for n in g.known(sizes, "the sizes of the parts", max(output_count, MOST_KNOWN)))
     return split_by(g, x, None if split is None else list(split), g.axis(x, axis), output_count)
 
 
@@ -190,7 +197,8 @@ def split_by(g: Builder, x: Tensor, sizes: list[int] | None, axis: int, count: i
         g.expect_few(count, "parts")
         sizes = [max(0, min(each, total - i * each)) for i in range(count)]
     if sum(sizes) != total or min(sizes, default=0) < 0:
-        raise Refuse(f"parts of {sizes} from a dimension of {total}")
+        found = str(sizes) if len(sizes) <= MOST_KNOWN else f"{sum(sizes):,} elements in {len(sizes):,} parts"
+        raise Refuse(f"parts of {found} from a dimension of {total}")
     starts = accumulate(sizes, initial=0)
     return tuple(x.sliced(axis, start, size) for start, size in zip(starts, sizes, strict=False))
 

@@ -42,8 +42,8 @@ def matmul_nbits(
         raise Refuse("weights packed for one processor, or group indices; expected neither")
     if bits not in (2, 4, 8) or block_size < 1 or not x.rank or x.shape[-1] != K:
         raise Refuse(f"{list(x.shape)} times {N} rows of {K} elements of {bits} bits; expected 2, 4 or 8 bits")
-    packed, scale = g.known(weights, "the weights"), g.known(scales, "the scales").astype(np.float32)
-    zeros = None if zero_points is None else g.known(zero_points, "the zero points")
+    packed, scale = _weights(g, weights, "the weights"), _weights(g, scales, "the scales").astype(np.float32)
+    zeros = None if zero_points is None else _weights(g, zero_points, "the zero points")
     blocks = -(-K // block_size)
     if packed.size * 8 != N * blocks * block_size * bits or scale.size != N * blocks:
         raise Refuse(f"weights {list(weights.shape)} and scales {list(scales.shape)} for {N} rows of {blocks} blocks")
@@ -64,6 +64,10 @@ def matmul_nbits(
 
     y = g.matmul(x, g.once(("floats", *what), given, as_floats).transposed((1, 0)))
     return y if bias is None else g.add(y, bias)
+
+
+def _weights(g: Builder, x: Tensor, what: str) -> Array:
+    return g.known(x, what, x.size)
 
 
 def _unpacked(data: Array, bits: int, n: int) -> Array:
