@@ -106,7 +106,7 @@ def test_a_constant_that_is_one_number_many_times_is_not_written_out(name: str) 
     """It has any size: some took all memory, others hours, before anything was counted."""
     op_type, shape, arrays, place, attributes = SPREAD[name]
     graph = Graph()
-    value = np.zeros(1, np.bool_ if op_type in ("Compress", "If") else np.int64)
+    value: Array = np.zeros(1, np.bool_ if op_type in ("Compress", "If") else np.int64)
     filled = graph.node("ConstantOfShape", graph.constant(sizes(*shape)), value=numpy_helper.from_array(value))
     names = [graph.input(f"x{i}", array.shape) for i, array in enumerate(arrays) if array is not None]
     names.insert(place, filled)

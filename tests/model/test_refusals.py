@@ -185,9 +185,9 @@ def test_operators_that_cannot_be_expressed(op_type: str, reason: str) -> None:
 
 def test_an_operator_older_than_its_first_lowering() -> None:
     graph = Graph()
-    graph.input("x", [1, 1, 2, 2])
-    model = graph.model([graph.node("Upsample", "x", height_scale=2.0, width_scale=2.0, mode="nearest")], opset=1)
-    with pytest.raises(UnsupportedOp, match="expected opset 7 or newer"):
+    x = graph.input("x", [2])
+    model = graph.model([graph.node("GreaterOrEqual", x, x)], opset=11)
+    with pytest.raises(UnsupportedOp, match="expected opset 12 or newer"):
         compile_model(model)
 
 

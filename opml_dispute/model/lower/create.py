@@ -11,7 +11,7 @@ from opml_dispute.model.builder import Builder
 from opml_dispute.model.elements import dtype_of, held, name_of
 from opml_dispute.model.lower.counted import counted
 from opml_dispute.model.lower.narrow import as_cast, narrowed
-from opml_dispute.model.lower.registry import lowers
+from opml_dispute.model.lower.registry import NARROW, lowers
 from opml_dispute.model.opcodes import DType
 from opml_dispute.model.padding import Sized
 from opml_dispute.model.refusals import Refuse
@@ -70,8 +70,15 @@ MAX_RANGE = 1 << 27
 
 
 @lowers("Range")
-def range_(g: Builder, start: Tensor, limit: Tensor, delta: Tensor) -> Tensor | Sized:
-    """start, start + delta, … as long as they are before limit."""
+def range_(
+    g: Builder, start: Tensor, limit: Tensor, delta: Tensor, *, stash_type: int = TensorProto.FLOAT
+) -> Tensor | Sized:
+    """start, start + delta, … as long as they are before limit; narrow floats are rounded once, at the end."""
+    if start.dtype in NARROW:
+        if stash_type != TensorProto.FLOAT:
+            raise Refuse(f"a range of {start.dtype.name} that is computed in {name_of(stash_type)}; expected FLOAT")
+        wide = range_(g, *(g.cast(bound, DType.F32) for bound in (start, limit, delta)))
+        return wide if isinstance(wide, Sized) else g.cast(wide, start.dtype)
     if not all(bound.is_constant for bound in (start, limit, delta)):
         return _range_within(g, *(g.reshape(bound, ()) for bound in (start, limit, delta)))
     first, last, step = (g.known(t, "the range").reshape(()) for t in (start, limit, delta))
@@ -129,12 +136,21 @@ def trilu(g: Builder, x: Tensor, k: Tensor | None = None, *, upper: int = 1) -> 
     return g.select(kept, x, g.scalar(0, x.dtype))
 
 
-@lowers("Cast")
+@lowers("Cast", since=6)
 def cast(g: Builder, x: Tensor, *, to: int, saturate: int = 1, round_mode: str = "up") -> Tensor:
     dtype, narrow = held(to)
     if TensorProto.STRING in (narrow, x.narrow):
         return _same_text(x, narrow)
     return narrowed(g, x, narrow, saturate=bool(saturate), round_mode=round_mode) if narrow else as_cast(g, x, dtype)
+
+
+@lowers("Cast")
+def cast_1(g: Builder, x: Tensor, *, to: str) -> Tensor:
+    """The first version, which names the type."""
+    numbers = dict(TensorProto.DataType.items())
+    if to not in numbers:
+        raise Refuse(f"element type {to!r}; expected one of {', '.join(sorted(numbers))}")
+    return cast(g, x, to=numbers[to])
 
 
 def _same_text(x: Tensor, to: int) -> Tensor:

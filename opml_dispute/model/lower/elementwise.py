@@ -183,22 +183,22 @@ def greater_or_equal(g: Builder, x: Tensor, y: Tensor) -> Tensor:
 
 
 @lowers("Sum", in_f32=True)
-def add_all(g: Builder, *xs: Tensor) -> Tensor:
+def add_all(g: Builder, *xs: Tensor, consumed_inputs: object = None) -> Tensor:
     return reduce(g.add, xs)
 
 
 @lowers("Mean", in_f32=True)
-def mean(g: Builder, *xs: Tensor) -> Tensor:
+def mean(g: Builder, *xs: Tensor, consumed_inputs: object = None) -> Tensor:
     return g.div(reduce(g.add, xs), len(xs))
 
 
 @lowers("Max")
-def maximum(g: Builder, *xs: Tensor) -> Tensor:
+def maximum(g: Builder, *xs: Tensor, consumed_inputs: object = None) -> Tensor:
     return reduce(g.maximum, xs)
 
 
 @lowers("Min")
-def minimum(g: Builder, *xs: Tensor) -> Tensor:
+def minimum(g: Builder, *xs: Tensor, consumed_inputs: object = None) -> Tensor:
     return reduce(g.minimum, xs)
 
 

@@ -133,8 +133,13 @@ def batch_normalization(
     consumed_inputs: object = None,
 ) -> tuple[Tensor, ...]:
     """With the given mean and variance; in training mode with the batch's own, and running ones as outputs."""
-    if not spatial:
-        raise Refuse("spatial 0; expected one mean and variance a channel")
+    if not spatial:  # one mean and variance for each element of a batch entry: each is a channel then
+        flat = g.reshape(x, (x.shape[0], prod(x.shape[1:])))
+        given = (g.reshape(t, (flat.shape[1],)) for t in (scale, bias, mean, variance))
+        y, *running_flat = batch_normalization(
+            g, flat, *given, epsilon=epsilon, momentum=momentum, training_mode=training_mode
+        )
+        return g.reshape(y, x.shape), *(g.reshape(t, mean.shape) for t in running_flat)
     running: tuple[Tensor, ...] = ()
     if training_mode:
         axes = (0, *range(2, x.rank))

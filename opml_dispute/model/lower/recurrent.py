@@ -231,6 +231,7 @@ def rnn(
     direction: str = "forward",
     hidden_size: int | None = None,
     layout: int = 0,
+    output_sequence: int = 0,
 ) -> tuple[Tensor, ...]:
     return _run(
         g, _rnn_cell, 1, ["Tanh"], x, *_weights(w, r, 1), bias, lengths, [hidden], activations=activations,
@@ -257,6 +258,7 @@ def gru(
     hidden_size: int | None = None,
     layout: int = 0,
     linear_before_reset: int = 0,
+    output_sequence: int = 0,
 ) -> tuple[Tensor, ...]:
     def cell(side: Direction, x: Tensor, states: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Gates in the order z (update), r (reset), h (hidden)."""
@@ -304,6 +306,7 @@ def lstm(
     hidden_size: int | None = None,
     input_forget: int = 0,
     layout: int = 0,
+    output_sequence: int = 0,
 ) -> tuple[Tensor, ...]:
     weights, size = _weights(w, r, 4)
     return long_short_term_memory(

@@ -249,3 +249,11 @@ def upsample(g: Builder, x: Tensor, scales: Tensor, *, mode: str = "nearest") ->
 @lowers("Upsample", since=7)
 def upsample_7(g: Builder, x: Tensor, *, scales: tuple[float, ...], mode: str = "nearest") -> Tensor:
     return _upsample(g, x, list(scales), mode)
+
+
+@lowers("Upsample")
+def upsample_1(g: Builder, x: Tensor, *, height_scale: float, width_scale: float, mode: str = "nearest") -> Tensor:
+    """The first version, of images."""
+    if x.rank != 4:
+        raise Refuse(f"{list(x.shape)}; expected an image [N][C][H][W]")
+    return _upsample(g, x, [1.0, 1.0, height_scale, width_scale], mode)

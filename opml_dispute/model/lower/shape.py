@@ -5,6 +5,8 @@ from __future__ import annotations
 from itertools import accumulate
 from math import prod
 
+import numpy as np
+
 from opml_dispute.model.builder import Builder
 from opml_dispute.model.lower.registry import lowers
 from opml_dispute.model.recorder import MOST_KNOWN
@@ -125,6 +127,15 @@ def tile(g: Builder, x: Tensor, repeats: Tensor) -> Tensor:
         x = x.with_axis(d)
     spread = tuple(size for d, n in enumerate(times) for size in (n, x.shape[2 * d + 1]))
     return g.reshape(x.broadcast(spread), shape)
+
+
+@lowers("Tile")
+def tile_1(g: Builder, x: Tensor, tiles: Tensor, axis: Tensor) -> Tensor:
+    """The first version, which repeats along one axis."""
+    times = int(g.known(tiles, "the repeats").reshape(()).item())
+    along = g.axis(x, int(g.known(axis, "the axis").reshape(()).item()))
+    repeats = [times if d == along else 1 for d in range(x.rank)]
+    return tile(g, x, g.constant(np.array(repeats, np.int64)))
 
 
 @lowers("Slice", since=10)
