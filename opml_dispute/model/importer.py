@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from math import prod
-from typing import Any
+from typing import Any, Final
 
 import onnx
 from onnx import AttributeProto, TensorProto
@@ -58,6 +58,9 @@ from opml_dispute.model.signature import check_inputs, result_types, schema_of
 from opml_dispute.model.subgraph import Argument, Site, Subgraph, bound
 from opml_dispute.model.tensor import Array, Tensor
 
+MOST_NESTED: Final = 64
+"""Graphs and calls of functions inside one another, each of which takes a part of the interpreter's stack."""
+
 
 class Importer:
     """Lowers one model into one `Builder`."""
@@ -70,6 +73,7 @@ class Importer:
         self.notes = builder.notes
         self._functions = {(domain_name(f.domain), f.name, f.overload): f for f in self.model.functions}
         self._path: list[str] = []
+        self._depth = 0
         self._has_text = False
         self._rooms: dict[str, int] = {}
         self._replaced: Mapping[str, Callable[[Tensor], Tensor]] = {}
@@ -174,9 +178,18 @@ class Importer:
             if sparse.values.name not in scope.values:
                 scope.values[sparse.values.name] = self._sparse(sparse)
         wanted = needed(graph.node, {value.name for value in graph.output})
-        for index, node in enumerate(graph.node):
-            if index in wanted:
+        self._walk_nodes([node for index, node in enumerate(graph.node) if index in wanted], place)
+
+    def _walk_nodes(self, nodes: Sequence[onnx.NodeProto], place: Site) -> None:
+        """Lowers nodes in order. Raises `InvalidModel` if they stand deep inside of other graphs and functions."""
+        self._depth += 1
+        try:
+            if self._depth > MOST_NESTED:
+                raise InvalidModel(f"more than {MOST_NESTED} graphs and functions inside one another")
+            for node in nodes:
                 self._node(node, place)
+        finally:
+            self._depth -= 1
 
     def _initializer(self, tensor: TensorProto) -> Value:
         """An initializer of the model's own graph."""
@@ -338,9 +351,7 @@ class Importer:
         self._path.append(name)
         wanted = needed(function.node, set(function.output))
         try:
-            for index, part in enumerate(function.node):
-                if index in wanted:
-                    self._node(part, body)
+            self._walk_nodes([part for index, part in enumerate(function.node) if index in wanted], body)
         finally:
             self._path.pop()
         return [(inner[output], inner.padding(output)) for output in function.output]

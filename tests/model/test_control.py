@@ -215,6 +215,32 @@ def test_a_graph_that_is_handed_to_a_function_takes_its_names_from_where_it_is_w
     assert np.array_equal(got, (X + 10) * 3 * 5 + 7)
 
 
+@pytest.mark.parametrize(("functions", "is_refused"), [(20, False), (60, True)])
+def test_functions_and_branches_deep_inside_one_another_are_refused(functions: int, is_refused: bool) -> None:
+    """Sixty functions, each in a branch of the next: some kilobytes, and more than the interpreter's stack takes."""
+    calls = "".join(
+        f"""
+        <domain: "local", opset_import: ["" : 18, "local" : 1]>
+        f{i} (a) => (b) {{
+            c = Constant <value = bool {{1}}> ()
+            b = If (c) <
+                then_branch = yes{i} () => (float[2,3] y{i}) {{ y{i} = local.f{i - 1}(a) }},
+                else_branch = no{i} () => (float[2,3] n{i}) {{ n{i} = Identity(a) }}
+            >
+        }}"""
+        for i in range(1, functions)
+    )
+    model = parsed(f"""
+        agraph (float[2,3] x) => (float[2,3] y) {{ y = local.f{functions - 1}(x) }}
+        <domain: "local", opset_import: ["" : 18]>
+        f0 (a) => (b) {{ b = Neg(a) }}{calls}""")
+    if is_refused:
+        with pytest.raises(ModelError, match="more than 64 graphs and functions inside one another"):
+            compile_model(model)
+    else:
+        compile_model(model)
+
+
 def test_a_call_with_more_inputs_than_the_function_takes_is_refused() -> None:
     model = parsed("""
         agraph (float[2,3] x) => (float[2,3] y) { y = local.f(x, x) }
