@@ -10,14 +10,14 @@ from onnx import AttributeProto
 from opml_dispute.model.long_lists import BY_NODE
 
 
-def listed(attribute: AttributeProto) -> Any:
-    """A list's elements, as a tuple, or an array if it goes with nodes of trees; equal texts are one."""
+def listed(attribute: AttributeProto, name: str) -> Any:
+    """The elements of the list `name`, as a tuple, or an array if it goes with nodes of trees; equal texts are one."""
     if attribute.type == AttributeProto.STRINGS:
         texts = {raw: text_of(raw) for raw in set(attribute.strings)}
         return tuple(texts[raw] for raw in attribute.strings)
     is_real = attribute.type == AttributeProto.FLOATS
     values = attribute.floats if is_real else attribute.ints
-    if attribute.name.startswith(BY_NODE):
+    if name.startswith(BY_NODE):
         return np.fromiter(values, np.float32 if is_real else np.int64, len(values))
     return tuple(values)
 

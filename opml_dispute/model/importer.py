@@ -14,9 +14,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from math import prod
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import onnx
+from google.protobuf.message import Message  # type: ignore[import-untyped]
 from onnx import AttributeProto, TensorProto
 
 from opml_dispute.model import elements
@@ -58,6 +59,11 @@ from opml_dispute.model.signature import check_inputs, result_types, schema_of
 from opml_dispute.model.subgraph import Argument, Site, Subgraph, bound
 from opml_dispute.model.tensor import Array, Tensor
 
+MessageT = TypeVar("MessageT", bound=Message)
+
+_WORTH_KEEPING: Final = 64
+"""Elements of a constant from which on it is remembered; of smaller ones, there may be any number."""
+
 MOST_NESTED: Final = 64
 """Graphs and calls of functions inside one another, each of which takes a part of the interpreter's stack."""
 
@@ -74,6 +80,8 @@ class Importer:
         self._functions = {(domain_name(f.domain), f.name, f.overload): f for f in self.model.functions}
         self._path: list[str] = []
         self._depth = 0
+        self._read: dict[int, tuple[Message, Tensor]] = {}
+        """Constants, by the identity of what they are written in, which is kept so that it stays one."""
         self._has_text = False
         self._rooms: dict[str, int] = {}
         self._replaced: Mapping[str, Callable[[Tensor], Tensor]] = {}
@@ -176,7 +184,7 @@ class Importer:
                 scope.values[tensor.name] = self._constant(tensor)
         for sparse in graph.sparse_initializer:
             if sparse.values.name not in scope.values:
-                scope.values[sparse.values.name] = self._sparse(sparse)
+                scope.values[sparse.values.name] = self._once(sparse, self._sparse)
         wanted = needed(graph.node, {value.name for value in graph.output})
         self._walk_nodes([node for index, node in enumerate(graph.node) if index in wanted], place)
 
@@ -241,9 +249,7 @@ class Importer:
         outer, self.builder.origin = self.builder.origin, Origin(node.op_type, full_name, version)
         rooms, self.builder.rooms = self.builder.rooms, self._rooms_of(node, place.scope)
         try:
-            attributes = {
-                a.attribute.name: self._attribute(a) for a in (bound(each, place) for each in node.attribute) if a
-            }
+            attributes = {a.name: self._attribute(a) for a in (bound(each, place) for each in node.attribute) if a}
             attributes |= self._parts.lists.get(node.output[0] if node.output and not self._path else "", {})
             schema = schema_of(domain, node.op_type, version)
             results, made = self._checked(entry, schema, inputs, attributes, len(node.output))
@@ -346,8 +352,8 @@ class Importer:
         own = {domain_name(opset.domain): opset.version for opset in function.opset_import}
         arguments: dict[str, Argument] = {}
         body = Site(inner, {**place.opsets, **own}, arguments)
-        arguments |= {a.name: Argument(a, body) for a in function.attribute_proto}
-        arguments |= {a.attribute.name: a for a in (bound(each, place) for each in node.attribute) if a}
+        arguments |= {a.name: Argument(a.name, a, body) for a in function.attribute_proto}
+        arguments |= {a.name: a for a in (bound(each, place) for each in node.attribute) if a}
         self._path.append(name)
         wanted = needed(function.node, set(function.output))
         try:
@@ -364,18 +370,31 @@ class Importer:
         if kind == AttributeProto.TENSOR:
             return self._constant(attribute.t)
         if kind == AttributeProto.SPARSE_TENSOR:
-            return self._sparse(attribute.sparse_tensor)
+            return self._once(attribute.sparse_tensor, self._sparse)
         if kind == AttributeProto.STRING:
             return text_of(attribute.s)
         if kind in (AttributeProto.STRINGS, AttributeProto.FLOATS, AttributeProto.INTS):
-            return listed(attribute)
+            return listed(attribute, argument.name)
         if kind in (AttributeProto.FLOAT, AttributeProto.INT):
             return attribute.f if kind == AttributeProto.FLOAT else attribute.i
         if kind == AttributeProto.TYPE_PROTO:
             return attribute.tp
-        raise Refuse(f"attribute {attribute.name!r} has a type that is not supported")
+        raise Refuse(f"attribute {argument.name!r} has a type that is not supported")
+
+    def _once(self, written: MessageT, read: Callable[[MessageT], Tensor]) -> Tensor:
+        """What `read` makes of a constant: once, however often a loop or a function comes to it."""
+        known = self._read.get(id(written))
+        if known is not None:
+            return known[1]
+        made = read(written)
+        if made.size >= _WORTH_KEEPING:
+            self._read[id(written)] = written, made
+        return made
 
     def _constant(self, tensor: TensorProto) -> Tensor:
+        return self._once(tensor, self._dense)
+
+    def _dense(self, tensor: TensorProto) -> Tensor:
         if tensor.data_type == TensorProto.STRING:
             return self.builder.constant(constant_texts(self.builder, tensor)).marked(TensorProto.STRING)
         constant = self.builder.constant(constant_values(tensor.name, tensor))

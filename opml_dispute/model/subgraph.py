@@ -36,28 +36,25 @@ class Site:
 class Argument:
     """An attribute, and where it is written."""
 
+    name: str
+    """The node's own for it."""
     attribute: AttributeProto
     place: Site
 
 
 def bound(attribute: AttributeProto, place: Site) -> Argument | None:
     """
-    A node's attribute, or the argument of the call that it refers to, under the node's own name for it.
+    A node's attribute, or the argument of the call that it refers to.
 
     None if the call does not give it. Raises `InvalidModel` for a reference outside of functions.
     """
     if not attribute.ref_attr_name:
-        return Argument(attribute, place)
+        return Argument(attribute.name, attribute, place)
     if place.arguments is None:
         found = f"attribute {attribute.name!r} refers to {attribute.ref_attr_name!r}"
         raise InvalidModel(f"{found}, an attribute of a function, outside of functions")
     given = place.arguments.get(attribute.ref_attr_name)
-    if given is None:
-        return None
-    named = AttributeProto()
-    named.CopyFrom(given.attribute)
-    named.name = attribute.name
-    return Argument(named, given.place)
+    return None if given is None else Argument(attribute.name, given.attribute, given.place)
 
 
 class Walker(Protocol):
