@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from onnx import TensorProto
 
 from opml_dispute.engine.inference import Inference
 from opml_dispute.model.compiler import compile_model
+from opml_dispute.model.opcodes import DType
 from tests.model.graphs import Array, Graph
 
 
@@ -108,3 +111,35 @@ def test_the_index_of_a_scalar_has_no_components(value: int) -> None:
     model = graph.model([y, graph.node("Neg", graph.input("x", [1]))])
     got = Inference(compile_model(model), {"x": np.zeros(1, np.float32)}).outputs()
     assert next(iter(got.values())).shape == (0, int(value != 0))
+
+
+@pytest.mark.parametrize("kind", [np.float16, ml_dtypes.bfloat16])
+@pytest.mark.parametrize(("opset", "precision"), [(21, 0), (23, 0), (23, TensorProto.FLOAT)])
+def test_a_quotient_is_rounded_to_the_type_of_its_scale(kind: Any, opset: int, precision: int) -> None:
+    """From operator set 23 on, unless `precision` says another type; before, the standard says nothing."""
+    rng = np.random.default_rng(6)
+    x = (rng.standard_normal(2000) * 30).astype(kind)
+    scale, zero = np.array(0.3, kind), np.array(3, np.int8)
+    graph = Graph()
+    names = [graph.input("x", x.shape, int(DType.of(x.dtype))), graph.constant(scale), graph.constant(zero)]
+    chosen: dict[str, Any] = {"precision": precision} if precision else {}
+    y = graph.node("QuantizeLinear", *names, **chosen)
+    (got,) = Inference(compile_model(graph.model([y], opset=opset)), {"x": x}).outputs().values()
+    quotient = x.astype(np.float32) / scale.astype(np.float32)
+    rounded = np.rint(quotient.astype(kind).astype(np.float32))
+    exact = np.rint(quotient)
+    assert (rounded != exact).any()
+    wanted = rounded if opset == 23 and not precision else exact
+    assert np.array_equal(got, np.clip(wanted + 3, -128, 127).astype(np.int8))
+
+
+@pytest.mark.parametrize("shape", [(), (1,)])
+def test_the_axis_of_one_scale_means_nothing(shape: tuple[int, ...]) -> None:
+    """It is 1 unless a model says otherwise, and a vector has none."""
+    graph = Graph()
+    x = np.array([1, 200, 7], np.uint8)
+    names = [graph.input("x", x.shape, TensorProto.UINT8)]
+    names += [graph.constant(np.full(shape, 0.5, np.float32)), graph.constant(np.full(shape, 3, np.uint8))]
+    model = graph.model([graph.node("DequantizeLinear", *names)], opset=21)
+    (got,) = Inference(compile_model(model), {"x": x}).outputs().values()
+    assert got.tolist() == [-1, 98.5, 2]

@@ -135,7 +135,7 @@ def dequantised(g: Builder, number: Tensor, x: Tensor, scale: Tensor, zero_point
         and not x.narrow
         and all(vector.is_constant and vector.rank < 2 for vector in vectors)
     ):
-        at = g.axis(x, axis) if x.rank else 0
+        at = g.axis(x, axis) if any(vector.size > 1 for vector in vectors) else 0  # else it means nothing
         zeros = None if zero_point is None else zero_point.values()
         number.buffer.dequantised = Dequantised(x, scale.values(), zeros, at)
     return number

@@ -39,9 +39,26 @@ def _spread(g: Builder, x: Tensor, vector: Tensor, axis: int, block_size: int) -
     return whole.sliced(along, 0, size)
 
 
-def quantised(g: Builder, x: Tensor, scale: Tensor, zero_point: Tensor | None, dtype: DType, narrow: int = 0) -> Tensor:
+def _quotient(g: Builder, x: Tensor, scale: Tensor, precision: DType) -> Tensor:
+    """x / scale, rounded to `precision`, as binary32; or as binary64 if that is the precision."""
+    left, right = g.cast(x, precision), g.cast(scale, precision)
+    if precision is DType.F64:
+        return g.div(left, right)
+    number = g.div(g.cast(left, DType.F32), g.cast(right, DType.F32))
+    return g.cast(g.cast(number, precision), DType.F32)
+
+
+def quantised(
+    g: Builder,
+    x: Tensor,
+    scale: Tensor,
+    zero_point: Tensor | None,
+    dtype: DType,
+    narrow: int = 0,
+    precision: DType = DType.F32,
+) -> Tensor:
     """round(x / scale) + zero point, saturated; halves go to the even neighbour."""
-    number = g.unary(Unary.ROUND, g.div(g.cast(x, DType.F32), g.cast(scale, DType.F32)))
+    number = g.cast(g.unary(Unary.ROUND, _quotient(g, x, scale, precision)), DType.F32)
     if zero_point is not None:
         number = g.add(number, g.cast(zero_point, DType.F32))
     if narrow:
@@ -49,7 +66,7 @@ def quantised(g: Builder, x: Tensor, scale: Tensor, zero_point: Tensor | None, d
     return g.cast(number, dtype)
 
 
-@lowers("QuantizeLinear")
+@lowers("QuantizeLinear", since=23)
 def quantize_linear(
     g: Builder,
     x: Tensor,
@@ -62,19 +79,52 @@ def quantize_linear(
     precision: int = 0,
     saturate: int = 1,
 ) -> Tensor:
+    """`precision`, else the scale's type, is that of the quotient, before it is rounded to what it becomes."""
+    own = scale.dtype if scale.dtype.is_float and not scale.narrow else DType.F32
+    exact = dtype_of(precision) if precision else own
+    return _quantised(g, x, scale, zero_point, axis, block_size, output_dtype, bool(saturate), exact)
+
+
+@lowers("QuantizeLinear")
+def quantize_linear_10(
+    g: Builder,
+    x: Tensor,
+    scale: Tensor,
+    zero_point: Tensor | None = None,
+    *,
+    axis: int = 1,
+    block_size: int = 0,
+    output_dtype: int = 0,
+    saturate: int = 1,
+) -> Tensor:
+    """The quotient is binary32, as ONNX Runtime has it, where the standard does not say."""
+    return _quantised(g, x, scale, zero_point, axis, block_size, output_dtype, bool(saturate), DType.F32)
+
+
+def _quantised(
+    g: Builder,
+    x: Tensor,
+    scale: Tensor,
+    zero_point: Tensor | None,
+    axis: int,
+    block_size: int,
+    output_dtype: int,
+    saturate: bool,
+    precision: DType,
+) -> Tensor:
     dtype, narrow = held(output_dtype) if output_dtype else (DType.U8, 0)
     spread_zero, spread_scale = None, _spread(g, x, scale, axis, block_size)
     if zero_point is not None:
         dtype, narrow = zero_point.dtype, zero_point.narrow
         spread_zero = _spread(g, x, zero_point, axis, block_size)
     if dtype.is_float and narrow:
-        number = g.div(g.cast(x, DType.F32), g.cast(spread_scale, DType.F32))
+        number = g.cast(_quotient(g, x, spread_scale, precision), DType.F32)
         if spread_zero is not None:
             number = g.add(number, g.cast(spread_zero, DType.F32))
-        return narrowed(g, number, narrow, saturate=bool(saturate))
+        return narrowed(g, number, narrow, saturate=saturate)
     if dtype not in (DType.U8, DType.I8, DType.U16, DType.I16):
         raise Refuse(f"{dtype.name} as the result; expected integers of at most 16 bits, or narrow floats")
-    return quantised(g, x, spread_scale, spread_zero, dtype, narrow)
+    return quantised(g, x, spread_scale, spread_zero, dtype, narrow, precision)
 
 
 @lowers("DequantizeLinear")
