@@ -45,7 +45,7 @@ def _row(path: Path) -> Row:
 
 
 def _in_a_process(engine: str, path: Path) -> float:
-    here = Path(__file__).parent.parent
+    here = Path(__file__).parents[2]
     command = [sys.executable, "-m", "lib.benchmarks.memory", engine, str(path)]
     return float(subprocess.run(command, cwd=here, check=True, capture_output=True, text=True).stdout)
 
