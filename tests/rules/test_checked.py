@@ -1,4 +1,4 @@
-"""What the project's own checks cover: every script is type-checked, every page keeps to one width."""
+"""What the checks cover: every script is type-checked, every page keeps to one width, no file lies about."""
 
 import re
 import subprocess
@@ -22,6 +22,16 @@ def committed(*patterns: str) -> list[Path]:
     """The files under version control whose path matches one of git's patterns."""
     listed = subprocess.run(["git", "ls-files", "-z", *patterns], cwd=ROOT, capture_output=True, text=True, check=True)
     return [ROOT / name for name in listed.stdout.split("\0")[:-1] if (ROOT / name).is_file()]
+
+
+def test_the_top_folder_holds_what_belongs_there() -> None:
+    """A file that a trial left behind is committed easily, and read by all who come after."""
+    folders = {"contracts", "docs", "opml_dispute", "scripts", "tests", ".ci"}
+    pages = {"CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "README.md", "SECURITY.md"}
+    build = {"hatch_build.py", "pyproject.toml", "requirements.txt", ".dockerignore"}
+    habits = {".clang-format", ".gitattributes", ".gitignore"}
+    found = {path.relative_to(ROOT).parts[0] for path in committed()}
+    assert found == folders | pages | build | habits
 
 
 def test_every_script_is_type_checked() -> None:
