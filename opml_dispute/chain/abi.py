@@ -34,7 +34,7 @@ def encode(types: Iterable[str], values: Iterable[Any]) -> bytes:
 def decode(types: Sequence[str], raw: bytes, *, strict: bool = True) -> tuple[Any, ...]:
     """
     The values of these types in `raw`, addresses checksummed wherever they stand. Raises `Undecodable`; `strict`
-    refuses padding that is not zero.
+    refuses padding that is not zero. A text is what any account wrote, so bytes of it that are no UTF-8 are replaced.
     """
     from eth_abi.exceptions import DecodingError
 
@@ -46,16 +46,19 @@ def decode(types: Sequence[str], raw: bytes, *, strict: bool = True) -> tuple[An
 
 @cache
 def _decoder() -> ABIDecoder:
-    """eth_abi's own answers addresses in small letters, also within tuples and arrays."""
+    """eth_abi's own answers addresses in small letters, also within tuples and arrays, and raises for bad UTF-8."""
     from eth_abi.codec import ABIDecoder
-    from eth_abi.decoding import AddressDecoder
+    from eth_abi.decoding import AddressDecoder, StringDecoder
     from eth_abi.registry import registry
 
     typeless: Any = AddressDecoder  # its constructor has no annotations
+    typeless_text: Any = StringDecoder
     checksumming = typeless(decoder_fn=lambda raw: checksummed("0x" + raw.hex()))
     own = copy(registry)
     own.unregister_decoder("address")
     own.register_decoder("address", checksumming)
+    own.unregister_decoder("string")
+    own.register_decoder("string", typeless_text(handle_string_errors="replace"))
     return ABIDecoder(own)
 
 

@@ -39,6 +39,23 @@ def test_addresses_are_checksummed_wherever_they_stand(kind: str, wrap: Callable
 
 
 @pytest.mark.parametrize(
+    ("kind", "laid_out", "wrap"),
+    [
+        ("string", "bytes", lambda text: text),
+        ("string[]", "bytes[]", lambda text: (text, text)),
+        ("(uint64,(string,bool))", "(uint64,(bytes,bool))", lambda text: (7, (text, True))),
+    ],
+)
+def test_texts_that_are_no_utf_8_are_read_all_the_same(
+    kind: str, laid_out: str, wrap: Callable[[object], object]
+) -> None:
+    """Any account can write one on the chain: a requester or a registrant would stop every reader."""
+    raw = encode([laid_out], [wrap(b"ipfs://\xff\xfe\x80")])
+    assert decode([kind], raw, strict=False) == (wrap("ipfs://\ufffd\ufffd\ufffd"),)
+    assert decode([kind], encode([kind], [wrap("ipfs://ä")])) == (wrap("ipfs://ä"),)
+
+
+@pytest.mark.parametrize(
     "text", ["0x", "0x" + "11" * 19, "0x" + "11" * 21, "0x" + "zz" * 20, "0x" + "1 " * 20, "11" * 20, ""]
 )
 def test_text_that_is_no_address_has_no_checksum(text: str) -> None:
