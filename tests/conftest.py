@@ -5,6 +5,7 @@ What tests of several folders share: one local chain with everything deployed, p
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,14 +62,14 @@ class Chain:
         return devnet.warp(self.rpc, seconds)
 
 
-@pytest.fixture(scope="session")
-def deployed_chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
-    """Deployed once a session. Tests take `chain`, which puts it back."""
+@contextmanager
+def deployed_in(folder: Path) -> Iterator[Chain]:
+    """A local chain of its own, with everything deployed."""
     from opml_dispute.chain.deploy import deploy
     from opml_dispute.devnet.samples import deploy_samples
     from opml_dispute.trace.guest import absolute_prestate
 
-    path = tmp_path_factory.mktemp("chain") / "deployment.json"
+    path = folder / "deployment.json"
     anvil = devnet.Anvil.spawn()
     try:
         sender = Sender(anvil.rpc, devnet.account("deployer"))
@@ -79,6 +80,13 @@ def deployed_chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
         yield Chain(anvil, deployment, path)
     finally:
         anvil.stop()
+
+
+@pytest.fixture(scope="session")
+def deployed_chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
+    """Deployed once a session. Tests take `chain`, which puts it back."""
+    with deployed_in(tmp_path_factory.mktemp("chain")) as found:
+        yield found
 
 
 @pytest.fixture

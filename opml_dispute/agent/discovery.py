@@ -1,18 +1,38 @@
 """
 The games and requests of a deployment, read from the factory's and the oracle's lists.
 
-`Discovery.refresh` reads only the entries that are new since the last call. It notices a reorganisation of the chain by
-the last known entry, and then reads everything again. No event is needed.
+`Discovery.refresh` reads the entries that are new since the last call, and some of the known ones in turn. It notices a
+reorganisation of the chain, or an entry that a node gave wrong, by a known entry that has changed, and then reads
+everything again. No event is needed.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from opml_dispute.chain.answers import Head
 from opml_dispute.chain.contracts.dispute import GameEntry
+from opml_dispute.chain.game_cache import MOST_LAG_BLOCKS
 from opml_dispute.chain.system import System
 from opml_dispute.primitives import Address, RequestId
+
+READ_AGAIN: Final = 16
+"""Known entries that are read again in each refresh, beside the last one."""
+
+
+class _Again:
+    """Which entries of a list are read again: the last one, and others in turn."""
+
+    def __init__(self) -> None:
+        self._next = 0
+
+    def of(self, count: int) -> list[int]:
+        """Of so many."""
+        if not count:
+            return []
+        start, self._next = self._next % count, self._next + READ_AGAIN
+        return sorted({count - 1, *((start + step) % count for step in range(min(READ_AGAIN, count)))})
 
 
 @dataclass
@@ -26,6 +46,7 @@ class Discovery:
         self.requests: list[RequestId] = []
         self.reorganisations = 0
         self._head: Head | None = None
+        self._games_again, self._requests_again = _Again(), _Again()
 
     def refresh(self, head: Head) -> tuple[list[GameEntry], list[RequestId]]:
         """
@@ -52,6 +73,8 @@ class Discovery:
         """Whether the node shows an earlier block than before, of the same chain as far as it can tell."""
         if self._head is None or head.number >= self._head.number:
             return False
+        if self._head.number - head.number > MOST_LAG_BLOCKS:
+            return False
         last = self.system.rpc.block(self._head.number)
         return last is None or last.hash == self._head.hash
 
@@ -59,11 +82,13 @@ class Discovery:
         """Whether the last known entries are unchanged."""
         if game_count < len(self.games) or request_count < len(self.requests):
             return False
-        rpc = self.system.rpc
-        if self.games and rpc.read(self.system.factory.game_at(len(self.games) - 1), at=head) != self.games[-1]:
-            return False
-        last = len(self.requests) - 1
-        return last < 0 or rpc.read(self.system.oracle.request_id_at(last), at=head) == self.requests[-1]
+        rpc, factory, oracle = self.system.rpc, self.system.factory, self.system.oracle
+        games, requests = self._games_again.of(len(self.games)), self._requests_again.of(len(self.requests))
+        return rpc.read_each([factory.game_at(index) for index in games], at=head) == [
+            self.games[index] for index in games
+        ] and rpc.read_each([oracle.request_id_at(index) for index in requests], at=head) == [
+            self.requests[index] for index in requests
+        ]
 
     @property
     def addresses(self) -> list[Address]:

@@ -22,7 +22,7 @@ from opml_dispute.availability.fetching import Fetcher, FetchPolicy
 from opml_dispute.chain.system import System
 from opml_dispute.compute.messages import InferenceTooLarge
 from opml_dispute.errors import OpmlError
-from opml_dispute.operator.case import Case, open_case
+from opml_dispute.operator.case import Case, WrongStart, open_case
 from opml_dispute.operator.model_store import ModelStore
 from opml_dispute.primitives import RequestId, StateRoot
 from opml_dispute.trace.split import SplitTrace
@@ -68,6 +68,10 @@ class LocalCases:
         with opened.lock:
             try:
                 return opened.case.final_root, opened.case.status
+            except WrongStart:
+                with self._guard:
+                    self._open.pop(request_id, None)  # it is read anew
+                raise
             except MemoryError:
                 raise InferenceTooLarge(f"no memory to compute request 0x{request_id.hex()}") from None
 

@@ -151,11 +151,14 @@ class Memory:
 
     # ---- games ----
 
-    def ended_games(self, payees: Iterable[Address], *, older_than_s: int = SETTLED_S) -> set[Address]:
-        """Games in which nothing is left to do for these addresses, since so long at least."""
+    def ended_games(
+        self, payees: Iterable[Address], *, older_than_s: int = SETTLED_S, newer_than_s: float = 10**9
+    ) -> set[Address]:
+        """Games in which nothing is left to do for these addresses, found so long ago at least and at most."""
+        now = int(time.time())
         rows = self._read(
-            "SELECT game FROM ended WHERE payees = ? AND ended_at <= ?",
-            (_joined(payees), int(time.time()) - older_than_s),
+            "SELECT game FROM ended WHERE payees = ? AND ended_at BETWEEN ? AND ?",
+            (_joined(payees), now - int(newer_than_s), now - older_than_s),
         )
         return {Address(row[0]) for row in rows}
 

@@ -1,15 +1,14 @@
 """
 The requests that may still be answered or delivered, and whose turn it is.
 
-A request that was delivered, or that is older than `policy.max_age_days`, is read no more, until the chain is
-reorganised.
+A request that was delivered, or that is older than `policy.max_age_days`, is read seldom: some of those in each pass.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from opml_dispute.chain.answers import Head
 from opml_dispute.chain.contracts.contract import ZERO_ADDRESS
@@ -19,6 +18,9 @@ from opml_dispute.primitives import RequestId
 
 T = TypeVar("T")
 
+AGAIN_A_PASS: Final = 16
+"""Requests that are over, and are read again all the same."""
+
 
 class OpenRequests:
     """Of one deployment."""
@@ -26,10 +28,13 @@ class OpenRequests:
     def __init__(self, system: System, *, max_age_s: int) -> None:
         self._system, self._max_age_s = system, max_age_s
         self._over: set[RequestId] = set()
+        self._rotation = RoundRobin()
 
     def read(self, head: Head, ids: Sequence[RequestId]) -> Mapping[RequestId, RequestRecord]:
         """Those of `ids` that are open at `head`, in order. Raises an `RpcError` if they cannot be read."""
-        asked = [id_ for id_ in ids if id_ not in self._over]
+        # What is over is looked at again, some in each pass: a node may have erred when it said so.
+        again = set(self._rotation.take([id_ for id_ in ids if id_ in self._over], AGAIN_A_PASS))
+        asked = [id_ for id_ in ids if id_ in again or id_ not in self._over]
         records = self._system.rpc.read_each([self._system.oracle.request_of(id_) for id_ in asked], at=head)
         oldest = head.timestamp - self._max_age_s
         found = {
@@ -37,6 +42,7 @@ class OpenRequests:
             for id_, record in zip(asked, records, strict=True)
             if record.delivered_by == ZERO_ADDRESS and record.requested_at_s >= oldest
         }
+        self._over.difference_update(found)
         self._over.update(id_ for id_ in asked if id_ not in found)
         return found
 

@@ -19,6 +19,7 @@ from opml_dispute.game.clock import time_left_s
 from opml_dispute.operator.play import Seat, Table
 from opml_dispute.operator.preflight import Prospect
 from opml_dispute.primitives import Address, RequestId, StateRoot
+from opml_dispute.trace.provider import WrongInference
 
 ROUNDS_AT_ONCE: Final = IN_FLIGHT
 """Games that are played at the same time: as many as one account can have transactions in flight."""
@@ -122,6 +123,10 @@ class GamePlayer:
             now.trouble(f"Game {game.address} cannot be judged", judged)
             return False
         plan = judged.plan
+        if any(isinstance(one.error, WrongInference) for one in plan.unjudged):
+            # What was read about it when it was first met may be why: it is read again.
+            self._context.system.games.forget(game.address)
+            self.closely.add(game.address)
         if self._is_in(game):
             self._context.committed_wei[game.address] = rest_wei(game, deciding(plan))
         if not plan.actions and not plan.missed and not plan.unjudged:
@@ -139,7 +144,7 @@ class GamePlayer:
     def _is_idle(self, game: Game) -> bool:
         """Whether nothing was owed in a game when it was last judged, and it has not changed since."""
         judged = self._idle.get(game.address)
-        return judged is not None and (judged is game or judged.claims == game.claims)
+        return judged is not None and (judged is game or judged == game)
 
     def concerns(self, game: Game, right: StateRoot | None) -> bool:
         """Whether this agent plays a game: it has claims in it, or the root is wrong, or it defends others' right

@@ -17,7 +17,7 @@ from opml_dispute.agent.context import AgentContext, Pass
 from opml_dispute.agent.publication_looks import PublicationLooks
 from opml_dispute.chain.amounts import about_ether, ether
 from opml_dispute.chain.contracts.oracle import RequestRecord
-from opml_dispute.chain.input_blobs import PublicationTerms, publication_terms
+from opml_dispute.chain.input_blobs import publication_terms
 from opml_dispute.chain.reverts import Reverted
 from opml_dispute.errors import OpmlError
 from opml_dispute.operator.blob_refuting import WrongPublication, bill_of, commit_intent, refute_intent
@@ -34,7 +34,6 @@ class Refuter:
         self._looks = PublicationLooks(
             context.system, config.fetch.blobs, context.log, own_process=bool(config.workers)
         )
-        self._terms: PublicationTerms | None = None
 
     def close(self) -> None:
         """Ends what is on its way."""
@@ -51,7 +50,8 @@ class Refuter:
         What cannot be read, had, or paid for by its bond is a trouble of this pass and keeps nothing else waiting.
         """
         try:
-            terms = self._terms_of_publishers()
+            # Fixed for the contract's life, and read each time all the same: a node may err once.
+            terms = publication_terms(self._context.system.rpc, self._context.system.input_blobs)
             disputed = [game.request_id for game in now.games.values()]
             standing = self._looks.read(now.head, set(self._looks.roots_of(now.head, open_, disputed).values()))
         except OpmlError as error:
@@ -66,12 +66,6 @@ class Refuter:
             elif look.outcome is not None:
                 now.trouble(f"Publication 0x{id_.hex()} cannot be looked at", look.outcome)
         self._context.metrics.publications_wrong.set(wrong)
-
-    def _terms_of_publishers(self) -> PublicationTerms:
-        """They are fixed for the contract's life."""
-        if self._terms is None:
-            self._terms = publication_terms(self._context.system.rpc, self._context.system.input_blobs)
-        return self._terms
 
     # ---- refuting ----
 

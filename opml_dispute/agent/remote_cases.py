@@ -37,9 +37,11 @@ from opml_dispute.engine.item_result import ItemResult
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.claim import Game
 from opml_dispute.game.depths import Depths
+from opml_dispute.operator.case import WrongStart, expect_start
 from opml_dispute.operator.preflight import LONGEST
 from opml_dispute.primitives import Address, Hash32, ModelId, RequestId, StateHash, StateRoot
 from opml_dispute.trace.longest import NodeMeasure
+from opml_dispute.trace.provider import WrongInference
 
 PATIENCE_S: Final = 20.0
 """How long a pass waits for what it had computed; the rest is used by a later pass."""
@@ -114,7 +116,8 @@ class RemoteCase:
 
     @property
     def final_root(self) -> StateRoot:
-        """S_n."""
+        """S_n. Raises `WrongStart`."""
+        expect_start(self.request_id, self.record, StateRoot(bytes_of(self._final, "start", 32)))
         return StateRoot(bytes_of(self._final, "root", 32))
 
     @property
@@ -247,11 +250,25 @@ class RemoteCases:
     def final_root(self, request_id: RequestId) -> tuple[StateRoot, int]:
         """S_n and the status of the inference. Raises what computing raises."""
         case = self.case(request_id)
-        return case.final_root, case.status
+        try:
+            return case.final_root, case.status
+        except WrongStart:
+            self._drop(request_id)
+            raise
+
+    def _drop(self, request_id: RequestId) -> None:
+        """The next look reads the request anew."""
+        with self._guard:
+            self._cases.pop(request_id, None)
 
     def warm(self, game: Game, now_s: int) -> Decision:
         """What the honest actor would do in a game. Raises what computing raises."""
-        return consider(game, self.trace(game), now_s)
+        plan = consider(game, self.trace(game), now_s)
+        if any(isinstance(one.error, WrongInference) for one in plan.unjudged):
+            self._drop(game.request_id)  # what was read about the request may be why: it is read again
+            with self._guard:
+                self._traces.pop(game.address, None)
+        return plan
 
     def judge(self, game: Game, now_s: int, enters: bool, opinion: bool, measures: bool) -> Judgement:
         """The plan in a game, with what the first bond needs if the account `enters` by it. Raises as `warm`."""

@@ -12,6 +12,7 @@ from opml_dispute.agent.context import AgentContext, Pass
 from opml_dispute.agent.open_requests import RoundRobin
 from opml_dispute.agent.remote_cases import RemoteCase
 from opml_dispute.agent.treasury import refusal
+from opml_dispute.agent.waiting import LOOK_AGAIN_S, is_waiting
 from opml_dispute.chain.contracts.oracle import RequestRecord
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.claim import Game, GameStatus
@@ -32,8 +33,6 @@ from opml_dispute.primitives import Address, RequestId, StateRoot
 
 AT_ONCE: Final = 16
 """Answers that are computed in one pass, if they are not known."""
-_LOOK_AGAIN_S: Final = 600
-"""How long a request that has nothing to be done about it is left alone: the guardian may discard its games."""
 
 
 def declined_sentence(reason: str, count: int) -> str:
@@ -52,8 +51,10 @@ class RequestServer:
         self._propose_at_s: dict[RequestId, int] = {}
         self._deliver_at_s: dict[RequestId, int] = {}
         """The chain's time before which a request is not looked at again."""
-        self._exhausted: set[RequestId] = set()
-        """Batches that stay open, of which all outputs are delivered: the other items failed."""
+        self._exhausted_until_s: dict[RequestId, int] = {}
+        """Batches that stay open though all outputs are delivered, as other items failed: as the times before."""
+        self._doubted: dict[RequestId, int] = {}
+        """Requests whose right answer stood in a game in progress that does not count, and when that was first said."""
         self.declined: Mapping[str, int] = {}
         """How many open requests the policy does not let this agent answer, by the reason."""
 
@@ -62,7 +63,8 @@ class RequestServer:
         self._survivors.clear()
         self._propose_at_s.clear()
         self._deliver_at_s.clear()
-        self._exhausted.clear()
+        self._exhausted_until_s.clear()
+        self._doubted.clear()
 
     def to_answer(self, now: Pass, requests: Mapping[RequestId, RequestRecord]) -> set[RequestId]:
         """Those of the requests that this agent answers, by its policy."""
@@ -85,11 +87,15 @@ class RequestServer:
     ) -> None:
         """Delivers outputs of open requests, and proposes answers to those that everything is `at_hand` for."""
         roles, delivered = self._context.config.roles, set[RequestId]()
-        for due in (self._propose_at_s, self._deliver_at_s):
+        now_s = now.head.timestamp
+        for due in (self._propose_at_s, self._deliver_at_s, self._exhausted_until_s, self._doubted):
             for request_id in due.keys() - requests.keys():
                 del due[request_id]
-        self._exhausted &= requests.keys()
-        requests = {id_: record for id_, record in requests.items() if id_ not in self._exhausted}
+        requests = {
+            id_: record
+            for id_, record in requests.items()
+            if not is_waiting(self._exhausted_until_s.get(id_, 0), now_s)
+        }
         if "finalizer" in roles:
             for request_id, game in self._deliverable(now, requests, over):
                 if is_stopped():
@@ -103,8 +109,8 @@ class RequestServer:
                 for id_, record in requests.items()
                 if id_ in at_hand
                 and id_ not in delivered
-                and self._objection(record, now.head.timestamp) is None
-                and self._propose_at_s.get(id_, 0) <= now.head.timestamp
+                and self._objection(record, now_s) is None
+                and not is_waiting(self._propose_at_s.get(id_, 0), now_s)
             ]
             self._answer(now, self._rotation.take(wanted, AT_ONCE), is_stopped)
 
@@ -143,9 +149,9 @@ class RequestServer:
             if is_valid is True:
                 found.setdefault(request_id, game)
         now_s = now.head.timestamp
-        due = [id_ for id_ in requests if id_ not in found and self._deliver_at_s.get(id_, 0) <= now_s]
+        due = [id_ for id_ in requests if id_ not in found and not is_waiting(self._deliver_at_s.get(id_, 0), now_s)]
         for request_id in due[:AT_ONCE]:
-            self._deliver_at_s[request_id] = now_s + _LOOK_AGAIN_S
+            self._deliver_at_s[request_id] = now_s + LOOK_AGAIN_S
             with self._telling(now, request_id), suppress(NothingToDeliver):
                 found[request_id] = deliverable_game(system, request_id)
         yield from found.items()
@@ -160,7 +166,7 @@ class RequestServer:
         try:
             self._context.act(now, game, delivery_intents(system, case, game))
         except NothingToDeliver:  # what is left of a batch failed
-            self._exhausted.add(request_id)
+            self._exhausted_until_s[request_id] = now.head.timestamp + LOOK_AGAIN_S
 
     def _answer(self, now: Pass, wanted: Sequence[RequestId], is_stopped: Callable[[], bool]) -> None:
         """Proposes answers to those of these requests that no right one stands for."""
@@ -196,19 +202,41 @@ class RequestServer:
             return None
         system, own = self._context.system, self._context.sender.address
         case = self._context.cases.case(request_id)
+        now_s = now.head.timestamp
         try:
-            return case, proposal_intents(system, request_id, root, case.node_count, proposer=own)
+            intents = proposal_intents(system, request_id, root, case.node_count, proposer=own)
         except ProposalExists:
-            self._propose_at_s[request_id] = now.head.timestamp + _LOOK_AGAIN_S
+            self._propose_at_s[request_id] = now_s + LOOK_AGAIN_S
+            self._doubted.pop(request_id, None)
             return None
+        if self._is_in_doubt(now, request_id, root):
+            self._propose_at_s[request_id] = now_s + LOOK_AGAIN_S
+            return None
+        return case, intents
 
-    def _expect_enough_left(self, case: RemoteCase) -> None:
+    def _is_in_doubt(self, now: Pass, request_id: RequestId, root: StateRoot) -> bool:
+        """
+        Whether the right answer stands in a game in progress of which the node says only now that it does not count.
+
+        Another bond is locked only if it still says so some minutes later.
+        """
+        same = [game for game in now.games.values() if game.request_id == request_id]
+        if not any(bytes(game.root.value) == bytes(root) for game in same):
+            return False
+        now_s = now.head.timestamp
+        first_s = self._doubted.setdefault(request_id, now_s)
+        if not 0 <= now_s - first_s < LOOK_AGAIN_S:
+            return False
+        now.trouble(f"Request 0x{request_id.hex()}", "its right answer stands in a game that is said not to count")
+        return True
+
+    def _expect_enough_left(self, case: RemoteCase, now_s: int) -> None:
         """Raises if what a batch pays for items that have an output, and none yet, is less than an answer is for."""
         if case.item_count == 1:
             return
         left = undelivered(self._context.system, case)
         if not left:
-            self._exhausted.add(case.request_id)
+            self._exhausted_until_s[case.request_id] = now_s + LOOK_AGAIN_S
             raise OpmlError("it is not answered: all outputs of this batch are delivered", hint=None)
         record = self._context.system.rpc.read(self._context.system.oracle.request_of(case.request_id))
         share_wei = proposers_fee_wei(record) // max(1, record.items_left)
@@ -224,7 +252,7 @@ class RequestServer:
     def _propose(self, now: Pass, case: RemoteCase, intents: Sequence[Intent]) -> None:
         own = self._context.sender.address
         self._context.confirm(case)
-        self._expect_enough_left(case)
+        self._expect_enough_left(case, now.head.timestamp)
         self._context.expect_defensible(
             Prospect(
                 case.registered,

@@ -8,12 +8,14 @@ be sent goes out in turns: one transaction of each game, as many at once as one 
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
 from opml_dispute.actors.honest import resolution_actions
 from opml_dispute.agent.context import AgentContext, Pass
+from opml_dispute.agent.waiting import LOOK_AGAIN_S, is_waiting
 from opml_dispute.chain.contracts.dispute import FaultDisputeGame
 from opml_dispute.chain.sender import IN_FLIGHT
 from opml_dispute.errors import OpmlError
@@ -26,11 +28,8 @@ from opml_dispute.primitives import Address
 MOST_A_PASS: Final = 8 * IN_FLIGHT
 """Transactions, after which moves that may be owed meanwhile come first."""
 
-_LOOK_AGAIN_S: Final = 600
-"""
-The longest wait before a game that is over is looked at again: its bonds may be discarded meanwhile; and before own
-proposals are looked at for a place that they may have again.
-"""
+_ENDED_FOR_S: Final = 86_400.0
+"""How long, by this computer's clock, a game in which nothing is left to do is not looked at: a node may have erred."""
 
 
 class Settler:
@@ -43,13 +42,23 @@ class Settler:
         """The chain's time before which there is nothing to do in a game that is over."""
         self._look_for_places_s = 0
         """The chain's time before which own proposals are not looked at for a place that they may have again."""
-        self.ended = context.memory.ended_games(self._payees)
-        """Games in which nothing is left to do."""
+        until = time.monotonic() + _ENDED_FOR_S
+        self._ended_until = dict.fromkeys(context.memory.ended_games(self._payees, newer_than_s=_ENDED_FOR_S), until)
+        self._seen_ended: set[Address] = set()
+        """Games in which nothing was left to do when they were looked at once."""
+
+    @property
+    def ended(self) -> set[Address]:
+        """Games in which nothing is left to do: two looks came to that."""
+        now = time.monotonic()
+        self._ended_until = {game: until for game, until in self._ended_until.items() if until > now}
+        return set(self._ended_until)
 
     def forget(self) -> None:
         """After a reorganisation: what was done may have been undone."""
         self._context.memory.forget_games()
-        self.ended = set()
+        self._ended_until.clear()
+        self._seen_ended.clear()
         self._look_at_s.clear()
         self._look_for_places_s = 0
 
@@ -72,7 +81,7 @@ class Settler:
     def _restorations(self, now: Pass, games: Sequence[Game]) -> list[Intent]:
         """Own proposals that can be recorded again; also those in progress, for another game may deliver before."""
         own = [game.address for game in games if game.root.claimant in self._payees]
-        if not own or now.head.timestamp < self._look_for_places_s:
+        if not own or is_waiting(self._look_for_places_s, now.head.timestamp):
             return []
         try:
             intents = restoring_intents(self._context.system, own, self._payees, at=now.head)
@@ -80,12 +89,12 @@ class Settler:
             now.trouble("Own proposals that others came before cannot be looked at", error)
             return []
         if not intents:  # else again in the next pass: what is sent may fail
-            self._look_for_places_s = now.head.timestamp + _LOOK_AGAIN_S
+            self._look_for_places_s = now.head.timestamp + LOOK_AGAIN_S
         return intents
 
     def _payments(self, now: Pass, over: Sequence[Game]) -> list[list[Intent]]:
         now_s = now.head.timestamp
-        due = [game for game in over if self._look_at_s.get(game.address, 0) <= now_s]
+        due = [game for game in over if not is_waiting(self._look_at_s.get(game.address, 0), now_s)]
         found = []
         settlements = read_settlements(self._context.system, due, self._payees, at=now.head) if due else []
         for game, settlement in zip(due, settlements, strict=True):
@@ -98,12 +107,17 @@ class Settler:
                 found.append(intents)
             elif wait is None and (settlement.shares.owed or settlement.shares.may_come):
                 # The output may be delivered later, or gas become cheaper.
-                self._look_at_s[game.address] = now_s + _LOOK_AGAIN_S
+                self._look_at_s[game.address] = now_s + LOOK_AGAIN_S
+            elif wait is None and game.address not in self._seen_ended:
+                # A node that erred about it now will hardly do so then.
+                self._seen_ended.add(game.address)
+                self._look_at_s[game.address] = now_s + LOOK_AGAIN_S
             elif wait is None:
                 self._context.memory.end_game(game.address, self._payees)
-                self.ended.add(game.address)
+                self._ended_until[game.address] = time.monotonic() + _ENDED_FOR_S
+                self._seen_ended.discard(game.address)
             else:
-                self._look_at_s[game.address] = now_s + min(wait.seconds, _LOOK_AGAIN_S)
+                self._look_at_s[game.address] = now_s + min(wait.seconds, LOOK_AGAIN_S)
         return found
 
     def _send(self, now: Pass, queues: Sequence[deque[Intent]], is_stopped: Callable[[], bool]) -> None:

@@ -31,6 +31,12 @@ OVERLAP_BLOCKS: Final = 4
 LONGEST_SEARCH_BLOCKS: Final = 7_200
 """Over a longer gap every game is read again."""
 
+MOST_LAG_BLOCKS: Final = 64
+"""
+A node that shows an earlier block than before has fallen behind, if it is by so many blocks at most. If it is by more,
+what it showed before was not the chain: what was read there is read again.
+"""
+
 
 class GameCache:
     """The last known snapshot of each game."""
@@ -55,8 +61,8 @@ class GameCache:
         ASSUMES that the addresses come from the factory's own list. At a node that has fallen behind what it gave
         before, the later snapshots stay. Raises an `RpcError` if the node gives no answers at all.
         """
-        lags = self._head is not None and head.number < self._head.number
         changed = self._changed(head)
+        lags = self._head is not None and head.number < self._head.number
         if changed is None:
             self._known.clear()
             self._reread_at.clear()
@@ -91,8 +97,9 @@ class GameCache:
         if last is None:
             return None
         if head.number <= last.number:
-            same = head if head.number == last.number else rpc.block(last.number)
-            if same is not None and same.hash != last.hash:
+            is_far = last.number - head.number > MOST_LAG_BLOCKS
+            same = head if head.number == last.number else None if is_far else rpc.block(last.number)
+            if is_far or (same is not None and same.hash != last.hash):
                 self._head = None
                 self.reorganisations += 1
                 return None

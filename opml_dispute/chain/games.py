@@ -9,6 +9,7 @@ Reading a whole game: the snapshot that every decision is based on.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -36,6 +37,10 @@ GAMES_AT_ONCE: Final = 200
 
 CLAIMS_AT_ONCE: Final = 1_000
 """Claims of a game that are asked for before the last of them is known to be there."""
+
+
+CONSTANTS_LIVE_S: Final = 1_800.0
+"""Seconds after which what never changes is asked again: a node may have erred, or lied, when it was first asked."""
 
 
 class UnknownGame(OpmlError):
@@ -95,8 +100,9 @@ class GameReader:
     def __init__(self, rpc: Rpc, factory: DisputeGameFactory, parts: GameParts | None = None) -> None:
         self.rpc, self.factory, self.parts = rpc, factory, parts
         self._constants: dict[Address, GameConstants] = {}
-        self._oracles: dict[Address, tuple[Address, int]] = {}
-        """By VM: its pre-image oracle, and the oracle's challenge period in seconds."""
+        self._asked_again_at: dict[Address, float] = {}
+        self._oracles: dict[Address, tuple[Address, int, float]] = {}
+        """By VM: its pre-image oracle, the oracle's challenge period in seconds, and when both are asked again."""
 
     def expect_game(self, address: Address) -> None:
         """Raises `UnknownGame` (or `NoCode`) unless the factory made the game at this address."""
@@ -120,9 +126,18 @@ class GameReader:
                 raise failed[address]
         return self._constants[address]
 
+    def forget(self, address: Address) -> None:
+        """What is known about a game is asked again: it fits nothing, so the node may have lied."""
+        self._constants.pop(address, None)
+
     def _load_constants(self, addresses: Sequence[Address]) -> dict[Address, OpmlError]:
-        """Reads what is not known yet, many games in few round trips; why it failed, where it did."""
-        unknown = [address for address in dict.fromkeys(addresses) if address not in self._constants]
+        """Reads what is not known yet, or for long, many games in few round trips; why it failed, where it did."""
+        now = time.monotonic()
+        unknown = [
+            address
+            for address in dict.fromkeys(addresses)
+            if address not in self._constants or self._asked_again_at[address] < now
+        ]
         answers = self.rpc.try_each([call for address in unknown for call in _constant_calls(address)])
         width = len(answers) // len(unknown) if unknown else 0
         failed: dict[Address, OpmlError] = {}
@@ -133,6 +148,8 @@ class GameReader:
                 if error is not None:
                     raise error
                 self._constants[address] = self._constants_of(address, found)
+                # Spread over the time, as those of games that were found together.
+                self._asked_again_at[address] = now + CONSTANTS_LIVE_S * (0.5 + int(address[-4:], 16) / 0x20000)
             except OpmlError as reason:
                 failed[address] = reason
         return failed
@@ -145,10 +162,12 @@ class GameReader:
             depths = Depths(split, deepest)
         except ValueError as error:
             raise UnexpectedAnswer(f"the game {address} answered depths that no game has: {error}") from None
-        if vm not in self._oracles:
+        known = self._oracles.get(vm)
+        if known is None or known[2] < time.monotonic():
             oracle = self.rpc.read(FPVM(vm).oracle())
-            self._oracles[vm] = (oracle, self.rpc.read(PreimageOracle(oracle).challenge_period_s()))
-        oracle, challenge_period_s = self._oracles[vm]
+            period_s = self.rpc.read(PreimageOracle(oracle).challenge_period_s())
+            known = self._oracles[vm] = (oracle, period_s, time.monotonic() + CONSTANTS_LIVE_S / 2)
+        oracle, challenge_period_s, _ = known
         if self.parts is not None:
             expect_own_parts(address, GameParts(absolute_prestate, vm, oracle, registry, weth, chain_id), self.parts)
         return GameConstants(
@@ -176,6 +195,9 @@ class GameReader:
         Raises `UnknownGame` if the factory did not make it.
         """
         self.constants(address)
+        failed = self._load_constants([address])
+        if address in failed:
+            raise failed[address]
         (game,) = self._read_part([address], at or self.rpc.head())
         if isinstance(game, Reverted):  # fewer claims than were counted: the node moved on between the two
             (game,) = self._read_part([address], at or self.rpc.head())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -37,13 +37,17 @@ from opml_dispute.game.rules import IllegalMove, check_move
 from opml_dispute.operator.inference import restoring_intents
 from opml_dispute.operator.play import Look, Seat, Table, move_intent
 from opml_dispute.operator.settle import STATUS_WORDS, read_settlement, recipients, settle_intents, waiting
-from opml_dispute.operator.watch import persistently, watch
+from opml_dispute.operator.watch import LONGEST_PAUSE_S, persistently, watch
 from opml_dispute.primitives import Address, Hash32
+from opml_dispute.trace.provider import WrongInference
 
 if TYPE_CHECKING:
     from opml_dispute.operator.case import Case
 
 GAME = "the address of a game"
+
+_LOOKS: Final = 3
+"""How often a watcher reads a game and its request anew before it believes that they are not of one inference."""
 
 
 class ClockRanOut(OpmlError):
@@ -149,14 +153,22 @@ def respond(
                 _preflight(session, case, state, plan, stake_anyway=stake_anyway)
             return session, table
 
-        session, table = persistently(
-            open_all,
-            lambda sentence: output.say(f"{sentence}.", style="yellow"),
-            interval_s=interval,
-            pause=time.sleep,
-        )
-        _watch(session, table, interval, fault)
-        return
+        for looks_left in reversed(range(_LOOKS)):
+            session, table = persistently(
+                open_all,
+                lambda sentence: output.say(f"{sentence}.", style="yellow"),
+                interval_s=interval,
+                pause=time.sleep,
+            )
+            try:
+                _watch(session, table, interval, fault)
+                return
+            except WrongInference as error:
+                if not looks_left:
+                    raise
+                # So it is if the node erred once, too: about what is read once, when a game is first met.
+                output.say(f"{error}; reading all of it again in {duration(int(LONGEST_PAUSE_S))}.", style="yellow")
+                time.sleep(LONGEST_PAUSE_S)
     session = Session.open(chain, sending, output)
     case, table = _table(session, address, files, fault)
     _expect_in_progress(session, address)
@@ -347,7 +359,14 @@ def _watch(session: Session, table: Table, interval_s: float, fault: str | None)
             told.add(sentence)
             tell(sentence)
 
-    ended = watch(_seat(session, table, fault), table.trace, interval_s=interval_s, tell=tell, after_round=secure_fee)
+    ended = watch(
+        _seat(session, table, fault),
+        table.trace,
+        interval_s=interval_s,
+        tell=tell,
+        after_round=secure_fee,
+        pause=time.sleep,
+    )
     session.output.say(f"The game is over: {STATUS_WORDS[ended.status]}.")
     session.output.say(f"Get its bonds paid out with: opml-dispute resolve {ended.address}")
 

@@ -144,8 +144,8 @@ class CaseServer:
 
     def _final(self, question: Mapping[str, Any]) -> Mapping[str, Any]:
         case = self._case(question)
-        root = case.trace.root_claim()
-        return {"root": root, "status": case.inference.status, "fault_node": case.inference.fault_node}
+        start, root = case.trace.state_root(0), case.trace.root_claim()
+        return {"start": start, "root": root, "status": case.inference.status, "fault_node": case.inference.fault_node}
 
     def _root(self, question: Mapping[str, Any]) -> Mapping[str, Any]:
         return {"root": self._case(question).inference.state_root(integer_of(question, "t"))}

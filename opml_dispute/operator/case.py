@@ -46,6 +46,26 @@ class IsBatch(OpmlError):
     hint = "a batch can be proposed, challenged, defended and delivered like any request; this is shown for single ones"
 
 
+class WrongStart(OpmlError):
+    """A request's model and input, as the node gives them, begin in another state than the request itself."""
+
+    hint = "nothing was staked on it; the RPC endpoint names another model or input: use another --rpc-url"
+
+
+def expect_start(request_id: RequestId, record: RequestRecord, computed: StateRoot) -> None:
+    """
+    Raises `WrongStart` unless S_0 as computed is the request's own.
+
+    The chain made it of the model and the input, so a node that gives a wrong one of these, or another number of items,
+    is noticed before a root is believed.
+    """
+    if computed != record.starting_root:
+        raise WrongStart(
+            f"request 0x{request_id.hex()} starts at 0x{record.starting_root.hex()}, and the model and the input that "
+            f"belong to it at 0x{computed.hex()}"
+        )
+
+
 @dataclass(frozen=True)
 class Case:
     """One request with its program and its input."""
@@ -105,7 +125,8 @@ class Case:
 
     @property
     def final_root(self) -> StateRoot:
-        """S_n: the right root claim."""
+        """S_n: the right root claim. Raises `WrongStart`."""
+        expect_start(self.request_id, self.record, self.states.state_root(0))
         return self.states.state_root(self.node_count)
 
     @property

@@ -34,6 +34,10 @@ MOST_ATTEMPTS: Final = 256
 """Nonces that one commitment is for: they differ in their first byte (InferenceOracle.sol, `commitmentOf`)."""
 
 
+MOST_GAMES: Final = 1_000
+"""Games about one answer that are looked past for a free nonce."""
+
+
 class ProposalExists(OpmlError):
     """A game with this very root claim exists for the request, and can still deliver."""
 
@@ -42,6 +46,12 @@ class OtherGames(OpmlError):
     """The factory makes other games than the deployment's file says."""
 
     hint = "its owner changed the system: ask for the deployment file of now"
+
+
+class TooManyGames(OpmlError):
+    """No nonce is free: each game costs its maker a bond, so a node says that, and no chain."""
+
+    hint = "use another --rpc-url, or propose without --no-commit"
 
 
 def standing_game(system: System, request_id: RequestId, root_claim: StateRoot) -> Address | None:
@@ -64,13 +74,12 @@ def standing_game(system: System, request_id: RequestId, root_claim: StateRoot) 
 
 
 def free_nonce(system: System, request_id: RequestId, root_claim: StateRoot) -> bytes:
-    """The smallest nonce, from 0, with which no game of this root claim for the request was made."""
-    number = 0
-    while True:
+    """The smallest nonce, from 0, with which no game of this root claim was made. Raises `TooManyGames`."""
+    for number in range(MOST_GAMES):
         nonce = number.to_bytes(32, "big")
         if system.rpc.read(system.factory.game_of(root_claim, extra_data(request_id, nonce))) == ZERO_ADDRESS:
             return nonce
-        number += 1
+    raise TooManyGames(f"{system.rpc.url} names a game for each of the first {MOST_GAMES} nonces of this answer")
 
 
 def proposal_intents(

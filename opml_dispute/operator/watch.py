@@ -10,7 +10,6 @@ action in the same way before the first round.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Final, TypeVar
 
@@ -87,7 +86,7 @@ def watch(
     interval_s: float,
     tell: Tell,
     after_round: Callable[[Round], None] = lambda round_: None,
-    pause: Callable[[float], None] = time.sleep,
+    pause: Callable[[float], None],
 ) -> Game:
     """Play until the game is over and return it. Raises errors that are not temporary."""
     troubles = Troubles(tell)

@@ -21,7 +21,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -46,11 +46,13 @@ class FaultProxy:
         oldest_block: int = 0,
         drip_pause_s: float = 1.0,
         hang_s: float = 3_600.0,
+        edit: Callable[[Request, Reply], Reply] | None = None,
     ) -> None:
         """
         `faults` are names in `FAULTS`; `every` says how seldom they strike, and `every_rare` how seldom those that
         few requests can meet do (`ProxyFault.is_rare`). Strikes of one fault are at least `gap_s` seconds apart,
-        however many requests there are. The rest are the faults' own measures.
+        however many requests there are. `edit` sees every request with its reply last, and gives the reply that goes
+        out (`node_lies.Teller`). The rest are the faults' own measures.
 
         Raises `KeyError` for an unknown name.
         """
@@ -69,6 +71,7 @@ class FaultProxy:
         self.is_down = False
         """Set it, and every connection is closed at once: a node that restarts."""
         self.closing = threading.Event()
+        self._edit = edit
         self._applied: Counter[str] = Counter()
         self._rests_until: dict[str, float] = {}
         self._lock = threading.Lock()
@@ -123,6 +126,17 @@ class FaultProxy:
 
     def answer_all(self, body: Any) -> Any:
         """The reply to a request or a batch."""
+        replies = self._answer_all(body)
+        if self._edit is None:
+            return replies
+        if not isinstance(body, list):
+            return self._edit(body, replies)
+        if not isinstance(replies, list):
+            return replies
+        by_id = {request.get("id"): request for request in body}
+        return [self._edit(by_id[reply["id"]], reply) if reply.get("id") in by_id else reply for reply in replies]
+
+    def _answer_all(self, body: Any) -> Any:
         if not isinstance(body, list):
             return self._answers([body])[0]
         if not self._faults:

@@ -28,6 +28,7 @@ from opml_dispute.agent.log import make_log
 from opml_dispute.agent.memory import Memory
 from opml_dispute.agent.metrics import Metrics
 from opml_dispute.agent.second_opinion import second_opinion
+from opml_dispute.agent.waiting import LOOK_AGAIN_S
 from opml_dispute.chain.rpc import Rpc
 from opml_dispute.devnet import anvil as devnet
 from opml_dispute.devnet.campaign import ask_sample
@@ -144,6 +145,9 @@ def test_agent_wins_several_games_at_once_and_gets_its_bonds_back(
         assert unattended.passes() > 0
     assert all(game_of(chain, seat).status == GameStatus.CHALLENGER_WINS for seat in liars)
     assert chain.rpc.balance_wei(CHALLENGER) > before_wei
+    assert not unattended.agent.memory.ended_games([CHALLENGER], older_than_s=0), "one look may have been a lie"
+    chain.warp(LOOK_AGAIN_S)
+    assert unattended.passes() == 0
     assert unattended.agent.memory.ended_games([CHALLENGER], older_than_s=0) == {seat.table.address for seat in liars}
     assert '"trouble"' not in unattended.said()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from opml_dispute.agent import settling
+from opml_dispute.agent.waiting import LOOK_AGAIN_S
 from opml_dispute.chain.contracts.oracle import RequestTerms
 from opml_dispute.devnet import anvil as devnet
 from opml_dispute.devnet.campaign import ask_sample
@@ -70,11 +70,14 @@ def test_an_agent_fetches_its_share_after_the_delivery(chain: Chain, tmp_path: P
     state = chain.system().games.read(game)
     (lost,) = [claim for claim in state.claims if claim.countered_by == CHALLENGER]
     share_wei, before_wei = forfeited_wei(lost.bond_wei, state.terms) // 2, chain.rpc.balance_wei(CHALLENGER)
-    chain.warp(settling._LOOK_AGAIN_S + 1)
+    chain.warp(LOOK_AGAIN_S + 1)
     defender.passes()
     assert before_wei + share_wei - ETHER // 1000 < chain.rpc.balance_wei(CHALLENGER) < before_wei + share_wei
     assert chain.rpc.balance_wei(chain.system().defender_shares.address) == 0
     assert defender.agent._context.metrics.share_paid._value.get() == share_wei
+    assert not defender.agent._settler.ended, "it is looked at once more"
+    chain.warp(LOOK_AGAIN_S)
+    defender.passes()
     assert defender.agent._settler.ended == {game}
 
 
@@ -83,7 +86,7 @@ def test_a_share_below_its_gas_is_left(chain: Chain, tmp_path: Path, defender: U
     request_id, game = shared_game(chain, tmp_path, 10_000)
     defend_to_the_end(chain, defender)
     deliver(chain, tmp_path, request_id, game)
-    chain.warp(settling._LOOK_AGAIN_S + 1)
+    chain.warp(LOOK_AGAIN_S + 1)
     defender.passes()
     system = chain.system()
     assert chain.rpc.balance_wei(system.defender_shares.address) == 2_000
@@ -106,6 +109,9 @@ def test_the_share_of_a_fee_that_is_taken_back_is_waited_for_no_more(
     chain.sender("requester").send(system.oracle._call(lambda v: v, "reclaimFee", request_id))
     assert not read_settlement(system, game, [CHALLENGER]).shares.may_come
     assert not read_settlement(system, game, [devnet.account("deployer").address]).shares.may_come
+    defender.passes()
+    assert not defender.agent._settler.ended, "it is looked at once more"
+    chain.warp(LOOK_AGAIN_S)
     defender.passes()
     assert defender.agent._settler.ended == {game}
 
