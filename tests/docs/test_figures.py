@@ -57,6 +57,37 @@ def test_gas_of_calls_is_the_snapshots(row: str) -> None:
     assert [*found.groups()] == rounded
 
 
+BATCH = {
+    "request": (["request a batch of 64, 100 bytes of input each"], ["request, 100 bytes of input"]),
+    "proposal for a fee, with its commitment": (
+        ["create a game about a batch for a fee", "commit to a proposal"],
+        ["create a game for a fee", "commit to a proposal"],
+    ),
+    "delivering": (["finalize 64 items, 40 bytes of output each"], ["finalize, 40 bytes of output, no callback"]),
+}
+"""Rows of docs/game.md, "Batches", and the snapshots that add up to them: of 64 items together, and of one alone."""
+
+
+def test_an_item_of_a_batch_costs_a_tenth_of_a_request_alone_at_most() -> None:
+    """The rows are the snapshots; the settling, which both have alike, and the sums are the page's own."""
+    page = text_of(ROOT / "docs" / "game.md")
+    together = alone = 0
+    rows = [*BATCH, "settling, closing and both calls of `claimCredit`"]
+    for row in rows:
+        told = re.search(rf"\| {re.escape(row)} \| ([\d,]+) \| [\d,]+ \| ([\d,]+) \|", page)
+        assert told is not None, row
+        if row in BATCH:
+            sums = [sum(int(SNAPSHOT[name]) for name in names) for names in BATCH[row]]
+            assert [*told.groups()] == [f"{round(gas, -3):,}" for gas in sums]
+        of_all, of_one = (int(text.replace(",", "")) for text in told.groups())
+        together, alone = together + of_all, alone + of_one
+    told = re.search(r"\| together \| ([\d,]+) \| ([\d,]+) \| ([\d,]+) \|", page)
+    assert told is not None
+    found = [int(text.replace(",", "")) for text in told.groups()]
+    assert found == pytest.approx([together, together / 64, alone], abs=1_000)
+    assert together / 64 <= alone / 10
+
+
 def test_code_of_the_guest_has_the_size_that_kernels_gives() -> None:
     """In thousands."""
     told = re.search(r"about ([\d,]+) bytes of\s+code, ([\d,]+) instructions", text_of(ROOT / "docs" / "kernels.md"))
