@@ -25,10 +25,12 @@ void opml_ml_free(struct ml *ml);
 uint8_t *opml_ml_segment(struct ml *ml);
 void opml_ml_run(struct ml *ml, uint64_t count, uint64_t joined_hi);
 struct schedule;
-struct schedule *opml_schedule_new(struct ml *ml, const uint8_t *records, uint64_t nodes, const uint8_t *copies,
-                                   const void *plan, uint64_t steps, const uint8_t *chained, const uint64_t *clearing,
-                                   uint64_t clearings, uint64_t workspace_bytes, unsigned buffers);
-int opml_schedule_run(struct ml *ml, const struct schedule *schedule);
+struct weights;
+struct schedule *opml_schedule_new(struct ml *ml, struct weights *weights, const uint8_t *records, uint64_t nodes,
+                                   const uint8_t *copies, const void *plan, uint64_t steps, const uint8_t *chained,
+                                   const uint64_t *clearing, uint64_t clearings, uint64_t workspace_bytes,
+                                   unsigned buffers);
+int opml_schedule_run(struct ml *ml, struct schedule *schedule);
 void opml_schedule_free(struct schedule *schedule);
 int opml_merkle_root(const uint8_t *data, uint64_t size, unsigned log2_size, unsigned word_bytes, unsigned threads,
                      uint8_t out[32]);
@@ -72,7 +74,7 @@ static void run_schedule(struct ml *ml)
     uint64_t *plan = read_new(72 * steps);
     uint8_t *chained = read_new(steps);
     uint64_t *clearing = read_new(24 * clearings);
-    struct schedule *schedule = opml_schedule_new(ml, records, nodes, records + 512 * nodes, plan, steps, chained,
+    struct schedule *schedule = opml_schedule_new(ml, NULL, records, nodes, records + 512 * nodes, plan, steps, chained,
                                                   clearing, clearings, workspace_bytes, (unsigned)buffers);
     if (!schedule || opml_schedule_run(ml, schedule) != 0)
         bare_stop("replay: the schedule did not run");
