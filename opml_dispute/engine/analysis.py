@@ -63,9 +63,9 @@ class ProgramAnalysis:
     _all: ClassVar[dict[int, ProgramAnalysis]] = {}
 
     def __init__(self, program: ProgramLike) -> None:
-        self.judged = validate_records(program.records, log2_steps_of(program.model_blocks[0]))
-        self.typing = Typing(program, self.judged)
         self._records, self._blocks = program.records, program.model_blocks
+        self._judged: Validation | None = None
+        self.typing = Typing(program, self.judged)
 
     @classmethod
     def of(cls, program: ProgramLike) -> ProgramAnalysis:
@@ -74,6 +74,14 @@ class ProgramAnalysis:
             cls._all[id(program)] = cls(program)
             weakref.finalize(program, cls._all.pop, id(program), None)  # None: two threads may both get here
         return cls._all[id(program)]
+
+    @property
+    def judged(self) -> Validation:
+        """The validation of every record; made again if it was given up for a schedule's memory."""
+        judged = self._judged
+        if judged is None:
+            judged = self._judged = validate_records(self._records, log2_steps_of(self._blocks[0]))
+        return judged
 
     def tiles_end(self, node: int) -> int:
         """The first node after `node` that does not begin where its predecessor's range ends."""
@@ -129,7 +137,10 @@ class ProgramAnalysis:
             return None
         # Tiles of a GATHER are joined here: if one fails, all of the run is thrown away.
         schedule = make_schedule(self._records, self.judged.extents, self._ends(apart=(SCATTER,)), self._blocks)
-        give_back_freed(len(self._tiles_end))
+        nodes = len(self._records) // RECORD_BYTES
+        if schedule is not None and nodes >= _LONG_NODES:
+            self._judged = None  # a third of the records' size, and who has a schedule seldom looks at a node
+        give_back_freed(nodes)
         return schedule
 
 

@@ -30,7 +30,7 @@ class ModelMemory:
     def __init__(self, blocks: Sequence[Block], analysis: ProgramAnalysis, segment: SegmentMemory, memory: int) -> None:
         """`blocks` are the program's, then its weights, ascending; `memory` is in bytes."""
         self._blocks, self._segment = blocks, segment
-        self._typing, self._extents = analysis.typing, analysis.judged.extents
+        self._typing, self._analysis = analysis.typing, analysis
         self._starts = [block.offset for block in blocks]
         self._weights = bisect_left(self._starts, WEIGHTS.offset)
         """Blocks before those of the weights."""
@@ -72,7 +72,7 @@ class ModelMemory:
         """Puts in the weights that nodes [first_node, end_node) read; does nothing for a model that fits."""
         if self.fits:
             return
-        rows = self._extents[first_node:end_node, 1:].reshape(-1, 3)
+        rows = self._analysis.judged.extents[first_node:end_node, 1:].reshape(-1, 3)
         wanted: set[int] = set()
         for lo, hi in np.unique(rows[rows[:, 0] < rows[:, 1], :2], axis=0).tolist():
             wanted |= self._indices(int(lo), int(hi))

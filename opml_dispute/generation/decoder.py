@@ -6,8 +6,7 @@ The layers of a decoder of the Llama family, emitted as kernels.
 the differences, the positions and the visible keys. Some thirty nodes make a layer:
 
 - a normalisation is x / sqrt(x x + n epsilon) * (sqrt(n) w): a contraction, a root, a quotient, a product;
-- queries and keys of all heads lie side by side, so that both are turned by three operations, and the last of them
-  writes keys where the cache wants them;
+- queries and keys of all heads lie side by side, so that both are turned by three operations;
 - the scale of attention is part of the rotation's table, the mask is the bias of the product of queries and keys, and
   what a layer adds to its input is the bias of its last product.
 """
@@ -19,6 +18,7 @@ from math import sqrt
 
 import numpy as np
 
+from opml_dispute.generation.attention import Attention
 from opml_dispute.generation.checkpoint import Checkpoint
 from opml_dispute.generation.matrix import Matrices
 from opml_dispute.generation.rope import rope_table
@@ -32,11 +32,6 @@ from opml_dispute.model.tensor import Array, Tensor
 MASKED = -1e30
 """Added to the product of a query and a key that it may not see. Finite, so that a row which may see nothing (padding)
 has finite weights; e to the power of it is 0."""
-
-
-ROWS_TOGETHER = 256
-"""Rows of a prompt whose scores are made at once: a longer one would take memory by the square of its length, and have
-scores of keys that none of them sees."""
 
 
 @dataclass(frozen=True)
@@ -71,15 +66,11 @@ class Decoder:
     def __init__(self, builder: Builder, checkpoint: Checkpoint) -> None:
         self.g, self.shape, self.checkpoint = builder, checkpoint.architecture, checkpoint
         self.matrices = Matrices(builder, checkpoint)
-        self._keys: list[Tensor] = []
-        self._values: list[Tensor] = []
 
     def make_caches(self, slots: int) -> None:
-        """Room for the keys and values of `slots` positions, f32[slots][kv_heads][head_size] for each layer."""
-        shape = (slots, self.shape.kv_heads, self.shape.head_size)
-        for _ in range(self.shape.layers):
-            self._keys.append(self.g.new(DType.F32, shape))
-            self._values.append(self.g.new(DType.F32, shape))
+        """Room for the keys and values of `slots` positions."""
+        dtype = DType.F16 if self.matrices.has_blocks else DType.F32
+        self.attention = Attention(self.g, self.shape, slots, dtype)
 
     # Rotations
 
@@ -165,15 +156,13 @@ class Decoder:
         g, s, at = self.g, self.shape, f"blk.{layer}."
         count, local = x.shape[0], s.is_local(layer)
         turns, mask = (rows.local_turns, rows.local_mask) if local else (rows.turns, rows.mask)
-        keys, values = self._keys[layer], self._values[layer]
         h = self._normalised_before(x, "attention norm", f"{at}attn_norm.weight", layer, rows)
         self._at("queries, keys, values", layer, rows)
         both = g.new(DType.F32, (count, (s.heads + s.kv_heads) * s.head_size), x)
         wide, narrow = s.heads * s.head_size, s.kv_heads * s.head_size
-        own = g.reshape(values.sliced(0, rows.slot, count), (count, narrow))
         self._projected(h, f"{at}attn_q", wide, both.sliced(1, 0, wide))
         self._projected(h, f"{at}attn_k", narrow, both.sliced(1, wide, narrow))
-        self._projected(h, f"{at}attn_v", narrow, own)
+        values = g.reshape(self._projected(h, f"{at}attn_v", narrow), (count, s.kv_heads, s.head_size))
         is_normed = f"{at}attn_q_norm.weight" in self.checkpoint.weights
         if is_normed and s.has_wide_norms:
             both = self._normed_over_heads(both, at)
@@ -182,10 +171,10 @@ class Decoder:
             weights = self.matrices.constant(f"{at}head norms", lambda: self._head_weights(at))
             heads = g.mul(self._unit(heads), weights)
         self._at("rotation", layer, rows)
-        own_keys = keys.sliced(0, rows.slot, count)
-        q = self._scaled(heads, own_keys) if layer in s.unturned else self._turned(heads, turns, own_keys)
+        queries, keys = self._scaled(heads) if layer in s.unturned else self._turned(heads, turns)
+        self.attention.put(layer, rows.slot, keys, values)
         self._at("attention", layer, rows)
-        mixed = self._mixed(q, keys, values, mask, rows)
+        mixed = self.attention.mixed(layer, queries, mask, rows.slot, rows.keys)
         self._at("attention output", layer, rows)
         return self._added(x, mixed, f"{at}attn_output", f"{at}post_attention_norm.weight")
 
@@ -218,27 +207,23 @@ class Decoder:
         )
         return np.stack([of_queries] * s.heads + [of_keys] * s.kv_heads)
 
-    def _scaled(self, heads: Tensor, keys: Tensor) -> Tensor:
+    def _scaled(self, heads: Tensor) -> tuple[Tensor, Tensor]:
         """As `_turned`, of a layer that turns nothing."""
-        g, s = self.g, self.shape
-        g.copy(keys, heads.sliced(1, s.heads, s.kv_heads))
-        return g.mul(heads.sliced(1, 0, s.heads), s.score_scale)
+        s = self.shape
+        return self.g.mul(heads.sliced(1, 0, s.heads), s.score_scale), heads.sliced(1, s.heads, s.kv_heads)
 
-    def _turned(self, heads: Tensor, turns: Turns, keys: Tensor) -> Tensor:
-        """The turned queries of `heads`; its keys are written to `keys`. What is behind `turned_size` is not turned."""
+    def _turned(self, heads: Tensor, turns: Turns) -> tuple[Tensor, Tensor]:
+        """The turned queries and keys of `heads`. What is behind `turned_size` is not turned."""
         g, s, size = self.g, self.shape, self.shape.turned_size
         straight = g.mul(heads, turns.cosines)
         swapped = self._swapped(heads)
         crossed = g.reshape(g.mul(swapped, g.reshape(turns.sines, swapped.shape)), (*heads.shape[:2], size))
-        queries = g.new(DType.F32, (heads.shape[0], s.heads, s.head_size), straight)
-        for first, out in ((0, queries), (s.heads, keys)):
-            own = straight.sliced(1, first, out.shape[1])
-            first_part = own.sliced(2, 0, size)
-            g.binary(Binary.ADD, first_part, crossed.sliced(1, first, out.shape[1]), out=out.sliced(2, 0, size))
-            if size < s.head_size:
-                rest = s.head_size - size
-                g.copy(out.sliced(2, size, rest), own.sliced(2, size, rest))
-        return queries
+        turned = g.new(DType.F32, heads.shape, straight)
+        g.binary(Binary.ADD, straight.sliced(2, 0, size), crossed, out=turned.sliced(2, 0, size))
+        if size < s.head_size:
+            rest = s.head_size - size
+            g.copy(turned.sliced(2, size, rest), straight.sliced(2, size, rest))
+        return turned.sliced(1, 0, s.heads), turned.sliced(1, s.heads, s.kv_heads)
 
     def _swapped(self, heads: Tensor) -> Tensor:
         """A view: the two elements of every pair that is turned, exchanged."""
@@ -248,40 +233,6 @@ class Decoder:
         if self.shape.rope_pairs == "halves":
             return Tensor(heads.buffer, (rows, count, 2, half), (row, head, -half, 1), heads.offset + half)
         return Tensor(heads.buffer, (rows, count, half, 2), (row, head, 2, -1), heads.offset + 1)
-
-    def _mixed(self, q: Tensor, keys: Tensor, values: Tensor, mask: Tensor, rows: Rows) -> Tensor:
-        """q[rows][heads][size] over keys and values [slots][kv_heads][size] -> [rows][heads * size]."""
-        s, count = self.shape, q.shape[0]
-        out = self.g.new(DType.F32, (count, s.heads * s.head_size), q)
-        for first in range(0, count, ROWS_TOGETHER):
-            some = min(ROWS_TOGETHER, count - first)
-            # No row sees keys behind its own; of a single row, steps have to be alike.
-            seen = rows.keys if count <= ROWS_TOGETHER else rows.slot + first + some
-            self._mix(
-                q.sliced(0, first, some),
-                keys.sliced(0, 0, seen),
-                values.sliced(0, 0, seen),
-                mask.sliced(0, first, some).sliced(1, 0, seen),
-                out.sliced(0, first, some),
-            )
-        return out
-
-    def _mix(self, q: Tensor, keys: Tensor, values: Tensor, mask: Tensor, out: Tensor) -> None:
-        """`_mixed` of rows that go together, into `out`."""
-        g, s, count = self.g, self.shape, q.shape[0]
-        group = s.heads // s.kv_heads
-        # One key head serves a group of query heads, which are the rows of its product if there is one position only.
-        order = (1, 2, 0, 3) if count > 1 else (0, 1, 2, 3)
-        shape = (count, s.kv_heads, group, s.head_size)
-        grouped, into = g.reshape(q, shape).transposed(order), g.reshape(out, shape).transposed(order)
-        lead = (0,) if count == 1 else (1,)
-        k, v = keys.transposed((1, 2, 0)).with_axis(lead[0]), values.transposed((1, 0, 2)).with_axis(lead[0])
-        scores = g.contract(grouped, k, None if s.attention_cap else mask)
-        if s.attention_cap:
-            scores = g.add(g.mul(g.tanh(g.div(scores, s.attention_cap)), s.attention_cap), mask)
-        last = (scores.rank - 1,)
-        powers = g.exp(g.sub(scores, g.reduce_max(scores, last)))
-        g.contract(g.div(powers, g.reduce_sum(powers, last)), v, out=into)
 
     def _fed_forward(self, x: Tensor, layer: int, rows: Rows) -> Tensor:
         """x plus down(activation(gate(x)) * up(x))."""

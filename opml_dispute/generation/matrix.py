@@ -27,6 +27,11 @@ class Matrices:
         self._constants: dict[str, Tensor] = {}
         self._quantised: tuple[Tensor, int, Tensor] | None = None
 
+    @property
+    def has_blocks(self) -> bool:
+        """Whether any weight stays in its blocks."""
+        return any(_format(weight) is not None for weight in self.checkpoint.weights.values())
+
     def constant(self, name: str, make: Callable[[], Array]) -> Tensor:
         """What `make` gives, once for each name."""
         if name not in self._constants:

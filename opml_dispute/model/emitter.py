@@ -131,13 +131,18 @@ class Emitter(Recorder):
         self._strided(Opcode.SELECT, out, [t.broadcast(shape) for t in operands])
         return out
 
-    def cast(self, x: Tensor, dtype: DType, *, saturate: bool = False) -> Tensor:
-        """`x` as `dtype`; integers wrap, or saturate if asked to; floats always saturate when made integers."""
+    def cast(self, x: Tensor, dtype: DType, *, saturate: bool = False, out: Tensor | None = None) -> Tensor:
+        """
+        `x` as `dtype`; integers wrap, or saturate if asked to; floats always saturate when made integers.
+
+        `out` is the view that takes the result, where it is to be made in a part of a larger tensor.
+        """
         if x.dtype is dtype:
-            return x
+            return x if out is None else self._placed(x, out)
         if DType.F64 in (x.dtype, dtype):
-            return self.wide.of(x) if dtype is DType.F64 else self.wide.to(x, dtype)
-        out = self.made(dtype, x.shape, x)
+            made = self.wide.of(x) if dtype is DType.F64 else self.wide.to(x, dtype)
+            return made if out is None else self._placed(made, out)
+        out = self._into(out, dtype, x.shape, x)
         self._strided(Opcode.CAST, out, [x], imm=(int(saturate),))
         return out
 

@@ -218,7 +218,7 @@ def test_a_long_prompt_attends_some_rows_at_a_time(name: str, tmp_path: Path, mo
     path = write_model(tmp_path / "model.gguf", FAMILIES[name])
     checkpoint, reference = gguf_checkpoint(path), Reference(path)
     whole = compile_answer(checkpoint, AnswerShape(11, 4)).node_count
-    monkeypatch.setattr("opml_dispute.generation.decoder.ROWS_TOGETHER", 4)
+    monkeypatch.setattr("opml_dispute.generation.attention.ROWS_TOGETHER", 4)
     program = compile_answer(checkpoint, AnswerShape(11, 4))
     assert program.node_count > whole
     for prompt in ([7, 3, 31, 2, 19, 9, 1, 30, 22, 8, 4], [5, 17]):

@@ -37,7 +37,8 @@ int fast_run(u8 *segment, const struct record *r, u64 lo, u64 hi, const struct f
     switch (r->opcode) {
     case OP_CONTRACT:
         return fast_contract(segment, r, lo, hi, &as_it_is, prepared, s) ||
-               fast_contract_integers(segment, r, lo, hi, prepared, s) || fast_halves(segment, r, lo, hi, s);
+               fast_contract_integers(segment, r, lo, hi, prepared, s) || fast_half_rows(segment, r, lo, hi, s) ||
+               fast_halves(segment, r, lo, hi, s);
     case OP_CONV:
         return fast_conv(segment, r, lo, hi, &as_it_is, prepared, s) || fast_conv_integers(segment, r, lo, hi, s) ||
                fast_halves(segment, r, lo, hi, s);

@@ -17,6 +17,7 @@
 #include "float_mode.h"
 #include "kernels/kernels.h"
 #include "ml.h"
+#include "packed.h"
 #include "schedule.h"
 #include "program/opcodes.h"
 
@@ -247,6 +248,34 @@ static void prepare(struct schedule *s, const uint8_t *segment)
     }
 }
 
+/* So many steps are packed when they are planned. WHY NOT all: what weights.c packs belongs to steps as they were. */
+#define MANY_STEPS (1u << 14)
+
+/* Memory for `steps` steps, all zero, which goes back to the system when it is freed. */
+static struct step *steps_new(uint64_t steps)
+{
+    void *memory = mmap(NULL, (steps + 1) * sizeof(struct step), PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return memory == MAP_FAILED ? NULL : memory;
+}
+
+/* The planned steps in little memory, and what was prepared for them; 0 if there is no memory. */
+static int pack(struct schedule *s)
+{
+    for (uint64_t i = 0; i < s->steps; i++)
+        s->prepares += s->step[i].prepared.memory && !s->step[i].prepared.is_shared;
+    s->prepared = calloc(s->prepares + 1, sizeof *s->prepared);
+    s->packed = steps_pack(s->step, s->steps);
+    if (!s->prepared || !s->packed)
+        return 0;
+    for (uint64_t i = 0, n = 0; i < s->steps; i++)
+        if (s->step[i].prepared.memory && !s->step[i].prepared.is_shared)
+            s->prepared[n++] = s->step[i].prepared;
+    munmap(s->step, (s->steps + 1) * sizeof *s->step);
+    s->step = NULL;
+    return 1;
+}
+
 /* Frees a schedule. Its segment must still be there. */
 EXPORT void opml_schedule_free(struct schedule *s)
 {
@@ -254,9 +283,14 @@ EXPORT void opml_schedule_free(struct schedule *s)
         return;
     if (s->memory)
         munmap(s->memory, s->memory_bytes);
-    for (uint64_t i = 0; s->step && i < s->steps; i++)
+    for (uint64_t i = 0; s->step && i < s->steps; i++) /* planning was broken off */
         fast_prepared_free(&s->step[i].prepared);
-    free(s->step);
+    for (uint64_t i = 0; !s->step && i < s->prepares; i++)
+        fast_prepared_free(&s->prepared[i]);
+    if (s->step)
+        munmap(s->step, (s->steps + 1) * sizeof *s->step);
+    steps_free(s->packed);
+    free(s->prepared);
     free(s->clearing);
     free(s);
 }
@@ -280,7 +314,7 @@ EXPORT struct schedule *opml_schedule_new(struct ml *ml, struct weights *weights
     s->steps = steps;
     s->clearings = clearings;
     s->buffers = buffers;
-    s->step = calloc(steps ? steps : 1, sizeof *s->step);
+    s->step = steps_new(steps);
     s->clearing = calloc(clearings ? clearings : 1, sizeof *s->clearing);
     /* Fast paths load whole vectors, which may go over the end of what they need. */
     s->buffers_at = (workspace_bytes + 4095) / 4096 * 4096 + 4096;
@@ -301,6 +335,7 @@ EXPORT struct schedule *opml_schedule_new(struct ml *ml, struct weights *weights
         record_decode(r, number < nodes ? records + number * RECORD_BYTES : copies + (number - nodes) * RECORD_BYTES);
         r->hi = plan[i].hi; /* of the last of the records that the step takes together */
         r->n_free = 0;      /* freed blocks are not in the segment */
+        memset(r->free, 0, sizeof r->free);
         s->step[i].chained = chained[i] & 1;
         s->step[i].reads = chained[i] >> 1;
         for (unsigned j = 0; j <= r->n_in; j++) {
@@ -330,7 +365,10 @@ EXPORT struct schedule *opml_schedule_new(struct ml *ml, struct weights *weights
         s->clearing[i] = (struct clearing){clearing[3 * i], clearing[3 * i + 1], clearing[3 * i + 2]};
     for (uint64_t i = 0; i < steps;)
         i = schedule_plan_rows(s, i, ml->segment);
-    return s;
+    if (steps < MANY_STEPS || pack(s))
+        return s;
+    opml_schedule_free(s);
+    return NULL;
 }
 
 /* How the rows of a group are shared out; 0 if they are too few for the workers. */
@@ -349,6 +387,22 @@ static int share_rows(struct job *job)
     return 1;
 }
 
+/* How a head's outputs are shared out, with those of its chain. */
+static void share_node(struct job *job)
+{
+    const struct record *head = &job->step->record;
+    job->parts = node_parts(head, pool_workers(job->ml->pool), job->steps - 1, &job->each);
+    if (head->opcode == OP_CONV && job->parts > 1) {
+        uint64_t each;
+        unsigned columns = fast_conv_columns(head, &job->step->prepared, job->parts, &each);
+        if (columns) {
+            job->columns = 1;
+            job->parts = columns;
+            job->each = each;
+        }
+    }
+}
+
 /* Makes all steps. ST_OK, or the status of a node whose data were refused: then what OUTPUT and ARENA hold is of no use,
  * and all else is as it was. */
 EXPORT int opml_schedule_run(struct ml *ml, struct schedule *s)
@@ -356,31 +410,24 @@ EXPORT int opml_schedule_run(struct ml *ml, struct schedule *s)
     weights_begin_run(s->weights, s, ml->segment);
     uint64_t mode = float_mode_begin(), cleared = 0;
     int status = ST_OK;
-    for (uint64_t i = 0, next; i < s->steps && status == ST_OK; i = next) {
-        const struct record *head = &s->step[i].record;
-        for (next = i + 1; next < s->steps && s->step[next].chained; next++)
+    for (uint64_t i = 0, next, opened = 0; i < s->steps && status == ST_OK; i = next) {
+        const struct step *step = s->packed ? steps_open(s->packed, i, &opened) : &s->step[i];
+        opened = s->packed ? opened : s->steps;
+        const struct record *head = &step->record;
+        for (next = i + 1; next < opened && step[next - i].chained; next++)
             ;
         for (; cleared < s->clearings && s->clearing[cleared].step < next; cleared++)
             memset(s->memory + s->clearing[cleared].offset, 0, s->clearing[cleared].size);
         status = (int)fast_check_data(ml->segment, head);
         if (status != ST_OK)
             break;
-        struct job job = {.ml = ml, .schedule = s, .step = &s->step[i], .steps = (unsigned)(next - i)};
-        if (s->step[i].group && share_rows(&job)) {
+        struct job job = {.ml = ml, .schedule = s, .step = step, .steps = (unsigned)(next - i)};
+        if (step->group && share_rows(&job)) {
             next = i + job.steps;
             pool_run(ml->pool, job.parts, run_part, &job);
             continue;
         }
-        job.parts = node_parts(head, pool_workers(ml->pool), job.steps - 1, &job.each);
-        if (head->opcode == OP_CONV && job.parts > 1) {
-            uint64_t each;
-            unsigned columns = fast_conv_columns(head, &s->step[i].prepared, job.parts, &each);
-            if (columns) {
-                job.columns = 1;
-                job.parts = columns;
-                job.each = each;
-            }
-        }
+        share_node(&job);
         pool_run(ml->pool, job.parts, run_part, &job);
     }
     float_mode_end(mode);

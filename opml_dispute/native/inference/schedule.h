@@ -39,8 +39,11 @@ struct clearing {
 
 struct weights;
 struct schedule {
-    struct step *step;
+    struct step *step;           /* null if they are packed */
+    struct packed_steps *packed; /* null if they are few */
     uint64_t steps;
+    struct fast_prepared *prepared; /* what steps share */
+    uint64_t prepares;
     struct clearing *clearing; /* by ascending step */
     uint64_t clearings;
     uint8_t *memory; /* the workspace, then every worker's buffers */
@@ -50,7 +53,8 @@ struct schedule {
     int has_packed;          /* its steps know what is packed of them */
 };
 
-/* Before a run: has a schedule use what is packed of its weights, once enough runs have begun (weights.c). */
+/* Before a run: has a schedule use what is packed of its weights, once enough runs have begun (weights.c); not where its
+ * steps are packed. */
 void weights_begin_run(struct weights *w, struct schedule *s, const uint8_t *segment);
 
 /* Operand j of a record: 0 the output. */

@@ -74,7 +74,7 @@ static void pack(struct weights *w, const struct schedule *s, const uint8_t *seg
 
 void weights_begin_run(struct weights *w, struct schedule *s, const uint8_t *segment)
 {
-    if (!w || s->has_packed)
+    if (!w || s->has_packed || s->packed)
         return;
     pthread_mutex_lock(&w->lock);
     if (w->runs < PACKING_RUN && ++w->runs == PACKING_RUN)

@@ -1,0 +1,152 @@
+/* OP_CONTRACT of a few rows of binary16 with a matrix of it, to binary32: what a language model's step does with the keys and
+ * values of all positions.
+ *
+ * Columns of the matrix lie side by side. They are widened in registers, so that memory is read once and as halves; sums of
+ * some columns stay in registers for all k, which ascends. */
+#include "pieces.h"
+#include "kernels/rows.h"
+#include "vectors.h"
+
+#if LANES
+
+#if LANES == 8
+#include <immintrin.h>
+#elif LANES == 4
+#include <arm_neon.h>
+#endif
+
+/* Rows whose sums are in registers, vectors of columns, and how far ahead in one column rows are fetched. */
+#define ROWS_MOST  4u
+#define WIDE       (LANES == 4 ? 2u : LANES == 8 ? 2u : 4u)
+#define ROWS_AHEAD 16
+
+/* LANES halves, widened exactly. */
+INLINE vec widened(const u16 *from)
+{
+#if LANES == 16
+    return (vec)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)from));
+#elif LANES == 8
+    return (vec)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)from));
+#else
+    return (vec)vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(from)));
+#endif
+}
+
+/* A piece under way. */
+struct few {
+    const float *a; /* [rows][K] */
+    const u16 *b;
+    const float *bias; /* null: there is none */
+    float *out;
+    u64 K, N;
+    i64 b_k, o_m, bias_m, bias_n;
+};
+
+/* Columns [n, n + vectors * LANES) of all rows. */
+INLINE void some_columns(const struct few *f, u64 n, unsigned rows, unsigned vectors)
+{
+    vec sum[ROWS_MOST][WIDE];
+#pragma clang loop unroll(full)
+    for (unsigned i = 0; i < rows; i++)
+#pragma clang loop unroll(full)
+        for (unsigned v = 0; v < vectors; v++)
+            sum[i][v] = (vec){0};
+    const u16 *row = f->b + n;
+    i64 ahead = n + 2 * WIDE * LANES <= f->N ? (i64)(WIDE * LANES) : ROWS_AHEAD * f->b_k;
+    for (u64 k = 0; k < f->K; k++, row += f->b_k) {
+        vec b[WIDE];
+        __builtin_prefetch(row + ahead);
+#pragma clang loop unroll(full)
+        for (unsigned v = 0; v < vectors; v++)
+            b[v] = widened(row + v * LANES);
+#pragma clang loop unroll(full)
+        for (unsigned i = 0; i < rows; i++) {
+            vec factor = f->a[i * f->K + k] - (vec){0};
+#pragma clang loop unroll(full)
+            for (unsigned v = 0; v < vectors; v++)
+                sum[i][v] = __builtin_elementwise_fma(factor, b[v], sum[i][v]);
+        }
+    }
+#pragma clang loop unroll(full)
+    for (unsigned i = 0; i < rows; i++)
+#pragma clang loop unroll(full)
+        for (unsigned v = 0; v < vectors; v++) {
+            u64 first = n + v * LANES;
+            vec x = sum[i][v], bias = {0};
+            if (f->bias) {
+                const float *from = f->bias + (i64)i * f->bias_m + (i64)first * f->bias_n;
+                for (unsigned j = 0; j < LANES; j++)
+                    bias[j] = from[(i64)j * f->bias_n];
+                x += bias;
+            }
+            *(vec *)(f->out + (i64)i * f->o_m + (i64)first) = canonical_vec(x);
+        }
+}
+
+/* All columns of `rows` rows; LANES of them at least. The last vector may make some a second time. */
+INLINE void all_columns(const struct few *f, unsigned rows)
+{
+    u64 n = 0;
+    for (; n + WIDE * LANES <= f->N; n += WIDE * LANES)
+        some_columns(f, n, rows, WIDE);
+    for (; n + LANES <= f->N; n += LANES)
+        some_columns(f, n, rows, 1);
+    if (n < f->N)
+        some_columns(f, f->N - LANES, rows, 1);
+}
+
+static void run_few(const struct few *f, u64 rows)
+{
+    switch (rows) {
+    case 1: all_columns(f, 1); return;
+    case 2: all_columns(f, 2); return;
+    case 3: all_columns(f, 3); return;
+    default: all_columns(f, 4);
+    }
+}
+
+int fast_half_rows(u8 *segment, const struct record *r, u64 lo, u64 hi, struct fast_scratch *s)
+{
+    unsigned m_at = r->rank - 2u, n_at = r->rank - 1u;
+    u64 M = r->dim[m_at], N = r->dim[n_at], K = r->imm[0];
+    if (r->dtype_in[0] != DT_F16 || r->dtype_in[1] != DT_F16 || r->dtype_out != DT_F32 || M > ROWS_MOST || N < LANES ||
+        (N > 1 && (r->stride[0][n_at] != 1 || r->stride[2][n_at] != 1)))
+        return 0;
+    float *a = fast_buffer_get(&s->wide, ROWS_MOST * K * sizeof(float));
+    if (!a)
+        return 0;
+    while (lo < hi) {
+        u64 before = lo;
+        struct piece p = next_piece(r, &lo, hi);
+        const u16 *from = (const u16 *)(segment + r->in[0]) + p.a;
+        for (u64 i = 0; i < p.rows; i++)
+            load_f32_chunk(a + i * K, (const u8 *)(from + (i64)i * r->stride[1][m_at]), (i64)r->imm[1] * 2, DT_F16, K);
+        struct few f = {
+            .a = a,
+            .b = (const u16 *)(segment + r->in[1]) + p.b,
+            .out = (float *)(segment + r->out) + p.out,
+            .bias = r->n_in == 3 ? (const float *)(segment + r->in[2]) + p.bias : NULL,
+            .K = K,
+            .N = p.columns,
+            .b_k = (i64)r->imm[2],
+            .o_m = r->stride[0][m_at],
+            .bias_m = r->stride[3][m_at],
+            .bias_n = r->stride[3][n_at],
+        };
+        if (p.columns < LANES)
+            kernel_run(segment, r, before, lo); /* what a part of a row begins or ends with */
+        else
+            run_few(&f, p.rows);
+    }
+    return 1;
+}
+
+#else
+
+int fast_half_rows(u8 *segment, const struct record *r, u64 lo, u64 hi, struct fast_scratch *s)
+{
+    (void)segment, (void)r, (void)lo, (void)hi, (void)s;
+    return 0;
+}
+
+#endif
