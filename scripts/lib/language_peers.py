@@ -11,7 +11,9 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -65,36 +67,55 @@ def has_llama(python: str) -> bool:
 
 
 def speed(
-    python: str | None, model: Path, prompt_tokens: int, tokens: int, threads: list[int], rounds: int
+    python: str | None, model: Path, prompts: Sequence[int], tokens: int, threads: Sequence[int], rounds: int
 ) -> list[dict[str, Any]]:
     """
-    Tokens a second, one implementation after the other in every round; and peak memory.
+    Speed and peak memory for each number of prompt tokens and of threads, the implementations in turns.
 
-    `python` is an interpreter that has llama-cpp-python; None: this project alone is measured.
+    Of each implementation the medians of all rounds: tokens a second of the prompt and of the steps behind it, by the
+    clock and (`_cpu`) of the processor, and seconds to the first token; `ratio` has the medians of what a round's pair
+    of measurements comes to, this project's over llama.cpp's. `python` is an interpreter that has llama-cpp-python;
+    None: this project alone is measured.
     """
+    return [_measured(python, model, prompt, tokens, count, rounds) for prompt in prompts for count in threads]
+
+
+def _measured(
+    python: str | None, model: Path, prompt_tokens: int, tokens: int, threads: int, rounds: int
+) -> dict[str, Any]:
     vocabulary = language_of(model)
     words = vocabulary.encode("The quick brown fox jumps over the lazy dog. " * prompt_tokens)[:prompt_tokens]
-    made = []
-    for count in threads:
-        workers = {"ours": Worker(sys.executable, "ours", model)}
-        if python is not None:
-            workers["llama.cpp"] = Worker(python, "llama.cpp", model)
-        best: dict[str, dict[str, float]] = {name: {} for name in workers}
-        for _ in range(rounds + 1):  # the first only warms up
-            for name, worker in workers.items():
-                got = worker.ask(do="time", prompt=words, tokens=tokens, threads=count)
-                rates = best[name]
-                # An answer that ends early takes as many steps all the same.
-                for part, count_of in (("prompt", len(words)), ("decode", tokens - 1)):
-                    seconds = got[f"{'steps' if part == 'decode' else part}_s"]
-                    for kind, value in zip(("", "_cpu"), seconds, strict=True):
-                        rates[part + kind] = max(rates.get(part + kind, 0), count_of / value)
-        for name, worker in workers.items():
-            worker.end()
-            # Memory is that of a process which answers once: timing the prompt alone takes a second program here.
-            fresh = Worker(sys.executable if name == "ours" else python or "", name, model)
-            got = fresh.ask(do="answer", prompt=words, tokens=tokens, threads=count)
-            best[name]["peak_mib"] = got["peak_bytes"] / (1 << 20)
-            fresh.end()
-        made.append({"threads": count, "prompt_tokens": prompt_tokens, "tokens": tokens, **best})
-    return made
+    pythons = {"ours": sys.executable} | ({} if python is None else {"llama.cpp": python})
+    workers = {name: Worker(interpreter, name, model) for name, interpreter in pythons.items()}
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in workers}
+    for number in range(rounds + 1):
+        for name in list(workers)[:: 1 if number % 2 else -1]:
+            got = workers[name].ask(do="time", prompt=words, tokens=tokens, threads=threads)
+            if number:  # the first only warms up
+                found[name].append(_rates(got, len(words), tokens - 1))
+    row: dict[str, Any] = {"threads": threads, "prompt_tokens": prompt_tokens, "tokens": tokens}
+    for name, worker in workers.items():
+        worker.end()
+        # Memory is that of a process which answers once: timing the prompt alone takes a second program here.
+        fresh = Worker(pythons[name], name, model)
+        got = fresh.ask(do="answer", prompt=words, tokens=tokens, threads=threads)
+        fresh.end()
+        row[name] = {what: median(rates[what] for rates in found[name]) for what in found[name][0]}
+        row[name]["peak_mib"] = got["peak_bytes"] / (1 << 20)
+    if "llama.cpp" in row:
+        pairs = list(zip(found["ours"], found["llama.cpp"], strict=True))
+        row["ratio"] = {what: median(one[what] / other[what] for one, other in pairs) for what in pairs[0][0]}
+        row["ratio"]["peak_mib"] = row["ours"]["peak_mib"] / row["llama.cpp"]["peak_mib"]
+    return row
+
+
+def _rates(got: dict[str, Any], prompt_tokens: int, steps: int) -> dict[str, float]:
+    """One measurement. An answer that ends early takes as many steps all the same."""
+    (prompt_s, prompt_cpu_s), (steps_s, steps_cpu_s) = got["prompt_s"], got["steps_s"]
+    return {
+        "prompt": prompt_tokens / prompt_s,
+        "prompt_cpu": prompt_tokens / prompt_cpu_s,
+        "decode": steps / steps_s,
+        "decode_cpu": steps / steps_cpu_s,
+        "first_token_s": prompt_s,
+    }

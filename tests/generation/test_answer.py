@@ -20,6 +20,7 @@ from opml_dispute.generation.refusals import BadPrompt, UnsupportedLanguageModel
 from opml_dispute.generation.scores import SCORES, compile_scores
 from opml_dispute.generation.talk import AnswerProgram, padded, spoken
 from opml_dispute.model.files import BadDimension, Binding
+from opml_dispute.model.opcodes import DType, Opcode
 from opml_dispute.model.program import Program
 from tests.generation.models import Made, Sizes, weights_of, write_model
 from tests.generation.reference import Reference
@@ -102,12 +103,24 @@ def test_weights_in_blocks_are_multiplied_in_their_blocks(encoding: str, tmp_pat
     program = compile_answer(checkpoint, AnswerShape(6, 9))
     kernels = {program.record(i).opcode.name for i in range(program.node_count)}
     assert {"BLOCK_GATHER", "BLOCK_QUANTISE", "BLOCK_CONTRACT"} <= kernels
+    assert products_of_halves(program) == 2 * 8 * checkpoint.architecture.layers, "each step's, with keys and values"
     blocks = {bytes(np.asarray(block.data)) for block in program.weights}
     assert all(weight.data.tobytes() in blocks for weight in checkpoint.weights.values() if len(weight.shape) == 2)
     said = spoken(answer(program, prompt))
     for i, token in enumerate(said):
         scores = reference.logits([*prompt, *said[:i]])
         assert scores[token] > scores.max() - 0.1 * scores.std()
+
+
+def products_of_halves(program: Program) -> int:
+    records = [program.record(i) for i in range(program.node_count)]
+    both = [record.dtypes_in[:2] for record in records if record.opcode is Opcode.CONTRACT]
+    return both.count((DType.F16, DType.F16))
+
+
+def test_keys_and_values_of_weights_that_are_no_blocks_stay_binary32(tmp_path: Path) -> None:
+    path = write_model(tmp_path / "model.gguf", Made(encoding="F16", seed=8))
+    assert products_of_halves(compile_answer(gguf_checkpoint(path), AnswerShape(6, 9))) == 0
 
 
 def without_end(checkpoint: Checkpoint) -> Checkpoint:

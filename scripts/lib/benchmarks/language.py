@@ -26,9 +26,9 @@ def run(models: list[Path]) -> list[Row]:
     python = LLAMA_PYTHON if has_llama(LLAMA_PYTHON) else None
     rows: list[Row] = []
     for model in models or [smollm2() or LETTERS]:
-        for prompt_tokens in PROMPTS if model != LETTERS else (32,):
-            for measured in speed(python, model, prompt_tokens, TOKENS, [1, 2], ROUNDS):
-                rows += [_row(model, measured, name) for name in ("ours", "llama.cpp") if name in measured]
+        prompts = PROMPTS if model != LETTERS else (32,)
+        for measured in speed(python, model, prompts, TOKENS, (1, 2), ROUNDS):
+            rows += [_row(model, measured, name) for name in ("ours", "llama.cpp") if name in measured]
     return rows
 
 
