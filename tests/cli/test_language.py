@@ -175,7 +175,7 @@ def test_the_answer_of_a_liar_is_shown_where_it_is_known(
     model_id = str(model.object_with("model_id")["model_id"])
     asked = cli("request", "--model-id", model_id, "--prompt", QUESTION, *signing)
     request_id = asked.object_with("request_id")["request_id"]
-    lying = ("--fault", "seed=3", "--key-file", key("proposer"), "--json")
+    lying = ("--fault", "seed=4", "--key-file", key("proposer"), "--json")
     made = cli("propose", request_id, *lying)
     assert made.code == 0, made.err
     game = str(made.object_with("game")["game"])

@@ -31,6 +31,8 @@ enum inference_status kernel_check_data_bytes(const uint8_t *segment, const stru
 /* gemm's register tiles (fast/gemm.h) take rows well by fours. */
 #define CHANNELS_TOGETHER 4
 
+static int is_float(uint8_t dtype) { return dtype == DT_F32 || dtype == DT_F16 || dtype == DT_BF16; }
+
 /* Inner steps that one output element takes, and how many outputs belong together. */
 static uint64_t steps_each(const struct record *r, uint64_t *grain)
 {
@@ -42,7 +44,7 @@ static uint64_t steps_each(const struct record *r, uint64_t *grain)
         *grain = r->dim[r->rank - 1];
         if ((r->hi - r->lo) / *grain < 64) /* few rows: cut columns, a cache line at a time */
             *grain = 16;
-        return r->imm[0];
+        return is_float(r->dtype_in[0]) ? (r->imm[0] + 3) / 4 : r->imm[0]; /* four products take the time of a step */
     case OP_CONV: {
         uint64_t channel = 1;
         for (int d = 0; d < body[0]; d++)
@@ -68,8 +70,12 @@ static uint64_t steps_each(const struct record *r, uint64_t *grain)
     case OP_BLOCK_QUANTISE: return r->imm[0];
     case OP_BLOCK_GATHER: return 8ull * block_elements(r->imm[0]);
     case OP_BLOCK_CONTRACT:
-        *grain = (r->hi - r->lo) / (uint64_t)body[1] >= 8 ? (uint64_t)body[1] : 32; /* whole rows, or columns of few */
-        return (uint64_t)body[2] / 8;
+        if ((r->hi - r->lo) / (uint64_t)body[1] >= 8) {
+            *grain = (uint64_t)body[1];
+            return (uint64_t)body[2] / 8;
+        }
+        *grain = 32; /* columns: of few rows, what takes time is to read and unpack the weights */
+        return (uint64_t)body[2];
     default: return 1;
     }
 }

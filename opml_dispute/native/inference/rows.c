@@ -264,6 +264,7 @@ uint64_t schedule_plan_rows(struct schedule *s, uint64_t i, const uint8_t *segme
         return chain_end(s, i);
     head->group = (uint32_t)(end - i);
     head->rows = rows;
+    head->row_length = length;
     for (uint64_t k = i; k < end; k++) {
         s->step[k].together = 0;
         plan_squares(&s->step[k], end - k, rows, segment);

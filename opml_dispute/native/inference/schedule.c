@@ -371,15 +371,21 @@ EXPORT struct schedule *opml_schedule_new(struct ml *ml, struct weights *weights
     return NULL;
 }
 
-/* How the rows of a group are shared out; 0 if they are too few for the workers. */
+/* Elements of all rows of a group: fewer are not worth waking a thread for, and with more than the second a few rows are
+ * better cut than shared out. */
+#define LEAST_SHARED   8192
+#define LONGEST_BY_ROW 65536
+
+/* How the rows of a group are shared out; 0 if they are too few and too long for the workers. */
 static int share_rows(struct job *job)
 {
     const struct step *first = job->step;
     uint64_t pieces = (first->rows + first->rows_at_once - 1) / first->rows_at_once;
     uint64_t workers = pool_workers(job->ml->pool), parts = workers == 1 ? 1 : 4 * workers;
-    if (workers > 1 && pieces < 2 * workers)
+    uint64_t elements = first->rows * first->row_length;
+    if (workers > 1 && pieces < 2 * workers && elements > LONGEST_BY_ROW)
         return 0;
-    parts = parts < pieces ? parts : pieces;
+    parts = elements < LEAST_SHARED ? 1 : parts < pieces ? parts : pieces;
     job->each = (pieces + parts - 1) / parts * first->rows_at_once;
     job->parts = (unsigned)parts;
     job->steps = first->group;

@@ -21,6 +21,7 @@ struct step {
     struct fast_operands factors;            /* of a quantisation that begins here, by what it multiplies */
     uint32_t group;              /* of a head: so many steps are made together, some rows at a time (rows.c) */
     uint64_t rows, rows_at_once; /* of a group */
+    uint64_t row_length;         /* elements that its first reduction takes of a row */
     uint32_t together;           /* in a group: so many steps from here on are one function of rows (rows.c) */
     uint32_t are_exponentials;   /* it is fast_exponential_rows, not fast_square_rows */
     union {
