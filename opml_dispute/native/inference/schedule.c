@@ -249,7 +249,7 @@ static void prepare(struct schedule *s, const uint8_t *segment)
 }
 
 /* So many steps are packed when they are planned. WHY NOT all: what weights.c packs belongs to steps as they were. */
-#define MANY_STEPS (1u << 14)
+#define MANY_STEPS (1u << 13)
 
 /* Memory for `steps` steps, all zero, which goes back to the system when it is freed. */
 static struct step *steps_new(uint64_t steps)
@@ -283,7 +283,7 @@ EXPORT void opml_schedule_free(struct schedule *s)
         return;
     if (s->memory)
         munmap(s->memory, s->memory_bytes);
-    for (uint64_t i = 0; s->step && i < s->steps; i++) /* planning was broken off */
+    for (uint64_t i = 0; s->step && i < s->steps; i++) /* it is not packed */
         fast_prepared_free(&s->step[i].prepared);
     for (uint64_t i = 0; !s->step && i < s->prepares; i++)
         fast_prepared_free(&s->prepared[i]);
