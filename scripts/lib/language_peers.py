@@ -73,9 +73,9 @@ def speed(
     Speed and peak memory for each number of prompt tokens and of threads, the implementations in turns.
 
     Of each implementation the medians of all rounds: tokens a second of the prompt and of the steps behind it, by the
-    clock and (`_cpu`) of the processor, and seconds to the first token; `ratio` has the medians of what a round's pair
-    of measurements comes to, this project's over llama.cpp's. `python` is an interpreter that has llama-cpp-python;
-    None: this project alone is measured.
+    clock and (with _cpu) of the processor, and seconds to the first token; `ratio` has the medians of what a round's
+    pair of measurements comes to, this project's over llama.cpp's. `python` is an interpreter that has
+    llama-cpp-python; None: this project alone is measured.
     """
     return [_measured(python, model, prompt, tokens, count, rounds) for prompt in prompts for count in threads]
 
