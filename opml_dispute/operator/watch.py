@@ -26,6 +26,9 @@ from opml_dispute.trace.provider import GameTrace, TraceError, WrongInference
 LONGEST_PAUSE_S: Final = 60.0
 """The longest pause between two tries, in seconds: short compared with any clock of a game."""
 
+TRIES: Final = 3
+"""How often a first reading is tried that fails in a way which does not look like a passing one."""
+
 PASSING: Final = (RpcError, Reverted, UnexpectedAnswer, NotMined, NonceTaken, NotEnoughFunds, FeeTooHigh, TraceError)
 """Errors that can be gone at the next try, among them a game that the node does not know yet or knows no longer."""
 
@@ -60,23 +63,27 @@ class Troubles:
 
 
 def persistently(action: Callable[[], T], tell: Tell, *, interval_s: float, pause: Callable[[float], None]) -> T:
-    """The result of `action`, repeated while it fails with a temporary error. If no server listens, it fails at
-    once."""
+    """
+    The result of `action`, repeated while it fails with a temporary error.
+
+    What a node refuses or answers in another way than it should is tried `TRIES` times, even if it says that trying
+    again will not help: nodes err in that, too. Where no server listens, or none of Ethereum, it fails at once.
+    """
     troubles = Troubles(tell)
+    doubtful = 0
     while True:
         try:
-            result = action()
-        except (RpcError, NotMined) as error:
-            if (isinstance(error, RpcUnreachable) and error.at_once) or not _may_pass(error):
+            return action()
+        except (RpcError, NotMined, Reverted, UnexpectedAnswer) as error:
+            doubtful += not _may_pass(error)
+            if doubtful == TRIES or (isinstance(error, RpcUnreachable) and (error.at_once or not error.passes)):
                 raise
             troubles.round_of([f"{error}; trying again"])
             pause(troubles.pause_s(interval_s))
-        else:
-            return result
 
 
 def _may_pass(error: OpmlError) -> bool:
-    return error.passes if isinstance(error, RpcError) else True
+    return error.passes if isinstance(error, RpcError) else isinstance(error, NotMined)
 
 
 def watch(

@@ -15,7 +15,7 @@ from opml_dispute.chain.rpc_errors import RpcAnswerInvalid, RpcError, RpcFailed,
 from opml_dispute.chain.transactions import NonceTaken, NotEnoughFunds, NotMined
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.claim import Game, GameStatus
-from opml_dispute.operator.watch import LONGEST_PAUSE_S, persistently, watch
+from opml_dispute.operator.watch import LONGEST_PAUSE_S, TRIES, persistently, watch
 from opml_dispute.trace.provider import WrongInference
 from opml_dispute.trace.split import SplitTrace
 from tests.support.alphabet import ToyInference, ToyMachine
@@ -170,3 +170,31 @@ def test_what_comes_before_the_first_round_is_tried_again() -> None:
 
     with pytest.raises(RpcError):
         persistently(nowhere, lambda _: None, interval_s=0.1, pause=lambda _: None)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        lambda: RpcFailed("eth_call", -32003, "nonce too low"),
+        lambda: UnexpectedAnswer("FaultDisputeGame.status at 0x0 answered 0 bytes"),
+        lambda: Reverted("FaultDisputeGame.l1Head", b""),
+    ],
+)
+def test_a_first_reading_that_looks_hopeless_is_tried_three_times(error: Callable[[], OpmlError]) -> None:
+    """A node errs in what it says of its errors, too; but a configuration that cannot work is told soon."""
+    tries: list[int] = []
+
+    def connect(wrong: int) -> str:
+        tries.append(1)
+        if len(tries) <= wrong:
+            raise error()
+        return "connected"
+
+    told: list[str] = []
+    assert persistently(lambda: connect(TRIES - 1), told.append, interval_s=0.1, pause=lambda _: None) == "connected"
+    assert len(tries) == TRIES
+    assert told[0].endswith("trying again")
+    tries.clear()
+    with pytest.raises(type(error())):
+        persistently(lambda: connect(TRIES), told.append, interval_s=0.1, pause=lambda _: None)
+    assert len(tries) == TRIES
