@@ -97,12 +97,13 @@ class RequestServer:
             if not is_waiting(self._exhausted_until_s.get(id_, 0), now_s)
         }
         if "finalizer" in roles:
-            for request_id, game in self._deliverable(now, requests, over):
+            for request_id in self._deliverable(now, requests, over):
                 if is_stopped():
                     return
                 delivered.add(request_id)
                 with self._telling(now, request_id):
-                    self._deliver(now, request_id, game)
+                    if not self._deliver(now, request_id):
+                        delivered.remove(request_id)
         if "proposer" in roles:
             wanted = [
                 id_
@@ -138,8 +139,8 @@ class RequestServer:
 
     def _deliverable(
         self, now: Pass, requests: Mapping[RequestId, RequestRecord], over: Sequence[Game]
-    ) -> Iterator[tuple[RequestId, Address]]:
-        """Open requests with a game that allows delivery: of games that are known, or found in a look now and then."""
+    ) -> Iterator[RequestId]:
+        """Open requests with a game that survived: of games that are known, or found in a look now and then."""
         system, found = self._context.system, dict[RequestId, Address]()
         survived = {game.address: game.request_id for game in over if game.status == GameStatus.DEFENDER_WINS}
         known = self._survivors | survived
@@ -154,10 +155,19 @@ class RequestServer:
             self._deliver_at_s[request_id] = now_s + LOOK_AGAIN_S
             with self._telling(now, request_id), suppress(NothingToDeliver):
                 found[request_id] = deliverable_game(system, request_id)
-        yield from found.items()
+        yield from found
 
-    def _deliver(self, now: Pass, request_id: RequestId, game: Address) -> None:
-        case, system = self._context.cases.case(request_id), self._context.system
+    def _deliver(self, now: Pass, request_id: RequestId) -> bool:
+        """Delivers the outputs; False if no game that claims the right answer is there, or is final, for that."""
+        system = self._context.system
+        root = self._context.right_roots(now, [request_id]).get(request_id)
+        if root is None:
+            return True  # there is nothing else to be done about it here; why was told
+        try:
+            game = deliverable_game(system, request_id, root)
+        except NothingToDeliver:  # only another answer survived, which no output belongs to
+            return False
+        case = self._context.cases.case(request_id)
         size_bytes = case.registered.output_bytes
         if size_bytes > most_output_bytes(case.item_count) and not case.record.output_by_root:
             raise OpmlError(f"its output has {size_bytes:,} bytes, and no transaction can deliver that", hint=None)
@@ -167,6 +177,7 @@ class RequestServer:
             self._context.act(now, game, delivery_intents(system, case, game))
         except NothingToDeliver:  # what is left of a batch failed
             self._exhausted_until_s[request_id] = now.head.timestamp + LOOK_AGAIN_S
+        return True
 
     def _answer(self, now: Pass, wanted: Sequence[RequestId], is_stopped: Callable[[], bool]) -> None:
         """Proposes answers to those of these requests that no right one stands for."""

@@ -58,8 +58,9 @@ def finalize(
         output.say(f"Delivered already, by game {record.delivered_by}.")
         output.fact(request_id=wanted, delivered_by=record.delivered_by, output_root=record.output_root)
         return
-    game = deliverable_game(session.system, wanted)
+    deliverable_game(session.system, wanted)  # before the work: there is one at all
     case = open_case_of(session.system, wanted, files, session.output)
+    game = deliverable_game(session.system, wanted, case.final_root)
     output.say(f"Request {short_hex(wanted)} is computed, and game {game} has survived with its root.")
     restoring = restoring_intents(session.system, games_of(session.system, wanted), [session.sender.address])
     session.send_all([*restoring, *delivery_intents(session.system, case, game)])

@@ -127,9 +127,24 @@ def games_of(system: System, request_id: RequestId) -> list[Address]:
     return games
 
 
-def deliverable_game(system: System, request_id: RequestId) -> Address:
-    """The first game that survived. Raises `NothingToDeliver`, which says what the games still wait for."""
+def deliverable_game(system: System, request_id: RequestId, answer: StateRoot | None = None) -> Address:
+    """
+    The first game that survived; with an `answer`, of those that claim it.
+
+    A claim that no party disputed survives, whatever it says. If no output belongs to it, nothing is delivered by it,
+    and it must not stand in the way of the right one.
+    Raises `NothingToDeliver`, which says what the games still wait for.
+    """
     games = games_of(system, request_id)
+    if answer is not None and games:
+        roots = system.rpc.read_each([FaultDisputeGame(game).root_claim() for game in games])
+        games, others = [game for game, root in zip(games, roots, strict=True) if root == answer], len(games)
+        if not games:
+            raise NothingToDeliver(
+                f"none of the {others} games of request 0x{request_id.hex()} claims {short_hex(answer)}, which is "
+                "computed here",
+                hint=f"propose it: opml-dispute propose 0x{request_id.hex()}",
+            )
     valid = system.rpc.read_each([system.oracle.is_claim_valid(game) for game in games])
     for game, is_valid in zip(games, valid, strict=True):
         if is_valid:

@@ -18,7 +18,7 @@ from opml_dispute.operator.case import open_case
 from opml_dispute.operator.inference import games_of, proposal_intent
 from opml_dispute.operator.intents import perform
 from opml_dispute.operator.model_store import ModelStore
-from opml_dispute.primitives import Address
+from opml_dispute.primitives import Address, StateRoot
 from tests.agent.test_agent import Unattended, game_of, lie
 from tests.conftest import TEST_TIMES, Chain
 
@@ -251,3 +251,27 @@ def test_own_proposal_gets_its_place_back_when_what_came_before_fell(
     if role == "finalizer":
         assert chain.rpc.read(system.oracle.request_of(request_id)).delivered_by == later
         assert chain.rpc.balance_wei(PROPOSER) > before_wei + fee_wei * 9 // 10
+
+
+def test_an_answer_that_survived_without_an_output_keeps_the_right_one_from_nothing(
+    chain: Chain, tmp_path: Path, agents: list[Unattended]
+) -> None:
+    """Random bytes that no checker countered: the right answer is proposed all the same, and delivered."""
+    system, store = chain.system(), ModelStore(tmp_path / "models")
+    request_id = ask_sample(system, chain.sender("requester"), 6, store)
+    nonsense = StateRoot(b"\x5a" * 32)
+    done = perform(proposal_intent(system, request_id, nonsense, 14), chain.sender("deployer"))
+    assert done.receipt is not None
+    survivor = system.factory.created_game(done.receipt)
+    chain.warp(TEST_TIMES.max_clock_s)
+    chain.sender("deployer").send(FaultDisputeGame(survivor).settle([0]))
+    chain.warp(TEST_TIMES.finality_delay_s + 1)
+    assert chain.rpc.read(system.oracle.is_claim_valid(survivor))
+
+    roles = frozenset({"proposer", "resolver", "finalizer"})
+    one = begin(agents, chain, tmp_path, role="proposer", roles=roles)
+    for delay_s in (0, TEST_TIMES.max_clock_s, TEST_TIMES.finality_delay_s + 1):
+        chain.warp(delay_s)
+        one.passes()
+    delivered_by = chain.rpc.read(system.oracle.request_of(request_id)).delivered_by
+    assert delivered_by in set(games_of(system, request_id)) - {survivor}
