@@ -45,7 +45,7 @@ COMMANDS = {
     "move": ("dispute:move", "Make one chosen move."),
     "output": ("delivery:prove_output", "Prove a part of an output by its root."),
     "preflight": ("preflight:preflight_command", "Check that a game can be defended from this computer."),
-    "propose": ("request:propose", "Compute and post a request's answer, with a bond."),
+    "propose": ("propose:propose", "Compute and post a request's answer, with a bond."),
     "request": ("request:request", "Ask for an inference."),
     "resolve": ("dispute:resolve", "Settle claims, a game and its bonds."),
     "respond": ("dispute:respond", "Make every move that is due in a game."),

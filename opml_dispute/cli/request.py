@@ -1,8 +1,7 @@
-"""`opml-dispute request | propose`: make a request, propose its answer."""
+"""`opml-dispute request`: ask for an inference."""
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,34 +13,29 @@ from opml_dispute.chain.contracts.examples import DigitReader
 from opml_dispute.chain.contracts.oracle import RegisteredModel, RequestTerms
 from opml_dispute.chain.deploy import MAX_CALLBACK_GAS
 from opml_dispute.chain.games import parse_address
-from opml_dispute.chain.requests import parse_hash, parse_request_id
+from opml_dispute.chain.requests import parse_hash
 from opml_dispute.chain.system import System
 from opml_dispute.cli.command_line import Command, Number, expect_unused
 from opml_dispute.cli.input_publication import input_way, publish_found, tell_first
 from opml_dispute.cli.options import (
     ChainOptions,
     FileName,
-    ModelOptions,
     SendingOptions,
     Uri,
     chain_options,
-    fault_option,
     input_options,
     json_option,
-    model_options,
     sending_options,
-    stake_option,
 )
 from opml_dispute.cli.output import Output
 from opml_dispute.cli.prompts import PromptOptions, prompt_options
 from opml_dispute.cli.publication import PublicationOptions, publication_options
-from opml_dispute.cli.session import Session, open_case_of, store_of
+from opml_dispute.cli.session import Session
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.bond import ALL_BPS
 from opml_dispute.game.shares import MAX_DEFENDERS_BPS
 from opml_dispute.operator.inference import most_output_bytes, new_request_id, request_intent
-from opml_dispute.operator.proposing import proposal_intents
-from opml_dispute.primitives import Address, ModelId, StateRoot
+from opml_dispute.primitives import Address, ModelId
 from opml_dispute.reading import Unreadable, read_bytes
 from opml_dispute.writing import Unwritable, write_result
 
@@ -357,83 +351,3 @@ def _which_model(system: System, text: str | None) -> ModelId:
     if count != 1:
         raise WhichModel(f"there are {count} registered models, and none was named")
     return system.rpc.read(system.registry.model_id_at(0))
-
-
-@click.command(cls=Command)
-@click.argument("request_id")
-@click.option(
-    "--commit/--no-commit",
-    "commits",
-    default=None,
-    help="Commit to the answer in a transaction of its own first. Default: only if the request has a fee.",
-)
-@click.option("--again", is_flag=True, help="Propose even if a game with this answer exists and can still deliver.")
-@click.option(
-    "--force-unavailable", is_flag=True, help="Propose even if no other account could fetch the model or the input."
-)
-@fault_option
-@stake_option
-@model_options
-@chain_options
-@sending_options
-@json_option
-def propose(
-    request_id: str,
-    commits: bool | None,
-    again: bool,
-    force_unavailable: bool,
-    fault: str | None,
-    stake_anyway: bool,
-    files: ModelOptions,
-    chain: ChainOptions,
-    sending: SendingOptions,
-    output: Output,
-) -> None:
-    """
-    Compute the inference of REQUEST_ID and propose its answer, with a bond.
-
-    An answer whose game was lost or discarded is proposed again, as another game.
-
-    Example: opml-dispute propose 0x91… --key-file me.key
-    """
-    wanted = parse_request_id(request_id)
-    session = Session.open(chain, sending, output)
-    case = open_case_of(session.system, wanted, files, session.output)
-    from opml_dispute.cli.faults import open_trace  # it takes the VM, which is slow to import
-    from opml_dispute.cli.words import keep_answer
-
-    trace = open_trace(case, fault, output)
-    root_claim = StateRoot(trace.root_claim())
-    intents = proposal_intents(
-        session.system,
-        wanted,
-        root_claim,
-        case.node_count,
-        proposer=session.sender.address,
-        commits=commits,
-        again=again,
-    )
-    if fault is None:
-        if not force_unavailable:
-            from opml_dispute.operator.outside_view import OutsideView
-
-            view = OutsideView(store_of(output))
-            if not view.expect_request(session.system, wanted, case.record, case.registered):
-                output.say("Whether others can check this was not looked at: nothing may be fetched.", style="yellow")
-        from opml_dispute.cli.words import show_words
-
-        show_words(case, files.model, output)
-        from opml_dispute.cli.preflight import proposal_prospect, run_preflight, tell_of_unsure_fee
-
-        tell_of_unsure_fee(session, case.record)
-        prospect = proposal_prospect(case, system=session.system, account=session.sender.address)
-        run_preflight(prospect, session, stake_anyway=stake_anyway)
-    for done in session.send_all(intents):
-        if done.intent.kind != "propose":
-            continue
-        assert done.receipt is not None
-        game = session.system.factory.created_game(done.receipt)
-        keep_answer(case, trace, output)
-        lie = "" if fault is None else f" --fault {shlex.quote(fault)}"
-        output.say(f"Defend it with: opml-dispute respond {game} --watch{lie}")
-        output.fact(game=game)

@@ -59,7 +59,7 @@ def report() -> list[Block]:
             "**Recommendation.** Pay it where a request is worth more than some hundred times a check; below, let "
             "the requester, "
             "who knows what the answer is worth, check by itself or not at all. Tests are an option of a deployment, "
-            "not a default."
+            "not a default: `propose --attention-test` makes one, and the bond of its claim is the reward."
         ),
         Figure("attention-tests", "Wrong answers delivered, over the share of tests", figure),
         Heading("Results"),
