@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Final, TypeAlias
 
+from opml_dispute import plain_json
 from opml_dispute.chain.artifacts import load_artifact, names
 from opml_dispute.testing.proxy_faults import Reply, Request
 
@@ -52,7 +53,7 @@ class Lie:
     @classmethod
     def parse(cls, text: str) -> Lie:
         """From its name. Raises `ValueError`."""
-        question, *place, kind = json.loads(text)
+        question, *place, kind = plain_json.loads(text)
         return cls(question, tuple(place), kind)
 
 
