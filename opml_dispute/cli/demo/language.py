@@ -26,7 +26,7 @@ from opml_dispute.generation.talk import AnswerProgram, first_difference, marked
 from opml_dispute.model.files import Binding
 from opml_dispute.model.program import NodeInfo
 from opml_dispute.operator.case import Case
-from opml_dispute.operator.inference import new_request_id, proposal_intent, request_intent
+from opml_dispute.operator.inference import new_request_id, request_intent
 
 SCORE_BITS = (29, 28, 27)
 """
@@ -35,7 +35,7 @@ Bits to flip in a score, which is usually 2 or more as a binary32 number: each i
 They are clear in such a number and set in a smaller one, which nearly vanishes. A score that grows makes one head
 attend to one token only, and the answer continues in other words. A few of a hundred faults do so.
 """
-SCORE_ATTEMPTS = 200
+SCORE_ATTEMPTS = 60
 SUM_BITS = (30,)
 """The bit to flip in an attention's sums, which are usually less than 2: a factor of 2^128. The answer mostly breaks
 off."""
@@ -110,12 +110,7 @@ def dispute_an_answer(
     tell(f"the answer:     {result.right_marked!r}")
     tell(f"the liar says:  {result.told_marked!r}")
     tell(f"they differ from token {result.first_wrong_token}; {faulty}")
-    done = measuring.act("proposer", proposal_intent(system, request_id, faulty.root_claim, program.node_count))
-    assert done.receipt is not None
-    game = system.factory.created_game(done.receipt)
-    with measuring.timed("play"):
-        measuring.play(game, case, faulty)
-    tell(f"{result.moves} moves, then a step: {result.place}, node {result.node}, {result.instruction}")
+    game = measuring.dispute(case, faulty, tell)
     with measuring.timed("settle"):
         measuring.settle(game, "challenger", "proposer")
     measuring.finish(game)

@@ -40,7 +40,6 @@ from opml_dispute.operator.inference import (
     deliverable_game,
     delivery_intents,
     new_request_id,
-    proposal_intent,
     request_intent,
 )
 from opml_dispute.operator.intents import Intent
@@ -152,12 +151,7 @@ def dispute_a_large_input(
         faulty = _lie(road.case("proposer", request_id), seed, tell)
     result.fault, result.liar_changes = str(faulty), _difference(right, faulty.outputs())
     tell(f"{faulty}: {result.liar_changes}")
-    done = measuring.act("proposer", proposal_intent(system, request_id, faulty.root_claim, program.node_count))
-    assert done.receipt is not None
-    lie = system.factory.created_game(done.receipt)
-    with measuring.timed("play"):
-        measuring.play(lie, case, faulty)
-    tell(f"{result.moves} moves, then a step: {result.place}, node {result.node}, {result.instruction}")
+    lie = measuring.dispute(case, faulty, tell)
     truth = _propose(road, case)
     with measuring.timed("settle"):
         measuring.settle(lie, "challenger", "proposer")

@@ -8,7 +8,7 @@ register a model, play a liar against an honest challenger, settle.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -24,6 +24,7 @@ from opml_dispute.game.claim import GameStatus
 from opml_dispute.game.rules import subgame_roots_of
 from opml_dispute.model.program import Program
 from opml_dispute.operator.case import Case
+from opml_dispute.operator.inference import proposal_intent
 from opml_dispute.operator.intents import Done, Intent, perform
 from opml_dispute.operator.model_description import describe_model
 from opml_dispute.operator.model_store import registration
@@ -109,8 +110,19 @@ class Measuring:
         self.act("requester", Intent(kind="register-model", call=registering, will=will, did=lambda receipt: did))
         return ModelId(self.stage.system.rpc.read(registry.model_id_of(description)))
 
-    def play(self, game: Address, case: Case, faulty: FaultyInference) -> None:
-        """Both sides play until neither has a move left: the proposer by its fault, the challenger by the truth."""
+    def dispute(self, case: Case, faulty: FaultyInference, tell: Callable[[str], None]) -> Address:
+        """The liar proposes, and both sides play until neither has a move left. Answers the game."""
+        claim = proposal_intent(self.stage.system, case.request_id, faulty.root_claim, case.node_count)
+        done = self.act("proposer", claim)
+        assert done.receipt is not None
+        game = self.stage.system.factory.created_game(done.receipt)
+        with self.timed("play"):
+            self._play(game, case, faulty)
+        result = self.result
+        tell(f"{result.moves} moves, then a step: {result.place}, node {result.node}, {result.instruction}")
+        return game
+
+    def _play(self, game: Address, case: Case, faulty: FaultyInference) -> None:
         system, result = self.stage.system, self.result
         traces = {"challenger": case.trace(), "proposer": faulty.trace(guest_machine())}
         seats = {
