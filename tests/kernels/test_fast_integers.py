@@ -116,6 +116,36 @@ def test_convolution_of_bytes(bench: Bench, dtypes: tuple[DType, DType, DType], 
         agree(bench, case)
 
 
+def tall_windows(rng: Rng) -> list[list[int]]:
+    """Windows of up to 35 by 18 taps over inputs of which some rows and columns lie outside; some in one dimension."""
+    fields: list[list[int]] = []
+    for kernels in ((1, 2, 3, 3, 3, 5, 5, 35), (1, 2, 3, 3, 4, 5, 9, 16, 18)):
+        kernel, stride = int(rng.choice(kernels)), int(rng.choice([1, 1, 2, 3]))
+        dilation, out = int(rng.choice([1, 1, 1, 2])), int(rng.integers(1, 40))
+        before, after = (int(n) for n in rng.integers(-2, 20, 2))
+        if rng.random() < 0.4:
+            before = after = 0
+        size = max((out - 1) * stride + (kernel - 1) * dilation + 1 - before - after, 1)
+        fields.append([size, kernel, stride, dilation, before, out, after])
+    fields.append([1, 1, 1, 1, 0, 1, 0])
+    return [list(column) for column in zip(*fields, strict=True)]
+
+
+@pytest.mark.usefixtures("hidden")
+@settings(max_examples=150, deadline=None)
+@given(seed=SEEDS)
+def test_depthwise_convolution_of_bytes(bench: Bench, seed: int) -> None:
+    """Any part of the outputs, of any window, where each output channel reads one channel."""
+    rng = np.random.default_rng(seed)
+    groups, images = int(rng.integers(1, 6)), int(rng.integers(1, 3))
+    channels = images, groups, groups * int(rng.integers(1, 3)), groups
+    case = cases.conv(Maker(rng, awkward=True), tall_windows(rng), channels, BYTES[int(rng.integers(len(BYTES)))])
+    lo, hi = sorted(int(n) for n in rng.integers(0, case.record.hi + 1, 2))
+    if rng.random() < 0.5 or lo == hi:
+        lo, hi = 0, case.record.hi
+    agree(bench, replace(case, record=replace(case.record, lo=lo, hi=hi)))
+
+
 @pytest.mark.usefixtures("hidden")
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("rows", [1, 3, 40, 130])

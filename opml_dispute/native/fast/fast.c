@@ -40,7 +40,8 @@ int fast_run(u8 *segment, const struct record *r, u64 lo, u64 hi, const struct f
                fast_contract_integers(segment, r, lo, hi, prepared, s) || fast_half_rows(segment, r, lo, hi, s) ||
                fast_halves(segment, r, lo, hi, s);
     case OP_CONV:
-        return fast_conv(segment, r, lo, hi, &as_it_is, prepared, s) || fast_conv_integers(segment, r, lo, hi, s) ||
+        return fast_conv(segment, r, lo, hi, &as_it_is, prepared, s) ||
+               fast_conv_depthwise_integers(segment, r, lo, hi) || fast_conv_integers(segment, r, lo, hi, s) ||
                fast_halves(segment, r, lo, hi, s);
     case OP_POOL: return fast_pool(segment, r, lo, hi, s) || fast_halves(segment, r, lo, hi, s);
     case OP_COPY: return fast_copy(segment, r, lo, hi);

@@ -352,14 +352,3 @@ int fast_conv_integers(u8 *segment, const struct record *r, u64 lo, u64 hi, stru
     }
     return 1;
 }
-
-int fast_conv_integer_columns(u8 *segment, const struct record *r, u64 first, u64 end, struct fast_scratch *s)
-{
-    struct work k;
-    if (!begin(&k, segment, r, (end - first) * (r->hi - r->lo), s))
-        return 0;
-    for (u64 image = 0; image < k.g.N; image++)
-        for (u64 m = 0; m < k.g.M; m += k.channels)
-            convolve(&k, image, m, k.channels, first, end);
-    return 1;
-}
