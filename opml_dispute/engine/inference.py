@@ -20,12 +20,13 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
-from weakref import WeakValueDictionary
 
 import numpy as np
 import numpy.typing as npt
 
 from opml_dispute.engine.analysis import ProgramAnalysis, ProgramLike, frees_of, size_of
+from opml_dispute.engine.block_copies import BlockCopies
+from opml_dispute.engine.both_ends import BothEnds
 from opml_dispute.engine.hashing import hash_pair, merkle_root
 from opml_dispute.engine.kept_states import KeptState, KeptStates
 from opml_dispute.engine.live import Live, LiveBlock, pieces
@@ -36,7 +37,6 @@ from opml_dispute.engine.segment import (
     ARENA,
     HEADER,
     INPUT,
-    LEAST_BLOCK_LOG2,
     MODEL_LOG2,
     OUTPUT,
     SEGMENT_LOG2,
@@ -88,15 +88,14 @@ class Inference:
         self._live = Live()
         self._kept = KeptStates(kept or {}, self._node_count)
         self._goes_through = False
-        self._copies: WeakValueDictionary[tuple[bytes, int, int], Bytes] = WeakValueDictionary()
+        self._copies = BlockCopies()
         self._roots: dict[int, StateRoot] = {}
         self._threads = threads
         self._overridden_model = self.overrides.meet(0, 1 << MODEL_LOG2)
         room = model_memory or machine_bytes
         self._model = ModelMemory(program.model_blocks, self._analysis, self._segment, room)
         self._schedule: ReadySchedule | None = None
-        self._ended: Live | None = None  # the blocks of S_n, if a whole run made it
-        self._left: tuple[tuple[int, int], ...] = ()
+        self._ends = BothEnds(self._segment)
         self._t = 0
         self._start()
 
@@ -114,13 +113,15 @@ class Inference:
         """
         if not 0 <= t <= self._node_count:
             raise StateOutOfRange(f"S_{t} found, expected S_0 to S_{self._node_count}")
+        if self._repeats(t):
+            return
         is_between = bool(self.overrides) or t < self._node_count
         if t < self._t or (is_between and self._kept.is_nearer(t, self._t)):
             self._restore(self._kept.latest(t))
         if self._t == 0 and 0 < t == self._node_count and self._run_whole():
             return
         if self._t < t:
-            self._clear_left()
+            self._ends.clear()
             self._model.load_program()
         while self._t < t:
             self._transition(min(t, self._kept.next_rest(self._t)))
@@ -165,24 +166,13 @@ class Inference:
         self.run_to(t)
         self._roots[t] = self._hash()  # so that every block has its root
         self._model.expect_unchanged()
-        shared = [replace(block, data=self._shared(block)) for block in self._tree_blocks()]
+        shared = [replace(block, data=self._copies.of(block)) for block in self._tree_blocks()]
         return self._model_blocks() + shared
 
     def subtrees_at(self, t: int) -> list[tuple[bytes, int, list[Block]]]:
         """What the guest may map to run the node after S_t: the segment's root, the log2 of its bytes, its content."""
         blocks = self.blocks_at(t)
         return [(self.state_root(t), SEGMENT_LOG2, blocks)]
-
-    def _shared(self, block: Block) -> Bytes:
-        """A copy of a block of the current state, which does not change with it; one copy for each content."""
-        size = size_of(block)
-        if block.root is None:
-            return np.array(block.data)
-        key = (bytes(block.root), block.word_bytes, size)
-        found = self._copies.get(key)
-        if found is None:
-            found = self._copies[key] = np.array(block.data)
-        return found
 
     @property
     def status(self) -> int:
@@ -217,7 +207,7 @@ class Inference:
 
     def read(self, offset: int, size_bytes: int) -> bytes:
         """Bytes of the current state, as VM memory would hold them."""
-        self._clear_left()
+        self._ends.clear()
         if offset < 1 << MODEL_LOG2:
             self._model.load_range(offset, offset + size_bytes)
         return self._typing.read(self._segment.memory, offset, size_bytes)
@@ -229,11 +219,36 @@ class Inference:
 
         Raises `SegmentUnavailable` if the model is larger than memory.
         """
-        self._clear_left()
+        self._ends.clear()
         self._model.load_all()
         return self._segment.memory
 
     # From the first state to the last
+
+    def _repeats(self, t: int) -> bool:
+        """Goes from S_0 to S_n or back, if an earlier run left both; false where there is more to do."""
+        first, last, ready = self._ends.first, self._ends.last, self._schedule
+        if first is None or last is None or ready is None or t == self._t:
+            return False
+        if t == 0 and self._live is last:
+            self._live, self._ends.left = first, ready.written
+            self._header.write_first()
+        elif t == self._node_count and self._live is first and self._ends.left and self._run_ready(ready):
+            self._live, self._ends.left = last, ()
+        else:
+            self._ends.first = None
+            return False
+        self._t = t
+        return True
+
+    def _run_ready(self, schedule: ReadySchedule) -> bool:
+        """Makes S_n of S_0, or leaves S_0 as it is where a node fails."""
+        self._model.expect_unchanged()  # before: what was cut off a mapped file cannot be read, and ends the process
+        if not schedule.run():
+            return False
+        self._header.write_last()
+        self._t = self._node_count
+        return True
 
     def _run_whole(self) -> bool:
         """Makes S_n of S_0 without the states between, or leaves S_0 as it is where that does not go."""
@@ -247,26 +262,17 @@ class Inference:
             for block in schedule.loads:
                 self._model.load(block)
             self._schedule = ReadySchedule(schedule, self._segment)
-        self._model.expect_unchanged()  # before: what was cut off a mapped file cannot be read, and ends the process
-        if self._schedule.run() != 0:
-            for lo, hi in schedule.written:
-                self._segment.zero(lo, hi - lo)
+        if not self._run_ready(self._schedule):
             return False
-        self._header.write_last()
-        if self._left and self._ended is not None:
-            self._live = self._ended
+        if self._ends.left and self._ends.last is not None:
+            self._live = self._ends.last
+        else:
+            self._ends.first = None
         self._live.changed(HEADER.offset)
         for lo, hi in schedule.written:
             self._live.touch(lo, hi)
-        self._t = self._node_count
-        self._ended, self._left = self._live, ()
+        self._ends.last, self._ends.left = self._live, ()
         return True
-
-    def _clear_left(self) -> None:
-        """Makes zero what an earlier run left in S_0, where only the same schedule may find it."""
-        for lo, hi in self._left:
-            self._segment.zero(lo, hi - lo)
-        self._left = ()
 
     # One transition, and the way back
 
@@ -326,26 +332,23 @@ class Inference:
 
     def _start_again(self) -> None:
         """As `_start`, with the input where it already is, and its root known."""
-        inputs = [replace(entry) for entry in self._live.entries() if _holds_input(entry)]
-        self._live = Live()
-        self._live.put(LiveBlock(HEADER.offset, LEAST_BLOCK_LOG2, 32, None))
-        for entry in inputs:
-            self._live.put(entry)
+        self._live = self._live.at_first()
         self._header.write_first()
         self._t = 0
 
     def _restore(self, t: int | None) -> None:
         """Goes back to the kept state t, or to S_0."""
         keeps_input = t is None and not self.overrides
-        schedule = self._analysis.schedule if self._ended is self._live else None
+        schedule = self._analysis.schedule if self._ends.last is self._live else None
         if keeps_input and schedule is not None and schedule.repeats:
             # The next run most likely writes over it all: fresh pages would cost more than the run of a small operator.
-            self._left = schedule.written
+            self._ends.left = schedule.written
             self._start_again()
+            self._ends.first = self._live
             return
-        self._clear_left()
+        self._ends.clear()
         for entry in self._live.entries():
-            if not (keeps_input and _holds_input(entry)):
+            if not (keeps_input and entry.holds_input):
                 self._segment.zero(entry.offset, 1 << entry.log2_size)
         if self._overridden_model:
             for offset, data in self.overrides.until(None):
@@ -373,7 +376,7 @@ class Inference:
         if self._t in self._kept or self._t == 0 or not self._kept.make_room(self._live.size_bytes):
             return
         given = not self.overrides  # no node writes to INPUT, so it is what it was given as
-        data = [None if given and _holds_input(entry) else self._content(entry) for entry in self._live.entries()]
+        data = [None if given and entry.holds_input else self._content(entry) for entry in self._live.entries()]
         self._kept[self._t] = KeptState(self._live.copy(), data)
 
     def _content(self, entry: LiveBlock) -> Bytes:
@@ -381,7 +384,7 @@ class Inference:
         memory = self._segment.memory
         if self._typing.width_of(memory, entry.offset, entry.used) is None:
             return memory[entry.offset : entry.offset + entry.used].copy()
-        return self._shared(self._block(entry))
+        return self._copies.of(self._block(entry))
 
     # Overrides
 
@@ -431,11 +434,11 @@ class Inference:
         return Block(entry.offset, entry.log2_size, data, width, entry.root)
 
     def _tree_blocks(self) -> list[Block]:
-        self._clear_left()
+        self._ends.clear()
         return [self._block(entry) for entry in self._live.entries()]
 
     def _hash(self) -> StateRoot:
-        self._clear_left()
+        self._ends.clear()
         tree = SparseTree(SEGMENT_LOG2)
         for entry in self._live.entries():
             if entry.root is None:
@@ -444,7 +447,3 @@ class Inference:
             tree.put_root(entry.offset, entry.log2_size, entry.root)
         upper = tree.subtree(1 << MODEL_LOG2, MODEL_LOG2)
         return StateRoot(hash_pair(self._model_root(), upper))
-
-
-def _holds_input(entry: LiveBlock) -> bool:
-    return INPUT.offset <= entry.offset < INPUT.end

@@ -11,7 +11,7 @@ from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from opml_dispute.engine.segment import LEAST_BLOCK_LOG2
+from opml_dispute.engine.segment import HEADER, INPUT, LEAST_BLOCK_LOG2
 from opml_dispute.primitives import Hash32
 
 
@@ -24,6 +24,11 @@ class LiveBlock:
     used: int
     """Bytes from its start beyond which it is zero."""
     root: Hash32 | None
+
+    @property
+    def holds_input(self) -> bool:
+        """Whether it is part of INPUT."""
+        return INPUT.offset <= self.offset < INPUT.end
 
 
 class Live:
@@ -46,6 +51,15 @@ class Live:
         twin._offsets = list(self._offsets)
         twin.size_bytes = self.size_bytes
         return twin
+
+    def at_first(self) -> Live:
+        """The blocks of S_0, if these are of a later state of the run: the input, whose root stays, and the header."""
+        first = Live()
+        first.put(LiveBlock(HEADER.offset, LEAST_BLOCK_LOG2, 32, None))
+        for entry in self.entries():
+            if entry.holds_input:
+                first.put(replace(entry))
+        return first
 
     def put(self, entry: LiveBlock) -> None:
         """One more block, apart from all others."""

@@ -157,12 +157,17 @@ class ReadySchedule:
         )
         if not self._handle:
             raise SegmentUnavailable(f"no memory for a workspace of {schedule.workspace_bytes:,} bytes")
+        self.written = schedule.written
+        """As the schedule's."""
         self._run = native().opml_schedule_run  # looked up once: a small model runs in microseconds
 
-    def run(self) -> int:
-        """From S_0 to S_n: 0, or the status of the node that failed."""
-        status: int = self._run(self._segment.handle, self._handle)
-        return status
+    def run(self) -> bool:
+        """From S_0 to S_n; false if a node fails, and then S_0 is as it was."""
+        if self._run(self._segment.handle, self._handle) == 0:
+            return True
+        for lo, hi in self.written:
+            self._segment.zero(lo, hi - lo)
+        return False
 
     def __del__(self) -> None:
         handle, self._handle = getattr(self, "_handle", None), None
