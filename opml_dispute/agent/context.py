@@ -162,7 +162,12 @@ class AgentContext:
                 continue
             receipt = outcome.receipt
             now.sent += 1
-            self.log.info("done", what=outcome.sentence, reason=intent.reason, **outcome.facts)
+            try:
+                sentence = outcome.sentence
+            except OpmlError as error:  # its receipt says something else: no reason to leave the others untold
+                sentence = str(error)
+                now.trouble(intent.will, error)
+            self.log.info("done", what=sentence, reason=intent.reason, **outcome.facts)
             self.metrics.count(intent.kind, succeeded=True)
             if intent.kind == "withdraw-credit" and receipt is not None:
                 self.metrics.bond_paid.inc(int(intent.facts.get("credit_wei", 0)))

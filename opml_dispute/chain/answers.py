@@ -23,6 +23,9 @@ Parse: TypeAlias = Callable[[str, Any], Any]
 _QUANTITY: Final = re.compile(r"0[xX][0-9a-fA-F]{1,64}")
 _DATA: Final = re.compile(r"0[xX](?:[0-9a-fA-F]{2})*")
 
+MOST_TRANSACTIONS: Final = 1 << 40
+"""Of one account. What is signed under a nonce that is never reached is never mined."""
+
 
 @dataclass(frozen=True)
 class Head:
@@ -73,6 +76,14 @@ def quantity(method: str, value: Any) -> int:
     if not isinstance(value, str) or not _QUANTITY.fullmatch(value):
         raise RpcAnswerInvalid(method, value, "a hexadecimal number")
     return int(value, 16)
+
+
+def transaction_count(method: str, value: Any) -> int:
+    """How many transactions an account has sent: a number that an account can come to."""
+    count = quantity(method, value)
+    if count > MOST_TRANSACTIONS:
+        raise RpcAnswerInvalid(method, value, "how many transactions an account has sent")
+    return count
 
 
 def quantity_or_none(method: str, value: Any) -> int | None:

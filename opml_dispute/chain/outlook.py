@@ -51,7 +51,10 @@ class Outlook:
     def nonces(self) -> tuple[int, int]:
         """The account's number of mined transactions, and of transactions that the node knows."""
         mined, pending = self._rpc.batch(
-            [Ask("eth_getTransactionCount", (self._address, tag), answers.quantity) for tag in ("latest", "pending")]
+            [
+                Ask("eth_getTransactionCount", (self._address, tag), answers.transaction_count)
+                for tag in ("latest", "pending")
+            ]
         )
         return mined, pending
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -35,6 +36,7 @@ from opml_dispute.game.bond import required_bond_wei
 from opml_dispute.game.claim import Claim, Game, GameStatus
 from opml_dispute.game.rules import IllegalMove, check_move
 from opml_dispute.operator.inference import restoring_intents
+from opml_dispute.operator.intents import Intent
 from opml_dispute.operator.play import Look, Seat, Table, move_intent
 from opml_dispute.operator.settle import STATUS_WORDS, read_settlement, recipients, settle_intents, waiting
 from opml_dispute.operator.watch import LONGEST_PAUSE_S, persistently, watch
@@ -48,6 +50,9 @@ GAME = "the address of a game"
 
 _LOOKS: Final = 3
 """How often a watcher reads a game and its request anew before it believes that they are not of one inference."""
+
+_OFTEN: Final = 3
+"""How often `resolve` sends one transaction: unlocking a credit and withdrawing it are the same call."""
 
 
 class ClockRanOut(OpmlError):
@@ -246,12 +251,18 @@ def resolve(game: str, payee: str | None, chain: ChainOptions, sending: SendingO
     address = parse_address(game, GAME)
     named = None if payee in (None, "all") else parse_address(str(payee), "an address to pay out to")
     session = Session.open(chain, sending, output)
+    sent = Counter[bytes]()
     while True:
         payees = _payees(session, address, named, everyone=payee == "all")
         settlement = read_settlement(session.system, address, payees)
         intents = restoring_intents(session.system, [address], payees) + settle_intents(settlement)
+        # A node that names as due what was done just now would name it for ever.
+        again = [intent for intent in intents if sent[intent.call.data] == _OFTEN]
+        if again:
+            raise DueForEver(again[0])
         if not session.send_all(intents) or session.dry_run:
             break
+        sent.update(intent.call.data for intent in intents)
     left = waiting(settlement)
     state = settlement.game
     if left is None:
@@ -384,6 +395,15 @@ def _expect_not_lost(state: Game, right: bytes) -> None:
             f"the game {state.address} is over, and the right answer {short_hex(right)} has lost it",
             hint=f"propose it again: opml-dispute propose 0x{state.request_id.hex()}",
         )
+
+
+class DueForEver(OpmlError):
+    """What was sent is said to be due again and again."""
+
+    hint = "the RPC endpoint contradicts itself: use another --rpc-url"
+
+    def __init__(self, intent: Intent) -> None:
+        super().__init__(f"the node says, after {_OFTEN} times, that this has to be sent still: {intent.will}")
 
 
 class GameOver(OpmlError):

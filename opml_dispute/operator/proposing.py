@@ -21,8 +21,9 @@ from typing import Final
 from opml_dispute.actors.words import short_hex
 from opml_dispute.chain.amounts import ether
 from opml_dispute.chain.contracts.contract import ZERO_ADDRESS
-from opml_dispute.chain.contracts.dispute import FaultDisputeGame, extra_data
+from opml_dispute.chain.contracts.dispute import NO_NONCE, FaultDisputeGame, extra_data
 from opml_dispute.chain.deploy import other_games
+from opml_dispute.chain.request_terms import expect_terms
 from opml_dispute.chain.system import System
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.claim import GameStatus
@@ -55,22 +56,41 @@ class TooManyGames(OpmlError):
 
 
 def standing_game(system: System, request_id: RequestId, root_claim: StateRoot) -> Address | None:
-    """The oldest game of the request with this root claim that has not lost and was not discarded; None if none."""
+    """
+    The oldest game of the request with this root claim that has not lost and was not discarded; None if none.
+
+    One wrong answer of a node must not have a bond locked beside a game that stands. So games are looked for in places
+    that have nothing to do with each other, and one counts no more only if two functions say so.
+    """
+    first, plain = system.rpc.read_all(
+        [
+            system.oracle.first_proposal(request_id, root_claim),
+            system.factory.game_of(root_claim, extra_data(request_id, NO_NONCE)),
+        ]
+    )
     games = games_of(system, request_id)
     roots = system.rpc.read_each([FaultDisputeGame(game).root_claim() for game in games])
     same = [game for game, root in zip(games, roots, strict=True) if root == root_claim]
-    for game in same:
-        status, blacklisted, retired, respected = system.rpc.read_all(
-            [
-                FaultDisputeGame(game).status(),
-                system.oracle.is_blacklisted(game),
-                system.oracle.is_retired(game),
-                system.oracle.is_respected(game),
-            ]
-        )
-        if status != GameStatus.CHALLENGER_WINS and respected and not (blacklisted or retired):
-            return game
-    return None
+    recorded = [game for game in (first, plain) if game != ZERO_ADDRESS]
+    return next((game for game in dict.fromkeys([*same, *recorded]) if _still_counts(system, game)), None)
+
+
+def _still_counts(system: System, address: Address) -> bool:
+    game, oracle = FaultDisputeGame(address), system.oracle
+    status, resolved_at_s, blacklisted, retired, proper, respected, was_respected = system.rpc.read_all(
+        [
+            game.status(),
+            game.resolved_at_s(),
+            oracle.is_blacklisted(address),
+            oracle.is_retired(address),
+            oracle.is_proper(address),
+            oracle.is_respected(address),
+            game.was_respected(),
+        ]
+    )
+    is_lost = status == GameStatus.CHALLENGER_WINS and resolved_at_s > 0
+    is_discarded = (blacklisted or retired) and not proper
+    return not is_lost and not is_discarded and (respected or was_respected)
 
 
 def free_nonce(system: System, request_id: RequestId, root_claim: StateRoot) -> bytes:
@@ -96,7 +116,8 @@ def proposal_intents(
     The transactions that propose S_`state_index` for a request, in order.
 
     `commits` says whether to commit first; None means: if the request has a fee. `again` proposes beside a game that
-    stands. Raises `ProposalExists`, or `OtherGames` if the factory would make a game by other rules.
+    stands. Raises `ProposalExists`, `OtherGames` if the factory would make a game by other rules, and `WrongTerms` if
+    the request's terms are not those of its id.
     """
     _expect_own_implementation(system)
     if not again and (standing := standing_game(system, request_id, root_claim)) is not None:
@@ -105,6 +126,7 @@ def proposal_intents(
             hint=f"defend it there: opml-dispute respond {standing}",
         )
     record = system.rpc.read(system.oracle.request_of(request_id))
+    expect_terms(system, request_id, record)
     depositing = deposit_intents(system, record.min_bond_wei, proposer)
     if commits is None:
         commits = record.fee_wei > 0

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, TypeVar
 
+from opml_dispute.actors.actions import Action
 from opml_dispute.actors.player import ChainGame, Round, play_round
 from opml_dispute.chain.fees import FeeTooHigh
 from opml_dispute.chain.reverts import Reverted
@@ -97,6 +98,7 @@ def watch(
 ) -> Game:
     """Play until the game is over and return it. Raises errors that are not temporary."""
     troubles = Troubles(tell)
+    done: tuple[Action, ...] = ()
     while True:
         try:
             round_ = play_round(game, trace)
@@ -114,7 +116,9 @@ def watch(
             troubles.round_of(list(dict.fromkeys([*round_.missed, *wrong])))
             if not round_.game.in_progress:
                 return round_.game
-            if round_.done and not round_.failed:
+            # WHY NOT at once after whatever was done: at a node that hides it, the same is done anew in every round.
+            done, before = round_.done, done
+            if done and done != before and not round_.failed:
                 continue
         pause(troubles.pause_s(interval_s))
 

@@ -237,7 +237,7 @@ def told(lie: Lie, reply: Reply, another: str) -> Reply:
         return reply
     try:
         return reply | {"result": _changed(lie, deepcopy(reply["result"]), lie.place, another)}
-    except (KeyError, IndexError, TypeError, ValueError):
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError):
         return reply
 
 

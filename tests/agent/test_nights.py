@@ -20,7 +20,9 @@ from opml_dispute.agent import playing
 from opml_dispute.agent.local_cases import LocalCases
 from opml_dispute.agent.memory import Memory, MemoryUnusable
 from opml_dispute.agent.unexpected import Unexpected
+from opml_dispute.chain.rpc import UnexpectedAnswer
 from opml_dispute.devnet import anvil as devnet
+from opml_dispute.operator.intents import Done
 from opml_dispute.operator.model_store import ModelStore
 from opml_dispute.primitives import Address, RequestId, StateRoot
 from opml_dispute.testing.fault_proxy import FaultProxy
@@ -211,6 +213,20 @@ def test_workers_run_little_ahead_of_what_is_taken(chain: Chain, tmp_path: Path)
     assert isinstance(left.pop(2), Unexpected)
     assert left == [1, 2, *range(4, 50)]
     cases.close()
+
+
+def test_receipt_that_says_something_else_stops_nothing(
+    chain: Chain, tmp_path: Path, unattended: Unattended, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seats = [lie(chain, tmp_path, seed)[0] for seed in (3, 4)]
+
+    def contradict(done: Done) -> str:
+        raise UnexpectedAnswer("the node's receipt has 0 events ClaimAdded; expected one")
+
+    monkeypatch.setattr(Done, "sentence", property(contradict))
+    assert unattended.agent.run_pass()
+    assert [len(chain.system().games.read(seat.table.address).claims) for seat in seats] == [2, 2]
+    assert unattended.said().count("the node's receipt has 0 events") >= 2
 
 
 def test_full_disk_stops_no_game(tmp_path: Path) -> None:

@@ -108,6 +108,31 @@ def test_one_trouble_is_told_once_as_long_as_it_lasts() -> None:
     assert pauses[19] > 10 * pauses[0]
 
 
+def test_what_is_done_already_is_not_done_again_without_a_pause() -> None:
+    """A node that hides a claim has it made anew in every round; the claim is there, so nothing is sent."""
+    table = ToyTable()
+    table.root(FAULTY)
+    hidden = table.game()
+    rounds: list[int] = []
+
+    class Hiding(Seat):
+        def snapshot(self) -> tuple[Game, int]:
+            return super().snapshot() if len(rounds) > 2 else (hidden, table.reference.now)
+
+        def send_all(self, actions: Sequence[Action]) -> list[OpmlError | None]:
+            sent[0] += 1
+            assert sent[0] < 20
+            return super().send_all(actions) if len(rounds) > 2 or sent[0] == 1 else [None for _ in actions]
+
+    def pause(seconds: float) -> None:
+        rounds.append(sent[0])
+        table.reference.now += 50_000 if len(rounds) > 2 else 0
+
+    sent = [0]
+    watch(Hiding(table.reference, HONEST), table.truth, interval_s=1.0, tell=lambda _: None, pause=pause)
+    assert rounds[:3] == [2, 3, 4], "what was just done may be seen only a little later; then one try a pause"
+
+
 def test_a_wrong_configuration_ends_it() -> None:
     """Waiting does not make another model's trace the right one."""
     table = ToyTable()

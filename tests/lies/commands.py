@@ -60,18 +60,25 @@ def command_lines(scene: Scene) -> dict[str, list[str]]:
     request = (
         "0x" + system.rpc.read(system.oracle.request_id_at(system.rpc.read(system.oracle.request_count()) - 1)).hex()
     )
-    game = games[0]
+    game = games[0] if games else ""
+    right = "0x" + system.games.read(games[1]).request_id.hex() if len(games) > 1 else ""
     always = {
         "show": ["show", game],
         "list": ["list"],
         "monitor": ["monitor", "--once", "--json"],
         "resolve": ["resolve", game, "--key-file", "challenger"],
     }
+    if scene.name == "published":
+        return {
+            "monitor": always["monitor"],
+            "refute": ["input", "refute", request, "--blobs", scene.chain.anvil.url, "--key-file", "challenger"],
+        }
     if scene.name == "opened":
         return always | {
             "list requests": ["list", "--requests"],
             "challenge": ["challenge", game, "--key-file", "challenger"],
             "challenge a right answer": ["challenge", games[1], "--key-file", "challenger"],
+            "propose what stands": ["propose", right, "--key-file", "challenger"],
             "preflight of a game": ["preflight", game, "--key-file", "challenger"],
             "preflight of a request": ["preflight", request],
             "propose": ["propose", request, "--key-file", "proposer", "--no-commit"],
@@ -92,7 +99,7 @@ def command_lines(scene: Scene) -> dict[str, list[str]]:
             "doctor": ["doctor"],
             "deposit": ["deposit", "--key-file", "proposer"],
         }
-    if scene.name in ("begun", "deep"):
+    if scene.name in ("begun", "deep", "several"):
         return always | {
             "respond": ["respond", game, "--key-file", "challenger"],
             "respond, watching": ["respond", game, "--watch", "--key-file", "challenger"],

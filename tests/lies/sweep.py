@@ -11,15 +11,20 @@ import random
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from opml_dispute.testing.node_lies import Lie
 from tests.conftest import Chain
 from tests.lies.commands import Commands
+from tests.lies.lookers import Lookout
 from tests.lies.watchers import Watch, scene_of
 
 AGENTS = {"agent, from its start": 0, "agent, later": 1}
 """With the passes before the lie."""
+
+MONITORS = {"monitor, from its start": 0, "monitor, later": 1}
+"""With the looks before the lie."""
 
 
 @dataclass(frozen=True)
@@ -42,33 +47,42 @@ class Sweep:
     def __init__(self, chain: Chain, folder: Path, scene: str) -> None:
         self.scene = scene_of(chain, folder, scene)
         self.commands, self.watch = Commands(self.scene, folder), Watch(self.scene, folder)
+        self._folder = folder
         self._lies = {name: self.watch.honest[passes].teller.lies() for name, passes in AGENTS.items()}
+
+    @cached_property
+    def lookout(self) -> Lookout:
+        """Of the monitor."""
+        return Lookout(self.scene, self._folder)
 
     def lies(self, who: str) -> list[Lie]:
         """Every lie that can be told to a party."""
         if who not in self._lies:
-            self._lies[who] = self.commands.lies(who)
+            self._lies[who] = self.lookout.honest.teller.lies() if who in MONITORS else self.commands.lies(who)
         return self._lies[who]
 
     @property
     def count(self) -> int:
         """Of all cases with the parties that were drawn until now."""
-        return sum(len(lies) * (1 if who in AGENTS else 2) for who, lies in self._lies.items())
+        return sum(len(lies) * (1 if who in AGENTS | MONITORS else 2) for who, lies in self._lies.items())
 
     def draw(self, seed: int, *, whom: tuple[str, ...] = ()) -> Iterator[Case]:
-        """Cases without end; of these parties only, if some are named. Half of them are an agent's."""
+        """Cases without end; of these parties only, if some are named. Half of them are an agent's or a monitor's."""
         chance = random.Random(f"{seed} {self.scene.name}")
-        names = [name for name in (*AGENTS, *self.commands.lines) if not whom or name in whom]
-        agents = [name for name in names if name in AGENTS]
-        commands = [name for name in names if name not in AGENTS]
+        unattended = AGENTS | MONITORS
+        names = [name for name in (*unattended, *self.commands.lines) if not whom or name in whom]
+        agents = [name for name in names if name in unattended]
+        commands = [name for name in names if name not in unattended]
         while True:
             who = chance.choice(agents if agents and (not commands or chance.random() < 0.5) else commands)
-            yield Case(self.scene.name, who, chance.choice(self.lies(who)), who not in AGENTS and chance.random() < 0.5)
+            yield Case(self.scene.name, who, chance.choice(self.lies(who)), who in commands and chance.random() < 0.5)
 
     def wrong(self, case: Case) -> list[str]:
         """What is wrong with what was done."""
         if case.who in AGENTS:
             return self.watch.wrong(case.lie, true_passes=AGENTS[case.who])
+        if case.who in MONITORS:
+            return self.lookout.wrong(case.lie, true_looks=MONITORS[case.who])
         return self.commands.wrong(case.who, case.lie, left=1 if case.once else None)
 
     def try_until(self, cases: Iterator[Case], end: float, known: set[str]) -> Iterator[tuple[Case, list[str]]]:

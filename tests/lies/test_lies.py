@@ -13,6 +13,7 @@ import pytest
 
 from opml_dispute.testing.node_lies import KINDS, MISSING, Lie, Teller, lies_at, places_in, told
 from tests.conftest import Chain
+from tests.lies.commands import Commands
 from tests.lies.oracle import Sent, wrong_with, wrong_words
 from tests.lies.sweep import Sweep
 from tests.lies.watchers import Watch, scene_of
@@ -78,6 +79,7 @@ BELIEVED = [
     ("opened", 0, '["eth_call isGameBlacklisted", "last bit"]'),
     ("unlocked", 0, '["eth_getBlockByNumber", "timestamp", "63 bits"]'),
     ("unlocked", 0, '["eth_call credit", "word 0", "word 0"]'),
+    ("unlocked", 0, '["eth_getTransactionCount", "63 bits"]'),
 ]
 """A scene, an agent's passes before it is lied to, and the lie, of which it would have lost its game or its money."""
 
@@ -87,6 +89,11 @@ def test_an_agent_wins_once_a_lie_has_passed(chain: Chain, tmp_path: Path, scene
     watch = Watch(scene_of(chain, tmp_path, scene), tmp_path, passes=(passes,))
     lies = [Lie.parse(lie) for name, first, lie in BELIEVED if (name, first) == (scene, passes)]
     assert {str(lie): watch.wrong(lie, true_passes=passes) for lie in lies} == {str(lie): [] for lie in lies}
+
+
+def test_what_is_named_as_due_for_ever_is_not_sent_for_ever(chain: Chain, tmp_path: Path) -> None:
+    commands = Commands(scene_of(chain, tmp_path, "unlocked"), tmp_path)
+    assert commands.wrong("resolve", Lie("eth_call bondOf", ("word 0",), "word 7"), left=None) == []
 
 
 # --- some of all ---

@@ -23,11 +23,14 @@ from opml_dispute.agent.lease import Lease
 from opml_dispute.agent.log import make_log
 from opml_dispute.agent.memory import Memory
 from opml_dispute.agent.metrics import Metrics
+from opml_dispute.availability.fetching import FetchPolicy
 from opml_dispute.chain.contracts.dispute import FaultDisputeGame
+from opml_dispute.chain.contracts.oracle import NO_TERMS
 from opml_dispute.chain.rpc import Rpc
 from opml_dispute.chain.sender import Sender
 from opml_dispute.chain.system import connect
 from opml_dispute.devnet import anvil as devnet
+from opml_dispute.devnet.blob_tables import make_blob_tables
 from opml_dispute.devnet.campaign import ask_sample
 from opml_dispute.errors import OpmlError
 from opml_dispute.operator.case import open_case
@@ -42,6 +45,7 @@ from opml_dispute.trace.guest import guest_machine
 from tests.conftest import TEST_TIMES, Chain
 from tests.lies.hurried import HurriedTime
 from tests.lies.oracle import Sent, sent_by, wrong_with, wrong_words
+from tests.support.blobs import ROOT, publish_wrong
 
 ROLES: Final = frozenset({"challenger", "proposer", "resolver", "finalizer", "claimer"})
 ROLE: Final = "challenger"
@@ -52,6 +56,8 @@ CHAIN_PAUSE_S: Final = 60
 """By the chain's clock: the clocks of these games are short."""
 FORGIVEN_S: Final = 3_600.0
 """What a lie may cost, once it is not told any more: a third of the usual extension of a clock."""
+LOOK_S: Final = 30.0
+"""That looking at small blobs takes at most."""
 TURNS: Final = 3
 """Of the liars, in which the agent has to answer."""
 
@@ -63,6 +69,10 @@ class Scene:
     chain: Chain
     store: ModelStore
     name: str = ""
+    roles: frozenset[str] = ROLES
+    """Of the agent."""
+    publications: list[bytes] = field(default_factory=list)
+    """Of inputs in blobs."""
     liars: list[Seat] = field(default_factory=list)
 
     @property
@@ -79,7 +89,7 @@ class Scene:
     def known(self) -> set[str]:
         """Every address that may be sent to."""
         system = self.chain.system()
-        made = {system.proposer_bonds.address, system.defender_shares.address}
+        made = {system.proposer_bonds.address, system.defender_shares.address, system.input_blobs.address}
         return {*system.deployment.addresses.values(), *self.games, *made}
 
     def stands(self) -> dict[str, Any]:
@@ -110,6 +120,8 @@ class Scene:
         for index in range(rpc.read(system.oracle.request_count())):
             id_ = rpc.read(system.oracle.request_id_at(index))
             found[f"request {id_.hex()}"] = rpc.read(system.oracle.request_of(id_)).delivered_by
+        for publication in self.publications:
+            found[f"publication {publication.hex()}"] = rpc.read(system.input_blobs.publication(publication)).status
         return found
 
 
@@ -197,8 +209,28 @@ def unlocked(scene: Scene) -> None:
     scene.chain.warp(TEST_TIMES.withdrawal_delay_s + 1)
 
 
+def several(scene: Scene) -> None:
+    """Three wrong answers, one of them disputed already, and a right one."""
+    _lie(scene, 3)
+    _play(scene, 4)
+    _lie(scene, 4)
+    _lie(scene, 6)
+    _right(scene, 5)
+
+
+def published(scene: Scene) -> None:
+    """A request about an input in blobs, and a wrong publication of it, for an agent that only refutes."""
+    chain = scene.chain
+    make_blob_tables(chain.anvil.url)
+    system = chain.system()
+    model_id = system.rpc.read(system.registry.model_id_at(0))
+    chain.sender("requester").send(system.oracle.request_by_root(model_id, ROOT, "blobs:", NO_TERMS))
+    scene.publications.append(publish_wrong(chain, 5))
+    scene.roles = frozenset({"refuter"})
+
+
 SCENES: Final[dict[str, Callable[[Scene], None]]] = {
-    one.__name__: one for one in (opened, begun, deep, late, over, unlocked)
+    one.__name__: one for one in (opened, begun, deep, late, over, unlocked, several, published)
 }
 
 
@@ -216,6 +248,34 @@ class Played:
     """Whom it may have sent to."""
 
 
+def _looked(agent: Agent) -> bool:
+    """Whether a thread of the agent had blobs to look at; it has done so then."""
+    running = agent._refuter._looks._running
+    if running is None:
+        return False
+    running[1].exception(LOOK_S)
+    return True
+
+
+@contextmanager
+def put_back(chain: Chain) -> Iterator[None]:
+    """What is done to the chain meanwhile is undone."""
+    snapshot = chain.rpc.request("evm_snapshot")
+    try:
+        yield
+    finally:
+        chain.rpc.request("evm_setAutomine", True)
+        chain.rpc.request("evm_revert", snapshot)
+
+
+def place_of(error: BaseException) -> str:
+    """Where an error came from."""
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    return "" if place is None else f"{place.tb_frame.f_code.co_filename}:{place.tb_lineno}"
+
+
 class Watch:
     """The same scene again and again; the chain is put back each time."""
 
@@ -225,16 +285,6 @@ class Watch:
         self.honest = {first: self.play(None, true_passes=first) for first in passes}
         assert all(not played.bugs for played in self.honest.values()), [one.bugs for one in self.honest.values()]
 
-    @contextmanager
-    def _put_back(self) -> Iterator[None]:
-        rpc = self.scene.chain.rpc
-        snapshot = rpc.request("evm_snapshot")
-        try:
-            yield
-        finally:
-            rpc.request("evm_setAutomine", True)
-            rpc.request("evm_revert", snapshot)
-
     def play(self, lie: Lie | None, *, true_passes: int) -> Played:
         """A new agent: so many passes at an honest node first, then two at one that lies, then on at an honest one."""
         teller, stream, chain = Teller(), io.StringIO(), self.scene.chain
@@ -242,7 +292,7 @@ class Watch:
             teller.others = self.honest[true_passes].teller.others
         bugs: list[str] = []
         with (
-            self._put_back(),
+            put_back(self.scene.chain),
             tempfile.TemporaryDirectory(dir=self.folder) as own,
             FaultProxy(chain.anvil.url, edit=teller) as proxy,
             HurriedTime() as time,
@@ -252,7 +302,8 @@ class Watch:
             config = AgentConfig(
                 rpc_urls=(proxy.url,),
                 deployment=chain.deployment_file,
-                roles=ROLES,
+                roles=self.scene.roles,
+                fetch=FetchPolicy(blobs=(chain.anvil.url,)),
                 state=Path(own) / "agent.sqlite",
                 second_opinion=False,
                 workers=0,
@@ -271,16 +322,13 @@ class Watch:
 
             def one_pass() -> bool:
                 try:
-                    return agent.run_pass()
+                    sent = agent.run_pass()
+                    return _looked(agent) or sent
                 except OpmlError as error:
-                    stream.write(f"{error}\n")
+                    agent.log.warning("trouble", what=str(error))
                     return False
                 except Exception as error:
-                    place = error.__traceback__
-                    while place is not None and place.tb_next is not None:
-                        place = place.tb_next
-                    where = "" if place is None else f"{place.tb_frame.f_code.co_filename}:{place.tb_lineno}"
-                    bugs.append(f"{type(error).__name__}: {error} at {where}")
+                    bugs.append(f"{type(error).__name__}: {error} at {place_of(error)}")
                 return True
 
             def until_quiet(for_s: float = 0.0) -> None:

@@ -133,6 +133,10 @@ class FaultDisputeGame(Contract):
         """When it was resolved; 0 while in progress."""
         return self._call(int, "resolvedAt")
 
+    def was_respected(self) -> Call[bool]:
+        """Whether games of its type counted when it was made, as the game itself has it."""
+        return self._call(bool, "wasRespectedGameTypeWhenCreated")
+
     def creator(self) -> Call[Address]:
         """The proposer."""
         return self._call(Address, "gameCreator")

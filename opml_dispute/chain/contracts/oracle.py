@@ -243,6 +243,14 @@ class InferenceOracle(Contract):
         """Whether games of its type counted when it was made."""
         return self._call(bool, "isGameRespected", game)
 
+    def is_proper(self, game: Address) -> Call[bool]:
+        """Whether the factory made the game, it was not discarded, and nothing is paused."""
+        return self._call(bool, "isGameProper", game)
+
+    def first_proposal(self, request_id: bytes, root_claim: bytes) -> Call[Address]:
+        """The game recorded as the first with this root claim; the zero address if none, as where there is no fee."""
+        return self._call(lambda values: Address(values[0]), "firstProposal", request_id, root_claim)
+
     def commit(self, commitment: bytes) -> Call[None]:
         """Commit to an answer without revealing it."""
         return self._call(as_it_is, "commit", commitment)

@@ -1,0 +1,132 @@
+"""A proposer at a node that lies: no bond for terms that a request does not have, none beside a game that stands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from opml_dispute.chain.contracts.contract import as_it_is
+from opml_dispute.chain.contracts.oracle import RequestTerms
+from opml_dispute.chain.request_terms import WrongTerms, expect_terms
+from opml_dispute.chain.requests import read_request
+from opml_dispute.chain.rpc import Rpc, UnexpectedAnswer
+from opml_dispute.chain.system import System, connect
+from opml_dispute.devnet import anvil as devnet
+from opml_dispute.operator.inference import request_intent
+from opml_dispute.operator.intents import perform
+from opml_dispute.operator.proposing import ProposalExists, proposal_intents
+from opml_dispute.primitives import RequestId, StateRoot
+from opml_dispute.testing.fault_proxy import FaultProxy
+from opml_dispute.testing.node_lies import Lie, Teller
+from tests.conftest import TEST_TIMES, Chain
+
+ROOT = StateRoot(b"\x5a" * 32)
+PROPOSER = devnet.account("proposer").address
+COMMITTED = {
+    "model": 0,
+    "starting root": 2,
+    "requester": 3,
+    "callback": 5,
+    "callback gas": 6,
+    "output by root": 7,
+    "defenders' part": 8,
+    "fee": 9,
+    "demanded bond": 10,
+}
+"""Words of a request that its id is made of."""
+
+
+@contextmanager
+def lied_to(chain: Chain, *lies: Lie) -> Iterator[System]:
+    """A system at a node that tells some lies, one behind the other."""
+    tellers = [Teller(lie) for lie in lies]
+
+    def edit(request: dict[str, object], reply: dict[str, object]) -> dict[str, object]:
+        for teller in tellers:
+            reply = teller(request, reply)
+        return reply
+
+    with FaultProxy(chain.anvil.url, edit=edit) as proxy:
+        yield connect(Rpc(proxy.url, patience_s=0.5), chain.deployment)
+
+
+def ask(chain: Chain, *, fee_wei: int, items: int = 1, min_bond_wei: int = 0) -> RequestId:
+    """A request for the digits model, of an input of zeros."""
+    system = chain.system()
+    model_id = system.rpc.read(system.registry.model_id_at(0))
+    size = system.rpc.read(system.registry.model(model_id)).input_bytes
+    terms = RequestTerms(min_bond_wei=min_bond_wei, defenders_bps=100)
+    intent = request_intent(system, model_id, bytes(size * items), fee_wei=fee_wei, terms=terms, item_count=items)
+    perform(intent, chain.sender("requester"))
+    return system.rpc.read(system.oracle.request_id_at(system.rpc.read(system.oracle.request_count()) - 1))
+
+
+@pytest.mark.parametrize("kind", ["word one more", "word 0", "word 63 bits"])
+@pytest.mark.parametrize("what", COMMITTED)
+def test_no_bond_is_staked_on_terms_that_a_request_does_not_have(chain: Chain, what: str, kind: str) -> None:
+    request_id = ask(chain, fee_wei=10**16, min_bond_wei=10**17)
+    lie = Lie("eth_call requests", (f"word {COMMITTED[what]}",), kind)
+    with lied_to(chain, lie) as system:
+        try:
+            told = read_request(system, request_id)
+        except UnexpectedAnswer:
+            return  # no contract answers that
+        if told == read_request(chain.system(), request_id):
+            return  # what is said is the truth: there is no callback, for example
+        if what == "fee" and kind == "word 0":
+            # As if it had been taken back: less than was offered is no reason to stake.
+            expect_terms(system, request_id, told)
+            return
+        with pytest.raises(WrongTerms, match="do not belong to its id"):
+            proposal_intents(system, request_id, ROOT, 1, proposer=PROPOSER)
+
+
+def test_an_endless_list_of_requests_ends_in_a_refusal(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("opml_dispute.chain.request_terms.MOST_PLACES", 1_000)
+    request_id = ask(chain, fee_wei=10**16)
+    with (
+        lied_to(chain, Lie("eth_call requestCount", ("word 0",), "word 256 bits")) as system,
+        pytest.raises(WrongTerms),
+    ):
+        proposal_intents(system, request_id, ROOT, 1, proposer=PROPOSER)
+
+
+@pytest.mark.parametrize("items", [1, 2])
+def test_a_fee_that_was_taken_back_is_no_lie(chain: Chain, items: int) -> None:
+    request_id = ask(chain, fee_wei=10**16, items=items)
+    ask(chain, fee_wei=0)
+    chain.warp(TEST_TIMES.reclaim_delay_s + 1)
+    system = chain.system()
+    chain.sender("requester").send(system.oracle._call(as_it_is, "reclaimFee", request_id))
+    record = read_request(system, request_id)
+    assert record.fee_wei == 0
+    expect_terms(system, request_id, record)
+
+
+# --- games that stand ---
+
+HIDING = [
+    Lie("eth_call gameCount", ("word 0",), "word 0"),
+    Lie("eth_call gamesOf", ("word 1",), "word 0"),
+    Lie("eth_call gamesOf", ("word 2",), "word 0"),
+    Lie("eth_call rootClaim", ("word 0",), "word one more"),
+    Lie("eth_call status", ("word 0",), "word 1"),
+    Lie("eth_call isGameBlacklisted", ("word 0",), "word 1"),
+    Lie("eth_call isGameRetired", ("word 0",), "word 1"),
+    Lie("eth_call isGameRespected", ("word 0",), "word 0"),
+    Lie("eth_call firstProposal", ("word 0",), "word 0"),
+    Lie("eth_call games", ("word 0",), "word 0"),
+]
+"""Of these, each hides a game that stands from one reading of the chain."""
+
+
+@pytest.mark.parametrize("fee_wei", [0, 10**16])
+def test_one_lie_hides_no_game_that_stands(chain: Chain, fee_wei: int) -> None:
+    request_id = ask(chain, fee_wei=fee_wei)
+    for intent in proposal_intents(chain.system(), request_id, ROOT, 1, proposer=PROPOSER):
+        perform(intent, chain.sender("proposer"))
+    for lie in HIDING:
+        with lied_to(chain, lie) as system, pytest.raises(ProposalExists):
+            proposal_intents(system, request_id, ROOT, 1, proposer=PROPOSER)
