@@ -17,6 +17,9 @@ class OpmlError(Exception):
     exit_code: int = 1
     """What the process exits with when this error ends a command."""
 
+    is_told_by_node: bool = False
+    """Whether it follows from what a node answered, so that it may be gone when the node is asked again."""
+
     hint: str | None = None
     """What to do about it, one sentence; shown on a line of its own."""
 

@@ -3,7 +3,7 @@ What games that are over still owe, and whether it is what their claims say.
 
 A game keeps a credit for each account, and the vault a withdrawal of what was unlocked. `CreditAudit.look` reads both
 for the games whose payments are not over, and computes beside them what the claims award. What is paid out is looked at
-no more.
+seldom: a node may have erred about it.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from opml_dispute.operator.settle import REFUND, recipients
 from opml_dispute.primitives import Address
 
 GAMES_A_LOOK: Final = 200
+PAID_A_LOOK: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ class CreditAudit:
 
     def __init__(self, system: System) -> None:
         self._system = system
-        self._rotation = RoundRobin()
+        self._rotation, self._again = RoundRobin(), RoundRobin()
         self._found: dict[Address, list[OwedCredit]] = {}
         """By games; empty where all is paid out."""
 
@@ -82,7 +83,9 @@ class CreditAudit:
         by_address = {game.address: game for game in finished}
         self._found = {address: owed for address, owed in self._found.items() if address in by_address}
         unpaid = [game for game in finished if self._found.get(game.address) != []]
-        for game, owed in zip(taken := self._rotation.take(unpaid, GAMES_A_LOOK), self._read(taken, head), strict=True):
+        paid = [game for game in finished if self._found.get(game.address) == []]
+        taken = [*self._rotation.take(unpaid, GAMES_A_LOOK), *self._again.take(paid, PAID_A_LOOK)]
+        for game, owed in zip(taken, self._read(taken, head), strict=True):
             if owed is not None:
                 self._found[game.address] = owed
         return [credit for owed in self._found.values() for credit in owed]

@@ -19,6 +19,8 @@ from opml_dispute.game.claim import Game
 from opml_dispute.primitives import Address, RequestId
 
 GAMES_A_LOOK: Final = 200
+AGAIN_A_LOOK: Final = 16
+"""Of what does not change, and is read again all the same: a node may have erred about it."""
 _READS: Final = 3
 """How often the amounts are read again if the contract seems to hold too little: they change while they are read."""
 
@@ -50,9 +52,9 @@ class DemandedBondAudit:
 
     def __init__(self, system: System) -> None:
         self._system = system
-        self._rotation = RoundRobin()
+        self._rotation, self._again, self._paid_again = RoundRobin(), RoundRobin(), RoundRobin()
         self._demanded: dict[RequestId, int] = {}
-        """What each request demands, which never changes."""
+        """What each request demands, as last read."""
         self._locked: dict[Address, int] = {}
         """By games, as last read."""
 
@@ -69,10 +71,11 @@ class DemandedBondAudit:
         games = self._with_demand([*running, *finished], head)
         known = {game.address for game in games}
         self._locked = {address: wei for address, wei in self._locked.items() if address in known}
-        # What is paid out is looked at no more.
         changing = [game.address for game in games if self._locked.get(game.address) != 0 or game.in_progress]
         due = dict.fromkeys(address for address in changing if address not in self._locked)
-        self._read([*due, *self._rotation.take([one for one in changing if one not in due], GAMES_A_LOOK)], head)
+        paid = self._paid_again.take([one.address for one in games if one.address not in set(changing)], AGAIN_A_LOOK)
+        again = self._rotation.take([one for one in changing if one not in due], GAMES_A_LOOK)
+        self._read([*due, *again, *paid], head)
         found = self._sum(games)
         for _ in range(_READS):
             if found.available_wei >= found.required_wei and not found.missing:
@@ -83,10 +86,12 @@ class DemandedBondAudit:
         return found
 
     def _with_demand(self, games: Sequence[Game], head: Head) -> list[Game]:
-        new = [id_ for id_ in dict.fromkeys(game.request_id for game in games) if id_ not in self._demanded]
+        asked = list(dict.fromkeys(game.request_id for game in games))
+        again = self._again.take([id_ for id_ in asked if id_ in self._demanded], AGAIN_A_LOOK)
+        due = [*(id_ for id_ in asked if id_ not in self._demanded), *again]
         rpc, oracle = self._system.rpc, self._system.oracle
-        records = rpc.read_each([oracle.request_of(request_id) for request_id in new], at=head)
-        self._demanded |= {id_: record.min_bond_wei for id_, record in zip(new, records, strict=True)}
+        records = rpc.read_each([oracle.request_of(request_id) for request_id in due], at=head)
+        self._demanded |= {id_: record.min_bond_wei for id_, record in zip(due, records, strict=True)}
         return [game for game in games if self._demand(game)]
 
     def _demand(self, game: Game) -> int:

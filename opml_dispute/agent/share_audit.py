@@ -71,12 +71,15 @@ class ShareAudit:
         self._found: dict[Address, GameShares] = {}
         """By games, as last read."""
         self._won: dict[Address, dict[Address, int]] = {}
-        """By games that are over, which never changes: what each account's lost opponents forfeited."""
+        """By games that are over: what each account's lost opponents forfeited."""
+        self._snapshots: dict[Address, Game] = {}
+        """The games that this was computed of: a node may have erred about one, which is then read as another."""
 
     def forget(self) -> None:
         """After a reorganisation: a delivery, a payment or the end of a game may have been undone."""
         self._found.clear()
         self._won.clear()
+        self._snapshots.clear()
 
     def look(self, finished: Sequence[Game], head: Head) -> KeptShares:
         """
@@ -87,6 +90,7 @@ class ShareAudit:
         games = [game.address for game in finished if self._has_defenders(game)]
         self._found = {game: found for game, found in self._found.items() if game in set(games)}
         self._won = {game.address: self._won[game.address] for game in finished}
+        self._snapshots = {game.address: game for game in finished}
         due = [game for game in games if game not in self._found]
         others = [game for game in games if game in self._found]
         self._read([*due, *self._rotation.take(others, GAMES_A_LOOK)], head)
@@ -100,7 +104,8 @@ class ShareAudit:
 
     def _has_defenders(self, game: Game) -> bool:
         """Whether the root claim of a game that is over stands, and a claim that fell forfeited something."""
-        if game.address not in self._won:
+        if self._snapshots.get(game.address) != game:
+            self._snapshots[game.address] = game
             stands = game.status == GameStatus.DEFENDER_WINS
             self._won[game.address] = won_wei(game, forecast(game).countered_by) if stands else {}
         return bool(self._won[game.address])

@@ -29,6 +29,7 @@ _HALVE_EVERY: Final = 3
 class BlocksMissing(OpmlError):
     """The node does not go back far enough."""
 
+    is_told_by_node = True
     hint = "use a node with older blocks"
 
 

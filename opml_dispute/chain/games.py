@@ -46,6 +46,7 @@ CONSTANTS_LIVE_S: Final = 1_800.0
 class UnknownGame(OpmlError):
     """The address is no game of this deployment."""
 
+    is_told_by_node = True
     hint = "list the games: opml-dispute list"
 
 

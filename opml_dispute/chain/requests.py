@@ -26,11 +26,14 @@ from opml_dispute.primitives import RequestId
 class UnknownRequest(OpmlError):
     """No request has this id."""
 
+    is_told_by_node = True
     hint = "list the requests: opml-dispute list --requests"
 
 
 class InputUnavailable(OpmlError):
     """The request gives its input by root only, or the node's answer does not have that root."""
+
+    is_told_by_node = True
 
 
 class InputByRoot(InputUnavailable):

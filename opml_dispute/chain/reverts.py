@@ -64,6 +64,8 @@ HINTS = {
 class Reverted(OpmlError):
     """A contract refused a call, in a simulation or in a mined transaction."""
 
+    is_told_by_node = True
+
     def __init__(self, what: str, data: bytes, *, otherwise: str = "no reason given") -> None:
         """`otherwise` is told where there is no `data`."""
         meaning = describe_revert(data)

@@ -55,6 +55,7 @@ T = TypeVar("T")
 class WrongChain(OpmlError):
     """The node serves another chain than the deployment was made on."""
 
+    is_told_by_node = True
     hint = "check --rpc-url and --deployment: they must belong to the same chain"
 
     def __init__(self, url: str, found: int, expected: int) -> None:
@@ -65,6 +66,7 @@ class WrongChain(OpmlError):
 class NoCode(OpmlError):
     """An address that should be a contract has no code."""
 
+    is_told_by_node = True
     hint = "check the address, and that the node serves the chain it was deployed on"
 
     def __init__(self, address: str, what: str) -> None:
@@ -75,6 +77,7 @@ class NoCode(OpmlError):
 class UnexpectedAnswer(OpmlError):
     """A contract answered something that its ABI does not allow: it is another contract."""
 
+    is_told_by_node = True
     hint = "check the address: this looks like a different contract"
 
 

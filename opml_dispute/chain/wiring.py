@@ -59,6 +59,7 @@ def _made_by(maker: Address, creation: int) -> Address:
 class MiswiredDeployment(OpmlError):
     """A contract of the deployment names another neighbour than the deployment's file does."""
 
+    is_told_by_node = True
     hint = "use the deployment file that `opml-dispute deploy` wrote"
 
 
@@ -91,6 +92,7 @@ def expect_wired(rpc: Rpc, addresses: Mapping[str, Address]) -> None:
 class ForeignGame(OpmlError):
     """A game of the factory that names another part than the deployment, so it is played by other rules."""
 
+    is_told_by_node = True
     hint = "stake nothing in it; if the owner changed the system, use the deployment file of the game's time"
 
 

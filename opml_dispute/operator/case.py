@@ -49,6 +49,7 @@ class IsBatch(OpmlError):
 class WrongStart(OpmlError):
     """A request's model and input, as the node gives them, begin in another state than the request itself."""
 
+    is_told_by_node = True
     hint = "nothing was staked on it; the RPC endpoint names another model or input: use another --rpc-url"
 
 

@@ -52,6 +52,8 @@ T = TypeVar("T")
 class ModelFileMissing(OpmlError):
     """The file of a registered model is not on this computer, and cannot be fetched."""
 
+    is_told_by_node = True
+
 
 class WrongModelFile(OpmlError):
     """A model file compiles to another root than the registered one."""

@@ -86,7 +86,7 @@ class OutsideView:
     def is_fresh(self, name: str, uri: str) -> bool:
         """Whether this very URI gave this file within the last day, if that counts."""
         seen = self.store.contents.origin(name) if self.trusts_earlier else None
-        return seen is not None and seen.uri == uri and time.time() - seen.fetched_at_s < RECHECK_S
+        return seen is not None and seen.uri == uri and abs(time.time() - seen.fetched_at_s) < RECHECK_S
 
 
 _HINT: Final = "nobody else could check the answer; to propose it all the same: --force-unavailable"

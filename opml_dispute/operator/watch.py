@@ -27,8 +27,8 @@ from opml_dispute.trace.provider import GameTrace, TraceError, WrongInference
 LONGEST_PAUSE_S: Final = 60.0
 """The longest pause between two tries, in seconds: short compared with any clock of a game."""
 
-TRIES: Final = 3
-"""How often a first reading is tried that fails in a way which does not look like a passing one."""
+TRIES: Final = 4
+"""How often a first reading is tried that fails in a way which does not look like a passing one: for over a minute."""
 
 PASSING: Final = (RpcError, Reverted, UnexpectedAnswer, NotMined, NonceTaken, NotEnoughFunds, FeeTooHigh, TraceError)
 """Errors that can be gone at the next try, among them a game that the node does not know yet or knows no longer."""
@@ -68,18 +68,22 @@ def persistently(action: Callable[[], T], tell: Tell, *, interval_s: float, paus
     The result of `action`, repeated while it fails with a temporary error.
 
     What a node refuses or answers in another way than it should is tried `TRIES` times, even if it says that trying
-    again will not help: nodes err in that, too. Where no server listens, or none of Ethereum, it fails at once.
+    again will not help: nodes err in that, too. So is what follows from its answers: that it serves another chain, has
+    no contracts yet, or no such game. Where no server listens, or none of Ethereum, it fails at once.
     """
     troubles = Troubles(tell)
     doubtful = 0
     while True:
         try:
             return action()
-        except (RpcError, NotMined, Reverted, UnexpectedAnswer) as error:
+        except OpmlError as error:
+            if not isinstance(error, RpcError | NotMined) and not error.is_told_by_node:
+                raise
             doubtful += not _may_pass(error)
             if doubtful == TRIES or (isinstance(error, RpcUnreachable) and (error.at_once or not error.passes)):
                 raise
-            troubles.round_of([f"{error}; trying again"])
+            hint = f" ({error.hint})" if error.hint and error.is_told_by_node else ""
+            troubles.round_of([f"{error}{hint}; trying again"])
             pause(troubles.pause_s(interval_s))
 
 

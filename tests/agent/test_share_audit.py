@@ -12,8 +12,10 @@ import pytest
 from opml_dispute.agent.local_cases import LocalCases
 from opml_dispute.agent.monitor import Monitor
 from opml_dispute.agent.monitor_metrics import MonitorMetrics
+from opml_dispute.agent.share_audit import ShareAudit
 from opml_dispute.chain.contracts.oracle import DefenderShares
 from opml_dispute.chain.rpc import Call
+from opml_dispute.game.claim import GameStatus
 from opml_dispute.operator.intents import perform
 from opml_dispute.operator.model_store import ModelStore
 from opml_dispute.operator.settle import read_settlement, settle_intents
@@ -60,6 +62,9 @@ def test_shares_of_defenders_are_audited(chain: Chain, cases: LocalCases, tmp_pa
     assert share_wei
     assert seen() == [share, 0, share, 0]
     assert kinds(monitor) == []
+    head, audit, finished = system.rpc.head(), ShareAudit(system), system.games.read(game)
+    assert audit.look([replace(finished, status=GameStatus.CHALLENGER_WINS)], head).kept_wei == 0
+    assert audit.look([finished], head).kept_wei == share_wei, "a node that erred about a game is not believed for good"
     chain.rpc.request("anvil_setBalance", contract, hex(share_wei - 1))
     assert kinds(monitor) == ["collateral_short"]
     assert seen()[3] == pytest.approx(1e-18)

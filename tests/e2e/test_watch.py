@@ -8,13 +8,17 @@ import pytest
 
 from opml_dispute.actors.actions import Action, Step
 from opml_dispute.actors.player import play_round
+from opml_dispute.chain.deployment import BadDeployment
 from opml_dispute.chain.fees import FeeTooHigh
+from opml_dispute.chain.games import UnknownGame
+from opml_dispute.chain.requests import InputUnavailable
 from opml_dispute.chain.reverts import Reverted
-from opml_dispute.chain.rpc import ChainReorganised, UnexpectedAnswer
+from opml_dispute.chain.rpc import ChainReorganised, NoCode, UnexpectedAnswer, WrongChain
 from opml_dispute.chain.rpc_errors import RpcAnswerInvalid, RpcError, RpcFailed, RpcUnreachable
 from opml_dispute.chain.transactions import NonceTaken, NotEnoughFunds, NotMined
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.claim import Game, GameStatus
+from opml_dispute.operator.case import WrongStart
 from opml_dispute.operator.watch import LONGEST_PAUSE_S, TRIES, persistently, watch
 from opml_dispute.trace.provider import WrongInference
 from opml_dispute.trace.split import SplitTrace
@@ -203,9 +207,14 @@ def test_what_comes_before_the_first_round_is_tried_again() -> None:
         lambda: RpcFailed("eth_call", -32003, "nonce too low"),
         lambda: UnexpectedAnswer("FaultDisputeGame.status at 0x0 answered 0 bytes"),
         lambda: Reverted("FaultDisputeGame.l1Head", b""),
+        lambda: NoCode("0x0", "the factory"),
+        lambda: WrongChain("http://x", 1, 31337),
+        lambda: UnknownGame("there is no game at 0x0"),
+        lambda: WrongStart("request 0x00 starts elsewhere"),
+        lambda: InputUnavailable("http://x has no event of request 0x00"),
     ],
 )
-def test_a_first_reading_that_looks_hopeless_is_tried_three_times(error: Callable[[], OpmlError]) -> None:
+def test_a_first_reading_that_looks_hopeless_is_tried_several_times(error: Callable[[], OpmlError]) -> None:
     """A node errs in what it says of its errors, too; but a configuration that cannot work is told soon."""
     tries: list[int] = []
 
@@ -219,7 +228,20 @@ def test_a_first_reading_that_looks_hopeless_is_tried_three_times(error: Callabl
     assert persistently(lambda: connect(TRIES - 1), told.append, interval_s=0.1, pause=lambda _: None) == "connected"
     assert len(tries) == TRIES
     assert told[0].endswith("trying again")
+    assert str(error()) in told[0]
     tries.clear()
     with pytest.raises(type(error())):
         persistently(lambda: connect(TRIES), told.append, interval_s=0.1, pause=lambda _: None)
     assert len(tries) == TRIES
+
+
+def test_what_is_wrong_on_this_computer_is_told_at_once() -> None:
+    tries: list[int] = []
+
+    def connect() -> str:
+        tries.append(1)
+        raise BadDeployment("cannot read the deployment x.json: it does not exist")
+
+    with pytest.raises(BadDeployment):
+        persistently(connect, lambda _: None, interval_s=0.1, pause=lambda _: None)
+    assert len(tries) == 1

@@ -27,7 +27,7 @@ from tests.lies.hurried import HurriedTime
 from tests.lies.oracle import DOCUMENTED_CODES, LONGEST_S, Sent, sent_by, wrong_with, wrong_words
 from tests.lies.watchers import Scene
 
-REAL_S: Final = 60
+REAL_S: Final = 180
 """Seconds that a command may compute."""
 MOST_BYTES: Final = 1 << 30
 """By which a command's memory may grow."""

@@ -14,6 +14,7 @@ import pytest
 from opml_dispute.testing.node_lies import KINDS, MISSING, Lie, Teller, lies_at, places_in, told
 from tests.conftest import Chain
 from tests.lies.commands import Commands
+from tests.lies.lookers import Lookout
 from tests.lies.oracle import Sent, wrong_with, wrong_words
 from tests.lies.sweep import Sweep
 from tests.lies.watchers import Watch, scene_of
@@ -94,6 +95,21 @@ def test_an_agent_wins_once_a_lie_has_passed(chain: Chain, tmp_path: Path, scene
 def test_what_is_named_as_due_for_ever_is_not_sent_for_ever(chain: Chain, tmp_path: Path) -> None:
     commands = Commands(scene_of(chain, tmp_path, "unlocked"), tmp_path)
     assert commands.wrong("resolve", Lie("eth_call bondOf", ("word 0",), "word 7"), left=None) == []
+
+
+MISLEADING = [
+    '["eth_call requests", "word 10", "word 63 bits"]',
+    '["eth_call gameCount", "word 0", "word 0"]',
+    '["eth_call claimData", "word 1", "word of another"]',
+    '["eth_getBlockByNumber", "timestamp", "63 bits"]',
+]
+"""Lies that a monitor, or one like it, believed for good."""
+
+
+def test_a_monitor_tells_the_truth_once_a_lie_has_passed(chain: Chain, tmp_path: Path) -> None:
+    lookout = Lookout(scene_of(chain, tmp_path, "opened"), tmp_path)
+    lies = [Lie.parse(lie) for lie in MISLEADING]
+    assert {str(lie): lookout.wrong(lie, true_looks=0) for lie in lies} == {str(lie): [] for lie in lies}
 
 
 # --- some of all ---
