@@ -33,6 +33,9 @@ _LOOK_AT_DATA: Final = (GATHER, SCATTER)
 _LONG_NODES: Final = 1 << 13
 """Planning so many takes some tenths of a second."""
 
+_MOST_FOUND: Final = 1 << 12
+"""So many answers of a program's `Typing` are kept; the first are those about its ends."""
+
 
 class ProgramLike(Protocol):
     """The interface that an inference needs of a program: `model.program.Program`."""
@@ -169,19 +172,24 @@ class Typing:
         self.is_typed = not (regions[:-1, 1] > regions[1:, 0]).any()
         self._regions = regions if self.is_typed else regions[:0]
         self._starts = self._regions[:, 0].copy()
+        self._found: dict[tuple[int, int], tuple[int, int, int | None]] = {}  # what was asked for
 
     def width_of(self, memory: Bytes, offset: int, size: int) -> int | None:
         """The one width that `memory` at [offset, offset + size) can be read with; None if there is none."""
-        inside = [region for region in self._around(offset, offset + size) if region[2] > 1]
-        if not inside:
-            return 1
-        if len(inside) > 1:
-            return None
-        lo, hi, width = inside[0]
+        region = self._found.get((offset, size)) or self._find(offset, size)
+        lo, hi, width = region
         # Bytes that belong to no element are in the VM's order, which reads the same only if they are zero.
-        if memory[offset:lo].any() or memory[hi : offset + size].any():
+        if (offset < lo and memory[offset:lo].any()) or (hi < offset + size and memory[hi : offset + size].any()):
             return None
         return width
+
+    def _find(self, offset: int, size: int) -> tuple[int, int, int | None]:
+        """What `width_of` answers for [offset, offset + size), if what lies around [lo, hi) is zero: lo, hi, that."""
+        inside = [region for region in self._around(offset, offset + size) if region[2] > 1]
+        region = inside[0] if len(inside) == 1 else (offset, offset + size, None if inside else 1)
+        if len(self._found) < _MOST_FOUND:
+            self._found[offset, size] = region
+        return region
 
     def read(self, memory: Bytes, offset: int, size: int) -> bytes:
         """Bytes of `memory` as the VM would hold them."""

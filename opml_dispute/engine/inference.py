@@ -27,9 +27,10 @@ import numpy.typing as npt
 from opml_dispute.engine.analysis import ProgramAnalysis, ProgramLike, frees_of, size_of
 from opml_dispute.engine.block_copies import BlockCopies
 from opml_dispute.engine.both_ends import BothEnds
-from opml_dispute.engine.hashing import hash_pair, merkle_root
+from opml_dispute.engine.hashing import hash_pair
 from opml_dispute.engine.kept_states import KeptState, KeptStates
 from opml_dispute.engine.live import Live, LiveBlock, pieces
+from opml_dispute.engine.live_root import upper_root
 from opml_dispute.engine.merkle import SparseTree
 from opml_dispute.engine.model_memory import ModelMemory
 from opml_dispute.engine.overrides import Override, Overrides, StateOutOfRange
@@ -439,11 +440,5 @@ class Inference:
 
     def _hash(self) -> StateRoot:
         self._ends.clear()
-        tree = SparseTree(SEGMENT_LOG2)
-        for entry in self._live.entries():
-            if entry.root is None:
-                block = self._block(entry)
-                entry.root = merkle_root(block.data, block.log2_size, block.word_bytes, threads=self._threads)
-            tree.put_root(entry.offset, entry.log2_size, entry.root)
-        upper = tree.subtree(1 << MODEL_LOG2, MODEL_LOG2)
+        upper = upper_root(self._live.entries(), self._typing, self._segment, threads=self._threads)
         return StateRoot(hash_pair(self._model_root(), upper))

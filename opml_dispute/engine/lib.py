@@ -139,6 +139,7 @@ _SIGNATURES: Final[dict[str, tuple[object, list[object]]]] = {
     "opml_merkle_root": (_int, [_pointer, _u64, _u32, _u32, _u32, _out]),
     "opml_keccak_pairs": (None, [_pointer, _pointer, _u64]),
     "opml_root_above": (None, [ctypes.c_char_p, _u64, _u32, _u32, ctypes.c_char_p, _out]),
+    "opml_blocks_root": (_int, [_pointer, _u64, _u64, _u32, _u32, _out]),
     "opml_fpu": (_int, [_u32, _pointer, _pointer, _pointer, _pointer, _u64]),
     "opml_operation_name": (ctypes.c_char_p, [ctypes.c_uint32, _int]),
     "opml_machine_new": (_pointer, [_int, _u64]),

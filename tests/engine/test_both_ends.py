@@ -13,7 +13,7 @@ from opml_dispute.engine.segment_memory import ReadySchedule
 from opml_dispute.model.compiler import compile_model
 from opml_dispute.model.opcodes import Unary
 from opml_dispute.models import DIGITS, digit_samples
-from tests.engine.test_schedule import INPUT_IMAGE, A, bare, fill, unary
+from tests.engine.test_schedule import INPUT_IMAGE, A, B, bare, fill, unary
 
 SECTIONS = (HEADER, INPUT, OUTPUT, ARENA)
 
@@ -33,9 +33,7 @@ def fresh(inference: Inference, t: int) -> Inference:
 def test_any_walk_finds_the_states_of_a_fresh_run(seed: int) -> None:
     """Ends most often; looked at, hashed from what is known of their blocks, or passed by."""
     rng = random.Random(seed)
-    chain = bare(
-        fill(A, 16), unary(Unary.NEG, A + 64, INPUT.offset, 16), unary(Unary.ABS, OUTPUT.offset, A + 64, 16, [A + 64])
-    )
+    chain = bare(fill(A, 16), unary(Unary.NEG, B, INPUT.offset, 16), unary(Unary.ABS, OUTPUT.offset, B, 16, [B]))
     schedule = ProgramAnalysis.of(chain).schedule
     assert schedule is not None
     assert schedule.repeats

@@ -1,4 +1,5 @@
 /* Hashing for Python: engine/hashing.py is the other side. */
+#include "content.h"
 #include "export.h"
 #include "keccak.h"
 #include <string.h>
@@ -37,4 +38,42 @@ EXPORT void opml_root_above(const uint8_t root[static HASH_BYTES], uint64_t offs
         memcpy(pair + (is_right ? 0 : HASH_BYTES), sibling, HASH_BYTES);
         keccak_pair(pair, pair + HASH_BYTES, out);
     }
+}
+
+/* The root of the 2^log2_size bytes at `offset`, in which `count` blocks lie; the blocks' roots are known. */
+static void root_of_blocks(const struct block *block, uint64_t count, uint64_t offset, unsigned log2_size,
+                           uint8_t out[static HASH_BYTES])
+{
+    if (count == 0) {
+        memcpy(out, zero_root(log2_size), HASH_BYTES);
+        return;
+    }
+    if (count == 1) {
+        opml_root_above(block->root, block->offset, block->log2_size, log2_size - block->log2_size, NULL, out);
+        return;
+    }
+    uint64_t middle = offset + (1ull << (log2_size - 1)), left = 0;
+    while (left < count && block[left].offset < middle)
+        left++;
+    uint8_t pair[2 * HASH_BYTES];
+    root_of_blocks(block, left, offset, log2_size - 1, pair);
+    root_of_blocks(block + left, count - left, middle, log2_size - 1, pair + HASH_BYTES);
+    keccak_pair(pair, pair + HASH_BYTES, out);
+}
+
+/* The root of the 2^log2_size bytes at `offset`, which are zero but for `count` blocks: ascending, disjoint, each aligned to
+ * its size. Hashes those whose root is not known, and puts that down. 0: out of memory. */
+EXPORT int opml_blocks_root(struct block *block, uint64_t count, uint64_t offset, unsigned log2_size, unsigned threads,
+                            uint8_t out[static HASH_BYTES])
+{
+    for (uint64_t i = 0; i < count; i++) {
+        struct block *b = &block[i];
+        if (b->root_known)
+            continue;
+        if (!merkle_root(b->data, b->size, b->log2_size, b->word_bytes, threads, b->root))
+            return 0;
+        b->root_known = 1;
+    }
+    root_of_blocks(block, count, offset, log2_size, out);
+    return 1;
 }
