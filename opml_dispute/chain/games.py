@@ -25,7 +25,7 @@ from opml_dispute.chain.rpc import Call, Rpc, UnexpectedAnswer
 from opml_dispute.chain.wiring import GameParts, expect_own_parts
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.bond import BondTerms
-from opml_dispute.game.claim import NO_PARENT, Claim, Game
+from opml_dispute.game.claim import NO_PARENT, Claim, Game, ResolvedPages
 from opml_dispute.game.clock import Clock, ClockSettings
 from opml_dispute.game.depths import Depths
 from opml_dispute.game.position import ROOT, DepthError, Position
@@ -233,7 +233,7 @@ class GameReader:
             self._assembled(address, states[3 * index : 3 * index + 3], claims[index])
             for index, address in enumerate(addresses)
         ]
-        return self._with_late_steps(games, at)
+        return self._with_checkpoints(self._with_late_steps(games, at), at)
 
     def _with_late_steps(self, games: Sequence[Game | OpmlError], at: Head | None) -> list[Game | OpmlError]:
         """
@@ -258,6 +258,36 @@ class GameReader:
             elif fell_to == ZERO_ADDRESS:
                 claims = list(game.claims)
                 claims[index] = replace(claims[index], paid_back=True)
+                found[number] = replace(game, claims=tuple(claims))
+        return found
+
+    def _with_checkpoints(self, games: Sequence[Game | OpmlError], at: Head | None) -> list[Game | OpmlError]:
+        """
+        The same games, with `checkpoint` where it matters: a claim that is resolved in part, and of whose answers one
+        fell after it was settled. Only a late step does that, so nearly no game costs a call.
+        """
+        asked = [
+            (number, game.address, parent)
+            for number, game in enumerate(games)
+            if not isinstance(game, OpmlError)
+            for parent in sorted({one.parent_index for one in game.claims if one.paid_back and one.parent_index})
+            if not game.claims[parent].is_resolved and len(game.replies(parent)) > 1
+        ]
+        calls = [FaultDisputeGame(address).checkpoint(index) for _, address, index in asked]
+        found = list(games)
+        for (number, _, index), answer in zip(asked, self.rpc.try_each(calls, at=at), strict=True):
+            game = found[number]
+            if isinstance(game, OpmlError):
+                continue
+            if isinstance(answer, OpmlError):
+                found[number] = answer
+                continue
+            has_begun, count, leftmost, countered_by = answer
+            if has_begun and count:
+                claims = list(game.claims)
+                last = game.replies(index)[min(count, len(game.replies(index))) - 1].index
+                winner = None if countered_by == ZERO_ADDRESS else countered_by
+                claims[index] = replace(claims[index], checkpoint=ResolvedPages(last, leftmost, winner))
                 found[number] = replace(game, claims=tuple(claims))
         return found
 

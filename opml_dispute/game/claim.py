@@ -41,6 +41,18 @@ class UnknownClaim(OpmlError):
 
 
 @dataclass(frozen=True, slots=True)
+class ResolvedPages:
+    """What the resolution of a claim has come to that takes several calls, a page of answers each."""
+
+    last_index: int
+    """The claim that was the last of the answers looked at: what becomes of those until then counts no more."""
+    leftmost: int
+    """The place (gindex) of the leftmost of those that stood; beyond all places if none did."""
+    countered_by: Address | None
+    """The account that posted it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Claim:
     """Thirty-two bytes asserted at a position, by an account, with a bond."""
 
@@ -73,6 +85,9 @@ class Claim:
 
     paid_back: bool = False
     """Whether it was settled for its claimant before a step countered it: it fell, and its bond did not."""
+
+    checkpoint: ResolvedPages | None = None
+    """Where it is resolved in part, and an answer may have fallen since; None elsewhere."""
 
     @property
     def bond_falls_to(self) -> Address | None:

@@ -94,10 +94,8 @@ def forecast(game: Game) -> Forecast:
     for claim in reversed(game.claims):
         if claim.is_resolved:
             countered_by[claim.index] = claim.countered_by
-        elif game.replies(claim.index):
-            standing = [reply for reply in game.replies(claim.index) if countered_by[reply.index] is None]
-            best = winning_reply(standing)
-            countered_by[claim.index] = None if best is None else best.claimant
+        elif replies := game.replies(claim.index):
+            countered_by[claim.index] = _winner_of(claim, [one for one in replies if countered_by[one.index] is None])
         else:
             # Only a step sets this on a claim without answers; the root cannot be stepped.
             countered_by[claim.index] = claim.countered_by
@@ -105,6 +103,17 @@ def forecast(game: Game) -> Forecast:
             payouts_wei[receiver] = payouts_wei.get(receiver, 0) + amount_wei
     winner = GameStatus.DEFENDER_WINS if countered_by[0] is None else GameStatus.CHALLENGER_WINS
     return Forecast(winner, countered_by, payouts_wei)
+
+
+def _winner_of(claim: Claim, standing: list[Claim]) -> Address | None:
+    """The account that counters a claim, of whose answers these stand now; what a page has decided stays so."""
+    decided = claim.checkpoint
+    if decided is None:
+        best = winning_reply(standing)
+        return None if best is None else best.claimant
+    left = [one for one in standing if one.index > decided.last_index and one.position.gindex < decided.leftmost]
+    best = winning_reply(left)
+    return decided.countered_by if best is None else best.claimant
 
 
 def awards(game: Game, claim: Claim, countered_by: Address | None) -> list[tuple[Address, int]]:

@@ -8,6 +8,7 @@ bond does. `claimData` shows such a claim as any other that a step countered.
 from __future__ import annotations
 
 import random
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +19,7 @@ from opml_dispute.actors.honest import consider
 from opml_dispute.chain.contracts.dispute import DisputeGameFactory
 from opml_dispute.chain.games import GameReader
 from opml_dispute.chain.rpc import Call, Rpc
-from opml_dispute.game.claim import Game, GameStatus
+from opml_dispute.game.claim import Game, GameStatus, ResolvedPages
 from opml_dispute.game.resolve import forecast
 from opml_dispute.primitives import Address
 from tests.support.builders import HONEST, MALLORY, SPAMMER, ToyTable, send, snapshot
@@ -79,17 +80,21 @@ def late_game(seed: int) -> tuple[ToyTable, OnContract, int]:
         is_settled = chance.random() < 0.6
         if is_settled:
             reference.resolve_claim(leaf.index, 0)
+        if leaf.parent_index is not None and chance.random() < 0.7:
+            with suppress(Reverted):  # of its answers, one is not settled yet, or all are resolved
+                reference.resolve_claim(leaf.parent_index, 1)
         if chance.random() < 0.8:
             late += step_on(table, leaf.index, chance.choice([HONEST, SPAMMER])) and is_settled
     return table, reference, late
 
 
 def test_a_forecast_is_what_the_contract_pays_however_late_the_steps_were() -> None:
-    late = 0
+    late = decided = turned = 0
     for seed in range(SEEDS):
         _, reference, steps = late_game(seed)
         late += steps
-        foretold, seen = forecast(snapshot(reference)), forecast(snapshot(reference.contract))
+        game = snapshot(reference)
+        foretold, seen = forecast(snapshot(reference)), forecast(read_again(reference))
         assert foretold == seen, seed
         for index in reversed(range(len(reference.claims))):
             if not reference.claims[index].resolved:
@@ -97,8 +102,30 @@ def test_a_forecast_is_what_the_contract_pays_however_late_the_steps_were() -> N
         reference.resolve()
         assert {str(who): wei for who, wei in foretold.payouts_wei.items() if wei} == reference.contract.credits, seed
         assert foretold.winner == GameStatus(reference.contract.status), seed
-        assert forecast(snapshot(reference.contract)).payouts_wei == foretold.payouts_wei, "and afterwards"
+        assert forecast(read_again(reference)).payouts_wei == foretold.payouts_wei, "and afterwards"
+        decided += sum(claim.checkpoint is not None for claim in game.claims)
+        turned += foretold != forecast(without_checkpoints(game))
     assert late >= SEEDS
+    assert decided >= SEEDS // 3
+    assert turned, "of these games, one is resolved in pages between which a step came"
+
+
+def without_checkpoints(game: Game) -> Game:
+    return replace(game, claims=tuple(replace(claim, checkpoint=None) for claim in game.claims))
+
+
+def read_again(reference: OnContract) -> Game:
+    """The contract's game, late steps and checkpoints as the reader finds them."""
+    reader = GameReader(EvmRpc(reference.contract), DisputeGameFactory(Address(reference.rules.address)))
+    (read,) = reader._with_checkpoints(reader._with_late_steps([snapshot(reference.contract)], None), None)
+    assert isinstance(read, Game)
+    return replace(read, claims=tuple(replace(claim, checkpoint=as_spelt(claim.checkpoint)) for claim in read.claims))
+
+
+def as_spelt(found: ResolvedPages | None) -> ResolvedPages | None:
+    """With the players' addresses as the game in memory writes them."""
+    names = {name.lower(): name for name in (HONEST, MALLORY, SPAMMER)}
+    return found and replace(found, countered_by=found.countered_by and names[found.countered_by.lower()])
 
 
 class EvmRpc(Rpc):

@@ -22,7 +22,7 @@ from opml_dispute.engine.hashing import keccak256
 from opml_dispute.engine.vm import PreimageRead
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.bond import BondTerms
-from opml_dispute.game.claim import Claim, Game, GameStatus
+from opml_dispute.game.claim import Claim, Game, GameStatus, ResolvedPages
 from opml_dispute.game.clock import Clock, ClockSettings
 from opml_dispute.game.depths import Depths
 from opml_dispute.game.position import Position
@@ -108,7 +108,11 @@ def snapshot(reference: AnyGame, before: Game | None = None) -> Game:
 
 def _is_as_before(claim: Claim, record: Record) -> bool:
     """Nothing else of a claim ever changes."""
-    return claim.is_resolved == record.resolved and (claim.countered_by or ZERO) == record.countered_by
+    return (
+        claim.is_resolved == record.resolved
+        and (claim.countered_by or ZERO) == record.countered_by
+        and claim.checkpoint == _checkpoint(record)
+    )
 
 
 def _claim(index: int, record: Record) -> Claim:
@@ -123,7 +127,15 @@ def _claim(index: int, record: Record) -> Claim:
         clock=Clock(record.duration, record.timestamp),
         is_resolved=record.resolved,
         paid_back=record.paid_back,
+        checkpoint=_checkpoint(record),
     )
+
+
+def _checkpoint(record: Record) -> ResolvedPages | None:
+    if record.resolved or not record.started or not record.cursor:
+        return None
+    winner = None if record.checkpoint_countered_by == ZERO else Address(record.checkpoint_countered_by)
+    return ResolvedPages(record.subgames[record.cursor - 1], record.leftmost, winner)
 
 
 def terms_of(rules: Rules) -> BondTerms:

@@ -221,6 +221,13 @@ class FaultDisputeGame(Contract):
         """Whether a claim's subgame is settled."""
         return self._call(bool, "resolvedSubgames", index)
 
+    def checkpoint(self, index: int) -> Call[tuple[bool, int, int, Address]]:
+        """
+        What the resolution of a claim in pages has come to: whether it has begun, how many answers it has looked at,
+        the place (gindex) of the leftmost of them that stood, and who posted that (the zero address if none stood).
+        """
+        return self._call(lambda v: (bool(v[0]), int(v[1]), int(v[2]), Address(v[3])), "resolutionCheckpoints", index)
+
     def bond_fell_to(self, index: int) -> Call[Address]:
         """The account that a claim's bond went to when the claim was settled; the zero address if back, or not yet."""
         return self._call(lambda v: Address(v[0]), "forfeitOf", index)
