@@ -47,6 +47,10 @@ PATIENCE_S: Final = 20.0
 """How long a pass waits for what it had computed; the rest is used by a later pass."""
 MOST_KEPT: Final = 256
 """Requests and games whose answers stay in memory."""
+BELIEVED_S: Final = 1_800.0
+"""How long what the chain says of a request and its model is used before it is asked again: a node may have erred."""
+_READ_AGAIN_S: Final = 60.0
+"""After which a reading that failed is tried again."""
 _THREADS: Final = 32
 """They wait for workers, most of the time."""
 _AHEAD: Final = 64
@@ -72,6 +76,8 @@ class RemoteCase:
     _prestate: StateHash
     _lacks: Callable[[StoreLacks], object]
     """Is told when the store turned out to lack what it takes."""
+    read_at: float = field(default_factory=time.monotonic)
+    """When the chain was asked last."""
     opinions: list[StateRoot] = field(default_factory=list)
     """What another build of the engine came to, once it was asked."""
 
@@ -211,10 +217,23 @@ class RemoteCases:
     def case(self, request_id: RequestId, *, ahead: bool = False) -> RemoteCase:
         """The case of a request; `ahead` of a game. Raises what fetching its model and its input here raises."""
         with self._guard:
-            if request_id in self._cases:
+            known = self._cases.get(request_id)
+            if known is not None:
                 self._cases.move_to_end(request_id)
-                return self._cases[request_id]
-        fetched = self._fetcher.request(request_id, ahead=ahead)
+        if known is not None and time.monotonic() - known.read_at < BELIEVED_S:
+            return known
+        try:
+            fetched = self._fetcher.request(request_id, ahead=ahead)
+        except OpmlError:
+            if known is None:
+                raise
+            known.read_at = time.monotonic() - BELIEVED_S + _READ_AGAIN_S  # a node that fails must not stop a game
+            return known
+        if known is not None:
+            if (fetched.record, fetched.registered) == (known.record, known.registered):
+                known.read_at = time.monotonic()
+                return known
+            self._drop(request_id)
         made = RemoteCase(request_id, fetched, self._worker_pool, self._prestate, partial(self._forget, request_id))
         with self._guard:
             case = self._cases.setdefault(request_id, made)

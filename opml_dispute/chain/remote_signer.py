@@ -57,7 +57,9 @@ class RemoteSigner:
         try:
             self._endpoint = Endpoint(url, deadline_s=answer_time_s, answer_limit_bytes=ANSWER_LIMIT_BYTES)
         except RpcUnreachable as error:
-            raise KeyProblem(f"{error}", hint="write --signer like http://127.0.0.1:9000") from None
+            raise KeyProblem(
+                f"no signer answers at {error.url}: {error.reason}", hint="write --signer like http://127.0.0.1:9000"
+            ) from None
         self._is_clef = False
         self._signed: OrderedDict[bytes, bytes] = OrderedDict()
         self.address = self._choose(address)
