@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -43,6 +45,8 @@ from opml_dispute.operator.watch import LONGEST_PAUSE_S
 
 _CHECK_S = 120.0
 """How long `agent check` waits for models and inputs that have to be fetched."""
+_DOUBT_S = 90.0
+"""How long an agent that starts doubts what its node says of the deployment: the node may have just started, too."""
 _GRACE_S = 5.0
 """How long a pass may go on after a stop was requested; transactions sent by then are found again at the next start."""
 
@@ -75,8 +79,10 @@ def run_agent(config_file: Path, dry_run: bool, once: bool) -> None:
     config = AgentConfig.load(config_file)
     if config.listen is not None:
         serve(metrics, *config.listen)
+    doubt_s = 0.0 if once else _DOUBT_S
     while not signals.stop.is_set():
-        running = _open_patiently(config, log, metrics, signals, dry_run=dry_run, patient=not once)
+        running = _open_patiently(config, log, metrics, signals, dry_run=dry_run, patient=not once, doubt_s=doubt_s)
+        doubt_s = math.inf  # it could be opened: what does not fit now is the node's fault, and passes
         if running is None:
             break
         try:
@@ -95,19 +101,22 @@ def run_agent(config_file: Path, dry_run: bool, once: bool) -> None:
 
 
 def _open_patiently(
-    config: AgentConfig, log: Log, metrics: Metrics, signals: _Signals, *, dry_run: bool, patient: bool
+    config: AgentConfig, log: Log, metrics: Metrics, signals: _Signals, *, dry_run: bool, patient: bool, doubt_s: float
 ) -> Agent | None:
     """
     The agent; None if it was told to stop meanwhile. A node that does not answer is asked again, as long as it takes:
-    the agent may be started before its node is. Raises the errors that waiting does not cure.
+    the agent may be started before its node is. What a node says that does not fit, such as that it has none of the
+    contracts, is doubted for `doubt_s` seconds. Raises the errors that waiting does not cure.
     """
-    told, pause_s = "", 1.0
+    told, pause_s, doubt_until = "", 1.0, time.monotonic() + doubt_s
     while not signals.stop.is_set():
         try:
             return _open(config, log, metrics, dry_run=dry_run)
-        except RpcError as error:
+        except OpmlError as error:
             # A port where nothing listens is a wrong URL to a command, and a node that starts to an agent.
-            if not patient or not (error.passes or getattr(error, "at_once", False)):
+            may_pass = isinstance(error, RpcError) and (error.passes or getattr(error, "at_once", False))
+            is_doubted = error.is_told_by_node and time.monotonic() < doubt_until
+            if not patient or not (may_pass or is_doubted):
                 raise
             if str(error) != told:
                 told = str(error)

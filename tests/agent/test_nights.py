@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -12,16 +13,24 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from opml_dispute.agent import playing
+from opml_dispute.agent.agent import Agent
+from opml_dispute.agent.config import AgentConfig
 from opml_dispute.agent.local_cases import LocalCases
+from opml_dispute.agent.log import make_log
 from opml_dispute.agent.memory import Memory, MemoryUnusable
+from opml_dispute.agent.metrics import Metrics
 from opml_dispute.agent.unexpected import Unexpected
-from opml_dispute.chain.rpc import UnexpectedAnswer
+from opml_dispute.chain.deployment import BadDeployment
+from opml_dispute.chain.rpc import NoCode, UnexpectedAnswer, WrongChain
+from opml_dispute.cli import agent as cli_agent
 from opml_dispute.devnet import anvil as devnet
+from opml_dispute.errors import OpmlError
 from opml_dispute.operator.intents import Done
 from opml_dispute.operator.model_store import ModelStore
 from opml_dispute.primitives import Address, RequestId, StateRoot
@@ -136,6 +145,57 @@ def test_agent_that_waits_for_its_node_ends_when_told(
     assert agent.end() == 0
     assert time.monotonic() - started < 10
     assert agent.said("stopped") == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "ends"),
+    [
+        (NoCode("0x0", "the factory"), False),
+        (WrongChain("http://x", 1, 31337), False),
+        (BadDeployment("cannot read the deployment x.json"), True),
+    ],
+)
+def test_what_its_node_says_of_the_deployment_is_doubted_for_a_while(
+    monkeypatch: pytest.MonkeyPatch, error: OpmlError, ends: bool
+) -> None:
+    """A node that was started with an empty state has no contracts yet."""
+    opened: list[int] = []
+    now_s = 0.0
+
+    def fail(*_: Any, **__: Any) -> Agent:
+        opened.append(1)
+        if len(opened) < 30:
+            raise error
+        raise NoAnswerNeeded
+
+    class Waits(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            nonlocal now_s
+            now_s += timeout or 0
+            return False
+
+    signals = SimpleNamespace(stop=Waits())
+    monkeypatch.setattr(cli_agent, "_open", fail)
+    monkeypatch.setattr(time, "monotonic", lambda: now_s)
+
+    def open_it(doubt_s: float) -> None:
+        log: Any = make_log(io.StringIO(), as_json=True)
+        config = AgentConfig(rpc_urls=("http://x",), deployment=Path("x.json"), roles=frozenset({"challenger"}))
+        cli_agent._open_patiently(
+            config, log, Metrics(), cast(Any, signals), dry_run=False, patient=True, doubt_s=doubt_s
+        )
+
+    with pytest.raises(type(error)):
+        open_it(90.0)
+    assert ends == (now_s == 0)
+    assert ends or now_s > 90
+    opened.clear()
+    with pytest.raises(type(error) if ends else NoAnswerNeeded):
+        open_it(float("inf"))
+
+
+class NoAnswerNeeded(Exception):
+    """The thirtieth try."""
 
 
 @pytest.fixture
