@@ -105,6 +105,14 @@ def test_a_fee_that_was_taken_back_is_no_lie(chain: Chain, items: int) -> None:
     expect_terms(system, request_id, record)
 
 
+@pytest.mark.parametrize("kind", ["word 0", "word 256 bits", "word 32 bits"])
+def test_a_number_of_items_that_no_request_has_is_refused(chain: Chain, kind: str) -> None:
+    """And not divided by, or counted to."""
+    request_id = ask(chain, fee_wei=0)
+    with lied_to(chain, Lie("eth_call requests", ("word 12",), kind)) as system, pytest.raises(UnexpectedAnswer):
+        read_request(system, request_id)
+
+
 # --- games that stand ---
 
 HIDING = [

@@ -9,6 +9,7 @@ from typing import Any, Final
 from opml_dispute.chain.answers import Log
 from opml_dispute.chain.contracts.contract import ZERO_ADDRESS, Contract, as_it_is
 from opml_dispute.chain.rpc import Call
+from opml_dispute.engine.batch_tree import MOST_ITEMS
 from opml_dispute.primitives import (
     LEAST_LOG2_STEPS,
     MOST_LOG2_STEPS,
@@ -21,6 +22,8 @@ from opml_dispute.primitives import (
 
 MOST_NODES: Final = (1 << 28) - 1
 """More records do not fit into a program."""
+MOST_IMAGE_BYTES: Final = 1 << 36
+"""The room for the input, and for the output."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,8 @@ class RegisteredModel:
         found = cls(*values)
         if not (1 <= found.node_count <= MOST_NODES and LEAST_LOG2_STEPS <= found.log2_steps <= MOST_LOG2_STEPS):
             raise ValueError(f"a model of {found.node_count} nodes of 2^{found.log2_steps} steps at most")
+        if max(found.input_bytes, found.output_bytes) > MOST_IMAGE_BYTES:
+            raise ValueError(f"a model with {found.input_bytes} bytes of input and {found.output_bytes} of output")
         return found
 
 
@@ -149,6 +154,14 @@ class RequestRecord:
     output_root: Hash32
     """Root of the OUTPUT section delivered; zeros before, and for a batch."""
 
+    @classmethod
+    def from_values(cls, values: Sequence[Any]) -> RequestRecord:
+        """From the oracle's answer. Raises `ValueError` for a number of items that no request has."""
+        found = cls(*values)
+        if not (1 <= found.item_count <= MOST_ITEMS and found.items_left <= found.item_count):
+            raise ValueError(f"a request of {found.item_count} items, {found.items_left} of them without an output")
+        return found
+
 
 @dataclass(frozen=True)
 class ItemOutput:
@@ -191,7 +204,7 @@ class InferenceOracle(Contract):
 
     def request_of(self, request_id: bytes) -> Call[RequestRecord]:
         """A request; reverts with UnknownRequest."""
-        return self._call(lambda v: RequestRecord(*v), "requests", request_id)
+        return self._call(RequestRecord.from_values, "requests", request_id)
 
     def request_count(self) -> Call[int]:
         """How many requests there are."""
