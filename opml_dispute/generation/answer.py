@@ -14,14 +14,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal, localcontext
 
 import numpy as np
 
 from opml_dispute.generation.choice import Choices
 from opml_dispute.generation.decoder import MASKED, Decoder, Rows, Turns
+from opml_dispute.generation.rope import DECIMAL
 from opml_dispute.model.opcodes import DType, Reduction
 from opml_dispute.model.recorder import Origin
-from opml_dispute.model.tensor import Tensor
+from opml_dispute.model.tensor import Array, Tensor
 
 
 @dataclass(frozen=True)
@@ -67,14 +69,18 @@ class AnswerLoop:
         unseen = self._unseen_padding(there)
         last = counted.sliced(0, shape.prompt_tokens - 1, 1)
         steps = g.add(last, g.arange(max(shape.tokens - 1, 1)))
-        self._step_turns = self._turns(steps)
+        self._step_turns, self._step_positions = self._turns(steps), steps
         self._step_masks = self._masks(unseen, shape.prompt_tokens, max(shape.tokens - 1, 1))
+        self._step_falls = self._falls(shape.prompt_tokens, max(shape.tokens - 1, 1))
         decoder.make_caches(shape.slots)
-        turns = self._turns(g.maximum(g.sub(counted, 1), 0))
+        positions = g.maximum(g.sub(counted, 1), 0)
+        turns = self._turns(positions)
         masks = self._masks(unseen, 0, shape.prompt_tokens)
         count = shape.prompt_tokens
         masks = (masks[0].sliced(1, 0, count), masks[1].sliced(1, 0, count))
-        return decoder.layers(decoder.embed(tokens), Rows("prompt", 0, count, *turns, *masks))
+        falls = self._falls(0, count)
+        falls = None if falls is None else falls.sliced(2, 0, count)
+        return decoder.layers(decoder.embed(tokens, positions), Rows("prompt", 0, count, *turns, *masks, falls))
 
     def step(self, token: int) -> None:
         """Token `token` of the answer, 1 or more, from the one before."""
@@ -82,8 +88,11 @@ class AnswerLoop:
         row = token - 1
         turns = [Turns(turn.cosines.sliced(0, row, 1), turn.sines.sliced(0, row, 1)) for turn in self._step_turns]
         masks = [mask.sliced(0, row, 1) for mask in self._step_masks]
-        rows = Rows(f"token {token}", shape.prompt_tokens + row, shape.slots, turns[0], turns[1], masks[0], masks[1])
-        x = self.decoder.layers(self.decoder.embed(self.choices.last), rows)
+        falls = None if self._step_falls is None else self._step_falls.sliced(1, row, 1)
+        rows = Rows(
+            f"token {token}", shape.prompt_tokens + row, shape.slots, turns[0], turns[1], masks[0], masks[1], falls
+        )
+        x = self.decoder.layers(self.decoder.embed(self.choices.last, self._step_positions.sliced(0, row, 1)), rows)
         self.choices.put(self.decoder.logits(x, f"token {token}"), token)
 
     # Which rows see what
@@ -120,3 +129,24 @@ class AnswerLoop:
         seen = (distance >= 0) & (distance < window)
         line = self.g.constant(np.where(seen, 0.0, MASKED).astype(np.float32))
         return Tensor(line.buffer, (rows, slots), (-1, 1), rows - 1)
+
+    def _falls(self, first: int, rows: int) -> Tensor | None:
+        """A view f32[heads][rows][slots], of a line a head: how far a score falls with its key's distance (ALiBi)."""
+        shape, slots = self.decoder.shape, self.shape.slots
+        if not shape.alibi:
+            return None
+        distance = np.arange(first + rows - 1, first - slots, -1)
+        lines = self.g.constant((-alibi_slopes(shape.heads, shape.alibi)[:, None] * distance).astype(np.float32))
+        return Tensor(lines.buffer, (shape.heads, rows, slots), (len(distance), -1, 1), rows - 1)
+
+
+def alibi_slopes(heads: int, most: float) -> Array:
+    """
+    By how much scores of each head fall a position: f64[heads] (Press and others, 2021).
+
+    The powers of 2 are those for the greatest power of 2 of heads, and of more heads, those between them.
+    """
+    whole = 1 << (heads.bit_length() - 1)
+    powers = [(i + 1) / whole for i in range(whole)] + [(i + 0.5) / whole for i in range(heads - whole)]
+    with localcontext(DECIMAL):
+        return np.array([float(Decimal(2) ** (-Decimal(most) * Decimal(power))) for power in powers])

@@ -41,12 +41,12 @@ class Attention:
         self._into(self._keys[layer].sliced(2, slot, rows).transposed((2, 0, 1)), keys)
         self._into(self._values[layer].sliced(0, slot, rows), values)
 
-    def mixed(self, layer: int, q: Tensor, mask: Tensor, slot: int, seen: int) -> Tensor:
+    def mixed(self, layer: int, q: Tensor, mask: Tensor, slot: int, seen: int, falls: Tensor | None = None) -> Tensor:
         """
         What queries f32[rows][heads][head size] attend to: f32[rows][heads * head size].
 
         They are of the positions from `slot` on, and see at most the slots below `seen`; `mask`, f32[rows][seen], is
-        added to their products with keys.
+        added to their products with keys, and so is `falls`, f32[heads][rows][seen], if it is given.
         """
         s, count = self.shape, q.shape[0]
         out = self.g.new(DType.F32, (count, s.heads * s.head_size), q)
@@ -63,6 +63,7 @@ class Attention:
                 values.sliced(0, 0, near),
                 mask.sliced(0, first, some).sliced(1, 0, near),
                 out.sliced(0, first, some),
+                None if falls is None else falls.sliced(1, first, some).sliced(2, 0, near),
             )
         return out
 
@@ -72,7 +73,7 @@ class Attention:
         else:
             self.g.cast(x, self.dtype, out=place)
 
-    def _mix(self, q: Tensor, keys: Tensor, values: Tensor, mask: Tensor, out: Tensor) -> None:
+    def _mix(self, q: Tensor, keys: Tensor, values: Tensor, mask: Tensor, out: Tensor, falls: Tensor | None) -> None:
         """`mixed` of rows that go together, into `out`."""
         g, s, count = self.g, self.shape, q.shape[0]
         group = s.heads // s.kv_heads
@@ -85,6 +86,10 @@ class Attention:
         scores = g.contract(g.cast(grouped, k.dtype), k, None if s.attention_cap else mask, DType.F32)
         if s.attention_cap:
             scores = g.add(g.mul(g.tanh(g.div(scores, s.attention_cap)), s.attention_cap), mask)
+        if falls is not None:
+            by_group = (s.kv_heads, group, count, falls.shape[2])
+            by_head = Tensor(falls.buffer, by_group, (falls.strides[0] * group, *falls.strides), falls.offset)
+            scores = g.add(scores, by_head.transposed((0, 1, 2, 3) if count > 1 else (2, 0, 1, 3)))
         last = (scores.rank - 1,)
         powers = g.exp(g.sub(scores, g.reduce_max(scores, last)))
         total = g.reduce_sum(powers, last)

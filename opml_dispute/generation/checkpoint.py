@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from opml_dispute.generation.answer import AnswerShape
     from opml_dispute.model.program import Program
 
+Activation = Literal["silu", "gelu", "gelu_erf", "relu", "relu2"]
+"""Of the feed-forward part: `gelu` is the approximation by tanh, `relu2` is the square of relu."""
 RopePairs = Literal["neighbours", "halves"]
 """Which elements of a head a rotary embedding turns together: 2i and 2i + 1, or i and i + half."""
 
@@ -55,9 +57,23 @@ class Architecture:
     """Of layers that see all positions, and of local ones without a base of their own."""
     unturned: frozenset[int] = frozenset()
     """Layers that turn nothing: they know no positions."""
-    activation: Literal["silu", "gelu"] = "silu"
+    learns_positions: bool = False
+    """Whether a row for each position, `position_embd.weight`, is added to those of tokens."""
+    alibi: float = 0.0
+    """Of ALiBi: scores of the heads fall by 2^(-alibi (i + 1) / heads) a position; 0: they do not."""
+    activation: Activation = "silu"
+    has_gate: bool = True
+    """Whether the feed-forward part multiplies by a second product, whose values are not activated."""
+    norm: Literal["rms", "layer"] = "rms"
+    """What a row is divided by: its root mean square, or the same of its elements less their mean, which remain."""
+    has_norm_weights: bool = True
+    """Whether norms of layers have weights."""
     has_norms_before: bool = True
     """Whether each part of a layer takes normalised rows."""
+    is_parallel: bool = False
+    """Whether both parts of a layer take the same rows, and their sums are added; else the second takes the first's."""
+    has_one_norm: bool = False
+    """Whether a parallel layer normalises its rows once for both parts."""
     has_wide_norms: bool = False
     """Whether the norms of queries and keys, if there are any, go over all heads together."""
     embedding_scale: float = 1.0
@@ -67,6 +83,9 @@ class Architecture:
     """A product q k becomes cap * tanh(q k / cap); 0: it stays as it is."""
     logit_cap: float = 0.0
     logit_divisor: float = 1.0
+    logit_scale: float = 1.0
+    projection_cap: float = 0.0
+    """Queries, keys and values are cut off beyond this; 0: they are not."""
     residual_scale: float = 1.0
     """Of what each part of a layer adds."""
     window: int = 0

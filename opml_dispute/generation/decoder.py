@@ -5,7 +5,7 @@ The layers of a decoder of the Llama family, emitted as kernels.
 `Decoder.logits` makes scores of a row. It is the same code for a prompt (many rows) and for a step (one): a `Rows` has
 the differences, the positions and the visible keys. Some thirty nodes make a layer:
 
-- a normalisation is x / sqrt(x x + n epsilon) * (sqrt(n) w): a contraction, a root, a quotient, a product;
+- normalisations are four or five (`norms`);
 - queries and keys of all heads lie side by side, so that both are turned by three operations;
 - the scale of attention is part of the rotation's table, the mask is the bias of the product of queries and keys, and
   what a layer adds to its input is the bias of its last product.
@@ -20,7 +20,9 @@ import numpy as np
 
 from opml_dispute.generation.attention import Attention
 from opml_dispute.generation.checkpoint import Checkpoint
+from opml_dispute.generation.feed_forward import activated
 from opml_dispute.generation.matrix import Matrices
+from opml_dispute.generation.norms import Norms
 from opml_dispute.generation.rope import rope_table
 from opml_dispute.generation.rope_scaling import NO_SCALING
 from opml_dispute.model.builder import Builder
@@ -58,6 +60,8 @@ class Rows:
     """f32[rows][keys]: added to products of queries and keys."""
     local_mask: Tensor
     """The same for layers that see a window only."""
+    falls: Tensor | None = None
+    """f32[heads][rows][keys]: added to them too, of models whose scores fall with the distance."""
 
 
 class Decoder:
@@ -66,6 +70,7 @@ class Decoder:
     def __init__(self, builder: Builder, checkpoint: Checkpoint) -> None:
         self.g, self.shape, self.checkpoint = builder, checkpoint.architecture, checkpoint
         self.matrices = Matrices(builder, checkpoint)
+        self.norms = Norms(builder, checkpoint, self.matrices)
 
     def make_caches(self, slots: int) -> None:
         """Room for the keys and values of `slots` positions."""
@@ -112,81 +117,87 @@ class Decoder:
 
     # Through the layers
 
-    def embed(self, tokens: Tensor) -> Tensor:
+    def embed(self, tokens: Tensor, positions: Tensor) -> Tensor:
         """f32[rows][width] of tokens i64[rows]; a token outside of the vocabulary fails the inference."""
-        s = self.shape
-        self.g.origin = Origin("embedding", "")
+        s, g = self.shape, self.g
+        g.origin = Origin("embedding", "")
         x = self.matrices.rows("token_embd.weight", tokens, s.vocabulary, s.width)
-        return x if s.embedding_scale == 1.0 else self.g.mul(x, s.embedding_scale)
+        x = x if s.embedding_scale == 1.0 else g.mul(x, s.embedding_scale)
+        if s.learns_positions:
+            x = g.add(x, self.matrices.rows("position_embd.weight", positions, s.context, s.width))
+        return self.norms.rows(x, "token_embd_norm") if "token_embd_norm.weight" in self.checkpoint.weights else x
 
     def layers(self, x: Tensor, rows: Rows) -> Tensor:
         """x[rows][width] after all layers; keys and values are in the caches then."""
-        for layer in range(self.shape.layers):
-            x = self._attended(x, layer, rows)
-            x = self._fed_forward(x, layer, rows)
+        s = self.shape
+        for layer in range(s.layers):
+            before = x
+            h = self._normalised_before(x, "attention norm", f"blk.{layer}.attn_norm", layer, rows)
+            x = self._attended(x, h, layer, rows)
+            if not s.has_one_norm:
+                taken = before if s.is_parallel else x
+                h = self._normalised_before(taken, "feed-forward norm", f"blk.{layer}.ffn_norm", layer, rows)
+            x = self._fed_forward(x, h, layer, rows)
         return x
 
     def logits(self, x: Tensor, label: str) -> Tensor:
         """f32[rows][vocabulary]: the score of every token to come next."""
         s, g = self.shape, self.g
         g.origin = Origin("output", label)
-        x = self._normalised(x, "output_norm.weight")
+        x = self.norms.rows(x, "output_norm")
         tied = "output.weight" not in self.checkpoint.weights
-        scores = self.matrices.times(x, "token_embd.weight" if tied else "output.weight", s.vocabulary)
+        scores = self._projected(x, "output", s.vocabulary, matrix="token_embd" if tied else "output")
         if s.logit_divisor != 1.0:
             scores = g.div(scores, s.logit_divisor)
+        if s.logit_scale != 1.0:
+            scores = g.mul(scores, s.logit_scale)
         return g.mul(g.tanh(g.div(scores, s.logit_cap)), s.logit_cap) if s.logit_cap else scores
 
     def _at(self, part: str, layer: int, rows: Rows) -> None:
         self.g.origin = Origin(part, f"{rows.label}, layer {layer}")
 
-    def _normalised(self, x: Tensor, name: str) -> Tensor:
-        """Each row (the last dimension) over its root mean square, times the weight `name`."""
-        size = x.shape[-1]
-        return self.g.mul(self._unit(x), self.matrices.vector(name, size, sqrt(size)))
-
-    def _unit(self, x: Tensor) -> Tensor:
-        """Each row over its length (as if epsilon were the mean square of one more)."""
-        g, size = self.g, x.shape[-1]
-        squares = g.contract(x.with_axis(-2), x.with_axis(-1), g.filled((1, 1), size * self.shape.epsilon, DType.F32))
-        return g.div(x, g.sqrt(squares).without(-1))
-
-    def _attended(self, x: Tensor, layer: int, rows: Rows) -> Tensor:
-        """x plus what its rows attend to."""
+    def _attended(self, x: Tensor, h: Tensor, layer: int, rows: Rows) -> Tensor:
+        """x plus what the rows of h attend to."""
         g, s, at = self.g, self.shape, f"blk.{layer}."
         count, local = x.shape[0], s.is_local(layer)
         turns, mask = (rows.local_turns, rows.local_mask) if local else (rows.turns, rows.mask)
-        h = self._normalised_before(x, "attention norm", f"{at}attn_norm.weight", layer, rows)
         self._at("queries, keys, values", layer, rows)
         both = g.new(DType.F32, (count, (s.heads + s.kv_heads) * s.head_size), x)
         wide, narrow = s.heads * s.head_size, s.kv_heads * s.head_size
-        self._projected(h, f"{at}attn_q", wide, both.sliced(1, 0, wide))
-        self._projected(h, f"{at}attn_k", narrow, both.sliced(1, wide, narrow))
-        values = g.reshape(self._projected(h, f"{at}attn_v", narrow), (count, s.kv_heads, s.head_size))
+        self._projected(h, f"{at}attn_q", wide, out=both.sliced(1, 0, wide))
+        self._projected(h, f"{at}attn_k", narrow, out=both.sliced(1, wide, narrow))
+        values = g.reshape(self._capped(self._projected(h, f"{at}attn_v", narrow)), (count, s.kv_heads, s.head_size))
+        both = self._capped(both)
         is_normed = f"{at}attn_q_norm.weight" in self.checkpoint.weights
         if is_normed and s.has_wide_norms:
             both = self._normed_over_heads(both, at)
         heads = g.reshape(both, (count, s.heads + s.kv_heads, s.head_size))
         if is_normed and not s.has_wide_norms:
-            weights = self.matrices.constant(f"{at}head norms", lambda: self._head_weights(at))
-            heads = g.mul(self._unit(heads), weights)
+            heads = self._normed_heads(heads, at)
         self._at("rotation", layer, rows)
         queries, keys = self._scaled(heads) if layer in s.unturned else self._turned(heads, turns)
         self.attention.put(layer, rows.slot, keys, values)
         self._at("attention", layer, rows)
-        mixed = self.attention.mixed(layer, queries, mask, rows.slot, rows.keys)
+        mixed = self.attention.mixed(layer, queries, mask, rows.slot, rows.keys, rows.falls)
         self._at("attention output", layer, rows)
-        return self._added(x, mixed, f"{at}attn_output", f"{at}post_attention_norm.weight")
+        return self._added(x, mixed, f"{at}attn_output", f"{at}post_attention_norm")
 
     def _normalised_before(self, x: Tensor, part: str, name: str, layer: int, rows: Rows) -> Tensor:
         """What a part of a layer takes: x normalised, or as it is where the model normalises behind its parts only."""
         self._at(part, layer, rows)
-        return self._normalised(x, name) if self.shape.has_norms_before else x
+        return self.norms.rows(x, name) if self.shape.has_norms_before else x
 
-    def _projected(self, x: Tensor, name: str, outputs: int, out: Tensor | None = None) -> Tensor:
-        """x times the matrix of a part, plus its bias if it has one."""
+    def _projected(
+        self, x: Tensor, name: str, outputs: int, *, out: Tensor | None = None, matrix: str | None = None
+    ) -> Tensor:
+        """x times the matrix of a part (its own, or `matrix`), plus its bias if it has one."""
         bias = self.matrices.vector(f"{name}.bias", outputs) if f"{name}.bias" in self.checkpoint.weights else None
-        return self.matrices.times(x, f"{name}.weight", outputs, add=bias, out=out)
+        return self.matrices.times(x, f"{matrix or name}.weight", outputs, add=bias, out=out)
+
+    def _capped(self, x: Tensor) -> Tensor:
+        """x cut off as the model does with queries, keys and values."""
+        cap = self.shape.projection_cap
+        return self.g.clipped(x, -cap, cap) if cap else x
 
     def _normed_over_heads(self, both: Tensor, at: str) -> Tensor:
         """Queries and keys, [rows][heads and kv_heads together]: each normalised over all of its heads."""
@@ -195,17 +206,30 @@ class Decoder:
         wide, narrow = s.heads * s.head_size, s.kv_heads * s.head_size
         for which, first, size in (("q", 0, wide), ("k", wide, narrow)):
             weight = self.matrices.vector(f"{at}attn_{which}_norm.weight", size, sqrt(size))
-            g.binary(Binary.MUL, self._unit(both.sliced(1, first, size)), weight, out=out.sliced(1, first, size))
+            g.binary(Binary.MUL, self.norms.unit(both.sliced(1, first, size)), weight, out=out.sliced(1, first, size))
         return out
 
-    def _head_weights(self, at: str) -> Array:
-        """The weights of the norms of queries and keys, one row a head."""
+    def _normed_heads(self, heads: Tensor, at: str) -> Tensor:
+        """Each head of queries and keys normalised, times its weights, plus its biases if it has some."""
+        y = self.norms.unit(heads)
+        scale = np.float32(sqrt(self.shape.head_size))
+        y = self.g.mul(y, self.matrices.constant(f"{at}head norms", lambda: self._of_heads(at, "weight") * scale))
+        if f"{at}attn_q_norm.bias" not in self.checkpoint.weights:
+            return y
+        return self.g.add(y, self.matrices.constant(f"{at}head biases", lambda: self._of_heads(at, "bias")))
+
+    def _of_heads(self, at: str, what: str) -> Array:
+        """What the norms of queries and keys have, one row a head: their weights or biases, for all or for each."""
         s = self.shape
-        of_queries, of_keys = (
-            self.checkpoint.vector(f"{at}attn_{which}_norm.weight", s.head_size) * np.float32(sqrt(s.head_size))
-            for which in "qk"
-        )
-        return np.stack([of_queries] * s.heads + [of_keys] * s.kv_heads)
+        found = []
+        for which, heads in (("q", s.heads), ("k", s.kv_heads)):
+            name = f"{at}attn_{which}_norm.{what}"
+            is_shared = (
+                self.checkpoint.weights[name].shape == (s.head_size,) if name in self.checkpoint.weights else True
+            )
+            row = self.checkpoint.weight(name, *(() if is_shared else (heads,)), s.head_size).float32()
+            found.append(np.broadcast_to(row, (heads, s.head_size)))
+        return np.concatenate(found)
 
     def _scaled(self, heads: Tensor) -> tuple[Tensor, Tensor]:
         """As `_turned`, of a layer that turns nothing."""
@@ -234,34 +258,28 @@ class Decoder:
             return Tensor(heads.buffer, (rows, count, 2, half), (row, head, -half, 1), heads.offset + half)
         return Tensor(heads.buffer, (rows, count, half, 2), (row, head, 2, -1), heads.offset + 1)
 
-    def _fed_forward(self, x: Tensor, layer: int, rows: Rows) -> Tensor:
-        """x plus down(activation(gate(x)) * up(x))."""
+    def _fed_forward(self, x: Tensor, h: Tensor, layer: int, rows: Rows) -> Tensor:
+        """x plus down(activation(gate(h)) * up(h)), or plus down(activation(up(h))) where there is no gate."""
         g, s, at = self.g, self.shape, f"blk.{layer}."
-        h = self._normalised_before(x, "feed-forward norm", f"{at}ffn_norm.weight", layer, rows)
         self._at("feed-forward", layer, rows)
-        gate = self._projected(h, f"{at}ffn_gate", s.hidden)
-        up = self._projected(h, f"{at}ffn_up", s.hidden)
-        inner = g.mul(self._activated(gate), up)
+        if s.has_gate:
+            gate = self._projected(h, f"{at}ffn_gate", s.hidden)
+            up = self._projected(h, f"{at}ffn_up", s.hidden)
+            inner = g.mul(activated(g, gate, s.activation), up)
+        else:
+            inner = activated(g, self._projected(h, f"{at}ffn_up", s.hidden), s.activation)
         self._at("feed-forward output", layer, rows)
-        return self._added(x, inner, f"{at}ffn_down", f"{at}post_ffw_norm.weight")
-
-    def _activated(self, x: Tensor) -> Tensor:
-        g = self.g
-        if self.shape.activation == "silu":
-            return g.mul(x, g.sigmoid(x))
-        # gelu by tanh: x / 2 (1 + tanh(y)) is x sigmoid(2 y).
-        cubic = g.add(g.mul(g.square(x), 2 * sqrt(2 / np.pi) * 0.044715), 2 * sqrt(2 / np.pi))
-        return g.mul(x, g.sigmoid(g.mul(x, cubic)))
+        return self._added(x, inner, f"{at}ffn_down", f"{at}post_ffw_norm")
 
     def _added(self, x: Tensor, part: Tensor, name: str, norm: str) -> Tensor:
         """x plus the product of `part` and a matrix with its bias, normalised or scaled if the model does that."""
         g, scale = self.g, self.shape.residual_scale
-        is_normed = norm in self.checkpoint.weights
+        is_normed = f"{norm}.weight" in self.checkpoint.weights
         if not is_normed and scale == 1.0 and f"{name}.bias" not in self.checkpoint.weights:
             return self.matrices.times(part, f"{name}.weight", x.shape[-1], add=x)
         product = self._projected(part, name, x.shape[-1])
         if is_normed:
-            product = self._normalised(product, norm)
+            product = self.norms.rows(product, norm)
         return g.add(x, product if scale == 1.0 else g.mul(product, scale))
 
 

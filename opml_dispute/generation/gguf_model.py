@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from opml_dispute.generation.checkpoint import Architecture, Checkpoint, Weight
-from opml_dispute.generation.families import FAMILIES, Family, expect_heads, expect_tensors, quoted, unfused
+from opml_dispute.generation.families import FAMILIES, IN_GGUF, Family, expect_heads, expect_tensors, quoted, unfused
 from opml_dispute.generation.gguf_file import GgufFile, read_gguf
 from opml_dispute.generation.refusals import BadModelFile, UnsupportedLanguageModel
 from opml_dispute.generation.rope_scaling import RopeScaling, are_usable, yarn_amplitude, yarn_factors
@@ -45,14 +45,15 @@ def gguf_checkpoint(path: Path) -> Checkpoint:
     file = read_gguf(path)
     fields = _Fields(path, file.fields)
     name = fields.text("general.architecture")
-    if name not in FAMILIES:
+    if name not in IN_GGUF:
         raise UnsupportedLanguageModel(
-            f"{path.name} holds a model of the family {quoted(name)}; known are {', '.join(FAMILIES)}"
+            f"{path.name} holds a model of the family {quoted(name)}; known are {', '.join(IN_GGUF)}"
         )
     vocabulary, note = _vocabulary(fields, file)
-    architecture = _architecture(fields, file, name, FAMILIES[name])
-    weights = unfused(_renamed(file.tensors, name), architecture)
-    expect_tensors(path.name, weights, architecture.layers, FAMILIES[name])
+    tensors = _renamed(file.tensors, name)
+    architecture = _architecture(fields, replace(file, tensors=tensors), name, FAMILIES[name])
+    weights = unfused(tensors, architecture)
+    expect_tensors(path.name, weights, architecture, FAMILIES[name])
     if vocabulary is not None and len(vocabulary.tokens) > architecture.vocabulary:
         raise BadModelFile(
             f"{path} has {len(vocabulary.tokens):,} tokens, but an embedding of {architecture.vocabulary:,} rows"
@@ -63,11 +64,19 @@ def gguf_checkpoint(path: Path) -> Checkpoint:
 
 def _renamed(tensors: Mapping[str, Weight], family: str) -> dict[str, Weight]:
     """The tensors under the names that other families have for them."""
-    if family != "seed_oss":
-        return dict(tensors)
-    # Its files call the norm before the feed-forward part by what is before that norm.
-    names = {name: name.replace("post_attention_norm", "ffn_norm") for name in tensors}
-    return {names[name]: weight for name, weight in tensors.items()}
+    if family == "seed_oss":  # the norm before the feed-forward part is called by what is before that norm
+        return {name.replace("post_attention_norm", "ffn_norm"): weight for name, weight in tensors.items()}
+    if family == "falcon":  # attention's own norm is the second, where there are two
+        seconds = {name.partition("attn_norm_2")[0] for name in tensors if "attn_norm_2" in name}
+        names = {name: name for name in tensors}
+        for at in seconds:
+            for what in ("weight", "bias"):
+                names |= {
+                    f"{at}attn_norm_2.{what}": f"{at}attn_norm.{what}",
+                    f"{at}attn_norm.{what}": f"{at}ffn_norm.{what}",
+                }
+        return {names[name]: weight for name, weight in tensors.items()}
+    return dict(tensors)
 
 
 class _Fields:
@@ -148,15 +157,18 @@ def _architecture(fields: _Fields, file: GgufFile, name: str, family: Family) ->
         hidden=fields.count(key("feed_forward_length")),
         vocabulary=_embedding(fields, file).shape[0],
         context=fields.count(key("context_length")),
-        epsilon=fields.real(key("attention.layer_norm_rms_epsilon")),
+        epsilon=fields.real(key(f"attention.layer_norm_{'rms_' if family.norm == 'rms' else ''}epsilon")),
         rope_base=base,
         rope_pairs=family.rope_pairs,
         rope_size=turned,
         rope_scaling=scaling,
         unturned=_unturned(name, family, layers, local),
-        activation="gelu" if gemma else "silu",
-        has_norms_before=family.has_norms_before,
-        has_wide_norms=family.has_wide_norms,
+        activation="gelu" if gemma else family.activation,
+        **family.traits(),
+        **_parallel(fields, file, name, family),
+        alibi=fields.real(key("attention.max_alibi_bias"), family.alibi) if family.alibi else 0.0,
+        projection_cap=fields.real(key("attention.clamp_kqv"), 0.0) if name in ("mpt", "olmo") else 0.0,
+        logit_scale=_positive(fields, key("logit_scale"), 1.0) if name in ("command-r", "cohere2") else 1.0,
         embedding_scale=multipliers.get("embedding_scale", width**0.5 if gemma else 1.0),
         query_scale=multipliers.get(
             "attention.scale", (width // heads) ** -0.5 if layers == _LARGEST.get(name, -1) else None
@@ -171,6 +183,20 @@ def _architecture(fields: _Fields, file: GgufFile, name: str, family: Family) ->
         local=local,
         local_rope_base=_local_rope_base(fields, name, base) if window else None,
     )
+
+
+def _parallel(fields: _Fields, file: GgufFile, name: str, family: Family) -> dict[str, Any]:
+    """Whether both parts of a layer take the same rows, and behind one norm."""
+    is_parallel, has_one = family.is_parallel, family.has_one_norm
+    if name == "gptneox":
+        told = fields.fields.get("gptneox.use_parallel_residual", True)
+        if not isinstance(told, bool):
+            raise fields.wrong("gptneox.use_parallel_residual", "true or false")
+        is_parallel = told
+    elif name in ("falcon", "stablelm"):
+        has_one = "blk.0.ffn_norm.weight" not in file.tensors
+        is_parallel = is_parallel or has_one
+    return {"is_parallel": is_parallel, "has_one_norm": has_one}
 
 
 def _local_rope_base(fields: _Fields, name: str, base: float) -> float | None:
@@ -285,7 +311,9 @@ def _local_layers(fields: _Fields, key: str, family: Family, layers: int) -> fro
 
 def _unturned(name: str, family: Family, layers: int, local: frozenset[int]) -> frozenset[int]:
     """The layers that turn nothing."""
-    if name == "exaone4" and local:
+    if not family.turns:
+        return frozenset(range(layers))
+    if name in ("exaone4", "cohere2") and local:
         return frozenset(range(layers)) - local
     return _each(family.unturned_period, layers)
 

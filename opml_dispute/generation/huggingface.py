@@ -15,29 +15,13 @@ import numpy as np
 
 from opml_dispute.generation.checkpoint import Checkpoint, Weight
 from opml_dispute.generation.families import FAMILIES, expect_tensors, unfused
-from opml_dispute.generation.huggingface_config import MODEL_TYPES, WITH_TEXT, architecture_of, biases_of, read_config
+from opml_dispute.generation.huggingface_config import architecture_of
+from opml_dispute.generation.huggingface_names import gguf_names, in_gguf_order
+from opml_dispute.generation.huggingface_types import MODEL_TYPES, WITH_TEXT, parts_told_by, read_config
 from opml_dispute.generation.refusals import BadModelFile, UnsupportedLanguageModel
 from opml_dispute.generation.safetensors_file import read_safetensors
 from opml_dispute.generation.settings import MAX_CONFIG_BYTES, folder_vocabulary, json_object
 
-_WITHOUT_EFFECT: Final = ".rotary_emb.inv_freq"
-"""The end of names of tensors that old folders have, and that follow from config.json."""
-
-_NAMES: Final[Mapping[str, str]] = {
-    "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
-    "self_attn.qkv_proj": "attn_qkv", "self_attn.o_proj": "attn_output", "self_attn.q_norm": "attn_q_norm",
-    "self_attn.k_norm": "attn_k_norm", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up",
-    "mlp.gate_up_proj": "ffn_up", "mlp.down_proj": "ffn_down", "input_layernorm": "attn_norm",
-    "post_attention_layernorm": "ffn_norm", "post_self_attn_layernorm": "post_attention_norm",
-    "post_mlp_layernorm": "post_ffw_norm",
-}  # fmt: skip
-"""GGUF's names of a layer's parts."""
-_NAMES_WITH_NORMS_BEHIND: Final[Mapping[str, str]] = {
-    **_NAMES, "post_attention_layernorm": "post_attention_norm", "pre_feedforward_layernorm": "ffn_norm",
-    "post_feedforward_layernorm": "post_ffw_norm",
-}  # fmt: skip
-"""The same in families that normalise what the parts of a layer give."""
-_NORMS_BEHIND: Final = frozenset({"gemma2", "gemma3", "olmo2", "exaone4"})
 _OF_PICTURES: Final = ("vision_tower.", "multi_modal_projector.")
 """What names of tensors begin with that only pictures go through."""
 
@@ -76,19 +60,18 @@ def huggingface_checkpoint(folder: Path) -> Checkpoint:
     config = read_config(folder, stated_config)
     name = MODEL_TYPES[config.values["model_type"]]
     family = FAMILIES[name]
-    names = _NAMES_WITH_NORMS_BEHIND if name in _NORMS_BEHIND else _NAMES
     tensors = {stated: weight for file in _files(folder) for stated, weight in read_safetensors(file).items()}
     if stated_config["model_type"] in WITH_TEXT:
         tensors = _of_text(tensors)
-    weights = {_name(stated, names): weight for stated, weight in tensors.items()}
+    weights = gguf_names(tensors, name)
     if config.truth("tie_word_embeddings", False):
         weights.pop("output.weight", None)
     architecture = architecture_of(config, name, weights)
-    held = {held: weight for held, weight in weights.items() if not held.endswith(_WITHOUT_EFFECT)}
-    if family.is_gemma:
+    held = in_gguf_order(weights, config.values["model_type"], architecture)
+    if family.is_gemma or name == "nemotron":
         held = {held: _one_more(weight) if held.endswith("norm.weight") else weight for held, weight in held.items()}
     held = unfused(held, architecture)
-    expect_tensors(folder.name, held, architecture.layers, family, biases_of(config))
+    expect_tensors(folder.name, held, architecture, family, parts_told_by(config, architecture.has_one_norm))
     return Checkpoint(
         architecture, held, folder_vocabulary(folder, config.values, architecture.vocabulary), folder.name
     )
@@ -110,7 +93,7 @@ def _of_text(tensors: Mapping[str, Weight]) -> dict[str, Weight]:
 
 
 def _one_more(weight: Weight) -> Weight:
-    """The weight of a norm, which Gemma's folders give less 1, and GGUF files do not."""
+    """The weight of a norm, which Gemma's and Nemotron's folders give less 1, and GGUF files do not."""
     return Weight(weight.name, "F32", weight.shape, weight.float32() + np.float32(1))
 
 
@@ -136,17 +119,3 @@ def _files(folder: Path) -> list[Path]:
     if any(Path(name).name != name or len(name) > _LONGEST_NAME for name in names):
         raise BadModelFile(f"{index} names files outside of its folder, or by more than {_LONGEST_NAME} characters")
     return [folder / name for name in names]
-
-
-def _name(name: str, names: Mapping[str, str]) -> str:
-    """GGUF's name of a tensor; its own if it has none there."""
-    fixed = {
-        "model.embed_tokens.weight": "token_embd.weight",
-        "model.norm.weight": "output_norm.weight",
-        "lm_head.weight": "output.weight",
-    }
-    if name in fixed:
-        return fixed[name]
-    start, _, rest = name.removeprefix("model.layers.").partition(".")
-    part, _, what = rest.rpartition(".")
-    return f"blk.{start}.{names[part]}.{what}" if start.isdecimal() and part in names else name

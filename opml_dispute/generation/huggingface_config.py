@@ -1,22 +1,20 @@
 """
 The decoder that a folder's config.json describes, in the terms of GGUF's families: `architecture_of`.
 
-Every number is validated before it is used. Configurations name the same things in several ways, as versions of the
-package transformers have written them; where a key is missing, its default is that package's.
+Every number is validated before it is used.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from opml_dispute.generation.checkpoint import Architecture, Weight
+from opml_dispute.generation.checkpoint import Activation, Architecture, Weight
 from opml_dispute.generation.families import FAMILIES, Family, expect_heads, quoted
-from opml_dispute.generation.refusals import BadModelFile, UnsupportedLanguageModel
+from opml_dispute.generation.huggingface_types import GREATEST, Config
+from opml_dispute.generation.refusals import UnsupportedLanguageModel
 from opml_dispute.generation.rope_scaling import (
     RopeScaling,
     llama3_factors,
@@ -26,146 +24,33 @@ from opml_dispute.generation.rope_scaling import (
 )
 from opml_dispute.model.tensor import Array
 
-MODEL_TYPES: Final[Mapping[str, str]] = {
-    "llama": "llama", "mistral": "llama", "qwen2": "qwen2", "qwen3": "qwen3", "gemma": "gemma", "gemma2": "gemma2",
-    "gemma3_text": "gemma3", "phi3": "phi3", "smollm3": "smollm3", "granite": "granite", "ministral": "llama",
-    "olmo2": "olmo2", "olmo3": "olmo2", "exaone4": "exaone4", "glm4": "glm4", "ernie4_5": "ernie4_5",
-    "seed_oss": "seed_oss",
+_ACTIVATIONS: Final[Mapping[str, Activation]] = {
+    "silu": "silu", "swish": "silu", "gelu": "gelu_erf", "gelu_python": "gelu_erf", "gelu_new": "gelu",
+    "gelu_fast": "gelu", "gelu_pytorch_tanh": "gelu", "relu": "relu", "relu2": "relu2",
 }  # fmt: skip
-"""What config.json may have as model_type, and the family's name in GGUF."""
-
-WITH_TEXT: Final[Mapping[str, str]] = {"gemma3": "gemma3_text", "mistral3": "mistral"}
-"""Models that also see, whose config.json has that of their decoder in it: what its model_type is where it has none."""
-_OF_ALL: Final = ("bos_token_id", "eos_token_id", "tie_word_embeddings")
-"""What those say beside their decoder."""
-
-_DEFAULTS: Final[Mapping[str, Mapping[str, Any]]] = {
-    "mistral": {"num_key_value_heads": 8, "sliding_window": 4096},
-    "qwen2": {"num_key_value_heads": 32},
-    "qwen3": {"num_key_value_heads": 32, "head_dim": 128},
-    "gemma": {"num_key_value_heads": 16, "tie_word_embeddings": True},
-    "gemma2": {
-        "num_key_value_heads": 4, "tie_word_embeddings": True, "attn_logit_softcapping": 50.0,
-        "final_logit_softcapping": 30.0,
-    },
-    "gemma3_text": {
-        "num_attention_heads": 8, "num_key_value_heads": 4, "tie_word_embeddings": True, "rope_theta": 1e6,
-        "max_position_embeddings": 1 << 17,
-    },
-    "phi3": {"rms_norm_eps": 1e-5, "original_max_position_embeddings": 4096},
-    "smollm3": {"num_key_value_heads": 4, "tie_word_embeddings": True, "rope_theta": 2e6},
-    "ministral": {"num_key_value_heads": 8, "sliding_window": 4096},
-    "olmo2": {"rms_norm_eps": 1e-5},
-    "olmo3": {"rms_norm_eps": 1e-5, "sliding_window": 4096, "rope_theta": 5e5},
-    "exaone4": {"num_key_value_heads": 32, "rms_norm_eps": 1e-5, "sliding_window": 4096},
-    "glm4": {
-        "num_key_value_heads": 2, "head_dim": 128, "rms_norm_eps": 1.5625e-7, "attention_bias": True,
-        "partial_rotary_factor": 0.5,
-    },
-    "ernie4_5": {
-        "num_key_value_heads": 2, "head_dim": 128, "rms_norm_eps": 1e-5, "rope_theta": 5e5, "tie_word_embeddings": True,
-    },
-    "seed_oss": {"num_key_value_heads": 8, "head_dim": 128, "attention_bias": True},
-}  # fmt: skip
-"""What the package transformers takes for keys that a type's config.json does not have, where types differ."""
-
-_QUANTISED: Final = ("quantization_config", "compression_config")
-_MOST: Final = 1 << 24
-_GREATEST: Final = 1e300
-"""Of a number that is no count; a larger one of JSON may be no float at all."""
-_GELU: Final = frozenset({"gelu_pytorch_tanh", "gelu_new"})
-_SILU: Final = frozenset({"silu", "swish"})
-_QKV: Final = ("attn_q.bias", "attn_k.bias", "attn_v.bias")
-_OUTPUT: Final = ("attn_output.bias",)
-_ATTENTION: Final = (*_QKV, *_OUTPUT)
-_FFN: Final = ("ffn_gate.bias", "ffn_up.bias", "ffn_down.bias")
-_BIASES: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
-    **{kind: {"attention_bias": _ATTENTION, "mlp_bias": _FFN} for kind in ("llama", "granite", "smollm3")},
-    **{kind: {"attention_bias": _ATTENTION} for kind in ("qwen3", "gemma", "gemma2", "gemma3_text", "olmo2", "olmo3")},
-    "glm4": {"attention_bias": _QKV},
-    "ernie4_5": {"use_bias": (*_ATTENTION, *_FFN)},
-    "seed_oss": {"attention_bias": _QKV, "attention_out_bias": _OUTPUT, "mlp_bias": _FFN},
-}
-"""The biases that a key of a type's config.json says there are."""
+"""What configurations call the activations that are known."""
+_FIXED_ACTIVATION: Final = frozenset({"bloom", "mpt"})
+"""Types whose activation no key chooses."""
+_WITHOUT_WINDOWS: Final = frozenset(
+    {
+        "llama", "granite", "gemma", "olmo2", "glm4", "ernie4_5", "seed_oss", "gpt2", "gpt_bigcode", "gpt_neox",
+        "bloom", "falcon", "mpt", "phi", "stablelm", "olmo", "cohere", "nemotron", "arcee", "glm", "helium", "gptj",
+        "codegen", "opt", "persimmon",
+    }
+)  # fmt: skip
+"""Types that have none, whatever a configuration says."""
+_WITHOUT_GROUPS: Final = frozenset(
+    {"gpt2", "gpt_neox", "bloom", "mpt", "gptj", "codegen", "gpt_neo", "opt", "persimmon"}
+)
+"""Types that have as many key heads as heads, whatever a configuration says."""
+_TURNED_IN_PART: Final = frozenset(
+    {"phi3", "glm4", "gpt_neox", "phi", "stablelm", "nemotron", "glm", "persimmon", "gptj", "codegen"}
+)
+"""Types of which a part of each head may be turned."""
 _BY_KIND: Final = frozenset({"gemma3_text", "olmo3"})
 """Types whose rotations depend on the kind of layer."""
 _KINDS: Final = ("full_attention", "sliding_attention")
 """Of layers: those that see all positions, and those that see a window."""
-
-
-@dataclass(frozen=True)
-class Config:
-    """An object of config.json, by type and range."""
-
-    folder: Path
-    values: Mapping[str, Any]
-
-    def count(self, key: str, default: int | None = None, most: int = _MOST) -> int:
-        value = self.values.get(key)
-        value = default if value is None else value
-        if type(value) is not int or not 1 <= value <= most:
-            raise self.wrong(key, f"a whole number from 1 to {most:,}")
-        return value
-
-    def real(self, key: str, default: float | None = None) -> float:
-        value = self.values.get(key)
-        value = default if value is None else value
-        if type(value) not in (int, float) or not 0 < value <= _GREATEST:  # type: ignore[operator]
-            raise self.wrong(key, "a number above 0")
-        return float(value)  # type: ignore[arg-type]
-
-    def truth(self, key: str, default: bool) -> bool:
-        value = self.values.get(key)
-        value = default if value is None else value
-        if not isinstance(value, bool):
-            raise self.wrong(key, "true or false")
-        return value
-
-    def part(self, key: str) -> Config:
-        """The object under a key; an empty one if there is none."""
-        value = self.values.get(key)
-        value = {} if value is None else value
-        if not isinstance(value, dict):
-            raise self.wrong(key, "an object")
-        return Config(self.folder, value)
-
-    def wrong(self, key: str, expected: str) -> BadModelFile:
-        found = quoted(self.values[key]) if key in self.values else "nothing"
-        return BadModelFile(f"{self.folder / 'config.json'} has {found} as {key}; expected {expected}")
-
-
-def read_config(folder: Path, values: Mapping[str, Any]) -> Config:
-    """What a config.json says, with the defaults of its model_type. Raises `UnsupportedLanguageModel`."""
-    values = _of_text(folder, values)
-    kind = values.get("model_type")
-    if not isinstance(kind, str) or kind not in MODEL_TYPES:
-        known = ", ".join((*MODEL_TYPES, *WITH_TEXT))
-        raise UnsupportedLanguageModel(f"{folder.name} holds a model of the type {str(kind)[:40]!r}; known are {known}")
-    config = Config(folder, {**_DEFAULTS.get(kind, {}), **values})
-    for key in _QUANTISED:
-        quantised = config.part(key).values
-        if quantised:
-            raise UnsupportedLanguageModel(
-                f"{folder.name} has weights that are quantised (quant_method {quoted(quantised.get('quant_method'))}); "
-                "folders are read with weights in F32, F16 and BF16 only",
-                hint="take the folder that the model was quantised from, or a GGUF file of it",
-            )
-    return config
-
-
-def _of_text(folder: Path, values: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The configuration of the decoder, where it is a part of the model's."""
-    kind = values.get("model_type")
-    if not isinstance(kind, str) or kind not in WITH_TEXT:
-        return values
-    beside = {key: values[key] for key in (*_OF_ALL, *_QUANTISED) if values.get(key) is not None}
-    return {"model_type": WITH_TEXT[kind], **Config(folder, values).part("text_config").values, **beside}
-
-
-def biases_of(config: Config) -> tuple[str, ...]:
-    """The biases of each layer that the configuration speaks of, by GGUF's names."""
-    told = _BIASES.get(config.values["model_type"], {})
-    return tuple(bias for key, biases in told.items() if config.truth(key, False) for bias in biases)
 
 
 def architecture_of(config: Config, name: str, weights: Mapping[str, Weight]) -> Architecture:
@@ -173,19 +58,19 @@ def architecture_of(config: Config, name: str, weights: Mapping[str, Weight]) ->
     family, label = FAMILIES[name], config.folder.name
     layers = config.count("num_hidden_layers", most=1_000)
     width, heads = config.count("hidden_size"), config.count("num_attention_heads", most=1 << 16)
-    kv_heads = config.count("num_key_value_heads", heads, most=heads)
+    kv_heads = _kv_heads(config, heads)
     head_size = config.count("head_dim", 256 if family.is_gemma else max(width // heads, 1), most=1 << 16)
     expect_heads(config.folder, heads, kv_heads, head_size)
     embedding = weights.get("token_embd.weight")
     if embedding is None or len(embedding.shape) != 2:
         raise UnsupportedLanguageModel(f"{label} has no tensor 'model.embed_tokens.weight'")
-    _expect_activation(config, family)
+    is_parallel, has_one_norm = _parallel(config, family)
     if config.truth("use_bidirectional_attention", False):
         raise UnsupportedLanguageModel(f"{label} lets tokens see those behind them")
     local = _local_layers(config, family, layers)
     rope = _rope(config)
     base = rope.real("rope_theta", 10_000.0)
-    turned = _turned(rope, head_size)
+    turned = _turned(config, rope, head_size)
     scaling = _scaling(config, rope, turned, base)
     scaling.expect_usable(label)
     return Architecture(
@@ -195,27 +80,31 @@ def architecture_of(config: Config, name: str, weights: Mapping[str, Weight]) ->
         heads=heads,
         kv_heads=kv_heads,
         head_size=head_size,
-        hidden=config.count("intermediate_size"),
+        hidden=_hidden(config, family, width),
         vocabulary=embedding.shape[0],
         context=config.count("max_position_embeddings"),
-        epsilon=config.real("rms_norm_eps", 1e-6),
+        epsilon=config.real("rms_norm_eps", 1e-6) if family.norm == "rms" else config.real("layer_norm_eps", 1e-5),
         rope_base=base,
         rope_pairs="neighbours" if family.turns_neighbours else "halves",
         rope_size=turned,
         rope_scaling=scaling,
         unturned=frozenset(range(layers)) - local
-        if name == "exaone4" and config.values.get("sliding_window") is not None
+        if name in ("exaone4", "cohere2") and config.values.get("sliding_window") is not None
         else _unturned(config, family, layers),
-        activation="gelu" if family.is_gemma else "silu",
-        has_norms_before=family.has_norms_before,
-        has_wide_norms=family.has_wide_norms,
+        activation=_activation(config, family),
+        is_parallel=is_parallel,
+        has_one_norm=has_one_norm,
+        alibi=config.part("attn_config").real("alibi_bias_max", family.alibi) if family.alibi else 0.0,
+        projection_cap=_projection_cap(config),
+        **family.traits(),
         embedding_scale=config.real("embedding_multiplier", 1.0)
         if family.has_multipliers
         else (width**0.5 if family.is_gemma else 1.0),
         query_scale=_query_scale(config, family),
-        attention_cap=_cap(config, "attn_logit_softcapping") if family.local_period and family.is_gemma else 0.0,
+        attention_cap=_cap(config, "attn_logit_softcapping") if name == "gemma2" else 0.0,
         logit_cap=_cap(config, "final_logit_softcapping") if family.local_period and family.is_gemma else 0.0,
         logit_divisor=config.real("logits_scaling", 1.0) if family.has_multipliers else 1.0,
+        logit_scale=config.real("logit_scale", 1.0) if config.values["model_type"] in ("cohere", "cohere2") else 1.0,
         residual_scale=config.real("residual_multiplier", 1.0) if family.has_multipliers else 1.0,
         window=config.count("sliding_window", 4096) if local else 0,
         local=local,
@@ -223,14 +112,60 @@ def architecture_of(config: Config, name: str, weights: Mapping[str, Weight]) ->
     )
 
 
-def _expect_activation(config: Config, family: Family) -> None:
+def _kv_heads(config: Config, heads: int) -> int:
+    """Key heads: those that the configuration counts, or one, or as many as heads."""
+    kind = config.values["model_type"]
+    if kind in _WITHOUT_GROUPS:
+        return heads
+    if kind in ("gpt_bigcode", "falcon") and not config.truth("new_decoder_architecture", False):
+        return 1 if config.truth("multi_query", True) else heads
+    return config.count("num_key_value_heads", heads, most=heads)
+
+
+def _hidden(config: Config, family: Family, width: int) -> int:
+    """The size of the feed-forward part; where no key gives it, four times the width."""
+    if config.values["model_type"] in ("bloom", "mpt"):  # which have that size, whatever a configuration says
+        return 4 * width
+    return config.count("intermediate_size", None if family.has_gate else 4 * width)
+
+
+def _parallel(config: Config, family: Family) -> tuple[bool, bool]:
+    """Whether both parts of a layer take the same rows, and behind one norm. Raises `UnsupportedLanguageModel`."""
+    kind = config.values["model_type"]
+    if kind == "gpt_neox":
+        return config.truth("use_parallel_residual", True), False
+    if kind == "stablelm":
+        is_parallel = config.truth("use_parallel_residual", False)
+        return is_parallel, is_parallel
+    if kind == "falcon":
+        is_new, is_parallel = config.truth("new_decoder_architecture", False), config.truth("parallel_attn", True)
+        if is_new and not is_parallel:
+            raise UnsupportedLanguageModel(f"{config.folder.name} has new_decoder_architecture without parallel_attn")
+        return is_parallel, is_parallel and config.count("num_ln_in_parallel_attn", 2 if is_new else 1, most=2) == 1
+    return family.is_parallel, family.has_one_norm
+
+
+def _projection_cap(config: Config) -> float:
+    """Beyond which queries, keys and values are cut off; 0: nowhere."""
+    kind = config.values["model_type"]
+    beside = config.part("attn_config") if kind == "mpt" else config
+    told = kind in ("olmo", "mpt") and beside.values.get("clip_qkv") is not None
+    return beside.real("clip_qkv") if told else 0.0
+
+
+def _activation(config: Config, family: Family) -> Activation:
     """Raises `UnsupportedLanguageModel`."""
     told = config.values.get("hidden_activation") or config.values.get("hidden_act")
-    known = _GELU if family.is_gemma else _SILU
-    if family.is_gemma and not family.local_period:
-        known |= {"gelu"}  # so say the first Gemma's configurations; its implementations take the approximation
-    if told is not None and (not isinstance(told, str) or told not in known):
-        raise UnsupportedLanguageModel(f"{config.folder.name} has the activation {quoted(told)}")
+    if told is None or config.values["model_type"] in _FIXED_ACTIVATION:
+        return "gelu" if family.is_gemma else family.activation
+    is_first_gemma = family.is_gemma and not family.local_period
+    if is_first_gemma and told == "gelu":
+        return "gelu"  # so say its configurations; its implementations take the approximation
+    if not isinstance(told, str) or told not in _ACTIVATIONS or (is_first_gemma and _ACTIVATIONS[told] != "gelu"):
+        raise UnsupportedLanguageModel(
+            f"{config.folder.name} has the activation {quoted(told)}; known are {', '.join(_ACTIVATIONS)}"
+        )
+    return _ACTIVATIONS[told]
 
 
 def _query_scale(config: Config, family: Family) -> float | None:
@@ -239,7 +174,10 @@ def _query_scale(config: Config, family: Family) -> float | None:
         return config.real("attention_multiplier", 1.0)
     if family.is_gemma and family.local_period:
         return float(config.real("query_pre_attn_scalar", 256.0) ** -0.5)
-    return None
+    if config.values["model_type"] == "gpt_neo":
+        return 1.0
+    told = config.part("attn_config") if config.values["model_type"] == "mpt" else None
+    return None if told is None or told.values.get("softmax_scale") is None else told.real("softmax_scale")
 
 
 def _cap(config: Config, key: str) -> float:
@@ -252,16 +190,22 @@ def _cap(config: Config, key: str) -> float:
 def _local_layers(config: Config, family: Family, layers: int) -> frozenset[int]:
     """The layers that see a window only. Raises `BadModelFile`, `UnsupportedLanguageModel`."""
     kind = config.values.get("model_type")
-    if kind in ("llama", "granite", "gemma", "olmo2", "glm4", "ernie4_5", "seed_oss"):
-        return frozenset()  # which have no windows, whatever a configuration says
+    if kind in _WITHOUT_WINDOWS:
+        return frozenset()
+    if kind == "gpt_neo":
+        return _alternating(config, layers)
     if config.values.get("sliding_window") is None and not family.is_gemma:
         return frozenset()
-    if kind in ("mistral", "phi3"):
+    if kind in ("mistral", "phi3", "starcoder2"):
         return frozenset(range(layers))
     listed = _listed_kinds(config, layers)
     if kind == "ministral" and listed is None:
         return frozenset(range(layers))
-    is_used = family.is_gemma or kind in ("ministral", "olmo3", "exaone4") or config.truth("use_sliding_window", False)
+    is_used = (
+        family.is_gemma
+        or kind in ("ministral", "olmo3", "exaone4", "cohere2")
+        or config.truth("use_sliding_window", False)
+    )
     if not is_used and (listed is None or kind != "smollm3"):
         return frozenset()
     if listed is not None:
@@ -276,6 +220,20 @@ def _local_layers(config: Config, family: Family, layers: int) -> frozenset[int]
         return frozenset(range(min(first, layers), layers))
     period = config.count("sliding_window_pattern", family.local_period)
     return frozenset(range(layers)) - (frozenset(range(period - 1, layers, period)) if period > 1 else frozenset())
+
+
+def _alternating(config: Config, layers: int) -> frozenset[int]:
+    """The layers that see a window, by lists of kinds and how often each is repeated."""
+    told = config.values.get("attention_types") or [[["global", "local"], layers // 2]]
+    kinds: list[Any] = []
+    for entry in told if isinstance(told, list) else [None]:
+        some, times = entry if isinstance(entry, list) and len(entry) == 2 else (None, None)
+        if not isinstance(some, list) or type(times) is not int or not 0 <= times <= layers or len(some) > layers:
+            raise config.wrong("attention_types", "lists of kinds of layers and how often they come")
+        kinds += some * times
+    if len(kinds) != layers or any(kind not in ("global", "local") for kind in kinds):
+        raise config.wrong("attention_types", f"{layers} layers that are global or local")
+    return frozenset(layer for layer, kind in enumerate(kinds) if kind == "local")
 
 
 def _listed_kinds(config: Config, layers: int) -> list[str] | None:
@@ -293,6 +251,8 @@ def _listed_kinds(config: Config, layers: int) -> list[str] | None:
 
 def _unturned(config: Config, family: Family, layers: int) -> frozenset[int]:
     """The layers that turn nothing."""
+    if not family.turns:
+        return frozenset(range(layers))
     if not family.unturned_period:
         return frozenset()
     told = config.values.get("no_rope_layers")
@@ -347,9 +307,19 @@ def _kind_of_scaling(rope: Config) -> Any:
     return next((kind for kind in told if kind is not None), "default")
 
 
-def _turned(rope: Config, head_size: int) -> int:
-    """Elements of each head that are turned."""
+def _turned(config: Config, rope: Config, head_size: int) -> int:
+    """Elements of each head that are turned. Raises `UnsupportedLanguageModel`."""
+    kind = config.values["model_type"]
+    if kind in ("gptj", "codegen"):
+        turned = config.count("rotary_dim", most=head_size)
+        if turned % 2:
+            raise config.wrong("rotary_dim", "an even number")
+        return turned
     share = rope.real("partial_rotary_factor", 1.0)
+    if share != 1 and kind not in _TURNED_IN_PART:
+        raise UnsupportedLanguageModel(
+            f"{config.folder.name} has partial_rotary_factor {share:g}, which models of the type {kind!r} do not have"
+        )
     turned = int(head_size * share) if share <= 1 else 0
     if turned < 2 or turned % 2:
         raise rope.wrong("partial_rotary_factor", f"a share that turns an even number of {head_size} elements")
@@ -406,7 +376,7 @@ def _listed(rope: Config, key: str, count: int) -> Array:
     """f32[count]: a list of numbers above 0."""
     told = rope.values.get(key)
     is_right = isinstance(told, list) and len(told) == count
-    if not is_right or not all(type(one) in (int, float) and 0 < one <= _GREATEST for one in told):  # type: ignore[union-attr]
+    if not is_right or not all(type(one) in (int, float) and 0 < one <= GREATEST for one in told):  # type: ignore[union-attr]
         raise rope.wrong(key, f"a list of {count} numbers above 0")
     with np.errstate(over="ignore", under="ignore"):  # what is out of range is found by `expect_usable`
         return np.array(told, np.float32)

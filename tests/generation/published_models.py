@@ -101,6 +101,67 @@ CASES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "ernie4_5, biases": ("ernie4_5", {"head_dim": 16, "use_bias": True, "tie_word_embeddings": False}),
     "seed_oss": ("seed_oss", {"head_dim": 16}),
     "seed_oss, biases": ("seed_oss", {"head_dim": 16, "attention_out_bias": True, "mlp_bias": True}),
+    "llama, another activation": ("llama", {"hidden_act": "gelu"}),
+    "gemma3, a cap that the package does not use": (
+        "gemma3_text",
+        {**_GEMMA, "num_hidden_layers": 6, "attn_logit_softcapping": 5.0, "final_logit_softcapping": 3.0},
+    ),
+    "gpt2": ("gpt2", {"n_embd": 32, "n_head": 4, "n_layer": 2, "n_positions": 24, "n_inner": 48}),
+    "gpt_bigcode": ("gpt_bigcode", {"n_embd": 32, "n_head": 4, "n_layer": 2, "n_positions": 24}),
+    "gpt_bigcode, keys of each head": (
+        "gpt_bigcode", {"n_embd": 32, "n_head": 4, "n_layer": 2, "n_positions": 24, "multi_query": False}
+    ),
+    "starcoder2, a window": ("starcoder2", {"sliding_window": 4, "num_hidden_layers": 2}),
+    "gpt_neox": ("gpt_neox", {"hidden_size": 64, "num_hidden_layers": 2}),
+    "gpt_neox, one part behind the other": (
+        "gpt_neox",
+        {
+            "num_hidden_layers": 2, "use_parallel_residual": False,
+            "rope_parameters": {"rope_type": "default", "partial_rotary_factor": 0.5, "rope_theta": 1e4},
+        },
+    ),
+    "bloom, six heads": ("bloom", {"hidden_size": 48, "n_head": 6, "n_layer": 2}),
+    "falcon": ("falcon", {"num_hidden_layers": 2}),
+    "falcon, two norms and groups": (
+        "falcon", {"num_hidden_layers": 2, "new_decoder_architecture": True, "num_kv_heads": 2, "bias": True}
+    ),
+    "falcon, one part behind the other": (
+        "falcon", {"num_hidden_layers": 2, "parallel_attn": False, "multi_query": False}
+    ),
+    "mpt": (
+        "mpt",
+        {
+            "d_model": 32, "n_heads": 4, "n_layers": 2, "max_seq_len": 64,
+            "attn_config": {"clip_qkv": 0.7, "softmax_scale": 0.3},
+        },
+    ),
+    "mpt, the usual scale": (
+        "mpt", {"d_model": 32, "n_heads": 4, "n_layers": 2, "max_seq_len": 64, "attn_config": {"clip_qkv": 0.7}}
+    ),
+    "phi, norms of heads": ("phi", {"num_hidden_layers": 2, "qk_layernorm": True}),
+    "stablelm": ("stablelm", {"num_hidden_layers": 2, "hidden_size": 64}),
+    "stablelm, parallel": (
+        "stablelm",
+        {
+            "num_hidden_layers": 2, "use_parallel_residual": True, "qk_layernorm": True, "use_qkv_bias": True,
+            "rope_parameters": {"rope_type": "default", "partial_rotary_factor": 0.5, "rope_theta": 1e4},
+        },
+    ),
+    "olmo": ("olmo", {"num_hidden_layers": 2, "clip_qkv": 0.5}),
+    "cohere, norms of heads": ("cohere", {"num_hidden_layers": 2, "use_qk_norm": True}),
+    "cohere2": ("cohere2", {"num_hidden_layers": 5, "sliding_window": 4}),
+    "nemotron": ("nemotron", {"num_hidden_layers": 2}),
+    "arcee": ("arcee", {"num_hidden_layers": 2}),
+    "glm": ("glm", {"num_hidden_layers": 2, "head_dim": 16}),
+    "helium": ("helium", {"num_hidden_layers": 2, "head_dim": 8}),
+    "gptj": ("gptj", {"n_embd": 32, "n_head": 4, "n_layer": 2, "n_positions": 64, "rotary_dim": 4}),
+    "codegen": ("codegen", {"n_embd": 32, "n_head": 4, "n_layer": 2, "n_positions": 64, "rotary_dim": 4}),
+    "gpt_neo": (
+        "gpt_neo",
+        {"num_layers": 3, "num_heads": 4, "attention_types": [[["global", "local", "global"], 1]], "window_size": 4},
+    ),
+    "opt": ("opt", {"num_hidden_layers": 2, "ffn_dim": 48, "word_embed_proj_dim": 32}),
+    "persimmon": ("persimmon", {"num_hidden_layers": 2}),
     "gemma3 with eyes": ("gemma3", {**_GEMMA, "num_hidden_layers": 7, "vision_config": _EYES}),
     "mistral3 with eyes": ("mistral3", {"sliding_window": None, "head_dim": 16, "vision_config": _EYES}),
 }  # fmt: skip
@@ -145,7 +206,11 @@ def _made(kind: str, changes: Mapping[str, Any], lengths: Sequence[int]) -> dict
     import torch
     from transformers import CONFIG_MAPPING, AutoModelForCausalLM, AutoModelForImageTextToText
 
-    settings = {**_SIZES, **changes}
+    of_gpt = {"n_embd", "d_model"} & changes.keys()
+    settings = {
+        **({key: _SIZES[key] for key in _SIZES if key.endswith(("_id", "vocab_size"))} if of_gpt else _SIZES),
+        **changes,
+    }
     sees = "vision_config" in settings
     if sees:
         eyes = settings.pop("vision_config")

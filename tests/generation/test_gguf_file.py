@@ -292,7 +292,15 @@ def test_tensors_that_a_family_has_are_missed_and_others_are_refused(family: str
     other = "x" * len(gone)
     path.write_bytes(raw.replace(f"blk.0.{gone}".encode(), f"blk.0.{other}".encode()))
     assert path.read_bytes() != raw
-    with pytest.raises(UnsupportedLanguageModel, match=gone if family != "llama" else f"'blk.0.{other}', for which"):
+    with pytest.raises(UnsupportedLanguageModel, match=f"no tensor 'blk.0.{gone}', which its family has"):
+        gguf_checkpoint(path)
+
+
+def test_a_tensor_more_than_a_family_has_is_refused(tmp_path: Path) -> None:
+    path = write_model(tmp_path / "model.gguf", replace(SMALL, vectors={"blk.0.attn_v_norm.weight": (1.0,) * 8}))
+    with pytest.raises(
+        UnsupportedLanguageModel, match=r"'blk\.0\.attn_v_norm\.weight', for which its family has no place"
+    ):
         gguf_checkpoint(path)
 
 

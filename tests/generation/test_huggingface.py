@@ -11,21 +11,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from opml_dispute.engine.inference import Inference
 from opml_dispute.generation.answer import AnswerShape
 from opml_dispute.generation.families import FAMILIES
 from opml_dispute.generation.files import is_language_model, read_checkpoint
 from opml_dispute.generation.gguf_model import gguf_checkpoint
-from opml_dispute.generation.huggingface import _NAMES, huggingface_checkpoint
-from opml_dispute.generation.huggingface_config import MODEL_TYPES, Config, _local_layers, read_config
+from opml_dispute.generation.huggingface import huggingface_checkpoint
+from opml_dispute.generation.huggingface_config import _local_layers
+from opml_dispute.generation.huggingface_names import _PARTS
+from opml_dispute.generation.huggingface_types import MODEL_TYPES, Config, read_config
 from opml_dispute.generation.program import compile_answer
 from opml_dispute.generation.refusals import BadModelFile, BadPrompt, UnsupportedLanguageModel
 from opml_dispute.generation.safetensors_file import read_safetensors
-from opml_dispute.generation.scores import SCORES, compile_scores
-from opml_dispute.generation.talk import padded
 from opml_dispute.generation.vocabulary import Vocabulary
 from tests.generation.models import LETTERS, Made, weights_of, write_model
-from tests.generation.published_models import SCORES_FILE, prompt_of, write_case, write_safetensors
+from tests.generation.published_models import SCORES_FILE, write_case, write_safetensors
 
 MADE = Made("qwen2", seed=3)
 PUBLISHED = json.loads(SCORES_FILE.read_text())
@@ -42,7 +41,7 @@ def published(folder: Path, made: Made = MADE, **changes: Any) -> Path:
         "tie_word_embeddings": made.tied,
     }  # fmt: skip
     (folder / "config.json").write_text(json.dumps(config | changes))
-    parts = {ours: theirs for theirs, ours in _NAMES.items() if theirs != "mlp.gate_up_proj"}
+    parts = {ours: theirs for theirs, ours in list(_PARTS.items())[:15] if theirs != "mlp.gate_up_proj"}
     tensors = {}
     for name, value in weights_of(made).items():
         if name.startswith("blk."):
@@ -111,16 +110,6 @@ def test_texts_begin_as_the_tokenizer_puts_it(settings: dict[str, Any], begins: 
     assert vocabulary.encode("abc") == ([5, 1, 2, 3] if begins else [1, 2, 3])
 
 
-@pytest.mark.parametrize("case", PUBLISHED)
-def test_scores_are_those_of_the_package_that_publishes_the_model(case: str, tmp_path: Path) -> None:
-    """Of every type, kind of window and scaling of positions; behind the last three tokens of each prompt."""
-    checkpoint = huggingface_checkpoint(write_case(tmp_path / "model", PUBLISHED[case]))
-    for length, expected in PUBLISHED[case]["scores"].items():
-        prompt = prompt_of(int(length))
-        inference = Inference(compile_scores(checkpoint, len(prompt)), {"prompt": padded(prompt, len(prompt))})
-        np.testing.assert_allclose(inference.outputs()[SCORES][-3:], expected, rtol=1e-4, atol=1e-4)
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -142,8 +131,8 @@ def test_scores_are_those_of_the_package_that_publishes_the_model(case: str, tmp
         ),
         ({"rope_scaling": {"type": "longrope", "short_factor": [1.0]}}, "short_factor; expected a list of 4 numbers"),
         ({"rope_scaling": 7}, "rope_scaling; expected an object"),
-        ({"partial_rotary_factor": 0.4}, "turns an even number of 8 elements"),
-        ({"hidden_act": "relu"}, "activation"),
+        ({"partial_rotary_factor": 0.4}, "partial_rotary_factor 0.4, which models of the type 'qwen2' do not have"),
+        ({"hidden_act": "tanh"}, "activation .tanh.; known are silu"),
         ({"use_sliding_window": "yes", "sliding_window": 4}, "use_sliding_window; expected true or false"),
         ({"layer_types": ["full_attention"], "sliding_window": 4}, "a list of 2 kinds of layers"),
         ({"layer_types": ["chunked_attention"] * 2, "sliding_window": 4}, "layers of the kind 'chunked_attention'"),

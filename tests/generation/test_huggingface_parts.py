@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from opml_dispute.generation.huggingface import huggingface_checkpoint
-from opml_dispute.generation.huggingface_config import read_config
+from opml_dispute.generation.huggingface_types import read_config
 from opml_dispute.generation.refusals import BadModelFile, UnsupportedLanguageModel
 from tests.generation.published_models import SCORES_FILE, tensor_of, write_case, write_safetensors
 
@@ -48,8 +48,8 @@ def test_what_a_model_that_sees_leaves_out_of_its_decoder_has_the_defaults_of_th
         inner = {**text, **({} if quantised else {"quantization_config": {"quant_method": "fp8"}})}
         with pytest.raises(UnsupportedLanguageModel, match="quantised"):
             read_config(tmp_path, {"model_type": "gemma3", "text_config": inner, **quantised})
-    with pytest.raises(UnsupportedLanguageModel, match=r"type 'bloom'; known are llama, .*, mistral3"):
-        read_config(tmp_path, {"model_type": "mistral3", "text_config": {"model_type": "bloom"}})
+    with pytest.raises(UnsupportedLanguageModel, match=r"type 'mamba'; known are llama, .*, mistral3"):
+        read_config(tmp_path, {"model_type": "mistral3", "text_config": {"model_type": "mamba"}})
 
 
 @pytest.mark.parametrize(
