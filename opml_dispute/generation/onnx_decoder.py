@@ -354,10 +354,16 @@ class OnnxLoop:
         return g.constant(known[name])
 
     def _nothing(self, value: onnx.ValueInfoProto) -> Tensor:
-        """What came before the prompt: no slots."""
+        """What came before the prompt: no slots. Sizes that the graph leaves open are those that its files tell of."""
         dims = value.type.tensor_type.shape.dim
         grows = next((i for i, dim in enumerate(dims) if "past" in dim.dim_param), len(dims) - 2)
-        return self.g.constant(np.zeros(self._shape(value, grows, {grows: 0}), np.float32))
+        sizes = {grows: 0}
+        for i, dim in enumerate(dims):
+            told = self.model.files.size_of_state(i) if len(dims) == 4 else None
+            is_open = not dim.HasField("dim_value") and not {dim.dim_param, f"{value.name}.{i}"} & self.dims.keys()
+            if told and is_open and i != grows:
+                sizes[i] = told
+        return self.g.constant(np.zeros(self._shape(value, grows, sizes), np.float32))
 
     def _shape(self, value: onnx.ValueInfoProto, grows: int, sizes: Mapping[int, int]) -> Shape:
         """The shape of an input, for one text. Raises `UnsupportedLanguageModel` if a dimension is open."""

@@ -93,6 +93,20 @@ class DecoderFiles:
         value = self.settings.get("pad_token_id")
         return value if type(value) is int and 0 <= value < _MOST_TOKENS else 0
 
+    def size_of_state(self, dimension: int) -> int | None:
+        """Of keys and values of four dimensions: how many key heads (1) or elements of a head (3) the files tell of."""
+        heads = self._count("num_attention_heads")
+        if dimension == 1:
+            return self._count("num_key_value_heads") or heads
+        if dimension != 3:
+            return None
+        width, told = self._count("hidden_size"), self._count("head_size") or self._count("head_dim")
+        return told or (width // heads if width and heads else None)
+
+    def _count(self, key: str) -> int | None:
+        value = self.settings.get(key)
+        return value if type(value) is int and 1 <= value <= _MOST_TOKENS else None
+
     @property
     def window(self) -> int | None:
         """A token sees so many positions at most; None if no file says so."""

@@ -48,6 +48,9 @@ class OnnxMade:
     embedding: Literal["", "tokens", "pictures", "layers"] = ""
     """Of a graph of its own: of tokens alone, with rows for pictures too, or with rows for every layer too."""
 
+    names_sizes: bool = False
+    """Whether the sizes of keys and values have names in the graph, and stand in genai_config.json."""
+
     @property
     def width(self) -> int:
         return self.heads * self.head_size
@@ -114,6 +117,8 @@ class DecoderWriter(Graph):
         """The whole graph."""
         made = self.made
         kv: list[int | str] = ["batch_size", made.kv_heads, "past_sequence_length", made.head_size]
+        if made.names_sizes:
+            kv = ["batch_size", "kv_heads", "past_sequence_length", "kv_cache_dim"]
         kind = TensorProto.FLOAT16 if made.half else TensorProto.FLOAT
         x, ids = "", self.embedded(kind) if made.embedding else ""
         if not ids:
@@ -297,6 +302,9 @@ def write_decoder(folder: Path, made: OnnxMade, *, end_tokens: Sequence[int] = (
     folder.mkdir(parents=True, exist_ok=True)
     config: dict[str, Any] = {"model_type": "tiny", "max_position_embeddings": made.context, "hidden_size": made.width}
     (folder / "config.json").write_text(json.dumps(config | {"eos_token_id": list(end_tokens)}))
+    if made.names_sizes:
+        sizes = {"head_size": made.head_size, "num_attention_heads": made.heads, "num_key_value_heads": made.kv_heads}
+        (folder / "genai_config.json").write_text(json.dumps({"model": {"decoder": sizes}}))
     later = DecoderWriter(made).write()
     if made.embedding:
         onnx.save(DecoderWriter(made).embedding(), folder / EMBEDDING_FILES[made.embedding])
@@ -349,7 +357,9 @@ def greedy(folder: Path, made: OnnxMade, prompt: Sequence[int], tokens: int) -> 
             made_rows = embedding.run(None, {value.name: given[value.name] for value in embedding.get_inputs()})
             given |= {value.name: row for value, row in zip(embedding.get_outputs(), made_rows, strict=True)}
         for value in session.get_inputs():
-            if value.name.startswith("past"):
+            if value.name.startswith("past") and made.names_sizes:
+                given[value.name] = states.get(value.name, np.zeros((1, made.kv_heads, 0, made.head_size), kind))
+            elif value.name.startswith("past"):
                 shape = [size if isinstance(size, int) else 0 if "past" in size else 1 for size in value.shape]
                 given[value.name] = states.get(value.name, np.zeros(shape, kind))
         names = [value.name for value in session.get_outputs()]

@@ -28,6 +28,7 @@ MADE = {
     "two files": OnnxMade("two files", seed=3),
     "genai": OnnxMade("genai", seed=4, head_size=16),
     "genai, four bits": OnnxMade("genai", seed=8, head_size=16, bits=4),
+    "genai, sizes by name": OnnxMade("genai", seed=4, head_size=16, names_sizes=True),
     "positions of the past": OnnxMade("positions of the past", seed=5),
     "positions of the mask": OnnxMade("positions of the mask", seed=6),
     "merged, embedded": OnnxMade("merged", seed=9, embedding="tokens"),
