@@ -23,6 +23,7 @@ from onnx import AttributeProto, TensorProto
 from opml_dispute.model import elements
 from opml_dispute.model.attributes import listed, text_of
 from opml_dispute.model.builder import Builder
+from opml_dispute.model.fewest import Fewest
 from opml_dispute.model.graph_inputs import (
     bind,
     constant_texts,
@@ -35,6 +36,7 @@ from opml_dispute.model.graph_inputs import (
     sparse_values,
 )
 from opml_dispute.model.lower import LoweringEntry, Value, find
+from opml_dispute.model.lower.control import MAX_ITERATIONS
 from opml_dispute.model.mapped_weights import Parts
 from opml_dispute.model.needed import needed
 from opml_dispute.model.onnx_file import domain_name
@@ -121,6 +123,8 @@ class Importer:
         if unbound:
             raise UnboundDimension(unbound)
         opsets = {domain_name(opset.domain): opset.version for opset in self.model.opset_import}
+        fewest = Fewest(self._functions, most_iterations=MAX_ITERATIONS, with_room=self._rooms)
+        self.builder.meter.foreseen(fewest.of_graph(graph))
         for tensor in graph.initializer:
             if tensor.name not in scope.values:
                 scope.values[tensor.name] = self._initializer(tensor)

@@ -92,6 +92,12 @@ class Meter:
             raise ModelTooDear("nodes of its graphs lowered", "lowered", self.limits.lowered)
         self.check_time()
 
+    def foreseen(self, count: int) -> None:
+        """Refuse `count` nodes of ONNX graphs before the first of them is lowered. Raises `ModelTooDear`."""
+        if self._lowered + count > self.limits.lowered:
+            at = f" ({count:,} at least)"
+            raise ModelTooDear("nodes of its graphs lowered", "lowered", self.limits.lowered, at=at)
+
     def rounds(self, count: int, operations: int) -> None:
         """Refuse `count` more rounds of `operations` each before the first is made. Raises `ModelTooDear`."""
         if self._operations + count * operations > self.limits.operations:

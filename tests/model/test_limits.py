@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import resource
 import time
+from collections.abc import Callable
 
 import numpy as np
 import onnx
 import pytest
 
 from opml_dispute.model.compiler import compile_model
+from opml_dispute.model.fewest import Fewest
 from opml_dispute.model.limits import BadLimit, Limits, ModelTooDear
 from opml_dispute.model.refusals import ModelError, UnsupportedOp
 from tests.model.graphs import Graph, parsed
@@ -143,3 +145,68 @@ def test_a_limit_that_cannot_be_read_is_refused(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setenv("OPML_LIMITS", text)
     with pytest.raises(BadLimit, match="no limit"):
         Limits.of_environment()
+
+
+def doubling(depth: int) -> onnx.ModelProto:
+    """Functions, each of which calls the one before it twice: the last one does 2**depth things."""
+    calls = "\n".join(
+        f"""<domain: "local", opset_import: ["" : 18, "local" : 1]>
+        f{level} (x) => (y) {{ z = local.f{level - 1} (x) y = local.f{level - 1} (z) }}"""
+        for level in range(1, depth + 1)
+    )
+    return onnx.parser.parse_model(f"""
+        <ir_version: 8, opset_import: ["" : 18, "local" : 1]>
+        agraph (float[3] x) => (float[3] y) {{ y = local.f{depth} (x) }}
+        <domain: "local", opset_import: ["" : 18]> f0 (x) => (y) {{ y = Identity (x) }}
+        {calls}""")
+
+
+def nested_loops(depth: int, trips: int) -> onnx.ModelProto:
+    """Loops inside one another, of so many iterations each, that only hand a value on."""
+    body, given = "y0 = Identity (v0)", "v0"
+    for level in range(1, depth + 1):
+        body = f"""y{level} = Loop (n, go, v{level}) <body = b{level} (int64 i{level}, bool c{level}, float[3] {given})
+            => (bool k{level}, float[3] y{level - 1}) {{ k{level} = Identity (c{level}) {body} }}>"""
+        given = f"v{level}"
+    return parsed(f"""
+        agraph (float[3] {given}) => (float[3] y{depth}) {{
+            n = Constant <value = int64 {{{trips}}}> ()
+            go = Constant <value = bool {{1}}> ()
+            {body}
+        }}""")
+
+
+@pytest.mark.parametrize("make", [lambda: doubling(60), lambda: nested_loops(3, 256)], ids=["functions", "loops"])
+def test_what_multiplies_in_a_small_file_is_refused_before_anything_is_lowered(
+    make: Callable[[], onnx.ModelProto],
+) -> None:
+    started = time.process_time()
+    with pytest.raises(ModelTooDear, match=r"more than 1,048,576 nodes of its graphs lowered \([0-9,]+ at least\)"):
+        compile_model(make())
+    assert time.process_time() - started < 2.0
+
+
+@pytest.mark.parametrize("make", [lambda: doubling(6), lambda: nested_loops(2, 12)], ids=["functions", "loops"])
+def test_what_is_foreseen_is_what_is_lowered(make: Callable[[], onnx.ModelProto]) -> None:
+    model = make()
+    functions = {(f.domain, f.name, f.overload): f for f in model.functions}
+    least = Fewest(functions, most_iterations=65_536).of_graph(model.graph)
+    compile_model(model, limits=Limits(lowered=least))
+    with pytest.raises(ModelTooDear, match="at least"):
+        compile_model(model, limits=Limits(lowered=least - 1))
+
+
+def test_of_an_if_the_smaller_branch_is_foreseen() -> None:
+    """The other one, a long loop, is not taken here."""
+    turn = "(int64 i, bool go, float[3] u) => (bool again, float[3] t) { again = Identity (go) t = Neg (u) }"
+    loop = f"Loop (many, yes, x) <body = turn {turn}>"
+    model = parsed(f"""
+        agraph (float[3] x) => (float[3] y) {{
+            many = Constant <value = int64 {{5000}}> ()
+            yes = Constant <value = bool {{1}}> ()
+            y = If (yes) <
+                then_branch = cheap () => (float[3] a) {{ a = Neg (x) }},
+                else_branch = dear () => (float[3] b) {{ b = {loop} }}
+            >
+        }}""")
+    assert compile_model(model, limits=Limits(lowered=10)).node_count == 1
