@@ -20,6 +20,7 @@ from opml_dispute.engine.mapped_files import map_file
 from opml_dispute.generation.checkpoint import Weight
 from opml_dispute.generation.refusals import BadModelFile, UnsupportedLanguageModel
 from opml_dispute.model.tensor import Array
+from opml_dispute.reading import Unreadable, read_bytes
 
 MAGIC: Final = b"GGUF"
 VERSIONS: Final = (2, 3)
@@ -76,9 +77,9 @@ class GgufFile:
 def is_gguf(path: Path) -> bool:
     """Whether a file begins as GGUF does; False for what cannot be read."""
     try:
-        with path.open("rb") as file:
-            return path.is_file() and file.read(len(MAGIC)) == MAGIC
-    except (OSError, ValueError):
+        # Before it is opened: a pipe would wait for a writer.
+        return path.is_file() and read_bytes(path, max_bytes=len(MAGIC), cut=True)[: len(MAGIC)] == MAGIC
+    except (Unreadable, OSError, ValueError):
         return False
 
 

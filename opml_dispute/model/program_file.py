@@ -79,9 +79,13 @@ def read_program(path: Path) -> Program:
     Raises `ProgramFileError` if there is no such file, or if it holds anything but exactly those bytes.
     """
     try:
+        if path.exists() and not path.is_file():  # a pipe would wait for a writer, or never end
+            raise ProgramFileError(f"cannot read {path}: it is no regular file; expected a compiled program")
         raw = path.read_bytes()
     except OSError as error:
         raise ProgramFileError(f"cannot read {path}: {error.strerror}; expected a compiled program") from None
+    except ValueError:
+        raise ProgramFileError(f"cannot read {path}: no file can have this name") from None
     if raw[: len(FILE_MAGIC)] != FILE_MAGIC:
         raise ProgramFileError(f"{path} is not a compiled program")
     if hashlib.sha256(memoryview(raw)[:-DIGEST_BYTES]).digest() != raw[-DIGEST_BYTES:]:

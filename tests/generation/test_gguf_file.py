@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import struct
 from dataclasses import replace
@@ -228,7 +229,8 @@ def test_an_unknown_encoding_is_named(tmp_path: Path) -> None:
 
 
 def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
-    for path in (tmp_path, tmp_path / "nothing", Path("/dev/zero")):
+    os.mkfifo(tmp_path / "pipe")  # which a reader would wait for a writer of
+    for path in (tmp_path, tmp_path / "nothing", Path("/dev/zero"), tmp_path / "pipe", Path("a\0b")):
         assert not is_gguf(path)
         with pytest.raises(BadModelFile):
             read_gguf(path)

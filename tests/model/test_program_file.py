@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 from pathlib import Path
 from typing import Any
@@ -145,6 +146,10 @@ def test_a_description_that_is_no_table_is_refused() -> None:
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")  # which a reader would wait for a writer of
+    for strange in (tmp_path / "pipe", tmp_path, Path("/dev/zero"), Path("a\0b")):
+        with pytest.raises(ProgramFileError, match="cannot read"):
+            read_program(strange)
     with pytest.raises(ProgramFileError, match=r"nothing\.program"):
         read_program(tmp_path / "nothing.program")
 
