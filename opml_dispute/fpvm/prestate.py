@@ -12,5 +12,5 @@ from typing import Final
 
 from opml_dispute.primitives import StateHash
 
-ABSOLUTE_PRESTATE: Final = StateHash(bytes.fromhex("037e703c952db12c95f49a5422c6d7b4d85300e572a92028c171dded39fb507c"))
+ABSOLUTE_PRESTATE: Final = StateHash(bytes.fromhex("03f77a38ee67f04ef329e48c36495d58ca2478cca29eed908f503ed9f7e42f0c"))
 """First byte 3: the VM has not exited."""

@@ -18,6 +18,7 @@ GUEST_SOURCES: tuple[str, ...] = (
     "guest/oracle.c",
     "guest/memory.c",
     "program/record.c",
+    "program/settle.c",
     "program/steps.c",
     "program/transition.c",
     *(f"kernels/{name}.c" for name in KERNELS),

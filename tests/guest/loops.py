@@ -42,6 +42,7 @@ TRIPS: Final[Mapping[str, tuple[int, ...]]] = {
     "walk_next": (1, 1),
     "walk_begin": (9, 4),  # dimensions, operands
     "record_check": (8, 8),  # dimensions
+    "record_settle": (8, 8),  # operands or components, dimensions
     **dict.fromkeys(
         (
             "row_length",

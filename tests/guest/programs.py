@@ -92,13 +92,15 @@ def image(arrays: Sequence[tuple[int, npt.NDArray[Any]]]) -> bytes:
     return bytes(out)
 
 
-def inference(case: Case, overrides: Mapping[int, Sequence[Override]] | None = None) -> Inference:
-    """The native run of a case's record as a program of one node."""
+def inference(
+    case: Case, overrides: Mapping[int, Sequence[Override]] | None = None, *, raw: bytes | None = None
+) -> Inference:
+    """The native run of a case's record (`raw`, if given) as a program of one node."""
     lo, hi = extent(case)
     changes = dict(overrides or {})
     if hi > lo:
         changes[0] = [(lo, big_endian(case.before(hi - lo))), *changes.get(0, ())]
-    made = program([case.record.pack()], case.arrays, inputs=specs(case))
+    made = program([case.record.pack() if raw is None else raw], case.arrays, inputs=specs(case))
     return Inference(made, image(case.arrays), overrides=changes)
 
 

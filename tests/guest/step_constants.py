@@ -19,6 +19,7 @@ from pathlib import Path
 
 from opml_dispute.model.block_formats import BlockFormat
 from opml_dispute.model.opcodes import Binary, Opcode, Unary
+from opml_dispute.primitives import RECORD_BYTES
 from opml_dispute.toolchain.guest_flags import GUEST_FLAGS, GUEST_SOURCES
 from opml_dispute.toolchain.native import NATIVE
 
@@ -176,7 +177,7 @@ class _Deriving:
     def _move(self) -> tuple[int, ...]:
         """An element of 1, 2, 4, 8 bytes: alone; in words of four or eight bytes, four at a time; or byte by byte."""
         memcpy, strided = self.code.function("memcpy").loops, max(_bodies(self.code.function("copy_row").loops))
-        four_words = max(loop.body for loop in memcpy if loop.stores == 0 or loop.stores >= OPERANDS)
+        four_words = self._four_words()
         byte = memcpy[-1].body
         return max(byte, strided), max(2 * byte, strided), *(max(ceil(four_words / 4), strided),) * 2
 
@@ -205,6 +206,8 @@ class _Deriving:
     # Kernels of their own
 
     def _contract(self, kinds: Sequence[str]) -> list[dict[str, int]]:
+        call = max(_bodies(self.code.function("kernel_contract").loops[-1].inside[1:]))
+
         def block(shape: str) -> dict[str, int]:
             found = []
             for kind in kinds:
@@ -213,7 +216,8 @@ class _Deriving:
                 others = sum(
                     3 * loop.body + 12 * sum(_bodies(loop.inside)) for loop in function.loops if loop is not main
                 )
-                found.append((function.once + others, _whole(main)))
+                # `once` has a turn, which the record's count has too; the caller's loop is gone through as well.
+                found.append((function.once - main.body + others + call, _whole(main)))
             return {"block": max(once for once, _ in found), "step": max(step for _, step in found)}
 
         return [block(shape) for shape in ("4x4", "4x1", "1x4", "1x1")]
@@ -264,9 +268,12 @@ class _Deriving:
 
     def _walk_copy(self) -> int:
         """Copying a walk: memcpy, called once already."""
+        return WALK_COPY_BYTES // 32 * self._four_words() + self._memcpy_ends()
+
+    def _four_words(self) -> int:
+        """A turn of memcpy's loops of four words."""
         memcpy = self.code.function("memcpy").loops
-        four_words = max(loop.body for loop in memcpy if loop.stores == 0 or loop.stores >= OPERANDS)
-        return WALK_COPY_BYTES // 32 * four_words + self._memcpy_ends()
+        return max(loop.body for loop in memcpy if loop.stores == 0 or loop.stores >= OPERANDS)
 
     def _reduce(self, kind: str) -> dict[str, int]:
         outputs = _one(self._row_loop("kernel_reduce"))
@@ -303,8 +310,9 @@ class _Deriving:
 
     def _node(self) -> int:
         """
-        Everything that a node does once: starting, the oracle, mapping, validation, this very bound, preparing walks,
-        freeing, reading the root. The kernel's part is the largest of any kernel's, its first row included.
+        Everything that a node does once: starting, the oracle, mapping, copying the record, validation, this very
+        bound, preparing walks, freeing, reading the root. The kernel's part is the largest of any kernel's, its first
+        row included.
         """
         f = self.code.function
         kernels = [name for name in self.code.names if name.startswith("kernel_") and name not in _DISPATCH]
@@ -313,7 +321,8 @@ class _Deriving:
         checks = f("indices_check"), f("block_indices_check")
         looked = max(check.once + 7 * sum(loop.body for loop in check.loops[:-1]) for check in checks)
         carries = 8 * sum(loop.body + 3 * sum(_bodies(loop.inside)) for loop in f("walk_next").loops)
-        total = f("__start").once + f("run").once + 7 * f("zero").once + looked + setup + 3 * carries
+        record = RECORD_BYTES // 32 * self._four_words()
+        total = record + f("__start").once + f("run").once + 7 * f("zero").once + looked + setup + 3 * carries
         return -(-total // 1024) * 1024
 
 

@@ -9,6 +9,7 @@ from opml_dispute.model.opcodes import Binary, DType, Opcode, Unary
 from tests.guest.programs import DIFFERENT, EQUAL, inference, run_node
 from tests.kernels import cases
 from tests.kernels.maker import Case, Maker
+from tests.kernels.spare import with_spare_words
 
 
 def agrees(case: Case) -> bool:
@@ -23,6 +24,16 @@ def test_guest_and_host_agree_on_random_nodes(opcode: Opcode) -> None:
     for seed in range(60):
         case = cases.case(np.random.default_rng([opcode, seed]), opcode, awkward=seed % 4 != 0)
         assert agrees(case), f"seed {seed}: {case.record} {case.record.imm} {case.record.body}"
+
+
+@pytest.mark.parametrize("opcode", Opcode)
+def test_guest_and_host_agree_whatever_the_words_are_that_no_rule_reads(opcode: Opcode) -> None:
+    for seed in range(6):
+        case = cases.case(np.random.default_rng([opcode, seed, 11]), opcode)
+        expected, states = inference(case), inference(case, raw=with_spare_words(case.record.pack(), seed))
+        assert states.status == 0
+        assert run_node(states).exit_code == EQUAL, case.record
+        assert states.output_image() == expected.output_image()
 
 
 @pytest.mark.parametrize("function", Unary)

@@ -22,7 +22,7 @@ from opml_dispute.model.opcodes import Binary, DType, Opcode, Unary
 from opml_dispute.model.record import Free, Record, program_header, strided_body
 from tests.guest.programs import EQUAL, BareProgram, image, inference, program, run_node, specs
 from tests.kernels import cases
-from tests.kernels.maker import Array, Maker, words
+from tests.kernels.maker import Array, Maker, body, words
 
 BAD_PROGRAM, BAD_OPCODE, BAD_DTYPE, BAD_SHAPE, BAD_OPERAND, BAD_FREE, OUT_OF_RANGE = range(1, 8)
 
@@ -148,6 +148,27 @@ def test_program_of_no_nodes_stays_where_it_is() -> None:
     states = Inference(made, b"")
     assert states.state_root(0) == states.state_root(1)
     assert run_node(states, 0, disputed=states.state_root(0)).exit_code == EQUAL
+
+
+def test_windows_whose_taps_lie_2_to_the_63_away_are_refused() -> None:
+    """The host took their coordinates for negative ones, which lie before the input's end, and read far outside."""
+    for size, status in ((1 << 31, BAD_SHAPE), ((1 << 31) - 1, 0)):
+        window = (1, 1, 1, 1, 1, 1, 1, 1, *(size, 1, 1) * 3, -size, 0, 0, size, 1, 1, 0, 0, 0)
+        record = Record(
+            Opcode.CONV,
+            DType.F32,
+            ARENA.offset,
+            (INPUT.offset, WEIGHTS.offset),
+            (DType.F32, DType.F32),
+            1,
+            size - 2,
+            size,
+            body=body(*window),
+        )
+        judged = validate_records(record.pack())
+        assert judged.status[0] == status
+        reach = (size + 1) * size + size + (size - 1) * size
+        assert (reach < 1 << 63) == (status == 0)
 
 
 GOOD = fill(ARENA.offset, 16)

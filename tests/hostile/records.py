@@ -31,6 +31,7 @@ from tests.hostile.campaign import Move, random_number
 from tests.kernels.bench import FAST, PLAIN, VM_BYTES
 from tests.kernels.cases import case, contract, conv
 from tests.kernels.maker import PRODUCTS, Case, Maker
+from tests.kernels.spare import with_spare_words
 
 MOST_WORK: Final = 1 << 20
 """Inner steps of a record that is run; a larger one is only judged."""
@@ -57,6 +58,8 @@ class Records:
     def moves(self, rng: random.Random) -> list[Move]:
         """A good record, and what is made of it."""
         moves = [_random_case(rng)]
+        if rng.random() < 0.3:
+            return [*moves, ("spare", rng.randrange(1 << 16))]
         return moves + (_record_edits(rng, _made(*moves[0][1:]).record.pack()) if rng.random() < 0.85 else [])
 
     def play(self, moves: Sequence[Move]) -> None:
@@ -241,6 +244,8 @@ def _edited_record(raw: bytes, moves: Sequence[Move]) -> bytes:
             out[arguments[0]] = arguments[1]
         elif name == "word":
             out[arguments[0] : arguments[0] + 8] = arguments[1].to_bytes(8, "big")
+        elif name == "spare":
+            out = bytearray(with_spare_words(bytes(out), arguments[0]))
     return bytes(out)
 
 

@@ -27,20 +27,20 @@ class Bench:
     def __init__(self) -> None:
         self.segment = SegmentMemory(vm_bytes=False, threads=1)
 
-    def run(self, case: Case, mode: int = PLAIN) -> tuple[int, Array]:
-        """The status, and the output's extent after running `case`, as elements in host order."""
+    def run(self, case: Case, mode: int = PLAIN, raw: bytes | None = None) -> tuple[int, Array]:
+        """The status, and the output's extent after running `case`, as elements in host order; `raw`: its record."""
         memory, swap = self.segment.memory, mode == VM_BYTES
         lo, hi = extent(case)
         dtype = case.record.dtype_out.numpy
         for offset, array in case.arrays:
             memory[offset : offset + array.nbytes] = _bytes(array, swap)
         memory[lo:hi] = _bytes(case.before(hi - lo), swap)
-        status = native().opml_kernel(self.segment.address, case.record.pack(), mode)
-        raw = memory[lo:hi].copy()
+        status = native().opml_kernel(self.segment.address, case.record.pack() if raw is None else raw, mode)
+        seen = memory[lo:hi].copy()
         memory[lo:hi] = 0
         for offset, array in case.arrays:
             memory[offset : offset + array.nbytes] = 0
-        words = raw.view(f">u{dtype.itemsize}" if swap else f"=u{dtype.itemsize}").astype(f"=u{dtype.itemsize}")
+        words = seen.view(f">u{dtype.itemsize}" if swap else f"=u{dtype.itemsize}").astype(f"=u{dtype.itemsize}")
         return status, words.view(dtype)
 
 

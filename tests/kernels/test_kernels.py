@@ -12,11 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from opml_dispute.engine.segment_memory import validate_records
 from opml_dispute.model.opcodes import Binary, DType, Opcode, Unary
 from opml_dispute.model.recorder import MOVES
 from tests.kernels import cases
 from tests.kernels.bench import FAST, PLAIN, VM_BYTES, Bench, extent, same_bits
 from tests.kernels.maker import Array, Case, Maker
+from tests.kernels.spare import with_spare_words
 from tests.model import interpreter
 from tests.model.interpreter.segment import Segment
 
@@ -50,6 +52,24 @@ def close(found: Array, expected: Array, dtype: DType) -> bool:
 def show(case: Case) -> str:
     record = case.record
     return f"{record} imm {record.imm} body {record.body}"
+
+
+@pytest.mark.parametrize("opcode", Opcode)
+def test_words_that_no_rule_reads_change_nothing(bench: Bench, opcode: Opcode) -> None:
+    """Neither what the validator says nor a bit of the answer, however the record is run."""
+    for seed in range(25):
+        case = cases.case(np.random.default_rng([opcode, seed, 11]), opcode)
+        raw = case.record.pack()
+        strange = with_spare_words(raw, seed)
+        plain, odd = validate_records(raw), validate_records(strange)
+        assert odd.status[0] == 0
+        assert (odd.extents == plain.extents).all()
+        assert odd.steps[0] == plain.steps[0]
+        status, expected = bench.run(case)
+        for mode in (PLAIN, FAST, VM_BYTES):
+            found = bench.run(case, mode, raw=strange)
+            assert found[0] == status
+            assert same_bits(found[1], expected), show(case)
 
 
 @pytest.mark.parametrize("opcode", Opcode)

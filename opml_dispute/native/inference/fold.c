@@ -14,6 +14,7 @@ EXPORT int opml_fold(uint8_t *base, const uint8_t *record, const uint64_t *moved
     int status = record_check(&r, 0);
     if (status != ST_OK)
         return status;
+    record_settle(&r);
     r.out += moved[0];
     for (unsigned j = 0; j < r.n_in; j++)
         r.in[j] += moved[1 + j];

@@ -253,6 +253,7 @@ EXPORT int opml_kernel(uint8_t *base, const uint8_t *record, int fast)
     int status = record_check(&r, 0);
     if (status != ST_OK)
         return status;
+    record_settle(&r);
     status = (int)(fast == 2 ? kernel_check_data_bytes : fast ? fast_check_data : kernel_check_data)(base, &r);
     if (status != ST_OK)
         return status;

@@ -333,6 +333,8 @@ EXPORT struct schedule *opml_schedule_new(struct ml *ml, struct weights *weights
         struct record *r = &s->step[i].record;
         uint64_t number = plan[i].record;
         record_decode(r, number < nodes ? records + number * RECORD_BYTES : copies + (number - nodes) * RECORD_BYTES);
+        if (record_check(r, 0) == ST_OK)
+            record_settle(r);
         r->hi = plan[i].hi; /* of the last of the records that the step takes together */
         r->n_free = 0;      /* freed blocks are not in the segment */
         memset(r->free, 0, sizeof r->free);

@@ -86,7 +86,8 @@ struct conv {
                     u32 line = (u64)in_d < (u64)c->g.input[0] && (u64)in_h < (u64)c->g.input[1];                       \
                     /* Of a line in the padding no column is inside, however far taps go. */                           \
                     u64 inside = line ? width : 0, column = (u64)at[2];                                                \
-                    const u8 *from = x + in_d * c->plane + in_h * c->row;                                              \
+                    /* Of a line in the padding this is no address, and nothing is read from it. */                    \
+                    const u8 *from = (const u8 *)((u64)x + (u64)in_d * (u64)c->plane + (u64)in_h * (u64)c->row);       \
                     for (i64 t = c->g.kernel[2]; t; t--) {                                                             \
                         __typeof__(ld_##A(x)) value[4];                                                                \
                         for (unsigned j = 0; j < nr; j++) {                                                            \
@@ -212,8 +213,9 @@ void KERNEL(kernel_conv)(u8 *segment, const struct record *r, u64 lo, u64 hi)
     c.row = g->input[2] * x_width;
     c.plane = g->input[1] * c.row;
     c.channel = g->input[0] * c.plane;
-    c.step_d = g->dilation[0] * c.plane;
-    c.step_h = g->dilation[1] * c.row;
+    /* Of windows inside: a single tap may have any dilation. */
+    c.step_d = g->kernel[0] == 1 ? 0 : (i64)((u64)g->dilation[0] * (u64)c.plane);
+    c.step_h = g->kernel[1] == 1 ? 0 : (i64)((u64)g->dilation[1] * (u64)c.row);
     c.step_w = g->dilation[2] * x_width;
     c.apart = g->stride[2] * x_width;
     c.o_width = (i64)dtype_bytes(r->dtype_out);

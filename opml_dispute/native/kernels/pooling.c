@@ -47,6 +47,8 @@ static i64 padded_taps(const struct place *p, const struct window *g, int d)
         i64 first[3], end[3];                                                                                          \
         for (int d = 0; d < 3; d++)                                                                                    \
             place_taps(&p, &g, d, &first[d], &end[d]);                                                                 \
+        if (first[2] == end[2]) /* no tap at all: no address of one either */                                          \
+            end[0] = first[0];                                                                                         \
         BODY;                                                                                                          \
         place_next(&p, &g);                                                                                            \
         if (++position == g.out_size) {                                                                                \

@@ -337,7 +337,8 @@ static int strided_ok(const struct record *r, struct extent *e)
 
 static int windows_ok(const struct record *r, struct extent *e)
 {
-    const int64_t *body = r->body, limit = 1ll << 31;
+    /* INVARIANT: with this limit no coordinate of a tap, three windows behind the last included, reaches 2^63. */
+    const int64_t *body = r->body, limit = (1ll << 31) - 1;
     uint64_t spatial = (uint64_t)body[0], input = 1, kernel = 1, output = 1;
     if (spatial < 1 || spatial > 3)
         return 0;

@@ -87,6 +87,11 @@ void record_decode(struct record *r, const uint8_t *bytes);
  * `extent` (of 1 + RECORD_MAX_IN; the output first, then n_in inputs) may be null. */
 int record_check(const struct record *r, struct extent *extent);
 
+/* Makes zero the strides and distances of a record that name no second element, and those of operands that are not there.
+ * No rule bounds them, and a kernel would multiply with them. The node's answer is the same.
+ * ASSUMES record_check(r) said ST_OK. */
+void record_settle(struct record *r);
+
 /* VM steps that the node takes at most, whatever its data; record_check(r) must have said ST_OK (steps.c). */
 uint64_t record_steps(const struct record *r);
 #endif

@@ -11,7 +11,7 @@ struct block_steps { uint16_t block, step; };
 struct window_steps { uint16_t window, channel, line, tap; };
 struct reduce_steps { uint16_t output, row, chunk, element; };
 
-#define NODE_STEPS 27648u
+#define NODE_STEPS 28672u
 static const uint16_t ROW[] = {
     [OP_COPY] = 496, [OP_FILL] = 272, [OP_UNARY] = 410, [OP_BINARY] = 445, [OP_SELECT] = 283, [OP_CAST] = 466,
     [OP_REDUCE] = 643, [OP_ARGREDUCE] = 610, [OP_GATHER] = 536, [OP_SCATTER] = 606, [OP_TOPK] = 1900, [OP_SCAN] = 283,
@@ -63,30 +63,30 @@ static const uint16_t MOVE[] = {6, 10, 6, 6};
 #define GATHERED 176u
 #define SCATTERED 239u
 static const struct block_steps CONTRACT[][4] = {
-    {{968, 29}, {280, 13}, {280, 13}, {80, 7}}, /* f32 */
-    {{1022, 198}, {366, 87}, {372, 87}, {117, 36}}, /* f16 */
-    {{990, 51}, {293, 26}, {293, 26}, {84, 11}}, /* bf16 */
-    {{254, 80}, {65, 21}, {67, 21}, {22, 9}}, /* small integers */
-    {{288, 118}, {68, 24}, {70, 24}, {22, 9}}, /* i64 */
+    {{960, 29}, {288, 13}, {288, 13}, {94, 7}}, /* f32 */
+    {{941, 198}, {300, 87}, {306, 87}, {102, 36}}, /* f16 */
+    {{960, 51}, {288, 26}, {288, 26}, {94, 11}}, /* bf16 */
+    {{195, 80}, {65, 21}, {67, 21}, {34, 9}}, /* small integers */
+    {{191, 118}, {65, 24}, {67, 24}, {34, 9}}, /* i64 */
 };
 #define CONTRACT_GROUP 389u
 static const struct window_steps CONV_EDGE[][2] = {
-    {{996, 14, 66, 63}, {377, 14, 58, 34}}, /* f32 */
-    {{1045, 17, 53, 222}, {471, 15, 66, 112}}, /* f16 */
-    {{1016, 16, 68, 85}, {388, 14, 58, 47}}, /* bf16 */
-    {{513, 26, 92, 122}, {265, 26, 84, 51}}, /* small integers */
-    {{846, 23, 93, 134}, {570, 23, 84, 52}}, /* i64 */
+    {{994, 18, 62, 64}, {373, 14, 53, 35}}, /* f32 */
+    {{1045, 17, 53, 222}, {460, 15, 63, 106}}, /* f16 */
+    {{999, 16, 66, 84}, {381, 14, 53, 46}}, /* bf16 */
+    {{471, 17, 81, 105}, {232, 17, 68, 43}}, /* small integers */
+    {{810, 17, 80, 123}, {539, 17, 68, 47}}, /* i64 */
 };
-static const struct window_steps CONV_INSIDE[] = {{996, 10, 21, 44}, {377, 10, 21, 16}};
-static const struct window_steps CONV_POINT[] = {{996, 29, 0, 0}, {377, 12, 0, 0}};
+static const struct window_steps CONV_INSIDE[] = {{994, 12, 24, 44}, {373, 10, 21, 16}};
+static const struct window_steps CONV_POINT[] = {{994, 29, 0, 0}, {373, 12, 0, 0}};
 #define CONV_GROUP 292u
 #define CONV_ROW 132u
 #define CONV_CALL 48u
 static const struct window_steps POOL[] = {
-    {238, 0, 29, 11}, /* pool_f32 */
-    {278, 0, 34, 26}, /* pool_half */
-    {210, 0, 43, 49}, /* pool_integer */
-    {215, 0, 46, 100}, /* kernel_pool_index */
+    {250, 0, 29, 11}, /* pool_f32 */
+    {289, 0, 34, 26}, /* pool_half */
+    {214, 0, 43, 49}, /* pool_integer */
+    {217, 0, 47, 100}, /* kernel_pool_index */
 };
 static const struct reduce_steps REDUCE[] = {
     {702, 676, 0, 8}, /* f32 */

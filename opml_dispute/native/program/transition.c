@@ -17,17 +17,19 @@ enum { NODE_INDEX_WORD = 1, STATUS_WORD = 2, FAULT_NODE_WORD = 3 };
 
 static int run_node(const uint8_t *bytes, uint64_t most_steps, const struct transition_host *host)
 {
+    struct record own, *r = &own;
 #if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-    const struct record *r = (const struct record *)bytes;
+    own = *(const struct record *)bytes;
 #else
-    struct record decoded, *r = &decoded;
     record_decode(r, bytes);
 #endif
     int status = record_check(r, 0);
     if (status == ST_OK && record_steps(r) > most_steps)
         status = ST_TOO_MANY_STEPS;
-    if (status == ST_OK)
+    if (status == ST_OK) {
+        record_settle(r);
         status = host->run(host->self, r);
+    }
     if (status == ST_OK)
         for (unsigned i = 0; i < r->n_free; i++)
             host->zero(host->self, r->free[i] & ((1ull << 56) - 1), (unsigned)(r->free[i] >> 56));
