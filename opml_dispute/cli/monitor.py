@@ -14,17 +14,23 @@ from opml_dispute.agent.monitor_metrics import MonitorMetrics
 from opml_dispute.availability.fetching import FetchPolicy, read_blobs_at
 from opml_dispute.chain.games import parse_address
 from opml_dispute.chain.rpc import Rpc
+from opml_dispute.chain.system import System
 from opml_dispute.cli.command_line import Command, Number, expect_unused
 from opml_dispute.cli.options import ChainOptions, chain_options, json_option
 from opml_dispute.cli.output import Output, duration, short
 from opml_dispute.cli.session import open_system
 from opml_dispute.errors import OpmlError
 from opml_dispute.operator.model_store import ModelStore
+from opml_dispute.operator.watch import persistently
 
 EXIT_ALERTS = 3
 
 MOST_ROWS = 50
 """Games that are shown in a table; a deployment may have thousands."""
+
+
+_OPENING_S = 12.0
+"""Between the first tries to read the deployment, at most."""
 
 
 @click.command(cls=Command)
@@ -92,7 +98,7 @@ def monitor(
     accounts = [parse_address(text, "an honest account") for text in honest]
     where = None if listen is None else _listen(listen)
     blobs = tuple(read_blobs_at(text) for text in sources) or FetchPolicy.of_environment().blobs
-    system = open_system(chain)
+    system = open_system(chain) if once else _open_patiently(chain, output, interval)
     cases = LocalCases(system, ModelStore.default(), workers=2)
     watcher = Monitor(
         system,
@@ -119,6 +125,15 @@ def monitor(
     finally:
         watcher.close()
         cases.close()
+
+
+def _open_patiently(chain: ChainOptions, output: Output, interval_s: float) -> System:
+    """The system; a node that has come up just now may have none of its contracts yet."""
+
+    def tell(sentence: str) -> None:
+        output.say(f"{sentence}.", style="yellow")
+
+    return persistently(lambda: open_system(chain), tell, interval_s=min(interval_s, _OPENING_S), pause=time.sleep)
 
 
 def _look(watcher: Monitor, metrics: MonitorMetrics, output: Output, interval_s: float) -> None:

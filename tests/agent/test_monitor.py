@@ -22,7 +22,7 @@ from opml_dispute.agent.monitor_metrics import MonitorMetrics
 from opml_dispute.chain.contracts.dispute import DelayedWETH, FaultDisputeGame, Withdrawal
 from opml_dispute.chain.contracts.governance import GuardedOracle
 from opml_dispute.chain.contracts.oracle import ProposerBonds, RequestTerms
-from opml_dispute.chain.rpc import Rpc
+from opml_dispute.chain.rpc import NoCode, Rpc
 from opml_dispute.cli import execute
 from opml_dispute.cli import monitor as cli_monitor
 from opml_dispute.devnet import anvil as devnet
@@ -348,6 +348,25 @@ def test_command_serves_metrics_and_ends_when_told(chain: Chain, tmp_path: Path)
     process.communicate(timeout=30)
     assert time.monotonic() - started < 5
     assert process.returncode in {0, 130}
+
+
+@pytest.mark.parametrize(("options", "code", "tries"), [(["--once"], 1, 1), ([], 130, 4)])
+def test_command_doubts_a_node_that_has_no_contracts_yet(
+    monkeypatch: pytest.MonkeyPatch, options: list[str], code: int, tries: int
+) -> None:
+    """Three times, if it is to go on looking."""
+    opened: list[int] = []
+
+    def open_system(_: Any) -> Any:
+        opened.append(1)
+        if len(opened) > 3:
+            raise KeyboardInterrupt  # by the operator
+        raise NoCode("0x0", "the factory")
+
+    monkeypatch.setattr(cli_monitor, "open_system", open_system)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    assert execute(["monitor", *options]) == code
+    assert len(opened) == tries
 
 
 def test_most_urgent_games_are_shown_and_all_are_given_to_scripts(

@@ -29,6 +29,9 @@ _CREATE: Final = keccak(text="create(uint32,bytes32,bytes)")[:4]
 _CREATE_BYTES: Final = 4 + 5 * 32
 """Its selector, game type, root claim, and the first word of its extra data, which is the request."""
 
+_LIST: Final = 0xC0
+"""From this byte on, RLP begins a list: a transaction without a type."""
+
 _RAW: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
@@ -49,17 +52,25 @@ class Sent:
 
 
 def sent_by(raws: Iterable[str]) -> list[Sent]:
-    """The transactions of EIP-1559 and EIP-4844, decoded: of those with one nonce the last, for one is mined."""
+    """
+    The transactions of EIP-155, EIP-1559 and EIP-4844, decoded: of those with one nonce the last, for one is mined.
+
+    One without EIP-155 counts as one for chain 0, since it is valid on every chain.
+    """
     found: dict[bytes, Sent] = {}
     for raw in raws:
         content = bytes.fromhex(raw[2:])
-        assert content[0] in (2, 3), f"a transaction of type {content[0]}"
-        fields: Any = rlp.decode(content[1:])
+        assert content[0] in (2, 3) or content[0] >= _LIST, f"a transaction of type {content[0]}"
+        fields: Any = rlp.decode(content[content[0] < _LIST :])
         if content[0] == 3 and isinstance(fields[0], list):
             fields = fields[0]
-        chain_id, nonce, _tip, fee, gas, to, value, data = fields[:8]
-        found[bytes(chain_id) + b"/" + bytes(nonce)] = Sent(
-            int.from_bytes(chain_id, "big"),
+        if content[0] >= _LIST:
+            nonce, fee, gas, to, value, data, parity = fields[:7]
+            chain = max(0, int.from_bytes(parity, "big") - 35) // 2
+        else:
+            chain, (nonce, _tip, fee, gas, to, value, data) = int.from_bytes(fields[0], "big"), fields[1:8]
+        found[b"%d/" % chain + bytes(nonce)] = Sent(
+            chain,
             to_checksum_address(to) if to else None,
             int.from_bytes(value, "big"),
             bytes(data),

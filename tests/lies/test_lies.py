@@ -10,12 +10,15 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
+from eth_account import Account
+from eth_utils.address import to_checksum_address
 
+from opml_dispute.devnet import anvil as devnet
 from opml_dispute.testing.node_lies import KINDS, MISSING, Lie, Teller, lies_at, places_in, told
 from tests.conftest import Chain
 from tests.lies.commands import Commands
 from tests.lies.lookers import Lookout
-from tests.lies.oracle import Sent, wrong_with, wrong_words
+from tests.lies.oracle import Sent, sent_by, wrong_with, wrong_words
 from tests.lies.sweep import Sweep
 from tests.lies.watchers import Watch, scene_of
 
@@ -68,6 +71,18 @@ def test_the_oracle_tells_what_must_not_be_signed_or_printed() -> None:
         assert len(wrong_words(text, ["secret"])) == 1, text
 
 
+def test_the_oracle_reads_every_form_of_a_transaction() -> None:
+    """A node that names no base fee is sent the old form; it must be for one chain, too."""
+    to = "0x" + "11" * 20
+    common = {"to": to, "value": 7, "data": "0xab", "gas": 30_000, "nonce": 4}
+    old, bound = {"gasPrice": 5}, {"gasPrice": 5, "chainId": 31337}
+    new = {"maxFeePerGas": 5, "maxPriorityFeePerGas": 1, "chainId": 31337}
+    for fees, chain_id in ((bound, 31337), (new, 31337), (old, 0)):
+        raw = Account.sign_transaction(common | fees, devnet.key_hex(devnet.ROLES.index("challenger")))
+        (found,) = sent_by([raw.raw_transaction.to_0x_hex()])
+        assert found == Sent(chain_id, to_checksum_address(to), 7, b"\xab", 150_000), fees
+
+
 # --- what was believed once ---
 
 BELIEVED = [
@@ -115,7 +130,7 @@ def test_a_monitor_tells_the_truth_once_a_lie_has_passed(chain: Chain, tmp_path:
 # --- some of all ---
 
 
-@pytest.mark.parametrize(("scene", "count"), [("opened", 4), ("begun", 2)])
+@pytest.mark.parametrize(("scene", "count"), [("opened", 3), ("begun", 2)])
 def test_lies_drawn_by_a_seed_cost_nothing(chain: Chain, tmp_path: Path, scene: str, count: int) -> None:
     sweep = Sweep(chain, tmp_path, scene)
     for case in islice(sweep.draw(1), count):
