@@ -23,9 +23,10 @@ from opml_dispute.chain.contracts.vm import FPVM, PreimageOracle
 from opml_dispute.chain.reverts import Reverted
 from opml_dispute.chain.rpc import Call, Rpc, UnexpectedAnswer
 from opml_dispute.chain.wiring import GameParts, expect_own_parts
+from opml_dispute.engine.batch_tree import MOST_ITEMS
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.bond import BondTerms
-from opml_dispute.game.claim import NO_PARENT, Claim, Game, ResolvedPages
+from opml_dispute.game.claim import NO_PARENT, Claim, Game, GameStatus, ResolvedPages
 from opml_dispute.game.clock import Clock, ClockSettings
 from opml_dispute.game.depths import Depths
 from opml_dispute.game.position import ROOT, DepthError, Position
@@ -163,6 +164,8 @@ class GameReader:
             depths = Depths(split, deepest)
         except ValueError as error:
             raise UnexpectedAnswer(f"the game {address} answered depths that no game has: {error}") from None
+        if not (1 <= item_count <= MOST_ITEMS and node_count and node_count % item_count == 0):
+            raise UnexpectedAnswer(f"the game {address} answered {node_count} nodes in {item_count} items")
         known = self._oracles.get(vm)
         if known is None or known[2] < time.monotonic():
             oracle = self.rpc.read(FPVM(vm).oracle())
@@ -332,6 +335,10 @@ class GameReader:
     def _game(self, address: Address, state: Sequence[Any], claims: Sequence[Any]) -> Game:
         """Raises `ValueError` for claims that cannot be."""
         fixed, (status, resolved_at_s, _) = self._constants[address], state
+        # A watcher ends with its game: one wrong answer must not tell it so.
+        is_over = status != GameStatus.IN_PROGRESS
+        if is_over != (resolved_at_s != 0) or (is_over and not claims[1]):
+            raise ValueError(f"it is {status.name}, resolved at {resolved_at_s}, unlike its root claim")
         return Game(
             address=address,
             request_id=fixed.request_id,

@@ -292,6 +292,11 @@ def _table(session: Session, address: Address, files: ModelOptions, fault: str |
     """The game and the trace to play by: the honest one, or with a fault a liar's."""
     constants = session.system.games.constants(address)
     case = open_case_of(session.system, constants.request_id, files, session.output)
+    if (constants.node_count, constants.item_count) != (case.node_count, case.item_count):
+        raise OtherInference(
+            f"the game {address} is about {constants.node_count} nodes in {constants.item_count} items, and its "
+            f"request about {case.node_count} in {case.item_count}"
+        )
     session.output.say(f"Computing {case.node_count} nodes …", style="dim")
     from opml_dispute.cli.faults import open_trace  # it imports the VM, which is slow
 
@@ -404,6 +409,14 @@ class DueForEver(OpmlError):
 
     def __init__(self, intent: Intent) -> None:
         super().__init__(f"the node says, after {_OFTEN} times, that this has to be sent still: {intent.will}")
+
+
+class OtherInference(OpmlError):
+    """A game and its request, as the node gives them, are not about the same inference."""
+
+    is_told_by_node = True
+
+    hint = "the RPC endpoint returned wrong data: use another --rpc-url"
 
 
 class GameOver(OpmlError):

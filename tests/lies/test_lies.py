@@ -112,6 +112,21 @@ def test_what_is_named_as_due_for_ever_is_not_sent_for_ever(chain: Chain, tmp_pa
     assert commands.wrong("resolve", Lie("eth_call bondOf", ("word 0",), "word 7"), left=None) == []
 
 
+UNSETTLING = [
+    '["eth_call status", "word 0", "word 1"]',
+    '["eth_call status", "word 0", "word 7"]',
+    '["eth_call itemCount", "word 0", "word 0"]',
+    '["eth_call itemCount", "word 0", "word one more"]',
+]
+"""Lies that ended a watcher: a game that is over, or is of another size."""
+
+
+def test_a_watcher_does_what_it_should_once_a_lie_has_passed(chain: Chain, tmp_path: Path) -> None:
+    commands = Commands(scene_of(chain, tmp_path, "begun"), tmp_path)
+    for lie in UNSETTLING:
+        assert commands.wrong("respond, watching", Lie.parse(lie), left=None) == [], lie
+
+
 MISLEADING = [
     '["eth_call requests", "word 10", "word 63 bits"]',
     '["eth_call gameCount", "word 0", "word 0"]',
