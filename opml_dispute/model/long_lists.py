@@ -11,14 +11,16 @@ Source: https://protobuf.dev/programming-guides/encoding/ and the field numbers 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 
+from opml_dispute.engine.mapped_files import expect_unchanged, give_back, mappings_of
 from opml_dispute.model.graph_ends import fields_of
 
 Array = npt.NDArray[Any]
@@ -28,6 +30,9 @@ BY_NODE: Final = ("nodes_", "target_", "class_", "leaf_")
 """How the names of lists begin that have an element for each node of a tree, or each weight: these become arrays."""
 LEAST_LIST_BYTES: Final = 1 << 20
 """Shorter lists are read like the rest of the model."""
+
+_NOT_LOOKED_AT: Final = "nodes_hitrates"
+"""How often a branch was taken in training says nothing about results."""
 
 _ATTRIBUTE: Final = 5
 """Field of a NodeProto."""
@@ -65,17 +70,38 @@ class Words:
 
 
 Listed = Array | Words
-"""Numbers: f32, i32, or i64 if one of them does not fit; or texts."""
+"""Numbers: f32, or the narrowest signed integers that hold them; or texts."""
 
 
-def without_long_lists(data: Bytes, start: int, end: int) -> tuple[onnx.NodeProto, dict[str, Listed]]:
+class LongList:
+    """
+    The entries of a list, which its first reader takes away: they are gone as soon as nothing needs them any more.
+
+    They are read from the file again for any other.
+    """
+
+    def __init__(self, values: Listed, again: Callable[[], Listed]) -> None:
+        self._values: Listed | None = values
+        self._again = again
+        self._count = len(values)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def take(self) -> Listed:
+        """The entries. Raises `FileChanged` if they are read again, and the file was written to."""
+        values, self._values = self._values, None
+        return self._again() if values is None else values
+
+
+def without_long_lists(data: Bytes, start: int, end: int) -> tuple[onnx.NodeProto, dict[str, LongList]]:
     """
     The node in bytes [start, end), its long lists left empty, and these by the attribute's name.
 
     Raises `ValueError` or `IndexError` for what is no node, and `DecodeError`.
     """
     view = memoryview(data)  # type: ignore[arg-type]  # numpy's arrays are buffers
-    node, lists, done = onnx.NodeProto(), dict[str, Listed](), start
+    node, lists, done = onnx.NodeProto(), dict[str, LongList](), start
     for number, begin, first, last in fields_of(view, start, end):
         if number != _ATTRIBUTE or last - first < LEAST_LIST_BYTES:
             continue
@@ -87,10 +113,23 @@ def without_long_lists(data: Bytes, start: int, end: int) -> tuple[onnx.NodeProt
             continue
         node.MergeFromString(bytes(view[done:begin]))
         node.attribute.append(attribute)
-        lists[attribute.name] = values
+        if attribute.name == _NOT_LOOKED_AT:
+            values = np.zeros(0, np.float32)
+        lists[attribute.name] = LongList(values, partial(_list_again, data, first, last))
+        del values
+        give_back(data[first:last])
         done = last
     node.MergeFromString(bytes(view[done:end]))
     return node, lists
+
+
+def _list_again(data: Bytes, first: int, last: int) -> Listed:
+    mappings = mappings_of([data])
+    expect_unchanged(mappings)
+    _, values = _without_list(data, memoryview(data), first, last)  # type: ignore[arg-type]  # as above
+    expect_unchanged(mappings)
+    give_back(data[first:last])
+    return values
 
 
 def _without_list(data: Bytes, view: memoryview, first: int, last: int) -> tuple[onnx.AttributeProto, Listed]:
@@ -161,8 +200,8 @@ def _varints(chunk: Bytes, firsts: Array, lasts: Array) -> Array:
 
 
 def _narrowed(numbers: Array) -> Array:
-    fits = numbers.size == 0 or (numbers.min() >= -(1 << 31) and numbers.max() < 1 << 31)
-    return numbers.astype(np.int32) if fits else numbers
+    least, greatest = int(numbers.min(initial=0)), int(numbers.max(initial=0))
+    return numbers.astype(np.promote_types(np.min_scalar_type(min(least, -1)), np.min_scalar_type(-1 - greatest)))
 
 
 def _floats(data: Bytes, begin: int, last: int) -> tuple[Array, int]:

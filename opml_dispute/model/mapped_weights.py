@@ -27,7 +27,7 @@ from onnx import TensorProto, external_data_helper, helper
 
 from opml_dispute.engine.mapped_files import give_back, map_file
 from opml_dispute.model.graph_ends import Bytes, fields_of
-from opml_dispute.model.long_lists import LEAST_LIST_BYTES, Listed, without_long_lists
+from opml_dispute.model.long_lists import LEAST_LIST_BYTES, LongList, without_long_lists
 from opml_dispute.model.refusals import ModelFileError
 
 Array = npt.NDArray[Any]
@@ -61,7 +61,7 @@ class Parts:
     model: onnx.ModelProto
     weights: dict[str, Array] = field(default_factory=dict)
     """Elements of the graph's initializers, by name."""
-    lists: dict[str, Mapping[str, Listed]] = field(default_factory=dict)
+    lists: dict[str, Mapping[str, LongList]] = field(default_factory=dict)
     """By a node's first output, and by the attribute's name."""
 
 

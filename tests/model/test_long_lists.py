@@ -14,7 +14,7 @@ from onnx import AttributeProto, helper
 
 from opml_dispute.model import long_lists, mapped_weights
 from opml_dispute.model.compiler import compile_model
-from opml_dispute.model.long_lists import Words, without_long_lists
+from opml_dispute.model.long_lists import LongList, Words, without_long_lists
 from opml_dispute.model.refusals import ModelFileError
 from tests.model.graphs import single
 from tests.model.test_trees import ML, random_forest
@@ -38,11 +38,16 @@ def every_list_is_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(long_lists, "_CHUNK_BYTES", 200)
 
 
-def entries_of(values: Any) -> list[Any]:
-    return list(values) if isinstance(values, Words) else values.tolist()
+def entries_of(held: LongList) -> list[Any]:
+    """The entries, which a second reader finds too."""
+    both = held.take(), held.take()
+    one, other = (list(values) if isinstance(values, Words) else values.tolist() for values in both)
+    assert one == other
+    assert len(held) == len(one)
+    return one
 
 
-def read(raw: bytes) -> tuple[onnx.NodeProto, dict[str, Any]]:
+def read(raw: bytes) -> tuple[onnx.NodeProto, dict[str, LongList]]:
     return without_long_lists(np.frombuffer(raw, np.uint8), 0, len(raw))
 
 
@@ -64,6 +69,19 @@ def test_a_node_without_its_lists_and_these_are_the_node(first: list[Any], secon
     assert rest == node
 
 
+@pytest.mark.parametrize(("greatest", "width"), [(127, 1), (128, 2), (-129, 2), (32_768, 4), (-(1 << 31) - 1, 8)])
+def test_integers_are_held_in_the_least_room(greatest: int, width: int) -> None:
+    node = helper.make_node("TreeEnsemble", ["x"], ["y"], domain=ML, nodes_a=[0, greatest, 5])
+    values = read(node.SerializeToString())[1]["nodes_a"].take()
+    assert isinstance(values, np.ndarray)
+    assert (values.dtype, values.tolist()) == (np.dtype(f"i{width}"), [0, greatest, 5])
+
+
+def test_what_no_result_depends_on_is_left_out() -> None:
+    node = helper.make_node("TreeEnsemble", ["x"], ["y"], domain=ML, nodes_hitrates=[1.0, 2.0])
+    assert len(read(node.SerializeToString())[1]["nodes_hitrates"].take()) == 0
+
+
 @pytest.mark.parametrize("real", [False, True])
 def test_a_packed_list_is_read(real: bool) -> None:
     values = np.arange(15, dtype=np.float32) if real else np.arange(100, 115)
@@ -71,7 +89,7 @@ def test_a_packed_list_is_read(real: bool) -> None:
     kind = AttributeProto.FLOATS if real else AttributeProto.INTS
     attribute = field(1, 2, b"nodes_a") + field(7 if real else 8, 2, packed) + b"\xa0\x01" + bytes([kind])
     _, lists = read(field(5, 2, attribute))
-    assert lists["nodes_a"].tolist() == values.tolist()
+    assert entries_of(lists["nodes_a"]) == values.tolist()
 
 
 INTS, STRINGS = (b"\xa0\x01" + bytes([kind]) for kind in (AttributeProto.INTS, AttributeProto.STRINGS))

@@ -5,35 +5,49 @@ Lists that describe trees: attributes in either of their forms, and nodes found 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
+from opml_dispute.model.long_lists import LongList, Words
 from opml_dispute.model.tensor import Array, Tensor
 
 _MOST_ROOM = 4
 """Places for identifiers, for each node that there is."""
 
 
-def exact_numbers(value: Tensor | Sequence[float] | Array | None) -> Array:
+Numbers = Tensor | Sequence[float] | Array | LongList | None
+"""An attribute in any of its forms."""
+
+
+def taken(value: Numbers | Words | Sequence[str]) -> Any:
+    """What a long list holds; anything else as it is."""
+    return value.take() if isinstance(value, LongList) else value
+
+
+def exact_numbers(value: Numbers) -> Array:
     """An attribute given as a list or as a tensor, in binary64."""
+    value = taken(value)
     if isinstance(value, Tensor):
         return np.asarray(value.values().reshape(-1), np.float64)
     return np.asarray([] if value is None else value, np.float64)
 
 
-def numbers_as_given(value: Tensor | Sequence[float] | Array | None) -> Array:
+def numbers_as_given(value: Numbers) -> Array:
     """As `exact_numbers`, but a list of binary32 stays one."""
+    value = taken(value)
     return value if isinstance(value, np.ndarray) and value.dtype == np.float32 else exact_numbers(value)
 
 
-def given_as(listed: Sequence[float] | None, tensor: Tensor | None) -> Tensor | Sequence[float] | None:
+def given_as(listed: Sequence[float] | LongList | None, tensor: Tensor | None) -> Numbers:
     """One of the two ways in which an attribute may be given."""
     return tensor if listed is None or not len(listed) else listed
 
 
-def whole_numbers(value: Sequence[int] | Array | None) -> Array:
-    """In i64, or in i32 if they are given so."""
-    if isinstance(value, np.ndarray) and value.dtype == np.int32:
+def whole_numbers(value: Sequence[int] | Array | LongList | None) -> Array:
+    """In i64, or in the signed integers that they are given as."""
+    value = taken(value)
+    if isinstance(value, np.ndarray) and value.dtype.kind == "i":
         return value
     return np.asarray([] if value is None else value, np.int64)
 
@@ -63,9 +77,10 @@ class Places:
 
     def _keys(self, trees: Array, ids: Array) -> Array:
         """-1 for an identifier that no node has."""
-        keys, tree_is_known = _ranks(self.trees, trees)
+        kind = np.int32 if self.trees.size * self.ids.size < 1 << 31 else np.int64
+        keys, tree_is_known = _ranks(self.trees, trees, kind)
         keys *= self.ids.size
-        ranks, is_known = _ranks(self.ids, ids)
+        ranks, is_known = _ranks(self.ids, ids, kind)
         keys += ranks
         keys[~(is_known & tree_is_known)] = -1
         return keys
@@ -79,17 +94,21 @@ class Places:
         return np.where((at >= 0) & (keys >= 0) & (self.keys[at] == keys), self.order[at], np.int32(-1))
 
 
-def _ranks(known: Array, given: Array) -> tuple[Array, Array]:
+def _ranks(known: Array, given: Array, kind: type[np.signedinteger[Any]]) -> tuple[Array, Array]:
     """
-    Where each number given stands among the known ones, which ascend, in i64; and whether it is one of them.
+    Where each number given stands among the known ones, which ascend, as `kind`; and whether it is one of them.
 
     What is said of a number that is not among them means nothing.
     """
     if not known.size:
-        return np.zeros(given.size, np.int64), np.zeros(given.size, np.bool_)
+        return np.zeros(given.size, kind), np.zeros(given.size, np.bool_)
     first, last = int(known[0]), int(known[-1])
     if last - first == known.size - 1:  # all numbers between them: no search
-        return given.astype(np.int64) - first, (given >= first) & (given <= last)
+        is_known = (given >= first) & (given <= last)
+        fits = given.size > 0 and given.dtype.itemsize <= 4 and first >= -(1 << 31) and bool(is_known.all())
+        ranks = given.astype(kind if fits else np.int64)
+        ranks -= first
+        return ranks.astype(kind, copy=False), is_known
     ranks = np.searchsorted(known, given)
     ranks[ranks == known.size] = 0
-    return ranks, known[ranks] == given
+    return ranks.astype(kind), known[ranks] == given

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from opml_dispute.engine.freed_memory import large_arrays_apart
 from opml_dispute.model.lower.tree_lists import distinct
 from opml_dispute.model.refusals import Refuse
 from opml_dispute.model.tensor import Array
@@ -17,6 +18,10 @@ from opml_dispute.model.tensor import Array
 MODES = {"LEAF": 0, "BRANCH_LEQ": 1, "BRANCH_LT": 2, "BRANCH_GTE": 3, "BRANCH_GT": 4, "BRANCH_EQ": 5, "BRANCH_NEQ": 6}
 _NAN_IS_TRUE = 0x100
 _MOST_FEATURES = 1 << 31
+_ROWS_AT_ONCE = 1 << 16
+"""Of the table: what is computed of them stays small."""
+BYTES_OF_NODE = 24
+"""Of all lists of a tree's nodes, about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +40,7 @@ class TreeNodes:
     """Of each weight: the number of its leaf."""
     targets: Array
     weights: Array
-    """f64; of one leaf in their order."""
+    """f32 or f64; of one leaf in their order."""
 
     def of_leaves(self) -> TreeNodes:
         """Without weights that belong to no leaf."""
@@ -60,43 +65,83 @@ class TreeTable:
 
 def tree_table(nodes: TreeNodes, roots: Array) -> TreeTable:
     """The nodes that the roots reach, parents first. Raises `Refuse` if a way leads nowhere or round."""
+    with large_arrays_apart(BYTES_OF_NODE * nodes.mode.size):
+        return _tree_table(nodes, roots)
+
+
+def _tree_table(nodes: TreeNodes, roots: Array) -> TreeTable:
     level, tree = tree_levels(nodes, roots)
     order, depth = _order(nodes, roots, level, tree), int(level.max(initial=0))
     del level, tree  # of millions of nodes, every array counts
     place = np.full(nodes.mode.size, -1, np.int32)
     place[order] = np.arange(order.size, dtype=np.int32)
-    mode = nodes.mode[order]
-    inner, own = mode != 0, nodes.of_leaves()
+    own = nodes.of_leaves()
+    counts = _narrow(np.bincount(own.owner, minlength=place.size))
     table = np.empty((order.size, 4), np.int32)
+    thresholds = np.empty(order.size, np.float32)
+    weights = most_weights = 0
+    for first in range(0, order.size, _ROWS_AT_ONCE):
+        end = min(first + _ROWS_AT_ONCE, order.size)
+        told, thresholds[first:end] = _rows(nodes, order[first:end], place, counts, table[first:end])
+        own_weights = np.maximum(told, 0)
+        before = np.cumsum(own_weights) - own_weights + weights
+        table[first:end, 1] += np.where(told >= 0, before, 0).astype(np.int32)
+        weights, most_weights = weights + int(own_weights.sum()), max(most_weights, int(own_weights.max()))
+    del order, counts
+    first_nodes, at = place[roots], place[own.owner]
+    del place
+    targets, of_leaves = _weights(own, at, table, most_weights)
+    return TreeTable(table, thresholds, first_nodes, targets, of_leaves, depth, most_weights)
+
+
+def _rows(nodes: TreeNodes, order: Array, place: Array, counts: Array, table: Array) -> tuple[Array, Array]:
+    """
+    Fills the rows of the nodes `order`, but for where the weights of leaves begin.
+
+    Answers how many weights each leaf has, -1 for a branch; and the thresholds.
+    """
+    mode = nodes.mode[order]
+    inner = mode != 0
+    weights = np.where(inner, 0, counts[order].astype(np.int64))
     table[:, 0] = mode
     table[inner & nodes.nan_is_true[order], 0] |= _NAN_IS_TRUE
-    weights = np.bincount(own.owner, minlength=place.size).astype(np.int32)[order]
-    weights[inner] = 0
-    most_weights = int(weights.max(initial=0))
-    table[:, 1] = np.cumsum(weights, dtype=np.int32)
-    table[:, 1] -= weights
     table[:, 2] = np.where(inner, place[nodes.yes[order]], weights)
     table[:, 3] = np.where(inner, place[nodes.no[order]], 0)
-    del weights
+    table[:, 1] = 0
     feature = nodes.feature[order[inner]]
     if feature.min(initial=0) < 0 or feature.max(initial=0) >= _MOST_FEATURES:
         raise Refuse(f"a tree that looks at feature {feature.min()} or {feature.max()}")
     table[inner, 1] = feature
-    del feature
     thresholds = nodes.threshold[order]
     thresholds[~inner] = 0
-    thresholds = _thresholds(thresholds, mode)
-    told = np.flatnonzero(place[own.owner] >= 0).astype(np.int32)
-    told = told[np.argsort(place[own.owner[told]], kind="stable")]
-    return TreeTable(
-        table,
-        thresholds,
-        place[roots],
-        (own.targets[told] if told.size else np.zeros(1)).astype(np.int32),
-        (own.weights[told] if told.size else np.zeros(1)).astype(np.float32),
-        depth,
-        most_weights,
-    )
+    return np.where(inner, -1, weights), _thresholds(thresholds, mode)
+
+
+def _weights(own: TreeNodes, at: Array, table: Array, most: int) -> tuple[Array, Array]:
+    """
+    Targets and weights of the leaves that are reached, leaf by leaf; those of one leaf in their order.
+
+    `at` is the row of each weight's leaf, -1 if it is not reached; no leaf has more than `most` weights.
+    """
+    targets, weights = own.targets, own.weights
+    if (at < 0).any():
+        targets, weights, at = targets[at >= 0], weights[at >= 0], at[at >= 0]
+    if not at.size:
+        return np.zeros(1, np.int32), np.zeros(1, np.float32)
+    if most == 1:
+        at = table[at, 1]
+        in_order = np.empty(at.size, np.int32), np.empty(at.size, np.float32)
+        in_order[0][at], in_order[1][at] = targets, weights
+        return in_order
+    by_leaf = np.argsort(at, kind="stable")
+    return targets[by_leaf].astype(np.int32), weights[by_leaf].astype(np.float32)
+
+
+def _narrow(numbers: Array) -> Array:
+    """Numbers from -1 on in the narrowest integers with a sign that hold them."""
+    kinds = (np.int8, np.int16, np.int32)
+    greatest = numbers.max(initial=0)
+    return numbers.astype(next((kind for kind in kinds if greatest <= np.iinfo(kind).max), np.int64))
 
 
 def _order(nodes: TreeNodes, roots: Array, level: Array, tree: Array) -> Array:
@@ -148,8 +193,9 @@ def tree_levels(nodes: TreeNodes, roots: Array) -> tuple[Array, Array]:
         # What is no node's number is kept, to be told in the next round.
         front = distinct(following[~seen[np.clip(following, 0, size - 1)] | (following < 0) | (following >= size)])
     waiting = np.bincount(children(np.flatnonzero(seen)), minlength=size).astype(np.int32)
-    level, tree = np.full(size, -1, np.int32), np.full(size, -1, np.int32)
-    np.maximum.at(tree, roots, np.arange(roots.size, dtype=np.int32))
+    numbers = _narrow(np.arange(roots.size))
+    level, tree = np.full(size, -1, np.int32), np.full(size, -1, numbers.dtype)
+    np.maximum.at(tree, roots, numbers)
     front, depth = np.flatnonzero(seen & (waiting == 0)), 0
     while front.size:
         level[front] = depth
@@ -160,7 +206,7 @@ def tree_levels(nodes: TreeNodes, roots: Array) -> tuple[Array, Array]:
     round_trip = np.flatnonzero(seen & (level < 0))
     if round_trip.size:
         raise Refuse(f"a tree that comes back to node {round_trip[0]}")
-    return level, tree
+    return _narrow(level), tree
 
 
 def _thresholds(exact: Array, modes: Array) -> Array:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from opml_dispute.engine.freed_memory import large_arrays_apart
 from opml_dispute.model.builder import Builder
 from opml_dispute.model.long_lists import Words
 from opml_dispute.model.lower import wide_trees
@@ -29,9 +30,10 @@ from opml_dispute.model.lower.tree_lists import (
     exact_numbers,
     given_as,
     numbers_as_given,
+    taken,
     whole_numbers,
 )
-from opml_dispute.model.lower.tree_table import MODES, TreeNodes, TreeTable, tree_levels, tree_table
+from opml_dispute.model.lower.tree_table import BYTES_OF_NODE, MODES, TreeNodes, TreeTable, tree_levels, tree_table
 from opml_dispute.model.opcodes import DType, Reduction
 from opml_dispute.model.refusals import Refuse
 from opml_dispute.model.tensor import Array, Tensor
@@ -64,6 +66,11 @@ def _scores(g: Builder, x: Tensor, nodes: TreeNodes, roots: Array, targets: int,
 
 def _classic_nodes(attributes: Mapping[str, Any], prefix: str) -> tuple[TreeNodes, Array]:
     """Nodes and roots from the attributes of TreeEnsembleRegressor and -Classifier."""
+    with large_arrays_apart(BYTES_OF_NODE * len(attributes["nodes_modes"])):
+        return _nodes_of_lists(attributes, prefix)
+
+
+def _nodes_of_lists(attributes: Mapping[str, Any], prefix: str) -> tuple[TreeNodes, Array]:
     trees, ids = whole_numbers(attributes["nodes_treeids"]), whole_numbers(attributes["nodes_nodeids"])
     places = Places(trees, ids)
     of_trees, of_nodes = whole_numbers(attributes[f"{prefix}_treeids"]), whole_numbers(attributes[f"{prefix}_nodeids"])
@@ -83,7 +90,7 @@ def _classic_nodes(attributes: Mapping[str, Any], prefix: str) -> tuple[TreeNode
         np.zeros(count, np.bool_) if missing is None or not len(missing) else whole_numbers(missing) != 0,
         owner,
         whole_numbers(attributes[f"{prefix}_ids"]),
-        exact_numbers(attributes[f"{prefix}_weights"]),
+        numbers_as_given(attributes[f"{prefix}_weights"]),
     )
     _expect_sizes(nodes, count, owner.size)
     firsts = np.sort(np.unique(trees, return_index=True)[1])
@@ -92,6 +99,7 @@ def _classic_nodes(attributes: Mapping[str, Any], prefix: str) -> tuple[TreeNode
 
 def _mode_numbers(names: Words | Sequence[str]) -> Array:
     """Raises `Refuse` for a name that no mode has."""
+    names = taken(names)
     different = names.words if isinstance(names, Words) else tuple(set(names))
     unknown = sorted(set(different) - set(MODES))
     if unknown:
@@ -200,7 +208,7 @@ def tree_ensemble_classifier(
     )  # fmt: skip
     labels = numbers_of_labels(g, classlabels_int64s, classlabels_strings)
     base = exact_numbers(given_as(base_values, base_values_as_tensor))
-    if len(labels) == 2 and len(np.unique(whole_numbers(class_ids))) == 1 and base.size <= 1:
+    if len(labels) == 2 and len(np.unique(nodes.targets)) == 1 and base.size <= 1:
         nodes = replace(nodes, targets=np.zeros_like(nodes.targets))
         scores = _scores(g, x, nodes, roots, 1, Reduction.SUM)
         if base.size:
