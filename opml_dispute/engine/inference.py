@@ -88,7 +88,7 @@ class Inference:
         self._header = StateHeader(self._segment.memory, self._node_count)
         self._live = Live()
         self._kept = KeptStates(kept or {}, self._node_count)
-        self._goes_through = False
+        self._goes_through = self._keeps_this = False
         self._copies = BlockCopies()
         self._roots: dict[int, StateRoot] = {}
         self._threads = threads
@@ -114,6 +114,8 @@ class Inference:
         """
         if not 0 <= t <= self._node_count:
             raise StateOutOfRange(f"S_{t} found, expected S_0 to S_{self._node_count}")
+        if self._keeps_this and t != self._t:
+            self._keep()  # not when its root is asked for: what was proposed waits for that
         if self._repeats(t):
             return
         is_between = bool(self.overrides) or t < self._node_count
@@ -148,7 +150,7 @@ class Inference:
             root = self._hash()
             self._model.expect_unchanged()
             self._roots[t] = root
-            self._keep()
+            self._keeps_this = True
         return self._roots[t]
 
     def kept_at(self, t: int) -> dict[int, KeptState]:
@@ -374,6 +376,7 @@ class Inference:
 
     def _keep(self) -> None:
         """Keeps the current state, if there is room."""
+        self._keeps_this = False
         if self._t in self._kept or self._t == 0 or not self._kept.make_room(self._live.size_bytes):
             return
         given = not self.overrides  # no node writes to INPUT, so it is what it was given as

@@ -50,6 +50,15 @@ def asked(program: Program, **changes: object) -> Inference:
     return inference
 
 
+def test_a_state_whose_root_was_asked_for_is_kept_as_the_run_leaves_it(program: Program) -> None:
+    """A proposer waits for the root, and not for a copy of the state."""
+    inference = Inference(program, {"prompt": PROMPT})
+    inference.state_root(3)
+    assert 3 not in inference._kept
+    inference.run_to(0)
+    assert 3 in inference._kept
+
+
 def test_a_game_asks_for_little_more_than_one_run(program: Program, nodes_run: list[int]) -> None:
     """The states that a bisection asks for, from the last one on, take one run and parts of it."""
     inference, last = asked(program), program.node_count
