@@ -74,6 +74,22 @@ def test_convolutions_of_few_positions_are_packed(bench: Bench, channels: int, s
         assert agree(bench, case.part(5 * side * side, 2 * whole + 9 * side * side))
 
 
+@pytest.mark.parametrize("width", [4, 5, 7, 8, 11, 14, 15, 20, 28, 33, 57])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_windows_are_read_where_rows_of_any_length_lie(bench: Bench, width: int, stride: int) -> None:
+    """One run of neighbours, or two short ones, of a stretch of them; more terms than are summed at once."""
+    rng = np.random.default_rng([width, stride])
+    height, dilation = int(rng.integers(2, 7)), int(rng.integers(1, 3))
+    sides = [(size - 1) * stride + 1 for size in (height, width)]
+    pad = [dilation, dilation, 0]
+    at = [[*sides, 1], [3, 3, 1], [stride, stride, 1], [dilation, dilation, 1], pad, [height, width, 1], pad]
+    for channels in (64, 96):
+        case = strewn_case(rng, cases.conv(Maker(rng, awkward=False), at, (3, 46, channels, 1), F32))
+        assert agree(bench, case)
+        size = height * width
+        assert agree(bench, case.part(9 * size, (channels + 41) * size))
+
+
 def product(bench: Bench, seed: int, sizes: tuple[int, int, int, int], *, finely: bool) -> None:
     """One matrix times `batch` of few columns, by their sizes (batch, m, n, k), and a range of it."""
     rng = np.random.default_rng(seed)

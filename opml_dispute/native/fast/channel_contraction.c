@@ -17,7 +17,7 @@ int fast_prepare_channels(struct fast_prepared *prepared, const u8 *segment, con
 {
     unsigned m_at = r->rank - 2u, n_at = r->rank - 1u;
     u64 M = r->dim[m_at], N = r->dim[n_at], K = r->imm[0], bytes = channels_panels(M, K) * sizeof(float);
-    if (r->dtype_in[0] != DT_F32 || r->imm[2] != 1 || !channels_are_worth(M, K, N) || bytes > FAST_ROWS_MOST ||
+    if (r->dtype_in[0] != DT_F32 || r->imm[2] != 1 || !channels_are_worth(M, K, N, 1, 1) || bytes > FAST_ROWS_MOST ||
         !is_one_matrix(r, 1))
         return 0;
     if (r->n_in == 3 && (!is_one_matrix(r, 3) || r->stride[3][m_at] != 1 || (r->stride[3][n_at] && N > 1)))

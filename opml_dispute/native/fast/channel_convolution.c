@@ -31,7 +31,8 @@ int fast_prepare_convolution(struct fast_prepared *prepared, const u8 *segment, 
     window_decode(&g, r);
     u64 K = g.C / g.groups * g.kernel_size, channels = g.M / g.groups;
     u64 bytes = g.groups * channels_panels(channels, K) * sizeof(float);
-    if (r->dtype_in[0] != DT_F32 || !channels_are_worth(channels, K, g.out_size) || bytes > FAST_PREPARED_MOST)
+    if (r->dtype_in[0] != DT_F32 || bytes > FAST_PREPARED_MOST ||
+        !channels_are_worth(channels, K, g.out_size, g.kernel_size, (u64)g.output[2]))
         return 0;
     prepared->memory = fast_allocate(bytes);
     if (!prepared->memory)

@@ -12,28 +12,38 @@
 /* Floats of the sums that are put down at a time. */
 #define SUMS_MOST (128u * 1024)
 
+/* How a tile finds what it reads: packed, [depth][PITCH]; or where it lies, its positions being neighbours, or two runs of
+ * neighbours of one length. */
+enum reading { PACKED, ONE_RUN, TWO_RUNS, READINGS };
+
 /* A register tile over a piece of the terms. */
 struct channel_tile {
     u64 depth;
     const float *panel; /* [depth][TILE_N] */
     const float *ahead; /* null, or what panel to fetch for later */
-    const float *x;     /* [depth][PITCH] */
-    float *sums;        /* [positions][TILE_N] */
+    const float *x;     /* what is packed, or what the first position reads */
+    i64 second;         /* of the second run of positions, behind the first */
+    const i64 *terms;   /* of what is not packed: where each term lies */
+    const float *next;  /* null, or from where to fetch `next_terms` for later */
+    const i64 *next_terms;
+    float *sums; /* [positions][TILE_N] */
     int first;
 };
 
-INLINE void run_tile(const struct channel_tile *t, unsigned positions, unsigned nv)
+INLINE void run_tile(const struct channel_tile *t, unsigned positions, unsigned nv, enum reading reading)
 {
     vec sum[TILE_POSITIONS][2];
-    const float *panel = t->panel, *x = t->x;
+    const float *panel = t->panel, *x = t->x, *second = t->x + t->second, *next = t->next;
     i64 ahead = t->ahead ? t->ahead - panel : 0;
+    unsigned run = reading == TWO_RUNS ? positions / 2 : positions;
 #pragma clang loop unroll(full)
     for (unsigned i = 0; i < positions; i++)
 #pragma clang loop unroll(full)
         for (unsigned v = 0; v < nv; v++)
             sum[i][v] = t->first ? (vec){0} : *(const vec *)(t->sums + i * TILE_N + v * LANES);
-    for (u64 k = t->depth; k; k--, panel += TILE_N, x += PITCH) {
+    for (u64 k = 0; k < t->depth; k++, panel += TILE_N) {
         vec weights[2];
+        i64 term = reading == PACKED ? (i64)k * PITCH : t->terms[k];
 #pragma clang loop unroll(full)
         for (unsigned v = 0; v < nv; v++)
             weights[v] = *(const vec *)(panel + v * LANES);
@@ -41,9 +51,12 @@ INLINE void run_tile(const struct channel_tile *t, unsigned positions, unsigned 
 #pragma clang loop unroll(full)
             for (unsigned v = 0; v < nv; v++)
                 __builtin_prefetch(panel + ahead + v * LANES, 0, 2);
+        if (reading != PACKED && next)
+            __builtin_prefetch(next + t->next_terms[k]);
 #pragma clang loop unroll(full)
         for (unsigned i = 0; i < positions; i++) {
-            vec number = x[i] - (vec){0}; /* in every lane: x - 0 is x, also for -0 */
+            const float *at = i < run ? x + term + i : second + term + (i - run);
+            vec number = *at - (vec){0}; /* in every lane: x - 0 is x, also for -0 */
 #pragma clang loop unroll(full)
             for (unsigned v = 0; v < nv; v++)
                 sum[i][v] = __builtin_elementwise_fma(number, weights[v], sum[i][v]);
@@ -70,29 +83,44 @@ INLINE void run_tile(const struct channel_tile *t, unsigned positions, unsigned 
 #define FOR_EACH_HEIGHT(X) FOR_EACH_HEIGHT_TO_6(X) FOR_EACH_HEIGHT_TO_8(X) FOR_EACH_HEIGHT_TO_14(X)
 
 #define TILE_FUNCTIONS(N)                                                                                              \
-    static void tile_##N##_1(const struct channel_tile *t) { run_tile(t, N, 1); }                                      \
-    static void tile_##N##_2(const struct channel_tile *t) { run_tile(t, N, 2); }
+    static void tile_##N##_1(const struct channel_tile *t) { run_tile(t, N, 1, PACKED); }                              \
+    static void tile_##N##_2(const struct channel_tile *t) { run_tile(t, N, 2, PACKED); }                              \
+    static void one_##N##_1(const struct channel_tile *t) { run_tile(t, N, 1, ONE_RUN); }                              \
+    static void one_##N##_2(const struct channel_tile *t) { run_tile(t, N, 2, ONE_RUN); }                              \
+    static void two_##N##_1(const struct channel_tile *t) { run_tile(t, N, 1, TWO_RUNS); }                             \
+    static void two_##N##_2(const struct channel_tile *t) { run_tile(t, N, 2, TWO_RUNS); }
 FOR_EACH_HEIGHT(TILE_FUNCTIONS)
 
 typedef void tile_function(const struct channel_tile *t);
 /* clang-format off */
-static tile_function *const tiles[TILE_POSITIONS][2] = { /* [positions - 1][vectors - 1] */
-#define TILE_ROW(N) {tile_##N##_1, tile_##N##_2},
+static tile_function *const tiles[TILE_POSITIONS][READINGS][2] = { /* [positions - 1][reading][vectors - 1] */
+#define TILE_ROW(N) {{tile_##N##_1, tile_##N##_2}, {one_##N##_1, one_##N##_2}, {two_##N##_1, two_##N##_2}},
     FOR_EACH_HEIGHT(TILE_ROW)
 };
 /* clang-format on */
 
+static u64 least(u64 x, u64 y) { return x < y ? x : y; }
+
 /* Fewer channels leave too many lanes empty. */
 #define LEAST_CHANNELS 8
 
+/* What a position costs beside the steps of its terms: here to put a panel's sums in their places, and, of a window of
+ * several taps, to pack for gemm. Measured, as are the costs of half panels. */
+#define PANEL_ENDS   30.0
+#define WINDOW_PACKS 8.0
+/* Shorter rows of positions may have to be packed. */
+#define SHORTEST_ROW 4
+
 /* Both costs in steps for a position and a term: of panels, half panels and packing here, and of gemm's tiles. */
-int channels_are_worth(u64 M, u64 K, u64 positions)
+int channels_are_worth(u64 M, u64 K, u64 positions, u64 taps, u64 row)
 {
     u64 left = M % TILE_N, wide = (positions + LANES - 1) / LANES * LANES;
     if (M < LEAST_CHANNELS || K == 0 || positions == 0)
         return 0;
-    double by_channels = (double)(M / TILE_N) + (left > LANES ? 1.0 : left ? 0.6 : 0.0) + 2.0 / TILE_POSITIONS;
-    double by_positions = ((double)M + 3.0) / TILE_N * (double)wide / (double)positions;
+    int as_they_lie = taps > 1 && row >= SHORTEST_ROW;
+    double panels = (double)(M / TILE_N) + (left > LANES ? 1.0 : left == 0 ? 0.0 : as_they_lie ? 0.7 : 0.6);
+    double by_channels = as_they_lie ? panels * (1.0 + PANEL_ENDS / (double)K) : panels + 2.0 / TILE_POSITIONS;
+    double by_positions = ((double)M + (as_they_lie ? WINDOW_PACKS : 3.0)) / TILE_N * (double)wide / (double)positions;
     return by_channels <= by_positions;
 }
 
@@ -161,9 +189,9 @@ INLINE void store_channel(const struct channels *c, u64 m, vec y, const i64 *out
     }
 }
 
-/* Finishes the sums of a tile: lanes [lane, end) of the panel that begins with channel m. */
-static void finish_tile(const struct channels *c, u64 m, unsigned lane, unsigned end, const float *sums, const i64 *out,
-                        unsigned positions)
+/* Finishes the sums of some positions: lanes [lane, end) of the panel that begins with channel m. */
+static void finish_panel(const struct channels *c, u64 m, unsigned lane, unsigned end, const float *sums,
+                         const i64 *out, unsigned positions)
 {
     for (unsigned i = 0; i < positions; i += LANES) {
         unsigned n = positions - i < LANES ? positions - i : LANES;
@@ -185,39 +213,120 @@ static void finish_tile(const struct channels *c, u64 m, unsigned lane, unsigned
     }
 }
 
-/* Positions [first, first + count) of a block, in tiles of `height`. `packed`, `sums`: room for them. */
-static void run_some(const struct channels *c, u64 m, u64 end, const struct block_of_positions *b, unsigned first,
-                     unsigned count, unsigned height, float *packed, float *sums)
+/* A tile of fewer positions takes as long as one of so many. */
+#define LEAST_POSITIONS ((TILE_POSITIONS + 1) / 2)
+
+/* The positions of a block, cut into tiles. */
+struct cut_tile {
+    unsigned first, count;
+    enum reading reading;
+    i64 second; /* the second run, behind the first */
+};
+struct cut {
+    unsigned tiles;
+    int packs; /* what they read is packed */
+    struct cut_tile tile[BLOCK_POSITIONS];
+};
+
+static void add_tile(struct cut *cut, unsigned first, unsigned count, enum reading reading, i64 second)
 {
+    cut->tile[cut->tiles++] = (struct cut_tile){first, count, reading, second};
+}
+
+/* Neighbours from position i of a block on, before `end`. */
+static unsigned run_from(const struct block_of_positions *b, unsigned i, unsigned end)
+{
+    unsigned n = 1;
+    while (i + n < end && b->in[i + n] == b->in[i] + n)
+        n++;
+    return n;
+}
+
+/* `count` positions in tiles of nearly one height. */
+static void cut_evenly(struct cut *cut, unsigned first, unsigned count, enum reading reading)
+{
+    unsigned high = (count + TILE_POSITIONS - 1) / TILE_POSITIONS, height = (count + high - 1) / high;
+    for (unsigned i = 0, n; i < count; i += n) {
+        n = count - i < height ? count - i : height;
+        add_tile(cut, first + i, n, reading, 0);
+    }
+}
+
+/* Positions [first, end) of a block as runs of neighbours, which are read where they lie; or, if these are many and
+ * short, as they come, to be packed. */
+static void cut_block(struct cut *cut, const struct block_of_positions *b, unsigned first, unsigned end, int has_terms)
+{
+    unsigned cost = 0;
+    cut->tiles = 0;
+    for (unsigned i = first, n; i < end && has_terms; i += n) {
+        n = run_from(b, i, end);
+        if (2 * n <= TILE_POSITIONS && i + n < end && run_from(b, i + n, end) == n) {
+            add_tile(cut, i, 2 * n, TWO_RUNS, b->in[i + n] - b->in[i]);
+            n *= 2;
+        } else {
+            cut_evenly(cut, i, n, ONE_RUN);
+        }
+    }
+    for (unsigned i = 0; i < cut->tiles; i++)
+        cost += cut->tile[i].count > LEAST_POSITIONS ? cut->tile[i].count : LEAST_POSITIONS;
+    cut->packs = !has_terms || cost > (end - first) * 9 / 8;
+    if (cut->packs) {
+        cut->tiles = 0;
+        cut_evenly(cut, first, end - first, PACKED);
+    }
+}
+
+/* One piece of the terms: what the tiles of a block read, packed if it has to be. */
+static void pack_piece(const struct channels *c, const struct block_of_positions *b, const struct cut *cut, u64 k,
+                       u64 terms, u64 depth, float *packed)
+{
+    for (unsigned i = 0; i < cut->tiles && cut->packs; i++, packed += depth * PITCH) {
+        if (c->terms)
+            pack_tile(b, cut->tile[i].first, cut->tile[i].count, c->terms + k, terms, packed);
+        else
+            pack_terms(b->in + cut->tile[i].first, cut->tile[i].count, k, terms, packed);
+    }
+}
+
+/* The tiles of positions [first, end) of a block. `packed`, `sums`: room for them. */
+static void run_some(const struct channels *c, u64 m, u64 last, const struct block_of_positions *b, unsigned first,
+                     unsigned end, float *packed, float *sums)
+{
+    struct cut cut;
+    cut_block(&cut, b, first, end, c->terms != NULL);
     u64 pieces = (c->K + DEPTH - 1) / DEPTH, depth = (c->K + pieces - 1) / pieces, m0 = m / TILE_N * TILE_N;
+    unsigned count = end - first;
+    i64 reach = b->in[end - 1] + 1 - b->in[first]; /* about as far behind them the next positions lie */
     for (u64 k = 0, terms; k < c->K; k += terms) {
         terms = c->K - k < depth ? c->K - k : depth;
-        for (unsigned i = 0, n; i < count; i += n) {
-            n = count - i < height ? count - i : height;
-            float *to = packed + i / height * depth * PITCH;
-            if (c->terms)
-                pack_tile(b, first + i, n, c->terms + k, terms, to);
-            else
-                pack_terms(b->in + first + i, n, k, terms, to);
-        }
-        for (u64 panel = m0; panel < end; panel += TILE_N) {
+        pack_piece(c, b, &cut, k, terms, depth, packed);
+        for (u64 panel = m0; panel < last; panel += TILE_N) {
             unsigned lane = m > panel ? (unsigned)(m - panel) : 0,
-                     lanes = end - panel < TILE_N ? (unsigned)(end - panel) : TILE_N;
+                     lanes = last - panel < TILE_N ? (unsigned)(last - panel) : TILE_N;
+            int is_last = panel + TILE_N >= last;
             const float *at = c->panels + panel * c->K + k * TILE_N;
-            const float *next = panel + TILE_N < end ? at + c->K * TILE_N
-                                                     : c->panels + m0 * c->K + (k + terms) * TILE_N;
-            for (unsigned i = 0, n; i < count; i += n) {
-                n = count - i < height ? count - i : height;
+            const float *next = is_last ? c->panels + m0 * c->K + (k + terms) * TILE_N : at + c->K * TILE_N;
+            for (unsigned i = 0; i < cut.tiles; i++) {
+                unsigned from = cut.tile[i].first, n = cut.tile[i].count;
                 struct channel_tile t = {.depth = terms,
                                          .panel = at,
                                          .ahead = i == 0 ? next : NULL,
-                                         .x = packed + i / height * depth * PITCH,
-                                         .sums = sums + ((panel - m0) * count + i * TILE_N),
+                                         .x = cut.packs ? packed + i * depth * PITCH : b->in[from],
+                                         .second = cut.tile[i].second,
+                                         .sums = sums + ((panel - m0) * count + (from - first) * TILE_N),
                                          .first = k == 0};
-                tiles[n - 1][lanes > LANES](&t);
-                if (k + terms == c->K)
-                    finish_tile(c, panel, lane, lanes, t.sums, b->out + first + i, n);
+                if (!cut.packs) {
+                    t.terms = c->terms + k;
+                    if (is_last) {
+                        int goes_on = k + terms < c->K;
+                        t.next = b->in[from] + (goes_on ? 0 : reach);
+                        t.next_terms = c->terms + (goes_on ? least(k + terms, c->K - terms) : 0);
+                    }
+                }
+                tiles[n - 1][cut.tile[i].reading][lanes > LANES](&t);
             }
+            if (k + terms == c->K)
+                finish_panel(c, panel, lane, lanes, sums + (panel - m0) * count, b->out + first, count);
         }
     }
 }
@@ -231,11 +340,9 @@ int channels_run(const struct channels *c, u64 m, u64 end, const struct block_of
     float *memory = fast_buffer_get(&s->packed, (packed + channels * most) * sizeof(float));
     if (!memory)
         return 0;
-    for (unsigned i = 0, count; i < b->count; i += count) {
-        count = b->count - i < most ? b->count - i : most;
-        unsigned tiles_high = (count + TILE_POSITIONS - 1) / TILE_POSITIONS,
-                 height = (count + tiles_high - 1) / tiles_high;
-        run_some(c, m, end, b, i, count, height, memory, memory + packed);
+    for (unsigned i = 0, n; i < b->count; i += n) {
+        n = b->count - i < most ? b->count - i : most;
+        run_some(c, m, end, b, i, i + n, memory, memory + packed);
     }
     return 1;
 }

@@ -37,8 +37,9 @@ struct block_of_positions {
 /* Makes channels [m, end) of the positions; 0 if there is no memory. Reads up to a vector over the end of the input. */
 int channels_run(const struct channels *c, u64 m, u64 end, const struct block_of_positions *b, struct fast_scratch *s);
 
-/* Whether this is faster than tiles with positions in the lanes, of which a channel, or a matrix, has `positions`. */
-int channels_are_worth(u64 M, u64 K, u64 positions);
+/* Whether this is faster than tiles with positions in the lanes, of which a channel, or a matrix, has `positions`. `taps`,
+ * `row`: of a window, and neighbours in a row of outputs; 1 of a matrix. */
+int channels_are_worth(u64 M, u64 K, u64 positions, u64 taps, u64 row);
 /* Floats of the panels of M channels. */
 static inline u64 channels_panels(u64 M, u64 K) { return (M + TILE_N - 1) / TILE_N * TILE_N * K; }
 /* Packs rows of K terms, `apart` floats from one another, term k at k * step. */
