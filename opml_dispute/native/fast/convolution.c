@@ -153,7 +153,6 @@ struct work {
     float *out;
     const struct fast_finish *finish;
     struct fast_scratch *s;
-    int shared; /* other threads make other positions: what is read may lie in their caches */
 };
 
 /* 0 if `outputs` outputs are not for us. */
@@ -187,7 +186,6 @@ static int begin(struct work *k, u8 *segment, const struct record *r, u64 output
     k->out = (float *)(segment + r->out);
     k->finish = finish;
     k->s = s;
-    k->shared = 0;
     return 1;
 }
 
@@ -227,7 +225,7 @@ static int convolve(struct work *k, u64 image, u64 m, u64 rows, u64 p, u64 end)
         .a_k = 1,
         .b = &b,
         .pack = pack_positions,
-        .place = k->shared ? positions_at : NULL,
+        .place = positions_at,
         .rows = k->l.offset,
         .out = out + p,
         .o_m = (i64)g->out_size,
@@ -302,7 +300,6 @@ void fast_conv_run_columns(u8 *segment, const struct record *r, u64 first, u64 e
     if (prepared->memory && fast_conv_channels_columns(segment, r, first, end, finish, prepared, s))
         return;
     int done = begin(&k, segment, r, (end - first) * (r->hi - r->lo), finish, s);
-    k.shared = 1;
     if (!done)
         window_decode(&k.g, r);
     for (u64 image = 0; image < k.g.N; image++)

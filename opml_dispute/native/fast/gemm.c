@@ -9,6 +9,11 @@
 #define PIECE_M (TILE_M * 43)
 #define PIECE_A (128 * 1024) /* floats */
 #define PIECE_B (128 * 1024) /* floats */
+/* Floats of the panels that so many rows of few terms pass over together. */
+#define TOGETHER  (64 * 1024)
+#define MANY_ROWS 128
+/* Rows of more columns are foreseen by the processor. */
+#define NEAR_COLUMNS 512
 /* With so few columns rows are taken as they lie, and in longer pieces. */
 #define ROWS_AS_THEY_LIE 64
 #define DEPTH_OF_ROWS    512
@@ -335,9 +340,10 @@ static void run_panels(const struct block *block, size_t j, size_t columns, size
         unsigned mr = next_height(block->rows - i);
         for (size_t n = 0; n < columns; n += TILE_N, tile++) {
             int is_last = n + TILE_N >= columns;
-            expect_sums(block, is_last ? i + mr : i, is_last ? j : j + n + TILE_N);
+            if (columns <= NEAR_COLUMNS)
+                expect_sums(block, is_last ? i + mr : i, is_last ? j : j + n + TILE_N);
             run_in_block(block, i, mr, j + n, k, block->a + k * block->rows + i * depth, panels + n * depth,
-                         ahead && tile * LANES <= TILE_N ? ahead + tile * LANES : NULL);
+                         ahead && tile * LANES <= columns ? ahead + tile * LANES : NULL);
         }
         i += mr;
     }
@@ -400,8 +406,11 @@ int gemm(const struct gemm *g, struct fast_scratch *s)
     size_t wide = (g->N + TILE_N - 1) / TILE_N * TILE_N,
            columns = keeps_b && packs_a ? PIECE_B / piece_k / TILE_N * TILE_N : wide;
     columns = least(columns < TILE_N ? TILE_N : columns, wide);
-    /* Of few terms, several panels fit the nearest cache: rows of sums are then longer, and sooner foreseen. */
-    size_t together = least(tall <= DEPTH / 4 ? DEPTH / 2 / tall * TILE_N : TILE_N, wide);
+    /* Of few terms, several panels fit the nearest cache: rows of sums are then longer, and sooner foreseen. Where there
+     * are more and longer rows of sums than terms, they take more time than the panels, which the next cache may hold. */
+    int many_sums = g->M >= MANY_ROWS && g->M > g->K && tall <= DEPTH / 2;
+    size_t near = tall <= DEPTH / 4 ? DEPTH / 2 / tall * TILE_N : TILE_N,
+           together = least(many_sums ? TOGETHER / tall / TILE_N * TILE_N : near, wide);
     size_t size_b = keeps_b ? columns * (packs_a ? piece_k : tall) : together * tall;
     /* Behind the packed panels room for one row more, behind the rows for one vector: packing writes whole vectors. */
     size_t size_a = packs_a ? piece_k * rows : 0, size_sums = g->N % TILE_N ? g->M * TILE_N : 0;
