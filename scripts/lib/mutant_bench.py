@@ -1,12 +1,12 @@
 """
 A copy of the project in which files may be spoilt, and what its tests say about each spoilt one.
 
-A Python mutant is put into a process that has collected the tests (`warm_pytest`), and judged by the quick tests first,
-those of its own file before; one that changes what an import computes gets such a process of its own. A Solidity mutant
-is compiled by a compiler that keeps running (`warm_solc`), without the tests, and judged by Forge: by the quick
-contracts of tests, then by the slow ones, then by the invariants. One of the verifier is held against the engine and
-against vectors before (`spoilt_verifier`), since Forge's tests of it are about a step as a whole; one of the pre-image
-oracle, which has tests of its own, afterwards.
+A Python mutant is put into a process that has collected the tests (`warm_pytest`), and judged by the quick tests
+first, those of its own file before; one that changes what an import computes gets such a process of its own. A
+Solidity mutant is compiled by a compiler that keeps running (`warm_solc`), without the tests, and judged by Forge: by
+few runs of the quick contracts of tests, then by all of them, then by the invariants. One of the verifier is held
+against the engine and against vectors before (`spoilt_verifier`), since Forge's tests of it are about a step as a
+whole; one of the pre-image oracle, which has tests of its own, afterwards.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import os
 import re
 import shutil
 import subprocess
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -63,11 +64,24 @@ PYTHON_TESTS: Final = (
 """What can notice a mutant of the rules or of an actor. Other tests of the rules are about layers, names, and the game
 in memory."""
 PYTEST_ARGUMENTS: Final = ("-x", "-q", "-m", "not slow", "--no-header")
-SLOW_SUITE_S: Final = 1.0
-"""Processor time from which a contract of tests is asked last."""
+SLOW_SHARE: Final = 0.04
+"""A contract of tests that takes more than this share of the time of all is asked late. A share, since Forge tells the
+time that has passed, which grows with whatever else the machine does."""
+FEW_RUNS: Final = {"FOUNDRY_FUZZ_RUNS": "4"}
+"""For the first look: most mutants are noticed by the first runs of a fuzz test, or by a test of one case."""
 _SUITE: Final = re.compile(
     r"^Ran \d+ tests? for \S+:(\w+)$(?:\n(?!Ran ).*)*?\(([\d.]+)(s|ms|µs) CPU time\)", re.MULTILINE
 )
+LINKED: Final = {
+    "FOUNDRY_DYNAMIC_TEST_LINKING": "false",
+    "FOUNDRY_OUT": "linked",
+    "FOUNDRY_CACHE_PATH": "linked-cache",
+    **FEW_RUNS,
+}
+"""Whether a constructor refuses is not seen by a test that deploys through a cheat code: `expectRevert` passes."""
+_FAILED_IN: Final = re.compile(r"^Ran \d+ tests? for (\S+):\w+$(?:\n(?!Ran ).*)*?\n\[FAIL", re.MULTILINE)
+LIKELY_FILES: Final = 2
+"""So many files of tests that noticed most of a file's mutants are asked about the next one first."""
 _WITHOUT: Final = "GasTest|SizesTest|SelectorsTest"
 
 
@@ -85,7 +99,8 @@ class Bench:
         for part in ("contracts/foundry.toml", "pyproject.toml"):
             shutil.copy(ROOT / part, folder / part)
         (folder / "contracts" / "node_modules").symlink_to(ROOT / "contracts" / "node_modules")
-        self._slow_suites: set[str] = set()
+        self._slow_suites: dict[str, set[str]] = {}
+        self._noticed_by: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self._refusal = ""
         self._pytest: WarmPytest | None = None
         self._agreement: WarmPytest | None = None
@@ -96,6 +111,7 @@ class Bench:
         other = object.__new__(Bench)
         shutil.copytree(self.folder, folder, symlinks=True, ignore=shutil.ignore_patterns("solc*"))
         other.folder, other._slow_suites, other._refusal = folder, self._slow_suites, ""
+        other._noticed_by = defaultdict(Counter)
         other._pytest = other._agreement = other._solc = None
         return other
 
@@ -129,7 +145,7 @@ class Bench:
         """What answers about the copy as it is, in which this file is changed, one after the other."""
         if kind == "python":
             return [self._python_as_it_is]
-        forge: Callable[[], str] = partial(self._forge_test, kind)
+        forge: Callable[[], str] = partial(self._forge_test, kind, changed)
         agreement = partial(self._agreement_verdict, changed)
         if kind == "vm":
             return [agreement, forge]
@@ -154,13 +170,13 @@ class Bench:
 
     # ---------------------------------------------------------------- Solidity
 
-    def _forge(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def _forge(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         solc = str(self._warm_solc())
         command = [str(programs.forge()), *arguments, "--root", "contracts", "--use", solc, "--offline"]
         return subprocess.run(
             command,
             cwd=self.folder,
-            env=os.environ | FORGE_ENVIRONMENT,
+            env=os.environ | FORGE_ENVIRONMENT | environment,
             capture_output=True,
             text=True,
             timeout=TIMEOUT_S,
@@ -188,34 +204,45 @@ class Bench:
             self._refusal = self._agreement.last_words()
         return SURVIVED if answer == PASSED else NOTICED
 
-    def _forge_test(self, kind: str) -> str:
-        """The quick contracts of tests; if they are content the slow ones; then the invariants."""
-        tests = FORGE_TESTS.get(kind, "test/**")
-        common = ("test", "--fail-fast", "--match-path", tests, "--no-match-test", "test_sizes")
-        slow, late = "|".join(sorted(self._slow_suites)), f"{_WITHOUT}|Invariants"
-        selections: list[tuple[str, ...]] = [("--no-match-contract", f"{late}|{slow}" if slow else late)]
-        if slow:
-            selections.append(("--match-contract", slow, "--no-match-contract", late))
+    def _looks(self, kind: str, changed: str) -> Iterator[tuple[tuple[str, ...], dict[str, str]]]:
+        """
+        What Forge is asked, one after the other, with its environment: what noticed other mutants of this file, which
+        compiles little else; the quick contracts of tests with few runs; all of them; the invariants; at last all once
+        more with what they deploy inside.
+        """
+        tests, late = ("--match-path", FORGE_TESTS.get(kind, "test/**")), f"{_WITHOUT}|Invariants"
+        if likely := [file for file, _ in self._noticed_by[changed].most_common(LIKELY_FILES)]:
+            path = likely[0] if len(likely) == 1 else f"{{{','.join(likely)}}}"
+            yield ("--match-path", path, "--no-match-contract", late), FEW_RUNS
+        if slow := self._slow_suites.get(kind):
+            yield (*tests, "--no-match-contract", "|".join([late, *sorted(slow)])), FEW_RUNS
+        yield (*tests, "--no-match-contract", late), {}
         if kind in ("dispute", "oracle"):  # the others have none
-            selections.append(("--match-contract", "Invariants"))
-        for selection in selections:
+            yield (*tests, "--match-contract", "Invariants"), {}
+        yield (*tests, "--no-match-contract", late), LINKED
+
+    def _forge_test(self, kind: str, changed: str) -> str:
+        """By everything that Forge is asked."""
+        for selection, environment in self._looks(kind, changed):
             try:
-                run = self._forge(*common, *selection)
+                run = self._forge("test", "--fail-fast", "--no-match-test", "test_sizes", *selection, **environment)
             except subprocess.TimeoutExpired:
                 return NOTICED
             if "Compilation failed" in run.stderr + run.stdout or "Compiler run failed" in run.stderr + run.stdout:
                 return NO_MUTANT[0]
             if run.returncode:
                 self._refusal = "\n".join([line for line in run.stdout.splitlines() if line.startswith("[FAIL")])
+                self._noticed_by[changed].update(set(_FAILED_IN.findall(run.stdout)))
                 return NOTICED
-            self._note_slow_suites(run.stdout)
+            self._note_slow_suites(kind, run.stdout)
         return SURVIVED
 
-    def _note_slow_suites(self, told: str) -> None:
+    def _note_slow_suites(self, kind: str, told: str) -> None:
+        if kind in self._slow_suites:
+            return
         units = {"s": 1.0, "ms": 1e-3, "µs": 1e-6}
-        for name, number, unit in _SUITE.findall(told):
-            if float(number) * units[unit] > SLOW_SUITE_S and "Invariants" not in name:
-                self._slow_suites.add(name)
+        took = {name: float(number) * units[unit] for name, number, unit in _SUITE.findall(told)}
+        self._slow_suites[kind] = {name for name, time in took.items() if time > SLOW_SHARE * sum(took.values())}
 
     def _bytecode(self) -> list[str]:
         """What all contracts of `src` compile to: a library's code is in those that use it."""
