@@ -183,7 +183,7 @@ class RemoteCase:
 
     def trace(self) -> RemoteTrace:
         """The honest trace, for one game."""
-        return RemoteTrace(self.ask, node_count=self.node_count, prestate=self._prestate)
+        return RemoteTrace(self.ask, node_count=self.node_count, prestate=self._prestate, depths=self.depths)
 
 
 @dataclass(frozen=True)

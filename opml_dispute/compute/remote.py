@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 from opml_dispute.compute.messages import BadMessage, bytes_of, run_message
 from opml_dispute.engine.values import StepWitness
+from opml_dispute.game.depths import Depths
 from opml_dispute.game.position import Position
 from opml_dispute.primitives import StateHash, StateRoot
 from opml_dispute.trace.phases import NodeRun, PhasedTrace, RunKey
@@ -36,8 +37,8 @@ class Asks(Protocol):
 class RemoteTrace(PhasedTrace):
     """The honest trace of one case."""
 
-    def __init__(self, ask: Asks, *, node_count: int, prestate: StateHash) -> None:
-        super().__init__(node_count)
+    def __init__(self, ask: Asks, *, node_count: int, prestate: StateHash, depths: Depths | None = None) -> None:
+        super().__init__(node_count, depths)
         self._ask, self._prestate = ask, prestate
         self._kept: OrderedDict[object, Any] = OrderedDict()
         self._made: set[RunKey] = set()

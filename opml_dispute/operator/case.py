@@ -111,6 +111,7 @@ class Case:
             self.states,
             guest_machine(),
             node_count=self.node_count,
+            depths=Depths.for_model(self.node_count, self.program.log2_steps),
             spawn=guest_machine,
         )
 

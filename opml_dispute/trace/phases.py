@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from opml_dispute.game.claim import Claim, Game
+from opml_dispute.game.depths import Depths
 from opml_dispute.game.position import Position
 from opml_dispute.game.rules import SubgameRoots, local_data, subgame_roots_below, subgame_roots_of
 from opml_dispute.primitives import Hash32, StateHash, StateRoot
@@ -58,8 +59,9 @@ class NodeRun:
 class PhasedTrace(ABC):
     """A `GameTrace` over a computation of one inference."""
 
-    def __init__(self, node_count: int) -> None:
-        self.node_count = node_count
+    def __init__(self, node_count: int, depths: Depths | None = None) -> None:
+        """`depths`: those that every game of the inference has, if they are known."""
+        self.node_count, self._depths = node_count, depths
         self._checked: set[str] = set()
 
     @abstractmethod
@@ -116,6 +118,9 @@ class PhasedTrace(ABC):
 
     def check(self, game: Game) -> None:
         """Refuses a game about another program, another input or another guest. Raises `WrongInference`."""
+        # Before every answer: a place in a tree of another depth is another place, and a move there is lost.
+        if self._depths is not None and game.depths != self._depths:
+            raise WrongInference(f"the game has {game.depths}, games of this program have {self._depths}")
         if game.address in self._checked:  # none of this changes during a game
             return
         if game.node_count != self.node_count:

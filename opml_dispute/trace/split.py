@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any, Final, Protocol, Self, TypeVar
 
 from opml_dispute.game.claim import Game
+from opml_dispute.game.depths import Depths
 from opml_dispute.game.position import Position
 from opml_dispute.game.rules import SubgameRoots
 from opml_dispute.primitives import StateHash, StateRoot
@@ -72,6 +73,7 @@ class SplitTrace(PhasedTrace):
         guest: GuestMachine,
         *,
         node_count: int,
+        depths: Depths | None = None,
         fault: NodeFault | None = None,
         spawn: Callable[[], GuestMachine] | None = None,
         budget_bytes: int | None = None,
@@ -80,7 +82,7 @@ class SplitTrace(PhasedTrace):
         `spawn` makes one more machine like `guest`, by default a fork; machines that share nothing can run at the same
         time. `budget_bytes` bounds the memory of the machines that are kept: by default a quarter of the computer's.
         """
-        super().__init__(node_count)
+        super().__init__(node_count, depths)
         self._states, self._guest = states, guest
         self._fault = fault
         self._spawn = spawn or guest.fork
