@@ -191,6 +191,18 @@ def _chain_tree(make: Hunter) -> Case:
     return make.case(record, rows)
 
 
+def _block_quantise(make: Hunter) -> Case:
+    """Many blocks: what a node does once hides what a block takes where there are few."""
+    elements = int(make.pick((32, 256)))
+    blocks, rows = make.size(12), make.size(max(make.most // elements, 1))
+    rows = max(min(rows, MOST_ELEMENTS // (elements * blocks)), 1)
+    x = make.put(values(make.rng, DType.F32, rows * blocks * elements, awkward=make.awkward))
+    shape = body(rows, 0, blocks * elements)
+    dtypes = (DType.F32,)
+    record = Record(Opcode.BLOCK_QUANTISE, DType.U8, ARENA.offset, (x,), dtypes, 2, 0, 0, words(elements), shape)
+    return make.case(record, rows * blocks)
+
+
 def _block_contract(make: Hunter) -> Case:
     fmt = make.pick(tuple(BlockFormat))
     m, n, blocks = make.size(12), make.size(max(make.most // 64, 1)), make.size(40)
@@ -201,6 +213,7 @@ def _block_contract(make: Hunter) -> Case:
 
 _OWN: Mapping[Opcode, Callable[[Hunter], Case]] = {
     Opcode.CONTRACT: _contract,
+    Opcode.BLOCK_QUANTISE: _block_quantise,
     Opcode.BLOCK_CONTRACT: _block_contract,
     Opcode.CONV: _conv,
     Opcode.POOL: lambda make: _pool(make, Opcode.POOL),
