@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from opml_dispute.generation.language_model import LanguageSizes, by_count
-from opml_dispute.generation.refusals import UnsupportedLanguageModel
+from opml_dispute.generation.refusals import BadModelFile, UnsupportedLanguageModel
 from opml_dispute.generation.rope_scaling import NO_SCALING, RopeScaling
 from opml_dispute.generation.vocabulary import Vocabulary
 from opml_dispute.model.files import BadDimension
@@ -134,6 +134,17 @@ class Weight:
         kind = GGMLQuantizationType[self.encoding]
         return np.ascontiguousarray(quants.dequantize(self.data, kind), np.float32).reshape(self.shape)
 
+    def finite(self) -> Array:
+        """
+        As `float32`. Raises `BadModelFile` if an element is no finite number: every answer would be the same token.
+
+        A matrix in F32 is not looked through, nor are blocks: they stay in the file until a run reads them.
+        """
+        values = self.float32()
+        if (self.encoding != "F32" or len(self.shape) == 1) and not np.isfinite(values).all():
+            raise BadModelFile(f"tensor {self.name!r} has elements that are no finite numbers")
+        return values
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -161,8 +172,8 @@ class Checkpoint:
         return found
 
     def vector(self, name: str, size: int) -> Array:
-        """A tensor of one dimension, in binary32. Raises `UnsupportedLanguageModel`."""
-        return self.weight(name, size).float32()
+        """A tensor of one dimension, in binary32. Raises `UnsupportedLanguageModel`, `BadModelFile`."""
+        return self.weight(name, size).finite()
 
     @property
     def parameters(self) -> int:

@@ -227,7 +227,7 @@ class Decoder:
             is_shared = (
                 self.checkpoint.weights[name].shape == (s.head_size,) if name in self.checkpoint.weights else True
             )
-            row = self.checkpoint.weight(name, *(() if is_shared else (heads,)), s.head_size).float32()
+            row = self.checkpoint.weight(name, *(() if is_shared else (heads,)), s.head_size).finite()
             found.append(np.broadcast_to(row, (heads, s.head_size)))
         return np.concatenate(found)
 

@@ -89,7 +89,7 @@ class Matrices:
         return self.constant(weight.name, lambda: weight.data)
 
     def _float(self, weight: Weight) -> Tensor:
-        return self.constant(weight.name, weight.float32)
+        return self.constant(weight.name, weight.finite)
 
 
 def _format(weight: Weight) -> BlockFormat | None:

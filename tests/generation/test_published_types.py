@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -88,3 +89,18 @@ def test_what_a_type_does_not_have_is_refused(case: str, changes: dict[str, Any]
     made["config"] |= changes
     with pytest.raises((BadModelFile, UnsupportedLanguageModel), match=message):
         huggingface_checkpoint(write_case(tmp_path / "model", made))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("name", ["model.norm.weight", "model.layers.1.mlp.down_proj.weight"])
+def test_weights_that_are_no_numbers_are_refused(name: str, value: float, tmp_path: Path) -> None:
+    """Where compiling reads them: an answer would be one token, again and again. Matrices in F32 stay in the file."""
+    folder = write_case(tmp_path / "model", PUBLISHED["llama"])
+    checkpoint = huggingface_checkpoint(folder)
+    ours = "output_norm.weight" if "norm" in name else "blk.1.ffn_down.weight"
+    weight = checkpoint.weights[ours]
+    damaged = weight.float32().astype(np.float16)
+    damaged.flat[5] = value
+    weights = {**checkpoint.weights, ours: replace(weight, encoding="F16", data=damaged)}
+    with pytest.raises(BadModelFile, match=f"'{name}' has elements that are no finite numbers"):
+        compile_answer(replace(checkpoint, weights=weights), AnswerShape(3, 2))
