@@ -172,6 +172,9 @@ class GameReader:
             period_s = self.rpc.read(PreimageOracle(oracle).challenge_period_s())
             known = self._oracles[vm] = (oracle, period_s, time.monotonic() + CONSTANTS_LIVE_S / 2)
         oracle, challenge_period_s, _ = known
+        clocks = ClockSettings(max_clock_s, extension_s, challenge_period_s)
+        if not clocks.are_possible:
+            raise UnexpectedAnswer(f"the game {address} answered times that no game has: {clocks}")
         if self.parts is not None:
             expect_own_parts(address, GameParts(absolute_prestate, vm, oracle, registry, weth, chain_id), self.parts)
         return GameConstants(
@@ -179,7 +182,7 @@ class GameReader:
             creator=creator,
             created_at_s=created_at_s,
             depths=depths,
-            clocks=ClockSettings(max_clock_s, extension_s, challenge_period_s),
+            clocks=clocks,
             node_count=node_count,
             item_count=item_count,
             starting_root=starting_root,

@@ -51,6 +51,12 @@ class ClockSettings:
     challenge_period_s: int
     """The challenge period of a large pre-image, after which a step can use it."""
 
+    @property
+    def are_possible(self) -> bool:
+        """Whether the contract makes a game with them, and either side can make a move in it."""
+        longest = max(2 * self.extension_s, self.extension_s + self.challenge_period_s)
+        return self.max_clock_s >= max(1, longest)
+
     def extension_at(self, depth: int, *, split_depth: int, max_depth: int) -> int:
         """The time in seconds that remains for the answer to the answer to a new claim at `depth`."""
         if depth == max_depth - 1:

@@ -10,6 +10,16 @@ from tests.support.builders import LIE, TRUTH, ToyTable
 SETTINGS = ClockSettings(max_clock_s=302_400, extension_s=10_800, challenge_period_s=4)
 
 
+def test_times_are_possible_if_a_game_can_be_made_with_them() -> None:
+    """The largest extension fits a side's time (FaultDisputeGame.sol), and that is not nothing."""
+    assert SETTINGS.are_possible
+    assert ClockSettings(20, 10, 10).are_possible
+    assert not ClockSettings(20, 11, 0).are_possible
+    assert not ClockSettings(20, 10, 11).are_possible
+    assert ClockSettings(1, 0, 1).are_possible
+    assert not ClockSettings(0, 0, 0).are_possible
+
+
 def test_a_packed_clock_holds_both_halves() -> None:
     clock = Clock(duration_s=3, timestamp_s=(1 << 64) - 1)
     assert clock.packed == 3 << 64 | (1 << 64) - 1

@@ -119,8 +119,9 @@ UNSETTLING = [
     '["eth_call itemCount", "word 0", "word one more"]',
     '["eth_call splitDepth", "word 0", "word one more"]',
     '["eth_call maxGameDepth", "word 0", "word one more"]',
+    '["eth_call maxClockDuration", "word 0", "word 0"]',
 ]
-"""Lies that ended a watcher, or had it stake where no claim belongs: a game that is over, or is of another size."""
+"""Lies that ended a watcher, had it stake where no claim belongs, or settle what is not over."""
 
 
 def test_a_watcher_does_what_it_should_once_a_lie_has_passed(chain: Chain, tmp_path: Path) -> None:
