@@ -295,6 +295,18 @@ def _few_bits(r: Random) -> Case:
                 constants=frozenset({1, 2, 3}))  # fmt: skip
 
 
+def _parts_of_blocks(r: Random) -> Case:
+    bits, block, rows, blocks = _one_of(r, 4, 4, 8), _one_of(r, 16, 32, 64), _size(r, 1, 9), _size(r, 1, 4)
+    k = block * blocks - _one_of(r, 0, 0, 2, 6)
+    data, scales = _bytes(r, rows, k * bits // 8), _scale(r, rows, blocks)
+    zeros = _one_of(r, None, _bytes(r, rows, -(-blocks * bits // 8)))
+    places = r.integers(-rows, rows, _one_of(r, (), (3,), (2, 4)))
+    attributes = {"bits": bits, "block_size": block, "gather_axis": 0, "quantize_axis": _one_of(r, 1, -1)}
+    indices = places.astype(_one_of(r, np.int32, np.int64))
+    return Case("GatherBlockQuantized", [data, np.asarray(indices), scales, zeros], attributes, rtol=1e-6,
+                constants=frozenset({0, 2, 3}))  # fmt: skip
+
+
 # Attention
 
 
@@ -408,6 +420,7 @@ CASES: dict[str, Callable[[Random], Case]] = {
     "qgemm": _qgemm,
     "quantised lstm": _quantised_lstm,
     "products of few bits": _few_bits,
+    "parts of few bits": _parts_of_blocks,
     "attention": _attention,
     "multi-head attention": _multi_head,
     "rotary embedding": _rotary,

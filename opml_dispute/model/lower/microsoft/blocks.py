@@ -1,4 +1,4 @@
-"""Products with weights of a few bits in blocks, each block with its scale."""
+"""Weights of a few bits in blocks, each block with its scale: products with them, and parts of them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import numpy as np
 
 from opml_dispute.model.block_formats import BlockFormat, from_nbits
 from opml_dispute.model.builder import Builder
+from opml_dispute.model.lower.quantise import dequantize_linear
 from opml_dispute.model.lower.registry import MICROSOFT, lowers
 from opml_dispute.model.opcodes import DType
 from opml_dispute.model.refusals import Refuse
@@ -66,15 +67,57 @@ def matmul_nbits(
     return y if bias is None else g.add(y, bias)
 
 
+@lowers("GatherBlockQuantized", domain=MICROSOFT)
+def gather_block_quantized(
+    g: Builder,
+    data: Tensor,
+    indices: Tensor,
+    scales: Tensor,
+    zero_points: Tensor | None = None,
+    *,
+    bits: int = 4,
+    block_size: int = 128,
+    gather_axis: int = 0,
+    quantize_axis: int = 1,
+) -> Tensor:
+    """
+    Parts of `data` along `gather_axis`, less their zero points, times their scales, in the scales' type.
+
+    Bytes without sign hold 8 bits, or several numbers of fewer bits along the last dimension, and are about half of
+    their range where there are no zero points.
+    """
+    if data.dtype is DType.U8 and not data.narrow:
+        if bits not in (2, 4, 8):
+            raise Refuse(f"numbers of {bits} bits; expected 2, 4 or 8")
+        if zero_points is None:
+            zero_points = g.constant(np.full(scales.shape, 1 << (bits - 1), np.uint8))
+        elif bits < 8:
+            blocks = scales.shape[-1]
+            zero_points = g.constant(_spread_bits(_weights(g, zero_points, "the zero points"), bits)[..., :blocks])
+        if bits < 8:
+            data = g.constant(_spread_bits(_weights(g, data, "the data"), bits))
+    along, places = g.axis(data, quantize_axis), g.axis(data, gather_axis)
+    if along == places or scales.rank != data.rank:
+        raise Refuse(f"scales {list(scales.shape)} for {list(data.shape)}, in blocks along the axis of the indices")
+    rows, row_scales = g.take(data, indices, places), g.take(scales, indices, places)
+    row_zeros = None if zero_points is None else g.take(zero_points, indices, places)
+    along += indices.rank - 1 if along > places else 0
+    return dequantize_linear(g, rows, row_scales, row_zeros, axis=along, block_size=block_size)
+
+
+def _spread_bits(data: Array, bits: int) -> Array:
+    """u8[..., n] -> u8[..., n * 8 / bits]: each byte's numbers, the one in the lowest bits first."""
+    parts = [(data >> shift) & ((1 << bits) - 1) for shift in range(0, 8, bits)]
+    return np.ascontiguousarray(np.stack(parts, axis=-1).reshape(*data.shape[:-1], -1))
+
+
 def _weights(g: Builder, x: Tensor, what: str) -> Array:
     return g.known(x, what, x.size)
 
 
 def _unpacked(data: Array, bits: int, n: int) -> Array:
     """The integers of each of `n` rows, the first in the lowest bits of a byte."""
-    rows = data.reshape(n, -1).astype(np.uint8)
-    parts = [(rows >> shift) & ((1 << bits) - 1) for shift in range(0, 8, bits)]
-    return np.stack(parts, axis=2).reshape(n, -1)
+    return _spread_bits(data.reshape(n, -1).astype(np.uint8), bits)
 
 
 def _floats(packed: Array, scale: Array, zeros: Array | None, bits: int, block_size: int, n: int) -> Array:
