@@ -10,6 +10,7 @@ import numpy as np
 from opml_dispute.generation.checkpoint import Architecture, Checkpoint
 from opml_dispute.generation.families import FAMILIES
 from opml_dispute.model.tensor import Array
+from tests.generation.models import add_sizes
 
 _IN_ONE = frozenset({"gpt2", "starcoder", "gptneox", "bloom", "falcon", "mpt", "phi2", "chatglm"})
 """Families whose files have queries, keys and values in one tensor."""
@@ -30,14 +31,7 @@ def write_gguf_of(path: Path, checkpoint: Checkpoint) -> Path:
 
 
 def _add_fields(writer: gguf.GGUFWriter, s: Architecture) -> None:
-    writer.add_block_count(s.layers)
-    writer.add_context_length(s.context)
-    writer.add_embedding_length(s.width)
-    writer.add_feed_forward_length(s.hidden)
-    writer.add_head_count(s.heads)
-    writer.add_head_count_kv(s.kv_heads)
-    writer.add_key_length(s.head_size)
-    writer.add_value_length(s.head_size)
+    add_sizes(writer, s)
     (writer.add_layer_norm_eps if s.norm == "layer" else writer.add_layer_norm_rms_eps)(s.epsilon)
     if FAMILIES[s.name].turns:
         writer.add_rope_freq_base(s.rope_base)

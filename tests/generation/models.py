@@ -10,6 +10,7 @@ from typing import Any
 import gguf
 import numpy as np
 
+from opml_dispute.generation.checkpoint import Architecture
 from opml_dispute.model.tensor import Array
 
 
@@ -97,10 +98,8 @@ def weights_of(made: Made) -> dict[str, Array]:
     return w
 
 
-def write_model(path: Path, made: Made = Made()) -> Path:
-    """A GGUF file."""
-    s = made.sizes
-    writer = gguf.GGUFWriter(path, made.family)
+def add_sizes(writer: gguf.GGUFWriter, s: Sizes | Architecture) -> None:
+    """The sizes of a decoder, by the names that every family has for them."""
     writer.add_block_count(s.layers)
     writer.add_context_length(s.context)
     writer.add_embedding_length(s.width)
@@ -109,6 +108,13 @@ def write_model(path: Path, made: Made = Made()) -> Path:
     writer.add_head_count_kv(s.kv_heads)
     writer.add_key_length(s.head_size)
     writer.add_value_length(s.head_size)
+
+
+def write_model(path: Path, made: Made = Made()) -> Path:
+    """A GGUF file."""
+    s = made.sizes
+    writer = gguf.GGUFWriter(path, made.family)
+    add_sizes(writer, s)
     writer.add_rope_freq_base(10_000.0)
     writer.add_rope_dimension_count(s.turned or s.head_size)
     writer.add_layer_norm_rms_eps(1e-5)
