@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from opml_dispute.engine.inference import Inference
 from opml_dispute.model.compiler import compile_model
+from opml_dispute.model.lower.tree_table import TreeNodes, tree_table
 from opml_dispute.model.refusals import UnsupportedOp
 from tests.model.graphs import Array, single
 
@@ -114,3 +116,35 @@ def test_what_is_no_tree_is_refused(change: dict[str, Any], message: str) -> Non
     x = np.zeros((1, 2), np.float32)
     with pytest.raises(UnsupportedOp, match=message):
         compile_model(single("TreeEnsembleRegressor", x, domain=ML, **(tree | change)))
+
+
+def test_a_table_takes_little_more_room_than_it_and_its_nodes() -> None:
+    depth, trees = 11, 200
+    size = 2**depth - 1
+    child = np.arange(1, size, 2, dtype=np.int32)  # of the inner nodes of a complete tree, which come first
+    yes = np.concatenate([child, np.full(size - child.size, -1, np.int32)])
+    starts = np.arange(trees, dtype=np.int32) * size
+    is_leaf = np.tile(yes < 0, trees)
+    tracemalloc.start()
+    try:
+        nodes = TreeNodes(
+            np.where(is_leaf, 0, 1).astype(np.uint8),
+            np.zeros(is_leaf.size, np.int8),
+            np.ones(is_leaf.size, np.float32),
+            (yes + starts[:, None]).reshape(-1),
+            (yes + 1 + starts[:, None]).reshape(-1),
+            np.zeros(is_leaf.size, np.bool_),
+            np.flatnonzero(is_leaf).astype(np.int32),
+            np.zeros(child.size * trees + trees, np.int8),
+            np.ones(child.size * trees + trees, np.float32),
+        )
+        before = tracemalloc.get_traced_memory()[0]
+        tracemalloc.reset_peak()
+        table = tree_table(nodes, starts)
+        after, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert table.nodes.shape == (is_leaf.size, 4)
+    assert (table.depth, table.features) == (depth - 1, 1)
+    assert peak < 1.1 * (before + after)
+    assert not hasattr(nodes, "yes")

@@ -4,7 +4,7 @@ Lists that describe trees: attributes in either of their forms, and nodes found 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,8 @@ from opml_dispute.model.tensor import Array, Tensor
 
 _MOST_ROOM = 4
 """Places for identifiers, for each node that there is."""
+_AT_ONCE = 1 << 16
+"""Elements of a list that are worked on together."""
 
 
 Numbers = Tensor | Sequence[float] | Array | LongList | None
@@ -59,6 +61,19 @@ def distinct(values: Array) -> Array:
     return np.asarray(ordered[is_new])
 
 
+def pieces(count: int) -> Iterator[tuple[int, int]]:
+    """Where each piece of a list of so many elements begins and ends: what is computed of one piece stays small."""
+    return ((first, min(first + _AT_ONCE, count)) for first in range(0, count, _AT_ONCE))
+
+
+def picked(values: Array, at: Array) -> Array:
+    """`values[at]`, without the room for all of `at` in 64 bits that numpy takes for it."""
+    chosen = np.empty(at.size, values.dtype)
+    for first, end in pieces(at.size):
+        chosen[first:end] = values[at[first:end]]
+    return chosen
+
+
 class Places:
     """The number of each node by its tree's and its own identifier; of equal ones the last."""
 
@@ -89,7 +104,9 @@ class Places:
         """In i32; -1 for a node that there is not."""
         keys = self._keys(trees, ids)
         if self.is_dense:
-            return np.where(keys >= 0, self.table[keys], np.int32(-1)) if self.table.size else keys.astype(np.int32)
+            found = picked(self.table, keys) if self.table.size else keys.astype(np.int32)
+            found[keys < 0] = -1
+            return found
         at = np.searchsorted(self.keys, keys, side="right") - 1
         return np.where((at >= 0) & (keys >= 0) & (self.keys[at] == keys), self.order[at], np.int32(-1))
 

@@ -11,22 +11,24 @@ from typing import Any
 import numpy as np
 
 from opml_dispute.engine.freed_memory import large_arrays_apart
-from opml_dispute.model.lower.tree_lists import distinct
+from opml_dispute.model.lower.tree_lists import distinct, picked, pieces
 from opml_dispute.model.refusals import Refuse
 from opml_dispute.model.tensor import Array
 
 MODES = {"LEAF": 0, "BRANCH_LEQ": 1, "BRANCH_LT": 2, "BRANCH_GTE": 3, "BRANCH_GT": 4, "BRANCH_EQ": 5, "BRANCH_NEQ": 6}
 _NAN_IS_TRUE = 0x100
 _MOST_FEATURES = 1 << 31
-_ROWS_AT_ONCE = 1 << 16
-"""Of the table: what is computed of them stays small."""
 BYTES_OF_NODE = 24
 """Of all lists of a tree's nodes, about."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class TreeNodes:
-    """Nodes, each a comparison with two ways on, or (mode 0) a leaf with its weights; an element each."""
+    """
+    Nodes, each a comparison with two ways on, or (mode 0) a leaf with its weights; an element each.
+
+    Not frozen, because `tree_table` takes the arrays away.
+    """
 
     mode: Array
     feature: Array
@@ -61,10 +63,16 @@ class TreeTable:
     """Comparisons on the longest way to a leaf."""
     leaf_weights: int
     """Weights of the leaf that has most."""
+    features: int
+    """One more than the greatest feature that is looked at."""
 
 
 def tree_table(nodes: TreeNodes, roots: Array) -> TreeTable:
-    """The nodes that the roots reach, parents first. Raises `Refuse` if a way leads nowhere or round."""
+    """
+    The nodes that the roots reach, parents first. Raises `Refuse` if a way leads nowhere or round.
+
+    The arrays of `nodes` are gone afterwards: of millions of nodes, each is let go as soon as it is in the table.
+    """
     with large_arrays_apart(BYTES_OF_NODE * nodes.mode.size):
         return _tree_table(nodes, roots)
 
@@ -72,58 +80,62 @@ def tree_table(nodes: TreeNodes, roots: Array) -> TreeTable:
 def _tree_table(nodes: TreeNodes, roots: Array) -> TreeTable:
     level, tree = tree_levels(nodes, roots)
     order, depth = _order(nodes, roots, level, tree), int(level.max(initial=0))
-    del level, tree  # of millions of nodes, every array counts
+    del level, tree
     place = np.full(nodes.mode.size, -1, np.int32)
-    place[order] = np.arange(order.size, dtype=np.int32)
+    for first, end in pieces(order.size):
+        place[order[first:end]] = np.arange(first, end, dtype=np.int32)
     own = nodes.of_leaves()
-    counts = _narrow(np.bincount(own.owner, minlength=place.size))
-    table = np.empty((order.size, 4), np.int32)
-    thresholds = np.empty(order.size, np.float32)
-    weights = most_weights = 0
-    for first in range(0, order.size, _ROWS_AT_ONCE):
-        end = min(first + _ROWS_AT_ONCE, order.size)
-        told, thresholds[first:end] = _rows(nodes, order[first:end], place, counts, table[first:end])
-        own_weights = np.maximum(told, 0)
-        before = np.cumsum(own_weights) - own_weights + weights
-        table[first:end, 1] += np.where(told >= 0, before, 0).astype(np.int32)
-        weights, most_weights = weights + int(own_weights.sum()), max(most_weights, int(own_weights.max()))
-    del order, counts
-    first_nodes, at = place[roots], place[own.owner]
+    counts = picked(_narrow(np.bincount(own.owner, minlength=place.size)), order)
+    first_nodes, at = place[roots], picked(place, own.owner)
+    targets, weights = own.targets, own.weights
+    del own, nodes.owner, nodes.targets, nodes.weights
+    nodes.yes, nodes.no = picked(place, nodes.yes), picked(place, nodes.no)  # rows; of leaves they mean nothing
     del place
-    targets, of_leaves = _weights(own, at, table, most_weights)
-    return TreeTable(table, thresholds, first_nodes, targets, of_leaves, depth, most_weights)
+    for name in ("mode", "feature", "threshold", "yes", "no", "nan_is_true"):
+        setattr(nodes, name, picked(getattr(nodes, name), order))
+    del order
+    thresholds = _thresholds(nodes)
+    del nodes.threshold
+    table = np.empty((counts.size, 4), np.int32)
+    begin = most_weights = features = 0
+    for first, end in pieces(counts.size):
+        told = _rows(nodes, slice(first, end), counts, table[first:end])
+        own_weights = np.maximum(told, 0)
+        before = np.cumsum(own_weights) - own_weights + begin
+        features = max(features, 1 + int(table[first:end, 1].max(initial=-1, where=told < 0)))
+        table[first:end, 1] += np.where(told >= 0, before, 0).astype(np.int32)
+        begin, most_weights = begin + int(own_weights.sum()), max(most_weights, int(own_weights.max()))
+    del counts, nodes.mode, nodes.feature, nodes.yes, nodes.no, nodes.nan_is_true
+    targets, weights = _weights(targets, weights, at, table, most_weights)
+    return TreeTable(table, thresholds, first_nodes, targets, weights, depth, most_weights, features)
 
 
-def _rows(nodes: TreeNodes, order: Array, place: Array, counts: Array, table: Array) -> tuple[Array, Array]:
+def _rows(nodes: TreeNodes, some: slice, counts: Array, table: Array) -> Array:
     """
-    Fills the rows of the nodes `order`, but for where the weights of leaves begin.
+    Fills the rows of some nodes, whose ways on are rows already, but for where the weights of leaves begin.
 
-    Answers how many weights each leaf has, -1 for a branch; and the thresholds.
+    Answers how many weights each leaf has, -1 for a branch.
     """
-    mode = nodes.mode[order]
+    mode, feature = nodes.mode[some], nodes.feature[some]
     inner = mode != 0
-    weights = np.where(inner, 0, counts[order].astype(np.int64))
+    weights = np.where(inner, 0, counts[some].astype(np.int64))
     table[:, 0] = mode
-    table[inner & nodes.nan_is_true[order], 0] |= _NAN_IS_TRUE
-    table[:, 2] = np.where(inner, place[nodes.yes[order]], weights)
-    table[:, 3] = np.where(inner, place[nodes.no[order]], 0)
-    table[:, 1] = 0
-    feature = nodes.feature[order[inner]]
-    if feature.min(initial=0) < 0 or feature.max(initial=0) >= _MOST_FEATURES:
-        raise Refuse(f"a tree that looks at feature {feature.min()} or {feature.max()}")
-    table[inner, 1] = feature
-    thresholds = nodes.threshold[order]
-    thresholds[~inner] = 0
-    return np.where(inner, -1, weights), _thresholds(thresholds, mode)
+    table[inner & nodes.nan_is_true[some], 0] |= _NAN_IS_TRUE
+    least, greatest = feature.min(initial=0, where=inner), feature.max(initial=0, where=inner)
+    if least < 0 or greatest >= _MOST_FEATURES:
+        raise Refuse(f"a tree that looks at feature {least} or {greatest}")
+    table[:, 1] = np.where(inner, feature, 0)
+    table[:, 2] = np.where(inner, nodes.yes[some], weights)
+    table[:, 3] = np.where(inner, nodes.no[some], 0)
+    return np.where(inner, -1, weights)
 
 
-def _weights(own: TreeNodes, at: Array, table: Array, most: int) -> tuple[Array, Array]:
+def _weights(targets: Array, weights: Array, at: Array, table: Array, most: int) -> tuple[Array, Array]:
     """
-    Targets and weights of the leaves that are reached, leaf by leaf; those of one leaf in their order.
+    These of the leaves that are reached, leaf by leaf; those of one leaf in their order.
 
     `at` is the row of each weight's leaf, -1 if it is not reached; no leaf has more than `most` weights.
     """
-    targets, weights = own.targets, own.weights
     if (at < 0).any():
         targets, weights, at = targets[at >= 0], weights[at >= 0], at[at >= 0]
     if not at.size:
@@ -135,6 +147,15 @@ def _weights(own: TreeNodes, at: Array, table: Array, most: int) -> tuple[Array,
         return in_order
     by_leaf = np.argsort(at, kind="stable")
     return targets[by_leaf].astype(np.int32), weights[by_leaf].astype(np.float32)
+
+
+def _thresholds(nodes: TreeNodes) -> Array:
+    """Of the branches, in binary32; 0 of leaves."""
+    thresholds = np.empty(nodes.mode.size, np.float32)
+    for first, end in pieces(thresholds.size):
+        mode = nodes.mode[first:end]
+        thresholds[first:end] = _in_binary32(np.where(mode != 0, nodes.threshold[first:end], 0), mode)
+    return thresholds
 
 
 def _narrow(numbers: Array) -> Array:
@@ -167,8 +188,10 @@ def _order(nodes: TreeNodes, roots: Array, level: Array, tree: Array) -> Array:
     for parents in by_level:
         place[nodes.yes[parents]] = place[parents] + 1
         place[nodes.no[parents]] = place[parents] + 1 + size[nodes.yes[parents]]
+    del size, by_level, inner
     order = np.empty(reached.size, np.int32)
-    order[place[reached]] = reached
+    for first, end in pieces(reached.size):
+        order[place[reached[first:end]]] = reached[first:end]
     return order
 
 
@@ -192,7 +215,9 @@ def tree_levels(nodes: TreeNodes, roots: Array) -> tuple[Array, Array]:
         following = children(front)
         # What is no node's number is kept, to be told in the next round.
         front = distinct(following[~seen[np.clip(following, 0, size - 1)] | (following < 0) | (following >= size)])
-    waiting = np.bincount(children(np.flatnonzero(seen)), minlength=size).astype(np.int32)
+    waiting = np.zeros(size, np.int32)
+    for first, end in pieces(size):
+        np.add.at(waiting, children(first + np.flatnonzero(seen[first:end])), 1)
     numbers = _narrow(np.arange(roots.size))
     level, tree = np.full(size, -1, np.int32), np.full(size, -1, numbers.dtype)
     np.maximum.at(tree, roots, numbers)
@@ -209,7 +234,7 @@ def tree_levels(nodes: TreeNodes, roots: Array) -> tuple[Array, Array]:
     return _narrow(level), tree
 
 
-def _thresholds(exact: Array, modes: Array) -> Array:
+def _in_binary32(exact: Array, modes: Array) -> Array:
     """
     Thresholds in binary32, rounded so that every binary32 number compares with them as with the exact ones.
 

@@ -8,7 +8,6 @@ TREE kernel reads them. A test for membership becomes a chain of equalities.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -45,16 +44,19 @@ def _ensemble(g: Builder, x: Tensor, table: TreeTable, targets: int, function: R
     x = g.cast(x, DType.F32)
     if x.rank == 1:
         x = x.with_axis(0)
-    features = int(table.nodes[(table.nodes[:, 0] & 0xFF) != 0, 1].max(initial=-1)) + 1
-    if x.rank != 2 or features > x.shape[1]:
-        raise Refuse(f"input {list(x.shape)} for trees that look at {features} features")
+    if x.rank != 2 or table.features > x.shape[1]:
+        raise Refuse(f"input {list(x.shape)} for trees that look at {table.features} features")
     parts = [table.nodes, table.thresholds, table.roots, table.targets, table.weights]
     constants = [g.constant(part) for part in parts]
     return g.tree(x, constants, targets, function, table.depth, table.leaf_weights)
 
 
 def _scores(g: Builder, x: Tensor, nodes: TreeNodes, roots: Array, targets: int, function: Reduction) -> Tensor:
-    """The sums (or extremes) of what the trees' leaves weigh, [N][targets]: binary64 if the features are."""
+    """
+    The sums (or extremes) of what the trees' leaves weigh, [N][targets]: binary64 if the features are.
+
+    The arrays of `nodes` may be gone afterwards.
+    """
     if x.dtype is not DType.F64:
         return _ensemble(g, x, tree_table(nodes, roots), targets, function)
     rows = x.with_axis(0) if x.rank == 1 else x
@@ -209,11 +211,11 @@ def tree_ensemble_classifier(
     labels = numbers_of_labels(g, classlabels_int64s, classlabels_strings)
     base = exact_numbers(given_as(base_values, base_values_as_tensor))
     if len(labels) == 2 and len(np.unique(nodes.targets)) == 1 and base.size <= 1:
-        nodes = replace(nodes, targets=np.zeros_like(nodes.targets))
+        positive = bool((nodes.of_leaves().weights >= 0).all() and (base >= 0).all())
+        nodes.targets = np.zeros_like(nodes.targets)
         scores = _scores(g, x, nodes, roots, 1, Reduction.SUM)
         if base.size:
             scores = g.add(scores, float(base[0]))
-        positive = bool((nodes.of_leaves().weights >= 0).all() and (base >= 0).all())
         label, scores = two_classes(g, scores, labels, post_transform, positive=positive)
         return as_labels(label, classlabels_strings), scores
     scores = _scores(g, x, nodes, roots, len(labels), Reduction.SUM)
