@@ -27,13 +27,18 @@ def main() -> None:
         type=Path,
         help="files for inference, language and memory; parts of names for operators",
     )
+    parser.add_argument(
+        "--threads", type=int, choices=range(1, 17), default=1, metavar="N", help="of both sides, for operators (1)"
+    )
     parser.add_argument("--json", action="store_true", dest="as_json", help="one JSON object a section, a line each")
     arguments = parser.parse_args()
     if arguments.models and arguments.section not in TAKES_MODELS:
         parser.error(f"arguments go with the sections {' and '.join(TAKES_MODELS)}")
+    if arguments.threads != 1 and arguments.section != "operators":
+        parser.error("--threads goes with the section operators")
     console = Console()
     for name in [arguments.section] if arguments.section else SECTIONS:
-        rows = SECTIONS[name](arguments.models)
+        rows = SECTIONS[name](arguments)
         if arguments.as_json:
             print(json.dumps({"section": name, "machine": machine(), "rows": rows}), flush=True)
         else:
@@ -75,55 +80,55 @@ def _text(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
-def _vm(_: list[Path]) -> list[Row]:
+def _vm(_: argparse.Namespace) -> list[Row]:
     from lib.benchmarks import vm
 
     return vm.run()
 
 
-def _inference(models: list[Path]) -> list[Row]:
+def _inference(arguments: argparse.Namespace) -> list[Row]:
     from lib.benchmarks import inference
 
-    return inference.run(models)
+    return inference.run(arguments.models)
 
 
-def _blocks(_: list[Path]) -> list[Row]:
+def _blocks(_: argparse.Namespace) -> list[Row]:
     from lib.benchmarks import blocks
 
     return blocks.run()
 
 
-def _operators(names: list[Path]) -> list[Row]:
+def _operators(arguments: argparse.Namespace) -> list[Row]:
     from lib.benchmarks import operators
 
-    return operators.run([str(name) for name in names])
+    return operators.run([str(name) for name in arguments.models], arguments.threads)
 
 
-def _language(models: list[Path]) -> list[Row]:
+def _language(arguments: argparse.Namespace) -> list[Row]:
     from lib.benchmarks import language
 
-    return language.run(models)
+    return language.run(arguments.models)
 
 
-def _memory(models: list[Path]) -> list[Row]:
+def _memory(arguments: argparse.Namespace) -> list[Row]:
     from lib.benchmarks import memory
 
-    return memory.run(models)
+    return memory.run(arguments.models)
 
 
-def _commitment(_: list[Path]) -> list[Row]:
+def _commitment(_: argparse.Namespace) -> list[Row]:
     from lib.benchmarks import inference
 
     return inference.commitment()
 
 
-def _dispute(_: list[Path]) -> list[Row]:
+def _dispute(_: argparse.Namespace) -> list[Row]:
     from lib.benchmarks import dispute
 
     return dispute.run()
 
 
-SECTIONS: dict[str, Callable[[list[Path]], list[Row]]] = {
+SECTIONS: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
     "vm": _vm,
     "inference": _inference,
     "operators": _operators,
