@@ -3,8 +3,9 @@ A copy of the project in which files may be spoilt, and what its tests say about
 
 A Python mutant is put into a process that has collected the tests (`warm_pytest`), and judged by the quick tests
 first, those of its own file before; one that changes what an import computes gets such a process of its own. A
-Solidity mutant is compiled by a compiler that keeps running (`warm_solc`), without the tests, and judged by Forge: by
-few runs of the quick contracts of tests, then by all of them, then by the invariants. One of the verifier is held
+Solidity mutant is compiled by a compiler that keeps running (`warm_solc`), at first only as what the tests deploy
+(`spoilt_artifacts`), then with the tests that take it in, and judged by Forge: by few runs of the quick contracts of
+tests, then by all of them, then by the invariants. One of the verifier is held
 against the engine and against vectors before (`spoilt_verifier`), since Forge's tests of it are about a step as a
 whole; one of the pre-image oracle, which has tests of its own, afterwards.
 """
@@ -17,13 +18,15 @@ import re
 import shutil
 import subprocess
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from lib.environment import ROOT
 from lib.mutants import Mutant
+from lib.spoilt_artifacts import ForgeArtifacts
 from lib.spoilt_verifier import AGREEMENT, put_verifier
 from lib.warm_pytest import FAILED, NOT_HERE, PASSED, WarmPytest
 from lib.warm_solc import WarmSolc
@@ -55,6 +58,7 @@ FORGE_TESTS: Final = {
     "vm": "test/vm/**",
     "preimages": "test/vm/{preimages/*,PreimageOracle.t.sol}",
 }
+ALL_FORGE_TESTS: Final = "test/**"
 PYTHON_TESTS: Final = (
     "tests/game",
     "tests/actors",
@@ -82,6 +86,8 @@ LINKED: Final = {
 _FAILED_IN: Final = re.compile(r"^Ran \d+ tests? for (\S+):\w+$(?:\n(?!Ran ).*)*?\n\[FAIL", re.MULTILINE)
 LIKELY_FILES: Final = 2
 """So many files of tests that noticed most of a file's mutants are asked about the next one first."""
+Look: TypeAlias = tuple[tuple[str, ...], dict[str, str]]
+"""Arguments of `forge test`, and what the environment says besides."""
 _WITHOUT: Final = "GasTest|SizesTest|SelectorsTest"
 
 
@@ -105,6 +111,7 @@ class Bench:
         self._pytest: WarmPytest | None = None
         self._agreement: WarmPytest | None = None
         self._solc: WarmSolc | None = None
+        self._artifacts = ForgeArtifacts(folder)
 
     def copied(self, folder: Path) -> Bench:
         """Another one, for work at the same time, with what is compiled here."""
@@ -113,6 +120,7 @@ class Bench:
         other.folder, other._slow_suites, other._refusal = folder, self._slow_suites, ""
         other._noticed_by = defaultdict(Counter)
         other._pytest = other._agreement = other._solc = None
+        other._artifacts = ForgeArtifacts(folder)
         return other
 
     def prepare(self, kinds: set[str]) -> None:
@@ -125,6 +133,8 @@ class Bench:
         for kind in sorted(kinds):
             if any(judge() != SURVIVED for judge in self._judges(kind)):
                 raise BenchFailed(f"the tests that judge {kind} fail without any mutant:\n{self._refusal}")
+        if kinds - {"python", "vm"} and (other := self._artifacts.unlike_compiled(self._warm_solc())):
+            raise BenchFailed(f"Forge compiles {', '.join(other)} to other bytecode than the compiler alone")
 
     def judge(self, mutant: Mutant) -> str:
         """`NOTICED`, `SURVIVED`, or one of `NO_MUTANT`."""
@@ -132,6 +142,8 @@ class Bench:
             verdict = self._warm_verdict(mutant)
             if verdict is not None:
                 return verdict
+        elif (verdict := self._deployed_verdict(mutant.path, mutant.text)) != SURVIVED:
+            return verdict
         with self._spoilt(mutant):
             if mutant.path.suffix == ".py":
                 return self._fresh_verdict(mutant.path)
@@ -204,26 +216,48 @@ class Bench:
             self._refusal = self._agreement.last_words()
         return SURVIVED if answer == PASSED else NOTICED
 
-    def _looks(self, kind: str, changed: str) -> Iterator[tuple[tuple[str, ...], dict[str, str]]]:
-        """
-        What Forge is asked, one after the other, with its environment: what noticed other mutants of this file, which
-        compiles little else; the quick contracts of tests with few runs; all of them; the invariants; at last all once
-        more with what they deploy inside.
-        """
-        tests, late = ("--match-path", FORGE_TESTS.get(kind, "test/**")), f"{_WITHOUT}|Invariants"
+    def _quick_looks(self, kind: str, changed: str) -> Iterator[Look]:
+        """What noticed other mutants of this file, which compiles little else; the quick contracts of tests."""
+        late = f"{_WITHOUT}|Invariants"
         if likely := [file for file, _ in self._noticed_by[changed].most_common(LIKELY_FILES)]:
             path = likely[0] if len(likely) == 1 else f"{{{','.join(likely)}}}"
             yield ("--match-path", path, "--no-match-contract", late), FEW_RUNS
         if slow := self._slow_suites.get(kind):
-            yield (*tests, "--no-match-contract", "|".join([late, *sorted(slow)])), FEW_RUNS
+            quick = (
+                "--match-path",
+                FORGE_TESTS.get(kind, ALL_FORGE_TESTS),
+                "--no-match-contract",
+                "|".join([late, *sorted(slow)]),
+            )
+            yield quick, FEW_RUNS
+
+    def _thorough_looks(self, kind: str) -> Iterator[Look]:
+        """All contracts of tests; the invariants; at last all once more with what they deploy inside."""
+        tests, late = ("--match-path", FORGE_TESTS.get(kind, ALL_FORGE_TESTS)), f"{_WITHOUT}|Invariants"
         yield (*tests, "--no-match-contract", late), {}
         if kind in ("dispute", "oracle"):  # the others have none
             yield (*tests, "--match-contract", "Invariants"), {}
         yield (*tests, "--no-match-contract", late), LINKED
 
+    def _deployed_verdict(self, changed: Path, text: str) -> str:
+        """By the quick tests and what Forge's tests deploy, none of which is compiled again."""
+        kind = kind_of(changed)
+        if kind == "vm":
+            return SURVIVED  # the engine's tests deploy it as well, and notice more
+        try:
+            with self._artifacts.spoilt(changed, text, self._warm_solc()) as differs:
+                return self._first_failure(kind, str(changed), self._quick_looks(kind, str(changed)) if differs else ())
+        except CompileError:
+            return NO_MUTANT[0]
+
     def _forge_test(self, kind: str, changed: str) -> str:
         """By everything that Forge is asked."""
-        for selection, environment in self._looks(kind, changed):
+        looks = chain(self._quick_looks(kind, changed), self._thorough_looks(kind))
+        return self._first_failure(kind, changed, looks)
+
+    def _first_failure(self, kind: str, changed: str, looks: Iterable[Look]) -> str:
+        """What the first of these looks says that is not `SURVIVED`."""
+        for selection, environment in looks:
             try:
                 run = self._forge("test", "--fail-fast", "--no-match-test", "test_sizes", *selection, **environment)
             except subprocess.TimeoutExpired:

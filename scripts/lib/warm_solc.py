@@ -3,6 +3,9 @@ The Solidity compiler, kept running: where it is a Node.js program, starting it 
 
 `WarmSolc.path` is an executable that Forge takes for solc: it hands its input to the process that runs. A native
 compiler starts at once and is used as it is.
+
+Before it runs tests that are chosen by name, Forge asks for the interfaces of all sources, which takes longer than one
+contract does. The last such answer is kept, for the same question.
 """
 
 from __future__ import annotations
@@ -21,13 +24,21 @@ _MOST_COMPILATIONS: Final = 60
 _SERVER: Final = """
 const solc = require(process.argv[1]);
 let left = Number(process.argv[3]);
+let known = ['', ''];
+const compile = (input) => {
+  if (input === known[0]) return known[1];
+  const output = solc.compile(input);
+  --left;
+  if (!input.includes('"evm.bytecode')) known = [input, output];
+  return output;
+};
 const server = require('net').createServer({ allowHalfOpen: true }, (connection) => {
   const parts = [];
   connection.on('data', (part) => parts.push(part));
   connection.on('error', () => {});
   connection.on('end', () => {
-    connection.end(solc.compile(Buffer.concat(parts).toString('utf8')));
-    if (--left === 0) server.close();
+    connection.end(compile(Buffer.concat(parts).toString('utf8')));
+    if (left <= 0) server.close();
   });
 });
 server.listen(process.argv[2]);
