@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
@@ -83,14 +85,51 @@ def test_no_bond_is_staked_on_terms_that_a_request_does_not_have(chain: Chain, w
             proposal_intents(system, request_id, ROOT, 1, proposer=PROPOSER)
 
 
-def test_an_endless_list_of_requests_ends_in_a_refusal(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_terms_that_are_nowhere_in_an_endless_list_end_in_a_refusal(
+    chain: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("opml_dispute.chain.request_terms.MOST_PLACES", 1_000)
+    monkeypatch.setattr("opml_dispute.chain.request_terms.RECENT_PLACES", 100)
     request_id = ask(chain, fee_wei=10**16)
+    endless = Lie("eth_call requestCount", ("word 0",), "word 256 bits")
     with (
-        lied_to(chain, Lie("eth_call requestCount", ("word 0",), "word 256 bits")) as system,
+        lied_to(chain, endless, Lie("eth_call requests", ("word 9",), "word one more")) as system,
         pytest.raises(WrongTerms),
     ):
         proposal_intents(system, request_id, ROOT, 1, proposer=PROPOSER)
+
+
+@pytest.mark.parametrize("lie", [None, Lie("eth_call requestCount", ("word 0",), "word 63 bits")])
+def test_a_request_is_found_behind_any_number_of_later_ones(
+    chain: Chain, monkeypatch: pytest.MonkeyPatch, lie: Lie | None
+) -> None:
+    """At both ends of the list, in its middle, and among several of one second."""
+    requests = [ask(chain, fee_wei=number) for number in range(3)]
+    chain.warp(1)
+    chain.rpc.request("evm_setAutomine", False)
+    senders = [chain.sender(role) for role in ("requester", "challenger", "proposer")]
+    system = chain.system()
+    model_id = system.rpc.read(system.registry.model_id_at(0))
+    image = bytes(system.rpc.read(system.registry.model(model_id)).input_bytes)
+    intent = request_intent(system, model_id, image, fee_wei=7)
+    with ThreadPoolExecutor() as threads:
+        sent = [threads.submit(perform, intent, sender) for sender in senders]
+        while int(chain.rpc.request("txpool_status")["pending"], 16) < len(senders):
+            time.sleep(0.01)
+        chain.rpc.request("evm_mine")
+        chain.rpc.request("evm_setAutomine", True)
+        assert all(one.result().receipt for one in sent)
+    count = system.rpc.read(system.oracle.request_count())
+    requests += [system.rpc.read(system.oracle.request_id_at(place)) for place in range(count - 3, count)]
+    times = {read_request(system, id_).requested_at_s for id_ in requests[3:]}
+    assert len(times) == 1, "of one block"
+    chain.warp(1)
+    requests += [ask(chain, fee_wei=number) for number in range(2)]
+    monkeypatch.setattr("opml_dispute.chain.request_terms.RECENT_PLACES", 0)
+    monkeypatch.setattr("opml_dispute.chain.request_terms.MOST_PLACES", 3)
+    with lied_to(chain, *([] if lie is None else [lie])) as other:
+        for id_ in requests:
+            expect_terms(other, id_, read_request(other, id_))
 
 
 @pytest.mark.parametrize("items", [1, 2])
