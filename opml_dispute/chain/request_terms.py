@@ -5,8 +5,8 @@ The oracle makes a request's id of its own address, its place in the list, and a
 model, from which state, with which terms and for which fee. So the answer of a node about a request needs no belief:
 `expect_terms` makes the id again.
 
-The place in the list is not told by the request. It is tried, the last places first; of an older request it is where the
-list comes to the time of the request, which takes two readings for each halving of the list.
+A request does not tell its place in the list. The last places are tried first; an older request is where the list comes
+to its time, which takes two readings for each halving of the list.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from opml_dispute.cli.command_line import Command
 from opml_dispute.cli.options import ChainOptions, SendingOptions, chain_options, json_option, sending_options
 from opml_dispute.cli.output import Output
 from opml_dispute.cli.session import Session
-from opml_dispute.operator.proposing import withdrawal_intent
+from opml_dispute.operator.deposits import withdrawal_intent
 
 
 @click.command(cls=Command)

@@ -41,8 +41,8 @@ from opml_dispute.game.clock import time_left_s
 from opml_dispute.game.depths import MARGIN_LOG2, Depths
 from opml_dispute.game.gas import MOVE_GAS, dispute_gas
 from opml_dispute.model.program import Program
+from opml_dispute.operator.deposits import missing_deposit_wei
 from opml_dispute.operator.inference import most_output_bytes
-from opml_dispute.operator.proposing import missing_deposit_wei
 from opml_dispute.primitives import Address
 from opml_dispute.trace.guest import absolute_prestate
 from opml_dispute.trace.longest import NodeMeasure, measure_longest

@@ -19,7 +19,6 @@ from dataclasses import replace
 from typing import Final
 
 from opml_dispute.actors.words import short_hex
-from opml_dispute.chain.amounts import ether
 from opml_dispute.chain.contracts.contract import ZERO_ADDRESS
 from opml_dispute.chain.contracts.dispute import NO_NONCE, FaultDisputeGame, extra_data
 from opml_dispute.chain.deploy import other_games
@@ -27,6 +26,7 @@ from opml_dispute.chain.request_terms import expect_terms
 from opml_dispute.chain.system import System
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.claim import GameStatus
+from opml_dispute.operator.deposits import deposit_intents
 from opml_dispute.operator.inference import games_of, proposal_intent
 from opml_dispute.operator.intents import Intent
 from opml_dispute.primitives import Address, RequestId, StateRoot
@@ -116,8 +116,8 @@ def proposal_intents(
     The transactions that propose S_`state_index` for a request, in order.
 
     `commits` says whether to commit first; None means: if the request has a fee. `again` proposes beside a game that
-    stands. Raises `ProposalExists`, `OtherGames` if the factory would make a game by other rules, and `WrongTerms` if
-    the request's terms are not those of its id.
+    stands. Raises `ProposalExists`, `OtherGames` if the factory would make a game by other rules, `WrongTerms` if
+    the request's terms are not those of its id, and `DepositInDoubt`.
     """
     _expect_own_implementation(system)
     if not again and (standing := standing_game(system, request_id, root_claim)) is not None:
@@ -159,41 +159,6 @@ def proposal_intents(
         return replace(proposal, otherwise=otherwise)
 
     return [*depositing, committing, attempt(0)]
-
-
-def missing_deposit_wei(system: System, min_bond_wei: int, proposer: Address) -> int:
-    """What a proposer still has to deposit before a game for a request that demands this bond can be made."""
-    if min_bond_wei == 0:
-        return 0
-    return max(0, min_bond_wei - system.rpc.read(system.proposer_bonds.deposit_wei(proposer)))
-
-
-def deposit_intents(system: System, min_bond_wei: int, proposer: Address) -> list[Intent]:
-    """The deposit missing for a proposal. Making the game locks it, and it comes back as the game's bonds do."""
-    missing_wei = missing_deposit_wei(system, min_bond_wei, proposer)
-    if missing_wei == 0:
-        return []
-    return [
-        Intent(
-            kind="deposit",
-            call=system.proposer_bonds.deposit(),
-            value_wei=missing_wei,
-            will=f"Will deposit {ether(missing_wei)}: the request demands a bond of {ether(min_bond_wei)}",
-            did=lambda receipt: "Deposited: making the game locks it; `opml-dispute deposit` shows what is not locked",
-            facts={"deposit_wei": missing_wei, "min_bond_wei": min_bond_wei},
-        )
-    ]
-
-
-def withdrawal_intent(system: System, amount_wei: int) -> Intent:
-    """Take back a part of the sender's deposit that no game has locked."""
-    return Intent(
-        kind="withdraw-deposit",
-        call=system.proposer_bonds.withdraw(amount_wei),
-        will=f"Will take back {ether(amount_wei)} that no game has locked",
-        did=lambda receipt: f"Taken back: {ether(amount_wei)}",
-        facts={"amount_wei": amount_wei},
-    )
 
 
 def _expect_own_implementation(system: System) -> None:

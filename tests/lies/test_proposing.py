@@ -13,9 +13,13 @@ from opml_dispute.chain.contracts.contract import as_it_is
 from opml_dispute.chain.contracts.oracle import RequestTerms
 from opml_dispute.chain.request_terms import WrongTerms, expect_terms
 from opml_dispute.chain.requests import read_request
+from opml_dispute.chain.reverts import Reverted
 from opml_dispute.chain.rpc import Rpc, UnexpectedAnswer
+from opml_dispute.chain.rpc_errors import RpcError
+from opml_dispute.chain.sender import Sender
 from opml_dispute.chain.system import System, connect
 from opml_dispute.devnet import anvil as devnet
+from opml_dispute.operator.deposits import DepositInDoubt, deposit_intents
 from opml_dispute.operator.inference import request_intent
 from opml_dispute.operator.intents import perform
 from opml_dispute.operator.proposing import ProposalExists, proposal_intents
@@ -177,3 +181,50 @@ def test_one_lie_hides_no_game_that_stands(chain: Chain, fee_wei: int) -> None:
     for lie in HIDING:
         with lied_to(chain, lie) as system, pytest.raises(ProposalExists):
             proposal_intents(system, request_id, ROOT, 1, proposer=PROPOSER)
+
+
+# --- deposits ---
+
+BOND_WEI = 10**17
+ABOUT_DEPOSITS = [
+    *(Lie("eth_call depositOf", ("word 0",), kind) for kind in ("word 0", "word one less", "word 255 bits")),
+    *(Lie("eth_call withdraw", (), kind) for kind in ("reverted without data", "GameNotInProgress", "null")),
+    Lie("eth_getTransactionReceipt", ("blockNumber",), "many more"),
+    Lie("eth_getTransactionReceipt", (), "null"),
+    Lie("eth_getBlockByNumber", ("number",), "one less"),
+]
+
+
+@pytest.mark.parametrize("lie", ABOUT_DEPOSITS, ids=str)
+@pytest.mark.parametrize("is_deposited", [True, False])
+def test_one_lie_has_no_deposit_made_twice(chain: Chain, lie: Lie, is_deposited: bool) -> None:
+    """And none left out, to have a commitment paid for a proposal that is refused then."""
+    request_id = ask(chain, fee_wei=10**16, min_bond_wei=BOND_WEI)
+    if is_deposited:
+        for intent in deposit_intents(chain.system(), BOND_WEI, PROPOSER):
+            perform(intent, Sender(chain.rpc, devnet.account("proposer"), chain_id=chain.deployment.chain_id))
+    with lied_to(chain, lie) as system:
+        try:
+            intents = proposal_intents(system, request_id, ROOT, 1, proposer=PROPOSER)
+        except (DepositInDoubt, RpcError, Reverted):
+            return
+    assert [intent.value_wei for intent in intents if intent.kind == "deposit"] == ([] if is_deposited else [BOND_WEI])
+
+
+def test_a_node_that_lags_behind_a_deposit_is_waited_for(chain: Chain) -> None:
+    """All of it tells of no deposit, and means it: the block of the deposit is one that it does not have yet."""
+    before = chain.rpc.request("eth_getBlockByNumber", "latest", False)
+    sender = Sender(chain.rpc, devnet.account("proposer"), chain_id=chain.deployment.chain_id)
+    perform(deposit_intents(chain.system(), BOND_WEI, PROPOSER)[0], sender)
+    lags = True
+
+    def edit(request: dict[str, object], reply: dict[str, object]) -> dict[str, object]:
+        is_latest = request["method"] == "eth_getBlockByNumber" and request["params"] == ["latest", False]
+        return reply | {"result": before} if is_latest and lags else reply
+
+    with FaultProxy(chain.anvil.url, edit=edit) as proxy:
+        system = connect(Rpc(proxy.url, patience_s=0.3), chain.deployment)
+        with pytest.raises(DepositInDoubt, match=r"in which .* made a deposit"):
+            deposit_intents(system, BOND_WEI, PROPOSER)
+        lags = False
+        assert deposit_intents(system, BOND_WEI, PROPOSER) == []
