@@ -161,14 +161,18 @@ def receipt(method: str, value: Any) -> Mined | None:
     fields = _fields(method, value, "a receipt")
     if fields.get("blockNumber") is None or fields.get("blockHash") is None:
         return None
+    succeeded = quantity(method, fields.get("status")) == 1
+    logs_made = _optional(logs, method, fields.get("logs"), ())
+    if logs_made and not succeeded:
+        raise RpcAnswerInvalid(method, fields.get("status"), "that what made events did not fail")
     return Mined(
         transaction_hash=hash32(method, fields.get("transactionHash")),
         block_number=quantity(method, fields["blockNumber"]),
-        succeeded=quantity(method, fields.get("status")) == 1,
+        succeeded=succeeded,
         gas_used=quantity(method, fields.get("gasUsed")),
         gas_price_wei=_optional(quantity, method, fields.get("effectiveGasPrice"), 0),
         created=_optional(address, method, fields.get("contractAddress"), None),
-        logs=_optional(logs, method, fields.get("logs"), ()),
+        logs=logs_made,
         data_fee_wei=_optional(quantity, method, fields.get("l1Fee"), 0),
         blob_fee_wei=_optional(quantity, method, fields.get("blobGasUsed"), 0)
         * _optional(quantity, method, fields.get("blobGasPrice"), 0),

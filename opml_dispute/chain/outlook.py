@@ -12,18 +12,15 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
 
 from opml_dispute.chain import answers
 from opml_dispute.chain.answers import Mined
+from opml_dispute.chain.counts import MOST_PENDING, TransactionCounts
 from opml_dispute.chain.fees import Fees
 from opml_dispute.chain.rpc import Ask, Rpc
 from opml_dispute.chain.rpc_errors import RpcError
 from opml_dispute.chain.transactions import NonceTaken, Order, Quote
 from opml_dispute.primitives import Address
-
-MOST_PENDING: Final = 64
-"""Nonces before a transaction's own that are looked after: no pool keeps more of one account."""
 
 
 @dataclass
@@ -47,16 +44,7 @@ class Outlook:
     ) -> None:
         """`earlier` gives the signed transaction that was sent lately under a nonce, as far as it is remembered."""
         self._rpc, self._address, self._tell, self._earlier = rpc, address, tell, earlier
-
-    def nonces(self) -> tuple[int, int]:
-        """The account's number of mined transactions, and of transactions that the node knows."""
-        mined, pending = self._rpc.batch(
-            [
-                Ask("eth_getTransactionCount", (self._address, tag), answers.transaction_count)
-                for tag in ("latest", "pending")
-            ]
-        )
-        return mined, pending
+        self.counts = TransactionCounts(rpc, address)
 
     def receipt_of(self, flight: Flight, timeout_s: float, *, later: Iterable[Flight] = ()) -> Mined | None:
         """
@@ -74,10 +62,11 @@ class Outlook:
                 if mined is not None:
                     return mined
                 if time.monotonic() > look_at:
-                    mined_count, pending_count = self.nonces()
+                    mined_count, pending_count = self.counts.sure()
                     # WHY NOT begin anew at one lower count: a node behind a balancer lags now and then.
                     taken = taken + 1 if mined_count > flight.nonce else max(0, taken - 1)
-                    if taken >= 3 and self._receipt(flight) is None:
+                    # WHY NOT trust in receipts alone: a node that withholds them would have all be paid for once more.
+                    if taken >= 3 and self._receipt(flight) is None and not self._known([flight])[0]:
                         raise NonceTaken(f"nonce {flight.nonce} of {self._address} went to another transaction")
                     self._fill(pending_count, flight.nonce)
                     if not taken and self._give_again([flight, *later]):

@@ -99,7 +99,7 @@ class Sender:
         deadline, push_at = started + self._timeout_s, started + self._timeout_s / 6
         pause_s = 0.05
         while True:
-            mined, pending = self._outlook.nonces()
+            mined, pending = self._outlook.counts.told()
             if mined >= pending:
                 return
             if time.monotonic() > push_at:
@@ -299,7 +299,7 @@ class Sender:
 
     def _next_nonce(self, order: Order) -> tuple[int, Fees | None]:
         """The nonce to use, and what it takes to replace a stuck transaction of ours that has it."""
-        mined, pending = self._outlook.nonces()
+        mined, pending = self._outlook.counts.sure()
         self._stuck = {nonce: fees for nonce, fees in self._stuck.items() if nonce >= mined}
         if not self._flights and self._stuck and min(self._stuck) == mined:
             higher = self._stuck[mined].bumped(self.max_fee_wei)
@@ -338,7 +338,7 @@ class Sender:
             return None
         quote = Quote(0, Fees(0, None), -1)
         flight = Flight(order, quote, Fees(self.max_fee_wei, None), entry.nonce, entry.raw, list(entry.hashes))
-        if entry.nonce > self._outlook.nonces()[1] and not self._outlook.is_known(flight):
+        if entry.nonce > self._outlook.counts.sure()[1] and not self._outlook.is_known(flight):
             ledger.forget(_digest(order))  # of another chain with this id: its nonce would never be reached
             return None
         self._tell(f"An earlier run sent {order.work.what} already; waiting for that transaction")

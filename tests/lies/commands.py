@@ -12,7 +12,7 @@ import os
 import resource
 import shutil
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +33,9 @@ REAL_S: Final = 120
 MOST_BYTES: Final = 1 << 30
 """By which a command's memory may grow."""
 URL_SECRET: Final = "4f1c0de9b7a84d1fa8d1e7c2b5a90321"
+SLOWLY: Final = ", slowly"
+"""Ends the names of commands whose chain has a block only when the last one is so old:"""
+SLOW_BLOCK_S: Final = 12.0
 WATCHED_S: Final = 400.0
 """How long a watcher is let watch."""
 
@@ -53,6 +56,8 @@ class Ran:
     grew_bytes: int
     known: set[str]
     """Whom it may have sent to."""
+    counts: dict[str, int]
+    """How many transactions each sender had sent in the end."""
 
 
 def command_lines(scene: Scene) -> dict[str, list[str]]:
@@ -110,6 +115,13 @@ def command_lines(scene: Scene) -> dict[str, list[str]]:
     return always | {"finalize": ["finalize", request, "--key-file", "proposer"]}
 
 
+def with_slow_ones(lines: dict[str, list[str]]) -> dict[str, list[str]]:
+    """The same, and those that send once more, on a chain that lets transactions wait."""
+    return lines | {
+        name + SLOWLY: line for name, line in lines.items() if "--key-file" in line and "--watch" not in line
+    }
+
+
 class Commands:
     """Of one scene."""
 
@@ -121,7 +133,7 @@ class Commands:
             path.write_text(devnet.key_hex(devnet.ROLES.index(role)))
             path.chmod(0o600)
             self.keys[role] = str(path)
-        self.lines = command_lines(scene)
+        self.lines = with_slow_ones(command_lines(scene))
         for name in COMMANDS:  # all that pauses is loaded before time is hurried
             cli.get_command(click.Context(cli), name)
         self.home = folder / "home-before"
@@ -132,8 +144,8 @@ class Commands:
     def honest(self, name: str) -> Ran:
         """What a command does at an honest node; what it computes once is kept."""
         if name not in self._honest:
-            self._run(self.lines[name], Teller(), keep=True)
-            ran = self._honest[name] = self._run(self.lines[name], Teller())
+            self._run(name, Teller(), keep=True)
+            ran = self._honest[name] = self._run(name, Teller())
             assert ran.code != EXIT_BUG, (name, ran.text)
         return self._honest[name]
 
@@ -159,12 +171,20 @@ class Commands:
             rpc.request("evm_setAutomine", True)
             rpc.request("evm_revert", snapshot)
 
-    def _run(self, line: Sequence[str], teller: Teller, *, keep: bool = False, lasts_s: float | None = None) -> Ran:
+    def _run(self, name: str, teller: Teller, *, keep: bool = False, lasts_s: float | None = None) -> Ran:
+        line = self.lines[name]
         out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True)
         watches = "--watch" in line
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
+        block_s = SLOW_BLOCK_S if name.endswith(SLOWLY) else None
+        mined_until_s = 0.0
+
         def slept(passed_s: float) -> None:
+            nonlocal mined_until_s
+            if block_s is not None and passed_s > mined_until_s + block_s:
+                mined_until_s = passed_s
+                self.scene.chain.rpc.request("evm_mine")
             if lasts_s is not None and passed_s > lasts_s:
                 teller.lie = None
             if watches and passed_s > WATCHED_S + (lasts_s or 0):
@@ -181,15 +201,17 @@ class Commands:
             redirect_stdout(out),
             redirect_stderr(out),
         ):
+            self.scene.chain.rpc.request("evm_setAutomine", block_s is None)
             os.environ["OPML_RPC_URL"] = f"{proxy.url}/v3/{URL_SECRET}"
             code = execute(arguments)
             crash = self.folder / "home" / "crash.log"
-            known = self.scene.known()
+            known, sent = self.scene.known(), sent_by(teller.sent)
+            counts = self.scene.counts(sent)
             text = out.buffer.getvalue().decode(errors="surrogateescape")
             if crash.exists():
                 text += f"\n[{' | '.join(crash.read_text().strip().splitlines()[-7:])}]"
         grew = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
-        return Ran(code, text, sent_by(teller.sent), teller, time.passed_s, grew, known)
+        return Ran(code, text, sent, teller, time.passed_s, grew, known, counts)
 
     def lies(self, name: str) -> list[Lie]:
         """Every lie about what a command is answered."""
@@ -201,7 +223,7 @@ class Commands:
         teller.others = honest.teller.others
         watches = "--watch" in self.lines[name]
         try:
-            ran = self._run(self.lines[name], teller, lasts_s=60.0 if watches else None)
+            ran = self._run(name, teller, lasts_s=60.0 if watches else None)
         except Endless as error:
             return [f"took {error}"]
         found = []
@@ -212,7 +234,11 @@ class Commands:
         if ran.grew_bytes > MOST_BYTES:
             found.append(f"took {ran.grew_bytes >> 20} MiB more")
         found += wrong_with(
-            ran.sent, honest=honest.sent, chain_id=self.scene.chain.deployment.chain_id, known=ran.known
+            ran.sent,
+            honest=honest.sent,
+            chain_id=self.scene.chain.deployment.chain_id,
+            known=ran.known,
+            counts=ran.counts,
         )
         secrets = [URL_SECRET, *(devnet.key_hex(number)[2:] for number in range(len(devnet.ROLES)))]
         return found + wrong_words(ran.text, secrets)

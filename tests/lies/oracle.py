@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import rlp
+from eth_account import Account
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
@@ -44,6 +45,8 @@ class Sent:
     value_wei: int
     data: bytes
     most_gas_wei: int
+    sender: str = ""
+    nonce: int = 0
 
     @property
     def order(self) -> tuple[str | None, int, bytes]:
@@ -75,12 +78,24 @@ def sent_by(raws: Iterable[str]) -> list[Sent]:
             int.from_bytes(value, "big"),
             bytes(data),
             int.from_bytes(fee, "big") * int.from_bytes(gas, "big"),
+            Account.recover_transaction(b"\x03" + rlp.encode(fields) if content[0] == 3 else content),
+            int.from_bytes(nonce, "big"),
         )
     return list(found.values())
 
 
-def wrong_with(sent: Sequence[Sent], *, honest: Sequence[Sent], chain_id: int, known: Iterable[str]) -> list[str]:
-    """What was signed that must not be: for another chain or address, or with money that the truth does not ask for."""
+def wrong_with(
+    sent: Sequence[Sent],
+    *,
+    honest: Sequence[Sent],
+    chain_id: int,
+    known: Iterable[str],
+    counts: Mapping[str, int] | None = None,
+) -> list[str]:
+    """
+    What was signed that must not be: for another chain or address, under a nonce of later, or with money that the truth
+    does not ask for. `counts` says how many transactions each sender had sent in the end.
+    """
     found: list[str] = []
     addresses = {address.lower() for address in known}
     asked = Counter(one.order for one in honest if one.value_wei)
@@ -91,6 +106,8 @@ def wrong_with(sent: Sequence[Sent], *, honest: Sequence[Sent], chain_id: int, k
             found.append(f"signed for chain {one.chain_id}: {what}")
         if one.to is None or one.to.lower() not in addresses:
             found.append(f"signed for another address: {what}")
+        if counts is not None and one.nonce > counts[one.sender]:
+            found.append(f"signed for later, nonce {one.nonce} where {counts[one.sender]} is next: {what}")
         if one.value_wei and one.order not in asked:
             found.append(f"staked what the truth does not ask for: {what}")
         elif one.value_wei and staked[one.order] >= asked[one.order]:

@@ -66,6 +66,9 @@ def test_the_oracle_tells_what_must_not_be_signed_or_printed() -> None:
     for one in judged:
         assert len(wrong_with([one], honest=[asked], chain_id=5, known=[own])) == 1, one
     assert wrong_with([asked, asked], honest=[asked], chain_id=5, known=[own]), "twice the money"
+    assert wrong_with([asked], honest=[asked], chain_id=5, known=[own], counts={"": 0}) == []
+    later = Sent(5, own, 7, b"abcd", 1, "", 1)
+    assert len(wrong_with([later], honest=[asked], chain_id=5, known=[own], counts={"": 0})) == 1, "for later"
     assert wrong_words("all is well\n", ["secret"]) == []
     for text in ("a secret", "Traceback (most recent call last)", "\x1b[31m", "\u202e", "\x9b2J"):
         assert len(wrong_words(text, ["secret"])) == 1, text
@@ -80,7 +83,8 @@ def test_the_oracle_reads_every_form_of_a_transaction() -> None:
     for fees, chain_id in ((bound, 31337), (new, 31337), (old, 0)):
         raw = Account.sign_transaction(common | fees, devnet.key_hex(devnet.ROLES.index("challenger")))
         (found,) = sent_by([raw.raw_transaction.to_0x_hex()])
-        assert found == Sent(chain_id, to_checksum_address(to), 7, b"\xab", 150_000), fees
+        sender = devnet.account("challenger").address
+        assert found == Sent(chain_id, to_checksum_address(to), 7, b"\xab", 150_000, sender, 4), fees
 
 
 # --- what was believed once ---

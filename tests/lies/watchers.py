@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -91,6 +91,11 @@ class Scene:
         system = self.chain.system()
         made = {system.proposer_bonds.address, system.defender_shares.address, system.input_blobs.address}
         return {*system.deployment.addresses.values(), *self.games, *made}
+
+    def counts(self, sent: Iterable[Sent]) -> dict[str, int]:
+        """How many transactions each of these senders has sent, with those that wait."""
+        rpc, senders = self.chain.rpc, {one.sender for one in sent}
+        return {one: int(rpc.request("eth_getTransactionCount", one, "pending"), 16) for one in senders}
 
     def stands(self) -> dict[str, Any]:
         """What the chain came to, as far as the agent has to do with it."""
@@ -246,6 +251,8 @@ class Played:
     passed_s: float
     known: set[str]
     """Whom it may have sent to."""
+    counts: dict[str, int]
+    """How many transactions its account had sent in the end."""
 
 
 def _looked(agent: Agent) -> bool:
@@ -363,7 +370,16 @@ class Watch:
                 agent.close()
                 agent.memory.close()
             sent = sent_by(teller.sent)
-            return Played(self.scene.stands(), sent, stream.getvalue(), teller, bugs, time.passed_s, self.scene.known())
+            return Played(
+                self.scene.stands(),
+                sent,
+                stream.getvalue(),
+                teller,
+                bugs,
+                time.passed_s,
+                self.scene.known(),
+                self.scene.counts(sent),
+            )
 
     def wrong(self, lie: Lie, *, true_passes: int) -> list[str]:
         """What is wrong with what an agent did to whom this was said."""
@@ -377,7 +393,11 @@ class Watch:
             if played.stands.get(what) != stands:
                 found.append(f"{what} does not stand as it should")
         found += wrong_with(
-            played.sent, honest=honest.sent, chain_id=self.scene.chain.deployment.chain_id, known=played.known
+            played.sent,
+            honest=honest.sent,
+            chain_id=self.scene.chain.deployment.chain_id,
+            known=played.known,
+            counts=played.counts,
         )
         found += wrong_words(played.said, [devnet.key_hex(devnet.ROLES.index(ROLE))[2:]])
         return found

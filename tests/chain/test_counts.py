@@ -1,0 +1,115 @@
+"""Nonces at a node that lies: nothing is signed for later, and nothing is paid for twice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from opml_dispute.chain.counts import NEVER_SENT, TransactionCounts, created_by
+from opml_dispute.chain.rpc import Rpc
+from opml_dispute.chain.rpc_errors import RpcAnswerInvalid, RpcError
+from opml_dispute.chain.sender import Sender
+from opml_dispute.chain.transactions import NotMined, Order
+from opml_dispute.devnet import anvil as devnet
+from opml_dispute.testing.fault_proxy import FaultProxy
+from opml_dispute.testing.node_lies import Lie, Teller
+from tests.chain.test_sender import deposit, factory, weth  # noqa: F401
+from tests.lies.hurried import HurriedTime
+from tests.lies.oracle import sent_by
+
+COUNTS = [
+    Lie("eth_getTransactionCount", (), kind)
+    for kind in ("one more", "one less", "many more", "zero", "63 bits", "null", "text")
+]
+RECEIPTS = [
+    Lie("eth_getTransactionReceipt", (), "null"),
+    Lie("eth_getTransactionReceipt", ("blockHash",), "null"),
+    Lie("eth_getTransactionReceipt", ("status",), "zero"),
+]
+OTHERS = [
+    Lie("eth_getTransactionByHash", (), "null"),
+    Lie("eth_call 0x30600052", (), "zeros"),
+    Lie("eth_call 0x30600052", (), "no such method"),
+]
+
+
+@contextmanager
+def lied_to(rpc: Rpc, *lies: Lie) -> Iterator[tuple[Rpc, list[Teller]]]:
+    tellers = [Teller(lie) for lie in lies]
+
+    def edit(request: dict[str, Any], reply: dict[str, Any]) -> dict[str, Any]:
+        for teller in tellers:
+            reply = teller(request, reply)
+        return reply
+
+    with FaultProxy(rpc.url, edit=edit) as proxy:
+        yield Rpc(proxy.url, patience_s=0.2), tellers
+
+
+@pytest.mark.parametrize("lie", [*COUNTS, *RECEIPTS, *OTHERS], ids=str)
+@pytest.mark.parametrize("is_slow", [False, True])
+def test_what_is_sent_once_is_signed_once_whatever_one_answer_says(
+    rpc: Rpc,
+    sender: Sender,
+    weth: Any,  # noqa: F811
+    lie: Lie,
+    is_slow: bool,
+) -> None:
+    """And under the next nonce: whether blocks come at once, or only after every look at what was sent."""
+    before = int(rpc.request("eth_getTransactionCount", sender.address, "latest"), 16)
+    balance_wei = rpc.balance_wei(weth.address)
+
+    def slept(passed_s: float) -> None:
+        if is_slow and passed_s > 60:
+            rpc.request("evm_mine")
+
+    rpc.request("evm_setAutomine", not is_slow)
+    with lied_to(rpc, lie) as (other, (teller,)), HurriedTime(slept):
+        one = Sender(other, devnet.account("deployer"), chain_id=devnet.CHAIN_ID)
+        try:
+            (outcome,) = one.send_all([Order(deposit(weth.address), value_wei=7, once=True)])
+        finally:
+            rpc.request("evm_mine")
+            rpc.request("evm_setAutomine", True)
+    after = int(rpc.request("eth_getTransactionCount", sender.address, "latest"), 16)
+    assert after - before <= 1
+    assert rpc.balance_wei(weth.address) - balance_wei == 7 * (after - before)
+    if after == before:
+        assert isinstance(outcome, RpcError | NotMined)
+    assert rpc.request("txpool_status") == {"pending": "0x0", "queued": "0x0"}, "nothing waits for a later nonce"
+    assert len(sent_by(teller.sent)) <= 1, "under one nonce"
+
+
+def test_a_node_that_makes_other_addresses_is_believed(rpc: Rpc, sender: Sender) -> None:
+    """Some chains derive addresses in another way; one that cannot simulate creations is served, too."""
+    count = int(rpc.request("eth_getTransactionCount", sender.address, "latest"), 16)
+    assert TransactionCounts(rpc, sender.address).sure() == (count, count)
+    for kind in ("zeros", "no such method", "reverted without data"):
+        with lied_to(rpc, Lie("eth_call 0x30600052", (), kind)) as (other, _):
+            assert TransactionCounts(other, sender.address).sure() == (count, count)
+
+
+def test_more_than_a_pool_keeps_does_not_wait(rpc: Rpc, sender: Sender) -> None:
+    """Also where creations cannot be simulated."""
+
+    def edit(request: dict[str, Any], reply: dict[str, Any]) -> dict[str, Any]:
+        waits = request["method"] == "eth_getTransactionCount" and request["params"][1] == "pending"
+        if request["method"] == "eth_call":
+            return {"id": reply["id"], "error": {"code": -32601, "message": "the method does not exist"}}
+        return reply | {"result": hex(int(reply["result"], 16) + 65)} if waits else reply
+
+    with (
+        FaultProxy(rpc.url, edit=edit) as proxy,
+        HurriedTime(),
+        pytest.raises(RpcAnswerInvalid, match="transactions an account"),
+    ):
+        TransactionCounts(Rpc(proxy.url), sender.address).sure()
+
+
+def test_the_account_that_never_sent_has_the_first_address(rpc: Rpc) -> None:
+    code = "0x3060005260206000f3"
+    word = rpc.request("eth_call", {"from": NEVER_SENT, "data": code}, "latest")
+    assert "0x" + word[-40:] == created_by(NEVER_SENT, 0).lower()
