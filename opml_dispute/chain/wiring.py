@@ -56,6 +56,18 @@ def _made_by(maker: Address, creation: int) -> Address:
     return checksummed("0x" + keccak256(b"\xd6\x94" + bytes.fromhex(maker[2:]) + bytes([creation]))[12:].hex())
 
 
+_CLONE_BEFORE, _CLONE_AFTER = bytes.fromhex("73"), bytes.fromhex("5af43d3d93803e606057fd5bf3")
+"""Around the implementation's address in a clone's code: PUSH20, and the delegate call to it."""
+_CLONE_BYTES = 98
+"""Of a clone's code, before its arguments."""
+
+
+def clones(code: bytes, implementation: Address) -> bool:
+    """Whether the code of a game runs this implementation."""
+    address = bytes.fromhex(implementation[2:])
+    return code[:_CLONE_BYTES].endswith(_CLONE_BEFORE + address + _CLONE_AFTER)
+
+
 class MiswiredDeployment(OpmlError):
     """A contract of the deployment names another neighbour than the deployment's file does."""
 

@@ -35,9 +35,10 @@ from opml_dispute.errors import OpmlError
 from opml_dispute.game.depths import Depths
 from opml_dispute.generation.files import open_model
 from opml_dispute.operator.case import Case
+from opml_dispute.operator.checks import Check, Verdict
 from opml_dispute.operator.inspection import made_up_inputs
 from opml_dispute.operator.model_store import ModelStore
-from opml_dispute.operator.preflight import Check, ComputedHere, Prospect, Verdict, expect_defensible, preflight
+from opml_dispute.operator.preflight import ComputedHere, Prospect, expect_defensible, preflight
 from opml_dispute.primitives import Address, ModelId, RequestId
 from opml_dispute.printable import one_line
 

@@ -18,7 +18,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -27,7 +26,6 @@ from opml_dispute.actors.honest import Decision
 from opml_dispute.chain.amounts import about_ether, duration
 from opml_dispute.chain.contracts.dispute import FaultDisputeGame
 from opml_dispute.chain.data_fee import dispute_data_fee_wei
-from opml_dispute.chain.deploy import game_arguments
 from opml_dispute.chain.fees import DEFAULT_MAX_FEE_WEI, suggest
 from opml_dispute.chain.games import GameConstants
 from opml_dispute.chain.rpc_errors import RpcError
@@ -41,10 +39,11 @@ from opml_dispute.game.clock import time_left_s
 from opml_dispute.game.depths import MARGIN_LOG2, Depths
 from opml_dispute.game.gas import MOVE_GAS, dispute_gas
 from opml_dispute.model.program import Program
+from opml_dispute.operator.checks import Check, Finding, Verdict, fails, holds
+from opml_dispute.operator.deployment_check import deployment_finding
 from opml_dispute.operator.deposits import missing_deposit_wei
 from opml_dispute.operator.inference import most_output_bytes
 from opml_dispute.primitives import Address
-from opml_dispute.trace.guest import absolute_prestate
 from opml_dispute.trace.longest import NodeMeasure, measure_longest
 
 LONGEST: Final = 3
@@ -58,27 +57,6 @@ BLOCK_S: Final = 15
 
 CLOCK_SKEW_S: Final = 600
 """The difference between the chain's clock and this computer's that is not yet reported, in seconds."""
-
-
-class Verdict(Enum):
-    """The result of a check."""
-
-    HOLDS = "holds"
-    FAILS = "fails"
-    UNKNOWN = "unknown"
-    """It could not be checked here, or the operator should look at it."""
-
-
-@dataclass(frozen=True)
-class Check:
-    """One checked condition."""
-
-    name: str
-    verdict: Verdict
-    found: str
-    """The finding, as a clause without a full stop."""
-    way_out: str = ""
-    """What the operator can do if the condition does not hold."""
 
 
 class NotDefensible(OpmlError):
@@ -180,6 +158,11 @@ class Prospect:
     """What an honest player would do in the game now, if that is known."""
 
     @property
+    def address(self) -> Address | None:
+        """The game's, if there is one."""
+        return None if self.game is None else self.game.address
+
+    @property
     def node_count(self) -> int:
         """Of the whole request."""
         return self.program.node_count * self.item_count
@@ -191,7 +174,7 @@ def preflight(prospect: Prospect) -> Iterator[Check]:
     measured: list[NodeMeasure] = []
     if prospect.system is not None:
         system = prospect.system
-        yield _checked("deployment", lambda: _deployment(system, prospect.constants))
+        yield _checked("deployment", lambda: deployment_finding(system, prospect.constants, prospect.address))
     yield _checked("depths", lambda: _depths(prospect))
     yield _checked("inference", lambda: _inference(prospect))
     yield _checked("longest nodes", lambda: _longest_nodes(prospect, measured))
@@ -222,110 +205,72 @@ def _checked(name: str, find: Callable[[], tuple[Verdict, str, str]]) -> Check:
         return Check(name, Verdict.FAILS, str(error), error.hint or "mend that first")
 
 
-_Finding = tuple[Verdict, str, str]
-
-
-def _holds(found: str) -> _Finding:
-    return Verdict.HOLDS, found, ""
-
-
-def _fails(found: str, way_out: str) -> _Finding:
-    return Verdict.FAILS, found, way_out
-
-
-def _deployment(system: System, constants: GameConstants | None) -> _Finding:
-    """Whether the factory makes the deployment's games, this game is one of them, and the guest is this release's."""
-    deployment = system.deployment
-    other = "give the --deployment that this chain's games belong to, or stake nothing"
-    implementation, arguments, is_paused = system.rpc.read_all(
-        [system.factory.game_implementation(), system.factory.game_arguments(), system.oracle.is_paused()]
-    )
-    if implementation != deployment.addresses["game"] or arguments != game_arguments(deployment):
-        return _fails("the factory makes other games than the deployment says", other)
-    prestate = absolute_prestate()
-    ours = "use the release of this package that the deployment was made with"
-    if deployment.absolute_prestate != prestate:
-        return _fails(f"its guest starts at 0x{deployment.absolute_prestate.hex()}, ours at 0x{prestate.hex()}", ours)
-    if constants is not None:
-        if constants.absolute_prestate != prestate:
-            return _fails(f"the game's guest starts at 0x{constants.absolute_prestate.hex()}, ours elsewhere", ours)
-        named = {"vm": constants.vm, "weth": constants.weth, "preimage_oracle": constants.preimage_oracle}
-        for name, address in named.items():
-            if address != deployment.addresses[name]:
-                return _fails(f"the game's {name} is {address}, not the deployment's", other)
-        if constants.chain_id != deployment.chain_id:
-            return _fails(f"the game counts on chain {constants.chain_id}, not {deployment.chain_id}", other)
-    if is_paused:
-        return Verdict.UNKNOWN, "the guardian has paused the system: no game can be resolved until it goes on", "wait"
-    return _holds("factory, implementation, VM, WETH and guest are the deployment's, and the guest is this release's")
-
-
-def _depths(prospect: Prospect) -> _Finding:
+def _depths(prospect: Prospect) -> Finding:
     program, depths, nodes = prospect.program, prospect.depths, prospect.node_count
     stay_out = "stake nothing in this game: a false claim can win it"
     constants = prospect.constants
     if constants is not None and (constants.node_count, constants.item_count) != (nodes, prospect.item_count):
-        return _fails(f"the game is about {constants.node_count:,} nodes, not {nodes:,}", stay_out)
+        return fails(f"the game is about {constants.node_count:,} nodes, not {nodes:,}", stay_out)
     if nodes > 1 << depths.split:
-        return _fails(f"{nodes:,} nodes do not fit below split depth {depths.split}", stay_out)
+        return fails(f"{nodes:,} nodes do not fit below split depth {depths.split}", stay_out)
     if program.log2_steps + MARGIN_LOG2 > depths.execution:
-        return _fails(
+        return fails(
             f"a node may take 2^{program.log2_steps} steps, but the game has room for 2^{depths.execution}, "
             f"less than {1 << MARGIN_LOG2} times as many",
             stay_out,
         )
-    return _holds(
+    return holds(
         f"{nodes:,} nodes fit below split depth {depths.split}, and the 2^{program.log2_steps} steps that "
         f"a node may take into 2^{depths.execution}"
     )
 
 
-def _inference(prospect: Prospect) -> _Finding:
+def _inference(prospect: Prospect) -> Finding:
     inference, count = prospect.computed, prospect.node_count
     if inference.status == 0:
         size_bytes, most_bytes = prospect.program.output_bytes, most_output_bytes(prospect.item_count)
         if prospect.must_succeed and size_bytes > most_bytes and not prospect.output_by_root:
-            return _fails(
+            return fails(
                 f"its output has {size_bytes:,} bytes, and a transaction that delivers it {most_bytes:,} at "
                 "most: no fee could be earned",
                 "propose nothing; the requester could ask for the output by root",
             )
         failed = sum(result.status != 0 for result in inference.results)
         if not failed:
-            return _holds(f"all {count:,} nodes ran")
+            return holds(f"all {count:,} nodes ran")
         found = f"{failed} of {prospect.item_count} items fail"
         if prospect.must_succeed:
             found += ": nothing is paid for these"
             return Verdict.UNKNOWN, found, "propose only if the fee for the others is worth it"
-        return _holds(f"{found}; S_n commits to that, and can be defended")
+        return holds(f"{found}; S_n commits to that, and can be defended")
     who = "it fails" if prospect.item_count == 1 else "every item fails, the first"
     found = f"{who} at node {inference.fault_node} with {status_words(inference.status)}"
     if not prospect.must_succeed:
-        return _holds(f"{found}; S_n commits to that, and can be defended")
-    return _fails(
+        return holds(f"{found}; S_n commits to that, and can be defended")
+    return fails(
         f"{found}: nothing could be delivered, and no fee be earned",
         "propose nothing; the requester can take the fee back after a while",
     )
 
 
-def _longest_nodes(prospect: Prospect, measured: list[NodeMeasure]) -> _Finding:
+def _longest_nodes(prospect: Prospect, measured: list[NodeMeasure]) -> Finding:
     """Run the nodes with the highest bounds of steps through a trace of the game's own depth, as a dispute would."""
     stay_out = "stake nothing in this game, and report the model: its dispute could not be played to the end"
     measured += prospect.computed.longest(LONGEST, prospect.depths.execution)
     for node in measured:
         if not node.is_finished:
             found = f"node {node.node_index} takes more than the {prospect.depths.steps:,} steps of the game"
-            return _fails(found, stay_out)
+            return fails(found, stay_out)
         if not node.agrees:
-            return _fails(f"the VM comes to another state than the native run at node {node.node_index}", stay_out)
+            return fails(f"the VM comes to another state than the native run at node {node.node_index}", stay_out)
     longest = max(measured, key=lambda node: node.steps)
-    return _holds(
+    return holds(
         f"{', '.join(str(node.node_index) for node in measured)} agree in the VM; node {longest.node_index} takes "
         f"most, {longest.steps:,} steps of {prospect.depths.steps:,}, in {longest.seconds:.1f} s"
     )
 
 
-def _memory(measured: Sequence[NodeMeasure]) -> _Finding:
+def _memory(measured: Sequence[NodeMeasure]) -> Finding:
     if not measured:
         return Verdict.UNKNOWN, "no node was run in the VM", ""
     needed_bytes = KEPT_TRACES * max(node.memory_bytes for node in measured)
@@ -334,11 +279,11 @@ def _memory(measured: Sequence[NodeMeasure]) -> _Finding:
     if free_bytes is None:
         return Verdict.UNKNOWN, found, "make sure that this computer has as much to spare"
     if needed_bytes > free_bytes:
-        return _fails(f"{found}, and {_megabytes(free_bytes)} are free", "use a computer with more memory")
-    return _holds(f"{found}; {_megabytes(free_bytes)} are free")
+        return fails(f"{found}, and {_megabytes(free_bytes)} are free", "use a computer with more memory")
+    return holds(f"{found}; {_megabytes(free_bytes)} are free")
 
 
-def _clocks(prospect: Prospect, system: System, measured: Sequence[NodeMeasure]) -> _Finding:
+def _clocks(prospect: Prospect, system: System, measured: Sequence[NodeMeasure]) -> Finding:
     """Whether one side's total time is enough for all its moves, and how much is left in a running game."""
     head = system.rpc.head()
     limits = FaultDisputeGame(system.deployment.addresses["game"])
@@ -346,7 +291,7 @@ def _clocks(prospect: Prospect, system: System, measured: Sequence[NodeMeasure])
     moves = prospect.depths.max // 2 + 1
     needed_s = moves * BLOCK_S + round(sum(node.seconds for node in measured))
     if needed_s > max_clock_s:
-        return _fails(
+        return fails(
             f"a side has {duration(max_clock_s)} in all, but its {moves} moves take {duration(needed_s)}",
             "stake nothing in this game: its clocks are too short to be defended in",
         )
@@ -357,7 +302,7 @@ def _clocks(prospect: Prospect, system: System, measured: Sequence[NodeMeasure])
         left_s = min(time_left_s(game, claim.index, head.timestamp) for claim in unanswered)
         found += f"; {duration(left_s)} are left to answer what stands"
         if left_s == 0 and game.root in unanswered:
-            return _fails("the time to answer the root claim is over", "stake nothing: it can only be resolved now")
+            return fails("the time to answer the root claim is over", "stake nothing: it can only be resolved now")
         if left_s < BLOCK_S:
             return Verdict.UNKNOWN, found, "answer at once, with respond"
     skew_s = abs(head.timestamp - round(time.time()))
@@ -367,7 +312,7 @@ def _clocks(prospect: Prospect, system: System, measured: Sequence[NodeMeasure])
             f"{found}; the chain's clock is {duration(skew_s)} off this computer's",
             "make sure that the node follows the chain (a local chain that was warped is ahead)",
         )
-    return _holds(found)
+    return holds(found)
 
 
 def _unanswered(game: Game, *, defends: bool) -> list[Claim]:
@@ -382,7 +327,7 @@ def _unanswered(game: Game, *, defends: bool) -> list[Claim]:
     ]
 
 
-def _funds(prospect: Prospect, system: System) -> _Finding:
+def _funds(prospect: Prospect, system: System) -> Finding:
     """
     Whether the account can pay for every line that decides the game, down to the last step.
 
@@ -421,10 +366,10 @@ def _funds(prospect: Prospect, system: System) -> _Finding:
     if others:
         found += f"; {others} more that decide bonds only, {about_ether(others_wei)}"
     if balance_wei < needed_wei:
-        return _fails(found, f"send at least {about_ether(needed_wei - balance_wei)} more to {account}")
+        return fails(found, f"send at least {about_ether(needed_wei - balance_wei)} more to {account}")
     if balance_wei < needed_wei + others_wei:
         return Verdict.UNKNOWN, found, "what decides the game comes first; with more funds all of it is played"
-    return _holds(f"{found}. Each further wrong claim costs its maker a bond, and opens a line more")
+    return holds(f"{found}. Each further wrong claim costs its maker a bond, and opens a line more")
 
 
 def _free_memory() -> int | None:

@@ -19,7 +19,8 @@ from opml_dispute.game.depths import Depths
 from opml_dispute.model.compiler import compile_model
 from opml_dispute.models import DIGITS, digit_samples
 from opml_dispute.operator import preflight as module
-from opml_dispute.operator.preflight import ComputedHere, NotDefensible, Prospect, Verdict, expect_defensible, preflight
+from opml_dispute.operator.checks import Verdict
+from opml_dispute.operator.preflight import ComputedHere, NotDefensible, Prospect, expect_defensible, preflight
 from opml_dispute.primitives import Address, StateHash
 from tests.cli.conftest import Cli
 from tests.cli.test_bad_input import assert_refused
@@ -83,6 +84,30 @@ def test_an_account_that_cannot_pay_the_whole_game_fails(chain: Chain, prospect:
     (funds,) = [check for check in preflight(on(chain, prospect, poor)) if check.name == "funds"]
     assert funds.verdict is Verdict.FAILS
     assert f"more to {poor}" in funds.way_out
+
+
+def test_one_wei_decides_about_funds(chain: Chain, prospect: Prospect, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "about_ether", str)
+    account = "0x" + "78" * 20
+
+    def funds(balance_wei: int) -> tuple[Verdict, str]:
+        chain.rpc.request("anvil_setBalance", account, hex(balance_wei))
+        (found,) = [check for check in preflight(on(chain, prospect, account)) if check.name == "funds"]
+        return found.verdict, found.way_out
+
+    verdict, way_out = funds(0)
+    assert verdict is Verdict.FAILS
+    (needed_wei,) = [int(word) for word in way_out.split() if word.isdigit()]
+    assert funds(needed_wei) == (Verdict.HOLDS, "")
+    assert funds(needed_wei - 1) == (Verdict.FAILS, f"send at least 1 more to {account}")
+
+
+def test_one_second_decides_about_clocks(chain: Chain, prospect: Prospect, monkeypatch: pytest.MonkeyPatch) -> None:
+    moves = prospect.depths.max // 2 + 1
+    for block_s, verdict in ((TEST_TIMES.max_clock_s // moves - 1, True), (TEST_TIMES.max_clock_s // moves + 1, False)):
+        monkeypatch.setattr(module, "BLOCK_S", block_s)
+        found = verdicts(on(chain, prospect, chain.sender("proposer").address))
+        assert (found["clocks"] is not Verdict.FAILS) is verdict
 
 
 @pytest.mark.parametrize(
