@@ -8,7 +8,8 @@ import pytest
 
 from opml_dispute.cli.demo.on_rollup import rollup_dispute
 from opml_dispute.devnet import rollup
-from opml_dispute.operator.preflight import Prospect, Verdict, preflight
+from opml_dispute.operator.checks import Verdict
+from opml_dispute.operator.preflight import Prospect, preflight
 from opml_dispute.primitives import Address
 from tests.cli.test_preflight import on, prospect
 from tests.conftest import Chain

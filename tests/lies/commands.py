@@ -26,7 +26,7 @@ from opml_dispute.testing.fault_proxy import FaultProxy
 from opml_dispute.testing.node_lies import Lie, Teller
 from tests.lies.hurried import HurriedTime
 from tests.lies.oracle import DOCUMENTED_CODES, LONGEST_S, Sent, sent_by, wrong_with, wrong_words
-from tests.lies.watchers import Scene
+from tests.lies.scenes import Scene
 
 REAL_S: Final = 120
 """Seconds that a command may compute."""
@@ -79,7 +79,7 @@ def command_lines(scene: Scene) -> dict[str, list[str]]:
             "monitor": always["monitor"],
             "refute": ["input", "refute", request, "--blobs", scene.chain.anvil.url, "--key-file", "challenger"],
         }
-    if scene.name == "opened":
+    if scene.name in ("opened", "demanding"):
         return always | {
             "list requests": ["list", "--requests"],
             "challenge": ["challenge", game, "--key-file", "challenger"],
@@ -104,6 +104,7 @@ def command_lines(scene: Scene) -> dict[str, list[str]]:
             "models": ["model", "list"],
             "doctor": ["doctor"],
             "deposit": ["deposit", "--key-file", "proposer"],
+            "take the deposit back": ["deposit", "--withdraw", "--key-file", "proposer"],
         }
     if scene.name in ("begun", "deep", "several"):
         return always | {

@@ -23,7 +23,8 @@ from opml_dispute.testing.fault_proxy import FaultProxy
 from opml_dispute.testing.node_lies import Lie, Teller
 from tests.lies.hurried import HurriedTime
 from tests.lies.oracle import wrong_words
-from tests.lies.watchers import FORGIVEN_S, PAUSE_S, ROLE, Scene, place_of, put_back
+from tests.lies.scenes import ROLE, Scene
+from tests.lies.watchers import FORGIVEN_S, PAUSE_S, place_of, put_back
 
 
 @dataclass

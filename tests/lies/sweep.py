@@ -18,7 +18,8 @@ from opml_dispute.testing.node_lies import Lie
 from tests.conftest import Chain
 from tests.lies.commands import Commands
 from tests.lies.lookers import Lookout
-from tests.lies.watchers import Watch, scene_of
+from tests.lies.scenes import scene_of
+from tests.lies.watchers import Watch
 
 AGENTS = {"agent, from its start": 0, "agent, later": 1}
 """With the passes before the lie."""

@@ -19,8 +19,9 @@ from tests.conftest import Chain
 from tests.lies.commands import Commands
 from tests.lies.lookers import Lookout
 from tests.lies.oracle import Sent, sent_by, wrong_with, wrong_words
+from tests.lies.scenes import scene_of
 from tests.lies.sweep import Sweep
-from tests.lies.watchers import Watch, scene_of
+from tests.lies.watchers import Watch
 
 # --- the equipment ---
 
