@@ -1,7 +1,7 @@
 """
 How many transactions an account has sent: the node's count, held against a second question.
 
-A transaction that is signed under a nonce of later waits for that day, and does then what nobody wants any more; one
+A transaction that is signed under a nonce of later waits for that day, and does then what is no longer wanted; one
 that is taken for overtaken is sent once more under the next nonce. So a count is believed only if a contract that the
 account would make now gets the address that belongs to it: the EVM makes that address of the account's nonce. Whether a
 node simulates such a creation as the EVM does, an account tells that never sent anything.

@@ -86,7 +86,9 @@ def test_an_account_that_cannot_pay_the_whole_game_fails(chain: Chain, prospect:
     assert f"more to {poor}" in funds.way_out
 
 
-def test_one_wei_decides_about_funds(chain: Chain, prospect: Prospect, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_account_that_lacks_one_wei_is_told_so(
+    chain: Chain, prospect: Prospect, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "about_ether", str)
     account = "0x" + "78" * 20
 
@@ -102,7 +104,9 @@ def test_one_wei_decides_about_funds(chain: Chain, prospect: Prospect, monkeypat
     assert funds(needed_wei - 1) == (Verdict.FAILS, f"send at least 1 more to {account}")
 
 
-def test_one_second_decides_about_clocks(chain: Chain, prospect: Prospect, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_moves_that_take_longer_than_a_clock_are_told(
+    chain: Chain, prospect: Prospect, monkeypatch: pytest.MonkeyPatch
+) -> None:
     moves = prospect.depths.max // 2 + 1
     for block_s, verdict in ((TEST_TIMES.max_clock_s // moves - 1, True), (TEST_TIMES.max_clock_s // moves + 1, False)):
         monkeypatch.setattr(module, "BLOCK_S", block_s)
