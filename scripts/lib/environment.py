@@ -29,8 +29,16 @@ MINIMUM = (3, 11)
 _INSIDE = "OPML_SCRIPT_ENVIRONMENT"
 
 
-def enter() -> None:
-    """Continues this script in the project's environment, made first where it is missing or out of date."""
+def enter(manual: str | None = None) -> None:
+    """
+    Continues this script in the project's environment, made first where it is missing or out of date.
+
+    A script that has no parser for its arguments gives its docstring as `manual`: with --help or -h that is printed,
+    and nothing else is done.
+    """
+    if manual is not None and {"--help", "-h"} & set(sys.argv[1:]):
+        print(manual.strip())
+        sys.exit(0)
     if os.environ.get(_INSIDE) == str(VENV) and Path(sys.prefix).resolve() == VENV.resolve():
         return
     if sys.version_info < MINIMUM:
@@ -46,8 +54,9 @@ def enter() -> None:
 
 
 def say_where_the_command_is() -> None:
-    """Prints where the command is and how to call it, as the last line of a script."""
-    _say(f"the command is {VENV / 'bin' / 'opml-dispute'}; try: .venv/bin/opml-dispute --help")
+    """Prints where the command is and what to read next, as the last lines of a script."""
+    _say(f"the command is {VENV / 'bin' / 'opml-dispute'}")
+    _say("what to do with it, by what you want: docs/index.md; its help: --help")
 
 
 def _make_environment() -> None:
@@ -134,7 +143,8 @@ def _run(what: str, command: list[str], hint: str) -> None:
 
 
 def _say(text: str) -> None:
-    print(f"· {text}", file=sys.stderr, flush=True)
+    sys.stderr.write(f"· {text}\n")  # in one piece: two builds speak at a time
+    sys.stderr.flush()
 
 
 def _give_up(reason: str, hint: str) -> None:

@@ -10,6 +10,7 @@ from rich.console import Console
 from opml_dispute.cli.demo.stage import Stage
 from opml_dispute.cli.demo.stories import DemoPlayer
 from opml_dispute.cli.demo.view import PlainView
+from tests.docs.prose import files
 from tests.docs.reference import DEMO_BLOCK, README, ROOT, demo_block
 
 SAMPLE = 7
@@ -53,9 +54,8 @@ def test_every_page_is_linked_from(entrance: str) -> None:
     """A page that no entrance links to is not found."""
     page = ROOT / entrance
     links = {(page.parent / link).resolve() for link in re.findall(r"\]\(([\w./-]+\.md)\)", page.read_text())}
-    pages = {*(ROOT / "docs").glob("*.md"), *ROOT.glob("*.md")} - {page, README}
-    if page != README:
-        pages -= {ROOT / "CLAUDE.md"}
+    pages = {found for found in files() if found.suffix == ".md" and found.parent in (ROOT, ROOT / "docs")}
+    pages -= {page, README}
     assert sorted(str(found.relative_to(ROOT)) for found in pages - links - {ROOT / "docs" / "index.md"}) == []
 
 
