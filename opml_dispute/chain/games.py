@@ -86,7 +86,11 @@ def parse_address(text: str, what: str) -> Address:
     """
     digits = text.removeprefix("0x")
     if digits == text or re.fullmatch("[0-9a-fA-F]{40}", digits) is None:
-        raise BadAddress(f"{text} is not {what}: an address is 0x and 40 hexadecimal digits")
+        is_an_id = re.fullmatch("[0-9a-fA-F]{64}", digits) is not None
+        raise BadAddress(
+            f"{text} is not {what}: an address is 0x and 40 hexadecimal digits",
+            hint="it is as long as the id of a request; games are listed by: opml-dispute list" if is_an_id else None,
+        )
     checked = checksummed(text)
     if digits not in (digits.lower(), digits.upper()) and text != checked:
         raise BadAddress(

@@ -141,7 +141,10 @@ def load_account(
         return _from_keystore(keystore, password_file, ask_password, environment)
     if environment.get(KEY_VARIABLE):
         return Account.from_hex(environment[KEY_VARIABLE], KEY_VARIABLE)
-    raise KeyProblem("this sends transactions, and no key to sign them was given")
+    raise KeyProblem(
+        "this sends transactions, and no key to sign them was given",
+        hint=f"{KeyProblem.hint}; the key files of a local chain are named by: opml-dispute devnet status",
+    )
 
 
 def _from_keystore(

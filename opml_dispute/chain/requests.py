@@ -61,7 +61,13 @@ def parse_request_id(text: str) -> RequestId:
     """A request id as the operator wrote it; raises `UnknownRequest`."""
     raw = parse_hash(text)
     if raw is None:
-        raise UnknownRequest(f"{text} is not a request id: that is 0x and 64 hexadecimal digits")
+        is_an_address = re.fullmatch("0x[0-9a-fA-F]{40}", text) is not None
+        raise UnknownRequest(
+            f"{text} is not a request id: that is 0x and 64 hexadecimal digits",
+            hint=f"it is as long as an address; a game's request is shown by: opml-dispute show {text}"
+            if is_an_address
+            else None,
+        )
     return RequestId(raw)
 
 

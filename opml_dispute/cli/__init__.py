@@ -47,7 +47,7 @@ COMMANDS = {
     "preflight": ("preflight:preflight_command", "Check that a game can be defended from this computer."),
     "propose": ("propose:propose", "Compute and post a request's answer, with a bond."),
     "request": ("request:request", "Ask for an inference."),
-    "resolve": ("dispute:resolve", "Settle claims, a game and its bonds."),
+    "resolve": ("resolve:resolve", "Settle claims, a game and its bonds."),
     "respond": ("dispute:respond", "Make every move that is due in a game."),
     "run": ("run:run", "Run a model on this computer."),
     "serve-rollup": ("serve_rollup:serve_rollup", "Answer op-challenger about one request."),

@@ -12,15 +12,13 @@ from opml_dispute.chain.contracts.governance import ALL_WEI, OperationState
 from opml_dispute.chain.games import BadAddress, parse_address
 from opml_dispute.chain.times import utc
 from opml_dispute.cli.command_line import Group
-from opml_dispute.cli.options import ChainOptions, SendingOptions, chain_options, json_option, sending_options
+from opml_dispute.cli.options import GAME, ChainOptions, SendingOptions, chain_options, json_option, sending_options
 from opml_dispute.cli.output import Output
 from opml_dispute.cli.session import Session, open_system
 from opml_dispute.operator import governance
 from opml_dispute.operator.governance import Wish
 from opml_dispute.operator.intents import Intent
 from opml_dispute.primitives import Address
-
-GAME = "the address of a game"
 
 _cancel_option = click.option(
     "--cancel", "is_cancelled", is_flag=True, help="Cancel the call that is scheduled at the timelock."

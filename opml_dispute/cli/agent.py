@@ -85,6 +85,13 @@ def run_agent(config_file: Path, dry_run: bool, once: bool) -> None:
         doubt_s = math.inf  # it could be opened: what does not fit now is the node's fault, and passes
         if running is None:
             break
+        log.info(
+            "started",
+            roles=", ".join(sorted(config.roles)),
+            address=running.sender.address,
+            chain=running.system.deployment.chain_id,
+            dry_run=dry_run or config.dry_run,
+        )
         try:
             if once:
                 running.cases.be_patient(config.compute_timeout_s)

@@ -68,6 +68,7 @@ def start(port: int, block_time: int | None, output: Output) -> None:
     output.say("Keys of accounts with money, one for each role:")
     for role in net.ROLES[1:]:
         output.say(f"  {role:<11} --key-file {chain.key_file(role)}")
+    output.say(f"Ask for a first answer with: opml-dispute request --sample 7 --key-file {chain.key_file('requester')}")
     output.fact(
         started=True,
         url=chain.anvil.url,

@@ -1,9 +1,8 @@
-"""`opml-dispute challenge | respond | move | resolve`: the moves of a game."""
+"""`opml-dispute challenge | respond | move`: the moves of a game."""
 
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -19,6 +18,7 @@ from opml_dispute.chain.requests import parse_hash
 from opml_dispute.chain.reverts import HINTS
 from opml_dispute.cli.command_line import Command, Number, expect_unused
 from opml_dispute.cli.options import (
+    GAME,
     ChainOptions,
     ModelOptions,
     SendingOptions,
@@ -36,9 +36,8 @@ from opml_dispute.game.bond import required_bond_wei
 from opml_dispute.game.claim import Claim, Game, GameStatus
 from opml_dispute.game.rules import IllegalMove, check_move
 from opml_dispute.operator.inference import restoring_intents
-from opml_dispute.operator.intents import Intent
 from opml_dispute.operator.play import Look, Seat, Table, move_intent
-from opml_dispute.operator.settle import STATUS_WORDS, read_settlement, recipients, settle_intents, waiting
+from opml_dispute.operator.settle import STATUS_WORDS
 from opml_dispute.operator.watch import LONGEST_PAUSE_S, persistently, watch
 from opml_dispute.primitives import Address, Hash32
 from opml_dispute.trace.provider import WrongInference
@@ -46,13 +45,8 @@ from opml_dispute.trace.provider import WrongInference
 if TYPE_CHECKING:
     from opml_dispute.operator.case import Case
 
-GAME = "the address of a game"
-
 _LOOKS: Final = 3
 """How often a watcher reads a game and its request anew before it believes that they are not of one inference."""
-
-_OFTEN: Final = 3
-"""How often `resolve` sends one transaction: unlocking a credit and withdrawing it are the same call."""
 
 
 class ClockRanOut(OpmlError):
@@ -234,60 +228,6 @@ def move(
     session.send_all([move_intent(contract, state, head.timestamp, action, bond_wei)])
 
 
-@click.command(cls=Command)
-@click.argument("game")
-@click.option(
-    "--for", "payee", metavar="ADDRESS|all", help="The account whose bonds are paid out. Default: the sender."
-)
-@chain_options
-@sending_options
-@json_option
-def resolve(game: str, payee: str | None, chain: ChainOptions, sending: SendingOptions, output: Output) -> None:
-    """
-    Settle what can be settled in GAME: its claims from the bottom up, the game, its bonds.
-
-    Example: opml-dispute resolve 0x5a… --for all --key-file me.key
-    """
-    address = parse_address(game, GAME)
-    named = None if payee in (None, "all") else parse_address(str(payee), "an address to pay out to")
-    session = Session.open(chain, sending, output)
-    sent = Counter[bytes]()
-    while True:
-        payees = _payees(session, address, named, everyone=payee == "all")
-        settlement = read_settlement(session.system, address, payees)
-        intents = restoring_intents(session.system, [address], payees) + settle_intents(settlement)
-        # A node that names as due what was done just now would name it for ever.
-        again = [intent for intent in intents if sent[intent.call.data] == _OFTEN]
-        if again:
-            raise DueForEver(again[0])
-        if not session.send_all(intents) or session.dry_run:
-            break
-        sent.update(intent.call.data for intent in intents)
-    left = waiting(settlement)
-    state = settlement.game
-    if left is None:
-        output.say(f"The game is over ({STATUS_WORDS[state.status]}), and nothing is left to settle.")
-    elif not session.dry_run:
-        output.say(f"The rest has to wait for {left.what}: {duration(left.seconds)} more.")
-    owed_wei = sum(credit.owed_wei for credit in settlement.credits)
-    if owed_wei:
-        output.say(f"Still to be paid out: {ether(owed_wei)}")
-    if settlement.shares.may_come:
-        output.say(
-            "A part of the fee comes with the delivery of the output: opml-dispute finalize "
-            f"0x{state.request_id.hex()}, then resolve again."
-        )
-    output.fact(
-        game=address,
-        status=state.status.name,
-        waits_for=None if left is None else left.what,
-        seconds=0 if left is None else left.seconds,
-        owed_wei=owed_wei,
-        share_owed_wei=settlement.shares.owed_wei,
-        share_may_come=settlement.shares.may_come,
-    )
-
-
 def _table(session: Session, address: Address, files: ModelOptions, fault: str | None) -> tuple[Case, Table]:
     """The game and the trace to play by: the honest one, or with a fault a liar's."""
     constants = session.system.games.constants(address)
@@ -360,6 +300,20 @@ def _watch(session: Session, table: Table, interval_s: float, fault: str | None)
         return
 
     told = set[str]()
+    waited_at = set[int]()
+
+    def say_that_it_waits(round_: Round) -> None:
+        """Once for each number of claims, so that a command that waits for hours does not look like one that hangs."""
+        claims = len(round_.game.claims)
+        if round_.is_idle and not round_.unjudged and round_.game.in_progress and claims not in waited_at:
+            waited_at.add(claims)
+            count = "1 claim" if claims == 1 else f"{claims} claims"
+            way = f"opml-dispute show {round_.game.address}"
+            session.output.say(f"Nothing is due now ({count}); waiting. The clocks are shown by: {way}", style="dim")
+
+    def after_round(round_: Round) -> None:
+        secure_fee(round_)
+        say_that_it_waits(round_)
 
     def secure_fee(round_: Round) -> None:
         """Of a proposal that was passed over. A failure must not end the defence: the next round tries again."""
@@ -380,7 +334,7 @@ def _watch(session: Session, table: Table, interval_s: float, fault: str | None)
         table.trace,
         interval_s=interval_s,
         tell=tell,
-        after_round=secure_fee,
+        after_round=after_round,
         pause=time.sleep,
     )
     session.output.say(f"The game is over: {STATUS_WORDS[ended.status]}.")
@@ -400,15 +354,6 @@ def _expect_not_lost(state: Game, right: bytes) -> None:
             f"the game {state.address} is over, and the right answer {short_hex(right)} has lost it",
             hint=f"propose it again: opml-dispute propose 0x{state.request_id.hex()}",
         )
-
-
-class DueForEver(OpmlError):
-    """What was sent is said to be due again and again."""
-
-    hint = "the RPC endpoint contradicts itself: use another --rpc-url"
-
-    def __init__(self, intent: Intent) -> None:
-        super().__init__(f"the node says, after {_OFTEN} times, that this has to be sent still: {intent.will}")
 
 
 class OtherInference(OpmlError):
@@ -435,8 +380,3 @@ def lost_claims(game: Game, opinions: Sequence[Opinion], claimant: Address) -> l
     """The claims of `claimant` that a computation found wrong, in the order of the game."""
     wrong = {opinion.claim_index for opinion in opinions if not opinion.agrees}
     return [claim for claim in game.claims if claim.index in wrong and claim.claimant == claimant]
-
-
-def _payees(session: Session, address: Address, payee: Address | None, *, everyone: bool) -> list[Address]:
-    """The accounts that are to be paid out of a game."""
-    return recipients(session.system.games.read(address)) if everyone else [payee or session.sender.address]

@@ -25,6 +25,9 @@ from opml_dispute.model.files import Binding, parse_binding
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+GAME = "the address of a game"
+"""What a command's argument GAME has to be, in the words of its refusal."""
+
 
 @dataclass(frozen=True)
 class ChainOptions:

@@ -61,7 +61,7 @@ def run_preflight(prospect: Prospect, session: Session, *, stake_anyway: bool) -
     for check in checks:
         output.fact(**_facts(check))
         if check.verdict is not Verdict.HOLDS:
-            output.say(f"Preflight: {check.name}: {check.found}. {check.way_out}.", style="yellow")
+            output.say(f"Preflight: {check.name}: {check.found}. What to do: {check.way_out}.", style="yellow")
     if stake_anyway:
         return
     expect_defensible(checks)

@@ -17,7 +17,7 @@ from opml_dispute.chain.system import System
 from opml_dispute.chain.times import utc
 from opml_dispute.cli.command_line import Command
 from opml_dispute.cli.gameview import claim_facts, claim_tree
-from opml_dispute.cli.options import ChainOptions, FileName, chain_options, json_option
+from opml_dispute.cli.options import GAME, ChainOptions, FileName, chain_options, json_option
 from opml_dispute.cli.output import Output, ether, short
 from opml_dispute.cli.session import open_system
 from opml_dispute.errors import OpmlError
@@ -172,7 +172,7 @@ def show(game: str, claimed: str | None, html_file: Path | None, chain: ChainOpt
 
     Example: opml-dispute show 0x5a…
     """
-    address = parse_address(game, "the address of a game")
+    address = parse_address(game, GAME)
     system = open_system(chain)
     if html_file is not None and claimed is not None:
         raise click.UsageError("both --html and --claimed were given; the page shows no claimed answer")
@@ -217,7 +217,7 @@ def show(game: str, claimed: str | None, html_file: Path | None, chain: ChainOpt
         max_depth=state.depths.max,
         claims=len(state.claims),
         bonds_wei=bonds_wei,
-        in_dispute=disputed.facts,
+        in_dispute=disputed.facts if state.in_progress else None,
         forecast=outcome.winner.name,
         payouts_wei=dict(outcome.payouts_wei),
         defenders_bps=share.defenders_bps,

@@ -105,7 +105,7 @@ def commit_intent(system: System, fault: WrongPublication, refuter: Address) -> 
     return Intent(
         kind="commit-refutation",
         call=contract.commit_refutation(commitment),
-        will=f"Will commit to a refutation of publication 0x{found.hex()}, so that who copies it comes too late",
+        will=f"Will commit to a refutation of publication 0x{found.hex()}, so that a copy of it comes too late",
         did=lambda _: "Committed",
         facts={"publication_id": found, "commitment": commitment},
     )

@@ -168,7 +168,9 @@ def deliverable_game(system: System, request_id: RequestId, answer: StateRoot | 
         )
     running = sum(status == GameStatus.IN_PROGRESS for status in statuses)
     raise NothingToDeliver(
-        f"none of the {len(games)} games of request 0x{request_id.hex()} has survived; {running} are in progress"
+        f"no game of request 0x{request_id.hex()} has survived; {running} of {len(games)} in progress",
+        hint="see how its games stand with: opml-dispute list; without one in progress it can be answered again, with: "
+        f"opml-dispute propose 0x{request_id.hex()}",
     )
 
 

@@ -139,7 +139,7 @@ def proposal_intents(
     committing = Intent(
         kind="commit",
         call=system.oracle.commit(commitment),
-        will=f"Will commit to an answer of request {short_hex(request_id)}, so that who copies it gets no fee",
+        will=f"Will commit to an answer of request {short_hex(request_id)}, so that a copy of it gets no fee",
         did=lambda receipt: "Committed",
         facts={"request_id": request_id, "commitment": commitment},
     )

@@ -159,6 +159,7 @@ def test_an_unknown_game(cli: Cli, on_chain: Chain, key: Key, command: str) -> N
     weth = on_chain.deployment.addresses["weth"]
     assert_refused(cli(command, weth, *signing), f"the contract at {weth} is no game")
     assert_refused(cli(command, "0x1234", *signing), "0x1234 is not the address of a game")
+    assert "as long as the id of a request" in cli(command, "0x" + "ab" * 32, *signing).err
 
 
 def test_an_unknown_request(cli: Cli, on_chain: Chain, key: Key) -> None:
@@ -167,6 +168,9 @@ def test_an_unknown_request(cli: Cli, on_chain: Chain, key: Key) -> None:
     for command in ("propose", "finalize"):
         assert_refused(cli(command, unknown, "--key-file", key("proposer")), f"has no request {unknown}")
         assert_refused(cli(command, "0x12", "--key-file", key("proposer")), "0x12 is not a request id")
+        a_game = cli(command, NOBODY, "--key-file", key("proposer"))
+        assert_refused(a_game, f"{NOBODY} is not a request id")
+        assert f"opml-dispute show {NOBODY}" in a_game.err
     assert_refused(cli("list", "--request", unknown), f"has no request {unknown}")
 
 
@@ -181,7 +185,9 @@ def test_no_key_and_bad_keys(cli: Cli, on_chain: Chain, tmp_path: Path) -> None:
     """A missing, unreadable or malformed key is refused without showing it."""
     bad = tmp_path / "bad.key"
     bad.write_text("0x12")
-    assert_refused(cli("request", "--sample", 1), "no key")
+    without = cli("request", "--sample", 1)
+    assert_refused(without, "no key")
+    assert "opml-dispute devnet status" in without.err
     assert_refused(cli("request", "--sample", 1, "--key-file", tmp_path / "none"), "cannot read the key file")
     assert_refused(cli("request", "--sample", 1, "--key-file", bad), "8 bits found, expected 256")
 
@@ -253,7 +259,7 @@ def test_a_proposal_made_twice(cli: Cli, on_chain: Chain, key: Key) -> None:
     assert_refused(cli("finalize", request_id, *signing), "no proposer has answered request")
     assert cli("propose", request_id, *signing).code == 0
     assert_refused(cli("propose", request_id, *signing), "is proposed for this request already")
-    assert_refused(cli("finalize", request_id, *signing), "1 are in progress")
+    assert_refused(cli("finalize", request_id, *signing), "1 of 1 in progress")
 
 
 @pytest.mark.parametrize(
