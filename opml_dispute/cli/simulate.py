@@ -24,7 +24,7 @@ _BINDING = ("dims", "constants", "max_sizes", "seed_input", "prompt_tokens", "to
 class SimulationExtraMissing(OpmlError):
     """The libraries that simulations need are not installed."""
 
-    hint = "pip install 'opml-dispute[simulation]'"
+    hint = "pip install '.[simulation]' in the checkout"
 
 
 def _print_settings(context: click.Context, _: click.Parameter, asked: bool) -> None:

@@ -89,7 +89,7 @@ def ray_workers(address: str, memory_bytes: int | None) -> Callable[[], RayWorke
         ray: Any = importlib.import_module("ray")
     except ImportError:
         raise NoCluster(
-            "Ray is not installed", hint="pip install 'opml-dispute[cluster]', or leave compute.ray out"
+            "Ray is not installed", hint="pip install '.[cluster]' in the checkout, or leave compute.ray out"
         ) from None
     if not ray.is_initialized():
         with _own_signals():

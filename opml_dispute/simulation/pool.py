@@ -100,7 +100,7 @@ class RayCluster:
             self._ray: Any = importlib.import_module("ray")
         except ImportError:
             raise NoSuchPool(
-                "Ray is not installed", hint="pip install 'opml-dispute[cluster]', or use --pool processes"
+                "Ray is not installed", hint="pip install '.[cluster]' in the checkout, or use --pool processes"
             ) from None
         if not self._ray.is_initialized():
             self._ray.init(log_to_driver=False)

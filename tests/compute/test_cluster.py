@@ -1,7 +1,7 @@
 """
 Actors on a Ray cluster of two nodes compute what is right, and one that is lost costs a retry.
 
-Needs Ray: `pip install 'opml-dispute[cluster]'`, then `pytest tests/compute/test_cluster.py`.
+Needs Ray: `pip install '.[cluster]' in the checkout`, then `pytest tests/compute/test_cluster.py`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'opml-dispute[cluster]'")
+ray = pytest.importorskip("ray", reason="Ray is not installed: pip install '.[cluster]' in the checkout")
 
 from opml_dispute.compute.cluster import NoCluster, RayWorker, ray_workers  # noqa: E402
 from opml_dispute.compute.messages import bytes_of  # noqa: E402
