@@ -23,6 +23,8 @@ MOST_COMPUTED: Final = 1 << 24
 """Numbers that the compiler itself computes for one operator, one by one or in several arrays."""
 MOST_IN_A_ROW: Final = 1 << 27
 """Numbers that only count up."""
+_LONGEST: Final = 1 << 16
+"""Elements that one output is reduced from, if there is a way to take fewer."""
 
 Operand = Tensor | float | int
 """A tensor, or a number that takes the type of the other operand."""
@@ -156,8 +158,7 @@ class Builder(BlockEmitter):
 
     def _staged(self, function: Reduction, x: Tensor, over: tuple[int, ...]) -> Tensor:
         """`x`, or if one output would take too long, `x` with its last long axis reduced to a hundredth."""
-        longest = 1 << 16
-        if prod(x.shape[d] for d in over) <= longest:
+        if prod(x.shape[d] for d in over) <= _LONGEST:
             return x
         axis = max(over, key=lambda d: x.shape[d])
         size = x.shape[axis]
@@ -171,6 +172,16 @@ class Builder(BlockEmitter):
         if size % chunk:
             parts.append(self.reduce(function, x.sliced(axis, whole * chunk, size % chunk), (axis,)).with_axis(axis))
         return self.concat(parts, axis)
+
+    def extremes_of_parts(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """
+        What has the least element of `x`, and what has its greatest: `x` itself, or if it is long, those of its parts.
+
+        The parts of both come one after another, so that they are read once from memory.
+        """
+        row = x if x.size <= _LONGEST else self.reshape(x, (x.size,))
+        over = self.axes(row, None)
+        return self._staged(Reduction.MIN, row, over), self._staged(Reduction.MAX, row, over)
 
     def reduce_sum(self, x: Tensor, axes: Sequence[int] | None, *, keepdims: bool = True) -> Tensor:
         return self._reduced(Reduction.SUM, x, axes, keepdims)

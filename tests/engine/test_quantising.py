@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from opml_dispute.engine.inference import Inference
 from opml_dispute.model.compiler import compile_model
 from opml_dispute.model.opcodes import DType
 from tests.engine.test_schedule import assert_same
@@ -94,3 +95,23 @@ def test_dynamic_quantisation() -> None:
     model = graph.model([graph.node("DynamicQuantizeLinear", graph.input("x", [40, 500]), outputs=3)])
     rng = np.random.default_rng(1)
     assert_same(compile_model(model), {"x": rng.standard_normal((40, 500)).astype(np.float32)})
+
+
+@pytest.mark.parametrize("shape", [(1024, 70), (65_537,), (3, 4, 5, 1200), (2, 0), ()])
+def test_a_range_of_many_numbers_is_found_by_parts(shape: tuple[int, ...]) -> None:
+    """The scale, the zero point and the integers are those of all numbers, and what is left of the parts is few."""
+    graph = Graph()
+    x = graph.input("x", list(shape))
+    y = graph.node("DynamicQuantizeLinear", x, outputs=3)
+    model = compile_model(graph.model([y, f"{y}.1", f"{y}.2"]))
+    value = np.asarray(np.random.default_rng(3).standard_normal(shape), np.float32)
+    assert_same(model, {"x": value})
+    assert min((node.steps for node in model.nodes if node.kernel.startswith("REDUCE")), default=0) < 50_000
+    inference = Inference(model, {"x": value})
+    inference.run_to(model.node_count)
+    found = list(inference.outputs().values())
+    least, greatest = np.float32(value.min(initial=0)), np.float32(value.max(initial=0))
+    scale = (greatest - least) / np.float32(255) or np.float32(1)
+    assert found[1] == scale
+    assert found[2] == np.clip(np.rint(-least / scale), 0, 255)
+    assert np.array_equal(found[0], np.clip(np.rint(value / scale) + np.float32(found[2]), 0, 255).astype(np.uint8))

@@ -124,7 +124,9 @@ def test_softmax_divides_by_every_kind_of_sum() -> None:
 
 
 @pytest.mark.parametrize("operator", NORMALISATIONS)
-@pytest.mark.parametrize("shape", [(2, 5, 70, 61), (1, 3, 1, 30_001), (3, 130, 9, 17), (1, 2, 500, 130)])
+@pytest.mark.parametrize(
+    "shape", [(2, 5, 70, 61), (1, 3, 1, 30_001), (3, 130, 9, 17), (1, 2, 500, 130), (1, 8, 90, 113)]
+)
 def test_normalisations(operator: str, shape: tuple[int, ...]) -> None:
     """Normalisations with few long rows, many short ones and odd sizes give the bits of the node-by-node run."""
     rng = np.random.default_rng(len(operator))

@@ -155,8 +155,9 @@ def dequantize_linear(
 @lowers("DynamicQuantizeLinear")
 def dynamic_quantize_linear(g: Builder, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Quantised to 0..255 over the range of x and 0: the integers, their scale and their zero point."""
-    least = g.minimum(g.reduce_min(x, None, keepdims=False), 0)
-    greatest = g.maximum(g.reduce_max(x, None, keepdims=False), 0)
+    lowest, highest = g.extremes_of_parts(x)
+    least = g.minimum(g.reduce_min(lowest, None, keepdims=False), 0)
+    greatest = g.maximum(g.reduce_max(highest, None, keepdims=False), 0)
     scale = g.div(g.sub(greatest, least), 255)
     scale = g.choose(g.equal(scale, 0), 1, scale)  # of nothing but zeros
     zero_point = g.cast(g.unary(Unary.ROUND, g.clipped(g.div(g.negate(least), scale), 0, 255)), DType.U8)

@@ -378,6 +378,13 @@ EXPORT struct schedule *opml_schedule_new(struct ml *ml, struct weights *weights
 #define LEAST_SHARED   8192
 #define LONGEST_BY_ROW 65536
 
+/* Whether some workers would wait, while others make their last piece, for more than a quarter of the time. */
+static int is_uneven(uint64_t pieces, uint64_t workers)
+{
+    uint64_t rounds = (pieces + workers - 1) / workers;
+    return rounds * workers * 3 > pieces * 4;
+}
+
 /* How the rows of a group are shared out; 0 if they are too few and too long for the workers. */
 static int share_rows(struct job *job)
 {
@@ -385,7 +392,7 @@ static int share_rows(struct job *job)
     uint64_t pieces = (first->rows + first->rows_at_once - 1) / first->rows_at_once;
     uint64_t workers = pool_workers(job->ml->pool), parts = workers == 1 ? 1 : 4 * workers;
     uint64_t elements = first->rows * first->row_length;
-    if (workers > 1 && pieces < 2 * workers && elements > LONGEST_BY_ROW)
+    if (workers > 1 && pieces < 2 * workers && is_uneven(pieces, workers) && elements > LONGEST_BY_ROW)
         return 0;
     parts = elements < LEAST_SHARED ? 1 : parts < pieces ? parts : pieces;
     job->each = (pieces + parts - 1) / parts * first->rows_at_once;
