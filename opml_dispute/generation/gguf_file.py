@@ -12,6 +12,7 @@ import re
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from math import prod
 from pathlib import Path
 from typing import Any, Final
@@ -168,6 +169,8 @@ class _Reader:
         fields: dict[str, Any] = {}
         for _ in range(field_count):
             key = self._text("a field's name")
+            if key in fields:
+                raise self._damaged(f"two fields have the name {key[:80]!r}")
             fields[key] = self._value(self._number("<I", f"the type of {key!r}"), key)
         described = [self._description() for _ in range(tensor_count)]
         return GgufFile(fields, self._tensors(described, fields))
@@ -180,6 +183,7 @@ class _Reader:
             raise self._damaged(f"its alignment is {str(alignment)[:40]}; expected a power of two")
         start = -(-self.at // alignment) * alignment
         tensors: dict[str, Weight] = {}
+        places: list[tuple[int, int, str]] = []
         for name, shape, encoding, offset in described:
             if name in tensors:
                 raise self._damaged(f"two tensors have the name {name!r}")
@@ -189,6 +193,10 @@ class _Reader:
                 raise self._damaged(f"tensor {name!r} ends {missing:,} bytes behind the end of the file")
             raw = self.data[start + offset : start + offset + size]
             tensors[name] = Weight(name, encoding.name, shape, _elements(raw, encoding, shape))
+            places.append((offset, offset + size, name))
+        for (_, end, before), (begin, _, name) in pairwise(sorted(places)):
+            if begin < end:
+                raise self._damaged(f"tensor {name[:80]!r} begins within {before[:80]!r}")
         return tensors
 
     def _description(self) -> tuple[str, tuple[int, ...], Encoding, int]:

@@ -20,7 +20,7 @@ from opml_dispute.generation.huggingface_names import gguf_names, in_gguf_order
 from opml_dispute.generation.huggingface_types import MODEL_TYPES, WITH_TEXT, parts_told_by, read_config
 from opml_dispute.generation.refusals import BadModelFile, UnsupportedLanguageModel
 from opml_dispute.generation.safetensors_file import read_safetensors
-from opml_dispute.generation.settings import MAX_CONFIG_BYTES, folder_vocabulary, json_object
+from opml_dispute.generation.settings import MAX_CONFIG_BYTES, folder_vocabulary, is_there, json_object
 
 _OF_PICTURES: Final = ("vision_tower.", "multi_modal_projector.")
 """What names of tensors begin with that only pictures go through."""
@@ -31,17 +31,21 @@ _ADAPTER: Final = "adapter_config.json"
 
 
 def is_huggingface(path: Path) -> bool:
-    """Whether `path` is a folder with a config.json, or that of an adapter; False for what cannot be read."""
+    """
+    Whether `path` is a folder with a config.json, or that of an adapter; False for what cannot be read.
+
+    Raises `BadModelFile` if such a name is there and no file.
+    """
     try:
-        return path.is_dir() and any((path / name).is_file() for name in ("config.json", _ADAPTER))
+        return path.is_dir() and any(is_there(path / name) for name in ("config.json", _ADAPTER))
     except (OSError, ValueError):
         return False
 
 
 def has_safetensors(path: Path) -> bool:
-    """Whether `path` is such a folder with weights; False for what cannot be read."""
+    """Whether `path` is such a folder with weights. Raises as `is_huggingface`."""
     return is_huggingface(path) and any(
-        (path / name).is_file() for name in ("model.safetensors", "model.safetensors.index.json")
+        is_there(path / name) for name in ("model.safetensors", "model.safetensors.index.json")
     )
 
 
@@ -51,7 +55,7 @@ def huggingface_checkpoint(folder: Path) -> Checkpoint:
 
     A folder without tokenizer.json has no vocabulary.
     """
-    if (folder / _ADAPTER).is_file():
+    if is_there(folder / _ADAPTER):
         raise UnsupportedLanguageModel(
             f"{folder.name} holds an adapter ({_ADAPTER}), which changes the weights of another model",
             hint="merge it into that model (merge_and_unload of the package peft), and save that in another folder",
@@ -60,7 +64,7 @@ def huggingface_checkpoint(folder: Path) -> Checkpoint:
     config = read_config(folder, stated_config)
     name = MODEL_TYPES[config.values["model_type"]]
     family = FAMILIES[name]
-    tensors = {stated: weight for file in _files(folder) for stated, weight in read_safetensors(file).items()}
+    tensors = _tensors(folder)
     if stated_config["model_type"] in WITH_TEXT:
         tensors = _of_text(tensors)
     weights = gguf_names(tensors, name)
@@ -75,6 +79,20 @@ def huggingface_checkpoint(folder: Path) -> Checkpoint:
     return Checkpoint(
         architecture, held, folder_vocabulary(folder, config.values, architecture.vocabulary), folder.name
     )
+
+
+def _tensors(folder: Path) -> dict[str, Weight]:
+    """The tensors of a folder's files. Raises `BadModelFile`, also if two files have one of the same name."""
+    tensors: dict[str, Weight] = {}
+    for file in _files(folder):
+        more = read_safetensors(file)
+        if twice := sorted(tensors.keys() & more.keys()):
+            raise BadModelFile(
+                f"{file} has the tensor {twice[0][:80]!r}, which a file before it has, too",
+                hint="keep the files of one model alone in the folder",
+            )
+        tensors |= more
+    return tensors
 
 
 def _of_text(tensors: Mapping[str, Weight]) -> dict[str, Weight]:
@@ -105,12 +123,12 @@ def _files(folder: Path) -> list[Path]:
     """The safetensors files of a folder: those that its index names, else the one."""
     index = folder / "model.safetensors.index.json"
     single = folder / "model.safetensors"
-    if not index.is_file() and not single.is_file():
+    if not is_there(index) and not is_there(single):
         raise UnsupportedLanguageModel(
             f"{folder.name} has neither {single.name} nor {index.name}, so no weights that can be read here",
             hint="download them too; a pytorch_model.bin is converted by save_pretrained of the package transformers",
         )
-    if not index.is_file():
+    if not is_there(index):
         return [single]
     placed = json_object(index, MAX_CONFIG_BYTES).get("weight_map")
     if not isinstance(placed, dict) or not all(isinstance(file, str) for file in placed.values()):

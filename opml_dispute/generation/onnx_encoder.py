@@ -19,7 +19,7 @@ from opml_dispute.engine.folding import float_mode
 from opml_dispute.generation.names import EMBEDDING, PROMPT
 from opml_dispute.generation.onnx_graph import ExportedGraph, FrontPrompt, fitted
 from opml_dispute.generation.refusals import BadPrompt, UnsupportedLanguageModel
-from opml_dispute.generation.settings import folder_vocabulary, json_object
+from opml_dispute.generation.settings import folder_vocabulary, is_there, json_object
 from opml_dispute.generation.vocabulary import Vocabulary
 from opml_dispute.model.builder import Builder
 from opml_dispute.model.compiler import compile_operations
@@ -45,6 +45,8 @@ _POOLINGS: Final = {
     "pooling_mode_mean_tokens": "mean",
     "pooling_mode_max_tokens": "greatest",
 }
+_MOST_ROWS: Final = 1 << 24
+"""Of an embedding that the files say nothing of."""
 _SMALLEST: Final = 1e-12
 """A vector of less length is divided by this."""
 
@@ -59,7 +61,7 @@ class EncoderFiles:
     def folder(self) -> Path:
         """Where its tokenizer lies."""
         near, above = self.graph.parent, self.graph.parent.parent
-        return above if not (near / "tokenizer.json").is_file() and (above / "tokenizer.json").is_file() else near
+        return above if not is_there(near / "tokenizer.json") and is_there(above / "tokenizer.json") else near
 
 
 def find_encoder(path: Path) -> EncoderFiles | None:
@@ -162,12 +164,13 @@ class OnnxEncoder:
 def read_encoder(files: EncoderFiles) -> OnnxEncoder:
     """The encoder in these files. Raises as `files.read_language_model`."""
     graph, folder = ExportedGraph(load(files.graph), files.graph.name), files.folder
-    config = json_object(folder / "config.json") if (folder / "config.json").is_file() else {}
+    config = json_object(folder / "config.json") if is_there(folder / "config.json") else {}
     context, padding = config.get("max_position_embeddings"), config.get("pad_token_id")
+    rows = config.get("vocab_size")
     return OnnxEncoder(
         files,
         graph,
-        folder_vocabulary(folder, config, config.get("vocab_size") or 1 << 24, surrounds=True),
+        folder_vocabulary(folder, config, rows if type(rows) is int and rows > 0 else _MOST_ROWS, surrounds=True),
         _pooling(folder),
         _normalises(folder),
         padding if type(padding) is int and padding >= 0 else 0,
@@ -178,7 +181,7 @@ def read_encoder(files: EncoderFiles) -> OnnxEncoder:
 def _pooling(folder: Path) -> str:
     """Raises `UnsupportedLanguageModel` for one that is not known."""
     path = folder / "1_Pooling" / "config.json"
-    if not path.is_file():
+    if not is_there(path):
         return "mean"
     asked = [name for name, value in json_object(path).items() if name.startswith("pooling_mode_") and value is True]
     if len(asked) != 1 or asked[0] not in _POOLINGS:
@@ -189,7 +192,7 @@ def _pooling(folder: Path) -> str:
 def _normalises(folder: Path) -> bool:
     """Whether modules.json has a module that divides by the length."""
     path = folder / "modules.json"
-    if not path.is_file():
+    if not is_there(path):
         return False
     try:
         modules: Any = read_json(path)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from opml_dispute.generation.refusals import UnsupportedLanguageModel
-from opml_dispute.generation.settings import MAX_CONFIG_BYTES, json_object
+from opml_dispute.generation.settings import MAX_CONFIG_BYTES, is_there, json_object
 from opml_dispute.model.graph_ends import GraphEnds, graph_ends
 
 IDS: Final = ("input_ids", "decoder_input_ids")
@@ -57,7 +57,7 @@ class DecoderFiles:
     def folder(self) -> Path:
         """Where the model's settings and its tokenizer lie."""
         for folder in (self.prompt.parent, self.prompt.parent.parent):
-            if any((folder / name).is_file() for name in ("config.json", "genai_config.json", "tokenizer.json")):
+            if any(is_there(folder / name) for name in ("config.json", "genai_config.json", "tokenizer.json")):
                 return folder
         return self.prompt.parent
 
@@ -70,7 +70,7 @@ class DecoderFiles:
         """
         found: dict[str, Any] = {}
         for name in ("config.json", "genai_config.json"):
-            if (self.folder / name).is_file():
+            if is_there(self.folder / name):
                 values = json_object(self.folder / name, MAX_CONFIG_BYTES)
                 own = values.get("model") if name == "genai_config.json" else values
                 own = own if isinstance(own, dict) else {}
@@ -205,7 +205,7 @@ def _embeds(path: Path) -> bool:
 
 def _named(folder: Path, part: str) -> list[str]:
     """The file of a model's part in `folder`, as genai_config.json names it; none if it does not."""
-    if not (folder / "genai_config.json").is_file():
+    if not is_there(folder / "genai_config.json"):
         return []
     values: Any = json_object(folder / "genai_config.json", MAX_CONFIG_BYTES)
     for key in ("model", part, "filename"):

@@ -1,10 +1,14 @@
 """
 Safetensors files: a length, a JSON header of that length, and the tensors, which stay in the mapped file.
+
+The tensors follow one another and fill the rest of the file, as the format has it. A file with a gap, or with a tensor
+in the place of another, was damaged, or means something else to another reader.
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 from math import prod
 from pathlib import Path
 from typing import Final
@@ -33,13 +37,15 @@ def read_safetensors(path: Path) -> dict[str, Weight]:
         raise damaged(f"it ends within its header of {size:,} bytes")
     try:
         header = plain_json.loads(data[8 : 8 + size].tobytes().decode())
-    except (ValueError, UnicodeDecodeError):
-        raise damaged("its header is not JSON") from None
+    except ValueError as error:
+        reason = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
+        raise damaged(f"its header is not JSON: {reason}") from None
     if not isinstance(header, dict):
         raise damaged("its header is no object")
     header.pop("__metadata__", None)
     body = data[8 + size :]
     tensors: dict[str, Weight] = {}
+    places: list[tuple[int, int, str]] = []
     for name, facts in header.items():
         try:
             encoding, shape, (start, end) = facts["dtype"], tuple(facts["shape"]), facts["data_offsets"]
@@ -54,7 +60,20 @@ def read_safetensors(path: Path) -> dict[str, Weight]:
             place = f"{str(start)[:20]} to {str(end)[:20]}"
             raise damaged(f"tensor {name[:80]!r} of shape {str(list(shape)[:8])[:80]} does not lie in bytes {place}")
         tensors[name] = Weight(name, encoding, shape, _elements(body[start:end], encoding, shape))
+        places.append((start, end, name))
+    if gap := _gap(places, body.size):
+        raise damaged(gap)
     return tensors
+
+
+def _gap(places: Iterable[tuple[int, int, str]], size: int) -> str | None:
+    """Where the tensors do not follow one another up to the end; None if they do."""
+    done = 0
+    for start, end, name in sorted(places):
+        if start != done:
+            return f"tensor {name[:80]!r} begins at byte {start:,} and the one before it ends at {done:,}"
+        done = end
+    return None if done == size else f"{size - done:,} bytes behind its tensors belong to none"
 
 
 def _elements(raw: Array, encoding: str, shape: tuple[int, ...]) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,24 @@ _FIRST_TOKENS: Final = 4096
 """Among so many there is one with SentencePiece's space, if a vocabulary has such tokens at all."""
 
 
+def is_there(path: Path) -> bool:
+    """
+    Whether a model's folder has a file that it may do without.
+
+    Raises `BadModelFile` if something in its place is no file, as a link to a part that was never downloaded: a folder
+    that was copied in part describes another model.
+    """
+    try:
+        if path.is_file():
+            return True
+    except OSError as error:
+        raise BadModelFile(f"cannot read {path}: {error.strerror}") from None
+    if not os.path.lexists(path):
+        return False
+    found = "is no regular file" if path.exists() else "is a link to what is not there"
+    raise BadModelFile(f"cannot read {path}: it {found}", hint="copy or download the folder again")
+
+
 def folder_vocabulary(
     folder: Path, config: Mapping[str, Any], rows: int, *, surrounds: bool = False
 ) -> Vocabulary | None:
@@ -28,7 +47,7 @@ def folder_vocabulary(
     with the tokens that its tokenizer puts around a whole one. Raises `BadModelFile`.
     """
     path = folder / "tokenizer.json"
-    if not path.is_file():
+    if not is_there(path):
         return None
     content = json_object(path, _MAX_TOKENIZER_BYTES)
     model, added = content.get("model"), content.get("added_tokens", [])
@@ -65,7 +84,7 @@ def folder_vocabulary(
 
 def _template(folder: Path, settings: Mapping[str, Any]) -> str | None:
     """How a chat becomes text: a file of its own, else the tokenizer's settings, which may have several by name."""
-    if (folder / "chat_template.jinja").is_file():
+    if is_there(folder / "chat_template.jinja"):
         return _text(folder / "chat_template.jinja", MAX_CONFIG_BYTES)
     told = settings.get("chat_template")
     if isinstance(told, list):
@@ -162,7 +181,7 @@ def _is_token(entry: Any) -> bool:
 
 
 def _object_if_any(path: Path) -> dict[str, Any]:
-    return json_object(path) if path.is_file() else {}
+    return json_object(path) if is_there(path) else {}
 
 
 def json_object(path: Path, max_bytes: int = MAX_CONFIG_BYTES) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import struct
 import time
 from collections.abc import Iterator
@@ -15,9 +16,11 @@ import pytest
 
 from opml_dispute.errors import OpmlError
 from opml_dispute.generation.answer import AnswerShape
+from opml_dispute.generation.files import open_model
 from opml_dispute.generation.huggingface import huggingface_checkpoint
 from opml_dispute.generation.program import compile_answer
-from opml_dispute.generation.refusals import BadPrompt
+from opml_dispute.generation.refusals import BadModelFile, BadPrompt
+from opml_dispute.model.files import Binding
 from tests.generation.models import Made, Sizes
 from tests.generation.test_huggingface import published
 
@@ -122,8 +125,28 @@ def test_a_tensor_without_a_place_is_refused(what: str, tmp_path: Path) -> None:
     path = folder / "part-1.safetensors"
     raw = path.read_bytes()
     (size,) = struct.unpack_from("<Q", raw)
-    header = json.loads(raw[8 : 8 + size])
-    header[f"model.layers.0.{what}"] = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
+    header, body = json.loads(raw[8 : 8 + size]), raw[8 + size :]
+    header[f"model.layers.0.{what}"] = {"dtype": "F32", "shape": [1], "data_offsets": [len(body), len(body) + 4]}
     text = json.dumps(header).encode()
-    path.write_bytes(struct.pack("<Q", len(text)) + text + raw[8 + size :])
+    path.write_bytes(struct.pack("<Q", len(text)) + text + body + bytes(4))
     assert "for which its family has no place" in use(folder)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json", "chat_template.jinja",
+        "adapter_config.json", "model.safetensors.index.json",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("found", ["link", "folder", "pipe"])
+def test_what_stands_in_a_files_place_is_refused_and_not_passed_over(name: str, found: str, tmp_path: Path) -> None:
+    """A download that stopped leaves links to nothing: without its settings the folder would be another model."""
+    folder = published(tmp_path / "folder", SMALL)
+    (folder / name).unlink(missing_ok=True)
+    if found == "link":
+        (folder / name).symlink_to("../blobs/0123")
+    else:
+        os.mkfifo(folder / name) if found == "pipe" else (folder / name).mkdir()
+    with pytest.raises(BadModelFile, match="a link to what is not there" if found == "link" else "no regular file"):
+        open_model(folder, Binding(prompt_tokens=2, tokens=2))

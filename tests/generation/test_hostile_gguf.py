@@ -247,3 +247,18 @@ def test_factors_of_rotations_are_looked_at(factors: list[float], tmp_path: Path
 
     assert "rope_freqs.weight" in told(factors)
     assert told([1.0, 8.0]) == ""
+
+
+def test_a_file_that_says_two_things_is_refused(tmp_path: Path) -> None:
+    """Of two fields of one name the later must not win, and no tensor may lie in the place of another."""
+    path = tmp_path / "model.gguf"
+    whole = Parts.of(write_model(path, Made("qwen2", SMALL)).read_bytes())
+    assert use(path) == ""
+    twice = replace(whole, fields=(*whole.fields, (whole.fields[-1][0], number(4, 1))))
+    path.write_bytes(twice.pack())
+    assert "two fields have the name" in use(path)
+    first, second = sorted(whole.tensors, key=lambda tensor: tensor.offset)[:2]
+    for offset in (first.offset, second.offset - 32):
+        hidden = replace(second, offset=offset)
+        path.write_bytes(whole.with_tensor(whole.tensors.index(second), hidden).pack())
+        assert "begins within" in use(path)
