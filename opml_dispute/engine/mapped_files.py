@@ -3,14 +3,20 @@ Mapped files whose content is a model's: read when it is looked at, given back a
 
 A model larger than memory passes through memory without filling it (`give_back`). What was hashed is read again later,
 so a file that is written to meanwhile would give a run of another model under the first one's root: `expect_unchanged`
-notices.
+notices. What is read once and copied is read within `unchanged`, which notices too.
+
+What is cut off a mapped file cannot be read, which by itself ends the process (SIGBUS). Here it reads as zeros
+(native/memory/guarded.c), and counts as written to.
 """
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -19,7 +25,7 @@ from weakref import WeakKeyDictionary, finalize
 import numpy as np
 import numpy.typing as npt
 
-from opml_dispute.engine.lib import Buffer
+from opml_dispute.engine.lib import Buffer, library
 from opml_dispute.errors import OpmlError
 
 
@@ -29,7 +35,7 @@ class FileChanged(OpmlError):
     hint = "start again; replace a model's file by a new one, and do not write to it, while a command runs"
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Opened:
     """A mapped file and how it was."""
 
@@ -37,9 +43,28 @@ class _Opened:
     path: Path
     size_bytes: int
     modified_ns: int
+    guard: int
+    """The number under which native/memory/guarded.c knows it."""
+    was_changed: bool = False
+
+    def is_changed(self) -> bool:
+        if not self.file.closed:
+            found = os.fstat(self.file.fileno())
+            is_other = (found.st_size, found.st_mtime_ns) != (self.size_bytes, self.modified_ns)
+            self.was_changed |= is_other or bool(library().opml_is_lost(self.guard))
+        return self.was_changed
+
+    def close(self) -> None:
+        """Before the file is unmapped."""
+        self.is_changed()
+        library().opml_unguard(self.guard)
+        self.file.close()
 
 
 _OPENED: WeakKeyDictionary[mmap.mmap, _Opened] = WeakKeyDictionary()
+
+_READING: ContextVar[list[_Opened] | None] = ContextVar("_READING", default=None)
+"""What was mapped within `unchanged`."""
 
 
 def map_file(path: Path) -> npt.NDArray[np.uint8]:
@@ -53,9 +78,38 @@ def map_file(path: Path) -> npt.NDArray[np.uint8]:
         raise
     mapping = _mapping_of(data)
     assert mapping is not None, "it was just made"
-    finalize(mapping, file.close)
-    _OPENED[mapping] = _Opened(file, path, found.st_size, found.st_mtime_ns)
+    guard = library().opml_guard(data.ctypes.data, data.size)
+    if guard < 0:
+        file.close()
+        raise OSError(errno.EMFILE, "more files are mapped than can be watched")
+    opened = _OPENED[mapping] = _Opened(file, path, found.st_size, found.st_mtime_ns, guard)
+    finalize(mapping, opened.close)
+    reading = _READING.get()
+    if reading is not None:
+        reading.append(opened)
     return data
+
+
+@contextmanager
+def unchanged(mappings: Iterable[mmap.mmap] = ()) -> Iterator[None]:
+    """
+    What is read within this, of `mappings` and of files that are mapped within it, is what the files held at first.
+
+    Raises `FileChanged` at the end if it is not, also in the place of another error: that came of what was read.
+    """
+    opened = [known for mapping in mappings if (known := _OPENED.get(mapping)) is not None]
+    token = _READING.set(opened)
+    try:
+        yield
+    except Exception:
+        _expect_unchanged(opened)
+        raise
+    finally:
+        _READING.reset(token)
+    _expect_unchanged(opened)
+    around = _READING.get()
+    if around is not None:
+        around += opened
 
 
 def mappings_of(blocks: Iterable[Buffer]) -> list[mmap.mmap]:
@@ -66,12 +120,12 @@ def mappings_of(blocks: Iterable[Buffer]) -> list[mmap.mmap]:
 
 def expect_unchanged(mappings: Iterable[mmap.mmap]) -> None:
     """Raises `FileChanged` if a file that `map_file` mapped was written to since."""
-    for mapping in mappings:
-        opened = _OPENED.get(mapping)
-        if opened is None:
-            continue
-        found = os.fstat(opened.file.fileno())
-        if (found.st_size, found.st_mtime_ns) != (opened.size_bytes, opened.modified_ns):
+    _expect_unchanged(opened for mapping in mappings if (opened := _OPENED.get(mapping)) is not None)
+
+
+def _expect_unchanged(files: Iterable[_Opened]) -> None:
+    for opened in files:
+        if opened.is_changed():
             raise FileChanged(f"{opened.path} was written to while it was in use")
 
 

@@ -17,7 +17,7 @@ from math import prod
 from pathlib import Path
 from typing import Any, Final
 
-from opml_dispute.engine.mapped_files import map_file
+from opml_dispute.engine.mapped_files import map_file, unchanged
 from opml_dispute.generation.checkpoint import Weight
 from opml_dispute.generation.refusals import BadModelFile, UnsupportedLanguageModel
 from opml_dispute.model.tensor import Array
@@ -88,10 +88,12 @@ def read_gguf(path: Path) -> GgufFile:
     """
     A file's header and tensors, mapped; of a model in several files, which lie in one folder, all parts' tensors.
 
-    Raises `BadModelFile` for what is not a whole GGUF file, `UnsupportedLanguageModel` for encodings not known here.
+    Raises `BadModelFile` for what is not a whole GGUF file, `UnsupportedLanguageModel` for encodings not known here,
+    `FileChanged` for one that is written to meanwhile.
     """
-    file = _Reader(path, mapped(path)).file()
-    return file if file.fields.get("split.count", 1) in (0, 1) else _with_parts(path, file)
+    with unchanged():
+        file = _Reader(path, mapped(path)).file()
+        return file if file.fields.get("split.count", 1) in (0, 1) else _with_parts(path, file)
 
 
 def _with_parts(path: Path, first: GgufFile) -> GgufFile:

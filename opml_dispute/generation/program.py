@@ -14,6 +14,7 @@ from typing import Final
 
 from opml_dispute.engine.folding import float_mode
 from opml_dispute.engine.freed_memory import give_back_freed
+from opml_dispute.engine.mapped_files import mappings_of, unchanged
 from opml_dispute.engine.segment import LEAST_BLOCK_LOG2
 from opml_dispute.generation.answer import AnswerLoop, AnswerShape
 from opml_dispute.generation.checkpoint import Checkpoint
@@ -46,13 +47,14 @@ def compile_answer(
     It takes the greatest logit's token each time, or draws one as its inputs say if `shape.sampled` is set.
 
     Raises `BadPrompt` if these do not fit the model's context, `UnsupportedLanguageModel` for a model that the decoder
-    cannot express, `ModelTooDear` beyond `limits`.
+    cannot express, `ModelTooDear` beyond `limits`, `FileChanged` if the model's file was written to meanwhile.
     """
     check_shape(shape, checkpoint.architecture.context)
     with float_mode(), under_way():
         meter = Meter(limits or Limits.of_environment())
         try:
-            program = _compiled(checkpoint, shape, tile_budget, meter)
+            with unchanged(mappings_of(weight.data for weight in checkpoint.weights.values())):
+                program = _compiled(checkpoint, shape, tile_budget, meter)
         except Refuse as refusal:
             raise UnsupportedLanguageModel(f"the model's sizes do not go together: {refusal}") from None
     give_back_freed(program.node_count)

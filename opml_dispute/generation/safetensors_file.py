@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from opml_dispute import plain_json
+from opml_dispute.engine.mapped_files import unchanged
 from opml_dispute.generation.checkpoint import Weight
 from opml_dispute.generation.gguf_file import mapped
 from opml_dispute.generation.refusals import BadModelFile, UnsupportedLanguageModel
@@ -24,8 +25,12 @@ _TYPES: Final = {"F32": ("<f4", 4), "F16": ("<f2", 2), "BF16": ("bfloat16", 2)}
 
 
 def read_safetensors(path: Path) -> dict[str, Weight]:
-    """A safetensors file's tensors, mapped. Raises `BadModelFile`, `UnsupportedLanguageModel`."""
-    data = mapped(path)
+    """A safetensors file's tensors, mapped. Raises `BadModelFile`, `UnsupportedLanguageModel`, `FileChanged`."""
+    with unchanged():
+        return _read(path, mapped(path))
+
+
+def _read(path: Path, data: Array) -> dict[str, Weight]:
 
     def damaged(reason: str) -> BadModelFile:
         return BadModelFile(f"{path} ({data.size:,} bytes) is cut short or damaged: {reason}")

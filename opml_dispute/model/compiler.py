@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from opml_dispute.engine.folding import float_mode
+from opml_dispute.engine.mapped_files import unchanged
 from opml_dispute.engine.segment_memory import validate_records
 from opml_dispute.model import rules
 from opml_dispute.model.builder import Builder
@@ -63,11 +64,12 @@ def compile_model(
     from; it can be fixed like any other. `tile_budget` is in VM steps, 2^16 or more. `limits` bound the resources of
     the compilation: by default those of the environment (`limits`).
 
-    Raises subclasses of `ModelError` for everything that the model's author can put right (`refusals`).
+    Raises subclasses of `ModelError` for everything that the model's author can put right (`refusals`), and
+    `FileChanged` if the file was written to meanwhile.
     """
     if tile_budget < 1 << LEAST_LOG2_STEPS:
         raise ValueError(f"a tile budget of {tile_budget:,} VM steps; expected 2^{LEAST_LOG2_STEPS} at least")
-    with float_mode(), under_way():
+    with float_mode(), under_way(), unchanged():
         meter = Meter(limits or Limits.of_environment())
         importer = Importer(load_apart(model), Builder(meter))
         fixed = {name: np.asarray(value) for name, value in (constants or {}).items()}

@@ -7,11 +7,12 @@ A file of gigabytes is mapped, and only the lengths of its fields are looked at.
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from opml_dispute.engine.mapped_files import map_file, unchanged
 
 _GRAPH: Final = 7
 """Field of a ModelProto."""
@@ -27,10 +28,6 @@ _FIXED: Final = {1: 8, 5: 4}
 """Bytes of a field, by wire type."""
 
 
-Bytes = mmap.mmap | memoryview
-"""What fields are looked for in."""
-
-
 @dataclass(frozen=True)
 class GraphEnds:
     """What goes into a graph and comes out of it, by name."""
@@ -41,17 +38,17 @@ class GraphEnds:
 
 
 def graph_ends(path: Path) -> GraphEnds | None:
-    """None for what is no ONNX file, or cannot be read."""
+    """None for what is no ONNX file, or cannot be read. Raises `FileChanged` for one that is written to meanwhile."""
     try:
         if not path.is_file():
             return None
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            return _ends(data)
+        with unchanged():
+            return _ends(map_file(path).data)
     except (OSError, ValueError, IndexError):
         return None
 
 
-def _ends(data: mmap.mmap) -> GraphEnds | None:
+def _ends(data: memoryview) -> GraphEnds | None:
     ends: dict[int, list[str]] = {_INPUT: [], _OUTPUT: [], _INITIALIZER: [], _SPARSE_INITIALIZER: []}
     found = False
     for number, _, start, end in fields_of(data, 0, len(data)):
@@ -70,14 +67,14 @@ def _ends(data: mmap.mmap) -> GraphEnds | None:
     return GraphEnds(inputs, tuple(ends[_OUTPUT])) if found else None
 
 
-def _name(data: mmap.mmap, start: int, end: int, field: int) -> str:
+def _name(data: memoryview, start: int, end: int, field: int) -> str:
     for number, _, first, last in fields_of(data, start, end):
         if number == field:
-            return data[first:last].decode("utf-8", "replace")
+            return bytes(data[first:last]).decode("utf-8", "replace")
     return ""
 
 
-def fields_of(data: Bytes, start: int, end: int) -> Iterator[tuple[int, int, int, int]]:
+def fields_of(data: memoryview, start: int, end: int) -> Iterator[tuple[int, int, int, int]]:
     """
     Each length-delimited field of a message: its number, where it begins, and the place of its content.
 
@@ -107,7 +104,7 @@ def fields_of(data: Bytes, start: int, end: int) -> Iterator[tuple[int, int, int
     raise ValueError("more fields than a graph has")
 
 
-def _varint(data: Bytes, at: int) -> tuple[int, int]:
+def _varint(data: memoryview, at: int) -> tuple[int, int]:
     """A number and the place behind it. Raises `IndexError` at the file's end, `ValueError` if it does not end."""
     value = 0
     for shift in range(0, 70, 7):

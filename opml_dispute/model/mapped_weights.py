@@ -26,7 +26,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import TensorProto, external_data_helper, helper
 
 from opml_dispute.engine.mapped_files import give_back, map_file
-from opml_dispute.model.graph_ends import Bytes, fields_of
+from opml_dispute.model.graph_ends import fields_of
 from opml_dispute.model.long_lists import LEAST_LIST_BYTES, LongList, without_long_lists
 from opml_dispute.model.refusals import ModelFileError
 
@@ -164,7 +164,7 @@ def _expect_allowed(tensor: TensorProto, folder: Path) -> None:
     external_data_helper.load_external_data_for_tensor(probe, str(folder))
 
 
-def _without_raw(view: Bytes, first: int, last: int) -> tuple[TensorProto, tuple[int, int] | None]:
+def _without_raw(view: memoryview, first: int, last: int) -> tuple[TensorProto, tuple[int, int] | None]:
     """A tensor without its raw data, and where these lie; None if they are not in one piece."""
     raw = [(begin, start, end) for number, begin, start, end in fields_of(view, first, last) if number == _RAW_DATA]
     tensor = TensorProto()

@@ -13,9 +13,11 @@ import gguf
 import numpy as np
 import pytest
 
+from opml_dispute.engine.mapped_files import FileChanged
 from opml_dispute.errors import OpmlError
+from opml_dispute.generation import gguf_file
 from opml_dispute.generation.answer import AnswerShape
-from opml_dispute.generation.checkpoint import Architecture
+from opml_dispute.generation.checkpoint import Architecture, Checkpoint
 from opml_dispute.generation.gguf_file import ENCODINGS, is_gguf, read_gguf
 from opml_dispute.generation.gguf_model import gguf_checkpoint
 from opml_dispute.generation.program import compile_answer
@@ -353,3 +355,23 @@ def test_scalings_that_are_wrong_are_refused(
     path = write_model(tmp_path / "model.gguf", Made(extra=told, vectors=vectors))
     with pytest.raises((BadModelFile, UnsupportedLanguageModel), match=message):
         gguf_checkpoint(path)
+
+
+@pytest.mark.parametrize("when", ["read", "compiled"])
+def test_a_file_that_is_cut_while_it_is_read_is_told(
+    when: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights that are copied into the program would be zeros, and the answer another model's."""
+    path = write_model(tmp_path / "model.gguf", SMALL)
+    checkpoint = gguf_checkpoint(path)
+    place: Any = gguf_file if when == "read" else Checkpoint
+    name = "_elements" if when == "read" else "vector"
+    function = getattr(place, name)
+
+    def cutting(*arguments: Any) -> Any:
+        os.truncate(path, 1)
+        return function(*arguments)
+
+    monkeypatch.setattr(place, name, cutting)
+    with pytest.raises(FileChanged, match="written to while"):
+        gguf_checkpoint(path) if when == "read" else compile_answer(checkpoint, AnswerShape(2, 2))
