@@ -181,6 +181,18 @@ def _resize(
     return x
 
 
+def _scaled(size: int, scale: float) -> int:
+    """
+    A dimension's new size, computed in binary32 as ONNX's inference of shapes and ONNX Runtime do.
+
+    1.4 is less than 7 / 5 in binary32, so that its exact product with 5 is below 7; rounded to binary32 it is 7.
+
+    >>> _scaled(5, float(np.float32(1.4)))
+    7
+    """
+    return floor(np.float32(size) * np.float32(scale))
+
+
 @lowers("Resize", since=11)
 def resize(
     g: Builder,
@@ -204,7 +216,7 @@ def resize(
     if scales is not None and scales.size:
         for axis, scale in zip(along, g.known(scales, "the scales"), strict=True):
             factor[axis] = float(scale)
-            out[axis] = int(float(scale) * x.shape[axis])
+            out[axis] = _scaled(x.shape[axis], float(scale))
     elif sizes is not None:
         wanted = [int(n) for n in g.known(sizes, "the sizes")]
         factors = [n / x.shape[axis] for axis, n in zip(along, wanted, strict=True)]
@@ -232,7 +244,7 @@ def resize(
 
 
 def _upsample(g: Builder, x: Tensor, scales: list[float], mode: str) -> Tensor:
-    out = [floor(scale * size) for scale, size in zip(scales, x.shape, strict=True)]
+    out = [_scaled(size, scale) for scale, size in zip(scales, x.shape, strict=True)]
     return _resize(
         g, x, scales, out, [(0.0, 1.0)] * x.rank, mode="linear" if mode == "bilinear" else mode,
         transformation="asymmetric", nearest_mode=SIMPLE, antialias=False, a=-0.75, exclude_outside=False,
