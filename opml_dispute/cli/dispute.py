@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -37,6 +38,7 @@ from opml_dispute.game.claim import Claim, Game, GameStatus
 from opml_dispute.game.rules import IllegalMove, check_move
 from opml_dispute.operator.inference import restoring_intents
 from opml_dispute.operator.play import Look, Seat, Table, move_intent
+from opml_dispute.operator.proposing import moved_to
 from opml_dispute.operator.settle import STATUS_WORDS
 from opml_dispute.operator.watch import LONGEST_PAUSE_S, persistently, watch
 from opml_dispute.primitives import Address, Hash32
@@ -291,9 +293,15 @@ def _play(session: Session, table: Table, look: Look, fault: str | None) -> bool
 
 def _watch(session: Session, table: Table, interval_s: float, fault: str | None) -> None:
     """Play rounds until the game is over."""
+    known: list[Game] = []
 
     def tell(sentence: str) -> None:
         session.output.say(f"{sentence}.", style="yellow")
+        with suppress(OpmlError):
+            for other in [moved_to(session.system, game) for game in known]:
+                if other is not None:
+                    again = f"respond {other} --watch"
+                    session.output.say(f"A reorganisation moved this game to {other}: opml-dispute {again}")
 
     if session.dry_run:
         play_round(_seat(session, table, fault), table.trace)
@@ -318,6 +326,7 @@ def _watch(session: Session, table: Table, interval_s: float, fault: str | None)
     def secure_fee(round_: Round) -> None:
         """Of a proposal that was passed over. A failure must not end the defence: the next round tries again."""
         own, address = session.sender.address, round_.game.address
+        known[:] = [round_.game]
         if round_.game.root.claimant != own:
             return
         try:

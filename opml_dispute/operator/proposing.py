@@ -25,7 +25,7 @@ from opml_dispute.chain.deploy import other_games
 from opml_dispute.chain.request_terms import expect_terms
 from opml_dispute.chain.system import System
 from opml_dispute.errors import OpmlError
-from opml_dispute.game.claim import GameStatus
+from opml_dispute.game.claim import Game, GameStatus
 from opml_dispute.operator.deposits import deposit_intents
 from opml_dispute.operator.inference import games_of, proposal_intent
 from opml_dispute.operator.intents import Intent
@@ -73,6 +73,16 @@ def standing_game(system: System, request_id: RequestId, root_claim: StateRoot) 
     same = [game for game, root in zip(games, roots, strict=True) if root == root_claim]
     recorded = [game for game in (first, plain) if game != ZERO_ADDRESS]
     return next((game for game in dict.fromkeys([*same, *recorded]) if _still_counts(system, game)), None)
+
+
+def moved_to(system: System, game: Game) -> Address | None:
+    """
+    Where the same answer is proposed now, if a reorganisation took a game back: a game's address depends on the block
+    before it. None if the game is where it was, or is nowhere yet.
+    """
+    if system.rpc.code(game.address):
+        return None
+    return standing_game(system, game.request_id, StateRoot(bytes(game.root.value)))
 
 
 def _still_counts(system: System, address: Address) -> bool:

@@ -22,8 +22,8 @@ from opml_dispute.devnet import anvil as devnet
 from opml_dispute.operator.deposits import DepositInDoubt, deposit_intents
 from opml_dispute.operator.inference import request_intent
 from opml_dispute.operator.intents import perform
-from opml_dispute.operator.proposing import ProposalExists, proposal_intents
-from opml_dispute.primitives import RequestId, StateRoot
+from opml_dispute.operator.proposing import ProposalExists, moved_to, proposal_intents
+from opml_dispute.primitives import Address, RequestId, StateRoot
 from opml_dispute.testing.fault_proxy import FaultProxy
 from opml_dispute.testing.node_lies import Lie, Teller
 from tests.conftest import TEST_TIMES, Chain
@@ -228,3 +228,28 @@ def test_a_node_that_lags_behind_a_deposit_is_waited_for(chain: Chain) -> None:
             deposit_intents(system, BOND_WEI, PROPOSER)
         lags = False
         assert deposit_intents(system, BOND_WEI, PROPOSER) == []
+
+
+# --- reorganisations ---
+
+
+def test_a_game_whose_creation_is_taken_back_is_found_where_it_is_made_again(chain: Chain) -> None:
+    """By another account too: its address is another one then, and the old one is watched in vain."""
+    request_id, system = ask(chain, fee_wei=0), chain.system()
+    snapshot = chain.rpc.request("evm_snapshot")
+
+    def made_by(role: str) -> Address:
+        sender = chain.sender(role)
+        (intent,) = proposal_intents(system, request_id, ROOT, 1, proposer=sender.address)
+        receipt = perform(intent, sender).receipt
+        assert receipt is not None
+        return system.factory.created_game(receipt)
+
+    game = system.games.read(made_by("proposer"))
+    assert moved_to(system, game) is None, "it is where it was"
+    chain.rpc.request("evm_revert", snapshot)
+    assert moved_to(system, game) is None, "it is nowhere yet"
+    chain.rpc.request("evm_mine")
+    again = made_by("challenger")
+    assert again != game.address
+    assert moved_to(system, game) == again
