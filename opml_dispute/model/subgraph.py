@@ -86,6 +86,11 @@ class Subgraph:
     def outputs(self) -> int:
         return len(self.graph.output)
 
+    def rank(self, number: int) -> int | None:
+        """The dimensions that input number `number` is declared with; None if the graph does not say."""
+        declared = self.graph.input[number].type.tensor_type
+        return len(declared.shape.dim) if declared.HasField("shape") else None
+
     def stays(self, output: int, given: int) -> bool:
         """Whether output number `output` is true whenever input number `given` is, whatever the nodes compute."""
         return loop_ends.stays(self.graph, output, given)

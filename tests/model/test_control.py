@@ -322,3 +322,37 @@ def test_an_optional_without_an_element_is_known_to_be_empty() -> None:
     program = compile_model(model)
     (got,) = Inference(program, {"x": X}).outputs().values()
     assert np.array_equal(got, X)
+
+
+@pytest.mark.parametrize("size", [1, "one", None])
+@pytest.mark.parametrize("known", [True, False])
+def test_a_loops_number_has_the_dimensions_that_its_body_declares(size: int | str | None, known: bool) -> None:
+    """tf2onnx declares it with one dimension, and what is gathered by it keeps that."""
+    inner = [
+        helper.make_node("Add", ["i", "one"], ["next"]),
+        helper.make_node("Gather", ["x", "i"], ["row"]),
+        helper.make_node("Less", ["next", "trips"], ["more"]),
+        helper.make_node("Squeeze", ["more", "zero"], ["goes"]),
+    ]
+    value, flag = TensorProto.INT64, TensorProto.BOOL
+    body = helper.make_graph(
+        inner, "body",
+        [helper.make_tensor_value_info("i", value, [size]), helper.make_tensor_value_info("on", flag, [])],
+        [helper.make_tensor_value_info("goes", flag, []), onnx.ValueInfoProto(name="row")],
+    )  # fmt: skip
+    weights = {"one": np.array([1]), "zero": np.array([0]), "true": np.array(True)}
+    if known:
+        weights["trips"] = np.array([3])
+    graph = helper.make_graph(
+        [helper.make_node("Loop", ["", "true"], ["rows"], body=body)], "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [4, 2])]
+        + ([] if known else [helper.make_tensor_value_info("trips", value, [1])]),
+        [onnx.ValueInfoProto(name="rows")],
+        [numpy_helper.from_array(array, name) for name, array in weights.items()],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
+    given = {"x": np.arange(8, dtype=np.float32).reshape(4, 2)} | ({} if known else {"trips": np.array([3])})
+    (expected,) = onnxruntime.InferenceSession(model.SerializeToString()).run(None, given)
+    program = compile_model(model, max_sizes={} if known else {"rows": 4})
+    found = Inference(program, given).outputs()["rows"]
+    assert np.array_equal(found[:3], expected)

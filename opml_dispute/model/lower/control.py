@@ -33,6 +33,9 @@ class Branch(Protocol):
     def __call__(self, *inputs: Value) -> list[Value]:
         """Lowers its nodes: the graph's outputs for these inputs."""
 
+    def rank(self, number: int) -> int | None:
+        """The dimensions that an input is declared with, if it is."""
+
     def stays(self, output: int, given: int) -> bool:
         """Whether an output is true whenever an input is, whatever is computed."""
 
@@ -105,15 +108,24 @@ def loop(
     iteration = 0
     while goes_on and (limit is None or iteration < limit):
         _refuse_more(iteration + 1)
-        results = body(g.scalar(iteration, DType.I64), g.scalar(True, DType.BOOL), *carried)
+        results = body(*_turn(body, g.scalar(iteration, DType.I64), g.scalar(True, DType.BOOL)), *carried)
         goes_on = _decided(g, results[0])
         carried = results[1 : 1 + len(states)]
         stacked.append(results[1 + len(states) :])
         iteration += 1
     if not stacked and body.outputs > 1 + len(states):
-        looked = _tried(g, body, g.scalar(0, DType.I64), g.scalar(True, DType.BOOL), *states)[1 + len(states) :]
+        first = _turn(body, g.scalar(0, DType.I64), g.scalar(True, DType.BOOL))
+        looked = _tried(g, body, *first, *states)[1 + len(states) :]
         return *carried, *(g.filled((0, *x.shape), 0, x.dtype).marked(x.narrow) for x in looked)
     return *carried, *(g.stack(list(results), 0) for results in zip(*stacked, strict=True))
+
+
+def _turn(body: Branch, iteration: Tensor, goes_on: Tensor) -> list[Tensor]:
+    """
+    A body's first two inputs. ONNX has them without dimensions; where a body declares one of size 1, as tf2onnx writes
+    it, ONNX Runtime gives them that, and the nodes within rely on it.
+    """
+    return [x.with_axis(0) if body.rank(number) == 1 else x for number, x in enumerate((iteration, goes_on))]
 
 
 def _refuse_more(iterations: int) -> None:
@@ -161,7 +173,7 @@ def _loop_within(
             active = g.both(active, g.less(i, limit))
         iteration = g.select(active, g.scalar(i, DType.I64), iteration)
         last = [_kept(g, active, now, before) for now, before in zip(carried, last, strict=True)]
-        results = body(iteration, true, *last)
+        results = body(*_turn(body, iteration, true), *last)
         made = results[1 : 1 + len(states)]
         carried = [_kept(g, active, new, old) for new, old in zip(made, carried, strict=True)]
         nothing = [g.scalar(0, result.dtype) for result in results[1 + len(states) :]]

@@ -183,7 +183,7 @@ def _resize(
 
 def _scaled(size: int, scale: float) -> int:
     """
-    A dimension's new size, computed in binary32 as ONNX's inference of shapes and ONNX Runtime do.
+    A dimension's new size, computed in binary32 as ONNX Runtime does; ONNX's reference rounds the exact product down.
 
     1.4 is less than 7 / 5 in binary32, so that its exact product with 5 is below 7; rounded to binary32 it is 7.
 
