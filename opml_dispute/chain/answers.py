@@ -23,6 +23,9 @@ Parse: TypeAlias = Callable[[str, Any], Any]
 _QUANTITY: Final = re.compile(r"0[xX][0-9a-fA-F]{1,64}")
 _DATA: Final = re.compile(r"0[xX](?:[0-9a-fA-F]{2})*")
 
+MOST_GAS: Final = 2**40
+"""No chain has blocks of so much gas."""
+
 MOST_TRANSACTIONS: Final = 1 << 40
 """Of one account. What is signed under a nonce that is never reached is never mined."""
 
@@ -169,7 +172,7 @@ def receipt(method: str, value: Any) -> Mined | None:
         transaction_hash=hash32(method, fields.get("transactionHash")),
         block_number=quantity(method, fields["blockNumber"]),
         succeeded=succeeded,
-        gas_used=quantity(method, fields.get("gasUsed")),
+        gas_used=_gas(method, fields.get("gasUsed")),
         gas_price_wei=_optional(quantity, method, fields.get("effectiveGasPrice"), 0),
         created=_optional(address, method, fields.get("contractAddress"), None),
         logs=logs_made,
@@ -192,6 +195,13 @@ def paid_tips(method: str, value: Any) -> list[int]:
     history = {} if value is None else _fields(method, value, "a fee history")
     rewards = _items(method, [] if history.get("reward") is None else history["reward"], "a list of rewards")
     return [quantity(method, row[0]) for row in rewards if isinstance(row, list) and row]
+
+
+def _gas(method: str, value: Any) -> int:
+    gas = quantity(method, value)
+    if gas > MOST_GAS:
+        raise RpcAnswerInvalid(method, value, f"at most {MOST_GAS:,} gas")
+    return gas
 
 
 def _optional(parse: Callable[[str, Any], Any], method: str, value: Any, default: Any) -> Any:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any
 
 from opml_dispute.chain import answers
+from opml_dispute.chain.answers import MOST_GAS
 from opml_dispute.chain.blob_transactions import blob_fields
 from opml_dispute.chain.data_fee import data_fees_wei
 from opml_dispute.chain.fees import BlobsUnsupported, FeeTooHigh, suggest, with_blob_fee
@@ -35,9 +36,6 @@ GAS_MARGIN_PERCENT = 25
 
 TRANSACTION_GAS_CAP = 2**24
 """The most gas one transaction may ask for on chains with EIP-7825."""
-
-MOST_GAS: Final = 2**40
-"""No chain has blocks of so much gas: an estimate above it is a fault of the node."""
 
 
 def call_object(address: Address, work: Call[Any] | Creation, value_wei: int) -> dict[str, Any]:
