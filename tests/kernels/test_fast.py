@@ -93,10 +93,35 @@ def test_contraction_of_packed_and_transposed_matrices(
 )
 def test_contraction_in_several_blocks(bench: Bench, m: int, n: int, k: int) -> None:
     """More rows, columns and terms than caches take at a time."""
+    agree_on_product(bench, (m, n, k), [1, 0])
+
+
+@pytest.mark.parametrize("bias", [[1, 0], [0, 1]])
+@pytest.mark.parametrize(
+    ("m", "n", "k"),
+    [
+        (3, 517, 5),
+        (4, 512, 64),
+        (6, 700, 77),
+        (9, 513, 8),
+        (31, 1111, 130),
+        (48, 560, 41),
+        (49, 530, 40),
+        (101, 700, 300),
+    ],
+)
+def test_contraction_with_long_rows(bench: Bench, m: int, n: int, k: int, bias: list[int]) -> None:
+    """A few rows times a matrix whose rows are long: both as it lies and packed."""
+    agree_on_product(bench, (m, n, k), bias)
+
+
+def agree_on_product(bench: Bench, size: tuple[int, int, int], bias_strides: list[int]) -> None:
+    """Matrices of m rows, n columns and k terms, none of them transposed."""
+    m, n, k = size
     rng = np.random.default_rng([m, n, k])
     make = Maker(rng, awkward=False)
-    a, b, bias = (make.put(strewn(rng, size)) for size in (m * k, k * n, m))
-    strides = [[n, 1], [k, 0], [0, 1], [1, 0]]
+    a, b, bias = (make.put(strewn(rng, size)) for size in (m * k, k * n, max(m, n)))
+    strides = [[n, 1], [k, 0], [0, 1], bias_strides]
     record = Record(
         *(Opcode.CONTRACT, DType.F32, ARENA.offset, (a, b, bias), (DType.F32,) * 3, 2, 0, 0),
         *(words(k, 1, n), strided_body([m, n], strides)),

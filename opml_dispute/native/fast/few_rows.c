@@ -9,7 +9,17 @@ static void finish_row(const struct gemm *g, size_t m)
     float *out = g->out + (ptrdiff_t)m * g->o_m;
     const float *bias = g->bias ? g->bias + (ptrdiff_t)m * g->bias_m : NULL;
     const float *add = g->add ? g->add + (ptrdiff_t)m * g->o_m : NULL;
-    for (size_t n = 0; n < g->N; n++) {
+    size_t n = 0;
+    for (; (!bias || g->bias_n == 1) && n + LANES <= g->N; n += LANES) {
+        vec x = *(const vec *)(out + n);
+        if (bias)
+            x += *(const vec *)(bias + n);
+        if (add)
+            x += *(const vec *)(add + n);
+        x = canonical_vec(x);
+        *(vec *)(out + n) = g->relu ? relu_vec(x) : x;
+    }
+    for (; n < g->N; n++) {
         float x = bias ? out[n] + bias[(ptrdiff_t)n * g->bias_n] : out[n];
         x = canonical(add ? x + add[n] : x);
         out[n] = g->relu && x < 0 ? 0.0f : x;
@@ -49,6 +59,108 @@ static void rows_times_rows(const struct gemm *g)
                 out[n] = fma32(a[(ptrdiff_t)k * g->a_k], b->at[(ptrdiff_t)k * b->k + (ptrdiff_t)n], out[n]);
         finish_row(g, m);
     }
+}
+
+/* As `rows_times_rows`, for several rows of a: what is read of b serves them all. Rows of a and of sums lie pages apart,
+ * where too many of them share the places of the nearest cache: so a's terms are packed, and the sums of a piece lie
+ * together until they are done. */
+#define COLUMNS_AT_ONCE 256
+/* No row of sums lies a page behind another: a load behind a store to such a place waits for it. */
+#define SUMS_APART (COLUMNS_AT_ONCE + 2 * LANES)
+
+/* Eight terms of `rows` sums, in two vectors each or one: sums of several rows are made by turns. a: [rows][8]. */
+INLINE void add_terms(const float *a, vec column[ROWS_AT_ONCE][2], float *sums, unsigned rows, unsigned vectors)
+{
+    vec sum[4][2];
+#pragma clang loop unroll(full)
+    for (unsigned m = 0; m < rows; m++)
+#pragma clang loop unroll(full)
+        for (unsigned v = 0; v < vectors; v++)
+            sum[m][v] = *(const vec *)(sums + m * SUMS_APART + v * LANES);
+#pragma clang loop unroll(full)
+    for (unsigned i = 0; i < ROWS_AT_ONCE; i++)
+#pragma clang loop unroll(full)
+        for (unsigned m = 0; m < rows; m++) {
+            vec factor = a[m * ROWS_AT_ONCE + i] - (vec){0};
+#pragma clang loop unroll(full)
+            for (unsigned v = 0; v < vectors; v++)
+                sum[m][v] = __builtin_elementwise_fma(factor, column[i][v], sum[m][v]);
+        }
+#pragma clang loop unroll(full)
+    for (unsigned m = 0; m < rows; m++)
+#pragma clang loop unroll(full)
+        for (unsigned v = 0; v < vectors; v++)
+            *(vec *)(sums + m * SUMS_APART + v * LANES) = sum[m][v];
+}
+
+/* Terms k .. k + 7 of all rows' sums, in two vectors each or one. a: [M][8]; b: where row k has the first column. */
+INLINE void add_rows(const float *a, size_t rows, const float *b, ptrdiff_t b_k, float *sums, unsigned vectors)
+{
+    vec column[ROWS_AT_ONCE][2];
+#pragma clang loop unroll(full)
+    for (unsigned i = 0; i < ROWS_AT_ONCE; i++)
+#pragma clang loop unroll(full)
+        for (unsigned v = 0; v < vectors; v++) {
+            column[i][v] = *(const vec *)(b + (ptrdiff_t)i * b_k + v * LANES);
+            __builtin_prefetch(b + (ptrdiff_t)(i + ROWS_AT_ONCE) * b_k + v * LANES);
+        }
+    for (; rows >= 4; rows -= 4, a += 4 * ROWS_AT_ONCE, sums += 4 * SUMS_APART)
+        add_terms(a, column, sums, 4, vectors);
+    if (rows == 3)
+        add_terms(a, column, sums, 3, vectors);
+    else if (rows == 2)
+        add_terms(a, column, sums, 2, vectors);
+    else if (rows == 1)
+        add_terms(a, column, sums, 1, vectors);
+}
+
+/* Terms k0 and so on of columns [n0, end), one by one. */
+static void add_singly(const struct gemm *g, size_t m, size_t k0, size_t n0, size_t end)
+{
+    const struct matrix *b = g->b;
+    const float *a = g->a + (ptrdiff_t)m * g->a_m;
+    float *out = g->out + (ptrdiff_t)m * g->o_m;
+    for (size_t n = n0; n < end; n++) {
+        float sum = k0 ? out[n] : 0.0f;
+        for (size_t k = k0; k < g->K; k++)
+            sum = fma32(a[(ptrdiff_t)k * g->a_k], b->at[(ptrdiff_t)k * b->k + (ptrdiff_t)n], sum);
+        out[n] = sum;
+    }
+}
+
+int several_rows(const struct gemm *g, struct fast_scratch *s)
+{
+    const struct matrix *b = g->b;
+    size_t deep = g->K / ROWS_AT_ONCE * ROWS_AT_ONCE, wide = g->N / LANES * LANES;
+    float *a = fast_buffer_get(&s->packed, g->M * (deep + SUMS_APART) * sizeof *a);
+    if (!a)
+        return 0;
+    float *sums = a + g->M * deep;
+    for (size_t m = 0; m < g->M; m++)
+        for (size_t k = 0; k < deep; k++)
+            a[(k / ROWS_AT_ONCE * g->M + m) * ROWS_AT_ONCE + k % ROWS_AT_ONCE] =
+                g->a[(ptrdiff_t)m * g->a_m + (ptrdiff_t)k * g->a_k];
+    for (size_t n0 = 0; n0 < wide; n0 += COLUMNS_AT_ONCE) {
+        size_t columns = wide - n0 < COLUMNS_AT_ONCE ? wide - n0 : COLUMNS_AT_ONCE;
+        memset(sums, 0, g->M * SUMS_APART * sizeof *sums);
+        for (size_t k = 0; k < deep; k += ROWS_AT_ONCE) {
+            const float *row = b->at + (ptrdiff_t)k * b->k + n0;
+            size_t n = 0;
+            for (; n + 2 * LANES <= columns; n += 2 * LANES)
+                add_rows(a + k * g->M, g->M, row + n, b->k, sums + n, 2);
+            if (n < columns)
+                add_rows(a + k * g->M, g->M, row + n, b->k, sums + n, 1);
+        }
+        for (size_t m = 0; m < g->M; m++)
+            memcpy(g->out + (ptrdiff_t)m * g->o_m + n0, sums + m * SUMS_APART, columns * sizeof *sums);
+    }
+    for (size_t m = 0; m < g->M; m++) {
+        if (deep < g->K)
+            add_singly(g, m, deep, 0, wide);
+        add_singly(g, m, 0, wide, g->N);
+        finish_row(g, m);
+    }
+    return 1;
 }
 
 /* Each column of b a run in memory: LANES of them are read along, and turned in registers. */

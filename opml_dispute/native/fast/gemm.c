@@ -17,6 +17,10 @@
 /* With so few columns rows are taken as they lie, and in longer pieces. */
 #define ROWS_AS_THEY_LIE 64
 #define DEPTH_OF_ROWS    512
+/* Rows of b with more columns lie pages apart, where no processor foresees the next: so much of so many rows is packed
+ * before the rows below. */
+#define LONG_ROW        512
+#define ROWS_READ_ALONG 8
 
 /* One register tile over one piece of K. a: packed [depth][mr], or rows a_m apart whose elements lie side by side;
  * b: packed [depth][TILE_N]; c: the sums so far, if not `first`, and where they go. On the last piece the bias is added
@@ -160,97 +164,6 @@ static void make_tile(const struct tile *t, unsigned mr, unsigned nr, float *sum
         memcpy(t->c + (ptrdiff_t)i * t->c_m, sums + i * TILE_N, nr * sizeof(float));
 }
 
-/* `depth` elements of `columns` runs that start `apart` elements from one another, as [depth][width], missing columns
- * zero. columns <= width. */
-static void pack_runs(const float *from, ptrdiff_t apart, float *to, size_t depth, size_t columns, size_t width)
-{
-    size_t whole = width % LANES == 0 ? columns / LANES * LANES : 0, deep = depth / LANES * LANES;
-    for (size_t j = 0; j < whole; j += LANES)
-        for (size_t k = 0; k < deep; k += LANES) {
-            vec row[LANES];
-#pragma clang loop unroll(full)
-            for (unsigned i = 0; i < LANES; i++)
-                row[i] = *(const vec *)(from + (ptrdiff_t)(j + i) * apart + (ptrdiff_t)k);
-            transpose(row);
-#pragma clang loop unroll(full)
-            for (unsigned i = 0; i < LANES; i++)
-                *(vec *)(to + (k + i) * width + j) = row[i];
-        }
-    for (size_t k = 0; k < depth; k++)
-        for (size_t j = k < deep ? whole : 0; j < width; j++)
-            to[k * width + j] = j < columns ? from[(ptrdiff_t)j * apart + (ptrdiff_t)k] : 0.0f;
-}
-
-/* Rows [0, mr) of a, whose elements lie side by side, as [depth][mr]: as many whole vectors of terms as there are. Answers
- * how many terms that were. Goes up to LANES floats over the end, where the next terms come, or room. */
-static size_t pack_vectors(const float *a, ptrdiff_t a_m, float *to, size_t depth, unsigned mr)
-{
-    size_t k = 0;
-#if TILE_M <= LANES
-    for (; k + LANES <= depth; k += LANES) {
-        vec row[LANES];
-#pragma clang loop unroll(full)
-        for (unsigned i = 0; i < LANES; i++)
-            row[i] = i < mr ? *(const vec *)(a + (ptrdiff_t)i * a_m + (ptrdiff_t)k) : (vec){0};
-        transpose(row);
-#pragma clang loop unroll(full)
-        for (unsigned i = 0; i < LANES; i++)
-            *(vec *)(to + (k + i) * mr) = row[i];
-        /* Rows of many terms lie pages apart, where no processor foresees what comes next. */
-#pragma clang loop unroll(full)
-        for (unsigned i = 0; i < TILE_M; i++)
-            __builtin_prefetch(a + (ptrdiff_t)(i + mr) * a_m + (ptrdiff_t)k);
-    }
-#else
-    /* Four rows at a time. */
-    typedef float quad __attribute__((vector_size(16), aligned(4), may_alias));
-    if (mr % 4)
-        return 0;
-    for (; k + 4 <= depth; k += 4)
-        for (unsigned i = 0; i < mr; i += 4) {
-            const float *from = a + (ptrdiff_t)i * a_m + (ptrdiff_t)k;
-            quad p = *(const quad *)from, q = *(const quad *)(from + a_m);
-            quad r = *(const quad *)(from + 2 * a_m), s = *(const quad *)(from + 3 * a_m);
-            quad pq_low = __builtin_shufflevector(p, q, 0, 4, 1, 5),
-                 pq_high = __builtin_shufflevector(p, q, 2, 6, 3, 7);
-            quad rs_low = __builtin_shufflevector(r, s, 0, 4, 1, 5),
-                 rs_high = __builtin_shufflevector(r, s, 2, 6, 3, 7);
-            float *into = to + k * mr + i;
-            *(quad *)into = __builtin_shufflevector(pq_low, rs_low, 0, 1, 4, 5);
-            *(quad *)(into + mr) = __builtin_shufflevector(pq_low, rs_low, 2, 3, 6, 7);
-            *(quad *)(into + 2 * mr) = __builtin_shufflevector(pq_high, rs_high, 0, 1, 4, 5);
-            *(quad *)(into + 3 * mr) = __builtin_shufflevector(pq_high, rs_high, 2, 3, 6, 7);
-        }
-#endif
-    return k;
-}
-
-/* Rows [0, mr) of a as [depth][mr]. */
-static void pack_a(const float *a, ptrdiff_t a_m, ptrdiff_t a_k, float *to, size_t depth, unsigned mr)
-{
-    size_t k = a_k == 1 ? pack_vectors(a, a_m, to, depth, mr) : 0;
-    for (; k < depth; k++)
-        for (unsigned i = 0; i < mr; i++)
-            to[k * mr + i] = a[(ptrdiff_t)i * a_m + (ptrdiff_t)k * a_k];
-}
-
-void pack_matrix(const void *b, float *to, size_t k0, size_t depth, size_t n0, size_t columns)
-{
-    const struct matrix *m = b;
-    const float *from = m->at + (ptrdiff_t)k0 * m->k + (ptrdiff_t)n0 * m->n;
-    if (columns == TILE_N && m->n == 1) {
-        for (size_t k = 0; k < depth; k++, from += m->k, to += TILE_N)
-            for (unsigned v = 0; v < 2; v++)
-                *(vec *)(to + v * LANES) = *(const vec *)(from + v * LANES);
-    } else if (m->k == 1) {
-        pack_runs(from, m->n, to, depth, columns, TILE_N);
-    } else {
-        for (size_t k = 0; k < depth; k++, from += m->k, to += TILE_N)
-            for (size_t j = 0; j < TILE_N; j++)
-                to[j] = j < columns ? from[(ptrdiff_t)j * m->n] : 0.0f;
-    }
-}
-
 static size_t least(size_t x, size_t y) { return x < y ? x : y; }
 static size_t rounded_up(size_t x, size_t unit) { return (x + unit - 1) / unit * unit; }
 
@@ -282,6 +195,7 @@ struct block {
     float *sums;     /* [M][TILE_N], for tiles that are narrower */
     int keeps_b;     /* panels of b are packed by the first rows, for all; else each is packed, used and forgotten */
     size_t together; /* columns of the panels that rows pass over at a time */
+    size_t piece;    /* terms of all those panels are packed before the next so many */
 };
 
 /* Rows i and so on, columns j and so on, terms k and so on of a block; a, b: where those rows and columns begin. */
@@ -349,6 +263,16 @@ static void run_panels(const struct block *block, size_t j, size_t columns, size
     }
 }
 
+/* Packs columns [j, j + columns) and terms [k, k + depth) at `panels`. */
+static void pack_columns(const struct block *block, size_t j, size_t columns, size_t k, size_t depth, float *panels)
+{
+    const struct gemm *g = block->g;
+    for (size_t done = 0; done < depth; done += block->piece)
+        for (size_t n = 0; n < columns; n += TILE_N)
+            g->pack(g->b, panels + n * depth + done * TILE_N, block->k0 + k + done, least(depth - done, block->piece),
+                    block->n0 + j + n, least(columns - n, TILE_N));
+}
+
 /* A few panels of b, in the nearest cache, at a time: all rows pass over them. */
 static void run_packed(const struct block *block)
 {
@@ -358,8 +282,8 @@ static void run_packed(const struct block *block)
         size_t depth = least(block->depth - k, block->tall);
         for (size_t i = 0; i < block->rows;) {
             unsigned mr = next_height(block->rows - i);
-            pack_a(a + (ptrdiff_t)i * g->a_m + (ptrdiff_t)k * g->a_k, g->a_m, g->a_k,
-                   block->a + k * block->rows + i * depth, depth, mr);
+            pack_rows(a + (ptrdiff_t)i * g->a_m + (ptrdiff_t)k * g->a_k, g->a_m, g->a_k,
+                      block->a + k * block->rows + i * depth, depth, mr);
             i += mr;
         }
     }
@@ -368,8 +292,8 @@ static void run_packed(const struct block *block)
         for (size_t k = 0; k < block->depth; k += block->tall) {
             size_t depth = least(block->depth - k, block->tall);
             float *panels = block->b + (block->keeps_b ? j * block->depth + k * rounded_up(columns, TILE_N) : 0);
-            for (size_t n = 0; n < columns && (!block->keeps_b || block->m0 == 0); n += TILE_N)
-                g->pack(g->b, panels + n * depth, block->k0 + k, depth, block->n0 + j + n, least(columns - n, TILE_N));
+            if (!block->keeps_b || block->m0 == 0)
+                pack_columns(block, j, columns, k, depth, panels);
             run_panels(block, j, columns, k, depth, panels);
         }
     }
@@ -397,6 +321,9 @@ int gemm(const struct gemm *g, struct fast_scratch *s)
 {
     if (g->M <= FEW_ROWS && g->pack == pack_matrix && few_rows(g))
         return 1;
+    int has_long_rows = g->N >= LONG_ROW && g->pack == pack_matrix && ((const struct matrix *)g->b)->n == 1;
+    if (has_long_rows && g->M <= SEVERAL_ROWS)
+        return several_rows(g, s);
     /* Packing a pays once its elements are used often; few columns take rows as they lie. */
     int packs_a = g->a_k != 1 || g->N > ROWS_AS_THEY_LIE;
     size_t tall = share(g->K, packs_a ? DEPTH : DEPTH_OF_ROWS, 1);
@@ -411,6 +338,9 @@ int gemm(const struct gemm *g, struct fast_scratch *s)
     int many_sums = g->M >= MANY_ROWS && g->M > g->K && tall <= DEPTH / 2;
     size_t near = tall <= DEPTH / 4 ? DEPTH / 2 / tall * TILE_N : TILE_N,
            together = least(many_sums ? TOGETHER / tall / TILE_N * TILE_N : near, wide);
+    int reads_along = has_long_rows && packs_a && !many_sums;
+    if (reads_along)
+        together = least(LONG_ROW, wide);
     size_t size_b = keeps_b ? columns * (packs_a ? piece_k : tall) : together * tall;
     /* Behind the packed panels room for one row more, behind the rows for one vector: packing writes whole vectors. */
     size_t size_a = packs_a ? piece_k * rows : 0, size_sums = g->N % TILE_N ? g->M * TILE_N : 0;
@@ -434,6 +364,7 @@ int gemm(const struct gemm *g, struct fast_scratch *s)
                     .sums = packed_b + size_b + TILE_N,
                     .keeps_b = keeps_b,
                     .together = together,
+                    .piece = reads_along ? ROWS_READ_ALONG : tall,
                 };
                 (packs_a ? run_packed : run_rows)(&block);
             }

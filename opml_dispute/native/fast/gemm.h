@@ -57,13 +57,19 @@ struct matrix {
     ptrdiff_t k, n;
 };
 pack_b pack_matrix;
+/* Rows [0, mr) of a, a_m floats from one another, terms a_k apart, as [depth][mr]. Writes up to LANES floats over the end. */
+void pack_rows(const float *a, ptrdiff_t a_m, ptrdiff_t a_k, float *to, size_t depth, unsigned mr);
 
 /* With so few rows every element of b is used once or twice, so packing it would cost as much as the product. */
 #define FEW_ROWS 2
+/* With so few it is read as it lies too, where its rows are long. */
+#define SEVERAL_ROWS 48
 /* A matrix that never changes is packed once: panels of GEMM_PANEL columns, [K][GEMM_PANEL], missing ones zero. */
 #define GEMM_PANEL (4 * LANES)
 void pack_panels(const struct matrix *m, size_t K, size_t N, float *to);
 /* few_rows.c. At most FEW_ROWS rows times a `struct matrix`; 0 if its elements lie side by side in neither direction. */
 int few_rows(const struct gemm *g);
+/* few_rows.c. At most SEVERAL_ROWS rows times a `struct matrix` whose columns lie side by side; 0 if there is no memory. */
+int several_rows(const struct gemm *g, struct fast_scratch *s);
 
 #endif

@@ -122,7 +122,8 @@ def brain_case(name: str, op: str, inputs: Sequence[Array], **attributes: Any) -
 def _matrices() -> Iterator[OperatorCase]:
     yield case("MatMul 512^3", "MatMul", [normal(512, 512), normal(512, 512)], [1])
     yield case("MatMul 64^3", "MatMul", [normal(64, 64), normal(64, 64)], [1])
-    yield case("MatMul 1x768 by 768x3072", "MatMul", [normal(1, 768), normal(768, 3072)], [1])
+    for rows in (1, 12, 40):
+        yield case(f"MatMul {rows}x768 by 768x3072", "MatMul", [normal(rows, 768), normal(768, 3072)], [1])
     yield case("MatMul 12x128x64 by 64x128", "MatMul", [normal(12, 128, 64), normal(12, 64, 128)])
     yield case("Gemm 128x768x768 transB", "Gemm", [normal(128, 768), normal(768, 768), normal(768)], [1, 2], transB=1)
     yield case("Gemm 1x2048x1000 transB", "Gemm", [normal(1, 2048), normal(1000, 2048), normal(1000)], [1, 2], transB=1)
