@@ -83,6 +83,18 @@ contract DelayedWETHTest is GameFixture {
         vm.assertEq(ALICE.balance, 95 ether);
     }
 
+    /// @notice As tokens do: what comes is from no account, and what leaves goes to none.
+    function test_depositAndWithdraw_logTransfers() public {
+        vm.expectEmit(address(weth));
+        emit ERC20.Transfer(address(0), ALICE, 1 ether);
+        weth.deposit{value: 1 ether}();
+        weth.unlock(ALICE, 2 ether);
+        skip(WETH_DELAY);
+        vm.expectEmit(address(weth));
+        emit ERC20.Transfer(ALICE, address(0), 2 ether);
+        weth.withdraw(2 ether);
+    }
+
     /// @notice What is taken out for another account goes to the owner of the WETH, which passes it on.
     function test_withdraw_forAnother() public {
         weth.unlock(BOB, 3 ether);
@@ -116,6 +128,24 @@ contract DelayedWETHTest is GameFixture {
         vm.expectRevert();
         weth.withdraw(10 ether + 1);
         weth.withdraw(10 ether);
+    }
+
+    /// @notice The amount shares a word with the time, and never reaches into it.
+    function test_unlock_refusesWhatDoesNotFit() public {
+        weth.unlock(ALICE, type(uint216).max);
+        (uint256 amount,) = weth.withdrawals(ALICE, ALICE);
+        vm.assertEq(amount, type(uint216).max);
+        vm.expectRevert("DelayedWETH: amount too large");
+        weth.unlock(ALICE, 1);
+    }
+
+    /// @notice Only a time of 0 means that nothing was announced.
+    function test_withdraw_whatWasUnlockedAtOne() public {
+        vm.warp(1);
+        weth.unlock(ALICE, 1 ether);
+        skip(WETH_DELAY);
+        weth.withdraw(1 ether);
+        vm.assertEq(weth.balanceOf(ALICE), 9 ether);
     }
 
     function test_withdraw_gives2300Gas() public {
@@ -183,6 +213,17 @@ contract DelayedWETHTest is GameFixture {
         vm.assertEq(weth.totalSupply(), 5 ether);
         weth.recover(ALICE, 1 ether);
         vm.assertEq(weth.totalSupply(), 5 ether);
+    }
+
+    /// @notice What the owner does not take stays where it was.
+    function test_recover_refusedByTheOwner() public {
+        vm.stopPrank();
+        vm.prank(OWNER);
+        weth.transferOwnership(address(registry));
+        vm.prank(address(registry));
+        vm.expectRevert("DelayedWETH: recover failed");
+        weth.recover(ALICE, 1 ether);
+        vm.assertEq(weth.balanceOf(ALICE), 10 ether);
     }
 
     /// @notice No contract has a standing allowance.
