@@ -187,6 +187,9 @@ contract DisputeGameFactoryTest is GameFixture {
         vm.assertEq(found.length, 2);
         vm.assertEq(found[0].index, 2);
         vm.assertEq(found[1].index, 0);
+        found = factory.findLatestGames(CANNON, 0, 10); // all there are before it
+        vm.assertEq(found.length, 1);
+        vm.assertEq(found[0].index, 0);
         found = factory.findLatestGames(CANNON, 3, 1);
         vm.assertEq(found.length, 1);
         vm.assertEq(found[0].index, 2);

@@ -110,6 +110,21 @@ contract InputBlobsTest is BlobFixture {
         expectNothingWrong(id, parentOf(leaves)); // of 3,950 leaves: 32 words that lie in two blobs
     }
 
+    /// @notice EIP-4844: an element stands at the root of unity to the power of its index, the bits of which are reversed.
+    function testFuzz_pointOf(uint256 index) public view {
+        index = bound(index, 0, 4095);
+        uint256 exponent = 0;
+        for (uint256 bit = 0; bit < 12; ++bit) {
+            if (index & (1 << bit) != 0) exponent += 2048 >> bit;
+        }
+        uint256 modulus = BlobTree.MODULUS;
+        (, bytes memory root) =
+            address(0x05).staticcall(abi.encode(32, 32, 32, uint256(7), (modulus - 1) / 4096, modulus));
+        (, bytes memory point) =
+            address(0x05).staticcall(abi.encodePacked(uint256(32), uint256(32), uint256(32), root, exponent, modulus));
+        vm.assertEq(BlobTree.pointOf(index), abi.decode(point, (uint256)));
+    }
+
     function test_refute_wordsThatAreNone() public {
         bytes32 id = ofLeaves(100);
         bytes32[] memory hashes = allHashes();
