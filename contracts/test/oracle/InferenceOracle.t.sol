@@ -381,9 +381,18 @@ contract InferenceOracleTest is OracleFixture {
 
     function test_callback_saysWhenTheGasIsShort() public {
         GoodConsumer consumer = new GoodConsumer();
-        (RequestId id, FaultDisputeGame game) = deliverTo(address(consumer), 1_000_000);
-        vm.expectPartialRevert(IInferenceOracle.CallbackGasShort.selector);
-        oracle.finalize{gas: 1_080_000}(id, game, output, ArenaRoot.wrap(ARENA));
+        uint64 promised = 1_000_000;
+        (RequestId id, FaultDisputeGame game) = deliverTo(address(consumer), promised);
+        try oracle.finalize{gas: 1_080_000}(id, game, output, ArenaRoot.wrap(ARENA)) {
+            revert("delivered with too little gas");
+        } catch (bytes memory reason) {
+            vm.assertEq(bytes4(reason), IInferenceOracle.CallbackGasShort.selector);
+            uint256 needed;
+            assembly ("memory-safe") {
+                needed := mload(add(reason, 0x44)) // behind the length, the selector, and the gas that was left
+            }
+            vm.assertEq(needed, promised + promised / 63 + 20_000);
+        }
     }
 
     // ---------------------------------------------------------------- the fee
