@@ -7,7 +7,7 @@ command of that name calls it alone. It answers with one `Check` for everything 
 1. the deployment's addresses, and the guest that its games run;
 2. the depths of the game, compared with the records (never with what a registrant or a file's metadata says);
 3. the inference: whether it succeeds, and whether the VM computes the same as the native run at the longest nodes;
-4. the memory and the time that the execution phase takes here;
+4. the memory and the time that the FPVM phase takes here;
 5. the clocks, and the money for every move down to the last step.
 
 A check that fails says what the operator can still do. `expect_defensible` turns failures into one error.
@@ -274,7 +274,7 @@ def _memory(measured: Sequence[NodeMeasure]) -> Finding:
     if not measured:
         return Verdict.UNKNOWN, "no node was run in the VM", ""
     needed_bytes = KEPT_TRACES * max(node.memory_bytes for node in measured)
-    found = f"the execution phase takes up to {_megabytes(needed_bytes)} here"
+    found = f"the FPVM phase takes up to {_megabytes(needed_bytes)} here"
     free_bytes = _free_memory()
     if free_bytes is None:
         return Verdict.UNKNOWN, found, "make sure that this computer has as much to spare"
