@@ -44,8 +44,6 @@ class Transaction:
     order: int
     done: simpy.Event
     """Succeeds with None once accepted, with the refusal otherwise."""
-    sent_s: float = 0.0
-    included_s: int = 0
 
 
 @dataclass(slots=True)
@@ -124,9 +122,7 @@ class Chain:
     ) -> Transaction:
         """Puts a transaction into the pool; its `done` tells what became of it."""
         self._order += 1
-        transaction = Transaction(
-            sender, game, action, is_honest, priority, self._order, self.env.event(), self.env.now
-        )
+        transaction = Transaction(sender, game, action, is_honest, priority, self._order, self.env.event())
         self._schedule(transaction, not_before_s)
         for watcher in self.watchers:
             watcher(transaction)
@@ -141,7 +137,6 @@ class Chain:
         while block <= self._last_block and not self._takes(block, transaction, gas):
             block += 1
         self._room[block] = self._room.get(block, BLOCK_GAS) - gas
-        transaction.included_s = block * block_s
         if block not in self._due:
             self._due[block] = []
             # A block comes after everything else that happens at its time: what is sent by then may be in it.

@@ -90,10 +90,6 @@ class FaultProxy:
         self._server.server_close()
         self._thread.join()
 
-    def set_faults(self, faults: Iterable[str]) -> None:
-        """From now on these, and no others."""
-        self._faults = [(name, FAULTS[name]) for name in faults]
-
     def strikes(self, name: str, fault: ProxyFault) -> bool:
         """Whether it is this fault's turn, where it applies."""
         with self._lock:

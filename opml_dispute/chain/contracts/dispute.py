@@ -248,10 +248,6 @@ class FaultDisputeGame(Contract):
         """Whether the first of the two calls of `claimCredit` was made."""
         return self._call(bool, "hasUnlockedCredit", recipient)
 
-    def refund_credit_wei(self, recipient: Address) -> Call[int]:
-        """The amount that an account staked, which it gets back if the game closes in refund mode."""
-        return self._call(int, "refundModeCredit", recipient)
-
     def move(self, disputed: bytes, index: int, value: bytes, *, is_attack: bool) -> Call[None]:
         """Attack or defend claim `index`, which must hold `disputed`; value: the required bond."""
         return self._call(as_it_is, "attack" if is_attack else "defend", disputed, index, value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from opml_dispute.chain.contracts.contract import Contract, as_it_is
+from opml_dispute.chain.contracts.contract import Contract
 from opml_dispute.chain.rpc import Call
 from opml_dispute.primitives import Address
 
@@ -37,7 +37,3 @@ class PreimageOracle(Contract):
     def part_ok(self, key: bytes, offset: int) -> Call[bool]:
         """Whether that part of a pre-image is loaded."""
         return self._call(bool, "preimagePartOk", key, offset)
-
-    def load_keccak_part(self, offset: int, data: bytes) -> Call[None]:
-        """Load one part of a small keccak pre-image."""
-        return self._call(as_it_is, "loadKeccak256PreimagePart", offset, data)
