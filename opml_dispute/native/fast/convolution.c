@@ -2,6 +2,7 @@
 #include "kernels/window.h"
 #include "gemm.h"
 #include "layout.h"
+#include "plane.h"
 #include "vectors.h"
 
 #if LANES
@@ -215,6 +216,10 @@ static int convolve(struct work *k, u64 image, u64 m, u64 rows, u64 p, u64 end)
         }
         return 1;
     }
+    if (plane_is_worth(&k->l, rows, k->K)) {
+        struct plane plane = {&k->l, k->at, rows, k->K, w, bias, out, (i64)g->out_size, add, k->finish->relu};
+        return plane_run(&plane, p, end, k->s);
+    }
     struct positions b = {&k->l, k->at, p};
     struct gemm product = {
         .M = rows,
@@ -273,23 +278,41 @@ int fast_conv(u8 *segment, const struct record *r, u64 lo, u64 hi, const struct 
 #define PANEL_COST 8.0
 #define ROW_COST   0.4
 
+/* A part of fewer positions reads packed weights faster than they come from afar. */
+#define FEW_POSITIONS 84
+
+/* Where nothing is packed in the run: whether positions are better cut than channels, for which each thread lays out all
+ * positions, or reads the whole input. */
+static int cuts_positions(const struct window *g, u64 each, int direct)
+{
+    return each >= FEW_POSITIONS && (!direct || g->out_size >= g->M / g->groups);
+}
+
 /* If a range is cut between channels, each thread lays out and packs all positions for its channels; if positions are
  * cut, each thread packs all weights. */
 unsigned fast_conv_columns(const struct record *r, const struct fast_prepared *prepared, unsigned workers, u64 *each)
 {
     struct window g;
+    struct layout l;
+    int direct;
     window_decode(&g, r);
-    u64 channels = g.M / g.groups, panels = (g.out_size + TILE_N - 1) / TILE_N,
-        share = (panels + workers - 1) / workers;
+    u64 channels = g.M / g.groups, K = g.C / g.groups * g.kernel_size;
+    u64 share = (g.out_size + workers - 1) / workers;
     if (r->dtype_in[0] != DT_F32 || workers < 2 || r->hi - r->lo != g.N * g.M * g.out_size || channels < 3 ||
-        panels < workers)
+        (g.out_size + TILE_N - 1) / TILE_N < workers || layout_plan(&l, &g, &direct) > LAYOUT_MOST)
         return 0;
-    double rows = (double)((channels + workers - 1) / workers), all = (double)channels;
-    double by_rows = (double)panels * (rows + PANEL_COST) + ROW_COST * rows;
-    double by_positions = (double)share * (all + PANEL_COST) + (prepared->memory ? 0.0 : ROW_COST * all);
-    if (by_rows < by_positions)
-        return 0;
-    *each = share * TILE_N;
+    if (!prepared->memory)
+        share = (share + LANES - 1) / LANES * LANES;
+    if (prepared->memory || plane_is_worth(&l, channels, K)) {
+        if (!cuts_positions(&g, share, direct))
+            return 0;
+    } else {
+        double rows = (double)((channels + workers - 1) / workers), all = (double)channels;
+        double panels = (double)g.out_size / TILE_N, panels_each = (double)share / TILE_N;
+        if (panels * (rows + PANEL_COST) + ROW_COST * rows < panels_each * (all + PANEL_COST) + ROW_COST * all)
+            return 0;
+    }
+    *each = share;
     return (unsigned)((g.out_size + *each - 1) / *each);
 }
 

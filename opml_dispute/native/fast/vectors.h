@@ -85,6 +85,28 @@ INLINE void store_some(float *to, vec x, i64 n)
 #endif
 }
 
+/* Lanes [first, end) of what lies there; zeros in the others, which are not looked at. */
+INLINE vec load_lanes(const float *from, unsigned first, unsigned end)
+{
+#if LANES == 16
+    return (vec)_mm512_maskz_loadu_ps((__mmask16)((1u << end) - (1u << first)), from);
+#else
+    vec some = {0};
+    memcpy((float *)&some + first, from + first, (end - first) * sizeof(float));
+    return some;
+#endif
+}
+
+/* Stores lanes [first, end). */
+INLINE void store_lanes(float *to, vec x, unsigned first, unsigned end)
+{
+#if LANES == 16
+    _mm512_mask_storeu_ps(to, (__mmask16)((1u << end) - (1u << first)), (__m512)x);
+#else
+    memcpy(to + first, (const float *)&x + first, (end - first) * sizeof(float));
+#endif
+}
+
 /* from[0], from[2] ... from[2 (n - 1)]. */
 INLINE void copy_second(float *out, const float *from, u64 n)
 {

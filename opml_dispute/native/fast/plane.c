@@ -1,0 +1,228 @@
+/* Convolutions of few terms: a tile's columns are neighbours in the layout, whether or not an output belongs there.
+ *
+ * gemm packs the columns it reads, which takes as long as eight of its rows. Here a term of a tile is two vectors of
+ * the layout itself. Where a tile reaches over the end of a row of outputs, what lies between the rows is made too and
+ * not stored. */
+#include "plane.h"
+#include "vectors.h"
+
+#if LANES
+
+/* Rows of a tile, and so output channels. */
+#if LANES == 16
+#define PLANE_ROWS 14
+#else
+#define PLANE_ROWS TILE_M
+#endif
+
+struct plane_tile {
+    u64 depth;
+    const float *rows; /* packed [depth][height] */
+    const float *x;    /* the first column */
+    const i64 *terms;  /* where each term lies behind it */
+    float *out;
+    i64 o_m;
+    const float *bias; /* or null */
+    const float *add;  /* or null; lies like out */
+    int relu;
+    const float *ahead; /* null, or what to fetch for later, as x */
+};
+
+INLINE void run_tile(const struct plane_tile *t, unsigned height, unsigned nv)
+{
+    vec sum[PLANE_ROWS][2];
+    const float *row = t->rows;
+#pragma clang loop unroll(full)
+    for (unsigned i = 0; i < height; i++)
+#pragma clang loop unroll(full)
+        for (unsigned v = 0; v < nv; v++) {
+            sum[i][v] = (vec){0};
+            __builtin_prefetch(t->out + (i64)i * t->o_m + v * LANES, 1);
+        }
+    for (u64 k = 0; k < t->depth; k++, row += height) {
+        const float *x = t->x + t->terms[k];
+        vec column[2];
+        if (t->ahead)
+            __builtin_prefetch(t->ahead + t->terms[k]);
+#pragma clang loop unroll(full)
+        for (unsigned v = 0; v < nv; v++)
+            column[v] = *(const vec *)(x + v * LANES);
+#pragma clang loop unroll(full)
+        for (unsigned i = 0; i < height; i++) {
+            vec weight = row[i] - (vec){0}; /* in every lane: x - 0 is x, also for -0 */
+#pragma clang loop unroll(full)
+            for (unsigned v = 0; v < nv; v++)
+                sum[i][v] = __builtin_elementwise_fma(weight, column[v], sum[i][v]);
+        }
+    }
+#pragma clang loop unroll(full)
+    for (unsigned i = 0; i < height; i++)
+#pragma clang loop unroll(full)
+        for (unsigned v = 0; v < nv; v++) {
+            vec y = sum[i][v];
+            if (t->bias)
+                y += t->bias[i];
+            if (t->add)
+                y += *(const vec *)(t->add + (i64)i * t->o_m + v * LANES);
+            y = canonical_vec(y);
+            *(vec *)(t->out + (i64)i * t->o_m + v * LANES) = t->relu ? relu_vec(y) : y;
+        }
+}
+
+#define FOR_EACH_HEIGHT_TO_6(X) X(1) X(2) X(3) X(4) X(5) X(6)
+#if PLANE_ROWS >= 8
+#define FOR_EACH_HEIGHT_TO_8(X) X(7) X(8)
+#else
+#define FOR_EACH_HEIGHT_TO_8(X)
+#endif
+#if PLANE_ROWS >= 14
+#define FOR_EACH_HEIGHT_TO_14(X) X(9) X(10) X(11) X(12) X(13) X(14)
+#else
+#define FOR_EACH_HEIGHT_TO_14(X)
+#endif
+#define FOR_EACH_HEIGHT(X) FOR_EACH_HEIGHT_TO_6(X) FOR_EACH_HEIGHT_TO_8(X) FOR_EACH_HEIGHT_TO_14(X)
+
+#define TILE_FUNCTIONS(N)                                                                                              \
+    static void tile_##N##_1(const struct plane_tile *t) { run_tile(t, N, 1); }                                        \
+    static void tile_##N##_2(const struct plane_tile *t) { run_tile(t, N, 2); }
+FOR_EACH_HEIGHT(TILE_FUNCTIONS)
+
+typedef void tile_function(const struct plane_tile *t);
+/* clang-format off */
+static tile_function *const tiles[PLANE_ROWS][2] = { /* [height - 1][vectors - 1] */
+#define TILE_ROW(N) {tile_##N##_1, tile_##N##_2},
+    FOR_EACH_HEIGHT(TILE_ROW)
+};
+/* clang-format on */
+
+/* Elements from one row of positions to the next in the layout. */
+static u64 pitch_of(const struct layout *l) { return (u64)(l->output[1] == 1 ? l->output[2] : l->pitch[1]); }
+
+/* More rows pass over what gemm packed often enough; more terms of a tile do not fit the nearest cache. */
+#define ROWS_MOST  128
+#define TERMS_MOST 512
+/* What gemm takes to pack a column, as rows. Measured. */
+#define PACKING 12
+/* From so many terms on that lie so many floats apart, no processor foresees the next tile's. */
+#define MANY_TERMS 128
+#define FAR_TERMS  512
+
+int plane_is_worth(const struct layout *l, u64 M, u64 K)
+{
+    return l->output[0] == 1 && M <= ROWS_MOST && K <= TERMS_MOST &&
+           M * pitch_of(l) <= (M + PACKING) * (u64)l->output[2];
+}
+
+/* Lanes [first, end) of a vector of a tile's columns that are outputs; lane i is position `position` + i. */
+struct run {
+    unsigned vector, first, end;
+    i64 position;
+};
+struct runs {
+    unsigned count;
+    struct run run[TILE_N];
+};
+
+/* Of columns [f, f + n) of the layout, those before position `end`. */
+static void find_runs(struct runs *found, const struct layout *l, u64 f, unsigned n, u64 end)
+{
+    u64 pitch = pitch_of(l), width = (u64)l->output[2];
+    found->count = 0;
+    for (unsigned i = 0; i < n;) {
+        u64 row = (f + i) / pitch, column = (f + i) % pitch;
+        if (column >= width) {
+            i += (unsigned)(pitch - column < n - i ? pitch - column : n - i);
+            continue;
+        }
+        u64 p = row * width + column;
+        if (p >= end)
+            return;
+        unsigned lane = i % LANES, vector = i / LANES;
+        u64 count = width - column < LANES - lane ? width - column : LANES - lane;
+        count = count < end - p ? count : end - p;
+        count = count < n - i ? count : n - i;
+        found->run[found->count++] = (struct run){vector, lane, lane + (unsigned)count, (i64)p - (i64)lane};
+        i += (unsigned)count;
+    }
+}
+
+/* A tile some of whose columns are not outputs. */
+static void run_scattered(struct plane_tile *t, const struct runs *runs, unsigned height, unsigned nv, float *out,
+                          const float *add, i64 o_m)
+{
+    float sums[PLANE_ROWS * TILE_N];
+    int relu = t->relu;
+    t->out = sums;
+    t->o_m = TILE_N;
+    t->relu = relu && !add;
+    tiles[height - 1][nv - 1](t);
+    for (unsigned j = 0; j < runs->count; j++) {
+        const struct run *p = &runs->run[j];
+        float *to = out + p->position;
+        const float *from = sums + p->vector * LANES, *with = add ? add + p->position : NULL;
+        for (unsigned i = 0; i < height; i++, from += TILE_N, to += o_m) {
+            vec y = *(const vec *)from;
+            if (with) {
+                y = canonical_vec(y + load_lanes(with, p->first, p->end));
+                y = relu ? relu_vec(y) : y;
+                with += o_m;
+            }
+            store_lanes(to, y, p->first, p->end);
+        }
+    }
+}
+
+/* The tiles of all channels whose first column is column f of the layout, of those before `last`. `packed`: the weights,
+ * in groups of `height` rows. Answers how many columns that were. */
+static u64 run_columns(const struct plane *c, const float *packed, u64 height, u64 f, u64 last, u64 end)
+{
+    const struct layout *l = c->layout;
+    u64 pitch = pitch_of(l), width = (u64)l->output[2], row = f / pitch, column = f % pitch;
+    if (column >= width)
+        return pitch - column;
+    unsigned n = last - f < TILE_N ? (unsigned)(last - f) : TILE_N, nv = n > LANES ? 2 : 1;
+    int whole = n == nv * LANES && column + n <= width, far = l->channel >= FAR_TERMS && c->K >= MANY_TERMS;
+    struct runs runs;
+    if (!whole)
+        find_runs(&runs, l, f, n, end);
+    for (u64 m = 0, rows; m < c->M; m += rows) {
+        rows = c->M - m < height ? c->M - m : height;
+        float *out = c->out + (i64)m * c->o_m;
+        const float *add = c->add ? c->add + (i64)m * c->o_m : NULL;
+        struct plane_tile t = {.depth = c->K,
+                               .rows = packed + m * c->K,
+                               .x = c->at + f,
+                               .terms = l->offset,
+                               .bias = c->bias ? c->bias + m : NULL,
+                               .relu = c->relu};
+        if (far && m / height < 2) /* each of two tiles fetches one vector of every term */
+            t.ahead = t.x + TILE_N + m / height * LANES;
+        if (!whole) {
+            run_scattered(&t, &runs, (unsigned)rows, nv, out, add, c->o_m);
+            continue;
+        }
+        t.out = out + row * width + column;
+        t.o_m = c->o_m;
+        t.add = add ? add + row * width + column : NULL;
+        tiles[rows - 1][nv - 1](&t);
+    }
+    return n;
+}
+
+int plane_run(const struct plane *c, u64 p, u64 end, struct fast_scratch *s)
+{
+    u64 tall = (c->M + PLANE_ROWS - 1) / PLANE_ROWS, height = (c->M + tall - 1) / tall;
+    float *packed = fast_buffer_get(&s->packed, (c->M * c->K + LANES) * sizeof(float));
+    if (!packed)
+        return 0;
+    for (u64 m = 0, rows; m < c->M; m += rows) {
+        rows = c->M - m < height ? c->M - m : height;
+        pack_rows(c->weights + m * c->K, (i64)c->K, 1, packed + m * c->K, c->K, (unsigned)rows);
+    }
+    u64 f = (u64)position_offset(c->layout, p), last = (u64)position_offset(c->layout, end - 1) + 1;
+    while (f < last)
+        f += run_columns(c, packed, height, f, last, end);
+    return 1;
+}
+
+#endif
