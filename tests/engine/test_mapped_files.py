@@ -140,6 +140,29 @@ def test_more_files_than_can_be_watched_are_refused(file: Path, monkeypatch: pyt
         map_file(file)
 
 
+def test_another_handler_in_between_is_no_obstacle(file: Path) -> None:
+    """Libraries put handlers in our place, and take them away again; theirs may lead back to ours."""
+    code = """
+import faulthandler, os, sys
+from pathlib import Path
+from opml_dispute.engine.mapped_files import map_file
+path = Path(sys.argv[1])
+for _ in range(3):
+    faulthandler.enable()
+    data = map_file(path)
+    os.truncate(path, 0)
+    print(data[0])
+    path.write_bytes(b"x" * 10_000)
+    faulthandler.disable()
+    data = map_file(path)
+    os.truncate(path, 0)
+    print(data[0], flush=True)
+    path.write_bytes(b"x" * 10_000)
+"""
+    done = subprocess.run([sys.executable, "-c", code, str(file)], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.returncode) == ("0\n" * 6, 0), done.stderr
+
+
 def test_other_memory_that_is_gone_still_ends_the_process(file: Path) -> None:
     """A fault that is not a guarded file's is none of ours to hide."""
     code = """

@@ -16,7 +16,8 @@ static struct {
 } guarded[MOST_GUARDED];
 
 static pthread_mutex_t changing = PTHREAD_MUTEX_INITIALIZER;
-static struct sigaction before;
+static struct sigaction before; /* what handles all other bus errors */
+static atomic_int passed_on;
 static uintptr_t page_bytes; /* 0 until there is a handler */
 
 /* Puts zeros in the place of what cannot be read, from the page of `at` on: each page would come here by itself. */
@@ -35,17 +36,24 @@ static void on_bus_error(int number, siginfo_t *info, void *context)
     for (unsigned i = 0; i < MOST_GUARDED; i++)
         if (replace((uintptr_t)info->si_addr, i))
             return;
-    if (before.sa_flags & SA_SIGINFO)
+    int is_first = atomic_exchange(&passed_on, 1) == 0;
+    if (is_first && before.sa_flags & SA_SIGINFO)
         before.sa_sigaction(number, info, context);
-    else if (before.sa_handler != SIG_DFL && before.sa_handler != SIG_IGN)
+    else if (is_first && before.sa_handler != SIG_DFL && before.sa_handler != SIG_IGN)
         before.sa_handler(number);
-    else /* the access is made again, and ends the process */
-        sigaction(number, &before, 0);
+    else { /* no other, or another handler that came back here: the access is made again, and ends the process */
+        struct sigaction end = {.sa_handler = SIG_DFL};
+        sigaction(number, &end, 0);
+    }
+    passed_on = 0;
 }
 
+/* Another library may have put its handler in our place since the last file was mapped: ours is called first again. */
 static void expect_bus_errors(void)
 {
-    struct sigaction action = {.sa_sigaction = on_bus_error, .sa_flags = SA_SIGINFO | SA_ONSTACK};
+    struct sigaction action = {.sa_sigaction = on_bus_error, .sa_flags = SA_SIGINFO | SA_ONSTACK}, now;
+    if (sigaction(SIGBUS, 0, &now) == 0 && now.sa_flags & SA_SIGINFO && now.sa_sigaction == on_bus_error)
+        return;
     sigemptyset(&action.sa_mask);
     page_bytes = (uintptr_t)sysconf(_SC_PAGESIZE);
     sigaction(SIGBUS, &action, &before);
@@ -55,8 +63,7 @@ EXPORT int opml_guard(void *start, uint64_t size)
 {
     int number = -1;
     pthread_mutex_lock(&changing);
-    if (!page_bytes)
-        expect_bus_errors();
+    expect_bus_errors();
     for (int i = 0; i < MOST_GUARDED && number < 0; i++)
         if (!guarded[i].end) {
             guarded[i].is_lost = 0;
