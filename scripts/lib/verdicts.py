@@ -35,6 +35,10 @@ class Verdicts:
         verdict, _ = self._known.get(mutant.digest, ("", ""))
         return verdict == NOTICED or verdict in NO_MUTANT
 
+    def has_survived(self, mutant: Mutant) -> bool:
+        """Whether no test noticed it when it was judged last."""
+        return self._known.get(mutant.digest, ("", ""))[0] == SURVIVED
+
     def add(self, mutant: Mutant, verdict: str) -> None:
         """Keeps a verdict; it replaces an earlier one."""
         self._known[mutant.digest] = (verdict, str(mutant.path))

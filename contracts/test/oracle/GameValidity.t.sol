@@ -4,7 +4,7 @@ pragma solidity ^0.8.30;
 import {OracleFixture} from "./helpers/OracleFixture.sol";
 import {FaultDisputeGame} from "../../src/dispute/FaultDisputeGame.sol";
 import {Position} from "../../src/dispute/Position.sol";
-import {BondDistributionMode} from "../../src/dispute/Types.sol";
+import {BondDistributionMode, GameStatus} from "../../src/dispute/Types.sol";
 import {IDisputeGame} from "../../src/dispute/interfaces/IDisputeGame.sol";
 import {InferenceOracle} from "../../src/oracle/InferenceOracle.sol";
 import {IInferenceOracle} from "../../src/oracle/interfaces/IInferenceOracle.sol";
@@ -43,6 +43,15 @@ contract GameValidityTest is OracleFixture {
         skip(1);
         vm.assertTrue(oracle.isGameFinalized(game));
         vm.assertTrue(oracle.isGameClaimValid(game));
+    }
+
+    /// @notice A game is resolved that says both when and how: the game type may be another than ours.
+    function test_predicates_ofAGameThatSaysHalf() public {
+        vm.mockCall(address(game), abi.encodeCall(game.status, ()), abi.encode(GameStatus.DEFENDER_WINS));
+        vm.assertFalse(oracle.isGameResolved(game));
+        vm.mockCall(address(game), abi.encodeCall(game.status, ()), abi.encode(GameStatus.IN_PROGRESS));
+        vm.mockCall(address(game), abi.encodeCall(game.resolvedAt, ()), abi.encode(block.timestamp));
+        vm.assertFalse(oracle.isGameResolved(game));
     }
 
     function test_predicates_ofALostGame() public {
@@ -173,6 +182,14 @@ contract GameValidityTest is OracleFixture {
         oracle.finalize(RequestId.wrap(id), game, output, ArenaRoot.wrap(ARENA));
         game.closeGame();
         vm.assertTrue(game.bondDistributionMode() == BondDistributionMode.NORMAL);
+    }
+
+    /// @notice The first pause has to wait for nothing, however young the chain is.
+    function test_pause_first() public {
+        vm.warp(1);
+        vm.prank(GUARDIAN);
+        oracle.setPaused(true);
+        vm.assertTrue(oracle.paused());
     }
 
     /// @notice A pause ends by itself, is not made longer, and is not followed by another at once.

@@ -284,6 +284,21 @@ contract InferenceOracleTest is OracleFixture {
         oracle.finalize(id, truth, output, ArenaRoot.wrap(ARENA));
     }
 
+    /// @notice Nothing is called, paid or told where a request has no consumer and no fee.
+    function test_finalize_withoutConsumerAndFee() public {
+        RequestId id = ask(address(0), 0, 0);
+        FaultDisputeGame game = proposeTruth(id);
+        survive(game);
+        vm.recordLogs();
+        oracle.finalize(id, game, output, ArenaRoot.wrap(ARENA));
+        Vm.Log[] memory logs = vm.getRecordedLogs();
+        vm.assertGt(logs.length, 0);
+        for (uint256 i = 0; i < logs.length; ++i) {
+            vm.assertNotEq(logs[i].topics[0], IInferenceOracle.CallbackCalled.selector);
+            vm.assertNotEq(logs[i].topics[0], IInferenceOracle.FeePaid.selector);
+        }
+    }
+
     // ---------------------------------------------------------------- consumers that misbehave
 
     function deliverTo(address callback, uint64 callbackGas) internal returns (RequestId id, FaultDisputeGame game) {
@@ -396,6 +411,15 @@ contract InferenceOracleTest is OracleFixture {
     }
 
     // ---------------------------------------------------------------- the fee
+
+    function test_fee_ofOneWei() public {
+        RequestId id = ask(address(0), 0, 1);
+        FaultDisputeGame game = proposeTruth(id);
+        survive(game);
+        vm.expectEmit(address(oracle));
+        emit IInferenceOracle.FeePaid(id, PROPOSER, 1);
+        oracle.finalize(id, game, output, ArenaRoot.wrap(ARENA));
+    }
 
     function test_fee_reachesAProposerThatRefusesIt() public {
         ProudProposer proud = new ProudProposer();

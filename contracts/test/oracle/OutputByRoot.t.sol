@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.30;
 
+import {Vm} from "../Test.sol";
 import {OracleFixture} from "./helpers/OracleFixture.sol";
 import {randomBytes} from "./helpers/RandomBytes.sol";
 import {SlowTree} from "./helpers/SlowTree.sol";
@@ -126,6 +127,22 @@ contract OutputByRootTest is OracleFixture {
         vm.assertEq(OutputRoot.unwrap(oracle.requests(id).outputRoot), OutputRoot.unwrap(sectionRoot()));
         vm.expectRevert(abi.encodeWithSelector(IInferenceOracle.AlreadyDelivered.selector, id, game));
         oracle.finalizeByRoot(id, game, sectionRoot(), ArenaRoot.wrap(ARENA));
+    }
+
+    /// @notice Where a request has no consumer, nothing is called or told.
+    function test_withoutConsumer() public {
+        RequestTerms memory terms;
+        terms.outputByRoot = true;
+        RequestId id = oracle.request(largeModel, input, terms);
+        FaultDisputeGame game = propose(id, finalClaim(id));
+        survive(game);
+        vm.recordLogs();
+        oracle.finalizeByRoot(id, game, sectionRoot(), ArenaRoot.wrap(ARENA));
+        Vm.Log[] memory logs = vm.getRecordedLogs();
+        vm.assertGt(logs.length, 0);
+        for (uint256 i = 0; i < logs.length; ++i) {
+            vm.assertNotEq(logs[i].topics[0], IInferenceOracle.CallbackCalled.selector);
+        }
     }
 
     function test_anotherRootIsRefused() public {
