@@ -204,6 +204,8 @@ contract Proofs is Test {
     ///         something.
     function testFuzz_honestProofsAreAccepted(bytes32[8] memory n, bytes32 node, uint64 index) public view {
         index %= 8;
+        // What starts with the marker is read as a compact proof; a step begins with a thread's id, which never reaches it.
+        vm.assume(uint64(bytes8(n[index])) != MemoryTree.COMPACT_MARKER);
         bytes32[4] memory sent = [
             n[index],
             n[index ^ 1],
