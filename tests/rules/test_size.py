@@ -70,7 +70,6 @@ MACRO_LINES = 49
 """A longer macro becomes an included template or an inline function: no debugger shows what is inside."""
 
 LONGER_FILES = {
-    "test/oracle/InferenceOracle.t.sol": "it tells what one contract does, in the order of a request's life",
     "test/vm/preimages/LargePreimages.t.sol": "it tells what one contract does, in the order of a proposal's life",
     "kernels/elementary.h": "the elementary functions share their reductions and tables, and the guest has them inline",
     "memory/memory.c": "one tree: whatever changes it keeps the same invariant about shared nodes and their hashes",
