@@ -12,14 +12,18 @@ library only: a fresh machine has nothing else.
 
 from __future__ import annotations
 
+import atexit
+import errno
 import hashlib
 import os
+import select
 import subprocess
 import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import TracebackType
 
 ROOT = Path(__file__).resolve().parents[2]
 VENV = ROOT / ".venv"
@@ -36,10 +40,12 @@ def enter(manual: str | None = None) -> None:
     A script that has no parser for its arguments gives its docstring as `manual`: with --help or -h that is printed,
     and nothing else is done.
     """
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 (None, if there is none)
     if manual is not None and {"--help", "-h"} & set(sys.argv[1:]):
         print(manual.strip())
         sys.exit(0)
     if os.environ.get(_INSIDE) == str(VENV) and Path(sys.prefix).resolve() == VENV.resolve():
+        _end_in_few_words()
         return
     if sys.version_info < MINIMUM:
         _give_up(
@@ -51,6 +57,43 @@ def enter(manual: str | None = None) -> None:
     environment = dict(os.environ, **{_INSIDE: str(VENV)})
     sys.stdout.flush()
     os.execve(PYTHON, [str(PYTHON), *sys.argv], environment)
+
+
+def _end_in_few_words() -> None:
+    """
+    From here on, neither Ctrl-C nor a full disk nor a reader that closes stdout (`| head`) ends in a traceback.
+
+    The exit code still says that the script did not come to its end.
+    """
+    usual = sys.excepthook
+
+    def told(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if isinstance(error, KeyboardInterrupt):
+            _say("stopped")
+        elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            _say(f"error: cannot write: {error.strerror}")
+        elif not (isinstance(error, BrokenPipeError) and _is_reader_gone()):
+            usual(kind, error, trace)
+
+    sys.excepthook = told
+    atexit.register(_flush)
+
+
+def _is_reader_gone() -> bool:
+    """Whether the reader of stdout has closed it."""
+    asked = select.poll()
+    asked.register(sys.stdout.fileno(), select.POLLOUT)
+    return any(state & select.POLLERR for _, state in asked.poll(0))
+
+
+def _flush() -> None:
+    """Writes what is still buffered, as the last of all; if that fails, the exit code is 1."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):
+            _say(f"error: cannot write: {error.strerror}")
+        os._exit(1)  # Python would try again, and complain of it
 
 
 def say_where_the_command_is() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -52,3 +53,39 @@ def test_a_script_without_a_parser_prints_its_docstring_and_ends(tmp_path: Path)
         )
         assert (done.returncode, done.stderr) == (0, "")
         assert f"scripts/{name} " in done.stdout
+
+
+ENDING = """
+import sys
+sys.path.insert(0, "scripts")
+from lib.environment import enter
+enter()
+{work}
+"""
+
+
+@pytest.mark.parametrize(
+    ("work", "shell", "said"),
+    [
+        ("for i in range(99_999): print(i)", "| true", ""),
+        ("for i in range(99_999): print(i, flush=True)", "| true", ""),
+        ("print('little, written when all is done')", "> /dev/full", "cannot write: No space left on device"),
+        ("print('at once', flush=True)", "> /dev/full", "cannot write: No space left on device"),
+        ("raise KeyboardInterrupt", "", "stopped"),
+        ("print('nowhere'); sys.exit(1)", ">&-", ""),
+    ],
+    ids=["much-to-a-closed-pipe", "at-once-to-a-closed-pipe", "late-full", "full", "ctrl-c", "no-stdout"],
+)
+def test_a_script_whose_output_cannot_be_written_or_that_is_stopped_ends_without_a_traceback(
+    work: str, shell: str, said: str
+) -> None:
+    """`scripts/… | head` shows no lines of Python, and the exit code is not that of a success."""
+    line = f'set -o pipefail; "{sys.executable}" -c "$PROGRAM" {shell}'
+    inside = {"OPML_SCRIPT_ENVIRONMENT": sys.prefix, "PROGRAM": ENDING.format(work=work)}
+    done = subprocess.run(
+        ["bash", "-c", line], cwd=ROOT, env=dict(os.environ, **inside), stderr=subprocess.PIPE, text=True
+    )
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+    assert done.stderr.strip() == (f"· {said}" if said == "stopped" else f"· error: {said}" if said else "")
