@@ -17,7 +17,6 @@ from opml_dispute.primitives import Address, Hash32
 
 LOCAL_KEY: Final = 1
 KECCAK256_KEY: Final = 2
-SHA256_KEY: Final = 4
 
 
 def typed(digest: bytes, key_type: int) -> Hash32:

@@ -79,13 +79,6 @@ class BlockEmitter(Emitter):
         out = self.made(DType.F32, (*indices.shape, k), *inputs)
         return self._block_rows(out, inputs, (indices.size, w.shape[0], k), fmt)
 
-    def block_values(self, w: Tensor, fmt: BlockFormat) -> Tensor:
-        """All of w[N][K], dequantised: f32 [N][K]."""
-        k = self._block_columns(w, fmt)
-        inputs = [self.contiguous(w)]
-        out = self.made(DType.F32, (w.shape[0], k), *inputs)
-        return self._block_rows(out, inputs, (w.shape[0], w.shape[0], k), fmt)
-
     def _block_rows(self, out: Tensor, inputs: list[Tensor], body: tuple[int, ...], fmt: BlockFormat) -> Tensor:
         blocks = body[2] // fmt.elements
         self._append(Opcode.BLOCK_GATHER, out, inputs, 2, body, imm=(fmt,), grains=(blocks,), count=body[0] * blocks)

@@ -4,11 +4,12 @@ The checks before the first stake: whether this account can defend a game to its
 `propose`, `challenge`, `respond` and the watcher call `preflight` before they stake on a game for the first time; the
 command of that name calls it alone. It answers with one `Check` for everything that an honest player loses games by:
 
-1. the deployment's addresses, and the guest that its games run;
-2. the depths of the game, compared with the records (never with what a registrant or a file's metadata says);
-3. the inference: whether it succeeds, and whether the VM computes the same as the native run at the longest nodes;
-4. the memory and the time that the FPVM phase takes here;
-5. the clocks, and the money for every move down to the last step.
+1. whether the game goes on: of one that is over nothing else is checked;
+2. the deployment's addresses, and the guest that its games run;
+3. the depths of the game, compared with the records (never with what a registrant or a file's metadata says);
+4. the inference: whether it succeeds, and whether the VM computes the same as the native run at the longest nodes;
+5. the memory and the time that the FPVM phase takes here;
+6. the clocks, and the money for every move down to the last step.
 
 A check that fails says what the operator can still do. `expect_defensible` turns failures into one error.
 """
@@ -39,10 +40,11 @@ from opml_dispute.game.clock import time_left_s
 from opml_dispute.game.depths import MARGIN_LOG2, Depths
 from opml_dispute.game.gas import MOVE_GAS, dispute_gas
 from opml_dispute.model.program import Program
-from opml_dispute.operator.checks import Check, Finding, Verdict, fails, holds
+from opml_dispute.operator.checks import Check, Finding, Verdict, fails, holds, unsure
 from opml_dispute.operator.deployment_check import deployment_finding
 from opml_dispute.operator.deposits import missing_deposit_wei
 from opml_dispute.operator.inference import most_output_bytes
+from opml_dispute.operator.settle import STATUS_WORDS
 from opml_dispute.primitives import Address
 from opml_dispute.trace.longest import NodeMeasure, measure_longest
 
@@ -172,6 +174,11 @@ def preflight(prospect: Prospect) -> Iterator[Check]:
     """The results of all checks, cheap ones first; without a chain those that need none. An error is a check's
     result."""
     measured: list[NodeMeasure] = []
+    if prospect.game is not None:
+        going_on = Check("game", *_goes_on(prospect.game, prospect.system))
+        yield going_on
+        if going_on.verdict is Verdict.FAILS:
+            return
     if prospect.system is not None:
         system = prospect.system
         yield _checked("deployment", lambda: deployment_finding(system, prospect.constants, prospect.address))
@@ -203,6 +210,20 @@ def _checked(name: str, find: Callable[[], tuple[Verdict, str, str]]) -> Check:
         raise
     except OpmlError as error:
         return Check(name, Verdict.FAILS, str(error), error.hint or "mend that first")
+
+
+def _goes_on(game: Game, system: System | None) -> Finding:
+    """Whether a move can still be made in the game. Errors of the node are raised."""
+    if not game.in_progress:
+        return fails(
+            f"it is over: {STATUS_WORDS[game.status]}",
+            "stake nothing, no move is accepted any more; resolve pays out what is still owed",
+        )
+    if system is not None:
+        now_s = system.rpc.head().timestamp
+        if not any(time_left_s(game, claim.index, now_s) for claim in game.claims if not claim.is_resolved):
+            return unsure("the time to answer its claims is over", "stake nothing; settle it with resolve")
+    return holds("it goes on")
 
 
 def _depths(prospect: Prospect) -> Finding:
@@ -300,9 +321,12 @@ def _clocks(prospect: Prospect, system: System, measured: Sequence[NodeMeasure])
     unanswered = [] if game is None else _unanswered(game, defends=prospect.defends)
     if game is not None and unanswered:
         left_s = min(time_left_s(game, claim.index, head.timestamp) for claim in unanswered)
-        found += f"; {duration(left_s)} are left to answer what stands"
         if left_s == 0 and game.root in unanswered:
             return fails("the time to answer the root claim is over", "stake nothing: it can only be resolved now")
+        if left_s == 0:
+            found += "; the time to answer some of what stands is over"
+            return Verdict.UNKNOWN, found, "what can still be answered, respond answers; resolve settles the rest"
+        found += f"; {duration(left_s)} are left to answer what stands"
         if left_s < BLOCK_S:
             return Verdict.UNKNOWN, found, "answer at once, with respond"
     skew_s = abs(head.timestamp - round(time.time()))

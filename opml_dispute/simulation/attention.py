@@ -63,7 +63,6 @@ class Season:
     undetected: int
     checks: int
     tests: int
-    checkers_net: float
     tests_paid: float
 
     @property
@@ -92,7 +91,7 @@ def play(
     value = [0.0] * checkers
     lie_value = 0.0
     lies = undetected = checks = tests = 0
-    net = paid = 0.0
+    paid = 0.0
     for _ in range(proposals):
         is_test = chance.random() < test_share
         is_lie = not is_test and chance.random() < lie_rate
@@ -105,7 +104,6 @@ def play(
         undetected += is_lie and not who
         for place in who:
             gain = (stakes.catch_reward if place == winner else 0.0) - stakes.check_cost
-            net += gain
             value[place] += adapts * (gain - value[place])
             step = adapts if value[place] > 0 else -adapts
             check_rate[place] = min(
@@ -117,4 +115,4 @@ def play(
             gain = -stakes.lie_loss if who else stakes.lie_gain
             lie_value += adapts * (gain - lie_value)
             lie_rate = min(1.0, max(0.005, lie_rate + (adapts if lie_value > 0 else -adapts)))
-    return Season(proposals, lies, undetected, checks, tests, net, paid)
+    return Season(proposals, lies, undetected, checks, tests, paid)

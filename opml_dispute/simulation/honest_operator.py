@@ -33,7 +33,6 @@ from opml_dispute.simulation.outages import DAY_S, Outages
 from opml_dispute.simulation.scenario import Scenario
 from opml_dispute.simulation.symbolic import Trace
 
-FEE_CHECK_S = 600
 RETRY_S = 3_600
 """How long it waits before it tries again what its purse did not allow: only a payout can change that."""
 

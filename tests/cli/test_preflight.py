@@ -234,3 +234,17 @@ def test_a_fee_that_can_be_taken_back_before_the_delivery_is_told(cli: Cli, on_c
     told = cli("propose", request_id, "--key-file", key("proposer"), "--dry-run")
     assert told.code == 0, told.err
     assert "The fee of 1 ETH is not sure" in told.err + told.out
+
+
+def test_a_game_that_is_over_is_said_to_be_over(cli: Cli, on_chain: Chain, key: Key) -> None:
+    """And before it is resolved, that there is no time left: in neither state is there anything to stake on."""
+    game, payer = propose(cli, key, ask(cli, key)), on_chain.sender("challenger").address
+    going_on = cli("preflight", game, "--from", payer, "--json")
+    assert next(item["verdict"] for item in going_on.objects if item["preflight"] == "game") == Verdict.HOLDS.value
+    on_chain.warp(TEST_TIMES.max_clock_s + 1)
+    late = cli("preflight", game, "--from", payer)
+    assert "the time to answer its claims is over" in " ".join(late.out.split())
+    assert cli("resolve", game, "--key-file", key("proposer")).code == 0
+    over = cli("preflight", game, "--from", payer, "--json")
+    assert_refused(over, "1 of 1 checks failed: stake nothing on this")
+    assert [item["found"] for item in over.objects if "preflight" in item] == ["it is over: the defender wins"]
