@@ -46,10 +46,8 @@ contract FaultDisputeGame is GameViews, DisputedStates {
             revert InvalidSplitDepth();
         }
         if (limits.splitDepth < MIN_SPLIT_DEPTH) revert InvalidSplitDepth();
-        uint256 longestExtension = uint256(limits.clockExtension.raw()) * 2;
-        if (longestExtension > type(uint64).max || longestExtension > limits.maxClockDuration.raw()) {
-            revert InvalidClockExtension();
-        }
+        // The extension at the split depth is twice the others.
+        if (uint256(limits.clockExtension.raw()) * 2 > limits.maxClockDuration.raw()) revert InvalidClockExtension();
         MAX_DEPTH_LIMIT = limits.maxGameDepth;
         SPLIT_DEPTH_LIMIT = limits.splitDepth;
         clockExtension = limits.clockExtension;
@@ -67,12 +65,7 @@ contract FaultDisputeGame is GameViews, DisputedStates {
         // A step at the bottom may first have to wait until a large pre-image can be used.
         uint256 challengePeriod = vm().oracle().challengePeriod();
         if (challengePeriod > type(uint64).max) revert InvalidChallengePeriod();
-        uint256 splitExtension = uint256(clockExtension.raw()) * 2;
-        uint256 stepExtension = uint256(clockExtension.raw()) + challengePeriod;
-        uint256 longestExtension = splitExtension > stepExtension ? splitExtension : stepExtension;
-        if (longestExtension > type(uint64).max || longestExtension > maxClockDuration.raw()) {
-            revert InvalidClockExtension();
-        }
+        if (clockExtension.raw() + challengePeriod > maxClockDuration.raw()) revert InvalidClockExtension();
 
         emit Proposed(
             requestId(),
