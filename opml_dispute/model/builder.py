@@ -150,21 +150,45 @@ class Builder(BlockEmitter):
         elif not over:
             result = x
         else:
-            result = self.reduce(function, self._staged(function, x, over), over)
+            result = self.reduce(function, *self._staged(function, x, over))
         if keepdims:
             for d in over:
                 result = result.with_axis(d)
         return result
 
-    def _staged(self, function: Reduction, x: Tensor, over: tuple[int, ...]) -> Tensor:
-        """`x`, or if one output would take too long, `x` with its last long axis reduced to a hundredth."""
+    def _staged(self, function: Reduction, x: Tensor, over: tuple[int, ...]) -> tuple[Tensor, tuple[int, ...]]:
+        """
+        `x` and its axes to reduce, or where one output would take too long, what is left of both after earlier stages.
+
+        Axes side by side are cut as one, so that a stage reads its elements where they lie. Of axes that are apart, the
+        last is reduced before the others.
+        """
         if prod(x.shape[d] for d in over) <= _LONGEST:
-            return x
-        axis = max(over, key=lambda d: x.shape[d])
+            return x, over
+        x, over = self._joined(x, over)
+        while len(over) > 1:
+            inner, axis = self._staged(function, x, over[-1:])
+            x, over = self.reduce(function, inner, axis), over[:-1]
+        return self._in_parts(function, x, over[0]), over
+
+    def _joined(self, x: Tensor, over: tuple[int, ...]) -> tuple[Tensor, tuple[int, ...]]:
+        """The same elements with axes of `over` that are side by side made one, and where these axes are."""
+        sizes: list[int] = []
+        where: list[int] = []
+        for d, size in enumerate(x.shape):
+            if d in over and d - 1 in over:
+                sizes[-1] *= size
+            else:
+                where += [len(sizes)] if d in over else []
+                sizes.append(size)
+        return self.reshape(x, tuple(sizes)), tuple(where)
+
+    def _in_parts(self, function: Reduction, x: Tensor, axis: int) -> Tensor:
+        """`x` with a long axis reduced to some hundred parts, or as it is."""
         size = x.shape[axis]
-        chunk = 1 << (max(size // 256, 1).bit_length() - 1)
-        if chunk < 2:
+        if size <= _LONGEST:
             return x
+        chunk = min(1 << ((size // 256).bit_length() - 1), _LONGEST)
         whole = size // chunk
         head = x.sliced(axis, 0, whole * chunk)
         split = self.reshape(head, (*x.shape[:axis], whole, chunk, *x.shape[axis + 1 :]))
@@ -179,9 +203,10 @@ class Builder(BlockEmitter):
 
         The parts of both come one after another, so that they are read once from memory.
         """
-        row = x if x.size <= _LONGEST else self.reshape(x, (x.size,))
-        over = self.axes(row, None)
-        return self._staged(Reduction.MIN, row, over), self._staged(Reduction.MAX, row, over)
+        if x.size <= _LONGEST:
+            return x, x
+        row = self.reshape(x, (x.size,))
+        return self._in_parts(Reduction.MIN, row, 0), self._in_parts(Reduction.MAX, row, 0)
 
     def reduce_sum(self, x: Tensor, axes: Sequence[int] | None, *, keepdims: bool = True) -> Tensor:
         return self._reduced(Reduction.SUM, x, axes, keepdims)
