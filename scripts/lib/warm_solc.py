@@ -5,7 +5,7 @@ The Solidity compiler, kept running: where it is a Node.js program, starting it 
 compiler starts at once and is used as it is.
 
 Before it runs tests that are chosen by name, Forge asks for the interfaces of all sources, which takes longer than one
-contract does. The last such answer is kept, for the same question.
+contract does. A few such answers are kept, each for the same question: what is spoilt asks another one in between.
 """
 
 from __future__ import annotations
@@ -24,12 +24,16 @@ _MOST_COMPILATIONS: Final = 60
 _SERVER: Final = """
 const solc = require(process.argv[1]);
 let left = Number(process.argv[3]);
-let known = ['', ''];
+const known = new Map();
 const compile = (input) => {
-  if (input === known[0]) return known[1];
+  const kept = known.get(input);
+  if (kept !== undefined) return kept;
   const output = solc.compile(input);
   --left;
-  if (!input.includes('"evm.bytecode')) known = [input, output];
+  if (!input.includes('"evm.bytecode')) {
+    if (known.size === 4) known.delete([...known.keys()][1]);  // the first question was about the project as it is
+    known.set(input, output);
+  }
   return output;
 };
 const server = require('net').createServer({ allowHalfOpen: true }, (connection) => {
