@@ -6,7 +6,8 @@ The transactions of one key on one chain, shared between the processes that use 
 transaction is sent and removed once its receipt was returned. If a process dies in between, the next one that wants the
 same transaction waits for the first instead of paying again. `launched` keeps the last transaction under each nonce, so
 that a later process which is blocked by it can resend it with a higher fee (`Launched`), and one whose own has a later
-nonce can give it to the node again after a reorganisation.
+nonce can give it to the node again after a reorganisation. Those that change the account's deposit for demanded bonds
+are kept for long: a node that hides a deposit is held against them (`own_deposit_wei`).
 
 Only signed transactions are written, never keys. Everything lies below the project's own folder (OPML_HOME).
 """
@@ -17,12 +18,13 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from opml_dispute import plain_json
 from opml_dispute.chain.file_lock import FileLock
+from opml_dispute.chain.transactions import DepositChange
 from opml_dispute.engine.hashing import keccak256
 from opml_dispute.home import CannotWrite, home, write_json, write_whole
 from opml_dispute.primitives import Address
@@ -33,6 +35,8 @@ ENTRY_LIVES_S: Final = 86_400
 _KEPT_BELOW: Final = 48
 _KEPT_ABOVE: Final = 16
 """The nonces around the one that is sent, of which transactions are remembered."""
+_MOST_DEPOSITS: Final = 64
+"""Transactions that change the account's deposit, which are remembered however many nonces ago they were."""
 _LARGE_DIGITS: Final = 16_384
 """Data beyond this is forgotten once it is in a block: the file is written anew with each transaction."""
 
@@ -54,6 +58,8 @@ class Launched:
     hash: bytes
     fields: dict[str, Any]
     """The transaction's fields, as they were signed."""
+    deposit: DepositChange | None = None
+    """What it does to the account's deposit for demanded bonds."""
 
 
 class KeyLedger:
@@ -119,7 +125,8 @@ class KeyLedger:
         try:
             raw = plain_json.loads(self._launched_path.read_bytes())
             return {
-                int(nonce): Launched(bytes.fromhex(item["hash"]), dict(item["fields"])) for nonce, item in raw.items()
+                int(nonce): Launched(bytes.fromhex(item["hash"]), dict(item["fields"]), _change(item.get("deposit")))
+                for nonce, item in raw.items()
             }
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return {}
@@ -130,8 +137,28 @@ class KeyLedger:
         blocking transaction be replaced sooner. ASSUMES that the lock is held.
         """
         # What is far above was sent to another chain of this id: a local one that was begun anew.
-        kept = {n: item for n, item in self.launched().items() if nonce - _KEPT_BELOW < n <= nonce + _KEPT_ABOVE}
+        known = {n: item for n, item in self.launched().items() if n <= nonce + _KEPT_ABOVE}
+        deposits = sorted(n for n, item in known.items() if item.deposit is not None)[-_MOST_DEPOSITS:]
+        kept = {n: item for n, item in known.items() if n > nonce - _KEPT_BELOW or n in deposits}
         self._write_launched(kept | {nonce: launched})
+
+    def own_deposit_wei(self, contract: Address, mined: int) -> int:
+        """
+        The least that the account has deposited at a contract, if every transaction below the nonce `mined` is in the
+        chain as this computer signed it, and none was signed elsewhere.
+        """
+        least_wei = 0
+        for nonce, item in sorted(self.launched().items()):
+            if item.deposit is None or item.deposit.contract != contract:
+                continue
+            # What is added counts when it is mined, what is taken as soon as it is signed.
+            if nonce < mined or item.deposit.wei < 0:
+                least_wei = max(0, least_wei + item.deposit.wei)
+        return least_wei
+
+    def forget_deposits(self) -> None:
+        """What was signed says no more what is deposited. ASSUMES that the lock is held."""
+        self._write_launched({n: replace(item, deposit=None) for n, item in self.launched().items()})
 
     def keep_blobs(self, nonce: int, content: bytes) -> None:
         """
@@ -163,7 +190,11 @@ class KeyLedger:
             self._write_launched({n: item for n, item in known.items() if n != nonce})
 
     def _write_launched(self, items: dict[int, Launched]) -> None:
-        content = {str(n): {"hash": item.hash.hex(), "fields": item.fields} for n, item in sorted(items.items())}
+        content = {
+            str(n): {"hash": item.hash.hex(), "fields": item.fields}
+            | ({} if item.deposit is None else {"deposit": asdict(item.deposit)})
+            for n, item in sorted(items.items())
+        }
         with suppress(CannotWrite):
             write_json(self._launched_path, content)
 
@@ -176,3 +207,8 @@ class KeyLedger:
 
     def _path(self, work: bytes) -> Path:
         return self._folder / "sending" / f"{self._name}-{keccak256(work)[:16].hex()}.json"
+
+
+def _change(raw: Any) -> DepositChange | None:
+    """Raises what `KeyLedger.launched` catches."""
+    return None if raw is None else DepositChange(Address(raw["contract"]), int(raw["wei"]))

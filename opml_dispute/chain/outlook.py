@@ -67,7 +67,7 @@ class Outlook:
                     taken = taken + 1 if mined_count > flight.nonce else max(0, taken - 1)
                     # WHY NOT trust in receipts alone: a node that withholds them would have all be paid for once more.
                     if taken >= 3 and self._receipt(flight) is None and not self._known([flight])[0]:
-                        raise NonceTaken(f"nonce {flight.nonce} of {self._address} went to another transaction")
+                        raise _taken(self._rpc.url, self._address, flight)
                     self._fill(pending_count, flight.nonce)
                     if not taken and self._give_again([flight, *later]):
                         pass  # told
@@ -141,3 +141,11 @@ class Outlook:
             self._rpc.request("eth_sendRawTransaction", "0x" + raw.hex())
         except RpcError:
             return  # known, mined meanwhile, or to be tried again: the receipt decides
+
+
+def _taken(url: str, address: Address, flight: Flight) -> NonceTaken:
+    what = f"{url} says that nonce {flight.nonce} of {address} went to another transaction"
+    if not flight.order.is_paid_once:
+        return NonceTaken(what)
+    where = f"transaction 0x{flight.hashes[-1].hex()} at another node"
+    return NonceTaken(what, hint=f"nothing is paid again by itself: only if there is no {where}, run the command again")

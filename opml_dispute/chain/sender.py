@@ -7,9 +7,9 @@ other, under consecutive nonces, so that they can be mined in one block. Before 
 `NotEnoughFunds`; a price beyond the operator's limit raises `fees.FeeTooHigh`.
 
 A transaction is mined at most once, whatever the node answers. A transaction that is not mined in time, or that the
-node accepted and lost, is sent again under the *same nonce*, later with a higher fee. A nonce that another process
-of the same key took meanwhile is read anew. `Sender.settle`, at the start of every command that sends, waits for what
-an earlier process left in flight; an order that must not be repeated (`once`) is found again in the journal.
+node accepted and lost, is sent again under the *same nonce*, later with a higher fee. A nonce that another program
+took meanwhile is read anew, but not for what pays once: a node that hides a transaction looks the same. `settle`, at
+the start of commands that send, waits for what was left in flight; an order for `once` is found in the journal again.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ class Sender:
             raw, transaction_hash = self._sign_again(nonce, fields)
             if raw is None:
                 return
-            ledger.launch(nonce, Launched(transaction_hash, fields))
+            ledger.launch(nonce, Launched(transaction_hash, fields, left.deposit))
             with suppress(RpcError):
                 self.rpc.request("eth_sendRawTransaction", "0x" + raw.hex())
 
@@ -183,7 +183,7 @@ class Sender:
                 # A stuck transaction blocks all later ones: it is not waited for again.
                 results[index] = self._land(self._flights[0], timeout_s=0.0 if is_blocked else None)
                 is_blocked = is_blocked or isinstance(results[index], NotMined)
-                if isinstance(results[index], NonceTaken) and tries > 0:
+                if isinstance(results[index], NonceTaken) and tries > 0 and not orders[index].is_paid_once:
                     to_launch.append((index, tries))  # it can no longer be mined as it was sent
         finally:
             self._flights.clear()
@@ -319,7 +319,7 @@ class Sender:
         transaction = fields | fees.fields() | {"gas": quote.gas, "nonce": nonce, "chainId": self.chain_id}
         raw, transaction_hash = self._signing.sign(transaction, sidecar)
         hashes.append(transaction_hash)
-        ledger.launch(nonce, Launched(transaction_hash, transaction))
+        ledger.launch(nonce, Launched(transaction_hash, transaction, order.deposit))
         if sidecar is not None:
             ledger.keep_blobs(nonce, sidecar.to_bytes())
         if order.once:
@@ -345,6 +345,7 @@ class Sender:
         result = self._land(flight, timeout_s=self._timeout_s)
         if isinstance(result, NonceTaken | Reverted):
             ledger.forget(_digest(order))
+        if isinstance(result, Reverted) or (isinstance(result, NonceTaken) and not order.is_paid_once):
             return None
         if isinstance(result, OpmlError):
             raise result

@@ -112,6 +112,16 @@ class Receipt:
         return self.gas_used * self.gas_price_wei + self.data_fee_wei + self.blob_fee_wei
 
 
+@dataclass(frozen=True)
+class DepositChange:
+    """By how much a transaction changes what its sender has deposited for demanded bonds, if it succeeds."""
+
+    contract: Address
+    """That holds the deposit."""
+    wei: int
+    """Negative if it is taken back, or locked."""
+
+
 class Order(NamedTuple):
     """A transaction to be sent."""
 
@@ -121,6 +131,13 @@ class Order(NamedTuple):
     """Whether doing it twice would cost twice: then an earlier process that died after sending it is remembered."""
     is_urgent: bool = False
     """Whether a clock runs out: then it offers a higher tip, and its fee is raised sooner."""
+    deposit: DepositChange | None = None
+    """What it does to the sender's deposit: the journal keeps that for long."""
+
+    @property
+    def is_paid_once(self) -> bool:
+        """Whether sending it under another nonce, if a node lied about the first, would pay twice."""
+        return self.once and self.value_wei > 0
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,9 @@ Deposits for the bonds that requests demand of their proposers: what is missing,
 the one that takes it back.
 
 A deposit can be made twice by an answer that tells of none. So what is deposited is read by two functions, at a block
-that has every deposit which this computer's journal knows to be mined, and nothing is sent if the two disagree.
+that has every deposit which this computer's journal knows to be mined, and nothing is sent if the two disagree. A node
+can say the same in both: it is held against what this computer signed itself, too, until the operator believes it
+(`believe_node`).
 """
 
 from __future__ import annotations
@@ -15,10 +17,12 @@ from typing import Final
 from opml_dispute.chain import answers
 from opml_dispute.chain.amounts import ether
 from opml_dispute.chain.answers import Head, Mined
+from opml_dispute.chain.counts import TransactionCounts
 from opml_dispute.chain.journal import KeyLedger
 from opml_dispute.chain.reverts import Reverted
 from opml_dispute.chain.rpc import Ask
 from opml_dispute.chain.system import System
+from opml_dispute.chain.transactions import DepositChange
 from opml_dispute.errors import OpmlError
 from opml_dispute.operator.intents import Intent
 from opml_dispute.primitives import Address
@@ -33,15 +37,26 @@ class DepositInDoubt(OpmlError):
     hint = "nothing was deposited; run the command again, or use another --rpc-url"
 
 
+class DepositUnseen(DepositInDoubt):
+    """A node tells of less than this computer deposited."""
+
+    hint = (
+        "nothing was deposited. Ask another node: opml-dispute deposit --rpc-url URL. Only if that one says the same, "
+        "because another computer has this key: opml-dispute deposit --as-told"
+    )
+
+
 def missing_deposit_wei(system: System, min_bond_wei: int, proposer: Address) -> int:
     """
     What a proposer still has to deposit before a game for a request that demands this bond can be made.
 
-    Raises `DepositInDoubt`.
+    Raises `DepositInDoubt`, also as `DepositUnseen`.
     """
     if min_bond_wei == 0:
         return 0
-    head, bonds = _head_with_own_deposits(system, proposer), system.proposer_bonds
+    bonds, ledger = system.proposer_bonds, KeyLedger(system.deployment.chain_id, proposer)
+    own_wei = ledger.own_deposit_wei(bonds.address, TransactionCounts(system.rpc, proposer).sure()[0])
+    head = _head_with_own_deposits(system, proposer)
     told_wei = system.rpc.read(bonds.deposit_wei(proposer), at=head)
     try:
         system.rpc.read(bonds.withdraw(min_bond_wei), at=head, sender=proposer)
@@ -55,7 +70,19 @@ def missing_deposit_wei(system: System, min_bond_wei: int, proposer: Address) ->
             f"{system.rpc.url} says that {proposer} has deposited {ether(told_wei)}, and otherwise when asked to take "
             f"back {ether(min_bond_wei)} of it"
         )
+    if told_wei < min(own_wei, min_bond_wei):
+        raise DepositUnseen(
+            f"{system.rpc.url} says that {proposer} has deposited {ether(told_wei)}, but {ether(own_wei)} were "
+            "deposited from this computer and not taken back or locked since"
+        )
     return max(0, min_bond_wei - told_wei)
+
+
+def believe_node(system: System, proposer: Address) -> None:
+    """From now on what the node says about deposits is not held against what this computer signed until now."""
+    ledger = KeyLedger(system.deployment.chain_id, proposer)
+    with ledger.lock():
+        ledger.forget_deposits()
 
 
 def _head_with_own_deposits(system: System, proposer: Address) -> Head:
@@ -109,6 +136,7 @@ def deposit_intents(system: System, min_bond_wei: int, proposer: Address) -> lis
             did=lambda receipt: "Deposited: making the game locks it; `opml-dispute deposit` shows what is not locked",
             facts={"deposit_wei": missing_wei, "min_bond_wei": min_bond_wei},
             once=True,
+            deposit=DepositChange(system.proposer_bonds.address, missing_wei),
         )
     ]
 
@@ -121,4 +149,5 @@ def withdrawal_intent(system: System, amount_wei: int) -> Intent:
         will=f"Will take back {ether(amount_wei)} that no game has locked",
         did=lambda receipt: f"Taken back: {ether(amount_wei)}",
         facts={"amount_wei": amount_wei},
+        deposit=DepositChange(system.proposer_bonds.address, -amount_wei),
     )

@@ -15,7 +15,7 @@ from typing import Any
 from opml_dispute.chain.reverts import Reverted
 from opml_dispute.chain.rpc import Call
 from opml_dispute.chain.sender import Sender
-from opml_dispute.chain.transactions import Order, Receipt
+from opml_dispute.chain.transactions import DepositChange, Order, Receipt
 from opml_dispute.errors import OpmlError
 
 
@@ -43,6 +43,13 @@ class Intent:
     """Whether sending it twice would only cost more: a rerun then looks for an earlier run's transaction."""
     is_urgent: bool = False
     """Whether a clock runs out: it is paid for being mined sooner."""
+    deposit: DepositChange | None = None
+    """What it does to the sender's deposit for demanded bonds."""
+
+    @property
+    def order(self) -> Order:
+        """What the sender is to send."""
+        return Order(self.call, self.value_wei, self.once, self.is_urgent, self.deposit)
 
 
 @dataclass(frozen=True)
@@ -77,16 +84,10 @@ class Done:
 
 def perform(intent: Intent, sender: Sender) -> Done:
     """Send the intent. Raises what `Sender.send` raises, unless the contract's error means that it is done already."""
-    try:
-        receipt = sender.send(intent.call, value_wei=intent.value_wei, once=intent.once, is_urgent=intent.is_urgent)
-    except Reverted as reverted:
-        if reverted.name in intent.done_already:
-            return Done(intent, None)
-        other = intent.otherwise(reverted.name)
-        if other is None:
-            raise
-        return perform(other, sender)
-    return Done(intent, receipt)
+    (outcome,) = perform_all([intent], sender)
+    if isinstance(outcome, OpmlError):
+        raise outcome
+    return outcome
 
 
 def perform_all(intents: Sequence[Intent], sender: Sender) -> list[Done | OpmlError]:
@@ -95,9 +96,7 @@ def perform_all(intents: Sequence[Intent], sender: Sender) -> list[Done | OpmlEr
 
     The result for each is its `Done`, or the error that `perform` would raise. A failed intent stops no other.
     """
-    results = sender.send_all(
-        [Order(intent.call, intent.value_wei, intent.once, intent.is_urgent) for intent in intents]
-    )
+    results = sender.send_all([intent.order for intent in intents])
     outcomes: list[Done | OpmlError] = []
     for intent, result in zip(intents, results, strict=True):
         if isinstance(result, Reverted) and result.name in intent.done_already:

@@ -24,6 +24,7 @@ from opml_dispute.chain.contracts.dispute import NO_NONCE, FaultDisputeGame, ext
 from opml_dispute.chain.deploy import other_games
 from opml_dispute.chain.request_terms import expect_terms
 from opml_dispute.chain.system import System
+from opml_dispute.chain.transactions import DepositChange
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.claim import Game, GameStatus
 from opml_dispute.operator.deposits import deposit_intents
@@ -138,11 +139,13 @@ def proposal_intents(
     record = system.rpc.read(system.oracle.request_of(request_id))
     expect_terms(system, request_id, record)
     depositing = deposit_intents(system, record.min_bond_wei, proposer)
+    locked = DepositChange(system.proposer_bonds.address, -record.min_bond_wei) if record.min_bond_wei else None
     if commits is None:
         commits = record.fee_wei > 0
     if not commits:
         nonce = free_nonce(system, request_id, root_claim)
-        return [*depositing, proposal_intent(system, request_id, root_claim, state_index, nonce=nonce)]
+        proposal = proposal_intent(system, request_id, root_claim, state_index, nonce=nonce)
+        return [*depositing, replace(proposal, deposit=locked)]
     # Random, so that the commitment to an answer that can be guessed does not tell which it is.
     tail = secrets.token_bytes(31)
     commitment = system.rpc.read(system.oracle.commitment_of(request_id, root_claim, bytes(1) + tail, proposer))
@@ -166,7 +169,7 @@ def proposal_intents(
             return None if is_own else attempt(number + 1)
 
         proposal = proposal_intent(system, request_id, root_claim, state_index, nonce=nonce)
-        return replace(proposal, otherwise=otherwise)
+        return replace(proposal, otherwise=otherwise, deposit=locked)
 
     return [*depositing, committing, attempt(0)]
 

@@ -7,7 +7,10 @@ from collections.abc import Callable
 import pytest
 
 from opml_dispute.chain.contracts.governance import GuardedOracle
+from opml_dispute.chain.sender import Sender
 from opml_dispute.devnet import anvil as devnet
+from opml_dispute.operator.deposits import deposit_intents, withdrawal_intent
+from opml_dispute.operator.intents import perform
 from opml_dispute.primitives import Address
 from tests.cli.conftest import Cli
 from tests.cli.test_bad_input import assert_refused
@@ -111,3 +114,19 @@ def test_a_bond_that_no_request_can_demand_is_refused(cli: Cli, on_chain: Chain,
     assert_refused(cli(*asking, f"{2**96}wei"), "more than a request can demand")
     assert_refused(cli(*asking, "much"), "much")
     assert_refused(cli(*asking, "1eth", "--reader"), "--reader fixes the terms")
+
+
+def test_what_is_told_of_a_deposit_is_believed_if_the_operator_says_so(
+    cli: Cli, on_chain: Chain, key: Key, request_id: str
+) -> None:
+    """As where another computer with the same key has locked or taken back what was deposited here."""
+    signing, system = ("--key-file", key("proposer"), "--json"), on_chain.system()
+    (deposit,) = deposit_intents(system, BOND, devnet.account("proposer").address)
+    perform(deposit, on_chain.sender("proposer"))
+    elsewhere = Sender(system.rpc, devnet.account("proposer"), folder=on_chain.deployment_file.parent / "elsewhere")
+    perform(withdrawal_intent(system, BOND), elsewhere)
+    assert_refused(cli("propose", request_id, *signing), "deposited from this computer")
+    assert cli("deposit", "--as-told", "--dry-run", *signing).code == 0
+    assert_refused(cli("propose", request_id, *signing), "deposited from this computer")
+    assert cli("deposit", "--as-told", *signing).code == 0
+    assert cli("propose", request_id, *signing).object_with("deposit_wei")["deposit_wei"] == BOND

@@ -8,16 +8,17 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from opml_dispute.actors.player import play_round
 from opml_dispute.chain.sender import Sender
-from opml_dispute.chain.transactions import Receipt
+from opml_dispute.chain.transactions import Order, Receipt
 from opml_dispute.devnet import anvil as devnet
 from opml_dispute.devnet.campaign import ask_sample
+from opml_dispute.errors import OpmlError
 from opml_dispute.game.claim import GameStatus
 from opml_dispute.operator.case import Case, open_case
 from opml_dispute.operator.inference import proposal_intent
@@ -38,8 +39,8 @@ class Killed(BaseException):
 class Mortal(Sender):
     """Dies after its first transaction, without reporting it."""
 
-    def send(self, work: Any, *, value_wei: int = 0, once: bool = False, is_urgent: bool = False) -> Receipt:
-        super().send(work, value_wei=value_wei, once=once, is_urgent=is_urgent)
+    def send_all(self, orders: Sequence[Order]) -> list[Receipt | OpmlError]:
+        super().send_all(orders)
         raise Killed
 
 

@@ -6,11 +6,14 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
+from eth_utils.crypto import keccak
 
 from opml_dispute.chain.contracts.contract import as_it_is
 from opml_dispute.chain.contracts.oracle import RequestTerms
+from opml_dispute.chain.journal import KeyLedger
 from opml_dispute.chain.request_terms import WrongTerms, expect_terms
 from opml_dispute.chain.requests import read_request
 from opml_dispute.chain.reverts import Reverted
@@ -18,15 +21,23 @@ from opml_dispute.chain.rpc import Rpc, UnexpectedAnswer
 from opml_dispute.chain.rpc_errors import RpcError
 from opml_dispute.chain.sender import Sender
 from opml_dispute.chain.system import System, connect
+from opml_dispute.chain.transactions import NonceTaken
 from opml_dispute.devnet import anvil as devnet
-from opml_dispute.operator.deposits import DepositInDoubt, deposit_intents
+from opml_dispute.operator.deposits import (
+    DepositInDoubt,
+    DepositUnseen,
+    believe_node,
+    deposit_intents,
+    withdrawal_intent,
+)
 from opml_dispute.operator.inference import request_intent
 from opml_dispute.operator.intents import perform
 from opml_dispute.operator.proposing import ProposalExists, moved_to, proposal_intents
 from opml_dispute.primitives import Address, RequestId, StateRoot
 from opml_dispute.testing.fault_proxy import FaultProxy
-from opml_dispute.testing.node_lies import Lie, Teller
+from opml_dispute.testing.node_lies import Lie, Teller, asked_by
 from tests.conftest import TEST_TIMES, Chain
+from tests.lies.hurried import HurriedTime
 
 ROOT = StateRoot(b"\x5a" * 32)
 PROPOSER = devnet.account("proposer").address
@@ -211,6 +222,52 @@ def test_one_lie_has_no_deposit_made_twice(chain: Chain, lie: Lie, is_deposited:
     assert [intent.value_wei for intent in intents if intent.kind == "deposit"] == ([] if is_deposited else [BOND_WEI])
 
 
+def hiding_deposits(request: dict[str, Any], reply: dict[str, Any]) -> dict[str, Any]:
+    """A node that tells of no deposit in all places."""
+    question = asked_by(request)
+    if question == "eth_call depositOf":
+        return reply | {"result": "0x" + "00" * 32}
+    if question == "eth_call withdraw":
+        data = request["params"][0]["input"]
+        short = keccak(text="DepositShort(address,uint256,uint256)")[:4].hex() + PROPOSER[2:].lower().rjust(64, "0")
+        error = {"code": 3, "message": "execution reverted", "data": "0x" + short + "00" * 32 + data[10:]}
+        return {"jsonrpc": "2.0", "id": request["id"], "error": error}
+    return reply
+
+
+def test_a_deposit_that_a_node_hides_in_all_places_is_not_made_twice(chain: Chain) -> None:
+    """Held against it: that this computer signed a deposit, and that its nonce is used. Until it is to be believed."""
+    request_id = ask(chain, fee_wei=0, min_bond_wei=BOND_WEI)
+    sender = Sender(chain.rpc, devnet.account("proposer"), chain_id=chain.deployment.chain_id)
+    (made,) = deposit_intents(chain.system(), BOND_WEI, PROPOSER)
+    perform(made, sender)
+    with FaultProxy(chain.anvil.url, edit=hiding_deposits) as proxy:
+        system = connect(Rpc(proxy.url, patience_s=0.5), chain.deployment)
+        for _ in range(2):
+            with pytest.raises(DepositUnseen, match="were deposited from this computer"):
+                proposal_intents(system, request_id, ROOT, 1, proposer=PROPOSER)
+        believe_node(system, PROPOSER)
+        assert [intent.value_wei for intent in deposit_intents(system, BOND_WEI, PROPOSER)] == [BOND_WEI]
+
+
+def test_a_deposit_that_was_locked_or_taken_back_is_made_anew(chain: Chain) -> None:
+    """Also many transactions later, and where a commitment comes between."""
+    sender = Sender(chain.rpc, devnet.account("proposer"), chain_id=chain.deployment.chain_id)
+    for round_ in range(2):
+        request_id, system = ask(chain, fee_wei=round_, min_bond_wei=BOND_WEI), chain.system()
+        intents = proposal_intents(system, request_id, ROOT, 1, proposer=PROPOSER)
+        assert [intent.value_wei for intent in intents if intent.kind == "deposit"] == [BOND_WEI]
+        for intent in intents:
+            perform(intent, sender)
+    (again,) = deposit_intents(system, BOND_WEI, PROPOSER)
+    perform(again, sender)
+    ledger, count = KeyLedger(chain.deployment.chain_id, PROPOSER), 1_000
+    assert ledger.own_deposit_wei(system.proposer_bonds.address, count) == BOND_WEI
+    perform(withdrawal_intent(system, BOND_WEI // 2), sender)
+    assert ledger.own_deposit_wei(system.proposer_bonds.address, count) == BOND_WEI // 2
+    assert [intent.value_wei for intent in deposit_intents(system, BOND_WEI, PROPOSER)] == [BOND_WEI // 2]
+
+
 def test_a_node_that_lags_behind_a_deposit_is_waited_for(chain: Chain) -> None:
     """All of it tells of no deposit, and means it: the block of the deposit is one that it does not have yet."""
     before = chain.rpc.request("eth_getBlockByNumber", "latest", False)
@@ -228,6 +285,30 @@ def test_a_node_that_lags_behind_a_deposit_is_waited_for(chain: Chain) -> None:
             deposit_intents(system, BOND_WEI, PROPOSER)
         lags = False
         assert deposit_intents(system, BOND_WEI, PROPOSER) == []
+
+
+# --- what was sent ---
+
+
+def hiding_what_was_sent(request: dict[str, Any], reply: dict[str, Any]) -> dict[str, Any]:
+    """A node that counts a transaction, and knows nothing else of it."""
+    hides = request["method"] in ("eth_getTransactionReceipt", "eth_getTransactionByHash")
+    return reply | {"result": None} if hides else reply
+
+
+def test_what_pays_once_is_not_sent_again_where_a_node_hides_it(chain: Chain) -> None:
+    """Not by itself: as if another program had taken its nonce. That costs a run more, where it did."""
+    system, fee_wei = chain.system(), 10**16
+    model_id = system.rpc.read(system.registry.model_id_at(0))
+    image = bytes(system.rpc.read(system.registry.model(model_id)).input_bytes)
+    before = system.rpc.read(system.oracle.request_count())
+    with FaultProxy(chain.anvil.url, edit=hiding_what_was_sent) as proxy, HurriedTime():
+        intent = request_intent(system, model_id, image, fee_wei=fee_wei)
+        sender = Sender(Rpc(proxy.url), devnet.account("requester"), chain_id=chain.deployment.chain_id)
+        with pytest.raises(NonceTaken, match="says that nonce") as raised:
+            perform(intent, sender)
+        assert "at another node" in str(raised.value.hint)
+    assert system.rpc.read(system.oracle.request_count()) == before + 1
 
 
 # --- reorganisations ---
