@@ -123,7 +123,7 @@ def simulate(
         found = campaign.run(sweep, folder, pools.POOLS[pool](workers), play=laboratory.play, tell=tell)
     written = document.write(reports.blocks(sweep, found), report or folder, sweep.base.name)
     table = Table()
-    for head in (*(sweep.axes or ["point"]), *(reports.BY_KEY[key].title for key in sweep.base.shown)):
+    for head in (*(sweep.axes or ["point"]), *(reports.BY_KEY[key].heading for key in sweep.base.shown)):
         table.add_column(head)
     for point in found:
         summary = metrics.summarise(point.columns)
@@ -133,6 +133,7 @@ def simulate(
             settings=point.settings,
             trials=len(point.rows),
             metrics={key: [each.value, each.low, each.high] for key, each in summary.items()},
+            units={key: reports.BY_KEY[key].unit for key in summary},
         )
     output.show(table)
     output.say(f"Report: {written[0]} and {written[1].name}")

@@ -40,6 +40,11 @@ class Metric:
     unit: str
     estimate: Callable[[Columns], Estimate]
 
+    @property
+    def heading(self) -> str:
+        """Of a table's column: the title with the unit."""
+        return f"{self.title} ({self.unit})"
+
 
 def wilson(successes: float, trials: float) -> Estimate:
     """The share of successes."""

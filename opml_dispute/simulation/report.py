@@ -89,7 +89,7 @@ def _table(
     sweep: Sweep, results: Sequence[PointResult], summaries: Sequence[dict[str, Estimate]], keys: Sequence[str]
 ) -> Table:
     axes = list(sweep.axes) or ["point"]
-    head = [*axes, *(f"{BY_KEY[key].title} ({BY_KEY[key].unit})" for key in keys)]
+    head = [*axes, *(BY_KEY[key].heading for key in keys)]
     rows = []
     for result, summary in zip(results, summaries, strict=True):
         place = [str(result.settings[axis]) for axis in sweep.axes] or ["the only one"]

@@ -59,6 +59,24 @@ def test_a_bad_scenario_is_explained(
     assert "Traceback" not in said
 
 
+def test_every_figure_has_its_unit(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the terminal, in the report and in JSON."""
+    monkeypatch.setenv("COLUMNS", "400")
+    plain = GOOD.partition("[sweep]")[0]
+    assert simulate(tmp_path, plain) == 0
+    table = capsys.readouterr().out
+    report = (tmp_path / "results" / "tiny" / "tiny.md").read_text(encoding="utf-8")
+    for heading in ("the truth wins (share of games)", "delay, median (h)", "honest gain (ETH a game)"):
+        assert heading in table
+        assert heading in report
+    assert simulate(tmp_path, plain, "--json") == 0
+    (point,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert point["units"].keys() == point["metrics"].keys()
+    assert point["units"]["honest_peak"] == "ETH"
+
+
 def test_every_setting_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
     """With default and meaning."""
     assert execute(["simulate", "--settings"]) == 0
