@@ -32,6 +32,7 @@ from opml_dispute.cli.options import (
 )
 from opml_dispute.cli.output import Output, duration, ether
 from opml_dispute.cli.session import Session, open_case_of
+from opml_dispute.devnet import anvil as devnet
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.bond import required_bond_wei
 from opml_dispute.game.claim import Claim, Game, GameStatus
@@ -40,7 +41,7 @@ from opml_dispute.operator.inference import restoring_intents
 from opml_dispute.operator.play import Look, Seat, Table, move_intent
 from opml_dispute.operator.proposing import moved_to
 from opml_dispute.operator.settle import STATUS_WORDS
-from opml_dispute.operator.watch import LONGEST_PAUSE_S, persistently, watch
+from opml_dispute.operator.watch import LONGEST_PAUSE_S, TAKEN_BACK_S, persistently, watch
 from opml_dispute.primitives import Address, Hash32
 from opml_dispute.trace.provider import WrongInference
 
@@ -136,7 +137,8 @@ def respond(
     """
     Make every move that an honest player has to make in GAME now, steps included.
 
-    With --watch the command repeats this until the game is over, and settles the game.
+    With --watch the command repeats this until the game is over, and settles the game. On a public chain it watches on
+    for a quarter of an hour then, since a reorganisation could take the end back.
 
     Example: opml-dispute respond 0x5a… --watch --key-file me.key
     """
@@ -344,10 +346,32 @@ def _watch(session: Session, table: Table, interval_s: float, fault: str | None)
         interval_s=interval_s,
         tell=tell,
         after_round=after_round,
+        is_settled=_Settled(session),
         pause=time.sleep,
     )
     session.output.say(f"The game is over: {STATUS_WORDS[ended.status]}.")
     session.output.say(f"Get its bonds paid out with: opml-dispute resolve {ended.address}")
+
+
+class _Settled:
+    """Whether the end of a game is too old to be taken back by a reorganisation; tells once what is waited for."""
+
+    def __init__(self, session: Session) -> None:
+        self._session, self._told = session, set[int]()
+
+    def __call__(self, game: Game) -> bool:
+        system = self._session.system
+        if system.deployment.chain_id == devnet.CHAIN_ID:
+            return True  # a local chain stands still where nothing is sent to it
+        left_s = game.resolved_at_s + TAKEN_BACK_S - system.rpc.head().timestamp
+        if left_s > 0 and game.resolved_at_s not in self._told:
+            self._told.add(game.resolved_at_s)
+            self._session.output.say(
+                f"The game is over: {STATUS_WORDS[game.status]}. Watching on for {duration(left_s)}, since a "
+                "reorganisation could take that back",
+                style="dim",
+            )
+        return left_s <= 0
 
 
 def _expect_in_progress(session: Session, address: Address) -> None:

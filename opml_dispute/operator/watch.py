@@ -3,9 +3,9 @@ Defending a game until it is over, through failures of the node.
 
 `watch` plays round after round. After a temporary error, which is reported once, the round is repeated after growing
 pauses: a node that does not answer, limits its rate or contradicts itself, an empty account, a price of gas above the
-limit, a transaction that is not mined, a claim that cannot be judged. It ends when the game is over, and with an error
-only if its configuration cannot work: the wrong inference, the wrong release, no permission. `persistently` repeats an
-action in the same way before the first round.
+limit, a transaction that is not mined, a claim that cannot be judged. It ends when the game is over for good, and with
+an error only if its configuration cannot work: the wrong inference, the wrong release, no permission. `persistently`
+repeats an action in the same way before the first round.
 """
 
 from __future__ import annotations
@@ -29,6 +29,9 @@ LONGEST_PAUSE_S: Final = 60.0
 
 TRIES: Final = 4
 """How often a first reading is tried that fails in a way which does not look like a passing one: for over a minute."""
+
+TAKEN_BACK_S: Final = 900
+"""By the chain's clock, after which no reorganisation is expected to take back how a game ended: over two epochs."""
 
 PASSING: Final = (RpcError, Reverted, UnexpectedAnswer, NotMined, NonceTaken, NotEnoughFunds, FeeTooHigh, TraceError)
 """Errors that can be gone at the next try, among them a game that the node does not know yet or knows no longer."""
@@ -98,14 +101,20 @@ def watch(
     interval_s: float,
     tell: Tell,
     after_round: Callable[[Round], None] = lambda round_: None,
+    is_settled: Callable[[Game], bool] = lambda game: True,
     pause: Callable[[float], None],
 ) -> Game:
-    """Play until the game is over and return it. Raises errors that are not temporary."""
+    """
+    Play until the game is over and return it. Raises errors that are not temporary.
+
+    `is_settled` says of a game that is over whether no reorganisation will take that back: until then it is watched on.
+    """
     troubles = Troubles(tell)
     done: tuple[Action, ...] = ()
     while True:
         try:
             round_ = play_round(game, trace)
+            is_over = not round_.game.in_progress and is_settled(round_.game)
         except WrongInference:
             raise
         except PASSING as error:
@@ -118,7 +127,7 @@ def watch(
             wrong = [f"Claim {item.claim_index} cannot be judged: {item.error}" for item in round_.unjudged]
             wrong += [_sentence(error) for _, error in (*round_.refused, *round_.failed)]
             troubles.round_of(list(dict.fromkeys([*round_.missed, *wrong])))
-            if not round_.game.in_progress:
+            if is_over:
                 return round_.game
             # WHY NOT at once after whatever was done: at a node that hides it, the same is done anew in every round.
             done, before = round_.done, done

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -87,6 +88,41 @@ def test_it_goes_on_after_everything_that_can_pass(index: int) -> None:
     assert ended.status == GameStatus.CHALLENGER_WINS
     assert table.reference.credits[HONEST] > table.reference.deposits[HONEST]
     assert told, "the operator hears of it"
+
+
+def test_a_game_whose_end_is_taken_back_is_played_on() -> None:
+    """The other player moves in the blocks that took the place of those with the end: the watcher is still there."""
+    table = ToyTable()
+    table.root(FAULTY)
+    before = table.game()
+    looks: list[GameStatus] = []
+
+    class TakenBack(Seat):
+        def snapshot(self) -> tuple[Game, int]:
+            game, now_s = super().snapshot()
+            # The first readings are of a chain in which the game had ended.
+            if len(looks) < 2:
+                ended = tuple(replace(claim, is_resolved=True) for claim in before.claims)
+                game = replace(before, claims=ended, status=GameStatus.DEFENDER_WINS, resolved_at_s=now_s)
+            return game, now_s
+
+    def is_settled(game: Game) -> bool:
+        looks.append(game.status)
+        return len(looks) > 2
+
+    def pause(seconds: float) -> None:
+        table.reference.now += 50_000
+
+    ended = watch(
+        TakenBack(table.reference, HONEST),
+        table.truth,
+        interval_s=1.0,
+        tell=lambda sentence: None,
+        is_settled=is_settled,
+        pause=pause,
+    )
+    assert looks[:2] == [GameStatus.DEFENDER_WINS] * 2
+    assert ended.status == GameStatus.CHALLENGER_WINS
 
 
 def test_one_trouble_is_told_once_as_long_as_it_lasts() -> None:
