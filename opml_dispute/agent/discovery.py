@@ -13,7 +13,7 @@ from typing import Final
 
 from opml_dispute.chain.answers import Head
 from opml_dispute.chain.contracts.dispute import GameEntry
-from opml_dispute.chain.game_cache import MOST_LAG_BLOCKS
+from opml_dispute.chain.head_history import Course, HeadHistory
 from opml_dispute.chain.system import System
 from opml_dispute.primitives import Address, RequestId
 
@@ -45,7 +45,7 @@ class Discovery:
         self.games: list[GameEntry] = []
         self.requests: list[RequestId] = []
         self.reorganisations = 0
-        self._head: Head | None = None
+        self._heads = HeadHistory(self.system.rpc)
         self._games_again, self._requests_again = _Again(), _Again()
 
     def refresh(self, head: Head) -> tuple[list[GameEntry], list[RequestId]]:
@@ -55,28 +55,22 @@ class Discovery:
         Raises the errors of reading; the lists are then unchanged.
         """
         rpc, factory, oracle = self.system.rpc, self.system.factory, self.system.oracle
-        if self._lags(head):
+        last = self._heads.last
+        # WHY NOT ask in each refresh: a chain that is no shorter shows by its entries whether it is another one.
+        course = Course.ONWARD if last is None or head.number > last.number else self._heads.course(head)
+        if course == Course.BEHIND:
             return [], []
         game_count, request_count = rpc.read_all([factory.game_count(), oracle.request_count()], at=head)
         known_games, known_requests = len(self.games), len(self.requests)
-        if not self._is_same(head, game_count, request_count):
+        if course == Course.ELSEWHERE or not self._is_same(head, game_count, request_count):
             self.reorganisations += 1
             known_games = known_requests = 0
         games = rpc.read_range(factory.game_at, range(known_games, game_count), at=head)
         requests = rpc.read_range(oracle.request_id_at, range(known_requests, request_count), at=head)
         self.games = [*self.games[:known_games], *games]
         self.requests = [*self.requests[:known_requests], *requests]
-        self._head = head
+        self._heads.note(head, course)
         return games, requests
-
-    def _lags(self, head: Head) -> bool:
-        """Whether the node shows an earlier block than before, of the same chain as far as it can tell."""
-        if self._head is None or head.number >= self._head.number:
-            return False
-        if self._head.number - head.number > MOST_LAG_BLOCKS:
-            return False
-        last = self.system.rpc.block(self._head.number)
-        return last is None or last.hash == self._head.hash
 
     def _is_same(self, head: Head, game_count: int, request_count: int) -> bool:
         """Whether the last known entries are unchanged."""

@@ -17,6 +17,7 @@ from opml_dispute.chain.answers import Head
 from opml_dispute.chain.contracts.dispute import FaultDisputeGame
 from opml_dispute.chain.events import logs_between
 from opml_dispute.chain.games import GameReader
+from opml_dispute.chain.head_history import Course, HeadHistory
 from opml_dispute.chain.rpc_errors import RpcFailed
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.claim import Game
@@ -31,12 +32,6 @@ OVERLAP_BLOCKS: Final = 4
 LONGEST_SEARCH_BLOCKS: Final = 7_200
 """Over a longer gap every game is read again."""
 
-MOST_LAG_BLOCKS: Final = 64
-"""
-A node that shows an earlier block than before has fallen behind, if it is by so many blocks at most. If it is by more,
-what it showed before was not the chain: what was read there is read again.
-"""
-
 
 class GameCache:
     """The last known snapshot of each game."""
@@ -46,7 +41,7 @@ class GameCache:
         self._games, self._reread_s = games, reread_s
         self._known: dict[Address, Game] = {}
         self._reread_at: dict[Address, float] = {}
-        self._head: Head | None = None
+        self._heads = HeadHistory(games.rpc)
         self.reorganisations = 0
         """How often the chain before the last head was another one than before."""
         self.reads = 0
@@ -61,8 +56,9 @@ class GameCache:
         ASSUMES that the addresses come from the factory's own list. At a node that has fallen behind what it gave
         before, the later snapshots stay. Raises an `RpcError` if the node gives no answers at all.
         """
-        changed = self._changed(head)
-        lags = self._head is not None and head.number < self._head.number
+        course = self._heads.course(head)
+        lags = course == Course.BEHIND
+        changed = self._changed(head, course)
         if changed is None:
             self._known.clear()
             self._reread_at.clear()
@@ -82,8 +78,7 @@ class GameCache:
             # Spread over the time, so that games that were found together are not read again together.
             spread = 0.5 + int(address[-4:], 16) / 0x20000
             self._reread_at[address] = now + self._reread_s * spread
-        if self._head is None or head.number >= self._head.number:
-            self._head = head
+        self._heads.note(head, course)
         return {address: failed[address] if address in failed else self._known[address] for address in addresses}
 
     def keep_only(self, addresses: Iterable[Address]) -> None:
@@ -91,24 +86,17 @@ class GameCache:
         for address in self._known.keys() - set(addresses):
             del self._known[address], self._reread_at[address]
 
-    def _changed(self, head: Head) -> set[Address] | None:
+    def _changed(self, head: Head, course: Course) -> set[Address] | None:
         """The games that events name since the last refresh; None if everything has to be read again."""
-        last, rpc = self._head, self._games.rpc
-        if last is None:
+        last, rpc = self._heads.last, self._games.rpc
+        if last is None or course == Course.UNKNOWN:
             return None
-        if head.number <= last.number:
-            is_far = last.number - head.number > MOST_LAG_BLOCKS
-            same = head if head.number == last.number else None if is_far else rpc.block(last.number)
-            if is_far or (same is not None and same.hash != last.hash):
-                self._head = None
-                self.reorganisations += 1
-                return None
-            return set()
-        before = rpc.block(last.number)
-        if before is not None and before.hash != last.hash:
+        if course == Course.ELSEWHERE:
             self.reorganisations += 1
             return None
-        if before is None or head.number - last.number > LONGEST_SEARCH_BLOCKS:
+        if course == Course.BEHIND or head.number == last.number:
+            return set()
+        if head.number - last.number > LONGEST_SEARCH_BLOCKS:
             return None
         topics = ["0x" + FaultDisputeGame.artifact().events[name].topic.hex() for name in CHANGES]
         try:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from opml_dispute.chain import game_cache
+from opml_dispute.chain import game_cache, head_history
 from opml_dispute.chain.contracts.dispute import FaultDisputeGame
 from opml_dispute.chain.game_cache import GameCache
 from opml_dispute.chain.games import GameReader
@@ -152,3 +152,35 @@ def test_node_that_falls_behind_takes_nothing_back(chain: Chain, tmp_path: Path)
     assert claims(cache.refresh(games, old, closely=games)) == [2, 1]
     assert cache.reorganisations == 0
     assert cache.reads == 2
+
+
+def test_a_chain_that_stays_shorter_is_believed_in_the_end(
+    chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node that lags looks the same at first: nothing tells a chain without its last blocks from one to be."""
+    games = propose(chain, tmp_path, 1)
+    cache = cache_of(chain.system())
+    cache.refresh(games, chain.rpc.head())
+    attack(chain, games[0])
+    assert claims(cache.refresh(games, chain.rpc.head())) == [2]
+    chain.rpc.request("anvil_rollback", 1)
+    assert claims(cache.refresh(games, chain.rpc.head())) == [2]
+    assert cache.reorganisations == 0
+    monkeypatch.setattr(head_history, "BEHIND_S", 0.0)
+    assert claims(cache.refresh(games, chain.rpc.head())) == [1]
+    assert cache.reorganisations == 1
+    assert claims(cache.refresh(games, chain.rpc.head())) == [1]
+    assert cache.reorganisations == 1, "told once"
+
+
+def test_a_shorter_chain_of_other_blocks_is_believed_at_once(chain: Chain, tmp_path: Path) -> None:
+    """A block that was the latest one earlier is another one now."""
+    games = propose(chain, tmp_path, 1)
+    cache, snapshot = cache_of(chain.system()), chain.rpc.request("evm_snapshot")
+    for _ in range(3):
+        chain.rpc.request("evm_mine")
+        cache.refresh(games, chain.rpc.head())
+    chain.rpc.request("evm_revert", snapshot)
+    attack(chain, games[0])
+    assert claims(cache.refresh(games, chain.rpc.head())) == [2]
+    assert cache.reorganisations == 1
