@@ -51,9 +51,8 @@ abstract contract GameViews is GameState {
         return packedGame.claimCount();
     }
 
-    /// @dev Answers other than the first have an entry; a first one is looked for among all claims.
+    /// @dev Looked for among all claims: a first answer has no entry under its key.
     function claims(bytes32 key) external view returns (bool) {
-        if (isLaterAnswer[key]) return true;
         uint256 count = packedGame.claimCount();
         for (uint256 i = 1; i < count; ++i) {
             PackedClaim claim = _packed(i);

@@ -95,6 +95,7 @@ contract MovesTest is GameFixture {
         vm.assertFalse(
             game.claims(keccak256(abi.encodePacked(root.claim, root.position.raw(), uint128(root.parentIndex))))
         );
+        vm.assertFalse(game.claims(keccak256(new bytes(64)))); // of a claim of zeros, as storage has them behind the last
     }
 
     /// @notice Past the end, and of a claim that does not exist: no data, as arrays in mappings have it.
