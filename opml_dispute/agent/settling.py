@@ -17,6 +17,7 @@ from opml_dispute.actors.honest import resolution_actions
 from opml_dispute.agent.context import AgentContext, Pass
 from opml_dispute.agent.waiting import LOOK_AGAIN_S, is_waiting
 from opml_dispute.chain.contracts.dispute import FaultDisputeGame
+from opml_dispute.chain.reverts import Reverted
 from opml_dispute.chain.sender import IN_FLIGHT
 from opml_dispute.errors import OpmlError
 from opml_dispute.game.claim import Game
@@ -127,7 +128,6 @@ class Settler:
             left -= len(part)
             outcomes = self._context.act(now, None, [queue.popleft() for queue in part])
             for queue, outcome in zip(part, outcomes, strict=True):
-                if isinstance(outcome, OpmlError):
-                    continue  # what follows in this game may need it; the next pass tries again
-                if queue and (outcome is None or isinstance(outcome, Done)):
+                # An account that takes no ether keeps none from the others. After another failure the next pass tries.
+                if queue and (outcome is None or isinstance(outcome, Done | Reverted)):
                     turn.append(queue)

@@ -50,6 +50,7 @@ HINTS = {
     "GamePaused": "the system is paused by its guardian: wait",
     "GameNotResolved": "resolve the game first",
     "GameNotFinalized": "the finality delay after resolution has not passed: wait",
+    "BondTransferFailed": "the recipient is a contract that takes no ether: it is owed until it does",
     "NoCreditToClaim": "there is no credit left for this address",
     "GameAlreadyExists": "a game with this very root claim exists for the request: play that one",
     "NoImplementation": "this factory has no game of that type: check --deployment",

@@ -8,6 +8,7 @@ from typing import Final
 import click
 
 from opml_dispute.chain.games import parse_address
+from opml_dispute.chain.reverts import Reverted
 from opml_dispute.cli.command_line import Command
 from opml_dispute.cli.options import GAME, ChainOptions, SendingOptions, chain_options, json_option, sending_options
 from opml_dispute.cli.output import Output, duration, ether
@@ -49,22 +50,31 @@ def resolve(game: str, payee: str | None, chain: ChainOptions, sending: SendingO
     named = None if payee in (None, "all") else parse_address(str(payee), "an address to pay out to")
     session = Session.open(chain, sending, output)
     sent = Counter[bytes]()
+    refused: dict[bytes, Reverted] = {}
     while True:
         payees = _payees(session, address, named, everyone=payee == "all")
         settlement = read_settlement(session.system, address, payees)
-        intents = restoring_intents(session.system, [address], payees) + settle_intents(settlement)
+        due = restoring_intents(session.system, [address], payees) + settle_intents(settlement)
+        intents = [intent for intent in due if intent.call.data not in refused]
         # A node that names as due what was done just now would name it for ever.
         again = [intent for intent in intents if sent[intent.call.data] == _OFTEN]
         if again:
             raise DueForEver(again[0])
-        if not session.send_all(intents) or session.dry_run:
+        outcomes = session.send_each(intents)
+        for intent, outcome in zip(intents, outcomes, strict=True):
+            # An account that takes no ether keeps none from the others.
+            if isinstance(outcome, Reverted):
+                refused[intent.call.data] = outcome
+            elif isinstance(outcome, OpmlError):
+                raise outcome
+        if not intents or session.dry_run:
             break
         sent.update(intent.call.data for intent in intents)
     left = waiting(settlement)
     state = settlement.game
     if left is None:
         output.say(f"The game is over ({STATUS_WORDS[state.status]}), and nothing is left to settle.")
-    elif not session.dry_run:
+    elif not session.dry_run and not refused:
         output.say(f"The rest has to wait for {left.what}: {duration(left.seconds)} more.")
     owed_wei = sum(credit.owed_wei for credit in settlement.credits)
     if owed_wei:
@@ -83,6 +93,10 @@ def resolve(game: str, payee: str | None, chain: ChainOptions, sending: SendingO
         share_owed_wei=settlement.shares.owed_wei,
         share_may_come=settlement.shares.may_come,
     )
+    for error in list(refused.values())[1:]:
+        output.say(str(error), style="yellow")
+    if refused:
+        raise next(iter(refused.values()))
 
 
 def _payees(session: Session, address: Address, payee: Address | None, *, everyone: bool) -> list[Address]:
